@@ -1,0 +1,235 @@
+//! OTLP AnyValue: classification of encoded values, and walking their elements.
+
+use crate::{
+    ValueType,
+    wire::{FieldValue, MAX_DEPTH, Reader, WireError, put_message_field, put_varint},
+};
+
+/// A value that borrows its bytes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum AnyValueRef<'a> {
+    /// A key without a value.
+    Unset,
+    /// String bytes, not necessarily UTF-8.
+    String(&'a [u8]),
+    /// A 64-bit integer.
+    Int(i64),
+    /// A double.
+    Double(f64),
+    /// A boolean.
+    Bool(bool),
+    /// An array, key-value list or bytes: the encoded protobuf AnyValue message.
+    Encoded(&'a [u8]),
+}
+
+/// The content of an encoded AnyValue message, one level deep.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum DecodedValue<'a> {
+    /// No field is set.
+    Unset,
+    /// `string_value`.
+    String(&'a [u8]),
+    /// `bool_value`.
+    Bool(bool),
+    /// `int_value`.
+    Int(i64),
+    /// `double_value`.
+    Double(f64),
+    /// `array_value`: the ArrayValue message; walk it with [`array_elements`].
+    Array(&'a [u8]),
+    /// `kvlist_value`: the KeyValueList message; walk it with [`key_values`].
+    KeyValues(&'a [u8]),
+    /// `bytes_value`.
+    Bytes(&'a [u8]),
+}
+
+/// Reads an AnyValue message. A later field wins over an earlier one; unknown fields are skipped.
+#[inline]
+pub fn decode(message: &[u8]) -> Result<DecodedValue<'_>, WireError> {
+    let mut reader = Reader::new(message);
+    let mut value = DecodedValue::Unset;
+    while let Some((field, content)) = reader.next_field()? {
+        value = match field {
+            1 => DecodedValue::String(content.bytes(1)?),
+            2 => DecodedValue::Bool(content.varint(2)? != 0),
+            3 => DecodedValue::Int(content.varint(3)? as i64),
+            4 => DecodedValue::Double(f64::from_bits(content.fixed64(4)?)),
+            5 => DecodedValue::Array(content.bytes(5)?),
+            6 => DecodedValue::KeyValues(content.bytes(6)?),
+            7 => DecodedValue::Bytes(content.bytes(7)?),
+            _ => value,
+        };
+    }
+    Ok(value)
+}
+
+/// The AnyValue messages of an ArrayValue message, in order.
+pub fn array_elements(
+    message: &[u8],
+) -> impl Iterator<Item = Result<DecodedValue<'_>, WireError>> + '_ {
+    repeated(message).map(|element| element.and_then(decode))
+}
+
+/// The (key, AnyValue) pairs of a KeyValueList message, in order.
+pub fn key_values(
+    message: &[u8],
+) -> impl Iterator<Item = Result<(&[u8], DecodedValue<'_>), WireError>> + '_ {
+    repeated(message).map(|pair| {
+        let (key, value) = decode_key_value(pair?)?;
+        Ok((key, decode(value)?))
+    })
+}
+
+/// The key and the encoded AnyValue (empty if unset) of a KeyValue message.
+#[inline]
+pub fn decode_key_value(message: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
+    let mut reader = Reader::new(message);
+    let (mut key, mut value): (&[u8], &[u8]) = (b"", b"");
+    while let Some((field, content)) = reader.next_field()? {
+        match field {
+            1 => key = content.bytes(1)?,
+            2 => value = content.bytes(2)?,
+            _ => {}
+        }
+    }
+    Ok((key, value))
+}
+
+fn repeated(message: &[u8]) -> impl Iterator<Item = Result<&[u8], WireError>> + '_ {
+    let mut reader = Reader::new(message);
+    let mut failed = false;
+    std::iter::from_fn(move || {
+        while !failed {
+            match reader.next_field() {
+                Ok(Some((1, FieldValue::Bytes(bytes)))) => return Some(Ok(bytes)),
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(error) => {
+                    failed = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    })
+}
+
+/// The [`ValueType`] under which a decoded array, list or bytes value is kept.
+///
+/// Checks the whole value: every nested message must be well formed and at most [`MAX_DEPTH`] deep.
+pub fn classify(value: DecodedValue<'_>) -> Result<ValueType, WireError> {
+    let DecodedValue::Array(elements) = value else {
+        check_depth(value, 0)?;
+        return Ok(match value {
+            DecodedValue::Unset => ValueType::Unset,
+            DecodedValue::String(_) => ValueType::String,
+            DecodedValue::Bool(_) => ValueType::Bool,
+            DecodedValue::Int(_) => ValueType::Int,
+            DecodedValue::Double(_) => ValueType::Double,
+            _ => ValueType::Other,
+        });
+    };
+    let mut found = ValueType::EmptyArray;
+    for element in array_elements(elements) {
+        let element = element?;
+        check_depth(element, 1)?;
+        let kind = match element {
+            DecodedValue::String(_) => ValueType::StringArray,
+            DecodedValue::Int(_) => ValueType::IntArray,
+            DecodedValue::Double(_) => ValueType::DoubleArray,
+            DecodedValue::Bool(_) => ValueType::BoolArray,
+            _ => ValueType::Other,
+        };
+        let same = found == ValueType::EmptyArray || found == kind;
+        found = if same { kind } else { ValueType::Other };
+    }
+    Ok(found)
+}
+
+fn check_depth(value: DecodedValue<'_>, depth: usize) -> Result<(), WireError> {
+    if depth > MAX_DEPTH {
+        return Err(WireError::Depth);
+    }
+    match value {
+        DecodedValue::Array(elements) => {
+            for element in array_elements(elements) {
+                check_depth(element?, depth + 1)?;
+            }
+        }
+        DecodedValue::KeyValues(pairs) => {
+            for pair in key_values(pairs) {
+                check_depth(pair?.1, depth + 1)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Appends the AnyValue message (without tag and length) of a value.
+pub fn encode(out: &mut Vec<u8>, value: AnyValueRef<'_>) {
+    match value {
+        AnyValueRef::Unset => {}
+        AnyValueRef::String(bytes) => put_message_field(out, 1, bytes),
+        AnyValueRef::Bool(flag) => out.extend_from_slice(&[2 << 3, u8::from(flag)]),
+        AnyValueRef::Int(number) => {
+            out.push(3 << 3);
+            put_varint(out, number as u64);
+        }
+        AnyValueRef::Double(number) => {
+            out.push(4 << 3 | 1);
+            out.extend_from_slice(&number.to_bits().to_le_bytes());
+        }
+        AnyValueRef::Encoded(message) => out.extend_from_slice(message),
+    }
+}
+
+/// The encoded AnyValue message of an array of these elements.
+pub fn encode_array<'a>(elements: impl Iterator<Item = AnyValueRef<'a>>) -> Vec<u8> {
+    let (mut array, mut element_bytes) = (Vec::new(), Vec::new());
+    for element in elements {
+        element_bytes.clear();
+        encode(&mut element_bytes, element);
+        put_message_field(&mut array, 1, &element_bytes);
+    }
+    let mut message = Vec::with_capacity(array.len() + 6);
+    put_message_field(&mut message, 5, &array);
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn array_of(elements: &[AnyValueRef<'_>]) -> Vec<u8> {
+        encode_array(elements.iter().copied())
+    }
+
+    #[test]
+    fn arrays_are_classified_by_their_elements() {
+        use AnyValueRef::*;
+        let cases = [
+            (vec![], ValueType::EmptyArray),
+            (vec![String(b"a"), String(b"")], ValueType::StringArray),
+            (vec![Int(1), Int(-2)], ValueType::IntArray),
+            (vec![Int(1), Double(2.0)], ValueType::Other),
+            (vec![Int(1), Double(2.0), Int(3)], ValueType::Other),
+            (vec![Bool(true)], ValueType::BoolArray),
+            (vec![Unset], ValueType::Other),
+        ];
+        for (elements, expected) in cases {
+            let message = array_of(&elements);
+            assert_eq!(decode(&message).and_then(classify), Ok(expected), "{elements:?}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_without_recursion_running_away() {
+        let mut message = Vec::new();
+        encode(&mut message, AnyValueRef::Int(1));
+        for _ in 0..200 {
+            message = encode_array(std::iter::once(AnyValueRef::Encoded(&message)));
+        }
+        assert_eq!(decode(&message).and_then(classify), Err(WireError::Depth));
+    }
+}

@@ -1,0 +1,111 @@
+//! A column of fixed-width values, owned or mapped from a file.
+
+use std::{ops::Deref, sync::Arc};
+
+use bytemuck::Pod;
+
+/// A column: a growing vector, or a slice of a memory-mapped file.
+///
+/// Readers see `&[T]` either way; only an owned buffer grows. Take the slice once before a hot loop.
+#[derive(Clone, Debug)]
+pub enum Buffer<T: Pod> {
+    /// Values in memory.
+    Owned(Vec<T>),
+    /// `len` values that start `offset` bytes into the map.
+    Mapped {
+        /// The file; it stays mapped as long as a buffer refers to it.
+        map: Arc<memmap2::Mmap>,
+        /// Byte offset of the first value, aligned for `T`.
+        offset: usize,
+        /// Number of values.
+        len: usize,
+        /// Nothing is stored; the type of the values.
+        values: std::marker::PhantomData<T>,
+    },
+}
+
+impl<T: Pod> Buffer<T> {
+    /// An empty owned column.
+    pub const fn new() -> Self {
+        Self::Owned(Vec::new())
+    }
+
+    /// A view of `len` values at `offset` bytes of `map`; `None` if they lie outside or unaligned.
+    pub fn mapped(map: Arc<memmap2::Mmap>, offset: usize, len: usize) -> Option<Self> {
+        let bytes = map.get(offset..offset.checked_add(len.checked_mul(size_of::<T>())?)?)?;
+        bytemuck::try_cast_slice::<u8, T>(bytes).ok()?;
+        Some(Self::Mapped { map, offset, len, values: std::marker::PhantomData })
+    }
+
+    /// The vector to grow. A mapped column is copied into memory first.
+    pub fn make_mut(&mut self) -> &mut Vec<T> {
+        if let Self::Mapped { .. } = self {
+            *self = Self::Owned(self.to_vec());
+        }
+        match self {
+            Self::Owned(vector) => vector,
+            Self::Mapped { .. } => unreachable!("the column was just copied"),
+        }
+    }
+
+    /// Appends one value.
+    #[inline]
+    pub fn push(&mut self, value: T) {
+        match self {
+            Self::Owned(vector) => vector.push(value),
+            Self::Mapped { .. } => self.make_mut().push(value),
+        }
+    }
+
+    /// The values.
+    #[inline]
+    pub fn as_slice(&self) -> &[T] {
+        self
+    }
+
+    /// Bytes of memory held; a mapped column holds none.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Owned(vector) => vector.capacity() * size_of::<T>(),
+            Self::Mapped { .. } => 0,
+        }
+    }
+}
+
+impl<T: Pod> Default for Buffer<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Pod> Deref for Buffer<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        match self {
+            Self::Owned(vector) => vector,
+            Self::Mapped { map, offset, len, .. } => {
+                bytemuck::cast_slice(&map[*offset..*offset + *len * size_of::<T>()])
+            }
+        }
+    }
+}
+
+impl<T: Pod> From<Vec<T>> for Buffer<T> {
+    fn from(values: Vec<T>) -> Self {
+        Self::Owned(values)
+    }
+}
+
+impl<T: Pod> FromIterator<T> for Buffer<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
+        Self::Owned(values.into_iter().collect())
+    }
+}
+
+impl<T: Pod + PartialEq> PartialEq for Buffer<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}

@@ -1,0 +1,34 @@
+//! The data model: ids, tenants, spans in columns, and the OTLP wire format.
+//!
+//! A span has three forms: OTLP bytes, [`SpanBatch`], and Parquet rows. This lib knows the first two and the
+//! way between them: [`walk`] finds the spans of an export request without decoding attributes,
+//! [`BatchBuilder`] turns them into columns once, [`merge`] sorts and combines batches, and [`otlp`] writes a
+//! trace back as OTLP. It knows no Parquet, no storage and no query language.
+#![warn(missing_docs)]
+
+pub mod any_value;
+mod attributes;
+mod batch;
+mod buffer;
+mod builder;
+mod dictionary;
+mod ids;
+pub mod merge;
+pub mod nested_set;
+pub mod otlp;
+mod projection;
+mod tenant;
+pub mod walk;
+pub mod wire;
+
+pub use attributes::{Attribute, AttributeList, ValueType};
+pub use batch::{
+    EventTable, LinkTable, ResourceTable, ScopeTable, SpanBatch, SpanColumns, TraceSummaries,
+    TraceTable,
+};
+pub use buffer::Buffer;
+pub use builder::{AppendError, BatchBuilder, BuilderLimits, Mark};
+pub use dictionary::{Dictionary, DictionaryBuilder, StringCode};
+pub use ids::{SpanId, TraceId, bytes_to_hex};
+pub use projection::{AttributeSelection, Projection};
+pub use tenant::{MAX_TENANT_BYTES, TenantError, TenantId};

@@ -1,0 +1,448 @@
+//! Sorts and combines batches: the one merge of ingester and compactor.
+
+use std::{hash::BuildHasher, ops::Range};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use crate::{
+    Attribute, AttributeList, DictionaryBuilder, SpanBatch, SpanId, StringCode, TraceId,
+};
+
+const UNMAPPED: u32 = u32::MAX;
+
+/// The traces of several batches in ascending order of id.
+///
+/// Memory: 24 bytes a trace of each input, and 4 bytes a span of an unsorted one.
+#[derive(Debug)]
+pub struct MergePlan {
+    fragments: Vec<Fragment>,
+    rows: Vec<TraceRows>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Fragment {
+    id: TraceId,
+    input: u32,
+    trace: u32,
+}
+
+/// The span rows of each trace of one input.
+#[derive(Debug)]
+struct TraceRows {
+    offsets: Vec<u32>,
+    /// Rows in order of trace; `None` if the input is sorted and row numbers are positions.
+    order: Option<Vec<u32>>,
+}
+
+/// What a merge left out.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct MergeStats {
+    /// Spans that stood in more than one place, or were sent twice.
+    pub duplicate_spans: u64,
+}
+
+impl MergePlan {
+    /// Plans the merge of these batches.
+    pub fn new(inputs: &[&SpanBatch]) -> Self {
+        let mut fragments = Vec::with_capacity(inputs.iter().map(|b| b.traces.ids.len()).sum());
+        let mut rows = Vec::with_capacity(inputs.len());
+        for (input, batch) in inputs.iter().enumerate() {
+            let ids = batch.traces.ids.iter().enumerate();
+            fragments.extend(ids.map(|(trace, &id)| Fragment {
+                id,
+                input: input as u32,
+                trace: trace as u32,
+            }));
+            rows.push(TraceRows::new(batch));
+        }
+        fragments.sort_unstable();
+        Self { fragments, rows }
+    }
+
+    /// Cuts the plan into ranges of whole traces with about `spans` spans each, in order of id.
+    pub fn cut(&self, spans: usize) -> Vec<Range<usize>> {
+        let (mut ranges, mut start, mut count) = (Vec::new(), 0, 0);
+        for (i, fragment) in self.fragments.iter().enumerate() {
+            let new_trace = i == start || self.fragments[i - 1].id != fragment.id;
+            if new_trace && count >= spans {
+                ranges.push(start..i);
+                (start, count) = (i, 0);
+            }
+            count += self.rows[fragment.input as usize].of(fragment.trace).len();
+        }
+        if start < self.fragments.len() {
+            ranges.push(start..self.fragments.len());
+        }
+        ranges
+    }
+
+    /// All fragments as one range.
+    pub fn whole(&self) -> Range<usize> {
+        0..self.fragments.len()
+    }
+
+    /// First and last trace id of a range from [`Self::cut`].
+    pub fn bounds(&self, range: &Range<usize>) -> Option<(TraceId, TraceId)> {
+        let part = self.fragments.get(range.clone())?;
+        Some((part.first()?.id, part.last()?.id))
+    }
+
+    /// The sorted batch of a range; `inputs` are those the plan was made of.
+    ///
+    /// A span that is there twice (same trace, span id, kind, start and name) is kept once, the first by input.
+    pub fn gather(&self, inputs: &[&SpanBatch], range: Range<usize>) -> (SpanBatch, MergeStats) {
+        let mut gather = Gather::new(inputs);
+        let fragments = &self.fragments[range];
+        for same_trace in fragments.chunk_by(|a, b| a.id == b.id) {
+            gather.start_trace(same_trace[0].id);
+            for fragment in same_trace {
+                let rows = &self.rows[fragment.input as usize];
+                for position in rows.of(fragment.trace) {
+                    gather.candidate(fragment.input, rows.row(position));
+                }
+            }
+            gather.finish_trace();
+        }
+        gather.finish()
+    }
+}
+
+/// Merges whole batches into one sorted batch.
+pub fn merge(inputs: &[&SpanBatch]) -> (SpanBatch, MergeStats) {
+    let plan = MergePlan::new(inputs);
+    plan.gather(inputs, plan.whole())
+}
+
+/// The spans of one trace out of several batches; empty if none has it.
+pub fn find_trace(inputs: &[&SpanBatch], id: TraceId) -> SpanBatch {
+    let mut gather = Gather::new(inputs);
+    gather.start_trace(id);
+    for (input, batch) in inputs.iter().enumerate() {
+        let Some(trace) = batch.traces.ids.iter().position(|&other| other == id) else { continue };
+        let traces = batch.spans.trace.iter().enumerate();
+        for (row, _) in traces.filter(|&(_, &other)| other as usize == trace) {
+            gather.candidate(input as u32, row as u32);
+        }
+    }
+    gather.finish_trace();
+    gather.finish().0
+}
+
+impl TraceRows {
+    fn new(batch: &SpanBatch) -> Self {
+        let offsets = batch.trace_offsets();
+        if batch.spans.trace.is_sorted() {
+            return Self { offsets, order: None };
+        }
+        let mut next = offsets.clone();
+        let mut order = vec![0; batch.len()];
+        for (row, &trace) in batch.spans.trace.iter().enumerate() {
+            let position = &mut next[trace as usize];
+            order[*position as usize] = row as u32;
+            *position += 1;
+        }
+        Self { offsets, order: Some(order) }
+    }
+
+    fn of(&self, trace: u32) -> Range<u32> {
+        self.offsets[trace as usize]..self.offsets[trace as usize + 1]
+    }
+
+    fn row(&self, position: u32) -> u32 {
+        self.order.as_ref().map_or(position, |order| order[position as usize])
+    }
+}
+
+/// What makes two spans of a trace the same span.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct SpanKey {
+    span_id: SpanId,
+    kind: u8,
+    start: u64,
+    candidate: u32,
+}
+
+struct Gather<'a> {
+    inputs: &'a [&'a SpanBatch],
+    out: SpanBatch,
+    strings: DictionaryBuilder,
+    /// Per input: code there -> code here.
+    codes: Vec<Vec<u32>>,
+    resources: Vec<Vec<u32>>,
+    scopes: Vec<Vec<u32>>,
+    resource_index: RowIndex,
+    scope_index: RowIndex,
+    candidates: Vec<(u32, u32)>,
+    keys: Vec<SpanKey>,
+    duplicate: Vec<bool>,
+    stats: MergeStats,
+}
+
+/// Rows by their content, for tables whose rows are each kept once.
+#[derive(Default)]
+struct RowIndex {
+    rows: HashTable<(u32, Box<[u64]>)>,
+    hasher: RandomState,
+}
+
+impl RowIndex {
+    fn find(&self, content: &[u64]) -> Option<u32> {
+        let hash = self.hasher.hash_one(content);
+        self.rows.find(hash, |(_, other)| **other == *content).map(|found| found.0)
+    }
+
+    fn insert(&mut self, content: &[u64], row: u32) {
+        let (hash, hasher) = (self.hasher.hash_one(content), &self.hasher);
+        self.rows.insert_unique(hash, (row, content.into()), |(_, c)| hasher.hash_one(&**c));
+    }
+}
+
+impl<'a> Gather<'a> {
+    fn new(inputs: &'a [&'a SpanBatch]) -> Self {
+        let unmapped = |count: usize| vec![UNMAPPED; count];
+        Self {
+            inputs,
+            out: SpanBatch::default(),
+            strings: DictionaryBuilder::default(),
+            codes: inputs.iter().map(|batch| unmapped(batch.strings.len())).collect(),
+            resources: inputs.iter().map(|batch| unmapped(batch.resources.len())).collect(),
+            scopes: inputs.iter().map(|batch| unmapped(batch.scopes.len())).collect(),
+            resource_index: RowIndex::default(),
+            scope_index: RowIndex::default(),
+            candidates: Vec::new(),
+            keys: Vec::new(),
+            duplicate: Vec::new(),
+            stats: MergeStats::default(),
+        }
+    }
+
+    fn start_trace(&mut self, id: TraceId) {
+        self.candidates.clear();
+        self.out.traces.ids.push(id);
+    }
+
+    fn candidate(&mut self, input: u32, row: u32) {
+        self.candidates.push((input, row));
+    }
+
+    fn finish_trace(&mut self) {
+        if self.candidates.is_empty() {
+            self.out.traces.ids.make_mut().pop();
+            return;
+        }
+        self.mark_duplicates();
+        for i in 0..self.candidates.len() {
+            if self.duplicate[i] {
+                self.stats.duplicate_spans += 1;
+            } else {
+                let (input, row) = self.candidates[i];
+                self.append(input as usize, row as usize);
+            }
+        }
+    }
+
+    fn mark_duplicates(&mut self) {
+        self.duplicate.clear();
+        self.duplicate.resize(self.candidates.len(), false);
+        self.keys.clear();
+        for (candidate, &(input, row)) in self.candidates.iter().enumerate() {
+            let spans = &self.inputs[input as usize].spans;
+            self.keys.push(SpanKey {
+                span_id: spans.span_id[row as usize],
+                kind: spans.kind[row as usize],
+                start: spans.start[row as usize],
+                candidate: candidate as u32,
+            });
+        }
+        self.keys.sort_unstable();
+        for pair in self.keys.windows(2) {
+            let (one, two) = (pair[0], pair[1]);
+            let same = (one.span_id, one.kind, one.start) == (two.span_id, two.kind, two.start);
+            if same && self.name_of(one.candidate) == self.name_of(two.candidate) {
+                self.duplicate[two.candidate as usize] = true;
+            }
+        }
+    }
+
+    fn name_of(&self, candidate: u32) -> &[u8] {
+        let (input, row) = self.candidates[candidate as usize];
+        let batch = self.inputs[input as usize];
+        batch.strings.get(batch.spans.name[row as usize])
+    }
+
+    fn append(&mut self, input: usize, row: usize) {
+        let batch = self.inputs[input];
+        let resource = self.resource(input, batch.spans.resource[row]);
+        let scope = self.scope(input, batch.spans.scope[row]);
+        let name = self.code(input, batch.spans.name[row]);
+        let status_message = self.code(input, batch.spans.status_message[row]);
+        let trace_state = self.code(input, batch.spans.trace_state[row]);
+        let spans = &mut self.out.spans;
+        spans.trace.push(self.out.traces.ids.len() as u32 - 1);
+        spans.resource.push(resource);
+        spans.scope.push(scope);
+        spans.span_id.push(batch.spans.span_id[row]);
+        spans.parent_span_id.push(batch.spans.parent_span_id[row]);
+        spans.start.push(batch.spans.start[row]);
+        spans.duration.push(batch.spans.duration[row]);
+        spans.name.push(name);
+        spans.kind.push(batch.spans.kind[row]);
+        spans.status.push(batch.spans.status[row]);
+        spans.status_message.push(status_message);
+        spans.trace_state.push(trace_state);
+        spans.dropped_attributes.push(batch.spans.dropped_attributes[row]);
+        spans.dropped_events.push(batch.spans.dropped_events[row]);
+        spans.dropped_links.push(batch.spans.dropped_links[row]);
+        copy_attributes(
+            &batch.span_attributes, row, &mut self.out.span_attributes,
+            &mut CodeMap { codes: &mut self.codes[input], from: batch, to: &mut self.strings },
+        );
+        self.append_events(input, row);
+        self.append_links(input, row);
+    }
+
+    fn append_events(&mut self, input: usize, row: usize) {
+        let batch = self.inputs[input];
+        let mut map =
+            CodeMap { codes: &mut self.codes[input], from: batch, to: &mut self.strings };
+        let (from, to) = (&batch.events, &mut self.out.events);
+        for event in from.range(row) {
+            to.time.push(from.time[event]);
+            to.name.push(map.code(from.name[event]));
+            to.dropped_attributes.push(from.dropped_attributes[event]);
+            copy_attributes(&from.attributes, event, &mut to.attributes, &mut map);
+        }
+        to.starts.push(to.time.len() as u32);
+    }
+
+    fn append_links(&mut self, input: usize, row: usize) {
+        let batch = self.inputs[input];
+        let mut map =
+            CodeMap { codes: &mut self.codes[input], from: batch, to: &mut self.strings };
+        let (from, to) = (&batch.links, &mut self.out.links);
+        for link in from.range(row) {
+            to.trace_id.push(from.trace_id[link]);
+            to.span_id.push(from.span_id[link]);
+            to.trace_state.push(map.code(from.trace_state[link]));
+            to.dropped_attributes.push(from.dropped_attributes[link]);
+            copy_attributes(&from.attributes, link, &mut to.attributes, &mut map);
+        }
+        to.starts.push(to.trace_id.len() as u32);
+    }
+
+    fn code(&mut self, input: usize, code: StringCode) -> StringCode {
+        let from = self.inputs[input];
+        CodeMap { codes: &mut self.codes[input], from, to: &mut self.strings }.code(code)
+    }
+
+    fn resource(&mut self, input: usize, row: u32) -> u32 {
+        let known = self.resources[input][row as usize];
+        if known != UNMAPPED {
+            return known;
+        }
+        let batch = self.inputs[input];
+        let from = &batch.resources;
+        let dropped = from.dropped_attributes[row as usize];
+        let table = &mut self.out.resources;
+        let new = table.dropped_attributes.len() as u32;
+        let mut map =
+            CodeMap { codes: &mut self.codes[input], from: batch, to: &mut self.strings };
+        copy_attributes(&from.attributes, row as usize, &mut table.attributes, &mut map);
+        let content = content_of(&table.attributes, new, &[u64::from(dropped)]);
+        let found = self.resource_index.find(&content);
+        match found {
+            Some(_) => table.attributes.truncate_owners(new as usize),
+            None => {
+                table.dropped_attributes.push(dropped);
+                self.resource_index.insert(&content, new);
+            }
+        }
+        let mapped = found.unwrap_or(new);
+        self.resources[input][row as usize] = mapped;
+        mapped
+    }
+
+    fn scope(&mut self, input: usize, row: u32) -> u32 {
+        let known = self.scopes[input][row as usize];
+        if known != UNMAPPED {
+            return known;
+        }
+        let batch = self.inputs[input];
+        let from = &batch.scopes;
+        let index = row as usize;
+        let dropped = from.dropped_attributes[index];
+        let table = &mut self.out.scopes;
+        let new = table.name.len() as u32;
+        let mut map =
+            CodeMap { codes: &mut self.codes[input], from: batch, to: &mut self.strings };
+        let (name, version) = (map.code(from.name[index]), map.code(from.version[index]));
+        copy_attributes(&from.attributes, index, &mut table.attributes, &mut map);
+        let texts = [u64::from(dropped), u64::from(name), u64::from(version)];
+        let content = content_of(&table.attributes, new, &texts);
+        let found = self.scope_index.find(&content);
+        match found {
+            Some(_) => table.attributes.truncate_owners(new as usize),
+            None => {
+                table.name.push(name);
+                table.version.push(version);
+                table.dropped_attributes.push(dropped);
+                self.scope_index.insert(&content, new);
+            }
+        }
+        let mapped = found.unwrap_or(new);
+        self.scopes[input][index] = mapped;
+        mapped
+    }
+
+    fn finish(mut self) -> (SpanBatch, MergeStats) {
+        self.out.strings = self.strings.finish();
+        (self.out, self.stats)
+    }
+}
+
+/// From the codes of one input to those of the output.
+struct CodeMap<'b> {
+    codes: &'b mut [u32],
+    from: &'b SpanBatch,
+    to: &'b mut DictionaryBuilder,
+}
+
+impl CodeMap<'_> {
+    #[inline]
+    fn code(&mut self, code: StringCode) -> StringCode {
+        let mapped = &mut self.codes[code as usize];
+        if *mapped == UNMAPPED {
+            *mapped = self.to.intern(self.from.strings.get(code));
+        }
+        *mapped
+    }
+}
+
+#[inline]
+fn copy_attributes(
+    from: &AttributeList,
+    owner: usize,
+    to: &mut AttributeList,
+    map: &mut CodeMap<'_>,
+) {
+    for attribute in from.of(owner) {
+        let payload = if attribute.value_type.holds_code() {
+            u64::from(map.code(attribute.payload as StringCode))
+        } else {
+            attribute.payload
+        };
+        let key = map.code(attribute.key);
+        to.push(Attribute { key, value_type: attribute.value_type, payload });
+    }
+    to.end_owner();
+}
+
+fn content_of(attributes: &AttributeList, owner: u32, extra: &[u64]) -> Vec<u64> {
+    let mut content = extra.to_vec();
+    for attribute in attributes.of(owner as usize) {
+        content.push(u64::from(attribute.key) << 8 | attribute.value_type as u64);
+        content.push(attribute.payload);
+    }
+    content
+}

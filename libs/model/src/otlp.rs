@@ -1,0 +1,139 @@
+//! Writes spans back as OTLP protobuf.
+
+use std::collections::HashMap;
+
+use crate::{
+    AttributeList, SpanBatch, any_value,
+    wire::{
+        put_bytes_field, put_fixed64_field, put_message_field, put_varint, put_varint_field,
+    },
+};
+
+/// The TracesData message (also ExportTraceServiceRequest) of a batch.
+///
+/// Spans of equal resource and scope are grouped in order of first appearance, and keep their order.
+pub fn encode_traces_data(batch: &SpanBatch) -> Vec<u8> {
+    let mut groups: Vec<(u32, Vec<(u32, Vec<usize>)>)> = Vec::new();
+    let mut resource_places = HashMap::new();
+    let mut scope_places = HashMap::new();
+    for row in 0..batch.len() {
+        let (resource, scope) = (batch.spans.resource[row], batch.spans.scope[row]);
+        let place = *resource_places.entry(resource).or_insert_with(|| {
+            groups.push((resource, Vec::new()));
+            groups.len() - 1
+        });
+        let scopes = &mut groups[place].1;
+        let scope_place = *scope_places.entry((resource, scope)).or_insert_with(|| {
+            scopes.push((scope, Vec::new()));
+            scopes.len() - 1
+        });
+        scopes[scope_place].1.push(row);
+    }
+    let mut writer = Writer { batch, scratch: Vec::new() };
+    let mut out = Vec::new();
+    for (resource, scopes) in groups {
+        let mut resource_spans = Vec::new();
+        writer.resource(&mut resource_spans, resource as usize);
+        for (scope, rows) in scopes {
+            let mut scope_spans = Vec::new();
+            writer.scope(&mut scope_spans, scope as usize);
+            for row in rows {
+                let mut span = Vec::with_capacity(256);
+                writer.span(&mut span, row);
+                put_message_field(&mut scope_spans, 2, &span);
+            }
+            put_message_field(&mut resource_spans, 2, &scope_spans);
+        }
+        put_message_field(&mut out, 1, &resource_spans);
+    }
+    out
+}
+
+struct Writer<'a> {
+    batch: &'a SpanBatch,
+    scratch: Vec<u8>,
+}
+
+impl Writer<'_> {
+    fn resource(&mut self, out: &mut Vec<u8>, row: usize) {
+        let table = &self.batch.resources;
+        let mut message = Vec::new();
+        self.attributes(&mut message, 1, &table.attributes, row);
+        put_varint_field(&mut message, 2, dropped(&table.dropped_attributes, row));
+        put_message_field(out, 1, &message);
+    }
+
+    fn scope(&mut self, out: &mut Vec<u8>, row: usize) {
+        let table = &self.batch.scopes;
+        let mut message = Vec::new();
+        put_bytes_field(&mut message, 1, self.text(&table.name, row));
+        put_bytes_field(&mut message, 2, self.text(&table.version, row));
+        self.attributes(&mut message, 3, &table.attributes, row);
+        put_varint_field(&mut message, 4, dropped(&table.dropped_attributes, row));
+        put_message_field(out, 1, &message);
+    }
+
+    fn span(&mut self, out: &mut Vec<u8>, row: usize) {
+        let batch = self.batch;
+        let spans = &batch.spans;
+        put_message_field(out, 1, &batch.traces.ids[spans.trace[row] as usize].0);
+        put_message_field(out, 2, &spans.span_id[row].0);
+        put_bytes_field(out, 3, self.text(&spans.trace_state, row));
+        if !spans.parent_span_id[row].is_zero() {
+            put_message_field(out, 4, &spans.parent_span_id[row].0);
+        }
+        put_bytes_field(out, 5, self.text(&spans.name, row));
+        put_varint_field(out, 6, u64::from(spans.kind[row]));
+        put_fixed64_field(out, 7, spans.start[row]);
+        put_fixed64_field(out, 8, spans.start[row].wrapping_add(spans.duration[row]));
+        self.attributes(out, 9, &batch.span_attributes, row);
+        put_varint_field(out, 10, dropped(&spans.dropped_attributes, row));
+        for event in batch.events.range(row) {
+            let mut message = Vec::new();
+            put_fixed64_field(&mut message, 1, batch.events.time[event]);
+            put_bytes_field(&mut message, 2, self.text(&batch.events.name, event));
+            self.attributes(&mut message, 3, &batch.events.attributes, event);
+            put_varint_field(&mut message, 4, dropped(&batch.events.dropped_attributes, event));
+            put_message_field(out, 11, &message);
+        }
+        put_varint_field(out, 12, dropped(&spans.dropped_events, row));
+        for link in batch.links.range(row) {
+            let mut message = Vec::new();
+            put_message_field(&mut message, 1, &batch.links.trace_id[link].0);
+            put_message_field(&mut message, 2, &batch.links.span_id[link].0);
+            put_bytes_field(&mut message, 3, self.text(&batch.links.trace_state, link));
+            self.attributes(&mut message, 4, &batch.links.attributes, link);
+            put_varint_field(&mut message, 5, dropped(&batch.links.dropped_attributes, link));
+            put_message_field(out, 13, &message);
+        }
+        put_varint_field(out, 14, dropped(&spans.dropped_links, row));
+        let mut status = Vec::new();
+        put_bytes_field(&mut status, 2, self.text(&spans.status_message, row));
+        put_varint_field(&mut status, 3, u64::from(spans.status[row]));
+        put_message_field(out, 15, &status);
+    }
+
+    fn attributes(&mut self, out: &mut Vec<u8>, field: u32, list: &AttributeList, owner: usize) {
+        for attribute in list.of(owner) {
+            let mut pair = std::mem::take(&mut self.scratch);
+            pair.clear();
+            let key = self.batch.strings.get(attribute.key);
+            put_bytes_field(&mut pair, 1, key);
+            let mut value = Vec::new();
+            any_value::encode(&mut value, attribute.value(&self.batch.strings));
+            put_message_field(&mut pair, 2, &value);
+            put_varint(out, u64::from(field) << 3 | 2);
+            put_varint(out, pair.len() as u64);
+            out.extend_from_slice(&pair);
+            self.scratch = pair;
+        }
+    }
+
+    fn text(&self, column: &[u32], row: usize) -> &[u8] {
+        self.batch.strings.get(column.get(row).copied().unwrap_or(0))
+    }
+}
+
+fn dropped(column: &[u32], row: usize) -> u64 {
+    column.get(row).copied().unwrap_or(0).into()
+}

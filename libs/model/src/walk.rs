@@ -1,0 +1,163 @@
+//! Finds resources, scopes and spans in an OTLP export request without decoding attributes.
+
+use std::ops::Range;
+
+use crate::wire::{Reader, WireError};
+
+/// What a walk found: ranges into the request.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ExportWalk {
+    /// OTLP Resource messages; one a ResourceSpans message.
+    pub resources: Vec<Range<usize>>,
+    /// OTLP InstrumentationScope messages; one a ScopeSpans message.
+    pub scopes: Vec<Range<usize>>,
+    /// ScopeSpans messages that hold at least one span.
+    pub runs: Vec<SpanRun>,
+}
+
+/// The spans of one ScopeSpans message.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SpanRun {
+    /// Index into [`ExportWalk::resources`].
+    pub resource: u32,
+    /// Index into [`ExportWalk::scopes`].
+    pub scope: u32,
+    /// The content of the ScopeSpans message.
+    pub scope_spans: Range<usize>,
+    /// Its spans.
+    pub spans: u32,
+}
+
+/// One span as it lies in the request.
+#[derive(Debug, Clone, Copy)]
+pub struct SpanView<'a> {
+    /// Index into [`ExportWalk::runs`].
+    pub run: usize,
+    /// The Span message.
+    pub message: &'a [u8],
+    /// The trace id as sent, of any length.
+    pub trace_id: &'a [u8],
+    /// The span id as sent, of any length.
+    pub span_id: &'a [u8],
+}
+
+/// Walks an ExportTraceServiceRequest and shows every span to `on_span`.
+///
+/// Only fields down to the span's own are read; attributes are skipped by their length, so a malformed
+/// attribute is found later, when the ingester converts the span.
+pub fn walk_export<'a>(
+    request: &'a [u8],
+    mut on_span: impl FnMut(SpanView<'a>),
+) -> Result<ExportWalk, WireError> {
+    let mut walk = ExportWalk::default();
+    let mut reader = Reader::new(request);
+    while let Some((field, value)) = reader.next_field()? {
+        if field == 1 {
+            let message = value.bytes(1)?;
+            walk_resource_spans(request, message, &mut walk, &mut on_span)?;
+        }
+    }
+    Ok(walk)
+}
+
+fn walk_resource_spans<'a>(
+    request: &'a [u8],
+    message: &'a [u8],
+    walk: &mut ExportWalk,
+    on_span: &mut impl FnMut(SpanView<'a>),
+) -> Result<(), WireError> {
+    let resource = walk.resources.len() as u32;
+    walk.resources.push(0..0);
+    let mut reader = Reader::new(message);
+    while let Some((field, value)) = reader.next_field()? {
+        match field {
+            1 => walk.resources[resource as usize] = range_in(request, value.bytes(1)?),
+            2 => walk_scope_spans(request, value.bytes(2)?, resource, walk, on_span)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn walk_scope_spans<'a>(
+    request: &'a [u8],
+    message: &'a [u8],
+    resource: u32,
+    walk: &mut ExportWalk,
+    on_span: &mut impl FnMut(SpanView<'a>),
+) -> Result<(), WireError> {
+    let run = walk.runs.len();
+    let (mut scope, mut spans) = (0..0, 0);
+    let mut reader = Reader::new(message);
+    while let Some((field, value)) = reader.next_field()? {
+        match field {
+            1 => scope = range_in(request, value.bytes(1)?),
+            2 => {
+                let span = value.bytes(2)?;
+                let (trace_id, span_id) = span_ids(span)?;
+                on_span(SpanView { run, message: span, trace_id, span_id });
+                spans += 1;
+            }
+            _ => {}
+        }
+    }
+    if spans > 0 {
+        let scope_spans = range_in(request, message);
+        walk.runs.push(SpanRun { resource, scope: walk.scopes.len() as u32, scope_spans, spans });
+        walk.scopes.push(scope);
+    }
+    Ok(())
+}
+
+/// The trace id and span id of a Span message; empty if absent.
+#[inline]
+pub fn span_ids(span: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
+    let (mut trace_id, mut span_id): (&[u8], &[u8]) = (b"", b"");
+    let mut reader = Reader::new(span);
+    while let Some((field, value)) = reader.next_field()? {
+        match field {
+            1 => trace_id = value.bytes(1)?,
+            2 => span_id = value.bytes(2)?,
+            _ => {}
+        }
+    }
+    Ok((trace_id, span_id))
+}
+
+/// Where `part`, a subslice of `whole`, lies in it.
+fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
+    let start = part.as_ptr() as usize - whole.as_ptr() as usize;
+    start..start + part.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{put_bytes_field, put_message_field};
+    use proptest::prelude::*;
+
+    #[test]
+    fn walk_finds_resource_after_its_spans() {
+        let (mut span, mut scope_spans, mut resource_spans, mut request) =
+            (vec![], vec![], vec![], vec![]);
+        put_bytes_field(&mut span, 1, &[7; 16]);
+        put_bytes_field(&mut span, 2, &[8; 8]);
+        put_message_field(&mut scope_spans, 2, &span);
+        put_message_field(&mut resource_spans, 2, &scope_spans);
+        put_message_field(&mut resource_spans, 1, b"\x10\x05");
+        put_message_field(&mut request, 1, &resource_spans);
+        let mut seen = Vec::new();
+        let walk = walk_export(&request, |span| seen.push((span.trace_id, span.span_id))).unwrap();
+        assert_eq!(seen, [(&[7u8; 16][..], &[8u8; 8][..])]);
+        assert_eq!(&request[walk.resources[0].clone()], b"\x10\x05");
+        assert_eq!(walk.runs[0].spans, 1);
+        assert_eq!(&request[walk.runs[0].scope_spans.clone()], scope_spans);
+    }
+
+    proptest! {
+        #[test]
+        fn walk_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = walk_export(&bytes, |_| {});
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The protobuf wire format: a bounds-checked reader over one message and a writer.
+//!
+//! Source: the protobuf encoding guide. Reads never allocate and never trust a declared length.
+
+/// Why bytes are no protobuf message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// The message ends inside a field.
+    #[error("message is cut off")]
+    Truncated,
+    /// A varint of more than ten bytes.
+    #[error("varint is too long")]
+    Varint,
+    /// A field number of zero, or a wire type that does not exist or is the deprecated group.
+    #[error("illegal field tag {0}")]
+    Tag(u64),
+    /// A known field with another wire type than its own.
+    #[error("field {field} has wire type {wire_type}")]
+    WireType {
+        /// The field's number.
+        field: u32,
+        /// The wire type found.
+        wire_type: u8,
+    },
+    /// Values nested deeper than [`MAX_DEPTH`].
+    #[error("values are nested too deeply")]
+    Depth,
+}
+
+/// The deepest nesting of AnyValue that is accepted; prost's limit too.
+pub const MAX_DEPTH: usize = 100;
+
+/// One field's value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum FieldValue<'a> {
+    /// Wire type 0.
+    Varint(u64),
+    /// Wire type 1.
+    Fixed64(u64),
+    /// Wire type 2.
+    Bytes(&'a [u8]),
+    /// Wire type 5.
+    Fixed32(u32),
+}
+
+/// A cursor over the fields of one message.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    position: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// A cursor at the first field of `message`.
+    pub fn new(message: &'a [u8]) -> Self {
+        Self { bytes: message, position: 0 }
+    }
+
+    /// Offset of the next unread byte.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// The next field's number and value; `None` at the end of the message.
+    #[inline]
+    pub fn next_field(&mut self) -> Result<Option<(u32, FieldValue<'a>)>, WireError> {
+        if self.position == self.bytes.len() {
+            return Ok(None);
+        }
+        let tag = self.varint()?;
+        let field = (tag >> 3) as u32;
+        if field == 0 || tag > u64::from(u32::MAX) {
+            return Err(WireError::Tag(tag));
+        }
+        let value = match tag & 7 {
+            0 => FieldValue::Varint(self.varint()?),
+            1 => FieldValue::Fixed64(u64::from_le_bytes(self.array()?)),
+            2 => {
+                let length = self.varint()?;
+                let length = usize::try_from(length).map_err(|_| WireError::Truncated)?;
+                FieldValue::Bytes(self.take(length)?)
+            }
+            5 => FieldValue::Fixed32(u32::from_le_bytes(self.array()?)),
+            _ => return Err(WireError::Tag(tag)),
+        };
+        Ok(Some((field, value)))
+    }
+
+    #[inline]
+    fn varint(&mut self) -> Result<u64, WireError> {
+        let rest = &self.bytes[self.position..];
+        let mut value = 0u64;
+        for (i, &byte) in rest.iter().take(10).enumerate() {
+            value |= u64::from(byte & 0x7f) << (7 * i);
+            if byte < 0x80 {
+                self.position += i + 1;
+                return Ok(value);
+            }
+        }
+        Err(if rest.len() < 10 { WireError::Truncated } else { WireError::Varint })
+    }
+
+    #[inline]
+    fn take(&mut self, length: usize) -> Result<&'a [u8], WireError> {
+        let rest = &self.bytes[self.position..];
+        let taken = rest.get(..length).ok_or(WireError::Truncated)?;
+        self.position += length;
+        Ok(taken)
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+        let taken = self.take(N)?;
+        Ok(taken.try_into().expect("take returns N bytes"))
+    }
+}
+
+impl<'a> FieldValue<'a> {
+    /// The bytes of a length-delimited field.
+    #[inline]
+    pub fn bytes(self, field: u32) -> Result<&'a [u8], WireError> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            other => Err(other.mismatch(field)),
+        }
+    }
+
+    /// The number of a varint field.
+    #[inline]
+    pub fn varint(self, field: u32) -> Result<u64, WireError> {
+        match self {
+            Self::Varint(number) => Ok(number),
+            other => Err(other.mismatch(field)),
+        }
+    }
+
+    /// The number of a fixed64 field.
+    #[inline]
+    pub fn fixed64(self, field: u32) -> Result<u64, WireError> {
+        match self {
+            Self::Fixed64(number) => Ok(number),
+            other => Err(other.mismatch(field)),
+        }
+    }
+
+    fn mismatch(self, field: u32) -> WireError {
+        let wire_type = match self {
+            Self::Varint(_) => 0,
+            Self::Fixed64(_) => 1,
+            Self::Bytes(_) => 2,
+            Self::Fixed32(_) => 5,
+        };
+        WireError::WireType { field, wire_type }
+    }
+}
+
+/// Appends a varint.
+#[inline]
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Appends a varint field; zero is the default and is left out.
+pub fn put_varint_field(out: &mut Vec<u8>, field: u32, value: u64) {
+    if value != 0 {
+        put_varint(out, u64::from(field) << 3);
+        put_varint(out, value);
+    }
+}
+
+/// Appends a fixed64 field; zero is the default and is left out.
+pub fn put_fixed64_field(out: &mut Vec<u8>, field: u32, value: u64) {
+    if value != 0 {
+        put_varint(out, u64::from(field) << 3 | 1);
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+}
+
+/// Appends a length-delimited field; empty is the default and is left out.
+pub fn put_bytes_field(out: &mut Vec<u8>, field: u32, value: &[u8]) {
+    if !value.is_empty() {
+        put_message_field(out, field, value);
+    }
+}
+
+/// Appends a length-delimited field even if it is empty, as a message that is present.
+pub fn put_message_field(out: &mut Vec<u8>, field: u32, value: &[u8]) {
+    put_varint(out, u64::from(field) << 3 | 2);
+    put_varint(out, value.len() as u64);
+    out.extend_from_slice(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reader_refuses_what_is_cut_off_or_too_long() {
+        assert_eq!(Reader::new(&[0x0a, 5, 1]).next_field(), Err(WireError::Truncated));
+        assert_eq!(Reader::new(&[0x08]).next_field(), Err(WireError::Truncated));
+        assert_eq!(Reader::new(&[0xff; 11]).next_field(), Err(WireError::Varint));
+        assert_eq!(Reader::new(&[0x0b]).next_field(), Err(WireError::Tag(11)));
+        assert_eq!(Reader::new(&[0x02, 0]).next_field(), Err(WireError::Tag(2)));
+    }
+
+    proptest! {
+        #[test]
+        fn reader_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let mut reader = Reader::new(&bytes);
+            while let Ok(Some(_)) = reader.next_field() {}
+        }
+
+        #[test]
+        fn written_fields_read_back(number in any::<u64>(), text in proptest::collection::vec(any::<u8>(), 1..40)) {
+            let mut out = Vec::new();
+            put_varint_field(&mut out, 3, number);
+            put_fixed64_field(&mut out, 4, number);
+            put_bytes_field(&mut out, 700, &text);
+            let mut reader = Reader::new(&out);
+            let mut fields = Vec::new();
+            while let Some(field) = reader.next_field().unwrap() {
+                fields.push(field);
+            }
+            let mut expected = vec![(3, FieldValue::Varint(number)), (4, FieldValue::Fixed64(number))];
+            expected.retain(|_| number != 0);
+            expected.push((700, FieldValue::Bytes(&text)));
+            prop_assert_eq!(fields, expected);
+        }
+    }
+}
