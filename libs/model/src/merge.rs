@@ -77,6 +77,11 @@ impl MergePlan {
         ranges
     }
 
+    /// Number of distinct traces.
+    pub fn trace_count(&self) -> usize {
+        self.fragments.chunk_by(|a, b| a.id == b.id).count()
+    }
+
     /// All fragments as one range.
     pub fn whole(&self) -> Range<usize> {
         0..self.fragments.len()

@@ -1,0 +1,141 @@
+//! Unpacking of bit-packed numbers, least significant bit first.
+
+use super::{DecodeError, DecodeResult};
+
+/// Integers that bit-packed numbers unpack to.
+pub(crate) trait Unpacked: Copy + Default {
+    /// Keeps the low bits.
+    fn from_word(word: u64) -> Self;
+}
+
+impl Unpacked for u8 {
+    #[inline(always)]
+    fn from_word(word: u64) -> Self {
+        word as u8
+    }
+}
+
+impl Unpacked for u32 {
+    #[inline(always)]
+    fn from_word(word: u64) -> Self {
+        word as u32
+    }
+}
+
+impl Unpacked for u64 {
+    #[inline(always)]
+    fn from_word(word: u64) -> Self {
+        word
+    }
+}
+
+/// Bytes that `count` numbers of `width` bits take.
+#[inline]
+pub(crate) fn packed_bytes(count: usize, width: u32) -> usize {
+    (count * width as usize).div_ceil(8)
+}
+
+/// Fills `out` with numbers of `width` bits from the start of `input`.
+///
+/// Errors: `width` above 64, or an input of fewer bytes than the numbers take.
+pub(crate) fn unpack<T: Unpacked>(input: &[u8], width: u32, out: &mut [T]) -> DecodeResult<()> {
+    if width > 64 {
+        return Err(DecodeError("a bit width is above 64"));
+    }
+    let Some(input) = input.get(..packed_bytes(out.len(), width)) else {
+        return Err(DecodeError("bit-packed numbers are cut off"));
+    };
+    macro_rules! by_width {
+        ($($width:literal)*) => {
+            match width {
+                $($width => unpack_width::<T, $width>(input, out),)*
+                _ => {}
+            }
+        };
+    }
+    by_width!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31
+        32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61
+        62 63 64);
+    Ok(())
+}
+
+/// `input` holds exactly the bytes of `out.len()` numbers.
+fn unpack_width<T: Unpacked, const WIDTH: usize>(input: &[u8], out: &mut [T]) {
+    if WIDTH == 0 {
+        out.fill(T::default());
+        return;
+    }
+    // A group of eight numbers takes WIDTH bytes, but its last word is read eight bytes wide, and
+    // one byte more where a number spans nine. So the last groups go through a padded copy.
+    let window_bytes = WIDTH + 8;
+    let whole = input.len().saturating_sub(8) / WIDTH;
+    let groups = whole.min(out.len() / 8);
+    let (fast, slow) = out.split_at_mut(groups * 8);
+    for (group, numbers) in fast.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let window = &input[group * WIDTH..group * WIDTH + window_bytes];
+        unpack_group::<T, WIDTH>(window, numbers);
+    }
+    let mut rest = &input[groups * WIDTH..];
+    for numbers in slow.chunks_mut(8) {
+        let mut window = [0u8; 64 + 8];
+        let (taken, after) = rest.split_at(rest.len().min(WIDTH));
+        window[..taken.len()].copy_from_slice(taken);
+        let mut group = [T::default(); 8];
+        unpack_group::<T, WIDTH>(&window[..window_bytes], &mut group);
+        numbers.copy_from_slice(&group[..numbers.len()]);
+        rest = after;
+    }
+}
+
+#[inline(always)]
+fn unpack_group<T: Unpacked, const WIDTH: usize>(window: &[u8], out: &mut [T; 8]) {
+    let mask = u64::MAX >> (64 - WIDTH);
+    for (i, number) in out.iter_mut().enumerate() {
+        let (byte, shift) = (i * WIDTH / 8, i * WIDTH % 8);
+        let bytes: [u8; 8] = window[byte..byte + 8].try_into().expect("the slice has 8 bytes");
+        let mut word = u64::from_le_bytes(bytes) >> shift;
+        if shift + WIDTH > 64 {
+            word |= u64::from(window[byte + 8]) << (64 - shift);
+        }
+        *number = T::from_word(word & mask);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pack(numbers: &[u64], width: u32) -> Vec<u8> {
+        let mut bytes = vec![0u8; packed_bytes(numbers.len(), width)];
+        for (i, number) in numbers.iter().enumerate() {
+            for bit in 0..width as usize {
+                let at = i * width as usize + bit;
+                bytes[at / 8] |= ((number >> bit & 1) as u8) << (at % 8);
+            }
+        }
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn unpack_returns_what_was_packed(
+            width in 0u32..=64, numbers in proptest::collection::vec(any::<u64>(), 0..70),
+        ) {
+            let mask = if width == 0 { 0 } else { u64::MAX >> (64 - width) };
+            let numbers: Vec<u64> = numbers.iter().map(|number| number & mask).collect();
+            let packed = pack(&numbers, width);
+            let mut out = vec![0u64; numbers.len()];
+            unpack(&packed, width, &mut out).unwrap();
+            prop_assert_eq!(&out, &numbers);
+            if !packed.is_empty() {
+                prop_assert!(unpack(&packed[1..], width, &mut out).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn widths_above_64_are_refused() {
+        assert!(unpack(&[0; 100], 65, &mut [0u64]).is_err());
+    }
+}

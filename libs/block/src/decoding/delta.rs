@@ -1,0 +1,204 @@
+//! DELTA_BINARY_PACKED integers.
+
+use super::bits::{packed_bytes, unpack};
+use super::{DecodeError, DecodeResult, split, varint, zigzag};
+
+/// Far above what writers use (128 and 256); bounds the work that one block header can ask for.
+const MAX_BLOCK_VALUES: u64 = 1 << 16;
+
+/// Integers that deltas add up to; sums wrap.
+pub(crate) trait DeltaInteger: Copy + Default {
+    /// Keeps the low bits of a 64-bit sum.
+    fn from_sum(sum: u64) -> Self;
+}
+
+impl DeltaInteger for u64 {
+    #[inline(always)]
+    fn from_sum(sum: u64) -> Self {
+        sum
+    }
+}
+
+impl DeltaInteger for i32 {
+    #[inline(always)]
+    fn from_sum(sum: u64) -> Self {
+        sum as i32
+    }
+}
+
+/// Appends `count` integers and returns the bytes after them.
+///
+/// A section of no values may be empty. Errors: another number of values than `count`, or bytes that
+/// end too early.
+pub(crate) fn decode_delta<'a, T: DeltaInteger>(
+    input: &'a [u8],
+    count: usize,
+    out: &mut Vec<T>,
+) -> DecodeResult<&'a [u8]> {
+    if count == 0 && input.is_empty() {
+        return Ok(input);
+    }
+    let (block_values, rest) = varint(input)?;
+    let (miniblocks, rest) = varint(rest)?;
+    let (total, rest) = varint(rest)?;
+    let (first, mut rest) = zigzag(rest)?;
+    if total != count as u64 {
+        return Err(DecodeError("delta-coded integers are not as many as the page declares"));
+    }
+    if count == 0 {
+        return Ok(rest);
+    }
+    let shape = "delta-coded integers come in blocks of an impossible shape";
+    if miniblocks == 0 || block_values == 0 || block_values > MAX_BLOCK_VALUES {
+        return Err(DecodeError(shape));
+    }
+    let values_each = (block_values / miniblocks) as usize;
+    if block_values % miniblocks != 0 || values_each % 8 != 0 {
+        return Err(DecodeError(shape));
+    }
+
+    let start = out.len();
+    out.resize(start + count, T::default());
+    let mut pending = &mut out[start..];
+    let mut sum = first as u64;
+    pending[0] = T::from_sum(sum);
+    pending = &mut pending[1..];
+    while !pending.is_empty() {
+        let (smallest, after) = zigzag(rest)?;
+        let (widths, after) = split(after, miniblocks as usize, "delta bit widths are cut off")?;
+        rest = after;
+        for &width in widths {
+            if pending.is_empty() {
+                break;
+            }
+            let (now, later) = pending.split_at_mut(values_each.min(pending.len()));
+            let width = u32::from(width);
+            // The last miniblock is padded, but not by every writer.
+            let whole = packed_bytes(values_each, width);
+            let (packed, after) = rest.split_at(whole.min(rest.len()));
+            sum = add_miniblock(packed, width, smallest as u64, sum, now)?;
+            rest = after;
+            pending = later;
+        }
+    }
+    Ok(rest)
+}
+
+/// Fills `out` with running sums of the packed deltas; returns the last one.
+#[inline]
+fn add_miniblock<T: DeltaInteger>(
+    packed: &[u8],
+    width: u32,
+    smallest: u64,
+    mut sum: u64,
+    out: &mut [T],
+) -> DecodeResult<u64> {
+    if width == 0 {
+        for value in out {
+            sum = sum.wrapping_add(smallest);
+            *value = T::from_sum(sum);
+        }
+        return Ok(sum);
+    }
+    let mut deltas = [0u64; 64];
+    for (i, values) in out.chunks_mut(64).enumerate() {
+        let from = i * 8 * width as usize;
+        let packed = packed.get(from..).ok_or(DecodeError("deltas are cut off"))?;
+        let deltas = &mut deltas[..values.len()];
+        unpack(packed, width, deltas)?;
+        for (value, delta) in values.iter_mut().zip(deltas) {
+            sum = sum.wrapping_add(smallest.wrapping_add(*delta));
+            *value = T::from_sum(sum);
+        }
+    }
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+        while value >= 0x80 {
+            out.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        out.push(value as u8);
+    }
+
+    fn put_zigzag(out: &mut Vec<u8>, value: i64) {
+        put_varint(out, (value << 1 ^ value >> 63) as u64);
+    }
+
+    /// Blocks of 128 in miniblocks of 32, with or without the padding of the last one.
+    fn encode(values: &[u64], padded: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_varint(&mut out, 128);
+        put_varint(&mut out, 4);
+        put_varint(&mut out, values.len() as u64);
+        put_zigzag(&mut out, values.first().map_or(0, |first| *first as i64));
+        let deltas: Vec<i64> =
+            values.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]) as i64).collect();
+        for block in deltas.chunks(128) {
+            let smallest = *block.iter().min().unwrap();
+            put_zigzag(&mut out, smallest);
+            let offsets: Vec<u64> =
+                block.iter().map(|delta| delta.wrapping_sub(smallest) as u64).collect();
+            let widths = offsets.chunks(32).map(|mini| {
+                mini.iter().map(|offset| 64 - offset.leading_zeros()).max().unwrap()
+            });
+            let widths: Vec<u32> = widths.collect();
+            out.extend((0..4).map(|i| widths.get(i).copied().unwrap_or(0) as u8));
+            for (mini, &width) in offsets.chunks(32).zip(&widths) {
+                let count = if padded { 32 } else { mini.len() };
+                let start = out.len();
+                out.resize(start + packed_bytes(count, width), 0);
+                for (i, offset) in mini.iter().enumerate() {
+                    for bit in 0..width as usize {
+                        let at = i * width as usize + bit;
+                        out[start + at / 8] |= ((offset >> bit & 1) as u8) << (at % 8);
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn integers_read_back(
+            mut values in proptest::collection::vec(any::<u64>(), 0..300), small in any::<bool>(), padded in any::<bool>(),
+        ) {
+            if small {
+                values.iter_mut().for_each(|value| *value %= 1000);
+            }
+            let encoded = encode(&values, padded);
+            let mut out = vec![9u64];
+            let rest = decode_delta(&encoded, values.len(), &mut out).unwrap();
+            prop_assert!(rest.is_empty());
+            prop_assert_eq!(&out[1..], &values[..]);
+
+            let narrow: Vec<i32> = values.iter().map(|value| *value as i32).collect();
+            let mut out = Vec::<i32>::new();
+            decode_delta(&encoded, values.len(), &mut out).unwrap();
+            prop_assert_eq!(out, narrow);
+            prop_assert!(decode_delta::<u64>(&encoded, values.len() + 1, &mut Vec::new()).is_err());
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..80), count in 0usize..300,
+        ) {
+            let _ = decode_delta::<u64>(&bytes, count, &mut Vec::new());
+        }
+    }
+
+    #[test]
+    fn blocks_of_impossible_shape_are_refused() {
+        for shape in [[0u8, 4], [0x80, 0], [7, 1], [9, 3]] {
+            let bytes = [shape[0], shape[1], 5, 2, 0, 0, 0, 0, 0, 0, 0, 0];
+            assert!(decode_delta::<u64>(&bytes, 5, &mut Vec::new()).is_err(), "{shape:?}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The RLE / bit-packing hybrid: levels, dictionary codes and booleans.
+
+use super::bits::{packed_bytes, unpack};
+use super::{DecodeError, DecodeResult, split, varint};
+
+/// A stretch of values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Run<'a> {
+    /// One value `count` times.
+    Repeated {
+        /// The value.
+        value: u32,
+        /// How often; at least 1.
+        count: usize,
+    },
+    /// `count` bit-packed values.
+    Packed {
+        /// At least the bytes that `count` values take.
+        bytes: &'a [u8],
+        /// How many; at least 1.
+        count: usize,
+    },
+}
+
+/// A cursor over the runs of a hybrid section.
+#[derive(Debug, Clone)]
+pub(crate) struct Runs<'a> {
+    input: &'a [u8],
+    width: u32,
+    remaining: usize,
+}
+
+impl<'a> Runs<'a> {
+    /// The runs of `count` values of `width` bits, 32 at most.
+    pub(crate) fn new(input: &'a [u8], width: u32, count: usize) -> DecodeResult<Self> {
+        if width > 32 {
+            return Err(DecodeError("a dictionary code has more than 32 bits"));
+        }
+        Ok(Self { input, width, remaining: count })
+    }
+
+    /// The next run, cut to the values that are left; `None` when there are none.
+    pub(crate) fn next_run(&mut self) -> DecodeResult<Option<Run<'a>>> {
+        while self.remaining > 0 {
+            let (header, rest) = varint(self.input)?;
+            let declared = usize::try_from(header >> 1)
+                .map_err(|_| DecodeError("a run is longer than memory"))?;
+            if header & 1 == 0 {
+                let value_bytes = self.width.div_ceil(8) as usize;
+                let (bytes, rest) = split(rest, value_bytes, "a repeated value is cut off")?;
+                self.input = rest;
+                if declared == 0 {
+                    continue;
+                }
+                let mut value = [0; 4];
+                value[..value_bytes].copy_from_slice(bytes);
+                let count = declared.min(self.remaining);
+                self.remaining -= count;
+                return Ok(Some(Run::Repeated { value: u32::from_le_bytes(value), count }));
+            }
+            let count = declared.saturating_mul(8).min(self.remaining);
+            let bytes_declared = declared.saturating_mul(self.width as usize);
+            // Some writers cut the padding of the last group.
+            let (bytes, rest) = rest.split_at(bytes_declared.min(rest.len()));
+            self.input = rest;
+            if count == 0 {
+                continue;
+            }
+            if bytes.len() < packed_bytes(count, self.width) {
+                return Err(DecodeError("a bit-packed run is cut off"));
+            }
+            self.remaining -= count;
+            return Ok(Some(Run::Packed { bytes, count }));
+        }
+        Ok(None)
+    }
+}
+
+/// Levels of a page: one for every entry, or the same for all.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Levels<'a> {
+    /// All entries have this level.
+    Constant(u8),
+    /// One level an entry.
+    Each(&'a [u8]),
+}
+
+impl<'a> Levels<'a> {
+    /// The level of an entry.
+    #[inline]
+    pub(crate) fn at(self, entry: usize) -> u8 {
+        match self {
+            Self::Constant(level) => level,
+            Self::Each(levels) => levels[entry],
+        }
+    }
+
+    /// The levels of a range of entries.
+    pub(crate) fn slice(self, entries: std::ops::Range<usize>) -> Levels<'a> {
+        match self {
+            Self::Constant(level) => Self::Constant(level),
+            Self::Each(levels) => Self::Each(&levels[entries]),
+        }
+    }
+
+    /// How many of `entries` levels equal `level`.
+    pub(crate) fn count_of(self, level: u8, entries: usize) -> usize {
+        match self {
+            Self::Constant(all) if all == level => entries,
+            Self::Constant(_) => 0,
+            Self::Each(levels) => count_equal(levels, level),
+        }
+    }
+}
+
+/// How many bytes equal `level`.
+pub(crate) fn count_equal(levels: &[u8], level: u8) -> usize {
+    // Sums of at most 255 fit a byte, which lets the compiler count 16 bytes at a time.
+    levels
+        .chunks(255)
+        .map(|chunk| usize::from(chunk.iter().map(|&l| u8::from(l == level)).sum::<u8>()))
+        .sum()
+}
+
+/// Bits that a level of at most `max` takes.
+pub(crate) fn level_width(max: u8) -> u32 {
+    u8::BITS - max.leading_zeros()
+}
+
+/// Decodes `count` levels, none above `max`. `buffer` is scratch space.
+pub(crate) fn decode_levels<'b>(
+    input: &[u8],
+    max: u8,
+    count: usize,
+    buffer: &'b mut Vec<u8>,
+) -> DecodeResult<Levels<'b>> {
+    if max == 0 {
+        return Ok(Levels::Constant(0));
+    }
+    let width = level_width(max);
+    let mut runs = Runs::new(input, width, count)?;
+    buffer.clear();
+    while let Some(run) = runs.next_run()? {
+        match run {
+            Run::Repeated { value, count: repeated } => {
+                let level = u8::try_from(value).ok().filter(|&level| level <= max);
+                let level = level.ok_or(DecodeError("a level is above the maximum"))?;
+                if repeated == count {
+                    return Ok(Levels::Constant(level));
+                }
+                buffer.resize(buffer.len() + repeated, level);
+            }
+            Run::Packed { bytes, count: packed } => {
+                let start = buffer.len();
+                buffer.resize(start + packed, 0);
+                unpack(bytes, width, &mut buffer[start..])?;
+                if buffer[start..].iter().fold(0, |top, &level| top.max(level)) > max {
+                    return Err(DecodeError("a level is above the maximum"));
+                }
+            }
+        }
+    }
+    Ok(Levels::Each(buffer))
+}
+
+/// Appends `count` dictionary codes after skipping `skip`, each below `limit`.
+///
+/// `body` is the value section of a dictionary-coded page: the bit width, then the runs.
+pub(crate) fn decode_codes(
+    body: &[u8],
+    skip: usize,
+    count: usize,
+    limit: usize,
+    out: &mut Vec<u32>,
+) -> DecodeResult<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let (&width, body) = body.split_first().ok_or(DecodeError("a page has no code width"))?;
+    let mut runs = Runs::new(body, u32::from(width), skip + count)?;
+    let mut to_skip = skip;
+    out.reserve(count);
+    while let Some(run) = runs.next_run()? {
+        match run {
+            Run::Repeated { value, count } => {
+                if value as usize >= limit {
+                    return Err(DecodeError("a code is not in the dictionary"));
+                }
+                let skipped = to_skip.min(count);
+                to_skip -= skipped;
+                out.resize(out.len() + count - skipped, value);
+            }
+            Run::Packed { bytes, count } => {
+                let skipped = to_skip.min(count);
+                to_skip -= skipped;
+                // Whole groups of eight are skipped by their bytes.
+                let (groups, odd) = (skipped / 8, skipped % 8);
+                let start = out.len();
+                out.resize(start + count - groups * 8, 0);
+                let fresh = &mut out[start..];
+                unpack(&bytes[groups * usize::from(width)..], u32::from(width), fresh)?;
+                let top = fresh[odd..].iter().fold(0, |top, &code| top.max(code));
+                if fresh.len() > odd && top as usize >= limit {
+                    return Err(DecodeError("a code is not in the dictionary"));
+                }
+                out.drain(start..start + odd);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Appends `count` RLE-coded booleans (after a 4-byte length) after skipping `skip`.
+pub(crate) fn decode_booleans(
+    body: &[u8],
+    skip: usize,
+    count: usize,
+    out: &mut Vec<u8>,
+) -> DecodeResult<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let (length, body) = super::split_u32(body, "the length of booleans is cut off")?;
+    let (section, _) = split(body, length as usize, "booleans are cut off")?;
+    let start = out.len();
+    let mut levels = Vec::new();
+    match decode_levels(section, 1, skip + count, &mut levels)? {
+        Levels::Constant(value) => out.resize(start + count, value),
+        Levels::Each(values) => out.extend_from_slice(&values[skip..]),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,27 @@
+//! Parquet encodings, from slices to bytes: whole pages at a time, no state between pages.
+
+pub(crate) mod delta;
+pub(crate) mod hybrid;
+pub(crate) mod plain;
+
+/// Appends an unsigned LEB128 number.
+pub(crate) fn put_uleb(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Appends a zigzag LEB128 number.
+pub(crate) fn put_zigzag(out: &mut Vec<u8>, value: i64) {
+    put_uleb(out, ((value << 1) ^ (value >> 63)) as u64);
+}
+
+/// Bits needed for values up to `max`.
+pub(crate) const fn bit_width(max: u64) -> u8 {
+    (u64::BITS - max.leading_zeros()) as u8
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! DELTA_BINARY_PACKED and DELTA_LENGTH_BYTE_ARRAY.
+
+use super::{bit_width, put_uleb, put_zigzag};
+
+const BLOCK: usize = 128;
+const MINIBLOCKS: usize = 4;
+const MINIBLOCK: usize = BLOCK / MINIBLOCKS;
+
+/// The physical integer type, which decides where deltas wrap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Integer {
+    /// INT32: values are sign-extended.
+    Bits32,
+    /// INT64.
+    Bits64,
+}
+
+/// Appends integers as DELTA_BINARY_PACKED.
+pub(crate) fn put_integers(out: &mut Vec<u8>, values: &[i64], integer: Integer) {
+    put_uleb(out, BLOCK as u64);
+    put_uleb(out, MINIBLOCKS as u64);
+    put_uleb(out, values.len() as u64);
+    let Some((&first, rest)) = values.split_first() else {
+        out.push(0);
+        return;
+    };
+    put_zigzag(out, first);
+    let mut previous = first;
+    let mut deltas = [0i64; BLOCK];
+    for block in rest.chunks(BLOCK) {
+        for (delta, &value) in deltas.iter_mut().zip(block) {
+            *delta = match integer {
+                Integer::Bits32 => i64::from((value as i32).wrapping_sub(previous as i32)),
+                Integer::Bits64 => value.wrapping_sub(previous),
+            };
+            previous = value;
+        }
+        put_block(out, &mut deltas[..block.len()]);
+    }
+}
+
+fn put_block(out: &mut Vec<u8>, deltas: &mut [i64]) {
+    let (mut low, mut high) = (deltas[0], deltas[0]);
+    for &delta in &*deltas {
+        low = low.min(delta);
+        high = high.max(delta);
+    }
+    let base = if low == high { low } else { base(low, high) };
+    put_zigzag(out, base);
+    let widths_at = out.len();
+    out.extend_from_slice(&[0; MINIBLOCKS]);
+    for (number, miniblock) in deltas.chunks_mut(MINIBLOCK).enumerate() {
+        let mut all_bits = 0;
+        for delta in miniblock.iter_mut() {
+            *delta = delta.wrapping_sub(base);
+            all_bits |= *delta as u64;
+        }
+        let bytes = usize::from(bit_width(all_bits)).div_ceil(8);
+        out[widths_at + number] = (bytes * 8) as u8;
+        put_packed(out, miniblock, bytes);
+    }
+}
+
+/// The number taken off each delta of a block: the least one, or a rounder one below if that costs nothing.
+///
+/// Small deltas get the same base in every block, so that equal deltas become equal bytes for the compressor.
+fn base(low: i64, high: i64) -> i64 {
+    for bits in [8, 16] {
+        let half = 1i64 << (bits - 1);
+        if low >= -half && high < half {
+            return -half;
+        }
+    }
+    let round = match low.checked_neg() {
+        Some(distance) if distance > 0 && bit_width(distance as u64 - 1) < 63 => {
+            -(1i64 << bit_width(distance as u64 - 1))
+        }
+        _ => return low,
+    };
+    let bytes = |base: i64| bit_width(high.wrapping_sub(base) as u64).div_ceil(8);
+    if bytes(round) == bytes(low) { round } else { low }
+}
+
+/// Appends one miniblock of `bytes` bytes a value, padded to its full length.
+fn put_packed(out: &mut Vec<u8>, values: &[i64], bytes: usize) {
+    let start = out.len();
+    match bytes {
+        0 => return,
+        1 => out.extend(values.iter().map(|&value| value as u8)),
+        2 => out.extend(values.iter().flat_map(|&value| (value as u16).to_le_bytes())),
+        _ => {
+            // Each value is written whole; the next one overwrites the bytes that are too many.
+            out.resize(start + MINIBLOCK * bytes + 8, 0);
+            for (position, value) in values.iter().enumerate() {
+                let at = start + position * bytes;
+                out[at..at + 8].copy_from_slice(&value.to_le_bytes());
+            }
+            out.truncate(start + values.len() * bytes);
+        }
+    }
+    out.resize(start + MINIBLOCK * bytes, 0);
+}
+
+/// Appends `lengths` (INT32) as DELTA_BINARY_PACKED: the first half of DELTA_LENGTH_BYTE_ARRAY. The caller
+/// appends the bytes of the strings, one after another.
+pub(crate) fn put_lengths(out: &mut Vec<u8>, lengths: &[i64]) {
+    put_integers(out, lengths, Integer::Bits32);
+}

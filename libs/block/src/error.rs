@@ -1,0 +1,39 @@
+//! What can go wrong with a block.
+
+/// Result with this lib's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a block could not be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A batch whose traces do not ascend, or whose spans are not in order of trace.
+    #[error("the batch is not sorted by trace id")]
+    Unsorted,
+    /// A trace id that is not above the last one of the row group before.
+    #[error("trace {first} does not come after {previous}")]
+    NotAscending {
+        /// Last id written, hexadecimal.
+        previous: String,
+        /// First id of the refused batch, hexadecimal.
+        first: String,
+    },
+    /// A batch that lacks a column or refers outside its own tables.
+    #[error("the batch is incomplete: {0}")]
+    IncompleteBatch(&'static str),
+    /// More than a page or a column chunk can hold.
+    #[error("{0} is too large for a row group")]
+    TooLarge(&'static str),
+    /// Bytes that are not what the format says.
+    #[error("corrupt block: {what}")]
+    Corrupt {
+        /// The part that is wrong.
+        what: String,
+    },
+    /// The Parquet library failed: an I/O error of the sink or source, or a malformed file.
+    #[error("parquet")]
+    Parquet(#[from] parquet::errors::ParquetError),
+    /// Compression or the sink failed.
+    #[error("input or output")]
+    Io(#[from] std::io::Error),
+}

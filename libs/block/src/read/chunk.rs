@@ -1,0 +1,303 @@
+//! The pages of a column chunk: bounds, checksums, decompression and levels.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::decoding::codec::{Codec, decompress};
+use crate::decoding::hybrid::{Levels, decode_levels};
+use crate::decoding::page::{Encoding, PageHeader, PageKind, read_page_header};
+use crate::decoding::{DecodeError, DecodeResult, split, split_u32};
+
+use super::columns::Leaf;
+
+/// What is in memory of a column chunk: all of it, or the pages of some rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Chunk {
+    pub(crate) leaf: Leaf,
+    pub(crate) codec: Codec,
+    /// Entries of the whole chunk, nulls included; within the limit for its size.
+    pub(crate) entries: usize,
+    /// Pages with their headers, the dictionary first.
+    pub(crate) pieces: Vec<Bytes>,
+    /// Only these rows are wanted.
+    pub(crate) window: Option<Window>,
+}
+
+/// Some rows of a row group.
+#[derive(Debug, Clone)]
+pub(crate) struct Window {
+    pub(crate) rows: Range<u64>,
+    /// The row in which the first data page of the pieces starts.
+    pub(crate) first_row: u64,
+}
+
+/// Buffers that serve one page after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    body: Vec<u8>,
+    rep: Vec<u8>,
+    def: Vec<u8>,
+}
+
+/// Which levels a reader looks at. The others cost nothing where the page says its null count.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Needs {
+    pub(crate) rep: bool,
+    pub(crate) def: bool,
+}
+
+/// The entries of a page that are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PageLevels<'p> {
+    /// Entries, nulls included.
+    pub(crate) entries: usize,
+    /// Constant 0 if not asked for.
+    pub(crate) rep: Levels<'p>,
+    /// Constant 0 if not asked for.
+    pub(crate) def: Levels<'p>,
+}
+
+/// The value section of a page.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PageValues<'p> {
+    pub(crate) encoding: Encoding,
+    pub(crate) body: &'p [u8],
+    /// Values before the wanted ones.
+    pub(crate) skip: usize,
+    /// Wanted values.
+    pub(crate) count: usize,
+    /// Values of the page.
+    pub(crate) total: usize,
+}
+
+/// Decodes the values of a chunk, page by page.
+pub(crate) trait PageDecoder {
+    /// False if only levels matter: values are not even decompressed.
+    const VALUES: bool = true;
+
+    /// Takes the chunk's dictionary: `entries` PLAIN values.
+    fn dictionary(&mut self, body: &[u8], entries: usize) -> DecodeResult<()>;
+
+    /// Takes a data page; its values replace those of the page before.
+    fn page(&mut self, values: PageValues<'_>) -> DecodeResult<()>;
+}
+
+/// Decodes every page of the chunk and calls `on_page` with the wanted entries of each.
+///
+/// Errors: anything malformed; without a window also a number of entries other than the chunk's.
+pub(crate) fn read_pages<D: PageDecoder>(
+    chunk: &Chunk,
+    needs: Needs,
+    scratch: &mut Scratch,
+    decoder: &mut D,
+    mut on_page: impl FnMut(PageLevels<'_>, &mut D) -> DecodeResult<()>,
+) -> DecodeResult<()> {
+    let windowed = chunk.window.is_some();
+    let needs = Needs { rep: needs.rep || windowed, def: needs.def || windowed };
+    let mut next_row = chunk.window.as_ref().map_or(0, |window| window.first_row);
+    let mut seen = 0usize;
+    for piece in &chunk.pieces {
+        let mut input = &piece[..];
+        while !input.is_empty() && seen < chunk.entries {
+            let (header, rest) = read_page_header(input)?;
+            let (stored, rest) = split(rest, header.compressed, "a page is cut off")?;
+            input = rest;
+            if header.crc != 0 && crc32fast::hash(stored) != header.crc {
+                return Err(DecodeError("a page does not match its checksum"));
+            }
+            if let PageKind::Dictionary { entries, encoding } = header.kind {
+                if D::VALUES {
+                    read_dictionary(chunk.codec, &header, stored, encoding, entries, scratch, decoder)?;
+                }
+                continue;
+            }
+            let Some(page) =
+                read_levels(chunk, needs, header, stored, D::VALUES, scratch, chunk.entries - seen)?
+            else {
+                continue;
+            };
+            seen += page.levels.entries;
+            let wanted = match &chunk.window {
+                None => 0..page.levels.entries,
+                Some(window) => {
+                    let wanted = rows_to_entries(&page.levels, &window.rows, &mut next_row);
+                    if next_row > window.rows.end {
+                        seen = chunk.entries;
+                    }
+                    wanted
+                }
+            };
+            if wanted.is_empty() {
+                continue;
+            }
+            let max_def = chunk.leaf.max_def;
+            let levels = page.levels;
+            let kept = PageLevels {
+                entries: wanted.len(),
+                rep: levels.rep.slice(wanted.clone()),
+                def: levels.def.slice(wanted.clone()),
+            };
+            if D::VALUES {
+                let (skip, count) = match windowed {
+                    false => (0, page.values),
+                    true => (
+                        levels.def.slice(0..wanted.start).count_of(max_def, wanted.start),
+                        kept.def.count_of(max_def, kept.entries),
+                    ),
+                };
+                let (encoding, body, total) = (page.encoding, page.body, page.values);
+                decoder.page(PageValues { encoding, body, skip, count, total })?;
+            }
+            on_page(kept, decoder)?;
+        }
+    }
+    if !windowed && seen != chunk.entries {
+        return Err(DecodeError("the pages hold fewer entries than the chunk declares"));
+    }
+    Ok(())
+}
+
+/// A data page with its levels decoded.
+struct DataPage<'p> {
+    levels: PageLevels<'p>,
+    values: usize,
+    encoding: Encoding,
+    body: &'p [u8],
+}
+
+fn read_dictionary<D: PageDecoder>(
+    codec: Codec,
+    header: &PageHeader,
+    stored: &[u8],
+    encoding: Encoding,
+    entries: usize,
+    scratch: &mut Scratch,
+    decoder: &mut D,
+) -> DecodeResult<()> {
+    if encoding != Encoding::Plain {
+        return Err(DecodeError("a dictionary page is not PLAIN"));
+    }
+    let body = match codec {
+        Codec::Uncompressed => stored,
+        codec => decompress(codec, stored, header.uncompressed, &mut scratch.body)?,
+    };
+    decoder.dictionary(body, entries)
+}
+
+/// Decodes the levels that are needed, or that tell the number of values. `None` for a page to skip.
+fn read_levels<'p>(
+    chunk: &Chunk,
+    needs: Needs,
+    header: PageHeader,
+    stored: &'p [u8],
+    wants_values: bool,
+    scratch: &'p mut Scratch,
+    entries_left: usize,
+) -> DecodeResult<Option<DataPage<'p>>> {
+    let Leaf { max_rep, max_def, .. } = chunk.leaf;
+    let check = |entries: usize| match entries <= entries_left {
+        true => Ok(()),
+        false => Err(DecodeError("a page holds more entries than its chunk")),
+    };
+    match header.kind {
+        PageKind::Data { entries, encoding, rle_levels } => {
+            check(entries)?;
+            if max_def > 0 && !rle_levels {
+                return Err(DecodeError("levels are not RLE"));
+            }
+            let mut rest = match chunk.codec {
+                Codec::Uncompressed => stored,
+                codec => decompress(codec, stored, header.uncompressed, &mut scratch.body)?,
+            };
+            let mut section = |max: u8| -> DecodeResult<&'p [u8]> {
+                if max == 0 {
+                    return Ok(&[]);
+                }
+                let (length, after) = split_u32(rest, "levels are cut off")?;
+                let (section, after) = split(after, length as usize, "levels are cut off")?;
+                rest = after;
+                Ok(section)
+            };
+            let (rep_section, def_section) = (section(max_rep)?, section(max_def)?);
+            let rep = match needs.rep {
+                true => decode_levels(rep_section, max_rep, entries, &mut scratch.rep)?,
+                false => Levels::Constant(0),
+            };
+            let def = decode_levels(def_section, max_def, entries, &mut scratch.def)?;
+            let values = def.count_of(max_def, entries);
+            let levels = PageLevels { entries, rep, def };
+            Ok(Some(DataPage { levels, values, encoding, body: rest }))
+        }
+        PageKind::DataV2 { entries, nulls, encoding, def_bytes, rep_bytes, compressed } => {
+            check(entries)?;
+            let (rep_section, rest) = split(stored, rep_bytes, "levels are cut off")?;
+            let (def_section, rest) = split(rest, def_bytes, "levels are cut off")?;
+            let rep = match needs.rep {
+                true => decode_levels(rep_section, max_rep, entries, &mut scratch.rep)?,
+                false => Levels::Constant(0),
+            };
+            let (def, values) = match needs.def {
+                true => {
+                    let def = decode_levels(def_section, max_def, entries, &mut scratch.def)?;
+                    (def, def.count_of(max_def, entries))
+                }
+                false => {
+                    let values = entries.checked_sub(nulls);
+                    let values = values.ok_or(DecodeError("a page has more nulls than entries"))?;
+                    (Levels::Constant(0), values)
+                }
+            };
+            let size = header.uncompressed.checked_sub(rep_bytes + def_bytes);
+            let size = size.ok_or(DecodeError("levels are longer than their page"))?;
+            let body = match chunk.codec {
+                Codec::Uncompressed => rest,
+                _ if !compressed => rest,
+                // A page of nulls only; its value section may be anything that decompresses to nothing.
+                _ if size == 0 || !wants_values => &[],
+                codec => decompress(codec, rest, size, &mut scratch.body)?,
+            };
+            let levels = PageLevels { entries, rep, def };
+            Ok(Some(DataPage { levels, values, encoding, body }))
+        }
+        PageKind::Dictionary { .. } | PageKind::Other => Ok(None),
+    }
+}
+
+/// The entries of a page that belong to `rows`; moves `next_row` on by the rows that start in the page.
+fn rows_to_entries(levels: &PageLevels<'_>, rows: &Range<u64>, next_row: &mut u64) -> Range<usize> {
+    let first = *next_row;
+    let wanted = |row: u64| row.saturating_sub(first) as usize;
+    let repetitions = match levels.rep {
+        // Every entry is a row.
+        Levels::Constant(0) => {
+            *next_row += levels.entries as u64;
+            let start = wanted(rows.start).min(levels.entries);
+            return start..wanted(rows.end).clamp(start, levels.entries);
+        }
+        // The page continues the row before; no row starts in it.
+        Levels::Constant(_) => {
+            let continues = first > rows.start && first <= rows.end;
+            return if continues { 0..levels.entries } else { 0..0 };
+        }
+        Levels::Each(levels) => levels,
+    };
+    let (mut start, mut end) = (None, None);
+    if first > rows.start && first <= rows.end {
+        start = Some(0);
+    }
+    for (entry, &level) in repetitions.iter().enumerate() {
+        if level == 0 {
+            if *next_row == rows.start {
+                start = Some(entry);
+            }
+            if *next_row == rows.end {
+                end = Some(entry);
+            }
+            *next_row += 1;
+        }
+    }
+    let start = start.unwrap_or(levels.entries);
+    let end = end.unwrap_or(levels.entries);
+    if *next_row <= rows.start { 0..0 } else { start..end.max(start) }
+}

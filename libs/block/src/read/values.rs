@@ -1,0 +1,266 @@
+//! Value decoders by column type: what a page's values are, once decoded.
+
+use crate::decoding::byte_arrays::ByteArrays;
+use crate::decoding::delta::decode_delta;
+use crate::decoding::page::Encoding;
+use crate::decoding::{DecodeError, DecodeResult, hybrid, plain};
+
+use super::chunk::{PageDecoder, PageValues};
+use super::strings::StringPool;
+
+const ENCODING: DecodeError = DecodeError("a page has an encoding that its type does not allow");
+const NO_DICTIONARY: DecodeError = DecodeError("this type has no dictionary");
+
+/// No values at all: for columns of which only the levels matter.
+#[derive(Debug, Default)]
+pub(crate) struct LevelsOnly;
+
+impl PageDecoder for LevelsOnly {
+    const VALUES: bool = false;
+
+    fn dictionary(&mut self, _: &[u8], _: usize) -> DecodeResult<()> {
+        Ok(())
+    }
+
+    fn page(&mut self, _: PageValues<'_>) -> DecodeResult<()> {
+        Ok(())
+    }
+}
+
+/// INT64, signed or not, and DOUBLE, as bits.
+#[derive(Debug, Default)]
+pub(crate) struct Words {
+    /// Of the current page.
+    pub(crate) values: Vec<u64>,
+    dictionary: Vec<u64>,
+    codes: Vec<u32>,
+}
+
+impl PageDecoder for Words {
+    fn dictionary(&mut self, body: &[u8], entries: usize) -> DecodeResult<()> {
+        self.dictionary.clear();
+        plain::decode_words(body, 0, entries, &mut self.dictionary)
+    }
+
+    fn page(&mut self, page: PageValues<'_>) -> DecodeResult<()> {
+        self.values.clear();
+        match page.encoding {
+            Encoding::Plain => {
+                plain::decode_words(page.body, page.skip, page.count, &mut self.values)
+            }
+            Encoding::DeltaBinaryPacked => {
+                decode_delta(page.body, page.total, &mut self.values)?;
+                keep(&mut self.values, page);
+                Ok(())
+            }
+            Encoding::Dictionary => {
+                self.codes.clear();
+                let limit = self.dictionary.len();
+                hybrid::decode_codes(page.body, page.skip, page.count, limit, &mut self.codes)?;
+                let dictionary = &self.dictionary;
+                self.values.extend(self.codes.iter().map(|&code| dictionary[code as usize]));
+                Ok(())
+            }
+            _ => Err(ENCODING),
+        }
+    }
+}
+
+/// INT32.
+#[derive(Debug, Default)]
+pub(crate) struct Ints {
+    /// Of the current page.
+    pub(crate) values: Vec<i32>,
+    dictionary: Vec<i32>,
+    codes: Vec<u32>,
+}
+
+impl PageDecoder for Ints {
+    fn dictionary(&mut self, body: &[u8], entries: usize) -> DecodeResult<()> {
+        self.dictionary.clear();
+        plain::decode_ints(body, 0, entries, &mut self.dictionary)
+    }
+
+    fn page(&mut self, page: PageValues<'_>) -> DecodeResult<()> {
+        self.values.clear();
+        match page.encoding {
+            Encoding::Plain => {
+                plain::decode_ints(page.body, page.skip, page.count, &mut self.values)
+            }
+            Encoding::DeltaBinaryPacked => {
+                decode_delta(page.body, page.total, &mut self.values)?;
+                keep(&mut self.values, page);
+                Ok(())
+            }
+            Encoding::Dictionary => {
+                self.codes.clear();
+                let limit = self.dictionary.len();
+                hybrid::decode_codes(page.body, page.skip, page.count, limit, &mut self.codes)?;
+                let dictionary = &self.dictionary;
+                self.values.extend(self.codes.iter().map(|&code| dictionary[code as usize]));
+                Ok(())
+            }
+            _ => Err(ENCODING),
+        }
+    }
+}
+
+fn keep<T>(values: &mut Vec<T>, page: PageValues<'_>) {
+    values.truncate(page.skip + page.count);
+    values.drain(..page.skip.min(values.len()));
+}
+
+/// BOOLEAN, as 0 and 1.
+#[derive(Debug, Default)]
+pub(crate) struct Flags {
+    /// Of the current page.
+    pub(crate) values: Vec<u8>,
+}
+
+impl PageDecoder for Flags {
+    fn dictionary(&mut self, _: &[u8], _: usize) -> DecodeResult<()> {
+        Err(NO_DICTIONARY)
+    }
+
+    fn page(&mut self, page: PageValues<'_>) -> DecodeResult<()> {
+        self.values.clear();
+        match page.encoding {
+            Encoding::Plain => {
+                plain::decode_booleans(page.body, page.skip, page.count, &mut self.values)
+            }
+            Encoding::Rle => {
+                hybrid::decode_booleans(page.body, page.skip, page.count, &mut self.values)
+            }
+            _ => Err(ENCODING),
+        }
+    }
+}
+
+/// BYTE_ARRAY. A page's values are local codes: into the chunk's dictionary, or into the page itself.
+#[derive(Debug, Default)]
+pub(crate) struct Strings {
+    /// Local codes of the current page; each is below [`Self::local_len`].
+    pub(crate) local: Vec<u32>,
+    dictionary: ByteArrays,
+    /// Batch code of each dictionary entry; [`UNSEEN`] until it is first used.
+    resolved: Vec<u32>,
+    page: ByteArrays,
+    /// The current page has no codes.
+    is_plain: bool,
+}
+
+/// A dictionary entry that no value has used yet. No real code: a pool holds fewer strings.
+pub(crate) const UNSEEN: u32 = u32::MAX;
+
+impl PageDecoder for Strings {
+    fn dictionary(&mut self, body: &[u8], entries: usize) -> DecodeResult<()> {
+        self.dictionary.decode_plain(body, 0, entries)?;
+        self.resolved.clear();
+        self.resolved.resize(self.dictionary.len(), UNSEEN);
+        Ok(())
+    }
+
+    fn page(&mut self, page: PageValues<'_>) -> DecodeResult<()> {
+        let PageValues { body, skip, count, total, .. } = page;
+        self.local.clear();
+        self.is_plain = page.encoding != Encoding::Dictionary;
+        match page.encoding {
+            Encoding::Dictionary => {
+                let limit = self.dictionary.len();
+                return hybrid::decode_codes(body, skip, count, limit, &mut self.local);
+            }
+            Encoding::Plain => self.page.decode_plain(body, skip, count)?,
+            Encoding::DeltaLengthByteArray => {
+                self.page.decode_delta_length(body, skip, count, total)?;
+            }
+            Encoding::DeltaByteArray => self.page.decode_front_coded(body, skip, count, total)?,
+            _ => return Err(ENCODING),
+        }
+        self.local.extend(0..self.page.len() as u32);
+        Ok(())
+    }
+}
+
+impl Strings {
+    /// Number of local codes: dictionary entries, or values of a page without codes.
+    pub(crate) fn local_len(&self) -> usize {
+        if self.is_plain { self.page.len() } else { self.dictionary.len() }
+    }
+
+    /// True if local codes mean the same on every page that has codes.
+    pub(crate) fn has_codes(&self) -> bool {
+        !self.is_plain
+    }
+
+    /// The bytes of a local code.
+    #[inline]
+    pub(crate) fn bytes(&self, local: u32) -> &[u8] {
+        let arrays = if self.is_plain { &self.page } else { &self.dictionary };
+        arrays.get(local as usize)
+    }
+
+    /// The batch code of a local code.
+    #[inline]
+    pub(crate) fn resolve(&mut self, local: u32, pool: &mut StringPool) -> DecodeResult<u32> {
+        if self.is_plain {
+            return pool.intern(self.page.get(local as usize));
+        }
+        let known = self.resolved[local as usize];
+        if known != UNSEEN {
+            return Ok(known);
+        }
+        let code = pool.intern(self.dictionary.get(local as usize))?;
+        self.resolved[local as usize] = code;
+        Ok(code)
+    }
+
+    /// Appends the batch codes of all values of the page.
+    pub(crate) fn resolve_all(
+        &mut self,
+        pool: &mut StringPool,
+        out: &mut Vec<u32>,
+    ) -> DecodeResult<()> {
+        out.reserve(self.local.len());
+        if !self.is_plain {
+            for &local in &self.local {
+                let mut code = self.resolved[local as usize];
+                if code == UNSEEN {
+                    code = pool.intern(self.dictionary.get(local as usize))?;
+                    self.resolved[local as usize] = code;
+                }
+                out.push(code);
+            }
+            return Ok(());
+        }
+        // Equal neighbours are common where there is no dictionary: mostly empty strings.
+        let (mut previous, mut code) = (&b""[..], 0);
+        for i in 0..self.page.len() {
+            let string = self.page.get(i);
+            if string != previous {
+                (previous, code) = (string, pool.intern(string)?);
+            }
+            out.push(code);
+        }
+        Ok(())
+    }
+
+    /// Appends the values of the page as ids of `WIDTH` bytes: padded with zeros on the left, longer
+    /// ones cut to their last bytes.
+    pub(crate) fn ids<const WIDTH: usize, T>(
+        &self,
+        wrap: impl Fn([u8; WIDTH]) -> T,
+        out: &mut Vec<T>,
+    ) {
+        if self.is_plain && let Some(ids) = self.page.fixed::<WIDTH>() {
+            out.extend(ids.iter().map(|id| wrap(*id)));
+            return;
+        }
+        out.extend(self.local.iter().map(|&local| {
+            let bytes = self.bytes(local);
+            let tail = &bytes[bytes.len().saturating_sub(WIDTH)..];
+            let mut id = [0; WIDTH];
+            id[WIDTH - tail.len()..].copy_from_slice(tail);
+            wrap(id)
+        }));
+    }
+}

@@ -1,0 +1,167 @@
+//! One column chunk: pages in, metadata out.
+
+use bytes::Bytes;
+use parquet::basic::{Encoding, EncodingMask, PageType};
+use parquet::column::page::{CompressedPage, Page, PageWriter};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, PageEncodingStats};
+use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
+use parquet::schema::types::ColumnDescPtr;
+
+use super::compress::{Compressor, SharedBytes};
+use super::statistics::{Bounds, ChunkStatistics, Order};
+use crate::error::{Error, Result};
+use crate::schema::{self, LeafEncoding};
+
+/// Writes the pages of one column chunk to memory.
+pub(super) struct ChunkWriter {
+    column: ColumnDescPtr,
+    encoding: Encoding,
+    out: TrackedWrite<Vec<u8>>,
+    statistics: ChunkStatistics,
+    offsets: OffsetIndexBuilder,
+    dictionary_offset: Option<u64>,
+    data_offset: Option<u64>,
+    uncompressed: u64,
+    values: u64,
+    rows: u64,
+    data_pages: i32,
+}
+
+/// What one data page holds.
+pub(super) struct PageContent<'a> {
+    /// First bytes of the uncompressed page.
+    pub(super) start: &'a SharedBytes,
+    /// The bytes that follow: levels of its own, then values.
+    pub(super) own: &'a [u8],
+    /// Entries, nulls included.
+    pub(super) entries: usize,
+    /// Entries without a value.
+    pub(super) nulls: usize,
+    /// Rows.
+    pub(super) rows: usize,
+    /// Bounds of its values; `None` if all are null.
+    pub(super) bounds: Bounds,
+    /// Values that are NaN.
+    pub(super) nans: u64,
+}
+
+impl ChunkWriter {
+    pub(super) fn new(leaf: usize) -> Self {
+        let column = schema::descriptor().column(leaf);
+        let encoding = match schema::encoding_of(leaf) {
+            LeafEncoding::Dictionary => Encoding::RLE_DICTIONARY,
+            LeafEncoding::DeltaLength => Encoding::DELTA_LENGTH_BYTE_ARRAY,
+            LeafEncoding::DeltaBinary => Encoding::DELTA_BINARY_PACKED,
+            LeafEncoding::Plain => Encoding::PLAIN,
+        };
+        Self {
+            statistics: ChunkStatistics::new(&column),
+            column,
+            encoding,
+            out: TrackedWrite::new(Vec::new()),
+            offsets: OffsetIndexBuilder::new(),
+            dictionary_offset: None,
+            data_offset: None,
+            uncompressed: 0,
+            values: 0,
+            rows: 0,
+            data_pages: 0,
+        }
+    }
+
+    pub(super) fn order(&self) -> Order {
+        self.statistics.order()
+    }
+
+    /// Writes the dictionary page; before all data pages of a column that is dictionary coded.
+    pub(super) fn dictionary(
+        &mut self,
+        compressor: &mut Compressor,
+        plain: &[u8],
+        entries: usize,
+        is_sorted: bool,
+    ) -> Result<()> {
+        let (page, uncompressed) = compressor.page(&SharedBytes::default(), plain)?;
+        let page = Page::DictionaryPage {
+            buf: Bytes::from(page),
+            num_values: u32::try_from(entries).map_err(|_| Error::TooLarge("a dictionary"))?,
+            encoding: Encoding::PLAIN,
+            is_sorted,
+        };
+        let page = CompressedPage::new(page, uncompressed);
+        let written = SerializedPageWriter::new(&mut self.out).write_page(page)?;
+        self.dictionary_offset = Some(written.offset);
+        self.uncompressed += written.uncompressed_size as u64;
+        Ok(())
+    }
+
+    /// Writes a data page (v1: Tempo's v2 pages would leave the levels uncompressed).
+    pub(super) fn page(&mut self, compressor: &mut Compressor, content: PageContent<'_>) -> Result<()> {
+        let (page, uncompressed) = compressor.page(content.start, content.own)?;
+        let page = Page::DataPage {
+            buf: Bytes::from(page),
+            num_values: u32::try_from(content.entries).map_err(|_| Error::TooLarge("a page"))?,
+            encoding: self.encoding,
+            def_level_encoding: Encoding::RLE,
+            rep_level_encoding: Encoding::RLE,
+            // The column index has them.
+            statistics: None,
+        };
+        let page = CompressedPage::new(page, uncompressed);
+        let written = SerializedPageWriter::new(&mut self.out).write_page(page)?;
+        self.data_offset.get_or_insert(written.offset);
+        self.uncompressed += written.uncompressed_size as u64;
+        self.offsets.append_row_count(content.rows as i64);
+        let size = i32::try_from(written.bytes_written).map_err(|_| Error::TooLarge("a page"))?;
+        self.offsets.append_offset_and_size(written.offset as i64, size);
+        self.statistics.page(content.bounds, content.nulls as u64, content.nans);
+        self.values += content.entries as u64;
+        self.rows += content.rows as u64;
+        self.data_pages += 1;
+        Ok(())
+    }
+
+    /// The chunk's bytes, and its metadata with offsets from their start.
+    pub(super) fn finish(self, compressor: &Compressor) -> Result<(Bytes, ColumnCloseResult)> {
+        let (statistics, column_index) = self.statistics.finish()?;
+        let mut encodings = vec![self.encoding, Encoding::RLE];
+        let mut page_statistics = vec![PageEncodingStats {
+            page_type: PageType::DATA_PAGE,
+            encoding: self.encoding,
+            count: self.data_pages,
+        }];
+        if self.dictionary_offset.is_some() {
+            encodings.push(Encoding::PLAIN);
+            page_statistics.insert(
+                0,
+                PageEncodingStats {
+                    page_type: PageType::DICTIONARY_PAGE,
+                    encoding: Encoding::PLAIN,
+                    count: 1,
+                },
+            );
+        }
+        let bytes = Bytes::from(self.out.into_inner()?);
+        let metadata = ColumnChunkMetaData::builder(self.column)
+            .set_compression_codec(compressor.codec())
+            .set_encodings_mask(EncodingMask::new_from_encodings(encodings.iter()))
+            .set_page_encoding_stats(page_statistics)
+            .set_total_compressed_size(bytes.len() as i64)
+            .set_total_uncompressed_size(self.uncompressed as i64)
+            .set_num_values(self.values as i64)
+            .set_data_page_offset(self.data_offset.unwrap_or(0) as i64)
+            .set_dictionary_page_offset(self.dictionary_offset.map(|offset| offset as i64))
+            .set_statistics(statistics)
+            .build()?;
+        let close = ColumnCloseResult {
+            bytes_written: bytes.len() as u64,
+            rows_written: self.rows,
+            metadata,
+            bloom_filter: None,
+            column_index: Some(column_index),
+            offset_index: Some(self.offsets.build()),
+        };
+        Ok((bytes, close))
+    }
+}

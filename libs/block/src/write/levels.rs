@@ -1,0 +1,135 @@
+//! Repetition and definition levels.
+//!
+//! All columns of one list share their repetition levels, and all required ones their definition levels too.
+//! They are worked out, encoded and compressed once per list and page, and copied into each column.
+
+use super::compress::{Compressor, SharedBytes};
+use crate::encoding::{
+    delta::put_lengths,
+    hybrid::{put_indices, put_level_section},
+};
+use crate::error::Result;
+
+/// The levels of the entries of one repeated group, for all rows of a row group.
+///
+/// An entry is an element of the group, or stands for a parent without elements; then its definition level is
+/// below `max_def`.
+#[derive(Debug, Default)]
+pub(super) struct Levels {
+    pub(super) max_rep: u8,
+    pub(super) max_def: u8,
+    /// Of each entry; empty for the rows themselves, whose levels are all 0.
+    pub(super) rep: Vec<u8>,
+    /// Of each entry; empty for the rows themselves.
+    pub(super) def: Vec<u8>,
+    /// First entry of each page, and the end.
+    pub(super) entries: Vec<usize>,
+    /// First element of each page, and the end.
+    pub(super) elements: Vec<usize>,
+    /// Ready starts of pages, by [`PageStart`]; one a page, made when first asked for.
+    starts: [Vec<SharedBytes>; 4],
+}
+
+/// What a page starts with that other columns' pages start with, too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum PageStart {
+    /// Both levels of a column that is defined in every element; or in none, and without bytes for values.
+    BothLevels,
+    /// Repetition levels, for a column with definition levels of its own.
+    RepetitionLevels,
+    /// A whole page of a dictionary column that is defined in no element.
+    NullDictionary,
+    /// A whole page of a DELTA_LENGTH_BYTE_ARRAY column that is defined in no element.
+    NullDelta,
+}
+
+impl Levels {
+    /// Makes `self` the levels of the rows themselves; page `p` has rows `pages[p]..pages[p + 1]`.
+    pub(super) fn set_rows(&mut self, pages: &[usize]) {
+        self.reset(0, 0);
+        self.entries.extend_from_slice(pages);
+        self.elements.extend_from_slice(pages);
+    }
+
+    fn reset(&mut self, max_rep: u8, max_def: u8) {
+        (self.max_rep, self.max_def) = (max_rep, max_def);
+        self.rep.clear();
+        self.def.clear();
+        self.entries.clear();
+        self.elements.clear();
+        self.starts.iter_mut().for_each(Vec::clear);
+    }
+
+    /// Makes `self` the levels of a list within each element of `parent`. `counts` gives the length of the list
+    /// of each element, in order.
+    pub(super) fn set_children(&mut self, parent: &Levels, mut counts: impl Iterator<Item = usize>) {
+        self.reset(parent.max_rep + 1, parent.max_def + 1);
+        let mut elements = 0;
+        for page in parent.entries.windows(2) {
+            self.entries.push(self.rep.len());
+            self.elements.push(elements);
+            for entry in page[0]..page[1] {
+                let rep = parent.rep.get(entry).copied().unwrap_or(0);
+                let def = parent.def.get(entry).copied().unwrap_or(0);
+                let count = if def == parent.max_def { counts.next().unwrap_or(0) } else { 0 };
+                self.rep.push(rep);
+                if count == 0 {
+                    self.def.push(def);
+                    continue;
+                }
+                self.rep.resize(self.rep.len() + count - 1, self.max_rep);
+                self.def.resize(self.def.len() + count, self.max_def);
+                elements += count;
+            }
+        }
+        self.entries.push(self.rep.len());
+        self.elements.push(elements);
+    }
+
+    /// Number of pages.
+    pub(super) fn pages(&self) -> usize {
+        self.entries.len() - 1
+    }
+
+    /// Number of entries of all pages.
+    pub(super) fn entry_count(&self) -> usize {
+        self.entries.last().copied().unwrap_or(0)
+    }
+
+    /// Number of elements of all pages.
+    pub(super) fn element_count(&self) -> usize {
+        self.elements.last().copied().unwrap_or(0)
+    }
+
+    /// True if every entry is an element.
+    pub(super) fn is_complete(&self) -> bool {
+        self.entry_count() == self.element_count()
+    }
+
+    /// The first bytes of each page of this kind.
+    pub(super) fn starts(
+        &mut self,
+        kind: PageStart,
+        compressor: &mut Compressor,
+    ) -> Result<&[SharedBytes]> {
+        let starts = &mut self.starts[kind as usize];
+        if starts.is_empty() {
+            for page in self.entries.windows(2) {
+                let mut bytes = Vec::new();
+                if self.max_rep > 0 {
+                    put_level_section(&mut bytes, &self.rep[page[0]..page[1]]);
+                    if kind != PageStart::RepetitionLevels {
+                        put_level_section(&mut bytes, &self.def[page[0]..page[1]]);
+                    }
+                }
+                match kind {
+                    PageStart::NullDictionary => put_indices(&mut bytes, &[], 1),
+                    PageStart::NullDelta => put_lengths(&mut bytes, &[]),
+                    PageStart::BothLevels | PageStart::RepetitionLevels => {}
+                }
+                starts.push(compressor.share(bytes)?);
+            }
+        }
+        Ok(starts)
+    }
+}

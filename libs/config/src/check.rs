@@ -1,0 +1,137 @@
+//! Combinations that are legal but look like a mistake: one warning each, and a failed `-config.verify`.
+
+use crate::sections::object_store::{Azure, Gcs, LocalStore, S3};
+use crate::sections::root::Config;
+use crate::validate;
+
+/// The findings on a configuration as it was written, before the adjustments for its target.
+///
+/// `flat_overrides` tells that the file used the older layout of limits.
+pub(crate) fn findings(config: &Config, flat_overrides: bool) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut check = |condition: bool, text: &str| {
+        if condition {
+            found.push(text.to_owned());
+        }
+    };
+    let trace = &config.storage.trace;
+    let compaction = &config.compactor.compaction;
+    let poll = trace.blocklist_poll;
+    check(
+        config.ingester.complete_block_timeout < poll,
+        "ingester.complete_block_timeout < storage.trace.blocklist_poll: \
+         you may receive 404s between the time the ingesters have flushed a trace and the querier is aware of the new block",
+    );
+    check(
+        compaction.block_retention < poll,
+        "compactor.compaction.block_retention < storage.trace.blocklist_poll: \
+         queriers may look for blocks that are deleted already",
+    );
+    check(
+        compaction.compacted_block_retention < poll,
+        "compactor.compaction.compacted_block_retention < storage.trace.blocklist_poll: \
+         queriers may look for blocks that are deleted already",
+    );
+    check(
+        compaction.retention_concurrency == 0,
+        "compactor.compaction.retention_concurrency must be greater than zero. Using default. (default 10)",
+    );
+    check(
+        trace.blocklist_poll_concurrency == 0,
+        "storage.trace.blocklist_poll_concurrency must be greater than zero. Using default. (default 50)",
+    );
+    check(
+        config.distributor.log_received_spans.enabled
+            || config.distributor.log_discarded_spans.enabled,
+        "Span logging is enabled. This is for debugging only and not recommended for production deployments",
+    );
+    check(
+        trace.backend == "local" && !matches!(config.target.as_str(), "all" | "all-3.0"),
+        "Local backend will not correctly retrieve traces with a distributed deployment \
+         unless all components have access to the same disk",
+    );
+    check(
+        config.query_frontend.mcp_server.enabled,
+        "query_frontend.mcp_server.enabled: trace data may be passed to a language model",
+    );
+    if trace.block.version != "v2" {
+        for key in v2_keys_set(config) {
+            check(true, &format!("c.StorageConfig.Trace.Block.Version != \"v2\" but {key} is set"));
+        }
+    }
+    check(
+        same_store_for_overrides(config),
+        "Trace storage conflicts with user-configurable overrides storage",
+    );
+    check(
+        flat_overrides,
+        "Inline, unscoped overrides are deprecated. Please use the new overrides config format",
+    );
+    check(
+        trace.s3.native_aws_auth_enabled,
+        "storage.trace.s3.native_aws_auth_enabled is deprecated and ignored",
+    );
+    check(!trace.cache.is_empty(), "storage.trace.cache is deprecated: use the cache section");
+    let by_id = &config.query_frontend.trace_by_id;
+    check(
+        by_id.concurrent_shards > by_id.query_shards,
+        "query_frontend.trace_by_id.concurrent_shards greater than query_shards is invalid. concurrent_shards will be set to query_shards",
+    );
+    if let Err(text) = validate::dedicated_columns(&trace.block.parquet_dedicated_columns) {
+        found.push(text);
+    }
+    if let Err(text) = validate::limits(&config.overrides.defaults) {
+        found.push(format!("overrides.defaults: {text}"));
+    }
+    found
+}
+
+fn v2_keys_set(config: &Config) -> Vec<&'static str> {
+    let defaults = Config::default();
+    let block = |config: &Config| {
+        let block = &config.storage.trace.block;
+        (block.v2_index_downsample_bytes, block.v2_index_page_size_bytes)
+    };
+    let compaction = |config: &Config| {
+        let compaction = &config.compactor.compaction;
+        (
+            compaction.v2_in_buffer_bytes,
+            compaction.v2_out_buffer_bytes,
+            compaction.v2_prefetch_traces_count,
+        )
+    };
+    let (ours, theirs) = (block(config), block(&defaults));
+    let (our_buffers, their_buffers) = (compaction(config), compaction(&defaults));
+    [
+        (ours.0 != theirs.0, "v2_index_downsample_bytes"),
+        (ours.1 != theirs.1, "v2_index_page_size_bytes"),
+        (our_buffers.0 != their_buffers.0, "v2_in_buffer_bytes"),
+        (our_buffers.1 != their_buffers.1, "v2_out_buffer_bytes"),
+        (our_buffers.2 != their_buffers.2, "v2_prefetch_traces_count"),
+    ]
+    .into_iter()
+    .filter_map(|(set, key)| set.then_some(key))
+    .collect()
+}
+
+/// Tenants' own limits in the place of the blocks would be taken for a tenant's blocks.
+fn same_store_for_overrides(config: &Config) -> bool {
+    let overrides = &config.overrides.user_configurable_overrides;
+    let (trace, client) = (&config.storage.trace, &overrides.client);
+    if !overrides.enabled || trace.backend != client.backend {
+        return false;
+    }
+    let local = |store: &LocalStore| store.path.clone();
+    let s3 = |store: &S3| (store.endpoint.clone(), store.bucket.clone(), store.prefix.clone());
+    let gcs = |store: &Gcs| (store.bucket_name.clone(), store.prefix.clone());
+    let azure = |store: &Azure| {
+        (store.storage_account_name.clone(), store.container_name.clone(), store.prefix.clone())
+    };
+    match trace.backend.as_str() {
+        "local" => local(&trace.local) == local(&client.local),
+        "s3" => s3(&trace.s3) == s3(&client.s3),
+        "gcs" => gcs(&trace.gcs) == gcs(&client.gcs),
+        "azure" => azure(&trace.azure) == azure(&client.azure),
+        _ => false,
+    }
+}

@@ -1,0 +1,169 @@
+//! Typed fields over the YAML tree: reading over defaults, showing, describing.
+//!
+//! Reading never stops at an error: problems are collected with their lines, so that one start
+//! shows all of them. A field that could not be read keeps its default.
+
+use crate::yaml::{Content, Key, Node, Resolved, Value, join, resolve};
+
+mod collections;
+mod opaque;
+mod scalars;
+mod section;
+
+pub use opaque::{Opaque, Secret};
+pub(crate) use section::{Section, already_set, read_section, section};
+
+/// Something that a YAML node can set.
+pub(crate) trait Field: Sized {
+    /// Sets `self` from `node`, which is not null; what the node leaves out stays as it was.
+    fn read(&mut self, node: &Node, reader: &mut Reader);
+
+    /// The value as YAML; secrets come out masked.
+    fn show(&self) -> Value;
+
+    /// The type as the manual names it.
+    fn kind() -> String;
+
+    /// Adds the rows of the manual for this field; sections add one row for each of their keys.
+    fn outline(&self, path: &str, meaning: &'static str, rows: &mut Vec<Row>) {
+        rows.push(Row {
+            path: path.to_owned(),
+            kind: Self::kind(),
+            default: crate::yaml::inline(&self.show()),
+            meaning,
+        });
+    }
+
+    /// The list that a comma separated text stands for, for types that allow it.
+    fn split(_text: &str) -> Option<Vec<Self>> {
+        None
+    }
+}
+
+/// One key in the manual.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) path: String,
+    pub(crate) kind: String,
+    pub(crate) default: String,
+    pub(crate) meaning: &'static str,
+}
+
+/// Something wrong at a line of the document.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Problem {
+    pub(crate) line: usize,
+    pub(crate) text: String,
+}
+
+/// Where we are in the document, and what was found on the way.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    pub(crate) path: String,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Reader {
+    /// Notes that `node` does not have the type that the current key wants.
+    pub(crate) fn mismatch(&mut self, node: &Node, kind: &str) {
+        self.mismatch_because(node, kind, "");
+    }
+
+    /// As `mismatch`, with a cause that starts with `: `.
+    pub(crate) fn mismatch_because(&mut self, node: &Node, kind: &str, cause: &str) {
+        let found = match &node.content {
+            Content::Scalar(scalar) => {
+                format!("{} `{}`", resolve(scalar).tag(), shortened(&scalar.text))
+            }
+            Content::List(_) => "!!seq".to_owned(),
+            Content::Map(_) => "!!map".to_owned(),
+        };
+        let place = if self.path.is_empty() { "the document" } else { &self.path };
+        let text = format!("cannot unmarshal {found} into {kind} ({place}){cause}");
+        self.problems.push(Problem { line: node.line, text });
+    }
+
+    /// Reads the value of `key` into `field`; null leaves the field alone.
+    pub(crate) fn entry<T: Field>(&mut self, key: &str, node: &Node, field: &mut T) {
+        if node.is_null() {
+            return;
+        }
+        let parent = std::mem::take(&mut self.path);
+        self.path = join(&parent, key);
+        field.read(node, self);
+        self.path = parent;
+    }
+
+    /// The entries of a mapping without duplicates, which are noted; notes a node of another type.
+    pub(crate) fn entries<'a>(
+        &mut self,
+        node: &'a Node,
+        duplicate: impl Fn(&Key, &str) -> String,
+    ) -> Vec<&'a (Key, Node)> {
+        let Some(entries) = node.entries() else {
+            let kind = self.type_name().to_owned();
+            self.mismatch(node, &kind);
+            return Vec::new();
+        };
+        let mut seen = std::collections::HashSet::new();
+        entries
+            .iter()
+            .filter(|(key, _)| {
+                let first = seen.insert(key.text.as_str());
+                if !first && !key.merged {
+                    let text = duplicate(key, self.type_name());
+                    self.problems.push(Problem { line: key.line, text });
+                }
+                first
+            })
+            .collect()
+    }
+
+    /// Notes a key that the current section does not have.
+    pub(crate) fn unknown(&mut self, key: &Key) {
+        let text = format!("field {} not found in type {}", key.text, self.type_name());
+        self.problems.push(Problem { line: key.line, text });
+    }
+
+    /// Published examples spell the keys of these sections with dashes.
+    fn dashes_allowed(&self) -> bool {
+        self.path.ends_with(".redis") || self.path.ends_with("metrics_generator.processor")
+    }
+
+    /// The current section as error texts name it.
+    pub(crate) fn type_name(&self) -> &str {
+        if self.path.is_empty() { "config" } else { &self.path }
+    }
+
+    /// All problems in document order, in the form of Go's YAML reader.
+    pub(crate) fn report(&self) -> Option<String> {
+        if self.problems.is_empty() {
+            return None;
+        }
+        let mut problems = self.problems.clone();
+        problems.sort();
+        let lines: Vec<_> =
+            problems.iter().map(|p| format!("\n  line {}: {}", p.line, p.text)).collect();
+        Some(format!("yaml: unmarshal errors:{}", lines.concat()))
+    }
+}
+
+/// The scalar reading of a node; collections resolve to nothing.
+pub(crate) fn resolved(node: &Node) -> Option<Resolved> {
+    match &node.content {
+        Content::Scalar(scalar) => Some(resolve(scalar)),
+        Content::List(_) | Content::Map(_) => None,
+    }
+}
+
+fn shortened(text: &str) -> String {
+    const LIMIT: usize = 60;
+    if text.chars().count() <= LIMIT {
+        return text.to_owned();
+    }
+    text.chars().take(LIMIT).chain("...".chars()).collect()
+}
+
+#[cfg(test)]
+mod tests;

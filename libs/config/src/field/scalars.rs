@@ -1,0 +1,175 @@
+//! Fields that are one scalar.
+
+use super::{Field, Reader, resolved};
+use crate::duration::{GoDuration, PromDuration, parse_go, parse_prometheus};
+use crate::yaml::{Content, Node, Resolved, Value};
+
+impl Field for bool {
+    fn read(&mut self, node: &Node, reader: &mut Reader) {
+        match resolved(node) {
+            Some(Resolved::Bool(flag)) => *self = flag,
+            _ => reader.mismatch(node, "bool"),
+        }
+    }
+
+    fn show(&self) -> Value {
+        Value::Bool(*self)
+    }
+
+    fn kind() -> String {
+        "boolean".to_owned()
+    }
+}
+
+/// The integer that a node stands for. Helm turns large integers into `1.073741824e+11`, so a float
+/// without a fraction counts; one with a fraction is a mistake that must not be cut silently.
+fn integer(node: &Node) -> Result<i128, &'static str> {
+    match resolved(node) {
+        Some(Resolved::Int(number)) => Ok(number),
+        Some(Resolved::Float(number)) if number.is_finite() && number.abs() < 1e30 => {
+            if number.fract() != 0.0 {
+                return Err(": the number has a fraction");
+            }
+            // Exact: finite, whole and below 2^100.
+            Ok(number as i128)
+        }
+        _ => Err(""),
+    }
+}
+
+macro_rules! integer_fields {
+    ($($ty:ty => $kind:literal;)*) => { $(
+        impl Field for $ty {
+            fn read(&mut self, node: &Node, reader: &mut Reader) {
+                match integer(node) {
+                    Ok(number) => match <$ty>::try_from(number) {
+                        Ok(number) => *self = number,
+                        Err(_) => reader.mismatch_because(node, $kind, ": out of range"),
+                    },
+                    Err(cause) => reader.mismatch_because(node, $kind, cause),
+                }
+            }
+
+            fn show(&self) -> Value {
+                // No integer field is wider than 64 bits.
+                Value::Int(*self as i128)
+            }
+
+            fn kind() -> String {
+                "integer".to_owned()
+            }
+        }
+    )* };
+}
+
+integer_fields! {
+    u16 => "uint16";
+    u32 => "uint32";
+    u64 => "uint64";
+    usize => "uint";
+    i64 => "int";
+}
+
+impl Field for f64 {
+    fn read(&mut self, node: &Node, reader: &mut Reader) {
+        match resolved(node) {
+            // The nearest float is what a decimal of the same digits would give.
+            Some(Resolved::Int(number)) => *self = number as f64,
+            Some(Resolved::Float(number)) => *self = number,
+            _ => reader.mismatch(node, "float64"),
+        }
+    }
+
+    fn show(&self) -> Value {
+        Value::Float(*self)
+    }
+
+    fn kind() -> String {
+        "float".to_owned()
+    }
+}
+
+impl Field for String {
+    fn read(&mut self, node: &Node, reader: &mut Reader) {
+        match &node.content {
+            Content::Scalar(scalar) => scalar.text.clone_into(self),
+            Content::List(_) | Content::Map(_) => reader.mismatch(node, "string"),
+        }
+    }
+
+    fn show(&self) -> Value {
+        Value::Text(self.clone())
+    }
+
+    fn kind() -> String {
+        "string".to_owned()
+    }
+
+    fn split(text: &str) -> Option<Vec<Self>> {
+        Some(
+            text.split(',')
+                .map(str::trim)
+                .filter(|part| !part.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        )
+    }
+}
+
+impl Field for GoDuration {
+    fn read(&mut self, node: &Node, reader: &mut Reader) {
+        if let Ok(nanos) = integer(node) {
+            match i64::try_from(nanos) {
+                Ok(nanos) => *self = GoDuration(nanos),
+                Err(_) => reader.mismatch_because(node, "duration", ": out of range"),
+            }
+            if nanos != 0 {
+                let warning = format!(
+                    "{}: {nanos} without a unit is taken as nanoseconds (line {})",
+                    reader.path, node.line
+                );
+                reader.warnings.push(warning);
+            }
+            return;
+        }
+        let Content::Scalar(scalar) = &node.content else {
+            return reader.mismatch(node, "duration");
+        };
+        // Days and weeks are Prometheus' units; per-tenant keys take them, so these do as well.
+        match parse_go(&scalar.text) {
+            Ok(duration) => *self = duration,
+            Err(error) => match parse_prometheus(&scalar.text) {
+                Ok(duration) => *self = duration.into(),
+                Err(_) => reader.mismatch_because(node, "duration", &format!(": {error}")),
+            },
+        }
+    }
+
+    fn show(&self) -> Value {
+        Value::Text(self.to_string())
+    }
+
+    fn kind() -> String {
+        "duration".to_owned()
+    }
+}
+
+impl Field for PromDuration {
+    fn read(&mut self, node: &Node, reader: &mut Reader) {
+        let Content::Scalar(scalar) = &node.content else {
+            return reader.mismatch(node, "duration");
+        };
+        match parse_prometheus(&scalar.text) {
+            Ok(duration) => *self = duration,
+            Err(error) => reader.mismatch_because(node, "duration", &format!(": {error}")),
+        }
+    }
+
+    fn show(&self) -> Value {
+        Value::Text(self.to_string())
+    }
+
+    fn kind() -> String {
+        "duration (Prometheus)".to_owned()
+    }
+}

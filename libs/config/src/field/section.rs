@@ -1,0 +1,130 @@
+//! Sections: structs whose fields are keys, declared by one macro.
+
+use super::{Reader, Row};
+use crate::yaml::{Key, Node, Value};
+
+/// A struct with one key a field.
+pub(crate) trait Section {
+    /// Reads one entry; false when neither the section nor its inlined parts have the key.
+    fn read_entry(&mut self, key: &str, node: &Node, reader: &mut Reader) -> bool;
+
+    /// All keys with their values, inlined parts included.
+    fn show_entries(&self, out: &mut Vec<(String, Value)>);
+
+    /// The manual's rows of all keys.
+    fn outline_entries(&self, path: &str, rows: &mut Vec<Row>);
+}
+
+/// Reads all entries of `node` into `section`, noting unknown and repeated keys.
+pub(crate) fn read_section<T: Section>(section: &mut T, node: &Node, reader: &mut Reader) {
+    for (key, value) in reader.entries(node, already_set) {
+        let known = section.read_entry(&key.text, value, reader)
+            || (reader.dashes_allowed()
+                && section.read_entry(&key.text.replace('-', "_"), value, reader));
+        if !known {
+            reader.unknown(key);
+        }
+    }
+}
+
+/// The problem of a section's key that stands twice.
+pub(crate) fn already_set(key: &Key, type_name: &str) -> String {
+    format!("field {} already set in type {type_name}", key.text)
+}
+
+/// Declares sections: `name: Type = default, "meaning";` a key. `name as "key"` when the key is no
+/// Rust name; a missing default is the type's. `@inline { … }` parts share the parent's keys.
+macro_rules! section {
+    ($(
+        $(#[$attr:meta])*
+        $name:ident {
+            $( $field:ident $(as $key:literal)? : $ty:ty $(= $default:expr)?, $meaning:literal; )*
+            $( @inline {
+                $( $part:ident : $part_ty:ty $(= $part_default:expr)?, $part_meaning:literal; )*
+            } )?
+        }
+    )*) => { $(
+        $(#[$attr])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $name {
+            $( #[doc = $meaning] pub $field: $ty, )*
+            $( $( #[doc = $part_meaning] pub $part: $part_ty, )* )?
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self {
+                    $( $field: $crate::field::section!(@default $($default)?), )*
+                    $( $( $part: $crate::field::section!(@default $($part_default)?), )* )?
+                }
+            }
+        }
+
+        impl $crate::field::Section for $name {
+            fn read_entry(
+                &mut self,
+                key: &str,
+                node: &$crate::yaml::Node,
+                reader: &mut $crate::field::Reader,
+            ) -> bool {
+                $( if key == $crate::field::section!(@key $field $($key)?) {
+                    reader.entry(key, node, &mut self.$field);
+                    return true;
+                } )*
+                $( $( if self.$part.read_entry(key, node, reader) {
+                    return true;
+                } )* )?
+                false
+            }
+
+            fn show_entries(&self, out: &mut Vec<(String, $crate::yaml::Value)>) {
+                $( out.push((
+                    $crate::field::section!(@key $field $($key)?).to_owned(),
+                    $crate::field::Field::show(&self.$field),
+                )); )*
+                $( $( self.$part.show_entries(out); )* )?
+            }
+
+            fn outline_entries(&self, path: &str, rows: &mut Vec<$crate::field::Row>) {
+                $( $crate::field::Field::outline(
+                    &self.$field,
+                    &$crate::yaml::join(path, $crate::field::section!(@key $field $($key)?)),
+                    $meaning,
+                    rows,
+                ); )*
+                $( $( self.$part.outline_entries(path, rows); )* )?
+            }
+        }
+
+        impl $crate::field::Field for $name {
+            fn read(&mut self, node: &$crate::yaml::Node, reader: &mut $crate::field::Reader) {
+                $crate::field::read_section(self, node, reader);
+            }
+
+            fn show(&self) -> $crate::yaml::Value {
+                let mut entries = Vec::new();
+                $crate::field::Section::show_entries(self, &mut entries);
+                $crate::yaml::Value::Map(entries)
+            }
+
+            fn kind() -> String {
+                "section".to_owned()
+            }
+
+            fn outline(
+                &self,
+                path: &str,
+                _meaning: &'static str,
+                rows: &mut Vec<$crate::field::Row>,
+            ) {
+                $crate::field::Section::outline_entries(self, path, rows);
+            }
+        }
+    )* };
+    (@default) => { Default::default() };
+    (@default $default:expr) => { $default };
+    (@key $field:ident) => { stringify!($field) };
+    (@key $field:ident $key:literal) => { $key };
+}
+
+pub(crate) use section;

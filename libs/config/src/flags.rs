@@ -1,0 +1,179 @@
+//! The command line: Go's flag grammar over a table of flags that stand for keys of the file.
+
+mod table;
+
+use crate::duration::{parse_go, parse_prometheus};
+use crate::field::Reader;
+use crate::sections::root::Config;
+use crate::yaml::{Content, Key, Node, Value, parse_int};
+pub(crate) use table::{FLAGS, Flag, Kind, Target, find};
+
+/// A flag that was given, with its value checked for its kind.
+#[derive(Debug, Clone)]
+pub(crate) struct Given {
+    pub(crate) flag: &'static Flag,
+    pub(crate) value: String,
+}
+
+/// Reads arguments until the first that is no flag; the rest is ignored, as Go does.
+///
+/// Errors: the text that Go prints above the usage.
+pub(crate) fn parse(args: &[String]) -> Result<Vec<Given>, String> {
+    let mut given = Vec::new();
+    let mut rest = args.iter();
+    while let Some(argument) = rest.next() {
+        let Some((name, inline_value)) = split(argument)? else { break };
+        let Some(flag) = find(name) else {
+            return Err(format!("flag provided but not defined: -{name}"));
+        };
+        let value = match (inline_value, flag.kind) {
+            (Some(value), _) => value.to_owned(),
+            (None, Kind::Bool) => "true".to_owned(),
+            // Flags known by their prefix only: whether they take a value shows in what follows.
+            (None, Kind::Unknown) => {
+                let mut ahead = rest.clone();
+                match ahead.next() {
+                    Some(next) if !next.starts_with('-') => {
+                        rest = ahead;
+                        next.clone()
+                    }
+                    _ => String::new(),
+                }
+            }
+            (None, _) => {
+                rest.next().cloned().ok_or_else(|| format!("flag needs an argument: -{name}"))?
+            }
+        };
+        check(flag, name, &value)?;
+        given.push(Given { flag, value });
+    }
+    Ok(given)
+}
+
+/// The last value of the three flags that decide how the file is read, wherever they stand.
+pub(crate) fn scan(args: &[String], wanted: &str) -> Option<String> {
+    let mut found = None;
+    for (position, argument) in args.iter().enumerate() {
+        if let Ok(Some((name, value))) = split(argument)
+            && name == wanted
+            && let Some(flag) = find(name)
+        {
+            found = match (value, flag.kind) {
+                (Some(value), _) => Some(value.to_owned()),
+                (None, Kind::Bool) => Some("true".to_owned()),
+                (None, _) => args.get(position + 1).cloned(),
+            };
+        }
+    }
+    found
+}
+
+/// True when a boolean flag's text means on.
+pub(crate) fn is_true(value: &str) -> bool {
+    matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True")
+}
+
+/// Name and value of `-name`, `--name`, `-name=value`; nothing when the argument is no flag.
+fn split(argument: &str) -> Result<Option<(&str, Option<&str>)>, String> {
+    let Some(name) = argument.strip_prefix('-') else { return Ok(None) };
+    let name = name.strip_prefix('-').unwrap_or(name);
+    if name.is_empty() {
+        return Ok(None);
+    }
+    if name.starts_with(['-', '=']) {
+        return Err(format!("bad flag syntax: {argument}"));
+    }
+    Ok(Some(match name.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (name, None),
+    }))
+}
+
+fn check(flag: &Flag, name: &str, value: &str) -> Result<(), String> {
+    let cause = match flag.kind {
+        Kind::Bool
+            if !is_true(value)
+                && !matches!(value, "0" | "f" | "F" | "false" | "FALSE" | "False") =>
+        {
+            return Err(format!("invalid boolean value {value:?} for -{name}: parse error"));
+        }
+        Kind::Int => parse_int(value).is_none().then(|| "parse error".to_owned()),
+        Kind::Float => value.parse::<f64>().is_err().then(|| "parse error".to_owned()),
+        Kind::Duration => (parse_go(value).is_err() && parse_prometheus(value).is_err())
+            .then(|| "parse error".to_owned()),
+        Kind::Bool | Kind::Text | Kind::List | Kind::Unknown => None,
+    };
+    match cause {
+        Some(cause) => Err(format!("invalid value {value:?} for flag -{name}: {cause}")),
+        None => Ok(()),
+    }
+}
+
+/// Writes a flag's value into the configuration.
+///
+/// Errors: the text that Go prints above the usage, when the key takes no such value.
+pub(crate) fn apply(config: &mut Config, given: &Given) -> Result<(), String> {
+    let Target::Key(path) = given.flag.target else { return Ok(()) };
+    let value = match given.flag.kind {
+        Kind::Bool => Node::scalar(if is_true(&given.value) { "true" } else { "false" }, true),
+        Kind::Int | Kind::Float => Node::scalar(&given.value, true),
+        Kind::Duration | Kind::Text | Kind::Unknown => Node::scalar(&given.value, false),
+        Kind::List => {
+            let parts = given.value.split(',').filter(|part| !part.is_empty());
+            let items = config.memberlist.join_members.iter().map(String::as_str).chain(parts);
+            let items = items.map(|item| Node::scalar(item, false)).collect();
+            Node { line: 0, content: Content::List(items) }
+        }
+    };
+    let tree =
+        path.rsplit('.').fold(value, |node, key| Node::map(0, vec![(Key::new(key, 0), node)]));
+    let mut reader = Reader::default();
+    crate::field::read_section(config, &tree, &mut reader);
+    if reader.problems.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "invalid value {:?} for flag -{}: value out of range",
+        given.value, given.flag.name
+    ))
+}
+
+/// The usage text: every flag with its default, in the order of the names.
+pub(crate) fn usage() -> String {
+    let defaults = crate::show::leaves(&Config::default());
+    let mut flags: Vec<&Flag> = FLAGS.iter().filter(|flag| flag.kind != Kind::Unknown).collect();
+    flags.sort_by_key(|flag| flag.name);
+    let mut out = "Usage of tactus:\n".to_owned();
+    for flag in flags {
+        let kind = match flag.kind {
+            Kind::Bool => "",
+            Kind::Int => " int",
+            Kind::Float => " float",
+            Kind::Duration => " duration",
+            Kind::Text | Kind::Unknown => " string",
+            Kind::List => " value",
+        };
+        let default = match flag.target {
+            Target::Key(path) => defaults.get(path).and_then(shown_default),
+            Target::Process(default) => (!default.is_empty()).then(|| default.to_owned()),
+            Target::Ignored => None,
+        };
+        let default = default.map_or_else(String::new, |text| format!(" (default {text})"));
+        out.push_str(&format!("  -{}{kind}\n    \t{}{default}\n", flag.name, flag.meaning()));
+    }
+    out
+}
+
+/// A default worth showing: zero values are left out, as Go does.
+fn shown_default(value: &Value) -> Option<String> {
+    match value {
+        Value::Text(text) if text.is_empty() || text == "0s" => None,
+        Value::Text(text) => Some(text.clone()),
+        Value::Bool(false) | Value::Int(0) | Value::Null => None,
+        Value::List(items) if items.is_empty() => None,
+        other => Some(crate::yaml::inline(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

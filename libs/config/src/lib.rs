@@ -1,0 +1,36 @@
+//! The configuration: YAML file, environment, flags; typed, with defaults.
+//!
+//! Every key of every section has a field, whether or not the part that it belongs to exists, so
+//! that a file that works elsewhere loads here. Which keys have no effect yet is one table
+//! (`unsupported`). The crate knows no component: it depends on nothing else of the workspace.
+//!
+//! The way of a start: scan the arguments for the file, expand and parse it into a tree, rewrite
+//! old spellings in the tree, read it over the defaults, apply the flags, note suspect values,
+//! adjust for the target, validate. Reading collects every problem with its line.
+
+mod adjust;
+mod check;
+pub mod duration;
+mod error;
+mod expand;
+mod field;
+mod flags;
+mod load;
+mod manual;
+mod per_tenant;
+mod rewrite;
+pub mod sections;
+mod show;
+mod unsupported;
+mod validate;
+mod yaml;
+
+pub use duration::{DurationError, GoDuration, PromDuration, parse_go, parse_prometheus};
+pub use error::Error;
+pub use expand::{ExpandError, expand};
+pub use field::{Opaque, Secret};
+pub use load::{Loaded, from_yaml, load};
+pub use manual::manual;
+pub use per_tenant::{PerTenantError, PerTenantFile, PerTenantOverrides};
+pub use sections::root::Config;
+pub use show::{defaults_yaml, to_yaml, to_yaml_diff};

@@ -1,0 +1,184 @@
+//! From arguments to a checked configuration.
+
+use crate::error::Error;
+use crate::field::{Field, Reader};
+use crate::flags::{self, Given, Target};
+use crate::sections::root::Config;
+use crate::{adjust, check, expand, rewrite, unsupported, validate, yaml};
+
+/// A configuration and what the process was asked to do with it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration in effect: file, then flags, then what the target forces.
+    pub config: Config,
+    /// Check only: exit with `verify_exit_code` instead of starting.
+    pub verify_only: bool,
+    /// Print the version and exit 0.
+    pub print_version: bool,
+    /// Print this text and exit 0.
+    pub print_help: Option<String>,
+    /// Ask this URL and exit 0 if it answers 200, else 1.
+    pub health_probe: Option<String>,
+    /// No file, and no flag about storage or a cluster: all listens on loopback and the data is
+    /// under `./tactus-data`.
+    pub configless: bool,
+    /// Variables are expanded in the file of tenants' limits as well.
+    pub expand_env: bool,
+    /// To be logged at start, one line each: suspect values first, then keys without effect.
+    pub warnings: Vec<String>,
+    /// How many of the warnings, from the first, are about suspect values.
+    pub suspect: usize,
+}
+
+impl Loaded {
+    /// The exit code of `-config.verify`: 1 when a value is suspect, as scripts rely on. Keys that
+    /// merely have no effect do not count, or no file of a larger installation would pass.
+    pub fn verify_exit_code(&self) -> u8 {
+        u8::from(self.suspect > 0)
+    }
+}
+
+/// Reads arguments (without the program's name), the file they name, and the environment.
+///
+/// Precedence, weakest first: defaults, file, flags. Errors: `Error::Flag` for exit code 2, all
+/// others for 1; `Error::exit_code` tells.
+pub fn load(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<Loaded, Error> {
+    let expand_env = flags::scan(args, "config.expand-env").is_some_and(|v| flags::is_true(&v));
+    let file = flags::scan(args, "config.file").filter(|path| !path.is_empty());
+    let given = flags::parse(args).map_err(flag_error);
+    if given.as_ref().is_ok_and(|given| on(given, "help") || on(given, "h")) {
+        return Ok(unstarted(Some(flags::usage())));
+    }
+    let mut document = match &file {
+        Some(path) => read_file(path, expand_env, &env)?,
+        None => Document::default(),
+    };
+    let given = given?;
+    let configless = file.is_none() && !given.iter().any(decides_deployment);
+    let config = &mut document.config;
+    if configless {
+        adjust::embedded(config);
+    }
+    for flag in &given {
+        flags::apply(config, flag).map_err(flag_error)?;
+    }
+    let mut loaded = unstarted(None);
+    loaded.print_version = on(&given, "version");
+    loaded.health_probe = on(&given, "health").then(|| {
+        let url = last(&given, "health.url").map(str::to_owned);
+        url.unwrap_or_else(|| "http://localhost:3200/ready".to_owned())
+    });
+    // Neither needs a configuration that makes sense.
+    if loaded.print_version || loaded.health_probe.is_some() {
+        return Ok(loaded);
+    }
+    loaded.verify_only = flags::scan(args, "config.verify").is_some_and(|v| flags::is_true(&v))
+        || on(&given, "verify-config");
+    loaded.configless = configless;
+    loaded.expand_env = expand_env;
+    loaded.warnings = check::findings(config, document.flat_overrides);
+    loaded.suspect = loaded.warnings.len();
+    loaded.warnings.append(&mut document.warnings);
+    loaded.warnings.extend(unsupported::warnings(config));
+    adjust::for_target(config, &hostname(&env));
+    validate::validate(config).map_err(Error::Invalid)?;
+    loaded.config = document.config;
+    Ok(loaded)
+}
+
+/// Reads a configuration from YAML text over the defaults, without flags, environment, adjustments
+/// or validation.
+///
+/// Errors: the report with all problems and their lines.
+pub fn from_yaml(text: &str) -> Result<Config, String> {
+    parse(text).map(|document| document.config)
+}
+
+/// What a file says.
+#[derive(Default)]
+struct Document {
+    config: Config,
+    warnings: Vec<String>,
+    flat_overrides: bool,
+}
+
+fn read_file(
+    path: &str,
+    expand_env: bool,
+    env: &impl Fn(&str) -> Option<String>,
+) -> Result<Document, Error> {
+    let owned = || path.to_owned();
+    let mut text =
+        std::fs::read_to_string(path).map_err(|source| Error::Read { path: owned(), source })?;
+    if expand_env {
+        text =
+            expand::expand(&text, env).map_err(|source| Error::Expand { path: owned(), source })?;
+    }
+    parse(&text).map_err(|cause| Error::Parse { path: owned(), cause })
+}
+
+fn parse(text: &str) -> Result<Document, String> {
+    let mut root = yaml::parse(text).map_err(|error| error.to_string())?;
+    let mut document = Document::default();
+    let mut reader = Reader::default();
+    rewrite::rewrite(&mut root, &mut document.warnings);
+    document.flat_overrides = rewrite::rewrite_main(&mut root, &mut reader.problems);
+    if !root.is_null() {
+        document.config.read(&root, &mut reader);
+    }
+    document.warnings.append(&mut reader.warnings);
+    match reader.report() {
+        Some(report) => Err(report),
+        None => Ok(document),
+    }
+}
+
+/// Flags that mean an installation rather than a look at the program on a desk: with one of them,
+/// nothing is assumed about storage and addresses.
+fn decides_deployment(given: &Given) -> bool {
+    match given.flag.target {
+        Target::Key("target") => !adjust::single_binary(&given.value),
+        Target::Key(path) => ["storage.", "memberlist.", "querier.frontend_worker."]
+            .iter()
+            .any(|section| path.starts_with(section)),
+        Target::Process(_) | Target::Ignored => false,
+    }
+}
+
+fn unstarted(print_help: Option<String>) -> Loaded {
+    Loaded {
+        config: Config::default(),
+        verify_only: false,
+        print_version: false,
+        print_help,
+        health_probe: None,
+        configless: false,
+        expand_env: false,
+        warnings: Vec::new(),
+        suspect: 0,
+    }
+}
+
+fn flag_error(text: String) -> Error {
+    Error::Flag { text, usage: flags::usage() }
+}
+
+fn on(given: &[Given], name: &str) -> bool {
+    last(given, name).is_some_and(flags::is_true)
+}
+
+fn last<'a>(given: &'a [Given], name: &str) -> Option<&'a str> {
+    given.iter().rev().find(|given| given.flag.name == name).map(|given| given.value.as_str())
+}
+
+/// The host's name: from the environment, else from the system.
+fn hostname(env: &impl Fn(&str) -> Option<String>) -> String {
+    env("HOSTNAME")
+        .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

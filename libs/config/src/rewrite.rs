@@ -1,0 +1,86 @@
+//! Changes to the tree before it is read: old keys, stand-ins, flat limits.
+
+use crate::yaml::{Content, Key, Node};
+
+mod flat;
+mod removed;
+
+pub(crate) use flat::{flat_to_scoped, rewrite_main};
+
+/// Applies all rewrites to the root of the main file; adds to `warnings`.
+pub(crate) fn rewrite(root: &mut Node, warnings: &mut Vec<String>) {
+    removed::rewrite(root, warnings);
+    stand_in_for_compactor(root);
+    enable_null_protocols(root);
+}
+
+/// A Tempo 3 file keeps its retention in another section: without this, spans of a month would be
+/// deleted after the default two weeks.
+fn stand_in_for_compactor(root: &mut Node) {
+    if root.get("compactor").is_some_and(|node| !node.is_null()) {
+        return;
+    }
+    let scheduler = at(root, &["backend_scheduler", "provider", "compaction", "compaction"]);
+    let worker = at(root, &["backend_worker", "compaction"]);
+    let Some(compaction) = scheduler.or(worker).filter(|node| node.entries().is_some()).cloned()
+    else {
+        return;
+    };
+    let line = compaction.line;
+    put(root, &["compactor", "compaction"], compaction, line);
+}
+
+/// A receiver's protocol with nothing after the colon is on, while null elsewhere is "not set".
+fn enable_null_protocols(root: &mut Node) {
+    let receivers = root.get_mut("distributor").and_then(|node| node.get_mut("receivers"));
+    for (_, receiver) in receivers.and_then(Node::entries_mut).into_iter().flatten() {
+        let protocols = receiver.get_mut("protocols").and_then(Node::entries_mut);
+        for (_, protocol) in protocols.into_iter().flatten() {
+            if protocol.is_null() {
+                protocol.content = Content::Map(Vec::new());
+            }
+        }
+    }
+}
+
+/// The node at a path of keys.
+fn at<'a>(node: &'a Node, path: &[&str]) -> Option<&'a Node> {
+    path.iter().try_fold(node, |node, key| node.get(key))
+}
+
+/// Takes the node at a path out of the tree, with its key.
+fn take(node: &mut Node, path: &[&str]) -> Option<(Key, Node)> {
+    let (last, parents) = path.split_last()?;
+    let parent = parents.iter().try_fold(node, |node, key| node.get_mut(key))?;
+    let entries = parent.entries_mut()?;
+    let position = entries.iter().position(|(key, _)| key.text == *last)?;
+    Some(entries.remove(position))
+}
+
+/// Puts `value` at a path, making the mappings on the way; never replaces what is there already.
+/// False when the place is taken or a scalar is in the way.
+pub(crate) fn put(node: &mut Node, path: &[&str], value: Node, line: usize) -> bool {
+    let Some((first, rest)) = path.split_first() else { return false };
+    if node.is_null() {
+        node.content = Content::Map(Vec::new());
+    }
+    let Some(entries) = node.entries_mut() else { return false };
+    let existing = entries.iter().position(|(key, _)| key.text == *first);
+    match (existing, rest.is_empty()) {
+        (Some(position), false) => put(&mut entries[position].1, rest, value, line),
+        (Some(_), true) => false,
+        (None, true) => {
+            entries.push((Key::new(first, line), value));
+            true
+        }
+        (None, false) => {
+            let mut child = Node::map(line, Vec::new());
+            let done = put(&mut child, rest, value, line);
+            entries.push((Key::new(first, line), child));
+            done
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! What clients of other components share: TLS, gRPC settings, connection pools, backoff.
+
+use super::{millis, seconds, text};
+use crate::duration::GoDuration;
+use crate::field::section;
+
+section! {
+    /// Certificates of an outgoing connection.
+    ClientTls {
+        tls_cert_path: String, "client certificate, PEM file";
+        tls_key_path: String, "key of the client certificate, PEM file";
+        tls_ca_path: String, "authorities to trust instead of the system's, PEM file";
+        tls_server_name: String, "name to expect in the server's certificate";
+        tls_insecure_skip_verify: bool, "do not check the server's certificate";
+        tls_cipher_suites: Vec<String>, "cipher suites by Go's names";
+        tls_min_version: String, "lowest TLS version, e.g. VersionTLS12";
+    }
+
+    /// Retry delays.
+    Backoff {
+        min_period: GoDuration = millis(100), "first delay";
+        max_period: GoDuration = seconds(10), "longest delay";
+        max_retries: i64 = 10, "attempts; 0 is no limit";
+    }
+
+    /// Settings of a gRPC client.
+    GrpcClient {
+        max_recv_msg_size: usize = 104_857_600, "largest message to receive, in bytes";
+        max_send_msg_size: usize = 104_857_600, "largest message to send, in bytes";
+        grpc_compression: String = text("snappy"), "snappy, gzip or empty";
+        rate_limit: f64, "calls a second; 0 is no limit";
+        rate_limit_burst: i64, "burst of the rate limit";
+        backoff_on_ratelimits: bool, "wait and retry when the limit is hit";
+        backoff_config: Backoff, "retry delays";
+        initial_stream_window_size: String = text("63KiB1023B"), "first flow window of a stream";
+        initial_connection_window_size: String = text("63KiB1023B"), "first flow window of a connection";
+        tls_enabled: bool, "connect by TLS";
+        connect_timeout: GoDuration = seconds(5), "time for one connection attempt";
+        connect_backoff_base_delay: GoDuration = seconds(1), "first delay between connection attempts";
+        connect_backoff_max_delay: GoDuration = seconds(5), "longest delay between connection attempts";
+        cluster_validation: ClientClusterValidation, "label sent with every call";
+        @inline {
+            tls: ClientTls, "certificates";
+        }
+    }
+
+    /// The cluster label that a client sends.
+    ClientClusterValidation {
+        label: String, "the label of this cluster";
+    }
+
+    /// Health checks of pooled connections.
+    Pool {
+        checkinterval: GoDuration = seconds(15), "time between sweeps for dead members";
+        healthcheckenabled: bool = true, "check members by a call";
+        healthchecktimeout: GoDuration = seconds(1), "time for the check";
+        healthcheckgraceperiod: GoDuration, "time a failing member is kept";
+        maxconcurrenthealthchecks: i64, "checks at a time; 0 is no limit";
+    }
+
+    /// Connections to one kind of component.
+    ComponentClient {
+        pool_config: Pool, "health checks";
+        remote_timeout: GoDuration = seconds(5), "time for one call";
+        grpc_client_config: GrpcClient, "gRPC settings";
+    }
+}
+
+impl GrpcClient {
+    /// The defaults of a querier's connection to a query-frontend, which differ from all others.
+    pub fn querier_worker() -> Self {
+        Self {
+            max_send_msg_size: 16_777_216,
+            backoff_config: Backoff {
+                max_period: seconds(1),
+                max_retries: 5,
+                ..Backoff::default()
+            },
+            initial_stream_window_size: text("0B"),
+            initial_connection_window_size: text("0B"),
+            connect_timeout: GoDuration::ZERO,
+            connect_backoff_base_delay: GoDuration::ZERO,
+            connect_backoff_max_delay: GoDuration::ZERO,
+            ..Self::default()
+        }
+    }
+}

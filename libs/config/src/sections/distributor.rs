@@ -1,0 +1,85 @@
+//! `distributor`: receivers, limits on attributes, forwarding.
+
+use super::kafka::Kafka;
+use super::receivers::Receivers;
+use super::ring::Ring;
+use super::{minutes, text};
+use crate::duration::GoDuration;
+use crate::field::section;
+
+section! {
+    /// The distributor.
+    Distributor {
+        receivers: Receivers, "ports that spans come in by; none named starts OTLP/gRPC and Jaeger";
+        ring: Ring = Ring { heartbeat_timeout: minutes(5), ..Ring::default() }, "ring of distributors, for the global rate strategy";
+        override_ring_key: String = text("distributor"), "key of the ring";
+        log_received_spans: LogSpans, "log each span that comes in";
+        log_discarded_spans: LogSpans, "log each span that is refused";
+        metric_received_spans: MetricSpans, "count spans by name and service";
+        forwarders: Vec<Forwarder>, "further places to send spans to; tenants choose them";
+        usage: Usage, "usage by attribute";
+        extend_writes: bool = true, "write to the next ingester when one is not active";
+        retry_after_on_resource_exhausted: GoDuration, "retry hint in refusals; 0 sends none";
+        max_attribute_bytes: usize = 2_048, "longer keys and values are cut; 0 is no limit";
+        artificial_delay: GoDuration, "no effect here";
+        ingester_write_path_enabled: bool = true, "no effect here: spans always go to ingesters";
+        kafka_write_path_enabled: bool, "no effect here: spans always go to ingesters";
+        kafka_config: Kafka = Kafka::unset(), "no effect here";
+    }
+
+    /// One log line a span.
+    LogSpans {
+        enabled: bool, "write the log lines";
+        include_all_attributes: bool, "with all attributes";
+        filter_by_status_error: bool, "only spans with an error";
+    }
+
+    /// Counts of spans by name and service.
+    MetricSpans {
+        enabled: bool, "count";
+        root_only: bool, "only root spans";
+    }
+
+    /// A further place to send spans to.
+    Forwarder {
+        name: String, "name that overrides refer to";
+        backend: String, "otlpgrpc";
+        otlpgrpc: ForwarderOtlp, "OTLP over gRPC";
+        filter: ForwarderFilter, "spans to leave out";
+    }
+
+    /// OTLP over gRPC.
+    ForwarderOtlp {
+        endpoints: Vec<String>, "addresses";
+        tls: ForwarderTls, "TLS";
+    }
+
+    /// TLS of a forwarder.
+    ForwarderTls {
+        insecure: bool, "connect without TLS";
+        cert_file: String, "authorities to trust, PEM file";
+    }
+
+    /// Spans that are not forwarded.
+    ForwarderFilter {
+        traces: ForwarderConditions, "conditions";
+    }
+
+    /// A span that matches any condition is left out.
+    ForwarderConditions {
+        span: Vec<String>, "conditions on spans";
+        spanevent: Vec<String>, "conditions on events";
+    }
+
+    /// Usage by attribute.
+    Usage {
+        cost_attribution: UsageTracker, "bytes by attribute, at /usage_metrics";
+    }
+
+    /// Bytes by attribute.
+    UsageTracker {
+        enabled: bool, "track";
+        max_cardinality: u64 = 10_000, "series of one tenant";
+        stale_duration: GoDuration = minutes(15), "series unseen for so long go away";
+    }
+}

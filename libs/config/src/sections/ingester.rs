@@ -1,0 +1,25 @@
+//! `ingester`: live traces, the write-ahead log, blocks on their way to the object store.
+
+use super::ring::{Lifecycler, PartitionRing};
+use super::{minutes, seconds, text};
+use crate::duration::GoDuration;
+use crate::field::section;
+
+section! {
+    /// The ingester.
+    Ingester {
+        lifecycler: Lifecycler, "membership in the ring";
+        partition_ring: PartitionRing, "no effect here";
+        concurrent_flushes: usize = 4, "blocks uploaded at a time";
+        flush_check_period: GoDuration = seconds(10), "time between sweeps over live traces";
+        flush_op_timeout: GoDuration = minutes(5), "time for one upload";
+        trace_idle_period: GoDuration = seconds(5), "a trace without spans for so long leaves live memory";
+        trace_live_period: GoDuration = seconds(30), "a trace leaves live memory after so long in any case";
+        max_block_duration: GoDuration = minutes(30), "cut the head block at this age";
+        max_block_bytes: u64 = 524_288_000, "cut the head block at this size";
+        complete_block_timeout: GoDuration = minutes(15), "keep an uploaded block here for so long";
+        override_ring_key: String = text("ring"), "key of the ring";
+        flush_all_on_shutdown: bool, "upload everything before exit";
+        flush_object_storage: bool = true, "upload blocks at all";
+    }
+}

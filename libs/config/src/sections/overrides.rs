@@ -1,0 +1,211 @@
+//! `overrides`: limits, for all tenants and for each.
+
+use super::generator::{DimensionMapping, FilterPolicy};
+use super::minutes;
+use super::object_store::{Azure, Gcs, LocalStore, S3};
+use super::storage::DedicatedColumn;
+use super::text;
+use crate::duration::{GoDuration, PromDuration};
+use crate::field::{Secret, section};
+use std::collections::BTreeMap;
+
+section! {
+    /// The `overrides` section.
+    Overrides {
+        defaults: Limits = Limits::built_in(), "limits of every tenant without an entry of its own";
+        per_tenant_override_config: String, "file with limits of tenants; read again when it changes";
+        per_tenant_override_period: PromDuration = PromDuration::seconds(10), "look at that file so often";
+        user_configurable_overrides: UserOverrides, "limits that tenants set by the API";
+        enable_legacy_overrides: bool, "no effect here: flat limits are always accepted";
+    }
+
+    /// Limits that tenants set by the API.
+    UserOverrides {
+        enabled: bool, "serve /api/overrides";
+        poll_interval: GoDuration = minutes(1), "read the stored limits so often";
+        client: UserOverridesClient, "where they are stored";
+        api: UserOverridesApi, "checks";
+    }
+
+    /// Where such limits are stored.
+    UserOverridesClient {
+        backend: String, "local, s3, gcs or azure";
+        confirm_versioning: bool = true, "check that the bucket keeps versions";
+        local: LocalStore, "the local store";
+        s3: S3, "the S3 store";
+        gcs: Gcs, "the Google store";
+        azure: Azure, "the Azure store";
+    }
+
+    /// Checks on such limits.
+    UserOverridesApi {
+        check_for_conflicting_runtime_overrides: bool, "refuse what the operator's file sets";
+    }
+
+    /// The limits of a tenant. `Default` is all zero, which is what an entry of the per-tenant file
+    /// starts from; the built-in limits are `Limits::built_in`.
+    Limits {
+        ingestion: IngestionLimits, "limits on spans that come in";
+        read: ReadLimits, "limits on queries";
+        compaction: CompactionLimits, "retention";
+        metrics_generator: GeneratorLimits, "metrics out of spans";
+        forwarders: Vec<String>, "names of distributor.forwarders to send to";
+        global: GlobalLimits, "limits everywhere";
+        storage: StorageLimits, "blocks";
+        cost_attribution: CostAttribution, "usage by attribute";
+    }
+
+    /// Limits on spans that come in.
+    IngestionLimits {
+        rate_strategy: String, "local, or global to divide the limit by the distributors; only of defaults";
+        rate_limit_bytes: u64, "bytes a second";
+        burst_size_bytes: u64, "bytes at once";
+        max_traces_per_user: u64, "live traces of an ingester; 0 is no limit";
+        max_global_traces_per_user: u64, "live traces of all ingesters; 0 is no limit";
+        tenant_shard_size: usize, "ingesters of a tenant; 0 is all";
+        max_attribute_bytes: usize, "longer keys and values are cut; 0 takes the distributor's";
+        artificial_delay: Option<GoDuration>, "no effect here";
+        retry_info_enabled: bool, "send the distributor's retry hint";
+    }
+
+    /// Limits on queries.
+    ReadLimits {
+        max_bytes_per_tag_values_query: u64, "bytes of a tag answer; 0 is no limit";
+        max_blocks_per_tag_values_query: u64, "blocks a tag query reads; 0 is no limit";
+        max_search_duration: PromDuration, "longest range of a search; 0 takes the frontend's";
+        max_metrics_duration: PromDuration, "longest range of a metrics query; 0 takes the frontend's";
+        unsafe_query_hints: bool, "allow query hints that can cost a lot";
+        max_condition_groups_per_tag_query: Option<u64>, "conditions of a tag query";
+        left_pad_trace_ids: bool, "fill short trace ids up with zeros";
+        metrics_spanonly_fetch: Option<bool>, "no effect here";
+    }
+
+    /// Retention.
+    CompactionLimits {
+        block_retention: PromDuration, "delete spans older than this; 0 takes the compactor's";
+        compaction_window: PromDuration, "merge blocks of the same window; 0 takes the compactor's";
+        compaction_disabled: bool, "do not merge blocks";
+    }
+
+    /// Metrics out of spans.
+    GeneratorLimits {
+        ring_size: usize, "generators of a tenant; 0 is all";
+        processors: Vec<String>, "service-graphs, span-metrics, span-metrics-latency, span-metrics-count, span-metrics-size, local-blocks, host-info";
+        max_active_series: u64, "series; 0 is no limit";
+        max_active_entities: u64, "label sets; 0 is no limit";
+        max_cardinality_per_label: u64, "values of a label; 0 is no limit";
+        collection_interval: GoDuration, "collect so often; 0 takes the registry's";
+        disable_collection: bool, "collect, but send nothing";
+        generate_native_histograms: String, "classic, native or both";
+        native_histogram_bucket_factor: f64, "growth of buckets, above 1; 0 takes the default's";
+        native_histogram_max_bucket_number: u32, "most buckets; 0 takes the default's";
+        native_histogram_min_reset_duration: GoDuration, "reset at the earliest after; 0 takes the default's";
+        trace_id_label_name: String, "label of exemplars; empty is traceID";
+        remote_write_headers: BTreeMap<String, Secret>, "headers to send along";
+        forwarder: GeneratorForwarder, "queue in the distributor";
+        processor: ProcessorLimits, "settings of processors";
+        ingestion_time_range_slack: GoDuration, "spans further from now are left out; 0 takes the generator's";
+        span_name_sanitization: String, "make span names fewer";
+        enable_tracestate_span_multiplier: Option<bool>, "take the weight of a span from the trace state";
+        span_multiplier_key: String, "attribute with a span's weight";
+    }
+
+    /// The queue in the distributor.
+    GeneratorForwarder {
+        queue_size: i64, "requests that wait; 0 is 100";
+        workers: i64, "workers; 0 is 2";
+    }
+
+    /// Settings of processors; what is not set comes from metrics_generator.processor.
+    ProcessorLimits {
+        service_graphs: ServiceGraphsLimits, "calls between services";
+        span_metrics: SpanMetricsLimits, "rates, errors, durations";
+        local_blocks: LocalBlocksLimits, "recent spans";
+        host_info: HostInfoLimits, "hosts seen";
+    }
+
+    /// Calls between services.
+    ServiceGraphsLimits {
+        histogram_buckets: Option<Vec<f64>>, "upper bounds, in seconds";
+        dimensions: Option<Vec<String>>, "attributes that become labels";
+        peer_attributes: Option<Vec<String>>, "name a service that sent no spans";
+        filter_policies: Option<Vec<FilterPolicy>>, "spans to use";
+        enable_client_server_prefix: Option<bool>, "labels of both sides";
+        enable_messaging_system_latency_histogram: Option<bool>, "time in queues";
+        enable_virtual_node_label: Option<bool>, "mark services that sent no spans";
+        span_multiplier_key: String, "attribute with a span's weight";
+        enable_tracestate_span_multiplier: Option<bool>, "take the weight from the trace state";
+    }
+
+    /// Rates, errors, durations.
+    SpanMetricsLimits {
+        histogram_buckets: Option<Vec<f64>>, "upper bounds, in seconds";
+        dimensions: Option<Vec<String>>, "attributes that become labels";
+        intrinsic_dimensions: Option<BTreeMap<String, bool>>, "labels from the span itself";
+        filter_policies: Option<Vec<FilterPolicy>>, "spans to use";
+        dimension_mappings: Option<Vec<DimensionMapping>>, "labels made of several attributes";
+        enable_target_info: Option<bool>, "a series a resource";
+        target_info_excluded_dimensions: Option<Vec<String>>, "resource attributes to leave out";
+        enable_instance_label: Option<bool>, "label instance";
+        span_multiplier_key: String, "attribute with a span's weight";
+        enable_tracestate_span_multiplier: Option<bool>, "take the weight from the trace state";
+    }
+
+    /// Recent spans.
+    LocalBlocksLimits {
+        max_live_traces: u64, "live traces";
+        max_block_duration: GoDuration, "cut a block at this age";
+        max_block_bytes: u64, "cut a block at this size";
+        flush_check_period: GoDuration, "time between sweeps";
+        trace_idle_period: GoDuration, "a trace without spans for so long is written";
+        complete_block_timeout: GoDuration, "keep a block for so long";
+    }
+
+    /// Hosts seen.
+    HostInfoLimits {
+        host_identifiers: Option<Vec<String>>, "attributes that name a host";
+        metric_name: String, "name of the series";
+    }
+
+    /// Limits everywhere.
+    GlobalLimits {
+        max_bytes_per_trace: u64, "bytes of a trace; 0 is no limit";
+    }
+
+    /// Blocks.
+    StorageLimits {
+        parquet_dedicated_columns: Option<Vec<DedicatedColumn>>, "attributes with a column of their own";
+    }
+
+    /// Usage by attribute.
+    CostAttribution {
+        max_cardinality: u64, "series; 0 takes the distributor's";
+        dimensions: BTreeMap<String, String>, "attribute to label; an empty label is made of the attribute";
+    }
+}
+
+impl Limits {
+    /// The limits of a tenant about which no file says anything.
+    pub fn built_in() -> Self {
+        Self {
+            ingestion: IngestionLimits {
+                rate_strategy: text("local"),
+                rate_limit_bytes: 15_000_000,
+                burst_size_bytes: 20_000_000,
+                max_traces_per_user: 10_000,
+                retry_info_enabled: true,
+                ..IngestionLimits::default()
+            },
+            read: ReadLimits { max_bytes_per_tag_values_query: 1_000_000, ..ReadLimits::default() },
+            metrics_generator: GeneratorLimits {
+                generate_native_histograms: text("classic"),
+                native_histogram_bucket_factor: 1.1,
+                native_histogram_max_bucket_number: 100,
+                native_histogram_min_reset_duration: minutes(15),
+                ..GeneratorLimits::default()
+            },
+            global: GlobalLimits { max_bytes_per_trace: 5_000_000 },
+            ..Self::default()
+        }
+    }
+}

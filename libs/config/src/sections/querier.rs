@@ -1,0 +1,65 @@
+//! `querier`: runs the jobs of queries.
+
+use super::client::GrpcClient;
+use super::{hours, seconds};
+use crate::duration::GoDuration;
+use crate::field::section;
+
+section! {
+    /// The querier.
+    Querier {
+        max_concurrent_queries: usize = 20, "jobs at a time";
+        search: QuerierSearch, "search jobs";
+        trace_by_id: QuerierTraceById, "trace by id";
+        metrics: QuerierMetrics, "metrics jobs";
+        frontend_worker: FrontendWorker, "connection to query-frontends";
+        shuffle_sharding_ingesters_enabled: bool, "ask only a tenant's ingesters";
+        shuffle_sharding_ingesters_lookback_period: GoDuration = hours(1), "for spans so old";
+        query_relevant_ingesters: bool, "trace by id asks only the trace's replicas";
+        secondary_ingester_ring: String, "key of a second ingester ring to ask";
+        extra_query_delay: GoDuration, "no effect here";
+        partition_ring: QuerierPartitionRing, "no effect here";
+        query_live_store: bool, "no effect here";
+    }
+
+    /// Search jobs.
+    QuerierSearch {
+        query_timeout: GoDuration = seconds(30), "time for one job";
+    }
+
+    /// Trace by id.
+    QuerierTraceById {
+        query_timeout: GoDuration = seconds(10), "time for one job";
+        external: ExternalTraces, "a further source of traces";
+    }
+
+    /// A further source of traces.
+    ExternalTraces {
+        enabled: bool, "ask it for every trace by id";
+        endpoint: String, "its base URL";
+        timeout: GoDuration = seconds(10), "time for one call";
+    }
+
+    /// Metrics jobs.
+    QuerierMetrics {
+        concurrent_blocks: usize = 2, "blocks read at a time";
+        time_overlap_cutoff: f64 = 0.2, "blocks within the range by this share skip time checks";
+    }
+
+    /// The connection to query-frontends.
+    FrontendWorker {
+        frontend_address: String, "host:port of the query-frontends; every address of the name is used";
+        dns_lookup_duration: GoDuration = seconds(10), "look the name up so often";
+        parallelism: usize = 2, "streams to each query-frontend";
+        match_max_concurrent: bool = true, "derive the streams from max_concurrent_queries";
+        id: String, "name of this querier; empty takes the host name";
+        grpc_client_config: GrpcClient = GrpcClient::querier_worker(), "gRPC settings";
+    }
+
+    /// Reads from the Kafka architecture.
+    QuerierPartitionRing {
+        minimize_requests: bool = true, "no effect here";
+        hedging_delay: GoDuration = seconds(3), "no effect here";
+        preferred_zone: String, "no effect here";
+    }
+}

@@ -1,0 +1,95 @@
+//! `query_frontend`: limits, sharding and service levels of queries.
+
+use super::{hours, minutes, text};
+use crate::duration::GoDuration;
+use crate::field::section;
+
+section! {
+    /// The query-frontend.
+    QueryFrontend {
+        max_outstanding_per_tenant: usize = 2_000, "jobs a tenant may queue; more get 429";
+        max_batch_size: i64 = 7, "jobs in one message to a querier";
+        max_retries: usize = 2, "attempts of a failed job";
+        response_consumers: usize = 10, "answers combined at a time";
+        log_query_request_headers: Vec<String>, "headers to log with a query";
+        multi_tenant_queries_enabled: bool = true, "accept `a|b` as tenant";
+        max_query_expression_size_bytes: usize = 131_072, "longer TraceQL gets 400";
+        api_timeout: GoDuration, "time for any call of the API; 0 is no limit";
+        url_deny_list: Vec<String>, "regular expressions; a URL that matches gets 400";
+        allowed_headers: Vec<String>, "headers to hand on; empty is all";
+        query_end_cutoff: GoDuration, "queries end so long before now";
+        rf1_after: String = text("0001-01-01T00:00:00Z"), "no effect here";
+        mcp_server: McpServer, "tools for language models, at /api/mcp";
+        max_grpc_streaming_packet_size: usize = 2_097_152, "most bytes of one streamed answer";
+        skip_ast_transformations: Vec<String>, "no effect here";
+        weights: Weights, "weights of jobs in the queue";
+        search: FrontendSearch, "search";
+        trace_by_id: FrontendTraceById, "trace by id";
+        metrics: FrontendMetrics, "TraceQL metrics";
+    }
+
+    /// Tools for language models.
+    McpServer {
+        enabled: bool, "serve /api/mcp";
+    }
+
+    /// Weights of jobs in the queue.
+    Weights {
+        request_with_weights: bool = true, "use weights";
+        retry_with_weights: bool = true, "use weights for retries";
+        max_traceql_conditions: i64 = 4, "more conditions weigh more";
+        max_regex_conditions: i64 = 1, "more regular expressions weigh more";
+    }
+
+    /// Search.
+    FrontendSearch {
+        concurrent_jobs: usize = 1_000, "jobs of one query at a time";
+        target_bytes_per_job: u64 = 104_857_600, "size of one job";
+        default_result_limit: u32 = 20, "traces when the query sets no limit";
+        max_result_limit: u32 = 262_144, "highest limit of a query; 0 is no limit";
+        max_duration: GoDuration = hours(168), "longest time range; 0 is no limit";
+        query_backend_after: GoDuration = minutes(15), "ask the object store for spans older than this";
+        query_ingesters_until: GoDuration = minutes(30), "ask the ingesters for spans younger than this";
+        ingester_shards: usize = 3, "parts of the ingesters' time range";
+        most_recent_shards: i64 = 200, "parts of a search for the most recent traces";
+        default_spans_per_span_set: u32 = 3, "spans shown when the query says nothing";
+        max_spans_per_span_set: u32 = 100, "most spans a query can ask for; 0 is no limit";
+        timeout: GoDuration, "time for one search; 0 is no limit";
+        metadata_slo: Slo, "service level of tag queries";
+        @inline {
+            slo: Slo, "service level of searches";
+        }
+    }
+
+    /// A service level: met when either is; both zero means always met.
+    Slo {
+        duration_slo: GoDuration, "answered within";
+        throughput_bytes_slo: f64, "bytes inspected a second";
+    }
+
+    /// Trace by id.
+    FrontendTraceById {
+        query_shards: i64 = 50, "parts of the block list, 2 to 100000";
+        concurrent_shards: i64, "parts at a time; 0 is all";
+        external_enabled: bool, "ask the queriers' further source of traces";
+        @inline {
+            slo: Slo, "service level";
+        }
+    }
+
+    /// TraceQL metrics.
+    FrontendMetrics {
+        concurrent_jobs: usize = 1_000, "jobs of one query at a time";
+        target_bytes_per_job: u64 = 104_857_600, "size of one job";
+        max_duration: GoDuration = hours(3), "longest time range; 0 is no limit";
+        query_backend_after: GoDuration = minutes(30), "ask the object store for spans older than this";
+        interval: GoDuration = minutes(5), "time slice of one job";
+        max_exemplars: u32 = 100, "exemplars of one answer";
+        max_response_series: usize, "series of one answer; 0 is no limit";
+        max_intervals: u64 = 10_000, "steps of one query";
+        streaming_shards: usize = 200, "parts of a streamed answer";
+        @inline {
+            slo: Slo, "service level";
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! `distributor.receivers`: the ports spans come in by.
+//!
+//! A receiver without an endpoint listens on every interface, because containers need that; only
+//! the start without a configuration stays on loopback.
+
+use super::{minutes, seconds, text};
+use crate::duration::GoDuration;
+use crate::field::{Field, Opaque, Reader, Row, Secret, Section, section};
+use crate::yaml::{Node, Value};
+use std::collections::BTreeMap;
+
+/// All receivers by their full name (`otlp`, `otlp/second`), one map a type.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Receivers {
+    /// OTLP over gRPC and HTTP.
+    pub otlp: BTreeMap<String, OtlpReceiver>,
+    /// Jaeger's four protocols.
+    pub jaeger: BTreeMap<String, JaegerReceiver>,
+    /// Zipkin over HTTP.
+    pub zipkin: BTreeMap<String, ZipkinReceiver>,
+    /// Kafka topics.
+    pub kafka: BTreeMap<String, KafkaReceiver>,
+    /// Accepted for old files, never started.
+    pub opencensus: BTreeMap<String, Opaque>,
+}
+
+impl Receivers {
+    /// True when the file names no receiver at all.
+    pub fn is_empty(&self) -> bool {
+        self.otlp.is_empty()
+            && self.jaeger.is_empty()
+            && self.zipkin.is_empty()
+            && self.kafka.is_empty()
+    }
+}
+
+impl Section for Receivers {
+    fn read_entry(&mut self, key: &str, node: &Node, reader: &mut Reader) -> bool {
+        fn insert<T: Field + Default>(
+            map: &mut BTreeMap<String, T>,
+            key: &str,
+            node: &Node,
+            reader: &mut Reader,
+        ) -> bool {
+            // Null is a receiver with all defaults, so the entry exists either way.
+            reader.entry(key, node, map.entry(key.to_owned()).or_default());
+            true
+        }
+        match key.split('/').next().unwrap_or(key) {
+            "otlp" => insert(&mut self.otlp, key, node, reader),
+            "jaeger" => insert(&mut self.jaeger, key, node, reader),
+            "zipkin" => insert(&mut self.zipkin, key, node, reader),
+            "kafka" => insert(&mut self.kafka, key, node, reader),
+            "opencensus" => insert(&mut self.opencensus, key, node, reader),
+            _ => false,
+        }
+    }
+
+    fn show_entries(&self, out: &mut Vec<(String, Value)>) {
+        fn add<T: Field>(map: &BTreeMap<String, T>, out: &mut Vec<(String, Value)>) {
+            out.extend(map.iter().map(|(name, receiver)| (name.clone(), receiver.show())));
+        }
+        add(&self.otlp, out);
+        add(&self.jaeger, out);
+        add(&self.zipkin, out);
+        add(&self.kafka, out);
+        add(&self.opencensus, out);
+    }
+
+    fn outline_entries(&self, path: &str, rows: &mut Vec<Row>) {
+        let at = |name: &str| format!("{path}.{name}");
+        OtlpReceiver::default().outline(&at("otlp"), "", rows);
+        JaegerReceiver::default().outline(&at("jaeger"), "", rows);
+        ZipkinReceiver::default().outline(&at("zipkin"), "", rows);
+        KafkaReceiver::default().outline(&at("kafka"), "", rows);
+    }
+}
+
+impl Field for Receivers {
+    fn read(&mut self, node: &Node, reader: &mut Reader) {
+        crate::field::read_section(self, node, reader);
+    }
+
+    fn show(&self) -> Value {
+        let mut entries = Vec::new();
+        self.show_entries(&mut entries);
+        Value::Map(entries)
+    }
+
+    fn kind() -> String {
+        "section".to_owned()
+    }
+
+    fn outline(&self, path: &str, _meaning: &'static str, rows: &mut Vec<Row>) {
+        self.outline_entries(path, rows);
+    }
+}
+
+section! {
+    /// An OTLP receiver.
+    OtlpReceiver {
+        protocols: OtlpProtocols, "the protocols to serve; one at least";
+    }
+
+    /// The protocols of an OTLP receiver: a protocol that is named is on, with null for defaults.
+    OtlpProtocols {
+        grpc: Option<OtlpGrpc>, "OTLP over gRPC";
+        http: Option<OtlpHttp>, "OTLP over HTTP";
+    }
+
+    /// OTLP over gRPC.
+    OtlpGrpc {
+        @inline {
+            server: ReceiverGrpc = ReceiverGrpc { endpoint: text("0.0.0.0:4317"), read_buffer_size: 524_288, ..ReceiverGrpc::default() }, "the listener";
+        }
+    }
+
+    /// OTLP over HTTP.
+    OtlpHttp {
+        traces_url_path: String = text("/v1/traces"), "path for traces";
+        metrics_url_path: String = text("/v1/metrics"), "no effect here";
+        logs_url_path: String = text("/v1/logs"), "no effect here";
+        @inline {
+            server: ReceiverHttp = http_at("0.0.0.0:4318"), "the listener";
+        }
+    }
+
+    /// A Jaeger receiver.
+    JaegerReceiver {
+        protocols: JaegerProtocols, "the protocols to serve; one at least";
+        remote_sampling: Opaque, "no effect here";
+    }
+
+    /// The protocols of a Jaeger receiver.
+    JaegerProtocols {
+        grpc: Option<JaegerGrpc>, "Jaeger's model over gRPC";
+        thrift_http: Option<JaegerThriftHttp>, "Thrift over HTTP";
+        thrift_binary: Option<JaegerThriftBinary>, "Thrift binary over UDP";
+        thrift_compact: Option<JaegerThriftCompact>, "Thrift compact over UDP";
+    }
+
+    /// Jaeger over gRPC.
+    JaegerGrpc {
+        @inline {
+            server: ReceiverGrpc = ReceiverGrpc { endpoint: text("0.0.0.0:14250"), ..ReceiverGrpc::default() }, "the listener";
+        }
+    }
+
+    /// Jaeger Thrift over HTTP.
+    JaegerThriftHttp {
+        @inline {
+            server: ReceiverHttp = http_at("0.0.0.0:14268"), "the listener";
+        }
+    }
+
+    /// Jaeger Thrift binary over UDP.
+    JaegerThriftBinary {
+        endpoint: String = text("0.0.0.0:6832"), "address to listen on";
+        @inline {
+            udp: ReceiverUdp, "queues and buffers";
+        }
+    }
+
+    /// Jaeger Thrift compact over UDP.
+    JaegerThriftCompact {
+        endpoint: String = text("0.0.0.0:6831"), "address to listen on";
+        @inline {
+            udp: ReceiverUdp, "queues and buffers";
+        }
+    }
+
+    /// Queues and buffers of a UDP listener.
+    ReceiverUdp {
+        queue_size: i64 = 1_000, "packets that wait";
+        max_packet_size: i64 = 65_000, "largest packet, in bytes";
+        workers: i64 = 10, "packets decoded at a time";
+        socket_buffer_size: i64, "kernel buffer, in bytes; 0 is the system's";
+    }
+
+    /// A Zipkin receiver.
+    ZipkinReceiver {
+        parse_string_tags: bool, "guess numbers and booleans in tags";
+        @inline {
+            server: ReceiverHttp = http_at("0.0.0.0:9411"), "the listener";
+        }
+    }
+
+    /// A gRPC listener of a receiver.
+    ReceiverGrpc {
+        endpoint: String, "address to listen on";
+        transport: String = text("tcp"), "tcp or unix";
+        tls: Option<ReceiverTls>, "TLS; off when absent";
+        max_recv_msg_size_mib: u64, "largest message, in MiB; 0 is 4";
+        max_concurrent_streams: u32, "streams of one connection; 0 is no limit";
+        read_buffer_size: i64, "no effect here";
+        write_buffer_size: i64, "no effect here";
+        keepalive: Option<GrpcKeepalive>, "connection ages and pings";
+        include_metadata: bool, "hand request metadata on";
+        auth: Opaque, "no effect here";
+        middlewares: Opaque, "no effect here";
+    }
+
+    /// Keepalive of a receiver's gRPC listener.
+    GrpcKeepalive {
+        server_parameters: Option<KeepaliveParameters>, "ages and pings";
+        enforcement_policy: Option<KeepalivePolicy>, "what clients may do";
+    }
+
+    /// Ages and pings of connections; zero leaves a limit off.
+    KeepaliveParameters {
+        max_connection_idle: GoDuration, "close a connection idle for so long";
+        max_connection_age: GoDuration, "ask clients to reconnect after so long";
+        max_connection_age_grace: GoDuration, "time for calls of an aged connection";
+        time: GoDuration, "ping a silent client after so long";
+        timeout: GoDuration, "close when the ping stays unanswered";
+    }
+
+    /// What keepalive clients may do.
+    KeepalivePolicy {
+        min_time: GoDuration, "clients that ping more often are cut";
+        permit_without_stream: bool, "clients may ping without a call";
+    }
+
+    /// An HTTP listener of a receiver.
+    ReceiverHttp {
+        endpoint: String, "address to listen on";
+        transport: String = text("tcp"), "tcp or unix";
+        tls: Option<ReceiverTls>, "TLS; off when absent";
+        cors: Option<Cors>, "browsers that may send";
+        max_request_body_size: u64, "largest body, in bytes; 0 is 20 MiB";
+        include_metadata: bool, "hand request headers on";
+        response_headers: BTreeMap<String, Secret>, "headers to add to answers";
+        compression_algorithms: Vec<String>, "content encodings to accept; empty is all";
+        read_timeout: GoDuration, "time to read a request; 0 is no limit";
+        read_header_timeout: GoDuration = minutes(1), "time to read the headers";
+        write_timeout: GoDuration = seconds(30), "time to answer";
+        idle_timeout: GoDuration = minutes(1), "time a kept-alive connection may idle";
+        keep_alives_enabled: bool = true, "keep connections open";
+        auth: Opaque, "no effect here";
+        middlewares: Opaque, "no effect here";
+    }
+
+    /// Cross-origin rules.
+    Cors {
+        allowed_origins: Vec<String>, "origins; `*` matches any text";
+        allowed_headers: Vec<String>, "headers beyond the safe ones";
+        max_age: i64, "seconds a browser may keep the answer";
+    }
+
+    /// TLS of a receiver.
+    ReceiverTls {
+        cert_file: String, "certificate chain, PEM file";
+        key_file: String, "private key, PEM file";
+        ca_file: String, "authorities, PEM file";
+        client_ca_file: String, "authorities that sign client certificates, PEM file";
+        client_ca_file_reload: bool, "read the client authorities again when they change";
+        cert_pem: Secret, "certificate chain, PEM text";
+        key_pem: Secret, "private key, PEM text";
+        ca_pem: Secret, "authorities, PEM text";
+        include_system_ca_certs_pool: bool, "trust the system's authorities as well";
+        min_version: String = text("1.2"), "lowest version, 1.0 to 1.3";
+        max_version: String, "highest version; empty is the newest";
+        cipher_suites: Vec<String>, "cipher suites by Go's names";
+        curve_preferences: Vec<String>, "curves by name";
+        reload_interval: GoDuration, "read the certificate again so often; 0 is never";
+    }
+
+    /// Spans from Kafka.
+    KafkaReceiver {
+        brokers: Vec<String> = super::list(&["localhost:9092"]), "brokers to start from";
+        resolve_canonical_bootstrap_servers_only: bool, "look brokers up by their canonical name";
+        protocol_version: String = text("2.1.0"), "Kafka's version";
+        client_id: String = text("otel-collector"), "name of this client";
+        group_id: String = text("otel-collector"), "consumer group";
+        session_timeout: GoDuration = seconds(10), "the group drops a silent member";
+        heartbeat_interval: GoDuration = seconds(3), "time between heartbeats";
+        initial_offset: String = text("latest"), "latest or earliest";
+        auth: KafkaReceiverAuth, "credentials";
+        tls: Opaque, "TLS to the brokers";
+        metadata: KafkaReceiverMetadata, "broker metadata";
+        autocommit: KafkaReceiverAutocommit, "commit of offsets";
+        min_fetch_size: i64 = 1, "least bytes of a fetch";
+        max_fetch_size: i64, "most bytes of a fetch; 0 is no limit";
+        max_fetch_wait: GoDuration = super::millis(250), "longest wait of a fetch";
+        max_partition_fetch_size: i64 = 1_048_576, "most bytes of a partition's fetch";
+        rack_id: String, "rack of this consumer";
+        use_leader_epoch: bool = true, "check the leader's epoch";
+        conn_idle_timeout: GoDuration = minutes(9), "close idle connections";
+        group_rebalance_strategy: String, "range, roundrobin, sticky or cooperative-sticky";
+        group_instance_id: String, "static group membership";
+        topic: String = text("otlp_spans"), "topic to read";
+        encoding: String = text("otlp_proto"), "otlp_proto, jaeger_proto, jaeger_json, zipkin_proto, zipkin_json or zipkin_thrift";
+        traces: KafkaReceiverTraces, "topics and encoding, newer form";
+        metrics: Opaque, "no effect here";
+        logs: Opaque, "no effect here";
+        message_marking: KafkaReceiverMarking, "when a message counts as read";
+        header_extraction: KafkaReceiverHeaders, "message headers to keep";
+        error_backoff: Opaque, "delays after errors";
+        telemetry: Opaque, "no effect here";
+    }
+
+    /// Credentials for Kafka.
+    KafkaReceiverAuth {
+        plain_text: KafkaPlainText, "user name and password";
+        sasl: KafkaSasl, "SASL";
+        kerberos: Opaque, "Kerberos";
+        tls: Opaque, "TLS";
+    }
+
+    /// User name and password.
+    KafkaPlainText {
+        username: String, "user name";
+        password: Secret, "password";
+    }
+
+    /// SASL credentials.
+    KafkaSasl {
+        username: String, "user name";
+        password: Secret, "password";
+        mechanism: String, "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or AWS_MSK_IAM";
+        version: i64, "protocol version, 0 or 1";
+        aws_msk: Opaque, "AWS MSK";
+    }
+
+    /// Broker metadata.
+    KafkaReceiverMetadata {
+        full: bool = true, "fetch all topics";
+        refresh_interval: GoDuration = minutes(10), "fetch again so often";
+        retry: KafkaReceiverRetry, "attempts";
+    }
+
+    /// Attempts to fetch metadata.
+    KafkaReceiverRetry {
+        max: i64 = 3, "attempts";
+        backoff: GoDuration = super::millis(250), "delay between attempts";
+    }
+
+    /// Commit of offsets.
+    KafkaReceiverAutocommit {
+        enable: bool = true, "commit by itself";
+        interval: GoDuration = seconds(1), "commit so often";
+    }
+
+    /// Topics and encoding.
+    KafkaReceiverTraces {
+        topic: String, "topic to read";
+        topics: Vec<String>, "topics to read";
+        encoding: String, "encoding of the messages";
+        exclude_topics: Vec<String>, "topics not to read";
+    }
+
+    /// When a message counts as read.
+    KafkaReceiverMarking {
+        after: bool, "after it was handled";
+        on_error: bool, "even when that failed";
+        on_permanent_error: bool, "even when that failed for good";
+    }
+
+    /// Message headers to keep.
+    KafkaReceiverHeaders {
+        extract_headers: bool, "keep headers as resource attributes";
+        headers: Vec<String>, "which ones";
+    }
+}
+
+fn http_at(endpoint: &str) -> ReceiverHttp {
+    ReceiverHttp { endpoint: text(endpoint), ..ReceiverHttp::default() }
+}

@@ -1,0 +1,111 @@
+//! `metrics_generator.storage.remote_write[]`: Prometheus' own format, with its durations.
+
+use super::text;
+use crate::duration::PromDuration;
+use crate::field::{Opaque, Secret, section};
+use std::collections::BTreeMap;
+
+section! {
+    /// One place to send metrics to.
+    RemoteWrite {
+        url: String, "where to send; required";
+        remote_timeout: PromDuration = PromDuration::seconds(30), "time for a call";
+        name: String, "name in metrics and logs";
+        headers: BTreeMap<String, Secret>, "headers to add";
+        basic_auth: Option<BasicAuth>, "user name and password";
+        authorization: Option<Authorization>, "authorization header";
+        bearer_token: Secret, "bearer token";
+        bearer_token_file: String, "file with the bearer token";
+        oauth2: Option<OAuth2>, "OAuth 2 client credentials";
+        sigv4: Opaque, "AWS request signing";
+        azuread: Opaque, "Azure identity";
+        google_iam: Opaque, "Google identity";
+        tls_config: RemoteTls, "TLS";
+        write_relabel_configs: Vec<RelabelConfig>, "changes before sending";
+        send_exemplars: bool, "send exemplars";
+        send_native_histograms: bool, "send native histograms";
+        protobuf_message: String = text("prometheus.WriteRequest"), "message type of the protocol";
+        queue_config: QueueConfig, "queues and retries";
+        metadata_config: MetadataConfig, "metric metadata";
+        follow_redirects: bool = true, "follow redirects";
+        enable_http2: bool = true, "use HTTP/2";
+        proxy_url: String, "proxy";
+        no_proxy: String, "hosts without the proxy";
+        proxy_from_environment: bool, "take the proxy from the environment";
+        proxy_connect_header: BTreeMap<String, Vec<Secret>>, "headers for the proxy";
+        http_headers: Opaque, "headers to add, newer form";
+        round_robin_dns: bool, "use the host's addresses in turn";
+    }
+
+    /// User name and password.
+    BasicAuth {
+        username: String, "user name";
+        username_file: String, "file with the user name";
+        password: Secret, "password";
+        password_file: String, "file with the password";
+    }
+
+    /// The authorization header.
+    Authorization {
+        type_ as "type": String = text("Bearer"), "scheme";
+        credentials: Secret, "credentials";
+        credentials_file: String, "file with the credentials";
+    }
+
+    /// OAuth 2 client credentials.
+    OAuth2 {
+        client_id: String, "client";
+        client_secret: Secret, "secret";
+        client_secret_file: String, "file with the secret";
+        scopes: Vec<String>, "scopes";
+        token_url: String, "where tokens come from";
+        endpoint_params: BTreeMap<String, String>, "further parameters";
+        tls_config: RemoteTls, "TLS";
+        proxy_url: String, "proxy";
+    }
+
+    /// TLS towards the receiver of the metrics.
+    RemoteTls {
+        ca: String, "authorities to trust, PEM text";
+        cert: String, "client certificate, PEM text";
+        key: Secret, "its key, PEM text";
+        ca_file: String, "authorities to trust, PEM file";
+        cert_file: String, "client certificate, PEM file";
+        key_file: String, "its key, PEM file";
+        server_name: String, "name to expect in the server's certificate";
+        insecure_skip_verify: bool, "do not check the server's certificate";
+        min_version: String, "lowest version, TLS10 to TLS13";
+        max_version: String, "highest version";
+    }
+
+    /// One change before sending.
+    RelabelConfig {
+        source_labels: Vec<String>, "labels to read";
+        separator: String = text(";"), "put between their values";
+        target_label: String, "label to write";
+        regex: String = text("(.*)"), "must match the values";
+        modulus: u64, "for hashmod";
+        replacement: String = text("$1"), "value to write";
+        action: String = text("replace"), "what to do";
+    }
+
+    /// Queues and retries.
+    QueueConfig {
+        capacity: i64 = 10_000, "samples of a queue";
+        max_shards: i64 = 50, "most queues";
+        min_shards: i64 = 1, "fewest queues";
+        max_samples_per_send: i64 = 2_000, "samples of a call";
+        batch_send_deadline: PromDuration = PromDuration::seconds(5), "send a partial batch after";
+        min_backoff: PromDuration = PromDuration::millis(30), "first delay";
+        max_backoff: PromDuration = PromDuration::seconds(5), "longest delay";
+        retry_on_http_429: bool, "retry when the receiver is overloaded";
+        sample_age_limit: PromDuration, "drop older samples; 0 keeps all";
+    }
+
+    /// Metric metadata.
+    MetadataConfig {
+        send: bool = true, "send metadata";
+        send_interval: PromDuration = PromDuration::minutes(1), "so often";
+        max_samples_per_send: i64 = 2_000, "entries of a call";
+    }
+}

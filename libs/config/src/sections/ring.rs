@@ -1,0 +1,117 @@
+//! Rings and the key-value stores behind them.
+
+use super::client::ClientTls;
+use super::{list, minutes, seconds, text};
+use crate::duration::GoDuration;
+use crate::field::{Secret, section};
+
+section! {
+    /// Where the members of a ring keep their state.
+    KvStore {
+        store: String = text("memberlist"), "memberlist, inmemory, consul, etcd or multi";
+        prefix: String = text("collectors/"), "prefix of the ring's key";
+        consul: Consul, "the consul store";
+        etcd: Etcd, "the etcd store";
+        multi: MultiStore, "two stores at a time";
+    }
+
+    /// A consul store.
+    Consul {
+        host: String = text("localhost:8500"), "address of the agent";
+        acl_token: Secret, "access token";
+        http_client_timeout: GoDuration = seconds(20), "time for a call";
+        consistent_reads: bool, "ask for consistent reads";
+        watch_rate_limit: f64 = 1.0, "watches a second";
+        watch_burst_size: i64 = 1, "burst of watches";
+        cas_retry_delay: GoDuration = seconds(1), "delay between compare-and-swap attempts";
+    }
+
+    /// An etcd store.
+    Etcd {
+        endpoints: Vec<String>, "addresses of the servers";
+        dial_timeout: GoDuration = seconds(10), "time to connect";
+        max_retries: i64 = 10, "attempts of a failed call";
+        tls_enabled: bool, "connect by TLS";
+        username: String, "user name";
+        password: Secret, "password";
+        @inline {
+            tls: ClientTls, "certificates";
+        }
+    }
+
+    /// Two stores, one of which mirrors the other.
+    MultiStore {
+        primary: String, "store to read from";
+        secondary: String, "store to mirror to";
+        mirror_enabled: bool, "mirror writes";
+        mirror_timeout: GoDuration = seconds(2), "time for a mirrored write";
+    }
+
+    /// The ring of a component.
+    Ring {
+        kvstore: KvStore, "where the ring lives";
+        heartbeat_period: GoDuration = seconds(5), "time between heartbeats";
+        heartbeat_timeout: GoDuration = minutes(1), "a member silent for so long is unhealthy";
+        instance_id: String, "name of this member; empty takes the host name";
+        instance_interface_names: Vec<String> = list(&["eth0", "en0"]), "interfaces to take the address from";
+        instance_addr: String, "address to advertise; empty searches the interfaces";
+        instance_port: u16, "port to advertise; 0 takes the gRPC port";
+        enable_inet6: bool, "an IPv6 address may be picked";
+    }
+
+    /// The ring of a component that waits for the ring to settle.
+    StableRing {
+        wait_stability_min_duration: GoDuration = minutes(1), "the ring must be quiet for so long";
+        wait_stability_max_duration: GoDuration = minutes(5), "start after so long in any case";
+        wait_active_instance_timeout: GoDuration = minutes(10), "time to become an active member";
+        @inline {
+            ring: Ring = Ring { kvstore: KvStore { store: text(""), ..KvStore::default() }, ..Ring::default() }, "the ring";
+        }
+    }
+
+    /// The ring of a component that knows zones.
+    ZonedRing {
+        instance_zone: String, "availability zone of this member";
+        @inline {
+            ring: Ring, "the ring";
+        }
+    }
+
+    /// A member of the ingester ring.
+    Lifecycler {
+        ring: IngesterRing, "the ring";
+        num_tokens: u32 = 128, "tokens of this member";
+        heartbeat_period: GoDuration = seconds(5), "time between heartbeats";
+        heartbeat_timeout: GoDuration = minutes(1), "this member's view of a silent member";
+        observe_period: GoDuration, "watch for token conflicts for so long";
+        join_after: GoDuration, "wait for a handover before joining";
+        min_ready_duration: GoDuration = seconds(15), "ready at the earliest after so long";
+        interface_names: Vec<String> = list(&["eth0", "en0"]), "interfaces to take the address from";
+        enable_inet6: bool, "an IPv6 address may be picked";
+        final_sleep: GoDuration, "sleep at the end so that last metrics are scraped";
+        tokens_file_path: String, "file that keeps the tokens over restarts";
+        availability_zone: String, "availability zone of this member";
+        unregister_on_shutdown: bool = true, "leave the ring at shutdown";
+        readiness_check_ring_health: bool = true, "ready only when the whole ring is healthy";
+        address: String, "address to advertise; empty searches the interfaces";
+        port: u16, "port to advertise; 0 takes the gRPC port";
+        id: String, "name of this member; empty takes the host name";
+    }
+
+    /// The ingester ring as its readers and writers see it.
+    IngesterRing {
+        kvstore: KvStore, "where the ring lives";
+        heartbeat_timeout: GoDuration = minutes(5), "a member silent for so long gets no writes";
+        replication_factor: usize = 1, "copies of each trace; the single process always uses 1";
+        zone_awareness_enabled: bool, "put the copies in different zones";
+        excluded_zones: Vec<String>, "zones to leave out";
+    }
+
+    /// The ring of partitions of the Kafka architecture.
+    PartitionRing {
+        kvstore: KvStore, "where the ring lives";
+        min_partition_owners_count: i64 = 1, "owners before a partition is active";
+        min_partition_owners_duration: GoDuration = seconds(10), "and for so long";
+        delete_inactive_partition_after: GoDuration = super::hours(13), "forget an inactive partition";
+    }
+}

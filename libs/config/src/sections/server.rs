@@ -1,0 +1,131 @@
+//! `server` and `internal_server`: the listeners of the process.
+
+use super::{hours, seconds, text};
+use crate::duration::GoDuration;
+use crate::field::{Secret, section};
+
+section! {
+    /// The HTTP and gRPC listeners.
+    Server {
+        http_listen_address: String, "address of the HTTP listener; empty means every interface";
+        http_listen_port: u16 = 3200, "port of the HTTP listener; 0 picks a free one";
+        http_listen_network: String = text("tcp"), "tcp, tcp4 or tcp6";
+        http_listen_conn_limit: i64, "most connections at a time on the HTTP port; 0 or less is no limit";
+        grpc_listen_address: String, "address of the gRPC listener; empty means every interface";
+        grpc_listen_port: u16 = 9095, "port of the gRPC listener; 0 picks a free one";
+        grpc_listen_network: String = text("tcp"), "tcp, tcp4 or tcp6";
+        grpc_listen_conn_limit: i64, "most connections at a time on the gRPC port; 0 or less is no limit";
+        proxy_protocol_enabled: bool, "expect the PROXY protocol on both listeners";
+        tls_cipher_suites: Vec<String>, "cipher suites of both listeners, by Go's names";
+        tls_min_version: String, "lowest TLS version of both listeners, e.g. VersionTLS12";
+        http_tls_config: ServerTls, "TLS of the HTTP listener";
+        grpc_tls_config: ServerTls, "TLS of the gRPC listener";
+        http_server_read_timeout: GoDuration = seconds(30), "time to read a whole request";
+        http_server_read_header_timeout: GoDuration, "time to read the headers; 0 takes the read timeout";
+        http_server_write_timeout: GoDuration = seconds(30), "time to answer; bounds every query";
+        http_server_idle_timeout: GoDuration = seconds(120), "time a kept-alive connection may idle";
+        http_path_prefix: String, "prefix of /metrics and /debug only";
+        http_log_closed_connections_without_response_enabled: bool, "log connections closed early";
+        grpc_server_max_recv_msg_size: usize = 16_777_216, "largest gRPC message to receive, in bytes";
+        grpc_server_max_send_msg_size: usize = 16_777_216, "largest gRPC message to send, in bytes";
+        grpc_server_max_concurrent_streams: u32 = 100, "streams of one connection; 0 is no limit";
+        grpc_server_max_connection_idle: GoDuration = GoDuration::INFINITE, "close a connection idle for so long";
+        grpc_server_max_connection_age: GoDuration = GoDuration::INFINITE, "ask clients to reconnect after so long";
+        grpc_server_max_connection_age_grace: GoDuration = GoDuration::INFINITE, "time for calls of an aged connection";
+        grpc_server_keepalive_time: GoDuration = hours(2), "ping a silent client after so long";
+        grpc_server_keepalive_timeout: GoDuration = seconds(20), "close when the ping stays unanswered";
+        grpc_server_min_time_between_pings: GoDuration = seconds(10), "clients that ping more often are cut";
+        grpc_server_ping_without_stream_allowed: bool = true, "clients may ping without a call";
+        grpc_server_num_workers: i64, "no effect here";
+        grpc_server_stats_tracking_enabled: bool = true, "no effect here";
+        grpc_server_recv_buffer_pools_enabled: bool, "no effect here";
+        grpc_server_read_buffer_size: i64 = 32_768, "no effect here";
+        grpc_server_write_buffer_size: i64 = 32_768, "no effect here";
+        grpc_collect_max_streams_by_conn: bool = true, "no effect here";
+        graceful_shutdown_timeout: GoDuration = seconds(30), "time for open requests at shutdown";
+        log_level: String = text("info"), "debug, info, warn or error";
+        log_format: String = text("logfmt"), "logfmt or json";
+        log_source_ips_enabled: bool, "log where requests came from";
+        log_source_ips_full: bool, "log every address of the forwarding headers";
+        log_source_ips_header: String, "header to take the address from; needs the regex";
+        log_source_ips_regex: String, "finds the address in that header";
+        log_request_headers: bool, "log request headers";
+        log_request_at_info_level_enabled: bool, "log requests at info instead of debug";
+        log_request_exclude_headers_list: Vec<String>, "headers never to log";
+        trace_request_headers: bool, "no effect here";
+        trace_request_exclude_headers_list: Vec<String>, "no effect here";
+        create_new_traces: bool, "no effect here";
+        register_instrumentation: bool = true, "serve /metrics and /debug";
+        report_grpc_codes_in_instrumentation_label_enabled: bool, "gRPC code names in status_code labels";
+        cluster_validation: ClusterValidation, "refuse calls meant for another cluster";
+    }
+
+    /// TLS of one listener: on when a certificate and a key are given.
+    ServerTls {
+        cert_file: String, "certificate chain, PEM file; re-read when it changes";
+        key_file: String, "private key, PEM file";
+        client_ca_file: String, "authorities that sign client certificates, PEM file";
+        cert: String, "certificate chain, PEM text";
+        key: Secret, "private key, PEM text";
+        client_ca: String, "authorities that sign client certificates, PEM text";
+        client_auth_type: String, "NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert";
+    }
+
+    /// Cluster label checks on incoming calls.
+    ClusterValidation {
+        label: String, "the label of this cluster";
+        additional_labels: Vec<String>, "further labels to accept";
+        grpc: ClusterValidationGrpc, "checks on gRPC";
+        http: ClusterValidationHttp, "checks on HTTP";
+    }
+
+    /// Cluster label checks on gRPC.
+    ClusterValidationGrpc {
+        enabled: bool, "check the label";
+        soft_validation: bool, "only log mismatches";
+    }
+
+    /// Cluster label checks on HTTP.
+    ClusterValidationHttp {
+        enabled: bool, "check the label";
+        soft_validation: bool, "only log mismatches";
+        excluded_paths: Vec<String>, "paths without a check";
+        excluded_user_agents: Vec<String>, "user agents without a check";
+    }
+
+    /// A second HTTP listener with `/ready` and `/metrics` only.
+    InternalServer {
+        enable: bool, "start the internal listener";
+        @inline {
+            server: Server = internal_defaults(), "the same keys as the server section";
+        }
+    }
+}
+
+fn internal_defaults() -> Server {
+    Server {
+        http_listen_port: 3101,
+        grpc_listen_port: 0,
+        grpc_listen_network: String::new(),
+        grpc_server_max_recv_msg_size: 0,
+        grpc_server_max_send_msg_size: 0,
+        grpc_server_max_concurrent_streams: 0,
+        grpc_server_max_connection_idle: GoDuration::ZERO,
+        grpc_server_max_connection_age: GoDuration::ZERO,
+        grpc_server_max_connection_age_grace: GoDuration::ZERO,
+        grpc_server_keepalive_time: GoDuration::ZERO,
+        grpc_server_keepalive_timeout: GoDuration::ZERO,
+        grpc_server_min_time_between_pings: GoDuration::ZERO,
+        grpc_server_ping_without_stream_allowed: false,
+        ..Server::default()
+    }
+}
+
+impl ServerTls {
+    /// True when a certificate and a key are both given, as file or text: TLS is on.
+    pub fn enabled(&self) -> bool {
+        let certificate = !self.cert_file.is_empty() || !self.cert.is_empty();
+        let key = !self.key_file.is_empty() || !self.key.is_empty();
+        certificate && key
+    }
+}

@@ -1,0 +1,31 @@
+//! The configuration as YAML, for `/status/config`. Secrets are masked.
+
+use crate::field::Field;
+use crate::sections::root::Config;
+use crate::yaml::{Value, emit};
+use std::collections::HashMap;
+
+/// The whole configuration as it is in effect.
+pub fn to_yaml(config: &Config) -> String {
+    emit(&config.show())
+}
+
+/// Only what differs from the defaults (`?mode=diff`); `{}` when nothing does.
+pub fn to_yaml_diff(config: &Config) -> String {
+    let difference = config.show().difference(&Config::default().show());
+    emit(&difference.unwrap_or(Value::Map(Vec::new())))
+}
+
+/// The defaults (`?mode=defaults`).
+pub fn defaults_yaml() -> String {
+    to_yaml(&Config::default())
+}
+
+/// Every leaf by its dotted path.
+pub(crate) fn leaves(config: &Config) -> HashMap<String, Value> {
+    let mut leaves = HashMap::new();
+    config.show().leaves("", &mut |path, value| {
+        leaves.insert(path.to_owned(), value.clone());
+    });
+    leaves
+}

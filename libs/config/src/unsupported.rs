@@ -1,0 +1,136 @@
+//! Which keys have no effect in this release. A release that adds a part removes its line here.
+
+use crate::manual::rows;
+use crate::sections::root::Config;
+use std::collections::HashMap;
+
+/// A part that does not exist yet.
+struct Part {
+    /// The key of the part; everything below belongs to it.
+    key: &'static str,
+    /// What is missing, as a sentence names it.
+    name: &'static str,
+    /// One warning for the part instead of one for each of its keys.
+    whole: bool,
+}
+
+const fn each(key: &'static str, name: &'static str) -> Part {
+    Part { key, name, whole: false }
+}
+
+const fn whole(key: &'static str, name: &'static str) -> Part {
+    Part { key, name, whole: true }
+}
+
+/// The table to shorten.
+const MISSING: &[Part] = &[
+    each("compactor", "compactor"),
+    each("backend_worker.compaction", "compactor"),
+    each("backend_scheduler.provider.compaction", "compactor"),
+    each("metrics_generator", "metrics generator"),
+    each("metrics_generator_client", "metrics generator"),
+    each("overrides.defaults.metrics_generator", "metrics generator"),
+    each("overrides.defaults.compaction", "compactor"),
+    each("overrides.user_configurable_overrides", "overrides API"),
+    each("overrides.defaults.forwarders", "forwarding"),
+    each("overrides.defaults.cost_attribution", "cost attribution"),
+    each("memberlist", "ring"),
+    each("ingester_client", "ring"),
+    each("ingester.lifecycler.ring", "ring"),
+    each("ingester.lifecycler.num_tokens", "ring"),
+    each("ingester.lifecycler.tokens_file_path", "ring"),
+    each("ingester.lifecycler.availability_zone", "ring"),
+    each("distributor.ring", "ring"),
+    each("querier.frontend_worker", "remote querier"),
+    each("distributor.forwarders", "forwarding"),
+    each("distributor.usage", "cost attribution"),
+    whole("distributor.receivers.jaeger", "Jaeger receiver"),
+    whole("distributor.receivers.zipkin", "Zipkin receiver"),
+    whole("distributor.receivers.kafka", "Kafka receiver"),
+    whole("distributor.receivers.opencensus", "OpenCensus receiver"),
+    each("storage.trace.gcs", "Google store"),
+    each("storage.trace.azure", "Azure store"),
+    whole("storage.trace.cache", "cache client"),
+    whole("storage.trace.memcached", "cache client"),
+    whole("storage.trace.redis", "cache client"),
+    each("storage.trace.background_cache", "cache client"),
+    each("cache", "cache client"),
+    each("query_frontend.mcp_server", "MCP server"),
+];
+
+/// Values that say "not this part", so that they need no warning.
+const NEUTRAL_VALUES: &[(&str, &str)] = &[
+    ("ingester.lifecycler.ring.kvstore.store", "inmemory"),
+    ("distributor.ring.kvstore.store", "inmemory"),
+    ("metrics_generator.ring.kvstore.store", "inmemory"),
+    ("compactor.ring.kvstore.store", "inmemory"),
+];
+
+/// Stores of blocks that this release can open.
+pub(crate) const BACKENDS: &[&str] = &["local", "s3"];
+/// Stores of blocks that a later release will open.
+pub(crate) const LATER_BACKENDS: &[&str] = &["gcs", "azure"];
+/// Block versions that this release writes.
+pub(crate) const WRITABLE_BLOCKS: &[&str] = &["vParquet4"];
+/// Block versions that exist.
+pub(crate) const KNOWN_BLOCKS: &[&str] =
+    &["v2", "vParquet", "vParquet2", "vParquet3", "vParquet4", "vParquet5"];
+
+/// How the manual marks keys that never have an effect.
+const NO_EFFECT: &str = "no effect here";
+
+/// One warning for each key that was set to something other than its default and does nothing.
+pub(crate) fn warnings(config: &Config) -> Vec<String> {
+    let rows = rows();
+    let defaults: HashMap<&str, &str> =
+        rows.iter().map(|row| (row.path.as_str(), row.default.as_str())).collect();
+    let without_effect: Vec<&str> = rows
+        .iter()
+        .filter(|row| row.meaning.starts_with(NO_EFFECT))
+        .map(|row| row.path.as_str())
+        .collect();
+    let mut found: Vec<String> = Vec::new();
+    let mut add = |text: String| {
+        if !found.contains(&text) {
+            found.push(text);
+        }
+    };
+    let mut leaves: Vec<(String, String)> = Vec::new();
+    crate::field::Field::show(config).leaves("", &mut |path, value| {
+        leaves.push((path.to_owned(), crate::yaml::inline(value)));
+    });
+    for (path, value) in leaves {
+        if defaults.get(path.as_str()) == Some(&value.as_str())
+            || NEUTRAL_VALUES.contains(&(path.as_str(), value.as_str()))
+        {
+            continue;
+        }
+        if let Some(part) = MISSING.iter().find(|part| belongs(&path, part.key)) {
+            let key = if part.whole { part_key(&path, part.key) } else { path.as_str() };
+            let verb = if part.whole { "are" } else { "is" };
+            let subject = if part.whole { "the keys of " } else { "" };
+            add(format!(
+                "{subject}{key} {verb} set but without effect: this release has no {}",
+                part.name
+            ));
+        } else if let Some(key) = without_effect.iter().find(|key| belongs(&path, key)) {
+            add(format!("{key} is set but has no effect"));
+        }
+    }
+    found
+}
+
+/// True when `path` is `key` or below it; `key/name` is a second instance of `key`.
+fn belongs(path: &str, key: &str) -> bool {
+    path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/']))
+}
+
+/// `key` with the instance name that `path` has after it.
+fn part_key<'a>(path: &'a str, key: &str) -> &'a str {
+    let rest = &path[key.len()..];
+    let end = rest.find('.').unwrap_or(rest.len());
+    &path[..key.len() + end]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! YAML text to a tree that remembers line numbers, and back.
+//!
+//! The tree keeps scalars as written: whether `017` is a number, a text or an error is decided by
+//! the field that reads it. That is how Go's YAML reader works, and it is the reason why this is
+//! not serde: serde sees values before it knows what the field wants, forgets lines, and stops at
+//! the first error. The parser crate is named in this file only.
+
+mod compose;
+mod emit;
+mod scalar;
+
+pub(crate) use compose::parse;
+pub(crate) use emit::{emit, inline};
+pub(crate) use scalar::{Resolved, parse_int, resolve};
+
+/// A text that is not YAML; `line` counts from one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("yaml: line {line}: {cause}")]
+pub(crate) struct SyntaxError {
+    pub(crate) line: usize,
+    pub(crate) cause: String,
+}
+
+/// One node of a document with the line it starts on (0 for nodes that no text stands behind).
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) line: usize,
+    pub(crate) content: Content,
+}
+
+/// What a node holds. Mappings keep duplicates: only the reader knows how to name them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Content {
+    Scalar(Scalar),
+    List(Vec<Node>),
+    Map(Vec<(Key, Node)>),
+}
+
+/// A scalar as written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Scalar {
+    pub(crate) text: String,
+    /// Neither quoted nor tagged as a string: may be a number, a boolean or null.
+    pub(crate) plain: bool,
+}
+
+/// A mapping key; keys are always read as text.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Key {
+    pub(crate) text: String,
+    pub(crate) line: usize,
+    /// Came in by `<<`, so an explicit key of the same name is no duplicate.
+    pub(crate) merged: bool,
+}
+
+impl Node {
+    /// A scalar that did not come from a file.
+    pub(crate) fn scalar(text: &str, plain: bool) -> Self {
+        Self { line: 0, content: Content::Scalar(Scalar { text: text.to_owned(), plain }) }
+    }
+
+    /// A mapping that did not come from a file.
+    pub(crate) fn map(line: usize, entries: Vec<(Key, Node)>) -> Self {
+        Self { line, content: Content::Map(entries) }
+    }
+
+    /// True for `~`, `null` or nothing.
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(&self.content, Content::Scalar(scalar) if resolve(scalar) == Resolved::Null)
+    }
+
+    /// The entries of a mapping, else nothing.
+    pub(crate) fn entries(&self) -> Option<&Vec<(Key, Node)>> {
+        match &self.content {
+            Content::Map(entries) => Some(entries),
+            Content::Scalar(_) | Content::List(_) => None,
+        }
+    }
+
+    /// The entries of a mapping, else nothing.
+    pub(crate) fn entries_mut(&mut self) -> Option<&mut Vec<(Key, Node)>> {
+        match &mut self.content {
+            Content::Map(entries) => Some(entries),
+            Content::Scalar(_) | Content::List(_) => None,
+        }
+    }
+
+    /// The value of `key` if this is a mapping that has it.
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
+        self.entries()?.iter().find(|(found, _)| found.text == key).map(|(_, node)| node)
+    }
+
+    /// The value of `key` if this is a mapping that has it.
+    pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        self.entries_mut()?.iter_mut().find(|(found, _)| found.text == key).map(|(_, node)| node)
+    }
+}
+
+impl Key {
+    /// A key that did not come from a file.
+    pub(crate) fn new(text: &str, line: usize) -> Self {
+        Self { text: text.to_owned(), line, merged: false }
+    }
+}
+
+/// A value on its way out: into `/status/config` or the manual.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Text(String),
+    List(Vec<Value>),
+    Map(Vec<(String, Value)>),
+}
+
+impl Value {
+    /// What of `self` is not equal to `base`; mappings are compared key by key, all else whole.
+    pub(crate) fn difference(&self, base: &Value) -> Option<Value> {
+        let (Value::Map(ours), Value::Map(theirs)) = (self, base) else {
+            return (self != base).then(|| self.clone());
+        };
+        let changed: Vec<_> = ours
+            .iter()
+            .filter_map(|(key, value)| {
+                let before = theirs.iter().find(|(name, _)| name == key);
+                let change = match before {
+                    Some((_, before)) => value.difference(before),
+                    None => Some(value.clone()),
+                };
+                change.map(|change| (key.clone(), change))
+            })
+            .collect();
+        (!changed.is_empty() || ours.is_empty() != theirs.is_empty()).then_some(Value::Map(changed))
+    }
+
+    /// Calls `visit` with the dotted path of every leaf below; lists and empty mappings are leaves.
+    pub(crate) fn leaves(&self, path: &str, visit: &mut impl FnMut(&str, &Value)) {
+        match self {
+            Value::Map(entries) if !entries.is_empty() => {
+                for (key, value) in entries {
+                    value.leaves(&join(path, key), visit);
+                }
+            }
+            leaf => visit(path, leaf),
+        }
+    }
+}
+
+/// `path.key`, or `key` at the root.
+pub(crate) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+#[cfg(test)]
+mod tests;

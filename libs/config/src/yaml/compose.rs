@@ -1,0 +1,184 @@
+//! Parser events to a tree: anchors, aliases, merge keys.
+
+use super::{Content, Key, Node, Scalar, SyntaxError};
+use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// Reading is recursive, so a hostile file must not choose the depth.
+const MAX_DEPTH: usize = 100;
+/// Nodes after aliases are expanded: stops the "billion laughs".
+const MAX_NODES: usize = 500_000;
+
+/// The first document of `text`; an empty text is an empty mapping.
+///
+/// Errors: not YAML, a mapping key that is no scalar, an unknown or recursive alias, too deep or
+/// too large after expansion.
+pub(crate) fn parse(text: &str) -> Result<Node, SyntaxError> {
+    let mut composer = Composer::default();
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|error| SyntaxError {
+            line: error.marker().line(),
+            cause: error.info().to_owned(),
+        })?;
+        if matches!(event, Event::DocumentEnd) {
+            break;
+        }
+        composer.event(event, span.start.line())?;
+    }
+    Ok(composer.root.unwrap_or_else(|| Node::map(1, Vec::new())))
+}
+
+#[derive(Default)]
+struct Composer {
+    open: Vec<Open>,
+    anchors: HashMap<usize, (Node, usize)>,
+    nodes: usize,
+    root: Option<Node>,
+}
+
+/// A collection whose end has not come yet.
+struct Open {
+    line: usize,
+    anchor: usize,
+    /// Node count before it started: tells its size when it ends.
+    nodes_before: usize,
+    items: Items,
+}
+
+enum Items {
+    List(Vec<Node>),
+    Map(Vec<(Key, Node)>, Option<Key>),
+}
+
+impl Composer {
+    fn event(&mut self, event: Event<'_>, line: usize) -> Result<(), SyntaxError> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain && !tagged(&tag, "str");
+                // `!!int "5"` asks for the plain reading of a quoted text.
+                let plain = plain || ["int", "float", "bool"].iter().any(|name| tagged(&tag, name));
+                let scalar = Scalar { text: text.into_owned(), plain };
+                self.count(1, line)?;
+                self.finish(Node { line, content: Content::Scalar(scalar) }, anchor, 1)
+            }
+            Event::SequenceStart(anchor, _) => self.start(line, anchor, Items::List(Vec::new())),
+            Event::MappingStart(anchor, _) => {
+                self.start(line, anchor, Items::Map(Vec::new(), None))
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(line),
+            Event::Alias(anchor) => {
+                let Some((node, size)) = self.anchors.get(&anchor).cloned() else {
+                    let cause = "anchor value contains itself".to_owned();
+                    return Err(SyntaxError { line, cause });
+                };
+                self.count(size, line)?;
+                self.finish(node, 0, size)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn start(&mut self, line: usize, anchor: usize, items: Items) -> Result<(), SyntaxError> {
+        if self.open.len() >= MAX_DEPTH {
+            return Err(SyntaxError { line, cause: "document is nested too deeply".to_owned() });
+        }
+        let nodes_before = self.nodes;
+        self.count(1, line)?;
+        self.open.push(Open { line, anchor, nodes_before, items });
+        Ok(())
+    }
+
+    fn end(&mut self, line: usize) -> Result<(), SyntaxError> {
+        let Some(open) = self.open.pop() else { return Ok(()) };
+        let content = match open.items {
+            Items::List(items) => Content::List(items),
+            Items::Map(entries, _) => Content::Map(merge(entries)?),
+        };
+        // The depth of an aliased part is not seen while events come in.
+        if self.open.is_empty() && depth(&content) > MAX_DEPTH {
+            return Err(SyntaxError { line, cause: "document is nested too deeply".to_owned() });
+        }
+        let size = self.nodes - open.nodes_before;
+        self.finish(Node { line: open.line, content }, open.anchor, size)
+    }
+
+    fn finish(&mut self, node: Node, anchor: usize, size: usize) -> Result<(), SyntaxError> {
+        if anchor > 0 {
+            self.anchors.insert(anchor, (node.clone(), size));
+        }
+        match self.open.last_mut().map(|open| &mut open.items) {
+            None => self.root = Some(node),
+            Some(Items::List(items)) => items.push(node),
+            Some(Items::Map(entries, pending)) => match pending.take() {
+                Some(key) => entries.push((key, node)),
+                None => {
+                    let Content::Scalar(scalar) = node.content else {
+                        let cause = "mapping key is not a scalar".to_owned();
+                        return Err(SyntaxError { line: node.line, cause });
+                    };
+                    *pending = Some(Key { text: scalar.text, line: node.line, merged: false });
+                }
+            },
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, nodes: usize, line: usize) -> Result<(), SyntaxError> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes > MAX_NODES {
+            let cause = "document contains excessive aliasing".to_owned();
+            return Err(SyntaxError { line, cause });
+        }
+        Ok(())
+    }
+}
+
+fn tagged(tag: &Option<Cow<'_, Tag>>, name: &str) -> bool {
+    tag.as_ref().is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == name)
+}
+
+/// Puts the entries of `<<` maps in, weaker than the map's own; of several, the first wins.
+fn merge(entries: Vec<(Key, Node)>) -> Result<Vec<(Key, Node)>, SyntaxError> {
+    if !entries.iter().any(|(key, _)| key.text == "<<") {
+        return Ok(entries);
+    }
+    let (sources, mut own): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|(key, _)| key.text == "<<");
+    for (key, source) in sources {
+        let maps = match source.content {
+            Content::List(maps) => maps,
+            content => vec![Node { line: source.line, content }],
+        };
+        for map in maps {
+            let Content::Map(inherited) = map.content else {
+                let cause = "map merge requires map or sequence of maps as the value".to_owned();
+                return Err(SyntaxError { line: key.line, cause });
+            };
+            for (inherited_key, node) in inherited {
+                if !own.iter().any(|(known, _)| known.text == inherited_key.text) {
+                    own.push((Key { merged: true, ..inherited_key }, node));
+                }
+            }
+        }
+    }
+    Ok(own)
+}
+
+fn depth(content: &Content) -> usize {
+    let mut deepest = 0;
+    let mut rest = vec![(content, 1)];
+    while let Some((content, level)) = rest.pop() {
+        deepest = deepest.max(level);
+        match content {
+            Content::Scalar(_) => {}
+            Content::List(items) => {
+                rest.extend(items.iter().map(|node| (&node.content, level + 1)));
+            }
+            Content::Map(entries) => {
+                rest.extend(entries.iter().map(|(_, node)| (&node.content, level + 1)));
+            }
+        }
+    }
+    deepest
+}

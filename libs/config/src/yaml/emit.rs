@@ -1,0 +1,116 @@
+//! Block-style YAML output.
+
+use super::{Resolved, Scalar, Value, resolve};
+use std::fmt::Write;
+
+/// `value` as a YAML document that both YAML 1.1 and 1.2 readers understand alike.
+pub(crate) fn emit(value: &Value) -> String {
+    let mut out = String::new();
+    match value {
+        Value::Map(entries) if !entries.is_empty() => emit_map(entries, 0, &mut out),
+        Value::List(items) if !items.is_empty() => emit_list(items, 0, &mut out),
+        leaf => {
+            out.push_str(&inline(leaf));
+            out.push('\n');
+        }
+    }
+    out
+}
+
+fn emit_map(entries: &[(String, Value)], indent: usize, out: &mut String) {
+    for (index, (key, value)) in entries.iter().enumerate() {
+        // The first entry of a map inside a list continues the line of the dash.
+        if index > 0 || out.is_empty() || out.ends_with('\n') {
+            let _ = write!(out, "{:indent$}", "");
+        }
+        let _ = write!(out, "{}:", text(key));
+        emit_nested(value, indent + 2, out);
+    }
+}
+
+fn emit_list(items: &[Value], indent: usize, out: &mut String) {
+    for item in items {
+        let _ = write!(out, "{:indent$}-", "");
+        match item {
+            Value::Map(entries) if !entries.is_empty() => {
+                out.push(' ');
+                emit_map(entries, indent + 2, out);
+            }
+            other => emit_nested(other, indent + 2, out),
+        }
+    }
+}
+
+fn emit_nested(value: &Value, indent: usize, out: &mut String) {
+    match value {
+        Value::Map(entries) if !entries.is_empty() => {
+            out.push('\n');
+            emit_map(entries, indent, out);
+        }
+        Value::List(items) if !items.is_empty() => {
+            out.push('\n');
+            emit_list(items, indent, out);
+        }
+        leaf => {
+            let _ = writeln!(out, " {}", inline(leaf));
+        }
+    }
+}
+
+/// One value on one line; also how the manual prints defaults.
+pub(crate) fn inline(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Int(number) => number.to_string(),
+        Value::Float(number) if number.is_nan() => ".nan".to_owned(),
+        Value::Float(number) if number.is_infinite() => {
+            if *number > 0.0 {
+                ".inf".to_owned()
+            } else {
+                "-.inf".to_owned()
+            }
+        }
+        Value::Float(number) => format!("{number:?}"),
+        Value::Text(value) => text(value),
+        Value::List(items) => {
+            format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", "))
+        }
+        Value::Map(entries) => {
+            let entries: Vec<_> = entries
+                .iter()
+                .map(|(key, value)| format!("{}: {}", text(key), inline(value)))
+                .collect();
+            format!("{{{}}}", entries.join(", "))
+        }
+    }
+}
+
+fn text(value: &str) -> String {
+    let simple = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
+    let plain = value.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_'))
+        && value.chars().all(simple)
+        && resolve(&Scalar { text: value.to_owned(), plain: true }) == Resolved::Text;
+    if plain { value.to_owned() } else { quoted(value) }
+}
+
+fn quoted(value: &str) -> String {
+    let mut out = String::with_capacity(value.len() + 2);
+    out.push('"');
+    for c in value.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            // The last three are line breaks or a byte order mark to a YAML reader.
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

@@ -1,0 +1,46 @@
+//! Messages, clients and server traits of every protocol that Tactus speaks, generated from `proto/`.
+//!
+//! Modules follow the protobuf packages: `opentelemetry::proto::trace::v1`, `tempopb`, `google::rpc`.
+//! The code under `src/gen` is committed, so that a build needs no protobuf compiler; a test fails
+//! when it is stale. Every `bytes` field is a [`bytes::Bytes`], a slice of the buffer decoded from.
+//!
+//! The text fields of OTLP are declared `bytes`: senders do emit invalid UTF-8, which must be
+//! carried as it is and shown with U+FFFD (see [`lossy`]), never refuse a request.
+
+mod generated {
+    #![allow(
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        missing_docs,
+        unreachable_pub,
+        reason = "generated code"
+    )]
+    include!("gen/packages.rs");
+}
+
+pub use generated::*;
+
+use std::borrow::Cow;
+
+/// Short paths to the OTLP messages, which are spread over five packages.
+pub mod otlp {
+    pub use crate::generated::opentelemetry::proto::collector::trace::v1::{
+        ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+        trace_service_client, trace_service_server,
+    };
+    pub use crate::generated::opentelemetry::proto::common::v1::{
+        AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, KeyValueList, any_value,
+    };
+    pub use crate::generated::opentelemetry::proto::resource::v1::Resource;
+    pub use crate::generated::opentelemetry::proto::trace::v1::{
+        InstrumentationLibrarySpans, ResourceSpans, ScopeSpans, Span, Status, span, status,
+    };
+}
+
+/// Text for display of a text field that is carried as bytes: invalid UTF-8 becomes U+FFFD.
+pub fn lossy(text: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(text)
+}
+
+#[cfg(test)]
+mod tests;

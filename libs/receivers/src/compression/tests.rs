@@ -1,0 +1,140 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::compress;
+
+const ALL: [Encoding; 6] = [
+    Encoding::Gzip,
+    Encoding::Zlib,
+    Encoding::Zstd,
+    Encoding::Snappy,
+    Encoding::SnappyFramed,
+    Encoding::Lz4,
+];
+
+const LIMIT: usize = 1 << 20;
+
+fn sample() -> Vec<u8> {
+    (0..100_000_u32).flat_map(|n| (n / 7).to_le_bytes()).collect()
+}
+
+#[test]
+fn every_encoding_round_trips() {
+    for encoding in ALL {
+        for plain in [sample(), b"x".to_vec(), Vec::new()] {
+            let body = compress(encoding, &plain);
+            assert_eq!(decompress_now(encoding, &body, LIMIT), Ok(plain), "{encoding:?}");
+        }
+    }
+}
+
+#[test]
+fn limit_is_the_largest_size_that_passes() {
+    let plain = sample();
+    for encoding in ALL {
+        let body = compress(encoding, &plain);
+        assert!(decompress_now(encoding, &body, plain.len()).is_ok(), "{encoding:?}");
+        let limit = plain.len() - 1;
+        let too_large = Err(DecompressError::TooLarge { limit });
+        assert_eq!(decompress_now(encoding, &body, limit), too_large, "{encoding:?}");
+    }
+}
+
+#[test]
+fn bomb_is_refused_at_the_limit() {
+    let zeros = vec![0; 64 << 20];
+    for encoding in ALL {
+        let body = compress(encoding, &zeros);
+        let too_large = Err(DecompressError::TooLarge { limit: LIMIT });
+        assert_eq!(decompress_now(encoding, &body, LIMIT), too_large, "{encoding:?}");
+    }
+}
+
+#[test]
+fn raw_snappy_that_claims_gigabytes_is_refused_before_allocating() {
+    let claim = b"\xff\xff\xff\xff\x0f\x00x";
+    let too_large = Err(DecompressError::TooLarge { limit: LIMIT });
+    assert_eq!(decompress_now(Encoding::Snappy, claim, LIMIT), too_large);
+}
+
+#[test]
+fn zstd_window_larger_than_the_limit_is_refused() {
+    // Frame header: magic, no single segment, window of 2^31 bytes.
+    let frame = b"\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00";
+    assert!(matches!(
+        decompress_now(Encoding::Zstd, frame, LIMIT),
+        Err(DecompressError::Corrupt(_))
+    ));
+}
+
+#[test]
+fn body_that_is_cut_off_is_corrupt() {
+    let plain = sample();
+    for encoding in
+        [Encoding::Gzip, Encoding::Zlib, Encoding::Zstd, Encoding::Snappy, Encoding::Lz4]
+    {
+        let body = compress(encoding, &plain);
+        for length in [1, 5, 9, body.len() / 2, body.len() - 1] {
+            let result = decompress_now(encoding, &body[..length], LIMIT);
+            assert!(matches!(result, Err(DecompressError::Corrupt(_))), "{encoding:?} {length}");
+        }
+    }
+    // The framing format has no end mark: only a cut inside of a chunk shows.
+    let body = compress(Encoding::SnappyFramed, &plain);
+    let result = decompress_now(Encoding::SnappyFramed, &body[..body.len() - 1], LIMIT);
+    assert!(matches!(result, Err(DecompressError::Corrupt(_))));
+}
+
+#[test]
+fn gzip_of_two_members_is_read_to_the_end() {
+    let body = [compress(Encoding::Gzip, b"one "), compress(Encoding::Gzip, b"two")].concat();
+    assert_eq!(decompress_now(Encoding::Gzip, &body, LIMIT), Ok(b"one two".to_vec()));
+}
+
+#[test]
+fn snappy_tells_framed_from_raw_by_the_stream_identifier() {
+    let framed = compress(Encoding::SnappyFramed, b"spans");
+    assert_eq!(framed[..10], [0xff, 0x06, 0, 0, 0x73, 0x4e, 0x61, 0x50, 0x70, 0x59]);
+    assert_eq!(decompress_now(Encoding::Snappy, &framed, LIMIT), Ok(b"spans".to_vec()));
+    let raw = compress(Encoding::Snappy, b"spans");
+    assert!(decompress_now(Encoding::SnappyFramed, &raw, LIMIT).is_err());
+}
+
+#[test]
+fn content_encodings_are_known_in_any_case() {
+    assert_eq!(Encoding::from_content_encoding("GZip"), Some(Encoding::Gzip));
+    assert_eq!(Encoding::from_content_encoding("deflate"), Some(Encoding::Zlib));
+    assert_eq!(Encoding::from_content_encoding("br"), None);
+}
+
+#[tokio::test]
+async fn large_body_is_decompressed_off_the_thread_with_the_same_result() {
+    let plain: Vec<u8> = (0..2_000_000_u64).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
+    let body = Bytes::from(compress(Encoding::Zstd, &plain));
+    assert!(body.len() > INLINE_BYTES);
+    assert_eq!(decompress(Encoding::Zstd, body, 4 << 20).await.unwrap(), plain);
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic_nor_pass_the_limit(body: Vec<u8>, which in 0..ALL.len()) {
+        if let Ok(plain) = decompress_now(ALL[which], &body, 4096) {
+            prop_assert!(plain.len() <= 4096);
+        }
+    }
+
+    #[test]
+    fn damaged_body_never_panics(
+        which in 0..ALL.len(),
+        plain in proptest::collection::vec(any::<u8>(), 0..2000),
+        position: proptest::sample::Index,
+        value: u8,
+    ) {
+        let mut body = compress(ALL[which], &plain);
+        if !body.is_empty() {
+            let position = position.index(body.len());
+            body[position] = value;
+        }
+        let _ = decompress_now(ALL[which], &body, 4096);
+    }
+}

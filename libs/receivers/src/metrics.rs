@@ -1,0 +1,65 @@
+//! Spans taken and refused, per receiver and transport.
+
+use tactus_model::walk::walk_export;
+use tactus_telemetry::metrics::{Counter, CounterVec, Registry};
+
+use crate::sink::{PushError, PushOutcome};
+
+/// `tempo_receiver_accepted_spans` and `tempo_receiver_refused_spans`; no `_total` by tradition.
+#[derive(Clone)]
+pub struct ReceiverMetrics {
+    accepted: CounterVec<2>,
+    refused: CounterVec<2>,
+}
+
+impl ReceiverMetrics {
+    /// Registers the metrics, or takes those that are registered already.
+    pub fn register(registry: &Registry) -> Self {
+        let labels = ["receiver", "transport"];
+        Self {
+            accepted: registry.counter_vec(
+                "tempo_receiver_accepted_spans",
+                "Spans that a receiver took and passed on.",
+                labels,
+            ),
+            refused: registry.counter_vec(
+                "tempo_receiver_refused_spans",
+                "Spans that a receiver took and could not pass on.",
+                labels,
+            ),
+        }
+    }
+
+    /// The counters of one receiver: its type, as `otlp`, and its transport, as `grpc`.
+    pub(crate) fn of(&self, receiver: &str, transport: &str) -> SpanCounters {
+        let labels = [&*format!("{receiver}/{receiver}_receiver"), transport];
+        SpanCounters { accepted: self.accepted.with(labels), refused: self.refused.with(labels) }
+    }
+}
+
+/// The counters of one receiver and transport.
+#[derive(Clone)]
+pub(crate) struct SpanCounters {
+    accepted: Counter,
+    refused: Counter,
+}
+
+impl SpanCounters {
+    /// Counts the spans of a request that the sink answered. Spans of a request that cannot be
+    /// decoded count nowhere; those of a failed one are counted here, off the hot path.
+    pub(crate) fn count(&self, result: &Result<PushOutcome, PushError>, request: &[u8]) {
+        match result {
+            Ok(outcome) => {
+                self.accepted.inc_by(outcome.accepted_spans);
+                self.refused.inc_by(outcome.rejected_spans);
+            }
+            Err(PushError::Malformed(_)) => {}
+            Err(_) => {
+                let mut spans = 0;
+                if walk_export(request, |_| spans += 1).is_ok() {
+                    self.refused.inc_by(spans);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The one message of a unary gRPC request.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http_body::Body;
+use http_body_util::BodyExt;
+use tonic::Code;
+
+use crate::body::{BodyError, Gather, within};
+use crate::refusal::Refusal;
+
+/// Bytes before a message: compression flag and big-endian length.
+pub(super) const PREFIX_BYTES: usize = 5;
+
+/// A message as sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RawMessage {
+    pub(super) is_compressed: bool,
+    pub(super) payload: Bytes,
+}
+
+/// Reads a request body that holds exactly one message of at most `limit` bytes.
+pub(super) async fn read_message<B>(
+    body: B,
+    limit: usize,
+    time_limit: Option<Duration>,
+) -> Result<RawMessage, Refusal>
+where
+    B: Body<Data = Bytes>,
+    B::Error: std::fmt::Display,
+{
+    let read = async {
+        let mut body = pin!(body);
+        let mut gather = Gather::default();
+        let mut expected = None;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| BodyError::Broken(error.to_string()))?;
+            let Ok(chunk) = frame.into_data() else { continue };
+            gather.push(chunk, expected.unwrap_or(0));
+            if expected.is_none() {
+                match parse_prefix(gather.bytes(), limit) {
+                    Ok(total) => expected = total,
+                    Err(refusal) => return Ok(Err(refusal)),
+                }
+            }
+            if expected.is_some_and(|expected| gather.len() > expected) {
+                return Ok(Err(internal("grpc: more than one message in a unary request")));
+            }
+        }
+        if expected != Some(gather.len()) {
+            return Ok(Err(internal("grpc: unexpected end of the request message")));
+        }
+        let mut payload = gather.finish();
+        let is_compressed = payload.get_u8() == 1;
+        payload.advance(PREFIX_BYTES - 1);
+        Ok(Ok(RawMessage { is_compressed, payload }))
+    };
+    within(time_limit, read).await.unwrap_or_else(|error| {
+        let code = match error {
+            BodyError::TimedOut => Code::DeadlineExceeded,
+            _ => Code::Cancelled,
+        };
+        Err(Refusal::new(code, error.to_string()))
+    })
+}
+
+/// Bytes of prefix and message together, once the prefix is complete.
+fn parse_prefix(start: &[u8], limit: usize) -> Result<Option<usize>, Refusal> {
+    let Some(&[flag, a, b, c, d]) = start.first_chunk::<PREFIX_BYTES>() else {
+        return Ok(None);
+    };
+    if flag > 1 {
+        return Err(internal(&format!("grpc: invalid compression flag {flag}")));
+    }
+    let length = u32::from_be_bytes([a, b, c, d]) as usize;
+    if length > limit {
+        let text = format!("grpc: received message larger than max ({length} vs. {limit})");
+        return Err(Refusal::new(Code::ResourceExhausted, text));
+    }
+    Ok(Some(PREFIX_BYTES + length))
+}
+
+fn internal(text: &str) -> Refusal {
+    Refusal::new(Code::Internal, text)
+}

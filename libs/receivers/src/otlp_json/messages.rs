@@ -1,0 +1,226 @@
+//! The members of each OTLP message.
+
+use bytes::Bytes;
+use serde::de::MapAccess;
+use tactus_proto::otlp::span::{Event, Link, SpanKind};
+use tactus_proto::otlp::status::StatusCode;
+use tactus_proto::otlp::{
+    AnyValue, ArrayValue, EntityRef, ExportTraceServiceRequest, InstrumentationLibrarySpans,
+    InstrumentationScope, KeyValue, KeyValueList, Resource, ResourceSpans, ScopeSpans, Span,
+    Status, any_value,
+};
+
+use super::fields::{Field, Object, skip, value};
+use super::values::{Base64, Bool, Enum, HexId, Number, Text};
+
+/// Bytes of a trace id and of a span id.
+const TRACE_ID: usize = 16;
+const SPAN_ID: usize = 8;
+
+/// Lists the members of a message: every spelling of the key, and how the value is read.
+macro_rules! object {
+    ($message:ty, $expected:literal, $this:ident { $($key:literal $(| $alias:literal)? => $target:expr,)* }) => {
+        impl Object for $message {
+            const EXPECTED: &'static str = $expected;
+
+            fn member<'de, A: MapAccess<'de>>(
+                &mut self,
+                key: &str,
+                map: &mut A,
+            ) -> Result<(), A::Error> {
+                let $this = self;
+                match key {
+                    $($key $(| $alias)? => value(map, $key, $target),)*
+                    _ => skip(map),
+                }
+            }
+        }
+    };
+}
+
+object!(ExportTraceServiceRequest, "an export request", this {
+    "resourceSpans" | "resource_spans" => &mut this.resource_spans,
+});
+
+object!(ResourceSpans, "resource spans", this {
+    "resource" => &mut this.resource,
+    "scopeSpans" | "scope_spans" => &mut this.scope_spans,
+    "schemaUrl" | "schema_url" => &mut Text(&mut this.schema_url),
+    "instrumentationLibrarySpans" | "instrumentation_library_spans" =>
+        &mut this.instrumentation_library_spans,
+});
+
+object!(Resource, "a resource", this {
+    "attributes" => &mut this.attributes,
+    "droppedAttributesCount" | "dropped_attributes_count" =>
+        &mut Number(&mut this.dropped_attributes_count),
+    "entityRefs" | "entity_refs" => &mut this.entity_refs,
+});
+
+object!(EntityRef, "an entity reference", this {
+    "schemaUrl" | "schema_url" => &mut Text(&mut this.schema_url),
+    "type" => &mut Text(&mut this.r#type),
+    "idKeys" | "id_keys" => &mut Texts(&mut this.id_keys),
+    "descriptionKeys" | "description_keys" => &mut Texts(&mut this.description_keys),
+});
+
+object!(ScopeSpans, "scope spans", this {
+    "scope" => &mut this.scope,
+    "spans" => &mut this.spans,
+    "schemaUrl" | "schema_url" => &mut Text(&mut this.schema_url),
+});
+
+object!(InstrumentationLibrarySpans, "instrumentation library spans", this {
+    "instrumentationLibrary" | "instrumentation_library" => &mut this.instrumentation_library,
+    "spans" => &mut this.spans,
+    "schemaUrl" | "schema_url" => &mut Text(&mut this.schema_url),
+});
+
+object!(InstrumentationScope, "an instrumentation scope", this {
+    "name" => &mut Text(&mut this.name),
+    "version" => &mut Text(&mut this.version),
+    "attributes" => &mut this.attributes,
+    "droppedAttributesCount" | "dropped_attributes_count" =>
+        &mut Number(&mut this.dropped_attributes_count),
+});
+
+object!(Span, "a span", this {
+    "traceId" | "trace_id" => &mut HexId { target: &mut this.trace_id, length: TRACE_ID },
+    "spanId" | "span_id" => &mut HexId { target: &mut this.span_id, length: SPAN_ID },
+    "traceState" | "trace_state" => &mut Text(&mut this.trace_state),
+    "parentSpanId" | "parent_span_id" =>
+        &mut HexId { target: &mut this.parent_span_id, length: SPAN_ID },
+    "name" => &mut Text(&mut this.name),
+    "kind" => &mut Enum { target: &mut this.kind, by_name: span_kind },
+    "startTimeUnixNano" | "start_time_unix_nano" => &mut Number(&mut this.start_time_unix_nano),
+    "endTimeUnixNano" | "end_time_unix_nano" => &mut Number(&mut this.end_time_unix_nano),
+    "attributes" => &mut this.attributes,
+    "droppedAttributesCount" | "dropped_attributes_count" =>
+        &mut Number(&mut this.dropped_attributes_count),
+    "events" => &mut this.events,
+    "droppedEventsCount" | "dropped_events_count" => &mut Number(&mut this.dropped_events_count),
+    "links" => &mut this.links,
+    "droppedLinksCount" | "dropped_links_count" => &mut Number(&mut this.dropped_links_count),
+    "status" => &mut this.status,
+    "flags" => &mut Number(&mut this.flags),
+});
+
+object!(Event, "an event", this {
+    "timeUnixNano" | "time_unix_nano" => &mut Number(&mut this.time_unix_nano),
+    "name" => &mut Text(&mut this.name),
+    "attributes" => &mut this.attributes,
+    "droppedAttributesCount" | "dropped_attributes_count" =>
+        &mut Number(&mut this.dropped_attributes_count),
+});
+
+object!(Link, "a link", this {
+    "traceId" | "trace_id" => &mut HexId { target: &mut this.trace_id, length: TRACE_ID },
+    "spanId" | "span_id" => &mut HexId { target: &mut this.span_id, length: SPAN_ID },
+    "traceState" | "trace_state" => &mut Text(&mut this.trace_state),
+    "attributes" => &mut this.attributes,
+    "droppedAttributesCount" | "dropped_attributes_count" =>
+        &mut Number(&mut this.dropped_attributes_count),
+    "flags" => &mut Number(&mut this.flags),
+});
+
+object!(Status, "a status", this {
+    "message" => &mut Text(&mut this.message),
+    "code" => &mut Enum { target: &mut this.code, by_name: status_code },
+});
+
+object!(KeyValue, "a key and value", this {
+    "key" => &mut Text(&mut this.key),
+    "value" => &mut this.value,
+});
+
+object!(ArrayValue, "an array value", this {
+    "values" => &mut this.values,
+});
+
+object!(KeyValueList, "a key value list", this {
+    "values" => &mut this.values,
+});
+
+fn span_kind(name: &str) -> Option<i32> {
+    SpanKind::from_str_name(name).map(i32::from)
+}
+
+fn status_code(name: &str) -> Option<i32> {
+    StatusCode::from_str_name(name).map(i32::from)
+}
+
+/// One member at most; of several the last wins.
+impl Object for AnyValue {
+    const EXPECTED: &'static str = "a value";
+
+    fn member<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        use any_value::Value;
+        let read = match key {
+            "stringValue" | "string_value" => {
+                let mut text = Bytes::new();
+                value(map, "stringValue", &mut Text(&mut text))?;
+                Value::StringValue(text)
+            }
+            "boolValue" | "bool_value" => {
+                let mut flag = false;
+                value(map, "boolValue", &mut Bool(&mut flag))?;
+                Value::BoolValue(flag)
+            }
+            "intValue" | "int_value" => {
+                let mut number = 0;
+                value(map, "intValue", &mut Number(&mut number))?;
+                Value::IntValue(number)
+            }
+            "doubleValue" | "double_value" => {
+                let mut number = 0.0;
+                value(map, "doubleValue", &mut Number(&mut number))?;
+                Value::DoubleValue(number)
+            }
+            "arrayValue" | "array_value" => {
+                let mut array = ArrayValue::default();
+                value(map, "arrayValue", &mut array)?;
+                Value::ArrayValue(array)
+            }
+            "kvlistValue" | "kvlist_value" => {
+                let mut list = KeyValueList::default();
+                value(map, "kvlistValue", &mut list)?;
+                Value::KvlistValue(list)
+            }
+            "bytesValue" | "bytes_value" => {
+                let mut bytes = Bytes::new();
+                value(map, "bytesValue", &mut Base64(&mut bytes))?;
+                Value::BytesValue(bytes)
+            }
+            _ => return skip(map),
+        };
+        self.value = Some(read);
+        Ok(())
+    }
+}
+
+/// A list of texts.
+struct Texts<'t>(&'t mut Vec<Bytes>);
+
+impl Field for Texts<'_> {
+    fn read<'de, D: serde::Deserializer<'de>>(&mut self, json: D) -> Result<(), D::Error> {
+        let texts: Option<Vec<String>> = serde::Deserialize::deserialize(json)?;
+        self.0.extend(texts.into_iter().flatten().map(Bytes::from));
+        Ok(())
+    }
+}
+
+/// Turns the spans that senders of OTLP before 0.15 wrote under another name into scope spans,
+/// unless there are scope spans as well.
+pub(super) fn adopt_old_spans(request: &mut ExportTraceServiceRequest) {
+    for resource_spans in &mut request.resource_spans {
+        let old = std::mem::take(&mut resource_spans.instrumentation_library_spans);
+        if resource_spans.scope_spans.is_empty() {
+            let renamed = old.into_iter().map(|old| ScopeSpans {
+                scope: old.instrumentation_library,
+                spans: old.spans,
+                schema_url: old.schema_url,
+            });
+            resource_spans.scope_spans = renamed.collect();
+        }
+    }
+}

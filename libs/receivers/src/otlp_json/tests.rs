@@ -1,0 +1,232 @@
+use proptest::prelude::*;
+use prost::Message;
+use tactus_proto::otlp::any_value::Value;
+use tactus_proto::otlp::{AnyValue, Span};
+
+use super::*;
+use crate::testing::{ONE_SPAN, ONE_SPAN_JSON};
+
+/// The one span of a request whose span has these members.
+fn span(members: &str) -> Result<Span, String> {
+    let json = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{{members}}}]}}]}}]}}"#);
+    let request = decode_export_request(json.as_bytes()).map_err(|error| error.to_string())?;
+    Ok(request.resource_spans[0].scope_spans[0].spans[0].clone())
+}
+
+/// The value of an attribute with this JSON.
+fn attribute(value: &str) -> Result<Option<Value>, String> {
+    let span = span(&format!(r#""attributes":[{{"key":"k","value":{value}}}]"#))?;
+    Ok(span.attributes[0].value.clone().and_then(|value| value.value))
+}
+
+#[test]
+fn json_and_protobuf_of_a_span_are_the_same_message() {
+    let mut expected = ExportTraceServiceRequest::decode(ONE_SPAN).unwrap();
+    // The golden bytes write an empty scope.
+    expected.resource_spans[0].scope_spans[0].scope = None;
+    assert_eq!(decode_export_request(ONE_SPAN_JSON.as_bytes()), Ok(expected));
+}
+
+#[test]
+fn every_member_of_a_span_is_read() {
+    let read = span(
+        r#""traceId":"0102030405060708090A0b0c0d0e0f10","spanId":"1112131415161718",
+        "traceState":"a=b","parentSpanId":"2122232425262728","name":"n","kind":3,
+        "startTimeUnixNano":"1","endTimeUnixNano":2,"droppedAttributesCount":"3",
+        "events":[{"timeUnixNano":"4","name":"e","attributes":[{"key":"k"}],"droppedAttributesCount":5}],
+        "droppedEventsCount":6,
+        "links":[{"traceId":"0102030405060708090a0b0c0d0e0f10","spanId":"1112131415161718",
+                  "traceState":"c=d","attributes":[],"droppedAttributesCount":7,"flags":8}],
+        "droppedLinksCount":9,"status":{"message":"m","code":"STATUS_CODE_ERROR"},"flags":257"#,
+    )
+    .unwrap();
+    assert_eq!(&read.trace_id[..], (1..=16).collect::<Vec<u8>>());
+    assert_eq!(&read.parent_span_id[..], (0x21..=0x28).collect::<Vec<u8>>());
+    assert_eq!((read.start_time_unix_nano, read.end_time_unix_nano), (1, 2));
+    assert_eq!((read.kind, read.flags), (3, 257));
+    assert_eq!((read.events[0].time_unix_nano, read.events[0].dropped_attributes_count), (4, 5));
+    assert_eq!((read.links[0].dropped_attributes_count, read.links[0].flags), (7, 8));
+    assert_eq!((read.dropped_events_count, read.dropped_links_count), (6, 9));
+    assert_eq!(read.status.unwrap().code, 2);
+}
+
+#[test]
+fn attribute_values_of_all_types() {
+    assert_eq!(attribute(r#"{"stringValue":"s"}"#), Ok(Some(Value::StringValue("s".into()))));
+    assert_eq!(attribute(r#"{"boolValue":true}"#), Ok(Some(Value::BoolValue(true))));
+    assert_eq!(attribute(r#"{"intValue":"-5"}"#), Ok(Some(Value::IntValue(-5))));
+    assert_eq!(
+        attribute(r#"{"intValue":9007199254740993}"#),
+        Ok(Some(Value::IntValue((1 << 53) + 1)))
+    );
+    assert_eq!(attribute(r#"{"doubleValue":1}"#), Ok(Some(Value::DoubleValue(1.0))));
+    assert_eq!(
+        attribute(r#"{"doubleValue":"-Infinity"}"#),
+        Ok(Some(Value::DoubleValue(f64::NEG_INFINITY)))
+    );
+    assert!(
+        matches!(attribute(r#"{"doubleValue":"NaN"}"#), Ok(Some(Value::DoubleValue(nan))) if nan.is_nan())
+    );
+    assert_eq!(
+        attribute(r#"{"bytesValue":"AQI="}"#),
+        Ok(Some(Value::BytesValue(vec![1, 2].into())))
+    );
+    assert_eq!(attribute("{}"), Ok(None));
+    assert_eq!(attribute("null"), Ok(None));
+    let Ok(Some(Value::ArrayValue(array))) =
+        attribute(r#"{"arrayValue":{"values":[{"intValue":1},{}]}}"#)
+    else {
+        panic!("an array")
+    };
+    assert_eq!(array.values, [AnyValue { value: Some(Value::IntValue(1)) }, AnyValue::default()]);
+    let Ok(Some(Value::KvlistValue(list))) =
+        attribute(r#"{"kvlist_value":{"values":[{"key":"a","value":{"boolValue":false}}]}}"#)
+    else {
+        panic!("a list")
+    };
+    assert_eq!(list.values[0].key, "a");
+}
+
+#[test]
+fn broken_utf8_in_a_string_is_carried() {
+    let json = b"{\"resourceSpans\":[{\"schemaUrl\":\"\xffA\"}]}";
+    assert_eq!(&decode_export_request(json).unwrap().resource_spans[0].schema_url[..], b"\xffA");
+}
+
+#[test]
+fn ids_are_hex_of_the_right_length_or_empty() {
+    assert!(span(r#""traceId":"""#).unwrap().trace_id.is_empty());
+    assert!(span(r#""traceId":null"#).unwrap().trace_id.is_empty());
+    for bad in [
+        r#""spanId":"03""#,
+        r#""spanId":"xx00000000000003""#,
+        r#""traceId":"AAAAAAAAAAEAAAAAAAAAAg==""#,
+        r#""spanId":"é0000000000003""#,
+    ] {
+        assert!(span(bad).is_err(), "{bad}");
+    }
+    assert!(span(r#""spanId":"03""#).unwrap_err().contains("length mismatch"));
+}
+
+#[test]
+fn errors_name_the_field_and_the_position() {
+    let error = span(r#""kind":"SERVER""#).unwrap_err();
+    assert_eq!(
+        error,
+        "resourceSpans[0].scopeSpans[0].spans[0].kind: unknown string value \"SERVER\" at line 1 column 66"
+    );
+    let error = span(r#""attributes":[{"key":5}]"#).unwrap_err();
+    assert!(
+        error.starts_with(
+            "resourceSpans[0].scopeSpans[0].spans[0].attributes[0].key: invalid type: "
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn null_is_nothing_for_objects_arrays_and_strings_but_an_error_for_numbers() {
+    let read = span(r#""name":null,"status":null,"attributes":null,"links":null"#).unwrap();
+    assert_eq!(read, Span { status: Some(Default::default()), ..Span::default() });
+    for bad in [r#""flags":null"#, r#""startTimeUnixNano":null"#, r#""kind":null"#] {
+        assert!(span(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn numbers_out_of_range_are_errors() {
+    for bad in [
+        r#""flags":4294967296"#,
+        r#""flags":-1"#,
+        r#""startTimeUnixNano":1.5"#,
+        r#""kind":4294967296"#,
+    ] {
+        assert!(span(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn unknown_enum_number_is_kept() {
+    assert_eq!(span(r#""kind":77"#).unwrap().kind, 77);
+}
+
+#[test]
+fn repeated_keys_append_to_lists_and_replace_scalars() {
+    let read = span(r#""name":"a","name":"b","links":[{}],"links":[{},{}],"status":{"code":2},"status":{"message":"m"}"#).unwrap();
+    assert_eq!((&read.name[..], read.links.len()), (&b"b"[..], 3));
+    assert_eq!(read.status.unwrap().code, 2);
+}
+
+#[test]
+fn old_library_spans_become_scope_spans_unless_there_are_any() {
+    let json = br#"{"resourceSpans":[{"instrumentationLibrarySpans":[{"instrumentationLibrary":{"name":"l"},"spans":[{"name":"s"}]}]}]}"#;
+    let request = decode_export_request(json).unwrap();
+    assert_eq!(request.resource_spans[0].scope_spans[0].scope.as_ref().unwrap().name, "l");
+    let json = br#"{"resourceSpans":[{"scopeSpans":[{"spans":[{}]}],"instrumentationLibrarySpans":[{"spans":[{},{}]}]}]}"#;
+    let request = decode_export_request(json).unwrap();
+    assert_eq!(request.resource_spans[0].scope_spans.len(), 1);
+}
+
+#[test]
+fn empty_object_and_trailing_bytes_are_accepted_and_an_empty_body_is_not() {
+    assert_eq!(decode_export_request(b"{} trailing"), Ok(ExportTraceServiceRequest::default()));
+    assert!(decode_export_request(b"").is_err());
+    assert!(decode_export_request(b"[]").is_err());
+}
+
+#[test]
+fn deep_nesting_is_an_error_and_no_overflow() {
+    let depth = 10_000;
+    let value = format!("{}{}", r#"{"arrayValue":{"values":["#.repeat(depth), "]}}".repeat(depth));
+    assert!(attribute(&value).unwrap_err().contains("recursion limit"));
+    let unknown = format!(r#""unknown":{}{}"#, "[".repeat(depth), "]".repeat(depth));
+    // Skipping must not recurse without bound either; whether it is refused is its business.
+    let _ = span(&unknown);
+}
+
+fn any_value() -> impl Strategy<Value = AnyValue> {
+    let leaf = prop_oneof![
+        "[a-z\"\\\\\u{e9}]{0,5}".prop_map(|text| Value::StringValue(text.into())),
+        any::<bool>().prop_map(Value::BoolValue),
+        any::<i64>().prop_map(Value::IntValue),
+    ];
+    leaf.prop_map(|value| AnyValue { value: Some(value) })
+}
+
+fn value_json(value: &AnyValue) -> serde_json::Value {
+    use serde_json::json;
+    match &value.value {
+        Some(Value::StringValue(text)) => json!({ "stringValue": String::from_utf8_lossy(text) }),
+        Some(Value::BoolValue(flag)) => json!({ "boolValue": flag }),
+        Some(Value::IntValue(number)) => json!({ "intValue": number.to_string() }),
+        _ => json!({}),
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(body: Vec<u8>) {
+        let _ = decode_export_request(&body);
+    }
+
+    #[test]
+    fn almost_json_never_panics(body in r#"(\{|\}|\[|\]|:|,|"resourceSpans"|"scopeSpans"|"spans"|"traceId"|"kind"|"attributes"|"value"|"intValue"|null|1e99|-5|"\\u00e9"|"00"| ){0,60}"#) {
+        let _ = decode_export_request(body.as_bytes());
+    }
+
+    #[test]
+    fn attributes_survive_the_way_through_json(values in proptest::collection::vec(any_value(), 0..5), start: u64) {
+        let attributes: Vec<_> = values
+            .iter()
+            .map(|value| serde_json::json!({ "key": "k", "value": value_json(value) }))
+            .collect();
+        let members = format!(
+            r#""startTimeUnixNano":{start},"attributes":{}"#,
+            serde_json::Value::from(attributes)
+        );
+        let read = span(&members).unwrap();
+        prop_assert_eq!(read.start_time_unix_nano, start);
+        let read: Vec<_> = read.attributes.into_iter().map(|kv| kv.value.unwrap()).collect();
+        prop_assert_eq!(read, values);
+    }
+}

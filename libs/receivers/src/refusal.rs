@@ -1,0 +1,160 @@
+//! Errors as HTTP and gRPC clients see them.
+
+use std::time::Duration;
+
+use ::http::StatusCode;
+use prost::Message;
+use serde_json::json;
+use tactus_proto::google::rpc::{RetryInfo, Status as RpcStatus};
+use tactus_server::tenancy::TenancyError;
+use tonic::Code;
+
+use crate::sink::PushError;
+
+/// Type URL of the detail that allows a retry.
+const RETRY_INFO_TYPE: &str = "type.googleapis.com/google.rpc.RetryInfo";
+
+/// A request that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Code in the status message, and of a gRPC answer.
+    pub(crate) code: Code,
+    /// Status of an HTTP answer.
+    pub(crate) http: StatusCode,
+    pub(crate) message: String,
+    /// Never zero.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// HTTP 400 and INVALID_ARGUMENT.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Code::InvalidArgument, message)
+    }
+
+    /// With the HTTP status that belongs to `code`.
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, http: http_status(code), message: message.into(), retry_after: None }
+    }
+
+    /// The whole number of seconds for `Retry-After`, at least one.
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after.map(|delay| delay.as_secs().max(1))
+    }
+
+    fn retry_info(&self) -> Option<RetryInfo> {
+        let delay = self.retry_after?;
+        let retry_delay = prost_types::Duration::try_from(delay).ok()?;
+        Some(RetryInfo { retry_delay: Some(retry_delay) })
+    }
+
+    /// The `google.rpc.Status` message.
+    pub(crate) fn to_rpc_status(&self) -> RpcStatus {
+        let detail = |info: RetryInfo| prost_types::Any {
+            type_url: RETRY_INFO_TYPE.to_owned(),
+            value: info.encode_to_vec(),
+        };
+        RpcStatus {
+            code: self.code.into(),
+            message: self.message.clone(),
+            details: self.retry_info().map(detail).into_iter().collect(),
+        }
+    }
+
+    /// The `google.rpc.Status` message as JSON.
+    pub(crate) fn to_json(&self) -> String {
+        let code = i32::from(self.code);
+        let Some(delay) = self.retry_after else {
+            return json!({ "code": code, "message": self.message }).to_string();
+        };
+        let delay = format!("{}s", delay.as_secs_f64());
+        let detail = json!({ "@type": RETRY_INFO_TYPE, "retryDelay": delay });
+        json!({ "code": code, "message": self.message, "details": [detail] }).to_string()
+    }
+
+    /// The gRPC status, with details only where there are any.
+    pub(crate) fn to_grpc_status(&self) -> tonic::Status {
+        if self.retry_after.is_none() {
+            return tonic::Status::new(self.code, self.message.clone());
+        }
+        let details = self.to_rpc_status().encode_to_vec();
+        tonic::Status::with_details(self.code, self.message.clone(), details.into())
+    }
+}
+
+impl From<PushError> for Refusal {
+    fn from(error: PushError) -> Self {
+        let hint = |delay: Duration| (!delay.is_zero()).then_some(delay);
+        match error {
+            PushError::Malformed(message) | PushError::Invalid(message) => Self::invalid(message),
+            PushError::TooLarge(message) => Self {
+                http: StatusCode::PAYLOAD_TOO_LARGE,
+                ..Self::new(Code::ResourceExhausted, message)
+            },
+            PushError::RateLimited { message, retry_after } => Self {
+                retry_after: hint(retry_after),
+                ..Self::new(Code::ResourceExhausted, message)
+            },
+            PushError::Unavailable { message, retry_after } => {
+                Self { retry_after: hint(retry_after), ..Self::new(Code::Unavailable, message) }
+            }
+            PushError::Internal(message) => Self::new(Code::Internal, message),
+        }
+    }
+}
+
+impl From<TenancyError> for Refusal {
+    fn from(error: TenancyError) -> Self {
+        Self::new(error.grpc_code(), error.to_string())
+    }
+}
+
+/// HTTP status of a gRPC code, as OTLP over HTTP maps it.
+pub(crate) fn http_status(code: Code) -> StatusCode {
+    match code {
+        Code::InvalidArgument => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::Unimplemented => StatusCode::NOT_FOUND,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rate_limit_carries_retry_info_in_every_form() {
+        let error = PushError::RateLimited {
+            message: "RATE_LIMITED: x".into(),
+            retry_after: Duration::from_secs(5),
+        };
+        let refusal = Refusal::from(error);
+        assert_eq!(refusal.http, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(refusal.retry_after_seconds(), Some(5));
+        let status = refusal.to_rpc_status();
+        assert_eq!(status.code, 8);
+        assert_eq!(status.details[0].type_url, RETRY_INFO_TYPE);
+        assert_eq!(status.details[0].value, [0x0a, 0x02, 0x08, 0x05]);
+        assert_eq!(refusal.to_grpc_status().details(), status.encode_to_vec());
+        let json: serde_json::Value = serde_json::from_str(&refusal.to_json()).unwrap();
+        assert_eq!(json["details"][0]["retryDelay"], "5s");
+    }
+
+    #[test]
+    fn rate_limit_without_delay_gives_no_hint() {
+        let error = PushError::RateLimited { message: "x".into(), retry_after: Duration::ZERO };
+        let refusal = Refusal::from(error);
+        assert_eq!(refusal.retry_after_seconds(), None);
+        assert!(refusal.to_grpc_status().details().is_empty());
+        assert_eq!(refusal.to_json(), r#"{"code":8,"message":"x"}"#);
+    }
+}

@@ -1,0 +1,62 @@
+//! Where received spans go.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tactus_model::TenantId;
+
+/// Takes export requests; implemented by the distributor.
+#[async_trait]
+pub trait TraceSink: Send + Sync + 'static {
+    /// Takes the bytes of one OTLP `ExportTraceServiceRequest`, not yet decoded or validated.
+    ///
+    /// Returns when the spans are as safe as the sink promises. The future is dropped when the
+    /// client goes away. A request without spans must succeed.
+    async fn push(&self, tenant: TenantId, export_request: Bytes)
+    -> Result<PushOutcome, PushError>;
+}
+
+/// What became of the spans of a request that succeeded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PushOutcome {
+    /// Spans stored.
+    pub accepted_spans: u64,
+    /// Spans dropped although the request succeeded; the client must not send them again.
+    pub rejected_spans: u64,
+    /// Why they were dropped; shown to the client. May be a mere warning if none were.
+    pub message: String,
+}
+
+/// Why no span of a request was stored. Messages are shown to the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// The bytes are no export request. HTTP 400; gRPC INTERNAL, as decoders of gRPC answer.
+    #[error("{0}")]
+    Malformed(String),
+    /// The request breaks a rule, as a trace id of the wrong length. HTTP 400, INVALID_ARGUMENT.
+    #[error("{0}")]
+    Invalid(String),
+    /// The request can never pass a limit. HTTP 413; RESOURCE_EXHAUSTED without a retry hint.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The tenant sends too much. HTTP 429, RESOURCE_EXHAUSTED.
+    #[error("{message}")]
+    RateLimited {
+        /// What the client reads.
+        message: String,
+        /// When to try again. Zero: no hint; gRPC clients then drop the spans.
+        retry_after: Duration,
+    },
+    /// The spans cannot be stored now. HTTP 503, UNAVAILABLE.
+    #[error("{message}")]
+    Unavailable {
+        /// What the client reads.
+        message: String,
+        /// When to try again. Zero: no hint.
+        retry_after: Duration,
+    },
+    /// A defect of ours. HTTP 500, INTERNAL: clients drop the spans.
+    #[error("{0}")]
+    Internal(String),
+}

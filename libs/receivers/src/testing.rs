@@ -1,0 +1,91 @@
+//! What the tests of this crate share.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tactus_model::TenantId;
+use tactus_telemetry::metrics::Registry;
+
+use crate::compression::Encoding;
+use crate::metrics::ReceiverMetrics;
+use crate::sink::{PushError, PushOutcome, TraceSink};
+
+/// One span: trace 1/2, span 3, name `op`, kind server, service `svc`, status error, 1.5 ms.
+pub(crate) const ONE_SPAN: &[u8] = b"\x0a\x57\x0a\x17\x0a\x15\x0a\x0cservice.name\x12\x05\x0a\x03svc\
+    \x12\x3c\x0a\x00\x12\x38\x0a\x10\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02\
+    \x12\x08\x00\x00\x00\x00\x00\x00\x00\x03\x2a\x02op\x30\x02\
+    \x39\x00\x00\x2a\x36\xfe\x9c\x97\x17\x41\x60\xe3\x40\x36\xfe\x9c\x97\x17\x7a\x02\x18\x02";
+
+/// The same span as JSON, in a mixture of the spellings that are allowed.
+pub(crate) const ONE_SPAN_JSON: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"svc"}}]},"unknown":1,"scopeSpans":[{"spans":[{"trace_id":"00000000000000010000000000000002","spanId":"0000000000000003","name":"op","kind":"SPAN_KIND_SERVER","startTimeUnixNano":"1700000000000000000","end_time_unix_nano":1700000000001500000,"status":{"code":2}}]}]}]}"#;
+
+/// A sink that keeps what it gets and answers as told.
+pub(crate) struct Recorder {
+    pub(crate) pushes: Mutex<Vec<(String, Bytes)>>,
+    answer: Result<PushOutcome, PushError>,
+}
+
+impl Recorder {
+    pub(crate) fn new(answer: Result<PushOutcome, PushError>) -> Arc<Self> {
+        Arc::new(Self { pushes: Mutex::default(), answer })
+    }
+
+    /// Accepts everything, one span each.
+    pub(crate) fn accepting() -> Arc<Self> {
+        Self::new(Ok(PushOutcome { accepted_spans: 1, ..PushOutcome::default() }))
+    }
+
+    /// The bodies pushed so far.
+    pub(crate) fn bodies(&self) -> Vec<Bytes> {
+        self.pushes.lock().iter().map(|(_, body)| body.clone()).collect()
+    }
+}
+
+#[async_trait]
+impl TraceSink for Recorder {
+    async fn push(&self, tenant: TenantId, body: Bytes) -> Result<PushOutcome, PushError> {
+        self.pushes.lock().push((tenant.to_string(), body));
+        self.answer.clone()
+    }
+}
+
+/// Metrics of a registry of their own.
+pub(crate) fn metrics() -> (Registry, ReceiverMetrics) {
+    let registry = Registry::new();
+    let metrics = ReceiverMetrics::register(&registry);
+    (registry, metrics)
+}
+
+/// Compresses as a client would; [`Encoding::Snappy`] gives the raw format.
+pub(crate) fn compress(encoding: Encoding, plain: &[u8]) -> Vec<u8> {
+    let level = flate2::Compression::fast();
+    let compressed = match encoding {
+        Encoding::Gzip => {
+            finish(flate2::write::GzEncoder::new(Vec::new(), level), plain, |e| e.finish())
+        }
+        Encoding::Zlib => {
+            finish(flate2::write::ZlibEncoder::new(Vec::new(), level), plain, |e| e.finish())
+        }
+        Encoding::Zstd => zstd::stream::encode_all(plain, 1),
+        Encoding::Snappy => snap::raw::Encoder::new().compress_vec(plain).map_err(Into::into),
+        Encoding::SnappyFramed => finish(snap::write::FrameEncoder::new(Vec::new()), plain, |e| {
+            e.into_inner().map_err(|error| std::io::Error::other(error.to_string()))
+        }),
+        Encoding::Lz4 => finish(lz4_flex::frame::FrameEncoder::new(Vec::new()), plain, |e| {
+            e.finish().map_err(std::io::Error::other)
+        }),
+    };
+    compressed.expect("compressing into memory does not fail")
+}
+
+fn finish<E: Write>(
+    mut encoder: E,
+    plain: &[u8],
+    finish: impl FnOnce(E) -> std::io::Result<Vec<u8>>,
+) -> std::io::Result<Vec<u8>> {
+    encoder.write_all(plain)?;
+    finish(encoder)
+}

@@ -1,0 +1,39 @@
+//! The gRPC port.
+
+use std::io;
+
+use axum::Router;
+use axum::middleware;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::listener::{self, BoundListener, ListenerSettings, Protocols};
+use crate::observe::{self, RequestMetrics};
+
+/// Turns tonic services into a router with request metrics, for this port and for the HTTP port.
+///
+/// Limits of message sizes are set on each service: the default of tonic is 4 MiB for requests.
+pub fn router(routes: Routes, metrics: RequestMetrics) -> Router {
+    routes
+        .prepare()
+        .into_axum_router()
+        .layer(middleware::from_fn_with_state(metrics, observe::observe_grpc))
+}
+
+/// Serves gRPC over cleartext HTTP/2 on a bound socket until `shutdown`.
+///
+/// `settings.protocols` is taken as HTTP/2. Errors: see [`listener::serve`].
+pub fn serve_grpc(
+    socket: TcpListener,
+    settings: ListenerSettings,
+    router: Router,
+    shutdown: CancellationToken,
+) -> io::Result<BoundListener> {
+    let settings = ListenerSettings { protocols: Protocols::Http2, ..settings };
+    listener::serve(socket, settings, TowerToHyperService::new(router), shutdown)
+}
+
+#[cfg(test)]
+mod tests;

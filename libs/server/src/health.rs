@@ -1,0 +1,67 @@
+//! The standard gRPC health service: the whole process serves, or it does not.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, stream};
+use tactus_proto::grpc::health::v1::health_check_response::ServingStatus;
+use tactus_proto::grpc::health::v1::health_server::{Health, HealthServer};
+use tactus_proto::grpc::health::v1::{HealthCheckRequest, HealthCheckResponse};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+
+/// The health service; `serving` holds whether the process takes requests.
+///
+/// Only the empty service name is known. `Watch` ends when the sender of `serving` is dropped.
+pub fn health_service(serving: watch::Receiver<bool>) -> HealthServer<HealthService> {
+    HealthServer::new(HealthService { serving })
+}
+
+/// Answers from a watched flag.
+#[derive(Debug, Clone)]
+pub struct HealthService {
+    serving: watch::Receiver<bool>,
+}
+
+#[tonic::async_trait]
+impl Health for HealthService {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        if !request.get_ref().service.is_empty() {
+            return Err(Status::not_found("unknown service"));
+        }
+        Ok(Response::new(answer(status(*self.serving.borrow()))))
+    }
+
+    type WatchStream =
+        Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send + 'static>>;
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        if !request.get_ref().service.is_empty() {
+            // The protocol wants this answer to stay open, in case the service appears.
+            let unknown = stream::once(async { Ok(answer(ServingStatus::ServiceUnknown)) });
+            let open = futures_util::StreamExt::chain(unknown, stream::pending());
+            return Ok(Response::new(Box::pin(open)));
+        }
+        let mut serving = self.serving.clone();
+        serving.mark_changed();
+        let updates = stream::unfold(serving, |mut serving| async move {
+            serving.changed().await.ok()?;
+            let now = status(*serving.borrow_and_update());
+            Some((Ok(answer(now)), serving))
+        });
+        Ok(Response::new(Box::pin(updates)))
+    }
+}
+
+fn status(serving: bool) -> ServingStatus {
+    if serving { ServingStatus::Serving } else { ServingStatus::NotServing }
+}
+
+fn answer(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse { status: status.into() }
+}

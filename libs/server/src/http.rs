@@ -1,0 +1,210 @@
+//! The main HTTP port.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::io;
+use std::time::Duration;
+
+use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use ::http::{HeaderName, HeaderValue, Request, StatusCode, Version};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::future::RouteFuture;
+use futures_util::future::Either;
+use http_body_util::Limited;
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::Service as _;
+
+use crate::compression;
+use crate::listener::{self, BoundListener, ListenerSettings};
+use crate::observe::{self, RequestMetrics};
+
+/// Content type of every text answer.
+pub const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+
+/// Body of a request that took too long.
+pub const TIMEOUT_TEXT: &str = "unable to process request in the configured timeout";
+
+/// Body of a request that is too large.
+pub const TOO_LARGE_TEXT: &str = "http: request body too large";
+
+/// How the main HTTP port behaves.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// Connections.
+    pub listener: ListenerSettings,
+    /// Largest request body, in bytes.
+    pub max_request_bytes: usize,
+    /// Longest time until the response begins; then 503. `None`: unlimited.
+    pub request_timeout: Option<Duration>,
+    /// Whether bodies of 1 KiB and more are compressed for clients that accept it.
+    pub compress_responses: bool,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            listener: ListenerSettings {
+                idle_timeout: Some(Duration::from_secs(120)),
+                ..ListenerSettings::default()
+            },
+            max_request_bytes: 16 << 20,
+            request_timeout: None,
+            compress_responses: true,
+        }
+    }
+}
+
+/// Serves `router` on a bound socket until `shutdown`.
+///
+/// HTTP/2 requests with a gRPC content type go to `grpc` if given (see [`crate::grpc::router`]).
+/// The router should end in [`not_found`] as its fallback. Errors: see [`listener::serve`].
+pub fn serve_http(
+    socket: TcpListener,
+    settings: HttpSettings,
+    router: Router,
+    grpc: Option<Router>,
+    metrics: RequestMetrics,
+    shutdown: CancellationToken,
+) -> io::Result<BoundListener> {
+    let dispatch = Dispatch { http: with_middleware(router, &settings, metrics), grpc };
+    listener::serve(socket, settings.listener, dispatch, shutdown)
+}
+
+/// Puts the API routes below the path prefix of the configuration, as `/tempo` or `tempo/`.
+pub fn with_path_prefix(prefix: &str, api: Router) -> Router {
+    match prefix.trim_matches('/') {
+        "" => api,
+        prefix => Router::new().nest(&format!("/{prefix}"), api),
+    }
+}
+
+/// The answer to a path that does not exist.
+pub async fn not_found() -> Response {
+    error_line(StatusCode::NOT_FOUND, "404 page not found")
+}
+
+/// A text answer without a final newline, as the query API gives them.
+pub fn text(status: StatusCode, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PLAIN_TEXT));
+    response
+}
+
+/// An error of a helper or admin handler: one line that browsers must not take for HTML.
+pub fn error_line(status: StatusCode, message: &str) -> Response {
+    let mut response = text(status, format!("{message}\n"));
+    forbid_sniffing(&mut response);
+    response
+}
+
+pub(crate) fn forbid_sniffing(response: &mut Response) {
+    let name = HeaderName::from_static("x-content-type-options");
+    response.headers_mut().insert(name, HeaderValue::from_static("nosniff"));
+}
+
+fn with_middleware(router: Router, settings: &HttpSettings, metrics: RequestMetrics) -> Router {
+    let mut router = router;
+    if settings.compress_responses {
+        router = router.layer(middleware::from_fn(compression::compress_response));
+    }
+    let limits = Limits { bytes: settings.max_request_bytes, time: settings.request_timeout };
+    router
+        // The extractors' own limit would be 2 MB.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(limits, enforce_limits))
+        .layer(middleware::from_fn_with_state(metrics, observe::observe_http))
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    bytes: usize,
+    time: Option<Duration>,
+}
+
+async fn enforce_limits(
+    State(limits): State<Limits>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if announced.and_then(|text| text.parse().ok()).unwrap_or(0) > limits.bytes {
+        return text(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE_TEXT);
+    }
+    let request = request.map(|body| Body::new(Limited::new(body, limits.bytes)));
+    let Some(time) = limits.time else {
+        return next.run(request).await;
+    };
+    match tokio::time::timeout(time, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT_TEXT),
+    }
+}
+
+/// Chooses between the HTTP router, the gRPC router, and a redirect to the clean path.
+#[derive(Clone)]
+struct Dispatch {
+    http: Router,
+    grpc: Option<Router>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Dispatch {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<Ready<Result<Response, Infallible>>, RouteFuture<Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        if let Some(grpc) = &self.grpc
+            && is_grpc(&request)
+        {
+            return Either::Right(grpc.clone().call(request));
+        }
+        if let Some(clean) = clean_path(request.uri().path()) {
+            let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+            if let Ok(location) = HeaderValue::from_str(&format!("{clean}{query}")) {
+                let redirect = (StatusCode::MOVED_PERMANENTLY, [(LOCATION, location)]);
+                return Either::Left(ready(Ok(redirect.into_response())));
+            }
+        }
+        Either::Right(self.http.clone().call(request))
+    }
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    request.version() == Version::HTTP_2
+        && content_type.is_some_and(|value| value.contains("application/grpc"))
+}
+
+/// The path without `//`, `/./` and `/../`, if it has any of them. A final slash stays.
+fn clean_path(path: &str) -> Option<String> {
+    let dirty = |part: &str| part.is_empty() || part == "." || part == "..";
+    // The first part is the nothing before the leading slash; an empty last one is a final slash.
+    let parts = path.strip_prefix('/')?;
+    let (before_last, last) = parts.rsplit_once('/').map_or((None, parts), |(a, b)| (Some(a), b));
+    let inner_is_dirty = before_last.is_some_and(|inner| inner.split('/').any(dirty));
+    if !inner_is_dirty && last != "." && last != ".." {
+        return None;
+    }
+    let mut clean: Vec<&str> = Vec::new();
+    for part in parts.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                clean.pop();
+            }
+            part => clean.push(part),
+        }
+    }
+    let final_slash = if last.is_empty() && !clean.is_empty() { "/" } else { "" };
+    Some(format!("/{}{final_slash}", clean.join("/")))
+}
+
+#[cfg(test)]
+mod tests;

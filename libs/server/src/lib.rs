@@ -1,0 +1,20 @@
+//! Listeners, tenancy and the endpoints that every process has, whatever part of Tactus it runs.
+//!
+//! - [`listener`]: accept loop for HTTP/1.1 and HTTP/2 without TLS, with draining on shutdown.
+//! - [`http`]: the main HTTP port: router, path cleaning, limits, request metrics, compression.
+//! - [`grpc`]: the gRPC port, and [`health`], the standard health service.
+//! - [`tenancy`]: tenant of a request from `X-Scope-OrgID`.
+//! - [`operational`]: `/ready`, `/metrics`, `/status/…`, `/api/echo`, `/api/status/buildinfo`.
+//!
+//! This lib knows no configuration file, no query and no storage: everything it shows comes from
+//! closures of the caller.
+#![warn(missing_docs)]
+
+pub mod compression;
+pub mod grpc;
+pub mod health;
+pub mod http;
+pub mod listener;
+pub mod observe;
+pub mod operational;
+pub mod tenancy;

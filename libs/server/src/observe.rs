@@ -1,0 +1,236 @@
+//! Request metrics of the HTTP and gRPC ports, with labels of bounded variety.
+
+use std::borrow::Cow;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use ::http::{HeaderMap, Method, Request, Response, StatusCode};
+use axum::body::Body;
+use axum::extract::{MatchedPath, State};
+use axum::middleware::Next;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tactus_telemetry::metrics::{Gauge, GaugeVec, HistogramVec, Registry};
+use tonic::Code;
+
+/// Header or trailer with the result of a gRPC call.
+const GRPC_STATUS: &str = "grpc-status";
+
+/// Value of the label `method` of gRPC requests.
+const GRPC_METHOD: &str = "gRPC";
+
+/// Route label of HTTP requests that match no route.
+const UNMATCHED: &str = "notfound";
+
+/// Buckets of request durations, in seconds.
+const BUCKETS: [f64; 14] =
+    [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0];
+
+/// `tempo_request_duration_seconds` and `tempo_inflight_requests`.
+#[derive(Clone)]
+pub struct RequestMetrics {
+    durations: HistogramVec<4>,
+    inflight: GaugeVec<2>,
+}
+
+impl RequestMetrics {
+    /// Registers the metrics, or takes those that are registered already.
+    pub fn register(registry: &Registry) -> Self {
+        Self {
+            durations: registry.histogram_vec(
+                "tempo_request_duration_seconds",
+                "Time from the head of a request to the end of its response.",
+                ["method", "route", "status_code", "ws"],
+                &BUCKETS,
+            ),
+            inflight: registry.gauge_vec(
+                "tempo_inflight_requests",
+                "Requests that have begun and not ended.",
+                ["method", "route"],
+            ),
+        }
+    }
+}
+
+/// A route label that a handler puts into the extensions of its response, for routes that the
+/// router's templates cannot express.
+#[derive(Debug, Clone, Copy)]
+pub struct RouteLabel(pub &'static str);
+
+/// Turns a route template into a label: runs of other characters than letters and digits become
+/// `_`; lower case. `/api/v2/search/tag/{tagName}/values` is `api_v2_search_tag_tagname_values`.
+pub fn route_label(template: &str) -> String {
+    let words =
+        template.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let label = words.collect::<Vec<_>>().join("_").to_ascii_lowercase();
+    if label.is_empty() { "root".to_owned() } else { label }
+}
+
+/// Middleware of the HTTP router.
+pub(crate) async fn observe_http(
+    State(metrics): State<RequestMetrics>,
+    request: Request<Body>,
+    next: Next,
+) -> Response<Body> {
+    let route = match request.extensions().get::<MatchedPath>() {
+        Some(path) => Cow::Owned(route_label(path.as_str())),
+        None => Cow::Borrowed(UNMATCHED),
+    };
+    let method = method_label(request.method());
+    let inflight = metrics.inflight.with([method, &route]);
+    let mut flight = Flight::start(metrics, inflight, method, route);
+    let response = next.run(request).await;
+    flight.outcome = Outcome::Http(response.status());
+    if let Some(RouteLabel(label)) = response.extensions().get() {
+        flight.route = Cow::Borrowed(label);
+    }
+    flight.follow(response)
+}
+
+/// Middleware of the gRPC router.
+pub(crate) async fn observe_grpc(
+    State(metrics): State<RequestMetrics>,
+    request: Request<Body>,
+    next: Next,
+) -> Response<Body> {
+    // Whether the method exists is not known yet, only whether the service does.
+    let service = match request.extensions().get::<MatchedPath>() {
+        Some(path) => path.as_str().trim_end_matches("/{*rest}"),
+        None => "other",
+    };
+    let inflight = metrics.inflight.with([GRPC_METHOD, service]);
+    let route = Cow::Owned(request.uri().path().to_owned());
+    let mut flight = Flight::start(metrics, inflight, GRPC_METHOD, route);
+    let response = next.run(request).await;
+    flight.note_grpc_status(response.headers());
+    flight.follow(response)
+}
+
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        // The method is the client's choice, so the rest shares one label.
+        _ => "other",
+    }
+}
+
+enum Outcome {
+    /// No answer yet: if it ends like this, the client has left.
+    Open,
+    Http(StatusCode),
+    Grpc(Code),
+}
+
+/// A request between its head and the end of its response; counted when dropped.
+struct Flight {
+    metrics: RequestMetrics,
+    inflight: Gauge,
+    method: &'static str,
+    route: Cow<'static, str>,
+    outcome: Outcome,
+    started: Instant,
+}
+
+impl Flight {
+    fn start(
+        metrics: RequestMetrics,
+        inflight: Gauge,
+        method: &'static str,
+        route: Cow<'static, str>,
+    ) -> Self {
+        inflight.inc();
+        let started = Instant::now();
+        Self { metrics, inflight, method, route, outcome: Outcome::Open, started }
+    }
+
+    fn note_grpc_status(&mut self, headers: &HeaderMap) {
+        if let Some(status) = headers.get(GRPC_STATUS) {
+            self.outcome = Outcome::Grpc(Code::from_bytes(status.as_bytes()));
+        }
+    }
+
+    fn follow(self, response: Response<Body>) -> Response<Body> {
+        response.map(|body| Body::new(ObservedBody { body, flight: self }))
+    }
+
+    /// The labels `route` and `status_code`.
+    fn labels(&self) -> (&str, Cow<'static, str>) {
+        match self.outcome {
+            Outcome::Open if self.method == GRPC_METHOD => (&self.route, "cancel".into()),
+            Outcome::Open => (&self.route, "499".into()),
+            Outcome::Http(status) => (&self.route, status.as_u16().to_string().into()),
+            Outcome::Grpc(Code::Ok) => (&self.route, "success".into()),
+            Outcome::Grpc(Code::Cancelled) => (&self.route, "cancel".into()),
+            // Names of methods that do not exist are the client's choice.
+            Outcome::Grpc(Code::Unimplemented) => ("other", "error".into()),
+            Outcome::Grpc(_) => (&self.route, "error".into()),
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.inflight.dec();
+        let (route, status_code) = self.labels();
+        let labels = [self.method, route, &status_code, "false"];
+        self.metrics.durations.with(labels).observe_duration(self.started.elapsed());
+    }
+}
+
+/// A response body that carries its request's record to the end.
+struct ObservedBody {
+    body: Body,
+    flight: Flight,
+}
+
+impl http_body::Body for ObservedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(trailers) = frame.trailers_ref()
+        {
+            self.flight.note_grpc_status(trailers);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::route_label;
+
+    #[test]
+    fn route_label_follows_the_template() {
+        for (template, label) in [
+            ("/api/traces/{traceID}", "api_traces_traceid"),
+            ("/api/v2/search/tag/{tagName}/values", "api_v2_search_tag_tagname_values"),
+            ("/api/metrics/query_range", "api_metrics_query_range"),
+            ("/ready", "ready"),
+            ("/", "root"),
+            ("/status/{*rest}", "status_rest"),
+        ] {
+            assert_eq!(route_label(template), label);
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Endpoints that every process has: readiness, metrics, status pages, build information.
+//!
+//! All content comes from closures, so that this lib knows neither configuration nor services.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ::http::header::CONTENT_TYPE;
+use ::http::{HeaderValue, StatusCode};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use serde_json::json;
+
+use crate::http::{error_line, text};
+
+mod pages;
+
+/// Content type of the metrics exposition.
+const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// State of a service of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServiceState {
+    /// Not started yet.
+    New,
+    /// Starting, for example replaying its log.
+    Starting,
+    /// At work.
+    Running,
+    /// Finishing its work.
+    Stopping,
+    /// Ended as asked.
+    Terminated,
+    /// Ended by an error.
+    Failed,
+}
+
+/// As the status pages print it.
+impl fmt::Display for ServiceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // `pad` and not `write_str`: the tables align by width.
+        f.pad(match self {
+            Self::New => "New",
+            Self::Starting => "Starting",
+            Self::Running => "Running",
+            Self::Stopping => "Stopping",
+            Self::Terminated => "Terminated",
+            Self::Failed => "Failed",
+        })
+    }
+}
+
+/// A service as `/status/services` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceStatus {
+    /// Name, as `distributor`.
+    pub name: String,
+    /// Its state.
+    pub state: ServiceState,
+    /// Why it failed, if it did.
+    pub failure: Option<String>,
+}
+
+/// Which form of the configuration `/status/config` and `/status/runtime_config` show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigView {
+    /// Everything in effect.
+    Effective,
+    /// What differs from the defaults.
+    Diff,
+    /// The defaults.
+    Defaults,
+}
+
+/// Versions for `/api/status/buildinfo` and `/status/version`.
+#[derive(Debug, Clone, Default)]
+pub struct BuildInfo {
+    /// The version of the API that clients compare to switch on features, as `2.10.8`.
+    pub version: String,
+    /// Product version or commit.
+    pub revision: String,
+    /// Branch or product name.
+    pub branch: String,
+    /// Who built it.
+    pub build_user: String,
+    /// When it was built.
+    pub build_date: String,
+    /// Compiler version, under the key `goVersion` that clients expect.
+    pub compiler: String,
+}
+
+/// Answers a status page; called once a request, must not block.
+pub type Source<T> = Arc<dyn Fn() -> T + Send + Sync>;
+
+/// Text of a configuration page in one view.
+pub type ConfigSource = Arc<dyn Fn(ConfigView) -> String + Send + Sync>;
+
+/// Sets the log level. Errors: a text for the operator.
+pub type LogLevelSetter = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
+/// Everything the endpoints show.
+#[derive(Clone)]
+pub struct Operational {
+    /// Versions.
+    pub build: BuildInfo,
+    /// Whether shutdown has begun.
+    pub is_stopping: Source<bool>,
+    /// The services of this process.
+    pub services: Source<Vec<ServiceStatus>>,
+    /// Readiness beyond the states. Errors: the line to show, as `Ingester not ready: …`.
+    pub component_ready: Source<Result<(), String>>,
+    /// Metrics in text format 0.0.4.
+    pub metrics: Source<String>,
+    /// Routes of this process: name and template.
+    pub endpoints: Source<Vec<(String, String)>>,
+    /// Effective configuration as YAML, secrets masked.
+    pub config: ConfigSource,
+    /// Overrides as YAML. `None`: this process has no overrides.
+    pub runtime_config: Option<ConfigSource>,
+    /// The log level in effect.
+    pub log_level: Source<String>,
+    /// Changes the log level. `None`: it cannot be changed.
+    pub set_log_level: Option<LogLevelSetter>,
+}
+
+/// Routes outside the API prefix: `/ready`, `/metrics`, `/status…`, `/log_level`.
+pub fn router(state: Operational) -> Router {
+    Router::new()
+        .route("/ready", any(ready))
+        .route("/metrics", any(metrics))
+        .route("/status", get(status))
+        .route("/status/{name}", get(status_page))
+        .route("/log_level", get(log_level).post(set_log_level))
+        .with_state(Arc::new(state))
+}
+
+/// Only `/ready` and `/metrics`, for the internal port.
+pub fn internal_router(state: Operational) -> Router {
+    Router::new()
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(Arc::new(state))
+}
+
+/// Routes below the API prefix: `/api/echo`, `/api/status/buildinfo`.
+pub fn api_router(build: &BuildInfo) -> Router {
+    let build = build_info_json(build);
+    let build_info = move || async move {
+        ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], build).into_response()
+    };
+    Router::new()
+        .route("/api/echo", any(|| async { text(StatusCode::OK, "echo\n") }))
+        .route("/api/status/buildinfo", get(build_info))
+}
+
+/// One line of JSON with all keys, in this order, and a newline.
+fn build_info_json(build: &BuildInfo) -> String {
+    let fields = [
+        ("version", &build.version),
+        ("revision", &build.revision),
+        ("branch", &build.branch),
+        ("buildUser", &build.build_user),
+        ("buildDate", &build.build_date),
+        ("goVersion", &build.compiler),
+    ];
+    // By hand, because a JSON map would sort the keys.
+    let fields = fields.map(|(key, value)| format!("{}:{}", json!(key), json!(value)));
+    format!("{{{}}}\n", fields.join(","))
+}
+
+async fn ready(State(state): State<Arc<Operational>>) -> Response {
+    match readiness(&state) {
+        Ok(()) => text(StatusCode::OK, "ready\n"),
+        Err(reason) => error_line(StatusCode::SERVICE_UNAVAILABLE, &reason),
+    }
+}
+
+/// The first reason not to be ready, without a final newline.
+fn readiness(state: &Operational) -> Result<(), String> {
+    if (state.is_stopping)() {
+        return Err("Application is stopping".to_owned());
+    }
+    let mut states: Vec<_> = (state.services)().iter().map(|service| service.state).collect();
+    states.sort();
+    if states.iter().any(|&state| state != ServiceState::Running) {
+        let counts =
+            states.chunk_by(|a, b| a == b).map(|same| format!("{}: {}", same[0], same.len()));
+        let lines: Vec<_> = counts.collect();
+        return Err(format!("Some services are not Running:\n{}", lines.join("\n")));
+    }
+    (state.component_ready)()
+}
+
+async fn metrics(State(state): State<Arc<Operational>>) -> Response {
+    ([(CONTENT_TYPE, HeaderValue::from_static(METRICS_TEXT))], (state.metrics)()).into_response()
+}
+
+async fn status(State(state): State<Arc<Operational>>, RawQuery(query): RawQuery) -> Response {
+    let mut body = String::new();
+    for name in pages::NAMES {
+        match pages::page(&state, name, query.as_deref()) {
+            Some(Ok(page)) => body.push_str(&format!("GET /status/{name}\n{page}")),
+            Some(Err(response)) => return response,
+            None => {}
+        }
+    }
+    text(StatusCode::OK, body)
+}
+
+async fn status_page(
+    State(state): State<Arc<Operational>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    match pages::page(&state, &name, query.as_deref()) {
+        Some(Ok(page)) => text(StatusCode::OK, page),
+        Some(Err(response)) => response,
+        None => error_line(StatusCode::NOT_FOUND, "404 page not found"),
+    }
+}
+
+async fn log_level(State(state): State<Arc<Operational>>) -> Response {
+    message(StatusCode::OK, &format!("Current log level is {}", (state.log_level)()))
+}
+
+async fn set_log_level(
+    State(state): State<Arc<Operational>>,
+    RawQuery(query): RawQuery,
+    body: Bytes,
+) -> Response {
+    let Some(set) = &state.set_log_level else {
+        return message(StatusCode::METHOD_NOT_ALLOWED, "the log level cannot be changed");
+    };
+    let form = form_urlencoded::parse(&body);
+    let query = query.unwrap_or_default();
+    let mut parameters = form.chain(form_urlencoded::parse(query.as_bytes()));
+    let Some((_, level)) = parameters.find(|(key, _)| key == "log_level") else {
+        return message(StatusCode::BAD_REQUEST, "parameter log_level is missing");
+    };
+    match set(&level) {
+        Ok(()) => message(StatusCode::OK, &format!("Log level set to {level}")),
+        Err(reason) => message(StatusCode::BAD_REQUEST, &reason),
+    }
+}
+
+fn message(status: StatusCode, message: &str) -> Response {
+    let status_word = if status.is_success() { "success" } else { "failed" };
+    let body = json!({ "message": message, "status": status_word }).to_string();
+    let json = HeaderValue::from_static("application/json");
+    (status, [(CONTENT_TYPE, json)], body).into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Texts of the `/status` pages.
+
+use std::fmt::Write as _;
+
+use ::http::StatusCode;
+use axum::response::Response;
+
+use super::{BuildInfo, ConfigSource, ConfigView, Operational};
+use crate::http::error_line;
+
+/// The pages in the order in which `/status` shows them.
+pub(super) const NAMES: [&str; 5] =
+    ["version", "services", "endpoints", "runtime_config", "config"];
+
+/// One page. `None`: no such page. Errors: the answer to a bad `mode`.
+pub(super) fn page(
+    state: &Operational,
+    name: &str,
+    query: Option<&str>,
+) -> Option<Result<String, Response>> {
+    match name {
+        "version" => Some(Ok(version(&state.build))),
+        "services" => Some(Ok(services(state))),
+        "endpoints" => Some(Ok(endpoints(state))),
+        "runtime_config" => Some(runtime_config(state, query)),
+        "config" => Some(view(query).map(|view| config(&state.config, view))),
+        _ => None,
+    }
+}
+
+fn version(build: &BuildInfo) -> String {
+    let BuildInfo { version, revision, branch, build_user, build_date, compiler } = build;
+    format!(
+        "tempo, version {version} (branch: {branch}, revision: {revision})\n  \
+         build user:       {build_user}\n  \
+         build date:       {build_date}\n  \
+         compiler:         {compiler}\n\n"
+    )
+}
+
+fn services(state: &Operational) -> String {
+    let mut services = (state.services)();
+    services.sort_by(|a, b| a.name.cmp(&b.name));
+    let rows = services.into_iter().map(|service| {
+        [service.name, service.state.to_string(), service.failure.unwrap_or_default()]
+    });
+    table(["service name", "status", "failure case"], rows.collect())
+}
+
+fn endpoints(state: &Operational) -> String {
+    let mut endpoints = (state.endpoints)();
+    endpoints.sort();
+    let rows = endpoints.into_iter().map(|(name, template)| [name, template]);
+    table(["name", "regex"], rows.collect())
+}
+
+fn runtime_config(state: &Operational, query: Option<&str>) -> Result<String, Response> {
+    let Some(source) = &state.runtime_config else {
+        return Ok("overrides module not loaded\n".to_owned());
+    };
+    view(query).map(|view| config(source, view))
+}
+
+fn config(source: &ConfigSource, view: ConfigView) -> String {
+    format!("---\n{}", source(view))
+}
+
+/// The view that `mode` names; the first occurrence counts, an empty one is none.
+fn view(query: Option<&str>) -> Result<ConfigView, Response> {
+    let mut parameters = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let mode = parameters.find(|(key, _)| key == "mode").map(|(_, value)| value);
+    match mode.as_deref() {
+        None | Some("") => Ok(ConfigView::Effective),
+        Some("diff") => Ok(ConfigView::Diff),
+        Some("defaults") => Ok(ConfigView::Defaults),
+        Some(other) => {
+            let reason = format!("unknown value for mode query parameter: {other}");
+            Err(error_line(StatusCode::INTERNAL_SERVER_ERROR, &reason))
+        }
+    }
+}
+
+/// A bordered table with a blank line after it.
+fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
+    let mut widths = header.map(str::len);
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let rule = widths.map(|width| "-".repeat(width + 2)).join("+");
+    let mut out = format!("+{rule}+\n");
+    let line = |cells: &[String; N], out: &mut String| {
+        for (cell, width) in cells.iter().zip(widths) {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "| {cell:width$} ");
+        }
+        out.push_str("|\n");
+    };
+    line(&header.map(str::to_uppercase), &mut out);
+    let _ = writeln!(out, "+{rule}+");
+    for row in &rows {
+        line(row, &mut out);
+    }
+    let _ = writeln!(out, "+{rule}+\n");
+    out
+}

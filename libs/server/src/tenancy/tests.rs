@@ -1,0 +1,74 @@
+use ::http::HeaderValue;
+
+use super::*;
+
+fn headers(values: &[&'static str]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for value in values {
+        headers.append("X-Scope-OrgID", HeaderValue::from_static(value));
+    }
+    headers
+}
+
+fn read(value: &'static str) -> Result<String, TenancyError> {
+    let tenants = Tenancy::by_header(true).read_tenants(&headers(&[value]))?;
+    Ok(tenants.iter().map(TenantId::as_str).collect::<Vec<_>>().join(","))
+}
+
+#[test]
+fn multitenancy_off_ignores_the_header() {
+    let tenancy = Tenancy::single();
+    assert_eq!(tenancy.write_tenant(&headers(&["a/b", "c"])).unwrap().as_str(), "single-tenant");
+    assert_eq!(tenancy.read_tenant(&headers(&[])).unwrap().as_str(), "single-tenant");
+}
+
+#[test]
+fn missing_tenant_is_unauthenticated_with_the_known_text() {
+    for absent in [headers(&[]), headers(&[""])] {
+        let error = Tenancy::by_header(true).write_tenant(&absent).unwrap_err();
+        assert_eq!(error.to_string(), "no org id");
+        assert_eq!(error.http_status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(error.grpc_code(), Code::Unauthenticated);
+    }
+}
+
+#[test]
+fn illegal_character_is_a_bad_request_that_names_it() {
+    let error = read("a/b").unwrap_err();
+    assert_eq!(error.to_string(), "tenant ID 'a/b' contains unsupported character '/'");
+    assert_eq!(error.http_status(), StatusCode::BAD_REQUEST);
+    assert_eq!(error.grpc_code(), Code::InvalidArgument);
+}
+
+#[test]
+fn empty_part_of_a_list_is_a_bad_request_without_org_id() {
+    for list in ["a|", "|a", "a||b"] {
+        let error = read(list).unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.http_status().as_u16()), ("no org id", 400));
+    }
+}
+
+#[test]
+fn list_is_sorted_and_deduplicated() {
+    assert_eq!(read("b|a|b"), Ok("a,b".to_owned()));
+}
+
+#[test]
+fn list_where_only_one_tenant_is_allowed_is_refused() {
+    let list = headers(&["a|b"]);
+    assert_eq!(Tenancy::by_header(false).read_tenants(&list), Err(TenancyError::Several));
+    assert_eq!(Tenancy::by_header(true).read_tenant(&list), Err(TenancyError::Several));
+    let error = Tenancy::by_header(true).write_tenant(&list).unwrap_err();
+    assert_eq!(error.to_string(), "tenant ID 'a|b' contains unsupported character '|'");
+}
+
+#[test]
+fn repeated_header_is_refused() {
+    let twice = headers(&["a", "a"]);
+    assert_eq!(Tenancy::by_header(true).write_tenant(&twice), Err(TenancyError::Several));
+}
+
+#[test]
+fn tenant_metadata_is_cut_off() {
+    assert_eq!(read("a:zone=eu|b"), Ok("a,b".to_owned()));
+}

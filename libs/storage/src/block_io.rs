@@ -1,0 +1,234 @@
+//! Whole blocks: write one so that it appears at once, mark it compacted, clear it away, list.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::bucket::Bucket;
+use crate::error::{Error, Result};
+use crate::layout::{
+    self, COMPACTED_META, DATA, INDEX, META, NO_COMPACT, block_key, bloom_key, parse_block_id,
+};
+use crate::meta::BlockMeta;
+
+/// Where the bytes of an object to write are.
+#[derive(Debug, Clone)]
+pub enum ObjectSource {
+    /// A complete file on the local disk, which nobody writes to any more.
+    File(PathBuf),
+    /// In memory.
+    Bytes(Bytes),
+}
+
+/// The files of a new block besides its meta.
+#[derive(Debug, Clone)]
+pub struct BlockFiles {
+    /// `data.parquet`.
+    pub data: ObjectSource,
+    /// `bloom-0`, `bloom-1`, …; one at least.
+    pub blooms: Vec<ObjectSource>,
+    /// The row group index; optional for readers.
+    pub index: Option<ObjectSource>,
+    /// Keep the block out of compaction.
+    pub no_compact: bool,
+}
+
+/// Writes a block under the tenant and id of its meta, `meta.json` last: until then the block does
+/// not exist for anybody. Doing it again with the same id replaces the same objects.
+///
+/// Errors: `Error::Invalid` when size or bloom count of the meta do not match the files; else
+/// those of the bucket. After an error the objects written so far stay, unseen; write again.
+pub async fn write_block(bucket: &Bucket, meta: &BlockMeta, files: &BlockFiles) -> Result<()> {
+    layout::check_tenant(&meta.tenant_id)?;
+    if files.blooms.is_empty() || files.blooms.len() as u64 != u64::from(meta.bloom_shards) {
+        let reason = format!("{} files for {} shards", files.blooms.len(), meta.bloom_shards);
+        return Err(Error::invalid("bloom filters", reason));
+    }
+    let (tenant, id) = (meta.tenant_id.as_str(), meta.block_id);
+    let key = |file| block_key(tenant, id, file);
+    let written = put(bucket, &key(DATA), &files.data).await?;
+    if written != meta.size {
+        let reason = format!("{written} bytes of data, {} in the meta", meta.size);
+        return Err(Error::invalid("block size", reason));
+    }
+    if files.no_compact {
+        bucket.put(&key(NO_COMPACT), Bytes::new()).await?;
+    }
+    for (shard, bloom) in (0..).zip(&files.blooms) {
+        put(bucket, &bloom_key(tenant, id, shard), bloom).await?;
+    }
+    if let Some(index) = &files.index {
+        put(bucket, &key(INDEX), index).await?;
+    }
+    bucket.put(&key(META), meta.to_json().into()).await
+}
+
+async fn put(bucket: &Bucket, key: &str, source: &ObjectSource) -> Result<u64> {
+    match source {
+        ObjectSource::File(path) => bucket.put_file(key, path).await,
+        ObjectSource::Bytes(bytes) => {
+            bucket.put(key, bytes.clone()).await.map(|()| bytes.len() as u64)
+        }
+    }
+}
+
+/// Reads `meta.json` of a block; `Error::NotFound` when the block is not live.
+pub async fn read_meta(bucket: &Bucket, tenant: &str, block_id: Uuid) -> Result<BlockMeta> {
+    read_meta_file(bucket, tenant, block_id, META).await
+}
+
+/// Reads `meta.compacted.json` of a block; `Error::NotFound` when the block is not compacted.
+pub async fn read_compacted_meta(
+    bucket: &Bucket,
+    tenant: &str,
+    block_id: Uuid,
+) -> Result<BlockMeta> {
+    read_meta_file(bucket, tenant, block_id, COMPACTED_META).await
+}
+
+async fn read_meta_file(
+    bucket: &Bucket,
+    tenant: &str,
+    block_id: Uuid,
+    file: &str,
+) -> Result<BlockMeta> {
+    let key = block_key(tenant, block_id, file);
+    let bytes = bucket.get(&key).await?;
+    let meta = BlockMeta::from_json(&bytes).map_err(|error| error.with_key(&key))?;
+    // A copied directory keeps the old names; every further read would go to another place.
+    if meta.block_id != block_id || meta.tenant_id != tenant {
+        return Err(Error::corrupt("owner of block meta", 0).with_key(&key));
+    }
+    Ok(meta)
+}
+
+/// Takes a block out of the live ones: `meta.json` becomes `meta.compacted.json`, unchanged.
+/// Returns the time of it. Fine when it is compacted already; `Error::NotFound` when the block is
+/// neither.
+pub async fn mark_compacted(bucket: &Bucket, tenant: &str, block_id: Uuid) -> Result<Timestamp> {
+    let live = block_key(tenant, block_id, META);
+    let compacted = block_key(tenant, block_id, COMPACTED_META);
+    match move_meta(bucket, &live, &compacted).await {
+        Ok(()) => Ok(Timestamp::now()),
+        Err(error) if error.is_not_found() => {
+            bucket.head(&compacted).await.map(|object| object.last_modified)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn move_meta(bucket: &Bucket, live: &str, compacted: &str) -> Result<()> {
+    if bucket.rename_local_as_new(live, compacted).await? {
+        return Ok(());
+    }
+    let bytes = bucket.get(live).await?;
+    bucket.put(compacted, bytes).await?;
+    bucket.delete(live).await
+}
+
+/// Deletes all objects of a block. `meta.json` goes first, so that no reader is sent to a block
+/// without data; `meta.compacted.json` goes last, so that an interrupted clear is found again.
+pub async fn clear_block(bucket: &Bucket, tenant: &str, block_id: Uuid) -> Result<()> {
+    layout::check_tenant(tenant)?;
+    bucket.delete(&block_key(tenant, block_id, META)).await?;
+    let compacted = block_key(tenant, block_id, COMPACTED_META);
+    let prefix = layout::block_prefix(tenant, block_id);
+    let objects = bucket.list(&prefix).await?;
+    let others = objects.into_iter().map(|object| object.key).filter(|key| *key != compacted);
+    bucket.delete_all(others.collect()).await?;
+    bucket.delete(&compacted).await?;
+    bucket.remove_local_directory(&prefix).await
+}
+
+/// What a listing of one tenant shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListedBlocks {
+    /// Blocks with a `meta.json`, sorted.
+    pub live: Vec<Uuid>,
+    /// Blocks with a `meta.compacted.json` and when it was written, sorted. A block that is being
+    /// marked is in both lists.
+    pub compacted: Vec<(Uuid, Timestamp)>,
+    /// Blocks that must not be compacted.
+    pub no_compact: HashSet<Uuid>,
+    /// True when the tenant has an index file of either kind.
+    pub has_index: bool,
+}
+
+/// All tenants of the bucket, sorted; names that are not tenants are left out.
+pub async fn list_tenants(bucket: &Bucket) -> Result<Vec<String>> {
+    let mut names = bucket.list_directories("").await?;
+    names.retain(|name| layout::is_tenant_name(name));
+    Ok(names)
+}
+
+/// All blocks of a tenant, from `concurrency` listings side by side over ranges of block ids.
+///
+/// More than one needs a store that lists in key order, as S3 does. A local store is walked once.
+pub async fn list_blocks(
+    bucket: &Bucket,
+    tenant: &str,
+    concurrency: usize,
+) -> Result<ListedBlocks> {
+    layout::check_tenant(tenant)?;
+    let ranges = if bucket.local_path(tenant).is_some() { 1 } else { concurrency.max(1) };
+    let parts = stream::iter(0..ranges)
+        .map(|range| list_range(bucket, tenant, range as u64, ranges as u64))
+        .buffer_unordered(ranges)
+        .try_collect::<Vec<_>>()
+        .await?;
+    let mut all = ListedBlocks::default();
+    for part in parts {
+        all.live.extend(part.live);
+        all.compacted.extend(part.compacted);
+        all.no_compact.extend(part.no_compact);
+        all.has_index |= part.has_index;
+    }
+    all.live.sort_unstable();
+    all.compacted.sort_unstable();
+    Ok(all)
+}
+
+/// First key (exclusive, as no object has it) and end of range `range` of `ranges`; `None` is open.
+fn range_bounds(tenant: &str, range: u64, ranges: u64) -> (Option<String>, Option<String>) {
+    let bound = |range: u64| {
+        let start = Uuid::from_u64_pair(range * (u64::MAX / ranges), 0);
+        (range > 0 && range < ranges).then(|| format!("{tenant}/{start}"))
+    };
+    (bound(range), bound(range + 1))
+}
+
+async fn list_range(
+    bucket: &Bucket,
+    tenant: &str,
+    range: u64,
+    ranges: u64,
+) -> Result<ListedBlocks> {
+    let (start, end) = range_bounds(tenant, range, ranges);
+    let mut objects = bucket.list_stream(tenant, start.as_deref())?;
+    let mut listed = ListedBlocks::default();
+    while let Some(object) = objects.try_next().await? {
+        if end.as_ref().is_some_and(|end| object.key >= *end) {
+            break;
+        }
+        let Some((_, rest)) = object.key.split_once('/') else { continue };
+        if [layout::TENANT_INDEX_PROTO, layout::TENANT_INDEX_JSON].contains(&rest) {
+            listed.has_index = true;
+        }
+        let Some((directory, file)) = rest.split_once('/') else { continue };
+        let Some(id) = parse_block_id(directory) else { continue };
+        match file {
+            META => listed.live.push(id),
+            COMPACTED_META => listed.compacted.push((id, object.last_modified)),
+            NO_COMPACT => drop(listed.no_compact.insert(id)),
+            _ => {}
+        }
+    }
+    Ok(listed)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+use super::*;
+use crate::bucket::BucketSettings;
+use crate::meta::BlockVersion;
+
+const TENANT: &str = "t1";
+
+fn local() -> (tempfile::TempDir, Bucket) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bucket");
+    let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
+    (directory, bucket)
+}
+
+fn block() -> (BlockMeta, BlockFiles) {
+    let mut meta = BlockMeta::new(BlockVersion::VParquet4, TENANT, Uuid::new_v4());
+    meta.size = 4;
+    meta.bloom_shards = 2;
+    let bytes = |text: &'static str| ObjectSource::Bytes(Bytes::from_static(text.as_bytes()));
+    let files = BlockFiles {
+        data: bytes("data"),
+        blooms: vec![bytes("b0"), bytes("b1")],
+        index: Some(bytes("{}")),
+        no_compact: true,
+    };
+    (meta, files)
+}
+
+async fn names(bucket: &Bucket, meta: &BlockMeta) -> Vec<String> {
+    let prefix = layout::block_prefix(TENANT, meta.block_id);
+    let objects = bucket.list(&prefix).await.unwrap();
+    let mut names: Vec<_> =
+        objects.iter().map(|object| object.key[prefix.len()..].to_owned()).collect();
+    names.sort_unstable();
+    names
+}
+
+#[tokio::test]
+async fn block_is_written_with_all_its_files_and_again() {
+    let (_directory, bucket) = local();
+    let (meta, files) = block();
+    for _ in 0..2 {
+        write_block(&bucket, &meta, &files).await.unwrap();
+    }
+    let expected = ["bloom-0", "bloom-1", "data.parquet", "index", "meta.json", "nocompact.flg"];
+    assert_eq!(names(&bucket, &meta).await, expected);
+    assert_eq!(read_meta(&bucket, TENANT, meta.block_id).await.unwrap(), meta);
+    let listed = list_blocks(&bucket, TENANT, 3).await.unwrap();
+    assert_eq!(listed.live, [meta.block_id]);
+    assert!(listed.compacted.is_empty() && listed.no_compact.contains(&meta.block_id));
+}
+
+#[tokio::test]
+async fn block_whose_files_contradict_its_meta_does_not_appear() {
+    let (_directory, bucket) = local();
+    let (meta, mut files) = block();
+    let wrong_size = BlockMeta { size: 5, ..meta.clone() };
+    let error = write_block(&bucket, &wrong_size, &files).await.unwrap_err();
+    assert!(matches!(error, Error::Invalid { .. }));
+    files.blooms.pop();
+    assert!(write_block(&bucket, &meta, &files).await.is_err());
+    assert!(list_blocks(&bucket, TENANT, 1).await.unwrap().live.is_empty());
+}
+
+#[tokio::test]
+async fn failed_write_leaves_no_meta() {
+    let (directory, bucket) = local();
+    let (meta, mut files) = block();
+    files.index = Some(ObjectSource::File(directory.path().join("missing")));
+    write_block(&bucket, &meta, &files).await.unwrap_err();
+    assert!(!names(&bucket, &meta).await.contains(&"meta.json".to_owned()));
+}
+
+#[tokio::test]
+async fn mark_compacted_keeps_the_bytes_renews_the_time_and_repeats() {
+    let (_directory, bucket) = local();
+    let (meta, files) = block();
+    write_block(&bucket, &meta, &files).await.unwrap();
+    let live = bucket.local_path(&block_key(TENANT, meta.block_id, META)).unwrap();
+    let bytes = std::fs::read(&live).unwrap();
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    std::fs::File::options().write(true).open(&live).unwrap().set_modified(long_ago).unwrap();
+
+    mark_compacted(&bucket, TENANT, meta.block_id).await.unwrap();
+    mark_compacted(&bucket, TENANT, meta.block_id).await.unwrap();
+    let listed = list_blocks(&bucket, TENANT, 1).await.unwrap();
+    assert!(listed.live.is_empty());
+    let (id, time) = listed.compacted[0];
+    assert_eq!(id, meta.block_id);
+    assert!(time > Timestamp::UNIX_EPOCH);
+    let key = block_key(TENANT, meta.block_id, COMPACTED_META);
+    assert_eq!(bucket.get(&key).await.unwrap(), bytes);
+    assert_eq!(read_compacted_meta(&bucket, TENANT, meta.block_id).await.unwrap(), meta);
+    assert!(mark_compacted(&bucket, TENANT, Uuid::new_v4()).await.unwrap_err().is_not_found());
+}
+
+#[tokio::test]
+async fn cleared_block_leaves_nothing_and_clears_again() {
+    let (_directory, bucket) = local();
+    let (meta, files) = block();
+    write_block(&bucket, &meta, &files).await.unwrap();
+    mark_compacted(&bucket, TENANT, meta.block_id).await.unwrap();
+    let directory = bucket.local_path(&layout::block_prefix(TENANT, meta.block_id)).unwrap();
+    std::fs::write(directory.join("index#7"), b"stale").unwrap();
+    for _ in 0..2 {
+        clear_block(&bucket, TENANT, meta.block_id).await.unwrap();
+        assert!(!directory.try_exists().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn foreign_meta_is_corrupt() {
+    let (_directory, bucket) = local();
+    let (meta, _) = block();
+    let other = Uuid::new_v4();
+    bucket.put(&block_key(TENANT, other, META), meta.to_json().into()).await.unwrap();
+    let error = read_meta(&bucket, TENANT, other).await.unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }));
+}
+
+#[tokio::test]
+async fn listing_skips_what_is_no_block() {
+    let (_directory, bucket) = local();
+    for key in
+        ["t1/not-a-uuid/meta.json", "t1/index.pb.zst", "overrides/t1/overrides.json", "work.json"]
+    {
+        bucket.put(key, Bytes::new()).await.unwrap();
+    }
+    let listed = list_blocks(&bucket, TENANT, 3).await.unwrap();
+    assert_eq!(listed, ListedBlocks { has_index: true, ..ListedBlocks::default() });
+    assert_eq!(list_tenants(&bucket).await.unwrap(), [TENANT]);
+}
+
+#[test]
+fn ranges_of_a_listing_hold_every_key_once() {
+    let mut keys: Vec<_> = [0, 1, 0x5555_5555_5555_5554, 0x5555_5555_5555_5555, u64::MAX]
+        .map(|high| block_key(TENANT, Uuid::from_u64_pair(high, 0), META))
+        .to_vec();
+    keys.extend((0..50).map(|_| block_key(TENANT, Uuid::new_v4(), META)));
+    keys.push(layout::tenant_index_key(TENANT, layout::TENANT_INDEX_PROTO));
+    for ranges in 1..=5 {
+        for key in &keys {
+            let holds = |range: &u64| {
+                let (start, end) = range_bounds(TENANT, *range, ranges);
+                start.is_none_or(|start| *key > start) && end.is_none_or(|end| *key < end)
+            };
+            assert_eq!((0..ranges).filter(holds).count(), 1, "{key} in {ranges}");
+        }
+    }
+}

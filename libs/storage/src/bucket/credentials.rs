@@ -1,0 +1,178 @@
+//! Where S3 keys come from: the settings, the environment, files of other tools, or the cloud.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use object_store::aws::AmazonS3ConfigKey;
+use serde_json::Value;
+
+use super::settings::S3Settings;
+
+/// Reads a variable of an environment; `None` when unset or empty.
+pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+pub(super) fn process_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Keys to sign with; an empty token means none.
+    Keys { access_key: String, secret_key: String, token: String },
+    /// Nothing fixed: the client asks the cloud (web identity, container, instance), with what the
+    /// environment says about it.
+    Chain(Vec<(AmazonS3ConfigKey, String)>),
+}
+
+/// The first source that has keys, in the order that Tempo's users know.
+pub(super) fn find(settings: &S3Settings, environment: Environment<'_>) -> Found {
+    if !settings.access_key.is_empty() {
+        return keys(&settings.access_key, &settings.secret_key, &settings.session_token);
+    }
+    from_aws_environment(environment)
+        .or_else(|| from_minio_environment(environment))
+        .or_else(|| from_aws_file(environment))
+        .or_else(|| from_minio_file(environment))
+        .unwrap_or_else(|| from_cloud(environment))
+}
+
+fn keys(access_key: &str, secret_key: &str, token: &str) -> Found {
+    let (access_key, secret_key) = (access_key.to_owned(), secret_key.to_owned());
+    Found::Keys { access_key, secret_key, token: token.to_owned() }
+}
+
+fn from_aws_environment(environment: Environment<'_>) -> Option<Found> {
+    let access = environment("AWS_ACCESS_KEY_ID").or_else(|| environment("AWS_ACCESS_KEY"))?;
+    let secret = environment("AWS_SECRET_ACCESS_KEY").or_else(|| environment("AWS_SECRET_KEY"))?;
+    Some(keys(&access, &secret, &environment("AWS_SESSION_TOKEN").unwrap_or_default()))
+}
+
+fn from_minio_environment(environment: Environment<'_>) -> Option<Found> {
+    [("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"), ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY")]
+        .into_iter()
+        .find_map(|(user, password)| Some(keys(&environment(user)?, &environment(password)?, "")))
+}
+
+fn home_file(environment: Environment<'_>, name: &str) -> Option<PathBuf> {
+    environment("HOME").map(|home| Path::new(&home).join(name))
+}
+
+fn from_aws_file(environment: Environment<'_>) -> Option<Found> {
+    let path = environment("AWS_SHARED_CREDENTIALS_FILE")
+        .map(PathBuf::from)
+        .or_else(|| home_file(environment, ".aws/credentials"))?;
+    let profile = environment("AWS_PROFILE").unwrap_or_else(|| "default".into());
+    keys_of_profile(&fs::read_to_string(path).ok()?, &profile)
+}
+
+fn keys_of_profile(text: &str, profile: &str) -> Option<Found> {
+    let (mut access, mut secret, mut token) = (None, None, "");
+    let mut inside = false;
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            inside = name.trim() == profile;
+        } else if inside && let Some((key, value)) = line.split_once('=') {
+            match key.trim() {
+                "aws_access_key_id" => access = Some(value.trim()),
+                "aws_secret_access_key" => secret = Some(value.trim()),
+                "aws_session_token" => token = value.trim(),
+                _ => {}
+            }
+        }
+    }
+    Some(keys(access?, secret?, token))
+}
+
+fn from_minio_file(environment: Environment<'_>) -> Option<Found> {
+    let path = environment("MINIO_SHARED_CREDENTIALS_FILE")
+        .map(PathBuf::from)
+        .or_else(|| home_file(environment, ".mc/config.json"))?;
+    let alias = environment("MINIO_ALIAS").unwrap_or_else(|| "s3".into());
+    keys_of_alias(&fs::read_to_string(path).ok()?, &alias)
+}
+
+fn keys_of_alias(text: &str, alias: &str) -> Option<Found> {
+    let config: Value = serde_json::from_str(text).ok()?;
+    let entry = config.get("aliases").or_else(|| config.get("hosts"))?.get(alias)?;
+    let field = |name| entry.get(name).and_then(Value::as_str).filter(|value| !value.is_empty());
+    Some(keys(field("accessKey")?, field("secretKey")?, field("sessionToken").unwrap_or("")))
+}
+
+fn from_cloud(environment: Environment<'_>) -> Found {
+    use AmazonS3ConfigKey as Key;
+    let variables = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", Key::WebIdentityTokenFile),
+        ("AWS_ROLE_ARN", Key::RoleArn),
+        ("AWS_ROLE_SESSION_NAME", Key::RoleSessionName),
+        ("AWS_ENDPOINT_URL_STS", Key::StsEndpoint),
+        ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", Key::ContainerCredentialsRelativeUri),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", Key::ContainerCredentialsFullUri),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", Key::ContainerAuthorizationTokenFile),
+        ("AWS_METADATA_ENDPOINT", Key::MetadataEndpoint),
+    ];
+    Found::Chain(
+        variables.into_iter().filter_map(|(name, key)| Some((key, environment(name)?))).collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find_in(variables: &[(&str, &str)]) -> Found {
+        find(&S3Settings::default(), &|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn static_keys_win_over_the_environment() {
+        let settings = S3Settings {
+            access_key: "a".into(),
+            secret_key: "s".into(),
+            session_token: "t".into(),
+            ..S3Settings::default()
+        };
+        assert_eq!(find(&settings, &|_| Some("other".into())), keys("a", "s", "t"));
+    }
+
+    #[test]
+    fn aws_environment_wins_over_minio_environment() {
+        let minio = [("MINIO_ROOT_USER", "mu"), ("MINIO_ROOT_PASSWORD", "mp")];
+        assert_eq!(find_in(&minio), keys("mu", "mp", ""));
+        let mut both = minio.to_vec();
+        both.extend([("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "s")]);
+        assert_eq!(find_in(&both), keys("a", "s", ""));
+    }
+
+    #[test]
+    fn shared_file_is_read_by_profile() {
+        let text = "[default]\naws_access_key_id = a\naws_secret_access_key = s\n\n[other]\n\
+                    aws_access_key_id=b\naws_secret_access_key=t\naws_session_token=u\n";
+        assert_eq!(keys_of_profile(text, "default"), Some(keys("a", "s", "")));
+        assert_eq!(keys_of_profile(text, "other"), Some(keys("b", "t", "u")));
+        assert_eq!(keys_of_profile(text, "absent"), None);
+        assert_eq!(keys_of_profile("[default]\naws_access_key_id=a\n", "default"), None);
+    }
+
+    #[test]
+    fn minio_file_is_read_by_alias() {
+        let text = r#"{"aliases":{"s3":{"url":"u","accessKey":"a","secretKey":"s"}}}"#;
+        assert_eq!(keys_of_alias(text, "s3"), Some(keys("a", "s", "")));
+        assert_eq!(keys_of_alias(text, "play"), None);
+        assert_eq!(keys_of_alias("{", "s3"), None);
+    }
+
+    #[test]
+    fn without_keys_the_cloud_is_asked() {
+        assert_eq!(find_in(&[]), Found::Chain(Vec::new()));
+        let web = find_in(&[("AWS_ROLE_ARN", "r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "f")]);
+        assert_eq!(
+            web,
+            Found::Chain(vec![
+                (AmazonS3ConfigKey::WebIdentityTokenFile, "f".into()),
+                (AmazonS3ConfigKey::RoleArn, "r".into()),
+            ])
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! The local store's files: published by rename, durable before they are visible.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::failure;
+use crate::error::{Error, Result};
+
+/// An open file of a local store, readable from any thread at any place.
+///
+/// Blocking: meant for threads that may wait for a disk.
+#[derive(Debug)]
+pub struct LocalFile {
+    file: File,
+    key: String,
+    size: u64,
+}
+
+impl LocalFile {
+    pub(super) fn open(path: &Path, key: &str) -> Result<Self> {
+        let open = || {
+            let file = File::open(path)?;
+            let metadata = file.metadata()?;
+            if metadata.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            Ok((file, metadata.len()))
+        };
+        let (file, size) = open().map_err(|error| failure::from_io(key, error))?;
+        Ok(Self { file, key: key.into(), size })
+    }
+
+    /// Length in bytes when it was opened.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The file itself.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Reads exactly `range`; `Error::Corrupt` when the file ends before it does.
+    pub fn read_range(&self, range: Range<u64>) -> Result<Bytes> {
+        if range.start > range.end || range.end > self.size {
+            let (what, key) = ("object length", self.key.clone());
+            return Err(Error::Corrupt { what, key, offset: self.size });
+        }
+        let length = usize::try_from(range.end - range.start)
+            .map_err(|_| Error::invalid("range", "longer than the address space"))?;
+        let mut bytes = vec![0; length];
+        self.file
+            .read_exact_at(&mut bytes, range.start)
+            .map_err(|error| failure::from_io(&self.key, error))?;
+        Ok(bytes.into())
+    }
+}
+
+/// Creates the root for the owner only, and says where it really is.
+pub(super) fn open_root(path: &Path) -> io::Result<PathBuf> {
+    if path.as_os_str().is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidFilename, "no path given"));
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    path.canonicalize()
+}
+
+/// Writes a whole file: nobody sees a part of it, and it survives a power cut once this returns.
+pub(super) fn put_bytes(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    publish(target, |staged| {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(staged)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    })
+}
+
+/// Copies a file; returns its bytes. A copy and not a link: whoever opens the source for writing
+/// again would change the stored object.
+pub(super) fn put_file(target: &Path, source: &Path) -> io::Result<u64> {
+    let mut copied = 0;
+    publish(target, |staged| {
+        copied = fs::copy(source, staged)?;
+        File::open(staged)?.sync_all()
+    })?;
+    Ok(copied)
+}
+
+/// Renames within one directory and makes the new file's modification time now.
+pub(super) fn rename_as_new(from: &Path, to: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(from)?;
+    file.set_modified(SystemTime::now())?;
+    file.sync_all()?;
+    fs::rename(from, to)?;
+    sync_parent(to)
+}
+
+/// Removes a directory and all in it; fine when there is none.
+pub(super) fn remove_directory(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file; fine when there is none.
+pub(super) fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn publish(target: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    create_parents(target)?;
+    let staged = staged_path(target);
+    let result = fill(&staged).and_then(|()| fs::rename(&staged, target));
+    if result.is_err() {
+        // The first error is the one to tell; a leftover is never listed.
+        let _ = fs::remove_file(&staged);
+    }
+    result?;
+    sync_parent(target)
+}
+
+/// `name#<digits>`: the listing leaves such names out, so that a leftover is no object.
+fn staged_path(target: &Path) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(format!("#{}", Uuid::new_v4().as_u128()));
+    name.into()
+}
+
+fn create_parents(target: &Path) -> io::Result<()> {
+    let Some(parent) = target.parent() else { return Ok(()) };
+    if parent.is_dir() {
+        return Ok(());
+    }
+    let missing: Vec<&Path> = parent.ancestors().take_while(|path| !path.is_dir()).collect();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    missing.into_iter().try_for_each(sync_parent)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}

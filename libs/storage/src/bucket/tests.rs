@@ -1,0 +1,200 @@
+use std::time::Duration;
+
+use super::*;
+
+fn local() -> (tempfile::TempDir, Bucket) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a/b");
+    let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
+    (directory, bucket)
+}
+
+fn keys(objects: &[ObjectInfo]) -> Vec<&str> {
+    let mut keys: Vec<_> = objects.iter().map(|object| object.key.as_str()).collect();
+    keys.sort_unstable();
+    keys
+}
+
+#[tokio::test]
+async fn object_is_read_back_whole_and_in_ranges() {
+    let (_directory, bucket) = local();
+    bucket.put("t/x", Bytes::from_static(b"0123456789")).await.unwrap();
+    assert_eq!(bucket.get("t/x").await.unwrap(), "0123456789");
+    assert_eq!(bucket.get_range("t/x", 2..5).await.unwrap(), "234");
+    assert_eq!(bucket.get_range("t/x", 3..3).await.unwrap(), "");
+    assert_eq!(bucket.get_ranges("t/x", &[8..10, 0..1]).await.unwrap(), ["89", "0"]);
+    let info = bucket.head("t/x").await.unwrap();
+    assert_eq!((info.key.as_str(), info.size), ("t/x", 10));
+}
+
+#[tokio::test]
+async fn range_past_the_end_is_corrupt_and_missing_object_not_found() {
+    let (_directory, bucket) = local();
+    bucket.put("x", Bytes::from_static(b"0123")).await.unwrap();
+    let error = bucket.get_range("x", 2..9).await.unwrap_err();
+    assert!(matches!(error, Error::Corrupt { offset: 4, .. }), "{error:?}");
+    for error in [
+        bucket.get("y").await.map(drop).unwrap_err(),
+        bucket.get_range("x/y", 0..1).await.map(drop).unwrap_err(),
+        bucket.head("y").await.map(drop).unwrap_err(),
+    ] {
+        assert!(error.is_not_found(), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn file_is_put_and_fetched() {
+    let (directory, bucket) = local();
+    let source = directory.path().join("source");
+    std::fs::write(&source, b"content").unwrap();
+    assert_eq!(bucket.put_file("t/data", &source).await.unwrap(), 7);
+    std::fs::write(&source, b"changed").unwrap();
+    assert_eq!(bucket.get("t/data").await.unwrap(), "content");
+    let target = directory.path().join("target");
+    assert_eq!(bucket.get_to_file("t/data", &target).await.unwrap(), 7);
+    assert_eq!(std::fs::read(target).unwrap(), b"content");
+    let missing = bucket.put_file("t/none", &directory.path().join("none")).await.unwrap_err();
+    assert!(missing.is_not_found());
+    assert_eq!(keys(&bucket.list("").await.unwrap()), ["t/data"]);
+}
+
+#[tokio::test]
+async fn stale_temporary_file_is_never_listed() {
+    let (_directory, bucket) = local();
+    bucket.put("t/meta.json", Bytes::from_static(b"{}")).await.unwrap();
+    let leftover = bucket.local_path("t/meta.json").unwrap().with_file_name("meta.json#123");
+    std::fs::write(leftover, b"{").unwrap();
+    assert_eq!(keys(&bucket.list("t").await.unwrap()), ["t/meta.json"]);
+}
+
+#[tokio::test]
+async fn listing_stays_below_its_prefix_and_offset() {
+    let (_directory, bucket) = local();
+    for key in ["a/1", "a/2", "a/b/3", "ab/4"] {
+        bucket.put(key, Bytes::new()).await.unwrap();
+    }
+    assert_eq!(keys(&bucket.list("a").await.unwrap()), ["a/1", "a/2", "a/b/3"]);
+    assert_eq!(keys(&bucket.list("a/").await.unwrap()), ["a/1", "a/2", "a/b/3"]);
+    assert!(bucket.list("none").await.unwrap().is_empty());
+    assert_eq!(bucket.list_directories("").await.unwrap(), ["a", "ab"]);
+    assert_eq!(bucket.list_directories("a").await.unwrap(), ["b"]);
+    let later: Vec<_> = bucket.list_stream("a", Some("a/1")).unwrap().try_collect().await.unwrap();
+    assert_eq!(keys(&later), ["a/2", "a/b/3"]);
+}
+
+#[tokio::test]
+async fn delete_of_a_missing_object_is_fine() {
+    let (_directory, bucket) = local();
+    bucket.put("t/x", Bytes::new()).await.unwrap();
+    bucket.delete_all(vec!["t/x".into(), "t/y".into(), "u/z".into()]).await.unwrap();
+    assert!(bucket.get("t/x").await.unwrap_err().is_not_found());
+}
+
+#[tokio::test]
+async fn every_allowed_tenant_character_round_trips() {
+    let (_directory, bucket) = local();
+    let key = "aZ09!-_.*'()/x";
+    bucket.put(key, Bytes::from_static(b"1")).await.unwrap();
+    assert_eq!(bucket.get(key).await.unwrap(), "1");
+    assert_eq!(keys(&bucket.list("").await.unwrap()), [key]);
+    assert_eq!(bucket.list_directories("").await.unwrap(), ["aZ09!-_.*'()"]);
+}
+
+#[tokio::test]
+async fn keys_that_leave_the_root_are_invalid() {
+    let (_directory, bucket) = local();
+    for key in ["", "/x", "x/", "../x", "a/../../x", "a//b", "a/./b", "a\0b"] {
+        let error = bucket.put(key, Bytes::new()).await.unwrap_err();
+        assert!(matches!(error, Error::Invalid { .. }), "{key:?}: {error:?}");
+    }
+    assert_eq!(bucket.local_path("../x"), None);
+}
+
+#[tokio::test]
+async fn local_file_is_read_without_async() {
+    let (_directory, bucket) = local();
+    bucket.put("t/x", Bytes::from_static(b"0123456789")).await.unwrap();
+    let file = bucket.open_local_file("t/x").unwrap().unwrap();
+    assert_eq!(file.size(), 10);
+    assert_eq!(file.read_range(4..6).unwrap(), "45");
+    assert!(file.read_range(4..11).is_err());
+    assert!(bucket.open_local_file("t/y").unwrap().unwrap_err().is_not_found());
+    assert!(matches!(bucket.open_local_file("t").unwrap(), Err(Error::Invalid { .. })));
+}
+
+fn s3(change: impl FnOnce(&mut S3Settings)) -> Result<Bucket> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut settings = S3Settings {
+        bucket: "traces".into(),
+        access_key: "a".into(),
+        secret_key: "s".into(),
+        ..S3Settings::default()
+    };
+    change(&mut settings);
+    Bucket::open(&BucketSettings::S3(Box::new(settings)))
+}
+
+#[test]
+fn s3_clients_for_https_and_http_are_built() {
+    let bucket = s3(|_| {}).unwrap();
+    assert_eq!(bucket.local_path("x"), None);
+    s3(|settings| {
+        settings.endpoint = "localhost:9000".into();
+        settings.insecure = true;
+        settings.prefix = "/p/".into();
+        settings.encryption = S3Encryption::Kms { key_id: String::new() };
+    })
+    .unwrap();
+    s3(|settings| settings.encryption = S3Encryption::Customer { key: vec![1; 32] }).unwrap();
+}
+
+#[test]
+fn bad_s3_settings_are_invalid() {
+    let cases: [fn(&mut S3Settings); 7] = [
+        |settings| settings.bucket.clear(),
+        |settings| settings.secret_key.clear(),
+        |settings| settings.part_size_bytes = 1024,
+        |settings| settings.endpoint = "a/b".into(),
+        |settings| settings.encryption = S3Encryption::Customer { key: vec![1; 5] },
+        |settings| settings.request_timeout = Duration::ZERO,
+        |settings| settings.tls_ca_path = Some("/nonexistent/ca.pem".into()),
+    ];
+    for (number, change) in cases.into_iter().enumerate() {
+        let error = s3(change).unwrap_err();
+        assert!(matches!(error, Error::Invalid { .. }), "{number}: {error:?}");
+    }
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let settings = S3Settings { secret_key: "hush".into(), ..S3Settings::default() };
+    let text = format!("{:?}", BucketSettings::S3(Box::new(settings)));
+    assert!(!text.contains("hush"), "{text}");
+    let bucket = s3(|settings| settings.secret_key = "hush".into()).unwrap();
+    assert_eq!(format!("{bucket:?}"), "Bucket(AmazonS3(traces))");
+}
+
+#[tokio::test]
+async fn store_that_does_not_answer_is_unavailable_within_the_bounds() {
+    // Nothing listens on a port that was just given back.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let bucket = s3(|settings| {
+        settings.endpoint = format!("127.0.0.1:{port}");
+        settings.insecure = true;
+        settings.retry.max_retries = 1;
+        settings.retry.initial_backoff = Duration::from_millis(1);
+        settings.retry.max_backoff = Duration::from_millis(2);
+    })
+    .unwrap();
+    let error = bucket.get("t/x").await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert!(bucket.check().await.unwrap_err().is_retryable());
+}
+
+#[test]
+fn part_size_keeps_a_large_file_within_the_part_limit() {
+    let settings = S3Settings::default();
+    assert_eq!(settings.part_bytes(1), DEFAULT_PART_BYTES);
+    let large = 107_374_182_400;
+    assert!(large / settings.part_bytes(large) <= 9000);
+}

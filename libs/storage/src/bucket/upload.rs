@@ -1,0 +1,121 @@
+//! Large objects between a local file and a remote store, in parts.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use object_store::{MultipartUpload, ObjectStore, PutPayload, UploadPart};
+
+use super::{Bucket, DEFAULT_PART_BYTES, blocking, failure};
+use crate::error::{Error, Result};
+
+pub(super) async fn put_file(bucket: &Bucket, key: &str, file: &Path) -> Result<u64> {
+    let name = file.display().to_string();
+    let path = file.to_owned();
+    let (file, size) = blocking(key, move || {
+        let open = || {
+            let file = File::open(&path)?;
+            let size = file.metadata()?.len();
+            Ok((file, size))
+        };
+        open().map_err(|error| failure::from_io(&name, error))
+    })
+    .await?;
+    let file = Arc::new(file);
+    let part_bytes = bucket.inner.s3.part_bytes(size);
+    if size <= part_bytes {
+        bucket.put(key, read_part(&file, key, 0, size).await?).await?;
+        return Ok(size);
+    }
+    let path = bucket.object_path(key)?;
+    let options = bucket.inner.write_options.multipart();
+    let mut upload = bucket
+        .inner
+        .store
+        .put_multipart_opts(&path, options)
+        .await
+        .map_err(|error| failure::from_store(key, error))?;
+    let concurrency = bucket.inner.s3.upload_concurrency.max(1);
+    let sent = send_parts(&mut *upload, &file, key, size, part_bytes, concurrency).await;
+    let sent = match sent {
+        Ok(()) => upload.complete().await.map(drop).map_err(|e| failure::from_store(key, e)),
+        Err(error) => Err(error),
+    };
+    if sent.is_err()
+        && let Err(error) = upload.abort().await
+    {
+        tracing::warn!(key, %error, "parts of a failed upload stay in the bucket");
+    }
+    sent.map(|()| size)
+}
+
+async fn send_parts(
+    upload: &mut dyn MultipartUpload,
+    file: &Arc<File>,
+    key: &str,
+    size: u64,
+    part_bytes: u64,
+    concurrency: usize,
+) -> Result<()> {
+    let mut running: FuturesUnordered<UploadPart> = FuturesUnordered::new();
+    let mut offset = 0;
+    while offset < size {
+        let length = part_bytes.min(size - offset);
+        let part = read_part(file, key, offset, length).await?;
+        offset += length;
+        running.push(upload.put_part(PutPayload::from_bytes(part)));
+        if running.len() >= concurrency {
+            wait_for_one(&mut running, key).await?;
+        }
+    }
+    while !running.is_empty() {
+        wait_for_one(&mut running, key).await?;
+    }
+    Ok(())
+}
+
+async fn wait_for_one(running: &mut FuturesUnordered<UploadPart>, key: &str) -> Result<()> {
+    match running.next().await {
+        Some(result) => result.map_err(|error| failure::from_store(key, error)),
+        None => Ok(()),
+    }
+}
+
+async fn read_part(file: &Arc<File>, key: &str, offset: u64, length: u64) -> Result<Bytes> {
+    let (file, name) = (Arc::clone(file), key.to_owned());
+    blocking(key, move || {
+        let length = usize::try_from(length)
+            .map_err(|_| Error::invalid("part size", "longer than the address space"))?;
+        let mut part = vec![0; length];
+        file.read_exact_at(&mut part, offset).map_err(|error| failure::from_io(&name, error))?;
+        Ok(part.into())
+    })
+    .await
+}
+
+pub(super) async fn get_to_file(bucket: &Bucket, key: &str, path: &Path) -> Result<u64> {
+    let size = bucket.head(key).await?.size;
+    let (name, path) = (path.display().to_string(), path.to_owned());
+    let created = name.clone();
+    let mut file = blocking(key, move || {
+        File::create(path).map_err(|error| failure::from_io(&created, error))
+    })
+    .await?;
+    let mut offset = 0;
+    while offset < size {
+        let end = size.min(offset + DEFAULT_PART_BYTES);
+        let bytes = bucket.get_range(key, offset..end).await?;
+        let name = name.clone();
+        file = blocking(key, move || {
+            file.write_all(&bytes).map_err(|error| failure::from_io(&name, error))?;
+            Ok(file)
+        })
+        .await?;
+        offset = end;
+    }
+    Ok(size)
+}

@@ -1,0 +1,154 @@
+//! Names in a bucket: `<prefix>/<tenant>/<block id>/<file>`, joined with `/`, no leading slash.
+
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+
+/// The block's Parquet file.
+pub const DATA: &str = "data.parquet";
+/// The block's meta; its presence makes the block exist.
+pub const META: &str = "meta.json";
+/// The meta of a block that was compacted away or is past its retention.
+pub const COMPACTED_META: &str = "meta.compacted.json";
+/// Largest trace id of every row group.
+pub const INDEX: &str = "index";
+/// Marker: leave this block out of compaction.
+pub const NO_COMPACT: &str = "nocompact.flg";
+/// Tenant index, zstd of protobuf.
+pub const TENANT_INDEX_PROTO: &str = "index.pb.zst";
+/// Tenant index, gzip of JSON.
+pub const TENANT_INDEX_JSON: &str = "index.json.gz";
+/// The tenant of everything when multitenancy is off.
+pub const SINGLE_TENANT: &str = "single-tenant";
+/// Longest tenant name, in bytes.
+pub const MAX_TENANT_BYTES: usize = 150;
+
+/// First-level names that are not tenants.
+const RESERVED: [&str; 3] = ["overrides", "tempo_cluster_seed.json", "work.json"];
+
+/// Key of one file of a block.
+pub fn block_key(tenant: &str, block_id: Uuid, file: &str) -> String {
+    format!("{tenant}/{block_id}/{file}")
+}
+
+/// Key of the block's directory, with a trailing slash.
+pub fn block_prefix(tenant: &str, block_id: Uuid) -> String {
+    format!("{tenant}/{block_id}/")
+}
+
+/// File name of bloom shard `shard`.
+pub fn bloom_name(shard: u32) -> String {
+    format!("bloom-{shard}")
+}
+
+/// Key of bloom shard `shard` of a block.
+pub fn bloom_key(tenant: &str, block_id: Uuid, shard: u32) -> String {
+    format!("{tenant}/{block_id}/bloom-{shard}")
+}
+
+/// Key of the tenant index file `name` ([`TENANT_INDEX_PROTO`] or [`TENANT_INDEX_JSON`]).
+pub fn tenant_index_key(tenant: &str, name: &str) -> String {
+    format!("{tenant}/{name}")
+}
+
+/// Splits `<tenant>/<block id>/<file>`; `None` for every other key.
+///
+/// The block id must be written as a lower-case hyphenated UUID, else the key that is built from
+/// it again would be another one.
+pub fn parse_block_key(key: &str) -> Option<(&str, Uuid, &str)> {
+    let (tenant, rest) = key.split_once('/')?;
+    let (id, file) = rest.split_once('/')?;
+    let id = parse_block_id(id)?;
+    (is_tenant_name(tenant) && !file.is_empty()).then_some((tenant, id, file))
+}
+
+/// Parses a block directory name: a lower-case hyphenated UUID.
+pub fn parse_block_id(name: &str) -> Option<Uuid> {
+    let lower_hyphenated = name.len() == 36 && !name.bytes().any(|b| b.is_ascii_uppercase());
+    if lower_hyphenated { Uuid::try_parse(name).ok() } else { None }
+}
+
+/// True when `name` may own blocks: 1 to 150 bytes of letters, digits and `!-_.*'()`, neither `.`
+/// nor `..`, and none of the names that other things in a bucket have.
+///
+/// A disk's `lost+found` is not one, so a bucket may be the root of a file system.
+pub fn is_tenant_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!-_.*'()".contains(&b);
+    !name.is_empty()
+        && name.len() <= MAX_TENANT_BYTES
+        && name.bytes().all(allowed)
+        && name != "."
+        && name != ".."
+        && !RESERVED.contains(&name)
+}
+
+/// [`is_tenant_name`] as an error.
+pub fn check_tenant(name: &str) -> Result<()> {
+    if is_tenant_name(name) {
+        return Ok(());
+    }
+    Err(Error::invalid("tenant", format!("{name:?} cannot be a tenant name")))
+}
+
+/// Joins the configured bucket prefix and a key; slashes around the prefix do not matter.
+pub fn join_prefix(prefix: &str, key: &str) -> String {
+    let prefix = prefix.trim_matches('/');
+    if prefix.is_empty() { key.to_owned() } else { format!("{prefix}/{key}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "11111111-1111-4111-8111-111111111111";
+
+    #[test]
+    fn block_key_round_trips() {
+        let id = parse_block_id(ID).unwrap();
+        let key = block_key("t(1)'s!*", id, DATA);
+        assert_eq!(key, format!("t(1)'s!*/{ID}/data.parquet"));
+        assert_eq!(parse_block_key(&key), Some(("t(1)'s!*", id, DATA)));
+        assert_eq!(bloom_key("t", id, 12), block_key("t", id, &bloom_name(12)));
+    }
+
+    #[test]
+    fn foreign_keys_are_not_block_keys() {
+        for key in [
+            "",
+            "t",
+            "t/index.pb.zst",
+            "t/not-a-uuid/meta.json",
+            "overrides/11111111-1111-4111-8111-111111111111/meta.json",
+            "t/11111111-1111-4111-8111-111111111111/",
+            "t/11111111111141118111111111111111/meta.json",
+            "t/11111111-1111-4111-8111-11111111111A/meta.json",
+        ] {
+            assert_eq!(parse_block_key(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn reserved_and_odd_names_are_not_tenants() {
+        for name in [
+            "",
+            ".",
+            "..",
+            "overrides",
+            "tempo_cluster_seed.json",
+            "work.json",
+            "lost+found",
+            "a/b",
+        ] {
+            assert!(!is_tenant_name(name), "{name}");
+        }
+        assert!(!is_tenant_name(&"a".repeat(151)));
+        assert!(is_tenant_name(&"a".repeat(150)));
+        assert!(is_tenant_name("aZ09!-_.*'()"));
+    }
+
+    #[test]
+    fn prefix_is_joined_without_doubled_slashes() {
+        assert_eq!(join_prefix("", "a/b"), "a/b");
+        assert_eq!(join_prefix("/p/q/", "a/b"), "p/q/a/b");
+    }
+}

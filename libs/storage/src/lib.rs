@@ -1,0 +1,38 @@
+//! The bucket: what lies in it, and how to read and write it.
+//!
+//! Everything here is about bytes under keys: block metas, bloom filters, indexes, the tenant
+//! index, and the local or S3 store that keeps them. What is inside `data.parquet` is not known
+//! here, nor is where a setting came from.
+#![warn(missing_docs)]
+
+pub mod block_io;
+pub mod blocklist;
+pub mod bloom;
+pub mod bucket;
+pub mod error;
+pub mod hash;
+pub mod index;
+pub mod layout;
+pub mod meta;
+pub mod poller;
+pub mod reader;
+pub mod tenant_index;
+
+pub use blocklist::Blocklist;
+pub use bucket::{Bucket, BucketSettings};
+pub use error::{Error, Result};
+pub use jiff::Timestamp;
+pub use meta::{BlockMeta, CompactedBlockMeta};
+pub use poller::{Poller, PollerSettings};
+pub use reader::BlockReader;
+pub use uuid::Uuid;
+
+#[cfg(test)]
+mod test_data {
+    use std::path::PathBuf;
+
+    /// The sample blocks of the conformance data, one local store per block version.
+    pub(crate) fn blocks() -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance/blocks")
+    }
+}

@@ -1,0 +1,169 @@
+//! JSON of block metas: the odd scalars when writing, the leniency when reading.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use jiff::Timestamp;
+use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Serializer};
+use uuid::Uuid;
+
+use super::{BlockMeta, CompactedBlockMeta, PageEncoding, zero_time};
+use crate::error::{Error, Result};
+
+pub(super) fn uuid<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+pub(crate) fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+pub(super) fn encoding<S: Serializer>(
+    encoding: &PageEncoding,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(encoding.as_str())
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+pub(super) fn is_zero_u64(value: &u64) -> bool {
+    *value == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+pub(super) fn is_zero_u32(value: &u32) -> bool {
+    *value == 0
+}
+
+/// Parses one JSON document; `Error::Corrupt` with the byte of the line otherwise.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::corrupt("json of block meta", error.column() as u64))
+}
+
+/// An object whose keys may come in any case: the fields are set one after the other.
+pub(crate) trait LenientObject: Sized {
+    const NAME: &'static str;
+
+    fn empty() -> Self;
+
+    /// Takes the value of `key` (in lower case), or returns false and leaves it untaken.
+    fn set<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error>;
+
+    fn deserialize_lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(LenientVisitor(PhantomData))
+    }
+}
+
+struct LenientVisitor<T>(PhantomData<T>);
+
+impl<'de, T: LenientObject> Visitor<'de> for LenientVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::NAME)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
+        let mut object = T::empty();
+        while let Some(mut key) = map.next_key::<String>()? {
+            key.make_ascii_lowercase();
+            if !object.set(&key, &mut map)? {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(object)
+    }
+}
+
+/// The next value; null leaves the field as it was.
+pub(crate) fn take<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
+    field: &mut T,
+    map: &mut A,
+) -> Result<(), A::Error> {
+    if let Some(value) = map.next_value::<Option<T>>()? {
+        *field = value;
+    }
+    Ok(())
+}
+
+pub(crate) fn take_time<'de, A: MapAccess<'de>>(
+    field: &mut Timestamp,
+    map: &mut A,
+) -> Result<(), A::Error> {
+    if let Some(text) = map.next_value::<Option<String>>()? {
+        *field = text.parse().map_err(de::Error::custom)?;
+    }
+    Ok(())
+}
+
+impl LenientObject for BlockMeta {
+    const NAME: &'static str = "a block meta";
+
+    fn empty() -> Self {
+        Self::default()
+    }
+
+    fn set<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
+        match key {
+            "format" => take(&mut self.format, map)?,
+            "blockid" => {
+                if let Some(text) = map.next_value::<Option<String>>()? {
+                    self.block_id = Uuid::try_parse(&text).map_err(de::Error::custom)?;
+                }
+            }
+            "tenantid" => take(&mut self.tenant_id, map)?,
+            "starttime" => take_time(&mut self.start_time, map)?,
+            "endtime" => take_time(&mut self.end_time, map)?,
+            "totalobjects" => take(&mut self.total_objects, map)?,
+            "size" => take(&mut self.size, map)?,
+            "compactionlevel" => take(&mut self.compaction_level, map)?,
+            "encoding" => {
+                // Tempo refuses the empty name; nothing is lost by taking it for "none".
+                let name = map.next_value::<Option<String>>()?.unwrap_or_default();
+                if !name.is_empty() {
+                    self.encoding = PageEncoding::from_name(&name)
+                        .ok_or_else(|| de::Error::custom("invalid encoding"))?;
+                }
+            }
+            "indexpagesize" => take(&mut self.index_page_size, map)?,
+            "totalrecords" => take(&mut self.total_records, map)?,
+            "dataencoding" => take(&mut self.data_encoding, map)?,
+            "bloomshards" => take(&mut self.bloom_shards, map)?,
+            "footersize" => take(&mut self.footer_size, map)?,
+            "dedicatedcolumns" => take(&mut self.dedicated_columns, map)?,
+            "replicationfactor" => take(&mut self.replication_factor, map)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+impl LenientObject for CompactedBlockMeta {
+    const NAME: &'static str = "a compacted block meta";
+
+    fn empty() -> Self {
+        Self { meta: BlockMeta::default(), compacted_time: zero_time() }
+    }
+
+    fn set<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
+        if key == "compactedtime" {
+            take_time(&mut self.compacted_time, map)?;
+            return Ok(true);
+        }
+        self.meta.set(key, map)
+    }
+}
+
+impl<'de> Deserialize<'de> for BlockMeta {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize_lenient(deserializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for CompactedBlockMeta {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize_lenient(deserializer)
+    }
+}

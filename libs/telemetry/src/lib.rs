@@ -1,0 +1,22 @@
+//! What a service tells about itself: log lines on stderr and metrics for Prometheus.
+//!
+//! ```
+//! use std::sync::LazyLock;
+//! use tactus_telemetry::metrics::{CounterVec, Registry};
+//!
+//! static SPANS: LazyLock<CounterVec<1>> = LazyLock::new(|| {
+//!     Registry::global().counter_vec("tempo_distributor_spans_received_total", "Spans received.", ["tenant"])
+//! });
+//! SPANS.with(["acme"]).inc_by(3);
+//! assert!(Registry::global().encode().contains("tempo_distributor_spans_received_total{tenant=\"acme\"} 3\n"));
+//! ```
+#![warn(missing_docs)]
+
+pub mod logging;
+pub mod metrics;
+
+pub use logging::{LogFormat, LogLevel, LoggingError, init_logging};
+
+/// For the expansion of [`log_limited!`] only.
+#[doc(hidden)]
+pub use tracing as __tracing;

@@ -1,0 +1,131 @@
+//! Log lines on stderr, in logfmt or JSON.
+//!
+//! Keys come in the order `level`, `ts`, `caller`, `msg`, then the fields of the event, then those of
+//! the spans around it, innermost first. A key is written once; the inner one wins.
+
+mod format;
+mod layer;
+mod limit;
+
+use std::io::Write;
+use std::str::FromStr;
+
+use tracing::Metadata;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{FilterFn, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::Registry;
+
+pub use limit::RateLimit;
+
+use layer::LineLayer;
+
+/// How a log line is spelled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `level=info ts=… caller=… msg="…"`.
+    #[default]
+    Logfmt,
+    /// One JSON object a line, with the same keys.
+    Json,
+}
+
+/// The least severe level that is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Everything, once per request and more.
+    Debug,
+    /// Changes of state.
+    #[default]
+    Info,
+    /// Unexpected, but it goes on.
+    Warn,
+    /// A human must act.
+    Error,
+}
+
+/// Logging could not be set up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoggingError {
+    /// The configured level is not one of debug, info, warn and error.
+    #[error("unrecognized log level \"{0}\"")]
+    UnknownLevel(String),
+    /// The configured format is neither logfmt nor json.
+    #[error("unrecognized log format \"{0}\"")]
+    UnknownFormat(String),
+    /// This process logs already.
+    #[error("logging is already initialized")]
+    AlreadyInitialized,
+}
+
+impl FromStr for LogLevel {
+    type Err = LoggingError;
+
+    fn from_str(text: &str) -> Result<Self, LoggingError> {
+        match text {
+            "debug" => Ok(Self::Debug),
+            "info" => Ok(Self::Info),
+            "warn" => Ok(Self::Warn),
+            "error" => Ok(Self::Error),
+            other => Err(LoggingError::UnknownLevel(other.to_owned())),
+        }
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = LoggingError;
+
+    fn from_str(text: &str) -> Result<Self, LoggingError> {
+        match text {
+            "logfmt" => Ok(Self::Logfmt),
+            "json" => Ok(Self::Json),
+            other => Err(LoggingError::UnknownFormat(other.to_owned())),
+        }
+    }
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Error => Self::ERROR,
+        }
+    }
+}
+
+/// Sends the `tracing` events of this process to stderr.
+///
+/// Events of other crates than ours are written from info on even when `level` is debug: HTTP/2
+/// alone would drown the rest.
+/// Errors: `AlreadyInitialized` on the second call.
+pub fn init_logging(format: LogFormat, level: LogLevel) -> Result<(), LoggingError> {
+    // One write a line keeps lines of several threads apart. If stderr is gone nobody can be told.
+    let write = |line: &str| {
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    };
+    let layer = LineLayer::new(format, write).with_filter(filter(level));
+    let subscriber = Registry::default().with(layer);
+    tracing::subscriber::set_global_default(subscriber)
+        .map_err(|_| LoggingError::AlreadyInitialized)
+}
+
+fn filter(level: LogLevel) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    let level = LevelFilter::from(level);
+    let enabled = move |metadata: &Metadata<'_>| {
+        let limit = match (metadata.target().starts_with("tactus"), metadata.is_span()) {
+            // A warning is worth its tenant and block, whose spans are of level info.
+            (true, true) => level.max(LevelFilter::INFO),
+            (true, false) => level,
+            (false, _) => level.min(LevelFilter::INFO),
+        };
+        *metadata.level() <= limit
+    };
+    filter_fn(enabled).with_max_level_hint(level.max(LevelFilter::INFO))
+}
+
+#[cfg(test)]
+mod tests;

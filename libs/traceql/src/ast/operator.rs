@@ -1,0 +1,309 @@
+//! Operators and their spelling.
+
+/// Prefix operators and nil tests of field expressions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UnaryOperator {
+    /// `-x`.
+    Negate,
+    /// `!x`.
+    Not,
+    /// `x != nil`.
+    Exists,
+    /// `x = nil`.
+    NotExists,
+}
+
+/// Infix operators of field expressions other than `&&` and `||`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BinaryOperator {
+    /// `+ - * / % ^`.
+    Arithmetic(ArithmeticOperator),
+    /// `= != < <= > >=`.
+    Comparison(ComparisonOperator),
+    /// `=~`: the right side is the pattern.
+    Regex,
+    /// `!~`: the right side is the pattern.
+    NotRegex,
+}
+
+impl BinaryOperator {
+    /// The operator as written.
+    pub fn text(self) -> &'static str {
+        match self {
+            BinaryOperator::Arithmetic(operator) => operator.text(),
+            BinaryOperator::Comparison(operator) => operator.text(),
+            BinaryOperator::Regex => "=~",
+            BinaryOperator::NotRegex => "!~",
+        }
+    }
+
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "=~" => Some(BinaryOperator::Regex),
+            "!~" => Some(BinaryOperator::NotRegex),
+            _ => ArithmeticOperator::from_text(text)
+                .map(BinaryOperator::Arithmetic)
+                .or_else(|| ComparisonOperator::from_text(text).map(BinaryOperator::Comparison)),
+        }
+    }
+}
+
+/// `&&` and `||`, which have equal precedence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LogicalOperator {
+    /// `&&`.
+    And,
+    /// `||`.
+    Or,
+}
+
+impl LogicalOperator {
+    /// The operator as written.
+    pub fn text(self) -> &'static str {
+        match self {
+            LogicalOperator::And => "&&",
+            LogicalOperator::Or => "||",
+        }
+    }
+
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "&&" => Some(LogicalOperator::And),
+            "||" => Some(LogicalOperator::Or),
+            _ => None,
+        }
+    }
+}
+
+/// `+ - * / % ^`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ArithmeticOperator {
+    /// `+`.
+    Add,
+    /// `-`.
+    Subtract,
+    /// `*`.
+    Multiply,
+    /// `/`.
+    Divide,
+    /// `%`.
+    Modulo,
+    /// `^`.
+    Power,
+}
+
+impl ArithmeticOperator {
+    /// The operator as written.
+    pub fn text(self) -> &'static str {
+        match self {
+            ArithmeticOperator::Add => "+",
+            ArithmeticOperator::Subtract => "-",
+            ArithmeticOperator::Multiply => "*",
+            ArithmeticOperator::Divide => "/",
+            ArithmeticOperator::Modulo => "%",
+            ArithmeticOperator::Power => "^",
+        }
+    }
+
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "+" => Some(ArithmeticOperator::Add),
+            "-" => Some(ArithmeticOperator::Subtract),
+            "*" => Some(ArithmeticOperator::Multiply),
+            "/" => Some(ArithmeticOperator::Divide),
+            "%" => Some(ArithmeticOperator::Modulo),
+            "^" => Some(ArithmeticOperator::Power),
+            _ => None,
+        }
+    }
+}
+
+/// `= != < <= > >=`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ComparisonOperator {
+    /// `=`.
+    Equal,
+    /// `!=`.
+    NotEqual,
+    /// `<`.
+    Less,
+    /// `<=`.
+    LessEqual,
+    /// `>`.
+    Greater,
+    /// `>=`.
+    GreaterEqual,
+}
+
+impl ComparisonOperator {
+    /// The operator as written.
+    pub fn text(self) -> &'static str {
+        match self {
+            ComparisonOperator::Equal => "=",
+            ComparisonOperator::NotEqual => "!=",
+            ComparisonOperator::Less => "<",
+            ComparisonOperator::LessEqual => "<=",
+            ComparisonOperator::Greater => ">",
+            ComparisonOperator::GreaterEqual => ">=",
+        }
+    }
+
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "=" => Some(ComparisonOperator::Equal),
+            "!=" => Some(ComparisonOperator::NotEqual),
+            "<" => Some(ComparisonOperator::Less),
+            "<=" => Some(ComparisonOperator::LessEqual),
+            ">" => Some(ComparisonOperator::Greater),
+            ">=" => Some(ComparisonOperator::GreaterEqual),
+            _ => None,
+        }
+    }
+
+    /// The operator with its operands exchanged: `a < b` is `b > a`.
+    pub fn flipped(self) -> Self {
+        match self {
+            ComparisonOperator::Less => ComparisonOperator::Greater,
+            ComparisonOperator::LessEqual => ComparisonOperator::GreaterEqual,
+            ComparisonOperator::Greater => ComparisonOperator::Less,
+            ComparisonOperator::GreaterEqual => ComparisonOperator::LessEqual,
+            ComparisonOperator::Equal | ComparisonOperator::NotEqual => self,
+        }
+    }
+
+    /// Whether an ordering satisfies the operator. No ordering (NaN) satisfies none but `!=`.
+    pub fn holds(self, ordering: Option<std::cmp::Ordering>) -> bool {
+        match self {
+            ComparisonOperator::Equal => ordering.is_some_and(|order| order.is_eq()),
+            ComparisonOperator::NotEqual => ordering.is_none_or(|order| order.is_ne()),
+            ComparisonOperator::Less => ordering.is_some_and(|order| order.is_lt()),
+            ComparisonOperator::LessEqual => ordering.is_some_and(|order| order.is_le()),
+            ComparisonOperator::Greater => ordering.is_some_and(|order| order.is_gt()),
+            ComparisonOperator::GreaterEqual => ordering.is_some_and(|order| order.is_ge()),
+        }
+    }
+}
+
+/// Operators between spansets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SpansetOperator {
+    /// `&&`: the union if both sides are non-empty.
+    And,
+    /// `||`: the union.
+    Or,
+    /// `>`, `!>>`, `&~` …
+    Structural(Relation, RelationMode),
+}
+
+/// What the right span is to the left one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Relation {
+    /// `>`: right is a child of left.
+    Child,
+    /// `>>`: right is below left.
+    Descendant,
+    /// `<`: right is the parent of left.
+    Parent,
+    /// `<<`: right is above left.
+    Ancestor,
+    /// `~`: right and left are different spans with one parent.
+    Sibling,
+}
+
+/// Which spans a structural operator returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RelationMode {
+    /// Right spans in the relation to some left span.
+    Plain,
+    /// `!`: right spans in the relation to no left span.
+    Negated,
+    /// `&`: right and left spans of every pair in the relation.
+    Union,
+}
+
+impl SpansetOperator {
+    /// The operator as written.
+    pub fn text(self) -> &'static str {
+        use Relation::{Ancestor, Child, Descendant, Parent, Sibling};
+        use RelationMode::{Negated, Plain, Union};
+        match self {
+            SpansetOperator::And => "&&",
+            SpansetOperator::Or => "||",
+            SpansetOperator::Structural(relation, mode) => match (relation, mode) {
+                (Child, Plain) => ">",
+                (Child, Negated) => "!>",
+                (Child, Union) => "&>",
+                (Descendant, Plain) => ">>",
+                (Descendant, Negated) => "!>>",
+                (Descendant, Union) => "&>>",
+                (Parent, Plain) => "<",
+                (Parent, Negated) => "!<",
+                (Parent, Union) => "&<",
+                (Ancestor, Plain) => "<<",
+                (Ancestor, Negated) => "!<<",
+                (Ancestor, Union) => "&<<",
+                (Sibling, Plain) => "~",
+                (Sibling, Negated) => "!~",
+                (Sibling, Union) => "&~",
+            },
+        }
+    }
+
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        let (mode, rest) = match text.as_bytes() {
+            b"&&" => return Some(SpansetOperator::And),
+            b"||" => return Some(SpansetOperator::Or),
+            [b'!', ..] => (RelationMode::Negated, &text[1..]),
+            [b'&', ..] => (RelationMode::Union, &text[1..]),
+            _ => (RelationMode::Plain, text),
+        };
+        let relation = match rest {
+            ">" => Relation::Child,
+            ">>" => Relation::Descendant,
+            "<" => Relation::Parent,
+            "<<" => Relation::Ancestor,
+            "~" => Relation::Sibling,
+            _ => return None,
+        };
+        Some(SpansetOperator::Structural(relation, mode))
+    }
+}
+
+/// Functions over the spans of a spanset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AggregateOperator {
+    /// `count()`.
+    Count,
+    /// `max(e)`.
+    Max,
+    /// `min(e)`.
+    Min,
+    /// `avg(e)`.
+    Avg,
+    /// `sum(e)`.
+    Sum,
+}
+
+impl AggregateOperator {
+    /// The function's name.
+    pub fn text(self) -> &'static str {
+        match self {
+            AggregateOperator::Count => "count",
+            AggregateOperator::Max => "max",
+            AggregateOperator::Min => "min",
+            AggregateOperator::Avg => "avg",
+            AggregateOperator::Sum => "sum",
+        }
+    }
+
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "count" => Some(AggregateOperator::Count),
+            "max" => Some(AggregateOperator::Max),
+            "min" => Some(AggregateOperator::Min),
+            "avg" => Some(AggregateOperator::Avg),
+            "sum" => Some(AggregateOperator::Sum),
+            _ => None,
+        }
+    }
+}

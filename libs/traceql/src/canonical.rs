@@ -1,0 +1,264 @@
+//! Canonical text: `Display` of the tree.
+//!
+//! The text names spanset attributes and series labels, appears in errors, and is a cache key.
+//! It parses back to a tree with the same text. Where plain spelling would not (names with blanks,
+//! strings with backticks, a negative constant before an operator that binds tighter than minus)
+//! it is quoted, escaped or parenthesised.
+
+mod metrics;
+mod number;
+mod text;
+
+use std::fmt::{Display, Formatter, Result, Write as _};
+
+pub use number::{format_duration, format_float};
+
+use crate::ast::{
+    Aggregate, ArithmeticOperator, Attribute, BinaryOperator, FieldExpression, LogicalOperator,
+    Pipeline, PipelineStage, ScalarExpression, ScalarFilter, SpansetExpression, SpansetFilter,
+    UnaryOperator,
+};
+use crate::static_value::Static;
+
+/// The value's text. Strings are quoted as in a query; other values as they appear in answers.
+/// Arrays (which have no literal) are `["a", "b"]`.
+impl Display for Static {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Static::Nil => f.write_str("nil"),
+            Static::Int(value) => write!(f, "{value}"),
+            Static::Float(value) => f.write_str(&format_float(*value)),
+            Static::String(value) => text::string(f, value),
+            Static::Bool(value) => write!(f, "{value}"),
+            Static::Duration(value) => f.write_str(&format_duration(*value)),
+            Static::Status(value) => f.write_str(value.text()),
+            Static::Kind(value) => f.write_str(value.text()),
+            Static::IntArray(values) => array(f, values, |f, value| write!(f, "{value}")),
+            Static::FloatArray(values) => {
+                array(f, values, |f, value| f.write_str(&format_float(*value)))
+            }
+            Static::StringArray(values) => array(f, values, |f, value| text::quoted(f, value)),
+            Static::BoolArray(values) => array(f, values, |f, value| write!(f, "{value}")),
+        }
+    }
+}
+
+fn array<T>(
+    f: &mut Formatter<'_>,
+    values: &[T],
+    write_one: impl Fn(&mut Formatter<'_>, &T) -> Result,
+) -> Result {
+    f.write_char('[')?;
+    for (index, value) in values.iter().enumerate() {
+        if index > 0 {
+            f.write_str(", ")?;
+        }
+        write_one(f, value)?;
+    }
+    f.write_char(']')
+}
+
+/// A constant inside a query: i64's minimum has no literal but `minInt`.
+fn constant(f: &mut Formatter<'_>, value: &Static) -> Result {
+    match value {
+        Static::Int(i64::MIN) => f.write_str("minInt"),
+        value => value.fmt(f),
+    }
+}
+
+fn is_negative(value: &Static) -> bool {
+    match value {
+        Static::Int(value) => *value < 0 && *value != i64::MIN,
+        Static::Duration(value) => *value < 0,
+        Static::Float(value) => value.is_sign_negative(),
+        _ => false,
+    }
+}
+
+impl Display for Attribute {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Attribute::Intrinsic(intrinsic) => f.write_str(intrinsic.text()),
+            Attribute::Named { scope, parent, name } => {
+                let unscoped = *scope == crate::ast::AttributeScope::Unscoped;
+                match (parent, unscoped) {
+                    (true, true) => f.write_str("parent.")?,
+                    (true, false) => write!(f, "parent.{}", scope.prefix())?,
+                    (false, _) => f.write_str(scope.prefix())?,
+                }
+                let misread = unscoped
+                    && ((*parent && (name.starts_with("span.") || name.starts_with("resource.")))
+                        || (!*parent && name.starts_with(|c: char| c.is_ascii_digit())));
+                text::attribute_name(f, name, misread)
+            }
+        }
+    }
+}
+
+impl Display for FieldExpression {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            FieldExpression::Static(value) => constant(f, value),
+            FieldExpression::Attribute(attribute) => attribute.fmt(f),
+            FieldExpression::Unary { operator, operand } => match operator {
+                UnaryOperator::Negate => {
+                    f.write_char('-')?;
+                    field_operand(f, operand)
+                }
+                UnaryOperator::Not => {
+                    f.write_char('!')?;
+                    field_operand(f, operand)
+                }
+                UnaryOperator::Exists => {
+                    field_operand(f, operand)?;
+                    f.write_str(" != nil")
+                }
+                UnaryOperator::NotExists => {
+                    field_operand(f, operand)?;
+                    f.write_str(" = nil")
+                }
+            },
+            FieldExpression::Binary { operator, left, right } => {
+                let tighter_than_minus = matches!(
+                    operator,
+                    BinaryOperator::Arithmetic(
+                        ArithmeticOperator::Multiply
+                            | ArithmeticOperator::Divide
+                            | ArithmeticOperator::Modulo
+                            | ArithmeticOperator::Power
+                    )
+                );
+                match &**left {
+                    FieldExpression::Static(value) if tighter_than_minus && is_negative(value) => {
+                        write!(f, "({value})")?;
+                    }
+                    left => field_operand(f, left)?,
+                }
+                write!(f, " {} ", operator.text())?;
+                field_operand(f, right)
+            }
+            FieldExpression::Logical { operator, operands } => {
+                LogicalChain { operator: *operator, operands }.fmt(f)
+            }
+        }
+    }
+}
+
+/// A prefix of a chain of one logical operator, written left-nested.
+pub(crate) struct LogicalChain<'a> {
+    pub(crate) operator: LogicalOperator,
+    pub(crate) operands: &'a [FieldExpression],
+}
+
+impl Display for LogicalChain<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        for _ in 2..self.operands.len() {
+            f.write_char('(')?;
+        }
+        for (index, operand) in self.operands.iter().enumerate() {
+            if index > 0 {
+                write!(f, " {} ", self.operator.text())?;
+            }
+            field_operand(f, operand)?;
+            if index > 0 && index + 1 < self.operands.len() {
+                f.write_char(')')?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn field_operand(f: &mut Formatter<'_>, operand: &FieldExpression) -> Result {
+    match operand {
+        FieldExpression::Static(_) | FieldExpression::Attribute(_) => operand.fmt(f),
+        _ => write!(f, "({operand})"),
+    }
+}
+
+impl Display for SpansetFilter {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write!(f, "{{ {} }}", self.expression)
+    }
+}
+
+impl Display for SpansetExpression {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            SpansetExpression::Filter(filter) => filter.fmt(f),
+            SpansetExpression::Pipeline(pipeline) => pipeline.fmt(f),
+            SpansetExpression::Binary { operator, left, right } => {
+                write!(f, "({left}) {} ({right})", operator.text())
+            }
+        }
+    }
+}
+
+impl Display for Pipeline {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        for (index, stage) in self.stages.iter().enumerate() {
+            if index > 0 {
+                f.write_char('|')?;
+            }
+            stage.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for PipelineStage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            PipelineStage::Spanset(spanset) => spanset.fmt(f),
+            PipelineStage::Scalar(filter) => filter.fmt(f),
+            PipelineStage::By(expression) => write!(f, "by({expression})"),
+            PipelineStage::Coalesce => f.write_str("coalesce()"),
+            PipelineStage::Select(attributes) => {
+                f.write_str("select(")?;
+                for (index, attribute) in attributes.iter().enumerate() {
+                    let separator = if index > 0 { ", " } else { "" };
+                    write!(f, "{separator}{attribute}")?;
+                }
+                f.write_char(')')
+            }
+        }
+    }
+}
+
+impl Display for ScalarFilter {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        scalar_operand(f, &self.left)?;
+        write!(f, " {} ", self.operator.text())?;
+        scalar_operand(f, &self.right)
+    }
+}
+
+impl Display for ScalarExpression {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            ScalarExpression::Static(value) => constant(f, value),
+            ScalarExpression::Aggregate(aggregate) => aggregate.fmt(f),
+            ScalarExpression::Binary { operator, left, right } => {
+                scalar_operand(f, left)?;
+                write!(f, " {} ", operator.text())?;
+                scalar_operand(f, right)
+            }
+            ScalarExpression::Pipeline(pipeline, aggregate) => write!(f, "{pipeline}|{aggregate}"),
+        }
+    }
+}
+
+fn scalar_operand(f: &mut Formatter<'_>, operand: &ScalarExpression) -> Result {
+    match operand {
+        ScalarExpression::Static(_) => operand.fmt(f),
+        _ => write!(f, "({operand})"),
+    }
+}
+
+impl Display for Aggregate {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match &self.argument {
+            None => write!(f, "{}()", self.operator.text()),
+            Some(argument) => write!(f, "{}({argument})", self.operator.text()),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Regular expressions of the language: RE2 syntax, matched on bytes against the whole value.
+
+#[cfg(test)]
+mod tests;
+mod translate;
+
+use regex::bytes::{Regex, RegexBuilder};
+
+/// Bound on the compiled program; repetition bombs fail against it quickly.
+const SIZE_LIMIT_BYTES: usize = 1 << 20;
+
+/// A pattern that does not compile; the pattern itself is in the query.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid regex: {0}")]
+pub struct InvalidRegex(String);
+
+/// A compiled pattern.
+///
+/// Anchored at both ends, `.` matches line breaks, case-sensitive unless the pattern says
+/// otherwise, `\d \w \s \b` are ASCII. Cloning is cheap; matching is thread-safe.
+#[derive(Debug, Clone)]
+pub struct CompiledRegex {
+    regex: Regex,
+    literal: Option<Box<[u8]>>,
+}
+
+impl CompiledRegex {
+    /// Compiles a pattern.
+    ///
+    /// Errors: not RE2 syntax, not UTF-8, or the program would exceed the size limit.
+    pub fn new(pattern: &[u8]) -> Result<Self, InvalidRegex> {
+        let invalid = |reason: &str| InvalidRegex(reason.to_owned());
+        let pattern = std::str::from_utf8(pattern).map_err(|_| invalid("not UTF-8"))?;
+        let translated = translate::from_re2(pattern).map_err(invalid)?;
+        let regex = RegexBuilder::new(&format!("^(?s:{translated})$"))
+            .size_limit(SIZE_LIMIT_BYTES)
+            .build()
+            .map_err(|error| invalid(&error.to_string()))?;
+        let is_literal = !pattern.contains(|c: char| "\\.+*?()|[]{}^$".contains(c));
+        let literal = is_literal.then(|| pattern.as_bytes().into());
+        Ok(CompiledRegex { regex, literal })
+    }
+
+    /// Whether the whole value matches.
+    pub fn is_match(&self, value: &[u8]) -> bool {
+        match &self.literal {
+            Some(literal) => **literal == *value,
+            None => self.regex.is_match(value),
+        }
+    }
+
+    /// The only value that matches, if the pattern has no special characters.
+    pub fn literal(&self) -> Option<&[u8]> {
+        self.literal.as_deref()
+    }
+}

@@ -1,0 +1,175 @@
+//! RE2 syntax to the syntax of the `regex` crate.
+//!
+//! The two differ where one gives a meaning to what the other takes literally: ASCII versus
+//! Unicode `\d \w \s \b`, `\Q…\E`, octal escapes, `{` that starts no repetition, set operations
+//! inside brackets, and flags. What is equal passes through; the crate reports other errors.
+
+mod class;
+
+type Result<T, E = &'static str> = std::result::Result<T, E>;
+
+/// RE2 refuses larger repetition counts.
+const MAX_REPEAT: u32 = 1000;
+
+/// Translates a pattern. Errors: constructs that only the crate knows.
+pub(super) fn from_re2(pattern: &str) -> Result<String> {
+    let mut translated = String::with_capacity(pattern.len() + 16);
+    let mut rest = pattern;
+    while let Some(c) = rest.chars().next() {
+        let consumed = match c {
+            '\\' => escape(rest, &mut translated)?,
+            '[' => class::bracket(rest, &mut translated)?,
+            '{' => repetition(rest, &mut translated)?,
+            '(' => group(rest, &mut translated)?,
+            c => {
+                translated.push(c);
+                c.len_utf8()
+            }
+        };
+        rest = &rest[consumed..];
+    }
+    Ok(translated)
+}
+
+fn push_literal(translated: &mut String, c: char) {
+    translated.push_str(&format!("\\x{{{:x}}}", u32::from(c)));
+}
+
+/// The escape at the start of `rest`, outside of brackets. Returns its length.
+fn escape(rest: &str, translated: &mut String) -> Result<usize> {
+    let c = rest[1..].chars().next().ok_or("trailing backslash")?;
+    match c {
+        'Q' => {
+            let text = &rest[2..];
+            let end = text.find("\\E");
+            let quoted = end.map_or(text, |end| &text[..end]);
+            quoted.chars().for_each(|c| push_literal(translated, c));
+            return Ok(2 + quoted.len() + if end.is_some() { 2 } else { 0 });
+        }
+        'd' | 'D' | 'w' | 'W' | 's' | 'S' => translated.push_str(perl_class(c)),
+        'b' => translated.push_str("(?-u:\\b)"),
+        'B' => translated.push_str("(?-u:\\B)"),
+        'A' | 'z' => {
+            translated.push('\\');
+            translated.push(c);
+        }
+        'p' | 'P' => return unicode_class(rest, translated),
+        _ => {
+            let (literal, length) = literal_escape(rest)?;
+            push_literal(translated, literal);
+            return Ok(length);
+        }
+    }
+    Ok(2)
+}
+
+/// `\d` and its kin as a bracket expression.
+fn perl_class(c: char) -> &'static str {
+    match c {
+        'd' => "[0-9]",
+        'D' => "[^0-9]",
+        'w' => "[0-9A-Za-z_]",
+        'W' => "[^0-9A-Za-z_]",
+        's' => "[\\t\\n\\f\\r ]",
+        _ => "[^\\t\\n\\f\\r ]",
+    }
+}
+
+/// `\pL`, `\p{Greek}`, `\p{^Greek}`. Returns its length.
+fn unicode_class(rest: &str, translated: &mut String) -> Result<usize> {
+    let mut negated = rest.starts_with("\\P");
+    let name = &rest[2..];
+    let (name, length) = match name.strip_prefix('{') {
+        Some(inner) => {
+            let end = inner.find('}').ok_or("invalid character class range")?;
+            (&inner[..end], end + 4)
+        }
+        None => {
+            let c = name.chars().next().ok_or("invalid character class range")?;
+            (&name[..c.len_utf8()], 2 + c.len_utf8())
+        }
+    };
+    let name = name.strip_prefix('^').inspect(|_| negated = !negated).unwrap_or(name);
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return Err("invalid character class range");
+    }
+    translated.push_str(if negated { "\\P{" } else { "\\p{" });
+    translated.push_str(name);
+    translated.push('}');
+    Ok(length)
+}
+
+/// The character that the escape at the start of `rest` stands for, and the escape's length.
+fn literal_escape(rest: &str) -> Result<(char, usize)> {
+    const INVALID: &str = "invalid escape sequence";
+    let text = &rest[1..];
+    let c = text.chars().next().ok_or("trailing backslash")?;
+    let simple = match c {
+        'a' => '\x07',
+        'f' => '\x0c',
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        'v' => '\x0b',
+        '0'..='7' => {
+            let digits = text.bytes().take(3).take_while(|b| (b'0'..=b'7').contains(b)).count();
+            // A single non-zero digit would be a back-reference.
+            if c != '0' && digits == 1 {
+                return Err(INVALID);
+            }
+            let value = u32::from_str_radix(&text[..digits], 8).map_err(|_| INVALID)?;
+            return Ok((char::from_u32(value).ok_or(INVALID)?, 1 + digits));
+        }
+        'x' => {
+            let (digits, length) = match text[1..].strip_prefix('{') {
+                Some(inner) => {
+                    let end = inner.find('}').ok_or(INVALID)?;
+                    (&inner[..end], end + 4)
+                }
+                None => (text.get(1..3).ok_or(INVALID)?, 4),
+            };
+            if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(INVALID);
+            }
+            let value = u32::from_str_radix(digits, 16).map_err(|_| INVALID)?;
+            return Ok((char::from_u32(value).ok_or(INVALID)?, length));
+        }
+        c if c.is_ascii_punctuation() => c,
+        _ => return Err(INVALID),
+    };
+    Ok((simple, 2))
+}
+
+/// `{` is a repetition only as `{n}`, `{n,}` or `{n,m}`. Returns the length consumed.
+fn repetition(rest: &str, translated: &mut String) -> Result<usize> {
+    let counts = rest[1..].split_once('}').and_then(|(inner, _)| {
+        let (low, high) = inner.split_once(',').unwrap_or((inner, inner));
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        (digits(low) && (high.is_empty() || digits(high))).then_some((inner, low, high))
+    });
+    let Some((inner, low, high)) = counts else {
+        translated.push_str("\\{");
+        return Ok(1);
+    };
+    let too_large =
+        |text: &str| !text.is_empty() && text.parse::<u32>().map_or(true, |n| n > MAX_REPEAT);
+    if too_large(low) || too_large(high) {
+        return Err("invalid repeat count");
+    }
+    translated.push('{');
+    translated.push_str(inner);
+    translated.push('}');
+    Ok(inner.len() + 2)
+}
+
+/// `(` with its flags. Returns the length consumed.
+fn group(rest: &str, translated: &mut String) -> Result<usize> {
+    if let Some(inside) = rest.strip_prefix("(?") {
+        let flags = inside.split([')', ':', '<', 'P']).next().unwrap_or(inside);
+        if flags.contains(|c| !"imsU-".contains(c)) {
+            return Err("invalid or unsupported Perl syntax");
+        }
+    }
+    translated.push('(');
+    Ok(1)
+}

@@ -1,0 +1,104 @@
+//! Alternatives of a filter: its disjunctive form over usable conditions.
+
+use crate::ast::{
+    Attribute, BinaryOperator, ComparisonOperator, FieldExpression, LogicalOperator, UnaryOperator,
+};
+use crate::fold;
+use crate::static_value::Static;
+
+/// The groups of conditions, any of which suffices; conditions that cannot be used are dropped, so
+/// a group may be empty. None if there would be more than `limit` groups.
+pub(super) fn expand(
+    expression: &FieldExpression,
+    limit: usize,
+) -> Option<Vec<Vec<FieldExpression>>> {
+    signed(expression, false, limit)
+}
+
+fn signed(
+    expression: &FieldExpression,
+    negated: bool,
+    limit: usize,
+) -> Option<Vec<Vec<FieldExpression>>> {
+    match expression {
+        FieldExpression::Unary { operator: UnaryOperator::Not, operand } => {
+            signed(operand, !negated, limit)
+        }
+        FieldExpression::Logical { operator, operands } => {
+            // The negation of a conjunction is the disjunction of the negations.
+            let is_or = (*operator == LogicalOperator::Or) != negated;
+            let mut groups = if is_or { Vec::new() } else { vec![Vec::new()] };
+            for operand in operands {
+                let alternatives = signed(operand, negated, limit)?;
+                if is_or {
+                    groups.extend(alternatives);
+                } else {
+                    groups = product(&groups, &alternatives, limit)?;
+                }
+                if groups.len() > limit {
+                    return None;
+                }
+            }
+            Some(groups)
+        }
+        expression if is_condition(expression) => {
+            let condition = match negated {
+                true => fold::unary(UnaryOperator::Not, expression.clone()),
+                false => expression.clone(),
+            };
+            (limit > 0).then(|| vec![vec![condition]])
+        }
+        _ => (limit > 0).then(|| vec![Vec::new()]),
+    }
+}
+
+fn product(
+    left: &[Vec<FieldExpression>],
+    right: &[Vec<FieldExpression>],
+    limit: usize,
+) -> Option<Vec<Vec<FieldExpression>>> {
+    if left.len().checked_mul(right.len())? > limit {
+        return None;
+    }
+    let joined = |left: &Vec<FieldExpression>, right: &Vec<FieldExpression>| {
+        left.iter().chain(right).cloned().collect::<Vec<_>>()
+    };
+    Some(left.iter().flat_map(|left| right.iter().map(move |right| joined(left, right))).collect())
+}
+
+/// A comparison of an attribute with a constant, or a nil test of an attribute.
+fn is_condition(expression: &FieldExpression) -> bool {
+    match expression {
+        FieldExpression::Binary { operator: BinaryOperator::Arithmetic(_), .. } => false,
+        FieldExpression::Binary { left, right, .. } => matches!(
+            (&**left, &**right),
+            (FieldExpression::Attribute(_), FieldExpression::Static(_))
+                | (FieldExpression::Static(_), FieldExpression::Attribute(_))
+        ),
+        FieldExpression::Unary {
+            operator: UnaryOperator::Exists | UnaryOperator::NotExists,
+            operand,
+        } => matches!(&**operand, FieldExpression::Attribute(_)),
+        _ => false,
+    }
+}
+
+/// The constant that `attribute` must equal.
+pub(super) fn pinned(conditions: &[FieldExpression], attribute: &Attribute) -> Option<Static> {
+    conditions.iter().find_map(|condition| match condition {
+        FieldExpression::Binary {
+            operator: BinaryOperator::Comparison(ComparisonOperator::Equal),
+            left,
+            right,
+        } => match (&**left, &**right) {
+            (FieldExpression::Attribute(found), FieldExpression::Static(value))
+            | (FieldExpression::Static(value), FieldExpression::Attribute(found))
+                if found == attribute =>
+            {
+                Some(value.clone())
+            }
+            _ => None,
+        },
+        _ => None,
+    })
+}

@@ -1,0 +1,123 @@
+use super::{Completion, completion};
+use crate::parse_attribute;
+
+/// Groups as canonical texts, conditions joined by a comma; empty for unfiltered.
+fn groups(query: &str) -> Vec<String> {
+    groups_for(query, "span.n")
+}
+
+fn groups_for(query: &str, tag: &str) -> Vec<String> {
+    let tag = parse_attribute(tag).expect("a tag");
+    match completion(query, Some(&tag), 100).expect("within the limit") {
+        Completion::Unfiltered => Vec::new(),
+        Completion::Groups(groups) => groups
+            .iter()
+            .map(|group| {
+                let texts: Vec<String> = group.conditions.iter().map(ToString::to_string).collect();
+                let pin = group.pinned.as_ref().map(|value| format!(" -> {value}"));
+                texts.join(", ") + &pin.unwrap_or_default()
+            })
+            .collect(),
+    }
+}
+
+#[test]
+fn conditions_are_collected_in_groups() {
+    assert_eq!(groups("{ .a = 1 && name = `x` }"), [".a = 1, name = `x`"]);
+    assert_eq!(groups("{ .a = 1 || name = `x` }"), [".a = 1", "name = `x`"]);
+    assert_eq!(groups("{ (.a = 1 || .b = 2) && .c = 3 }"), [".a = 1, .c = 3", ".b = 2, .c = 3"]);
+    assert_eq!(groups("{ .a = nil && 1 < .b }"), [".a = nil, 1 < .b"]);
+    assert_eq!(groups("{ .a = 1 && .b && .c = .d && .e + 1 = 2 }"), [".a = 1"]);
+    assert_eq!(groups("{ .a = 1 } | count() > 2"), [".a = 1"]);
+    assert_eq!(groups("{ .a = 1 } | rate()"), [".a = 1"]);
+}
+
+#[test]
+fn negations_are_kept_exactly() {
+    assert_eq!(groups("{ !(.a = 1) }"), ["!(.a = 1)"]);
+    assert_eq!(groups("{ !!(.a = 1) }"), [".a = 1"]);
+    assert_eq!(groups("{ !(.a = 1 && .b = 2) }"), ["!(.a = 1)", "!(.b = 2)"]);
+    assert_eq!(groups("{ !(.a = 1 || .b = 2) }"), ["!(.a = 1), !(.b = 2)"]);
+}
+
+#[test]
+fn unusable_queries_are_unfiltered() {
+    for query in [
+        "",
+        "{}",
+        "{",
+        "{ .a }",
+        "{ .a = 1 || .b }",
+        "{ .a = 1 } && { .b = 2 }",
+        "count() > 1",
+        "{ .a = 1 } > { }",
+        "{ .a = 1 | rate()",
+        "{ .a = 1 } | nonsense",
+        "{ name = 1 }",
+        "{ foo = 1 }",
+        "{ .a = 1 .b = 2 }",
+        "nonsense",
+        "{ .a = \"x",
+        "{ true }",
+    ] {
+        assert_eq!(groups(query), [""; 0], "{query}");
+    }
+}
+
+#[test]
+fn unfinished_filters_are_repaired() {
+    for query in [
+        "{ .a = 1",
+        "{ .a = 1 &&",
+        "{ .a = 1 && }",
+        "{ .a = 1 && .b =",
+        "{ .a = 1 && .b = }",
+        "{ .b = && .a = 1 }",
+        "{ .a = 1 && name != }",
+        "{ .a = 1 && span:name =~ && }",
+        "{ .a = 1 && () }",
+        "{ (.a = 1 && .b = }",
+        "{ .a = 1 && (.b = ) }",
+        "{ .a = 1 && ((((.b >= || ",
+        "{ .a = 1) }",
+        "{ && .a = 1 && && }",
+        "{ .a = 1 && ! }",
+        "{ .a = 1 && .b = } | count() > 1",
+    ] {
+        assert_eq!(groups(query), [".a = 1"], "{query}");
+    }
+    assert_eq!(groups("{ .a = 1 || .b = }"), [".a = 1"]);
+}
+
+#[test]
+fn equality_with_the_requested_tag_pins_the_answer() {
+    assert_eq!(groups("{ span.n = 2 && .a = 1 }"), ["span.n = 2, .a = 1 -> 2"]);
+    assert_eq!(groups("{ 2 = span.n || .a = 1 }"), ["2 = span.n -> 2", ".a = 1"]);
+    assert_eq!(groups("{ span.n > 1 }"), ["span.n > 1"]);
+    assert_eq!(groups_for("{ span:status = error }", "status"), ["status = error -> error"]);
+}
+
+#[test]
+fn too_many_groups_are_the_only_error() {
+    let query = |count: usize| format!("{{ {} }}", vec![".a = 1"; count].join(" || "));
+    let span = parse_attribute("span.n").expect("a tag");
+    let unscoped = parse_attribute(".n").expect("a tag");
+    assert!(completion(&query(100), Some(&span), 100).is_ok());
+    let error = completion(&query(101), Some(&span), 100).expect_err("too many");
+    assert_eq!(
+        error.to_string(),
+        "maximum condition groups reached (limit: 100). Reduce the number of OR conditions in the query"
+    );
+    assert!(completion(&query(50), Some(&unscoped), 100).is_ok());
+    assert!(completion(&query(51), Some(&unscoped), 100).is_err());
+    let product = format!("{{ {} }}", vec!["(.a = 1 || .b = 2)"; 40].join(" && "));
+    assert!(completion(&product, None, 100).is_err());
+}
+
+#[test]
+fn repair_of_long_garbage_takes_linear_time() {
+    for part in ["(", ")", "&& ", "( ) ", ".a = ", "! "] {
+        let query = format!("{{ {}", part.repeat(50_000));
+        assert_eq!(groups(&query), [""; 0]);
+    }
+}

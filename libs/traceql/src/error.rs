@@ -1,0 +1,107 @@
+//! Errors of parsing and validation. Their texts reach clients and are part of the contract.
+
+/// Result with this crate's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a query is not accepted.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The text is not in the grammar.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// The text is in the grammar, but means nothing.
+    #[error(transparent)]
+    Validate(#[from] ValidateError),
+}
+
+/// A syntax error with its position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseError {
+    /// From 1; 0 (with `column` 0) for the empty query.
+    pub line: usize,
+    /// Characters from 1, within the line.
+    pub column: usize,
+    /// What was found and, where few tokens would fit, what was expected.
+    pub message: String,
+}
+
+impl std::fmt::Display for ParseError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.line == 0 {
+            write!(formatter, "parse error : {}", self.message)
+        } else {
+            let ParseError { line, column, message } = self;
+            write!(formatter, "parse error at line {line}, col {column}: {message}")
+        }
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+/// Why a query that parses is rejected. The strings in the variants are canonical text.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ValidateError {
+    /// Operands that can never meet.
+    #[error("binary operations must operate on the same type: {0}")]
+    OperandTypesDiffer(String),
+    /// An operator that its operands do not have.
+    #[error("illegal operation for the given types: {0}")]
+    IllegalBinary(String),
+    /// A prefix operator that its operand does not have.
+    #[error("illegal operation for the given type: {0}")]
+    IllegalUnary(String),
+    /// A filter that can never be true.
+    #[error("span filter field expressions must resolve to a boolean: {0}")]
+    FilterNotBoolean(String),
+    /// A pattern that does not compile.
+    #[error("invalid regex: `{0}`")]
+    InvalidRegex(String),
+    /// `name = nil`.
+    #[error("{0}=nil is not valid because intrinsics cannot be nil")]
+    IntrinsicNil(&'static str),
+    /// `resource.service.name = nil`.
+    #[error("resource.service.name=nil is not valid because resource.service.name cannot be nil")]
+    ServiceNameNil,
+    /// `max(name)`.
+    #[error("aggregate field expressions must resolve to a number type: {0}")]
+    AggregateNotNumeric(String),
+    /// `sum(3)`.
+    #[error("aggregate field expressions must reference the span: {0}")]
+    AggregateWithoutAttribute(String),
+    /// `by(1)`.
+    #[error("grouping field expressions must reference the span: {0}")]
+    GroupWithoutAttribute(String),
+    /// `topk(0)`.
+    #[error("limit must be greater than 0")]
+    LimitNotPositive,
+    /// `quantile_over_time(duration, 1.1)`.
+    #[error("quantile must be between 0 and 1: {0}")]
+    QuantileOutOfRange(f64),
+    /// `compare({…}, 0)`.
+    #[error("compare() top number of values must be integer greater than 0")]
+    CompareTopNotPositive,
+    /// `compare({…}, 1001)`.
+    #[error("compare() top number of values must be an integer between 1 and 1000")]
+    CompareTopTooLarge,
+    /// `compare({…}, 5, 0, 1)`.
+    #[error("compare() timestamps must be positive integer unix nanoseconds")]
+    CompareTimestamps,
+    /// `compare({…}, 5, 2, 1)`.
+    #[error("compare() end timestamp must be greater than start timestamp")]
+    CompareRange,
+    /// `compare()` within arithmetic or before a second stage.
+    #[error("`compare()` cannot be used with second stage functions")]
+    CompareSecondStage,
+    /// In the grammar, without a meaning yet.
+    #[error("{0} not yet supported")]
+    Unsupported(String),
+}
+
+impl ValidateError {
+    /// True if the query is in the grammar, but has no meaning yet.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, ValidateError::Unsupported(_))
+    }
+}

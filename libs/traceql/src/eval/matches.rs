@@ -1,0 +1,183 @@
+//! What a query finds: rows of a batch, and the answer made of them.
+
+use std::collections::BTreeMap;
+
+use tactus_model::{SpanId, TraceId};
+
+use super::value::Value;
+use crate::{format_duration, format_float};
+
+/// A value in an answer. Status and kind are their keyword, durations Go's text such as `1.5s`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AttributeValue {
+    /// Text; invalid UTF-8 is replaced.
+    String(String),
+    /// Integer.
+    Int(i64),
+    /// Double.
+    Float(f64),
+    /// Boolean.
+    Bool(bool),
+    /// Elements of one type; never exactly one, which stands for itself.
+    Array(Vec<AttributeValue>),
+}
+
+impl AttributeValue {
+    /// The shown form of a value; none for nil.
+    pub(crate) fn of(value: Value<'_>) -> Option<Self> {
+        Some(match value {
+            Value::NoRow | Value::Nil => return None,
+            Value::Bool(value) => Self::Bool(value),
+            Value::Int(value) => Self::Int(value),
+            Value::Float(value) => Self::Float(value),
+            Value::Duration(value) => Self::String(format_duration(value)),
+            Value::String(text) => Self::String(String::from_utf8_lossy(text).into_owned()),
+            Value::Status(status) => Self::String(status.text().to_owned()),
+            Value::Kind(kind) => Self::String(kind.text().to_owned()),
+            Value::Array(array) => {
+                let mut elements: Vec<_> = array.elements().filter_map(Self::of).collect();
+                match elements.pop() {
+                    Some(only) if elements.is_empty() => only,
+                    last => {
+                        elements.extend(last);
+                        Self::Array(elements)
+                    }
+                }
+            }
+        })
+    }
+}
+
+impl std::fmt::Display for AttributeValue {
+    /// Plain text, strings without quotes.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::String(text) => f.write_str(text),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Float(value) => f.write_str(&format_float(*value)),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Array(elements) => {
+                f.write_str("[")?;
+                for (index, element) in elements.iter().enumerate() {
+                    if index > 0 {
+                        f.write_str(", ")?;
+                    }
+                    match element {
+                        Self::String(text) => write!(f, "{text:?}")?,
+                        other => write!(f, "{other}")?,
+                    }
+                }
+                f.write_str("]")
+            }
+        }
+    }
+}
+
+/// Rows of one batch that a query matched; newest trace first, ties by trace id.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Matches {
+    /// One entry a matched trace.
+    pub traces: Vec<MatchedTrace>,
+}
+
+/// The matched rows of one trace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MatchedTrace {
+    /// Row in the batch's trace table.
+    pub trace: u32,
+    /// Its id.
+    pub trace_id: TraceId,
+    /// Start of the trace, unix nanoseconds.
+    pub start_unix_nanos: u64,
+    /// At least one; none is empty.
+    pub span_sets: Vec<MatchedSpanSet>,
+}
+
+/// The matched rows of one spanset.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MatchedSpanSet {
+    /// Span rows, ascending.
+    pub rows: Vec<u32>,
+    /// Spanset attributes such as `by(kind)` and `count()`, in order of creation.
+    pub attributes: Vec<(String, AttributeValue)>,
+}
+
+impl Matches {
+    /// True if nothing matched.
+    pub fn is_empty(&self) -> bool {
+        self.traces.is_empty()
+    }
+
+    /// Number of matched spans.
+    pub fn spans(&self) -> usize {
+        self.traces.iter().flat_map(|trace| &trace.span_sets).map(|set| set.rows.len()).sum()
+    }
+
+    /// Keeps the `limit` newest traces; 0 keeps all.
+    pub fn truncate(&mut self, limit: usize) {
+        if limit > 0 {
+            self.traces.truncate(limit);
+        }
+    }
+
+    /// Rows of all matched traces in the trace table, ascending.
+    pub fn trace_rows(&self) -> Vec<u32> {
+        let mut rows: Vec<u32> = self.traces.iter().map(|trace| trace.trace).collect();
+        rows.sort_unstable();
+        rows
+    }
+}
+
+/// One trace of a search answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TraceMatch {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// `service.name` of the root span's resource; empty if there is no root.
+    pub root_service_name: String,
+    /// Name of the root span; empty if there is no root.
+    pub root_trace_name: String,
+    /// Start of the trace, unix nanoseconds.
+    pub start_unix_nanos: u64,
+    /// End minus start of the trace.
+    pub duration_nanos: u64,
+    /// Span counts of the whole trace by `service.name`.
+    pub service_stats: BTreeMap<String, ServiceStats>,
+    /// Final spansets; empty for a search by tags.
+    pub span_sets: Vec<SpanSet>,
+}
+
+/// Spans of one service in a trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServiceStats {
+    /// All spans.
+    pub spans: u32,
+    /// Spans with status error.
+    pub errors: u32,
+}
+
+/// One spanset of a search answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanSet {
+    /// Spans in the set, before it was cut to the spans below.
+    pub matched: u32,
+    /// Spanset attributes in order of creation.
+    pub attributes: Vec<(String, AttributeValue)>,
+    /// The spans shown, by start, then id.
+    pub spans: Vec<SpanMatch>,
+}
+
+/// One span of a search answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanMatch {
+    /// The span.
+    pub span_id: SpanId,
+    /// Its name, if the query makes it shown.
+    pub name: Option<String>,
+    /// Start, unix nanoseconds.
+    pub start_unix_nanos: u64,
+    /// End minus start; 0 if the span ends before it starts.
+    pub duration_nanos: u64,
+    /// Attributes that the query makes shown, in order of first reference in the query.
+    pub attributes: Vec<(String, AttributeValue)>,
+}

@@ -1,0 +1,400 @@
+//! Filters as trees of bitmaps.
+//!
+//! An expression is compiled for the question "for which spans is it the boolean `wanted`?", so that `!` costs
+//! nothing and needs no third truth value: what is neither true nor false answers both questions with no.
+//!
+//! Events and links: a filter asks whether *some* event (or link) of the span makes it true. The question goes
+//! through `||` unchanged, and through `&&` as far as the operands refer to different tables; what must hold on one
+//! event is evaluated over the rows of the event table ([`Plan::Some`]) and then asked of the spans. A span without
+//! events is there judged once, with every condition on events undecided. Only expressions that tie an event and
+//! a link together run span by span.
+
+use super::bitmap::Bitmap;
+use super::condition::{Condition, Test};
+use super::operand::{Pick, Place, Table, event_rows, link_rows, table_of};
+use super::program::Program;
+use super::view::BatchView;
+use crate::{Attribute, FieldExpression, LogicalOperator, UnaryOperator};
+
+/// A compiled filter: which spans satisfy it.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    /// All spans or none.
+    Constant(bool),
+    /// The spans for which a condition holds, or if `inverted` those for which it does not.
+    Condition { condition: Condition, inverted: bool },
+    /// Spans in all of these.
+    All(Vec<Plan>),
+    /// Spans in any of these.
+    Any(Vec<Plan>),
+    /// Spans not in this.
+    Complement(Box<Plan>),
+    /// Spans with a row in `table` (events or links) for which this holds.
+    Some { table: Table, plan: Box<Plan> },
+    /// Spans, or rows of the table that is being evaluated, for which the program yields `wanted`.
+    Program { program: Program, wanted: bool },
+}
+
+/// Which rows are evaluated: spans, or the events or links of spans.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    Spans,
+    Events,
+    Links,
+}
+
+/// The result over event or link rows, and over spans for the case that they have none.
+struct Bits {
+    rows: Bitmap,
+    bare: Bitmap,
+}
+
+impl Plan {
+    /// Compiles an expression into the spans for which it is true.
+    pub(crate) fn compile(expression: &FieldExpression) -> Self {
+        compile(expression, true, Rows::Spans)
+    }
+
+    /// The spans of the batch that satisfy the filter. Only spans of `mask` matter: others may be in the result
+    /// or not.
+    pub(crate) fn evaluate(&self, view: &BatchView<'_>, mask: &Bitmap) -> Bitmap {
+        match self {
+            Plan::Constant(true) => Bitmap::all(view.spans()),
+            Plan::Constant(false) => Bitmap::none(view.spans()),
+            Plan::Condition { condition, inverted } => {
+                let mut bits = spread(condition, view);
+                if *inverted {
+                    bits.invert();
+                }
+                bits
+            }
+            Plan::All(plans) => {
+                let mut result = mask.clone();
+                for plan in by_cost(plans) {
+                    if result.is_empty() {
+                        break;
+                    }
+                    let bits = plan.evaluate(view, &result);
+                    result.intersect(&bits);
+                }
+                result
+            }
+            Plan::Any(plans) => {
+                let mut result = Bitmap::none(view.spans());
+                let mut open = mask.clone();
+                for plan in by_cost(plans) {
+                    let bits = plan.evaluate(view, &open);
+                    result.unite(&bits);
+                    open.subtract(&bits);
+                    if open.is_empty() {
+                        break;
+                    }
+                }
+                result
+            }
+            Plan::Complement(plan) => {
+                let mut bits = plan.evaluate(view, mask);
+                bits.invert();
+                bits
+            }
+            Plan::Some { table, plan } => some_row(plan, *table, view, mask),
+            Plan::Program { program, wanted } => {
+                let bound = program.bind(view);
+                let mut bits = Bitmap::none(view.spans());
+                for span in mask.rows() {
+                    if bound.holds_for_some_rows(span, *wanted) {
+                        bits.insert(span);
+                    }
+                }
+                bits
+            }
+        }
+    }
+
+    /// True if no span of any batch satisfies the filter.
+    pub(crate) fn is_never(&self) -> bool {
+        match self {
+            Plan::Constant(value) => !value,
+            Plan::All(plans) => plans.iter().any(Plan::is_never),
+            Plan::Any(plans) => plans.iter().all(Plan::is_never),
+            _ => false,
+        }
+    }
+
+    /// 0 for what columns answer, 1 for regular expressions, 2 for what runs row by row.
+    fn cost(&self) -> u8 {
+        match self {
+            Plan::Constant(_) => 0,
+            Plan::Condition { condition, .. } => {
+                u8::from(matches!(condition.test, Test::Regex { .. }))
+            }
+            Plan::All(plans) | Plan::Any(plans) => {
+                plans.iter().map(Plan::cost).max().unwrap_or(0)
+            }
+            Plan::Complement(plan) | Plan::Some { plan, .. } => plan.cost(),
+            Plan::Program { .. } => 2,
+        }
+    }
+}
+
+fn by_cost(plans: &[Plan]) -> Vec<&Plan> {
+    let mut ordered: Vec<&Plan> = plans.iter().collect();
+    ordered.sort_by_key(|plan| plan.cost());
+    ordered
+}
+
+/// A condition's result for spans, from the table that the operand is stored in.
+fn spread(condition: &Condition, view: &BatchView<'_>) -> Bitmap {
+    let rows = condition.rows(view);
+    let spans = &view.batch.spans;
+    match table_of(&condition.attribute) {
+        Table::Trace => rows.gather(&spans.trace),
+        Table::Resource => rows.gather(&spans.resource),
+        Table::Scope => rows.gather(&spans.scope),
+        Table::Span | Table::Event | Table::Link => rows,
+    }
+}
+
+fn compile(expression: &FieldExpression, wanted: bool, rows: Rows) -> Plan {
+    let tables = ChildTables::of(expression);
+    if rows == Rows::Spans && (tables.events || tables.links) {
+        return compile_children(expression, wanted, tables);
+    }
+    match expression {
+        FieldExpression::Unary { operator: UnaryOperator::Not, operand } => {
+            compile(operand, !wanted, rows)
+        }
+        FieldExpression::Logical { operator, operands } => {
+            let compiled = operands.iter().map(|operand| compile(operand, true, rows)).collect();
+            let plan = match operator {
+                LogicalOperator::And => Plan::All(compiled),
+                LogicalOperator::Or => Plan::Any(compiled),
+            };
+            if wanted { plan } else { Plan::Complement(Box::new(plan)) }
+        }
+        FieldExpression::Binary { operator, left, right } => {
+            match Condition::of_binary(*operator, left, right) {
+                Some(condition) => Plan::Condition { condition, inverted: !wanted },
+                None => compile_program(expression, wanted),
+            }
+        }
+        FieldExpression::Attribute(attribute) => Plan::Condition {
+            condition: condition(attribute, Test::IsBool(wanted)),
+            inverted: false,
+        },
+        FieldExpression::Unary {
+            operator: operator @ (UnaryOperator::Exists | UnaryOperator::NotExists),
+            operand,
+        } => match &**operand {
+            FieldExpression::Attribute(attribute) => Plan::Condition {
+                condition: condition(attribute, Test::Exists),
+                inverted: wanted != (*operator == UnaryOperator::Exists),
+            },
+            _ => compile_program(expression, wanted),
+        },
+        _ => compile_program(expression, wanted),
+    }
+}
+
+fn condition(attribute: &Attribute, test: Test) -> Condition {
+    Condition { attribute: attribute.clone(), test }
+}
+
+fn compile_program(expression: &FieldExpression, wanted: bool) -> Plan {
+    let program = Program::compile(expression);
+    match program.constant() {
+        Some(value) => Plan::Constant(value.is_bool(wanted)),
+        None => Plan::Program { program, wanted },
+    }
+}
+
+/// Which tables below spans an expression refers to.
+#[derive(Clone, Copy, Default)]
+struct ChildTables {
+    events: bool,
+    links: bool,
+}
+
+impl ChildTables {
+    fn of(expression: &FieldExpression) -> Self {
+        let mut tables = Self::default();
+        expression.for_each_attribute(&mut |attribute| {
+            tables.events |= attribute.is_event();
+            tables.links |= attribute.is_link();
+        });
+        tables
+    }
+}
+
+/// Compiles an expression that refers to events or links, for spans.
+fn compile_children(expression: &FieldExpression, wanted: bool, tables: ChildTables) -> Plan {
+    match expression {
+        FieldExpression::Unary { operator: UnaryOperator::Not, operand } => {
+            return compile(operand, !wanted, Rows::Spans);
+        }
+        FieldExpression::Logical { operator: LogicalOperator::Or, operands } if wanted => {
+            let plans = operands.iter().map(|operand| compile(operand, true, Rows::Spans));
+            return Plan::Any(plans.collect());
+        }
+        FieldExpression::Logical { operator: LogicalOperator::And, operands } if wanted => {
+            return compile_conjunction(operands);
+        }
+        _ => {}
+    }
+    match tables {
+        ChildTables { events: true, links: false } => some(Table::Event, expression, wanted),
+        ChildTables { events: false, links: true } => some(Table::Link, expression, wanted),
+        _ => compile_program(expression, wanted),
+    }
+}
+
+fn some(table: Table, expression: &FieldExpression, wanted: bool) -> Plan {
+    let rows = if table == Table::Event { Rows::Events } else { Rows::Links };
+    Plan::Some { table, plan: Box::new(compile(expression, wanted, rows)) }
+}
+
+/// An `&&`: what refers to events must hold on one event, what refers to links on one link.
+fn compile_conjunction(operands: &[FieldExpression]) -> Plan {
+    let mut flat = Vec::new();
+    flatten(operands, &mut flat);
+    let tables: Vec<_> = flat.iter().map(|operand| ChildTables::of(operand)).collect();
+    let tied = tables.iter().any(|tables| tables.events && tables.links);
+    let (mut plans, mut events, mut links) = (Vec::new(), Vec::new(), Vec::new());
+    for (operand, tables) in flat.iter().zip(&tables) {
+        match tables {
+            ChildTables { events: false, links: false } => {
+                plans.push(compile(operand, true, Rows::Spans));
+            }
+            _ if tied => events.push(*operand),
+            ChildTables { events: true, .. } => events.push(*operand),
+            _ => links.push(*operand),
+        }
+    }
+    if tied {
+        let together = FieldExpression::Logical {
+            operator: LogicalOperator::And,
+            operands: events.into_iter().cloned().collect(),
+        };
+        plans.push(Plan::Program { program: Program::compile(&together), wanted: true });
+        return Plan::All(plans);
+    }
+    for (table, rows, operands) in
+        [(Table::Event, Rows::Events, events), (Table::Link, Rows::Links, links)]
+    {
+        if !operands.is_empty() {
+            let compiled = operands.iter().map(|operand| compile(operand, true, rows)).collect();
+            plans.push(Plan::Some { table, plan: Box::new(Plan::All(compiled)) });
+        }
+    }
+    Plan::All(plans)
+}
+
+fn flatten<'e>(operands: &'e [FieldExpression], flat: &mut Vec<&'e FieldExpression>) {
+    for operand in operands {
+        match operand {
+            FieldExpression::Logical { operator: LogicalOperator::And, operands } => {
+                flatten(operands, flat);
+            }
+            _ => flat.push(operand),
+        }
+    }
+}
+
+/// The spans with a row of the table that satisfies the plan, and the spans without rows that do.
+fn some_row(plan: &Plan, table: Table, view: &BatchView<'_>, mask: &Bitmap) -> Bitmap {
+    let bits = child_bits(plan, table, view, mask);
+    let starts = child_starts(table, view);
+    let mut spans = Bitmap::none(view.spans());
+    let mut span = 0;
+    for row in bits.rows.rows() {
+        while starts.get(span + 1).is_some_and(|&end| end as usize <= row) {
+            span += 1;
+        }
+        spans.insert(span);
+    }
+    for span in bits.bare.rows() {
+        if !starts.get(span..span + 2).is_some_and(|bounds| bounds[0] < bounds[1]) {
+            spans.insert(span);
+        }
+    }
+    spans
+}
+
+fn child_starts<'v>(table: Table, view: &'v BatchView<'_>) -> &'v [u32] {
+    if table == Table::Event { &view.batch.events.starts } else { &view.batch.links.starts }
+}
+
+fn child_bits(plan: &Plan, table: Table, view: &BatchView<'_>, mask: &Bitmap) -> Bits {
+    let spans = view.spans();
+    match plan {
+        Plan::Condition { condition, inverted } if table_of(&condition.attribute) == table => {
+            let mut rows = condition.rows(view);
+            if *inverted {
+                rows.invert();
+            }
+            Bits { rows, bare: Bitmap::none(spans) }
+        }
+        Plan::All(plans) | Plan::Any(plans) => {
+            let mut parts = plans.iter().map(|plan| child_bits(plan, table, view, mask));
+            let Some(mut bits) = parts.next() else {
+                return of_spans(Bitmap::all(spans), table, view);
+            };
+            for part in parts {
+                if matches!(plan, Plan::All(_)) {
+                    bits.rows.intersect(&part.rows);
+                    bits.bare.intersect(&part.bare);
+                } else {
+                    bits.rows.unite(&part.rows);
+                    bits.bare.unite(&part.bare);
+                }
+            }
+            bits
+        }
+        Plan::Complement(plan) => {
+            let mut bits = child_bits(plan, table, view, mask);
+            bits.rows.invert();
+            bits.bare.invert();
+            bits
+        }
+        Plan::Program { program, wanted } => {
+            let bound = program.bind(view);
+            let mut bits =
+                Bits { rows: Bitmap::none(child_rows(table, view)), bare: Bitmap::none(spans) };
+            for span in mask.rows() {
+                let place = |row| match table {
+                    Table::Event => Place { span, event: row, link: Pick::Absent },
+                    _ => Place { span, event: Pick::Absent, link: row },
+                };
+                for row in child_range(table, span, view) {
+                    if bound.value(place(Pick::Row(row))).is_bool(*wanted) {
+                        bits.rows.insert(row);
+                    }
+                }
+                if bound.value(place(Pick::Absent)).is_bool(*wanted) {
+                    bits.bare.insert(span);
+                }
+            }
+            bits
+        }
+        Plan::Constant(_) | Plan::Condition { .. } | Plan::Some { .. } => {
+            of_spans(plan.evaluate(view, mask), table, view)
+        }
+    }
+}
+
+/// A result about spans, seen from their events or links.
+fn of_spans(spans: Bitmap, table: Table, view: &BatchView<'_>) -> Bits {
+    let mut rows = Bitmap::none(child_rows(table, view));
+    for span in spans.rows() {
+        child_range(table, span, view).for_each(|row| rows.insert(row));
+    }
+    Bits { rows, bare: spans }
+}
+
+fn child_rows(table: Table, view: &BatchView<'_>) -> usize {
+    if table == Table::Event { event_rows(view) } else { link_rows(view) }
+}
+
+fn child_range(table: Table, span: usize, view: &BatchView<'_>) -> std::ops::Range<usize> {
+    if table == Table::Event { view.batch.events.range(span) } else { view.batch.links.range(span) }
+}

@@ -1,0 +1,320 @@
+//! General expressions as postfix programs, run span by span.
+//!
+//! The slow way that handles everything; [`super::plan`] keeps it away from what columns can answer.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use super::operand::{Operand, Pick, Place, Table};
+use super::value::{Value, calculate, compare, match_regex};
+use super::view::BatchView;
+use crate::{
+    ArithmeticOperator, Attribute, BinaryOperator, ComparisonOperator, CompiledRegex,
+    FieldExpression, Intrinsic, LogicalOperator, Static, UnaryOperator,
+};
+
+/// Patterns taken from attributes that are kept compiled; past it the cache starts over.
+const MAX_CACHED_PATTERNS: usize = 1000;
+
+/// An expression in postfix order.
+#[derive(Debug)]
+pub(crate) struct Program {
+    instructions: Vec<Instruction>,
+    constants: Vec<Static>,
+    patterns: Vec<Option<CompiledRegex>>,
+    /// The attributes that occur, each once.
+    pub(crate) attributes: Vec<Attribute>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Instruction {
+    Constant(usize),
+    Load(usize),
+    Arithmetic(ArithmeticOperator),
+    Compare(ComparisonOperator),
+    CompareIds(IdKind, ComparisonOperator),
+    Regex { pattern: usize, negated: bool },
+    RegexOfValue { negated: bool },
+    Negate,
+    Not,
+    NilTest { present: bool },
+    Logical(LogicalOperator, usize),
+}
+
+/// How ids are brought into one form before they are compared for equality.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IdKind {
+    /// Lower case, no leading zeros.
+    Trace,
+    /// Lower case, padded with zeros to 16 digits.
+    Span,
+}
+
+impl IdKind {
+    /// The kind of an operand that holds ids.
+    pub(crate) fn of(expression: &FieldExpression) -> Option<Self> {
+        match expression {
+            FieldExpression::Attribute(Attribute::Intrinsic(intrinsic)) => match intrinsic {
+                Intrinsic::TraceId | Intrinsic::LinkTraceId => Some(IdKind::Trace),
+                Intrinsic::SpanId | Intrinsic::SpanParentId | Intrinsic::LinkSpanId => {
+                    Some(IdKind::Span)
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// An id in its one form. A text that is no id stays different from every id.
+    pub(crate) fn normalise(self, text: &[u8]) -> Vec<u8> {
+        let lower = text.to_ascii_lowercase();
+        match self {
+            IdKind::Trace => {
+                let zeros = lower.iter().take_while(|&&digit| digit == b'0').count();
+                lower[zeros..].to_vec()
+            }
+            IdKind::Span => {
+                let mut padded = vec![b'0'; 16usize.saturating_sub(lower.len())];
+                padded.extend_from_slice(&lower);
+                padded
+            }
+        }
+    }
+}
+
+/// The id kind of a comparison for equality, if one side holds ids.
+pub(crate) fn id_comparison(
+    operator: ComparisonOperator,
+    left: &FieldExpression,
+    right: &FieldExpression,
+) -> Option<IdKind> {
+    let equality = matches!(operator, ComparisonOperator::Equal | ComparisonOperator::NotEqual);
+    equality.then(|| IdKind::of(left).or_else(|| IdKind::of(right))).flatten()
+}
+
+impl Program {
+    /// Translates an expression. Its depth is bounded by the parser.
+    pub(crate) fn compile(expression: &FieldExpression) -> Self {
+        let mut program = Self {
+            instructions: Vec::new(),
+            constants: Vec::new(),
+            patterns: Vec::new(),
+            attributes: Vec::new(),
+        };
+        program.push(expression);
+        program
+    }
+
+    fn push(&mut self, expression: &FieldExpression) {
+        let instruction = match expression {
+            FieldExpression::Static(constant) => {
+                self.constants.push(constant.clone());
+                Instruction::Constant(self.constants.len() - 1)
+            }
+            FieldExpression::Attribute(attribute) => {
+                let known = self.attributes.iter().position(|known| known == attribute);
+                Instruction::Load(known.unwrap_or_else(|| {
+                    self.attributes.push(attribute.clone());
+                    self.attributes.len() - 1
+                }))
+            }
+            FieldExpression::Unary { operator, operand } => {
+                self.push(operand);
+                match operator {
+                    UnaryOperator::Negate => Instruction::Negate,
+                    UnaryOperator::Not => Instruction::Not,
+                    UnaryOperator::Exists => Instruction::NilTest { present: true },
+                    UnaryOperator::NotExists => Instruction::NilTest { present: false },
+                }
+            }
+            FieldExpression::Binary { operator, left, right } => {
+                self.push(left);
+                self.push_binary(*operator, left, right)
+            }
+            FieldExpression::Logical { operator, operands } => {
+                operands.iter().for_each(|operand| self.push(operand));
+                Instruction::Logical(*operator, operands.len())
+            }
+        };
+        self.instructions.push(instruction);
+    }
+
+    /// Pushes the right operand and gives the operator's instruction.
+    fn push_binary(
+        &mut self,
+        operator: BinaryOperator,
+        left: &FieldExpression,
+        right: &FieldExpression,
+    ) -> Instruction {
+        let negated = operator == BinaryOperator::NotRegex;
+        if let (BinaryOperator::Regex | BinaryOperator::NotRegex, FieldExpression::Static(pattern)) =
+            (operator, right)
+        {
+            let pattern = pattern.as_text().and_then(|text| CompiledRegex::new(text).ok());
+            self.patterns.push(pattern);
+            return Instruction::Regex { pattern: self.patterns.len() - 1, negated };
+        }
+        self.push(right);
+        match operator {
+            BinaryOperator::Arithmetic(operator) => Instruction::Arithmetic(operator),
+            BinaryOperator::Regex | BinaryOperator::NotRegex => {
+                Instruction::RegexOfValue { negated }
+            }
+            BinaryOperator::Comparison(operator) => match id_comparison(operator, left, right) {
+                Some(kind) => Instruction::CompareIds(kind, operator),
+                None => Instruction::Compare(operator),
+            },
+        }
+    }
+
+    /// Finds the columns of a batch.
+    pub(crate) fn bind<'v>(&'v self, view: &'v BatchView<'v>) -> BoundProgram<'v> {
+        let bind = |attribute| Operand::bind(attribute, view);
+        BoundProgram {
+            program: self,
+            view,
+            operands: self.attributes.iter().map(bind).collect(),
+            stack: RefCell::new(Vec::new()),
+            patterns: RefCell::new(HashMap::new()),
+        }
+    }
+
+    /// The value of an expression without attributes.
+    pub(crate) fn constant(&self) -> Option<Value<'_>> {
+        let mut stack = Vec::new();
+        let none = |_| Value::Nil;
+        self.attributes.is_empty().then(|| self.run(&mut stack, none, &mut HashMap::new()))
+    }
+
+    fn run<'v>(
+        &'v self,
+        stack: &mut Vec<Value<'v>>,
+        load: impl Fn(usize) -> Value<'v>,
+        patterns: &mut HashMap<Vec<u8>, Option<CompiledRegex>>,
+    ) -> Value<'v> {
+        stack.clear();
+        for &instruction in &self.instructions {
+            let value = match instruction {
+                Instruction::Constant(index) => Value::of_static(&self.constants[index]),
+                Instruction::Load(index) => load(index),
+                Instruction::Negate => pop(stack).negate(),
+                Instruction::Not => pop(stack).not(),
+                Instruction::NilTest { present } => pop(stack).nil_test(present),
+                Instruction::Arithmetic(operator) => {
+                    let right = pop(stack);
+                    calculate(operator, pop(stack), right)
+                }
+                Instruction::Compare(operator) => {
+                    let right = pop(stack);
+                    compare(operator, pop(stack), right)
+                }
+                Instruction::CompareIds(kind, operator) => {
+                    let right = pop(stack);
+                    compare_ids(kind, operator, pop(stack), right)
+                }
+                Instruction::Regex { pattern, negated } => match &self.patterns[pattern] {
+                    Some(regex) => match_regex(pop(stack), negated, |text| regex.is_match(text)),
+                    None => no_match(pop(stack)),
+                },
+                Instruction::RegexOfValue { negated } => {
+                    let pattern = pop(stack);
+                    match_pattern(pop(stack), pattern, negated, patterns)
+                }
+                Instruction::Logical(operator, count) => {
+                    let mut operands = stack.drain(stack.len().saturating_sub(count)..);
+                    let is_true = |operand: Value<'_>| operand.is_bool(true);
+                    Value::Bool(match operator {
+                        LogicalOperator::And => operands.all(is_true),
+                        LogicalOperator::Or => operands.any(is_true),
+                    })
+                }
+            };
+            stack.push(value);
+        }
+        pop(stack)
+    }
+}
+
+fn pop<'v>(stack: &mut Vec<Value<'v>>) -> Value<'v> {
+    stack.pop().unwrap_or(Value::Nil)
+}
+
+/// The result of a pattern that does not compile.
+fn no_match(value: Value<'_>) -> Value<'_> {
+    match value {
+        Value::NoRow => Value::Nil,
+        _ => Value::Bool(false),
+    }
+}
+
+fn match_pattern<'v>(
+    value: Value<'v>,
+    pattern: Value<'v>,
+    negated: bool,
+    patterns: &mut HashMap<Vec<u8>, Option<CompiledRegex>>,
+) -> Value<'v> {
+    let pattern = match pattern {
+        Value::NoRow => return Value::Nil,
+        Value::String(pattern) => pattern,
+        _ => return no_match(value),
+    };
+    if !patterns.contains_key(pattern) {
+        if patterns.len() >= MAX_CACHED_PATTERNS {
+            patterns.clear();
+        }
+        patterns.insert(pattern.to_vec(), CompiledRegex::new(pattern).ok());
+    }
+    match patterns.get(pattern) {
+        Some(Some(regex)) => match_regex(value, negated, |text| regex.is_match(text)),
+        _ => no_match(value),
+    }
+}
+
+fn compare_ids<'v>(
+    kind: IdKind,
+    operator: ComparisonOperator,
+    left: Value<'v>,
+    right: Value<'v>,
+) -> Value<'v> {
+    match (left, right) {
+        (Value::String(left), Value::String(right)) => {
+            let order = kind.normalise(left).cmp(&kind.normalise(right));
+            Value::Bool(operator.holds(Some(order)))
+        }
+        _ => compare(operator, left, right),
+    }
+}
+
+/// A program with the columns of one batch.
+pub(crate) struct BoundProgram<'v> {
+    program: &'v Program,
+    view: &'v BatchView<'v>,
+    operands: Vec<Operand<'v>>,
+    stack: RefCell<Vec<Value<'v>>>,
+    patterns: RefCell<HashMap<Vec<u8>, Option<CompiledRegex>>>,
+}
+
+impl<'v> BoundProgram<'v> {
+    /// The value at a place.
+    pub(crate) fn value(&self, place: Place) -> Value<'v> {
+        let load = |index: usize| self.operands[index].value(place);
+        let mut patterns = self.patterns.borrow_mut();
+        self.program.run(&mut self.stack.borrow_mut(), load, &mut patterns)
+    }
+
+    /// True if some choice of one event and one link of the span, as far as the expression refers to them, makes
+    /// the value the boolean `wanted`.
+    pub(crate) fn holds_for_some_rows(&self, span: usize, wanted: bool) -> bool {
+        let batch = self.view.batch;
+        let refers = |table| self.operands.iter().any(|operand| operand.table == table);
+        let choices = |table, rows: std::ops::Range<usize>| {
+            let rows = if refers(table) { rows } else { 0..0 };
+            let none = rows.is_empty().then_some(Pick::Absent);
+            rows.map(Pick::Row).chain(none)
+        };
+        choices(Table::Event, batch.events.range(span)).any(|event| {
+            choices(Table::Link, batch.links.range(span))
+                .any(|link| self.value(Place { span, event, link }).is_bool(wanted))
+        })
+    }
+}

@@ -1,0 +1,270 @@
+//! A batch with the columns that queries derive from it, each computed once when first asked for.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
+use tactus_model::nested_set::NestedSet;
+use tactus_model::{SpanBatch, SpanId, StringCode, TraceId, TraceSummaries};
+
+use super::trace_facts::trace_facts;
+
+/// A row that does not exist.
+pub(crate) const NO_ROW: u32 = u32::MAX;
+
+const OTLP_SERVER: u8 = 2;
+const OTLP_CLIENT: u8 = 3;
+
+/// One batch during one evaluation.
+pub(crate) struct BatchView<'a> {
+    pub(crate) batch: &'a SpanBatch,
+    facts: OnceCell<Cow<'a, TraceSummaries>>,
+    nested: OnceCell<NestedColumns<'a>>,
+    trace_rows: OnceCell<RowGroups>,
+    parents: OnceCell<Vec<u32>>,
+    child_counts: OnceCell<Vec<i64>>,
+    trace_id_texts: OnceCell<Vec<String>>,
+    span_id_texts: OnceCell<Vec<[u8; 16]>>,
+    parent_id_texts: OnceCell<Vec<[u8; 16]>>,
+    link_trace_texts: OnceCell<Vec<String>>,
+    link_span_texts: OnceCell<Vec<[u8; 16]>>,
+}
+
+/// Nested-set numbers of every span; 0 where unknown.
+#[derive(Clone)]
+pub(crate) struct NestedColumns<'a> {
+    pub(crate) left: Cow<'a, [i32]>,
+    pub(crate) right: Cow<'a, [i32]>,
+    pub(crate) parent: Cow<'a, [i32]>,
+}
+
+/// Span rows by group: group `g` has `rows[starts[g]..starts[g + 1]]`, ascending.
+pub(crate) struct RowGroups {
+    starts: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+impl RowGroups {
+    /// Puts rows, given ascending with their groups, together by group.
+    pub(crate) fn new(groups: usize, entries: impl Iterator<Item = (u32, u32)> + Clone) -> Self {
+        let mut starts = vec![0u32; groups + 1];
+        let mut count = 0;
+        for (group, _) in entries.clone() {
+            starts[group as usize + 1] += 1;
+            count += 1;
+        }
+        for group in 0..groups {
+            starts[group + 1] += starts[group];
+        }
+        let mut next = starts.clone();
+        let mut rows = vec![0; count];
+        for (group, row) in entries {
+            let place = &mut next[group as usize];
+            rows[*place as usize] = row;
+            *place += 1;
+        }
+        Self { starts, rows }
+    }
+
+    /// The rows of a group.
+    pub(crate) fn rows(&self, group: usize) -> &[u32] {
+        &self.rows[self.starts[group] as usize..self.starts[group + 1] as usize]
+    }
+}
+
+/// A column as a slice; `None` if it was not read.
+#[inline]
+pub(crate) fn column<T>(values: &[T], rows: usize) -> Option<&[T]> {
+    (values.len() == rows).then_some(values)
+}
+
+impl<'a> BatchView<'a> {
+    pub(crate) fn new(batch: &'a SpanBatch) -> Self {
+        Self {
+            batch,
+            facts: OnceCell::new(),
+            nested: OnceCell::new(),
+            trace_rows: OnceCell::new(),
+            parents: OnceCell::new(),
+            child_counts: OnceCell::new(),
+            trace_id_texts: OnceCell::new(),
+            span_id_texts: OnceCell::new(),
+            parent_id_texts: OnceCell::new(),
+            link_trace_texts: OnceCell::new(),
+            link_span_texts: OnceCell::new(),
+        }
+    }
+
+    /// Number of spans.
+    pub(crate) fn spans(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// Number of traces.
+    pub(crate) fn traces(&self) -> usize {
+        self.batch.traces.ids.len()
+    }
+
+    /// Trace-level columns, stored or computed.
+    pub(crate) fn facts(&self) -> &TraceSummaries {
+        self.facts.get_or_init(|| match &self.batch.traces.summaries {
+            Some(summaries) => Cow::Borrowed(summaries),
+            None => Cow::Owned(trace_facts(self.batch)),
+        })
+    }
+
+    /// The spans of each trace.
+    pub(crate) fn trace_rows(&self) -> &RowGroups {
+        self.trace_rows.get_or_init(|| {
+            let entries = self.batch.spans.trace.iter().copied().zip(0..);
+            RowGroups::new(self.traces(), entries)
+        })
+    }
+
+    /// Tree positions, stored or computed.
+    pub(crate) fn nested(&self) -> &NestedColumns<'a> {
+        self.nested.get_or_init(|| {
+            let (spans, rows) = (&self.batch.spans, self.spans());
+            let stored = (
+                column(&spans.nested_left, rows),
+                column(&spans.nested_right, rows),
+                column(&spans.nested_parent, rows),
+            );
+            match stored {
+                (Some(left), Some(right), Some(parent)) => NestedColumns {
+                    left: left.into(),
+                    right: right.into(),
+                    parent: parent.into(),
+                },
+                _ => self.compute_nested(),
+            }
+        })
+    }
+
+    fn compute_nested(&self) -> NestedColumns<'a> {
+        let (spans, rows) = (&self.batch.spans, self.spans());
+        let mut columns = [vec![0i32; rows], vec![0i32; rows], vec![0i32; rows]];
+        let stored = (
+            column(&spans.span_id, rows),
+            column(&spans.parent_span_id, rows),
+            column(&spans.kind, rows),
+        );
+        if let (Some(ids), Some(parents), Some(kinds)) = stored {
+            let mut set = NestedSet::default();
+            let (mut trace_ids, mut trace_parents, mut trace_kinds) = (vec![], vec![], vec![]);
+            for trace in 0..self.traces() {
+                let trace_rows = self.trace_rows().rows(trace);
+                trace_ids.clear();
+                trace_ids.extend(trace_rows.iter().map(|&row| ids[row as usize]));
+                trace_parents.clear();
+                trace_parents.extend(trace_rows.iter().map(|&row| parents[row as usize]));
+                trace_kinds.clear();
+                trace_kinds.extend(trace_rows.iter().map(|&row| kinds[row as usize]));
+                set.compute(&trace_ids, &trace_parents, &trace_kinds);
+                for (place, &row) in trace_rows.iter().enumerate() {
+                    columns[0][row as usize] = set.left[place];
+                    columns[1][row as usize] = set.right[place];
+                    columns[2][row as usize] = set.parent[place];
+                }
+            }
+        }
+        let [left, right, parent] = columns;
+        NestedColumns { left: left.into(), right: right.into(), parent: parent.into() }
+    }
+
+    /// The row of each span's parent, [`NO_ROW`] if it is not in the trace. Of two spans that share the parent's id
+    /// (client and server of one call), a server span hangs below the client's and any other below the server's.
+    pub(crate) fn parents(&self) -> &[u32] {
+        self.parents.get_or_init(|| {
+            let (spans, rows) = (&self.batch.spans, self.spans());
+            let mut parents = vec![NO_ROW; rows];
+            let stored =
+                (column(&spans.span_id, rows), column(&spans.parent_span_id, rows));
+            let (Some(ids), Some(parent_ids)) = stored else { return parents };
+            let kind = |row: u32| spans.kind.get(row as usize).copied().unwrap_or(0);
+            let mut by_id: HashMap<(u32, SpanId), Vec<u32>> = HashMap::with_capacity(rows);
+            for (row, &id) in ids.iter().enumerate() {
+                by_id.entry((spans.trace[row], id)).or_default().push(row as u32);
+            }
+            for (row, parent) in parents.iter_mut().enumerate() {
+                if parent_ids[row].is_zero() {
+                    continue;
+                }
+                let candidates = by_id.get(&(spans.trace[row], parent_ids[row]));
+                *parent = match candidates.map(Vec::as_slice) {
+                    None => NO_ROW,
+                    Some([one]) => *one,
+                    Some(many) => {
+                        let own = kind(row as u32);
+                        let wanted = if own == OTLP_SERVER { OTLP_CLIENT } else { OTLP_SERVER };
+                        many.iter().copied().find(|&row| kind(row) == wanted).unwrap_or(NO_ROW)
+                    }
+                };
+                if *parent == row as u32 {
+                    *parent = NO_ROW;
+                }
+            }
+            parents
+        })
+    }
+
+    /// Number of direct children of each span.
+    pub(crate) fn child_counts(&self) -> &[i64] {
+        self.child_counts.get_or_init(|| {
+            let mut counts = vec![0; self.spans()];
+            for &parent in self.parents() {
+                if let Some(count) = counts.get_mut(parent as usize) {
+                    *count += 1;
+                }
+            }
+            counts
+        })
+    }
+
+    /// Trace ids as hex without leading zeros.
+    pub(crate) fn trace_id_texts(&self) -> &[String] {
+        self.trace_id_texts.get_or_init(|| trimmed_texts(&self.batch.traces.ids))
+    }
+
+    /// Ids of linked traces as hex without leading zeros.
+    pub(crate) fn link_trace_texts(&self) -> &[String] {
+        self.link_trace_texts.get_or_init(|| trimmed_texts(&self.batch.links.trace_id))
+    }
+
+    /// Span ids as hex.
+    pub(crate) fn span_id_texts(&self) -> &[[u8; 16]] {
+        self.span_id_texts.get_or_init(|| span_id_texts(&self.batch.spans.span_id))
+    }
+
+    /// Ids of parent spans as hex.
+    pub(crate) fn parent_id_texts(&self) -> &[[u8; 16]] {
+        self.parent_id_texts.get_or_init(|| span_id_texts(&self.batch.spans.parent_span_id))
+    }
+
+    /// Ids of linked spans as hex.
+    pub(crate) fn link_span_texts(&self) -> &[[u8; 16]] {
+        self.link_span_texts.get_or_init(|| span_id_texts(&self.batch.links.span_id))
+    }
+
+    /// The code of an attribute key; `None` if no string of the batch is equal.
+    pub(crate) fn key_code(&self, key: &str) -> Option<StringCode> {
+        self.batch.strings.find(key.as_bytes())
+    }
+}
+
+fn trimmed_texts(ids: &[TraceId]) -> Vec<String> {
+    ids.iter().map(|id| id.to_hex_trimmed()).collect()
+}
+
+fn span_id_texts(ids: &[SpanId]) -> Vec<[u8; 16]> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let text = |id: &SpanId| {
+        let mut text = [0; 16];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(id.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        text
+    };
+    ids.iter().map(text).collect()
+}

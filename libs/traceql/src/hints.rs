@@ -1,0 +1,122 @@
+//! `with (name=value, …)`: wishes about how a query runs.
+//!
+//! Unknown names and values of the wrong type are ignored, so every accessor returns an option.
+
+use crate::static_value::Static;
+
+/// Search: newest traces first. Boolean.
+pub const MOST_RECENT: &str = "most_recent";
+/// Metrics: number of exemplars, or whether to return any.
+pub const EXEMPLARS: &str = "exemplars";
+/// Metrics: true for adaptive sampling, or a fixed rate.
+pub const SAMPLE: &str = "sample";
+/// Metrics: fixed rate of spans.
+pub const SPAN_SAMPLE: &str = "span_sample";
+/// Metrics: fixed rate of traces.
+pub const TRACE_SAMPLE: &str = "trace_sample";
+/// Metrics: weight spans by the probability in their trace state. Boolean.
+pub const EXTRAPOLATE: &str = "extrapolate";
+/// Metrics: bytes per job. Unsafe.
+pub const JOB_SIZE: &str = "job_size";
+/// Metrics: share of a block below which the trace-level time filter is used. Unsafe.
+pub const TIME_OVERLAP_CUTOFF: &str = "time_overlap_cutoff";
+/// Metrics: blocks in parallel per querier. Unsafe.
+pub const CONCURRENT_BLOCKS: &str = "concurrent_blocks";
+
+const SAFE: [&str; 6] = [MOST_RECENT, EXEMPLARS, SAMPLE, SPAN_SAMPLE, TRACE_SAMPLE, EXTRAPOLATE];
+
+/// One `name=value`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hint {
+    /// The name as written.
+    pub name: Box<str>,
+    /// The value.
+    pub value: Static,
+}
+
+/// The hints of a query, in the order written.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Hints {
+    /// All hints; names may repeat.
+    pub entries: Vec<Hint>,
+}
+
+/// What the sampling hints ask for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SampleHint {
+    /// `sample=true`: adaptive.
+    Adaptive,
+    /// `sample=f`, 0 < f < 1: fixed, level chosen by the query.
+    Fixed(f64),
+    /// `span_sample=f`: fixed, of spans.
+    Spans(f64),
+    /// `trace_sample=f`: fixed, of traces.
+    Traces(f64),
+}
+
+impl Hints {
+    /// A copy without the hints that need the permission for unsafe hints.
+    pub fn only_safe(&self) -> Hints {
+        let safe = |hint: &&Hint| SAFE.contains(&&*hint.name);
+        Hints { entries: self.entries.iter().filter(safe).cloned().collect() }
+    }
+
+    /// The first hint `name` for which `convert` gives a value.
+    fn first<T>(&self, name: &str, convert: impl Fn(&Static) -> Option<T>) -> Option<T> {
+        self.entries.iter().filter(|hint| &*hint.name == name).find_map(|hint| convert(&hint.value))
+    }
+
+    /// The first boolean hint of that name.
+    pub fn boolean(&self, name: &str) -> Option<bool> {
+        self.first(name, |value| match value {
+            Static::Bool(value) => Some(*value),
+            _ => None,
+        })
+    }
+
+    /// The first integer hint of that name.
+    pub fn int(&self, name: &str) -> Option<i64> {
+        self.first(name, |value| match value {
+            Static::Int(value) => Some(*value),
+            _ => None,
+        })
+    }
+
+    /// The first float or integer hint of that name.
+    pub fn float(&self, name: &str) -> Option<f64> {
+        self.first(name, |value| match value {
+            Static::Float(value) => Some(*value),
+            Static::Int(value) => Some(*value as f64),
+            _ => None,
+        })
+    }
+
+    /// `most_recent=true`.
+    pub fn most_recent(&self) -> bool {
+        self.boolean(MOST_RECENT) == Some(true)
+    }
+
+    /// The number of exemplars if the hints decide it: `exemplars=N` (negative is 0) before
+    /// `exemplars=false` (0). `exemplars=true` leaves the request's number in force.
+    pub fn exemplars(&self) -> Option<u64> {
+        if let Some(count) = self.int(EXEMPLARS) {
+            return Some(u64::try_from(count).unwrap_or(0));
+        }
+        (self.boolean(EXEMPLARS) == Some(false)).then_some(0)
+    }
+
+    /// The sampling asked for; rates outside (0, 1) are ignored.
+    pub fn sampling(&self) -> Option<SampleHint> {
+        let rate = |name| self.float(name).filter(|rate| *rate > 0.0 && *rate < 1.0);
+        if let Some(f) = rate(SPAN_SAMPLE) {
+            return Some(SampleHint::Spans(f));
+        }
+        if let Some(f) = rate(TRACE_SAMPLE) {
+            return Some(SampleHint::Traces(f));
+        }
+        if self.boolean(SAMPLE) == Some(true) {
+            return Some(SampleHint::Adaptive);
+        }
+        rate(SAMPLE).map(SampleHint::Fixed)
+    }
+}

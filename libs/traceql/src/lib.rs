@@ -1,0 +1,54 @@
+//! TraceQL: the query language over traces.
+//!
+//! The syntax half turns text into a checked tree: [`parse`] (lexer, operator-precedence parser,
+//! constant folding) gives a [`RootExpr`], [`validate`] checks operand types and the rules that
+//! need the whole tree. `Display` of every tree type is its canonical text, which parses back to
+//! the same canonical text.
+//!
+//! Invariants: no input makes the parser panic or overflow the stack (parentheses are kept on an
+//! explicit stack, trees are at most [`MAX_DEPTH`] deep), and parsing takes time linear in the
+//! query. This half knows nothing of stored data.
+
+#![warn(missing_docs)]
+
+pub mod ast;
+mod canonical;
+mod compiled_regex;
+mod completion;
+mod error;
+mod fold;
+pub mod hints;
+mod lexer;
+mod operate;
+mod parser;
+mod static_value;
+mod types;
+mod validate;
+
+pub use ast::{
+    Aggregate, AggregateOperator, ArithmeticOperator, Attribute, AttributeScope, BinaryOperator,
+    Compare, ComparisonOperator, FieldExpression, Intrinsic, LogicalOperator, MetricsExpression,
+    MetricsFunction, MetricsQuery, MetricsStage, Pipeline, PipelineStage, Query, Relation,
+    RelationMode, RootExpr, ScalarExpression, ScalarFilter, SecondStage, SpansetExpression,
+    SpansetFilter, SpansetOperator, UnaryOperator,
+};
+pub use canonical::{format_duration, format_float};
+pub use compiled_regex::{CompiledRegex, InvalidRegex};
+pub use completion::{Completion, ConditionGroup, TooManyConditionGroups, completion};
+pub use error::{Error, ParseError, Result, ValidateError};
+pub use hints::{Hint, Hints, SampleHint};
+pub use operate::{evaluate_binary, evaluate_unary, matches_regex};
+pub use parser::{MAX_DEPTH, parse, parse_attribute};
+pub use static_value::{Kind, Static, Status, Text};
+pub use types::StaticType;
+pub use validate::validate;
+
+/// Parses and validates a query.
+///
+/// Errors: [`Error::Parse`] with a position, or [`Error::Validate`]; the `Display` texts are what
+/// clients see after their endpoint's prefix.
+pub fn parse_and_validate(query: &str) -> Result<RootExpr> {
+    let root = parse(query)?;
+    validate(&root)?;
+    Ok(root)
+}

@@ -1,0 +1,150 @@
+//! Values: constants of a query and results of expressions.
+
+use std::sync::Arc;
+
+/// Bytes of a string. Usually UTF-8, but stored strings and `"\xff"` need not be.
+pub type Text = Arc<[u8]>;
+
+/// A value of the language.
+///
+/// `PartialEq` is identity of type and value (NaN differs from itself), as grouping wants it; the
+/// language's `=` is [`evaluate_binary`](crate::evaluate_binary).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Static {
+    /// Absence.
+    Nil,
+    /// Signed 64-bit integer.
+    Int(i64),
+    /// Double.
+    Float(f64),
+    /// String.
+    String(Text),
+    /// Boolean.
+    Bool(bool),
+    /// Nanoseconds.
+    Duration(i64),
+    /// Span status.
+    Status(Status),
+    /// Span kind.
+    Kind(Kind),
+    /// Array attribute of integers.
+    IntArray(Arc<[i64]>),
+    /// Array attribute of doubles.
+    FloatArray(Arc<[f64]>),
+    /// Array attribute of strings.
+    StringArray(Arc<[Text]>),
+    /// Array attribute of booleans.
+    BoolArray(Arc<[bool]>),
+}
+
+impl Static {
+    /// A string value.
+    pub fn string(text: impl AsRef<[u8]>) -> Self {
+        Static::String(text.as_ref().into())
+    }
+
+    /// The value as f64 if it is an int, a float or a duration (nanoseconds).
+    pub fn as_number(&self) -> Option<f64> {
+        match self {
+            Static::Int(value) | Static::Duration(value) => Some(*value as f64),
+            Static::Float(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The bytes of a string value.
+    pub fn as_text(&self) -> Option<&[u8]> {
+        match self {
+            Static::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// True for boolean true only: the rule by which a filter keeps a span.
+    pub fn is_true(&self) -> bool {
+        matches!(self, Static::Bool(true))
+    }
+
+    /// True for nil.
+    pub fn is_nil(&self) -> bool {
+        matches!(self, Static::Nil)
+    }
+}
+
+/// Span status; the numbers are those of stored query plans, not OTLP's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Status {
+    /// `error`.
+    Error = 0,
+    /// `ok`.
+    Ok = 1,
+    /// `unset`.
+    Unset = 2,
+}
+
+impl Status {
+    /// The keyword.
+    pub fn text(self) -> &'static str {
+        match self {
+            Status::Error => "error",
+            Status::Ok => "ok",
+            Status::Unset => "unset",
+        }
+    }
+
+    /// The status of a keyword.
+    pub fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "error" => Some(Status::Error),
+            "ok" => Some(Status::Ok),
+            "unset" => Some(Status::Unset),
+            _ => None,
+        }
+    }
+}
+
+/// Span kind; the numbers are those of stored query plans, not OTLP's (client and server differ).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    /// `unspecified`.
+    Unspecified = 0,
+    /// `internal`.
+    Internal = 1,
+    /// `client`.
+    Client = 2,
+    /// `server`.
+    Server = 3,
+    /// `producer`.
+    Producer = 4,
+    /// `consumer`.
+    Consumer = 5,
+}
+
+impl Kind {
+    /// The keyword.
+    pub fn text(self) -> &'static str {
+        match self {
+            Kind::Unspecified => "unspecified",
+            Kind::Internal => "internal",
+            Kind::Client => "client",
+            Kind::Server => "server",
+            Kind::Producer => "producer",
+            Kind::Consumer => "consumer",
+        }
+    }
+
+    /// The kind of a keyword.
+    pub fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "unspecified" => Some(Kind::Unspecified),
+            "internal" => Some(Kind::Internal),
+            "client" => Some(Kind::Client),
+            "server" => Some(Kind::Server),
+            "producer" => Some(Kind::Producer),
+            "consumer" => Some(Kind::Consumer),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+use crate::{Error, parse_and_validate};
+
+fn error(query: &str) -> String {
+    match parse_and_validate(query) {
+        Ok(root) => panic!("{root} is valid"),
+        Err(Error::Parse(error)) => panic!("{query}: {error}"),
+        Err(Error::Validate(error)) => error.to_string(),
+    }
+}
+
+#[test]
+fn messages_show_the_canonical_text_of_the_failing_part() {
+    let cases = [
+        ("{ .a - 1 }", "span filter field expressions must resolve to a boolean: { .a - 1 }"),
+        ("{ .a && name && .b }", "illegal operation for the given types: .a && name"),
+        (
+            "{ .a && .b && 1 && .c }",
+            "binary operations must operate on the same type: (.a && .b) && 1",
+        ),
+        ("{ !.a * 2 = 2 }", "illegal operation for the given type: !(.a * 2)"),
+        ("{ .a =~ \"(?=x)\" }", "invalid regex: `(?=x)`"),
+        (
+            "{ nil = instrumentation:name }",
+            "instrumentation:name=nil is not valid because intrinsics cannot be nil",
+        ),
+        ("max(1h + 2h) > 1", "aggregate field expressions must reference the span: max(1.08e+13)"),
+        ("3 = 2", "scalar filter lhs of type (%v) not yet supported"),
+        ("({} | count()) > -1", "scalar filter lhs of type (%v) not yet supported"),
+        ("select(.a, parent)", "intrinsic (parent) not yet supported"),
+        (
+            "{} | compare({status=error}, 1001)",
+            "compare() top number of values must be an integer between 1 and 1000",
+        ),
+        (
+            "({} | compare({status=error})) * 2",
+            "`compare()` cannot be used with second stage functions",
+        ),
+        (
+            "{} | avg_over_time(duration) by (.a,.b,.c,.d,.e)",
+            "metrics group by 5 values not yet supported",
+        ),
+        ("{} | quantile_over_time(duration, 99)", "quantile must be between 0 and 1: 99"),
+    ];
+    for (query, expected) in cases {
+        assert_eq!(error(query), expected, "{query}");
+    }
+}
+
+#[test]
+fn additions_of_the_language_are_valid() {
+    for query in [
+        "{ parent.x = 1 && parent.span.x = parent.resource.x }",
+        "{ parent = nil }",
+        "{ parent != nil && kind = server }",
+        "{} | by(parent.name) | select(parent.span.x) | max(parent.x) > 1",
+        "{} | max_over_time(parent.x) by (parent.resource.service.name)",
+        "max(duration) - min(duration) > 2s",
+        "count() * 2 > 6",
+        "count() = sum(.x)",
+        "{ .a =~ .b }",
+        "{ 1 / 0 = 1 }",
+        "{ resource.service.name != nil && name != nil }",
+    ] {
+        parse_and_validate(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+    }
+}

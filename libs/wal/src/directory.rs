@@ -1,0 +1,209 @@
+//! The directory of a log: file names, the lock, and what is found at start.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+const LOCK_NAME: &str = "LOCK";
+const PART_SUFFIX: &str = ".wal";
+const DAMAGED_SUFFIX: &str = ".wal.damaged";
+const ID_DIGITS: usize = 16;
+/// Ids found on disk from here on are taken for foreign: it leaves room for every id that follows to
+/// have 16 digits.
+pub(crate) const ID_LIMIT: u64 = 1_000_000_000_000_000;
+
+/// Number of a part file. Later parts have higher numbers; a number is used again only after a
+/// restart with an empty directory, and then not below `Settings::first_part`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartId(pub(crate) u64);
+
+impl PartId {
+    /// The number itself.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for PartId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016}", self.0)
+    }
+}
+
+/// The directory of a log, held through the lock file while this value lives.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    handle: File,
+    _lock: File,
+}
+
+/// What a directory holds at start.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Parts in order, with their sizes in bytes.
+    pub(crate) parts: Vec<(PartId, u64)>,
+    /// Parts kept aside, in order.
+    pub(crate) damaged: Vec<PartId>,
+    /// Entries that are not ours.
+    pub(crate) foreign: u64,
+    /// First id that nothing uses.
+    pub(crate) next_id: u64,
+}
+
+impl Directory {
+    /// Creates `path` if it is missing and takes its lock.
+    ///
+    /// Errors: `Locked` if someone else holds it, `Io`.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        fs::create_dir_all(path).map_err(Error::io("create", path))?;
+        let lock = lock(path)?;
+        let handle = File::open(path).map_err(Error::io("open", path))?;
+        Ok(Self { path: path.to_owned(), handle, _lock: lock })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn part_path(&self, id: PartId) -> PathBuf {
+        self.path.join(format!("{id}{PART_SUFFIX}"))
+    }
+
+    pub(crate) fn damaged_path(&self, id: PartId) -> PathBuf {
+        self.path.join(format!("{id}{DAMAGED_SUFFIX}"))
+    }
+
+    /// Makes created, renamed and removed names survive a machine crash.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.handle.sync_all().map_err(Error::io("sync", &self.path))
+    }
+
+    /// Makes the name of the directory itself survive a machine crash.
+    pub(crate) fn sync_parent(&self) {
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let synced = File::open(parent.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all());
+        if let Err(error) = synced {
+            tracing::warn!(dir = %self.path.display(), %error, "cannot sync parent of WAL directory");
+        }
+    }
+
+    /// Lists the directory. Entries that are not ours are left alone with a warning.
+    pub(crate) fn list(&self) -> Result<Listing> {
+        let mut listing = Listing { next_id: 1, ..Listing::default() };
+        for entry in fs::read_dir(&self.path).map_err(Error::io("list", &self.path))? {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    tracing::warn!(dir = %self.path.display(), %error, "cannot read WAL directory entry");
+                    continue;
+                }
+            };
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name == LOCK_NAME {
+                continue;
+            }
+            let part = parse_id(&name, PART_SUFFIX);
+            let damaged = parse_id(&name, DAMAGED_SUFFIX);
+            if let Some(id) = part.or(damaged) {
+                listing.next_id = listing.next_id.max(id.0 + 1);
+            }
+            // `metadata` of an entry does not follow links: a link is not ours.
+            let size = entry.metadata().ok().filter(fs::Metadata::is_file).map(|data| data.len());
+            match (part, damaged, size) {
+                (Some(id), _, Some(bytes)) => listing.parts.push((id, bytes)),
+                (_, Some(id), Some(_)) => listing.damaged.push(id),
+                _ => {
+                    listing.foreign += 1;
+                    tracing::warn!(path = %entry.path().display(), "foreign entry in WAL directory ignored");
+                }
+            }
+        }
+        listing.parts.sort_unstable();
+        listing.damaged.sort_unstable();
+        Ok(listing)
+    }
+}
+
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join(LOCK_NAME);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(Error::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut noted = String::new();
+            // The pid only helps a human; an unreadable one changes nothing.
+            let pid = (&mut file)
+                .take(32)
+                .read_to_string(&mut noted)
+                .ok()
+                .and_then(|_| noted.trim().parse().ok());
+            return Err(Error::Locked { dir: dir.to_owned(), pid });
+        }
+        Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),
+    }
+    let noted = file
+        .set_len(0)
+        .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
+    if let Err(error) = noted {
+        // A full disk must not keep the process from starting, for only a running one frees space.
+        tracing::warn!(path = %path.display(), %error, "cannot note the process id in the WAL lock");
+    }
+    Ok(file)
+}
+
+fn parse_id(name: &str, suffix: &str) -> Option<PartId> {
+    let digits = name.strip_suffix(suffix)?;
+    if digits.len() != ID_DIGITS || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().filter(|id| *id < ID_LIMIT).map(PartId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn id_parses_only_from_our_names() {
+        assert_eq!(parse_id("0000000000000042.wal", PART_SUFFIX), Some(PartId(42)));
+        assert_eq!(PartId(42).to_string(), "0000000000000042");
+        for name in [
+            "42.wal",
+            "000000000000004x.wal",
+            "+000000000000042.wal",
+            "0000000000000042.wal.damaged",
+            "9999999999999999.wal",
+            "0000000000000042",
+            "",
+        ] {
+            assert_eq!(parse_id(name, PART_SUFFIX), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn listing_sorts_parts_and_counts_foreign_entries() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::open(temporary.path()).unwrap();
+        for name in ["0000000000000010.wal", "0000000000000009.wal", "notes.txt"] {
+            fs::write(temporary.path().join(name), "x").unwrap();
+        }
+        fs::write(directory.damaged_path(PartId(11)), "").unwrap();
+        fs::create_dir(directory.part_path(PartId(12))).unwrap();
+        let listing = directory.list().unwrap();
+        assert_eq!(listing.parts, [(PartId(9), 1), (PartId(10), 1)]);
+        assert_eq!(listing.damaged, [PartId(11)]);
+        assert_eq!(listing.foreign, 2);
+        assert_eq!(listing.next_id, 13);
+    }
+}

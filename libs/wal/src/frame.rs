@@ -1,0 +1,81 @@
+//! The frame header: eight bytes before every payload.
+
+use crate::{Error, Result};
+
+/// Longest payload of one frame in bytes. Replay allocates at most this much, whatever a damaged
+/// header claims.
+pub const MAX_PAYLOAD_BYTES: usize = 256 << 20;
+
+/// Bytes before a payload: length and CRC32C, both little endian.
+pub(crate) const HEADER_BYTES: usize = 8;
+
+/// Length and checksum of a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) payload_bytes: u32,
+    pub(crate) crc32c: u32,
+}
+
+impl Header {
+    /// Describes the payload that `slices` form together.
+    ///
+    /// Errors: `EmptyFrame`, `FrameTooLarge`.
+    pub(crate) fn of<S: AsRef<[u8]>>(slices: &[S]) -> Result<Self> {
+        let bytes = slices.iter().map(|slice| slice.as_ref().len()).sum::<usize>();
+        if bytes == 0 {
+            return Err(Error::EmptyFrame);
+        }
+        let payload_bytes = u32::try_from(bytes)
+            .ok()
+            .filter(|_| bytes <= MAX_PAYLOAD_BYTES)
+            .ok_or(Error::FrameTooLarge { bytes, limit: MAX_PAYLOAD_BYTES })?;
+        let crc32c = slices.iter().fold(0, |crc, slice| crc32c::crc32c_append(crc, slice.as_ref()));
+        Ok(Self { payload_bytes, crc32c })
+    }
+
+    pub(crate) fn encode(self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..4].copy_from_slice(&self.payload_bytes.to_le_bytes());
+        bytes[4..].copy_from_slice(&self.crc32c.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: [u8; HEADER_BYTES]) -> Self {
+        let [l0, l1, l2, l3, c0, c1, c2, c3] = bytes;
+        Self {
+            payload_bytes: u32::from_le_bytes([l0, l1, l2, l3]),
+            crc32c: u32::from_le_bytes([c0, c1, c2, c3]),
+        }
+    }
+
+    /// Bytes of the whole frame in the file.
+    pub(crate) fn frame_bytes(self) -> u64 {
+        HEADER_BYTES as u64 + u64::from(self.payload_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_round_trips() {
+        let header = Header::of(&[&b"ab"[..], b"", b"c"]).unwrap();
+        assert_eq!(header, Header { payload_bytes: 3, crc32c: crc32c::crc32c(b"abc") });
+        assert_eq!(Header::decode(header.encode()), header);
+        assert_eq!(header.frame_bytes(), 11);
+    }
+
+    #[test]
+    fn header_of_nothing_is_refused() {
+        assert!(matches!(Header::of(&[&b""[..]]), Err(Error::EmptyFrame)));
+        assert!(matches!(Header::of::<&[u8]>(&[]), Err(Error::EmptyFrame)));
+    }
+
+    #[test]
+    fn header_of_too_long_payload_is_refused() {
+        let mebibyte = vec![0_u8; 1 << 20];
+        let slices = vec![mebibyte.as_slice(); 257];
+        assert!(matches!(Header::of(&slices), Err(Error::FrameTooLarge { .. })));
+    }
+}

@@ -1,0 +1,30 @@
+//! The write-ahead log of one ingester: pushes are appended here before they are acknowledged and
+//! come back through [`Replay`] after a crash.
+//!
+//! A log is a directory of numbered part files, `0000000000000042.wal`, plus `LOCK`, which one
+//! process holds. A part is a sequence of frames `{len u32 LE, crc32c u32 LE, payload}` and nothing
+//! else. Parts are released one by one, in any order, once their frames are kept elsewhere.
+//!
+//! Invariants:
+//! - [`Wal::append`] returns only after the kernel has the whole frame: killing the process at any
+//!   instant loses nothing acknowledged. What a machine crash may lose is set by
+//!   [`Settings::fsync_interval`].
+//! - The reverse does not hold: a frame that was never acknowledged (the process died, or the disk
+//!   failed, between write and answer) may be replayed. Readers must tolerate repeated frames.
+//! - A bad frame costs the rest of its part and never the start of the process.
+//!
+//! The log does not know what a payload means.
+#![warn(missing_docs)]
+
+mod directory;
+mod error;
+mod frame;
+mod log;
+mod part;
+mod replay;
+
+pub use directory::PartId;
+pub use error::{Error, Result};
+pub use frame::MAX_PAYLOAD_BYTES;
+pub use log::{PartInfo, Position, Settings, Stats, Wal};
+pub use replay::{DamagedPart, Frame, Replay, ReplayReport};

@@ -1,0 +1,197 @@
+//! Reading back what earlier processes left.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::frame::{HEADER_BYTES, Header};
+use crate::log::Shared;
+use crate::{MAX_PAYLOAD_BYTES, PartId, Position};
+
+/// One frame read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its part and where in it the frame begins.
+    pub position: Position,
+    /// The payload, in one piece.
+    pub payload: Bytes,
+}
+
+/// What a replay found so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplayReport {
+    /// Parts read, to their end or to their first bad frame.
+    pub parts: u64,
+    /// Frames returned.
+    pub frames: u64,
+    /// Bytes of these frames, with their headers.
+    pub bytes: u64,
+    /// Bytes behind the first bad frame of damaged parts, with it.
+    pub dropped_bytes: u64,
+    /// The damaged parts, in order. A part cut off in its last frame is among them: that is what a
+    /// process killed in the middle of an unacknowledged append leaves.
+    pub damaged_parts: Vec<DamagedPart>,
+    /// Entries of the directory that are not ours and were left alone.
+    pub foreign_entries: u64,
+}
+
+/// A part that was not read to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedPart {
+    /// Which part.
+    pub part: PartId,
+    /// Offset of the bad frame in bytes.
+    pub offset: u64,
+    /// Bytes from there to the end of the file.
+    pub dropped_bytes: u64,
+    /// What is wrong with the frame.
+    pub reason: String,
+}
+
+/// An iterator over the frames of all parts that earlier processes left, in the order of appending.
+///
+/// Holds one frame at a time. A bad frame ends its part and is noted in the report, never an error.
+/// Dropped early, it leaves the remaining parts for the next start.
+#[derive(Debug)]
+pub struct Replay {
+    shared: Arc<Shared>,
+    waiting: VecDeque<PartId>,
+    current: Option<Reader>,
+    report: ReplayReport,
+}
+
+#[derive(Debug)]
+struct Reader {
+    part: PartId,
+    file: BufReader<File>,
+    file_bytes: u64,
+    offset: u64,
+    frames: u64,
+}
+
+impl Replay {
+    pub(crate) fn new(shared: Arc<Shared>, parts: VecDeque<PartId>, foreign_entries: u64) -> Self {
+        let report = ReplayReport { foreign_entries, ..ReplayReport::default() };
+        Self { shared, waiting: parts, current: None, report }
+    }
+
+    /// What was found so far; complete once the iterator has ended.
+    pub fn report(&self) -> &ReplayReport {
+        &self.report
+    }
+
+    /// Parts not yet begun.
+    pub fn waiting_parts(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn open(&mut self, part: PartId) -> Option<Reader> {
+        let path = self.shared.directory.part_path(part);
+        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        match opened {
+            Ok((file_bytes, file)) => {
+                // The process before may have died before its sync. What is replayed now counts as
+                // kept until the part is released.
+                if self.shared.settings.fsync_interval.is_some()
+                    && let Err(error) = file.sync_data()
+                {
+                    tracing::error!(%part, %error, "cannot sync WAL part before replay");
+                }
+                let file = BufReader::with_capacity(256 << 10, file);
+                Some(Reader { part, file, file_bytes, offset: 0, frames: 0 })
+            }
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "cannot open WAL part");
+                let dropped_bytes = self.shared.part_bytes(part);
+                self.note_damage(DamagedPart {
+                    part,
+                    offset: 0,
+                    dropped_bytes,
+                    reason: format!("cannot open: {error}"),
+                });
+                None
+            }
+        }
+    }
+
+    fn finish(&mut self, reader: &Reader, bad: Option<String>) {
+        let Reader { part, offset, frames, file_bytes, .. } = *reader;
+        self.shared.replayed(part, frames, bad.is_some());
+        if let Some(reason) = bad {
+            let dropped_bytes = file_bytes.saturating_sub(offset);
+            self.note_damage(DamagedPart { part, offset, dropped_bytes, reason });
+        }
+    }
+
+    fn note_damage(&mut self, damaged: DamagedPart) {
+        let DamagedPart { part, offset, dropped_bytes, reason } = &damaged;
+        tracing::warn!(%part, offset, dropped_bytes, reason, "WAL part damaged, rest of it dropped");
+        self.report.dropped_bytes += dropped_bytes;
+        self.report.damaged_parts.push(damaged);
+    }
+}
+
+impl Iterator for Replay {
+    type Item = Frame;
+
+    fn next(&mut self) -> Option<Frame> {
+        loop {
+            let Some(mut reader) = self.current.take() else {
+                let part = self.waiting.pop_front()?;
+                self.report.parts += 1;
+                self.current = self.open(part);
+                continue;
+            };
+            let start = reader.offset;
+            match reader.read_frame() {
+                Ok(Some(payload)) => {
+                    self.report.frames += 1;
+                    self.report.bytes += reader.offset - start;
+                    let position = Position { part: reader.part, offset: start };
+                    self.current = Some(reader);
+                    return Some(Frame { position, payload });
+                }
+                Ok(None) => self.finish(&reader, None),
+                Err(reason) => self.finish(&reader, Some(reason)),
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// The next payload, `None` at a clean end, or why the frame is bad.
+    fn read_frame(&mut self) -> Result<Option<Bytes>, String> {
+        let left = self.file_bytes.saturating_sub(self.offset);
+        if left == 0 {
+            return Ok(None);
+        }
+        if left < HEADER_BYTES as u64 {
+            return Err(format!("header cut off after {left} bytes"));
+        }
+        let unreadable = |error: io::Error| format!("unreadable: {error}");
+        let mut bytes = [0; HEADER_BYTES];
+        self.file.read_exact(&mut bytes).map_err(unreadable)?;
+        let header = Header::decode(bytes);
+        let length = header.payload_bytes as usize;
+        if length == 0 || length > MAX_PAYLOAD_BYTES {
+            return Err(format!("length {length} out of range"));
+        }
+        if header.frame_bytes() > left {
+            return Err(format!("frame of {} bytes cut off after {left}", header.frame_bytes()));
+        }
+        let mut payload = vec![0; length];
+        self.file.read_exact(&mut payload).map_err(unreadable)?;
+        if crc32c::crc32c(&payload) != header.crc32c {
+            return Err("checksum mismatch".to_owned());
+        }
+        self.offset += header.frame_bytes();
+        self.frames += 1;
+        Ok(Some(Bytes::from(payload)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

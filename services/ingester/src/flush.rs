@@ -1,0 +1,367 @@
+//! Makes blocks of segments and brings them to object storage.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::BufWriter,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tactus_block::{BlockWriter, WriterSettings};
+use tactus_model::{SpanBatch, TenantId, merge::MergePlan};
+use tactus_storage::{
+    BlockMeta, Uuid,
+    block_io::{self, BlockFiles, ObjectSource},
+    bloom::BlockBloom,
+    index::RowGroupIndex,
+    meta::BlockVersion,
+};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    ingester::{Error, Ingester},
+    layout::{PartRange, parse_part_range, sync_directory},
+    segment::Segment,
+};
+
+/// Row groups after which the segments' maps are opened anew, to give back the memory that a sweep touched.
+const ROW_GROUPS_PER_MAP: usize = 1;
+
+/// Blocks on their way; one a tenant at a time.
+#[derive(Debug)]
+pub(crate) struct Flushes {
+    slots: Semaphore,
+    pending: Mutex<HashMap<TenantId, Arc<tokio::sync::Mutex<Queue>>>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    block: Option<PendingBlock>,
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+/// A block that was begun and must be finished under the same id.
+#[derive(Debug)]
+pub(crate) struct PendingBlock {
+    pub(crate) id: Uuid,
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// Begun by an earlier process, which may have finished it.
+    pub(crate) resumed: bool,
+    built: Option<(BlockMeta, BlockFiles)>,
+}
+
+/// Content of `flushing/<tenant>/<block id>.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    /// Paths below `segments/`.
+    pub(crate) segments: Vec<PathBuf>,
+}
+
+impl Flushes {
+    pub(crate) fn new(slots: usize) -> Self {
+        Self { slots: Semaphore::new(slots.max(1)), pending: Mutex::default() }
+    }
+
+    fn queue(&self, tenant: &TenantId) -> Arc<tokio::sync::Mutex<Queue>> {
+        Arc::clone(self.pending.lock().entry(tenant.clone()).or_default())
+    }
+
+    /// Takes up a block that an earlier process began.
+    pub(crate) fn resume(&self, tenant: &TenantId, id: Uuid, segments: Vec<Arc<Segment>>) {
+        let block = PendingBlock { id, segments, resumed: true, built: None };
+        let queue = Queue { block: Some(block), ..Queue::default() };
+        self.pending.lock().insert(tenant.clone(), Arc::new(tokio::sync::Mutex::new(queue)));
+    }
+}
+
+impl Ingester {
+    /// Cuts and flushes in the background until cancelled, then stops: pushes are refused, live spans cut, blocks
+    /// written as far as `grace` allows. What is not written stays on disk for the next start.
+    pub async fn run(self: Arc<Self>, cancel: CancellationToken, grace: Duration) {
+        let look = self.settings.flush_check_period.min(Duration::from_secs(1));
+        let mut flush_task: Option<tokio::task::JoinHandle<()>> = None;
+        while !cancel.is_cancelled() {
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(look) => {}
+            }
+            self.measure_live_bytes();
+            let due = self.current.read().is_due(&self.settings);
+            if due && let Err(error) = self.seal().await {
+                tracing::error!(error = chain(&error), "cannot cut live spans to segments");
+                // A full disk does not get better by trying at the rate of the pushes.
+                tokio::time::sleep(look).await;
+            }
+            if flush_task.as_ref().is_none_or(|task| task.is_finished()) {
+                let ingester = Arc::clone(&self);
+                flush_task = Some(tokio::spawn(async move {
+                    ingester.flush_due(false).await;
+                }));
+            }
+        }
+        self.stop_pushes();
+        let stopped = tokio::time::timeout(grace, self.flush_all()).await;
+        match stopped {
+            Ok(Ok(())) => tracing::info!("all spans are in object storage"),
+            Ok(Err(error)) => {
+                tracing::warn!(error = chain(&error), "spans stay on local disk until the next start");
+            }
+            Err(_) => tracing::warn!("stopped before all spans were flushed; they stay on local disk"),
+        }
+    }
+
+    /// Brings everything received so far to object storage; returns when it is there.
+    pub async fn flush_all(self: &Arc<Self>) -> Result<(), Error> {
+        self.seal().await?;
+        match self.flush_due(true).await {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Flushes the tenants that are due, or all; the first error, the others are logged.
+    async fn flush_due(self: &Arc<Self>, all: bool) -> Option<Error> {
+        let mut tasks = tokio::task::JoinSet::new();
+        for (id, tenant) in self.all_tenants() {
+            if all || self.is_block_due(&tenant.segments()) || self.has_pending(&id) {
+                let ingester = Arc::clone(self);
+                tasks.spawn(async move { ingester.flush_tenant(&id, all).await });
+            }
+        }
+        let mut first_error = None;
+        while let Some(result) = tasks.join_next().await {
+            if let Err(error) = result.map_err(Error::from).and_then(|flushed| flushed) {
+                tracing::error!(error = chain(&error), "cannot flush a block");
+                first_error.get_or_insert(error);
+            }
+        }
+        first_error
+    }
+
+    fn has_pending(&self, tenant: &TenantId) -> bool {
+        self.flushes.queue(tenant).try_lock().is_ok_and(|queue| queue.block.is_some())
+    }
+
+    fn is_block_due(&self, segments: &[Arc<Segment>]) -> bool {
+        let bytes: u64 = segments.iter().map(|segment| segment.bytes()).sum();
+        let oldest = segments.iter().filter_map(|segment| age(segment.path())).max();
+        bytes >= self.settings.max_block_bytes
+            || oldest.is_some_and(|age| age >= self.settings.max_block_duration)
+    }
+
+    /// Writes the tenant's pending block, then, if all or enough is there, one of its segments.
+    async fn flush_tenant(self: &Arc<Self>, id: &TenantId, all: bool) -> Result<(), Error> {
+        let queue = self.flushes.queue(id);
+        let mut queue = queue.lock().await;
+        if !all && queue.not_before.is_some_and(|time| time > Instant::now()) {
+            return Ok(());
+        }
+        let tenant = self.tenant_or_insert(id);
+        loop {
+            let mut block = match queue.block.take() {
+                Some(block) => block,
+                None => {
+                    let segments = tenant.segments();
+                    if segments.is_empty() || !(all || self.is_block_due(&segments)) {
+                        return Ok(());
+                    }
+                    self.begin_block(id, segments)?
+                }
+            };
+            let slot = self.flushes.slots.acquire().await;
+            let result = self.write_block(id, &mut block).await;
+            drop(slot);
+            if let Err(error) = result {
+                let pause = self.settings.retry_pause * 2u32.saturating_pow(queue.failures.min(16));
+                queue.not_before = Some(Instant::now() + pause.min(self.settings.max_retry_pause));
+                queue.failures += 1;
+                queue.block = Some(block);
+                self.metrics.failed_flushes.inc();
+                return Err(error);
+            }
+            (queue.failures, queue.not_before) = (0, None);
+            tenant.remove_segments(&block.segments);
+            self.clear_block(id, &block);
+        }
+    }
+
+    /// Notes on disk which segments become the block, so that a restart finishes the same block.
+    fn begin_block(&self, id: &TenantId, segments: Vec<Arc<Segment>>) -> Result<PendingBlock, Error> {
+        let block_id = Uuid::new_v4();
+        let base = self.layout.segments();
+        let relative = |segment: &Arc<Segment>| {
+            segment.path().strip_prefix(&base).unwrap_or(segment.path()).to_owned()
+        };
+        let manifest = Manifest { segments: segments.iter().map(relative).collect() };
+        let path = self.manifest_path(id, block_id);
+        let directory = self.layout.flushing().join(id.as_str());
+        fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
+        let bytes = serde_json::to_vec(&manifest).expect("paths of our own are UTF-8");
+        let partial = path.with_extension("partial");
+        fs::write(&partial, bytes).map_err(Error::io("write", &partial))?;
+        fs::rename(&partial, &path).map_err(Error::io("rename", &partial))?;
+        sync_directory(&directory).map_err(Error::io("sync", &directory))?;
+        Ok(PendingBlock { id: block_id, segments, resumed: false, built: None })
+    }
+
+    fn manifest_path(&self, tenant: &TenantId, block: Uuid) -> PathBuf {
+        self.layout.flushing().join(tenant.as_str()).join(format!("{block}.json"))
+    }
+
+    async fn write_block(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        block: &mut PendingBlock,
+    ) -> Result<(), Error> {
+        if block.resumed {
+            match block_io::read_meta(&self.bucket, tenant.as_str(), block.id).await {
+                Ok(meta) => {
+                    self.blocklist.add_block(meta);
+                    return Ok(());
+                }
+                Err(error) if error.is_not_found() => block.resumed = false,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if block.built.is_none() {
+            let (ingester, tenant, id) = (Arc::clone(self), tenant.clone(), block.id);
+            let segments = block.segments.clone();
+            let build = move || ingester.build_block(&tenant, id, &segments);
+            block.built = Some(tokio::task::spawn_blocking(build).await??);
+        }
+        let Some((meta, files)) = &block.built else { return Ok(()) };
+        let upload = block_io::write_block(&self.bucket, meta, files);
+        tokio::time::timeout(self.settings.flush_op_timeout, upload)
+            .await
+            .map_err(|_| Error::Timeout)??;
+        // From here on queriers answer for these spans; the segments go next.
+        self.blocklist.add_block(meta.clone());
+        self.metrics.blocks_flushed.inc();
+        self.metrics.flush_size_bytes.inc_by(meta.size);
+        tracing::info!(
+            %tenant, block = %block.id, traces = meta.total_objects, bytes = meta.size,
+            "block written to object storage"
+        );
+        Ok(())
+    }
+
+    fn build_block(
+        &self,
+        tenant: &TenantId,
+        id: Uuid,
+        segments: &[Arc<Segment>],
+    ) -> Result<(BlockMeta, BlockFiles), Error> {
+        let directory = self.layout.building().join(id.to_string());
+        fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
+        let path = directory.join("data.parquet");
+        let file = File::create(&path).map_err(Error::io("create", &path))?;
+        let mut maps = reopen(segments)?;
+        let plan = MergePlan::new(&batches(&maps));
+        let mut bloom = BlockBloom::new(
+            self.settings.bloom_false_positive,
+            self.settings.bloom_shard_bytes,
+            plan.trace_count() as u64,
+        )?;
+        let settings = WriterSettings {
+            dedicated_columns: self.settings.dedicated_columns.clone(),
+            ..WriterSettings::default()
+        };
+        let mut writer = BlockWriter::new(BufWriter::with_capacity(1 << 20, file), settings)?;
+        for (number, range) in plan.cut(self.settings.row_group_spans).into_iter().enumerate() {
+            if number % ROW_GROUPS_PER_MAP == 0 {
+                maps = reopen(segments)?;
+            }
+            let (batch, stats) = plan.gather(&batches(&maps), range);
+            self.metrics.duplicate_spans.inc_by(stats.duplicate_spans);
+            batch.traces.ids.iter().for_each(|trace| bloom.add(&trace.0));
+            writer.write_row_group(&batch)?;
+        }
+        drop(maps);
+        let (_, summary) = writer.finish()?;
+        let mut meta = BlockMeta::new(BlockVersion::VParquet4, tenant.as_str(), id);
+        let times = segments.iter().map(|segment| segment.block_times());
+        let (start, end) =
+            times.fold((u64::MAX, 0), |all, one| (all.0.min(one.0), all.1.max(one.1)));
+        meta.set_time_range_unix_nanos(start, end);
+        meta.total_objects = summary.traces;
+        meta.size = summary.size;
+        meta.total_records = summary.row_groups;
+        meta.bloom_shards = bloom.shard_count();
+        meta.footer_size = summary.footer_size;
+        meta.dedicated_columns = self.settings.dedicated_columns.clone();
+        let index = RowGroupIndex::new(summary.last_ids.iter().map(|trace| trace.0).collect());
+        let files = BlockFiles {
+            data: ObjectSource::File(path),
+            blooms: bloom.encode().into_iter().map(ObjectSource::Bytes).collect(),
+            index: Some(ObjectSource::Bytes(index.encode().into())),
+            no_compact: false,
+        };
+        Ok((meta, files))
+    }
+
+    /// Deletes what a finished block leaves behind. Failures leave garbage, never lose spans: the manifest goes
+    /// last, and a restart finds the block in the bucket.
+    fn clear_block(&self, tenant: &TenantId, block: &PendingBlock) {
+        let log_gone = block
+            .segments
+            .iter()
+            .filter_map(|segment| part_range(segment.path()))
+            .all(|parts| self.release_log(parts.last));
+        if !log_gone {
+            // The log still holds these spans; without their segments a restart would take them for new.
+            return;
+        }
+        let mut cleared = true;
+        for segment in &block.segments {
+            if let Err(error) = fs::remove_file(segment.path()) {
+                tracing::error!(path = %segment.path().display(), %error, "cannot delete a segment");
+                cleared &= error.kind() == std::io::ErrorKind::NotFound;
+            }
+            if let Some(directory) = segment.path().parent() {
+                // Fails while other tenants' segments are in it.
+                let _ = fs::remove_dir(directory);
+            }
+        }
+        let _ = fs::remove_dir_all(self.layout.building().join(block.id.to_string()));
+        if cleared {
+            let _ = fs::remove_file(self.manifest_path(tenant, block.id));
+        }
+        self.metrics.blocks_cleared.inc();
+    }
+}
+
+fn reopen(segments: &[Arc<Segment>]) -> Result<Vec<Segment>, Error> {
+    Ok(segments.iter().map(|segment| segment.reopen()).collect::<Result<_, _>>()?)
+}
+
+fn batches(segments: &[Segment]) -> Vec<&SpanBatch> {
+    segments.iter().map(Segment::batch).collect()
+}
+
+fn part_range(segment: &Path) -> Option<PartRange> {
+    parse_part_range(segment.parent()?.file_name()?.to_str()?)
+}
+
+fn age(path: &Path) -> Option<Duration> {
+    let written = fs::metadata(path).and_then(|meta| meta.modified()).ok()?;
+    SystemTime::now().duration_since(written).ok()
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,134 @@
+//! Generations: all tenants' live spans between two cuts, and the log parts that hold them.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::RwLock;
+use tactus_model::TenantId;
+
+use crate::{head::Head, segment::Segment, settings::Settings};
+
+/// Live spans of all tenants since the last cut.
+///
+/// A push holds the lock on the current generation while it appends to a head and to the log, and a cut takes it
+/// alone; so every frame in a log part belongs to the generation that was current while the part was.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    started: Instant,
+    /// Milliseconds after `started` of the last push, plus one; 0 if there was none.
+    last_push: AtomicU64,
+    first_push: AtomicU64,
+    heads: RwLock<HashMap<TenantId, Arc<Head>>>,
+}
+
+impl Generation {
+    pub(crate) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            last_push: AtomicU64::new(0),
+            first_push: AtomicU64::new(0),
+            heads: RwLock::default(),
+        }
+    }
+
+    pub(crate) fn head(&self, tenant: &TenantId) -> Option<Arc<Head>> {
+        self.heads.read().get(tenant).cloned()
+    }
+
+    /// The tenant's head; made by `create` if it is the tenant's first push.
+    pub(crate) fn head_or_insert(
+        &self,
+        tenant: &TenantId,
+        create: impl FnOnce() -> Arc<Head>,
+    ) -> Arc<Head> {
+        if let Some(head) = self.head(tenant) {
+            return head;
+        }
+        Arc::clone(self.heads.write().entry(tenant.clone()).or_insert_with(create))
+    }
+
+    pub(crate) fn heads(&self) -> Vec<(TenantId, Arc<Head>)> {
+        let heads = self.heads.read();
+        heads.iter().map(|(tenant, head)| (tenant.clone(), Arc::clone(head))).collect()
+    }
+
+    pub(crate) fn note_push(&self) {
+        let now = self.started.elapsed().as_millis() as u64 + 1;
+        self.last_push.store(now, Ordering::Relaxed);
+        let _ = self.first_push.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.heads.read().values().map(|head| head.heap_bytes()).sum()
+    }
+
+    /// True once the live spans should become segments.
+    pub(crate) fn is_due(&self, settings: &Settings) -> bool {
+        let first = self.first_push.load(Ordering::Relaxed);
+        if first == 0 {
+            return false;
+        }
+        let now = self.started.elapsed().as_millis() as u64 + 1;
+        let since = |then: u64| Duration::from_millis(now.saturating_sub(then));
+        since(self.last_push.load(Ordering::Relaxed)) >= settings.trace_idle_period
+            || since(first) >= settings.trace_live_period
+            || self.heap_bytes() >= settings.generation_bytes
+    }
+}
+
+/// What an ingester holds of one tenant, as queries see it.
+#[derive(Debug, Default)]
+pub(crate) struct TenantView {
+    /// Live spans: the current generation's and those being written to segments.
+    pub(crate) heads: Vec<Arc<Head>>,
+    /// Segments that are not yet in a block that queriers know.
+    pub(crate) segments: Vec<Arc<Segment>>,
+}
+
+/// A tenant's view behind its lock; taken for moments only.
+#[derive(Debug, Default)]
+pub(crate) struct Tenant {
+    view: RwLock<TenantView>,
+}
+
+impl Tenant {
+    /// Heads and segments at one moment.
+    pub(crate) fn snapshot(&self) -> (Vec<Arc<Head>>, Vec<Arc<Segment>>) {
+        let view = self.view.read();
+        (view.heads.clone(), view.segments.clone())
+    }
+
+    pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
+        self.view.read().segments.clone()
+    }
+
+    pub(crate) fn add_head(&self, head: Arc<Head>) {
+        self.view.write().heads.push(head);
+    }
+
+    pub(crate) fn newest_head(&self) -> Option<Arc<Head>> {
+        self.view.read().heads.last().cloned()
+    }
+
+    /// Puts a segment in the place of the head it was made of; `None`: the head held nothing.
+    pub(crate) fn replace_head(&self, head: &Arc<Head>, segment: Option<Arc<Segment>>) {
+        let mut view = self.view.write();
+        view.heads.retain(|other| !Arc::ptr_eq(other, head));
+        view.segments.extend(segment);
+    }
+
+    pub(crate) fn add_segment(&self, segment: Arc<Segment>) {
+        self.view.write().segments.push(segment);
+    }
+
+    pub(crate) fn remove_segments(&self, gone: &[Arc<Segment>]) {
+        let mut view = self.view.write();
+        view.segments.retain(|segment| !gone.iter().any(|other| Arc::ptr_eq(other, segment)));
+    }
+}

@@ -1,0 +1,304 @@
+//! The ingester itself: state, push, start and stop.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use parking_lot::{Mutex, RwLock};
+use tactus_model::{AppendError, TenantId};
+use tactus_proto::tactus::v1::PushRequest;
+use tactus_storage::{Bucket, blocklist::Blocklist};
+use tactus_telemetry::metrics::Registry;
+use tactus_wal::Wal;
+use tokio::sync::Notify;
+
+use crate::{
+    flush::Flushes,
+    frame::FrameSlices,
+    generation::{Generation, Tenant},
+    head::{Appended, Head},
+    layout::{Layout, parse_part_range},
+    metrics::Metrics,
+    replay,
+    seal::Sealing,
+    segment::SegmentError,
+    settings::Settings,
+};
+
+/// Why an ingester cannot start or do its background work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The write-ahead log, above all: another process has the directory.
+    #[error(transparent)]
+    Wal(#[from] tactus_wal::Error),
+    /// A segment.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// Object storage.
+    #[error(transparent)]
+    Storage(#[from] tactus_storage::Error),
+    /// Writing a block.
+    #[error("build block")]
+    Block(#[from] tactus_block::Error),
+    /// The ingester's directory.
+    #[error("{action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A flush took longer than `flush_op_timeout`.
+    #[error("flush timed out")]
+    Timeout,
+    /// A background task panicked: a bug.
+    #[error("background task failed")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl Error {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// Why a whole push is refused; nothing of it is stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// The spans are no OTLP; sending them again does not help.
+    #[error(transparent)]
+    Invalid(#[from] AppendError),
+    /// Too much is in memory; worth another try in a moment.
+    #[error("ingester is at its memory limit of {limit_bytes} bytes of live spans")]
+    Full {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// The disk is full or the directory is at its limit; worth another try later.
+    #[error("ingester has no disk space: {0}")]
+    DiskFull(String),
+    /// The log cannot be written.
+    #[error("write-ahead log: {0}")]
+    Wal(tactus_wal::Error),
+    /// The process is starting or stopping.
+    #[error("Ingester is {0}")]
+    NotRunning(&'static str),
+}
+
+impl PushError {
+    /// The reason as a metric label.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::Full { .. } => "memory",
+            Self::DiskFull(_) => "disk_full",
+            Self::Wal(_) => "log",
+            Self::NotRunning(_) => "not_running",
+        }
+    }
+}
+
+/// An ingester. One a process and directory.
+#[derive(Debug)]
+pub struct Ingester {
+    pub(crate) settings: Settings,
+    pub(crate) layout: Layout,
+    pub(crate) wal: Wal,
+    pub(crate) bucket: Bucket,
+    pub(crate) blocklist: Arc<Blocklist>,
+    pub(crate) metrics: Metrics,
+    /// Locked for reading while a push appends, for writing while it is exchanged.
+    pub(crate) current: RwLock<Arc<Generation>>,
+    pub(crate) tenants: RwLock<HashMap<TenantId, Arc<Tenant>>>,
+    pub(crate) sealing: tokio::sync::Mutex<Sealing>,
+    pub(crate) flushes: Flushes,
+    /// Wakes the background loop before its next look.
+    pub(crate) wake: Notify,
+    /// Bytes of live spans: measured now and then, plus what was pushed since.
+    live_bytes: AtomicUsize,
+    stopping: AtomicBool,
+    measure: Mutex<()>,
+}
+
+impl Ingester {
+    /// Opens the directory, reads back what an earlier process left, and is ready for pushes.
+    ///
+    /// Errors if another process has the directory or it cannot be written. Damaged files are set aside and
+    /// reported, they never keep the ingester from starting.
+    pub fn open(
+        settings: Settings,
+        bucket: Bucket,
+        blocklist: Arc<Blocklist>,
+        registry: &Registry,
+    ) -> Result<Arc<Self>, Error> {
+        let root = settings.directory.clone();
+        fs::create_dir_all(&root).map_err(Error::io("create", &root))?;
+        let wal_settings = tactus_wal::Settings {
+            fsync_interval: settings.fsync_interval,
+            first_part: first_free_part(&root),
+            ..tactus_wal::Settings::default()
+        };
+        let (wal, log_replay) = Wal::open(Layout::log(&root), wal_settings)?;
+        let layout = Layout::create(&root).map_err(Error::io("create", &root))?;
+        let ingester = Arc::new(Self {
+            flushes: Flushes::new(settings.concurrent_flushes),
+            layout,
+            wal,
+            bucket,
+            blocklist,
+            metrics: Metrics::new(registry),
+            current: RwLock::new(Arc::new(Generation::new())),
+            tenants: RwLock::default(),
+            sealing: tokio::sync::Mutex::new(Sealing::default()),
+            wake: Notify::new(),
+            live_bytes: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            measure: Mutex::new(()),
+            settings,
+        });
+        replay::restore(&ingester, log_replay)?;
+        Ok(ingester)
+    }
+
+    /// Stores a push: when this returns, its spans are in the write-ahead log and can be queried.
+    ///
+    /// Blocks for some microseconds a span's kilobyte; refused spans are in the result, an error refuses all.
+    pub(crate) fn push(&self, push: &PushRequest, tenant: &TenantId) -> Result<Appended, PushError> {
+        let result = self.try_push(push, tenant);
+        if let Err(error) = &result {
+            self.metrics.refused_pushes.with([error.reason()]).inc();
+        }
+        result
+    }
+
+    fn try_push(&self, push: &PushRequest, tenant: &TenantId) -> Result<Appended, PushError> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(PushError::NotRunning("shutting down"));
+        }
+        let bytes: usize = push.runs.iter().map(|run| run.scope_spans.len()).sum();
+        self.check_room(bytes)?;
+        let generation = self.current.read();
+        let head = generation.head_or_insert(tenant, || self.new_head(tenant));
+        let appended = head.append(push, |appended| {
+            if appended.spans == 0 {
+                return Ok(());
+            }
+            let frame = FrameSlices::new(push, &appended.refused_traces);
+            self.wal.append(&frame.slices()).map(|_| ()).map_err(|error| {
+                if error.is_full() {
+                    PushError::DiskFull(error.to_string())
+                } else {
+                    PushError::Wal(error)
+                }
+            })
+        })?;
+        generation.note_push();
+        drop(generation);
+        let live = self.live_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if live >= self.settings.generation_bytes {
+            self.wake.notify_one();
+        }
+        self.metrics.bytes_received.with([tenant.as_str(), "trace"]).inc_by(bytes as u64);
+        if appended.truncated_attributes > 0 {
+            let truncated = self.metrics.attributes_truncated.with([tenant.as_str()]);
+            truncated.inc_by(appended.truncated_attributes);
+        }
+        Ok(appended)
+    }
+
+    fn check_room(&self, bytes: usize) -> Result<(), PushError> {
+        let limit_bytes = self.settings.max_live_bytes;
+        if self.live_bytes.load(Ordering::Relaxed) + bytes > limit_bytes {
+            self.wake.notify_one();
+            // The estimate may be old: measure before refusing, one thread at a time.
+            let _measuring = self.measure.lock();
+            if self.measure_live_bytes() + bytes > limit_bytes {
+                return Err(PushError::Full { limit_bytes });
+            }
+        }
+        let directory_limit = self.settings.max_directory_bytes;
+        if directory_limit > 0 && self.wal.total_bytes() + self.segment_bytes() > directory_limit {
+            return Err(PushError::DiskFull(format!("{directory_limit} bytes are in use")));
+        }
+        Ok(())
+    }
+
+    fn new_head(&self, tenant: &TenantId) -> Arc<Head> {
+        let head = Arc::new(Head::new(self.settings.limits, self.settings.chunk_spans));
+        let tenant = self.tenant_or_insert(tenant);
+        if let Some(previous) = tenant.newest_head() {
+            head.inherit(&previous);
+        }
+        tenant.add_head(Arc::clone(&head));
+        head
+    }
+
+    /// The tenant's state, if it ever pushed anything.
+    pub(crate) fn tenant(&self, tenant: &TenantId) -> Option<Arc<Tenant>> {
+        self.tenants.read().get(tenant).cloned()
+    }
+
+    pub(crate) fn tenant_or_insert(&self, tenant: &TenantId) -> Arc<Tenant> {
+        if let Some(known) = self.tenant(tenant) {
+            return known;
+        }
+        Arc::clone(self.tenants.write().entry(tenant.clone()).or_default())
+    }
+
+    pub(crate) fn all_tenants(&self) -> Vec<(TenantId, Arc<Tenant>)> {
+        let tenants = self.tenants.read();
+        tenants.iter().map(|(id, tenant)| (id.clone(), Arc::clone(tenant))).collect()
+    }
+
+    /// Measures the live spans of all tenants and notes the result.
+    pub(crate) fn measure_live_bytes(&self) -> usize {
+        let mut bytes = 0;
+        for (id, tenant) in self.all_tenants() {
+            let (heads, _) = tenant.snapshot();
+            bytes += heads.iter().map(|head| head.heap_bytes()).sum::<usize>();
+            let live: usize = heads.iter().map(|head| head.live_traces()).sum();
+            self.metrics.live_traces.with([id.as_str()]).set(live as f64);
+        }
+        self.live_bytes.store(bytes, Ordering::Relaxed);
+        self.metrics.live_bytes.set(bytes as f64);
+        bytes
+    }
+
+    /// Bytes of all segments on disk.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        let tenants = self.all_tenants();
+        tenants.iter().flat_map(|(_, tenant)| tenant.segments()).map(|s| s.bytes()).sum()
+    }
+
+    pub(crate) fn update_gauges(&self) {
+        self.measure_live_bytes();
+        let tenants = self.all_tenants();
+        let count: usize = tenants.iter().map(|(_, tenant)| tenant.segments().len()).sum();
+        self.metrics.segments.set(count as f64);
+        self.metrics.segment_bytes.set(self.segment_bytes() as f64);
+        self.metrics.wal_bytes.set(self.wal.total_bytes() as f64);
+    }
+
+    /// Refuses pushes from now on.
+    pub(crate) fn stop_pushes(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+}
+
+/// A number above that of every log part that a segment directory remembers.
+fn first_free_part(root: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(root.join("segments")) else { return 1 };
+    let ranges = entries.filter_map(|entry| parse_part_range(entry.ok()?.file_name().to_str()?));
+    ranges.map(|range| range.last + 1).max().unwrap_or(1)
+}

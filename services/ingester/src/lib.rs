@@ -1,0 +1,33 @@
+//! The ingester: takes spans, keeps them durable, answers for recent data, writes blocks.
+//!
+//! ```text
+//! push -> write-ahead log (one write) -> ack
+//!      -> head: live batches, queryable at once
+//!         cut by size, age or idleness -> sorted segments on disk, log parts released
+//!         cut by size or age -> merge of the segments -> block -> object storage
+//! ```
+//!
+//! Cuts are for all tenants at once ([`generation`]): a generation's spans are in segments, or its log parts are
+//! still there. A segment is served until the block that holds its spans is in the block list.
+#![warn(missing_docs)]
+
+mod flush;
+mod frame;
+mod generation;
+mod head;
+mod ingester;
+mod layout;
+mod metrics;
+mod recent;
+mod replay;
+mod seal;
+mod segment;
+mod service;
+mod settings;
+
+#[cfg(test)]
+mod test_spans;
+
+pub use ingester::{Error, Ingester, PushError};
+pub use segment::{Segment, SegmentError};
+pub use settings::{Limits, Settings};

@@ -1,0 +1,180 @@
+//! Start: finds segments and reads back the write-ahead log.
+
+use std::{fs, path::Path, sync::Arc};
+
+use tactus_model::{TenantId, TraceId};
+use tactus_storage::Uuid;
+use tactus_wal::{PartId, Replay};
+
+use crate::{
+    flush::{Manifest, chain},
+    frame,
+    generation::Generation,
+    head::Head,
+    ingester::{Error, Ingester},
+    layout::{PartRange, parse_part_range},
+    segment::Segment,
+    settings::Limits,
+};
+
+/// Takes over what an earlier process left: segments, blocks that were begun, and spans that are only in the log.
+///
+/// Memory: the spans of one log part. A damaged segment goes to quarantine, a damaged part of the log is kept aside
+/// by the log; both are logged and counted.
+pub(crate) fn restore(ingester: &Arc<Ingester>, log: Replay) -> Result<(), Error> {
+    let _ = fs::remove_dir_all(ingester.layout.building());
+    let building = ingester.layout.building();
+    fs::create_dir_all(&building).map_err(Error::io("create", &building))?;
+    let covered = find_segments(ingester)?;
+    resume_blocks(ingester)?;
+    replay_log(ingester, log, &covered)
+}
+
+/// Opens the segments on disk; returns the log parts whose spans they hold.
+fn find_segments(ingester: &Ingester) -> Result<Vec<PartRange>, Error> {
+    let root = ingester.layout.segments();
+    let mut covered = Vec::new();
+    for entry in fs::read_dir(&root).map_err(Error::io("list", &root))? {
+        let entry = entry.map_err(Error::io("list", &root))?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if name.starts_with(".writing-") {
+            fs::remove_dir_all(&path).map_err(Error::io("delete", &path))?;
+        } else if let Some(parts) = parse_part_range(&name) {
+            open_segments(ingester, &path)?;
+            covered.push(parts);
+        } else {
+            tracing::warn!(path = %path.display(), "foreign entry among the segments, left alone");
+        }
+    }
+    covered.sort_unstable();
+    Ok(covered)
+}
+
+fn open_segments(ingester: &Ingester, directory: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(directory).map_err(Error::io("list", directory))? {
+        let path = entry.map_err(Error::io("list", directory))?.path();
+        let tenant = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".seg"));
+        let Some(Ok(tenant)) = tenant.map(TenantId::parse) else {
+            tracing::warn!(path = %path.display(), "foreign file among the segments, left alone");
+            continue;
+        };
+        match Segment::open(&path, true) {
+            Ok(segment) => ingester.tenant_or_insert(&tenant).add_segment(Arc::new(segment)),
+            Err(error) => {
+                let kept = ingester.layout.quarantine(&path).map_err(Error::io("move", &path))?;
+                tracing::error!(
+                    error = chain(&error), kept = %kept.display(),
+                    "damaged segment set aside: its spans are lost to queries"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Finds the blocks that were begun, so that each is finished once and under its own id.
+fn resume_blocks(ingester: &Ingester) -> Result<(), Error> {
+    let root = ingester.layout.flushing();
+    for tenant_entry in fs::read_dir(&root).map_err(Error::io("list", &root))? {
+        let directory = tenant_entry.map_err(Error::io("list", &root))?.path();
+        let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let (Ok(tenant), true) = (TenantId::parse(name), directory.is_dir()) else { continue };
+        for entry in fs::read_dir(&directory).map_err(Error::io("list", &directory))? {
+            let path = entry.map_err(Error::io("list", &directory))?.path();
+            resume_block(ingester, &tenant, &path);
+        }
+    }
+    Ok(())
+}
+
+fn resume_block(ingester: &Ingester, tenant: &TenantId, path: &Path) {
+    let id = path.file_stem().and_then(|stem| Uuid::parse_str(stem.to_str()?).ok());
+    let manifest: Option<Manifest> =
+        fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let (Some(id), Some(manifest)) = (id, manifest) else {
+        // A manifest is renamed into place: an unreadable one is a leftover from before its block began.
+        let _ = fs::remove_file(path);
+        return;
+    };
+    let root = ingester.layout.segments();
+    let segments = ingester.tenant_or_insert(tenant).segments();
+    let listed: Vec<_> = segments
+        .into_iter()
+        .filter(|segment| {
+            segment.path().strip_prefix(&root).is_ok_and(|p| manifest.segments.iter().any(|m| m == p))
+        })
+        .collect();
+    if listed.is_empty() {
+        let _ = fs::remove_file(path);
+        return;
+    }
+    ingester.flushes.resume(tenant, id, listed);
+}
+
+/// Cuts the spans of each log part that no segment holds to segments of their own, then releases the part.
+fn replay_log(ingester: &Ingester, mut log: Replay, covered: &[PartRange]) -> Result<(), Error> {
+    let is_covered = |part: PartId| {
+        covered.iter().any(|range| (range.first..=range.last).contains(&part.number()))
+    };
+    let mut open: Option<(PartId, Generation)> = None;
+    let mut finished = Vec::new();
+    loop {
+        let frame = log.next();
+        let part = frame.as_ref().map(|frame| frame.position.part);
+        if let Some((done, generation)) = open.take_if(|(open, _)| Some(*open) != part) {
+            finished.push((done, generation));
+        }
+        // The log lets a part go only once its reader has moved on.
+        for (done, generation) in finished.drain(..) {
+            let range = PartRange { first: done.number(), last: done.number() };
+            ingester.write_generation(&generation, range)?;
+        }
+        let Some(frame) = frame else { break };
+        if is_covered(frame.position.part) {
+            continue;
+        }
+        let generation = &open.get_or_insert_with(|| (frame.position.part, Generation::new())).1;
+        let appended = frame::decode(frame.payload)
+            .is_some_and(|(push, refused)| replay_push(ingester, generation, &push, &refused));
+        if appended {
+            ingester.metrics.replayed_frames.inc();
+        } else {
+            tracing::error!(part = %frame.position.part, "frame of the log holds no push, skipped");
+        }
+    }
+    let report = log.report();
+    ingester.metrics.replay_dropped_bytes.inc_by(report.dropped_bytes);
+    if report.frames > 0 || report.dropped_bytes > 0 {
+        tracing::info!(
+            parts = report.parts, pushes = report.frames, bytes = report.bytes,
+            dropped_bytes = report.dropped_bytes, "write-ahead log replayed"
+        );
+    }
+    let last = ingester.wal.parts().iter().map(|part| part.id.number()).max();
+    drop(log);
+    if let Some(last) = last {
+        ingester.release_log(last);
+    }
+    let mut sealing = ingester.sealing.try_lock().expect("nothing else runs during start");
+    let segments = covered.iter().map(|range| range.last).max().unwrap_or(0);
+    sealing.sealed_through = last.unwrap_or(0).max(segments);
+    Ok(())
+}
+
+fn replay_push(
+    ingester: &Ingester,
+    generation: &Generation,
+    push: &tactus_proto::tactus::v1::PushRequest,
+    refused: &[TraceId],
+) -> bool {
+    let Ok(tenant) = TenantId::parse(&push.tenant) else { return false };
+    // Limits were applied when the push came in; what was refused then is named in the frame.
+    let limits = Limits {
+        max_attribute_bytes: ingester.settings.limits.max_attribute_bytes,
+        ..Limits::default()
+    };
+    let chunk_spans = ingester.settings.chunk_spans;
+    let head = generation.head_or_insert(&tenant, || Arc::new(Head::new(limits, chunk_spans)));
+    head.append_replayed(push, refused).is_ok()
+}

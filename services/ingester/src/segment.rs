@@ -1,0 +1,115 @@
+//! Segments: sorted spans on local disk, between the write-ahead log and a block.
+//!
+//! A segment file is one sorted [`SpanBatch`], its columns as they lie in memory, each with a CRC32C:
+//!
+//! ```text
+//! "TACTSEG1"  count: u32  crc of the table: u32
+//! table       count x { section: u32, crc: u32, offset: u64, bytes: u64 }
+//! sections    each at a multiple of 64 bytes, so that a memory map can be read in place
+//! ```
+//!
+//! Columns that are zero throughout are left out. Nothing outside this process reads segments; they live in
+//! the directory that the write-ahead log's lock protects. All numbers are little-endian.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tactus_model::SpanBatch;
+
+mod columns;
+mod file;
+
+/// Why a segment cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    /// The file system refused.
+    #[error("{action} segment {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no segment, or not the one that was written.
+    #[error("segment {} is damaged: {what}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        what: &'static str,
+    },
+}
+
+/// One segment on disk, mapped into memory for queries.
+#[derive(Debug)]
+pub struct Segment {
+    path: PathBuf,
+    bytes: u64,
+    batch: SpanBatch,
+    block_times: (u64, u64),
+}
+
+impl Segment {
+    /// Writes a sorted batch to a new file and syncs it if asked to; returns its size in bytes. `block_times` is
+    /// what the batch adds to the time range of its block, in unix nanoseconds.
+    pub fn write(
+        path: &Path,
+        batch: &SpanBatch,
+        block_times: (u64, u64),
+        sync: bool,
+    ) -> Result<u64, SegmentError> {
+        let io = |action| move |source| SegmentError::Io { action, path: path.to_owned(), source };
+        let file = File::create(path).map_err(io("create"))?;
+        let times = [block_times.0, block_times.1];
+        let mut sections = columns::sections(batch);
+        sections.push((columns::BLOCK_TIMES, bytemuck::cast_slice(&times)));
+        let bytes = file::write(&file, &sections).map_err(io("write"))?;
+        if sync {
+            file.sync_data().map_err(io("sync"))?;
+        }
+        Ok(bytes)
+    }
+
+    /// Opens a segment. With `verify` every byte is checked; leave it out only for a file just written.
+    pub fn open(path: &Path, verify: bool) -> Result<Self, SegmentError> {
+        let corrupt = |what| SegmentError::Corrupt { path: path.to_owned(), what };
+        let map = Arc::new(file::map(path)?);
+        let sections = file::sections(&map, verify).map_err(corrupt)?;
+        let batch = columns::batch(&map, &sections).map_err(corrupt)?;
+        let block_times = columns::block_times(&map, &sections).map_err(corrupt)?;
+        Ok(Self { path: path.to_owned(), bytes: map.len() as u64, batch, block_times })
+    }
+
+    /// Opens the same file again with pages of its own, so that a sweep over it can give its memory back.
+    pub fn reopen(&self) -> Result<Self, SegmentError> {
+        Self::open(&self.path, false)
+    }
+
+    /// The spans, sorted by trace id.
+    pub fn batch(&self) -> &SpanBatch {
+        &self.batch
+    }
+
+    /// Size of the file in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the segment adds to the time range of its block, unix nanoseconds.
+    pub fn block_times(&self) -> (u64, u64) {
+        self.block_times
+    }
+}
+
+#[cfg(test)]
+mod tests;

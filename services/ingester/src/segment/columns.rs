@@ -1,0 +1,190 @@
+//! Which section holds which column.
+
+use std::sync::Arc;
+
+use bytemuck::Pod;
+use memmap2::Mmap;
+use tactus_model::{AttributeList, Buffer, Dictionary, SpanBatch};
+
+use super::file::Section;
+
+/// Two values: what the segment adds to its block's start and end time.
+pub(super) const BLOCK_TIMES: u32 = 3;
+
+/// Attribute lists have four columns: starts, keys, types, payloads, at `base..base + 4`.
+const SPAN_ATTRIBUTES: u32 = 100;
+const RESOURCE_ATTRIBUTES: u32 = 110;
+const SCOPE_ATTRIBUTES: u32 = 120;
+const EVENT_ATTRIBUTES: u32 = 130;
+const LINK_ATTRIBUTES: u32 = 140;
+
+/// Lists every column with its section number; `$each!(number, column, rows, may_be_left_out)`.
+macro_rules! columns {
+    ($batch:expr, $each:ident) => {{
+        let batch = $batch;
+        $each!(10, batch.resources.dropped_attributes);
+        $each!(20, batch.scopes.name);
+        $each!(21, batch.scopes.version);
+        $each!(22, batch.scopes.dropped_attributes);
+        $each!(30, batch.traces.ids);
+        $each!(40, batch.spans.trace);
+        $each!(41, batch.spans.resource);
+        $each!(42, batch.spans.scope);
+        $each!(43, batch.spans.span_id);
+        $each!(44, batch.spans.parent_span_id);
+        $each!(45, batch.spans.start);
+        $each!(46, batch.spans.duration);
+        $each!(47, batch.spans.name);
+        $each!(48, batch.spans.kind);
+        $each!(49, batch.spans.status);
+        $each!(60, batch.events.starts);
+        $each!(61, batch.events.time);
+        $each!(62, batch.events.name);
+        $each!(63, batch.events.dropped_attributes);
+        $each!(70, batch.links.starts);
+        $each!(71, batch.links.trace_id);
+        $each!(72, batch.links.span_id);
+        $each!(73, batch.links.trace_state);
+        $each!(74, batch.links.dropped_attributes);
+    }};
+}
+
+/// Lists the span columns that are zero in most segments and then left out.
+macro_rules! sparse_columns {
+    ($batch:expr, $each:ident) => {{
+        let batch = $batch;
+        $each!(50, batch.spans.status_message);
+        $each!(51, batch.spans.trace_state);
+        $each!(52, batch.spans.dropped_attributes);
+        $each!(53, batch.spans.dropped_events);
+        $each!(54, batch.spans.dropped_links);
+    }};
+}
+
+/// The sections of a batch.
+pub(super) fn sections(batch: &SpanBatch) -> Vec<(u32, &[u8])> {
+    let mut sections = Vec::with_capacity(64);
+    let (bytes, offsets) = batch.strings.parts();
+    sections.push((1, bytes));
+    sections.push((2, bytemuck::cast_slice(offsets)));
+    macro_rules! put {
+        ($number:expr, $column:expr) => {
+            sections.push(($number, bytemuck::cast_slice($column.as_slice())))
+        };
+    }
+    macro_rules! put_sparse {
+        ($number:expr, $column:expr) => {
+            if $column.iter().any(|&value| value != 0) {
+                put!($number, $column);
+            }
+        };
+    }
+    columns!(batch, put);
+    sparse_columns!(batch, put_sparse);
+    let lists = [
+        (SPAN_ATTRIBUTES, &batch.span_attributes),
+        (RESOURCE_ATTRIBUTES, &batch.resources.attributes),
+        (SCOPE_ATTRIBUTES, &batch.scopes.attributes),
+        (EVENT_ATTRIBUTES, &batch.events.attributes),
+        (LINK_ATTRIBUTES, &batch.links.attributes),
+    ];
+    for (base, list) in lists {
+        put!(base, list.starts);
+        put!(base + 1, list.keys);
+        put!(base + 2, list.types);
+        put!(base + 3, list.payloads);
+    }
+    sections
+}
+
+/// The batch whose columns lie in the sections of a map, or what does not fit.
+pub(super) fn batch(map: &Arc<Mmap>, sections: &[Section]) -> Result<SpanBatch, &'static str> {
+    let file = Mapped { map, sections };
+    let mut batch = SpanBatch {
+        strings: Dictionary::from_parts(file.column(1)?, file.column(2)?)
+            .ok_or("the dictionary's offsets")?,
+        ..SpanBatch::default()
+    };
+    macro_rules! get {
+        ($number:expr, $column:expr) => {
+            $column = file.column($number)?
+        };
+    }
+    columns!(&mut batch, get);
+    let spans = batch.spans.trace.len();
+    macro_rules! get_sparse {
+        ($number:expr, $column:expr) => {
+            $column = match file.find($number) {
+                Some(_) => file.column($number)?,
+                None => vec![0; spans].into(),
+            }
+        };
+    }
+    sparse_columns!(&mut batch, get_sparse);
+    batch.span_attributes = file.attributes(SPAN_ATTRIBUTES)?;
+    batch.resources.attributes = file.attributes(RESOURCE_ATTRIBUTES)?;
+    batch.scopes.attributes = file.attributes(SCOPE_ATTRIBUTES)?;
+    batch.events.attributes = file.attributes(EVENT_ATTRIBUTES)?;
+    batch.links.attributes = file.attributes(LINK_ATTRIBUTES)?;
+    check_lengths(&batch)?;
+    Ok(batch)
+}
+
+/// The block times of a segment.
+pub(super) fn block_times(
+    map: &Arc<Mmap>,
+    sections: &[Section],
+) -> Result<(u64, u64), &'static str> {
+    let times: Buffer<u64> = Mapped { map, sections }.column(BLOCK_TIMES)?;
+    match times.as_slice() {
+        [start, end] => Ok((*start, *end)),
+        _ => Err("the block times"),
+    }
+}
+
+struct Mapped<'a> {
+    map: &'a Arc<Mmap>,
+    sections: &'a [Section],
+}
+
+impl Mapped<'_> {
+    fn find(&self, number: u32) -> Option<&Section> {
+        self.sections.iter().find(|section| section.number == number)
+    }
+
+    fn column<T: Pod>(&self, number: u32) -> Result<Buffer<T>, &'static str> {
+        let section = self.find(number).ok_or("a column is missing")?;
+        if section.bytes % size_of::<T>() != 0 {
+            return Err("a column has a broken length");
+        }
+        Buffer::mapped(Arc::clone(self.map), section.offset, section.bytes / size_of::<T>())
+            .ok_or("a column is not aligned")
+    }
+
+    fn attributes(&self, base: u32) -> Result<AttributeList, &'static str> {
+        let list = AttributeList {
+            starts: self.column(base)?,
+            keys: self.column(base + 1)?,
+            types: self.column(base + 2)?,
+            payloads: self.column(base + 3)?,
+        };
+        let entries = list.keys.len();
+        let same = list.types.len() == entries && list.payloads.len() == entries;
+        let ends = list.starts.last().is_some_and(|&end| end as usize == entries);
+        if same && ends { Ok(list) } else { Err("an attribute list's lengths") }
+    }
+}
+
+fn check_lengths(batch: &SpanBatch) -> Result<(), &'static str> {
+    let spans = &batch.spans;
+    let lengths = [
+        spans.resource.len(), spans.scope.len(), spans.span_id.len(), spans.parent_span_id.len(),
+        spans.start.len(), spans.duration.len(), spans.name.len(), spans.kind.len(),
+        spans.status.len(), spans.status_message.len(), spans.trace_state.len(),
+        spans.dropped_attributes.len(), spans.dropped_events.len(), spans.dropped_links.len(),
+        batch.span_attributes.owners(),
+        batch.events.starts.len().wrapping_sub(1), batch.links.starts.len().wrapping_sub(1),
+    ];
+    let same = lengths.iter().all(|&length| length == spans.trace.len());
+    if same && batch.is_sorted() { Ok(()) } else { Err("columns of different length or order") }
+}
