@@ -21,16 +21,22 @@ loopback only. With a file, listeners and receivers without an address listen on
 Durations are written as `1h30m`, `15s` or `100ms`, also `7d`; a number alone counts nanoseconds.
 Sizes are plain numbers of bytes. Lists may be YAML lists or one text with commas. Keys marked
 \"no effect here\" are accepted and checked so that existing files load; setting one is logged at start,
-as is every key of a part that this release does not have.
-
-| key | type | default | meaning |
-|---|---|---|---|
+as is every key of a part that this release does not have. `name[]` stands for the items of a list.
 ";
+
+/// Starts the table of a section.
+const TABLE: &str = "| key | type | default | meaning |\n|---|---|---|---|\n";
 
 /// The text of `docs/configuration.md`: every key with type, default and meaning.
 pub fn manual() -> String {
     let mut out = PREAMBLE.to_owned();
+    let mut current = None;
     for row in rows() {
+        let section = row.path.split_once('.').map_or("Top level", |(section, _)| section);
+        if current.as_deref() != Some(section) {
+            let _ = write!(out, "\n## {section}\n\n{TABLE}");
+            current = Some(section.to_owned());
+        }
         let default = if row.default == "\"\"" { String::new() } else { code(&row.default) };
         let _ = writeln!(
             out,

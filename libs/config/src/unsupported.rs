@@ -1,7 +1,9 @@
 //! Which keys have no effect in this release. A release that adds a part removes its line here.
 
+use crate::field::Field;
 use crate::manual::rows;
 use crate::sections::root::Config;
+use crate::yaml::inline;
 use std::collections::HashMap;
 
 /// A part that does not exist yet.
@@ -82,8 +84,12 @@ const NO_EFFECT: &str = "no effect here";
 /// One warning for each key that was set to something other than its default and does nothing.
 pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let rows = rows();
-    let defaults: HashMap<&str, &str> =
-        rows.iter().map(|row| (row.path.as_str(), row.default.as_str())).collect();
+    // Rows know the defaults of keys inside optional parts; only leaves know entries of maps.
+    let mut defaults: HashMap<String, String> =
+        rows.iter().map(|row| (row.path.clone(), row.default.clone())).collect();
+    Config::default().show().leaves("", &mut |path, value| {
+        defaults.insert(path.to_owned(), inline(value));
+    });
     let without_effect: Vec<&str> = rows
         .iter()
         .filter(|row| row.meaning.starts_with(NO_EFFECT))
@@ -96,11 +102,9 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
         }
     };
     let mut leaves: Vec<(String, String)> = Vec::new();
-    crate::field::Field::show(config).leaves("", &mut |path, value| {
-        leaves.push((path.to_owned(), crate::yaml::inline(value)));
-    });
+    config.show().leaves("", &mut |path, value| leaves.push((path.to_owned(), inline(value))));
     for (path, value) in leaves {
-        if defaults.get(path.as_str()) == Some(&value.as_str())
+        if defaults.get(&path) == Some(&value)
             || NEUTRAL_VALUES.contains(&(path.as_str(), value.as_str()))
         {
             continue;

@@ -9,6 +9,18 @@ use regex::bytes::{Regex, RegexBuilder};
 /// Bound on the compiled program; repetition bombs fail against it quickly.
 const SIZE_LIMIT_BYTES: usize = 1 << 20;
 
+/// Every query may have this many patterns of the full size; see [`size_limit`].
+const FULL_SIZE_PATTERNS: usize = 32;
+
+/// Bound that no number of patterns lowers, enough for words and wildcards.
+pub(crate) const MIN_SIZE_LIMIT_BYTES: usize = 1 << 15;
+
+/// The size limit of the pattern after `seen` others of one query. It falls, so that a long query
+/// of bombs that barely pass costs little more than a short one.
+pub(crate) fn size_limit(seen: usize) -> usize {
+    (SIZE_LIMIT_BYTES / (1 + seen / FULL_SIZE_PATTERNS)).max(MIN_SIZE_LIMIT_BYTES)
+}
+
 /// A pattern that does not compile; the pattern itself is in the query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid regex: {0}")]
@@ -29,11 +41,15 @@ impl CompiledRegex {
     ///
     /// Errors: not RE2 syntax, not UTF-8, or the program would exceed the size limit.
     pub fn new(pattern: &[u8]) -> Result<Self, InvalidRegex> {
+        Self::with_size_limit(pattern, SIZE_LIMIT_BYTES)
+    }
+
+    pub(crate) fn with_size_limit(pattern: &[u8], size_limit: usize) -> Result<Self, InvalidRegex> {
         let invalid = |reason: &str| InvalidRegex(reason.to_owned());
         let pattern = std::str::from_utf8(pattern).map_err(|_| invalid("not UTF-8"))?;
         let translated = translate::from_re2(pattern).map_err(invalid)?;
         let regex = RegexBuilder::new(&format!("^(?s:{translated})$"))
-            .size_limit(SIZE_LIMIT_BYTES)
+            .size_limit(size_limit)
             .build()
             .map_err(|error| invalid(&error.to_string()))?;
         let is_literal = !pattern.contains(|c: char| "\\.+*?()|[]{}^$".contains(c));

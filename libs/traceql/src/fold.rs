@@ -8,7 +8,7 @@ use crate::ast::{
     Attribute, BinaryOperator, ComparisonOperator, FieldExpression, Intrinsic, LogicalOperator,
     UnaryOperator,
 };
-use crate::compiled_regex::CompiledRegex;
+use crate::compiled_regex::{CompiledRegex, MIN_SIZE_LIMIT_BYTES};
 use crate::operate::{evaluate_binary, evaluate_unary};
 use crate::static_value::Static;
 
@@ -47,7 +47,8 @@ fn fold_binary(operator: BinaryOperator, left: &Static, right: &Static) -> Optio
         return None;
     }
     if matches!(operator, BinaryOperator::Regex | BinaryOperator::NotRegex) {
-        CompiledRegex::new(right.as_text()?).ok()?;
+        // A larger pattern is left for run time: folding must not cost more than parsing.
+        CompiledRegex::with_size_limit(right.as_text()?, MIN_SIZE_LIMIT_BYTES).ok()?;
     }
     match evaluate_binary(operator, left, right) {
         Static::Nil => None,

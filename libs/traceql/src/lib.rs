@@ -16,6 +16,7 @@ mod canonical;
 mod compiled_regex;
 mod completion;
 mod error;
+pub mod eval;
 mod fold;
 pub mod hints;
 mod lexer;

@@ -5,13 +5,15 @@ mod metrics;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
+
 use crate::ast::{
-    Aggregate, AggregateOperator, Attribute, AttributeScope, BinaryOperator, FieldExpression,
-    Intrinsic, Pipeline, PipelineStage, Query, RootExpr, ScalarExpression, ScalarFilter,
-    SpansetExpression, SpansetFilter, UnaryOperator,
+    Aggregate, Attribute, AttributeScope, BinaryOperator, FieldExpression, Intrinsic, Pipeline,
+    PipelineStage, Query, RootExpr, ScalarExpression, ScalarFilter, SpansetExpression,
+    SpansetFilter, UnaryOperator,
 };
 use crate::canonical::LogicalChain;
-use crate::compiled_regex::CompiledRegex;
+use crate::compiled_regex::{CompiledRegex, size_limit};
 use crate::error::ValidateError;
 use crate::static_value::Static;
 use crate::types::StaticType;
@@ -22,60 +24,191 @@ type Result<T = ()> = std::result::Result<T, ValidateError>;
 ///
 /// Errors: the first rule that the query breaks.
 pub fn validate(root: &RootExpr) -> Result {
+    let checker = Checker::default();
     match &root.query {
-        Query::Search(search) => pipeline(search),
-        Query::Metrics(expression) => metrics::expression(expression, false),
+        Query::Search(search) => checker.pipeline(search),
+        Query::Metrics(expression) => checker.metrics(expression, false),
     }
 }
 
-fn pipeline(pipeline: &Pipeline) -> Result {
-    pipeline.stages.iter().try_for_each(|stage| match stage {
-        PipelineStage::Spanset(expression) => spanset(expression),
-        PipelineStage::Scalar(filter) => scalar_filter(filter),
-        PipelineStage::By(expression) => group(stage, expression),
-        PipelineStage::Coalesce => Ok(()),
-        PipelineStage::Select(attributes) => attributes.iter().try_for_each(supported),
-    })
+#[derive(Default)]
+struct Checker {
+    /// Patterns compiled so far.
+    patterns: Cell<usize>,
 }
 
-fn spanset(expression: &SpansetExpression) -> Result {
-    match expression {
-        SpansetExpression::Filter(filter) => spanset_filter(filter),
-        SpansetExpression::Pipeline(inner) => pipeline(inner),
-        SpansetExpression::Binary { left, right, .. } => {
-            spanset(left)?;
-            spanset(right)
+impl Checker {
+    fn pipeline(&self, pipeline: &Pipeline) -> Result {
+        pipeline.stages.iter().try_for_each(|stage| match stage {
+            PipelineStage::Spanset(expression) => self.spanset(expression),
+            PipelineStage::Scalar(filter) => self.scalar_filter(filter),
+            PipelineStage::By(expression) => self.group(stage, expression),
+            PipelineStage::Coalesce => Ok(()),
+            PipelineStage::Select(attributes) => attributes.iter().try_for_each(supported),
+        })
+    }
+
+    fn spanset(&self, expression: &SpansetExpression) -> Result {
+        match expression {
+            SpansetExpression::Filter(filter) => self.spanset_filter(filter),
+            SpansetExpression::Pipeline(inner) => self.pipeline(inner),
+            SpansetExpression::Binary { left, right, .. } => {
+                self.spanset(left)?;
+                self.spanset(right)
+            }
         }
     }
-}
 
-fn spanset_filter(filter: &SpansetFilter) -> Result {
-    match field(&filter.expression)? {
-        StaticType::Bool | StaticType::Dynamic => Ok(()),
-        _ => Err(ValidateError::FilterNotBoolean(filter.to_string())),
+    fn spanset_filter(&self, filter: &SpansetFilter) -> Result {
+        match self.field(&filter.expression)? {
+            StaticType::Bool | StaticType::Dynamic => Ok(()),
+            _ => Err(ValidateError::FilterNotBoolean(filter.to_string())),
+        }
     }
-}
 
-fn group(stage: &PipelineStage, expression: &FieldExpression) -> Result {
-    field(expression)?;
-    if expression.references_span() {
+    fn group(&self, stage: &PipelineStage, expression: &FieldExpression) -> Result {
+        self.field(expression)?;
+        if expression.references_span() {
+            Ok(())
+        } else {
+            Err(ValidateError::GroupWithoutAttribute(stage.to_string()))
+        }
+    }
+
+    fn scalar_filter(&self, filter: &ScalarFilter) -> Result {
+        let unsupported =
+            |side| Err(ValidateError::Unsupported(format!("scalar filter {side} of type (%v)")));
+        let aggregates = self.scalar(&filter.left)? + self.scalar(&filter.right)?;
+        if has_pipeline(&filter.left) || aggregates == 0 {
+            return unsupported("lhs");
+        }
+        if has_pipeline(&filter.right) {
+            return unsupported("rhs");
+        }
         Ok(())
-    } else {
-        Err(ValidateError::GroupWithoutAttribute(stage.to_string()))
     }
-}
 
-fn scalar_filter(filter: &ScalarFilter) -> Result {
-    let unsupported =
-        |side| Err(ValidateError::Unsupported(format!("scalar filter {side} of type (%v)")));
-    let aggregates = scalar(&filter.left)? + scalar(&filter.right)?;
-    if has_pipeline(&filter.left) || aggregates == 0 {
-        return unsupported("lhs");
+    /// The number of aggregates in a valid scalar.
+    fn scalar(&self, expression: &ScalarExpression) -> Result<usize> {
+        match expression {
+            ScalarExpression::Static(_) => Ok(0),
+            ScalarExpression::Aggregate(checked) => self.aggregate(checked).map(|()| 1),
+            ScalarExpression::Pipeline(inner, checked) => {
+                self.pipeline(inner)?;
+                self.aggregate(checked).map(|()| 1)
+            }
+            ScalarExpression::Binary { left, right, .. } => {
+                Ok(self.scalar(left)? + self.scalar(right)?)
+            }
+        }
     }
-    if has_pipeline(&filter.right) {
-        return unsupported("rhs");
+
+    fn aggregate(&self, aggregate: &Aggregate) -> Result {
+        let Some(argument) = &aggregate.argument else {
+            return Ok(());
+        };
+        let kind = self.field(argument)?;
+        if !kind.is_numeric() && kind != StaticType::Dynamic {
+            return Err(ValidateError::AggregateNotNumeric(aggregate.to_string()));
+        }
+        if !argument.references_span() {
+            return Err(ValidateError::AggregateWithoutAttribute(aggregate.to_string()));
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// The type of a valid expression.
+    fn field(&self, expression: &FieldExpression) -> Result<StaticType> {
+        match expression {
+            FieldExpression::Static(value) => Ok(value.static_type()),
+            FieldExpression::Attribute(attribute) => {
+                supported(attribute)?;
+                Ok(attribute.static_type())
+            }
+            FieldExpression::Unary { operator, operand } => {
+                if matches!(operator, UnaryOperator::Exists | UnaryOperator::NotExists) {
+                    self.nil_test(*operator, operand)?;
+                    return Ok(StaticType::Bool);
+                }
+                let operand_type = self.field(operand)?;
+                if operand_type.admits_unary(*operator) {
+                    Ok(operand_type)
+                } else {
+                    Err(ValidateError::IllegalUnary(expression.to_string()))
+                }
+            }
+            FieldExpression::Binary { operator, left, right } => {
+                let (left_type, right_type) = (self.field(left)?, self.field(right)?);
+                if !left_type.matches(right_type) {
+                    return Err(ValidateError::OperandTypesDiffer(expression.to_string()));
+                }
+                if !left_type.admits(*operator) || !right_type.admits(*operator) {
+                    return Err(ValidateError::IllegalBinary(expression.to_string()));
+                }
+                match operator {
+                    BinaryOperator::Regex | BinaryOperator::NotRegex => {
+                        self.pattern(right)?;
+                        Ok(StaticType::Bool)
+                    }
+                    BinaryOperator::Comparison(_) => Ok(StaticType::Bool),
+                    BinaryOperator::Arithmetic(_) => Ok(match left_type {
+                        StaticType::Dynamic => right_type,
+                        known => known,
+                    }),
+                }
+            }
+            FieldExpression::Logical { operator, operands } => {
+                let mut left_type = None;
+                for (index, operand) in operands.iter().enumerate() {
+                    let right_type = self.field(operand)?;
+                    let Some(left_type) = left_type.replace(right_type) else { continue };
+                    let left_type = if index > 1 { StaticType::Bool } else { left_type };
+                    let chain = || {
+                        let operands = operands.get(..=index).unwrap_or(operands);
+                        LogicalChain { operator: *operator, operands }.to_string()
+                    };
+                    if !left_type.matches(right_type) {
+                        return Err(ValidateError::OperandTypesDiffer(chain()));
+                    }
+                    if !left_type.admits_logic() || !right_type.admits_logic() {
+                        return Err(ValidateError::IllegalBinary(chain()));
+                    }
+                }
+                Ok(StaticType::Bool)
+            }
+        }
+    }
+
+    fn pattern(&self, right: &FieldExpression) -> Result {
+        let FieldExpression::Static(Static::String(text)) = right else { return Ok(()) };
+        let seen = self.patterns.get();
+        self.patterns.set(seen + 1);
+        match CompiledRegex::with_size_limit(text, size_limit(seen)) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ValidateError::InvalidRegex(String::from_utf8_lossy(text).into_owned())),
+        }
+    }
+
+    fn nil_test(&self, operator: UnaryOperator, operand: &FieldExpression) -> Result {
+        match operand {
+            // Asks whether the parent span is in the trace.
+            FieldExpression::Attribute(Attribute::Intrinsic(Intrinsic::Parent)) => Ok(()),
+            FieldExpression::Attribute(attribute) if operator == UnaryOperator::NotExists => {
+                match attribute {
+                    Attribute::Intrinsic(intrinsic) => {
+                        Err(ValidateError::IntrinsicNil(intrinsic.text()))
+                    }
+                    Attribute::Named { scope: AttributeScope::Resource, parent: false, name }
+                        if &**name == "service.name" =>
+                    {
+                        Err(ValidateError::ServiceNameNil)
+                    }
+                    Attribute::Named { .. } => Ok(()),
+                }
+            }
+            operand => self.field(operand).map(|_| ()),
+        }
+    }
 }
 
 fn has_pipeline(expression: &ScalarExpression) -> bool {
@@ -83,125 +216,6 @@ fn has_pipeline(expression: &ScalarExpression) -> bool {
         ScalarExpression::Static(_) | ScalarExpression::Aggregate(_) => false,
         ScalarExpression::Pipeline(..) => true,
         ScalarExpression::Binary { left, right, .. } => has_pipeline(left) || has_pipeline(right),
-    }
-}
-
-/// The number of aggregates in a valid scalar.
-fn scalar(expression: &ScalarExpression) -> Result<usize> {
-    match expression {
-        ScalarExpression::Static(_) => Ok(0),
-        ScalarExpression::Aggregate(checked) => aggregate(checked).map(|()| 1),
-        ScalarExpression::Pipeline(inner, checked) => {
-            pipeline(inner)?;
-            aggregate(checked).map(|()| 1)
-        }
-        ScalarExpression::Binary { left, right, .. } => Ok(scalar(left)? + scalar(right)?),
-    }
-}
-
-fn aggregate(aggregate: &Aggregate) -> Result {
-    let Some(argument) = &aggregate.argument else {
-        debug_assert_eq!(aggregate.operator, AggregateOperator::Count);
-        return Ok(());
-    };
-    let kind = field(argument)?;
-    if !kind.is_numeric() && kind != StaticType::Dynamic {
-        return Err(ValidateError::AggregateNotNumeric(aggregate.to_string()));
-    }
-    if !argument.references_span() {
-        return Err(ValidateError::AggregateWithoutAttribute(aggregate.to_string()));
-    }
-    Ok(())
-}
-
-/// The type of a valid expression.
-fn field(expression: &FieldExpression) -> Result<StaticType> {
-    match expression {
-        FieldExpression::Static(value) => Ok(value.static_type()),
-        FieldExpression::Attribute(attribute) => {
-            supported(attribute)?;
-            Ok(attribute.static_type())
-        }
-        FieldExpression::Unary { operator, operand } => {
-            if matches!(operator, UnaryOperator::Exists | UnaryOperator::NotExists) {
-                nil_test(*operator, operand)?;
-                return Ok(StaticType::Bool);
-            }
-            let operand_type = field(operand)?;
-            if operand_type.admits_unary(*operator) {
-                Ok(operand_type)
-            } else {
-                Err(ValidateError::IllegalUnary(expression.to_string()))
-            }
-        }
-        FieldExpression::Binary { operator, left, right } => {
-            let (left_type, right_type) = (field(left)?, field(right)?);
-            if !left_type.matches(right_type) {
-                return Err(ValidateError::OperandTypesDiffer(expression.to_string()));
-            }
-            if !left_type.admits(*operator) || !right_type.admits(*operator) {
-                return Err(ValidateError::IllegalBinary(expression.to_string()));
-            }
-            match operator {
-                BinaryOperator::Regex | BinaryOperator::NotRegex => {
-                    pattern(right)?;
-                    Ok(StaticType::Bool)
-                }
-                BinaryOperator::Comparison(_) => Ok(StaticType::Bool),
-                BinaryOperator::Arithmetic(_) => Ok(match left_type {
-                    StaticType::Dynamic => right_type,
-                    known => known,
-                }),
-            }
-        }
-        FieldExpression::Logical { operator, operands } => {
-            let mut left_type = None;
-            for (index, operand) in operands.iter().enumerate() {
-                let right_type = field(operand)?;
-                let Some(left_type) = left_type.replace(right_type) else { continue };
-                let left_type = if index > 1 { StaticType::Bool } else { left_type };
-                let chain = || {
-                    let operands = operands.get(..=index).unwrap_or(operands);
-                    LogicalChain { operator: *operator, operands }.to_string()
-                };
-                if !left_type.matches(right_type) {
-                    return Err(ValidateError::OperandTypesDiffer(chain()));
-                }
-                if !left_type.admits_logic() || !right_type.admits_logic() {
-                    return Err(ValidateError::IllegalBinary(chain()));
-                }
-            }
-            Ok(StaticType::Bool)
-        }
-    }
-}
-
-fn pattern(right: &FieldExpression) -> Result {
-    let FieldExpression::Static(Static::String(text)) = right else { return Ok(()) };
-    match CompiledRegex::new(text) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(ValidateError::InvalidRegex(String::from_utf8_lossy(text).into_owned())),
-    }
-}
-
-fn nil_test(operator: UnaryOperator, operand: &FieldExpression) -> Result {
-    match operand {
-        // Asks whether the parent span is in the trace.
-        FieldExpression::Attribute(Attribute::Intrinsic(Intrinsic::Parent)) => Ok(()),
-        FieldExpression::Attribute(attribute) if operator == UnaryOperator::NotExists => {
-            match attribute {
-                Attribute::Intrinsic(intrinsic) => {
-                    Err(ValidateError::IntrinsicNil(intrinsic.text()))
-                }
-                Attribute::Named { scope: AttributeScope::Resource, parent: false, name }
-                    if &**name == "service.name" =>
-                {
-                    Err(ValidateError::ServiceNameNil)
-                }
-                Attribute::Named { .. } => Ok(()),
-            }
-        }
-        operand => field(operand).map(|_| ()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use tactus_storage::meta::dedicated::DedicatedColumn;
+use tactus_storage::meta::DedicatedColumn;
 
 /// Settings of an ingester. Times and sizes as in Tempo's `ingester` and `storage.trace` sections.
 #[derive(Debug, Clone)]

@@ -9,6 +9,7 @@ use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
 use super::compress::{Compressor, SharedBytes};
+use super::levels::PageStart;
 use super::statistics::{Bounds, ChunkStatistics, Order};
 use crate::error::{Error, Result};
 use crate::schema::{self, LeafEncoding};
@@ -72,6 +73,15 @@ impl ChunkWriter {
 
     pub(super) fn order(&self) -> Order {
         self.statistics.order()
+    }
+
+    /// The page of this column if all its values are null.
+    pub(super) fn null_page_start(&self) -> PageStart {
+        match self.encoding {
+            Encoding::RLE_DICTIONARY => PageStart::NullDictionary,
+            Encoding::DELTA_LENGTH_BYTE_ARRAY => PageStart::NullDelta,
+            _ => PageStart::BothLevels,
+        }
     }
 
     /// Writes the dictionary page; before all data pages of a column that is dictionary coded.

@@ -27,7 +27,7 @@ pub(super) struct Levels {
     /// First element of each page, and the end.
     pub(super) elements: Vec<usize>,
     /// Ready starts of pages, by [`PageStart`]; one a page, made when first asked for.
-    starts: [Vec<SharedBytes>; 4],
+    starts: [Vec<SharedBytes>; 5],
 }
 
 /// What a page starts with that other columns' pages start with, too.
@@ -41,6 +41,8 @@ pub(super) enum PageStart {
     NullDictionary,
     /// A whole page of a DELTA_LENGTH_BYTE_ARRAY column that is defined in no element.
     NullDelta,
+    /// Nothing.
+    Nothing,
 }
 
 impl Levels {
@@ -106,30 +108,48 @@ impl Levels {
         self.entry_count() == self.element_count()
     }
 
-    /// The first bytes of each page of this kind.
-    pub(super) fn starts(
-        &mut self,
-        kind: PageStart,
-        compressor: &mut Compressor,
-    ) -> Result<&[SharedBytes]> {
+    /// Makes the first bytes of all pages of this kind, if they are not there.
+    pub(super) fn prepare(&mut self, kind: PageStart, compressor: &mut Compressor) -> Result<()> {
         let starts = &mut self.starts[kind as usize];
-        if starts.is_empty() {
-            for page in self.entries.windows(2) {
-                let mut bytes = Vec::new();
-                if self.max_rep > 0 {
-                    put_level_section(&mut bytes, &self.rep[page[0]..page[1]]);
-                    if kind != PageStart::RepetitionLevels {
-                        put_level_section(&mut bytes, &self.def[page[0]..page[1]]);
-                    }
-                }
-                match kind {
-                    PageStart::NullDictionary => put_indices(&mut bytes, &[], 1),
-                    PageStart::NullDelta => put_lengths(&mut bytes, &[]),
-                    PageStart::BothLevels | PageStart::RepetitionLevels => {}
-                }
-                starts.push(compressor.share(bytes)?);
-            }
+        if !starts.is_empty() {
+            return Ok(());
         }
-        Ok(starts)
+        for page in self.entries.windows(2) {
+            let mut bytes = Vec::new();
+            if self.max_rep > 0 && kind != PageStart::Nothing {
+                put_level_section(&mut bytes, &self.rep[page[0]..page[1]]);
+                if kind != PageStart::RepetitionLevels {
+                    put_level_section(&mut bytes, &self.def[page[0]..page[1]]);
+                }
+            }
+            match kind {
+                PageStart::NullDictionary => put_indices(&mut bytes, &[], 1),
+                PageStart::NullDelta => put_lengths(&mut bytes, &[]),
+                _ => {}
+            }
+            starts.push(compressor.share(bytes)?);
+        }
+        Ok(())
+    }
+
+    /// The first bytes of a page; [`Self::prepare`] made them.
+    pub(super) fn start(&self, kind: PageStart, page: usize) -> &SharedBytes {
+        &self.starts[kind as usize][page]
+    }
+
+    /// The definition levels of a page of a column that is optional within each element.
+    pub(super) fn optional_levels(&self, page: usize, present: &[u8], def: &mut Vec<u8>) {
+        let entries = self.entries[page]..self.entries[page + 1];
+        let present = &present[self.elements[page]..self.elements[page + 1]];
+        def.clear();
+        if entries.len() == present.len() {
+            def.extend(present.iter().map(|&present| self.max_def + present));
+            return;
+        }
+        let mut present = present.iter();
+        def.extend(self.def[entries].iter().map(|&level| {
+            let is_element = level == self.max_def;
+            level + if is_element { present.next().copied().unwrap_or(0) } else { 0 }
+        }));
     }
 }

@@ -3,6 +3,7 @@
 use super::{millis, seconds, text};
 use crate::duration::GoDuration;
 use crate::field::section;
+use crate::size::UnitSize;
 
 section! {
     /// Certificates of an outgoing connection.
@@ -32,8 +33,8 @@ section! {
         rate_limit_burst: i64, "burst of the rate limit";
         backoff_on_ratelimits: bool, "wait and retry when the limit is hit";
         backoff_config: Backoff, "retry delays";
-        initial_stream_window_size: String = text("63KiB1023B"), "first flow window of a stream";
-        initial_connection_window_size: String = text("63KiB1023B"), "first flow window of a connection";
+        initial_stream_window_size: UnitSize = default_window(), "first flow window of a stream";
+        initial_connection_window_size: UnitSize = default_window(), "first flow window of a connection";
         tls_enabled: bool, "connect by TLS";
         connect_timeout: GoDuration = seconds(5), "time for one connection attempt";
         connect_backoff_base_delay: GoDuration = seconds(1), "first delay between connection attempts";
@@ -76,12 +77,17 @@ impl GrpcClient {
                 max_retries: 5,
                 ..Backoff::default()
             },
-            initial_stream_window_size: text("0B"),
-            initial_connection_window_size: text("0B"),
+            initial_stream_window_size: UnitSize::default(),
+            initial_connection_window_size: UnitSize::default(),
             connect_timeout: GoDuration::ZERO,
             connect_backoff_base_delay: GoDuration::ZERO,
             connect_backoff_max_delay: GoDuration::ZERO,
             ..Self::default()
         }
     }
+}
+
+/// The largest window that HTTP/2 has without an update.
+fn default_window() -> UnitSize {
+    UnitSize::parse("63KiB1023B").unwrap_or_default()
 }

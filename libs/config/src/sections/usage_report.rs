@@ -6,7 +6,7 @@ use crate::field::section;
 section! {
     /// Anonymous reports, which this program does not send.
     UsageReport {
-        reporting_enabled: bool = true, "no effect here: nothing is reported";
-        backoff: Backoff = Backoff { max_retries: 0, ..Backoff::default() }, "no effect here";
+        reporting_enabled: bool = true, "read, but nothing is ever reported";
+        backoff: Backoff = Backoff { max_retries: 0, ..Backoff::default() }, "read, but nothing is ever reported";
     }
 }

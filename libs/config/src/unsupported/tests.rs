@@ -1,1 +1,68 @@
+use super::*;
+use crate::from_yaml;
 
+fn warned(text: &str) -> Vec<String> {
+    warnings(&from_yaml(text).unwrap())
+}
+
+#[test]
+fn default_configuration_warns_about_nothing() {
+    assert_eq!(warned(""), Vec::<String>::new());
+}
+
+#[test]
+fn key_of_a_missing_part_warns_once_by_name() {
+    assert_eq!(
+        warned("compactor: {compaction: {block_retention: 48h, compaction_window: 1h}}"),
+        [
+            "compactor.compaction.block_retention is set but without effect: this release has no compactor"
+        ]
+    );
+}
+
+#[test]
+fn receiver_that_is_missing_warns_once_as_a_whole() {
+    assert_eq!(
+        warned(
+            "distributor: {receivers: {jaeger/x: {protocols: {grpc: {endpoint: 'a:1'}, thrift_http: }}}}"
+        ),
+        [
+            "the keys of distributor.receivers.jaeger/x are set but without effect: this release has no Jaeger receiver"
+        ]
+    );
+}
+
+#[test]
+fn key_without_effect_warns_only_when_changed() {
+    assert_eq!(
+        warned("distributor: {receivers: {otlp: {protocols: {grpc: }}}}"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        warned("distributor: {receivers: {otlp: {protocols: {grpc: {auth: {authenticator: x}}}}}}"),
+        ["distributor.receivers.otlp.protocols.grpc.auth is set but has no effect"]
+    );
+    assert_eq!(warned("ingest: {enabled: true}"), ["ingest.enabled is set but has no effect"]);
+}
+
+#[test]
+fn usage_report_and_in_memory_rings_warn_about_nothing() {
+    assert_eq!(
+        warned(
+            "usage_report: {reporting_enabled: false}\n\
+             ingester: {lifecycler: {ring: {kvstore: {store: inmemory}}}}\n"
+        ),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn table_names_only_keys_that_exist() {
+    let rows = rows();
+    for part in MISSING.iter().filter(|part| !part.key.ends_with("opencensus")) {
+        assert!(rows.iter().any(|row| belongs(&row.path, part.key)), "{}", part.key);
+    }
+    for (key, _) in NEUTRAL_VALUES {
+        assert!(rows.iter().any(|row| row.path == *key), "{key}");
+    }
+}

@@ -1,1 +1,100 @@
+use super::*;
+use crate::from_yaml;
 
+fn error(text: &str) -> String {
+    validate(&from_yaml(text).unwrap()).unwrap_err()
+}
+
+#[test]
+fn default_configuration_is_valid() {
+    assert_eq!(validate(&Config::default()), Ok(()));
+}
+
+#[test]
+fn rules_of_components_have_their_texts() {
+    for (text, message) in [
+        ("target: nope", "unrecognised module name: nope"),
+        ("target: live-store", "Kafka"),
+        ("target: querier", "frontend worker address not specified"),
+        ("target: scalable-single-binary", "frontend worker address not specified"),
+        ("server: {log_level: loud}", "unrecognized log level \"loud\""),
+        ("server: {tls_min_version: VersionTLS9}", "TLS version \"VersionTLS9\" not recognized"),
+        ("server: {http_tls_config: {client_auth_type: X}}", "invalid ClientAuth: X"),
+        (
+            "server: {http_tls_config: {cert_file: c, key_file: k, client_ca_file: a}}",
+            "client CA's have been configured without a Client Auth Policy",
+        ),
+        (
+            "distributor: {receivers: {otlp: }}",
+            "must specify at least one protocol when using the OTLP receiver",
+        ),
+        ("distributor: {forwarders: [{}]}", "failed to validate config at index=0: name is empty"),
+        ("query_frontend: {max_batch_size: 0}", "max_batch_size must be positive"),
+        (
+            "query_frontend: {search: {query_backend_after: 1h}}",
+            "query backend after should be less than or equal to query ingester until",
+        ),
+        (
+            "query_frontend: {trace_by_id: {query_shards: 1}}",
+            "frontend query shards should be between 2 and 100000",
+        ),
+        (
+            "query_frontend: {query_end_cutoff: 15m}",
+            "QueryBackendAfter (15m0s) must be greater than query end cutoff (15m0s)",
+        ),
+        ("metrics_generator: {codec: x}", "invalid codec: x, valid choices are [push-bytes otlp]"),
+        (
+            "metrics_generator: {limiter_type: x}",
+            "invalid limiter type: x, valid values are series and entity",
+        ),
+        ("storage: {trace: {backend: ftp}}", "unknown backend ftp"),
+        ("storage: {trace: {backend: gcs}}", "not part of this release"),
+        ("storage: {trace: {wal: {path: ''}}}", "please provide a path for the WAL"),
+        ("storage: {trace: {block: {version: v9}}}", "v9 is not a valid block version"),
+        (
+            "storage: {trace: {block: {version: v2}}}",
+            "v2 is not a valid block version for creating blocks",
+        ),
+        (
+            "storage: {trace: {block: {bloom_filter_false_positive: 1}}}",
+            "invalid bloom filter fp rate 1",
+        ),
+        ("storage: {trace: {s3: {sse: {type: X}}}}", "unsupported S3 SSE type"),
+        ("compactor: {compaction: {compaction_window: 0}}", "compaction window can't be 0"),
+        (
+            "cache: {caches: [{roles: [bloom], memcached: {addresses: 'dns+m:11211'}}, {roles: [bloom], redis: {endpoint: 'r:6379'}}]}",
+            "role bloom is claimed by more than one cache",
+        ),
+        (
+            "cache: {caches: [{roles: [bloom]}]}",
+            "cache config for role [bloom] has neither memcached nor redis configs",
+        ),
+        ("cache: {caches: [{roles: [x], redis: {}}]}", "role x is not a valid role"),
+        ("cache: {caches: [{redis: {endpoint: a}}]}", "configured caches require a valid role"),
+    ] {
+        let found = error(text);
+        assert!(found.contains(message), "{text}: {found}");
+    }
+}
+
+#[test]
+fn dedicated_columns_have_limits() {
+    let columns = |text: &str| {
+        let text =
+            format!("storage: {{trace: {{block: {{parquet_dedicated_columns: [{text}]}}}}}}");
+        dedicated_columns(&from_yaml(&text).unwrap().storage.trace.block.parquet_dedicated_columns)
+    };
+    assert_eq!(columns("{scope: span, name: a, type: string}"), Ok(()));
+    let many = (0..11).map(|i| format!("{{scope: span, name: a{i}, type: string}}"));
+    let many: Vec<_> = many.collect();
+    for text in [
+        "{scope: x, name: a, type: string}",
+        "{scope: span, name: a, type: float}",
+        "{scope: span, name: '', type: string}",
+        "{scope: span, name: a, type: int}, {scope: span, name: a, type: string}",
+        &many.join(", "),
+    ] {
+        let error = columns(text).unwrap_err();
+        assert!(error.starts_with("invalid dedicated attribute columns: "), "{error}");
+    }
+}

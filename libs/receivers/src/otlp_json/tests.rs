@@ -113,7 +113,7 @@ fn errors_name_the_field_and_the_position() {
     let error = span(r#""kind":"SERVER""#).unwrap_err();
     assert_eq!(
         error,
-        "resourceSpans[0].scopeSpans[0].spans[0].kind: unknown string value \"SERVER\" at line 1 column 66"
+        "resourceSpans[0].scopeSpans[0].spans[0].kind: unknown string value \"SERVER\" at line 1 column 59"
     );
     let error = span(r#""attributes":[{"key":5}]"#).unwrap_err();
     assert!(

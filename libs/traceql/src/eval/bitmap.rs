@@ -128,7 +128,9 @@ impl Bitmap {
 
     fn clear_tail(&mut self) {
         let used = self.len % 64;
-        if used != 0 && let Some(last) = self.words.last_mut() {
+        if used != 0
+            && let Some(last) = self.words.last_mut()
+        {
             *last &= (1 << used) - 1;
         }
     }

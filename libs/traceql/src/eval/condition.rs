@@ -181,12 +181,7 @@ impl Condition {
     }
 
     /// Equality with a span id, without spelling out every id.
-    fn id_rows(
-        &self,
-        intrinsic: Intrinsic,
-        rows: usize,
-        view: &BatchView<'_>,
-    ) -> Option<Bitmap> {
+    fn id_rows(&self, intrinsic: Intrinsic, rows: usize, view: &BatchView<'_>) -> Option<Bitmap> {
         let Test::CompareId(_, operator, text) = &self.test else { return None };
         let ids = match intrinsic {
             Intrinsic::SpanId => &view.batch.spans.span_id,

@@ -138,9 +138,15 @@ pub(crate) enum Source<'v> {
     /// Not in the batch, or not read: nil in every row.
     Nothing,
     /// Attributes with one key.
-    Attributes { list: &'v AttributeList, entries: Vec<u32> },
+    Attributes {
+        list: &'v AttributeList,
+        entries: Vec<u32>,
+    },
     /// The span's attribute or else its resource's.
-    Unscoped { span: Box<Source<'v>>, resource: Box<Source<'v>> },
+    Unscoped {
+        span: Box<Source<'v>>,
+        resource: Box<Source<'v>>,
+    },
     Codes(&'v [StringCode]),
     Durations(&'v [u64]),
     Kinds(&'v [u8]),
@@ -150,9 +156,15 @@ pub(crate) enum Source<'v> {
     HexTexts(&'v [[u8; 16]]),
     Texts(&'v [String]),
     /// Trace ends and starts.
-    TraceDurations { start: &'v [u64], end: &'v [u64] },
+    TraceDurations {
+        start: &'v [u64],
+        end: &'v [u64],
+    },
     /// Event times; the start of the event's span is subtracted.
-    SinceStart { time: &'v [u64], start: &'v [u64] },
+    SinceStart {
+        time: &'v [u64],
+        start: &'v [u64],
+    },
     /// Whether the parent is in the trace: true or nil.
     ParentRow,
 }
@@ -231,12 +243,7 @@ impl<'v> Operand<'v> {
         }
     }
 
-    fn picked(
-        &self,
-        pick: Pick,
-        span: usize,
-        mut rows: std::ops::Range<usize>,
-    ) -> Value<'v> {
+    fn picked(&self, pick: Pick, span: usize, mut rows: std::ops::Range<usize>) -> Value<'v> {
         match pick {
             Pick::Row(row) => self.child_value(span, row),
             Pick::Absent => Value::NoRow,
@@ -375,9 +382,9 @@ fn bind_intrinsic<'v>(intrinsic: Intrinsic, view: &'v BatchView<'v>) -> Source<'
         Intrinsic::SpanId => column(view.span_id_texts(), rows).map(Source::HexTexts),
         Intrinsic::SpanParentId => column(view.parent_id_texts(), rows).map(Source::HexTexts),
         Intrinsic::SpanChildCount => Some(Source::Counts(view.child_counts())),
-        Intrinsic::NestedSetLeft => Some(Source::Small(&view.nested().left)),
-        Intrinsic::NestedSetRight => Some(Source::Small(&view.nested().right)),
-        Intrinsic::NestedSetParent => Some(Source::Small(&view.nested().parent)),
+        Intrinsic::NestedSetLeft => Some(Source::Small(view.nested().left)),
+        Intrinsic::NestedSetRight => Some(Source::Small(view.nested().right)),
+        Intrinsic::NestedSetParent => Some(Source::Small(view.nested().parent)),
         Intrinsic::TraceDuration => {
             let (start, end) = (&facts().start, &facts().end);
             column(start, view.traces())

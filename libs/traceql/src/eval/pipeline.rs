@@ -16,13 +16,16 @@ use super::structural::related_spans;
 use super::value::Value;
 use super::view::BatchView;
 use super::{EvaluateError, Unsupported};
-use crate::{AggregateOperator, Pipeline, PipelineStage, SpansetExpression, SpansetOperator};
+use crate::{Pipeline, PipelineStage, RelationMode, SpansetExpression, SpansetOperator};
 
 /// A compiled stage. `select()` leaves none.
 #[derive(Debug)]
 pub(crate) enum Stage {
     Spanset(SpansetPlan),
-    By { program: Program, name: String },
+    By {
+        program: Program,
+        name: String,
+    },
     Coalesce,
     Scalar(ScalarPlan),
     /// Keeps the traces that have a resource whose spans satisfy every plan, not necessarily the same span.
@@ -57,6 +60,26 @@ pub(crate) struct Group {
     pub(crate) attributes: Vec<(String, AttributeValue)>,
 }
 
+impl SpansetPlan {
+    /// True if the expression is empty on any data.
+    pub(crate) fn is_never(&self) -> bool {
+        match self {
+            SpansetPlan::Filter(plan) => plan.is_never(),
+            SpansetPlan::Pipeline(stages) => stages_are_never(stages),
+            SpansetPlan::Binary { operator, left, right } => match operator {
+                SpansetOperator::Or => left.is_never() && right.is_never(),
+                SpansetOperator::Structural(_, RelationMode::Negated) => right.is_never(),
+                _ => left.is_never() || right.is_never(),
+            },
+        }
+    }
+}
+
+/// True if the first stage is empty on any data.
+pub(crate) fn stages_are_never(stages: &[Stage]) -> bool {
+    matches!(stages.first(), Some(Stage::Spanset(plan)) if plan.is_never())
+}
+
 /// Compiles the stages of a pipeline.
 pub(crate) fn compile(pipeline: &Pipeline) -> Result<Vec<Stage>, Unsupported> {
     let mut stages = Vec::new();
@@ -72,11 +95,10 @@ pub(crate) fn compile(pipeline: &Pipeline) -> Result<Vec<Stage>, Unsupported> {
                 name: format!("by({expression})"),
             },
             PipelineStage::Coalesce => Stage::Coalesce,
-            PipelineStage::Scalar(filter) => {
-                Stage::Scalar(ScalarPlan::compile(filter).ok_or_else(|| Unsupported {
-                    construct: "scalar pipelines".to_owned(),
-                })?)
-            }
+            PipelineStage::Scalar(filter) => Stage::Scalar(
+                ScalarPlan::compile(filter)
+                    .ok_or_else(|| Unsupported { construct: "scalar pipelines".to_owned() })?,
+            ),
             PipelineStage::Select(_) => continue,
         });
     }
@@ -152,7 +174,12 @@ fn evaluate(
                     return Err(EvaluateError::SplitOperand);
                 }
                 SpansetOperator::Structural(relation, mode) => related_spans(
-                    *relation, *mode, &left.spans, &right.spans, &input.group_of, input.count,
+                    *relation,
+                    *mode,
+                    &left.spans,
+                    &right.spans,
+                    &input.group_of,
+                    input.count,
                     view,
                 ),
             }
@@ -217,7 +244,7 @@ impl<'v> Spansets<'v> {
     }
 
     /// Splits every spanset by the value of an expression; groups in order of first appearance.
-    fn split(&mut self, program: &'v Program, name: &str, view: &'v BatchView<'v>) {
+    fn split(&mut self, program: &Program, name: &str, view: &BatchView<'_>) {
         let bound = program.bind(view);
         let old = std::mem::take(self.groups_mut());
         let mut groups = Vec::new();
@@ -356,10 +383,4 @@ fn push_key(key: &mut Vec<u8>, value: Value<'_>) {
     };
     key.push(tag);
     key.extend_from_slice(&bits.to_le_bytes());
-}
-
-/// True if the aggregate needs no value of any span.
-#[cfg(test)]
-pub(crate) fn counts_only(operator: AggregateOperator) -> bool {
-    operator == AggregateOperator::Count
 }

@@ -128,9 +128,7 @@ impl Plan {
             Plan::Condition { condition, .. } => {
                 u8::from(matches!(condition.test, Test::Regex { .. }))
             }
-            Plan::All(plans) | Plan::Any(plans) => {
-                plans.iter().map(Plan::cost).max().unwrap_or(0)
-            }
+            Plan::All(plans) | Plan::Any(plans) => plans.iter().map(Plan::cost).max().unwrap_or(0),
             Plan::Complement(plan) | Plan::Some { plan, .. } => plan.cost(),
             Plan::Program { .. } => 2,
         }

@@ -147,8 +147,10 @@ impl Program {
         right: &FieldExpression,
     ) -> Instruction {
         let negated = operator == BinaryOperator::NotRegex;
-        if let (BinaryOperator::Regex | BinaryOperator::NotRegex, FieldExpression::Static(pattern)) =
-            (operator, right)
+        if let (
+            BinaryOperator::Regex | BinaryOperator::NotRegex,
+            FieldExpression::Static(pattern),
+        ) = (operator, right)
         {
             let pattern = pattern.as_text().and_then(|text| CompiledRegex::new(text).ok());
             self.patterns.push(pattern);

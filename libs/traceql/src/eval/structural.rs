@@ -68,7 +68,7 @@ struct SourceIndex {
 }
 
 impl SourceIndex {
-    fn new(relation: Relation, rows: &[u32], nested: &NestedColumns<'_>) -> Self {
+    fn new(relation: Relation, rows: &[u32], nested: NestedColumns<'_>) -> Self {
         let number = |&row: &u32| match relation {
             Relation::Parent | Relation::Sibling => nested.parent[row as usize],
             _ => nested.left[row as usize],
@@ -101,7 +101,7 @@ impl SourceIndex {
     }
 
     /// Whether a span is the relation to some source; `sources` holds the source rows.
-    fn relates(&self, row: u32, sources: &Bitmap, nested: &NestedColumns<'_>) -> bool {
+    fn relates(&self, row: u32, sources: &Bitmap, nested: NestedColumns<'_>) -> bool {
         let row = row as usize;
         let (left, right, parent) = (nested.left[row], nested.right[row], nested.parent[row]);
         match self.relation {
@@ -117,8 +117,7 @@ impl SourceIndex {
             }
             Relation::Sibling => {
                 let first = self.numbers.partition_point(|&number| number < parent);
-                let siblings =
-                    self.numbers[first..].iter().take_while(|&&number| number == parent);
+                let siblings = self.numbers[first..].iter().take_while(|&&number| number == parent);
                 let others = 1 + usize::from(sources.contains(row));
                 parent != 0 && siblings.take(2).count() >= others
             }

@@ -26,11 +26,8 @@ pub fn trace_facts(batch: &SpanBatch) -> TraceSummaries {
         *end = span_end.max(*end);
     }
     let services = resource_services(batch);
-    let mut facts = TraceSummaries {
-        start: start.into(),
-        end: end.into(),
-        ..TraceSummaries::default()
-    };
+    let mut facts =
+        TraceSummaries { start: start.into(), end: end.into(), ..TraceSummaries::default() };
     add_roots(batch, &services, &mut facts);
     add_service_counts(batch, &services, &mut facts);
     facts

@@ -62,9 +62,7 @@ impl<'a> Value<'a> {
             ValueType::Double => Value::Float(f64::from_bits(attribute.payload)),
             ValueType::Bool => Value::Bool(attribute.payload != 0),
             ValueType::Unset | ValueType::Other => Value::Nil,
-            _ => Value::Array(ArrayValue {
-                encoded: strings.get(attribute.payload as StringCode),
-            }),
+            _ => Value::Array(ArrayValue { encoded: strings.get(attribute.payload as StringCode) }),
         }
     }
 

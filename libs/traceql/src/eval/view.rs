@@ -1,6 +1,5 @@
 //! A batch with the columns that queries derive from it, each computed once when first asked for.
 
-use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
@@ -18,8 +17,8 @@ const OTLP_CLIENT: u8 = 3;
 /// One batch during one evaluation.
 pub(crate) struct BatchView<'a> {
     pub(crate) batch: &'a SpanBatch,
-    facts: OnceCell<Cow<'a, TraceSummaries>>,
-    nested: OnceCell<NestedColumns<'a>>,
+    facts: OnceCell<TraceSummaries>,
+    nested: OnceCell<[Vec<i32>; 3]>,
     trace_rows: OnceCell<RowGroups>,
     parents: OnceCell<Vec<u32>>,
     child_counts: OnceCell<Vec<i64>>,
@@ -31,11 +30,11 @@ pub(crate) struct BatchView<'a> {
 }
 
 /// Nested-set numbers of every span; 0 where unknown.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(crate) struct NestedColumns<'a> {
-    pub(crate) left: Cow<'a, [i32]>,
-    pub(crate) right: Cow<'a, [i32]>,
-    pub(crate) parent: Cow<'a, [i32]>,
+    pub(crate) left: &'a [i32],
+    pub(crate) right: &'a [i32],
+    pub(crate) parent: &'a [i32],
 }
 
 /// Span rows by group: group `g` has `rows[starts[g]..starts[g + 1]]`, ascending.
@@ -107,10 +106,10 @@ impl<'a> BatchView<'a> {
 
     /// Trace-level columns, stored or computed.
     pub(crate) fn facts(&self) -> &TraceSummaries {
-        self.facts.get_or_init(|| match &self.batch.traces.summaries {
-            Some(summaries) => Cow::Borrowed(summaries),
-            None => Cow::Owned(trace_facts(self.batch)),
-        })
+        match &self.batch.traces.summaries {
+            Some(summaries) => summaries,
+            None => self.facts.get_or_init(|| trace_facts(self.batch)),
+        }
     }
 
     /// The spans of each trace.
@@ -122,26 +121,21 @@ impl<'a> BatchView<'a> {
     }
 
     /// Tree positions, stored or computed.
-    pub(crate) fn nested(&self) -> &NestedColumns<'a> {
-        self.nested.get_or_init(|| {
-            let (spans, rows) = (&self.batch.spans, self.spans());
-            let stored = (
-                column(&spans.nested_left, rows),
-                column(&spans.nested_right, rows),
-                column(&spans.nested_parent, rows),
-            );
-            match stored {
-                (Some(left), Some(right), Some(parent)) => NestedColumns {
-                    left: left.into(),
-                    right: right.into(),
-                    parent: parent.into(),
-                },
-                _ => self.compute_nested(),
-            }
-        })
+    pub(crate) fn nested(&self) -> NestedColumns<'_> {
+        let (spans, rows) = (&self.batch.spans, self.spans());
+        let stored = (
+            column(&spans.nested_left, rows),
+            column(&spans.nested_right, rows),
+            column(&spans.nested_parent, rows),
+        );
+        if let (Some(left), Some(right), Some(parent)) = stored {
+            return NestedColumns { left, right, parent };
+        }
+        let [left, right, parent] = self.nested.get_or_init(|| self.compute_nested());
+        NestedColumns { left, right, parent }
     }
 
-    fn compute_nested(&self) -> NestedColumns<'a> {
+    fn compute_nested(&self) -> [Vec<i32>; 3] {
         let (spans, rows) = (&self.batch.spans, self.spans());
         let mut columns = [vec![0i32; rows], vec![0i32; rows], vec![0i32; rows]];
         let stored = (
@@ -149,27 +143,25 @@ impl<'a> BatchView<'a> {
             column(&spans.parent_span_id, rows),
             column(&spans.kind, rows),
         );
-        if let (Some(ids), Some(parents), Some(kinds)) = stored {
-            let mut set = NestedSet::default();
-            let (mut trace_ids, mut trace_parents, mut trace_kinds) = (vec![], vec![], vec![]);
-            for trace in 0..self.traces() {
-                let trace_rows = self.trace_rows().rows(trace);
-                trace_ids.clear();
-                trace_ids.extend(trace_rows.iter().map(|&row| ids[row as usize]));
-                trace_parents.clear();
-                trace_parents.extend(trace_rows.iter().map(|&row| parents[row as usize]));
-                trace_kinds.clear();
-                trace_kinds.extend(trace_rows.iter().map(|&row| kinds[row as usize]));
-                set.compute(&trace_ids, &trace_parents, &trace_kinds);
-                for (place, &row) in trace_rows.iter().enumerate() {
-                    columns[0][row as usize] = set.left[place];
-                    columns[1][row as usize] = set.right[place];
-                    columns[2][row as usize] = set.parent[place];
-                }
+        let (Some(ids), Some(parents), Some(kinds)) = stored else { return columns };
+        let mut set = NestedSet::default();
+        let (mut trace_ids, mut trace_parents, mut trace_kinds) = (vec![], vec![], vec![]);
+        for trace in 0..self.traces() {
+            let trace_rows = self.trace_rows().rows(trace);
+            trace_ids.clear();
+            trace_ids.extend(trace_rows.iter().map(|&row| ids[row as usize]));
+            trace_parents.clear();
+            trace_parents.extend(trace_rows.iter().map(|&row| parents[row as usize]));
+            trace_kinds.clear();
+            trace_kinds.extend(trace_rows.iter().map(|&row| kinds[row as usize]));
+            set.compute(&trace_ids, &trace_parents, &trace_kinds);
+            for (place, &row) in trace_rows.iter().enumerate() {
+                columns[0][row as usize] = set.left[place];
+                columns[1][row as usize] = set.right[place];
+                columns[2][row as usize] = set.parent[place];
             }
         }
-        let [left, right, parent] = columns;
-        NestedColumns { left: left.into(), right: right.into(), parent: parent.into() }
+        columns
     }
 
     /// The row of each span's parent, [`NO_ROW`] if it is not in the trace. Of two spans that share the parent's id
@@ -178,8 +170,7 @@ impl<'a> BatchView<'a> {
         self.parents.get_or_init(|| {
             let (spans, rows) = (&self.batch.spans, self.spans());
             let mut parents = vec![NO_ROW; rows];
-            let stored =
-                (column(&spans.span_id, rows), column(&spans.parent_span_id, rows));
+            let stored = (column(&spans.span_id, rows), column(&spans.parent_span_id, rows));
             let (Some(ids), Some(parent_ids)) = stored else { return parents };
             let kind = |row: u32| spans.kind.get(row as usize).copied().unwrap_or(0);
             let mut by_id: HashMap<(u32, SpanId), Vec<u32>> = HashMap::with_capacity(rows);

@@ -1,4 +1,4 @@
-use super::{parse, parse_attribute};
+use super::{MAX_DEPTH, parse, parse_attribute};
 use crate::ast::{
     FieldExpression, LogicalOperator, MetricsExpression, PipelineStage, Query, SpansetExpression,
 };
@@ -202,6 +202,7 @@ fn nesting_is_bounded_without_recursion() {
     let (open, close) = ("(".repeat(count), ")".repeat(count));
     assert_eq!(canonical(&format!("{{ {open}.a{close} }}")), "{ .a }");
     assert_eq!(canonical(&format!("{open}{{ .a }}{close}")), "{ .a }");
+    let count = 10_000;
     for deep in [
         format!("{{ {open}"),
         open.clone(),
@@ -223,6 +224,34 @@ fn nesting_is_bounded_without_recursion() {
         parse(&deep).expect_err("too deep or incomplete");
     }
     assert!(error(&format!("{{ {}.a }}", "!".repeat(count))).contains("nested too deeply"));
+}
+
+#[test]
+fn the_deepest_tree_fits_a_small_stack() {
+    let count = MAX_DEPTH - 5;
+    let queries = [
+        format!("{{ .a{} }}", " + .b".repeat(count)),
+        format!("{{ {}.a{} }}", ".a ^ (".repeat(count), ")".repeat(count)),
+        format!("{{ {}.a }}", "!".repeat(count)),
+        format!("{{ {}.a }}", ".b && .c || ".repeat(count / 2)),
+        format!("{{ .a }}{}", " > {}".repeat(count)),
+        format!("{}{{}}{}", "{} > (".repeat(count), ")".repeat(count)),
+        format!("{}{{}}){}", "({}|".repeat(1), " && ({}|{})".repeat(count / 2)),
+        format!("count(){} > 1", " + count()".repeat(count)),
+        format!("({{}} | rate()){}", " + ({} | rate())".repeat(count)),
+    ];
+    let check = move || {
+        for query in queries {
+            let root = parse(&query).unwrap_or_else(|error| panic!("{query}: {error}"));
+            let _ = crate::validate(&root);
+            let copy = root.clone();
+            assert_eq!(copy, root);
+            assert_eq!(canonical(&copy.to_string()), root.to_string());
+            assert!(format!("{root:?}").len() > count);
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(check);
+    thread.expect("a thread").join().expect("no overflow");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Rules for metrics expressions.
 
-use super::{Result, pipeline, spanset_filter};
+use super::{Checker, Result};
 use crate::ast::{
     Compare, MetricsExpression, MetricsFunction, MetricsQuery, MetricsStage, SecondStage,
 };
@@ -9,19 +9,69 @@ use crate::error::ValidateError;
 const MAX_COMPARE_TOP: i64 = 1000;
 const MAX_GROUPS: usize = 5;
 
-/// `combined`: the result goes into arithmetic or a second stage.
-pub(super) fn expression(expression: &MetricsExpression, combined: bool) -> Result {
-    match expression {
-        MetricsExpression::Query(checked) => query(checked, combined),
-        MetricsExpression::Constant(_) => Ok(()),
-        MetricsExpression::Binary { left, right, .. } => {
-            self::expression(left, true)?;
-            self::expression(right, true)
+impl Checker {
+    /// `combined`: the result goes into arithmetic or a second stage.
+    pub(super) fn metrics(&self, expression: &MetricsExpression, combined: bool) -> Result {
+        match expression {
+            MetricsExpression::Query(checked) => self.query(checked, combined),
+            MetricsExpression::Constant(_) => Ok(()),
+            MetricsExpression::Binary { left, right, .. } => {
+                self.metrics(left, true)?;
+                self.metrics(right, true)
+            }
+            MetricsExpression::SecondStages { expression, stages } => {
+                self.metrics(expression, true)?;
+                stages.iter().try_for_each(second_stage)
+            }
         }
-        MetricsExpression::SecondStages { expression, stages } => {
-            self::expression(expression, true)?;
-            stages.iter().try_for_each(second_stage)
+    }
+
+    fn query(&self, query: &MetricsQuery, combined: bool) -> Result {
+        self.pipeline(&query.pipeline)?;
+        let (function, by) = match &query.stage {
+            MetricsStage::Compare(checked) => {
+                self.compare(checked)?;
+                return if combined { Err(ValidateError::CompareSecondStage) } else { Ok(()) };
+            }
+            MetricsStage::Series { function, by } => (function, by),
+        };
+        if let MetricsFunction::QuantileOverTime { quantiles, .. } = function
+            && let Some(outside) = quantiles.iter().find(|q| !(0.0..=1.0).contains(*q))
+        {
+            return Err(ValidateError::QuantileOutOfRange(*outside));
         }
+        // These need a label of their own.
+        let limit = match function {
+            MetricsFunction::QuantileOverTime { .. }
+            | MetricsFunction::HistogramOverTime(_)
+            | MetricsFunction::AvgOverTime(_) => MAX_GROUPS - 1,
+            _ => MAX_GROUPS,
+        };
+        if by.len() > limit {
+            let text = format!("metrics group by {} values", by.len());
+            return Err(ValidateError::Unsupported(text));
+        }
+        Ok(())
+    }
+
+    fn compare(&self, compare: &Compare) -> Result {
+        self.spanset_filter(&compare.selection)?;
+        if compare.top_n <= 0 {
+            return Err(ValidateError::CompareTopNotPositive);
+        }
+        if compare.top_n > MAX_COMPARE_TOP {
+            return Err(ValidateError::CompareTopTooLarge);
+        }
+        if compare.start == 0 && compare.end == 0 {
+            return Ok(());
+        }
+        if compare.start <= 0 || compare.end <= 0 {
+            return Err(ValidateError::CompareTimestamps);
+        }
+        if compare.end <= compare.start {
+            return Err(ValidateError::CompareRange);
+        }
+        Ok(())
     }
 }
 
@@ -32,52 +82,4 @@ fn second_stage(stage: &SecondStage) -> Result {
         }
         _ => Ok(()),
     }
-}
-
-fn query(query: &MetricsQuery, combined: bool) -> Result {
-    pipeline(&query.pipeline)?;
-    let (function, by) = match &query.stage {
-        MetricsStage::Compare(checked) => {
-            compare(checked)?;
-            return if combined { Err(ValidateError::CompareSecondStage) } else { Ok(()) };
-        }
-        MetricsStage::Series { function, by } => (function, by),
-    };
-    if let MetricsFunction::QuantileOverTime { quantiles, .. } = function
-        && let Some(outside) = quantiles.iter().find(|q| !(0.0..=1.0).contains(*q))
-    {
-        return Err(ValidateError::QuantileOutOfRange(*outside));
-    }
-    // These need a label of their own.
-    let limit = match function {
-        MetricsFunction::QuantileOverTime { .. }
-        | MetricsFunction::HistogramOverTime(_)
-        | MetricsFunction::AvgOverTime(_) => MAX_GROUPS - 1,
-        _ => MAX_GROUPS,
-    };
-    if by.len() > limit {
-        let text = format!("metrics group by {} values", by.len());
-        return Err(ValidateError::Unsupported(text));
-    }
-    Ok(())
-}
-
-fn compare(compare: &Compare) -> Result {
-    spanset_filter(&compare.selection)?;
-    if compare.top_n <= 0 {
-        return Err(ValidateError::CompareTopNotPositive);
-    }
-    if compare.top_n > MAX_COMPARE_TOP {
-        return Err(ValidateError::CompareTopTooLarge);
-    }
-    if compare.start == 0 && compare.end == 0 {
-        return Ok(());
-    }
-    if compare.start <= 0 || compare.end <= 0 {
-        return Err(ValidateError::CompareTimestamps);
-    }
-    if compare.end <= compare.start {
-        return Err(ValidateError::CompareRange);
-    }
-    Ok(())
 }

@@ -64,3 +64,12 @@ fn additions_of_the_language_are_valid() {
         parse_and_validate(query).unwrap_or_else(|error| panic!("{query}: {error}"));
     }
 }
+
+#[test]
+fn regex_bombs_in_numbers_are_refused_quickly() {
+    let bombs = |count| format!("{{ {} }}", vec![".a =~ `\\pL{10}`"; count].join(" || "));
+    parse_and_validate(&bombs(30)).expect("few of them fit");
+    assert_eq!(error(&bombs(2000)), "invalid regex: `\\pL{10}`");
+    let plain = format!("{{ {} }}", vec![".a =~ `GET /[a-z]+/\\d+.*`"; 5000].join(" || "));
+    parse_and_validate(&plain).expect("ordinary patterns always fit");
+}

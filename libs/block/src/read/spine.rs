@@ -1,0 +1,145 @@
+//! The rows of trace, resource and scope of each span, from the levels of any span column.
+
+use crate::decoding::hybrid::Levels;
+use crate::decoding::{DecodeError, DecodeResult};
+
+use super::chunk::PageLevels;
+
+/// The skeleton of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Spine {
+    pub(crate) traces: u32,
+    pub(crate) resources: u32,
+    pub(crate) scopes: u32,
+    /// Rows of each span.
+    pub(crate) trace: Vec<u32>,
+    pub(crate) resource: Vec<u32>,
+    pub(crate) scope: Vec<u32>,
+}
+
+impl Spine {
+    /// Number of spans.
+    pub(crate) fn spans(&self) -> usize {
+        self.trace.len()
+    }
+
+    /// Adds a page of a column with one value a span. Levels: repetition 0 starts a trace, 1 a resource,
+    /// 2 a scope, 3 a span; definition 0 to 2 say that the list of resources, scopes or spans is empty.
+    pub(crate) fn add_page(&mut self, page: PageLevels<'_>) -> DecodeResult<()> {
+        if page.entries == 0 {
+            return Ok(());
+        }
+        if self.traces == 0 && page.rep.at(0) != 0 {
+            return Err(DecodeError("a column does not start with a row"));
+        }
+        match (page.rep, page.def) {
+            (Levels::Each(rep), Levels::Constant(3)) => self.add_full(rep),
+            _ => self.add_sparse(page)?,
+        }
+        Ok(())
+    }
+
+    /// No list is empty, so every entry is a span.
+    fn add_full(&mut self, rep: &[u8]) {
+        let start = self.trace.len();
+        let end = start + rep.len();
+        self.trace.resize(end, 0);
+        self.resource.resize(end, 0);
+        self.scope.resize(end, 0);
+        let rows = self.trace[start..]
+            .iter_mut()
+            .zip(&mut self.resource[start..])
+            .zip(&mut self.scope[start..]);
+        let (mut traces, mut resources, mut scopes) = (self.traces, self.resources, self.scopes);
+        for (&level, ((trace, resource), scope)) in rep.iter().zip(rows) {
+            traces += u32::from(level < 1);
+            resources += u32::from(level < 2);
+            scopes += u32::from(level < 3);
+            // The first entry of all starts a trace, a resource and a scope, so none is zero.
+            (*trace, *resource, *scope) = (traces - 1, resources - 1, scopes - 1);
+        }
+        (self.traces, self.resources, self.scopes) = (traces, resources, scopes);
+    }
+
+    fn add_sparse(&mut self, page: PageLevels<'_>) -> DecodeResult<()> {
+        for entry in 0..page.entries {
+            let (rep, def) = (page.rep.at(entry), page.def.at(entry));
+            self.traces += u32::from(rep < 1);
+            self.resources += u32::from(rep < 2 && def >= 1);
+            self.scopes += u32::from(rep < 3 && def >= 2);
+            if def >= 3 {
+                let rows = (self.resources.checked_sub(1), self.scopes.checked_sub(1));
+                let (Some(resource), Some(scope)) = rows else {
+                    return Err(DecodeError("a span lies in no resource or scope"));
+                };
+                self.trace.push(self.traces - 1);
+                self.resource.push(resource);
+                self.scope.push(scope);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds a page of a column with one value an item to the starts of each owner's items.
+///
+/// `level` is the owners' repetition level; items repeat one level deeper. `items` counts on.
+pub(crate) fn add_starts(
+    page: PageLevels<'_>,
+    level: u8,
+    starts: &mut Vec<u32>,
+    items: &mut u32,
+) {
+    for entry in 0..page.entries {
+        let (rep, def) = (page.rep.at(entry), page.def.at(entry));
+        if rep <= level && def >= level {
+            starts.push(*items);
+        }
+        *items += u32::from(def > level);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page<'p>(rep: &'p [u8], def: &'p [u8]) -> PageLevels<'p> {
+        PageLevels { entries: rep.len(), rep: Levels::Each(rep), def: Levels::Each(def) }
+    }
+
+    #[test]
+    fn spans_know_their_rows_with_and_without_empty_lists() {
+        // Trace 0: resource 0 {scope 0 {span, span}, scope 1 {span}}, resource 1 {}; trace 1 {};
+        // trace 2: resource 2 {scope 2 {}}, resource 3 {scope 3 {span}}.
+        let rep = [0, 3, 2, 1, 0, 0, 1];
+        let def = [3, 3, 3, 1, 0, 2, 3];
+        let mut spine = Spine::default();
+        spine.add_page(page(&rep, &def)).unwrap();
+        assert_eq!((spine.traces, spine.resources, spine.scopes), (3, 4, 4));
+        assert_eq!(spine.trace, [0, 0, 0, 2]);
+        assert_eq!(spine.resource, [0, 0, 0, 3]);
+        assert_eq!(spine.scope, [0, 0, 1, 3]);
+
+        let full = PageLevels { entries: 4, rep: Levels::Each(&[0, 3, 2, 1]), def: Levels::Constant(3) };
+        let mut spine = Spine::default();
+        spine.add_page(full).unwrap();
+        spine.add_page(full).unwrap();
+        assert_eq!(spine.trace, [0, 0, 0, 0, 1, 1, 1, 1]);
+        assert_eq!(spine.resource, [0, 0, 0, 1, 2, 2, 2, 3]);
+        assert_eq!(spine.scope, [0, 0, 1, 2, 3, 3, 4, 5]);
+    }
+
+    #[test]
+    fn spans_outside_a_row_resource_or_scope_are_refused() {
+        assert!(Spine::default().add_page(page(&[3], &[3])).is_err());
+        assert!(Spine::default().add_page(page(&[0, 3], &[1, 3])).is_err());
+    }
+
+    #[test]
+    fn starts_count_items_of_each_owner() {
+        let (mut starts, mut items) = (Vec::new(), 0);
+        // Owners at level 3: one with two items, one without, a trace without owners, one with one.
+        add_starts(page(&[0, 4, 3, 0, 0], &[4, 4, 3, 1, 4]), 3, &mut starts, &mut items);
+        assert_eq!((starts, items), (vec![0, 2, 2], 3));
+    }
+}

@@ -1,0 +1,92 @@
+//! Equal resources and equal scopes.
+//!
+//! Two resources are equal if their columns and their remaining attributes, sorted by key, are; how many
+//! attributes were dropped does not matter. Blocks hold each resource of a trace once.
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use tactus_model::{Attribute, AttributeList, SpanBatch, StringCode};
+
+use super::slots::{BatchSlots, NULL};
+
+/// The distinct resources of a batch, as blocks store them.
+#[derive(Debug, Default)]
+pub(super) struct CanonicalResources {
+    /// Canonical resource of each resource of the batch.
+    pub(super) of_resource: Vec<u32>,
+    /// Attributes without a column of their own, sorted by key; owner = canonical resource.
+    pub(super) attributes: AttributeList,
+    /// The string in each slot, [`NULL`] if none; `slots` values a canonical resource.
+    pub(super) columns: Vec<StringCode>,
+    /// Number of slots.
+    pub(super) slots: usize,
+}
+
+impl CanonicalResources {
+    pub(super) fn new(batch: &SpanBatch, slots: &BatchSlots, slot_count: usize) -> Self {
+        let mut canonical = Self { slots: slot_count, ..Self::default() };
+        let mut known: HashMap<(Vec<StringCode>, Attributes), u32, RandomState> = HashMap::default();
+        for resource in 0..batch.resources.len() {
+            let mut columns = vec![NULL; slot_count];
+            let mut generic = Vec::new();
+            for attribute in batch.resources.attributes.of(resource) {
+                match slots.of(attribute.key, attribute.value_type as u8) {
+                    Some(slot) => columns[slot] = attribute.payload as StringCode,
+                    None => generic.push(attribute),
+                }
+            }
+            let attributes = Attributes::sorted(generic, batch);
+            let next = known.len() as u32;
+            let row = *known.entry((columns, attributes)).or_insert_with_key(|(columns, attributes)| {
+                canonical.columns.extend_from_slice(columns);
+                attributes.0.iter().for_each(|&attribute| canonical.attributes.push(attribute));
+                canonical.attributes.end_owner();
+                next
+            });
+            canonical.of_resource.push(row);
+        }
+        canonical
+    }
+
+    /// The string of a canonical resource in a slot; [`NULL`] if none.
+    pub(super) fn column(&self, resource: u32, slot: usize) -> StringCode {
+        self.columns[resource as usize * self.slots + slot]
+    }
+}
+
+/// The first of the scopes equal to each scope of a batch.
+pub(super) fn canonical_scopes(batch: &SpanBatch) -> Vec<u32> {
+    let scopes = &batch.scopes;
+    let mut known: HashMap<(StringCode, StringCode, Attributes), u32, RandomState> =
+        HashMap::default();
+    (0..scopes.len())
+        .map(|scope| {
+            let attributes = Attributes::sorted(scopes.attributes.of(scope).collect(), batch);
+            *known
+                .entry((scopes.name[scope], scopes.version[scope], attributes))
+                .or_insert(scope as u32)
+        })
+        .collect()
+}
+
+/// Attributes that compare by value.
+#[derive(PartialEq, Debug)]
+struct Attributes(Vec<Attribute>);
+
+impl Attributes {
+    /// Sorts by key; attributes with the same key keep their order.
+    fn sorted(mut attributes: Vec<Attribute>, batch: &SpanBatch) -> Self {
+        attributes.sort_by(|a, b| batch.strings.get(a.key).cmp(batch.strings.get(b.key)));
+        Self(attributes)
+    }
+}
+
+impl Eq for Attributes {}
+
+impl std::hash::Hash for Attributes {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        for attribute in &self.0 {
+            (attribute.key, attribute.value_type, attribute.payload).hash(state);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The order of spans in the file: grouped by resource and scope within each trace.
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use tactus_model::{SpanBatch, SpanId};
+
+use super::canonical::{CanonicalResources, canonical_scopes};
+
+/// How the spans of a batch lie in a row group.
+///
+/// Within a trace spans are grouped by equal resource, then by equal scope, both in order of first appearance,
+/// and sorted by start and id.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    /// Row of the batch of each span in file order.
+    pub(super) order: Vec<u32>,
+    /// First span of each trace, and the end.
+    pub(super) trace_spans: Vec<u32>,
+    /// First resource entry of each trace, and the end.
+    pub(super) trace_resources: Vec<u32>,
+    /// A resource within a trace.
+    pub(super) resources: Vec<ResourceEntry>,
+    /// A scope within a resource of a trace.
+    pub(super) scopes: Vec<ScopeEntry>,
+    pending: Vec<Pending>,
+    first_of_resource: Vec<(u32, u32)>,
+    first_of_pair: HashMap<u64, (u32, u32), RandomState>,
+}
+
+/// One resource of one trace.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ResourceEntry {
+    /// Canonical resource.
+    pub(super) canonical: u32,
+    /// The resource of the batch that came first.
+    pub(super) first: u32,
+    /// Its scopes.
+    pub(super) scopes: u32,
+    /// Its spans, in all scopes.
+    pub(super) spans: u32,
+}
+
+/// One scope of one resource of one trace.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ScopeEntry {
+    /// The scope of the batch that came first.
+    pub(super) first: u32,
+    /// Its spans.
+    pub(super) spans: u32,
+}
+
+/// A span with what it is sorted by: first appearance of its resource, then of its scope, start, id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Pending {
+    resource: u32,
+    scope: u32,
+    start: u64,
+    id: SpanId,
+    row: u32,
+}
+
+impl Layout {
+    /// Lays out a sorted batch; every column it looks at must be there.
+    pub(super) fn set(&mut self, batch: &SpanBatch, resources: &CanonicalResources) {
+        let scopes = canonical_scopes(batch);
+        self.order.clear();
+        self.resources.clear();
+        self.scopes.clear();
+        self.trace_resources.clear();
+        self.first_of_resource.clear();
+        self.first_of_resource.resize(batch.resources.len(), (u32::MAX, 0));
+        self.first_of_pair.clear();
+        self.trace_spans = batch.trace_offsets();
+        for trace in 0..batch.traces.ids.len() {
+            self.trace_resources.push(self.resources.len() as u32);
+            let rows = self.trace_spans[trace]..self.trace_spans[trace + 1];
+            self.sort_trace(batch, trace as u32, rows, resources, &scopes);
+            self.add_groups(batch, resources);
+        }
+        self.trace_resources.push(self.resources.len() as u32);
+    }
+
+    fn sort_trace(
+        &mut self,
+        batch: &SpanBatch,
+        trace: u32,
+        rows: std::ops::Range<u32>,
+        resources: &CanonicalResources,
+        scopes: &[u32],
+    ) {
+        let spans = &batch.spans;
+        let (resource_of, scope_of) = (spans.resource.as_slice(), spans.scope.as_slice());
+        let (starts, ids) = (spans.start.as_slice(), spans.span_id.as_slice());
+        let mut last_group = (u32::MAX, u32::MAX, 0, 0);
+        self.pending.clear();
+        for row in rows {
+            let at = row as usize;
+            let canonical = resources.of_resource[resource_of[at] as usize];
+            let scope = scopes[scope_of[at] as usize];
+            if (last_group.0, last_group.1) != (canonical, scope) {
+                // Entries of earlier traces are told apart by their trace and overwritten.
+                let first = &mut self.first_of_resource[canonical as usize];
+                if first.0 != trace {
+                    *first = (trace, row);
+                }
+                let pair = u64::from(canonical) << 32 | u64::from(scope);
+                let pair = self.first_of_pair.entry(pair).or_insert((trace, row));
+                if pair.0 != trace {
+                    *pair = (trace, row);
+                }
+                last_group = (canonical, scope, first.1, pair.1);
+            }
+            let (_, _, resource, scope) = last_group;
+            self.pending.push(Pending { resource, scope, start: starts[at], id: ids[at], row });
+        }
+        if !self.pending.is_sorted() {
+            self.pending.sort_unstable();
+        }
+    }
+
+    fn add_groups(&mut self, batch: &SpanBatch, resources: &CanonicalResources) {
+        self.order.extend(self.pending.iter().map(|span| span.row));
+        for same_resource in self.pending.chunk_by(|a, b| a.resource == b.resource) {
+            let scopes_before = self.scopes.len();
+            for same_scope in same_resource.chunk_by(|a, b| a.scope == b.scope) {
+                self.scopes.push(ScopeEntry {
+                    first: batch.spans.scope[same_scope[0].scope as usize],
+                    spans: same_scope.len() as u32,
+                });
+            }
+            let first = batch.spans.resource[same_resource[0].resource as usize];
+            self.resources.push(ResourceEntry {
+                canonical: resources.of_resource[first as usize],
+                first,
+                scopes: (self.scopes.len() - scopes_before) as u32,
+                spans: same_resource.len() as u32,
+            });
+        }
+    }
+
+    /// Resource entries of a trace.
+    pub(super) fn resources_of(&self, trace: usize) -> &[ResourceEntry] {
+        let range = self.trace_resources[trace] as usize..self.trace_resources[trace + 1] as usize;
+        &self.resources[range]
+    }
+
+    /// Spans of a trace as positions in the file order.
+    pub(super) fn spans_of(&self, trace: usize) -> std::ops::Range<usize> {
+        self.trace_spans[trace] as usize..self.trace_spans[trace + 1] as usize
+    }
+}

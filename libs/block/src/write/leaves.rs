@@ -1,0 +1,262 @@
+//! One leaf column after another, from slices of values.
+
+use std::io::Write;
+use std::ops::Range;
+
+use parquet::file::writer::SerializedRowGroupWriter;
+use tactus_model::StringCode;
+
+use super::chunk::{ChunkWriter, PageContent};
+use super::compress::Compressor;
+use super::levels::{Levels, PageStart};
+use super::sink::Sink;
+use super::statistics::{self, Bounds};
+use super::strings::{ColumnDictionary, Strings};
+use crate::encoding::{delta, hybrid, plain};
+use crate::error::{Error, Result};
+use crate::schema::{self, LeafEncoding};
+
+/// Memory that one leaf after another uses.
+#[derive(Debug, Default)]
+pub(super) struct LeafScratch {
+    dictionary: ColumnDictionary,
+    own: Vec<u8>,
+    def: Vec<u8>,
+    lengths: Vec<i64>,
+}
+
+/// Where a leaf column has values.
+pub(super) enum Shape<'a> {
+    /// In every element.
+    Required,
+    /// In no element.
+    Null,
+    /// Where this is 1, one a element: an optional column, or a list of at most one value.
+    Optional(&'a [u8]),
+    /// In lists of any length.
+    Lists(&'a ListLevels),
+}
+
+/// The levels of a list of values in each element, where one has several.
+#[derive(Debug, Default)]
+pub(super) struct ListLevels {
+    pub(super) rep: Vec<u8>,
+    pub(super) def: Vec<u8>,
+    /// First entry of each page, and the end.
+    pub(super) entries: Vec<usize>,
+    /// First value of each page, and the end.
+    pub(super) values: Vec<usize>,
+}
+
+/// Writes the leaf columns of one row group, in order.
+pub(super) struct LeafWriter<'a, W: Write> {
+    pub(super) group: SerializedRowGroupWriter<'a, Sink<W>>,
+    pub(super) compressor: &'a mut Compressor,
+    pub(super) scratch: &'a mut LeafScratch,
+    /// First row of each page, and the end.
+    pub(super) pages: &'a [usize],
+    /// The leaf that comes next.
+    pub(super) next: usize,
+    /// Compressed bytes of each leaf so far.
+    pub(super) sizes: Vec<u64>,
+}
+
+impl<W: Write + Send> LeafWriter<'_, W> {
+    /// Writes integers, INT32 ones sign-extended; encoded as the schema says.
+    pub(super) fn integers(
+        &mut self,
+        leaf: usize,
+        levels: &mut Levels,
+        shape: Shape<'_>,
+        values: &[i64],
+    ) -> Result<()> {
+        let mut chunk = ChunkWriter::new(leaf);
+        let order = chunk.order();
+        let wide = matches!(order, statistics::Order::Int64 { .. });
+        let integer = if wide { delta::Integer::Bits64 } else { delta::Integer::Bits32 };
+        let is_delta = schema::encoding_of(leaf) == LeafEncoding::DeltaBinary;
+        self.pages(&mut chunk, levels, &shape, |out, range| {
+            let values = &values[range];
+            match (is_delta, wide) {
+                (true, _) => delta::put_integers(out, values, integer),
+                (false, true) => plain::put_u64s(out, values.iter().map(|&value| value as u64)),
+                (false, false) => plain::put_u32s(out, values.iter().map(|&value| value as u32)),
+            }
+            (order.of_integers(values), 0)
+        })?;
+        self.close(leaf, chunk)
+    }
+
+    /// Writes doubles.
+    pub(super) fn doubles(
+        &mut self,
+        leaf: usize,
+        levels: &mut Levels,
+        shape: Shape<'_>,
+        values: &[f64],
+    ) -> Result<()> {
+        let mut chunk = ChunkWriter::new(leaf);
+        self.pages(&mut chunk, levels, &shape, |out, range| {
+            plain::put_u64s(out, values[range.clone()].iter().map(|value| value.to_bits()));
+            statistics::of_doubles(&values[range])
+        })?;
+        self.close(leaf, chunk)
+    }
+
+    /// Writes booleans (0 or 1).
+    pub(super) fn booleans(
+        &mut self,
+        leaf: usize,
+        levels: &mut Levels,
+        shape: Shape<'_>,
+        values: &[u8],
+    ) -> Result<()> {
+        let mut chunk = ChunkWriter::new(leaf);
+        self.pages(&mut chunk, levels, &shape, |out, range| {
+            plain::put_booleans(out, &values[range.clone()]);
+            (statistics::of_booleans(&values[range]), 0)
+        })?;
+        self.close(leaf, chunk)
+    }
+
+    /// Writes a boolean column that is false in every element.
+    pub(super) fn all_false(&mut self, leaf: usize, levels: &mut Levels) -> Result<()> {
+        let mut chunk = ChunkWriter::new(leaf);
+        self.pages(&mut chunk, levels, &Shape::Required, |out, range| {
+            plain::put_all_false(out, range.len());
+            ((!range.is_empty()).then(|| (vec![0], vec![0])), 0)
+        })?;
+        self.close(leaf, chunk)
+    }
+
+    /// Writes byte strings without a dictionary.
+    pub(super) fn bytes<'v>(
+        &mut self,
+        leaf: usize,
+        levels: &mut Levels,
+        shape: Shape<'_>,
+        value: impl Fn(usize) -> &'v [u8],
+    ) -> Result<()> {
+        let mut chunk = ChunkWriter::new(leaf);
+        let mut lengths = std::mem::take(&mut self.scratch.lengths);
+        self.pages(&mut chunk, levels, &shape, |out, range| {
+            lengths.clear();
+            lengths.extend(range.clone().map(|position| value(position).len() as i64));
+            delta::put_lengths(out, &lengths);
+            let mut bounds: Option<(&[u8], &[u8])> = None;
+            for position in range {
+                let string = value(position);
+                out.extend_from_slice(string);
+                bounds = Some(match bounds {
+                    None => (string, string),
+                    Some((low, high)) => (low.min(string), high.max(string)),
+                });
+            }
+            (bounds.map(|(low, high)| (low.to_vec(), high.to_vec())), 0)
+        })?;
+        self.scratch.lengths = lengths;
+        self.close(leaf, chunk)
+    }
+
+    /// Writes strings with a dictionary, which all pages use.
+    pub(super) fn strings(
+        &mut self,
+        leaf: usize,
+        levels: &mut Levels,
+        shape: Shape<'_>,
+        values: impl Iterator<Item = StringCode>,
+        strings: &Strings<'_>,
+    ) -> Result<()> {
+        let mut chunk = ChunkWriter::new(leaf);
+        let mut dictionary = std::mem::take(&mut self.scratch.dictionary);
+        dictionary.build(values, strings);
+        chunk.dictionary(self.compressor, &dictionary.page, dictionary.entries, true)?;
+        let bytes = hybrid::index_bytes(dictionary.entries);
+        self.pages(&mut chunk, levels, &shape, |out, range| {
+            let indices = &dictionary.indices[range];
+            hybrid::put_indices(out, indices, bytes);
+            let low = indices.iter().min();
+            let high = indices.iter().max();
+            let string = |&index: &u32| strings.get(dictionary.code_of(index)).to_vec();
+            (low.map(string).zip(high.map(string)), 0)
+        })?;
+        self.scratch.dictionary = dictionary;
+        self.close(leaf, chunk)
+    }
+
+    /// Writes a column that has no value at all.
+    pub(super) fn null(&mut self, leaf: usize, levels: &mut Levels) -> Result<()> {
+        let mut chunk = ChunkWriter::new(leaf);
+        if schema::encoding_of(leaf) == LeafEncoding::Dictionary {
+            chunk.dictionary(self.compressor, &[], 0, true)?;
+        }
+        self.pages(&mut chunk, levels, &Shape::Null, |_, _| (None, 0))?;
+        self.close(leaf, chunk)
+    }
+
+    /// Writes all data pages; `values` appends the encoded values of a range and tells their bounds and NaNs.
+    fn pages(
+        &mut self,
+        chunk: &mut ChunkWriter,
+        levels: &mut Levels,
+        shape: &Shape<'_>,
+        mut values: impl FnMut(&mut Vec<u8>, Range<usize>) -> (Bounds, u64),
+    ) -> Result<()> {
+        let kind = match shape {
+            Shape::Required => PageStart::BothLevels,
+            Shape::Null => chunk.null_page_start(),
+            Shape::Optional(_) => PageStart::RepetitionLevels,
+            Shape::Lists(_) => PageStart::Nothing,
+        };
+        levels.prepare(kind, self.compressor)?;
+        let LeafScratch { own, def, .. } = &mut *self.scratch;
+        let mut value = 0;
+        for page in 0..levels.pages() {
+            own.clear();
+            let elements = levels.elements[page]..levels.elements[page + 1];
+            let mut entries = levels.entries[page + 1] - levels.entries[page];
+            let count = match shape {
+                Shape::Required => elements.len(),
+                Shape::Null => 0,
+                Shape::Optional(present) => {
+                    levels.optional_levels(page, present, def);
+                    hybrid::put_level_section(own, def);
+                    present[elements].iter().map(|&present| usize::from(present)).sum()
+                }
+                Shape::Lists(lists) => {
+                    let range = lists.entries[page]..lists.entries[page + 1];
+                    entries = range.len();
+                    hybrid::put_level_section(own, &lists.rep[range.clone()]);
+                    hybrid::put_level_section(own, &lists.def[range]);
+                    lists.values[page + 1] - lists.values[page]
+                }
+            };
+            let (bounds, nans) = match shape {
+                Shape::Null => (None, 0),
+                _ => values(own, value..value + count),
+            };
+            value += count;
+            chunk.page(
+                self.compressor,
+                PageContent {
+                    start: levels.start(kind, page),
+                    own,
+                    entries,
+                    nulls: entries - count,
+                    rows: self.pages[page + 1] - self.pages[page],
+                    bounds,
+                    nans,
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, leaf: usize, chunk: ChunkWriter) -> Result<()> {
+        debug_assert_eq!(leaf, self.next, "columns are written in the order of the schema");
+        self.next = leaf + 1;
+        let (bytes, close) = chunk.finish(self.compressor)?;
+        self.sizes.push(bytes.len() as u64);
+        self.group.append_column(&bytes, close).map_err(Error::from)
+    }
+}

@@ -1,0 +1,161 @@
+//! From the batch's string codes to a column's own dictionary.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use tactus_model::{Dictionary, StringCode};
+
+use crate::encoding::plain::put_byte_array;
+
+const UNMAPPED: u32 = u32::MAX;
+
+/// The strings of a batch, and those that only exist inside its arrays.
+///
+/// Codes from the batch's length on are the latter's. Such a string may equal one of the batch's.
+pub(super) struct Strings<'a> {
+    dictionary: &'a Dictionary,
+    extra_bytes: Vec<u8>,
+    extra_ends: Vec<u32>,
+    extra_index: HashTable<u32>,
+    hasher: RandomState,
+}
+
+impl<'a> Strings<'a> {
+    pub(super) fn new(dictionary: &'a Dictionary) -> Self {
+        Self {
+            dictionary,
+            extra_bytes: Vec::new(),
+            extra_ends: Vec::new(),
+            extra_index: HashTable::new(),
+            hasher: RandomState::default(),
+        }
+    }
+
+    pub(super) fn get(&self, code: StringCode) -> &[u8] {
+        match (code as usize).checked_sub(self.dictionary.len()) {
+            None => self.dictionary.get(code),
+            Some(extra) => extra_string(&self.extra_bytes, &self.extra_ends, extra),
+        }
+    }
+
+    /// Number of codes in use.
+    fn len(&self) -> usize {
+        self.dictionary.len() + self.extra_ends.len()
+    }
+
+    /// The code of an array element.
+    pub(super) fn intern(&mut self, string: &[u8]) -> StringCode {
+        let hash = self.hasher.hash_one(string);
+        let (bytes, ends) = (&self.extra_bytes, &self.extra_ends);
+        let known = self
+            .extra_index
+            .find(hash, |&extra| extra_string(bytes, ends, extra as usize) == string);
+        let extra = match known {
+            Some(&extra) => extra,
+            None => {
+                let extra = self.extra_ends.len() as u32;
+                self.extra_bytes.extend_from_slice(string);
+                self.extra_ends.push(self.extra_bytes.len() as u32);
+                let (bytes, ends, hasher) = (&self.extra_bytes, &self.extra_ends, &self.hasher);
+                self.extra_index.insert_unique(hash, extra, |&extra| {
+                    hasher.hash_one(extra_string(bytes, ends, extra as usize))
+                });
+                extra
+            }
+        };
+        self.dictionary.len() as u32 + extra
+    }
+}
+
+fn extra_string<'a>(bytes: &'a [u8], ends: &[u32], extra: usize) -> &'a [u8] {
+    let start = if extra == 0 { 0 } else { ends[extra - 1] as usize };
+    &bytes[start..ends[extra] as usize]
+}
+
+/// Builds the dictionary of one column after another, reusing its memory.
+#[derive(Debug, Default)]
+pub(super) struct ColumnDictionary {
+    /// String code -> entry, for codes met in this column.
+    entry_of: Vec<u32>,
+    /// String code of each entry: by first appearance while building, then by rank.
+    codes: Vec<StringCode>,
+    /// First eight bytes and number of each entry, for sorting.
+    sorting: Vec<(u64, u32)>,
+    /// Position of each entry in the sorted dictionary.
+    ranks: Vec<u32>,
+    /// The PLAIN dictionary page.
+    pub(super) page: Vec<u8>,
+    /// Entries of the dictionary page.
+    pub(super) entries: usize,
+    /// Index of each value in the dictionary page, which is sorted.
+    pub(super) indices: Vec<u32>,
+}
+
+impl ColumnDictionary {
+    /// Makes the dictionary of a column with these values.
+    pub(super) fn build(&mut self, values: impl Iterator<Item = StringCode>, strings: &Strings<'_>) {
+        self.entry_of.resize(self.entry_of.len().max(strings.len()), UNMAPPED);
+        self.codes.clear();
+        self.indices.clear();
+        self.indices.extend(values.map(|code| {
+            let entry = &mut self.entry_of[code as usize];
+            if *entry == UNMAPPED {
+                *entry = self.codes.len() as u32;
+                self.codes.push(code);
+            }
+            *entry
+        }));
+        for &code in &self.codes {
+            self.entry_of[code as usize] = UNMAPPED;
+        }
+        self.sort(strings);
+        if self.codes.len() > 1 {
+            for index in &mut self.indices {
+                *index = self.ranks[*index as usize];
+            }
+        }
+    }
+
+    /// Sorts the entries, each string once: pages then have their bounds for free, and compress better.
+    fn sort(&mut self, strings: &Strings<'_>) {
+        let string_of = |entry: u32| strings.get(self.codes[entry as usize]);
+        self.sorting.clear();
+        self.sorting.extend((0..self.codes.len() as u32).map(|entry| (prefix(string_of(entry)), entry)));
+        self.sorting.sort_unstable_by(|a, b| {
+            a.0.cmp(&b.0).then_with(|| string_of(a.1).cmp(string_of(b.1)))
+        });
+        self.ranks.clear();
+        self.ranks.resize(self.codes.len(), 0);
+        self.page.clear();
+        self.entries = 0;
+        let mut previous: Option<&[u8]> = None;
+        for &(_, entry) in &self.sorting {
+            let string = string_of(entry);
+            if previous != Some(string) {
+                put_byte_array(&mut self.page, string);
+                self.entries += 1;
+            }
+            previous = Some(string);
+            self.ranks[entry as usize] = self.entries as u32 - 1;
+        }
+        let mut by_rank = vec![0; self.entries];
+        for (&rank, &code) in self.ranks.iter().zip(&self.codes) {
+            by_rank[rank as usize] = code;
+        }
+        self.codes = by_rank;
+    }
+
+    /// The string code behind an index.
+    pub(super) fn code_of(&self, index: u32) -> StringCode {
+        self.codes[index as usize]
+    }
+}
+
+/// The first eight bytes as a number that orders like them.
+fn prefix(string: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    let length = string.len().min(8);
+    bytes[..length].copy_from_slice(&string[..length]);
+    u64::from_be_bytes(bytes)
+}

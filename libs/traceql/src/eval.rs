@@ -1,0 +1,87 @@
+//! Evaluation: queries on [`tactus_model::SpanBatch`], column by column.
+//!
+//! A filter is compiled into a tree of bitmap operations: each condition on one operand gives the
+//! spans that satisfy it in one pass over its column (a string is tested once a dictionary code, a resource's
+//! attribute once a resource), and `&&`, `||`, `!` combine bitmaps. What columns cannot answer (arithmetic,
+//! two operands, patterns from attributes) runs span by span, on the spans the rest leaves. Pipelines carry
+//! all spansets of a batch as one bitmap and a group number a span.
+//!
+//! Two steps, so that storage can decode in two passes: [`CompiledQuery::find_matches`] needs the columns of
+//! [`CompiledQuery::filter_projection`], [`CompiledQuery::assemble`] those of
+//! [`CompiledQuery::result_projection`]. This half knows no storage, and evaluates each trace on the spans that
+//! the batch has of it.
+
+mod aggregate;
+mod assemble;
+mod bitmap;
+mod condition;
+mod matches;
+mod operand;
+mod pipeline;
+mod plan;
+mod program;
+mod query;
+mod scan;
+mod shown;
+mod structural;
+mod trace_facts;
+mod value;
+mod view;
+
+pub use assemble::SearchOptions;
+pub use bitmap::Bitmap;
+pub use matches::{
+    AttributeValue, MatchedSpanSet, MatchedTrace, Matches, ServiceStats, SpanMatch, SpanSet,
+    TraceMatch,
+};
+pub use query::CompiledQuery;
+pub use trace_facts::trace_facts;
+
+/// A construct that parses but that the evaluator does not know. Clients get status 501.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{construct} not supported")]
+pub struct Unsupported {
+    /// The construct, as a plural: `scalar pipelines`.
+    pub construct: String,
+}
+
+/// Why a query fails on the data it meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvaluateError {
+    /// An operand of a structural operator became several spansets. The client's fault: status 400.
+    #[error(
+        "spanset operators are not supported for multiple spansets per trace. consider using coalesce()"
+    )]
+    SplitOperand,
+}
+
+/// The time range that selects traces; it does not remove spans of a selected trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// Unix nanoseconds, inclusive; 0 for no bound.
+    pub start_unix_nanos: u64,
+    /// Unix nanoseconds, inclusive; 0 for no bound.
+    pub end_unix_nanos: u64,
+}
+
+impl Window {
+    /// The window of a request in whole unix seconds; 0 for no bound.
+    pub fn from_seconds(start: u64, end: u64) -> Self {
+        Self {
+            start_unix_nanos: start.saturating_mul(1_000_000_000),
+            end_unix_nanos: end.saturating_mul(1_000_000_000),
+        }
+    }
+
+    /// True if every trace is in the window.
+    pub fn is_unbounded(self) -> bool {
+        self == Self::default()
+    }
+
+    /// True if a trace with this start and end has a moment in common with the window.
+    pub fn touches(self, start_unix_nanos: u64, end_unix_nanos: u64) -> bool {
+        (self.end_unix_nanos == 0 || start_unix_nanos <= self.end_unix_nanos)
+            && end_unix_nanos >= self.start_unix_nanos
+    }
+}

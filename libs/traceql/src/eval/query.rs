@@ -1,0 +1,197 @@
+//! A query compiled for evaluation.
+
+use tactus_model::{Projection, SpanBatch};
+
+use super::bitmap::Bitmap;
+use super::matches::{MatchedSpanSet, MatchedTrace, Matches};
+use super::pipeline::{self, Spansets, Stage};
+use super::shown::Shown;
+use super::view::BatchView;
+use super::{EvaluateError, Unsupported, Window};
+use crate::{Pipeline, PipelineStage, RootExpr, ScalarFilter, SpansetExpression, SpansetOperator};
+
+/// A query that can be run on batches. Immutable; one serves any number of batches and threads.
+#[derive(Debug)]
+pub struct CompiledQuery {
+    pub(super) stages: Vec<Stage>,
+    pub(super) shown: Vec<Shown>,
+    pub(super) legacy: bool,
+    filter_columns: Projection,
+    result_columns: Projection,
+    most_recent: bool,
+}
+
+impl CompiledQuery {
+    /// Compiles the search pipeline of a validated query; a metrics function behind it is ignored.
+    ///
+    /// Errors: [`Unsupported`] names what the evaluator does not know.
+    pub fn compile(root: &RootExpr) -> Result<Self, Unsupported> {
+        let pipeline = root.search_pipeline();
+        let mut filter_columns = Projection::default();
+        project_pipeline(pipeline, &mut filter_columns);
+        let mut query = Self::of_stages(
+            pipeline::compile(pipeline)?,
+            Shown::of_pipeline(pipeline),
+            filter_columns,
+        );
+        query.most_recent = root.hints.most_recent();
+        Ok(query)
+    }
+
+    pub(super) fn of_stages(
+        stages: Vec<Stage>,
+        shown: Vec<Shown>,
+        mut filter_columns: Projection,
+    ) -> Self {
+        filter_columns.trace_summary = true;
+        let mut result_columns = Projection {
+            span_id: true,
+            start: true,
+            duration: true,
+            trace_summary: true,
+            service_stats: true,
+            ..Projection::default()
+        };
+        shown.iter().for_each(|shown| shown.project(&mut result_columns));
+        Self { stages, shown, filter_columns, result_columns, most_recent: false, legacy: false }
+    }
+
+    /// The columns that [`Self::find_matches`] reads.
+    pub fn filter_projection(&self) -> &Projection {
+        &self.filter_columns
+    }
+
+    /// The columns that [`Self::assemble`] reads.
+    pub fn result_projection(&self) -> &Projection {
+        &self.result_columns
+    }
+
+    /// True if the query asks for the newest traces by its `most_recent` hint.
+    pub fn most_recent(&self) -> bool {
+        self.most_recent
+    }
+
+    /// True if no batch can have a match, because the first filter is constant false.
+    pub fn is_never(&self) -> bool {
+        pipeline::stages_are_never(&self.stages)
+    }
+
+    /// Finds what matches among the traces of `batch` that touch `window`.
+    ///
+    /// Every trace is evaluated on the spans the batch has of it. A batch with `traces.summaries` is taken as
+    /// stored; for any other, trace start and end come from its spans.
+    /// Errors: the query itself cannot be evaluated on this data, see [`EvaluateError`].
+    pub fn find_matches(
+        &self,
+        batch: &SpanBatch,
+        window: Window,
+    ) -> Result<Matches, EvaluateError> {
+        if batch.is_empty() || self.is_never() {
+            return Ok(Matches::default());
+        }
+        let view = BatchView::new(batch);
+        let spansets = self.run(&view, window)?;
+        Ok(collect(&spansets, &view))
+    }
+
+    /// Runs all stages on the traces that touch the window.
+    pub(super) fn run<'v>(
+        &'v self,
+        view: &'v BatchView<'v>,
+        window: Window,
+    ) -> Result<Spansets<'v>, EvaluateError> {
+        let spans = spans_in_window(view, window);
+        pipeline::run(&self.stages, Spansets::of_traces(view, spans), view)
+    }
+}
+
+/// The spans of all traces that touch the window.
+pub(super) fn spans_in_window(view: &BatchView<'_>, window: Window) -> Bitmap {
+    if window.is_unbounded() {
+        return Bitmap::all(view.spans());
+    }
+    let facts = view.facts();
+    let traces = Bitmap::from_fn(view.traces(), |trace| {
+        match (facts.start.get(trace), facts.end.get(trace)) {
+            (Some(&start), Some(&end)) => window.touches(start, end),
+            _ => true,
+        }
+    });
+    traces.gather(&view.batch.spans.trace)
+}
+
+fn collect(spansets: &Spansets<'_>, view: &BatchView<'_>) -> Matches {
+    let group_of = &spansets.group_of;
+    let mut place_of = vec![u32::MAX; spansets.count];
+    let mut sets: Vec<(u32, MatchedSpanSet)> = Vec::new();
+    for row in spansets.spans.rows() {
+        let group = group_of[row] as usize;
+        if place_of[group] == u32::MAX {
+            place_of[group] = sets.len() as u32;
+            let attributes =
+                spansets.groups.as_ref().map(|groups| groups[group].attributes.clone());
+            sets.push((
+                view.batch.spans.trace[row],
+                MatchedSpanSet { rows: Vec::new(), attributes: attributes.unwrap_or_default() },
+            ));
+        }
+        sets[place_of[group] as usize].1.rows.push(row as u32);
+    }
+    // Stable: the spansets of a trace stay in order of first appearance.
+    sets.sort_by_key(|(trace, _)| *trace);
+    let facts = view.facts();
+    let mut traces: Vec<MatchedTrace> = Vec::new();
+    for (trace, set) in sets {
+        match traces.last_mut() {
+            Some(last) if last.trace == trace => last.span_sets.push(set),
+            _ => traces.push(MatchedTrace {
+                trace,
+                trace_id: view.batch.traces.ids[trace as usize],
+                start_unix_nanos: facts.start.get(trace as usize).copied().unwrap_or(0),
+                span_sets: vec![set],
+            }),
+        }
+    }
+    traces.sort_by(|a, b| {
+        b.start_unix_nanos.cmp(&a.start_unix_nanos).then(a.trace_id.cmp(&b.trace_id))
+    });
+    Matches { traces }
+}
+
+fn project_pipeline(pipeline: &Pipeline, columns: &mut Projection) {
+    for stage in &pipeline.stages {
+        match stage {
+            PipelineStage::Spanset(spanset) => project_spanset(spanset, columns),
+            PipelineStage::Scalar(filter) => project_scalars(filter, columns),
+            PipelineStage::By(expression) => {
+                expression.for_each_attribute(&mut |it| super::operand::project(it, columns));
+            }
+            PipelineStage::Coalesce | PipelineStage::Select(_) => {}
+        }
+    }
+}
+
+fn project_scalars(filter: &ScalarFilter, columns: &mut Projection) {
+    for side in [&filter.left, &filter.right] {
+        side.for_each_aggregate(&mut |aggregate| {
+            if let Some(argument) = &aggregate.argument {
+                argument.for_each_attribute(&mut |it| super::operand::project(it, columns));
+            }
+        });
+    }
+}
+
+fn project_spanset(spanset: &SpansetExpression, columns: &mut Projection) {
+    match spanset {
+        SpansetExpression::Filter(filter) => {
+            let mut project = |attribute: &_| super::operand::project(attribute, columns);
+            filter.expression.for_each_attribute(&mut project);
+        }
+        SpansetExpression::Pipeline(pipeline) => project_pipeline(pipeline, columns),
+        SpansetExpression::Binary { operator, left, right } => {
+            columns.nested_set |= matches!(operator, SpansetOperator::Structural(..));
+            project_spanset(left, columns);
+            project_spanset(right, columns);
+        }
+    }
+}

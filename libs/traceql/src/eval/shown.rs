@@ -1,0 +1,184 @@
+//! Which attributes of a span an answer shows.
+//!
+//! An attribute that the query uses as a value is shown on every span that has it. One that is only compared with
+//! constants is shown where one of these comparisons is true, wherever in the query it stands.
+
+use tactus_model::Projection;
+
+use super::condition::{Condition, Test};
+use super::matches::AttributeValue;
+use super::operand::{Operand, Pick, Place, Table, project};
+use super::value::Value;
+use super::view::BatchView;
+use crate::{
+    Attribute, FieldExpression, Intrinsic, Pipeline, PipelineStage, SpansetExpression,
+    UnaryOperator,
+};
+
+/// One attribute that the query refers to.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) attribute: Attribute,
+    /// Used as a value somewhere.
+    always: bool,
+    /// Comparisons with constants.
+    tests: Vec<Test>,
+}
+
+/// An attribute with the columns of a batch.
+pub(crate) struct BoundShown<'v> {
+    shown: &'v Shown,
+    operand: Operand<'v>,
+    view: &'v BatchView<'v>,
+}
+
+impl Shown {
+    /// The attributes of a pipeline that answers may show, in order of first reference.
+    pub(crate) fn of_pipeline(pipeline: &Pipeline) -> Vec<Self> {
+        let mut collector = Vec::new();
+        collect_pipeline(pipeline, &mut collector);
+        collector.retain(|shown| !is_hidden(&shown.attribute));
+        collector
+    }
+
+    /// Widens a projection by the attribute's columns.
+    pub(crate) fn project(&self, columns: &mut Projection) {
+        project(&self.attribute, columns);
+    }
+
+    /// True for the span's name, which has a field of its own.
+    pub(crate) fn is_name(&self) -> bool {
+        self.attribute == Attribute::Intrinsic(Intrinsic::Name)
+    }
+
+    pub(crate) fn bind<'v>(&'v self, view: &'v BatchView<'v>) -> BoundShown<'v> {
+        BoundShown { shown: self, operand: Operand::bind(&self.attribute, view), view }
+    }
+}
+
+/// Attributes that answers hold in fields of their own, or not at all.
+fn is_hidden(attribute: &Attribute) -> bool {
+    matches!(
+        attribute,
+        Attribute::Intrinsic(
+            Intrinsic::Duration
+                | Intrinsic::TraceDuration
+                | Intrinsic::TraceRootName
+                | Intrinsic::TraceRootService
+                | Intrinsic::TraceId
+                | Intrinsic::SpanId
+                | Intrinsic::Parent
+        )
+    )
+}
+
+fn entry<'c>(attribute: &Attribute, collector: &'c mut Vec<Shown>) -> &'c mut Shown {
+    let place = collector.iter().position(|shown| shown.attribute == *attribute);
+    let place = place.unwrap_or_else(|| {
+        collector.push(Shown { attribute: attribute.clone(), always: false, tests: Vec::new() });
+        collector.len() - 1
+    });
+    &mut collector[place]
+}
+
+fn collect_pipeline(pipeline: &Pipeline, collector: &mut Vec<Shown>) {
+    let show = |attribute: &Attribute, collector: &mut Vec<Shown>| {
+        entry(attribute, collector).always = true;
+    };
+    for stage in &pipeline.stages {
+        match stage {
+            PipelineStage::Spanset(spanset) => collect_spanset(spanset, collector),
+            PipelineStage::By(expression) => collect_expression(expression, collector),
+            PipelineStage::Coalesce => {}
+            PipelineStage::Select(attributes) => {
+                attributes.iter().for_each(|attribute| show(attribute, collector));
+            }
+            PipelineStage::Scalar(filter) => {
+                for side in [&filter.left, &filter.right] {
+                    side.for_each_aggregate(&mut |aggregate| {
+                        if let Some(argument) = &aggregate.argument {
+                            collect_expression(argument, collector);
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn collect_spanset(spanset: &SpansetExpression, collector: &mut Vec<Shown>) {
+    match spanset {
+        SpansetExpression::Filter(filter) => collect_expression(&filter.expression, collector),
+        SpansetExpression::Pipeline(pipeline) => collect_pipeline(pipeline, collector),
+        SpansetExpression::Binary { left, right, .. } => {
+            collect_spanset(left, collector);
+            collect_spanset(right, collector);
+        }
+    }
+}
+
+fn collect_expression(expression: &FieldExpression, collector: &mut Vec<Shown>) {
+    match expression {
+        FieldExpression::Static(_) => {}
+        FieldExpression::Attribute(attribute) => entry(attribute, collector).always = true,
+        FieldExpression::Unary { operator: UnaryOperator::NotExists, operand }
+            if matches!(**operand, FieldExpression::Attribute(_)) =>
+        {
+            // Holds for spans without it: nothing to show, but the place in the order counts.
+            operand.for_each_attribute(&mut |attribute| {
+                entry(attribute, collector);
+            });
+        }
+        FieldExpression::Unary { operand, .. } => collect_expression(operand, collector),
+        FieldExpression::Binary { operator, left, right } => {
+            match Condition::of_binary(*operator, left, right) {
+                Some(condition) => {
+                    entry(&condition.attribute, collector).tests.push(condition.test);
+                }
+                None => {
+                    collect_expression(left, collector);
+                    collect_expression(right, collector);
+                }
+            }
+        }
+        FieldExpression::Logical { operands, .. } => {
+            operands.iter().for_each(|operand| collect_expression(operand, collector));
+        }
+    }
+}
+
+impl<'v> BoundShown<'v> {
+    /// The attribute's key in answers.
+    pub(crate) fn key(&self) -> &'v str {
+        self.shown.attribute.key()
+    }
+
+    pub(crate) fn is_name(&self) -> bool {
+        self.shown.is_name()
+    }
+
+    /// What the answer shows of a span; none if the span has no value or no comparison is true for it.
+    pub(crate) fn value(&self, span: usize) -> Option<AttributeValue> {
+        AttributeValue::of(self.raw_value(span)?)
+    }
+
+    fn raw_value(&self, span: usize) -> Option<Value<'v>> {
+        let batch = self.view.batch;
+        let rows = match self.operand.table {
+            _ if self.shown.always => None,
+            Table::Event => Some(batch.events.range(span)),
+            Table::Link => Some(batch.links.range(span)),
+            _ => None,
+        };
+        let passes = |value: &Value<'v>| {
+            self.shown.always || self.shown.tests.iter().any(|test| test.holds(*value))
+        };
+        match rows {
+            None => Some(self.operand.value(Place::of_span(span))).filter(passes),
+            Some(mut rows) => rows.find_map(|row| {
+                let place = Place { span, event: Pick::Row(row), link: Pick::Row(row) };
+                Some(self.operand.value(place)).filter(passes)
+            }),
+        }
+    }
+}

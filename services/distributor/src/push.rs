@@ -1,0 +1,113 @@
+//! From an export request to a push for an ingester.
+
+use bytes::Bytes;
+use tactus_model::{
+    TenantId,
+    walk::{SpanView, walk_export},
+    wire::{Reader, WireError, put_message_field},
+};
+use tactus_proto::tactus::v1::{PushRequest, SpanRun};
+
+/// A push of the valid spans of a request, and what was wrong with the others.
+#[derive(Debug)]
+pub(crate) struct ValidatedPush {
+    pub(crate) request: PushRequest,
+    pub(crate) accepted: u64,
+    pub(crate) bad_trace_ids: u64,
+    pub(crate) bad_span_ids: u64,
+    /// What the client is told about the first bad span.
+    pub(crate) first_problem: String,
+}
+
+impl ValidatedPush {
+    /// Reads an ExportTraceServiceRequest. The push refers to the request's bytes.
+    pub(crate) fn read(tenant: &TenantId, export: &Bytes) -> Result<Self, WireError> {
+        let (mut bad_trace_ids, mut bad_span_ids, mut spans) = (0, 0, 0);
+        let mut first_problem = String::new();
+        let mut bad_runs = Vec::new();
+        let walk = walk_export(export, |span| {
+            spans += 1;
+            let Some(problem) = problem_of(&span) else { return };
+            match problem {
+                Problem::TraceId(_) => bad_trace_ids += 1,
+                Problem::SpanId(_) => bad_span_ids += 1,
+            }
+            if first_problem.is_empty() {
+                first_problem = problem.message();
+            }
+            if bad_runs.last() != Some(&span.run) {
+                bad_runs.push(span.run);
+            }
+        })?;
+        let slice = |range: &std::ops::Range<usize>| export.slice(range.clone());
+        let mut runs = Vec::with_capacity(walk.runs.len());
+        for (number, run) in walk.runs.iter().enumerate() {
+            let scope_spans = if bad_runs.binary_search(&number).is_ok() {
+                valid_spans(&export[run.scope_spans.clone()])?
+            } else {
+                slice(&run.scope_spans)
+            };
+            runs.push(SpanRun { resource: run.resource, scope: run.scope, scope_spans });
+        }
+        let request = PushRequest {
+            tenant: tenant.as_str().to_owned(),
+            resources: walk.resources.iter().map(slice).collect(),
+            scopes: walk.scopes.iter().map(slice).collect(),
+            runs,
+        };
+        let accepted = spans - bad_trace_ids - bad_span_ids;
+        Ok(Self { request, accepted, bad_trace_ids, bad_span_ids, first_problem })
+    }
+
+    pub(crate) fn received_spans(&self) -> u64 {
+        self.accepted + self.bad_trace_ids + self.bad_span_ids
+    }
+}
+
+enum Problem {
+    /// Bits received.
+    TraceId(usize),
+    /// Bits received.
+    SpanId(usize),
+}
+
+impl Problem {
+    fn message(&self) -> String {
+        match self {
+            Self::TraceId(bits) => {
+                format!("trace ids must be 128 bit and not all zero, received {bits} bits")
+            }
+            Self::SpanId(bits) => {
+                format!("span ids must be 64 bit and not all zero, received {bits} bits")
+            }
+        }
+    }
+}
+
+fn problem_of(span: &SpanView<'_>) -> Option<Problem> {
+    let is_id = |id: &[u8], bytes: usize| id.len() == bytes && id.iter().any(|&byte| byte != 0);
+    if !is_id(span.trace_id, 16) {
+        return Some(Problem::TraceId(8 * span.trace_id.len()));
+    }
+    if !is_id(span.span_id, 8) {
+        return Some(Problem::SpanId(8 * span.span_id.len()));
+    }
+    None
+}
+
+/// A copy of the ScopeSpans fields with its valid spans only.
+fn valid_spans(scope_spans: &[u8]) -> Result<Bytes, WireError> {
+    let mut out = Vec::with_capacity(scope_spans.len());
+    let mut reader = Reader::new(scope_spans);
+    while let Some((field, value)) = reader.next_field()? {
+        if field != 2 {
+            continue;
+        }
+        let message = value.bytes(2)?;
+        let (trace_id, span_id) = tactus_model::walk::span_ids(message)?;
+        if problem_of(&SpanView { run: 0, message, trace_id, span_id }).is_none() {
+            put_message_field(&mut out, 2, message);
+        }
+    }
+    Ok(out.into())
+}
