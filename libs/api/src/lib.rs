@@ -1,1 +1,24 @@
-//! Under construction.
+//! The public query API as a client sees it: parameters in, JSON or protobuf out, errors as texts.
+//!
+//! [`request`] parses and checks parameters, [`trace`] and [`search`] combine partial answers, [`json`] writes the
+//! messages of `tempopb` by the protobuf-JSON rules that clients rely on: names and their order, numbers of 64 bits
+//! as strings, zero values left out. Nothing here does I/O or knows where an answer comes from.
+#![warn(missing_docs)]
+
+mod accept;
+mod error;
+pub mod json;
+mod logfmt;
+mod number;
+mod query_string;
+pub mod request;
+pub mod search;
+pub mod tags;
+pub mod trace;
+mod window;
+
+pub use accept::Encoding;
+pub use error::{Error, Result};
+pub use logfmt::{LogfmtError, parse_logfmt};
+pub use query_string::QueryParams;
+pub use window::{RequestedRange, Window, WindowRules};

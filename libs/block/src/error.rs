@@ -30,6 +30,9 @@ pub enum Error {
         /// The part that is wrong.
         what: String,
     },
+    /// A block version that is listed but not read.
+    #[error("blocks of version {0} are not read")]
+    UnsupportedVersion(&'static str),
     /// The Parquet library failed: an I/O error of the sink or source, or a malformed file.
     #[error("parquet")]
     Parquet(#[from] parquet::errors::ParquetError),

@@ -4,7 +4,12 @@
 //! index are the Parquet library's. What lies beside `data.parquet` in a block is the storage lib's business.
 #![warn(missing_docs)]
 
+mod decoding;
+mod encoding;
 mod error;
+pub mod read;
 pub mod schema;
+mod write;
 
 pub use error::{Error, Result};
+pub use write::{BlockSummary, BlockWriter, Compression, RowGroupInfo, WriterSettings};

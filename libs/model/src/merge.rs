@@ -45,16 +45,23 @@ pub struct MergeStats {
 impl MergePlan {
     /// Plans the merge of these batches.
     pub fn new(inputs: &[&SpanBatch]) -> Self {
-        let mut fragments = Vec::with_capacity(inputs.iter().map(|b| b.traces.ids.len()).sum());
+        Self::of_traces(inputs, |_| true)
+    }
+
+    /// Plans the merge of the traces that are wanted.
+    pub fn of_traces(inputs: &[&SpanBatch], wanted: impl Fn(TraceId) -> bool) -> Self {
+        let mut fragments = Vec::new();
         let mut rows = Vec::with_capacity(inputs.len());
         for (input, batch) in inputs.iter().enumerate() {
-            let ids = batch.traces.ids.iter().enumerate();
+            let before = fragments.len();
+            let ids = batch.traces.ids.iter().enumerate().filter(|(_, id)| wanted(**id));
             fragments.extend(ids.map(|(trace, &id)| Fragment {
                 id,
                 input: input as u32,
                 trace: trace as u32,
             }));
-            rows.push(TraceRows::new(batch));
+            let used = fragments.len() > before;
+            rows.push(if used { TraceRows::new(batch) } else { TraceRows::unused() });
         }
         fragments.sort_unstable();
         Self { fragments, rows }
@@ -119,22 +126,17 @@ pub fn merge(inputs: &[&SpanBatch]) -> (SpanBatch, MergeStats) {
     plan.gather(inputs, plan.whole())
 }
 
-/// The spans of one trace out of several batches; empty if none has it.
-pub fn find_trace(inputs: &[&SpanBatch], id: TraceId) -> SpanBatch {
-    let mut gather = Gather::new(inputs);
-    gather.start_trace(id);
-    for (input, batch) in inputs.iter().enumerate() {
-        let Some(trace) = batch.traces.ids.iter().position(|&other| other == id) else { continue };
-        let traces = batch.spans.trace.iter().enumerate();
-        for (row, _) in traces.filter(|&(_, &other)| other as usize == trace) {
-            gather.candidate(input as u32, row as u32);
-        }
-    }
-    gather.finish_trace();
-    gather.finish().0
+/// The sorted spans of the traces that are wanted; empty if no batch has any.
+pub fn gather_traces(inputs: &[&SpanBatch], wanted: impl Fn(TraceId) -> bool) -> SpanBatch {
+    let plan = MergePlan::of_traces(inputs, wanted);
+    plan.gather(inputs, plan.whole()).0
 }
 
 impl TraceRows {
+    fn unused() -> Self {
+        Self { offsets: Vec::new(), order: None }
+    }
+
     fn new(batch: &SpanBatch) -> Self {
         let offsets = batch.trace_offsets();
         if batch.spans.trace.is_sorted() {

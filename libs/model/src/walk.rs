@@ -4,6 +4,10 @@ use std::ops::Range;
 
 use crate::wire::{Reader, WireError};
 
+/// The field that held spans before scopes had their name; its content has the numbers of ScopeSpans. Old senders
+/// still fill it, and it counts only where no scope spans are.
+const LIBRARY_SPANS: u32 = 1000;
+
 /// What a walk found: ranges into the request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ExportWalk {
@@ -68,12 +72,25 @@ fn walk_resource_spans<'a>(
 ) -> Result<(), WireError> {
     let resource = walk.resources.len() as u32;
     walk.resources.push(0..0);
+    let (mut has_scope_spans, mut has_library_spans) = (false, false);
     let mut reader = Reader::new(message);
     while let Some((field, value)) = reader.next_field()? {
         match field {
             1 => walk.resources[resource as usize] = range_in(request, value.bytes(1)?),
-            2 => walk_scope_spans(request, value.bytes(2)?, resource, walk, on_span)?,
+            2 => {
+                has_scope_spans = true;
+                walk_scope_spans(request, value.bytes(2)?, resource, walk, on_span)?;
+            }
+            LIBRARY_SPANS => has_library_spans = true,
             _ => {}
+        }
+    }
+    if has_library_spans && !has_scope_spans {
+        let mut reader = Reader::new(message);
+        while let Some((field, value)) = reader.next_field()? {
+            if field == LIBRARY_SPANS {
+                walk_scope_spans(request, value.bytes(field)?, resource, walk, on_span)?;
+            }
         }
     }
     Ok(())
@@ -152,6 +169,21 @@ mod tests {
         assert_eq!(&request[walk.resources[0].clone()], b"\x10\x05");
         assert_eq!(walk.runs[0].spans, 1);
         assert_eq!(&request[walk.runs[0].scope_spans.clone()], scope_spans);
+    }
+
+    #[test]
+    fn spans_of_old_senders_count_where_there_are_no_others() {
+        let (mut span, mut scope_spans, mut old, mut both) = (vec![], vec![], vec![], vec![]);
+        put_bytes_field(&mut span, 1, &[7; 16]);
+        put_message_field(&mut scope_spans, 2, &span);
+        put_message_field(&mut old, LIBRARY_SPANS, &scope_spans);
+        put_message_field(&mut both, LIBRARY_SPANS, &scope_spans);
+        put_message_field(&mut both, 2, &scope_spans);
+        for resource_spans in [old, both] {
+            let mut request = vec![];
+            put_message_field(&mut request, 1, &resource_spans);
+            assert_eq!(walk_export(&request, |_| {}).unwrap().runs.len(), 1);
+        }
     }
 
     proptest! {

@@ -131,7 +131,7 @@ pub fn decompress_now(
     }
 }
 
-/// Window of a frame that holds `limit` bytes in one segment; what claims more lies or is too large.
+/// Window of a frame that holds `limit` bytes in one segment. A larger one is not needed.
 fn zstd_window_log(limit: usize) -> u32 {
     limit.max(8 << 20).next_power_of_two().ilog2().min(27)
 }

@@ -77,6 +77,7 @@ pub async fn serve_otlp_grpc(
     shutdown: CancellationToken,
 ) -> io::Result<BoundListener> {
     let socket = listener::bind(&settings.address).await?;
+    tracing::info!(address = %socket.local_addr()?, "OTLP gRPC receiver listens");
     let listener_settings =
         ListenerSettings { protocols: Protocols::Http2, ..settings.listener.clone() };
     let counters = metrics.of("otlp", "grpc");

@@ -82,6 +82,7 @@ pub async fn serve_otlp_http(
     shutdown: CancellationToken,
 ) -> io::Result<BoundListener> {
     let socket = listener::bind(&settings.address).await?;
+    tracing::info!(address = %socket.local_addr()?, "OTLP HTTP receiver listens");
     let listener_settings = settings.listener.clone();
     let receiver = Arc::new(Receiver::new(settings, sink, metrics));
     let service = service_fn(move |request: Request<Incoming>| {

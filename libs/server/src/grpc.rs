@@ -31,6 +31,7 @@ pub fn serve_grpc(
     router: Router,
     shutdown: CancellationToken,
 ) -> io::Result<BoundListener> {
+    tracing::info!(address = %socket.local_addr()?, "gRPC server listens");
     let settings = ListenerSettings { protocols: Protocols::Http2, ..settings };
     listener::serve(socket, settings, TowerToHyperService::new(router), shutdown)
 }

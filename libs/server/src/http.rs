@@ -72,6 +72,7 @@ pub fn serve_http(
     metrics: RequestMetrics,
     shutdown: CancellationToken,
 ) -> io::Result<BoundListener> {
+    tracing::info!(address = %socket.local_addr()?, "HTTP server listens");
     let dispatch = Dispatch { http: with_middleware(router, &settings, metrics), grpc };
     listener::serve(socket, settings.listener, dispatch, shutdown)
 }

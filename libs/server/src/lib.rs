@@ -18,3 +18,5 @@ pub mod listener;
 pub mod observe;
 pub mod operational;
 pub mod tenancy;
+#[cfg(test)]
+mod testing;

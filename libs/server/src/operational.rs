@@ -203,7 +203,7 @@ async fn status(State(state): State<Arc<Operational>>, RawQuery(query): RawQuery
     for name in pages::NAMES {
         match pages::page(&state, name, query.as_deref()) {
             Some(Ok(page)) => body.push_str(&format!("GET /status/{name}\n{page}")),
-            Some(Err(response)) => return response,
+            Some(Err(reason)) => return bad_mode(&reason),
             None => {}
         }
     }
@@ -217,9 +217,14 @@ async fn status_page(
 ) -> Response {
     match pages::page(&state, &name, query.as_deref()) {
         Some(Ok(page)) => text(StatusCode::OK, page),
-        Some(Err(response)) => response,
+        Some(Err(reason)) => bad_mode(&reason),
         None => error_line(StatusCode::NOT_FOUND, "404 page not found"),
     }
+}
+
+/// 500, which clients of the status pages know for a bad `mode`.
+fn bad_mode(reason: &str) -> Response {
+    error_line(StatusCode::INTERNAL_SERVER_ERROR, reason)
 }
 
 async fn log_level(State(state): State<Arc<Operational>>) -> Response {

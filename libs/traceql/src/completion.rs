@@ -73,7 +73,7 @@ pub fn completion(
 /// The first filter of a query that parses, possibly after repair, and is valid.
 fn usable_filter(query: &str) -> Option<SpansetFilter> {
     let root = crate::parse(query).ok().or_else(|| repair::parse_leniently(query))?;
-    first_filter(&root).filter(|filter| is_valid(filter))
+    first_filter(&root).filter(is_valid)
 }
 
 fn first_filter(root: &RootExpr) -> Option<SpansetFilter> {

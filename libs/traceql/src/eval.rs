@@ -14,7 +14,10 @@
 mod aggregate;
 mod assemble;
 mod bitmap;
+mod candidates;
+mod combine;
 mod condition;
+mod legacy;
 mod matches;
 mod operand;
 mod pipeline;
@@ -24,17 +27,28 @@ mod query;
 mod scan;
 mod shown;
 mod structural;
+mod tag_filter;
+mod tag_names;
+mod tag_values;
 mod trace_facts;
 mod value;
 mod view;
 
 pub use assemble::SearchOptions;
 pub use bitmap::Bitmap;
+pub use combine::{TraceMatchCombiner, combine_trace_matches};
+pub use legacy::TagSearch;
 pub use matches::{
     AttributeValue, MatchedSpanSet, MatchedTrace, Matches, ServiceStats, SpanMatch, SpanSet,
     TraceMatch,
 };
 pub use query::CompiledQuery;
+pub use tag_filter::TagFilter;
+pub use tag_names::{INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, collect_tags, tags_projection};
+pub use tag_values::{
+    TagValue, TagValueType, ValueCollector, collect_tag_values, fixed_tag_values,
+    legacy_tag_attributes, tag_values_projection,
+};
 pub use trace_facts::trace_facts;
 
 /// A construct that parses but that the evaluator does not know. Clients get status 501.

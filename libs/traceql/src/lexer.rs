@@ -164,8 +164,8 @@ fn skip_blanks(source: &str, mut offset: usize) -> Result<usize, (usize, &'stati
         let rest = &source[offset..];
         let comment_length = if rest.starts_with("//") {
             rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            let length = rest[2..].find("*/").map(|end| end + 4);
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            let length = comment.find("*/").map(|end| end + 4);
             length.ok_or((offset, "comment not terminated"))?
         } else if rest.starts_with([' ', '\t', '\r', '\n']) {
             1

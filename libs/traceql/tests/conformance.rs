@@ -11,7 +11,7 @@ fn data() -> Value {
 }
 
 fn queries(data: &Value, section: &str) -> Vec<String> {
-    let list = data[section].as_sequence().unwrap_or_else(|| panic!("no section {section}"));
+    let list = data[section].as_sequence().expect(section);
     let queries: Vec<String> =
         list.iter().map(|query| query.as_str().expect("a query").to_owned()).collect();
     assert!(!queries.is_empty(), "{section} is empty");
@@ -19,7 +19,7 @@ fn queries(data: &Value, section: &str) -> Vec<String> {
 }
 
 fn field<'a>(case: &'a Value, name: &str) -> &'a str {
-    case[name].as_str().unwrap_or_else(|| panic!("no {name} in {case:?}"))
+    case[name].as_str().expect(name)
 }
 
 /// The class of a query as the data names it.

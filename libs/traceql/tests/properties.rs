@@ -9,10 +9,9 @@ fn check(query: &str) {
     let Ok(root) = parse(query) else { return };
     let _ = validate(&root);
     let canonical = root.to_string();
-    let again = match parse(&canonical) {
-        Ok(again) => again,
-        Err(error) => panic!("{query:?} has canonical text {canonical:?}: {error}"),
-    };
+    let again = parse(&canonical);
+    assert!(again.is_ok(), "{query:?} has canonical text {canonical:?}: {again:?}");
+    let Ok(again) = again else { return };
     assert_eq!(again.to_string(), canonical, "from {query:?}");
     let class = |root| validate(root).map_err(|error| error.to_string());
     assert_eq!(class(&root), class(&again), "from {query:?}");
@@ -142,7 +141,7 @@ fn pieces() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150_000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn parse_any_bytes_does_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {

@@ -126,6 +126,17 @@ impl Ingester {
         }
     }
 
+    /// Brings everything received so far of one tenant to object storage.
+    pub async fn flush_one(self: &Arc<Self>, tenant: &TenantId) -> Result<(), Error> {
+        self.seal().await?;
+        self.flush_tenant(tenant, true).await
+    }
+
+    /// True if the tenant sent spans since the start or has spans on local disk.
+    pub fn knows(&self, tenant: &TenantId) -> bool {
+        self.tenant(tenant).is_some()
+    }
+
     /// Flushes the tenants that are due, or all; the first error, the others are logged.
     async fn flush_due(self: &Arc<Self>, all: bool) -> Option<Error> {
         let mut tasks = tokio::task::JoinSet::new();

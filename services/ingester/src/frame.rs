@@ -1,15 +1,12 @@
-//! What the write-ahead log holds of one push: the refused traces, then the encoded PushRequest.
+//! What the write-ahead log holds of one push: which spans were refused, then the encoded PushRequest.
 //!
 //! ```text
-//! refused: u32  refused x 16 bytes of trace id  PushRequest protobuf
+//! refused: u32  refused x { position in the push: u32 }  PushRequest protobuf
 //! ```
 
 use bytes::{Buf, Bytes};
 use prost::Message;
-use tactus_model::{
-    TraceId,
-    wire::{put_bytes_field, put_varint, put_varint_field},
-};
+use tactus_model::wire::{put_bytes_field, put_varint, put_varint_field};
 use tactus_proto::tactus::v1::PushRequest;
 
 /// The slices of a frame; large parts of the push are referred to, not copied.
@@ -22,12 +19,12 @@ pub(crate) struct FrameSlices<'a> {
 
 impl<'a> FrameSlices<'a> {
     /// Lays out the frame of a push.
-    pub(crate) fn new(push: &'a PushRequest, refused: &[TraceId]) -> Self {
+    pub(crate) fn new(push: &'a PushRequest, refused: &[u32]) -> Self {
         let mut headers = Vec::with_capacity(256 + 16 * push.runs.len());
         let mut parts = Vec::with_capacity(push.runs.len() + 1);
         headers.extend_from_slice(&(refused.len() as u32).to_le_bytes());
-        for id in refused {
-            headers.extend_from_slice(&id.0);
+        for position in refused {
+            headers.extend_from_slice(&position.to_le_bytes());
         }
         put_bytes_field(&mut headers, 1, push.tenant.as_bytes());
         for resource in &push.resources {
@@ -70,17 +67,16 @@ impl<'a> FrameSlices<'a> {
 }
 
 /// Reads a frame back; `None` if it is none (a checksum guards against that).
-pub(crate) fn decode(mut frame: Bytes) -> Option<(PushRequest, Vec<TraceId>)> {
+pub(crate) fn decode(mut frame: Bytes) -> Option<(PushRequest, Vec<u32>)> {
     if frame.len() < 4 {
         return None;
     }
     let refused = frame.get_u32_le() as usize;
-    if frame.len() / 16 < refused {
+    if frame.len() / 4 < refused {
         return None;
     }
-    let ids = frame.split_to(refused * 16);
-    let ids = ids.chunks_exact(16).map(TraceId::from_slice).collect();
-    Some((PushRequest::decode(frame).ok()?, ids))
+    let positions = (0..refused).map(|_| frame.get_u32_le()).collect();
+    Some((PushRequest::decode(frame).ok()?, positions))
 }
 
 #[cfg(test)]
@@ -101,7 +97,7 @@ mod tests {
             scopes: vec![Bytes::new()],
             runs: vec![run(0, 0, b"spans"), run(1, 300, &[0; 200])],
         };
-        let refused = [TraceId([7; 16])];
+        let refused = [0, 700];
         let frame = FrameSlices::new(&push, &refused).slices().concat();
         assert_eq!(decode(frame.into()), Some((push, refused.to_vec())));
         assert_eq!(decode(Bytes::from_static(b"\xff\xff\xff\xff")), None);

@@ -46,7 +46,8 @@ pub(crate) struct Refused {
 pub(crate) struct Appended {
     pub(crate) spans: u64,
     pub(crate) refused: Refused,
-    pub(crate) refused_traces: Vec<TraceId>,
+    /// Positions of the refused spans in the push, ascending.
+    pub(crate) refused_spans: Vec<u32>,
     pub(crate) truncated_attributes: u64,
 }
 
@@ -96,16 +97,20 @@ impl Head {
         Ok(appended)
     }
 
-    /// Appends a push from the log, without the traces that were refused when it came in.
+    /// Appends a push from the log, without the spans that were refused when it came in.
     pub(crate) fn append_replayed(
         &self,
         push: &PushRequest,
-        refused: &[TraceId],
+        refused: &[u32],
     ) -> Result<(), AppendError> {
         let (_, mut builder) = self.pick();
         let mark = builder.mark();
+        let mut position = 0;
         for run in &push.runs {
-            let result = append_run(&mut builder, push, run, |trace, _| !refused.contains(&trace));
+            let result = append_run(&mut builder, push, run, |_, _| {
+                position += 1;
+                refused.binary_search(&(position - 1)).is_err()
+            });
             if let Err(error) = result {
                 builder.rollback(mark);
                 return Err(error);
@@ -125,17 +130,17 @@ impl Head {
     ) -> Result<(), AppendError> {
         let enforce = self.limits.max_live_traces > 0 || self.limits.max_bytes_per_trace > 0;
         let mut live = enforce.then(|| self.live.lock());
+        let mut position = 0;
         for run in &push.runs {
             appended.refused.too_deep += append_run(builder, push, run, |trace, bytes| {
                 let Some(live) = live.as_mut() else { return true };
+                position += 1;
                 match live.admit(trace, bytes as u64, self.limits) {
                     Verdict::Admitted => return true,
                     Verdict::TooLarge => appended.refused.too_large += 1,
                     Verdict::TooMany => appended.refused.too_many_traces += 1,
                 }
-                if !appended.refused_traces.contains(&trace) {
-                    appended.refused_traces.push(trace);
-                }
+                appended.refused_spans.push(position - 1);
                 false
             })?;
         }

@@ -7,6 +7,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
+        Weak,
     },
 };
 
@@ -16,7 +17,7 @@ use tactus_proto::tactus::v1::PushRequest;
 use tactus_storage::{Bucket, blocklist::Blocklist};
 use tactus_telemetry::metrics::Registry;
 use tactus_wal::Wal;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     flush::Flushes,
@@ -129,6 +130,9 @@ pub struct Ingester {
     live_bytes: AtomicUsize,
     stopping: AtomicBool,
     measure: Mutex<()>,
+    /// Queries that run at the same time.
+    pub(crate) query_slots: Arc<Semaphore>,
+    itself: Weak<Self>,
 }
 
 impl Ingester {
@@ -151,7 +155,7 @@ impl Ingester {
         };
         let (wal, log_replay) = Wal::open(Layout::log(&root), wal_settings)?;
         let layout = Layout::create(&root).map_err(Error::io("create", &root))?;
-        let ingester = Arc::new(Self {
+        let ingester = Arc::new_cyclic(|itself| Self {
             flushes: Flushes::new(settings.concurrent_flushes),
             layout,
             wal,
@@ -165,6 +169,8 @@ impl Ingester {
             live_bytes: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             measure: Mutex::new(()),
+            query_slots: Arc::new(Semaphore::new(settings.concurrent_queries.max(1))),
+            itself: Weak::clone(itself),
             settings,
         });
         replay::restore(&ingester, log_replay)?;
@@ -194,7 +200,7 @@ impl Ingester {
             if appended.spans == 0 {
                 return Ok(());
             }
-            let frame = FrameSlices::new(push, &appended.refused_traces);
+            let frame = FrameSlices::new(push, &appended.refused_spans);
             self.wal.append(&frame.slices()).map(|_| ()).map_err(|error| {
                 if error.is_full() {
                     PushError::DiskFull(error.to_string())
@@ -288,6 +294,11 @@ impl Ingester {
         self.metrics.segments.set(count as f64);
         self.metrics.segment_bytes.set(self.segment_bytes() as f64);
         self.metrics.wal_bytes.set(self.wal.total_bytes() as f64);
+    }
+
+    /// A handle for work on another thread.
+    pub(crate) fn handle(&self) -> Result<Arc<Self>, tonic::Status> {
+        self.itself.upgrade().ok_or_else(|| tonic::Status::unavailable("Ingester is shutting down"))
     }
 
     /// Refuses pushes from now on.

@@ -27,6 +27,8 @@ mod settings;
 
 #[cfg(test)]
 mod test_spans;
+#[cfg(test)]
+mod tests;
 
 pub use ingester::{Error, Ingester, PushError};
 pub use segment::{Segment, SegmentError};

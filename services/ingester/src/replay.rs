@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use tactus_model::{TenantId, TraceId};
+use tactus_model::TenantId;
 use tactus_storage::Uuid;
 use tactus_wal::{PartId, Replay};
 
@@ -166,7 +166,7 @@ fn replay_push(
     ingester: &Ingester,
     generation: &Generation,
     push: &tactus_proto::tactus::v1::PushRequest,
-    refused: &[TraceId],
+    refused: &[u32],
 ) -> bool {
     let Ok(tenant) = TenantId::parse(&push.tenant) else { return false };
     // Limits were applied when the push came in; what was refused then is named in the frame.

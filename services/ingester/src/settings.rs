@@ -34,6 +34,8 @@ pub struct Settings {
     pub row_group_spans: usize,
     /// Blocks being built or uploaded at the same time.
     pub concurrent_flushes: usize,
+    /// Queries that run at the same time.
+    pub concurrent_queries: usize,
     /// Limit of one upload.
     pub flush_op_timeout: Duration,
     /// First pause after a failed flush; doubles up to `max_retry_pause`.
@@ -82,6 +84,7 @@ impl Settings {
             max_block_bytes: 500 << 20,
             row_group_spans: 100_000,
             concurrent_flushes: 1,
+            concurrent_queries: 8,
             flush_op_timeout: Duration::from_secs(5 * 60),
             retry_pause: Duration::from_secs(1),
             max_retry_pause: Duration::from_secs(120),

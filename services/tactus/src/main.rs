@@ -1,1 +1,68 @@
-fn main() {}
+//! The `tactus` binary: every service in one process.
+//!
+//! It reads the configuration, gives each service its settings, hands services to each other through the traits
+//! of the protocol, and stops them in order. It holds no logic of its own.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line is its interface")]
+
+mod app;
+mod banner;
+mod operational;
+mod settings;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Product version.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let loaded = match tactus_config::load(&arguments, |name| std::env::var(name).ok()) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    if let Some(help) = &loaded.print_help {
+        print!("{help}");
+        return ExitCode::SUCCESS;
+    }
+    if loaded.print_version {
+        println!("tactus, version {VERSION}");
+        return ExitCode::SUCCESS;
+    }
+    if loaded.verify_only {
+        loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+        return ExitCode::from(loaded.verify_exit_code());
+    }
+    match run(loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tactus cannot start: {}", banner::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(loaded: tactus_config::Loaded) -> Result<(), app::Error> {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return Err(app::Error::Setup("a TLS provider is installed already".to_owned()));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("tactus")
+        .build()
+        .map_err(|error| app::Error::Setup(format!("start worker threads: {error}")))?;
+    if let Some(url) = &loaded.health_probe {
+        return runtime.block_on(app::probe(url));
+    }
+    let format = loaded.config.server.log_format.parse();
+    let level = loaded.config.server.log_level.parse();
+    format
+        .and_then(|format| tactus_telemetry::init_logging(format, level?))
+        .map_err(|error| app::Error::Setup(error.to_string()))?;
+    runtime.block_on(app::run(loaded))
+}

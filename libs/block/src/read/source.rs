@@ -34,8 +34,8 @@ pub trait ByteSource: Send + Sync {
             let bytes = self.read(covered.clone())?;
             for member in members {
                 let range = &ranges[member];
-                let start = (range.start - covered.start) as usize;
-                let end = (range.end - covered.start) as usize;
+                let start = range.start.saturating_sub(covered.start) as usize;
+                let end = range.end.saturating_sub(covered.start) as usize;
                 out[member] = bytes.get(start..end).map(|part| bytes.slice_ref(part)).ok_or_else(
                     || Error::Corrupt { what: "a source returned too few bytes".to_owned() },
                 )?;

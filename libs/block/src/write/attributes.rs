@@ -66,20 +66,17 @@ impl AttributeScratch {
         let types = list.types.as_slice();
         self.types.clear();
         self.types.extend(self.sources.iter().map(|&source| types[source as usize]));
-        let mut totals = [0usize; 256];
+        let mut totals: Totals = [0; 256];
         for &value_type in &self.types {
             totals[usize::from(value_type)] += 1;
         }
-        let total = |value_type: ValueType| totals[value_type as usize];
 
         let keys = list.keys.as_slice();
         let key_codes = self.sources.iter().map(|&source| keys[source as usize]);
         writer.strings(leaves.key, &mut self.levels, Shape::Required, key_codes, strings)?;
         self.write_is_array(writer, leaves, &totals)?;
-        self.write_strings(writer, leaves, list, strings, total(ValueType::StringArray) > 0)?;
-        self.write_integers(writer, leaves, list, strings, &totals)?;
-        self.write_doubles(writer, leaves, list, strings, &totals)?;
-        self.write_booleans(writer, leaves, list, strings, &totals)?;
+        self.write_strings(writer, leaves, list, strings, &totals)?;
+        self.write_numbers(writer, leaves, list, strings, &totals)?;
         self.write_unsupported(writer, leaves, list, strings, &totals)
     }
 
@@ -87,7 +84,7 @@ impl AttributeScratch {
         &mut self,
         writer: &mut LeafWriter<'_, W>,
         leaves: AttributeLeaves,
-        totals: &[usize; 256],
+        totals: &Totals,
     ) -> Result<()> {
         let arrays = ValueType::StringArray as usize..=ValueType::EmptyArray as usize;
         if totals[arrays.clone()].iter().all(|&total| total == 0) {
@@ -106,34 +103,22 @@ impl AttributeScratch {
         leaves: AttributeLeaves,
         list: &AttributeList,
         strings: &mut Strings<'_>,
-        has_arrays: bool,
+        totals: &Totals,
     ) -> Result<()> {
-        let payloads = list.payloads.as_slice();
-        self.codes.clear();
-        if !has_arrays {
-            self.set_flags(ValueType::String);
-            for (&source, &flag) in self.sources.iter().zip(&self.flags) {
-                if flag != 0 {
-                    self.codes.push(payloads[source as usize] as StringCode);
-                }
-            }
-            let shape = if self.codes.is_empty() { Shape::Null } else { Shape::Optional(&self.flags) };
-            let codes = self.codes.iter().copied();
-            return writer.strings(leaves.value, &mut self.levels, shape, codes, strings);
-        }
         // The same array stands in many places: resources repeat in every trace.
-        let mut known: HashMap<StringCode, Vec<StringCode>, RandomState> = HashMap::default();
-        let codes = &mut self.codes;
-        let (single, array) = (ValueType::String, ValueType::StringArray);
-        let sources = &self.sources;
-        self.lists.set(&self.levels, &self.types, single, array, |attribute, is_array| {
-            let payload = payloads[sources[attribute] as usize] as StringCode;
-            if !is_array {
-                codes.push(payload);
-                return 1;
-            }
-            let elements = known.entry(payload).or_insert_with(|| {
-                let message = strings.get(payload).to_vec();
+        let mut known: HashMap<u64, Vec<StringCode>, RandomState> = HashMap::default();
+        let mut codes = std::mem::take(&mut self.codes);
+        codes.clear();
+        let kind = self.locate(list, totals, ValueType::String, ValueType::StringArray, |value| {
+            let array = match value {
+                Located::Single(payload) => {
+                    codes.push(payload as StringCode);
+                    return 1;
+                }
+                Located::Array(payload) => payload,
+            };
+            let elements = known.entry(array).or_insert_with(|| {
+                let message = strings.get(array as StringCode).to_vec();
                 let texts = elements(&message).filter_map(|element| match element {
                     DecodedValue::String(text) => Some(strings.intern(text)),
                     _ => None,
@@ -143,28 +128,181 @@ impl AttributeScratch {
             codes.extend_from_slice(elements);
             elements.len()
         });
-        let shape = Shape::Lists(&self.lists);
+        self.codes = codes;
+        let shape = kind.shape(&self.flags, &self.lists);
         writer.strings(leaves.value, &mut self.levels, shape, self.codes.iter().copied(), strings)
     }
 
-    fn write_integers<W: Write + Send>(
+    /// Collects the values of one type into `values`, and finds where they are.
+    fn collect<T>(
+        &mut self,
+        list: &AttributeList,
+        strings: &Strings<'_>,
+        totals: &Totals,
+        (single, array): (ValueType, ValueType),
+        values: &mut Vec<T>,
+        from_payload: impl Fn(u64) -> T,
+        from_element: impl Fn(DecodedValue<'_>) -> Option<T>,
+    ) -> Kind {
+        values.clear();
+        self.locate(list, totals, single, array, |value| {
+            let before = values.len();
+            match value {
+                Located::Single(payload) => values.push(from_payload(payload)),
+                Located::Array(code) => {
+                    let message = strings.get(code as StringCode);
+                    values.extend(elements(message).filter_map(&from_element));
+                }
+            }
+            values.len() - before
+        })
+    }
+
+    /// Shows `on_value` all values of one type, in order, and leaves in `flags` or `lists` where they are.
+    /// `on_value` returns how many values it took out of an array.
+    fn locate(
+        &mut self,
+        list: &AttributeList,
+        totals: &Totals,
+        single: ValueType,
+        array: ValueType,
+        mut on_value: impl FnMut(Located) -> usize,
+    ) -> Kind {
+        let payloads = list.payloads.as_slice();
+        if totals[array as usize] > 0 {
+            let sources = &self.sources;
+            self.lists.set(&self.levels, &self.types, single, array, |attribute, is_array| {
+                let payload = payloads[sources[attribute] as usize];
+                on_value(if is_array { Located::Array(payload) } else { Located::Single(payload) })
+            });
+            return Kind::Lists;
+        }
+        if totals[single as usize] == 0 {
+            return Kind::Null;
+        }
+        self.flags.clear();
+        self.flags.extend(self.types.iter().map(|&found| u8::from(found == single as u8)));
+        for (&source, &flag) in self.sources.iter().zip(&self.flags) {
+            if flag != 0 {
+                on_value(Located::Single(payloads[source as usize]));
+            }
+        }
+        Kind::Optional
+    }
+
+    fn write_numbers<W: Write + Send>(
         &mut self,
         writer: &mut LeafWriter<'_, W>,
         leaves: AttributeLeaves,
         list: &AttributeList,
         strings: &Strings<'_>,
-        totals: &[usize; 256],
+        totals: &Totals,
     ) -> Result<()> {
-        let mut values = std::mem::take(&mut self.integers);
-        values.clear();
-        let (single, array) = (ValueType::Int, ValueType::IntArray);
-        let shape = self.values(list, strings, totals, single, array, |value| match value {
-            Scalar::Payload(payload) => values.push(payload as i64),
-            Scalar::Element(DecodedValue::Int(number)) => values.push(number),
-            Scalar::Element(_) => {}
-        });
-        let result = writer.integers(leaves.value_int, shape.0, shape.1, &values);
-        self.integers = values;
-        result
+        let mut integers = std::mem::take(&mut self.integers);
+        let types = (ValueType::Int, ValueType::IntArray);
+        let kind = self.collect(
+            list,
+            strings,
+            totals,
+            types,
+            &mut integers,
+            |payload| payload as i64,
+            |element| if let DecodedValue::Int(value) = element { Some(value) } else { None },
+        );
+        let shape = kind.shape(&self.flags, &self.lists);
+        writer.integers(leaves.value_int, &mut self.levels, shape, &integers)?;
+        self.integers = integers;
+
+        let mut doubles = std::mem::take(&mut self.doubles);
+        let types = (ValueType::Double, ValueType::DoubleArray);
+        let kind =
+            self.collect(list, strings, totals, types, &mut doubles, f64::from_bits, |element| {
+                if let DecodedValue::Double(value) = element { Some(value) } else { None }
+            });
+        let shape = kind.shape(&self.flags, &self.lists);
+        writer.doubles(leaves.value_double, &mut self.levels, shape, &doubles)?;
+        self.doubles = doubles;
+
+        let mut booleans = std::mem::take(&mut self.booleans);
+        let types = (ValueType::Bool, ValueType::BoolArray);
+        let kind = self.collect(
+            list,
+            strings,
+            totals,
+            types,
+            &mut booleans,
+            |payload| u8::from(payload != 0),
+            |element| if let DecodedValue::Bool(value) = element { Some(u8::from(value)) } else { None },
+        );
+        let shape = kind.shape(&self.flags, &self.lists);
+        writer.booleans(leaves.value_bool, &mut self.levels, shape, &booleans)?;
+        self.booleans = booleans;
+        Ok(())
     }
+
+    fn write_unsupported<W: Write + Send>(
+        &mut self,
+        writer: &mut LeafWriter<'_, W>,
+        leaves: AttributeLeaves,
+        list: &AttributeList,
+        strings: &Strings<'_>,
+        totals: &Totals,
+    ) -> Result<()> {
+        let (unset, other) = (ValueType::Unset as u8, ValueType::Other as u8);
+        if totals[usize::from(unset)] + totals[usize::from(other)] == 0 {
+            return writer.null(leaves.value_unsupported, &mut self.levels);
+        }
+        let (mut json, mut ends) = (Vec::new(), Vec::new());
+        self.flags.clear();
+        for (&source, &value_type) in self.sources.iter().zip(&self.types) {
+            let is_unsupported = value_type == unset || value_type == other;
+            self.flags.push(u8::from(is_unsupported));
+            if is_unsupported {
+                let code = list.payloads[source as usize] as StringCode;
+                put_any_value(&mut json, if value_type == other { strings.get(code) } else { b"" });
+                ends.push(json.len());
+            }
+        }
+        let shape = Shape::Optional(&self.flags);
+        writer.bytes(leaves.value_unsupported, &mut self.levels, shape, |value| {
+            let start = if value == 0 { 0 } else { ends[value - 1] };
+            &json[start..ends[value]]
+        })
+    }
+}
+
+/// Attributes by [`ValueType`].
+type Totals = [usize; 256];
+
+/// A value of the type asked for, or an array of it; with its payload.
+enum Located {
+    Single(u64),
+    Array(u64),
+}
+
+/// Where a leaf column has values, without the levels themselves.
+#[derive(Clone, Copy)]
+enum Kind {
+    Null,
+    Optional,
+    Lists,
+}
+
+impl Kind {
+    fn shape<'a>(self, flags: &'a [u8], lists: &'a ListLevels) -> Shape<'a> {
+        match self {
+            Self::Null => Shape::Null,
+            Self::Optional => Shape::Optional(flags),
+            Self::Lists => Shape::Lists(lists),
+        }
+    }
+}
+
+/// The elements of an encoded array; none of a message that is no array.
+fn elements(message: &[u8]) -> impl Iterator<Item = DecodedValue<'_>> {
+    let array = match any_value::decode(message) {
+        Ok(DecodedValue::Array(array)) => array,
+        _ => b"",
+    };
+    any_value::array_elements(array).flatten()
 }

@@ -6,7 +6,7 @@ use super::Compression;
 use crate::error::Result;
 
 /// Level for bytes that many columns share: compressed once, so it may cost more.
-const SHARED_EXTRA_LEVELS: i32 = 5;
+fn shared_extra() -> i32 { std::env::var("SHX").ok().and_then(|v| v.parse().ok()).unwrap_or(2) }
 
 /// Bytes at the start of many pages, kept ready in both forms.
 #[derive(Debug, Default)]
@@ -37,12 +37,12 @@ impl Compressor {
     pub(super) fn new(compression: Compression) -> Result<Self> {
         let codec = match compression {
             Compression::None => Codec::Uncompressed,
-            Compression::Snappy => Codec::Snappy(Box::default()),
+            Compression::Snappy => Codec::Snappy(Box::new(snap::raw::Encoder::new())),
             Compression::Zstd(level) => {
                 let level = ZstdLevel::try_new(level)?.compression_level();
                 Codec::Zstd {
                     own: zstd::bulk::Compressor::new(level)?,
-                    shared: zstd::bulk::Compressor::new((level + SHARED_EXTRA_LEVELS).min(22))?,
+                    shared: zstd::bulk::Compressor::new((level + shared_extra()).min(22))?,
                     level,
                 }
             }
@@ -66,6 +66,14 @@ impl Compressor {
             _ => Vec::new(),
         };
         Ok(SharedBytes { raw, frame })
+    }
+
+    /// Prepares `bytes` followed by a little more.
+    pub(super) fn share_longer(&mut self, bytes: &SharedBytes, more: &[u8]) -> Result<SharedBytes> {
+        let mut longer = self.share(more.to_vec())?;
+        longer.raw.splice(..0, bytes.raw.iter().copied());
+        longer.frame.splice(..0, bytes.frame.iter().copied());
+        Ok(longer)
     }
 
     /// The compressed form of `shared` followed by `own`, and its uncompressed size.

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::ops::Range;
 
 use parquet::file::writer::SerializedRowGroupWriter;
-use tactus_model::StringCode;
+use tactus_model::{StringCode, ValueType};
 
 use super::chunk::{ChunkWriter, PageContent};
 use super::compress::Compressor;
@@ -48,6 +48,55 @@ pub(super) struct ListLevels {
     pub(super) values: Vec<usize>,
 }
 
+impl ListLevels {
+    /// Sets the levels of the values of two types, a single value and an array of them, in a list of attributes
+    /// of these `types`.
+    ///
+    /// `count` is called for each attribute of these types, with its number and whether it is an array, and
+    /// returns how many values it has.
+    pub(super) fn set(
+        &mut self,
+        attributes: &Levels,
+        types: &[u8],
+        single: ValueType,
+        array: ValueType,
+        mut count: impl FnMut(usize, bool) -> usize,
+    ) {
+        let (single, array) = (single as u8, array as u8);
+        let (max_rep, max_def) = (attributes.max_rep + 1, attributes.max_def + 1);
+        self.rep.clear();
+        self.def.clear();
+        self.entries.clear();
+        self.values.clear();
+        let (mut attribute, mut values) = (0, 0);
+        for page in attributes.entries.windows(2) {
+            self.entries.push(self.rep.len());
+            self.values.push(values);
+            for (&rep, &def) in
+                attributes.rep[page[0]..page[1]].iter().zip(&attributes.def[page[0]..page[1]])
+            {
+                self.rep.push(rep);
+                let mut length = 0;
+                if def == attributes.max_def {
+                    let found = types[attribute];
+                    if found == single || found == array {
+                        length = count(attribute, found == array);
+                    }
+                    attribute += 1;
+                }
+                self.def.push(if length == 0 { def } else { max_def });
+                for _ in 1..length {
+                    self.rep.push(max_rep);
+                    self.def.push(max_def);
+                }
+                values += length;
+            }
+        }
+        self.entries.push(self.rep.len());
+        self.values.push(values);
+    }
+}
+
 /// Writes the leaf columns of one row group, in order.
 pub(super) struct LeafWriter<'a, W: Write> {
     pub(super) group: SerializedRowGroupWriter<'a, Sink<W>>,
@@ -62,6 +111,12 @@ pub(super) struct LeafWriter<'a, W: Write> {
 }
 
 impl<W: Write + Send> LeafWriter<'_, W> {
+    /// Ends the row group; returns the compressed bytes of each leaf.
+    pub(super) fn finish(self) -> Result<Vec<u64>> {
+        self.group.close()?;
+        Ok(self.sizes)
+    }
+
     /// Writes integers, INT32 ones sign-extended; encoded as the schema says.
     pub(super) fn integers(
         &mut self,

@@ -110,25 +110,35 @@ impl Levels {
 
     /// Makes the first bytes of all pages of this kind, if they are not there.
     pub(super) fn prepare(&mut self, kind: PageStart, compressor: &mut Compressor) -> Result<()> {
-        let starts = &mut self.starts[kind as usize];
-        if !starts.is_empty() {
+        if !self.starts[kind as usize].is_empty() {
+            return Ok(());
+        }
+        let mut starts = Vec::with_capacity(self.pages());
+        let mut more = Vec::new();
+        match kind {
+            PageStart::NullDictionary => put_indices(&mut more, &[], 1),
+            PageStart::NullDelta => put_lengths(&mut more, &[]),
+            PageStart::BothLevels | PageStart::RepetitionLevels | PageStart::Nothing => {}
+        }
+        if !more.is_empty() {
+            self.prepare(PageStart::BothLevels, compressor)?;
+            for both in &self.starts[PageStart::BothLevels as usize] {
+                starts.push(compressor.share_longer(both, &more)?);
+            }
+            self.starts[kind as usize] = starts;
             return Ok(());
         }
         for page in self.entries.windows(2) {
             let mut bytes = Vec::new();
             if self.max_rep > 0 && kind != PageStart::Nothing {
                 put_level_section(&mut bytes, &self.rep[page[0]..page[1]]);
-                if kind != PageStart::RepetitionLevels {
+                if kind == PageStart::BothLevels {
                     put_level_section(&mut bytes, &self.def[page[0]..page[1]]);
                 }
             }
-            match kind {
-                PageStart::NullDictionary => put_indices(&mut bytes, &[], 1),
-                PageStart::NullDelta => put_lengths(&mut bytes, &[]),
-                _ => {}
-            }
             starts.push(compressor.share(bytes)?);
         }
+        self.starts[kind as usize] = starts;
         Ok(())
     }
 

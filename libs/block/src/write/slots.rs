@@ -1,5 +1,6 @@
 //! Which attributes have a column of their own.
 
+use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use tactus_model::{Dictionary, StringCode, ValueType};
 use tactus_storage::meta::{ColumnScope, ColumnType, DedicatedColumn};
@@ -67,7 +68,7 @@ impl SlotNames {
 
     /// The slots of a batch's keys.
     pub(super) fn of_batch(&self, strings: &Dictionary) -> BatchSlots {
-        let wanted: HashMap<&[u8], Slot> =
+        let wanted: HashMap<&[u8], Slot, RandomState> =
             self.names.iter().map(|(name, slot)| (name.as_slice(), *slot)).collect();
         let longest = self.names.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         let mut lengths = vec![false; longest + 1];

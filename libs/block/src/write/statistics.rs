@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 
 use parquet::basic::{BoundaryOrder, LogicalType, Type};
 use parquet::data_type::ByteArray;
-use parquet::file::metadata::{ColumnIndexBuilder, ColumnIndexMetaData};
+use parquet::file::metadata::ColumnIndexBuilder;
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::schema::types::ColumnDescriptor;
 

@@ -20,6 +20,8 @@ section! {
         complete_block_timeout: GoDuration = minutes(15), "keep an uploaded block here for so long";
         override_ring_key: String = text("ring"), "key of the ring";
         flush_all_on_shutdown: bool, "upload everything before exit";
+        max_live_bytes: u64 = 167_772_160, "memory of live spans; pushes beyond it are refused with a retry hint";
+        max_disk_bytes: u64, "size of the log and of spans not yet in a block; pushes beyond it are refused; 0 is no limit";
         flush_object_storage: bool = true, "upload blocks at all";
     }
 }

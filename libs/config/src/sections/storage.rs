@@ -2,7 +2,7 @@
 
 use super::cache::{BackgroundCache, Memcached, Redis};
 use super::object_store::{Azure, Gcs, LocalStore, S3};
-use super::{minutes, text};
+use super::{millis, minutes, text};
 use crate::duration::GoDuration;
 use crate::field::section;
 
@@ -45,6 +45,7 @@ section! {
     /// The write-ahead log.
     Wal {
         path: String = text("/var/tempo/wal"), "directory of the log";
+        fsync_interval: GoDuration = millis(100), "a crash of the machine loses at most this; 0 syncs before each answer, below 0 never";
         ingestion_time_range_slack: GoDuration = minutes(2), "spans further from now do not stretch a block's time range";
         v2_encoding: String = text("snappy"), "no effect here";
         search_encoding: String = text("none"), "no effect here";

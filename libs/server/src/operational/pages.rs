@@ -2,22 +2,18 @@
 
 use std::fmt::Write as _;
 
-use ::http::StatusCode;
-use axum::response::Response;
-
 use super::{BuildInfo, ConfigSource, ConfigView, Operational};
-use crate::http::error_line;
 
 /// The pages in the order in which `/status` shows them.
 pub(super) const NAMES: [&str; 5] =
     ["version", "services", "endpoints", "runtime_config", "config"];
 
-/// One page. `None`: no such page. Errors: the answer to a bad `mode`.
+/// One page. `None`: no such page. Errors: what is wrong with the `mode`.
 pub(super) fn page(
     state: &Operational,
     name: &str,
     query: Option<&str>,
-) -> Option<Result<String, Response>> {
+) -> Option<Result<String, String>> {
     match name {
         "version" => Some(Ok(version(&state.build))),
         "services" => Some(Ok(services(state))),
@@ -54,7 +50,7 @@ fn endpoints(state: &Operational) -> String {
     table(["name", "regex"], rows.collect())
 }
 
-fn runtime_config(state: &Operational, query: Option<&str>) -> Result<String, Response> {
+fn runtime_config(state: &Operational, query: Option<&str>) -> Result<String, String> {
     let Some(source) = &state.runtime_config else {
         return Ok("overrides module not loaded\n".to_owned());
     };
@@ -66,17 +62,14 @@ fn config(source: &ConfigSource, view: ConfigView) -> String {
 }
 
 /// The view that `mode` names; the first occurrence counts, an empty one is none.
-fn view(query: Option<&str>) -> Result<ConfigView, Response> {
+fn view(query: Option<&str>) -> Result<ConfigView, String> {
     let mut parameters = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     let mode = parameters.find(|(key, _)| key == "mode").map(|(_, value)| value);
     match mode.as_deref() {
         None | Some("") => Ok(ConfigView::Effective),
         Some("diff") => Ok(ConfigView::Diff),
         Some("defaults") => Ok(ConfigView::Defaults),
-        Some(other) => {
-            let reason = format!("unknown value for mode query parameter: {other}");
-            Err(error_line(StatusCode::INTERNAL_SERVER_ERROR, &reason))
-        }
+        Some(other) => Err(format!("unknown value for mode query parameter: {other}")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Turns matched rows into an answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tactus_model::SpanBatch;
 
@@ -10,6 +10,7 @@ use super::matches::{
 use super::operand::span_duration;
 use super::query::CompiledQuery;
 use super::shown::BoundShown;
+use super::trace_facts::service_counts;
 use super::view::BatchView;
 
 /// How much of the matches an answer holds.
@@ -35,31 +36,39 @@ impl CompiledQuery {
         let view = BatchView::new(batch);
         let shown: Vec<_> = self.shown.iter().map(|shown| shown.bind(&view)).collect();
         let limit = if options.limit == 0 { usize::MAX } else { options.limit };
-        let traces = matches.traces.iter().take(limit);
-        traces.map(|matched| self.assemble_trace(matched, options, &shown, &view)).collect()
+        let matched = &matches.traces[..matches.traces.len().min(limit)];
+        let stats = if self.legacy {
+            vec![BTreeMap::new(); matched.len()]
+        } else {
+            service_stats(matched, batch)
+        };
+        let assemble = |(matched, stats)| self.assemble_trace(matched, stats, options, &shown, &view);
+        matched.iter().zip(stats).map(assemble).collect()
     }
 
     fn assemble_trace(
         &self,
         matched: &MatchedTrace,
+        service_stats: BTreeMap<String, ServiceStats>,
         options: &SearchOptions,
         shown: &[BoundShown<'_>],
         view: &BatchView<'_>,
     ) -> TraceMatch {
-        let (facts, trace) = (view.facts(), matched.trace as usize);
-        let strings = &view.batch.strings;
-        let text =
-            |codes: &[u32]| strings.display(codes.get(trace).copied().unwrap_or(0)).into_owned();
-        let end = facts.end.get(trace).copied().unwrap_or(matched.start_unix_nanos);
+        let trace = matched.trace as usize;
+        let text = |codes: &[u32]| {
+            view.batch.strings.display(codes.get(trace).copied().unwrap_or(0)).into_owned()
+        };
+        let (root_service, root_name) = view.trace_roots();
+        let end = view.trace_times().1.get(trace).copied().unwrap_or(matched.start_unix_nanos);
         let duration = end.wrapping_sub(matched.start_unix_nanos);
         let span_sets = if self.legacy { &[] } else { matched.span_sets.as_slice() };
         TraceMatch {
             trace_id: matched.trace_id,
-            root_service_name: text(&facts.root_service),
-            root_trace_name: text(&facts.root_name),
+            root_service_name: text(root_service),
+            root_trace_name: text(root_name),
             start_unix_nanos: matched.start_unix_nanos,
             duration_nanos: span_duration(duration) as u64,
-            service_stats: if self.legacy { BTreeMap::new() } else { service_stats(trace, view) },
+            service_stats,
             span_sets: span_sets
                 .iter()
                 .map(|set| assemble_span_set(set, options.spans_per_span_set, shown, view))
@@ -68,15 +77,37 @@ impl CompiledQuery {
     }
 }
 
-fn service_stats(trace: usize, view: &BatchView<'_>) -> BTreeMap<String, ServiceStats> {
-    let facts = view.facts();
-    let mut stats = BTreeMap::<String, ServiceStats>::new();
-    for entry in facts.services(trace) {
-        let column = |column: &[u32]| column.get(entry).copied().unwrap_or(0);
-        let name = view.batch.strings.display(column(&facts.service_name)).into_owned();
-        let service = stats.entry(name).or_default();
-        service.spans += column(&facts.service_spans);
-        service.errors += column(&facts.service_errors);
+/// The service counts of each matched trace, stored or computed.
+fn service_stats(
+    matched: &[MatchedTrace],
+    batch: &SpanBatch,
+) -> Vec<BTreeMap<String, ServiceStats>> {
+    let mut stats = vec![BTreeMap::<String, ServiceStats>::new(); matched.len()];
+    let mut add = |slot: usize, service, spans, errors| {
+        let name = batch.strings.display(service).into_owned();
+        let known = stats[slot].entry(name).or_default();
+        known.spans += spans;
+        known.errors += errors;
+    };
+    let Some(summaries) = &batch.traces.summaries else {
+        let slots: HashMap<u32, usize> =
+            matched.iter().enumerate().map(|(slot, matched)| (matched.trace, slot)).collect();
+        let slot_of = |trace| slots.get(&trace).copied();
+        for (slot, counts) in service_counts(batch, matched.len(), slot_of).iter().enumerate() {
+            counts.iter().for_each(|it| add(slot, it.service, it.spans, it.errors));
+        }
+        return stats;
+    };
+    for (slot, matched) in matched.iter().enumerate() {
+        for entry in summaries.services(matched.trace as usize) {
+            let column = |column: &[u32]| column.get(entry).copied().unwrap_or(0);
+            add(
+                slot,
+                column(&summaries.service_name),
+                column(&summaries.service_spans),
+                column(&summaries.service_errors),
+            );
+        }
     }
     stats
 }

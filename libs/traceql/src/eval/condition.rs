@@ -26,6 +26,8 @@ pub(crate) enum Test {
     CompareId(IdKind, ComparisonOperator, Vec<u8>),
     /// `operand =~ pattern`; a pattern that does not compile matches nothing, negated or not.
     Regex { regex: Option<CompiledRegex>, negated: bool },
+    /// The operand is a string that contains this one.
+    Contains(Box<[u8]>),
     /// `operand != nil`.
     Exists,
     /// The operand is this boolean.
@@ -279,10 +281,18 @@ impl Test {
                 match_regex(value, *negated, |text| regex.is_match(text)).is_bool(true)
             }
             Test::Regex { regex: None, .. } => false,
+            Test::Contains(part) => match value {
+                Value::String(text) => contains(text, part),
+                _ => false,
+            },
             Test::Exists => value.exists(),
             Test::IsBool(wanted) => value.is_bool(*wanted),
         }
     }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || text.windows(part.len()).any(|window| window == part)
 }
 
 const UNKNOWN: u8 = 0;

@@ -138,10 +138,7 @@ pub(crate) enum Source<'v> {
     /// Not in the batch, or not read: nil in every row.
     Nothing,
     /// Attributes with one key.
-    Attributes {
-        list: &'v AttributeList,
-        entries: Vec<u32>,
-    },
+    Attributes { list: &'v AttributeList, key: StringCode },
     /// The span's attribute or else its resource's.
     Unscoped {
         span: Box<Source<'v>>,
@@ -215,29 +212,18 @@ impl<'v> Operand<'v> {
         };
         match &self.source {
             Source::Unscoped { span: own, resource } => {
-                let list_value = |source: &Source<'v>, row| match source {
-                    Source::Attributes { list, entries } => match entry_of(entries, row) {
-                        NO_ROW => None,
-                        entry => Some(self.attribute(list, entry)),
-                    },
+                let lookup = |source: &Source<'v>, row| match source {
+                    Source::Attributes { list, key } => self.attribute(list, row, *key),
                     _ => None,
                 };
                 let resource_row = self.view.batch.spans.resource[span] as usize;
-                list_value(own, span)
-                    .or_else(|| list_value(resource, resource_row))
-                    .unwrap_or(Value::Nil)
+                lookup(own, span).or_else(|| lookup(resource, resource_row)).unwrap_or(Value::Nil)
             }
-            Source::Attributes { list, entries } if self.parents.is_some() => {
-                // `parent.resource.x` is stored by resource but read by span.
-                let row = if std::ptr::eq(*list, &self.view.batch.resources.attributes) {
-                    self.view.batch.spans.resource[span] as usize
-                } else {
-                    span
-                };
-                match entry_of(entries, row) {
-                    NO_ROW => Value::Nil,
-                    entry => self.attribute(list, entry),
-                }
+            // `parent.resource.x` is stored by resource but read by span.
+            Source::Attributes { list, .. }
+                if std::ptr::eq(*list, &self.view.batch.resources.attributes) =>
+            {
+                self.row_value(self.view.batch.spans.resource[span] as usize)
             }
             _ => self.row_value(span),
         }
@@ -265,8 +251,13 @@ impl<'v> Operand<'v> {
         }
     }
 
-    fn attribute(&self, list: &AttributeList, entry: u32) -> Value<'v> {
-        Value::of_attribute(list.at(entry as usize), &self.view.batch.strings)
+    /// The value of an owner's first attribute with a key.
+    #[inline]
+    fn attribute(&self, list: &AttributeList, owner: usize, key: StringCode) -> Option<Value<'v>> {
+        let range = list.range(owner);
+        let place = list.keys.get(range.clone())?.iter().position(|&other| other == key)?;
+        let attribute = list.at(range.start + place);
+        Some(Value::of_attribute(attribute, &self.view.batch.strings))
     }
 
     /// The value in a row of the operand's own table.
@@ -274,10 +265,9 @@ impl<'v> Operand<'v> {
     pub(crate) fn row_value(&self, row: usize) -> Value<'v> {
         match &self.source {
             Source::Nothing | Source::Unscoped { .. } | Source::SinceStart { .. } => Value::Nil,
-            Source::Attributes { list, entries } => match entry_of(entries, row) {
-                NO_ROW => Value::Nil,
-                entry => self.attribute(list, entry),
-            },
+            Source::Attributes { list, key } => {
+                self.attribute(list, row, *key).unwrap_or(Value::Nil)
+            }
             Source::Codes(codes) => {
                 let code = codes.get(row).copied().unwrap_or(0);
                 Value::String(self.view.batch.strings.get(code))
@@ -298,12 +288,6 @@ impl<'v> Operand<'v> {
             },
         }
     }
-}
-
-/// The entry of an owner; owners past the end (a table that was not read) have none.
-#[inline]
-fn entry_of(entries: &[u32], row: usize) -> u32 {
-    entries.get(row).copied().unwrap_or(NO_ROW)
 }
 
 /// A stored duration; a span that ends before it starts lasts 0.
@@ -338,24 +322,17 @@ pub(crate) fn status_of(otlp: u8) -> Status {
 fn bind_named<'v>(scope: AttributeScope, name: &str, view: &'v BatchView<'v>) -> Source<'v> {
     let batch = view.batch;
     let Some(key) = view.key_code(name) else { return Source::Nothing };
-    let bind_list = |list: &'v AttributeList, owners: usize| {
-        if list.owners() < owners || list.is_empty() {
-            return Source::Nothing;
-        }
-        let mut entries = vec![NO_ROW; list.owners()];
-        super::scan::for_each_first(list, key, |owner, entry| entries[owner] = entry as u32);
-        Source::Attributes { list, entries }
-    };
+    let bind_list = |list: &'v AttributeList| Source::Attributes { list, key };
     match scope {
         AttributeScope::Unscoped => Source::Unscoped {
-            span: Box::new(bind_list(&batch.span_attributes, view.spans())),
-            resource: Box::new(bind_list(&batch.resources.attributes, batch.resources.len())),
+            span: Box::new(bind_list(&batch.span_attributes)),
+            resource: Box::new(bind_list(&batch.resources.attributes)),
         },
-        AttributeScope::Span => bind_list(&batch.span_attributes, view.spans()),
-        AttributeScope::Resource => bind_list(&batch.resources.attributes, batch.resources.len()),
-        AttributeScope::Instrumentation => bind_list(&batch.scopes.attributes, 0),
-        AttributeScope::Event => bind_list(&batch.events.attributes, event_rows(view)),
-        AttributeScope::Link => bind_list(&batch.links.attributes, link_rows(view)),
+        AttributeScope::Span => bind_list(&batch.span_attributes),
+        AttributeScope::Resource => bind_list(&batch.resources.attributes),
+        AttributeScope::Instrumentation => bind_list(&batch.scopes.attributes),
+        AttributeScope::Event => bind_list(&batch.events.attributes),
+        AttributeScope::Link => bind_list(&batch.links.attributes),
     }
 }
 
@@ -371,7 +348,7 @@ pub(crate) fn link_rows(view: &BatchView<'_>) -> usize {
 
 fn bind_intrinsic<'v>(intrinsic: Intrinsic, view: &'v BatchView<'v>) -> Source<'v> {
     let (batch, rows) = (view.batch, view.spans());
-    let (spans, facts) = (&batch.spans, || view.facts());
+    let spans = &batch.spans;
     let source = match intrinsic {
         Intrinsic::Duration => column(&spans.duration, rows).map(Source::Durations),
         Intrinsic::Name => column(&spans.name, rows).map(Source::Codes),
@@ -386,14 +363,14 @@ fn bind_intrinsic<'v>(intrinsic: Intrinsic, view: &'v BatchView<'v>) -> Source<'
         Intrinsic::NestedSetRight => Some(Source::Small(view.nested().right)),
         Intrinsic::NestedSetParent => Some(Source::Small(view.nested().parent)),
         Intrinsic::TraceDuration => {
-            let (start, end) = (&facts().start, &facts().end);
+            let (start, end) = view.trace_times();
             column(start, view.traces())
                 .zip(column(end, view.traces()))
                 .map(|(start, end)| Source::TraceDurations { start, end })
         }
-        Intrinsic::TraceRootName => column(&facts().root_name, view.traces()).map(Source::Codes),
+        Intrinsic::TraceRootName => column(view.trace_roots().1, view.traces()).map(Source::Codes),
         Intrinsic::TraceRootService => {
-            column(&facts().root_service, view.traces()).map(Source::Codes)
+            column(view.trace_roots().0, view.traces()).map(Source::Codes)
         }
         Intrinsic::TraceId => Some(Source::Texts(view.trace_id_texts())),
         Intrinsic::EventName => column(&batch.events.name, event_rows(view)).map(Source::Codes),

@@ -3,6 +3,7 @@
 use tactus_model::{Projection, SpanBatch};
 
 use super::bitmap::Bitmap;
+use super::candidates;
 use super::matches::{MatchedSpanSet, MatchedTrace, Matches};
 use super::pipeline::{self, Spansets, Stage};
 use super::shown::Shown;
@@ -19,6 +20,8 @@ pub struct CompiledQuery {
     filter_columns: Projection,
     result_columns: Projection,
     most_recent: bool,
+    /// The first stage asks for something that only the whole trace tells.
+    pub(super) reads_whole_trace: bool,
 }
 
 impl CompiledQuery {
@@ -35,6 +38,10 @@ impl CompiledQuery {
             filter_columns,
         );
         query.most_recent = root.hints.most_recent();
+        query.reads_whole_trace = match pipeline.stages.first() {
+            Some(PipelineStage::Spanset(spanset)) => reads_whole_trace(spanset),
+            _ => true,
+        };
         Ok(query)
     }
 
@@ -53,7 +60,15 @@ impl CompiledQuery {
             ..Projection::default()
         };
         shown.iter().for_each(|shown| shown.project(&mut result_columns));
-        Self { stages, shown, filter_columns, result_columns, most_recent: false, legacy: false }
+        Self {
+            stages,
+            shown,
+            filter_columns,
+            result_columns,
+            most_recent: false,
+            legacy: false,
+            reads_whole_trace: true,
+        }
     }
 
     /// The columns that [`Self::find_matches`] reads.
@@ -86,11 +101,25 @@ impl CompiledQuery {
         batch: &SpanBatch,
         window: Window,
     ) -> Result<Matches, EvaluateError> {
+        self.find_newest(batch, window, 0)
+    }
+
+    /// As [`Self::find_matches`], but only the `limit` newest of the traces that match (0: all), which saves
+    /// listing the rows of the others.
+    pub fn find_newest(
+        &self,
+        batch: &SpanBatch,
+        window: Window,
+        limit: usize,
+    ) -> Result<Matches, EvaluateError> {
         if batch.is_empty() || self.is_never() {
             return Ok(Matches::default());
         }
         let view = BatchView::new(batch);
-        let spansets = self.run(&view, window)?;
+        let mut spansets = self.run(&view, window)?;
+        if limit > 0 {
+            keep_newest(&mut spansets.spans, limit, &view);
+        }
         Ok(collect(&spansets, &view))
     }
 
@@ -110,14 +139,33 @@ pub(super) fn spans_in_window(view: &BatchView<'_>, window: Window) -> Bitmap {
     if window.is_unbounded() {
         return Bitmap::all(view.spans());
     }
-    let facts = view.facts();
+    let (starts, ends) = view.trace_times();
     let traces = Bitmap::from_fn(view.traces(), |trace| {
-        match (facts.start.get(trace), facts.end.get(trace)) {
+        match (starts.get(trace), ends.get(trace)) {
             (Some(&start), Some(&end)) => window.touches(start, end),
             _ => true,
         }
     });
     traces.gather(&view.batch.spans.trace)
+}
+
+/// Removes the spans of all but the newest traces; ties by trace id.
+fn keep_newest(spans: &mut Bitmap, limit: usize, view: &BatchView<'_>) {
+    let trace_of = &view.batch.spans.trace;
+    let mut with_spans = Bitmap::none(view.traces());
+    spans.rows().for_each(|row| with_spans.insert(trace_of[row] as usize));
+    let mut traces: Vec<usize> = with_spans.rows().collect();
+    if traces.len() <= limit {
+        return;
+    }
+    let (starts, ids) = (view.trace_times().0, &view.batch.traces.ids);
+    let key = |&trace: &usize| {
+        (std::cmp::Reverse(starts.get(trace).copied().unwrap_or(0)), ids[trace])
+    };
+    traces.select_nth_unstable_by_key(limit, key);
+    let mut kept = Bitmap::none(view.traces());
+    traces[..limit].iter().for_each(|&trace| kept.insert(trace));
+    spans.intersect(&kept.gather(trace_of));
 }
 
 fn collect(spansets: &Spansets<'_>, view: &BatchView<'_>) -> Matches {
@@ -139,7 +187,7 @@ fn collect(spansets: &Spansets<'_>, view: &BatchView<'_>) -> Matches {
     }
     // Stable: the spansets of a trace stay in order of first appearance.
     sets.sort_by_key(|(trace, _)| *trace);
-    let facts = view.facts();
+    let starts = view.trace_times().0;
     let mut traces: Vec<MatchedTrace> = Vec::new();
     for (trace, set) in sets {
         match traces.last_mut() {
@@ -147,7 +195,7 @@ fn collect(spansets: &Spansets<'_>, view: &BatchView<'_>) -> Matches {
             _ => traces.push(MatchedTrace {
                 trace,
                 trace_id: view.batch.traces.ids[trace as usize],
-                start_unix_nanos: facts.start.get(trace as usize).copied().unwrap_or(0),
+                start_unix_nanos: starts.get(trace as usize).copied().unwrap_or(0),
                 span_sets: vec![set],
             }),
         }
@@ -156,6 +204,24 @@ fn collect(spansets: &Spansets<'_>, view: &BatchView<'_>) -> Matches {
         b.start_unix_nanos.cmp(&a.start_unix_nanos).then(a.trace_id.cmp(&b.trace_id))
     });
     Matches { traces }
+}
+
+fn reads_whole_trace(spanset: &SpansetExpression) -> bool {
+    match spanset {
+        SpansetExpression::Filter(filter) => {
+            let mut reads = false;
+            let mut visit = |attribute: &_| reads |= candidates::depends_on_other_spans(attribute);
+            filter.expression.for_each_attribute(&mut visit);
+            reads
+        }
+        SpansetExpression::Pipeline(pipeline) => match pipeline.stages.first() {
+            Some(PipelineStage::Spanset(spanset)) => reads_whole_trace(spanset),
+            _ => true,
+        },
+        SpansetExpression::Binary { left, right, .. } => {
+            reads_whole_trace(left) || reads_whole_trace(right)
+        }
+    }
 }
 
 fn project_pipeline(pipeline: &Pipeline, columns: &mut Projection) {

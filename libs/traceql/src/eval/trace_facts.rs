@@ -12,39 +12,50 @@ const STATUS_ERROR: u8 = 2;
 /// Needs all columns of spans and links and the resources' `service.name`; a column that was not read counts as
 /// empty.
 pub fn trace_facts(batch: &SpanBatch) -> TraceSummaries {
+    let (start, end) = trace_times(batch);
+    let (root_service, root_name) = trace_roots(batch);
+    let counts = service_counts(batch, batch.traces.ids.len(), |trace| Some(trace as usize));
+    let mut starts = vec![0u32];
+    for counts in &counts {
+        starts.push(starts[starts.len() - 1] + counts.len() as u32);
+    }
+    let entries = counts.iter().flatten();
+    TraceSummaries {
+        start: start.into(),
+        end: end.into(),
+        root_service: root_service.into(),
+        root_name: root_name.into(),
+        service_starts: starts.into(),
+        service_name: entries.clone().map(|entry| entry.service).collect(),
+        service_spans: entries.clone().map(|entry| entry.spans).collect(),
+        service_errors: entries.map(|entry| entry.errors).collect(),
+    }
+}
+
+/// Start and end of each trace.
+pub(crate) fn trace_times(batch: &SpanBatch) -> (Vec<u64>, Vec<u64>) {
     let traces = batch.traces.ids.len();
-    let mut start = vec![0u64; traces];
-    let mut end = vec![0u64; traces];
+    let (mut starts, mut ends) = (vec![0u64; traces], vec![0u64; traces]);
     let spans = &batch.spans;
-    for (row, &trace) in spans.trace.iter().enumerate() {
-        let Some(&span_start) = spans.start.get(row) else { break };
-        let span_end = span_start.wrapping_add(spans.duration.get(row).copied().unwrap_or(0));
-        let (start, end) = (&mut start[trace as usize], &mut end[trace as usize]);
+    let (trace_of, durations) = (spans.trace.as_slice(), spans.duration.as_slice());
+    for (row, (&trace, &span_start)) in trace_of.iter().zip(spans.start.iter()).enumerate() {
+        let span_end = span_start.wrapping_add(durations.get(row).copied().unwrap_or(0));
+        let (start, end) = (&mut starts[trace as usize], &mut ends[trace as usize]);
         if *start == 0 || (span_start != 0 && span_start < *start) {
             *start = span_start;
         }
         *end = span_end.max(*end);
     }
-    let services = resource_services(batch);
-    let mut facts =
-        TraceSummaries { start: start.into(), end: end.into(), ..TraceSummaries::default() };
-    add_roots(batch, &services, &mut facts);
-    add_service_counts(batch, &services, &mut facts);
-    facts
+    (starts, ends)
 }
 
-/// Code of the `service.name` of each resource; 0 if it has none.
-pub(crate) fn resource_services(batch: &SpanBatch) -> Vec<StringCode> {
-    let key = batch.strings.find(b"service.name");
-    (0..batch.resources.len()).map(|resource| batch.service_name(resource, key)).collect()
-}
-
-fn add_roots(batch: &SpanBatch, services: &[StringCode], facts: &mut TraceSummaries) {
+/// Service and name of each trace's root.
+pub(crate) fn trace_roots(batch: &SpanBatch) -> (Vec<StringCode>, Vec<StringCode>) {
     let traces = batch.traces.ids.len();
-    let mut root_service = vec![0; traces];
-    let mut root_name = vec![0; traces];
+    let (mut root_service, mut root_name) = (vec![0; traces], vec![0; traces]);
+    let services = resource_services(batch);
     let reference_type = batch.strings.find(b"opentracing.ref_type");
-    let child_of = batch.strings.find(b"child_of");
+    let child_of = reference_type.and_then(|_| batch.strings.find(b"child_of"));
     for (row, parent) in batch.spans.parent_span_id.iter().enumerate() {
         if !parent.is_zero() || is_child_by_link(batch, row, reference_type, child_of) {
             continue;
@@ -54,8 +65,13 @@ fn add_roots(batch: &SpanBatch, services: &[StringCode], facts: &mut TraceSummar
         root_service[trace] = services.get(resource).copied().unwrap_or(0);
         root_name[trace] = batch.spans.name.get(row).copied().unwrap_or(0);
     }
-    facts.root_service = root_service.into();
-    facts.root_name = root_name.into();
+    (root_service, root_name)
+}
+
+/// Code of the `service.name` of each resource; 0 if it has none.
+fn resource_services(batch: &SpanBatch) -> Vec<StringCode> {
+    let key = batch.strings.find(b"service.name");
+    (0..batch.resources.len()).map(|resource| batch.service_name(resource, key)).collect()
 }
 
 fn is_child_by_link(
@@ -73,30 +89,36 @@ fn is_child_by_link(
     })
 }
 
-fn add_service_counts(batch: &SpanBatch, services: &[StringCode], facts: &mut TraceSummaries) {
-    let traces = batch.traces.ids.len();
-    // Few services a trace: a short list searched from its end, where the last span's service stands.
-    let mut counts: Vec<Vec<(StringCode, u32, u32)>> = vec![Vec::new(); traces];
+/// Spans of one service in a trace.
+#[derive(Clone, Copy)]
+pub(crate) struct ServiceCount {
+    pub(crate) service: StringCode,
+    pub(crate) spans: u32,
+    pub(crate) errors: u32,
+}
+
+/// The services of those traces for which `slot_of` gives a place in the result, in order of first appearance.
+pub(crate) fn service_counts(
+    batch: &SpanBatch,
+    slots: usize,
+    slot_of: impl Fn(u32) -> Option<usize>,
+) -> Vec<Vec<ServiceCount>> {
+    let services = resource_services(batch);
+    let mut counts: Vec<Vec<ServiceCount>> = vec![Vec::new(); slots];
     for (row, &trace) in batch.spans.trace.iter().enumerate() {
+        let Some(slot) = slot_of(trace) else { continue };
         let resource = batch.spans.resource[row] as usize;
         let service = services.get(resource).copied().unwrap_or(0);
         let error = u32::from(batch.spans.status.get(row) == Some(&STATUS_ERROR));
-        let counts = &mut counts[trace as usize];
-        match counts.iter_mut().rev().find(|entry| entry.0 == service) {
-            Some(entry) => {
-                entry.1 += 1;
-                entry.2 += error;
+        // Few services a trace: searched from the end, where the last span's service stands.
+        let counts = &mut counts[slot];
+        match counts.iter_mut().rev().find(|count| count.service == service) {
+            Some(count) => {
+                count.spans += 1;
+                count.errors += error;
             }
-            None => counts.push((service, 1, error)),
+            None => counts.push(ServiceCount { service, spans: 1, errors: error }),
         }
     }
-    let mut starts = vec![0u32];
-    for counts in &counts {
-        starts.push(starts[starts.len() - 1] + counts.len() as u32);
-    }
-    let entries = counts.iter().flatten();
-    facts.service_starts = starts.into();
-    facts.service_name = entries.clone().map(|entry| entry.0).collect();
-    facts.service_spans = entries.clone().map(|entry| entry.1).collect();
-    facts.service_errors = entries.map(|entry| entry.2).collect();
+    counts
 }

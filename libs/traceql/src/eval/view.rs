@@ -4,9 +4,9 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use tactus_model::nested_set::NestedSet;
-use tactus_model::{SpanBatch, SpanId, StringCode, TraceId, TraceSummaries};
+use tactus_model::{SpanBatch, SpanId, StringCode, TraceId};
 
-use super::trace_facts::trace_facts;
+use super::trace_facts::{trace_roots, trace_times};
 
 /// A row that does not exist.
 pub(crate) const NO_ROW: u32 = u32::MAX;
@@ -17,7 +17,8 @@ const OTLP_CLIENT: u8 = 3;
 /// One batch during one evaluation.
 pub(crate) struct BatchView<'a> {
     pub(crate) batch: &'a SpanBatch,
-    facts: OnceCell<TraceSummaries>,
+    trace_times: OnceCell<(Vec<u64>, Vec<u64>)>,
+    trace_roots: OnceCell<(Vec<StringCode>, Vec<StringCode>)>,
     nested: OnceCell<[Vec<i32>; 3]>,
     trace_rows: OnceCell<RowGroups>,
     parents: OnceCell<Vec<u32>>,
@@ -81,7 +82,8 @@ impl<'a> BatchView<'a> {
     pub(crate) fn new(batch: &'a SpanBatch) -> Self {
         Self {
             batch,
-            facts: OnceCell::new(),
+            trace_times: OnceCell::new(),
+            trace_roots: OnceCell::new(),
             nested: OnceCell::new(),
             trace_rows: OnceCell::new(),
             parents: OnceCell::new(),
@@ -104,12 +106,22 @@ impl<'a> BatchView<'a> {
         self.batch.traces.ids.len()
     }
 
-    /// Trace-level columns, stored or computed.
-    pub(crate) fn facts(&self) -> &TraceSummaries {
-        match &self.batch.traces.summaries {
-            Some(summaries) => summaries,
-            None => self.facts.get_or_init(|| trace_facts(self.batch)),
+    /// Start and end of each trace, stored or computed.
+    pub(crate) fn trace_times(&self) -> (&[u64], &[u64]) {
+        if let Some(summaries) = &self.batch.traces.summaries {
+            return (&summaries.start, &summaries.end);
         }
+        let (start, end) = self.trace_times.get_or_init(|| trace_times(self.batch));
+        (start, end)
+    }
+
+    /// Service and name of each trace's root, stored or computed.
+    pub(crate) fn trace_roots(&self) -> (&[StringCode], &[StringCode]) {
+        if let Some(summaries) = &self.batch.traces.summaries {
+            return (&summaries.root_service, &summaries.root_name);
+        }
+        let (service, name) = self.trace_roots.get_or_init(|| trace_roots(self.batch));
+        (service, name)
     }
 
     /// The spans of each trace.

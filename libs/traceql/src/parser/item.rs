@@ -102,14 +102,13 @@ impl Parser<'_> {
             {
                 Item::Constant(self.fold_constants(operator, &left, &right)?)
             }
-            (Item::Metrics { expression, open }, Item::Constant(threshold))
+            // Second stages close a metrics expression to arithmetic until it is parenthesised.
+            (Item::Metrics { expression, .. }, Item::Constant(threshold))
                 if ComparisonOperator::from_text(operator).is_some() =>
             {
                 let stage = ComparisonOperator::from_text(operator)
                     .map(|operator| SecondStage::Filter { operator, threshold })
                     .ok_or_else(misplaced)?;
-                // Its own second stages close a metrics expression to arithmetic.
-                let _ = open;
                 Item::Metrics { expression: with_stage(expression, stage), open: true }
             }
             (left @ Item::Metrics { .. }, right @ (Item::Metrics { .. } | Item::Constant(_)))

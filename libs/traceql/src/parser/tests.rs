@@ -236,7 +236,7 @@ fn the_deepest_tree_fits_a_small_stack() {
         format!("{{ {}.a }}", ".b && .c || ".repeat(count / 2)),
         format!("{{ .a }}{}", " > {}".repeat(count)),
         format!("{}{{}}{}", "{} > (".repeat(count), ")".repeat(count)),
-        format!("{}{{}}){}", "({}|".repeat(1), " && ({}|{})".repeat(count / 2)),
+        format!("({{}}|{{}}){}", " && ({}|{})".repeat(count / 2)),
         format!("count(){} > 1", " + count()".repeat(count)),
         format!("({{}} | rate()){}", " + ({} | rate())".repeat(count)),
     ];

@@ -1,0 +1,60 @@
+"""Fixtures: servers that end with their test."""
+import re
+
+import pytest
+
+from harness.s3 import S3
+from harness.server import Tactus
+
+
+class Servers:
+    """Starts servers in one temporary directory and ends them all."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.started = []
+
+    def new(self, name="tactus", **kwargs):
+        server = Tactus(self.directory / name, **kwargs)
+        self.started.append(server)
+        return server
+
+    def start(self, name="tactus", **kwargs):
+        return self.new(name, **kwargs).start()
+
+    def close(self):
+        for server in self.started:
+            server.close()
+        for server in self.started:
+            panics = re.findall(r"^.*panicked at.*$", server.logs(), re.MULTILINE)
+            assert not panics, f"a server panicked: {panics[:3]}"
+
+
+@pytest.fixture
+def servers(tmp_path):
+    """Makes servers for one test."""
+    group = Servers(tmp_path)
+    yield group
+    group.close()
+
+
+@pytest.fixture(scope="module")
+def tactus(tmp_path_factory):
+    """A server shared by the tests of one file, which must not depend on each other's spans."""
+    group = Servers(tmp_path_factory.mktemp("shared"))
+    yield group.start()
+    group.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    """An S3 server for the whole run."""
+    server = S3(tmp_path_factory.mktemp("s3")).start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def bucket(s3_server):
+    """A fresh bucket."""
+    return s3_server.new_bucket()

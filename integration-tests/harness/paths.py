@@ -1,0 +1,19 @@
+"""Places of the checkout and of the data beside it."""
+import os
+import pathlib
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+INTEGRATION_TESTS = REPOSITORY / "integration-tests"
+CONFORMANCE = REPOSITORY.parent / "shared" / "conformance"
+BENCH = REPOSITORY.parent / "shared" / "bench"
+
+
+def tactus_binary():
+    """The server under test: TACTUS_BIN, else what `cargo build` leaves."""
+    given = os.environ.get("TACTUS_BIN")
+    target = os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")
+    binary = pathlib.Path(given) if given else pathlib.Path(target) / "debug" / "tactus"
+    binary = (REPOSITORY / binary).resolve()
+    if not binary.is_file():
+        raise FileNotFoundError(f"{binary}: build it with `make build` or name it with TACTUS_BIN")
+    return str(binary)

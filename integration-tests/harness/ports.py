@@ -1,0 +1,26 @@
+"""Free loopback ports."""
+import random
+import socket
+
+# Below the range from which the kernel takes the ports of outgoing connections, so that none is taken
+# between the look here and the bind of the server.
+RANGE = range(20_000, 32_000)
+_given = set()
+
+
+def free_ports(count):
+    """Distinct free TCP ports that this process has not handed out yet."""
+    ports = []
+    while len(ports) < count:
+        port = random.choice(RANGE)
+        if port in _given:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given.add(port)
+        ports.append(port)
+    return ports

@@ -1,0 +1,73 @@
+"""A real S3 server (moto) as a child process."""
+import itertools
+import subprocess
+import sys
+
+import boto3
+import botocore.config
+import requests
+
+from .ports import free_ports
+from .waiting import eventually
+
+ACCESS_KEY, SECRET_KEY, REGION = "test-access-key", "test-secret-key", "us-east-1"
+
+
+class Bucket:
+    """One bucket, seen with the AWS SDK."""
+
+    def __init__(self, server, name):
+        self.server, self.name = server, name
+        self.client = boto3.client(
+            "s3", endpoint_url=server.url, region_name=REGION,
+            aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
+            config=botocore.config.Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}))
+        self.client.create_bucket(Bucket=name)
+
+    def keys(self, prefix=""):
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+        return sorted(item["Key"] for page in pages for item in page.get("Contents", []))
+
+    def blocks(self, tenant="single-tenant"):
+        """Ids of the complete blocks: those with a meta.json."""
+        return [key.split("/")[-2] for key in self.keys() if key.endswith("/meta.json") and f"{tenant}/" in key]
+
+    def put(self, key, body):
+        self.client.put_object(Bucket=self.name, Key=key, Body=body)
+
+    def get(self, key):
+        return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+
+    def config(self, port=None, **extra):
+        """The server's storage section for this bucket, through another port if one is given."""
+        return {"storage": {"trace": {"backend": "s3", "s3": {
+            "bucket": self.name, "endpoint": f"127.0.0.1:{port or self.server.port}", "region": REGION,
+            "access_key": ACCESS_KEY, "secret_key": SECRET_KEY, "insecure": True, "forcepathstyle": True, **extra,
+        }}}}
+
+
+class S3:
+    """The server process; `new_bucket` for each test."""
+
+    numbers = itertools.count(1)
+
+    def __init__(self, directory):
+        self.directory = directory
+        (self.port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process = None
+
+    def start(self):
+        with open(self.directory / "s3.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        eventually(lambda: requests.get(self.url, timeout=5).status_code < 500, "the S3 server answers", 60)
+        return self
+
+    def new_bucket(self):
+        return Bucket(self, f"traces-{next(self.numbers)}")
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(30)

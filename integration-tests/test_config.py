@@ -1,0 +1,157 @@
+"""Configuration: flags, exit codes, errors that name line, key and type, and what /status/config shows."""
+import subprocess
+
+import pytest
+import yaml
+
+from harness.paths import tactus_binary
+from harness.ports import free_ports
+
+
+def run(*arguments, env=None, cwd=None):
+    return subprocess.run(
+        [tactus_binary(), *arguments], capture_output=True, text=True, timeout=60, env=env, cwd=cwd,
+        stdin=subprocess.DEVNULL)
+
+
+def verify(tmp_path, text, *arguments, **kwargs):
+    file = tmp_path / "tactus.yaml"
+    file.write_text(text)
+    return run(f"-config.file={file}", "-config.verify", *arguments, cwd=tmp_path, **kwargs)
+
+
+@pytest.mark.parametrize("flag", ["-version", "--version"])
+def test_version_is_printed_and_exits_zero(flag):
+    done = run(flag)
+    assert done.returncode == 0
+    assert (done.stdout + done.stderr).startswith("tactus, version ")
+
+
+@pytest.mark.parametrize("flag", ["-help", "--help", "-h"])
+def test_help_lists_flags_and_exits_zero(flag):
+    done = run(flag)
+    assert done.returncode == 0
+    for known in ("-config.file", "-target", "-storage.trace.backend", "-server.http-listen-port"):
+        assert known in done.stdout + done.stderr
+
+
+def test_unknown_flag_exits_two_with_usage():
+    done = run("-no.such.flag=1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("flag provided but not defined: -no.such.flag")
+    assert "-config.file" in done.stderr
+
+
+def test_bad_flag_value_exits_two_with_its_name():
+    done = run("-server.http-listen-port=eighty")
+    assert done.returncode == 2
+    assert 'invalid value "eighty" for flag -server.http-listen-port' in done.stderr
+
+
+def test_missing_file_exits_one_with_its_path(tmp_path):
+    done = run(f"-config.file={tmp_path}/none.yaml")
+    assert done.returncode == 1
+    assert f"failed to read configFile {tmp_path}/none.yaml" in done.stderr
+
+
+@pytest.mark.parametrize(("text", "parts"), [
+    ("server:\n  http_listen_port: 3200\nnonsense: 1\n", ["line 3", "field nonsense not found"]),
+    ("ingester:\n  foo: 1\n", ["line 2", "field foo not found", "ingester"]),
+    ("server:\n  http_listen_port: abc\n", ["line 2", "abc", "int"]),
+    ("ingester:\n  trace_idle_period: 5 fortnights\n", ["line 2", "5 fortnights", "duration"]),
+    ("ingester:\n  max_block_bytes: 10MB\n", ["line 2", "10MB"]),
+    ("stream_over_http_enabled: perhaps\n", ["line 1", "perhaps", "bool"]),
+    ("server:\n  http_listen_port: 1\nserver:\n  http_listen_port: 2\n", ["line 3", "server", "already"]),
+    ("server: [\n", ["line"]),
+])
+def test_bad_file_exits_one_with_line_and_key(tmp_path, text, parts):
+    done = verify(tmp_path, text)
+    assert done.returncode == 1
+    assert "failed parsing config: failed to parse configFile" in done.stderr
+    for part in parts:
+        assert part in done.stderr, done.stderr
+
+
+def test_all_problems_of_a_file_are_listed(tmp_path):
+    done = verify(tmp_path, "one: 1\ntwo: 2\nserver: {three: 3}\n")
+    for key, line in (("one", 1), ("two", 2), ("three", 3)):
+        assert f"line {line}: field {key} not found" in done.stderr, done.stderr
+
+
+def test_unknown_storage_backend_is_refused_by_name(tmp_path):
+    done = verify(tmp_path, "storage: {trace: {backend: floppy, wal: {path: ./wal}}}\n")
+    assert done.returncode == 1
+    assert "unknown backend floppy" in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["-config.verify", "--config.verify=true", "-verify-config"])
+def test_verify_of_a_good_file_exits_zero(tmp_path, flag):
+    file = tmp_path / "tactus.yaml"
+    file.write_text("storage: {trace: {backend: local, local: {path: ./b}, wal: {path: ./w}}}\n")
+    done = run(f"--config.file={file}", flag, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "w").exists(), "a check must not create anything"
+
+
+def test_verify_of_a_suspect_value_exits_one(tmp_path):
+    done = verify(
+        tmp_path, "ingester: {complete_block_timeout: 1m}\n"
+        "storage: {trace: {backend: local, local: {path: ./b}, wal: {path: ./w}, blocklist_poll: 5m}}\n")
+    assert done.returncode == 1
+    assert "complete_block_timeout" in done.stdout + done.stderr
+
+
+def test_variables_are_expanded_only_on_request(tmp_path, servers):
+    (port,) = free_ports(1)
+    config = {"server": {"http_listen_port": "${HTTP_PORT}", "log_level": "${LEVEL:-debug}"}}
+    done = verify(tmp_path, yaml.safe_dump(config))
+    assert done.returncode == 1 and "HTTP_PORT" in done.stderr
+    server = servers.new(config=config, env={"HTTP_PORT": str(port)}, arguments=["-config.expand-env"])
+    server.http_port = port
+    server.start()
+    shown = yaml.safe_load(server.get("/status/config").text)
+    assert (shown["server"]["http_listen_port"], shown["server"]["log_level"]) == (port, "debug")
+
+
+def test_flags_are_stronger_than_the_file(servers):
+    server = servers.start(arguments=["-ingester.trace-idle-period=7s", "--log.level", "warn"])
+    shown = yaml.safe_load(server.get("/status/config").text)
+    assert shown["ingester"]["trace_idle_period"] == "7s"
+    assert shown["server"]["log_level"] == "warn"
+
+
+def test_status_config_shows_values_defaults_and_differences(tactus):
+    page = tactus.get("/status/config")
+    assert page.status_code == 200 and page.headers["Content-Type"].startswith("text/plain")
+    assert page.text.startswith("---\n")
+    shown = yaml.safe_load(page.text)
+    assert shown["server"]["http_listen_port"] == tactus.http_port
+    assert shown["ingester"]["max_block_duration"] == "30m0s"
+    assert shown["storage"]["trace"]["local"]["path"] == str(tactus.blocks)
+    defaults = yaml.safe_load(tactus.get("/status/config", mode="defaults").text)
+    assert defaults["server"]["http_listen_port"] == 3200
+    diff = yaml.safe_load(tactus.get("/status/config", mode="diff").text)
+    assert diff["server"]["http_listen_port"] == tactus.http_port
+    assert "max_block_duration" not in diff.get("ingester", {})
+    assert tactus.get("/status/config", mode="nonsense").status_code == 500
+
+
+def test_secrets_are_masked(tmp_path, servers):
+    secret = "hunter2-hunter2"
+    server = servers.start(config={"storage": {"trace": {"s3": {"secret_key": secret, "access_key": "visible"}}}})
+    assert secret not in server.get("/status/config").text
+    assert secret not in server.get("/status").text
+    assert secret not in server.logs()
+
+
+def test_key_of_a_missing_part_warns_once_by_name(servers):
+    server = servers.start(config={"metrics_generator": {"storage": {"path": "./generator"}}})
+    lines = [line for line in server.logs().splitlines() if "level=warn" in line and "metrics_generator" in line]
+    assert len(lines) == 1, server.logs()
+
+
+def test_occupied_port_stops_the_start_with_the_address(tactus, servers):
+    second = servers.new(config={"server": {"http_listen_port": tactus.http_port}})
+    second.spawn()
+    assert second.process.wait(60) == 1
+    assert str(tactus.http_port) in second.logs()

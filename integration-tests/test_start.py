@@ -1,0 +1,100 @@
+"""The start without a configuration: loopback only, data below the working directory, a banner."""
+import re
+import signal
+import socket
+import subprocess
+
+import pytest
+import requests
+
+from harness.paths import tactus_binary
+from harness.ports import free_ports
+from harness.waiting import GiveUp, eventually
+
+OTLP_PORTS = (4317, 4318)  # no flags for these: they are fixed without a file
+
+
+def listens_on(port):
+    """Addresses (hex, as the kernel has them) on which something listens at this port."""
+    out = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in open(table).read().splitlines()[1:]:
+            address, state = line.split()[1], line.split()[3]
+            host, number = address.rsplit(":", 1)
+            if state == "0A" and int(number, 16) == port:
+                out.add(host)
+    return out
+
+
+def require_free(ports):
+    for port in ports:
+        if listens_on(port):
+            pytest.fail(f"port {port} is in use by something else; without an endpoint it cannot be another one")
+
+
+def start(tmp_path, *arguments):
+    log = open(tmp_path / "log", "wb")
+    return subprocess.Popen(
+        [tactus_binary(), *arguments], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+
+
+def test_start_without_a_file_binds_loopback_keeps_data_here_and_says_so(tmp_path):
+    require_free(OTLP_PORTS)
+    http_port, grpc_port = free_ports(2)
+    process = start(
+        tmp_path, f"-server.http-listen-port={http_port}", f"-server.grpc-listen-port={grpc_port}")
+    url = f"http://127.0.0.1:{http_port}"
+    log = tmp_path / "log"
+
+    def ready():
+        if process.poll() is not None:
+            raise GiveUp(log.read_text())
+        return requests.get(url + "/ready", timeout=5).status_code == 200
+
+    try:
+        eventually(ready, "ready", 60)
+        for port in (http_port, grpc_port, *OTLP_PORTS):
+            assert listens_on(port) == {"0100007F"}, f"port {port} must be bound to 127.0.0.1 only"
+        assert {p.name for p in (tmp_path / "tactus-data").iterdir()} >= {"wal"}
+        banner = log.read_text()
+        for part in (f"127.0.0.1:{http_port}", "127.0.0.1:4317", "127.0.0.1:4318", "curl ", "tactus-data"):
+            assert part in banner, banner
+        # The first command that the banner offers works as it stands.
+        (command,) = re.findall(r"curl [^\n]*", banner)[:1]
+        done = subprocess.run(["bash", "-c", command.replace("curl ", "curl -sS --fail-with-body ", 1)],
+                              capture_output=True, text=True, timeout=60, cwd=tmp_path)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        code = process.wait(60)
+    assert code == 0, log.read_text()
+
+
+def test_ports_are_free_again_after_stop(servers):
+    server = servers.start()
+    ports = (server.http_port, server.grpc_port, server.otlp_http_port, server.otlp_grpc_port)
+    assert server.stop() == 0
+    for port in ports:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_receivers_without_an_endpoint_bind_every_interface(servers):
+    # Container recipes rely on it.
+    require_free(OTLP_PORTS)
+    server = servers.new()
+    server.config["distributor"]["receivers"]["otlp"]["protocols"] = {"http": None, "grpc": None}
+    server.start()
+    for port in OTLP_PORTS:
+        assert listens_on(port) & {"00000000", "0" * 32}, port
+
+
+def test_two_processes_on_one_directory_the_second_refuses(servers, tmp_path):
+    first = servers.start("first")
+    second = servers.new("second", config={"storage": {"trace": {"wal": {"path": str(first.wal)}}}})
+    second.spawn()
+    assert second.process.wait(60) == 1
+    log = second.logs()
+    assert str(first.wal) in log and str(first.pid) in log, log
+    assert first.get("/ready").status_code == 200

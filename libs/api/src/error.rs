@@ -1,0 +1,145 @@
+//! Why a query is not answered, and which status says so.
+
+use http::StatusCode;
+use tonic::Code;
+
+/// Result with this lib's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Text of a query whose caller is gone.
+pub const CANCELLED: &str = "context canceled";
+/// Text of a query that took too long.
+pub const DEADLINE_EXCEEDED: &str = "context deadline exceeded";
+
+/// A query that fails. `Display` is the body that the client gets, without a final newline.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A parameter, a query or a limit that the caller has to change.
+    #[error("{0}")]
+    Invalid(String),
+    /// No such trace. The body is empty.
+    #[error("")]
+    NotFound,
+    /// The trace is larger than the tenant may read at once.
+    #[error("trace exceeds max size (max bytes: {max_bytes})")]
+    TraceTooLarge {
+        /// The limit.
+        max_bytes: u64,
+    },
+    /// The tenant has too many queries in flight.
+    #[error("job queue full")]
+    QueueFull,
+    /// The caller went away.
+    #[error("{CANCELLED}")]
+    Cancelled,
+    /// A part of the query took too long.
+    #[error("{DEADLINE_EXCEEDED}")]
+    DeadlineExceeded,
+    /// The whole call took too long.
+    #[error("unable to process request in the configured timeout")]
+    ApiTimeout,
+    /// A part of the language or the API that does not exist here; the text names it.
+    #[error("{0}")]
+    NotImplemented(String),
+    /// A service or the storage did not answer; the same query may succeed later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Anything else.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// The HTTP status.
+    pub fn http_status(&self) -> StatusCode {
+        match self {
+            Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::TraceTooLarge { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::Cancelled => StatusCode::from_u16(499).expect("499 is between 100 and 999"),
+            Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+            Self::ApiTimeout | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The gRPC code of the streaming methods.
+    pub fn grpc_code(&self) -> Code {
+        match self {
+            Self::Invalid(_) => Code::InvalidArgument,
+            Self::NotFound => Code::NotFound,
+            Self::TraceTooLarge { .. } => Code::Unknown,
+            Self::QueueFull => Code::ResourceExhausted,
+            Self::Cancelled => Code::Cancelled,
+            Self::ApiTimeout => Code::DeadlineExceeded,
+            Self::NotImplemented(_) => Code::Unimplemented,
+            Self::DeadlineExceeded | Self::Unavailable(_) | Self::Internal(_) => Code::Internal,
+        }
+    }
+
+    /// True if the same job may succeed when it is tried again at once.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::DeadlineExceeded | Self::Unavailable(_) | Self::Internal(_))
+    }
+}
+
+impl From<Error> for tonic::Status {
+    fn from(error: Error) -> Self {
+        Self::new(error.grpc_code(), error.to_string())
+    }
+}
+
+/// From the answer of a service to a job of a query.
+impl From<tonic::Status> for Error {
+    fn from(status: tonic::Status) -> Self {
+        let message = status.message().to_owned();
+        match status.code() {
+            Code::Unimplemented => Self::NotImplemented(message),
+            Code::ResourceExhausted => Self::QueueFull,
+            Code::Cancelled => Self::Cancelled,
+            Code::DeadlineExceeded => Self::DeadlineExceeded,
+            Code::Unavailable => Self::Unavailable(message),
+            // A job is made here, so a refusal of it is a fault of ours, never the caller's.
+            _ => Self::Internal(message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_has_the_documented_status_and_text() {
+        let cases = [
+            (Error::Invalid("x".into()), 400, Code::InvalidArgument, "x"),
+            (Error::NotFound, 404, Code::NotFound, ""),
+            (
+                Error::TraceTooLarge { max_bytes: 7 }, 422, Code::Unknown,
+                "trace exceeds max size (max bytes: 7)",
+            ),
+            (Error::QueueFull, 429, Code::ResourceExhausted, "job queue full"),
+            (Error::Cancelled, 499, Code::Cancelled, "context canceled"),
+            (Error::DeadlineExceeded, 504, Code::Internal, "context deadline exceeded"),
+            (
+                Error::ApiTimeout, 503, Code::DeadlineExceeded,
+                "unable to process request in the configured timeout",
+            ),
+            (Error::Internal("y".into()), 500, Code::Internal, "y"),
+        ];
+        for (error, http, grpc, text) in cases {
+            assert_eq!(error.http_status(), http, "{error:?}");
+            assert_eq!(error.grpc_code(), grpc, "{error:?}");
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn refused_job_is_an_internal_error() {
+        let error = Error::from(tonic::Status::invalid_argument("bad job"));
+        assert_eq!(error, Error::Internal("bad job".into()));
+    }
+}

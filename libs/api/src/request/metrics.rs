@@ -1,0 +1,273 @@
+//! TraceQL metrics over a range or for one instant.
+
+use std::time::Duration;
+
+use tactus_config::{GoDuration, parse_go};
+use tactus_traceql::{RootExpr, parse, validate};
+
+use super::{search::check_query_bytes, time};
+use crate::{Error, QueryParams, Result};
+
+const SECOND: u64 = 1_000_000_000;
+const DEFAULT_RANGE: Duration = Duration::from_secs(3600);
+
+/// Limits of a metrics query; 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetricsLimits {
+    /// Longest range.
+    pub max_duration: Duration,
+    /// Most steps of a range.
+    pub max_intervals: u64,
+    /// Most exemplars of an answer.
+    pub max_exemplars: u32,
+    /// Most series of an answer.
+    pub max_series: u32,
+    /// Longest query in bytes.
+    pub max_query_bytes: usize,
+}
+
+/// A metrics query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricsQuery {
+    /// As sent.
+    pub text: String,
+    /// The checked tree; it has a metrics pipeline.
+    pub root: RootExpr,
+    /// Unix nanoseconds.
+    pub start: u64,
+    /// Unix nanoseconds, after `start`.
+    pub end: u64,
+    /// Nanoseconds, not 0.
+    pub step: u64,
+    /// Exemplars wanted.
+    pub exemplars: u32,
+    /// Series wanted at most; 0: any.
+    pub max_series: u32,
+}
+
+impl MetricsQuery {
+    /// Parses a range query. `now` in unix nanoseconds.
+    pub fn parse_range(params: &QueryParams<'_>, limits: &MetricsLimits, now: u64) -> Result<Self> {
+        let (start, end) = range(params, now)?;
+        let step = match params.get("step") {
+            Some(text) => Some(parse_step(text)?),
+            None => None,
+        };
+        if start > end {
+            return Err(invalid("end must be greater than start"));
+        }
+        let step = step.unwrap_or_else(|| default_step(start, end));
+        check_intervals(start, end, step, limits.max_intervals)?;
+        Self::parse_rest(params, limits, (start, end, step), Form::Range)
+    }
+
+    /// Parses a query for one value a series. `now` in unix nanoseconds.
+    pub fn parse_instant(
+        params: &QueryParams<'_>,
+        limits: &MetricsLimits,
+        now: u64,
+    ) -> Result<Self> {
+        let (start, end) = range(params, now)?;
+        if start >= end {
+            return Err(invalid("end must be greater than start"));
+        }
+        Self::parse_rest(params, limits, (start, end, end - start), Form::Instant)
+    }
+
+    fn parse_rest(
+        params: &QueryParams<'_>,
+        limits: &MetricsLimits,
+        (start, end, step): (u64, u64, u64),
+        form: Form,
+    ) -> Result<Self> {
+        let text = params.get("q").or_else(|| params.get("query")).unwrap_or_default();
+        check_query_bytes(text, limits.max_query_bytes)?;
+        let root = parse(text).map_err(|error| match form {
+            Form::Range => invalid(error.to_string()),
+            Form::Instant => invalid(format!("compiling query: {error}")),
+        })?;
+        validate(&root).map_err(|error| invalid(format!("compiling query: {error}")))?;
+        if root.metrics().is_none() {
+            return Err(invalid("not a metrics query"));
+        }
+        let limit = limits.max_duration;
+        if !limit.is_zero() && u128::from(end - start) > limit.as_nanos() {
+            let limit = GoDuration::from(limit);
+            return Err(invalid(format!(
+                "metrics query time range exceeds the maximum allowed duration of {limit}"
+            )));
+        }
+        let count = |name| params.get(name).and_then(|text| text.parse().ok()).unwrap_or(0);
+        Ok(Self {
+            text: text.to_owned(),
+            exemplars: match form {
+                Form::Range => exemplars(count("exemplars"), &root, limits.max_exemplars),
+                Form::Instant => 0,
+            },
+            root,
+            start,
+            end,
+            step,
+            max_series: smaller_non_zero(count("maxSeries"), limits.max_series),
+        })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Range,
+    Instant,
+}
+
+fn range(params: &QueryParams<'_>, now: u64) -> Result<(u64, u64)> {
+    let range = time::range(params)?;
+    let length = range.since.unwrap_or(DEFAULT_RANGE).as_nanos();
+    let length = u64::try_from(length).unwrap_or(u64::MAX);
+    let end = if range.end == 0 { now } else { range.end };
+    let start =
+        if range.start == 0 { end.min(now).saturating_sub(length) } else { range.start };
+    Ok((start, end))
+}
+
+fn parse_step(text: &str) -> Result<u64> {
+    let wrong = |why: &str| invalid(format!("cannot parse {text:?} to a valid duration{why}"));
+    let nanos = match text.parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() => {
+            let nanos = seconds * 1e9;
+            if nanos.abs() >= i64::MAX as f64 {
+                return Err(wrong(". It overflows int64"));
+            }
+            nanos as i64
+        }
+        Ok(_) => return Err(wrong("")),
+        Err(_) => parse_go(text).map_err(|_| wrong(""))?.as_nanos(),
+    };
+    u64::try_from(nanos)
+        .map_err(|_| invalid(format!("cannot parse {text:?}: step must be positive")))
+}
+
+fn check_intervals(start: u64, end: u64, step: u64, max: u64) -> Result<()> {
+    let too_many = |step: u64| max != 0 && (end - start) / step > max;
+    if step != 0 && !too_many(step) {
+        return Ok(());
+    }
+    let shown = |nanos: u64| GoDuration(i64::try_from(nanos).unwrap_or(i64::MAX));
+    Err(invalid(format!(
+        "step of {} is too small, minimum step for given range is {}",
+        shown(step),
+        shown((end - start) / max.max(1))
+    )))
+}
+
+/// The step of a range without one: about 240 steps, of whole 5 s if possible, else of whole seconds. Nanoseconds.
+pub fn default_step(start: u64, end: u64) -> u64 {
+    let step = end.saturating_sub(start) / 240;
+    let fives = step - step % (5 * SECOND);
+    if fives > 0 { fives } else { (step - step % SECOND).max(SECOND) }
+}
+
+/// What the hints of the query say wins over the parameter; 0 means the maximum.
+fn exemplars(asked: u32, root: &RootExpr, max: u32) -> u32 {
+    let hinted = root.hints.exemplars().map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    match hinted {
+        Some(count) => count.min(max),
+        None if asked == 0 => max,
+        None => asked.min(max),
+    }
+}
+
+fn smaller_non_zero(one: u32, other: u32) -> u32 {
+    match (one, other) {
+        (0, other) => other,
+        (one, 0) => one,
+        (one, other) => one.min(other),
+    }
+}
+
+fn invalid(text: impl Into<String>) -> Error {
+    Error::Invalid(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: MetricsLimits = MetricsLimits {
+        max_duration: Duration::from_secs(3 * 3600),
+        max_intervals: 10_000,
+        max_exemplars: 100,
+        max_series: 0,
+        max_query_bytes: 131_072,
+    };
+    const NOW: u64 = 1_700_000_000 * SECOND;
+
+    fn parse(query: &str) -> Result<MetricsQuery> {
+        MetricsQuery::parse_range(&QueryParams::parse(query), &LIMITS, NOW)
+    }
+
+    fn error(query: &str) -> String {
+        parse(query).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn default_step_has_the_documented_values() {
+        for (minutes, seconds) in [(60, 15), (30, 5), (15, 3), (2, 1), (180, 45), (1440, 360)] {
+            assert_eq!(default_step(0, minutes * 60 * SECOND), seconds * SECOND, "{minutes}m");
+        }
+    }
+
+    #[test]
+    fn range_without_times_is_the_last_hour() {
+        let query = parse("q={}|rate()").unwrap();
+        assert_eq!((query.start, query.end), (NOW - 3600 * SECOND, NOW));
+        assert_eq!((query.step, query.exemplars), (15 * SECOND, 100));
+        let query = parse("query={}|rate()&start=1&end=20&step=0.5&maxSeries=7").unwrap();
+        assert_eq!((query.start, query.end, query.step), (SECOND, 20 * SECOND, SECOND / 2));
+        assert_eq!(query.max_series, 7);
+    }
+
+    #[test]
+    fn wrong_steps_and_ranges_are_refused() {
+        let range = "q={}|rate()&start=1700000000&end=1700000360";
+        assert_eq!(
+            error(&format!("{range}&step=35ms")),
+            "step of 35ms is too small, minimum step for given range is 36ms"
+        );
+        assert_eq!(
+            error(&format!("{range}&step=0")),
+            "step of 0s is too small, minimum step for given range is 36ms"
+        );
+        assert_eq!(
+            error(&format!("{range}&step=x")),
+            "cannot parse \"x\" to a valid duration"
+        );
+        assert_eq!(error(&format!("{range}&step=-1")), "cannot parse \"-1\": step must be positive");
+        assert_eq!(
+            error(&format!("{range}&step=1e300")),
+            "cannot parse \"1e300\" to a valid duration. It overflows int64"
+        );
+        assert_eq!(error("q={}|rate()&start=20&end=10"), "end must be greater than start");
+        assert_eq!(
+            error("q={}|rate()&start=1&end=10802"),
+            "metrics query time range exceeds the maximum allowed duration of 3h0m0s"
+        );
+        assert!(parse("q={}|rate()&start=1&end=10801").is_ok());
+    }
+
+    #[test]
+    fn wrong_queries_are_refused() {
+        assert!(error("q={}|rate(").starts_with("parse error at line 1, col "));
+        assert_eq!(error("q={}"), "not a metrics query");
+        assert!(error("q={}|quantile_over_time(duration,2)").starts_with("compiling query: "));
+        let instant =
+            MetricsQuery::parse_instant(&QueryParams::parse("q={}|rate("), &LIMITS, NOW);
+        assert!(instant.unwrap_err().to_string().starts_with("compiling query: parse error"));
+    }
+
+    #[test]
+    fn instant_has_one_step() {
+        let params = QueryParams::parse("q={}|rate()&start=10&end=20");
+        let query = MetricsQuery::parse_instant(&params, &LIMITS, NOW).unwrap();
+        assert_eq!((query.step, query.exemplars), (10 * SECOND, 0));
+    }
+}

@@ -1,0 +1,196 @@
+//! Search, by TraceQL or by tags.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tactus_config::parse_go;
+use tactus_traceql::RootExpr;
+
+use crate::number::{parse_int, parse_seconds};
+use crate::{Error, QueryParams, RequestedRange, Result, parse_logfmt};
+
+const NANOS_A_SECOND: u64 = 1_000_000_000;
+
+/// Parameters that are not tags in a request that names tags as parameters.
+const KNOWN: [&str; 13] = [
+    "q", "query", "tags", "minDuration", "maxDuration", "limit", "start", "end", "since", "spss",
+    "rf1After", "skip_ast_transformations", "mode",
+];
+
+/// Limits and defaults of the parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SearchLimits {
+    /// Traces when the caller does not say.
+    pub default_limit: u32,
+    /// Highest `limit`; 0: any.
+    pub max_limit: u32,
+    /// Spans shown of a span set when the caller does not say.
+    pub default_spans_per_span_set: u32,
+    /// Highest `spss`; 0: any.
+    pub max_spans_per_span_set: u32,
+    /// Longest query in bytes; 0: any.
+    pub max_query_bytes: usize,
+}
+
+/// What to search for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SearchKind {
+    /// By a TraceQL query.
+    TraceQl {
+        /// As sent.
+        text: String,
+        /// The checked tree.
+        root: Box<RootExpr>,
+    },
+    /// By tags and duration; without any of them every trace matches.
+    Tags(TagSearch),
+}
+
+/// A search without TraceQL. All conditions must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TagSearch {
+    /// Attributes and their values.
+    pub tags: BTreeMap<String, String>,
+    /// Shortest trace in milliseconds; 0: any.
+    pub min_duration_ms: u32,
+    /// Longest trace in milliseconds; 0: any.
+    pub max_duration_ms: u32,
+}
+
+/// Parameters of a search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchQuery {
+    /// What to search for.
+    pub kind: SearchKind,
+    /// Traces wanted at most; never 0.
+    pub limit: u32,
+    /// Spans shown of each span set; never 0.
+    pub spans_per_span_set: u32,
+    /// The time asked for.
+    pub range: RequestedRange,
+}
+
+impl SearchQuery {
+    /// Parses and checks the parameters, the query included; the range is left to
+    /// [`RequestedRange::window`].
+    pub fn parse(params: &QueryParams<'_>, limits: &SearchLimits) -> Result<Self> {
+        let range = parse_range(params)?;
+        let limit = parse_limit(params, limits)?;
+        let spans_per_span_set = parse_spans_per_span_set(params, limits)?;
+        let kind = match (params.get("q"), params.get("tags")) {
+            (Some(_), Some(_)) => {
+                return Err(invalid("invalid request: can't specify tags and q in the same query"));
+            }
+            (Some(text), None) => SearchKind::TraceQl {
+                text: text.to_owned(),
+                root: Box::new(parse_traceql(text, limits.max_query_bytes)?),
+            },
+            (None, tags) => SearchKind::Tags(TagSearch::parse(params, tags, &range)?),
+        };
+        Ok(Self { kind, limit, spans_per_span_set, range })
+    }
+}
+
+impl TagSearch {
+    fn parse(
+        params: &QueryParams<'_>,
+        tags: Option<&str>,
+        range: &RequestedRange,
+    ) -> Result<Self> {
+        let tags = match tags {
+            Some(text) => {
+                parse_logfmt(text).map_err(|error| invalid(format!("invalid tags: {error}")))?
+            }
+            // The oldest form of a search has the tags as parameters of their own.
+            None if *range == RequestedRange::default() => params
+                .iter()
+                .filter(|(name, value)| !KNOWN.contains(name) && !value.is_empty())
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            None => BTreeMap::new(),
+        };
+        let duration = |name: &str| match params.get(name).map(parse_go) {
+            None => Ok(0),
+            Some(Ok(duration)) => {
+                Ok(u32::try_from(duration.as_std().as_millis()).unwrap_or(u32::MAX))
+            }
+            Some(Err(error)) => Err(invalid(format!("invalid {name}: {error}"))),
+        };
+        let (min_duration_ms, max_duration_ms) =
+            (duration("minDuration")?, duration("maxDuration")?);
+        if max_duration_ms != 0 && min_duration_ms > max_duration_ms {
+            return Err(invalid("invalid maxDuration: must be greater than minDuration"));
+        }
+        Ok(Self { tags, min_duration_ms, max_duration_ms })
+    }
+}
+
+/// Parses and checks a query of at most `max_bytes` (0: any), with the error texts of a search.
+pub fn parse_traceql(text: &str, max_bytes: usize) -> Result<RootExpr> {
+    check_query_bytes(text, max_bytes)?;
+    tactus_traceql::parse_and_validate(text)
+        .map_err(|error| invalid(format!("invalid TraceQL query: {error}")))
+}
+
+pub(super) fn check_query_bytes(text: &str, max_bytes: usize) -> Result<()> {
+    if max_bytes == 0 || text.len() <= max_bytes {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "TraceQL expression exceeds the configured maximum size of {max_bytes} bytes, reduce the query expression size or contact your system administrator"
+    )))
+}
+
+fn parse_range(params: &QueryParams<'_>) -> Result<RequestedRange> {
+    let seconds = |name: &str| match params.get(name).map(parse_seconds) {
+        None => Ok(0),
+        Some(Ok(seconds)) => Ok(u64::from(seconds)),
+        Some(Err(error)) => Err(invalid(format!("invalid {name}: {error}"))),
+    };
+    let (start, end) = (seconds("start")?, seconds("end")?);
+    if (start, end) != (0, 0) && end <= start {
+        return Err(invalid(format!(
+            "http parameter start must be before end. received start={start} end={end}"
+        )));
+    }
+    let since: Option<Duration> = super::time::since(params)?;
+    Ok(RequestedRange { start: start * NANOS_A_SECOND, end: end * NANOS_A_SECOND, since })
+}
+
+fn parse_limit(params: &QueryParams<'_>, limits: &SearchLimits) -> Result<u32> {
+    let Some(text) = params.get("limit") else { return Ok(limits.default_limit.max(1)) };
+    let limit =
+        parse_int(text, 64, "Atoi").map_err(|error| invalid(format!("invalid limit: {error}")))?;
+    if limit <= 0 {
+        return Err(invalid("invalid limit: must be a positive number"));
+    }
+    let max = limits.max_limit;
+    if max != 0 && limit > i64::from(max) {
+        return Err(invalid(format!("limit {limit} exceeds max limit {max}")));
+    }
+    Ok(u32::try_from(limit).unwrap_or(u32::MAX))
+}
+
+/// An explicit 0 asks for as many as allowed.
+fn parse_spans_per_span_set(params: &QueryParams<'_>, limits: &SearchLimits) -> Result<u32> {
+    let max = limits.max_spans_per_span_set;
+    let all = if max == 0 { u32::MAX } else { max };
+    let Some(text) = params.get("spss") else {
+        return Ok(limits.default_spans_per_span_set.max(1));
+    };
+    let spans =
+        parse_int(text, 64, "Atoi").map_err(|error| invalid(format!("invalid spss: {error}")))?;
+    match u32::try_from(spans) {
+        Ok(0) => Ok(all),
+        Ok(spans) if spans <= all => Ok(spans),
+        _ if spans < 0 => Err(invalid("invalid spss: must be a non-negative number")),
+        _ => Err(invalid(format!("spans per span set exceeds {all}. received {spans}"))),
+    }
+}
+
+fn invalid(text: impl Into<String>) -> Error {
+    Error::Invalid(text.into())
+}
+
+#[cfg(test)]
+mod tests;

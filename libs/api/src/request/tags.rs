@@ -1,0 +1,257 @@
+//! Tag names and tag values.
+
+use percent_encoding::percent_decode_str;
+use tactus_traceql::{Attribute, AttributeScope, Intrinsic, parse_attribute};
+
+use super::time;
+use crate::{Error, QueryParams, RequestedRange, Result};
+
+/// A group of tags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TagScope {
+    /// Of resources.
+    Resource,
+    /// Of spans.
+    Span,
+    /// Of events.
+    Event,
+    /// Of links.
+    Link,
+    /// Of instrumentation scopes.
+    Instrumentation,
+    /// Fixed fields.
+    Intrinsic,
+}
+
+impl TagScope {
+    /// Every scope, in the order of an answer.
+    pub const ALL: [Self; 6] = [
+        Self::Resource, Self::Span, Self::Event, Self::Link, Self::Instrumentation,
+        Self::Intrinsic,
+    ];
+
+    /// The word of the parameter and of answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Resource => "resource",
+            Self::Span => "span",
+            Self::Event => "event",
+            Self::Link => "link",
+            Self::Instrumentation => "instrumentation",
+            Self::Intrinsic => "intrinsic",
+        }
+    }
+
+    /// The scope of a word.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text)
+    }
+}
+
+/// Parameters of tag names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagsQuery {
+    /// `None`: all.
+    pub scope: Option<TagScope>,
+    /// A filter in TraceQL, possibly unfinished; empty for none.
+    pub query: String,
+    /// The time asked for.
+    pub range: RequestedRange,
+    /// Tags of each scope at most; 0: any.
+    pub limit: u32,
+    /// Stop after so many names in a row that are known already; 0: never.
+    pub max_stale: u32,
+}
+
+impl TagsQuery {
+    /// Parses the parameters.
+    pub fn parse(params: &QueryParams<'_>) -> Result<Self> {
+        let scope = match params.get("scope") {
+            None | Some("none") => None,
+            Some(text) => Some(
+                TagScope::from_text(text)
+                    .ok_or_else(|| Error::Invalid(format!("invalid scope: {text}")))?,
+            ),
+        };
+        Ok(Self {
+            scope,
+            query: params.get("q").unwrap_or_default().to_owned(),
+            range: range(params)?,
+            limit: lenient_count(params, "limit"),
+            max_stale: lenient_count(params, "maxStaleValues"),
+        })
+    }
+}
+
+/// Parameters of tag values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagValuesQuery {
+    /// A filter in TraceQL, possibly unfinished; empty for none.
+    pub query: String,
+    /// The time asked for.
+    pub range: RequestedRange,
+    /// Values at most; 0: any.
+    pub limit: u32,
+    /// Stop after so many values in a row that are known already; 0: never.
+    pub max_stale: u32,
+}
+
+impl TagValuesQuery {
+    /// Parses the parameters.
+    pub fn parse(params: &QueryParams<'_>) -> Result<Self> {
+        Ok(Self {
+            query: params.get("q").unwrap_or_default().to_owned(),
+            range: range(params)?,
+            limit: lenient_count(params, "limit"),
+            max_stale: lenient_count(params, "maxStaleValues"),
+        })
+    }
+}
+
+fn range(params: &QueryParams<'_>) -> Result<RequestedRange> {
+    time::range(params)
+        .map_err(|error| Error::Invalid(format!("error parsing date range: {error}")))
+}
+
+/// What is no number counts as absent: so it always was, and clients send it.
+fn lenient_count(params: &QueryParams<'_>, name: &str) -> u32 {
+    params.get(name).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// What the values of a tag are taken from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RequestedTag {
+    /// Stored data.
+    Stored(Attribute),
+    /// Always the same (type, value) pairs, sorted.
+    Fixed(&'static [(&'static str, &'static str)]),
+}
+
+const STATUSES: &[(&str, &str)] = &[("keyword", "error"), ("keyword", "ok"), ("keyword", "unset")];
+const KINDS: &[(&str, &str)] = &[
+    ("keyword", "client"),
+    ("keyword", "consumer"),
+    ("keyword", "internal"),
+    ("keyword", "producer"),
+    ("keyword", "server"),
+    ("keyword", "unspecified"),
+];
+const TRUE: &[(&str, &str)] = &[("bool", "true")];
+
+/// The tag that the path of the second API version names: a TraceQL attribute or intrinsic.
+///
+/// A name that is none is decoded a second time: clients encode it twice for proxies that decode once.
+pub fn parse_tag_v2(name: &str) -> Result<RequestedTag> {
+    if name.is_empty() {
+        return Err(Error::Invalid("please provide a non-empty tagName".to_owned()));
+    }
+    let attribute = parse_attribute(name).or_else(|error| {
+        let decoded = percent_decode_str(name).decode_utf8_lossy();
+        if decoded == name { Err(error) } else { parse_attribute(&decoded).map_err(|_| error) }
+    });
+    let attribute = attribute.map_err(|error| {
+        Error::Invalid(format!(
+            "please provide a valid tagName: failed to parse identifier {name}: {error}"
+        ))
+    })?;
+    Ok(match attribute {
+        Attribute::Intrinsic(intrinsic) => match intrinsic {
+            Intrinsic::Status => RequestedTag::Fixed(STATUSES),
+            Intrinsic::Kind => RequestedTag::Fixed(KINDS),
+            Intrinsic::Name
+            | Intrinsic::StatusMessage
+            | Intrinsic::TraceRootName
+            | Intrinsic::TraceRootService
+            | Intrinsic::EventName
+            | Intrinsic::InstrumentationName
+            | Intrinsic::InstrumentationVersion => RequestedTag::Stored(attribute),
+            // Ids and numbers that differ from span to span: a list of them helps nobody.
+            _ => RequestedTag::Fixed(&[]),
+        },
+        Attribute::Named { .. } => RequestedTag::Stored(attribute),
+    })
+}
+
+/// The tag that the path of the first API version names: an attribute of span or resource, or an old name of a
+/// fixed field.
+pub fn parse_tag_v1(name: &str) -> Result<RequestedTag> {
+    Ok(match name {
+        "" => return Err(Error::Invalid("please provide a non-empty tagName".to_owned())),
+        "status.code" => RequestedTag::Fixed(STATUSES),
+        "error" => RequestedTag::Fixed(TRUE),
+        "name" => RequestedTag::Stored(Attribute::Intrinsic(Intrinsic::Name)),
+        "root.name" => RequestedTag::Stored(Attribute::Intrinsic(Intrinsic::TraceRootName)),
+        "root.service.name" => {
+            RequestedTag::Stored(Attribute::Intrinsic(Intrinsic::TraceRootService))
+        }
+        name => RequestedTag::Stored(Attribute::named(AttributeScope::Unscoped, name)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_parameters_are_checked() {
+        let parse = |query| TagsQuery::parse(&QueryParams::parse(query));
+        let query = parse("scope=none&limit=x&maxStaleValues=5&q={").unwrap();
+        assert_eq!((query.scope, query.limit, query.max_stale), (None, 0, 5));
+        assert_eq!(query.query, "{");
+        assert_eq!(parse("scope=link").unwrap().scope, Some(TagScope::Link));
+        assert_eq!(parse("scope=foo").unwrap_err().to_string(), "invalid scope: foo");
+        assert!(
+            parse("start=x")
+                .unwrap_err()
+                .to_string()
+                .starts_with("error parsing date range: could not parse 'start' parameter: ")
+        );
+    }
+
+    #[test]
+    fn tag_of_v2_is_an_identifier() {
+        let text = |name| match parse_tag_v2(name) {
+            Ok(RequestedTag::Stored(attribute)) => attribute.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(text("span.http.method"), "span.http.method");
+        assert_eq!(text("span.a%20b"), "span.\"a b\"");
+        assert_eq!(text("name"), "name");
+        assert_eq!(
+            parse_tag_v2("app.user.id").unwrap_err().to_string(),
+            "please provide a valid tagName: failed to parse identifier app.user.id: parse error at line 1, col 2: unknown identifier: app"
+        );
+        assert_eq!(
+            parse_tag_v2("").unwrap_err().to_string(),
+            "please provide a non-empty tagName"
+        );
+        assert!(parse_tag_v2("{}").is_err());
+    }
+
+    #[test]
+    fn fixed_tags_need_no_data() {
+        for name in ["duration", "span:duration", "traceDuration", "trace:duration", "trace:id",
+            "span:id", "span:parentID", "link:traceID", "link:spanID"]
+        {
+            assert_eq!(parse_tag_v2(name), Ok(RequestedTag::Fixed(&[])), "{name}");
+        }
+        assert_eq!(parse_tag_v2("span:status"), Ok(RequestedTag::Fixed(STATUSES)));
+        assert_eq!(parse_tag_v2("kind"), Ok(RequestedTag::Fixed(KINDS)));
+        assert_eq!(parse_tag_v1("error"), Ok(RequestedTag::Fixed(TRUE)));
+        for fixed in [STATUSES, KINDS, TRUE] {
+            assert!(fixed.is_sorted());
+        }
+    }
+
+    #[test]
+    fn tag_of_v1_is_any_name() {
+        let text = |name| match parse_tag_v1(name) {
+            Ok(RequestedTag::Stored(attribute)) => attribute.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(text("service.name"), ".service.name");
+        assert_eq!(text("status"), ".status");
+        assert_eq!(text("name"), "name");
+        assert_eq!(text("root.name"), "rootName");
+    }
+}

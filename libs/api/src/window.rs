@@ -1,0 +1,147 @@
+//! The time window of a query.
+
+use std::time::Duration;
+
+use crate::{Error, Result};
+
+const NANOS_A_SECOND: u64 = 1_000_000_000;
+
+/// What the caller said about time; zero stands for "nothing".
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequestedRange {
+    /// Unix nanoseconds.
+    pub start: u64,
+    /// Unix nanoseconds.
+    pub end: u64,
+    /// Length of a range that ends now; wins over the others.
+    pub since: Option<Duration>,
+}
+
+/// How a range is completed and clamped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowRules {
+    /// Unix nanoseconds.
+    pub now: u64,
+    /// Length of the window of a query without one.
+    pub default_length: Duration,
+    /// Queries end at least so long before now.
+    pub end_cutoff: Duration,
+}
+
+/// A window in unix nanoseconds, both ends inclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// First nanosecond.
+    pub start: u64,
+    /// Last nanosecond.
+    pub end: u64,
+}
+
+impl RequestedRange {
+    /// The window to query. Errors: only one of start and end.
+    pub fn window(&self, rules: &WindowRules) -> Result<Window> {
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let last = rules.now.saturating_sub(nanos(rules.end_cutoff));
+        let default_start = rules.now.saturating_sub(nanos(rules.default_length));
+        if let Some(since) = self.since {
+            return Ok(Window { start: last.saturating_sub(nanos(since)), end: last });
+        }
+        match (self.start, self.end) {
+            (0, 0) => Ok(Window { start: default_start, end: last }),
+            (0, _) | (_, 0) => Err(Error::Invalid(
+                "error parsing date range: only one of start and end provided: must provide both or neither"
+                    .to_owned(),
+            )),
+            (start, end) => {
+                let end = end.min(last);
+                Ok(Window { start: if start > end { default_start } else { start }, end })
+            }
+        }
+    }
+}
+
+impl Window {
+    /// The start in whole seconds, rounded down.
+    pub fn start_seconds(&self) -> u32 {
+        u32::try_from(self.start / NANOS_A_SECOND).unwrap_or(u32::MAX)
+    }
+
+    /// The end in whole seconds, rounded up: what started in the second of `end` is inside.
+    pub fn end_seconds(&self) -> u32 {
+        u32::try_from(self.end.div_ceil(NANOS_A_SECOND)).unwrap_or(u32::MAX)
+    }
+
+    /// Refuses a window longer than `limit`; zero is no limit.
+    pub fn check_length(&self, limit: Duration) -> Result<()> {
+        if limit.is_zero() || u128::from(self.end.saturating_sub(self.start)) <= limit.as_nanos() {
+            return Ok(());
+        }
+        let limit = tactus_config::GoDuration::from(limit);
+        Err(Error::Invalid(format!(
+            "range specified by start and end exceeds {limit}. received start={} end={}",
+            self.start_seconds(),
+            self.end_seconds()
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = NANOS_A_SECOND;
+
+    fn rules(end_cutoff: u64) -> WindowRules {
+        WindowRules {
+            now: 10_000 * SECOND,
+            default_length: Duration::from_secs(900),
+            end_cutoff: Duration::from_secs(end_cutoff),
+        }
+    }
+
+    fn window(start: u64, end: u64, since: Option<u64>, cutoff: u64) -> Result<(u32, u32)> {
+        let range = RequestedRange {
+            start: start * SECOND,
+            end: end * SECOND,
+            since: since.map(Duration::from_secs),
+        };
+        range.window(&rules(cutoff)).map(|window| (window.start_seconds(), window.end_seconds()))
+    }
+
+    #[test]
+    fn window_is_completed_and_clamped() {
+        assert_eq!(window(0, 0, None, 0), Ok((9_100, 10_000)));
+        assert_eq!(window(0, 0, None, 30), Ok((9_100, 9_970)));
+        assert_eq!(window(5, 6, Some(100), 30), Ok((9_870, 9_970)));
+        assert_eq!(window(5, 6, None, 0), Ok((5, 6)));
+        assert_eq!(window(5, 20_000, None, 0), Ok((5, 10_000)));
+        assert_eq!(window(11_000, 20_000, None, 0), Ok((9_100, 10_000)));
+    }
+
+    #[test]
+    fn one_end_alone_is_refused() {
+        let text = "error parsing date range: only one of start and end provided: must provide both or neither";
+        for (start, end) in [(5, 0), (0, 5)] {
+            assert_eq!(window(start, end, None, 0), Err(Error::Invalid(text.into())));
+        }
+    }
+
+    #[test]
+    fn window_longer_than_the_limit_is_refused() {
+        let week = Duration::from_secs(168 * 3600);
+        let window = Window { start: SECOND, end: 604_802 * SECOND };
+        assert_eq!(
+            window.check_length(week).unwrap_err().to_string(),
+            "range specified by start and end exceeds 168h0m0s. received start=1 end=604802"
+        );
+        let window = Window { start: SECOND, end: 604_801 * SECOND };
+        assert_eq!(window.check_length(week), Ok(()));
+        assert_eq!(window.check_length(Duration::ZERO), Ok(()));
+    }
+
+    #[test]
+    fn part_of_a_second_counts_at_both_ends() {
+        let window = Window { start: SECOND + 1, end: SECOND + 1 };
+        assert_eq!((window.start_seconds(), window.end_seconds()), (1, 2));
+    }
+}

@@ -1,0 +1,240 @@
+//! Reading blocks: footer, row groups with a projection, single traces, and pruning.
+//!
+//! [`BlockReader::open`] reads the footer once; afterwards every call reads the pages it needs from the
+//! [`ByteSource`] and decodes them into the codes of one dictionary per batch, strings being touched once
+//! a dictionary entry. Blocks come from outside: whatever the bytes say, the answer is a batch or an error,
+//! and memory stays in proportion to the size of the row group. A reader keeps no data but the footer, so
+//! that callers decide what to cache; it knows no queries and none of the other files of a block.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::statistics::Statistics;
+use tactus_model::{Projection, SpanBatch, TraceId};
+use tactus_storage::index::RowGroupIndex;
+use tactus_storage::meta::{BlockVersion, DedicatedColumn};
+
+use crate::Result;
+
+mod attributes;
+mod batch;
+mod chunk;
+mod columns;
+mod footer;
+mod json_value;
+mod prune;
+mod source;
+mod spine;
+mod strings;
+mod task;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use prune::{AttributeOwner, NumberColumn, StringColumn};
+pub use source::{ByteSource, BytesSource, FileSource, coalesce};
+
+/// What a block's meta says about its `data.parquet`.
+#[derive(Debug, Clone)]
+pub struct BlockFacts {
+    /// Exact length in bytes.
+    pub size: u64,
+    /// Exact length of the footer, 0 if unknown.
+    pub footer_size: u32,
+    /// Version of the block.
+    pub version: BlockVersion,
+    /// The meta's dedicated columns, in order.
+    pub dedicated_columns: Vec<DedicatedColumn>,
+}
+
+/// A row group, as the footer describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowGroup {
+    /// Traces.
+    pub traces: u64,
+    /// Compressed bytes of all its columns.
+    pub bytes: u64,
+    /// Smallest trace id, if the statistics have it.
+    pub min_id: Option<TraceId>,
+    /// Largest trace id, if the statistics have it.
+    pub max_id: Option<TraceId>,
+}
+
+/// Reads one block. Cheap to clone: clones share the footer.
+#[derive(Clone)]
+pub struct BlockReader {
+    file: Arc<File>,
+}
+
+/// An open file.
+pub(crate) struct File {
+    source: Arc<dyn ByteSource>,
+    size: u64,
+    footer_bytes: usize,
+    version: BlockVersion,
+    metadata: ParquetMetaData,
+    columns: columns::Columns,
+    row_groups: Vec<RowGroup>,
+}
+
+impl std::fmt::Debug for BlockReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let file = &self.file;
+        f.debug_struct("BlockReader")
+            .field("version", &file.version)
+            .field("size", &file.size)
+            .field("row_groups", &file.row_groups.len())
+            .finish()
+    }
+}
+
+impl BlockReader {
+    /// Reads the footer and finds the columns.
+    ///
+    /// Errors: `Error::UnsupportedVersion` for vParquet3; `Error::Corrupt` or `Error::Parquet` if the
+    /// file is not a block of this version; what the source returns.
+    pub fn open(source: Arc<dyn ByteSource>, facts: &BlockFacts) -> Result<Self> {
+        let (metadata, footer_bytes) =
+            footer::read_footer(&*source, facts.size, facts.footer_size)?;
+        let columns = columns::Columns::resolve(
+            metadata.file_metadata().schema_descr(),
+            facts.version,
+            &facts.dedicated_columns,
+        )?;
+        let row_groups = metadata
+            .row_groups()
+            .iter()
+            .map(|group| {
+                let ids = group.columns().get(columns.trace_id.index);
+                let ids = ids.and_then(|chunk| chunk.statistics());
+                let ids = ids.filter(|bounds| !bounds.is_min_max_deprecated());
+                // Ids are never longer than 16 bytes, so bounds of this length are not truncated.
+                let id = |bytes: Option<&[u8]>| Some(TraceId(bytes?.try_into().ok()?));
+                RowGroup {
+                    traces: u64::try_from(group.num_rows()).unwrap_or(0),
+                    bytes: u64::try_from(group.compressed_size()).unwrap_or(0),
+                    min_id: id(ids.and_then(Statistics::min_bytes_opt)),
+                    max_id: id(ids.and_then(Statistics::max_bytes_opt)),
+                }
+            })
+            .collect();
+        let (size, version) = (facts.size, facts.version);
+        let file = File { source, size, footer_bytes, version, metadata, columns, row_groups };
+        Ok(Self { file: Arc::new(file) })
+    }
+
+    /// The block's row groups, in file order.
+    pub fn row_groups(&self) -> &[RowGroup] {
+        &self.file.row_groups
+    }
+
+    /// Bytes of memory held, about: the weight of this reader in a cache.
+    pub fn heap_bytes(&self) -> usize {
+        self.file.metadata.memory_size() + self.file.footer_bytes
+    }
+
+    /// Length of the footer in bytes, as a meta's `footerSize`.
+    pub fn footer_bytes(&self) -> usize {
+        self.file.footer_bytes
+    }
+
+    /// The only row group that can hold a trace; `None` if the id is outside every row group.
+    ///
+    /// Uses the block's `index` file if given, else the footer's statistics, else reads first ids.
+    /// Errors: corrupt pages, what the source returns.
+    pub fn find_row_group(
+        &self,
+        id: TraceId,
+        index: Option<&RowGroupIndex>,
+    ) -> Result<Option<usize>> {
+        let groups = &self.file.row_groups;
+        if let Some(index) = index.filter(|index| index.last_ids().len() == groups.len()) {
+            return Ok(index.find(&id.0));
+        }
+        // The last row group whose smallest id is not above the wanted one.
+        let (mut low, mut high) = (0, groups.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.first_id(middle)?.is_some_and(|first| first <= id) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let found = low.checked_sub(1);
+        Ok(found.filter(|&found| groups[found].max_id.is_none_or(|max| id <= max)))
+    }
+
+    fn first_id(&self, row_group: usize) -> Result<Option<TraceId>> {
+        if let Some(min_id) = self.file.row_groups[row_group].min_id {
+            return Ok(Some(min_id));
+        }
+        let mut task = task::Task::new(&self.file, row_group, Some(0..1));
+        task.fetch(&[self.file.columns.trace_id])?;
+        Ok(batch::trace_ids(&mut task, self.file.columns.trace_id)?.first().copied())
+    }
+
+    /// Reads the projected columns of a row group; the other columns of the batch stay empty.
+    ///
+    /// The batch has a resource and a scope for each entry of the file, equal ones not merged. Asking for
+    /// names or attributes of events or links also reads which span owns them. Errors: corrupt pages, what
+    /// the source returns, a row group that does not exist.
+    pub fn read_row_group(&self, row_group: usize, projection: &Projection) -> Result<SpanBatch> {
+        batch::read_batch(&self.file, row_group, None, projection)
+    }
+
+    /// Reads all columns of one trace; `None` if the block does not have it.
+    ///
+    /// Reads the ids of one row group, then only the pages that hold the trace. Errors: as
+    /// [`Self::read_row_group`].
+    pub fn read_trace(
+        &self,
+        id: TraceId,
+        index: Option<&RowGroupIndex>,
+    ) -> Result<Option<SpanBatch>> {
+        let Some(row_group) = self.find_row_group(id, index)? else { return Ok(None) };
+        let Some(row) = self.find_row(row_group, id)? else { return Ok(None) };
+        self.read_rows(row_group, row..row + 1, &Projection::all()).map(Some)
+    }
+
+    /// The row of a trace in a row group; `None` if it is not there. Errors: as [`Self::read_row_group`].
+    pub fn find_row(&self, row_group: usize, id: TraceId) -> Result<Option<u64>> {
+        let mut task = task::Task::new(&self.file, row_group, None);
+        task.fetch(&[self.file.columns.trace_id])?;
+        let ids = batch::trace_ids(&mut task, self.file.columns.trace_id)?;
+        // Not a binary search: foreign files need not keep the order inside a row group.
+        Ok(ids.iter().position(|found| *found == id).map(|row| row as u64))
+    }
+
+    /// Reads the projected columns of some rows (traces) of a row group, from the pages that hold them.
+    /// Rows beyond the end are left out. Errors: as [`Self::read_row_group`].
+    pub fn read_rows(
+        &self,
+        row_group: usize,
+        rows: Range<u64>,
+        projection: &Projection,
+    ) -> Result<SpanBatch> {
+        batch::read_batch(&self.file, row_group, Some(rows), projection)
+    }
+
+    /// False if no string of a column in the row group meets the predicate.
+    ///
+    /// Asks the column's dictionary, each string once; true also if there is no dictionary that tells all
+    /// values. For an attribute: its own column, else its key among the keys and any string among the
+    /// values of all attributes of that owner. Errors: as [`Self::read_row_group`].
+    pub fn row_group_may_contain_string(
+        &self,
+        row_group: usize,
+        column: &StringColumn,
+        predicate: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<bool> {
+        self.file.may_contain_string(row_group, column, predicate)
+    }
+
+    /// Smallest and largest value of a column in the row group, if the statistics have them. Signed values
+    /// come as bits.
+    pub fn row_group_bounds(&self, row_group: usize, column: NumberColumn) -> Option<(u64, u64)> {
+        self.file.bounds(row_group, column)
+    }
+}

@@ -1,0 +1,114 @@
+//! Puts the attributes of each owner together: generic ones, then those with columns of their own.
+
+use tactus_model::{AttributeList, ValueType};
+use tactus_storage::meta::BlockVersion;
+
+use crate::Result;
+use crate::read::task::Task;
+
+use super::fixed::FixedValues;
+use super::keys::KeyScan;
+use super::{NOTHING, Values};
+
+/// The generic attributes of all owners.
+#[derive(Debug)]
+pub(super) struct Generic {
+    starts: Vec<u32>,
+    keys: Vec<u32>,
+    values: Values,
+}
+
+impl Generic {
+    /// No attributes.
+    pub(super) fn empty(owners: usize) -> Self {
+        Self { starts: vec![0; owners + 1], keys: Vec::new(), values: Values::default() }
+    }
+}
+
+/// Decides about keys for which no column has a value: vParquet4 keeps them, vParquet5 drops them.
+pub(super) fn settle_valueless(
+    task: &Task<'_>,
+    keys: KeyScan,
+    mut values: Values,
+) -> Result<Generic> {
+    let KeyScan { mut starts, mut keys, .. } = keys;
+    if values.types.contains(&NOTHING) {
+        if task.version() == BlockVersion::VParquet5 {
+            let kept = values.types.iter().map(|&value_type| u32::from(value_type != NOTHING));
+            let mut kept_before = vec![0];
+            kept_before.extend(kept.scan(0u32, |sum, kept| {
+                *sum += kept;
+                Some(*sum)
+            }));
+            starts.iter_mut().for_each(|start| *start = kept_before[*start as usize]);
+            retain_typed(&mut keys, &values.types);
+            retain_typed(&mut values.payloads, &values.types);
+            values.types.retain(|&value_type| value_type != NOTHING);
+        } else {
+            for value_type in values.types.iter_mut().filter(|found| **found == NOTHING) {
+                *value_type = ValueType::Unset as u8;
+            }
+        }
+    }
+    Ok(Generic { starts, keys, values })
+}
+
+fn retain_typed<T>(items: &mut Vec<T>, types: &[u8]) {
+    let mut types = types.iter();
+    items.retain(|_| types.next() != Some(&NOTHING));
+}
+
+/// Merges all attributes, owner by owner.
+pub(super) fn assemble(generic: Generic, fixed: Vec<FixedValues>) -> AttributeList {
+    let Generic { starts: generic_starts, keys: generic_keys, values: generic_values } = generic;
+    if fixed.is_empty() {
+        return AttributeList {
+            starts: generic_starts.into(),
+            keys: generic_keys.into(),
+            types: generic_values.types.into(),
+            payloads: generic_values.payloads.into(),
+        };
+    }
+    let owners = generic_starts.len() - 1;
+    let mut counts: Vec<u32> = generic_starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    for column in &fixed {
+        for &owner in &column.owners {
+            counts[owner as usize] += 1;
+        }
+    }
+    let mut starts = Vec::with_capacity(owners + 1);
+    let mut end = 0u32;
+    starts.push(0);
+    starts.extend(counts.iter().map(|count| {
+        end += count;
+        end
+    }));
+
+    let total = end as usize;
+    let (mut keys, mut types, mut payloads) = (vec![0; total], vec![0; total], vec![0; total]);
+    let mut next = starts[..owners].to_vec();
+    if !generic_keys.is_empty() {
+        for (owner, pair) in generic_starts.windows(2).enumerate() {
+            let from = pair[0] as usize..pair[1] as usize;
+            let to = next[owner] as usize..next[owner] as usize + from.len();
+            keys[to.clone()].copy_from_slice(&generic_keys[from.clone()]);
+            types[to.clone()].copy_from_slice(&generic_values.types[from.clone()]);
+            payloads[to].copy_from_slice(&generic_values.payloads[from.clone()]);
+            next[owner] += from.len() as u32;
+        }
+    }
+    for column in fixed {
+        let values = column.values.types.iter().zip(&column.values.payloads);
+        for (&owner, (&value_type, &payload)) in column.owners.iter().zip(values) {
+            let at = next[owner as usize] as usize;
+            next[owner as usize] += 1;
+            (keys[at], types[at], payloads[at]) = (column.key, value_type, payload);
+        }
+    }
+    AttributeList {
+        starts: starts.into(),
+        keys: keys.into(),
+        types: types.into(),
+        payloads: payloads.into(),
+    }
+}

@@ -1,0 +1,126 @@
+//! Attributes with a column of their own.
+
+use tactus_model::ValueType;
+use tactus_storage::meta::ColumnType;
+
+use crate::Result;
+use crate::decoding::DecodeResult;
+use crate::decoding::hybrid::Levels;
+use crate::read::chunk::{Needs, PageLevels};
+use crate::read::columns::FixedColumn;
+use crate::read::task::Task;
+use crate::read::values::{Strings, Words};
+
+use super::Values;
+use super::arrays::{Arrays, array_of};
+use super::walk::Walker;
+
+/// The values of one column, and the owner of each.
+#[derive(Debug)]
+pub(super) struct FixedValues {
+    /// Code of the attribute's key.
+    pub(super) key: u32,
+    /// Ascending.
+    pub(super) owners: Vec<u32>,
+    pub(super) values: Values,
+}
+
+/// Reads the column of one attribute of owners at `level`.
+pub(super) fn read_fixed(
+    task: &mut Task<'_>,
+    column: &FixedColumn,
+    level: u8,
+    owners: usize,
+) -> Result<FixedValues> {
+    let leaf = column.leaf;
+    let mut out = FixedValues { key: 0, owners: Vec::new(), values: Values::default() };
+    if task.is_all_null(leaf) {
+        return Ok(out);
+    }
+    out.key = task.intern(leaf, &column.key)?;
+    let scalar = match column.column_type {
+        ColumnType::String => ValueType::String,
+        ColumnType::Int => ValueType::Int,
+    };
+    // A repeated column with one entry an owner has no list; without lists levels of repetition say
+    // only where owners start, which each entry does.
+    let lists = leaf.max_rep > level;
+    let needs = Needs { rep: lists, def: true };
+    let mut walker = Walker::new(level, leaf.max_def, owners, None);
+    let mut filler =
+        Filler { scalar, out: &mut out, arrays: Arrays::default(), omit_empty: column.omit_empty };
+    let mut codes = Vec::new();
+    match column.column_type {
+        ColumnType::String => {
+            task.pages(leaf, needs, &mut Strings::default(), |page, strings, pool| {
+                codes.clear();
+                strings.resolve_all(pool, &mut codes)?;
+                filler.page(&mut walker, page, |value| u64::from(codes[value]))
+            })?;
+        }
+        ColumnType::Int => {
+            task.pages(leaf, needs, &mut Words::default(), |page, words, _| {
+                filler.page(&mut walker, page, |value| words.values[value])
+            })?;
+        }
+    }
+    let arrays = filler.arrays;
+    let settled = walker
+        .finish()
+        .and_then(|()| arrays.settle(scalar, &mut out.values.payloads, &mut task.pool));
+    settled.map_err(|error| task.corrupt(leaf, error))?;
+    Ok(out)
+}
+
+struct Filler<'v> {
+    scalar: ValueType,
+    out: &'v mut FixedValues,
+    arrays: Arrays,
+    omit_empty: bool,
+}
+
+impl Filler<'_> {
+    fn page(
+        &mut self,
+        walker: &mut Walker<'_>,
+        page: PageLevels<'_>,
+        payload: impl Fn(usize) -> u64,
+    ) -> DecodeResult<()> {
+        if matches!(page.def, Levels::Constant(_)) {
+            self.out.owners.reserve(page.entries);
+            self.out.values.payloads.reserve(page.entries);
+        }
+        walker.page(page, |owner, continues, value| {
+            self.put(owner, continues, payload(value));
+            Ok(())
+        })?;
+        self.out.values.types.resize(self.out.owners.len(), self.scalar as u8);
+        Ok(())
+    }
+
+    #[inline]
+    fn put(&mut self, owner: usize, continues: bool, payload: u64) {
+        if continues {
+            return self.put_more(owner, payload);
+        }
+        if !(self.omit_empty && payload == 0) {
+            self.out.owners.push(owner as u32);
+            self.out.values.payloads.push(payload);
+        }
+    }
+
+    /// A second or later value of the last owner makes it an array.
+    fn put_more(&mut self, owner: usize, payload: u64) {
+        let FixedValues { owners, values, .. } = &mut *self.out;
+        let Some(target) = owners.len().checked_sub(1) else { return };
+        if owners[target] as usize != owner {
+            return;
+        }
+        values.types.resize(owners.len(), self.scalar as u8);
+        if self.arrays.last() != Some(target) {
+            values.types[target] = array_of(self.scalar) as u8;
+            self.arrays.start(target, values.payloads[target]);
+        }
+        self.arrays.push(payload);
+    }
+}

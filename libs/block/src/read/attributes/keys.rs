@@ -1,0 +1,187 @@
+//! The key column: where each owner's attributes start, and which ones are wanted.
+
+use tactus_model::AttributeSelection;
+
+use crate::Result;
+use crate::decoding::DecodeResult;
+use crate::decoding::hybrid::Levels;
+use crate::read::chunk::{Needs, PageLevels};
+use crate::read::columns::Leaf;
+use crate::read::spine::add_starts;
+use crate::read::strings::StringPool;
+use crate::read::task::Task;
+use crate::read::values::Strings;
+
+/// The wanted attributes of all owners.
+#[derive(Debug, Default)]
+pub(crate) struct KeyScan {
+    /// First wanted attribute of each owner, and the end. Empty if no key is wanted.
+    pub(super) starts: Vec<u32>,
+    /// Key code of each wanted attribute.
+    pub(super) keys: Vec<u32>,
+    /// Number of each wanted attribute among all; `None` if all are wanted.
+    pub(super) ordinals: Option<Vec<u32>>,
+    /// Attributes, wanted or not.
+    pub(super) attributes: usize,
+    /// Entries of the key column, empty owners included.
+    pub(super) entries: usize,
+}
+
+impl KeyScan {
+    /// True if no attribute is wanted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+/// Reads the key column of a list with owners at `level`.
+///
+/// If only some keys are wanted and the chunk's dictionary has none of them, nothing else is read.
+pub(crate) fn scan_keys(
+    task: &mut Task<'_>,
+    leaf: Leaf,
+    level: u8,
+    selection: &AttributeSelection,
+    owners: usize,
+) -> Result<KeyScan> {
+    let mut scan = KeyScan { entries: task.entries(leaf), ..KeyScan::default() };
+    let mut attributes = 0;
+    let needs = Needs { rep: true, def: true };
+    match selection {
+        AttributeSelection::None => return Ok(scan),
+        AttributeSelection::All => {
+            let (starts, keys) = (&mut scan.starts, &mut scan.keys);
+            task.pages(leaf, needs, &mut Strings::default(), |page, strings, pool| {
+                add_starts(page, level, starts, &mut attributes);
+                strings.resolve_all(pool, keys)
+            })?;
+            scan.starts.push(attributes);
+        }
+        AttributeSelection::Keys(_) => {
+            if !task.dictionary_may_have(leaf, &|key| selection.wants(key))? {
+                return Ok(KeyScan::default());
+            }
+            let mut picker = Picker::new(level, selection);
+            task.pages(leaf, needs, &mut Strings::default(), |page, strings, pool| {
+                picker.page(page, strings, pool)
+            })?;
+            attributes = picker.attributes;
+            picker.starts.push(picker.keys.len() as u32);
+            scan.starts = picker.starts;
+            scan.keys = picker.keys;
+            scan.ordinals = Some(picker.ordinals);
+        }
+    }
+    scan.attributes = attributes as usize;
+    task.expect(leaf, scan.starts.len(), owners + 1)?;
+    if scan.ordinals.is_none() {
+        task.expect(leaf, scan.keys.len(), scan.attributes)?;
+    }
+    Ok(scan)
+}
+
+/// Picks the attributes with wanted keys.
+struct Picker<'s> {
+    level: u8,
+    selection: &'s AttributeSelection,
+    /// For each local code: 1 if the key is wanted.
+    wanted: Vec<u8>,
+    /// `wanted` is about the chunk's dictionary, not about one page.
+    of_dictionary: bool,
+    starts: Vec<u32>,
+    keys: Vec<u32>,
+    ordinals: Vec<u32>,
+    attributes: u32,
+}
+
+impl<'s> Picker<'s> {
+    fn new(level: u8, selection: &'s AttributeSelection) -> Self {
+        Self {
+            level,
+            selection,
+            wanted: Vec::new(),
+            of_dictionary: false,
+            starts: Vec::new(),
+            keys: Vec::new(),
+            ordinals: Vec::new(),
+            attributes: 0,
+        }
+    }
+
+    fn page(
+        &mut self,
+        page: PageLevels<'_>,
+        strings: &mut Strings,
+        pool: &mut StringPool,
+    ) -> DecodeResult<()> {
+        if !(self.of_dictionary && strings.has_codes()) {
+            self.of_dictionary = strings.has_codes();
+            self.wanted.clear();
+            let keys = (0..strings.local_len() as u32).map(|local| strings.bytes(local));
+            self.wanted.extend(keys.map(|key| u8::from(self.selection.wants(key))));
+        }
+        match (page.rep, page.def) {
+            (Levels::Each(rep), Levels::Constant(_)) if strings.local.len() == page.entries => {
+                self.pick_from_full(rep, strings, pool)
+            }
+            _ => self.pick(page, strings, pool),
+        }
+    }
+
+    /// Every entry is an attribute; most are not wanted, so owners are counted between picks.
+    fn pick_from_full(
+        &mut self,
+        rep: &[u8],
+        strings: &mut Strings,
+        pool: &mut StringPool,
+    ) -> DecodeResult<()> {
+        let mut counted = 0;
+        for entry in 0..rep.len() {
+            let local = strings.local[entry];
+            if self.wanted[local as usize] == 0 {
+                continue;
+            }
+            self.start_owners(&rep[counted..entry + 1]);
+            counted = entry + 1;
+            self.keys.push(strings.resolve(local, pool)?);
+            self.ordinals.push(self.attributes + entry as u32);
+        }
+        self.start_owners(&rep[counted..]);
+        self.attributes += rep.len() as u32;
+        Ok(())
+    }
+
+    fn start_owners(&mut self, rep: &[u8]) {
+        let level = self.level;
+        let owners: usize = rep
+            .chunks(255)
+            .map(|chunk| usize::from(chunk.iter().map(|&rep| u8::from(rep <= level)).sum::<u8>()))
+            .sum();
+        self.starts.resize(self.starts.len() + owners, self.keys.len() as u32);
+    }
+
+    fn pick(
+        &mut self,
+        page: PageLevels<'_>,
+        strings: &mut Strings,
+        pool: &mut StringPool,
+    ) -> DecodeResult<()> {
+        let mut value = 0;
+        for entry in 0..page.entries {
+            let (rep, def) = (page.rep.at(entry), page.def.at(entry));
+            if rep <= self.level && def >= self.level {
+                self.starts.push(self.keys.len() as u32);
+            }
+            if def > self.level {
+                let local = strings.local[value];
+                if self.wanted[local as usize] != 0 {
+                    self.keys.push(strings.resolve(local, pool)?);
+                    self.ordinals.push(self.attributes);
+                }
+                self.attributes += 1;
+                value += 1;
+            }
+        }
+        Ok(())
+    }
+}

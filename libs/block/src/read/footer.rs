@@ -1,0 +1,218 @@
+//! Opening a file: the footer, and the facts about column chunks that decoding relies on.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use parquet::basic::{Compression, Encoding};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+};
+use parquet::file::statistics::Statistics;
+
+use crate::decoding::codec::Codec;
+use crate::decoding::thrift::{Value, read_struct, struct_list};
+use crate::decoding::{DecodeError, DecodeResult};
+use crate::{Error, Result};
+
+use super::columns::Leaf;
+use super::source::ByteSource;
+
+/// `PAR1`, at both ends of a file.
+const MAGIC: [u8; 4] = *b"PAR1";
+
+/// Footer length and magic.
+const TAIL_BYTES: u64 = 8;
+
+/// Read at once when the meta does not say how long the footer is.
+const FOOTER_GUESS_BYTES: u64 = 64 * 1024;
+
+/// More entries than a chunk of this product or of Tempo ever has, and few enough for 32-bit counts.
+const MAX_ENTRIES: u64 = 1 << 27;
+
+/// Entries a byte of a row group: nulls and repeated codes take next to nothing, but every span has ids
+/// and times of its own.
+const MAX_ENTRIES_PER_BYTE: u64 = 64;
+
+/// What the footer says about a column chunk, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct ChunkFacts {
+    pub(crate) codec: Codec,
+    pub(crate) entries: usize,
+    /// All pages, the dictionary included.
+    pub(crate) range: Range<u64>,
+}
+
+/// Reads and decodes the footer; also its length in bytes.
+///
+/// `footer_bytes` is the length from the block's meta, 0 if unknown; a wrong one costs a read.
+pub(crate) fn read_footer(
+    source: &dyn ByteSource,
+    size: u64,
+    footer_bytes: u32,
+) -> Result<(ParquetMetaData, usize)> {
+    if size < TAIL_BYTES + 4 || source.size() != size {
+        let what = format!("the file has {} bytes, the meta says {size}", source.size());
+        return Err(Error::Corrupt { what });
+    }
+    let guess = match footer_bytes {
+        0 => FOOTER_GUESS_BYTES,
+        known => u64::from(known) + TAIL_BYTES,
+    };
+    let mut bytes = source.read(size.saturating_sub(guess)..size)?;
+    let Some((tail, magic)) = bytes.split_last_chunk::<8>().and_then(|(_, tail)| {
+        Some((u32::from_le_bytes(*tail.first_chunk()?), *tail.last_chunk::<4>()?))
+    }) else {
+        return Err(Error::Corrupt { what: "the footer is cut off".to_owned() });
+    };
+    if magic != MAGIC {
+        return Err(Error::Corrupt { what: "the file does not end as a Parquet file".to_owned() });
+    }
+    let length = u64::from(tail);
+    if length + TAIL_BYTES > size {
+        return Err(Error::Corrupt { what: "the footer is longer than the file".to_owned() });
+    }
+    if length + TAIL_BYTES > bytes.len() as u64 {
+        bytes = source.read(size - length - TAIL_BYTES..size)?;
+    }
+    let end = bytes.len() - TAIL_BYTES as usize;
+    let footer = bytes.slice(end - length as usize..end);
+    Ok((decode_footer(&footer)?, footer.len()))
+}
+
+fn decode_footer(footer: &Bytes) -> Result<ParquetMetaData> {
+    check_schema(footer).map_err(|DecodeError(what)| Error::Corrupt { what: what.to_owned() })?;
+    // The library asserts some properties of well-formed footers instead of returning an error.
+    let decoded =
+        catch_unwind(AssertUnwindSafe(|| ParquetMetaDataReader::decode_metadata(footer)));
+    match decoded {
+        Ok(metadata) => Ok(metadata?),
+        Err(_) => Err(Error::Corrupt { what: "the footer is malformed".to_owned() }),
+    }
+}
+
+/// Groups nested deeper than any block's, far below what exhausts a stack.
+const MAX_SCHEMA_DEPTH: usize = 32;
+
+/// Refuses schemas that the library would panic or recurse without end on: deep trees, wrong numbers of
+/// children, and nodes without repetition.
+fn check_schema(footer: &[u8]) -> DecodeResult<()> {
+    let mut found = false;
+    read_struct(footer, 0, |field, value| match (field, value) {
+        (2, Value::List(list)) if !found => {
+            found = true;
+            check_tree(list).map(Some)
+        }
+        _ => Ok(None),
+    })?;
+    if found { Ok(()) } else { Err(DecodeError("the footer has no schema")) }
+}
+
+fn check_tree(list: &[u8]) -> DecodeResult<&[u8]> {
+    let (count, mut rest) = struct_list(list)?;
+    // Children that are still to come, for each open group.
+    let mut open: Vec<u64> = Vec::new();
+    for index in 0..count {
+        let (mut children, mut repetition) = (0i64, None);
+        rest = read_struct(rest, 1, |field, value| {
+            match (field, value) {
+                (3, Value::Number(number)) => repetition = Some(number),
+                (5, Value::Number(number)) => children = number,
+                _ => {}
+            }
+            Ok(None)
+        })?;
+        let Ok(children) = u64::try_from(children) else {
+            return Err(DecodeError("a schema group has a negative number of children"));
+        };
+        if index > 0 {
+            let parent = open.last_mut().ok_or(DecodeError("the schema has more than one root"))?;
+            *parent -= 1;
+            if !repetition.is_some_and(|repetition| (0..=2).contains(&repetition)) {
+                return Err(DecodeError("a schema node has no repetition"));
+            }
+        }
+        if children > 0 {
+            open.push(children);
+        }
+        while open.last() == Some(&0) {
+            open.pop();
+        }
+        if open.len() > MAX_SCHEMA_DEPTH {
+            return Err(DecodeError("the schema is nested too deeply"));
+        }
+    }
+    match open.is_empty() {
+        true => Ok(rest),
+        false => Err(DecodeError("the schema is cut off")),
+    }
+}
+
+/// The chunk of a leaf, its numbers checked against the file.
+pub(crate) fn chunk_facts(
+    group: &RowGroupMetaData,
+    leaf: Leaf,
+    file_bytes: u64,
+) -> DecodeResult<ChunkFacts> {
+    let chunk = group.columns().get(leaf.index).ok_or(DecodeError("a column chunk is missing"))?;
+    if chunk.file_path().is_some() {
+        return Err(DecodeError("a column chunk lies in another file"));
+    }
+    let outside = DecodeError("a column chunk lies outside the file");
+    let data = u64::try_from(chunk.data_page_offset()).map_err(|_| outside)?;
+    let start = dictionary_offset(chunk).unwrap_or(data);
+    let length = u64::try_from(chunk.compressed_size()).map_err(|_| outside)?;
+    let end = start.checked_add(length).filter(|end| *end <= file_bytes).ok_or(outside)?;
+
+    let group_bytes: u64 = group
+        .columns()
+        .iter()
+        .map(|chunk| u64::try_from(chunk.compressed_size()).unwrap_or(0))
+        .fold(0, u64::saturating_add)
+        .min(file_bytes);
+    let limit = group_bytes.saturating_mul(MAX_ENTRIES_PER_BYTE).min(MAX_ENTRIES);
+    let entries = u64::try_from(chunk.num_values()).ok().filter(|entries| *entries <= limit);
+    let entries = entries.ok_or(DecodeError("a column chunk declares too many values"))?;
+    let codec = match chunk.compression() {
+        Compression::UNCOMPRESSED => Codec::Uncompressed,
+        Compression::SNAPPY => Codec::Snappy,
+        Compression::GZIP(_) => Codec::Gzip,
+        Compression::ZSTD(_) => Codec::Zstd,
+        Compression::LZ4_RAW => Codec::Lz4Raw,
+        _ => return Err(DecodeError("a column chunk has an unknown compression")),
+    };
+    Ok(ChunkFacts { codec, entries: entries as usize, range: start..end })
+}
+
+/// Where the dictionary page of a chunk is; some writers store 0 for none.
+pub(crate) fn dictionary_offset(chunk: &ColumnChunkMetaData) -> Option<u64> {
+    let offset = chunk.dictionary_page_offset()?;
+    let offset = u64::try_from(offset).ok().filter(|offset| *offset > 0)?;
+    (i128::from(offset) < i128::from(chunk.data_page_offset())).then_some(offset)
+}
+
+/// True if every data page holds dictionary codes, so that the dictionary tells all values.
+pub(crate) fn is_dictionary_only(chunk: &ColumnChunkMetaData) -> bool {
+    let dictionary = [Encoding::RLE_DICTIONARY, Encoding::PLAIN_DICTIONARY];
+    let Some(mask) = chunk.page_encoding_stats_mask() else { return false };
+    let mut encodings = mask.encodings().peekable();
+    dictionary_offset(chunk).is_some()
+        && encodings.peek().is_some()
+        && encodings.all(|encoding| dictionary.contains(&encoding))
+}
+
+/// True if the statistics say that no entry has a value.
+pub(crate) fn is_all_null(chunk: &ColumnChunkMetaData) -> bool {
+    let nulls = chunk.statistics().and_then(Statistics::null_count_opt);
+    nulls.is_some_and(|nulls| u64::try_from(chunk.num_values()) == Ok(nulls))
+}
+
+/// True if the statistics say that no value is true.
+pub(crate) fn is_all_false(chunk: &ColumnChunkMetaData) -> bool {
+    match chunk.statistics() {
+        Some(Statistics::Boolean(bounds)) => {
+            bounds.max_opt() == Some(&false) && bounds.min_opt() == Some(&false)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,232 @@
+//! Answers about a row group without reading its values: dictionaries and statistics.
+
+use parquet::file::statistics::Statistics;
+
+use crate::decoding::byte_arrays::ByteArrays;
+use crate::decoding::codec::{Codec, decompress};
+use crate::decoding::page::{Encoding, PageKind, read_page_header};
+use crate::decoding::{DecodeError, DecodeResult, split};
+use crate::{Error, Result};
+
+use super::columns::{Leaf, ListColumns};
+use super::{File, footer};
+
+/// A string column, or the string values of an attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StringColumn {
+    /// Span name.
+    Name,
+    /// Status message of a span. Blocks hold no dictionary of it.
+    StatusMessage,
+    /// Event name.
+    EventName,
+    /// Scope name.
+    ScopeName,
+    /// Scope version.
+    ScopeVersion,
+    /// Service of the root span.
+    RootServiceName,
+    /// Name of the root span.
+    RootSpanName,
+    /// An attribute of spans, by key.
+    SpanAttribute(Vec<u8>),
+    /// An attribute of resources, `service.name` included, by key.
+    ResourceAttribute(Vec<u8>),
+    /// An attribute of scopes, by key.
+    ScopeAttribute(Vec<u8>),
+    /// An attribute of events, by key.
+    EventAttribute(Vec<u8>),
+    /// An attribute of links, by key.
+    LinkAttribute(Vec<u8>),
+}
+
+/// Kinds of owners of attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum AttributeOwner {
+    Span,
+    Resource,
+    Scope,
+    Event,
+    Link,
+}
+
+/// A column of numbers with statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NumberColumn {
+    /// Start of spans, unix nanoseconds.
+    SpanStart,
+    /// Duration of spans, nanoseconds.
+    SpanDuration,
+    /// Kind of spans.
+    Kind,
+    /// Status code of spans.
+    Status,
+    /// Start of traces, unix nanoseconds.
+    TraceStart,
+    /// End of traces, unix nanoseconds.
+    TraceEnd,
+}
+
+impl File {
+    fn string_leaf(&self, column: &StringColumn) -> Option<Leaf> {
+        Some(match column {
+            StringColumn::Name => self.columns.name,
+            StringColumn::StatusMessage => self.columns.status_message,
+            StringColumn::EventName => self.columns.event_name,
+            StringColumn::ScopeName => self.columns.scope_name,
+            StringColumn::ScopeVersion => self.columns.scope_version,
+            StringColumn::RootServiceName => self.columns.root_service,
+            StringColumn::RootSpanName => self.columns.root_name,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn list(&self, owner: AttributeOwner) -> &ListColumns {
+        match owner {
+            AttributeOwner::Span => &self.columns.span_attributes,
+            AttributeOwner::Resource => &self.columns.resource_attributes,
+            AttributeOwner::Scope => &self.columns.scope_attributes,
+            AttributeOwner::Event => &self.columns.event_attributes,
+            AttributeOwner::Link => &self.columns.link_attributes,
+        }
+    }
+
+    /// See [`super::BlockReader::row_group_may_contain_string`].
+    pub(crate) fn may_contain_string(
+        &self,
+        row_group: usize,
+        column: &StringColumn,
+        predicate: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<bool> {
+        let (owner, key) = match column {
+            StringColumn::SpanAttribute(key) => (AttributeOwner::Span, key),
+            StringColumn::ResourceAttribute(key) => (AttributeOwner::Resource, key),
+            StringColumn::ScopeAttribute(key) => (AttributeOwner::Scope, key),
+            StringColumn::EventAttribute(key) => (AttributeOwner::Event, key),
+            StringColumn::LinkAttribute(key) => (AttributeOwner::Link, key),
+            plain => {
+                let leaf = self.string_leaf(plain);
+                return leaf.map_or(Ok(true), |leaf| self.leaf_may_have(row_group, leaf, predicate));
+            }
+        };
+        let list = self.list(owner);
+        for fixed in list.fixed.iter().filter(|fixed| fixed.key == *key) {
+            let is_string = fixed.column_type == tactus_storage::meta::ColumnType::String;
+            if is_string && self.leaf_may_have(row_group, fixed.leaf, predicate)? {
+                return Ok(true);
+            }
+        }
+        let Some(generic) = &list.generic else { return Ok(false) };
+        let Some(value) = generic.string else { return Ok(false) };
+        Ok(self.leaf_may_have(row_group, generic.key, &|found| found == key)?
+            && self.leaf_may_have(row_group, value, predicate)?)
+    }
+
+    fn leaf_may_have(
+        &self,
+        row_group: usize,
+        leaf: Leaf,
+        predicate: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<bool> {
+        let mut found = false;
+        let complete = self.visit_dictionary(row_group, leaf, &mut |string| {
+            found |= predicate(string);
+            !found
+        })?;
+        Ok(found || !complete)
+    }
+
+    /// Calls `visit` with every distinct string of a column until it returns false.
+    ///
+    /// Returns false if the column has no dictionary that tells all its values; nothing is visited then.
+    pub(crate) fn visit_dictionary(
+        &self,
+        row_group: usize,
+        leaf: Leaf,
+        visit: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<bool> {
+        let group = self.metadata.row_groups().get(row_group);
+        let chunk = group.and_then(|group| group.columns().get(leaf.index));
+        let (Some(group), Some(chunk)) = (group, chunk) else {
+            return Err(Error::Corrupt { what: format!("row group {row_group} is missing") });
+        };
+        if footer::is_all_null(chunk) {
+            return Ok(true);
+        }
+        if !footer::is_dictionary_only(chunk) {
+            return Ok(false);
+        }
+        let corrupt = |DecodeError(what)| Error::Corrupt {
+            what: format!("{what} (column {}, row group {row_group})", chunk.column_path()),
+        };
+        let facts = footer::chunk_facts(group, leaf, self.size).map_err(corrupt)?;
+        // The dictionary ends where the first data page starts.
+        let end = u64::try_from(chunk.data_page_offset()).unwrap_or(0).min(facts.range.end);
+        let bytes = self.source.read(facts.range.start..end.max(facts.range.start))?;
+        visit_dictionary_page(facts.codec, &bytes, visit).map_err(corrupt)?;
+        Ok(true)
+    }
+
+    /// See [`super::BlockReader::row_group_bounds`].
+    pub(crate) fn bounds(&self, row_group: usize, column: NumberColumn) -> Option<(u64, u64)> {
+        let leaf = match column {
+            NumberColumn::SpanStart => self.columns.start,
+            NumberColumn::SpanDuration => self.columns.duration,
+            NumberColumn::Kind => self.columns.kind,
+            NumberColumn::Status => self.columns.status,
+            NumberColumn::TraceStart => self.columns.trace_start,
+            NumberColumn::TraceEnd => self.columns.trace_end,
+        };
+        let chunk = self.metadata.row_groups().get(row_group)?.columns().get(leaf.index)?;
+        let statistics = chunk.statistics().filter(|bounds| !bounds.is_min_max_deprecated());
+        let Statistics::Int64(bounds) = statistics? else { return None };
+        let (min, max) = (*bounds.min_opt()? as u64, *bounds.max_opt()? as u64);
+        // Signed order of unsigned values (or a negative kind) shows as bounds in the wrong order.
+        (min <= max).then_some((min, max))
+    }
+}
+
+/// True if the dictionary page at the start of `bytes` has a string that meets the predicate.
+pub(crate) fn dictionary_has(
+    codec: Codec,
+    bytes: &[u8],
+    predicate: &dyn Fn(&[u8]) -> bool,
+) -> DecodeResult<bool> {
+    let mut found = false;
+    visit_dictionary_page(codec, bytes, &mut |string| {
+        found |= predicate(string);
+        !found
+    })?;
+    Ok(found)
+}
+
+fn visit_dictionary_page(
+    codec: Codec,
+    bytes: &[u8],
+    visit: &mut dyn FnMut(&[u8]) -> bool,
+) -> DecodeResult<()> {
+    let (header, rest) = read_page_header(bytes)?;
+    let PageKind::Dictionary { entries, encoding: Encoding::Plain } = header.kind else {
+        return Err(DecodeError("a chunk does not start with its dictionary"));
+    };
+    let (stored, _) = split(rest, header.compressed, "a dictionary is cut off")?;
+    if header.crc != 0 && crc32fast::hash(stored) != header.crc {
+        return Err(DecodeError("a page does not match its checksum"));
+    }
+    let mut buffer = Vec::new();
+    let body = match codec {
+        Codec::Uncompressed => stored,
+        codec => decompress(codec, stored, header.uncompressed, &mut buffer)?,
+    };
+    let mut strings = ByteArrays::default();
+    strings.decode_plain(body, 0, entries)?;
+    for i in 0..strings.len() {
+        if !visit(strings.get(i)) {
+            break;
+        }
+    }
+    Ok(())
+}

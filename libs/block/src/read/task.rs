@@ -1,0 +1,295 @@
+//! One read of one row group: what has been fetched, and the batch's strings.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::page_index::index_reader::decode_offset_index;
+use tactus_storage::meta::BlockVersion;
+
+use crate::decoding::{DecodeError, DecodeResult};
+use crate::{Error, Result};
+
+use super::File;
+use super::chunk::{Chunk, Needs, PageDecoder, PageLevels, Scratch, Window, read_pages};
+use super::columns::Leaf;
+use super::footer;
+use super::prune;
+use super::strings::StringPool;
+use super::values::{Ints, Strings, Words};
+
+/// Reads columns of one row group, or of some of its rows.
+pub(crate) struct Task<'f> {
+    file: &'f File,
+    row_group: usize,
+    rows: Option<Range<u64>>,
+    chunks: HashMap<usize, Chunk>,
+    scratch: Scratch,
+    pub(crate) pool: StringPool,
+}
+
+impl<'f> Task<'f> {
+    /// A task that has fetched nothing yet. `rows`: only these; `None` for all.
+    pub(crate) fn new(file: &'f File, row_group: usize, rows: Option<Range<u64>>) -> Self {
+        let (chunks, scratch, pool) = Default::default();
+        Self { file, row_group, rows, chunks, scratch, pool }
+    }
+
+    /// The version of the block.
+    pub(crate) fn version(&self) -> BlockVersion {
+        self.file.version
+    }
+
+    /// What the footer says about a column.
+    pub(crate) fn metadata(&self, leaf: Leaf) -> Option<&'f ColumnChunkMetaData> {
+        self.file.metadata.row_groups().get(self.row_group)?.columns().get(leaf.index)
+    }
+
+    /// True if no entry of the column has a value.
+    pub(crate) fn is_all_null(&self, leaf: Leaf) -> bool {
+        self.metadata(leaf).is_some_and(footer::is_all_null)
+    }
+
+    /// True if no value of a boolean column is true.
+    pub(crate) fn is_all_false(&self, leaf: Leaf) -> bool {
+        self.metadata(leaf).is_some_and(footer::is_all_false)
+    }
+
+    /// Entries of a fetched column in the whole row group, nulls included.
+    pub(crate) fn entries(&self, leaf: Leaf) -> usize {
+        self.chunks.get(&leaf.index).map_or(0, |chunk| chunk.entries)
+    }
+
+    /// False if the column's dictionary shows that no value meets the predicate.
+    pub(crate) fn dictionary_may_have(
+        &self,
+        leaf: Leaf,
+        predicate: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<bool> {
+        let Some(metadata) = self.metadata(leaf) else { return Ok(true) };
+        match self.chunks.get(&leaf.index).and_then(|chunk| chunk.pieces.first()) {
+            Some(piece) if footer::is_dictionary_only(metadata) => {
+                let codec = self.chunks[&leaf.index].codec;
+                prune::dictionary_has(codec, piece, predicate)
+                    .map_err(|error| self.corrupt(leaf, error))
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// Reads the pages of these columns, as few reads as the source can make of it.
+    pub(crate) fn fetch(&mut self, leaves: &[Leaf]) -> Result<()> {
+        let group = self.file.metadata.row_groups().get(self.row_group);
+        let group = group.ok_or(Error::Corrupt { what: "no such row group".to_owned() })?;
+        let mut wanted = Vec::new();
+        for &leaf in leaves {
+            if self.chunks.contains_key(&leaf.index) {
+                continue;
+            }
+            let facts = footer::chunk_facts(group, leaf, self.file.size);
+            let facts = facts.map_err(|error| self.corrupt(leaf, error))?;
+            let chunk = Chunk {
+                leaf,
+                codec: facts.codec,
+                entries: facts.entries,
+                pieces: Vec::new(),
+                window: None,
+            };
+            self.chunks.insert(leaf.index, chunk);
+            wanted.push((leaf, facts.range));
+        }
+        match self.rows.clone() {
+            None => {
+                let ranges: Vec<_> = wanted.iter().map(|(_, range)| range.clone()).collect();
+                let parts = self.file.source.read_many(&ranges)?;
+                for ((leaf, _), part) in wanted.iter().zip(parts) {
+                    self.add_pieces(*leaf, vec![part], None);
+                }
+            }
+            Some(rows) => self.fetch_rows(&wanted, &rows)?,
+        }
+        Ok(())
+    }
+
+    fn add_pieces(&mut self, leaf: Leaf, pieces: Vec<Bytes>, window: Option<Window>) {
+        if let Some(chunk) = self.chunks.get_mut(&leaf.index) {
+            chunk.pieces = pieces;
+            chunk.window = window;
+        }
+    }
+
+    /// Reads only the pages that hold the rows, and the dictionaries. Whole chunks where there is no
+    /// offset index.
+    fn fetch_rows(&mut self, wanted: &[(Leaf, Range<u64>)], rows: &Range<u64>) -> Result<()> {
+        let size = self.file.size;
+        let index_ranges: Vec<Range<u64>> = wanted
+            .iter()
+            .map(|&(leaf, _)| {
+                let chunk = self.metadata(leaf);
+                let offset = chunk.and_then(|chunk| chunk.offset_index_offset());
+                let length = chunk.and_then(|chunk| chunk.offset_index_length());
+                let start = offset.and_then(|offset| u64::try_from(offset).ok()).unwrap_or(0);
+                let length = length.and_then(|length| u64::try_from(length).ok()).unwrap_or(0);
+                let end = start.saturating_add(length);
+                if end <= size { start..end } else { 0..0 }
+            })
+            .collect();
+        let indexes = self.file.source.read_many(&index_ranges)?;
+
+        let mut ranges = Vec::new();
+        let mut plans = Vec::new();
+        for ((leaf, chunk), index) in wanted.iter().zip(&indexes) {
+            let plan = page_ranges(index, chunk, rows);
+            let (pages, first_row) = plan.map_err(|error| self.corrupt(*leaf, error))?;
+            plans.push((*leaf, ranges.len()..ranges.len() + pages.len(), first_row));
+            ranges.extend(pages);
+        }
+        let parts = self.file.source.read_many(&ranges)?;
+        for (leaf, pieces, first_row) in plans {
+            let window = Window { rows: rows.clone(), first_row };
+            self.add_pieces(leaf, parts[pieces].to_vec(), Some(window));
+        }
+        Ok(())
+    }
+
+    /// Decodes a fetched column; see [`read_pages`].
+    pub(crate) fn pages<D: PageDecoder>(
+        &mut self,
+        leaf: Leaf,
+        needs: Needs,
+        decoder: &mut D,
+        mut on_page: impl FnMut(PageLevels<'_>, &mut D, &mut StringPool) -> DecodeResult<()>,
+    ) -> Result<()> {
+        let Self { chunks, scratch, pool, .. } = self;
+        let Some(chunk) = chunks.get(&leaf.index) else {
+            return Err(self.corrupt(leaf, DecodeError("the column was not fetched")));
+        };
+        read_pages(chunk, needs, scratch, decoder, |page, decoder| on_page(page, decoder, pool))
+            .map_err(|error| self.corrupt(leaf, error))
+    }
+
+    /// All values of a 64-bit column; fails unless there are `expected`.
+    pub(crate) fn words(&mut self, leaf: Leaf, expected: usize) -> Result<Vec<u64>> {
+        let mut out = Vec::with_capacity(expected.min(self.entries(leaf)));
+        self.pages(leaf, Needs::default(), &mut Words::default(), |_, words, _| {
+            out.extend_from_slice(&words.values);
+            Ok(())
+        })?;
+        self.expect(leaf, out.len(), expected)?;
+        Ok(out)
+    }
+
+    /// All values of a 64-bit column that are small by nature; others become 0.
+    pub(crate) fn small_words(&mut self, leaf: Leaf, expected: usize) -> Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(expected.min(self.entries(leaf)));
+        self.pages(leaf, Needs::default(), &mut Words::default(), |_, words, _| {
+            out.extend(words.values.iter().map(|&word| u8::try_from(word).unwrap_or(0)));
+            Ok(())
+        })?;
+        self.expect(leaf, out.len(), expected)?;
+        Ok(out)
+    }
+
+    /// All values of a 32-bit column.
+    pub(crate) fn ints(&mut self, leaf: Leaf, expected: usize) -> Result<Vec<i32>> {
+        let mut out = Vec::with_capacity(expected.min(self.entries(leaf)));
+        self.pages(leaf, Needs::default(), &mut Ints::default(), |_, ints, _| {
+            out.extend_from_slice(&ints.values);
+            Ok(())
+        })?;
+        self.expect(leaf, out.len(), expected)?;
+        Ok(out)
+    }
+
+    /// All values of a column of unsigned 32-bit counts; zeros if the file does not have it.
+    pub(crate) fn counts(&mut self, leaf: Option<Leaf>, expected: usize) -> Result<Vec<u32>> {
+        let Some(leaf) = leaf else { return Ok(vec![0; expected]) };
+        Ok(self.ints(leaf, expected)?.into_iter().map(|count| count as u32).collect())
+    }
+
+    /// The codes of all values of a string column.
+    pub(crate) fn codes(&mut self, leaf: Leaf, expected: usize) -> Result<Vec<u32>> {
+        let mut out = Vec::with_capacity(expected.min(self.entries(leaf)));
+        self.pages(leaf, Needs::default(), &mut Strings::default(), |_, strings, pool| {
+            strings.resolve_all(pool, &mut out)
+        })?;
+        self.expect(leaf, out.len(), expected)?;
+        Ok(out)
+    }
+
+    /// All values of a column of ids.
+    pub(crate) fn ids<const WIDTH: usize, T>(
+        &mut self,
+        leaf: Leaf,
+        expected: usize,
+        wrap: impl Fn([u8; WIDTH]) -> T,
+    ) -> Result<Vec<T>> {
+        let mut out = Vec::with_capacity(expected.min(self.entries(leaf)));
+        self.pages(leaf, Needs::default(), &mut Strings::default(), |_, strings, _| {
+            strings.ids(&wrap, &mut out);
+            Ok(())
+        })?;
+        self.expect(leaf, out.len(), expected)?;
+        Ok(out)
+    }
+
+    /// The code of a string that comes with a column.
+    pub(crate) fn intern(&mut self, leaf: Leaf, string: &[u8]) -> Result<u32> {
+        self.pool.intern(string).map_err(|error| self.corrupt(leaf, error))
+    }
+
+    /// Fails if a column has another number of values than its owners ask for.
+    pub(crate) fn expect(&self, leaf: Leaf, found: usize, expected: usize) -> Result<()> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(self.corrupt(leaf, DecodeError("a column has another number of values than its owners")))
+    }
+
+    /// An error with its place.
+    pub(crate) fn corrupt(&self, leaf: Leaf, DecodeError(what): DecodeError) -> Error {
+        let path = self.metadata(leaf).map(|chunk| chunk.column_path().string());
+        let path = path.unwrap_or_default();
+        Error::Corrupt { what: format!("{what} (column {path}, row group {})", self.row_group) }
+    }
+}
+
+/// The byte ranges of the pages with the wanted rows, the dictionary before them, and the row in which
+/// the first of these pages starts.
+fn page_ranges(
+    index: &[u8],
+    chunk: &Range<u64>,
+    rows: &Range<u64>,
+) -> DecodeResult<(Vec<Range<u64>>, u64)> {
+    if index.is_empty() {
+        return Ok((vec![chunk.clone()], 0));
+    }
+    let wrong = DecodeError("the offset index does not fit the chunk");
+    let index = decode_offset_index(index).map_err(|_| wrong)?;
+    let pages = index.page_locations();
+    let Some(first) = pages.first() else { return Ok((vec![chunk.clone()], 0)) };
+    let mut ranges = Vec::new();
+    let data_start = u64::try_from(first.offset).map_err(|_| wrong)?;
+    if data_start > chunk.start {
+        ranges.push(chunk.start..data_start);
+    }
+    let mut first_row = None;
+    for (i, page) in pages.iter().enumerate() {
+        let start_row = u64::try_from(page.first_row_index).map_err(|_| wrong)?;
+        let end_row = pages.get(i + 1).map_or(i64::MAX, |next| next.first_row_index);
+        let end_row = u64::try_from(end_row).map_err(|_| wrong)?;
+        if start_row >= rows.end || end_row <= rows.start {
+            continue;
+        }
+        let start = u64::try_from(page.offset).map_err(|_| wrong)?;
+        let length = u64::try_from(page.compressed_page_size).map_err(|_| wrong)?;
+        ranges.push(start..start.saturating_add(length));
+        first_row.get_or_insert(start_row);
+    }
+    let inside = |range: &Range<u64>| range.start >= chunk.start && range.end <= chunk.end;
+    if !ranges.iter().all(inside) {
+        return Err(wrong);
+    }
+    Ok((ranges, first_row.unwrap_or(0)))
+}

@@ -1,0 +1,93 @@
+//! Tests over the sample blocks, which hold known content, and over blocks of our own writer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tactus_model::{Attribute, AttributeList, SpanBatch, ValueType};
+use tactus_storage::BlockMeta;
+
+use super::*;
+
+mod sample;
+
+/// A sample block and the facts of its meta.
+struct Sample {
+    data: Bytes,
+    index: RowGroupIndex,
+    facts: BlockFacts,
+}
+
+fn load(version: BlockVersion) -> Sample {
+    let id = match version {
+        BlockVersion::VParquet5 => "22222222-2222-4222-8222-222222222222",
+        _ => "11111111-1111-4111-8111-111111111111",
+    };
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/conformance/blocks")
+        .join(version.as_str())
+        .join("single-tenant")
+        .join(id);
+    let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let meta = BlockMeta::from_json(&read("meta.json")).unwrap();
+    Sample {
+        data: read("data.parquet").into(),
+        index: RowGroupIndex::decode(&read("index")).unwrap(),
+        facts: BlockFacts {
+            size: meta.size,
+            footer_size: meta.footer_size,
+            version,
+            dedicated_columns: meta.dedicated_columns,
+        },
+    }
+}
+
+impl Sample {
+    fn open(&self) -> BlockReader {
+        let source = Arc::new(BytesSource::new(self.data.clone()));
+        BlockReader::open(source, &self.facts).unwrap()
+    }
+}
+
+const VERSIONS: [BlockVersion; 2] = [BlockVersion::VParquet4, BlockVersion::VParquet5];
+
+/// `key=value` of each attribute of an owner, in order.
+fn shown(batch: &SpanBatch, list: &AttributeList, owner: usize) -> Vec<String> {
+    list.of(owner).map(|attribute| show(batch, attribute)).collect()
+}
+
+fn show(batch: &SpanBatch, attribute: Attribute) -> String {
+    use tactus_model::any_value::{DecodedValue, array_elements, decode, key_values};
+    fn decoded(value: DecodedValue<'_>) -> String {
+        match value {
+            DecodedValue::Unset => "unset".into(),
+            DecodedValue::String(bytes) => format!("{:?}", String::from_utf8_lossy(bytes)),
+            DecodedValue::Bool(flag) => format!("{flag}"),
+            DecodedValue::Int(number) => format!("{number}"),
+            DecodedValue::Double(number) => format!("{number:?}"),
+            DecodedValue::Array(elements) => {
+                let elements = array_elements(elements).map(|element| decoded(element.unwrap()));
+                format!("[{}]", elements.collect::<Vec<_>>().join(","))
+            }
+            DecodedValue::KeyValues(pairs) => {
+                let pairs = key_values(pairs).map(|pair| {
+                    let (key, value) = pair.unwrap();
+                    format!("{}:{}", String::from_utf8_lossy(key), decoded(value))
+                });
+                format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
+            }
+            DecodedValue::Bytes(bytes) => format!("{bytes:?}"),
+        }
+    }
+    let string = |code: u64| batch.strings.get(code as u32);
+    let payload = attribute.payload;
+    let value = match attribute.value_type {
+        ValueType::Unset => DecodedValue::Unset,
+        ValueType::String => DecodedValue::String(string(payload)),
+        ValueType::Int => DecodedValue::Int(payload as i64),
+        ValueType::Double => DecodedValue::Double(f64::from_bits(payload)),
+        ValueType::Bool => DecodedValue::Bool(payload != 0),
+        _ => decode(string(payload)).unwrap(),
+    };
+    format!("{}={}", batch.strings.display(attribute.key), decoded(value))
+}

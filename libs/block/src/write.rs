@@ -1,0 +1,257 @@
+//! Writes `data.parquet`: sorted batches in, row groups out.
+
+mod attributes;
+mod canonical;
+mod check;
+mod chunk;
+mod compress;
+mod json;
+mod layout;
+mod leaves;
+mod levels;
+mod row_group;
+mod sink;
+mod slots;
+mod statistics;
+mod strings;
+mod traces;
+
+use std::io::Write;
+use std::sync::Arc;
+
+use parquet::file::properties::{WriterProperties, WriterVersion};
+use parquet::file::writer::SerializedFileWriter;
+use tactus_model::{SpanBatch, TraceId};
+use tactus_storage::meta::DedicatedColumn;
+
+use crate::error::Result;
+use crate::schema;
+use canonical::CanonicalResources;
+use compress::Compressor;
+use leaves::LeafWriter;
+use row_group::{Scratch, Source, write_columns};
+use sink::Sink;
+use slots::SlotNames;
+
+/// How pages are compressed; the same for all columns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// Snappy.
+    Snappy,
+    /// Zstandard of this level, 1 to 22.
+    Zstd(i32),
+}
+
+/// Settings of a [`BlockWriter`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct WriterSettings {
+    /// Attributes with a column of their own, as `meta.json` lists them: already filtered for vParquet4.
+    pub dedicated_columns: Vec<DedicatedColumn>,
+    /// Compression of all pages.
+    pub compression: Compression,
+    /// Uncompressed bytes that the largest page of a range of rows should have. All columns are cut into pages
+    /// at the same rows; a trace is never divided.
+    pub page_bytes: usize,
+}
+
+impl Default for WriterSettings {
+    /// No dedicated columns, zstd level 1, pages of 128 KiB.
+    fn default() -> Self {
+        Self {
+            dedicated_columns: Vec::new(),
+            compression: Compression::Zstd(1),
+            page_bytes: 128 << 10,
+        }
+    }
+}
+
+/// What [`BlockWriter::write_row_group`] wrote.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RowGroupInfo {
+    /// Traces, which are rows.
+    pub traces: u64,
+    /// Spans.
+    pub spans: u64,
+    /// First trace id.
+    pub first_id: TraceId,
+    /// Last trace id.
+    pub last_id: TraceId,
+    /// Earliest start of a span, unix nanoseconds; 0 if no span has one.
+    pub start_unix_nanos: u64,
+    /// Latest end of a span, unix nanoseconds.
+    pub end_unix_nanos: u64,
+    /// Compressed bytes of each leaf column, by its number in [`schema::leaf`].
+    pub column_bytes: Vec<u64>,
+}
+
+/// What a finished block holds.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct BlockSummary {
+    /// Bytes of `data.parquet`.
+    pub size: u64,
+    /// Bytes of its thrift footer.
+    pub footer_size: u32,
+    /// Row groups.
+    pub row_groups: u32,
+    /// Traces.
+    pub traces: u64,
+    /// Spans.
+    pub spans: u64,
+    /// Earliest start of a span, unix nanoseconds; 0 if no span has one.
+    pub start_unix_nanos: u64,
+    /// Latest end of a span, unix nanoseconds.
+    pub end_unix_nanos: u64,
+    /// Last trace id of each row group.
+    pub last_ids: Vec<TraceId>,
+}
+
+/// Writes one `data.parquet` in the vParquet4 format, a row group at a time.
+///
+/// Memory: about 15 bytes a span attribute of the largest row group, its largest column chunk compressed, and
+/// some kilobytes a row group for the footer. After an error the file is unusable.
+pub struct BlockWriter<W: Write + Send> {
+    file: SerializedFileWriter<Sink<W>>,
+    settings: WriterSettings,
+    resource_slots: SlotNames,
+    span_slots: SlotNames,
+    compressor: Compressor,
+    scratch: Scratch,
+    summary: BlockSummary,
+}
+
+impl<W: Write + Send> BlockWriter<W> {
+    /// Starts a file. Errors: a zstd level that does not exist, or the sink's.
+    pub fn new(sink: W, settings: WriterSettings) -> Result<Self> {
+        let properties = WriterProperties::builder()
+            .set_writer_version(WriterVersion::PARQUET_2_0)
+            .set_created_by(concat!("tactus ", env!("CARGO_PKG_VERSION")).to_owned())
+            .build();
+        let compressor = Compressor::new(settings.compression)?;
+        let file = SerializedFileWriter::new(
+            Sink::new(sink),
+            schema::message_type(),
+            Arc::new(properties),
+        )?;
+        Ok(Self {
+            file,
+            resource_slots: SlotNames::resource(&settings.dedicated_columns),
+            span_slots: SlotNames::span(&settings.dedicated_columns),
+            settings,
+            compressor,
+            scratch: Scratch::default(),
+            summary: BlockSummary::default(),
+        })
+    }
+
+    /// Writes a sorted batch without duplicate spans as one row group. Nested-set numbers, service statistics
+    /// and trace columns are computed here; those of the batch are ignored.
+    ///
+    /// Errors: `Unsorted` and `NotAscending` if the file would not be in order of trace id, `IncompleteBatch`
+    /// for a batch without a trace, with columns left out by a projection or with rows that do not exist;
+    /// nothing is written then. `Io` and `Parquet` if the sink fails.
+    pub fn write_row_group(&mut self, batch: &SpanBatch) -> Result<RowGroupInfo> {
+        let (first_id, last_id) = check::batch(batch, self.summary.last_ids.last().copied())?;
+        let resource_keys = self.resource_slots.of_batch(&batch.strings);
+        let resources =
+            CanonicalResources::new(batch, &resource_keys, self.resource_slots.leaves.len());
+        let span_keys = self.span_slots.of_batch(&batch.strings);
+
+        let mut layout = std::mem::take(&mut self.scratch.layout);
+        let mut traces = std::mem::take(&mut self.scratch.traces);
+        let mut leaf_scratch = std::mem::take(&mut self.scratch.leaves);
+        layout.set(batch, &resources);
+        traces.set(batch, &layout, &resources);
+        let pages = page_rows(batch, &layout.trace_spans, self.settings.page_bytes);
+        let mut writer = LeafWriter {
+            group: self.file.next_row_group()?,
+            compressor: &mut self.compressor,
+            scratch: &mut leaf_scratch,
+            pages: &pages,
+            next: 0,
+            sizes: Vec::with_capacity(schema::LEAF_COUNT),
+        };
+        let source = Source {
+            batch,
+            resources: &resources,
+            resource_slots: &self.resource_slots,
+            span_slots: &self.span_slots,
+            span_keys: &span_keys,
+        };
+        write_columns(&mut writer, &source, &layout, &traces, &mut self.scratch)?;
+        let column_bytes = writer.finish()?;
+
+        let info = RowGroupInfo {
+            traces: batch.traces.ids.len() as u64,
+            spans: batch.len() as u64,
+            first_id,
+            last_id,
+            start_unix_nanos: earliest(traces.start.iter().map(|&start| start as u64)),
+            end_unix_nanos: traces.end.iter().map(|&end| end as u64).max().unwrap_or(0),
+            column_bytes,
+        };
+        self.scratch.layout = layout;
+        self.scratch.traces = traces;
+        self.scratch.leaves = leaf_scratch;
+        self.add_to_summary(&info);
+        Ok(info)
+    }
+
+    fn add_to_summary(&mut self, info: &RowGroupInfo) {
+        let summary = &mut self.summary;
+        summary.row_groups += 1;
+        summary.traces += info.traces;
+        summary.spans += info.spans;
+        summary.start_unix_nanos =
+            earliest([summary.start_unix_nanos, info.start_unix_nanos].into_iter());
+        summary.end_unix_nanos = summary.end_unix_nanos.max(info.end_unix_nanos);
+        summary.last_ids.push(info.last_id);
+    }
+
+    /// Writes the footer. Returns the sink, flushed, and what the block holds.
+    pub fn finish(self) -> Result<(W, BlockSummary)> {
+        let mut sink = self.file.into_inner()?;
+        sink.flush()?;
+        let (inner, size, footer_size) = sink.finish();
+        Ok((inner, BlockSummary { size, footer_size, ..self.summary }))
+    }
+}
+
+/// The least number that is not 0; 0 if there is none.
+fn earliest(starts: impl Iterator<Item = u64>) -> u64 {
+    starts.filter(|&start| start != 0).min().unwrap_or(0)
+}
+
+/// First row of each page, and the end: cut so that no page gets much larger than `page_bytes`.
+fn page_rows(batch: &SpanBatch, trace_spans: &[u32], page_bytes: usize) -> Vec<usize> {
+    // Estimates of the widest column a span (an id) and an attribute (a dictionary index, levels).
+    const SPAN_BYTES: usize = 8;
+    const ATTRIBUTE_BYTES: usize = 2;
+    let lists = [
+        (&batch.span_attributes.starts, None),
+        (&batch.events.attributes.starts, Some(&batch.events.starts)),
+        (&batch.links.attributes.starts, Some(&batch.links.starts)),
+    ];
+    let size_up_to = |span: usize| {
+        let entries = lists.iter().map(|(starts, owners)| {
+            let owner = owners.map_or(span, |owners| owners[span] as usize);
+            starts[owner] as usize
+        });
+        (span * SPAN_BYTES).max(entries.max().unwrap_or(0) * ATTRIBUTE_BYTES)
+    };
+    let mut pages = vec![0];
+    let mut size_before = 0;
+    for row in 1..trace_spans.len() - 1 {
+        let size = size_up_to(trace_spans[row] as usize);
+        if size - size_before >= page_bytes {
+            pages.push(row);
+            size_before = size;
+        }
+    }
+    pages.push(trace_spans.len() - 1);
+    pages
+}
+
+#[cfg(test)]
+mod tests;

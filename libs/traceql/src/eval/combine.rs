@@ -1,0 +1,160 @@
+//! Merges answers of several sources.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use tactus_model::TraceId;
+
+use super::matches::{SpanSet, TraceMatch};
+
+/// Collects partial answers; the same trace may come from several sources.
+#[derive(Debug, Default)]
+pub struct TraceMatchCombiner {
+    traces: Vec<TraceMatch>,
+    places: HashMap<TraceId, usize>,
+}
+
+impl TraceMatchCombiner {
+    /// Adds a trace, merging it with what is known of it: the first non-empty root names, the earliest start, the
+    /// longest duration, the greatest count of each service, and of spansets with the same `by()` values the one
+    /// that matched more spans.
+    pub fn add(&mut self, found: TraceMatch) {
+        match self.places.entry(found.trace_id) {
+            Entry::Occupied(place) => merge(&mut self.traces[*place.get()], found),
+            Entry::Vacant(place) => {
+                place.insert(self.traces.len());
+                self.traces.push(found);
+            }
+        }
+    }
+
+    /// Number of different traces so far.
+    pub fn len(&self) -> usize {
+        self.traces.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.traces.is_empty()
+    }
+
+    /// Start of the `limit`-th newest trace so far: a source whose traces all start earlier cannot change an
+    /// answer of `limit` newest traces. `None` if there are fewer, or `limit` is 0.
+    pub fn oldest_kept_start(&self, limit: usize) -> Option<u64> {
+        let place = limit.checked_sub(1).filter(|&place| place < self.traces.len())?;
+        let mut starts: Vec<u64> = self.traces.iter().map(|it| it.start_unix_nanos).collect();
+        let (_, start, _) = starts.select_nth_unstable_by(place, |a, b| b.cmp(a));
+        Some(*start)
+    }
+
+    /// The `limit` newest traces (0: all), newest first, ties by trace id.
+    pub fn finish(self, limit: usize) -> Vec<TraceMatch> {
+        let mut traces = self.traces;
+        traces.sort_by(|a, b| {
+            b.start_unix_nanos.cmp(&a.start_unix_nanos).then(a.trace_id.cmp(&b.trace_id))
+        });
+        if limit > 0 {
+            traces.truncate(limit);
+        }
+        traces
+    }
+}
+
+/// Merges answers of several sources into one of at most `limit` traces (0: all), newest first, ties by trace id.
+pub fn combine_trace_matches(matches: Vec<TraceMatch>, limit: usize) -> Vec<TraceMatch> {
+    let mut combiner = TraceMatchCombiner::default();
+    matches.into_iter().for_each(|found| combiner.add(found));
+    combiner.finish(limit)
+}
+
+fn merge(known: &mut TraceMatch, other: TraceMatch) {
+    if known.root_service_name.is_empty() {
+        known.root_service_name = other.root_service_name;
+    }
+    if known.root_trace_name.is_empty() {
+        known.root_trace_name = other.root_trace_name;
+    }
+    let starts = [known.start_unix_nanos, other.start_unix_nanos];
+    known.start_unix_nanos = starts.into_iter().filter(|&start| start != 0).min().unwrap_or(0);
+    known.duration_nanos = known.duration_nanos.max(other.duration_nanos);
+    for (service, stats) in other.service_stats {
+        let known = known.service_stats.entry(service).or_default();
+        known.spans = known.spans.max(stats.spans);
+        known.errors = known.errors.max(stats.errors);
+    }
+    for set in other.span_sets {
+        let same = known.span_sets.iter_mut().find(|known| same_groups(known, &set));
+        match same {
+            Some(known) if known.matched < set.matched => *known = set,
+            Some(_) => {}
+            None => known.span_sets.push(set),
+        }
+    }
+}
+
+/// True if the `by()` attributes of two spansets are equal.
+fn same_groups(left: &SpanSet, right: &SpanSet) -> bool {
+    let groups = |set: &SpanSet| {
+        let by = set.attributes.iter().filter(|(key, _)| key.starts_with("by"));
+        by.map(|(key, value)| format!("{key}{value}")).collect::<String>()
+    };
+    groups(left) == groups(right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::{AttributeValue, ServiceStats};
+
+    fn found(id: u8, start: u64, matched: u32, by: &str) -> TraceMatch {
+        let attributes = match by {
+            "" => vec![("count()".to_owned(), AttributeValue::Int(i64::from(matched)))],
+            by => vec![("by(kind)".to_owned(), AttributeValue::String(by.to_owned()))],
+        };
+        TraceMatch {
+            trace_id: TraceId::from_slice(&[id]),
+            root_service_name: String::new(),
+            root_trace_name: String::new(),
+            start_unix_nanos: start,
+            duration_nanos: u64::from(matched),
+            service_stats: [("a".to_owned(), ServiceStats { spans: matched, errors: 9 - matched })]
+                .into(),
+            span_sets: vec![SpanSet { matched, attributes, spans: vec![] }],
+        }
+    }
+
+    #[test]
+    fn same_trace_keeps_the_larger_of_each_fact() {
+        let mut named = found(1, 0, 3, "");
+        named.root_service_name = "shop".to_owned();
+        let merged = combine_trace_matches(vec![found(1, 70, 2, ""), named, found(1, 60, 1, "")], 0);
+        assert_eq!(merged.len(), 1);
+        assert_eq!(merged[0].root_service_name, "shop");
+        assert_eq!((merged[0].start_unix_nanos, merged[0].duration_nanos), (60, 3));
+        assert_eq!(merged[0].service_stats["a"], ServiceStats { spans: 3, errors: 8 });
+        assert_eq!(merged[0].span_sets.len(), 1);
+        assert_eq!(merged[0].span_sets[0].matched, 3);
+    }
+
+    #[test]
+    fn spansets_of_different_groups_are_both_kept() {
+        let merged = combine_trace_matches(
+            vec![found(1, 1, 2, "server"), found(1, 1, 1, "client"), found(1, 1, 1, "server")],
+            0,
+        );
+        let matched: Vec<_> = merged[0].span_sets.iter().map(|set| set.matched).collect();
+        assert_eq!(matched, [2, 1]);
+    }
+
+    #[test]
+    fn limit_keeps_the_newest_and_ties_go_by_id() {
+        let mut combiner = TraceMatchCombiner::default();
+        for (id, start) in [(1, 5), (4, 9), (3, 9), (2, 7)] {
+            combiner.add(found(id, start, 1, ""));
+        }
+        assert_eq!(combiner.oldest_kept_start(3), Some(7));
+        assert_eq!(combiner.oldest_kept_start(5), None);
+        let ids: Vec<_> = combiner.finish(3).iter().map(|found| found.trace_id).collect();
+        assert_eq!(ids, [3, 4, 2].map(|id| TraceId::from_slice(&[id])));
+    }
+}

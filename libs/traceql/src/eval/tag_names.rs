@@ -1,0 +1,199 @@
+//! Names of attributes, for completion.
+
+use std::collections::{BTreeMap, HashSet};
+
+use tactus_model::{AttributeList, AttributeSelection, Projection, SpanBatch};
+
+use super::operand::Table;
+use super::tag_filter::{TagFilter, rows_of_spans};
+use super::view::BatchView;
+
+/// Names of the scope `intrinsic`, whatever the data.
+pub const INTRINSIC_TAGS: [&str; 25] = [
+    "duration", "event:name", "event:timeSinceStart", "instrumentation:name",
+    "instrumentation:version", "kind", "link:spanID", "link:traceID", "name", "rootName",
+    "rootServiceName", "span:duration", "span:id", "span:kind", "span:name", "span:parentID",
+    "span:status", "span:statusMessage", "status", "statusMessage", "trace:duration", "trace:id",
+    "trace:rootName", "trace:rootService", "traceDuration",
+];
+
+/// Where a tag is found; in the order in which answers list them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TagScope {
+    /// Resources.
+    Resource,
+    /// Spans.
+    Span,
+    /// Events of spans.
+    Event,
+    /// Links of spans.
+    Link,
+    /// Instrumentation scopes.
+    Instrumentation,
+    /// Fixed fields; see [`INTRINSIC_TAGS`].
+    Intrinsic,
+}
+
+impl TagScope {
+    /// The scopes whose names come from data.
+    pub const STORED: [Self; 5] =
+        [Self::Resource, Self::Span, Self::Event, Self::Link, Self::Instrumentation];
+
+    /// The scope's name in requests and answers.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Resource => "resource",
+            Self::Span => "span",
+            Self::Event => "event",
+            Self::Link => "link",
+            Self::Instrumentation => "instrumentation",
+            Self::Intrinsic => "intrinsic",
+        }
+    }
+
+    /// The scope of a name in a request; `None` for a name that is no scope.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::STORED.into_iter().chain([Self::Intrinsic]).find(|scope| scope.text() == text)
+    }
+}
+
+/// When to stop collecting; 0 switches a limit off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TagLimits {
+    /// Most bytes of all texts; a value's type counts too.
+    pub max_bytes: usize,
+    /// Most names a scope, or most values.
+    pub max_count: usize,
+    /// Most known names or values in a row.
+    pub max_stale: usize,
+}
+
+/// Collects tag names, each once a scope, until a limit stops it. The limit leaves no mark in the answer.
+#[derive(Debug, Default)]
+pub struct TagCollector {
+    limits: TagLimits,
+    names: BTreeMap<TagScope, HashSet<Box<str>>>,
+    bytes: usize,
+    stale: usize,
+    full: bool,
+}
+
+impl TagCollector {
+    /// An empty collector.
+    pub fn new(limits: TagLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Adds a name. Returns false once a limit is reached: nothing more will be taken.
+    pub fn add(&mut self, scope: TagScope, name: &str) -> bool {
+        if self.full {
+            return false;
+        }
+        let names = self.names.entry(scope).or_default();
+        if names.contains(name) {
+            self.stale += 1;
+            self.full = self.limits.max_stale > 0 && self.stale >= self.limits.max_stale;
+            return !self.full;
+        }
+        self.stale = 0;
+        if self.limits.max_bytes > 0 && self.bytes + name.len() > self.limits.max_bytes {
+            self.full = true;
+            return false;
+        }
+        self.bytes += name.len();
+        names.insert(name.into());
+        self.full = self.limits.max_count > 0 && names.len() >= self.limits.max_count;
+        !self.full
+    }
+
+    /// True once a limit is reached.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// The names of each scope that has any, both sorted.
+    pub fn finish(self) -> Vec<(TagScope, Vec<String>)> {
+        let sorted = |names: HashSet<Box<str>>| {
+            let mut names: Vec<String> = names.into_iter().map(String::from).collect();
+            names.sort_unstable();
+            names
+        };
+        let scopes = self.names.into_iter().filter(|(_, names)| !names.is_empty());
+        scopes.map(|(scope, names)| (scope, sorted(names))).collect()
+    }
+}
+
+/// The columns that [`collect_tags`] reads; `None` for all scopes.
+pub fn tags_projection(scope: Option<TagScope>) -> Projection {
+    let mut columns = Projection::default();
+    let wanted = |one| scope.is_none_or(|scope| scope == one);
+    if wanted(TagScope::Resource) {
+        columns.resource_attributes = AttributeSelection::All;
+    }
+    if wanted(TagScope::Span) {
+        columns.span_attributes = AttributeSelection::All;
+    }
+    if wanted(TagScope::Instrumentation) {
+        columns.scope_attributes = AttributeSelection::All;
+    }
+    if wanted(TagScope::Event) {
+        columns.events = true;
+        columns.event_attributes = AttributeSelection::All;
+    }
+    if wanted(TagScope::Link) {
+        columns.links = true;
+        columns.link_attributes = AttributeSelection::All;
+    }
+    columns
+}
+
+/// Adds the names of a scope's attributes (`None`: of all stored scopes) on spans that pass the filter.
+///
+/// Intrinsics come from no data; answers list [`INTRINSIC_TAGS`].
+pub fn collect_tags(
+    batch: &SpanBatch,
+    scope: Option<TagScope>,
+    filter: &TagFilter,
+    collector: &mut TagCollector,
+) {
+    let view = BatchView::new(batch);
+    let spans = filter.spans(&view);
+    if spans.is_empty() {
+        return;
+    }
+    for one in TagScope::STORED.into_iter().filter(|&one| scope.is_none_or(|scope| scope == one)) {
+        let (table, list) = match one {
+            TagScope::Resource => (Table::Resource, &batch.resources.attributes),
+            TagScope::Event => (Table::Event, &batch.events.attributes),
+            TagScope::Link => (Table::Link, &batch.links.attributes),
+            TagScope::Instrumentation => (Table::Scope, &batch.scopes.attributes),
+            _ => (Table::Span, &batch.span_attributes),
+        };
+        let owners = rows_of_spans(&spans, table, &view);
+        if !add_keys(batch, list, owners.rows(), one, collector) {
+            return;
+        }
+    }
+}
+
+fn add_keys(
+    batch: &SpanBatch,
+    list: &AttributeList,
+    owners: impl Iterator<Item = usize>,
+    scope: TagScope,
+    collector: &mut TagCollector,
+) -> bool {
+    let mut seen = vec![false; batch.strings.len()];
+    for owner in owners {
+        for entry in list.range(owner) {
+            let key = list.keys[entry];
+            if let Some(seen @ false) = seen.get_mut(key as usize) {
+                *seen = true;
+                if !collector.add(scope, &batch.strings.display(key)) {
+                    return false;
+                }
+            }
+        }
+    }
+    true
+}

@@ -1,0 +1,321 @@
+//! Values of an attribute, for completion.
+
+use std::collections::HashSet;
+
+use tactus_model::{AttributeList, Projection, SpanBatch};
+
+use super::bitmap::Bitmap;
+use super::operand::{Operand, Source, Table, project, table_of};
+use super::scan::for_each_first;
+use super::tag_filter::{TagFilter, rows_of_spans};
+use super::tag_names::TagLimits;
+use super::value::Value;
+use super::view::BatchView;
+use crate::{
+    Attribute, AttributeScope, Intrinsic, Kind, Static, Status, format_duration, format_float,
+};
+
+/// The type of a tag value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TagValueType {
+    /// `bool`
+    Bool,
+    /// `duration`
+    Duration,
+    /// `float`
+    Float,
+    /// `int`
+    Int,
+    /// `keyword`: a status or a kind.
+    Keyword,
+    /// `string`
+    String,
+}
+
+impl TagValueType {
+    /// The type's name in answers.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Bool => "bool",
+            Self::Duration => "duration",
+            Self::Float => "float",
+            Self::Int => "int",
+            Self::Keyword => "keyword",
+            Self::String => "string",
+        }
+    }
+}
+
+/// A typed value. Orders by type name, then text, as answers do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TagValue {
+    /// Its type.
+    pub value_type: TagValueType,
+    /// Its text: strings raw, numbers canonical, durations as Go writes them.
+    pub text: String,
+}
+
+impl TagValue {
+    fn new(value_type: TagValueType, text: impl Into<String>) -> Self {
+        Self { value_type, text: text.into() }
+    }
+
+    /// The offered form of a scalar; none for nil and arrays.
+    fn of(value: Value<'_>) -> Option<Self> {
+        Some(match value {
+            Value::NoRow | Value::Nil | Value::Array(_) => return None,
+            Value::Bool(value) => Self::new(TagValueType::Bool, value.to_string()),
+            Value::Int(value) => Self::new(TagValueType::Int, value.to_string()),
+            Value::Float(value) => Self::new(TagValueType::Float, format_float(value)),
+            Value::Duration(value) => Self::new(TagValueType::Duration, format_duration(value)),
+            Value::String(text) => Self::new(TagValueType::String, String::from_utf8_lossy(text)),
+            Value::Status(status) => Self::new(TagValueType::Keyword, status.text()),
+            Value::Kind(kind) => Self::new(TagValueType::Keyword, kind.text()),
+        })
+    }
+
+    /// The offered form of a constant.
+    pub(super) fn of_static(constant: &Static) -> Option<Self> {
+        Self::of(Value::of_static(constant))
+    }
+}
+
+/// Collects values, each once, until a limit stops it. The limit leaves no mark in the answer.
+#[derive(Debug, Default)]
+pub struct ValueCollector {
+    limits: TagLimits,
+    values: HashSet<TagValue>,
+    bytes: usize,
+    stale: usize,
+    full: bool,
+}
+
+impl ValueCollector {
+    /// An empty collector.
+    pub fn new(limits: TagLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Adds a value. Returns false once a limit is reached: nothing more will be taken.
+    pub fn add(&mut self, value: TagValue) -> bool {
+        if self.full {
+            return false;
+        }
+        if self.values.contains(&value) {
+            self.stale += 1;
+            self.full = self.limits.max_stale > 0 && self.stale >= self.limits.max_stale;
+            return !self.full;
+        }
+        self.stale = 0;
+        let bytes = self.bytes + value.value_type.text().len() + value.text.len();
+        if self.limits.max_bytes > 0 && bytes >= self.limits.max_bytes {
+            self.full = true;
+            return false;
+        }
+        self.bytes = bytes;
+        self.values.insert(value);
+        self.full = self.limits.max_count > 0 && self.values.len() >= self.limits.max_count;
+        !self.full
+    }
+
+    /// True once a limit is reached.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// The values, sorted by type and text.
+    pub fn finish(self) -> Vec<TagValue> {
+        let mut values: Vec<_> = self.values.into_iter().collect();
+        values.sort_unstable();
+        values
+    }
+}
+
+/// The values of an intrinsic whose answer does not depend on data; `None` for all other attributes.
+pub fn fixed_tag_values(attribute: &Attribute) -> Option<Vec<TagValue>> {
+    let Attribute::Intrinsic(intrinsic) = attribute else { return None };
+    let keywords = |texts: &[&str]| {
+        texts.iter().map(|&text| TagValue::new(TagValueType::Keyword, text)).collect()
+    };
+    match intrinsic {
+        Intrinsic::Status => {
+            Some(keywords(&[Status::Error, Status::Ok, Status::Unset].map(Status::text)))
+        }
+        Intrinsic::Kind => Some(keywords(
+            &[
+                Kind::Client, Kind::Consumer, Kind::Internal, Kind::Producer, Kind::Server,
+                Kind::Unspecified,
+            ]
+            .map(Kind::text),
+        )),
+        Intrinsic::Duration | Intrinsic::TraceDuration => Some(Vec::new()),
+        intrinsic => has_no_values(*intrinsic).then(Vec::new),
+    }
+}
+
+/// Intrinsics that are numbers of one span or trace, which nobody completes.
+fn has_no_values(intrinsic: Intrinsic) -> bool {
+    matches!(
+        intrinsic,
+        Intrinsic::TraceId
+            | Intrinsic::SpanId
+            | Intrinsic::SpanParentId
+            | Intrinsic::SpanChildCount
+            | Intrinsic::LinkTraceId
+            | Intrinsic::LinkSpanId
+            | Intrinsic::NestedSetLeft
+            | Intrinsic::NestedSetRight
+            | Intrinsic::NestedSetParent
+            | Intrinsic::Parent
+    )
+}
+
+/// The attributes that a bare tag name of the first API version means: a field of its own, or the attribute of
+/// any scope. `status.code` and `error` have fixed values instead, which the second part holds.
+pub fn legacy_tag_attributes(name: &str) -> (Vec<Attribute>, Vec<&'static str>) {
+    let intrinsic = match name {
+        "status.code" => return (Vec::new(), vec!["error", "ok", "unset"]),
+        "error" => return (Vec::new(), vec!["true"]),
+        "name" => Intrinsic::Name,
+        "root.name" => Intrinsic::TraceRootName,
+        "root.service.name" => Intrinsic::TraceRootService,
+        _ => {
+            let scopes = [
+                AttributeScope::Resource,
+                AttributeScope::Span,
+                AttributeScope::Event,
+                AttributeScope::Link,
+                AttributeScope::Instrumentation,
+            ];
+            let named = scopes.map(|scope| Attribute::named(scope, name));
+            return (named.into(), Vec::new());
+        }
+    };
+    (vec![Attribute::Intrinsic(intrinsic)], Vec::new())
+}
+
+/// The columns that [`collect_tag_values`] reads, besides those of the filter.
+pub fn tag_values_projection(attribute: &Attribute) -> Projection {
+    let mut columns = Projection::default();
+    project(attribute, &mut columns);
+    columns
+}
+
+/// Adds the values of an attribute on spans that pass the filter, and those that the filter pins.
+///
+/// An unscoped attribute is looked up on spans and on resources. Elements of arrays are values of their own; ids
+/// and tree positions are not offered. `status`, `kind` and `duration` are, although [`fixed_tag_values`]
+/// answers for them without a filter.
+pub fn collect_tag_values(
+    batch: &SpanBatch,
+    attribute: &Attribute,
+    filter: &TagFilter,
+    collector: &mut ValueCollector,
+) {
+    for value in filter.pinned() {
+        if !collector.add(value.clone()) {
+            return;
+        }
+    }
+    let view = BatchView::new(batch);
+    let spans = filter.spans(&view);
+    if spans.is_empty() {
+        return;
+    }
+    match attribute {
+        Attribute::Intrinsic(intrinsic) if has_no_values(*intrinsic) => {}
+        Attribute::Named { scope: AttributeScope::Unscoped, parent: false, name } => {
+            let more = add_named(AttributeScope::Span, name, &spans, &view, collector);
+            if more {
+                add_named(AttributeScope::Resource, name, &spans, &view, collector);
+            }
+        }
+        Attribute::Named { scope, parent: false, name } => {
+            add_named(*scope, name, &spans, &view, collector);
+        }
+        _ => add_column(attribute, &spans, &view, collector),
+    }
+}
+
+/// Adds the values of a stored attribute. Returns false once a limit is reached.
+fn add_named(
+    scope: AttributeScope,
+    name: &str,
+    spans: &Bitmap,
+    view: &BatchView<'_>,
+    collector: &mut ValueCollector,
+) -> bool {
+    let Some(key) = view.key_code(name) else { return true };
+    let batch = view.batch;
+    let list: &AttributeList = match scope {
+        AttributeScope::Resource => &batch.resources.attributes,
+        AttributeScope::Event => &batch.events.attributes,
+        AttributeScope::Link => &batch.links.attributes,
+        AttributeScope::Instrumentation => &batch.scopes.attributes,
+        AttributeScope::Span | AttributeScope::Unscoped => &batch.span_attributes,
+    };
+    let owners = rows_of_spans(spans, table_of(&Attribute::named(scope, name)), view);
+    let mut seen = HashSet::new();
+    for_each_first(list, key, |owner, entry| {
+        let attribute = list.at(entry);
+        if owners.contains(owner)
+            && !collector.is_full()
+            && seen.insert((attribute.value_type, attribute.payload))
+        {
+            add_value(Value::of_attribute(attribute, &batch.strings), collector);
+        }
+    });
+    !collector.is_full()
+}
+
+fn add_value(value: Value<'_>, collector: &mut ValueCollector) -> bool {
+    match value {
+        Value::Array(array) => {
+            array.elements().filter_map(TagValue::of).all(|element| collector.add(element))
+        }
+        value => TagValue::of(value).is_none_or(|value| collector.add(value)),
+    }
+}
+
+fn add_column(
+    attribute: &Attribute,
+    spans: &Bitmap,
+    view: &BatchView<'_>,
+    collector: &mut ValueCollector,
+) {
+    let operand = Operand::bind(attribute, view);
+    if matches!(operand.source, Source::SinceStart { .. }) {
+        for span in spans.rows() {
+            for event in view.batch.events.range(span) {
+                if !add_value(operand.child_value(span, event), collector) {
+                    return;
+                }
+            }
+        }
+        return;
+    }
+    let rows = rows_of_spans(spans, operand.table, view);
+    if let Source::Codes(codes) = operand.source {
+        let mut seen = vec![false; view.batch.strings.len()];
+        for row in rows.rows() {
+            let code = codes.get(row).copied().unwrap_or(0);
+            if let Some(seen @ false) = seen.get_mut(code as usize) {
+                *seen = true;
+                if !add_value(operand.row_value(row), collector) {
+                    return;
+                }
+            }
+        }
+        return;
+    }
+    let is_span = operand.table == Table::Span;
+    for row in rows.rows() {
+        let value = match is_span {
+            true => operand.value(super::operand::Place::of_span(row)),
+            false => operand.row_value(row),
+        };
+        if !add_value(value, collector) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Queries over what no block holds yet: live spans and segments.
+//!
+//! The spans of a trace lie scattered: every push and every cut may hold some. A query therefore first finds
+//! candidate traces in each batch alone, then gathers the candidates' spans from everywhere and is evaluated on
+//! whole traces.
+
+use std::collections::{HashMap, HashSet};
+
+use tactus_model::{
+    SpanBatch, TenantId, TraceId,
+    merge::{gather_traces, merge},
+};
+use tactus_traceql::eval::{
+    CompiledQuery, EvaluateError, SearchOptions, TraceMatch, Window, combine_trace_matches,
+};
+
+use crate::ingester::Ingester;
+
+/// Candidate traces that are gathered at a time: their spans are copied.
+const CANDIDATES_PER_ROUND: usize = 512;
+
+/// A search's result and the work it took.
+#[derive(Debug, Default)]
+pub(crate) struct RecentMatches {
+    pub(crate) traces: Vec<TraceMatch>,
+    pub(crate) inspected_bytes: u64,
+    pub(crate) inspected_traces: u32,
+}
+
+impl Ingester {
+    /// Shows every batch of a tenant to `read`; a batch that moves meanwhile may be shown twice, never missed.
+    fn for_each_batch(&self, tenant: &TenantId, mut read: impl FnMut(&SpanBatch)) {
+        let Some(tenant) = self.tenant(tenant) else { return };
+        let (heads, segments) = tenant.snapshot();
+        for head in heads {
+            head.for_each(&mut read);
+        }
+        for segment in segments {
+            read(segment.batch());
+        }
+    }
+
+    /// All spans of these traces, each once.
+    pub(crate) fn gather(&self, tenant: &TenantId, wanted: &HashSet<TraceId>) -> SpanBatch {
+        let mut parts = Vec::new();
+        self.for_each_batch(tenant, |batch| {
+            let part = gather_traces(&[batch], |id| wanted.contains(&id));
+            if !part.is_empty() {
+                parts.push(part);
+            }
+        });
+        merge(&parts.iter().collect::<Vec<_>>()).0
+    }
+
+    /// The traces that match, the newest first.
+    pub(crate) fn search_recent(
+        &self,
+        tenant: &TenantId,
+        query: &CompiledQuery,
+        window: Window,
+        options: SearchOptions,
+    ) -> Result<RecentMatches, EvaluateError> {
+        let mut result = RecentMatches::default();
+        let candidates = self.candidates(tenant, query, &mut result);
+        let mut found = Vec::new();
+        for round in candidates.chunks(CANDIDATES_PER_ROUND) {
+            let wanted: HashSet<_> = round.iter().copied().collect();
+            let batch = self.gather(tenant, &wanted);
+            let matches = query.find_matches(&batch, window)?;
+            found.extend(query.assemble(&batch, &matches, &options));
+            if options.limit > 0 && found.len() >= options.limit {
+                break;
+            }
+        }
+        result.traces = combine_trace_matches(found, options.limit);
+        Ok(result)
+    }
+
+    /// Traces of which the spans of some batch match, the newest first by what that batch knows.
+    fn candidates(
+        &self,
+        tenant: &TenantId,
+        query: &CompiledQuery,
+        result: &mut RecentMatches,
+    ) -> Vec<TraceId> {
+        let mut starts: HashMap<TraceId, u64> = HashMap::new();
+        self.for_each_batch(tenant, |batch| {
+            result.inspected_bytes += batch.len() as u64 * 200;
+            result.inspected_traces += batch.traces.ids.len() as u32;
+            for (id, start) in query.find_candidates(batch) {
+                let known = starts.entry(id).or_insert(start);
+                *known = start.min(*known);
+            }
+        });
+        let mut newest: Vec<_> = starts.into_iter().collect();
+        newest.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+        newest.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Shows batches to a collector of tags or values until it has enough.
+    pub(crate) fn collect_recent(
+        &self,
+        tenant: &TenantId,
+        mut collect: impl FnMut(&SpanBatch),
+    ) -> u64 {
+        let mut inspected = 0;
+        self.for_each_batch(tenant, |batch| {
+            inspected += batch.len() as u64 * 200;
+            collect(batch);
+        });
+        inspected
+    }
+}

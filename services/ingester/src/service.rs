@@ -1,0 +1,131 @@
+//! The ingester as a service of the protocol.
+
+use std::{collections::HashSet, sync::Arc};
+
+use tactus_model::{TenantId, TraceId, otlp::encode_traces_data};
+use tactus_proto::{
+    tactus::v1::{
+        FindTraceRequest, FindTraceResponse, PushRequest, PushResponse, Refusal, SearchRequest,
+        TagValuesRequest, TagValuesResponse, TagsRequest, TagsResponse,
+        ingester_server::Ingester as Protocol,
+    },
+    tempopb::SearchResponse,
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    head::Refused,
+    ingester::{Ingester, PushError},
+};
+
+/// Pushes of more bytes are converted away from the threads that serve connections.
+const INLINE_PUSH_BYTES: usize = 512 << 10;
+
+#[tonic::async_trait]
+impl Protocol for Ingester {
+    async fn push(&self, request: Request<PushRequest>) -> Result<Response<PushResponse>, Status> {
+        let push = request.into_inner();
+        let tenant = tenant_of(&push.tenant)?;
+        let bytes: usize = push.runs.iter().map(|run| run.scope_spans.len()).sum();
+        let result = if bytes <= INLINE_PUSH_BYTES {
+            self.push(&push, &tenant)
+        } else {
+            let ingester = self.handle()?;
+            tokio::task::spawn_blocking(move || ingester.push(&push, &tenant))
+                .await
+                .map_err(|_| Status::internal("push failed"))?
+        };
+        let appended = result.map_err(|error| status_of(&error))?;
+        Ok(Response::new(PushResponse { refusals: refusals(appended.refused) }))
+    }
+
+    async fn find_trace(
+        &self,
+        request: Request<FindTraceRequest>,
+    ) -> Result<Response<FindTraceResponse>, Status> {
+        let find = request.into_inner();
+        let tenant = tenant_of(&find.tenant)?;
+        let wanted = HashSet::from([TraceId::from_slice(&find.trace_id)]);
+        let (trace, inspected_bytes) = self
+            .query(move |ingester| {
+                let batch = ingester.gather(&tenant, &wanted);
+                let trace = if batch.is_empty() { Vec::new() } else { encode_traces_data(&batch) };
+                (trace, batch.heap_bytes() as u64)
+            })
+            .await?;
+        Ok(Response::new(FindTraceResponse { trace: trace.into(), inspected_bytes }))
+    }
+
+    async fn search(
+        &self,
+        request: Request<SearchRequest>,
+    ) -> Result<Response<SearchResponse>, Status> {
+        let _ = request;
+        Err(Status::unimplemented("search"))
+    }
+
+    async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
+        let _ = request;
+        Err(Status::unimplemented("tags"))
+    }
+
+    async fn tag_values(
+        &self,
+        request: Request<TagValuesRequest>,
+    ) -> Result<Response<TagValuesResponse>, Status> {
+        let _ = request;
+        Err(Status::unimplemented("tag values"))
+    }
+}
+
+impl Ingester {
+    /// Runs a query away from the threads that serve connections, a bounded number at a time.
+    async fn query<R: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Ingester) -> R + Send + 'static,
+    ) -> Result<R, Status> {
+        let ingester = self.handle()?;
+        let slot = Arc::clone(&self.query_slots)
+            .acquire_owned()
+            .await
+            .map_err(|_| Status::unavailable("Ingester is shutting down"))?;
+        tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            run(&ingester)
+        })
+        .await
+        .map_err(|_| Status::internal("query failed"))
+    }
+}
+
+fn tenant_of(text: &str) -> Result<TenantId, Status> {
+    TenantId::parse(text).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn status_of(error: &PushError) -> Status {
+    let text = error.to_string();
+    match error {
+        PushError::Invalid(_) => Status::invalid_argument(text),
+        PushError::Full { .. } => Status::resource_exhausted(text),
+        PushError::DiskFull(_) | PushError::Wal(_) | PushError::NotRunning(_) => {
+            Status::unavailable(text)
+        }
+    }
+}
+
+/// What the client is told about spans that were left out; the first words are those of Tempo's log lines.
+fn refusals(refused: Refused) -> Vec<Refusal> {
+    let reasons = [
+        ("trace_too_large", "TRACE_TOO_LARGE", refused.too_large),
+        ("live_traces_exceeded", "LIVE_TRACES_EXCEEDED", refused.too_many_traces),
+        ("attribute_too_deep", "ATTRIBUTE_TOO_DEEP", refused.too_deep),
+    ];
+    let left_out = reasons.into_iter().filter(|(_, _, spans)| *spans > 0);
+    left_out
+        .map(|(reason, message, spans)| Refusal {
+            reason: reason.to_owned(),
+            spans,
+            message: message.to_owned(),
+        })
+        .collect()
+}

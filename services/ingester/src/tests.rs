@@ -1,0 +1,257 @@
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use tactus_model::{SpanBatch, TenantId, merge::merge};
+use tactus_storage::{Blocklist, Bucket, BucketSettings};
+use tactus_telemetry::metrics::Registry;
+
+use crate::{
+    Ingester, Settings,
+    ingester::PushError,
+    test_spans::{push_of, span},
+};
+
+struct Bench {
+    folder: tempfile::TempDir,
+    blocklist: Arc<Blocklist>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), blocklist: Arc::new(Blocklist::new()) }
+    }
+
+    fn settings(&self) -> Settings {
+        let mut settings = Settings::new(self.folder.path().join("ingester"));
+        settings.chunk_spans = 16;
+        settings.retry_pause = Duration::from_millis(1);
+        settings.range_slack = Duration::ZERO;
+        settings
+    }
+
+    fn bucket_path(&self) -> std::path::PathBuf {
+        self.folder.path().join("bucket")
+    }
+
+    fn open_with(&self, settings: Settings) -> Result<Arc<Ingester>, crate::Error> {
+        let bucket = Bucket::open(&BucketSettings::Local { path: self.bucket_path() })?;
+        Ingester::open(settings, bucket, Arc::clone(&self.blocklist), &Registry::new())
+    }
+
+    fn open(&self) -> Arc<Ingester> {
+        self.open_with(self.settings()).unwrap()
+    }
+}
+
+fn tenant() -> TenantId {
+    TenantId::parse("t1").unwrap()
+}
+
+/// Pushes spans `ids`, ten a push.
+fn push_all(ingester: &Ingester, ids: std::ops::Range<u16>) {
+    let ids: Vec<_> = ids.collect();
+    for ten in ids.chunks(10) {
+        let spans: Vec<_> = ten.iter().map(|&id| span(id % 7, id, u64::from(id))).collect();
+        let appended = ingester.push(&push_of("t1", &spans), &tenant()).unwrap();
+        assert_eq!(appended.spans, spans.len() as u64);
+    }
+}
+
+/// How often each span id is held, over live data and segments, without de-duplication.
+fn held(ingester: &Ingester) -> BTreeMap<u16, usize> {
+    let mut counts = BTreeMap::new();
+    ingester.collect_recent(&tenant(), |batch| {
+        for id in batch.spans.span_id.iter() {
+            *counts.entry(u16::from_be_bytes([id.0[6], id.0[7]])).or_default() += 1;
+        }
+    });
+    counts
+}
+
+fn once(ids: std::ops::Range<u16>) -> BTreeMap<u16, usize> {
+    ids.map(|id| (id, 1)).collect()
+}
+
+fn all_spans(ingester: &Ingester) -> SpanBatch {
+    let mut parts = Vec::new();
+    ingester.collect_recent(&tenant(), |batch| parts.push(batch.clone()));
+    merge(&parts.iter().collect::<Vec<_>>()).0
+}
+
+fn files(path: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
+    entries
+        .map(|entry| entry.unwrap().path())
+        .map(|path| if path.is_dir() { files(&path) } else { 1 })
+        .sum()
+}
+
+#[tokio::test]
+async fn spans_are_there_once_live_cut_and_replayed() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_all(&ingester, 0..100);
+    assert_eq!(held(&ingester), once(0..100));
+    let live = all_spans(&ingester);
+    ingester.seal().await.unwrap();
+    assert_eq!(held(&ingester), once(0..100));
+    assert_eq!(all_spans(&ingester), live);
+    assert_eq!(ingester.wal.total_bytes(), 0, "the log is released");
+    push_all(&ingester, 100..150);
+    drop(ingester);
+    let ingester = bench.open();
+    assert_eq!(held(&ingester), once(0..150));
+    ingester.seal().await.unwrap();
+    drop(ingester);
+    assert_eq!(held(&bench.open()), once(0..150));
+}
+
+#[tokio::test]
+async fn flush_moves_everything_to_the_bucket() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_all(&ingester, 0..100);
+    ingester.seal().await.unwrap();
+    push_all(&ingester, 100..130);
+    ingester.flush_all().await.unwrap();
+    assert!(held(&ingester).is_empty());
+    assert_eq!(files(&bench.settings().directory.join("segments")), 0);
+    assert_eq!(files(&bench.settings().directory.join("building")), 0);
+    let blocks = bench.blocklist.tenant("t1");
+    assert_eq!(blocks.live().len(), 1);
+    assert_eq!(blocks.live()[0].total_objects, 7);
+    drop(ingester);
+    assert!(held(&bench.open()).is_empty());
+}
+
+#[tokio::test]
+async fn duplicates_are_stored_once() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_all(&ingester, 0..50);
+    push_all(&ingester, 0..50);
+    ingester.seal().await.unwrap();
+    assert_eq!(held(&ingester), once(0..50));
+}
+
+#[tokio::test]
+async fn malformed_push_stores_nothing() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    let mut push = push_of("t1", &[span(1, 1, 1)]);
+    let mut broken = push.runs[0].scope_spans.to_vec();
+    broken.extend_from_slice(&[0x12, 0x50, 0x00]);
+    push.runs[0].scope_spans = broken.into();
+    assert!(matches!(ingester.push(&push, &tenant()), Err(PushError::Invalid(_))));
+    assert!(held(&ingester).is_empty());
+    assert_eq!(ingester.wal.total_bytes(), 0);
+}
+
+#[tokio::test]
+async fn limits_refuse_traces_and_a_replay_does_not_bring_them_back() {
+    let bench = Bench::new();
+    let mut settings = bench.settings();
+    settings.limits.max_live_traces = 2;
+    settings.limits.max_bytes_per_trace = 200;
+    let ingester = bench.open_with(settings).unwrap();
+    let spans: Vec<_> = (0..4).map(|id| span(id, id, 1)).collect();
+    let appended = ingester.push(&push_of("t1", &spans), &tenant()).unwrap();
+    assert_eq!((appended.spans, appended.refused.too_many_traces), (2, 2));
+    let more: Vec<_> = (10..14).map(|id| span(0, id, 1)).collect();
+    let appended = ingester.push(&push_of("t1", &more), &tenant()).unwrap();
+    assert!(appended.refused.too_large > 0);
+    let kept = held(&ingester);
+    drop(ingester);
+    assert_eq!(held(&bench.open()), kept);
+}
+
+#[tokio::test]
+async fn memory_limit_refuses_pushes_until_the_next_cut() {
+    let bench = Bench::new();
+    let mut settings = bench.settings();
+    settings.max_live_bytes = 60_000;
+    let ingester = bench.open_with(settings).unwrap();
+    let refused = (0..2_000u16).find_map(|id| {
+        ingester.push(&push_of("t1", &[span(id, id, 1)]), &tenant()).err().map(|error| (id, error))
+    });
+    let (count, error) = refused.expect("the limit is reached");
+    assert!(matches!(error, PushError::Full { limit_bytes: 60_000 }), "{error}");
+    ingester.seal().await.unwrap();
+    assert_eq!(held(&ingester), once(0..count));
+    assert!(ingester.push(&push_of("t1", &[span(1, 5_000, 1)]), &tenant()).is_ok());
+}
+
+#[tokio::test]
+async fn second_process_on_a_directory_refuses_to_start() {
+    let bench = Bench::new();
+    let first = bench.open();
+    let error = bench.open_with(bench.settings()).unwrap_err();
+    assert!(error.to_string().contains("log"), "{error}");
+    drop(first);
+    bench.open();
+}
+
+#[tokio::test]
+async fn damaged_segment_is_set_aside_and_the_rest_serves() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_all(&ingester, 0..20);
+    ingester.seal().await.unwrap();
+    push_all(&ingester, 20..40);
+    ingester.seal().await.unwrap();
+    let first = ingester.tenant(&tenant()).unwrap().segments()[0].path().to_owned();
+    drop(ingester);
+    let mut bytes = std::fs::read(&first).unwrap();
+    let middle = bytes.len() / 2;
+    bytes.truncate(middle);
+    std::fs::write(&first, bytes).unwrap();
+    std::fs::write(first.parent().unwrap().parent().unwrap().join("foreign"), b"x").unwrap();
+    let ingester = bench.open();
+    assert_eq!(held(&ingester), once(20..40));
+    assert_eq!(files(&bench.settings().directory.join("quarantine")), 1);
+}
+
+#[tokio::test]
+async fn failed_flush_is_repeated_under_the_same_block_id() {
+    let bench = Bench::new();
+    std::fs::write(bench.bucket_path(), b"in the way").unwrap();
+    let bucket_in_the_way = bench.open_with(bench.settings());
+    let Ok(ingester) = bucket_in_the_way else {
+        // The store refuses to open at all: nothing to repeat.
+        return;
+    };
+    push_all(&ingester, 0..30);
+    assert!(ingester.flush_all().await.is_err());
+    assert_eq!(held(&ingester), once(0..30));
+    std::fs::remove_file(bench.bucket_path()).unwrap();
+    std::fs::create_dir(bench.bucket_path()).unwrap();
+    ingester.flush_all().await.unwrap();
+    assert!(held(&ingester).is_empty());
+    assert_eq!(bench.blocklist.tenant("t1").live().len(), 1);
+}
+
+#[tokio::test]
+async fn block_begun_by_an_earlier_process_is_finished_once() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_all(&ingester, 0..30);
+    ingester.seal().await.unwrap();
+    let segment = ingester.tenant(&tenant()).unwrap().segments()[0].path().to_owned();
+    let kept = std::fs::read(&segment).unwrap();
+    ingester.flush_all().await.unwrap();
+    let id = bench.blocklist.tenant("t1").live()[0].block_id;
+    drop(ingester);
+    // As if the process had died between the upload and the deletion of the segment.
+    std::fs::create_dir_all(segment.parent().unwrap()).unwrap();
+    std::fs::write(&segment, kept).unwrap();
+    let root = bench.settings().directory;
+    let listed = segment.strip_prefix(root.join("segments")).unwrap().to_owned();
+    let manifest = root.join("flushing/t1").join(format!("{id}.json"));
+    std::fs::create_dir_all(manifest.parent().unwrap()).unwrap();
+    std::fs::write(manifest, format!("{{\"segments\":[{listed:?}]}}")).unwrap();
+    let ingester = bench.open();
+    assert_eq!(held(&ingester), once(0..30));
+    ingester.flush_all().await.unwrap();
+    assert!(held(&ingester).is_empty());
+    assert_eq!(bench.blocklist.tenant("t1").live().len(), 1);
+    assert_eq!(files(&root.join("segments")) + files(&root.join("flushing")), 0);
+}

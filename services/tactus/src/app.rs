@@ -1,0 +1,340 @@
+//! Starts the services in order of dependency, and stops them in the reverse one.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use tactus_config::{Config, Loaded};
+use tactus_distributor::Distributor;
+use tactus_ingester::Ingester;
+use tactus_model::TenantId;
+use tactus_proto::tactus::v1::{ingester_server, querier_server};
+use tactus_receivers::{
+    ReceiverMetrics, TraceSink, otlp_grpc::serve_otlp_grpc, otlp_http::serve_otlp_http,
+};
+use tactus_server::{
+    grpc, health, http,
+    listener::{self, BoundListener},
+    observe::RequestMetrics,
+    operational::{self as server_operational, ServiceState},
+};
+use tactus_storage::{Blocklist, Bucket, Poller};
+use tactus_telemetry::metrics::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    banner::{self, Addresses},
+    operational::{self, States},
+    settings,
+};
+
+/// How long SIGTERM waits for blocks to reach object storage. What does not make it stays on local disk.
+const FLUSH_GRACE: Duration = Duration::from_secs(25);
+
+/// Why the process cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Error {
+    /// A setting, named in the text.
+    #[error("{0}")]
+    Setup(String),
+    /// A port.
+    #[error(transparent)]
+    Listen(#[from] io::Error),
+    /// The bucket.
+    #[error("object storage")]
+    Storage(#[from] tactus_storage::Error),
+    /// The ingester.
+    #[error("ingester")]
+    Ingester(#[from] tactus_ingester::Error),
+}
+
+/// Runs until a signal or `/shutdown`.
+pub(crate) async fn run(loaded: Loaded) -> Result<(), Error> {
+    let config = &loaded.config;
+    if !matches!(config.target.as_str(), "all" | "all-3.0") {
+        return Err(Error::Setup(format!(
+            "target {}: this version runs all services in one process only (target all)",
+            config.target
+        )));
+    }
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let stop = CancellationToken::new();
+    let states = States::default();
+    let bucket = open_bucket(config).await?;
+    let blocklist = Arc::new(Blocklist::new());
+    let registry = Registry::global();
+    states.set("ingester", ServiceState::Starting);
+    let ingester = Ingester::open(
+        settings::ingester(config)?,
+        bucket.clone(),
+        Arc::clone(&blocklist),
+        registry,
+    )?;
+    let ingester_service: Arc<dyn ingester_server::Ingester> = Arc::clone(&ingester) as _;
+    let querier: Arc<dyn querier_server::Querier> =
+        settings::querier(config, bucket.clone(), Arc::clone(&blocklist), registry);
+    let polling = start_polling(config, bucket, Arc::clone(&blocklist), stop.clone()).await;
+    let ingester_stop = CancellationToken::new();
+    let ingester_task = {
+        let (ingester, stop) = (Arc::clone(&ingester), ingester_stop.clone());
+        let grace =
+            if config.ingester.flush_all_on_shutdown { Duration::MAX } else { FLUSH_GRACE };
+        tokio::spawn(async move { ingester.run(stop, grace).await })
+    };
+    states.set("ingester", ServiceState::Running);
+    let frontend = settings::query_frontend(
+        config,
+        Arc::clone(&ingester_service),
+        querier,
+        Arc::clone(&blocklist),
+        registry,
+    );
+    let listeners_stop = CancellationToken::new();
+    let mut listeners =
+        start_listeners(config, &states, frontend, &ingester, &stop, &listeners_stop).await?;
+    let http_address = listeners[0].local_addr();
+    let receivers_stop = CancellationToken::new();
+    let sink: Arc<dyn TraceSink> =
+        Arc::new(Distributor::new(settings::distributor(config), ingester_service, registry));
+    let receivers = start_receivers(config, sink, &receivers_stop).await?;
+    for service in ["distributor", "querier", "query-frontend", "server", "store"] {
+        states.set(service, ServiceState::Running);
+    }
+    announce(&loaded, http_address, &receivers);
+    wait_for_stop(&stop).await;
+    tracing::info!("stopping");
+    states.stop();
+    tokio::time::sleep(config.shutdown_delay.as_std()).await;
+    // Receivers first: what they take in must still find an ingester. The query ports last.
+    receivers_stop.cancel();
+    for (_, receiver) in receivers {
+        receiver.stopped().await;
+    }
+    ingester_stop.cancel();
+    if ingester_task.await.is_err() {
+        tracing::error!("ingester task panicked");
+    }
+    listeners_stop.cancel();
+    for listener in listeners.drain(..) {
+        listener.stopped().await;
+    }
+    stop.cancel();
+    let _ = polling.await;
+    Ok(())
+}
+
+/// Opens the bucket. A bucket that cannot be reached now may be reachable later; one that refuses us will not.
+async fn open_bucket(config: &Config) -> Result<Bucket, Error> {
+    let bucket = Bucket::open(&settings::bucket(&config.storage.trace)?)?;
+    match bucket.check().await {
+        Ok(()) => {}
+        Err(error) if error.is_retryable() => {
+            let error = banner::chain(&error);
+            tracing::error!(error, "object storage is not reachable; spans are kept on local disk");
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(bucket)
+}
+
+/// Polls the block list once, then in the background.
+async fn start_polling(
+    config: &Config,
+    bucket: Bucket,
+    blocklist: Arc<Blocklist>,
+    stop: CancellationToken,
+) -> tokio::task::JoinHandle<()> {
+    let poller = Poller::builder(bucket, blocklist, settings::poller(&config.storage.trace));
+    let interval = settings::poll_interval(&config.storage.trace);
+    let registry = Registry::global();
+    let errors = registry
+        .counter("tempodb_blocklist_poll_errors_total", "Polls of the block list that failed.");
+    let length = registry.gauge_vec(
+        "tempodb_blocklist_length",
+        "Blocks in the block list by tenant.",
+        ["tenant"],
+    );
+    let poll = async move |poller: &Poller| match poller.poll_once().await {
+        Ok(report) => {
+            length.with([""]).set(report.live_blocks as f64);
+            if report.metas_corrupt > 0 || !report.failed_tenants.is_empty() {
+                errors.inc();
+                tracing::warn!(?report, "block list is incomplete");
+            }
+        }
+        Err(error) => {
+            errors.inc();
+            tracing::error!(error = banner::chain(&error), "cannot poll the block list");
+        }
+    };
+    poll(&poller).await;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(interval) => poll(&poller).await,
+            }
+        }
+    })
+}
+
+/// The main HTTP port, then the gRPC port.
+async fn start_listeners(
+    config: &Config,
+    states: &States,
+    frontend: Router,
+    ingester: &Arc<Ingester>,
+    stop: &CancellationToken,
+    listeners_stop: &CancellationToken,
+) -> Result<Vec<BoundListener>, Error> {
+    let server = &config.server;
+    let metrics = RequestMetrics::register(Registry::global());
+    let endpoints = [
+        "/api/traces/{traceID}", "/api/v2/traces/{traceID}", "/api/search", "/api/search/tags",
+        "/api/v2/search/tags", "/api/search/tag/{tagName}/values",
+        "/api/v2/search/tag/{tagName}/values", "/api/echo", "/api/status/buildinfo", "/ready",
+        "/metrics", "/status", "/status/{endpoint}", "/flush", "/shutdown",
+    ];
+    let endpoints = endpoints.iter().map(|path| ((*path).to_owned(), (*path).to_owned())).collect();
+    let operational = operational::state(config, states, endpoints);
+    let actions = Router::new()
+        .route("/flush", any(flush))
+        .with_state(Arc::clone(ingester))
+        .route("/shutdown", get(shutdown).post(shutdown).with_state(stop.clone()));
+    let api = frontend.merge(server_operational::api_router(&operational.build));
+    let router = http::with_path_prefix(&config.http_api_prefix, api)
+        .merge(server_operational::router(operational))
+        .merge(actions)
+        .fallback(http::not_found);
+    let socket = listener::bind(&address(&server.http_listen_address, server.http_listen_port)).await?;
+    let main = http::serve_http(
+        socket,
+        settings::http(config),
+        router,
+        None,
+        metrics.clone(),
+        listeners_stop.clone(),
+    )?;
+    let (_serving, serving) = tokio::sync::watch::channel(true);
+    let routes = tonic::service::Routes::new(health::health_service(serving));
+    let socket = listener::bind(&address(&server.grpc_listen_address, server.grpc_listen_port)).await?;
+    let grpc = grpc::serve_grpc(
+        socket,
+        settings::grpc(config),
+        grpc::router(routes, metrics),
+        listeners_stop.clone(),
+    )?;
+    Ok(vec![main, grpc])
+}
+
+fn address(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// All OTLP receivers, each with its name.
+async fn start_receivers(
+    config: &Config,
+    sink: Arc<dyn TraceSink>,
+    stop: &CancellationToken,
+) -> Result<Vec<(&'static str, BoundListener)>, Error> {
+    let metrics = ReceiverMetrics::register(Registry::global());
+    let tenancy = settings::tenancy(config, false);
+    let mut receivers = Vec::new();
+    for (name, receiver) in &config.distributor.receivers.otlp {
+        if let Some(grpc) = &receiver.protocols.grpc {
+            let settings = settings::otlp_grpc(name, grpc, tenancy.clone())?;
+            let bound = serve_otlp_grpc(settings, Arc::clone(&sink), &metrics, stop.clone()).await?;
+            receivers.push(("OTLP gRPC", bound));
+        }
+        if let Some(http) = &receiver.protocols.http {
+            let settings = settings::otlp_http(name, http, tenancy.clone())?;
+            let bound = serve_otlp_http(settings, Arc::clone(&sink), &metrics, stop.clone()).await?;
+            receivers.push(("OTLP HTTP", bound));
+        }
+    }
+    Ok(receivers)
+}
+
+fn announce(loaded: &Loaded, http: SocketAddr, receivers: &[(&'static str, BoundListener)]) {
+    for (name, receiver) in receivers {
+        tracing::info!(protocol = name, address = %receiver.local_addr(), "receiver listens");
+    }
+    tracing::info!(address = %http, version = crate::VERSION, "tactus is ready");
+    if loaded.configless {
+        let find = |wanted: &str| {
+            let found = receivers.iter().find(|(name, _)| *name == wanted);
+            found.map(|(_, receiver)| receiver.local_addr().to_string())
+        };
+        let addresses = Addresses {
+            http: http.to_string(),
+            otlp_grpc: find("OTLP gRPC"),
+            otlp_http: find("OTLP HTTP"),
+            data: loaded.config.storage.trace.local.path.clone(),
+        };
+        println!("{}", banner::text(&addresses));
+    }
+}
+
+async fn wait_for_stop(stop: &CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return stop.cancelled().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Writes everything received so far to object storage; answers when it is there.
+async fn flush(
+    State(ingester): State<Arc<Ingester>>,
+    Query(query): Query<std::collections::HashMap<String, String>>,
+) -> Response {
+    let result = match query.get("tenant") {
+        None => ingester.flush_all().await,
+        Some(name) => match TenantId::parse(name) {
+            Ok(tenant) if ingester.knows(&tenant) => ingester.flush_one(&tenant).await,
+            _ => return http::error_line(StatusCode::NOT_FOUND, "tenant not found"),
+        },
+    };
+    match result {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => {
+            http::error_line(StatusCode::INTERNAL_SERVER_ERROR, &banner::chain(&error))
+        }
+    }
+}
+
+async fn shutdown(State(stop): State<CancellationToken>) -> Response {
+    stop.cancel();
+    http::text(StatusCode::OK, "shutdown job acknowledged")
+}
+
+/// Asks a running process whether it is ready: a container's health check.
+pub(crate) async fn probe(url: &str) -> Result<(), Error> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let invalid = || Error::Setup(format!("-health.url: not an http URL: {url}"));
+    let rest = url.strip_prefix("http://").ok_or_else(invalid)?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let mut stream = tokio::net::TcpStream::connect(authority).await?;
+    let request = format!("GET /{path} HTTP/1.0\r\nHost: {authority}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await?;
+    if answer.ends_with(b"200") {
+        return Ok(());
+    }
+    Err(Error::Setup(format!("{url} answers {}", String::from_utf8_lossy(&answer))))
+}

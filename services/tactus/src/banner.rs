@@ -1,0 +1,42 @@
+//! What a person reads in the terminal.
+
+use std::error::Error;
+
+/// The addresses that a start without a configuration shows.
+pub(crate) struct Addresses {
+    pub(crate) http: String,
+    pub(crate) otlp_grpc: Option<String>,
+    pub(crate) otlp_http: Option<String>,
+    pub(crate) data: String,
+}
+
+/// A short text with the addresses and a first request.
+pub(crate) fn text(addresses: &Addresses) -> String {
+    let none = || "off".to_owned();
+    let Addresses { http, otlp_grpc, otlp_http, data } = addresses;
+    format!(
+        "tactus {version} is ready\n\
+         \x20 spans in   OTLP gRPC {grpc}   OTLP HTTP {otlp_http}\n\
+         \x20 queries    http://{http}\n\
+         \x20 data       {data}\n\
+         \x20 try        curl -s -G http://{http}/api/search --data-urlencode 'q={{}}'\n",
+        version = crate::VERSION,
+        grpc = otlp_grpc.clone().unwrap_or_else(none),
+        otlp_http = otlp_http.clone().unwrap_or_else(none),
+    )
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,299 @@
+//! From the configuration to the settings of each service.
+
+use std::{path::PathBuf, time::Duration};
+
+use tactus_config::{
+    Config, GoDuration,
+    sections::{
+        object_store::S3,
+        receivers::{OtlpGrpc, OtlpHttp},
+        storage::{DedicatedColumn, TraceStorage},
+    },
+};
+use tactus_ingester::Limits;
+use tactus_receivers::{cors::CorsSettings, otlp_grpc::OtlpGrpcSettings, otlp_http::OtlpHttpSettings};
+use tactus_server::{
+    http::HttpSettings,
+    listener::{Http2Settings, ListenerSettings},
+    tenancy::Tenancy,
+};
+use tactus_storage::{
+    BucketSettings, PollerSettings,
+    bucket::{Addressing, RetrySettings, S3Encryption, S3Settings},
+    meta::{self, ColumnScope},
+};
+
+use crate::app::Error;
+
+/// The bucket of traces.
+pub(crate) fn bucket(trace: &TraceStorage) -> Result<BucketSettings, Error> {
+    match trace.backend.as_str() {
+        "local" if trace.local.path.is_empty() => {
+            Err(Error::Setup("storage.trace.local.path is not set".to_owned()))
+        }
+        "local" => Ok(BucketSettings::Local { path: PathBuf::from(&trace.local.path) }),
+        "s3" => Ok(BucketSettings::S3(Box::new(s3(&trace.s3)?))),
+        other => Err(Error::Setup(format!("storage.trace.backend: unknown backend {other}"))),
+    }
+}
+
+fn s3(s3: &S3) -> Result<S3Settings, Error> {
+    let encryption = match s3.sse.type_.as_str() {
+        "" => S3Encryption::None,
+        "SSE-S3" => S3Encryption::S3,
+        "SSE-KMS" => S3Encryption::Kms { key_id: s3.sse.kms_key_id.clone() },
+        "SSE-C" => S3Encryption::Customer { key: s3.sse.encryption_key.reveal().as_bytes().to_vec() },
+        other => {
+            return Err(Error::Setup(format!("storage.trace.s3.sse.type: unknown type {other}")));
+        }
+    };
+    let addressing = match (s3.forcepathstyle, s3.bucket_lookup_type) {
+        (true, _) | (_, 2) => Addressing::Path,
+        (_, 1) => Addressing::VirtualHost,
+        _ => Addressing::Auto,
+    };
+    Ok(S3Settings {
+        bucket: s3.bucket.clone(),
+        prefix: s3.prefix.clone(),
+        endpoint: s3.endpoint.clone(),
+        region: s3.region.clone(),
+        access_key: s3.access_key.clone(),
+        secret_key: s3.secret_key.reveal().to_owned(),
+        session_token: s3.session_token.reveal().to_owned(),
+        insecure: s3.insecure,
+        addressing,
+        dual_stack: s3.enable_dual_stack,
+        tls_ca_path: (!s3.tls.tls_ca_path.is_empty()).then(|| s3.tls.tls_ca_path.clone().into()),
+        tls_insecure_skip_verify: s3.tls.tls_insecure_skip_verify,
+        part_size_bytes: s3.part_size,
+        hedge_at: s3.hedge_requests_at.non_zero(),
+        hedge_up_to: s3.hedge_requests_up_to as usize,
+        tags: s3.tags.clone(),
+        metadata: s3.metadata.clone(),
+        storage_class: s3.storage_class.clone(),
+        encryption,
+        retry: RetrySettings {
+            max_retries: s3.retry_max_attempts as usize,
+            initial_backoff: s3.retry_backoff_initial.as_std(),
+            max_backoff: s3.retry_backoff_max.as_std(),
+            ..RetrySettings::default()
+        },
+        ..S3Settings::default()
+    })
+}
+
+/// How the block list is refreshed.
+pub(crate) fn poller(trace: &TraceStorage) -> PollerSettings {
+    let stale = trace.blocklist_poll_stale_tenant_index;
+    PollerSettings {
+        meta_concurrency: trace.blocklist_poll_concurrency.max(1),
+        tenant_concurrency: trace.blocklist_poll_tenant_concurrency.max(1),
+        list_concurrency: trace.s3.list_blocks_concurrency.max(1),
+        fallback: trace.blocklist_poll_fallback,
+        index_builders: trace.blocklist_poll_tenant_index_builders,
+        stale_index_after: stale.non_zero(),
+        tolerate_consecutive_errors: trace.blocklist_poll_tolerate_consecutive_errors,
+        tolerate_tenant_failures: trace.blocklist_poll_tolerate_tenant_failures,
+        ..PollerSettings::default()
+    }
+}
+
+/// Pause between two polls of the block list.
+pub(crate) fn poll_interval(trace: &TraceStorage) -> Duration {
+    trace.blocklist_poll.non_zero().unwrap_or(Duration::from_secs(5 * 60))
+}
+
+/// The ingester.
+pub(crate) fn ingester(config: &Config) -> Result<tactus_ingester::Settings, Error> {
+    let (ingester, trace) = (&config.ingester, &config.storage.trace);
+    let limits = &config.overrides.defaults;
+    let max_attribute_bytes = match limits.ingestion.max_attribute_bytes {
+        0 => config.distributor.max_attribute_bytes,
+        bytes => bytes,
+    };
+    let fsync = trace.wal.fsync_interval;
+    let built_in = tactus_ingester::Settings::new(PathBuf::from(&trace.wal.path));
+    Ok(tactus_ingester::Settings {
+        fsync_interval: (!fsync.is_negative()).then(|| fsync.as_std()),
+        max_live_bytes: ingester.max_live_bytes as usize,
+        max_directory_bytes: ingester.max_disk_bytes,
+        generation_bytes: built_in.generation_bytes.min(ingester.max_live_bytes as usize / 4),
+        trace_idle_period: ingester.trace_idle_period.as_std(),
+        trace_live_period: ingester.trace_live_period.as_std(),
+        flush_check_period: ingester.flush_check_period.as_std(),
+        max_block_duration: ingester.max_block_duration.as_std(),
+        max_block_bytes: ingester.max_block_bytes,
+        concurrent_flushes: ingester.concurrent_flushes,
+        flush_op_timeout: ingester.flush_op_timeout.as_std(),
+        flush_all_on_shutdown: ingester.flush_all_on_shutdown,
+        range_slack: trace.wal.ingestion_time_range_slack.as_std(),
+        bloom_false_positive: trace.block.bloom_filter_false_positive,
+        bloom_shard_bytes: trace.block.bloom_filter_shard_size_bytes as u32,
+        dedicated_columns: dedicated_columns(&trace.block.parquet_dedicated_columns)?,
+        limits: Limits {
+            max_bytes_per_trace: limits.global.max_bytes_per_trace,
+            max_live_traces: limits.ingestion.max_traces_per_user as usize,
+            max_attribute_bytes,
+        },
+        ..built_in
+    })
+}
+
+fn dedicated_columns(columns: &[DedicatedColumn]) -> Result<Vec<meta::DedicatedColumn>, Error> {
+    let invalid = |text: String| {
+        Error::Setup(format!("storage.trace.block.parquet_dedicated_columns: {text}"))
+    };
+    let mut known = Vec::with_capacity(columns.len());
+    for column in columns {
+        let scope = match column.scope.as_str() {
+            "span" => ColumnScope::Span,
+            "resource" => ColumnScope::Resource,
+            "event" => ColumnScope::Event,
+            other => return Err(invalid(format!("unknown scope {other}"))),
+        };
+        match column.type_.as_str() {
+            "" | "string" => known.push(meta::DedicatedColumn::string(scope, &column.name)),
+            "int" => known.push(meta::DedicatedColumn::int(scope, &column.name)),
+            other => return Err(invalid(format!("unknown type {other}"))),
+        }
+    }
+    meta::validate_columns(&known).map_err(|error| invalid(error.to_string()))?;
+    Ok(meta::filter_for_vparquet4(&known))
+}
+
+/// The distributor.
+pub(crate) fn distributor(config: &Config) -> tactus_distributor::Settings {
+    let ingestion = &config.overrides.defaults.ingestion;
+    let built_in = tactus_distributor::Settings::default();
+    let configured = config.distributor.retry_after_on_resource_exhausted;
+    let hint = configured.non_zero().unwrap_or(built_in.retry_after);
+    tactus_distributor::Settings {
+        rate_limit_bytes: ingestion.rate_limit_bytes,
+        burst_size_bytes: ingestion.burst_size_bytes,
+        retry_after: if ingestion.retry_info_enabled { hint } else { Duration::ZERO },
+    }
+}
+
+/// How tenants are found.
+pub(crate) fn tenancy(config: &Config, lists_allowed: bool) -> Tenancy {
+    if config.multitenant() { Tenancy::by_header(lists_allowed) } else { Tenancy::single() }
+}
+
+/// The main HTTP port.
+pub(crate) fn http(config: &Config) -> HttpSettings {
+    let server = &config.server;
+    HttpSettings {
+        listener: ListenerSettings {
+            max_connections: server.http_listen_conn_limit.max(0) as usize,
+            drain_timeout: server.graceful_shutdown_timeout.as_std(),
+            idle_timeout: server.http_server_idle_timeout.non_zero(),
+            ..ListenerSettings::default()
+        },
+        request_timeout: server.http_server_write_timeout.non_zero(),
+        ..HttpSettings::default()
+    }
+}
+
+/// The main gRPC port.
+pub(crate) fn grpc(config: &Config) -> ListenerSettings {
+    let server = &config.server;
+    ListenerSettings {
+        max_connections: server.grpc_listen_conn_limit.max(0) as usize,
+        drain_timeout: server.graceful_shutdown_timeout.as_std(),
+        http2: Http2Settings {
+            max_concurrent_streams: Some(server.grpc_server_max_concurrent_streams).filter(|&n| n > 0),
+            keepalive_interval: server.grpc_server_keepalive_time.non_zero(),
+            keepalive_timeout: server.grpc_server_keepalive_timeout.as_std(),
+            ..Http2Settings::default()
+        },
+        ..ListenerSettings::default()
+    }
+}
+
+/// An OTLP gRPC receiver.
+pub(crate) fn otlp_grpc(
+    name: &str,
+    receiver: &OtlpGrpc,
+    tenancy: Tenancy,
+) -> Result<OtlpGrpcSettings, Error> {
+    let server = &receiver.server;
+    no_tls(name, "grpc", server.tls.is_some(), &server.transport)?;
+    let built_in = OtlpGrpcSettings::default();
+    let mut listener = built_in.listener.clone();
+    if server.max_concurrent_streams > 0 {
+        listener.http2.max_concurrent_streams = Some(server.max_concurrent_streams);
+    }
+    if let Some(ages) = server.keepalive.as_ref().and_then(|k| k.server_parameters.as_ref()) {
+        let positive = |duration: GoDuration| duration.non_zero();
+        listener.max_connection_age = positive(ages.max_connection_age);
+        listener.max_connection_age_grace = positive(ages.max_connection_age_grace);
+        listener.http2.keepalive_interval =
+            positive(ages.time).or(listener.http2.keepalive_interval);
+        listener.http2.keepalive_timeout =
+            positive(ages.timeout).unwrap_or(listener.http2.keepalive_timeout);
+    }
+    let max_message_bytes = match server.max_recv_msg_size_mib {
+        0 => built_in.max_message_bytes,
+        mebibytes => (mebibytes as usize).saturating_mul(1 << 20),
+    };
+    let address = server.endpoint.clone();
+    Ok(OtlpGrpcSettings { address, listener, tenancy, max_message_bytes, ..built_in })
+}
+
+/// An OTLP HTTP receiver.
+pub(crate) fn otlp_http(
+    name: &str,
+    receiver: &OtlpHttp,
+    tenancy: Tenancy,
+) -> Result<OtlpHttpSettings, Error> {
+    let server = &receiver.server;
+    no_tls(name, "http", server.tls.is_some(), &server.transport)?;
+    let built_in = OtlpHttpSettings::default();
+    let mut response_headers = Vec::new();
+    for (key, value) in &server.response_headers {
+        let invalid = |_| Error::Setup(format!("receiver {name}: response_headers: {key}"));
+        let header = http::HeaderName::try_from(key).map_err(|error| invalid(error.to_string()))?;
+        let text = http::HeaderValue::try_from(value.reveal());
+        response_headers.push((header, text.map_err(|error| invalid(error.to_string()))?));
+    }
+    let cors = server.cors.as_ref().map_or_else(CorsSettings::default, |cors| CorsSettings {
+        allowed_origins: cors.allowed_origins.clone(),
+        allowed_headers: cors.allowed_headers.clone(),
+        max_age: (cors.max_age > 0).then(|| Duration::from_secs(cors.max_age as u64)),
+    });
+    let encodings = match server.compression_algorithms.as_slice() {
+        [] => built_in.encodings.clone(),
+        named => named.to_vec(),
+    };
+    let max_body_bytes = match server.max_request_body_size {
+        0 => built_in.max_body_bytes,
+        bytes => bytes as usize,
+    };
+    let listener = ListenerSettings {
+        idle_timeout: server.idle_timeout.non_zero(),
+        ..built_in.listener.clone()
+    };
+    Ok(OtlpHttpSettings {
+        address: server.endpoint.clone(),
+        listener,
+        tenancy,
+        traces_path: receiver.traces_url_path.clone(),
+        max_body_bytes,
+        encodings,
+        cors,
+        response_headers,
+        read_timeout: server.read_timeout.non_zero(),
+    })
+}
+
+/// Plain TCP only: serving without the encryption that was asked for would be worse than not starting.
+fn no_tls(name: &str, protocol: &str, tls: bool, transport: &str) -> Result<(), Error> {
+    let key = format!("distributor.receivers.{name}.protocols.{protocol}");
+    if tls {
+        return Err(Error::Setup(format!("{key}.tls: TLS is not supported by this version")));
+    }
+    if !matches!(transport, "" | "tcp" | "tcp4" | "tcp6") {
+        return Err(Error::Setup(format!("{key}.transport: {transport} is not supported")));
+    }
+    Ok(())
+}
