@@ -33,14 +33,23 @@ pub enum ValueType {
 
 impl ValueType {
     /// The type of a stored byte; `None` for a number that is no type.
+    #[inline]
     pub fn from_u8(byte: u8) -> Option<Self> {
         use ValueType::*;
-        [
-            Unset, String, Int, Double, Bool, StringArray, IntArray, DoubleArray, BoolArray,
-            EmptyArray, Other,
-        ]
-        .get(usize::from(byte))
-        .copied()
+        const ALL: [ValueType; 11] = [
+            Unset,
+            String,
+            Int,
+            Double,
+            Bool,
+            StringArray,
+            IntArray,
+            DoubleArray,
+            BoolArray,
+            EmptyArray,
+            Other,
+        ];
+        ALL.get(usize::from(byte)).copied()
     }
 
     /// True for types whose payload is a string code.

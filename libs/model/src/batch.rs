@@ -249,7 +249,11 @@ impl SpanBatch {
 
     /// The code of the string `service.name` of a resource; code 0 (empty) if absent or no string.
     /// `service_name_key` is the dictionary's code of `service.name`.
-    pub fn service_name(&self, resource: usize, service_name_key: Option<StringCode>) -> StringCode {
+    pub fn service_name(
+        &self,
+        resource: usize,
+        service_name_key: Option<StringCode>,
+    ) -> StringCode {
         service_name_key
             .and_then(|key| self.resources.attributes.find_string(resource, key))
             .unwrap_or(0)
@@ -276,9 +280,18 @@ impl SpanBatch {
     pub fn heap_bytes(&self) -> usize {
         let spans = &self.spans;
         let codes = [
-            &spans.trace, &spans.resource, &spans.scope, &spans.name, &spans.status_message,
-            &spans.trace_state, &spans.dropped_attributes, &spans.dropped_events,
-            &spans.dropped_links, &self.events.starts, &self.events.name, &self.links.starts,
+            &spans.trace,
+            &spans.resource,
+            &spans.scope,
+            &spans.name,
+            &spans.status_message,
+            &spans.trace_state,
+            &spans.dropped_attributes,
+            &spans.dropped_events,
+            &spans.dropped_links,
+            &self.events.starts,
+            &self.events.name,
+            &self.links.starts,
         ];
         self.strings.heap_bytes()
             + codes.iter().map(|column| column.heap_bytes()).sum::<usize>()
@@ -291,8 +304,11 @@ impl SpanBatch {
             + self.links.trace_id.heap_bytes()
             + self.links.span_id.heap_bytes()
             + [
-                &self.span_attributes, &self.events.attributes, &self.links.attributes,
-                &self.resources.attributes, &self.scopes.attributes,
+                &self.span_attributes,
+                &self.events.attributes,
+                &self.links.attributes,
+                &self.resources.attributes,
+                &self.scopes.attributes,
             ]
             .iter()
             .map(|list| list.heap_bytes())

@@ -86,7 +86,12 @@ impl BatchBuilder {
         }
         let table = &mut self.batch.resources;
         let result = append_owner(
-            message, 1, 2, &mut table.attributes, &mut self.strings, self.limits,
+            message,
+            1,
+            2,
+            &mut table.attributes,
+            &mut self.strings,
+            self.limits,
             &mut self.truncated,
         );
         let row = table.dropped_attributes.len() as u32;
@@ -109,7 +114,12 @@ impl BatchBuilder {
         let table = &mut self.batch.scopes;
         let row = table.name.len() as u32;
         let result = append_owner(
-            message, 3, 4, &mut table.attributes, &mut self.strings, self.limits,
+            message,
+            3,
+            4,
+            &mut table.attributes,
+            &mut self.strings,
+            self.limits,
             &mut self.truncated,
         );
         let texts = scope_texts(message);
@@ -127,7 +137,7 @@ impl BatchBuilder {
         Ok(row)
     }
 
-    /// Appends the spans of a ScopeSpans message. `admit` sees each span's trace and encoded size first and may
+    /// Appends the spans of a ScopeSpans message. `admit` sees each span's trace and encoded size, in order, and may
     /// refuse it by returning false.
     ///
     /// Returns the spans left out because their values are nested too deeply. On an error the caller rolls back
@@ -146,7 +156,8 @@ impl BatchBuilder {
                 continue;
             }
             match self.append_span(resource, scope, value.bytes(2)?, &mut admit) {
-                Ok(()) => {}
+                Ok(true) => {}
+                Ok(false) => self.drop_half_span(),
                 Err(WireError::Depth) => {
                     self.drop_half_span();
                     too_deep += 1;
@@ -157,25 +168,23 @@ impl BatchBuilder {
         Ok(too_deep)
     }
 
+    /// Appends one span; false if it was refused, and then what it left in the lists is the caller's to drop.
     fn append_span(
         &mut self,
         resource: u32,
         scope: u32,
         message: &[u8],
         admit: &mut impl FnMut(TraceId, usize) -> bool,
-    ) -> Result<(), WireError> {
-        let (trace_id, _) = crate::walk::span_ids(message)?;
-        let trace_id = TraceId::from_slice(trace_id);
-        if !admit(trace_id, message.len()) {
-            return Ok(());
-        }
-        let (mut span_id, mut parent): (&[u8], &[u8]) = (b"", b"");
-        let (mut name, mut trace_state, mut status_message): (&[u8], &[u8], &[u8]) = (b"", b"", b"");
+    ) -> Result<bool, WireError> {
+        let (mut trace_id, mut span_id, mut parent): (&[u8], &[u8], &[u8]) = (b"", b"", b"");
+        let (mut name, mut trace_state, mut status_message): (&[u8], &[u8], &[u8]) =
+            (b"", b"", b"");
         let (mut kind, mut status, mut start, mut end) = (0u64, 0u64, 0u64, 0u64);
         let (mut dropped_attributes, mut dropped_events, mut dropped_links) = (0u64, 0u64, 0u64);
         let mut reader = Reader::new(message);
         while let Some((field, value)) = reader.next_field()? {
             match field {
+                1 => trace_id = value.bytes(1)?,
                 2 => span_id = value.bytes(2)?,
                 3 => trace_state = value.bytes(3)?,
                 4 => parent = value.bytes(4)?,
@@ -184,8 +193,11 @@ impl BatchBuilder {
                 7 => start = value.fixed64(7)?,
                 8 => end = value.fixed64(8)?,
                 9 => append_attribute(
-                    value.bytes(9)?, &mut self.batch.span_attributes, &mut self.strings,
-                    self.limits, &mut self.truncated,
+                    value.bytes(9)?,
+                    &mut self.batch.span_attributes,
+                    &mut self.strings,
+                    self.limits,
+                    &mut self.truncated,
                 )?,
                 10 => dropped_attributes = value.varint(10)?,
                 11 => self.append_event(value.bytes(11)?)?,
@@ -195,6 +207,10 @@ impl BatchBuilder {
                 15 => (status_message, status) = read_status(value.bytes(15)?)?,
                 _ => {}
             }
+        }
+        let trace_id = TraceId::from_slice(trace_id);
+        if !admit(trace_id, message.len()) {
+            return Ok(false);
         }
         let trace = self.trace_row(trace_id);
         let name = self.strings.intern(name);
@@ -220,7 +236,7 @@ impl BatchBuilder {
         self.batch.span_attributes.end_owner();
         self.batch.events.starts.push(self.batch.events.time.len() as u32);
         self.batch.links.starts.push(self.batch.links.trace_id.len() as u32);
-        Ok(())
+        Ok(true)
     }
 
     fn append_event(&mut self, message: &[u8]) -> Result<(), WireError> {
@@ -231,8 +247,11 @@ impl BatchBuilder {
                 1 => time = value.fixed64(1)?,
                 2 => name = value.bytes(2)?,
                 3 => append_attribute(
-                    value.bytes(3)?, &mut self.batch.events.attributes, &mut self.strings,
-                    self.limits, &mut self.truncated,
+                    value.bytes(3)?,
+                    &mut self.batch.events.attributes,
+                    &mut self.strings,
+                    self.limits,
+                    &mut self.truncated,
                 )?,
                 4 => dropped = value.varint(4)?,
                 _ => {}
@@ -257,8 +276,11 @@ impl BatchBuilder {
                 2 => span_id = value.bytes(2)?,
                 3 => state = value.bytes(3)?,
                 4 => append_attribute(
-                    value.bytes(4)?, &mut self.batch.links.attributes, &mut self.strings,
-                    self.limits, &mut self.truncated,
+                    value.bytes(4)?,
+                    &mut self.batch.links.attributes,
+                    &mut self.strings,
+                    self.limits,
+                    &mut self.truncated,
                 )?,
                 5 => dropped = value.varint(5)?,
                 _ => {}
@@ -287,8 +309,7 @@ impl BatchBuilder {
             let row = ids.len() as u32;
             ids.push(id);
             let ids = &*ids;
-            self.trace_index
-                .insert_unique(hash, row, |&row| hasher.hash_one(ids[row as usize].0));
+            self.trace_index.insert_unique(hash, row, |&row| hasher.hash_one(ids[row as usize].0));
             row
         });
         self.last_trace
@@ -308,9 +329,15 @@ impl BatchBuilder {
     pub fn rollback(&mut self, mark: Mark) {
         let spans = &mut self.batch.spans;
         for column in [
-            &mut spans.trace, &mut spans.resource, &mut spans.scope, &mut spans.name,
-            &mut spans.status_message, &mut spans.trace_state, &mut spans.dropped_attributes,
-            &mut spans.dropped_events, &mut spans.dropped_links,
+            &mut spans.trace,
+            &mut spans.resource,
+            &mut spans.scope,
+            &mut spans.name,
+            &mut spans.status_message,
+            &mut spans.trace_state,
+            &mut spans.dropped_attributes,
+            &mut spans.dropped_events,
+            &mut spans.dropped_links,
         ] {
             column.make_mut().truncate(mark.spans);
         }
@@ -498,7 +525,11 @@ fn encode_cut(
             for pair in any_value::key_values(pairs) {
                 let (key, element) = pair?;
                 let (mut one, mut nested) = (Vec::new(), Vec::new());
-                put_message_field(&mut one, 1, if key.len() > limit { cut(key, limit) } else { key });
+                put_message_field(
+                    &mut one,
+                    1,
+                    if key.len() > limit { cut(key, limit) } else { key },
+                );
                 encode_cut(&mut nested, element, limit, truncated)?;
                 put_message_field(&mut one, 2, &nested);
                 put_message_field(&mut list, 1, &one);

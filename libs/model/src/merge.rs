@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::{
-    Attribute, AttributeList, DictionaryBuilder, SpanBatch, SpanId, StringCode, TraceId,
+    Attribute, AttributeList, DictionaryBuilder, SpanBatch, SpanId, StringCode, TraceId, ValueType,
 };
 
 const UNMAPPED: u32 = u32::MAX;
@@ -170,8 +170,75 @@ struct SpanKey {
     candidate: u32,
 }
 
+/// The span columns of one input as slices: a mapped column costs a check each time it is asked for.
+struct Columns<'a> {
+    resource: &'a [u32],
+    scope: &'a [u32],
+    span_id: &'a [SpanId],
+    parent_span_id: &'a [SpanId],
+    start: &'a [u64],
+    duration: &'a [u64],
+    name: &'a [StringCode],
+    kind: &'a [u8],
+    status: &'a [u8],
+    status_message: &'a [StringCode],
+    trace_state: &'a [StringCode],
+    dropped_attributes: &'a [u32],
+    dropped_events: &'a [u32],
+    dropped_links: &'a [u32],
+    attributes: AttributeColumns<'a>,
+    event_starts: &'a [u32],
+    link_starts: &'a [u32],
+}
+
+/// An attribute list as slices.
+#[derive(Clone, Copy)]
+struct AttributeColumns<'a> {
+    starts: &'a [u32],
+    keys: &'a [StringCode],
+    types: &'a [u8],
+    payloads: &'a [u64],
+}
+
+impl<'a> Columns<'a> {
+    fn of(batch: &'a SpanBatch) -> Self {
+        let spans = &batch.spans;
+        Self {
+            resource: &spans.resource,
+            scope: &spans.scope,
+            span_id: &spans.span_id,
+            parent_span_id: &spans.parent_span_id,
+            start: &spans.start,
+            duration: &spans.duration,
+            name: &spans.name,
+            kind: &spans.kind,
+            status: &spans.status,
+            status_message: &spans.status_message,
+            trace_state: &spans.trace_state,
+            dropped_attributes: &spans.dropped_attributes,
+            dropped_events: &spans.dropped_events,
+            dropped_links: &spans.dropped_links,
+            attributes: AttributeColumns::of(&batch.span_attributes),
+            event_starts: &batch.events.starts,
+            link_starts: &batch.links.starts,
+        }
+    }
+}
+
+impl<'a> AttributeColumns<'a> {
+    fn of(list: &'a AttributeList) -> Self {
+        Self {
+            starts: &list.starts,
+            keys: &list.keys,
+            types: &list.types,
+            payloads: &list.payloads,
+        }
+    }
+}
+
 struct Gather<'a> {
     inputs: &'a [&'a SpanBatch],
+    columns: Vec<Columns<'a>>,
     out: SpanBatch,
     strings: DictionaryBuilder,
     /// Per input: code there -> code here.
@@ -210,6 +277,7 @@ impl<'a> Gather<'a> {
         let unmapped = |count: usize| vec![UNMAPPED; count];
         Self {
             inputs,
+            columns: inputs.iter().map(|batch| Columns::of(batch)).collect(),
             out: SpanBatch::default(),
             strings: DictionaryBuilder::default(),
             codes: inputs.iter().map(|batch| unmapped(batch.strings.len())).collect(),
@@ -254,7 +322,7 @@ impl<'a> Gather<'a> {
         self.duplicate.resize(self.candidates.len(), false);
         self.keys.clear();
         for (candidate, &(input, row)) in self.candidates.iter().enumerate() {
-            let spans = &self.inputs[input as usize].spans;
+            let spans = &self.columns[input as usize];
             self.keys.push(SpanKey {
                 span_id: spans.span_id[row as usize],
                 kind: spans.kind[row as usize],
@@ -279,68 +347,80 @@ impl<'a> Gather<'a> {
     }
 
     fn append(&mut self, input: usize, row: usize) {
-        let batch = self.inputs[input];
-        let resource = self.resource(input, batch.spans.resource[row]);
-        let scope = self.scope(input, batch.spans.scope[row]);
-        let name = self.code(input, batch.spans.name[row]);
-        let status_message = self.code(input, batch.spans.status_message[row]);
-        let trace_state = self.code(input, batch.spans.trace_state[row]);
+        let resource = self.resource(input, self.columns[input].resource[row]);
+        let scope = self.scope(input, self.columns[input].scope[row]);
+        let from = &self.columns[input];
+        let mut map = CodeMap {
+            codes: &mut self.codes[input],
+            from: self.inputs[input],
+            to: &mut self.strings,
+        };
         let spans = &mut self.out.spans;
         spans.trace.push(self.out.traces.ids.len() as u32 - 1);
         spans.resource.push(resource);
         spans.scope.push(scope);
-        spans.span_id.push(batch.spans.span_id[row]);
-        spans.parent_span_id.push(batch.spans.parent_span_id[row]);
-        spans.start.push(batch.spans.start[row]);
-        spans.duration.push(batch.spans.duration[row]);
-        spans.name.push(name);
-        spans.kind.push(batch.spans.kind[row]);
-        spans.status.push(batch.spans.status[row]);
-        spans.status_message.push(status_message);
-        spans.trace_state.push(trace_state);
-        spans.dropped_attributes.push(batch.spans.dropped_attributes[row]);
-        spans.dropped_events.push(batch.spans.dropped_events[row]);
-        spans.dropped_links.push(batch.spans.dropped_links[row]);
-        copy_attributes(
-            &batch.span_attributes, row, &mut self.out.span_attributes,
-            &mut CodeMap { codes: &mut self.codes[input], from: batch, to: &mut self.strings },
-        );
-        self.append_events(input, row);
-        self.append_links(input, row);
+        spans.span_id.push(from.span_id[row]);
+        spans.parent_span_id.push(from.parent_span_id[row]);
+        spans.start.push(from.start[row]);
+        spans.duration.push(from.duration[row]);
+        spans.name.push(map.code(from.name[row]));
+        spans.kind.push(from.kind[row]);
+        spans.status.push(from.status[row]);
+        spans.status_message.push(map.code(from.status_message[row]));
+        spans.trace_state.push(map.code(from.trace_state[row]));
+        spans.dropped_attributes.push(from.dropped_attributes[row]);
+        spans.dropped_events.push(from.dropped_events[row]);
+        spans.dropped_links.push(from.dropped_links[row]);
+        copy_attributes(from.attributes, row, &mut self.out.span_attributes, &mut map);
+        let has_events = from.event_starts[row] < from.event_starts[row + 1];
+        let has_links = from.link_starts[row] < from.link_starts[row + 1];
+        if has_events {
+            self.append_events(input, row);
+        } else {
+            self.out.events.starts.push(self.out.events.time.len() as u32);
+        }
+        if has_links {
+            self.append_links(input, row);
+        } else {
+            self.out.links.starts.push(self.out.links.trace_id.len() as u32);
+        }
     }
 
     fn append_events(&mut self, input: usize, row: usize) {
         let batch = self.inputs[input];
-        let mut map =
-            CodeMap { codes: &mut self.codes[input], from: batch, to: &mut self.strings };
+        let mut map = CodeMap { codes: &mut self.codes[input], from: batch, to: &mut self.strings };
         let (from, to) = (&batch.events, &mut self.out.events);
         for event in from.range(row) {
             to.time.push(from.time[event]);
             to.name.push(map.code(from.name[event]));
             to.dropped_attributes.push(from.dropped_attributes[event]);
-            copy_attributes(&from.attributes, event, &mut to.attributes, &mut map);
+            copy_attributes(
+                AttributeColumns::of(&from.attributes),
+                event,
+                &mut to.attributes,
+                &mut map,
+            );
         }
         to.starts.push(to.time.len() as u32);
     }
 
     fn append_links(&mut self, input: usize, row: usize) {
         let batch = self.inputs[input];
-        let mut map =
-            CodeMap { codes: &mut self.codes[input], from: batch, to: &mut self.strings };
+        let mut map = CodeMap { codes: &mut self.codes[input], from: batch, to: &mut self.strings };
         let (from, to) = (&batch.links, &mut self.out.links);
         for link in from.range(row) {
             to.trace_id.push(from.trace_id[link]);
             to.span_id.push(from.span_id[link]);
             to.trace_state.push(map.code(from.trace_state[link]));
             to.dropped_attributes.push(from.dropped_attributes[link]);
-            copy_attributes(&from.attributes, link, &mut to.attributes, &mut map);
+            copy_attributes(
+                AttributeColumns::of(&from.attributes),
+                link,
+                &mut to.attributes,
+                &mut map,
+            );
         }
         to.starts.push(to.trace_id.len() as u32);
-    }
-
-    fn code(&mut self, input: usize, code: StringCode) -> StringCode {
-        let from = self.inputs[input];
-        CodeMap { codes: &mut self.codes[input], from, to: &mut self.strings }.code(code)
     }
 
     fn resource(&mut self, input: usize, row: u32) -> u32 {
@@ -353,9 +433,9 @@ impl<'a> Gather<'a> {
         let dropped = from.dropped_attributes[row as usize];
         let table = &mut self.out.resources;
         let new = table.dropped_attributes.len() as u32;
-        let mut map =
-            CodeMap { codes: &mut self.codes[input], from: batch, to: &mut self.strings };
-        copy_attributes(&from.attributes, row as usize, &mut table.attributes, &mut map);
+        let mut map = CodeMap { codes: &mut self.codes[input], from: batch, to: &mut self.strings };
+        let attributes = AttributeColumns::of(&from.attributes);
+        copy_attributes(attributes, row as usize, &mut table.attributes, &mut map);
         let content = content_of(&table.attributes, new, &[u64::from(dropped)]);
         let found = self.resource_index.find(&content);
         match found {
@@ -381,10 +461,14 @@ impl<'a> Gather<'a> {
         let dropped = from.dropped_attributes[index];
         let table = &mut self.out.scopes;
         let new = table.name.len() as u32;
-        let mut map =
-            CodeMap { codes: &mut self.codes[input], from: batch, to: &mut self.strings };
+        let mut map = CodeMap { codes: &mut self.codes[input], from: batch, to: &mut self.strings };
         let (name, version) = (map.code(from.name[index]), map.code(from.version[index]));
-        copy_attributes(&from.attributes, index, &mut table.attributes, &mut map);
+        copy_attributes(
+            AttributeColumns::of(&from.attributes),
+            index,
+            &mut table.attributes,
+            &mut map,
+        );
         let texts = [u64::from(dropped), u64::from(name), u64::from(version)];
         let content = content_of(&table.attributes, new, &texts);
         let found = self.scope_index.find(&content);
@@ -428,19 +512,22 @@ impl CodeMap<'_> {
 
 #[inline]
 fn copy_attributes(
-    from: &AttributeList,
+    from: AttributeColumns<'_>,
     owner: usize,
     to: &mut AttributeList,
     map: &mut CodeMap<'_>,
 ) {
-    for attribute in from.of(owner) {
-        let payload = if attribute.value_type.holds_code() {
-            u64::from(map.code(attribute.payload as StringCode))
+    let range = from.starts[owner] as usize..from.starts[owner + 1] as usize;
+    let keys = from.keys[range.clone()].iter();
+    let values = from.types[range.clone()].iter().zip(&from.payloads[range]);
+    for (&key, (&value_type, &payload)) in keys.zip(values) {
+        let value_type = ValueType::from_u8(value_type).unwrap_or(ValueType::Unset);
+        let payload = if value_type.holds_code() {
+            u64::from(map.code(payload as StringCode))
         } else {
-            attribute.payload
+            payload
         };
-        let key = map.code(attribute.key);
-        to.push(Attribute { key, value_type: attribute.value_type, payload });
+        to.push(Attribute { key: map.code(key), value_type, payload });
     }
     to.end_owner();
 }

@@ -42,15 +42,15 @@ impl NestedSet {
             return;
         }
         self.parent_row.clear();
-        for row in 0..count {
-            let parent = self.find_parent(parents[row], kinds[row], kinds);
+        for (&parent, &kind) in parents.iter().zip(kinds) {
+            let parent = self.find_parent(parent, kind, kinds);
             self.parent_row.push(parent);
         }
         self.link_children();
         let mut counter = 1;
-        for row in 0..count {
-            if parents[row].is_zero() {
-                self.number_tree(row as u32, &mut counter);
+        for (row, parent) in (0..).zip(parents) {
+            if parent.is_zero() {
+                self.number_tree(row, &mut counter);
             }
         }
     }
@@ -158,9 +158,10 @@ mod tests {
 
     #[test]
     fn cycles_and_own_parents_are_left_out() {
-        check(&[(1, 0, 0), (2, 3, 0), (3, 2, 0), (4, 4, 0)], &[
-            (1, 2, -1), (0, 0, 0), (0, 0, 0), (0, 0, 0),
-        ]);
+        check(
+            &[(1, 0, 0), (2, 3, 0), (3, 2, 0), (4, 4, 0)],
+            &[(1, 2, -1), (0, 0, 0), (0, 0, 0), (0, 0, 0)],
+        );
     }
 
     #[test]

@@ -4,16 +4,14 @@ use std::collections::HashMap;
 
 use crate::{
     AttributeList, SpanBatch, any_value,
-    wire::{
-        put_bytes_field, put_fixed64_field, put_message_field, put_varint, put_varint_field,
-    },
+    wire::{put_bytes_field, put_fixed64_field, put_message_field, put_varint, put_varint_field},
 };
 
 /// The TracesData message (also ExportTraceServiceRequest) of a batch.
 ///
 /// Spans of equal resource and scope are grouped in order of first appearance, and keep their order.
 pub fn encode_traces_data(batch: &SpanBatch) -> Vec<u8> {
-    let mut groups: Vec<(u32, Vec<(u32, Vec<usize>)>)> = Vec::new();
+    let mut groups: Vec<(u32, Vec<ScopeGroup>)> = Vec::new();
     let mut resource_places = HashMap::new();
     let mut scope_places = HashMap::new();
     for row in 0..batch.len() {
@@ -48,6 +46,9 @@ pub fn encode_traces_data(batch: &SpanBatch) -> Vec<u8> {
     }
     out
 }
+
+/// A scope and its span rows.
+type ScopeGroup = (u32, Vec<usize>);
 
 struct Writer<'a> {
     batch: &'a SpanBatch,

@@ -127,6 +127,8 @@ fn walk_scope_spans<'a>(
 }
 
 /// The trace id and span id of a Span message; empty if absent.
+///
+/// Reads no further than both: senders write them first, and the rest of the span is read once, when it becomes a row.
 #[inline]
 pub fn span_ids(span: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
     let (mut trace_id, mut span_id): (&[u8], &[u8]) = (b"", b"");
@@ -136,6 +138,9 @@ pub fn span_ids(span: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
             1 => trace_id = value.bytes(1)?,
             2 => span_id = value.bytes(2)?,
             _ => {}
+        }
+        if !trace_id.is_empty() && !span_id.is_empty() {
+            break;
         }
     }
     Ok((trace_id, span_id))

@@ -46,25 +46,19 @@ pub enum FieldValue<'a> {
 /// A cursor over the fields of one message.
 #[derive(Debug, Clone, Copy)]
 pub struct Reader<'a> {
-    bytes: &'a [u8],
-    position: usize,
+    rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
     /// A cursor at the first field of `message`.
     pub fn new(message: &'a [u8]) -> Self {
-        Self { bytes: message, position: 0 }
-    }
-
-    /// Offset of the next unread byte.
-    pub fn position(&self) -> usize {
-        self.position
+        Self { rest: message }
     }
 
     /// The next field's number and value; `None` at the end of the message.
     #[inline]
     pub fn next_field(&mut self) -> Result<Option<(u32, FieldValue<'a>)>, WireError> {
-        if self.position == self.bytes.len() {
+        if self.rest.is_empty() {
             return Ok(None);
         }
         let tag = self.varint()?;
@@ -88,30 +82,40 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
-        let rest = &self.bytes[self.position..];
+        match self.rest.split_first() {
+            Some((&byte, rest)) if byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self) -> Result<u64, WireError> {
         let mut value = 0u64;
-        for (i, &byte) in rest.iter().take(10).enumerate() {
+        for (i, &byte) in self.rest.iter().take(10).enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * i);
             if byte < 0x80 {
-                self.position += i + 1;
+                self.rest = &self.rest[i + 1..];
                 return Ok(value);
             }
         }
-        Err(if rest.len() < 10 { WireError::Truncated } else { WireError::Varint })
+        Err(if self.rest.len() < 10 { WireError::Truncated } else { WireError::Varint })
     }
 
     #[inline]
     fn take(&mut self, length: usize) -> Result<&'a [u8], WireError> {
-        let rest = &self.bytes[self.position..];
-        let taken = rest.get(..length).ok_or(WireError::Truncated)?;
-        self.position += length;
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(WireError::Truncated)?;
+        self.rest = rest;
         Ok(taken)
     }
 
     #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
-        let taken = self.take(N)?;
-        Ok(taken.try_into().expect("take returns N bytes"))
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(WireError::Truncated)?;
+        self.rest = rest;
+        Ok(*taken)
     }
 }
 

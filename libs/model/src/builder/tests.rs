@@ -145,7 +145,14 @@ fn rollback_leaves_no_trace_of_what_was_appended() {
     broken.extend_from_slice(&[0x12, 0x7f]);
     assert!(builder.append_scope_spans(other, scope, &broken, |_, _| true).is_err());
     builder.rollback(mark);
-    builder.append_scope_spans(resource_row, scope, &scope_spans(&[span(5, 7, 0, "c", b"z")]), |_, _| true).unwrap();
+    builder
+        .append_scope_spans(
+            resource_row,
+            scope,
+            &scope_spans(&[span(5, 7, 0, "c", b"z")]),
+            |_, _| true,
+        )
+        .unwrap();
     let batch = builder.finish();
     assert_eq!(batch.traces.ids.as_slice(), [TraceId([1; 16]), TraceId([5; 16])]);
     assert_eq!(batch.spans.trace.as_slice(), [0, 1]);
