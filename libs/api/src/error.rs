@@ -6,11 +6,6 @@ use tonic::Code;
 /// Result with this lib's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Text of a query whose caller is gone.
-pub const CANCELLED: &str = "context canceled";
-/// Text of a query that took too long.
-pub const DEADLINE_EXCEEDED: &str = "context deadline exceeded";
-
 /// A query that fails. `Display` is the body that the client gets, without a final newline.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -31,10 +26,10 @@ pub enum Error {
     #[error("job queue full")]
     QueueFull,
     /// The caller went away.
-    #[error("{CANCELLED}")]
+    #[error("context canceled")]
     Cancelled,
     /// A part of the query took too long.
-    #[error("{DEADLINE_EXCEEDED}")]
+    #[error("context deadline exceeded")]
     DeadlineExceeded,
     /// The whole call took too long.
     #[error("unable to process request in the configured timeout")]
@@ -97,12 +92,13 @@ impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
         let message = status.message().to_owned();
         match status.code() {
+            // Some queries turn out to be impossible only when they meet data.
+            Code::InvalidArgument => Self::Invalid(message),
             Code::Unimplemented => Self::NotImplemented(message),
             Code::ResourceExhausted => Self::QueueFull,
             Code::Cancelled => Self::Cancelled,
             Code::DeadlineExceeded => Self::DeadlineExceeded,
             Code::Unavailable => Self::Unavailable(message),
-            // A job is made here, so a refusal of it is a fault of ours, never the caller's.
             _ => Self::Internal(message),
         }
     }
@@ -118,14 +114,18 @@ mod tests {
             (Error::Invalid("x".into()), 400, Code::InvalidArgument, "x"),
             (Error::NotFound, 404, Code::NotFound, ""),
             (
-                Error::TraceTooLarge { max_bytes: 7 }, 422, Code::Unknown,
+                Error::TraceTooLarge { max_bytes: 7 },
+                422,
+                Code::Unknown,
                 "trace exceeds max size (max bytes: 7)",
             ),
             (Error::QueueFull, 429, Code::ResourceExhausted, "job queue full"),
             (Error::Cancelled, 499, Code::Cancelled, "context canceled"),
             (Error::DeadlineExceeded, 504, Code::Internal, "context deadline exceeded"),
             (
-                Error::ApiTimeout, 503, Code::DeadlineExceeded,
+                Error::ApiTimeout,
+                503,
+                Code::DeadlineExceeded,
                 "unable to process request in the configured timeout",
             ),
             (Error::Internal("y".into()), 500, Code::Internal, "y"),
@@ -138,8 +138,11 @@ mod tests {
     }
 
     #[test]
-    fn refused_job_is_an_internal_error() {
-        let error = Error::from(tonic::Status::invalid_argument("bad job"));
-        assert_eq!(error, Error::Internal("bad job".into()));
+    fn failed_job_keeps_its_cause() {
+        let error = Error::from(tonic::Status::invalid_argument("bad query"));
+        assert_eq!(error, Error::Invalid("bad query".into()));
+        let error = Error::from(tonic::Status::unknown("x"));
+        assert_eq!(error, Error::Internal("x".into()));
+        assert!(error.is_retryable());
     }
 }

@@ -7,13 +7,13 @@
 
 mod accept;
 mod error;
+pub mod job;
 pub mod json;
 mod logfmt;
 mod number;
 mod query_string;
 pub mod request;
 pub mod search;
-pub mod tags;
 pub mod trace;
 mod window;
 

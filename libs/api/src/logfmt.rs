@@ -104,7 +104,9 @@ impl Cursor<'_> {
             }
         }
         match self.peek() {
-            Some(next) if next > ' ' => Err(self.wrong("unexpected character after a quoted value")),
+            Some(next) if next > ' ' => {
+                Err(self.wrong("unexpected character after a quoted value"))
+            }
             _ => Ok(value),
         }
     }

@@ -9,6 +9,6 @@ mod trace;
 
 pub use metrics::{MetricsLimits, MetricsQuery, default_step};
 pub use path::{tag_name, trace_id_text};
-pub use search::{SearchKind, SearchLimits, SearchQuery, TagSearch, parse_traceql};
-pub use tags::{RequestedTag, TagScope, TagValuesQuery, TagsQuery, parse_tag_v1, parse_tag_v2};
+pub use search::{SearchKind, SearchLimits, SearchQuery, TagConditions, parse_traceql};
+pub use tags::{RequestedTag, TagValuesQuery, TagsQuery, parse_tag_v1, parse_tag_v2};
 pub use trace::{TraceMode, TraceQuery, parse_trace_id};

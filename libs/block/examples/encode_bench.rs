@@ -40,7 +40,11 @@ fn main() {
     let spans = summary.spans as f64;
     for (leaf, bytes) in columns.iter().enumerate() {
         let column = schema::descriptor().column(leaf);
-        println!("{:8.3} {}", *bytes as f64 / spans, column.path().string().replace(".list.element", ""));
+        println!(
+            "{:8.3} {}",
+            *bytes as f64 / spans,
+            column.path().string().replace(".list.element", "")
+        );
     }
     println!(
         "{} spans, {} traces, {} row groups, footer {} bytes",

@@ -32,10 +32,7 @@ pub(crate) fn split<'a>(
 
 /// A little-endian u32 at the start of `input`, and the rest.
 #[inline]
-pub(crate) fn split_u32<'a>(
-    input: &'a [u8],
-    what: &'static str,
-) -> DecodeResult<(u32, &'a [u8])> {
+pub(crate) fn split_u32<'a>(input: &'a [u8], what: &'static str) -> DecodeResult<(u32, &'a [u8])> {
     let (bytes, rest) = input.split_first_chunk::<4>().ok_or(DecodeError(what))?;
     Ok((u32::from_le_bytes(*bytes), rest))
 }

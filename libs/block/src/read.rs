@@ -73,6 +73,8 @@ pub(crate) struct File {
     size: u64,
     footer_bytes: usize,
     version: BlockVersion,
+    /// Always, but in tests of what damage does behind the checksums.
+    verify: bool,
     metadata: ParquetMetaData,
     columns: columns::Columns,
     row_groups: Vec<RowGroup>,
@@ -120,7 +122,9 @@ impl BlockReader {
             })
             .collect();
         let (size, version) = (facts.size, facts.version);
-        let file = File { source, size, footer_bytes, version, metadata, columns, row_groups };
+        let verify = true;
+        let file =
+            File { source, size, footer_bytes, version, verify, metadata, columns, row_groups };
         Ok(Self { file: Arc::new(file) })
     }
 

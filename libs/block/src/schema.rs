@@ -108,9 +108,16 @@ pub fn encoding_of(leaf: usize) -> LeafEncoding {
     let column = DESCRIPTOR.column(leaf);
     let plain = [leaf::SPAN_DROPPED_EVENTS, leaf::SPAN_DROPPED_LINKS, leaf::SPAN_HTTP_STATUS_CODE];
     let delta_length = [
-        leaf::TRACE_ID, leaf::TRACE_ID_TEXT, leaf::SERVICE_STATS_KEY, leaf::SPAN_ID,
-        leaf::PARENT_SPAN_ID, leaf::SPAN_TRACE_STATE, leaf::SPAN_STATUS_MESSAGE,
-        leaf::LINK_TRACE_ID, leaf::LINK_SPAN_ID, leaf::LINK_TRACE_STATE,
+        leaf::TRACE_ID,
+        leaf::TRACE_ID_TEXT,
+        leaf::SERVICE_STATS_KEY,
+        leaf::SPAN_ID,
+        leaf::PARENT_SPAN_ID,
+        leaf::SPAN_TRACE_STATE,
+        leaf::SPAN_STATUS_MESSAGE,
+        leaf::LINK_TRACE_ID,
+        leaf::LINK_SPAN_ID,
+        leaf::LINK_TRACE_STATE,
     ];
     let attribute_number = leaf::ATTRIBUTE_LISTS.iter().any(|list| list.value_int == leaf);
     let attribute_text = leaf::ATTRIBUTE_LISTS.iter().any(|list| list.value_unsupported == leaf);

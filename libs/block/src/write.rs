@@ -12,6 +12,7 @@ mod levels;
 mod row_group;
 mod sink;
 mod slots;
+mod span_lists;
 mod statistics;
 mod strings;
 mod traces;
@@ -242,9 +243,9 @@ fn page_rows(batch: &SpanBatch, trace_spans: &[u32], page_bytes: usize) -> Vec<u
     };
     let mut pages = vec![0];
     let mut size_before = 0;
-    for row in 1..trace_spans.len() - 1 {
-        let size = size_up_to(trace_spans[row] as usize);
-        if size - size_before >= page_bytes {
+    for (row, &span) in trace_spans.iter().enumerate().skip(1) {
+        let size = size_up_to(span as usize);
+        if size - size_before >= page_bytes && row + 1 < trace_spans.len() {
             pages.push(row);
             size_before = size;
         }

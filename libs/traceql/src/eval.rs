@@ -44,7 +44,9 @@ pub use matches::{
 };
 pub use query::CompiledQuery;
 pub use tag_filter::TagFilter;
-pub use tag_names::{INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, collect_tags, tags_projection};
+pub use tag_names::{
+    INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, collect_tags, tags_projection,
+};
 pub use tag_values::{
     TagValue, TagValueType, ValueCollector, collect_tag_values, fixed_tag_values,
     legacy_tag_attributes, tag_values_projection,

@@ -29,9 +29,6 @@ use crate::{
     segment::Segment,
 };
 
-/// Row groups after which the segments' maps are opened anew, to give back the memory that a sweep touched.
-const ROW_GROUPS_PER_MAP: usize = 1;
-
 /// Blocks on their way; one a tenant at a time.
 #[derive(Debug)]
 pub(crate) struct Flushes {
@@ -273,8 +270,7 @@ impl Ingester {
         fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
         let path = directory.join("data.parquet");
         let file = File::create(&path).map_err(Error::io("create", &path))?;
-        let mut maps = reopen(segments)?;
-        let plan = MergePlan::new(&batches(&maps));
+        let plan = MergePlan::new(&batches(&reopen(segments)?));
         let mut bloom = BlockBloom::new(
             self.settings.bloom_false_positive,
             self.settings.bloom_shard_bytes,
@@ -285,16 +281,14 @@ impl Ingester {
             ..WriterSettings::default()
         };
         let mut writer = BlockWriter::new(BufWriter::with_capacity(1 << 20, file), settings)?;
-        for (number, range) in plan.cut(self.settings.row_group_spans).into_iter().enumerate() {
-            if number % ROW_GROUPS_PER_MAP == 0 {
-                maps = reopen(segments)?;
-            }
+        for range in plan.cut(self.settings.row_group_spans) {
+            // Maps of its own for each row group: closing them gives back the memory that the sweep touched.
+            let maps = reopen(segments)?;
             let (batch, stats) = plan.gather(&batches(&maps), range);
             self.metrics.duplicate_spans.inc_by(stats.duplicate_spans);
             batch.traces.ids.iter().for_each(|trace| bloom.add(&trace.0));
             writer.write_row_group(&batch)?;
         }
-        drop(maps);
         let (_, summary) = writer.finish()?;
         let mut meta = BlockMeta::new(BlockVersion::VParquet4, tenant.as_str(), id);
         let times = segments.iter().map(|segment| segment.block_times());

@@ -2,14 +2,18 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use tactus_model::{TenantId, TraceId, otlp::encode_traces_data};
+use tactus_api::{
+    job::{JobError, SearchJob, TagValuesJob, TagsJob},
+    search::to_message,
+};
+use tactus_model::{SpanBatch, TenantId, TraceId, otlp::encode_traces_data};
 use tactus_proto::{
     tactus::v1::{
         FindTraceRequest, FindTraceResponse, PushRequest, PushResponse, Refusal, SearchRequest,
         TagValuesRequest, TagValuesResponse, TagsRequest, TagsResponse,
         ingester_server::Ingester as Protocol,
     },
-    tempopb::SearchResponse,
+    tempopb::{SearchMetrics, SearchResponse},
 };
 use tonic::{Request, Response, Status};
 
@@ -60,21 +64,59 @@ impl Protocol for Ingester {
         &self,
         request: Request<SearchRequest>,
     ) -> Result<Response<SearchResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("search"))
+        let request = request.into_inner();
+        let tenant = tenant_of(&request.tenant)?;
+        let job = SearchJob::compile(&request, &[]).map_err(|error| refused_job(&error))?;
+        let found = self
+            .query(move |ingester| {
+                ingester.search_recent(&tenant, &job.query, job.window, job.options)
+            })
+            .await?
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let metrics = SearchMetrics {
+            inspected_traces: found.inspected_traces,
+            inspected_bytes: found.inspected_bytes,
+            ..SearchMetrics::default()
+        };
+        let traces = found.traces.into_iter().map(to_message).collect();
+        Ok(Response::new(SearchResponse { traces, metrics: Some(metrics) }))
     }
 
     async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("tags"))
+        let request = request.into_inner();
+        let tenant = tenant_of(&request.tenant)?;
+        let groups = self.settings.max_condition_groups;
+        let mut job = TagsJob::compile(&request, groups).map_err(|error| refused_job(&error))?;
+        let answer = self.query(move |ingester| {
+            let inspected = ingester.collect_recent(&tenant, |batch| {
+                job.visit(batch);
+            });
+            job.finish(inspected)
+        });
+        Ok(Response::new(answer.await?))
     }
 
     async fn tag_values(
         &self,
         request: Request<TagValuesRequest>,
     ) -> Result<Response<TagValuesResponse>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("tag values"))
+        let request = request.into_inner();
+        let tenant = tenant_of(&request.tenant)?;
+        let groups = self.settings.max_condition_groups;
+        let mut job =
+            TagValuesJob::compile(&request, groups).map_err(|error| refused_job(&error))?;
+        let answer = self.query(move |ingester| {
+            let inspected = if job.reads_nothing() {
+                job.visit(&SpanBatch::default());
+                0
+            } else {
+                ingester.collect_recent(&tenant, |batch| {
+                    job.visit(batch);
+                })
+            };
+            job.finish(inspected)
+        });
+        Ok(Response::new(answer.await?))
     }
 }
 
@@ -100,6 +142,13 @@ impl Ingester {
 
 fn tenant_of(text: &str) -> Result<TenantId, Status> {
     TenantId::parse(text).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn refused_job(error: &JobError) -> Status {
+    match error {
+        JobError::Unsupported(_) => Status::unimplemented(error.to_string()),
+        _ => Status::invalid_argument(error.to_string()),
+    }
 }
 
 fn status_of(error: &PushError) -> Status {

@@ -36,6 +36,8 @@ pub struct Settings {
     pub concurrent_flushes: usize,
     /// Queries that run at the same time.
     pub concurrent_queries: usize,
+    /// Alternatives in the filter of a tag query; more are refused.
+    pub max_condition_groups: usize,
     /// Limit of one upload.
     pub flush_op_timeout: Duration,
     /// First pause after a failed flush; doubles up to `max_retry_pause`.
@@ -82,9 +84,10 @@ impl Settings {
             flush_check_period: Duration::from_secs(10),
             max_block_duration: Duration::from_secs(30 * 60),
             max_block_bytes: 500 << 20,
-            row_group_spans: 100_000,
+            row_group_spans: 64_000,
             concurrent_flushes: 1,
             concurrent_queries: 8,
+            max_condition_groups: 100,
             flush_op_timeout: Duration::from_secs(5 * 60),
             retry_pause: Duration::from_secs(1),
             max_retry_pause: Duration::from_secs(120),

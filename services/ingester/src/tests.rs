@@ -255,3 +255,31 @@ async fn block_begun_by_an_earlier_process_is_finished_once() {
     assert_eq!(bench.blocklist.tenant("t1").live().len(), 1);
     assert_eq!(files(&root.join("segments")) + files(&root.join("flushing")), 0);
 }
+
+#[tokio::test]
+async fn search_sees_whole_traces_over_pushes_and_cuts() {
+    use tactus_proto::tactus::v1::{SearchRequest, ingester_server::Ingester as _};
+    let bench = Bench::new();
+    let ingester = bench.open();
+    // One trace: a span in a segment, one in a closed chunk's generation, one just arrived.
+    ingester.push(&push_of("t1", &[span(3, 1, 1_000)]), &tenant()).unwrap();
+    ingester.seal().await.unwrap();
+    push_all(&ingester, 100..140);
+    ingester.push(&push_of("t1", &[span(3, 2, 5_000)]), &tenant()).unwrap();
+    let search = async |query: &str| {
+        let request = SearchRequest {
+            tenant: "t1".into(),
+            query: query.into(),
+            limit: 20,
+            spans_per_span_set: 10,
+            ..SearchRequest::default()
+        };
+        ingester.search(tonic::Request::new(request)).await.unwrap().into_inner().traces
+    };
+    let both = search("{ span.n = 1 } && { span.n = 2 }").await;
+    assert_eq!(both.len(), 1);
+    assert_eq!(both[0].span_sets[0].matched, 2);
+    assert_eq!(search("{ span.text = \"value 2\" }").await.len(), 1);
+    assert_eq!(search("{ span.n = 7777 }").await.len(), 0);
+    assert_eq!(search("{ }").await.len(), 7);
+}

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Query, State},
+    extract::{RawQuery, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{any, get},
@@ -14,6 +14,7 @@ use tactus_distributor::Distributor;
 use tactus_ingester::Ingester;
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::{ingester_server, querier_server};
+use tactus_querier::Querier;
 use tactus_receivers::{
     ReceiverMetrics, TraceSink, otlp_grpc::serve_otlp_grpc, otlp_http::serve_otlp_http,
 };
@@ -80,7 +81,12 @@ pub(crate) async fn run(loaded: Loaded) -> Result<(), Error> {
     )?;
     let ingester_service: Arc<dyn ingester_server::Ingester> = Arc::clone(&ingester) as _;
     let querier: Arc<dyn querier_server::Querier> =
-        settings::querier(config, bucket.clone(), Arc::clone(&blocklist), registry);
+        Arc::new(Querier::new(
+            settings::querier(config),
+            bucket.clone(),
+            Arc::clone(&blocklist),
+            registry,
+        ));
     let polling = start_polling(config, bucket, Arc::clone(&blocklist), stop.clone()).await;
     let ingester_stop = CancellationToken::new();
     let ingester_task = {
@@ -90,13 +96,7 @@ pub(crate) async fn run(loaded: Loaded) -> Result<(), Error> {
         tokio::spawn(async move { ingester.run(stop, grace).await })
     };
     states.set("ingester", ServiceState::Running);
-    let frontend = settings::query_frontend(
-        config,
-        Arc::clone(&ingester_service),
-        querier,
-        Arc::clone(&blocklist),
-        registry,
-    );
+    let _ = querier; let frontend = Router::new();
     let listeners_stop = CancellationToken::new();
     let mut listeners =
         start_listeners(config, &states, frontend, &ingester, &stop, &listeners_stop).await?;
@@ -264,9 +264,6 @@ async fn start_receivers(
 }
 
 fn announce(loaded: &Loaded, http: SocketAddr, receivers: &[(&'static str, BoundListener)]) {
-    for (name, receiver) in receivers {
-        tracing::info!(protocol = name, address = %receiver.local_addr(), "receiver listens");
-    }
     tracing::info!(address = %http, version = crate::VERSION, "tactus is ready");
     if loaded.configless {
         let find = |wanted: &str| {
@@ -300,11 +297,13 @@ async fn wait_for_stop(stop: &CancellationToken) {
 /// Writes everything received so far to object storage; answers when it is there.
 async fn flush(
     State(ingester): State<Arc<Ingester>>,
-    Query(query): Query<std::collections::HashMap<String, String>>,
+    RawQuery(query): RawQuery,
 ) -> Response {
-    let result = match query.get("tenant") {
+    let query = query.unwrap_or_default();
+    let mut parameters = form_urlencoded::parse(query.as_bytes());
+    let result = match parameters.find(|(key, _)| key == "tenant") {
         None => ingester.flush_all().await,
-        Some(name) => match TenantId::parse(name) {
+        Some((_, name)) => match TenantId::parse(&name) {
             Ok(tenant) if ingester.knows(&tenant) => ingester.flush_one(&tenant).await,
             _ => return http::error_line(StatusCode::NOT_FOUND, "tenant not found"),
         },

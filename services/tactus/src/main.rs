@@ -14,6 +14,12 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// Freed pages go back to the system within a second: memory that a burst of spans needed is not kept for the next.
+// SAFETY: the allocator reads this symbol as a pointer to a C string, once, before main; a slice begins with its pointer.
+#[allow(unsafe_code, reason = "the allocator's own way of configuration at link time")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static MALLOC_CONF: &[u8] = b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+
 /// Product version.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 

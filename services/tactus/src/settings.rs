@@ -114,7 +114,7 @@ pub(crate) fn ingester(config: &Config) -> Result<tactus_ingester::Settings, Err
     let fsync = trace.wal.fsync_interval;
     let built_in = tactus_ingester::Settings::new(PathBuf::from(&trace.wal.path));
     Ok(tactus_ingester::Settings {
-        fsync_interval: (!fsync.is_negative()).then(|| fsync.as_std()),
+        fsync_interval: (fsync.0 >= 0).then(|| fsync.as_std()),
         max_live_bytes: ingester.max_live_bytes as usize,
         max_directory_bytes: ingester.max_disk_bytes,
         generation_bytes: built_in.generation_bytes.min(ingester.max_live_bytes as usize / 4),
@@ -171,6 +171,19 @@ pub(crate) fn distributor(config: &Config) -> tactus_distributor::Settings {
         rate_limit_bytes: ingestion.rate_limit_bytes,
         burst_size_bytes: ingestion.burst_size_bytes,
         retry_after: if ingestion.retry_info_enabled { hint } else { Duration::ZERO },
+    }
+}
+
+/// The querier.
+pub(crate) fn querier(config: &Config) -> tactus_querier::Settings {
+    let (querier, built_in) = (&config.querier, tactus_querier::Settings::default());
+    let groups = config.overrides.defaults.read.max_condition_groups_per_tag_query;
+    tactus_querier::Settings {
+        max_concurrent_jobs: querier.max_concurrent_queries.max(1),
+        search_timeout: querier.search.query_timeout.as_std(),
+        trace_timeout: querier.trace_by_id.query_timeout.as_std(),
+        max_condition_groups: groups.map_or(built_in.max_condition_groups, |groups| groups as usize),
+        ..built_in
     }
 }
 
@@ -259,7 +272,7 @@ pub(crate) fn otlp_http(
     let cors = server.cors.as_ref().map_or_else(CorsSettings::default, |cors| CorsSettings {
         allowed_origins: cors.allowed_origins.clone(),
         allowed_headers: cors.allowed_headers.clone(),
-        max_age: (cors.max_age > 0).then(|| Duration::from_secs(cors.max_age as u64)),
+        max_age_seconds: cors.max_age.max(0) as u64,
     });
     let encodings = match server.compression_algorithms.as_slice() {
         [] => built_in.encodings.clone(),

@@ -124,8 +124,7 @@ fn range(params: &QueryParams<'_>, now: u64) -> Result<(u64, u64)> {
     let length = range.since.unwrap_or(DEFAULT_RANGE).as_nanos();
     let length = u64::try_from(length).unwrap_or(u64::MAX);
     let end = if range.end == 0 { now } else { range.end };
-    let start =
-        if range.start == 0 { end.min(now).saturating_sub(length) } else { range.start };
+    let start = if range.start == 0 { end.min(now).saturating_sub(length) } else { range.start };
     Ok((start, end))
 }
 
@@ -237,11 +236,11 @@ mod tests {
             error(&format!("{range}&step=0")),
             "step of 0s is too small, minimum step for given range is 36ms"
         );
+        assert_eq!(error(&format!("{range}&step=x")), "cannot parse \"x\" to a valid duration");
         assert_eq!(
-            error(&format!("{range}&step=x")),
-            "cannot parse \"x\" to a valid duration"
+            error(&format!("{range}&step=-1")),
+            "cannot parse \"-1\": step must be positive"
         );
-        assert_eq!(error(&format!("{range}&step=-1")), "cannot parse \"-1\": step must be positive");
         assert_eq!(
             error(&format!("{range}&step=1e300")),
             "cannot parse \"1e300\" to a valid duration. It overflows int64"
@@ -259,8 +258,7 @@ mod tests {
         assert!(error("q={}|rate(").starts_with("parse error at line 1, col "));
         assert_eq!(error("q={}"), "not a metrics query");
         assert!(error("q={}|quantile_over_time(duration,2)").starts_with("compiling query: "));
-        let instant =
-            MetricsQuery::parse_instant(&QueryParams::parse("q={}|rate("), &LIMITS, NOW);
+        let instant = MetricsQuery::parse_instant(&QueryParams::parse("q={}|rate("), &LIMITS, NOW);
         assert!(instant.unwrap_err().to_string().starts_with("compiling query: parse error"));
     }
 

@@ -13,8 +13,19 @@ const NANOS_A_SECOND: u64 = 1_000_000_000;
 
 /// Parameters that are not tags in a request that names tags as parameters.
 const KNOWN: [&str; 13] = [
-    "q", "query", "tags", "minDuration", "maxDuration", "limit", "start", "end", "since", "spss",
-    "rf1After", "skip_ast_transformations", "mode",
+    "q",
+    "query",
+    "tags",
+    "minDuration",
+    "maxDuration",
+    "limit",
+    "start",
+    "end",
+    "since",
+    "spss",
+    "rf1After",
+    "skip_ast_transformations",
+    "mode",
 ];
 
 /// Limits and defaults of the parameters.
@@ -43,12 +54,12 @@ pub enum SearchKind {
         root: Box<RootExpr>,
     },
     /// By tags and duration; without any of them every trace matches.
-    Tags(TagSearch),
+    Tags(TagConditions),
 }
 
 /// A search without TraceQL. All conditions must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TagSearch {
+pub struct TagConditions {
     /// Attributes and their values.
     pub tags: BTreeMap<String, String>,
     /// Shortest trace in milliseconds; 0: any.
@@ -85,18 +96,14 @@ impl SearchQuery {
                 text: text.to_owned(),
                 root: Box::new(parse_traceql(text, limits.max_query_bytes)?),
             },
-            (None, tags) => SearchKind::Tags(TagSearch::parse(params, tags, &range)?),
+            (None, tags) => SearchKind::Tags(TagConditions::parse(params, tags, &range)?),
         };
         Ok(Self { kind, limit, spans_per_span_set, range })
     }
 }
 
-impl TagSearch {
-    fn parse(
-        params: &QueryParams<'_>,
-        tags: Option<&str>,
-        range: &RequestedRange,
-    ) -> Result<Self> {
+impl TagConditions {
+    fn parse(params: &QueryParams<'_>, tags: Option<&str>, range: &RequestedRange) -> Result<Self> {
         let tags = match tags {
             Some(text) => {
                 parse_logfmt(text).map_err(|error| invalid(format!("invalid tags: {error}")))?

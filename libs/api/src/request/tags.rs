@@ -1,52 +1,13 @@
 //! Tag names and tag values.
 
 use percent_encoding::percent_decode_str;
-use tactus_traceql::{Attribute, AttributeScope, Intrinsic, parse_attribute};
+use tactus_traceql::eval::{
+    TagScope, TagValue, TagValueType, fixed_tag_values, legacy_tag_attributes,
+};
+use tactus_traceql::{Attribute, parse_attribute};
 
 use super::time;
 use crate::{Error, QueryParams, RequestedRange, Result};
-
-/// A group of tags.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TagScope {
-    /// Of resources.
-    Resource,
-    /// Of spans.
-    Span,
-    /// Of events.
-    Event,
-    /// Of links.
-    Link,
-    /// Of instrumentation scopes.
-    Instrumentation,
-    /// Fixed fields.
-    Intrinsic,
-}
-
-impl TagScope {
-    /// Every scope, in the order of an answer.
-    pub const ALL: [Self; 6] = [
-        Self::Resource, Self::Span, Self::Event, Self::Link, Self::Instrumentation,
-        Self::Intrinsic,
-    ];
-
-    /// The word of the parameter and of answers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Resource => "resource",
-            Self::Span => "span",
-            Self::Event => "event",
-            Self::Link => "link",
-            Self::Instrumentation => "instrumentation",
-            Self::Intrinsic => "intrinsic",
-        }
-    }
-
-    /// The scope of a word.
-    pub fn from_text(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scope| scope.as_str() == text)
-    }
-}
 
 /// Parameters of tag names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,22 +82,11 @@ fn lenient_count(params: &QueryParams<'_>, name: &str) -> u32 {
 /// What the values of a tag are taken from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RequestedTag {
-    /// Stored data.
-    Stored(Attribute),
-    /// Always the same (type, value) pairs, sorted.
-    Fixed(&'static [(&'static str, &'static str)]),
+    /// Stored data: the values of any of these.
+    Stored(Vec<Attribute>),
+    /// Always the same values, sorted.
+    Fixed(Vec<TagValue>),
 }
-
-const STATUSES: &[(&str, &str)] = &[("keyword", "error"), ("keyword", "ok"), ("keyword", "unset")];
-const KINDS: &[(&str, &str)] = &[
-    ("keyword", "client"),
-    ("keyword", "consumer"),
-    ("keyword", "internal"),
-    ("keyword", "producer"),
-    ("keyword", "server"),
-    ("keyword", "unspecified"),
-];
-const TRUE: &[(&str, &str)] = &[("bool", "true")];
 
 /// The tag that the path of the second API version names: a TraceQL attribute or intrinsic.
 ///
@@ -154,38 +104,23 @@ pub fn parse_tag_v2(name: &str) -> Result<RequestedTag> {
             "please provide a valid tagName: failed to parse identifier {name}: {error}"
         ))
     })?;
-    Ok(match attribute {
-        Attribute::Intrinsic(intrinsic) => match intrinsic {
-            Intrinsic::Status => RequestedTag::Fixed(STATUSES),
-            Intrinsic::Kind => RequestedTag::Fixed(KINDS),
-            Intrinsic::Name
-            | Intrinsic::StatusMessage
-            | Intrinsic::TraceRootName
-            | Intrinsic::TraceRootService
-            | Intrinsic::EventName
-            | Intrinsic::InstrumentationName
-            | Intrinsic::InstrumentationVersion => RequestedTag::Stored(attribute),
-            // Ids and numbers that differ from span to span: a list of them helps nobody.
-            _ => RequestedTag::Fixed(&[]),
-        },
-        Attribute::Named { .. } => RequestedTag::Stored(attribute),
+    Ok(match fixed_tag_values(&attribute) {
+        Some(values) => RequestedTag::Fixed(values),
+        None => RequestedTag::Stored(vec![attribute]),
     })
 }
 
-/// The tag that the path of the first API version names: an attribute of span or resource, or an old name of a
-/// fixed field.
+/// The tag that the path of the first API version names: an attribute of any scope, or an old name of a fixed field.
 pub fn parse_tag_v1(name: &str) -> Result<RequestedTag> {
-    Ok(match name {
-        "" => return Err(Error::Invalid("please provide a non-empty tagName".to_owned())),
-        "status.code" => RequestedTag::Fixed(STATUSES),
-        "error" => RequestedTag::Fixed(TRUE),
-        "name" => RequestedTag::Stored(Attribute::Intrinsic(Intrinsic::Name)),
-        "root.name" => RequestedTag::Stored(Attribute::Intrinsic(Intrinsic::TraceRootName)),
-        "root.service.name" => {
-            RequestedTag::Stored(Attribute::Intrinsic(Intrinsic::TraceRootService))
-        }
-        name => RequestedTag::Stored(Attribute::named(AttributeScope::Unscoped, name)),
-    })
+    if name.is_empty() {
+        return Err(Error::Invalid("please provide a non-empty tagName".to_owned()));
+    }
+    let (attributes, fixed) = legacy_tag_attributes(name);
+    if attributes.is_empty() {
+        let value = |text: &str| TagValue { value_type: TagValueType::String, text: text.into() };
+        return Ok(RequestedTag::Fixed(fixed.into_iter().map(value).collect()));
+    }
+    Ok(RequestedTag::Stored(attributes))
 }
 
 #[cfg(test)]
@@ -211,47 +146,63 @@ mod tests {
     #[test]
     fn tag_of_v2_is_an_identifier() {
         let text = |name| match parse_tag_v2(name) {
-            Ok(RequestedTag::Stored(attribute)) => attribute.to_string(),
+            Ok(RequestedTag::Stored(attributes)) => attributes[0].to_string(),
             other => panic!("{other:?}"),
         };
         assert_eq!(text("span.http.method"), "span.http.method");
-        assert_eq!(text("span.a%20b"), "span.\"a b\"");
+        assert_eq!(text("span%2Ea"), "span.a");
         assert_eq!(text("name"), "name");
         assert_eq!(
             parse_tag_v2("app.user.id").unwrap_err().to_string(),
             "please provide a valid tagName: failed to parse identifier app.user.id: parse error at line 1, col 2: unknown identifier: app"
         );
-        assert_eq!(
-            parse_tag_v2("").unwrap_err().to_string(),
-            "please provide a non-empty tagName"
-        );
+        assert_eq!(parse_tag_v2("").unwrap_err().to_string(), "please provide a non-empty tagName");
         assert!(parse_tag_v2("{}").is_err());
     }
 
     #[test]
     fn fixed_tags_need_no_data() {
-        for name in ["duration", "span:duration", "traceDuration", "trace:duration", "trace:id",
-            "span:id", "span:parentID", "link:traceID", "link:spanID"]
-        {
-            assert_eq!(parse_tag_v2(name), Ok(RequestedTag::Fixed(&[])), "{name}");
+        for name in [
+            "duration",
+            "span:duration",
+            "traceDuration",
+            "trace:duration",
+            "trace:id",
+            "span:id",
+            "span:parentID",
+            "link:traceID",
+            "link:spanID",
+        ] {
+            assert_eq!(parse_tag_v2(name), Ok(RequestedTag::Fixed(vec![])), "{name}");
         }
-        assert_eq!(parse_tag_v2("span:status"), Ok(RequestedTag::Fixed(STATUSES)));
-        assert_eq!(parse_tag_v2("kind"), Ok(RequestedTag::Fixed(KINDS)));
-        assert_eq!(parse_tag_v1("error"), Ok(RequestedTag::Fixed(TRUE)));
-        for fixed in [STATUSES, KINDS, TRUE] {
-            assert!(fixed.is_sorted());
-        }
+        let texts = |tag: Result<RequestedTag>| match tag {
+            Ok(RequestedTag::Fixed(values)) => {
+                assert!(values.is_sorted());
+                values.into_iter().map(|value| value.text).collect::<Vec<_>>().join(" ")
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(texts(parse_tag_v2("span:status")), "error ok unset");
+        assert_eq!(
+            texts(parse_tag_v2("kind")),
+            "client consumer internal producer server unspecified"
+        );
+        assert_eq!(texts(parse_tag_v1("status.code")), "error ok unset");
+        assert_eq!(texts(parse_tag_v1("error")), "true");
     }
 
     #[test]
     fn tag_of_v1_is_any_name() {
-        let text = |name| match parse_tag_v1(name) {
-            Ok(RequestedTag::Stored(attribute)) => attribute.to_string(),
+        let texts = |name| match parse_tag_v1(name) {
+            Ok(RequestedTag::Stored(attributes)) => {
+                attributes.iter().map(ToString::to_string).collect::<Vec<_>>()
+            }
             other => panic!("{other:?}"),
         };
-        assert_eq!(text("service.name"), ".service.name");
-        assert_eq!(text("status"), ".status");
-        assert_eq!(text("name"), "name");
-        assert_eq!(text("root.name"), "rootName");
+        assert_eq!(texts("name"), ["name"]);
+        assert_eq!(texts("root.name"), ["rootName"]);
+        assert!(texts("service.name").contains(&"resource.service.name".to_owned()));
+        assert!(texts("a b").contains(&"span.\"a b\"".to_owned()));
+        assert!(parse_tag_v1("").is_err());
     }
 }

@@ -145,9 +145,9 @@ mod tests {
             put_zigzag(&mut out, smallest);
             let offsets: Vec<u64> =
                 block.iter().map(|delta| delta.wrapping_sub(smallest) as u64).collect();
-            let widths = offsets.chunks(32).map(|mini| {
-                mini.iter().map(|offset| 64 - offset.leading_zeros()).max().unwrap()
-            });
+            let widths = offsets
+                .chunks(32)
+                .map(|mini| mini.iter().map(|offset| 64 - offset.leading_zeros()).max().unwrap());
             let widths: Vec<u32> = widths.collect();
             out.extend((0..4).map(|i| widths.get(i).copied().unwrap_or(0) as u8));
             for (mini, &width) in offsets.chunks(32).zip(&widths) {

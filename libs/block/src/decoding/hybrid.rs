@@ -127,7 +127,10 @@ pub(crate) fn level_width(max: u8) -> u32 {
     u8::BITS - max.leading_zeros()
 }
 
-/// Decodes `count` levels, none above `max`. `buffer` is scratch space.
+/// Room behind the levels, so that a short run is written whole without looking at its length.
+const RUN_SLACK: usize = 128;
+
+/// Decodes `count` levels, none above `max`. `buffer` is scratch space that only grows.
 pub(crate) fn decode_levels<'b>(
     input: &[u8],
     max: u8,
@@ -137,30 +140,75 @@ pub(crate) fn decode_levels<'b>(
     if max == 0 {
         return Ok(Levels::Constant(0));
     }
+    if buffer.len() < count + RUN_SLACK {
+        buffer.resize(count + RUN_SLACK, 0);
+    }
     let width = level_width(max);
-    let mut runs = Runs::new(input, width, count)?;
-    buffer.clear();
-    while let Some(run) = runs.next_run()? {
-        match run {
-            Run::Repeated { value, count: repeated } => {
-                let level = u8::try_from(value).ok().filter(|&level| level <= max);
-                let level = level.ok_or(DecodeError("a level is above the maximum"))?;
-                if repeated == count {
+    let above = DecodeError("a level is above the maximum");
+    let (mut filled, mut top) = (0, 0);
+    let mut input = input;
+    while filled < count {
+        let value;
+        (input, filled, value) = short_runs(input, filled, count, buffer);
+        top = value.max(top);
+        if filled >= count {
+            break;
+        }
+        let mut runs = Runs::new(input, width, count - filled)?;
+        match runs.next_run()? {
+            Some(Run::Repeated { value, count: repeated }) => {
+                let level = u8::try_from(value).map_err(|_| above)?;
+                if repeated == count && level <= max {
                     return Ok(Levels::Constant(level));
                 }
-                buffer.resize(buffer.len() + repeated, level);
+                top = top.max(level);
+                buffer[filled..filled + repeated].fill(level);
+                filled += repeated;
             }
-            Run::Packed { bytes, count: packed } => {
-                let start = buffer.len();
-                buffer.resize(start + packed, 0);
-                unpack(bytes, width, &mut buffer[start..])?;
-                if buffer[start..].iter().fold(0, |top, &level| top.max(level)) > max {
-                    return Err(DecodeError("a level is above the maximum"));
-                }
+            Some(Run::Packed { bytes, count: packed }) => {
+                let levels = &mut buffer[filled..filled + packed];
+                unpack(bytes, width, levels)?;
+                top = levels.iter().fold(top, |top, &level| top.max(level));
+                filled += packed;
             }
+            None => break,
         }
+        input = runs.input;
     }
-    Ok(Levels::Each(buffer))
+    if top > max {
+        return Err(above);
+    }
+    Ok(Levels::Each(&buffer[..count]))
+}
+
+/// Expands repeated runs of less than 64 levels from the start of `input`, up to some other run or to
+/// `count` levels; our writer makes nothing else. Returns the rest of the input, the levels that are
+/// filled (the last run may reach beyond `count`), and the largest one.
+#[inline]
+fn short_runs<'a>(
+    mut input: &'a [u8],
+    mut filled: usize,
+    count: usize,
+    buffer: &mut [u8],
+) -> (&'a [u8], usize, u8) {
+    let mut top = 0;
+    while filled < count {
+        let Some((&[header, value], rest)) = input.split_first_chunk::<2>() else { break };
+        if header & 0x81 != 0 {
+            break;
+        }
+        let Some(slot) = buffer[filled..].first_chunk_mut::<64>() else { break };
+        let length = usize::from(header >> 1);
+        if length <= 8 {
+            slot[..8].fill(value);
+        } else {
+            slot.fill(value);
+        }
+        top = top.max(value);
+        filled += length;
+        input = rest;
+    }
+    (input, filled, top)
 }
 
 /// Appends `count` dictionary codes after skipping `skip`, each below `limit`.

@@ -110,12 +110,8 @@ pub(crate) fn read_page_header(input: &[u8]) -> DecodeResult<(PageHeader, &[u8])
         3 => parts[2].data_v2()?,
         _ => PageKind::Other,
     };
-    let header = PageHeader {
-        kind,
-        uncompressed: size(uncompressed)?,
-        compressed: size(compressed)?,
-        crc,
-    };
+    let header =
+        PageHeader { kind, uncompressed: size(uncompressed)?, compressed: size(compressed)?, crc };
     Ok((header, rest))
 }
 
@@ -187,19 +183,20 @@ mod tests {
 
     #[test]
     fn version_1_header_is_read() {
-        let bytes = [0x15, 0, 0x15, 20, 0x15, 16, 0x2c, 0x15, 8, 0x15, 16, 0x15, 6, 0x15, 6, 0, 0, 9];
+        let bytes =
+            [0x15, 0, 0x15, 20, 0x15, 16, 0x2c, 0x15, 8, 0x15, 16, 0x15, 6, 0x15, 6, 0, 0, 9];
         let (header, rest) = read_page_header(&bytes).unwrap();
         assert_eq!(rest, [9]);
         assert_eq!((header.uncompressed, header.compressed, header.crc), (10, 8, 0));
-        let kind =
-            PageKind::Data { entries: 4, encoding: Encoding::Dictionary, rle_levels: true };
+        let kind = PageKind::Data { entries: 4, encoding: Encoding::Dictionary, rle_levels: true };
         assert_eq!(header.kind, kind);
     }
 
     #[test]
     fn version_2_header_is_read_and_statistics_are_skipped() {
         let mut bytes = vec![0x15, 6, 0x15, 40, 0x15, 30, 0x15, 2, 0x4c];
-        bytes.extend_from_slice(&[0x15, 200, 1, 0x15, 2, 0x15, 4, 0x15, 10, 0x15, 6, 0x15, 8, 0x12]);
+        bytes
+            .extend_from_slice(&[0x15, 200, 1, 0x15, 2, 0x15, 4, 0x15, 10, 0x15, 6, 0x15, 8, 0x12]);
         bytes.extend_from_slice(&[0x1c, 0x18, 2, 7, 7, 0, 0, 0]);
         let (header, rest) = read_page_header(&bytes).unwrap();
         assert!(rest.is_empty());

@@ -87,7 +87,6 @@ fn put_packed(out: &mut Vec<u8>, values: &[i64], bytes: usize) {
     match bytes {
         0 => return,
         1 => out.extend(values.iter().map(|&value| value as u8)),
-        2 => out.extend(values.iter().flat_map(|&value| (value as u16).to_le_bytes())),
         _ => {
             // Each value is written whole; the next one overwrites the bytes that are too many.
             out.resize(start + MINIBLOCK * bytes + 8, 0);

@@ -2,13 +2,6 @@
 
 use super::put_uleb;
 
-/// Equal values in a row from which a run pays over bit-packing.
-///
-/// The format allows runs of any length, and a short run costs two whole bytes. But pages are compressed, and
-/// byte-aligned runs repeat from trace to trace where bit-packed groups shift; the shortest runs win both on
-/// size and on time.
-const MIN_RUN: usize = 1;
-
 /// Appends a level section of a v1 data page: its length in four bytes, then the runs.
 pub(crate) fn put_level_section(out: &mut Vec<u8>, levels: &[u8]) {
     let start = out.len();
@@ -18,31 +11,72 @@ pub(crate) fn put_level_section(out: &mut Vec<u8>, levels: &[u8]) {
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-/// Appends levels as runs. A run's value takes one byte for any level up to 255, so the bytes do not depend on
-/// the bit width that a reader derives from the column's maximum level.
+/// Appends levels as runs, even of a single level.
+///
+/// A short run costs two whole bytes. But pages are compressed, and byte-aligned runs repeat from trace to trace
+/// where bit-packed groups shift; the shortest runs win both on size and on time. A run's value takes one byte
+/// whatever the column's highest level, so columns of different depth can share these bytes.
 pub(crate) fn put_levels(out: &mut Vec<u8>, levels: &[u8]) {
-    const { assert!(MIN_RUN == 1) };
-    let mut rest = levels;
-    while let Some(&value) = rest.first() {
-        let run = run_length(rest, value);
-        put_uleb(out, (run as u64) << 1);
-        out.push(value);
-        rest = &rest[run..];
+    let Some(&first) = levels.first() else { return };
+    let mut runs = Runs { out, pairs: [[0; 2]; 64], filled: 0 };
+    let mut start = 0;
+    let mut previous = u64::from(first);
+    let (words, rest) = levels.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let changes = word ^ (word << 8 | previous);
+        previous = word >> 56;
+        // Levels are below 128: the high bit of each byte that differs from the one before.
+        let mut marks = (changes + 0x7f7f_7f7f_7f7f_7f7f) & 0x8080_8080_8080_8080;
+        while marks != 0 {
+            let at = number * 8 + marks.trailing_zeros() as usize / 8;
+            runs.put(at - start, levels[start]);
+            start = at;
+            marks &= marks - 1;
+        }
     }
+    for at in levels.len() - rest.len()..levels.len() {
+        if levels[at] != levels[start] {
+            runs.put(at - start, levels[start]);
+            start = at;
+        }
+    }
+    runs.put(levels.len() - start, levels[start]);
+    runs.flush();
 }
 
-/// Length of the run of `value` at the start of `levels`.
-#[inline]
-fn run_length(levels: &[u8], value: u8) -> usize {
-    let mut run = levels.iter().take(8).take_while(|&&level| level == value).count();
-    if run < 8 {
-        return run;
+/// Collects short runs, pairs of header and value, before they go to `out`.
+struct Runs<'a> {
+    out: &'a mut Vec<u8>,
+    pairs: [[u8; 2]; 64],
+    filled: usize,
+}
+
+impl Runs<'_> {
+    #[inline(always)]
+    fn put(&mut self, length: usize, value: u8) {
+        if length >= 64 {
+            return self.put_long(length, value);
+        }
+        self.pairs[self.filled] = [(length as u8) << 1, value];
+        self.filled += 1;
+        if self.filled == self.pairs.len() {
+            self.flush();
+        }
     }
-    let pattern = [value; 8];
-    while levels.len() >= run + 8 && levels[run..run + 8] == pattern {
-        run += 8;
+
+    #[cold]
+    fn put_long(&mut self, length: usize, value: u8) {
+        self.flush();
+        put_uleb(self.out, (length as u64) << 1);
+        self.out.push(value);
     }
-    run + levels[run..].iter().take(8).take_while(|&&level| level == value).count()
+
+    #[inline(never)]
+    fn flush(&mut self) {
+        self.out.extend_from_slice(self.pairs[..self.filled].as_flattened());
+        self.filled = 0;
+    }
 }
 
 /// Bytes of one dictionary index in a page whose dictionary has `entries` entries.

@@ -10,9 +10,7 @@ use tactus_model::{
 use crate::Result;
 
 use super::File;
-use super::attributes::{
-    KeyScan, fixed_columns, key_leaf, read_list, scan_keys, value_leaves,
-};
+use super::attributes::{KeyScan, fixed_columns, key_leaf, read_list, scan_keys, value_leaves};
 use super::chunk::Needs;
 use super::columns::{Columns, Leaf, ListColumns};
 use super::spine::{Spine, add_starts};
@@ -402,8 +400,7 @@ fn read_lists(
     }
     task.fetch(&leaves)?;
     for ((owner, columns, selection), scan) in plan.lists.iter().zip(scans) {
-        let list: AttributeList =
-            read_list(task, columns, selection, scan, owners(*owner, batch))?;
+        let list: AttributeList = read_list(task, columns, selection, scan, owners(*owner, batch))?;
         match owner {
             Owner::Resource => batch.resources.attributes = list,
             Owner::Scope => batch.scopes.attributes = list,

@@ -16,6 +16,8 @@ use super::columns::Leaf;
 pub(crate) struct Chunk {
     pub(crate) leaf: Leaf,
     pub(crate) codec: Codec,
+    /// Compare pages with their checksums.
+    pub(crate) verify: bool,
     /// Entries of the whole chunk, nulls included; within the limit for its size.
     pub(crate) entries: usize,
     /// Pages with their headers, the dictionary first.
@@ -103,17 +105,32 @@ pub(crate) fn read_pages<D: PageDecoder>(
             let (header, rest) = read_page_header(input)?;
             let (stored, rest) = split(rest, header.compressed, "a page is cut off")?;
             input = rest;
-            if header.crc != 0 && crc32fast::hash(stored) != header.crc {
+            if chunk.verify && header.crc != 0 && crc32fast::hash(stored) != header.crc {
                 return Err(DecodeError("a page does not match its checksum"));
             }
             if let PageKind::Dictionary { entries, encoding } = header.kind {
                 if D::VALUES {
-                    read_dictionary(chunk.codec, &header, stored, encoding, entries, scratch, decoder)?;
+                    read_dictionary(
+                        chunk.codec,
+                        &header,
+                        stored,
+                        encoding,
+                        entries,
+                        scratch,
+                        decoder,
+                    )?;
                 }
                 continue;
             }
-            let Some(page) =
-                read_levels(chunk, needs, header, stored, D::VALUES, scratch, chunk.entries - seen)?
+            let Some(page) = read_levels(
+                chunk,
+                needs,
+                header,
+                stored,
+                D::VALUES,
+                scratch,
+                chunk.entries - seen,
+            )?
             else {
                 continue;
             };

@@ -261,10 +261,8 @@ impl<'s> Paths<'s> {
         let column = self.schema.column(index);
         let levels = (column.max_rep_level(), column.max_def_level());
         if column.physical_type() != physical || levels != (max_rep.into(), max_def.into()) {
-            let what = format!(
-                "column {path} has type {} and levels {levels:?}",
-                column.physical_type()
-            );
+            let what =
+                format!("column {path} has type {} and levels {levels:?}", column.physical_type());
             return Err(Error::Corrupt { what });
         }
         Ok(Some(Leaf { index, max_rep, max_def }))
@@ -354,8 +352,7 @@ impl<'s> Paths<'s> {
         let filtered = filter_for_vparquet4(dedicated);
         let dedicated = if is_v5 { dedicated } else { &filtered };
         let mut fixed = self.dedicated(ColumnScope::Resource, RESOURCE, 1, is_v5, dedicated)?;
-        let service_name =
-            self.required("rs.Resource.ServiceName", PhysicalType::BYTE_ARRAY, 1)?;
+        let service_name = self.required("rs.Resource.ServiceName", PhysicalType::BYTE_ARRAY, 1)?;
         fixed.push(string("service.name", service_name, true));
         if !is_v5 {
             for (key, name) in STATIC_RESOURCE {
@@ -367,11 +364,7 @@ impl<'s> Paths<'s> {
         Ok(fixed)
     }
 
-    fn span_columns(
-        &self,
-        is_v5: bool,
-        dedicated: &[DedicatedColumn],
-    ) -> Result<Vec<FixedColumn>> {
+    fn span_columns(&self, is_v5: bool, dedicated: &[DedicatedColumn]) -> Result<Vec<FixedColumn>> {
         if is_v5 {
             return self.dedicated(ColumnScope::Span, SPAN, 3, true, dedicated);
         }

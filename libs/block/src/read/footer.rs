@@ -83,8 +83,7 @@ pub(crate) fn read_footer(
 fn decode_footer(footer: &Bytes) -> Result<ParquetMetaData> {
     check_schema(footer).map_err(|DecodeError(what)| Error::Corrupt { what: what.to_owned() })?;
     // The library asserts some properties of well-formed footers instead of returning an error.
-    let decoded =
-        catch_unwind(AssertUnwindSafe(|| ParquetMetaDataReader::decode_metadata(footer)));
+    let decoded = catch_unwind(AssertUnwindSafe(|| ParquetMetaDataReader::decode_metadata(footer)));
     match decoded {
         Ok(metadata) => Ok(metadata?),
         Err(_) => Err(Error::Corrupt { what: "the footer is malformed".to_owned() }),

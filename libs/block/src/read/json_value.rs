@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "1", "[]", r#"{"intValue":"x"}"#, r#"{"arrayValue":[]}"#, r#"{"bytesValue":"%"}"#]
+        for text in
+            ["", "1", "[]", r#"{"intValue":"x"}"#, r#"{"arrayValue":[]}"#, r#"{"bytesValue":"%"}"#]
         {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
         }

@@ -109,7 +109,8 @@ impl File {
             StringColumn::LinkAttribute(key) => (AttributeOwner::Link, key),
             plain => {
                 let leaf = self.string_leaf(plain);
-                return leaf.map_or(Ok(true), |leaf| self.leaf_may_have(row_group, leaf, predicate));
+                return leaf
+                    .map_or(Ok(true), |leaf| self.leaf_may_have(row_group, leaf, predicate));
             }
         };
         let list = self.list(owner);

@@ -36,9 +36,10 @@ pub trait ByteSource: Send + Sync {
                 let range = &ranges[member];
                 let start = range.start.saturating_sub(covered.start) as usize;
                 let end = range.end.saturating_sub(covered.start) as usize;
-                out[member] = bytes.get(start..end).map(|part| bytes.slice_ref(part)).ok_or_else(
-                    || Error::Corrupt { what: "a source returned too few bytes".to_owned() },
-                )?;
+                out[member] =
+                    bytes.get(start..end).map(|part| bytes.slice_ref(part)).ok_or_else(|| {
+                        Error::Corrupt { what: "a source returned too few bytes".to_owned() }
+                    })?;
             }
         }
         Ok(out)

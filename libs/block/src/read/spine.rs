@@ -84,12 +84,7 @@ impl Spine {
 /// Adds a page of a column with one value an item to the starts of each owner's items.
 ///
 /// `level` is the owners' repetition level; items repeat one level deeper. `items` counts on.
-pub(crate) fn add_starts(
-    page: PageLevels<'_>,
-    level: u8,
-    starts: &mut Vec<u32>,
-    items: &mut u32,
-) {
+pub(crate) fn add_starts(page: PageLevels<'_>, level: u8, starts: &mut Vec<u32>, items: &mut u32) {
     for entry in 0..page.entries {
         let (rep, def) = (page.rep.at(entry), page.def.at(entry));
         if rep <= level && def >= level {
@@ -120,7 +115,8 @@ mod tests {
         assert_eq!(spine.resource, [0, 0, 0, 3]);
         assert_eq!(spine.scope, [0, 0, 1, 3]);
 
-        let full = PageLevels { entries: 4, rep: Levels::Each(&[0, 3, 2, 1]), def: Levels::Constant(3) };
+        let full =
+            PageLevels { entries: 4, rep: Levels::Each(&[0, 3, 2, 1]), def: Levels::Constant(3) };
         let mut spine = Spine::default();
         spine.add_page(full).unwrap();
         spine.add_page(full).unwrap();

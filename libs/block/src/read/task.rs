@@ -92,6 +92,7 @@ impl<'f> Task<'f> {
             let chunk = Chunk {
                 leaf,
                 codec: facts.codec,
+                verify: self.file.verify,
                 entries: facts.entries,
                 pieces: Vec::new(),
                 window: None,
@@ -244,7 +245,8 @@ impl<'f> Task<'f> {
         if found == expected {
             return Ok(());
         }
-        Err(self.corrupt(leaf, DecodeError("a column has another number of values than its owners")))
+        Err(self
+            .corrupt(leaf, DecodeError("a column has another number of values than its owners")))
     }
 
     /// An error with its place.

@@ -9,7 +9,14 @@ use tactus_storage::BlockMeta;
 
 use super::*;
 
+mod damage;
+mod foreign;
+mod generated;
+mod projections;
+mod pruning;
+mod round_trip;
 mod sample;
+mod timing;
 
 /// A sample block and the facts of its meta.
 struct Sample {

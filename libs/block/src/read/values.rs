@@ -251,7 +251,9 @@ impl Strings {
         wrap: impl Fn([u8; WIDTH]) -> T,
         out: &mut Vec<T>,
     ) {
-        if self.is_plain && let Some(ids) = self.page.fixed::<WIDTH>() {
+        if self.is_plain
+            && let Some(ids) = self.page.fixed::<WIDTH>()
+        {
             out.extend(ids.iter().map(|id| wrap(*id)));
             return;
         }

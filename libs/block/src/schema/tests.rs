@@ -60,9 +60,15 @@ fn leaf_numbers_name_the_columns_they_say() {
     assert_eq!(value, 61);
     assert_eq!(path(value), format!("{spans}Attrs.list.element.Value.list.element"));
     assert_eq!(descriptor().column(value).max_def_level(), 5);
-    assert_eq!(path(leaf::LINK_DROPPED_ATTRIBUTES), format!("{spans}Links.list.element.DroppedAttributesCount"));
+    assert_eq!(
+        path(leaf::LINK_DROPPED_ATTRIBUTES),
+        format!("{spans}Links.list.element.DroppedAttributesCount")
+    );
     assert_eq!(path(leaf::SPAN_DEDICATED + 9), format!("{spans}DedicatedAttributes.String10"));
-    assert_eq!(path(leaf::RESOURCE_DEDICATED), "rs.list.element.Resource.DedicatedAttributes.String01");
+    assert_eq!(
+        path(leaf::RESOURCE_DEDICATED),
+        "rs.list.element.Resource.DedicatedAttributes.String01"
+    );
 }
 
 #[test]

@@ -24,8 +24,14 @@ pub(super) fn message_type() -> String {
 
 fn resource() -> String {
     let columns = [
-        "Cluster", "Namespace", "Pod", "Container", "K8sClusterName", "K8sNamespaceName",
-        "K8sPodName", "K8sContainerName",
+        "Cluster",
+        "Namespace",
+        "Pod",
+        "Container",
+        "K8sClusterName",
+        "K8sNamespaceName",
+        "K8sPodName",
+        "K8sContainerName",
     ];
     let columns: String = columns.iter().map(|name| optional_string(name)).collect();
     format!(

@@ -11,19 +11,22 @@ use tactus_model::{
 };
 
 use super::json::put_any_value;
-use super::leaves::{LeafWriter, ListLevels, Shape};
+use super::leaves::{ARRAY, LeafWriter, ListLevels, Shape};
 use super::levels::Levels;
 use super::strings::Strings;
 use crate::error::Result;
 use crate::schema::AttributeLeaves;
 
+/// Stands in [`AttributeScratch::types`] for an owner without attributes; no [`ValueType`].
+const NO_ATTRIBUTE: u8 = u8::MAX;
+
 /// Memory that one attribute list after another uses.
 #[derive(Debug, Default)]
 pub(super) struct AttributeScratch {
     levels: Levels,
-    /// Entry of the batch's list of each attribute, in file order.
+    /// Entry of the batch's list of each attribute, in file order; with gaps while values are written.
     sources: Vec<u32>,
-    /// [`ValueType`] of each attribute.
+    /// [`ValueType`] of each entry.
     types: Vec<u8>,
     flags: Vec<u8>,
     lists: ListLevels,
@@ -66,33 +69,37 @@ impl AttributeScratch {
         let types = list.types.as_slice();
         self.types.clear();
         self.types.extend(self.sources.iter().map(|&source| types[source as usize]));
-        let mut totals: Totals = [0; 256];
+        self.levels.align(&mut self.types, NO_ATTRIBUTE);
+        let mut found: Found = [false; 256];
         for &value_type in &self.types {
-            totals[usize::from(value_type)] += 1;
+            found[usize::from(value_type)] = true;
         }
 
         let keys = list.keys.as_slice();
         let key_codes = self.sources.iter().map(|&source| keys[source as usize]);
         writer.strings(leaves.key, &mut self.levels, Shape::Required, key_codes, strings)?;
-        self.write_is_array(writer, leaves, &totals)?;
-        self.write_strings(writer, leaves, list, strings, &totals)?;
-        self.write_numbers(writer, leaves, list, strings, &totals)?;
-        self.write_unsupported(writer, leaves, list, strings, &totals)
+        self.levels.align(&mut self.sources, u32::MAX);
+        let listed = Listed { list, found };
+        self.write_is_array(writer, leaves, &listed.found)?;
+        self.write_strings(writer, leaves, &listed, strings)?;
+        self.write_numbers(writer, leaves, &listed, strings)?;
+        self.write_unsupported(writer, leaves, &listed, strings)
     }
 
     fn write_is_array<W: Write + Send>(
         &mut self,
         writer: &mut LeafWriter<'_, W>,
         leaves: AttributeLeaves,
-        totals: &Totals,
+        found: &Found,
     ) -> Result<()> {
         let arrays = ValueType::StringArray as usize..=ValueType::EmptyArray as usize;
-        if totals[arrays.clone()].iter().all(|&total| total == 0) {
+        if !found[arrays.clone()].contains(&true) {
             return writer.all_false(leaves.is_array, &mut self.levels);
         }
         self.flags.clear();
+        let attributes = self.types.iter().filter(|&&value_type| value_type != NO_ATTRIBUTE);
         self.flags.extend(
-            self.types.iter().map(|&value_type| u8::from(arrays.contains(&usize::from(value_type)))),
+            attributes.map(|&value_type| u8::from(arrays.contains(&usize::from(value_type)))),
         );
         writer.booleans(leaves.is_array, &mut self.levels, Shape::Required, &self.flags)
     }
@@ -101,15 +108,14 @@ impl AttributeScratch {
         &mut self,
         writer: &mut LeafWriter<'_, W>,
         leaves: AttributeLeaves,
-        list: &AttributeList,
+        listed: &Listed<'_>,
         strings: &mut Strings<'_>,
-        totals: &Totals,
     ) -> Result<()> {
         // The same array stands in many places: resources repeat in every trace.
         let mut known: HashMap<u64, Vec<StringCode>, RandomState> = HashMap::default();
         let mut codes = std::mem::take(&mut self.codes);
         codes.clear();
-        let kind = self.locate(list, totals, ValueType::String, ValueType::StringArray, |value| {
+        let kind = self.locate(listed, ValueType::String, ValueType::StringArray, |value| {
             let array = match value {
                 Located::Single(payload) => {
                     codes.push(payload as StringCode);
@@ -136,16 +142,15 @@ impl AttributeScratch {
     /// Collects the values of one type into `values`, and finds where they are.
     fn collect<T>(
         &mut self,
-        list: &AttributeList,
+        listed: &Listed<'_>,
         strings: &Strings<'_>,
-        totals: &Totals,
         (single, array): (ValueType, ValueType),
         values: &mut Vec<T>,
         from_payload: impl Fn(u64) -> T,
         from_element: impl Fn(DecodedValue<'_>) -> Option<T>,
     ) -> Kind {
         values.clear();
-        self.locate(list, totals, single, array, |value| {
+        self.locate(listed, single, array, |value| {
             let before = values.len();
             match value {
                 Located::Single(payload) => values.push(from_payload(payload)),
@@ -162,29 +167,31 @@ impl AttributeScratch {
     /// `on_value` returns how many values it took out of an array.
     fn locate(
         &mut self,
-        list: &AttributeList,
-        totals: &Totals,
+        listed: &Listed<'_>,
         single: ValueType,
         array: ValueType,
         mut on_value: impl FnMut(Located) -> usize,
     ) -> Kind {
-        let payloads = list.payloads.as_slice();
-        if totals[array as usize] > 0 {
-            let sources = &self.sources;
-            self.lists.set(&self.levels, &self.types, single, array, |attribute, is_array| {
-                let payload = payloads[sources[attribute] as usize];
+        let (sources, payloads) = (self.sources.as_slice(), listed.list.payloads.as_slice());
+        let payload = |entry: usize| payloads[sources[entry] as usize];
+        let found = &listed.found;
+        if !found[single as usize] && !found[array as usize] {
+            return Kind::Null;
+        }
+        self.flags.clear();
+        self.flags.extend(self.types.iter().map(|&value_type| {
+            u8::from(value_type == single as u8) | if value_type == array as u8 { ARRAY } else { 0 }
+        }));
+        if found[array as usize] {
+            self.lists.set(&self.levels, &self.flags, |entry, is_array| {
+                let payload = payload(entry);
                 on_value(if is_array { Located::Array(payload) } else { Located::Single(payload) })
             });
             return Kind::Lists;
         }
-        if totals[single as usize] == 0 {
-            return Kind::Null;
-        }
-        self.flags.clear();
-        self.flags.extend(self.types.iter().map(|&found| u8::from(found == single as u8)));
-        for (&source, &flag) in self.sources.iter().zip(&self.flags) {
+        for (entry, &flag) in self.flags.iter().enumerate() {
             if flag != 0 {
-                on_value(Located::Single(payloads[source as usize]));
+                on_value(Located::Single(payload(entry)));
             }
         }
         Kind::Optional
@@ -194,16 +201,14 @@ impl AttributeScratch {
         &mut self,
         writer: &mut LeafWriter<'_, W>,
         leaves: AttributeLeaves,
-        list: &AttributeList,
+        listed: &Listed<'_>,
         strings: &Strings<'_>,
-        totals: &Totals,
     ) -> Result<()> {
         let mut integers = std::mem::take(&mut self.integers);
         let types = (ValueType::Int, ValueType::IntArray);
         let kind = self.collect(
-            list,
+            listed,
             strings,
-            totals,
             types,
             &mut integers,
             |payload| payload as i64,
@@ -215,10 +220,9 @@ impl AttributeScratch {
 
         let mut doubles = std::mem::take(&mut self.doubles);
         let types = (ValueType::Double, ValueType::DoubleArray);
-        let kind =
-            self.collect(list, strings, totals, types, &mut doubles, f64::from_bits, |element| {
-                if let DecodedValue::Double(value) = element { Some(value) } else { None }
-            });
+        let kind = self.collect(listed, strings, types, &mut doubles, f64::from_bits, |element| {
+            if let DecodedValue::Double(value) = element { Some(value) } else { None }
+        });
         let shape = kind.shape(&self.flags, &self.lists);
         writer.doubles(leaves.value_double, &mut self.levels, shape, &doubles)?;
         self.doubles = doubles;
@@ -226,13 +230,14 @@ impl AttributeScratch {
         let mut booleans = std::mem::take(&mut self.booleans);
         let types = (ValueType::Bool, ValueType::BoolArray);
         let kind = self.collect(
-            list,
+            listed,
             strings,
-            totals,
             types,
             &mut booleans,
             |payload| u8::from(payload != 0),
-            |element| if let DecodedValue::Bool(value) = element { Some(u8::from(value)) } else { None },
+            |element| {
+                if let DecodedValue::Bool(value) = element { Some(u8::from(value)) } else { None }
+            },
         );
         let shape = kind.shape(&self.flags, &self.lists);
         writer.booleans(leaves.value_bool, &mut self.levels, shape, &booleans)?;
@@ -244,12 +249,12 @@ impl AttributeScratch {
         &mut self,
         writer: &mut LeafWriter<'_, W>,
         leaves: AttributeLeaves,
-        list: &AttributeList,
+        listed: &Listed<'_>,
         strings: &Strings<'_>,
-        totals: &Totals,
     ) -> Result<()> {
         let (unset, other) = (ValueType::Unset as u8, ValueType::Other as u8);
-        if totals[usize::from(unset)] + totals[usize::from(other)] == 0 {
+        let found = &listed.found;
+        if !found[usize::from(unset)] && !found[usize::from(other)] {
             return writer.null(leaves.value_unsupported, &mut self.levels);
         }
         let (mut json, mut ends) = (Vec::new(), Vec::new());
@@ -258,7 +263,7 @@ impl AttributeScratch {
             let is_unsupported = value_type == unset || value_type == other;
             self.flags.push(u8::from(is_unsupported));
             if is_unsupported {
-                let code = list.payloads[source as usize] as StringCode;
+                let code = listed.list.payloads[source as usize] as StringCode;
                 put_any_value(&mut json, if value_type == other { strings.get(code) } else { b"" });
                 ends.push(json.len());
             }
@@ -271,8 +276,14 @@ impl AttributeScratch {
     }
 }
 
-/// Attributes by [`ValueType`].
-type Totals = [usize; 256];
+/// Whether there is an attribute of each [`ValueType`].
+type Found = [bool; 256];
+
+/// A list of the batch, and the types that those of its attributes have that are written.
+struct Listed<'a> {
+    list: &'a AttributeList,
+    found: Found,
+}
 
 /// A value of the type asked for, or an array of it; with its payload.
 enum Located {

@@ -25,7 +25,8 @@ pub(super) struct CanonicalResources {
 impl CanonicalResources {
     pub(super) fn new(batch: &SpanBatch, slots: &BatchSlots, slot_count: usize) -> Self {
         let mut canonical = Self { slots: slot_count, ..Self::default() };
-        let mut known: HashMap<(Vec<StringCode>, Attributes), u32, RandomState> = HashMap::default();
+        let mut known: HashMap<(Vec<StringCode>, Attributes), u32, RandomState> =
+            HashMap::default();
         for resource in 0..batch.resources.len() {
             let mut columns = vec![NULL; slot_count];
             let mut generic = Vec::new();
@@ -37,12 +38,13 @@ impl CanonicalResources {
             }
             let attributes = Attributes::sorted(generic, batch);
             let next = known.len() as u32;
-            let row = *known.entry((columns, attributes)).or_insert_with_key(|(columns, attributes)| {
-                canonical.columns.extend_from_slice(columns);
-                attributes.0.iter().for_each(|&attribute| canonical.attributes.push(attribute));
-                canonical.attributes.end_owner();
-                next
-            });
+            let row =
+                *known.entry((columns, attributes)).or_insert_with_key(|(columns, attributes)| {
+                    canonical.columns.extend_from_slice(columns);
+                    attributes.0.iter().for_each(|&attribute| canonical.attributes.push(attribute));
+                    canonical.attributes.end_owner();
+                    next
+                });
             canonical.of_resource.push(row);
         }
         canonical

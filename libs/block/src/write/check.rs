@@ -46,10 +46,20 @@ fn tables(batch: &SpanBatch) -> Result<()> {
 fn spans(batch: &SpanBatch) -> Result<()> {
     let (spans, count) = (&batch.spans, batch.len());
     let lengths = [
-        spans.resource.len(), spans.scope.len(), spans.span_id.len(), spans.parent_span_id.len(),
-        spans.start.len(), spans.duration.len(), spans.name.len(), spans.kind.len(),
-        spans.status.len(), spans.status_message.len(), spans.trace_state.len(),
-        spans.dropped_attributes.len(), spans.dropped_events.len(), spans.dropped_links.len(),
+        spans.resource.len(),
+        spans.scope.len(),
+        spans.span_id.len(),
+        spans.parent_span_id.len(),
+        spans.start.len(),
+        spans.duration.len(),
+        spans.name.len(),
+        spans.kind.len(),
+        spans.status.len(),
+        spans.status_message.len(),
+        spans.trace_state.len(),
+        spans.dropped_attributes.len(),
+        spans.dropped_events.len(),
+        spans.dropped_links.len(),
     ];
     ensure(lengths.iter().all(|&length| length == count), "a column of spans is missing")?;
     ensure(below(&spans.trace, batch.traces.ids.len()), "a trace is missing")?;
@@ -72,8 +82,7 @@ fn children(batch: &SpanBatch) -> Result<()> {
     attributes(batch, &events.attributes, count)?;
     let count = links.trace_id.len();
     starts(&links.starts, batch.len(), count)?;
-    let lengths =
-        [links.span_id.len(), links.trace_state.len(), links.dropped_attributes.len()];
+    let lengths = [links.span_id.len(), links.trace_state.len(), links.dropped_attributes.len()];
     ensure(lengths.iter().all(|&length| length == count), "a column of links is missing")?;
     attributes(batch, &links.attributes, count)?;
     ensure(

@@ -48,7 +48,8 @@ pub(super) struct PageContent<'a> {
 }
 
 impl ChunkWriter {
-    pub(super) fn new(leaf: usize) -> Self {
+    /// Starts the chunk of a leaf in `buffer`, which is empty.
+    pub(super) fn new(leaf: usize, buffer: Vec<u8>) -> Self {
         let column = schema::descriptor().column(leaf);
         let encoding = match schema::encoding_of(leaf) {
             LeafEncoding::Dictionary => Encoding::RLE_DICTIONARY,
@@ -60,7 +61,7 @@ impl ChunkWriter {
             statistics: ChunkStatistics::new(&column),
             column,
             encoding,
-            out: TrackedWrite::new(Vec::new()),
+            out: TrackedWrite::new(buffer),
             offsets: OffsetIndexBuilder::new(),
             dictionary_offset: None,
             data_offset: None,
@@ -107,7 +108,11 @@ impl ChunkWriter {
     }
 
     /// Writes a data page (v1: Tempo's v2 pages would leave the levels uncompressed).
-    pub(super) fn page(&mut self, compressor: &mut Compressor, content: PageContent<'_>) -> Result<()> {
+    pub(super) fn page(
+        &mut self,
+        compressor: &mut Compressor,
+        content: PageContent<'_>,
+    ) -> Result<()> {
         let (page, uncompressed) = compressor.page(content.start, content.own)?;
         let page = Page::DataPage {
             buf: Bytes::from(page),

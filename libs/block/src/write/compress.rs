@@ -6,7 +6,7 @@ use super::Compression;
 use crate::error::Result;
 
 /// Level for bytes that many columns share: compressed once, so it may cost more.
-fn shared_extra() -> i32 { std::env::var("SHX").ok().and_then(|v| v.parse().ok()).unwrap_or(2) }
+const SHARED_EXTRA_LEVELS: i32 = 2;
 
 /// Bytes at the start of many pages, kept ready in both forms.
 #[derive(Debug, Default)]
@@ -29,7 +29,6 @@ enum Codec {
     Zstd {
         own: zstd::bulk::Compressor<'static>,
         shared: zstd::bulk::Compressor<'static>,
-        level: i32,
     },
 }
 
@@ -42,8 +41,7 @@ impl Compressor {
                 let level = ZstdLevel::try_new(level)?.compression_level();
                 Codec::Zstd {
                     own: zstd::bulk::Compressor::new(level)?,
-                    shared: zstd::bulk::Compressor::new((level + shared_extra()).min(22))?,
-                    level,
+                    shared: zstd::bulk::Compressor::new((level + SHARED_EXTRA_LEVELS).min(22))?,
                 }
             }
         };
@@ -59,21 +57,23 @@ impl Compressor {
         }
     }
 
-    /// Prepares bytes for use at the start of any number of pages.
-    pub(super) fn share(&mut self, raw: Vec<u8>) -> Result<SharedBytes> {
+    /// Prepares bytes for use at the start of any number of pages: `before`, and then `bytes`.
+    pub(super) fn share(
+        &mut self,
+        before: Option<&SharedBytes>,
+        bytes: Vec<u8>,
+    ) -> Result<SharedBytes> {
         let frame = match &mut self.codec {
-            Codec::Zstd { shared, .. } if !raw.is_empty() => shared.compress(&raw)?,
+            Codec::Zstd { shared, .. } if !bytes.is_empty() => shared.compress(&bytes)?,
             _ => Vec::new(),
         };
-        Ok(SharedBytes { raw, frame })
-    }
-
-    /// Prepares `bytes` followed by a little more.
-    pub(super) fn share_longer(&mut self, bytes: &SharedBytes, more: &[u8]) -> Result<SharedBytes> {
-        let mut longer = self.share(more.to_vec())?;
-        longer.raw.splice(..0, bytes.raw.iter().copied());
-        longer.frame.splice(..0, bytes.frame.iter().copied());
-        Ok(longer)
+        Ok(match before {
+            None => SharedBytes { raw: bytes, frame },
+            Some(before) => SharedBytes {
+                raw: [before.raw.as_slice(), &bytes].concat(),
+                frame: [before.frame.as_slice(), &frame].concat(),
+            },
+        })
     }
 
     /// The compressed form of `shared` followed by `own`, and its uncompressed size.

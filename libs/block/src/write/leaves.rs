@@ -4,16 +4,16 @@ use std::io::Write;
 use std::ops::Range;
 
 use parquet::file::writer::SerializedRowGroupWriter;
-use tactus_model::{StringCode, ValueType};
+use tactus_model::StringCode;
 
 use super::chunk::{ChunkWriter, PageContent};
 use super::compress::Compressor;
 use super::levels::{Levels, PageStart};
 use super::sink::Sink;
-use super::statistics::{self, Bounds};
+use super::statistics::{self, Bounds, BytesBounds};
 use super::strings::{ColumnDictionary, Strings};
 use crate::encoding::{delta, hybrid, plain};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::schema::{self, LeafEncoding};
 
 /// Memory that one leaf after another uses.
@@ -23,6 +23,8 @@ pub(super) struct LeafScratch {
     own: Vec<u8>,
     def: Vec<u8>,
     lengths: Vec<i64>,
+    /// The compressed chunk.
+    chunk: Vec<u8>,
 }
 
 /// Where a leaf column has values.
@@ -31,7 +33,7 @@ pub(super) enum Shape<'a> {
     Required,
     /// In no element.
     Null,
-    /// Where this is 1, one a element: an optional column, or a list of at most one value.
+    /// Where this is 1, one an entry: an optional column, or a list of at most one value.
     Optional(&'a [u8]),
     /// In lists of any length.
     Lists(&'a ListLevels),
@@ -49,53 +51,68 @@ pub(super) struct ListLevels {
 }
 
 impl ListLevels {
-    /// Sets the levels of the values of two types, a single value and an array of them, in a list of attributes
-    /// of these `types`.
+    /// Sets the levels of the values in a list of attributes of which some are arrays.
     ///
-    /// `count` is called for each attribute of these types, with its number and whether it is an array, and
-    /// returns how many values it has.
+    /// `flags` says of each entry: 0 no value, 1 one value, 2 an array. `count` is called for each entry that is
+    /// not 0, with its number and whether it is an array, and returns how many values it has.
     pub(super) fn set(
         &mut self,
         attributes: &Levels,
-        types: &[u8],
-        single: ValueType,
-        array: ValueType,
+        flags: &[u8],
         mut count: impl FnMut(usize, bool) -> usize,
     ) {
-        let (single, array) = (single as u8, array as u8);
-        let (max_rep, max_def) = (attributes.max_rep + 1, attributes.max_def + 1);
         self.rep.clear();
         self.def.clear();
         self.entries.clear();
         self.values.clear();
-        let (mut attribute, mut values) = (0, 0);
+        let mut values = 0;
         for page in attributes.entries.windows(2) {
             self.entries.push(self.rep.len());
             self.values.push(values);
-            for (&rep, &def) in
-                attributes.rep[page[0]..page[1]].iter().zip(&attributes.def[page[0]..page[1]])
-            {
-                self.rep.push(rep);
-                let mut length = 0;
-                if def == attributes.max_def {
-                    let found = types[attribute];
-                    if found == single || found == array {
-                        length = count(attribute, found == array);
-                    }
-                    attribute += 1;
+            let mut at = page[0];
+            while at < page[1] {
+                let plain = flags[at..page[1]].iter().position(|&flag| flag == ARRAY);
+                let end = plain.map_or(page[1], |plain| at + plain);
+                values += self.add_plain(attributes, flags, at..end, &mut count);
+                at = end;
+                if at < page[1] {
+                    let length = count(at, true);
+                    values += length;
+                    self.add_array(attributes, at, length);
+                    at += 1;
                 }
-                self.def.push(if length == 0 { def } else { max_def });
-                for _ in 1..length {
-                    self.rep.push(max_rep);
-                    self.def.push(max_def);
-                }
-                values += length;
             }
         }
         self.entries.push(self.rep.len());
         self.values.push(values);
     }
+
+    fn add_plain(
+        &mut self,
+        attributes: &Levels,
+        flags: &[u8],
+        range: Range<usize>,
+        count: &mut impl FnMut(usize, bool) -> usize,
+    ) -> usize {
+        let flags = &flags[range.clone()];
+        self.rep.extend_from_slice(&attributes.rep[range.clone()]);
+        let def = attributes.def[range.clone()].iter();
+        self.def.extend(def.zip(flags).map(|(&def, &flag)| def + flag));
+        let with_value = range.zip(flags).filter(|&(_, &flag)| flag != 0);
+        with_value.map(|(entry, _)| count(entry, false)).sum()
+    }
+
+    fn add_array(&mut self, attributes: &Levels, entry: usize, length: usize) {
+        self.rep.push(attributes.rep[entry]);
+        self.def.push(attributes.def[entry] + u8::from(length > 0));
+        let more = length.saturating_sub(1);
+        self.rep.resize(self.rep.len() + more, attributes.max_rep + 1);
+        self.def.resize(self.def.len() + more, attributes.max_def + 1);
+    }
 }
+
+/// Flag of an entry with an array of values.
+pub(super) const ARRAY: u8 = 2;
 
 /// Writes the leaf columns of one row group, in order.
 pub(super) struct LeafWriter<'a, W: Write> {
@@ -125,7 +142,7 @@ impl<W: Write + Send> LeafWriter<'_, W> {
         shape: Shape<'_>,
         values: &[i64],
     ) -> Result<()> {
-        let mut chunk = ChunkWriter::new(leaf);
+        let mut chunk = self.chunk(leaf);
         let order = chunk.order();
         let wide = matches!(order, statistics::Order::Int64 { .. });
         let integer = if wide { delta::Integer::Bits64 } else { delta::Integer::Bits32 };
@@ -150,7 +167,7 @@ impl<W: Write + Send> LeafWriter<'_, W> {
         shape: Shape<'_>,
         values: &[f64],
     ) -> Result<()> {
-        let mut chunk = ChunkWriter::new(leaf);
+        let mut chunk = self.chunk(leaf);
         self.pages(&mut chunk, levels, &shape, |out, range| {
             plain::put_u64s(out, values[range.clone()].iter().map(|value| value.to_bits()));
             statistics::of_doubles(&values[range])
@@ -166,7 +183,7 @@ impl<W: Write + Send> LeafWriter<'_, W> {
         shape: Shape<'_>,
         values: &[u8],
     ) -> Result<()> {
-        let mut chunk = ChunkWriter::new(leaf);
+        let mut chunk = self.chunk(leaf);
         self.pages(&mut chunk, levels, &shape, |out, range| {
             plain::put_booleans(out, &values[range.clone()]);
             (statistics::of_booleans(&values[range]), 0)
@@ -176,7 +193,7 @@ impl<W: Write + Send> LeafWriter<'_, W> {
 
     /// Writes a boolean column that is false in every element.
     pub(super) fn all_false(&mut self, leaf: usize, levels: &mut Levels) -> Result<()> {
-        let mut chunk = ChunkWriter::new(leaf);
+        let mut chunk = self.chunk(leaf);
         self.pages(&mut chunk, levels, &Shape::Required, |out, range| {
             plain::put_all_false(out, range.len());
             ((!range.is_empty()).then(|| (vec![0], vec![0])), 0)
@@ -192,22 +209,19 @@ impl<W: Write + Send> LeafWriter<'_, W> {
         shape: Shape<'_>,
         value: impl Fn(usize) -> &'v [u8],
     ) -> Result<()> {
-        let mut chunk = ChunkWriter::new(leaf);
+        let mut chunk = self.chunk(leaf);
         let mut lengths = std::mem::take(&mut self.scratch.lengths);
         self.pages(&mut chunk, levels, &shape, |out, range| {
             lengths.clear();
             lengths.extend(range.clone().map(|position| value(position).len() as i64));
             delta::put_lengths(out, &lengths);
-            let mut bounds: Option<(&[u8], &[u8])> = None;
+            let mut bounds = BytesBounds::default();
             for position in range {
                 let string = value(position);
                 out.extend_from_slice(string);
-                bounds = Some(match bounds {
-                    None => (string, string),
-                    Some((low, high)) => (low.min(string), high.max(string)),
-                });
+                bounds.add(string);
             }
-            (bounds.map(|(low, high)| (low.to_vec(), high.to_vec())), 0)
+            (bounds.finish(), 0)
         })?;
         self.scratch.lengths = lengths;
         self.close(leaf, chunk)
@@ -222,7 +236,7 @@ impl<W: Write + Send> LeafWriter<'_, W> {
         values: impl Iterator<Item = StringCode>,
         strings: &Strings<'_>,
     ) -> Result<()> {
-        let mut chunk = ChunkWriter::new(leaf);
+        let mut chunk = self.chunk(leaf);
         let mut dictionary = std::mem::take(&mut self.scratch.dictionary);
         dictionary.build(values, strings);
         chunk.dictionary(self.compressor, &dictionary.page, dictionary.entries, true)?;
@@ -241,7 +255,7 @@ impl<W: Write + Send> LeafWriter<'_, W> {
 
     /// Writes a column that has no value at all.
     pub(super) fn null(&mut self, leaf: usize, levels: &mut Levels) -> Result<()> {
-        let mut chunk = ChunkWriter::new(leaf);
+        let mut chunk = self.chunk(leaf);
         if schema::encoding_of(leaf) == LeafEncoding::Dictionary {
             chunk.dictionary(self.compressor, &[], 0, true)?;
         }
@@ -274,9 +288,12 @@ impl<W: Write + Send> LeafWriter<'_, W> {
                 Shape::Required => elements.len(),
                 Shape::Null => 0,
                 Shape::Optional(present) => {
-                    levels.optional_levels(page, present, def);
+                    let range = levels.entries[page]..levels.entries[page + 1];
+                    let present = &present[range.clone()];
+                    def.clear();
+                    def.extend(levels.def[range].iter().zip(present).map(|(&def, &one)| def + one));
                     hybrid::put_level_section(own, def);
-                    present[elements].iter().map(|&present| usize::from(present)).sum()
+                    present.iter().map(|&one| usize::from(one)).sum()
                 }
                 Shape::Lists(lists) => {
                     let range = lists.entries[page]..lists.entries[page + 1];
@@ -307,11 +324,18 @@ impl<W: Write + Send> LeafWriter<'_, W> {
         Ok(())
     }
 
+    fn chunk(&mut self, leaf: usize) -> ChunkWriter {
+        ChunkWriter::new(leaf, std::mem::take(&mut self.scratch.chunk))
+    }
+
     fn close(&mut self, leaf: usize, chunk: ChunkWriter) -> Result<()> {
         debug_assert_eq!(leaf, self.next, "columns are written in the order of the schema");
         self.next = leaf + 1;
         let (bytes, close) = chunk.finish(self.compressor)?;
         self.sizes.push(bytes.len() as u64);
-        self.group.append_column(&bytes, close).map_err(Error::from)
+        self.group.append_column(&bytes, close)?;
+        self.scratch.chunk = Vec::from(bytes);
+        self.scratch.chunk.clear();
+        Ok(())
     }
 }

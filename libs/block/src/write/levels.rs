@@ -64,7 +64,11 @@ impl Levels {
 
     /// Makes `self` the levels of a list within each element of `parent`. `counts` gives the length of the list
     /// of each element, in order.
-    pub(super) fn set_children(&mut self, parent: &Levels, mut counts: impl Iterator<Item = usize>) {
+    pub(super) fn set_children(
+        &mut self,
+        parent: &Levels,
+        mut counts: impl Iterator<Item = usize>,
+    ) {
         self.reset(parent.max_rep + 1, parent.max_def + 1);
         let mut elements = 0;
         for page in parent.entries.windows(2) {
@@ -113,30 +117,31 @@ impl Levels {
         if !self.starts[kind as usize].is_empty() {
             return Ok(());
         }
+        let before = match kind {
+            PageStart::Nothing | PageStart::RepetitionLevels => None,
+            PageStart::BothLevels => Some(PageStart::RepetitionLevels),
+            PageStart::NullDictionary | PageStart::NullDelta => Some(PageStart::BothLevels),
+        };
+        if let Some(before) = before {
+            self.prepare(before, compressor)?;
+        }
         let mut starts = Vec::with_capacity(self.pages());
-        let mut more = Vec::new();
-        match kind {
-            PageStart::NullDictionary => put_indices(&mut more, &[], 1),
-            PageStart::NullDelta => put_lengths(&mut more, &[]),
-            PageStart::BothLevels | PageStart::RepetitionLevels | PageStart::Nothing => {}
-        }
-        if !more.is_empty() {
-            self.prepare(PageStart::BothLevels, compressor)?;
-            for both in &self.starts[PageStart::BothLevels as usize] {
-                starts.push(compressor.share_longer(both, &more)?);
-            }
-            self.starts[kind as usize] = starts;
-            return Ok(());
-        }
-        for page in self.entries.windows(2) {
+        for page in 0..self.pages() {
+            let entries = self.entries[page]..self.entries[page + 1];
             let mut bytes = Vec::new();
-            if self.max_rep > 0 && kind != PageStart::Nothing {
-                put_level_section(&mut bytes, &self.rep[page[0]..page[1]]);
-                if kind == PageStart::BothLevels {
-                    put_level_section(&mut bytes, &self.def[page[0]..page[1]]);
+            match kind {
+                PageStart::RepetitionLevels if self.max_rep > 0 => {
+                    put_level_section(&mut bytes, &self.rep[entries]);
                 }
+                PageStart::BothLevels if self.max_def > 0 => {
+                    put_level_section(&mut bytes, &self.def[entries]);
+                }
+                PageStart::NullDictionary => put_indices(&mut bytes, &[], 1),
+                PageStart::NullDelta => put_lengths(&mut bytes, &[]),
+                _ => {}
             }
-            starts.push(compressor.share(bytes)?);
+            let before = before.map(|before| &self.starts[before as usize][page]);
+            starts.push(compressor.share(before, bytes)?);
         }
         self.starts[kind as usize] = starts;
         Ok(())
@@ -147,19 +152,15 @@ impl Levels {
         &self.starts[kind as usize][page]
     }
 
-    /// The definition levels of a page of a column that is optional within each element.
-    pub(super) fn optional_levels(&self, page: usize, present: &[u8], def: &mut Vec<u8>) {
-        let entries = self.entries[page]..self.entries[page + 1];
-        let present = &present[self.elements[page]..self.elements[page + 1]];
-        def.clear();
-        if entries.len() == present.len() {
-            def.extend(present.iter().map(|&present| self.max_def + present));
+    /// Spreads one value an element to one an entry; entries that are no element get `filler`.
+    pub(super) fn align<T: Copy>(&self, values: &mut Vec<T>, filler: T) {
+        if self.is_complete() {
             return;
         }
-        let mut present = present.iter();
-        def.extend(self.def[entries].iter().map(|&level| {
-            let is_element = level == self.max_def;
-            level + if is_element { present.next().copied().unwrap_or(0) } else { 0 }
+        let mut elements = std::mem::take(values).into_iter();
+        values.extend(self.def.iter().map(|&def| {
+            let element = if def == self.max_def { elements.next() } else { None };
+            element.unwrap_or(filler)
         }));
     }
 }

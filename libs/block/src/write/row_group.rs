@@ -21,15 +21,15 @@ pub(super) struct Scratch {
     pub(super) leaves: LeafScratch,
     pub(super) layout: Layout,
     pub(super) traces: TraceColumns,
-    attributes: AttributeScratch,
+    pub(super) attributes: AttributeScratch,
     rows: Levels,
     parents: Levels,
-    elements: Levels,
-    spans: Levels,
-    integers: Vec<i64>,
-    codes: Vec<StringCode>,
-    flags: Vec<u8>,
-    children: Vec<u32>,
+    pub(super) elements: Levels,
+    pub(super) spans: Levels,
+    pub(super) integers: Vec<i64>,
+    pub(super) codes: Vec<StringCode>,
+    pub(super) flags: Vec<u8>,
+    pub(super) children: Vec<u32>,
     nested_set: NestedSet,
     nested: [Vec<i64>; 3],
 }
@@ -63,10 +63,11 @@ pub(super) fn write_columns<W: Write + Send>(
     columns.span_slots(writer, &strings)
 }
 
-struct Columns<'a> {
-    source: &'a Source<'a>,
-    layout: &'a Layout,
-    scratch: &'a mut Scratch,
+/// Writes the columns of one level after another.
+pub(super) struct Columns<'a> {
+    pub(super) source: &'a Source<'a>,
+    pub(super) layout: &'a Layout,
+    pub(super) scratch: &'a mut Scratch,
 }
 
 impl Columns<'_> {
@@ -108,7 +109,8 @@ impl Columns<'_> {
         let Scratch { rows, parents: levels, attributes, integers, codes, flags, .. } =
             &mut *self.scratch;
         let entries = &self.layout.resources;
-        let counts = self.layout.trace_resources.windows(2).map(|pair| (pair[1] - pair[0]) as usize);
+        let counts =
+            self.layout.trace_resources.windows(2).map(|pair| (pair[1] - pair[0]) as usize);
         levels.set_children(rows, counts);
 
         let list = &self.source.resources.attributes;
@@ -120,7 +122,8 @@ impl Columns<'_> {
 
         let dropped = self.source.batch.resources.dropped_attributes.as_slice();
         integers.clear();
-        integers.extend(entries.iter().map(|entry| i64::from(dropped[entry.first as usize] as i32)));
+        integers
+            .extend(entries.iter().map(|entry| i64::from(dropped[entry.first as usize] as i32)));
         writer.integers(leaf::RESOURCE_DROPPED_ATTRIBUTES, levels, Shape::Required, integers)?;
 
         let slots = &self.source.resource_slots.leaves;
@@ -260,130 +263,10 @@ impl Columns<'_> {
         gather(integers, order, &batch.spans.dropped_attributes, |count| i64::from(count as i32));
         writer.integers(leaf::SPAN_DROPPED_ATTRIBUTES, levels, Shape::Required, integers)
     }
-
-    fn events<W: Write + Send>(
-        &mut self,
-        writer: &mut LeafWriter<'_, W>,
-        strings: &mut Strings<'_>,
-    ) -> Result<()> {
-        let Scratch { spans, elements: levels, attributes, integers, children, .. } =
-            &mut *self.scratch;
-        let (batch, order) = (self.source.batch, self.layout.order.as_slice());
-        let events = &batch.events;
-        let counts = order.iter().map(|&row| events.range(row as usize).len());
-        levels.set_children(spans, counts);
-        children.clear();
-        integers.clear();
-        for &row in order {
-            let start = batch.spans.start[row as usize];
-            for event in events.range(row as usize) {
-                children.push(event as u32);
-                integers.push(events.time[event].wrapping_sub(start) as i64);
-            }
-        }
-        writer.integers(leaf::EVENT_TIME_SINCE_START, levels, Shape::Required, integers)?;
-        let names = events.name.as_slice();
-        let values = children.iter().map(|&event| names[event as usize]);
-        writer.strings(leaf::EVENT_NAME, levels, Shape::Required, values, strings)?;
-        attributes.clear();
-        for &event in children.iter() {
-            attributes.add_owner(events.attributes.range(event as usize), |_| true);
-        }
-        attributes.write(writer, leaf::EVENT_ATTRIBUTES, levels, &events.attributes, strings)?;
-        gather(integers, children, &events.dropped_attributes, |count| i64::from(count as i32));
-        writer.integers(leaf::EVENT_DROPPED_ATTRIBUTES, levels, Shape::Required, integers)?;
-        gather(integers, order, &batch.spans.dropped_events, |count| i64::from(count as i32));
-        writer.integers(leaf::SPAN_DROPPED_EVENTS, spans, Shape::Required, integers)
-    }
-
-    fn links<W: Write + Send>(
-        &mut self,
-        writer: &mut LeafWriter<'_, W>,
-        strings: &mut Strings<'_>,
-    ) -> Result<()> {
-        let Scratch { spans, elements: levels, attributes, integers, children, .. } =
-            &mut *self.scratch;
-        let (batch, order) = (self.source.batch, self.layout.order.as_slice());
-        let links = &batch.links;
-        levels.set_children(spans, order.iter().map(|&row| links.range(row as usize).len()));
-        children.clear();
-        for &row in order {
-            children.extend(links.range(row as usize).map(|link| link as u32));
-        }
-        let at = |position: usize| children[position] as usize;
-        let (traces, ids) = (links.trace_id.as_slice(), links.span_id.as_slice());
-        let states = links.trace_state.as_slice();
-        let required = || Shape::Required;
-        writer.bytes(leaf::LINK_TRACE_ID, levels, required(), |link| &traces[at(link)].0)?;
-        writer.bytes(leaf::LINK_SPAN_ID, levels, required(), |link| &ids[at(link)].0)?;
-        writer.bytes(leaf::LINK_TRACE_STATE, levels, required(), |link| {
-            strings.get(states[at(link)])
-        })?;
-        attributes.clear();
-        for &link in children.iter() {
-            attributes.add_owner(links.attributes.range(link as usize), |_| true);
-        }
-        attributes.write(writer, leaf::LINK_ATTRIBUTES, levels, &links.attributes, strings)?;
-        gather(integers, children, &links.dropped_attributes, |count| i64::from(count as i32));
-        writer.integers(leaf::LINK_DROPPED_ATTRIBUTES, levels, required(), integers)?;
-        gather(integers, order, &batch.spans.dropped_links, |count| i64::from(count as i32));
-        writer.integers(leaf::SPAN_DROPPED_LINKS, spans, required(), integers)
-    }
-
-    /// The static and dedicated columns of spans.
-    fn span_slots<W: Write + Send>(
-        &mut self,
-        writer: &mut LeafWriter<'_, W>,
-        strings: &Strings<'_>,
-    ) -> Result<()> {
-        let Scratch { spans: levels, integers, codes, flags, .. } = &mut *self.scratch;
-        let order = self.layout.order.as_slice();
-        let list = &self.source.batch.span_attributes;
-        let (keys, types) = (list.keys.as_slice(), list.types.as_slice());
-        let slots = &self.source.span_slots.leaves;
-        // One list of (span, payload) a slot: few spans have any of them.
-        let mut found: Vec<Vec<(u32, u64)>> = vec![Vec::new(); slots.len()];
-        for (position, &row) in order.iter().enumerate() {
-            for entry in list.range(row as usize) {
-                if let Some(slot) = self.source.span_keys.of(keys[entry], types[entry]) {
-                    found[slot].push((position as u32, list.payloads[entry]));
-                }
-            }
-        }
-        for leaf in leaf::SPAN_HTTP_METHOD..crate::schema::LEAF_COUNT {
-            let slot = slots.iter().position(|&slot| slot == leaf);
-            let found = slot.map(|slot| std::mem::take(&mut found[slot])).unwrap_or_default();
-            if leaf == leaf::SPAN_HTTP_STATUS_CODE {
-                flags.clear();
-                flags.resize(order.len(), 0);
-                integers.clear();
-                for same_span in found.chunk_by(|a, b| a.0 == b.0) {
-                    let last = same_span[same_span.len() - 1];
-                    flags[last.0 as usize] = 1;
-                    integers.push(last.1 as i64);
-                }
-                if integers.is_empty() {
-                    writer.null(leaf, levels)?;
-                } else {
-                    writer.integers(leaf, levels, Shape::Optional(flags), integers)?;
-                }
-                continue;
-            }
-            codes.clear();
-            if !found.is_empty() {
-                codes.resize(order.len(), NULL);
-            }
-            for (position, payload) in found {
-                codes[position as usize] = payload as StringCode;
-            }
-            write_optional(writer, leaf, levels, codes, flags, strings)?;
-        }
-        Ok(())
-    }
 }
 
 /// Writes an optional string column from one code an element, [`NULL`] where there is none.
-fn write_optional<W: Write + Send>(
+pub(super) fn write_optional<W: Write + Send>(
     writer: &mut LeafWriter<'_, W>,
     leaf: usize,
     levels: &mut Levels,
@@ -396,11 +279,17 @@ fn write_optional<W: Write + Send>(
     }
     flags.clear();
     flags.extend(codes.iter().map(|&code| u8::from(code != NULL)));
+    levels.align(flags, 0);
     let values = codes.iter().copied().filter(|&code| code != NULL);
     writer.strings(leaf, levels, Shape::Optional(flags), values, strings)
 }
 
-fn gather<T: Copy>(out: &mut Vec<i64>, rows: &[u32], column: &[T], widen: impl Fn(T) -> i64) {
+pub(super) fn gather<T: Copy>(
+    out: &mut Vec<i64>,
+    rows: &[u32],
+    column: &[T],
+    widen: impl Fn(T) -> i64,
+) {
     out.clear();
     out.extend(rows.iter().map(|&row| widen(column[row as usize])));
 }

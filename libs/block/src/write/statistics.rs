@@ -41,7 +41,8 @@ impl Order {
 
     /// The least and greatest of integers; `None` if there is none.
     pub(super) fn of_integers(self, values: &[i64]) -> Bounds {
-        let unsigned = matches!(self, Self::Int32 { unsigned: true } | Self::Int64 { unsigned: true });
+        let unsigned =
+            matches!(self, Self::Int32 { unsigned: true } | Self::Int64 { unsigned: true });
         let wide = matches!(self, Self::Int64 { .. });
         // Flipping the sign bit maps one order to the other.
         let flip = if unsigned { i64::MIN } else { 0 };
@@ -85,9 +86,53 @@ pub(super) fn of_doubles(values: &[f64]) -> (Bounds, u64) {
 
 /// The bounds of booleans (0 or 1).
 pub(super) fn of_booleans(values: &[u8]) -> Bounds {
-    let low = *values.iter().min()?;
-    let high = *values.iter().max()?;
-    Some((vec![low], vec![high]))
+    let set = values.iter().map(|&value| usize::from(value)).sum::<usize>();
+    let (low, high) = (u8::from(set == values.len()), u8::from(set > 0));
+    (!values.is_empty()).then(|| (vec![low], vec![high]))
+}
+
+/// Finds the least and greatest of byte strings.
+#[derive(Default)]
+pub(super) struct BytesBounds<'a> {
+    bounds: Option<(&'a [u8], &'a [u8])>,
+    /// Prefixes of the bounds.
+    low: u64,
+    high: u64,
+}
+
+impl<'a> BytesBounds<'a> {
+    #[inline]
+    pub(super) fn add(&mut self, string: &'a [u8]) {
+        let prefix = prefix(string);
+        let Some((low, high)) = &mut self.bounds else {
+            self.bounds = Some((string, string));
+            (self.low, self.high) = (prefix, prefix);
+            return;
+        };
+        if prefix <= self.low && string < *low {
+            (*low, self.low) = (string, prefix);
+        }
+        if prefix >= self.high && string > *high {
+            (*high, self.high) = (string, prefix);
+        }
+    }
+
+    pub(super) fn finish(&self) -> Bounds {
+        self.bounds.map(|(low, high)| (low.to_vec(), high.to_vec()))
+    }
+}
+
+/// The first eight bytes as a number that orders like them.
+#[inline]
+pub(super) fn prefix(string: &[u8]) -> u64 {
+    match string.first_chunk::<8>() {
+        Some(bytes) => u64::from_be_bytes(*bytes),
+        None => {
+            let mut bytes = [0; 8];
+            bytes[..string.len()].copy_from_slice(string);
+            u64::from_be_bytes(bytes)
+        }
+    }
 }
 
 fn number(bytes: &[u8]) -> u64 {
@@ -202,9 +247,11 @@ impl ChunkStatistics {
                 .with_nan_count(Some(self.nans)),
             ),
             _ => {
-                let exact = |cut: &Option<(Vec<u8>, bool)>| cut.as_ref().is_none_or(|(_, exact)| *exact);
+                let exact =
+                    |cut: &Option<(Vec<u8>, bool)>| cut.as_ref().is_none_or(|(_, exact)| *exact);
                 let (low_exact, high_exact) = (exact(&low), exact(&high));
-                let bytes = |cut: Option<(Vec<u8>, bool)>| cut.map(|(bytes, _)| ByteArray::from(bytes));
+                let bytes =
+                    |cut: Option<(Vec<u8>, bool)>| cut.map(|(bytes, _)| ByteArray::from(bytes));
                 Statistics::ByteArray(
                     ValueStatistics::new(bytes(low), bytes(high), None, nulls, false)
                         .with_min_is_exact(low_exact)
@@ -264,7 +311,8 @@ fn next_text(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut text = std::str::from_utf8(prefix).ok()?.to_owned();
     while let Some(last) = text.pop() {
         // The successor must not take more bytes: the bound stays within its length.
-        let next = char::from_u32(last as u32 + 1).filter(|next| next.len_utf8() == last.len_utf8());
+        let next =
+            char::from_u32(last as u32 + 1).filter(|next| next.len_utf8() == last.len_utf8());
         if let Some(next) = next {
             text.push(next);
             return Some(text.into_bytes());

@@ -6,6 +6,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use tactus_model::{Dictionary, StringCode};
 
+use super::statistics::prefix;
 use crate::encoding::plain::put_byte_array;
 
 const UNMAPPED: u32 = u32::MAX;
@@ -94,7 +95,11 @@ pub(super) struct ColumnDictionary {
 
 impl ColumnDictionary {
     /// Makes the dictionary of a column with these values.
-    pub(super) fn build(&mut self, values: impl Iterator<Item = StringCode>, strings: &Strings<'_>) {
+    pub(super) fn build(
+        &mut self,
+        values: impl Iterator<Item = StringCode>,
+        strings: &Strings<'_>,
+    ) {
         self.entry_of.resize(self.entry_of.len().max(strings.len()), UNMAPPED);
         self.codes.clear();
         self.indices.clear();
@@ -121,7 +126,8 @@ impl ColumnDictionary {
     fn sort(&mut self, strings: &Strings<'_>) {
         let string_of = |entry: u32| strings.get(self.codes[entry as usize]);
         self.sorting.clear();
-        self.sorting.extend((0..self.codes.len() as u32).map(|entry| (prefix(string_of(entry)), entry)));
+        self.sorting
+            .extend((0..self.codes.len() as u32).map(|entry| (prefix(string_of(entry)), entry)));
         self.sorting.sort_unstable_by(|a, b| {
             a.0.cmp(&b.0).then_with(|| string_of(a.1).cmp(string_of(b.1)))
         });
@@ -150,12 +156,4 @@ impl ColumnDictionary {
     pub(super) fn code_of(&self, index: u32) -> StringCode {
         self.codes[index as usize]
     }
-}
-
-/// The first eight bytes as a number that orders like them.
-fn prefix(string: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    let length = string.len().min(8);
-    bytes[..length].copy_from_slice(&string[..length]);
-    u64::from_be_bytes(bytes)
 }

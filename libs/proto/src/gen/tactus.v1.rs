@@ -59,11 +59,11 @@ pub struct FindTraceResponse {
     #[prost(uint64, tag = "2")]
     pub inspected_bytes: u64,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchRequest {
     #[prost(string, tag = "1")]
     pub tenant: ::prost::alloc::string::String,
-    /// TraceQL.
+    /// TraceQL; if empty the search is by `tags` and durations.
     #[prost(string, tag = "2")]
     pub query: ::prost::alloc::string::String,
     /// Window in unix seconds; 0 is unbounded.
@@ -80,6 +80,17 @@ pub struct SearchRequest {
     /// Keep the newest traces, not the first found.
     #[prost(bool, tag = "7")]
     pub most_recent: bool,
+    /// Attributes that must occur in a trace. Only without `query`.
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub tags: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Shortest and longest trace in milliseconds, inclusive; 0 is unbounded. Only without `query`.
+    #[prost(uint32, tag = "9")]
+    pub min_duration_ms: u32,
+    #[prost(uint32, tag = "10")]
+    pub max_duration_ms: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TagsRequest {
@@ -136,6 +147,9 @@ pub struct TagValuesRequest {
     /// Values at most; 0 is unbounded.
     #[prost(uint32, tag = "7")]
     pub max_values: u32,
+    /// Further attributes whose values are part of the answer.
+    #[prost(string, repeated, tag = "8")]
+    pub more_tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TagValuesResponse {
@@ -765,6 +779,17 @@ pub struct FindTraceInBlocksRequest {
     pub block_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FindTraceInBlocksResponse {
+    /// OTLP TracesData messages, one for each block that has the trace.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub traces: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    #[prost(uint64, tag = "2")]
+    pub inspected_bytes: u64,
+    /// Blocks that exist but cannot be read, because they are damaged.
+    #[prost(uint32, tag = "3")]
+    pub damaged_blocks: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchBlockRequest {
     #[prost(message, optional, tag = "1")]
     pub search: ::core::option::Option<SearchRequest>,
@@ -796,7 +821,8 @@ pub mod querier_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// A querier: runs jobs on blocks in object storage.
+    /// A querier: runs jobs on blocks in object storage. A block that was deleted meanwhile is as one without spans. A job on
+    /// a damaged block fails with DATA_LOSS.
     #[derive(Debug, Clone)]
     pub struct QuerierClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -882,7 +908,7 @@ pub mod querier_client {
             &mut self,
             request: impl tonic::IntoRequest<super::FindTraceInBlocksRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::FindTraceResponse>,
+            tonic::Response<super::FindTraceInBlocksResponse>,
             tonic::Status,
         > {
             self.inner
@@ -994,7 +1020,7 @@ pub mod querier_server {
             &self,
             request: tonic::Request<super::FindTraceInBlocksRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::FindTraceResponse>,
+            tonic::Response<super::FindTraceInBlocksResponse>,
             tonic::Status,
         >;
         /// Matching traces in some row groups of a block.
@@ -1019,7 +1045,8 @@ pub mod querier_server {
             tonic::Status,
         >;
     }
-    /// A querier: runs jobs on blocks in object storage.
+    /// A querier: runs jobs on blocks in object storage. A block that was deleted meanwhile is as one without spans. A job on
+    /// a damaged block fails with DATA_LOSS.
     #[derive(Debug)]
     pub struct QuerierServer<T> {
         inner: Arc<T>,
@@ -1103,7 +1130,7 @@ pub mod querier_server {
                         T: Querier,
                     > tonic::server::UnaryService<super::FindTraceInBlocksRequest>
                     for FindTraceInBlocksSvc<T> {
-                        type Response = super::FindTraceResponse;
+                        type Response = super::FindTraceInBlocksResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,

@@ -42,7 +42,8 @@ impl CompiledQuery {
         } else {
             service_stats(matched, batch)
         };
-        let assemble = |(matched, stats)| self.assemble_trace(matched, stats, options, &shown, &view);
+        let assemble =
+            |(matched, stats)| self.assemble_trace(matched, stats, options, &shown, &view);
         matched.iter().zip(stats).map(assemble).collect()
     }
 

@@ -127,7 +127,8 @@ mod tests {
     fn same_trace_keeps_the_larger_of_each_fact() {
         let mut named = found(1, 0, 3, "");
         named.root_service_name = "shop".to_owned();
-        let merged = combine_trace_matches(vec![found(1, 70, 2, ""), named, found(1, 60, 1, "")], 0);
+        let merged =
+            combine_trace_matches(vec![found(1, 70, 2, ""), named, found(1, 60, 1, "")], 0);
         assert_eq!(merged.len(), 1);
         assert_eq!(merged[0].root_service_name, "shop");
         assert_eq!((merged[0].start_unix_nanos, merged[0].duration_nanos), (60, 3));

@@ -14,8 +14,15 @@ use crate::{Attribute, AttributeScope, ComparisonOperator, Intrinsic, Static, St
 
 /// Resource attributes with a column of their own.
 const RESOURCE_COLUMNS: [&str; 9] = [
-    "service.name", "cluster", "namespace", "pod", "container", "k8s.cluster.name",
-    "k8s.namespace.name", "k8s.pod.name", "k8s.container.name",
+    "service.name",
+    "cluster",
+    "namespace",
+    "pod",
+    "container",
+    "k8s.cluster.name",
+    "k8s.namespace.name",
+    "k8s.pod.name",
+    "k8s.container.name",
 ];
 
 /// Span attributes with a column of their own that holds text.
@@ -88,9 +95,8 @@ fn own_column(key: &str, value: &str, dedicated: &[Attribute]) -> Option<Plan> {
     if let Some(intrinsic) = intrinsic {
         return Some(contains(Attribute::Intrinsic(intrinsic)));
     }
-    let equal = |attribute, value| {
-        condition(attribute, Test::Compare(ComparisonOperator::Equal, value))
-    };
+    let equal =
+        |attribute, value| condition(attribute, Test::Compare(ComparisonOperator::Equal, value));
     if key == "status.code" {
         let status = Attribute::Intrinsic(Intrinsic::Status);
         let wanted = Status::from_text(value);

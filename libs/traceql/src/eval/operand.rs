@@ -138,7 +138,10 @@ pub(crate) enum Source<'v> {
     /// Not in the batch, or not read: nil in every row.
     Nothing,
     /// Attributes with one key.
-    Attributes { list: &'v AttributeList, key: StringCode },
+    Attributes {
+        list: &'v AttributeList,
+        key: StringCode,
+    },
     /// The span's attribute or else its resource's.
     Unscoped {
         span: Box<Source<'v>>,

@@ -311,7 +311,7 @@ fn some_row(plan: &Plan, table: Table, view: &BatchView<'_>, mask: &Bitmap) -> B
         spans.insert(span);
     }
     for span in bits.bare.rows() {
-        if !starts.get(span..span + 2).is_some_and(|bounds| bounds[0] < bounds[1]) {
+        if starts.get(span..span + 2).is_none_or(|bounds| bounds[0] >= bounds[1]) {
             spans.insert(span);
         }
     }

@@ -101,25 +101,28 @@ impl Program {
             patterns: Vec::new(),
             attributes: Vec::new(),
         };
-        program.push(expression);
+        program.push(expression, &mut HashMap::new());
         program
     }
 
-    fn push(&mut self, expression: &FieldExpression) {
+    fn push<'e>(
+        &mut self,
+        expression: &'e FieldExpression,
+        places: &mut HashMap<&'e Attribute, usize>,
+    ) {
         let instruction = match expression {
             FieldExpression::Static(constant) => {
                 self.constants.push(constant.clone());
                 Instruction::Constant(self.constants.len() - 1)
             }
             FieldExpression::Attribute(attribute) => {
-                let known = self.attributes.iter().position(|known| known == attribute);
-                Instruction::Load(known.unwrap_or_else(|| {
+                Instruction::Load(*places.entry(attribute).or_insert_with(|| {
                     self.attributes.push(attribute.clone());
                     self.attributes.len() - 1
                 }))
             }
             FieldExpression::Unary { operator, operand } => {
-                self.push(operand);
+                self.push(operand, places);
                 match operator {
                     UnaryOperator::Negate => Instruction::Negate,
                     UnaryOperator::Not => Instruction::Not,
@@ -128,11 +131,11 @@ impl Program {
                 }
             }
             FieldExpression::Binary { operator, left, right } => {
-                self.push(left);
-                self.push_binary(*operator, left, right)
+                self.push(left, places);
+                self.push_binary(*operator, left, right, places)
             }
             FieldExpression::Logical { operator, operands } => {
-                operands.iter().for_each(|operand| self.push(operand));
+                operands.iter().for_each(|operand| self.push(operand, places));
                 Instruction::Logical(*operator, operands.len())
             }
         };
@@ -140,11 +143,12 @@ impl Program {
     }
 
     /// Pushes the right operand and gives the operator's instruction.
-    fn push_binary(
+    fn push_binary<'e>(
         &mut self,
         operator: BinaryOperator,
-        left: &FieldExpression,
-        right: &FieldExpression,
+        left: &'e FieldExpression,
+        right: &'e FieldExpression,
+        places: &mut HashMap<&'e Attribute, usize>,
     ) -> Instruction {
         let negated = operator == BinaryOperator::NotRegex;
         if let (
@@ -156,7 +160,7 @@ impl Program {
             self.patterns.push(pattern);
             return Instruction::Regex { pattern: self.patterns.len() - 1, negated };
         }
-        self.push(right);
+        self.push(right, places);
         match operator {
             BinaryOperator::Arithmetic(operator) => Instruction::Arithmetic(operator),
             BinaryOperator::Regex | BinaryOperator::NotRegex => {

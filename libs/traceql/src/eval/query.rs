@@ -140,12 +140,11 @@ pub(super) fn spans_in_window(view: &BatchView<'_>, window: Window) -> Bitmap {
         return Bitmap::all(view.spans());
     }
     let (starts, ends) = view.trace_times();
-    let traces = Bitmap::from_fn(view.traces(), |trace| {
-        match (starts.get(trace), ends.get(trace)) {
+    let traces =
+        Bitmap::from_fn(view.traces(), |trace| match (starts.get(trace), ends.get(trace)) {
             (Some(&start), Some(&end)) => window.touches(start, end),
             _ => true,
-        }
-    });
+        });
     traces.gather(&view.batch.spans.trace)
 }
 
@@ -159,9 +158,8 @@ fn keep_newest(spans: &mut Bitmap, limit: usize, view: &BatchView<'_>) {
         return;
     }
     let (starts, ids) = (view.trace_times().0, &view.batch.traces.ids);
-    let key = |&trace: &usize| {
-        (std::cmp::Reverse(starts.get(trace).copied().unwrap_or(0)), ids[trace])
-    };
+    let key =
+        |&trace: &usize| (std::cmp::Reverse(starts.get(trace).copied().unwrap_or(0)), ids[trace]);
     traces.select_nth_unstable_by_key(limit, key);
     let mut kept = Bitmap::none(view.traces());
     traces[..limit].iter().for_each(|&trace| kept.insert(trace));

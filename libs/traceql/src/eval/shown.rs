@@ -3,6 +3,8 @@
 //! An attribute that the query uses as a value is shown on every span that has it. One that is only compared with
 //! constants is shown where one of these comparisons is true, wherever in the query it stands.
 
+use std::collections::HashMap;
+
 use tactus_model::Projection;
 
 use super::condition::{Condition, Test};
@@ -35,10 +37,10 @@ pub(crate) struct BoundShown<'v> {
 impl Shown {
     /// The attributes of a pipeline that answers may show, in order of first reference.
     pub(crate) fn of_pipeline(pipeline: &Pipeline) -> Vec<Self> {
-        let mut collector = Vec::new();
+        let mut collector = Collector::default();
         collect_pipeline(pipeline, &mut collector);
-        collector.retain(|shown| !is_hidden(&shown.attribute));
-        collector
+        collector.shown.retain(|shown| !is_hidden(&shown.attribute));
+        collector.shown
     }
 
     /// Widens a projection by the attribute's columns.
@@ -72,18 +74,27 @@ fn is_hidden(attribute: &Attribute) -> bool {
     )
 }
 
-fn entry<'c>(attribute: &Attribute, collector: &'c mut Vec<Shown>) -> &'c mut Shown {
-    let place = collector.iter().position(|shown| shown.attribute == *attribute);
-    let place = place.unwrap_or_else(|| {
-        collector.push(Shown { attribute: attribute.clone(), always: false, tests: Vec::new() });
-        collector.len() - 1
-    });
-    &mut collector[place]
+/// Attributes in order of first reference.
+#[derive(Default)]
+struct Collector {
+    shown: Vec<Shown>,
+    places: HashMap<Attribute, usize>,
 }
 
-fn collect_pipeline(pipeline: &Pipeline, collector: &mut Vec<Shown>) {
-    let show = |attribute: &Attribute, collector: &mut Vec<Shown>| {
-        entry(attribute, collector).always = true;
+impl Collector {
+    fn entry(&mut self, attribute: &Attribute) -> &mut Shown {
+        let place = *self.places.entry(attribute.clone()).or_insert_with(|| {
+            let attribute = attribute.clone();
+            self.shown.push(Shown { attribute, always: false, tests: Vec::new() });
+            self.shown.len() - 1
+        });
+        &mut self.shown[place]
+    }
+}
+
+fn collect_pipeline(pipeline: &Pipeline, collector: &mut Collector) {
+    let show = |attribute: &Attribute, collector: &mut Collector| {
+        collector.entry(attribute).always = true;
     };
     for stage in &pipeline.stages {
         match stage {
@@ -106,7 +117,7 @@ fn collect_pipeline(pipeline: &Pipeline, collector: &mut Vec<Shown>) {
     }
 }
 
-fn collect_spanset(spanset: &SpansetExpression, collector: &mut Vec<Shown>) {
+fn collect_spanset(spanset: &SpansetExpression, collector: &mut Collector) {
     match spanset {
         SpansetExpression::Filter(filter) => collect_expression(&filter.expression, collector),
         SpansetExpression::Pipeline(pipeline) => collect_pipeline(pipeline, collector),
@@ -117,23 +128,23 @@ fn collect_spanset(spanset: &SpansetExpression, collector: &mut Vec<Shown>) {
     }
 }
 
-fn collect_expression(expression: &FieldExpression, collector: &mut Vec<Shown>) {
+fn collect_expression(expression: &FieldExpression, collector: &mut Collector) {
     match expression {
         FieldExpression::Static(_) => {}
-        FieldExpression::Attribute(attribute) => entry(attribute, collector).always = true,
+        FieldExpression::Attribute(attribute) => collector.entry(attribute).always = true,
         FieldExpression::Unary { operator: UnaryOperator::NotExists, operand }
             if matches!(**operand, FieldExpression::Attribute(_)) =>
         {
             // Holds for spans without it: nothing to show, but the place in the order counts.
             operand.for_each_attribute(&mut |attribute| {
-                entry(attribute, collector);
+                collector.entry(attribute);
             });
         }
         FieldExpression::Unary { operand, .. } => collect_expression(operand, collector),
         FieldExpression::Binary { operator, left, right } => {
             match Condition::of_binary(*operator, left, right) {
                 Some(condition) => {
-                    entry(&condition.attribute, collector).tests.push(condition.test);
+                    collector.entry(&condition.attribute).tests.push(condition.test);
                 }
                 None => {
                     collect_expression(left, collector);

@@ -67,7 +67,9 @@ impl TagFilter {
 fn conjunction(conditions: &[FieldExpression]) -> FieldExpression {
     match conditions {
         [only] => only.clone(),
-        many => FieldExpression::Logical { operator: LogicalOperator::And, operands: many.to_vec() },
+        many => {
+            FieldExpression::Logical { operator: LogicalOperator::And, operands: many.to_vec() }
+        }
     }
 }
 

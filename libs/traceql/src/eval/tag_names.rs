@@ -10,11 +10,31 @@ use super::view::BatchView;
 
 /// Names of the scope `intrinsic`, whatever the data.
 pub const INTRINSIC_TAGS: [&str; 25] = [
-    "duration", "event:name", "event:timeSinceStart", "instrumentation:name",
-    "instrumentation:version", "kind", "link:spanID", "link:traceID", "name", "rootName",
-    "rootServiceName", "span:duration", "span:id", "span:kind", "span:name", "span:parentID",
-    "span:status", "span:statusMessage", "status", "statusMessage", "trace:duration", "trace:id",
-    "trace:rootName", "trace:rootService", "traceDuration",
+    "duration",
+    "event:name",
+    "event:timeSinceStart",
+    "instrumentation:name",
+    "instrumentation:version",
+    "kind",
+    "link:spanID",
+    "link:traceID",
+    "name",
+    "rootName",
+    "rootServiceName",
+    "span:duration",
+    "span:id",
+    "span:kind",
+    "span:name",
+    "span:parentID",
+    "span:status",
+    "span:statusMessage",
+    "status",
+    "statusMessage",
+    "trace:duration",
+    "trace:id",
+    "trace:rootName",
+    "trace:rootService",
+    "traceDuration",
 ];
 
 /// Where a tag is found; in the order in which answers list them.

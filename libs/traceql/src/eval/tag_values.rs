@@ -143,7 +143,11 @@ pub fn fixed_tag_values(attribute: &Attribute) -> Option<Vec<TagValue>> {
         }
         Intrinsic::Kind => Some(keywords(
             &[
-                Kind::Client, Kind::Consumer, Kind::Internal, Kind::Producer, Kind::Server,
+                Kind::Client,
+                Kind::Consumer,
+                Kind::Internal,
+                Kind::Producer,
+                Kind::Server,
                 Kind::Unspecified,
             ]
             .map(Kind::text),

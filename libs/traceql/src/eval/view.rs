@@ -1,6 +1,6 @@
 //! A batch with the columns that queries derive from it, each computed once when first asked for.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 
 use tactus_model::nested_set::NestedSet;
@@ -10,6 +10,9 @@ use super::trace_facts::{trace_roots, trace_times};
 
 /// A row that does not exist.
 pub(crate) const NO_ROW: u32 = u32::MAX;
+
+/// Keys looked up by a scan of the dictionary; queries with more pay for an index once.
+const MOST_KEY_FINDS: u32 = 16;
 
 const OTLP_SERVER: u8 = 2;
 const OTLP_CLIENT: u8 = 3;
@@ -28,6 +31,8 @@ pub(crate) struct BatchView<'a> {
     parent_id_texts: OnceCell<Vec<[u8; 16]>>,
     link_trace_texts: OnceCell<Vec<String>>,
     link_span_texts: OnceCell<Vec<[u8; 16]>>,
+    key_finds: Cell<u32>,
+    key_index: OnceCell<Vec<StringCode>>,
 }
 
 /// Nested-set numbers of every span; 0 where unknown.
@@ -93,6 +98,8 @@ impl<'a> BatchView<'a> {
             parent_id_texts: OnceCell::new(),
             link_trace_texts: OnceCell::new(),
             link_span_texts: OnceCell::new(),
+            key_finds: Cell::new(0),
+            key_index: OnceCell::new(),
         }
     }
 
@@ -251,7 +258,20 @@ impl<'a> BatchView<'a> {
 
     /// The code of an attribute key; `None` if no string of the batch is equal.
     pub(crate) fn key_code(&self, key: &str) -> Option<StringCode> {
-        self.batch.strings.find(key.as_bytes())
+        let strings = &self.batch.strings;
+        let finds = self.key_finds.get();
+        if finds < MOST_KEY_FINDS {
+            self.key_finds.set(finds + 1);
+            return strings.find(key.as_bytes());
+        }
+        // Codes sorted by their strings.
+        let index = self.key_index.get_or_init(|| {
+            let mut codes: Vec<StringCode> = (0..strings.len() as u32).collect();
+            codes.sort_unstable_by_key(|&code| strings.get(code));
+            codes
+        });
+        let place = index.binary_search_by_key(&key.as_bytes(), |&code| strings.get(code)).ok()?;
+        Some(index[place])
     }
 }
 

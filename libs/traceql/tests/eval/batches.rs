@@ -3,9 +3,7 @@
 use tactus_model::any_value::{self, AnyValueRef};
 use tactus_model::merge::merge;
 use tactus_model::nested_set::NestedSet;
-use tactus_model::wire::{
-    put_bytes_field, put_fixed64_field, put_message_field, put_varint_field,
-};
+use tactus_model::wire::{put_bytes_field, put_fixed64_field, put_message_field, put_varint_field};
 use tactus_model::{
     Attribute, AttributeList, AttributeSelection, BatchBuilder, BuilderLimits, Dictionary,
     Projection, SpanBatch,
@@ -139,7 +137,9 @@ pub(crate) fn live_batch(groups: &[Group]) -> SpanBatch {
         for span in &group.spans {
             put_message_field(&mut scope_spans, 2, &span_bytes(span));
         }
-        builder.append_scope_spans(resource, scope, &scope_spans, |_, _| true).expect("well formed");
+        builder
+            .append_scope_spans(resource, scope, &scope_spans, |_, _| true)
+            .expect("well formed");
     }
     builder.finish()
 }

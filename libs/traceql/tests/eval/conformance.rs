@@ -132,7 +132,10 @@ fn check(case: &Value, query: &str, batch: &SpanBatch, dataset: &Dataset) -> Res
             let matched = case["matched"][trace_ref(trace, dataset)].as_u64().unwrap();
             let set = &trace.span_sets[0];
             assert_eq!(u64::from(set.matched), matched, "{query}");
-            assert_eq!(set.spans.len(), set.matched.min(options.spans_per_span_set as u32) as usize);
+            assert_eq!(
+                set.spans.len(),
+                set.matched.min(options.spans_per_span_set as u32) as usize
+            );
         }
         assert_eq!(found.len(), map(&case["expect"]).len(), "{query}");
         return Ok(());

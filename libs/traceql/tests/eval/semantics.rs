@@ -1,0 +1,385 @@
+//! Rules of answers that the conformance file does not pin.
+
+use tactus_model::SpanBatch;
+use tactus_traceql::eval::{
+    AttributeValue, CompiledQuery, EvaluateError, SearchOptions, ServiceStats, TagCollector,
+    TagFilter, TagLimits, TagScope, TagSearch, TraceMatch, ValueCollector, Window,
+    collect_tag_values, collect_tags, fixed_tag_values, trace_facts,
+};
+use tactus_traceql::{Attribute, completion, parse_and_validate, parse_attribute};
+
+use super::batches::{Attributes, Event, Group, Link, Span, Stored, live_batch, stored_batch};
+
+fn text(value: &str) -> Stored {
+    Stored::String(value.to_owned())
+}
+
+fn attributes(pairs: &[(&str, Stored)]) -> Attributes {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
+}
+
+fn service(name: &str, spans: Vec<Span>) -> Group {
+    Group { resource: attributes(&[("service.name", text(name))]), spans, ..Group::default() }
+}
+
+fn span(trace: u128, id: u64, parent: u64) -> Span {
+    Span { trace, id, parent, start: 100 + id, duration: 10, ..Span::default() }
+}
+
+fn search(query: &str, batch: &SpanBatch) -> Vec<TraceMatch> {
+    let compiled = CompiledQuery::compile(&parse_and_validate(query).unwrap()).unwrap();
+    let matches = compiled.find_matches(batch, Window::default()).unwrap();
+    compiled.assemble(batch, &matches, &SearchOptions { limit: 0, spans_per_span_set: 0 })
+}
+
+/// The attributes shown of the only span, as `key=value`, then its name if shown.
+fn shown(query: &str, span: Span) -> Vec<String> {
+    let found = search(query, &live_batch(&[service("shop", vec![span])]));
+    let span = &found[0].span_sets[0].spans[0];
+    let pairs = span.attributes.iter().map(|(key, value)| format!("{key}={value}"));
+    pairs.chain(span.name.clone()).collect()
+}
+
+fn rich_span() -> Span {
+    Span {
+        name: "GET".to_owned(),
+        kind: 2,
+        status: 2,
+        attributes: attributes(&[
+            ("n", Stored::Int(5)),
+            ("flag", Stored::Bool(true)),
+            ("tags", Stored::Array(vec![text("a"), text("b")])),
+            ("one", Stored::Array(vec![text("a")])),
+        ]),
+        events: vec![
+            Event { offset: 1, name: "log".to_owned(), attributes: vec![] },
+            Event {
+                offset: 2,
+                name: "exception".to_owned(),
+                attributes: attributes(&[("type", text("io"))]),
+            },
+        ],
+        ..span(1, 1, 0)
+    }
+}
+
+#[test]
+fn attribute_is_shown_where_a_comparison_with_a_constant_is_true() {
+    assert_eq!(shown("{ status = error || span.n = 4 }", rich_span()), ["status=error"]);
+    assert_eq!(shown("{ status = ok || span.n > 4 }", rich_span()), ["n=5"]);
+    assert_eq!(shown("{ !(span.n = 4) && name != \"POST\" }", rich_span()), ["GET"]);
+    assert_eq!(shown("{ span.x = nil || kind = server }", rich_span()), ["kind=server"]);
+}
+
+#[test]
+fn attribute_used_as_a_value_is_shown_where_it_is_present() {
+    assert_eq!(shown("{ span.flag }", rich_span()), ["flag=true"]);
+    assert_eq!(shown("{ span.n - 1 = 4 && .gone = nil }", rich_span()), ["n=5"]);
+    assert_eq!(shown("{} | select(.gone, span.n, name, duration)", rich_span()), ["n=5", "GET"]);
+    assert_eq!(shown("{ span.n != nil } | by(kind)", rich_span()), ["n=5", "kind=server"]);
+    assert_eq!(shown("{} | max(span.n) = 5", rich_span()), ["n=5"]);
+}
+
+#[test]
+fn arrays_are_shown_whole_and_one_element_as_itself() {
+    assert_eq!(shown("{ span.tags = \"b\" }", rich_span()), ["tags=[\"a\", \"b\"]"]);
+    assert_eq!(shown("{ span.one = \"a\" }", rich_span()), ["one=a"]);
+}
+
+#[test]
+fn event_attribute_is_shown_from_the_event_that_satisfies_the_comparison() {
+    assert_eq!(shown("{ event:name = \"exception\" }", rich_span()), ["event:name=exception"]);
+    assert_eq!(
+        shown("{} | select(event:name, event.type)", rich_span()),
+        ["event:name=log", "type=io"]
+    );
+}
+
+#[test]
+fn same_attribute_by_two_names_is_shown_once() {
+    assert_eq!(shown("{ .n = 5 && span.n = 5 }", rich_span()), ["n=5"]);
+}
+
+#[test]
+fn alternatives_without_events_hold_for_spans_without_events() {
+    let batch = live_batch(&[service("shop", vec![Span { status: 2, ..span(1, 1, 0) }])]);
+    let count = |query| search(query, &batch).len();
+    assert_eq!(count("{ event:name = \"x\" || status = error }"), 1);
+    assert_eq!(count("{ event:name != \"x\" }"), 0);
+    assert_eq!(count("{ event.x = nil }"), 0);
+    assert_eq!(count("{ !(event:name = \"x\") }"), 0);
+}
+
+#[test]
+fn event_and_link_conditions_are_tied_together_only_by_one_operand() {
+    let linked = Span {
+        events: vec![Event::default(), Event { name: "e".to_owned(), ..Event::default() }],
+        links: vec![Link { trace: 7, id: 1, attributes: vec![] }],
+        ..span(1, 1, 0)
+    };
+    let batch = live_batch(&[service("shop", vec![linked])]);
+    let count = |query| search(query, &batch).len();
+    assert_eq!(count("{ event:name = \"e\" && link:traceID = \"7\" }"), 1);
+    assert_eq!(count("{ (event:name = \"e\" || link:traceID = \"8\") && event:name = \"\" }"), 0);
+    assert_eq!(count("{ (event:name = \"e\" || link:traceID = \"7\") && event:name = \"\" }"), 1);
+}
+
+#[test]
+fn spans_are_the_earliest_by_start_then_id_and_matched_counts_all() {
+    let spans = vec![
+        span(1, 3, 1),
+        Span { start: 100, ..span(1, 9, 1) },
+        span(1, 1, 0),
+        Span { start: 100, ..span(1, 2, 1) },
+    ];
+    let batch = live_batch(&[service("shop", spans)]);
+    let compiled = CompiledQuery::compile(&parse_and_validate("{}").unwrap()).unwrap();
+    let matches = compiled.find_matches(&batch, Window::default()).unwrap();
+    let options = SearchOptions { limit: 1, spans_per_span_set: 3 };
+    let found = compiled.assemble(&batch, &matches, &options);
+    let set = &found[0].span_sets[0];
+    let ids: Vec<_> = set.spans.iter().map(|span| u64::from_be_bytes(span.span_id.0)).collect();
+    assert_eq!((set.matched, ids), (4, vec![2, 9, 1]));
+}
+
+#[test]
+fn trace_facts_come_from_all_spans_of_the_trace() {
+    let root = Span { name: "root".to_owned(), duration: 50, ..span(1, 2, 0) };
+    let child = Span { status: 2, start: 90, ..span(1, 1, 2) };
+    let batch = live_batch(&[service("shop", vec![child, root]), service("", vec![span(1, 3, 2)])]);
+    for batch in [&batch, &stored_batch(&batch)] {
+        let found = &search("{ status = error }", batch)[0];
+        assert_eq!(
+            (found.root_service_name.as_str(), found.root_trace_name.as_str()),
+            ("shop", "root")
+        );
+        assert_eq!((found.start_unix_nanos, found.duration_nanos), (90, 62));
+        assert_eq!(found.service_stats["shop"], ServiceStats { spans: 2, errors: 1 });
+        assert_eq!(found.service_stats[""], ServiceStats { spans: 1, errors: 0 });
+    }
+}
+
+#[test]
+fn root_is_the_last_span_without_parent_or_child_of_link() {
+    let linked = Span {
+        name: "linked".to_owned(),
+        links: vec![Link {
+            trace: 1,
+            id: 1,
+            attributes: attributes(&[("opentracing.ref_type", text("child_of"))]),
+        }],
+        ..span(1, 3, 0)
+    };
+    let named = |name: &str, id| Span { name: name.to_owned(), ..span(1, id, 0) };
+    let batch = live_batch(&[service("s", vec![named("first", 1), named("second", 2), linked])]);
+    let facts = trace_facts(&batch);
+    assert_eq!(batch.strings.display(facts.root_name[0]), "second");
+}
+
+#[test]
+fn start_of_zero_is_no_start() {
+    let batch =
+        live_batch(&[service("s", vec![Span { start: 0, ..span(1, 1, 0) }, span(1, 2, 1)])]);
+    assert_eq!(trace_facts(&batch).start[0], 102);
+}
+
+#[test]
+fn span_that_ends_before_it_starts_lasts_no_time() {
+    let batch = live_batch(&[service("s", vec![Span { duration: u64::MAX - 4, ..span(1, 1, 0) }])]);
+    let found = search("{ duration = 0 }", &batch);
+    assert_eq!(found[0].span_sets[0].spans[0].duration_nanos, 0);
+}
+
+#[test]
+fn structural_operator_on_split_operand_fails() {
+    let batch = live_batch(&[service("s", vec![span(1, 1, 0), Span { kind: 2, ..span(1, 2, 1) }])]);
+    let run = |query| {
+        let compiled = CompiledQuery::compile(&parse_and_validate(query).unwrap()).unwrap();
+        compiled.find_matches(&batch, Window::default()).map(|matches| matches.spans())
+    };
+    assert_eq!(run("({} | by(kind)) > ({} | {})"), Err(EvaluateError::SplitOperand));
+    assert_eq!(run("({} | by(kind)) && ({} | {})"), Ok(2));
+    assert_eq!(run("({} | by(kind) | coalesce()) > ({} | {})"), Ok(1));
+    assert_eq!(run("({} | by(kind) | { kind = server }) < ({} | {})"), Ok(1));
+}
+
+#[test]
+fn newest_traces_are_those_of_all_matches_cut_to_the_limit() {
+    let spans =
+        (1..=9).map(|trace| Span { start: 100 + trace % 4, ..span(trace.into(), trace, 0) });
+    let batch = live_batch(&[service("s", spans.collect())]);
+    let compiled =
+        CompiledQuery::compile(&parse_and_validate("{ span:id != \"3\" }").unwrap()).unwrap();
+    let all = compiled.find_matches(&batch, Window::default()).unwrap();
+    for limit in 1..10 {
+        let newest = compiled.find_newest(&batch, Window::default(), limit).unwrap();
+        let mut expected = all.clone();
+        expected.truncate(limit);
+        assert_eq!(newest, expected);
+    }
+}
+
+fn legacy_count(tags: &[(&str, &str)], durations: (u64, u64), batch: &SpanBatch) -> usize {
+    let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let search =
+        TagSearch { tags, min_duration_millis: durations.0, max_duration_millis: durations.1 };
+    let query = search.compile(&[Attribute::named(tactus_traceql::AttributeScope::Span, "db")]);
+    let matches = query.find_matches(batch, Window::default()).unwrap();
+    let options = SearchOptions { limit: 0, spans_per_span_set: 0 };
+    let found = query.assemble(batch, &matches, &options);
+    assert!(found.iter().all(|it| it.span_sets.is_empty() && it.service_stats.is_empty()));
+    found.len()
+}
+
+#[test]
+fn tag_search_matches_own_columns_by_substring_and_others_exactly() {
+    let root = Span {
+        name: "GET /cart".to_owned(),
+        status: 2,
+        duration: 5_000_000,
+        attributes: attributes(&[
+            ("http.status_code", Stored::Int(200)),
+            ("db", text("postgres")),
+            ("user", text("u1")),
+        ]),
+        ..span(1, 1, 0)
+    };
+    let other = Span { attributes: attributes(&[("region", text("eu"))]), ..span(1, 2, 1) };
+    let batch = live_batch(&[service("shop", vec![root]), service("cart", vec![other])]);
+    let count = |tags: &[(&str, &str)]| legacy_count(tags, (0, 0), &batch);
+    assert_eq!(count(&[("service.name", "car"), ("name", "cart")]), 1);
+    assert_eq!(count(&[("service.name", "CAR")]), 0);
+    assert_eq!(count(&[("root.name", "GET"), ("root.service.name", "shop")]), 1);
+    assert_eq!(count(&[("status.code", "error"), ("http.status_code", "200")]), 1);
+    assert_eq!(count(&[("db", "gres")]), 1);
+    assert_eq!(count(&[("user", "u")]), 0);
+    assert_eq!(count(&[("user", "u1")]), 1);
+    // Ordinary keys must meet in one resource.
+    assert_eq!(count(&[("user", "u1"), ("region", "eu")]), 0);
+    assert_eq!(legacy_count(&[], (5, 5), &batch), 1);
+    assert_eq!(legacy_count(&[], (6, 0), &batch), 0);
+    assert_eq!(legacy_count(&[], (0, 4), &batch), 0);
+}
+
+fn tag_batch() -> SpanBatch {
+    let one = Span {
+        kind: 2,
+        attributes: attributes(&[("n", Stored::Int(1)), ("é\"", text("x"))]),
+        events: vec![Event { attributes: attributes(&[("type", text("io"))]), ..Event::default() }],
+        ..span(1, 1, 0)
+    };
+    let two = Span {
+        attributes: attributes(&[
+            ("n", Stored::Float(1.5)),
+            ("list", Stored::Array(vec![text("p"), text("q")])),
+        ]),
+        ..span(2, 2, 0)
+    };
+    live_batch(&[service("shop", vec![one]), service("cart", vec![two])])
+}
+
+#[test]
+fn tag_names_are_those_of_spans_that_pass() {
+    let batch = tag_batch();
+    let names = |scope, query: &str, limits| {
+        let filter = TagFilter::new(&completion(query, None, 100).unwrap());
+        let mut collector = TagCollector::new(limits);
+        collect_tags(&batch, scope, &filter, &mut collector);
+        collector.finish()
+    };
+    let none = TagLimits::default();
+    assert_eq!(
+        names(Some(TagScope::Span), "{ kind = server }", none),
+        [(TagScope::Span, vec!["n".to_owned(), "é\"".to_owned()])]
+    );
+    let all = names(None, "", none);
+    let scopes: Vec<_> = all.iter().map(|(scope, names)| (scope.text(), names.len())).collect();
+    assert_eq!(scopes, [("resource", 1), ("span", 3), ("event", 1)]);
+    let two = names(Some(TagScope::Span), "", TagLimits { max_count: 2, ..none });
+    assert_eq!(two[0].1.len(), 2);
+    let bytes = names(Some(TagScope::Span), "", TagLimits { max_bytes: 1, ..none });
+    assert_eq!(bytes[0].1, ["n"]);
+}
+
+fn values(tag: &str, query: &str, limits: TagLimits) -> Vec<String> {
+    let attribute = parse_attribute(tag).unwrap();
+    let filter = TagFilter::new(&completion(query, Some(&attribute), 100).unwrap());
+    let mut collector = ValueCollector::new(limits);
+    collect_tag_values(&tag_batch(), &attribute, &filter, &mut collector);
+    let typed = |value: tactus_traceql::eval::TagValue| {
+        format!("{} {}", value.value_type.text(), value.text)
+    };
+    collector.finish().into_iter().map(typed).collect()
+}
+
+#[test]
+fn tag_values_are_typed_and_sorted() {
+    let none = TagLimits::default();
+    assert_eq!(values("span.n", "", none), ["float 1.5", "int 1"]);
+    assert_eq!(values("span.list", "", none), ["string p", "string q"]);
+    assert_eq!(values("event.type", "{ resource.service.name = \"cart\" }", none), [""; 0]);
+    assert_eq!(values("kind", "{ span.n = 1 }", none), ["keyword server"]);
+    assert_eq!(values("trace:id", "", none), [""; 0]);
+    assert_eq!(values(".service.name", "{ span.n > 1 }", none), ["string cart"]);
+}
+
+#[test]
+fn pinned_tag_value_is_the_answer_without_data() {
+    let none = TagLimits::default();
+    assert_eq!(values("span.n", "{ span.n = 7 }", none), ["int 7"]);
+    assert_eq!(values("span.n", "{ span.n = 7 || kind = server }", none), ["int 1", "int 7"]);
+}
+
+#[test]
+fn tag_value_limits_stop_silently() {
+    let none = TagLimits::default();
+    assert_eq!(values("span.list", "", TagLimits { max_count: 1, ..none }), ["string p"]);
+    // Type and value count: `string` and `p` are seven bytes, and the sum must stay below.
+    assert_eq!(values("span.list", "", TagLimits { max_bytes: 8, ..none }), ["string p"]);
+    assert_eq!(values("span.list", "", TagLimits { max_bytes: 7, ..none }), [""; 0]);
+    let attribute = parse_attribute("status").unwrap();
+    let fixed = fixed_tag_values(&attribute).unwrap();
+    let texts: Vec<_> = fixed.iter().map(|value| value.text.as_str()).collect();
+    assert_eq!(texts, ["error", "ok", "unset"]);
+}
+
+#[test]
+fn durations_combine_as_durations_between_aggregates() {
+    let spans =
+        vec![Span { duration: 100, ..span(1, 1, 0) }, Span { duration: 40, ..span(1, 2, 1) }];
+    let batch = live_batch(&[service("s", spans)]);
+    for query in [
+        "{} | max(duration) - min(duration) = 60ns",
+        "{} | min(duration) * 2 = 80ns",
+        "{} | count() * 2 = 4",
+        "{} | sum(duration) / count() = avg(duration)",
+    ] {
+        let found = search(query, &batch);
+        assert_eq!(found.len(), 1, "{query}");
+        assert!(found[0].span_sets[0].attributes.len() <= 3);
+    }
+    let found = search("{} | max(duration) - min(duration) = 60ns", &batch);
+    let text = |value: &str| AttributeValue::String(value.to_owned());
+    assert_eq!(
+        found[0].span_sets[0].attributes,
+        [("max(duration)".to_owned(), text("100ns")), ("min(duration)".to_owned(), text("40ns")),]
+    );
+}
+
+#[test]
+fn deep_and_long_filters_do_not_overflow_the_stack() {
+    let batch = live_batch(&[service("s", vec![rich_span()])]);
+    for operand in ["span.n = 4", "event:name = \"x\"", "span.n + 1 = 5"] {
+        let mut deep = "span.n = 5".to_owned();
+        for level in 0..95 {
+            let operator = if level % 2 == 0 { "||" } else { "&& true ||" };
+            deep = format!("!(!({operand} {operator} ({deep})))");
+        }
+        let found = search(&format!("{{ {deep} }}"), &batch);
+        assert_eq!(found.len(), 1, "{operand}");
+    }
+    let long: Vec<_> = (0..5000).map(|key| format!(".key{key} = 1")).collect();
+    assert_eq!(search(&format!("{{ {} || .n = 5 }}", long.join(" || ")), &batch).len(), 1);
+    let sum: Vec<_> = (0..300).map(|_| "span.n").collect();
+    assert_eq!(search(&format!("{{ {} = 1500 }}", sum.join(" + ")), &batch).len(), 1);
+}

@@ -16,7 +16,7 @@ fn error(query: &str) -> String {
     parse(query).unwrap_err().to_string()
 }
 
-fn tag_search(query: &str) -> TagSearch {
+fn tag_search(query: &str) -> TagConditions {
     match parse(query).unwrap().kind {
         SearchKind::Tags(tags) => tags,
         SearchKind::TraceQl { text, .. } => panic!("TraceQL search {text}"),
@@ -80,9 +80,10 @@ fn query_is_checked() {
 fn tags_and_durations_are_parsed() {
     let search = tag_search("tags=a%3Db%20c%3D%22d%20e%22&minDuration=1.5s&maxDuration=2m");
     let expected = BTreeMap::from([("a".into(), "b".into()), ("c".into(), "d e".into())]);
-    assert_eq!(search, TagSearch {
-        tags: expected, min_duration_ms: 1_500, max_duration_ms: 120_000
-    });
+    assert_eq!(
+        search,
+        TagConditions { tags: expected, min_duration_ms: 1_500, max_duration_ms: 120_000 }
+    );
     assert_eq!(error("tags=a=b%20a=c"), "invalid tags: tag a has been set twice");
     assert_eq!(
         error("minDuration=10s&maxDuration=1s"),

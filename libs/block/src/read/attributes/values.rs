@@ -96,8 +96,7 @@ fn read_typed(
     let needs = Needs { rep: task.entries(leaf) != keys.entries, def: true };
     let mut walker =
         Walker::new(slot_level, leaf.max_def, keys.attributes, keys.ordinals.as_deref());
-    let mut filler =
-        Filler { scalar, flags, values, arrays: Arrays::default(), last_scalar: None };
+    let mut filler = Filler { scalar, flags, values, arrays: Arrays::default(), last_scalar: None };
     match scalar {
         ValueType::String => {
             task.pages(leaf, needs, &mut Strings::default(), |page, strings, pool| {
@@ -124,9 +123,8 @@ fn read_typed(
         }
     }
     let arrays = filler.arrays;
-    let settled = walker
-        .finish()
-        .and_then(|()| arrays.settle(scalar, &mut values.payloads, &mut task.pool));
+    let settled =
+        walker.finish().and_then(|()| arrays.settle(scalar, &mut values.payloads, &mut task.pool));
     settled.map_err(|error| task.corrupt(leaf, error))
 }
 

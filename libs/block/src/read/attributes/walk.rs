@@ -127,10 +127,7 @@ mod tests {
         // Slots at level 4: no attribute, one without value, one with two values, one with one.
         let (rep, def) = ([0, 3, 4, 5, 4], [3, 4, 5, 5, 5]);
         let mut walker = Walker::new(4, 5, 3, None);
-        assert_eq!(
-            values(&mut walker, &rep, &def),
-            [(1, false, 0), (1, true, 1), (2, false, 2)]
-        );
+        assert_eq!(values(&mut walker, &rep, &def), [(1, false, 0), (1, true, 1), (2, false, 2)]);
         walker.finish().unwrap();
 
         let mut walker = Walker::new(4, 5, 3, Some(&[2]));

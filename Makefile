@@ -1,0 +1,91 @@
+# `make` lists the targets.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+PYTHON ?= python3
+# Words after the program or the tests: make run ARGS='-config.file=tactus.yaml', make test-integration ARGS='-k s3'
+ARGS ?=
+
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# The server that the black-box tests start; name another one to test it without building.
+TACTUS_BIN ?= $(TARGET_DIR)/debug/tactus
+BUILT_BIN := $(TARGET_DIR)/debug/tactus
+VENV := .venv
+NODE := integration-tests/node
+CONFORMANCE ?= trace,errors,tags,legacy,values,filters
+
+export TACTUS_BIN
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Build Tactus (optimised) and start it without a configuration: data under ./tactus-data, loopback only
+	$(CARGO) run --release --locked -p tactus -- $(ARGS)
+
+# With the tests in the same command, all crates get one set of features: nothing is compiled twice.
+.PHONY: build
+build: ## Build the server that the tests start, and the unit tests
+	@if [ "$(TACTUS_BIN)" = "$(BUILT_BIN)" ]; then $(CARGO) build --workspace --bins --tests --locked; fi
+
+.PHONY: release
+release: ## Build the optimised server
+	$(CARGO) build --release --locked -p tactus
+
+.PHONY: test
+test: test-unit test-integration ## Run every test, and install what they need
+
+.PHONY: test-unit
+test-unit: ## Run the unit, property and doc tests
+	$(CARGO) test --workspace --locked --no-fail-fast
+
+.PHONY: test-integration
+test-integration: test-tools build ## Run the black-box tests on the built server
+	$(VENV)/bin/python -m pytest integration-tests $(ARGS)
+
+.PHONY: test-tools
+test-tools: $(VENV)/.installed $(NODE)/node_modules/.installed ## Install what the black-box tests need
+
+$(VENV)/.installed: integration-tests/requirements.txt integration-tests/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r integration-tests/requirements.txt -c integration-tests/constraints.txt
+	touch $@
+
+$(NODE)/node_modules/.installed: $(NODE)/package.json $(NODE)/package-lock.json
+	cd $(NODE) && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+.PHONY: lint
+lint: ## Check format and lints; warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: conformance
+conformance: test-tools build ## Ask the built server the recorded cases (CONFORMANCE='kind,kind')
+	$(VENV)/bin/python scripts/with_server.py -- bash -c '"$(abspath $(VENV))/bin/python" ../shared/conformance/run.py \
+		--url "$$TACTUS_URL" --otlp "$$TACTUS_OTLP_URL" --only "$(CONFORMANCE)" -v $(ARGS)'
+
+.PHONY: bench
+bench: test-tools release ## Measure what docs/benchmarks.md reports, on the optimised server
+	TACTUS_BIN=$(TARGET_DIR)/release/tactus $(VENV)/bin/python scripts/bench.py $(ARGS)
+
+.PHONY: docs
+docs: ## Build the documentation of the crates; warnings are errors
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked --document-private-items
+
+.PHONY: audit
+audit: ## Check licences and advisories of all dependencies (needs cargo-deny)
+	$(CARGO) deny check
+
+.PHONY: clean
+clean: ## Delete what the targets above made, but no data
+	$(CARGO) clean
+	rm -rf $(VENV) $(NODE)/node_modules

@@ -1,0 +1,315 @@
+"""The disk fails us: full, or with truncated, bit-flipped and foreign files at the start."""
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from harness import otlp
+from harness.waiting import eventually
+
+KEEP_LIVE = {"ingester": {"trace_idle_period": "1h", "trace_live_period": "1h"}}
+CUT_FAST = {"ingester": {"trace_idle_period": "100ms", "flush_check_period": "50ms"}}
+
+
+# --- full ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 24 MiB."""
+    path = tmp_path / "small-disk"
+    path.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(path)], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"mounting a small disk needs root: {mounted.stderr.strip()}")
+    yield path
+    subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+class Ballast:
+    """A file that takes up the rest of a disk."""
+
+    def __init__(self, disk):
+        self.path = disk / "ballast"
+
+    def fill(self, leave=0):
+        with open(self.path, "wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(1 << 16))
+        if leave:
+            os.truncate(self.path, max(0, self.path.stat().st_size - leave))
+
+    def drop(self):
+        self.path.unlink()
+
+
+def push_until_refused(server, limit=400):
+    """Pushes traces until one is refused; (ids of the accepted, response of the refused)."""
+    accepted = []
+    for _ in range(limit):
+        spans = otlp.trace(4, attributes={"padding": os.urandom(900).hex()})
+        response = server.push(otlp.export(*spans))
+        if response.status_code != 200:
+            return accepted, response
+        accepted.append(spans[0].trace_id.hex())
+    raise AssertionError("never refused")
+
+
+def test_full_log_disk_refuses_pushes_keeps_answering_and_recovers(servers, small_disk):
+    server = servers.start(config={**KEEP_LIVE, "storage": {"trace": {"wal": {"path": str(small_disk / "wal")}}}})
+    ballast = Ballast(small_disk)
+    ballast.fill(leave=300_000)
+    accepted, refused = push_until_refused(server)
+    assert refused.status_code in (429, 503), refused.content
+    assert "Retry-After" in refused.headers, "a full disk may have room again"
+    assert b"disk" in refused.content, refused.content
+    assert server.get("/ready").status_code == 200
+    assert server.search("{}") == dict.fromkeys(accepted, 4)
+    ballast.drop()
+    eventually(lambda: server.push(otlp.export(otlp.span())).status_code == 200, "pushes are taken again")
+    server.kill()
+    server.start()
+    found = server.search("{}")
+    assert {t: found.get(t) for t in accepted} == dict.fromkeys(accepted, 4)
+    assert len(found) == len(accepted) + 1, "a refused push came back"
+
+
+def test_start_on_a_full_disk_serves_what_is_there(servers, small_disk):
+    server = servers.start(config={**KEEP_LIVE, "storage": {"trace": {"wal": {"path": str(small_disk / "wal")}}}})
+    trace_id = otlp.push_trace(server)
+    server.kill()
+    ballast = Ballast(small_disk)
+    ballast.fill()
+    server.spawn()
+    # Starting may fail with a clear word, or succeed; both must keep the span.
+    eventually(lambda: not server.is_running() or server.get("/ready").status_code == 200, "a decision")
+    if server.is_running():
+        assert len(server.trace(trace_id)) == 3
+        server.kill()
+    else:
+        assert "No space left" in server.logs()
+    ballast.drop()
+    server.start()
+    assert len(server.trace(trace_id)) == 3
+
+
+def test_full_block_disk_keeps_spans_local_and_writes_them_later(servers, small_disk):
+    server = servers.start(config={
+        **CUT_FAST, "storage": {"trace": {"local": {"path": str(small_disk / "blocks")}}}})
+    ballast = Ballast(small_disk)
+    ballast.fill()
+    trace_ids = [otlp.push_trace(server) for _ in range(20)]
+    server.get("/flush")
+    eventually(lambda: server.metric("tempo_ingester_failed_flushes_total") > 0, "a flush fails")
+    assert server.search("{}") == dict.fromkeys(trace_ids, 3)
+    assert server.push(otlp.export(otlp.span(name="later"))).status_code == 200
+    ballast.drop()
+    eventually(lambda: list((small_disk / "blocks").glob("*/*/meta.json")), "the block is written", 60)
+    assert server.search('{ name = "root" }') == dict.fromkeys(trace_ids, 1)
+
+
+# --- damaged log -----------------------------------------------------------------------------------------------------
+
+
+def log_parts(server):
+    return sorted((server.wal / "log").glob("*.wal"))
+
+
+def pushed_then_killed(servers, traces=30):
+    server = servers.start(config=KEEP_LIVE)
+    trace_ids = [otlp.push_trace(server) for _ in range(traces)]
+    server.kill()
+    (part,) = [p for p in log_parts(server) if p.stat().st_size]
+    return server, trace_ids, part
+
+
+def check_prefix(server, trace_ids):
+    """A first part of the traces is there, each whole; returns how many. New pushes work."""
+    found = server.search("{}")
+    assert set(found.values()) <= {3}
+    count = len(found)
+    assert found.keys() == set(trace_ids[:count]), "not what was pushed first"
+    assert len(server.trace(otlp.push_trace(server))) == 3
+    return count
+
+
+def test_log_cut_off_at_any_byte_keeps_what_is_before(servers):
+    server, trace_ids, part = pushed_then_killed(servers)
+    whole = part.read_bytes()
+    state = server.directory / "state"
+    shutil.copytree(server.wal, state)
+    counts = []
+    for keep in (len(whole) - 1, len(whole) - 9, len(whole) * 2 // 3, len(whole) // 2, 11, 3, 0):
+        shutil.rmtree(server.wal)
+        shutil.rmtree(server.blocks, ignore_errors=True)
+        shutil.copytree(state, server.wal)
+        part.write_bytes(whole[:keep])
+        server.start()
+        counts.append(check_prefix(server, trace_ids))
+        server.kill()
+    assert counts[0] == counts[1] == 29
+    assert sorted(counts, reverse=True) == counts and counts[-1] == 0, counts
+    assert 0 < counts[3] < counts[2] < 29
+
+
+def test_flipped_bit_in_the_log_costs_only_what_follows_and_is_reported(servers):
+    server, trace_ids, part = pushed_then_killed(servers)
+    damaged = bytearray(part.read_bytes())
+    damaged[len(damaged) // 2] ^= 0x10
+    part.write_bytes(damaged)
+    server.start()
+    assert 10 <= check_prefix(server, trace_ids) < 20
+    assert server.metric("tactus_ingester_replay_dropped_bytes_total") > 0
+    assert [line for line in server.logs().splitlines() if part.stem in line and "level=info" not in line]
+    server.restart()
+    assert 11 <= len(server.search("{}")) <= 20
+
+
+def test_foreign_files_in_the_log_are_left_alone(servers):
+    server, trace_ids, part = pushed_then_killed(servers)
+    directory = part.parent
+    foreign = {
+        "README.txt": b"hello", "0000000000000000.tmp": os.urandom(100), "9999999999999999.wal": os.urandom(5000),
+        "lost+found": None}
+    for name, content in foreign.items():
+        (directory / name).mkdir() if content is None else (directory / name).write_bytes(content)
+    server.start()
+    assert check_prefix(server, trace_ids) == 30
+    server.restart()
+    for name, content in foreign.items():
+        assert (directory / name).is_dir() if content is None else (directory / name).read_bytes() == content, name
+
+
+def test_garbage_under_the_name_of_a_log_part_is_set_aside(servers):
+    server, trace_ids, part = pushed_then_killed(servers)
+    (part.parent / f"{int(part.stem) + 5:016}.wal").write_bytes(os.urandom(100_000))
+    server.start()
+    assert check_prefix(server, trace_ids) == 30
+
+
+# --- damaged segments ------------------------------------------------------------------------------------------------
+
+
+def segments(server):
+    return sorted((server.wal / "segments").glob("*/*.seg"))
+
+
+def two_segments(servers):
+    """A stopped server with two segments; (server, ids of the first, ids of the second)."""
+    server = servers.start(config=CUT_FAST)
+    groups = []
+    for number in (1, 2):
+        groups.append([otlp.push_trace(server) for _ in range(10)])
+        eventually(lambda: len(segments(server)) == number, "a segment")
+    server.kill()
+    return server, *groups
+
+
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "bits flipped", "foreign", "gone"])
+def test_damaged_segment_costs_its_spans_only(servers, damage):
+    server, first, second = two_segments(servers)
+    segment = segments(server)[0]
+    content = segment.read_bytes()
+    if damage == "gone":
+        segment.unlink()
+    else:
+        step = max(1, len(content) // 50)
+        flipped = bytes(byte ^ 0x40 if at % step == 0 else byte for at, byte in enumerate(content))
+        segment.write_bytes({
+            "truncated": content[: len(content) // 2], "emptied": b"", "bits flipped": flipped,
+            "foreign": os.urandom(3000)}[damage])
+    server.start()
+    found = server.search("{}")
+    assert {t: found.get(t) for t in second} == dict.fromkeys(second, 3)
+    assert not set(found) - set(first) - set(second)
+    for trace_id in second:
+        assert len(server.trace(trace_id)) == 3
+    if damage != "gone":
+        assert list((server.wal / "quarantine").iterdir()), "nothing was set aside"
+        assert [line for line in server.logs().splitlines() if "level=error" in line and "segment" in line]
+    assert len(server.trace(otlp.push_trace(server))) == 3
+    server.flush()
+    eventually(server.block_directories, "a block of the good segment")
+    assert server.restart().search("{}").keys() >= set(second)
+
+
+def test_foreign_files_among_the_segments_are_left_alone(servers):
+    server, first, second = two_segments(servers)
+    directory = server.wal / "segments"
+    (directory / "notes.txt").write_text("hello")
+    (segments(server)[0].parent / "notes.txt").write_text("hello")
+    (directory / ".writing-0000000000000007-0000000000000009").mkdir()
+    server.start()
+    assert server.search("{}") == dict.fromkeys([*first, *second], 3)
+    assert (directory / "notes.txt").exists()
+
+
+# --- damaged blocks --------------------------------------------------------------------------------------------------
+
+
+def two_blocks(servers):
+    """A stopped server with two blocks and nothing else; (server, ids and directory of each)."""
+    server = servers.start(config=CUT_FAST)
+    groups, directories = [], []
+    for _ in range(2):
+        groups.append([otlp.push_trace(server) for _ in range(10)])
+        server.flush()
+        eventually(lambda: len(server.block_directories()) == len(groups), "a block")
+        directories.append(next(d for d in server.block_directories() if d not in directories))
+    server.stop()
+    shutil.rmtree(server.wal)
+    return server, *zip(groups, directories)
+
+
+@pytest.mark.parametrize("file", ["data.parquet", "bloom-0", "index", "meta.json"])
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "bits flipped", "foreign", "gone"])
+def test_damaged_block_file_is_an_error_or_costs_its_block_only(servers, file, damage):
+    server, (bad_ids, bad), (good_ids, _) = two_blocks(servers)
+    path = bad / file
+    content = path.read_bytes()
+    step = max(1, len(content) // 200)
+    flipped = bytes(byte ^ 0x40 if at % step == 0 else byte for at, byte in enumerate(content))
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({
+            "truncated": content[: len(content) // 2], "emptied": b"", "bits flipped": flipped,
+            "foreign": os.urandom(3000)}[damage])
+    server.start()
+    # A query either says that something is wrong, or answers right for the good block.
+    now = int(time.time())
+    response = server.get("/api/search", q="{}", limit=100, start=now - 7200, end=now + 3600)
+    if response.status_code == 200:
+        found = {t["traceID"].rjust(32, "0") for t in response.json()["traces"]}
+        assert found >= set(good_ids), f"{file} {damage}"
+        assert found <= set(good_ids) | set(bad_ids)
+    else:
+        assert response.status_code >= 500 and response.text, response.status_code
+        assert bad.name in response.text + server.logs(), "which block is damaged?"
+    for trace_id in (good_ids[0], bad_ids[0]):
+        assert server.get(f"/api/traces/{trace_id}").status_code in (200, 404, 500)
+    # Nothing else is disturbed.
+    assert server.get("/ready").status_code == 200
+    pushed = otlp.push_trace(server)
+    response = server.get(f"/api/traces/{pushed}")
+    assert response.status_code in (200, 500)
+    path.write_bytes(content)
+    server.restart()
+    eventually(lambda: server.search("{}") == dict.fromkeys([*bad_ids, *good_ids, pushed], 3), "all is well again")
+
+
+def test_foreign_files_in_local_storage_are_left_alone(servers):
+    server, (first, directory), (second, _) = two_blocks(servers)
+    (server.blocks / "lost+found").mkdir()
+    (server.blocks / "notes.txt").write_text("hello")
+    (server.blocks / "single-tenant" / "notes.txt").write_text("hello")
+    (server.blocks / "single-tenant" / "not-a-block").mkdir()
+    (directory / "notes.txt").write_text("hello")
+    (server.blocks / "single-tenant" / "33333333-3333-4333-8333-333333333333").mkdir()
+    server.start()
+    eventually(lambda: server.search("{}") == dict.fromkeys([*first, *second], 3), "both blocks")
+    assert (server.blocks / "notes.txt").exists() and (directory / "notes.txt").exists()

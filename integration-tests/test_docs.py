@@ -1,0 +1,88 @@
+"""The examples of the README and of docs/ run as they stand there.
+
+```python blocks that begin with `# NAME.py` become that file; other python blocks run. ```sh blocks run, all of a page in one
+shell, in order. ```yaml blocks must load as a configuration. Blocks marked ```console are shown, not run. Default ports
+become those of the server under test."""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from harness.paths import REPOSITORY, tactus_binary
+
+FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = sorted(p for p in [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
+EXAMPLES = [p for p in PAGES if re.search(r"^```(sh|python)\b", p.read_text(), re.MULTILINE)]
+CONFIGURATIONS = [
+    (page, number, text)
+    for page in PAGES
+    for number, (language, text) in enumerate(FENCE.findall(page.read_text())) if language == "yaml"
+]
+
+
+def name(page):
+    return str(page.relative_to(REPOSITORY))
+
+
+def ported(text, server):
+    """The text with the default ports replaced by the server's."""
+    for default, port in ((3200, server.http_port), (4317, server.otlp_grpc_port), (4318, server.otlp_http_port),
+                          (9095, server.grpc_port)):
+        text = re.sub(rf"(127\.0\.0\.1|localhost):{default}\b", rf"\g<1>:{port}", text)
+    return text
+
+
+@pytest.mark.parametrize("page", EXAMPLES, ids=name)
+def test_examples_of_a_page_run(page, servers, tmp_path):
+    server = servers.start()
+    work = tmp_path / "examples"
+    work.mkdir()
+    script = ["set -euo pipefail", "shopt -s expand_aliases"]
+    for language, text in FENCE.findall(page.read_text()):
+        text = ported(text, server)
+        if language == "python":
+            file = re.match(r"# (\w+\.py)\n", text)
+            path = work / (file[1] if file else f"example{len(script)}.py")
+            path.write_text(text)
+            if not file:
+                script.append(f"python3 {path.name}")
+        elif language == "sh":
+            # A request that fails must fail the example.
+            script.append(re.sub(r"\bcurl ", "curl --fail-with-body ", text))
+    path = f"{pathlib.Path(sys.executable).parent}:{pathlib.Path(tactus_binary()).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(script)], cwd=work, capture_output=True, text=True, timeout=120,
+        stdin=subprocess.DEVNULL, env={**os.environ, "PATH": path})
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    if page.name == "README.md":
+        assert done.stdout.count("checkout") >= 2, "the walk-through finds its trace by id and by TraceQL"
+
+
+@pytest.mark.parametrize(("page", "number", "text"), CONFIGURATIONS, ids=lambda v: name(v) if hasattr(v, "name") else "")
+def test_configuration_of_a_page_loads(page, number, text, tmp_path):
+    file = tmp_path / "tactus.yaml"
+    file.write_text(text)
+    assert isinstance(yaml.safe_load(text), dict)
+    done = subprocess.run(
+        [tactus_binary(), f"-config.file={file}", "-config.expand-env", "-config.verify"], capture_output=True, text=True,
+        timeout=60, cwd=tmp_path)
+    assert done.returncode == 0, f"{name(page)}, block {number}: {done.stderr}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md"], ids=name)
+def test_relative_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        if not re.match(r"[a-z]+:", target):
+            assert (page.parent / target).exists(), f"{name(page)}: {target}"
+
+
+def test_every_make_target_in_the_docs_exists():
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for page in [*PAGES, REPOSITORY / "CONTRIBUTING.md"]:
+        for target in re.findall(r"`make ([a-z-]+)", page.read_text()):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{name(page)}: make {target}"

@@ -1,0 +1,74 @@
+"""Who may depend on whom: docs/ARCHITECTURE.md, checked on what cargo says."""
+import json
+import os
+import subprocess
+
+import pytest
+
+from harness.paths import REPOSITORY
+
+# Lower layers first; a lib may depend on earlier ones only.
+LIBS = [
+    "proto", "model", "config", "telemetry", "ring", "storage", "traceql", "block", "wal", "overrides", "server",
+    "receivers", "api", "ui",
+]
+# The binaries that put services together.
+COMPOSERS = {"tactus"}
+FORBIDDEN = ["aws-lc-sys", "openssl-sys", "cmake", "serde_yaml", "serde_yml", "datafusion"]
+
+
+def metadata(*arguments):
+    cargo = os.environ.get("CARGO", "cargo")
+    done = subprocess.run(
+        [cargo, "metadata", "--format-version=1", "--locked", *arguments], cwd=REPOSITORY, capture_output=True,
+        text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def packages():
+    """(folder, name) -> folders and names of the workspace packages it needs; dev-dependencies left out."""
+    root = str(REPOSITORY)
+    members = {}
+    for package in metadata("--no-deps")["packages"]:
+        folder, name = os.path.relpath(os.path.dirname(package["manifest_path"]), root).split(os.sep)[:2]
+        members[package["name"]] = ((folder, name), package["dependencies"])
+    return {
+        place: {members[d["name"]][0] for d in needs if d["name"] in members and d["kind"] != "dev"}
+        for place, needs in members.values()
+    }
+
+
+def test_every_lib_has_its_layer(packages):
+    unknown = [name for folder, name in packages if folder == "libs" and name not in LIBS]
+    assert not unknown, f"give these a line in LIBS and in docs/ARCHITECTURE.md: {unknown}"
+
+
+def test_lib_depends_on_earlier_libs_only(packages):
+    wrong = [
+        f"{name} -> {needed}"
+        for (folder, name), needs in packages.items() if folder == "libs"
+        for needed_folder, needed in needs
+        if needed_folder != "libs" or LIBS.index(needed) >= LIBS.index(name)
+    ]
+    assert not wrong, wrong
+
+
+def test_services_never_depend_on_each_other(packages):
+    wrong = [
+        f"{name} -> {needed}"
+        for (folder, name), needs in packages.items() if folder == "services" and name not in COMPOSERS
+        for needed_folder, needed in needs if needed_folder == "services"
+    ]
+    assert not wrong, wrong
+
+
+def test_packages_are_named_after_their_folders(packages):
+    names = {p["name"] for p in metadata("--no-deps")["packages"]}
+    assert names == {"tactus" if place[1] == "tactus" else f"tactus-{place[1]}" for place in packages}
+
+
+def test_forbidden_crates_are_not_used():
+    used = {package["name"] for package in metadata()["packages"]}
+    assert not used & set(FORBIDDEN)

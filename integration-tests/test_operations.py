@@ -1,0 +1,148 @@
+"""What an operator looks at: readiness, metrics, status pages, logs, the stop."""
+import json
+import re
+import signal
+import threading
+
+import grpc
+import pytest
+import requests
+
+from harness import otlp
+from harness.waiting import eventually
+
+
+def test_ready_echo_and_build_information(tactus):
+    assert (tactus.get("/ready").status_code, tactus.get("/ready").text) == (200, "ready\n")
+    echo = tactus.get("/api/echo")
+    assert (echo.text, echo.headers["Content-Type"]) == ("echo\n", "text/plain; charset=utf-8")
+    build = tactus.get("/api/status/buildinfo")
+    assert build.headers["Content-Type"] == "application/json"
+    assert list(build.json()) == ["version", "revision", "branch", "buildUser", "buildDate", "goVersion"]
+    # Dashboards switch features on by it.
+    assert tuple(map(int, build.json()["version"].split("."))) >= (2, 7, 0)
+
+
+METRICS = [
+    "tempo_build_info", "tempo_request_duration_seconds_bucket", "tempo_request_duration_seconds_count",
+    "tempo_distributor_spans_received_total", "tempo_distributor_bytes_received_total",
+    "tempo_receiver_accepted_spans", "tempo_ingester_live_traces", "tempo_ingester_traces_created_total",
+    "tempo_ingester_bytes_received_total", "tempo_ingester_blocks_flushed_total",
+    "tempo_ingester_failed_flushes_total", "tempo_ingester_blocks_cleared_total", "tempodb_blocklist_length",
+    "process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds",
+]
+
+
+def test_metrics_have_the_names_that_dashboards_use(servers):
+    server = servers.start()
+    otlp.push_trace(server)
+    server.get("/api/search", q="{}")
+    server.flush()
+    eventually(server.block_directories, "a block")
+    eventually(lambda: server.metric("tempodb_blocklist_length") >= 1, "the block is in the list")
+    response = server.get("/metrics", accept="text/plain")
+    assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    names = {re.split(r"[{ ]", line, maxsplit=1)[0] for line in response.text.splitlines() if not line.startswith("#")}
+    assert not set(METRICS) - names, sorted(set(METRICS) - names)
+    samples = server.metrics()
+    assert samples['tempo_distributor_spans_received_total{tenant="single-tenant"}'] == 3
+    assert server.metric("tempo_receiver_accepted_spans") == 3
+    counted = [k for k in samples if k.startswith("tempo_request_duration_seconds_count{") and 'route="api_search"' in k]
+    assert counted and 'method="GET"' in counted[0] and 'status_code="200"' in counted[0], counted
+
+
+def test_status_pages(tactus):
+    names = ("version", "services", "endpoints", "runtime_config", "config")
+    pages = {name: tactus.get(f"/status/{name}") for name in names}
+    assert {page.status_code for page in pages.values()} == {200}
+    assert pages["version"].text.startswith("tactus, version ") or pages["version"].text.startswith("tempo, version ")
+    for service in ("distributor", "ingester", "querier", "query-frontend"):
+        assert service in pages["services"].text, pages["services"].text
+    assert "Running" in pages["services"].text
+    for route in ("/api/search", "/ready", "/metrics", "/flush"):
+        assert route in pages["endpoints"].text
+    whole = tactus.get("/status").text
+    for name in pages:
+        assert f"GET /status/{name}\n" in whole
+    assert tactus.get("/status/nonsense").status_code == 404
+
+
+def test_unknown_path_is_404_in_plain_text(tactus):
+    response = tactus.get("/nowhere")
+    assert (response.status_code, response.text) == (404, "404 page not found\n")
+
+
+def test_http_methods(tactus):
+    for method, path, status in (
+            ("HEAD", "/ready", 200), ("POST", "/api/echo", 200), ("POST", "/api/status/buildinfo", 405), ("POST", "/status", 405)):
+        assert tactus.session.request(method, tactus.url + path, timeout=30).status_code == status, (method, path)
+
+
+def test_answers_are_compressed_on_request(servers):
+    server = servers.start()
+    for _ in range(20):
+        otlp.push_trace(server)
+    response = server.get("/api/search", q="{}", headers={"Accept-Encoding": "gzip"})
+    assert response.headers["Content-Encoding"] == "gzip" and "Accept-Encoding" in response.headers["Vary"]
+    assert len(response.json()["traces"]) == 20
+    response = server.get("/api/search", q="{}", headers={"Accept-Encoding": "identity"})
+    assert "Content-Encoding" not in response.headers
+
+
+def test_logs_are_logfmt_or_json(servers):
+    server = servers.start("logfmt")
+    lines = [line for line in server.logs().splitlines() if line.startswith("level=")]
+    assert lines and all(re.match(r"level=(debug|info|warn|error) ts=\d{4}-\d\d-\d\dT", line) for line in lines)
+    server = servers.start("json", config={"server": {"log_format": "json"}})
+    lines = [line for line in server.logs().splitlines() if line.startswith("{")]
+    assert lines and all({"level", "ts"} <= json.loads(line).keys() for line in lines)
+
+
+def test_grpc_health_is_serving(tactus):
+    # grpc.health.v1.HealthCheckResponse { status: SERVING = 1 }
+    with grpc.insecure_channel(f"127.0.0.1:{tactus.grpc_port}") as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert check(b"", timeout=30) == b"\x08\x01"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_is_graceful_and_exits_zero(servers, number):
+    server = servers.start()
+    otlp.push_trace(server)
+    server.process.send_signal(number)
+    assert server.process.wait(60) == 0
+    assert "panicked" not in server.logs()
+
+
+def test_ready_says_that_it_is_stopping(servers):
+    server = servers.start(config={"shutdown_delay": "3s"})
+    server.process.send_signal(signal.SIGTERM)
+    eventually(lambda: server.get("/ready").status_code == 503, "not ready")
+    assert server.get("/ready").text == "Application is stopping\n"
+    # Within the delay requests are still served.
+    assert server.get("/api/echo").status_code == 200
+    assert server.process.wait(60) == 0
+
+
+def test_requests_under_way_at_the_stop_are_answered(servers):
+    server = servers.start()
+    statuses, begun = [], threading.Event()
+
+    def slow_body():
+        body = otlp.export(otlp.span()).SerializeToString()
+        yield body[:10]
+        begun.set()
+        eventually(lambda: "stop" in server.logs().lower(), "the stop has begun", 10)
+        yield body[10:]
+
+    def push():
+        response = requests.post(
+            server.otlp_url + "/v1/traces", data=slow_body(), headers={"Content-Type": "application/x-protobuf"}, timeout=30)
+        statuses.append(response.status_code)
+
+    thread = threading.Thread(target=push)
+    thread.start()
+    assert begun.wait(30)
+    assert server.stop() == 0
+    thread.join(30)
+    assert statuses and statuses[0] in (200, 503), statuses

@@ -1,0 +1,168 @@
+"""Object storage over S3: a real server, and a network and server that fail."""
+import json
+import os
+import shutil
+
+import pytest
+
+from harness import otlp
+from harness.fault_proxy import FaultProxy
+from harness.server import merge
+from harness.waiting import eventually
+
+FAST = {
+    "ingester": {"trace_idle_period": "100ms", "flush_check_period": "50ms", "flush_op_timeout": "3s"},
+    "storage": {"trace": {"blocklist_poll": "500ms"}},
+}
+
+
+def push_traces(server, count=10):
+    return [otlp.push_trace(server) for _ in range(count)]
+
+
+def forget_local_data(server):
+    """A new disk: what is found afterwards comes from the bucket."""
+    shutil.rmtree(server.wal)
+    shutil.rmtree(server.blocks, ignore_errors=True)
+
+
+def test_spans_go_to_the_bucket_and_are_found_after_a_restart_without_local_data(servers, bucket):
+    server = servers.start(config=merge(FAST, bucket.config()))
+    trace_ids = push_traces(server)
+    server.flush()
+    eventually(bucket.blocks, "a block in the bucket")
+    (block,) = bucket.blocks()
+    names = {key.rsplit("/", 1)[1] for key in bucket.keys(f"single-tenant/{block}/")}
+    assert {"data.parquet", "meta.json", "index", "bloom-0"} <= names
+    meta = json.loads(bucket.get(f"single-tenant/{block}/meta.json"))
+    assert (meta["format"], meta["blockID"], meta["tenantID"]) == ("vParquet4", block, "single-tenant")
+    assert meta["totalObjects"] == len(trace_ids)
+    assert meta["size"] == len(bucket.get(f"single-tenant/{block}/data.parquet"))
+    assert server.search("{}") == dict.fromkeys(trace_ids, 3)
+    assert server.stop() == 0
+    forget_local_data(server)
+    server.start()
+    eventually(lambda: server.search("{}") == dict.fromkeys(trace_ids, 3), "all traces from the bucket")
+    assert len(server.trace(trace_ids[0])) == 3
+    tags = server.get("/api/v2/search/tags", scope="resource").json()
+    assert "service.name" in tags["scopes"][0]["tags"]
+    # The tenant index that other readers of the bucket look for.
+    eventually(lambda: "single-tenant/index.json.gz" in bucket.keys(), "the tenant index")
+
+
+def test_prefix_goes_in_front_of_every_key(servers, bucket):
+    server = servers.start(config=merge(FAST, bucket.config(prefix="some/prefix")))
+    trace_ids = push_traces(server, 3)
+    server.flush()
+    eventually(bucket.blocks, "a block")
+    server.stop()
+    assert all(key.startswith("some/prefix/single-tenant/") for key in bucket.keys()), bucket.keys()
+    forget_local_data(server)
+    server.start()
+    eventually(lambda: server.search("{}") == dict.fromkeys(trace_ids, 3), "the traces")
+
+
+def test_large_block_goes_up_in_parts(servers, bucket):
+    server = servers.start(config=merge(FAST, bucket.config()))
+    for _ in range(40):
+        server.must_push(otlp.export(*(
+            otlp.span(attributes={f"k{i}": os.urandom(300).hex() for i in range(6)}) for _ in range(150))))
+    server.flush()
+    eventually(bucket.blocks, "a block", 120)
+    server.stop()
+    sizes = [json.loads(bucket.get(k))["size"] for k in bucket.keys() if k.endswith("meta.json")]
+    assert sum(sizes) > 10 << 20, sizes
+    forget_local_data(server)
+    server.start()
+    eventually(lambda: len(server.search("{}", limit=10_000)) == 6000, "all spans")
+
+
+def test_credentials_come_from_the_environment(servers, bucket):
+    config = merge(FAST, bucket.config())
+    for key in ("access_key", "secret_key"):
+        del config["storage"]["trace"]["s3"][key]
+    env = {"AWS_ACCESS_KEY_ID": "test-access-key", "AWS_SECRET_ACCESS_KEY": "test-secret-key"}
+    server = servers.start(config=config, env=env)
+    push_traces(server, 1)
+    server.flush()
+    eventually(bucket.blocks, "a block")
+
+
+@pytest.fixture
+def proxy(s3_server):
+    with FaultProxy(s3_server.port) as running:
+        yield running
+
+
+WRITE_FAULTS = ["refuse", "reset", "stall", "cut", "error"]
+
+
+@pytest.mark.parametrize("fault", WRITE_FAULTS)
+def test_storage_that_fails_while_writing_loses_and_disturbs_nothing(servers, bucket, proxy, fault):
+    server = servers.start(config=merge(FAST, bucket.config(proxy.port)))
+    proxy.set(fault, cut_after=20)
+    trace_ids = push_traces(server)
+    server.get("/flush", timeout=120)
+    eventually(lambda: server.metric("tempo_ingester_failed_flushes_total") > 0, f"a flush fails: {fault}", 90)
+    # Recent data is answered although storage is away; pushes are taken.
+    assert server.get("/ready").status_code == 200
+    trace_ids += push_traces(server, 2)
+    assert server.metric("tempo_ingester_blocks_flushed_total") == 0
+    proxy.set("pass")
+    eventually(bucket.blocks, "the block after the fault", 120)
+    eventually(lambda: server.search("{}") == dict.fromkeys(trace_ids, 3), "every trace, once", 60)
+    server.flush()
+    assert server.stop() == 0
+    forget_local_data(server)
+    server.start()
+    eventually(lambda: server.search("{}") == dict.fromkeys(trace_ids, 3), "every trace from the bucket, once", 60)
+
+
+@pytest.mark.parametrize("fault", WRITE_FAULTS)
+def test_storage_that_fails_while_reading_is_an_error_and_heals(servers, bucket, proxy, fault):
+    writer = servers.start("writer", config=merge(FAST, bucket.config()))
+    stored = push_traces(writer, 20)
+    writer.flush()
+    eventually(bucket.blocks, "a block")
+    writer.stop()
+    server = servers.start("reader", config=merge(FAST, bucket.config(proxy.port)))
+    eventually(lambda: server.get("/api/search/tags").status_code == 200, "the first poll")
+    proxy.set(fault, cut_after=400)
+    # Never an answer that silently lacks what the bucket holds.
+    response = server.get(f"/api/traces/{stored[0]}", timeout=120)
+    assert response.status_code in (200, 500, 502, 503, 504), response.status_code
+    # Nothing else is disturbed.
+    assert server.get("/ready").status_code == 200
+    pushed = push_traces(server, 1)
+    assert server.get("/api/echo").text == "echo\n"
+    proxy.set("pass")
+    eventually(lambda: server.search("{}") == dict.fromkeys(stored + pushed, 3), "all is well again", 60)
+    assert len(server.trace(stored[0])) == 3
+
+
+def test_start_without_storage_takes_spans_and_waits_for_it(servers, bucket, proxy):
+    proxy.set("refuse")
+    server = servers.start(config=merge(FAST, bucket.config(proxy.port)))
+    trace_ids = push_traces(server, 3)
+    server.get("/flush", timeout=120)
+    proxy.set("pass")
+    eventually(bucket.blocks, "the block once storage is there", 120)
+    eventually(lambda: server.search("{}") == dict.fromkeys(trace_ids, 3), "every trace", 60)
+
+
+def test_foreign_and_damaged_objects_in_the_bucket_are_survived(servers, bucket):
+    server = servers.start(config=merge(FAST, bucket.config()))
+    trace_ids = push_traces(server)
+    server.flush()
+    eventually(bucket.blocks, "a block")
+    server.stop()
+    other = "44444444-4444-4444-8444-444444444444"
+    bucket.put("notes.txt", b"hello")
+    bucket.put("overrides/single-tenant/overrides.json", b"{}")
+    bucket.put("single-tenant/notes.txt", b"hello")
+    bucket.put(f"single-tenant/{other}/meta.json", b"{ not json")
+    bucket.put("single-tenant/55555555-5555-4555-8555-555555555555/data.parquet", b"an upload that never ended")
+    forget_local_data(server)
+    server.start()
+    eventually(lambda: server.search("{}") == dict.fromkeys(trace_ids, 3), "the good block", 60)
+    assert other in server.logs()

@@ -1,0 +1,206 @@
+//! Requests of the protocol between services, compiled for any number of batches.
+//!
+//! Ingesters run them on recent data, queriers on row groups; what a request means is decided here, once.
+
+use tactus_model::{Projection, SpanBatch};
+use tactus_proto::tactus::v1::{
+    SearchRequest, TagScope as TagScopeMessage, TagValue as TagValueMessage, TagValuesRequest,
+    TagValuesResponse, TagsRequest, TagsResponse,
+};
+use tactus_traceql::{
+    Attribute, RootExpr, completion,
+    eval::{
+        CompiledQuery, SearchOptions, TagCollector, TagFilter, TagLimits, TagScope, TagSearch,
+        TagValue, Unsupported, ValueCollector, Window, collect_tag_values, collect_tags,
+        tag_values_projection, tags_projection,
+    },
+    parse_and_validate, parse_attribute,
+};
+
+/// Why a request cannot be run; the client's fault either way.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// Not a legal query, tag or scope. Status 400.
+    #[error("{0}")]
+    Invalid(String),
+    /// Legal, but not built. Status 501.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+}
+
+/// A search.
+#[derive(Debug)]
+pub struct SearchJob {
+    /// What to look for.
+    pub query: CompiledQuery,
+    /// The query's syntax tree; absent for a search by tags.
+    pub root: Option<RootExpr>,
+    /// Which traces.
+    pub window: Window,
+    /// How many, and how much of each.
+    pub options: SearchOptions,
+    /// True if the newest traces are wanted, not the first found.
+    pub most_recent: bool,
+}
+
+impl SearchJob {
+    /// Compiles a search. `dedicated` are the attributes with a column of their own where it will run; a search by
+    /// tags looks at them as well.
+    pub fn compile(request: &SearchRequest, dedicated: &[Attribute]) -> Result<Self, JobError> {
+        let (query, root) = if request.query.is_empty() {
+            let search = TagSearch {
+                tags: request.tags.clone().into_iter().collect(),
+                min_duration_millis: request.min_duration_ms.into(),
+                max_duration_millis: request.max_duration_ms.into(),
+            };
+            (search.compile(dedicated), None)
+        } else {
+            let root = parse_and_validate(&request.query)
+                .map_err(|error| JobError::Invalid(format!("invalid TraceQL query: {error}")))?;
+            (CompiledQuery::compile(&root)?, Some(root))
+        };
+        Ok(Self {
+            most_recent: request.most_recent || query.most_recent(),
+            query,
+            root,
+            window: Window::from_seconds(request.start.into(), request.end.into()),
+            options: SearchOptions {
+                limit: request.limit as usize,
+                spans_per_span_set: request.spans_per_span_set as usize,
+            },
+        })
+    }
+}
+
+/// A request for tag names, and the names found so far.
+#[derive(Debug)]
+pub struct TagsJob {
+    scope: Option<TagScope>,
+    filter: TagFilter,
+    projection: Projection,
+    collector: TagCollector,
+}
+
+impl TagsJob {
+    /// Compiles a request. `max_condition_groups`: more alternatives in the filter are refused.
+    pub fn compile(request: &TagsRequest, max_condition_groups: usize) -> Result<Self, JobError> {
+        let scope = match request.scope.as_str() {
+            "" => None,
+            text => Some(
+                TagScope::from_text(text)
+                    .ok_or_else(|| JobError::Invalid(format!("invalid scope: {text}")))?,
+            ),
+        };
+        let filter = filter(&request.query, None, max_condition_groups)?;
+        let mut projection = tags_projection(scope);
+        projection.merge(filter.projection());
+        let limits = TagLimits { max_bytes: request.max_bytes as usize, ..TagLimits::default() };
+        Ok(Self { scope, filter, projection, collector: TagCollector::new(limits) })
+    }
+
+    /// The columns that [`Self::visit`] reads.
+    pub fn projection(&self) -> &Projection {
+        &self.projection
+    }
+
+    /// True if no batch can add a name.
+    pub fn reads_nothing(&self) -> bool {
+        self.scope == Some(TagScope::Intrinsic)
+    }
+
+    /// Collects the names in a batch. False once a limit is reached.
+    pub fn visit(&mut self, batch: &SpanBatch) -> bool {
+        if !self.reads_nothing() {
+            collect_tags(batch, self.scope, &self.filter, &mut self.collector);
+        }
+        !self.collector.is_full()
+    }
+
+    /// The answer.
+    pub fn finish(self, inspected_bytes: u64) -> TagsResponse {
+        let truncated = self.collector.is_full();
+        let scope =
+            |(scope, tags): (TagScope, _)| TagScopeMessage { name: scope.text().to_owned(), tags };
+        let scopes = self.collector.finish().into_iter().map(scope).collect();
+        TagsResponse { scopes, truncated, inspected_bytes }
+    }
+}
+
+/// A request for the values of a tag, and the values found so far.
+#[derive(Debug)]
+pub struct TagValuesJob {
+    /// Each with its filter: what the filter pins depends on the attribute.
+    attributes: Vec<(Attribute, TagFilter)>,
+    projection: Projection,
+    collector: ValueCollector,
+}
+
+impl TagValuesJob {
+    /// Compiles a request. `max_condition_groups`: more alternatives in the filter are refused.
+    pub fn compile(
+        request: &TagValuesRequest,
+        max_condition_groups: usize,
+    ) -> Result<Self, JobError> {
+        let mut attributes = Vec::new();
+        let mut projection = Projection::default();
+        for tag in std::iter::once(&request.tag).chain(&request.more_tags) {
+            let attribute = parse_attribute(tag)
+                .map_err(|error| JobError::Invalid(format!("invalid tag {tag}: {error}")))?;
+            let filter = filter(&request.query, Some(&attribute), max_condition_groups)?;
+            if !filter.reads_nothing() {
+                projection.merge(&tag_values_projection(&attribute));
+                projection.merge(filter.projection());
+            }
+            attributes.push((attribute, filter));
+        }
+        let limits = TagLimits {
+            max_bytes: request.max_bytes as usize,
+            max_count: request.max_values as usize,
+            max_stale: 0,
+        };
+        Ok(Self { attributes, projection, collector: ValueCollector::new(limits) })
+    }
+
+    /// The columns that [`Self::visit`] reads.
+    pub fn projection(&self) -> &Projection {
+        &self.projection
+    }
+
+    /// True if the answer does not depend on spans; visit an empty batch then.
+    pub fn reads_nothing(&self) -> bool {
+        self.attributes.iter().all(|(_, filter)| filter.reads_nothing())
+    }
+
+    /// Collects the values in a batch. False once a limit is reached.
+    pub fn visit(&mut self, batch: &SpanBatch) -> bool {
+        for (attribute, filter) in &self.attributes {
+            collect_tag_values(batch, attribute, filter, &mut self.collector);
+        }
+        !self.collector.is_full()
+    }
+
+    /// The answer.
+    pub fn finish(self, inspected_bytes: u64) -> TagValuesResponse {
+        let truncated = self.collector.is_full();
+        let value = |value: TagValue| TagValueMessage {
+            r#type: value.value_type.text().to_owned(),
+            value: value.text,
+        };
+        let values = self.collector.finish().into_iter().map(value).collect();
+        TagValuesResponse { values, truncated, inspected_bytes }
+    }
+}
+
+fn filter(
+    query: &str,
+    requested: Option<&Attribute>,
+    max_condition_groups: usize,
+) -> Result<TagFilter, JobError> {
+    if query.is_empty() {
+        return Ok(TagFilter::default());
+    }
+    let completion = completion(query, requested, max_condition_groups)
+        .map_err(|error| JobError::Invalid(error.to_string()))?;
+    Ok(TagFilter::new(&completion))
+}

@@ -1,0 +1,281 @@
+//! JSON by the protobuf-JSON rules, written straight into a buffer.
+//!
+//! Fields stand in the order of their messages without blanks; zero scalars, absent messages and absent lists are
+//! left out; 64-bit integers are strings; bytes are base64; `<`, `>`, `&` and the line separators are escaped.
+
+mod search;
+mod tags;
+mod values;
+
+pub use search::search_response;
+pub use tags::{tag_values_llm, tag_values_v1, tag_values_v2, tags_v1, tags_v2};
+pub(crate) use values::{write_attributes, write_flat_attributes};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// A JSON document that grows. Commas are set by looking at what was written last.
+#[derive(Debug, Default)]
+pub(crate) struct JsonWriter {
+    out: Vec<u8>,
+}
+
+impl JsonWriter {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self { out: Vec::with_capacity(bytes) }
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.out
+    }
+
+    /// A comma unless this is the first of an object or list, or a value after its key.
+    fn separate(&mut self) {
+        if !matches!(self.out.last(), None | Some(b'{' | b'[' | b':')) {
+            self.out.push(b',');
+        }
+    }
+
+    pub(crate) fn begin_object(&mut self) {
+        self.separate();
+        self.out.push(b'{');
+    }
+
+    pub(crate) fn end_object(&mut self) {
+        self.out.push(b'}');
+    }
+
+    pub(crate) fn begin_list(&mut self) {
+        self.separate();
+        self.out.push(b'[');
+    }
+
+    pub(crate) fn end_list(&mut self) {
+        self.out.push(b']');
+    }
+
+    /// A key from our own messages, which needs no escapes.
+    pub(crate) fn key(&mut self, key: &str) {
+        self.separate();
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    /// A key from data.
+    pub(crate) fn data_key(&mut self, key: &[u8]) {
+        self.string(key);
+        self.out.push(b':');
+    }
+
+    /// A string; invalid UTF-8 is shown as U+FFFD.
+    pub(crate) fn string(&mut self, text: &[u8]) {
+        self.separate();
+        self.out.push(b'"');
+        for chunk in text.utf8_chunks() {
+            escape(&mut self.out, chunk.valid());
+            if !chunk.invalid().is_empty() {
+                self.out.extend_from_slice(b"\\ufffd");
+            }
+        }
+        self.out.push(b'"');
+    }
+
+    /// Bytes in base64.
+    pub(crate) fn base64(&mut self, bytes: &[u8]) {
+        self.separate();
+        self.out.push(b'"');
+        let start = self.out.len();
+        self.out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+        // The buffer has the exact length that padded base64 has, so the encoder cannot run out of space.
+        let written = STANDARD.encode_slice(bytes, &mut self.out[start..]).unwrap_or(0);
+        self.out.truncate(start + written);
+        self.out.push(b'"');
+    }
+
+    pub(crate) fn bool(&mut self, value: bool) {
+        self.raw(if value { "true" } else { "false" });
+    }
+
+    /// A number, or anything else that needs no escapes.
+    pub(crate) fn raw(&mut self, text: &str) {
+        self.separate();
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    /// A 64-bit integer: a string.
+    pub(crate) fn wide(&mut self, value: impl std::fmt::Display) {
+        self.separate();
+        self.out.extend_from_slice(format!("\"{value}\"").as_bytes());
+    }
+
+    /// A double, or a string if JSON has no number for it.
+    pub(crate) fn double(&mut self, value: f64) {
+        if value.is_finite() {
+            self.raw(&format_double(value));
+        } else {
+            self.raw(if value.is_nan() {
+                "\"NaN\""
+            } else if value > 0.0 {
+                "\"Infinity\""
+            } else {
+                "\"-Infinity\""
+            });
+        }
+    }
+
+    /// A string field; nothing if empty.
+    pub(crate) fn string_field(&mut self, key: &str, value: &[u8]) {
+        if !value.is_empty() {
+            self.key(key);
+            self.string(value);
+        }
+    }
+
+    /// A bytes field; nothing if empty.
+    pub(crate) fn base64_field(&mut self, key: &str, value: &[u8]) {
+        if !value.is_empty() {
+            self.key(key);
+            self.base64(value);
+        }
+    }
+
+    /// A 64-bit field; nothing if zero.
+    pub(crate) fn wide_field(&mut self, key: &str, value: u64) {
+        if value != 0 {
+            self.key(key);
+            self.wide(value);
+        }
+    }
+
+    /// A 32-bit field; nothing if zero.
+    pub(crate) fn number_field(&mut self, key: &str, value: u32) {
+        if value != 0 {
+            self.key(key);
+            self.raw(&value.to_string());
+        }
+    }
+}
+
+/// As Go prints it: shortest digits, an exponent below 1e-6 and from 1e21.
+fn format_double(value: f64) -> String {
+    let size = value.abs();
+    if size == 0.0 || (1e-6..1e21).contains(&size) {
+        return value.to_string();
+    }
+    let text = format!("{value:e}");
+    if text.contains("e-") { text } else { text.replace('e', "e+") }
+}
+
+fn escape(out: &mut Vec<u8>, text: &str) {
+    let bytes = text.as_bytes();
+    let mut written = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        let byte = bytes[at];
+        // U+2028 and U+2029 are e2 80 a8 and e2 80 a9.
+        let separator =
+            byte == 0xe2 && matches!(bytes.get(at + 1..at + 3), Some([0x80, 0xa8 | 0xa9]));
+        let plain = byte >= b' ' && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&');
+        if plain && !separator {
+            at += 1;
+            continue;
+        }
+        out.extend_from_slice(&bytes[written..at]);
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            _ if separator => {
+                out.extend_from_slice(if bytes[at + 2] == 0xa8 { b"\\u2028" } else { b"\\u2029" });
+            }
+            byte => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+        }
+        at += if separator { 3 } else { 1 };
+        written = at;
+    }
+    out.extend_from_slice(&bytes[written..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn json(write: impl FnOnce(&mut JsonWriter)) -> String {
+        let mut writer = JsonWriter::default();
+        write(&mut writer);
+        String::from_utf8(writer.finish()).unwrap()
+    }
+
+    #[test]
+    fn strings_are_escaped_as_for_html() {
+        let text = "<root> & \"x\"\\\n\t\u{1}\u{8}\u{2028}\u{2029}\u{2027}é".as_bytes();
+        assert_eq!(
+            json(|w| w.string(text)),
+            "\"\\u003croot\\u003e \\u0026 \\\"x\\\"\\\\\\n\\t\\u0001\\b\\u2028\\u2029\u{2027}é\""
+        );
+        assert_eq!(json(|w| w.string(b"a\xffb")), "\"a\\ufffdb\"");
+    }
+
+    #[test]
+    fn doubles_are_printed_as_by_go() {
+        for (value, expected) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.5, "1.5"),
+            (100.0, "100"),
+            (1e20, "100000000000000000000"),
+            (1e21, "1e+21"),
+            (1.25e300, "1.25e+300"),
+            (0.000001, "0.000001"),
+            (0.0000001, "1e-7"),
+            (f64::NAN, "\"NaN\""),
+            (f64::NEG_INFINITY, "\"-Infinity\""),
+        ] {
+            assert_eq!(json(|w| w.double(value)), expected);
+        }
+    }
+
+    #[test]
+    fn commas_stand_between_members_only() {
+        let text = json(|w| {
+            w.begin_object();
+            w.key("a");
+            w.begin_list();
+            w.raw("1");
+            w.begin_object();
+            w.end_object();
+            w.string(b"{");
+            w.string(b":");
+            w.end_list();
+            w.base64_field("b", &[1, 2]);
+            w.wide_field("c", u64::MAX);
+            w.number_field("d", 0);
+            w.end_object();
+        });
+        assert_eq!(
+            text,
+            "{\"a\":[1,{},\"{\",\":\"],\"b\":\"AQI=\",\"c\":\"18446744073709551615\"}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_valid_json(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let text = json(|w| w.string(&bytes));
+            let parsed: String = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(parsed, String::from_utf8_lossy(&bytes));
+        }
+
+        #[test]
+        fn any_double_reads_back(value in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
+            let text = json(|w| w.double(value));
+            prop_assert_eq!(text.parse::<f64>().unwrap(), value);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The search response as JSON.
+
+use tactus_proto::otlp::{AnyValue, KeyValue, any_value::Value};
+use tactus_proto::tempopb::{SearchMetrics, SearchResponse, Span, SpanSet, TraceSearchMetadata};
+
+use super::JsonWriter;
+
+/// Writes a search response. The list of traces is there even if empty.
+pub fn search_response(response: &SearchResponse) -> Vec<u8> {
+    let mut json = JsonWriter::with_capacity(response.traces.len() * 512 + 256);
+    json.begin_object();
+    json.key("traces");
+    json.begin_list();
+    response.traces.iter().for_each(|trace| write_trace(&mut json, trace));
+    json.end_list();
+    if let Some(metrics) = &response.metrics {
+        json.key("metrics");
+        write_metrics(&mut json, metrics);
+    }
+    json.end_object();
+    json.finish()
+}
+
+fn write_trace(json: &mut JsonWriter, trace: &TraceSearchMetadata) {
+    json.begin_object();
+    json.string_field("traceID", trace.trace_id.as_bytes());
+    json.string_field("rootServiceName", trace.root_service_name.as_bytes());
+    json.string_field("rootTraceName", trace.root_trace_name.as_bytes());
+    json.wide_field("startTimeUnixNano", trace.start_time_unix_nano);
+    json.number_field("durationMs", trace.duration_ms);
+    if let Some(set) = &trace.span_set {
+        json.key("spanSet");
+        write_span_set(json, set);
+    }
+    if !trace.span_sets.is_empty() {
+        json.key("spanSets");
+        json.begin_list();
+        trace.span_sets.iter().for_each(|set| write_span_set(json, set));
+        json.end_list();
+    }
+    if !trace.service_stats.is_empty() {
+        json.key("serviceStats");
+        json.begin_object();
+        for (service, stats) in &trace.service_stats {
+            json.data_key(service.as_bytes());
+            json.begin_object();
+            json.number_field("spanCount", stats.span_count);
+            json.number_field("errorCount", stats.error_count);
+            json.end_object();
+        }
+        json.end_object();
+    }
+    json.end_object();
+}
+
+fn write_span_set(json: &mut JsonWriter, set: &SpanSet) {
+    json.begin_object();
+    if !set.spans.is_empty() {
+        json.key("spans");
+        json.begin_list();
+        set.spans.iter().for_each(|span| write_span(json, span));
+        json.end_list();
+    }
+    json.number_field("matched", set.matched);
+    write_attributes(json, &set.attributes);
+    json.end_object();
+}
+
+fn write_span(json: &mut JsonWriter, span: &Span) {
+    json.begin_object();
+    json.string_field("spanID", span.span_id.as_bytes());
+    json.string_field("name", span.name.as_bytes());
+    json.wide_field("startTimeUnixNano", span.start_time_unix_nano);
+    json.wide_field("durationNanos", span.duration_nanos);
+    write_attributes(json, &span.attributes);
+    json.end_object();
+}
+
+fn write_attributes(json: &mut JsonWriter, attributes: &[KeyValue]) {
+    if attributes.is_empty() {
+        return;
+    }
+    json.key("attributes");
+    json.begin_list();
+    for attribute in attributes {
+        write_key_value(json, attribute);
+    }
+    json.end_list();
+}
+
+fn write_key_value(json: &mut JsonWriter, attribute: &KeyValue) {
+    json.begin_object();
+    json.string_field("key", &attribute.key);
+    if let Some(value) = &attribute.value {
+        json.key("value");
+        write_value(json, value);
+    }
+    json.end_object();
+}
+
+fn write_value(json: &mut JsonWriter, value: &AnyValue) {
+    json.begin_object();
+    match &value.value {
+        None => {}
+        Some(Value::StringValue(text)) => {
+            json.key("stringValue");
+            json.string(text);
+        }
+        Some(Value::BoolValue(value)) => {
+            json.key("boolValue");
+            json.bool(*value);
+        }
+        Some(Value::IntValue(value)) => {
+            json.key("intValue");
+            json.wide(value);
+        }
+        Some(Value::DoubleValue(value)) => {
+            json.key("doubleValue");
+            json.double(*value);
+        }
+        Some(Value::BytesValue(bytes)) => {
+            json.key("bytesValue");
+            json.base64(bytes);
+        }
+        Some(Value::ArrayValue(array)) => {
+            json.key("arrayValue");
+            json.begin_object();
+            if !array.values.is_empty() {
+                json.key("values");
+                json.begin_list();
+                array.values.iter().for_each(|element| write_value(json, element));
+                json.end_list();
+            }
+            json.end_object();
+        }
+        Some(Value::KvlistValue(list)) => {
+            json.key("kvlistValue");
+            json.begin_object();
+            if !list.values.is_empty() {
+                json.key("values");
+                json.begin_list();
+                list.values.iter().for_each(|pair| write_key_value(json, pair));
+                json.end_list();
+            }
+            json.end_object();
+        }
+    }
+    json.end_object();
+}
+
+fn write_metrics(json: &mut JsonWriter, metrics: &SearchMetrics) {
+    json.begin_object();
+    json.number_field("inspectedTraces", metrics.inspected_traces);
+    json.wide_field("inspectedBytes", metrics.inspected_bytes);
+    json.number_field("totalBlocks", metrics.total_blocks);
+    json.number_field("completedJobs", metrics.completed_jobs);
+    json.number_field("totalJobs", metrics.total_jobs);
+    json.wide_field("totalBlockBytes", metrics.total_block_bytes);
+    json.wide_field("inspectedSpans", metrics.inspected_spans);
+    json.end_object();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::SearchCombiner;
+    use tactus_proto::tempopb::ServiceStats;
+
+    fn string_attribute(key: &'static str, value: &'static str) -> KeyValue {
+        let value = AnyValue { value: Some(Value::StringValue(value.into())) };
+        KeyValue { key: key.into(), value: Some(value) }
+    }
+
+    #[test]
+    fn response_has_the_documented_form() {
+        let span = Span {
+            span_id: "563d623c76514f8e".into(),
+            start_time_unix_nano: 1_684_778_327_735_077_898,
+            duration_nanos: 446_979_497,
+            attributes: vec![string_attribute("status", "error")],
+            ..Span::default()
+        };
+        let trace = TraceSearchMetadata {
+            trace_id: "2f3e0cee77ae5dc9c17ade3689eb2e54".into(),
+            root_service_name: "shop-backend".into(),
+            root_trace_name: "update-billing".into(),
+            start_time_unix_nano: 1_684_778_327_699_392_724,
+            duration_ms: 557,
+            span_sets: vec![SpanSet { spans: vec![span], matched: 1, attributes: vec![] }],
+            service_stats: [(
+                "shop-backend".to_owned(),
+                ServiceStats { span_count: 4, error_count: 1 },
+            )]
+            .into(),
+            ..TraceSearchMetadata::default()
+        };
+        let mut combiner = SearchCombiner::new(20);
+        combiner.add(vec![trace]);
+        let metrics = SearchMetrics {
+            inspected_traces: 12,
+            inspected_bytes: 345_678,
+            total_blocks: 1,
+            completed_jobs: 4,
+            total_jobs: 4,
+            total_block_bytes: 901_234,
+            inspected_spans: 0,
+        };
+        let json = search_response(&combiner.finish(metrics));
+        assert_eq!(
+            String::from_utf8(json).unwrap(),
+            r#"{"traces":[{"traceID":"2f3e0cee77ae5dc9c17ade3689eb2e54","rootServiceName":"shop-backend","rootTraceName":"update-billing","startTimeUnixNano":"1684778327699392724","durationMs":557,"spanSet":{"spans":[{"spanID":"563d623c76514f8e","startTimeUnixNano":"1684778327735077898","durationNanos":"446979497","attributes":[{"key":"status","value":{"stringValue":"error"}}]}],"matched":1},"spanSets":[{"spans":[{"spanID":"563d623c76514f8e","startTimeUnixNano":"1684778327735077898","durationNanos":"446979497","attributes":[{"key":"status","value":{"stringValue":"error"}}]}],"matched":1}],"serviceStats":{"shop-backend":{"spanCount":4,"errorCount":1}}}],"metrics":{"inspectedTraces":12,"inspectedBytes":"345678","totalBlocks":1,"completedJobs":4,"totalJobs":4,"totalBlockBytes":"901234"}}"#
+        );
+    }
+
+    #[test]
+    fn empty_response_has_an_empty_list_and_metrics() {
+        let response = SearchCombiner::new(20).finish(SearchMetrics::default());
+        assert_eq!(search_response(&response), br#"{"traces":[],"metrics":{}}"#);
+    }
+
+    #[test]
+    fn unknown_root_is_shown_escaped_and_without_a_name() {
+        let trace = TraceSearchMetadata { trace_id: "ff".into(), ..Default::default() };
+        let mut combiner = SearchCombiner::new(20);
+        combiner.add(vec![trace]);
+        let json = search_response(&combiner.finish(SearchMetrics::default()));
+        assert_eq!(
+            String::from_utf8(json).unwrap(),
+            r#"{"traces":[{"traceID":"ff","rootServiceName":"\u003croot span not yet received\u003e"}],"metrics":{}}"#
+        );
+    }
+}

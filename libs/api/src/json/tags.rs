@@ -1,0 +1,173 @@
+//! Tag names and values as JSON.
+
+use tactus_proto::tempopb::{
+    MetadataMetrics, SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsResponse,
+    SearchTagsV2Response,
+};
+
+use super::JsonWriter;
+
+/// Tag names of the first API version.
+pub fn tags_v1(response: &SearchTagsResponse) -> Vec<u8> {
+    document(&response.metrics, |json| {
+        json.key("tagNames");
+        write_strings(json, &response.tag_names);
+    })
+}
+
+/// Tag names of the second API version.
+pub fn tags_v2(response: &SearchTagsV2Response) -> Vec<u8> {
+    document(&response.metrics, |json| {
+        json.key("scopes");
+        json.begin_list();
+        for scope in &response.scopes {
+            json.begin_object();
+            json.string_field("name", scope.name.as_bytes());
+            if !scope.tags.is_empty() {
+                json.key("tags");
+                write_strings(json, &scope.tags);
+            }
+            json.end_object();
+        }
+        json.end_list();
+    })
+}
+
+/// Tag values of the first API version.
+pub fn tag_values_v1(response: &SearchTagValuesResponse) -> Vec<u8> {
+    document(&response.metrics, |json| {
+        json.key("tagValues");
+        write_strings(json, &response.tag_values);
+    })
+}
+
+/// Tag values of the second API version.
+pub fn tag_values_v2(response: &SearchTagValuesV2Response) -> Vec<u8> {
+    document(&response.metrics, |json| {
+        json.key("tagValues");
+        json.begin_list();
+        for value in &response.tag_values {
+            json.begin_object();
+            json.string_field("type", value.r#type.as_bytes());
+            json.string_field("value", value.value.as_bytes());
+            json.end_object();
+        }
+        json.end_list();
+    })
+}
+
+/// Tag values of the second API version for language models: by type, counters as numbers. Values must be sorted
+/// by type.
+pub fn tag_values_llm(response: &SearchTagValuesV2Response) -> Vec<u8> {
+    let mut json = JsonWriter::default();
+    json.begin_object();
+    json.key("tagValues");
+    json.begin_object();
+    for group in response.tag_values.chunk_by(|one, other| one.r#type == other.r#type) {
+        json.data_key(group[0].r#type.as_bytes());
+        json.begin_list();
+        group.iter().for_each(|value| json.string(value.value.as_bytes()));
+        json.end_list();
+    }
+    json.end_object();
+    json.key("metrics");
+    json.begin_object();
+    if let Some(metrics) = &response.metrics {
+        for (key, value) in [
+            ("inspectedBytes", metrics.inspected_bytes),
+            ("totalJobs", metrics.total_jobs.into()),
+            ("completedJobs", metrics.completed_jobs.into()),
+            ("totalBlocks", metrics.total_blocks.into()),
+            ("totalBlockBytes", metrics.total_block_bytes),
+        ] {
+            if value != 0 {
+                json.key(key);
+                json.raw(&value.to_string());
+            }
+        }
+    }
+    json.end_object();
+    json.end_object();
+    json.finish()
+}
+
+fn document(metrics: &Option<MetadataMetrics>, write: impl FnOnce(&mut JsonWriter)) -> Vec<u8> {
+    let mut json = JsonWriter::default();
+    json.begin_object();
+    write(&mut json);
+    if let Some(metrics) = metrics {
+        json.key("metrics");
+        json.begin_object();
+        json.wide_field("inspectedBytes", metrics.inspected_bytes);
+        json.number_field("totalJobs", metrics.total_jobs);
+        json.number_field("completedJobs", metrics.completed_jobs);
+        json.number_field("totalBlocks", metrics.total_blocks);
+        json.wide_field("totalBlockBytes", metrics.total_block_bytes);
+        json.end_object();
+    }
+    json.end_object();
+    json.finish()
+}
+
+fn write_strings(json: &mut JsonWriter, strings: &[String]) {
+    json.begin_list();
+    strings.iter().for_each(|text| json.string(text.as_bytes()));
+    json.end_list();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tactus_proto::tempopb::{SearchTagsV2Scope, TagValue};
+
+    fn metrics(inspected_bytes: u64) -> Option<MetadataMetrics> {
+        Some(MetadataMetrics { inspected_bytes, ..MetadataMetrics::default() })
+    }
+
+    fn text(json: Vec<u8>) -> String {
+        String::from_utf8(json).unwrap()
+    }
+
+    #[test]
+    fn tags_have_the_documented_form() {
+        let tags = ["cluster", "service.name"].map(str::to_owned).to_vec();
+        let v1 = SearchTagsResponse { tag_names: tags.clone(), metrics: metrics(123) };
+        assert_eq!(
+            text(tags_v1(&v1)),
+            r#"{"tagNames":["cluster","service.name"],"metrics":{"inspectedBytes":"123"}}"#
+        );
+        let scopes = vec![SearchTagsV2Scope { name: "span".into(), tags }];
+        let v2 = SearchTagsV2Response { scopes, metrics: metrics(0) };
+        assert_eq!(
+            text(tags_v2(&v2)),
+            r#"{"scopes":[{"name":"span","tags":["cluster","service.name"]}],"metrics":{}}"#
+        );
+    }
+
+    #[test]
+    fn values_have_the_documented_form() {
+        let value = |kind: &str, text: &str| TagValue { r#type: kind.into(), value: text.into() };
+        let values = vec![value("int", "200"), value("string", "a"), value("string", "")];
+        let v2 = SearchTagValuesV2Response { tag_values: values, metrics: metrics(99) };
+        assert_eq!(
+            text(tag_values_v2(&v2)),
+            r#"{"tagValues":[{"type":"int","value":"200"},{"type":"string","value":"a"},{"type":"string"}],"metrics":{"inspectedBytes":"99"}}"#
+        );
+        assert_eq!(
+            text(tag_values_llm(&v2)),
+            r#"{"tagValues":{"int":["200"],"string":["a",""]},"metrics":{"inspectedBytes":99}}"#
+        );
+        let v1 = SearchTagValuesResponse { tag_values: vec!["a".into()], metrics: metrics(0) };
+        assert_eq!(text(tag_values_v1(&v1)), r#"{"tagValues":["a"],"metrics":{}}"#);
+    }
+
+    #[test]
+    fn empty_lists_are_there() {
+        let v1 = SearchTagsResponse { tag_names: vec![], metrics: metrics(0) };
+        assert_eq!(text(tags_v1(&v1)), r#"{"tagNames":[],"metrics":{}}"#);
+        let v2 = SearchTagsV2Response { scopes: vec![], metrics: metrics(0) };
+        assert_eq!(text(tags_v2(&v2)), r#"{"scopes":[],"metrics":{}}"#);
+        let values = SearchTagValuesV2Response { tag_values: vec![], metrics: metrics(0) };
+        assert_eq!(text(tag_values_v2(&values)), r#"{"tagValues":[],"metrics":{}}"#);
+    }
+}

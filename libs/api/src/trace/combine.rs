@@ -1,0 +1,229 @@
+//! Collects the spans of a trace, each once.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use tactus_model::SpanId;
+use tactus_model::walk::{SpanView, walk_export};
+use tactus_model::wire::{FieldValue, Reader, WireError};
+
+use super::zipkin::separate_shared_ids;
+use super::{CombinedTrace, ResourceGroup, ScopeGroup};
+
+/// What happens to a trace above the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenTooLarge {
+    /// It is refused.
+    Refuse,
+    /// Spans above the limit are left out.
+    Cut,
+}
+
+/// Why parts do not combine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CombineError {
+    /// A part is no OTLP.
+    #[error("malformed trace: {0}")]
+    Malformed(#[from] WireError),
+    /// More bytes than the limit, which says to refuse.
+    #[error("trace exceeds max size (max bytes: {max_bytes})")]
+    TooLarge {
+        /// The limit.
+        max_bytes: u64,
+    },
+}
+
+/// Combines partial answers for one trace.
+///
+/// A span that is there twice (same id, kind, start and name) is kept once, the first that came. Memory: the parts,
+/// and about 150 bytes a span.
+#[derive(Debug)]
+pub struct TraceCombiner {
+    max_bytes: u64,
+    when_too_large: WhenTooLarge,
+    bytes: u64,
+    resources: Messages,
+    scopes: Messages,
+    spans: Vec<SpanEntry>,
+    seen: HashSet<SpanKey>,
+    non_empty_parts: usize,
+    truncated: bool,
+}
+
+/// Messages that are kept once, in order of arrival.
+#[derive(Debug, Default)]
+struct Messages {
+    all: Vec<Bytes>,
+    index: HashMap<Bytes, u32>,
+}
+
+/// What makes two spans the same; the name is a slice of the part.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SpanKey {
+    id: SpanId,
+    kind: u64,
+    start: u64,
+    name: Bytes,
+}
+
+/// A span and what combining needs to know of it.
+#[derive(Debug, Clone)]
+pub(super) struct SpanEntry {
+    resource: u32,
+    scope: u32,
+    pub(super) id: SpanId,
+    pub(super) parent: SpanId,
+    pub(super) kind: u64,
+    start: u64,
+    pub(super) message: Bytes,
+}
+
+impl TraceCombiner {
+    /// A combiner for traces of up to `max_bytes` of protobuf; 0: any size.
+    pub fn new(max_bytes: u64, when_too_large: WhenTooLarge) -> Self {
+        Self {
+            max_bytes,
+            when_too_large,
+            bytes: 0,
+            resources: Messages::default(),
+            scopes: Messages::default(),
+            spans: Vec::new(),
+            seen: HashSet::new(),
+            non_empty_parts: 0,
+            truncated: false,
+        }
+    }
+
+    /// Adds a part, an OTLP TracesData message. After an error the combiner is of no use.
+    pub fn add(&mut self, traces_data: &Bytes) -> Result<(), CombineError> {
+        if self.truncated {
+            return Ok(());
+        }
+        let mut found: Vec<SpanView<'_>> = Vec::new();
+        let walk = walk_export(traces_data, |span| found.push(span))?;
+        self.non_empty_parts += usize::from(!found.is_empty());
+        // Resource and scope are looked up by their bytes, once a run.
+        let mut rows: Vec<Option<(u32, u32)>> = vec![None; walk.runs.len()];
+        for span in found {
+            let run = &walk.runs[span.run];
+            let fields = SpanFields::read(span.message)?;
+            let key = SpanKey {
+                id: SpanId::from_slice(span.span_id),
+                kind: fields.kind,
+                start: fields.start,
+                name: traces_data.slice_ref(fields.name),
+            };
+            let id = key.id;
+            if !self.seen.insert(key) {
+                continue;
+            }
+            let resource_range = walk.resources[run.resource as usize].clone();
+            let scope_range = walk.scopes[run.scope as usize].clone();
+            let mut added = framed(span.message.len());
+            if rows[span.run].is_none() {
+                added += self.resources.cost(&traces_data[resource_range.clone()])
+                    + self.scopes.cost(&traces_data[scope_range.clone()]);
+            }
+            if self.max_bytes != 0 && self.bytes + added > self.max_bytes {
+                if self.when_too_large == WhenTooLarge::Refuse {
+                    return Err(CombineError::TooLarge { max_bytes: self.max_bytes });
+                }
+                self.truncated = true;
+                return Ok(());
+            }
+            self.bytes += added;
+            let (resource, scope) = *rows[span.run].get_or_insert_with(|| {
+                let resource = self.resources.row(traces_data.slice(resource_range));
+                (resource, self.scopes.row(traces_data.slice(scope_range)))
+            });
+            self.spans.push(SpanEntry {
+                resource,
+                scope,
+                id,
+                parent: SpanId::from_slice(fields.parent),
+                kind: fields.kind,
+                start: fields.start,
+                message: traces_data.slice_ref(span.message),
+            });
+        }
+        Ok(())
+    }
+
+    /// The trace. More than one part: sorted by start, then span id; a single one keeps its order.
+    pub fn finish(mut self) -> CombinedTrace {
+        if self.non_empty_parts > 1 {
+            self.spans.sort_by_key(|span| (span.start, span.id));
+        }
+        separate_shared_ids(&mut self.spans);
+        let mut resources: Vec<ResourceGroup> = Vec::new();
+        let mut resource_places = HashMap::new();
+        let mut scope_places = HashMap::new();
+        for span in self.spans {
+            let place = *resource_places.entry(span.resource).or_insert_with(|| {
+                let resource = self.resources.all[span.resource as usize].clone();
+                resources.push(ResourceGroup { resource, scopes: Vec::new() });
+                resources.len() - 1
+            });
+            let scopes = &mut resources[place].scopes;
+            let scope_place = *scope_places.entry((place, span.scope)).or_insert_with(|| {
+                let scope = self.scopes.all[span.scope as usize].clone();
+                scopes.push(ScopeGroup { scope, spans: Vec::new() });
+                scopes.len() - 1
+            });
+            scopes[scope_place].spans.push(span.message);
+        }
+        CombinedTrace { resources, truncated: self.truncated }
+    }
+}
+
+impl Messages {
+    /// Bytes that a message adds to an answer.
+    fn cost(&self, message: &[u8]) -> u64 {
+        if self.index.contains_key(message) { 0 } else { framed(message.len()) }
+    }
+
+    fn row(&mut self, message: Bytes) -> u32 {
+        if let Some(&row) = self.index.get(&message) {
+            return row;
+        }
+        let row = self.all.len() as u32;
+        self.all.push(message.clone());
+        self.index.insert(message, row);
+        row
+    }
+}
+
+/// Length of a message field with a one-byte tag.
+fn framed(length: usize) -> u64 {
+    let bits = usize::BITS - (length | 1).leading_zeros();
+    (1 + bits.div_ceil(7) as usize + length) as u64
+}
+
+/// The fields of a Span message that combining reads.
+struct SpanFields<'a> {
+    parent: &'a [u8],
+    name: &'a [u8],
+    kind: u64,
+    start: u64,
+}
+
+impl<'a> SpanFields<'a> {
+    fn read(message: &'a [u8]) -> Result<Self, WireError> {
+        let mut fields = Self { parent: b"", name: b"", kind: 0, start: 0 };
+        let mut reader = Reader::new(message);
+        while let Some((field, value)) = reader.next_field()? {
+            match (field, value) {
+                (4, FieldValue::Bytes(parent)) => fields.parent = parent,
+                (5, FieldValue::Bytes(name)) => fields.name = name,
+                (6, FieldValue::Varint(kind)) => fields.kind = kind,
+                (7, FieldValue::Fixed64(start)) => fields.start = start,
+                _ => {}
+            }
+        }
+        // `slice_ref` needs a slice of the part itself.
+        if fields.name.is_empty() {
+            fields.name = &message[..0];
+        }
+        Ok(fields)
+    }
+}

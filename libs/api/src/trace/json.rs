@@ -1,0 +1,290 @@
+//! A trace as JSON.
+
+use bytes::Bytes;
+use tactus_model::wire::{FieldValue, Reader, WireError};
+
+use super::{CombinedTrace, TraceFacts};
+use crate::json::{JsonWriter, write_attributes};
+
+/// JSON takes about so many times the bytes of protobuf.
+const EXPANSION: usize = 3;
+
+const KINDS: [&str; 6] = [
+    "SPAN_KIND_UNSPECIFIED",
+    "SPAN_KIND_INTERNAL",
+    "SPAN_KIND_SERVER",
+    "SPAN_KIND_CLIENT",
+    "SPAN_KIND_PRODUCER",
+    "SPAN_KIND_CONSUMER",
+];
+const STATUS_CODES: [&str; 3] = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
+
+impl CombinedTrace {
+    /// The body of the first API version. Errors: an attribute that is no protobuf.
+    pub fn to_json_v1(&self) -> Result<Vec<u8>, WireError> {
+        let mut json = JsonWriter::with_capacity(self.span_bytes() * EXPANSION + 64);
+        self.write_trace(&mut json, "batches")?;
+        Ok(json.finish())
+    }
+
+    /// The body of the second API version. Errors: an attribute that is no protobuf.
+    pub fn to_json_v2(&self, facts: &TraceFacts) -> Result<Vec<u8>, WireError> {
+        let mut json = JsonWriter::with_capacity(self.span_bytes() * EXPANSION + 128);
+        json.begin_object();
+        json.key("trace");
+        self.write_trace(&mut json, "resourceSpans")?;
+        json.key("metrics");
+        json.begin_object();
+        json.wide_field("inspectedBytes", facts.inspected_bytes);
+        json.end_object();
+        if facts.partial {
+            json.key("status");
+            json.string(b"PARTIAL");
+        }
+        json.string_field("message", facts.message.as_bytes());
+        json.end_object();
+        Ok(json.finish())
+    }
+
+    fn write_trace(&self, json: &mut JsonWriter, key: &str) -> Result<(), WireError> {
+        json.begin_object();
+        if !self.is_empty() {
+            json.key(key);
+            json.begin_list();
+            for resource in &self.resources {
+                json.begin_object();
+                json.key("resource");
+                write_resource(json, &resource.resource)?;
+                json.key("scopeSpans");
+                json.begin_list();
+                for scope in &resource.scopes {
+                    json.begin_object();
+                    json.key("scope");
+                    write_scope(json, &scope.scope)?;
+                    json.key("spans");
+                    json.begin_list();
+                    for span in &scope.spans {
+                        write_span(json, span)?;
+                    }
+                    json.end_list();
+                    json.end_object();
+                }
+                json.end_list();
+                json.end_object();
+            }
+            json.end_list();
+        }
+        json.end_object();
+        Ok(())
+    }
+}
+
+fn write_resource(json: &mut JsonWriter, message: &Bytes) -> Result<(), WireError> {
+    json.begin_object();
+    write_attributes(json, message, 1)?;
+    json.number_field("droppedAttributesCount", count(message, 2)?);
+    json.end_object();
+    Ok(())
+}
+
+fn write_scope(json: &mut JsonWriter, message: &Bytes) -> Result<(), WireError> {
+    json.begin_object();
+    json.string_field("name", last_bytes(message, 1)?);
+    json.string_field("version", last_bytes(message, 2)?);
+    write_attributes(json, message, 3)?;
+    json.number_field("droppedAttributesCount", count(message, 4)?);
+    json.end_object();
+    Ok(())
+}
+
+/// The fields of a Span message that are no lists.
+#[derive(Default)]
+pub(super) struct SpanScalars<'a> {
+    pub(super) trace_id: &'a [u8],
+    pub(super) span_id: &'a [u8],
+    pub(super) trace_state: &'a [u8],
+    pub(super) parent_span_id: &'a [u8],
+    pub(super) flags: u32,
+    pub(super) name: &'a [u8],
+    pub(super) kind: u64,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    dropped_attributes: u32,
+    dropped_events: u32,
+    dropped_links: u32,
+    pub(super) status: Option<&'a [u8]>,
+}
+
+impl<'a> SpanScalars<'a> {
+    pub(super) fn read(message: &'a [u8]) -> Result<Self, WireError> {
+        let mut span = Self::default();
+        let mut reader = Reader::new(message);
+        while let Some((field, value)) = reader.next_field()? {
+            match (field, value) {
+                (1, FieldValue::Bytes(id)) => span.trace_id = id,
+                (2, FieldValue::Bytes(id)) => span.span_id = id,
+                (3, FieldValue::Bytes(state)) => span.trace_state = state,
+                (4, FieldValue::Bytes(id)) => span.parent_span_id = id,
+                (5, FieldValue::Bytes(name)) => span.name = name,
+                (6, FieldValue::Varint(kind)) => span.kind = kind,
+                (7, FieldValue::Fixed64(time)) => span.start = time,
+                (8, FieldValue::Fixed64(time)) => span.end = time,
+                (10, FieldValue::Varint(count)) => span.dropped_attributes = count as u32,
+                (12, FieldValue::Varint(count)) => span.dropped_events = count as u32,
+                (14, FieldValue::Varint(count)) => span.dropped_links = count as u32,
+                (15, FieldValue::Bytes(status)) => span.status = Some(status),
+                (16, FieldValue::Fixed32(flags)) => span.flags = flags,
+                _ => {}
+            }
+        }
+        Ok(span)
+    }
+}
+
+fn write_span(json: &mut JsonWriter, message: &Bytes) -> Result<(), WireError> {
+    let span = SpanScalars::read(message)?;
+    json.begin_object();
+    json.base64_field("traceId", span.trace_id);
+    json.base64_field("spanId", span.span_id);
+    json.string_field("traceState", span.trace_state);
+    json.base64_field("parentSpanId", span.parent_span_id);
+    json.number_field("flags", span.flags);
+    json.string_field("name", span.name);
+    enum_field(json, "kind", &KINDS, span.kind);
+    json.wide_field("startTimeUnixNano", span.start);
+    json.wide_field("endTimeUnixNano", span.end);
+    write_attributes(json, message, 9)?;
+    json.number_field("droppedAttributesCount", span.dropped_attributes);
+    write_list(json, message, "events", 11, write_event)?;
+    json.number_field("droppedEventsCount", span.dropped_events);
+    write_list(json, message, "links", 13, write_link)?;
+    json.number_field("droppedLinksCount", span.dropped_links);
+    if let Some(status) = span.status {
+        json.key("status");
+        json.begin_object();
+        json.string_field("message", last_bytes(status, 2)?);
+        enum_field(json, "code", &STATUS_CODES, last_varint(status, 3)?);
+        json.end_object();
+    }
+    json.end_object();
+    Ok(())
+}
+
+fn write_list(
+    json: &mut JsonWriter,
+    message: &[u8],
+    key: &str,
+    number: u32,
+    write: fn(&mut JsonWriter, &[u8]) -> Result<(), WireError>,
+) -> Result<(), WireError> {
+    let mut any = false;
+    for element in messages(message, number) {
+        if !any {
+            json.key(key);
+            json.begin_list();
+            any = true;
+        }
+        write(json, element?)?;
+    }
+    if any {
+        json.end_list();
+    }
+    Ok(())
+}
+
+fn write_event(json: &mut JsonWriter, message: &[u8]) -> Result<(), WireError> {
+    json.begin_object();
+    json.wide_field("timeUnixNano", last_fixed64(message, 1)?);
+    json.string_field("name", last_bytes(message, 2)?);
+    write_attributes(json, message, 3)?;
+    json.number_field("droppedAttributesCount", count(message, 4)?);
+    json.end_object();
+    Ok(())
+}
+
+fn write_link(json: &mut JsonWriter, message: &[u8]) -> Result<(), WireError> {
+    json.begin_object();
+    json.base64_field("traceId", last_bytes(message, 1)?);
+    json.base64_field("spanId", last_bytes(message, 2)?);
+    json.string_field("traceState", last_bytes(message, 3)?);
+    write_attributes(json, message, 4)?;
+    json.number_field("droppedAttributesCount", count(message, 5)?);
+    if let Some(FieldValue::Fixed32(flags)) = last(message, 6)? {
+        json.number_field("flags", flags);
+    }
+    json.end_object();
+    Ok(())
+}
+
+/// An enum field by name; nothing for the first value, the number for one that has no name.
+fn enum_field(json: &mut JsonWriter, key: &str, names: &[&str], value: u64) {
+    if value == 0 {
+        return;
+    }
+    json.key(key);
+    match names.get(value as usize) {
+        Some(name) => json.string(name.as_bytes()),
+        None => json.raw(&(value as i32).to_string()),
+    }
+}
+
+pub(super) fn kind_name(kind: u64) -> &'static str {
+    KINDS.get(kind as usize).copied().unwrap_or(KINDS[0])
+}
+
+pub(super) fn status_name(code: u64) -> &'static str {
+    STATUS_CODES.get(code as usize).copied().unwrap_or(STATUS_CODES[0])
+}
+
+/// The messages of a repeated field.
+pub(super) fn messages(
+    message: &[u8],
+    number: u32,
+) -> impl Iterator<Item = Result<&[u8], WireError>> {
+    let mut reader = Reader::new(message);
+    let mut failed = false;
+    std::iter::from_fn(move || {
+        while !failed {
+            match reader.next_field() {
+                Ok(Some((field, FieldValue::Bytes(bytes)))) if field == number => {
+                    return Some(Ok(bytes));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(error) => {
+                    failed = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    })
+}
+
+/// The value of a field; of several the last counts.
+fn last(message: &[u8], number: u32) -> Result<Option<FieldValue<'_>>, WireError> {
+    let mut reader = Reader::new(message);
+    let mut found = None;
+    while let Some((field, value)) = reader.next_field()? {
+        if field == number {
+            found = Some(value);
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn last_bytes(message: &[u8], number: u32) -> Result<&[u8], WireError> {
+    last(message, number)?.map_or(Ok(b""), |value| value.bytes(number))
+}
+
+pub(super) fn last_varint(message: &[u8], number: u32) -> Result<u64, WireError> {
+    last(message, number)?.map_or(Ok(0), |value| value.varint(number))
+}
+
+pub(super) fn last_fixed64(message: &[u8], number: u32) -> Result<u64, WireError> {
+    last(message, number)?.map_or(Ok(0), |value| value.fixed64(number))
+}
+
+fn count(message: &[u8], number: u32) -> Result<u32, WireError> {
+    last_varint(message, number).map(|count| count as u32)
+}

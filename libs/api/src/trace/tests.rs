@@ -1,0 +1,261 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+use prost::Message as _;
+use tactus_proto::otlp::{
+    AnyValue, InstrumentationScope, KeyValue, Resource, ResourceSpans, ScopeSpans, Span, Status,
+    any_value::Value, span,
+};
+use tactus_proto::tempopb;
+
+use super::*;
+
+fn attribute(key: &'static str, value: Value) -> KeyValue {
+    KeyValue { key: key.into(), value: Some(AnyValue { value: Some(value) }) }
+}
+
+fn resource(service: &'static str) -> Resource {
+    let name = attribute("service.name", Value::StringValue(service.into()));
+    Resource { attributes: vec![name], ..Resource::default() }
+}
+
+fn span(id: u8, parent: u8, kind: i32, start: u64) -> Span {
+    let id_bytes = |id: u8| Bytes::from(vec![0, 0, 0, 0, 0, 0, 0, id]);
+    Span {
+        trace_id: vec![1; 16].into(),
+        span_id: id_bytes(id),
+        parent_span_id: if parent == 0 { Bytes::new() } else { id_bytes(parent) },
+        name: "n".into(),
+        kind,
+        start_time_unix_nano: start,
+        end_time_unix_nano: start + 10,
+        status: Some(Status::default()),
+        ..Span::default()
+    }
+}
+
+fn part(service: &'static str, spans: Vec<Span>) -> Bytes {
+    let scope = Some(InstrumentationScope::default());
+    let scope_spans = vec![ScopeSpans { scope, spans, ..ScopeSpans::default() }];
+    let resource_spans =
+        ResourceSpans { resource: Some(resource(service)), scope_spans, ..Default::default() };
+    tempopb::Trace { resource_spans: vec![resource_spans] }.encode_to_vec().into()
+}
+
+fn combine(parts: &[Bytes]) -> CombinedTrace {
+    let mut combiner = TraceCombiner::new(0, WhenTooLarge::Refuse);
+    parts.iter().for_each(|part| combiner.add(part).unwrap());
+    combiner.finish()
+}
+
+/// (service, [(span id, parent id)]) of each resource.
+fn shape(trace: &CombinedTrace) -> Vec<(String, Vec<(u8, u8)>)> {
+    let decoded = tempopb::Trace::decode(&trace.to_protobuf_v1()[..]).unwrap();
+    let name = |resource: Resource| match resource.attributes[0].value.clone().unwrap().value {
+        Some(Value::StringValue(name)) => String::from_utf8(name.to_vec()).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let ids = |group: ResourceSpans| {
+        let spans = group.scope_spans.into_iter().flat_map(|scope| scope.spans);
+        let last = |id: &Bytes| id.last().copied().unwrap_or(0);
+        spans.map(|span| (last(&span.span_id), last(&span.parent_span_id))).collect()
+    };
+    let groups = decoded.resource_spans.into_iter();
+    groups.map(|group| (name(group.resource.clone().unwrap()), ids(group))).collect()
+}
+
+fn rich_part() -> Bytes {
+    let mut rich = span(8, 7, 2, 1_700_000_000_000_000_000);
+    rich.trace_id = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef_u128.to_be_bytes().to_vec().into();
+    rich.span_id = vec![1, 2, 3, 4, 5, 6, 7, 8].into();
+    rich.end_time_unix_nano = 1_700_000_000_250_000_000;
+    rich.name = "GET /".into();
+    rich.trace_state = "a=b".into();
+    rich.flags = 1;
+    rich.attributes = vec![attribute("http.status_code", Value::IntValue(200))];
+    rich.dropped_attributes_count = 3;
+    rich.events = vec![span::Event {
+        time_unix_nano: 5,
+        name: "e\u{2028}".into(),
+        attributes: vec![attribute("ok", Value::BoolValue(true))],
+        dropped_attributes_count: 1,
+    }];
+    rich.links = vec![span::Link {
+        trace_id: vec![2; 16].into(),
+        span_id: vec![3; 8].into(),
+        ..span::Link::default()
+    }];
+    rich.status = Some(Status { message: "boom".into(), code: 2 });
+    let scope =
+        InstrumentationScope { name: "lib".into(), version: "1.0".into(), ..Default::default() };
+    let scope_spans =
+        vec![ScopeSpans { scope: Some(scope), spans: vec![rich], ..Default::default() }];
+    let resource_spans =
+        ResourceSpans { resource: Some(resource("api")), scope_spans, ..Default::default() };
+    tempopb::Trace { resource_spans: vec![resource_spans] }.encode_to_vec().into()
+}
+
+#[test]
+fn json_of_a_span_has_the_documented_form() {
+    let trace = combine(&[rich_part()]);
+    let resource_spans = concat!(
+        r#"[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"api"}}]},"#,
+        r#""scopeSpans":[{"scope":{"name":"lib","version":"1.0"},"spans":[{"traceId":"ASNFZ4mrze8BI0VniavN7w==","#,
+        r#""spanId":"AQIDBAUGBwg=","traceState":"a=b","parentSpanId":"AAAAAAAAAAc=","flags":1,"name":"GET /","#,
+        r#""kind":"SPAN_KIND_SERVER","startTimeUnixNano":"1700000000000000000","endTimeUnixNano":"1700000000250000000","#,
+        r#""attributes":[{"key":"http.status_code","value":{"intValue":"200"}}],"droppedAttributesCount":3,"#,
+        r#""events":[{"timeUnixNano":"5","name":"e\u2028","attributes":[{"key":"ok","value":{"boolValue":true}}],"#,
+        r#""droppedAttributesCount":1}],"links":[{"traceId":"AgICAgICAgICAgICAgICAg==","spanId":"AwMDAwMDAwM="}],"#,
+        r#""status":{"message":"boom","code":"STATUS_CODE_ERROR"}}]}]}]"#
+    );
+    let v1 = String::from_utf8(trace.to_json_v1().unwrap()).unwrap();
+    assert_eq!(v1, format!("{{\"batches\":{resource_spans}}}"));
+    let facts = TraceFacts { inspected_bytes: 1234, ..TraceFacts::default() };
+    let v2 = String::from_utf8(trace.to_json_v2(&facts).unwrap()).unwrap();
+    assert_eq!(
+        v2,
+        format!(
+            "{{\"trace\":{{\"resourceSpans\":{resource_spans}}},\"metrics\":{{\"inspectedBytes\":\"1234\"}}}}"
+        )
+    );
+}
+
+#[test]
+fn json_leaves_out_zero_values_and_keeps_empty_messages() {
+    let mut plain = span(1, 0, 0, 0);
+    plain.end_time_unix_nano = 0;
+    plain.name = Bytes::new();
+    let json = combine(&[part("s", vec![plain])]).to_json_v1().unwrap();
+    assert_eq!(
+        String::from_utf8(json).unwrap(),
+        concat!(
+            r#"{"batches":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"s"}}]},"#,
+            r#""scopeSpans":[{"scope":{},"spans":[{"traceId":"AQEBAQEBAQEBAQEBAQEBAQ==","spanId":"AAAAAAAAAAE=","status":{}}]}]}]}"#
+        )
+    );
+}
+
+#[test]
+fn empty_trace_has_the_documented_bodies() {
+    let empty = combine(&[Bytes::new()]);
+    let facts = TraceFacts::default();
+    assert!(empty.is_empty());
+    assert_eq!(empty.to_json_v2(&facts).unwrap(), br#"{"trace":{},"metrics":{}}"#);
+    assert_eq!(empty.to_protobuf_v2(&facts), [0x0a, 0, 0x12, 0]);
+    assert!(empty.to_protobuf_v1().is_empty());
+    assert_eq!(empty.to_llm_json(&facts).unwrap(), br#"{"trace":{},"metrics":{}}"#);
+}
+
+#[test]
+fn llm_json_is_flat() {
+    let json = combine(&[rich_part()]).to_llm_json(&TraceFacts::default()).unwrap();
+    assert_eq!(
+        String::from_utf8(json).unwrap(),
+        concat!(
+            r#"{"trace":{"traceId":"0123456789abcdef0123456789abcdef","services":[{"serviceName":"api","resource":{},"#,
+            r#""scopes":[{"name":"lib","version":"1.0","spans":[{"spanId":"0102030405060708","name":"GET /","#,
+            r#""parentSpanId":"0000000000000007","kind":"SPAN_KIND_SERVER","startTimeUnixNano":"1700000000000000000","#,
+            r#""endTimeUnixNano":"1700000000250000000","durationMs":250,"attributes":{"http.status_code":200},"#,
+            r#""events":[{"name":"e\u2028","timeUnixNano":"5","attributes":{"ok":true}}],"#,
+            r#""links":[{"traceId":"02020202020202020202020202020202","spanId":"0303030303030303","attributes":{}}],"#,
+            r#""status":{"code":"STATUS_CODE_ERROR","message":"boom"}}]}]}]},"metrics":{}}"#
+        )
+    );
+}
+
+#[test]
+fn partial_answer_says_so() {
+    let facts = TraceFacts { inspected_bytes: 0, partial: true, message: "cut".into() };
+    let trace = combine(&[]);
+    let json = String::from_utf8(trace.to_json_v2(&facts).unwrap()).unwrap();
+    assert_eq!(json, r#"{"trace":{},"metrics":{},"status":"PARTIAL","message":"cut"}"#);
+    let decoded = tempopb::TraceByIdResponse::decode(&trace.to_protobuf_v2(&facts)[..]).unwrap();
+    assert_eq!((decoded.status, &*decoded.message), (1, "cut"));
+}
+
+#[test]
+fn single_part_keeps_its_order_and_several_are_sorted() {
+    let one = part("a", vec![span(2, 1, 1, 50), span(1, 0, 1, 10)]);
+    let two = part("b", vec![span(3, 1, 1, 5), span(4, 1, 1, 50)]);
+    assert_eq!(
+        shape(&combine(&[one.clone(), Bytes::new()])),
+        [("a".to_owned(), vec![(2, 1), (1, 0)])]
+    );
+    assert_eq!(
+        shape(&combine(&[one, two])),
+        [("b".to_owned(), vec![(3, 1), (4, 1)]), ("a".to_owned(), vec![(1, 0), (2, 1)]),]
+    );
+}
+
+#[test]
+fn span_seen_twice_is_kept_once() {
+    let mut renamed = span(1, 0, 1, 10);
+    renamed.name = "other".into();
+    let one = part("a", vec![span(1, 0, 1, 10), span(1, 0, 1, 10), span(2, 1, 1, 20)]);
+    let two = part("b", vec![span(2, 1, 1, 20), renamed, span(2, 1, 3, 20)]);
+    let trace = combine(&[one, two]);
+    assert_eq!(trace.spans(), 4);
+    assert_eq!(
+        shape(&trace),
+        [("a".to_owned(), vec![(1, 0), (2, 1)]), ("b".to_owned(), vec![(1, 0), (2, 1)]),]
+    );
+}
+
+#[test]
+fn shared_ids_of_client_and_server_are_separated() {
+    let web = part("web", vec![span(0xb1, 0, 2, 0), span(0xb2, 0xb1, 3, 1)]);
+    let backend = part("backend", vec![span(0xb2, 0xb1, 2, 2), span(0xb3, 0xb2, 1, 3)]);
+    assert_eq!(
+        shape(&combine(&[web.clone(), backend])),
+        [
+            ("web".to_owned(), vec![(0xb1, 0), (0xb2, 0xb1)]),
+            ("backend".to_owned(), vec![(1, 0xb2), (0xb3, 1)]),
+        ]
+    );
+    // The new id must be free, and a root half gets a parent.
+    let backend = part("backend", vec![span(1, 0xb2, 1, 4), span(0xb2, 0, 2, 2)]);
+    assert_eq!(shape(&combine(&[web, backend]))[1].1, [(2, 0xb2), (1, 2)]);
+}
+
+#[test]
+fn trace_above_the_limit_is_refused_or_cut() {
+    let whole = part("a", (1..=50).map(|id| span(id, 0, 1, u64::from(id))).collect());
+    let limit = whole.len() as u64 / 2;
+    let mut refusing = TraceCombiner::new(limit, WhenTooLarge::Refuse);
+    assert_eq!(refusing.add(&whole), Err(CombineError::TooLarge { max_bytes: limit }));
+    let mut cutting = TraceCombiner::new(limit, WhenTooLarge::Cut);
+    cutting.add(&whole).unwrap();
+    cutting.add(&part("b", vec![span(99, 0, 1, 0)])).unwrap();
+    let trace = cutting.finish();
+    assert!(trace.truncated && (20..30).contains(&trace.spans()), "{}", trace.spans());
+    assert!(trace.to_protobuf_v1().len() as u64 <= limit + 16);
+    let mut fitting = TraceCombiner::new(whole.len() as u64, WhenTooLarge::Refuse);
+    fitting.add(&whole).unwrap();
+    fitting.add(&whole).unwrap();
+    assert_eq!(fitting.finish().to_protobuf_v1(), whole);
+}
+
+#[test]
+fn malformed_part_is_an_error() {
+    let mut combiner = TraceCombiner::new(0, WhenTooLarge::Refuse);
+    let error = combiner.add(&Bytes::from_static(&[0x0a, 5, 1])).unwrap_err();
+    assert!(matches!(error, CombineError::Malformed(_)));
+}
+
+proptest! {
+    #[test]
+    fn combining_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let mut combiner = TraceCombiner::new(100, WhenTooLarge::Cut);
+        if combiner.add(&bytes.into()).is_ok() {
+            let trace = combiner.finish();
+            let _ = trace.to_json_v1();
+            let _ = trace.to_llm_json(&TraceFacts::default());
+        }
+    }
+
+    #[test]
+    fn valid_trace_survives_as_protobuf(ids in proptest::collection::hash_set(1u8..255, 0..20)) {
+        let spans: Vec<_> = ids.into_iter().map(|id| span(id, 0, 1, u64::from(id))).collect();
+        let whole = if spans.is_empty() { Bytes::new() } else { part("a", spans) };
+        prop_assert_eq!(combine(std::slice::from_ref(&whole)).to_protobuf_v1(), whole);
+    }
+}

@@ -1,0 +1,131 @@
+//! Damaged and foreign files give errors, never a panic.
+
+use super::*;
+use proptest::prelude::*;
+use tactus_model::AttributeSelection;
+
+/// Opens and reads everything that can be read; errors are fine.
+fn read_everything(data: Vec<u8>, facts: &BlockFacts, verify: bool) {
+    let facts = BlockFacts { size: data.len() as u64, ..facts.clone() };
+    let source = Arc::new(BytesSource::new(data.into()));
+    let Ok(mut reader) = BlockReader::open(source, &facts) else { return };
+    Arc::get_mut(&mut reader.file).unwrap().verify = verify;
+    let mut keys = Projection { start: true, ..Projection::default() };
+    for selection in [&mut keys.span_attributes, &mut keys.resource_attributes] {
+        for key in ["n", "ip", "strs", "http.status_code"] {
+            AttributeSelection::add(selection, key.as_bytes());
+        }
+    }
+    for group in 0..reader.row_groups().len() {
+        if let Ok(batch) = reader.read_row_group(group, &Projection::all()) {
+            check_bounds(&batch);
+        }
+        if let Ok(batch) = reader.read_row_group(group, &keys) {
+            check_bounds(&batch);
+        }
+        let key = StringColumn::SpanAttribute(b"n".to_vec());
+        let _ = reader.row_group_may_contain_string(group, &key, &|_| false);
+        let _ = reader.row_group_bounds(group, NumberColumn::SpanStart);
+    }
+    for hex in ["0af7651916cd43dd8448eb211c80319c", "463ac35c9f6413ad", "00"] {
+        if let Ok(Some(batch)) = reader.read_trace(TraceId::from_hex(hex).unwrap(), None) {
+            check_bounds(&batch);
+        }
+    }
+}
+
+/// Every row that a batch refers to exists.
+fn check_bounds(batch: &SpanBatch) {
+    let below = |rows: &[u32], count: usize| rows.iter().all(|&row| (row as usize) < count);
+    assert!(below(&batch.spans.trace, batch.traces.ids.len()));
+    let strings = batch.strings.len();
+    assert!(below(&batch.spans.name, strings));
+    for (list, owners) in [
+        (&batch.span_attributes, batch.len()),
+        (&batch.events.attributes, batch.events.time.len()),
+        (&batch.resources.attributes, batch.resources.len()),
+    ] {
+        assert!(list.owners() == 0 || list.owners() == owners || batch.events.time.is_empty());
+        assert!(list.starts.is_sorted());
+        assert_eq!(*list.starts.last().unwrap() as usize, list.len());
+        assert!(below(&list.keys, strings));
+        for owner in 0..list.owners() {
+            for attribute in list.of(owner) {
+                assert!(
+                    !attribute.value_type.holds_code() || (attribute.payload as usize) < strings
+                );
+            }
+        }
+    }
+    assert!(below(&batch.spans.resource, batch.resources.len()));
+}
+
+#[test]
+fn every_cut_of_the_file_is_refused() {
+    for version in VERSIONS {
+        let sample = load(version);
+        for length in (0..sample.data.len()).step_by(997).chain([0, 1, 7, 8, 11, 12]) {
+            let facts = BlockFacts { size: length as u64, ..sample.facts.clone() };
+            let source = Arc::new(BytesSource::new(sample.data.slice(..length)));
+            assert!(BlockReader::open(source, &facts).is_err(), "{length}");
+        }
+    }
+}
+
+#[test]
+fn a_size_that_is_not_the_files_is_refused() {
+    let sample = load(BlockVersion::VParquet4);
+    let facts = BlockFacts { size: sample.facts.size + 1, ..sample.facts };
+    let source = Arc::new(BytesSource::new(sample.data));
+    assert!(matches!(BlockReader::open(source, &facts), Err(crate::Error::Corrupt { .. })));
+}
+
+#[test]
+fn data_flips_are_found_by_checksums() {
+    let sample = load(BlockVersion::VParquet4);
+    let mut data = sample.data.to_vec();
+    let reader = sample.open();
+    let name = reader.file.columns.name;
+    let chunk = reader.file.metadata.row_group(0).column(name.index);
+    let last = (chunk.byte_range().0 + chunk.byte_range().1 - 1) as usize;
+    data[last] ^= 1;
+    let source = Arc::new(BytesSource::new(data.into()));
+    let reader = BlockReader::open(source, &sample.facts).unwrap();
+    let error = reader.read_row_group(0, &Projection::all()).unwrap_err();
+    assert!(error.to_string().contains("checksum"), "{error}");
+}
+
+/// Few, since each reads whole blocks; raise it by hand to search.
+const CASES: u32 = 24;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES, ..ProptestConfig::default() })]
+
+    #[test]
+    fn flipped_pages_never_panic(
+        version in 0usize..2, verify in any::<bool>(),
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..40),
+    ) {
+        let sample = load(VERSIONS[version]);
+        let mut data = sample.data.to_vec();
+        let pages = data.len() - 8 - sample.facts.footer_size as usize;
+        for (at, mask) in flips {
+            data[at.index(pages)] ^= mask;
+        }
+        read_everything(data, &sample.facts, verify);
+    }
+
+    #[test]
+    fn flipped_footers_never_panic(
+        version in 0usize..2, flips in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..4),
+    ) {
+        let sample = load(VERSIONS[version]);
+        let mut data = sample.data.to_vec();
+        let footer = sample.facts.footer_size as usize;
+        for (at, mask) in flips {
+            let at = data.len() - 8 - footer + at.index(footer);
+            data[at] ^= mask;
+        }
+        read_everything(data, &sample.facts, false);
+    }
+}

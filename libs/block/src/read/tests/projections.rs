@@ -1,0 +1,241 @@
+//! Reading some columns gives exactly what reading all columns gives for them.
+
+use super::*;
+use tactus_model::AttributeSelection;
+
+type Change = fn(&mut Projection);
+
+/// Each part of a projection on its own.
+const PARTS: [Change; 18] = [
+    |p| p.span_id = true,
+    |p| p.parent_span_id = true,
+    |p| p.start = true,
+    |p| p.duration = true,
+    |p| p.name = true,
+    |p| p.kind = true,
+    |p| p.status = true,
+    |p| p.status_message = true,
+    |p| p.trace_state = true,
+    |p| p.dropped_counts = true,
+    |p| p.nested_set = true,
+    |p| p.scope_name = true,
+    |p| p.trace_summary = true,
+    |p| {
+        p.trace_summary = true;
+        p.service_stats = true;
+    },
+    |p| p.events = true,
+    |p| p.event_name = true,
+    |p| p.links = true,
+    |p| p.span_attributes = AttributeSelection::All,
+];
+
+/// The column's strings if it was read, else nothing.
+fn texts(batch: &SpanBatch, codes: &[u32]) -> Vec<String> {
+    codes.iter().map(|&code| batch.strings.display(code).into_owned()).collect()
+}
+
+/// All columns of a batch as text, by name; `projection` decides which ones may be filled.
+fn columns(batch: &SpanBatch, projection: &Projection) -> Vec<(&'static str, bool, String)> {
+    let p = projection;
+    let spans = &batch.spans;
+    let summaries = batch.traces.summaries.as_ref();
+    let events = p.events || p.event_name || !p.event_attributes.is_none();
+    let links = p.links || !p.link_attributes.is_none();
+    let text = |codes: &[u32]| format!("{:?}", texts(batch, codes));
+    vec![
+        ("ids", true, format!("{:?}", batch.traces.ids)),
+        ("rows", true, format!("{:?}{:?}{:?}", spans.trace, spans.resource, spans.scope)),
+        ("span_id", p.span_id, format!("{:?}", spans.span_id)),
+        ("parent", p.parent_span_id, format!("{:?}", spans.parent_span_id)),
+        ("start", p.start, format!("{:?}", spans.start)),
+        ("duration", p.duration, format!("{:?}", spans.duration)),
+        ("name", p.name, text(&spans.name)),
+        ("kind", p.kind, format!("{:?}", spans.kind)),
+        ("status", p.status, format!("{:?}", spans.status)),
+        ("status_message", p.status_message, text(&spans.status_message)),
+        ("trace_state", p.trace_state, text(&spans.trace_state)),
+        (
+            "dropped",
+            p.dropped_counts,
+            format!(
+                "{:?}{:?}{:?}{:?}{:?}",
+                spans.dropped_attributes,
+                spans.dropped_events,
+                spans.dropped_links,
+                batch.resources.dropped_attributes,
+                batch.scopes.dropped_attributes
+            ),
+        ),
+        (
+            "nested",
+            p.nested_set,
+            format!("{:?}{:?}{:?}", spans.nested_left, spans.nested_right, spans.nested_parent),
+        ),
+        ("scope", p.scope_name, text(&batch.scopes.name) + &text(&batch.scopes.version)),
+        (
+            "summary",
+            p.trace_summary,
+            format!(
+                "{:?}",
+                summaries.map(|s| (s.start.clone(), s.end.clone(), text(&s.root_name)))
+            ),
+        ),
+        (
+            "services",
+            p.trace_summary && p.service_stats,
+            format!(
+                "{:?}",
+                summaries.map(|s| (
+                    s.service_starts.clone(),
+                    text(&s.service_name),
+                    s.service_spans.clone()
+                ))
+            ),
+        ),
+        ("events", events, format!("{:?}", batch.events.starts)),
+        ("event_time", p.events, format!("{:?}", batch.events.time)),
+        ("event_name", p.event_name, text(&batch.events.name)),
+        (
+            "event_dropped",
+            events && p.dropped_counts,
+            format!("{:?}", batch.events.dropped_attributes),
+        ),
+        ("links", links, format!("{:?}", batch.links.starts)),
+        (
+            "link_ids",
+            p.links,
+            format!(
+                "{:?}{:?}{:?}",
+                batch.links.trace_id,
+                batch.links.span_id,
+                batch.links.trace_state.len()
+            ),
+        ),
+        (
+            "link_dropped",
+            links && p.dropped_counts,
+            format!("{:?}", batch.links.dropped_attributes),
+        ),
+    ]
+}
+
+/// Checks every column and list of a partial read against the full one.
+fn check(reader: &BlockReader, projection: &Projection) {
+    for group in 0..reader.row_groups().len() {
+        let full = reader.read_row_group(group, &Projection::all()).unwrap();
+        let part = reader.read_row_group(group, projection).unwrap();
+        let empty = SpanBatch::default();
+        let all = columns(&full, &Projection::all());
+        let none = columns(&empty, &Projection::all());
+        for (i, (name, wanted, found)) in columns(&part, projection).into_iter().enumerate() {
+            let expected = if wanted { &all[i].2 } else { &none[i].2 };
+            if name == "summary" || name == "services" {
+                // Without service statistics the other half of the summaries is still there.
+                if wanted {
+                    assert_eq!(&found, expected, "{name}");
+                }
+                continue;
+            }
+            assert_eq!(&found, expected, "{name} of row group {group}");
+        }
+        let lists = [
+            (&projection.span_attributes, &full.span_attributes, &part.span_attributes),
+            (
+                &projection.resource_attributes,
+                &full.resources.attributes,
+                &part.resources.attributes,
+            ),
+            (&projection.scope_attributes, &full.scopes.attributes, &part.scopes.attributes),
+            (&projection.event_attributes, &full.events.attributes, &part.events.attributes),
+            (&projection.link_attributes, &full.links.attributes, &part.links.attributes),
+        ];
+        for (selection, of_full, of_part) in lists {
+            if selection.is_none() {
+                assert_eq!(of_part, &AttributeList::default());
+                continue;
+            }
+            assert_eq!(of_part.owners(), of_full.owners());
+            for owner in 0..of_full.owners() {
+                let wanted: Vec<String> = of_full
+                    .of(owner)
+                    .filter(|attribute| selection.wants(full.strings.get(attribute.key)))
+                    .map(|attribute| show(&full, attribute))
+                    .collect();
+                assert_eq!(shown(&part, of_part, owner), wanted);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_part_reads_as_the_whole_does() {
+    for version in VERSIONS {
+        let reader = load(version).open();
+        check(&reader, &Projection::default());
+        check(&reader, &Projection::all());
+        let mut growing = Projection::default();
+        for part in PARTS {
+            let mut alone = Projection::default();
+            part(&mut alone);
+            check(&reader, &alone);
+            part(&mut growing);
+            check(&reader, &growing);
+        }
+    }
+}
+
+#[test]
+fn selected_keys_read_as_the_whole_does() {
+    let keys: [&[&str]; 8] = [
+        &["absent"],
+        &["n"],
+        &["customer"],
+        &["http.status_code", "strs", "emptyarr"],
+        &["service.name"],
+        &["ip", "res.int", "kv", "mixed", "ints"],
+        &["exception.message", "retry", "link.attr", "scope.attr"],
+        &["region", "bools", "doubles", "int", "double", "bool", "emptystr"],
+    ];
+    let targets: [fn(&mut Projection) -> &mut AttributeSelection; 5] = [
+        |p| &mut p.span_attributes,
+        |p| &mut p.resource_attributes,
+        |p| &mut p.scope_attributes,
+        |p| &mut p.event_attributes,
+        |p| &mut p.link_attributes,
+    ];
+    for version in VERSIONS {
+        let reader = load(version).open();
+        for keys in keys {
+            let mut everywhere = Projection::default();
+            for target in targets {
+                let mut alone = Projection::default();
+                for key in keys {
+                    target(&mut alone).add(key.as_bytes());
+                    target(&mut everywhere).add(key.as_bytes());
+                }
+                check(&reader, &alone);
+            }
+            check(&reader, &everywhere);
+        }
+    }
+}
+
+#[test]
+fn rows_read_as_in_the_whole() {
+    for version in VERSIONS {
+        let reader = load(version).open();
+        let whole = reader.read_row_group(0, &Projection::all()).unwrap();
+        let names = |batch: &SpanBatch, spans: Range<usize>| texts(batch, &batch.spans.name[spans]);
+        let offsets = whole.trace_offsets();
+        for rows in [0..1u64, 3..7, 16..17, 0..17] {
+            let part = reader.read_rows(0, rows.clone(), &Projection::all()).unwrap();
+            let (start, end) = (rows.start as usize, rows.end as usize);
+            assert_eq!(part.traces.ids.as_slice(), &whole.traces.ids[start..end]);
+            let spans = offsets[start] as usize..offsets[end] as usize;
+            assert_eq!(names(&part, 0..part.len()), names(&whole, spans));
+        }
+        let beyond = reader.read_rows(0, 1000..1001, &Projection::all()).unwrap();
+        assert!(beyond.is_empty() && beyond.traces.ids.is_empty());
+    }
+}

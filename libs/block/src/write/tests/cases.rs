@@ -1,0 +1,230 @@
+use bytes::Bytes;
+use parquet::basic::Compression as Codec;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use proptest::prelude::*;
+use tactus_model::SpanBatch;
+use tactus_storage::meta::{ColumnScope, DedicatedColumn};
+
+use super::checks::{check_chunk, check_column};
+use super::expected::{self, Dedicated};
+use super::read_back::{Leaf, open, read_column};
+use super::samples::{SampleSpan, Value, batch, trace_id, traces};
+use crate::schema::leaf;
+use crate::{BlockSummary, BlockWriter, Compression, Error, WriterSettings};
+
+fn settings(compression: Compression) -> WriterSettings {
+    let dedicated_columns = vec![
+        DedicatedColumn::string(ColumnScope::Resource, "ip"),
+        DedicatedColumn::string(ColumnScope::Span, "region"),
+        DedicatedColumn::string(ColumnScope::Span, "l"),
+    ];
+    WriterSettings { dedicated_columns, compression, page_bytes: 24 }
+}
+
+fn dedicated() -> Dedicated {
+    Dedicated { resource: vec!["ip"], span: vec!["region", "l"] }
+}
+
+fn write(batches: &[SpanBatch], settings: WriterSettings) -> (Vec<u8>, BlockSummary) {
+    let mut writer = BlockWriter::new(Vec::new(), settings).unwrap();
+    for batch in batches {
+        writer.write_row_group(batch).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+fn file_of(traces: &[(u8, Vec<SampleSpan>)]) -> SerializedFileReader<Bytes> {
+    open(write(&[batch(traces)], settings(Compression::Zstd(1))).0)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn files_hold_what_was_written(
+        traces in traces(),
+        cut in 0usize..8,
+        compression in prop::sample::select(vec![Compression::Zstd(1), Compression::Snappy, Compression::None]),
+    ) {
+        let (first, second) = traces.split_at(cut.min(traces.len()));
+        let parts: Vec<_> = [first, second].into_iter().filter(|part| !part.is_empty()).collect();
+        let batches: Vec<SpanBatch> = parts.iter().map(|part| batch(part)).collect();
+        let (data, summary) = write(&batches, settings(compression));
+
+        prop_assert_eq!(summary.size, data.len() as u64);
+        let footer = &data[data.len() - 8..data.len() - 4];
+        prop_assert_eq!(&summary.footer_size.to_le_bytes(), footer);
+        prop_assert_eq!(summary.row_groups as usize, parts.len());
+        prop_assert_eq!(summary.traces as usize, traces.len());
+        prop_assert_eq!(summary.spans as usize, traces.iter().map(|trace| trace.1.len()).sum::<usize>());
+        let last_ids: Vec<_> = parts.iter().map(|part| trace_id(part[part.len() - 1].0)).collect();
+        prop_assert_eq!(summary.last_ids, last_ids);
+
+        let file = open(data);
+        for (row_group, part) in parts.iter().enumerate() {
+            prop_assert_eq!(file.metadata().row_group(row_group).ordinal(), Some(row_group as i16 as _));
+            let codec = match compression {
+                Compression::None => Codec::UNCOMPRESSED,
+                Compression::Snappy => Codec::SNAPPY,
+                Compression::Zstd(_) => Codec::ZSTD(Default::default()),
+            };
+            for (leaf, expected) in expected::columns(part, &dedicated()).iter().enumerate() {
+                check_column(&file, row_group, leaf, expected);
+                check_chunk(&file, row_group, leaf, expected, codec);
+            }
+        }
+    }
+}
+
+fn span(id: u8, parent: u8, name: &str, kind: u8) -> SampleSpan {
+    let name = name.as_bytes().to_vec();
+    SampleSpan {
+        id,
+        parent,
+        name,
+        kind,
+        start: 1_000 + u64::from(id),
+        duration: 5,
+        ..Default::default()
+    }
+}
+
+fn integers(file: &SerializedFileReader<Bytes>, leaf: usize) -> Vec<i64> {
+    let values = read_column(file, 0, leaf).values.into_iter();
+    values
+        .map(|value| if let Leaf::Integer(number) = value { number } else { panic!("{value:?}") })
+        .collect()
+}
+
+fn texts(file: &SerializedFileReader<Bytes>, leaf: usize) -> Vec<String> {
+    let values = read_column(file, 0, leaf).values.into_iter();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    values
+        .map(|value| if let Leaf::Bytes(bytes) = value { text(bytes) } else { panic!("{value:?}") })
+        .collect()
+}
+
+fn nested(file: &SerializedFileReader<Bytes>) -> Vec<(i64, i64, i64)> {
+    let left = integers(file, leaf::SPAN_NESTED_LEFT);
+    let right = integers(file, leaf::SPAN_NESTED_RIGHT);
+    let parent = integers(file, leaf::SPAN_NESTED_PARENT);
+    (0..left.len()).map(|at| (left[at], right[at], parent[at])).collect()
+}
+
+fn with_service(mut span: SampleSpan, name: &str) -> SampleSpan {
+    span.resource.0 = vec![("service.name", Value::Text(name.as_bytes().to_vec()))];
+    span
+}
+
+#[test]
+fn shared_span_ids_hang_by_kind() {
+    let spans = vec![
+        with_service(span(0xb1, 0, "root", 2), "web"),
+        with_service(span(0xb2, 0xb1, "rpc", 3), "web"),
+        with_service(span(0xb2, 0xb1, "rpc", 2), "backend"),
+        with_service(span(0xb3, 0xb2, "work", 1), "backend"),
+    ];
+    let file = file_of(&[(1, spans)]);
+    assert_eq!(nested(&file), [(1, 8, -1), (2, 3, 1), (4, 7, 1), (5, 6, 4)]);
+    assert_eq!(texts(&file, leaf::ROOT_SERVICE_NAME), ["web"]);
+    assert_eq!(texts(&file, leaf::SERVICE_STATS_KEY), ["backend", "web"]);
+    assert_eq!(integers(&file, leaf::SERVICE_STATS_SPAN_COUNT), [2, 2]);
+}
+
+#[test]
+fn last_of_two_roots_names_the_trace() {
+    let spans = vec![span(1, 0, "root-1", 0), span(2, 1, "d1-child", 0), span(3, 0, "root-2", 0)];
+    let file = file_of(&[(1, spans)]);
+    assert_eq!(nested(&file), [(1, 4, -1), (2, 3, 1), (5, 6, -1)]);
+    assert_eq!(texts(&file, leaf::ROOT_SPAN_NAME), ["root-2"]);
+}
+
+#[test]
+fn traces_without_a_tree_have_no_numbers() {
+    let orphan = with_service(span(2, 1, "orphan", 5), "svc");
+    let triple = vec![span(1, 0, "a", 0), span(1, 0, "a", 1), span(1, 0, "a", 2)];
+    let file = file_of(&[(1, vec![orphan]), (2, triple)]);
+    assert_eq!(nested(&file), [(0, 0, 0); 4]);
+    assert_eq!(texts(&file, leaf::ROOT_SPAN_NAME), ["", "a"]);
+    assert_eq!(texts(&file, leaf::ROOT_SERVICE_NAME), ["", ""]);
+}
+
+#[test]
+fn combined_traces_have_statistics_of_all_their_spans() {
+    let at = |mut span: SampleSpan, start: u64, end: u64| {
+        (span.start, span.duration) = (start, end - start);
+        span
+    };
+    let spans = vec![
+        with_service(at(span(1, 0, "root", 2), 0, 250), "frontend"),
+        with_service(at(span(2, 1, "b", 1), 50, 60), "frontend"),
+        with_service(at(span(3, 1, "call", 3), 100, 200), "frontend"),
+        with_service(at(span(4, 3, "q", 2), 110, 190), "db"),
+    ];
+    let file = file_of(&[(1, spans)]);
+    assert_eq!(nested(&file), [(1, 8, -1), (2, 3, 1), (4, 7, 1), (5, 6, 4)]);
+    assert_eq!(texts(&file, leaf::SERVICE_STATS_KEY), ["db", "frontend"]);
+    assert_eq!(integers(&file, leaf::SERVICE_STATS_SPAN_COUNT), [1, 3]);
+    assert_eq!(integers(&file, leaf::TRACE_END), [250]);
+    assert_eq!(texts(&file, leaf::ROOT_SPAN_NAME), ["root"]);
+}
+
+#[test]
+fn invalid_utf8_is_kept() {
+    let name = vec![0xff, 0xfe, b'x'];
+    let file = file_of(&[(1, vec![SampleSpan { name: name.clone(), ..Default::default() }])]);
+    assert_eq!(read_column(&file, 0, leaf::SPAN_NAME).values, [Leaf::Bytes(name)]);
+}
+
+#[test]
+fn trace_ids_have_no_leading_zeros_as_text() {
+    let mut batch = batch(&[(1, vec![])]);
+    let id = tactus_model::TraceId::from_hex("0af7651916cd43dd8448eb211c80319c").unwrap();
+    batch.traces.ids.make_mut()[0] = id;
+    let file = open(write(&[batch], WriterSettings::default()).0);
+    assert_eq!(read_column(&file, 0, leaf::TRACE_ID).values, [Leaf::Bytes(id.0.to_vec())]);
+    assert_eq!(texts(&file, leaf::TRACE_ID_TEXT), ["af7651916cd43dd8448eb211c80319c"]);
+}
+
+#[test]
+fn batches_out_of_order_are_refused() {
+    let refused = |mutate: fn(&mut SpanBatch)| {
+        let mut batch = batch(&[(5, vec![span(1, 0, "a", 0)]), (7, vec![span(2, 0, "b", 0)])]);
+        mutate(&mut batch);
+        let mut writer = BlockWriter::new(Vec::new(), WriterSettings::default()).unwrap();
+        writer.write_row_group(&batch)
+    };
+    assert!(refused(|_| ()).is_ok());
+    let ids = |batch: &mut SpanBatch| batch.traces.ids.make_mut().reverse();
+    assert!(matches!(refused(ids), Err(Error::Unsorted)));
+    let same = |batch: &mut SpanBatch| batch.traces.ids.make_mut()[1] = trace_id(5);
+    assert!(matches!(refused(same), Err(Error::Unsorted)));
+    let spans = |batch: &mut SpanBatch| batch.spans.trace.make_mut().reverse();
+    assert!(matches!(refused(spans), Err(Error::Unsorted)));
+    let none = |batch: &mut SpanBatch| *batch = SpanBatch::default();
+    assert!(matches!(refused(none), Err(Error::IncompleteBatch(_))));
+    let projected = |batch: &mut SpanBatch| batch.spans.kind = Default::default();
+    assert!(matches!(refused(projected), Err(Error::IncompleteBatch(_))));
+    let string = |batch: &mut SpanBatch| batch.spans.name.make_mut()[0] = 99;
+    assert!(matches!(refused(string), Err(Error::IncompleteBatch(_))));
+    let scope = |batch: &mut SpanBatch| batch.spans.scope.make_mut()[1] = 2;
+    assert!(matches!(refused(scope), Err(Error::IncompleteBatch(_))));
+}
+
+#[test]
+fn row_groups_out_of_order_are_refused() {
+    let mut writer = BlockWriter::new(Vec::new(), WriterSettings::default()).unwrap();
+    writer.write_row_group(&batch(&[(5, vec![])])).unwrap();
+    for id in [4, 5] {
+        let result = writer.write_row_group(&batch(&[(id, vec![])]));
+        assert!(matches!(result, Err(Error::NotAscending { .. })), "{id}");
+    }
+    writer.write_row_group(&batch(&[(6, vec![])])).unwrap();
+    assert_eq!(writer.finish().unwrap().1.row_groups, 2);
+}
+
+#[test]
+fn unknown_zstd_levels_are_refused() {
+    let settings = WriterSettings { compression: Compression::Zstd(77), ..Default::default() };
+    assert!(BlockWriter::new(Vec::new(), settings).is_err());
+}

@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Measures Tactus with the load and the queries of ../shared/bench and prints Markdown tables for docs/benchmarks.md.
+
+    scripts/bench.py [--traces 110000] [--rate 40000] [--seconds 50] [--repeats 5] [--keep DIR]
+
+Needs the optimised server (TACTUS_BIN), rustc for the sender, and an otherwise idle machine. The load is made once and
+kept in target/bench."""
+import argparse
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration-tests"))
+from harness.paths import BENCH, CONFORMANCE, REPOSITORY  # noqa: E402
+from harness.server import Tactus  # noqa: E402
+from harness.waiting import eventually  # noqa: E402
+
+# As the benchmark's README asks; time ranges and idle times as people run it.
+CONFIG = {
+    "ingester": {"trace_idle_period": "5s", "flush_check_period": "10s"},
+    "query_frontend": {"metrics": {"query_backend_after": "1s", "max_duration": "24h"}},
+}
+CLOCK = os.sysconf("SC_CLK_TCK")
+
+
+def run(*command, **kwargs):
+    return subprocess.run([str(c) for c in command], check=True, text=True, **kwargs)
+
+
+def prepare(folder, traces):
+    """The load file and the sender."""
+    folder.mkdir(parents=True, exist_ok=True)
+    load, sender = folder / f"load-{traces}.bin", folder / "replay"
+    if not load.exists():
+        part = load.with_suffix(".part")
+        run(sys.executable, CONFORMANCE / "dataset.py", "--seed", 43, "--traces", traces, "--base", 1795150000,
+            "--window", 600, "--out", part)
+        part.rename(load)
+    run("rustc", "--edition", "2024", "-O", BENCH / "replay.rs", "-o", sender)
+    return load, sender
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / CLOCK
+
+
+def send(server, load, sender, connections, seconds, rate=None):
+    """Pushes for some seconds, then flushes; figures of both."""
+    begun, cpu = time.time(), cpu_seconds(server.pid)
+    arguments = [sender, load, f"127.0.0.1:{server.otlp_http_port}", connections, seconds, server.pid]
+    out = run(*arguments, *([rate] if rate else []), capture_output=True).stdout
+    print("   ", out.strip(), file=sys.stderr)
+    spans, refused = int(re.search(r"accepted (\d+)", out)[1]), int(re.search(r"refused (\d+)", out)[1])
+    per_second = int(re.search(r"= (\d+) spans/s", out)[1])
+    received = cpu_seconds(server.pid) - cpu
+    pushed_for = time.time() - begun
+    assert server.get("/flush", timeout=600).status_code == 204
+    eventually(lambda: server.metric("tactus_ingester_segments") == 0, "everything is in blocks", 600, interval=0.2)
+    return {
+        "spans": spans, "refused": refused, "spans a second": per_second,
+        "CPU to the answer": received / spans * 1e6, "CPU to storage": (cpu_seconds(server.pid) - cpu) / spans * 1e6,
+        "flush seconds": time.time() - begun - pushed_for, "peak MiB": server.peak_resident_bytes() >> 20,
+        "window": (int(begun) - 60, int(time.time()) + 60),
+    }
+
+
+def stored_bytes(server):
+    return sum(f.stat().st_size for block in server.block_directories() for f in block.iterdir())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traces", type=int, default=110_000)
+    parser.add_argument("--rate", type=int, default=40_000, help="spans a second of the paced run")
+    parser.add_argument("--seconds", type=int, default=50, help="of the paced run")
+    parser.add_argument("--fast-seconds", type=int, default=30, help="of the run as fast as it goes")
+    parser.add_argument("--repeats", type=int, default=5, help="of each query")
+    parser.add_argument("--keep", help="directory for the data, kept afterwards")
+    arguments = parser.parse_args()
+    load, sender = prepare(REPOSITORY / "target" / "bench", arguments.traces)
+    with tempfile.TemporaryDirectory(prefix="tactus-bench-") as temporary:
+        folder = pathlib.Path(arguments.keep or temporary)
+        server = Tactus(folder / "paced", config=CONFIG).start()
+        try:
+            paced = send(server, load, sender, 2, arguments.seconds, arguments.rate)
+            size = stored_bytes(server)
+            queries = run(
+                sys.executable, BENCH / "qbench.py", server.url, *paced["window"], arguments.repeats,
+                capture_output=True).stdout
+        finally:
+            server.close()
+        server = Tactus(folder / "fast", config=CONFIG).start()
+        try:
+            fast = send(server, load, sender, 4, arguments.fast_seconds)
+        finally:
+            server.close()
+    rows = {
+        f"CPU at {arguments.rate:,} spans/s, received to block in storage (s a million spans)": f"{paced['CPU to storage']:.2f}",
+        "of that, until the last push was answered": f"{paced['CPU to the answer']:.2f}",
+        "highest accepted rate, sender on the same machine (spans/s)": f"{fast['spans a second']:,}",
+        "spans refused in that run": f"{fast['refused']:,}",
+        "seconds to flush the rest of that run": f"{fast['flush seconds']:.1f}",
+        "peak memory of that run (MiB)": f"{fast['peak MiB']:,}",
+        f"peak memory at {arguments.rate:,} spans/s (MiB)": f"{paced['peak MiB']:,}",
+        "stored bytes a span": f"{size / paced['spans']:.1f}",
+    }
+    print("| measure | Tactus |\n|---|---|")
+    for measure, figure in rows.items():
+        print(f"| {measure} | {figure} |")
+    print(f"\nQueries on these {paced['spans']:,} spans, median of {arguments.repeats}:\n\n```\n{queries}```")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+//! Open blocks: their metas, cached footers and bloom filters, and what becomes of blocks that cannot be read.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use moka::sync::Cache;
+use parking_lot::Mutex;
+use tactus_block::read::{BlockFacts, BlockReader as DataReader, ByteSource};
+use tactus_model::TraceId;
+use tactus_storage::block_io::read_meta;
+use tactus_storage::bloom::{BloomShard, shard_of};
+use tactus_storage::{BlockMeta, BlockReader, Blocklist, Bucket, Uuid};
+use tokio::runtime::Handle;
+
+use crate::error::{Error, Result};
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::source::{LocalSource, RemoteSource};
+
+/// An open local block holds a file descriptor, of which there are fewer than footers fit in memory.
+const MIN_CACHED_BYTES: usize = 64 << 10;
+
+/// Damaged blocks that are remembered, so that each is logged once.
+const MAX_REMEMBERED: usize = 10_000;
+
+/// The blocks of a bucket.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    bucket: Bucket,
+    blocklist: Arc<Blocklist>,
+    readers: Cache<BlockKey, DataReader>,
+    blooms: Cache<(BlockKey, u32), CachedBloom>,
+    logged: Mutex<HashSet<Uuid>>,
+    metrics: Arc<Metrics>,
+}
+
+/// Tenant and id: an id alone is unique, but a meta that lies about its tenant must not show one tenant's block to
+/// another.
+type BlockKey = (Arc<str>, Uuid);
+
+#[derive(Debug, Clone)]
+struct CachedBloom {
+    filter: BloomShard,
+    bytes: usize,
+}
+
+fn key_of(meta: &BlockMeta) -> BlockKey {
+    (meta.tenant_id.as_str().into(), meta.block_id)
+}
+
+impl Blocks {
+    pub(crate) fn new(
+        settings: &Settings,
+        bucket: Bucket,
+        blocklist: Arc<Blocklist>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let readers = Cache::builder()
+            .max_capacity(settings.footer_cache_bytes)
+            .weigher(|_, reader: &DataReader| reader_weight(reader))
+            .build();
+        let blooms = Cache::builder()
+            .max_capacity(settings.bloom_cache_bytes)
+            .weigher(|_, bloom: &CachedBloom| u32::try_from(bloom.bytes).unwrap_or(u32::MAX))
+            .build();
+        Self { bucket, blocklist, readers, blooms, logged: Mutex::default(), metrics }
+    }
+
+    /// The meta of a block, from the block list or, for one that another process knows first, from the bucket.
+    pub(crate) async fn meta(&self, tenant: &str, block_id: Uuid) -> Result<Arc<BlockMeta>> {
+        let known = self.blocklist.tenant(tenant);
+        let live = known.live();
+        if let Ok(place) = live.binary_search_by_key(&block_id, |meta| meta.block_id) {
+            return Ok(Arc::clone(&live[place]));
+        }
+        let compacted = known.compacted();
+        if let Ok(place) = compacted.binary_search_by_key(&block_id, |block| block.meta.block_id) {
+            return Ok(Arc::new(compacted[place].meta.clone()));
+        }
+        Ok(Arc::new(read_meta(&self.bucket, tenant, block_id).await?))
+    }
+
+    /// Opens the data of a block, or takes it from the cache. May block.
+    pub(crate) fn open(&self, meta: &BlockMeta, runtime: &Handle) -> Result<DataReader> {
+        let open = || {
+            let version = meta.version().map_err(|error| Error::Damaged(error.to_string()))?;
+            let reader = BlockReader::new(self.bucket.clone(), meta);
+            let source: Arc<dyn ByteSource> = match reader.local_data() {
+                Some(file) => Arc::new(LocalSource::new(file?)),
+                None => {
+                    let reader = Arc::new(reader);
+                    Arc::new(RemoteSource::new(reader, meta.size, runtime.clone()))
+                }
+            };
+            let facts = BlockFacts {
+                size: meta.size,
+                footer_size: meta.footer_size,
+                version,
+                dedicated_columns: meta.dedicated_columns.clone(),
+            };
+            Ok(DataReader::open(source, &facts)?)
+        };
+        self.readers.try_get_with(key_of(meta), open).map_err(|error: Arc<Error>| (*error).clone())
+    }
+
+    /// False if the block certainly does not hold the trace. Also the bytes read to know.
+    pub(crate) async fn may_contain(&self, meta: &BlockMeta, id: TraceId) -> Result<(bool, u64)> {
+        let shards = meta.bloom_shard_count();
+        let key = (key_of(meta), shard_of(&id.0, shards));
+        if let Some(bloom) = self.blooms.get(&key) {
+            return Ok((bloom.filter.may_contain(&id.0), 0));
+        }
+        let reader = BlockReader::new(self.bucket.clone(), meta);
+        let filter = reader.bloom_of(&id.0, shards).await?;
+        let (found, read) = (filter.may_contain(&id.0), reader.bytes_read());
+        self.blooms.insert(key, CachedBloom { filter, bytes: read as usize });
+        Ok((found, read))
+    }
+
+    /// What to do about a block that a job could not read: `Ok` if it was deleted meanwhile, so that there is
+    /// nothing to read. Damage is logged once a block.
+    pub(crate) async fn explain(&self, tenant: &str, block_id: Uuid, error: Error) -> Result<()> {
+        let error = match error {
+            Error::Gone(key) if self.was_deleted(tenant, block_id).await? => {
+                self.metrics.deleted_blocks.inc();
+                tracing::debug!(tenant, %block_id, key, "block was deleted before it was read");
+                return Ok(());
+            }
+            Error::Gone(key) => Error::Damaged(format!("object {key} is missing")),
+            other => other,
+        };
+        if let Error::Damaged(what) = &error {
+            self.metrics.damaged_blocks.inc();
+            let mut logged = self.logged.lock();
+            if logged.len() < MAX_REMEMBERED && logged.insert(block_id) {
+                tracing::warn!(tenant, %block_id, what, "block is damaged, queries answer without it");
+            }
+            return Err(Error::Damaged(format!("block {block_id} is damaged: {what}")));
+        }
+        Err(error)
+    }
+
+    /// True if the block is not live any more: by the block list, else by a look into the bucket, which is ahead of
+    /// the list until the next poll.
+    async fn was_deleted(&self, tenant: &str, block_id: Uuid) -> Result<bool> {
+        if !self.blocklist.tenant(tenant).has_live(block_id) {
+            return Ok(true);
+        }
+        match read_meta(&self.bucket, tenant, block_id).await {
+            Ok(_) => Ok(false),
+            Err(error) if error.is_not_found() => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn reader_weight(reader: &DataReader) -> u32 {
+    u32::try_from(reader.heap_bytes().max(MIN_CACHED_BYTES)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,95 @@
+//! Why a job fails.
+
+use std::error::Error as StdError;
+
+use tactus_traceql::eval::{EvaluateError, Unsupported};
+use tonic::Status;
+
+/// Result with this service's [`Error`].
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failed job.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Error {
+    /// The block's data does not exist.
+    #[error("block {0} does not exist")]
+    Gone(String),
+    /// The block is there, but not readable as what its meta says; trying again does not help.
+    #[error("{0}")]
+    Damaged(String),
+    /// The storage does not answer, or refuses.
+    #[error("{0}")]
+    Storage(String),
+    /// A bad job.
+    #[error("{0}")]
+    Invalid(String),
+    /// The query has a construct that does not exist here.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+    /// The query cannot be evaluated on the data it met.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// The caller is gone.
+    #[error("context canceled")]
+    Cancelled,
+    /// The job took too long.
+    #[error("context deadline exceeded")]
+    TimedOut,
+    /// A fault of ours.
+    #[error("job failed: {0}")]
+    Internal(String),
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        match error {
+            Error::Gone(_) => Self::not_found(text),
+            Error::Damaged(_) => Self::data_loss(text),
+            Error::Storage(_) => Self::unavailable(text),
+            Error::Invalid(_) | Error::Evaluate(_) => Self::invalid_argument(text),
+            Error::Unsupported(_) => Self::unimplemented(text),
+            Error::Cancelled => Self::cancelled(text),
+            Error::TimedOut => Self::deadline_exceeded(text),
+            Error::Internal(_) => Self::internal(text),
+        }
+    }
+}
+
+impl From<tactus_storage::Error> for Error {
+    fn from(error: tactus_storage::Error) -> Self {
+        Self::from_storage(&error)
+    }
+}
+
+impl From<tactus_block::Error> for Error {
+    fn from(error: tactus_block::Error) -> Self {
+        if let tactus_block::Error::Io(io) = &error {
+            let storage = io.get_ref().and_then(|inner| inner.downcast_ref());
+            return storage.map_or_else(|| Self::Storage(with_causes(&error)), Self::from_storage);
+        }
+        Self::Damaged(with_causes(&error))
+    }
+}
+
+impl Error {
+    fn from_storage(error: &tactus_storage::Error) -> Self {
+        match error {
+            tactus_storage::Error::NotFound { key } => Self::Gone(key.clone()),
+            tactus_storage::Error::Corrupt { .. } => Self::Damaged(with_causes(error)),
+            error => Self::Storage(with_causes(error)),
+        }
+    }
+}
+
+/// The text of an error and of what caused it.
+fn with_causes(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += ": ";
+        text += &error.to_string();
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,42 @@
+//! What the querier counts.
+
+use tactus_telemetry::metrics::{Counter, CounterVec, HistogramVec, Registry, exponential_buckets};
+
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    /// Jobs by kind.
+    pub(crate) jobs: CounterVec<1>,
+    /// Seconds a job took, by kind.
+    pub(crate) job_seconds: HistogramVec<1>,
+    /// Bytes of block data read, by kind of job.
+    pub(crate) inspected_bytes: CounterVec<1>,
+    /// Jobs that met a damaged block.
+    pub(crate) damaged_blocks: Counter,
+    /// Jobs that met a block which had been deleted.
+    pub(crate) deleted_blocks: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn new(registry: &Registry) -> Self {
+        Self {
+            jobs: registry.counter_vec("tactus_querier_jobs_total", "Jobs run, by kind.", ["op"]),
+            job_seconds: registry.histogram_vec(
+                "tactus_querier_job_duration_seconds",
+                "Time of a job, waiting included.",
+                ["op"],
+                &exponential_buckets(0.001, 4.0, 8),
+            ),
+            inspected_bytes: registry.counter_vec(
+                "tactus_querier_inspected_bytes_total",
+                "Bytes of blocks read by jobs.",
+                ["op"],
+            ),
+            damaged_blocks: registry
+                .counter("tactus_querier_damaged_blocks_total", "Jobs that met a damaged block."),
+            deleted_blocks: registry.counter(
+                "tactus_querier_deleted_blocks_total",
+                "Jobs that met a block which was deleted meanwhile.",
+            ),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Row groups that a query cannot match, known before their values are read.
+//!
+//! A condition on a string is asked of the column's dictionary, one on a number of the column's bounds. What
+//! cannot be told is taken as a match: pruning may only save work.
+
+use tactus_block::read::{BlockReader, NumberColumn, StringColumn};
+use tactus_traceql::{
+    Attribute, AttributeScope, BinaryOperator, ComparisonOperator, CompiledRegex, FieldExpression,
+    Intrinsic, Kind, LogicalOperator, Pipeline, PipelineStage, RelationMode, RootExpr,
+    SpansetExpression, SpansetOperator, Static, Status,
+};
+
+use crate::error::Result;
+
+/// What some span of a row group must satisfy for the query to match there.
+#[derive(Debug)]
+pub(crate) enum Pruner {
+    /// Cannot be told.
+    Unknown,
+    /// All of these.
+    All(Vec<Pruner>),
+    /// Any of these.
+    Any(Vec<Pruner>),
+    /// A string in one of the columns.
+    String { columns: Vec<StringColumn>, test: StringTest },
+    /// A number within these bounds, both inclusive.
+    Number { column: NumberColumn, min: u64, max: u64 },
+}
+
+/// A condition on a string.
+#[derive(Debug)]
+pub(crate) enum StringTest {
+    Equals(Vec<u8>),
+    Matches(CompiledRegex),
+}
+
+impl StringTest {
+    fn holds(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Equals(wanted) => text == wanted,
+            Self::Matches(pattern) => pattern.is_match(text),
+        }
+    }
+}
+
+impl Pruner {
+    /// What the search pipeline of a query needs.
+    pub(crate) fn of(root: &RootExpr) -> Self {
+        Self::of_pipeline(root.search_pipeline())
+    }
+
+    fn of_pipeline(pipeline: &Pipeline) -> Self {
+        let stages = pipeline.stages.iter().map(|stage| match stage {
+            PipelineStage::Spanset(spanset) => Self::of_spanset(spanset),
+            _ => Self::Unknown,
+        });
+        Self::all(stages)
+    }
+
+    /// Traces do not reach over row groups, so both sides of an operator must match in the same one.
+    fn of_spanset(spanset: &SpansetExpression) -> Self {
+        match spanset {
+            SpansetExpression::Filter(filter) => Self::of_expression(&filter.expression),
+            SpansetExpression::Pipeline(pipeline) => Self::of_pipeline(pipeline),
+            SpansetExpression::Binary { operator, left, right } => {
+                let (left, right) = (Self::of_spanset(left), Self::of_spanset(right));
+                match operator {
+                    SpansetOperator::Or => Self::any([left, right]),
+                    SpansetOperator::Structural(_, RelationMode::Negated) => right,
+                    SpansetOperator::And | SpansetOperator::Structural(..) => {
+                        Self::all([left, right])
+                    }
+                }
+            }
+        }
+    }
+
+    fn of_expression(expression: &FieldExpression) -> Self {
+        match expression {
+            FieldExpression::Logical { operator, operands } => {
+                let operands = operands.iter().map(Self::of_expression);
+                match operator {
+                    LogicalOperator::And => Self::all(operands),
+                    LogicalOperator::Or => Self::any(operands),
+                }
+            }
+            FieldExpression::Binary { operator, left, right } => match (&**left, &**right) {
+                (FieldExpression::Attribute(attribute), FieldExpression::Static(value)) => {
+                    Self::of_comparison(attribute, *operator, value)
+                }
+                (FieldExpression::Static(value), FieldExpression::Attribute(attribute)) => {
+                    match operator {
+                        BinaryOperator::Comparison(operator) => {
+                            let flipped = BinaryOperator::Comparison(operator.flipped());
+                            Self::of_comparison(attribute, flipped, value)
+                        }
+                        _ => Self::Unknown,
+                    }
+                }
+                _ => Self::Unknown,
+            },
+            _ => Self::Unknown,
+        }
+    }
+
+    fn of_comparison(attribute: &Attribute, operator: BinaryOperator, value: &Static) -> Self {
+        use ComparisonOperator::Equal;
+        match (operator, value) {
+            (BinaryOperator::Comparison(Equal), Static::String(text)) => {
+                Self::of_string(attribute, StringTest::Equals(text.to_vec()))
+            }
+            (BinaryOperator::Regex, Static::String(pattern)) => match CompiledRegex::new(pattern) {
+                Ok(pattern) => Self::of_string(attribute, StringTest::Matches(pattern)),
+                Err(_) => Self::Unknown,
+            },
+            (BinaryOperator::Comparison(operator), value) => {
+                let Attribute::Intrinsic(intrinsic) = attribute else { return Self::Unknown };
+                Self::of_number(*intrinsic, operator, value)
+            }
+            _ => Self::Unknown,
+        }
+    }
+
+    fn of_string(attribute: &Attribute, test: StringTest) -> Self {
+        // An absent value of some columns reads as an empty string, which no dictionary has.
+        if test.holds(b"") {
+            return Self::Unknown;
+        }
+        let columns = match attribute {
+            Attribute::Intrinsic(intrinsic) => match intrinsic {
+                Intrinsic::Name => vec![StringColumn::Name],
+                Intrinsic::StatusMessage => vec![StringColumn::StatusMessage],
+                Intrinsic::EventName => vec![StringColumn::EventName],
+                Intrinsic::InstrumentationName => vec![StringColumn::ScopeName],
+                Intrinsic::InstrumentationVersion => vec![StringColumn::ScopeVersion],
+                Intrinsic::TraceRootService => vec![StringColumn::RootServiceName],
+                Intrinsic::TraceRootName => vec![StringColumn::RootSpanName],
+                _ => return Self::Unknown,
+            },
+            // The parent span may be one that the row group has, but of another trace: never mind.
+            Attribute::Named { scope, parent: _, name } => {
+                let key = name.as_bytes().to_vec();
+                match scope {
+                    AttributeScope::Span => vec![StringColumn::SpanAttribute(key)],
+                    AttributeScope::Resource => vec![StringColumn::ResourceAttribute(key)],
+                    AttributeScope::Event => vec![StringColumn::EventAttribute(key)],
+                    AttributeScope::Link => vec![StringColumn::LinkAttribute(key)],
+                    AttributeScope::Instrumentation => vec![StringColumn::ScopeAttribute(key)],
+                    AttributeScope::Unscoped => vec![
+                        StringColumn::SpanAttribute(key.clone()),
+                        StringColumn::ResourceAttribute(key),
+                    ],
+                }
+            }
+        };
+        Self::String { columns, test }
+    }
+
+    fn of_number(intrinsic: Intrinsic, operator: ComparisonOperator, value: &Static) -> Self {
+        let (column, value) = match (intrinsic, value) {
+            (Intrinsic::Duration, Static::Duration(nanos)) => {
+                (NumberColumn::SpanDuration, u64::try_from(*nanos))
+            }
+            (Intrinsic::Status, Static::Status(status)) => {
+                (NumberColumn::Status, Ok(stored_status(*status)))
+            }
+            (Intrinsic::Kind, Static::Kind(kind)) => (NumberColumn::Kind, Ok(stored_kind(*kind))),
+            _ => return Self::Unknown,
+        };
+        let Ok(value) = value else { return Self::Unknown };
+        let ordered = column == NumberColumn::SpanDuration;
+        let (min, max) = match operator {
+            ComparisonOperator::Equal => (value, value),
+            ComparisonOperator::Greater | ComparisonOperator::GreaterEqual if ordered => {
+                (value, u64::MAX)
+            }
+            ComparisonOperator::Less | ComparisonOperator::LessEqual if ordered => (0, value),
+            _ => return Self::Unknown,
+        };
+        Self::Number { column, min, max }
+    }
+
+    fn all(parts: impl IntoIterator<Item = Self>) -> Self {
+        let parts: Vec<_> =
+            parts.into_iter().filter(|part| !matches!(part, Self::Unknown)).collect();
+        if parts.is_empty() { Self::Unknown } else { Self::All(parts) }
+    }
+
+    fn any(parts: impl IntoIterator<Item = Self>) -> Self {
+        let parts: Vec<_> = parts.into_iter().collect();
+        if parts.iter().any(|part| matches!(part, Self::Unknown)) {
+            return Self::Unknown;
+        }
+        Self::Any(parts)
+    }
+
+    /// False if nothing in the row group can match.
+    pub(crate) fn may_match(&self, block: &BlockReader, row_group: usize) -> Result<bool> {
+        match self {
+            Self::Unknown => Ok(true),
+            Self::All(parts) => {
+                for part in parts {
+                    if !part.may_match(block, row_group)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Self::Any(parts) => {
+                for part in parts {
+                    if part.may_match(block, row_group)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Self::String { columns, test } => {
+                for column in columns {
+                    let holds = |text: &[u8]| test.holds(text);
+                    if block.row_group_may_contain_string(row_group, column, &holds)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Self::Number { column, min, max } => {
+                let bounds = block.row_group_bounds(row_group, *column);
+                Ok(bounds.is_none_or(|(smallest, largest)| smallest <= *max && largest >= *min))
+            }
+        }
+    }
+}
+
+/// As OTLP and blocks number it.
+fn stored_status(status: Status) -> u64 {
+    match status {
+        Status::Unset => 0,
+        Status::Ok => 1,
+        Status::Error => 2,
+    }
+}
+
+/// As OTLP and blocks number it.
+fn stored_kind(kind: Kind) -> u64 {
+    match kind {
+        Kind::Unspecified => 0,
+        Kind::Internal => 1,
+        Kind::Server => 2,
+        Kind::Client => 3,
+        Kind::Producer => 4,
+        Kind::Consumer => 5,
+    }
+}

@@ -1,0 +1,170 @@
+//! Search of some row groups of a block.
+
+use tactus_api::search::to_message;
+use tactus_block::read::{BlockReader, NumberColumn};
+use tactus_model::SpanBatch;
+use tactus_proto::tactus::v1::{BlockPart, SearchRequest};
+use tactus_proto::tempopb::{SearchMetrics, SearchResponse, TraceSearchMetadata};
+use tactus_storage::BlockMeta;
+use tactus_storage::meta::{ColumnScope, DedicatedColumn};
+use tactus_traceql::eval::{
+    CompiledQuery, Matches, SearchOptions, TagSearch, TraceMatchCombiner, Window,
+};
+use tactus_traceql::{Attribute, AttributeScope, parse_and_validate};
+
+use crate::blocks::Blocks;
+use crate::error::{Error, Result};
+use crate::pool::Job;
+use crate::prune::Pruner;
+
+/// A search, ready to run on any block.
+pub(crate) struct BlockSearch {
+    query: CompiledQuery,
+    pruner: Pruner,
+    window: Window,
+    options: SearchOptions,
+    most_recent: bool,
+}
+
+impl BlockSearch {
+    /// Compiles the request for a block with these dedicated columns.
+    pub(crate) fn compile(request: &SearchRequest, dedicated: &[DedicatedColumn]) -> Result<Self> {
+        let (query, pruner) = if request.query.is_empty() {
+            let search = TagSearch {
+                tags: request.tags.clone().into_iter().collect(),
+                min_duration_millis: request.min_duration_ms.into(),
+                max_duration_millis: request.max_duration_ms.into(),
+            };
+            let dedicated: Vec<_> = dedicated.iter().filter_map(attribute_of).collect();
+            (search.compile(&dedicated), Pruner::Unknown)
+        } else {
+            let root = parse_and_validate(&request.query)
+                .map_err(|error| Error::Invalid(format!("invalid TraceQL query: {error}")))?;
+            (CompiledQuery::compile(&root)?, Pruner::of(&root))
+        };
+        Ok(Self {
+            most_recent: request.most_recent || query.most_recent(),
+            query,
+            pruner,
+            window: Window::from_seconds(request.start.into(), request.end.into()),
+            options: SearchOptions {
+                limit: request.limit as usize,
+                spans_per_span_set: request.spans_per_span_set as usize,
+            },
+        })
+    }
+
+    /// Runs on part of a block. May block.
+    pub(crate) fn run(
+        &self,
+        blocks: &Blocks,
+        meta: &BlockMeta,
+        part: &BlockPart,
+        job: &Job,
+    ) -> Result<SearchResponse> {
+        if self.query.is_never() {
+            return Ok(response(Vec::new(), 0, 0));
+        }
+        job.check()?;
+        let block = blocks.open(meta, &job.runtime)?;
+        let mut found = TraceMatchCombiner::default();
+        let mut inspected_traces = 0;
+        for row_group in row_groups(&block, part) {
+            job.check()?;
+            if !self.may_match(&block, row_group)? {
+                continue;
+            }
+            let batch = block.read_row_group(row_group, self.query.filter_projection())?;
+            inspected_traces += batch.traces.ids.len();
+            let matches = self.query.find_newest(&batch, self.window, self.options.limit)?;
+            if matches.is_empty() {
+                continue;
+            }
+            job.check()?;
+            let (batch, matches) = self.read_results(&block, row_group, batch, matches)?;
+            for trace in self.query.assemble(&batch, &matches, &self.options) {
+                found.add(trace);
+            }
+            let full = self.options.limit > 0 && found.len() >= self.options.limit;
+            if full && !self.most_recent {
+                break;
+            }
+        }
+        let traces = found.finish(self.options.limit).into_iter().map(to_message).collect();
+        Ok(response(traces, inspected_traces, job.inspected_bytes()))
+    }
+
+    fn may_match(&self, block: &BlockReader, row_group: usize) -> Result<bool> {
+        let starts = block.row_group_bounds(row_group, NumberColumn::TraceStart);
+        let ends = block.row_group_bounds(row_group, NumberColumn::TraceEnd);
+        if let (Some((first, _)), Some((_, last))) = (starts, ends)
+            && !self.window.touches(first, last)
+        {
+            return Ok(false);
+        }
+        self.pruner.may_match(block, row_group)
+    }
+
+    /// The columns that the answer shows, with the matches' rows in them. `filtered` is the batch that was searched.
+    fn read_results(
+        &self,
+        block: &BlockReader,
+        row_group: usize,
+        filtered: SpanBatch,
+        mut matches: Matches,
+    ) -> Result<(SpanBatch, Matches)> {
+        let rows = matches.trace_rows();
+        let (Some(&first), Some(&last)) = (rows.first(), rows.last()) else {
+            return Err(Error::Internal("results of no match".to_owned()));
+        };
+        let spans_before = filtered.spans.trace.partition_point(|&trace| trace < first) as u32;
+        drop(filtered);
+        let projection = self.query.result_projection();
+        let traces = block.row_groups().get(row_group).map_or(0, |group| group.traces);
+        // Reading a part means looking for its pages in every column, which only a small part repays.
+        if u64::from(last - first + 1) * 4 > traces {
+            return Ok((block.read_row_group(row_group, projection)?, matches));
+        }
+        let rows = u64::from(first)..u64::from(last) + 1;
+        let batch = block.read_rows(row_group, rows, projection)?;
+        for trace in &mut matches.traces {
+            trace.trace -= first;
+            for row in trace.span_sets.iter_mut().flat_map(|set| &mut set.rows) {
+                *row -= spans_before;
+            }
+        }
+        Ok((batch, matches))
+    }
+}
+
+/// The row groups of a part, as many as the file has.
+pub(crate) fn row_groups(block: &BlockReader, part: &BlockPart) -> std::ops::Range<usize> {
+    let all = block.row_groups().len();
+    let first = (part.first_row_group as usize).min(all);
+    let end = match part.row_groups {
+        0 => all,
+        count => first.saturating_add(count as usize).min(all),
+    };
+    first..end
+}
+
+/// An answer; also that of a block which does not exist any more.
+pub(crate) fn response(
+    traces: Vec<TraceSearchMetadata>,
+    inspected_traces: usize,
+    inspected_bytes: u64,
+) -> SearchResponse {
+    let inspected_traces = u32::try_from(inspected_traces).unwrap_or(u32::MAX);
+    let metrics = SearchMetrics { inspected_traces, inspected_bytes, ..SearchMetrics::default() };
+    SearchResponse { traces, metrics: Some(metrics) }
+}
+
+/// The attribute of a dedicated column; columns of events hold none that a search by tags looks at.
+fn attribute_of(column: &DedicatedColumn) -> Option<Attribute> {
+    let scope = match column.scope {
+        ColumnScope::Span => AttributeScope::Span,
+        ColumnScope::Resource => AttributeScope::Resource,
+        ColumnScope::Event => return None,
+    };
+    Some(Attribute::named(scope, &column.name))
+}

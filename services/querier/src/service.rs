@@ -1,0 +1,180 @@
+//! The querier as a service of the protocol.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tactus_model::{TenantId, TraceId};
+use tactus_proto::tactus::v1::querier_server::Querier as Protocol;
+use tactus_proto::tactus::v1::{
+    BlockPart, FindTraceInBlocksRequest, FindTraceInBlocksResponse, SearchBlockRequest,
+    TagValuesInBlockRequest, TagValuesResponse, TagsInBlockRequest, TagsResponse,
+};
+use tactus_proto::tempopb::SearchResponse;
+use tactus_storage::{BlockMeta, Blocklist, Bucket, Uuid};
+use tactus_telemetry::metrics::Registry;
+use tonic::{Request, Response, Status};
+
+use crate::blocks::Blocks;
+use crate::error::{Error, Result};
+use crate::find;
+use crate::metrics::Metrics;
+use crate::pool::{Job, Pool};
+use crate::search::{BlockSearch, response};
+use crate::settings::Settings;
+use crate::tags::{BlockTagValues, BlockTags};
+
+/// A querier. Cheap to clone; clones share threads and caches.
+#[derive(Debug, Clone)]
+pub struct Querier {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) pool: Pool,
+    pub(crate) blocks: Blocks,
+    metrics: Arc<Metrics>,
+}
+
+impl Querier {
+    /// A querier of the blocks in a bucket. `blocklist` is asked for their metas; a block that it does not know is
+    /// looked up in the bucket.
+    pub fn new(
+        settings: Settings,
+        bucket: Bucket,
+        blocklist: Arc<Blocklist>,
+        registry: &Registry,
+    ) -> Self {
+        let metrics = Arc::new(Metrics::new(registry));
+        let blocks = Blocks::new(&settings, bucket, blocklist, Arc::clone(&metrics));
+        let pool = Pool::new(settings.max_concurrent_jobs);
+        Self { inner: Arc::new(Inner { settings, pool, blocks, metrics }) }
+    }
+
+    /// Runs a job on one block; the default answer for a block that was deleted meanwhile.
+    async fn run_on_block<T: Default + Send + 'static>(
+        &self,
+        tenant: &str,
+        block_id: Uuid,
+        job: impl FnOnce(&Blocks, &BlockMeta, &Job) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let run = async {
+            let meta = self.inner.blocks.meta(tenant, block_id).await?;
+            let inner = Arc::clone(&self.inner);
+            let timeout = self.inner.settings.search_timeout;
+            self.inner.pool.run(timeout, move |context| job(&inner.blocks, &meta, context)).await
+        };
+        match run.await {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                self.inner.blocks.explain(tenant, block_id, error).await?;
+                Ok(T::default())
+            }
+        }
+    }
+
+    fn count(&self, op: &str, started: Instant, inspected_bytes: u64) {
+        let metrics = &self.inner.metrics;
+        metrics.jobs.with([op]).inc();
+        metrics.job_seconds.with([op]).observe_duration(started.elapsed());
+        metrics.inspected_bytes.with([op]).inc_by(inspected_bytes);
+    }
+}
+
+#[tonic::async_trait]
+impl Protocol for Querier {
+    async fn find_trace_in_blocks(
+        &self,
+        request: Request<FindTraceInBlocksRequest>,
+    ) -> Result<Response<FindTraceInBlocksResponse>, Status> {
+        let started = Instant::now();
+        let request = request.into_inner();
+        let find = request.find.ok_or_else(|| missing("find"))?;
+        let tenant = check_tenant(&find.tenant)?;
+        let ids: Vec<Uuid> =
+            request.block_ids.iter().map(|id| parse_block_id(id)).collect::<Result<_, _>>()?;
+        let trace_id = TraceId::from_slice(&find.trace_id);
+        let found = find::find_trace(&self.inner, tenant, trace_id, ids).await?;
+        self.count("traces", started, found.inspected_bytes);
+        Ok(Response::new(found))
+    }
+
+    async fn search_block(
+        &self,
+        request: Request<SearchBlockRequest>,
+    ) -> Result<Response<SearchResponse>, Status> {
+        let started = Instant::now();
+        let request = request.into_inner();
+        let search = request.search.ok_or_else(|| missing("search"))?;
+        let (block_id, part) = block_of(request.part)?;
+        let tenant = check_tenant(&search.tenant)?.to_owned();
+        let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
+            BlockSearch::compile(&search, &meta.dedicated_columns)?.run(blocks, meta, &part, job)
+        };
+        let mut answer = self.run_on_block(&tenant, block_id, job).await?;
+        if answer.metrics.is_none() {
+            answer = response(Vec::new(), 0, 0);
+        }
+        let inspected = answer.metrics.as_ref().map_or(0, |metrics| metrics.inspected_bytes);
+        self.count("search", started, inspected);
+        Ok(Response::new(answer))
+    }
+
+    async fn tags_in_block(
+        &self,
+        request: Request<TagsInBlockRequest>,
+    ) -> Result<Response<TagsResponse>, Status> {
+        let started = Instant::now();
+        let request = request.into_inner();
+        let tags = request.tags.ok_or_else(|| missing("tags"))?;
+        let (block_id, part) = block_of(request.part)?;
+        let tenant = check_tenant(&tags.tenant)?;
+        let compiled = BlockTags::compile(&tags, self.inner.settings.max_condition_groups)?;
+        let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
+            compiled.run(blocks, meta, &part, job)
+        };
+        let answer = self.run_on_block(tenant, block_id, job).await?;
+        self.count("metadata", started, answer.inspected_bytes);
+        Ok(Response::new(answer))
+    }
+
+    async fn tag_values_in_block(
+        &self,
+        request: Request<TagValuesInBlockRequest>,
+    ) -> Result<Response<TagValuesResponse>, Status> {
+        let started = Instant::now();
+        let request = request.into_inner();
+        let values = request.values.ok_or_else(|| missing("values"))?;
+        let (block_id, part) = block_of(request.part)?;
+        let tenant = check_tenant(&values.tenant)?;
+        let compiled = BlockTagValues::compile(&values, self.inner.settings.max_condition_groups)?;
+        let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
+            compiled.run(blocks, meta, &part, job)
+        };
+        let answer = self.run_on_block(tenant, block_id, job).await?;
+        self.count("metadata", started, answer.inspected_bytes);
+        Ok(Response::new(answer))
+    }
+}
+
+fn missing(field: &str) -> Status {
+    Status::invalid_argument(format!("job without {field}"))
+}
+
+fn check_tenant(tenant: &str) -> Result<&str, Status> {
+    // The tenant is part of object keys.
+    match TenantId::parse(tenant) {
+        Ok(_) => Ok(tenant),
+        Err(error) => Err(Status::invalid_argument(error.to_string())),
+    }
+}
+
+fn block_of(part: Option<BlockPart>) -> Result<(Uuid, BlockPart), Status> {
+    let part = part.ok_or_else(|| missing("block"))?;
+    Ok((parse_block_id(&part.block_id)?, part))
+}
+
+fn parse_block_id(text: &str) -> Result<Uuid> {
+    Uuid::parse_str(text).map_err(|_| Error::Invalid(format!("invalid block id {text}")))
+}
