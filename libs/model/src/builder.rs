@@ -6,10 +6,13 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashTable};
 
 use crate::{
-    Attribute, AttributeList, DictionaryBuilder, SpanBatch, SpanId, StringCode, TraceId, ValueType,
-    any_value::{self, AnyValueRef, DecodedValue},
-    wire::{Reader, WireError, put_message_field},
+    AttributeList, SpanBatch, SpanId, TraceId,
+    wire::{Reader, WireError},
 };
+
+mod attribute;
+
+use attribute::AttributeReader;
 
 /// What the builder cuts.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,21 +42,19 @@ pub struct Mark {
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
     batch: SpanBatch,
-    strings: DictionaryBuilder,
-    limits: BuilderLimits,
+    reader: AttributeReader,
     trace_index: HashTable<u32>,
     /// Encoded resource or scope -> row.
     resource_index: HashMap<Box<[u8]>, u32, RandomState>,
     scope_index: HashMap<Box<[u8]>, u32, RandomState>,
     hasher: RandomState,
     last_trace: u32,
-    truncated: u64,
 }
 
 impl BatchBuilder {
     /// An empty builder.
     pub fn new(limits: BuilderLimits) -> Self {
-        Self { limits, ..Self::default() }
+        Self { reader: AttributeReader::new(limits), ..Self::default() }
     }
 
     /// Spans so far.
@@ -69,14 +70,14 @@ impl BatchBuilder {
     /// Bytes of memory held.
     pub fn heap_bytes(&self) -> usize {
         self.batch.heap_bytes()
-            + self.strings.heap_bytes()
+            + self.reader.strings.heap_bytes()
             + self.trace_index.allocation_size()
             + self.resource_index.keys().map(|key| key.len() + 32).sum::<usize>()
     }
 
     /// Attributes cut by `max_attribute_bytes` so far.
     pub fn truncated_attributes(&self) -> u64 {
-        self.truncated
+        self.reader.truncated
     }
 
     /// The row of an OTLP Resource message, added if it is new.
@@ -85,15 +86,7 @@ impl BatchBuilder {
             return Ok(row);
         }
         let table = &mut self.batch.resources;
-        let result = append_owner(
-            message,
-            1,
-            2,
-            &mut table.attributes,
-            &mut self.strings,
-            self.limits,
-            &mut self.truncated,
-        );
+        let result = append_owner(message, 1, 2, &mut table.attributes, &mut self.reader);
         let row = table.dropped_attributes.len() as u32;
         match result {
             Ok(dropped) => table.dropped_attributes.push(dropped),
@@ -113,15 +106,7 @@ impl BatchBuilder {
         }
         let table = &mut self.batch.scopes;
         let row = table.name.len() as u32;
-        let result = append_owner(
-            message,
-            3,
-            4,
-            &mut table.attributes,
-            &mut self.strings,
-            self.limits,
-            &mut self.truncated,
-        );
+        let result = append_owner(message, 3, 4, &mut table.attributes, &mut self.reader);
         let texts = scope_texts(message);
         let (dropped, name, version) = match result.and_then(|d| texts.map(|(n, v)| (d, n, v))) {
             Ok(parts) => parts,
@@ -130,8 +115,8 @@ impl BatchBuilder {
                 return Err(error.into());
             }
         };
-        table.name.push(self.strings.intern(name));
-        table.version.push(self.strings.intern(version));
+        table.name.push(self.reader.strings.intern(name));
+        table.version.push(self.reader.strings.intern(version));
         table.dropped_attributes.push(dropped);
         self.scope_index.insert(message.into(), row);
         Ok(row)
@@ -192,13 +177,7 @@ impl BatchBuilder {
                 6 => kind = value.varint(6)?,
                 7 => start = value.fixed64(7)?,
                 8 => end = value.fixed64(8)?,
-                9 => append_attribute(
-                    value.bytes(9)?,
-                    &mut self.batch.span_attributes,
-                    &mut self.strings,
-                    self.limits,
-                    &mut self.truncated,
-                )?,
+                9 => self.reader.append(value.bytes(9)?, &mut self.batch.span_attributes)?,
                 10 => dropped_attributes = value.varint(10)?,
                 11 => self.append_event(value.bytes(11)?)?,
                 12 => dropped_events = value.varint(12)?,
@@ -213,9 +192,9 @@ impl BatchBuilder {
             return Ok(false);
         }
         let trace = self.trace_row(trace_id);
-        let name = self.strings.intern(name);
-        let status_message = self.strings.intern(status_message);
-        let trace_state = self.strings.intern(trace_state);
+        let name = self.reader.strings.intern(name);
+        let status_message = self.reader.strings.intern(status_message);
+        let trace_state = self.reader.strings.intern(trace_state);
         let spans = &mut self.batch.spans;
         spans.trace.push(trace);
         spans.resource.push(resource);
@@ -246,18 +225,12 @@ impl BatchBuilder {
             match field {
                 1 => time = value.fixed64(1)?,
                 2 => name = value.bytes(2)?,
-                3 => append_attribute(
-                    value.bytes(3)?,
-                    &mut self.batch.events.attributes,
-                    &mut self.strings,
-                    self.limits,
-                    &mut self.truncated,
-                )?,
+                3 => self.reader.append(value.bytes(3)?, &mut self.batch.events.attributes)?,
                 4 => dropped = value.varint(4)?,
                 _ => {}
             }
         }
-        let name = self.strings.intern(name);
+        let name = self.reader.strings.intern(name);
         let events = &mut self.batch.events;
         events.time.push(time);
         events.name.push(name);
@@ -275,18 +248,12 @@ impl BatchBuilder {
                 1 => trace_id = value.bytes(1)?,
                 2 => span_id = value.bytes(2)?,
                 3 => state = value.bytes(3)?,
-                4 => append_attribute(
-                    value.bytes(4)?,
-                    &mut self.batch.links.attributes,
-                    &mut self.strings,
-                    self.limits,
-                    &mut self.truncated,
-                )?,
+                4 => self.reader.append(value.bytes(4)?, &mut self.batch.links.attributes)?,
                 5 => dropped = value.varint(5)?,
                 _ => {}
             }
         }
-        let state = self.strings.intern(state);
+        let state = self.reader.strings.intern(state);
         let links = &mut self.batch.links;
         links.trace_id.push(TraceId::from_slice(trace_id));
         links.span_id.push(SpanId::from_slice(span_id));
@@ -389,15 +356,15 @@ impl BatchBuilder {
 
     /// Shows the batch as it stands, with its strings, to a reader.
     pub fn with_batch<R>(&mut self, read: impl FnOnce(&SpanBatch) -> R) -> R {
-        self.strings.swap_dictionary(&mut self.batch.strings);
+        self.reader.strings.swap_dictionary(&mut self.batch.strings);
         let result = read(&self.batch);
-        self.strings.swap_dictionary(&mut self.batch.strings);
+        self.reader.strings.swap_dictionary(&mut self.batch.strings);
         result
     }
 
     /// The finished batch.
     pub fn finish(mut self) -> SpanBatch {
-        self.batch.strings = self.strings.finish();
+        self.batch.strings = self.reader.strings.finish();
         self.batch
     }
 }
@@ -408,15 +375,13 @@ fn append_owner(
     attributes_field: u32,
     dropped_field: u32,
     list: &mut AttributeList,
-    strings: &mut DictionaryBuilder,
-    limits: BuilderLimits,
-    truncated: &mut u64,
+    attributes: &mut AttributeReader,
 ) -> Result<u32, WireError> {
     let mut dropped = 0;
     let mut reader = Reader::new(message);
     while let Some((field, value)) = reader.next_field()? {
         if field == attributes_field {
-            append_attribute(value.bytes(field)?, list, strings, limits, truncated)?;
+            attributes.append(value.bytes(field)?, list)?;
         } else if field == dropped_field {
             dropped = value.varint(field)? as u32;
         }
@@ -449,105 +414,6 @@ fn read_status(message: &[u8]) -> Result<(&[u8], u64), WireError> {
         }
     }
     Ok((text, code))
-}
-
-#[inline]
-fn append_attribute(
-    key_value: &[u8],
-    list: &mut AttributeList,
-    strings: &mut DictionaryBuilder,
-    limits: BuilderLimits,
-    truncated: &mut u64,
-) -> Result<(), WireError> {
-    let (mut key, encoded) = any_value::decode_key_value(key_value)?;
-    let limit = limits.max_attribute_bytes;
-    if limit > 0 && key.len() > limit {
-        key = cut(key, limit);
-        *truncated += 1;
-    }
-    let (value_type, payload) = match any_value::decode(encoded)? {
-        DecodedValue::Unset => (ValueType::Unset, 0),
-        DecodedValue::String(mut text) => {
-            if limit > 0 && text.len() > limit {
-                text = cut(text, limit);
-                *truncated += 1;
-            }
-            (ValueType::String, u64::from(strings.intern(text)))
-        }
-        DecodedValue::Int(number) => (ValueType::Int, number as u64),
-        DecodedValue::Double(number) => (ValueType::Double, number.to_bits()),
-        DecodedValue::Bool(flag) => (ValueType::Bool, u64::from(flag)),
-        complex => {
-            let value_type = any_value::classify(complex)?;
-            let code = if limit > 0 && encoded.len() > limit {
-                let mut shortened = Vec::with_capacity(encoded.len());
-                encode_cut(&mut shortened, complex, limit, truncated)?;
-                strings.intern(&shortened)
-            } else {
-                strings.intern(encoded)
-            };
-            (value_type, u64::from(code))
-        }
-    };
-    let key: StringCode = strings.intern(key);
-    list.push(Attribute { key, value_type, payload });
-    Ok(())
-}
-
-/// The longest prefix of at most `limit` bytes that does not split a UTF-8 character.
-fn cut(text: &[u8], limit: usize) -> &[u8] {
-    let mut end = limit;
-    while end > 0 && limit - end < 4 && text[end] & 0xc0 == 0x80 {
-        end -= 1;
-    }
-    &text[..end]
-}
-
-/// Encodes a value with the strings inside it cut. Depth was checked by `classify`.
-fn encode_cut(
-    out: &mut Vec<u8>,
-    value: DecodedValue<'_>,
-    limit: usize,
-    truncated: &mut u64,
-) -> Result<(), WireError> {
-    match value {
-        DecodedValue::Array(elements) => {
-            let mut list = Vec::new();
-            for element in any_value::array_elements(elements) {
-                let mut one = Vec::new();
-                encode_cut(&mut one, element?, limit, truncated)?;
-                put_message_field(&mut list, 1, &one);
-            }
-            put_message_field(out, 5, &list);
-        }
-        DecodedValue::KeyValues(pairs) => {
-            let mut list = Vec::new();
-            for pair in any_value::key_values(pairs) {
-                let (key, element) = pair?;
-                let (mut one, mut nested) = (Vec::new(), Vec::new());
-                put_message_field(
-                    &mut one,
-                    1,
-                    if key.len() > limit { cut(key, limit) } else { key },
-                );
-                encode_cut(&mut nested, element, limit, truncated)?;
-                put_message_field(&mut one, 2, &nested);
-                put_message_field(&mut list, 1, &one);
-            }
-            put_message_field(out, 6, &list);
-        }
-        DecodedValue::String(text) if text.len() > limit => {
-            *truncated += 1;
-            any_value::encode(out, AnyValueRef::String(cut(text, limit)));
-        }
-        DecodedValue::String(text) => any_value::encode(out, AnyValueRef::String(text)),
-        DecodedValue::Bool(flag) => any_value::encode(out, AnyValueRef::Bool(flag)),
-        DecodedValue::Int(number) => any_value::encode(out, AnyValueRef::Int(number)),
-        DecodedValue::Double(number) => any_value::encode(out, AnyValueRef::Double(number)),
-        DecodedValue::Bytes(bytes) => put_message_field(out, 7, bytes),
-        DecodedValue::Unset => {}
-    }
-    Ok(())
 }
 
 #[cfg(test)]

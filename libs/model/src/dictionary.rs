@@ -112,6 +112,12 @@ impl DictionaryBuilder {
         code
     }
 
+    /// The code of `string`, which is likely the one of `guess`: a comparison instead of a look-up if it is.
+    #[inline]
+    pub(crate) fn intern_guess(&mut self, string: &[u8], guess: StringCode) -> StringCode {
+        if self.dictionary.get(guess) == string { guess } else { self.intern(string) }
+    }
+
     /// The strings so far.
     pub fn dictionary(&self) -> &Dictionary {
         &self.dictionary

@@ -69,7 +69,7 @@ pub(crate) fn decompress<'o>(
 fn read_exactly(reader: impl Read, expected: usize, out: &mut Vec<u8>) -> Option<&[u8]> {
     out.clear();
     let read = reader.take(expected as u64 + 1).read_to_end(out).ok()?;
-    (read == expected).then_some(&out[..expected])
+    (read == expected).then_some(&out[..])
 }
 
 #[cfg(test)]

@@ -145,6 +145,13 @@ pub(crate) fn decode_levels<'b>(
     }
     let width = level_width(max);
     let above = DecodeError("a level is above the maximum");
+    if let Some((&[header, level], _)) = input.split_first_chunk::<2>()
+        && header & 0x81 == 0
+        && usize::from(header >> 1) >= count
+        && level <= max
+    {
+        return Ok(Levels::Constant(level));
+    }
     let (mut filled, mut top) = (0, 0);
     let mut input = input;
     while filled < count {

@@ -115,7 +115,7 @@ impl ColumnDictionary {
             self.entry_of[code as usize] = UNMAPPED;
         }
         self.sort(strings);
-        if self.codes.len() > 1 {
+        if self.ranks.len() > 1 {
             for index in &mut self.indices {
                 *index = self.ranks[*index as usize];
             }

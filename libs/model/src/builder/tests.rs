@@ -1,5 +1,10 @@
 use super::*;
 use crate::{
+    ValueType,
+    any_value::{self, AnyValueRef},
+    wire::put_message_field,
+};
+use crate::{
     any_value::encode_array,
     merge::merge,
     otlp::encode_traces_data,

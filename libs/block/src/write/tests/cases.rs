@@ -38,7 +38,7 @@ fn file_of(traces: &[(u8, Vec<SampleSpan>)]) -> SerializedFileReader<Bytes> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(3000))]
 
     #[test]
     fn files_hold_what_was_written(
@@ -174,6 +174,17 @@ fn invalid_utf8_is_kept() {
     let name = vec![0xff, 0xfe, b'x'];
     let file = file_of(&[(1, vec![SampleSpan { name: name.clone(), ..Default::default() }])]);
     assert_eq!(read_column(&file, 0, leaf::SPAN_NAME).values, [Leaf::Bytes(name)]);
+}
+
+#[test]
+fn string_in_and_out_of_arrays_is_one_dictionary_entry() {
+    let text = || Value::Text(b"same".to_vec());
+    let attributes = vec![("a", Value::Array(vec![text(), text()])), ("b", text())];
+    let file = file_of(&[(1, vec![SampleSpan { attributes, ..Default::default() }])]);
+    assert_eq!(texts(&file, leaf::SPAN_ATTRIBUTES.value), ["same"; 3]);
+    let group = file.get_row_group(0).unwrap();
+    let mut pages = group.get_column_page_reader(leaf::SPAN_ATTRIBUTES.value).unwrap();
+    assert_eq!(pages.get_next_page().unwrap().unwrap().num_values(), 1);
 }
 
 #[test]

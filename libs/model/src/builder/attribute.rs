@@ -1,0 +1,177 @@
+//! Attributes from the wire into an attribute list.
+
+use crate::{
+    Attribute, AttributeList, DictionaryBuilder, StringCode, ValueType,
+    any_value::{self, AnyValueRef, DecodedValue},
+    wire::{WireError, put_message_field},
+};
+
+use super::BuilderLimits;
+
+/// Reads attributes, and holds what that needs: the dictionary, the limits.
+#[derive(Debug, Default)]
+pub(super) struct AttributeReader {
+    pub(super) strings: DictionaryBuilder,
+    limits: BuilderLimits,
+    guesses: Guesses,
+    /// Keys and values cut so far.
+    pub(super) truncated: u64,
+}
+
+impl AttributeReader {
+    pub(super) fn new(limits: BuilderLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Appends a KeyValue message to the current owner of a list.
+    #[inline]
+    pub(super) fn append(
+        &mut self,
+        key_value: &[u8],
+        list: &mut AttributeList,
+    ) -> Result<(), WireError> {
+        let (mut key, encoded) = any_value::decode_key_value(key_value)?;
+        let limit = self.limits.max_attribute_bytes;
+        if limit > 0 && key.len() > limit {
+            key = cut(key, limit);
+            self.truncated += 1;
+        }
+        let key = self.guesses.key(key, &mut self.strings);
+        let (value_type, payload) = match any_value::decode(encoded)? {
+            DecodedValue::Unset => (ValueType::Unset, 0),
+            DecodedValue::String(mut text) => {
+                if limit > 0 && text.len() > limit {
+                    text = cut(text, limit);
+                    self.truncated += 1;
+                }
+                let code = self.guesses.value(key, text, &mut self.strings);
+                (ValueType::String, u64::from(code))
+            }
+            DecodedValue::Int(number) => (ValueType::Int, number as u64),
+            DecodedValue::Double(number) => (ValueType::Double, number.to_bits()),
+            DecodedValue::Bool(flag) => (ValueType::Bool, u64::from(flag)),
+            complex => {
+                let value_type = any_value::classify(complex)?;
+                let code = if limit > 0 && encoded.len() > limit {
+                    let mut shortened = Vec::with_capacity(encoded.len());
+                    encode_cut(&mut shortened, complex, limit, &mut self.truncated)?;
+                    self.strings.intern(&shortened)
+                } else {
+                    self.strings.intern(encoded)
+                };
+                (value_type, u64::from(code))
+            }
+        };
+        list.push(Attribute { key, value_type, payload });
+        Ok(())
+    }
+}
+
+/// What attributes are likely to be: spans of one kind carry the same keys in the same order, and many the same
+/// values. A right guess saves a look-up in the dictionary.
+#[derive(Debug, Default)]
+struct Guesses {
+    /// Indexed by the code of a key.
+    by_key: Vec<Guess>,
+    last_key: StringCode,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Guess {
+    /// Key that followed this one last time.
+    next_key: StringCode,
+    /// String value that this key had last time.
+    value: StringCode,
+}
+
+impl Guesses {
+    #[inline]
+    fn key(&mut self, key: &[u8], strings: &mut DictionaryBuilder) -> StringCode {
+        let guess = self.by_key.get(self.last_key as usize).map_or(0, |guess| guess.next_key);
+        let code = strings.intern_guess(key, guess);
+        if code != guess {
+            self.at(self.last_key).next_key = code;
+        }
+        self.last_key = code;
+        code
+    }
+
+    #[inline]
+    fn value(
+        &mut self,
+        key: StringCode,
+        text: &[u8],
+        strings: &mut DictionaryBuilder,
+    ) -> StringCode {
+        let guess = self.by_key.get(key as usize).map_or(0, |guess| guess.value);
+        let code = strings.intern_guess(text, guess);
+        if code != guess {
+            self.at(key).value = code;
+        }
+        code
+    }
+
+    fn at(&mut self, key: StringCode) -> &mut Guess {
+        let index = key as usize;
+        if index >= self.by_key.len() {
+            self.by_key.resize(index + 1, Guess::default());
+        }
+        &mut self.by_key[index]
+    }
+}
+
+/// The longest prefix of at most `limit` bytes that does not split a UTF-8 character.
+fn cut(text: &[u8], limit: usize) -> &[u8] {
+    let mut end = limit;
+    while end > 0 && limit - end < 4 && text[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// Encodes a value with the strings inside it cut. Depth was checked by `classify`.
+fn encode_cut(
+    out: &mut Vec<u8>,
+    value: DecodedValue<'_>,
+    limit: usize,
+    truncated: &mut u64,
+) -> Result<(), WireError> {
+    match value {
+        DecodedValue::Array(elements) => {
+            let mut list = Vec::new();
+            for element in any_value::array_elements(elements) {
+                let mut one = Vec::new();
+                encode_cut(&mut one, element?, limit, truncated)?;
+                put_message_field(&mut list, 1, &one);
+            }
+            put_message_field(out, 5, &list);
+        }
+        DecodedValue::KeyValues(pairs) => {
+            let mut list = Vec::new();
+            for pair in any_value::key_values(pairs) {
+                let (key, element) = pair?;
+                let (mut one, mut nested) = (Vec::new(), Vec::new());
+                put_message_field(
+                    &mut one,
+                    1,
+                    if key.len() > limit { cut(key, limit) } else { key },
+                );
+                encode_cut(&mut nested, element, limit, truncated)?;
+                put_message_field(&mut one, 2, &nested);
+                put_message_field(&mut list, 1, &one);
+            }
+            put_message_field(out, 6, &list);
+        }
+        DecodedValue::String(text) if text.len() > limit => {
+            *truncated += 1;
+            any_value::encode(out, AnyValueRef::String(cut(text, limit)));
+        }
+        DecodedValue::String(text) => any_value::encode(out, AnyValueRef::String(text)),
+        DecodedValue::Bool(flag) => any_value::encode(out, AnyValueRef::Bool(flag)),
+        DecodedValue::Int(number) => any_value::encode(out, AnyValueRef::Int(number)),
+        DecodedValue::Double(number) => any_value::encode(out, AnyValueRef::Double(number)),
+        DecodedValue::Bytes(bytes) => put_message_field(out, 7, bytes),
+        DecodedValue::Unset => {}
+    }
+    Ok(())
+}
