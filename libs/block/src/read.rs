@@ -23,6 +23,7 @@ mod chunk;
 mod columns;
 mod footer;
 mod json_value;
+mod level_words;
 mod prune;
 mod source;
 mod spine;

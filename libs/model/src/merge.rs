@@ -103,6 +103,9 @@ impl MergePlan {
     pub fn gather(&self, inputs: &[&SpanBatch], range: Range<usize>) -> (SpanBatch, MergeStats) {
         let mut gather = Gather::new(inputs);
         let fragments = &self.fragments[range];
+        let spans =
+            |fragment: &Fragment| self.rows[fragment.input as usize].of(fragment.trace).len();
+        gather.reserve(fragments.iter().map(spans).sum());
         for same_trace in fragments.chunk_by(|a, b| a.id == b.id) {
             gather.start_trace(same_trace[0].id);
             for fragment in same_trace {

@@ -108,9 +108,14 @@ impl Ingester {
         match stopped {
             Ok(Ok(())) => tracing::info!("all spans are in object storage"),
             Ok(Err(error)) => {
-                tracing::warn!(error = chain(&error), "spans stay on local disk until the next start");
+                tracing::warn!(
+                    error = chain(&error),
+                    "spans stay on local disk until the next start"
+                );
             }
-            Err(_) => tracing::warn!("stopped before all spans were flushed; they stay on local disk"),
+            Err(_) => {
+                tracing::warn!("stopped before all spans were flushed; they stay on local disk")
+            }
         }
     }
 
@@ -201,7 +206,11 @@ impl Ingester {
     }
 
     /// Notes on disk which segments become the block, so that a restart finishes the same block.
-    fn begin_block(&self, id: &TenantId, segments: Vec<Arc<Segment>>) -> Result<PendingBlock, Error> {
+    fn begin_block(
+        &self,
+        id: &TenantId,
+        segments: Vec<Arc<Segment>>,
+    ) -> Result<PendingBlock, Error> {
         let block_id = Uuid::new_v4();
         let base = self.layout.segments();
         let relative = |segment: &Arc<Segment>| {

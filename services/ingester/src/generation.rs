@@ -116,11 +116,11 @@ impl Tenant {
         self.view.read().heads.last().cloned()
     }
 
-    /// Puts a segment in the place of the head it was made of; `None`: the head held nothing.
-    pub(crate) fn replace_head(&self, head: &Arc<Head>, segment: Option<Arc<Segment>>) {
+    /// Puts segments in the place of the head they were made of.
+    pub(crate) fn replace_head(&self, head: &Arc<Head>, segments: Vec<Arc<Segment>>) {
         let mut view = self.view.write();
         view.heads.retain(|other| !Arc::ptr_eq(other, head));
-        view.segments.extend(segment);
+        view.segments.extend(segments);
     }
 
     pub(crate) fn add_segment(&self, segment: Arc<Segment>) {

@@ -5,9 +5,8 @@ use std::{
     fs, io,
     path::Path,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
-        Weak,
     },
 };
 
@@ -180,7 +179,11 @@ impl Ingester {
     /// Stores a push: when this returns, its spans are in the write-ahead log and can be queried.
     ///
     /// Blocks for some microseconds a span's kilobyte; refused spans are in the result, an error refuses all.
-    pub(crate) fn push(&self, push: &PushRequest, tenant: &TenantId) -> Result<Appended, PushError> {
+    pub(crate) fn push(
+        &self,
+        push: &PushRequest,
+        tenant: &TenantId,
+    ) -> Result<Appended, PushError> {
         let result = self.try_push(push, tenant);
         if let Err(error) = &result {
             self.metrics.refused_pushes.with([error.reason()]).inc();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! log/                              the write-ahead log, with its lock
-//! segments/<first>-<last>/<tenant>.seg   spans of log parts first..=last; appears as a whole
+//! segments/<first>-<last>/<tenant>.<n>.seg  spans of log parts first..=last; appears as a whole
 //! segments/.writing-<first>-<last>/      being written; deleted at start
 //! flushing/<tenant>/<block id>.json      segments that become this block
 //! building/<block id>/                   files of a block before its upload; deleted at start
@@ -13,6 +13,8 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
 };
+
+use tactus_model::TenantId;
 
 /// The parts of the log whose spans a directory of segments holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +85,18 @@ pub(crate) fn parse_part_range(name: &str) -> Option<PartRange> {
     Some(PartRange { first: number(first)?, last: number(last)? })
 }
 
+/// Name of a tenant's `number`th segment in its directory.
+pub(crate) fn segment_file_name(tenant: &TenantId, number: usize) -> String {
+    format!("{tenant}.{number}.seg")
+}
+
+/// The tenant of a segment's file name.
+pub(crate) fn parse_segment_file_name(name: &str) -> Option<TenantId> {
+    let (tenant, number) = name.strip_suffix(".seg")?.rsplit_once('.')?;
+    number.parse::<usize>().ok()?;
+    TenantId::parse(tenant).ok()
+}
+
 /// Makes the entries of a directory durable.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
@@ -91,6 +105,15 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn segment_file_names_parse_back() {
+        let tenant = TenantId::parse("a.b.7").unwrap();
+        assert_eq!(parse_segment_file_name(&segment_file_name(&tenant, 12)), Some(tenant));
+        for foreign in ["a.seg", "a.b.seg", "x", "a b.0.seg"] {
+            assert_eq!(parse_segment_file_name(foreign), None);
+        }
+    }
 
     #[test]
     fn segment_directory_names_parse_back() {

@@ -63,8 +63,7 @@ impl Metrics {
                 .gauge("tactus_ingester_segments", "Segments on disk that no block holds yet."),
             segment_bytes: registry
                 .gauge("tactus_ingester_segment_bytes", "Bytes of those segments."),
-            wal_bytes: registry
-                .gauge("tactus_ingester_wal_bytes", "Bytes of the write-ahead log."),
+            wal_bytes: registry.gauge("tactus_ingester_wal_bytes", "Bytes of the write-ahead log."),
             replay_dropped_bytes: registry.counter(
                 "tactus_ingester_replay_dropped_bytes_total",
                 "Bytes of the write-ahead log that could not be read at start.",

@@ -12,7 +12,7 @@ use crate::{
     generation::Generation,
     head::Head,
     ingester::{Error, Ingester},
-    layout::{PartRange, parse_part_range},
+    layout::{PartRange, parse_part_range, parse_segment_file_name},
     segment::Segment,
     settings::Limits,
 };
@@ -54,8 +54,8 @@ fn find_segments(ingester: &Ingester) -> Result<Vec<PartRange>, Error> {
 fn open_segments(ingester: &Ingester, directory: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(directory).map_err(Error::io("list", directory))? {
         let path = entry.map_err(Error::io("list", directory))?.path();
-        let tenant = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".seg"));
-        let Some(Ok(tenant)) = tenant.map(TenantId::parse) else {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some(tenant) = name.and_then(parse_segment_file_name) else {
             tracing::warn!(path = %path.display(), "foreign file among the segments, left alone");
             continue;
         };
@@ -102,7 +102,10 @@ fn resume_block(ingester: &Ingester, tenant: &TenantId, path: &Path) {
     let listed: Vec<_> = segments
         .into_iter()
         .filter(|segment| {
-            segment.path().strip_prefix(&root).is_ok_and(|p| manifest.segments.iter().any(|m| m == p))
+            segment
+                .path()
+                .strip_prefix(&root)
+                .is_ok_and(|p| manifest.segments.iter().any(|m| m == p))
         })
         .collect();
     if listed.is_empty() {
@@ -147,8 +150,11 @@ fn replay_log(ingester: &Ingester, mut log: Replay, covered: &[PartRange]) -> Re
     ingester.metrics.replay_dropped_bytes.inc_by(report.dropped_bytes);
     if report.frames > 0 || report.dropped_bytes > 0 {
         tracing::info!(
-            parts = report.parts, pushes = report.frames, bytes = report.bytes,
-            dropped_bytes = report.dropped_bytes, "write-ahead log replayed"
+            parts = report.parts,
+            pushes = report.frames,
+            bytes = report.bytes,
+            dropped_bytes = report.dropped_bytes,
+            "write-ahead log replayed"
         );
     }
     let last = ingester.wal.parts().iter().map(|part| part.id.number()).max();

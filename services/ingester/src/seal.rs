@@ -1,14 +1,14 @@
 //! Cuts live spans to segments.
 
-use std::{fs, sync::Arc, time::SystemTime};
+use std::{fs, path::Path, sync::Arc, time::SystemTime};
 
-use tactus_model::{SpanBatch, merge::merge};
+use tactus_model::{SpanBatch, TenantId, merge::merge};
 
 use crate::{
     generation::Generation,
     head::Head,
     ingester::{Error, Ingester},
-    layout::{PartRange, sync_directory},
+    layout::{PartRange, segment_file_name, sync_directory},
     segment::Segment,
     settings::Settings,
 };
@@ -82,16 +82,7 @@ impl Ingester {
         let sync = self.settings.fsync_interval.is_some();
         let mut written = Vec::with_capacity(heads.len());
         for (tenant, head) in &heads {
-            let Some(batch) = self.merge_head(head) else {
-                written.push(None);
-                continue;
-            };
-            let name = format!("{tenant}.seg");
-            let times = block_times(&batch, &self.settings);
-            Segment::write(&writing.join(&name), &batch, times, sync)?;
-            let traces = batch.traces.ids.len() as u64;
-            self.metrics.traces_created.with([tenant.as_str()]).inc_by(traces);
-            written.push(Some(name));
+            written.push(self.write_segments(&writing, tenant, head)?);
         }
         let directory = self.layout.segment_directory(parts);
         if sync {
@@ -102,30 +93,62 @@ impl Ingester {
             let parent = self.layout.segments();
             sync_directory(&parent).map_err(Error::io("sync", &parent))?;
         }
-        for ((tenant, head), name) in heads.iter().zip(written) {
-            let segment = match name {
-                Some(name) => Some(Arc::new(Segment::open(&directory.join(name), false)?)),
-                None => None,
-            };
-            self.tenant_or_insert(tenant).replace_head(head, segment);
+        // All segments are opened before the first head goes: an error leaves every span where it was.
+        let mut opened = Vec::with_capacity(heads.len());
+        for names in &written {
+            let segments =
+                names.iter().map(|name| Segment::open(&directory.join(name), false).map(Arc::new));
+            opened.push(segments.collect::<Result<Vec<_>, _>>()?);
+        }
+        for ((tenant, head), segments) in heads.iter().zip(opened) {
+            self.tenant_or_insert(tenant).replace_head(head, segments);
         }
         self.release_log(parts.last);
         Ok(())
     }
 
-    fn merge_head(&self, head: &Head) -> Option<SpanBatch> {
+    /// Writes a head as segments of about `generation_bytes` each, so that memory for sorting is bounded however
+    /// large the head grew meanwhile; returns the files' names.
+    fn write_segments(
+        &self,
+        directory: &Path,
+        tenant: &TenantId,
+        head: &Head,
+    ) -> Result<Vec<String>, Error> {
         let chunks = head.chunks();
-        let inputs: Vec<&SpanBatch> = chunks.iter().map(|chunk| &**chunk).collect();
-        let (batch, stats) = merge(&inputs);
-        self.metrics.duplicate_spans.inc_by(stats.duplicate_spans);
-        (!batch.is_empty()).then_some(batch)
+        let mut names = Vec::new();
+        let mut rest = chunks.as_slice();
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fitting = rest.iter().take_while(|chunk| {
+                bytes += chunk.heap_bytes();
+                bytes <= self.settings.generation_bytes
+            });
+            let (now, later) = rest.split_at(fitting.count().max(1));
+            rest = later;
+            let inputs: Vec<&SpanBatch> = now.iter().map(|chunk| &**chunk).collect();
+            let (batch, stats) = merge(&inputs);
+            self.metrics.duplicate_spans.inc_by(stats.duplicate_spans);
+            if batch.is_empty() {
+                continue;
+            }
+            let name = segment_file_name(tenant, names.len());
+            let times = block_times(&batch, &self.settings);
+            let sync = self.settings.fsync_interval.is_some();
+            Segment::write(&directory.join(&name), &batch, times, sync)?;
+            let traces = batch.traces.ids.len() as u64;
+            self.metrics.traces_created.with([tenant.as_str()]).inc_by(traces);
+            names.push(name);
+        }
+        Ok(names)
     }
 
     /// Deletes the log parts up to `last`. A part that cannot be deleted is tried again with the next cut; its
     /// segments stay at least as long.
     pub(crate) fn release_log(&self, last: u64) -> bool {
         let mut released = true;
-        for part in self.wal.parts().iter().filter(|part| part.id.number() <= last && !part.in_use) {
+        for part in self.wal.parts().iter().filter(|part| part.id.number() <= last && !part.in_use)
+        {
             if let Err(error) = self.wal.release(part.id) {
                 tracing::error!(part = %part.id, %error, "cannot release a part of the write-ahead log");
                 released = false;

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 
+use tactus_api::job::JobError;
 use tactus_traceql::eval::{EvaluateError, Unsupported};
 use tonic::Status;
 
@@ -52,6 +53,15 @@ impl From<Error> for Status {
             Error::Cancelled => Self::cancelled(text),
             Error::TimedOut => Self::deadline_exceeded(text),
             Error::Internal(_) => Self::internal(text),
+        }
+    }
+}
+
+impl From<JobError> for Error {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Unsupported(error) => Self::Unsupported(error),
+            error => Self::Invalid(error.to_string()),
         }
     }
 }

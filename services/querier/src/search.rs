@@ -1,5 +1,6 @@
 //! Search of some row groups of a block.
 
+use tactus_api::job::SearchJob;
 use tactus_api::search::to_message;
 use tactus_block::read::{BlockReader, NumberColumn};
 use tactus_model::SpanBatch;
@@ -7,51 +8,27 @@ use tactus_proto::tactus::v1::{BlockPart, SearchRequest};
 use tactus_proto::tempopb::{SearchMetrics, SearchResponse, TraceSearchMetadata};
 use tactus_storage::BlockMeta;
 use tactus_storage::meta::{ColumnScope, DedicatedColumn};
-use tactus_traceql::eval::{
-    CompiledQuery, Matches, SearchOptions, TagSearch, TraceMatchCombiner, Window,
-};
-use tactus_traceql::{Attribute, AttributeScope, parse_and_validate};
+use tactus_traceql::eval::{Matches, TraceMatchCombiner};
+use tactus_traceql::{Attribute, AttributeScope};
 
 use crate::blocks::Blocks;
 use crate::error::{Error, Result};
 use crate::pool::Job;
 use crate::prune::Pruner;
 
-/// A search, ready to run on any block.
+/// A search, ready to run on a block.
 pub(crate) struct BlockSearch {
-    query: CompiledQuery,
+    search: SearchJob,
     pruner: Pruner,
-    window: Window,
-    options: SearchOptions,
-    most_recent: bool,
 }
 
 impl BlockSearch {
     /// Compiles the request for a block with these dedicated columns.
     pub(crate) fn compile(request: &SearchRequest, dedicated: &[DedicatedColumn]) -> Result<Self> {
-        let (query, pruner) = if request.query.is_empty() {
-            let search = TagSearch {
-                tags: request.tags.clone().into_iter().collect(),
-                min_duration_millis: request.min_duration_ms.into(),
-                max_duration_millis: request.max_duration_ms.into(),
-            };
-            let dedicated: Vec<_> = dedicated.iter().filter_map(attribute_of).collect();
-            (search.compile(&dedicated), Pruner::Unknown)
-        } else {
-            let root = parse_and_validate(&request.query)
-                .map_err(|error| Error::Invalid(format!("invalid TraceQL query: {error}")))?;
-            (CompiledQuery::compile(&root)?, Pruner::of(&root))
-        };
-        Ok(Self {
-            most_recent: request.most_recent || query.most_recent(),
-            query,
-            pruner,
-            window: Window::from_seconds(request.start.into(), request.end.into()),
-            options: SearchOptions {
-                limit: request.limit as usize,
-                spans_per_span_set: request.spans_per_span_set as usize,
-            },
-        })
+        let dedicated: Vec<_> = dedicated.iter().filter_map(attribute_of).collect();
+        let search = SearchJob::compile(request, &dedicated)?;
+        let pruner = search.root.as_ref().map_or(Pruner::Unknown, Pruner::of);
+        Ok(Self { search, pruner })
     }
 
     /// Runs on part of a block. May block.
@@ -62,7 +39,8 @@ impl BlockSearch {
         part: &BlockPart,
         job: &Job,
     ) -> Result<SearchResponse> {
-        if self.query.is_never() {
+        let SearchJob { query, window, options, .. } = &self.search;
+        if query.is_never() {
             return Ok(response(Vec::new(), 0, 0));
         }
         job.check()?;
@@ -74,23 +52,23 @@ impl BlockSearch {
             if !self.may_match(&block, row_group)? {
                 continue;
             }
-            let batch = block.read_row_group(row_group, self.query.filter_projection())?;
+            let batch = block.read_row_group(row_group, query.filter_projection())?;
             inspected_traces += batch.traces.ids.len();
-            let matches = self.query.find_newest(&batch, self.window, self.options.limit)?;
+            let matches = query.find_newest(&batch, *window, options.limit)?;
             if matches.is_empty() {
                 continue;
             }
             job.check()?;
             let (batch, matches) = self.read_results(&block, row_group, batch, matches)?;
-            for trace in self.query.assemble(&batch, &matches, &self.options) {
+            for trace in query.assemble(&batch, &matches, options) {
                 found.add(trace);
             }
-            let full = self.options.limit > 0 && found.len() >= self.options.limit;
-            if full && !self.most_recent {
+            let full = options.limit > 0 && found.len() >= options.limit;
+            if full && !self.search.most_recent {
                 break;
             }
         }
-        let traces = found.finish(self.options.limit).into_iter().map(to_message).collect();
+        let traces = found.finish(options.limit).into_iter().map(to_message).collect();
         Ok(response(traces, inspected_traces, job.inspected_bytes()))
     }
 
@@ -98,7 +76,7 @@ impl BlockSearch {
         let starts = block.row_group_bounds(row_group, NumberColumn::TraceStart);
         let ends = block.row_group_bounds(row_group, NumberColumn::TraceEnd);
         if let (Some((first, _)), Some((_, last))) = (starts, ends)
-            && !self.window.touches(first, last)
+            && !self.search.window.touches(first, last)
         {
             return Ok(false);
         }
@@ -119,7 +97,7 @@ impl BlockSearch {
         };
         let spans_before = filtered.spans.trace.partition_point(|&trace| trace < first) as u32;
         drop(filtered);
-        let projection = self.query.result_projection();
+        let projection = self.search.query.result_projection();
         let traces = block.row_groups().get(row_group).map_or(0, |group| group.traces);
         // Reading a part means looking for its pages in every column, which only a small part repays.
         if u64::from(last - first + 1) * 4 > traces {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tactus_api::job::{TagValuesJob, TagsJob};
 use tactus_model::{TenantId, TraceId};
 use tactus_proto::tactus::v1::querier_server::Querier as Protocol;
 use tactus_proto::tactus::v1::{
@@ -21,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::pool::{Job, Pool};
 use crate::search::{BlockSearch, response};
 use crate::settings::Settings;
-use crate::tags::{BlockTagValues, BlockTags};
+use crate::tags;
 
 /// A querier. Cheap to clone; clones share threads and caches.
 #[derive(Debug, Clone)]
@@ -130,9 +131,10 @@ impl Protocol for Querier {
         let tags = request.tags.ok_or_else(|| missing("tags"))?;
         let (block_id, part) = block_of(request.part)?;
         let tenant = check_tenant(&tags.tenant)?;
-        let compiled = BlockTags::compile(&tags, self.inner.settings.max_condition_groups)?;
+        let groups = self.inner.settings.max_condition_groups;
+        let compiled = TagsJob::compile(&tags, groups).map_err(Error::from)?;
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
-            compiled.run(blocks, meta, &part, job)
+            tags::tags(compiled, blocks, meta, &part, job)
         };
         let answer = self.run_on_block(tenant, block_id, job).await?;
         self.count("metadata", started, answer.inspected_bytes);
@@ -148,9 +150,10 @@ impl Protocol for Querier {
         let values = request.values.ok_or_else(|| missing("values"))?;
         let (block_id, part) = block_of(request.part)?;
         let tenant = check_tenant(&values.tenant)?;
-        let compiled = BlockTagValues::compile(&values, self.inner.settings.max_condition_groups)?;
+        let groups = self.inner.settings.max_condition_groups;
+        let compiled = TagValuesJob::compile(&values, groups).map_err(Error::from)?;
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
-            compiled.run(blocks, meta, &part, job)
+            tags::tag_values(compiled, blocks, meta, &part, job)
         };
         let answer = self.run_on_block(tenant, block_id, job).await?;
         self.count("metadata", started, answer.inspected_bytes);

@@ -19,57 +19,81 @@ pub(crate) enum Codec {
     Lz4Raw,
 }
 
-/// Replaces the start of `out` by the decompressed `input` and returns it.
-///
-/// `out` only grows, so that one buffer serves many pages. Errors: another length than `expected`.
-/// No more is allocated than the codec can make of an input of this length.
-pub(crate) fn decompress<'o>(
-    codec: Codec,
-    input: &[u8],
-    expected: usize,
-    out: &'o mut Vec<u8>,
-) -> DecodeResult<&'o [u8]> {
-    let wrong = DecodeError("a page does not decompress to its declared size");
-    // The most that each format makes of a byte: snappy copies 64 bytes by 3, LZ4 lengths grow by 255
-    // a byte, deflate by 1032. Zstandard has no useful bound; it is read as a stream.
-    let growth = match codec {
-        Codec::Uncompressed => 1,
-        Codec::Snappy => 32,
-        Codec::Lz4Raw => 256,
-        Codec::Gzip => 1100,
-        Codec::Zstd => usize::MAX,
-    };
-    if expected > input.len().saturating_mul(growth).saturating_add(64) {
-        return Err(wrong);
-    }
-    if matches!(codec, Codec::Zstd) && expected > input.len().saturating_mul(1024) {
-        let decoder = zstd::stream::read::Decoder::new(input).map_err(|_| wrong)?;
-        return read_exactly(decoder, expected, out).ok_or(wrong);
-    }
-    if matches!(codec, Codec::Gzip) {
-        let decoder = flate2::read::MultiGzDecoder::new(input);
-        return read_exactly(decoder, expected, out).ok_or(wrong);
-    }
-    if out.len() < expected {
-        out.resize(expected, 0);
-    }
-    let target = &mut out[..expected];
-    let written = match codec {
-        Codec::Snappy if snap::raw::decompress_len(input) != Ok(expected) => None,
-        Codec::Snappy => snap::raw::Decoder::new().decompress(input, target).ok(),
-        Codec::Lz4Raw => lz4_flex::block::decompress_into(input, target).ok(),
-        Codec::Zstd => zstd::bulk::decompress_to_buffer(input, target).ok(),
-        Codec::Gzip | Codec::Uncompressed => {
-            (input.len() == expected).then(|| target.copy_from_slice(input)).map(|()| expected)
-        }
-    };
-    if written == Some(expected) { Ok(&out[..expected]) } else { Err(wrong) }
+/// Decompresses one page after the other.
+#[derive(Default)]
+pub(crate) struct Decompressor {
+    /// Only grows; its start is the last page.
+    buffer: Vec<u8>,
+    /// Made when first needed: it is large, and costs more to make than a small page to decompress.
+    zstd: Option<zstd::bulk::Decompressor<'static>>,
 }
 
-fn read_exactly(reader: impl Read, expected: usize, out: &mut Vec<u8>) -> Option<&[u8]> {
+impl Decompressor {
+    /// The decompressed `input`.
+    ///
+    /// Errors: another length than `expected`. No more is allocated than the codec can make of an input of
+    /// this length.
+    pub(crate) fn decompress(
+        &mut self,
+        codec: Codec,
+        input: &[u8],
+        expected: usize,
+    ) -> DecodeResult<&[u8]> {
+        let wrong = DecodeError("a page does not decompress to its declared size");
+        // The most that each format makes of a byte: snappy copies 64 bytes by 3, LZ4 lengths grow by
+        // 255 a byte, deflate by 1032. Zstandard has no useful bound; past its usual one it is read as a
+        // stream.
+        let growth = match codec {
+            Codec::Uncompressed => 1,
+            Codec::Snappy => 32,
+            Codec::Lz4Raw => 256,
+            Codec::Gzip => 1100,
+            Codec::Zstd => usize::MAX,
+        };
+        if expected > input.len().saturating_mul(growth).saturating_add(64) {
+            return Err(wrong);
+        }
+        let out = &mut self.buffer;
+        let written = match codec {
+            Codec::Gzip => read(flate2::read::MultiGzDecoder::new(input), expected, out),
+            Codec::Zstd if expected > input.len().saturating_mul(1024) => {
+                zstd::stream::read::Decoder::new(input)
+                    .ok()
+                    .and_then(|decoder| read(decoder, expected, out))
+            }
+            Codec::Zstd => {
+                let zstd = match &mut self.zstd {
+                    Some(zstd) => zstd,
+                    none => none.insert(zstd::bulk::Decompressor::new().map_err(|_| wrong)?),
+                };
+                zstd.decompress_to_buffer(input, sized(out, expected)).ok()
+            }
+            Codec::Snappy if snap::raw::decompress_len(input) != Ok(expected) => None,
+            Codec::Snappy => {
+                snap::raw::Decoder::new().decompress(input, sized(out, expected)).ok()
+            }
+            Codec::Lz4Raw => lz4_flex::block::decompress_into(input, sized(out, expected)).ok(),
+            Codec::Uncompressed => (input.len() == expected).then(|| {
+                sized(out, expected).copy_from_slice(input);
+                expected
+            }),
+        };
+        if written == Some(expected) { Ok(&self.buffer[..expected]) } else { Err(wrong) }
+    }
+}
+
+/// The first bytes of a buffer that grows if it is shorter.
+fn sized(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
+    if buffer.len() < length {
+        buffer.resize(length, 0);
+    }
+    &mut buffer[..length]
+}
+
+/// Replaces the content of `out` by what a stream holds, one byte more than `expected` at most.
+fn read(stream: impl Read, expected: usize, out: &mut Vec<u8>) -> Option<usize> {
     out.clear();
-    let read = reader.take(expected as u64 + 1).read_to_end(out).ok()?;
-    (read == expected).then_some(&out[..])
+    stream.take(expected as u64 + 1).read_to_end(out).ok()
 }
 
 #[cfg(test)]
@@ -97,16 +121,17 @@ mod tests {
 
     #[test]
     fn every_codec_round_trips_and_checks_the_size() {
-        let mut out = Vec::new();
+        let mut decompressor = Decompressor::default();
         for content in [b"hello hello hello hello".to_vec(), vec![0u8; 300_000], Vec::new()] {
             for codec in ALL {
                 let input = compressed(codec, &content);
-                assert_eq!(decompress(codec, &input, content.len(), &mut out), Ok(&content[..]));
-                assert!(decompress(codec, &input, content.len() + 1, &mut out).is_err());
+                let found = decompressor.decompress(codec, &input, content.len());
+                assert_eq!(found, Ok(&content[..]));
+                assert!(decompressor.decompress(codec, &input, content.len() + 1).is_err());
                 if !content.is_empty() {
-                    assert!(decompress(codec, &input, content.len() - 1, &mut out).is_err());
+                    assert!(decompressor.decompress(codec, &input, content.len() - 1).is_err());
                     let cut = &input[..input.len() - 1];
-                    assert!(decompress(codec, cut, content.len(), &mut out).is_err(), "{codec:?}");
+                    assert!(decompressor.decompress(codec, cut, content.len()).is_err(), "{codec:?}");
                 }
             }
         }
@@ -114,10 +139,10 @@ mod tests {
 
     #[test]
     fn implausible_sizes_allocate_nothing() {
-        let mut out = Vec::new();
+        let mut decompressor = Decompressor::default();
         for codec in [Codec::Snappy, Codec::Gzip, Codec::Lz4Raw, Codec::Zstd] {
-            assert!(decompress(codec, &[1, 2, 3], 1 << 31, &mut out).is_err());
-            assert!(out.capacity() < 1 << 20);
+            assert!(decompressor.decompress(codec, &[1, 2, 3], 1 << 31).is_err());
+            assert!(decompressor.buffer.capacity() < 1 << 20);
         }
     }
 }

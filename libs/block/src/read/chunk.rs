@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::decoding::codec::{Codec, decompress};
+use crate::decoding::codec::{Codec, Decompressor};
 use crate::decoding::hybrid::{Levels, decode_levels};
 use crate::decoding::page::{Encoding, PageHeader, PageKind, read_page_header};
 use crate::decoding::{DecodeError, DecodeResult, split, split_u32};
@@ -35,9 +35,9 @@ pub(crate) struct Window {
 }
 
 /// Buffers that serve one page after the other.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Scratch {
-    body: Vec<u8>,
+    body: Decompressor,
     rep: Vec<u8>,
     def: Vec<u8>,
 }
@@ -197,7 +197,7 @@ fn read_dictionary<D: PageDecoder>(
     }
     let body = match codec {
         Codec::Uncompressed => stored,
-        codec => decompress(codec, stored, header.uncompressed, &mut scratch.body)?,
+        codec => scratch.body.decompress(codec, stored, header.uncompressed)?,
     };
     decoder.dictionary(body, entries)
 }
@@ -225,7 +225,7 @@ fn read_levels<'p>(
             }
             let mut rest = match chunk.codec {
                 Codec::Uncompressed => stored,
-                codec => decompress(codec, stored, header.uncompressed, &mut scratch.body)?,
+                codec => scratch.body.decompress(codec, stored, header.uncompressed)?,
             };
             let mut section = |max: u8| -> DecodeResult<&'p [u8]> {
                 if max == 0 {
@@ -272,7 +272,7 @@ fn read_levels<'p>(
                 _ if !compressed => rest,
                 // A page of nulls only; its value section may be anything that decompresses to nothing.
                 _ if size == 0 || !wants_values => &[],
-                codec => decompress(codec, rest, size, &mut scratch.body)?,
+                codec => scratch.body.decompress(codec, rest, size)?,
             };
             let levels = PageLevels { entries, rep, def };
             Ok(Some(DataPage { levels, values, encoding, body }))

@@ -3,7 +3,7 @@
 use parquet::file::statistics::Statistics;
 
 use crate::decoding::byte_arrays::ByteArrays;
-use crate::decoding::codec::{Codec, decompress};
+use crate::decoding::codec::{Codec, Decompressor};
 use crate::decoding::page::{Encoding, PageKind, read_page_header};
 use crate::decoding::{DecodeError, DecodeResult, split};
 use crate::{Error, Result};
@@ -217,10 +217,10 @@ fn visit_dictionary_page(
     if header.crc != 0 && crc32fast::hash(stored) != header.crc {
         return Err(DecodeError("a page does not match its checksum"));
     }
-    let mut buffer = Vec::new();
+    let mut decompressor = Decompressor::default();
     let body = match codec {
         Codec::Uncompressed => stored,
-        codec => decompress(codec, stored, header.uncompressed, &mut buffer)?,
+        codec => decompressor.decompress(codec, stored, header.uncompressed)?,
     };
     let mut strings = ByteArrays::default();
     strings.decode_plain(body, 0, entries)?;

@@ -4,6 +4,7 @@ use crate::decoding::hybrid::Levels;
 use crate::decoding::{DecodeError, DecodeResult};
 
 use super::chunk::PageLevels;
+use super::level_words::{count, count_through, for_each_word};
 
 /// The skeleton of a batch.
 #[derive(Debug, Default)]
@@ -85,13 +86,20 @@ impl Spine {
 ///
 /// `level` is the owners' repetition level; items repeat one level deeper. `items` counts on.
 pub(crate) fn add_starts(page: PageLevels<'_>, level: u8, starts: &mut Vec<u32>, items: &mut u32) {
-    for entry in 0..page.entries {
-        let (rep, def) = (page.rep.at(entry), page.def.at(entry));
-        if rep <= level && def >= level {
-            starts.push(*items);
+    let done: Result<(), std::convert::Infallible> = for_each_word(page, |word| {
+        let mut owners = !word.repeats_below(level) & word.defined_to(level);
+        let entries = word.defined_to(level + 1);
+        while owners != 0 {
+            // An owner's own entry holds its first item.
+            let owner = owners & owners.wrapping_neg();
+            let through = count_through(entries, owners) as u32;
+            starts.push(*items + through - u32::from(entries & owner != 0));
+            owners ^= owner;
         }
-        *items += u32::from(def > level);
-    }
+        *items += count(entries) as u32;
+        Ok(())
+    });
+    let Ok(()) = done;
 }
 
 #[cfg(test)]

@@ -12,14 +12,8 @@ use crate::{
 
 const UNMAPPED: u32 = u32::MAX;
 
-/// What makes two spans of a trace the same span.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct SpanKey {
-    span_id: SpanId,
-    kind: u8,
-    start: u64,
-    candidate: u32,
-}
+/// Capacity kept free of reallocation beyond the estimate from the inputs, as a divisor.
+const SLACK: usize = 16;
 
 /// The span columns of one input as slices: a mapped column costs a check each time it is asked for.
 struct Columns<'a> {
@@ -94,14 +88,16 @@ pub(super) struct Gather<'a> {
     columns: Vec<Columns<'a>>,
     out: SpanBatch,
     strings: DictionaryBuilder,
-    /// Per input: code there -> code here.
+    /// Per input: code there -> code here, 0 while unknown. Zeroed memory costs nothing until it is touched, and a
+    /// row group touches little of the dictionaries of all its segments.
     codes: Vec<Vec<u32>>,
     resources: Vec<Vec<u32>>,
     scopes: Vec<Vec<u32>>,
     resource_index: RowIndex,
     scope_index: RowIndex,
     candidates: Vec<(u32, u32)>,
-    keys: Vec<SpanKey>,
+    /// Span id and number of each candidate.
+    keys: Vec<(SpanId, u32)>,
     duplicate: Vec<bool>,
     stats: MergeStats,
 }
@@ -133,7 +129,7 @@ impl<'a> Gather<'a> {
             columns: inputs.iter().map(|batch| Columns::of(batch)).collect(),
             out: SpanBatch::default(),
             strings: DictionaryBuilder::default(),
-            codes: inputs.iter().map(|batch| unmapped(batch.strings.len())).collect(),
+            codes: inputs.iter().map(|batch| vec![0; batch.strings.len()]).collect(),
             resources: inputs.iter().map(|batch| unmapped(batch.resources.len())).collect(),
             scopes: inputs.iter().map(|batch| unmapped(batch.scopes.len())).collect(),
             resource_index: RowIndex::default(),
@@ -143,6 +139,43 @@ impl<'a> Gather<'a> {
             duplicate: Vec::new(),
             stats: MergeStats::default(),
         }
+    }
+
+    /// Makes room for this many of the inputs' spans.
+    pub(super) fn reserve(&mut self, spans: usize) {
+        let all_spans: usize = self.inputs.iter().map(|batch| batch.len()).sum();
+        let part = |total: usize| {
+            let estimate = (total as u128 * spans as u128 / all_spans.max(1) as u128) as usize;
+            estimate + estimate / SLACK + 1
+        };
+        let entries = self.inputs.iter().map(|batch| batch.span_attributes.len()).sum();
+        let columns = &mut self.out.spans;
+        for column in [
+            &mut columns.trace,
+            &mut columns.resource,
+            &mut columns.scope,
+            &mut columns.name,
+            &mut columns.status_message,
+            &mut columns.trace_state,
+            &mut columns.dropped_attributes,
+            &mut columns.dropped_events,
+            &mut columns.dropped_links,
+            &mut self.out.events.starts,
+            &mut self.out.links.starts,
+            &mut self.out.span_attributes.starts,
+        ] {
+            column.make_mut().reserve_exact(spans + 1);
+        }
+        columns.span_id.make_mut().reserve_exact(spans);
+        columns.parent_span_id.make_mut().reserve_exact(spans);
+        columns.start.make_mut().reserve_exact(spans);
+        columns.duration.make_mut().reserve_exact(spans);
+        columns.kind.make_mut().reserve_exact(spans);
+        columns.status.make_mut().reserve_exact(spans);
+        let attributes = &mut self.out.span_attributes;
+        attributes.keys.make_mut().reserve_exact(part(entries));
+        attributes.types.make_mut().reserve_exact(part(entries));
+        attributes.payloads.make_mut().reserve_exact(part(entries));
     }
 
     pub(super) fn start_trace(&mut self, id: TraceId) {
@@ -170,27 +203,37 @@ impl<'a> Gather<'a> {
         }
     }
 
+    /// Marks candidates that are the same span as an earlier one: same id, kind, start and name.
     fn mark_duplicates(&mut self) {
         self.duplicate.clear();
         self.duplicate.resize(self.candidates.len(), false);
         self.keys.clear();
-        for (candidate, &(input, row)) in self.candidates.iter().enumerate() {
-            let spans = &self.columns[input as usize];
-            self.keys.push(SpanKey {
-                span_id: spans.span_id[row as usize],
-                kind: spans.kind[row as usize],
-                start: spans.start[row as usize],
-                candidate: candidate as u32,
-            });
-        }
+        let candidates = self.candidates.iter().zip(0..);
+        self.keys.extend(candidates.map(|(&(input, row), candidate)| {
+            (self.columns[input as usize].span_id[row as usize], candidate)
+        }));
         self.keys.sort_unstable();
-        for pair in self.keys.windows(2) {
-            let (one, two) = (pair[0], pair[1]);
-            let same = (one.span_id, one.kind, one.start) == (two.span_id, two.kind, two.start);
-            if same && self.name_of(one.candidate) == self.name_of(two.candidate) {
-                self.duplicate[two.candidate as usize] = true;
+        if self.keys.windows(2).all(|pair| pair[0].0 != pair[1].0) {
+            return;
+        }
+        let mut keys = std::mem::take(&mut self.keys);
+        for same_id in keys.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
+            same_id.sort_unstable_by_key(|&(_, candidate)| (self.facts_of(candidate), candidate));
+            for pair in same_id.windows(2) {
+                let (one, two) = (pair[0].1, pair[1].1);
+                if self.facts_of(one) == self.facts_of(two) {
+                    self.duplicate[two as usize] = true;
+                }
             }
         }
+        self.keys = keys;
+    }
+
+    /// What besides its id makes a span of a trace the same span.
+    fn facts_of(&self, candidate: u32) -> (u8, u64, &[u8]) {
+        let (input, row) = self.candidates[candidate as usize];
+        let columns = &self.columns[input as usize];
+        (columns.kind[row as usize], columns.start[row as usize], self.name_of(candidate))
     }
 
     fn name_of(&self, candidate: u32) -> &[u8] {
@@ -356,7 +399,8 @@ impl CodeMap<'_> {
     #[inline]
     fn code(&mut self, code: StringCode) -> StringCode {
         let mapped = &mut self.codes[code as usize];
-        if *mapped == UNMAPPED {
+        // Code 0 is the empty string everywhere, so for it "unknown" is the answer.
+        if *mapped == 0 && code != 0 {
             *mapped = self.to.intern(self.from.strings.get(code));
         }
         *mapped

@@ -178,12 +178,23 @@ impl Mapped<'_> {
 fn check_lengths(batch: &SpanBatch) -> Result<(), &'static str> {
     let spans = &batch.spans;
     let lengths = [
-        spans.resource.len(), spans.scope.len(), spans.span_id.len(), spans.parent_span_id.len(),
-        spans.start.len(), spans.duration.len(), spans.name.len(), spans.kind.len(),
-        spans.status.len(), spans.status_message.len(), spans.trace_state.len(),
-        spans.dropped_attributes.len(), spans.dropped_events.len(), spans.dropped_links.len(),
+        spans.resource.len(),
+        spans.scope.len(),
+        spans.span_id.len(),
+        spans.parent_span_id.len(),
+        spans.start.len(),
+        spans.duration.len(),
+        spans.name.len(),
+        spans.kind.len(),
+        spans.status.len(),
+        spans.status_message.len(),
+        spans.trace_state.len(),
+        spans.dropped_attributes.len(),
+        spans.dropped_events.len(),
+        spans.dropped_links.len(),
         batch.span_attributes.owners(),
-        batch.events.starts.len().wrapping_sub(1), batch.links.starts.len().wrapping_sub(1),
+        batch.events.starts.len().wrapping_sub(1),
+        batch.links.starts.len().wrapping_sub(1),
     ];
     let same = lengths.iter().all(|&length| length == spans.trace.len());
     if same && batch.is_sorted() { Ok(()) } else { Err("columns of different length or order") }

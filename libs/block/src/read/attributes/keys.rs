@@ -1,12 +1,14 @@
 //! The key column: where each owner's attributes start, and which ones are wanted.
 
+use std::convert::Infallible;
+
 use tactus_model::AttributeSelection;
 
 use crate::Result;
 use crate::decoding::DecodeResult;
-use crate::decoding::hybrid::Levels;
 use crate::read::chunk::{Needs, PageLevels};
 use crate::read::columns::Leaf;
+use crate::read::level_words::{count, for_each_word};
 use crate::read::spine::add_starts;
 use crate::read::strings::StringPool;
 use crate::read::task::Task;
@@ -120,43 +122,27 @@ impl<'s> Picker<'s> {
             let keys = (0..strings.local_len() as u32).map(|local| strings.bytes(local));
             self.wanted.extend(keys.map(|key| u8::from(self.selection.wants(key))));
         }
-        match (page.rep, page.def) {
-            (Levels::Each(rep), Levels::Constant(_)) if strings.local.len() == page.entries => {
-                self.pick_from_full(rep, strings, pool)
-            }
-            _ => self.pick(page, strings, pool),
+        if strings.local.iter().all(|&local| self.wanted[local as usize] == 0) {
+            self.pass_over(page);
+            return Ok(());
         }
+        self.pick(page, strings, pool)
     }
 
-    /// Every entry is an attribute; most are not wanted, so owners are counted between picks.
-    fn pick_from_full(
-        &mut self,
-        rep: &[u8],
-        strings: &mut Strings,
-        pool: &mut StringPool,
-    ) -> DecodeResult<()> {
-        let mut counted = 0;
-        for entry in 0..rep.len() {
-            let local = strings.local[entry];
-            if self.wanted[local as usize] == 0 {
-                continue;
-            }
-            self.start_owners(&rep[counted..entry + 1]);
-            counted = entry + 1;
-            self.keys.push(strings.resolve(local, pool)?);
-            self.ordinals.push(self.attributes + entry as u32);
-        }
-        self.start_owners(&rep[counted..]);
-        self.attributes += rep.len() as u32;
-        Ok(())
+    /// A page without a wanted key: only owners count.
+    fn pass_over(&mut self, page: PageLevels<'_>) {
+        let (mut owners, mut attributes) = (0, 0);
+        let done: Result<(), Infallible> = for_each_word(page, |word| {
+            owners += count(word.defined_to(self.level) & !word.repeats_below(self.level));
+            attributes += count(word.defined_to(self.level + 1));
+            Ok(())
+        });
+        let Ok(()) = done;
+        self.start_owners(owners);
+        self.attributes += attributes as u32;
     }
 
-    fn start_owners(&mut self, rep: &[u8]) {
-        let level = self.level;
-        let owners: usize = rep
-            .chunks(255)
-            .map(|chunk| usize::from(chunk.iter().map(|&rep| u8::from(rep <= level)).sum::<u8>()))
-            .sum();
+    fn start_owners(&mut self, owners: usize) {
         self.starts.resize(self.starts.len() + owners, self.keys.len() as u32);
     }
 
@@ -167,21 +153,25 @@ impl<'s> Picker<'s> {
         pool: &mut StringPool,
     ) -> DecodeResult<()> {
         let mut value = 0;
-        for entry in 0..page.entries {
-            let (rep, def) = (page.rep.at(entry), page.def.at(entry));
-            if rep <= self.level && def >= self.level {
-                self.starts.push(self.keys.len() as u32);
-            }
-            if def > self.level {
+        for_each_word(page, |word| {
+            let mut owners = word.defined_to(self.level) & !word.repeats_below(self.level);
+            let mut entries = word.defined_to(self.level + 1);
+            while entries != 0 {
                 let local = strings.local[value];
                 if self.wanted[local as usize] != 0 {
+                    // Owners up to this entry start before its attribute.
+                    let before = owners & (entries ^ (entries - 1));
+                    self.start_owners(count(before));
+                    owners ^= before;
                     self.keys.push(strings.resolve(local, pool)?);
                     self.ordinals.push(self.attributes);
                 }
                 self.attributes += 1;
                 value += 1;
+                entries &= entries - 1;
             }
-        }
-        Ok(())
+            self.start_owners(count(owners));
+            Ok(())
+        })
     }
 }

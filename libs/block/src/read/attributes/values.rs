@@ -45,12 +45,11 @@ pub(super) fn read_values(
         (leaves.bool, ValueType::Bool),
     ];
     for (leaf, scalar) in columns {
-        // A column without any value need not be read.
-        if let Some(leaf) = leaf.filter(|leaf| !task.is_all_null(*leaf)) {
+        if let Some(leaf) = leaf.filter(|leaf| has_use(task, *leaf, &values)) {
             read_typed(task, leaf, scalar, level + 1, keys, &flags, &mut values)?;
         }
     }
-    if let Some(leaf) = leaves.unsupported.filter(|leaf| !task.is_all_null(*leaf)) {
+    if let Some(leaf) = leaves.unsupported.filter(|leaf| has_use(task, *leaf, &values)) {
         read_unsupported(task, leaf, level + 1, keys, &mut values)?;
     }
     if let ArrayFlags::Known(flags) = flags {
@@ -63,6 +62,11 @@ pub(super) fn read_values(
         }
     }
     Ok(values)
+}
+
+/// False if a column has no value at all, or if every attribute already has one.
+fn has_use(task: &Task<'_>, leaf: Leaf, values: &Values) -> bool {
+    !task.is_all_null(leaf) && values.types.contains(&NOTHING)
 }
 
 fn read_flags(task: &mut Task<'_>, leaf: Option<Leaf>, keys: &KeyScan) -> Result<ArrayFlags> {

@@ -1,8 +1,8 @@
 //! Which attribute, or which owner, each value of a column belongs to.
 
-use crate::decoding::hybrid::Levels;
 use crate::decoding::{DecodeError, DecodeResult};
 use crate::read::chunk::PageLevels;
+use crate::read::level_words::{count, count_through, for_each_word};
 
 /// Follows the levels of a column through its pages.
 ///
@@ -18,12 +18,15 @@ pub(super) struct Walker<'o> {
     /// Numbers of the wanted slots, ascending; `None` for all.
     wanted: Option<&'o [u32]>,
     cursor: usize,
+    /// The wanted number at `cursor`.
+    next_wanted: usize,
 }
 
 impl<'o> Walker<'o> {
     /// A walker before the first page of a column with `limit` slots.
     pub(super) fn new(level: u8, max_def: u8, limit: usize, wanted: Option<&'o [u32]>) -> Self {
-        Self { level, max_def, slots: 0, limit, wanted, cursor: 0 }
+        let next_wanted = wanted.map_or(0, |wanted| number(wanted, 0));
+        Self { level, max_def, slots: 0, limit, wanted, cursor: 0, next_wanted }
     }
 
     /// Calls `sink(target, continues, value)` for each value of a wanted slot: `target` counts wanted
@@ -31,27 +34,42 @@ impl<'o> Walker<'o> {
     pub(super) fn page(
         &mut self,
         page: PageLevels<'_>,
-        sink: impl FnMut(usize, bool, usize) -> DecodeResult<()>,
+        mut sink: impl FnMut(usize, bool, usize) -> DecodeResult<()>,
     ) -> DecodeResult<()> {
-        match (page.rep, page.def) {
-            (Levels::Constant(0), Levels::Constant(def)) if def < self.max_def => {
-                // Slots without values, or no slots at all.
-                self.slots += if def >= self.level { page.entries } else { 0 };
-                self.check()
+        let mut value = 0;
+        for_each_word(page, |word| {
+            let continues = word.repeats_below(self.level);
+            let starts = word.defined_to(self.level) & !continues;
+            let mut values = word.defined_to(self.max_def);
+            let slots_before = self.slots;
+            self.slots += count(starts);
+            if self.wanted.is_some() && self.slots <= self.next_wanted {
+                value += count(values);
+                return self.check();
             }
-            (Levels::Constant(rep), Levels::Constant(def)) => {
-                self.walk(page.entries, |_| rep, |_| def, sink)
+            while values != 0 {
+                let slot = slots_before + count_through(starts, values);
+                let continues = continues & (values & values.wrapping_neg()) != 0;
+                values &= values - 1;
+                let Some(slot) = slot.checked_sub(1).filter(|slot| *slot < self.limit) else {
+                    return Err(DecodeError("a value belongs to no attribute or owner"));
+                };
+                match self.wanted {
+                    None => sink(slot, continues, value)?,
+                    Some(wanted) => {
+                        while self.next_wanted < slot {
+                            self.cursor += 1;
+                            self.next_wanted = number(wanted, self.cursor);
+                        }
+                        if self.next_wanted == slot {
+                            sink(self.cursor, continues, value)?;
+                        }
+                    }
+                }
+                value += 1;
             }
-            (Levels::Constant(rep), Levels::Each(def)) => {
-                self.walk(page.entries, |_| rep, |entry| def[entry], sink)
-            }
-            (Levels::Each(rep), Levels::Constant(def)) => {
-                self.walk(page.entries, |entry| rep[entry], |_| def, sink)
-            }
-            (Levels::Each(rep), Levels::Each(def)) => {
-                self.walk(page.entries, |entry| rep[entry], |entry| def[entry], sink)
-            }
-        }
+            self.check()
+        })
     }
 
     /// Fails unless all slots have been met.
@@ -68,46 +86,18 @@ impl<'o> Walker<'o> {
         }
         Err(DecodeError("a column has values for more attributes or owners than there are"))
     }
+}
 
-    #[inline]
-    fn walk(
-        &mut self,
-        entries: usize,
-        rep: impl Fn(usize) -> u8,
-        def: impl Fn(usize) -> u8,
-        mut sink: impl FnMut(usize, bool, usize) -> DecodeResult<()>,
-    ) -> DecodeResult<()> {
-        let mut value = 0;
-        for entry in 0..entries {
-            let (rep, def) = (rep(entry), def(entry));
-            let continues = rep > self.level;
-            self.slots += usize::from(!continues && def >= self.level);
-            if def < self.max_def {
-                continue;
-            }
-            let Some(slot) = self.slots.checked_sub(1).filter(|slot| *slot < self.limit) else {
-                return Err(DecodeError("a value belongs to no attribute or owner"));
-            };
-            match self.wanted {
-                None => sink(slot, continues, value)?,
-                Some(wanted) => {
-                    while wanted.get(self.cursor).is_some_and(|&number| (number as usize) < slot) {
-                        self.cursor += 1;
-                    }
-                    if wanted.get(self.cursor).is_some_and(|&number| number as usize == slot) {
-                        sink(self.cursor, continues, value)?;
-                    }
-                }
-            }
-            value += 1;
-        }
-        self.check()
-    }
+/// The wanted number at a position; beyond all numbers at the end.
+#[inline]
+fn number(wanted: &[u32], cursor: usize) -> usize {
+    wanted.get(cursor).map_or(usize::MAX, |&number| number as usize)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decoding::hybrid::Levels;
 
     fn values(walker: &mut Walker<'_>, rep: &[u8], def: &[u8]) -> Vec<(usize, bool, usize)> {
         let page =

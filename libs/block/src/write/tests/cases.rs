@@ -38,7 +38,7 @@ fn file_of(traces: &[(u8, Vec<SampleSpan>)]) -> SerializedFileReader<Bytes> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn files_hold_what_was_written(

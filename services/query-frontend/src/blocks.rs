@@ -1,0 +1,138 @@
+//! Which blocks a query reads, and in which parts.
+
+use std::time::Duration;
+
+use tactus_proto::tactus::v1::BlockPart;
+use tactus_storage::{BlockMeta, Blocklist, Timestamp, Uuid};
+
+/// A block of a query, as far as the frontend needs to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QueryBlock {
+    pub(crate) block_id: Uuid,
+    /// Compressed bytes.
+    pub(crate) size: u64,
+    /// Row groups, as the meta has them.
+    pub(crate) row_groups: u32,
+    /// Whole seconds since 1970, rounded up.
+    pub(crate) end_seconds: i64,
+}
+
+/// The blocks of a tenant that may have spans within `window` (unix seconds, inclusive; 0 is unbounded), the newest
+/// first.
+///
+/// Block times are rounded to the outside: a span at the very edge must not be lost.
+pub(crate) fn select(
+    blocklist: &Blocklist,
+    tenant: &str,
+    window: (i64, i64),
+    blocklist_poll: Duration,
+) -> Vec<QueryBlock> {
+    let blocks = blocklist.tenant(tenant);
+    let mut selected: Vec<_> = blocks
+        .queryable(Timestamp::now(), blocklist_poll)
+        .filter(|meta| meta.size > 0 && meta.total_records > 0)
+        .map(query_block)
+        .filter(|(start, block)| {
+            (window.1 == 0 || *start <= window.1) && block.end_seconds >= window.0
+        })
+        .map(|(_, block)| block)
+        .collect();
+    selected.sort_unstable_by(|one, other| {
+        other.end_seconds.cmp(&one.end_seconds).then(one.block_id.cmp(&other.block_id))
+    });
+    selected
+}
+
+fn query_block(meta: &BlockMeta) -> (i64, QueryBlock) {
+    let fraction = meta.end_time.subsec_nanosecond() != 0;
+    let block = QueryBlock {
+        block_id: meta.block_id,
+        size: meta.size,
+        row_groups: meta.total_records,
+        end_seconds: meta.end_unix_seconds() + i64::from(fraction),
+    };
+    (meta.start_unix_seconds(), block)
+}
+
+impl QueryBlock {
+    /// Parts of about `target_bytes`, whole row groups each, in file order. The last one is open: it has whatever the
+    /// file has beyond the number in the meta.
+    pub(crate) fn parts(&self, target_bytes: u64) -> Vec<BlockPart> {
+        let row_group_bytes = (self.size / u64::from(self.row_groups.max(1))).max(1);
+        let step = u32::try_from((target_bytes / row_group_bytes).max(1)).unwrap_or(u32::MAX);
+        let mut parts = Vec::new();
+        let mut first = 0u32;
+        loop {
+            let next = first.saturating_add(step);
+            let is_last = self.size < target_bytes || next >= self.row_groups;
+            parts.push(BlockPart {
+                block_id: self.block_id.to_string(),
+                first_row_group: first,
+                row_groups: if is_last { 0 } else { step },
+            });
+            if is_last {
+                return parts;
+            }
+            first = next;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tactus_storage::meta::BlockVersion;
+
+    fn meta(start_nanos: u64, end_nanos: u64) -> BlockMeta {
+        let mut meta = BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::new_v4());
+        meta.set_time_range_unix_nanos(start_nanos, end_nanos);
+        (meta.size, meta.total_records) = (100, 1);
+        meta
+    }
+
+    fn selected(metas: Vec<BlockMeta>, window: (i64, i64)) -> Vec<i64> {
+        let list = Blocklist::new();
+        metas.into_iter().for_each(|meta| list.add_block(meta));
+        let blocks = select(&list, "t", window, Duration::ZERO);
+        blocks.iter().map(|block| block.end_seconds).collect()
+    }
+
+    #[test]
+    fn blocks_at_the_edges_of_the_window_are_read_newest_first() {
+        let second = 1_000_000_000;
+        let metas = || {
+            vec![
+                meta(second, 2 * second),
+                meta(2 * second, 9 * second + 1),
+                meta(20 * second + 5, 30 * second),
+                meta(21 * second, 31 * second),
+            ]
+        };
+        assert_eq!(selected(metas(), (10, 20)), [30, 10]);
+        assert_eq!(selected(metas(), (2, 20)), [30, 10, 2]);
+        assert_eq!(selected(metas(), (0, 0)), [31, 30, 10, 2]);
+        assert_eq!(selected(metas(), (31, 0)), [31]);
+        let mut empty = meta(second, 2 * second);
+        empty.size = 0;
+        assert!(selected(vec![empty], (0, 0)).is_empty());
+    }
+
+    #[test]
+    fn parts_cover_every_row_group_once() {
+        let block = |size, row_groups| QueryBlock {
+            block_id: Uuid::nil(),
+            size,
+            row_groups,
+            end_seconds: 0,
+        };
+        let parts = |size, row_groups, target| {
+            let parts = block(size, row_groups).parts(target).into_iter();
+            parts.map(|part| (part.first_row_group, part.row_groups)).collect::<Vec<_>>()
+        };
+        assert_eq!(parts(100, 10, 1_000), [(0, 0)]);
+        assert_eq!(parts(100, 10, 40), [(0, 4), (4, 4), (8, 0)]);
+        assert_eq!(parts(100, 10, 1), (0..9).map(|i| (i, 1)).chain([(9, 0)]).collect::<Vec<_>>());
+        assert_eq!(parts(100, 8, 48), [(0, 4), (4, 0)]);
+        assert_eq!(parts(5, 10, 1), (0..9).map(|i| (i, 1)).chain([(9, 0)]).collect::<Vec<_>>());
+    }
+}

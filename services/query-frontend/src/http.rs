@@ -1,0 +1,333 @@
+//! The query API over HTTP.
+
+use std::sync::Arc;
+
+use ::http::header::{ACCEPT, CONTENT_TYPE};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use prost::Message as _;
+use tactus_api::request::{
+    MetricsQuery, RequestedTag, SearchQuery, TagValuesQuery, TagsQuery, TraceQuery, parse_tag_v1,
+    parse_tag_v2, parse_trace_id, tag_name, trace_id_text,
+};
+use tactus_api::trace::WhenTooLarge;
+use tactus_api::{Encoding, Error, QueryParams, Result, json};
+use tactus_model::TenantId;
+use tactus_proto::tempopb::{
+    MetadataMetrics, SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsResponse,
+    SearchTagsV2Response, SearchTagsV2Scope, TagValue,
+};
+use tactus_server::http::{not_found, text};
+use tactus_traceql::eval::TagScope;
+
+use crate::frontend::{Frontend, unix_nanos_now};
+use crate::tags::{TagValuesAnswer, TagsAnswer};
+use crate::trace_by_id::offload;
+
+/// Set on answers that lack something because it could not be read.
+const PARTIAL: HeaderName = HeaderName::from_static("x-tactus-partial");
+
+/// Answers with more bytes, or more traces, are encoded away from the threads that serve connections.
+const INLINE_SPANS: usize = 1_000;
+const INLINE_TRACES: usize = 200;
+
+const TRACES_V1: &str = "/api/traces/";
+const TRACES_V2: &str = "/api/v2/traces/";
+const TAG_V1: &str = "/api/search/tag/";
+const TAG_V2: &str = "/api/v2/search/tag/";
+
+/// The routes of the query API, any method. Put a path prefix around it if there is one; it has no fallback.
+pub fn router(frontend: Arc<Frontend>) -> Router {
+    Router::new()
+        .route("/api/traces/{id}", any(trace_v1))
+        .route("/api/v2/traces/{id}", any(trace_v2))
+        .route("/api/search", any(search))
+        .route("/api/search/tags", any(tags_v1))
+        .route("/api/v2/search/tags", any(tags_v2))
+        // The name may hold slashes, so the handlers take it from the raw path.
+        .route("/api/search/tag/{*name}", any(tag_values_v1))
+        .route("/api/v2/search/tag/{*name}", any(tag_values_v2))
+        .route("/api/metrics/query_range", any(metrics_range))
+        .route("/api/metrics/query", any(metrics_instant))
+        .route("/api/metrics/summary", any(metrics_summary))
+        .with_state(frontend)
+}
+
+/// An answer that is ready to be sent.
+struct Answer {
+    body: Vec<u8>,
+    encoding: Encoding,
+    partial: bool,
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.body));
+        let content_type = HeaderValue::from_static(self.encoding.content_type());
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+        if self.partial {
+            response.headers_mut().insert(PARTIAL, HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+/// What every handler starts with.
+struct Call {
+    frontend: Arc<Frontend>,
+    tenants: Vec<TenantId>,
+    encoding: Encoding,
+    uri: Uri,
+}
+
+impl Call {
+    fn params(&self) -> QueryParams<'_> {
+        QueryParams::parse(self.uri.query().unwrap_or_default())
+    }
+}
+
+/// Finds the tenants, runs a handler within the time limit, and turns errors into answers.
+async fn answer<F: Future<Output = Result<Answer>>>(
+    frontend: Arc<Frontend>,
+    uri: Uri,
+    headers: HeaderMap,
+    handle: impl FnOnce(Call) -> F,
+) -> Response {
+    let tenants = match frontend.tenancy.read_tenants(&headers) {
+        Ok(tenants) => tenants,
+        Err(error) => return error.into_response(),
+    };
+    if let Err(error) = check_url(&frontend, &uri) {
+        return error_response(&error);
+    }
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let encoding = Encoding::negotiate(accept);
+    let time_limit = frontend.settings.api_timeout;
+    let handle = handle(Call { frontend, tenants, encoding, uri });
+    let result = if time_limit.is_zero() {
+        handle.await
+    } else {
+        tokio::time::timeout(time_limit, handle).await.unwrap_or(Err(Error::ApiTimeout))
+    };
+    result.map_or_else(|error| error_response(&error), IntoResponse::into_response)
+}
+
+fn error_response(error: &Error) -> Response {
+    let status = error.http_status();
+    if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
+        tracing::warn!(%error, %status, "query failed");
+    }
+    if *error == Error::NotFound {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status;
+        return response;
+    }
+    text(status, error.to_string())
+}
+
+fn check_url(frontend: &Frontend, uri: &Uri) -> Result<()> {
+    let url = uri.path_and_query().map_or("", |url| url.as_str());
+    if frontend.settings.url_deny_list.iter().any(|denied| denied.is_match(url)) {
+        return Err(Error::Invalid(format!(
+            "Invalid request {url}. This query has been identified as one that destabilizes our system. Contact your system administrator for more information"
+        )));
+    }
+    Ok(())
+}
+
+type Shared = State<Arc<Frontend>>;
+
+async fn trace_v1(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
+    answer(frontend, uri, headers, async move |call: Call| {
+        let id = trace_id_text(call.uri.path(), TRACES_V1).ok_or(Error::NotFound)?;
+        let (id, query) = (parse_trace_id(&id)?, TraceQuery::parse(&call.params())?);
+        let found =
+            call.frontend.find_trace(&call.tenants, id, query, WhenTooLarge::Refuse).await?;
+        let partial = found.facts.partial;
+        if found.trace.is_empty() {
+            // "Not found" would be a lie if nobody can know.
+            return Err(if partial {
+                Error::Internal(found.facts.message)
+            } else {
+                Error::NotFound
+            });
+        }
+        let encoding = plain(call.encoding);
+        let body = offload(found.trace.spans() > INLINE_SPANS, move || match encoding {
+            Encoding::Protobuf => Ok(found.trace.to_protobuf_v1()),
+            _ => found.trace.to_json_v1(),
+        });
+        let body = body.await?.map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(Answer { body, encoding, partial })
+    })
+    .await
+}
+
+async fn trace_v2(
+    State(frontend): Shared,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    if method == Method::POST && uri.path() == "/api/v2/traces/diff" {
+        return error_response(&Error::NotImplemented("traces diff not supported".to_owned()));
+    }
+    answer(frontend, uri, headers, async move |call: Call| {
+        let id = trace_id_text(call.uri.path(), TRACES_V2).ok_or(Error::NotFound)?;
+        let (id, query) = (parse_trace_id(&id)?, TraceQuery::parse(&call.params())?);
+        let found = call.frontend.find_trace(&call.tenants, id, query, WhenTooLarge::Cut).await?;
+        let (partial, encoding) = (found.facts.partial, call.encoding);
+        let body = offload(found.trace.spans() > INLINE_SPANS, move || match encoding {
+            Encoding::Protobuf => Ok(found.trace.to_protobuf_v2(&found.facts)),
+            Encoding::Json => found.trace.to_json_v2(&found.facts),
+            Encoding::Llm => found.trace.to_llm_json(&found.facts),
+        });
+        let body = body.await?.map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(Answer { body, encoding, partial })
+    })
+    .await
+}
+
+async fn search(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
+    answer(frontend, uri, headers, async move |call: Call| {
+        let query = SearchQuery::parse(&call.params(), &call.frontend.settings.search_limits())?;
+        let found = call.frontend.search(&call.tenants, &query).await?;
+        let (partial, encoding) = (found.partial, plain(call.encoding));
+        let response = found.response;
+        let body = offload(response.traces.len() > INLINE_TRACES, move || match encoding {
+            Encoding::Protobuf => response.encode_to_vec(),
+            _ => json::search_response(&response),
+        });
+        Ok(Answer { body: body.await?, encoding, partial })
+    })
+    .await
+}
+
+async fn tags_v1(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
+    answer(frontend, uri, headers, async move |call: Call| {
+        let query = TagsQuery::parse(&call.params())?;
+        let TagsAnswer { scopes, inspected_bytes, partial } =
+            call.frontend.tags(&call.tenants, &query).await?;
+        let asked = query.scope == Some(TagScope::Intrinsic);
+        let scopes = scopes.into_iter().filter(|(scope, _)| asked || *scope != TagScope::Intrinsic);
+        let mut tag_names: Vec<String> = scopes.flat_map(|(_, tags)| tags).collect();
+        tag_names.sort_unstable();
+        tag_names.dedup();
+        let response = SearchTagsResponse { tag_names, metrics: metadata(inspected_bytes) };
+        let encoding = plain(call.encoding);
+        let body = match encoding {
+            Encoding::Protobuf => response.encode_to_vec(),
+            _ => json::tags_v1(&response),
+        };
+        Ok(Answer { body, encoding, partial })
+    })
+    .await
+}
+
+async fn tags_v2(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
+    answer(frontend, uri, headers, async move |call: Call| {
+        let query = TagsQuery::parse(&call.params())?;
+        let TagsAnswer { scopes, inspected_bytes, partial } =
+            call.frontend.tags(&call.tenants, &query).await?;
+        let scope = |(scope, tags): (TagScope, _)| SearchTagsV2Scope {
+            name: scope.text().to_owned(),
+            tags,
+        };
+        let response = SearchTagsV2Response {
+            scopes: scopes.into_iter().map(scope).collect(),
+            metrics: metadata(inspected_bytes),
+        };
+        let encoding = plain(call.encoding);
+        let body = match encoding {
+            Encoding::Protobuf => response.encode_to_vec(),
+            _ => json::tags_v2(&response),
+        };
+        Ok(Answer { body, encoding, partial })
+    })
+    .await
+}
+
+async fn tag_values_v1(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
+    let Some(name) = tag_name(uri.path(), TAG_V1) else { return not_found().await };
+    answer(frontend, uri, headers, async move |call: Call| {
+        let found = tag_values(&call, parse_tag_v1(&name)?, false).await?;
+        let tag_values = found.values.into_iter().map(|value| value.text).collect();
+        let metrics = metadata(found.inspected_bytes);
+        let response = SearchTagValuesResponse { tag_values, metrics };
+        let encoding = plain(call.encoding);
+        let body = match encoding {
+            Encoding::Protobuf => response.encode_to_vec(),
+            _ => json::tag_values_v1(&response),
+        };
+        Ok(Answer { body, encoding, partial: found.partial })
+    })
+    .await
+}
+
+async fn tag_values_v2(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
+    let Some(name) = tag_name(uri.path(), TAG_V2) else { return not_found().await };
+    answer(frontend, uri, headers, async move |call: Call| {
+        let found = tag_values(&call, parse_tag_v2(&name)?, true).await?;
+        let value = |value: tactus_traceql::eval::TagValue| TagValue {
+            r#type: value.value_type.text().to_owned(),
+            value: value.text,
+        };
+        let tag_values = found.values.into_iter().map(value).collect();
+        let metrics = metadata(found.inspected_bytes);
+        let response = SearchTagValuesV2Response { tag_values, metrics };
+        let body = match call.encoding {
+            Encoding::Protobuf => response.encode_to_vec(),
+            Encoding::Json => json::tag_values_v2(&response),
+            Encoding::Llm => json::tag_values_llm(&response),
+        };
+        Ok(Answer { body, encoding: call.encoding, partial: found.partial })
+    })
+    .await
+}
+
+async fn tag_values(call: &Call, tag: RequestedTag, typed: bool) -> Result<TagValuesAnswer> {
+    let query = TagValuesQuery::parse(&call.params())?;
+    call.frontend.tag_values(&call.tenants, &tag, &query, typed).await
+}
+
+async fn metrics_range(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
+    answer(frontend, uri, headers, async move |call: Call| {
+        let limits = call.frontend.limits_of(&call.tenants);
+        let limits = call.frontend.settings.metrics_limits(&limits);
+        unbuilt_metrics(&MetricsQuery::parse_range(&call.params(), &limits, unix_nanos_now())?)
+    })
+    .await
+}
+
+async fn metrics_instant(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
+    answer(frontend, uri, headers, async move |call: Call| {
+        let limits = call.frontend.limits_of(&call.tenants);
+        let limits = call.frontend.settings.metrics_limits(&limits);
+        unbuilt_metrics(&MetricsQuery::parse_instant(&call.params(), &limits, unix_nanos_now())?)
+    })
+    .await
+}
+
+async fn metrics_summary(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
+    answer(frontend, uri, headers, async move |_| {
+        Err(Error::NotImplemented("metrics summary not supported".to_owned()))
+    })
+    .await
+}
+
+fn unbuilt_metrics(query: &MetricsQuery) -> Result<Answer> {
+    Err(Error::NotImplemented(format!("TraceQL metrics not supported: {}", query.text)))
+}
+
+/// The encoding of an answer that has no form for language models.
+fn plain(encoding: Encoding) -> Encoding {
+    if encoding == Encoding::Llm { Encoding::Json } else { encoding }
+}
+
+fn metadata(inspected_bytes: u64) -> Option<MetadataMetrics> {
+    Some(MetadataMetrics { inspected_bytes, ..MetadataMetrics::default() })
+}

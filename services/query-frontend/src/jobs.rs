@@ -1,0 +1,144 @@
+//! Runs the jobs of a query.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tactus_api::{Error, Result};
+use tonic::{Code, Status};
+
+/// How a job ended, if the query can go on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome<T> {
+    Answer(T),
+    /// Its block is damaged: there is no answer, and there will be none.
+    Damaged,
+}
+
+/// A job on its way.
+pub(crate) type Running<T> = BoxFuture<'static, Result<Outcome<T>>>;
+
+/// Calls a method of a service with a request.
+pub(crate) type Call<S, R, T> = fn(Arc<S>, R) -> BoxFuture<'static, Result<T, Status>>;
+
+/// Makes a call up to `attempts` times, as long as it may succeed the next time.
+pub(crate) fn with_retries<S, R, T>(
+    attempts: usize,
+    service: &Arc<S>,
+    request: R,
+    call: Call<S, R, T>,
+) -> Running<T>
+where
+    S: Send + Sync + ?Sized + 'static,
+    R: Clone + Send + Sync + 'static,
+    T: Send + 'static,
+{
+    let service = Arc::clone(service);
+    Box::pin(async move {
+        let mut attempt = 1;
+        loop {
+            let status = match call(Arc::clone(&service), request.clone()).await {
+                Ok(answer) => return Ok(Outcome::Answer(answer)),
+                Err(status) if status.code() == Code::DataLoss => return Ok(Outcome::Damaged),
+                Err(status) => status,
+            };
+            let error = Error::from(status);
+            if !error.is_retryable() || attempt >= attempts {
+                return Err(error);
+            }
+            tracing::debug!(%error, attempt, "job failed, trying again");
+            attempt += 1;
+        }
+    })
+}
+
+/// Runs jobs in their order, at most `in_flight` at a time, and hands each answer to `state` as it comes.
+///
+/// `wants` is asked before a job starts: the first job that is not wanted any more, and all after it, are left out.
+/// `take` may break off: jobs still running are cancelled then. Ends at the first error.
+pub(crate) async fn run_jobs<J, T, S>(
+    jobs: Vec<J>,
+    in_flight: usize,
+    state: &mut S,
+    run: impl Fn(J) -> Running<T>,
+    wants: impl Fn(&S, &J) -> bool,
+    mut take: impl FnMut(&mut S, Outcome<T>) -> ControlFlow<()>,
+) -> Result<()> {
+    let mut waiting = VecDeque::from(jobs);
+    let mut running = FuturesUnordered::new();
+    loop {
+        while running.len() < in_flight.max(1)
+            && waiting.front().is_some_and(|job| wants(state, job))
+            && let Some(job) = waiting.pop_front()
+        {
+            running.push(run(job));
+        }
+        let Some(outcome) = running.next().await else { return Ok(()) };
+        if take(state, outcome?).is_break() {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    async fn attempts_made(code: Code, attempts: usize) -> usize {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let result: Result<Outcome<()>> = with_retries(attempts, &calls, code, |calls, code| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async move { Err(Status::new(code, "no")) })
+        })
+        .await;
+        assert!(result.is_err() || code == Code::DataLoss);
+        calls.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn job_is_tried_again_only_if_that_may_help() {
+        for (code, attempts, expected) in [
+            (Code::Unavailable, 2, 2),
+            (Code::Internal, 3, 3),
+            (Code::Unavailable, 0, 1),
+            (Code::InvalidArgument, 5, 1),
+            (Code::Unimplemented, 5, 1),
+            (Code::DataLoss, 5, 1),
+        ] {
+            assert_eq!(attempts_made(code, attempts).await, expected, "{code:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn jobs_start_in_order_and_end_when_the_answer_is_full() {
+        let started = Mutex::new(Vec::new());
+        let run = |job: u32| -> Running<u32> {
+            started.lock().unwrap().push(job);
+            Box::pin(async move { Ok(Outcome::Answer(job)) })
+        };
+        let mut taken = 0;
+        let take = |taken: &mut u32, _| {
+            *taken += 1;
+            if *taken == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        run_jobs((0..100).collect(), 1, &mut taken, run, |_, _| true, take).await.unwrap();
+        assert_eq!(*started.lock().unwrap(), [0, 1, 2]);
+    }
+
+    #[tokio::test]
+    async fn jobs_from_the_first_unwanted_on_do_not_start() {
+        let run = |job: u32| -> Running<u32> { Box::pin(async move { Ok(Outcome::Answer(job)) }) };
+        let mut taken = Vec::new();
+        let take = |taken: &mut Vec<Outcome<u32>>, job| {
+            taken.push(job);
+            ControlFlow::Continue(())
+        };
+        let wants = |_: &_, job: &u32| *job != 5;
+        run_jobs((0..100).collect(), 3, &mut taken, run, wants, take).await.unwrap();
+        assert_eq!(taken.len(), 5);
+    }
+}

@@ -1,0 +1,202 @@
+//! Search over recent data and blocks.
+
+use std::ops::ControlFlow;
+
+use futures_util::future::try_join_all;
+use tactus_api::request::{SearchKind, SearchQuery};
+use tactus_api::search::{SearchCombiner, add_metrics};
+use tactus_api::{Error, Result, Window};
+use tactus_model::TenantId;
+use tactus_proto::tactus::v1::{BlockPart, SearchBlockRequest, SearchRequest};
+use tactus_proto::tempopb::{SearchMetrics, SearchResponse};
+use tactus_traceql::eval::CompiledQuery;
+use tonic::Request;
+
+use crate::blocks::select;
+use crate::frontend::{Frontend, joined};
+use crate::jobs::{Outcome, run_jobs, with_retries};
+use crate::metrics::SEARCH;
+
+/// The answer to a search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchAnswer {
+    /// The message for the client.
+    pub response: SearchResponse,
+    /// Something could not be read: there may be more traces.
+    pub partial: bool,
+}
+
+struct Job {
+    search: SearchRequest,
+    part: BlockPart,
+    /// Nothing in the block starts later; unix nanoseconds.
+    block_end: u64,
+}
+
+struct State {
+    combiner: SearchCombiner,
+    metrics: SearchMetrics,
+    partial: bool,
+    most_recent: bool,
+}
+
+impl Frontend {
+    /// Answers a search for these tenants.
+    pub async fn search(&self, tenants: &[TenantId], query: &SearchQuery) -> Result<SearchAnswer> {
+        let label = joined(tenants);
+        let watch = self.metrics.watch(&label, SEARCH);
+        let result = self.run_search(tenants, query).await;
+        if let Ok(SearchAnswer {
+            response: SearchResponse { metrics: Some(metrics), .. }, ..
+        }) = &result
+        {
+            self.metrics.inspected(&label, SEARCH, metrics.inspected_bytes);
+        }
+        watch.done(&result);
+        result
+    }
+
+    async fn run_search(&self, tenants: &[TenantId], query: &SearchQuery) -> Result<SearchAnswer> {
+        let rules = self.window_rules();
+        let window = query.range.window(&rules)?;
+        let limits = self.limits_of(tenants);
+        window.check_length(
+            limits.max_search_duration.unwrap_or(self.settings.search.max_duration),
+        )?;
+        let _admitted = self.admit(tenants)?;
+        let mut state = State {
+            combiner: SearchCombiner::new(query.limit),
+            metrics: SearchMetrics::default(),
+            partial: false,
+            most_recent: false,
+        };
+        if let SearchKind::TraceQl { root, .. } = &query.kind {
+            let compiled = CompiledQuery::compile(root)
+                .map_err(|error| Error::NotImplemented(error.to_string()))?;
+            state.most_recent = compiled.most_recent();
+            if compiled.is_never() {
+                return Ok(state.finish());
+            }
+        }
+        let searches: Vec<_> =
+            tenants.iter().map(|tenant| request(tenant, query, &window, &state)).collect();
+        if self.asks_ingesters(window.end, rules.now) {
+            self.search_recent(&searches, &mut state).await?;
+        }
+        self.search_blocks(&searches, &window, &mut state).await?;
+        Ok(state.finish())
+    }
+
+    async fn search_recent(&self, searches: &[SearchRequest], state: &mut State) -> Result<()> {
+        state.metrics.total_jobs += searches.len() as u32;
+        let attempts = self.settings.max_retries;
+        let jobs = searches.iter().map(|search| {
+            with_retries(attempts, &self.ingester, search.clone(), |ingester, search| {
+                Box::pin(
+                    async move { Ok(ingester.search(Request::new(search)).await?.into_inner()) },
+                )
+            })
+        });
+        for outcome in try_join_all(jobs).await? {
+            let _ = state.take(outcome);
+        }
+        Ok(())
+    }
+
+    /// Searches the blocks that are in the list now, after the ingesters answered.
+    async fn search_blocks(
+        &self,
+        searches: &[SearchRequest],
+        window: &Window,
+        state: &mut State,
+    ) -> Result<()> {
+        let seconds = (window.start_seconds().into(), window.end_seconds().into());
+        let settings = &self.settings;
+        let mut jobs = Vec::new();
+        for search in searches {
+            let blocks = select(&self.blocklist, &search.tenant, seconds, settings.blocklist_poll);
+            state.metrics.total_blocks += blocks.len() as u32;
+            for block in blocks {
+                state.metrics.total_block_bytes += block.size;
+                let block_end = u64::try_from(block.end_seconds).unwrap_or(0);
+                jobs.extend(block.parts(settings.search.target_bytes_per_job).into_iter().map(
+                    |part| Job {
+                        search: search.clone(),
+                        part,
+                        block_end: block_end.saturating_mul(1_000_000_000),
+                    },
+                ));
+            }
+        }
+        // Stable: the parts of a block stay in order. With one tenant the jobs are sorted already.
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.block_end));
+        state.metrics.total_jobs += jobs.len() as u32;
+        let run = |job: Job| {
+            let request = SearchBlockRequest { search: Some(job.search), part: Some(job.part) };
+            with_retries(settings.max_retries, &self.querier, request, |querier, request| {
+                Box::pin(async move {
+                    Ok(querier.search_block(Request::new(request)).await?.into_inner())
+                })
+            })
+        };
+        run_jobs(jobs, settings.jobs_in_flight(), state, run, State::wants, State::take).await
+    }
+}
+
+impl State {
+    /// False if the answer cannot change by the block of this job.
+    fn wants(&self, job: &Job) -> bool {
+        if !self.most_recent {
+            return !self.combiner.is_full();
+        }
+        self.combiner.oldest_kept_start().is_none_or(|oldest| oldest <= job.block_end)
+    }
+
+    fn take(&mut self, outcome: Outcome<SearchResponse>) -> ControlFlow<()> {
+        match outcome {
+            Outcome::Damaged => self.partial = true,
+            Outcome::Answer(answer) => {
+                self.metrics.completed_jobs += 1;
+                if let Some(metrics) = &answer.metrics {
+                    add_metrics(&mut self.metrics, metrics);
+                }
+                self.combiner.add(answer.traces);
+            }
+        }
+        if self.combiner.is_full() && !self.most_recent {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn finish(self) -> SearchAnswer {
+        let response = self.combiner.finish(self.metrics);
+        SearchAnswer { response, partial: self.partial }
+    }
+}
+
+fn request(
+    tenant: &TenantId,
+    query: &SearchQuery,
+    window: &Window,
+    state: &State,
+) -> SearchRequest {
+    let mut request = SearchRequest {
+        tenant: tenant.to_string(),
+        start: window.start_seconds(),
+        end: window.end_seconds(),
+        limit: query.limit,
+        spans_per_span_set: query.spans_per_span_set,
+        most_recent: state.most_recent,
+        ..SearchRequest::default()
+    };
+    match &query.kind {
+        SearchKind::TraceQl { text, .. } => request.query.clone_from(text),
+        SearchKind::Tags(conditions) => {
+            request.tags.clone_from(&conditions.tags);
+            request.min_duration_ms = conditions.min_duration_ms;
+            request.max_duration_ms = conditions.max_duration_ms;
+        }
+    }
+    request
+}

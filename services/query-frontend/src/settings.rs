@@ -1,0 +1,209 @@
+//! What an operator can set.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use regex::Regex;
+use tactus_api::request::{MetricsLimits, SearchLimits};
+use tactus_model::TenantId;
+
+/// Settings of a query-frontend; names as in the configuration's section `query_frontend`.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Attempts of a failed job; 0 counts as 1.
+    pub max_retries: usize,
+    /// Queries of a tenant in flight; more get 429.
+    pub max_outstanding_per_tenant: usize,
+    /// Longer TraceQL gets 400; 0 is no limit.
+    pub max_query_expression_size_bytes: usize,
+    /// Alternatives of a tag filter at most.
+    pub max_condition_groups_per_tag_query: usize,
+    /// Queries end so long before now.
+    pub query_end_cutoff: Duration,
+    /// Time for any call; zero is no limit.
+    pub api_timeout: Duration,
+    /// Requests whose path and query match one of these get 400.
+    pub url_deny_list: Vec<Regex>,
+    /// How often the block list is polled: blocks compacted in the last two polls are still read.
+    pub blocklist_poll: Duration,
+    /// Jobs that all queriers together run at a time. A query has at most twice as many in flight, so that the next
+    /// query does not wait behind all jobs of a long one.
+    pub querier_parallelism: usize,
+    /// Search, and what it shares with tags and values.
+    pub search: SearchSettings,
+    /// Trace by id.
+    pub trace_by_id: TraceByIdSettings,
+    /// TraceQL metrics.
+    pub metrics: MetricsSettings,
+}
+
+/// Settings of search.
+#[derive(Debug, Clone)]
+pub struct SearchSettings {
+    /// Traces when the query sets no limit.
+    pub default_result_limit: u32,
+    /// Highest limit of a query; 0 is no limit.
+    pub max_result_limit: u32,
+    /// Longest time range; zero is no limit.
+    pub max_duration: Duration,
+    /// Jobs of one query at a time.
+    pub concurrent_jobs: usize,
+    /// Compressed bytes of one job, about.
+    pub target_bytes_per_job: u64,
+    /// Spans shown of a span set when the query does not say.
+    pub default_spans_per_span_set: u32,
+    /// Most spans a query can ask for; 0 is no limit.
+    pub max_spans_per_span_set: u32,
+    /// Length of the range of a query without one. Blocks are searched however new they are: an ingester gives its
+    /// spans up as soon as a block has them.
+    pub query_backend_after: Duration,
+    /// Ingesters are asked if the range ends within so long before now.
+    pub query_ingesters_until: Duration,
+}
+
+/// Settings of trace by id.
+#[derive(Debug, Clone)]
+pub struct TraceByIdSettings {
+    /// Parts of the block list.
+    pub query_shards: usize,
+    /// Parts at a time; 0 is all.
+    pub concurrent_shards: usize,
+}
+
+/// Settings of TraceQL metrics.
+#[derive(Debug, Clone)]
+pub struct MetricsSettings {
+    /// Longest time range; zero is no limit.
+    pub max_duration: Duration,
+    /// Most steps of a query.
+    pub max_intervals: u64,
+    /// Most exemplars of an answer.
+    pub max_exemplars: u32,
+    /// Most series of an answer; 0 is no limit.
+    pub max_response_series: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_retries: 2,
+            max_outstanding_per_tenant: 2_000,
+            max_query_expression_size_bytes: 131_072,
+            max_condition_groups_per_tag_query: 100,
+            query_end_cutoff: Duration::ZERO,
+            api_timeout: Duration::ZERO,
+            url_deny_list: Vec::new(),
+            blocklist_poll: Duration::from_secs(5 * 60),
+            querier_parallelism: 20,
+            search: SearchSettings::default(),
+            trace_by_id: TraceByIdSettings { query_shards: 50, concurrent_shards: 0 },
+            metrics: MetricsSettings {
+                max_duration: Duration::from_secs(3 * 3600),
+                max_intervals: 10_000,
+                max_exemplars: 100,
+                max_response_series: 0,
+            },
+        }
+    }
+}
+
+impl Default for SearchSettings {
+    fn default() -> Self {
+        Self {
+            default_result_limit: 20,
+            max_result_limit: 262_144,
+            max_duration: Duration::from_secs(168 * 3600),
+            concurrent_jobs: 1_000,
+            target_bytes_per_job: 104_857_600,
+            default_spans_per_span_set: 3,
+            max_spans_per_span_set: 100,
+            query_backend_after: Duration::from_secs(15 * 60),
+            query_ingesters_until: Duration::from_secs(30 * 60),
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn search_limits(&self) -> SearchLimits {
+        SearchLimits {
+            default_limit: self.search.default_result_limit,
+            max_limit: self.search.max_result_limit,
+            default_spans_per_span_set: self.search.default_spans_per_span_set,
+            max_spans_per_span_set: self.search.max_spans_per_span_set,
+            max_query_bytes: self.max_query_expression_size_bytes,
+        }
+    }
+
+    pub(crate) fn metrics_limits(&self, tenant: &TenantLimits) -> MetricsLimits {
+        MetricsLimits {
+            max_duration: tenant.max_metrics_duration.unwrap_or(self.metrics.max_duration),
+            max_intervals: self.metrics.max_intervals,
+            max_exemplars: self.metrics.max_exemplars,
+            max_series: self.metrics.max_response_series,
+            max_query_bytes: self.max_query_expression_size_bytes,
+        }
+    }
+
+    /// Jobs of one query in flight.
+    pub(crate) fn jobs_in_flight(&self) -> usize {
+        let fair = self.querier_parallelism.saturating_mul(2);
+        self.search.concurrent_jobs.min(fair).max(1)
+    }
+}
+
+/// Limits of a tenant's queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TenantLimits {
+    /// Protobuf bytes of a trace; 0 is no limit.
+    pub max_bytes_per_trace: u64,
+    /// Bytes of all tags or values of an answer; 0 is no limit.
+    pub max_bytes_per_tag_values_query: u64,
+    /// Longest range of a search in place of the setting.
+    pub max_search_duration: Option<Duration>,
+    /// Longest range of a metrics query in place of the setting.
+    pub max_metrics_duration: Option<Duration>,
+}
+
+impl Default for TenantLimits {
+    fn default() -> Self {
+        Self {
+            max_bytes_per_trace: 5_000_000,
+            max_bytes_per_tag_values_query: 1_000_000,
+            max_search_duration: None,
+            max_metrics_duration: None,
+        }
+    }
+}
+
+impl TenantLimits {
+    /// The stricter of each.
+    fn stricter(self, other: Self) -> Self {
+        let bytes = |one: u64, other: u64| match (one, other) {
+            (0, other) => other,
+            (one, 0) => one,
+            (one, other) => one.min(other),
+        };
+        let time = |one: Option<Duration>, other: Option<Duration>| match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Self {
+            max_bytes_per_trace: bytes(self.max_bytes_per_trace, other.max_bytes_per_trace),
+            max_bytes_per_tag_values_query: bytes(
+                self.max_bytes_per_tag_values_query,
+                other.max_bytes_per_tag_values_query,
+            ),
+            max_search_duration: time(self.max_search_duration, other.max_search_duration),
+            max_metrics_duration: time(self.max_metrics_duration, other.max_metrics_duration),
+        }
+    }
+}
+
+/// Looks up the limits of a tenant.
+pub type TenantLimitsOf = Arc<dyn Fn(&TenantId) -> TenantLimits + Send + Sync>;
+
+/// The limits of a query over several tenants: the strictest of each.
+pub(crate) fn limits_of(lookup: &TenantLimitsOf, tenants: &[TenantId]) -> TenantLimits {
+    let limits = tenants.iter().map(|tenant| lookup(tenant));
+    limits.reduce(TenantLimits::stricter).unwrap_or_default()
+}

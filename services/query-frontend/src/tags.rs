@@ -1,0 +1,328 @@
+//! Tag names and values over recent data and blocks.
+
+use std::ops::ControlFlow;
+
+use futures_util::future::try_join_all;
+use tactus_api::job::{JobError, TagValuesJob, TagsJob};
+use tactus_api::request::{RequestedTag, TagValuesQuery, TagsQuery};
+use tactus_api::{Error, RequestedRange, Result, Window};
+use tactus_model::{SpanBatch, TenantId};
+use tactus_proto::tactus::v1::{
+    BlockPart, TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest,
+    TagsRequest, TagsResponse,
+};
+use tactus_traceql::eval::{
+    INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, TagValue, TagValueType, ValueCollector,
+};
+use tonic::Request;
+
+use crate::blocks::select;
+use crate::frontend::{Frontend, joined};
+use crate::jobs::{Outcome, run_jobs, with_retries};
+use crate::metrics::METADATA;
+use crate::settings::TenantLimits;
+
+/// Tag names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TagsAnswer {
+    /// The scopes that have tags, in the order of an answer, each with its tags sorted.
+    pub scopes: Vec<(TagScope, Vec<String>)>,
+    /// Bytes read.
+    pub inspected_bytes: u64,
+    /// Something could not be read: there may be more tags.
+    pub partial: bool,
+}
+
+/// Tag values.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TagValuesAnswer {
+    /// By type, then text.
+    pub values: Vec<TagValue>,
+    /// Bytes read.
+    pub inspected_bytes: u64,
+    /// Something could not be read: there may be more values.
+    pub partial: bool,
+}
+
+/// What is found so far.
+struct State<C> {
+    collector: C,
+    inspected_bytes: u64,
+    partial: bool,
+}
+
+impl Frontend {
+    /// Answers a query for tag names. Intrinsics are listed if all scopes or that one is asked for.
+    pub async fn tags(&self, tenants: &[TenantId], query: &TagsQuery) -> Result<TagsAnswer> {
+        let label = joined(tenants);
+        let watch = self.metrics.watch(&label, METADATA);
+        let result = self.run_tags(tenants, query).await;
+        if let Ok(answer) = &result {
+            self.metrics.inspected(&label, METADATA, answer.inspected_bytes);
+        }
+        watch.done(&result);
+        result
+    }
+
+    /// Answers a query for the values of a tag. `typed`: values of equal text but different type are different.
+    pub async fn tag_values(
+        &self,
+        tenants: &[TenantId],
+        tag: &RequestedTag,
+        query: &TagValuesQuery,
+        typed: bool,
+    ) -> Result<TagValuesAnswer> {
+        let label = joined(tenants);
+        let watch = self.metrics.watch(&label, METADATA);
+        let result = self.run_tag_values(tenants, tag, query, typed).await;
+        if let Ok(answer) = &result {
+            self.metrics.inspected(&label, METADATA, answer.inspected_bytes);
+        }
+        watch.done(&result);
+        result
+    }
+
+    async fn run_tags(&self, tenants: &[TenantId], query: &TagsQuery) -> Result<TagsAnswer> {
+        let (window, limits) = self.metadata_window(tenants, &query.range)?;
+        let _admitted = self.admit(tenants)?;
+        let requests: Vec<_> = tenants
+            .iter()
+            .map(|tenant| TagsRequest {
+                tenant: tenant.to_string(),
+                scope: query.scope.map_or("", TagScope::text).to_owned(),
+                start: window.start_seconds(),
+                end: window.end_seconds(),
+                query: query.query.clone(),
+                max_bytes: limits.max_bytes_per_tag_values_query,
+            })
+            .collect();
+        let mut state = State::new(TagCollector::new(TagLimits {
+            max_bytes: limits.max_bytes_per_tag_values_query as usize,
+            max_count: query.limit as usize,
+            max_stale: query.max_stale as usize,
+        }));
+        // Refuses what the services would refuse.
+        let groups = self.settings.max_condition_groups_per_tag_query;
+        let job = TagsJob::compile(&requests[0], groups).map_err(refused)?;
+        if !job.reads_nothing() {
+            self.collect_tags(&requests, &window, &mut state).await?;
+        }
+        let mut scopes = state.collector.finish();
+        if query.scope.is_none_or(|scope| scope == TagScope::Intrinsic) {
+            let names = INTRINSIC_TAGS.map(str::to_owned).to_vec();
+            scopes.push((TagScope::Intrinsic, names));
+        }
+        Ok(TagsAnswer { scopes, inspected_bytes: state.inspected_bytes, partial: state.partial })
+    }
+
+    async fn collect_tags(
+        &self,
+        requests: &[TagsRequest],
+        window: &Window,
+        state: &mut State<TagCollector>,
+    ) -> Result<()> {
+        let attempts = self.settings.max_retries;
+        if self.asks_ingesters(window.end, self.window_rules().now) {
+            let jobs = requests.iter().map(|request| {
+                with_retries(attempts, &self.ingester, request.clone(), |ingester, request| {
+                    Box::pin(
+                        async move { Ok(ingester.tags(Request::new(request)).await?.into_inner()) },
+                    )
+                })
+            });
+            for outcome in try_join_all(jobs).await? {
+                let _ = state.take_tags(outcome);
+            }
+        }
+        let tenants = requests.iter().map(|request| request.tenant.as_str());
+        let jobs = self.block_jobs(tenants.zip(requests), window);
+        let run = |(tags, part): (TagsRequest, BlockPart)| {
+            let request = TagsInBlockRequest { tags: Some(tags), part: Some(part) };
+            with_retries(attempts, &self.querier, request, |querier, request| {
+                Box::pin(async move {
+                    Ok(querier.tags_in_block(Request::new(request)).await?.into_inner())
+                })
+            })
+        };
+        let wants = |state: &State<TagCollector>, _: &_| !state.collector.is_full();
+        run_jobs(jobs, self.settings.jobs_in_flight(), state, run, wants, State::take_tags).await
+    }
+
+    async fn run_tag_values(
+        &self,
+        tenants: &[TenantId],
+        tag: &RequestedTag,
+        query: &TagValuesQuery,
+        typed: bool,
+    ) -> Result<TagValuesAnswer> {
+        let (window, limits) = self.metadata_window(tenants, &query.range)?;
+        let attributes = match tag {
+            RequestedTag::Fixed(values) => {
+                return Ok(TagValuesAnswer {
+                    values: values.clone(),
+                    ..TagValuesAnswer::default()
+                });
+            }
+            RequestedTag::Stored(attributes) => attributes,
+        };
+        let _admitted = self.admit(tenants)?;
+        let mut names = attributes.iter().map(ToString::to_string);
+        let first = names.next().unwrap_or_default();
+        let template = TagValuesRequest {
+            tenant: String::new(),
+            tag: first,
+            start: window.start_seconds(),
+            end: window.end_seconds(),
+            query: query.query.clone(),
+            max_bytes: limits.max_bytes_per_tag_values_query,
+            max_values: query.limit,
+            more_tags: names.collect(),
+        };
+        let mut state = State::new(ValueCollector::new(TagLimits {
+            max_bytes: limits.max_bytes_per_tag_values_query as usize,
+            max_count: query.limit as usize,
+            max_stale: query.max_stale as usize,
+        }));
+        let groups = self.settings.max_condition_groups_per_tag_query;
+        let mut job = TagValuesJob::compile(&template, groups).map_err(refused)?;
+        if job.reads_nothing() {
+            // The filter says what the value is.
+            job.visit(&SpanBatch::default());
+            let _ = state.take_values(Outcome::Answer(job.finish(0)), typed);
+        } else {
+            let requests: Vec<_> = tenants
+                .iter()
+                .map(|tenant| TagValuesRequest { tenant: tenant.to_string(), ..template.clone() })
+                .collect();
+            self.collect_values(&requests, &window, &mut state, typed).await?;
+        }
+        Ok(TagValuesAnswer {
+            values: state.collector.finish(),
+            inspected_bytes: state.inspected_bytes,
+            partial: state.partial,
+        })
+    }
+
+    async fn collect_values(
+        &self,
+        requests: &[TagValuesRequest],
+        window: &Window,
+        state: &mut State<ValueCollector>,
+        typed: bool,
+    ) -> Result<()> {
+        let attempts = self.settings.max_retries;
+        if self.asks_ingesters(window.end, self.window_rules().now) {
+            let jobs = requests.iter().map(|request| {
+                with_retries(attempts, &self.ingester, request.clone(), |ingester, request| {
+                    Box::pin(async move {
+                        Ok(ingester.tag_values(Request::new(request)).await?.into_inner())
+                    })
+                })
+            });
+            for outcome in try_join_all(jobs).await? {
+                let _ = state.take_values(outcome, typed);
+            }
+        }
+        let tenants = requests.iter().map(|request| request.tenant.as_str());
+        let jobs = self.block_jobs(tenants.zip(requests), window);
+        let run = |(values, part): (TagValuesRequest, BlockPart)| {
+            let request = TagValuesInBlockRequest { values: Some(values), part: Some(part) };
+            with_retries(attempts, &self.querier, request, |querier, request| {
+                Box::pin(async move {
+                    Ok(querier.tag_values_in_block(Request::new(request)).await?.into_inner())
+                })
+            })
+        };
+        let wants = |state: &State<ValueCollector>, _: &_| !state.collector.is_full();
+        let take = |state: &mut State<ValueCollector>, outcome| state.take_values(outcome, typed);
+        run_jobs(jobs, self.settings.jobs_in_flight(), state, run, wants, take).await
+    }
+
+    /// The window of a query for tags or values, checked, and the limits that hold.
+    fn metadata_window(
+        &self,
+        tenants: &[TenantId],
+        range: &RequestedRange,
+    ) -> Result<(Window, TenantLimits)> {
+        let window = range.window(&self.window_rules())?;
+        let limits = self.limits_of(tenants);
+        let longest = limits.max_search_duration.unwrap_or(self.settings.search.max_duration);
+        window.check_length(longest)?;
+        Ok((window, limits))
+    }
+
+    /// One job for each part of a block of each tenant that is in the list now.
+    fn block_jobs<'r, R: Clone + 'r>(
+        &self,
+        requests: impl Iterator<Item = (&'r str, &'r R)>,
+        window: &Window,
+    ) -> Vec<(R, BlockPart)> {
+        let seconds = (window.start_seconds().into(), window.end_seconds().into());
+        let settings = &self.settings;
+        let mut jobs = Vec::new();
+        for (tenant, request) in requests {
+            for block in select(&self.blocklist, tenant, seconds, settings.blocklist_poll) {
+                let parts = block.parts(settings.search.target_bytes_per_job).into_iter();
+                jobs.extend(parts.map(|part| (request.clone(), part)));
+            }
+        }
+        jobs
+    }
+}
+
+impl<C> State<C> {
+    fn new(collector: C) -> Self {
+        Self { collector, inspected_bytes: 0, partial: false }
+    }
+}
+
+impl State<TagCollector> {
+    fn take_tags(&mut self, outcome: Outcome<TagsResponse>) -> ControlFlow<()> {
+        let Outcome::Answer(answer) = outcome else {
+            self.partial = true;
+            return ControlFlow::Continue(());
+        };
+        self.inspected_bytes += answer.inspected_bytes;
+        for found in answer.scopes {
+            let scope = TagScope::from_text(&found.name);
+            for (scope, tag) in
+                scope.into_iter().flat_map(|scope| found.tags.iter().map(move |tag| (scope, tag)))
+            {
+                if scope != TagScope::Intrinsic && !self.collector.add(scope, tag) {
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl State<ValueCollector> {
+    fn take_values(&mut self, outcome: Outcome<TagValuesResponse>, typed: bool) -> ControlFlow<()> {
+        let Outcome::Answer(answer) = outcome else {
+            self.partial = true;
+            return ControlFlow::Continue(());
+        };
+        self.inspected_bytes += answer.inspected_bytes;
+        for found in answer.values {
+            let Some(value_type) = value_type(&found.r#type) else { continue };
+            let value_type = if typed { value_type } else { TagValueType::String };
+            if !self.collector.add(TagValue { value_type, text: found.value }) {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn value_type(text: &str) -> Option<TagValueType> {
+    use TagValueType::{Bool, Duration, Float, Int, Keyword, String};
+    [Bool, Duration, Float, Int, Keyword, String].into_iter().find(|known| known.text() == text)
+}
+
+fn refused(error: JobError) -> Error {
+    match error {
+        JobError::Unsupported(error) => Error::NotImplemented(error.to_string()),
+        error => Error::Invalid(error.to_string()),
+    }
+}

@@ -1,0 +1,196 @@
+//! One trace out of recent data and blocks.
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt};
+use tactus_api::request::{TraceMode, TraceQuery};
+use tactus_api::trace::{CombineError, CombinedTrace, TraceCombiner, TraceFacts, WhenTooLarge};
+use tactus_api::{Error, Result};
+use tactus_model::{TenantId, TraceId};
+use tactus_proto::tactus::v1::{
+    FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest, FindTraceResponse,
+};
+use tonic::Request;
+
+use crate::blocks::select;
+use crate::frontend::{Frontend, joined};
+use crate::jobs::{Outcome, with_retries};
+use crate::metrics::TRACES;
+
+/// Parts of more bytes are combined away from the threads that serve connections.
+const INLINE_BYTES: usize = 256 << 10;
+
+/// A trace, or what there is of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundTrace {
+    /// The spans; empty if nobody has any.
+    pub trace: CombinedTrace,
+    /// What goes with it.
+    pub facts: TraceFacts,
+}
+
+/// Everything that was found, not combined yet.
+#[derive(Default)]
+struct Parts {
+    traces: Vec<Bytes>,
+    inspected_bytes: u64,
+    damaged_blocks: u32,
+}
+
+impl Frontend {
+    /// Finds a trace of these tenants. A trace above the limit is refused or cut as `when_too_large` says.
+    pub async fn find_trace(
+        &self,
+        tenants: &[TenantId],
+        id: TraceId,
+        query: TraceQuery,
+        when_too_large: WhenTooLarge,
+    ) -> Result<FoundTrace> {
+        let label = joined(tenants);
+        let watch = self.metrics.watch(&label, TRACES);
+        let result = self.run_find(tenants, id, query, when_too_large).await;
+        if let Ok(found) = &result {
+            self.metrics.inspected(&label, TRACES, found.facts.inspected_bytes);
+        }
+        watch.done(&result);
+        result
+    }
+
+    async fn run_find(
+        &self,
+        tenants: &[TenantId],
+        id: TraceId,
+        query: TraceQuery,
+        when_too_large: WhenTooLarge,
+    ) -> Result<FoundTrace> {
+        let _admitted = self.admit(tenants)?;
+        let finds: Vec<_> = tenants
+            .iter()
+            .map(|tenant| FindTraceRequest {
+                tenant: tenant.to_string(),
+                trace_id: Bytes::copy_from_slice(&id.0),
+            })
+            .collect();
+        let mut parts = Parts::default();
+        if matches!(query.mode, TraceMode::All | TraceMode::Ingesters) {
+            self.find_recent(&finds, &mut parts).await?;
+        }
+        if matches!(query.mode, TraceMode::All | TraceMode::Blocks) {
+            self.find_in_blocks(&finds, query, &mut parts).await?;
+        }
+        let max_bytes = self.limits_of(tenants).max_bytes_per_trace;
+        let bytes: usize = parts.traces.iter().map(Bytes::len).sum();
+        offload(bytes > INLINE_BYTES, move || combine(parts, max_bytes, when_too_large)).await?
+    }
+
+    async fn find_recent(&self, finds: &[FindTraceRequest], parts: &mut Parts) -> Result<()> {
+        let jobs = finds.iter().map(|find| {
+            let attempts = self.settings.max_retries;
+            with_retries(attempts, &self.ingester, find.clone(), |ingester, find| {
+                Box::pin(
+                    async move { Ok(ingester.find_trace(Request::new(find)).await?.into_inner()) },
+                )
+            })
+        });
+        for outcome in try_join_all(jobs).await? {
+            match outcome {
+                Outcome::Answer(FindTraceResponse { trace, inspected_bytes }) => {
+                    parts.inspected_bytes += inspected_bytes;
+                    parts.traces.push(trace);
+                }
+                Outcome::Damaged => parts.damaged_blocks += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks into the blocks that are in the list now, after the ingesters answered. All of them: spans of a trace
+    /// may lie in several.
+    async fn find_in_blocks(
+        &self,
+        finds: &[FindTraceRequest],
+        query: TraceQuery,
+        parts: &mut Parts,
+    ) -> Result<()> {
+        let settings = &self.settings.trace_by_id;
+        let window = (query.start, query.end);
+        let mut requests = Vec::new();
+        for find in finds {
+            let blocks =
+                select(&self.blocklist, &find.tenant, window, self.settings.blocklist_poll);
+            let per_shard = blocks.len().div_ceil(settings.query_shards.max(1)).max(1);
+            requests.extend(blocks.chunks(per_shard).map(|blocks| FindTraceInBlocksRequest {
+                find: Some(find.clone()),
+                block_ids: blocks.iter().map(|block| block.block_id.to_string()).collect(),
+            }));
+        }
+        let concurrency = match settings.concurrent_shards {
+            0 => requests.len().max(1),
+            limit => limit,
+        };
+        let run = |request: FindTraceInBlocksRequest| {
+            with_retries(self.settings.max_retries, &self.querier, request, |querier, request| {
+                Box::pin(async move {
+                    let request = Request::new(request);
+                    Ok(querier.find_trace_in_blocks(request).await?.into_inner())
+                })
+            })
+        };
+        let jobs: Vec<_> = requests.into_iter().map(run).collect();
+        // In order, so that the same blocks give the same answer.
+        let mut answers = stream::iter(jobs).buffered(concurrency);
+        while let Some(outcome) = answers.next().await {
+            match outcome? {
+                Outcome::Answer(FindTraceInBlocksResponse {
+                    traces,
+                    inspected_bytes,
+                    damaged_blocks,
+                }) => {
+                    parts.traces.extend(traces);
+                    parts.inspected_bytes += inspected_bytes;
+                    parts.damaged_blocks += damaged_blocks;
+                }
+                Outcome::Damaged => parts.damaged_blocks += 1,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn combine(parts: Parts, max_bytes: u64, when_too_large: WhenTooLarge) -> Result<FoundTrace> {
+    let mut combiner = TraceCombiner::new(max_bytes, when_too_large);
+    for part in &parts.traces {
+        combiner.add(part).map_err(|error| match error {
+            CombineError::TooLarge { max_bytes } => Error::TraceTooLarge { max_bytes },
+            error => Error::Internal(error.to_string()),
+        })?;
+    }
+    let trace = combiner.finish();
+    let mut messages = Vec::new();
+    if trace.truncated {
+        messages.push(format!(
+            "Trace exceeds maximum size of {max_bytes} bytes, a partial trace is returned"
+        ));
+    }
+    if parts.damaged_blocks > 0 {
+        messages.push(format!("{} damaged blocks could not be read", parts.damaged_blocks));
+    }
+    let facts = TraceFacts {
+        inspected_bytes: parts.inspected_bytes,
+        partial: !messages.is_empty(),
+        message: messages.join("; "),
+    };
+    Ok(FoundTrace { trace, facts })
+}
+
+/// Runs work that may take long on a thread that may block, short work right here.
+pub(crate) async fn offload<T: Send + 'static>(
+    is_long: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    if !is_long {
+        return Ok(work());
+    }
+    let task = tokio::task::spawn_blocking(work);
+    task.await.map_err(|error| Error::Internal(error.to_string()))
+}
