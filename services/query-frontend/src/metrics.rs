@@ -9,7 +9,6 @@ use tactus_telemetry::metrics::{CounterVec, HistogramVec, Registry, exponential_
 pub(crate) const TRACES: &str = "traces";
 pub(crate) const SEARCH: &str = "search";
 pub(crate) const METADATA: &str = "metadata";
-pub(crate) const METRICS: &str = "metrics";
 
 #[derive(Debug)]
 pub(crate) struct Metrics {

@@ -1,1 +1,160 @@
+//! The API over a real querier and the sample blocks; recent data comes from a double of the ingester's protocol.
 
+mod doubles;
+mod errors;
+mod search;
+mod tags;
+mod traces;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use tactus_querier::Querier;
+use tactus_server::tenancy::Tenancy;
+use tactus_storage::block_io::read_meta;
+use tactus_storage::{BlockMeta, Blocklist, Bucket, BucketSettings, Uuid};
+use tactus_telemetry::metrics::Registry;
+use tower::ServiceExt as _;
+
+use crate::{Frontend, Parts, Settings, TenantLimits, router};
+use doubles::RecentData;
+
+const TENANT: &str = "single-tenant";
+const V4: &str = "11111111-1111-4111-8111-111111111111";
+const V5: &str = "22222222-2222-4222-8222-222222222222";
+
+/// The time of the sample blocks.
+const RANGE: &str = "start=1699999000&end=1700001000";
+
+struct Api {
+    directory: tempfile::TempDir,
+    blocklist: Arc<Blocklist>,
+    recent: Arc<RecentData>,
+    registry: Registry,
+    router: Router,
+}
+
+/// What differs from test to test.
+struct Setup {
+    settings: Settings,
+    tenancy: Tenancy,
+    limits: TenantLimits,
+    blocks: &'static [&'static str],
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            settings: Settings::default(),
+            tenancy: Tenancy::single(),
+            limits: TenantLimits::default(),
+            blocks: &[V4],
+        }
+    }
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        assert_eq!(self.status, 200, "{}", self.text());
+        assert_eq!(self.headers["content-type"], "application/json");
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+impl Api {
+    async fn new(setup: Setup) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_owned();
+        setup.blocks.iter().for_each(|block| copy_block(block, &path));
+        let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
+        let blocklist = Arc::new(Blocklist::new());
+        for block in setup.blocks {
+            blocklist.add_block(meta_of(&bucket, block).await);
+        }
+        let registry = Registry::new();
+        let querier = Querier::new(
+            tactus_querier::Settings::default(),
+            bucket,
+            Arc::clone(&blocklist),
+            &registry,
+        );
+        let recent = Arc::new(RecentData::default());
+        let limits = setup.limits;
+        let parts = Parts {
+            settings: setup.settings,
+            tenancy: setup.tenancy,
+            limits: Arc::new(move |_| limits),
+            ingester: Arc::clone(&recent) as _,
+            querier: Arc::new(querier),
+            blocklist: Arc::clone(&blocklist),
+        };
+        let router = router(Frontend::new(parts, &registry));
+        Self { directory, blocklist, recent, registry, router }
+    }
+
+    async fn request(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.request(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    async fn get_as(&self, path: &str, header: &str, value: &str) -> Answer {
+        self.request(Request::get(path).header(header, value).body(Body::empty()).unwrap()).await
+    }
+
+    /// A search within the time of the sample blocks; the query may hold anything.
+    async fn search(&self, query: &str, more: &str) -> Answer {
+        let mut encoded = String::new();
+        for byte in query.bytes() {
+            encoded += &format!("%{byte:02x}");
+        }
+        self.get(&format!("/api/search?q={encoded}&{RANGE}&limit=1000{more}")).await
+    }
+
+    fn cut_data(&self, block: &str) {
+        let path = self.directory.path().join(TENANT).join(block).join("data.parquet");
+        let bytes = fs::read(&path).unwrap();
+        fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+    }
+}
+
+async fn meta_of(bucket: &Bucket, block: &str) -> BlockMeta {
+    read_meta(bucket, TENANT, Uuid::parse_str(block).unwrap()).await.unwrap()
+}
+
+fn copy_block(block: &str, root: &Path) {
+    let version = if block == V4 { "vParquet4" } else { "vParquet5" };
+    let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/conformance/blocks")
+        .join(version)
+        .join(TENANT)
+        .join(block);
+    let target = root.join(TENANT).join(block);
+    fs::create_dir_all(&target).unwrap();
+    for entry in fs::read_dir(samples).unwrap() {
+        let path = entry.unwrap().path();
+        // Not `fs::copy`: the samples are read-only, and a test damages its copy.
+        fs::write(target.join(path.file_name().unwrap()), fs::read(&path).unwrap()).unwrap();
+    }
+}

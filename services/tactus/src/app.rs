@@ -15,6 +15,7 @@ use tactus_ingester::Ingester;
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::{ingester_server, querier_server};
 use tactus_querier::Querier;
+use tactus_query_frontend::{Frontend, Parts};
 use tactus_receivers::{
     ReceiverMetrics, TraceSink, otlp_grpc::serve_otlp_grpc, otlp_http::serve_otlp_http,
 };
@@ -80,23 +81,31 @@ pub(crate) async fn run(loaded: Loaded) -> Result<(), Error> {
         registry,
     )?;
     let ingester_service: Arc<dyn ingester_server::Ingester> = Arc::clone(&ingester) as _;
-    let querier: Arc<dyn querier_server::Querier> =
-        Arc::new(Querier::new(
-            settings::querier(config),
-            bucket.clone(),
-            Arc::clone(&blocklist),
-            registry,
-        ));
+    let querier: Arc<dyn querier_server::Querier> = Arc::new(Querier::new(
+        settings::querier(config),
+        bucket.clone(),
+        Arc::clone(&blocklist),
+        registry,
+    ));
     let polling = start_polling(config, bucket, Arc::clone(&blocklist), stop.clone()).await;
     let ingester_stop = CancellationToken::new();
     let ingester_task = {
         let (ingester, stop) = (Arc::clone(&ingester), ingester_stop.clone());
-        let grace =
-            if config.ingester.flush_all_on_shutdown { Duration::MAX } else { FLUSH_GRACE };
+        let grace = if config.ingester.flush_all_on_shutdown { Duration::MAX } else { FLUSH_GRACE };
         tokio::spawn(async move { ingester.run(stop, grace).await })
     };
     states.set("ingester", ServiceState::Running);
-    let _ = querier; let frontend = Router::new();
+    let frontend = tactus_query_frontend::router(Frontend::new(
+        Parts {
+            settings: settings::query_frontend(config)?,
+            tenancy: settings::tenancy(config, config.query_frontend.multi_tenant_queries_enabled),
+            limits: settings::query_limits(config),
+            ingester: Arc::clone(&ingester_service),
+            querier,
+            blocklist: Arc::clone(&blocklist),
+        },
+        registry,
+    ));
     let listeners_stop = CancellationToken::new();
     let mut listeners =
         start_listeners(config, &states, frontend, &ingester, &stop, &listeners_stop).await?;
@@ -198,10 +207,21 @@ async fn start_listeners(
     let server = &config.server;
     let metrics = RequestMetrics::register(Registry::global());
     let endpoints = [
-        "/api/traces/{traceID}", "/api/v2/traces/{traceID}", "/api/search", "/api/search/tags",
-        "/api/v2/search/tags", "/api/search/tag/{tagName}/values",
-        "/api/v2/search/tag/{tagName}/values", "/api/echo", "/api/status/buildinfo", "/ready",
-        "/metrics", "/status", "/status/{endpoint}", "/flush", "/shutdown",
+        "/api/traces/{traceID}",
+        "/api/v2/traces/{traceID}",
+        "/api/search",
+        "/api/search/tags",
+        "/api/v2/search/tags",
+        "/api/search/tag/{tagName}/values",
+        "/api/v2/search/tag/{tagName}/values",
+        "/api/echo",
+        "/api/status/buildinfo",
+        "/ready",
+        "/metrics",
+        "/status",
+        "/status/{endpoint}",
+        "/flush",
+        "/shutdown",
     ];
     let endpoints = endpoints.iter().map(|path| ((*path).to_owned(), (*path).to_owned())).collect();
     let operational = operational::state(config, states, endpoints);
@@ -214,7 +234,8 @@ async fn start_listeners(
         .merge(server_operational::router(operational))
         .merge(actions)
         .fallback(http::not_found);
-    let socket = listener::bind(&address(&server.http_listen_address, server.http_listen_port)).await?;
+    let socket =
+        listener::bind(&address(&server.http_listen_address, server.http_listen_port)).await?;
     let main = http::serve_http(
         socket,
         settings::http(config),
@@ -225,7 +246,8 @@ async fn start_listeners(
     )?;
     let (_serving, serving) = tokio::sync::watch::channel(true);
     let routes = tonic::service::Routes::new(health::health_service(serving));
-    let socket = listener::bind(&address(&server.grpc_listen_address, server.grpc_listen_port)).await?;
+    let socket =
+        listener::bind(&address(&server.grpc_listen_address, server.grpc_listen_port)).await?;
     let grpc = grpc::serve_grpc(
         socket,
         settings::grpc(config),
@@ -251,12 +273,14 @@ async fn start_receivers(
     for (name, receiver) in &config.distributor.receivers.otlp {
         if let Some(grpc) = &receiver.protocols.grpc {
             let settings = settings::otlp_grpc(name, grpc, tenancy.clone())?;
-            let bound = serve_otlp_grpc(settings, Arc::clone(&sink), &metrics, stop.clone()).await?;
+            let bound =
+                serve_otlp_grpc(settings, Arc::clone(&sink), &metrics, stop.clone()).await?;
             receivers.push(("OTLP gRPC", bound));
         }
         if let Some(http) = &receiver.protocols.http {
             let settings = settings::otlp_http(name, http, tenancy.clone())?;
-            let bound = serve_otlp_http(settings, Arc::clone(&sink), &metrics, stop.clone()).await?;
+            let bound =
+                serve_otlp_http(settings, Arc::clone(&sink), &metrics, stop.clone()).await?;
             receivers.push(("OTLP HTTP", bound));
         }
     }
@@ -295,10 +319,7 @@ async fn wait_for_stop(stop: &CancellationToken) {
 }
 
 /// Writes everything received so far to object storage; answers when it is there.
-async fn flush(
-    State(ingester): State<Arc<Ingester>>,
-    RawQuery(query): RawQuery,
-) -> Response {
+async fn flush(State(ingester): State<Arc<Ingester>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
     let mut parameters = form_urlencoded::parse(query.as_bytes());
     let result = match parameters.find(|(key, _)| key == "tenant") {
@@ -310,9 +331,7 @@ async fn flush(
     };
     match result {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(error) => {
-            http::error_line(StatusCode::INTERNAL_SERVER_ERROR, &banner::chain(&error))
-        }
+        Err(error) => http::error_line(StatusCode::INTERNAL_SERVER_ERROR, &banner::chain(&error)),
     }
 }
 

@@ -5,9 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use tactus_server::operational::{
-    BuildInfo, ConfigView, Operational, ServiceState, ServiceStatus,
-};
+use tactus_server::operational::{BuildInfo, ConfigView, Operational, ServiceState, ServiceStatus};
 use tactus_telemetry::metrics::Registry;
 
 /// The API version that clients compare to switch features on.

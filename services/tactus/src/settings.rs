@@ -1,6 +1,6 @@
 //! From the configuration to the settings of each service.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tactus_config::{
     Config, GoDuration,
@@ -11,7 +11,12 @@ use tactus_config::{
     },
 };
 use tactus_ingester::Limits;
-use tactus_receivers::{cors::CorsSettings, otlp_grpc::OtlpGrpcSettings, otlp_http::OtlpHttpSettings};
+use tactus_query_frontend::{
+    MetricsSettings, SearchSettings, TenantLimits, TenantLimitsOf, TraceByIdSettings,
+};
+use tactus_receivers::{
+    cors::CorsSettings, otlp_grpc::OtlpGrpcSettings, otlp_http::OtlpHttpSettings,
+};
 use tactus_server::{
     http::HttpSettings,
     listener::{Http2Settings, ListenerSettings},
@@ -42,7 +47,9 @@ fn s3(s3: &S3) -> Result<S3Settings, Error> {
         "" => S3Encryption::None,
         "SSE-S3" => S3Encryption::S3,
         "SSE-KMS" => S3Encryption::Kms { key_id: s3.sse.kms_key_id.clone() },
-        "SSE-C" => S3Encryption::Customer { key: s3.sse.encryption_key.reveal().as_bytes().to_vec() },
+        "SSE-C" => {
+            S3Encryption::Customer { key: s3.sse.encryption_key.reveal().as_bytes().to_vec() }
+        }
         other => {
             return Err(Error::Setup(format!("storage.trace.s3.sse.type: unknown type {other}")));
         }
@@ -182,9 +189,65 @@ pub(crate) fn querier(config: &Config) -> tactus_querier::Settings {
         max_concurrent_jobs: querier.max_concurrent_queries.max(1),
         search_timeout: querier.search.query_timeout.as_std(),
         trace_timeout: querier.trace_by_id.query_timeout.as_std(),
-        max_condition_groups: groups.map_or(built_in.max_condition_groups, |groups| groups as usize),
+        max_condition_groups: groups
+            .map_or(built_in.max_condition_groups, |groups| groups as usize),
         ..built_in
     }
+}
+
+/// The query-frontend.
+pub(crate) fn query_frontend(config: &Config) -> Result<tactus_query_frontend::Settings, Error> {
+    let (frontend, built_in) = (&config.query_frontend, tactus_query_frontend::Settings::default());
+    let mut url_deny_list = Vec::new();
+    for pattern in &frontend.url_deny_list {
+        let invalid = |error| Error::Setup(format!("query_frontend.url_deny_list: {error}"));
+        url_deny_list.push(regex::Regex::new(pattern).map_err(invalid)?);
+    }
+    let (search, metrics) = (&frontend.search, &frontend.metrics);
+    let groups = config.overrides.defaults.read.max_condition_groups_per_tag_query;
+    Ok(tactus_query_frontend::Settings {
+        max_retries: frontend.max_retries,
+        max_outstanding_per_tenant: frontend.max_outstanding_per_tenant,
+        max_query_expression_size_bytes: frontend.max_query_expression_size_bytes,
+        max_condition_groups_per_tag_query: groups
+            .map_or(built_in.max_condition_groups_per_tag_query, |groups| groups as usize),
+        query_end_cutoff: frontend.query_end_cutoff.as_std(),
+        api_timeout: frontend.api_timeout.as_std(),
+        url_deny_list,
+        blocklist_poll: poll_interval(&config.storage.trace),
+        querier_parallelism: config.querier.max_concurrent_queries.max(1),
+        search: SearchSettings {
+            default_result_limit: search.default_result_limit,
+            max_result_limit: search.max_result_limit,
+            max_duration: search.max_duration.as_std(),
+            concurrent_jobs: search.concurrent_jobs,
+            target_bytes_per_job: search.target_bytes_per_job,
+            default_spans_per_span_set: search.default_spans_per_span_set,
+            max_spans_per_span_set: search.max_spans_per_span_set,
+            query_backend_after: search.query_backend_after.as_std(),
+            query_ingesters_until: search.query_ingesters_until.as_std(),
+        },
+        trace_by_id: TraceByIdSettings {
+            query_shards: frontend.trace_by_id.query_shards.max(2) as usize,
+            concurrent_shards: frontend.trace_by_id.concurrent_shards.max(0) as usize,
+        },
+        metrics: MetricsSettings {
+            max_duration: metrics.max_duration.as_std(),
+            ..built_in.metrics
+        },
+    })
+}
+
+/// Limits of every tenant's queries.
+pub(crate) fn query_limits(config: &Config) -> TenantLimitsOf {
+    let defaults = &config.overrides.defaults;
+    let limits = TenantLimits {
+        max_bytes_per_trace: defaults.global.max_bytes_per_trace,
+        max_bytes_per_tag_values_query: defaults.read.max_bytes_per_tag_values_query,
+        max_search_duration: defaults.read.max_search_duration.non_zero(),
+        max_metrics_duration: defaults.read.max_metrics_duration.non_zero(),
+    };
+    Arc::new(move |_| limits)
 }
 
 /// How tenants are found.
@@ -214,7 +277,8 @@ pub(crate) fn grpc(config: &Config) -> ListenerSettings {
         max_connections: server.grpc_listen_conn_limit.max(0) as usize,
         drain_timeout: server.graceful_shutdown_timeout.as_std(),
         http2: Http2Settings {
-            max_concurrent_streams: Some(server.grpc_server_max_concurrent_streams).filter(|&n| n > 0),
+            max_concurrent_streams: Some(server.grpc_server_max_concurrent_streams)
+                .filter(|&n| n > 0),
             keepalive_interval: server.grpc_server_keepalive_time.non_zero(),
             keepalive_timeout: server.grpc_server_keepalive_timeout.as_std(),
             ..Http2Settings::default()

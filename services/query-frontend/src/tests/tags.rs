@@ -1,0 +1,127 @@
+//! Tag names and values.
+
+use serde_json::json;
+use tactus_proto::tactus::v1::{TagScope, TagValue, TagValuesResponse, TagsResponse};
+
+use super::*;
+use tactus_traceql::eval::INTRINSIC_TAGS;
+
+#[tokio::test]
+async fn intrinsics_are_listed_when_asked_for() {
+    let api = Api::new(Setup { blocks: &[], ..Setup::default() }).await;
+    let v2 = api.get("/api/v2/search/tags?scope=intrinsic").await.json();
+    assert_eq!(v2["scopes"], json!([{"name": "intrinsic", "tags": INTRINSIC_TAGS}]));
+    let all = api.get("/api/v2/search/tags").await.json();
+    assert_eq!(all, v2);
+    let v1 = api.get("/api/search/tags?scope=intrinsic").await.json();
+    assert_eq!(v1["tagNames"], json!(INTRINSIC_TAGS));
+    assert_eq!(api.get("/api/search/tags").await.text(), r#"{"tagNames":[],"metrics":{}}"#);
+    let event = api.get("/api/v2/search/tags?scope=event").await;
+    assert_eq!(event.text(), r#"{"scopes":[],"metrics":{}}"#);
+}
+
+#[tokio::test]
+async fn tags_of_blocks_and_recent_data_are_merged() {
+    let api = Api::new(Setup::default()).await;
+    let link = |tag: &str| TagScope { name: "link".into(), tags: vec![tag.into()] };
+    let scopes = vec![link("a.recent"), link("link.attr")];
+    *api.recent.tags.lock() = TagsResponse { scopes, ..TagsResponse::default() };
+    let path = format!("/api/v2/search/tags?scope=link&{RANGE}");
+    let old = api.get(&path).await.json();
+    assert_eq!(old["scopes"], json!([{"name": "link", "tags": ["link.attr"]}]));
+    let path = "/api/v2/search/tags?scope=link&since=168h";
+    let recent = api.get(path).await.json();
+    assert_eq!(recent["scopes"], json!([{"name": "link", "tags": ["a.recent", "link.attr"]}]));
+    let limited = api.get(&format!("{path}&limit=1")).await.json();
+    assert_eq!(limited["scopes"][0]["tags"], json!(["a.recent"]));
+}
+
+#[tokio::test]
+async fn tags_of_all_scopes_are_listed_in_fixed_order() {
+    let api = Api::new(Setup::default()).await;
+    let v2 = api.get(&format!("/api/v2/search/tags?{RANGE}")).await.json();
+    let scopes: Vec<_> =
+        v2["scopes"].as_array().unwrap().iter().map(|scope| &scope["name"]).collect();
+    assert_eq!(scopes, ["resource", "span", "event", "link", "instrumentation", "intrinsic"]);
+    let v1 = api.get(&format!("/api/search/tags?{RANGE}")).await.json();
+    let names = v1["tagNames"].as_array().unwrap();
+    assert!(names.iter().any(|name| name == "service.name"));
+    assert!(names.iter().all(|name| name != "nestedSetLeft" && name != "span:duration"));
+    let filtered = api
+        .get(&format!(
+            "/api/v2/search/tags?scope=span&q={{resource.service.name=%22svc-1%22}}&{RANGE}"
+        ))
+        .await
+        .json();
+    assert_eq!(filtered["scopes"][0]["tags"], json!(["customer", "n", "region"]));
+}
+
+#[tokio::test]
+async fn values_are_typed_in_v2_and_plain_in_v1() {
+    let api = Api::new(Setup { blocks: &[V4, V5], ..Setup::default() }).await;
+    let get =
+        async |path: &str| api.get(&format!("{path}?{RANGE}")).await.json()["tagValues"].clone();
+    assert_eq!(
+        get("/api/v2/search/tag/span.http.status_code/values").await,
+        json!([{"type": "int", "value": "500"}, {"type": "string", "value": "not-an-int"}])
+    );
+    assert_eq!(get("/api/search/tag/http.status_code/values").await, json!(["500", "not-an-int"]));
+    assert_eq!(get("/api/search/tag/exception.message/values").await, json!(["kaboom"]));
+    assert_eq!(get("/api/search/tag/status/values").await, json!([]));
+    assert_eq!(get("/api/search/tag/status.code/values").await, json!(["error", "ok", "unset"]));
+    assert_eq!(
+        get("/api/v2/search/tag/event.exception.message/values").await,
+        json!([{"type": "string", "value": "kaboom"}])
+    );
+    assert_eq!(
+        get("/api/v2/search/tag/status/values").await,
+        json!([
+            {"type": "keyword", "value": "error"},
+            {"type": "keyword", "value": "ok"},
+            {"type": "keyword", "value": "unset"}
+        ])
+    );
+    let none = api.get("/api/v2/search/tag/duration/values").await;
+    assert_eq!(none.text(), r#"{"tagValues":[],"metrics":{}}"#);
+}
+
+#[tokio::test]
+async fn values_respect_filter_and_limits() {
+    let limits = TenantLimits { max_bytes_per_tag_values_query: 25, ..TenantLimits::default() };
+    let api = Api::new(Setup { limits, ..Setup::default() }).await;
+    let value = |value: &str| TagValue { r#type: "string".into(), value: value.into() };
+    let values = vec![value("us-east-1"), value("eu")];
+    *api.recent.values.lock() = TagValuesResponse { values, ..TagValuesResponse::default() };
+    let get = async |more: &str| {
+        let path = format!("/api/v2/search/tag/span.region/values?{more}");
+        let json = api.get(&path).await.json();
+        let values = json["tagValues"].as_array().unwrap().iter();
+        values.map(|value| value["value"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(get(&format!("q={{name=%22GET%20/api%22}}&{RANGE}")).await, ["us-east-1"]);
+    assert_eq!(get("q={span.region=%22mars%22}").await, ["mars"]);
+    assert_eq!(get("limit=1").await, ["us-east-1"]);
+    assert_eq!(get("").await, ["eu", "us-east-1"]);
+    *api.recent.values.lock() = TagValuesResponse {
+        values: vec![value("us-east-1"), value("europe")],
+        ..Default::default()
+    };
+    assert_eq!(get("").await, ["us-east-1"]);
+}
+
+#[tokio::test]
+async fn too_many_alternatives_in_a_filter_are_refused() {
+    let settings = Settings { max_condition_groups_per_tag_query: 2, ..Settings::default() };
+    let api = Api::new(Setup { settings, ..Setup::default() }).await;
+    let filter = "q={span.a=1||span.a=2||span.a=3}";
+    for path in ["/api/v2/search/tags", "/api/v2/search/tag/span.b/values"] {
+        let answer = api.get(&format!("{path}?{filter}")).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.text()),
+            (
+                400,
+                "maximum condition groups reached (limit: 2). Reduce the number of OR conditions in the query"
+            )
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! Trace by id.
+
+use prost::Message as _;
+use tactus_proto::tempopb;
+
+use super::*;
+
+const SAMPLE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+#[tokio::test]
+async fn absent_trace_has_the_documented_answers() {
+    let api = Api::new(Setup::default()).await;
+    let v1 = api.get("/api/traces/42").await;
+    assert_eq!((v1.status.as_u16(), v1.text()), (404, ""));
+    let v2 = api.get("/api/v2/traces/42").await;
+    // The bloom filter of the block was read by the first request.
+    assert_eq!(
+        (v2.status.as_u16(), v2.text()),
+        (200, r#"{"trace":{},"metrics":{"inspectedBytes":"1"}}"#)
+    );
+    let v2 = api.get_as("/api/v2/traces/42", "accept", "application/protobuf").await;
+    assert_eq!(v2.headers["content-type"], "application/protobuf");
+    assert_eq!(&v2.body[..], [0x0a, 0x00, 0x12, 0x02, 0x08, 0x01]);
+}
+
+#[tokio::test]
+async fn trace_has_the_documented_json() {
+    let api = Api::new(Setup::default()).await;
+    let v1 = api.get(&format!("/api/traces/{SAMPLE}")).await;
+    assert!(v1.text().starts_with(r#"{"batches":[{"resource":{"attributes":["#), "{}", v1.text());
+    assert!(v1.text().contains(
+        r#""traceId":"CvdlGRbNQ92ESOshHIAxnA==","spanId":"t61rcWkgMzE=","traceState":"a=b""#
+    ));
+    assert!(
+        v1.text()
+            .contains(r#""kind":"SPAN_KIND_SERVER","startTimeUnixNano":"1700000000000000000""#)
+    );
+    assert!(v1.text().contains(r#""status":{"message":"boom","code":"STATUS_CODE_ERROR"}"#));
+    let v2 = api.get(&format!("/api/v2/traces/{SAMPLE}")).await;
+    assert!(v2.text().starts_with(r#"{"trace":{"resourceSpans":["#));
+    let json = v2.json();
+    assert!(json.get("status").is_none() && json["metrics"]["inspectedBytes"].is_string());
+    assert_eq!(json["trace"]["resourceSpans"].as_array().unwrap().len(), 2);
+    let short = api.get("/api/traces/463ac35c9f6413ad").await;
+    let long = api.get("/api/traces/0000000000000000463AC35C9F6413AD").await;
+    assert_eq!((short.status.as_u16(), &short.body), (200, &long.body));
+}
+
+#[tokio::test]
+async fn trace_is_read_as_protobuf_and_llm_json() {
+    let api = Api::new(Setup::default()).await;
+    let v1 = api.get_as(&format!("/api/traces/{SAMPLE}"), "accept", "application/protobuf").await;
+    let trace = tempopb::Trace::decode(v1.body).unwrap();
+    let v2 =
+        api.get_as(&format!("/api/v2/traces/{SAMPLE}"), "accept", "application/protobuf").await;
+    let answer = tempopb::TraceByIdResponse::decode(v2.body).unwrap();
+    assert_eq!(answer.trace.unwrap(), trace);
+    let llm = "application/vnd.grafana.llm";
+    let answer = api.get_as(&format!("/api/v2/traces/{SAMPLE}"), "accept", llm).await;
+    assert_eq!(answer.headers["content-type"], "application/vnd.grafana.llm+json");
+    assert!(answer.text().starts_with(&format!(r#"{{"trace":{{"traceId":"{SAMPLE}","services""#)));
+    let v1 = api.get_as(&format!("/api/traces/{SAMPLE}"), "accept", llm).await;
+    assert_eq!(v1.headers["content-type"], "application/json");
+}
+
+#[tokio::test]
+async fn spans_of_several_sources_are_combined_once() {
+    let api = Api::new(Setup { blocks: &[V4, V5], ..Setup::default() }).await;
+    let protobuf = "application/protobuf";
+    let answer = api.get_as("/api/traces/463ac35c9f6413ad", "accept", protobuf).await;
+    let both = answer.body.clone();
+    *api.recent.trace.lock() = both.clone();
+    let trace = tempopb::Trace::decode(both).unwrap();
+    let spans: Vec<_> = trace
+        .resource_spans
+        .iter()
+        .flat_map(|resource| &resource.scope_spans)
+        .flat_map(|scope| &scope.spans)
+        .map(|span| (span.span_id.last().copied(), span.parent_span_id.last().copied()))
+        .collect();
+    // The server half of the shared id has an id of its own.
+    assert_eq!(
+        spans,
+        [
+            (Some(0xb1), None),
+            (Some(0xb2), Some(0xb1)),
+            (Some(1), Some(0xb2)),
+            (Some(0xb3), Some(1)),
+        ]
+    );
+    let absent = api.get("/api/v2/traces/463ac35c9f6413ad?mode=blocks&start=1&end=2").await;
+    assert_eq!(absent.text(), r#"{"trace":{},"metrics":{}}"#);
+    let recent = api.get("/api/v2/traces/463ac35c9f6413ad?mode=ingesters").await;
+    assert_eq!(recent.json()["metrics"]["inspectedBytes"], "1");
+}
+
+#[tokio::test]
+async fn trace_above_the_limit_is_refused_or_cut() {
+    let limits = TenantLimits { max_bytes_per_trace: 900, ..TenantLimits::default() };
+    let api = Api::new(Setup { limits, ..Setup::default() }).await;
+    let v1 = api.get(&format!("/api/traces/{SAMPLE}")).await;
+    assert_eq!((v1.status.as_u16(), v1.text()), (422, "trace exceeds max size (max bytes: 900)"));
+    let v2 = api.get(&format!("/api/v2/traces/{SAMPLE}")).await;
+    assert!(v2.text().ends_with(
+        r#","status":"PARTIAL","message":"Trace exceeds maximum size of 900 bytes, a partial trace is returned"}"#
+    ), "{}", v2.text());
+}
+
+#[tokio::test]
+async fn damaged_block_makes_an_answer_partial() {
+    let api = Api::new(Setup { blocks: &[V4, V5], ..Setup::default() }).await;
+    api.cut_data(V4);
+    let v1 = api.get(&format!("/api/traces/{SAMPLE}")).await;
+    assert_eq!(
+        (v1.status.as_u16(), &v1.headers["x-tactus-partial"]),
+        (200, &"true".parse().unwrap())
+    );
+    let v2 = api.get(&format!("/api/v2/traces/{SAMPLE}")).await.json();
+    assert_eq!(
+        (v2["status"].as_str(), v2["message"].as_str()),
+        (Some("PARTIAL"), Some("1 damaged blocks could not be read"))
+    );
+    api.cut_data(V5);
+    let v1 = api.get("/api/traces/5b8efff798038103d269b633813fc60c").await;
+    assert_eq!(v1.status, 500);
+}
+
+#[tokio::test]
+async fn block_that_appears_while_the_ingester_answers_is_read() {
+    let api = Api::new(Setup::default()).await;
+    let meta = api.blocklist.tenant(TENANT).live()[0].as_ref().clone();
+    let remove = tactus_storage::blocklist::BlockChanges {
+        remove: vec![meta.block_id],
+        ..Default::default()
+    };
+    api.blocklist.change(TENANT, remove);
+    assert_eq!(api.get(&format!("/api/traces/{SAMPLE}")).await.status, 404);
+    let list = Arc::clone(&api.blocklist);
+    *api.recent.meanwhile.lock() = Some(Box::new(move || list.add_block(meta.clone())));
+    assert_eq!(api.get(&format!("/api/traces/{SAMPLE}")).await.status, 200);
+}
+
+#[tokio::test]
+async fn routes_work_below_a_path_prefix() {
+    let mut api = Api::new(Setup::default()).await;
+    api.router = tactus_server::http::with_path_prefix("/tempo/", api.router.clone());
+    assert_eq!(api.get(&format!("/tempo/api/traces/{SAMPLE}")).await.status, 200);
+    let values = api.get(&format!("/tempo/api/v2/search/tag/span.region/values?{RANGE}")).await;
+    assert_eq!(values.json()["tagValues"][0]["value"], "eu");
+    assert_eq!(api.get("/api/traces/42").await.status, 404);
+}
