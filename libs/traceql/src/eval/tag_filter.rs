@@ -49,6 +49,11 @@ impl TagFilter {
         matches!(&self.plan, Some(Plan::Any(plans)) if plans.is_empty())
     }
 
+    /// True if every span passes.
+    pub(super) fn reads_all_spans(&self) -> bool {
+        self.plan.is_none()
+    }
+
     /// Values that are part of the answer whatever the data.
     pub(super) fn pinned(&self) -> &[TagValue] {
         &self.pinned

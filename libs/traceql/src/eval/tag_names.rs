@@ -193,7 +193,40 @@ pub fn collect_tags(
         if !add_keys(batch, list, owners.rows(), one, collector) {
             return;
         }
+        if !filter.reads_all_spans() && !add_column_names(batch, list, one, collector) {
+            return;
+        }
     }
+}
+
+/// Span attributes that blocks keep in columns of their own.
+const SPAN_COLUMNS: [&str; 8] = [
+    "http.method",
+    "http.url",
+    "http.status_code",
+    "http.request.method",
+    "url.path",
+    "url.route",
+    "server.address",
+    "http.route",
+];
+
+/// Adds the attributes that have a column of their own and occur on any span, whether it passes the filter or not:
+/// clients know a filtered answer to hold them.
+fn add_column_names(
+    batch: &SpanBatch,
+    list: &AttributeList,
+    scope: TagScope,
+    collector: &mut TagCollector,
+) -> bool {
+    if scope != TagScope::Span {
+        return true;
+    }
+    SPAN_COLUMNS.iter().all(|name| {
+        let code = batch.strings.find(name.as_bytes());
+        let occurs = code.is_some_and(|code| list.keys.contains(&code));
+        !occurs || collector.add(scope, name)
+    })
 }
 
 fn add_keys(

@@ -8,7 +8,7 @@ fn best(name: &str, values: usize, mut f: impl FnMut()) {
         if only != name {
             return;
         }
-        for _ in 0..60 {
+        for _ in 0..400 {
             f();
         }
     }
