@@ -23,6 +23,15 @@ def test_ready_echo_and_build_information(tactus):
     assert tuple(map(int, build.json()["version"].split("."))) >= (2, 7, 0)
 
 
+def test_absent_things_on_a_fresh_server(servers):
+    server = servers.start()
+    missing = server.get("/api/traces/ff")
+    assert (missing.status_code, missing.content) == (404, b"")
+    assert server.get("/api/v2/traces/ff").text == '{"trace":{},"metrics":{}}'
+    assert server.get("/api/v2/traces/ff", accept="application/protobuf").content == b"\x0a\x00\x12\x00"
+    assert server.search("{}") == {}
+
+
 METRICS = [
     "tempo_build_info", "tempo_request_duration_seconds_bucket", "tempo_request_duration_seconds_count",
     "tempo_distributor_spans_received_total", "tempo_distributor_bytes_received_total",

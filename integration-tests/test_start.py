@@ -9,6 +9,7 @@ import requests
 
 from harness.paths import tactus_binary
 from harness.ports import free_ports
+from harness.server import end_with_parent
 from harness.waiting import GiveUp, eventually
 
 OTLP_PORTS = (4317, 4318)  # no flags for these: they are fixed without a file
@@ -35,7 +36,8 @@ def require_free(ports):
 def start(tmp_path, *arguments):
     log = open(tmp_path / "log", "wb")
     return subprocess.Popen(
-        [tactus_binary(), *arguments], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        [tactus_binary(), *arguments], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+        preexec_fn=end_with_parent)
 
 
 def test_start_without_a_file_binds_loopback_keeps_data_here_and_says_so(tmp_path):

@@ -8,6 +8,7 @@ import botocore.config
 import requests
 
 from .ports import free_ports
+from .server import end_with_parent
 from .waiting import eventually
 
 ACCESS_KEY, SECRET_KEY, REGION = "test-access-key", "test-secret-key", "us-east-1"
@@ -61,7 +62,7 @@ class S3:
         with open(self.directory / "s3.log", "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent)
         eventually(lambda: requests.get(self.url, timeout=5).status_code < 500, "the S3 server answers", 60)
         return self
 

@@ -1,6 +1,7 @@
 """The real server as a child process."""
 import contextlib
 import copy
+import ctypes
 import os
 import pathlib
 import signal
@@ -25,6 +26,14 @@ def merge(base, extra):
         else:
             out[key] = copy.deepcopy(value)
     return out
+
+
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent():
+    """Run in a child before its program: it is killed when the test process dies, however that comes."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Tactus:
@@ -101,7 +110,7 @@ class Tactus:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self.env,
-                cwd=self.directory)
+                cwd=self.directory, preexec_fn=end_with_parent)
         return self
 
     def start(self, timeout=60):

@@ -4,7 +4,7 @@ use std::{ops::Deref, sync::Arc};
 
 use bytemuck::Pod;
 
-/// A column: a growing vector, or a slice of a memory-mapped file.
+/// A column: a growing vector, a slice of a memory-mapped file, or part of values that others share.
 ///
 /// Readers see `&[T]` either way; only an owned buffer grows. Take the slice once before a hot loop.
 #[derive(Clone, Debug)]
@@ -22,6 +22,13 @@ pub enum Buffer<T: Pod> {
         /// Nothing is stored; the type of the values.
         values: std::marker::PhantomData<T>,
     },
+    /// The first `len` of values that many buffers share, such as zeros.
+    Shared {
+        /// The values.
+        values: Arc<Vec<T>>,
+        /// How many of them are this buffer's.
+        len: usize,
+    },
 }
 
 impl<T: Pod> Buffer<T> {
@@ -37,14 +44,19 @@ impl<T: Pod> Buffer<T> {
         Some(Self::Mapped { map, offset, len, values: std::marker::PhantomData })
     }
 
-    /// The vector to grow. A mapped column is copied into memory first.
+    /// A view of the first `len` of these values; `None` if there are fewer.
+    pub fn shared(values: Arc<Vec<T>>, len: usize) -> Option<Self> {
+        (len <= values.len()).then_some(Self::Shared { values, len })
+    }
+
+    /// The vector to grow. A column that is not its own is copied into memory first.
     pub fn make_mut(&mut self) -> &mut Vec<T> {
-        if let Self::Mapped { .. } = self {
+        if !matches!(self, Self::Owned(_)) {
             *self = Self::Owned(self.to_vec());
         }
         match self {
             Self::Owned(vector) => vector,
-            Self::Mapped { .. } => unreachable!("the column was just copied"),
+            _ => unreachable!("the column was just copied"),
         }
     }
 
@@ -53,7 +65,7 @@ impl<T: Pod> Buffer<T> {
     pub fn push(&mut self, value: T) {
         match self {
             Self::Owned(vector) => vector.push(value),
-            Self::Mapped { .. } => self.make_mut().push(value),
+            _ => self.make_mut().push(value),
         }
     }
 
@@ -63,11 +75,11 @@ impl<T: Pod> Buffer<T> {
         self
     }
 
-    /// Bytes of memory held; a mapped column holds none.
+    /// Bytes of memory held; a mapped or shared column holds none of its own.
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::Owned(vector) => vector.capacity() * size_of::<T>(),
-            Self::Mapped { .. } => 0,
+            Self::Mapped { .. } | Self::Shared { .. } => 0,
         }
     }
 }
@@ -88,6 +100,7 @@ impl<T: Pod> Deref for Buffer<T> {
             Self::Mapped { map, offset, len, .. } => {
                 bytemuck::cast_slice(&map[*offset..*offset + *len * size_of::<T>()])
             }
+            Self::Shared { values, len } => &values[..*len],
         }
     }
 }

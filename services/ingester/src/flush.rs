@@ -1,11 +1,11 @@
 //! Makes blocks of segments and brings them to object storage.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fs::{self, File},
-    io::BufWriter,
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -29,6 +29,12 @@ use crate::{
     segment::Segment,
 };
 
+/// Segments of one tenant from which they become a block, whatever their size: each is a memory map, and a query reads
+/// all of them.
+const MAX_SEGMENTS_PER_TENANT: usize = 1_000;
+/// Segments of all tenants from which all become blocks: the system bounds the maps of a process.
+const MAX_SEGMENTS: usize = 20_000;
+
 /// Blocks on their way; one a tenant at a time.
 #[derive(Debug)]
 pub(crate) struct Flushes {
@@ -38,7 +44,8 @@ pub(crate) struct Flushes {
 
 #[derive(Debug, Default)]
 struct Queue {
-    block: Option<PendingBlock>,
+    /// Blocks that were begun, the oldest first. More than one only after a restart.
+    blocks: VecDeque<PendingBlock>,
     failures: u32,
     not_before: Option<Instant>,
 }
@@ -65,6 +72,11 @@ impl Flushes {
         Self { slots: Semaphore::new(slots.max(1)), pending: Mutex::default() }
     }
 
+    fn has_pending(&self, tenant: &TenantId) -> bool {
+        let queue = self.pending.lock().get(tenant).cloned();
+        queue.is_some_and(|queue| queue.try_lock().is_ok_and(|queue| !queue.blocks.is_empty()))
+    }
+
     fn queue(&self, tenant: &TenantId) -> Arc<tokio::sync::Mutex<Queue>> {
         Arc::clone(self.pending.lock().entry(tenant.clone()).or_default())
     }
@@ -72,8 +84,8 @@ impl Flushes {
     /// Takes up a block that an earlier process began.
     pub(crate) fn resume(&self, tenant: &TenantId, id: Uuid, segments: Vec<Arc<Segment>>) {
         let block = PendingBlock { id, segments, resumed: true, built: None };
-        let queue = Queue { block: Some(block), ..Queue::default() };
-        self.pending.lock().insert(tenant.clone(), Arc::new(tokio::sync::Mutex::new(queue)));
+        let queue = self.queue(tenant);
+        queue.try_lock().expect("nothing else runs during start").blocks.push_back(block);
     }
 }
 
@@ -90,7 +102,8 @@ impl Ingester {
                 () = tokio::time::sleep(look) => {}
             }
             self.measure_live_bytes();
-            let due = self.current.read().is_due(&self.settings);
+            let due = self.current.read().is_due(&self.settings)
+                || self.has_waiting_cuts.load(Ordering::Acquire);
             if due && let Err(error) = self.seal().await {
                 tracing::error!(error = chain(&error), "cannot cut live spans to segments");
                 // A full disk does not get better by trying at the rate of the pushes.
@@ -120,18 +133,25 @@ impl Ingester {
     }
 
     /// Brings everything received so far to object storage; returns when it is there.
+    ///
+    /// Goes on to its end when the caller does not wait for it.
     pub async fn flush_all(self: &Arc<Self>) -> Result<(), Error> {
-        self.seal().await?;
-        match self.flush_due(true).await {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+        let ingester = Arc::clone(self);
+        let flush = tokio::spawn(async move {
+            ingester.seal().await?;
+            ingester.flush_due(true).await.map_or(Ok(()), Err)
+        });
+        flush.await?
     }
 
-    /// Brings everything received so far of one tenant to object storage.
+    /// Brings everything received so far of one tenant to object storage; see [`Self::flush_all`].
     pub async fn flush_one(self: &Arc<Self>, tenant: &TenantId) -> Result<(), Error> {
-        self.seal().await?;
-        self.flush_tenant(tenant, true).await
+        let (ingester, tenant) = (Arc::clone(self), tenant.clone());
+        let flush = tokio::spawn(async move {
+            ingester.seal().await?;
+            ingester.flush_tenant(&tenant, true).await
+        });
+        flush.await?
     }
 
     /// True if the tenant sent spans since the start or has spans on local disk.
@@ -142,10 +162,15 @@ impl Ingester {
     /// Flushes the tenants that are due, or all; the first error, the others are logged.
     async fn flush_due(self: &Arc<Self>, all: bool) -> Option<Error> {
         let mut tasks = tokio::task::JoinSet::new();
-        for (id, tenant) in self.all_tenants() {
-            if all || self.is_block_due(&tenant.segments()) || self.has_pending(&id) {
+        let tenants = self.all_tenants();
+        let segments: usize = tenants.iter().map(|(_, tenant)| tenant.segments().len()).sum();
+        let too_many = segments > MAX_SEGMENTS;
+        for (id, tenant) in tenants {
+            let segments = tenant.segments();
+            let due = self.is_block_due(&segments) || (too_many && !segments.is_empty());
+            if all || due || self.flushes.has_pending(&id) {
                 let ingester = Arc::clone(self);
-                tasks.spawn(async move { ingester.flush_tenant(&id, all).await });
+                tasks.spawn(async move { ingester.flush_tenant(&id, all || too_many).await });
             }
         }
         let mut first_error = None;
@@ -158,18 +183,18 @@ impl Ingester {
         first_error
     }
 
-    fn has_pending(&self, tenant: &TenantId) -> bool {
-        self.flushes.queue(tenant).try_lock().is_ok_and(|queue| queue.block.is_some())
-    }
-
     fn is_block_due(&self, segments: &[Arc<Segment>]) -> bool {
         let bytes: u64 = segments.iter().map(|segment| segment.bytes()).sum();
-        let oldest = segments.iter().filter_map(|segment| age(segment.path())).max();
+        let now = SystemTime::now();
+        let age =
+            |segment: &Arc<Segment>| now.duration_since(segment.written()).unwrap_or_default();
         bytes >= self.settings.max_block_bytes
-            || oldest.is_some_and(|age| age >= self.settings.max_block_duration)
+            || segments.len() > MAX_SEGMENTS_PER_TENANT
+            || segments.iter().map(age).max() >= Some(self.settings.max_block_duration)
     }
 
-    /// Writes the tenant's pending block, then, if all or enough is there, one of its segments.
+    /// Writes the tenant's blocks that were begun, then blocks of the segments it has now: all of them, or as long as
+    /// enough is there.
     async fn flush_tenant(self: &Arc<Self>, id: &TenantId, all: bool) -> Result<(), Error> {
         let queue = self.flushes.queue(id);
         let mut queue = queue.lock().await;
@@ -177,32 +202,46 @@ impl Ingester {
             return Ok(());
         }
         let tenant = self.tenant_or_insert(id);
+        let mut rest = tenant.segments();
         loop {
-            let mut block = match queue.block.take() {
-                Some(block) => block,
-                None => {
-                    let segments = tenant.segments();
-                    if segments.is_empty() || !(all || self.is_block_due(&segments)) {
-                        return Ok(());
-                    }
-                    self.begin_block(id, segments)?
+            if queue.blocks.is_empty() {
+                if rest.is_empty() || !(all || self.is_block_due(&rest)) {
+                    return Ok(());
                 }
-            };
+                let later = rest.split_off(self.segments_of_a_block(&rest));
+                let segments = std::mem::replace(&mut rest, later);
+                let (ingester, id) = (Arc::clone(self), id.clone());
+                let begin = move || ingester.begin_block(&id, segments);
+                queue.blocks.push_back(tokio::task::spawn_blocking(begin).await??);
+            }
+            let Some(block) = queue.blocks.front_mut() else { return Ok(()) };
             let slot = self.flushes.slots.acquire().await;
-            let result = self.write_block(id, &mut block).await;
+            let result = self.write_block(id, block).await;
             drop(slot);
             if let Err(error) = result {
                 let pause = self.settings.retry_pause * 2u32.saturating_pow(queue.failures.min(16));
                 queue.not_before = Some(Instant::now() + pause.min(self.settings.max_retry_pause));
                 queue.failures += 1;
-                queue.block = Some(block);
                 self.metrics.failed_flushes.inc();
                 return Err(error);
             }
             (queue.failures, queue.not_before) = (0, None);
+            let Some(block) = queue.blocks.pop_front() else { return Ok(()) };
             tenant.remove_segments(&block.segments);
-            self.clear_block(id, &block);
+            rest.retain(|segment| !block.segments.iter().any(|gone| Arc::ptr_eq(gone, segment)));
+            let (ingester, id) = (Arc::clone(self), id.clone());
+            tokio::task::spawn_blocking(move || ingester.clear_block(&id, &block)).await?;
         }
+    }
+
+    /// How many of the oldest segments make a block of at most `max_block_bytes`; one at least.
+    fn segments_of_a_block(&self, segments: &[Arc<Segment>]) -> usize {
+        let mut bytes = 0;
+        let fitting = segments.iter().take_while(|segment| {
+            bytes += segment.bytes();
+            bytes <= self.settings.max_block_bytes
+        });
+        fitting.count().max(1)
     }
 
     /// Notes on disk which segments become the block, so that a restart finishes the same block.
@@ -218,13 +257,11 @@ impl Ingester {
         };
         let manifest = Manifest { segments: segments.iter().map(relative).collect() };
         let path = self.manifest_path(id, block_id);
-        let directory = self.layout.flushing().join(id.as_str());
-        fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
         let bytes = serde_json::to_vec(&manifest).expect("paths of our own are UTF-8");
-        let partial = path.with_extension("partial");
-        fs::write(&partial, bytes).map_err(Error::io("write", &partial))?;
-        fs::rename(&partial, &path).map_err(Error::io("rename", &partial))?;
-        sync_directory(&directory).map_err(Error::io("sync", &directory))?;
+        if let Err(error) = write_manifest(&path, &bytes) {
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
         Ok(PendingBlock { id: block_id, segments, resumed: false, built: None })
     }
 
@@ -250,7 +287,14 @@ impl Ingester {
         if block.built.is_none() {
             let (ingester, tenant, id) = (Arc::clone(self), tenant.clone(), block.id);
             let segments = block.segments.clone();
-            let build = move || ingester.build_block(&tenant, id, &segments);
+            let build = move || {
+                let built = ingester.build_block(&tenant, id, &segments);
+                if built.is_err() {
+                    // A full disk gets its space back.
+                    let _ = fs::remove_dir_all(ingester.layout.building().join(id.to_string()));
+                }
+                built
+            };
             block.built = Some(tokio::task::spawn_blocking(build).await??);
         }
         let Some((meta, files)) = &block.built else { return Ok(()) };
@@ -327,7 +371,7 @@ impl Ingester {
             .segments
             .iter()
             .filter_map(|segment| part_range(segment.path()))
-            .all(|parts| self.release_log(parts.last));
+            .all(|parts| self.release_log(parts));
         if !log_gone {
             // The log still holds these spans; without their segments a restart would take them for new.
             return;
@@ -351,6 +395,21 @@ impl Ingester {
     }
 }
 
+/// Writes a manifest so that it is whole or not there, also after a crash of the machine.
+fn write_manifest(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let directory = path.parent().unwrap_or(path);
+    fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+    let partial = path.with_extension("partial");
+    let mut file = File::create(&partial).map_err(Error::io("create", &partial))?;
+    file.write_all(bytes).map_err(Error::io("write", &partial))?;
+    file.sync_all().map_err(Error::io("sync", &partial))?;
+    fs::rename(&partial, path).map_err(Error::io("rename", &partial))?;
+    for changed in [Some(directory), directory.parent()].into_iter().flatten() {
+        sync_directory(changed).map_err(Error::io("sync", changed))?;
+    }
+    Ok(())
+}
+
 fn reopen(segments: &[Arc<Segment>]) -> Result<Vec<Segment>, Error> {
     Ok(segments.iter().map(|segment| segment.reopen()).collect::<Result<_, _>>()?)
 }
@@ -361,11 +420,6 @@ fn batches(segments: &[Segment]) -> Vec<&SpanBatch> {
 
 fn part_range(segment: &Path) -> Option<PartRange> {
     parse_part_range(segment.parent()?.file_name()?.to_str()?)
-}
-
-fn age(path: &Path) -> Option<Duration> {
-    let written = fs::metadata(path).and_then(|meta| meta.modified()).ok()?;
-    SystemTime::now().duration_since(written).ok()
 }
 
 /// An error and its causes on one line.

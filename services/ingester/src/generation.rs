@@ -6,11 +6,11 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use parking_lot::RwLock;
-use tactus_model::TenantId;
+use parking_lot::{Mutex, RwLock};
+use tactus_model::{TenantId, TraceId};
 
 use crate::{head::Head, segment::Segment, settings::Settings};
 
@@ -23,15 +23,21 @@ pub(crate) struct Generation {
     started: Instant,
     /// Milliseconds after `started` of the last push, plus one; 0 if there was none.
     last_push: AtomicU64,
+    /// Unix nanoseconds of the last push, or of the start.
+    last_push_time: AtomicU64,
+    /// Read back from the log: when its spans arrived is known to a block's duration only.
+    pub(crate) replayed: bool,
     first_push: AtomicU64,
     heads: RwLock<HashMap<TenantId, Arc<Head>>>,
 }
 
 impl Generation {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(replayed: bool) -> Self {
         Self {
             started: Instant::now(),
             last_push: AtomicU64::new(0),
+            last_push_time: AtomicU64::new(unix_nanos_now()),
+            replayed,
             first_push: AtomicU64::new(0),
             heads: RwLock::default(),
         }
@@ -61,7 +67,13 @@ impl Generation {
     pub(crate) fn note_push(&self) {
         let now = self.started.elapsed().as_millis() as u64 + 1;
         self.last_push.store(now, Ordering::Relaxed);
+        self.last_push_time.store(unix_nanos_now(), Ordering::Relaxed);
         let _ = self.first_push.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Unix nanoseconds at which its youngest spans arrived.
+    pub(crate) fn arrival_time(&self) -> u64 {
+        self.last_push_time.load(Ordering::Relaxed)
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
@@ -82,6 +94,11 @@ impl Generation {
     }
 }
 
+fn unix_nanos_now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_nanos() as u64
+}
+
 /// What an ingester holds of one tenant, as queries see it.
 #[derive(Debug, Default)]
 pub(crate) struct TenantView {
@@ -95,6 +112,14 @@ pub(crate) struct TenantView {
 #[derive(Debug, Default)]
 pub(crate) struct Tenant {
     view: RwLock<TenantView>,
+    large_traces: Mutex<LargeTraces>,
+}
+
+/// Sizes of traces that came near the limit in a generation that was cut, so that a cut does not reset them.
+#[derive(Debug, Default)]
+struct LargeTraces {
+    bytes: HashMap<TraceId, u64>,
+    noted: Option<Instant>,
 }
 
 impl Tenant {
@@ -112,12 +137,28 @@ impl Tenant {
         self.view.write().heads.push(head);
     }
 
-    pub(crate) fn newest_head(&self) -> Option<Arc<Head>> {
-        self.view.read().heads.last().cloned()
+    /// Sizes that traces bring along from generations cut within `memory`, and from those being cut.
+    pub(crate) fn large_traces(&self, memory: Duration) -> HashMap<TraceId, u64> {
+        let mut large = self.large_traces.lock();
+        if large.noted.is_some_and(|noted| noted.elapsed() > memory) {
+            *large = LargeTraces::default();
+        }
+        let mut bytes = large.bytes.clone();
+        drop(large);
+        for head in &self.view.read().heads {
+            bytes.extend(head.large_traces());
+        }
+        bytes
     }
 
     /// Puts segments in the place of the head they were made of.
     pub(crate) fn replace_head(&self, head: &Arc<Head>, segments: Vec<Arc<Segment>>) {
+        let seen = head.large_traces();
+        if !seen.is_empty() {
+            let mut large = self.large_traces.lock();
+            large.bytes.extend(seen);
+            large.noted = Some(Instant::now());
+        }
         let mut view = self.view.write();
         view.heads.retain(|other| !Arc::ptr_eq(other, head));
         view.segments.extend(segments);

@@ -1,19 +1,21 @@
 //! Live spans of one tenant: what arrived since the last cut.
 
 use std::{
-    hash::BuildHasher,
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use hashbrown::HashTable;
 use parking_lot::Mutex;
 use tactus_model::{AppendError, BatchBuilder, BuilderLimits, SpanBatch, TraceId};
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 
-use crate::settings::Limits;
+use crate::{
+    live_traces::{LiveTraces, Verdict},
+    settings::Limits,
+};
 
 /// Builders that pushes of one tenant spread over, so that they seldom wait for each other.
 const SHARDS: usize = 4;
@@ -25,7 +27,7 @@ const SHARDS: usize = 4;
 pub(crate) struct Head {
     shards: Vec<Mutex<BatchBuilder>>,
     chunks: Mutex<Vec<Arc<SpanBatch>>>,
-    live: Mutex<LiveTraces>,
+    live: LiveTraces,
     limits: Limits,
     chunk_spans: usize,
     /// Bytes of closed chunks plus the last known size of each builder.
@@ -52,7 +54,12 @@ pub(crate) struct Appended {
 }
 
 impl Head {
-    pub(crate) fn new(limits: Limits, chunk_spans: usize) -> Self {
+    /// An empty head. `large_traces` are sizes that traces bring along from earlier generations.
+    pub(crate) fn new(
+        limits: Limits,
+        chunk_spans: usize,
+        large_traces: HashMap<TraceId, u64>,
+    ) -> Self {
         let builder = || {
             Mutex::new(BatchBuilder::new(BuilderLimits {
                 max_attribute_bytes: limits.max_attribute_bytes,
@@ -61,7 +68,7 @@ impl Head {
         Self {
             shards: (0..SHARDS).map(|_| builder()).collect(),
             chunks: Mutex::default(),
-            live: Mutex::default(),
+            live: LiveTraces::new(limits, large_traces),
             limits,
             chunk_spans,
             chunk_bytes: AtomicUsize::new(0),
@@ -80,21 +87,26 @@ impl Head {
         let truncated = builder.truncated_attributes();
         let before = builder.len();
         let mut appended = Appended::default();
-        if let Err(error) = self.append_runs(&mut builder, push, &mut appended) {
+        let mut admitted = Vec::new();
+        let result = self
+            .append_runs(&mut builder, push, &mut appended, &mut admitted)
+            .map_err(E::from)
+            .and_then(|()| {
+                appended.spans = (builder.len() - before) as u64;
+                appended.truncated_attributes = builder.truncated_attributes() - truncated;
+                commit(&appended)
+            });
+        if result.is_err() || appended.spans == 0 {
             builder.rollback(mark);
-            return Err(error.into());
-        }
-        appended.spans = (builder.len() - before) as u64;
-        appended.truncated_attributes = builder.truncated_attributes() - truncated;
-        if let Err(error) = commit(&appended) {
-            builder.rollback(mark);
-            return Err(error);
+            if result.is_err() {
+                self.live.undo(&admitted);
+            }
         }
         if builder.len() >= self.chunk_spans {
             self.close_chunk(&mut builder);
         }
         self.shard_bytes[index].store(builder.heap_bytes(), Ordering::Relaxed);
-        Ok(appended)
+        result.map(|()| appended)
     }
 
     /// Appends a push from the log, without the spans that were refused when it came in.
@@ -127,16 +139,24 @@ impl Head {
         builder: &mut BatchBuilder,
         push: &PushRequest,
         appended: &mut Appended,
+        admitted: &mut Vec<(TraceId, u64)>,
     ) -> Result<(), AppendError> {
         let enforce = self.limits.max_live_traces > 0 || self.limits.max_bytes_per_trace > 0;
-        let mut live = enforce.then(|| self.live.lock());
         let mut position = 0;
         for run in &push.runs {
             appended.refused.too_deep += append_run(builder, push, run, |trace, bytes| {
-                let Some(live) = live.as_mut() else { return true };
+                if !enforce {
+                    return true;
+                }
                 position += 1;
-                match live.admit(trace, bytes as u64, self.limits) {
-                    Verdict::Admitted => return true,
+                match self.live.admit(trace, bytes as u64) {
+                    Verdict::Admitted => {
+                        match admitted.last_mut() {
+                            Some((last, sum)) if *last == trace => *sum += bytes as u64,
+                            _ => admitted.push((trace, bytes as u64)),
+                        }
+                        return true;
+                    }
                     Verdict::TooLarge => appended.refused.too_large += 1,
                     Verdict::TooMany => appended.refused.too_many_traces += 1,
                 }
@@ -202,21 +222,12 @@ impl Head {
 
     /// Traces seen since the last cut, as far as limits made it count them.
     pub(crate) fn live_traces(&self) -> usize {
-        self.live.lock().traces.len()
+        self.live.len()
     }
 
-    /// Carries the sizes of traces that come near the limit into the next generation, so that cutting does not
-    /// reset them.
-    pub(crate) fn inherit(&self, previous: &Head) {
-        let threshold = self.limits.max_bytes_per_trace / 8;
-        if threshold == 0 {
-            return;
-        }
-        let previous = previous.live.lock();
-        let mut live = self.live.lock();
-        for trace in previous.traces.iter().filter(|trace| trace.bytes >= threshold) {
-            live.inherited.push((trace.id, trace.bytes));
-        }
+    /// Traces that came near the limit of bytes, with their sizes.
+    pub(crate) fn large_traces(&self) -> Vec<(TraceId, u64)> {
+        self.live.large()
     }
 }
 
@@ -230,64 +241,4 @@ fn append_run(
     let scope = push.scopes.get(run.scope as usize).map_or(&b""[..], |bytes| bytes);
     let (resource, scope) = (builder.resource(resource)?, builder.scope(scope)?);
     builder.append_scope_spans(resource, scope, &run.scope_spans, admit)
-}
-
-enum Verdict {
-    Admitted,
-    TooLarge,
-    TooMany,
-}
-
-/// Traces of the current generation and their sizes.
-#[derive(Debug, Default)]
-struct LiveTraces {
-    traces: Vec<LiveTrace>,
-    index: HashTable<u32>,
-    hasher: foldhash::fast::RandomState,
-    last: usize,
-    /// Sizes that large traces bring along from the generation before.
-    inherited: Vec<(TraceId, u64)>,
-}
-
-#[derive(Debug)]
-struct LiveTrace {
-    id: TraceId,
-    bytes: u64,
-}
-
-impl LiveTraces {
-    fn admit(&mut self, id: TraceId, bytes: u64, limits: Limits) -> Verdict {
-        let known = self.traces.get(self.last).is_some_and(|trace| trace.id == id);
-        if !known {
-            let hash = self.hasher.hash_one(id.0);
-            let traces = &self.traces;
-            match self.index.find(hash, |&row| traces[row as usize].id == id) {
-                Some(&row) => self.last = row as usize,
-                None => {
-                    let limit = limits.max_live_traces;
-                    if limit > 0 && self.traces.len() >= limit {
-                        return Verdict::TooMany;
-                    }
-                    self.insert(id, hash);
-                }
-            }
-        }
-        let trace = &mut self.traces[self.last];
-        let limit = limits.max_bytes_per_trace;
-        if limit > 0 && trace.bytes + bytes > limit {
-            return Verdict::TooLarge;
-        }
-        trace.bytes += bytes;
-        Verdict::Admitted
-    }
-
-    fn insert(&mut self, id: TraceId, hash: u64) {
-        self.last = self.traces.len();
-        let inherited = self.inherited.iter().find(|(other, _)| *other == id);
-        self.traces.push(LiveTrace { id, bytes: inherited.map_or(0, |(_, bytes)| *bytes) });
-        let (traces, hasher) = (&self.traces, &self.hasher);
-        self.index.insert_unique(hash, self.last as u32, |&row| {
-            hasher.hash_one(traces[row as usize].id.0)
-        });
-    }
 }

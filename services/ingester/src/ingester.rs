@@ -128,6 +128,8 @@ pub struct Ingester {
     /// Bytes of live spans: measured now and then, plus what was pushed since.
     live_bytes: AtomicUsize,
     stopping: AtomicBool,
+    /// A generation could not be written yet.
+    pub(crate) has_waiting_cuts: AtomicBool,
     measure: Mutex<()>,
     /// Queries that run at the same time.
     pub(crate) query_slots: Arc<Semaphore>,
@@ -161,12 +163,13 @@ impl Ingester {
             bucket,
             blocklist,
             metrics: Metrics::new(registry),
-            current: RwLock::new(Arc::new(Generation::new())),
+            current: RwLock::new(Arc::new(Generation::new(false))),
             tenants: RwLock::default(),
             sealing: tokio::sync::Mutex::new(Sealing::default()),
             wake: Notify::new(),
             live_bytes: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            has_waiting_cuts: AtomicBool::new(false),
             measure: Mutex::new(()),
             query_slots: Arc::new(Semaphore::new(settings.concurrent_queries.max(1))),
             itself: Weak::clone(itself),
@@ -195,7 +198,9 @@ impl Ingester {
         if self.stopping.load(Ordering::Acquire) {
             return Err(PushError::NotRunning("shutting down"));
         }
-        let bytes: usize = push.runs.iter().map(|run| run.scope_spans.len()).sum();
+        let spans: usize = push.runs.iter().map(|run| run.scope_spans.len()).sum();
+        let owners = push.resources.iter().chain(&push.scopes).map(|owner| owner.len());
+        let bytes = spans + owners.sum::<usize>();
         self.check_room(bytes)?;
         let generation = self.current.read();
         let head = generation.head_or_insert(tenant, || self.new_head(tenant));
@@ -212,7 +217,9 @@ impl Ingester {
                 }
             })
         })?;
-        generation.note_push();
+        if appended.spans > 0 {
+            generation.note_push();
+        }
         drop(generation);
         let live = self.live_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if live >= self.settings.generation_bytes {
@@ -244,11 +251,10 @@ impl Ingester {
     }
 
     fn new_head(&self, tenant: &TenantId) -> Arc<Head> {
-        let head = Arc::new(Head::new(self.settings.limits, self.settings.chunk_spans));
         let tenant = self.tenant_or_insert(tenant);
-        if let Some(previous) = tenant.newest_head() {
-            head.inherit(&previous);
-        }
+        let large_traces = tenant.large_traces(self.settings.max_block_duration);
+        let settings = &self.settings;
+        let head = Arc::new(Head::new(settings.limits, settings.chunk_spans, large_traces));
         tenant.add_head(Arc::clone(&head));
         head
     }

@@ -23,6 +23,16 @@ pub(crate) struct PartRange {
     pub(crate) last: u64,
 }
 
+impl PartRange {
+    pub(crate) fn of(part: u64) -> Self {
+        Self { first: part, last: part }
+    }
+
+    pub(crate) fn contains(self, part: u64) -> bool {
+        (self.first..=self.last).contains(&part)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     root: PathBuf,

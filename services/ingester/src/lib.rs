@@ -17,6 +17,7 @@ mod generation;
 mod head;
 mod ingester;
 mod layout;
+mod live_traces;
 mod metrics;
 mod recent;
 mod replay;

@@ -1,6 +1,11 @@
 //! Start: finds segments and reads back the write-ahead log.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tactus_model::TenantId;
 use tactus_storage::Uuid;
@@ -13,7 +18,8 @@ use crate::{
     head::Head,
     ingester::{Error, Ingester},
     layout::{PartRange, parse_part_range, parse_segment_file_name},
-    segment::Segment,
+    seal::Sealing,
+    segment::{Segment, SegmentError},
     settings::Limits,
 };
 
@@ -34,15 +40,16 @@ pub(crate) fn restore(ingester: &Arc<Ingester>, log: Replay) -> Result<(), Error
 fn find_segments(ingester: &Ingester) -> Result<Vec<PartRange>, Error> {
     let root = ingester.layout.segments();
     let mut covered = Vec::new();
-    for entry in fs::read_dir(&root).map_err(Error::io("list", &root))? {
-        let entry = entry.map_err(Error::io("list", &root))?;
-        let (path, name) = (entry.path(), entry.file_name());
-        let name = name.to_string_lossy();
+    // In order of their numbers: the oldest segments go to a block first.
+    for path in list_sorted(&root)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with(".writing-") {
             fs::remove_dir_all(&path).map_err(Error::io("delete", &path))?;
         } else if let Some(parts) = parse_part_range(&name) {
             open_segments(ingester, &path)?;
             covered.push(parts);
+            // Fails unless it is empty.
+            let _ = fs::remove_dir(&path);
         } else {
             tracing::warn!(path = %path.display(), "foreign entry among the segments, left alone");
         }
@@ -51,9 +58,17 @@ fn find_segments(ingester: &Ingester) -> Result<Vec<PartRange>, Error> {
     Ok(covered)
 }
 
-fn open_segments(ingester: &Ingester, directory: &Path) -> Result<(), Error> {
+fn list_sorted(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut paths = Vec::new();
     for entry in fs::read_dir(directory).map_err(Error::io("list", directory))? {
-        let path = entry.map_err(Error::io("list", directory))?.path();
+        paths.push(entry.map_err(Error::io("list", directory))?.path());
+    }
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+fn open_segments(ingester: &Ingester, directory: &Path) -> Result<(), Error> {
+    for path in list_sorted(directory)? {
         let name = path.file_name().and_then(|name| name.to_str());
         let Some(tenant) = name.and_then(parse_segment_file_name) else {
             tracing::warn!(path = %path.display(), "foreign file among the segments, left alone");
@@ -61,6 +76,8 @@ fn open_segments(ingester: &Ingester, directory: &Path) -> Result<(), Error> {
         };
         match Segment::open(&path, true) {
             Ok(segment) => ingester.tenant_or_insert(&tenant).add_segment(Arc::new(segment)),
+            // The segment may be sound: set aside, its spans would be missing from then on.
+            Err(error @ SegmentError::Io { .. }) => return Err(error.into()),
             Err(error) => {
                 let kept = ingester.layout.quarantine(&path).map_err(Error::io("move", &path))?;
                 tracing::error!(
@@ -90,37 +107,38 @@ fn resume_blocks(ingester: &Ingester) -> Result<(), Error> {
 
 fn resume_block(ingester: &Ingester, tenant: &TenantId, path: &Path) {
     let id = path.file_stem().and_then(|stem| Uuid::parse_str(stem.to_str()?).ok());
-    let manifest: Option<Manifest> =
-        fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            tracing::error!(path = %path.display(), %error, "cannot read a manifest, left alone");
+            return;
+        }
+    };
+    let manifest: Option<Manifest> = serde_json::from_slice(&bytes).ok();
     let (Some(id), Some(manifest)) = (id, manifest) else {
         // A manifest is renamed into place: an unreadable one is a leftover from before its block began.
         let _ = fs::remove_file(path);
         return;
     };
+    let listed: HashSet<&Path> = manifest.segments.iter().map(PathBuf::as_path).collect();
     let root = ingester.layout.segments();
+    let is_listed = |segment: &Arc<Segment>| {
+        segment.path().strip_prefix(&root).is_ok_and(|path| listed.contains(path))
+    };
     let segments = ingester.tenant_or_insert(tenant).segments();
-    let listed: Vec<_> = segments
-        .into_iter()
-        .filter(|segment| {
-            segment
-                .path()
-                .strip_prefix(&root)
-                .is_ok_and(|p| manifest.segments.iter().any(|m| m == p))
-        })
-        .collect();
-    if listed.is_empty() {
+    let segments: Vec<_> = segments.into_iter().filter(is_listed).collect();
+    if segments.is_empty() {
         let _ = fs::remove_file(path);
         return;
     }
-    ingester.flushes.resume(tenant, id, listed);
+    ingester.flushes.resume(tenant, id, segments);
 }
 
 /// Cuts the spans of each log part that no segment holds to segments of their own, then releases the part.
 fn replay_log(ingester: &Ingester, mut log: Replay, covered: &[PartRange]) -> Result<(), Error> {
-    let is_covered = |part: PartId| {
-        covered.iter().any(|range| (range.first..=range.last).contains(&part.number()))
-    };
-    let mut open: Option<(PartId, Generation)> = None;
+    let is_covered = |part: PartId| covered.iter().any(|range| range.contains(part.number()));
+    let mut sealing = ingester.sealing.try_lock().expect("nothing else runs during start");
+    let mut open: Option<(PartId, Arc<Generation>)> = None;
     let mut finished = Vec::new();
     loop {
         let frame = log.next();
@@ -130,14 +148,14 @@ fn replay_log(ingester: &Ingester, mut log: Replay, covered: &[PartRange]) -> Re
         }
         // The log lets a part go only once its reader has moved on.
         for (done, generation) in finished.drain(..) {
-            let range = PartRange { first: done.number(), last: done.number() };
-            ingester.write_generation(&generation, range)?;
+            keep_replayed(ingester, generation, PartRange::of(done.number()), &mut sealing)?;
         }
         let Some(frame) = frame else { break };
         if is_covered(frame.position.part) {
             continue;
         }
-        let generation = &open.get_or_insert_with(|| (frame.position.part, Generation::new())).1;
+        let generation =
+            &open.get_or_insert_with(|| (frame.position.part, Arc::new(Generation::new(true)))).1;
         let appended = frame::decode(frame.payload)
             .is_some_and(|(push, refused)| replay_push(ingester, generation, &push, &refused));
         if appended {
@@ -159,12 +177,35 @@ fn replay_log(ingester: &Ingester, mut log: Replay, covered: &[PartRange]) -> Re
     }
     let last = ingester.wal.parts().iter().map(|part| part.id.number()).max();
     drop(log);
-    if let Some(last) = last {
-        ingester.release_log(last);
+    for part in ingester.wal.parts() {
+        // What is left is covered by segments, damaged, or holds nothing; or its spans are in memory only.
+        if !sealing.is_waiting(part.id.number()) {
+            ingester.release_log(PartRange::of(part.id.number()));
+        }
     }
-    let mut sealing = ingester.sealing.try_lock().expect("nothing else runs during start");
     let segments = covered.iter().map(|range| range.last).max().unwrap_or(0);
     sealing.sealed_through = last.unwrap_or(0).max(segments);
+    Ok(())
+}
+
+/// Writes replayed spans to segments. On a full disk they stay live, within the bound of live spans, until flushes have
+/// made room.
+fn keep_replayed(
+    ingester: &Ingester,
+    generation: Arc<Generation>,
+    parts: PartRange,
+    sealing: &mut Sealing,
+) -> Result<(), Error> {
+    let Err(error) = ingester.write_generation(&generation, parts) else { return Ok(()) };
+    let live = ingester.measure_live_bytes() + generation.heap_bytes();
+    if live > ingester.settings.max_live_bytes {
+        return Err(error);
+    }
+    tracing::error!(error = chain(&error), "cannot cut replayed spans to segments, kept in memory");
+    for (tenant, head) in generation.heads() {
+        ingester.tenant_or_insert(&tenant).add_head(head);
+    }
+    ingester.wait_for_space(sealing, generation, parts);
     Ok(())
 }
 
@@ -181,6 +222,7 @@ fn replay_push(
         ..Limits::default()
     };
     let chunk_spans = ingester.settings.chunk_spans;
-    let head = generation.head_or_insert(&tenant, || Arc::new(Head::new(limits, chunk_spans)));
+    let head = generation
+        .head_or_insert(&tenant, || Arc::new(Head::new(limits, chunk_spans, HashMap::new())));
     head.append_replayed(push, refused).is_ok()
 }

@@ -1,16 +1,21 @@
 //! Cuts live spans to segments.
 
-use std::{fs, path::Path, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use tactus_model::{SpanBatch, TenantId, merge::merge};
+use tactus_wal::PartInfo;
 
 use crate::{
     generation::Generation,
     head::Head,
     ingester::{Error, Ingester},
-    layout::{PartRange, segment_file_name, sync_directory},
+    layout::{PartRange, parse_segment_file_name, segment_file_name, sync_directory},
     segment::Segment,
-    settings::Settings,
 };
 
 /// Cuts in progress; behind a lock, so that one runs at a time.
@@ -28,21 +33,36 @@ struct Waiting {
     parts: PartRange,
 }
 
+impl Sealing {
+    /// True if the spans of a log part are in memory only.
+    pub(crate) fn is_waiting(&self, part: u64) -> bool {
+        self.waiting.iter().any(|waiting| waiting.parts.contains(part))
+    }
+}
+
 impl Ingester {
     /// Cuts all live spans to segments and releases their log parts.
     ///
-    /// On an error (a full disk) the spans stay live and in the log, and the next call tries again.
+    /// On an error (a full disk) the spans stay live and in the log, and the next call tries again. Goes on to its end
+    /// when the caller does not wait for it: a cut that is left half-way would be begun twice.
     pub(crate) async fn seal(self: &Arc<Self>) -> Result<(), Error> {
+        let ingester = Arc::clone(self);
+        tokio::spawn(async move { ingester.seal_to_the_end().await }).await?
+    }
+
+    async fn seal_to_the_end(self: &Arc<Self>) -> Result<(), Error> {
         let mut sealing = self.sealing.lock().await;
         if let Some(waiting) = self.exchange_generation(&mut sealing) {
             sealing.waiting.push(waiting);
         }
+        self.has_waiting_cuts.store(!sealing.waiting.is_empty(), Ordering::Release);
         while let Some(Waiting { generation, parts }) = sealing.waiting.first() {
             let (ingester, generation, parts) = (Arc::clone(self), Arc::clone(generation), *parts);
             tokio::task::spawn_blocking(move || ingester.write_generation(&generation, parts))
                 .await??;
             sealing.waiting.remove(0);
         }
+        self.has_waiting_cuts.store(false, Ordering::Release);
         drop(sealing);
         self.update_gauges();
         Ok(())
@@ -53,70 +73,103 @@ impl Ingester {
         if current.heads().is_empty() {
             return None;
         }
-        let generation = std::mem::replace(&mut *current, Arc::new(Generation::new()));
+        let generation = std::mem::replace(&mut *current, Arc::new(Generation::new(false)));
         // No push is under way while the lock is held: every part from the last cut on is this generation's.
         self.wal.rotate();
         let last = self.wal.parts().iter().map(|part| part.id.number()).max().unwrap_or(0);
         drop(current);
         let first = sealing.sealed_through + 1;
         if last < first {
+            // Every span was refused: nothing to keep.
+            for (tenant, head) in generation.heads() {
+                self.tenant_or_insert(&tenant).replace_head(&head, Vec::new());
+            }
             return None;
         }
         sealing.sealed_through = last;
         Some(Waiting { generation, parts: PartRange { first, last } })
     }
 
+    /// Keeps a generation that could not be written for the next cut.
+    pub(crate) fn wait_for_space(
+        &self,
+        sealing: &mut Sealing,
+        generation: Arc<Generation>,
+        parts: PartRange,
+    ) {
+        sealing.waiting.push(Waiting { generation, parts });
+        self.has_waiting_cuts.store(true, Ordering::Release);
+    }
+
     /// Writes the segments of all tenants, shows them to queries in place of the heads, releases the log parts.
+    ///
+    /// May be called again after an error: what is complete on disk is not written twice.
     pub(crate) fn write_generation(
         &self,
         generation: &Generation,
         parts: PartRange,
     ) -> Result<(), Error> {
-        let heads = generation.heads();
-        for (_, head) in &heads {
-            head.close();
-        }
-        let writing = self.layout.writing_directory(parts);
-        let _ = fs::remove_dir_all(&writing);
-        fs::create_dir_all(&writing).map_err(Error::io("create", &writing))?;
-        let sync = self.settings.fsync_interval.is_some();
-        let mut written = Vec::with_capacity(heads.len());
-        for (tenant, head) in &heads {
-            written.push(self.write_segments(&writing, tenant, head)?);
-        }
         let directory = self.layout.segment_directory(parts);
-        if sync {
-            sync_directory(&writing).map_err(Error::io("sync", &writing))?;
+        if !directory.is_dir() {
+            let writing = self.layout.writing_directory(parts);
+            let written = self.write_directory(generation, &writing, &directory);
+            if written.is_err() {
+                // A full disk gets its space back.
+                let _ = fs::remove_dir_all(&writing);
+            }
+            written?;
         }
-        fs::rename(&writing, &directory).map_err(Error::io("rename", &writing))?;
+        // All segments are opened before the first head goes: an error leaves every span where it was.
+        let mut segments = open_directory(&directory)?;
+        for (tenant, head) in generation.heads() {
+            let replaced = segments.remove(&tenant).unwrap_or_default();
+            self.tenant_or_insert(&tenant).replace_head(&head, replaced);
+        }
+        self.release_log(parts);
+        Ok(())
+    }
+
+    /// Writes all segments of a generation; the directory appears under its name when all are complete.
+    fn write_directory(
+        &self,
+        generation: &Generation,
+        writing: &Path,
+        directory: &Path,
+    ) -> Result<(), Error> {
+        let _ = fs::remove_dir_all(writing);
+        fs::create_dir_all(writing).map_err(Error::io("create", writing))?;
+        let mut slack = self.settings.range_slack;
+        if generation.replayed && !slack.is_zero() {
+            slack += self.settings.max_block_duration;
+        }
+        let clock = Clock { now: generation.arrival_time(), slack: slack.as_nanos() as u64 };
+        for (tenant, head) in generation.heads() {
+            head.close();
+            self.write_segments(writing, &tenant, &head, clock)?;
+        }
+        let sync = self.settings.fsync_interval.is_some();
+        if sync {
+            sync_directory(writing).map_err(Error::io("sync", writing))?;
+        }
+        fs::rename(writing, directory).map_err(Error::io("rename", writing))?;
         if sync {
             let parent = self.layout.segments();
             sync_directory(&parent).map_err(Error::io("sync", &parent))?;
         }
-        // All segments are opened before the first head goes: an error leaves every span where it was.
-        let mut opened = Vec::with_capacity(heads.len());
-        for names in &written {
-            let segments =
-                names.iter().map(|name| Segment::open(&directory.join(name), false).map(Arc::new));
-            opened.push(segments.collect::<Result<Vec<_>, _>>()?);
-        }
-        for ((tenant, head), segments) in heads.iter().zip(opened) {
-            self.tenant_or_insert(tenant).replace_head(head, segments);
-        }
-        self.release_log(parts.last);
         Ok(())
     }
 
     /// Writes a head as segments of about `generation_bytes` each, so that memory for sorting is bounded however
-    /// large the head grew meanwhile; returns the files' names.
+    /// large the head grew meanwhile; returns their number.
     fn write_segments(
         &self,
         directory: &Path,
         tenant: &TenantId,
         head: &Head,
-    ) -> Result<Vec<String>, Error> {
+        clock: Clock,
+    ) -> Result<usize, Error> {
         let chunks = head.chunks();
-        let mut names = Vec::new();
+        let mut written = 0;
         let mut rest = chunks.as_slice();
         while !rest.is_empty() {
             let mut bytes = 0;
@@ -132,47 +185,73 @@ impl Ingester {
             if batch.is_empty() {
                 continue;
             }
-            let name = segment_file_name(tenant, names.len());
-            let times = block_times(&batch, &self.settings);
+            let name = segment_file_name(tenant, written);
+            let times = block_times(&batch, clock);
             let sync = self.settings.fsync_interval.is_some();
             Segment::write(&directory.join(&name), &batch, times, sync)?;
             let traces = batch.traces.ids.len() as u64;
             self.metrics.traces_created.with([tenant.as_str()]).inc_by(traces);
-            names.push(name);
+            written += 1;
         }
-        Ok(names)
+        Ok(written)
     }
 
-    /// Deletes the log parts up to `last`. A part that cannot be deleted is tried again with the next cut; its
-    /// segments stay at least as long.
-    pub(crate) fn release_log(&self, last: u64) -> bool {
-        let mut released = true;
-        for part in self.wal.parts().iter().filter(|part| part.id.number() <= last && !part.in_use)
-        {
-            if let Err(error) = self.wal.release(part.id) {
-                tracing::error!(part = %part.id, %error, "cannot release a part of the write-ahead log");
-                released = false;
+    /// Deletes these log parts; true once none of them is left. A part that cannot be deleted keeps its segments.
+    pub(crate) fn release_log(&self, range: PartRange) -> bool {
+        let is_in_range = |part: &PartInfo| range.contains(part.id.number());
+        for part in self.wal.parts().iter().filter(|part| is_in_range(part) && !part.in_use) {
+            match self.wal.release(part.id) {
+                // Another thread was faster.
+                Ok(()) | Err(tactus_wal::Error::UnknownPart { .. }) => {}
+                Err(error) => {
+                    let part = part.id;
+                    tracing::error!(%part, %error, "cannot release a part of the write-ahead log");
+                }
             }
         }
-        released
+        !self.wal.parts().iter().any(is_in_range)
     }
 }
 
-/// The time range that these spans give to their block. Times further than the slack from now count as now, so that
-/// a wrong clock does not spread a block's range over years.
-fn block_times(batch: &SpanBatch, settings: &Settings) -> (u64, u64) {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let (now, slack) = (now.as_nanos() as u64, settings.range_slack.as_nanos() as u64);
+/// When spans arrived, and how far from then their own times are believed; all in unix nanoseconds.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    now: u64,
+    /// 0: always believed.
+    slack: u64,
+}
+
+/// The time range that these spans give to their block. Times further than the slack from their arrival count as the
+/// time of arrival, so that a wrong clock does not spread a block's range over years.
+fn block_times(batch: &SpanBatch, Clock { now, slack }: Clock) -> (u64, u64) {
     let (mut earliest, mut latest) = (u64::MAX, 0);
     for (&start, &duration) in batch.spans.start.iter().zip(batch.spans.duration.iter()) {
         let end = start.saturating_add(if duration > i64::MAX as u64 { 0 } else { duration });
         let (mut from, mut to) = (start, end);
         if slack > 0 {
-            from = if from < now.saturating_sub(slack) || from > now + slack { now } else { from };
-            to = if to > now + slack || to < from { now.max(from) } else { to };
+            let (low, high) = (now.saturating_sub(slack), now.saturating_add(slack));
+            from = if from < low || from > high { now } else { from };
+            to = if to > high || to < from { now.max(from) } else { to };
         }
         earliest = earliest.min(from);
         latest = latest.max(to);
     }
     (earliest.min(latest), latest)
+}
+
+/// The segments of a directory by tenant, in order of their numbers.
+fn open_directory(directory: &Path) -> Result<HashMap<TenantId, Vec<Arc<Segment>>>, Error> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).map_err(Error::io("list", directory))? {
+        names.push(entry.map_err(Error::io("list", directory))?.file_name());
+    }
+    names.sort_by_key(|name| (name.len(), name.clone()));
+    let mut segments: HashMap<_, Vec<_>> = HashMap::new();
+    for name in names {
+        if let Some(tenant) = name.to_str().and_then(parse_segment_file_name) {
+            let segment = Segment::open(&directory.join(&name), false)?;
+            segments.entry(tenant).or_default().push(Arc::new(segment));
+        }
+    }
+    Ok(segments)
 }

@@ -15,6 +15,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use tactus_model::SpanBatch;
@@ -52,6 +53,7 @@ pub struct Segment {
     bytes: u64,
     batch: SpanBatch,
     block_times: (u64, u64),
+    written: SystemTime,
 }
 
 impl Segment {
@@ -82,7 +84,9 @@ impl Segment {
         let sections = file::sections(&map, verify).map_err(corrupt)?;
         let batch = columns::batch(&map, &sections).map_err(corrupt)?;
         let block_times = columns::block_times(&map, &sections).map_err(corrupt)?;
-        Ok(Self { path: path.to_owned(), bytes: map.len() as u64, batch, block_times })
+        let written = std::fs::metadata(path).and_then(|meta| meta.modified());
+        let written = written.unwrap_or_else(|_| SystemTime::now());
+        Ok(Self { path: path.to_owned(), bytes: map.len() as u64, batch, block_times, written })
     }
 
     /// Opens the same file again with pages of its own, so that a sweep over it can give its memory back.
@@ -103,6 +107,11 @@ impl Segment {
     /// Where the file lies.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// When the file was written.
+    pub fn written(&self) -> SystemTime {
+        self.written
     }
 
     /// What the segment adds to the time range of its block, unix nanoseconds.

@@ -283,3 +283,57 @@ async fn search_sees_whole_traces_over_pushes_and_cuts() {
     assert_eq!(search("{ span.n = 7777 }").await.len(), 0);
     assert_eq!(search("{ }").await.len(), 7);
 }
+
+#[tokio::test]
+async fn generation_of_refused_spans_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let mut settings = bench.settings();
+    settings.limits.max_bytes_per_trace = 10;
+    let ingester = bench.open_with(settings).unwrap();
+    let appended = ingester.push(&push_of("t1", &[span(1, 1, 1)]), &tenant()).unwrap();
+    assert_eq!((appended.spans, appended.refused.too_large), (0, 1));
+    ingester.seal().await.unwrap();
+    let (heads, segments) = ingester.tenant(&tenant()).unwrap().snapshot();
+    assert_eq!((heads.len(), segments.len()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn abandoned_cuts_and_flushes_go_on_to_their_end() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    for round in 0..20 {
+        push_all(&ingester, round * 50..round * 50 + 50);
+        // The caller leaves at once, as a client that hangs up.
+        let _ = tokio::time::timeout(Duration::from_micros(200), ingester.seal()).await;
+        let _ = tokio::time::timeout(Duration::from_micros(200), ingester.flush_all()).await;
+    }
+    ingester.flush_all().await.unwrap();
+    assert!(held(&ingester).is_empty());
+    let blocks = bench.blocklist.tenant("t1");
+    assert!(blocks.live().len() >= 2);
+    assert_eq!(files(&bench.settings().directory.join("segments")), 0);
+    assert_eq!(files(&bench.settings().directory.join("flushing")), 0);
+    assert_eq!(files(&bench.settings().directory.join("building")), 0);
+}
+
+#[tokio::test]
+async fn cut_that_failed_is_repeated_without_loss() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_all(&ingester, 0..30);
+    // A file where the segments' directory will be written: creating it fails.
+    let segments = bench.settings().directory.join("segments");
+    std::fs::rename(&segments, segments.with_extension("away")).unwrap();
+    std::fs::write(&segments, b"").unwrap();
+    assert!(ingester.seal().await.is_err());
+    push_all(&ingester, 30..60);
+    assert!(ingester.seal().await.is_err());
+    assert_eq!(held(&ingester), once(0..60));
+    std::fs::remove_file(&segments).unwrap();
+    std::fs::rename(segments.with_extension("away"), &segments).unwrap();
+    ingester.seal().await.unwrap();
+    assert_eq!(held(&ingester), once(0..60));
+    assert_eq!(ingester.wal.total_bytes(), 0);
+    drop(ingester);
+    assert_eq!(held(&bench.open()), once(0..60));
+}

@@ -364,7 +364,9 @@ async fn tags_are_those_of_the_spans_that_pass() {
         assert_eq!(link.scopes[0].tags, ["link.attr"]);
         let filtered =
             sample.tags(block, "span", r#"{ resource.service.name = "svc-1" }"#).await.unwrap();
-        assert_eq!(filtered.scopes[0].tags, ["customer", "n", "region"]);
+        let tags = &filtered.scopes[0].tags;
+        assert!(["customer", "n", "region"].iter().all(|tag| tags.contains(&(*tag).to_owned())));
+        assert!(tags.iter().all(|tag| tag != "double" && tag != "strs"), "{tags:?}");
         assert!(sample.tags(block, "intrinsic", "").await.unwrap().scopes.is_empty());
     }
     let status = sample.tags(V4, "nope", "").await.unwrap_err();

@@ -81,12 +81,6 @@ impl Frontend {
             end_cutoff: self.settings.query_end_cutoff,
         }
     }
-
-    /// True if a range that ends then may have recent data; both in unix nanoseconds.
-    pub(crate) fn asks_ingesters(&self, end: u64, now: u64) -> bool {
-        let until = self.settings.search.query_ingesters_until.as_nanos();
-        u128::from(end) + until >= u128::from(now)
-    }
 }
 
 /// The tenants as one label.

@@ -80,9 +80,7 @@ impl Frontend {
         }
         let searches: Vec<_> =
             tenants.iter().map(|tenant| request(tenant, query, &window, &state)).collect();
-        if self.asks_ingesters(window.end, rules.now) {
-            self.search_recent(&searches, &mut state).await?;
-        }
+        self.search_recent(&searches, &mut state).await?;
         self.search_blocks(&searches, &window, &mut state).await?;
         Ok(state.finish())
     }

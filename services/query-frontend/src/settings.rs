@@ -57,8 +57,6 @@ pub struct SearchSettings {
     /// Length of the range of a query without one. Blocks are searched however new they are: an ingester gives its
     /// spans up as soon as a block has them.
     pub query_backend_after: Duration,
-    /// Ingesters are asked if the range ends within so long before now.
-    pub query_ingesters_until: Duration,
 }
 
 /// Settings of trace by id.
@@ -118,7 +116,6 @@ impl Default for SearchSettings {
             default_spans_per_span_set: 3,
             max_spans_per_span_set: 100,
             query_backend_after: Duration::from_secs(15 * 60),
-            query_ingesters_until: Duration::from_secs(30 * 60),
         }
     }
 }

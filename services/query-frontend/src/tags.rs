@@ -122,17 +122,15 @@ impl Frontend {
         state: &mut State<TagCollector>,
     ) -> Result<()> {
         let attempts = self.settings.max_retries;
-        if self.asks_ingesters(window.end, self.window_rules().now) {
-            let jobs = requests.iter().map(|request| {
-                with_retries(attempts, &self.ingester, request.clone(), |ingester, request| {
-                    Box::pin(
-                        async move { Ok(ingester.tags(Request::new(request)).await?.into_inner()) },
-                    )
-                })
-            });
-            for outcome in try_join_all(jobs).await? {
-                let _ = state.take_tags(outcome);
-            }
+        let jobs = requests.iter().map(|request| {
+            with_retries(attempts, &self.ingester, request.clone(), |ingester, request| {
+                Box::pin(
+                    async move { Ok(ingester.tags(Request::new(request)).await?.into_inner()) },
+                )
+            })
+        });
+        for outcome in try_join_all(jobs).await? {
+            let _ = state.take_tags(outcome);
         }
         let tenants = requests.iter().map(|request| request.tenant.as_str());
         let jobs = self.block_jobs(tenants.zip(requests), window);
@@ -211,17 +209,15 @@ impl Frontend {
         typed: bool,
     ) -> Result<()> {
         let attempts = self.settings.max_retries;
-        if self.asks_ingesters(window.end, self.window_rules().now) {
-            let jobs = requests.iter().map(|request| {
-                with_retries(attempts, &self.ingester, request.clone(), |ingester, request| {
-                    Box::pin(async move {
-                        Ok(ingester.tag_values(Request::new(request)).await?.into_inner())
-                    })
+        let jobs = requests.iter().map(|request| {
+            with_retries(attempts, &self.ingester, request.clone(), |ingester, request| {
+                Box::pin(async move {
+                    Ok(ingester.tag_values(Request::new(request)).await?.into_inner())
                 })
-            });
-            for outcome in try_join_all(jobs).await? {
-                let _ = state.take_values(outcome, typed);
-            }
+            })
+        });
+        for outcome in try_join_all(jobs).await? {
+            let _ = state.take_values(outcome, typed);
         }
         let tenants = requests.iter().map(|request| request.tenant.as_str());
         let jobs = self.block_jobs(tenants.zip(requests), window);

@@ -225,7 +225,6 @@ pub(crate) fn query_frontend(config: &Config) -> Result<tactus_query_frontend::S
             default_spans_per_span_set: search.default_spans_per_span_set,
             max_spans_per_span_set: search.max_spans_per_span_set,
             query_backend_after: search.query_backend_after.as_std(),
-            query_ingesters_until: search.query_ingesters_until.as_std(),
         },
         trace_by_id: TraceByIdSettings {
             query_shards: frontend.trace_by_id.query_shards.max(2) as usize,

@@ -69,9 +69,7 @@ impl Decompressor {
                 zstd.decompress_to_buffer(input, sized(out, expected)).ok()
             }
             Codec::Snappy if snap::raw::decompress_len(input) != Ok(expected) => None,
-            Codec::Snappy => {
-                snap::raw::Decoder::new().decompress(input, sized(out, expected)).ok()
-            }
+            Codec::Snappy => snap::raw::Decoder::new().decompress(input, sized(out, expected)).ok(),
             Codec::Lz4Raw => lz4_flex::block::decompress_into(input, sized(out, expected)).ok(),
             Codec::Uncompressed => (input.len() == expected).then(|| {
                 sized(out, expected).copy_from_slice(input);
@@ -131,7 +129,10 @@ mod tests {
                 if !content.is_empty() {
                     assert!(decompressor.decompress(codec, &input, content.len() - 1).is_err());
                     let cut = &input[..input.len() - 1];
-                    assert!(decompressor.decompress(codec, cut, content.len()).is_err(), "{codec:?}");
+                    assert!(
+                        decompressor.decompress(codec, cut, content.len()).is_err(),
+                        "{codec:?}"
+                    );
                 }
             }
         }

@@ -53,63 +53,62 @@ pub(crate) fn decode_delta<'a, T: DeltaInteger>(
         return Err(DecodeError(shape));
     }
     let values_each = (block_values / miniblocks) as usize;
-    if block_values % miniblocks != 0 || values_each % 8 != 0 {
+    if !block_values.is_multiple_of(miniblocks) || !values_each.is_multiple_of(8) {
         return Err(DecodeError(shape));
     }
 
-    let start = out.len();
-    out.resize(start + count, T::default());
-    let mut pending = &mut out[start..];
+    out.reserve(count);
     let mut sum = first as u64;
-    pending[0] = T::from_sum(sum);
-    pending = &mut pending[1..];
-    while !pending.is_empty() {
+    out.push(T::from_sum(sum));
+    let mut pending = count - 1;
+    while pending > 0 {
         let (smallest, after) = zigzag(rest)?;
         let (widths, after) = split(after, miniblocks as usize, "delta bit widths are cut off")?;
         rest = after;
         for &width in widths {
-            if pending.is_empty() {
+            let now = values_each.min(pending);
+            if now == 0 {
                 break;
             }
-            let (now, later) = pending.split_at_mut(values_each.min(pending.len()));
             let width = u32::from(width);
             // The last miniblock is padded, but not by every writer.
             let whole = packed_bytes(values_each, width);
             let (packed, after) = rest.split_at(whole.min(rest.len()));
-            sum = add_miniblock(packed, width, smallest as u64, sum, now)?;
+            sum = add_miniblock(packed, width, smallest as u64, sum, now, out)?;
             rest = after;
-            pending = later;
+            pending -= now;
         }
     }
     Ok(rest)
 }
 
-/// Fills `out` with running sums of the packed deltas; returns the last one.
+/// Appends `count` running sums of packed deltas; returns the last one.
 #[inline]
 fn add_miniblock<T: DeltaInteger>(
     packed: &[u8],
     width: u32,
     smallest: u64,
     mut sum: u64,
-    out: &mut [T],
+    count: usize,
+    out: &mut Vec<T>,
 ) -> DecodeResult<u64> {
     if width == 0 {
-        for value in out {
+        out.extend((0..count).map(|_| {
             sum = sum.wrapping_add(smallest);
-            *value = T::from_sum(sum);
-        }
+            T::from_sum(sum)
+        }));
         return Ok(sum);
     }
     let mut deltas = [0u64; 64];
-    for (i, values) in out.chunks_mut(64).enumerate() {
-        let from = i * 8 * width as usize;
-        let packed = packed.get(from..).ok_or(DecodeError("deltas are cut off"))?;
-        let deltas = &mut deltas[..values.len()];
+    for from in (0..count).step_by(64) {
+        let packed = packed.get(from / 8 * width as usize..);
+        let packed = packed.ok_or(DecodeError("deltas are cut off"))?;
+        let deltas = &mut deltas[..(count - from).min(64)];
         unpack(packed, width, deltas)?;
-        for (value, delta) in values.iter_mut().zip(deltas) {
+        out.extend(deltas.iter().map(|delta| {
             sum = sum.wrapping_add(smallest.wrapping_add(*delta));
-            *value = T::from_sum(sum);
-        }
+            T::from_sum(sum)
+        }));
     }
     Ok(sum)
 }

@@ -3,19 +3,21 @@
 use std::ops::Range;
 
 use tactus_model::{
-    AttributeList, AttributeSelection, EventTable, LinkTable, Projection, ResourceTable,
-    ScopeTable, SpanBatch, SpanColumns, SpanId, TraceId, TraceSummaries, TraceTable,
+    AttributeList, EventTable, LinkTable, Projection, ResourceTable, ScopeTable, SpanBatch,
+    SpanColumns, SpanId, TraceId, TraceSummaries, TraceTable,
 };
 
 use crate::Result;
 
 use super::File;
-use super::attributes::{KeyScan, fixed_columns, key_leaf, read_list, scan_keys, value_leaves};
+use super::attributes::{KeyScan, key_leaf, read_list, scan_keys, value_leaves};
 use super::chunk::Needs;
-use super::columns::{Columns, Leaf, ListColumns};
+use super::columns::{Columns, Leaf};
+use super::plan::Plan;
+use super::prune::AttributeOwner;
 use super::spine::{Spine, add_starts};
 use super::task::Task;
-use super::values::{LevelsOnly, Words};
+use super::values::{LevelsOnly, Strings, Words};
 
 /// Reads the projected columns of a row group, or of some of its rows.
 pub(crate) fn read_batch(
@@ -35,7 +37,7 @@ pub(crate) fn read_batch(
     let mut batch = SpanBatch::default();
     let ids = trace_ids(&mut task, columns.trace_id)?;
     let traces = ids.len();
-    let mut spine = Spine::default();
+    let mut spine = Spine::with_capacity(task.entries_to_read(spine_leaf));
     let needs = Needs { rep: true, def: true };
     task.pages(spine_leaf, needs, &mut LevelsOnly, |page, _, _| spine.add_page(page))?;
     task.expect(spine_leaf, spine.traces as usize, traces)?;
@@ -69,116 +71,14 @@ struct Counts {
     spans: usize,
 }
 
-/// Which attribute list.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    Resource,
-    Scope,
-    Span,
-    Event,
-    Link,
-}
-
-/// What a projection asks for, in columns.
-struct Plan<'p> {
-    lists: Vec<(Owner, &'p ListColumns, &'p AttributeSelection)>,
-    events: bool,
-    links: bool,
-    /// Everything but the values of generic attributes of which only some keys are wanted.
-    leaves: Vec<Leaf>,
-}
-
-impl<'p> Plan<'p> {
-    fn new(columns: &'p Columns, projection: &'p Projection) -> Self {
-        let lists = [
-            (Owner::Resource, &columns.resource_attributes, &projection.resource_attributes),
-            (Owner::Scope, &columns.scope_attributes, &projection.scope_attributes),
-            (Owner::Span, &columns.span_attributes, &projection.span_attributes),
-            (Owner::Event, &columns.event_attributes, &projection.event_attributes),
-            (Owner::Link, &columns.link_attributes, &projection.link_attributes),
-        ];
-        let lists: Vec<_> =
-            lists.into_iter().filter(|(_, _, selection)| !selection.is_none()).collect();
-        let has = |owner| lists.iter().any(|(other, _, _)| *other == owner);
-        let events = projection.events || projection.event_name || has(Owner::Event);
-        let links = projection.links || has(Owner::Link);
-
-        let mut leaves = vec![columns.trace_id];
-        let dropped = projection.dropped_counts;
-        let groups: [(bool, &[Option<Leaf>]); 20] = [
-            (
-                projection.trace_summary,
-                &[
-                    Some(columns.trace_start),
-                    Some(columns.trace_end),
-                    Some(columns.root_service),
-                    Some(columns.root_name),
-                ],
-            ),
-            (
-                projection.trace_summary && projection.service_stats,
-                &[
-                    columns.service_stats.map(|stats| stats.service),
-                    columns.service_stats.map(|stats| stats.spans),
-                    columns.service_stats.map(|stats| stats.errors),
-                ],
-            ),
-            (projection.span_id, &[Some(columns.span_id)]),
-            (projection.parent_span_id, &[Some(columns.parent_span_id)]),
-            (projection.start || projection.events, &[Some(columns.start)]),
-            (projection.duration, &[Some(columns.duration)]),
-            (projection.name, &[Some(columns.name)]),
-            (projection.kind, &[Some(columns.kind)]),
-            (projection.status, &[Some(columns.status)]),
-            (projection.status_message, &[Some(columns.status_message)]),
-            (projection.trace_state, &[Some(columns.trace_state)]),
-            (
-                projection.nested_set,
-                &[
-                    Some(columns.nested_left),
-                    Some(columns.nested_right),
-                    Some(columns.nested_parent),
-                ],
-            ),
-            (projection.scope_name, &[Some(columns.scope_name), Some(columns.scope_version)]),
-            (
-                dropped,
-                &[
-                    columns.resource_dropped,
-                    columns.scope_dropped,
-                    columns.dropped_attributes,
-                    columns.dropped_events,
-                    columns.dropped_links,
-                ],
-            ),
-            (events, &[Some(columns.event_time)]),
-            (projection.event_name, &[Some(columns.event_name)]),
-            (events && dropped, &[columns.event_dropped]),
-            (links, &[Some(columns.link_trace_id)]),
-            (projection.links, &[Some(columns.link_span_id), Some(columns.link_trace_state)]),
-            (links && dropped, &[columns.link_dropped]),
-        ];
-        for (wanted, group) in groups {
-            if wanted {
-                leaves.extend(group.iter().flatten());
-            }
-        }
-        for (_, columns, selection) in &lists {
-            leaves.extend(key_leaf(columns, selection));
-            leaves.extend(fixed_columns(columns, selection).map(|column| column.leaf));
-            if **selection == AttributeSelection::All {
-                leaves.extend(value_leaves(columns));
-            }
-        }
-        Self { lists, events, links, leaves }
-    }
-}
-
-/// The cheapest column that tells the rows of each span: one that is read anyway, or the smallest.
+/// The cheapest column that tells the rows of each span: its pages are decompressed for their levels, and
+/// a column that is not read anyway must be fetched too.
 fn spine_leaf(task: &Task<'_>, wanted: &[Leaf], columns: &Columns) -> Leaf {
+    const FETCH_COST: i64 = 4;
     let cost = |leaf: &Leaf| {
-        let bytes = task.metadata(*leaf).map_or(i64::MAX, |chunk| chunk.compressed_size());
-        (!wanted.contains(leaf), bytes)
+        let Some(chunk) = task.metadata(*leaf) else { return i64::MAX };
+        let fetch = if wanted.contains(leaf) { 0 } else { chunk.compressed_size() };
+        chunk.uncompressed_size().saturating_add(fetch.saturating_mul(FETCH_COST))
     };
     columns.of_spans().into_iter().min_by_key(cost).unwrap_or(columns.kind)
 }
@@ -186,7 +86,7 @@ fn spine_leaf(task: &Task<'_>, wanted: &[Leaf], columns: &Columns) -> Leaf {
 /// The trace ids of a task that has fetched their column.
 pub(crate) fn trace_ids(task: &mut Task<'_>, leaf: Leaf) -> Result<Vec<TraceId>> {
     let mut ids = Vec::new();
-    task.pages(leaf, Needs::default(), &mut super::values::Strings::default(), |_, strings, _| {
+    task.pages(leaf, Needs::default(), &mut Strings::default(), |_, strings, _| {
         strings.ids(TraceId, &mut ids);
         Ok(())
     })?;
@@ -215,9 +115,9 @@ fn read_summaries(
     };
     let (mut starts, mut services, mut names) = (Vec::new(), 0, Vec::new());
     let needs = Needs { rep: true, def: true };
-    task.pages(stats.service, needs, &mut Default::default(), |page, strings, pool| {
+    task.pages(stats.service, needs, &mut Strings::default(), |page, strings, pool| {
         add_starts(page, 0, &mut starts, &mut services);
-        super::values::Strings::resolve_all(strings, pool, &mut names)
+        strings.resolve_all(pool, &mut names)
     })?;
     starts.push(services);
     task.expect(stats.service, starts.len(), traces + 1)?;
@@ -378,12 +278,12 @@ fn read_lists(
     counts: &Counts,
     batch: &mut SpanBatch,
 ) -> Result<()> {
-    let owners = |owner: Owner, batch: &SpanBatch| match owner {
-        Owner::Resource => counts.resources,
-        Owner::Scope => counts.scopes,
-        Owner::Span => counts.spans,
-        Owner::Event => batch.events.starts.last().map_or(0, |end| *end as usize),
-        Owner::Link => batch.links.starts.last().map_or(0, |end| *end as usize),
+    let owners = |owner: AttributeOwner, batch: &SpanBatch| match owner {
+        AttributeOwner::Resource => counts.resources,
+        AttributeOwner::Scope => counts.scopes,
+        AttributeOwner::Span => counts.spans,
+        AttributeOwner::Event => batch.events.starts.last().map_or(0, |end| *end as usize),
+        AttributeOwner::Link => batch.links.starts.last().map_or(0, |end| *end as usize),
     };
     let mut scans = Vec::new();
     let mut leaves = Vec::new();
@@ -402,11 +302,11 @@ fn read_lists(
     for ((owner, columns, selection), scan) in plan.lists.iter().zip(scans) {
         let list: AttributeList = read_list(task, columns, selection, scan, owners(*owner, batch))?;
         match owner {
-            Owner::Resource => batch.resources.attributes = list,
-            Owner::Scope => batch.scopes.attributes = list,
-            Owner::Span => batch.span_attributes = list,
-            Owner::Event => batch.events.attributes = list,
-            Owner::Link => batch.links.attributes = list,
+            AttributeOwner::Resource => batch.resources.attributes = list,
+            AttributeOwner::Scope => batch.scopes.attributes = list,
+            AttributeOwner::Span => batch.span_attributes = list,
+            AttributeOwner::Event => batch.events.attributes = list,
+            AttributeOwner::Link => batch.links.attributes = list,
         }
     }
     Ok(())

@@ -19,6 +19,16 @@ pub(crate) struct Spine {
 }
 
 impl Spine {
+    /// An empty spine with room for some spans.
+    pub(crate) fn with_capacity(spans: usize) -> Self {
+        Self {
+            trace: Vec::with_capacity(spans),
+            resource: Vec::with_capacity(spans),
+            scope: Vec::with_capacity(spans),
+            ..Self::default()
+        }
+    }
+
     /// Number of spans.
     pub(crate) fn spans(&self) -> usize {
         self.trace.len()
@@ -42,24 +52,9 @@ impl Spine {
 
     /// No list is empty, so every entry is a span.
     fn add_full(&mut self, rep: &[u8]) {
-        let start = self.trace.len();
-        let end = start + rep.len();
-        self.trace.resize(end, 0);
-        self.resource.resize(end, 0);
-        self.scope.resize(end, 0);
-        let rows = self.trace[start..]
-            .iter_mut()
-            .zip(&mut self.resource[start..])
-            .zip(&mut self.scope[start..]);
-        let (mut traces, mut resources, mut scopes) = (self.traces, self.resources, self.scopes);
-        for (&level, ((trace, resource), scope)) in rep.iter().zip(rows) {
-            traces += u32::from(level < 1);
-            resources += u32::from(level < 2);
-            scopes += u32::from(level < 3);
-            // The first entry of all starts a trace, a resource and a scope, so none is zero.
-            (*trace, *resource, *scope) = (traces - 1, resources - 1, scopes - 1);
-        }
-        (self.traces, self.resources, self.scopes) = (traces, resources, scopes);
+        add_rows(rep, 1, &mut self.traces, &mut self.trace);
+        add_rows(rep, 2, &mut self.resources, &mut self.resource);
+        add_rows(rep, 3, &mut self.scopes, &mut self.scope);
     }
 
     fn add_sparse(&mut self, page: PageLevels<'_>) -> DecodeResult<()> {
@@ -80,6 +75,17 @@ impl Spine {
         }
         Ok(())
     }
+}
+
+/// Appends the row of each entry in a table whose rows start at repetitions below `level`.
+fn add_rows(rep: &[u8], level: u8, count: &mut u32, rows: &mut Vec<u32>) {
+    let mut rows_so_far = *count;
+    rows.extend(rep.iter().map(|&rep| {
+        rows_so_far += u32::from(rep < level);
+        // The first entry of all starts a row in every table.
+        rows_so_far - 1
+    }));
+    *count = rows_so_far;
 }
 
 /// Adds a page of a column with one value an item to the starts of each owner's items.

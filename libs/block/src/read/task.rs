@@ -61,6 +61,11 @@ impl<'f> Task<'f> {
         self.chunks.get(&leaf.index).map_or(0, |chunk| chunk.entries)
     }
 
+    /// About as many entries of a fetched column as will be read.
+    pub(crate) fn entries_to_read(&self, leaf: Leaf) -> usize {
+        if self.rows.is_some() { 0 } else { self.entries(leaf) }
+    }
+
     /// False if the column's dictionary shows that no value meets the predicate.
     pub(crate) fn dictionary_may_have(
         &self,
@@ -172,18 +177,15 @@ impl<'f> Task<'f> {
 
     /// All values of a 64-bit column; fails unless there are `expected`.
     pub(crate) fn words(&mut self, leaf: Leaf, expected: usize) -> Result<Vec<u64>> {
-        let mut out = Vec::with_capacity(expected.min(self.entries(leaf)));
-        self.pages(leaf, Needs::default(), &mut Words::default(), |_, words, _| {
-            out.extend_from_slice(&words.values);
-            Ok(())
-        })?;
-        self.expect(leaf, out.len(), expected)?;
-        Ok(out)
+        let mut words = Words::collecting(expected);
+        self.pages(leaf, Needs::default(), &mut words, |_, _, _| Ok(()))?;
+        self.expect(leaf, words.values.len(), expected)?;
+        Ok(words.values)
     }
 
     /// All values of a 64-bit column that are small by nature; others become 0.
     pub(crate) fn small_words(&mut self, leaf: Leaf, expected: usize) -> Result<Vec<u8>> {
-        let mut out = Vec::with_capacity(expected.min(self.entries(leaf)));
+        let mut out = Vec::with_capacity(expected);
         self.pages(leaf, Needs::default(), &mut Words::default(), |_, words, _| {
             out.extend(words.values.iter().map(|&word| u8::try_from(word).unwrap_or(0)));
             Ok(())
@@ -194,13 +196,10 @@ impl<'f> Task<'f> {
 
     /// All values of a 32-bit column.
     pub(crate) fn ints(&mut self, leaf: Leaf, expected: usize) -> Result<Vec<i32>> {
-        let mut out = Vec::with_capacity(expected.min(self.entries(leaf)));
-        self.pages(leaf, Needs::default(), &mut Ints::default(), |_, ints, _| {
-            out.extend_from_slice(&ints.values);
-            Ok(())
-        })?;
-        self.expect(leaf, out.len(), expected)?;
-        Ok(out)
+        let mut ints = Ints::collecting(expected);
+        self.pages(leaf, Needs::default(), &mut ints, |_, _, _| Ok(()))?;
+        self.expect(leaf, ints.values.len(), expected)?;
+        Ok(ints.values)
     }
 
     /// All values of a column of unsigned 32-bit counts; zeros if the file does not have it.
@@ -211,7 +210,7 @@ impl<'f> Task<'f> {
 
     /// The codes of all values of a string column.
     pub(crate) fn codes(&mut self, leaf: Leaf, expected: usize) -> Result<Vec<u32>> {
-        let mut out = Vec::with_capacity(expected.min(self.entries(leaf)));
+        let mut out = Vec::with_capacity(expected);
         self.pages(leaf, Needs::default(), &mut Strings::default(), |_, strings, pool| {
             strings.resolve_all(pool, &mut out)
         })?;
@@ -226,7 +225,7 @@ impl<'f> Task<'f> {
         expected: usize,
         wrap: impl Fn([u8; WIDTH]) -> T,
     ) -> Result<Vec<T>> {
-        let mut out = Vec::with_capacity(expected.min(self.entries(leaf)));
+        let mut out = Vec::with_capacity(expected);
         self.pages(leaf, Needs::default(), &mut Strings::default(), |_, strings, _| {
             strings.ids(&wrap, &mut out);
             Ok(())

@@ -16,7 +16,6 @@ mod projections;
 mod pruning;
 mod round_trip;
 mod sample;
-mod timing;
 
 /// A sample block and the facts of its meta.
 struct Sample {

@@ -30,10 +30,18 @@ impl PageDecoder for LevelsOnly {
 /// INT64, signed or not, and DOUBLE, as bits.
 #[derive(Debug, Default)]
 pub(crate) struct Words {
-    /// Of the current page.
+    /// Of the current page; of all pages so far if it collects.
     pub(crate) values: Vec<u64>,
+    collects: bool,
     dictionary: Vec<u64>,
     codes: Vec<u32>,
+}
+
+impl Words {
+    /// A decoder that keeps the values of all pages, with room for some.
+    pub(crate) fn collecting(capacity: usize) -> Self {
+        Self { values: Vec::with_capacity(capacity), collects: true, ..Self::default() }
+    }
 }
 
 impl PageDecoder for Words {
@@ -43,14 +51,17 @@ impl PageDecoder for Words {
     }
 
     fn page(&mut self, page: PageValues<'_>) -> DecodeResult<()> {
-        self.values.clear();
+        if !self.collects {
+            self.values.clear();
+        }
         match page.encoding {
             Encoding::Plain => {
                 plain::decode_words(page.body, page.skip, page.count, &mut self.values)
             }
             Encoding::DeltaBinaryPacked => {
+                let start = self.values.len();
                 decode_delta(page.body, page.total, &mut self.values)?;
-                keep(&mut self.values, page);
+                keep(&mut self.values, start, page);
                 Ok(())
             }
             Encoding::Dictionary => {
@@ -69,10 +80,18 @@ impl PageDecoder for Words {
 /// INT32.
 #[derive(Debug, Default)]
 pub(crate) struct Ints {
-    /// Of the current page.
+    /// Of the current page; of all pages so far if it collects.
     pub(crate) values: Vec<i32>,
+    collects: bool,
     dictionary: Vec<i32>,
     codes: Vec<u32>,
+}
+
+impl Ints {
+    /// A decoder that keeps the values of all pages, with room for some.
+    pub(crate) fn collecting(capacity: usize) -> Self {
+        Self { values: Vec::with_capacity(capacity), collects: true, ..Self::default() }
+    }
 }
 
 impl PageDecoder for Ints {
@@ -82,14 +101,17 @@ impl PageDecoder for Ints {
     }
 
     fn page(&mut self, page: PageValues<'_>) -> DecodeResult<()> {
-        self.values.clear();
+        if !self.collects {
+            self.values.clear();
+        }
         match page.encoding {
             Encoding::Plain => {
                 plain::decode_ints(page.body, page.skip, page.count, &mut self.values)
             }
             Encoding::DeltaBinaryPacked => {
+                let start = self.values.len();
                 decode_delta(page.body, page.total, &mut self.values)?;
-                keep(&mut self.values, page);
+                keep(&mut self.values, start, page);
                 Ok(())
             }
             Encoding::Dictionary => {
@@ -105,9 +127,10 @@ impl PageDecoder for Ints {
     }
 }
 
-fn keep<T>(values: &mut Vec<T>, page: PageValues<'_>) {
-    values.truncate(page.skip + page.count);
-    values.drain(..page.skip.min(values.len()));
+/// Cuts the values from `start` on, a whole page, to the wanted ones.
+fn keep<T>(values: &mut Vec<T>, start: usize, page: PageValues<'_>) {
+    values.truncate(start + page.skip + page.count);
+    values.drain(start..(start + page.skip).min(values.len()));
 }
 
 /// BOOLEAN, as 0 and 1.

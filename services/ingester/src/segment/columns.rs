@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use memmap2::Mmap;
+use parking_lot::Mutex;
 use tactus_model::{AttributeList, Buffer, Dictionary, SpanBatch};
 
 use super::file::Section;
@@ -116,7 +117,7 @@ pub(super) fn batch(map: &Arc<Mmap>, sections: &[Section]) -> Result<SpanBatch, 
         ($number:expr, $column:expr) => {
             $column = match file.find($number) {
                 Some(_) => file.column($number)?,
-                None => vec![0; spans].into(),
+                None => Buffer::shared(zeros(spans), spans).ok_or("zeros")?,
             }
         };
     }
@@ -128,6 +129,16 @@ pub(super) fn batch(map: &Arc<Mmap>, sections: &[Section]) -> Result<SpanBatch, 
     batch.links.attributes = file.attributes(LINK_ATTRIBUTES)?;
     check_lengths(&batch)?;
     Ok(batch)
+}
+
+/// At least `count` zeros; one buffer serves all segments.
+fn zeros(count: usize) -> Arc<Vec<u32>> {
+    static ZEROS: Mutex<Option<Arc<Vec<u32>>>> = Mutex::new(None);
+    let mut shared = ZEROS.lock();
+    match &*shared {
+        Some(zeros) if zeros.len() >= count => Arc::clone(zeros),
+        _ => Arc::clone(shared.insert(Arc::new(vec![0; count.next_power_of_two()]))),
+    }
 }
 
 /// The block times of a segment.

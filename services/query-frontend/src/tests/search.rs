@@ -17,13 +17,6 @@ fn counts(answer: &Answer) -> (usize, u64) {
     (traces.len(), sets.map(|set| set["matched"].as_u64().unwrap()).sum())
 }
 
-/// Settings under which recent data belongs to any range.
-fn always_recent() -> Settings {
-    let query_ingesters_until = Duration::from_secs(1 << 40);
-    let search = SearchSettings { query_ingesters_until, ..SearchSettings::default() };
-    Settings { search, ..Settings::default() }
-}
-
 fn recent_trace(id: &str, start: u64) -> TraceSearchMetadata {
     TraceSearchMetadata {
         trace_id: id.to_owned(),
@@ -157,7 +150,7 @@ async fn recent_data_is_asked_for_recent_ranges_only() {
 
 #[tokio::test]
 async fn recent_data_and_blocks_are_combined() {
-    let api = Api::new(Setup { settings: always_recent(), ..Setup::default() }).await;
+    let api = Api::new(Setup::default()).await;
     let sample = "af7651916cd43dd8448eb211c80319c";
     let known = recent_trace(sample, 1_699_999_999_000_000_000);
     *api.recent.traces.lock() = vec![recent_trace("1", 1_700_000_500_000_000_000), known];
@@ -176,7 +169,7 @@ async fn recent_data_and_blocks_are_combined() {
 
 #[tokio::test]
 async fn block_that_appears_while_the_ingester_answers_is_searched() {
-    let api = Api::new(Setup { settings: always_recent(), ..Setup::default() }).await;
+    let api = Api::new(Setup::default()).await;
     let meta = api.blocklist.tenant(TENANT).live()[0].as_ref().clone();
     let remove = tactus_storage::blocklist::BlockChanges {
         remove: vec![meta.block_id],
@@ -191,7 +184,7 @@ async fn block_that_appears_while_the_ingester_answers_is_searched() {
 #[tokio::test]
 async fn every_tenant_of_a_list_is_searched() {
     let tenancy = Tenancy::by_header(true);
-    let settings = always_recent();
+    let settings = Settings::default();
     let api = Api::new(Setup { settings, tenancy, ..Setup::default() }).await;
     let path = format!("/api/search?q={{status=error}}&{RANGE}");
     let answer = api.get_as(&path, "X-Scope-OrgID", "single-tenant|other").await;

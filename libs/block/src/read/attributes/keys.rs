@@ -53,6 +53,8 @@ pub(crate) fn scan_keys(
         AttributeSelection::None => return Ok(scan),
         AttributeSelection::All => {
             let (starts, keys) = (&mut scan.starts, &mut scan.keys);
+            starts.reserve(owners + 1);
+            keys.reserve(task.entries_to_read(leaf));
             task.pages(leaf, needs, &mut Strings::default(), |page, strings, pool| {
                 add_starts(page, level, starts, &mut attributes);
                 strings.resolve_all(pool, keys)

@@ -1,6 +1,8 @@
 //! Damaged and foreign files give errors, never a panic.
 
+use super::generated::{Shape, batch};
 use super::*;
+use crate::{BlockWriter, Compression, WriterSettings};
 use proptest::prelude::*;
 use tactus_model::AttributeSelection;
 
@@ -60,6 +62,24 @@ fn check_bounds(batch: &SpanBatch) {
     assert!(below(&batch.spans.resource, batch.resources.len()));
 }
 
+/// A small block of our writer; the compression depends on the seed.
+fn own_block(seed: u64) -> (Vec<u8>, BlockFacts) {
+    let shape = Shape { traces: 8, max_spans: 6, max_attributes: 6, strings: 20, odd_values: true };
+    let compression =
+        [Compression::None, Compression::Snappy, Compression::Zstd(1)][seed as usize % 3];
+    let settings = WriterSettings { compression, page_bytes: 200, ..WriterSettings::default() };
+    let mut writer = BlockWriter::new(Vec::new(), settings).unwrap();
+    writer.write_row_group(&batch(seed, 0, shape)).unwrap();
+    let (data, summary) = writer.finish().unwrap();
+    let facts = BlockFacts {
+        size: summary.size,
+        footer_size: summary.footer_size,
+        version: BlockVersion::VParquet4,
+        dedicated_columns: Vec::new(),
+    };
+    (data, facts)
+}
+
 #[test]
 fn every_cut_of_the_file_is_refused() {
     for version in VERSIONS {
@@ -96,7 +116,7 @@ fn data_flips_are_found_by_checksums() {
 }
 
 /// Few, since each reads whole blocks; raise it by hand to search.
-const CASES: u32 = 24;
+const CASES: u32 = 30000;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: CASES, ..ProptestConfig::default() })]
@@ -127,5 +147,17 @@ proptest! {
             data[at] ^= mask;
         }
         read_everything(data, &sample.facts, false);
+    }
+
+    #[test]
+    fn flipped_pages_of_our_own_never_panic(
+        seed in 0u64..4, flips in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..10),
+    ) {
+        let (mut data, facts) = own_block(seed);
+        let pages = data.len() - 8 - facts.footer_size as usize;
+        for (at, mask) in flips {
+            data[at.index(pages)] ^= mask;
+        }
+        read_everything(data, &facts, false);
     }
 }

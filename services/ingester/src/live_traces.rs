@@ -1,0 +1,123 @@
+//! Counts the live traces of a tenant and their bytes, to enforce limits.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use foldhash::fast::RandomState;
+use parking_lot::Mutex;
+use tactus_model::TraceId;
+
+use crate::settings::Limits;
+
+/// Parts by trace id, so that concurrent pushes seldom meet.
+const PARTS: usize = 16;
+
+/// Fraction of the byte limit from which a trace is remembered over a cut, as a divisor.
+const LARGE: u64 = 8;
+
+/// Traces of one generation of a tenant.
+#[derive(Debug)]
+pub(crate) struct LiveTraces {
+    limits: Limits,
+    parts: Vec<Mutex<HashMap<TraceId, u64, RandomState>>>,
+    count: AtomicUsize,
+    /// Sizes from earlier generations.
+    inherited: HashMap<TraceId, u64>,
+}
+
+/// What becomes of a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Admitted,
+    TooLarge,
+    TooMany,
+}
+
+impl LiveTraces {
+    pub(crate) fn new(limits: Limits, inherited: HashMap<TraceId, u64>) -> Self {
+        let parts = (0..PARTS).map(|_| Mutex::default()).collect();
+        Self { limits, parts, count: AtomicUsize::new(0), inherited }
+    }
+
+    /// Counts a span of this many bytes, or refuses it. Only new traces are refused at the limit of traces.
+    pub(crate) fn admit(&self, id: TraceId, bytes: u64) -> Verdict {
+        let mut part = self.part(id).lock();
+        let known = match part.get_mut(&id) {
+            Some(known) => known,
+            None => {
+                let limit = self.limits.max_live_traces;
+                if limit > 0 && self.count.load(Ordering::Relaxed) >= limit {
+                    return Verdict::TooMany;
+                }
+                self.count.fetch_add(1, Ordering::Relaxed);
+                let before = self.inherited.get(&id).copied().unwrap_or(0);
+                part.entry(id).or_insert(before)
+            }
+        };
+        let limit = self.limits.max_bytes_per_trace;
+        if limit > 0 && *known + bytes > limit {
+            return Verdict::TooLarge;
+        }
+        *known += bytes;
+        Verdict::Admitted
+    }
+
+    /// Takes back what was admitted for a push that failed.
+    pub(crate) fn undo(&self, admitted: &[(TraceId, u64)]) {
+        for &(id, bytes) in admitted {
+            if let Some(known) = self.part(id).lock().get_mut(&id) {
+                *known = known.saturating_sub(bytes);
+            }
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Traces of at least an eighth of the byte limit.
+    pub(crate) fn large(&self) -> Vec<(TraceId, u64)> {
+        let threshold = self.limits.max_bytes_per_trace / LARGE;
+        if threshold == 0 {
+            return Vec::new();
+        }
+        let mut large = Vec::new();
+        for part in &self.parts {
+            let part = part.lock();
+            large.extend(
+                part.iter().filter(|(_, bytes)| **bytes >= threshold).map(|(k, v)| (*k, *v)),
+            );
+        }
+        large
+    }
+
+    fn part(&self, id: TraceId) -> &Mutex<HashMap<TraceId, u64, RandomState>> {
+        // The last byte: some senders fill only the lower half of an id.
+        &self.parts[usize::from(id.0[15]) % PARTS]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(byte: u8) -> TraceId {
+        TraceId([byte; 16])
+    }
+
+    #[test]
+    fn traces_and_bytes_are_limited() {
+        let limits = Limits { max_bytes_per_trace: 100, max_live_traces: 2, ..Limits::default() };
+        let live = LiveTraces::new(limits, HashMap::from([(id(1), 90)]));
+        assert_eq!(live.admit(id(1), 20), Verdict::TooLarge, "90 bytes came before");
+        assert_eq!(live.admit(id(1), 10), Verdict::Admitted);
+        assert_eq!(live.admit(id(2), 100), Verdict::Admitted);
+        assert_eq!(live.admit(id(3), 1), Verdict::TooMany);
+        assert_eq!(live.admit(id(2), 1), Verdict::TooLarge);
+        live.undo(&[(id(2), 100)]);
+        assert_eq!(live.admit(id(2), 1), Verdict::Admitted);
+        assert_eq!(live.large(), [(id(1), 100)]);
+    }
+}
