@@ -14,7 +14,7 @@ TACTUS_BIN ?= $(TARGET_DIR)/debug/tactus
 BUILT_BIN := $(TARGET_DIR)/debug/tactus
 VENV := .venv
 NODE := integration-tests/node
-CONFORMANCE ?= trace,errors,tags,legacy,values,filters
+CONFORMANCE ?= trace,errors,tags,legacy,values,search
 
 export TACTUS_BIN
 

@@ -2,6 +2,7 @@
 import json
 import re
 import signal
+import socket
 import threading
 
 import grpc
@@ -48,13 +49,14 @@ def test_metrics_have_the_names_that_dashboards_use(servers):
     server.get("/api/search", q="{}")
     server.flush()
     eventually(server.block_directories, "a block")
-    eventually(lambda: server.metric("tempodb_blocklist_length") >= 1, "the block is in the list")
+    eventually(lambda: server.metric("tempodb_blocklist_length") == 1, "the block is in the list")
     response = server.get("/metrics", accept="text/plain")
     assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     names = {re.split(r"[{ ]", line, maxsplit=1)[0] for line in response.text.splitlines() if not line.startswith("#")}
     assert not set(METRICS) - names, sorted(set(METRICS) - names)
     samples = server.metrics()
     assert samples['tempo_distributor_spans_received_total{tenant="single-tenant"}'] == 3
+    assert samples['tempodb_blocklist_length{tenant="single-tenant"}'] == 1
     assert server.metric("tempo_receiver_accepted_spans") == 3
     counted = [k for k in samples if k.startswith("tempo_request_duration_seconds_count{") and 'route="api_search"' in k]
     assert counted and 'method="GET"' in counted[0] and 'status_code="200"' in counted[0], counted
@@ -121,6 +123,17 @@ def test_stop_is_graceful_and_exits_zero(servers, number):
     server.process.send_signal(number)
     assert server.process.wait(60) == 0
     assert "panicked" not in server.logs()
+
+
+def test_ready_means_that_every_port_listens_and_signals_are_heeded(servers):
+    server = servers.new()
+    for _ in range(5):
+        server.spawn()
+        eventually(lambda: server.session.get(server.url + "/ready", timeout=5).status_code == 200, "ready", interval=0)
+        for port in (server.otlp_http_port, server.otlp_grpc_port, server.grpc_port):
+            with socket.create_connection(("127.0.0.1", port), timeout=5):
+                pass
+        assert server.stop() == 0
 
 
 def test_ready_says_that_it_is_stopping(servers):

@@ -308,13 +308,31 @@ def test_bad_search_is_400_in_plain_text(tactus, params, text):
     assert response.text.startswith(text), response.text
 
 
-@pytest.mark.parametrize("query", [
-    "{ } >> { }", "{ } | count() > 1", "{ } | by(name)", "{ } | select(name)", "{ } ~ { }"])
-def test_what_is_not_evaluated_yet_is_501_with_its_name_or_answered(tactus, query):
-    response = tactus.get("/api/search", q=query)
-    assert response.status_code in (200, 501), response.text
-    if response.status_code == 501:
-        assert response.text
+STRUCTURAL = [
+    ('{ name = "GET /cart" } > { name = "HGETALL" }', {CART: 1}),
+    ('{ name = "HGETALL" } < { name = "GET /cart" }', {CART: 1}),
+    ('{ resource.service.name = "cart" } >> { kind = client }', {CART: 1}),
+    ('{ } !>> { name = "charge" }', {PAY: 1}),
+    ("{ } | count() > 1", {CART: 2}),
+    ("{ } | avg(duration) > 500ms", {PAY: 1}),
+    ("{ } | by(resource.service.name) | count() = 1", {PAY: 1}),
+    ('{ span.user = "ada" } | select(span.ratio)', {CART: 1}),
+    ("({ status = error } | count() = 1) || ({ kind = client } | count() = 1)", {CART: 1, PAY: 1}),
+]
+
+
+@pytest.mark.parametrize(("query", "expected"), STRUCTURAL, ids=[q for q, _ in STRUCTURAL])
+def test_structural_operators_and_pipelines(shop, query, expected):
+    server, data = shop
+    ids = {CART: data.cart.hex(), PAY: data.pay.hex()}
+    assert server.search(query, **data.window) == {ids[k]: n for k, n in expected.items()}
+
+
+@pytest.mark.parametrize("path", ["/api/metrics/query_range", "/api/metrics/query"])
+def test_metrics_queries_are_501_with_a_reason(tactus, path):
+    response = tactus.get(path, q="{ } | rate()")
+    assert response.status_code == 501, response.text
+    assert "metrics" in response.text
 
 
 def test_empty_answer_has_its_lists(tactus):

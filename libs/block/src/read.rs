@@ -238,6 +238,33 @@ impl BlockReader {
         self.file.may_contain_string(row_group, column, predicate)
     }
 
+    /// Shows the keys of attributes in the row group, from dictionaries; a key may come twice.
+    ///
+    /// Returns false if the keys have no dictionary that tells all of them: read them then. Errors: as
+    /// [`Self::read_row_group`].
+    pub fn visit_attribute_keys(
+        &self,
+        row_group: usize,
+        owner: AttributeOwner,
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool> {
+        self.file.visit_attribute_keys(row_group, owner, visit)
+    }
+
+    /// Shows the distinct strings of a column in the row group, from its dictionary.
+    ///
+    /// Returns false if that does not tell all of them: the column has no dictionary, or the attribute also
+    /// occurs among the generic ones, whose values share one dictionary. Read the column then. Errors: as
+    /// [`Self::read_row_group`].
+    pub fn visit_strings(
+        &self,
+        row_group: usize,
+        column: &StringColumn,
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool> {
+        self.file.visit_strings(row_group, column, visit)
+    }
+
     /// Smallest and largest value of a column in the row group, if the statistics have them. Signed values
     /// come as bits.
     pub fn row_group_bounds(&self, row_group: usize, column: NumberColumn) -> Option<(u64, u64)> {

@@ -164,11 +164,11 @@ impl AttributeList {
 
     /// Drops all owners from `owners` on, and every attribute that belongs to none.
     pub fn truncate_owners(&mut self, owners: usize) {
-        self.starts.make_mut().truncate(owners + 1);
+        self.starts.truncate(owners + 1);
         let entries = self.starts[owners] as usize;
-        self.keys.make_mut().truncate(entries);
-        self.types.make_mut().truncate(entries);
-        self.payloads.make_mut().truncate(entries);
+        self.keys.truncate(entries);
+        self.types.truncate(entries);
+        self.payloads.truncate(entries);
     }
 
     /// Bytes of memory held.

@@ -291,7 +291,14 @@ impl SpanBatch {
             &spans.dropped_links,
             &self.events.starts,
             &self.events.name,
+            &self.events.dropped_attributes,
             &self.links.starts,
+            &self.links.trace_state,
+            &self.links.dropped_attributes,
+            &self.resources.dropped_attributes,
+            &self.scopes.name,
+            &self.scopes.version,
+            &self.scopes.dropped_attributes,
         ];
         self.strings.heap_bytes()
             + codes.iter().map(|column| column.heap_bytes()).sum::<usize>()

@@ -69,6 +69,11 @@ impl<T: Pod> Buffer<T> {
         }
     }
 
+    /// Drops the values from `len` on, and memory of which most would stay unused.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        truncate_vec(self.make_mut(), len);
+    }
+
     /// The values.
     #[inline]
     pub fn as_slice(&self) -> &[T] {
@@ -81,6 +86,22 @@ impl<T: Pod> Buffer<T> {
             Self::Owned(vector) => vector.capacity() * size_of::<T>(),
             Self::Mapped { .. } | Self::Shared { .. } => 0,
         }
+    }
+}
+
+/// Spare capacity that is always kept, in values.
+const KEPT_SPARE: usize = 1 << 14;
+
+/// True if less than a quarter of a capacity is used and it is worth giving back.
+pub(crate) fn mostly_unused(capacity: usize, len: usize) -> bool {
+    capacity > 4 * len + KEPT_SPARE
+}
+
+/// Drops the values from `len` on, and memory of which most would stay unused.
+pub(crate) fn truncate_vec<T>(values: &mut Vec<T>, len: usize) {
+    values.truncate(len);
+    if mostly_unused(values.capacity(), values.len()) {
+        values.shrink_to(2 * values.len());
     }
 }
 

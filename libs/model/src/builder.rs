@@ -3,16 +3,23 @@
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashTable;
 
 use crate::{
-    AttributeList, SpanBatch, SpanId, TraceId,
+    DictionaryBuilder, SpanBatch, SpanId, TraceId,
     wire::{Reader, WireError},
 };
 
 mod attribute;
+mod owners;
+mod rollback;
+mod room;
+
+pub use rollback::Mark;
 
 use attribute::AttributeReader;
+use owners::{OwnerIndex, append_owner, scope_texts};
+use room::EntryBudget;
 
 /// What the builder cuts.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,34 +28,45 @@ pub struct BuilderLimits {
     pub max_attribute_bytes: usize,
 }
 
-/// Why a span was not appended.
+/// Why spans were not appended. The caller rolls back to its mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// The request is no protobuf; nothing after this span can be trusted.
     #[error("malformed protobuf: {0}")]
     Malformed(#[from] WireError),
+    /// A message of more than 512 MiB, or with so many almost empty events and links that they would take many times
+    /// its bytes. Depends on what was appended since the mark only: a push that was accepted once always is.
+    #[error("too many events or links for the size of the request")]
+    TooLarge,
+    /// The batch is near the limit of what it can number: 1 GiB of strings, or 2^31 rows or attributes of one kind.
+    /// A new builder takes the same spans.
+    #[error("batch is full")]
+    Full,
 }
 
-/// A place to return to with [`BatchBuilder::rollback`].
-#[derive(Debug, Clone, Copy)]
-pub struct Mark {
-    spans: usize,
-    traces: usize,
-    resources: usize,
-    scopes: usize,
+/// What became of a span that was read without error.
+enum Outcome {
+    Appended,
+    /// By `admit`.
+    Refused,
+    BadIds,
 }
 
 /// A batch that grows span by span, in order of arrival.
+///
+/// Memory: values of a push take at most about ten times its bytes and 600 KB (legitimate spans less than four times);
+/// vectors that grow can have twice that.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
     batch: SpanBatch,
     reader: AttributeReader,
     trace_index: HashTable<u32>,
-    /// Encoded resource or scope -> row.
-    resource_index: HashMap<Box<[u8]>, u32, RandomState>,
-    scope_index: HashMap<Box<[u8]>, u32, RandomState>,
+    resource_index: OwnerIndex,
+    scope_index: OwnerIndex,
     hasher: RandomState,
     last_trace: u32,
+    entries: EntryBudget,
+    refused_ids: u64,
 }
 
 impl BatchBuilder {
@@ -70,9 +88,10 @@ impl BatchBuilder {
     /// Bytes of memory held.
     pub fn heap_bytes(&self) -> usize {
         self.batch.heap_bytes()
-            + self.reader.strings.heap_bytes()
+            + self.reader.heap_bytes()
             + self.trace_index.allocation_size()
-            + self.resource_index.keys().map(|key| key.len() + 32).sum::<usize>()
+            + self.resource_index.heap_bytes()
+            + self.scope_index.heap_bytes()
     }
 
     /// Attributes cut by `max_attribute_bytes` so far.
@@ -80,11 +99,19 @@ impl BatchBuilder {
         self.reader.truncated
     }
 
+    /// Spans left out since the last mark or call because their trace or span id is not 16 or 8 bytes long or is all
+    /// zero. A rollback does not change it.
+    pub fn take_refused_ids(&mut self) -> u64 {
+        std::mem::take(&mut self.refused_ids)
+    }
+
     /// The row of an OTLP Resource message, added if it is new.
     pub fn resource(&mut self, message: &[u8]) -> Result<u32, AppendError> {
-        if let Some(&row) = self.resource_index.get(message) {
+        if let Some(row) = self.resource_index.find(message) {
             return Ok(row);
         }
+        self.check_room(message)?;
+        let strings = self.reader.mark();
         let table = &mut self.batch.resources;
         let result = append_owner(message, 1, 2, &mut table.attributes, &mut self.reader);
         let row = table.dropped_attributes.len() as u32;
@@ -92,18 +119,21 @@ impl BatchBuilder {
             Ok(dropped) => table.dropped_attributes.push(dropped),
             Err(error) => {
                 table.attributes.truncate_owners(row as usize);
+                self.reader.rollback(strings);
                 return Err(error.into());
             }
         }
-        self.resource_index.insert(message.into(), row);
+        self.resource_index.push(message);
         Ok(row)
     }
 
     /// The row of an OTLP InstrumentationScope message, added if it is new.
     pub fn scope(&mut self, message: &[u8]) -> Result<u32, AppendError> {
-        if let Some(&row) = self.scope_index.get(message) {
+        if let Some(row) = self.scope_index.find(message) {
             return Ok(row);
         }
+        self.check_room(message)?;
+        let strings = self.reader.mark();
         let table = &mut self.batch.scopes;
         let row = table.name.len() as u32;
         let result = append_owner(message, 3, 4, &mut table.attributes, &mut self.reader);
@@ -112,21 +142,23 @@ impl BatchBuilder {
             Ok(parts) => parts,
             Err(error) => {
                 table.attributes.truncate_owners(row as usize);
+                self.reader.rollback(strings);
                 return Err(error.into());
             }
         };
         table.name.push(self.reader.strings.intern(name));
         table.version.push(self.reader.strings.intern(version));
         table.dropped_attributes.push(dropped);
-        self.scope_index.insert(message.into(), row);
+        self.scope_index.push(message);
         Ok(row)
     }
 
     /// Appends the spans of a ScopeSpans message. `admit` sees each span's trace and encoded size, in order, and may
     /// refuse it by returning false.
     ///
-    /// Returns the spans left out because their values are nested too deeply. On an error the caller rolls back
-    /// to its mark.
+    /// Returns the spans left out because their values are nested too deeply; `admit` does not see them, nor those
+    /// that [`Self::take_refused_ids`] counts. Nothing stays of a span that was left out. Its resource and scope do
+    /// stay: a caller whose push appended no span rolls back.
     pub fn append_scope_spans(
         &mut self,
         resource: u32,
@@ -134,33 +166,36 @@ impl BatchBuilder {
         scope_spans: &[u8],
         mut admit: impl FnMut(TraceId, usize) -> bool,
     ) -> Result<u64, AppendError> {
+        self.check_room(scope_spans)?;
+        self.entries.add_message(scope_spans.len());
         let mut too_deep = 0;
         let mut reader = Reader::new(scope_spans);
         while let Some((field, value)) = reader.next_field()? {
             if field != 2 {
                 continue;
             }
+            let strings = self.reader.mark();
             match self.append_span(resource, scope, value.bytes(2)?, &mut admit) {
-                Ok(true) => {}
-                Ok(false) => self.drop_half_span(),
-                Err(WireError::Depth) => {
-                    self.drop_half_span();
-                    too_deep += 1;
-                }
-                Err(error) => return Err(error.into()),
+                Ok(Outcome::Appended) => continue,
+                Ok(Outcome::Refused) => {}
+                Ok(Outcome::BadIds) => self.refused_ids += 1,
+                Err(AppendError::Malformed(WireError::Depth)) => too_deep += 1,
+                Err(error) => return Err(error),
             }
+            self.drop_half_span();
+            self.reader.rollback(strings);
         }
         Ok(too_deep)
     }
 
-    /// Appends one span; false if it was refused, and then what it left in the lists is the caller's to drop.
+    /// Appends one span. If it did not become a row, what it left in the lists is the caller's to drop.
     fn append_span(
         &mut self,
         resource: u32,
         scope: u32,
         message: &[u8],
         admit: &mut impl FnMut(TraceId, usize) -> bool,
-    ) -> Result<bool, WireError> {
+    ) -> Result<Outcome, AppendError> {
         let (mut trace_id, mut span_id, mut parent): (&[u8], &[u8], &[u8]) = (b"", b"", b"");
         let (mut name, mut trace_state, mut status_message): (&[u8], &[u8], &[u8]) =
             (b"", b"", b"");
@@ -187,9 +222,16 @@ impl BatchBuilder {
                 _ => {}
             }
         }
-        let trace_id = TraceId::from_slice(trace_id);
+        // The receiver's walk looks at the first ids only, and what counts is the last.
+        let (Ok(trace_id), Ok(span_id)) = (trace_id.try_into(), span_id.try_into()) else {
+            return Ok(Outcome::BadIds);
+        };
+        let (trace_id, span_id) = (TraceId(trace_id), SpanId(span_id));
+        if trace_id.is_zero() || span_id.is_zero() {
+            return Ok(Outcome::BadIds);
+        }
         if !admit(trace_id, message.len()) {
-            return Ok(false);
+            return Ok(Outcome::Refused);
         }
         let trace = self.trace_row(trace_id);
         let name = self.reader.strings.intern(name);
@@ -199,7 +241,7 @@ impl BatchBuilder {
         spans.trace.push(trace);
         spans.resource.push(resource);
         spans.scope.push(scope);
-        spans.span_id.push(SpanId::from_slice(span_id));
+        spans.span_id.push(span_id);
         spans.parent_span_id.push(SpanId::from_slice(parent));
         spans.start.push(start);
         spans.duration.push(end.wrapping_sub(start));
@@ -215,10 +257,11 @@ impl BatchBuilder {
         self.batch.span_attributes.end_owner();
         self.batch.events.starts.push(self.batch.events.time.len() as u32);
         self.batch.links.starts.push(self.batch.links.trace_id.len() as u32);
-        Ok(true)
+        Ok(Outcome::Appended)
     }
 
-    fn append_event(&mut self, message: &[u8]) -> Result<(), WireError> {
+    fn append_event(&mut self, message: &[u8]) -> Result<(), AppendError> {
+        self.entries.spend()?;
         let (mut time, mut name, mut dropped): (u64, &[u8], u64) = (0, b"", 0);
         let mut reader = Reader::new(message);
         while let Some((field, value)) = reader.next_field()? {
@@ -239,7 +282,8 @@ impl BatchBuilder {
         Ok(())
     }
 
-    fn append_link(&mut self, message: &[u8]) -> Result<(), WireError> {
+    fn append_link(&mut self, message: &[u8]) -> Result<(), AppendError> {
+        self.entries.spend()?;
         let (mut trace_id, mut span_id, mut state): (&[u8], &[u8], &[u8]) = (b"", b"", b"");
         let mut dropped = 0;
         let mut reader = Reader::new(message);
@@ -282,84 +326,9 @@ impl BatchBuilder {
         self.last_trace
     }
 
-    /// Where the batch ends now.
-    pub fn mark(&self) -> Mark {
-        Mark {
-            spans: self.batch.len(),
-            traces: self.batch.traces.ids.len(),
-            resources: self.batch.resources.len(),
-            scopes: self.batch.scopes.len(),
-        }
-    }
-
-    /// Forgets everything appended since the mark was taken. Strings stay in the dictionary.
-    pub fn rollback(&mut self, mark: Mark) {
-        let spans = &mut self.batch.spans;
-        for column in [
-            &mut spans.trace,
-            &mut spans.resource,
-            &mut spans.scope,
-            &mut spans.name,
-            &mut spans.status_message,
-            &mut spans.trace_state,
-            &mut spans.dropped_attributes,
-            &mut spans.dropped_events,
-            &mut spans.dropped_links,
-        ] {
-            column.make_mut().truncate(mark.spans);
-        }
-        spans.span_id.make_mut().truncate(mark.spans);
-        spans.parent_span_id.make_mut().truncate(mark.spans);
-        spans.start.make_mut().truncate(mark.spans);
-        spans.duration.make_mut().truncate(mark.spans);
-        spans.kind.make_mut().truncate(mark.spans);
-        spans.status.make_mut().truncate(mark.spans);
-        self.batch.events.starts.make_mut().truncate(mark.spans + 1);
-        self.batch.links.starts.make_mut().truncate(mark.spans + 1);
-        self.drop_half_span();
-        for row in mark.traces..self.batch.traces.ids.len() {
-            let hash = self.hasher.hash_one(self.batch.traces.ids[row].0);
-            if let Ok(entry) = self.trace_index.find_entry(hash, |&other| other as usize == row) {
-                entry.remove();
-            }
-        }
-        self.batch.traces.ids.make_mut().truncate(mark.traces);
-        self.batch.resources.attributes.truncate_owners(mark.resources);
-        self.batch.resources.dropped_attributes.make_mut().truncate(mark.resources);
-        self.resource_index.retain(|_, row| (*row as usize) < mark.resources);
-        let scopes = &mut self.batch.scopes;
-        scopes.attributes.truncate_owners(mark.scopes);
-        for column in [&mut scopes.name, &mut scopes.version, &mut scopes.dropped_attributes] {
-            column.make_mut().truncate(mark.scopes);
-        }
-        self.scope_index.retain(|_, row| (*row as usize) < mark.scopes);
-    }
-
-    /// Drops attributes, events and links that were appended for a span which did not become a row.
-    fn drop_half_span(&mut self) {
-        let spans = self.batch.len();
-        self.batch.span_attributes.truncate_owners(spans);
-        let events = &mut self.batch.events;
-        let keep = events.starts[spans] as usize;
-        events.attributes.truncate_owners(keep);
-        events.time.make_mut().truncate(keep);
-        events.name.make_mut().truncate(keep);
-        events.dropped_attributes.make_mut().truncate(keep);
-        let links = &mut self.batch.links;
-        let keep = links.starts[spans] as usize;
-        links.attributes.truncate_owners(keep);
-        links.trace_id.make_mut().truncate(keep);
-        links.span_id.make_mut().truncate(keep);
-        links.trace_state.make_mut().truncate(keep);
-        links.dropped_attributes.make_mut().truncate(keep);
-    }
-
     /// Shows the batch as it stands, with its strings, to a reader.
     pub fn with_batch<R>(&mut self, read: impl FnOnce(&SpanBatch) -> R) -> R {
-        self.reader.strings.swap_dictionary(&mut self.batch.strings);
-        let result = read(&self.batch);
-        self.reader.strings.swap_dictionary(&mut self.batch.strings);
-        result
+        read(Shown::new(self).batch)
     }
 
     /// The finished batch.
@@ -369,38 +338,24 @@ impl BatchBuilder {
     }
 }
 
-/// Appends the attributes of a resource or scope; returns its dropped count.
-fn append_owner(
-    message: &[u8],
-    attributes_field: u32,
-    dropped_field: u32,
-    list: &mut AttributeList,
-    attributes: &mut AttributeReader,
-) -> Result<u32, WireError> {
-    let mut dropped = 0;
-    let mut reader = Reader::new(message);
-    while let Some((field, value)) = reader.next_field()? {
-        if field == attributes_field {
-            attributes.append(value.bytes(field)?, list)?;
-        } else if field == dropped_field {
-            dropped = value.varint(field)? as u32;
-        }
-    }
-    list.end_owner();
-    Ok(dropped)
+/// A batch that has its strings for now; they return to the builder when it is dropped, even if a reader panics.
+struct Shown<'a> {
+    batch: &'a mut SpanBatch,
+    strings: &'a mut DictionaryBuilder,
 }
 
-fn scope_texts(message: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
-    let (mut name, mut version): (&[u8], &[u8]) = (b"", b"");
-    let mut reader = Reader::new(message);
-    while let Some((field, value)) = reader.next_field()? {
-        match field {
-            1 => name = value.bytes(1)?,
-            2 => version = value.bytes(2)?,
-            _ => {}
-        }
+impl<'a> Shown<'a> {
+    fn new(builder: &'a mut BatchBuilder) -> Self {
+        let (batch, strings) = (&mut builder.batch, &mut builder.reader.strings);
+        strings.swap_dictionary(&mut batch.strings);
+        Self { batch, strings }
     }
-    Ok((name, version))
+}
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        self.strings.swap_dictionary(&mut self.batch.strings);
+    }
 }
 
 fn read_status(message: &[u8]) -> Result<(&[u8], u64), WireError> {

@@ -4,7 +4,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
-use crate::Buffer;
+use crate::{Buffer, buffer::mostly_unused};
 
 /// The number of a byte string in its batch's [`Dictionary`].
 pub type StringCode = u32;
@@ -35,6 +35,12 @@ impl Dictionary {
         (ordered && fits && starts_empty).then_some(Self { bytes, offsets })
     }
 
+    /// Puts a dictionary together from parts that were checked before; touches none of them. Wrong offsets make
+    /// look-ups panic.
+    pub fn from_checked_parts(bytes: Buffer<u8>, offsets: Buffer<u32>) -> Self {
+        Self { bytes, offsets }
+    }
+
     /// The stored parts: all bytes, and one more offset than there are strings.
     pub fn parts(&self) -> (&[u8], &[u32]) {
         (&self.bytes, &self.offsets)
@@ -53,12 +59,18 @@ impl Dictionary {
     /// The string of a code; empty for a code that is not in the dictionary.
     #[inline]
     pub fn get(&self, code: StringCode) -> &[u8] {
+        self.lookup(code).unwrap_or(b"")
+    }
+
+    /// The string of a code; `None` for a code that is not in the dictionary.
+    #[inline]
+    fn lookup(&self, code: StringCode) -> Option<&[u8]> {
         let (bytes, offsets) = (self.bytes.as_slice(), self.offsets.as_slice());
         let index = code as usize;
         if index + 1 >= offsets.len() {
-            return b"";
+            return None;
         }
-        &bytes[offsets[index] as usize..offsets[index + 1] as usize]
+        Some(&bytes[offsets[index] as usize..offsets[index + 1] as usize])
     }
 
     /// The string of a code for display, invalid UTF-8 replaced by U+FFFD.
@@ -76,12 +88,31 @@ impl Dictionary {
         self.bytes.heap_bytes() + self.offsets.heap_bytes()
     }
 
-    fn push(&mut self, string: &[u8]) -> StringCode {
-        let code = self.len() as u32;
-        self.bytes.make_mut().extend_from_slice(string);
-        self.offsets.push(self.bytes.len() as u32);
-        code
+    /// Bytes of all strings.
+    pub(crate) fn byte_len(&self) -> usize {
+        self.bytes.len()
     }
+
+    /// Appends a string; `None` if its end or its code would not fit into 32 bits.
+    fn push(&mut self, string: &[u8]) -> Option<StringCode> {
+        let code = StringCode::try_from(self.len()).ok()?;
+        let end = end_of(self.bytes.len(), string.len())?;
+        self.bytes.make_mut().extend_from_slice(string);
+        self.offsets.push(end);
+        Some(code)
+    }
+
+    /// Drops the strings from the code `strings` on; the empty one stays.
+    fn truncate(&mut self, strings: usize) {
+        self.offsets.truncate(strings.max(1) + 1);
+        let end = self.offsets.last().map_or(0, |&end| end as usize);
+        self.bytes.truncate(end);
+    }
+}
+
+/// Where a string of `length` bytes after `bytes` others ends, if 32 bits can say so.
+fn end_of(bytes: usize, length: usize) -> Option<u32> {
+    u32::try_from(bytes.checked_add(length)?).ok()
 }
 
 /// A dictionary that is being filled, with an index from string to code.
@@ -95,7 +126,8 @@ pub struct DictionaryBuilder {
 impl DictionaryBuilder {
     /// The code of `string`, added if it is new. The empty string is code 0.
     ///
-    /// Limit: a dictionary addresses 4 GiB of bytes; batches are cut long before.
+    /// Limit: a dictionary addresses 4 GiB of bytes. A string that does not fit is not kept and has the code of the
+    /// empty one; those who take data from outside stop before, as [`crate::BatchBuilder`] does.
     #[inline]
     pub fn intern(&mut self, string: &[u8]) -> StringCode {
         if string.is_empty() {
@@ -106,16 +138,36 @@ impl DictionaryBuilder {
         if let Some(&code) = self.index.find(hash, |&code| dictionary.get(code) == string) {
             return code;
         }
-        let code = self.dictionary.push(string);
+        let Some(code) = self.dictionary.push(string) else { return 0 };
         let (dictionary, hasher) = (&self.dictionary, &self.hasher);
         self.index.insert_unique(hash, code, |&code| hasher.hash_one(dictionary.get(code)));
         code
     }
 
     /// The code of `string`, which is likely the one of `guess`: a comparison instead of a look-up if it is.
+    /// A guess may be a code that was dropped since.
     #[inline]
     pub(crate) fn intern_guess(&mut self, string: &[u8], guess: StringCode) -> StringCode {
-        if self.dictionary.get(guess) == string { guess } else { self.intern(string) }
+        if self.dictionary.lookup(guess) == Some(string) { guess } else { self.intern(string) }
+    }
+
+    /// Forgets the strings from the code `strings` on.
+    pub(crate) fn truncate(&mut self, strings: usize) {
+        let strings = strings.max(1);
+        if strings >= self.dictionary.len() {
+            return;
+        }
+        for code in strings as StringCode..self.dictionary.len() as StringCode {
+            let hash = self.hasher.hash_one(self.dictionary.get(code));
+            if let Ok(entry) = self.index.find_entry(hash, |&other| other == code) {
+                entry.remove();
+            }
+        }
+        self.dictionary.truncate(strings);
+        if mostly_unused(self.index.capacity(), self.index.len()) {
+            let (dictionary, hasher) = (&self.dictionary, &self.hasher);
+            self.index.shrink_to(2 * strings, |&code| hasher.hash_one(dictionary.get(code)));
+        }
     }
 
     /// The strings so far.
@@ -137,5 +189,64 @@ impl DictionaryBuilder {
     /// Bytes of memory held, the index included.
     pub fn heap_bytes(&self) -> usize {
         self.dictionary.heap_bytes() + self.index.allocation_size()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn end_of_a_string_beyond_32_bits_is_refused() {
+        assert_eq!(end_of(u32::MAX as usize - 1, 1), Some(u32::MAX));
+        assert_eq!(end_of(u32::MAX as usize, 1), None);
+        assert_eq!(end_of(usize::MAX, 1), None);
+    }
+
+    #[test]
+    fn guess_of_a_dropped_code_is_not_used() {
+        let mut strings = DictionaryBuilder::default();
+        let dropped = strings.intern(b"a");
+        strings.truncate(1);
+        assert_eq!(strings.intern_guess(b"", dropped), 0);
+        assert_eq!(strings.intern_guess(b"b", dropped), 1);
+        assert_eq!(strings.intern_guess(b"a", 1), 2);
+    }
+
+    #[test]
+    fn truncate_gives_memory_back() {
+        let mut strings = DictionaryBuilder::default();
+        strings.intern(b"kept");
+        for number in 0..200_000u32 {
+            strings.intern(&number.to_le_bytes());
+        }
+        strings.truncate(2);
+        assert!(strings.heap_bytes() < 10_000, "{}", strings.heap_bytes());
+        assert_eq!((strings.intern(b"kept"), strings.intern(&[0; 4])), (1, 2));
+    }
+
+    proptest! {
+        #[test]
+        fn truncate_restores_what_was(
+            kept in proptest::collection::vec("[a-c]{0,3}", 0..30),
+            dropped in proptest::collection::vec("[a-d]{0,3}", 0..30),
+            after in proptest::collection::vec("[a-e]{0,3}", 0..30),
+        ) {
+            let (mut strings, mut expected) =
+                (DictionaryBuilder::default(), DictionaryBuilder::default());
+            for string in &kept {
+                prop_assert_eq!(strings.intern(string.as_bytes()), expected.intern(string.as_bytes()));
+            }
+            let length = strings.dictionary().len();
+            for string in &dropped {
+                strings.intern(string.as_bytes());
+            }
+            strings.truncate(length);
+            for string in &after {
+                prop_assert_eq!(strings.intern(string.as_bytes()), expected.intern(string.as_bytes()));
+            }
+            prop_assert_eq!(strings.finish(), expected.finish());
+        }
     }
 }

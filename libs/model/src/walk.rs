@@ -11,9 +11,9 @@ const LIBRARY_SPANS: u32 = 1000;
 /// What a walk found: ranges into the request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ExportWalk {
-    /// OTLP Resource messages; one a ResourceSpans message.
+    /// OTLP Resource messages; one a ResourceSpans message that holds a span.
     pub resources: Vec<Range<usize>>,
-    /// OTLP InstrumentationScope messages; one a ScopeSpans message.
+    /// OTLP InstrumentationScope messages; one a ScopeSpans message that holds a span.
     pub scopes: Vec<Range<usize>>,
     /// ScopeSpans messages that hold at least one span.
     pub runs: Vec<SpanRun>,
@@ -71,6 +71,7 @@ fn walk_resource_spans<'a>(
     on_span: &mut impl FnMut(SpanView<'a>),
 ) -> Result<(), WireError> {
     let resource = walk.resources.len() as u32;
+    let runs = walk.runs.len();
     walk.resources.push(0..0);
     let (mut has_scope_spans, mut has_library_spans) = (false, false);
     let mut reader = Reader::new(message);
@@ -92,6 +93,10 @@ fn walk_resource_spans<'a>(
                 walk_scope_spans(request, value.bytes(field)?, resource, walk, on_span)?;
             }
         }
+    }
+    // Two bytes make an empty ResourceSpans; keeping its resource would cost eight times that, and more later on.
+    if walk.runs.len() == runs {
+        walk.resources.pop();
     }
     Ok(())
 }
@@ -129,6 +134,7 @@ fn walk_scope_spans<'a>(
 /// The trace id and span id of a Span message; empty if absent.
 ///
 /// Reads no further than both: senders write them first, and the rest of the span is read once, when it becomes a row.
+/// A field that is there again later counts only then, and [`crate::BatchBuilder`] checks the ids once more.
 #[inline]
 pub fn span_ids(span: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
     let (mut trace_id, mut span_id): (&[u8], &[u8]) = (b"", b"");
@@ -189,6 +195,33 @@ mod tests {
             put_message_field(&mut request, 1, &resource_spans);
             assert_eq!(walk_export(&request, |_| {}).unwrap().runs.len(), 1);
         }
+    }
+
+    #[test]
+    fn messages_without_spans_leave_nothing() {
+        let mut request = b"\x0a\x00".repeat(1_000);
+        request.extend_from_slice(b"\x0a\x04\x0a\x02\x10\x05\x0a\x02\x12\x00");
+        let walk = walk_export(&request, |_| {}).unwrap();
+        assert_eq!(walk, ExportWalk::default());
+        assert!(walk.resources.capacity() < 10);
+    }
+
+    #[test]
+    fn resources_count_only_where_spans_are() {
+        let (mut scope_spans, mut full, mut request) = (vec![], vec![], vec![]);
+        put_message_field(&mut scope_spans, 2, b"");
+        put_message_field(&mut full, 1, b"\x10\x05");
+        put_message_field(&mut full, 2, b"");
+        put_message_field(&mut full, 2, &scope_spans);
+        put_message_field(&mut request, 1, b"");
+        put_message_field(&mut request, 1, &full);
+        put_message_field(&mut request, 1, b"\x0a\x02\x10\x06");
+        put_message_field(&mut request, 1, &full);
+        let walk = walk_export(&request, |_| {}).unwrap();
+        assert_eq!((walk.resources.len(), walk.scopes.len()), (2, 2));
+        let rows: Vec<_> = walk.runs.iter().map(|run| (run.resource, run.scope)).collect();
+        assert_eq!(rows, [(0, 0), (1, 1)]);
+        assert!(walk.resources.iter().all(|range| &request[range.clone()] == b"\x10\x05"));
     }
 
     proptest! {

@@ -12,12 +12,12 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tactus_model::TenantId;
+use tactus_model::{TenantId, wire::WireError};
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_receivers::{PushError, PushOutcome, TraceSink};
 use tactus_telemetry::metrics::Registry;
 
-use crate::{limit::RateLimiter, metrics::Metrics, push::ValidatedPush};
+use crate::{limit::RateLimiter, metrics::Metrics, push::CheckedExport};
 
 /// What an operator can set.
 #[derive(Debug, Clone, Copy)]
@@ -80,20 +80,20 @@ impl Distributor {
 impl TraceSink for Distributor {
     async fn push(&self, tenant: TenantId, request: Bytes) -> Result<PushOutcome, PushError> {
         let bytes = request.len() as u64;
-        let push = ValidatedPush::read(&tenant, &request)
-            .map_err(|error| PushError::Malformed(format!("malformed export request: {error}")))?;
-        if push.received_spans() == 0 {
+        let export = CheckedExport::read(&request).map_err(malformed)?;
+        let (received, accepted) = (export.received, export.valid());
+        if received == 0 {
             return Ok(PushOutcome::default());
         }
-        self.check_rate(&tenant, push.received_spans(), bytes)?;
-        self.metrics.received(&tenant, push.received_spans(), bytes);
-        let ValidatedPush { request, accepted, bad_trace_ids, bad_span_ids, first_problem } = push;
-        self.metrics.discard(&tenant, "invalid_trace_id", bad_trace_ids);
-        self.metrics.discard(&tenant, "invalid_span_id", bad_span_ids);
-        let invalid = bad_trace_ids + bad_span_ids;
+        self.check_rate(&tenant, received, bytes)?;
+        self.metrics.received(&tenant, received, bytes);
+        self.metrics.discard(&tenant, "invalid_trace_id", export.bad_trace_ids);
+        self.metrics.discard(&tenant, "invalid_span_id", export.bad_span_ids);
+        let (invalid, first_problem) = (received - accepted, export.first_problem.clone());
         if accepted == 0 {
             return Err(PushError::Invalid(first_problem));
         }
+        let request = export.into_push(&tenant).map_err(malformed)?;
         let mut reasons = Vec::new();
         if invalid > 0 {
             reasons.push(format!("INVALID_ID: {invalid} spans, the first: {first_problem}"));
@@ -107,7 +107,7 @@ impl TraceSink for Distributor {
             refused += refusal.spans;
         }
         Ok(PushOutcome {
-            accepted_spans: accepted - refused,
+            accepted_spans: accepted.saturating_sub(refused),
             rejected_spans: invalid + refused,
             message: reasons.join("; "),
         })
@@ -132,6 +132,10 @@ impl Distributor {
         self.metrics.discard(tenant, reason, spans);
         error
     }
+}
+
+fn malformed(error: WireError) -> PushError {
+    PushError::Malformed(format!("malformed export request: {error}"))
 }
 
 #[cfg(test)]

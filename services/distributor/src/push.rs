@@ -3,30 +3,33 @@
 use bytes::Bytes;
 use tactus_model::{
     TenantId,
-    walk::{SpanView, walk_export},
+    walk::{ExportWalk, SpanView, walk_export},
     wire::{Reader, WireError, put_message_field},
 };
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 
-/// A push of the valid spans of a request, and what was wrong with the others.
+/// An export request whose spans were counted and checked, and nothing copied or sliced yet.
 #[derive(Debug)]
-pub(crate) struct ValidatedPush {
-    pub(crate) request: PushRequest,
-    pub(crate) accepted: u64,
+pub(crate) struct CheckedExport<'a> {
+    export: &'a Bytes,
+    walk: ExportWalk,
+    /// Numbers of the runs that hold a bad span, ascending.
+    bad_runs: Vec<usize>,
+    pub(crate) received: u64,
     pub(crate) bad_trace_ids: u64,
     pub(crate) bad_span_ids: u64,
     /// What the client is told about the first bad span.
     pub(crate) first_problem: String,
 }
 
-impl ValidatedPush {
-    /// Reads an ExportTraceServiceRequest. The push refers to the request's bytes.
-    pub(crate) fn read(tenant: &TenantId, export: &Bytes) -> Result<Self, WireError> {
-        let (mut bad_trace_ids, mut bad_span_ids, mut spans) = (0, 0, 0);
+impl<'a> CheckedExport<'a> {
+    /// Walks an ExportTraceServiceRequest.
+    pub(crate) fn read(export: &'a Bytes) -> Result<Self, WireError> {
+        let (mut bad_trace_ids, mut bad_span_ids, mut received) = (0, 0, 0);
         let mut first_problem = String::new();
         let mut bad_runs = Vec::new();
         let walk = walk_export(export, |span| {
-            spans += 1;
+            received += 1;
             let Some(problem) = problem_of(&span) else { return };
             match problem {
                 Problem::TraceId(_) => bad_trace_ids += 1,
@@ -39,28 +42,34 @@ impl ValidatedPush {
                 bad_runs.push(span.run);
             }
         })?;
-        let slice = |range: &std::ops::Range<usize>| export.slice(range.clone());
-        let mut runs = Vec::with_capacity(walk.runs.len());
-        for (number, run) in walk.runs.iter().enumerate() {
-            let scope_spans = if bad_runs.binary_search(&number).is_ok() {
-                valid_spans(&export[run.scope_spans.clone()])?
+        Ok(Self { export, walk, bad_runs, received, bad_trace_ids, bad_span_ids, first_problem })
+    }
+
+    /// Spans that nothing is wrong with.
+    pub(crate) fn valid(&self) -> u64 {
+        self.received - self.bad_trace_ids - self.bad_span_ids
+    }
+
+    /// The push of the valid spans. It refers to the request's bytes; only runs with a bad span are copied.
+    pub(crate) fn into_push(self, tenant: &TenantId) -> Result<PushRequest, WireError> {
+        let slice = |range: &std::ops::Range<usize>| self.export.slice(range.clone());
+        let mut runs = Vec::with_capacity(self.walk.runs.len());
+        for (number, run) in self.walk.runs.iter().enumerate() {
+            let scope_spans = if self.bad_runs.binary_search(&number).is_ok() {
+                valid_spans(&self.export[run.scope_spans.clone()])?
             } else {
                 slice(&run.scope_spans)
             };
-            runs.push(SpanRun { resource: run.resource, scope: run.scope, scope_spans });
+            if !scope_spans.is_empty() {
+                runs.push(SpanRun { resource: run.resource, scope: run.scope, scope_spans });
+            }
         }
-        let request = PushRequest {
+        Ok(PushRequest {
             tenant: tenant.as_str().to_owned(),
-            resources: walk.resources.iter().map(slice).collect(),
-            scopes: walk.scopes.iter().map(slice).collect(),
+            resources: self.walk.resources.iter().map(slice).collect(),
+            scopes: self.walk.scopes.iter().map(slice).collect(),
             runs,
-        };
-        let accepted = spans - bad_trace_ids - bad_span_ids;
-        Ok(Self { request, accepted, bad_trace_ids, bad_span_ids, first_problem })
-    }
-
-    pub(crate) fn received_spans(&self) -> u64 {
-        self.accepted + self.bad_trace_ids + self.bad_span_ids
+        })
     }
 }
 

@@ -68,7 +68,11 @@ fn export(spans: &[(&[u8], &[u8])]) -> Bytes {
     request.into()
 }
 
-async fn push(recorder: Recorder, settings: Settings, request: Bytes) -> (Result<PushOutcome, PushError>, Vec<proto::PushRequest>) {
+async fn push(
+    recorder: Recorder,
+    settings: Settings,
+    request: Bytes,
+) -> (Result<PushOutcome, PushError>, Vec<proto::PushRequest>) {
     let recorder = Arc::new(recorder);
     let ingester: Arc<dyn Ingester> = Arc::<Recorder>::clone(&recorder);
     let distributor = Distributor::new(settings, ingester, &Registry::new());
@@ -128,7 +132,37 @@ async fn rate_limit_refuses_with_a_retry_hint() {
     let distributor = Distributor::new(settings, recorder, &Registry::new());
     assert!(distributor.push(TenantId::single(), request.clone()).await.is_ok());
     let refused = distributor.push(TenantId::single(), request).await;
-    assert!(matches!(refused, Err(PushError::RateLimited { retry_after, .. }) if retry_after == settings.retry_after));
+    assert!(
+        matches!(refused, Err(PushError::RateLimited { retry_after, .. }) if retry_after == settings.retry_after)
+    );
+}
+
+#[tokio::test]
+async fn request_without_spans_is_not_limited() {
+    let settings = Settings { rate_limit_bytes: 1, burst_size_bytes: 1, ..Settings::default() };
+    let request = Bytes::from(b"\x0a\x00".repeat(1_000));
+    let (result, pushes) = push(Recorder::default(), settings, request).await;
+    assert_eq!(result, Ok(PushOutcome::default()));
+    assert!(pushes.is_empty());
+}
+
+#[tokio::test]
+async fn rate_limit_comes_before_what_is_wrong_with_the_spans() {
+    let settings = Settings { rate_limit_bytes: 1, burst_size_bytes: 1, ..Settings::default() };
+    let request = export(&[(&[1; 15], &[2; 8])]);
+    let (result, _) = push(Recorder::default(), settings, request).await;
+    assert!(matches!(result, Err(PushError::TooLarge(_))));
+}
+
+#[tokio::test]
+async fn resources_and_runs_without_a_valid_span_are_left_out() {
+    let (bad, good) = (export(&[(&[1; 15], &[2; 8])]), export(&[GOOD]));
+    let request = [b"\x0a\x00", &bad[..], b"\x0a\x02\x12\x00", &good[..]].concat();
+    let (result, pushes) = push(Recorder::default(), Settings::default(), request.into()).await;
+    assert_eq!(result.unwrap().rejected_spans, 1);
+    assert_eq!(pushes[0].resources.len(), 2);
+    let rows: Vec<_> = pushes[0].runs.iter().map(|run| (run.resource, run.scope)).collect();
+    assert_eq!(rows, [(1, 1)]);
 }
 
 #[tokio::test]

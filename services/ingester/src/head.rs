@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tactus_model::{AppendError, BatchBuilder, BuilderLimits, SpanBatch, TraceId};
+use tactus_model::{AppendError, BatchBuilder, BuilderLimits, Mark, SpanBatch, TraceId};
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 
 use crate::{
@@ -41,6 +41,7 @@ pub(crate) struct Refused {
     pub(crate) too_large: u64,
     pub(crate) too_many_traces: u64,
     pub(crate) too_deep: u64,
+    pub(crate) bad_ids: u64,
 }
 
 /// What an accepted push did.
@@ -83,30 +84,30 @@ impl Head {
         commit: impl FnOnce(&Appended) -> Result<(), E>,
     ) -> Result<Appended, E> {
         let (index, mut builder) = self.pick();
-        let mark = builder.mark();
-        let truncated = builder.truncated_attributes();
-        let before = builder.len();
-        let mut appended = Appended::default();
         let mut admitted = Vec::new();
-        let result = self
-            .append_runs(&mut builder, push, &mut appended, &mut admitted)
-            .map_err(E::from)
-            .and_then(|()| {
-                appended.spans = (builder.len() - before) as u64;
-                appended.truncated_attributes = builder.truncated_attributes() - truncated;
-                commit(&appended)
-            });
-        if result.is_err() || appended.spans == 0 {
-            builder.rollback(mark);
-            if result.is_err() {
-                self.live.undo(&admitted);
+        let mut result = self.append_runs(&mut builder, push, &mut admitted);
+        if matches!(result, Err(AppendError::Full { .. })) && !builder.is_empty() {
+            // The chunk is full, not the head: a new one has room.
+            self.live.undo(&admitted);
+            admitted.clear();
+            self.close_chunk(&mut builder);
+            result = self.append_runs(&mut builder, push, &mut admitted);
+        }
+        let result = result.map_err(E::from).and_then(|(mark, appended)| {
+            if appended.spans == 0 {
+                builder.rollback(mark);
+                return Ok(appended);
             }
+            commit(&appended).inspect_err(|_| builder.rollback(mark)).map(|()| appended)
+        });
+        if result.is_err() {
+            self.live.undo(&admitted);
         }
         if builder.len() >= self.chunk_spans {
             self.close_chunk(&mut builder);
         }
         self.shard_bytes[index].store(builder.heap_bytes(), Ordering::Relaxed);
-        result.map(|()| appended)
+        result
     }
 
     /// Appends a push from the log, without the spans that were refused when it came in.
@@ -116,35 +117,32 @@ impl Head {
         refused: &[u32],
     ) -> Result<(), AppendError> {
         let (_, mut builder) = self.pick();
-        let mark = builder.mark();
-        let mut position = 0;
-        for run in &push.runs {
-            let result = append_run(&mut builder, push, run, |_, _| {
-                position += 1;
-                refused.binary_search(&(position - 1)).is_err()
-            });
-            if let Err(error) = result {
-                builder.rollback(mark);
-                return Err(error);
-            }
+        let mut result = append_replayed(&mut builder, push, refused);
+        if matches!(result, Err(AppendError::Full { .. })) && !builder.is_empty() {
+            self.close_chunk(&mut builder);
+            result = append_replayed(&mut builder, push, refused);
         }
         if builder.len() >= self.chunk_spans {
             self.close_chunk(&mut builder);
         }
-        Ok(())
+        result
     }
 
+    /// Appends all runs of a push, or nothing; the mark is where the builder was before.
     fn append_runs(
         &self,
         builder: &mut BatchBuilder,
         push: &PushRequest,
-        appended: &mut Appended,
         admitted: &mut Vec<(TraceId, u64)>,
-    ) -> Result<(), AppendError> {
+    ) -> Result<(Mark, Appended), AppendError> {
         let enforce = self.limits.max_live_traces > 0 || self.limits.max_bytes_per_trace > 0;
+        let mark = builder.mark();
+        let truncated = builder.truncated_attributes();
+        let before = builder.len();
+        let mut appended = Appended::default();
         let mut position = 0;
         for run in &push.runs {
-            appended.refused.too_deep += append_run(builder, push, run, |trace, bytes| {
+            let result = append_run(builder, push, run, |trace, bytes| {
                 if !enforce {
                     return true;
                 }
@@ -162,9 +160,19 @@ impl Head {
                 }
                 appended.refused_spans.push(position - 1);
                 false
-            })?;
+            });
+            match result {
+                Ok(too_deep) => appended.refused.too_deep += too_deep,
+                Err(error) => {
+                    builder.rollback(mark);
+                    return Err(error);
+                }
+            }
         }
-        Ok(())
+        appended.refused.bad_ids = builder.take_refused_ids();
+        appended.spans = (builder.len() - before) as u64;
+        appended.truncated_attributes = builder.truncated_attributes() - truncated;
+        Ok((mark, appended))
     }
 
     fn pick(&self) -> (usize, parking_lot::MutexGuard<'_, BatchBuilder>) {
@@ -229,6 +237,26 @@ impl Head {
     pub(crate) fn large_traces(&self) -> Vec<(TraceId, u64)> {
         self.live.large()
     }
+}
+
+fn append_replayed(
+    builder: &mut BatchBuilder,
+    push: &PushRequest,
+    refused: &[u32],
+) -> Result<(), AppendError> {
+    let mark = builder.mark();
+    let mut position = 0;
+    for run in &push.runs {
+        let result = append_run(builder, push, run, |_, _| {
+            position += 1;
+            refused.binary_search(&(position - 1)).is_err()
+        });
+        if let Err(error) = result {
+            builder.rollback(mark);
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 fn append_run(

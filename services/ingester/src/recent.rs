@@ -11,13 +11,16 @@ use tactus_model::{
     merge::{gather_traces, merge},
 };
 use tactus_traceql::eval::{
-    CompiledQuery, EvaluateError, SearchOptions, TraceMatch, Window, combine_trace_matches,
+    CompiledQuery, EvaluateError, SearchOptions, TraceMatch, TraceMatchCombiner, Window,
 };
 
 use crate::ingester::Ingester;
 
 /// Candidate traces that are gathered at a time: their spans are copied.
 const CANDIDATES_PER_ROUND: usize = 512;
+
+/// Nanoseconds. Spans of one trace further apart than a day are not looked for beyond the window.
+const LONGEST_TRACE: u64 = 86_400_000_000_000;
 
 /// A search's result and the work it took.
 #[derive(Debug, Default)]
@@ -61,28 +64,34 @@ impl Ingester {
         options: SearchOptions,
     ) -> Result<RecentMatches, EvaluateError> {
         let mut result = RecentMatches::default();
-        let candidates = self.candidates(tenant, query, &mut result);
-        let mut found = Vec::new();
+        let candidates = self.candidates(tenant, query, window, &mut result);
+        let mut found = TraceMatchCombiner::default();
         for round in candidates.chunks(CANDIDATES_PER_ROUND) {
-            let wanted: HashSet<_> = round.iter().copied().collect();
-            let batch = self.gather(tenant, &wanted);
-            let matches = query.find_matches(&batch, window)?;
-            found.extend(query.assemble(&batch, &matches, &options));
-            if options.limit > 0 && found.len() >= options.limit {
+            // A trace starts no later than what is known of it, so the rest cannot be newer than this.
+            let newest_left = round[0].1;
+            if found.oldest_kept_start(options.limit).is_some_and(|kept| kept >= newest_left) {
                 break;
             }
+            let wanted: HashSet<_> = round.iter().map(|(id, _)| *id).collect();
+            let batch = self.gather(tenant, &wanted);
+            let matches = query.find_matches(&batch, window)?;
+            for trace in query.assemble(&batch, &matches, &options) {
+                found.add(trace);
+            }
         }
-        result.traces = combine_trace_matches(found, options.limit);
+        result.traces = found.finish(options.limit);
         Ok(result)
     }
 
-    /// Traces of which the spans of some batch match, the newest first by what that batch knows.
+    /// Traces of which the spans of some batch match, with the earliest start that such a batch knows, the newest
+    /// first. Traces that cannot reach the window within [`LONGEST_TRACE`] are left out.
     fn candidates(
         &self,
         tenant: &TenantId,
         query: &CompiledQuery,
+        window: Window,
         result: &mut RecentMatches,
-    ) -> Vec<TraceId> {
+    ) -> Vec<(TraceId, u64)> {
         let mut starts: HashMap<TraceId, u64> = HashMap::new();
         self.for_each_batch(tenant, |batch| {
             result.inspected_bytes += batch.len() as u64 * 200;
@@ -92,9 +101,12 @@ impl Ingester {
                 *known = start.min(*known);
             }
         });
-        let mut newest: Vec<_> = starts.into_iter().collect();
+        let near = |start: u64| {
+            window.touches(start.saturating_sub(LONGEST_TRACE), start.saturating_add(LONGEST_TRACE))
+        };
+        let mut newest: Vec<_> = starts.into_iter().filter(|&(_, start)| near(start)).collect();
         newest.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-        newest.into_iter().map(|(id, _)| id).collect()
+        newest
     }
 
     /// Shows batches to a collector of tags or values until it has enough.

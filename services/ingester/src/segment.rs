@@ -82,7 +82,7 @@ impl Segment {
         let corrupt = |what| SegmentError::Corrupt { path: path.to_owned(), what };
         let map = Arc::new(file::map(path)?);
         let sections = file::sections(&map, verify).map_err(corrupt)?;
-        let batch = columns::batch(&map, &sections).map_err(corrupt)?;
+        let batch = columns::batch(&map, &sections, verify).map_err(corrupt)?;
         let block_times = columns::block_times(&map, &sections).map_err(corrupt)?;
         let written = std::fs::metadata(path).and_then(|meta| meta.modified());
         let written = written.unwrap_or_else(|_| SystemTime::now());

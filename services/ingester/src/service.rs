@@ -168,6 +168,7 @@ fn refusals(refused: Refused) -> Vec<Refusal> {
         ("trace_too_large", "TRACE_TOO_LARGE", refused.too_large),
         ("live_traces_exceeded", "LIVE_TRACES_EXCEEDED", refused.too_many_traces),
         ("attribute_too_deep", "ATTRIBUTE_TOO_DEEP", refused.too_deep),
+        ("invalid_span_id", "INVALID_ID", refused.bad_ids),
     ];
     let left_out = reasons.into_iter().filter(|(_, _, spans)| *spans > 0);
     left_out

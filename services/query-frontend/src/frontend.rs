@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tactus_api::{Result, WindowRules};
+use tactus_api::{Error, Result, WindowRules};
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::querier_server::Querier;
@@ -14,7 +14,7 @@ use tactus_telemetry::metrics::Registry;
 
 use crate::admission::{Admission, Admitted};
 use crate::metrics::Metrics;
-use crate::settings::{Settings, TenantLimits, TenantLimitsOf, limits_of};
+use crate::settings::{QueryLimits, Settings, TenantLimitsOf};
 
 /// What a frontend is made of.
 pub struct Parts {
@@ -65,8 +65,35 @@ impl Frontend {
         })
     }
 
-    pub(crate) fn limits_of(&self, tenants: &[TenantId]) -> TenantLimits {
-        limits_of(&self.limits, tenants)
+    /// The limits of a query over these tenants.
+    pub(crate) fn limits_of(&self, tenants: &[TenantId]) -> QueryLimits {
+        let limits = tenants.iter().map(|tenant| (self.limits)(tenant));
+        QueryLimits::strictest(limits, &self.settings)
+    }
+
+    /// Runs a query within the time that a call may take, and counts it. `inspected`: the bytes read for an answer.
+    ///
+    /// The limit is in here, not around it: a query that is dropped counts as one whose client left.
+    pub(crate) async fn counted<T>(
+        &self,
+        tenants: &[TenantId],
+        op: &'static str,
+        query: impl Future<Output = Result<T>>,
+        inspected: impl Fn(&T) -> u64,
+    ) -> Result<T> {
+        let label = joined(tenants);
+        let watch = self.metrics.watch(&label, op);
+        let time_limit = self.settings.api_timeout;
+        let result = if time_limit.is_zero() {
+            query.await
+        } else {
+            tokio::time::timeout(time_limit, query).await.unwrap_or(Err(Error::ApiTimeout))
+        };
+        if let Ok(answer) = &result {
+            self.metrics.inspected(&label, op, inspected(answer));
+        }
+        watch.done(&result);
+        result
     }
 
     pub(crate) fn admit(&self, tenants: &[TenantId]) -> Result<Admitted> {

@@ -90,7 +90,7 @@ impl Call {
     }
 }
 
-/// Finds the tenants, runs a handler within the time limit, and turns errors into answers.
+/// Finds the tenants, runs a handler, and turns errors into answers.
 async fn answer<F: Future<Output = Result<Answer>>>(
     frontend: Arc<Frontend>,
     uri: Uri,
@@ -106,13 +106,7 @@ async fn answer<F: Future<Output = Result<Answer>>>(
     }
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     let encoding = Encoding::negotiate(accept);
-    let time_limit = frontend.settings.api_timeout;
-    let handle = handle(Call { frontend, tenants, encoding, uri });
-    let result = if time_limit.is_zero() {
-        handle.await
-    } else {
-        tokio::time::timeout(time_limit, handle).await.unwrap_or(Err(Error::ApiTimeout))
-    };
+    let result = handle(Call { frontend, tenants, encoding, uri }).await;
     result.map_or_else(|error| error_response(&error), IntoResponse::into_response)
 }
 

@@ -13,7 +13,7 @@ use tactus_traceql::eval::CompiledQuery;
 use tonic::Request;
 
 use crate::blocks::select;
-use crate::frontend::{Frontend, joined};
+use crate::frontend::Frontend;
 use crate::jobs::{Outcome, run_jobs, with_retries};
 use crate::metrics::SEARCH;
 
@@ -43,26 +43,16 @@ struct State {
 impl Frontend {
     /// Answers a search for these tenants.
     pub async fn search(&self, tenants: &[TenantId], query: &SearchQuery) -> Result<SearchAnswer> {
-        let label = joined(tenants);
-        let watch = self.metrics.watch(&label, SEARCH);
-        let result = self.run_search(tenants, query).await;
-        if let Ok(SearchAnswer {
-            response: SearchResponse { metrics: Some(metrics), .. }, ..
-        }) = &result
-        {
-            self.metrics.inspected(&label, SEARCH, metrics.inspected_bytes);
-        }
-        watch.done(&result);
-        result
+        let inspected = |answer: &SearchAnswer| {
+            answer.response.metrics.as_ref().map_or(0, |metrics| metrics.inspected_bytes)
+        };
+        self.counted(tenants, SEARCH, self.run_search(tenants, query), inspected).await
     }
 
     async fn run_search(&self, tenants: &[TenantId], query: &SearchQuery) -> Result<SearchAnswer> {
         let rules = self.window_rules();
         let window = query.range.window(&rules)?;
-        let limits = self.limits_of(tenants);
-        window.check_length(
-            limits.max_search_duration.unwrap_or(self.settings.search.max_duration),
-        )?;
+        window.check_length(self.limits_of(tenants).max_search_duration)?;
         let _admitted = self.admit(tenants)?;
         let mut state = State {
             combiner: SearchCombiner::new(query.limit),

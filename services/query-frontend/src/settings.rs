@@ -131,9 +131,9 @@ impl Settings {
         }
     }
 
-    pub(crate) fn metrics_limits(&self, tenant: &TenantLimits) -> MetricsLimits {
+    pub(crate) fn metrics_limits(&self, limits: &QueryLimits) -> MetricsLimits {
         MetricsLimits {
-            max_duration: tenant.max_metrics_duration.unwrap_or(self.metrics.max_duration),
+            max_duration: limits.max_metrics_duration,
             max_intervals: self.metrics.max_intervals,
             max_exemplars: self.metrics.max_exemplars,
             max_series: self.metrics.max_response_series,
@@ -172,35 +172,88 @@ impl Default for TenantLimits {
     }
 }
 
-impl TenantLimits {
-    /// The stricter of each.
-    fn stricter(self, other: Self) -> Self {
-        let bytes = |one: u64, other: u64| match (one, other) {
-            (0, other) => other,
-            (one, 0) => one,
-            (one, other) => one.min(other),
-        };
-        let time = |one: Option<Duration>, other: Option<Duration>| match (one, other) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
+/// Looks up the limits of a tenant.
+pub type TenantLimitsOf = Arc<dyn Fn(&TenantId) -> TenantLimits + Send + Sync>;
+
+/// What holds for one query, over one tenant or several; 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QueryLimits {
+    pub(crate) max_bytes_per_trace: u64,
+    pub(crate) max_bytes_per_tag_values_query: u64,
+    pub(crate) max_search_duration: Duration,
+    pub(crate) max_metrics_duration: Duration,
+}
+
+impl QueryLimits {
+    /// The strictest of each, where the settings hold for a tenant without a limit of its own.
+    pub(crate) fn strictest(
+        limits: impl Iterator<Item = TenantLimits>,
+        settings: &Settings,
+    ) -> Self {
+        let all = limits.map(|tenant| Self::of(tenant, settings));
+        all.reduce(Self::stricter).unwrap_or_else(|| Self::of(TenantLimits::default(), settings))
+    }
+
+    fn of(tenant: TenantLimits, settings: &Settings) -> Self {
+        let (search, metrics) = (&settings.search, &settings.metrics);
         Self {
-            max_bytes_per_trace: bytes(self.max_bytes_per_trace, other.max_bytes_per_trace),
-            max_bytes_per_tag_values_query: bytes(
+            max_bytes_per_trace: tenant.max_bytes_per_trace,
+            max_bytes_per_tag_values_query: tenant.max_bytes_per_tag_values_query,
+            max_search_duration: tenant.max_search_duration.unwrap_or(search.max_duration),
+            max_metrics_duration: tenant.max_metrics_duration.unwrap_or(metrics.max_duration),
+        }
+    }
+
+    fn stricter(self, other: Self) -> Self {
+        Self {
+            max_bytes_per_trace: lower(self.max_bytes_per_trace, other.max_bytes_per_trace),
+            max_bytes_per_tag_values_query: lower(
                 self.max_bytes_per_tag_values_query,
                 other.max_bytes_per_tag_values_query,
             ),
-            max_search_duration: time(self.max_search_duration, other.max_search_duration),
-            max_metrics_duration: time(self.max_metrics_duration, other.max_metrics_duration),
+            max_search_duration: lower(self.max_search_duration, other.max_search_duration),
+            max_metrics_duration: lower(self.max_metrics_duration, other.max_metrics_duration),
         }
     }
 }
 
-/// Looks up the limits of a tenant.
-pub type TenantLimitsOf = Arc<dyn Fn(&TenantId) -> TenantLimits + Send + Sync>;
+/// The lower of two limits; zero is no limit.
+fn lower<T: Default + Ord>(one: T, other: T) -> T {
+    let none = T::default();
+    if one == none || (other != none && other < one) { other } else { one }
+}
 
-/// The limits of a query over several tenants: the strictest of each.
-pub(crate) fn limits_of(lookup: &TenantLimitsOf, tenants: &[TenantId]) -> TenantLimits {
-    let limits = tenants.iter().map(|tenant| lookup(tenant));
-    limits.reduce(TenantLimits::stricter).unwrap_or_default()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn tenant_without_a_limit_of_its_own_keeps_the_setting_in_a_list() {
+        let search = SearchSettings { max_duration: HOUR, ..SearchSettings::default() };
+        let settings = Settings { search, ..Settings::default() };
+        let own = |max_search_duration| TenantLimits { max_search_duration, ..Default::default() };
+        for (limits, longest) in [
+            (vec![own(None)], HOUR),
+            (vec![own(Some(9 * HOUR))], 9 * HOUR),
+            (vec![own(None), own(Some(9 * HOUR))], HOUR),
+            (vec![own(Some(9 * HOUR)), own(Some(5 * HOUR))], 5 * HOUR),
+            (vec![own(Some(Duration::ZERO)), own(Some(5 * HOUR))], 5 * HOUR),
+            (vec![own(Some(Duration::ZERO))], Duration::ZERO),
+        ] {
+            let found = QueryLimits::strictest(limits.clone().into_iter(), &settings);
+            assert_eq!(found.max_search_duration, longest, "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn zero_bytes_are_no_limit_beside_another() {
+        let limits = |bytes| TenantLimits { max_bytes_per_trace: bytes, ..Default::default() };
+        for (one, other, expected) in [(0, 7, 7), (7, 0, 7), (7, 5, 5), (0, 0, 0)] {
+            let both = [limits(one), limits(other)].into_iter();
+            let found = QueryLimits::strictest(both, &Settings::default());
+            assert_eq!(found.max_bytes_per_trace, expected);
+        }
+    }
 }

@@ -17,10 +17,10 @@ use tactus_traceql::eval::{
 use tonic::Request;
 
 use crate::blocks::select;
-use crate::frontend::{Frontend, joined};
+use crate::frontend::Frontend;
 use crate::jobs::{Outcome, run_jobs, with_retries};
 use crate::metrics::METADATA;
-use crate::settings::TenantLimits;
+use crate::settings::QueryLimits;
 
 /// Tag names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,14 +54,8 @@ struct State<C> {
 impl Frontend {
     /// Answers a query for tag names. Intrinsics are listed if all scopes or that one is asked for.
     pub async fn tags(&self, tenants: &[TenantId], query: &TagsQuery) -> Result<TagsAnswer> {
-        let label = joined(tenants);
-        let watch = self.metrics.watch(&label, METADATA);
-        let result = self.run_tags(tenants, query).await;
-        if let Ok(answer) = &result {
-            self.metrics.inspected(&label, METADATA, answer.inspected_bytes);
-        }
-        watch.done(&result);
-        result
+        let inspected = |answer: &TagsAnswer| answer.inspected_bytes;
+        self.counted(tenants, METADATA, self.run_tags(tenants, query), inspected).await
     }
 
     /// Answers a query for the values of a tag. `typed`: values of equal text but different type are different.
@@ -72,14 +66,9 @@ impl Frontend {
         query: &TagValuesQuery,
         typed: bool,
     ) -> Result<TagValuesAnswer> {
-        let label = joined(tenants);
-        let watch = self.metrics.watch(&label, METADATA);
-        let result = self.run_tag_values(tenants, tag, query, typed).await;
-        if let Ok(answer) = &result {
-            self.metrics.inspected(&label, METADATA, answer.inspected_bytes);
-        }
-        watch.done(&result);
-        result
+        let inspected = |answer: &TagValuesAnswer| answer.inspected_bytes;
+        let run = self.run_tag_values(tenants, tag, query, typed);
+        self.counted(tenants, METADATA, run, inspected).await
     }
 
     async fn run_tags(&self, tenants: &[TenantId], query: &TagsQuery) -> Result<TagsAnswer> {
@@ -173,7 +162,8 @@ impl Frontend {
             end: window.end_seconds(),
             query: query.query.clone(),
             max_bytes: limits.max_bytes_per_tag_values_query,
-            max_values: query.limit,
+            // Values that differ in type only are one value without it, so that a job cannot tell when it has enough.
+            max_values: if typed { query.limit } else { 0 },
             more_tags: names.collect(),
         };
         let mut state = State::new(ValueCollector::new(TagLimits {
@@ -239,11 +229,10 @@ impl Frontend {
         &self,
         tenants: &[TenantId],
         range: &RequestedRange,
-    ) -> Result<(Window, TenantLimits)> {
+    ) -> Result<(Window, QueryLimits)> {
         let window = range.window(&self.window_rules())?;
         let limits = self.limits_of(tenants);
-        let longest = limits.max_search_duration.unwrap_or(self.settings.search.max_duration);
-        window.check_length(longest)?;
+        window.check_length(limits.max_search_duration)?;
         Ok((window, limits))
     }
 

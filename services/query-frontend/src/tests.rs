@@ -1,5 +1,7 @@
 //! The API over a real querier and the sample blocks; recent data comes from a double of the ingester's protocol.
 
+mod cancellation;
+mod combined;
 mod doubles;
 mod errors;
 mod search;
@@ -23,7 +25,7 @@ use tactus_telemetry::metrics::Registry;
 use tower::ServiceExt as _;
 
 use crate::{Frontend, Parts, Settings, TenantLimits, router};
-use doubles::RecentData;
+use doubles::{BlockData, RecentData};
 
 const TENANT: &str = "single-tenant";
 const V4: &str = "11111111-1111-4111-8111-111111111111";
@@ -46,6 +48,8 @@ struct Setup {
     tenancy: Tenancy,
     limits: TenantLimits,
     blocks: &'static [&'static str],
+    /// In place of a real querier of the blocks.
+    querier: Option<Arc<BlockData>>,
 }
 
 impl Default for Setup {
@@ -55,6 +59,7 @@ impl Default for Setup {
             tenancy: Tenancy::single(),
             limits: TenantLimits::default(),
             blocks: &[V4],
+            querier: None,
         }
     }
 }
@@ -101,7 +106,7 @@ impl Api {
             tenancy: setup.tenancy,
             limits: Arc::new(move |_| limits),
             ingester: Arc::clone(&recent) as _,
-            querier: Arc::new(querier),
+            querier: setup.querier.map_or_else(|| Arc::new(querier) as _, |double| double as _),
             blocklist: Arc::clone(&blocklist),
         };
         let router = router(Frontend::new(parts, &registry));

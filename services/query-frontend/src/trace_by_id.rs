@@ -13,7 +13,7 @@ use tactus_proto::tactus::v1::{
 use tonic::Request;
 
 use crate::blocks::select;
-use crate::frontend::{Frontend, joined};
+use crate::frontend::Frontend;
 use crate::jobs::{Outcome, with_retries};
 use crate::metrics::TRACES;
 
@@ -46,14 +46,9 @@ impl Frontend {
         query: TraceQuery,
         when_too_large: WhenTooLarge,
     ) -> Result<FoundTrace> {
-        let label = joined(tenants);
-        let watch = self.metrics.watch(&label, TRACES);
-        let result = self.run_find(tenants, id, query, when_too_large).await;
-        if let Ok(found) = &result {
-            self.metrics.inspected(&label, TRACES, found.facts.inspected_bytes);
-        }
-        watch.done(&result);
-        result
+        let inspected = |found: &FoundTrace| found.facts.inspected_bytes;
+        let run = self.run_find(tenants, id, query, when_too_large);
+        self.counted(tenants, TRACES, run, inspected).await
     }
 
     async fn run_find(

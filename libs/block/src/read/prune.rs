@@ -1,6 +1,7 @@
 //! Answers about a row group without reading its values: dictionaries and statistics.
 
 use parquet::file::statistics::Statistics;
+use tactus_storage::meta::ColumnType;
 
 use crate::decoding::byte_arrays::ByteArrays;
 use crate::decoding::codec::{Codec, Decompressor};
@@ -39,6 +40,20 @@ pub enum StringColumn {
     EventAttribute(Vec<u8>),
     /// An attribute of links, by key.
     LinkAttribute(Vec<u8>),
+}
+
+impl StringColumn {
+    /// The owner and key of an attribute.
+    fn attribute(&self) -> Option<(AttributeOwner, &Vec<u8>)> {
+        match self {
+            Self::SpanAttribute(key) => Some((AttributeOwner::Span, key)),
+            Self::ResourceAttribute(key) => Some((AttributeOwner::Resource, key)),
+            Self::ScopeAttribute(key) => Some((AttributeOwner::Scope, key)),
+            Self::EventAttribute(key) => Some((AttributeOwner::Event, key)),
+            Self::LinkAttribute(key) => Some((AttributeOwner::Link, key)),
+            _ => None,
+        }
+    }
 }
 
 /// Kinds of owners of attributes.
@@ -101,21 +116,13 @@ impl File {
         column: &StringColumn,
         predicate: &dyn Fn(&[u8]) -> bool,
     ) -> Result<bool> {
-        let (owner, key) = match column {
-            StringColumn::SpanAttribute(key) => (AttributeOwner::Span, key),
-            StringColumn::ResourceAttribute(key) => (AttributeOwner::Resource, key),
-            StringColumn::ScopeAttribute(key) => (AttributeOwner::Scope, key),
-            StringColumn::EventAttribute(key) => (AttributeOwner::Event, key),
-            StringColumn::LinkAttribute(key) => (AttributeOwner::Link, key),
-            plain => {
-                let leaf = self.string_leaf(plain);
-                return leaf
-                    .map_or(Ok(true), |leaf| self.leaf_may_have(row_group, leaf, predicate));
-            }
+        let Some((owner, key)) = column.attribute() else {
+            let leaf = self.string_leaf(column);
+            return leaf.map_or(Ok(true), |leaf| self.leaf_may_have(row_group, leaf, predicate));
         };
         let list = self.list(owner);
         for fixed in list.fixed.iter().filter(|fixed| fixed.key == *key) {
-            let is_string = fixed.column_type == tactus_storage::meta::ColumnType::String;
+            let is_string = fixed.column_type == ColumnType::String;
             if is_string && self.leaf_may_have(row_group, fixed.leaf, predicate)? {
                 return Ok(true);
             }
@@ -124,6 +131,57 @@ impl File {
         let Some(value) = generic.string else { return Ok(false) };
         Ok(self.leaf_may_have(row_group, generic.key, &|found| found == key)?
             && self.leaf_may_have(row_group, value, predicate)?)
+    }
+
+    /// See [`super::BlockReader::visit_attribute_keys`].
+    pub(crate) fn visit_attribute_keys(
+        &self,
+        row_group: usize,
+        owner: AttributeOwner,
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool> {
+        let list = self.list(owner);
+        let group = self.metadata.row_groups().get(row_group);
+        for fixed in &list.fixed {
+            let chunk = group.and_then(|group| group.columns().get(fixed.leaf.index));
+            if chunk.is_some_and(|chunk| !footer::is_all_null(chunk)) {
+                visit(&fixed.key);
+            }
+        }
+        let Some(generic) = &list.generic else { return Ok(true) };
+        self.visit_dictionary(row_group, generic.key, &mut |key| {
+            visit(key);
+            true
+        })
+    }
+
+    /// See [`super::BlockReader::visit_strings`].
+    pub(crate) fn visit_strings(
+        &self,
+        row_group: usize,
+        column: &StringColumn,
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool> {
+        let mut visit_all = |leaf: Leaf| {
+            self.visit_dictionary(row_group, leaf, &mut |string| {
+                visit(string);
+                true
+            })
+        };
+        let Some((owner, key)) = column.attribute() else {
+            return self.string_leaf(column).map_or(Ok(false), visit_all);
+        };
+        let list = self.list(owner);
+        let mut complete = true;
+        for fixed in list.fixed.iter().filter(|fixed| fixed.key == *key) {
+            complete &= fixed.column_type == ColumnType::String && visit_all(fixed.leaf)?;
+        }
+        // Values of all keys share a dictionary, so it does not tell those of one.
+        let is_generic = match list.generic.as_ref().filter(|_| complete) {
+            Some(generic) => self.leaf_may_have(row_group, generic.key, &|found| found == key)?,
+            None => false,
+        };
+        Ok(complete && !is_generic)
     }
 
     fn leaf_may_have(

@@ -3,6 +3,7 @@
 use crate::{
     Attribute, AttributeList, DictionaryBuilder, StringCode, ValueType,
     any_value::{self, AnyValueRef, DecodedValue},
+    buffer::truncate_vec,
     wire::{WireError, put_message_field},
 };
 
@@ -18,9 +19,34 @@ pub(super) struct AttributeReader {
     pub(super) truncated: u64,
 }
 
+/// A place to return to with [`AttributeReader::rollback`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReaderMark {
+    strings: usize,
+    truncated: u64,
+}
+
 impl AttributeReader {
     pub(super) fn new(limits: BuilderLimits) -> Self {
         Self { limits, ..Self::default() }
+    }
+
+    /// What has been read until now.
+    #[inline]
+    pub(super) fn mark(&self) -> ReaderMark {
+        ReaderMark { strings: self.strings.dictionary().len(), truncated: self.truncated }
+    }
+
+    /// Forgets the strings that are new since the mark, and what was cut.
+    pub(super) fn rollback(&mut self, mark: ReaderMark) {
+        self.strings.truncate(mark.strings);
+        self.guesses.truncate(mark.strings);
+        self.truncated = mark.truncated;
+    }
+
+    /// Bytes of memory held.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.strings.heap_bytes() + self.guesses.by_key.capacity() * size_of::<Guess>()
     }
 
     /// Appends a KeyValue message to the current owner of a list.
@@ -109,6 +135,17 @@ impl Guesses {
             self.at(key).value = code;
         }
         code
+    }
+
+    /// Forgets the keys from the code `strings` on. Guesses of such a code stay: [`DictionaryBuilder::intern_guess`]
+    /// compares, whatever string has the code by then.
+    fn truncate(&mut self, strings: usize) {
+        if self.by_key.len() > strings {
+            truncate_vec(&mut self.by_key, strings);
+        }
+        if self.last_key as usize >= strings {
+            self.last_key = 0;
+        }
     }
 
     fn at(&mut self, key: StringCode) -> &mut Guess {

@@ -13,6 +13,9 @@ use crate::{
 };
 use proptest::prelude::*;
 
+mod limits;
+mod undo;
+
 fn key_value(key: &str, value: AnyValueRef<'_>) -> Vec<u8> {
     let (mut pair, mut encoded) = (Vec::new(), Vec::new());
     put_bytes_field(&mut pair, 1, key.as_bytes());

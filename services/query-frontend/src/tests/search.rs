@@ -1,9 +1,8 @@
 //! Search.
 
-use std::time::Duration;
-
 use prost::Message as _;
 use serde_json::json;
+use tactus_proto::tactus::v1::SearchRequest;
 use tactus_proto::tempopb::{self, TraceSearchMetadata};
 
 use super::*;
@@ -58,8 +57,9 @@ async fn small_jobs_give_the_same_answer() {
     let api = Api::new(Setup { settings, ..Setup::default() }).await;
     let answer = api.search("{ span.n = 1 }", "").await;
     assert_eq!(counts(&answer), (60, 60));
-    assert_eq!(answer.json()["metrics"]["totalJobs"], 3);
-    assert_eq!(answer.json()["metrics"]["completedJobs"], 3);
+    // Three parts of the block, and the ingester.
+    assert_eq!(answer.json()["metrics"]["totalJobs"], 4);
+    assert_eq!(answer.json()["metrics"]["completedJobs"], 4);
     // The same trace of two blocks is one trace.
     let api = Api::new(Setup { blocks: &[V4, V5], ..Setup::default() }).await;
     assert_eq!(counts(&api.search("{ span.n = 1 }", "").await), (60, 60));
@@ -137,15 +137,48 @@ async fn search_by_tags_has_traces_only() {
 }
 
 #[tokio::test]
-async fn recent_data_is_asked_for_recent_ranges_only() {
+async fn recent_data_is_asked_whatever_the_range() {
     let api = Api::new(Setup { blocks: &[], ..Setup::default() }).await;
-    api.search("{}", "").await;
-    assert!(api.recent.searches.lock().is_empty());
+    let metrics = api.search("{}", "").await.json()["metrics"].clone();
+    assert_eq!((&metrics["totalJobs"], &metrics["completedJobs"]), (&json!(1), &json!(1)));
     api.get("/api/search?q={name!=nil}&spss=7&since=1h").await;
-    let [request] = &api.recent.searches.lock()[..] else { panic!("one search") };
-    assert_eq!((&*request.tenant, &*request.query), (TENANT, "{name!=nil}"));
-    assert_eq!((request.limit, request.spans_per_span_set), (20, 7));
-    assert!((3_600..=3_601).contains(&(request.end - request.start)));
+    api.get("/api/search?q={}with(most_recent=true)&limit=3").await;
+    api.get(&format!("/api/search?tags=a%3Db&minDuration=1s&maxDuration=2s&{RANGE}")).await;
+    let [old, recent, newest, by_tags] = &api.recent.searches.lock()[..] else {
+        panic!("four searches")
+    };
+    let expected = SearchRequest {
+        tenant: TENANT.into(),
+        query: "{}".into(),
+        start: 1_699_999_000,
+        end: 1_700_001_000,
+        limit: 1_000,
+        spans_per_span_set: 3,
+        ..SearchRequest::default()
+    };
+    assert_eq!(*old, expected);
+    assert_eq!((&*recent.tenant, &*recent.query), (TENANT, "{name!=nil}"));
+    assert_eq!((recent.limit, recent.spans_per_span_set), (20, 7));
+    assert!((3_600..=3_601).contains(&(recent.end - recent.start)));
+    assert!(!recent.most_recent);
+    assert_eq!((newest.limit, newest.most_recent), (3, true));
+    assert!((900..=901).contains(&(newest.end - newest.start)));
+    let expected = SearchRequest {
+        query: String::new(),
+        tags: [("a".to_owned(), "b".to_owned())].into(),
+        min_duration_ms: 1_000,
+        max_duration_ms: 2_000,
+        limit: 20,
+        ..expected
+    };
+    assert_eq!(*by_tags, expected);
+}
+
+#[tokio::test]
+async fn constant_false_asks_nobody() {
+    let api = Api::new(Setup::default()).await;
+    api.search("{ false }", "").await.json();
+    assert!(api.recent.searches.lock().is_empty());
 }
 
 #[tokio::test]
@@ -184,8 +217,7 @@ async fn block_that_appears_while_the_ingester_answers_is_searched() {
 #[tokio::test]
 async fn every_tenant_of_a_list_is_searched() {
     let tenancy = Tenancy::by_header(true);
-    let settings = Settings::default();
-    let api = Api::new(Setup { settings, tenancy, ..Setup::default() }).await;
+    let api = Api::new(Setup { tenancy, ..Setup::default() }).await;
     let path = format!("/api/search?q={{status=error}}&{RANGE}");
     let answer = api.get_as(&path, "X-Scope-OrgID", "single-tenant|other").await;
     assert_eq!(counts(&answer), (1, 1));

@@ -1,7 +1,9 @@
 //! Tag names and values.
 
 use serde_json::json;
-use tactus_proto::tactus::v1::{TagScope, TagValue, TagValuesResponse, TagsResponse};
+use tactus_proto::tactus::v1::{
+    TagScope, TagValue, TagValuesRequest, TagValuesResponse, TagsRequest, TagsResponse,
+};
 
 use super::*;
 use tactus_traceql::eval::INTRINSIC_TAGS;
@@ -23,17 +25,38 @@ async fn intrinsics_are_listed_when_asked_for() {
 #[tokio::test]
 async fn tags_of_blocks_and_recent_data_are_merged() {
     let api = Api::new(Setup::default()).await;
-    let link = |tag: &str| TagScope { name: "link".into(), tags: vec![tag.into()] };
-    let scopes = vec![link("a.recent"), link("link.attr")];
-    *api.recent.tags.lock() = TagsResponse { scopes, ..TagsResponse::default() };
-    let path = format!("/api/v2/search/tags?scope=link&{RANGE}");
-    let old = api.get(&path).await.json();
-    assert_eq!(old["scopes"], json!([{"name": "link", "tags": ["link.attr"]}]));
-    let path = "/api/v2/search/tags?scope=link&since=168h";
-    let recent = api.get(path).await.json();
-    assert_eq!(recent["scopes"], json!([{"name": "link", "tags": ["a.recent", "link.attr"]}]));
-    let limited = api.get(&format!("{path}&limit=1")).await.json();
-    assert_eq!(limited["scopes"][0]["tags"], json!(["a.recent"]));
+    let recent_tags = |tags: &[&str]| {
+        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        let scopes = vec![TagScope { name: "link".into(), tags }];
+        *api.recent.tags.lock() = TagsResponse { scopes, ..TagsResponse::default() };
+    };
+    let get = async |more: &str| {
+        let json = api.get(&format!("/api/v2/search/tags?scope=link&{more}")).await.json();
+        assert_eq!(json["scopes"].as_array().unwrap().len(), 1);
+        assert_eq!(json["scopes"][0]["name"], "link");
+        json["scopes"][0]["tags"].clone()
+    };
+    assert_eq!(get(RANGE).await, json!(["link.attr"]));
+    // Recent data belongs to any range: it may be of any age.
+    recent_tags(&["a.recent"]);
+    assert_eq!(get(RANGE).await, json!(["a.recent", "link.attr"]));
+    assert_eq!(get("since=168h").await, json!(["a.recent"]));
+    recent_tags(&["link.attr", "a.recent"]);
+    assert_eq!(get(RANGE).await, json!(["a.recent", "link.attr"]));
+    recent_tags(&["a.recent"]);
+    assert_eq!(get(&format!("{RANGE}&limit=1")).await, json!(["a.recent"]));
+    let expected = TagsRequest {
+        tenant: TENANT.into(),
+        scope: "link".into(),
+        start: 1_699_999_000,
+        end: 1_700_001_000,
+        max_bytes: 1_000_000,
+        ..TagsRequest::default()
+    };
+    let requests = api.recent.tags_requests.lock();
+    assert_eq!(requests.len(), 5);
+    assert_eq!(requests[0], expected);
+    assert_eq!(requests[4], expected);
 }
 
 #[tokio::test]
@@ -91,15 +114,29 @@ async fn values_respect_filter_and_limits() {
     let limits = TenantLimits { max_bytes_per_tag_values_query: 25, ..TenantLimits::default() };
     let api = Api::new(Setup { limits, ..Setup::default() }).await;
     let value = |value: &str| TagValue { r#type: "string".into(), value: value.into() };
-    let values = vec![value("us-east-1"), value("eu")];
-    *api.recent.values.lock() = TagValuesResponse { values, ..TagValuesResponse::default() };
     let get = async |more: &str| {
         let path = format!("/api/v2/search/tag/span.region/values?{more}");
         let json = api.get(&path).await.json();
         let values = json["tagValues"].as_array().unwrap().iter();
         values.map(|value| value["value"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(get(&format!("q={{name=%22GET%20/api%22}}&{RANGE}")).await, ["us-east-1"]);
+    let filter = "q={name=%22GET%20/api%22}";
+    assert_eq!(get(&format!("{filter}&{RANGE}")).await, ["us-east-1"]);
+    let values = vec![value("us-east-1"), value("eu")];
+    *api.recent.values.lock() = TagValuesResponse { values, ..TagValuesResponse::default() };
+    // The ingester, too, is asked for values that pass the filter; this one does not look.
+    assert_eq!(get(&format!("{filter}&{RANGE}")).await, ["eu", "us-east-1"]);
+    let expected = TagValuesRequest {
+        tenant: TENANT.into(),
+        tag: "span.region".into(),
+        start: 1_699_999_000,
+        end: 1_700_001_000,
+        query: r#"{name="GET /api"}"#.into(),
+        max_bytes: 25,
+        ..TagValuesRequest::default()
+    };
+    let requests = std::mem::take(&mut *api.recent.values_requests.lock());
+    assert_eq!(requests, [expected.clone(), expected]);
     assert_eq!(get("q={span.region=%22mars%22}").await, ["mars"]);
     assert_eq!(get("limit=1").await, ["us-east-1"]);
     assert_eq!(get("").await, ["eu", "us-east-1"]);
@@ -108,6 +145,22 @@ async fn values_respect_filter_and_limits() {
         ..Default::default()
     };
     assert_eq!(get("").await, ["us-east-1"]);
+}
+
+#[tokio::test]
+async fn values_that_differ_in_type_only_count_once_in_v1() {
+    let api = Api::new(Setup { blocks: &[], ..Setup::default() }).await;
+    let value = |of: &str, value: &str| TagValue { r#type: of.into(), value: value.into() };
+    let values = vec![value("int", "500"), value("string", "500"), value("string", "x")];
+    *api.recent.values.lock() = TagValuesResponse { values, ..TagValuesResponse::default() };
+    let v1 = api.get("/api/search/tag/a/values?limit=2").await.json();
+    assert_eq!(v1["tagValues"], json!(["500", "x"]));
+    let v2 = api.get("/api/v2/search/tag/.a/values?limit=2").await.json();
+    assert_eq!(v2["tagValues"].as_array().unwrap().len(), 2);
+    // A job that stopped at two typed values would never get to the third.
+    let limits: Vec<_> =
+        api.recent.values_requests.lock().iter().map(|request| request.max_values).collect();
+    assert_eq!(limits, [0, 2]);
 }
 
 #[tokio::test]

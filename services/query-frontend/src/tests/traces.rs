@@ -95,6 +95,47 @@ async fn spans_of_several_sources_are_combined_once() {
 }
 
 #[tokio::test]
+async fn span_in_a_block_and_in_recent_data_is_there_once() {
+    let api = Api::new(Setup::default()).await;
+    let protobuf = "application/protobuf";
+    let path = format!("/api/v2/traces/{SAMPLE}");
+    let get = async |path: &str| {
+        let answer = api.get_as(path, "accept", protobuf).await;
+        tempopb::TraceByIdResponse::decode(answer.body).unwrap().trace.unwrap()
+    };
+    let ids = |trace: &tempopb::Trace| {
+        let scopes = trace.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
+        let spans = scopes.flat_map(|scope| &scope.spans);
+        let mut ids: Vec<_> = spans.map(|span| span.span_id.clone()).collect();
+        ids.sort_unstable();
+        ids
+    };
+    let stored = get(&path).await;
+    assert_eq!(ids(&stored).len(), 4);
+    // One span that the block has as well, and one that only the ingester has.
+    let mut recent = stored.clone();
+    recent.resource_spans.truncate(1);
+    let spans = &mut recent.resource_spans[0].scope_spans;
+    spans.truncate(1);
+    spans[0].spans.truncate(1);
+    let mut new = spans[0].spans[0].clone();
+    new.span_id = vec![0xee; 8].into();
+    new.start_time_unix_nano -= 1;
+    spans[0].spans.push(new.clone());
+    *api.recent.trace.lock() = recent.encode_to_vec().into();
+    let both = get(&path).await;
+    let mut expected = ids(&stored);
+    expected.push(new.span_id.clone());
+    expected.sort_unstable();
+    assert_eq!(ids(&both), expected);
+    // Sorted: the earliest span comes first, in the resource and scope that it shares with the block's.
+    assert_eq!(both.resource_spans.len(), stored.resource_spans.len());
+    assert_eq!(both.resource_spans[0].scope_spans[0].spans[0], new);
+    assert_eq!(ids(&get(&format!("{path}?mode=ingesters")).await).len(), 2);
+    assert_eq!(get(&format!("{path}?mode=blocks")).await, stored);
+}
+
+#[tokio::test]
 async fn trace_above_the_limit_is_refused_or_cut() {
     let limits = TenantLimits { max_bytes_per_trace: 900, ..TenantLimits::default() };
     let api = Api::new(Setup { limits, ..Setup::default() }).await;

@@ -48,6 +48,43 @@ fn dictionaries_rule_row_groups_out() {
 }
 
 #[test]
+fn keys_and_strings_come_from_dictionaries() {
+    for version in VERSIONS {
+        let reader = load(version).open();
+        let keys = |owner| {
+            let mut keys = Vec::new();
+            let visit = &mut |key: &[u8]| keys.push(String::from_utf8_lossy(key).into_owned());
+            assert!(reader.visit_attribute_keys(0, owner, visit).unwrap());
+            keys
+        };
+        let has = |owner, key: &str| keys(owner).iter().any(|found| found == key);
+        for key in ["region", "customer", "strs", "http.status_code", "n"] {
+            assert!(has(AttributeOwner::Span, key), "{key}");
+        }
+        for key in ["service.name", "ip", "res.int", "k8s.pod.name"] {
+            assert!(has(AttributeOwner::Resource, key), "{key}");
+        }
+        assert!(!has(AttributeOwner::Span, "url.route"));
+        assert!(has(AttributeOwner::Event, "retry"));
+        assert_eq!(keys(AttributeOwner::Scope), ["scope.attr"]);
+        assert_eq!(keys(AttributeOwner::Link), ["link.attr"]);
+
+        let strings = |column| {
+            let mut strings = Vec::new();
+            let visit = &mut |text: &[u8]| strings.push(String::from_utf8_lossy(text).into_owned());
+            let complete = reader.visit_strings(0, &column, visit).unwrap();
+            (complete, strings)
+        };
+        let services = strings(StringColumn::ResourceAttribute(b"service.name".to_vec()));
+        assert!(services.0 && services.1.contains(&"frontend".to_owned()), "{services:?}");
+        // Integers have no dictionary, and one span has a string under this key.
+        assert!(!strings(StringColumn::SpanAttribute(b"http.status_code".to_vec())).0);
+        assert!(!strings(StringColumn::SpanAttribute(b"strs".to_vec())).0);
+        assert_eq!(strings(StringColumn::SpanAttribute(b"absent".to_vec())), (true, Vec::new()));
+    }
+}
+
+#[test]
 fn bounds_enclose_all_values() {
     for version in VERSIONS {
         let reader = load(version).open();

@@ -1,0 +1,105 @@
+//! Undoing what a push appended.
+
+use std::hash::BuildHasher;
+
+use super::{BatchBuilder, attribute::ReaderMark, room::EntryBudget};
+use crate::buffer::mostly_unused;
+
+/// A place to return to with [`BatchBuilder::rollback`].
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    spans: usize,
+    traces: usize,
+    resources: usize,
+    scopes: usize,
+    strings: ReaderMark,
+}
+
+impl BatchBuilder {
+    /// Where the batch ends now. A push starts here: what it may take in relation to its bytes, and the spans
+    /// refused for their ids, are counted anew.
+    pub fn mark(&mut self) -> Mark {
+        self.entries = EntryBudget::default();
+        self.refused_ids = 0;
+        Mark {
+            spans: self.batch.len(),
+            traces: self.batch.traces.ids.len(),
+            resources: self.batch.resources.len(),
+            scopes: self.batch.scopes.len(),
+            strings: self.reader.mark(),
+        }
+    }
+
+    /// Forgets everything appended since the mark was taken, strings included. Rows and codes are given out as if it
+    /// had never been there.
+    pub fn rollback(&mut self, mark: Mark) {
+        let spans = &mut self.batch.spans;
+        for column in [
+            &mut spans.trace,
+            &mut spans.resource,
+            &mut spans.scope,
+            &mut spans.name,
+            &mut spans.status_message,
+            &mut spans.trace_state,
+            &mut spans.dropped_attributes,
+            &mut spans.dropped_events,
+            &mut spans.dropped_links,
+        ] {
+            column.truncate(mark.spans);
+        }
+        spans.span_id.truncate(mark.spans);
+        spans.parent_span_id.truncate(mark.spans);
+        spans.start.truncate(mark.spans);
+        spans.duration.truncate(mark.spans);
+        spans.kind.truncate(mark.spans);
+        spans.status.truncate(mark.spans);
+        self.batch.events.starts.truncate(mark.spans + 1);
+        self.batch.links.starts.truncate(mark.spans + 1);
+        self.drop_half_span();
+        self.truncate_traces(mark.traces);
+        self.batch.resources.attributes.truncate_owners(mark.resources);
+        self.batch.resources.dropped_attributes.truncate(mark.resources);
+        self.resource_index.truncate(mark.resources);
+        let scopes = &mut self.batch.scopes;
+        scopes.attributes.truncate_owners(mark.scopes);
+        for column in [&mut scopes.name, &mut scopes.version, &mut scopes.dropped_attributes] {
+            column.truncate(mark.scopes);
+        }
+        self.scope_index.truncate(mark.scopes);
+        self.reader.rollback(mark.strings);
+    }
+
+    /// Drops attributes, events and links that were appended for a span which did not become a row.
+    pub(super) fn drop_half_span(&mut self) {
+        let spans = self.batch.len();
+        self.batch.span_attributes.truncate_owners(spans);
+        let events = &mut self.batch.events;
+        let keep = events.starts[spans] as usize;
+        events.attributes.truncate_owners(keep);
+        events.time.truncate(keep);
+        events.name.truncate(keep);
+        events.dropped_attributes.truncate(keep);
+        let links = &mut self.batch.links;
+        let keep = links.starts[spans] as usize;
+        links.attributes.truncate_owners(keep);
+        links.trace_id.truncate(keep);
+        links.span_id.truncate(keep);
+        links.trace_state.truncate(keep);
+        links.dropped_attributes.truncate(keep);
+    }
+
+    fn truncate_traces(&mut self, traces: usize) {
+        let ids = &mut self.batch.traces.ids;
+        for (row, id) in ids.iter().enumerate().skip(traces) {
+            let hash = self.hasher.hash_one(id.0);
+            if let Ok(entry) = self.trace_index.find_entry(hash, |&other| other as usize == row) {
+                entry.remove();
+            }
+        }
+        ids.truncate(traces);
+        if mostly_unused(self.trace_index.capacity(), self.trace_index.len()) {
+            let (ids, hasher) = (&*ids, &self.hasher);
+            self.trace_index.shrink_to(2 * traces, |&row| hasher.hash_one(ids[row as usize].0));
+        }
+    }
+}

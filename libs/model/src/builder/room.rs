@@ -1,0 +1,93 @@
+//! Limits that keep the builder's 32-bit numbers from overflowing and its memory in proportion to what it reads.
+
+use super::{AppendError, BatchBuilder};
+
+/// A batch with more bytes of strings takes no further message.
+const MAX_STRING_BYTES: usize = 1 << 30;
+
+/// The largest message that is read at once. Its strings take at most four times its bytes (a cut list is encoded
+/// anew), so that all strings stay below 4 GiB.
+const MAX_MESSAGE_BYTES: usize = 1 << 29;
+
+/// A batch with more rows or attributes of one kind takes no further message; one message adds at most 2^28.
+const MAX_ROWS: usize = 1 << 31;
+
+/// Events and links that a push may have, whatever its size.
+const FREE_ENTRIES: usize = 1 << 14;
+
+/// Bytes of a push for each further event or link.
+///
+/// A link takes 36 bytes of memory and an event 20, an empty one has two bytes in the request; one with an id or a
+/// time has 11 or more.
+const BYTES_PER_ENTRY: usize = 8;
+
+/// How many more events and links the current push may have.
+#[derive(Debug)]
+pub(super) struct EntryBudget {
+    left: usize,
+}
+
+impl Default for EntryBudget {
+    fn default() -> Self {
+        Self { left: FREE_ENTRIES }
+    }
+}
+
+impl EntryBudget {
+    /// Counts the bytes of a ScopeSpans message.
+    pub(super) fn add_message(&mut self, bytes: usize) {
+        self.left = self.left.saturating_add(bytes / BYTES_PER_ENTRY);
+    }
+
+    /// Counts an event or link.
+    #[inline]
+    pub(super) fn spend(&mut self) -> Result<(), AppendError> {
+        self.left = self.left.checked_sub(1).ok_or(AppendError::TooLarge)?;
+        Ok(())
+    }
+}
+
+impl BatchBuilder {
+    /// Checks that whatever a message holds can still be numbered.
+    pub(super) fn check_room(&self, message: &[u8]) -> Result<(), AppendError> {
+        let batch = &self.batch;
+        let rows = [
+            batch.len(),
+            batch.events.time.len(),
+            batch.links.trace_id.len(),
+            batch.resources.len(),
+            batch.scopes.len(),
+            batch.span_attributes.len(),
+            batch.events.attributes.len(),
+            batch.links.attributes.len(),
+            batch.resources.attributes.len(),
+            batch.scopes.attributes.len(),
+        ];
+        check(message.len(), self.reader.strings.dictionary().byte_len(), &rows)
+    }
+}
+
+fn check(message_bytes: usize, string_bytes: usize, rows: &[usize]) -> Result<(), AppendError> {
+    if message_bytes > MAX_MESSAGE_BYTES {
+        return Err(AppendError::TooLarge);
+    }
+    if string_bytes > MAX_STRING_BYTES || rows.iter().any(|&rows| rows > MAX_ROWS) {
+        return Err(AppendError::Full);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_ends_before_32_bits_do() {
+        assert_eq!(check(MAX_MESSAGE_BYTES, MAX_STRING_BYTES, &[0, MAX_ROWS]), Ok(()));
+        assert_eq!(check(MAX_MESSAGE_BYTES + 1, 0, &[]), Err(AppendError::TooLarge));
+        assert_eq!(check(0, MAX_STRING_BYTES + 1, &[]), Err(AppendError::Full));
+        assert_eq!(check(0, 0, &[0, MAX_ROWS + 1]), Err(AppendError::Full));
+        assert!(MAX_STRING_BYTES + 4 * MAX_MESSAGE_BYTES < u32::MAX as usize);
+        assert!(MAX_ROWS + MAX_MESSAGE_BYTES / 2 < u32::MAX as usize);
+    }
+}
