@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     fs::{self, File},
-    io::{BufWriter, Write},
+    io::Write,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
@@ -11,20 +11,17 @@ use std::{
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tactus_block::{BlockWriter, WriterSettings};
-use tactus_model::{SpanBatch, TenantId, merge::MergePlan};
+use tactus_model::TenantId;
 use tactus_storage::{
     BlockMeta, Uuid,
-    block_io::{self, BlockFiles, ObjectSource},
-    bloom::BlockBloom,
-    index::RowGroupIndex,
-    meta::BlockVersion,
+    block_io::{self, BlockFiles},
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ingester::{Error, Ingester},
+    error::{Error, chain},
+    ingester::Ingester,
     layout::{PartRange, parse_part_range, sync_directory},
     segment::Segment,
 };
@@ -313,57 +310,6 @@ impl Ingester {
         Ok(())
     }
 
-    fn build_block(
-        &self,
-        tenant: &TenantId,
-        id: Uuid,
-        segments: &[Arc<Segment>],
-    ) -> Result<(BlockMeta, BlockFiles), Error> {
-        let directory = self.layout.building().join(id.to_string());
-        fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
-        let path = directory.join("data.parquet");
-        let file = File::create(&path).map_err(Error::io("create", &path))?;
-        let plan = MergePlan::new(&batches(&reopen(segments)?));
-        let mut bloom = BlockBloom::new(
-            self.settings.bloom_false_positive,
-            self.settings.bloom_shard_bytes,
-            plan.trace_count() as u64,
-        )?;
-        let settings = WriterSettings {
-            dedicated_columns: self.settings.dedicated_columns.clone(),
-            ..WriterSettings::default()
-        };
-        let mut writer = BlockWriter::new(BufWriter::with_capacity(1 << 20, file), settings)?;
-        for range in plan.cut(self.settings.row_group_spans) {
-            // Maps of its own for each row group: closing them gives back the memory that the sweep touched.
-            let maps = reopen(segments)?;
-            let (batch, stats) = plan.gather(&batches(&maps), range);
-            self.metrics.duplicate_spans.inc_by(stats.duplicate_spans);
-            batch.traces.ids.iter().for_each(|trace| bloom.add(&trace.0));
-            writer.write_row_group(&batch)?;
-        }
-        let (_, summary) = writer.finish()?;
-        let mut meta = BlockMeta::new(BlockVersion::VParquet4, tenant.as_str(), id);
-        let times = segments.iter().map(|segment| segment.block_times());
-        let (start, end) =
-            times.fold((u64::MAX, 0), |all, one| (all.0.min(one.0), all.1.max(one.1)));
-        meta.set_time_range_unix_nanos(start, end);
-        meta.total_objects = summary.traces;
-        meta.size = summary.size;
-        meta.total_records = summary.row_groups;
-        meta.bloom_shards = bloom.shard_count();
-        meta.footer_size = summary.footer_size;
-        meta.dedicated_columns = self.settings.dedicated_columns.clone();
-        let index = RowGroupIndex::new(summary.last_ids.iter().map(|trace| trace.0).collect());
-        let files = BlockFiles {
-            data: ObjectSource::File(path),
-            blooms: bloom.encode().into_iter().map(ObjectSource::Bytes).collect(),
-            index: Some(ObjectSource::Bytes(index.encode().into())),
-            no_compact: false,
-        };
-        Ok((meta, files))
-    }
-
     /// Deletes what a finished block leaves behind. Failures leave garbage, never lose spans: the manifest goes
     /// last, and a restart finds the block in the bucket.
     fn clear_block(&self, tenant: &TenantId, block: &PendingBlock) {
@@ -410,26 +356,6 @@ fn write_manifest(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-fn reopen(segments: &[Arc<Segment>]) -> Result<Vec<Segment>, Error> {
-    Ok(segments.iter().map(|segment| segment.reopen()).collect::<Result<_, _>>()?)
-}
-
-fn batches(segments: &[Segment]) -> Vec<&SpanBatch> {
-    segments.iter().map(Segment::batch).collect()
-}
-
 fn part_range(segment: &Path) -> Option<PartRange> {
     parse_part_range(segment.parent()?.file_name()?.to_str()?)
-}
-
-/// An error and its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -86,7 +86,7 @@ impl Head {
         let (index, mut builder) = self.pick();
         let mut admitted = Vec::new();
         let mut result = self.append_runs(&mut builder, push, &mut admitted);
-        if matches!(result, Err(AppendError::Full { .. })) && !builder.is_empty() {
+        if matches!(result, Err(AppendError::Full)) && !builder.is_empty() {
             // The chunk is full, not the head: a new one has room.
             self.live.undo(&admitted);
             admitted.clear();
@@ -118,7 +118,7 @@ impl Head {
     ) -> Result<(), AppendError> {
         let (_, mut builder) = self.pick();
         let mut result = append_replayed(&mut builder, push, refused);
-        if matches!(result, Err(AppendError::Full { .. })) && !builder.is_empty() {
+        if matches!(result, Err(AppendError::Full)) && !builder.is_empty() {
             self.close_chunk(&mut builder);
             result = append_replayed(&mut builder, push, refused);
         }

@@ -11,6 +11,8 @@
 //! still there. A segment is served until the block that holds its spans is in the block list.
 #![warn(missing_docs)]
 
+mod build;
+mod error;
 mod flush;
 mod frame;
 mod generation;
@@ -31,6 +33,7 @@ mod test_spans;
 #[cfg(test)]
 mod tests;
 
-pub use ingester::{Error, Ingester, PushError};
+pub use error::{Error, PushError};
+pub use ingester::Ingester;
 pub use segment::{Segment, SegmentError};
 pub use settings::{Limits, Settings};

@@ -12,11 +12,12 @@ use tactus_storage::Uuid;
 use tactus_wal::{PartId, Replay};
 
 use crate::{
-    flush::{Manifest, chain},
+    error::{Error, chain},
+    flush::Manifest,
     frame,
     generation::Generation,
     head::Head,
-    ingester::{Error, Ingester},
+    ingester::Ingester,
     layout::{PartRange, parse_part_range, parse_segment_file_name},
     seal::Sealing,
     segment::{Segment, SegmentError},

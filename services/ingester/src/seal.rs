@@ -11,9 +11,10 @@ use tactus_model::{SpanBatch, TenantId, merge::merge};
 use tactus_wal::PartInfo;
 
 use crate::{
+    error::Error,
     generation::Generation,
     head::Head,
-    ingester::{Error, Ingester},
+    ingester::Ingester,
     layout::{PartRange, parse_segment_file_name, segment_file_name, sync_directory},
     segment::Segment,
 };

@@ -17,10 +17,7 @@ use tactus_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{
-    head::Refused,
-    ingester::{Ingester, PushError},
-};
+use crate::{error::PushError, head::Refused, ingester::Ingester};
 
 /// Pushes of more bytes are converted away from the threads that serve connections.
 const INLINE_PUSH_BYTES: usize = 512 << 10;

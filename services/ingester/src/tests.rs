@@ -6,7 +6,7 @@ use tactus_telemetry::metrics::Registry;
 
 use crate::{
     Ingester, Settings,
-    ingester::PushError,
+    error::PushError,
     test_spans::{push_of, span},
 };
 

@@ -1,0 +1,100 @@
+//! What can go wrong in an ingester.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use tactus_model::AppendError;
+
+use crate::segment::SegmentError;
+
+/// Why an ingester cannot start or do its background work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The write-ahead log, above all: another process has the directory.
+    #[error(transparent)]
+    Wal(#[from] tactus_wal::Error),
+    /// A segment.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// Object storage.
+    #[error(transparent)]
+    Storage(#[from] tactus_storage::Error),
+    /// Writing a block.
+    #[error("build block")]
+    Block(#[from] tactus_block::Error),
+    /// The ingester's directory.
+    #[error("{action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A flush took longer than `flush_op_timeout`.
+    #[error("flush timed out")]
+    Timeout,
+    /// A background task panicked: a bug.
+    #[error("background task failed")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl Error {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// Why a whole push is refused; nothing of it is stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// The spans are no OTLP; sending them again does not help.
+    #[error(transparent)]
+    Invalid(#[from] AppendError),
+    /// Too much is in memory; worth another try in a moment.
+    #[error("ingester is at its memory limit of {limit_bytes} bytes of live spans")]
+    Full {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// The disk is full or the directory is at its limit; worth another try later.
+    #[error("ingester has no disk space: {0}")]
+    DiskFull(String),
+    /// The log cannot be written.
+    #[error("write-ahead log: {0}")]
+    Wal(tactus_wal::Error),
+    /// The process is starting or stopping.
+    #[error("Ingester is {0}")]
+    NotRunning(&'static str),
+}
+
+impl PushError {
+    /// The reason as a metric label.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::Full { .. } => "memory",
+            Self::DiskFull(_) => "disk_full",
+            Self::Wal(_) => "log",
+            Self::NotRunning(_) => "not_running",
+        }
+    }
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
