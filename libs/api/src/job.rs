@@ -11,8 +11,8 @@ use tactus_traceql::{
     Attribute, RootExpr, completion,
     eval::{
         CompiledQuery, SearchOptions, TagCollector, TagFilter, TagLimits, TagScope, TagSearch,
-        TagValue, Unsupported, ValueCollector, Window, collect_tag_values, collect_tags,
-        tag_values_projection, tags_projection,
+        TagValue, TagValueType, Unsupported, ValueCollector, Window, collect_tag_values,
+        collect_tags, tag_values_projection, tags_projection,
     },
     parse_and_validate, parse_attribute,
 };
@@ -109,6 +109,18 @@ impl TagsJob {
         self.scope == Some(TagScope::Intrinsic)
     }
 
+    /// The scopes whose names every span's attributes give, when no filter chooses among spans.
+    pub fn unfiltered_scopes(&self) -> Option<Vec<TagScope>> {
+        let wanted = |scope: &TagScope| self.scope.is_none_or(|only| only == *scope);
+        let scopes = TagScope::STORED.into_iter().filter(wanted).collect();
+        self.filter.reads_all_spans().then_some(scopes)
+    }
+
+    /// Adds a name that occurs in a scope. False once a limit is reached.
+    pub fn add(&mut self, scope: TagScope, name: &[u8]) -> bool {
+        self.collector.add(scope, &String::from_utf8_lossy(name))
+    }
+
     /// Collects the names in a batch. False once a limit is reached.
     pub fn visit(&mut self, batch: &SpanBatch) -> bool {
         if !self.reads_nothing() {
@@ -170,6 +182,20 @@ impl TagValuesJob {
     /// True if the answer does not depend on spans; visit an empty batch then.
     pub fn reads_nothing(&self) -> bool {
         self.attributes.iter().all(|(_, filter)| filter.reads_nothing())
+    }
+
+    /// The attribute, if only one is asked for and no filter chooses among spans.
+    pub fn unfiltered_attribute(&self) -> Option<&Attribute> {
+        match &self.attributes[..] {
+            [(attribute, filter)] if filter.reads_all_spans() => Some(attribute),
+            _ => None,
+        }
+    }
+
+    /// Adds a string value. False once a limit is reached.
+    pub fn add_string(&mut self, value: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(value).into_owned();
+        self.collector.add(TagValue { value_type: TagValueType::String, text })
     }
 
     /// Collects the values in a batch. False once a limit is reached.

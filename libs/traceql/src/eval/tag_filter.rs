@@ -50,7 +50,7 @@ impl TagFilter {
     }
 
     /// True if every span passes.
-    pub(super) fn reads_all_spans(&self) -> bool {
+    pub fn reads_all_spans(&self) -> bool {
         self.plan.is_none()
     }
 
