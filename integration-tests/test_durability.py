@@ -7,9 +7,9 @@ import pytest
 import requests
 
 from harness import otlp
+from harness.server import merge
 from harness.waiting import eventually
 
-ROUNDS = 20
 # Everything happens often: cuts to segments, merges to blocks, uploads, polls. So that kills hit all of them.
 FAST = {
     "ingester": {
@@ -70,13 +70,14 @@ def check_by_id(server, traces):
         assert found == sorted(span_ids), f"trace {trace_id}"
 
 
-def test_kill_at_random_instants_under_load_loses_and_repeats_nothing(servers):
+@pytest.mark.parametrize(("storage", "kills"), [("local", 20), ("s3", 5)])
+def test_kill_at_random_instants_under_load_loses_and_repeats_nothing(servers, bucket, storage, kills):
     seed = random.randrange(2**32)
     print("seed", seed)
     instants = random.Random(seed)
-    server = servers.start(config=FAST)
+    server = servers.start(config=merge(FAST, bucket.config() if storage == "s3" else {}))
     rounds = []
-    for number in range(ROUNDS):
+    for number in range(kills):
         loads = [Load(server, number, over_grpc=i % 2 == 1) for i in range(3)]
         for load in loads:
             load.start()
@@ -97,7 +98,7 @@ def test_kill_at_random_instants_under_load_loses_and_repeats_nothing(servers):
             check_round(server, number, sent, acknowledged)
             check_by_id(server, dict(instants.sample(sorted(acknowledged.items()), min(10, len(acknowledged)))))
         server.flush()
-    assert sum(len(acknowledged) for _, acknowledged in rounds) > 50 * ROUNDS, "hardly any load"
+    assert sum(len(acknowledged) for _, acknowledged in rounds) > 50 * kills, "hardly any load"
 
 
 def test_kill_during_start_loses_nothing(servers):

@@ -58,8 +58,18 @@ def test_metrics_have_the_names_that_dashboards_use(servers):
     assert samples['tempo_distributor_spans_received_total{tenant="single-tenant"}'] == 3
     assert samples['tempodb_blocklist_length{tenant="single-tenant"}'] == 1
     assert server.metric("tempo_receiver_accepted_spans") == 3
-    counted = [k for k in samples if k.startswith("tempo_request_duration_seconds_count{") and 'route="api_search"' in k]
+    counted = [k for k in samples if k.startswith("tempo_request_duration_seconds_count{") and '"api_search"' in k]
     assert counted and 'method="GET"' in counted[0] and 'status_code="200"' in counted[0], counted
+
+
+def test_gauges_follow_what_is_there(servers):
+    server = servers.start()
+    otlp.push_trace(server)
+    eventually(lambda: server.metric("tempo_ingester_live_traces") == 1, "a live trace")
+    eventually(lambda: server.metric("tactus_ingester_segments") == 1, "a segment")
+    server.flush()
+    eventually(lambda: server.metric("tactus_ingester_segments") == 0, "no segment", 15)
+    assert server.metric("tempo_ingester_live_traces") == 0 and server.metric("tactus_ingester_live_bytes") == 0
 
 
 def test_status_pages(tactus):
@@ -144,6 +154,24 @@ def test_ready_says_that_it_is_stopping(servers):
     # Within the delay requests are still served.
     assert server.get("/api/echo").status_code == 200
     assert server.process.wait(60) == 0
+
+
+def test_shutdown_by_request_writes_everything_and_exits_zero(servers):
+    server = servers.start()
+    otlp.push_trace(server)
+    response = server.session.post(server.url + "/shutdown", timeout=60)
+    assert (response.status_code, response.text) == (200, "shutdown job acknowledged")
+    assert server.process.wait(60) == 0
+    assert len(server.block_directories()) == 1
+
+
+def test_prefix_holds_for_the_query_routes_only(servers):
+    server = servers.start(config={"http_api_prefix": "/tempo"})
+    trace_id = otlp.push_trace(server)
+    assert server.get(f"/tempo/api/traces/{trace_id}").status_code == 200
+    assert server.get("/tempo/api/echo").text == "echo\n"
+    assert server.get("/api/echo").status_code == 404
+    assert server.get("/metrics").status_code == 200 and server.get("/flush").status_code == 204
 
 
 def test_requests_under_way_at_the_stop_are_answered(servers):

@@ -7,7 +7,11 @@ use std::{
 };
 
 use tactus_block::{BlockWriter, WriterSettings};
-use tactus_model::{SpanBatch, TenantId, merge::MergePlan};
+use tactus_model::{
+    SpanBatch, TenantId, TraceId,
+    merge::{MergePlan, merge},
+    slice_traces,
+};
 use tactus_storage::{
     BlockMeta, Uuid,
     block_io::{BlockFiles, ObjectSource},
@@ -30,7 +34,11 @@ impl Ingester {
         fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
         let path = directory.join("data.parquet");
         let file = File::create(&path).map_err(Error::io("create", &path))?;
-        let plan = MergePlan::new(&batches(&reopen(segments)?));
+        let plan = {
+            let maps = segments.iter().map(|segment| segment.reopen());
+            let maps = maps.collect::<Result<Vec<_>, _>>()?;
+            MergePlan::new(&maps.iter().map(Segment::batch).collect::<Vec<_>>())
+        };
         let mut bloom = BlockBloom::new(
             self.settings.bloom_false_positive,
             self.settings.bloom_shard_bytes,
@@ -42,9 +50,10 @@ impl Ingester {
         };
         let mut writer = BlockWriter::new(BufWriter::with_capacity(1 << 20, file), settings)?;
         for range in plan.cut(self.settings.row_group_spans) {
-            // Maps of its own for each row group: closing them gives back the memory that the sweep touched.
-            let maps = reopen(segments)?;
-            let (batch, stats) = plan.gather(&batches(&maps), range);
+            let Some((first, last)) = plan.bounds(&range) else { continue };
+            let parts = traces_between(segments, first, last)?;
+            let (batch, stats) = merge(&parts.iter().collect::<Vec<_>>());
+            drop(parts);
             self.metrics.duplicate_spans.inc_by(stats.duplicate_spans);
             batch.traces.ids.iter().for_each(|trace| bloom.add(&trace.0));
             writer.write_row_group(&batch)?;
@@ -72,10 +81,27 @@ impl Ingester {
     }
 }
 
-fn reopen(segments: &[Arc<Segment>]) -> Result<Vec<Segment>, Error> {
-    Ok(segments.iter().map(|segment| segment.reopen()).collect::<Result<_, _>>()?)
-}
-
-fn batches(segments: &[Segment]) -> Vec<&SpanBatch> {
-    segments.iter().map(Segment::batch).collect()
+/// The traces of each segment from `first` to `last`, copied.
+///
+/// Each segment is mapped anew and the map closed when its part is copied: only pages of one segment, and of the
+/// dictionaries, are in memory at a time.
+fn traces_between(
+    segments: &[Arc<Segment>],
+    first: TraceId,
+    last: TraceId,
+) -> Result<Vec<SpanBatch>, Error> {
+    let mut parts = Vec::with_capacity(segments.len());
+    for segment in segments {
+        let mapped = segment.reopen()?;
+        let batch = mapped.batch();
+        let start = batch.traces.ids.partition_point(|id| *id < first);
+        let end = batch.traces.ids.partition_point(|id| *id <= last);
+        if start < end {
+            let mut part = slice_traces(batch, start..end);
+            // Strings from a map of their own: the other one is closed.
+            part.strings = segment.reopen()?.batch().strings.clone();
+            parts.push(part);
+        }
+    }
+    Ok(parts)
 }

@@ -230,6 +230,10 @@ proptest! {
             prop_assert_eq!(text.value(&merged.strings), AnyValueRef::String(&[id; 3]));
         }
         let (again, _) = merge(&[&merged]);
-        prop_assert_eq!(again, merged);
+        prop_assert_eq!(&again, &merged);
+        let traces = merged.traces.ids.len();
+        let slices = [crate::slice_traces(&merged, 0..traces / 2), crate::slice_traces(&merged, traces / 2..traces)];
+        let (joined, _) = merge(&slices.iter().collect::<Vec<_>>());
+        prop_assert_eq!(joined, merged);
     }
 }
