@@ -79,7 +79,7 @@ bench: test-tools release ## Measure what docs/benchmarks.md reports, on the opt
 
 .PHONY: docs
 docs: ## Build the documentation of the crates; warnings are errors
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' $(CARGO) doc --workspace --no-deps --locked --document-private-items
 
 .PHONY: audit
 audit: ## Check licences and advisories of all dependencies (needs cargo-deny)

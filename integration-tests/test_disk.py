@@ -193,17 +193,13 @@ def test_garbage_under_the_name_of_a_log_part_is_set_aside(servers):
 # --- damaged segments ------------------------------------------------------------------------------------------------
 
 
-def segments(server):
-    return sorted((server.wal / "segments").glob("*/*.seg"))
-
-
 def two_segments(servers):
     """A stopped server with two segments; (server, ids of the first, ids of the second)."""
     server = servers.start(config=CUT_FAST)
     groups = []
     for number in (1, 2):
         groups.append([otlp.push_trace(server) for _ in range(10)])
-        eventually(lambda: len(segments(server)) == number, "a segment")
+        eventually(lambda: len(server.segments()) == number, "a segment")
     server.kill()
     return server, *groups
 
@@ -211,7 +207,7 @@ def two_segments(servers):
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "bits flipped", "foreign", "gone"])
 def test_damaged_segment_costs_its_spans_only(servers, damage):
     server, first, second = two_segments(servers)
-    segment = segments(server)[0]
+    segment = server.segments()[0]
     content = segment.read_bytes()
     if damage == "gone":
         segment.unlink()
@@ -240,7 +236,7 @@ def test_foreign_files_among_the_segments_are_left_alone(servers):
     server, first, second = two_segments(servers)
     directory = server.wal / "segments"
     (directory / "notes.txt").write_text("hello")
-    (segments(server)[0].parent / "notes.txt").write_text("hello")
+    (server.segments()[0].parent / "notes.txt").write_text("hello")
     (directory / ".writing-0000000000000007-0000000000000009").mkdir()
     server.start()
     assert server.search("{}") == dict.fromkeys([*first, *second], 3)

@@ -38,7 +38,9 @@ def ported(text, server):
 
 @pytest.mark.parametrize("page", EXAMPLES, ids=name)
 def test_examples_of_a_page_run(page, servers, tmp_path):
-    server = servers.start()
+    # The usual window of a search without start and end.
+    server = servers.start(config={
+        "query_frontend": {"search": {"query_backend_after": "15m", "query_ingesters_until": "30m"}}})
     work = tmp_path / "examples"
     work.mkdir()
     script = ["set -euo pipefail", "shopt -s expand_aliases"]

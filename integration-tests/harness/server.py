@@ -225,3 +225,8 @@ class Tactus:
     def block_directories(self):
         """Directories of the blocks in local storage that are complete."""
         return sorted(meta.parent for meta in self.blocks.glob("*/*/meta.json"))
+
+    def segments(self):
+        """Finished segment files; what is still being written is in a directory that begins with a dot."""
+        return sorted(
+            path for path in (self.wal / "segments").glob("*/*.seg") if not path.parent.name.startswith("."))

@@ -1,7 +1,7 @@
 //! TraceQL: the query language over traces.
 //!
 //! The syntax half turns text into a checked tree: [`parse`] (lexer, operator-precedence parser,
-//! constant folding) gives a [`RootExpr`], [`validate`] checks operand types and the rules that
+//! constant folding) gives a [`RootExpr`], [`validate()`] checks operand types and the rules that
 //! need the whole tree. `Display` of every tree type is its canonical text, which parses back to
 //! the same canonical text.
 //!

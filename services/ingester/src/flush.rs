@@ -146,7 +146,9 @@ impl Ingester {
         let (ingester, tenant) = (Arc::clone(self), tenant.clone());
         let flush = tokio::spawn(async move {
             ingester.seal().await?;
-            ingester.flush_tenant(&tenant, true).await
+            let flushed = ingester.flush_tenant(&tenant, true).await;
+            ingester.update_gauges();
+            flushed
         });
         flush.await?
     }
@@ -171,11 +173,15 @@ impl Ingester {
             }
         }
         let mut first_error = None;
+        let is_idle = tasks.is_empty();
         while let Some(result) = tasks.join_next().await {
             if let Err(error) = result.map_err(Error::from).and_then(|flushed| flushed) {
                 tracing::error!(error = chain(&error), "cannot flush a block");
                 first_error.get_or_insert(error);
             }
+        }
+        if !is_idle {
+            self.update_gauges();
         }
         first_error
     }

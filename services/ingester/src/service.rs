@@ -50,8 +50,10 @@ impl Protocol for Ingester {
         let (trace, inspected_bytes) = self
             .query(move |ingester| {
                 let batch = ingester.gather(&tenant, &wanted);
-                let trace = if batch.is_empty() { Vec::new() } else { encode_traces_data(&batch) };
-                (trace, batch.heap_bytes() as u64)
+                if batch.is_empty() {
+                    return (Vec::new(), 0);
+                }
+                (encode_traces_data(&batch), batch.heap_bytes() as u64)
             })
             .await?;
         Ok(Response::new(FindTraceResponse { trace: trace.into(), inspected_bytes }))

@@ -27,6 +27,7 @@ use tactus_server::{
 };
 use tactus_storage::{Blocklist, Bucket, Poller};
 use tactus_telemetry::metrics::Registry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -37,6 +38,10 @@ use crate::{
 
 /// How long SIGTERM waits for blocks to reach object storage. What does not make it stays on local disk.
 const FLUSH_GRACE: Duration = Duration::from_secs(25);
+
+/// The services of the process as `/status/services` names them. None is running before all ports listen.
+const SERVICES: [&str; 6] =
+    ["distributor", "ingester", "querier", "query-frontend", "server", "store"];
 
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +78,10 @@ pub(crate) async fn run(loaded: Loaded) -> Result<(), Error> {
     let bucket = open_bucket(config).await?;
     let blocklist = Arc::new(Blocklist::new());
     let registry = Registry::global();
-    states.set("ingester", ServiceState::Starting);
+    for service in SERVICES {
+        states.set(service, ServiceState::Starting);
+    }
+    let signals = Signals::install()?;
     let ingester = Ingester::open(
         settings::ingester(config)?,
         bucket.clone(),
@@ -94,7 +102,6 @@ pub(crate) async fn run(loaded: Loaded) -> Result<(), Error> {
         let grace = if config.ingester.flush_all_on_shutdown { Duration::MAX } else { FLUSH_GRACE };
         tokio::spawn(async move { ingester.run(stop, grace).await })
     };
-    states.set("ingester", ServiceState::Running);
     let frontend = tactus_query_frontend::router(Frontend::new(
         Parts {
             settings: settings::query_frontend(config)?,
@@ -114,11 +121,11 @@ pub(crate) async fn run(loaded: Loaded) -> Result<(), Error> {
     let sink: Arc<dyn TraceSink> =
         Arc::new(Distributor::new(settings::distributor(config), ingester_service, registry));
     let receivers = start_receivers(config, sink, &receivers_stop).await?;
-    for service in ["distributor", "querier", "query-frontend", "server", "store"] {
+    for service in SERVICES {
         states.set(service, ServiceState::Running);
     }
     announce(&loaded, http_address, &receivers);
-    wait_for_stop(&stop).await;
+    signals.wait_for_stop(&stop).await;
     tracing::info!("stopping");
     states.stop();
     tokio::time::sleep(config.shutdown_delay.as_std()).await;
@@ -161,19 +168,32 @@ async fn start_polling(
     blocklist: Arc<Blocklist>,
     stop: CancellationToken,
 ) -> tokio::task::JoinHandle<()> {
-    let poller = Poller::builder(bucket, blocklist, settings::poller(&config.storage.trace));
+    let poller =
+        Poller::builder(bucket, Arc::clone(&blocklist), settings::poller(&config.storage.trace));
     let interval = settings::poll_interval(&config.storage.trace);
     let registry = Registry::global();
     let errors = registry
         .counter("tempodb_blocklist_poll_errors_total", "Polls of the block list that failed.");
+    let build = registry.gauge_vec(
+        "tempo_build_info",
+        "Always 1; the labels tell the version.",
+        ["branch", "goversion", "revision", "version"],
+    );
+    let info = operational::build_info();
+    build.with([&info.branch, &info.compiler, &info.revision, &info.version]).set(1.0);
     let length = registry.gauge_vec(
         "tempodb_blocklist_length",
         "Blocks in the block list by tenant.",
         ["tenant"],
     );
+    let listed = Arc::clone(&blocklist);
     let poll = async move |poller: &Poller| match poller.poll_once().await {
         Ok(report) => {
-            length.with([""]).set(report.live_blocks as f64);
+            let tenants = listed.snapshot();
+            length.retain(|[tenant]| tenants.contains_key(tenant));
+            for (tenant, blocks) in tenants.iter() {
+                length.with([tenant.as_str()]).set(blocks.live().len() as f64);
+            }
             if report.metas_corrupt > 0 || !report.failed_tenants.is_empty() {
                 errors.inc();
                 tracing::warn!(?report, "block list is incomplete");
@@ -304,17 +324,39 @@ fn announce(loaded: &Loaded, http: SocketAddr, receivers: &[(&'static str, Bound
     }
 }
 
-async fn wait_for_stop(stop: &CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return stop.cancelled().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = stop.cancelled() => {}
+/// SIGTERM and SIGINT, caught from the start on: a signal that comes before the ports listen stops in order, too.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> Result<Self, Error> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Returns at the first signal or when `stop` is cancelled. A second signal ends the process at once: what is not
+    /// in object storage is on local disk.
+    async fn wait_for_stop(mut self, stop: &CancellationToken) {
+        tokio::select! {
+            () = self.next() => {}
+            () = stop.cancelled() => {}
+        }
+        tokio::spawn(async move {
+            self.next().await;
+            tracing::warn!("second signal: not waiting for flushes");
+            std::process::exit(130);
+        });
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
