@@ -91,6 +91,13 @@ impl Generation {
         since(self.last_push.load(Ordering::Relaxed)) >= settings.trace_idle_period
             || since(first) >= settings.trace_live_period
             || self.heap_bytes() >= settings.generation_bytes
+            || (since(first) >= settings.trace_idle_period && self.nears_limit_of_traces(settings))
+    }
+
+    /// True if a tenant has half as many live traces as it may have: a cut makes room before any is refused.
+    fn nears_limit_of_traces(&self, settings: &Settings) -> bool {
+        let limit = settings.limits.max_live_traces;
+        limit > 0 && self.heads.read().values().any(|head| head.live_traces() * 2 >= limit)
     }
 }
 
