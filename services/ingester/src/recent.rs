@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use tactus_model::{
     SpanBatch, TenantId, TraceId,
     merge::{gather_traces, merge},
+    slice_traces,
 };
 use tactus_traceql::eval::{
     CompiledQuery, EvaluateError, SearchOptions, TraceMatch, TraceMatchCombiner, Window,
@@ -18,6 +19,9 @@ use crate::ingester::Ingester;
 
 /// Candidate traces that are gathered at a time: their spans are copied.
 const CANDIDATES_PER_ROUND: usize = 512;
+
+/// Up to so many traces are copied out of a segment one by one, without a look at the rest of it.
+const FEW_TRACES: usize = 16;
 
 /// Nanoseconds. Spans of one trace further apart than a day are not looked for beyond the window.
 const LONGEST_TRACE: u64 = 86_400_000_000_000;
@@ -45,13 +49,22 @@ impl Ingester {
 
     /// All spans of these traces, each once.
     pub(crate) fn gather(&self, tenant: &TenantId, wanted: &HashSet<TraceId>) -> SpanBatch {
+        let Some(tenant) = self.tenant(tenant) else { return SpanBatch::default() };
+        let (heads, segments) = tenant.snapshot();
         let mut parts = Vec::new();
-        self.for_each_batch(tenant, |batch| {
-            let part = gather_traces(&[batch], |id| wanted.contains(&id));
-            if !part.is_empty() {
-                parts.push(part);
+        for head in heads {
+            head.for_each(|batch| parts.push(gather_traces(&[batch], |id| wanted.contains(&id))));
+        }
+        for segment in segments {
+            let batch = segment.batch();
+            let ids = &batch.traces.ids;
+            let found: Vec<_> = wanted.iter().filter_map(|id| ids.binary_search(id).ok()).collect();
+            if found.len() <= FEW_TRACES {
+                parts.extend(found.into_iter().map(|trace| slice_traces(batch, trace..trace + 1)));
+            } else {
+                parts.push(gather_traces(&[batch], |id| wanted.contains(&id)));
             }
-        });
+        }
         merge(&parts.iter().collect::<Vec<_>>()).0
     }
 
