@@ -1,21 +1,60 @@
-"""The recorded conformance cases, asked of the built server."""
+"""The recorded conformance cases, asked of the built server: of blocks, of live spans, and of segments."""
+import gzip
+import json
 import re
 import subprocess
 import sys
+import time
 
+import requests
 from harness.paths import CONFORMANCE
+from harness.waiting import eventually
 
 KINDS = "trace,errors,tags,legacy,values,search"
+CONFIG = {
+    "query_frontend": {"metrics": {"query_backend_after": "1s", "max_duration": "24h"}},
+    "storage": {"trace": {"blocklist_poll": "5s"}},
+}
 
 
-def test_recorded_cases_are_answered_as_expected(servers):
-    server = servers.start(config={
-        "query_frontend": {"metrics": {"query_backend_after": "1s", "max_duration": "24h"}},
-        "storage": {"trace": {"blocklist_poll": "5s"}}})
+def run_cases(server, *arguments):
     done = subprocess.run(
-        [sys.executable, CONFORMANCE / "run.py", "--url", server.url, "--otlp", server.otlp_url, "--only", KINDS, "-v"],
+        [sys.executable, CONFORMANCE / "run.py", "--url", server.url, "--otlp", server.otlp_url, "--only", KINDS, "-v",
+         *arguments],
         capture_output=True, text=True, timeout=500)
     print(done.stdout[-20_000:], done.stderr[-4_000:])
     closing = re.search(r"^(\d+) passed, (\d+) failed$", done.stdout, re.MULTILINE)
     assert closing, "the run did not come to its end"
     assert int(closing[1]) > 200 and int(closing[2]) == 0 and done.returncode == 0, closing[0]
+
+
+def push_dataset(server):
+    """Pushes the dataset of the cases and returns its base time; nothing is flushed."""
+    sys.path.insert(0, str(CONFORMANCE))
+    import dataset
+    described = json.loads(gzip.decompress((CONFORMANCE / "cases.json.gz").read_bytes()))["dataset"]
+    base = int(time.time()) // 60 * 60
+    for request in dataset.requests(described["seed"], described["traces"], base, 600):
+        requests.post(server.otlp_url + "/v1/traces", data=request.SerializeToString(), timeout=30,
+                      headers={"Content-Type": "application/x-protobuf"}).raise_for_status()
+    return str(base)
+
+
+def test_recorded_cases_are_answered_from_blocks(servers):
+    run_cases(servers.start(config=CONFIG))
+
+
+def test_recorded_cases_are_answered_from_live_spans(servers):
+    periods = {"trace_idle_period": "1h", "trace_live_period": "1h"}
+    server = servers.start(config={**CONFIG, "ingester": periods})
+    base = push_dataset(server)
+    assert not list(server.wal.rglob("*.seg")) and not list(server.blocks.rglob("*.parquet"))
+    run_cases(server, "--base", base)
+
+
+def test_recorded_cases_are_answered_from_segments(servers):
+    server = servers.start(config={**CONFIG, "ingester": {"trace_idle_period": "500ms"}})
+    base = push_dataset(server)
+    eventually(lambda: list(server.wal.rglob("*.seg")), "live spans are cut to a segment")
+    assert not list(server.blocks.rglob("*.parquet"))
+    run_cases(server, "--base", base)
