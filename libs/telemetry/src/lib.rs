@@ -12,9 +12,11 @@
 //! ```
 #![warn(missing_docs)]
 
+mod error_text;
 pub mod logging;
 pub mod metrics;
 
+pub use error_text::error_text;
 pub use logging::{LogFormat, LogLevel, LoggingError, init_logging};
 
 /// For the expansion of [`log_limited!`] only.

@@ -16,11 +16,12 @@ use tactus_storage::{
     BlockMeta, Uuid,
     block_io::{self, BlockFiles},
 };
+use tactus_telemetry::error_text;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    error::{Error, chain},
+    error::Error,
     ingester::Ingester,
     layout::{PartRange, parse_part_range, sync_directory},
     segment::Segment,
@@ -102,7 +103,7 @@ impl Ingester {
             let due = self.current.read().is_due(&self.settings)
                 || self.has_waiting_cuts.load(Ordering::Acquire);
             if due && let Err(error) = self.seal().await {
-                tracing::error!(error = chain(&error), "cannot cut live spans to segments");
+                tracing::error!(error = error_text(&error), "cannot cut live spans to segments");
                 // A full disk does not get better by trying at the rate of the pushes.
                 tokio::time::sleep(look).await;
             }
@@ -119,7 +120,7 @@ impl Ingester {
             Ok(Ok(())) => tracing::info!("all spans are in object storage"),
             Ok(Err(error)) => {
                 tracing::warn!(
-                    error = chain(&error),
+                    error = error_text(&error),
                     "spans stay on local disk until the next start"
                 );
             }
@@ -176,7 +177,7 @@ impl Ingester {
         let is_idle = tasks.is_empty();
         while let Some(result) = tasks.join_next().await {
             if let Err(error) = result.map_err(Error::from).and_then(|flushed| flushed) {
-                tracing::error!(error = chain(&error), "cannot flush a block");
+                tracing::error!(error = error_text(&error), "cannot flush a block");
                 first_error.get_or_insert(error);
             }
         }

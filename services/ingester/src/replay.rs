@@ -9,10 +9,11 @@ use std::{
 
 use tactus_model::TenantId;
 use tactus_storage::Uuid;
+use tactus_telemetry::error_text;
 use tactus_wal::{PartId, Replay};
 
 use crate::{
-    error::{Error, chain},
+    error::Error,
     flush::Manifest,
     frame,
     generation::Generation,
@@ -82,7 +83,7 @@ fn open_segments(ingester: &Ingester, directory: &Path) -> Result<(), Error> {
             Err(error) => {
                 let kept = ingester.layout.quarantine(&path).map_err(Error::io("move", &path))?;
                 tracing::error!(
-                    error = chain(&error), kept = %kept.display(),
+                    error = error_text(&error), kept = %kept.display(),
                     "damaged segment set aside: its spans are lost to queries"
                 );
             }
@@ -202,7 +203,10 @@ fn keep_replayed(
     if live > ingester.settings.max_live_bytes {
         return Err(error);
     }
-    tracing::error!(error = chain(&error), "cannot cut replayed spans to segments, kept in memory");
+    tracing::error!(
+        error = error_text(&error),
+        "cannot cut replayed spans to segments, kept in memory"
+    );
     for (tenant, head) in generation.heads() {
         ingester.tenant_or_insert(&tenant).add_head(head);
     }

@@ -1,8 +1,7 @@
 //! Why a job fails.
 
-use std::error::Error as StdError;
-
 use tactus_api::job::JobError;
+use tactus_telemetry::error_text;
 use tactus_traceql::eval::{EvaluateError, Unsupported};
 use tonic::Status;
 
@@ -76,9 +75,9 @@ impl From<tactus_block::Error> for Error {
     fn from(error: tactus_block::Error) -> Self {
         if let tactus_block::Error::Io(io) = &error {
             let storage = io.get_ref().and_then(|inner| inner.downcast_ref());
-            return storage.map_or_else(|| Self::Storage(with_causes(&error)), Self::from_storage);
+            return storage.map_or_else(|| Self::Storage(error_text(&error)), Self::from_storage);
         }
-        Self::Damaged(with_causes(&error))
+        Self::Damaged(error_text(&error))
     }
 }
 
@@ -86,20 +85,8 @@ impl Error {
     fn from_storage(error: &tactus_storage::Error) -> Self {
         match error {
             tactus_storage::Error::NotFound { key } => Self::Gone(key.clone()),
-            tactus_storage::Error::Corrupt { .. } => Self::Damaged(with_causes(error)),
-            error => Self::Storage(with_causes(error)),
+            tactus_storage::Error::Corrupt { .. } => Self::Damaged(error_text(error)),
+            error => Self::Storage(error_text(error)),
         }
     }
-}
-
-/// The text of an error and of what caused it.
-fn with_causes(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += ": ";
-        text += &error.to_string();
-        cause = error.source();
-    }
-    text
 }

@@ -26,7 +26,7 @@ use tactus_server::{
     operational::{self as server_operational, ServiceState},
 };
 use tactus_storage::{Blocklist, Bucket, Poller};
-use tactus_telemetry::metrics::Registry;
+use tactus_telemetry::{error_text, metrics::Registry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -153,7 +153,7 @@ async fn open_bucket(config: &Config) -> Result<Bucket, Error> {
     match bucket.check().await {
         Ok(()) => {}
         Err(error) if error.is_retryable() => {
-            let error = banner::chain(&error);
+            let error = error_text(&error);
             tracing::error!(error, "object storage is not reachable; spans are kept on local disk");
         }
         Err(error) => return Err(error.into()),
@@ -201,7 +201,7 @@ async fn start_polling(
         }
         Err(error) => {
             errors.inc();
-            tracing::error!(error = banner::chain(&error), "cannot poll the block list");
+            tracing::error!(error = error_text(&error), "cannot poll the block list");
         }
     };
     poll(&poller).await;
@@ -373,7 +373,7 @@ async fn flush(State(ingester): State<Arc<Ingester>>, RawQuery(query): RawQuery)
     };
     match result {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(error) => http::error_line(StatusCode::INTERNAL_SERVER_ERROR, &banner::chain(&error)),
+        Err(error) => http::error_line(StatusCode::INTERNAL_SERVER_ERROR, &error_text(&error)),
     }
 }
 

@@ -1,7 +1,5 @@
 //! What a person reads in the terminal.
 
-use std::error::Error;
-
 /// The addresses that a start without a configuration shows.
 pub(crate) struct Addresses {
     pub(crate) http: String,
@@ -24,19 +22,4 @@ pub(crate) fn text(addresses: &Addresses) -> String {
         grpc = otlp_grpc.clone().unwrap_or_else(none),
         otlp_http = otlp_http.clone().unwrap_or_else(none),
     )
-}
-
-/// An error and its causes on one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -11,6 +11,8 @@ mod settings;
 
 use std::process::ExitCode;
 
+use tactus_telemetry::error_text;
+
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -47,7 +49,7 @@ fn main() -> ExitCode {
     match run(loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tactus cannot start: {}", banner::chain(&error));
+            eprintln!("tactus cannot start: {}", error_text(&error));
             ExitCode::FAILURE
         }
     }

@@ -13,6 +13,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::LogFormat;
 use super::format::{Fields, Value, caller, line, timestamp};
+use crate::error_text;
 
 /// Writes every event as one line through `write`.
 pub(super) struct LineLayer<W> {
@@ -147,13 +148,6 @@ impl Visit for FieldVisitor {
 
     /// An error with its sources, since our errors leave those out of their own text.
     fn record_error(&mut self, field: &Field, error: &(dyn Error + 'static)) {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(error) = source {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            source = error.source();
-        }
-        self.text(field.name(), text);
+        self.text(field.name(), error_text(error));
     }
 }
