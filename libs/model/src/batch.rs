@@ -205,6 +205,29 @@ fn range(starts: &[u32], owner: usize) -> std::ops::Range<usize> {
     }
 }
 
+impl SpanColumns {
+    /// True if every column has a value for each span; the nested-set columns are not asked.
+    pub fn are_complete(&self) -> bool {
+        let lengths = [
+            self.resource.len(),
+            self.scope.len(),
+            self.span_id.len(),
+            self.parent_span_id.len(),
+            self.start.len(),
+            self.duration.len(),
+            self.name.len(),
+            self.kind.len(),
+            self.status.len(),
+            self.status_message.len(),
+            self.trace_state.len(),
+            self.dropped_attributes.len(),
+            self.dropped_events.len(),
+            self.dropped_links.len(),
+        ];
+        lengths.iter().all(|&length| length == self.trace.len())
+    }
+}
+
 impl TraceSummaries {
     /// Entries of a trace in the service columns.
     pub fn services(&self, trace: usize) -> std::ops::Range<usize> {

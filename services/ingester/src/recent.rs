@@ -34,6 +34,11 @@ pub(crate) struct RecentMatches {
     pub(crate) inspected_traces: u32,
 }
 
+/// Bytes that a look at a batch counts for: an estimate, since what is read of it depends on the query.
+fn inspected_bytes(batch: &SpanBatch) -> u64 {
+    batch.len() as u64 * 200
+}
+
 impl Ingester {
     /// Shows every batch of a tenant to `read`; a batch that moves meanwhile may be shown twice, never missed.
     fn for_each_batch(&self, tenant: &TenantId, mut read: impl FnMut(&SpanBatch)) {
@@ -107,7 +112,7 @@ impl Ingester {
     ) -> Vec<(TraceId, u64)> {
         let mut starts: HashMap<TraceId, u64> = HashMap::new();
         self.for_each_batch(tenant, |batch| {
-            result.inspected_bytes += batch.len() as u64 * 200;
+            result.inspected_bytes += inspected_bytes(batch);
             result.inspected_traces += batch.traces.ids.len() as u32;
             for (id, start) in query.find_candidates(batch) {
                 let known = starts.entry(id).or_insert(start);
@@ -130,7 +135,7 @@ impl Ingester {
     ) -> u64 {
         let mut inspected = 0;
         self.for_each_batch(tenant, |batch| {
-            inspected += batch.len() as u64 * 200;
+            inspected += inspected_bytes(batch);
             collect(batch);
         });
         inspected

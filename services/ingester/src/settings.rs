@@ -44,8 +44,6 @@ pub struct Settings {
     pub retry_pause: Duration,
     /// Longest pause after a failed flush.
     pub max_retry_pause: Duration,
-    /// On stop, write all segments to object storage.
-    pub flush_all_on_shutdown: bool,
     /// Block times further from now than this are clamped to now; zero: never clamped.
     pub range_slack: Duration,
     /// Bloom filter's false positive rate.
@@ -91,7 +89,6 @@ impl Settings {
             flush_op_timeout: Duration::from_secs(5 * 60),
             retry_pause: Duration::from_secs(1),
             max_retry_pause: Duration::from_secs(120),
-            flush_all_on_shutdown: true,
             range_slack: Duration::from_secs(120),
             bloom_false_positive: 0.01,
             bloom_shard_bytes: 100 << 10,

@@ -78,6 +78,7 @@ pub(crate) async fn run(loaded: Loaded) -> Result<(), Error> {
     let bucket = open_bucket(config).await?;
     let blocklist = Arc::new(Blocklist::new());
     let registry = Registry::global();
+    operational::register_build_info(registry);
     for service in SERVICES {
         states.set(service, ServiceState::Starting);
     }
@@ -174,13 +175,6 @@ async fn start_polling(
     let registry = Registry::global();
     let errors = registry
         .counter("tempodb_blocklist_poll_errors_total", "Polls of the block list that failed.");
-    let build = registry.gauge_vec(
-        "tempo_build_info",
-        "Always 1; the labels tell the version.",
-        ["branch", "goversion", "revision", "version"],
-    );
-    let info = operational::build_info();
-    build.with([&info.branch, &info.compiler, &info.revision, &info.version]).set(1.0);
     let length = registry.gauge_vec(
         "tempodb_blocklist_length",
         "Blocks in the block list by tenant.",

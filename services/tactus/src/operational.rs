@@ -46,6 +46,17 @@ pub(crate) fn build_info() -> BuildInfo {
     }
 }
 
+/// Exports the version as a metric.
+pub(crate) fn register_build_info(registry: &Registry) {
+    let build = registry.gauge_vec(
+        "tempo_build_info",
+        "Always 1; the labels tell the version.",
+        ["branch", "goversion", "revision", "version"],
+    );
+    let info = build_info();
+    build.with([&info.branch, &info.compiler, &info.revision, &info.version]).set(1.0);
+}
+
 /// Everything that the operational endpoints show.
 pub(crate) fn state(
     config: &tactus_config::Config,

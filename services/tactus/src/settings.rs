@@ -132,7 +132,6 @@ pub(crate) fn ingester(config: &Config) -> Result<tactus_ingester::Settings, Err
         max_block_bytes: ingester.max_block_bytes,
         concurrent_flushes: ingester.concurrent_flushes,
         flush_op_timeout: ingester.flush_op_timeout.as_std(),
-        flush_all_on_shutdown: ingester.flush_all_on_shutdown,
         range_slack: trace.wal.ingestion_time_range_slack.as_std(),
         bloom_false_positive: trace.block.bloom_filter_false_positive,
         bloom_shard_bytes: trace.block.bloom_filter_shard_size_bytes as u32,

@@ -45,23 +45,7 @@ fn tables(batch: &SpanBatch) -> Result<()> {
 
 fn spans(batch: &SpanBatch) -> Result<()> {
     let (spans, count) = (&batch.spans, batch.len());
-    let lengths = [
-        spans.resource.len(),
-        spans.scope.len(),
-        spans.span_id.len(),
-        spans.parent_span_id.len(),
-        spans.start.len(),
-        spans.duration.len(),
-        spans.name.len(),
-        spans.kind.len(),
-        spans.status.len(),
-        spans.status_message.len(),
-        spans.trace_state.len(),
-        spans.dropped_attributes.len(),
-        spans.dropped_events.len(),
-        spans.dropped_links.len(),
-    ];
-    ensure(lengths.iter().all(|&length| length == count), "a column of spans is missing")?;
+    ensure(spans.are_complete(), "a column of spans is missing")?;
     ensure(below(&spans.trace, batch.traces.ids.len()), "a trace is missing")?;
     ensure(below(&spans.resource, batch.resources.len()), "a resource is missing")?;
     ensure(below(&spans.scope, batch.scopes.len()), "a scope is missing")?;

@@ -197,26 +197,11 @@ impl Mapped<'_> {
 }
 
 fn check_lengths(batch: &SpanBatch) -> Result<(), &'static str> {
-    let spans = &batch.spans;
-    let lengths = [
-        spans.resource.len(),
-        spans.scope.len(),
-        spans.span_id.len(),
-        spans.parent_span_id.len(),
-        spans.start.len(),
-        spans.duration.len(),
-        spans.name.len(),
-        spans.kind.len(),
-        spans.status.len(),
-        spans.status_message.len(),
-        spans.trace_state.len(),
-        spans.dropped_attributes.len(),
-        spans.dropped_events.len(),
-        spans.dropped_links.len(),
+    let owners = [
         batch.span_attributes.owners(),
         batch.events.starts.len().wrapping_sub(1),
         batch.links.starts.len().wrapping_sub(1),
     ];
-    let same = lengths.iter().all(|&length| length == spans.trace.len());
-    if same { Ok(()) } else { Err("columns of different length") }
+    let same = owners.iter().all(|&count| count == batch.len());
+    if same && batch.spans.are_complete() { Ok(()) } else { Err("columns of different length") }
 }
