@@ -14,7 +14,7 @@ TACTUS_BIN ?= $(TARGET_DIR)/debug/tactus
 BUILT_BIN := $(TARGET_DIR)/debug/tactus
 VENV := .venv
 NODE := integration-tests/node
-CONFORMANCE ?= trace,errors,tags,legacy,values,search
+CONFORMANCE ?= trace,errors,tags,legacy,values,search,metrics,instant
 
 export TACTUS_BIN
 

@@ -10,7 +10,7 @@ import requests
 from harness.paths import CONFORMANCE
 from harness.waiting import eventually
 
-KINDS = "trace,errors,tags,legacy,values,search"
+KINDS = "trace,errors,tags,legacy,values,search,metrics,instant"
 CONFIG = {
     "query_frontend": {"metrics": {"query_backend_after": "1s", "max_duration": "24h"}},
     "storage": {"trace": {"blocklist_poll": "5s"}},

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Tactus with the load and the queries of ../shared/bench and prints Markdown tables for docs/benchmarks.md.
 
-    scripts/bench.py [--traces 110000] [--rate 40000] [--seconds 50] [--repeats 5] [--keep DIR]
+    scripts/bench.py [--traces 110000] [--rate 40000] [--seconds 50] [--repeats 5] [--blocks 10] [--keep DIR]
 
 Needs the optimised server (TACTUS_BIN), rustc for the sender, and an otherwise idle machine. The load is made once and
 kept in target/bench."""
@@ -68,6 +68,19 @@ def send(server, load, sender, connections, seconds, rate=None):
     }
 
 
+def ask(server, window, repeats):
+    """Median milliseconds of each query."""
+    out = run(sys.executable, BENCH / "qbench.py", server.url, *window, repeats, capture_output=True).stdout
+    return {name.strip(): float(ms) for name, ms in re.findall(r"^(.*?)\s+([\d.]+) ms", out, re.MULTILINE)}
+
+
+def grow(server, load, sender, blocks, spans):
+    """Pushes as many spans again for each further block; the end of all, in unix seconds."""
+    for _ in range(blocks - 1):
+        send(server, load, sender, 2, max(spans // 100_000, 1), 100_000)
+    return int(time.time()) + 60
+
+
 def stored_bytes(server):
     return sum(f.stat().st_size for block in server.block_directories() for f in block.iterdir())
 
@@ -79,6 +92,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=50, help="of the paced run")
     parser.add_argument("--fast-seconds", type=int, default=30, help="of the run as fast as it goes")
     parser.add_argument("--repeats", type=int, default=5, help="of each query")
+    parser.add_argument("--blocks", type=int, default=10, help="the queries are asked again of so many times the spans")
     parser.add_argument("--keep", help="directory for the data, kept afterwards")
     arguments = parser.parse_args()
     load, sender = prepare(REPOSITORY / "target" / "bench", arguments.traces)
@@ -88,9 +102,12 @@ def main():
         try:
             paced = send(server, load, sender, 2, arguments.seconds, arguments.rate)
             size = stored_bytes(server)
-            queries = run(
-                sys.executable, BENCH / "qbench.py", server.url, *paced["window"], arguments.repeats,
-                capture_output=True).stdout
+            one = ask(server, paced["window"], arguments.repeats)
+            many, stored = {}, len(server.block_directories())
+            if arguments.blocks > 1:
+                end = grow(server, load, sender, arguments.blocks, paced["spans"])
+                many = ask(server, (paced["window"][0], end), arguments.repeats)
+                stored = len(server.block_directories())
         finally:
             server.close()
         server = Tactus(folder / "fast", config=CONFIG).start()
@@ -111,7 +128,11 @@ def main():
     print("| measure | Tactus |\n|---|---|")
     for measure, figure in rows.items():
         print(f"| {measure} | {figure} |")
-    print(f"\nQueries on these {paced['spans']:,} spans, median of {arguments.repeats}:\n\n```\n{queries}```")
+    print(f"\nQueries, median of {arguments.repeats}, on {paced['spans']:,} spans, and on {arguments.blocks} times as many in "
+          f"{stored} blocks:\n\n| query (ms) | one | all | times |\n|---|---|---|---|")
+    for query, ms in one.items():
+        print(f"| {query} | {ms} | {many.get(query, '')} | {many[query] / ms:.1f} |" if query in many
+              else f"| {query} | {ms} | | |")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 //! Why a query is not answered, and which status says so.
 
 use http::StatusCode;
+use tactus_traceql::metrics::MetricsError;
 use tonic::Code;
 
 /// Result with this lib's [`Error`].
@@ -25,6 +26,10 @@ pub enum Error {
     /// The tenant has too many queries in flight.
     #[error("job queue full")]
     QueueFull,
+    /// The query would take more than one query may; the text names the limit. Unlike [`Self::Invalid`] it shows
+    /// only when the query runs.
+    #[error("{0}")]
+    LimitExceeded(String),
     /// The caller went away.
     #[error("context canceled")]
     Cancelled,
@@ -51,7 +56,7 @@ impl Error {
         match self {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::TraceTooLarge { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TraceTooLarge { .. } | Self::LimitExceeded(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::QueueFull => StatusCode::TOO_MANY_REQUESTS,
             Self::Cancelled => StatusCode::from_u16(499).expect("499 is between 100 and 999"),
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
@@ -67,7 +72,7 @@ impl Error {
             Self::Invalid(_) => Code::InvalidArgument,
             Self::NotFound => Code::NotFound,
             Self::TraceTooLarge { .. } => Code::Unknown,
-            Self::QueueFull => Code::ResourceExhausted,
+            Self::QueueFull | Self::LimitExceeded(_) => Code::ResourceExhausted,
             Self::Cancelled => Code::Cancelled,
             Self::ApiTimeout => Code::DeadlineExceeded,
             Self::NotImplemented(_) => Code::Unimplemented,
@@ -87,6 +92,18 @@ impl From<Error> for tonic::Status {
     }
 }
 
+/// From counting or adding series. The limit is the one that a job was sent, so the text names its setting.
+impl From<MetricsError> for Error {
+    fn from(error: MetricsError) -> Self {
+        match error {
+            MetricsError::TooLarge { .. } => Self::LimitExceeded(format!(
+                "{error} (limit: query_frontend.metrics.max_series_bytes)"
+            )),
+            error => Self::Invalid(error.to_string()),
+        }
+    }
+}
+
 /// From the answer of a service to a job of a query.
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
@@ -95,7 +112,7 @@ impl From<tonic::Status> for Error {
             // Some queries turn out to be impossible only when they meet data.
             Code::InvalidArgument => Self::Invalid(message),
             Code::Unimplemented => Self::NotImplemented(message),
-            Code::ResourceExhausted => Self::QueueFull,
+            Code::ResourceExhausted => Self::LimitExceeded(message),
             Code::Cancelled => Self::Cancelled,
             Code::DeadlineExceeded => Self::DeadlineExceeded,
             Code::Unavailable => Self::Unavailable(message),
@@ -120,6 +137,7 @@ mod tests {
                 "trace exceeds max size (max bytes: 7)",
             ),
             (Error::QueueFull, 429, Code::ResourceExhausted, "job queue full"),
+            (Error::LimitExceeded("x".into()), 422, Code::ResourceExhausted, "x"),
             (Error::Cancelled, 499, Code::Cancelled, "context canceled"),
             (Error::DeadlineExceeded, 504, Code::Internal, "context deadline exceeded"),
             (
@@ -144,5 +162,8 @@ mod tests {
         let error = Error::from(tonic::Status::unknown("x"));
         assert_eq!(error, Error::Internal("x".into()));
         assert!(error.is_retryable());
+        let error = Error::from(tonic::Status::resource_exhausted("more than 5 bytes"));
+        assert_eq!(error, Error::LimitExceeded("more than 5 bytes".into()));
+        assert!(!error.is_retryable());
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! Ingesters run them on recent data, queriers on row groups; what a request means is decided here, once.
 
+mod metrics;
+
+pub use metrics::MetricsJob;
+
 use tactus_model::{Projection, SpanBatch};
 use tactus_proto::tactus::v1::{
     SearchRequest, TagScope as TagScopeMessage, TagValue as TagValueMessage, TagValuesRequest,

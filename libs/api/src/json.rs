@@ -3,10 +3,13 @@
 //! Fields stand in the order of their messages without blanks; zero scalars, absent messages and absent lists are
 //! left out; 64-bit integers are strings; bytes are base64; `<`, `>`, `&` and the line separators are escaped.
 
+mod explain;
+mod metrics;
 mod search;
 mod tags;
 mod values;
 
+pub use metrics::{instant_response, range_response};
 pub use search::search_response;
 pub use tags::{tag_values_llm, tag_values_v1, tag_values_v2, tags_v1, tags_v2};
 pub(crate) use values::{write_attributes, write_flat_attributes};

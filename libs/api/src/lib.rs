@@ -7,9 +7,11 @@
 
 mod accept;
 mod error;
+pub mod explain;
 pub mod job;
 pub mod json;
 mod logfmt;
+pub mod metrics;
 mod number;
 mod query_string;
 pub mod request;

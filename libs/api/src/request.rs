@@ -13,6 +13,11 @@ pub use search::{SearchKind, SearchLimits, SearchQuery, TagConditions, parse_tra
 pub use tags::{RequestedTag, TagValuesQuery, TagsQuery, parse_tag_v1, parse_tag_v2};
 pub use trace::{TraceMode, TraceQuery, parse_trace_id};
 
+/// True if the parameter `explain` asks how the query is run.
+fn wants_explain(params: &crate::QueryParams<'_>) -> bool {
+    matches!(params.get("explain"), Some("true" | "1"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -35,6 +40,7 @@ mod tests {
         max_exemplars: 0,
         max_series: 0,
         max_query_bytes: 0,
+        unsafe_hints: true,
     };
 
     proptest! {

@@ -8,6 +8,7 @@ pub(crate) mod bits;
 pub(crate) mod byte_arrays;
 pub(crate) mod codec;
 pub(crate) mod delta;
+pub(crate) mod frames;
 pub(crate) mod hybrid;
 pub(crate) mod page;
 pub(crate) mod plain;

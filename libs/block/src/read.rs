@@ -24,6 +24,7 @@ mod columns;
 mod footer;
 mod json_value;
 mod level_words;
+mod levels;
 mod plan;
 mod prune;
 mod source;

@@ -135,5 +135,28 @@ pub fn encoding_of(leaf: usize) -> LeafEncoding {
     }
 }
 
+/// True for a leaf column whose values the writer leaves uncompressed.
+///
+/// They hardly shrink once they take no more bits than they need, and almost every query reads some of them.
+pub fn stays_uncompressed(leaf: usize) -> bool {
+    use leaf::{
+        SPAN_DURATION, SPAN_ID, SPAN_KIND, SPAN_NAME, SPAN_NESTED_LEFT, SPAN_NESTED_PARENT,
+        SPAN_NESTED_RIGHT, SPAN_START, SPAN_STATUS_CODE, TRACE_ID,
+    };
+    matches!(
+        leaf,
+        TRACE_ID
+            | SPAN_ID
+            | SPAN_NESTED_PARENT
+            | SPAN_NESTED_LEFT
+            | SPAN_NESTED_RIGHT
+            | SPAN_NAME
+            | SPAN_KIND
+            | SPAN_START
+            | SPAN_DURATION
+            | SPAN_STATUS_CODE
+    )
+}
+
 #[cfg(test)]
 mod tests;

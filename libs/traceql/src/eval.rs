@@ -6,33 +6,35 @@
 //! two operands, patterns from attributes) runs span by span, on the spans the rest leaves. Pipelines carry
 //! all spansets of a batch as one bitmap and a group number a span.
 //!
-//! Two steps, so that storage can decode in two passes: [`CompiledQuery::find_matches`] needs the columns of
+//! Two passes, so that storage decodes little: [`CompiledQuery::find_matches`] needs the columns of
 //! [`CompiledQuery::filter_projection`], [`CompiledQuery::assemble`] those of
-//! [`CompiledQuery::result_projection`]. This half knows no storage, and evaluates each trace on the spans that
+//! [`CompiledQuery::result_projection`]. A [`StagedSearch`] splits the first pass once more, by what the columns
+//! cost, and ends when nothing is left. This half knows no storage, and evaluates each trace on the spans that
 //! the batch has of it.
 
 mod aggregate;
 mod assemble;
 mod bitmap;
-mod candidates;
+pub(crate) mod candidates;
 mod combine;
 mod condition;
 mod legacy;
 mod matches;
-mod operand;
-mod pipeline;
-mod plan;
+pub(crate) mod operand;
+pub(crate) mod pipeline;
+pub(crate) mod plan;
 mod program;
-mod query;
-mod scan;
+pub(crate) mod query;
+pub(crate) mod scan;
 mod shown;
+mod staged;
 mod structural;
 mod tag_filter;
 mod tag_names;
 mod tag_values;
 mod trace_facts;
-mod value;
-mod view;
+pub(crate) mod value;
+pub(crate) mod view;
 
 pub use assemble::SearchOptions;
 pub use bitmap::Bitmap;
@@ -43,6 +45,7 @@ pub use matches::{
     TraceMatch,
 };
 pub use query::CompiledQuery;
+pub use staged::StagedSearch;
 pub use tag_filter::TagFilter;
 pub use tag_names::{
     INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, collect_tags, tags_projection,

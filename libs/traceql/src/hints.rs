@@ -22,8 +22,11 @@ pub const JOB_SIZE: &str = "job_size";
 pub const TIME_OVERLAP_CUTOFF: &str = "time_overlap_cutoff";
 /// Metrics: blocks in parallel per querier. Unsafe.
 pub const CONCURRENT_BLOCKS: &str = "concurrent_blocks";
+/// Search and metrics: say in the answer how the query was run. Boolean.
+pub const EXPLAIN: &str = "explain";
 
-const SAFE: [&str; 6] = [MOST_RECENT, EXEMPLARS, SAMPLE, SPAN_SAMPLE, TRACE_SAMPLE, EXTRAPOLATE];
+const SAFE: [&str; 7] =
+    [MOST_RECENT, EXEMPLARS, SAMPLE, SPAN_SAMPLE, TRACE_SAMPLE, EXTRAPOLATE, EXPLAIN];
 
 /// One `name=value`.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +97,11 @@ impl Hints {
     /// `most_recent=true`.
     pub fn most_recent(&self) -> bool {
         self.boolean(MOST_RECENT) == Some(true)
+    }
+
+    /// `explain=true`.
+    pub fn explain(&self) -> bool {
+        self.boolean(EXPLAIN) == Some(true)
     }
 
     /// The number of exemplars if the hints decide it: `exemplars=N` (negative is 0) before

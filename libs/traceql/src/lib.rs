@@ -20,6 +20,7 @@ pub mod eval;
 mod fold;
 pub mod hints;
 mod lexer;
+pub mod metrics;
 mod operate;
 mod parser;
 mod static_value;

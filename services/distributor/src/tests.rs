@@ -1,7 +1,7 @@
 use super::*;
 use parking_lot::Mutex;
 use tactus_model::wire::put_message_field;
-use tactus_proto::{tactus::v1 as proto, tempopb};
+use tactus_proto::tactus::v1 as proto;
 use tonic::{Request, Response, Status};
 
 /// An ingester that records pushes and answers as told.
@@ -35,7 +35,7 @@ impl Ingester for Recorder {
     async fn search(
         &self,
         _: Request<proto::SearchRequest>,
-    ) -> Result<Response<tempopb::SearchResponse>, Status> {
+    ) -> Result<Response<proto::SearchResponse>, Status> {
         Err(Status::unimplemented("not part of this test"))
     }
 
@@ -50,6 +50,13 @@ impl Ingester for Recorder {
         &self,
         _: Request<proto::TagValuesRequest>,
     ) -> Result<Response<proto::TagValuesResponse>, Status> {
+        Err(Status::unimplemented("not part of this test"))
+    }
+
+    async fn metrics(
+        &self,
+        _: Request<proto::MetricsRequest>,
+    ) -> Result<Response<proto::MetricsResponse>, Status> {
         Err(Status::unimplemented("not part of this test"))
     }
 }

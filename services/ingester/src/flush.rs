@@ -65,6 +65,13 @@ pub(crate) struct Manifest {
     pub(crate) segments: Vec<PathBuf>,
 }
 
+impl PendingBlock {
+    fn new(id: Uuid, segments: Vec<Arc<Segment>>, resumed: bool) -> Self {
+        segments.iter().for_each(|segment| segment.set_block(id));
+        Self { id, segments, resumed, built: None }
+    }
+}
+
 impl Flushes {
     pub(crate) fn new(slots: usize) -> Self {
         Self { slots: Semaphore::new(slots.max(1)), pending: Mutex::default() }
@@ -81,7 +88,7 @@ impl Flushes {
 
     /// Takes up a block that an earlier process began.
     pub(crate) fn resume(&self, tenant: &TenantId, id: Uuid, segments: Vec<Arc<Segment>>) {
-        let block = PendingBlock { id, segments, resumed: true, built: None };
+        let block = PendingBlock::new(id, segments, true);
         let queue = self.queue(tenant);
         queue.try_lock().expect("nothing else runs during start").blocks.push_back(block);
     }
@@ -231,7 +238,7 @@ impl Ingester {
             }
             (queue.failures, queue.not_before) = (0, None);
             let Some(block) = queue.blocks.pop_front() else { return Ok(()) };
-            tenant.remove_segments(&block.segments);
+            tenant.release_segments(block.id, &block.segments);
             rest.retain(|segment| !block.segments.iter().any(|gone| Arc::ptr_eq(gone, segment)));
             let (ingester, id) = (Arc::clone(self), id.clone());
             tokio::task::spawn_blocking(move || ingester.clear_block(&id, &block)).await?;
@@ -266,7 +273,7 @@ impl Ingester {
             let _ = fs::remove_file(&path);
             return Err(error);
         }
-        Ok(PendingBlock { id: block_id, segments, resumed: false, built: None })
+        Ok(PendingBlock::new(block_id, segments, false))
     }
 
     fn manifest_path(&self, tenant: &TenantId, block: Uuid) -> PathBuf {

@@ -1,7 +1,7 @@
 //! Generations: all tenants' live spans between two cuts, and the log parts that hold them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,8 +11,14 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use tactus_model::{TenantId, TraceId};
+use tactus_storage::Uuid;
 
-use crate::{head::Head, segment::Segment, settings::Settings};
+use crate::{head::Head, recent_view::RecentView, segment::Segment, settings::Settings};
+
+/// How long a released block is remembered: longer than any block list takes to show it.
+const RELEASED_MEMORY: Duration = Duration::from_secs(3600);
+/// Released blocks that are remembered, of one tenant.
+const MAX_RELEASED: usize = 1_000;
 
 /// Live spans of all tenants since the last cut.
 ///
@@ -113,6 +119,8 @@ pub(crate) struct TenantView {
     pub(crate) heads: Vec<Arc<Head>>,
     /// Segments that are not yet in a block that queriers know.
     pub(crate) segments: Vec<Arc<Segment>>,
+    /// Blocks that took the place of segments, and when; the oldest first.
+    released: VecDeque<(Instant, Uuid)>,
 }
 
 /// A tenant's view behind its lock; taken for moments only.
@@ -130,10 +138,8 @@ struct LargeTraces {
 }
 
 impl Tenant {
-    /// Heads and segments at one moment.
-    pub(crate) fn snapshot(&self) -> (Vec<Arc<Head>>, Vec<Arc<Segment>>) {
-        let view = self.view.read();
-        (view.heads.clone(), view.segments.clone())
+    pub(crate) fn heads(&self) -> Vec<Arc<Head>> {
+        self.view.read().heads.clone()
     }
 
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
@@ -175,8 +181,24 @@ impl Tenant {
         self.view.write().segments.push(segment);
     }
 
-    pub(crate) fn remove_segments(&self, gone: &[Arc<Segment>]) {
+    /// Heads, segments and released blocks at one moment.
+    pub(crate) fn recent_view(&self) -> RecentView {
+        let view = self.view.read();
+        RecentView {
+            heads: view.heads.clone(),
+            segments: view.segments.clone(),
+            released: view.released.iter().map(|(_, block)| *block).collect(),
+        }
+    }
+
+    /// Removes segments that a block in the block list took the place of.
+    pub(crate) fn release_segments(&self, block: Uuid, gone: &[Arc<Segment>]) {
         let mut view = self.view.write();
         view.segments.retain(|segment| !gone.iter().any(|other| Arc::ptr_eq(other, segment)));
+        let is_old = |&(released, _): &(Instant, Uuid)| released.elapsed() > RELEASED_MEMORY;
+        while view.released.len() >= MAX_RELEASED || view.released.front().is_some_and(is_old) {
+            view.released.pop_front();
+        }
+        view.released.push_back((Instant::now(), block));
     }
 }

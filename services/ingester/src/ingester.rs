@@ -202,7 +202,7 @@ impl Ingester {
     pub(crate) fn measure_live_bytes(&self) -> usize {
         let mut bytes = 0;
         for (id, tenant) in self.all_tenants() {
-            let (heads, _) = tenant.snapshot();
+            let heads = tenant.heads();
             bytes += heads.iter().map(|head| head.heap_bytes()).sum::<usize>();
             let live: usize = heads.iter().map(|head| head.live_traces()).sum();
             self.metrics.live_traces.with([id.as_str()]).set(live as f64);

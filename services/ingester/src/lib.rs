@@ -22,11 +22,14 @@ mod layout;
 mod live_traces;
 mod metrics;
 mod recent;
+mod recent_metrics;
+mod recent_view;
 mod replay;
 mod seal;
 mod segment;
 mod service;
 mod settings;
+mod stop;
 
 #[cfg(test)]
 mod test_spans;

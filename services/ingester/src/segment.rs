@@ -14,11 +14,12 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::SystemTime,
 };
 
 use tactus_model::SpanBatch;
+use tactus_storage::Uuid;
 
 mod columns;
 mod file;
@@ -54,6 +55,7 @@ pub struct Segment {
     batch: SpanBatch,
     block_times: (u64, u64),
     written: SystemTime,
+    block: OnceLock<Uuid>,
 }
 
 impl Segment {
@@ -86,7 +88,14 @@ impl Segment {
         let block_times = columns::block_times(&map, &sections).map_err(corrupt)?;
         let written = std::fs::metadata(path).and_then(|meta| meta.modified());
         let written = written.unwrap_or_else(|_| SystemTime::now());
-        Ok(Self { path: path.to_owned(), bytes: map.len() as u64, batch, block_times, written })
+        Ok(Self {
+            path: path.to_owned(),
+            bytes: map.len() as u64,
+            batch,
+            block_times,
+            written,
+            block: OnceLock::new(),
+        })
     }
 
     /// Opens the same file again with pages of its own, so that a sweep over it can give its memory back.
@@ -107,6 +116,16 @@ impl Segment {
     /// Where the file lies.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The block that it becomes part of, once that is decided.
+    pub fn block(&self) -> Option<Uuid> {
+        self.block.get().copied()
+    }
+
+    /// Notes the block; for good.
+    pub(crate) fn set_block(&self, block: Uuid) {
+        let _ = self.block.set(block);
     }
 
     /// When the file was written.

@@ -1,23 +1,25 @@
 //! The ingester as a service of the protocol.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use tactus_api::{
-    job::{JobError, SearchJob, TagValuesJob, TagsJob},
-    search::to_message,
+    job::{JobError, MetricsJob, SearchJob, TagValuesJob, TagsJob},
+    metrics, search,
 };
 use tactus_model::{SpanBatch, TenantId, TraceId, otlp::encode_traces_data};
 use tactus_proto::{
     tactus::v1::{
-        FindTraceRequest, FindTraceResponse, PushRequest, PushResponse, Refusal, SearchRequest,
-        TagValuesRequest, TagValuesResponse, TagsRequest, TagsResponse,
-        ingester_server::Ingester as Protocol,
+        FindTraceRequest, FindTraceResponse, JobExplanation, MetricsRequest, MetricsResponse,
+        Phase, PushRequest, PushResponse, Refusal, SearchRequest, SearchResponse, TagValuesRequest,
+        TagValuesResponse, TagsRequest, TagsResponse, ingester_server::Ingester as Protocol,
     },
-    tempopb::{SearchMetrics, SearchResponse},
+    tempopb::SearchMetrics,
 };
+use tactus_storage::Uuid;
+use tactus_traceql::metrics::MetricsError;
 use tonic::{Request, Response, Status};
 
-use crate::{error::PushError, head::Refused, ingester::Ingester};
+use crate::{error::PushError, head::Refused, ingester::Ingester, stop::Stop};
 
 /// Pushes of more bytes are converted away from the threads that serve connections.
 const INLINE_PUSH_BYTES: usize = 512 << 10;
@@ -48,8 +50,8 @@ impl Protocol for Ingester {
         let tenant = tenant_of(&find.tenant)?;
         let wanted = HashSet::from([TraceId::from_slice(&find.trace_id)]);
         let (trace, inspected_bytes) = self
-            .query(move |ingester| {
-                let batch = ingester.gather(&tenant, &wanted);
+            .query(move |ingester, _| {
+                let batch = ingester.recent_view(&tenant).gather(&wanted);
                 if batch.is_empty() {
                     return (Vec::new(), 0);
                 }
@@ -66,19 +68,58 @@ impl Protocol for Ingester {
         let request = request.into_inner();
         let tenant = tenant_of(&request.tenant)?;
         let job = SearchJob::compile(&request, &[]).map_err(|error| refused_job(&error))?;
+        let started = Instant::now();
         let found = self
-            .query(move |ingester| {
-                ingester.search_recent(&tenant, &job.query, job.window, job.options)
+            .query(move |ingester, stop| {
+                ingester.search_recent(&tenant, &job.query, job.window, job.options, stop)
             })
             .await?
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let explanations = match request.explain {
+            true => vec![explanation(found.parts, found.inspected_spans, None, started)],
+            false => Vec::new(),
+        };
         let metrics = SearchMetrics {
             inspected_traces: found.inspected_traces,
             inspected_bytes: found.inspected_bytes,
             ..SearchMetrics::default()
         };
-        let traces = found.traces.into_iter().map(to_message).collect();
-        Ok(Response::new(SearchResponse { traces, metrics: Some(metrics) }))
+        let traces = found.traces.into_iter().map(search::to_message).collect();
+        Ok(Response::new(SearchResponse { traces, metrics: Some(metrics), explanations }))
+    }
+
+    async fn metrics(
+        &self,
+        request: Request<MetricsRequest>,
+    ) -> Result<Response<MetricsResponse>, Status> {
+        let request = request.into_inner();
+        let tenant = tenant_of(&request.tenant)?;
+        let job = MetricsJob::compile(&request).map_err(|error| refused_job(&error))?;
+        let started = Instant::now();
+        let found = self
+            .query(move |ingester, stop| ingester.metrics_recent(&tenant, &job, stop))
+            .await?
+            .map_err(|error| match error {
+                MetricsError::TooLarge { .. } => Status::resource_exhausted(error.to_string()),
+                _ => Status::invalid_argument(error.to_string()),
+            })?;
+        let (spans, matched) = (found.inspected_spans, found.matched_spans);
+        let explanations = match request.explain {
+            true => vec![explanation(found.parts, spans, Some(matched), started)],
+            false => Vec::new(),
+        };
+        let ids = |blocks: Vec<Uuid>| blocks.iter().map(Uuid::to_string).collect();
+        Ok(Response::new(MetricsResponse {
+            series: found.series.into_iter().map(metrics::to_message).collect(),
+            metrics: Some(SearchMetrics {
+                inspected_bytes: found.inspected_bytes,
+                inspected_spans: spans,
+                ..SearchMetrics::default()
+            }),
+            counted_block_ids: ids(found.counted_blocks),
+            released_block_ids: ids(found.released_blocks),
+            explanations,
+        }))
     }
 
     async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
@@ -86,7 +127,7 @@ impl Protocol for Ingester {
         let tenant = tenant_of(&request.tenant)?;
         let groups = self.settings.max_condition_groups;
         let mut job = TagsJob::compile(&request, groups).map_err(|error| refused_job(&error))?;
-        let answer = self.query(move |ingester| {
+        let answer = self.query(move |ingester, _| {
             let inspected = ingester.collect_recent(&tenant, |batch| {
                 job.visit(batch);
             });
@@ -104,7 +145,7 @@ impl Protocol for Ingester {
         let groups = self.settings.max_condition_groups;
         let mut job =
             TagValuesJob::compile(&request, groups).map_err(|error| refused_job(&error))?;
-        let answer = self.query(move |ingester| {
+        let answer = self.query(move |ingester, _| {
             let inspected = if job.reads_nothing() {
                 job.visit(&SpanBatch::default());
                 0
@@ -123,19 +164,33 @@ impl Ingester {
     /// Runs a query away from the threads that serve connections, a bounded number at a time.
     async fn query<R: Send + 'static>(
         &self,
-        run: impl FnOnce(&Ingester) -> R + Send + 'static,
+        run: impl FnOnce(&Ingester, &Stop) -> R + Send + 'static,
     ) -> Result<R, Status> {
         let ingester = self.handle()?;
         let slot = Arc::clone(&self.query_slots)
             .acquire_owned()
             .await
             .map_err(|_| Status::unavailable("Ingester is shutting down"))?;
+        let (stop, _stop_on_drop) = Stop::new();
         tokio::task::spawn_blocking(move || {
             let _slot = slot;
-            run(&ingester)
+            run(&ingester, &stop)
         })
         .await
         .map_err(|_| Status::internal("query failed"))
+    }
+}
+
+/// How recent data was read. Storage is not: it lies in memory, or in maps of files.
+fn explanation(parts: u32, spans: u64, matched: Option<u64>, started: Instant) -> JobExplanation {
+    let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    JobExplanation {
+        source: "recent".to_owned(),
+        parts,
+        phases: vec![Phase { name: "evaluate".to_owned(), nanos }],
+        inspected_spans: spans,
+        matched_spans: matched.unwrap_or(0),
+        ..JobExplanation::default()
     }
 }
 

@@ -10,6 +10,8 @@ use crate::{
     test_spans::{push_of, span},
 };
 
+mod metrics;
+
 struct Bench {
     folder: tempfile::TempDir,
     blocklist: Arc<Blocklist>,
@@ -293,8 +295,8 @@ async fn generation_of_refused_spans_leaves_nothing_behind() {
     let appended = ingester.push(&push_of("t1", &[span(1, 1, 1)]), &tenant()).unwrap();
     assert_eq!((appended.spans, appended.refused.too_large), (0, 1));
     ingester.seal().await.unwrap();
-    let (heads, segments) = ingester.tenant(&tenant()).unwrap().snapshot();
-    assert_eq!((heads.len(), segments.len()), (0, 0));
+    let view = ingester.recent_view(&tenant());
+    assert_eq!((view.heads.len(), view.segments.len()), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

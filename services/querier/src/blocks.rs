@@ -1,24 +1,34 @@
 //! Open blocks: their metas, cached footers and bloom filters, and what becomes of blocks that cannot be read.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use tactus_block::read::{BlockFacts, BlockReader as DataReader, ByteSource};
 use tactus_model::TraceId;
+use tactus_proto::tactus::v1::BlockPart;
 use tactus_storage::block_io::read_meta;
 use tactus_storage::bloom::{BloomShard, shard_of};
 use tactus_storage::{BlockMeta, BlockReader, Blocklist, Bucket, Uuid};
 use tokio::runtime::Handle;
 
+use crate::duplicates::{DuplicateSpans, Duplicates};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
+use crate::pool::Job;
 use crate::settings::Settings;
 use crate::source::{LocalSource, RemoteSource};
 
 /// An open local block holds a file descriptor, of which there are fewer than footers fit in memory.
 const MIN_CACHED_BYTES: usize = 64 << 10;
+
+/// Memory for the spans that pairs of blocks have in common.
+const DUPLICATES_BYTES: u64 = 16 << 20;
+
+/// Bytes of memory for each compressed one.
+const DECODED_RATIO: u64 = 8;
 
 /// Damaged blocks that are remembered, so that each is logged once.
 const MAX_REMEMBERED: usize = 10_000;
@@ -30,6 +40,7 @@ pub(crate) struct Blocks {
     blocklist: Arc<Blocklist>,
     readers: Cache<BlockKey, DataReader>,
     blooms: Cache<(BlockKey, u32), CachedBloom>,
+    duplicates: Duplicates,
     logged: Mutex<HashSet<Uuid>>,
     metrics: Arc<Metrics>,
 }
@@ -63,7 +74,8 @@ impl Blocks {
             .max_capacity(settings.bloom_cache_bytes)
             .weigher(|_, bloom: &CachedBloom| u32::try_from(bloom.bytes).unwrap_or(u32::MAX))
             .build();
-        Self { bucket, blocklist, readers, blooms, logged: Mutex::default(), metrics }
+        let duplicates = Duplicates::new(DUPLICATES_BYTES);
+        Self { bucket, blocklist, readers, blooms, duplicates, logged: Mutex::default(), metrics }
     }
 
     /// The meta of a block, from the block list or, for one that another process knows first, from the bucket.
@@ -81,7 +93,22 @@ impl Blocks {
     }
 
     /// Opens the data of a block, or takes it from the cache. May block.
-    pub(crate) fn open(&self, meta: &BlockMeta, runtime: &Handle) -> Result<DataReader> {
+    pub(crate) fn open(&self, meta: &BlockMeta, job: &Job) -> Result<DataReader> {
+        let key = key_of(meta);
+        loop {
+            job.check()?;
+            if let Some(reader) = self.readers.get(&key) {
+                return Ok(reader);
+            }
+            // Another job may open it just now, and that one be cancelled.
+            match job.shared().pause(|| self.open_once(meta, &key, &job.shared().runtime)) {
+                Err(Error::Cancelled) => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn open_once(&self, meta: &BlockMeta, key: &BlockKey, runtime: &Handle) -> Result<DataReader> {
         let open = || {
             let version = meta.version().map_err(|error| Error::Damaged(error.to_string()))?;
             let reader = BlockReader::new(self.bucket.clone(), meta);
@@ -100,7 +127,56 @@ impl Blocks {
             };
             Ok(DataReader::open(source, &facts)?)
         };
-        self.readers.try_get_with(key_of(meta), open).map_err(|error: Arc<Error>| (*error).clone())
+        self.readers.try_get_with(key.clone(), open).map_err(|error: Arc<Error>| (*error).clone())
+    }
+
+    /// The spans of a block, by row group, that also stand in one of the others. May block.
+    ///
+    /// An other block that is gone or damaged has no spans: nothing else is counted of it either.
+    pub(crate) fn duplicates(
+        &self,
+        meta: &BlockMeta,
+        block: &DataReader,
+        others: &[Uuid],
+        job: &Job,
+    ) -> Result<DuplicateSpans> {
+        let mut all = DuplicateSpans::new();
+        for &other_id in others.iter().filter(|&&other| other != meta.block_id) {
+            let found = match self.shared_with(meta, block, other_id, job) {
+                Ok(found) => found,
+                Err(Error::Gone(_) | Error::Damaged(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            for (&row_group, spans) in &*found {
+                match all.get_mut(&row_group) {
+                    Some(known) => known.unite(spans),
+                    None => drop(all.insert(row_group, spans.clone())),
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn shared_with(
+        &self,
+        meta: &BlockMeta,
+        block: &DataReader,
+        other_id: Uuid,
+        job: &Job,
+    ) -> Result<Arc<DuplicateSpans>> {
+        let shared = job.shared();
+        let read_meta = self.meta(&meta.tenant_id, other_id);
+        let other_meta = shared.pause(|| shared.runtime.block_on(read_meta))?;
+        let other = self.open(&other_meta, job)?;
+        let (this, other) = ((meta.block_id, block), (other_id, &other));
+        loop {
+            job.check()?;
+            // Another job may look for them just now, and that one be cancelled.
+            match shared.pause(|| self.duplicates.find(this, other, || job.check())) {
+                Err(Error::Cancelled) => {}
+                result => return result,
+            }
+        }
     }
 
     /// False if the block certainly does not hold the trace. Also the bytes read to know.
@@ -152,6 +228,23 @@ impl Blocks {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// The row groups of a part, as many as the file has.
+pub(crate) fn row_groups(block: &DataReader, part: &BlockPart) -> Range<usize> {
+    let all = block.row_groups().len();
+    let first = (part.first_row_group as usize).min(all);
+    let end = match part.row_groups {
+        0 => all,
+        count => first.saturating_add(count as usize).min(all),
+    };
+    first..end
+}
+
+/// Bytes of memory that a row group takes while it is read and evaluated, at most by and large.
+pub(crate) fn needed_bytes(block: &DataReader, row_group: usize) -> u64 {
+    let row_group = block.row_groups().get(row_group);
+    row_group.map_or(0, |row_group| row_group.bytes.saturating_mul(DECODED_RATIO))
 }
 
 fn reader_weight(reader: &DataReader) -> u32 {

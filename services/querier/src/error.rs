@@ -3,6 +3,7 @@
 use tactus_api::job::JobError;
 use tactus_telemetry::error_text;
 use tactus_traceql::eval::{EvaluateError, Unsupported};
+use tactus_traceql::metrics::MetricsError;
 use tonic::Status;
 
 /// Result with this service's [`Error`].
@@ -29,6 +30,19 @@ pub(crate) enum Error {
     /// The query cannot be evaluated on the data it met.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    /// The job takes more memory than any may.
+    #[error(
+        "the query needs {needed} bytes of memory at once, querier.max_job_memory_bytes is {limit}"
+    )]
+    TooLarge {
+        /// What it asked for.
+        needed: u64,
+        /// What there is.
+        limit: u64,
+    },
+    /// A metrics query cannot be counted on the data it met, or its series take more memory than they may.
+    #[error(transparent)]
+    Series(#[from] MetricsError),
     /// The caller is gone.
     #[error("context canceled")]
     Cancelled,
@@ -49,6 +63,10 @@ impl From<Error> for Status {
             Error::Storage(_) => Self::unavailable(text),
             Error::Invalid(_) | Error::Evaluate(_) => Self::invalid_argument(text),
             Error::Unsupported(_) => Self::unimplemented(text),
+            Error::TooLarge { .. } | Error::Series(MetricsError::TooLarge { .. }) => {
+                Self::resource_exhausted(text)
+            }
+            Error::Series(_) => Self::invalid_argument(text),
             Error::Cancelled => Self::cancelled(text),
             Error::TimedOut => Self::deadline_exceeded(text),
             Error::Internal(_) => Self::internal(text),
@@ -74,7 +92,11 @@ impl From<tactus_storage::Error> for Error {
 impl From<tactus_block::Error> for Error {
     fn from(error: tactus_block::Error) -> Self {
         if let tactus_block::Error::Io(io) = &error {
-            let storage = io.get_ref().and_then(|inner| inner.downcast_ref());
+            let inner = io.get_ref();
+            if let Some(Self::Cancelled) = inner.and_then(|inner| inner.downcast_ref()) {
+                return Self::Cancelled;
+            }
+            let storage = inner.and_then(|inner| inner.downcast_ref());
             return storage.map_or_else(|| Self::Storage(error_text(&error)), Self::from_storage);
         }
         Self::Damaged(error_text(&error))

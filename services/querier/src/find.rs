@@ -10,6 +10,7 @@ use tactus_proto::tactus::v1::FindTraceInBlocksResponse;
 use tactus_storage::Uuid;
 
 use crate::error::{Error, Result};
+use crate::pool::{Job, JobOptions, query_number};
 use crate::service::Inner;
 
 /// Blocks whose bloom filters are asked at the same time.
@@ -76,12 +77,12 @@ async fn read_from_block(
         return Ok(Part { trace: Bytes::new(), inspected_bytes: bloom_bytes });
     }
     let (timeout, shared) = (inner.settings.trace_timeout, Arc::clone(inner));
-    let read = move |job: &crate::pool::Job| {
-        job.check()?;
-        let block = shared.blocks.open(&meta, &job.runtime)?;
+    let options = JobOptions { timeout, query: query_number(&["trace", tenant]), explain: false };
+    let read = move |job: &Job| {
+        let block = shared.blocks.open(&meta, job)?;
         let batch = block.read_trace(id, None)?;
         let trace = batch.map_or_else(Bytes::new, |batch| encode_traces_data(&batch).into());
         Ok(Part { trace, inspected_bytes: bloom_bytes + job.inspected_bytes() })
     };
-    inner.pool.run(timeout, read).await
+    inner.pool.run(options, read).await
 }

@@ -1,26 +1,34 @@
 //! The querier: runs the jobs of queries on blocks in object storage.
 //!
 //! ```text
-//! job -> meta from the block list -> cached footer -> row groups: prune, filter, assemble -> partial answer
+//! job -> meta from the block list -> cached footer -> row groups: prune, filter, assemble or count -> partial answer
 //! ```
 //!
 //! I/O waits and CPU work happen on a bounded number of threads that may block; the async threads only hand jobs
-//! over. A job whose caller goes away stops before its next row group. The combination of partial answers, limits
+//! over. The row groups of a job run on several threads while there are idle ones, and what all jobs hold decoded is
+//! bounded. A job whose caller goes away stops before its next step. The combination of partial answers, limits
 //! over several blocks and the retries are the query-frontend's business.
 #![warn(missing_docs)]
 
 mod blocks;
+mod duplicates;
 mod error;
+mod explain;
 mod find;
+mod gate;
 mod metrics;
+mod parts;
 mod pool;
 mod prune;
 mod search;
+mod series;
 mod service;
 mod settings;
 mod source;
 mod tags;
 
+#[cfg(test)]
+mod test_blocks;
 #[cfg(test)]
 mod tests;
 

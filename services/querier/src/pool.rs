@@ -1,28 +1,65 @@
 //! Runs jobs on threads that may block, a bounded number at a time.
 
+use std::cell::{Cell, RefCell};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tactus_proto::tactus::v1::JobExplanation;
+use tactus_storage::BlockMeta;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::error::{Error, Result};
-use crate::source::bytes_read_by_this_thread;
+use crate::explain::{Phase, Recorder};
+use crate::gate::{Gate, Turn};
+
+thread_local! {
+    /// The job of this thread, for the byte sources: open blocks are shared between jobs.
+    static CURRENT: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
+    /// The thread has lent its place.
+    static PAUSED: Cell<bool> = const { Cell::new(false) };
+}
 
 /// The threads of a querier.
 #[derive(Debug)]
 pub(crate) struct Pool {
     slots: Arc<Semaphore>,
+    gate: Arc<Gate>,
 }
 
-/// What a running job knows of its surroundings.
+/// How a job runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JobOptions {
+    /// Time that it may take once it has a slot.
+    pub(crate) timeout: Duration,
+    /// The same for all jobs of a query; see [`query_number`].
+    pub(crate) query: u64,
+    /// Record what is done.
+    pub(crate) explain: bool,
+}
+
+/// What a running job knows of its surroundings, on one of its threads.
 #[derive(Debug)]
 pub(crate) struct Job {
+    shared: Arc<Shared>,
+    turn: RefCell<Turn>,
+    /// Nobody wants the part that this thread works on.
+    stopped: Arc<AtomicBool>,
+}
+
+/// What all threads of a job share.
+#[derive(Debug)]
+pub(crate) struct Shared {
     /// For I/O: jobs may block on it.
     pub(crate) runtime: Handle,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) query: u64,
     cancelled: Arc<AtomicBool>,
-    bytes_before: u64,
+    bytes_read: AtomicU64,
+    waited: AtomicBool,
+    recorder: Option<Recorder>,
 }
 
 /// Cancels the job when the future that waits for it is dropped.
@@ -34,30 +71,51 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// A number that queries with different texts do not share, but by chance.
+pub(crate) fn query_number(texts: &[&str]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    texts.hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Pool {
-    pub(crate) fn new(max_concurrent_jobs: usize) -> Self {
+    /// For this many jobs at a time, and threads that work and bytes that they hold at a time.
+    pub(crate) fn new(max_concurrent_jobs: usize, threads: usize, max_bytes: u64) -> Self {
         let slots = max_concurrent_jobs.clamp(1, Semaphore::MAX_PERMITS);
-        Self { slots: Arc::new(Semaphore::new(slots)) }
+        Self {
+            slots: Arc::new(Semaphore::new(slots)),
+            gate: Arc::new(Gate::new(threads, max_bytes)),
+        }
     }
 
-    /// Runs a job once there is a free thread. Dropping the future cancels it, and so does the timeout, which
+    /// Runs a job once there is a free slot. Dropping the future cancels it, and so does the timeout, which
     /// starts when the job does.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        timeout: Duration,
+        options: JobOptions,
         job: impl FnOnce(&Job) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| Error::Cancelled)?;
         let cancelled = Arc::new(AtomicBool::new(false));
         let _cancel = CancelOnDrop(Arc::clone(&cancelled));
-        let runtime = Handle::current();
+        let shared = Arc::new(Shared {
+            runtime: Handle::current(),
+            gate: Arc::clone(&self.gate),
+            query: options.query,
+            cancelled,
+            bytes_read: AtomicU64::new(0),
+            waited: AtomicBool::new(false),
+            recorder: options.explain.then(Recorder::default),
+        });
         let task = tokio::task::spawn_blocking(move || {
             // The slot is taken until the thread is free, not until the caller lost interest.
             let _slot = slot;
-            let bytes_before = bytes_read_by_this_thread();
-            job(&Job { runtime, cancelled, bytes_before })
+            let turn = shared.gate.enter(shared.query);
+            let job_here = Job::new(shared, turn, Arc::default());
+            job_here.check()?;
+            job_here.current(|| job(&job_here))
         });
-        match tokio::time::timeout(timeout, task).await {
+        match tokio::time::timeout(options.timeout, task).await {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => Err(Error::Internal(error.to_string())),
             Err(_) => Err(Error::TimedOut),
@@ -66,57 +124,133 @@ impl Pool {
 }
 
 impl Job {
-    /// Fails once the caller is gone. To be asked before each row group.
+    /// A job on a further thread. `stopped` is true once the thread shall not go on.
+    pub(crate) fn new(shared: Arc<Shared>, turn: Turn, stopped: Arc<AtomicBool>) -> Self {
+        Self { shared, turn: RefCell::new(turn), stopped }
+    }
+
+    /// Runs something as this job, so that what it reads is counted.
+    pub(crate) fn current<T>(&self, run: impl FnOnce() -> T) -> T {
+        struct Reset;
+        impl Drop for Reset {
+            fn drop(&mut self) {
+                CURRENT.set(None);
+            }
+        }
+        CURRENT.set(Some(Arc::clone(&self.shared)));
+        let _reset = Reset;
+        run()
+    }
+
+    /// Fails once the caller is gone. To be asked before each step that takes long.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.cancelled.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+        let is_over = self.shared.is_cancelled() || self.stopped.load(Ordering::Relaxed);
+        if is_over { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// Waits until there is memory of `bytes`, which this thread then holds in place of what it held before. Other
+    /// jobs may go first.
+    ///
+    /// Errors: more than any job may hold; the caller is gone.
+    pub(crate) fn hold_bytes(&self, bytes: u64) -> Result<()> {
+        self.turn.borrow_mut().renew(bytes)?;
+        self.check()
+    }
+
+    /// Gives back the memory that this thread held. What was in it must be gone.
+    pub(crate) fn release_bytes(&self) {
+        self.turn.borrow_mut().release_bytes();
     }
 
     /// Bytes of block data that this job has read.
     pub(crate) fn inspected_bytes(&self) -> u64 {
-        bytes_read_by_this_thread() - self.bytes_before
+        self.shared.bytes_read.load(Ordering::Relaxed)
     }
+
+    /// What all threads of the job share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Where to record what is done, if that is wanted.
+    pub(crate) fn recorder(&self) -> Option<&Recorder> {
+        self.shared.recorder.as_ref()
+    }
+
+    /// What was done on a block, if that is wanted.
+    pub(crate) fn explanations(&self, meta: &BlockMeta) -> Vec<JobExplanation> {
+        let explain = |recorder: &Recorder| {
+            recorder.explanation(meta.block_id.to_string(), self.inspected_bytes())
+        };
+        self.recorder().map(explain).into_iter().collect()
+    }
+
+    /// Records that a part was not read.
+    pub(crate) fn pruned(&self, reason: impl FnOnce() -> String) {
+        if let Some(recorder) = self.recorder() {
+            recorder.pruned(reason());
+        }
+    }
+
+    /// Runs a step, and adds its time to the explanation.
+    pub(crate) fn timed<T>(&self, phase: Phase, step: impl FnOnce() -> T) -> T {
+        match self.recorder() {
+            None => step(),
+            Some(recorder) => recorder.timed(phase, step),
+        }
+    }
+}
+
+impl Shared {
+    /// True once the caller is gone.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// True once a thread of the job had to wait for storage.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.waited.load(Ordering::Relaxed)
+    }
+
+    /// Runs what may wait for other threads or for storage, and lends the place of this thread meanwhile.
+    pub(crate) fn pause<T>(&self, wait: impl FnOnce() -> T) -> T {
+        struct Reset;
+        impl Drop for Reset {
+            fn drop(&mut self) {
+                PAUSED.set(false);
+            }
+        }
+        if PAUSED.replace(true) {
+            return wait();
+        }
+        self.gate.pause(|| {
+            let _reset = Reset;
+            wait()
+        })
+    }
+}
+
+/// Reads on behalf of the job of this thread, whichever that is: counts the bytes, and stops if nobody wants them.
+pub(crate) fn read_for_job<T>(
+    waits: bool,
+    read: impl FnOnce() -> tactus_block::Result<T>,
+    bytes: impl FnOnce(&T) -> usize,
+) -> tactus_block::Result<T> {
+    let Some(job) = CURRENT.with_borrow(Clone::clone) else { return read() };
+    if job.is_cancelled() {
+        return Err(tactus_block::Error::Io(std::io::Error::other(Error::Cancelled)));
+    }
+    let result = if waits {
+        job.waited.store(true, Ordering::Relaxed);
+        job.pause(read)
+    } else {
+        read()
+    };
+    if let Ok(read) = &result {
+        job.bytes_read.fetch_add(bytes(read) as u64, Ordering::Relaxed);
+    }
+    result
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LONG: Duration = Duration::from_secs(60);
-
-    #[tokio::test]
-    async fn dropped_job_is_cancelled() {
-        let pool = Pool::new(1);
-        let (started_sender, started) = tokio::sync::oneshot::channel();
-        let (seen_sender, seen) = tokio::sync::oneshot::channel();
-        let mut running = Box::pin(pool.run(LONG, move |job| {
-            let _ = started_sender.send(());
-            while job.check().is_ok() {
-                std::thread::yield_now();
-            }
-            let _ = seen_sender.send(());
-            Ok(())
-        }));
-        tokio::select! {
-            _ = &mut running => panic!("the job cannot end by itself"),
-            _ = started => {}
-        }
-        drop(running);
-        seen.await.unwrap();
-        // The thread is free again.
-        assert_eq!(pool.run(LONG, |_| Ok(7)).await.unwrap(), 7);
-    }
-
-    #[tokio::test]
-    async fn slow_job_times_out_and_a_panic_is_an_error() {
-        let pool = Pool::new(2);
-        let (sender, receiver) = std::sync::mpsc::channel::<()>();
-        let slow = pool.run(Duration::from_millis(1), move |_| {
-            let _ = receiver.recv();
-            Ok(())
-        });
-        assert!(matches!(slow.await, Err(Error::TimedOut)));
-        drop(sender);
-        let failing = pool.run(LONG, |_| -> Result<()> { panic!("on purpose") });
-        assert!(matches!(failing.await, Err(Error::Internal(_))));
-    }
-}
+mod tests;

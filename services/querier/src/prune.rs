@@ -22,9 +22,9 @@ pub(crate) enum Pruner {
     /// Any of these.
     Any(Vec<Pruner>),
     /// A string in one of the columns.
-    String { columns: Vec<StringColumn>, test: StringTest },
+    String { attribute: Attribute, columns: Vec<StringColumn>, test: StringTest },
     /// A number within these bounds, both inclusive.
-    Number { column: NumberColumn, min: u64, max: u64 },
+    Number { intrinsic: Intrinsic, column: NumberColumn, min: u64, max: u64 },
 }
 
 /// A condition on a string.
@@ -47,6 +47,15 @@ impl Pruner {
     /// What the search pipeline of a query needs.
     pub(crate) fn of(root: &RootExpr) -> Self {
         Self::of_pipeline(root.search_pipeline())
+    }
+
+    /// What the functions of a metrics query need: some span that one of them counts.
+    pub(crate) fn of_metrics(root: &RootExpr) -> Self {
+        let mut leaves = Vec::new();
+        if let Some(metrics) = root.metrics() {
+            metrics.for_each_leaf(&mut |leaf| leaves.push(Self::of_pipeline(&leaf.pipeline)));
+        }
+        if leaves.is_empty() { Self::Unknown } else { Self::any(leaves) }
     }
 
     fn of_pipeline(pipeline: &Pipeline) -> Self {
@@ -153,7 +162,7 @@ impl Pruner {
                 }
             }
         };
-        Self::String { columns, test }
+        Self::String { attribute: attribute.clone(), columns, test }
     }
 
     fn of_number(intrinsic: Intrinsic, operator: ComparisonOperator, value: &Static) -> Self {
@@ -177,7 +186,7 @@ impl Pruner {
             ComparisonOperator::Less | ComparisonOperator::LessEqual if ordered => (0, value),
             _ => return Self::Unknown,
         };
-        Self::Number { column, min, max }
+        Self::Number { intrinsic, column, min, max }
     }
 
     fn all(parts: impl IntoIterator<Item = Self>) -> Self {
@@ -194,38 +203,55 @@ impl Pruner {
         Self::Any(parts)
     }
 
-    /// False if nothing in the row group can match.
-    pub(crate) fn may_match(&self, block: &BlockReader, row_group: usize) -> Result<bool> {
+    /// The condition that no span of the row group meets; `None` if the row group may match.
+    pub(crate) fn unmet(&self, block: &BlockReader, row_group: usize) -> Result<Option<&Self>> {
         match self {
-            Self::Unknown => Ok(true),
+            Self::Unknown => Ok(None),
             Self::All(parts) => {
                 for part in parts {
-                    if !part.may_match(block, row_group)? {
-                        return Ok(false);
+                    if let Some(unmet) = part.unmet(block, row_group)? {
+                        return Ok(Some(unmet));
                     }
                 }
-                Ok(true)
+                Ok(None)
             }
             Self::Any(parts) => {
                 for part in parts {
-                    if part.may_match(block, row_group)? {
-                        return Ok(true);
+                    if part.unmet(block, row_group)?.is_none() {
+                        return Ok(None);
                     }
                 }
-                Ok(false)
+                Ok(Some(self))
             }
-            Self::String { columns, test } => {
+            Self::String { columns, test, .. } => {
                 for column in columns {
                     let holds = |text: &[u8]| test.holds(text);
                     if block.row_group_may_contain_string(row_group, column, &holds)? {
-                        return Ok(true);
+                        return Ok(None);
                     }
                 }
-                Ok(false)
+                Ok(Some(self))
             }
-            Self::Number { column, min, max } => {
+            Self::Number { column, min, max, .. } => {
                 let bounds = block.row_group_bounds(row_group, *column);
-                Ok(bounds.is_none_or(|(smallest, largest)| smallest <= *max && largest >= *min))
+                let may_match = |(smallest, largest)| smallest <= *max && largest >= *min;
+                Ok(if bounds.is_none_or(may_match) { None } else { Some(self) })
+            }
+        }
+    }
+
+    /// What tells that the condition is not met.
+    pub(crate) fn evidence(&self) -> String {
+        match self {
+            Self::Unknown => "nothing".to_owned(),
+            Self::All(parts) | Self::Any(parts) => {
+                let mut all: Vec<_> = parts.iter().map(Self::evidence).collect();
+                all.dedup();
+                all.join(", ")
+            }
+            Self::String { attribute, .. } => format!("dictionary of {attribute}"),
+            Self::Number { intrinsic, .. } => {
+                format!("bounds of {}", Attribute::Intrinsic(*intrinsic))
             }
         }
     }

@@ -1,18 +1,24 @@
 //! Search of some row groups of a block.
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tactus_api::job::SearchJob;
 use tactus_api::search::to_message;
 use tactus_block::read::{BlockReader, NumberColumn};
 use tactus_model::SpanBatch;
-use tactus_proto::tactus::v1::{BlockPart, SearchRequest};
-use tactus_proto::tempopb::{SearchMetrics, SearchResponse, TraceSearchMetadata};
+use tactus_proto::tactus::v1::{BlockPart, SearchRequest, SearchResponse};
+use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
 use tactus_storage::BlockMeta;
 use tactus_storage::meta::{ColumnScope, DedicatedColumn};
-use tactus_traceql::eval::{Matches, TraceMatchCombiner};
+use tactus_traceql::eval::{Matches, TraceMatch, TraceMatchCombiner};
 use tactus_traceql::{Attribute, AttributeScope};
 
-use crate::blocks::Blocks;
+use crate::blocks::{Blocks, needed_bytes, row_groups};
 use crate::error::{Error, Result};
+use crate::explain::Phase;
+use crate::parts::{Start, for_each_part};
 use crate::pool::Job;
 use crate::prune::Pruner;
 
@@ -20,6 +26,15 @@ use crate::prune::Pruner;
 pub(crate) struct BlockSearch {
     search: SearchJob,
     pruner: Pruner,
+    /// Traces that start before cannot get into the answer: unix nanoseconds, 0 as long as none is known. Only grows.
+    oldest_start: AtomicU64,
+}
+
+/// What was found in a row group.
+#[derive(Default)]
+struct Found {
+    traces: Vec<TraceMatch>,
+    inspected_traces: usize,
 }
 
 impl BlockSearch {
@@ -28,59 +43,112 @@ impl BlockSearch {
         let dedicated: Vec<_> = dedicated.iter().filter_map(attribute_of).collect();
         let search = SearchJob::compile(request, &dedicated)?;
         let pruner = search.root.as_ref().map_or(Pruner::Unknown, Pruner::of);
-        Ok(Self { search, pruner })
+        Ok(Self { search, pruner, oldest_start: AtomicU64::new(0) })
     }
 
     /// Runs on part of a block. May block.
+    ///
+    /// Row groups are searched in order until there are traces enough, or all of them for the newest traces; the
+    /// traces found do not depend on the number of threads.
     pub(crate) fn run(
-        &self,
+        self,
         blocks: &Blocks,
         meta: &BlockMeta,
         part: &BlockPart,
         job: &Job,
     ) -> Result<SearchResponse> {
-        let SearchJob { query, window, options, .. } = &self.search;
-        if query.is_never() {
-            return Ok(response(Vec::new(), 0, 0));
+        if self.search.query.is_never() {
+            let explanations = job.explanations(meta);
+            return Ok(SearchResponse { explanations, ..response(Vec::new(), 0, 0) });
         }
-        job.check()?;
-        let block = blocks.open(meta, &job.runtime)?;
+        let block = blocks.open(meta, job)?;
+        let row_groups = row_groups(&block, part);
+        let limit = self.search.options.limit;
+        let ends_early = limit > 0 && !self.search.most_recent;
+        let this = Arc::new(self);
         let mut found = TraceMatchCombiner::default();
         let mut inspected_traces = 0;
-        for row_group in row_groups(&block, part) {
-            job.check()?;
-            if !self.may_match(&block, row_group)? {
-                continue;
+        let search = Arc::clone(&this);
+        let run =
+            move |row_group: usize, job: &Job| search.search_row_group(&block, row_group, job);
+        let start = if ends_early { Start::Alone } else { Start::Together };
+        for_each_part(job, row_groups, start, run, |part| {
+            inspected_traces += part.inspected_traces;
+            let is_empty = part.traces.is_empty();
+            part.traces.into_iter().for_each(|trace| found.add(trace));
+            if ends_early && found.len() >= limit {
+                return Ok(ControlFlow::Break(()));
             }
-            let batch = block.read_row_group(row_group, query.filter_projection())?;
-            inspected_traces += batch.traces.ids.len();
-            let matches = query.find_newest(&batch, *window, options.limit)?;
-            if matches.is_empty() {
-                continue;
+            if !ends_early && !is_empty {
+                let oldest_start = found.oldest_kept_start(limit).unwrap_or(0);
+                this.oldest_start.store(oldest_start, Ordering::Relaxed);
             }
-            job.check()?;
-            let (batch, matches) = self.read_results(&block, row_group, batch, matches)?;
-            for trace in query.assemble(&batch, &matches, options) {
-                found.add(trace);
-            }
-            let full = options.limit > 0 && found.len() >= options.limit;
-            if full && !self.search.most_recent {
-                break;
-            }
-        }
-        let traces = found.finish(options.limit).into_iter().map(to_message).collect();
-        Ok(response(traces, inspected_traces, job.inspected_bytes()))
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let traces = found.finish(limit).into_iter().map(to_message).collect();
+        let mut answer = response(traces, inspected_traces, job.inspected_bytes());
+        answer.explanations = job.explanations(meta);
+        Ok(answer)
     }
 
-    fn may_match(&self, block: &BlockReader, row_group: usize) -> Result<bool> {
+    fn search_row_group(&self, block: &BlockReader, row_group: usize, job: &Job) -> Result<Found> {
+        let SearchJob { query, window, options, .. } = &self.search;
+        if let Some(recorder) = job.recorder() {
+            recorder.part();
+        }
+        if job.timed(Phase::Prune, || self.is_pruned(block, row_group, job))? {
+            return Ok(Found::default());
+        }
+        job.hold_bytes(needed_bytes(block, row_group))?;
+        let mut steps = query.staged(*window, options.limit);
+        let (batch, mut matches) = loop {
+            job.check()?;
+            let columns = steps.projection();
+            let batch = job.timed(Phase::Filter, || block.read_row_group(row_group, columns))?;
+            if let Some(recorder) = job.recorder() {
+                recorder.filter_read(columns, &batch);
+            }
+            job.check()?;
+            if let Some(matches) = job.timed(Phase::Evaluate, || steps.advance(&batch))? {
+                break (batch, matches);
+            }
+        };
+        if let Some(recorder) = job.recorder() {
+            recorder.spans(batch.len() as u64, matches.spans() as u64);
+        }
+        let oldest_start = self.oldest_start.load(Ordering::Relaxed);
+        matches.traces.retain(|trace| trace.start_unix_nanos >= oldest_start);
+        let inspected_traces = batch.traces.ids.len();
+        if matches.is_empty() {
+            return Ok(Found { traces: Vec::new(), inspected_traces });
+        }
+        job.check()?;
+        let traces = job.timed(Phase::Results, || {
+            let (batch, matches) = self.read_results(block, row_group, batch, matches, job)?;
+            Ok::<_, Error>(query.assemble(&batch, &matches, options))
+        })?;
+        Ok(Found { traces, inspected_traces })
+    }
+
+    /// True if the row group cannot have a trace of the answer.
+    fn is_pruned(&self, block: &BlockReader, row_group: usize, job: &Job) -> Result<bool> {
         let starts = block.row_group_bounds(row_group, NumberColumn::TraceStart);
         let ends = block.row_group_bounds(row_group, NumberColumn::TraceEnd);
-        if let (Some((first, _)), Some((_, last))) = (starts, ends)
-            && !self.search.window.touches(first, last)
-        {
-            return Ok(false);
+        if let (Some((first, last_start)), Some((_, last))) = (starts, ends) {
+            if !self.search.window.touches(first, last) {
+                job.pruned(|| "time range".to_owned());
+                return Ok(true);
+            }
+            if last_start < self.oldest_start.load(Ordering::Relaxed) {
+                job.pruned(|| "older than what was found".to_owned());
+                return Ok(true);
+            }
         }
-        self.pruner.may_match(block, row_group)
+        let unmet = self.pruner.unmet(block, row_group)?;
+        if let Some(unmet) = unmet {
+            job.pruned(|| unmet.evidence());
+        }
+        Ok(unmet.is_some())
     }
 
     /// The columns that the answer shows, with the matches' rows in them. `filtered` is the batch that was searched.
@@ -90,6 +158,7 @@ impl BlockSearch {
         row_group: usize,
         filtered: SpanBatch,
         mut matches: Matches,
+        job: &Job,
     ) -> Result<(SpanBatch, Matches)> {
         let rows = matches.trace_rows();
         let (Some(&first), Some(&last)) = (rows.first(), rows.last()) else {
@@ -100,30 +169,22 @@ impl BlockSearch {
         let projection = self.search.query.result_projection();
         let traces = block.row_groups().get(row_group).map_or(0, |group| group.traces);
         // Reading a part means looking for its pages in every column, which only a small part repays.
-        if u64::from(last - first + 1) * 4 > traces {
-            return Ok((block.read_row_group(row_group, projection)?, matches));
-        }
-        let rows = u64::from(first)..u64::from(last) + 1;
-        let batch = block.read_rows(row_group, rows, projection)?;
-        for trace in &mut matches.traces {
-            trace.trace -= first;
-            for row in trace.span_sets.iter_mut().flat_map(|set| &mut set.rows) {
-                *row -= spans_before;
+        let batch = if u64::from(last - first + 1) * 4 > traces {
+            block.read_row_group(row_group, projection)?
+        } else {
+            for trace in &mut matches.traces {
+                trace.trace -= first;
+                for row in trace.span_sets.iter_mut().flat_map(|set| &mut set.rows) {
+                    *row -= spans_before;
+                }
             }
+            block.read_rows(row_group, u64::from(first)..u64::from(last) + 1, projection)?
+        };
+        if let Some(recorder) = job.recorder() {
+            recorder.results_read(projection, &batch);
         }
         Ok((batch, matches))
     }
-}
-
-/// The row groups of a part, as many as the file has.
-pub(crate) fn row_groups(block: &BlockReader, part: &BlockPart) -> std::ops::Range<usize> {
-    let all = block.row_groups().len();
-    let first = (part.first_row_group as usize).min(all);
-    let end = match part.row_groups {
-        0 => all,
-        count => first.saturating_add(count as usize).min(all),
-    };
-    first..end
 }
 
 /// An answer; also that of a block which does not exist any more.
@@ -134,7 +195,7 @@ pub(crate) fn response(
 ) -> SearchResponse {
     let inspected_traces = u32::try_from(inspected_traces).unwrap_or(u32::MAX);
     let metrics = SearchMetrics { inspected_traces, inspected_bytes, ..SearchMetrics::default() };
-    SearchResponse { traces, metrics: Some(metrics) }
+    SearchResponse { traces, metrics: Some(metrics), explanations: Vec::new() }
 }
 
 /// The attribute of a dedicated column; columns of events hold none that a search by tags looks at.

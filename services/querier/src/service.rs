@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tactus_api::job::{TagValuesJob, TagsJob};
 use tactus_model::{TenantId, TraceId};
 use tactus_proto::tactus::v1::querier_server::Querier as Protocol;
 use tactus_proto::tactus::v1::{
-    BlockPart, FindTraceInBlocksRequest, FindTraceInBlocksResponse, SearchBlockRequest,
-    TagValuesInBlockRequest, TagValuesResponse, TagsInBlockRequest, TagsResponse,
+    BlockPart, FindTraceInBlocksRequest, FindTraceInBlocksResponse, MetricsInBlockRequest,
+    MetricsResponse, SearchBlockRequest, SearchResponse, TagValuesInBlockRequest,
+    TagValuesResponse, TagsInBlockRequest, TagsResponse,
 };
-use tactus_proto::tempopb::SearchResponse;
 use tactus_storage::{BlockMeta, Blocklist, Bucket, Uuid};
 use tactus_telemetry::metrics::Registry;
 use tonic::{Request, Response, Status};
@@ -19,10 +18,11 @@ use crate::blocks::Blocks;
 use crate::error::{Error, Result};
 use crate::find;
 use crate::metrics::Metrics;
-use crate::pool::{Job, Pool};
-use crate::search::{BlockSearch, response};
+use crate::pool::{Job, JobOptions, Pool, query_number};
+use crate::search::{self, BlockSearch};
+use crate::series::{self, BlockSeries};
 use crate::settings::Settings;
-use crate::tags;
+use crate::tags::{BlockTagValues, BlockTags};
 
 /// A querier. Cheap to clone; clones share threads and caches.
 #[derive(Debug, Clone)]
@@ -49,7 +49,11 @@ impl Querier {
     ) -> Self {
         let metrics = Arc::new(Metrics::new(registry));
         let blocks = Blocks::new(&settings, bucket, blocklist, Arc::clone(&metrics));
-        let pool = Pool::new(settings.max_concurrent_jobs);
+        let pool = Pool::new(
+            settings.max_concurrent_jobs,
+            settings.threads,
+            settings.max_job_memory_bytes,
+        );
         Self { inner: Arc::new(Inner { settings, pool, blocks, metrics }) }
     }
 
@@ -58,13 +62,13 @@ impl Querier {
         &self,
         tenant: &str,
         block_id: Uuid,
+        options: JobOptions,
         job: impl FnOnce(&Blocks, &BlockMeta, &Job) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let run = async {
             let meta = self.inner.blocks.meta(tenant, block_id).await?;
             let inner = Arc::clone(&self.inner);
-            let timeout = self.inner.settings.search_timeout;
-            self.inner.pool.run(timeout, move |context| job(&inner.blocks, &meta, context)).await
+            self.inner.pool.run(options, move |context| job(&inner.blocks, &meta, context)).await
         };
         match run.await {
             Ok(answer) => Ok(answer),
@@ -73,6 +77,12 @@ impl Querier {
                 Ok(T::default())
             }
         }
+    }
+
+    /// How a job runs that belongs to the query with these texts.
+    fn options(&self, texts: &[&str], explain: bool) -> JobOptions {
+        let timeout = self.inner.settings.search_timeout;
+        JobOptions { timeout, query: query_number(texts), explain }
     }
 
     fn count(&self, op: &str, started: Instant, inspected_bytes: u64) {
@@ -110,15 +120,41 @@ impl Protocol for Querier {
         let search = request.search.ok_or_else(|| missing("search"))?;
         let (block_id, part) = block_of(request.part)?;
         let tenant = check_tenant(&search.tenant)?.to_owned();
+        let options = self.options(&["search", &tenant, &search.query], search.explain);
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
             BlockSearch::compile(&search, &meta.dedicated_columns)?.run(blocks, meta, &part, job)
         };
-        let mut answer = self.run_on_block(&tenant, block_id, job).await?;
+        let mut answer = self.run_on_block(&tenant, block_id, options, job).await?;
         if answer.metrics.is_none() {
-            answer = response(Vec::new(), 0, 0);
+            answer = search::response(Vec::new(), 0, 0);
         }
         let inspected = answer.metrics.as_ref().map_or(0, |metrics| metrics.inspected_bytes);
         self.count("search", started, inspected);
+        Ok(Response::new(answer))
+    }
+
+    async fn metrics_in_block(
+        &self,
+        request: Request<MetricsInBlockRequest>,
+    ) -> Result<Response<MetricsResponse>, Status> {
+        let started = Instant::now();
+        let request = request.into_inner();
+        let metrics = request.metrics.ok_or_else(|| missing("metrics"))?;
+        let (block_id, part) = block_of(request.part)?;
+        let tenant = check_tenant(&metrics.tenant)?.to_owned();
+        let options = self.options(&["metrics", &tenant, &metrics.query], metrics.explain);
+        let counted = request.counted_block_ids.iter().map(|id| parse_block_id(id));
+        let max_bytes = self.inner.settings.max_job_memory_bytes;
+        let compiled = BlockSeries::compile(metrics, counted.collect::<Result<_>>()?, max_bytes)?;
+        let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
+            compiled.run(blocks, meta, &part, job)
+        };
+        let mut answer = self.run_on_block(&tenant, block_id, options, job).await?;
+        if answer.metrics.is_none() {
+            answer = series::response(0, 0);
+        }
+        let inspected = answer.metrics.as_ref().map_or(0, |metrics| metrics.inspected_bytes);
+        self.count("metrics", started, inspected);
         Ok(Response::new(answer))
     }
 
@@ -130,13 +166,13 @@ impl Protocol for Querier {
         let request = request.into_inner();
         let tags = request.tags.ok_or_else(|| missing("tags"))?;
         let (block_id, part) = block_of(request.part)?;
-        let tenant = check_tenant(&tags.tenant)?;
-        let groups = self.inner.settings.max_condition_groups;
-        let compiled = TagsJob::compile(&tags, groups).map_err(Error::from)?;
+        let tenant = check_tenant(&tags.tenant)?.to_owned();
+        let options = self.options(&["tags", &tenant, &tags.scope, &tags.query], false);
+        let compiled = BlockTags::compile(tags, self.inner.settings.max_condition_groups)?;
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
-            tags::tags(compiled, blocks, meta, &part, job)
+            compiled.run(blocks, meta, &part, job)
         };
-        let answer = self.run_on_block(tenant, block_id, job).await?;
+        let answer = self.run_on_block(&tenant, block_id, options, job).await?;
         self.count("metadata", started, answer.inspected_bytes);
         Ok(Response::new(answer))
     }
@@ -149,13 +185,13 @@ impl Protocol for Querier {
         let request = request.into_inner();
         let values = request.values.ok_or_else(|| missing("values"))?;
         let (block_id, part) = block_of(request.part)?;
-        let tenant = check_tenant(&values.tenant)?;
-        let groups = self.inner.settings.max_condition_groups;
-        let compiled = TagValuesJob::compile(&values, groups).map_err(Error::from)?;
+        let tenant = check_tenant(&values.tenant)?.to_owned();
+        let options = self.options(&["values", &tenant, &values.tag, &values.query], false);
+        let compiled = BlockTagValues::compile(values, self.inner.settings.max_condition_groups)?;
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
-            tags::tag_values(compiled, blocks, meta, &part, job)
+            compiled.run(blocks, meta, &part, job)
         };
-        let answer = self.run_on_block(tenant, block_id, job).await?;
+        let answer = self.run_on_block(&tenant, block_id, options, job).await?;
         self.count("metadata", started, answer.inspected_bytes);
         Ok(Response::new(answer))
     }

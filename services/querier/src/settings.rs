@@ -1,5 +1,7 @@
 //! What an operator can set.
 
+use std::num::NonZero;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 /// Settings of a querier.
@@ -7,6 +9,12 @@ use std::time::Duration;
 pub struct Settings {
     /// Jobs that run at a time (`querier.max_concurrent_queries`).
     pub max_concurrent_jobs: usize,
+    /// Threads that work at a time, of all jobs together (`querier.max_threads`). Threads that wait for storage do
+    /// not count.
+    pub threads: usize,
+    /// Bytes that all jobs together may hold of decoded row groups (`querier.max_job_memory_bytes`). Jobs wait for each
+    /// other; one that needs more for a single row group fails.
+    pub max_job_memory_bytes: u64,
     /// Time for one search, tags or values job (`querier.search.query_timeout`).
     pub search_timeout: Duration,
     /// Time for the blocks of one trace by id job (`querier.trace_by_id.query_timeout`).
@@ -23,6 +31,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_concurrent_jobs: 20,
+            threads: available_parallelism().map_or(2, NonZero::get),
+            max_job_memory_bytes: 1 << 30,
             search_timeout: Duration::from_secs(30),
             trace_timeout: Duration::from_secs(10),
             footer_cache_bytes: 32 << 20,

@@ -1,6 +1,5 @@
 //! The bytes of a block for the block reader, from a local file or from object storage.
 
-use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,19 +12,7 @@ use tactus_storage::bucket::LocalFile;
 use tactus_storage::layout::DATA;
 use tokio::runtime::Handle;
 
-thread_local! {
-    /// A job runs on one thread, and open blocks are shared: so the bytes are counted by thread.
-    static BYTES_READ: Cell<u64> = const { Cell::new(0) };
-}
-
-/// Bytes read from blocks by the current thread since it started.
-pub(crate) fn bytes_read_by_this_thread() -> u64 {
-    BYTES_READ.get()
-}
-
-fn count(bytes: &Bytes) {
-    BYTES_READ.set(BYTES_READ.get() + bytes.len() as u64);
-}
+use crate::pool::read_for_job;
 
 /// A block in a local store, read by position: it may be deleted or even cut while it is read.
 pub(crate) struct LocalSource {
@@ -44,9 +31,8 @@ impl ByteSource for LocalSource {
     }
 
     fn read(&self, range: Range<u64>) -> tactus_block::Result<Bytes> {
-        let bytes = self.file.read_range(range).map_err(from_storage)?;
-        count(&bytes);
-        Ok(bytes)
+        let read = || self.file.read_range(range).map_err(from_storage);
+        read_for_job(false, read, Bytes::len)
     }
 
     /// A read of a local file costs less than copying what lies between two ranges.
@@ -75,16 +61,13 @@ impl ByteSource for RemoteSource {
 
     fn read(&self, range: Range<u64>) -> tactus_block::Result<Bytes> {
         let read = self.reader.read_range(DATA, range);
-        let bytes = self.runtime.block_on(read).map_err(from_storage)?;
-        count(&bytes);
-        Ok(bytes)
+        read_for_job(true, || self.runtime.block_on(read).map_err(from_storage), Bytes::len)
     }
 
     fn read_many(&self, ranges: &[Range<u64>]) -> tactus_block::Result<Vec<Bytes>> {
         let read = self.reader.read_ranges(DATA, ranges);
-        let all = self.runtime.block_on(read).map_err(from_storage)?;
-        all.iter().for_each(count);
-        Ok(all)
+        let read = || self.runtime.block_on(read).map_err(from_storage);
+        read_for_job(true, read, |all| all.iter().map(Bytes::len).sum())
     }
 }
 

@@ -1,64 +1,214 @@
 //! Tag names and values in some row groups of a block.
 
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use tactus_api::job::{TagValuesJob, TagsJob};
 use tactus_block::read::{AttributeOwner, BlockReader, StringColumn};
 use tactus_model::SpanBatch;
-use tactus_proto::tactus::v1::{BlockPart, TagValuesResponse, TagsResponse};
+use tactus_proto::tactus::v1::{
+    BlockPart, TagScope as TagScopeMessage, TagValue as TagValueMessage, TagValuesRequest,
+    TagValuesResponse, TagsRequest, TagsResponse,
+};
 use tactus_storage::BlockMeta;
-use tactus_traceql::eval::TagScope;
+use tactus_traceql::eval::{
+    TagCollector, TagLimits, TagScope, TagValue, TagValueType, ValueCollector,
+};
 use tactus_traceql::{Attribute, AttributeScope, Intrinsic};
 
-use crate::blocks::Blocks;
+use crate::blocks::{Blocks, needed_bytes, row_groups};
 use crate::error::Result;
+use crate::parts::{Start, for_each_part};
 use crate::pool::Job;
-use crate::search::row_groups;
 
-/// Collects tag names from part of a block. May block.
-pub(crate) fn tags(
-    mut tags: TagsJob,
-    blocks: &Blocks,
-    meta: &BlockMeta,
-    part: &BlockPart,
-    job: &Job,
-) -> Result<TagsResponse> {
-    if !tags.reads_nothing() {
-        let projection = tags.projection().clone();
-        let scopes = tags.unfiltered_scopes();
-        for_each_row_group(blocks, meta, part, job, |block, row_group| {
-            if let Some(scopes) = &scopes
-                && let Some(goes_on) = visit_keys(&mut tags, scopes, block, row_group)?
-            {
-                return Ok(goes_on);
-            }
-            Ok(tags.visit(&block.read_row_group(row_group, &projection)?))
-        })?;
-    }
-    Ok(tags.finish(job.inspected_bytes()))
+/// Jobs that collect, one for each thread of a block's job; all the same but for what they collected.
+struct Collectors<J> {
+    compile: Box<dyn Fn() -> Result<J> + Send + Sync>,
+    idle: Mutex<Vec<J>>,
 }
 
-/// Collects tag values from part of a block. May block.
-pub(crate) fn tag_values(
-    mut values: TagValuesJob,
-    blocks: &Blocks,
-    meta: &BlockMeta,
-    part: &BlockPart,
-    job: &Job,
-) -> Result<TagValuesResponse> {
-    if values.reads_nothing() {
-        values.visit(&SpanBatch::default());
-    } else {
-        let projection = values.projection().clone();
-        let column = values.unfiltered_attribute().and_then(string_column);
-        for_each_row_group(blocks, meta, part, job, |block, row_group| {
-            if let Some(column) = &column
-                && let Some(goes_on) = visit_strings(&mut values, column, block, row_group)?
+/// A request for tag names, ready to run on a block.
+pub(crate) struct BlockTags {
+    collectors: Collectors<TagsJob>,
+    limits: TagLimits,
+}
+
+/// A request for tag values, ready to run on a block.
+pub(crate) struct BlockTagValues {
+    collectors: Collectors<TagValuesJob>,
+    limits: TagLimits,
+}
+
+impl<J: Send + 'static> Collectors<J> {
+    fn new(compile: impl Fn() -> Result<J> + Send + Sync + 'static) -> Result<Self> {
+        let first = compile()?;
+        Ok(Self { compile: Box::new(compile), idle: Mutex::new(vec![first]) })
+    }
+
+    /// A collector of its own for one thread.
+    fn take(&self) -> Result<J> {
+        let idle = self.idle.lock().pop();
+        idle.map_or_else(|| (self.compile)(), Ok)
+    }
+
+    /// Shows the row groups to collectors until one is full; returns the collectors.
+    fn collect(
+        self,
+        block: BlockReader,
+        row_groups: Range<usize>,
+        job: &Job,
+        visit: impl Fn(&mut J, &BlockReader, usize, &Job) -> Result<bool> + Send + Sync + 'static,
+    ) -> Result<Vec<J>> {
+        let this = Arc::new(self);
+        let collectors = Arc::clone(&this);
+        let run = move |row_group: usize, job: &Job| {
+            let mut collector = collectors.take()?;
+            let goes_on = visit(&mut collector, &block, row_group, job)?;
+            collectors.idle.lock().push(collector);
+            Ok(goes_on)
+        };
+        for_each_part(job, row_groups, Start::Together, run, |goes_on| {
+            Ok(if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(std::mem::take(&mut *this.idle.lock()))
+    }
+}
+
+impl BlockTags {
+    /// Compiles the request. `max_condition_groups`: more alternatives in the filter are refused.
+    pub(crate) fn compile(request: TagsRequest, max_condition_groups: usize) -> Result<Self> {
+        let limits = TagLimits { max_bytes: request.max_bytes as usize, ..TagLimits::default() };
+        let compile = move || Ok(TagsJob::compile(&request, max_condition_groups)?);
+        Ok(Self { collectors: Collectors::new(compile)?, limits })
+    }
+
+    /// Collects tag names from part of a block. May block.
+    ///
+    /// Which names are left out when there are too many depends on chance.
+    pub(crate) fn run(
+        self,
+        blocks: &Blocks,
+        meta: &BlockMeta,
+        part: &BlockPart,
+        job: &Job,
+    ) -> Result<TagsResponse> {
+        let tags = self.collectors.take()?;
+        if tags.reads_nothing() {
+            return Ok(tags.finish(0));
+        }
+        let (projection, scopes) = (tags.projection().clone(), tags.unfiltered_scopes());
+        self.collectors.idle.lock().push(tags);
+        let block = blocks.open(meta, job)?;
+        let row_groups = row_groups(&block, part);
+        let visit = move |tags: &mut TagsJob, block: &BlockReader, row_group: usize, job: &Job| {
+            if let Some(scopes) = &scopes
+                && let Some(goes_on) = visit_keys(tags, scopes, block, row_group)?
             {
                 return Ok(goes_on);
             }
-            Ok(values.visit(&block.read_row_group(row_group, &projection)?))
-        })?;
+            job.hold_bytes(needed_bytes(block, row_group))?;
+            let batch = block.read_row_group(row_group, &projection)?;
+            job.check()?;
+            Ok(tags.visit(&batch))
+        };
+        let collected = self.collectors.collect(block, row_groups, job, visit)?;
+        Ok(merge_tags(collected, self.limits, job.inspected_bytes()))
     }
-    Ok(values.finish(job.inspected_bytes()))
+}
+
+impl BlockTagValues {
+    /// Compiles the request. `max_condition_groups`: more alternatives in the filter are refused.
+    pub(crate) fn compile(request: TagValuesRequest, max_condition_groups: usize) -> Result<Self> {
+        let limits = TagLimits {
+            max_bytes: request.max_bytes as usize,
+            max_count: request.max_values as usize,
+            max_stale: 0,
+        };
+        let compile = move || Ok(TagValuesJob::compile(&request, max_condition_groups)?);
+        Ok(Self { collectors: Collectors::new(compile)?, limits })
+    }
+
+    /// Collects tag values from part of a block. May block.
+    ///
+    /// Which values are left out when there are too many depends on chance.
+    pub(crate) fn run(
+        self,
+        blocks: &Blocks,
+        meta: &BlockMeta,
+        part: &BlockPart,
+        job: &Job,
+    ) -> Result<TagValuesResponse> {
+        let mut values = self.collectors.take()?;
+        if values.reads_nothing() {
+            values.visit(&SpanBatch::default());
+            return Ok(values.finish(0));
+        }
+        let projection = values.projection().clone();
+        let column = values.unfiltered_attribute().and_then(string_column);
+        self.collectors.idle.lock().push(values);
+        let block = blocks.open(meta, job)?;
+        let row_groups = row_groups(&block, part);
+        let visit =
+            move |values: &mut TagValuesJob, block: &BlockReader, row_group: usize, job: &Job| {
+                if let Some(column) = &column
+                    && let Some(goes_on) = visit_strings(values, column, block, row_group)?
+                {
+                    return Ok(goes_on);
+                }
+                job.hold_bytes(needed_bytes(block, row_group))?;
+                let batch = block.read_row_group(row_group, &projection)?;
+                job.check()?;
+                Ok(values.visit(&batch))
+            };
+        let collected = self.collectors.collect(block, row_groups, job, visit)?;
+        Ok(merge_values(collected, self.limits, job.inspected_bytes()))
+    }
+}
+
+fn merge_tags(collected: Vec<TagsJob>, limits: TagLimits, inspected_bytes: u64) -> TagsResponse {
+    let mut all = TagCollector::new(limits);
+    let mut truncated = false;
+    for part in collected.into_iter().map(|tags| tags.finish(0)) {
+        truncated |= part.truncated;
+        for found in part.scopes {
+            if let Some(scope) = TagScope::from_text(&found.name) {
+                found.tags.iter().all(|tag| all.add(scope, tag));
+            }
+        }
+    }
+    truncated |= all.is_full();
+    let message =
+        |(scope, tags): (TagScope, _)| TagScopeMessage { name: scope.text().into(), tags };
+    let scopes = all.finish().into_iter().map(message).collect();
+    TagsResponse { scopes, truncated, inspected_bytes }
+}
+
+fn merge_values(
+    collected: Vec<TagValuesJob>,
+    limits: TagLimits,
+    inspected_bytes: u64,
+) -> TagValuesResponse {
+    let mut all = ValueCollector::new(limits);
+    let mut truncated = false;
+    for part in collected.into_iter().map(|values| values.finish(0)) {
+        truncated |= part.truncated;
+        part.values.into_iter().filter_map(value_of).all(|value| all.add(value));
+    }
+    truncated |= all.is_full();
+    let message = |value: TagValue| TagValueMessage {
+        r#type: value.value_type.text().to_owned(),
+        value: value.text,
+    };
+    let values = all.finish().into_iter().map(message).collect();
+    TagValuesResponse { values, truncated, inspected_bytes }
+}
+
+fn value_of(message: TagValueMessage) -> Option<TagValue> {
+    use TagValueType::{Bool, Duration, Float, Int, Keyword, String};
+    let types = [Bool, Duration, Float, Int, Keyword, String];
+    let value_type = types.into_iter().find(|known| known.text() == message.r#type)?;
+    Some(TagValue { value_type, text: message.value })
 }
 
 /// Collects names from dictionaries; `None` if those do not tell all names of the row group.
@@ -114,23 +264,4 @@ fn string_column(attribute: &Attribute) -> Option<StringColumn> {
         }
         _ => None,
     }
-}
-
-/// Shows the row groups of a part to `visit` until it returns false.
-fn for_each_row_group(
-    blocks: &Blocks,
-    meta: &BlockMeta,
-    part: &BlockPart,
-    job: &Job,
-    mut visit: impl FnMut(&BlockReader, usize) -> Result<bool>,
-) -> Result<()> {
-    job.check()?;
-    let block = blocks.open(meta, &job.runtime)?;
-    for row_group in row_groups(&block, part) {
-        job.check()?;
-        if !visit(&block, row_group)? {
-            break;
-        }
-    }
-    Ok(())
 }

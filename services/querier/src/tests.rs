@@ -9,16 +9,20 @@ use prost::Message as _;
 use tactus_proto::tactus::v1::querier_server::Querier as _;
 use tactus_proto::tactus::v1::{
     BlockPart, FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest,
-    SearchBlockRequest, SearchRequest, TagValuesInBlockRequest, TagValuesRequest,
+    SearchBlockRequest, SearchRequest, SearchResponse, TagValuesInBlockRequest, TagValuesRequest,
     TagsInBlockRequest, TagsRequest, TagsResponse,
 };
-use tactus_proto::tempopb::{self, SearchResponse};
+use tactus_proto::tempopb;
 use tactus_storage::block_io::read_meta;
 use tactus_storage::{Blocklist, Bucket, BucketSettings, Uuid};
 use tactus_telemetry::metrics::Registry;
 use tonic::{Code, Request, Status};
 
 use crate::{Querier, Settings};
+
+mod explained;
+mod parallel;
+mod series;
 
 const TENANT: &str = "single-tenant";
 const V4: &str = "11111111-1111-4111-8111-111111111111";

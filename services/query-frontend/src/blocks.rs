@@ -13,6 +13,8 @@ pub(crate) struct QueryBlock {
     pub(crate) size: u64,
     /// Row groups, as the meta has them.
     pub(crate) row_groups: u32,
+    /// Whole seconds since 1970, rounded down.
+    pub(crate) start_seconds: i64,
     /// Whole seconds since 1970, rounded up.
     pub(crate) end_seconds: i64,
 }
@@ -32,10 +34,9 @@ pub(crate) fn select(
         .queryable(Timestamp::now(), blocklist_poll)
         .filter(|meta| meta.size > 0 && meta.total_records > 0)
         .map(query_block)
-        .filter(|(start, block)| {
-            (window.1 == 0 || *start <= window.1) && block.end_seconds >= window.0
+        .filter(|block| {
+            (window.1 == 0 || block.start_seconds <= window.1) && block.end_seconds >= window.0
         })
-        .map(|(_, block)| block)
         .collect();
     selected.sort_unstable_by(|one, other| {
         other.end_seconds.cmp(&one.end_seconds).then(one.block_id.cmp(&other.block_id))
@@ -43,15 +44,20 @@ pub(crate) fn select(
     selected
 }
 
-fn query_block(meta: &BlockMeta) -> (i64, QueryBlock) {
+fn query_block(meta: &BlockMeta) -> QueryBlock {
     let fraction = meta.end_time.subsec_nanosecond() != 0;
-    let block = QueryBlock {
+    QueryBlock {
         block_id: meta.block_id,
         size: meta.size,
         row_groups: meta.total_records,
+        start_seconds: meta.start_unix_seconds(),
         end_seconds: meta.end_unix_seconds() + i64::from(fraction),
-    };
-    (meta.start_unix_seconds(), block)
+    }
+}
+
+/// The number of blocks that a query without a window reads.
+pub(crate) fn count(blocklist: &Blocklist, tenant: &str, blocklist_poll: Duration) -> usize {
+    select(blocklist, tenant, (0, 0), blocklist_poll).len()
 }
 
 impl QueryBlock {
@@ -123,6 +129,7 @@ mod tests {
             block_id: Uuid::nil(),
             size,
             row_groups,
+            start_seconds: 0,
             end_seconds: 0,
         };
         let parts = |size, row_groups, target| {

@@ -1,5 +1,7 @@
 //! The query API over HTTP.
 
+mod metrics;
+
 use std::sync::Arc;
 
 use ::http::header::{ACCEPT, CONTENT_TYPE};
@@ -11,8 +13,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use prost::Message as _;
 use tactus_api::request::{
-    MetricsQuery, RequestedTag, SearchQuery, TagValuesQuery, TagsQuery, TraceQuery, parse_tag_v1,
-    parse_tag_v2, parse_trace_id, tag_name, trace_id_text,
+    RequestedTag, SearchQuery, TagValuesQuery, TagsQuery, TraceQuery, parse_tag_v1, parse_tag_v2,
+    parse_trace_id, tag_name, trace_id_text,
 };
 use tactus_api::trace::WhenTooLarge;
 use tactus_api::{Encoding, Error, QueryParams, Result, json};
@@ -24,7 +26,8 @@ use tactus_proto::tempopb::{
 use tactus_server::http::{not_found, text};
 use tactus_traceql::eval::TagScope;
 
-use crate::frontend::{Frontend, unix_nanos_now};
+use crate::frontend::Frontend;
+use crate::search::SearchAnswer;
 use crate::tags::{TagValuesAnswer, TagsAnswer};
 use crate::trace_by_id::offload;
 
@@ -51,9 +54,9 @@ pub fn router(frontend: Arc<Frontend>) -> Router {
         // The name may hold slashes, so the handlers take it from the raw path.
         .route("/api/search/tag/{*name}", any(tag_values_v1))
         .route("/api/v2/search/tag/{*name}", any(tag_values_v2))
-        .route("/api/metrics/query_range", any(metrics_range))
-        .route("/api/metrics/query", any(metrics_instant))
-        .route("/api/metrics/summary", any(metrics_summary))
+        .route("/api/metrics/query_range", any(metrics::range))
+        .route("/api/metrics/query", any(metrics::instant))
+        .route("/api/metrics/summary", any(metrics::summary))
         .with_state(frontend)
 }
 
@@ -190,11 +193,15 @@ async fn search(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Respon
     answer(frontend, uri, headers, async move |call: Call| {
         let query = SearchQuery::parse(&call.params(), &call.frontend.settings.search_limits())?;
         let found = call.frontend.search(&call.tenants, &query).await?;
-        let (partial, encoding) = (found.partial, plain(call.encoding));
-        let response = found.response;
+        let SearchAnswer { response, partial, explanation } = found;
+        // The message has no field for an explanation.
+        let encoding = match explanation {
+            Some(_) => Encoding::Json,
+            None => plain(call.encoding),
+        };
         let body = offload(response.traces.len() > INLINE_TRACES, move || match encoding {
             Encoding::Protobuf => response.encode_to_vec(),
-            _ => json::search_response(&response),
+            _ => json::search_response(&response, explanation.as_deref()),
         });
         Ok(Answer { body: body.await?, encoding, partial })
     })
@@ -286,35 +293,6 @@ async fn tag_values_v2(State(frontend): Shared, uri: Uri, headers: HeaderMap) ->
 async fn tag_values(call: &Call, tag: RequestedTag, typed: bool) -> Result<TagValuesAnswer> {
     let query = TagValuesQuery::parse(&call.params())?;
     call.frontend.tag_values(&call.tenants, &tag, &query, typed).await
-}
-
-async fn metrics_range(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
-    answer(frontend, uri, headers, async move |call: Call| {
-        let limits = call.frontend.limits_of(&call.tenants);
-        let limits = call.frontend.settings.metrics_limits(&limits);
-        unbuilt_metrics(&MetricsQuery::parse_range(&call.params(), &limits, unix_nanos_now())?)
-    })
-    .await
-}
-
-async fn metrics_instant(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
-    answer(frontend, uri, headers, async move |call: Call| {
-        let limits = call.frontend.limits_of(&call.tenants);
-        let limits = call.frontend.settings.metrics_limits(&limits);
-        unbuilt_metrics(&MetricsQuery::parse_instant(&call.params(), &limits, unix_nanos_now())?)
-    })
-    .await
-}
-
-async fn metrics_summary(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
-    answer(frontend, uri, headers, async move |_| {
-        Err(Error::NotImplemented("metrics summary not supported".to_owned()))
-    })
-    .await
-}
-
-fn unbuilt_metrics(query: &MetricsQuery) -> Result<Answer> {
-    Err(Error::NotImplemented(format!("TraceQL metrics not supported: {}", query.text)))
 }
 
 /// The encoding of an answer that has no form for language models.

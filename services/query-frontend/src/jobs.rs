@@ -4,10 +4,13 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tactus_api::{Error, Result};
+use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tonic::{Code, Status};
+
+use crate::frontend::Frontend;
 
 /// How a job ended, if the query can go on.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,17 +57,34 @@ where
     })
 }
 
+impl Frontend {
+    /// Asks the ingesters: the same call for each request, all at a time. Answers are in the order of the requests.
+    pub(crate) async fn ask_ingesters<R, T>(
+        &self,
+        requests: &[R],
+        call: Call<dyn Ingester, R, T>,
+    ) -> Result<Vec<Outcome<T>>>
+    where
+        R: Clone + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let attempts = self.settings.max_retries;
+        let ask = |request: &R| with_retries(attempts, &self.ingester, request.clone(), call);
+        try_join_all(requests.iter().map(ask)).await
+    }
+}
+
 /// Runs jobs in their order, at most `in_flight` at a time, and hands each answer to `state` as it comes.
 ///
 /// `wants` is asked before a job starts: the first job that is not wanted any more, and all after it, are left out.
-/// `take` may break off: jobs still running are cancelled then. Ends at the first error.
+/// `take` may break off: jobs still running are cancelled then. Ends at the first error, of a job or of `take`.
 pub(crate) async fn run_jobs<J, T, S>(
     jobs: Vec<J>,
     in_flight: usize,
     state: &mut S,
     run: impl Fn(J) -> Running<T>,
     wants: impl Fn(&S, &J) -> bool,
-    mut take: impl FnMut(&mut S, Outcome<T>) -> ControlFlow<()>,
+    mut take: impl FnMut(&mut S, Outcome<T>) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     let mut waiting = VecDeque::from(jobs);
     let mut running = FuturesUnordered::new();
@@ -76,7 +96,7 @@ pub(crate) async fn run_jobs<J, T, S>(
             running.push(run(job));
         }
         let Some(outcome) = running.next().await else { return Ok(()) };
-        if take(state, outcome?).is_break() {
+        if take(state, outcome?)?.is_break() {
             return Ok(());
         }
     }
@@ -123,7 +143,7 @@ mod tests {
         let mut taken = 0;
         let take = |taken: &mut u32, _| {
             *taken += 1;
-            if *taken == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            Ok(if *taken == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
         run_jobs((0..100).collect(), 1, &mut taken, run, |_, _| true, take).await.unwrap();
         assert_eq!(*started.lock().unwrap(), [0, 1, 2]);
@@ -135,7 +155,7 @@ mod tests {
         let mut taken = Vec::new();
         let take = |taken: &mut Vec<Outcome<u32>>, job| {
             taken.push(job);
-            ControlFlow::Continue(())
+            Ok(ControlFlow::Continue(()))
         };
         let wants = |_: &_, job: &u32| *job != 5;
         run_jobs((0..100).collect(), 3, &mut taken, run, wants, take).await.unwrap();

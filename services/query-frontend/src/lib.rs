@@ -15,16 +15,19 @@ mod frontend;
 mod http;
 mod jobs;
 mod metrics;
+mod metrics_query;
 mod search;
 mod settings;
 mod tags;
 mod trace_by_id;
+mod work;
 
 #[cfg(test)]
 mod tests;
 
 pub use crate::http::router;
 pub use frontend::{Frontend, Parts};
+pub use metrics_query::SeriesAnswer;
 pub use search::SearchAnswer;
 pub use settings::{
     MetricsSettings, SearchSettings, Settings, TenantLimits, TenantLimitsOf, TraceByIdSettings,

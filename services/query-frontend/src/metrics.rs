@@ -8,6 +8,7 @@ use tactus_telemetry::metrics::{CounterVec, HistogramVec, Registry, exponential_
 /// Kinds of queries, as the label `op` names them.
 pub(crate) const TRACES: &str = "traces";
 pub(crate) const SEARCH: &str = "search";
+pub(crate) const METRICS: &str = "metrics";
 pub(crate) const METADATA: &str = "metadata";
 
 #[derive(Debug)]

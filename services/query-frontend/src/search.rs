@@ -2,13 +2,15 @@
 
 use std::ops::ControlFlow;
 
-use futures_util::future::try_join_all;
-use tactus_api::request::{SearchKind, SearchQuery};
-use tactus_api::search::{SearchCombiner, add_metrics};
+use tactus_api::explain::{ExplainedWindow, Explanation, Plan};
+use tactus_api::request::{SearchKind, SearchQuery, TagConditions};
+use tactus_api::search::SearchCombiner;
 use tactus_api::{Error, Result, Window};
 use tactus_model::TenantId;
-use tactus_proto::tactus::v1::{BlockPart, SearchBlockRequest, SearchRequest};
-use tactus_proto::tempopb::{SearchMetrics, SearchResponse};
+use tactus_proto::tactus::v1::{
+    BlockPart, SearchBlockRequest, SearchRequest, SearchResponse as JobAnswer,
+};
+use tactus_proto::tempopb::SearchResponse;
 use tactus_traceql::eval::CompiledQuery;
 use tonic::Request;
 
@@ -16,6 +18,7 @@ use crate::blocks::select;
 use crate::frontend::Frontend;
 use crate::jobs::{Outcome, run_jobs, with_retries};
 use crate::metrics::SEARCH;
+use crate::work::Work;
 
 /// The answer to a search.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +27,8 @@ pub struct SearchAnswer {
     pub response: SearchResponse,
     /// Something could not be read: there may be more traces.
     pub partial: bool,
+    /// How the query was run, if it asks.
+    pub explanation: Option<Box<Explanation>>,
 }
 
 struct Job {
@@ -35,8 +40,7 @@ struct Job {
 
 struct State {
     combiner: SearchCombiner,
-    metrics: SearchMetrics,
-    partial: bool,
+    work: Work,
     most_recent: bool,
 }
 
@@ -56,8 +60,7 @@ impl Frontend {
         let _admitted = self.admit(tenants)?;
         let mut state = State {
             combiner: SearchCombiner::new(query.limit),
-            metrics: SearchMetrics::default(),
-            partial: false,
+            work: Work::default(),
             most_recent: false,
         };
         if let SearchKind::TraceQl { root, .. } = &query.kind {
@@ -65,30 +68,30 @@ impl Frontend {
                 .map_err(|error| Error::NotImplemented(error.to_string()))?;
             state.most_recent = compiled.most_recent();
             if compiled.is_never() {
-                return Ok(state.finish());
+                return Ok(self.finish_search(state, query, &window));
             }
         }
         let searches: Vec<_> =
             tenants.iter().map(|tenant| request(tenant, query, &window, &state)).collect();
         self.search_recent(&searches, &mut state).await?;
         self.search_blocks(&searches, &window, &mut state).await?;
-        Ok(state.finish())
+        if query.explain {
+            let read = state.work.metrics.total_blocks as usize;
+            let all = self.count_blocks(tenants);
+            state.work.skip_blocks("outside the time range", all.saturating_sub(read));
+        }
+        Ok(self.finish_search(state, query, &window))
     }
 
     async fn search_recent(&self, searches: &[SearchRequest], state: &mut State) -> Result<()> {
-        state.metrics.total_jobs += searches.len() as u32;
-        let attempts = self.settings.max_retries;
-        let jobs = searches.iter().map(|search| {
-            with_retries(attempts, &self.ingester, search.clone(), |ingester, search| {
-                Box::pin(
-                    async move { Ok(ingester.search(Request::new(search)).await?.into_inner()) },
-                )
-            })
+        state.work.metrics.total_jobs += searches.len() as u32;
+        let outcomes = self.ask_ingesters(searches, |ingester, search| {
+            Box::pin(async move { Ok(ingester.search(Request::new(search)).await?.into_inner()) })
         });
-        for outcome in try_join_all(jobs).await? {
+        for outcome in outcomes.await? {
             let _ = state.take(outcome);
         }
-        Ok(())
+        self.check_budget(&state.work)
     }
 
     /// Searches the blocks that are in the list now, after the ingesters answered.
@@ -103,9 +106,8 @@ impl Frontend {
         let mut jobs = Vec::new();
         for search in searches {
             let blocks = select(&self.blocklist, &search.tenant, seconds, settings.blocklist_poll);
-            state.metrics.total_blocks += blocks.len() as u32;
+            state.work.plan_blocks(&blocks);
             for block in blocks {
-                state.metrics.total_block_bytes += block.size;
                 let block_end = u64::try_from(block.end_seconds).unwrap_or(0);
                 jobs.extend(block.parts(settings.search.target_bytes_per_job).into_iter().map(
                     |part| Job {
@@ -118,7 +120,7 @@ impl Frontend {
         }
         // Stable: the parts of a block stay in order. With one tenant the jobs are sorted already.
         jobs.sort_by_key(|job| std::cmp::Reverse(job.block_end));
-        state.metrics.total_jobs += jobs.len() as u32;
+        state.work.metrics.total_jobs += jobs.len() as u32;
         let run = |job: Job| {
             let request = SearchBlockRequest { search: Some(job.search), part: Some(job.part) };
             with_retries(settings.max_retries, &self.querier, request, |querier, request| {
@@ -127,8 +129,46 @@ impl Frontend {
                 })
             })
         };
-        run_jobs(jobs, settings.jobs_in_flight(), state, run, State::wants, State::take).await
+        let take = |state: &mut State, outcome| {
+            let flow = state.take(outcome);
+            self.check_budget(&state.work).map(|()| flow)
+        };
+        let in_flight = settings.jobs_in_flight(settings.search.concurrent_jobs);
+        run_jobs(jobs, in_flight, state, run, State::wants, take).await
     }
+
+    fn finish_search(&self, state: State, query: &SearchQuery, window: &Window) -> SearchAnswer {
+        let State { combiner, work, .. } = state;
+        let response = combiner.finish(work.metrics);
+        let partial = work.partial;
+        let explanation = query.explain.then(|| {
+            let (text, plan) = match &query.kind {
+                SearchKind::TraceQl { root, .. } => (root.to_string(), Plan::of(root)),
+                SearchKind::Tags(tags) => (String::new(), Plan::of_tags(conditions(tags))),
+            };
+            let window = ExplainedWindow { start: window.start, end: window.end, steps: None };
+            let limits = vec![
+                ("traces", query.limit.into()),
+                ("spansPerSpanSet", query.spans_per_span_set.into()),
+                ("bytesPerJob", self.settings.search.target_bytes_per_job),
+                ("inspectedBytes", self.settings.max_inspected_bytes),
+            ];
+            work.explain(text, plan, window, limits)
+        });
+        SearchAnswer { response, partial, explanation }
+    }
+}
+
+/// The conditions of a search without TraceQL, in its words.
+fn conditions(tags: &TagConditions) -> Vec<String> {
+    let mut texts: Vec<_> =
+        tags.tags.iter().map(|(name, value)| format!(".{name} = {value:?}")).collect();
+    for (bound, millis) in [(">=", tags.min_duration_ms), ("<=", tags.max_duration_ms)] {
+        if millis > 0 {
+            texts.push(format!("traceDuration {bound} {millis}ms"));
+        }
+    }
+    texts
 }
 
 impl State {
@@ -140,14 +180,11 @@ impl State {
         self.combiner.oldest_kept_start().is_none_or(|oldest| oldest <= job.block_end)
     }
 
-    fn take(&mut self, outcome: Outcome<SearchResponse>) -> ControlFlow<()> {
+    fn take(&mut self, outcome: Outcome<JobAnswer>) -> ControlFlow<()> {
         match outcome {
-            Outcome::Damaged => self.partial = true,
+            Outcome::Damaged => self.work.partial = true,
             Outcome::Answer(answer) => {
-                self.metrics.completed_jobs += 1;
-                if let Some(metrics) = &answer.metrics {
-                    add_metrics(&mut self.metrics, metrics);
-                }
+                self.work.add(answer.metrics.as_ref(), answer.explanations);
                 self.combiner.add(answer.traces);
             }
         }
@@ -155,11 +192,6 @@ impl State {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
-    }
-
-    fn finish(self) -> SearchAnswer {
-        let response = self.combiner.finish(self.metrics);
-        SearchAnswer { response, partial: self.partial }
     }
 }
 
@@ -176,6 +208,7 @@ fn request(
         limit: query.limit,
         spans_per_span_set: query.spans_per_span_set,
         most_recent: state.most_recent,
+        explain: query.explain,
         ..SearchRequest::default()
     };
     match &query.kind {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use regex::Regex;
+use tactus_api::Error;
 use tactus_api::request::{MetricsLimits, SearchLimits};
 use tactus_model::TenantId;
 
@@ -26,6 +27,8 @@ pub struct Settings {
     pub url_deny_list: Vec<Regex>,
     /// How often the block list is polled: blocks compacted in the last two polls are still read.
     pub blocklist_poll: Duration,
+    /// Bytes that the jobs of a query may read, as they count them; a query beyond fails. 0 is no limit.
+    pub max_inspected_bytes: u64,
     /// Jobs that all queriers together run at a time. A query has at most twice as many in flight, so that the next
     /// query does not wait behind all jobs of a long one.
     pub querier_parallelism: usize,
@@ -79,6 +82,12 @@ pub struct MetricsSettings {
     pub max_exemplars: u32,
     /// Most series of an answer; 0 is no limit.
     pub max_response_series: u32,
+    /// Memory of the series of a query, in each job and where they are added; a query beyond fails. 0 is no limit.
+    pub max_series_bytes: u64,
+    /// Jobs of one query at a time.
+    pub concurrent_jobs: usize,
+    /// Compressed bytes of one job, about.
+    pub target_bytes_per_job: u64,
 }
 
 impl Default for Settings {
@@ -92,6 +101,7 @@ impl Default for Settings {
             api_timeout: Duration::ZERO,
             url_deny_list: Vec::new(),
             blocklist_poll: Duration::from_secs(5 * 60),
+            max_inspected_bytes: 0,
             querier_parallelism: 20,
             search: SearchSettings::default(),
             trace_by_id: TraceByIdSettings { query_shards: 50, concurrent_shards: 0 },
@@ -100,6 +110,9 @@ impl Default for Settings {
                 max_intervals: 10_000,
                 max_exemplars: 100,
                 max_response_series: 0,
+                max_series_bytes: 128 << 20,
+                concurrent_jobs: 1_000,
+                target_bytes_per_job: 104_857_600,
             },
         }
     }
@@ -138,13 +151,25 @@ impl Settings {
             max_exemplars: self.metrics.max_exemplars,
             max_series: self.metrics.max_response_series,
             max_query_bytes: self.max_query_expression_size_bytes,
+            unsafe_hints: limits.unsafe_query_hints,
         }
     }
 
-    /// Jobs of one query in flight.
-    pub(crate) fn jobs_in_flight(&self) -> usize {
+    /// Jobs of one query in flight, if its kind may have so many.
+    pub(crate) fn jobs_in_flight(&self, concurrent_jobs: usize) -> usize {
         let fair = self.querier_parallelism.saturating_mul(2);
-        self.search.concurrent_jobs.min(fair).max(1)
+        concurrent_jobs.min(fair).max(1)
+    }
+
+    /// Refuses a query whose jobs inspected too many bytes so far.
+    pub(crate) fn check_inspected(&self, bytes: u64) -> Result<(), Error> {
+        let limit = self.max_inspected_bytes;
+        if limit == 0 || bytes <= limit {
+            return Ok(());
+        }
+        Err(Error::LimitExceeded(format!(
+            "the query inspected more than {limit} bytes; ask for a shorter range or make its conditions more selective (limit: query_frontend.max_inspected_bytes)"
+        )))
     }
 }
 
@@ -159,6 +184,8 @@ pub struct TenantLimits {
     pub max_search_duration: Option<Duration>,
     /// Longest range of a metrics query in place of the setting.
     pub max_metrics_duration: Option<Duration>,
+    /// Queries may carry hints that can cost a lot.
+    pub unsafe_query_hints: bool,
 }
 
 impl Default for TenantLimits {
@@ -168,6 +195,7 @@ impl Default for TenantLimits {
             max_bytes_per_tag_values_query: 1_000_000,
             max_search_duration: None,
             max_metrics_duration: None,
+            unsafe_query_hints: false,
         }
     }
 }
@@ -182,6 +210,7 @@ pub(crate) struct QueryLimits {
     pub(crate) max_bytes_per_tag_values_query: u64,
     pub(crate) max_search_duration: Duration,
     pub(crate) max_metrics_duration: Duration,
+    pub(crate) unsafe_query_hints: bool,
 }
 
 impl QueryLimits {
@@ -201,6 +230,7 @@ impl QueryLimits {
             max_bytes_per_tag_values_query: tenant.max_bytes_per_tag_values_query,
             max_search_duration: tenant.max_search_duration.unwrap_or(search.max_duration),
             max_metrics_duration: tenant.max_metrics_duration.unwrap_or(metrics.max_duration),
+            unsafe_query_hints: tenant.unsafe_query_hints,
         }
     }
 
@@ -213,6 +243,7 @@ impl QueryLimits {
             ),
             max_search_duration: lower(self.max_search_duration, other.max_search_duration),
             max_metrics_duration: lower(self.max_metrics_duration, other.max_metrics_duration),
+            unsafe_query_hints: self.unsafe_query_hints && other.unsafe_query_hints,
         }
     }
 }

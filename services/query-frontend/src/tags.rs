@@ -2,11 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use futures_util::future::try_join_all;
 use tactus_api::job::{JobError, TagValuesJob, TagsJob};
 use tactus_api::request::{RequestedTag, TagValuesQuery, TagsQuery};
 use tactus_api::{Error, RequestedRange, Result, Window};
 use tactus_model::{SpanBatch, TenantId};
+use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_proto::tactus::v1::{
     BlockPart, TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest,
     TagsRequest, TagsResponse,
@@ -18,7 +19,7 @@ use tonic::Request;
 
 use crate::blocks::select;
 use crate::frontend::Frontend;
-use crate::jobs::{Outcome, run_jobs, with_retries};
+use crate::jobs::{Call, Outcome, run_jobs, with_retries};
 use crate::metrics::METADATA;
 use crate::settings::QueryLimits;
 
@@ -42,6 +43,13 @@ pub struct TagValuesAnswer {
     pub inspected_bytes: u64,
     /// Something could not be read: there may be more values.
     pub partial: bool,
+}
+
+/// How the services are asked for one kind of answer.
+struct Calls<R, T> {
+    tenant: fn(&R) -> &str,
+    recent: Call<dyn Ingester, R, T>,
+    in_block: Call<dyn Querier, (R, BlockPart), T>,
 }
 
 /// What is found so far.
@@ -110,29 +118,21 @@ impl Frontend {
         window: &Window,
         state: &mut State<TagCollector>,
     ) -> Result<()> {
-        let attempts = self.settings.max_retries;
-        let jobs = requests.iter().map(|request| {
-            with_retries(attempts, &self.ingester, request.clone(), |ingester, request| {
+        let calls = Calls::<TagsRequest, TagsResponse> {
+            tenant: |request| &request.tenant,
+            recent: |ingester, request| {
                 Box::pin(
                     async move { Ok(ingester.tags(Request::new(request)).await?.into_inner()) },
                 )
-            })
-        });
-        for outcome in try_join_all(jobs).await? {
-            let _ = state.take_tags(outcome);
-        }
-        let tenants = requests.iter().map(|request| request.tenant.as_str());
-        let jobs = self.block_jobs(tenants.zip(requests), window);
-        let run = |(tags, part): (TagsRequest, BlockPart)| {
-            let request = TagsInBlockRequest { tags: Some(tags), part: Some(part) };
-            with_retries(attempts, &self.querier, request, |querier, request| {
+            },
+            in_block: |querier, (tags, part)| {
+                let request = TagsInBlockRequest { tags: Some(tags), part: Some(part) };
                 Box::pin(async move {
                     Ok(querier.tags_in_block(Request::new(request)).await?.into_inner())
                 })
-            })
+            },
         };
-        let wants = |state: &State<TagCollector>, _: &_| !state.collector.is_full();
-        run_jobs(jobs, self.settings.jobs_in_flight(), state, run, wants, State::take_tags).await
+        self.collect(requests, window, state, calls, State::take_tags).await
     }
 
     async fn run_tag_values(
@@ -176,7 +176,7 @@ impl Frontend {
         if job.reads_nothing() {
             // The filter says what the value is.
             job.visit(&SpanBatch::default());
-            let _ = state.take_values(Outcome::Answer(job.finish(0)), typed);
+            let _ = state.take_values(job.finish(0), typed);
         } else {
             let requests: Vec<_> = tenants
                 .iter()
@@ -198,30 +198,58 @@ impl Frontend {
         state: &mut State<ValueCollector>,
         typed: bool,
     ) -> Result<()> {
-        let attempts = self.settings.max_retries;
-        let jobs = requests.iter().map(|request| {
-            with_retries(attempts, &self.ingester, request.clone(), |ingester, request| {
+        let calls = Calls::<TagValuesRequest, TagValuesResponse> {
+            tenant: |request| &request.tenant,
+            recent: |ingester, request| {
                 Box::pin(async move {
                     Ok(ingester.tag_values(Request::new(request)).await?.into_inner())
                 })
-            })
-        });
-        for outcome in try_join_all(jobs).await? {
-            let _ = state.take_values(outcome, typed);
-        }
-        let tenants = requests.iter().map(|request| request.tenant.as_str());
-        let jobs = self.block_jobs(tenants.zip(requests), window);
-        let run = |(values, part): (TagValuesRequest, BlockPart)| {
-            let request = TagValuesInBlockRequest { values: Some(values), part: Some(part) };
-            with_retries(attempts, &self.querier, request, |querier, request| {
+            },
+            in_block: |querier, (values, part)| {
+                let request = TagValuesInBlockRequest { values: Some(values), part: Some(part) };
                 Box::pin(async move {
                     Ok(querier.tag_values_in_block(Request::new(request)).await?.into_inner())
                 })
-            })
+            },
         };
-        let wants = |state: &State<ValueCollector>, _: &_| !state.collector.is_full();
-        let take = |state: &mut State<ValueCollector>, outcome| state.take_values(outcome, typed);
-        run_jobs(jobs, self.settings.jobs_in_flight(), state, run, wants, take).await
+        let take = |state: &mut State<ValueCollector>, answer| state.take_values(answer, typed);
+        self.collect(requests, window, state, calls, take).await
+    }
+
+    /// Asks the ingesters, then the blocks that are in the list by then, until the answer is full.
+    async fn collect<R, T, C>(
+        &self,
+        requests: &[R],
+        window: &Window,
+        state: &mut State<C>,
+        calls: Calls<R, T>,
+        take: impl Fn(&mut State<C>, T) -> ControlFlow<()>,
+    ) -> Result<()>
+    where
+        R: Clone + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let settings = &self.settings;
+        let take = |state: &mut State<C>, outcome| {
+            let flow = match outcome {
+                Outcome::Answer(answer) => take(state, answer),
+                Outcome::Damaged => {
+                    state.partial = true;
+                    ControlFlow::Continue(())
+                }
+            };
+            settings.check_inspected(state.inspected_bytes).map(|()| flow)
+        };
+        for outcome in self.ask_ingesters(requests, calls.recent).await? {
+            if take(state, outcome)?.is_break() {
+                return Ok(());
+            }
+        }
+        let tenants = requests.iter().map(calls.tenant);
+        let jobs = self.block_jobs(tenants.zip(requests), window);
+        let run = |job| with_retries(settings.max_retries, &self.querier, job, calls.in_block);
+        let in_flight = settings.jobs_in_flight(settings.search.concurrent_jobs);
+        run_jobs(jobs, in_flight, state, run, |_, _| true, take).await
     }
 
     /// The window of a query for tags or values, checked, and the limits that hold.
@@ -262,11 +290,7 @@ impl<C> State<C> {
 }
 
 impl State<TagCollector> {
-    fn take_tags(&mut self, outcome: Outcome<TagsResponse>) -> ControlFlow<()> {
-        let Outcome::Answer(answer) = outcome else {
-            self.partial = true;
-            return ControlFlow::Continue(());
-        };
+    fn take_tags(&mut self, answer: TagsResponse) -> ControlFlow<()> {
         self.inspected_bytes += answer.inspected_bytes;
         for found in answer.scopes {
             let scope = TagScope::from_text(&found.name);
@@ -283,11 +307,7 @@ impl State<TagCollector> {
 }
 
 impl State<ValueCollector> {
-    fn take_values(&mut self, outcome: Outcome<TagValuesResponse>, typed: bool) -> ControlFlow<()> {
-        let Outcome::Answer(answer) = outcome else {
-            self.partial = true;
-            return ControlFlow::Continue(());
-        };
+    fn take_values(&mut self, answer: TagValuesResponse, typed: bool) -> ControlFlow<()> {
         self.inspected_bytes += answer.inspected_bytes;
         for found in answer.values {
             let Some(value_type) = value_type(&found.r#type) else { continue };

@@ -4,6 +4,9 @@ mod cancellation;
 mod combined;
 mod doubles;
 mod errors;
+mod explain;
+mod metrics;
+mod metrics_jobs;
 mod search;
 mod tags;
 mod traces;
@@ -11,6 +14,7 @@ mod traces;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -33,6 +37,9 @@ const V5: &str = "22222222-2222-4222-8222-222222222222";
 
 /// The time of the sample blocks.
 const RANGE: &str = "start=1699999000&end=1700001000";
+
+/// Two aligned minutes, of which a range query with steps of a minute shows three intervals.
+const MINUTES: &str = "start=1700000040&end=1700000160";
 
 struct Api {
     directory: tempfile::TempDir,
@@ -130,11 +137,14 @@ impl Api {
 
     /// A search within the time of the sample blocks; the query may hold anything.
     async fn search(&self, query: &str, more: &str) -> Answer {
-        let mut encoded = String::new();
-        for byte in query.bytes() {
-            encoded += &format!("%{byte:02x}");
-        }
+        let encoded = encoded(query);
         self.get(&format!("/api/search?q={encoded}&{RANGE}&limit=1000{more}")).await
+    }
+
+    /// A range query over three intervals of a minute, which end at 1700000040 and after.
+    async fn range(&self, query: &str, more: &str) -> Answer {
+        let encoded = encoded(query);
+        self.get(&format!("/api/metrics/query_range?q={encoded}&{MINUTES}&step=60{more}")).await
     }
 
     fn cut_data(&self, block: &str) {
@@ -142,6 +152,11 @@ impl Api {
         let bytes = fs::read(&path).unwrap();
         fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
     }
+}
+
+/// A query as part of a URL.
+fn encoded(query: &str) -> String {
+    query.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
 async fn meta_of(bucket: &Bucket, block: &str) -> BlockMeta {

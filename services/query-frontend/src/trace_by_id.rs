@@ -1,7 +1,6 @@
 //! One trace out of recent data and blocks.
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt};
 use tactus_api::request::{TraceMode, TraceQuery};
 use tactus_api::trace::{CombineError, CombinedTrace, TraceCombiner, TraceFacts, WhenTooLarge};
@@ -79,15 +78,10 @@ impl Frontend {
     }
 
     async fn find_recent(&self, finds: &[FindTraceRequest], parts: &mut Parts) -> Result<()> {
-        let jobs = finds.iter().map(|find| {
-            let attempts = self.settings.max_retries;
-            with_retries(attempts, &self.ingester, find.clone(), |ingester, find| {
-                Box::pin(
-                    async move { Ok(ingester.find_trace(Request::new(find)).await?.into_inner()) },
-                )
-            })
+        let outcomes = self.ask_ingesters(finds, |ingester, find| {
+            Box::pin(async move { Ok(ingester.find_trace(Request::new(find)).await?.into_inner()) })
         });
-        for outcome in try_join_all(jobs).await? {
+        for outcome in outcomes.await? {
             match outcome {
                 Outcome::Answer(FindTraceResponse { trace, inspected_bytes }) => {
                     parts.inspected_bytes += inspected_bytes;

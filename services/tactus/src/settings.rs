@@ -186,6 +186,11 @@ pub(crate) fn querier(config: &Config) -> tactus_querier::Settings {
     let groups = config.overrides.defaults.read.max_condition_groups_per_tag_query;
     tactus_querier::Settings {
         max_concurrent_jobs: querier.max_concurrent_queries.max(1),
+        threads: match querier.max_threads {
+            0 => built_in.threads,
+            threads => threads,
+        },
+        max_job_memory_bytes: querier.max_job_memory_bytes.max(1),
         search_timeout: querier.search.query_timeout.as_std(),
         trace_timeout: querier.trace_by_id.query_timeout.as_std(),
         max_condition_groups: groups
@@ -214,6 +219,7 @@ pub(crate) fn query_frontend(config: &Config) -> Result<tactus_query_frontend::S
         api_timeout: frontend.api_timeout.as_std(),
         url_deny_list,
         blocklist_poll: poll_interval(&config.storage.trace),
+        max_inspected_bytes: frontend.max_inspected_bytes,
         querier_parallelism: config.querier.max_concurrent_queries.max(1),
         search: SearchSettings {
             default_result_limit: search.default_result_limit,
@@ -231,7 +237,12 @@ pub(crate) fn query_frontend(config: &Config) -> Result<tactus_query_frontend::S
         },
         metrics: MetricsSettings {
             max_duration: metrics.max_duration.as_std(),
-            ..built_in.metrics
+            max_intervals: metrics.max_intervals,
+            max_exemplars: metrics.max_exemplars,
+            max_response_series: u32::try_from(metrics.max_response_series).unwrap_or(u32::MAX),
+            max_series_bytes: metrics.max_series_bytes,
+            concurrent_jobs: metrics.concurrent_jobs,
+            target_bytes_per_job: metrics.target_bytes_per_job,
         },
     })
 }
@@ -244,6 +255,7 @@ pub(crate) fn query_limits(config: &Config) -> TenantLimitsOf {
         max_bytes_per_tag_values_query: defaults.read.max_bytes_per_tag_values_query,
         max_search_duration: defaults.read.max_search_duration.non_zero(),
         max_metrics_duration: defaults.read.max_metrics_duration.non_zero(),
+        unsafe_query_hints: defaults.read.unsafe_query_hints,
     };
     Arc::new(move |_| limits)
 }

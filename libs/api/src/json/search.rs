@@ -4,9 +4,11 @@ use tactus_proto::otlp::{AnyValue, KeyValue, any_value::Value};
 use tactus_proto::tempopb::{SearchMetrics, SearchResponse, Span, SpanSet, TraceSearchMetadata};
 
 use super::JsonWriter;
+use crate::explain::Explanation;
 
-/// Writes a search response. The list of traces is there even if empty.
-pub fn search_response(response: &SearchResponse) -> Vec<u8> {
+/// Writes a search response. The list of traces is there even if empty; `explanation` becomes one more field at the
+/// end.
+pub fn search_response(response: &SearchResponse, explanation: Option<&Explanation>) -> Vec<u8> {
     let mut json = JsonWriter::with_capacity(response.traces.len() * 512 + 256);
     json.begin_object();
     json.key("traces");
@@ -16,6 +18,10 @@ pub fn search_response(response: &SearchResponse) -> Vec<u8> {
     if let Some(metrics) = &response.metrics {
         json.key("metrics");
         write_metrics(&mut json, metrics);
+    }
+    if let Some(explanation) = explanation {
+        json.key("explain");
+        super::explain::write_explanation(&mut json, explanation);
     }
     json.end_object();
     json.finish()
@@ -88,7 +94,7 @@ fn write_attributes(json: &mut JsonWriter, attributes: &[KeyValue]) {
     json.end_list();
 }
 
-fn write_key_value(json: &mut JsonWriter, attribute: &KeyValue) {
+pub(super) fn write_key_value(json: &mut JsonWriter, attribute: &KeyValue) {
     json.begin_object();
     json.string_field("key", &attribute.key);
     if let Some(value) = &attribute.value {
@@ -148,7 +154,7 @@ fn write_value(json: &mut JsonWriter, value: &AnyValue) {
     json.end_object();
 }
 
-fn write_metrics(json: &mut JsonWriter, metrics: &SearchMetrics) {
+pub(super) fn write_metrics(json: &mut JsonWriter, metrics: &SearchMetrics) {
     json.begin_object();
     json.number_field("inspectedTraces", metrics.inspected_traces);
     json.wide_field("inspectedBytes", metrics.inspected_bytes);
@@ -205,7 +211,7 @@ mod tests {
             total_block_bytes: 901_234,
             inspected_spans: 0,
         };
-        let json = search_response(&combiner.finish(metrics));
+        let json = search_response(&combiner.finish(metrics), None);
         assert_eq!(
             String::from_utf8(json).unwrap(),
             r#"{"traces":[{"traceID":"2f3e0cee77ae5dc9c17ade3689eb2e54","rootServiceName":"shop-backend","rootTraceName":"update-billing","startTimeUnixNano":"1684778327699392724","durationMs":557,"spanSet":{"spans":[{"spanID":"563d623c76514f8e","startTimeUnixNano":"1684778327735077898","durationNanos":"446979497","attributes":[{"key":"status","value":{"stringValue":"error"}}]}],"matched":1},"spanSets":[{"spans":[{"spanID":"563d623c76514f8e","startTimeUnixNano":"1684778327735077898","durationNanos":"446979497","attributes":[{"key":"status","value":{"stringValue":"error"}}]}],"matched":1}],"serviceStats":{"shop-backend":{"spanCount":4,"errorCount":1}}}],"metrics":{"inspectedTraces":12,"inspectedBytes":"345678","totalBlocks":1,"completedJobs":4,"totalJobs":4,"totalBlockBytes":"901234"}}"#
@@ -215,7 +221,7 @@ mod tests {
     #[test]
     fn empty_response_has_an_empty_list_and_metrics() {
         let response = SearchCombiner::new(20).finish(SearchMetrics::default());
-        assert_eq!(search_response(&response), br#"{"traces":[],"metrics":{}}"#);
+        assert_eq!(search_response(&response, None), br#"{"traces":[],"metrics":{}}"#);
     }
 
     #[test]
@@ -223,7 +229,7 @@ mod tests {
         let trace = TraceSearchMetadata { trace_id: "ff".into(), ..Default::default() };
         let mut combiner = SearchCombiner::new(20);
         combiner.add(vec![trace]);
-        let json = search_response(&combiner.finish(SearchMetrics::default()));
+        let json = search_response(&combiner.finish(SearchMetrics::default()), None);
         assert_eq!(
             String::from_utf8(json).unwrap(),
             r#"{"traces":[{"traceID":"ff","rootServiceName":"\u003croot span not yet received\u003e"}],"metrics":{}}"#

@@ -9,6 +9,8 @@ use super::{search::check_query_bytes, time};
 use crate::{Error, QueryParams, Result};
 
 const SECOND: u64 = 1_000_000_000;
+/// Steps of a range where no limit is set: an answer has a value for each.
+const MOST_INTERVALS: u64 = 1_000_000;
 const DEFAULT_RANGE: Duration = Duration::from_secs(3600);
 
 /// Limits of a metrics query; 0 is no limit.
@@ -16,7 +18,7 @@ const DEFAULT_RANGE: Duration = Duration::from_secs(3600);
 pub struct MetricsLimits {
     /// Longest range.
     pub max_duration: Duration,
-    /// Most steps of a range.
+    /// Most steps of a range; never more than a million.
     pub max_intervals: u64,
     /// Most exemplars of an answer.
     pub max_exemplars: u32,
@@ -24,14 +26,16 @@ pub struct MetricsLimits {
     pub max_series: u32,
     /// Longest query in bytes.
     pub max_query_bytes: usize,
+    /// Hints that can cost a lot are heeded; otherwise the query is taken as if they were not written.
+    pub unsafe_hints: bool,
 }
 
 /// A metrics query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetricsQuery {
-    /// As sent.
+    /// As sent, without the hints that are not heeded.
     pub text: String,
-    /// The checked tree; it has a metrics pipeline.
+    /// The checked tree of `text`; it has a metrics pipeline.
     pub root: RootExpr,
     /// Unix nanoseconds.
     pub start: u64,
@@ -43,6 +47,10 @@ pub struct MetricsQuery {
     pub exemplars: u32,
     /// Series wanted at most; 0: any.
     pub max_series: u32,
+    /// One value a series, for the whole of the range.
+    pub is_instant: bool,
+    /// The answer says how the query was run, by parameter or by hint.
+    pub explain: bool,
 }
 
 impl MetricsQuery {
@@ -82,7 +90,7 @@ impl MetricsQuery {
     ) -> Result<Self> {
         let text = params.get("q").or_else(|| params.get("query")).unwrap_or_default();
         check_query_bytes(text, limits.max_query_bytes)?;
-        let root = parse(text).map_err(|error| match form {
+        let mut root = parse(text).map_err(|error| match form {
             Form::Range => invalid(error.to_string()),
             Form::Instant => invalid(format!("compiling query: {error}")),
         })?;
@@ -97,9 +105,16 @@ impl MetricsQuery {
                 "metrics query time range exceeds the maximum allowed duration of {limit}"
             )));
         }
+        let mut text = text.to_owned();
+        if !limits.unsafe_hints && root.hints.only_safe() != root.hints {
+            root.hints = root.hints.only_safe();
+            text = root.to_string();
+        }
         let count = |name| params.get(name).and_then(|text| text.parse().ok()).unwrap_or(0);
         Ok(Self {
-            text: text.to_owned(),
+            text,
+            explain: root.hints.explain() || super::wants_explain(params),
+            is_instant: form == Form::Instant,
             exemplars: match form {
                 Form::Range => exemplars(count("exemplars"), &root, limits.max_exemplars),
                 Form::Instant => 0,
@@ -146,7 +161,8 @@ fn parse_step(text: &str) -> Result<u64> {
 }
 
 fn check_intervals(start: u64, end: u64, step: u64, max: u64) -> Result<()> {
-    let too_many = |step: u64| max != 0 && (end - start) / step > max;
+    let max = if max == 0 { MOST_INTERVALS } else { max.min(MOST_INTERVALS) };
+    let too_many = |step: u64| (end - start) / step > max;
     if step != 0 && !too_many(step) {
         return Ok(());
     }
@@ -154,7 +170,7 @@ fn check_intervals(start: u64, end: u64, step: u64, max: u64) -> Result<()> {
     Err(invalid(format!(
         "step of {} is too small, minimum step for given range is {}",
         shown(step),
-        shown((end - start) / max.max(1))
+        shown((end - start) / max)
     )))
 }
 
@@ -197,6 +213,7 @@ mod tests {
         max_exemplars: 100,
         max_series: 0,
         max_query_bytes: 131_072,
+        unsafe_hints: false,
     };
     const NOW: u64 = 1_700_000_000 * SECOND;
 
@@ -223,6 +240,46 @@ mod tests {
         let query = parse("query={}|rate()&start=1&end=20&step=0.5&maxSeries=7").unwrap();
         assert_eq!((query.start, query.end, query.step), (SECOND, 20 * SECOND, SECOND / 2));
         assert_eq!(query.max_series, 7);
+    }
+
+    #[test]
+    fn hints_that_cost_a_lot_are_taken_out() {
+        let query = "q={}|rate()with(job_size=5,exemplars=3,explain=true)";
+        let safe = parse(query).unwrap();
+        assert_eq!(safe.text, "{ true } | rate() with(exemplars=3,explain=true)");
+        assert_eq!((safe.root.to_string(), safe.exemplars, safe.explain), (safe.text, 3, true));
+        let limits = MetricsLimits { unsafe_hints: true, ..LIMITS };
+        let all = MetricsQuery::parse_range(&QueryParams::parse(query), &limits, NOW).unwrap();
+        assert_eq!(all.text, "{}|rate()with(job_size=5,exemplars=3,explain=true)");
+        assert_eq!(all.root.hints.entries.len(), 3);
+    }
+
+    #[test]
+    fn explanation_is_asked_for_by_parameter_or_hint() {
+        for (query, explain) in [
+            ("q={}|rate()", false),
+            ("q={}|rate()&explain=true", true),
+            ("q={}|rate()&explain=1", true),
+            ("q={}|rate()&explain=no", false),
+            ("q={}|rate()with(explain=true)", true),
+            ("q={}|rate()with(explain=false)&explain=true", true),
+        ] {
+            assert_eq!(parse(query).unwrap().explain, explain, "{query}");
+        }
+    }
+
+    #[test]
+    fn steps_are_bounded_without_a_limit() {
+        let limits = MetricsLimits { max_intervals: 0, ..LIMITS };
+        let parse = |step: &str| {
+            let query = format!("q={{}}|rate()&start=1&end=10001&step={step}");
+            MetricsQuery::parse_range(&QueryParams::parse(&query), &limits, NOW)
+        };
+        assert!(parse("10ms").is_ok());
+        assert_eq!(
+            parse("1ms").unwrap_err().to_string(),
+            "step of 1ms is too small, minimum step for given range is 10ms"
+        );
     }
 
     #[test]

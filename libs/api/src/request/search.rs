@@ -12,7 +12,7 @@ use crate::{Error, QueryParams, RequestedRange, Result, parse_logfmt};
 const NANOS_A_SECOND: u64 = 1_000_000_000;
 
 /// Parameters that are not tags in a request that names tags as parameters.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "q",
     "query",
     "tags",
@@ -26,6 +26,7 @@ const KNOWN: [&str; 13] = [
     "rf1After",
     "skip_ast_transformations",
     "mode",
+    "explain",
 ];
 
 /// Limits and defaults of the parameters.
@@ -79,6 +80,8 @@ pub struct SearchQuery {
     pub spans_per_span_set: u32,
     /// The time asked for.
     pub range: RequestedRange,
+    /// The answer says how the query was run, by parameter or by hint.
+    pub explain: bool,
 }
 
 impl SearchQuery {
@@ -98,7 +101,12 @@ impl SearchQuery {
             },
             (None, tags) => SearchKind::Tags(TagConditions::parse(params, tags, &range)?),
         };
-        Ok(Self { kind, limit, spans_per_span_set, range })
+        let hinted = match &kind {
+            SearchKind::TraceQl { root, .. } => root.hints.explain(),
+            SearchKind::Tags(_) => false,
+        };
+        let explain = hinted || super::wants_explain(params);
+        Ok(Self { kind, limit, spans_per_span_set, range, explain })
     }
 }
 

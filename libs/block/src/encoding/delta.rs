@@ -15,8 +15,17 @@ pub(crate) enum Integer {
     Bits64,
 }
 
+/// How many bits a delta takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Packing {
+    /// Whole bytes, which repeat: for pages that are compressed.
+    Bytes,
+    /// As few bits as will do: for pages that stay as they are.
+    Bits,
+}
+
 /// Appends integers as DELTA_BINARY_PACKED.
-pub(crate) fn put_integers(out: &mut Vec<u8>, values: &[i64], integer: Integer) {
+pub(crate) fn put_integers(out: &mut Vec<u8>, values: &[i64], integer: Integer, packing: Packing) {
     put_uleb(out, BLOCK as u64);
     put_uleb(out, MINIBLOCKS as u64);
     put_uleb(out, values.len() as u64);
@@ -35,17 +44,18 @@ pub(crate) fn put_integers(out: &mut Vec<u8>, values: &[i64], integer: Integer) 
             };
             previous = value;
         }
-        put_block(out, &mut deltas[..block.len()]);
+        put_block(out, &mut deltas[..block.len()], packing);
     }
 }
 
-fn put_block(out: &mut Vec<u8>, deltas: &mut [i64]) {
+fn put_block(out: &mut Vec<u8>, deltas: &mut [i64], packing: Packing) {
     let (mut low, mut high) = (deltas[0], deltas[0]);
     for &delta in &*deltas {
         low = low.min(delta);
         high = high.max(delta);
     }
-    let base = if low == high { low } else { base(low, high) };
+    let exact = packing == Packing::Bits || low == high;
+    let base = if exact { low } else { base(low, high) };
     put_zigzag(out, base);
     let widths_at = out.len();
     out.extend_from_slice(&[0; MINIBLOCKS]);
@@ -55,9 +65,18 @@ fn put_block(out: &mut Vec<u8>, deltas: &mut [i64]) {
             *delta = delta.wrapping_sub(base);
             all_bits |= *delta as u64;
         }
-        let bytes = usize::from(bit_width(all_bits)).div_ceil(8);
-        out[widths_at + number] = (bytes * 8) as u8;
-        put_packed(out, miniblock, bytes);
+        let bits = bit_width(all_bits);
+        match packing {
+            Packing::Bytes => {
+                let bytes = usize::from(bits).div_ceil(8);
+                out[widths_at + number] = (bytes * 8) as u8;
+                put_packed(out, miniblock, bytes);
+            }
+            Packing::Bits => {
+                out[widths_at + number] = bits;
+                put_bits(out, miniblock, bits);
+            }
+        }
     }
 }
 
@@ -100,8 +119,15 @@ fn put_packed(out: &mut Vec<u8>, values: &[i64], bytes: usize) {
     out.resize(start + MINIBLOCK * bytes, 0);
 }
 
+/// Appends one miniblock of `bits` bits a value, padded to its full length.
+fn put_bits(out: &mut Vec<u8>, values: &[i64], bits: u8) {
+    let end = out.len() + MINIBLOCK * usize::from(bits) / 8;
+    super::put_bits(out, values.iter().map(|&value| value as u64), bits);
+    out.resize(end, 0);
+}
+
 /// Appends `lengths` (INT32) as DELTA_BINARY_PACKED: the first half of DELTA_LENGTH_BYTE_ARRAY. The caller
 /// appends the bytes of the strings, one after another.
 pub(crate) fn put_lengths(out: &mut Vec<u8>, lengths: &[i64]) {
-    put_integers(out, lengths, Integer::Bits32);
+    put_integers(out, lengths, Integer::Bits32, Packing::Bytes);
 }

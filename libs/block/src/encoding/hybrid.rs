@@ -1,6 +1,6 @@
 //! The RLE/bit-packed hybrid: repetition and definition levels, dictionary indices.
 
-use super::put_uleb;
+use super::{bit_width, put_bits, put_uleb};
 
 /// Appends a level section of a v1 data page: its length in four bytes, then the runs.
 pub(crate) fn put_level_section(out: &mut Vec<u8>, levels: &[u8]) {
@@ -120,4 +120,19 @@ pub(crate) fn put_indices(out: &mut Vec<u8>, indices: &[u32], bytes: usize) {
         }
     }
     out.resize(start + groups * 8 * bytes, 0);
+}
+
+/// Appends the index section of an RLE_DICTIONARY page like [`put_indices`], in as few bits as a dictionary of
+/// `entries` entries asks for: for pages that stay uncompressed.
+pub(crate) fn put_packed_indices(out: &mut Vec<u8>, indices: &[u32], entries: usize) {
+    let bits = bit_width(entries.saturating_sub(1) as u64).max(1);
+    out.push(bits);
+    if indices.is_empty() {
+        return;
+    }
+    let groups = indices.len().div_ceil(8);
+    put_uleb(out, (groups as u64) << 1 | 1);
+    let end = out.len() + groups * usize::from(bits);
+    put_bits(out, indices.iter().map(|&index| u64::from(index)), bits);
+    out.resize(end, 0);
 }

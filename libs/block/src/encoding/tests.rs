@@ -1,5 +1,5 @@
-use super::delta::{Integer, put_integers, put_lengths};
-use super::hybrid::{index_bytes, put_indices, put_level_section, put_levels};
+use super::delta::{Integer, Packing, put_integers, put_lengths};
+use super::hybrid::{index_bytes, put_indices, put_level_section, put_levels, put_packed_indices};
 use super::plain::{put_all_false, put_booleans};
 use proptest::prelude::*;
 
@@ -107,7 +107,7 @@ proptest! {
     #[test]
     fn integers_decode_to_themselves(values in integers()) {
         let mut out = Vec::new();
-        put_integers(&mut out, &values, Integer::Bits64);
+        put_integers(&mut out, &values, Integer::Bits64, Packing::Bytes);
         if values.is_empty() {
             prop_assert_eq!(out, [128, 1, 4, 0, 0]);
         } else {
@@ -119,10 +119,44 @@ proptest! {
     fn narrow_integers_decode_to_themselves(values in prop::collection::vec(any::<i32>(), 1..300)) {
         let wide: Vec<i64> = values.iter().map(|&value| i64::from(value)).collect();
         let mut out = Vec::new();
-        put_integers(&mut out, &wide, Integer::Bits32);
+        put_integers(&mut out, &wide, Integer::Bits32, Packing::Bytes);
         let (decoded, length) = decode_delta(&out);
         prop_assert_eq!(decoded.iter().map(|&value| value as i32).collect::<Vec<_>>(), values);
         prop_assert_eq!(length, out.len());
+    }
+
+    #[test]
+    fn packed_integers_are_read_back_and_no_longer(values in integers(), narrow in any::<bool>()) {
+        let integer = if narrow { Integer::Bits32 } else { Integer::Bits64 };
+        let values: Vec<i64> = match narrow {
+            true => values.into_iter().map(|value| i64::from(value as i32)).collect(),
+            false => values,
+        };
+        let (mut packed, mut bytes) = (Vec::new(), Vec::new());
+        put_integers(&mut packed, &values, integer, Packing::Bits);
+        put_integers(&mut bytes, &values, integer, Packing::Bytes);
+        prop_assert!(packed.len() <= bytes.len() + 10 * values.len().div_ceil(128));
+        let mut found: Vec<u64> = Vec::new();
+        let rest = crate::decoding::delta::decode_delta(&packed, values.len(), &mut found).unwrap();
+        prop_assert!(rest.is_empty());
+        let found: Vec<i64> = match narrow {
+            true => found.into_iter().map(|value| i64::from(value as i32)).collect(),
+            false => found.into_iter().map(|value| value as i64).collect(),
+        };
+        prop_assert_eq!(found, values);
+    }
+
+    #[test]
+    fn packed_indices_are_read_back(
+        entries in prop::sample::select(vec![1usize, 2, 3, 256, 257, 65_537]),
+        picks in prop::collection::vec(any::<u32>(), 0..50),
+    ) {
+        let indices: Vec<u32> = picks.iter().map(|&pick| pick % entries as u32).collect();
+        let mut out = Vec::new();
+        put_packed_indices(&mut out, &indices, entries);
+        let mut found = Vec::new();
+        crate::decoding::hybrid::decode_codes(&out, 0, indices.len(), entries, &mut found).unwrap();
+        prop_assert_eq!(found, indices);
     }
 
     #[test]
@@ -155,7 +189,7 @@ fn integers() -> impl Strategy<Value = Vec<i64>> {
 #[test]
 fn constant_integers_take_next_to_nothing() {
     let mut out = Vec::new();
-    put_integers(&mut out, &[0; 1280], Integer::Bits32);
+    put_integers(&mut out, &[0; 1280], Integer::Bits32, Packing::Bytes);
     assert_eq!(out.len(), 5 + 1 + 10 * 5);
     out.clear();
     put_lengths(&mut out, &[8; 128]);

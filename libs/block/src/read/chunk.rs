@@ -7,9 +7,10 @@ use bytes::Bytes;
 use crate::decoding::codec::{Codec, Decompressor};
 use crate::decoding::hybrid::{Levels, decode_levels};
 use crate::decoding::page::{Encoding, PageHeader, PageKind, read_page_header};
-use crate::decoding::{DecodeError, DecodeResult, split, split_u32};
+use crate::decoding::{DecodeError, DecodeResult, split};
 
 use super::columns::Leaf;
+use super::levels::{KnownLevels, Wanted};
 
 /// What is in memory of a column chunk: all of it, or the pages of some rows.
 #[derive(Debug, Clone)]
@@ -38,6 +39,7 @@ pub(crate) struct Window {
 #[derive(Default)]
 pub(crate) struct Scratch {
     body: Decompressor,
+    levels: KnownLevels,
     rep: Vec<u8>,
     def: Vec<u8>,
 }
@@ -126,7 +128,7 @@ pub(crate) fn read_pages<D: PageDecoder>(
                 chunk,
                 needs,
                 header,
-                stored,
+                (piece, stored),
                 D::VALUES,
                 scratch,
                 chunk.entries - seen,
@@ -207,7 +209,7 @@ fn read_levels<'p>(
     chunk: &Chunk,
     needs: Needs,
     header: PageHeader,
-    stored: &'p [u8],
+    (piece, stored): (&'p Bytes, &'p [u8]),
     wants_values: bool,
     scratch: &'p mut Scratch,
     entries_left: usize,
@@ -223,28 +225,13 @@ fn read_levels<'p>(
             if max_def > 0 && !rle_levels {
                 return Err(DecodeError("levels are not RLE"));
             }
-            let mut rest = match chunk.codec {
-                Codec::Uncompressed => stored,
-                codec => scratch.body.decompress(codec, stored, header.uncompressed)?,
-            };
-            let mut section = |max: u8| -> DecodeResult<&'p [u8]> {
-                if max == 0 {
-                    return Ok(&[]);
-                }
-                let (length, after) = split_u32(rest, "levels are cut off")?;
-                let (section, after) = split(after, length as usize, "levels are cut off")?;
-                rest = after;
-                Ok(section)
-            };
-            let (rep_section, def_section) = (section(max_rep)?, section(max_def)?);
-            let rep = match needs.rep {
-                true => decode_levels(rep_section, max_rep, entries, &mut scratch.rep)?,
-                false => Levels::Constant(0),
-            };
-            let def = decode_levels(def_section, max_def, entries, &mut scratch.def)?;
-            let values = def.count_of(max_def, entries);
-            let levels = PageLevels { entries, rep, def };
-            Ok(Some(DataPage { levels, values, encoding, body: rest }))
+            let wanted = Wanted { entries, rep: needs.rep, values: wants_values };
+            let Scratch { body, levels, .. } = scratch;
+            let page = (piece, stored);
+            let found =
+                levels.read(chunk.leaf, chunk.codec, page, header.uncompressed, wanted, body)?;
+            let levels = PageLevels { entries, rep: found.rep, def: found.def };
+            Ok(Some(DataPage { levels, values: found.values, encoding, body: found.body }))
         }
         PageKind::DataV2 { entries, nulls, encoding, def_bytes, rep_bytes, compressed } => {
             check(entries)?;

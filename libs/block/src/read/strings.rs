@@ -1,16 +1,51 @@
 //! The dictionary of the batch that is being read.
 
-use tactus_model::{Dictionary, DictionaryBuilder};
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use tactus_model::{AttributeList, Buffer, Dictionary, ValueType};
 
 use crate::decoding::{DecodeError, DecodeResult};
+
+use super::cache::Column;
 
 /// A dictionary addresses its bytes with 32 bits.
 const MAX_BYTES: usize = u32::MAX as usize;
 
 /// Collects strings of all columns, each once.
-#[derive(Debug, Default)]
+///
+/// The first dictionary that comes as a whole is taken over as it is; it is copied and indexed only if another
+/// string has to be found in it.
+#[derive(Debug)]
 pub(crate) struct StringPool {
-    builder: DictionaryBuilder,
+    adopted: Option<Dictionary>,
+    bytes: Vec<u8>,
+    /// One more than there are strings.
+    offsets: Vec<u32>,
+    index: HashTable<u32>,
+    hasher: RandomState,
+}
+
+impl Default for StringPool {
+    fn default() -> Self {
+        Self {
+            adopted: None,
+            bytes: Vec::new(),
+            offsets: vec![0, 0],
+            index: HashTable::new(),
+            hasher: RandomState::default(),
+        }
+    }
+}
+
+/// What codes of a dictionary become in the batch.
+#[derive(Debug)]
+pub(crate) enum Recode {
+    /// They stay.
+    Same,
+    /// The new code of each.
+    Table(Vec<u32>),
 }
 
 impl StringPool {
@@ -19,19 +54,111 @@ impl StringPool {
     /// Errors: the strings of the batch would exceed 4 GiB.
     #[inline]
     pub(crate) fn intern(&mut self, string: &[u8]) -> DecodeResult<u32> {
-        if self.builder.dictionary().parts().0.len() + string.len() > MAX_BYTES {
+        if string.is_empty() {
+            return Ok(0);
+        }
+        if self.adopted.is_some() {
+            self.index_adopted();
+        }
+        let hash = self.hasher.hash_one(string);
+        let Self { bytes, offsets, index, hasher, .. } = self;
+        if let Some(&code) = index.find(hash, |&code| string_at(bytes, offsets, code) == string) {
+            return Ok(code);
+        }
+        if bytes.len() + string.len() > MAX_BYTES {
             return Err(DecodeError("the strings of a row group exceed 4 GiB"));
         }
-        Ok(self.builder.intern(string))
+        let code = (offsets.len() - 1) as u32;
+        bytes.extend_from_slice(string);
+        offsets.push(bytes.len() as u32);
+        index.insert_unique(hash, code, |&code| hasher.hash_one(string_at(bytes, offsets, code)));
+        Ok(code)
+    }
+
+    #[cold]
+    fn index_adopted(&mut self) {
+        let Some(adopted) = self.adopted.take() else { return };
+        let (bytes, offsets) = adopted.parts();
+        (self.bytes, self.offsets) = (bytes.to_vec(), offsets.to_vec());
+        let Self { bytes, offsets, index, hasher, .. } = self;
+        let hash = |code: &u32| hasher.hash_one(string_at(bytes, offsets, *code));
+        index.reserve(offsets.len(), hash);
+        for code in 1..(offsets.len() - 1) as u32 {
+            index.insert_unique(hash(&code), code, hash);
+        }
+    }
+
+    /// Adds all strings of a dictionary that has each once.
+    pub(crate) fn absorb(&mut self, strings: Dictionary) -> DecodeResult<Recode> {
+        if strings.len() == 1 {
+            return Ok(Recode::Same);
+        }
+        if self.adopted.is_none() && self.offsets.len() == 2 {
+            self.adopted = Some(strings);
+            return Ok(Recode::Same);
+        }
+        let codes = 0..strings.len() as u32;
+        let table: DecodeResult<Vec<u32>> =
+            codes.map(|code| self.intern(strings.get(code))).collect();
+        let table = table?;
+        let stays = table.iter().enumerate().all(|(old, &new)| old as u32 == new);
+        Ok(if stays { Recode::Same } else { Recode::Table(table) })
     }
 
     /// The string of a code.
     pub(crate) fn get(&self, code: u32) -> &[u8] {
-        self.builder.dictionary().get(code)
+        match &self.adopted {
+            Some(adopted) => adopted.get(code),
+            None => string_at(&self.bytes, &self.offsets, code),
+        }
+    }
+
+    /// All strings, in a dictionary that is cheap to clone.
+    pub(crate) fn finish_shared(self) -> Dictionary {
+        self.adopted.unwrap_or_else(|| {
+            let (bytes, offsets) = (Buffer::from(self.bytes), Buffer::from(self.offsets));
+            Dictionary::from_checked_parts(bytes.into_shared(), offsets.into_shared())
+        })
     }
 
     /// All strings.
     pub(crate) fn finish(self) -> Dictionary {
-        self.builder.finish()
+        self.adopted.unwrap_or_else(|| {
+            Dictionary::from_checked_parts(self.bytes.into(), self.offsets.into())
+        })
+    }
+}
+
+/// The string of a code below the number of strings.
+#[inline]
+fn string_at<'b>(bytes: &'b [u8], offsets: &[u32], code: u32) -> &'b [u8] {
+    &bytes[offsets[code as usize] as usize..offsets[code as usize + 1] as usize]
+}
+
+impl Recode {
+    /// The attributes of a list in the batch.
+    pub(crate) fn list(&self, list: AttributeList) -> AttributeList {
+        let Self::Table(table) = self else { return list };
+        let payloads = list.types.iter().zip(list.payloads.iter());
+        let payloads = payloads.map(|(&value_type, &payload)| {
+            match ValueType::from_u8(value_type).is_some_and(ValueType::holds_code) {
+                true => u64::from(table[payload as usize]),
+                false => payload,
+            }
+        });
+        AttributeList {
+            payloads: payloads.collect(),
+            keys: self.codes(list.keys),
+            starts: list.starts,
+            types: list.types,
+        }
+    }
+
+    /// The codes of a column in the batch.
+    pub(crate) fn codes(&self, codes: Buffer<u32>) -> Buffer<u32> {
+        match self {
+            Self::Same => codes,
+            Self::Table(table) => codes.iter().map(|&code| table[code as usize]).collect(),
+        }
     }
 }

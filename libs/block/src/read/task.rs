@@ -1,22 +1,26 @@
 //! One read of one row group: what has been fetched, and the batch's strings.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::page_index::index_reader::decode_offset_index;
+use tactus_model::{Buffer, Dictionary, TraceId};
 use tactus_storage::meta::BlockVersion;
 
 use crate::decoding::{DecodeError, DecodeResult};
 use crate::{Error, Result};
 
 use super::File;
+use super::cache::{Codes, Column, ColumnCache, Slot};
 use super::chunk::{Chunk, Needs, PageDecoder, PageLevels, Scratch, Window, read_pages};
 use super::columns::Leaf;
 use super::footer;
 use super::prune;
-use super::strings::StringPool;
+use super::strings::{Recode, StringPool};
 use super::values::{Ints, Strings, Words};
 
 /// Reads columns of one row group, or of some of its rows.
@@ -26,14 +30,18 @@ pub(crate) struct Task<'f> {
     rows: Option<Range<u64>>,
     chunks: HashMap<usize, Chunk>,
     scratch: Scratch,
+    /// What was found in the cache, or decoded before its turn.
+    held: HashMap<Slot, Held>,
     pub(crate) pool: StringPool,
 }
+
+type Held = Arc<dyn Any + Send + Sync>;
 
 impl<'f> Task<'f> {
     /// A task that has fetched nothing yet. `rows`: only these; `None` for all.
     pub(crate) fn new(file: &'f File, row_group: usize, rows: Option<Range<u64>>) -> Self {
-        let (chunks, scratch, pool) = Default::default();
-        Self { file, row_group, rows, chunks, scratch, pool }
+        let (chunks, scratch, held, pool) = Default::default();
+        Self { file, row_group, rows, chunks, scratch, held, pool }
     }
 
     /// The version of the block.
@@ -175,51 +183,159 @@ impl<'f> Task<'f> {
             .map_err(|error| self.corrupt(leaf, error))
     }
 
+    /// The cache, if what is read may be kept: columns of a whole row group.
+    fn cache(&self) -> Option<&'f ColumnCache> {
+        self.file.cache.as_deref().filter(|_| self.rows.is_none())
+    }
+
+    /// True if a column is in memory already; then it need not be fetched.
+    pub(crate) fn has(&mut self, slot: &Slot) -> bool {
+        if self.held.contains_key(slot) {
+            return true;
+        }
+        let found = self.cache().and_then(|cache| cache.get(self.file.id, self.row_group, slot));
+        let is_found = found.is_some();
+        self.held.extend(found.map(|column| (slot.clone(), column)));
+        is_found
+    }
+
+    /// Keeps a column in memory until it is taken.
+    pub(crate) fn hold<T: Column>(&mut self, slot: Slot, column: T) {
+        self.held.insert(slot, Arc::new(column));
+    }
+
+    /// A column that [`Self::has`] found or [`Self::hold`] kept.
+    pub(crate) fn take<T: Column>(&mut self, slot: &Slot) -> Option<T> {
+        let column = self.held.remove(slot)?.downcast::<T>().ok()?;
+        Some(Arc::try_unwrap(column).unwrap_or_else(|shared| T::clone(&shared)))
+    }
+
+    /// Offers a decoded column to the cache; returns it in the form to go on with.
+    pub(crate) fn keep<T: Column>(&self, slot: Slot, column: T) -> T {
+        match self.cache() {
+            Some(cache) => cache.insert(self.file.id, self.row_group, slot, column),
+            None => column,
+        }
+    }
+
+    /// A column that is in memory, or else what `decode` makes of the fetched pages.
+    pub(crate) fn column<T: Column>(
+        &mut self,
+        slot: Slot,
+        decode: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        if let Some(column) = self.take(&slot) {
+            return Ok(column);
+        }
+        let column = decode(self)?;
+        Ok(self.keep(slot, column))
+    }
+
+    /// Like [`Self::column`] for a leaf column with one value for each of `expected` owners.
+    fn buffer<T: bytemuck::Pod + Send + Sync>(
+        &mut self,
+        leaf: Leaf,
+        expected: usize,
+        decode: impl FnOnce(&mut Self) -> Result<Vec<T>>,
+    ) -> Result<Buffer<T>> {
+        let decode = |task: &mut Self| Ok(Buffer::from(decode(task)?));
+        let column = self.column(Slot::Column(leaf.index), decode)?;
+        self.expect(leaf, column.len(), expected)?;
+        Ok(column)
+    }
+
     /// All values of a 64-bit column; fails unless there are `expected`.
-    pub(crate) fn words(&mut self, leaf: Leaf, expected: usize) -> Result<Vec<u64>> {
-        let mut words = Words::collecting(expected);
-        self.pages(leaf, Needs::default(), &mut words, |_, _, _| Ok(()))?;
-        self.expect(leaf, words.values.len(), expected)?;
-        Ok(words.values)
+    pub(crate) fn words(&mut self, leaf: Leaf, expected: usize) -> Result<Buffer<u64>> {
+        self.buffer(leaf, expected, |task| {
+            let mut words = Words::collecting(expected);
+            task.pages(leaf, Needs::default(), &mut words, |_, _, _| Ok(()))?;
+            Ok(words.values)
+        })
     }
 
     /// All values of a 64-bit column that are small by nature; others become 0.
-    pub(crate) fn small_words(&mut self, leaf: Leaf, expected: usize) -> Result<Vec<u8>> {
-        let mut out = Vec::with_capacity(expected);
-        self.pages(leaf, Needs::default(), &mut Words::default(), |_, words, _| {
-            out.extend(words.values.iter().map(|&word| u8::try_from(word).unwrap_or(0)));
-            Ok(())
-        })?;
-        self.expect(leaf, out.len(), expected)?;
-        Ok(out)
+    pub(crate) fn small_words(&mut self, leaf: Leaf, expected: usize) -> Result<Buffer<u8>> {
+        self.buffer(leaf, expected, |task| {
+            let mut out = Vec::with_capacity(expected);
+            task.pages(leaf, Needs::default(), &mut Words::default(), |_, words, _| {
+                out.extend(words.values.iter().map(|&word| u8::try_from(word).unwrap_or(0)));
+                Ok(())
+            })?;
+            Ok(out)
+        })
     }
 
     /// All values of a 32-bit column.
-    pub(crate) fn ints(&mut self, leaf: Leaf, expected: usize) -> Result<Vec<i32>> {
+    pub(crate) fn ints(&mut self, leaf: Leaf, expected: usize) -> Result<Buffer<i32>> {
+        self.buffer(leaf, expected, |task| task.decode_ints(leaf, expected))
+    }
+
+    fn decode_ints(&mut self, leaf: Leaf, expected: usize) -> Result<Vec<i32>> {
         let mut ints = Ints::collecting(expected);
         self.pages(leaf, Needs::default(), &mut ints, |_, _, _| Ok(()))?;
-        self.expect(leaf, ints.values.len(), expected)?;
         Ok(ints.values)
     }
 
     /// All values of a column of unsigned 32-bit counts; zeros if the file does not have it.
-    pub(crate) fn counts(&mut self, leaf: Option<Leaf>, expected: usize) -> Result<Vec<u32>> {
-        let Some(leaf) = leaf else { return Ok(vec![0; expected]) };
-        Ok(self.ints(leaf, expected)?.into_iter().map(|count| count as u32).collect())
+    pub(crate) fn counts(&mut self, leaf: Option<Leaf>, expected: usize) -> Result<Buffer<u32>> {
+        let Some(leaf) = leaf else { return Ok(vec![0; expected].into()) };
+        self.buffer(leaf, expected, |task| {
+            let counts = task.decode_ints(leaf, expected)?;
+            Ok(counts.into_iter().map(|count| count as u32).collect())
+        })
     }
 
-    /// The codes of all values of a string column.
-    pub(crate) fn codes(&mut self, leaf: Leaf, expected: usize) -> Result<Vec<u32>> {
-        let mut out = Vec::with_capacity(expected);
-        self.pages(leaf, Needs::default(), &mut Strings::default(), |_, strings, pool| {
-            strings.resolve_all(pool, &mut out)
+    /// The batch codes of all values of a string column.
+    pub(crate) fn codes(&mut self, leaf: Leaf, expected: usize) -> Result<Buffer<u32>> {
+        let Codes { codes, strings } = self.own_codes(leaf, expected)?;
+        let recode = self.absorb(leaf, strings)?;
+        Ok(recode.codes(codes))
+    }
+
+    /// The values of a string column, as codes of a dictionary of its own.
+    pub(crate) fn own_codes(&mut self, leaf: Leaf, expected: usize) -> Result<Codes> {
+        let column = self.column(Slot::Column(leaf.index), |task| {
+            let (codes, strings) = task.with_own_pool(|task| {
+                let mut out = Vec::with_capacity(expected);
+                let decoder = &mut Strings::default();
+                task.pages(leaf, Needs::default(), decoder, |_, strings, pool| {
+                    strings.resolve_all(pool, &mut out)
+                })?;
+                Ok(out)
+            })?;
+            Ok(Codes { codes: codes.into(), strings })
         })?;
-        self.expect(leaf, out.len(), expected)?;
-        Ok(out)
+        self.expect(leaf, column.codes.len(), expected)?;
+        Ok(column)
+    }
+
+    /// Runs `work` with an empty pool; returns the strings that it collected there.
+    pub(crate) fn with_own_pool<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<(T, Dictionary)> {
+        let batch_pool = std::mem::take(&mut self.pool);
+        let done = work(self);
+        let pool = std::mem::replace(&mut self.pool, batch_pool);
+        Ok((done?, pool.finish_shared()))
+    }
+
+    /// Adds a column's strings to those of the batch.
+    pub(crate) fn absorb(&mut self, leaf: Leaf, strings: Dictionary) -> Result<Recode> {
+        self.pool.absorb(strings).map_err(|error| self.corrupt(leaf, error))
     }
 
     /// All values of a column of ids.
-    pub(crate) fn ids<const WIDTH: usize, T>(
+    pub(crate) fn ids<const WIDTH: usize, T: bytemuck::Pod + Send + Sync>(
+        &mut self,
+        leaf: Leaf,
+        expected: usize,
+        wrap: impl Fn([u8; WIDTH]) -> T,
+    ) -> Result<Buffer<T>> {
+        self.buffer(leaf, expected, |task| task.decode_ids(leaf, expected, wrap))
+    }
+
+    fn decode_ids<const WIDTH: usize, T>(
         &mut self,
         leaf: Leaf,
         expected: usize,
@@ -230,8 +346,13 @@ impl<'f> Task<'f> {
             strings.ids(&wrap, &mut out);
             Ok(())
         })?;
-        self.expect(leaf, out.len(), expected)?;
         Ok(out)
+    }
+
+    /// The trace ids, however many there are.
+    pub(crate) fn trace_ids(&mut self, leaf: Leaf) -> Result<Buffer<TraceId>> {
+        let decode = |task: &mut Self| Ok(Buffer::from(task.decode_ids(leaf, 0, TraceId)?));
+        self.column(Slot::Column(leaf.index), decode)
     }
 
     /// The code of a string that comes with a column.

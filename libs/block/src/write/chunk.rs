@@ -18,6 +18,8 @@ use crate::schema::{self, LeafEncoding};
 pub(super) struct ChunkWriter {
     column: ColumnDescPtr,
     encoding: Encoding,
+    /// Values are left uncompressed.
+    keeps_values: bool,
     out: TrackedWrite<Vec<u8>>,
     statistics: ChunkStatistics,
     offsets: OffsetIndexBuilder,
@@ -61,6 +63,7 @@ impl ChunkWriter {
             statistics: ChunkStatistics::new(&column),
             column,
             encoding,
+            keeps_values: schema::stays_uncompressed(leaf),
             out: TrackedWrite::new(buffer),
             offsets: OffsetIndexBuilder::new(),
             dictionary_offset: None,
@@ -113,7 +116,10 @@ impl ChunkWriter {
         compressor: &mut Compressor,
         content: PageContent<'_>,
     ) -> Result<()> {
-        let (page, uncompressed) = compressor.page(content.start, content.own)?;
+        let (page, uncompressed) = match self.keeps_values {
+            true => compressor.page_with_values_as_they_are(content.start, content.own)?,
+            false => compressor.page(content.start, content.own)?,
+        };
         let page = Page::DataPage {
             buf: Bytes::from(page),
             num_values: u32::try_from(content.entries).map_err(|_| Error::TooLarge("a page"))?,

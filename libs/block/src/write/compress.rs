@@ -107,4 +107,69 @@ impl Compressor {
         };
         Ok((page, raw_length))
     }
+
+    /// Like [`Self::page`], but with zstd `own` becomes a frame of blocks that are not compressed: a reader finds
+    /// the values as they are after the frames of the levels. Other codecs compress a page whole.
+    pub(super) fn page_with_values_as_they_are(
+        &mut self,
+        shared: &SharedBytes,
+        own: &[u8],
+    ) -> Result<(Vec<u8>, usize)> {
+        if own.is_empty() || !matches!(self.codec, Codec::Zstd { .. }) {
+            return self.page(shared, own);
+        }
+        let mut page = Vec::new();
+        page.reserve_exact(shared.frame.len() + own.len() + raw_frame_overhead(own.len()));
+        page.extend_from_slice(&shared.frame);
+        put_raw_frame(&mut page, own);
+        Ok((page, shared.raw.len() + own.len()))
+    }
+}
+
+/// The most that a block of a zstd frame holds.
+const MAX_BLOCK: usize = 128 << 10;
+
+/// Magic, descriptor and content size.
+const FRAME_HEADER: usize = 9;
+
+const BLOCK_HEADER: usize = 3;
+
+fn raw_frame_overhead(bytes: usize) -> usize {
+    FRAME_HEADER + bytes.div_ceil(MAX_BLOCK).max(1) * BLOCK_HEADER
+}
+
+/// Appends a zstd frame (RFC 8878, section 3.1.1) of raw blocks.
+fn put_raw_frame(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&[0x28, 0xb5, 0x2f, 0xfd]);
+    // One segment, so no window; a content size of four bytes; no checksum, no dictionary.
+    out.push(2 << 6 | 1 << 5);
+    // A page is far below 4 GiB: its length has to fit 31 bits in the page header.
+    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    let blocks = bytes.len().div_ceil(MAX_BLOCK);
+    for (number, block) in bytes.chunks(MAX_BLOCK).enumerate() {
+        let is_last = u32::from(number + 1 == blocks);
+        let header = is_last | (block.len() as u32) << 3;
+        out.extend_from_slice(&header.to_le_bytes()[..BLOCK_HEADER]);
+        out.extend_from_slice(block);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_frames_decompress_to_their_bytes() {
+        let all: Vec<u8> = (0..300_000u32).map(|i| (i * i >> 7) as u8).collect();
+        for length in [1, 255, 256, MAX_BLOCK - 1, MAX_BLOCK, MAX_BLOCK + 1, all.len()] {
+            let mut compressor = Compressor::new(Compression::Zstd(1)).unwrap();
+            let shared = compressor.share(None, vec![7; 1000]).unwrap();
+            let own = &all[..length];
+            let (page, size) = compressor.page_with_values_as_they_are(&shared, own).unwrap();
+            assert_eq!(size, 1000 + length);
+            assert_eq!(page.len(), shared.frame.len() + length + raw_frame_overhead(length));
+            let found = zstd::stream::decode_all(&page[..]).unwrap();
+            assert_eq!(found, [&[7; 1000], own].concat());
+        }
+    }
 }

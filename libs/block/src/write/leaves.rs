@@ -147,10 +147,14 @@ impl<W: Write + Send> LeafWriter<'_, W> {
         let wide = matches!(order, statistics::Order::Int64 { .. });
         let integer = if wide { delta::Integer::Bits64 } else { delta::Integer::Bits32 };
         let is_delta = schema::encoding_of(leaf) == LeafEncoding::DeltaBinary;
+        let packing = match schema::stays_uncompressed(leaf) {
+            true => delta::Packing::Bits,
+            false => delta::Packing::Bytes,
+        };
         self.pages(&mut chunk, levels, &shape, |out, range| {
             let values = &values[range];
             match (is_delta, wide) {
-                (true, _) => delta::put_integers(out, values, integer),
+                (true, _) => delta::put_integers(out, values, integer, packing),
                 (false, true) => plain::put_u64s(out, values.iter().map(|&value| value as u64)),
                 (false, false) => plain::put_u32s(out, values.iter().map(|&value| value as u32)),
             }
@@ -240,10 +244,14 @@ impl<W: Write + Send> LeafWriter<'_, W> {
         let mut dictionary = std::mem::take(&mut self.scratch.dictionary);
         dictionary.build(values, strings);
         chunk.dictionary(self.compressor, &dictionary.page, dictionary.entries, true)?;
-        let bytes = hybrid::index_bytes(dictionary.entries);
+        let entries = dictionary.entries;
+        let is_packed = schema::stays_uncompressed(leaf);
         self.pages(&mut chunk, levels, &shape, |out, range| {
             let indices = &dictionary.indices[range];
-            hybrid::put_indices(out, indices, bytes);
+            match is_packed {
+                true => hybrid::put_packed_indices(out, indices, entries),
+                false => hybrid::put_indices(out, indices, hybrid::index_bytes(entries)),
+            }
             let low = indices.iter().min();
             let high = indices.iter().max();
             let string = |&index: &u32| strings.get(dictionary.code_of(index)).to_vec();

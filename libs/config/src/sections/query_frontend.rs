@@ -18,6 +18,7 @@ section! {
         url_deny_list: Vec<String>, "regular expressions; a URL that matches gets 400";
         allowed_headers: Vec<String>, "headers to hand on; empty is all";
         query_end_cutoff: GoDuration, "queries end so long before now";
+        max_inspected_bytes: u64, "bytes that one query may read; a query beyond gets 422; 0 is no limit";
         rf1_after: String = text("0001-01-01T00:00:00Z"), "no effect here";
         mcp_server: McpServer, "tools for language models, at /api/mcp";
         max_grpc_streaming_packet_size: usize = 2_097_152, "most bytes of one streamed answer";
@@ -82,10 +83,11 @@ section! {
         concurrent_jobs: usize = 1_000, "jobs of one query at a time";
         target_bytes_per_job: u64 = 104_857_600, "size of one job";
         max_duration: GoDuration = hours(3), "longest time range; 0 is no limit";
-        query_backend_after: GoDuration = minutes(30), "ask the object store for spans older than this";
-        interval: GoDuration = minutes(5), "time slice of one job";
+        query_backend_after: GoDuration = minutes(30), "no effect here: ingesters and blocks are asked for spans of any age";
+        interval: GoDuration = minutes(5), "no effect here: a job has all the time of its part of a block";
         max_exemplars: u32 = 100, "exemplars of one answer";
         max_response_series: usize, "series of one answer; 0 is no limit";
+        max_series_bytes: u64 = 134_217_728, "memory of the series of one query, in each job and where they are added; a query beyond gets 422; 0 is no limit";
         max_intervals: u64 = 10_000, "steps of one query";
         streaming_shards: usize = 200, "parts of a streamed answer";
         @inline {

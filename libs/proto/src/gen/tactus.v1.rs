@@ -91,6 +91,69 @@ pub struct SearchRequest {
     pub min_duration_ms: u32,
     #[prost(uint32, tag = "10")]
     pub max_duration_ms: u32,
+    /// Say in SearchResponse.explanations what was done.
+    #[prost(bool, tag = "11")]
+    pub explain: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SearchResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub traces: ::prost::alloc::vec::Vec<super::super::tempopb::TraceSearchMetadata>,
+    #[prost(message, optional, tag = "2")]
+    pub metrics: ::core::option::Option<super::super::tempopb::SearchMetrics>,
+    /// If it was asked for.
+    #[prost(message, repeated, tag = "3")]
+    pub explanations: ::prost::alloc::vec::Vec<JobExplanation>,
+}
+/// How a job went about a query.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JobExplanation {
+    /// A block id, or recent.
+    #[prost(string, tag = "1")]
+    pub source: ::prost::alloc::string::String,
+    /// Row groups, segments and live batches that the job had to do with.
+    #[prost(uint32, tag = "2")]
+    pub parts: u32,
+    /// Of them, those that were not read.
+    #[prost(message, repeated, tag = "3")]
+    pub pruned: ::prost::alloc::vec::Vec<Pruned>,
+    /// Bytes read from storage, and decoded columns in bytes of memory.
+    #[prost(uint64, tag = "4")]
+    pub read_bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub decoded_bytes: u64,
+    /// Decoded bytes of the above that were in the cache.
+    #[prost(uint64, tag = "6")]
+    pub cached_bytes: u64,
+    /// Names of the columns that the filter read, and the further ones of the result.
+    #[prost(string, repeated, tag = "7")]
+    pub filter_columns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "8")]
+    pub result_columns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "9")]
+    pub phases: ::prost::alloc::vec::Vec<Phase>,
+    #[prost(uint64, tag = "10")]
+    pub inspected_spans: u64,
+    #[prost(uint64, tag = "11")]
+    pub matched_spans: u64,
+}
+/// Parts of a source that cannot have a match.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Pruned {
+    /// Such as: time range, dictionary of resource.service.name, bounds of duration.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub parts: u32,
+}
+/// Processor time of one step.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Phase {
+    /// prune, filter, results, evaluate.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub nanos: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TagsRequest {
@@ -168,6 +231,115 @@ pub struct TagValue {
     pub r#type: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub value: ::prost::alloc::string::String,
+}
+/// A TraceQL metrics query over the intervals after start_nanos + i * step_nanos up to and including
+/// start_nanos + (i + 1) * step_nanos.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MetricsRequest {
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub query: ::prost::alloc::string::String,
+    #[prost(fixed64, tag = "3")]
+    pub start_nanos: u64,
+    #[prost(uint64, tag = "4")]
+    pub step_nanos: u64,
+    #[prost(uint32, tag = "5")]
+    pub intervals: u32,
+    /// Exemplars wanted at most, of all series together.
+    #[prost(uint32, tag = "6")]
+    pub exemplars: u32,
+    /// Bytes of memory that the series may take; more is RESOURCE_EXHAUSTED. 0 is unbounded.
+    #[prost(uint64, tag = "7")]
+    pub max_series_bytes: u64,
+    /// Say in MetricsResponse.explanations what was done.
+    #[prost(bool, tag = "8")]
+    pub explain: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MetricsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub series: ::prost::alloc::vec::Vec<MetricsSeries>,
+    #[prost(message, optional, tag = "2")]
+    pub metrics: ::core::option::Option<super::super::tempopb::SearchMetrics>,
+    /// Blocks being made of spans that are counted here: they must not be counted again.
+    #[prost(string, repeated, tag = "3")]
+    pub counted_block_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Blocks whose spans this ingester held until a while ago and did not count. A block that is in neither list, and that
+    /// came into the block list only after the ingester was asked, holds spans that are counted here.
+    #[prost(string, repeated, tag = "5")]
+    pub released_block_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// If it was asked for.
+    #[prost(message, repeated, tag = "4")]
+    pub explanations: ::prost::alloc::vec::Vec<JobExplanation>,
+}
+/// Part of a series, to be added to those of other jobs.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MetricsSeries {
+    /// Number of the metrics function in the query, from the left.
+    #[prost(uint32, tag = "1")]
+    pub leaf: u32,
+    /// Values of the by attributes; an empty value is a missing attribute.
+    #[prost(message, repeated, tag = "2")]
+    pub labels: ::prost::alloc::vec::Vec<
+        super::super::opentelemetry::proto::common::v1::AnyValue,
+    >,
+    /// Histograms and quantiles: values up to 2 to this power.
+    #[prost(uint32, optional, tag = "3")]
+    pub bucket: ::core::option::Option<u32>,
+    /// compare(): the spans and the attribute counted. The value is labels\[0\]; without labels all spans with the attribute.
+    #[prost(enumeration = "ComparedSide", optional, tag = "4")]
+    pub side: ::core::option::Option<i32>,
+    #[prost(string, tag = "5")]
+    pub attribute: ::prost::alloc::string::String,
+    /// Numbers of intervals, ascending, and as many values.
+    #[prost(uint32, repeated, tag = "6")]
+    pub intervals: ::prost::alloc::vec::Vec<u32>,
+    #[prost(double, repeated, tag = "7")]
+    pub values: ::prost::alloc::vec::Vec<f64>,
+    /// Spans behind the mean of each interval; only of avg_over_time.
+    #[prost(double, repeated, tag = "8")]
+    pub weights: ::prost::alloc::vec::Vec<f64>,
+    #[prost(message, repeated, tag = "9")]
+    pub exemplars: ::prost::alloc::vec::Vec<MetricsExemplar>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MetricsExemplar {
+    #[prost(message, repeated, tag = "1")]
+    pub labels: ::prost::alloc::vec::Vec<
+        super::super::opentelemetry::proto::common::v1::KeyValue,
+    >,
+    /// Missing if it stands for the value of its series.
+    #[prost(double, optional, tag = "2")]
+    pub value: ::core::option::Option<f64>,
+    #[prost(fixed64, tag = "3")]
+    pub start_nanos: u64,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ComparedSide {
+    Baseline = 0,
+    Selection = 1,
+}
+impl ComparedSide {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Baseline => "BASELINE",
+            Self::Selection => "SELECTION",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BASELINE" => Some(Self::Baseline),
+            "SELECTION" => Some(Self::Selection),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod ingester_client {
@@ -309,10 +481,7 @@ pub mod ingester_client {
         pub async fn search(
             &mut self,
             request: impl tonic::IntoRequest<super::SearchRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::super::super::tempopb::SearchResponse>,
-            tonic::Status,
-        > {
+        ) -> std::result::Result<tonic::Response<super::SearchResponse>, tonic::Status> {
             self.inner
                 .ready()
                 .await
@@ -373,6 +542,31 @@ pub mod ingester_client {
                 .insert(GrpcMethod::new("tactus.v1.Ingester", "TagValues"));
             self.inner.unary(req, path, codec).await
         }
+        /// Partial series of a TraceQL metrics query over the recent data.
+        pub async fn metrics(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MetricsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::MetricsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tactus.v1.Ingester/Metrics",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tactus.v1.Ingester", "Metrics"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -405,10 +599,7 @@ pub mod ingester_server {
         async fn search(
             &self,
             request: tonic::Request<super::SearchRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::super::super::tempopb::SearchResponse>,
-            tonic::Status,
-        >;
+        ) -> std::result::Result<tonic::Response<super::SearchResponse>, tonic::Status>;
         /// Attribute names in the recent data.
         async fn tags(
             &self,
@@ -422,6 +613,11 @@ pub mod ingester_server {
             tonic::Response<super::TagValuesResponse>,
             tonic::Status,
         >;
+        /// Partial series of a TraceQL metrics query over the recent data.
+        async fn metrics(
+            &self,
+            request: tonic::Request<super::MetricsRequest>,
+        ) -> std::result::Result<tonic::Response<super::MetricsResponse>, tonic::Status>;
     }
     /// An ingester: takes spans, keeps them durable, answers for what is not yet in object storage.
     #[derive(Debug)]
@@ -593,7 +789,7 @@ pub mod ingester_server {
                     struct SearchSvc<T: Ingester>(pub Arc<T>);
                     impl<T: Ingester> tonic::server::UnaryService<super::SearchRequest>
                     for SearchSvc<T> {
-                        type Response = super::super::super::tempopb::SearchResponse;
+                        type Response = super::SearchResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
@@ -719,6 +915,49 @@ pub mod ingester_server {
                     };
                     Box::pin(fut)
                 }
+                "/tactus.v1.Ingester/Metrics" => {
+                    #[allow(non_camel_case_types)]
+                    struct MetricsSvc<T: Ingester>(pub Arc<T>);
+                    impl<T: Ingester> tonic::server::UnaryService<super::MetricsRequest>
+                    for MetricsSvc<T> {
+                        type Response = super::MetricsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::MetricsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Ingester>::metrics(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MetricsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -809,6 +1048,16 @@ pub struct TagValuesInBlockRequest {
     pub values: ::core::option::Option<TagValuesRequest>,
     #[prost(message, optional, tag = "2")]
     pub part: ::core::option::Option<BlockPart>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MetricsInBlockRequest {
+    #[prost(message, optional, tag = "1")]
+    pub metrics: ::core::option::Option<MetricsRequest>,
+    #[prost(message, optional, tag = "2")]
+    pub part: ::core::option::Option<BlockPart>,
+    /// Blocks that other jobs of the query read: a span that also stands in one of them is counted there.
+    #[prost(string, repeated, tag = "3")]
+    pub counted_block_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Generated client implementations.
 pub mod querier_client {
@@ -932,10 +1181,7 @@ pub mod querier_client {
         pub async fn search_block(
             &mut self,
             request: impl tonic::IntoRequest<super::SearchBlockRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::super::super::tempopb::SearchResponse>,
-            tonic::Status,
-        > {
+        ) -> std::result::Result<tonic::Response<super::SearchResponse>, tonic::Status> {
             self.inner
                 .ready()
                 .await
@@ -1000,6 +1246,31 @@ pub mod querier_client {
                 .insert(GrpcMethod::new("tactus.v1.Querier", "TagValuesInBlock"));
             self.inner.unary(req, path, codec).await
         }
+        /// Partial series of a TraceQL metrics query over some row groups of a block.
+        pub async fn metrics_in_block(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MetricsInBlockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::MetricsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tactus.v1.Querier/MetricsInBlock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tactus.v1.Querier", "MetricsInBlock"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1027,10 +1298,7 @@ pub mod querier_server {
         async fn search_block(
             &self,
             request: tonic::Request<super::SearchBlockRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::super::super::tempopb::SearchResponse>,
-            tonic::Status,
-        >;
+        ) -> std::result::Result<tonic::Response<super::SearchResponse>, tonic::Status>;
         /// Attribute names in a block.
         async fn tags_in_block(
             &self,
@@ -1044,6 +1312,11 @@ pub mod querier_server {
             tonic::Response<super::TagValuesResponse>,
             tonic::Status,
         >;
+        /// Partial series of a TraceQL metrics query over some row groups of a block.
+        async fn metrics_in_block(
+            &self,
+            request: tonic::Request<super::MetricsInBlockRequest>,
+        ) -> std::result::Result<tonic::Response<super::MetricsResponse>, tonic::Status>;
     }
     /// A querier: runs jobs on blocks in object storage. A block that was deleted meanwhile is as one without spans. A job on
     /// a damaged block fails with DATA_LOSS.
@@ -1175,7 +1448,7 @@ pub mod querier_server {
                         T: Querier,
                     > tonic::server::UnaryService<super::SearchBlockRequest>
                     for SearchBlockSvc<T> {
-                        type Response = super::super::super::tempopb::SearchResponse;
+                        type Response = super::SearchResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
@@ -1288,6 +1561,51 @@ pub mod querier_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TagValuesInBlockSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tactus.v1.Querier/MetricsInBlock" => {
+                    #[allow(non_camel_case_types)]
+                    struct MetricsInBlockSvc<T: Querier>(pub Arc<T>);
+                    impl<
+                        T: Querier,
+                    > tonic::server::UnaryService<super::MetricsInBlockRequest>
+                    for MetricsInBlockSvc<T> {
+                        type Response = super::MetricsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::MetricsInBlockRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Querier>::metrics_in_block(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MetricsInBlockSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

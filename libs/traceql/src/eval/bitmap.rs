@@ -37,23 +37,68 @@ impl Bitmap {
         Self { words, len }
     }
 
-    /// The rows whose value satisfies `test`.
+    /// The rows whose value satisfies `test`. A test without branches and look-ups runs on many values at once.
     #[inline]
     pub fn from_values<T: Copy>(values: &[T], mut test: impl FnMut(T) -> bool) -> Self {
-        let mut words = Vec::with_capacity(values.len().div_ceil(64));
-        for chunk in values.chunks(64) {
-            let mut word = 0;
-            for (bit, &value) in chunk.iter().enumerate() {
-                word |= u64::from(test(value)) << bit;
-            }
-            words.push(word);
-        }
+        let words = values.chunks(64).map(|chunk| word_of(chunk, &mut test)).collect();
         Self { words, len: values.len() }
     }
 
     /// The rows `i` for which this set holds row `owners[i]`.
     pub fn gather(&self, owners: &[u32]) -> Self {
-        Self::from_values(owners, |owner| self.contains(owner as usize))
+        if self.is_empty() {
+            return Self::none(owners.len());
+        }
+        if owners.len() < self.len {
+            return Self::from_values(owners, |owner| self.contains(owner as usize));
+        }
+        let flags = self.flags();
+        Self::from_values(owners, |owner| flags.get(owner as usize) == Some(&1))
+    }
+
+    /// As [`Self::gather`], for the rows of `mask` only; no other is in the result.
+    pub fn gather_among(&self, owners: &[u32], mask: &Self) -> Self {
+        let mut rows = mask.clone();
+        if mask.is_sparse() || owners.len() != mask.len {
+            rows.retain(|row| owners.get(row).is_some_and(|&owner| self.contains(owner as usize)));
+        } else {
+            rows.intersect(&self.gather(owners));
+        }
+        rows
+    }
+
+    /// True if looking at each row of the set is faster than a pass over all rows.
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.count() * 16 < self.len
+    }
+
+    /// Keeps the rows for which `test` holds.
+    #[inline]
+    pub fn retain(&mut self, mut test: impl FnMut(usize) -> bool) {
+        for (index, word) in self.words.iter_mut().enumerate() {
+            let mut rest = *word;
+            while rest != 0 {
+                let bit = rest.trailing_zeros();
+                rest &= rest - 1;
+                if !test(index * 64 + bit as usize) {
+                    *word &= !(1 << bit);
+                }
+            }
+        }
+    }
+
+    /// One byte a row: 1 for those in the set.
+    fn flags(&self) -> Vec<u8> {
+        let mut flags = Vec::with_capacity(self.words.len() * 64);
+        for word in &self.words {
+            for byte in word.to_le_bytes() {
+                // Each byte gets its own bit, then 1 if that is set.
+                let bits = (u64::from(byte) * 0x0101_0101_0101_0101) & 0x8040_2010_0804_0201;
+                let ones = ((bits + 0x7f7f_7f7f_7f7f_7f7f) | bits) >> 7 & 0x0101_0101_0101_0101;
+                flags.extend_from_slice(&ones.to_le_bytes());
+            }
+        }
+        flags
     }
 
     /// Number of rows, in the set or not.
@@ -114,7 +159,7 @@ impl Bitmap {
 
     /// The rows of the set, ascending.
     pub fn rows(&self) -> impl Iterator<Item = usize> + '_ {
-        self.words.iter().enumerate().flat_map(|(index, &word)| {
+        self.words.iter().enumerate().filter(|(_, word)| **word != 0).flat_map(|(index, &word)| {
             let mut rest = word;
             std::iter::from_fn(move || {
                 (rest != 0).then(|| {
@@ -126,6 +171,19 @@ impl Bitmap {
         })
     }
 
+    /// Adds the rows of `other` in a range.
+    pub(crate) fn unite_range(&mut self, other: &Self, range: std::ops::Range<usize>) {
+        let end = range.end.min(self.len).min(other.len);
+        let mut row = range.start;
+        while row < end {
+            let (index, bit) = (row / 64, row % 64);
+            let bits = (end - row).min(64 - bit);
+            let mask = (u64::MAX >> (64 - bits)) << bit;
+            self.words[index] |= other.words[index] & mask;
+            row += bits;
+        }
+    }
+
     fn clear_tail(&mut self) {
         let used = self.len % 64;
         if used != 0
@@ -134,6 +192,23 @@ impl Bitmap {
             *last &= (1 << used) - 1;
         }
     }
+}
+
+/// One bit for each of up to 64 values: whether it satisfies the test.
+#[inline]
+pub(crate) fn word_of<T: Copy>(values: &[T], mut test: impl FnMut(T) -> bool) -> u64 {
+    let mut lanes = [0u8; 64];
+    for (lane, &value) in lanes.iter_mut().zip(values) {
+        *lane = u8::from(test(value));
+    }
+    let (eights, _) = lanes.as_chunks::<8>();
+    let mut word = 0;
+    for (index, eight) in eights.iter().enumerate() {
+        // Moves the lowest bits of eight bytes into one.
+        let bits = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        word |= bits << (8 * index);
+    }
+    word
 }
 
 #[cfg(test)]
@@ -161,11 +236,42 @@ mod tests {
             prop_assert_eq!(apply(&|b| b.unite(&right)), rows(&|l, r| l || r));
             prop_assert_eq!(apply(&|b| b.subtract(&right)), rows(&|l, r| l && !r));
             prop_assert_eq!(apply(&|b| b.invert()), rows(&|l, _| !l));
+            prop_assert_eq!(apply(&|b| b.retain(|row| pairs[row].1)), rows(&|l, r| l && r));
             prop_assert_eq!(left.count(), rows(&|l, _| l).len());
             prop_assert_eq!(Bitmap::all(len).count(), len);
             let mut inserted = Bitmap::none(len);
             rows(&|l, _| l).iter().for_each(|&row| inserted.insert(row));
             prop_assert_eq!(inserted, left);
+        }
+
+        #[test]
+        fn gathered_rows_are_those_whose_owner_is_in_the_set(
+            set in proptest::collection::vec(any::<bool>(), 1..150),
+            owners in proptest::collection::vec(0u32..160, 0..300),
+            masked in proptest::collection::vec(any::<bool>(), 300),
+            sparse in any::<bool>(),
+        ) {
+            let bits = Bitmap::from_values(&set, |flag| flag);
+            let holds = |row: usize| set.get(owners[row] as usize).copied().unwrap_or(false);
+            let expected = Bitmap::from_fn(owners.len(), holds);
+            prop_assert_eq!(&bits.gather(&owners), &expected);
+            let mask = Bitmap::from_fn(owners.len(), |row| masked[row] && !(sparse && row % 40 > 0));
+            let among = Bitmap::from_fn(owners.len(), |row| holds(row) && mask.contains(row));
+            prop_assert_eq!(bits.gather_among(&owners, &mask), among);
+        }
+
+        #[test]
+        fn united_range_adds_the_rows_in_it(
+            pairs in proptest::collection::vec((any::<bool>(), any::<bool>()), 0..300),
+            start in 0usize..310,
+            length in 0usize..310,
+        ) {
+            let mut bits = Bitmap::from_values(&pairs, |pair| pair.0);
+            bits.unite_range(&Bitmap::from_values(&pairs, |pair| pair.1), start..start + length);
+            let expected = Bitmap::from_fn(pairs.len(), |row| {
+                pairs[row].0 || (pairs[row].1 && (start..start + length).contains(&row))
+            });
+            prop_assert_eq!(bits, expected);
         }
     }
 }

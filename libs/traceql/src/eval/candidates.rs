@@ -32,7 +32,7 @@ impl CompiledQuery {
 }
 
 /// The spans that satisfy any filter of the expression.
-fn filtered_spans(plan: &SpansetPlan, view: &BatchView<'_>) -> Bitmap {
+pub(crate) fn filtered_spans(plan: &SpansetPlan, view: &BatchView<'_>) -> Bitmap {
     match plan {
         SpansetPlan::Filter(plan) => plan.evaluate(view, &Bitmap::all(view.spans())),
         SpansetPlan::Pipeline(stages) => match stages.first() {
@@ -48,7 +48,7 @@ fn filtered_spans(plan: &SpansetPlan, view: &BatchView<'_>) -> Bitmap {
 }
 
 /// True if the value of an attribute depends on spans besides the one that it is asked of.
-pub(super) fn depends_on_other_spans(attribute: &Attribute) -> bool {
+pub(crate) fn depends_on_other_spans(attribute: &Attribute) -> bool {
     match attribute {
         Attribute::Named { parent, .. } => *parent,
         Attribute::Intrinsic(intrinsic) => matches!(

@@ -3,17 +3,14 @@
 //! A different language: keys that have a column of their own match by substring, all others by equality of
 //! strings; the tags must all occur in the trace, not on one span.
 
-use tactus_model::Projection;
-
 use super::condition::{Condition, Test};
-use super::operand::project;
 use super::pipeline::{SpansetPlan, Stage};
 use super::plan::Plan;
 use super::query::CompiledQuery;
 use crate::{Attribute, AttributeScope, ComparisonOperator, Intrinsic, Static, Status};
 
 /// Resource attributes with a column of their own.
-const RESOURCE_COLUMNS: [&str; 9] = [
+pub(super) const RESOURCE_COLUMNS: [&str; 9] = [
     "service.name",
     "cluster",
     "namespace",
@@ -26,7 +23,7 @@ const RESOURCE_COLUMNS: [&str; 9] = [
 ];
 
 /// Span attributes with a column of their own that holds text.
-const SPAN_COLUMNS: [&str; 2] = ["http.method", "http.url"];
+pub(super) const SPAN_COLUMNS: [&str; 2] = ["http.method", "http.url"];
 
 /// A search by tags.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +40,6 @@ impl TagSearch {
     /// Compiles the search. `dedicated` are further attributes with a column of their own. Answers hold
     /// neither spansets nor service counts.
     pub fn compile(&self, dedicated: &[Attribute]) -> CompiledQuery {
-        let mut columns = Projection::default();
         let mut stages = Vec::new();
         let bounds = [
             (ComparisonOperator::GreaterEqual, self.min_duration_millis),
@@ -57,23 +53,15 @@ impl TagSearch {
         }
         let mut together = Vec::new();
         for (key, value) in &self.tags {
-            let mut project = |attribute: &Attribute| project(attribute, &mut columns);
             match own_column(key, value, dedicated) {
-                Some(plan) => {
-                    for_each_attribute(&plan, &mut project);
-                    stages.push(Stage::OneResource(vec![plan]));
-                }
-                None => {
-                    let plan = anywhere(key, value);
-                    for_each_attribute(&plan, &mut project);
-                    together.push(plan);
-                }
+                Some(plan) => stages.push(Stage::OneResource(vec![plan])),
+                None => together.push(anywhere(key, value)),
             }
         }
         if !together.is_empty() {
             stages.push(Stage::OneResource(together));
         }
-        let mut query = CompiledQuery::of_stages(stages, Vec::new(), columns);
+        let mut query = CompiledQuery::of_stages(stages, Vec::new());
         query.legacy = true;
         query
     }
@@ -129,12 +117,4 @@ fn anywhere(key: &str, value: &str) -> Plan {
         condition(Attribute::named(scope, key), test)
     };
     Plan::Any(scopes.map(equal).into())
-}
-
-fn for_each_attribute(plan: &Plan, visit: &mut impl FnMut(&Attribute)) {
-    match plan {
-        Plan::Condition { condition, .. } => visit(&condition.attribute),
-        Plan::Any(plans) => plans.iter().for_each(|plan| for_each_attribute(plan, visit)),
-        _ => {}
-    }
 }

@@ -191,6 +191,11 @@ impl<'v> Operand<'v> {
         Self { view, table, parents, source }
     }
 
+    /// True if it is read from the parent span.
+    pub(crate) fn is_of_parent(&self) -> bool {
+        self.parents.is_some()
+    }
+
     /// The operand's value at a place.
     #[inline]
     pub(crate) fn value(&self, place: Place) -> Value<'v> {

@@ -33,6 +33,8 @@ pub(crate) enum Plan {
     Some { table: Table, plan: Box<Plan> },
     /// Spans, or rows of the table that is being evaluated, for which the program yields `wanted`.
     Program { program: Program, wanted: bool },
+    /// As the plan, unless the view knows the result from an earlier step.
+    Step { slot: usize, plan: Box<Plan> },
 }
 
 /// Which rows are evaluated: spans, or the events or links of spans.
@@ -108,6 +110,10 @@ impl Plan {
                 }
                 bits
             }
+            Plan::Step { slot, plan } => match view.known(*slot) {
+                Some(bits) => bits.clone(),
+                None => plan.evaluate(view, mask),
+            },
         }
     }
 
@@ -117,7 +123,23 @@ impl Plan {
             Plan::Constant(value) => !value,
             Plan::All(plans) => plans.iter().any(Plan::is_never),
             Plan::Any(plans) => plans.iter().all(Plan::is_never),
+            Plan::Step { plan, .. } => plan.is_never(),
             _ => false,
+        }
+    }
+
+    /// Shows every attribute that the plan reads.
+    pub(crate) fn for_each_attribute(&self, visit: &mut impl FnMut(&Attribute)) {
+        match self {
+            Plan::Constant(_) => {}
+            Plan::Condition { condition, .. } => visit(&condition.attribute),
+            Plan::All(plans) | Plan::Any(plans) => {
+                plans.iter().for_each(|plan| plan.for_each_attribute(visit));
+            }
+            Plan::Complement(plan) | Plan::Some { plan, .. } | Plan::Step { plan, .. } => {
+                plan.for_each_attribute(visit);
+            }
+            Plan::Program { program, .. } => program.attributes.iter().for_each(visit),
         }
     }
 
@@ -129,7 +151,9 @@ impl Plan {
                 u8::from(matches!(condition.test, Test::Regex { .. }))
             }
             Plan::All(plans) | Plan::Any(plans) => plans.iter().map(Plan::cost).max().unwrap_or(0),
-            Plan::Complement(plan) | Plan::Some { plan, .. } => plan.cost(),
+            Plan::Complement(plan) | Plan::Some { plan, .. } | Plan::Step { plan, .. } => {
+                plan.cost()
+            }
             Plan::Program { .. } => 2,
         }
     }
@@ -374,7 +398,7 @@ fn child_bits(plan: &Plan, table: Table, view: &BatchView<'_>, mask: &Bitmap) ->
             }
             bits
         }
-        Plan::Constant(_) | Plan::Condition { .. } | Plan::Some { .. } => {
+        Plan::Constant(_) | Plan::Condition { .. } | Plan::Some { .. } | Plan::Step { .. } => {
             of_spans(plan.evaluate(view, mask), table, view)
         }
     }

@@ -7,6 +7,7 @@ use super::candidates;
 use super::matches::{MatchedSpanSet, MatchedTrace, Matches};
 use super::pipeline::{self, Spansets, Stage};
 use super::shown::Shown;
+use super::staged::Steps;
 use super::view::BatchView;
 use super::{EvaluateError, Unsupported, Window};
 use crate::{Pipeline, PipelineStage, RootExpr, ScalarFilter, SpansetExpression, SpansetOperator};
@@ -17,6 +18,7 @@ pub struct CompiledQuery {
     pub(super) stages: Vec<Stage>,
     pub(super) shown: Vec<Shown>,
     pub(super) legacy: bool,
+    pub(super) steps: Steps,
     filter_columns: Projection,
     result_columns: Projection,
     most_recent: bool,
@@ -30,13 +32,7 @@ impl CompiledQuery {
     /// Errors: [`Unsupported`] names what the evaluator does not know.
     pub fn compile(root: &RootExpr) -> Result<Self, Unsupported> {
         let pipeline = root.search_pipeline();
-        let mut filter_columns = Projection::default();
-        project_pipeline(pipeline, &mut filter_columns);
-        let mut query = Self::of_stages(
-            pipeline::compile(pipeline)?,
-            Shown::of_pipeline(pipeline),
-            filter_columns,
-        );
+        let mut query = Self::of_stages(pipeline::compile(pipeline)?, Shown::of_pipeline(pipeline));
         query.most_recent = root.hints.most_recent();
         query.reads_whole_trace = match pipeline.stages.first() {
             Some(PipelineStage::Spanset(spanset)) => reads_whole_trace(spanset),
@@ -45,12 +41,9 @@ impl CompiledQuery {
         Ok(query)
     }
 
-    pub(super) fn of_stages(
-        stages: Vec<Stage>,
-        shown: Vec<Shown>,
-        mut filter_columns: Projection,
-    ) -> Self {
-        filter_columns.trace_summary = true;
+    pub(super) fn of_stages(mut stages: Vec<Stage>, shown: Vec<Shown>) -> Self {
+        let steps = Steps::plan(&mut stages);
+        let filter_columns = steps.projection();
         let mut result_columns = Projection {
             span_id: true,
             start: true,
@@ -63,6 +56,7 @@ impl CompiledQuery {
         Self {
             stages,
             shown,
+            steps,
             filter_columns,
             result_columns,
             most_recent: false,
@@ -112,24 +106,48 @@ impl CompiledQuery {
         window: Window,
         limit: usize,
     ) -> Result<Matches, EvaluateError> {
+        self.find_newest_among(batch, window, limit, None)
+    }
+
+    /// As [`Self::find_newest`], on some traces only: rows of the batch's trace table.
+    pub fn find_newest_among(
+        &self,
+        batch: &SpanBatch,
+        window: Window,
+        limit: usize,
+        traces: Option<&Bitmap>,
+    ) -> Result<Matches, EvaluateError> {
         if batch.is_empty() || self.is_never() {
             return Ok(Matches::default());
         }
-        let view = BatchView::new(batch);
-        let mut spansets = self.run(&view, window)?;
-        if limit > 0 {
-            keep_newest(&mut spansets.spans, limit, &view);
-        }
-        Ok(collect(&spansets, &view))
+        self.find_in(&BatchView::new(batch), window, limit, traces)
     }
 
-    /// Runs all stages on the traces that touch the window.
-    pub(super) fn run<'v>(
-        &'v self,
+    pub(super) fn find_in(
+        &self,
+        view: &BatchView<'_>,
+        window: Window,
+        limit: usize,
+        traces: Option<&Bitmap>,
+    ) -> Result<Matches, EvaluateError> {
+        let mut spansets = self.run(view, window, traces)?;
+        if limit > 0 {
+            keep_newest(&mut spansets.spans, limit, view);
+        }
+        Ok(collect(&spansets, view))
+    }
+
+    /// Runs all stages on the traces that touch the window, and are among `traces`.
+    fn run<'v>(
+        &self,
         view: &'v BatchView<'v>,
         window: Window,
+        traces: Option<&Bitmap>,
     ) -> Result<Spansets<'v>, EvaluateError> {
-        let spans = spans_in_window(view, window);
+        let mut spans = spans_in_window(view, window);
+        if let Some(traces) = traces {
+            spans.intersect(&traces.gather(&view.batch.spans.trace));
+        }
         pipeline::run(&self.stages, Spansets::of_traces(view, spans), view)
     }
 }
@@ -222,7 +240,8 @@ fn reads_whole_trace(spanset: &SpansetExpression) -> bool {
     }
 }
 
-fn project_pipeline(pipeline: &Pipeline, columns: &mut Projection) {
+/// Widens a projection by the columns that the stages of a pipeline read.
+pub(crate) fn project_pipeline(pipeline: &Pipeline, columns: &mut Projection) {
     for stage in &pipeline.stages {
         match stage {
             PipelineStage::Spanset(spanset) => project_spanset(spanset, columns),

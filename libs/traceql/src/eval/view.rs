@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use tactus_model::nested_set::NestedSet;
 use tactus_model::{SpanBatch, SpanId, StringCode, TraceId};
 
+use super::bitmap::Bitmap;
 use super::trace_facts::{trace_roots, trace_times};
 
 /// A row that does not exist.
@@ -20,6 +21,8 @@ const OTLP_CLIENT: u8 = 3;
 /// One batch during one evaluation.
 pub(crate) struct BatchView<'a> {
     pub(crate) batch: &'a SpanBatch,
+    /// Results of earlier steps, by slot.
+    known: &'a [Option<Bitmap>],
     trace_times: OnceCell<(Vec<u64>, Vec<u64>)>,
     trace_roots: OnceCell<(Vec<StringCode>, Vec<StringCode>)>,
     nested: OnceCell<[Vec<i32>; 3]>,
@@ -85,8 +88,14 @@ pub(crate) fn column<T>(values: &[T], rows: usize) -> Option<&[T]> {
 
 impl<'a> BatchView<'a> {
     pub(crate) fn new(batch: &'a SpanBatch) -> Self {
+        Self::with_known(batch, &[])
+    }
+
+    /// A view with results of [`super::plan::Plan::Step`]s that earlier batches of the same rows gave.
+    pub(crate) fn with_known(batch: &'a SpanBatch, known: &'a [Option<Bitmap>]) -> Self {
         Self {
             batch,
+            known,
             trace_times: OnceCell::new(),
             trace_roots: OnceCell::new(),
             nested: OnceCell::new(),
@@ -101,6 +110,11 @@ impl<'a> BatchView<'a> {
             key_finds: Cell::new(0),
             key_index: OnceCell::new(),
         }
+    }
+
+    /// The result of a step, if it is known.
+    pub(crate) fn known(&self, slot: usize) -> Option<&Bitmap> {
+        self.known.get(slot)?.as_ref()
     }
 
     /// Number of spans.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tactus_model::SpanBatch;
-use tactus_traceql::eval::{CompiledQuery, Window};
+use tactus_traceql::eval::{CompiledQuery, Matches, TagSearch, Window};
 use tactus_traceql::{PipelineStage, parse_and_validate};
 
 use super::batches::{
@@ -231,6 +231,31 @@ fn query() -> impl Strategy<Value = String> {
     })
 }
 
+fn pipeline() -> impl Strategy<Value = String> {
+    let stages = vec![
+        "",
+        "",
+        " | count() > 1",
+        " | max(duration) > 2ns",
+        " | by(span.a) | count() = 1 | coalesce()",
+        " | { span.a != nil } | select(span.b)",
+        " | by(resource.a) | { duration > 1ns && .b = 1 } | avg(span.a) >= 1",
+    ];
+    (query(), select(stages)).prop_map(|(query, stages)| format!("{query}{stages}"))
+}
+
+/// What a search of a stored batch finds if each step reads its own columns only.
+fn found_in_steps(compiled: &CompiledQuery, stored: &SpanBatch, window: Window) -> Matches {
+    let mut search = compiled.staged(window, 2);
+    for _ in 0..10 {
+        let batch = project(stored, search.projection());
+        if let Some(matches) = search.advance(&batch).expect("no by() in an operand") {
+            return matches;
+        }
+    }
+    panic!("does not end");
+}
+
 fn found(compiled: &CompiledQuery, batch: &SpanBatch) -> BTreeSet<(u128, u64)> {
     let matches = compiled.find_matches(batch, Window::default()).expect("no by() is generated");
     let mut found = BTreeSet::new();
@@ -260,5 +285,38 @@ proptest! {
         columns.span_id = true;
         let stored = project(&stored_batch(&live), &columns);
         prop_assert_eq!(&found(&compiled, &stored), &expected, "stored: {}", query);
+    }
+
+    #[test]
+    fn steps_find_what_all_columns_at_once_give(
+        groups in groups(),
+        query in pipeline(),
+        end in select(vec![0u64, 20]),
+    ) {
+        let Ok(root) = parse_and_validate(&query) else { return Ok(()) };
+        let compiled = CompiledQuery::compile(&root).expect("nothing unknown is generated");
+        let window = Window { start_unix_nanos: 0, end_unix_nanos: end };
+        let stored = stored_batch(&live_batch(&groups));
+        let at_once = project(&stored, compiled.filter_projection());
+        let expected = compiled.find_newest(&at_once, window, 2).expect("no by() in an operand");
+        prop_assert_eq!(found_in_steps(&compiled, &stored, window), expected, "{}", query);
+    }
+
+    #[test]
+    fn tag_search_in_steps_finds_what_all_columns_at_once_give(
+        groups in groups(),
+        tags in proptest::collection::vec(
+            (select(vec!["a", "b", "service.name", "name", "status.code"]), select(vec!["x", "y", "", "ok"])),
+            0..3,
+        ),
+        shortest in select(vec![0u64, 0, 1]),
+    ) {
+        let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let search = TagSearch { tags: tags.collect(), min_duration_millis: shortest, max_duration_millis: 0 };
+        let compiled = search.compile(&[]);
+        let stored = stored_batch(&live_batch(&groups));
+        let at_once = project(&stored, compiled.filter_projection());
+        let expected = compiled.find_newest(&at_once, Window::default(), 2).expect("filters only");
+        prop_assert_eq!(found_in_steps(&compiled, &stored, Window::default()), expected);
     }
 }

@@ -1,13 +1,14 @@
 //! Queries that end before their answer.
 
-use std::time::Duration;
-
 use tactus_storage::meta::BlockVersion;
 
 use super::*;
 
 /// Waits until `condition` holds, while the request makes no answer.
-async fn until(request: &mut (impl Future<Output = Answer> + Unpin), condition: impl Fn() -> bool) {
+pub(super) async fn until(
+    request: &mut (impl Future<Output = Answer> + Unpin),
+    condition: impl Fn() -> bool,
+) {
     while !condition() {
         tokio::select! {
             biased;

@@ -9,10 +9,12 @@ use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_proto::tactus::v1::{
     FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest, FindTraceResponse,
-    PushRequest, PushResponse, SearchBlockRequest, SearchRequest, TagValuesInBlockRequest,
-    TagValuesRequest, TagValuesResponse, TagsInBlockRequest, TagsRequest, TagsResponse,
+    JobExplanation, MetricsInBlockRequest, MetricsRequest, MetricsResponse, Phase, Pruned,
+    PushRequest, PushResponse, SearchBlockRequest, SearchRequest, SearchResponse,
+    TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest, TagsRequest,
+    TagsResponse,
 };
-use tactus_proto::tempopb::{SearchMetrics, SearchResponse, TraceSearchMetadata};
+use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
 use tonic::{Request, Response, Status};
 
 type Effect = Box<dyn Fn() + Send + Sync>;
@@ -59,12 +61,14 @@ pub(super) struct RecentData {
     pub(super) traces: Mutex<Vec<TraceSearchMetadata>>,
     pub(super) tags: Mutex<TagsResponse>,
     pub(super) values: Mutex<TagValuesResponse>,
+    pub(super) series: Mutex<MetricsResponse>,
     /// What happens while a search or a look-up runs.
     pub(super) meanwhile: Mutex<Option<Effect>>,
     pub(super) calls: Calls,
     pub(super) searches: Mutex<Vec<SearchRequest>>,
     pub(super) tags_requests: Mutex<Vec<TagsRequest>>,
     pub(super) values_requests: Mutex<Vec<TagValuesRequest>>,
+    pub(super) metrics_requests: Mutex<Vec<MetricsRequest>>,
     /// Calls that fail before one succeeds.
     pub(super) failures: Mutex<Vec<Status>>,
 }
@@ -98,12 +102,15 @@ impl Ingester for RecentData {
         &self,
         request: Request<SearchRequest>,
     ) -> Result<Response<SearchResponse>, Status> {
-        self.searches.lock().push(request.into_inner());
+        let request = request.into_inner();
+        let explanations = explanations(request.explain, "recent");
+        self.searches.lock().push(request);
         self.calls.pass().await;
         self.happen()?;
-        let metrics = SearchMetrics { inspected_traces: 1, ..SearchMetrics::default() };
+        let metrics =
+            SearchMetrics { inspected_traces: 1, inspected_bytes: 10, ..SearchMetrics::default() };
         let traces = self.traces.lock().clone();
-        Ok(Response::new(SearchResponse { traces, metrics: Some(metrics) }))
+        Ok(Response::new(SearchResponse { traces, metrics: Some(metrics), explanations }))
     }
 
     async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
@@ -118,6 +125,37 @@ impl Ingester for RecentData {
         self.values_requests.lock().push(request.into_inner());
         Ok(Response::new(self.values.lock().clone()))
     }
+
+    async fn metrics(
+        &self,
+        request: Request<MetricsRequest>,
+    ) -> Result<Response<MetricsResponse>, Status> {
+        let request = request.into_inner();
+        let explanations = explanations(request.explain, "recent");
+        self.metrics_requests.lock().push(request);
+        self.calls.pass().await;
+        self.happen()?;
+        let answer = self.series.lock().clone();
+        Ok(Response::new(MetricsResponse { explanations, ..answer }))
+    }
+}
+
+/// What a job on `source` says of itself.
+fn explanations(asked: bool, source: &str) -> Vec<JobExplanation> {
+    let job = || JobExplanation {
+        source: source.to_owned(),
+        parts: 2,
+        pruned: vec![Pruned { reason: "time range".into(), parts: 1 }],
+        read_bytes: 100,
+        decoded_bytes: 400,
+        cached_bytes: 50,
+        filter_columns: vec!["name".into()],
+        result_columns: Vec::new(),
+        phases: vec![Phase { name: "filter".into(), nanos: 1_500_000 }],
+        inspected_spans: 7,
+        matched_spans: 3,
+    };
+    asked.then(job).into_iter().collect()
 }
 
 /// A querier of blocks that exist in the block list only.
@@ -127,6 +165,12 @@ pub(super) struct BlockData {
     pub(super) traces: Mutex<HashMap<String, Vec<TraceSearchMetadata>>>,
     /// Ids of the blocks searched, in order.
     pub(super) searched: Mutex<Vec<String>>,
+    /// The series of each block, by its id.
+    pub(super) series: Mutex<HashMap<String, MetricsResponse>>,
+    /// Metrics jobs, in order.
+    pub(super) metrics_requests: Mutex<Vec<MetricsInBlockRequest>>,
+    /// Ids of blocks that cannot be read.
+    pub(super) damaged: Mutex<Vec<String>>,
     pub(super) calls: Calls,
 }
 
@@ -143,11 +187,14 @@ impl Querier for BlockData {
         &self,
         request: Request<SearchBlockRequest>,
     ) -> Result<Response<SearchResponse>, Status> {
-        let block_id = request.into_inner().part.unwrap_or_default().block_id;
+        let SearchBlockRequest { search, part } = request.into_inner();
+        let block_id = part.unwrap_or_default().block_id;
         let traces = self.traces.lock().get(&block_id).cloned().unwrap_or_default();
+        let explanations = explanations(search.unwrap_or_default().explain, &block_id);
         self.searched.lock().push(block_id);
         self.calls.pass().await;
-        Ok(Response::new(SearchResponse { traces, metrics: None }))
+        let metrics = SearchMetrics { inspected_bytes: 100, ..SearchMetrics::default() };
+        Ok(Response::new(SearchResponse { traces, metrics: Some(metrics), explanations }))
     }
 
     async fn tags_in_block(
@@ -162,5 +209,22 @@ impl Querier for BlockData {
         _: Request<TagValuesInBlockRequest>,
     ) -> Result<Response<TagValuesResponse>, Status> {
         Err(Status::unimplemented("tag_values_in_block"))
+    }
+
+    async fn metrics_in_block(
+        &self,
+        request: Request<MetricsInBlockRequest>,
+    ) -> Result<Response<MetricsResponse>, Status> {
+        let request = request.into_inner();
+        let block_id = request.part.clone().unwrap_or_default().block_id;
+        let asked = request.metrics.as_ref().is_some_and(|metrics| metrics.explain);
+        self.metrics_requests.lock().push(request);
+        self.calls.pass().await;
+        if self.damaged.lock().contains(&block_id) {
+            return Err(Status::data_loss("damaged"));
+        }
+        let answer = self.series.lock().get(&block_id).cloned().unwrap_or_default();
+        let explanations = explanations(asked, &block_id);
+        Ok(Response::new(MetricsResponse { explanations, ..answer }))
     }
 }

@@ -1,0 +1,143 @@
+//! The explanation of a query: our own format, in which numbers are plain numbers and nothing is left out.
+
+use jiff::Timestamp;
+use tactus_proto::tactus::v1::JobExplanation;
+
+use super::JsonWriter;
+use crate::explain::{ExplainedWindow, Explanation, Plan, PlannedStage, Totals};
+
+/// Writes an explanation as one object.
+pub(super) fn write_explanation(json: &mut JsonWriter, explanation: &Explanation) {
+    json.begin_object();
+    json.key("query");
+    json.string(explanation.query.as_bytes());
+    json.key("plan");
+    write_plan(json, &explanation.plan);
+    json.key("window");
+    write_window(json, &explanation.window);
+    json.key("limits");
+    json.begin_object();
+    explanation.limits.iter().for_each(|(name, value)| number(json, name, *value));
+    json.end_object();
+    json.key("totals");
+    json.begin_object();
+    number(json, "jobs", explanation.jobs.0.into());
+    number(json, "completedJobs", explanation.jobs.1.into());
+    number(json, "blocks", explanation.blocks.into());
+    let skipped = explanation.skipped_blocks.iter();
+    write_counts(
+        json,
+        "skippedBlocks",
+        skipped.map(|(reason, blocks)| (*reason, (*blocks).into())),
+    );
+    write_work(json, &Totals::of(&explanation.explanations));
+    json.end_object();
+    json.key("jobs");
+    json.begin_list();
+    explanation.explanations.iter().for_each(|job| write_job(json, job));
+    json.end_list();
+    json.end_object();
+}
+
+fn write_plan(json: &mut JsonWriter, plan: &Plan) {
+    json.begin_object();
+    json.key("readsWholeTraces");
+    json.bool(plan.reads_whole_traces);
+    json.key("stages");
+    json.begin_list();
+    plan.stages.iter().for_each(|stage| write_stage(json, stage));
+    json.end_list();
+    json.end_object();
+}
+
+fn write_stage(json: &mut JsonWriter, stage: &PlannedStage) {
+    json.begin_object();
+    json.key("stage");
+    json.string(stage.stage.as_bytes());
+    if let Some(leaf) = stage.leaf {
+        number(json, "function", leaf as u64);
+    }
+    json.key("text");
+    json.string(stage.text.as_bytes());
+    write_texts(json, "pushedDown", &stage.pushed_down);
+    write_texts(json, "spanBySpan", &stage.span_by_span);
+    json.end_object();
+}
+
+fn write_window(json: &mut JsonWriter, window: &ExplainedWindow) {
+    json.begin_object();
+    write_time(json, "start", window.start);
+    write_time(json, "end", window.end);
+    if let Some((step, intervals)) = window.steps {
+        json.key("stepSeconds");
+        json.double(step as f64 / 1e9);
+        number(json, "intervals", intervals as u64);
+    }
+    json.end_object();
+}
+
+fn write_time(json: &mut JsonWriter, name: &str, unix_nanos: u64) {
+    json.key(name);
+    match Timestamp::from_nanosecond(unix_nanos.into()) {
+        Ok(time) => json.string(time.to_string().as_bytes()),
+        Err(_) => json.wide(unix_nanos),
+    }
+}
+
+fn write_job(json: &mut JsonWriter, job: &JobExplanation) {
+    json.begin_object();
+    json.key("source");
+    json.string(job.source.as_bytes());
+    write_work(json, &Totals::of([job]));
+    write_texts(json, "filterColumns", &job.filter_columns);
+    write_texts(json, "resultColumns", &job.result_columns);
+    json.end_object();
+}
+
+fn write_work(json: &mut JsonWriter, work: &Totals) {
+    number(json, "parts", work.parts);
+    let pruned = work.pruned.iter();
+    write_counts(json, "pruned", pruned.map(|(reason, parts)| (reason.as_str(), *parts)));
+    number(json, "readBytes", work.read_bytes);
+    number(json, "decodedBytes", work.decoded_bytes);
+    number(json, "cachedBytes", work.cached_bytes);
+    number(json, "inspectedSpans", work.inspected_spans);
+    number(json, "matchedSpans", work.matched_spans);
+    json.key("seconds");
+    json.begin_object();
+    for (phase, nanos) in &work.phases {
+        json.data_key(phase.as_bytes());
+        json.double(*nanos as f64 / 1e9);
+    }
+    json.end_object();
+}
+
+fn write_counts<'c>(
+    json: &mut JsonWriter,
+    name: &str,
+    counts: impl Iterator<Item = (&'c str, u64)>,
+) {
+    json.key(name);
+    json.begin_object();
+    for (reason, count) in counts {
+        json.data_key(reason.as_bytes());
+        json.raw(&count.to_string());
+    }
+    json.end_object();
+}
+
+/// A list of texts; nothing if empty.
+fn write_texts(json: &mut JsonWriter, name: &str, texts: &[String]) {
+    if texts.is_empty() {
+        return;
+    }
+    json.key(name);
+    json.begin_list();
+    texts.iter().for_each(|text| json.string(text.as_bytes()));
+    json.end_list();
+}
+
+fn number(json: &mut JsonWriter, name: &str, value: u64) {
+    json.key(name);
+    json.raw(&value.to_string());
+}

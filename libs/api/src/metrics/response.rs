@@ -1,0 +1,93 @@
+//! The messages that clients get for an answer.
+
+use tactus_proto::otlp::KeyValue;
+use tactus_proto::tempopb::{
+    self, InstantSeries, PartialStatus, QueryInstantResponse, QueryRangeResponse, Sample,
+    SearchMetrics, TimeSeries,
+};
+use tactus_traceql::metrics::{Exemplar, Grid, LabelValue, MetricsAnswer, Series};
+
+use super::label_message;
+
+/// What goes with the series of an answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MetricsFacts {
+    /// The work that was done.
+    pub metrics: SearchMetrics,
+    /// The limit of series, named if the answer was cut.
+    pub max_series: u32,
+}
+
+impl MetricsFacts {
+    fn status(&self, truncated: bool) -> (PartialStatus, String) {
+        if !truncated {
+            return (PartialStatus::Complete, String::new());
+        }
+        let message = format!(
+            "Response exceeds maximum series limit of {}, a partial response is returned. Warning: the accuracy of each individual value is not guaranteed.",
+            self.max_series
+        );
+        (PartialStatus::Partial, message)
+    }
+}
+
+/// The response to a range query over `grid`.
+pub fn range_response(
+    answer: MetricsAnswer,
+    grid: &Grid,
+    facts: MetricsFacts,
+) -> QueryRangeResponse {
+    let (status, message) = facts.status(answer.truncated);
+    let series = |series: Series| TimeSeries {
+        labels: series.labels.into_iter().map(shown_label).collect(),
+        samples: series
+            .points
+            .into_iter()
+            .map(|(interval, value)| Sample {
+                timestamp_ms: grid.timestamp_millis(interval as usize),
+                value,
+            })
+            .collect(),
+        exemplars: series.exemplars.into_iter().map(exemplar).collect(),
+    };
+    QueryRangeResponse {
+        series: answer.series.into_iter().map(series).collect(),
+        metrics: Some(facts.metrics),
+        status: status.into(),
+        message,
+    }
+}
+
+/// The response to an instant query: the first point of each series.
+pub fn instant_response(answer: MetricsAnswer, facts: MetricsFacts) -> QueryInstantResponse {
+    let (status, message) = facts.status(answer.truncated);
+    let series = |series: Series| {
+        let (_, value) = *series.points.first()?;
+        let labels = series.labels.into_iter().map(shown_label).collect();
+        Some(InstantSeries { labels, value })
+    };
+    QueryInstantResponse {
+        series: answer.series.into_iter().filter_map(series).collect(),
+        metrics: Some(facts.metrics),
+        status: status.into(),
+        message,
+    }
+}
+
+fn exemplar(exemplar: Exemplar) -> tempopb::Exemplar {
+    let millis = exemplar.start_unix_nanos / 1_000_000;
+    tempopb::Exemplar {
+        labels: exemplar.labels.into_iter().map(shown_label).collect(),
+        value: exemplar.value.unwrap_or_default(),
+        timestamp_ms: i64::try_from(millis).unwrap_or(i64::MAX),
+    }
+}
+
+/// Clients know no missing value; they get a text.
+fn shown_label((name, value): (Box<str>, LabelValue)) -> KeyValue {
+    let value = match value {
+        LabelValue::Nil => LabelValue::String("nil".into()),
+        value => value,
+    };
+    label_message((name, value))
+}

@@ -1,0 +1,232 @@
+//! Decoded columns that stay in memory from one read to the next.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use moka::sync::Cache;
+use tactus_model::{AttributeList, Buffer, Dictionary};
+
+use super::prune::AttributeOwner;
+
+/// What an entry takes besides its column.
+const ENTRY_BYTES: usize = 256;
+
+thread_local! {
+    /// A read happens on one thread, and caches are shared: so the bytes are counted by thread.
+    static HIT_BYTES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Keeps decoded columns of row groups, for any number of blocks, within a limit of bytes.
+///
+/// Columns that are read again and again stay, those of one large scan do not push them out (TinyLFU). A cache
+/// never changes what a read returns: what is not there is read from the block. Cheap to share, and safe to use
+/// from any number of threads.
+pub struct ColumnCache {
+    columns: Cache<Key, Entry, foldhash::fast::RandomState>,
+    hit_bytes: AtomicU64,
+}
+
+/// A column of a row group of an open block.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    block: u64,
+    row_group: usize,
+    slot: Slot,
+}
+
+/// A decoded form of some of a row group's columns.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Slot {
+    /// The rows of trace, resource and scope of each span.
+    Spine,
+    /// The values of a leaf column.
+    Column(usize),
+    /// Where the items of each owner start, from the levels of a leaf column.
+    Starts(usize),
+    /// The dictionary page of a leaf column.
+    Dictionary(usize),
+    /// The attributes with some keys, as [`Slot::attributes`] puts them together.
+    Attributes(AttributeOwner, Arc<[u8]>),
+}
+
+impl Slot {
+    /// The slot of the attributes with some keys.
+    pub(crate) fn attributes<'k>(
+        owner: AttributeOwner,
+        keys: impl Iterator<Item = &'k Vec<u8>>,
+    ) -> Self {
+        let mut joined = Vec::new();
+        for key in keys {
+            joined.extend_from_slice(&key.len().to_le_bytes());
+            joined.extend_from_slice(key);
+        }
+        Self::Attributes(owner, joined.into())
+    }
+}
+
+#[derive(Clone)]
+struct Entry {
+    column: Arc<dyn Any + Send + Sync>,
+    bytes: u32,
+}
+
+/// A column that can be cached: cheap to clone once it is shared.
+pub(crate) trait Column: Clone + Send + Sync + 'static {
+    /// The column in a form whose clones share its memory.
+    fn into_shared(self) -> Self;
+
+    /// Bytes of memory that it holds, shared or not.
+    fn total_bytes(&self) -> usize;
+}
+
+impl<T: bytemuck::Pod + Send + Sync> Column for Buffer<T> {
+    fn into_shared(self) -> Self {
+        match self {
+            Self::Owned(mut values) => {
+                values.shrink_to_fit();
+                let len = values.len();
+                Self::Shared { values: Arc::new(values), len }
+            }
+            other => other,
+        }
+    }
+
+    fn total_bytes(&self) -> usize {
+        self.len() * size_of::<T>()
+    }
+}
+
+/// Codes of strings, with the dictionary that they refer to, which is a shared one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Codes {
+    pub(crate) codes: Buffer<u32>,
+    pub(crate) strings: Dictionary,
+}
+
+impl Column for Codes {
+    fn into_shared(self) -> Self {
+        Self { codes: self.codes.into_shared(), strings: self.strings }
+    }
+
+    fn total_bytes(&self) -> usize {
+        self.codes.total_bytes() + string_bytes(&self.strings)
+    }
+}
+
+/// Attributes, with the dictionary that their codes refer to, which is a shared one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Attributes {
+    pub(crate) list: AttributeList,
+    pub(crate) strings: Dictionary,
+}
+
+impl Column for Attributes {
+    fn into_shared(self) -> Self {
+        let AttributeList { starts, keys, types, payloads } = self.list;
+        let list = AttributeList {
+            starts: starts.into_shared(),
+            keys: keys.into_shared(),
+            types: types.into_shared(),
+            payloads: payloads.into_shared(),
+        };
+        Self { list, strings: self.strings }
+    }
+
+    fn total_bytes(&self) -> usize {
+        self.list.starts.total_bytes()
+            + self.list.keys.total_bytes()
+            + self.list.types.total_bytes()
+            + self.list.payloads.total_bytes()
+            + string_bytes(&self.strings)
+    }
+}
+
+impl<T: Send + Sync + 'static> Column for Arc<T>
+where
+    T: HeldBytes,
+{
+    fn into_shared(self) -> Self {
+        self
+    }
+
+    fn total_bytes(&self) -> usize {
+        T::held_bytes(self)
+    }
+}
+
+/// What is cached as it is.
+pub(crate) trait HeldBytes {
+    /// Bytes of memory held.
+    fn held_bytes(&self) -> usize;
+}
+
+fn string_bytes(strings: &Dictionary) -> usize {
+    let (bytes, offsets) = strings.parts();
+    bytes.len() + size_of_val(offsets)
+}
+
+impl ColumnCache {
+    /// A cache that holds at most about `max_bytes` bytes.
+    pub fn new(max_bytes: u64) -> Self {
+        let columns = Cache::builder()
+            .max_capacity(max_bytes)
+            .weigher(|_, entry: &Entry| entry.bytes)
+            .build_with_hasher(foldhash::fast::RandomState::default());
+        Self { columns, hit_bytes: AtomicU64::new(0) }
+    }
+
+    /// Bytes of all columns that were found in the cache instead of being decoded, since it was made.
+    pub fn hit_bytes(&self) -> u64 {
+        self.hit_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Like [`Self::hit_bytes`], of any cache: what reads of the current thread found since it started.
+    pub fn hit_bytes_of_this_thread() -> u64 {
+        HIT_BYTES.get()
+    }
+
+    /// Bytes held, about.
+    pub fn held_bytes(&self) -> u64 {
+        self.columns.weighted_size()
+    }
+
+    /// Forgets all columns.
+    pub fn clear(&self) {
+        self.columns.invalidate_all();
+    }
+
+    pub(crate) fn get(
+        &self,
+        block: u64,
+        row_group: usize,
+        slot: &Slot,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
+        let entry = self.columns.get(&Key { block, row_group, slot: slot.clone() })?;
+        self.hit_bytes.fetch_add(u64::from(entry.bytes), Ordering::Relaxed);
+        HIT_BYTES.set(HIT_BYTES.get() + u64::from(entry.bytes));
+        Some(entry.column)
+    }
+
+    /// Keeps a column, perhaps; returns it in the form that its clones share.
+    pub(crate) fn insert<T: Column>(
+        &self,
+        block: u64,
+        row_group: usize,
+        slot: Slot,
+        column: T,
+    ) -> T {
+        let column = column.into_shared();
+        let bytes = u32::try_from(column.total_bytes() + ENTRY_BYTES).unwrap_or(u32::MAX);
+        let entry = Entry { column: Arc::new(column.clone()), bytes };
+        self.columns.insert(Key { block, row_group, slot }, entry);
+        column
+    }
+}
+
+impl std::fmt::Debug for ColumnCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ColumnCache").field("held_bytes", &self.held_bytes()).finish()
+    }
+}

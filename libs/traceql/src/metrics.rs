@@ -1,0 +1,30 @@
+//! TraceQL metrics: series over time, counted from spans.
+//!
+//! Two halves, so that sources can be counted apart and in any order. [`CompiledMetrics`] turns batches into
+//! [`PartialSeries`] (one [`MetricsCollector`] a job); [`MetricsCombiner`] adds the partial series of all jobs and
+//! makes the answer of them: quantiles, averages, second stages and arithmetic happen there, once. Partial series are
+//! sums, minima and the like, so that splitting the data differently never changes the answer.
+
+mod answer;
+mod arithmetic;
+mod collect;
+mod combine;
+mod compare_answer;
+mod compile;
+mod error;
+mod exemplars_answer;
+mod gather;
+mod grid;
+mod leaf_answer;
+mod order;
+mod partial;
+mod quantile;
+mod second_stage;
+
+pub use answer::{AnswerOptions, Labels, MetricsAnswer, Series};
+pub use collect::MetricsCollector;
+pub use combine::MetricsCombiner;
+pub use compile::{CompiledMetrics, MetricsOptions, buckets_are_nanoseconds};
+pub use error::MetricsError;
+pub use grid::Grid;
+pub use partial::{ComparedSide, Exemplar, LabelValue, PartialSeries, Point, SeriesKey};

@@ -1,0 +1,468 @@
+//! Counting the spans of batches.
+//!
+//! A batch is counted column by column: the rows that the pipeline leaves, the interval of each, the number of its
+//! series, its measured value, and then one pass that adds up. Labels become text once a batch and value, not once a
+//! span.
+
+mod cells;
+mod compare;
+mod exemplars;
+mod labels;
+mod measure;
+mod rows;
+mod sample;
+mod series;
+
+use std::collections::HashMap;
+
+use tactus_model::SpanBatch;
+
+use self::cells::{Cell, Joining, Slots};
+use self::compare::{AttributeNumber, ComparedRows, Comparison};
+use self::exemplars::Exemplars;
+use self::labels::{Labels, SeriesColumn};
+use self::rows::{Reach, Rows};
+use self::sample::Sample;
+use self::series::{SeriesNumber, SeriesTable};
+use super::compile::{CompiledMetrics, Function, Leaf, Measure, is_duration};
+use super::{Exemplar, Grid, LabelValue, MetricsError, PartialSeries, SeriesKey};
+use crate::eval::operand::Operand;
+use crate::eval::pipeline::{self, SpansetPlan, Spansets, Stage};
+use crate::eval::plan::Plan;
+use crate::eval::view::{BatchView, column};
+use crate::eval::{Bitmap, EvaluateError};
+use crate::{Attribute, Intrinsic};
+
+/// Intervals that the spans of one batch may be spread over; no grid that can be answered has as many.
+const MOST_INTERVALS: usize = 1 << 24;
+/// Numbers of buckets are below this.
+const BUCKETS: usize = 64;
+
+/// The series of one job, while its batches come in.
+#[derive(Debug)]
+pub struct MetricsCollector {
+    leaves: Vec<Counts>,
+    sample: Sample,
+    inspected: u64,
+    matched: u64,
+}
+
+/// The series of one function.
+#[derive(Debug)]
+enum Counts {
+    Series { labels: Vec<Labels>, series: SeriesTable, exemplars: Option<Exemplars<SeriesNumber>> },
+    Compared { comparison: Comparison, exemplars: Option<Exemplars<(bool, Vec<AttributeNumber>)>> },
+}
+
+/// A batch and what all functions ask of it.
+struct Offer<'a> {
+    view: &'a BatchView<'a>,
+    starts: &'a [u64],
+    reach: Reach,
+    /// The spans that are looked at; `None`: all.
+    sample: Option<Bitmap>,
+    /// The spans that may be counted; `None`: all.
+    counted: Option<Bitmap>,
+}
+
+impl MetricsCollector {
+    /// A collector without series.
+    pub fn new(query: &CompiledMetrics) -> Self {
+        let counts = |leaf: &Leaf| match &leaf.function {
+            Function::Series { by, .. } => Counts::Series {
+                labels: by.iter().map(|_| Labels::default()).collect(),
+                series: SeriesTable::default(),
+                exemplars: Exemplars::new(leaf.exemplars, query.grid),
+            },
+            Function::Compare { .. } => Counts::Compared {
+                comparison: Comparison::default(),
+                exemplars: Exemplars::new(leaf.exemplars, query.grid),
+            },
+        };
+        Self {
+            leaves: query.leaves.iter().map(counts).collect(),
+            sample: Sample::default(),
+            inspected: 0,
+            matched: 0,
+        }
+    }
+
+    /// Counts the spans of a batch that the query finds; if `counted` is given, only those of them that it holds: the
+    /// other spans take part in the pipeline, but are not counted. `query` is the one the collector was made for, and
+    /// the batch has the columns of its projection.
+    ///
+    /// Errors: the query cannot be evaluated on this data, or the series became too large. The collector is of no
+    /// further use then.
+    pub fn observe(
+        &mut self,
+        query: &CompiledMetrics,
+        batch: &SpanBatch,
+        counted: Option<&Bitmap>,
+    ) -> Result<(), MetricsError> {
+        self.inspected += batch.len() as u64;
+        if batch.is_empty() || query.is_never() {
+            return Ok(());
+        }
+        let view = BatchView::new(batch);
+        let sample = self.sample.take(query.sampling, &view);
+        let Some(starts) = column(&batch.spans.start, batch.len()) else { return Ok(()) };
+        let Some(reach) = Reach::of(query.grid, starts) else { return Ok(()) };
+        if reach.width > MOST_INTERVALS {
+            return Err(MetricsError::TooLarge { limit_bytes: query.options.max_bytes });
+        }
+        let mut allowed = counted.cloned();
+        if !reach.is_whole {
+            let inside = reach.inside(query.grid, starts);
+            allowed = Some(match allowed {
+                None => inside,
+                Some(mut counted) => {
+                    counted.intersect(&inside);
+                    counted
+                }
+            });
+        }
+        let offer = Offer { view: &view, starts, reach, sample, counted: allowed };
+        for (leaf, counts) in query.leaves.iter().zip(&mut self.leaves) {
+            let rows = offer.rows(leaf)?;
+            if rows.len() > 0 {
+                self.matched += counts.observe(query, leaf, rows, &offer) as u64;
+            }
+        }
+        let limit_bytes = query.options.max_bytes;
+        if limit_bytes > 0 && self.heap_bytes() > limit_bytes {
+            return Err(MetricsError::TooLarge { limit_bytes });
+        }
+        Ok(())
+    }
+
+    /// Spans of all batches so far.
+    pub fn inspected_spans(&self) -> u64 {
+        self.inspected
+    }
+
+    /// Spans that were counted, once for every function of the query that counted them.
+    pub fn matched_spans(&self) -> u64 {
+        self.matched
+    }
+
+    /// Bytes held for series, points and labels, about.
+    pub fn heap_bytes(&self) -> usize {
+        let bytes = |counts: &Counts| match counts {
+            Counts::Series { labels, series, .. } => {
+                series.heap_bytes() + labels.iter().map(Labels::heap_bytes).sum::<usize>()
+            }
+            Counts::Compared { comparison, .. } => comparison.heap_bytes(),
+        };
+        self.leaves.iter().map(bytes).sum()
+    }
+
+    /// The series that have points, in no order.
+    pub fn finish(self, query: &CompiledMetrics) -> Vec<PartialSeries> {
+        let scale = self.sample.scale();
+        let mut finished = Vec::new();
+        for (number, (leaf, counts)) in query.leaves.iter().zip(self.leaves).enumerate() {
+            finished.extend(counts.finish(number as u32, leaf, query.grid, scale));
+        }
+        finished
+    }
+}
+
+impl Offer<'_> {
+    /// The spans that a leaf counts, or would if they have the measured value.
+    fn rows(&self, leaf: &Leaf) -> Result<Rows, EvaluateError> {
+        let view = self.view;
+        let mut spans = self.sample.clone();
+        if !leaf.stages.iter().all(keeps_everything) {
+            let all = spans.unwrap_or_else(|| Bitmap::all(view.spans()));
+            spans = Some(pipeline::run(&leaf.stages, Spansets::of_traces(view, all), view)?.spans);
+        }
+        if let Some(counted) = &self.counted {
+            match &mut spans {
+                Some(spans) => spans.intersect(counted),
+                None => return Ok(Rows::of(counted)),
+            }
+        }
+        Ok(spans.map_or(Rows::All(view.spans()), |spans| Rows::of(&spans)))
+    }
+}
+
+fn keeps_everything(stage: &Stage) -> bool {
+    matches!(stage, Stage::Spanset(SpansetPlan::Filter(Plan::Constant(true))))
+}
+
+impl Counts {
+    /// Counts spans; how many of them had the value that is measured.
+    fn observe(
+        &mut self,
+        query: &CompiledMetrics,
+        leaf: &Leaf,
+        rows: Rows,
+        offer: &Offer<'_>,
+    ) -> usize {
+        match (self, &leaf.function) {
+            (Counts::Series { labels, series, exemplars }, Function::Series { measure, by }) => {
+                let measured = Measured::of(measure, rows, offer.view);
+                if measured.rows.len() == 0 {
+                    return 0;
+                }
+                let by: Vec<_> =
+                    by.iter().map(|attribute| Operand::bind(attribute, offer.view)).collect();
+                let columns = SeriesColumn::of(&by, &measured.rows, offer.view, labels);
+                measured.add_up(query, measure, &columns, offer, series);
+                if let Some(exemplars) = exemplars {
+                    exemplars.choose(&measured.rows, offer.view);
+                    exemplars.look_at(&measured.rows, offer.view, &leaf.shown, |place| {
+                        let key = measured.key(&columns, place);
+                        let number = series.find(&key).unwrap_or_else(|| series.number(&key));
+                        (measured.shown_value(measure, place, offer.view), number)
+                    });
+                }
+                measured.rows.len()
+            }
+            (
+                Counts::Compared { comparison, exemplars },
+                Function::Compare { selection, start, end, .. },
+            ) => {
+                let selected = selection.evaluate(offer.view, &Bitmap::all(offer.view.spans()));
+                let is_bounded = (*start, *end) != (0, 0);
+                let sides = rows.map(|row| {
+                    let at = offer.starts[row];
+                    selected.contains(row) && (!is_bounded || (at > *start && at <= *end))
+                });
+                let intervals = offer.reach.intervals(&rows, offer.starts);
+                let compared = ComparedRows {
+                    rows: &rows,
+                    sides,
+                    intervals: intervals.as_deref(),
+                    reach: &offer.reach,
+                };
+                comparison.observe(&compared, offer.view);
+                if let Some(exemplars) = exemplars {
+                    exemplars.choose(&rows, offer.view);
+                    exemplars.look_at(&rows, offer.view, &leaf.shown, |place| {
+                        let attributes = comparison.attributes_of(rows.at(place), offer.view);
+                        (None, (compared.sides[place], attributes))
+                    });
+                }
+                rows.len()
+            }
+            // A collector of another query.
+            _ => 0,
+        }
+    }
+
+    fn finish(self, number: u32, leaf: &Leaf, grid: Grid, scale: f64) -> Vec<PartialSeries> {
+        let inside = |exemplar: &Exemplar| grid.interval_of(exemplar.start_unix_nanos).is_some();
+        match (self, &leaf.function) {
+            (Counts::Series { labels, series, exemplars }, Function::Series { measure, .. }) => {
+                let mut of_series: HashMap<SeriesNumber, Vec<Exemplar>> = HashMap::new();
+                let found = exemplars.into_iter().flat_map(Exemplars::finish);
+                for (series, exemplar) in found.filter(|(_, exemplar)| inside(exemplar)) {
+                    of_series.entry(series).or_default().push(exemplar);
+                }
+                let (joining, unit) = (measure.joining(), measure.unit());
+                series
+                    .into_series()
+                    .map(|(key, series, points)| {
+                        let (bucket, numbers) = match key.split_last() {
+                            Some((&bucket, numbers)) => (bucket as u8, numbers),
+                            None => (0, &[][..]),
+                        };
+                        let values = numbers.iter().zip(&labels);
+                        let values: Vec<LabelValue> =
+                            values.map(|(&number, labels)| labels.value(number).clone()).collect();
+                        PartialSeries {
+                            leaf: number,
+                            key: SeriesKey::Group {
+                                values,
+                                bucket: (bucket > 0).then_some(bucket),
+                            },
+                            points: points.finish(joining, scale, unit),
+                            exemplars: of_series.remove(&series).unwrap_or_default(),
+                        }
+                    })
+                    .collect()
+            }
+            (Counts::Compared { comparison, exemplars }, Function::Compare { top_n, .. }) => {
+                let mut of_total: HashMap<_, Vec<Exemplar>> = HashMap::new();
+                for ((side, attributes), exemplar) in
+                    exemplars.into_iter().flat_map(Exemplars::finish)
+                {
+                    for attribute in attributes {
+                        of_total.entry((attribute, side)).or_default().push(exemplar.clone());
+                    }
+                }
+                comparison.finish(number, *top_n, scale, of_total)
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Measure {
+    fn joining(&self) -> Joining {
+        match self {
+            Measure::Count | Measure::Buckets { .. } => Joining::Count,
+            Measure::Min(_) => Joining::Min,
+            Measure::Max(_) => Joining::Max,
+            Measure::Sum(_) => Joining::Sum,
+            Measure::Avg(_) => Joining::Mean,
+        }
+    }
+
+    /// What collected values are divided by: durations of spans are shown in seconds, all others as they are.
+    fn unit(&self) -> f64 {
+        let is_span_duration = self.attribute() == Some(&Attribute::Intrinsic(Intrinsic::Duration));
+        match self {
+            Measure::Count | Measure::Buckets { .. } => 1.0,
+            _ if is_span_duration => measure::SECOND,
+            _ => 1.0,
+        }
+    }
+}
+
+/// The rows that have the measured value, and that value.
+struct Measured {
+    rows: Rows,
+    values: Values,
+}
+
+enum Values {
+    /// Nothing is measured.
+    None,
+    Numbers(Vec<f64>),
+    Buckets(Vec<u8>),
+}
+
+impl Measured {
+    fn of(measure: &Measure, rows: Rows, view: &BatchView<'_>) -> Self {
+        match measure {
+            Measure::Count => Self { rows, values: Values::None },
+            Measure::Buckets { attribute, .. } => {
+                let (rows, buckets) = measure::buckets(attribute, rows, view);
+                Self { rows, values: Values::Buckets(buckets) }
+            }
+            Measure::Min(attribute)
+            | Measure::Max(attribute)
+            | Measure::Sum(attribute)
+            | Measure::Avg(attribute) => {
+                let (rows, numbers) = measure::numbers(attribute, rows, view);
+                Self { rows, values: Values::Numbers(numbers) }
+            }
+        }
+    }
+
+    /// Adds the rows to their series.
+    fn add_up(
+        &self,
+        query: &CompiledMetrics,
+        measure: &Measure,
+        columns: &SeriesColumn,
+        offer: &Offer<'_>,
+        table: &mut SeriesTable,
+    ) {
+        let width = offer.reach.width;
+        let mut places = offer.reach.intervals(&self.rows, offer.starts);
+        let mut place_count = width;
+        if let Values::Buckets(buckets) = &self.values {
+            let bucket_of = |&bucket: &u8| u32::from(bucket) * width as u32;
+            match &mut places {
+                None => places = Some(buckets.iter().map(bucket_of).collect()),
+                Some(places) => {
+                    places.iter_mut().zip(buckets).for_each(|(place, bucket)| {
+                        *place += bucket_of(bucket);
+                    });
+                }
+            }
+            place_count *= BUCKETS;
+        }
+        let slots = Slots {
+            series: columns.codes.as_deref(),
+            places: places.as_deref(),
+            series_count: columns.keys.len(),
+            place_count,
+            rows: self.rows.len(),
+        };
+        let joining = measure.joining();
+        let is_extreme = matches!(joining, Joining::Min | Joining::Max);
+        let weights =
+            (query.extrapolates && !is_extreme).then(|| sample::weights(&self.rows, offer.view));
+        let weight = |row: usize| weights.as_ref().map_or(1.0, |weights| weights[row]);
+        let mut sink = Sink { offer, columns, joining, table, open: None, points: Vec::new() };
+        match &self.values {
+            Values::Numbers(numbers) => {
+                let is_extreme = matches!(joining, Joining::Min | Joining::Max);
+                let cell = |row: usize| match weight(row) {
+                    weight if is_extreme => Cell::of(numbers[row], weight),
+                    weight => Cell::of(numbers[row] * weight, weight),
+                };
+                slots.join(joining, cell, |series, place, cell| sink.take(series, place, cell));
+            }
+            _ if weights.is_some() => {
+                let cell = |row: usize| Cell::of(weight(row), 1.0);
+                slots.join(joining, cell, |series, place, cell| sink.take(series, place, cell));
+            }
+            _ => slots.count(|series, place, count| {
+                sink.take(series, place, Cell::of(count as f64, 1.0));
+            }),
+        }
+        sink.close();
+    }
+
+    /// The key of the series of a row.
+    fn key(&self, columns: &SeriesColumn, place: usize) -> Vec<u32> {
+        let series = columns.codes.as_ref().map_or(0, |codes| codes[place]);
+        let mut key = columns.keys[series as usize].clone();
+        key.push(match &self.values {
+            Values::Buckets(buckets) => u32::from(buckets[place]),
+            _ => 0,
+        });
+        key
+    }
+
+    /// The value that an exemplar carries.
+    fn shown_value(&self, measure: &Measure, place: usize, view: &BatchView<'_>) -> Option<f64> {
+        match (&self.values, measure) {
+            (Values::Numbers(numbers), _) => Some(numbers[place] / measure.unit()),
+            (_, Measure::Buckets { attribute, shows_values: true }) => {
+                let value = Operand::bind(attribute, view)
+                    .value(crate::eval::operand::Place::of_span(self.rows.at(place)));
+                let unit = if is_duration(attribute) { measure::SECOND } else { 1.0 };
+                Some(measure::number_of(value) / unit)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Takes cells by series and place, ascending, to the series of all batches.
+struct Sink<'a> {
+    offer: &'a Offer<'a>,
+    columns: &'a SeriesColumn,
+    joining: Joining,
+    table: &'a mut SeriesTable,
+    /// Series and bucket of `points`.
+    open: Option<(u32, u32)>,
+    points: Vec<(u32, Cell)>,
+}
+
+impl Sink<'_> {
+    fn take(&mut self, series: u32, place: u32, cell: Cell) {
+        let reach = &self.offer.reach;
+        let (bucket, interval) = (place / reach.width as u32, place % reach.width as u32);
+        if self.open != Some((series, bucket)) {
+            self.close();
+            self.open = Some((series, bucket));
+        }
+        self.points.push((reach.first as u32 + interval, cell));
+    }
+
+    fn close(&mut self) {
+        let Some((series, bucket)) = self.open.take() else { return };
+        let mut key = self.columns.keys[series as usize].clone();
+        key.push(bucket);
+        let number = self.table.number(&key);
+        self.table.add(number, self.joining, &self.points);
+        self.points.clear();
+    }
+}

@@ -1,0 +1,239 @@
+//! Adding up values by series and interval.
+
+/// How two values of one series and interval become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::metrics) enum Joining {
+    Count,
+    Min,
+    Max,
+    Sum,
+    /// A sum, divided by its weight in the end.
+    Mean,
+}
+
+/// The value of one series and interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Cell {
+    /// Without `rest`, of a sum: see there.
+    pub(super) value: f64,
+    /// What rounding took from a sum.
+    pub(super) rest: f64,
+    /// Number of spans behind it, each with its own weight. 0: there is no value.
+    pub(super) weight: f64,
+}
+
+impl Cell {
+    /// The cell of one span.
+    #[inline]
+    pub(super) fn of(value: f64, weight: f64) -> Self {
+        Self { value, rest: 0.0, weight }
+    }
+
+    #[inline]
+    pub(super) fn join(&mut self, joining: Joining, other: Cell) {
+        if self.weight == 0.0 {
+            *self = other;
+            return;
+        }
+        self.weight += other.weight;
+        match joining {
+            Joining::Count => self.value += other.value,
+            Joining::Min => self.value = self.value.min(other.value),
+            Joining::Max => self.value = self.value.max(other.value),
+            Joining::Sum | Joining::Mean => {
+                let sum = self.value + other.value;
+                // Neumaier's summation; infinities have no rest.
+                if sum.is_finite() {
+                    self.rest += if self.value.abs() >= other.value.abs() {
+                        (self.value - sum) + other.value
+                    } else {
+                        (other.value - sum) + self.value
+                    };
+                }
+                self.value = sum;
+                self.rest += other.rest;
+            }
+        }
+    }
+}
+
+/// Where the values of rows are added up: one value a row in each column.
+pub(super) struct Slots<'a> {
+    /// The number of each row's series; `None`: all are of series 0.
+    pub(super) series: Option<&'a [u32]>,
+    /// The place of each row in its series; `None`: all are at place 0.
+    pub(super) places: Option<&'a [u32]>,
+    /// Numbers of series, and of places in each, are below these.
+    pub(super) series_count: usize,
+    pub(super) place_count: usize,
+    pub(super) rows: usize,
+}
+
+/// Slots that may be kept side by side however few rows there are.
+const DENSE_SLOTS: u64 = 1 << 16;
+/// Slots per row that may be.
+const DENSE_SLOTS_PER_ROW: u64 = 4;
+/// Few enough slots for several counters each: rows next to each other that count in the same slot do not wait then.
+const BANKED_SLOTS: usize = 1 << 12;
+const BANKS: usize = 4;
+
+impl Slots<'_> {
+    fn total(&self) -> u64 {
+        self.series_count as u64 * self.place_count as u64
+    }
+
+    fn is_dense(&self) -> bool {
+        let most = DENSE_SLOTS.max(self.rows as u64 * DENSE_SLOTS_PER_ROW);
+        self.total() <= most.min(u64::from(u32::MAX))
+    }
+
+    /// Counts rows. Calls `emit(series, place, count)` for every slot with rows, ascending.
+    pub(super) fn count(&self, mut emit: impl FnMut(u32, u32, u64)) {
+        let width = self.place_count as u32;
+        match (self.series, self.places) {
+            (None, None) if self.rows > 0 => emit(0, 0, self.rows as u64),
+            _ if self.is_dense() => {
+                let slots = self.total() as usize;
+                let counts = match (self.series, self.places) {
+                    (None, None) => return,
+                    (Some(series), None) => count_dense(series.iter().map(|&s| s * width), slots),
+                    (None, Some(places)) => count_dense(places.iter().copied(), slots),
+                    (Some(series), Some(places)) => {
+                        let both = series.iter().zip(places);
+                        count_dense(both.map(|(&series, &place)| series * width + place), slots)
+                    }
+                };
+                for (series, counts) in counts.chunks_exact(self.place_count).enumerate() {
+                    for (place, &count) in counts.iter().enumerate() {
+                        if count > 0 {
+                            emit(series as u32, place as u32, u64::from(count));
+                        }
+                    }
+                }
+            }
+            _ => {
+                let mut keys: Vec<u64> = (0..self.rows).map(|row| self.key(row)).collect();
+                keys.sort_unstable();
+                for equal in keys.chunk_by(|one, other| one == other) {
+                    emit((equal[0] >> 32) as u32, equal[0] as u32, equal.len() as u64);
+                }
+            }
+        }
+    }
+
+    /// Joins the cells of rows. Calls `emit(series, place, cell)` for every slot with rows, ascending.
+    pub(super) fn join(
+        &self,
+        joining: Joining,
+        cell_of: impl Fn(usize) -> Cell,
+        mut emit: impl FnMut(u32, u32, Cell),
+    ) {
+        if self.is_dense() {
+            let mut cells = vec![Cell::default(); self.total() as usize];
+            for row in 0..self.rows {
+                let key = self.key(row);
+                let slot = (key >> 32) as usize * self.place_count + key as u32 as usize;
+                cells[slot].join(joining, cell_of(row));
+            }
+            for (series, cells) in cells.chunks_exact(self.place_count).enumerate() {
+                for (place, &cell) in cells.iter().enumerate() {
+                    if cell.weight > 0.0 {
+                        emit(series as u32, place as u32, cell);
+                    }
+                }
+            }
+            return;
+        }
+        let mut keys: Vec<(u64, u32)> =
+            (0..self.rows).map(|row| (self.key(row), row as u32)).collect();
+        keys.sort_unstable();
+        for equal in keys.chunk_by(|one, other| one.0 == other.0) {
+            let mut cell = Cell::default();
+            for &(_, row) in equal {
+                cell.join(joining, cell_of(row as usize));
+            }
+            if cell.weight > 0.0 {
+                emit((equal[0].0 >> 32) as u32, equal[0].0 as u32, cell);
+            }
+        }
+    }
+
+    #[inline]
+    fn key(&self, row: usize) -> u64 {
+        let series = self.series.map_or(0, |series| series[row]);
+        let place = self.places.map_or(0, |places| places[row]);
+        u64::from(series) << 32 | u64::from(place)
+    }
+}
+
+/// How often each number below `slots` occurs. Batches have less than 2^32 rows.
+fn count_dense(numbers: impl Iterator<Item = u32>, slots: usize) -> Vec<u32> {
+    if slots > BANKED_SLOTS {
+        let mut counts = vec![0u32; slots];
+        numbers.for_each(|slot| counts[slot as usize] += 1);
+        return counts;
+    }
+    let mut counts = vec![0u32; slots * BANKS];
+    let mut bank = 0;
+    numbers.for_each(|slot| {
+        counts[slot as usize * BANKS + bank] += 1;
+        bank = (bank + 1) % BANKS;
+    });
+    counts.chunks_exact(BANKS).map(|banks| banks.iter().sum()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        #[test]
+        fn counts_and_sums_agree_with_a_map(
+            rows in proptest::collection::vec((0u32..5, 0u32..7, -9i32..9), 0..60),
+            is_sparse in any::<bool>(),
+        ) {
+            // A slot far away makes the slots too many to be kept side by side.
+            let far = if is_sparse { 1 << 20 } else { 0 };
+            let series: Vec<u32> = rows.iter().map(|row| row.0 + far).collect();
+            let places: Vec<u32> = rows.iter().map(|row| row.1).collect();
+            let slots = Slots {
+                series: Some(&series),
+                places: Some(&places),
+                series_count: 5 + far as usize,
+                place_count: 7,
+                rows: rows.len(),
+            };
+            prop_assert_eq!(slots.is_dense(), !is_sparse);
+            let mut expected: BTreeMap<(u32, u32), (u64, f64)> = BTreeMap::new();
+            for (row, &series) in rows.iter().zip(&series) {
+                let entry = expected.entry((series, row.1)).or_default();
+                entry.0 += 1;
+                entry.1 += f64::from(row.2);
+            }
+            let mut counted = Vec::new();
+            slots.count(|series, place, count| counted.push(((series, place), count)));
+            let counts: Vec<_> = expected.iter().map(|(key, value)| (*key, value.0)).collect();
+            prop_assert_eq!(counted, counts);
+            let mut summed = Vec::new();
+            let cell = |row: usize| Cell::of(f64::from(rows[row].2), 1.0);
+            slots.join(Joining::Sum, cell, |series, place, cell| {
+                summed.push(((series, place), (cell.weight as u64, cell.value + cell.rest)));
+            });
+            prop_assert_eq!(summed, expected.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn sum_keeps_what_rounding_takes() {
+        let mut cell = Cell::of(1.0, 1.0);
+        for value in [1e100, 1.0, -1e100] {
+            cell.join(Joining::Sum, Cell::of(value, 1.0));
+        }
+        assert_eq!(cell.value + cell.rest, 2.0);
+        let mut cell = Cell::of(f64::INFINITY, 1.0);
+        cell.join(Joining::Sum, Cell::of(1.0, 1.0));
+        assert_eq!(cell.value + cell.rest, f64::INFINITY);
+    }
+}

@@ -1,0 +1,217 @@
+//! Spans to show: at most one a trace, spread over the time range, chosen at random.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use tactus_model::TraceId;
+
+use super::labels::label;
+use super::rows::{Divider, Rows};
+use crate::eval::operand::{Operand, Place};
+use crate::eval::view::BatchView;
+use crate::metrics::{Exemplar, Grid, LabelValue};
+use crate::{Attribute, Intrinsic};
+
+/// The most exemplars of one part of the time range.
+const PER_PART: usize = 2;
+
+/// Exemplars of one function, while its batches come in. `K`: which series an exemplar belongs to.
+#[derive(Debug)]
+pub(super) struct Exemplars<K> {
+    parts: Vec<Part<K>>,
+    capacity: usize,
+    start: u64,
+    part_length: Divider,
+    traces: HashSet<TraceId>,
+    random: Random,
+}
+
+/// A reservoir of spans that start in one part of the range.
+#[derive(Debug)]
+struct Part<K> {
+    seen: u64,
+    /// Spans that are passed over, up to this one.
+    next: u64,
+    /// Shrinks as more spans are seen; see [`Random::skip`].
+    level: f64,
+    held: Vec<Held<K>>,
+}
+
+#[derive(Debug)]
+struct Held<K> {
+    trace: TraceId,
+    choice: Choice<K>,
+}
+
+#[derive(Debug)]
+enum Choice<K> {
+    /// The place of its row in the batch that is being looked at.
+    Place(usize),
+    /// Looked at.
+    Done(Exemplar, K),
+}
+
+impl<K> Exemplars<K> {
+    /// At most `most` exemplars; `None` if that is 0.
+    pub(super) fn new(most: usize, grid: Grid) -> Option<Self> {
+        if most == 0 {
+            return None;
+        }
+        let parts = (most / PER_PART).max(1);
+        let length = (grid.end() - grid.start()).div_ceil(parts as u64);
+        let part = |_| Part { seen: 0, next: 0, level: 1.0, held: Vec::new() };
+        Some(Self {
+            parts: (0..parts).map(part).collect(),
+            capacity: PER_PART.min(most),
+            start: grid.start(),
+            part_length: Divider::by(length),
+            traces: HashSet::new(),
+            random: Random::new(),
+        })
+    }
+
+    /// Chooses among the counted spans of a batch; [`Self::look_at`] must follow.
+    pub(super) fn choose(&mut self, rows: &Rows, view: &BatchView<'_>) {
+        let (starts, trace_of) = (&view.batch.spans.start, &view.batch.spans.trace);
+        let last = self.parts.len() - 1;
+        // The trace that was refused last, which often has the next span, too.
+        let mut refused = u32::MAX;
+        for place in 0..rows.len() {
+            let row = rows.at(place);
+            let since = starts[row].saturating_sub(self.start).saturating_sub(1);
+            let part = &mut self.parts[(self.part_length.divide(since) as usize).min(last)];
+            part.seen += 1;
+            if part.seen < part.next || trace_of[row] == refused {
+                continue;
+            }
+            let trace = view.batch.traces.ids[trace_of[row] as usize];
+            if !self.traces.insert(trace) {
+                refused = trace_of[row];
+                continue;
+            }
+            let held = Held { trace, choice: Choice::Place(place) };
+            if part.held.len() < self.capacity {
+                part.held.push(held);
+            } else {
+                let replaced = self.random.below(part.held.len());
+                let old = std::mem::replace(&mut part.held[replaced], held);
+                self.traces.remove(&old.trace);
+            }
+            if part.held.len() == self.capacity {
+                part.next = part.seen + self.random.skip(&mut part.level, self.capacity);
+            }
+        }
+    }
+
+    /// Reads what there is to say of the spans that were chosen from a batch. `describe`: the value and the series of
+    /// the span at a place.
+    pub(super) fn look_at(
+        &mut self,
+        rows: &Rows,
+        view: &BatchView<'_>,
+        shown: &[Attribute],
+        mut describe: impl FnMut(usize) -> (Option<f64>, K),
+    ) {
+        let mut operands = None;
+        for held in self.parts.iter_mut().flat_map(|part| &mut part.held) {
+            let Choice::Place(place) = held.choice else { continue };
+            let operands: &Vec<(String, Operand<'_>)> = operands.get_or_insert_with(|| {
+                let bind =
+                    |attribute: &Attribute| (attribute.to_string(), Operand::bind(attribute, view));
+                shown.iter().filter(|attribute| !is_trace_id(attribute)).map(bind).collect()
+            });
+            let row = rows.at(place);
+            let mut labels: Vec<(Box<str>, LabelValue)> = Vec::with_capacity(operands.len() + 1);
+            for (name, operand) in operands {
+                match label(operand.value(Place::of_span(row))) {
+                    LabelValue::Nil => {}
+                    value => labels.push((name.as_str().into(), value)),
+                }
+            }
+            let id = held.trace.to_hex_trimmed();
+            labels.push((Intrinsic::TraceId.text().into(), LabelValue::String(id.into())));
+            let (value, series) = describe(place);
+            let start_unix_nanos = view.batch.spans.start[row];
+            held.choice = Choice::Done(Exemplar { labels, value, start_unix_nanos }, series);
+        }
+    }
+
+    /// The exemplars and their series, in no order.
+    pub(super) fn finish(self) -> impl Iterator<Item = (K, Exemplar)> {
+        self.parts.into_iter().flat_map(|part| part.held).filter_map(|held| match held.choice {
+            Choice::Place(_) => None,
+            Choice::Done(exemplar, series) => Some((series, exemplar)),
+        })
+    }
+}
+
+fn is_trace_id(attribute: &Attribute) -> bool {
+    *attribute == Attribute::Intrinsic(Intrinsic::TraceId)
+}
+
+/// Random numbers that need not be good.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        // Hashers are seeded at random.
+        Self(RandomState::new().build_hasher().finish() | 1)
+    }
+
+    /// Xorshift.
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// A number below `end`, which is not 0.
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    /// Above 0 and below 1.
+    fn fraction(&mut self) -> f64 {
+        ((self.next() >> 12) as f64 + 0.5) / (1u64 << 52) as f64
+    }
+
+    /// How far it is to the next span that a full reservoir of `size` takes, at least 1 (Li's algorithm L).
+    fn skip(&mut self, level: &mut f64, size: usize) -> u64 {
+        *level *= (self.fraction().ln() / size as f64).exp();
+        let passed = (self.fraction().ln() / (1.0 - *level).ln()).floor();
+        (passed as u64).saturating_add(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reservoir_takes_each_span_equally_often() {
+        let mut random = Random(0x1234_5678_9abc_def1);
+        let mut taken = [0u32; 50];
+        for _ in 0..20_000 {
+            let (mut held, mut level, mut next) = (Vec::new(), 1.0, 0);
+            for seen in 1..=50u64 {
+                if seen < next {
+                    continue;
+                }
+                if held.len() < 2 {
+                    held.push(seen);
+                } else {
+                    let replaced = random.below(2);
+                    held[replaced] = seen;
+                }
+                if held.len() == 2 {
+                    next = seen + random.skip(&mut level, 2);
+                }
+            }
+            held.iter().for_each(|&span| taken[span as usize - 1] += 1);
+        }
+        // 800 expected, standard deviation about 28.
+        assert!(taken.iter().all(|count| (650..950).contains(count)), "{taken:?}");
+    }
+}

@@ -1,0 +1,198 @@
+//! Which rows of a batch are counted, and in which intervals.
+
+use crate::eval::Bitmap;
+use crate::metrics::Grid;
+
+/// Rows of a batch, ascending. Columns *of rows* have one value each of these, in order.
+pub(super) enum Rows {
+    /// All rows of a batch with so many.
+    All(usize),
+    /// These.
+    Some(Vec<u32>),
+}
+
+impl Rows {
+    pub(super) fn of(bitmap: &Bitmap) -> Self {
+        let count = bitmap.count();
+        if count == bitmap.len() {
+            return Rows::All(count);
+        }
+        let mut rows = Vec::with_capacity(count);
+        rows.extend(bitmap.rows().map(|row| row as u32));
+        Rows::Some(rows)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Rows::All(count) => *count,
+            Rows::Some(rows) => rows.len(),
+        }
+    }
+
+    /// The row at a place.
+    pub(super) fn at(&self, place: usize) -> usize {
+        match self {
+            Rows::All(_) => place,
+            Rows::Some(rows) => rows[place] as usize,
+        }
+    }
+
+    /// A value of each row, of its value in a column of the batch.
+    #[inline]
+    pub(super) fn gather<T: Copy, R>(&self, column: &[T], mut of: impl FnMut(T) -> R) -> Vec<R> {
+        match self {
+            Rows::All(_) => column.iter().map(|&value| of(value)).collect(),
+            Rows::Some(rows) => rows.iter().map(|&row| of(column[row as usize])).collect(),
+        }
+    }
+
+    /// A value of each row.
+    #[inline]
+    pub(super) fn map<R>(&self, mut of: impl FnMut(usize) -> R) -> Vec<R> {
+        match self {
+            Rows::All(count) => (0..*count).map(of).collect(),
+            Rows::Some(rows) => rows.iter().map(|&row| of(row as usize)).collect(),
+        }
+    }
+
+    /// Keeps the rows for which `keeps` says so of the place; the columns of these rows must be told, too.
+    pub(super) fn retain(self, keeps: impl Fn(usize) -> bool) -> Self {
+        let places = (0..self.len()).filter(|&place| keeps(place));
+        Rows::Some(places.map(|place| self.at(place) as u32).collect())
+    }
+}
+
+/// The intervals that the spans of a batch start in.
+pub(super) struct Reach {
+    /// The first of them.
+    pub(super) first: usize,
+    /// How many, up to the last; at least 1.
+    pub(super) width: usize,
+    /// No span starts outside the grid.
+    pub(super) is_whole: bool,
+    /// Left edge of the first.
+    edge: u64,
+    divider: Divider,
+    /// Too far from the edge for the divider.
+    is_far: bool,
+    step: u64,
+}
+
+impl Reach {
+    /// `None` if no span starts in the grid.
+    pub(super) fn of(grid: Grid, starts: &[u64]) -> Option<Self> {
+        let (mut low, mut high) = (u64::MAX, 0);
+        for &start in starts {
+            low = low.min(start);
+            high = high.max(start);
+        }
+        let is_whole = grid.interval_of(low).is_some() && grid.interval_of(high).is_some();
+        low = low.max(grid.start().saturating_add(1));
+        high = high.min(grid.end());
+        let (first, last) = (grid.interval_of(low)?, grid.interval_of(high)?);
+        if low > high {
+            return None;
+        }
+        let step = grid.step();
+        let edge = grid.start() + step * first as u64;
+        Some(Self {
+            first,
+            width: last - first + 1,
+            is_whole,
+            edge,
+            divider: Divider::by(step),
+            is_far: high - edge > i64::MAX as u64,
+            step,
+        })
+    }
+
+    /// The spans that start in the grid.
+    pub(super) fn inside(&self, grid: Grid, starts: &[u64]) -> Bitmap {
+        let (start, end) = (grid.start(), grid.end());
+        Bitmap::from_values(starts, |at| at > start && at <= end)
+    }
+
+    /// The interval of each row, counted from the first; `None` if there is only one.
+    pub(super) fn intervals(&self, rows: &Rows, starts: &[u64]) -> Option<Vec<u32>> {
+        if self.width == 1 {
+            return None;
+        }
+        let edge = self.edge + 1;
+        if self.is_far {
+            return Some(rows.gather(starts, |start| ((start - edge) / self.step) as u32));
+        }
+        let divider = self.divider;
+        Some(rows.gather(starts, |start| divider.divide(start.wrapping_sub(edge)) as u32))
+    }
+}
+
+/// Divides by one number many times, by multiplication.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Divider {
+    /// 2^64 times a power of two, over the divisor, rounded up; 0 if the divisor is a power of two.
+    factor: u64,
+    shift: u32,
+}
+
+impl Divider {
+    /// A divisor of 0 counts as 1.
+    pub(super) fn by(divisor: u64) -> Self {
+        let divisor = divisor.max(1);
+        let shift = divisor.ilog2();
+        if divisor.is_power_of_two() {
+            return Self { factor: 0, shift };
+        }
+        let factor = ((1u128 << (64 + shift)) / u128::from(divisor) + 1) as u64;
+        Self { factor, shift }
+    }
+
+    /// The quotient; exact for numbers below 2^63.
+    #[inline]
+    pub(super) fn divide(self, number: u64) -> u64 {
+        if self.factor == 0 {
+            return number >> self.shift;
+        }
+        ((u128::from(number) * u128::from(self.factor)) >> 64) as u64 >> self.shift
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn divider_agrees_with_division(divisor in 1u64.., number in 0u64..1 << 63, small in 1u64..100_000) {
+            prop_assert_eq!(Divider::by(divisor).divide(number), number / divisor);
+            prop_assert_eq!(Divider::by(small).divide(number), number / small);
+            let edge = number - number % small;
+            prop_assert_eq!(Divider::by(small).divide(edge), edge / small);
+            prop_assert_eq!(Divider::by(small).divide(edge.saturating_sub(1)), edge.saturating_sub(1) / small);
+        }
+
+        #[test]
+        fn intervals_agree_with_the_grid(
+            starts in proptest::collection::vec(0u64..2_000, 1..80),
+            from in 0u64..1_500,
+            length in 0u64..800,
+            step in 1u64..300,
+        ) {
+            let grid = Grid::range(from, from + length, step, None);
+            let expected: Vec<_> = starts.iter().filter_map(|&start| grid.interval_of(start)).collect();
+            let Some(reach) = Reach::of(grid, &starts) else {
+                prop_assert!(expected.is_empty());
+                return Ok(());
+            };
+            let inside = reach.inside(grid, &starts);
+            prop_assert_eq!(reach.is_whole, inside.count() == starts.len());
+            let rows = Rows::of(&inside);
+            let found = match reach.intervals(&rows, &starts) {
+                Some(found) => found.iter().map(|&interval| reach.first + interval as usize).collect(),
+                None => vec![reach.first; rows.len()],
+            };
+            prop_assert!(found.iter().all(|&interval| interval < reach.first + reach.width));
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Looking at a part of the spans, and spans that stand for others.
+
+use tactus_model::StringCode;
+
+use super::rows::Rows;
+use crate::eval::Bitmap;
+use crate::eval::view::{BatchView, column};
+use crate::metrics::compile::Sampling;
+
+/// What a collector has taken of what it was offered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sample {
+    offered: u64,
+    taken: u64,
+}
+
+impl Sample {
+    /// The spans of a batch to look at; `None`: all of them.
+    pub(super) fn take(&mut self, sampling: Sampling, view: &BatchView<'_>) -> Option<Bitmap> {
+        match sampling {
+            Sampling::All => None,
+            Sampling::Spans(one_in) => Some(self.take_of(view.spans(), one_in)),
+            Sampling::Traces(one_in) => {
+                Some(self.take_of(view.traces(), one_in).gather(&view.batch.spans.trace))
+            }
+        }
+    }
+
+    /// One in so many, beginning with the first of all.
+    fn take_of(&mut self, count: usize, one_in: u64) -> Bitmap {
+        let mut taken = Bitmap::none(count);
+        let phase = (one_in - self.offered % one_in) % one_in;
+        if let (Ok(phase), Ok(step)) = (usize::try_from(phase), usize::try_from(one_in)) {
+            (phase..count).step_by(step).for_each(|row| {
+                taken.insert(row);
+                self.taken += 1;
+            });
+        }
+        self.offered += count as u64;
+        taken
+    }
+
+    /// How many spans each counted one stands for.
+    pub(super) fn scale(self) -> f64 {
+        if self.taken == 0 { 1.0 } else { self.offered as f64 / self.taken as f64 }
+    }
+}
+
+/// The weight of each of some rows by its trace state: how many spans of the sender it stands for.
+pub(super) fn weights(rows: &Rows, view: &BatchView<'_>) -> Vec<f64> {
+    let Some(states) = column(&view.batch.spans.trace_state, view.spans()) else {
+        return rows.map(|_| 1.0);
+    };
+    // 0: not known yet. Weights are at least 1.
+    let mut known = vec![0.0; view.batch.strings.len()];
+    rows.gather(states, |code: StringCode| match known.get_mut(code as usize) {
+        None => 1.0,
+        Some(weight) => {
+            if *weight == 0.0 {
+                *weight = weight_of(view.batch.strings.get(code));
+            }
+            *weight
+        }
+    })
+}
+
+/// Hex digits of a threshold, and of a random value.
+const DIGITS: usize = 14;
+const RANGE: u64 = 1 << (4 * DIGITS);
+
+/// The weight that a trace state tells by `ot=th:…`; 1 if it tells none. With a random value `rv` the weight is a
+/// whole number, and right on average.
+fn weight_of(state: &[u8]) -> f64 {
+    let entries = state.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    let Some(entry) = entries.filter_map(|entry| entry.strip_prefix(b"ot=")).next() else {
+        return 1.0;
+    };
+    let field =
+        |name: &[u8]| entry.split(|&byte| byte == b';').find_map(|field| field.strip_prefix(name));
+    let Some(threshold) = field(b"th:").and_then(fraction) else { return 1.0 };
+    let passing = (RANGE - threshold) as f64;
+    let weight = RANGE as f64 / passing;
+    match field(b"rv:").filter(|digits| digits.len() == DIGITS).and_then(fraction) {
+        Some(random) if random >= threshold => {
+            let chance = (random - threshold) as f64 / passing;
+            (weight + chance).floor().max(1.0)
+        }
+        _ => weight,
+    }
+}
+
+/// Up to 14 hex digits; missing ones are zeros at the end.
+fn fraction(digits: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(digits).ok()?;
+    let is_hex = text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if text.is_empty() || text.len() > DIGITS || !is_hex {
+        return None;
+    }
+    let number = u64::from_str_radix(text, 16).ok()?;
+    Some(number << (4 * (DIGITS - text.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weight_is_read_from_the_trace_state() {
+        assert_eq!(weight_of(b""), 1.0);
+        assert_eq!(weight_of(b"ot=th:0"), 1.0);
+        assert_eq!(weight_of(b"ot=th:8"), 2.0);
+        assert_eq!(weight_of(b"a=b, ot=p:1;th:c"), 4.0);
+        assert_eq!(weight_of(b"ot=th:xyz"), 1.0);
+        assert_eq!(weight_of(b"ot=th:123456789012345"), 1.0);
+        assert_eq!(weight_of(b"ot=rv:ffffffffffffff"), 1.0);
+        // 1 / (1 - 1/3) = 1.5: one half of the random values gives 1, the other 2.
+        assert_eq!(weight_of(b"ot=th:55555555555555;rv:60000000000000"), 1.0);
+        assert_eq!(weight_of(b"ot=th:55555555555555;rv:f0000000000000"), 2.0);
+    }
+
+    #[test]
+    fn sample_begins_with_the_first_and_goes_on_over_batches() {
+        let mut sample = Sample::default();
+        let taken: Vec<Vec<usize>> =
+            [4, 1, 3, 0, 5].map(|rows| sample.take_of(rows, 3).rows().collect()).into();
+        assert_eq!(taken, [vec![0, 3], vec![], vec![1], vec![], vec![1, 4]]);
+        assert_eq!(sample.scale(), 13.0 / 5.0);
+        assert_eq!(Sample::default().scale(), 1.0);
+    }
+}

@@ -1,0 +1,397 @@
+//! A metrics query compiled for batches.
+
+use tactus_model::{AttributeSelection, Projection, SpanBatch, TraceId};
+
+use super::Grid;
+use crate::eval::candidates::{depends_on_other_spans, filtered_spans};
+use crate::eval::pipeline::{self, Stage};
+use crate::eval::plan::Plan;
+use crate::eval::query::project_pipeline;
+use crate::eval::view::BatchView;
+use crate::eval::{Bitmap, Unsupported, operand};
+use crate::{
+    Attribute, FieldExpression, MetricsFunction, MetricsQuery, MetricsStage, Pipeline,
+    PipelineStage, RootExpr, SampleHint, SpansetExpression, SpansetOperator, StaticType,
+};
+
+/// What a job may collect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetricsOptions {
+    /// Spans to show, of all functions of the query together; 0 for none.
+    pub exemplars: usize,
+    /// Bytes that a collector may hold for series, points and labels; 0 for no limit.
+    pub max_bytes: usize,
+}
+
+/// A metrics query that can be run on batches. Immutable; one serves any number of collectors and threads.
+#[derive(Debug)]
+pub struct CompiledMetrics {
+    pub(super) grid: Grid,
+    pub(super) options: MetricsOptions,
+    pub(super) leaves: Vec<Leaf>,
+    pub(super) sampling: Sampling,
+    /// Weight spans by the probability that their trace state tells.
+    pub(super) extrapolates: bool,
+    projection: Projection,
+}
+
+/// One metrics function with its pipeline.
+#[derive(Debug)]
+pub(super) struct Leaf {
+    pub(super) stages: Vec<Stage>,
+    pub(super) function: Function,
+    /// Attributes that the query refers to, each once: the labels of exemplars. Empty without exemplars.
+    pub(super) shown: Vec<Attribute>,
+    /// The most exemplars.
+    pub(super) exemplars: usize,
+    reads_whole_trace: bool,
+    /// A trace with counted spans has a span that satisfies a filter of the first stage, judged by itself.
+    filters_tell_candidates: bool,
+    is_never: bool,
+}
+
+/// What a leaf does with spans.
+#[derive(Debug)]
+pub(super) enum Function {
+    Series { measure: Measure, by: Vec<Attribute> },
+    Compare { selection: Plan, top_n: usize, start: u64, end: u64 },
+}
+
+/// What is kept of the spans of one series and interval.
+#[derive(Debug)]
+pub(super) enum Measure {
+    Count,
+    Min(Attribute),
+    Max(Attribute),
+    Sum(Attribute),
+    Avg(Attribute),
+    /// Counts by power of two. `shows_values`: exemplars carry the span's value.
+    Buckets {
+        attribute: Attribute,
+        shows_values: bool,
+    },
+}
+
+/// Which part of spans or traces is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sampling {
+    All,
+    /// One in so many spans.
+    Spans(u64),
+    /// One in so many traces.
+    Traces(u64),
+}
+
+/// True if the buckets of a histogram or quantile are in nanoseconds, and their labels in seconds.
+pub fn buckets_are_nanoseconds(function: &MetricsFunction) -> bool {
+    function.attribute().is_some_and(is_duration)
+}
+
+/// True for attributes whose values are durations.
+pub(super) fn is_duration(attribute: &Attribute) -> bool {
+    match attribute {
+        Attribute::Intrinsic(intrinsic) => intrinsic.static_type() == StaticType::Duration,
+        Attribute::Named { .. } => false,
+    }
+}
+
+impl CompiledMetrics {
+    /// Compiles all functions of a validated query; a query without one has no series. Hints about sampling and
+    /// extrapolation are obeyed.
+    ///
+    /// Errors: [`Unsupported`] names what the evaluator does not know.
+    pub fn compile(
+        root: &RootExpr,
+        grid: Grid,
+        options: MetricsOptions,
+    ) -> Result<Self, Unsupported> {
+        let mut queries = Vec::new();
+        if let Some(expression) = root.metrics() {
+            expression.for_each_leaf(&mut |query| queries.push(query));
+        }
+        let exemplars = match options.exemplars {
+            0 => 0,
+            all => (all / queries.len().max(1)).max(1),
+        };
+        let mut projection = Projection { start: true, ..Projection::default() };
+        let compile = |query| Leaf::compile(query, exemplars, &mut projection);
+        let leaves = queries.into_iter().map(compile).collect::<Result<Vec<_>, _>>()?;
+        let extrapolates = root.hints.boolean(crate::hints::EXTRAPOLATE) == Some(true);
+        projection.trace_state |= extrapolates;
+        let whole = leaves.iter().any(|leaf| leaf.reads_whole_trace);
+        let sampling = Sampling::of(root.hints.sampling(), whole);
+        Ok(Self { grid, options, leaves, sampling, extrapolates, projection })
+    }
+
+    /// The columns that [`super::MetricsCollector::observe`] reads.
+    pub fn projection(&self) -> &Projection {
+        &self.projection
+    }
+
+    /// The intervals.
+    pub fn grid(&self) -> Grid {
+        self.grid
+    }
+
+    /// True if a span can only be judged together with all other spans of its trace: a batch must then hold whole
+    /// traces. Otherwise the spans of a trace may come in different batches.
+    pub fn reads_whole_trace(&self) -> bool {
+        self.leaves.iter().any(|leaf| leaf.reads_whole_trace)
+    }
+
+    /// True if no batch can have a span that is counted.
+    pub fn is_never(&self) -> bool {
+        self.grid.intervals() == 0 || self.leaves.iter().all(|leaf| leaf.is_never)
+    }
+
+    /// The traces of `batch`, each once, that may have counted spans when all their spans are together. A trace that
+    /// is named by none of the batches that hold its spans has none. Reads the columns of [`Self::projection`].
+    pub fn find_candidates(&self, batch: &SpanBatch) -> Vec<TraceId> {
+        if batch.is_empty() || self.is_never() {
+            return Vec::new();
+        }
+        let view = BatchView::new(batch);
+        let mut named = Bitmap::none(view.traces());
+        for leaf in self.leaves.iter().filter(|leaf| !leaf.is_never) {
+            let spans = match leaf.stages.first() {
+                Some(Stage::Spanset(plan)) if leaf.filters_tell_candidates => {
+                    filtered_spans(plan, &view)
+                }
+                // Its counted spans are in the grid, so some batch has one of those.
+                _ => Bitmap::from_values(&batch.spans.start, |start| {
+                    self.grid.interval_of(start).is_some()
+                }),
+            };
+            spans.rows().for_each(|row| named.insert(batch.spans.trace[row] as usize));
+        }
+        named.rows().map(|trace| batch.traces.ids[trace]).collect()
+    }
+}
+
+impl Leaf {
+    fn compile(
+        query: &MetricsQuery,
+        exemplars: usize,
+        projection: &mut Projection,
+    ) -> Result<Self, Unsupported> {
+        let stages = pipeline::compile(&query.pipeline)?;
+        project_pipeline(&query.pipeline, projection);
+        let function = Function::compile(&query.stage);
+        let values = function.attributes();
+        values.iter().for_each(|attribute| operand::project(attribute, projection));
+        if let MetricsStage::Compare(compare) = &query.stage {
+            project_filter(&compare.selection.expression, projection);
+            project_compared(projection);
+        }
+        let mut shown = Vec::new();
+        if exemplars > 0 {
+            shown = attributes_of(query);
+            shown.iter().for_each(|attribute| operand::project(attribute, projection));
+        }
+        let judged = judged_alone(&query.pipeline);
+        let values_alone = match &function {
+            Function::Series { .. } => !values.iter().any(depends_on_other_spans),
+            // Roots of traces are compared, too.
+            Function::Compare { .. } => false,
+        };
+        Ok(Self {
+            is_never: pipeline::stages_are_never(&stages),
+            reads_whole_trace: !(judged.every_stage && values_alone),
+            filters_tell_candidates: judged.first_filters,
+            stages,
+            function,
+            shown,
+            exemplars,
+        })
+    }
+}
+
+impl Function {
+    fn compile(stage: &MetricsStage) -> Self {
+        let (function, written) = match stage {
+            MetricsStage::Series { function, by } => (function, by),
+            MetricsStage::Compare(compare) => {
+                return Function::Compare {
+                    selection: Plan::compile(&compare.selection.expression),
+                    top_n: usize::try_from(compare.top_n).unwrap_or(0),
+                    start: u64::try_from(compare.start).unwrap_or(0),
+                    end: u64::try_from(compare.end).unwrap_or(0),
+                };
+            }
+        };
+        let mut by: Vec<Attribute> = Vec::new();
+        for attribute in written {
+            if !by.contains(attribute) {
+                by.push(attribute.clone());
+            }
+        }
+        let measure = match function {
+            MetricsFunction::Rate | MetricsFunction::CountOverTime => Measure::Count,
+            MetricsFunction::MinOverTime(attribute) => Measure::Min(attribute.clone()),
+            MetricsFunction::MaxOverTime(attribute) => Measure::Max(attribute.clone()),
+            MetricsFunction::SumOverTime(attribute) => Measure::Sum(attribute.clone()),
+            MetricsFunction::AvgOverTime(attribute) => Measure::Avg(attribute.clone()),
+            MetricsFunction::HistogramOverTime(attribute) => {
+                Measure::Buckets { attribute: attribute.clone(), shows_values: false }
+            }
+            MetricsFunction::QuantileOverTime { attribute, .. } => {
+                Measure::Buckets { attribute: attribute.clone(), shows_values: true }
+            }
+        };
+        Function::Series { measure, by }
+    }
+
+    /// The attributes whose values decide about the series.
+    fn attributes(&self) -> Vec<Attribute> {
+        match self {
+            Function::Series { measure, by } => {
+                by.iter().chain(measure.attribute()).cloned().collect()
+            }
+            Function::Compare { .. } => Vec::new(),
+        }
+    }
+}
+
+impl Measure {
+    /// The measured attribute.
+    pub(super) fn attribute(&self) -> Option<&Attribute> {
+        match self {
+            Measure::Count => None,
+            Measure::Min(attribute)
+            | Measure::Max(attribute)
+            | Measure::Sum(attribute)
+            | Measure::Avg(attribute)
+            | Measure::Buckets { attribute, .. } => Some(attribute),
+        }
+    }
+}
+
+impl Sampling {
+    fn of(hint: Option<SampleHint>, whole_traces: bool) -> Self {
+        let one_in = |rate: f64| ((1.0 / rate) as u64).max(1);
+        match hint {
+            // An adaptive sample is as large as it may be: columns are counted faster than a sample would pay for.
+            None | Some(SampleHint::Adaptive) => Sampling::All,
+            Some(SampleHint::Fixed(rate)) if whole_traces => Sampling::Traces(one_in(rate)),
+            Some(SampleHint::Fixed(rate) | SampleHint::Spans(rate)) => {
+                Sampling::Spans(one_in(rate))
+            }
+            Some(SampleHint::Traces(rate)) => Sampling::Traces(one_in(rate)),
+        }
+    }
+}
+
+/// How far the spans of a pipeline can be judged one by one.
+struct Judged {
+    /// All stages are filters of spans.
+    every_stage: bool,
+    /// The filters of the first stage are.
+    first_filters: bool,
+}
+
+fn judged_alone(pipeline: &Pipeline) -> Judged {
+    let mut alone = pipeline.stages.iter().map(|stage| match stage {
+        PipelineStage::Spanset(spanset) => spanset_judged_alone(spanset),
+        PipelineStage::Select(_) => Judged { every_stage: true, first_filters: false },
+        _ => Judged { every_stage: false, first_filters: false },
+    });
+    let Some(first) = alone.next() else {
+        return Judged { every_stage: true, first_filters: false };
+    };
+    let every_stage = first.every_stage && alone.all(|stage| stage.every_stage);
+    Judged { every_stage, first_filters: first.first_filters }
+}
+
+fn spanset_judged_alone(spanset: &SpansetExpression) -> Judged {
+    match spanset {
+        SpansetExpression::Filter(filter) => {
+            let mut alone = true;
+            let mut visit = |attribute: &_| alone &= !depends_on_other_spans(attribute);
+            filter.expression.for_each_attribute(&mut visit);
+            Judged { every_stage: alone, first_filters: alone }
+        }
+        SpansetExpression::Pipeline(pipeline) => judged_alone(pipeline),
+        SpansetExpression::Binary { operator, left, right } => {
+            let (left, right) = (spanset_judged_alone(left), spanset_judged_alone(right));
+            let every = left.every_stage && right.every_stage;
+            Judged {
+                every_stage: every && *operator == SpansetOperator::Or,
+                first_filters: left.first_filters && right.first_filters,
+            }
+        }
+    }
+}
+
+fn project_filter(expression: &FieldExpression, columns: &mut Projection) {
+    expression.for_each_attribute(&mut |attribute| operand::project(attribute, columns));
+}
+
+/// The columns of everything that `compare` counts.
+fn project_compared(columns: &mut Projection) {
+    columns.name = true;
+    columns.kind = true;
+    columns.status = true;
+    columns.status_message = true;
+    columns.scope_name = true;
+    columns.trace_summary = true;
+    columns.span_attributes = AttributeSelection::All;
+    columns.resource_attributes = AttributeSelection::All;
+    columns.scope_attributes = AttributeSelection::All;
+}
+
+/// All attributes that a query refers to, each once, in order of reference.
+fn attributes_of(query: &MetricsQuery) -> Vec<Attribute> {
+    let mut found: Vec<Attribute> = Vec::new();
+    let mut add = |attribute: &Attribute| {
+        if !found.contains(attribute) {
+            found.push(attribute.clone());
+        }
+    };
+    for_each_of_pipeline(&query.pipeline, &mut add);
+    match &query.stage {
+        MetricsStage::Series { function, by } => {
+            function.attribute().into_iter().chain(by).for_each(add);
+        }
+        MetricsStage::Compare(compare) => {
+            compare.selection.expression.for_each_attribute(&mut |attribute| add(attribute));
+        }
+    }
+    found
+}
+
+fn for_each_of_pipeline(pipeline: &Pipeline, visit: &mut dyn FnMut(&Attribute)) {
+    for stage in &pipeline.stages {
+        match stage {
+            PipelineStage::Spanset(spanset) => for_each_of_spanset(spanset, visit),
+            PipelineStage::By(expression) => {
+                expression.for_each_attribute(&mut |attribute| visit(attribute));
+            }
+            PipelineStage::Scalar(filter) => {
+                for side in [&filter.left, &filter.right] {
+                    side.for_each_aggregate(&mut |aggregate| {
+                        if let Some(argument) = &aggregate.argument {
+                            argument.for_each_attribute(&mut |attribute| visit(attribute));
+                        }
+                    });
+                }
+            }
+            PipelineStage::Select(attributes) => {
+                attributes.iter().for_each(|attribute| visit(attribute));
+            }
+            PipelineStage::Coalesce => {}
+        }
+    }
+}
+
+fn for_each_of_spanset(spanset: &SpansetExpression, visit: &mut dyn FnMut(&Attribute)) {
+    match spanset {
+        SpansetExpression::Filter(filter) => {
+            filter.expression.for_each_attribute(&mut |attribute| visit(attribute));
+        }
+        SpansetExpression::Pipeline(pipeline) => for_each_of_pipeline(pipeline, visit),
+        SpansetExpression::Binary { left, right, .. } => {
+            for_each_of_spanset(left, visit);
+            for_each_of_spanset(right, visit);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! From the added up parts of a function to its series.
+
+use std::collections::HashMap;
+
+use super::answer::Labels;
+use super::gather::{Gathered, Row};
+use super::quantile::quantile;
+use super::{Exemplar, Grid, LabelValue, SeriesKey, buckets_are_nanoseconds, compare_answer};
+use crate::{Attribute, MetricsFunction, MetricsQuery, MetricsStage};
+
+pub(super) const NAME_LABEL: &str = "__name__";
+const BUCKET_LABEL: &str = "__bucket";
+const QUANTILE_LABEL: &str = "p";
+
+/// A series being made. One value an interval, NaN for none; exemplars without value stand for the series' own.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub(super) labels: Labels,
+    pub(super) values: Vec<f64>,
+    pub(super) exemplars: Vec<Exemplar>,
+}
+
+/// Attributes without those that repeat an earlier one.
+pub(super) fn distinct(by: &[Attribute]) -> Vec<&Attribute> {
+    let mut distinct: Vec<&Attribute> = Vec::with_capacity(by.len());
+    for attribute in by {
+        if !distinct.contains(&attribute) {
+            distinct.push(attribute);
+        }
+    }
+    distinct
+}
+
+/// The series of a query's function.
+pub(super) fn lines(query: &MetricsQuery, gathered: Gathered, grid: &Grid) -> Vec<Line> {
+    let (function, by) = match &query.stage {
+        MetricsStage::Compare(compare) => return compare_answer::lines(compare, gathered.rows),
+        MetricsStage::Series { function, by } => (function, by),
+    };
+    let names: Vec<Box<str>> =
+        distinct(by).iter().map(|attribute| attribute.to_string().into()).collect();
+    match function {
+        MetricsFunction::HistogramOverTime(_) => {
+            histogram_lines(&names, gathered, bucket_scale(function))
+        }
+        MetricsFunction::QuantileOverTime { quantiles, .. } => {
+            let scale = bucket_scale(function);
+            quantile_lines(&names, gathered, scale, quantiles, grid)
+        }
+        _ => {
+            let mut lines = plain_lines(function, &names, gathered);
+            let counts = matches!(function, MetricsFunction::Rate | MetricsFunction::CountOverTime);
+            if counts && names.is_empty() && lines.is_empty() && !query.pipeline.is_constant_false()
+            {
+                let labels = group_labels(&names, Vec::new(), Some(function));
+                let values = vec![0.0; grid.intervals()];
+                lines.push(Line { labels, values, exemplars: Vec::new() });
+            }
+            if *function == MetricsFunction::Rate {
+                let seconds = grid.step_seconds();
+                let values = lines.iter_mut().flat_map(|line| &mut line.values);
+                values.for_each(|value| *value /= seconds);
+            }
+            lines
+        }
+    }
+}
+
+/// `function`: names the series if they are told apart by nothing else.
+fn group_labels(
+    names: &[Box<str>],
+    values: Vec<LabelValue>,
+    function: Option<&MetricsFunction>,
+) -> Labels {
+    let mut labels: Labels = names.iter().cloned().zip(values).collect();
+    labels.retain(|(_, value)| *value != LabelValue::Nil);
+    if let Some(function) = function
+        && labels.is_empty()
+    {
+        labels.push(match names.first() {
+            Some(name) => (name.clone(), LabelValue::Nil),
+            None => (NAME_LABEL.into(), LabelValue::String(function.name().into())),
+        });
+    }
+    labels
+}
+
+fn plain_lines(function: &MetricsFunction, names: &[Box<str>], gathered: Gathered) -> Vec<Line> {
+    let groups = gathered.rows.into_iter().filter_map(|(key, mut row)| match key {
+        SeriesKey::Group { values, .. } => {
+            let labels = group_labels(names, values, Some(function));
+            Some(Line { labels, values: row.take_values(), exemplars: row.exemplars })
+        }
+        SeriesKey::Compared { .. } => None,
+    });
+    groups.collect()
+}
+
+/// What a bound is divided by: durations are counted in nanoseconds and shown in seconds.
+fn bucket_scale(function: &MetricsFunction) -> f64 {
+    if buckets_are_nanoseconds(function) { 1e9 } else { 1.0 }
+}
+
+fn bound(power: u8, scale: f64) -> f64 {
+    f64::from(power).exp2() / scale
+}
+
+fn histogram_lines(names: &[Box<str>], gathered: Gathered, scale: f64) -> Vec<Line> {
+    let buckets = gathered.rows.into_iter().filter_map(|(key, mut row)| match key {
+        SeriesKey::Group { values, bucket: Some(power) } => {
+            let mut labels = group_labels(names, values, None);
+            labels.push((BUCKET_LABEL.into(), LabelValue::Float(bound(power, scale))));
+            Some(Line { labels, values: row.take_values(), exemplars: row.exemplars })
+        }
+        _ => None,
+    });
+    buckets.collect()
+}
+
+fn quantile_lines(
+    names: &[Box<str>],
+    gathered: Gathered,
+    scale: f64,
+    quantiles: &[f64],
+    grid: &Grid,
+) -> Vec<Line> {
+    let mut groups: HashMap<Vec<LabelValue>, Vec<(u8, Row)>> = HashMap::new();
+    for (key, row) in gathered.rows {
+        if let SeriesKey::Group { values, bucket: Some(power) } = key {
+            groups.entry(values).or_default().push((power, row));
+        }
+    }
+    let mut lines = Vec::with_capacity(groups.len() * quantiles.len());
+    for (values, mut buckets) in groups {
+        buckets.sort_by_key(|(power, _)| *power);
+        let mut exemplars = Vec::new();
+        let mut counts = Vec::with_capacity(buckets.len());
+        for (power, mut row) in buckets {
+            exemplars.append(&mut row.exemplars);
+            counts.push((bound(power, scale), row.take_values()));
+        }
+        let labels = group_labels(names, values, None);
+        let first = lines.len();
+        lines.extend(quantiles.iter().map(|&q| {
+            let mut labels = labels.clone();
+            labels.push((QUANTILE_LABEL.into(), LabelValue::Float(q)));
+            Line { labels, values: vec![0.0; grid.intervals()], exemplars: Vec::new() }
+        }));
+        let of_group = &mut lines[first..];
+        let mut occupied = Vec::with_capacity(counts.len());
+        for interval in 0..grid.intervals() {
+            occupied.clear();
+            let column = counts.iter().map(|(bound, counts)| (*bound, counts[interval]));
+            occupied.extend(column.filter(|(_, count)| *count > 0.0));
+            if occupied.is_empty() {
+                continue;
+            }
+            for (line, &q) in of_group.iter_mut().zip(quantiles) {
+                line.values[interval] = quantile(&occupied, q);
+            }
+        }
+        share_exemplars(exemplars, &counts, quantiles, of_group);
+    }
+    lines
+}
+
+/// Each exemplar goes to the quantile whose value over the whole range is nearest to its own.
+fn share_exemplars(
+    exemplars: Vec<Exemplar>,
+    counts: &[(f64, Vec<f64>)],
+    quantiles: &[f64],
+    lines: &mut [Line],
+) {
+    if exemplars.is_empty() {
+        return;
+    }
+    let totals = counts.iter().map(|(bound, counts)| (*bound, counts.iter().sum::<f64>()));
+    let totals: Vec<_> = totals.filter(|(_, count)| *count > 0.0).collect();
+    let overall: Vec<f64> = quantiles.iter().map(|&q| quantile(&totals, q)).collect();
+    for exemplar in exemplars {
+        let distance = |value: f64| exemplar.value.map_or(0.0, |own| (value - own).abs());
+        let by_distance = |(_, one): &(usize, &f64), (_, other): &(usize, &f64)| {
+            distance(**one).total_cmp(&distance(**other))
+        };
+        if let Some((nearest, _)) = overall.iter().enumerate().min_by(by_distance) {
+            lines[nearest].exemplars.push(exemplar);
+        }
+    }
+}

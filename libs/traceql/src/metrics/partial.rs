@@ -1,0 +1,114 @@
+//! What a job knows of a query's series: parts that are added to those of other jobs.
+
+use std::hash::{Hash, Hasher};
+
+/// The value of a label.
+#[derive(Clone, Debug)]
+pub enum LabelValue {
+    /// The span lacks the attribute.
+    Nil,
+    /// Text; also durations, statuses, kinds and arrays in their canonical text.
+    String(Box<str>),
+    /// A whole number.
+    Int(i64),
+    /// Any other number.
+    Float(f64),
+    /// A boolean.
+    Bool(bool),
+}
+
+impl PartialEq for LabelValue {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nil, Self::Nil) => true,
+            (Self::String(one), Self::String(other)) => one == other,
+            (Self::Int(one), Self::Int(other)) => one == other,
+            (Self::Float(one), Self::Float(other)) => one.to_bits() == other.to_bits(),
+            (Self::Bool(one), Self::Bool(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for LabelValue {}
+
+impl Hash for LabelValue {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(self).hash(state);
+        match self {
+            Self::Nil => {}
+            Self::String(text) => text.hash(state),
+            Self::Int(number) => number.hash(state),
+            Self::Float(number) => number.to_bits().hash(state),
+            Self::Bool(flag) => flag.hash(state),
+        }
+    }
+}
+
+/// Part of the points of one series, or of what a series is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartialSeries {
+    /// Which of the query's functions, in the order of [`crate::MetricsExpression::for_each_leaf`].
+    pub leaf: u32,
+    /// Which series of the function.
+    pub key: SeriesKey,
+    /// Ascending by interval; intervals without spans are left out.
+    pub points: Vec<Point>,
+    /// Some of the spans that were counted.
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// What tells the partial series of a function apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SeriesKey {
+    /// Any function but `compare`.
+    Group {
+        /// Values of the `by` attributes, without those that repeat an earlier one.
+        values: Vec<LabelValue>,
+        /// `histogram_over_time` and `quantile_over_time`: values up to 2 to this power, and above the one below.
+        bucket: Option<u8>,
+    },
+    /// `compare`.
+    Compared {
+        /// Which spans.
+        side: ComparedSide,
+        /// The attribute's label name.
+        attribute: Box<str>,
+        /// Its value; `None` counts all spans that have the attribute.
+        value: Option<LabelValue>,
+    },
+}
+
+/// The two sets of spans of `compare`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ComparedSide {
+    /// Spans that the selection does not take.
+    Baseline,
+    /// Spans that it takes.
+    Selection,
+}
+
+/// The value of one interval.
+///
+/// Counting functions: the number of spans. `min`, `max`, `sum`: that. `avg`: the mean, weighted by the number of
+/// spans.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// Number of the interval in the query's [`super::Grid`].
+    pub interval: u32,
+    /// See above.
+    pub value: f64,
+    /// Spans behind a mean; 1 for every other function.
+    pub weight: f64,
+}
+
+/// A span that was counted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    /// Attributes that the query reads, by canonical name, and `trace:id`.
+    pub labels: Vec<(Box<str>, LabelValue)>,
+    /// The span's own value; `None` if it stands for the value of its series.
+    pub value: Option<f64>,
+    /// Start of the span, unix nanoseconds.
+    pub start_unix_nanos: u64,
+}

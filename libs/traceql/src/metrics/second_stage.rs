@@ -1,0 +1,76 @@
+//! Stages on series: the largest, the smallest, and comparisons.
+
+use std::cmp::Ordering;
+
+use super::leaf_answer::Line;
+use super::order::tie_ranks;
+use crate::{ComparisonOperator, SecondStage, Static};
+
+/// Which values of an interval are kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extreme {
+    Largest,
+    Smallest,
+}
+
+/// Applies a stage to series whose exemplars have values. Series left without points are dropped.
+pub(super) fn apply(stage: &SecondStage, lines: &mut Vec<Line>) {
+    match stage {
+        SecondStage::TopK(limit) => keep(Extreme::Largest, *limit, lines),
+        SecondStage::BottomK(limit) => keep(Extreme::Smallest, *limit, lines),
+        SecondStage::Filter { operator, threshold } => filter(*operator, threshold, lines),
+    }
+    lines.retain(|line| line.values.iter().any(|value| !value.is_nan()));
+}
+
+fn keep(extreme: Extreme, limit: i64, lines: &mut [Line]) {
+    let limit = usize::try_from(limit).unwrap_or(0);
+    if limit >= lines.len() {
+        return;
+    }
+    let ranks = tie_ranks(lines.iter().map(|line| &line.labels));
+    let before = |one: &(f64, usize), other: &(f64, usize)| -> Ordering {
+        let order = one.0.partial_cmp(&other.0).unwrap_or(Ordering::Equal).reverse();
+        let order = order.then(ranks[one.1].cmp(&ranks[other.1]));
+        // Among equal values the largest keep the first series and the smallest the last: one order is the
+        // other's reverse.
+        if extreme == Extreme::Largest { order } else { order.reverse() }
+    };
+    let intervals = lines.first().map_or(0, |line| line.values.len());
+    let mut present = Vec::with_capacity(lines.len());
+    for interval in 0..intervals {
+        present.clear();
+        let column = lines.iter().map(|line| line.values[interval]).zip(0..);
+        present.extend(column.filter(|(value, _)| !value.is_nan()));
+        if present.len() <= limit {
+            continue;
+        }
+        present.select_nth_unstable_by(limit, before);
+        for &(_, dropped) in &present[limit..] {
+            lines[dropped].values[interval] = f64::NAN;
+        }
+    }
+}
+
+fn filter(operator: ComparisonOperator, threshold: &Static, lines: &mut [Line]) {
+    let threshold = match threshold {
+        Static::Duration(nanoseconds) => *nanoseconds as f64 / 1e9,
+        other => other.as_number().unwrap_or(f64::NAN),
+    };
+    let holds = |value: f64| match operator {
+        ComparisonOperator::Equal => value == threshold,
+        ComparisonOperator::NotEqual => value != threshold,
+        ComparisonOperator::Less => value < threshold,
+        ComparisonOperator::LessEqual => value <= threshold,
+        ComparisonOperator::Greater => value > threshold,
+        ComparisonOperator::GreaterEqual => value >= threshold,
+    };
+    for line in lines {
+        for value in &mut line.values {
+            if !holds(*value) {
+                *value = f64::NAN;
+            }
+        }
+        line.exemplars.retain(|exemplar| exemplar.value.is_some_and(holds));
+    }
+}

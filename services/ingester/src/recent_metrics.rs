@@ -1,0 +1,161 @@
+//! Metrics over what no block holds yet: every span once, wherever and however often it lies.
+
+use std::collections::HashSet;
+
+use tactus_api::job::MetricsJob;
+use tactus_model::{SpanBatch, SpanId, TenantId, TraceId};
+use tactus_storage::Uuid;
+use tactus_traceql::{
+    eval::Bitmap,
+    metrics::{MetricsCollector, MetricsError, PartialSeries},
+};
+
+use crate::{
+    ingester::Ingester,
+    recent::inspected_bytes,
+    recent_view::{Place, RecentView, Scattered},
+    stop::Stop,
+};
+
+/// Traces that are gathered at a time: their spans are copied.
+const TRACES_PER_ROUND: usize = 2_048;
+
+/// Series of the recent data, and the work they took.
+#[derive(Debug, Default)]
+pub(crate) struct RecentSeries {
+    pub(crate) series: Vec<PartialSeries>,
+    pub(crate) inspected_bytes: u64,
+    pub(crate) inspected_spans: u64,
+    pub(crate) matched_spans: u64,
+    /// Segments and live batches.
+    pub(crate) parts: u32,
+    /// Blocks being made of counted spans.
+    pub(crate) counted_blocks: Vec<Uuid>,
+    /// Blocks whose spans are not here any more.
+    pub(crate) released_blocks: Vec<Uuid>,
+}
+
+/// What tells spans of one trace apart.
+type SpanKey = (TraceId, SpanId, u8, u64);
+
+impl Ingester {
+    /// Counts the spans of a tenant that no block holds.
+    pub(crate) fn metrics_recent(
+        &self,
+        tenant: &TenantId,
+        job: &MetricsJob,
+        stop: &Stop,
+    ) -> Result<RecentSeries, MetricsError> {
+        let mut result = RecentSeries::default();
+        let view = self.recent_view(tenant);
+        let mut collector = MetricsCollector::new(&job.query);
+        if !job.query.is_never() {
+            let scattered = view.scattered();
+            if job.query.reads_whole_trace() {
+                count_traces(job, &view, &scattered, &mut collector, stop)?;
+                count_scattered(job, &view, &scattered, &mut collector, stop)?;
+            } else {
+                count_spans(job, &view, &scattered, &mut collector, stop)?;
+            }
+        }
+        view.for_each_batch(|_, batch| {
+            result.inspected_bytes += inspected_bytes(batch);
+            result.parts += 1;
+        });
+        result.inspected_spans = collector.inspected_spans();
+        result.matched_spans = collector.matched_spans();
+        result.series = collector.finish(&job.query);
+        let counted: HashSet<_> = view.segments.iter().filter_map(|it| it.block()).collect();
+        result.counted_blocks = counted.into_iter().collect();
+        result.released_blocks = view.released;
+        Ok(result)
+    }
+}
+
+/// Counts the spans of scattered traces, each trace put together first.
+fn count_scattered(
+    job: &MetricsJob,
+    view: &RecentView,
+    scattered: &Scattered,
+    collector: &mut MetricsCollector,
+    stop: &Stop,
+) -> Result<(), MetricsError> {
+    let mut candidates = HashSet::new();
+    view.for_each_batch(|place, batch| {
+        if scattered.touches(place) {
+            let found = job.query.find_candidates(batch).into_iter();
+            candidates.extend(found.filter(|&id| scattered.contains(id)));
+        }
+    });
+    let candidates: Vec<_> = candidates.into_iter().collect();
+    for round in candidates.chunks(TRACES_PER_ROUND) {
+        if stop.is_stopped() {
+            break;
+        }
+        let wanted = round.iter().copied().collect();
+        let batch = view.gather(&wanted);
+        collector.observe(&job.query, &batch, None)?;
+    }
+    Ok(())
+}
+
+/// Counts the traces that lie whole in one segment.
+fn count_traces(
+    job: &MetricsJob,
+    view: &RecentView,
+    scattered: &Scattered,
+    collector: &mut MetricsCollector,
+    stop: &Stop,
+) -> Result<(), MetricsError> {
+    for (number, segment) in view.segments.iter().enumerate() {
+        if stop.is_stopped() {
+            break;
+        }
+        let batch = segment.batch();
+        let alone = scattered.alone_in(number, batch).map(|it| it.gather(&batch.spans.trace));
+        collector.observe(&job.query, batch, alone.as_ref())?;
+    }
+    Ok(())
+}
+
+/// Counts single spans. Of those that stand in several places, or were sent twice, the first one met.
+fn count_spans(
+    job: &MetricsJob,
+    view: &RecentView,
+    scattered: &Scattered,
+    collector: &mut MetricsCollector,
+    stop: &Stop,
+) -> Result<(), MetricsError> {
+    let mut seen: HashSet<SpanKey> = HashSet::new();
+    let mut result = Ok(());
+    view.for_each_batch(|place, batch| {
+        if result.is_err() || stop.is_stopped() {
+            return;
+        }
+        let first = match place {
+            Place::Head => first_occurrences(batch, |_| true, &mut seen),
+            Place::Segment(_) if !scattered.touches(place) => None,
+            Place::Segment(_) => first_occurrences(batch, |id| scattered.contains(id), &mut seen),
+        };
+        result = collector.observe(&job.query, batch, first.as_ref());
+    });
+    result
+}
+
+/// The spans that were not seen before; `None` if that is all. Only spans of scattered traces are looked up.
+fn first_occurrences(
+    batch: &SpanBatch,
+    is_scattered: impl Fn(TraceId) -> bool,
+    seen: &mut HashSet<SpanKey>,
+) -> Option<Bitmap> {
+    let (spans, ids) = (&batch.spans, &batch.traces.ids);
+    let is_scattered: Vec<bool> = ids.iter().copied().map(is_scattered).collect();
+    if !is_scattered.contains(&true) {
+        return None;
+    }
+    Some(Bitmap::from_fn(batch.len(), |row| {
+        let trace = spans.trace[row] as usize;
+        !is_scattered[trace]
+            || seen.insert((ids[trace], spans.span_id[row], spans.kind[row], spans.start[row]))
+    }))
+}

@@ -1,0 +1,117 @@
+//! What an ingester holds of a tenant at one moment.
+//!
+//! The spans of a trace lie scattered: every push and every cut may hold some. A trace that lies in one segment alone is
+//! whole there, and its spans are distinct; most traces of a large backlog do. All others are put together first.
+
+use std::{collections::HashSet, sync::Arc};
+
+use tactus_model::{
+    SpanBatch, TraceId,
+    merge::{gather_traces, merge},
+    slice_traces,
+};
+use tactus_storage::Uuid;
+use tactus_traceql::eval::Bitmap;
+
+use crate::{head::Head, segment::Segment};
+
+/// Up to so many traces are copied out of a segment one by one, without a look at the rest of it.
+const FEW_TRACES: usize = 16;
+
+/// Heads, segments and released blocks at one moment; heads go on growing.
+#[derive(Debug, Default)]
+pub(crate) struct RecentView {
+    pub(crate) heads: Vec<Arc<Head>>,
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// Blocks whose spans were here until some time ago.
+    pub(crate) released: Vec<Uuid>,
+}
+
+/// Where a batch lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Live. A batch that is closed meanwhile is shown twice, with spans that came in since.
+    Head,
+    /// The number of the segment.
+    Segment(usize),
+}
+
+/// The traces that do not lie in one segment alone.
+#[derive(Debug, Default)]
+pub(crate) struct Scattered {
+    traces: HashSet<TraceId>,
+    /// Which segments hold any of them.
+    segments: Vec<bool>,
+}
+
+impl RecentView {
+    /// Shows every batch.
+    pub(crate) fn for_each_batch(&self, mut read: impl FnMut(Place, &SpanBatch)) {
+        for head in &self.heads {
+            head.for_each(|batch| read(Place::Head, batch));
+        }
+        for (number, segment) in self.segments.iter().enumerate() {
+            read(Place::Segment(number), segment.batch());
+        }
+    }
+
+    /// All spans of these traces, each once.
+    pub(crate) fn gather(&self, wanted: &HashSet<TraceId>) -> SpanBatch {
+        let mut parts = Vec::new();
+        for head in &self.heads {
+            head.for_each(|batch| parts.push(gather_traces(&[batch], |id| wanted.contains(&id))));
+        }
+        for segment in &self.segments {
+            let batch = segment.batch();
+            let ids = &batch.traces.ids;
+            let found: Vec<_> = wanted.iter().filter_map(|id| ids.binary_search(id).ok()).collect();
+            if found.len() <= FEW_TRACES {
+                let slice = |trace| slice_traces(batch, trace..trace + 1);
+                parts.extend(found.into_iter().map(slice));
+            } else {
+                parts.push(gather_traces(&[batch], |id| wanted.contains(&id)));
+            }
+        }
+        merge(&parts.iter().collect::<Vec<_>>()).0
+    }
+
+    /// Finds the traces that lie in several places, or are live.
+    pub(crate) fn scattered(&self) -> Scattered {
+        let mut traces = HashSet::new();
+        for head in &self.heads {
+            head.for_each(|batch| traces.extend(batch.traces.ids.iter().copied()));
+        }
+        if self.segments.len() > 1 {
+            let mut seen: HashSet<TraceId> = HashSet::new();
+            for segment in &self.segments {
+                let ids = segment.batch().traces.ids.iter();
+                traces.extend(ids.copied().filter(|&id| !seen.insert(id)));
+            }
+        }
+        let holds = |segment: &Arc<Segment>| {
+            !traces.is_empty() && segment.batch().traces.ids.iter().any(|id| traces.contains(id))
+        };
+        Scattered { segments: self.segments.iter().map(holds).collect(), traces }
+    }
+}
+
+impl Scattered {
+    pub(crate) fn contains(&self, trace: TraceId) -> bool {
+        self.traces.contains(&trace)
+    }
+
+    /// True if a batch may hold a scattered trace.
+    pub(crate) fn touches(&self, place: Place) -> bool {
+        match place {
+            Place::Head => true,
+            Place::Segment(number) => self.segments.get(number).copied().unwrap_or(true),
+        }
+    }
+
+    /// The traces of a segment that lie nowhere else, as rows of its trace table; `None` if that is all.
+    pub(crate) fn alone_in(&self, number: usize, batch: &SpanBatch) -> Option<Bitmap> {
+        let ids = &batch.traces.ids;
+        self.touches(Place::Segment(number))
+            .then(|| Bitmap::from_fn(ids.len(), |trace| !self.contains(ids[trace])))
+    }
+}

@@ -1,0 +1,92 @@
+//! Every span is counted once: live, cut, sent again, becoming a block.
+
+use tactus_proto::tactus::v1::{
+    MetricsRequest, MetricsResponse, ingester_server::Ingester as Protocol,
+};
+use tonic::{Code, Request};
+
+use super::*;
+
+const SPAN_QUERY: &str = "{ span.text != \"no\" } | count_over_time() by (span.n)";
+const TRACE_QUERY: &str = "{ } | count() > 1 | count_over_time()";
+
+async fn metrics(ingester: &Ingester, query: &str, explain: bool) -> MetricsResponse {
+    let request = MetricsRequest {
+        tenant: "t1".to_owned(),
+        query: query.to_owned(),
+        start_nanos: 0,
+        step_nanos: 100,
+        intervals: 10,
+        explain,
+        ..MetricsRequest::default()
+    };
+    Protocol::metrics(ingester, Request::new(request)).await.unwrap().into_inner()
+}
+
+/// The number of counted spans, and of series.
+async fn count(ingester: &Ingester, query: &str) -> (f64, usize) {
+    let answer = metrics(ingester, query, false).await;
+    let values = answer.series.iter().flat_map(|series| &series.values);
+    (values.sum(), answer.series.len())
+}
+
+#[tokio::test]
+async fn span_is_counted_once_wherever_it_lies() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    // Span 0 starts at 0, on the open edge of the first interval.
+    push_all(&ingester, 0..100);
+    let both = async |ingester: &Ingester| {
+        (count(ingester, SPAN_QUERY).await, count(ingester, TRACE_QUERY).await)
+    };
+    assert_eq!(both(&ingester).await, ((99.0, 99), (99.0, 1)));
+    push_all(&ingester, 50..100);
+    assert_eq!(both(&ingester).await, ((99.0, 99), (99.0, 1)), "sent again while live");
+    ingester.seal().await.unwrap();
+    assert_eq!(both(&ingester).await, ((99.0, 99), (99.0, 1)), "cut");
+    push_all(&ingester, 90..120);
+    assert_eq!(both(&ingester).await, ((119.0, 119), (119.0, 1)), "live beside a segment");
+    ingester.seal().await.unwrap();
+    assert_eq!(both(&ingester).await, ((119.0, 119), (119.0, 1)), "two segments");
+}
+
+#[tokio::test]
+async fn block_in_the_making_is_named_and_then_released() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_all(&ingester, 1..50);
+    ingester.seal().await.unwrap();
+    let answer = metrics(&ingester, SPAN_QUERY, false).await;
+    assert!(answer.counted_block_ids.is_empty() && answer.released_block_ids.is_empty());
+    // The bucket cannot be written: the block stays in the making.
+    std::fs::remove_dir_all(bench.bucket_path()).unwrap();
+    std::fs::write(bench.bucket_path(), "not a directory").unwrap();
+    ingester.flush_all().await.unwrap_err();
+    let making = metrics(&ingester, SPAN_QUERY, false).await;
+    assert_eq!((making.series.len(), making.counted_block_ids.len()), (49, 1));
+    std::fs::remove_file(bench.bucket_path()).unwrap();
+    std::fs::create_dir_all(bench.bucket_path()).unwrap();
+    ingester.flush_all().await.unwrap();
+    let done = metrics(&ingester, SPAN_QUERY, true).await;
+    assert!(done.series.is_empty() && done.counted_block_ids.is_empty());
+    assert_eq!(done.released_block_ids, making.counted_block_ids);
+    assert_eq!((done.explanations[0].source.as_str(), done.explanations[0].parts), ("recent", 0));
+}
+
+#[tokio::test]
+async fn series_beyond_the_limit_of_memory_are_refused() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_all(&ingester, 1..200);
+    let request = MetricsRequest {
+        tenant: "t1".to_owned(),
+        query: SPAN_QUERY.to_owned(),
+        step_nanos: 100,
+        intervals: 10,
+        max_series_bytes: 1_000,
+        ..MetricsRequest::default()
+    };
+    let status = Protocol::metrics(&*ingester, Request::new(request)).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.message().contains("1000"), "{status}");
+}

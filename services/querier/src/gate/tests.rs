@@ -1,0 +1,135 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::*;
+
+fn gate(threads: usize, bytes: u64) -> Arc<Gate> {
+    Arc::new(Gate::new(threads, bytes))
+}
+
+/// Waits until so many threads stand in line.
+fn wait_for_line(gate: &Gate, threads: usize) {
+    loop {
+        let in_line: usize = gate.state.lock().lines.iter().map(|(_, line)| line.len()).sum();
+        if in_line == threads {
+            return;
+        }
+        thread::yield_now();
+    }
+}
+
+fn is_idle(gate: &Gate) -> bool {
+    let state = gate.state.lock();
+    state.free_threads == gate.threads && state.held_bytes == 0 && state.nobody_waits()
+}
+
+#[test]
+fn lines_take_turns() {
+    let gate = gate(1, 0);
+    let first = gate.enter(9);
+    let order = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for (place, line) in [1, 1, 1, 2, 3, 3].into_iter().enumerate() {
+            let (gate, order) = (&gate, &order);
+            scope.spawn(move || {
+                let turn = gate.enter(line);
+                order.lock().push(line);
+                drop(turn);
+            });
+            wait_for_line(gate, place + 1);
+        }
+        drop(first);
+    });
+    assert_eq!(*order.lock(), [1, 2, 3, 1, 3, 1]);
+    assert!(is_idle(&gate));
+}
+
+#[test]
+fn memory_is_shared_and_who_waits_holds_none() {
+    let gate = gate(4, 100);
+    let held = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for seed in 0..4u64 {
+            let (gate, held) = (&gate, &held);
+            scope.spawn(move || {
+                let mut turn = gate.enter(seed % 2);
+                for round in 0..200u64 {
+                    let bytes = (round * 37 + seed * 11) % 101;
+                    turn.renew(bytes).unwrap();
+                    let before = held.fetch_add(bytes as usize, Ordering::SeqCst);
+                    assert!(before + bytes as usize <= 100);
+                    if round % 7 == 0 {
+                        gate.pause(thread::yield_now);
+                    }
+                    held.fetch_sub(bytes as usize, Ordering::SeqCst);
+                    if round % 5 == 0 {
+                        turn.release_bytes();
+                    }
+                }
+            });
+        }
+    });
+    assert!(is_idle(&gate));
+    let mut turn = gate.enter(1);
+    assert!(matches!(turn.renew(101), Err(Error::TooLarge { needed: 101, limit: 100 })));
+    turn.renew(100).unwrap();
+}
+
+#[test]
+fn no_more_threads_work_than_there_are_places() {
+    let gate = gate(2, 0);
+    let working = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for line in 0..6 {
+            let (gate, working) = (&gate, &working);
+            scope.spawn(move || {
+                for _ in 0..100 {
+                    let _turn = gate.enter(line);
+                    assert!(working.fetch_add(1, Ordering::SeqCst) < 2);
+                    thread::yield_now();
+                    working.fetch_sub(1, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    assert!(is_idle(&gate));
+}
+
+/// Keeps the turns it is given.
+#[derive(Default)]
+struct Helper(Mutex<Vec<Turn>>);
+
+impl Help for Helper {
+    fn start(self: Arc<Self>, turn: Turn) {
+        self.0.lock().push(turn);
+    }
+}
+
+#[test]
+fn helpers_get_what_nobody_waits_for() {
+    let gate = gate(2, 0);
+    let helper = Arc::new(Helper::default());
+    let weak = || {
+        let weak: Weak<Helper> = Arc::downgrade(&helper);
+        weak
+    };
+    let (one, two) = (gate.enter(1), gate.enter(1));
+    gate.ask_for_help(weak());
+    gate.ask_for_help(Weak::<Helper>::new());
+    gate.ask_for_help(weak());
+    assert!(helper.0.lock().is_empty());
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| drop(gate.enter(2)));
+        wait_for_line(&gate, 1);
+        drop(one);
+        waiting.join().unwrap();
+    });
+    assert_eq!(helper.0.lock().len(), 1);
+    // A thread that waits for storage lends its place, and gets one back before anybody else.
+    gate.pause(|| {
+        let turns = std::mem::take(&mut *helper.0.lock());
+        assert_eq!(turns.len(), 2);
+    });
+    drop(two);
+    assert!(is_idle(&gate));
+}

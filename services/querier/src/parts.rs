@@ -1,0 +1,201 @@
+//! The parts of a job on several threads, their results in order.
+
+use std::collections::VecDeque;
+use std::ops::{ControlFlow, Range};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::{Error, Result};
+use crate::gate::{Help, Turn};
+use crate::pool::{Job, Shared};
+
+/// Threads of a job that waits for storage: most of the time they need no processor.
+const THREADS_WHEN_WAITING: usize = 8;
+
+/// Parts begun before the result of an earlier one is taken, for each thread: results take memory.
+const PARTS_AHEAD: usize = 4;
+
+/// When further threads join in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// At once.
+    Together,
+    /// When the first result was not enough.
+    Alone,
+}
+
+/// Runs `run` on every part and shows the results to `take`, in order of the parts, until it breaks off.
+///
+/// Other threads take parts as long as there are processors that nobody else wants; so a part may be run whose
+/// result nobody takes, but what `take` sees does not depend on the number of threads. Parts that still run when this
+/// returns find their job over at its next check. Errors: the first one in order of the parts; a panic is one.
+pub(crate) fn for_each_part<T: Send + 'static>(
+    job: &Job,
+    parts: Range<usize>,
+    start: Start,
+    run: impl Fn(usize, &Job) -> Result<T> + Send + Sync + 'static,
+    mut take: impl FnMut(T) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    let parts = Parts::new(job, parts, run);
+    let _stop = StopOnDrop(&parts.stopped);
+    let mut shall_help = start == Start::Together;
+    loop {
+        if shall_help {
+            parts.ask_for_help();
+        }
+        if let Some(part) = parts.begin() {
+            let result = parts.run(part, job);
+            parts.end(part, result);
+        } else if !parts.wait(job) {
+            return Ok(());
+        }
+        while let Some(result) = parts.take_next() {
+            if take(result?)?.is_break() {
+                return Ok(());
+            }
+            shall_help = true;
+        }
+    }
+}
+
+/// Tells the helpers that nobody wants their results.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+type RunPart<T> = dyn Fn(usize, &Job) -> Result<T> + Send + Sync;
+
+struct Parts<T> {
+    job: Arc<Shared>,
+    run: Box<RunPart<T>>,
+    progress: Mutex<Progress<T>>,
+    /// A helper ended a part.
+    ended: Condvar,
+    stopped: Arc<AtomicBool>,
+    this: Weak<Self>,
+}
+
+struct Progress<T> {
+    /// Not begun.
+    waiting: Range<usize>,
+    /// Begun, and their results not taken: all parts before `waiting`, the first last. `None` while a thread is at it.
+    begun: VecDeque<Option<Result<T>>>,
+    /// Threads besides the job's own that work, or were asked for.
+    helpers: usize,
+}
+
+impl<T: Send + 'static> Parts<T> {
+    fn new(
+        job: &Job,
+        parts: Range<usize>,
+        run: impl Fn(usize, &Job) -> Result<T> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let progress = Progress { waiting: parts, begun: VecDeque::new(), helpers: 0 };
+        Arc::new_cyclic(|this| Self {
+            job: Arc::clone(job.shared()),
+            run: Box::new(run),
+            progress: Mutex::new(progress),
+            ended: Condvar::new(),
+            stopped: Arc::default(),
+            this: this.clone(),
+        })
+    }
+
+    fn threads(&self) -> usize {
+        let threads = self.job.gate.threads();
+        if self.job.has_waited() { threads.max(THREADS_WHEN_WAITING) } else { threads }
+    }
+
+    /// Sees to it that there are as many helpers as have something to do.
+    fn ask_for_help(&self) {
+        let threads = self.threads();
+        let wanted = {
+            let mut progress = self.progress.lock();
+            // One part is for the job's own thread.
+            let most = (threads - 1).min(progress.waiting.len().saturating_sub(1));
+            let wanted = most.saturating_sub(progress.helpers);
+            progress.helpers += wanted;
+            wanted
+        };
+        for _ in 0..wanted {
+            self.job.gate.ask_for_help(self.this.clone());
+        }
+    }
+
+    /// The next part to run, unless all are begun or too many results wait.
+    fn begin(&self) -> Option<usize> {
+        let ahead = self.threads() * PARTS_AHEAD;
+        let mut progress = self.progress.lock();
+        if progress.begun.len() >= ahead || self.stopped.load(Ordering::Relaxed) {
+            return None;
+        }
+        let part = progress.waiting.next()?;
+        progress.begun.push_back(None);
+        Some(part)
+    }
+
+    fn run(&self, part: usize, job: &Job) -> Result<T> {
+        // A turn for each part, so that the threads of other queries get theirs.
+        job.hold_bytes(0)?;
+        let result = (self.run)(part, job);
+        job.release_bytes();
+        result
+    }
+
+    fn end(&self, part: usize, result: Result<T>) {
+        let mut progress = self.progress.lock();
+        let behind = progress.waiting.start - part;
+        let place = progress.begun.len() - behind;
+        progress.begun[place] = Some(result);
+        self.ended.notify_one();
+    }
+
+    /// The result of the first part whose result was not taken, if it is there.
+    fn take_next(&self) -> Option<Result<T>> {
+        let mut progress = self.progress.lock();
+        match progress.begun.front() {
+            Some(Some(_)) => progress.begun.pop_front().flatten(),
+            _ => None,
+        }
+    }
+
+    /// Waits for the next result, with the place of this thread lent to others. False if no part is left.
+    fn wait(&self, job: &Job) -> bool {
+        job.shared().pause(|| {
+            let mut progress = self.progress.lock();
+            while let Some(None) = progress.begun.front() {
+                self.ended.wait(&mut progress);
+            }
+            !progress.begun.is_empty()
+        })
+    }
+
+    fn help(&self, turn: Turn) {
+        let turn = turn.in_line(self.job.query);
+        let job = Job::new(Arc::clone(&self.job), turn, Arc::clone(&self.stopped));
+        while let Some(part) = self.begin() {
+            let run = || job.current(|| self.run(part, &job));
+            let result = catch_unwind(AssertUnwindSafe(run));
+            let panicked = |_| Err(Error::Internal("a thread panicked".to_owned()));
+            self.end(part, result.unwrap_or_else(panicked));
+        }
+        self.progress.lock().helpers -= 1;
+    }
+}
+
+impl<T: Send + 'static> Help for Parts<T> {
+    fn start(self: Arc<Self>, turn: Turn) {
+        let runtime = self.job.runtime.clone();
+        runtime.spawn_blocking(move || self.help(turn));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+use super::*;
+
+const LONG: JobOptions = JobOptions { timeout: Duration::from_secs(60), query: 1, explain: false };
+
+fn pool(jobs: usize) -> Pool {
+    Pool::new(jobs, 2, 1 << 20)
+}
+
+#[tokio::test]
+async fn dropped_job_is_cancelled() {
+    let pool = pool(1);
+    let (started_sender, started) = tokio::sync::oneshot::channel();
+    let (seen_sender, seen) = tokio::sync::oneshot::channel();
+    let mut running = Box::pin(pool.run(LONG, move |job| {
+        let _ = started_sender.send(());
+        while job.check().is_ok() {
+            std::thread::yield_now();
+        }
+        let _ = seen_sender.send(());
+        Ok(())
+    }));
+    tokio::select! {
+        _ = &mut running => panic!("the job cannot end by itself"),
+        _ = started => {}
+    }
+    drop(running);
+    seen.await.unwrap();
+    // The thread is free again.
+    assert_eq!(pool.run(LONG, |_| Ok(7)).await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn slow_job_times_out_and_a_panic_is_an_error() {
+    let pool = pool(2);
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    let short = JobOptions { timeout: Duration::from_millis(1), ..LONG };
+    let slow = pool.run(short, move |_| {
+        let _ = receiver.recv();
+        Ok(())
+    });
+    assert!(matches!(slow.await, Err(Error::TimedOut)));
+    drop(sender);
+    let failing = pool.run(LONG, |_| -> Result<()> { panic!("on purpose") });
+    assert!(matches!(failing.await, Err(Error::Internal(_))));
+    // Neither kept its place.
+    let both = futures_util::future::join(pool.run(LONG, |_| Ok(1)), pool.run(LONG, |_| Ok(2)));
+    assert!(matches!(both.await, (Ok(1), Ok(2))));
+}
+
+#[tokio::test]
+async fn more_memory_than_there_is_is_refused_by_name() {
+    let result = pool(1).run(LONG, |job| job.hold_bytes((1 << 20) + 1)).await;
+    let text = result.unwrap_err().to_string();
+    assert!(text.contains("querier.max_job_memory_bytes is 1048576"), "{text}");
+}
+
+#[tokio::test]
+async fn reads_of_a_cancelled_job_stop() {
+    let pool = pool(1);
+    let result = pool.run(LONG, |job| {
+        assert!(read_for_job(true, || Ok(3), |_| 3).is_ok());
+        assert_eq!((job.inspected_bytes(), job.shared().has_waited()), (3, true));
+        job.shared().cancelled.store(true, Ordering::Relaxed);
+        let error = read_for_job(true, || Ok(4), |_| 4).unwrap_err();
+        assert!(matches!(Error::from(error), Error::Cancelled));
+        Ok(job.inspected_bytes())
+    });
+    assert_eq!(result.await.unwrap(), 3);
+}

@@ -1,0 +1,163 @@
+//! Series of a TraceQL metrics query from some row groups of a block.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tactus_api::job::MetricsJob;
+use tactus_api::metrics::to_message;
+use tactus_block::read::{BlockReader, NumberColumn};
+use tactus_proto::tactus::v1::{BlockPart, MetricsRequest, MetricsResponse};
+use tactus_proto::tempopb::SearchMetrics;
+use tactus_storage::{BlockMeta, Uuid};
+use tactus_traceql::eval::Bitmap;
+use tactus_traceql::metrics::{MetricsCollector, MetricsError};
+
+use crate::blocks::{Blocks, needed_bytes, row_groups};
+use crate::error::Result;
+use crate::explain::Phase;
+use crate::parts::{Start, for_each_part};
+use crate::pool::Job;
+use crate::prune::Pruner;
+
+/// A metrics query, ready to run on a block.
+pub(crate) struct BlockSeries {
+    metrics: MetricsJob,
+    pruner: Pruner,
+    max_series_bytes: usize,
+    /// Blocks whose spans are counted by other jobs.
+    counted_blocks: Vec<Uuid>,
+    /// One for each thread that counts, or has counted.
+    collectors: Mutex<Vec<MetricsCollector>>,
+}
+
+impl BlockSeries {
+    /// Compiles the request. `max_bytes`: memory for series, if the request does not ask for less.
+    pub(crate) fn compile(
+        mut request: MetricsRequest,
+        counted_blocks: Vec<Uuid>,
+        max_bytes: u64,
+    ) -> Result<Self> {
+        let wanted = Some(request.max_series_bytes).filter(|&bytes| bytes > 0);
+        request.max_series_bytes = wanted.map_or(max_bytes, |wanted| wanted.min(max_bytes));
+        let metrics = MetricsJob::compile(&request)?;
+        let pruner = Pruner::of_metrics(&metrics.root);
+        let max_series_bytes = usize::try_from(request.max_series_bytes).unwrap_or(usize::MAX);
+        let collectors = Mutex::default();
+        Ok(Self { metrics, pruner, max_series_bytes, counted_blocks, collectors })
+    }
+
+    /// Runs on part of a block. May block.
+    pub(crate) fn run(
+        self,
+        blocks: &Blocks,
+        meta: &BlockMeta,
+        part: &BlockPart,
+        job: &Job,
+    ) -> Result<MetricsResponse> {
+        if self.metrics.query.is_never() {
+            let explanations = job.explanations(meta);
+            return Ok(MetricsResponse { explanations, ..response(0, 0) });
+        }
+        let block = blocks.open(meta, job)?;
+        let duplicates = blocks.duplicates(meta, &block, &self.counted_blocks, job)?;
+        let row_groups = row_groups(&block, part);
+        let this = Arc::new(self);
+        let counting = Arc::clone(&this);
+        let run = move |row_group: usize, job: &Job| {
+            counting.count(&block, row_group, duplicates.get(&row_group), job)
+        };
+        let mut inspected_traces = 0;
+        for_each_part(job, row_groups, Start::Together, run, |traces| {
+            inspected_traces += traces;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let collectors = std::mem::take(&mut *this.collectors.lock());
+        let (mut inspected_spans, mut matched_spans) = (0, 0);
+        let mut series = Vec::new();
+        for collector in collectors {
+            inspected_spans += collector.inspected_spans();
+            matched_spans += collector.matched_spans();
+            series.extend(collector.finish(&this.metrics.query).into_iter().map(to_message));
+        }
+        let mut answer = response(inspected_traces, job.inspected_bytes());
+        answer.series = series;
+        if let Some(metrics) = &mut answer.metrics {
+            metrics.inspected_spans = inspected_spans;
+        }
+        if let Some(recorder) = job.recorder() {
+            recorder.spans(inspected_spans, matched_spans);
+        }
+        answer.explanations = job.explanations(meta);
+        Ok(answer)
+    }
+
+    /// Counts the spans of a row group. Returns the number of its traces, 0 if it was not read.
+    fn count(
+        &self,
+        block: &BlockReader,
+        row_group: usize,
+        duplicates: Option<&Bitmap>,
+        job: &Job,
+    ) -> Result<usize> {
+        if let Some(recorder) = job.recorder() {
+            recorder.part();
+        }
+        if job.timed(Phase::Prune, || self.is_pruned(block, row_group, job))? {
+            return Ok(0);
+        }
+        job.hold_bytes(needed_bytes(block, row_group))?;
+        let query = &self.metrics.query;
+        let columns = query.projection();
+        let batch = job.timed(Phase::Filter, || block.read_row_group(row_group, columns))?;
+        if let Some(recorder) = job.recorder() {
+            recorder.filter_read(columns, &batch);
+        }
+        job.check()?;
+        let known = self.collectors.lock().pop();
+        let mut collector = known.unwrap_or_else(|| MetricsCollector::new(query));
+        let counted = duplicates.map(|duplicates| {
+            let mut counted = Bitmap::all(batch.len());
+            counted.subtract(duplicates);
+            counted
+        });
+        job.timed(Phase::Evaluate, || collector.observe(query, &batch, counted.as_ref()))?;
+        self.keep(collector)?;
+        Ok(batch.traces.ids.len())
+    }
+
+    /// Puts a collector back. Errors: all of them together hold too much.
+    fn keep(&self, collector: MetricsCollector) -> Result<()> {
+        let mut collectors = self.collectors.lock();
+        collectors.push(collector);
+        let held: usize = collectors.iter().map(MetricsCollector::heap_bytes).sum();
+        match self.max_series_bytes {
+            limit if held > limit => Err(MetricsError::TooLarge { limit_bytes: limit }.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// True if no span of the row group can be counted.
+    fn is_pruned(&self, block: &BlockReader, row_group: usize, job: &Job) -> Result<bool> {
+        let grid = self.metrics.query.grid();
+        let starts = block.row_group_bounds(row_group, NumberColumn::SpanStart);
+        if let Some((first, last)) = starts
+            && (first > grid.end() || last <= grid.start())
+        {
+            job.pruned(|| "time range".to_owned());
+            return Ok(true);
+        }
+        let unmet = self.pruner.unmet(block, row_group)?;
+        if let Some(unmet) = unmet {
+            job.pruned(|| unmet.evidence());
+        }
+        Ok(unmet.is_some())
+    }
+}
+
+/// An answer without series; also that of a block which does not exist any more.
+pub(crate) fn response(inspected_traces: usize, inspected_bytes: u64) -> MetricsResponse {
+    let inspected_traces = u32::try_from(inspected_traces).unwrap_or(u32::MAX);
+    let metrics = SearchMetrics { inspected_traces, inspected_bytes, ..SearchMetrics::default() };
+    MetricsResponse { metrics: Some(metrics), ..MetricsResponse::default() }
+}

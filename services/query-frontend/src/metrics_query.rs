@@ -1,0 +1,345 @@
+//! TraceQL metrics over recent data and blocks.
+//!
+//! Every span counts once. The blocks to read are those of the list before the ingesters were asked, without the ones
+//! that an ingester names because it still counted their spans itself. A block that comes into the list meanwhile holds
+//! spans that an ingester counted, unless it names the block as one whose spans it had given up before.
+
+mod plan;
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use futures_util::future::FutureExt as _;
+use parking_lot::Mutex;
+use tactus_api::explain::{ExplainedWindow, Explanation, Plan};
+use tactus_api::metrics::{MetricsFacts, from_message};
+use tactus_api::request::MetricsQuery;
+use tactus_api::{Error, Result};
+use tactus_model::TenantId;
+use tactus_proto::tactus::v1::{MetricsRequest, MetricsResponse};
+use tactus_storage::Uuid;
+use tactus_traceql::metrics::{
+    AnswerOptions, CompiledMetrics, Grid, MetricsAnswer, MetricsCombiner, MetricsOptions,
+};
+use tonic::Request;
+
+use crate::blocks::{QueryBlock, select};
+use crate::frontend::{Frontend, unix_nanos_now};
+use crate::jobs::{Outcome, run_jobs, with_retries};
+use crate::metrics::METRICS;
+use crate::trace_by_id::offload;
+use crate::work::Work;
+use plan::Job;
+
+/// Answers with more points are added away from the threads that serve connections.
+const INLINE_POINTS: usize = 10_000;
+/// Series that take more bytes are finished away from the threads that serve connections.
+const INLINE_BYTES: usize = 256 << 10;
+
+/// The answer to a metrics query.
+#[derive(Debug, Clone)]
+pub struct SeriesAnswer {
+    /// The series.
+    pub answer: MetricsAnswer,
+    /// Their intervals.
+    pub grid: Grid,
+    /// What goes with them.
+    pub facts: MetricsFacts,
+    /// Something could not be read: values may be too small.
+    pub partial: bool,
+    /// How the query was run, if it asks.
+    pub explanation: Option<Box<Explanation>>,
+}
+
+/// Where the jobs of a query add their series.
+#[derive(Clone)]
+struct Sum(Arc<Mutex<Option<MetricsCombiner>>>);
+
+/// What the ingesters of a tenant say about its blocks.
+#[derive(Debug, Default)]
+struct RecentBlocks {
+    /// They counted the spans of these.
+    counted: HashSet<Uuid>,
+    /// They did not count the spans of these, which they had until a while ago.
+    released: HashSet<Uuid>,
+}
+
+/// A query on its way.
+struct State {
+    sum: Sum,
+    work: Work,
+}
+
+impl Frontend {
+    /// Answers a metrics query for these tenants: their series are added together.
+    pub async fn query_metrics(
+        &self,
+        tenants: &[TenantId],
+        query: &MetricsQuery,
+    ) -> Result<SeriesAnswer> {
+        let inspected = |answer: &SeriesAnswer| answer.facts.metrics.inspected_bytes;
+        self.counted(tenants, METRICS, self.run_metrics(tenants, query), inspected).await
+    }
+
+    async fn run_metrics(
+        &self,
+        tenants: &[TenantId],
+        query: &MetricsQuery,
+    ) -> Result<SeriesAnswer> {
+        let grid = self.grid(query)?;
+        let _admitted = self.admit(tenants)?;
+        let compiled = CompiledMetrics::compile(&query.root, grid, MetricsOptions::default())
+            .map_err(|error| Error::NotImplemented(error.to_string()))?;
+        let max_bytes = self.settings.metrics.max_series_bytes;
+        let options = AnswerOptions {
+            max_series: query.max_series as usize,
+            exemplars: query.exemplars as usize,
+            is_instant: query.is_instant,
+            max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
+        };
+        let sum = Sum::new(MetricsCombiner::new(&query.root, grid, options));
+        let mut state = State { sum, work: Work::default() };
+        let mut answer = MetricsAnswer::default();
+        if !compiled.is_never() {
+            let requests: Vec<_> =
+                tenants.iter().map(|tenant| self.request(tenant, query, &grid)).collect();
+            let window = plan::window_seconds(&grid);
+            let known = requests.iter().map(|request| self.blocks_of(request, window)).collect();
+            let recent = self.count_recent(&requests, &mut state).await?;
+            let blocks = self.uncounted_blocks(known, &requests, window, recent, &mut state.work);
+            self.count_blocks_of(&requests, &blocks, query, &grid, &mut state).await?;
+            answer = state.sum.finish().await?;
+            if query.explain {
+                let work = &mut state.work;
+                let seen = work.metrics.total_blocks as usize + work.skipped();
+                let all = self.count_blocks(tenants);
+                work.skip_blocks("outside the time range", all.saturating_sub(seen));
+            }
+        }
+        Ok(self.series_answer(answer, state.work, query, grid, compiled.reads_whole_trace()))
+    }
+
+    /// The intervals of a query. Errors: none of them is old enough to be answered.
+    fn grid(&self, query: &MetricsQuery) -> Result<Grid> {
+        let cutoff = self.settings.query_end_cutoff;
+        let last = (!cutoff.is_zero()).then(|| {
+            let cutoff = u64::try_from(cutoff.as_nanos()).unwrap_or(u64::MAX);
+            unix_nanos_now().saturating_sub(cutoff)
+        });
+        let grid = if query.is_instant {
+            Grid::instant(query.start, query.end.min(last.unwrap_or(u64::MAX)))
+        } else {
+            Grid::range(query.start, query.end, query.step, last)
+        };
+        if grid.intervals() == 0 && last.is_some() {
+            let text = "query window falls entirely within query_end_cutoff";
+            return Err(Error::Invalid(text.to_owned()));
+        }
+        Ok(grid)
+    }
+
+    fn request(&self, tenant: &TenantId, query: &MetricsQuery, grid: &Grid) -> MetricsRequest {
+        MetricsRequest {
+            tenant: tenant.to_string(),
+            query: query.text.clone(),
+            start_nanos: grid.start(),
+            step_nanos: grid.step(),
+            intervals: u32::try_from(grid.intervals()).unwrap_or(u32::MAX),
+            // All of them: they are spread over the whole range, so that recent data gets its part by its time.
+            exemplars: query.exemplars,
+            max_series_bytes: self.settings.metrics.max_series_bytes,
+            explain: query.explain,
+        }
+    }
+
+    /// The blocks of the request's tenant in the list now, the newest first.
+    fn blocks_of(&self, request: &MetricsRequest, window: (i64, i64)) -> Vec<QueryBlock> {
+        select(&self.blocklist, &request.tenant, window, self.settings.blocklist_poll)
+    }
+
+    /// Counts recent data. Returns for each request what its ingesters say about blocks.
+    async fn count_recent(
+        &self,
+        requests: &[MetricsRequest],
+        state: &mut State,
+    ) -> Result<Vec<RecentBlocks>> {
+        state.work.metrics.total_jobs += requests.len() as u32;
+        let outcomes = self.ask_ingesters(requests, |ingester, request| {
+            Box::pin(async move { Ok(ingester.metrics(Request::new(request)).await?.into_inner()) })
+        });
+        let mut recent = Vec::with_capacity(requests.len());
+        for outcome in outcomes.await? {
+            recent.push(RecentBlocks::of(&outcome)?);
+            let outcome = state.sum.clone().add(outcome, 0).await?;
+            let _ = self.take_work(state, outcome)?;
+        }
+        Ok(recent)
+    }
+
+    /// The blocks to read, for each request. `known`: those in the list before the ingesters were asked.
+    fn uncounted_blocks(
+        &self,
+        known: Vec<Vec<QueryBlock>>,
+        requests: &[MetricsRequest],
+        window: (i64, i64),
+        recent: Vec<RecentBlocks>,
+        work: &mut Work,
+    ) -> Vec<Vec<QueryBlock>> {
+        let mut counted = 0;
+        let mut uncounted = Vec::with_capacity(requests.len());
+        for ((request, mut blocks), recent) in requests.iter().zip(known).zip(recent) {
+            let ids: HashSet<_> = blocks.iter().map(|block| block.block_id).collect();
+            let mut listed = self.blocks_of(request, window);
+            listed.retain(|block| !ids.contains(&block.block_id));
+            let all = blocks.len() + listed.len();
+            blocks.retain(|block| !recent.counted.contains(&block.block_id));
+            listed.retain(|block| recent.released.contains(&block.block_id));
+            blocks.append(&mut listed);
+            counted += all - blocks.len();
+            uncounted.push(blocks);
+        }
+        work.skip_blocks("counted by an ingester", counted);
+        uncounted
+    }
+
+    /// Counts these blocks of each request.
+    async fn count_blocks_of(
+        &self,
+        requests: &[MetricsRequest],
+        blocks: &[Vec<QueryBlock>],
+        query: &MetricsQuery,
+        grid: &Grid,
+        state: &mut State,
+    ) -> Result<()> {
+        let settings = &self.settings;
+        let job_bytes = plan::job_bytes(&query.root.hints, settings.metrics.target_bytes_per_job);
+        let mut jobs = Vec::new();
+        for (request, blocks) in requests.iter().zip(blocks) {
+            let read = plan::add_jobs(&mut jobs, request, blocks, grid, job_bytes);
+            state.work.plan_blocks(&read);
+        }
+        // Stable: the parts of a block stay in order. With one tenant the jobs are almost sorted already.
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.block_end_seconds));
+        state.work.metrics.total_jobs += jobs.len() as u32;
+        let sum = state.sum.clone();
+        let run = |job: Job| {
+            let Job { request, first_interval, .. } = job;
+            let call =
+                with_retries(settings.max_retries, &self.querier, request, |querier, request| {
+                    Box::pin(async move {
+                        Ok(querier.metrics_in_block(Request::new(request)).await?.into_inner())
+                    })
+                });
+            let sum = sum.clone();
+            async move { sum.add(call.await?, first_interval).await }.boxed()
+        };
+        let take = |state: &mut State, outcome| self.take_work(state, outcome);
+        let mut in_flight = settings.jobs_in_flight(settings.metrics.concurrent_jobs);
+        if let Some(wanted) = plan::concurrent_blocks(&query.root.hints) {
+            in_flight = in_flight.min(wanted);
+        }
+        run_jobs(jobs, in_flight, state, run, |_, _| true, take).await
+    }
+
+    /// Takes note of a job whose series are added already.
+    fn take_work(
+        &self,
+        state: &mut State,
+        outcome: Outcome<MetricsResponse>,
+    ) -> Result<ControlFlow<()>> {
+        match outcome {
+            Outcome::Damaged => state.work.partial = true,
+            Outcome::Answer(answer) => {
+                state.work.add(answer.metrics.as_ref(), answer.explanations);
+                self.check_budget(&state.work)?;
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn series_answer(
+        &self,
+        answer: MetricsAnswer,
+        work: Work,
+        query: &MetricsQuery,
+        grid: Grid,
+        reads_whole_traces: bool,
+    ) -> SeriesAnswer {
+        let facts = MetricsFacts { metrics: work.metrics, max_series: query.max_series };
+        let partial = work.partial;
+        let explanation = query.explain.then(|| {
+            let window = ExplainedWindow {
+                start: grid.start(),
+                end: grid.end(),
+                steps: Some((grid.step(), grid.intervals())),
+            };
+            let job_bytes = self.settings.metrics.target_bytes_per_job;
+            let limits = vec![
+                ("series", query.max_series.into()),
+                ("exemplars", query.exemplars.into()),
+                ("seriesBytes", self.settings.metrics.max_series_bytes),
+                ("bytesPerJob", plan::job_bytes(&query.root.hints, job_bytes)),
+                ("inspectedBytes", self.settings.max_inspected_bytes),
+            ];
+            let plan = Plan { reads_whole_traces, ..Plan::of(&query.root) };
+            work.explain(query.root.to_string(), plan, window, limits)
+        });
+        SeriesAnswer { answer, grid, facts, partial, explanation }
+    }
+}
+
+impl RecentBlocks {
+    fn of(outcome: &Outcome<MetricsResponse>) -> Result<Self> {
+        let Outcome::Answer(answer) = outcome else { return Ok(Self::default()) };
+        let parse = |ids: &[String]| -> Result<HashSet<Uuid>> {
+            let wrong = |id| Error::Internal(format!("not a block id: {id}"));
+            ids.iter().map(|id| Uuid::parse_str(id).map_err(|_| wrong(id))).collect()
+        };
+        Ok(Self {
+            counted: parse(&answer.counted_block_ids)?,
+            released: parse(&answer.released_block_ids)?,
+        })
+    }
+}
+
+impl Sum {
+    fn new(combiner: MetricsCombiner) -> Self {
+        Self(Arc::new(Mutex::new(Some(combiner))))
+    }
+
+    /// Adds the series of an answer, whose intervals start at `first_interval`, and returns the rest of it.
+    async fn add(
+        self,
+        outcome: Outcome<MetricsResponse>,
+        first_interval: u32,
+    ) -> Result<Outcome<MetricsResponse>> {
+        let Outcome::Answer(mut answer) = outcome else { return Ok(outcome) };
+        let series = std::mem::take(&mut answer.series);
+        let points: usize = series.iter().map(|series| series.intervals.len()).sum();
+        let add = move || {
+            let mut parts = Vec::with_capacity(series.len());
+            for message in series {
+                let mut part =
+                    from_message(message).map_err(|error| Error::Internal(error.to_string()))?;
+                for point in &mut part.points {
+                    point.interval = point.interval.saturating_add(first_interval);
+                }
+                parts.push(part);
+            }
+            match &mut *self.0.lock() {
+                Some(combiner) => combiner.add(parts).map_err(Error::from),
+                // The query ended.
+                None => Ok(()),
+            }
+        };
+        offload(points > INLINE_POINTS, add).await??;
+        Ok(Outcome::Answer(answer))
+    }
+
+    /// The answer to what was added.
+    async fn finish(&self) -> Result<MetricsAnswer> {
+        let Some(combiner) = self.0.lock().take() else { return Ok(MetricsAnswer::default()) };
+        offload(combiner.heap_bytes() > INLINE_BYTES, move || combiner.finish()).await
+    }
+}

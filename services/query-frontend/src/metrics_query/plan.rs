@@ -1,0 +1,203 @@
+//! Which jobs a metrics query becomes.
+
+use tactus_proto::tactus::v1::{MetricsInBlockRequest, MetricsRequest};
+use tactus_traceql::Hints;
+use tactus_traceql::hints::{CONCURRENT_BLOCKS, JOB_SIZE};
+use tactus_traceql::metrics::Grid;
+
+use crate::blocks::QueryBlock;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Part of a block to count.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) request: MetricsInBlockRequest,
+    /// The interval of the query that is the first of the job.
+    pub(super) first_interval: u32,
+    pub(super) block_end_seconds: i64,
+}
+
+/// The time of a grid in whole unix seconds, rounded to the outside.
+pub(super) fn window_seconds(grid: &Grid) -> (i64, i64) {
+    let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+    // 0 would be no bound.
+    (seconds(grid.start() / SECOND), seconds(grid.end().div_ceil(SECOND).max(1)))
+}
+
+/// Adds the jobs on blocks, which ask for no intervals but the blocks' own. Returns the blocks that have any.
+///
+/// A span may stand in two blocks. It counts in the first of the list: jobs on later ones name the earlier blocks that
+/// may have it.
+pub(super) fn add_jobs(
+    jobs: &mut Vec<Job>,
+    request: &MetricsRequest,
+    blocks: &[QueryBlock],
+    grid: &Grid,
+    job_bytes: u64,
+) -> Vec<QueryBlock> {
+    let mut read: Vec<QueryBlock> = Vec::new();
+    for block in blocks {
+        let (first, last) = intervals_of(block, grid);
+        if first >= last {
+            continue;
+        }
+        let earlier = read.iter().filter(|earlier| overlap(earlier, block));
+        let earlier: Vec<_> = earlier.map(|earlier| earlier.block_id.to_string()).collect();
+        read.push(*block);
+        let parts = block.parts(job_bytes);
+        let share = (last - first) as f64 / grid.intervals() as f64 / parts.len() as f64;
+        let request = MetricsRequest {
+            start_nanos: grid.start().saturating_add(grid.step().saturating_mul(first)),
+            intervals: (last - first) as u32,
+            exemplars: exemplars(request.exemplars, share),
+            ..request.clone()
+        };
+        jobs.extend(parts.into_iter().map(|part| Job {
+            request: MetricsInBlockRequest {
+                metrics: Some(request.clone()),
+                part: Some(part),
+                counted_block_ids: earlier.clone(),
+            },
+            first_interval: first as u32,
+            block_end_seconds: block.end_seconds,
+        }));
+    }
+    read
+}
+
+fn overlap(one: &QueryBlock, other: &QueryBlock) -> bool {
+    one.start_seconds <= other.end_seconds && other.start_seconds <= one.end_seconds
+}
+
+/// The first interval that a span of the block may be in, and the one after the last.
+///
+/// Times of a block are of the starts and ends of its spans, in seconds; one more at the end, as writers round.
+fn intervals_of(block: &QueryBlock, grid: &Grid) -> (u64, u64) {
+    let nanos = |seconds: i64| u64::try_from(seconds).unwrap_or(0).saturating_mul(SECOND);
+    let start = nanos(block.start_seconds).saturating_sub(1);
+    let end = nanos(block.end_seconds.saturating_add(1));
+    let first = start.saturating_sub(grid.start()) / grid.step();
+    let last = end.saturating_sub(grid.start()).div_ceil(grid.step());
+    (first, last.min(grid.intervals() as u64))
+}
+
+/// The exemplars of a job with this share of the time and the data: somewhat more, as the best are chosen of all.
+fn exemplars(wanted: u32, share: f64) -> u32 {
+    if wanted == 0 {
+        return 0;
+    }
+    let own = (f64::from(wanted) * share * 1.2).ceil();
+    (own as u32).clamp(1, wanted)
+}
+
+/// Compressed bytes of a job: the hint's, or else the setting.
+pub(super) fn job_bytes(hints: &Hints, setting: u64) -> u64 {
+    let hinted = hints.int(JOB_SIZE).and_then(|bytes| u64::try_from(bytes).ok());
+    hinted.filter(|bytes| *bytes > 0).unwrap_or(setting)
+}
+
+/// Jobs of the query at a time, if a hint says.
+pub(super) fn concurrent_blocks(hints: &Hints) -> Option<usize> {
+    let hinted = hints.int(CONCURRENT_BLOCKS)?;
+    (1..=99).contains(&hinted).then_some(hinted as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tactus_storage::Uuid;
+
+    fn block(start_seconds: i64, end_seconds: i64) -> QueryBlock {
+        QueryBlock { block_id: Uuid::nil(), size: 100, row_groups: 4, start_seconds, end_seconds }
+    }
+
+    fn jobs(block: &QueryBlock, grid: &Grid, job_bytes: u64) -> Vec<(u32, u64, u32, u32)> {
+        let request = MetricsRequest { exemplars: 50, ..MetricsRequest::default() };
+        let mut jobs = Vec::new();
+        let read = add_jobs(&mut jobs, &request, &[*block], grid, job_bytes);
+        assert_eq!(read.is_empty(), jobs.is_empty());
+        let job = |Job { request, first_interval, .. }: Job| {
+            assert_eq!(request.counted_block_ids, [""; 0]);
+            let request = request.metrics.unwrap();
+            let seconds = request.start_nanos / SECOND;
+            (first_interval, seconds, request.intervals, request.exemplars)
+        };
+        jobs.into_iter().map(job).collect()
+    }
+
+    #[test]
+    fn job_has_the_intervals_of_its_block() {
+        // Ten intervals, after 90 to 190.
+        let grid = Grid::range(100 * SECOND, 190 * SECOND, 10 * SECOND, None);
+        assert_eq!(grid.intervals(), 10);
+        for (start, end, expected) in [
+            (101, 119, (1, 100, 2, 12)),
+            // A span at the edge belongs to the interval before it.
+            (100, 119, (0, 90, 3, 18)),
+            (101, 120, (1, 100, 3, 18)),
+            (0, 500, (0, 90, 10, 50)),
+            (185, 500, (9, 180, 1, 6)),
+            (0, 89, (0, 90, 0, 0)),
+            (190, 500, (9, 180, 1, 6)),
+        ] {
+            let found = jobs(&block(start, end), &grid, 1_000);
+            match expected.2 {
+                0 => assert!(found.is_empty(), "{start} {end}"),
+                _ => assert_eq!(found, [expected], "{start} {end}"),
+            }
+        }
+        assert!(jobs(&block(191, 500), &grid, 1_000).is_empty());
+    }
+
+    #[test]
+    fn parts_share_the_exemplars_of_their_block() {
+        let grid = Grid::range(100 * SECOND, 190 * SECOND, 10 * SECOND, None);
+        assert_eq!(jobs(&block(0, 500), &grid, 25), [(0, 90, 10, 15); 4]);
+        assert_eq!((exemplars(0, 1.0), exemplars(7, 0.0001)), (0, 1));
+    }
+
+    #[test]
+    fn whole_range_is_one_interval_of_an_instant_query() {
+        let grid = Grid::instant(100 * SECOND, 190 * SECOND);
+        assert_eq!(jobs(&block(150, 160), &grid, 1_000), [(0, 100, 1, 50)]);
+        assert_eq!(window_seconds(&grid), (100, 190));
+        assert!(jobs(&block(191, 192), &grid, 1_000).is_empty());
+    }
+
+    #[test]
+    fn job_names_the_earlier_blocks_that_overlap() {
+        let grid = Grid::instant(0, 1_000 * SECOND);
+        let times = [(500, 600), (600, 700), (100, 200), (150, 650), (2_000, 3_000)];
+        let ids = (1..).map(Uuid::from_u128);
+        let blocks: Vec<_> = times
+            .iter()
+            .zip(ids)
+            .map(|(&(start, end), block_id)| QueryBlock { block_id, ..block(start, end) })
+            .collect();
+        let mut jobs = Vec::new();
+        let read = add_jobs(&mut jobs, &MetricsRequest::default(), &blocks, &grid, 50);
+        assert_eq!(read, blocks[..4]);
+        let number = |id: &String| Uuid::parse_str(id).unwrap().as_u128();
+        let named: Vec<Vec<_>> = jobs
+            .iter()
+            .map(|job| job.request.counted_block_ids.iter().map(number).collect())
+            .collect();
+        assert_eq!(
+            named,
+            [vec![], vec![], vec![1], vec![1], vec![], vec![], vec![1, 2, 3], vec![1, 2, 3]]
+        );
+    }
+
+    #[test]
+    fn hints_out_of_range_are_ignored() {
+        let root = |hints: &str| {
+            tactus_traceql::parse(&format!("{{}} | rate() with ({hints})")).unwrap().hints
+        };
+        assert_eq!(job_bytes(&root("job_size=5"), 9), 5);
+        assert_eq!(job_bytes(&root("job_size=0"), 9), 9);
+        assert_eq!(concurrent_blocks(&root("concurrent_blocks=3")), Some(3));
+        assert_eq!(concurrent_blocks(&root("concurrent_blocks=100")), None);
+        assert_eq!(concurrent_blocks(&root("concurrent_blocks=true")), None);
+    }
+}

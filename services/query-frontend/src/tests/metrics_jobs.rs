@@ -1,0 +1,278 @@
+//! Metrics queries: which jobs they become, and how their answers are added.
+
+use serde_json::json;
+use tactus_proto::tactus::v1::{MetricsInBlockRequest, MetricsResponse};
+use tactus_storage::meta::BlockVersion;
+use tonic::Status;
+
+use super::metrics::{response, series};
+use super::*;
+
+const SECOND: u64 = 1_000_000_000;
+/// Block times below are seconds after this.
+const BASE: u64 = 1_700_000_000;
+const RATE: &str = "{} | count_over_time()";
+
+struct Blocks {
+    api: Api,
+    querier: Arc<BlockData>,
+}
+
+impl Blocks {
+    async fn new(settings: Settings, limits: TenantLimits) -> Self {
+        let querier = Arc::new(BlockData::default());
+        let setup = Setup {
+            settings,
+            limits,
+            blocks: &[],
+            querier: Some(Arc::clone(&querier)),
+            ..Setup::default()
+        };
+        Self { api: Api::new(setup).await, querier }
+    }
+
+    /// Adds a block that holds spans of these seconds and answers with these points.
+    fn add(&self, seconds: (u64, u64), points: &[(u32, f64)]) -> Uuid {
+        let id = Uuid::from_u128(u128::from(seconds.1));
+        self.querier.series.lock().insert(id.to_string(), response(vec![series(&[], points)]));
+        self.api.blocklist.add_block(meta(id, seconds));
+        id
+    }
+
+    /// Values of the only series.
+    async fn values(&self, query: &str) -> Vec<f64> {
+        let json = self.api.range(query, "").await.json();
+        let samples = json["series"][0]["samples"].as_array().unwrap().iter();
+        samples.map(|sample| sample["value"].as_f64().unwrap_or_default()).collect()
+    }
+
+    /// The jobs since the last call.
+    fn jobs(&self) -> Vec<MetricsInBlockRequest> {
+        std::mem::take(&mut *self.querier.metrics_requests.lock())
+    }
+
+    /// The ends of the blocks that were asked since the last call.
+    fn asked(&self) -> Vec<u128> {
+        let id = |job: MetricsInBlockRequest| Uuid::parse_str(&job.part.unwrap().block_id).unwrap();
+        self.jobs().into_iter().map(|job| id(job).as_u128()).collect()
+    }
+
+    fn recent(&self, points: &[(u32, f64)], counted: &[Uuid], released: &[Uuid]) {
+        let ids = |ids: &[Uuid]| ids.iter().map(Uuid::to_string).collect();
+        *self.api.recent.series.lock() = MetricsResponse {
+            counted_block_ids: ids(counted),
+            released_block_ids: ids(released),
+            ..response(vec![series(&[], points)])
+        };
+    }
+}
+
+fn meta(id: Uuid, seconds: (u64, u64)) -> BlockMeta {
+    let mut meta = BlockMeta::new(BlockVersion::VParquet4, TENANT, id);
+    let nanos = |seconds: u64| (BASE + seconds) * SECOND;
+    meta.set_time_range_unix_nanos(nanos(seconds.0), nanos(seconds.1));
+    (meta.size, meta.total_records) = (100, 4);
+    meta
+}
+
+async fn blocks() -> Blocks {
+    Blocks::new(Settings::default(), TenantLimits::default()).await
+}
+
+#[tokio::test]
+async fn recent_data_and_blocks_are_added_interval_by_interval() {
+    let blocks = blocks().await;
+    blocks.recent(&[(1, 1.0), (2, 2.0)], &[], &[]);
+    // The intervals of the query end at 40, 100 and 160. Jobs count from the first interval of their block.
+    blocks.add((0, 30), &[(0, 10.0)]);
+    blocks.add((50, 90), &[(0, 100.0)]);
+    blocks.add((90, 150), &[(0, 1_000.0), (1, 2_000.0)]);
+    blocks.add((500, 600), &[(0, 7.0)]);
+    assert_eq!(blocks.values(RATE).await, [10.0, 1_101.0, 2_002.0]);
+    let jobs = blocks.jobs().into_iter().map(|job| job.metrics.unwrap());
+    let grids: Vec<_> =
+        jobs.map(|job| (job.start_nanos / SECOND, job.step_nanos, job.intervals)).collect();
+    let minute = 60 * SECOND;
+    assert_eq!(grids, [(BASE + 40, minute, 2), (BASE + 40, minute, 1), (BASE - 20, minute, 1)]);
+}
+
+#[tokio::test]
+async fn blocks_that_an_ingester_counted_are_left_out() {
+    let blocks = blocks().await;
+    let counted = blocks.add((50, 90), &[(0, 5.0)]);
+    blocks.add((50, 91), &[(0, 7.0)]);
+    blocks.recent(&[(1, 1.0)], &[counted], &[]);
+    assert_eq!(blocks.values(RATE).await, [0.0, 8.0, 0.0]);
+    assert_eq!(blocks.asked(), [91]);
+}
+
+#[tokio::test]
+async fn block_that_appears_while_the_ingester_answers_counts_if_released_before() {
+    let blocks = blocks().await;
+    let (released, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    for id in [released, other] {
+        let answer = response(vec![series(&[], &[(0, 5.0)])]);
+        blocks.querier.series.lock().insert(id.to_string(), answer);
+    }
+    blocks.recent(&[(1, 1.0)], &[], &[released]);
+    let list = Arc::clone(&blocks.api.blocklist);
+    let querier = Arc::clone(&blocks.querier);
+    *blocks.api.recent.meanwhile.lock() = Some(Box::new(move || {
+        assert!(querier.metrics_requests.lock().is_empty(), "recent data comes first");
+        list.add_block(meta(released, (50, 90)));
+        list.add_block(meta(other, (50, 90)));
+    }));
+    assert_eq!(blocks.values(RATE).await, [0.0, 6.0, 0.0]);
+    assert_eq!(blocks.asked(), [1]);
+    // Both were in the list before the next query.
+    *blocks.api.recent.meanwhile.lock() = None;
+    assert_eq!(blocks.values(RATE).await, [0.0, 11.0, 0.0]);
+}
+
+#[tokio::test]
+async fn later_blocks_leave_out_what_earlier_ones_counted() {
+    let blocks = blocks().await;
+    blocks.add((50, 90), &[]);
+    blocks.add((80, 120), &[]);
+    blocks.add((0, 10), &[]);
+    blocks.values(RATE).await;
+    let named: Vec<_> = blocks.jobs().into_iter().map(|job| job.counted_block_ids).collect();
+    assert_eq!(named, [vec![], vec![Uuid::from_u128(120).to_string()], vec![]]);
+}
+
+#[tokio::test]
+async fn exemplars_of_blocks_go_by_their_time() {
+    let mut settings = Settings::default();
+    settings.metrics.target_bytes_per_job = 50;
+    let blocks = Blocks::new(settings, TenantLimits::default()).await;
+    blocks.add((0, 200), &[]);
+    blocks.add((50, 90), &[]);
+    blocks.api.range(RATE, "&exemplars=10").await.json();
+    assert_eq!(blocks.api.recent.metrics_requests.lock()[0].exemplars, 10);
+    let shares: Vec<_> =
+        blocks.jobs().into_iter().map(|job| job.metrics.unwrap().exemplars).collect();
+    // Two parts each; the first block has all of the time, the second a third.
+    assert_eq!(shares, [6, 6, 2, 2]);
+}
+
+#[tokio::test]
+async fn damaged_block_makes_an_answer_partial() {
+    let blocks = blocks().await;
+    blocks.add((50, 90), &[(0, 5.0)]);
+    let damaged = blocks.add((50, 91), &[(0, 7.0)]);
+    let answer = blocks.api.range(RATE, "").await;
+    assert!(answer.headers.get("x-tactus-partial").is_none());
+    blocks.querier.damaged.lock().push(damaged.to_string());
+    let answer = blocks.api.range(RATE, "").await;
+    assert_eq!(answer.headers["x-tactus-partial"], "true");
+    let json = answer.json();
+    assert_eq!(json["series"][0]["samples"][1]["value"], 5.0);
+    let metrics = &json["metrics"];
+    assert_eq!((&metrics["totalJobs"], &metrics["completedJobs"]), (&json!(3), &json!(2)));
+    assert_eq!((&metrics["totalBlocks"], &metrics["totalBlockBytes"]), (&json!(2), &json!("200")));
+}
+
+#[tokio::test]
+async fn hints_that_cost_need_the_permission() {
+    let query = "{} | count_over_time() with (job_size=25, concurrent_blocks=1, exemplars=3)";
+    let refused = blocks().await;
+    refused.add((50, 90), &[]);
+    refused.values(query).await;
+    let [job] = &refused.jobs()[..] else { panic!("one job") };
+    let metrics = job.metrics.as_ref().unwrap();
+    assert_eq!(metrics.query, "{ true } | count_over_time() with(exemplars=3)");
+    let limits = TenantLimits { unsafe_query_hints: true, ..TenantLimits::default() };
+    let allowed = Blocks::new(Settings::default(), limits).await;
+    allowed.add((50, 90), &[]);
+    allowed.values(query).await;
+    let jobs = allowed.jobs();
+    assert_eq!(jobs.len(), 4);
+    assert_eq!(jobs[0].metrics.as_ref().unwrap().query, query);
+    allowed.querier.calls.hang(true);
+    let mut request = Box::pin(allowed.api.range(query, ""));
+    cancellation::until(&mut request, || allowed.querier.calls.running() == 1).await;
+    drop(request);
+    assert_eq!(allowed.jobs().len(), 1);
+}
+
+async fn check(blocks: &Blocks, status: u16, text: &str) {
+    let answer = blocks.api.range(RATE, "").await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (status, text));
+}
+
+#[tokio::test]
+async fn series_beyond_the_memory_of_a_query_are_refused() {
+    let mut settings = Settings::default();
+    settings.metrics.max_series_bytes = 1;
+    let blocks = Blocks::new(settings, TenantLimits::default()).await;
+    blocks.recent(&[(0, 1.0)], &[], &[]);
+    let answer = blocks.api.range(RATE, "").await;
+    assert_eq!(answer.status, 422);
+    assert!(answer.text().contains("more than 1 bytes"), "{}", answer.text());
+    assert!(answer.text().ends_with("(limit: query_frontend.metrics.max_series_bytes)"));
+    assert_eq!(blocks.api.recent.metrics_requests.lock()[0].max_series_bytes, 1);
+    // As it comes from a job.
+    *blocks.api.recent.failures.lock() = vec![Status::resource_exhausted("too many series: 5")];
+    check(&blocks, 422, "too many series: 5").await;
+}
+
+#[tokio::test]
+async fn query_beyond_its_bytes_fails_and_starts_no_further_job() {
+    let settings =
+        Settings { max_inspected_bytes: 345 * 2, querier_parallelism: 1, ..Settings::default() };
+    let blocks = Blocks::new(settings, TenantLimits::default()).await;
+    blocks.recent(&[], &[], &[]);
+    blocks.add((50, 90), &[]);
+    assert_eq!(blocks.values(RATE).await, [0.0; 3]);
+    for end in 91..100 {
+        blocks.add((50, end), &[]);
+    }
+    let text = "the query inspected more than 690 bytes; ask for a shorter range or make its conditions more selective (limit: query_frontend.max_inspected_bytes)";
+    blocks.jobs();
+    check(&blocks, 422, text).await;
+    assert!(blocks.jobs().len() <= 3);
+    // Searches have the same limit; their jobs count 10 and 100 bytes here.
+    let answer = blocks.api.search("{}", "").await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (422, text));
+}
+
+#[tokio::test]
+async fn failing_jobs_are_tried_again_once() {
+    let blocks = blocks().await;
+    let failures = |failures: Vec<Status>| *blocks.api.recent.failures.lock() = failures;
+    failures(vec![Status::unavailable("gone")]);
+    assert_eq!(blocks.values(RATE).await, [0.0; 3]);
+    failures(vec![Status::unavailable("gone"), Status::unavailable("gone")]);
+    check(&blocks, 503, "gone").await;
+    failures(vec![Status::invalid_argument("cannot be")]);
+    check(&blocks, 400, "cannot be").await;
+    let mut wrong = series(&[], &[(0, 1.0)]);
+    wrong.values.clear();
+    *blocks.api.recent.series.lock() = response(vec![wrong]);
+    let answer = blocks.api.range(RATE, "").await;
+    assert_eq!(answer.status, 500);
+    assert!(answer.text().starts_with("malformed series: "), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn query_whose_client_leaves_frees_its_place_and_its_calls() {
+    let settings =
+        Settings { max_outstanding_per_tenant: 1, querier_parallelism: 3, ..Settings::default() };
+    let blocks = Blocks::new(settings, TenantLimits::default()).await;
+    for end in 90..110 {
+        blocks.add((50, end), &[]);
+    }
+    blocks.querier.calls.hang(true);
+    let mut request = Box::pin(blocks.api.range(RATE, ""));
+    cancellation::until(&mut request, || blocks.querier.calls.running() == 6).await;
+    check(&blocks, 429, "job queue full").await;
+    drop(request);
+    assert_eq!((blocks.querier.calls.running(), blocks.jobs().len()), (0, 6));
+    blocks.querier.calls.hang(false);
+    assert_eq!(blocks.values(RATE).await, [0.0; 3]);
+    let metrics = blocks.api.registry.encode();
+    let line = format!(
+        "tempo_query_frontend_queries_total{{tenant=\"{TENANT}\",op=\"metrics\",result=\"canceled\"}} 1\n"
+    );
+    assert!(metrics.contains(&line), "{metrics}");
+}
