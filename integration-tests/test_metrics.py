@@ -49,21 +49,18 @@ INSTANT = [
     ("{ } > { } | count_over_time() by (name)", [({"name": "HGETALL"}, 1)]),
     ("{ } | count() > 1 | count_over_time()", [({"__name__": "count_over_time"}, 2)]),
     ("{ } | count_over_time() by (span.nope)", [({"span.nope": "nil"}, 3)]),
-    ("{ } | count_over_time() by (name) | topk(1)", [({"name": "charge"}, 1)]),
+    ("{ } | count_over_time() by (name) | topk(1)", [({"name": "GET /cart"}, 1)]),
     ("{ } | count_over_time() by (resource.service.name) > 1", [({"resource.service.name": "cart"}, 2)]),
     ("({ status = error } | count_over_time()) / ({ } | count_over_time()) * 100",
      [({"__name__": "(count_over_time / count_over_time)"}, pytest.approx(100 / 3))]),
     ("{ span.user = \"nobody\" } | rate() by (name)", []),
-    ("{ parent.name = \"GET /cart\" } | count_over_time()", None),
+    ("{ parent.user = \"ada\" } | count_over_time() by (name)", [({"name": "HGETALL"}, 1)]),
 ]
 
 
 @pytest.mark.parametrize(("query", "expected"), INSTANT, ids=[q for q, _ in INSTANT])
 def test_instant_values(shop, query, expected):
     server, data = shop
-    if expected is None:
-        assert server.get("/api/metrics/query", q=query, **data.window).status_code == 400
-        return
     assert sorted(instant(server, query, data.window), key=str) == sorted(expected, key=str)
 
 
@@ -146,7 +143,7 @@ def test_nothing_is_an_empty_list_or_one_line_of_zeros(tactus):
     window = {"start": 1_700_000_000, "end": 1_700_000_060}
     assert range_of(tactus, "{ } | rate() by (name)", window)["series"] == []
     (zeros,) = range_of(tactus, "{ } | rate()", window, step="10s")["series"]
-    assert [s.get("value", 0) for s in zeros["samples"]] == [0] * 8
+    assert [s.get("value", 0) for s in zeros["samples"]] == [0] * 7
     assert range_of(tactus, "{ false } | rate()", window)["series"] == []
     assert "series" not in tactus.get("/api/metrics/query", q="{ } | max_over_time(duration)", **window).json()
 
@@ -176,7 +173,9 @@ def test_every_span_counts_once_while_it_moves(servers):
     flusher = threading.Thread(target=flush)
     flusher.start()
     try:
-        for round_number in range(40):
+        for round_number in range(250):
+            if round_number >= 40 and len(server.block_directories()) > 3:
+                break
             spans = [otlp.span(bytes([1, round_number] + [i] * 14), bytes([1] * 6 + [round_number, i]), "op",
                                base + pushed + i, MS) for i in range(25)]
             server.must_push(otlp.export(*spans))

@@ -1,16 +1,26 @@
 //! Measures the block reader: `read_bench BLOCK_DIRECTORY [RUNS] [NAME]`.
 //!
-//! The directory holds `meta.json` and `data.parquet`. Prints milliseconds of one thread for the whole block,
-//! the least and the median of the runs; with NAME only the reads whose name contains it.
+//! The directory holds `meta.json` and `data.parquet`. Prints milliseconds of processor time of one thread for the
+//! whole block, the least of the runs: without a cache, and from the cache; with NAME only the reads whose name
+//! contains it.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a command-line tool for developers")]
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
-use tactus_block::read::{AttributeOwner, BlockFacts, BlockReader, FileSource, StringColumn};
+use tactus_block::read::{
+    AttributeOwner, BlockFacts, BlockReader, ColumnCache, FileSource, StringColumn,
+};
 use tactus_model::{AttributeSelection, Projection, TraceId};
 use tactus_storage::meta::BlockMeta;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn cpu_nanos() -> u64 {
+    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    statistics.split(' ').next().unwrap().parse().unwrap()
+}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -24,11 +34,12 @@ fn main() {
         version: meta.version().unwrap(),
         dedicated_columns: meta.dedicated_columns.clone(),
     };
-    let open = || {
+    let open = |cache| {
         let source = FileSource::open(&directory.join("data.parquet")).unwrap();
-        BlockReader::open(Arc::new(source), &facts).unwrap()
+        BlockReader::open_with_cache(Arc::new(source), &facts, cache).unwrap()
     };
-    let block = open();
+    let cache = Arc::new(ColumnCache::new(1 << 30));
+    let (block, cached) = (open(None), open(Some(Arc::clone(&cache))));
     let groups = block.row_groups().len();
     let ids: Vec<TraceId> = (0..groups)
         .step_by(3)
@@ -38,34 +49,35 @@ fn main() {
         })
         .collect();
 
-    let time = |name: &str, parts: usize, work: &mut dyn FnMut() -> usize| {
+    let time = |name: &str, parts: usize, work: &mut dyn FnMut(&BlockReader) -> usize| {
         if !name.contains(&wanted) {
             return;
         }
         let mut found = 0;
-        let mut times: Vec<f64> = (0..runs)
-            .map(|_| {
-                let started = Instant::now();
-                found = work();
-                started.elapsed().as_secs_f64() * 1e3 / parts as f64
-            })
-            .collect();
-        times.sort_by(f64::total_cmp);
-        println!("{:8.2} {:8.2} ms  {name}  ({found})", times[0], times[times.len() / 2]);
+        let mut least = |block: &BlockReader| {
+            let mut time = || {
+                let started = cpu_nanos();
+                found = work(block);
+                (cpu_nanos() - started) as f64 / 1e6 / parts as f64
+            };
+            (0..runs).map(|_| time()).fold(f64::MAX, f64::min)
+        };
+        let (cold, warm) = (least(&block), least(&cached));
+        println!("{cold:8.2} {warm:8.2} ms  {name}  ({found})");
     };
 
-    time("open", 1, &mut || open().row_groups().len());
+    time("open", 1, &mut |_| open(None).row_groups().len());
     for (name, projection) in projections() {
-        time(name, 1, &mut || {
+        time(name, 1, &mut |block| {
             (0..groups).map(|group| block.read_row_group(group, &projection).unwrap().len()).sum()
         });
     }
-    time("trace by id", ids.len(), &mut || {
+    time("trace by id", ids.len(), &mut |block| {
         ids.iter().map(|id| block.read_trace(*id, None).unwrap().unwrap().len()).sum()
     });
     let absent: Vec<TraceId> =
         (1..17u8).map(|first| TraceId([first.wrapping_mul(15); 16])).collect();
-    time("trace by id, absent", absent.len(), &mut || {
+    time("trace by id, absent", absent.len(), &mut |block| {
         absent.iter().filter(|id| block.read_trace(**id, None).unwrap().is_some()).count()
     });
     let attribute = |key: &str| StringColumn::SpanAttribute(key.into());
@@ -75,21 +87,21 @@ fn main() {
         ("prune name", StringColumn::Name, b"nope"),
     ];
     for (name, column, text) in prunes {
-        time(name, 1, &mut || {
+        time(name, 1, &mut |block| {
             let may = |group: &usize| {
                 block.row_group_may_contain_string(*group, &column, &|found| found == text).unwrap()
             };
             (0..groups).filter(may).count()
         });
     }
-    time("prune db.statement contains", 1, &mut || {
+    time("prune db.statement contains", 1, &mut |block| {
         let column = attribute("db.statement");
         let holds = |text: &[u8]| text.windows(12).any(|part| part == b"nothing-here");
         let may =
             |group: &usize| block.row_group_may_contain_string(*group, &column, &holds).unwrap();
         (0..groups).filter(may).count()
     });
-    time("tag names", 1, &mut || {
+    time("tag names", 1, &mut |block| {
         let mut names = 0;
         for group in 0..groups {
             for owner in [AttributeOwner::Span, AttributeOwner::Resource, AttributeOwner::Event] {
@@ -98,13 +110,14 @@ fn main() {
         }
         names
     });
-    time("tag values service.name", 1, &mut || {
+    time("tag values service.name", 1, &mut |block| {
         let (mut values, column) = (0, StringColumn::ResourceAttribute(b"service.name".to_vec()));
         for group in 0..groups {
             block.visit_strings(group, &column, &mut |_| values += 1).unwrap();
         }
         values
     });
+    println!("{} MiB in the cache", cache.held_bytes() >> 20);
 }
 
 fn keys(all: &[&str]) -> AttributeSelection {

@@ -3,11 +3,12 @@
 //! [`BlockReader::open`] reads the footer once; afterwards every call reads the pages it needs from the
 //! [`ByteSource`] and decodes them into the codes of one dictionary per batch, strings being touched once
 //! a dictionary entry. Blocks come from outside: whatever the bytes say, the answer is a batch or an error,
-//! and memory stays in proportion to the size of the row group. A reader keeps no data but the footer, so
-//! that callers decide what to cache; it knows no queries and none of the other files of a block.
+//! and memory stays in proportion to the size of the row group. A reader keeps no data but the footer, except in the
+//! [`ColumnCache`] that it is given; it knows no queries and none of the other files of a block.
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics;
@@ -19,12 +20,14 @@ use crate::Result;
 
 mod attributes;
 mod batch;
+mod cache;
 mod chunk;
 mod columns;
 mod footer;
 mod json_value;
 mod level_words;
 mod levels;
+mod page_index;
 mod plan;
 mod prune;
 mod source;
@@ -35,6 +38,7 @@ mod task;
 mod tests;
 mod values;
 
+pub use cache::ColumnCache;
 pub use prune::{AttributeOwner, NumberColumn, StringColumn};
 pub use source::{ByteSource, BytesSource, FileSource, coalesce};
 
@@ -81,7 +85,12 @@ pub(crate) struct File {
     metadata: ParquetMetaData,
     columns: columns::Columns,
     row_groups: Vec<RowGroup>,
+    cache: Option<Arc<ColumnCache>>,
+    /// Tells open files apart in the cache.
+    id: u64,
 }
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 impl std::fmt::Debug for BlockReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -100,6 +109,17 @@ impl BlockReader {
     /// Errors: `Error::UnsupportedVersion` for vParquet3; `Error::Corrupt` or `Error::Parquet` if the
     /// file is not a block of this version; what the source returns.
     pub fn open(source: Arc<dyn ByteSource>, facts: &BlockFacts) -> Result<Self> {
+        Self::open_with_cache(source, facts, None)
+    }
+
+    /// Like [`Self::open`]; keeps decoded columns of whole row groups in `cache`.
+    ///
+    /// Columns are found again only by this reader and its clones: keep the reader as long as they shall serve.
+    pub fn open_with_cache(
+        source: Arc<dyn ByteSource>,
+        facts: &BlockFacts,
+        cache: Option<Arc<ColumnCache>>,
+    ) -> Result<Self> {
         let (metadata, footer_bytes) =
             footer::read_footer(&*source, facts.size, facts.footer_size)?;
         let columns = columns::Columns::resolve(
@@ -126,8 +146,19 @@ impl BlockReader {
             .collect();
         let (size, version) = (facts.size, facts.version);
         let verify = true;
-        let file =
-            File { source, size, footer_bytes, version, verify, metadata, columns, row_groups };
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let file = File {
+            source,
+            size,
+            footer_bytes,
+            version,
+            verify,
+            metadata,
+            columns,
+            row_groups,
+            cache,
+            id,
+        };
         Ok(Self { file: Arc::new(file) })
     }
 
@@ -179,7 +210,7 @@ impl BlockReader {
         }
         let mut task = task::Task::new(&self.file, row_group, Some(0..1));
         task.fetch(&[self.file.columns.trace_id])?;
-        Ok(batch::trace_ids(&mut task, self.file.columns.trace_id)?.first().copied())
+        Ok(task.trace_ids(self.file.columns.trace_id)?.first().copied())
     }
 
     /// Reads the projected columns of a row group; the other columns of the batch stay empty.
@@ -208,8 +239,11 @@ impl BlockReader {
     /// The row of a trace in a row group; `None` if it is not there. Errors: as [`Self::read_row_group`].
     pub fn find_row(&self, row_group: usize, id: TraceId) -> Result<Option<u64>> {
         let mut task = task::Task::new(&self.file, row_group, None);
-        task.fetch(&[self.file.columns.trace_id])?;
-        let ids = batch::trace_ids(&mut task, self.file.columns.trace_id)?;
+        let leaf = self.file.columns.trace_id;
+        if !task.has(&cache::Slot::Column(leaf.index)) {
+            task.fetch(&[leaf])?;
+        }
+        let ids = task.trace_ids(leaf)?;
         // Not a binary search: foreign files need not keep the order inside a row group.
         Ok(ids.iter().position(|found| *found == id).map(|row| row as u64))
     }

@@ -7,7 +7,7 @@ use bytemuck::Pod;
 /// A column: a growing vector, a slice of a memory-mapped file, or part of values that others share.
 ///
 /// Readers see `&[T]` either way; only an owned buffer grows. Take the slice once before a hot loop.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Buffer<T: Pod> {
     /// Values in memory.
     Owned(Vec<T>),
@@ -123,6 +123,13 @@ impl<T: Pod> Deref for Buffer<T> {
             }
             Self::Shared { values, len } => &values[..*len],
         }
+    }
+}
+
+/// Shows the values; where they lie makes no difference.
+impl<T: Pod + std::fmt::Debug> std::fmt::Debug for Buffer<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.as_slice().fmt(f)
     }
 }
 

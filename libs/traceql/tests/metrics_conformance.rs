@@ -5,7 +5,6 @@
 #[path = "eval/batches.rs"]
 mod batches;
 #[path = "eval/dataset.rs"]
-#[expect(dead_code, reason = "other tests use the rest")]
 mod dataset;
 
 use std::collections::BTreeMap;

@@ -1,26 +1,31 @@
 //! Random metrics queries on random traces: batches, collectors and the combiner answer as the slow evaluator does,
 //! however the spans are split into jobs.
 
+#![expect(clippy::panic, reason = "a failed step is a failed test")]
+
 #[path = "slow/slow.rs"]
 #[expect(dead_code, reason = "searches use the rest")]
 mod slow;
 #[path = "slow_metrics/slow_metrics.rs"]
 mod slow_metrics;
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use proptest::sample::select;
 use tactus_model::SpanBatch;
 use tactus_traceql::eval::Bitmap;
 use tactus_traceql::metrics::{
-    AnswerOptions, CompiledMetrics, Grid, MetricsCollector, MetricsCombiner, MetricsError,
-    MetricsOptions, Series,
+    AnswerOptions, CompiledMetrics, Exemplar, Grid, LabelValue, MetricsCollector, MetricsCombiner,
+    MetricsError, MetricsOptions, Series,
 };
-use tactus_traceql::{RootExpr, parse_and_validate};
+use tactus_traceql::{MetricsFunction, MetricsStage, RootExpr, parse_and_validate};
 
 use slow::batches::{Group, live_batch, project, stored_batch};
 use slow::data::{BASE, groups, without_repeated_keys};
 use slow::world::World;
-use slow_metrics::queries::{compare, metrics};
+use slow_metrics::functions::measured;
+use slow_metrics::queries::{compare, metrics, one_function};
 use slow_metrics::{Intervals, Line};
 
 const MILLISECOND: u64 = 1_000_000;
@@ -44,10 +49,20 @@ fn intervals(grid: &Grid) -> Intervals {
 /// A batch and the spans of it that count, if not all.
 type Job<'b> = (&'b SpanBatch, Option<Bitmap>);
 
-fn engine(root: &RootExpr, grid: Grid, jobs: &[Job<'_>]) -> Result<Vec<Series>, MetricsError> {
-    let query = CompiledMetrics::compile(root, grid, MetricsOptions::default())
-        .expect("scalar pipelines do not validate");
-    let mut combiner = MetricsCombiner::new(root, grid, AnswerOptions::default());
+fn compile(root: &RootExpr, grid: Grid, exemplars: usize) -> CompiledMetrics {
+    let options = MetricsOptions { exemplars, max_bytes: 0 };
+    CompiledMetrics::compile(root, grid, options).expect("scalar pipelines do not validate")
+}
+
+fn engine(
+    root: &RootExpr,
+    grid: Grid,
+    exemplars: usize,
+    jobs: &[Job<'_>],
+) -> Result<Vec<Series>, MetricsError> {
+    let query = compile(root, grid, exemplars);
+    let options = AnswerOptions { exemplars, ..AnswerOptions::default() };
+    let mut combiner = MetricsCombiner::new(root, grid, options);
     for (batch, counted) in jobs {
         let is_stored = batch.traces.summaries.is_some();
         let narrow = is_stored.then(|| project(batch, query.projection()));
@@ -56,12 +71,6 @@ fn engine(root: &RootExpr, grid: Grid, jobs: &[Job<'_>]) -> Result<Vec<Series>, 
         combiner.add(collector.finish(&query))?;
     }
     Ok(combiner.finish().series)
-}
-
-/// Whether a job may see some spans of a trace without the others.
-fn reads_whole_trace(root: &RootExpr, grid: Grid) -> bool {
-    let query = CompiledMetrics::compile(root, grid, MetricsOptions::default());
-    query.expect("scalar pipelines do not validate").reads_whole_trace()
 }
 
 fn plain(series: &[Series]) -> Vec<Line> {
@@ -121,11 +130,19 @@ fn check(query: &str, groups: &[Group], grid: Grid) -> Result<(), TestCaseError>
         ("half counted", vec![(&whole, Some(half(0))), (&whole, Some(half(1)))]),
     ];
     let by_span = [0, 1].map(|rest| live_batch(&some(groups, |number, _| number % 2 == rest)));
-    if !reads_whole_trace(&root, grid) {
+    let compiled = compile(&root, grid, 0);
+    let named: BTreeSet<u128> = by_span
+        .iter()
+        .flat_map(|batch| compiled.find_candidates(batch))
+        .map(|id| u128::from_be_bytes(id.0))
+        .collect();
+    let candidates = live_batch(&some(groups, |_, trace| named.contains(&trace)));
+    splits.push(("candidates", vec![(&candidates, None)]));
+    if !compiled.reads_whole_trace() {
         splits.push(("spans apart", by_span.iter().map(|batch| (batch, None)).collect()));
     }
     for (split, jobs) in splits {
-        let found = engine(&root, grid, &jobs);
+        let found = engine(&root, grid, 0, &jobs);
         let found = found.map_err(|error| TestCaseError::fail(format!("{query}: {error}")))?;
         let found = plain(&found);
         prop_assert!(
@@ -136,8 +153,95 @@ fn check(query: &str, groups: &[Group], grid: Grid) -> Result<(), TestCaseError>
     Ok(())
 }
 
+/// Exemplars of a query with one function: counted spans, spread, with the values that they should have.
+fn check_exemplars(
+    query: &str,
+    groups: &[Group],
+    grid: Grid,
+    wanted: usize,
+) -> Result<(), TestCaseError> {
+    let Ok(root) = parse_and_validate(query) else { return Ok(()) };
+    let world = World::new(groups);
+    let Ok(expected) = slow_metrics::answer(&world, &root, intervals(&grid)) else {
+        return Ok(());
+    };
+    let batches = [0, 1].map(|rest| {
+        let traces = world.traces();
+        let place = |trace| traces.iter().position(|it| *it == trace).unwrap_or(0);
+        live_batch(&some(groups, |_, trace| place(trace) % 2 == rest))
+    });
+    let jobs: Vec<Job<'_>> = batches.iter().map(|batch| (batch, None)).collect();
+    let found = engine(&root, grid, wanted, &jobs).expect("the slow evaluator has an answer");
+    prop_assert!(same(&plain(&found), &expected), "{query}: exemplars change the answer");
+    let stage = &root.metrics().and_then(|it| it.first_leaf()).expect("a function").stage;
+    let (mut spans, mut traces) = (BTreeSet::new(), BTreeSet::new());
+    for series in &found {
+        for exemplar in &series.exemplars {
+            let interval = grid.interval_of(exemplar.start_unix_nanos);
+            let point = series.points.iter().find(|point| Some(point.0 as usize) == interval);
+            let trace = trace_of(exemplar);
+            prop_assert!(
+                point.is_some_and(|point| is_value(&world, stage, exemplar, trace, point.1)),
+                "{query}: {exemplar:?} in {series:?}"
+            );
+            spans.insert((trace, exemplar.start_unix_nanos));
+            traces.insert(trace);
+        }
+    }
+    let shown: usize = found.iter().map(|series| series.exemplars.len()).sum();
+    let is_compare = matches!(stage, MetricsStage::Compare(_));
+    prop_assert!(is_compare || shown == spans.len(), "{query}: a span is shown twice");
+    prop_assert!(spans.len() == traces.len() && spans.len() <= wanted, "{query}: {spans:?}");
+    let counts = expected.iter().flat_map(|line| line.points.values()).any(|count| *count != 0.0);
+    let has_spans = match stage {
+        MetricsStage::Compare(_) => counts,
+        MetricsStage::Series { function, .. } => match function {
+            MetricsFunction::Rate | MetricsFunction::CountOverTime => counts,
+            _ => !expected.is_empty(),
+        },
+    };
+    prop_assert_eq!(has_spans && wanted > 0, !spans.is_empty(), "{}", query);
+    Ok(())
+}
+
+fn trace_of(exemplar: &Exemplar) -> u128 {
+    let label = exemplar.labels.iter().find(|(name, _)| &**name == "trace:id");
+    match label {
+        Some((_, LabelValue::String(id))) => u128::from_str_radix(id, 16).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Whether a span of the trace that starts then may have this value.
+fn is_value(
+    world: &World<'_>,
+    stage: &MetricsStage,
+    exemplar: &Exemplar,
+    trace: u128,
+    of_series: f64,
+) -> bool {
+    let mut rows = world.rows(trace);
+    rows.retain(|&row| world.spans[row].span.start == exemplar.start_unix_nanos);
+    let own = |function| {
+        let values = rows.iter().filter_map(|&row| measured(world, function, row));
+        // Quantiles are in seconds, whatever the duration.
+        values.flat_map(|value| [value, value / 1e9]).any(|value| exemplar.value == Some(value))
+    };
+    match stage {
+        MetricsStage::Series { function, .. } => match function {
+            MetricsFunction::Rate
+            | MetricsFunction::CountOverTime
+            | MetricsFunction::HistogramOverTime(_) => {
+                !rows.is_empty() && exemplar.value == Some(of_series)
+            }
+            _ => own(function),
+        },
+        MetricsStage::Compare(_) => !rows.is_empty() && exemplar.value == Some(of_series),
+    }
+}
+
 proptest! {
-    #![proptest_config(slow::cases(800))]
+    #![proptest_config(slow::cases(250))]
 
     #[test]
     fn engine_and_combiner_answer_as_the_slow_evaluator(
@@ -155,6 +259,16 @@ proptest! {
         grid in grid(),
     ) {
         check(&query, &without_repeated_keys(groups), grid)?;
+    }
+
+    #[test]
+    fn exemplars_are_counted_spans(
+        groups in groups(),
+        query in prop_oneof![3 => one_function(), 1 => compare()],
+        grid in grid(),
+        wanted in prop_oneof![0usize..10, Just(100)],
+    ) {
+        check_exemplars(&query, &without_repeated_keys(groups), grid, wanted)?;
     }
 }
 

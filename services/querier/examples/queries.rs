@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p tactus-querier --example queries -- BLOCK_DIRECTORY [REPEATS] [PATTERN]`
 //!
-//! A block directory holds `data.parquet` and `meta.json`. All figures are milliseconds over all row groups on one
-//! thread, the least of the repeats. `read`: the columns of the filters. `find`: evaluation of the decoded batches.
+//! A block directory holds `data.parquet` and `meta.json`. All figures are milliseconds on one thread, summed over the row
+//! groups, of each the least of the repeats. `read`: the columns of the filters. `find`: evaluation of the decoded batches.
 //! `assemble`: answers of the newest matches, result columns in memory. `staged`: reading and evaluation step by step,
 //! `reads`: how often columns of a row group were read for it.
 #![allow(clippy::print_stdout, reason = "a program that prints a table")]
@@ -60,7 +60,7 @@ fn main() -> Result<(), Failure> {
     let traces: u64 = block.row_groups().iter().map(|group| group.traces).sum();
     println!("{groups} row groups, {traces} traces");
     let nothing = Projection::default();
-    println!("no column: {:.2}", least(repeats, || read_all(&block, &nothing).map(drop))?);
+    println!("no column: {:.2}", read_each(&block, &nothing, repeats)?);
     println!(
         "{:18} {:>8} {:>8} {:>8} {:>8} {:>6} {:>8}",
         "query", "read", "find", "assemble", "staged", "reads", "traces"
@@ -86,53 +86,75 @@ fn open(directory: &Path) -> Result<BlockReader, Failure> {
 fn run(name: &str, text: &str, block: &BlockReader, repeats: usize) -> Result<(), Failure> {
     let query = CompiledQuery::compile(&parse_and_validate(text)?)?;
     let window = Window::default();
-    let read = least(repeats, || read_all(block, query.filter_projection()).map(drop))?;
+    let read = read_each(block, query.filter_projection(), repeats)?;
     let batches = read_all(block, query.filter_projection())?;
     let mut matches: Vec<Matches> = Vec::new();
-    let find = least(repeats, || {
-        matches.clear();
-        for batch in &batches {
-            matches.push(query.find_newest(batch, window, OPTIONS.limit)?);
-        }
-        Ok(())
-    })?;
+    let mut find = 0.0;
+    for batch in &batches {
+        let mut found = Matches::default();
+        find += least(repeats, || {
+            found = query.find_newest(batch, window, OPTIONS.limit)?;
+            Ok(())
+        })?;
+        matches.push(found);
+    }
     drop(batches);
     let results = read_all(block, query.result_projection())?;
-    let assemble = least(repeats, || {
-        for (batch, matches) in results.iter().zip(&matches) {
+    let mut assemble = 0.0;
+    for (batch, matches) in results.iter().zip(&matches) {
+        assemble += least(repeats, || {
             std::hint::black_box(query.assemble(batch, matches, &OPTIONS));
-        }
-        Ok(())
-    })?;
+            Ok(())
+        })?;
+    }
     drop(results);
-    let mut reads = 0;
-    let staged = least(repeats, || {
-        reads = 0;
-        for (group, expected) in matches.iter().enumerate() {
-            let found = search_in_steps(&query, block, group, &mut reads)?;
-            assert_eq!(found.traces.len(), expected.traces.len(), "{name}");
-        }
-        Ok(())
-    })?;
+    let (mut reads, mut staged) = (0, 0.0);
+    for (group, expected) in matches.iter().enumerate() {
+        let mut found = Matches::default();
+        let mut steps = 0;
+        staged += least(repeats, || {
+            (found, steps) = search_in_steps(&query, block, group)?;
+            Ok(())
+        })?;
+        assert_eq!(&found, expected, "{name}");
+        reads += steps;
+    }
     let found: usize = matches.iter().map(|matches| matches.traces.len()).sum();
     println!("{name:18} {read:8.2} {find:8.2} {assemble:8.2} {staged:8.2} {reads:6} {found:8}");
     Ok(())
 }
 
+/// The matches in a row group, and how often columns were read to find them.
 fn search_in_steps(
     query: &CompiledQuery,
     block: &BlockReader,
     group: usize,
-    reads: &mut usize,
-) -> Result<Matches, Failure> {
+) -> Result<(Matches, usize), Failure> {
     let mut search = query.staged(Window::default(), OPTIONS.limit);
+    let mut reads = 0;
     loop {
-        *reads += 1;
+        reads += 1;
         let batch = block.read_row_group(group, search.projection())?;
         if let Some(matches) = search.advance(&batch)? {
-            return Ok(matches);
+            return Ok((matches, reads));
         }
     }
+}
+
+/// Milliseconds to read columns of all row groups.
+fn read_each(
+    block: &BlockReader,
+    projection: &Projection,
+    repeats: usize,
+) -> Result<f64, Failure> {
+    let mut sum = 0.0;
+    for group in 0..block.row_groups().len() {
+        sum += least(repeats, || {
+            std::hint::black_box(block.read_row_group(group, projection)?);
+            Ok(())
+        })?;
+    }
+    Ok(sum)
 }
 
 fn read_all(block: &BlockReader, projection: &Projection) -> Result<Vec<SpanBatch>, Failure> {

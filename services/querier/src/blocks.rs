@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 use parking_lot::Mutex;
-use tactus_block::read::{BlockFacts, BlockReader as DataReader, ByteSource};
+use tactus_block::read::{BlockFacts, BlockReader as DataReader, ByteSource, ColumnCache};
 use tactus_model::TraceId;
 use tactus_proto::tactus::v1::BlockPart;
 use tactus_storage::block_io::read_meta;
@@ -39,6 +39,7 @@ pub(crate) struct Blocks {
     bucket: Bucket,
     blocklist: Arc<Blocklist>,
     readers: Cache<BlockKey, DataReader>,
+    columns: Option<Arc<ColumnCache>>,
     blooms: Cache<(BlockKey, u32), CachedBloom>,
     duplicates: Duplicates,
     logged: Mutex<HashSet<Uuid>>,
@@ -74,8 +75,16 @@ impl Blocks {
             .max_capacity(settings.bloom_cache_bytes)
             .weigher(|_, bloom: &CachedBloom| u32::try_from(bloom.bytes).unwrap_or(u32::MAX))
             .build();
+        let columns = (settings.column_cache_bytes > 0)
+            .then(|| Arc::new(ColumnCache::new(settings.column_cache_bytes)));
         let duplicates = Duplicates::new(DUPLICATES_BYTES);
-        Self { bucket, blocklist, readers, blooms, duplicates, logged: Mutex::default(), metrics }
+        let logged = Mutex::default();
+        Self { bucket, blocklist, readers, columns, blooms, duplicates, logged, metrics }
+    }
+
+    /// The decoded columns kept in memory, if any are.
+    pub(crate) fn columns(&self) -> Option<&Arc<ColumnCache>> {
+        self.columns.as_ref()
     }
 
     /// The meta of a block, from the block list or, for one that another process knows first, from the bucket.
@@ -125,7 +134,7 @@ impl Blocks {
                 version,
                 dedicated_columns: meta.dedicated_columns.clone(),
             };
-            Ok(DataReader::open(source, &facts)?)
+            Ok(DataReader::open_with_cache(source, &facts, self.columns.clone())?)
         };
         self.readers.try_get_with(key.clone(), open).map_err(|error: Arc<Error>| (*error).clone())
     }

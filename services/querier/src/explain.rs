@@ -91,7 +91,12 @@ impl Recorder {
     }
 
     /// What is known so far.
-    pub(crate) fn explanation(&self, source: String, read_bytes: u64) -> JobExplanation {
+    pub(crate) fn explanation(
+        &self,
+        source: String,
+        read_bytes: u64,
+        cached_bytes: u64,
+    ) -> JobExplanation {
         let facts = self.facts.lock();
         let pruned = facts.pruned.iter();
         let phase =
@@ -104,7 +109,7 @@ impl Recorder {
                 .collect(),
             read_bytes,
             decoded_bytes: facts.decoded_bytes,
-            cached_bytes: 0,
+            cached_bytes,
             filter_columns: facts.filter_columns.iter().cloned().collect(),
             result_columns: facts
                 .result_columns

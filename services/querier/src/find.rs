@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use tactus_model::TraceId;
+use tactus_block::read::BlockReader;
 use tactus_model::otlp::encode_traces_data;
+use tactus_model::{Projection, TraceId};
 use tactus_proto::tactus::v1::FindTraceInBlocksResponse;
 use tactus_storage::Uuid;
 
@@ -80,9 +81,19 @@ async fn read_from_block(
     let options = JobOptions { timeout, query: query_number(&["trace", tenant]), explain: false };
     let read = move |job: &Job| {
         let block = shared.blocks.open(&meta, job)?;
-        let batch = block.read_trace(id, None)?;
-        let trace = batch.map_or_else(Bytes::new, |batch| encode_traces_data(&batch).into());
+        let trace = read_trace(&block, id, job)?;
         Ok(Part { trace, inspected_bytes: bloom_bytes + job.inspected_bytes() })
     };
     inner.pool.run(options, read).await
+}
+
+/// The spans of a trace as an OTLP message; empty if the block does not have it.
+fn read_trace(block: &BlockReader, id: TraceId, job: &Job) -> Result<Bytes> {
+    let Some(row_group) = block.find_row_group(id, None)? else { return Ok(Bytes::new()) };
+    // Few pages of each column, but their dictionaries as a whole.
+    job.hold_bytes(block.row_groups().get(row_group).map_or(0, |group| group.bytes))?;
+    let Some(row) = block.find_row(row_group, id)? else { return Ok(Bytes::new()) };
+    job.check()?;
+    let batch = block.read_rows(row_group, row..row + 1, &Projection::all())?;
+    Ok(encode_traces_data(&batch).into())
 }

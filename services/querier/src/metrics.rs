@@ -1,6 +1,11 @@
 //! What the querier counts.
 
-use tactus_telemetry::metrics::{Counter, CounterVec, HistogramVec, Registry, exponential_buckets};
+use std::sync::Arc;
+
+use tactus_block::read::ColumnCache;
+use tactus_telemetry::metrics::{
+    Counter, CounterVec, HistogramVec, Kind, Registry, exponential_buckets,
+};
 
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -38,5 +43,23 @@ impl Metrics {
                 "Jobs that met a block which was deleted meanwhile.",
             ),
         }
+    }
+
+    /// Shows the cache of decoded columns as well.
+    pub(crate) fn show_cache(registry: &Registry, cache: Arc<ColumnCache>) {
+        registry.register_collector(move |out| {
+            out.family(
+                "tactus_querier_column_cache_hit_bytes_total",
+                "Bytes of decoded columns that jobs found in the cache.",
+                Kind::Counter,
+            );
+            out.sample(&[], cache.hit_bytes() as f64);
+            out.family(
+                "tactus_querier_column_cache_bytes",
+                "Bytes of decoded columns in the cache.",
+                Kind::Gauge,
+            );
+            out.sample(&[], cache.held_bytes() as f64);
+        });
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tactus_block::read::ColumnCache;
 use tactus_proto::tactus::v1::JobExplanation;
 use tactus_storage::BlockMeta;
 use tokio::runtime::Handle;
@@ -45,6 +46,8 @@ pub(crate) struct JobOptions {
 pub(crate) struct Job {
     shared: Arc<Shared>,
     turn: RefCell<Turn>,
+    /// What this thread has found in caches, as far as it is counted.
+    counted_hits: Cell<u64>,
     /// Nobody wants the part that this thread works on.
     stopped: Arc<AtomicBool>,
 }
@@ -58,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) query: u64,
     cancelled: Arc<AtomicBool>,
     bytes_read: AtomicU64,
+    cached_bytes: AtomicU64,
     waited: AtomicBool,
     recorder: Option<Recorder>,
 }
@@ -104,6 +108,7 @@ impl Pool {
             query: options.query,
             cancelled,
             bytes_read: AtomicU64::new(0),
+            cached_bytes: AtomicU64::new(0),
             waited: AtomicBool::new(false),
             recorder: options.explain.then(Recorder::default),
         });
@@ -124,9 +129,10 @@ impl Pool {
 }
 
 impl Job {
-    /// A job on a further thread. `stopped` is true once the thread shall not go on.
+    /// A job on the thread that calls this. `stopped` is true once the thread shall not go on.
     pub(crate) fn new(shared: Arc<Shared>, turn: Turn, stopped: Arc<AtomicBool>) -> Self {
-        Self { shared, turn: RefCell::new(turn), stopped }
+        let counted_hits = Cell::new(ColumnCache::hit_bytes_of_this_thread());
+        Self { shared, turn: RefCell::new(turn), counted_hits, stopped }
     }
 
     /// Runs something as this job, so that what it reads is counted.
@@ -139,7 +145,15 @@ impl Job {
         }
         CURRENT.set(Some(Arc::clone(&self.shared)));
         let _reset = Reset;
-        run()
+        let result = run();
+        self.count_hits();
+        result
+    }
+
+    fn count_hits(&self) {
+        let hits = ColumnCache::hit_bytes_of_this_thread();
+        let more = hits - self.counted_hits.replace(hits);
+        self.shared.cached_bytes.fetch_add(more, Ordering::Relaxed);
     }
 
     /// Fails once the caller is gone. To be asked before each step that takes long.
@@ -180,7 +194,10 @@ impl Job {
     /// What was done on a block, if that is wanted.
     pub(crate) fn explanations(&self, meta: &BlockMeta) -> Vec<JobExplanation> {
         let explain = |recorder: &Recorder| {
-            recorder.explanation(meta.block_id.to_string(), self.inspected_bytes())
+            self.count_hits();
+            let cached_bytes = self.shared.cached_bytes.load(Ordering::Relaxed);
+            let source = meta.block_id.to_string();
+            recorder.explanation(source, self.inspected_bytes(), cached_bytes)
         };
         self.recorder().map(explain).into_iter().collect()
     }

@@ -3,11 +3,11 @@
 //! A condition on a string is asked of the column's dictionary, one on a number of the column's bounds. What
 //! cannot be told is taken as a match: pruning may only save work.
 
-use tactus_block::read::{BlockReader, NumberColumn, StringColumn};
+use tactus_block::read::{AttributeOwner, BlockReader, NumberColumn, StringColumn};
 use tactus_traceql::{
     Attribute, AttributeScope, BinaryOperator, ComparisonOperator, CompiledRegex, FieldExpression,
     Intrinsic, Kind, LogicalOperator, Pipeline, PipelineStage, RelationMode, RootExpr,
-    SpansetExpression, SpansetOperator, Static, Status,
+    SpansetExpression, SpansetOperator, Static, Status, UnaryOperator,
 };
 
 use crate::error::Result;
@@ -21,6 +21,8 @@ pub(crate) enum Pruner {
     All(Vec<Pruner>),
     /// Any of these.
     Any(Vec<Pruner>),
+    /// A value of the attribute, on one of these owners.
+    Present { attribute: Attribute, owners: Vec<AttributeOwner>, key: Vec<u8> },
     /// A string in one of the columns.
     String { attribute: Attribute, columns: Vec<StringColumn>, test: StringTest },
     /// A number within these bounds, both inclusive.
@@ -93,6 +95,11 @@ impl Pruner {
                     LogicalOperator::Or => Self::any(operands),
                 }
             }
+            FieldExpression::Unary { operator: UnaryOperator::Exists, operand } => match &**operand
+            {
+                FieldExpression::Attribute(attribute) => Self::of_presence(attribute),
+                _ => Self::Unknown,
+            },
             FieldExpression::Binary { operator, left, right } => match (&**left, &**right) {
                 (FieldExpression::Attribute(attribute), FieldExpression::Static(value)) => {
                     Self::of_comparison(attribute, *operator, value)
@@ -120,20 +127,36 @@ impl Pruner {
             }
             (BinaryOperator::Regex, Static::String(pattern)) => match CompiledRegex::new(pattern) {
                 Ok(pattern) => Self::of_string(attribute, StringTest::Matches(pattern)),
-                Err(_) => Self::Unknown,
+                Err(_) => Self::of_presence(attribute),
             },
-            (BinaryOperator::Comparison(operator), value) => {
-                let Attribute::Intrinsic(intrinsic) = attribute else { return Self::Unknown };
-                Self::of_number(*intrinsic, operator, value)
-            }
+            (BinaryOperator::Comparison(operator), value) => match attribute {
+                Attribute::Intrinsic(intrinsic) => Self::of_number(*intrinsic, operator, value),
+                Attribute::Named { .. } => Self::of_presence(attribute),
+            },
+            (BinaryOperator::Regex | BinaryOperator::NotRegex, _) => Self::of_presence(attribute),
             _ => Self::Unknown,
         }
+    }
+
+    /// Without a value no comparison holds.
+    fn of_presence(attribute: &Attribute) -> Self {
+        let Attribute::Named { scope, parent: _, name } = attribute else { return Self::Unknown };
+        let owners = match scope {
+            AttributeScope::Span => vec![AttributeOwner::Span],
+            AttributeScope::Resource => vec![AttributeOwner::Resource],
+            AttributeScope::Event => vec![AttributeOwner::Event],
+            AttributeScope::Link => vec![AttributeOwner::Link],
+            AttributeScope::Instrumentation => vec![AttributeOwner::Scope],
+            AttributeScope::Unscoped => vec![AttributeOwner::Span, AttributeOwner::Resource],
+        };
+        let key = name.as_bytes().to_vec();
+        Self::Present { attribute: attribute.clone(), owners, key }
     }
 
     fn of_string(attribute: &Attribute, test: StringTest) -> Self {
         // An absent value of some columns reads as an empty string, which no dictionary has.
         if test.holds(b"") {
-            return Self::Unknown;
+            return Self::of_presence(attribute);
         }
         let columns = match attribute {
             Attribute::Intrinsic(intrinsic) => match intrinsic {
@@ -223,6 +246,16 @@ impl Pruner {
                 }
                 Ok(Some(self))
             }
+            Self::Present { owners, key, .. } => {
+                let mut found = false;
+                for &owner in owners {
+                    let mut visit = |known: &[u8]| found |= known == key;
+                    if !block.visit_attribute_keys(row_group, owner, &mut visit)? || found {
+                        return Ok(None);
+                    }
+                }
+                Ok(Some(self))
+            }
             Self::String { columns, test, .. } => {
                 for column in columns {
                     let holds = |text: &[u8]| test.holds(text);
@@ -249,6 +282,7 @@ impl Pruner {
                 all.dedup();
                 all.join(", ")
             }
+            Self::Present { attribute, .. } => format!("no value of {attribute}"),
             Self::String { attribute, .. } => format!("dictionary of {attribute}"),
             Self::Number { intrinsic, .. } => {
                 format!("bounds of {}", Attribute::Intrinsic(*intrinsic))

@@ -49,6 +49,9 @@ impl Querier {
     ) -> Self {
         let metrics = Arc::new(Metrics::new(registry));
         let blocks = Blocks::new(&settings, bucket, blocklist, Arc::clone(&metrics));
+        if let Some(columns) = blocks.columns() {
+            Metrics::show_cache(registry, Arc::clone(columns));
+        }
         let pool = Pool::new(
             settings.max_concurrent_jobs,
             settings.threads,

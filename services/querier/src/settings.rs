@@ -21,6 +21,8 @@ pub struct Settings {
     pub trace_timeout: Duration,
     /// Memory for footers of blocks. An open local block counts 64 KiB at least, for its file descriptor.
     pub footer_cache_bytes: u64,
+    /// Memory for decoded columns (`querier.column_cache_bytes`); 0 keeps none.
+    pub column_cache_bytes: u64,
     /// Memory for bloom filters.
     pub bloom_cache_bytes: u64,
     /// Alternatives of a tag filter at most (`max_condition_groups_per_tag_query`).
@@ -36,6 +38,7 @@ impl Default for Settings {
             search_timeout: Duration::from_secs(30),
             trace_timeout: Duration::from_secs(10),
             footer_cache_bytes: 32 << 20,
+            column_cache_bytes: 128 << 20,
             bloom_cache_bytes: 32 << 20,
             max_condition_groups: 100,
         }

@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, pread};
 use tactus_block::Error;
 use tactus_block::read::ByteSource;
 use tactus_storage::BlockReader;
@@ -31,14 +33,36 @@ impl ByteSource for LocalSource {
     }
 
     fn read(&self, range: Range<u64>) -> tactus_block::Result<Bytes> {
-        let read = || self.file.read_range(range).map_err(from_storage);
-        read_for_job(false, read, Bytes::len)
+        read_for_job(false, || read_local(&self.file, range), Bytes::len)
     }
 
     /// A read of a local file costs less than copying what lies between two ranges.
     fn read_many(&self, ranges: &[Range<u64>]) -> tactus_block::Result<Vec<Bytes>> {
         ranges.iter().map(|range| self.read(range.clone())).collect()
     }
+}
+
+/// Reads without clearing the memory first, which takes as long as copying the bytes.
+fn read_local(file: &LocalFile, range: Range<u64>) -> tactus_block::Result<Bytes> {
+    let mut bytes = Vec::new();
+    if range.start <= range.end && range.end <= file.size() {
+        let length = (range.end - range.start) as usize;
+        bytes.reserve_exact(length);
+        while bytes.len() < length {
+            let offset = range.start + bytes.len() as u64;
+            match pread(file.file(), spare_capacity(&mut bytes), offset) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        bytes.truncate(length);
+        if bytes.len() == length {
+            return Ok(bytes.into());
+        }
+    }
+    // Says what is wrong.
+    file.read_range(range).map_err(from_storage)
 }
 
 /// A block in object storage. The calling thread waits.

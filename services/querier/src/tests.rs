@@ -221,6 +221,13 @@ async fn pruned_queries_match_what_others_do() {
         [r#"instrumentation:name =~ ".*""#, "&&", "true"],
         [r#"event.exception.message = "kaboom""#, "&&", "true"],
         [r#"span.http.status_code = "not-an-int""#, "&&", "true"],
+        ["span.n != 1", "&&", "span.absent > 0"],
+        ["span.absent != nil", "||", "span.int < 0"],
+        [".region !~ \"e.*\"", "||", ".absent !~ \"e.*\""],
+        ["resource.ip != nil", "&&", "event.exception.message != nil"],
+        ["link.attr != nil", "||", "instrumentation.absent > 1"],
+        ["span.http.status_code >= 500", "||", "span.http.response.status_code = 200"],
+        ["span.bools = false", "&&", "span.double != 7"],
     ] {
         let pruned = format!("{{ {left} }} {operator} {{ {right} }}");
         // A double negation means the same, but nothing can be told from it before reading.

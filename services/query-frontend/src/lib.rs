@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The ingesters are asked first, and the block list is read after they answered: what an ingester gave up because a
-//! block has it now is then in the list. Jobs run newest block first, a bounded number at a time, and end when the
+//! block has it now is then in the list. (Metrics count every span once, and so choose blocks by what the ingesters say
+//! of them.) Jobs run newest block first, a bounded number at a time, and end when the
 //! answer is full. A damaged block makes an answer partial (header `X-Tactus-Partial`), never empty.
 #![warn(missing_docs)]
 

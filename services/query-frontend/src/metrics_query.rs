@@ -5,22 +5,22 @@
 //! spans that an ingester counted, unless it names the block as one whose spans it had given up before.
 
 mod plan;
+mod sum;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use futures_util::future::FutureExt as _;
-use parking_lot::Mutex;
 use tactus_api::explain::{ExplainedWindow, Explanation, Plan};
-use tactus_api::metrics::{MetricsFacts, from_message};
+use tactus_api::metrics::MetricsFacts;
 use tactus_api::request::MetricsQuery;
 use tactus_api::{Error, Result};
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::{MetricsRequest, MetricsResponse};
 use tactus_storage::Uuid;
 use tactus_traceql::metrics::{
-    AnswerOptions, CompiledMetrics, Grid, MetricsAnswer, MetricsCombiner, MetricsOptions,
+    AnswerOptions, CompiledMetrics, Grid, MetricsAnswer, MetricsCombiner, MetricsError,
+    MetricsOptions,
 };
 use tonic::Request;
 
@@ -28,14 +28,9 @@ use crate::blocks::{QueryBlock, select};
 use crate::frontend::{Frontend, unix_nanos_now};
 use crate::jobs::{Outcome, run_jobs, with_retries};
 use crate::metrics::METRICS;
-use crate::trace_by_id::offload;
 use crate::work::Work;
 use plan::Job;
-
-/// Answers with more points are added away from the threads that serve connections.
-const INLINE_POINTS: usize = 10_000;
-/// Series that take more bytes are finished away from the threads that serve connections.
-const INLINE_BYTES: usize = 256 << 10;
+use sum::Sum;
 
 /// The answer to a metrics query.
 #[derive(Debug, Clone)]
@@ -51,10 +46,6 @@ pub struct SeriesAnswer {
     /// How the query was run, if it asks.
     pub explanation: Option<Box<Explanation>>,
 }
-
-/// Where the jobs of a query add their series.
-#[derive(Clone)]
-struct Sum(Arc<Mutex<Option<MetricsCombiner>>>);
 
 /// What the ingesters of a tenant say about its blocks.
 #[derive(Debug, Default)]
@@ -79,7 +70,24 @@ impl Frontend {
         query: &MetricsQuery,
     ) -> Result<SeriesAnswer> {
         let inspected = |answer: &SeriesAnswer| answer.facts.metrics.inspected_bytes;
-        self.counted(tenants, METRICS, self.run_metrics(tenants, query), inspected).await
+        let run = async {
+            self.run_metrics(tenants, query).await.map_err(|error| self.name_limit(error))
+        };
+        self.counted(tenants, METRICS, run, inspected).await
+    }
+
+    /// Jobs do not know which setting they were sent as the limit of their series; a client shall be told.
+    fn name_limit(&self, error: Error) -> Error {
+        let limit_bytes = self.max_series_bytes();
+        let too_large = MetricsError::TooLarge { limit_bytes };
+        match error {
+            Error::LimitExceeded(text) if text == too_large.to_string() => too_large.into(),
+            error => error,
+        }
+    }
+
+    fn max_series_bytes(&self) -> usize {
+        usize::try_from(self.settings.metrics.max_series_bytes).unwrap_or(usize::MAX)
     }
 
     async fn run_metrics(
@@ -91,12 +99,11 @@ impl Frontend {
         let _admitted = self.admit(tenants)?;
         let compiled = CompiledMetrics::compile(&query.root, grid, MetricsOptions::default())
             .map_err(|error| Error::NotImplemented(error.to_string()))?;
-        let max_bytes = self.settings.metrics.max_series_bytes;
         let options = AnswerOptions {
             max_series: query.max_series as usize,
             exemplars: query.exemplars as usize,
             is_instant: query.is_instant,
-            max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
+            max_bytes: self.max_series_bytes(),
         };
         let sum = Sum::new(MetricsCombiner::new(&query.root, grid, options));
         let mut state = State { sum, work: Work::default() };
@@ -300,46 +307,5 @@ impl RecentBlocks {
             counted: parse(&answer.counted_block_ids)?,
             released: parse(&answer.released_block_ids)?,
         })
-    }
-}
-
-impl Sum {
-    fn new(combiner: MetricsCombiner) -> Self {
-        Self(Arc::new(Mutex::new(Some(combiner))))
-    }
-
-    /// Adds the series of an answer, whose intervals start at `first_interval`, and returns the rest of it.
-    async fn add(
-        self,
-        outcome: Outcome<MetricsResponse>,
-        first_interval: u32,
-    ) -> Result<Outcome<MetricsResponse>> {
-        let Outcome::Answer(mut answer) = outcome else { return Ok(outcome) };
-        let series = std::mem::take(&mut answer.series);
-        let points: usize = series.iter().map(|series| series.intervals.len()).sum();
-        let add = move || {
-            let mut parts = Vec::with_capacity(series.len());
-            for message in series {
-                let mut part =
-                    from_message(message).map_err(|error| Error::Internal(error.to_string()))?;
-                for point in &mut part.points {
-                    point.interval = point.interval.saturating_add(first_interval);
-                }
-                parts.push(part);
-            }
-            match &mut *self.0.lock() {
-                Some(combiner) => combiner.add(parts).map_err(Error::from),
-                // The query ended.
-                None => Ok(()),
-            }
-        };
-        offload(points > INLINE_POINTS, add).await??;
-        Ok(Outcome::Answer(answer))
-    }
-
-    /// The answer to what was added.
-    async fn finish(&self) -> Result<MetricsAnswer> {
-        let Some(combiner) = self.0.lock().take() else { return Ok(MetricsAnswer::default()) };
-        offload(combiner.heap_bytes() > INLINE_BYTES, move || combiner.finish()).await
     }
 }

@@ -89,6 +89,7 @@ impl Frontend {
                 }
                 Outcome::Damaged => parts.damaged_blocks += 1,
             }
+            self.settings.check_inspected(parts.inspected_bytes)?;
         }
         Ok(())
     }
@@ -141,6 +142,7 @@ impl Frontend {
                 }
                 Outcome::Damaged => parts.damaged_blocks += 1,
             }
+            self.settings.check_inspected(parts.inspected_bytes)?;
         }
         Ok(())
     }

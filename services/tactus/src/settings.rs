@@ -191,6 +191,7 @@ pub(crate) fn querier(config: &Config) -> tactus_querier::Settings {
             threads => threads,
         },
         max_job_memory_bytes: querier.max_job_memory_bytes.max(1),
+        column_cache_bytes: querier.column_cache_bytes,
         search_timeout: querier.search.query_timeout.as_std(),
         trace_timeout: querier.trace_by_id.query_timeout.as_std(),
         max_condition_groups: groups

@@ -38,6 +38,11 @@ impl ByteArrays {
             .then_some(arrays)
     }
 
+    /// Bytes of memory held.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.bytes.capacity() + self.bounds.capacity() * 8 + self.lengths.capacity() * 4
+    }
+
     /// Forgets all arrays.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();

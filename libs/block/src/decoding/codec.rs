@@ -29,6 +29,11 @@ pub(crate) struct Decompressor {
 }
 
 impl Decompressor {
+    /// Bytes of the buffer.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// The decompressed `input`.
     ///
     /// Errors: another length than `expected`. No more is allocated than the codec can make of an input of

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use tactus_model::{
-    AttributeList, EventTable, LinkTable, Projection, ResourceTable, ScopeTable, SpanBatch,
+    AttributeList, Buffer, Dictionary, Projection, ResourceTable, ScopeTable, SpanBatch,
     SpanColumns, SpanId, TraceId, TraceSummaries, TraceTable,
 };
 
@@ -11,13 +11,15 @@ use crate::Result;
 
 use super::File;
 use super::attributes::{KeyScan, key_leaf, read_list, scan_keys, value_leaves};
+use super::cache::{Attributes, Slot};
 use super::chunk::Needs;
 use super::columns::{Columns, Leaf};
-use super::plan::Plan;
+use super::plan::{ListPlan, Plan};
 use super::prune::AttributeOwner;
-use super::spine::{Spine, add_starts};
+use super::spine::{SpanRows, Spine, add_starts};
+use super::strings::StringPool;
 use super::task::Task;
-use super::values::{LevelsOnly, Strings, Words};
+use super::values::LevelsOnly;
 
 /// Reads the projected columns of a row group, or of some of its rows.
 pub(crate) fn read_batch(
@@ -29,68 +31,135 @@ pub(crate) fn read_batch(
     let columns = &file.columns;
     let plan = Plan::new(columns, projection);
     let mut task = Task::new(file, row_group, rows);
-    let spine_leaf = spine_leaf(&task, &plan.leaves, columns);
-    let mut leaves = plan.leaves.clone();
-    leaves.push(spine_leaf);
-    task.fetch(&leaves)?;
+    let spine_leaf = fetch(&mut task, &plan, columns)?;
 
     let mut batch = SpanBatch::default();
-    let ids = trace_ids(&mut task, columns.trace_id)?;
-    let traces = ids.len();
-    let mut spine = Spine::with_capacity(task.entries_to_read(spine_leaf));
-    let needs = Needs { rep: true, def: true };
-    task.pages(spine_leaf, needs, &mut LevelsOnly, |page, _, _| spine.add_page(page))?;
-    task.expect(spine_leaf, spine.traces as usize, traces)?;
-    let counts = Counts {
-        resources: spine.resources as usize,
-        scopes: spine.scopes as usize,
-        spans: spine.spans(),
+    let ids = task.trace_ids(columns.trace_id)?;
+    let rows = read_rows(&mut task, spine_leaf)?;
+    task.expect(columns.trace_id, rows.traces, ids.len())?;
+    let mut counts = Counts {
+        traces: rows.traces,
+        resources: rows.resources,
+        scopes: rows.scopes,
+        spans: rows.trace.len(),
+        ..Counts::default()
     };
+    read_starts(&mut task, columns, &plan, &mut batch, &mut counts)?;
+    let picked = pick_attributes(&mut task, &plan, &counts)?;
+    let picked = adopt_strings(&mut task, columns, projection, &counts, picked)?;
 
-    batch.traces = TraceTable { ids: ids.into(), summaries: None };
+    batch.traces = TraceTable { ids, summaries: None };
     if projection.trace_summary {
         let stats = projection.service_stats;
-        batch.traces.summaries = Some(read_summaries(&mut task, columns, stats, traces)?);
+        batch.traces.summaries = Some(read_summaries(&mut task, columns, stats, counts.traces)?);
     }
-    batch.spans = read_spans(&mut task, columns, projection, spine)?;
+    batch.spans = read_spans(&mut task, columns, projection, rows)?;
     read_resources_and_scopes(&mut task, columns, projection, &counts, &mut batch)?;
-    let (events, links) = read_tables(&mut task, columns, projection, &plan, &batch.spans)?;
-    (batch.events, batch.links) = (events, links);
-    read_lists(&mut task, &plan, &counts, &mut batch)?;
-    if !projection.start {
-        batch.spans.start = Vec::new().into();
+    read_tables(&mut task, columns, projection, &plan, &counts, &mut batch)?;
+    for (list, picked) in plan.lists.iter().zip(picked) {
+        let attributes = match picked {
+            Some(picked) => picked,
+            None => {
+                let scan = scan_list(&mut task, list, &counts)?;
+                let owners = counts.owners(list.owner);
+                read_list(&mut task, list.columns, list.selection, scan, owners)?
+            }
+        };
+        match list.owner {
+            AttributeOwner::Resource => batch.resources.attributes = attributes,
+            AttributeOwner::Scope => batch.scopes.attributes = attributes,
+            AttributeOwner::Span => batch.span_attributes = attributes,
+            AttributeOwner::Event => batch.events.attributes = attributes,
+            AttributeOwner::Link => batch.links.attributes = attributes,
+        }
     }
-    batch.strings = task.pool.finish();
+    if !projection.start {
+        batch.spans.start = Buffer::new();
+    }
+    batch.strings = std::mem::take(&mut task.pool).finish();
     Ok(batch)
 }
 
+/// Fetches what is not in memory. Returns the column that tells the rows of each span.
+fn fetch(task: &mut Task<'_>, plan: &Plan<'_>, columns: &Columns) -> Result<Leaf> {
+    let mut leaves = Vec::new();
+    for (slot, leaf) in &plan.columns {
+        let is_known = match slot {
+            Slot::Starts(_) => task.is_all_null(*leaf),
+            // Nothing else tells how many traces there are.
+            _ => *leaf != columns.trace_id && task.is_told_by_footer(*leaf),
+        };
+        if !is_known && !task.has(slot) {
+            leaves.push(*leaf);
+        }
+    }
+    for list in &plan.lists {
+        if list.slot.as_ref().is_none_or(|slot| !task.has(slot)) {
+            leaves.extend(told_by_pages(task, list, list.leaves()));
+        }
+    }
+    let mut spine = columns.kind;
+    if !task.has(&Slot::Spine) {
+        spine = spine_leaf(task, &leaves, columns);
+        leaves.push(spine);
+    }
+    task.fetch(&leaves)?;
+    Ok(spine)
+}
+
+/// Those leaves of a list that say more than that there is nothing, or that nothing is an array.
+fn told_by_pages(task: &Task<'_>, list: &ListPlan<'_>, leaves: Vec<Leaf>) -> Vec<Leaf> {
+    let array_flags = list.columns.generic.as_ref().and_then(|generic| generic.is_array);
+    let is_told = |leaf: &Leaf| match array_flags == Some(*leaf) {
+        true => task.is_all_null(*leaf) || task.is_all_false(*leaf),
+        false => task.is_all_null(*leaf),
+    };
+    leaves.into_iter().filter(|leaf| !is_told(leaf)).collect()
+}
+
+/// The rows of trace, resource and scope of each span, from the levels of a fetched column.
+fn read_rows(task: &mut Task<'_>, leaf: Leaf) -> Result<SpanRows> {
+    task.column(Slot::Spine, |task| {
+        let mut spine = Spine::with_capacity(task.entries_to_read(leaf));
+        let needs = Needs { rep: true, def: true };
+        task.pages(leaf, needs, &mut LevelsOnly, |page, _, _| spine.add_page(page))?;
+        Ok(spine.into())
+    })
+}
+
 /// Rows of the tables.
+#[derive(Default)]
 struct Counts {
+    traces: usize,
     resources: usize,
     scopes: usize,
     spans: usize,
+    events: usize,
+    links: usize,
 }
 
-/// The cheapest column that tells the rows of each span: its pages are decompressed for their levels, and
-/// a column that is not read anyway must be fetched too.
+impl Counts {
+    fn owners(&self, owner: AttributeOwner) -> usize {
+        match owner {
+            AttributeOwner::Resource => self.resources,
+            AttributeOwner::Scope => self.scopes,
+            AttributeOwner::Span => self.spans,
+            AttributeOwner::Event => self.events,
+            AttributeOwner::Link => self.links,
+        }
+    }
+}
+
+/// The cheapest column that tells the rows of each span: only its levels matter, but one that is not read anyway
+/// must be fetched too.
 fn spine_leaf(task: &Task<'_>, wanted: &[Leaf], columns: &Columns) -> Leaf {
-    const FETCH_COST: i64 = 4;
+    const FETCH_COST: i64 = 32;
     let cost = |leaf: &Leaf| {
         let Some(chunk) = task.metadata(*leaf) else { return i64::MAX };
         let fetch = if wanted.contains(leaf) { 0 } else { chunk.compressed_size() };
         chunk.uncompressed_size().saturating_add(fetch.saturating_mul(FETCH_COST))
     };
     columns.of_spans().into_iter().min_by_key(cost).unwrap_or(columns.kind)
-}
-
-/// The trace ids of a task that has fetched their column.
-pub(crate) fn trace_ids(task: &mut Task<'_>, leaf: Leaf) -> Result<Vec<TraceId>> {
-    let mut ids = Vec::new();
-    task.pages(leaf, Needs::default(), &mut Strings::default(), |_, strings, _| {
-        strings.ids(TraceId, &mut ids);
-        Ok(())
-    })?;
-    Ok(ids)
 }
 
 fn read_summaries(
@@ -100,10 +169,10 @@ fn read_summaries(
     traces: usize,
 ) -> Result<TraceSummaries> {
     let mut out = TraceSummaries {
-        start: task.words(columns.trace_start, traces)?.into(),
-        end: task.words(columns.trace_end, traces)?.into(),
-        root_service: task.codes(columns.root_service, traces)?.into(),
-        root_name: task.codes(columns.root_name, traces)?.into(),
+        start: task.words(columns.trace_start, traces)?,
+        end: task.words(columns.trace_end, traces)?,
+        root_service: task.codes(columns.root_service, traces)?,
+        root_name: task.codes(columns.root_name, traces)?,
         ..TraceSummaries::default()
     };
     if !with_services {
@@ -113,71 +182,86 @@ fn read_summaries(
         out.service_starts = vec![0; traces + 1].into();
         return Ok(out);
     };
-    let (mut starts, mut services, mut names) = (Vec::new(), 0, Vec::new());
-    let needs = Needs { rep: true, def: true };
-    task.pages(stats.service, needs, &mut Strings::default(), |page, strings, pool| {
-        add_starts(page, 0, &mut starts, &mut services);
-        strings.resolve_all(pool, &mut names)
-    })?;
-    starts.push(services);
-    task.expect(stats.service, starts.len(), traces + 1)?;
-    task.expect(stats.service, names.len(), services as usize)?;
-    out.service_starts = starts.into();
-    out.service_name = names.into();
-    out.service_spans = task.counts(Some(stats.spans), services as usize)?.into();
-    out.service_errors = task.counts(Some(stats.errors), services as usize)?.into();
+    out.service_starts = starts_of(task, stats.service, 0, traces)?;
+    let services = last(&out.service_starts);
+    out.service_name = task.codes(stats.service, services)?;
+    out.service_spans = task.counts(Some(stats.spans), services)?;
+    out.service_errors = task.counts(Some(stats.errors), services)?;
     Ok(out)
+}
+
+/// Where the items of each of `owners` at a level start, and their end.
+fn starts_of(task: &mut Task<'_>, leaf: Leaf, level: u8, owners: usize) -> Result<Buffer<u32>> {
+    if task.is_all_null(leaf) {
+        return Ok(vec![0; owners + 1].into());
+    }
+    let starts = task.column(Slot::Starts(leaf.index), |task| {
+        let (mut starts, mut items) = (Vec::with_capacity(owners + 1), 0);
+        let needs = Needs { rep: true, def: true };
+        task.pages(leaf, needs, &mut LevelsOnly, |page, _, _| {
+            add_starts(page, level, &mut starts, &mut items);
+            Ok(())
+        })?;
+        starts.push(items);
+        Ok(Buffer::from(starts))
+    })?;
+    task.expect(leaf, starts.len(), owners + 1)?;
+    Ok(starts)
+}
+
+fn last(starts: &[u32]) -> usize {
+    starts.last().map_or(0, |&end| end as usize)
 }
 
 fn read_spans(
     task: &mut Task<'_>,
     columns: &Columns,
     projection: &Projection,
-    spine: Spine,
+    rows: SpanRows,
 ) -> Result<SpanColumns> {
-    let count = spine.spans();
+    let count = rows.trace.len();
     let mut out = SpanColumns {
-        trace: spine.trace.into(),
-        resource: spine.resource.into(),
-        scope: spine.scope.into(),
+        trace: rows.trace,
+        resource: rows.resource,
+        scope: rows.scope,
         ..SpanColumns::default()
     };
     if projection.span_id {
-        out.span_id = task.ids(columns.span_id, count, SpanId)?.into();
+        out.span_id = task.ids(columns.span_id, count, SpanId)?;
     }
     if projection.parent_span_id {
-        out.parent_span_id = task.ids(columns.parent_span_id, count, SpanId)?.into();
+        out.parent_span_id = task.ids(columns.parent_span_id, count, SpanId)?;
     }
     if projection.start || projection.events {
-        out.start = task.words(columns.start, count)?.into();
+        out.start = task.words(columns.start, count)?;
     }
     if projection.duration {
-        out.duration = task.words(columns.duration, count)?.into();
+        out.duration = task.words(columns.duration, count)?;
     }
     if projection.name {
-        out.name = task.codes(columns.name, count)?.into();
+        out.name = task.codes(columns.name, count)?;
     }
     if projection.kind {
-        out.kind = task.small_words(columns.kind, count)?.into();
+        out.kind = task.small_words(columns.kind, count)?;
     }
     if projection.status {
-        out.status = task.small_words(columns.status, count)?.into();
+        out.status = task.small_words(columns.status, count)?;
     }
     if projection.status_message {
-        out.status_message = task.codes(columns.status_message, count)?.into();
+        out.status_message = task.codes(columns.status_message, count)?;
     }
     if projection.trace_state {
-        out.trace_state = task.codes(columns.trace_state, count)?.into();
+        out.trace_state = task.codes(columns.trace_state, count)?;
     }
     if projection.dropped_counts {
-        out.dropped_attributes = task.counts(columns.dropped_attributes, count)?.into();
-        out.dropped_events = task.counts(columns.dropped_events, count)?.into();
-        out.dropped_links = task.counts(columns.dropped_links, count)?.into();
+        out.dropped_attributes = task.counts(columns.dropped_attributes, count)?;
+        out.dropped_events = task.counts(columns.dropped_events, count)?;
+        out.dropped_links = task.counts(columns.dropped_links, count)?;
     }
     if projection.nested_set {
-        out.nested_left = task.ints(columns.nested_left, count)?.into();
-        out.nested_right = task.ints(columns.nested_right, count)?.into();
-        out.nested_parent = task.ints(columns.nested_parent, count)?.into();
+        out.nested_left = task.ints(columns.nested_left, count)?;
+        out.nested_right = task.ints(columns.nested_right, count)?;
+        out.nested_parent = task.ints(columns.nested_parent, count)?;
     }
     Ok(out)
 }
@@ -191,15 +275,34 @@ fn read_resources_and_scopes(
 ) -> Result<()> {
     let (mut resources, mut scopes) = (ResourceTable::default(), ScopeTable::default());
     if projection.scope_name {
-        scopes.name = task.codes(columns.scope_name, counts.scopes)?.into();
-        scopes.version = task.codes(columns.scope_version, counts.scopes)?.into();
+        scopes.name = task.codes(columns.scope_name, counts.scopes)?;
+        scopes.version = task.codes(columns.scope_version, counts.scopes)?;
     }
     if projection.dropped_counts {
         let dropped = task.counts(columns.resource_dropped, counts.resources)?;
-        resources.dropped_attributes = dropped.into();
-        scopes.dropped_attributes = task.counts(columns.scope_dropped, counts.scopes)?.into();
+        resources.dropped_attributes = dropped;
+        scopes.dropped_attributes = task.counts(columns.scope_dropped, counts.scopes)?;
     }
     (batch.resources, batch.scopes) = (resources, scopes);
+    Ok(())
+}
+
+/// Which span owns which events and links.
+fn read_starts(
+    task: &mut Task<'_>,
+    columns: &Columns,
+    plan: &Plan<'_>,
+    batch: &mut SpanBatch,
+    counts: &mut Counts,
+) -> Result<()> {
+    if plan.events {
+        batch.events.starts = starts_of(task, columns.event_time, 3, counts.spans)?;
+        counts.events = last(&batch.events.starts);
+    }
+    if plan.links {
+        batch.links.starts = starts_of(task, columns.link_trace_id, 3, counts.spans)?;
+        counts.links = last(&batch.links.starts);
+    }
     Ok(())
 }
 
@@ -209,105 +312,130 @@ fn read_tables(
     columns: &Columns,
     projection: &Projection,
     plan: &Plan<'_>,
-    spans: &SpanColumns,
-) -> Result<(EventTable, LinkTable)> {
-    let (mut events, mut links) = (EventTable::default(), LinkTable::default());
-    let needs = Needs { rep: true, def: true };
-    let owners = spans.trace.len();
-    if plan.events {
-        let (mut starts, mut count, mut times) = (Vec::new(), 0, Vec::new());
-        task.pages(columns.event_time, needs, &mut Words::default(), |page, words, _| {
-            add_starts(page, 3, &mut starts, &mut count);
-            times.extend_from_slice(&words.values);
-            Ok(())
-        })?;
-        let count = finish_starts(task, columns.event_time, &mut starts, count, owners)?;
-        task.expect(columns.event_time, times.len(), count)?;
-        if projection.events {
-            for (pair, &span_start) in starts.windows(2).zip(spans.start.iter()) {
-                for time in &mut times[pair[0] as usize..pair[1] as usize] {
-                    *time = time.wrapping_add(span_start);
-                }
-            }
-            events.time = times.into();
-        }
-        events.starts = starts.into();
-        if projection.event_name {
-            events.name = task.codes(columns.event_name, count)?.into();
-        }
-        if projection.dropped_counts {
-            events.dropped_attributes = task.counts(columns.event_dropped, count)?.into();
-        }
-    }
-    if plan.links {
-        let (mut starts, mut count) = (Vec::new(), 0);
-        task.pages(columns.link_trace_id, needs, &mut LevelsOnly, |page, _, _| {
-            add_starts(page, 3, &mut starts, &mut count);
-            Ok(())
-        })?;
-        let count = finish_starts(task, columns.link_trace_id, &mut starts, count, owners)?;
-        links.starts = starts.into();
-        if projection.links {
-            links.trace_id = task.ids(columns.link_trace_id, count, TraceId)?.into();
-            links.span_id = task.ids(columns.link_span_id, count, SpanId)?.into();
-            links.trace_state = task.codes(columns.link_trace_state, count)?.into();
-        }
-        if projection.dropped_counts {
-            links.dropped_attributes = task.counts(columns.link_dropped, count)?.into();
-        }
-    }
-    Ok((events, links))
-}
-
-fn finish_starts(
-    task: &Task<'_>,
-    leaf: Leaf,
-    starts: &mut Vec<u32>,
-    count: u32,
-    owners: usize,
-) -> Result<usize> {
-    starts.push(count);
-    task.expect(leaf, starts.len(), owners + 1)?;
-    Ok(count as usize)
-}
-
-/// All attribute lists. Value columns are fetched only where the key column has a wanted key.
-fn read_lists(
-    task: &mut Task<'_>,
-    plan: &Plan<'_>,
     counts: &Counts,
     batch: &mut SpanBatch,
 ) -> Result<()> {
-    let owners = |owner: AttributeOwner, batch: &SpanBatch| match owner {
-        AttributeOwner::Resource => counts.resources,
-        AttributeOwner::Scope => counts.scopes,
-        AttributeOwner::Span => counts.spans,
-        AttributeOwner::Event => batch.events.starts.last().map_or(0, |end| *end as usize),
-        AttributeOwner::Link => batch.links.starts.last().map_or(0, |end| *end as usize),
-    };
-    let mut scans = Vec::new();
-    let mut leaves = Vec::new();
-    for (owner, columns, selection) in &plan.lists {
-        let owners = owners(*owner, batch);
-        let scan = match key_leaf(columns, selection) {
-            Some(leaf) => scan_keys(task, leaf, columns.level, selection, owners)?,
-            None => KeyScan::default(),
-        };
-        if !scan.is_empty() {
-            leaves.extend(value_leaves(columns));
+    let SpanBatch { spans, events, links, .. } = batch;
+    let count = counts.events;
+    if projection.events {
+        let mut times = task.words(columns.event_time, count)?.to_vec();
+        for (pair, &span_start) in events.starts.windows(2).zip(spans.start.iter()) {
+            for time in &mut times[pair[0] as usize..pair[1] as usize] {
+                *time = time.wrapping_add(span_start);
+            }
         }
-        scans.push(scan);
+        events.time = times.into();
     }
-    task.fetch(&leaves)?;
-    for ((owner, columns, selection), scan) in plan.lists.iter().zip(scans) {
-        let list: AttributeList = read_list(task, columns, selection, scan, owners(*owner, batch))?;
-        match owner {
-            AttributeOwner::Resource => batch.resources.attributes = list,
-            AttributeOwner::Scope => batch.scopes.attributes = list,
-            AttributeOwner::Span => batch.span_attributes = list,
-            AttributeOwner::Event => batch.events.attributes = list,
-            AttributeOwner::Link => batch.links.attributes = list,
-        }
+    if projection.event_name {
+        events.name = task.codes(columns.event_name, count)?;
+    }
+    if plan.events && projection.dropped_counts {
+        events.dropped_attributes = task.counts(columns.event_dropped, count)?;
+    }
+    let count = counts.links;
+    if projection.links {
+        links.trace_id = task.ids(columns.link_trace_id, count, TraceId)?;
+        links.span_id = task.ids(columns.link_span_id, count, SpanId)?;
+        links.trace_state = task.codes(columns.link_trace_state, count)?;
+    }
+    if plan.links && projection.dropped_counts {
+        links.dropped_attributes = task.counts(columns.link_dropped, count)?;
     }
     Ok(())
+}
+
+/// The lists of which some keys are wanted, each with a dictionary of its own. Value columns are fetched only
+/// where the key column has a wanted key.
+fn pick_attributes(
+    task: &mut Task<'_>,
+    plan: &Plan<'_>,
+    counts: &Counts,
+) -> Result<Vec<Option<Attributes>>> {
+    let mut picked = Vec::new();
+    let mut scans = Vec::new();
+    let mut leaves = Vec::new();
+    for (at, list) in plan.lists.iter().enumerate() {
+        let held = list.slot.as_ref().and_then(|slot| task.take::<Attributes>(slot));
+        if held.is_none()
+            && let Some(slot) = &list.slot
+        {
+            let mut pool = StringPool::default();
+            let scan = task.with_pool(&mut pool, |task| scan_list(task, list, counts))?;
+            if !scan.is_empty() {
+                leaves.extend(told_by_pages(task, list, value_leaves(list.columns)));
+            }
+            scans.push((at, slot, scan, pool));
+        }
+        picked.push(held);
+    }
+    task.fetch(&leaves)?;
+    for (at, slot, scan, mut pool) in scans {
+        let list = &plan.lists[at];
+        let owners = counts.owners(list.owner);
+        let read =
+            |task: &mut Task<'_>| read_list(task, list.columns, list.selection, scan, owners);
+        let attributes = task.with_pool(&mut pool, read)?;
+        let attributes = Attributes { list: attributes, strings: pool.finish_shared() };
+        picked[at] = Some(task.keep(slot.clone(), attributes));
+    }
+    for (list, picked) in plan.lists.iter().zip(&picked) {
+        if let Some(picked) = picked {
+            let owners = counts.owners(list.owner);
+            task.expect(list.columns.leaf(), picked.list.owners(), owners)?;
+        }
+    }
+    Ok(picked)
+}
+
+fn scan_list(task: &mut Task<'_>, list: &ListPlan<'_>, counts: &Counts) -> Result<KeyScan> {
+    let owners = counts.owners(list.owner);
+    match key_leaf(list.columns, list.selection) {
+        Some(leaf) => scan_keys(task, leaf, list.columns.level, list.selection, owners),
+        None => Ok(KeyScan::default()),
+    }
+}
+
+/// Makes the picked attributes part of the batch. The dictionary that would be most work to recode becomes the
+/// batch's own first.
+fn adopt_strings(
+    task: &mut Task<'_>,
+    columns: &Columns,
+    projection: &Projection,
+    counts: &Counts,
+    picked: Vec<Option<Attributes>>,
+) -> Result<Vec<Option<AttributeList>>> {
+    // Finding the code of a string costs about as much as this many look-ups of a code.
+    const STRING_COST: usize = 32;
+    let cost = |codes: usize, strings: &Dictionary| codes + STRING_COST * strings.len();
+    let lists = picked.iter().flatten();
+    let most = lists.map(|picked| (cost(2 * picked.list.len(), &picked.strings), &picked.strings));
+    let mut most =
+        most.max_by_key(|(cost, _)| *cost).map(|(cost, strings)| (cost, strings.clone()));
+    let of_spans = [
+        (projection.name, columns.name),
+        (projection.status_message, columns.status_message),
+        (projection.trace_state, columns.trace_state),
+    ];
+    for (_, leaf) in of_spans.into_iter().filter(|(wanted, _)| *wanted) {
+        let column = task.own_codes(leaf, counts.spans)?;
+        let cost = cost(column.codes.len(), &column.strings);
+        if column.strings.len() > 1 && most.as_ref().is_none_or(|(most, _)| cost > *most) {
+            most = Some((cost, column.strings.clone()));
+        }
+        task.hold(Slot::Column(leaf.index), column);
+    }
+    if let Some((_, strings)) = most {
+        task.absorb(columns.name, strings)?;
+    }
+    let mut lists = Vec::new();
+    for picked in picked {
+        lists.push(match picked {
+            Some(Attributes { list, strings }) => {
+                let recode = task.absorb(columns.name, strings)?;
+                Some(recode.list(list))
+            }
+            None => None,
+        });
+    }
+    Ok(lists)
 }

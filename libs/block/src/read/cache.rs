@@ -45,6 +45,8 @@ pub(crate) enum Slot {
     Column(usize),
     /// Where the items of each owner start, from the levels of a leaf column.
     Starts(usize),
+    /// Where the pages of all columns are.
+    PageIndexes,
     /// The dictionary page of a leaf column.
     Dictionary(usize),
     /// The attributes with some keys, as [`Slot::attributes`] puts them together.

@@ -1,16 +1,20 @@
 //! The pages of a column chunk: bounds, checksums, decompression and levels.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use bytes::Bytes;
 
 use crate::decoding::codec::{Codec, Decompressor};
-use crate::decoding::hybrid::{Levels, decode_levels};
+use crate::decoding::hybrid::{Levels, count_equal, decode_levels};
 use crate::decoding::page::{Encoding, PageHeader, PageKind, read_page_header};
 use crate::decoding::{DecodeError, DecodeResult, split};
 
 use super::columns::Leaf;
 use super::levels::{KnownLevels, Wanted};
+
+/// Entries that are passed over at a time on the way to a row.
+const ROW_SEARCH_STEP: usize = 255;
 
 /// What is in memory of a column chunk: all of it, or the pages of some rows.
 #[derive(Debug, Clone)]
@@ -35,6 +39,14 @@ pub(crate) struct Window {
     pub(crate) first_row: u64,
 }
 
+thread_local! {
+    /// Buffers that are not in use: they are large, and the next read needs them again.
+    static SPARE: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
+
+/// Larger buffers are not kept for the next read.
+const MAX_SPARE_BYTES: usize = 4 << 20;
+
 /// Buffers that serve one page after the other.
 #[derive(Default)]
 pub(crate) struct Scratch {
@@ -42,6 +54,22 @@ pub(crate) struct Scratch {
     levels: KnownLevels,
     rep: Vec<u8>,
     def: Vec<u8>,
+}
+
+impl Scratch {
+    /// Those that the last read of this thread left, or new ones.
+    pub(crate) fn reuse() -> Box<Self> {
+        SPARE.take().unwrap_or_default()
+    }
+
+    /// Leaves them to the next read of this thread.
+    pub(crate) fn spare(mut self: Box<Self>) {
+        self.levels.clear();
+        let bytes = self.body.buffer_bytes() + self.rep.capacity() + self.def.capacity();
+        if bytes + self.levels.buffer_bytes() <= MAX_SPARE_BYTES {
+            SPARE.set(Some(self));
+        }
+    }
 }
 
 /// Which levels a reader looks at. The others cost nothing where the page says its null count.
@@ -290,15 +318,24 @@ fn rows_to_entries(levels: &PageLevels<'_>, rows: &Range<u64>, next_row: &mut u6
     if first > rows.start && first <= rows.end {
         start = Some(0);
     }
-    for (entry, &level) in repetitions.iter().enumerate() {
-        if level == 0 {
-            if *next_row == rows.start {
-                start = Some(entry);
+    for (number, part) in repetitions.chunks(ROW_SEARCH_STEP).enumerate() {
+        let starts = count_equal(part, 0) as u64;
+        let rows_here = *next_row..*next_row + starts;
+        if !rows_here.contains(&rows.start) && !rows_here.contains(&rows.end) {
+            *next_row += starts;
+            continue;
+        }
+        for (entry, &level) in part.iter().enumerate() {
+            if level == 0 {
+                let entry = number * ROW_SEARCH_STEP + entry;
+                if *next_row == rows.start {
+                    start = Some(entry);
+                }
+                if *next_row == rows.end {
+                    end = Some(entry);
+                }
+                *next_row += 1;
             }
-            if *next_row == rows.end {
-                end = Some(entry);
-            }
-            *next_row += 1;
         }
     }
     let start = start.unwrap_or(levels.entries);

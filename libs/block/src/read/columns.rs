@@ -56,6 +56,15 @@ pub(crate) struct ListColumns {
     pub(crate) fixed: Vec<FixedColumn>,
 }
 
+impl ListColumns {
+    /// Any column of the list, to name in an error.
+    pub(crate) fn leaf(&self) -> Leaf {
+        let first = self.fixed.first().map(|column| column.leaf);
+        let key = self.generic.as_ref().map(|generic| generic.key);
+        key.or(first).unwrap_or(Leaf { index: 0, max_rep: 0, max_def: 0 })
+    }
+}
+
 /// Per-service counts of a trace.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ServiceStatsColumns {

@@ -215,3 +215,22 @@ pub(crate) fn is_all_false(chunk: &ColumnChunkMetaData) -> bool {
         _ => false,
     }
 }
+
+/// The value of an integer column of which the statistics say that it has no other. Nulls may lie between.
+pub(crate) fn constant_integer(chunk: &ColumnChunkMetaData) -> Option<i64> {
+    let statistics = chunk.statistics().filter(|bounds| !bounds.is_min_max_deprecated())?;
+    let (least, most) = match statistics {
+        Statistics::Int32(bounds) => (i64::from(*bounds.min_opt()?), i64::from(*bounds.max_opt()?)),
+        Statistics::Int64(bounds) => (*bounds.min_opt()?, *bounds.max_opt()?),
+        _ => return None,
+    };
+    (least == most).then_some(least)
+}
+
+/// True if the statistics say that all strings of a column are empty.
+pub(crate) fn is_all_empty(chunk: &ColumnChunkMetaData) -> bool {
+    let statistics = chunk.statistics().filter(|bounds| !bounds.is_min_max_deprecated());
+    let Some(Statistics::ByteArray(bounds)) = statistics else { return false };
+    // A bound that is cut is not empty: only lower ones could become so, and the upper one shows the rest.
+    bounds.max_is_exact() && bounds.max_opt().is_some_and(|most| most.data().is_empty())
+}

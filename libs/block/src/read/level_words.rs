@@ -49,6 +49,13 @@ pub(crate) fn count_through(marks: u64, upto: u64) -> usize {
     count(marks & (upto ^ upto.wrapping_sub(1)))
 }
 
+/// For each byte of a word of repetition levels, how many bytes up to and including it are below `level`.
+#[inline(always)]
+pub(crate) fn starts_through(rep: u64, level: u8) -> [u8; 8] {
+    let below = (!at_least(rep, level) & HIGH) >> 7;
+    below.wrapping_mul(ONES).to_le_bytes()
+}
+
 /// The levels of a page in words.
 #[inline]
 pub(crate) fn for_each_word<E>(

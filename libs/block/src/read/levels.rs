@@ -89,6 +89,17 @@ pub(crate) struct Wanted {
 }
 
 impl KnownLevels {
+    /// Forgets everything; buffers stay.
+    pub(crate) fn clear(&mut self) {
+        self.known.clear();
+        self.oldest = 0;
+    }
+
+    /// Bytes of the buffers.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.rep.capacity() + self.def.capacity()
+    }
+
     /// The levels and values of a v1 page. `stored` is the page as stored, part of `piece`; it must
     /// decompress to `size` bytes.
     pub(crate) fn read<'p>(

@@ -3,19 +3,42 @@
 use tactus_model::{AttributeSelection, Projection};
 
 use super::attributes::{fixed_columns, key_leaf, value_leaves};
+use super::cache::Slot;
 use super::columns::{Columns, Leaf, ListColumns};
 use super::prune::AttributeOwner;
 
 /// What a projection asks for, in columns.
 pub(crate) struct Plan<'p> {
     /// The wanted attribute lists.
-    pub(crate) lists: Vec<(AttributeOwner, &'p ListColumns, &'p AttributeSelection)>,
+    pub(crate) lists: Vec<ListPlan<'p>>,
     /// Which span owns which event.
     pub(crate) events: bool,
     /// Which span owns which link.
     pub(crate) links: bool,
-    /// Everything but the values of generic attributes of which only some keys are wanted.
-    pub(crate) leaves: Vec<Leaf>,
+    /// The columns that are not of attributes, and the leaf that each is decoded from.
+    pub(crate) columns: Vec<(Slot, Leaf)>,
+}
+
+/// An attribute list.
+pub(crate) struct ListPlan<'p> {
+    pub(crate) owner: AttributeOwner,
+    pub(crate) columns: &'p ListColumns,
+    pub(crate) selection: &'p AttributeSelection,
+    /// Where the list is cached; `None` if all attributes are wanted, which is not done twice.
+    pub(crate) slot: Option<Slot>,
+}
+
+impl ListPlan<'_> {
+    /// The leaves to fetch first: all but the values of generic attributes of which only some keys are wanted.
+    pub(crate) fn leaves(&self) -> Vec<Leaf> {
+        let mut leaves = Vec::new();
+        leaves.extend(key_leaf(self.columns, self.selection));
+        leaves.extend(fixed_columns(self.columns, self.selection).map(|column| column.leaf));
+        if *self.selection == AttributeSelection::All {
+            leaves.extend(value_leaves(self.columns));
+        }
+        leaves
+    }
 }
 
 impl<'p> Plan<'p> {
@@ -32,15 +55,23 @@ impl<'p> Plan<'p> {
             (AttributeOwner::Event, &columns.event_attributes, &projection.event_attributes),
             (AttributeOwner::Link, &columns.link_attributes, &projection.link_attributes),
         ];
-        let lists: Vec<_> =
-            lists.into_iter().filter(|(_, _, selection)| !selection.is_none()).collect();
-        let has = |owner| lists.iter().any(|(other, _, _)| *other == owner);
+        let lists = lists.into_iter().filter(|(_, _, selection)| !selection.is_none());
+        let lists: Vec<_> = lists
+            .map(|(owner, columns, selection)| {
+                let slot = match selection {
+                    AttributeSelection::Keys(keys) => Some(Slot::attributes(owner, keys.iter())),
+                    _ => None,
+                };
+                ListPlan { owner, columns, selection, slot }
+            })
+            .collect();
+        let has = |owner| lists.iter().any(|list| list.owner == owner);
         let events = projection.events || projection.event_name || has(AttributeOwner::Event);
         let links = projection.links || has(AttributeOwner::Link);
 
         let mut leaves = vec![columns.trace_id];
         let dropped = projection.dropped_counts;
-        let groups: [(bool, &[Option<Leaf>]); 20] = [
+        let groups: [(bool, &[Option<Leaf>]); 19] = [
             (
                 projection.trace_summary,
                 &[
@@ -86,11 +117,17 @@ impl<'p> Plan<'p> {
                     columns.dropped_links,
                 ],
             ),
-            (events, &[Some(columns.event_time)]),
+            (projection.events, &[Some(columns.event_time)]),
             (projection.event_name, &[Some(columns.event_name)]),
             (events && dropped, &[columns.event_dropped]),
-            (links, &[Some(columns.link_trace_id)]),
-            (projection.links, &[Some(columns.link_span_id), Some(columns.link_trace_state)]),
+            (
+                projection.links,
+                &[
+                    Some(columns.link_trace_id),
+                    Some(columns.link_span_id),
+                    Some(columns.link_trace_state),
+                ],
+            ),
             (links && dropped, &[columns.link_dropped]),
         ];
         for (wanted, group) in groups {
@@ -98,13 +135,18 @@ impl<'p> Plan<'p> {
                 leaves.extend(group.iter().flatten());
             }
         }
-        for (_, columns, selection) in &lists {
-            leaves.extend(key_leaf(columns, selection));
-            leaves.extend(fixed_columns(columns, selection).map(|column| column.leaf));
-            if **selection == AttributeSelection::All {
-                leaves.extend(value_leaves(columns));
-            }
-        }
-        Self { lists, events, links, leaves }
+        let columns_of = |leaf: Leaf| (Slot::Column(leaf.index), leaf);
+        let mut slots: Vec<_> = leaves.into_iter().map(columns_of).collect();
+        let services = columns.service_stats.map(|stats| stats.service);
+        let starts = [
+            (projection.trace_summary && projection.service_stats, services),
+            (events, Some(columns.event_time)),
+            (links, Some(columns.link_trace_id)),
+        ];
+        let starts = starts.into_iter().filter(|(wanted, _)| *wanted);
+        slots.extend(
+            starts.filter_map(|(_, leaf)| leaf).map(|leaf| (Slot::Starts(leaf.index), leaf)),
+        );
+        Self { lists, events, links, columns: slots }
     }
 }

@@ -1,5 +1,8 @@
 //! Answers about a row group without reading its values: dictionaries and statistics.
 
+use std::sync::Arc;
+
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 use tactus_storage::meta::ColumnType;
 
@@ -9,6 +12,7 @@ use crate::decoding::page::{Encoding, PageKind, read_page_header};
 use crate::decoding::{DecodeError, DecodeResult, split};
 use crate::{Error, Result};
 
+use super::cache::{HeldBytes, Slot};
 use super::columns::{Leaf, ListColumns};
 use super::{File, footer};
 
@@ -218,6 +222,30 @@ impl File {
         if !footer::is_dictionary_only(chunk) {
             return Ok(false);
         }
+        let slot = Slot::Dictionary(leaf.index);
+        let cached = self.cache.as_ref().and_then(|cache| cache.get(self.id, row_group, &slot));
+        let strings = match cached.and_then(|found| found.downcast::<Arc<ByteArrays>>().ok()) {
+            Some(strings) => (*strings).clone(),
+            None => {
+                let strings = Arc::new(self.read_dictionary(group, leaf, row_group)?);
+                match &self.cache {
+                    Some(cache) => cache.insert(self.id, row_group, slot, strings),
+                    None => strings,
+                }
+            }
+        };
+        visit_all(&strings, visit);
+        Ok(true)
+    }
+
+    /// The dictionary of a column that has one.
+    fn read_dictionary(
+        &self,
+        group: &RowGroupMetaData,
+        leaf: Leaf,
+        row_group: usize,
+    ) -> Result<ByteArrays> {
+        let chunk = group.column(leaf.index);
         let corrupt = |DecodeError(what)| Error::Corrupt {
             what: format!("{what} (column {}, row group {row_group})", chunk.column_path()),
         };
@@ -225,8 +253,7 @@ impl File {
         // The dictionary ends where the first data page starts.
         let end = u64::try_from(chunk.data_page_offset()).unwrap_or(0).min(facts.range.end);
         let bytes = self.source.read(facts.range.start..end.max(facts.range.start))?;
-        visit_dictionary_page(facts.codec, &bytes, visit).map_err(corrupt)?;
-        Ok(true)
+        read_dictionary_page(facts.codec, &bytes).map_err(corrupt)
     }
 
     /// See [`super::BlockReader::row_group_bounds`].
@@ -255,18 +282,14 @@ pub(crate) fn dictionary_has(
     predicate: &dyn Fn(&[u8]) -> bool,
 ) -> DecodeResult<bool> {
     let mut found = false;
-    visit_dictionary_page(codec, bytes, &mut |string| {
+    visit_all(&read_dictionary_page(codec, bytes)?, &mut |string| {
         found |= predicate(string);
         !found
-    })?;
+    });
     Ok(found)
 }
 
-fn visit_dictionary_page(
-    codec: Codec,
-    bytes: &[u8],
-    visit: &mut dyn FnMut(&[u8]) -> bool,
-) -> DecodeResult<()> {
+fn read_dictionary_page(codec: Codec, bytes: &[u8]) -> DecodeResult<ByteArrays> {
     let (header, rest) = read_page_header(bytes)?;
     let PageKind::Dictionary { entries, encoding: Encoding::Plain } = header.kind else {
         return Err(DecodeError("a chunk does not start with its dictionary"));
@@ -282,10 +305,19 @@ fn visit_dictionary_page(
     };
     let mut strings = ByteArrays::default();
     strings.decode_plain(body, 0, entries)?;
+    Ok(strings)
+}
+
+fn visit_all(strings: &ByteArrays, visit: &mut dyn FnMut(&[u8]) -> bool) {
     for i in 0..strings.len() {
         if !visit(strings.get(i)) {
             break;
         }
     }
-    Ok(())
+}
+
+impl HeldBytes for ByteArrays {
+    fn held_bytes(&self) -> usize {
+        self.heap_bytes()
+    }
 }

@@ -1,10 +1,13 @@
 //! The rows of trace, resource and scope of each span, from the levels of any span column.
 
+use tactus_model::Buffer;
+
 use crate::decoding::hybrid::Levels;
 use crate::decoding::{DecodeError, DecodeResult};
 
+use super::cache::Column;
 use super::chunk::PageLevels;
-use super::level_words::{count, count_through, for_each_word};
+use super::level_words::{count, count_through, for_each_word, starts_through};
 
 /// The skeleton of a batch.
 #[derive(Debug, Default)]
@@ -18,6 +21,45 @@ pub(crate) struct Spine {
     pub(crate) scope: Vec<u32>,
 }
 
+/// The finished skeleton.
+#[derive(Debug, Clone)]
+pub(crate) struct SpanRows {
+    pub(crate) traces: usize,
+    pub(crate) resources: usize,
+    pub(crate) scopes: usize,
+    pub(crate) trace: Buffer<u32>,
+    pub(crate) resource: Buffer<u32>,
+    pub(crate) scope: Buffer<u32>,
+}
+
+impl From<Spine> for SpanRows {
+    fn from(spine: Spine) -> Self {
+        Self {
+            traces: spine.traces as usize,
+            resources: spine.resources as usize,
+            scopes: spine.scopes as usize,
+            trace: spine.trace.into(),
+            resource: spine.resource.into(),
+            scope: spine.scope.into(),
+        }
+    }
+}
+
+impl Column for SpanRows {
+    fn into_shared(self) -> Self {
+        Self {
+            trace: self.trace.into_shared(),
+            resource: self.resource.into_shared(),
+            scope: self.scope.into_shared(),
+            ..self
+        }
+    }
+
+    fn total_bytes(&self) -> usize {
+        self.trace.total_bytes() + self.resource.total_bytes() + self.scope.total_bytes()
+    }
+}
+
 impl Spine {
     /// An empty spine with room for some spans.
     pub(crate) fn with_capacity(spans: usize) -> Self {
@@ -27,11 +69,6 @@ impl Spine {
             scope: Vec::with_capacity(spans),
             ..Self::default()
         }
-    }
-
-    /// Number of spans.
-    pub(crate) fn spans(&self) -> usize {
-        self.trace.len()
     }
 
     /// Adds a page of a column with one value a span. Levels: repetition 0 starts a trace, 1 a resource,
@@ -79,10 +116,18 @@ impl Spine {
 
 /// Appends the row of each entry in a table whose rows start at repetitions below `level`.
 fn add_rows(rep: &[u8], level: u8, count: &mut u32, rows: &mut Vec<u32>) {
+    rows.reserve(rep.len());
+    let (words, rest) = rep.as_chunks::<8>();
     let mut rows_so_far = *count;
-    rows.extend(rep.iter().map(|&rep| {
-        rows_so_far += u32::from(rep < level);
+    for word in words {
+        let starts = starts_through(u64::from_le_bytes(*word), level);
         // The first entry of all starts a row in every table.
+        let before = rows_so_far.wrapping_sub(1);
+        rows.extend(starts.map(|starts| before.wrapping_add(u32::from(starts))));
+        rows_so_far += u32::from(starts[7]);
+    }
+    rows.extend(rest.iter().map(|&rep| {
+        rows_so_far += u32::from(rep < level);
         rows_so_far - 1
     }));
     *count = rows_so_far;

@@ -20,6 +20,8 @@ const MAX_BYTES: usize = u32::MAX as usize;
 #[derive(Debug)]
 pub(crate) struct StringPool {
     adopted: Option<Dictionary>,
+    /// The strings are those below, the adopted ones first.
+    is_own: bool,
     bytes: Vec<u8>,
     /// One more than there are strings.
     offsets: Vec<u32>,
@@ -31,6 +33,7 @@ impl Default for StringPool {
     fn default() -> Self {
         Self {
             adopted: None,
+            is_own: true,
             bytes: Vec::new(),
             offsets: vec![0, 0],
             index: HashTable::new(),
@@ -57,7 +60,7 @@ impl StringPool {
         if string.is_empty() {
             return Ok(0);
         }
-        if self.adopted.is_some() {
+        if !self.is_own {
             self.index_adopted();
         }
         let hash = self.hasher.hash_one(string);
@@ -77,7 +80,8 @@ impl StringPool {
 
     #[cold]
     fn index_adopted(&mut self) {
-        let Some(adopted) = self.adopted.take() else { return };
+        self.is_own = true;
+        let Some(adopted) = &self.adopted else { return };
         let (bytes, offsets) = adopted.parts();
         (self.bytes, self.offsets) = (bytes.to_vec(), offsets.to_vec());
         let Self { bytes, offsets, index, hasher, .. } = self;
@@ -93,9 +97,16 @@ impl StringPool {
         if strings.len() == 1 {
             return Ok(Recode::Same);
         }
-        if self.adopted.is_none() && self.offsets.len() == 2 {
-            self.adopted = Some(strings);
-            return Ok(Recode::Same);
+        match &self.adopted {
+            None if self.offsets.len() == 2 => {
+                self.adopted = Some(strings);
+                self.is_own = false;
+                return Ok(Recode::Same);
+            }
+            Some(adopted) if std::ptr::eq(adopted.parts().1, strings.parts().1) => {
+                return Ok(Recode::Same);
+            }
+            _ => {}
         }
         let codes = 0..strings.len() as u32;
         let table: DecodeResult<Vec<u32>> =
@@ -108,24 +119,28 @@ impl StringPool {
     /// The string of a code.
     pub(crate) fn get(&self, code: u32) -> &[u8] {
         match &self.adopted {
-            Some(adopted) => adopted.get(code),
-            None => string_at(&self.bytes, &self.offsets, code),
+            Some(adopted) if !self.is_own => adopted.get(code),
+            _ => string_at(&self.bytes, &self.offsets, code),
         }
     }
 
     /// All strings, in a dictionary that is cheap to clone.
     pub(crate) fn finish_shared(self) -> Dictionary {
-        self.adopted.unwrap_or_else(|| {
-            let (bytes, offsets) = (Buffer::from(self.bytes), Buffer::from(self.offsets));
-            Dictionary::from_checked_parts(bytes.into_shared(), offsets.into_shared())
-        })
+        match self.adopted {
+            Some(adopted) if !self.is_own => adopted,
+            _ => {
+                let (bytes, offsets) = (Buffer::from(self.bytes), Buffer::from(self.offsets));
+                Dictionary::from_checked_parts(bytes.into_shared(), offsets.into_shared())
+            }
+        }
     }
 
     /// All strings.
     pub(crate) fn finish(self) -> Dictionary {
-        self.adopted.unwrap_or_else(|| {
-            Dictionary::from_checked_parts(self.bytes.into(), self.offsets.into())
-        })
+        match self.adopted {
+            Some(adopted) if !self.is_own => adopted,
+            _ => Dictionary::from_checked_parts(self.bytes.into(), self.offsets.into()),
+        }
     }
 }
 

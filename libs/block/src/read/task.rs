@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::file::metadata::ColumnChunkMetaData;
-use parquet::file::page_index::index_reader::decode_offset_index;
 use tactus_model::{Buffer, Dictionary, TraceId};
 use tactus_storage::meta::BlockVersion;
 
@@ -19,6 +18,7 @@ use super::cache::{Codes, Column, ColumnCache, Slot};
 use super::chunk::{Chunk, Needs, PageDecoder, PageLevels, Scratch, Window, read_pages};
 use super::columns::Leaf;
 use super::footer;
+use super::page_index::page_ranges;
 use super::prune;
 use super::strings::{Recode, StringPool};
 use super::values::{Ints, Strings, Words};
@@ -29,7 +29,7 @@ pub(crate) struct Task<'f> {
     row_group: usize,
     rows: Option<Range<u64>>,
     chunks: HashMap<usize, Chunk>,
-    scratch: Scratch,
+    scratch: Option<Box<Scratch>>,
     /// What was found in the cache, or decoded before its turn.
     held: HashMap<Slot, Held>,
     pub(crate) pool: StringPool,
@@ -40,8 +40,8 @@ type Held = Arc<dyn Any + Send + Sync>;
 impl<'f> Task<'f> {
     /// A task that has fetched nothing yet. `rows`: only these; `None` for all.
     pub(crate) fn new(file: &'f File, row_group: usize, rows: Option<Range<u64>>) -> Self {
-        let (chunks, scratch, held, pool) = Default::default();
-        Self { file, row_group, rows, chunks, scratch, held, pool }
+        let (chunks, held, pool) = Default::default();
+        Self { file, row_group, rows, chunks, scratch: None, held, pool }
     }
 
     /// The version of the block.
@@ -57,6 +57,21 @@ impl<'f> Task<'f> {
     /// True if no entry of the column has a value.
     pub(crate) fn is_all_null(&self, leaf: Leaf) -> bool {
         self.metadata(leaf).is_some_and(footer::is_all_null)
+    }
+
+    /// The value of an integer column that has no other.
+    pub(crate) fn constant(&self, leaf: Leaf) -> Option<i64> {
+        self.metadata(leaf).and_then(footer::constant_integer)
+    }
+
+    /// True if all strings of a column are empty.
+    pub(crate) fn is_all_empty(&self, leaf: Leaf) -> bool {
+        self.metadata(leaf).is_some_and(footer::is_all_empty)
+    }
+
+    /// True if the footer tells all values of a column with one value an owner, so that no page is read.
+    pub(crate) fn is_told_by_footer(&self, leaf: Leaf) -> bool {
+        self.is_all_null(leaf) || self.constant(leaf).is_some() || self.is_all_empty(leaf)
     }
 
     /// True if no value of a boolean column is true.
@@ -136,26 +151,14 @@ impl<'f> Task<'f> {
     /// Reads only the pages that hold the rows, and the dictionaries. Whole chunks where there is no
     /// offset index.
     fn fetch_rows(&mut self, wanted: &[(Leaf, Range<u64>)], rows: &Range<u64>) -> Result<()> {
-        let size = self.file.size;
-        let index_ranges: Vec<Range<u64>> = wanted
-            .iter()
-            .map(|&(leaf, _)| {
-                let chunk = self.metadata(leaf);
-                let offset = chunk.and_then(|chunk| chunk.offset_index_offset());
-                let length = chunk.and_then(|chunk| chunk.offset_index_length());
-                let start = offset.and_then(|offset| u64::try_from(offset).ok()).unwrap_or(0);
-                let length = length.and_then(|length| u64::try_from(length).ok()).unwrap_or(0);
-                let end = start.saturating_add(length);
-                if end <= size { start..end } else { 0..0 }
-            })
-            .collect();
-        let indexes = self.file.source.read_many(&index_ranges)?;
-
+        let indexes = self.file.page_indexes(self.row_group)?;
         let mut ranges = Vec::new();
         let mut plans = Vec::new();
-        for ((leaf, chunk), index) in wanted.iter().zip(&indexes) {
-            let plan = page_ranges(index, chunk, rows);
-            let (pages, first_row) = plan.map_err(|error| self.corrupt(*leaf, error))?;
+        for (leaf, chunk) in wanted {
+            let index = indexes.pages(leaf.index);
+            let (pages, first_row) = page_ranges(index, chunk, rows)
+                .ok_or(DecodeError("the offset index does not fit the chunk"))
+                .map_err(|error| self.corrupt(*leaf, error))?;
             plans.push((*leaf, ranges.len()..ranges.len() + pages.len(), first_row));
             ranges.extend(pages);
         }
@@ -177,8 +180,13 @@ impl<'f> Task<'f> {
     ) -> Result<()> {
         let Self { chunks, scratch, pool, .. } = self;
         let Some(chunk) = chunks.get(&leaf.index) else {
+            // Nothing was fetched because there is nothing.
+            if self.is_all_null(leaf) {
+                return Ok(());
+            }
             return Err(self.corrupt(leaf, DecodeError("the column was not fetched")));
         };
+        let scratch = scratch.get_or_insert_with(Scratch::reuse);
         read_pages(chunk, needs, scratch, decoder, |page, decoder| on_page(page, decoder, pool))
             .map_err(|error| self.corrupt(leaf, error))
     }
@@ -246,6 +254,9 @@ impl<'f> Task<'f> {
 
     /// All values of a 64-bit column; fails unless there are `expected`.
     pub(crate) fn words(&mut self, leaf: Leaf, expected: usize) -> Result<Buffer<u64>> {
+        if let Some(value) = self.constant(leaf) {
+            return Ok(vec![value as u64; expected].into());
+        }
         self.buffer(leaf, expected, |task| {
             let mut words = Words::collecting(expected);
             task.pages(leaf, Needs::default(), &mut words, |_, _, _| Ok(()))?;
@@ -255,6 +266,9 @@ impl<'f> Task<'f> {
 
     /// All values of a 64-bit column that are small by nature; others become 0.
     pub(crate) fn small_words(&mut self, leaf: Leaf, expected: usize) -> Result<Buffer<u8>> {
+        if let Some(value) = self.constant(leaf) {
+            return Ok(vec![u8::try_from(value).unwrap_or(0); expected].into());
+        }
         self.buffer(leaf, expected, |task| {
             let mut out = Vec::with_capacity(expected);
             task.pages(leaf, Needs::default(), &mut Words::default(), |_, words, _| {
@@ -267,6 +281,9 @@ impl<'f> Task<'f> {
 
     /// All values of a 32-bit column.
     pub(crate) fn ints(&mut self, leaf: Leaf, expected: usize) -> Result<Buffer<i32>> {
+        if let Some(value) = self.constant(leaf) {
+            return Ok(vec![value as i32; expected].into());
+        }
         self.buffer(leaf, expected, |task| task.decode_ints(leaf, expected))
     }
 
@@ -279,6 +296,9 @@ impl<'f> Task<'f> {
     /// All values of a column of unsigned 32-bit counts; zeros if the file does not have it.
     pub(crate) fn counts(&mut self, leaf: Option<Leaf>, expected: usize) -> Result<Buffer<u32>> {
         let Some(leaf) = leaf else { return Ok(vec![0; expected].into()) };
+        if let Some(value) = self.constant(leaf) {
+            return Ok(vec![value as u32; expected].into());
+        }
         self.buffer(leaf, expected, |task| {
             let counts = task.decode_ints(leaf, expected)?;
             Ok(counts.into_iter().map(|count| count as u32).collect())
@@ -294,30 +314,35 @@ impl<'f> Task<'f> {
 
     /// The values of a string column, as codes of a dictionary of its own.
     pub(crate) fn own_codes(&mut self, leaf: Leaf, expected: usize) -> Result<Codes> {
+        if self.is_all_empty(leaf) {
+            let codes = vec![0; expected].into();
+            return Ok(Codes { codes, strings: Dictionary::default() });
+        }
         let column = self.column(Slot::Column(leaf.index), |task| {
-            let (codes, strings) = task.with_own_pool(|task| {
-                let mut out = Vec::with_capacity(expected);
+            let mut pool = StringPool::default();
+            let mut codes = Vec::with_capacity(expected);
+            task.with_pool(&mut pool, |task| {
                 let decoder = &mut Strings::default();
                 task.pages(leaf, Needs::default(), decoder, |_, strings, pool| {
-                    strings.resolve_all(pool, &mut out)
-                })?;
-                Ok(out)
+                    strings.resolve_all(pool, &mut codes)
+                })
             })?;
-            Ok(Codes { codes: codes.into(), strings })
+            Ok(Codes { codes: codes.into(), strings: pool.finish_shared() })
         })?;
         self.expect(leaf, column.codes.len(), expected)?;
         Ok(column)
     }
 
-    /// Runs `work` with an empty pool; returns the strings that it collected there.
-    pub(crate) fn with_own_pool<T>(
+    /// Runs `work` with another pool than the batch's.
+    pub(crate) fn with_pool<T>(
         &mut self,
+        pool: &mut StringPool,
         work: impl FnOnce(&mut Self) -> Result<T>,
-    ) -> Result<(T, Dictionary)> {
-        let batch_pool = std::mem::take(&mut self.pool);
+    ) -> Result<T> {
+        std::mem::swap(&mut self.pool, pool);
         let done = work(self);
-        let pool = std::mem::replace(&mut self.pool, batch_pool);
-        Ok((done?, pool.finish_shared()))
+        std::mem::swap(&mut self.pool, pool);
+        done
     }
 
     /// Adds a column's strings to those of the batch.
@@ -332,6 +357,9 @@ impl<'f> Task<'f> {
         expected: usize,
         wrap: impl Fn([u8; WIDTH]) -> T,
     ) -> Result<Buffer<T>> {
+        if self.is_all_empty(leaf) {
+            return Ok(vec![wrap([0; WIDTH]); expected].into());
+        }
         self.buffer(leaf, expected, |task| task.decode_ids(leaf, expected, wrap))
     }
 
@@ -377,41 +405,10 @@ impl<'f> Task<'f> {
     }
 }
 
-/// The byte ranges of the pages with the wanted rows, the dictionary before them, and the row in which
-/// the first of these pages starts.
-fn page_ranges(
-    index: &[u8],
-    chunk: &Range<u64>,
-    rows: &Range<u64>,
-) -> DecodeResult<(Vec<Range<u64>>, u64)> {
-    if index.is_empty() {
-        return Ok((vec![chunk.clone()], 0));
-    }
-    let wrong = DecodeError("the offset index does not fit the chunk");
-    let index = decode_offset_index(index).map_err(|_| wrong)?;
-    let pages = index.page_locations();
-    let Some(first) = pages.first() else { return Ok((vec![chunk.clone()], 0)) };
-    let mut ranges = Vec::new();
-    let data_start = u64::try_from(first.offset).map_err(|_| wrong)?;
-    if data_start > chunk.start {
-        ranges.push(chunk.start..data_start);
-    }
-    let mut first_row = None;
-    for (i, page) in pages.iter().enumerate() {
-        let start_row = u64::try_from(page.first_row_index).map_err(|_| wrong)?;
-        let end_row = pages.get(i + 1).map_or(i64::MAX, |next| next.first_row_index);
-        let end_row = u64::try_from(end_row).map_err(|_| wrong)?;
-        if start_row >= rows.end || end_row <= rows.start {
-            continue;
+impl Drop for Task<'_> {
+    fn drop(&mut self) {
+        if let Some(scratch) = self.scratch.take() {
+            scratch.spare();
         }
-        let start = u64::try_from(page.offset).map_err(|_| wrong)?;
-        let length = u64::try_from(page.compressed_page_size).map_err(|_| wrong)?;
-        ranges.push(start..start.saturating_add(length));
-        first_row.get_or_insert(start_row);
     }
-    let inside = |range: &Range<u64>| range.start >= chunk.start && range.end <= chunk.end;
-    if !ranges.iter().all(inside) {
-        return Err(wrong);
-    }
-    Ok((ranges, first_row.unwrap_or(0)))
 }

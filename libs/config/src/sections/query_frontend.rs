@@ -83,8 +83,8 @@ section! {
         concurrent_jobs: usize = 1_000, "jobs of one query at a time";
         target_bytes_per_job: u64 = 104_857_600, "size of one job";
         max_duration: GoDuration = hours(3), "longest time range; 0 is no limit";
-        query_backend_after: GoDuration = minutes(30), "no effect here: ingesters and blocks are asked for spans of any age";
-        interval: GoDuration = minutes(5), "no effect here: a job has all the time of its part of a block";
+        query_backend_after: GoDuration = minutes(30), "ingesters and blocks are asked for spans of any age, whatever this says";
+        interval: GoDuration = minutes(5), "a job has all the time of its part of a block, whatever this says";
         max_exemplars: u32 = 100, "exemplars of one answer";
         max_response_series: usize, "series of one answer; 0 is no limit";
         max_series_bytes: u64 = 134_217_728, "memory of the series of one query, in each job and where they are added; a query beyond gets 422; 0 is no limit";

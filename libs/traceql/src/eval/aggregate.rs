@@ -148,9 +148,9 @@ struct Kinds {
 }
 
 impl Accumulator {
-    /// Counts a span without looking at a value.
-    pub(crate) fn add_span(&mut self) {
-        self.count += 1;
+    /// The state after some spans that were counted without looking at a value.
+    pub(crate) fn of_spans(count: usize) -> Self {
+        Self { count: count as u64, ..Self::default() }
     }
 
     /// Adds a value; values that are no number are skipped.

@@ -171,17 +171,30 @@ impl Bitmap {
         })
     }
 
-    /// Adds the rows of `other` in a range.
+    /// Adds the rows of `other`, which has the same length, in a range.
     pub(crate) fn unite_range(&mut self, other: &Self, range: std::ops::Range<usize>) {
-        let end = range.end.min(self.len).min(other.len);
-        let mut row = range.start;
-        while row < end {
-            let (index, bit) = (row / 64, row % 64);
-            let bits = (end - row).min(64 - bit);
-            let mask = (u64::MAX >> (64 - bits)) << bit;
+        for (index, mask) in self.words_in(range) {
             self.words[index] |= other.words[index] & mask;
-            row += bits;
         }
+    }
+
+    /// Number of rows of the set in a range.
+    pub(crate) fn count_in(&self, range: std::ops::Range<usize>) -> usize {
+        let words = self.words_in(range);
+        words.map(|(index, mask)| (self.words[index] & mask).count_ones() as usize).sum()
+    }
+
+    /// The words that a range touches, each with the bits of the range in it.
+    fn words_in(&self, range: std::ops::Range<usize>) -> impl Iterator<Item = (usize, u64)> + use<> {
+        let (mut row, end) = (range.start, range.end.min(self.len));
+        std::iter::from_fn(move || {
+            (row < end).then(|| {
+                let (index, bit) = (row / 64, row % 64);
+                let bits = (end - row).min(64 - bit);
+                row += bits;
+                (index, (u64::MAX >> (64 - bits)) << bit)
+            })
+        })
     }
 
     fn clear_tail(&mut self) {
@@ -201,6 +214,12 @@ pub(crate) fn word_of<T: Copy>(values: &[T], mut test: impl FnMut(T) -> bool) ->
     for (lane, &value) in lanes.iter_mut().zip(values) {
         *lane = u8::from(test(value));
     }
+    pack(&lanes)
+}
+
+/// The lowest bit of each lane.
+#[inline]
+pub(crate) fn pack(lanes: &[u8; 64]) -> u64 {
     let (eights, _) = lanes.as_chunks::<8>();
     let mut word = 0;
     for (index, eight) in eights.iter().enumerate() {
@@ -261,12 +280,14 @@ mod tests {
         }
 
         #[test]
-        fn united_range_adds_the_rows_in_it(
+        fn operations_on_a_range_see_the_rows_in_it(
             pairs in proptest::collection::vec((any::<bool>(), any::<bool>()), 0..300),
             start in 0usize..310,
             length in 0usize..310,
         ) {
             let mut bits = Bitmap::from_values(&pairs, |pair| pair.0);
+            let counted = bits.rows().filter(|row| (start..start + length).contains(row)).count();
+            prop_assert_eq!(bits.count_in(start..start + length), counted);
             bits.unite_range(&Bitmap::from_values(&pairs, |pair| pair.1), start..start + length);
             let expected = Bitmap::from_fn(pairs.len(), |row| {
                 pairs[row].0 || (pairs[row].1 && (start..start + length).contains(&row))

@@ -16,7 +16,9 @@ use super::structural::related_spans;
 use super::value::Value;
 use super::view::BatchView;
 use super::{EvaluateError, Unsupported};
-use crate::{Pipeline, PipelineStage, RelationMode, SpansetExpression, SpansetOperator};
+use crate::{
+    AggregateOperator, Pipeline, PipelineStage, RelationMode, SpansetExpression, SpansetOperator,
+};
 
 /// A compiled stage. `select()` leaves none.
 #[derive(Debug)]
@@ -75,9 +77,44 @@ impl SpansetPlan {
     }
 }
 
+impl SpansetPlan {
+    /// How much the expression asks of one span; what asks more finds less.
+    fn conditions(&self) -> usize {
+        match self {
+            SpansetPlan::Filter(plan) => plan.conditions(),
+            SpansetPlan::Pipeline(stages) => match stages.first() {
+                Some(Stage::Spanset(plan)) => plan.conditions(),
+                _ => 0,
+            },
+            SpansetPlan::Binary { operator: SpansetOperator::Or, left, right } => {
+                left.conditions().min(right.conditions())
+            }
+            SpansetPlan::Binary { left, right, .. } => left.conditions().max(right.conditions()),
+        }
+    }
+
+    /// True if evaluation may end in an error, or makes several spansets of one, which is one for some operators.
+    pub(crate) fn may_fail(&self) -> bool {
+        match self {
+            SpansetPlan::Filter(_) => false,
+            SpansetPlan::Pipeline(stages) => stages.iter().any(|stage| match stage {
+                Stage::Spanset(plan) => plan.may_fail(),
+                Stage::By { .. } => true,
+                Stage::Coalesce | Stage::Scalar(_) | Stage::OneResource(_) => false,
+            }),
+            SpansetPlan::Binary { left, right, .. } => left.may_fail() || right.may_fail(),
+        }
+    }
+}
+
 /// True if the first stage is empty on any data.
 pub(crate) fn stages_are_never(stages: &[Stage]) -> bool {
     matches!(stages.first(), Some(Stage::Spanset(plan)) if plan.is_never())
+}
+
+/// True if running the stages may end in an error.
+pub(crate) fn stages_may_fail(stages: &[Stage]) -> bool {
+    stages.iter().any(|stage| matches!(stage, Stage::Spanset(plan) if plan.may_fail()))
 }
 
 /// Compiles the stages of a pipeline.
@@ -158,13 +195,9 @@ fn evaluate(
         }
         SpansetPlan::Pipeline(stages) => return evaluate_pipeline(stages, input, view),
         SpansetPlan::Binary { operator, left, right } => {
-            let left = evaluate(left, input, view)?;
-            if left.spans.is_empty() && *operator == SpansetOperator::And {
-                return Ok(left);
-            }
-            let right = evaluate(right, input, view)?;
+            let (left, right) = evaluate_operands(*operator, left, right, input, view)?;
             match operator {
-                SpansetOperator::And => both(input, &left.spans, &right.spans),
+                SpansetOperator::And => both(input, &left.spans, &right.spans, view),
                 SpansetOperator::Or => {
                     let mut union = left.spans;
                     union.unite(&right.spans);
@@ -173,19 +206,42 @@ fn evaluate(
                 SpansetOperator::Structural(..) if left.split || right.split => {
                     return Err(EvaluateError::SplitOperand);
                 }
-                SpansetOperator::Structural(relation, mode) => related_spans(
-                    *relation,
-                    *mode,
-                    &left.spans,
-                    &right.spans,
-                    &input.group_of,
-                    input.count,
-                    view,
-                ),
+                SpansetOperator::Structural(relation, mode) => {
+                    let group_of = &input.group_of;
+                    let sides = [&left.spans, &right.spans];
+                    related_spans(*relation, *mode, sides, group_of, input.count, view)
+                }
             }
         }
     };
     Ok(Outcome { spans, split: false })
+}
+
+/// Both sides of an operator, the one that likely has fewer spans first: where it has none, the other does not matter.
+fn evaluate_operands(
+    operator: SpansetOperator,
+    left: &SpansetPlan,
+    right: &SpansetPlan,
+    input: &Spansets<'_>,
+    view: &BatchView<'_>,
+) -> Result<(Outcome, Outcome), EvaluateError> {
+    let right_first = match operator {
+        SpansetOperator::Or => return Ok((evaluate(left, input, view)?, evaluate(right, input, view)?)),
+        SpansetOperator::Structural(_, RelationMode::Negated) => true,
+        _ if left.may_fail() || right.may_fail() => false,
+        _ => right.conditions() > left.conditions(),
+    };
+    let (first, second) = if right_first { (right, left) } else { (left, right) };
+    let first = evaluate(first, input, view)?;
+    let may_fail = second.may_fail();
+    let second = if first.spans.is_empty() && (!may_fail || operator == SpansetOperator::And) {
+        Outcome { spans: Bitmap::none(view.spans()), split: false }
+    } else if !may_fail && let Some(input) = input.of_same_groups(&first.spans, view) {
+        evaluate(second, &input, view)?
+    } else {
+        evaluate(second, input, view)?
+    };
+    Ok(if right_first { (second, first) } else { (first, second) })
 }
 
 fn evaluate_pipeline(
@@ -210,12 +266,12 @@ fn evaluate_pipeline(
 }
 
 /// The union within the groups in which both sides have spans.
-fn both(input: &Spansets<'_>, left: &Bitmap, right: &Bitmap) -> Bitmap {
-    let mut groups = input.groups_with(left);
-    groups.intersect(&input.groups_with(right));
+fn both(input: &Spansets<'_>, left: &Bitmap, right: &Bitmap, view: &BatchView<'_>) -> Bitmap {
+    let mut groups = input.groups_with(left, view);
+    groups.intersect(&input.groups_with(right, view));
     let mut union = left.clone();
     union.unite(right);
-    union.intersect(&groups.gather(&input.group_of));
+    input.keep_groups(&mut union, &groups, view);
     union
 }
 
@@ -230,10 +286,53 @@ impl<'v> Spansets<'v> {
         }
     }
 
-    fn groups_with(&self, spans: &Bitmap) -> Bitmap {
+    /// First span of each group, and the end, if groups are traces in order.
+    fn starts<'a>(&self, view: &'a BatchView<'_>) -> Option<&'a [u32]> {
+        let are_traces = std::ptr::eq(&*self.group_of, view.batch.spans.trace.as_slice());
+        if are_traces { view.trace_starts() } else { None }
+    }
+
+    /// The groups that have one of these spans.
+    pub(crate) fn groups_with(&self, spans: &Bitmap, view: &BatchView<'_>) -> Bitmap {
+        if !spans.is_sparse()
+            && let Some(starts) = self.starts(view)
+        {
+            let has = |group: usize| spans.count_in(range(starts, group)) > 0;
+            return Bitmap::from_fn(self.count, has);
+        }
         let mut groups = Bitmap::none(self.count);
         spans.rows().for_each(|row| groups.insert(self.group_of[row] as usize));
         groups
+    }
+
+    /// Removes the spans of all other groups.
+    pub(crate) fn keep_groups(&self, spans: &mut Bitmap, groups: &Bitmap, view: &BatchView<'_>) {
+        if groups.is_empty() {
+            *spans = Bitmap::none(spans.len());
+            return;
+        }
+        match self.starts(view) {
+            Some(starts) if !spans.is_sparse() => {
+                let mut kept = Bitmap::none(spans.len());
+                groups.rows().for_each(|group| kept.unite_range(spans, range(starts, group)));
+                *spans = kept;
+            }
+            _ => spans.retain(|row| groups.contains(self.group_of[row] as usize)),
+        }
+    }
+
+    /// Only those groups that have one of these spans; `None` if these are many.
+    fn of_same_groups(&self, spans: &Bitmap, view: &BatchView<'_>) -> Option<Spansets<'_>> {
+        if !spans.is_sparse() {
+            return None;
+        }
+        let starts = self.starts(view)?;
+        let mut kept = Bitmap::none(spans.len());
+        for group in self.groups_with(spans, view).rows() {
+            kept.unite_range(&self.spans, range(starts, group));
+        }
+        let group_of = Cow::Borrowed(&*self.group_of);
+        Some(Spansets { spans: kept, group_of, count: self.count, groups: None })
     }
 
     fn groups_mut(&mut self) -> &mut Vec<Group> {
@@ -286,35 +385,23 @@ impl<'v> Spansets<'v> {
     }
 
     fn filter_by_scalars(&mut self, plan: &ScalarPlan, view: &BatchView<'_>) {
+        let groups: Vec<usize> = self.groups_with(&self.spans, view).rows().collect();
         let columns: Vec<Vec<Value<'static>>> = plan
             .aggregates
             .iter()
             .map(|aggregate| {
-                let mut states = vec![Accumulator::default(); self.count];
-                match &aggregate.argument {
-                    None => {
-                        self.spans.rows().for_each(|row| {
-                            states[self.group_of[row] as usize].add_span();
-                        });
-                    }
-                    Some(program) => {
-                        let bound = program.bind(view);
-                        for row in self.spans.rows() {
-                            let value = bound.value(Place::of_span(row));
-                            let state = &mut states[self.group_of[row] as usize];
-                            state.add(aggregate.operator, value);
-                        }
-                    }
-                }
+                let states = match &aggregate.argument {
+                    None => self.count_spans(&groups, view),
+                    Some(program) => self.accumulate(aggregate.operator, program, &groups, view),
+                };
                 states.iter().map(|state| state.result(aggregate.operator)).collect()
             })
             .collect();
         let mut kept = Bitmap::none(self.count);
-        let groups_with_spans = self.groups_with(&self.spans);
         let mut results = Vec::new();
-        for group in groups_with_spans.rows() {
+        for (place, &group) in groups.iter().enumerate() {
             results.clear();
-            results.extend(columns.iter().map(|column| column[group]));
+            results.extend(columns.iter().map(|column| column[place]));
             if !plan.holds(&results) {
                 continue;
             }
@@ -326,7 +413,42 @@ impl<'v> Spansets<'v> {
                 }
             }
         }
-        self.spans.intersect(&kept.gather(&self.group_of));
+        if kept.count() < groups.len() {
+            let mut spans = std::mem::take(&mut self.spans);
+            self.keep_groups(&mut spans, &kept, view);
+            self.spans = spans;
+        }
+    }
+
+    /// Number of spans of each of some groups, which are all that have any.
+    fn count_spans(&self, groups: &[usize], view: &BatchView<'_>) -> Vec<Accumulator> {
+        if let Some(starts) = self.starts(view) {
+            let count = |&group: &usize| self.spans.count_in(range(starts, group));
+            return groups.iter().map(count).map(Accumulator::of_spans).collect();
+        }
+        let mut counts = vec![0; self.count];
+        self.spans.rows().for_each(|row| counts[self.group_of[row] as usize] += 1);
+        groups.iter().map(|&group| Accumulator::of_spans(counts[group])).collect()
+    }
+
+    fn accumulate(
+        &self,
+        operator: AggregateOperator,
+        program: &Program,
+        groups: &[usize],
+        view: &BatchView<'_>,
+    ) -> Vec<Accumulator> {
+        let mut places = vec![0u32; self.count];
+        for (place, &group) in groups.iter().enumerate() {
+            places[group] = place as u32;
+        }
+        let mut states = vec![Accumulator::default(); groups.len()];
+        let bound = program.bind(view);
+        for row in self.spans.rows() {
+            let place = places[self.group_of[row] as usize];
+            states[place as usize].add(operator, bound.value(Place::of_span(row)));
+        }
+        states
     }
 
     fn keep_one_resource(&mut self, plans: &[Plan], view: &BatchView<'_>) {
@@ -344,8 +466,12 @@ impl<'v> Spansets<'v> {
         let Some(common) = common else { return };
         let mut traces = Bitmap::none(view.traces());
         common.iter().for_each(|pair| traces.insert(pair.0 as usize));
-        self.spans.intersect(&traces.gather(&spans.trace));
+        self.spans.retain(|row| traces.contains(spans.trace[row] as usize));
     }
+}
+
+fn range(starts: &[u32], group: usize) -> std::ops::Range<usize> {
+    starts[group] as usize..starts[group + 1] as usize
 }
 
 /// Sets an attribute; a later stage with the same text replaces the value and keeps its place.

@@ -64,7 +64,7 @@ impl Plan {
             Plan::Constant(true) => Bitmap::all(view.spans()),
             Plan::Constant(false) => Bitmap::none(view.spans()),
             Plan::Condition { condition, inverted } => {
-                let mut bits = spread(condition, view);
+                let mut bits = spread(condition, view, mask);
                 if *inverted {
                     bits.invert();
                 }
@@ -128,6 +128,17 @@ impl Plan {
         }
     }
 
+    /// How many conditions a span must satisfy at once.
+    pub(crate) fn conditions(&self) -> usize {
+        match self {
+            Plan::Constant(_) => 0,
+            Plan::All(plans) => plans.iter().map(Plan::conditions).sum(),
+            Plan::Any(plans) => plans.iter().map(Plan::conditions).min().unwrap_or(0),
+            Plan::Some { plan, .. } | Plan::Step { plan, .. } => plan.conditions(),
+            Plan::Condition { .. } | Plan::Complement(_) | Plan::Program { .. } => 1,
+        }
+    }
+
     /// Shows every attribute that the plan reads.
     pub(crate) fn for_each_attribute(&self, visit: &mut impl FnMut(&Attribute)) {
         match self {
@@ -165,14 +176,14 @@ fn by_cost(plans: &[Plan]) -> Vec<&Plan> {
     ordered
 }
 
-/// A condition's result for spans, from the table that the operand is stored in.
-fn spread(condition: &Condition, view: &BatchView<'_>) -> Bitmap {
+/// A condition's result for the spans of a mask, from the table that the operand is stored in.
+fn spread(condition: &Condition, view: &BatchView<'_>, mask: &Bitmap) -> Bitmap {
     let rows = condition.rows(view);
     let spans = &view.batch.spans;
     match table_of(&condition.attribute) {
-        Table::Trace => rows.gather(&spans.trace),
-        Table::Resource => rows.gather(&spans.resource),
-        Table::Scope => rows.gather(&spans.scope),
+        Table::Trace => rows.gather_among(&spans.trace, mask),
+        Table::Resource => rows.gather_among(&spans.resource, mask),
+        Table::Scope => rows.gather_among(&spans.scope, mask),
         Table::Span | Table::Event | Table::Link => rows,
     }
 }

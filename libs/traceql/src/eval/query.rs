@@ -19,6 +19,8 @@ pub struct CompiledQuery {
     pub(super) shown: Vec<Shown>,
     pub(super) legacy: bool,
     pub(super) steps: Steps,
+    /// Evaluation may end in an error, which does not depend on what other parts of the query find.
+    pub(super) may_fail: bool,
     filter_columns: Projection,
     result_columns: Projection,
     most_recent: bool,
@@ -54,6 +56,7 @@ impl CompiledQuery {
         };
         shown.iter().for_each(|shown| shown.project(&mut result_columns));
         Self {
+            may_fail: pipeline::stages_may_fail(&stages),
             stages,
             shown,
             steps,
@@ -163,15 +166,16 @@ pub(super) fn spans_in_window(view: &BatchView<'_>, window: Window) -> Bitmap {
             (Some(&start), Some(&end)) => window.touches(start, end),
             _ => true,
         });
+    if traces.count() == view.traces() {
+        return Bitmap::all(view.spans());
+    }
     traces.gather(&view.batch.spans.trace)
 }
 
 /// Removes the spans of all but the newest traces; ties by trace id.
 fn keep_newest(spans: &mut Bitmap, limit: usize, view: &BatchView<'_>) {
-    let trace_of = &view.batch.spans.trace;
-    let mut with_spans = Bitmap::none(view.traces());
-    spans.rows().for_each(|row| with_spans.insert(trace_of[row] as usize));
-    let mut traces: Vec<usize> = with_spans.rows().collect();
+    let by_trace = Spansets::of_traces(view, Bitmap::default());
+    let mut traces: Vec<usize> = by_trace.groups_with(spans, view).rows().collect();
     if traces.len() <= limit {
         return;
     }
@@ -181,7 +185,7 @@ fn keep_newest(spans: &mut Bitmap, limit: usize, view: &BatchView<'_>) {
     traces.select_nth_unstable_by_key(limit, key);
     let mut kept = Bitmap::none(view.traces());
     traces[..limit].iter().for_each(|&trace| kept.insert(trace));
-    spans.intersect(&kept.gather(trace_of));
+    by_trace.keep_groups(spans, &kept, view);
 }
 
 fn collect(spansets: &Spansets<'_>, view: &BatchView<'_>) -> Matches {

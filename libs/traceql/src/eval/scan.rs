@@ -1,9 +1,8 @@
 //! Tight loops over columns.
 
-use tactus_model::{AttributeList, StringCode};
+use tactus_model::{AttributeList, Dictionary, StringCode};
 
-/// Entries compared at once before looking at which of them hit; wide enough to fill vector registers.
-const LANES: usize = 32;
+use super::bitmap::{pack, word_of};
 
 /// Calls `visit(owner, entry)` for the first attribute with this key of every owner that has one, ascending.
 #[inline]
@@ -12,42 +11,91 @@ pub(crate) fn for_each_first(
     key: StringCode,
     mut visit: impl FnMut(usize, usize),
 ) {
-    let (starts, keys) = (list.starts.as_slice(), list.keys.as_slice());
-    let mut owner = 0;
-    let mut last = usize::MAX;
-    let mut hit = |entry: usize| {
-        // Entries come in ascending order, so the owner is found by walking on; far away by halving.
-        if starts.get(owner + 8).is_some_and(|&start| start as usize <= entry) {
-            owner += 8;
-            owner += starts[owner..].partition_point(|&start| start as usize <= entry) - 1;
-        }
-        while starts.get(owner + 1).is_some_and(|&end| end as usize <= entry) {
-            owner += 1;
-        }
-        if owner + 1 < starts.len() && owner != last {
-            last = owner;
-            visit(owner, entry);
-        }
-    };
-    let mut base = 0;
-    for chunk in keys.chunks(LANES) {
-        let found = chunk.iter().fold(false, |found, &candidate| found | (candidate == key));
-        if found {
-            for (place, &candidate) in chunk.iter().enumerate() {
-                if candidate == key {
-                    hit(base + place);
-                }
+    let mut owners = Owners::of(list);
+    for (index, chunk) in list.keys.chunks(64).enumerate() {
+        let mut rest = word_of(chunk, |candidate| candidate == key);
+        while rest != 0 {
+            let entry = index * 64 + rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            if let Some(owner) = owners.of_first(entry, key) {
+                visit(owner, entry);
             }
         }
-        base += chunk.len();
     }
+}
+
+/// Finds the owners of entries that are asked for in ascending order.
+pub(crate) struct Owners<'a> {
+    starts: &'a [u32],
+    keys: &'a [StringCode],
+    owner: usize,
+}
+
+impl<'a> Owners<'a> {
+    pub(crate) fn of(list: &'a AttributeList) -> Self {
+        Self { starts: &list.starts, keys: &list.keys, owner: 0 }
+    }
+
+    /// The owner of an entry, if it is the owner's first one with this key, which it has.
+    #[inline]
+    pub(crate) fn of_first(&mut self, entry: usize, key: StringCode) -> Option<usize> {
+        self.owner = last_start(self.starts, self.owner, entry);
+        let first = *self.starts.get(self.owner)? as usize;
+        let exists = self.owner + 1 < self.starts.len();
+        let earlier = self.keys.get(first..entry)?;
+        (exists && !earlier.contains(&key)).then_some(self.owner)
+    }
+}
+
+/// The last place whose start is at most `position`, at or behind `from`, which is such a place. Mostly near, so that
+/// steps grow from one.
+#[inline]
+fn last_start(starts: &[u32], from: usize, position: usize) -> usize {
+    let is_behind = |place: usize| starts.get(place).is_none_or(|&start| start as usize > position);
+    if is_behind(from + 1) {
+        return from;
+    }
+    let mut step = 1;
+    while !is_behind(from + 2 * step) {
+        step *= 2;
+    }
+    // `from + step` is not behind, `from + 2 * step` is.
+    let end = (from + 2 * step).min(starts.len());
+    from + step + starts[from + step..end].partition_point(|&start| start as usize <= position) - 1
+}
+
+/// The code of a string.
+pub(crate) fn find_string(strings: &Dictionary, wanted: &[u8]) -> Option<StringCode> {
+    if wanted.is_empty() {
+        return Some(0);
+    }
+    let (bytes, offsets) = strings.parts();
+    let length = u32::try_from(wanted.len()).ok()?;
+    // Lengths tell most strings apart, many at a time.
+    for (index, starts) in offsets[..strings.len()].chunks(64).enumerate() {
+        let ends = &offsets[index * 64 + 1..][..starts.len()];
+        let mut lanes = [0; 64];
+        for ((lane, start), end) in lanes.iter_mut().zip(starts).zip(ends) {
+            *lane = u8::from(end.wrapping_sub(*start) == length);
+        }
+        let mut rest = pack(&lanes);
+        while rest != 0 {
+            let place = index * 64 + rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            let string = offsets[place] as usize..offsets[place + 1] as usize;
+            if bytes.get(string) == Some(wanted) {
+                return Some(place as StringCode);
+            }
+        }
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use tactus_model::{Attribute, ValueType};
+    use tactus_model::{Attribute, DictionaryBuilder, ValueType};
 
     proptest! {
         #[test]
@@ -70,6 +118,36 @@ mod tests {
                 );
             }
             prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn last_start_agrees_with_a_search_from_the_beginning(
+            gaps in proptest::collection::vec(0u32..4, 0..100),
+            positions in proptest::collection::vec(0usize..200, 0..20),
+        ) {
+            let mut starts = vec![0u32];
+            for gap in gaps {
+                starts.push(starts[starts.len() - 1] + gap);
+            }
+            let mut positions = positions;
+            positions.sort_unstable();
+            let mut place = 0;
+            for position in positions {
+                place = last_start(&starts, place, position);
+                let expected = starts.partition_point(|&start| start as usize <= position) - 1;
+                prop_assert_eq!(place, expected);
+            }
+        }
+
+        #[test]
+        fn found_string_is_the_one_with_its_code(
+            texts in proptest::collection::vec("[ab]{0,3}", 0..200),
+            wanted in "[ab]{0,3}",
+        ) {
+            let mut builder = DictionaryBuilder::default();
+            texts.iter().for_each(|text| { builder.intern(text.as_bytes()); });
+            let strings = builder.finish();
+            prop_assert_eq!(find_string(&strings, wanted.as_bytes()), strings.find(wanted.as_bytes()));
         }
     }
 }

@@ -10,7 +10,7 @@ use super::bitmap::Bitmap;
 use super::legacy::{RESOURCE_COLUMNS, SPAN_COLUMNS};
 use super::matches::Matches;
 use super::operand::project;
-use super::pipeline::{SpansetPlan, Stage};
+use super::pipeline::{Spansets, SpansetPlan, Stage};
 use super::plan::Plan;
 use super::query::CompiledQuery;
 use super::view::BatchView;
@@ -74,6 +74,9 @@ impl StagedSearch<'_> {
         let mut run = |plan: &Plan| self.run(plan, step, &view);
         for_each_filter(&query.stages, &mut run);
         self.step += 1;
+        if query.may_fail {
+            return Ok(None);
+        }
         let left = stages_bound(&query.stages, &self.known, &view);
         Ok(left.is_some_and(|left| left.is_empty()).then(Matches::default))
     }
@@ -278,7 +281,8 @@ fn stages_bound(
     let bounds = stages.iter().map(|stage| match stage {
         Stage::Spanset(spanset) => spanset_bound(spanset, known, view),
         Stage::OneResource(plans) => {
-            let bounds = plans.iter().map(|plan| of_traces(filter_bound(plan, known)?, view));
+            let bounds =
+                plans.iter().map(|plan| Some(of_traces(&filter_bound(plan, known)?, view)));
             bounds.fold(None, intersection)
         }
         Stage::By { .. } | Stage::Coalesce | Stage::Scalar(_) => None,
@@ -303,8 +307,8 @@ fn spanset_bound(
         SpansetOperator::Structural(_, RelationMode::Negated) => right,
         SpansetOperator::And | SpansetOperator::Structural(..) => {
             let with_both = intersection(
-                left.clone().and_then(|left| of_traces(left, view)),
-                right.clone().and_then(|right| of_traces(right, view)),
+                left.as_ref().map(|left| of_traces(left, view)),
+                right.as_ref().map(|right| of_traces(right, view)),
             );
             let returned = match operator {
                 SpansetOperator::Structural(_, RelationMode::Plain) => right,
@@ -328,11 +332,12 @@ fn filter_bound(plan: &Plan, known: &[Option<Bitmap>]) -> Option<Bitmap> {
 }
 
 /// All spans of the traces that have one of these.
-fn of_traces(spans: Bitmap, view: &BatchView<'_>) -> Option<Bitmap> {
-    let trace_of = &view.batch.spans.trace;
-    let mut traces = Bitmap::none(view.traces());
-    spans.rows().for_each(|row| traces.insert(trace_of[row] as usize));
-    Some(traces.gather(trace_of))
+fn of_traces(spans: &Bitmap, view: &BatchView<'_>) -> Bitmap {
+    let by_trace = Spansets::of_traces(view, Bitmap::default());
+    let traces = by_trace.groups_with(spans, view);
+    let mut all = Bitmap::all(spans.len());
+    by_trace.keep_groups(&mut all, &traces, view);
+    all
 }
 
 /// The intersection of bounds; one that is unknown bounds nothing.

@@ -7,44 +7,107 @@ use super::bitmap::Bitmap;
 use super::view::{BatchView, NestedColumns, RowGroups};
 use crate::{Relation, RelationMode};
 
-/// The spans that `left relation right` returns. Rows relate only within one group.
+/// So many pairs of spans of one group are compared one by one.
+const FEW_PAIRS: usize = 256;
+
+/// The spans that `left relation right` returns, for the spans of left and right. Rows relate only within one group.
 pub(crate) fn related_spans(
     relation: Relation,
     mode: RelationMode,
-    left: &Bitmap,
-    right: &Bitmap,
+    [left, right]: [&Bitmap; 2],
     group_of: &[u32],
     groups: usize,
     view: &BatchView<'_>,
 ) -> Bitmap {
-    let by_group = |bits: &Bitmap| {
-        let rows: Vec<_> = bits.rows().map(|row| (group_of[row], row as u32)).collect();
-        RowGroups::new(groups, rows.iter().copied())
-    };
-    let (left_rows, right_rows) = (by_group(left), by_group(right));
-    let nested = view.nested();
     let mut result = Bitmap::none(view.spans());
-    for group in 0..groups {
-        let (left_rows, right_rows) = (left_rows.rows(group), right_rows.rows(group));
-        if right_rows.is_empty() {
-            continue;
-        }
-        let index = SourceIndex::new(relation, left_rows, nested);
-        for &row in right_rows {
-            if index.relates(row, left, nested) != (mode == RelationMode::Negated) {
+    let nothing = match mode {
+        RelationMode::Negated => right.is_empty(),
+        RelationMode::Plain | RelationMode::Union => left.is_empty() || right.is_empty(),
+    };
+    if nothing {
+        return result;
+    }
+    let nested = view.nested();
+    let mut relate = |left_rows: &[u32], right_rows: &[u32]| {
+        let wanted = mode != RelationMode::Negated;
+        for_each_related(relation, left_rows, right_rows, nested, |row, related| {
+            if related == wanted {
                 result.insert(row as usize);
             }
-        }
+        });
         if mode == RelationMode::Union {
-            let index = SourceIndex::new(inverse(relation), right_rows, nested);
-            for &row in left_rows {
-                if index.relates(row, right, nested) {
+            let relation = inverse(relation);
+            for_each_related(relation, right_rows, left_rows, nested, |row, related| {
+                if related {
                     result.insert(row as usize);
                 }
-            }
+            });
         }
+    };
+    let rows = |bits: &Bitmap| -> Vec<u32> { bits.rows().map(|row| row as u32).collect() };
+    let (left_rows, right_rows) = (rows(left), rows(right));
+    let group = |row: &u32| group_of[*row as usize];
+    if left_rows.is_sorted_by_key(group) && right_rows.is_sorted_by_key(group) {
+        let mut sources = left_rows.as_slice();
+        for rows in right_rows.chunk_by(|one, other| group(one) == group(other)) {
+            let own = group(&rows[0]);
+            let before = sources.iter().take_while(|row| group(row) < own).count();
+            sources = &sources[before..];
+            let count = sources.iter().take_while(|row| group(row) == own).count();
+            relate(&sources[..count], rows);
+            sources = &sources[count..];
+        }
+        return result;
+    }
+    let by_group = |rows: &[u32]| {
+        let entries: Vec<_> = rows.iter().map(|row| (group(row), *row)).collect();
+        RowGroups::new(groups, entries.iter().copied())
+    };
+    let (left_rows, right_rows) = (by_group(&left_rows), by_group(&right_rows));
+    for group in 0..groups {
+        relate(left_rows.rows(group), right_rows.rows(group));
     }
     result
+}
+
+/// Tells of each row whether it is `relation` to one of the sources, all of one group.
+fn for_each_related(
+    relation: Relation,
+    sources: &[u32],
+    rows: &[u32],
+    nested: NestedColumns<'_>,
+    mut visit: impl FnMut(u32, bool),
+) {
+    if sources.len() * rows.len() <= FEW_PAIRS {
+        for &row in rows {
+            let related = |&source: &u32| is_related(relation, source, row, nested);
+            visit(row, sources.iter().any(related));
+        }
+        return;
+    }
+    let index = SourceIndex::new(relation, sources, nested);
+    rows.iter().for_each(|&row| visit(row, index.relates(row, sources, nested)));
+}
+
+/// Whether a row is `relation` to another one, the source.
+#[inline]
+fn is_related(relation: Relation, source: u32, row: u32, nested: NestedColumns<'_>) -> bool {
+    let place = |row: u32| {
+        let row = row as usize;
+        (nested.left[row], nested.right[row], nested.parent[row])
+    };
+    let ((left, right, parent), (source_left, source_right, source_parent)) =
+        (place(row), place(source));
+    match relation {
+        Relation::Child => parent > 0 && source_left == parent,
+        Relation::Parent => left > 0 && source_parent == left,
+        Relation::Descendant => source_left > 0 && source_left < left && source_right > right,
+        Relation::Ancestor => left > 0 && source_left > left && source_right < right,
+        Relation::Sibling => {
+            let has_parent = parent > 0 || parent == -1;
+            source != row && has_parent && source_parent == parent
+        }
+    }
 }
 
 /// What left is to right if right is `relation` to left.
@@ -100,8 +163,9 @@ impl SourceIndex {
         Self { relation, numbers, bounds }
     }
 
-    /// Whether a span is the relation to some source; `sources` holds the source rows.
-    fn relates(&self, row: u32, sources: &Bitmap, nested: NestedColumns<'_>) -> bool {
+    /// Whether a span is the relation to some source; `sources` are the source rows, ascending.
+    fn relates(&self, row: u32, sources: &[u32], nested: NestedColumns<'_>) -> bool {
+        let is_source = || sources.binary_search(&row).is_ok();
         let row = row as usize;
         let (left, right, parent) = (nested.left[row], nested.right[row], nested.parent[row]);
         match self.relation {
@@ -118,8 +182,47 @@ impl SourceIndex {
             Relation::Sibling => {
                 let first = self.numbers.partition_point(|&number| number < parent);
                 let siblings = self.numbers[first..].iter().take_while(|&&number| number == parent);
-                let others = 1 + usize::from(sources.contains(row));
+                let others = 1 + usize::from(is_source());
                 parent != 0 && siblings.take(2).count() >= others
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tactus_model::SpanId;
+    use tactus_model::nested_set::NestedSet;
+
+    proptest! {
+        #[test]
+        fn index_agrees_with_pairs(
+            parents in proptest::collection::vec(0u64..40, 1..40),
+            sides in proptest::collection::vec((any::<bool>(), any::<bool>()), 40),
+        ) {
+            let id = |id: u64| SpanId(id.to_be_bytes());
+            let ids: Vec<SpanId> = (1..=parents.len() as u64).map(id).collect();
+            let parents: Vec<SpanId> = parents.iter().map(|&parent| id(parent)).collect();
+            let mut set = NestedSet::default();
+            set.compute(&ids, &parents, &vec![0; ids.len()]);
+            let nested = NestedColumns { left: &set.left, right: &set.right, parent: &set.parent };
+            let rows = || 0..ids.len() as u32;
+            let sources: Vec<u32> = rows().filter(|&row| sides[row as usize].0).collect();
+            for relation in [
+                Relation::Child,
+                Relation::Parent,
+                Relation::Descendant,
+                Relation::Ancestor,
+                Relation::Sibling,
+            ] {
+                let index = SourceIndex::new(relation, &sources, nested);
+                for row in rows().filter(|&row| sides[row as usize].1) {
+                    let expected =
+                        sources.iter().any(|&source| is_related(relation, source, row, nested));
+                    prop_assert_eq!(index.relates(row, &sources, nested), expected);
+                }
             }
         }
     }

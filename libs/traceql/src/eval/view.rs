@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use tactus_model::nested_set::NestedSet;
 use tactus_model::{SpanBatch, SpanId, StringCode, TraceId};
 
-use super::bitmap::Bitmap;
+use super::bitmap::{Bitmap, pack};
+use super::scan::find_string;
 use super::trace_facts::{trace_roots, trace_times};
 
 /// A row that does not exist.
@@ -27,6 +28,7 @@ pub(crate) struct BatchView<'a> {
     trace_roots: OnceCell<(Vec<StringCode>, Vec<StringCode>)>,
     nested: OnceCell<[Vec<i32>; 3]>,
     trace_rows: OnceCell<RowGroups>,
+    trace_starts: OnceCell<Option<Vec<u32>>>,
     parents: OnceCell<Vec<u32>>,
     child_counts: OnceCell<Vec<i64>>,
     trace_id_texts: OnceCell<Vec<String>>,
@@ -100,6 +102,7 @@ impl<'a> BatchView<'a> {
             trace_roots: OnceCell::new(),
             nested: OnceCell::new(),
             trace_rows: OnceCell::new(),
+            trace_starts: OnceCell::new(),
             parents: OnceCell::new(),
             child_counts: OnceCell::new(),
             trace_id_texts: OnceCell::new(),
@@ -143,6 +146,13 @@ impl<'a> BatchView<'a> {
         }
         let (service, name) = self.trace_roots.get_or_init(|| trace_roots(self.batch));
         (service, name)
+    }
+
+    /// First span of each trace, and the end; `None` if the spans are not in order of trace.
+    pub(crate) fn trace_starts(&self) -> Option<&[u32]> {
+        let starts =
+            || starts_of_runs(&self.batch.spans.trace, self.traces());
+        self.trace_starts.get_or_init(starts).as_deref()
     }
 
     /// The spans of each trace.
@@ -276,7 +286,7 @@ impl<'a> BatchView<'a> {
         let finds = self.key_finds.get();
         if finds < MOST_KEY_FINDS {
             self.key_finds.set(finds + 1);
-            return strings.find(key.as_bytes());
+            return find_string(strings, key.as_bytes());
         }
         // Codes sorted by their strings.
         let index = self.key_index.get_or_init(|| {
@@ -287,6 +297,37 @@ impl<'a> BatchView<'a> {
         let place = index.binary_search_by_key(&key.as_bytes(), |&code| strings.get(code)).ok()?;
         Some(index[place])
     }
+}
+
+/// The first row of each of `groups` groups, and the end; `None` if the rows are not in order of group.
+fn starts_of_runs(group_of: &[u32], groups: usize) -> Option<Vec<u32>> {
+    let (first, following) = group_of.split_first()?;
+    let mut starts = Vec::with_capacity(groups + 1);
+    let mut begin = |group: u32, row: usize| {
+        let group = group as usize;
+        let is_next = group < groups && starts.len() <= group;
+        starts.resize(if is_next { group + 1 } else { starts.len() }, row as u32);
+        is_next
+    };
+    if !begin(*first, 0) {
+        return None;
+    }
+    for (index, (before, chunk)) in group_of.chunks(64).zip(following.chunks(64)).enumerate() {
+        let mut lanes = [0; 64];
+        for ((lane, before), group) in lanes.iter_mut().zip(before).zip(chunk) {
+            *lane = u8::from(before != group);
+        }
+        let mut changes = pack(&lanes);
+        while changes != 0 {
+            let place = changes.trailing_zeros() as usize;
+            changes &= changes - 1;
+            if !begin(chunk[place], index * 64 + place + 1) {
+                return None;
+            }
+        }
+    }
+    starts.resize(groups + 1, group_of.len() as u32);
+    Some(starts)
 }
 
 fn trimmed_texts(ids: &[TraceId]) -> Vec<String> {
@@ -304,4 +345,30 @@ fn span_id_texts(ids: &[SpanId]) -> Vec<[u8; 16]> {
         text
     };
     ids.iter().map(text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn starts_of_runs_agree_with_a_count(
+            sizes in proptest::collection::vec(0usize..100, 0..20),
+            swapped in proptest::option::of((0usize..500, 0usize..500)),
+        ) {
+            let runs = sizes.iter().enumerate().map(|(group, &size)| vec![group as u32; size]);
+            let mut group_of: Vec<u32> = runs.flatten().collect();
+            if let Some((one, other)) = swapped
+                && one.max(other) < group_of.len()
+            {
+                group_of.swap(one, other);
+            }
+            let rows = |group: usize| group_of.partition_point(|&other| (other as usize) < group) as u32;
+            let expected = (0..=sizes.len()).map(rows).collect();
+            let in_order = group_of.is_sorted() && !group_of.is_empty();
+            prop_assert_eq!(starts_of_runs(&group_of, sizes.len()), in_order.then_some(expected));
+        }
+    }
 }

@@ -229,13 +229,8 @@ impl Counts {
                     let at = offer.starts[row];
                     selected.contains(row) && (!is_bounded || (at > *start && at <= *end))
                 });
-                let intervals = offer.reach.intervals(&rows, offer.starts);
-                let compared = ComparedRows {
-                    rows: &rows,
-                    sides,
-                    intervals: intervals.as_deref(),
-                    reach: &offer.reach,
-                };
+                let (reach, starts) = (&offer.reach, offer.starts);
+                let compared = ComparedRows { rows: &rows, sides, reach, starts };
                 comparison.observe(&compared, offer.view);
                 if let Some(exemplars) = exemplars {
                     exemplars.choose(&rows, offer.view);
@@ -362,25 +357,22 @@ impl Measured {
         table: &mut SeriesTable,
     ) {
         let width = offer.reach.width;
-        let mut places = offer.reach.intervals(&self.rows, offer.starts);
-        let mut place_count = width;
-        if let Values::Buckets(buckets) = &self.values {
-            let bucket_of = |&bucket: &u8| u32::from(bucket) * width as u32;
-            match &mut places {
-                None => places = Some(buckets.iter().map(bucket_of).collect()),
-                Some(places) => {
-                    places.iter_mut().zip(buckets).for_each(|(place, bucket)| {
-                        *place += bucket_of(bucket);
-                    });
-                }
-            }
-            place_count *= BUCKETS;
-        }
+        let buckets = match &self.values {
+            Values::Buckets(buckets) => Some(buckets.as_slice()),
+            _ => None,
+        };
         let slots = Slots {
             series: columns.codes.as_deref(),
-            places: places.as_deref(),
             series_count: columns.keys.len(),
-            place_count,
+            places: |first: usize, out: &mut [u32]| {
+                offer.reach.write_intervals(&self.rows, offer.starts, first, out);
+                if let Some(buckets) = buckets {
+                    for (place, &bucket) in out.iter_mut().zip(&buckets[first..]) {
+                        *place += u32::from(bucket) * width as u32;
+                    }
+                }
+            },
+            place_count: if buckets.is_some() { width * BUCKETS } else { width },
             rows: self.rows.len(),
         };
         let joining = measure.joining();

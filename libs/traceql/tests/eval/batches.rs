@@ -121,22 +121,28 @@ fn span_bytes(span: &Span) -> Vec<u8> {
     out
 }
 
+/// The Resource, the InstrumentationScope and the spans of a ScopeSpans message of OTLP.
+pub(crate) fn encoded(group: &Group) -> [Vec<u8>; 3] {
+    let mut resource = Vec::new();
+    put_attributes(&mut resource, 1, &group.resource);
+    let mut scope = Vec::new();
+    put_bytes_field(&mut scope, 1, group.scope_name.as_bytes());
+    put_bytes_field(&mut scope, 2, group.scope_version.as_bytes());
+    put_attributes(&mut scope, 3, &group.scope);
+    let mut scope_spans = Vec::new();
+    for span in &group.spans {
+        put_message_field(&mut scope_spans, 2, &span_bytes(span));
+    }
+    [resource, scope, scope_spans]
+}
+
 /// A batch in order of arrival, by way of OTLP bytes.
 pub(crate) fn live_batch(groups: &[Group]) -> SpanBatch {
     let mut builder = BatchBuilder::new(BuilderLimits::default());
     for group in groups {
-        let mut resource = Vec::new();
-        put_attributes(&mut resource, 1, &group.resource);
-        let mut scope = Vec::new();
-        put_bytes_field(&mut scope, 1, group.scope_name.as_bytes());
-        put_bytes_field(&mut scope, 2, group.scope_version.as_bytes());
-        put_attributes(&mut scope, 3, &group.scope);
+        let [resource, scope, scope_spans] = encoded(group);
         let resource = builder.resource(&resource).expect("well formed");
         let scope = builder.scope(&scope).expect("well formed");
-        let mut scope_spans = Vec::new();
-        for span in &group.spans {
-            put_message_field(&mut scope_spans, 2, &span_bytes(span));
-        }
         builder
             .append_scope_spans(resource, scope, &scope_spans, |_, _| true)
             .expect("well formed");

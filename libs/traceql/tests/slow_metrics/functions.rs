@@ -231,7 +231,7 @@ fn array_text(elements: &[Static]) -> String {
 }
 
 /// The number that min, max, sum and avg see. Durations are in seconds, those of traces and events in nanoseconds.
-fn measured(world: &World<'_>, function: &MetricsFunction, row: usize) -> Option<f64> {
+pub(crate) fn measured(world: &World<'_>, function: &MetricsFunction, row: usize) -> Option<f64> {
     let attribute = function.attribute()?;
     match attribute_value(world, attribute, row) {
         Value::One(Static::Int(value)) => Some(value as f64),

@@ -173,3 +173,8 @@ pub(crate) fn metrics() -> BoxedStrategy<String> {
     let staged = (leaf(exact()), second_stages()).prop_map(|(leaf, stages)| leaf + &stages);
     prop_oneof![4 => leaf(exact()), 3 => staged, 2 => leaf(rounded()), 3 => arithmetic()].boxed()
 }
+
+/// A query of one function, without second stages.
+pub(crate) fn one_function() -> BoxedStrategy<String> {
+    prop_oneof![leaf(exact()), leaf(rounded())].boxed()
+}

@@ -42,6 +42,9 @@ async fn pruned_row_groups_are_told_with_their_reasons() {
         (r#"{ name = "nothing" }"#, "dictionary of name"),
         (r#"{ resource.service.name = "x" && span.n > 1 }"#, "dictionary of resource.service.name"),
         ("{ duration > 1h }", "bounds of duration"),
+        ("{ span.m != 7 && span.n = 1 }", "no value of span.m"),
+        (r#"{ .env !~ "a.*" }"#, "no value of .env"),
+        ("{ event.level != nil }", "no value of event.level"),
         (r#"{ duration > 1h || name =~ "x+" }"#, "bounds of duration, dictionary of name"),
     ] {
         let explanation = explain(&querier, traceql(query)).await;
@@ -65,6 +68,22 @@ async fn full_answer_reads_few_row_groups() {
     assert_eq!(answer.metrics.unwrap().inspected_traces, 3);
     let newest = SearchRequest { most_recent: true, ..request };
     assert_eq!(explain(&querier, newest).await.parts, u32::from(TRACES));
+}
+
+#[tokio::test]
+async fn columns_in_memory_are_told_from_those_read() {
+    for column_cache_bytes in [0, 1 << 20] {
+        let settings = Settings { column_cache_bytes, ..threads(2) };
+        let (_directory, querier) = generated(&spans(), settings).await;
+        // Reads the footer.
+        search(&querier, traceql("{ duration > 1h }")).await;
+        let first = explain(&querier, traceql("{ span.n < 100 }")).await;
+        let again = explain(&querier, traceql("{ span.n < 100 }")).await;
+        assert_eq!(again.matched_spans, first.matched_spans);
+        let is_cached = again.read_bytes < first.read_bytes / 2;
+        let has_cache = column_cache_bytes > 0;
+        assert_eq!((again.cached_bytes > first.cached_bytes, is_cached), (has_cache, has_cache));
+    }
 }
 
 #[tokio::test]

@@ -89,7 +89,7 @@ async fn series_of_a_block_are_those_of_its_spans() {
             let response = metrics(&querier, request.clone()).await.unwrap();
             let counts = response.metrics.unwrap();
             assert_eq!((counts.inspected_traces, counts.inspected_spans), (40, 400), "{query}");
-            assert!(counts.inspected_bytes > 0 && response.explanations.is_empty());
+            assert!(response.explanations.is_empty());
             let expected = expected(&request, &batch);
             assert!(!expected.series.is_empty(), "{query}");
             assert_same(&answered(&request, response), &expected, query);

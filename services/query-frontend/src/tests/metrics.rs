@@ -235,3 +235,33 @@ async fn exemplars_are_as_many_as_asked_for() {
         assert_eq!(request.exemplars, expected, "{query} {more}");
     }
 }
+
+/// Spans that a query counts in the sample blocks.
+async fn counted(api: &Api, query: &str) -> f64 {
+    let path = format!("/api/metrics/query_range?q={}&{RANGE}&step=60", encoded(query));
+    samples(&api.get(&path).await.json()).iter().flatten().sum()
+}
+
+#[tokio::test]
+async fn spans_of_blocks_are_counted_once() {
+    let mut small = Settings::default();
+    small.metrics.target_bytes_per_job = 1;
+    for (settings, blocks) in
+        [(Settings::default(), &[V4][..]), (small, &[V4]), (Settings::default(), &[V4, V5])]
+    {
+        let api = Api::new(Setup { settings, blocks, ..Setup::default() }).await;
+        for (query, spans) in [
+            ("{} | count_over_time()", 252.0),
+            ("{ span.n > 1 } | count_over_time() by (span.customer)", 120.0),
+            ("{ status = error } | count_over_time()", 1.0),
+            ("{ kind = client } | count_over_time() by (status)", 2.0),
+            ("{ traceDuration > 200ms } | count_over_time()", 11.0),
+            ("{ nestedSetParent < 0 } | count_over_time()", 64.0),
+            ("{ name = `nothing` } | count_over_time()", 0.0),
+        ] {
+            assert_eq!(counted(&api, query).await, spans, "{query} {blocks:?}");
+        }
+        let path = format!("/api/metrics/query?q={}&{RANGE}", encoded("{} | count_over_time()"));
+        assert_eq!(api.get(&path).await.json()["series"][0]["value"], 252.0);
+    }
+}

@@ -212,6 +212,9 @@ async fn series_beyond_the_memory_of_a_query_are_refused() {
     assert!(answer.text().ends_with("(limit: query_frontend.metrics.max_series_bytes)"));
     assert_eq!(blocks.api.recent.metrics_requests.lock()[0].max_series_bytes, 1);
     // As it comes from a job.
+    let text = answer.text().replace(" (limit: query_frontend.metrics.max_series_bytes)", "");
+    *blocks.api.recent.failures.lock() = vec![Status::resource_exhausted(text)];
+    check(&blocks, 422, answer.text()).await;
     *blocks.api.recent.failures.lock() = vec![Status::resource_exhausted("too many series: 5")];
     check(&blocks, 422, "too many series: 5").await;
 }

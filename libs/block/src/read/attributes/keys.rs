@@ -46,6 +46,9 @@ pub(crate) fn scan_keys(
     selection: &AttributeSelection,
     owners: usize,
 ) -> Result<KeyScan> {
+    if task.is_all_null(leaf) {
+        return Ok(KeyScan::default());
+    }
     let mut scan = KeyScan { entries: task.entries(leaf), ..KeyScan::default() };
     let mut attributes = 0;
     let needs = Needs { rep: true, def: true };

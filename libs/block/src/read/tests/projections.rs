@@ -125,6 +125,8 @@ fn check(reader: &BlockReader, projection: &Projection) {
     for group in 0..reader.row_groups().len() {
         let full = reader.read_row_group(group, &Projection::all()).unwrap();
         let part = reader.read_row_group(group, projection).unwrap();
+        // With a cache this comes from there.
+        assert_eq!(reader.read_row_group(group, projection).unwrap(), part);
         let empty = SpanBatch::default();
         let all = columns(&full, &Projection::all());
         let none = columns(&empty, &Projection::all());
@@ -168,10 +170,45 @@ fn check(reader: &BlockReader, projection: &Projection) {
     }
 }
 
+/// The sample blocks without a cache, with one that keeps everything, and with one that keeps next to nothing.
+fn readers() -> Vec<BlockReader> {
+    let mut readers = Vec::new();
+    for version in VERSIONS {
+        let sample = load(version);
+        readers.push(sample.open());
+        for max_bytes in [1 << 30, 4 << 10] {
+            let source = Arc::new(BytesSource::new(sample.data.clone()));
+            let cache = Some(Arc::new(ColumnCache::new(max_bytes)));
+            readers.push(BlockReader::open_with_cache(source, &sample.facts, cache).unwrap());
+        }
+    }
+    readers
+}
+
+#[test]
+fn cached_columns_are_read_once() {
+    let sample = load(BlockVersion::VParquet4);
+    let cache = Arc::new(ColumnCache::new(1 << 30));
+    let open = || {
+        let source = Arc::new(BytesSource::new(sample.data.clone()));
+        BlockReader::open_with_cache(source, &sample.facts, Some(Arc::clone(&cache))).unwrap()
+    };
+    let (reader, other) = (open(), open());
+    let mut projection = Projection { name: true, start: true, ..Projection::default() };
+    projection.span_attributes.add(b"customer");
+    let first = reader.read_row_group(0, &projection).unwrap();
+    assert_eq!(cache.hit_bytes(), 0);
+    assert_eq!(reader.read_row_group(0, &projection).unwrap(), first);
+    let hits = cache.hit_bytes();
+    assert!(hits > first.len() as u64 * 8);
+    // Another reader of the same bytes is another block.
+    assert_eq!(other.read_row_group(0, &projection).unwrap(), first);
+    assert_eq!(cache.hit_bytes(), hits);
+}
+
 #[test]
 fn every_part_reads_as_the_whole_does() {
-    for version in VERSIONS {
-        let reader = load(version).open();
+    for reader in readers() {
         check(&reader, &Projection::default());
         check(&reader, &Projection::all());
         let mut growing = Projection::default();
@@ -204,8 +241,7 @@ fn selected_keys_read_as_the_whole_does() {
         |p| &mut p.event_attributes,
         |p| &mut p.link_attributes,
     ];
-    for version in VERSIONS {
-        let reader = load(version).open();
+    for reader in readers() {
         for keys in keys {
             let mut everywhere = Projection::default();
             for target in targets {
@@ -223,8 +259,7 @@ fn selected_keys_read_as_the_whole_does() {
 
 #[test]
 fn rows_read_as_in_the_whole() {
-    for version in VERSIONS {
-        let reader = load(version).open();
+    for reader in readers() {
         let whole = reader.read_row_group(0, &Projection::all()).unwrap();
         let names = |batch: &SpanBatch, spans: Range<usize>| texts(batch, &batch.spans.name[spans]);
         let offsets = whole.trace_offsets();

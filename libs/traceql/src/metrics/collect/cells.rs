@@ -57,27 +57,30 @@ impl Cell {
     }
 }
 
-/// Where the values of rows are added up: one value a row in each column.
-pub(super) struct Slots<'a> {
+/// Where the values of rows are added up.
+pub(super) struct Slots<'a, P> {
     /// The number of each row's series; `None`: all are of series 0.
     pub(super) series: Option<&'a [u32]>,
-    /// The place of each row in its series; `None`: all are at place 0.
-    pub(super) places: Option<&'a [u32]>,
-    /// Numbers of series, and of places in each, are below these.
+    /// Numbers of series are below this.
     pub(super) series_count: usize,
+    /// Writes the places in their series of consecutive rows: `places(first row, out)`.
+    pub(super) places: P,
+    /// Places are below this.
     pub(super) place_count: usize,
     pub(super) rows: usize,
 }
 
+/// Rows that are taken at once, so that what is computed of them stays close to the processor.
+const CHUNK: usize = 1024;
 /// Slots that may be kept side by side however few rows there are.
 const DENSE_SLOTS: u64 = 1 << 16;
 /// Slots per row that may be.
 const DENSE_SLOTS_PER_ROW: u64 = 4;
 /// Few enough slots for several counters each: rows next to each other that count in the same slot do not wait then.
-const BANKED_SLOTS: usize = 1 << 12;
+const BANKED_SLOTS: usize = 1 << 10;
 const BANKS: usize = 4;
 
-impl Slots<'_> {
+impl<P: Fn(usize, &mut [u32])> Slots<'_, P> {
     fn total(&self) -> u64 {
         self.series_count as u64 * self.place_count as u64
     }
@@ -89,36 +92,47 @@ impl Slots<'_> {
 
     /// Counts rows. Calls `emit(series, place, count)` for every slot with rows, ascending.
     pub(super) fn count(&self, mut emit: impl FnMut(u32, u32, u64)) {
-        let width = self.place_count as u32;
-        match (self.series, self.places) {
-            (None, None) if self.rows > 0 => emit(0, 0, self.rows as u64),
-            _ if self.is_dense() => {
-                let slots = self.total() as usize;
-                let counts = match (self.series, self.places) {
-                    (None, None) => return,
-                    (Some(series), None) => count_dense(series.iter().map(|&s| s * width), slots),
-                    (None, Some(places)) => count_dense(places.iter().copied(), slots),
-                    (Some(series), Some(places)) => {
-                        let both = series.iter().zip(places);
-                        count_dense(both.map(|(&series, &place)| series * width + place), slots)
-                    }
-                };
-                for (series, counts) in counts.chunks_exact(self.place_count).enumerate() {
-                    for (place, &count) in counts.iter().enumerate() {
-                        if count > 0 {
-                            emit(series as u32, place as u32, u64::from(count));
-                        }
-                    }
-                }
+        if self.total() == 1 {
+            return emit(0, 0, self.rows as u64);
+        }
+        if !self.is_dense() {
+            let mut keys = Vec::with_capacity(self.rows);
+            self.for_each_key(|_, key| keys.push(key));
+            keys.sort_unstable();
+            for equal in keys.chunk_by(|one, other| one == other) {
+                emit((equal[0] >> 32) as u32, equal[0] as u32, equal.len() as u64);
             }
-            _ => {
-                let mut keys: Vec<u64> = (0..self.rows).map(|row| self.key(row)).collect();
-                keys.sort_unstable();
-                for equal in keys.chunk_by(|one, other| one == other) {
-                    emit((equal[0] >> 32) as u32, equal[0] as u32, equal.len() as u64);
+            return;
+        }
+        let counts = self.count_dense();
+        for (series, counts) in counts.chunks_exact(self.place_count).enumerate() {
+            for (place, &count) in counts.iter().enumerate() {
+                if count > 0 {
+                    emit(series as u32, place as u32, u64::from(count));
                 }
             }
         }
+    }
+
+    /// Counts by slot. Batches have less than 2^32 rows.
+    fn count_dense(&self) -> Vec<u32> {
+        let slots = self.total() as usize;
+        if slots > BANKED_SLOTS {
+            let mut counts = vec![0u32; slots];
+            self.for_each_chunk(|_, chunk| {
+                chunk.iter().for_each(|&slot| counts[slot as usize] += 1);
+            });
+            return counts;
+        }
+        let mut banks = vec![[0u32; BANKS]; slots];
+        self.for_each_chunk(|_, chunk| {
+            for few in chunk.chunks(BANKS) {
+                for (bank, &slot) in few.iter().enumerate() {
+                    banks[slot as usize][bank] += 1;
+                }
+            }
+        });
+        banks.iter().map(|counts| counts.iter().sum()).collect()
     }
 
     /// Joins the cells of rows. Calls `emit(series, place, cell)` for every slot with rows, ascending.
@@ -130,11 +144,11 @@ impl Slots<'_> {
     ) {
         if self.is_dense() {
             let mut cells = vec![Cell::default(); self.total() as usize];
-            for row in 0..self.rows {
-                let key = self.key(row);
-                let slot = (key >> 32) as usize * self.place_count + key as u32 as usize;
-                cells[slot].join(joining, cell_of(row));
-            }
+            self.for_each_chunk(|first, chunk| {
+                for (row, &slot) in chunk.iter().enumerate() {
+                    cells[slot as usize].join(joining, cell_of(first + row));
+                }
+            });
             for (series, cells) in cells.chunks_exact(self.place_count).enumerate() {
                 for (place, &cell) in cells.iter().enumerate() {
                     if cell.weight > 0.0 {
@@ -144,8 +158,8 @@ impl Slots<'_> {
             }
             return;
         }
-        let mut keys: Vec<(u64, u32)> =
-            (0..self.rows).map(|row| (self.key(row), row as u32)).collect();
+        let mut keys: Vec<(u64, u32)> = Vec::with_capacity(self.rows);
+        self.for_each_key(|row, key| keys.push((key, row as u32)));
         keys.sort_unstable();
         for equal in keys.chunk_by(|one, other| one.0 == other.0) {
             let mut cell = Cell::default();
@@ -158,28 +172,35 @@ impl Slots<'_> {
         }
     }
 
+    /// Calls `visit(first row, slots)` for consecutive rows. Only if the slots are dense.
     #[inline]
-    fn key(&self, row: usize) -> u64 {
-        let series = self.series.map_or(0, |series| series[row]);
-        let place = self.places.map_or(0, |places| places[row]);
-        u64::from(series) << 32 | u64::from(place)
+    fn for_each_chunk(&self, mut visit: impl FnMut(usize, &[u32])) {
+        let width = self.place_count as u32;
+        let mut buffer = [0u32; CHUNK];
+        for first in (0..self.rows).step_by(CHUNK) {
+            let chunk = &mut buffer[..CHUNK.min(self.rows - first)];
+            (self.places)(first, chunk);
+            if let Some(series) = self.series {
+                for (slot, &series) in chunk.iter_mut().zip(&series[first..]) {
+                    *slot += series * width;
+                }
+            }
+            visit(first, chunk);
+        }
     }
-}
 
-/// How often each number below `slots` occurs. Batches have less than 2^32 rows.
-fn count_dense(numbers: impl Iterator<Item = u32>, slots: usize) -> Vec<u32> {
-    if slots > BANKED_SLOTS {
-        let mut counts = vec![0u32; slots];
-        numbers.for_each(|slot| counts[slot as usize] += 1);
-        return counts;
+    /// Calls `visit(row, key)` for every row; keys order slots by series and place.
+    fn for_each_key(&self, mut visit: impl FnMut(usize, u64)) {
+        let mut buffer = [0u32; CHUNK];
+        for first in (0..self.rows).step_by(CHUNK) {
+            let chunk = &mut buffer[..CHUNK.min(self.rows - first)];
+            (self.places)(first, chunk);
+            for (row, &place) in (first..).zip(chunk.iter()) {
+                let series = self.series.map_or(0, |series| series[row]);
+                visit(row, u64::from(series) << 32 | u64::from(place));
+            }
+        }
     }
-    let mut counts = vec![0u32; slots * BANKS];
-    let mut bank = 0;
-    numbers.for_each(|slot| {
-        counts[slot as usize * BANKS + bank] += 1;
-        bank = (bank + 1) % BANKS;
-    });
-    counts.chunks_exact(BANKS).map(|banks| banks.iter().sum()).collect()
 }
 
 #[cfg(test)]
@@ -191,7 +212,7 @@ mod tests {
     proptest! {
         #[test]
         fn counts_and_sums_agree_with_a_map(
-            rows in proptest::collection::vec((0u32..5, 0u32..7, -9i32..9), 0..60),
+            rows in proptest::collection::vec((0u32..5, 0u32..7, -9i32..9), 0..3000),
             is_sparse in any::<bool>(),
         ) {
             // A slot far away makes the slots too many to be kept side by side.
@@ -200,8 +221,10 @@ mod tests {
             let places: Vec<u32> = rows.iter().map(|row| row.1).collect();
             let slots = Slots {
                 series: Some(&series),
-                places: Some(&places),
                 series_count: 5 + far as usize,
+                places: |first: usize, out: &mut [u32]| {
+                    out.copy_from_slice(&places[first..first + out.len()]);
+                },
                 place_count: 7,
                 rows: rows.len(),
             };

@@ -55,20 +55,20 @@ pub(super) struct ComparedRows<'a> {
     pub(super) rows: &'a Rows,
     /// The side of each row.
     pub(super) sides: Vec<bool>,
-    /// The interval of each row after the first; `None`: all in the first.
-    pub(super) intervals: Option<&'a [u32]>,
     pub(super) reach: &'a Reach,
+    pub(super) starts: &'a [u64],
 }
 
 impl ComparedRows<'_> {
     /// Side and interval of each row as one number.
     fn places(&self) -> Vec<u32> {
         let width = self.reach.width as u32;
-        let of_side = self.sides.iter().map(|&side| u32::from(side) * width);
-        match self.intervals {
-            None => of_side.collect(),
-            Some(intervals) => of_side.zip(intervals).map(|(side, at)| side + at).collect(),
+        let mut places = vec![0; self.rows.len()];
+        self.reach.write_intervals(self.rows, self.starts, 0, &mut places);
+        for (place, &side) in places.iter_mut().zip(&self.sides) {
+            *place += u32::from(side) * width;
         }
+        places
     }
 }
 
@@ -303,7 +303,9 @@ impl Counter<'_> {
         let width = self.reach.width as u32;
         let slots = Slots {
             series: Some(numbers),
-            places: Some(self.places),
+            places: |first: usize, out: &mut [u32]| {
+                out.copy_from_slice(&self.places[first..first + out.len()]);
+            },
             series_count: numbers.iter().max().map_or(0, |&most| most as usize + 1),
             place_count: 2 * self.reach.width,
             rows: numbers.len(),

@@ -46,6 +46,27 @@ impl Rows {
         }
     }
 
+    /// As [`Self::gather`], for the rows from place `first` on that fit.
+    #[inline]
+    pub(super) fn write<T: Copy, R>(
+        &self,
+        column: &[T],
+        first: usize,
+        out: &mut [R],
+        of: impl Fn(T) -> R,
+    ) {
+        match self {
+            Rows::All(_) => {
+                out.iter_mut().zip(&column[first..]).for_each(|(out, &value)| *out = of(value));
+            }
+            Rows::Some(rows) => {
+                for (out, &row) in out.iter_mut().zip(&rows[first..]) {
+                    *out = of(column[row as usize]);
+                }
+            }
+        }
+    }
+
     /// A value of each row.
     #[inline]
     pub(super) fn map<R>(&self, mut of: impl FnMut(usize) -> R) -> Vec<R> {
@@ -112,17 +133,17 @@ impl Reach {
         Bitmap::from_values(starts, |at| at > start && at <= end)
     }
 
-    /// The interval of each row, counted from the first; `None` if there is only one.
-    pub(super) fn intervals(&self, rows: &Rows, starts: &[u64]) -> Option<Vec<u32>> {
+    /// Writes the intervals of consecutive rows, counted from the first interval.
+    #[inline]
+    pub(super) fn write_intervals(&self, rows: &Rows, starts: &[u64], first: usize, out: &mut [u32]) {
+        let (edge, divider, step) = (self.edge + 1, self.divider, self.step);
         if self.width == 1 {
-            return None;
+            out.fill(0);
+        } else if self.is_far {
+            rows.write(starts, first, out, |start| ((start - edge) / step) as u32);
+        } else {
+            rows.write(starts, first, out, |start| divider.divide(start.wrapping_sub(edge)) as u32);
         }
-        let edge = self.edge + 1;
-        if self.is_far {
-            return Some(rows.gather(starts, |start| ((start - edge) / self.step) as u32));
-        }
-        let divider = self.divider;
-        Some(rows.gather(starts, |start| divider.divide(start.wrapping_sub(edge)) as u32))
     }
 }
 
@@ -187,10 +208,9 @@ mod tests {
             let inside = reach.inside(grid, &starts);
             prop_assert_eq!(reach.is_whole, inside.count() == starts.len());
             let rows = Rows::of(&inside);
-            let found = match reach.intervals(&rows, &starts) {
-                Some(found) => found.iter().map(|&interval| reach.first + interval as usize).collect(),
-                None => vec![reach.first; rows.len()],
-            };
+            let mut found = vec![0; rows.len()];
+            reach.write_intervals(&rows, &starts, 0, &mut found);
+            let found: Vec<_> = found.iter().map(|&at| reach.first + at as usize).collect();
             prop_assert!(found.iter().all(|&interval| interval < reach.first + reach.width));
             prop_assert_eq!(found, expected);
         }

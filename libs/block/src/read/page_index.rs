@@ -1,0 +1,144 @@
+//! Where the pages of a row group's columns lie.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::page_index::index_reader::decode_offset_index;
+
+use crate::{Error, Result};
+
+use super::File;
+use super::cache::{HeldBytes, Slot};
+
+/// Indexes of a row group's columns lie together; if they do not, each is read on its own.
+const MAX_COMMON_READ_BYTES: u64 = 1 << 20;
+
+/// A page as its column's offset index describes it; nothing is checked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Page {
+    offset: i64,
+    length: i32,
+    first_row: i64,
+}
+
+/// The offset indexes of all columns of a row group.
+#[derive(Debug, Default)]
+pub(crate) struct PageIndexes {
+    pages: Vec<Page>,
+    /// First page of each column, and the end.
+    starts: Vec<usize>,
+}
+
+impl PageIndexes {
+    /// The pages of a column; none if it has no offset index.
+    pub(crate) fn pages(&self, leaf: usize) -> &[Page] {
+        match self.starts.get(leaf..leaf + 2) {
+            Some(bounds) => &self.pages[bounds[0]..bounds[1]],
+            None => &[],
+        }
+    }
+}
+
+impl HeldBytes for PageIndexes {
+    fn held_bytes(&self) -> usize {
+        self.pages.capacity() * size_of::<Page>() + self.starts.capacity() * size_of::<usize>()
+    }
+}
+
+impl File {
+    /// The offset indexes of a row group, from the cache if there is one.
+    pub(crate) fn page_indexes(&self, row_group: usize) -> Result<Arc<PageIndexes>> {
+        let Some(cache) = &self.cache else {
+            return Ok(Arc::new(self.read_page_indexes(row_group)?));
+        };
+        let found = cache.get(self.id, row_group, &Slot::PageIndexes);
+        if let Some(found) = found.and_then(|found| found.downcast::<Arc<PageIndexes>>().ok()) {
+            return Ok((*found).clone());
+        }
+        let indexes = Arc::new(self.read_page_indexes(row_group)?);
+        Ok(cache.insert(self.id, row_group, Slot::PageIndexes, indexes))
+    }
+
+    fn read_page_indexes(&self, row_group: usize) -> Result<PageIndexes> {
+        let group = self.metadata.row_groups().get(row_group);
+        let group = group.ok_or(Error::Corrupt { what: "no such row group".to_owned() })?;
+        let ranges: Vec<Range<u64>> =
+            group.columns().iter().map(|chunk| index_range(chunk, self.size)).collect();
+        let parts = self.read_ranges(&ranges)?;
+        let mut indexes = PageIndexes { pages: Vec::new(), starts: vec![0] };
+        for (chunk, bytes) in group.columns().iter().zip(parts) {
+            if !bytes.is_empty() {
+                let index = decode_offset_index(&bytes).map_err(|_| Error::Corrupt {
+                    what: format!(
+                        "an offset index is malformed (column {}, row group {row_group})",
+                        chunk.column_path()
+                    ),
+                })?;
+                indexes.pages.extend(index.page_locations().iter().map(|page| Page {
+                    offset: page.offset,
+                    length: page.compressed_page_size,
+                    first_row: page.first_row_index,
+                }));
+            }
+            indexes.starts.push(indexes.pages.len());
+        }
+        Ok(indexes)
+    }
+
+    /// The bytes of ranges that should lie together.
+    fn read_ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let filled = || ranges.iter().filter(|range| !range.is_empty());
+        let start = filled().map(|range| range.start).min().unwrap_or(0);
+        let end = filled().map(|range| range.end).max().unwrap_or(0);
+        if end - start > MAX_COMMON_READ_BYTES {
+            return self.source.read_many(ranges);
+        }
+        let all = self.source.read(start..end)?;
+        let part = |range: &Range<u64>| match range.is_empty() {
+            true => Bytes::new(),
+            false => all.slice((range.start - start) as usize..(range.end - start) as usize),
+        };
+        Ok(ranges.iter().map(part).collect())
+    }
+}
+
+/// Where the offset index of a column is; empty if it has none.
+fn index_range(chunk: &ColumnChunkMetaData, size: u64) -> Range<u64> {
+    let start = chunk.offset_index_offset().and_then(|offset| u64::try_from(offset).ok());
+    let length = chunk.offset_index_length().and_then(|length| u64::try_from(length).ok());
+    let (Some(start), Some(length)) = (start, length) else { return 0..0 };
+    let end = start.saturating_add(length);
+    if end <= size { start..end } else { 0..0 }
+}
+
+/// The byte ranges of the pages with the wanted rows, the dictionary before them, and the row in which
+/// the first of these pages starts. `None` if they do not lie in the chunk.
+pub(crate) fn page_ranges(
+    pages: &[Page],
+    chunk: &Range<u64>,
+    rows: &Range<u64>,
+) -> Option<(Vec<Range<u64>>, u64)> {
+    let Some(first) = pages.first() else { return Some((vec![chunk.clone()], 0)) };
+    let mut ranges = Vec::new();
+    let data_start = u64::try_from(first.offset).ok()?;
+    if data_start > chunk.start {
+        ranges.push(chunk.start..data_start);
+    }
+    let mut first_row = None;
+    for (i, page) in pages.iter().enumerate() {
+        let start_row = u64::try_from(page.first_row).ok()?;
+        let end_row = pages.get(i + 1).map_or(i64::MAX, |next| next.first_row);
+        let end_row = u64::try_from(end_row).ok()?;
+        if start_row >= rows.end || end_row <= rows.start {
+            continue;
+        }
+        let start = u64::try_from(page.offset).ok()?;
+        let length = u64::try_from(page.length).ok()?;
+        ranges.push(start..start.saturating_add(length));
+        first_row.get_or_insert(start_row);
+    }
+    let inside = |range: &Range<u64>| range.start >= chunk.start && range.end <= chunk.end;
+    ranges.iter().all(inside).then_some((ranges, first_row.unwrap_or(0)))
+}

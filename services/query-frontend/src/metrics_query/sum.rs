@@ -1,0 +1,62 @@
+//! The series of a query while its jobs come in.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tactus_api::metrics::from_message;
+use tactus_api::{Error, Result};
+use tactus_proto::tactus::v1::MetricsResponse;
+use tactus_traceql::metrics::{MetricsAnswer, MetricsCombiner};
+
+use crate::jobs::Outcome;
+use crate::trace_by_id::offload;
+
+/// Answers with more points are added away from the threads that serve connections.
+const INLINE_POINTS: usize = 10_000;
+/// Series that take more bytes are finished away from the threads that serve connections.
+const INLINE_BYTES: usize = 256 << 10;
+
+/// Where the jobs of a query add their series.
+#[derive(Clone)]
+pub(super) struct Sum(Arc<Mutex<Option<MetricsCombiner>>>);
+
+impl Sum {
+    pub(super) fn new(combiner: MetricsCombiner) -> Self {
+        Self(Arc::new(Mutex::new(Some(combiner))))
+    }
+
+    /// Adds the series of an answer, whose intervals start at `first_interval`, and returns the rest of it.
+    pub(super) async fn add(
+        self,
+        outcome: Outcome<MetricsResponse>,
+        first_interval: u32,
+    ) -> Result<Outcome<MetricsResponse>> {
+        let Outcome::Answer(mut answer) = outcome else { return Ok(outcome) };
+        let series = std::mem::take(&mut answer.series);
+        let points: usize = series.iter().map(|series| series.intervals.len()).sum();
+        let add = move || {
+            let mut parts = Vec::with_capacity(series.len());
+            for message in series {
+                let mut part =
+                    from_message(message).map_err(|error| Error::Internal(error.to_string()))?;
+                for point in &mut part.points {
+                    point.interval = point.interval.saturating_add(first_interval);
+                }
+                parts.push(part);
+            }
+            match &mut *self.0.lock() {
+                Some(combiner) => combiner.add(parts).map_err(Error::from),
+                // The query ended.
+                None => Ok(()),
+            }
+        };
+        offload(points > INLINE_POINTS, add).await??;
+        Ok(Outcome::Answer(answer))
+    }
+
+    /// The answer to what was added.
+    pub(super) async fn finish(&self) -> Result<MetricsAnswer> {
+        let Some(combiner) = self.0.lock().take() else { return Ok(MetricsAnswer::default()) };
+        offload(combiner.heap_bytes() > INLINE_BYTES, move || combiner.finish()).await
+    }
+}

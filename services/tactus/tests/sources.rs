@@ -1,0 +1,408 @@
+//! The same query over the same spans wherever they are: live, in segments, in blocks, and in all three at once.
+//!
+//! What one batch of all spans answers is what ingester, querier and query-frontend together have to answer.
+
+#[path = "../../../libs/traceql/tests/slow/slow.rs"]
+#[expect(dead_code, reason = "the slow evaluator is held against one batch elsewhere")]
+mod slow;
+#[path = "../../../libs/traceql/tests/slow_metrics/slow_metrics.rs"]
+#[expect(dead_code, reason = "only its queries are used")]
+mod slow_metrics;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tactus_api::RequestedRange;
+use tactus_api::request::{MetricsQuery, SearchKind, SearchQuery};
+use tactus_api::search::{SearchCombiner, to_message};
+use tactus_ingester::Ingester;
+use tactus_model::{SpanBatch, TenantId};
+use tactus_proto::tactus::v1::ingester_server::Ingester as _;
+use tactus_proto::tactus::v1::{PushRequest, SpanRun};
+use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
+use tactus_querier::Querier;
+use tactus_query_frontend::{Frontend, Parts, TenantLimits};
+use tactus_server::tenancy::Tenancy;
+use tactus_storage::meta::{ColumnScope, DedicatedColumn};
+use tactus_storage::{Blocklist, Bucket, BucketSettings};
+use tactus_telemetry::metrics::Registry;
+use tactus_traceql::eval::{CompiledQuery, SearchOptions, Window};
+use tactus_traceql::metrics::{
+    AnswerOptions, CompiledMetrics, Grid, MetricsCollector, MetricsCombiner, MetricsOptions, Series,
+};
+use tactus_traceql::{RootExpr, parse_and_validate};
+use tokio::runtime::Runtime;
+use tonic::Request;
+
+use slow::batches::{Group, encoded, live_batch};
+use slow::data::{BASE, groups, without_repeated_keys};
+use slow::queries::search;
+use slow_metrics::queries::metrics;
+
+const TENANT: &str = "t1";
+const SECOND: u64 = 1_000_000_000;
+const SPANS_SHOWN: u32 = 4;
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+
+fn tenant() -> TenantId {
+    TenantId::parse(TENANT).expect("a tenant")
+}
+
+/// Ingester, querier and query-frontend of one process, over a folder of its own.
+struct Services {
+    folder: tempfile::TempDir,
+    ingester: Arc<Ingester>,
+    frontend: Arc<Frontend>,
+    blocklist: Arc<Blocklist>,
+}
+
+impl Services {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let registry = Registry::new();
+        let path = folder.path().join("bucket");
+        let bucket = Bucket::open(&BucketSettings::Local { path }).expect("a bucket");
+        let blocklist = Arc::new(Blocklist::new());
+        let mut settings = tactus_ingester::Settings::new(folder.path().join("ingester"));
+        // Everything in many small parts, and nothing by the clock.
+        settings.fsync_interval = None;
+        settings.chunk_spans = 3;
+        settings.row_group_spans = 3;
+        settings.range_slack = Duration::ZERO;
+        settings.dedicated_columns = vec![
+            DedicatedColumn::string(ColumnScope::Span, "a"),
+            DedicatedColumn::string(ColumnScope::Resource, "b"),
+        ];
+        let ingester = Ingester::open(settings, bucket.clone(), Arc::clone(&blocklist), &registry)
+            .expect("a fresh directory");
+        let querier = Querier::new(
+            tactus_querier::Settings::default(),
+            bucket,
+            Arc::clone(&blocklist),
+            &registry,
+        );
+        let mut settings = tactus_query_frontend::Settings::default();
+        settings.search.target_bytes_per_job = 1;
+        settings.metrics.target_bytes_per_job = 1;
+        let parts = Parts {
+            settings,
+            tenancy: Tenancy::single(),
+            limits: Arc::new(|_| TenantLimits::default()),
+            ingester: Arc::clone(&ingester) as _,
+            querier: Arc::new(querier),
+            blocklist: Arc::clone(&blocklist),
+        };
+        let frontend = Frontend::new(parts, &registry);
+        Self { folder, ingester, frontend, blocklist }
+    }
+
+    async fn push(&self, groups: &[Group]) {
+        let mut push = PushRequest { tenant: TENANT.to_owned(), ..PushRequest::default() };
+        for (place, group) in groups.iter().enumerate() {
+            let [resource, scope, scope_spans] = encoded(group);
+            push.resources.push(resource.into());
+            push.scopes.push(scope.into());
+            let (resource, scope) = (place as u32, place as u32);
+            push.runs.push(SpanRun { resource, scope, scope_spans: scope_spans.into() });
+        }
+        let answer = self.ingester.push(Request::new(push)).await.expect("there is room");
+        assert_eq!(answer.into_inner().refusals, []);
+    }
+
+    fn tenant_in_bucket(&self) -> PathBuf {
+        self.folder.path().join("bucket").join(TENANT)
+    }
+
+    /// Leaves everything that is live in segments: no block can be written where a file has its folder's name.
+    async fn cut(&self) {
+        let folder = self.tenant_in_bucket();
+        let aside = self.folder.path().join("aside");
+        let had_blocks = std::fs::rename(&folder, &aside).is_ok();
+        std::fs::write(&folder, "").expect("writable");
+        self.ingester.flush_all().await.expect_err("the bucket takes nothing");
+        std::fs::remove_file(&folder).expect("writable");
+        if had_blocks {
+            std::fs::rename(&aside, &folder).expect("writable");
+        }
+    }
+
+    async fn flush(&self) {
+        self.ingester.flush_all().await.expect("the bucket is writable");
+    }
+
+    fn blocks(&self) -> usize {
+        self.blocklist.tenant(TENANT).live().len()
+    }
+
+    async fn search(&self, search: &Search) -> Option<String> {
+        let (start, end) = search.seconds.unwrap_or((BASE / SECOND - 1, BASE / SECOND + 60));
+        let query = SearchQuery {
+            kind: SearchKind::TraceQl {
+                text: search.text.clone(),
+                root: Box::new(search.root.clone()),
+            },
+            limit: 1000,
+            spans_per_span_set: SPANS_SHOWN,
+            range: RequestedRange { start: start * SECOND, end: end * SECOND, since: None },
+            explain: false,
+        };
+        let answer = self.frontend.search(&[tenant()], &query).await.ok()?;
+        assert!(!answer.partial);
+        Some(shown(answer.response.traces))
+    }
+
+    async fn series(&self, query: &Metrics) -> Option<Vec<Series>> {
+        let metrics = MetricsQuery {
+            text: query.text.clone(),
+            root: query.root.clone(),
+            start: query.start,
+            end: query.end,
+            step: query.step,
+            exemplars: 0,
+            max_series: 0,
+            is_instant: query.is_instant,
+            explain: false,
+        };
+        let answer = self.frontend.query_metrics(&[tenant()], &metrics).await.ok()?;
+        assert!(!answer.partial);
+        Some(answer.answer.series)
+    }
+}
+
+struct Search {
+    text: String,
+    root: RootExpr,
+    /// Unix seconds.
+    seconds: Option<(u64, u64)>,
+}
+
+impl fmt::Debug for Search {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {:?}", self.text, self.seconds)
+    }
+}
+
+impl Search {
+    fn of_batch(&self, batch: &SpanBatch) -> Option<String> {
+        let query = CompiledQuery::compile(&self.root).expect("it is valid");
+        let (start, end) = self.seconds.unwrap_or_default();
+        let matches = query.find_matches(batch, Window::from_seconds(start, end)).ok()?;
+        let options = SearchOptions { limit: 0, spans_per_span_set: SPANS_SHOWN as usize };
+        let mut combiner = SearchCombiner::new(0);
+        let found = query.assemble(batch, &matches, &options);
+        combiner.add(found.into_iter().map(to_message).collect());
+        Some(shown(combiner.finish(SearchMetrics::default()).traces))
+    }
+}
+
+/// Everything about the traces but the order of their spansets, which is left open.
+fn shown(mut traces: Vec<TraceSearchMetadata>) -> String {
+    for trace in &mut traces {
+        trace.span_set = None;
+        trace.span_sets.sort_by_cached_key(|set| format!("{set:?}"));
+    }
+    let texts = traces.iter().map(|trace| {
+        // The counts are in a map without order.
+        let mut stats: Vec<_> = trace.service_stats.iter().collect();
+        stats.sort_by_key(|(name, _)| name.as_str());
+        let TraceSearchMetadata { trace_id, root_service_name, root_trace_name, .. } = trace;
+        let times = (trace.start_time_unix_nano, trace.duration_ms);
+        let sets = &trace.span_sets;
+        format!("{trace_id} {root_service_name} {root_trace_name} {times:?} {stats:?}\n  {sets:#?}")
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+struct Metrics {
+    text: String,
+    root: RootExpr,
+    start: u64,
+    end: u64,
+    step: u64,
+    is_instant: bool,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { text, start, end, step, is_instant, .. } = self;
+        write!(f, "{text} from {start} to {end} by {step}, instant: {is_instant}")
+    }
+}
+
+impl Metrics {
+    fn of_batch(&self, batch: &SpanBatch) -> Option<Vec<Series>> {
+        let grid = match self.is_instant {
+            true => Grid::instant(self.start, self.end),
+            false => Grid::range(self.start, self.end, self.step, None),
+        };
+        let query = CompiledMetrics::compile(&self.root, grid, MetricsOptions::default())
+            .expect("it is valid");
+        let options = AnswerOptions { is_instant: self.is_instant, ..AnswerOptions::default() };
+        let mut combiner = MetricsCombiner::new(&self.root, grid, options);
+        if query.is_never() {
+            return Some(Vec::new());
+        }
+        let mut collector = MetricsCollector::new(&query);
+        collector.observe(&query, batch, None).ok()?;
+        combiner.add(collector.finish(&query)).ok()?;
+        Some(combiner.finish().series)
+    }
+}
+
+/// Sums may differ in their last digits: the order of addition is open.
+fn same_series(found: &Option<Vec<Series>>, expected: &Option<Vec<Series>>) -> bool {
+    let (Some(found), Some(expected)) = (found, expected) else {
+        return found.is_none() == expected.is_none();
+    };
+    let close = |one: f64, other: f64| {
+        one == other || (one - other).abs() <= 1e-9 * one.abs().max(other.abs())
+    };
+    let same = |(found, expected): (&Series, &Series)| {
+        let mut points = found.points.iter().zip(&expected.points);
+        found.labels == expected.labels
+            && found.points.len() == expected.points.len()
+            && points.all(|(one, other)| one.0 == other.0 && close(one.1, other.1))
+    };
+    found.len() == expected.len() && found.iter().zip(expected).all(same)
+}
+
+fn searches() -> impl Strategy<Value = Vec<Search>> {
+    let seconds = (0u64..6, 1u64..4).prop_map(|(start, length)| {
+        let start = BASE / SECOND + start - 1;
+        (start, start + length)
+    });
+    let one = (search(), prop::option::weighted(0.2, seconds));
+    prop::collection::vec(one, 8).prop_map(|queries| {
+        let valid = queries.into_iter().filter_map(|(text, seconds)| {
+            let root = parse_and_validate(&text).ok()?;
+            Some(Search { text, root, seconds })
+        });
+        valid.collect()
+    })
+}
+
+fn metrics_queries() -> impl Strategy<Value = Vec<Metrics>> {
+    let at = |hundreds: u64| BASE + hundreds * SECOND / 10;
+    let times = (0u64..30, 1u64..40, 1u64..50, prop::bool::weighted(0.2));
+    prop::collection::vec((metrics(), times), 8).prop_map(move |queries| {
+        let valid = queries.into_iter().filter_map(|(text, (start, length, step, is_instant))| {
+            let root = parse_and_validate(&text).ok()?;
+            let (start, end) = (at(start), at(start + length));
+            let step = if is_instant { end - start } else { step * SECOND / 10 };
+            Some(Metrics { text, root, start, end, step, is_instant })
+        });
+        valid.collect()
+    })
+}
+
+fn check(
+    state: &str,
+    services: &Services,
+    batch: &SpanBatch,
+    searches: &[Search],
+    metrics: &[Metrics],
+) -> Result<(), TestCaseError> {
+    for search in searches {
+        let found = RUNTIME.block_on(services.search(search));
+        prop_assert_eq!(found, search.of_batch(batch), "{}: {}", state, search.text);
+    }
+    for query in metrics {
+        let found = RUNTIME.block_on(services.series(query));
+        let expected = query.of_batch(batch);
+        prop_assert!(
+            same_series(&found, &expected),
+            "{state}: {}\n  found    {found:?}\n  expected {expected:?}",
+            query.text
+        );
+    }
+    Ok(())
+}
+
+/// All spans together: live, cut, flushed.
+fn check_states(
+    groups: &[Group],
+    searches: &[Search],
+    metrics: &[Metrics],
+) -> Result<(), TestCaseError> {
+    let batch = live_batch(groups);
+    let services = Services::new();
+    RUNTIME.block_on(services.push(groups));
+    check("live", &services, &batch, searches, metrics)?;
+    RUNTIME.block_on(services.cut());
+    prop_assert_eq!(services.blocks(), 0);
+    check("segments", &services, &batch, searches, metrics)?;
+    RUNTIME.block_on(services.flush());
+    prop_assert_eq!(services.blocks(), 1);
+    check("block", &services, &batch, searches, metrics)
+}
+
+/// The traces one after the other: some in blocks, some in segments, some live; then each in a block.
+fn check_splits(
+    groups: &[Group],
+    searches: &[Search],
+    metrics: &[Metrics],
+) -> Result<(), TestCaseError> {
+    let batch = live_batch(groups);
+    let services = Services::new();
+    let mut traces: Vec<u128> =
+        groups.iter().flat_map(|group| &group.spans).map(|span| span.trace).collect();
+    traces.sort_unstable();
+    traces.dedup();
+    let of_trace = |trace: u128| {
+        let mut groups = groups.to_vec();
+        groups.iter_mut().for_each(|group| group.spans.retain(|span| span.trace == trace));
+        groups.retain(|group| !group.spans.is_empty());
+        groups
+    };
+    for (place, &trace) in traces.iter().enumerate() {
+        RUNTIME.block_on(services.push(&of_trace(trace)));
+        match (traces.len() - 1 - place) % 3 {
+            2 => RUNTIME.block_on(services.flush()),
+            1 => RUNTIME.block_on(services.cut()),
+            _ => {}
+        }
+    }
+    check("everywhere", &services, &batch, searches, metrics)?;
+    RUNTIME.block_on(services.flush());
+    check("blocks", &services, &batch, searches, metrics)
+}
+
+proptest! {
+    #![proptest_config(slow::cases(24))]
+
+    #[test]
+    fn searches_answer_alike_in_all_states(
+        groups in groups().prop_map(without_repeated_keys),
+        searches in searches(),
+    ) {
+        check_states(&groups, &searches, &[])?;
+    }
+
+    #[test]
+    fn searches_answer_alike_however_traces_are_spread(
+        groups in groups().prop_map(without_repeated_keys),
+        searches in searches(),
+    ) {
+        check_splits(&groups, &searches, &[])?;
+    }
+
+    #[test]
+    fn metrics_answer_alike_in_all_states(
+        groups in groups().prop_map(without_repeated_keys),
+        metrics in metrics_queries(),
+    ) {
+        check_states(&groups, &[], &metrics)?;
+    }
+
+    #[test]
+    fn metrics_answer_alike_however_traces_are_spread(
+        groups in groups().prop_map(without_repeated_keys),
+        metrics in metrics_queries(),
+    ) {
+        check_splits(&groups, &[], &metrics)?;
+    }
+}
