@@ -201,3 +201,30 @@ def test_span_that_was_sent_twice_counts_once(servers):
     assert instant(server, "{ } | count_over_time()", window) == [({"__name__": "count_over_time"}, 10)]
     server.flush()
     assert instant(server, "{ } | count_over_time()", window) == [({"__name__": "count_over_time"}, 10)]
+
+
+def test_late_span_counts_at_its_own_time(servers):
+    """A span from long before its arrival does not stretch its block's times, but is in it."""
+    server = servers.start(config={"storage": {"trace": {"wal": {"ingestion_time_range_slack": "2m"}}}})
+    now = time.time_ns() - 5 * SECOND
+    late = now - 1800 * SECOND
+    server.must_push(otlp.export(otlp.span(bytes([7] * 16), bytes([1] * 8), "late", late, MS),
+                                 otlp.span(bytes([8] * 16), bytes([2] * 8), "new", now, MS)))
+    window = {"start": late // SECOND - 60, "end": now // SECOND + 60}
+    expected = [({"name": "late"}, 1), ({"name": "new"}, 1)]
+    assert instant(server, "{ } | count_over_time() by (name)", window) == expected
+    server.flush()
+    assert instant(server, "{ } | count_over_time() by (name)", window) == expected
+
+
+def test_span_sent_again_after_its_block_counts_once_in_blocks(servers):
+    server = servers.start()
+    base = time.time_ns() - 5 * SECOND
+    window = {"start": base // SECOND - 60, "end": base // SECOND + 60}
+    for last in (10, 15):
+        server.must_push(otlp.export(*[otlp.span(bytes([7, i] * 8), bytes([i + 1] * 8), "op", base, MS)
+                                       for i in range(last)]))
+        server.flush()
+    assert len(server.block_directories()) == 2
+    for query in ("{ } | count_over_time()", "{ } | count() > 0 | count_over_time()"):
+        assert instant(server, query, window) == [({"__name__": "count_over_time"}, 15)]

@@ -178,7 +178,7 @@ impl Frontend {
         let mut recent = Vec::with_capacity(requests.len());
         for outcome in outcomes.await? {
             recent.push(RecentBlocks::of(&outcome)?);
-            let outcome = state.sum.clone().add(outcome, 0).await?;
+            let outcome = state.sum.clone().add(outcome).await?;
             let _ = self.take_work(state, outcome)?;
         }
         Ok(recent)
@@ -231,15 +231,18 @@ impl Frontend {
         state.work.metrics.total_jobs += jobs.len() as u32;
         let sum = state.sum.clone();
         let run = |job: Job| {
-            let Job { request, first_interval, .. } = job;
-            let call =
-                with_retries(settings.max_retries, &self.querier, request, |querier, request| {
+            let call = with_retries(
+                settings.max_retries,
+                &self.querier,
+                job.request,
+                |querier, request| {
                     Box::pin(async move {
                         Ok(querier.metrics_in_block(Request::new(request)).await?.into_inner())
                     })
-                });
+                },
+            );
             let sum = sum.clone();
-            async move { sum.add(call.await?, first_interval).await }.boxed()
+            async move { sum.add(call.await?).await }.boxed()
         };
         let take = |state: &mut State, outcome| self.take_work(state, outcome);
         let mut in_flight = settings.jobs_in_flight(settings.metrics.concurrent_jobs);

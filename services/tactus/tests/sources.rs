@@ -37,7 +37,7 @@ use tactus_traceql::{RootExpr, parse_and_validate};
 use tokio::runtime::Runtime;
 use tonic::Request;
 
-use slow::batches::{Group, encoded, live_batch};
+use slow::batches::{Group, Stored, encoded, live_batch};
 use slow::data::{BASE, groups, without_repeated_keys};
 use slow::queries::search;
 use slow_metrics::queries::metrics;
@@ -270,6 +270,16 @@ fn same_series(found: &Option<Vec<Series>>, expected: &Option<Vec<Series>>) -> b
     found.len() == expected.len() && found.iter().zip(expected).all(same)
 }
 
+/// Groups that blocks hold as they are: these have no empty `service.name`.
+fn storable_groups() -> impl Strategy<Value = Vec<Group>> {
+    groups().prop_map(|groups| {
+        let mut groups = without_repeated_keys(groups);
+        let empty = ("service.name".to_owned(), Stored::String(String::new()));
+        groups.iter_mut().for_each(|group| group.resource.retain(|it| *it != empty));
+        groups
+    })
+}
+
 fn searches() -> impl Strategy<Value = Vec<Search>> {
     let seconds = (0u64..6, 1u64..4).prop_map(|(start, length)| {
         let start = BASE / SECOND + start - 1;
@@ -372,11 +382,11 @@ fn check_splits(
 }
 
 proptest! {
-    #![proptest_config(slow::cases(24))]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..slow::cases(16) })]
 
     #[test]
     fn searches_answer_alike_in_all_states(
-        groups in groups().prop_map(without_repeated_keys),
+        groups in storable_groups(),
         searches in searches(),
     ) {
         check_states(&groups, &searches, &[])?;
@@ -384,7 +394,7 @@ proptest! {
 
     #[test]
     fn searches_answer_alike_however_traces_are_spread(
-        groups in groups().prop_map(without_repeated_keys),
+        groups in storable_groups(),
         searches in searches(),
     ) {
         check_splits(&groups, &searches, &[])?;
@@ -392,7 +402,7 @@ proptest! {
 
     #[test]
     fn metrics_answer_alike_in_all_states(
-        groups in groups().prop_map(without_repeated_keys),
+        groups in storable_groups(),
         metrics in metrics_queries(),
     ) {
         check_states(&groups, &[], &metrics)?;
@@ -400,7 +410,7 @@ proptest! {
 
     #[test]
     fn metrics_answer_alike_however_traces_are_spread(
-        groups in groups().prop_map(without_repeated_keys),
+        groups in storable_groups(),
         metrics in metrics_queries(),
     ) {
         check_splits(&groups, &[], &metrics)?;

@@ -177,3 +177,58 @@ impl Recode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn dictionary(strings: &[String]) -> Dictionary {
+        let mut pool = StringPool::default();
+        for string in strings {
+            pool.intern(string.as_bytes()).unwrap();
+        }
+        pool.finish_shared()
+    }
+
+    #[test]
+    fn first_dictionary_is_taken_over_as_it_is() {
+        let first = dictionary(&["a".to_owned(), "b".to_owned()]);
+        let mut pool = StringPool::default();
+        assert!(matches!(pool.absorb(Dictionary::default()), Ok(Recode::Same)));
+        assert!(matches!(pool.absorb(first.clone()), Ok(Recode::Same)));
+        assert!(matches!(pool.absorb(first.clone()), Ok(Recode::Same)));
+        assert_eq!((pool.get(2), pool.intern(b"c").unwrap()), (&b"b"[..], 3));
+        // It is still known after it was copied.
+        assert!(matches!(pool.absorb(first.clone()), Ok(Recode::Same)));
+        assert_eq!(pool.intern(b"a").unwrap(), 1);
+        let strings = pool.finish();
+        let all: Vec<&[u8]> = (0..strings.len() as u32).map(|code| strings.get(code)).collect();
+        assert_eq!(all, [&b""[..], b"a", b"b", b"c"]);
+    }
+
+    proptest! {
+        #[test]
+        fn recoded_strings_stay_the_same_and_each_is_kept_once(
+            parts in proptest::collection::vec(proptest::collection::vec("[a-c]{0,2}", 0..12), 0..5),
+        ) {
+            let mut pool = StringPool::default();
+            let mut recoded = Vec::new();
+            for part in &parts {
+                let part = dictionary(part);
+                let codes: Buffer<u32> = (0..part.len() as u32).collect();
+                let recode = pool.absorb(part.clone()).unwrap();
+                recoded.push((part, recode.codes(codes)));
+            }
+            let strings = pool.finish();
+            for (part, codes) in recoded {
+                for (old, &new) in codes.iter().enumerate() {
+                    prop_assert_eq!(part.get(old as u32), strings.get(new));
+                }
+            }
+            let mut all: Vec<&[u8]> = (0..strings.len() as u32).map(|code| strings.get(code)).collect();
+            all.sort_unstable();
+            prop_assert!(all.windows(2).all(|pair| pair[0] != pair[1]));
+        }
+    }
+}

@@ -333,8 +333,9 @@ fn attributes(world: &World<'_>, row: usize) -> Vec<(String, LabelValue)> {
     for intrinsic in intrinsics {
         let attribute = Attribute::Intrinsic(intrinsic);
         let value = label(&attribute_value(world, &attribute, row));
-        // An empty text is how absence is stored, but every span has a name.
-        if intrinsic == Intrinsic::Name || value != LabelValue::String("".into()) {
+        // An empty text is how absence is stored, but every span has a name, and every trace a root's.
+        let named = [Intrinsic::Name, Intrinsic::TraceRootName, Intrinsic::TraceRootService];
+        if named.contains(&intrinsic) || value != LabelValue::String("".into()) {
             found.push((attribute.to_string(), value));
         }
     }

@@ -13,8 +13,6 @@ const SECOND: u64 = 1_000_000_000;
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) request: MetricsInBlockRequest,
-    /// The interval of the query that is the first of the job.
-    pub(super) first_interval: u32,
     pub(super) block_end_seconds: i64,
 }
 
@@ -25,9 +23,10 @@ pub(super) fn window_seconds(grid: &Grid) -> (i64, i64) {
     (seconds(grid.start() / SECOND), seconds(grid.end().div_ceil(SECOND).max(1)))
 }
 
-/// Adds the jobs on blocks, which ask for no intervals but the blocks' own. Returns the blocks that have any.
+/// Adds the jobs on blocks that may have spans in the intervals, and returns these blocks.
 ///
-/// A span may stand in two blocks. It counts in the first of the list: jobs on later ones name the earlier blocks that
+/// A job asks for all intervals: spans that came in late, or from a wrong clock, do not stretch the times of their block,
+/// and the row groups' own bounds leave out what is not wanted. A span may stand in two blocks. It counts in the first of the list: jobs on later ones name the earlier blocks that
 /// may have it.
 pub(super) fn add_jobs(
     jobs: &mut Vec<Job>,
@@ -47,19 +46,14 @@ pub(super) fn add_jobs(
         read.push(*block);
         let parts = block.parts(job_bytes);
         let share = (last - first) as f64 / grid.intervals() as f64 / parts.len() as f64;
-        let request = MetricsRequest {
-            start_nanos: grid.start().saturating_add(grid.step().saturating_mul(first)),
-            intervals: (last - first) as u32,
-            exemplars: exemplars(request.exemplars, share),
-            ..request.clone()
-        };
+        let request =
+            MetricsRequest { exemplars: exemplars(request.exemplars, share), ..request.clone() };
         jobs.extend(parts.into_iter().map(|part| Job {
             request: MetricsInBlockRequest {
                 metrics: Some(request.clone()),
                 part: Some(part),
                 counted_block_ids: earlier.clone(),
             },
-            first_interval: first as u32,
             block_end_seconds: block.end_seconds,
         }));
     }
@@ -112,57 +106,49 @@ mod tests {
         QueryBlock { block_id: Uuid::nil(), size: 100, row_groups: 4, start_seconds, end_seconds }
     }
 
-    fn jobs(block: &QueryBlock, grid: &Grid, job_bytes: u64) -> Vec<(u32, u64, u32, u32)> {
-        let request = MetricsRequest { exemplars: 50, ..MetricsRequest::default() };
+    /// The exemplars that each job of a block is asked for.
+    fn jobs(block: &QueryBlock, grid: &Grid, job_bytes: u64) -> Vec<u32> {
+        let request = MetricsRequest { exemplars: 50, intervals: 7, ..MetricsRequest::default() };
         let mut jobs = Vec::new();
         let read = add_jobs(&mut jobs, &request, &[*block], grid, job_bytes);
         assert_eq!(read.is_empty(), jobs.is_empty());
-        let job = |Job { request, first_interval, .. }: Job| {
+        let job = |Job { request, .. }: Job| {
             assert_eq!(request.counted_block_ids, [""; 0]);
             let request = request.metrics.unwrap();
-            let seconds = request.start_nanos / SECOND;
-            (first_interval, seconds, request.intervals, request.exemplars)
+            assert_eq!(request.intervals, 7, "all of the query");
+            request.exemplars
         };
         jobs.into_iter().map(job).collect()
     }
 
     #[test]
-    fn job_has_the_intervals_of_its_block() {
+    fn block_gets_exemplars_by_its_share_of_the_time() {
         // Ten intervals, after 90 to 190.
         let grid = Grid::range(100 * SECOND, 190 * SECOND, 10 * SECOND, None);
         assert_eq!(grid.intervals(), 10);
         for (start, end, expected) in [
-            (101, 119, (1, 100, 2, 12)),
+            (101, 119, vec![12]),
             // A span at the edge belongs to the interval before it.
-            (100, 119, (0, 90, 3, 18)),
-            (101, 120, (1, 100, 3, 18)),
-            (0, 500, (0, 90, 10, 50)),
-            (185, 500, (9, 180, 1, 6)),
-            (0, 89, (0, 90, 0, 0)),
-            (190, 500, (9, 180, 1, 6)),
+            (100, 119, vec![18]),
+            (101, 120, vec![18]),
+            (0, 500, vec![50]),
+            (185, 500, vec![6]),
+            (0, 80, vec![]),
+            (191, 500, vec![]),
         ] {
-            let found = jobs(&block(start, end), &grid, 1_000);
-            match expected.2 {
-                0 => assert!(found.is_empty(), "{start} {end}"),
-                _ => assert_eq!(found, [expected], "{start} {end}"),
-            }
+            assert_eq!(jobs(&block(start, end), &grid, 1_000), expected, "{start} {end}");
         }
-        assert!(jobs(&block(191, 500), &grid, 1_000).is_empty());
+        let grid = Grid::instant(100 * SECOND, 190 * SECOND);
+        assert_eq!(jobs(&block(150, 160), &grid, 1_000), [50]);
+        assert_eq!(window_seconds(&grid), (100, 190));
+        assert!(jobs(&block(191, 192), &grid, 1_000).is_empty());
     }
 
     #[test]
     fn parts_share_the_exemplars_of_their_block() {
         let grid = Grid::range(100 * SECOND, 190 * SECOND, 10 * SECOND, None);
-        assert_eq!(jobs(&block(0, 500), &grid, 25), [(0, 90, 10, 15); 4]);
+        assert_eq!(jobs(&block(0, 500), &grid, 25), [15; 4]);
         assert_eq!((exemplars(0, 1.0), exemplars(7, 0.0001)), (0, 1));
-    }
-
-    #[test]
-    fn whole_range_is_one_interval_of_an_instant_query() {
-        let grid = Grid::instant(100 * SECOND, 190 * SECOND);
-        assert_eq!(jobs(&block(150, 160), &grid, 1_000), [(0, 100, 1, 50)]);
-        assert_eq!(window_seconds(&grid), (100, 190));
-        assert!(jobs(&block(191, 192), &grid, 1_000).is_empty());
     }
 
     #[test]

@@ -25,25 +25,17 @@ impl Sum {
         Self(Arc::new(Mutex::new(Some(combiner))))
     }
 
-    /// Adds the series of an answer, whose intervals start at `first_interval`, and returns the rest of it.
+    /// Adds the series of an answer, and returns the rest of it.
     pub(super) async fn add(
         self,
         outcome: Outcome<MetricsResponse>,
-        first_interval: u32,
     ) -> Result<Outcome<MetricsResponse>> {
         let Outcome::Answer(mut answer) = outcome else { return Ok(outcome) };
         let series = std::mem::take(&mut answer.series);
         let points: usize = series.iter().map(|series| series.intervals.len()).sum();
         let add = move || {
-            let mut parts = Vec::with_capacity(series.len());
-            for message in series {
-                let mut part =
-                    from_message(message).map_err(|error| Error::Internal(error.to_string()))?;
-                for point in &mut part.points {
-                    point.interval = point.interval.saturating_add(first_interval);
-                }
-                parts.push(part);
-            }
+            let parts = series.into_iter().map(from_message).collect::<Result<_, _>>();
+            let parts = parts.map_err(|error| Error::Internal(error.to_string()))?;
             match &mut *self.0.lock() {
                 Some(combiner) => combiner.add(parts).map_err(Error::from),
                 // The query ended.

@@ -83,24 +83,25 @@ async fn blocks() -> Blocks {
 async fn recent_data_and_blocks_are_added_interval_by_interval() {
     let blocks = blocks().await;
     blocks.recent(&[(1, 1.0), (2, 2.0)], &[], &[]);
-    // The intervals of the query end at 40, 100 and 160. Jobs count from the first interval of their block.
+    // The intervals of the query end at 40, 100 and 160.
     blocks.add((0, 30), &[(0, 10.0)]);
-    blocks.add((50, 90), &[(0, 100.0)]);
-    blocks.add((90, 150), &[(0, 1_000.0), (1, 2_000.0)]);
+    blocks.add((50, 90), &[(1, 100.0)]);
+    blocks.add((90, 150), &[(1, 1_000.0), (2, 2_000.0)]);
     blocks.add((500, 600), &[(0, 7.0)]);
     assert_eq!(blocks.values(RATE).await, [10.0, 1_101.0, 2_002.0]);
     let jobs = blocks.jobs().into_iter().map(|job| job.metrics.unwrap());
     let grids: Vec<_> =
         jobs.map(|job| (job.start_nanos / SECOND, job.step_nanos, job.intervals)).collect();
     let minute = 60 * SECOND;
-    assert_eq!(grids, [(BASE + 40, minute, 2), (BASE + 40, minute, 1), (BASE - 20, minute, 1)]);
+    // Late spans lie outside of their block's times: every job asks for the whole range.
+    assert_eq!(grids, [(BASE - 20, minute, 3); 3]);
 }
 
 #[tokio::test]
 async fn blocks_that_an_ingester_counted_are_left_out() {
     let blocks = blocks().await;
-    let counted = blocks.add((50, 90), &[(0, 5.0)]);
-    blocks.add((50, 91), &[(0, 7.0)]);
+    let counted = blocks.add((50, 90), &[(1, 5.0)]);
+    blocks.add((50, 91), &[(1, 7.0)]);
     blocks.recent(&[(1, 1.0)], &[counted], &[]);
     assert_eq!(blocks.values(RATE).await, [0.0, 8.0, 0.0]);
     assert_eq!(blocks.asked(), [91]);
@@ -111,7 +112,7 @@ async fn block_that_appears_while_the_ingester_answers_counts_if_released_before
     let blocks = blocks().await;
     let (released, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
     for id in [released, other] {
-        let answer = response(vec![series(&[], &[(0, 5.0)])]);
+        let answer = response(vec![series(&[], &[(1, 5.0)])]);
         blocks.querier.series.lock().insert(id.to_string(), answer);
     }
     blocks.recent(&[(1, 1.0)], &[], &[released]);
@@ -158,8 +159,8 @@ async fn exemplars_of_blocks_go_by_their_time() {
 #[tokio::test]
 async fn damaged_block_makes_an_answer_partial() {
     let blocks = blocks().await;
-    blocks.add((50, 90), &[(0, 5.0)]);
-    let damaged = blocks.add((50, 91), &[(0, 7.0)]);
+    blocks.add((50, 90), &[(1, 5.0)]);
+    let damaged = blocks.add((50, 91), &[(1, 7.0)]);
     let answer = blocks.api.range(RATE, "").await;
     assert!(answer.headers.get("x-tactus-partial").is_none());
     blocks.querier.damaged.lock().push(damaged.to_string());

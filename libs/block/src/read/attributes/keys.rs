@@ -93,6 +93,8 @@ struct Picker<'s> {
     selection: &'s AttributeSelection,
     /// For each local code: 1 if the key is wanted.
     wanted: Vec<u8>,
+    /// For each value of the page, and for eight more: 1 if its key is wanted.
+    flags: Vec<u8>,
     /// `wanted` is about the chunk's dictionary, not about one page.
     of_dictionary: bool,
     starts: Vec<u32>,
@@ -107,6 +109,7 @@ impl<'s> Picker<'s> {
             level,
             selection,
             wanted: Vec::new(),
+            flags: Vec::new(),
             of_dictionary: false,
             starts: Vec::new(),
             keys: Vec::new(),
@@ -127,10 +130,14 @@ impl<'s> Picker<'s> {
             let keys = (0..strings.local_len() as u32).map(|local| strings.bytes(local));
             self.wanted.extend(keys.map(|key| u8::from(self.selection.wants(key))));
         }
-        if strings.local.iter().all(|&local| self.wanted[local as usize] == 0) {
+        let Self { flags, wanted, .. } = self;
+        flags.clear();
+        flags.extend(strings.local.iter().map(|&local| wanted[local as usize]));
+        if flags.iter().all(|&flag| flag == 0) {
             self.pass_over(page);
             return Ok(());
         }
+        self.flags.extend([0; 8]);
         self.pick(page, strings, pool)
     }
 
@@ -161,6 +168,14 @@ impl<'s> Picker<'s> {
         for_each_word(page, |word| {
             let mut owners = word.defined_to(self.level) & !word.repeats_below(self.level);
             let mut entries = word.defined_to(self.level + 1);
+            let next = self.flags.get(value..).and_then(|flags| flags.first_chunk::<8>());
+            if next == Some(&[0; 8]) {
+                let passed = count(entries);
+                self.attributes += passed as u32;
+                value += passed;
+                self.start_owners(count(owners));
+                return Ok(());
+            }
             while entries != 0 {
                 let local = strings.local[value];
                 if self.wanted[local as usize] != 0 {

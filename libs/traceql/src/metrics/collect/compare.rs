@@ -386,7 +386,10 @@ fn intrinsic_value<'v>(
     match intrinsic {
         Intrinsic::Status => Some(Value::Status(status_of(code as u8))),
         Intrinsic::Kind => Some(Value::Kind(kind_of(code as u8))),
-        Intrinsic::Name => Some(Value::String(view.batch.strings.get(code))),
+        // Every span has a name and every trace a root's, if only an empty one.
+        Intrinsic::Name | Intrinsic::TraceRootName | Intrinsic::TraceRootService => {
+            Some(Value::String(view.batch.strings.get(code)))
+        }
         _ if code == 0 => None,
         _ => Some(Value::String(view.batch.strings.get(code))),
     }
