@@ -244,7 +244,10 @@ impl BlockReader {
             task.fetch(&[leaf])?;
         }
         let ids = task.trace_ids(leaf)?;
-        // Not a binary search: foreign files need not keep the order inside a row group.
+        if let Ok(row) = ids.binary_search(&id) {
+            return Ok(Some(row as u64));
+        }
+        // Foreign files need not keep the order inside a row group.
         Ok(ids.iter().position(|found| *found == id).map(|row| row as u64))
     }
 

@@ -34,7 +34,8 @@ use row_group::{Scratch, Source, write_columns};
 use sink::Sink;
 use slots::SlotNames;
 
-/// How pages are compressed; the same for all columns.
+/// How pages are compressed. With Zstandard the values of some columns are left as they are, see
+/// [`schema::stays_uncompressed`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Compression {
     /// Not at all.
@@ -50,7 +51,7 @@ pub enum Compression {
 pub struct WriterSettings {
     /// Attributes with a column of their own, as `meta.json` lists them: already filtered for vParquet4.
     pub dedicated_columns: Vec<DedicatedColumn>,
-    /// Compression of all pages.
+    /// Compression of pages.
     pub compression: Compression,
     /// Uncompressed bytes that the largest page of a range of rows should have. All columns are cut into pages
     /// at the same rows; a trace is never divided.
@@ -58,12 +59,12 @@ pub struct WriterSettings {
 }
 
 impl Default for WriterSettings {
-    /// No dedicated columns, zstd level 1, pages of 128 KiB.
+    /// No dedicated columns, zstd level 1, pages of 64 KiB.
     fn default() -> Self {
         Self {
             dedicated_columns: Vec::new(),
             compression: Compression::Zstd(1),
-            page_bytes: 128 << 10,
+            page_bytes: 64 << 10,
         }
     }
 }

@@ -4,6 +4,9 @@
 mod tests;
 mod translate;
 
+use std::sync::Arc;
+
+use memchr::memmem::Finder;
 use regex::bytes::{Regex, RegexBuilder};
 
 /// Bound on the compiled program; repetition bombs fail against it quickly.
@@ -34,6 +37,8 @@ pub struct InvalidRegex(String);
 pub struct CompiledRegex {
     regex: Regex,
     literal: Option<Box<[u8]>>,
+    /// Finds a text that every match contains: most values are told from it.
+    part: Option<Arc<Finder<'static>>>,
 }
 
 impl CompiledRegex {
@@ -52,15 +57,16 @@ impl CompiledRegex {
             .size_limit(size_limit)
             .build()
             .map_err(|error| invalid(&error.to_string()))?;
-        let is_literal = !pattern.contains(|c: char| "\\.+*?()|[]{}^$".contains(c));
-        let literal = is_literal.then(|| pattern.as_bytes().into());
-        Ok(CompiledRegex { regex, literal })
+        let literal = is_literal(pattern).then(|| pattern.as_bytes().into());
+        let part = required_part(pattern).map(|part| Arc::new(Finder::new(part).into_owned()));
+        Ok(CompiledRegex { regex, literal, part })
     }
 
     /// Whether the whole value matches.
     pub fn is_match(&self, value: &[u8]) -> bool {
         match &self.literal {
             Some(literal) => **literal == *value,
+            None if self.part.as_ref().is_some_and(|part| part.find(value).is_none()) => false,
             None => self.regex.is_match(value),
         }
     }
@@ -69,4 +75,15 @@ impl CompiledRegex {
     pub fn literal(&self) -> Option<&[u8]> {
         self.literal.as_deref()
     }
+}
+
+fn is_literal(pattern: &str) -> bool {
+    !pattern.contains(|c: char| "\\.+*?()|[]{}^$".contains(c))
+}
+
+/// The longest text between the wildcards of a pattern that is made of texts, `.*` and `.+` only.
+fn required_part(pattern: &str) -> Option<&str> {
+    let parts = || pattern.split(".*").flat_map(|part| part.split(".+"));
+    let longest = parts().max_by_key(|part| part.len())?;
+    (!longest.is_empty() && parts().all(is_literal)).then_some(longest)
 }

@@ -39,10 +39,9 @@ fn check(query: &str) {
         }
     };
     let canonical = root.to_string();
-    let again = match parse(&canonical) {
-        Ok(again) => again,
-        Err(error) => panic!("{query:?} has canonical text {canonical:?}: {error}"),
-    };
+    let again = parse(&canonical);
+    assert!(again.is_ok(), "{query:?} has canonical text {canonical:?}: {again:?}");
+    let Ok(again) = again else { return };
     assert_eq!(again.to_string(), canonical, "from {query:?}");
     let class = |root: &RootExpr| validate(root).map_err(|error| error.to_string());
     assert_eq!(class(&root), class(&again), "from {query:?}");

@@ -1,6 +1,7 @@
 //! Random searches on random traces: the engine answers as the slow evaluator does.
 
 #[path = "slow/slow.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
 mod slow;
 
 use proptest::prelude::*;
@@ -72,8 +73,8 @@ fn check(
     for (batch, state) in [(&live, "live"), (&stored, "stored")] {
         let found = engine(&root, batch, window, options);
         match &expected {
-            // Operands that cannot matter need not be looked at.
-            Err(SplitOperand) if found.is_ok() => {}
+            // The right side of `&&` need not be looked at if the left one is empty.
+            Err(SplitOperand) if found.is_ok() && query.contains("&&") => {}
             Err(SplitOperand) => prop_assert_eq!(found, Err(EvaluateError::SplitOperand)),
             Ok(expected) => {
                 let expected = in_one_order(expected.clone());

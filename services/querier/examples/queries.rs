@@ -142,11 +142,7 @@ fn search_in_steps(
 }
 
 /// Milliseconds to read columns of all row groups.
-fn read_each(
-    block: &BlockReader,
-    projection: &Projection,
-    repeats: usize,
-) -> Result<f64, Failure> {
+fn read_each(block: &BlockReader, projection: &Projection, repeats: usize) -> Result<f64, Failure> {
     let mut sum = 0.0;
     for group in 0..block.row_groups().len() {
         sum += least(repeats, || {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use tactus_block::read::{BlockFacts, BlockReader as DataReader, ByteSource, ColumnCache};
-use tactus_model::TraceId;
+use tactus_model::{AttributeSelection, Projection, TraceId};
 use tactus_proto::tactus::v1::BlockPart;
 use tactus_storage::block_io::read_meta;
 use tactus_storage::bloom::{BloomShard, shard_of};
@@ -26,9 +26,6 @@ const MIN_CACHED_BYTES: usize = 64 << 10;
 
 /// Memory for the spans that pairs of blocks have in common.
 const DUPLICATES_BYTES: u64 = 16 << 20;
-
-/// Bytes of memory for each compressed one.
-const DECODED_RATIO: u64 = 8;
 
 /// Damaged blocks that are remembered, so that each is logged once.
 const MAX_REMEMBERED: usize = 10_000;
@@ -250,10 +247,25 @@ pub(crate) fn row_groups(block: &DataReader, part: &BlockPart) -> Range<usize> {
     first..end
 }
 
-/// Bytes of memory that a row group takes while it is read and evaluated, at most by and large.
-pub(crate) fn needed_bytes(block: &DataReader, row_group: usize) -> u64 {
-    let row_group = block.row_groups().get(row_group);
-    row_group.map_or(0, |row_group| row_group.bytes.saturating_mul(DECODED_RATIO))
+/// Bytes of memory that a row group takes while some of its columns are read and evaluated, rather too many than too
+/// few: what blocks of ours and of others were seen to take is about half.
+pub(crate) fn needed_bytes(block: &DataReader, row_group: usize, columns: &Projection) -> u64 {
+    let lists = [
+        &columns.span_attributes,
+        &columns.resource_attributes,
+        &columns.scope_attributes,
+        &columns.event_attributes,
+        &columns.link_attributes,
+    ];
+    let half_times = if lists.contains(&&AttributeSelection::All) {
+        16
+    } else if lists.iter().all(|list| list.is_none()) {
+        3
+    } else {
+        8
+    };
+    let bytes = block.row_groups().get(row_group).map_or(0, |row_group| row_group.bytes);
+    bytes.saturating_mul(half_times) / 2
 }
 
 fn reader_weight(reader: &DataReader) -> u32 {

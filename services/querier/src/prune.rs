@@ -5,9 +5,9 @@
 
 use tactus_block::read::{AttributeOwner, BlockReader, NumberColumn, StringColumn};
 use tactus_traceql::{
-    Attribute, AttributeScope, BinaryOperator, ComparisonOperator, CompiledRegex, FieldExpression,
-    Intrinsic, Kind, LogicalOperator, Pipeline, PipelineStage, RelationMode, RootExpr,
-    SpansetExpression, SpansetOperator, Static, Status, UnaryOperator,
+    Attribute, AttributeScope, BinaryOperator, ComparisonOperator, CompiledRegex, Completion,
+    FieldExpression, Intrinsic, Kind, LogicalOperator, Pipeline, PipelineStage, RelationMode,
+    RootExpr, SpansetExpression, SpansetOperator, Static, Status, UnaryOperator,
 };
 
 use crate::error::Result;
@@ -33,7 +33,7 @@ pub(crate) enum Pruner {
 #[derive(Debug)]
 pub(crate) enum StringTest {
     Equals(Vec<u8>),
-    Matches(CompiledRegex),
+    Matches(Box<CompiledRegex>),
 }
 
 impl StringTest {
@@ -58,6 +58,13 @@ impl Pruner {
             metrics.for_each_leaf(&mut |leaf| leaves.push(Self::of_pipeline(&leaf.pipeline)));
         }
         if leaves.is_empty() { Self::Unknown } else { Self::any(leaves) }
+    }
+
+    /// What the filter of a request for tag values needs.
+    pub(crate) fn of_completion(completion: &Completion) -> Self {
+        let Completion::Groups(groups) = completion else { return Self::Unknown };
+        let groups = groups.iter().filter(|group| group.pinned.is_none());
+        Self::any(groups.map(|group| Self::all(group.conditions.iter().map(Self::of_expression))))
     }
 
     fn of_pipeline(pipeline: &Pipeline) -> Self {
@@ -126,7 +133,7 @@ impl Pruner {
                 Self::of_string(attribute, StringTest::Equals(text.to_vec()))
             }
             (BinaryOperator::Regex, Static::String(pattern)) => match CompiledRegex::new(pattern) {
-                Ok(pattern) => Self::of_string(attribute, StringTest::Matches(pattern)),
+                Ok(pattern) => Self::of_string(attribute, StringTest::Matches(Box::new(pattern))),
                 Err(_) => Self::of_presence(attribute),
             },
             (BinaryOperator::Comparison(operator), value) => match attribute {
@@ -218,7 +225,8 @@ impl Pruner {
         if parts.is_empty() { Self::Unknown } else { Self::All(parts) }
     }
 
-    fn any(parts: impl IntoIterator<Item = Self>) -> Self {
+    /// What any of some conditions needs.
+    pub(crate) fn any(parts: impl IntoIterator<Item = Self>) -> Self {
         let parts: Vec<_> = parts.into_iter().collect();
         if parts.iter().any(|part| matches!(part, Self::Unknown)) {
             return Self::Unknown;

@@ -99,7 +99,9 @@ impl BlockSearch {
         if job.timed(Phase::Prune, || self.is_pruned(block, row_group, job))? {
             return Ok(Found::default());
         }
-        job.hold_bytes(needed_bytes(block, row_group))?;
+        let of_filter = needed_bytes(block, row_group, query.filter_projection());
+        let of_results = needed_bytes(block, row_group, query.result_projection());
+        job.hold_bytes(of_filter.max(of_results))?;
         let mut steps = query.staged(*window, options.limit);
         let (batch, mut matches) = loop {
             job.check()?;

@@ -106,9 +106,9 @@ impl BlockSeries {
         if job.timed(Phase::Prune, || self.is_pruned(block, row_group, job))? {
             return Ok(0);
         }
-        job.hold_bytes(needed_bytes(block, row_group))?;
         let query = &self.metrics.query;
         let columns = query.projection();
+        job.hold_bytes(needed_bytes(block, row_group, columns))?;
         let batch = job.timed(Phase::Filter, || block.read_row_group(row_group, columns))?;
         if let Some(recorder) = job.recorder() {
             recorder.filter_read(columns, &batch);

@@ -15,17 +15,19 @@ use tactus_storage::BlockMeta;
 use tactus_traceql::eval::{
     TagCollector, TagLimits, TagScope, TagValue, TagValueType, ValueCollector,
 };
-use tactus_traceql::{Attribute, AttributeScope, Intrinsic};
+use tactus_traceql::{Attribute, AttributeScope, Intrinsic, completion, parse_attribute};
 
 use crate::blocks::{Blocks, needed_bytes, row_groups};
 use crate::error::Result;
 use crate::parts::{Start, for_each_part};
 use crate::pool::Job;
+use crate::prune::Pruner;
 
 /// Jobs that collect, one for each thread of a block's job; all the same but for what they collected.
 struct Collectors<J> {
     compile: Box<dyn Fn() -> Result<J> + Send + Sync>,
     idle: Mutex<Vec<J>>,
+    full: Mutex<Vec<J>>,
 }
 
 /// A request for tag names, ready to run on a block.
@@ -38,12 +40,14 @@ pub(crate) struct BlockTags {
 pub(crate) struct BlockTagValues {
     collectors: Collectors<TagValuesJob>,
     limits: TagLimits,
+    pruner: Pruner,
 }
 
 impl<J: Send + 'static> Collectors<J> {
     fn new(compile: impl Fn() -> Result<J> + Send + Sync + 'static) -> Result<Self> {
         let first = compile()?;
-        Ok(Self { compile: Box::new(compile), idle: Mutex::new(vec![first]) })
+        let (idle, full) = (Mutex::new(vec![first]), Mutex::default());
+        Ok(Self { compile: Box::new(compile), idle, full })
     }
 
     /// A collector of its own for one thread.
@@ -65,13 +69,17 @@ impl<J: Send + 'static> Collectors<J> {
         let run = move |row_group: usize, job: &Job| {
             let mut collector = collectors.take()?;
             let goes_on = visit(&mut collector, &block, row_group, job)?;
-            collectors.idle.lock().push(collector);
+            // A full one must not be on another thread when the answer is made of it.
+            let done = if goes_on { &collectors.idle } else { &collectors.full };
+            done.lock().push(collector);
             Ok(goes_on)
         };
         for_each_part(job, row_groups, Start::Together, run, |goes_on| {
             Ok(if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
-        Ok(std::mem::take(&mut *this.idle.lock()))
+        let mut all = std::mem::take(&mut *this.full.lock());
+        all.append(&mut this.idle.lock());
+        Ok(all)
     }
 }
 
@@ -107,7 +115,7 @@ impl BlockTags {
             {
                 return Ok(goes_on);
             }
-            job.hold_bytes(needed_bytes(block, row_group))?;
+            job.hold_bytes(needed_bytes(block, row_group, &projection))?;
             let batch = block.read_row_group(row_group, &projection)?;
             job.check()?;
             Ok(tags.visit(&batch))
@@ -125,8 +133,9 @@ impl BlockTagValues {
             max_count: request.max_values as usize,
             max_stale: 0,
         };
+        let pruner = filter_pruner(&request, max_condition_groups);
         let compile = move || Ok(TagValuesJob::compile(&request, max_condition_groups)?);
-        Ok(Self { collectors: Collectors::new(compile)?, limits })
+        Ok(Self { collectors: Collectors::new(compile)?, limits, pruner })
     }
 
     /// Collects tag values from part of a block. May block.
@@ -140,8 +149,9 @@ impl BlockTagValues {
         job: &Job,
     ) -> Result<TagValuesResponse> {
         let mut values = self.collectors.take()?;
+        // Values that the filter pins are part of the answer whatever the block has.
+        values.visit(&SpanBatch::default());
         if values.reads_nothing() {
-            values.visit(&SpanBatch::default());
             return Ok(values.finish(0));
         }
         let projection = values.projection().clone();
@@ -149,6 +159,7 @@ impl BlockTagValues {
         self.collectors.idle.lock().push(values);
         let block = blocks.open(meta, job)?;
         let row_groups = row_groups(&block, part);
+        let pruner = self.pruner;
         let visit =
             move |values: &mut TagValuesJob, block: &BlockReader, row_group: usize, job: &Job| {
                 if let Some(column) = &column
@@ -156,7 +167,10 @@ impl BlockTagValues {
                 {
                     return Ok(goes_on);
                 }
-                job.hold_bytes(needed_bytes(block, row_group))?;
+                if pruner.unmet(block, row_group)?.is_some() {
+                    return Ok(true);
+                }
+                job.hold_bytes(needed_bytes(block, row_group, &projection))?;
                 let batch = block.read_row_group(row_group, &projection)?;
                 job.check()?;
                 Ok(values.visit(&batch))
@@ -164,6 +178,18 @@ impl BlockTagValues {
         let collected = self.collectors.collect(block, row_groups, job, visit)?;
         Ok(merge_values(collected, self.limits, job.inspected_bytes()))
     }
+}
+
+/// What a row group needs for any of the requested values to be in it.
+fn filter_pruner(request: &TagValuesRequest, max_condition_groups: usize) -> Pruner {
+    let mut pruners = Vec::new();
+    for tag in std::iter::once(&request.tag).chain(&request.more_tags) {
+        let Ok(attribute) = parse_attribute(tag) else { return Pruner::Unknown };
+        let completion = completion(&request.query, Some(&attribute), max_condition_groups);
+        let Ok(completion) = completion else { return Pruner::Unknown };
+        pruners.push(Pruner::of_completion(&completion));
+    }
+    Pruner::any(pruners)
 }
 
 fn merge_tags(collected: Vec<TagsJob>, limits: TagLimits, inspected_bytes: u64) -> TagsResponse {

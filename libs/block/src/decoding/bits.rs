@@ -35,16 +35,16 @@ pub(crate) fn packed_bytes(count: usize, width: u32) -> usize {
     (count * width as usize).div_ceil(8)
 }
 
-/// Fills `out` with numbers of `width` bits from the start of `input`.
+/// Fills `out` with numbers of `width` bits from the start of `input`. It is faster if more bytes follow them.
 ///
 /// Errors: `width` above 64, or an input of fewer bytes than the numbers take.
 pub(crate) fn unpack<T: Unpacked>(input: &[u8], width: u32, out: &mut [T]) -> DecodeResult<()> {
     if width > 64 {
         return Err(DecodeError("a bit width is above 64"));
     }
-    let Some(input) = input.get(..packed_bytes(out.len(), width)) else {
+    if input.len() < packed_bytes(out.len(), width) {
         return Err(DecodeError("bit-packed numbers are cut off"));
-    };
+    }
     macro_rules! by_width {
         ($($width:literal)*) => {
             match width {
@@ -59,7 +59,7 @@ pub(crate) fn unpack<T: Unpacked>(input: &[u8], width: u32, out: &mut [T]) -> De
     Ok(())
 }
 
-/// `input` holds exactly the bytes of `out.len()` numbers.
+/// `input` holds at least the bytes of `out.len()` numbers.
 fn unpack_width<T: Unpacked, const WIDTH: usize>(input: &[u8], out: &mut [T]) {
     if WIDTH == 0 {
         out.fill(T::default());

@@ -61,6 +61,7 @@ pub(crate) fn decode_delta<'a, T: DeltaInteger>(
     let mut sum = first as u64;
     out.push(T::from_sum(sum));
     let mut pending = count - 1;
+    let mut deltas = [0u64; 64];
     while pending > 0 {
         let (smallest, after) = zigzag(rest)?;
         let (widths, after) = split(after, miniblocks as usize, "delta bit widths are cut off")?;
@@ -73,16 +74,16 @@ pub(crate) fn decode_delta<'a, T: DeltaInteger>(
             let width = u32::from(width);
             // The last miniblock is padded, but not by every writer.
             let whole = packed_bytes(values_each, width);
-            let (packed, after) = rest.split_at(whole.min(rest.len()));
-            sum = add_miniblock(packed, width, smallest as u64, sum, now, out)?;
-            rest = after;
+            sum = add_miniblock(rest, width, smallest as u64, sum, now, &mut deltas, out)?;
+            rest = &rest[whole.min(rest.len())..];
             pending -= now;
         }
     }
     Ok(rest)
 }
 
-/// Appends `count` running sums of packed deltas; returns the last one.
+/// Appends `count` running sums of the deltas at the start of `packed`; returns the last one. `deltas` is scratch
+/// space.
 #[inline]
 fn add_miniblock<T: DeltaInteger>(
     packed: &[u8],
@@ -90,6 +91,7 @@ fn add_miniblock<T: DeltaInteger>(
     smallest: u64,
     mut sum: u64,
     count: usize,
+    deltas: &mut [u64; 64],
     out: &mut Vec<T>,
 ) -> DecodeResult<u64> {
     if width == 0 {
@@ -99,7 +101,6 @@ fn add_miniblock<T: DeltaInteger>(
         }));
         return Ok(sum);
     }
-    let mut deltas = [0u64; 64];
     for from in (0..count).step_by(64) {
         let packed = packed.get(from / 8 * width as usize..);
         let packed = packed.ok_or(DecodeError("deltas are cut off"))?;

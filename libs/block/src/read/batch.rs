@@ -3,23 +3,26 @@
 use std::ops::Range;
 
 use tactus_model::{
-    AttributeList, Buffer, Dictionary, Projection, ResourceTable, ScopeTable, SpanBatch,
-    SpanColumns, SpanId, TraceId, TraceSummaries, TraceTable,
+    Buffer, Projection, ResourceTable, ScopeTable, SpanBatch, SpanColumns, SpanId, TraceId,
+    TraceSummaries, TraceTable,
 };
 
 use crate::Result;
 
 use super::File;
-use super::attributes::{KeyScan, key_leaf, read_list, scan_keys, value_leaves};
-use super::cache::{Attributes, Slot};
+use super::attributes::read_list;
+use super::cache::Slot;
 use super::chunk::Needs;
 use super::columns::{Columns, Leaf};
 use super::plan::{ListPlan, Plan};
 use super::prune::AttributeOwner;
 use super::spine::{SpanRows, Spine, add_starts};
-use super::strings::StringPool;
 use super::task::Task;
 use super::values::LevelsOnly;
+
+mod lists;
+
+use lists::{adopt_strings, pick_attributes, scan_list};
 
 /// Reads the projected columns of a row group, or of some of its rows.
 pub(crate) fn read_batch(
@@ -342,100 +345,4 @@ fn read_tables(
         links.dropped_attributes = task.counts(columns.link_dropped, count)?;
     }
     Ok(())
-}
-
-/// The lists of which some keys are wanted, each with a dictionary of its own. Value columns are fetched only
-/// where the key column has a wanted key.
-fn pick_attributes(
-    task: &mut Task<'_>,
-    plan: &Plan<'_>,
-    counts: &Counts,
-) -> Result<Vec<Option<Attributes>>> {
-    let mut picked = Vec::new();
-    let mut scans = Vec::new();
-    let mut leaves = Vec::new();
-    for (at, list) in plan.lists.iter().enumerate() {
-        let held = list.slot.as_ref().and_then(|slot| task.take::<Attributes>(slot));
-        if held.is_none()
-            && let Some(slot) = &list.slot
-        {
-            let mut pool = StringPool::default();
-            let scan = task.with_pool(&mut pool, |task| scan_list(task, list, counts))?;
-            if !scan.is_empty() {
-                leaves.extend(told_by_pages(task, list, value_leaves(list.columns)));
-            }
-            scans.push((at, slot, scan, pool));
-        }
-        picked.push(held);
-    }
-    task.fetch(&leaves)?;
-    for (at, slot, scan, mut pool) in scans {
-        let list = &plan.lists[at];
-        let owners = counts.owners(list.owner);
-        let read =
-            |task: &mut Task<'_>| read_list(task, list.columns, list.selection, scan, owners);
-        let attributes = task.with_pool(&mut pool, read)?;
-        let attributes = Attributes { list: attributes, strings: pool.finish_shared() };
-        picked[at] = Some(task.keep(slot.clone(), attributes));
-    }
-    for (list, picked) in plan.lists.iter().zip(&picked) {
-        if let Some(picked) = picked {
-            let owners = counts.owners(list.owner);
-            task.expect(list.columns.leaf(), picked.list.owners(), owners)?;
-        }
-    }
-    Ok(picked)
-}
-
-fn scan_list(task: &mut Task<'_>, list: &ListPlan<'_>, counts: &Counts) -> Result<KeyScan> {
-    let owners = counts.owners(list.owner);
-    match key_leaf(list.columns, list.selection) {
-        Some(leaf) => scan_keys(task, leaf, list.columns.level, list.selection, owners),
-        None => Ok(KeyScan::default()),
-    }
-}
-
-/// Makes the picked attributes part of the batch. The dictionary that would be most work to recode becomes the
-/// batch's own first.
-fn adopt_strings(
-    task: &mut Task<'_>,
-    columns: &Columns,
-    projection: &Projection,
-    counts: &Counts,
-    picked: Vec<Option<Attributes>>,
-) -> Result<Vec<Option<AttributeList>>> {
-    // Finding the code of a string costs about as much as this many look-ups of a code.
-    const STRING_COST: usize = 32;
-    let cost = |codes: usize, strings: &Dictionary| codes + STRING_COST * strings.len();
-    let lists = picked.iter().flatten();
-    let most = lists.map(|picked| (cost(2 * picked.list.len(), &picked.strings), &picked.strings));
-    let mut most =
-        most.max_by_key(|(cost, _)| *cost).map(|(cost, strings)| (cost, strings.clone()));
-    let of_spans = [
-        (projection.name, columns.name),
-        (projection.status_message, columns.status_message),
-        (projection.trace_state, columns.trace_state),
-    ];
-    for (_, leaf) in of_spans.into_iter().filter(|(wanted, _)| *wanted) {
-        let column = task.own_codes(leaf, counts.spans)?;
-        let cost = cost(column.codes.len(), &column.strings);
-        if column.strings.len() > 1 && most.as_ref().is_none_or(|(most, _)| cost > *most) {
-            most = Some((cost, column.strings.clone()));
-        }
-        task.hold(Slot::Column(leaf.index), column);
-    }
-    if let Some((_, strings)) = most {
-        task.absorb(columns.name, strings)?;
-    }
-    let mut lists = Vec::new();
-    for picked in picked {
-        lists.push(match picked {
-            Some(Attributes { list, strings }) => {
-                let recode = task.absorb(columns.name, strings)?;
-                Some(recode.list(list))
-            }
-            None => None,
-        });
-    }
-    Ok(lists)
 }

@@ -2,9 +2,11 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::decoding::byte_arrays::ByteArrays;
 use crate::decoding::codec::{Codec, Decompressor};
 use crate::decoding::hybrid::{Levels, count_equal, decode_levels};
 use crate::decoding::page::{Encoding, PageHeader, PageKind, read_page_header};
@@ -27,6 +29,8 @@ pub(crate) struct Chunk {
     pub(crate) entries: usize,
     /// Pages with their headers, the dictionary first.
     pub(crate) pieces: Vec<Bytes>,
+    /// The decoded dictionary of a chunk of strings; then its page is not looked at.
+    pub(crate) dictionary: Option<Arc<ByteArrays>>,
     /// Only these rows are wanted.
     pub(crate) window: Option<Window>,
 }
@@ -111,6 +115,9 @@ pub(crate) trait PageDecoder {
     /// Takes the chunk's dictionary: `entries` PLAIN values.
     fn dictionary(&mut self, body: &[u8], entries: usize) -> DecodeResult<()>;
 
+    /// Takes the dictionary of a chunk of strings, decoded before.
+    fn share_dictionary(&mut self, _: Arc<ByteArrays>) {}
+
     /// Takes a data page; its values replace those of the page before.
     fn page(&mut self, values: PageValues<'_>) -> DecodeResult<()>;
 }
@@ -129,6 +136,9 @@ pub(crate) fn read_pages<D: PageDecoder>(
     let needs = Needs { rep: needs.rep || windowed, def: needs.def || windowed };
     let mut next_row = chunk.window.as_ref().map_or(0, |window| window.first_row);
     let mut seen = 0usize;
+    if let Some(dictionary) = &chunk.dictionary {
+        decoder.share_dictionary(Arc::clone(dictionary));
+    }
     for piece in &chunk.pieces {
         let mut input = &piece[..];
         while !input.is_empty() && seen < chunk.entries {
@@ -139,7 +149,7 @@ pub(crate) fn read_pages<D: PageDecoder>(
                 return Err(DecodeError("a page does not match its checksum"));
             }
             if let PageKind::Dictionary { entries, encoding } = header.kind {
-                if D::VALUES {
+                if D::VALUES && chunk.dictionary.is_none() {
                     read_dictionary(
                         chunk.codec,
                         &header,

@@ -18,6 +18,9 @@ const CUT_OFF: &str = "levels are cut off";
 /// More are not kept at a time: a row group has a few pages, and columns at five depths.
 const MAX_KNOWN: usize = 64;
 
+/// Nor more bytes: real row groups stay far below, a crafted one could ask for any number of long pages.
+const MAX_KNOWN_BYTES: usize = 32 << 20;
+
 /// Level sections that were met before.
 #[derive(Debug, Default)]
 pub(crate) struct KnownLevels {
@@ -173,6 +176,9 @@ impl KnownLevels {
                 _ => return Ok(None),
             },
         };
+        if self.known.iter().map(Known::bytes).sum::<usize>() > MAX_KNOWN_BYTES {
+            self.clear();
+        }
         let known = Known {
             frames: piece.slice_ref(frames),
             max_rep: leaf.max_rep,
@@ -195,6 +201,15 @@ impl KnownLevels {
 }
 
 impl Known {
+    fn bytes(&self) -> usize {
+        let decoded = |levels: Option<&Decoded>| match levels {
+            Some(Decoded::Each(levels)) => levels.len(),
+            _ => 0,
+        };
+        let def = self.def.as_ref().map(|(levels, _)| levels);
+        self.content.len() + decoded(self.rep.as_ref()) + decoded(def)
+    }
+
     fn sections<'p>(
         &'p mut self,
         leaf: Leaf,
@@ -245,4 +260,81 @@ fn section(input: &[u8], max: u8) -> DecodeResult<(&[u8], &[u8])> {
     }
     let (length, rest) = split_u32(input, CUT_OFF)?;
     split(rest, length as usize, CUT_OFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAF: Leaf = Leaf { index: 0, max_rep: 3, max_def: 3 };
+
+    fn frame(content: &[u8]) -> Vec<u8> {
+        zstd::bulk::compress(content, 1).unwrap()
+    }
+
+    /// Four bytes of length, then runs.
+    fn levels(runs: &[u8]) -> Vec<u8> {
+        [&(runs.len() as u32).to_le_bytes(), runs].concat()
+    }
+
+    /// Two rows of two spans; all defined.
+    fn shared() -> (Vec<u8>, usize) {
+        let (rep, def) = (levels(&[2, 0, 2, 3, 2, 0, 2, 3]), levels(&[8, 3]));
+        ([frame(&rep), frame(&def)].concat(), rep.len() + def.len())
+    }
+
+    fn read(
+        known: &mut KnownLevels,
+        leaf: Leaf,
+        page: Vec<u8>,
+        size: usize,
+    ) -> DecodeResult<(Vec<u8>, usize, Vec<u8>)> {
+        let (page, mut decompressor) = (Bytes::from(page), Decompressor::default());
+        let wanted = Wanted { entries: 4, rep: true, values: true };
+        let found =
+            known.read(leaf, Codec::Zstd, (&page, &page), size, wanted, &mut decompressor)?;
+        let rep = (0..4).map(|entry| found.rep.at(entry)).collect();
+        Ok((rep, found.values, found.body.to_vec()))
+    }
+
+    #[test]
+    fn levels_in_frames_of_their_own_are_decoded_once() {
+        let mut known = KnownLevels::default();
+        let (frames, size) = shared();
+        for own in [b"12345678".as_slice(), b"another column", &[7; 1000]] {
+            let page = [frames.as_slice(), &frame(own)].concat();
+            let found = read(&mut known, LEAF, page, size + own.len()).unwrap();
+            assert_eq!(found, (vec![0, 3, 0, 3], 4, own.to_vec()));
+        }
+        assert_eq!(known.known.len(), 1);
+
+        // An optional column: repetition levels are shared, definition levels are its own.
+        let rep = levels(&[2, 0, 2, 3, 2, 0, 2, 3]);
+        let own = [levels(&[4, 4, 4, 3]), b"ab".to_vec()].concat();
+        let page = [frame(&rep), frame(&own)].concat();
+        let leaf = Leaf { max_def: 4, ..LEAF };
+        let found = read(&mut known, leaf, page, rep.len() + own.len()).unwrap();
+        assert_eq!(found, (vec![0, 3, 0, 3], 2, b"ab".to_vec()));
+    }
+
+    #[test]
+    fn levels_that_reach_into_the_last_frame_are_read() {
+        let (frames, size) = shared();
+        let all = zstd::stream::decode_all(&frames[..]).unwrap();
+        for cut in [1, 5, size - 3] {
+            let page = [frame(&all[..cut]), frame(&[&all[cut..], b"xy"].concat())].concat();
+            let found = read(&mut KnownLevels::default(), LEAF, page, size + 2).unwrap();
+            assert_eq!(found, (vec![0, 3, 0, 3], 4, b"xy".to_vec()));
+        }
+    }
+
+    #[test]
+    fn pages_of_another_size_than_declared_are_refused() {
+        let (frames, size) = shared();
+        let page = [frames.as_slice(), &frame(b"1234")].concat();
+        for wrong in [size + 3, size + 5, 0, usize::MAX] {
+            let mut known = KnownLevels::default();
+            assert!(read(&mut known, LEAF, page.clone(), wrong).is_err());
+        }
+    }
 }

@@ -113,20 +113,29 @@ fn index_range(chunk: &ColumnChunkMetaData, size: u64) -> Range<u64> {
     if end <= size { start..end } else { 0..0 }
 }
 
-/// The byte ranges of the pages with the wanted rows, the dictionary before them, and the row in which
-/// the first of these pages starts. `None` if they do not lie in the chunk.
+/// Where pages with some rows lie.
+#[derive(Debug)]
+pub(crate) struct PageRanges {
+    pub(crate) dictionary: Option<Range<u64>>,
+    pub(crate) data: Vec<Range<u64>>,
+    /// The row in which the first data page starts.
+    pub(crate) first_row: u64,
+}
+
+/// Where the pages of a chunk with these rows lie. The whole chunk if it has no index; `None` if they do not lie in
+/// the chunk.
 pub(crate) fn page_ranges(
     pages: &[Page],
     chunk: &Range<u64>,
     rows: &Range<u64>,
-) -> Option<(Vec<Range<u64>>, u64)> {
-    let Some(first) = pages.first() else { return Some((vec![chunk.clone()], 0)) };
-    let mut ranges = Vec::new();
+) -> Option<PageRanges> {
+    let mut found = PageRanges { dictionary: None, data: Vec::new(), first_row: 0 };
+    let Some(first) = pages.first() else {
+        found.data.push(chunk.clone());
+        return Some(found);
+    };
     let data_start = u64::try_from(first.offset).ok()?;
-    if data_start > chunk.start {
-        ranges.push(chunk.start..data_start);
-    }
-    let mut first_row = None;
+    found.dictionary = (data_start > chunk.start).then_some(chunk.start..data_start);
     for (i, page) in pages.iter().enumerate() {
         let start_row = u64::try_from(page.first_row).ok()?;
         let end_row = pages.get(i + 1).map_or(i64::MAX, |next| next.first_row);
@@ -134,11 +143,14 @@ pub(crate) fn page_ranges(
         if start_row >= rows.end || end_row <= rows.start {
             continue;
         }
+        if found.data.is_empty() {
+            found.first_row = start_row;
+        }
         let start = u64::try_from(page.offset).ok()?;
         let length = u64::try_from(page.length).ok()?;
-        ranges.push(start..start.saturating_add(length));
-        first_row.get_or_insert(start_row);
+        found.data.push(start..start.saturating_add(length));
     }
     let inside = |range: &Range<u64>| range.start >= chunk.start && range.end <= chunk.end;
-    ranges.iter().all(inside).then_some((ranges, first_row.unwrap_or(0)))
+    let all_inside = found.dictionary.iter().chain(&found.data).all(inside);
+    all_inside.then_some(found)
 }

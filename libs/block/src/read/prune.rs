@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::basic::Type as PhysicalType;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 use tactus_storage::meta::ColumnType;
 
@@ -222,20 +223,69 @@ impl File {
         if !footer::is_dictionary_only(chunk) {
             return Ok(false);
         }
-        let slot = Slot::Dictionary(leaf.index);
-        let cached = self.cache.as_ref().and_then(|cache| cache.get(self.id, row_group, &slot));
-        let strings = match cached.and_then(|found| found.downcast::<Arc<ByteArrays>>().ok()) {
-            Some(strings) => (*strings).clone(),
+        let strings = match self.cached_dictionary(row_group, leaf) {
+            Some(strings) => strings,
             None => {
-                let strings = Arc::new(self.read_dictionary(group, leaf, row_group)?);
-                match &self.cache {
-                    Some(cache) => cache.insert(self.id, row_group, slot, strings),
-                    None => strings,
-                }
+                let strings = self.read_dictionary(group, leaf, row_group)?;
+                self.cache_dictionary(row_group, leaf, strings)
             }
         };
         visit_all(&strings, visit);
         Ok(true)
+    }
+
+    /// The strings of a column's dictionary page, if they are in the cache.
+    pub(crate) fn cached_dictionary(
+        &self,
+        row_group: usize,
+        leaf: Leaf,
+    ) -> Option<Arc<ByteArrays>> {
+        let found = self.cache.as_ref()?.get(self.id, row_group, &Slot::Dictionary(leaf.index))?;
+        let found = found.downcast::<Arc<ByteArrays>>().ok()?;
+        Some(Arc::clone(&found))
+    }
+
+    /// Decodes the dictionary page of a column of strings for the cache; `None` without a cache, or if the column
+    /// holds no strings.
+    pub(crate) fn keep_dictionary(
+        &self,
+        row_group: usize,
+        leaf: Leaf,
+        page: &[u8],
+    ) -> Result<Option<Arc<ByteArrays>>> {
+        let group = self.metadata.row_groups().get(row_group);
+        let chunk = group.and_then(|group| group.columns().get(leaf.index));
+        let (Some(group), Some(chunk)) = (group, chunk) else { return Ok(None) };
+        if self.cache.is_none() || chunk.column_type() != PhysicalType::BYTE_ARRAY {
+            return Ok(None);
+        }
+        let corrupt = |error| self.corrupt(chunk, row_group, error);
+        let facts = footer::chunk_facts(group, leaf, self.size).map_err(corrupt)?;
+        let strings = read_dictionary_page(facts.codec, page).map_err(corrupt)?;
+        Ok(Some(self.cache_dictionary(row_group, leaf, strings)))
+    }
+
+    fn cache_dictionary(
+        &self,
+        row_group: usize,
+        leaf: Leaf,
+        strings: ByteArrays,
+    ) -> Arc<ByteArrays> {
+        let (slot, strings) = (Slot::Dictionary(leaf.index), Arc::new(strings));
+        match &self.cache {
+            Some(cache) => cache.insert(self.id, row_group, slot, strings),
+            None => strings,
+        }
+    }
+
+    fn corrupt(
+        &self,
+        chunk: &ColumnChunkMetaData,
+        row_group: usize,
+        DecodeError(what): DecodeError,
+    ) -> Error {
+        let path = chunk.column_path();
+        Error::Corrupt { what: format!("{what} (column {path}, row group {row_group})") }
     }
 
     /// The dictionary of a column that has one.
@@ -246,9 +296,7 @@ impl File {
         row_group: usize,
     ) -> Result<ByteArrays> {
         let chunk = group.column(leaf.index);
-        let corrupt = |DecodeError(what)| Error::Corrupt {
-            what: format!("{what} (column {}, row group {row_group})", chunk.column_path()),
-        };
+        let corrupt = |error| self.corrupt(chunk, row_group, error);
         let facts = footer::chunk_facts(group, leaf, self.size).map_err(corrupt)?;
         // The dictionary ends where the first data page starts.
         let end = u64::try_from(chunk.data_page_offset()).unwrap_or(0).min(facts.range.end);
@@ -281,8 +329,16 @@ pub(crate) fn dictionary_has(
     bytes: &[u8],
     predicate: &dyn Fn(&[u8]) -> bool,
 ) -> DecodeResult<bool> {
+    any_string(&read_dictionary_page(codec, bytes)?, predicate)
+}
+
+/// True if a string meets the predicate.
+pub(crate) fn any_string(
+    strings: &ByteArrays,
+    predicate: &dyn Fn(&[u8]) -> bool,
+) -> DecodeResult<bool> {
     let mut found = false;
-    visit_all(&read_dictionary_page(codec, bytes)?, &mut |string| {
+    visit_all(strings, &mut |string| {
         found |= predicate(string);
         !found
     });

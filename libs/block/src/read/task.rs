@@ -1,37 +1,40 @@
 //! One read of one row group: what has been fetched, and the batch's strings.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use parquet::file::metadata::ColumnChunkMetaData;
-use tactus_model::{Buffer, Dictionary, TraceId};
+use tactus_model::Dictionary;
 use tactus_storage::meta::BlockVersion;
 
+use crate::decoding::byte_arrays::ByteArrays;
 use crate::decoding::{DecodeError, DecodeResult};
 use crate::{Error, Result};
 
 use super::File;
-use super::cache::{Codes, Column, ColumnCache, Slot};
+use super::cache::{Column, ColumnCache, Slot};
 use super::chunk::{Chunk, Needs, PageDecoder, PageLevels, Scratch, Window, read_pages};
 use super::columns::Leaf;
 use super::footer;
 use super::page_index::page_ranges;
 use super::prune;
 use super::strings::{Recode, StringPool};
-use super::values::{Ints, Strings, Words};
+
+mod columns;
 
 /// Reads columns of one row group, or of some of its rows.
 pub(crate) struct Task<'f> {
     file: &'f File,
     row_group: usize,
     rows: Option<Range<u64>>,
-    chunks: HashMap<usize, Chunk>,
+    chunks: HashMap<usize, Chunk, RandomState>,
     scratch: Option<Box<Scratch>>,
     /// What was found in the cache, or decoded before its turn.
-    held: HashMap<Slot, Held>,
+    held: HashMap<Slot, Held, RandomState>,
     pub(crate) pool: StringPool,
 }
 
@@ -96,14 +99,17 @@ impl<'f> Task<'f> {
         predicate: &dyn Fn(&[u8]) -> bool,
     ) -> Result<bool> {
         let Some(metadata) = self.metadata(leaf) else { return Ok(true) };
-        match self.chunks.get(&leaf.index).and_then(|chunk| chunk.pieces.first()) {
-            Some(piece) if footer::is_dictionary_only(metadata) => {
-                let codec = self.chunks[&leaf.index].codec;
-                prune::dictionary_has(codec, piece, predicate)
-                    .map_err(|error| self.corrupt(leaf, error))
-            }
-            _ => Ok(true),
+        let Some(chunk) = self.chunks.get(&leaf.index) else { return Ok(true) };
+        if !footer::is_dictionary_only(metadata) {
+            return Ok(true);
         }
+        // One that was decoded before is not among the pieces.
+        let found = match (&chunk.dictionary, chunk.pieces.first()) {
+            (Some(strings), _) => prune::any_string(strings, predicate),
+            (None, Some(piece)) => prune::dictionary_has(chunk.codec, piece, predicate),
+            (None, None) => return Ok(true),
+        };
+        found.map_err(|error| self.corrupt(leaf, error))
     }
 
     /// Reads the pages of these columns, as few reads as the source can make of it.
@@ -123,6 +129,7 @@ impl<'f> Task<'f> {
                 verify: self.file.verify,
                 entries: facts.entries,
                 pieces: Vec::new(),
+                dictionary: None,
                 window: None,
             };
             self.chunks.insert(leaf.index, chunk);
@@ -133,7 +140,7 @@ impl<'f> Task<'f> {
                 let ranges: Vec<_> = wanted.iter().map(|(_, range)| range.clone()).collect();
                 let parts = self.file.source.read_many(&ranges)?;
                 for ((leaf, _), part) in wanted.iter().zip(parts) {
-                    self.add_pieces(*leaf, vec![part], None);
+                    self.add_pieces(*leaf, vec![part], None, None);
                 }
             }
             Some(rows) => self.fetch_rows(&wanted, &rows)?,
@@ -141,9 +148,16 @@ impl<'f> Task<'f> {
         Ok(())
     }
 
-    fn add_pieces(&mut self, leaf: Leaf, pieces: Vec<Bytes>, window: Option<Window>) {
+    fn add_pieces(
+        &mut self,
+        leaf: Leaf,
+        pieces: Vec<Bytes>,
+        dictionary: Option<Arc<ByteArrays>>,
+        window: Option<Window>,
+    ) {
         if let Some(chunk) = self.chunks.get_mut(&leaf.index) {
             chunk.pieces = pieces;
+            chunk.dictionary = dictionary;
             chunk.window = window;
         }
     }
@@ -156,16 +170,31 @@ impl<'f> Task<'f> {
         let mut plans = Vec::new();
         for (leaf, chunk) in wanted {
             let index = indexes.pages(leaf.index);
-            let (pages, first_row) = page_ranges(index, chunk, rows)
+            let mut found = page_ranges(index, chunk, rows)
                 .ok_or(DecodeError("the offset index does not fit the chunk"))
                 .map_err(|error| self.corrupt(*leaf, error))?;
-            plans.push((*leaf, ranges.len()..ranges.len() + pages.len(), first_row));
-            ranges.extend(pages);
+            let dictionary = match found.dictionary {
+                Some(_) => self.file.cached_dictionary(self.row_group, *leaf),
+                None => None,
+            };
+            if dictionary.is_some() {
+                found.dictionary = None;
+            }
+            let has_page = found.dictionary.is_some();
+            let start = ranges.len();
+            ranges.extend(found.dictionary);
+            ranges.extend(found.data);
+            let window = Window { rows: rows.clone(), first_row: found.first_row };
+            plans.push((*leaf, start..ranges.len(), dictionary, has_page, window));
         }
         let parts = self.file.source.read_many(&ranges)?;
-        for (leaf, pieces, first_row) in plans {
-            let window = Window { rows: rows.clone(), first_row };
-            self.add_pieces(leaf, parts[pieces].to_vec(), Some(window));
+        for (leaf, pieces, mut dictionary, has_page, window) in plans {
+            let mut pieces = &parts[pieces];
+            if has_page && let Some((page, data)) = pieces.split_first() {
+                dictionary = self.file.keep_dictionary(self.row_group, leaf, page)?;
+                pieces = if dictionary.is_some() { data } else { pieces };
+            }
+            self.add_pieces(leaf, pieces.to_vec(), dictionary, Some(window));
         }
         Ok(())
     }
@@ -239,100 +268,6 @@ impl<'f> Task<'f> {
         Ok(self.keep(slot, column))
     }
 
-    /// Like [`Self::column`] for a leaf column with one value for each of `expected` owners.
-    fn buffer<T: bytemuck::Pod + Send + Sync>(
-        &mut self,
-        leaf: Leaf,
-        expected: usize,
-        decode: impl FnOnce(&mut Self) -> Result<Vec<T>>,
-    ) -> Result<Buffer<T>> {
-        let decode = |task: &mut Self| Ok(Buffer::from(decode(task)?));
-        let column = self.column(Slot::Column(leaf.index), decode)?;
-        self.expect(leaf, column.len(), expected)?;
-        Ok(column)
-    }
-
-    /// All values of a 64-bit column; fails unless there are `expected`.
-    pub(crate) fn words(&mut self, leaf: Leaf, expected: usize) -> Result<Buffer<u64>> {
-        if let Some(value) = self.constant(leaf) {
-            return Ok(vec![value as u64; expected].into());
-        }
-        self.buffer(leaf, expected, |task| {
-            let mut words = Words::collecting(expected);
-            task.pages(leaf, Needs::default(), &mut words, |_, _, _| Ok(()))?;
-            Ok(words.values)
-        })
-    }
-
-    /// All values of a 64-bit column that are small by nature; others become 0.
-    pub(crate) fn small_words(&mut self, leaf: Leaf, expected: usize) -> Result<Buffer<u8>> {
-        if let Some(value) = self.constant(leaf) {
-            return Ok(vec![u8::try_from(value).unwrap_or(0); expected].into());
-        }
-        self.buffer(leaf, expected, |task| {
-            let mut out = Vec::with_capacity(expected);
-            task.pages(leaf, Needs::default(), &mut Words::default(), |_, words, _| {
-                out.extend(words.values.iter().map(|&word| u8::try_from(word).unwrap_or(0)));
-                Ok(())
-            })?;
-            Ok(out)
-        })
-    }
-
-    /// All values of a 32-bit column.
-    pub(crate) fn ints(&mut self, leaf: Leaf, expected: usize) -> Result<Buffer<i32>> {
-        if let Some(value) = self.constant(leaf) {
-            return Ok(vec![value as i32; expected].into());
-        }
-        self.buffer(leaf, expected, |task| task.decode_ints(leaf, expected))
-    }
-
-    fn decode_ints(&mut self, leaf: Leaf, expected: usize) -> Result<Vec<i32>> {
-        let mut ints = Ints::collecting(expected);
-        self.pages(leaf, Needs::default(), &mut ints, |_, _, _| Ok(()))?;
-        Ok(ints.values)
-    }
-
-    /// All values of a column of unsigned 32-bit counts; zeros if the file does not have it.
-    pub(crate) fn counts(&mut self, leaf: Option<Leaf>, expected: usize) -> Result<Buffer<u32>> {
-        let Some(leaf) = leaf else { return Ok(vec![0; expected].into()) };
-        if let Some(value) = self.constant(leaf) {
-            return Ok(vec![value as u32; expected].into());
-        }
-        self.buffer(leaf, expected, |task| {
-            let counts = task.decode_ints(leaf, expected)?;
-            Ok(counts.into_iter().map(|count| count as u32).collect())
-        })
-    }
-
-    /// The batch codes of all values of a string column.
-    pub(crate) fn codes(&mut self, leaf: Leaf, expected: usize) -> Result<Buffer<u32>> {
-        let Codes { codes, strings } = self.own_codes(leaf, expected)?;
-        let recode = self.absorb(leaf, strings)?;
-        Ok(recode.codes(codes))
-    }
-
-    /// The values of a string column, as codes of a dictionary of its own.
-    pub(crate) fn own_codes(&mut self, leaf: Leaf, expected: usize) -> Result<Codes> {
-        if self.is_all_empty(leaf) {
-            let codes = vec![0; expected].into();
-            return Ok(Codes { codes, strings: Dictionary::default() });
-        }
-        let column = self.column(Slot::Column(leaf.index), |task| {
-            let mut pool = StringPool::default();
-            let mut codes = Vec::with_capacity(expected);
-            task.with_pool(&mut pool, |task| {
-                let decoder = &mut Strings::default();
-                task.pages(leaf, Needs::default(), decoder, |_, strings, pool| {
-                    strings.resolve_all(pool, &mut codes)
-                })
-            })?;
-            Ok(Codes { codes: codes.into(), strings: pool.finish_shared() })
-        })?;
-        self.expect(leaf, column.codes.len(), expected)?;
-        Ok(column)
-    }
-
     /// Runs `work` with another pool than the batch's.
     pub(crate) fn with_pool<T>(
         &mut self,
@@ -348,39 +283,6 @@ impl<'f> Task<'f> {
     /// Adds a column's strings to those of the batch.
     pub(crate) fn absorb(&mut self, leaf: Leaf, strings: Dictionary) -> Result<Recode> {
         self.pool.absorb(strings).map_err(|error| self.corrupt(leaf, error))
-    }
-
-    /// All values of a column of ids.
-    pub(crate) fn ids<const WIDTH: usize, T: bytemuck::Pod + Send + Sync>(
-        &mut self,
-        leaf: Leaf,
-        expected: usize,
-        wrap: impl Fn([u8; WIDTH]) -> T,
-    ) -> Result<Buffer<T>> {
-        if self.is_all_empty(leaf) {
-            return Ok(vec![wrap([0; WIDTH]); expected].into());
-        }
-        self.buffer(leaf, expected, |task| task.decode_ids(leaf, expected, wrap))
-    }
-
-    fn decode_ids<const WIDTH: usize, T>(
-        &mut self,
-        leaf: Leaf,
-        expected: usize,
-        wrap: impl Fn([u8; WIDTH]) -> T,
-    ) -> Result<Vec<T>> {
-        let mut out = Vec::with_capacity(expected);
-        self.pages(leaf, Needs::default(), &mut Strings::default(), |_, strings, _| {
-            strings.ids(&wrap, &mut out);
-            Ok(())
-        })?;
-        Ok(out)
-    }
-
-    /// The trace ids, however many there are.
-    pub(crate) fn trace_ids(&mut self, leaf: Leaf) -> Result<Buffer<TraceId>> {
-        let decode = |task: &mut Self| Ok(Buffer::from(task.decode_ids(leaf, 0, TraceId)?));
-        self.column(Slot::Column(leaf.index), decode)
     }
 
     /// The code of a string that comes with a column.

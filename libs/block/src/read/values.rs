@@ -1,5 +1,7 @@
 //! Value decoders by column type: what a page's values are, once decoded.
 
+use std::sync::Arc;
+
 use crate::decoding::byte_arrays::ByteArrays;
 use crate::decoding::delta::decode_delta;
 use crate::decoding::page::Encoding;
@@ -164,7 +166,7 @@ impl PageDecoder for Flags {
 pub(crate) struct Strings {
     /// Local codes of the current page; each is below [`Self::local_len`].
     pub(crate) local: Vec<u32>,
-    dictionary: ByteArrays,
+    dictionary: Arc<ByteArrays>,
     /// Batch code of each dictionary entry; [`UNSEEN`] until it is first used.
     resolved: Vec<u32>,
     page: ByteArrays,
@@ -177,10 +179,16 @@ pub(crate) const UNSEEN: u32 = u32::MAX;
 
 impl PageDecoder for Strings {
     fn dictionary(&mut self, body: &[u8], entries: usize) -> DecodeResult<()> {
-        self.dictionary.decode_plain(body, 0, entries)?;
-        self.resolved.clear();
-        self.resolved.resize(self.dictionary.len(), UNSEEN);
+        let mut dictionary = ByteArrays::default();
+        dictionary.decode_plain(body, 0, entries)?;
+        self.share_dictionary(Arc::new(dictionary));
         Ok(())
+    }
+
+    fn share_dictionary(&mut self, dictionary: Arc<ByteArrays>) {
+        self.resolved.clear();
+        self.resolved.resize(dictionary.len(), UNSEEN);
+        self.dictionary = dictionary;
     }
 
     fn page(&mut self, page: PageValues<'_>) -> DecodeResult<()> {
@@ -218,7 +226,7 @@ impl Strings {
     /// The bytes of a local code.
     #[inline]
     pub(crate) fn bytes(&self, local: u32) -> &[u8] {
-        let arrays = if self.is_plain { &self.page } else { &self.dictionary };
+        let arrays = if self.is_plain { &self.page } else { &*self.dictionary };
         arrays.get(local as usize)
     }
 

@@ -41,7 +41,7 @@ impl Compressor {
                 let level = ZstdLevel::try_new(level)?.compression_level();
                 Codec::Zstd {
                     own: zstd::bulk::Compressor::new(level)?,
-                    shared: zstd::bulk::Compressor::new(std::env::var("XL").map_or((level + SHARED_EXTRA_LEVELS).min(22), |x| x.parse().unwrap()))?,
+                    shared: zstd::bulk::Compressor::new((level + SHARED_EXTRA_LEVELS).min(22))?,
                 }
             }
         };

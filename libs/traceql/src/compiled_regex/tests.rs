@@ -17,6 +17,17 @@ fn patterns_match_the_whole_value() {
 }
 
 #[test]
+fn wildcards_around_texts_match_what_holds_the_texts_in_order() {
+    assert!(matches(".*b.*", "abc") && matches(".*b.*", "b") && !matches(".*b.*", "ac"));
+    assert!(!matches(".+b.*", "b") && matches(".+b.*", "ab"));
+    assert!(matches("ab.*cde.*", "ab-cde") && !matches("ab.*cde.*", "cde-ab"));
+    assert!(matches("a.*?", "a") && matches("a..*", "ab") && !matches("a..*", "a"));
+    assert!(matches("(?i).*B.*", "abc") && matches(".*", "") && matches(".*.+", "x"));
+    let regex = CompiledRegex::new(b".*b.*").expect("valid");
+    assert!(!regex.is_match(b"\xff") && regex.is_match("éb".as_bytes()));
+}
+
+#[test]
 fn classes_are_ascii() {
     assert!(!matches(r"\d", "\u{661}") && matches(r"\d", "1"));
     assert!(matches(r"\D", "\u{661}") && matches(r"[^\d]", "\u{661}"));

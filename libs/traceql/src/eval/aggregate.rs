@@ -59,9 +59,14 @@ impl ScalarPlan {
         Some(())
     }
 
-    /// Whether the comparison holds for the results of the aggregates; never if one of them is missing.
-    pub(crate) fn holds(&self, results: &[Value<'static>]) -> bool {
-        let mut stack: Vec<Value<'_>> = Vec::with_capacity(self.instructions.len());
+    /// Whether the comparison holds for the results of the aggregates; never if one of them is missing. The stack is
+    /// room that calls share.
+    pub(crate) fn holds<'p>(
+        &'p self,
+        results: &[Value<'static>],
+        stack: &mut Vec<Value<'p>>,
+    ) -> bool {
+        stack.clear();
         for instruction in &self.instructions {
             let value = match instruction {
                 Instruction::Constant(constant) => Value::of_static(constant),
@@ -148,11 +153,6 @@ struct Kinds {
 }
 
 impl Accumulator {
-    /// The state after some spans that were counted without looking at a value.
-    pub(crate) fn of_spans(count: usize) -> Self {
-        Self { count: count as u64, ..Self::default() }
-    }
-
     /// Adds a value; values that are no number are skipped.
     pub(crate) fn add(&mut self, operator: AggregateOperator, value: Value<'_>) {
         let value = match value {

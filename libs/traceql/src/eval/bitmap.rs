@@ -185,7 +185,10 @@ impl Bitmap {
     }
 
     /// The words that a range touches, each with the bits of the range in it.
-    fn words_in(&self, range: std::ops::Range<usize>) -> impl Iterator<Item = (usize, u64)> + use<> {
+    fn words_in(
+        &self,
+        range: std::ops::Range<usize>,
+    ) -> impl Iterator<Item = (usize, u64)> + use<> {
         let (mut row, end) = (range.start, range.end.min(self.len));
         std::iter::from_fn(move || {
             (row < end).then(|| {

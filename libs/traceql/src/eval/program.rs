@@ -301,8 +301,21 @@ pub(crate) struct BoundProgram<'v> {
 }
 
 impl<'v> BoundProgram<'v> {
+    /// True if spans of one resource all have the same value.
+    pub(crate) fn reads_only_resources(&self) -> bool {
+        let of_resource =
+            |operand: &Operand<'_>| operand.table == Table::Resource && !operand.is_of_parent();
+        self.operands.iter().all(of_resource)
+    }
+
     /// The value at a place.
+    #[inline]
     pub(crate) fn value(&self, place: Place) -> Value<'v> {
+        if let ([Instruction::Load(_)], [operand]) =
+            (&self.program.instructions[..], &self.operands[..])
+        {
+            return operand.value(place);
+        }
         let load = |index: usize| self.operands[index].value(place);
         let mut patterns = self.patterns.borrow_mut();
         self.program.run(&mut self.stack.borrow_mut(), load, &mut patterns)

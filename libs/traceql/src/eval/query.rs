@@ -126,9 +126,9 @@ impl CompiledQuery {
         self.find_in(&BatchView::new(batch), window, limit, traces)
     }
 
-    pub(super) fn find_in(
-        &self,
-        view: &BatchView<'_>,
+    pub(super) fn find_in<'v>(
+        &'v self,
+        view: &'v BatchView<'v>,
         window: Window,
         limit: usize,
         traces: Option<&Bitmap>,
@@ -142,7 +142,7 @@ impl CompiledQuery {
 
     /// Runs all stages on the traces that touch the window, and are among `traces`.
     fn run<'v>(
-        &self,
+        &'v self,
         view: &'v BatchView<'v>,
         window: Window,
         traces: Option<&Bitmap>,
@@ -196,11 +196,9 @@ fn collect(spansets: &Spansets<'_>, view: &BatchView<'_>) -> Matches {
         let group = group_of[row] as usize;
         if place_of[group] == u32::MAX {
             place_of[group] = sets.len() as u32;
-            let attributes =
-                spansets.groups.as_ref().map(|groups| groups[group].attributes.clone());
             sets.push((
                 view.batch.spans.trace[row],
-                MatchedSpanSet { rows: Vec::new(), attributes: attributes.unwrap_or_default() },
+                MatchedSpanSet { rows: Vec::new(), attributes: spansets.attributes(group) },
             ));
         }
         sets[place_of[group] as usize].1.rows.push(row as u32);

@@ -10,7 +10,7 @@ use super::bitmap::Bitmap;
 use super::legacy::{RESOURCE_COLUMNS, SPAN_COLUMNS};
 use super::matches::Matches;
 use super::operand::project;
-use super::pipeline::{Spansets, SpansetPlan, Stage};
+use super::pipeline::{SpansetPlan, Spansets, Stage};
 use super::plan::Plan;
 use super::query::CompiledQuery;
 use super::view::BatchView;

@@ -150,8 +150,7 @@ impl<'a> BatchView<'a> {
 
     /// First span of each trace, and the end; `None` if the spans are not in order of trace.
     pub(crate) fn trace_starts(&self) -> Option<&[u32]> {
-        let starts =
-            || starts_of_runs(&self.batch.spans.trace, self.traces());
+        let starts = || starts_of_runs(&self.batch.spans.trace, self.traces());
         self.trace_starts.get_or_init(starts).as_deref()
     }
 

@@ -9,6 +9,7 @@ mod compare;
 mod exemplars;
 mod labels;
 mod measure;
+mod measured;
 mod rows;
 mod sample;
 mod series;
@@ -17,26 +18,23 @@ use std::collections::HashMap;
 
 use tactus_model::SpanBatch;
 
-use self::cells::{Cell, Joining, Slots};
 use self::compare::{AttributeNumber, ComparedRows, Comparison};
 use self::exemplars::Exemplars;
 use self::labels::{Labels, SeriesColumn};
+use self::measured::Measured;
 use self::rows::{Reach, Rows};
 use self::sample::Sample;
 use self::series::{SeriesNumber, SeriesTable};
-use super::compile::{CompiledMetrics, Function, Leaf, Measure, is_duration};
+use super::compile::{CompiledMetrics, Function, Leaf};
 use super::{Exemplar, Grid, LabelValue, MetricsError, PartialSeries, SeriesKey};
 use crate::eval::operand::Operand;
 use crate::eval::pipeline::{self, SpansetPlan, Spansets, Stage};
 use crate::eval::plan::Plan;
 use crate::eval::view::{BatchView, column};
 use crate::eval::{Bitmap, EvaluateError};
-use crate::{Attribute, Intrinsic};
 
-/// Intervals that the spans of one batch may be spread over; no grid that can be answered has as many.
+/// Intervals that can be told apart; no grid that can be answered has as many.
 const MOST_INTERVALS: usize = 1 << 24;
-/// Numbers of buckets are below this.
-const BUCKETS: usize = 64;
 
 /// The series of one job, while its batches come in.
 #[derive(Debug)]
@@ -107,7 +105,7 @@ impl MetricsCollector {
         let sample = self.sample.take(query.sampling, &view);
         let Some(starts) = column(&batch.spans.start, batch.len()) else { return Ok(()) };
         let Some(reach) = Reach::of(query.grid, starts) else { return Ok(()) };
-        if reach.width > MOST_INTERVALS {
+        if reach.first + reach.width > MOST_INTERVALS {
             return Err(MetricsError::TooLarge { limit_bytes: query.options.max_bytes });
         }
         let mut allowed = counted.cloned();
@@ -294,167 +292,5 @@ impl Counts {
     }
 }
 
-impl Measure {
-    fn joining(&self) -> Joining {
-        match self {
-            Measure::Count | Measure::Buckets { .. } => Joining::Count,
-            Measure::Min(_) => Joining::Min,
-            Measure::Max(_) => Joining::Max,
-            Measure::Sum(_) => Joining::Sum,
-            Measure::Avg(_) => Joining::Mean,
-        }
-    }
-
-    /// What collected values are divided by: durations of spans are shown in seconds, all others as they are.
-    fn unit(&self) -> f64 {
-        let is_span_duration = self.attribute() == Some(&Attribute::Intrinsic(Intrinsic::Duration));
-        match self {
-            Measure::Count | Measure::Buckets { .. } => 1.0,
-            _ if is_span_duration => measure::SECOND,
-            _ => 1.0,
-        }
-    }
-}
-
-/// The rows that have the measured value, and that value.
-struct Measured {
-    rows: Rows,
-    values: Values,
-}
-
-enum Values {
-    /// Nothing is measured.
-    None,
-    Numbers(Vec<f64>),
-    Buckets(Vec<u8>),
-}
-
-impl Measured {
-    fn of(measure: &Measure, rows: Rows, view: &BatchView<'_>) -> Self {
-        match measure {
-            Measure::Count => Self { rows, values: Values::None },
-            Measure::Buckets { attribute, .. } => {
-                let (rows, buckets) = measure::buckets(attribute, rows, view);
-                Self { rows, values: Values::Buckets(buckets) }
-            }
-            Measure::Min(attribute)
-            | Measure::Max(attribute)
-            | Measure::Sum(attribute)
-            | Measure::Avg(attribute) => {
-                let (rows, numbers) = measure::numbers(attribute, rows, view);
-                Self { rows, values: Values::Numbers(numbers) }
-            }
-        }
-    }
-
-    /// Adds the rows to their series.
-    fn add_up(
-        &self,
-        query: &CompiledMetrics,
-        measure: &Measure,
-        columns: &SeriesColumn,
-        offer: &Offer<'_>,
-        table: &mut SeriesTable,
-    ) {
-        let width = offer.reach.width;
-        let buckets = match &self.values {
-            Values::Buckets(buckets) => Some(buckets.as_slice()),
-            _ => None,
-        };
-        let slots = Slots {
-            series: columns.codes.as_deref(),
-            series_count: columns.keys.len(),
-            places: |first: usize, out: &mut [u32]| {
-                offer.reach.write_intervals(&self.rows, offer.starts, first, out);
-                if let Some(buckets) = buckets {
-                    for (place, &bucket) in out.iter_mut().zip(&buckets[first..]) {
-                        *place += u32::from(bucket) * width as u32;
-                    }
-                }
-            },
-            place_count: if buckets.is_some() { width * BUCKETS } else { width },
-            rows: self.rows.len(),
-        };
-        let joining = measure.joining();
-        let is_extreme = matches!(joining, Joining::Min | Joining::Max);
-        let weights =
-            (query.extrapolates && !is_extreme).then(|| sample::weights(&self.rows, offer.view));
-        let weight = |row: usize| weights.as_ref().map_or(1.0, |weights| weights[row]);
-        let mut sink = Sink { offer, columns, joining, table, open: None, points: Vec::new() };
-        match &self.values {
-            Values::Numbers(numbers) => {
-                let is_extreme = matches!(joining, Joining::Min | Joining::Max);
-                let cell = |row: usize| match weight(row) {
-                    weight if is_extreme => Cell::of(numbers[row], weight),
-                    weight => Cell::of(numbers[row] * weight, weight),
-                };
-                slots.join(joining, cell, |series, place, cell| sink.take(series, place, cell));
-            }
-            _ if weights.is_some() => {
-                let cell = |row: usize| Cell::of(weight(row), 1.0);
-                slots.join(joining, cell, |series, place, cell| sink.take(series, place, cell));
-            }
-            _ => slots.count(|series, place, count| {
-                sink.take(series, place, Cell::of(count as f64, 1.0));
-            }),
-        }
-        sink.close();
-    }
-
-    /// The key of the series of a row.
-    fn key(&self, columns: &SeriesColumn, place: usize) -> Vec<u32> {
-        let series = columns.codes.as_ref().map_or(0, |codes| codes[place]);
-        let mut key = columns.keys[series as usize].clone();
-        key.push(match &self.values {
-            Values::Buckets(buckets) => u32::from(buckets[place]),
-            _ => 0,
-        });
-        key
-    }
-
-    /// The value that an exemplar carries.
-    fn shown_value(&self, measure: &Measure, place: usize, view: &BatchView<'_>) -> Option<f64> {
-        match (&self.values, measure) {
-            (Values::Numbers(numbers), _) => Some(numbers[place] / measure.unit()),
-            (_, Measure::Buckets { attribute, shows_values: true }) => {
-                let value = Operand::bind(attribute, view)
-                    .value(crate::eval::operand::Place::of_span(self.rows.at(place)));
-                let unit = if is_duration(attribute) { measure::SECOND } else { 1.0 };
-                Some(measure::number_of(value) / unit)
-            }
-            _ => None,
-        }
-    }
-}
-
-/// Takes cells by series and place, ascending, to the series of all batches.
-struct Sink<'a> {
-    offer: &'a Offer<'a>,
-    columns: &'a SeriesColumn,
-    joining: Joining,
-    table: &'a mut SeriesTable,
-    /// Series and bucket of `points`.
-    open: Option<(u32, u32)>,
-    points: Vec<(u32, Cell)>,
-}
-
-impl Sink<'_> {
-    fn take(&mut self, series: u32, place: u32, cell: Cell) {
-        let reach = &self.offer.reach;
-        let (bucket, interval) = (place / reach.width as u32, place % reach.width as u32);
-        if self.open != Some((series, bucket)) {
-            self.close();
-            self.open = Some((series, bucket));
-        }
-        self.points.push((reach.first as u32 + interval, cell));
-    }
-
-    fn close(&mut self) {
-        let Some((series, bucket)) = self.open.take() else { return };
-        let mut key = self.columns.keys[series as usize].clone();
-        key.push(bucket);
-        let number = self.table.number(&key);
-        self.table.add(number, self.joining, &self.points);
-        self.points.clear();
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,9 @@ use crate::{
     PipelineStage, RootExpr, SampleHint, SpansetExpression, SpansetOperator, StaticType,
 };
 
+/// Exemplars beyond these are not collected, whatever is asked for.
+const MOST_EXEMPLARS: usize = 100_000;
+
 /// What a job may collect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MetricsOptions {
@@ -54,7 +57,7 @@ pub(super) struct Leaf {
 #[derive(Debug)]
 pub(super) enum Function {
     Series { measure: Measure, by: Vec<Attribute> },
-    Compare { selection: Plan, top_n: usize, start: u64, end: u64 },
+    Compare { selection: Box<Plan>, top_n: usize, start: u64, end: u64 },
 }
 
 /// What is kept of the spans of one series and interval.
@@ -111,7 +114,7 @@ impl CompiledMetrics {
         }
         let exemplars = match options.exemplars {
             0 => 0,
-            all => (all / queries.len().max(1)).max(1),
+            all => (all.min(MOST_EXEMPLARS) / queries.len().max(1)).max(1),
         };
         let mut projection = Projection { start: true, ..Projection::default() };
         let compile = |query| Leaf::compile(query, exemplars, &mut projection);
@@ -212,7 +215,7 @@ impl Function {
             MetricsStage::Series { function, by } => (function, by),
             MetricsStage::Compare(compare) => {
                 return Function::Compare {
-                    selection: Plan::compile(&compare.selection.expression),
+                    selection: Box::new(Plan::compile(&compare.selection.expression)),
                     top_n: usize::try_from(compare.top_n).unwrap_or(0),
                     start: u64::try_from(compare.start).unwrap_or(0),
                     end: u64::try_from(compare.end).unwrap_or(0),
@@ -376,7 +379,7 @@ fn for_each_of_pipeline(pipeline: &Pipeline, visit: &mut dyn FnMut(&Attribute)) 
                 }
             }
             PipelineStage::Select(attributes) => {
-                attributes.iter().for_each(|attribute| visit(attribute));
+                attributes.iter().for_each(&mut *visit);
             }
             PipelineStage::Coalesce => {}
         }

@@ -1,11 +1,11 @@
 //! Random filters on random traces: columns and the slow evaluator agree.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use proptest::sample::select;
 use tactus_model::SpanBatch;
-use tactus_traceql::eval::{CompiledQuery, Matches, TagSearch, Window};
+use tactus_traceql::eval::{CompiledQuery, MatchedSpanSet, Matches, TagSearch, Window};
 use tactus_traceql::{PipelineStage, parse_and_validate};
 
 use super::batches::{
@@ -256,6 +256,23 @@ fn found_in_steps(compiled: &CompiledQuery, stored: &SpanBatch, window: Window) 
     panic!("does not end");
 }
 
+/// Spansets by trace: their attributes and span ids, in no order.
+fn found_sets(compiled: &CompiledQuery, batch: &SpanBatch) -> BTreeMap<u128, Vec<String>> {
+    let matches = compiled.find_matches(batch, Window::default()).expect("no by() in an operand");
+    let mut found = BTreeMap::new();
+    for trace in &matches.traces {
+        let text = |set: &MatchedSpanSet| {
+            let ids: BTreeSet<_> =
+                set.rows.iter().map(|&row| batch.spans.span_id[row as usize].0).collect();
+            format!("{:?} {ids:?}", set.attributes)
+        };
+        let mut sets: Vec<String> = trace.span_sets.iter().map(text).collect();
+        sets.sort_unstable();
+        found.insert(u128::from_be_bytes(trace.trace_id.0), sets);
+    }
+    found
+}
+
 fn found(compiled: &CompiledQuery, batch: &SpanBatch) -> BTreeSet<(u128, u64)> {
     let matches = compiled.find_matches(batch, Window::default()).expect("no by() is generated");
     let mut found = BTreeSet::new();
@@ -300,6 +317,15 @@ proptest! {
         let at_once = project(&stored, compiled.filter_projection());
         let expected = compiled.find_newest(&at_once, window, 2).expect("no by() in an operand");
         prop_assert_eq!(found_in_steps(&compiled, &stored, window), expected, "{}", query);
+    }
+
+    #[test]
+    fn order_of_spans_does_not_matter(groups in groups(), query in pipeline()) {
+        let Ok(root) = parse_and_validate(&query) else { return Ok(()) };
+        let compiled = CompiledQuery::compile(&root).expect("nothing unknown is generated");
+        let live = live_batch(&groups);
+        let expected = found_sets(&compiled, &live);
+        prop_assert_eq!(found_sets(&compiled, &stored_batch(&live)), expected, "{}", query);
     }
 
     #[test]

@@ -166,7 +166,7 @@ pub(crate) fn groups() -> impl Strategy<Value = Vec<Group>> {
 
 fn finish_trace(number: usize, seeds: Vec<Seed>) -> Vec<Span> {
     // Some ids begin with zeros.
-    let trace = (number as u128 + 1) << if number % 2 == 0 { 0 } else { 80 };
+    let trace = (number as u128 + 1) << if number.is_multiple_of(2) { 0 } else { 80 };
     let count = seeds.len();
     let mut spans: Vec<Span> = Vec::new();
     let mut root_name = None;

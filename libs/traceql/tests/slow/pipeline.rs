@@ -174,7 +174,8 @@ impl World<'_> {
                 let right = self.scalar(right, set, attributes);
                 scalar_arithmetic(*operator, &left, &right)
             }
-            ScalarExpression::Pipeline(..) => panic!("validation rejects pipelines of scalars"),
+            // Validation rejects them.
+            ScalarExpression::Pipeline(..) => Value::Nil,
         }
     }
 
@@ -193,7 +194,7 @@ impl World<'_> {
             return Value::Nil;
         }
         match aggregate.operator {
-            AggregateOperator::Count => unreachable!("count() has no argument"),
+            AggregateOperator::Count => Value::int(values.len() as i64),
             AggregateOperator::Sum => Value::One(sum(&values)),
             AggregateOperator::Avg => {
                 let count = values.len();

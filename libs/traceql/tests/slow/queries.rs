@@ -243,7 +243,8 @@ fn group() -> BoxedStrategy<String> {
 }
 
 fn selection() -> BoxedStrategy<String> {
-    let intrinsic = one_of(&["name", "status", "kind", "event:name", "parent.a", "statusMessage"]);
+    let intrinsic =
+        one_of(&["name", "status", "kind", "event:name", "event.a", "event.b", "parent.a"]);
     prop::collection::vec(prop_oneof![attribute(), intrinsic], 1..4)
         .prop_map(|attributes| format!("select({})", attributes.join(", ")))
         .boxed()

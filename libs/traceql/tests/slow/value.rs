@@ -84,6 +84,7 @@ fn shown(value: &Static) -> AttributeValue {
         Static::Duration(nanos) => AttributeValue::String(format_duration(*nanos)),
         Static::Status(status) => AttributeValue::String(status.text().to_owned()),
         Static::Kind(kind) => AttributeValue::String(kind.text().to_owned()),
-        other => panic!("{other:?} is no scalar"),
+        // Arrays are no elements of anything.
+        other => AttributeValue::String(other.to_string()),
     }
 }

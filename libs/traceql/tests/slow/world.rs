@@ -61,8 +61,8 @@ impl<'g> World<'g> {
 
     /// `service.name` and name of the root span; empty texts if there is none.
     pub(crate) fn root(&self, trace: u128) -> (String, String) {
-        let roots = self.rows(trace).into_iter().map(|row| &self.spans[row]);
-        match roots.filter(|known| known.span.parent == 0).last() {
+        let mut roots = self.rows(trace).into_iter().map(|row| &self.spans[row]);
+        match roots.rfind(|known| known.span.parent == 0) {
             Some(root) => (service(root.group), root.span.name.clone()),
             None => Default::default(),
         }

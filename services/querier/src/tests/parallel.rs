@@ -26,11 +26,22 @@ pub(super) async fn generated(
     batch: &SpanBatch,
     settings: Settings,
 ) -> (tempfile::TempDir, Querier) {
+    generated_with(batch, 1, settings).await
+}
+
+/// A querier of one block with row groups of so many traces.
+async fn generated_with(
+    batch: &SpanBatch,
+    traces_each: usize,
+    settings: Settings,
+) -> (tempfile::TempDir, Querier) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_owned();
     let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
-    let traces = 0..batch.traces.ids.len();
-    let row_groups: Vec<_> = traces.map(|trace| slice_traces(batch, trace..trace + 1)).collect();
+    let traces = batch.traces.ids.len();
+    let starts = (0..traces).step_by(traces_each);
+    let row_groups: Vec<_> =
+        starts.map(|first| slice_traces(batch, first..(first + traces_each).min(traces))).collect();
     let (data, summary) = block_of(&row_groups);
     let mut meta = BlockMeta::new(BlockVersion::VParquet4, TENANT, Uuid::parse_str(BLOCK).unwrap());
     (meta.size, meta.footer_size) = (summary.size, summary.footer_size);
@@ -152,5 +163,29 @@ async fn jobs_that_want_all_memory_wait_for_each_other() {
     let searches = (0..8).map(|_| search(&querier, traceql("{}")));
     for answer in futures_util::future::join_all(searches).await {
         assert_eq!(answer.traces, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_do_not_depend_on_what_is_in_memory() {
+    let batch = spans();
+    let cold = Settings { column_cache_bytes: 0, ..threads(1) };
+    for traces_each in [1, 20, 40] {
+        let (_cold, plain) = generated_with(&batch, traces_each, cold.clone()).await;
+        let (_warm, querier) = generated_with(&batch, traces_each, threads(2)).await;
+        for round in 0..3 {
+            for query in [
+                "{ span.n = 77 }",
+                r#"{ resource.service.name = "shop" && span.n = 78 }"#,
+                r#"{ name = "op 1" && span.n > 395 } | select(span.n, resource.service.name)"#,
+                "{ span.n = 5 } && { span.n = 45 }",
+                "{ .n = 6 || .absent = 7 }",
+            ] {
+                let expected = search(&plain, traceql(query)).await.traces;
+                assert!(!expected.is_empty(), "{query}");
+                let found = search(&querier, traceql(query)).await.traces;
+                assert_eq!(found, expected, "{traces_each} {round} {query}");
+            }
+        }
     }
 }

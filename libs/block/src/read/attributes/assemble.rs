@@ -1,6 +1,6 @@
 //! Puts the attributes of each owner together: generic ones, then those with columns of their own.
 
-use tactus_model::{AttributeList, ValueType};
+use tactus_model::{AttributeList, Buffer, ValueType};
 use tactus_storage::meta::BlockVersion;
 
 use crate::Result;
@@ -58,6 +58,32 @@ fn retain_typed<T>(items: &mut Vec<T>, types: &[u8]) {
     items.retain(|_| types.next() != Some(&NOTHING));
 }
 
+/// The attributes of owners that have none but those of one column.
+fn of_one(column: FixedValues, owners: usize) -> AttributeList {
+    let FixedValues { key, owners: with_value, values } = column;
+    let starts: Buffer<u32> = match with_value.len() == owners {
+        true => (0..=owners as u32).collect(),
+        false => {
+            let mut starts = vec![0u32; owners + 1];
+            for &owner in &with_value {
+                starts[owner as usize + 1] = 1;
+            }
+            let mut end = 0;
+            for start in &mut starts {
+                end += *start;
+                *start = end;
+            }
+            starts.into()
+        }
+    };
+    AttributeList {
+        starts,
+        keys: vec![key; with_value.len()].into(),
+        types: values.types.into(),
+        payloads: values.payloads.into(),
+    }
+}
+
 /// Merges all attributes, owner by owner.
 pub(super) fn assemble(generic: Generic, fixed: Vec<FixedValues>) -> AttributeList {
     let Generic { starts: generic_starts, keys: generic_keys, values: generic_values } = generic;
@@ -70,6 +96,9 @@ pub(super) fn assemble(generic: Generic, fixed: Vec<FixedValues>) -> AttributeLi
         };
     }
     let owners = generic_starts.len() - 1;
+    if generic_keys.is_empty() && fixed.len() == 1 {
+        return fixed.into_iter().next().map(|column| of_one(column, owners)).unwrap_or_default();
+    }
     let mut counts: Vec<u32> = generic_starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
     for column in &fixed {
         for &owner in &column.owners {

@@ -47,8 +47,14 @@ pub(super) fn read_fixed(
     let lists = leaf.max_rep > level;
     let needs = Needs { rep: lists, def: true };
     let mut walker = Walker::new(level, leaf.max_def, owners, None);
-    let mut filler =
-        Filler { scalar, out: &mut out, arrays: Arrays::default(), omit_empty: column.omit_empty };
+    let mut filler = Filler {
+        scalar,
+        out: &mut out,
+        arrays: Arrays::default(),
+        omit_empty: column.omit_empty,
+        lists,
+        max_def: leaf.max_def,
+    };
     let mut codes = Vec::new();
     match column.column_type {
         ColumnType::String => {
@@ -77,6 +83,9 @@ struct Filler<'v> {
     out: &'v mut FixedValues,
     arrays: Arrays,
     omit_empty: bool,
+    /// Repetition levels say which values belong together.
+    lists: bool,
+    max_def: u8,
 }
 
 impl Filler<'_> {
@@ -86,9 +95,15 @@ impl Filler<'_> {
         page: PageLevels<'_>,
         payload: impl Fn(usize) -> u64,
     ) -> DecodeResult<()> {
-        if matches!(page.def, Levels::Constant(_)) {
-            self.out.owners.reserve(page.entries);
-            self.out.values.payloads.reserve(page.entries);
+        if !self.lists
+            && page.def == Levels::Constant(self.max_def)
+            && !(self.omit_empty && (0..page.entries).any(|value| payload(value) == 0))
+        {
+            let first = walker.pass_full(page.entries)? as u32;
+            self.out.owners.extend(first..first + page.entries as u32);
+            self.out.values.payloads.extend((0..page.entries).map(&payload));
+            self.out.values.types.resize(self.out.owners.len(), self.scalar as u8);
+            return Ok(());
         }
         walker.page(page, |owner, continues, value| {
             self.put(owner, continues, payload(value));

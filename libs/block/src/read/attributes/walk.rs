@@ -72,6 +72,14 @@ impl<'o> Walker<'o> {
         })
     }
 
+    /// Passes over `count` entries that each start a slot and have its only value; returns the first slot.
+    pub(super) fn pass_full(&mut self, count: usize) -> DecodeResult<usize> {
+        let first = self.slots;
+        self.slots += count;
+        self.check()?;
+        Ok(first)
+    }
+
     /// Fails unless all slots have been met.
     pub(super) fn finish(self) -> DecodeResult<()> {
         if self.slots == self.limit {

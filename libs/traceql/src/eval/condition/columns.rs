@@ -32,7 +32,8 @@ impl Condition {
     ) -> Bitmap {
         let batch = view.batch;
         let key = view.key_code(name);
-        let scan = |list, owners| owners_that_satisfy(&self.test, list, owners, key, &batch.strings);
+        let scan =
+            |list, owners| owners_that_satisfy(&self.test, list, owners, key, &batch.strings);
         match scope {
             AttributeScope::Span => scan(&batch.span_attributes, view.spans()),
             AttributeScope::Resource => {

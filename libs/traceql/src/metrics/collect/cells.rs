@@ -29,7 +29,7 @@ impl Cell {
         Self { value, rest: 0.0, weight }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn join(&mut self, joining: Joining, other: Cell) {
         if self.weight == 0.0 {
             *self = other;
@@ -143,12 +143,17 @@ impl<P: Fn(usize, &mut [u32])> Slots<'_, P> {
         mut emit: impl FnMut(u32, u32, Cell),
     ) {
         if self.is_dense() {
-            let mut cells = vec![Cell::default(); self.total() as usize];
-            self.for_each_chunk(|first, chunk| {
-                for (row, &slot) in chunk.iter().enumerate() {
-                    cells[slot as usize].join(joining, cell_of(first + row));
+            // One loop for each, without asking in it.
+            let cells = match joining {
+                Joining::Count => {
+                    self.join_dense(|cell, row| cell.join(Joining::Count, cell_of(row)))
                 }
-            });
+                Joining::Min => self.join_dense(|cell, row| cell.join(Joining::Min, cell_of(row))),
+                Joining::Max => self.join_dense(|cell, row| cell.join(Joining::Max, cell_of(row))),
+                Joining::Sum | Joining::Mean => {
+                    self.join_dense(|cell, row| cell.join(Joining::Sum, cell_of(row)))
+                }
+            };
             for (series, cells) in cells.chunks_exact(self.place_count).enumerate() {
                 for (place, &cell) in cells.iter().enumerate() {
                     if cell.weight > 0.0 {
@@ -170,6 +175,17 @@ impl<P: Fn(usize, &mut [u32])> Slots<'_, P> {
                 emit((equal[0].0 >> 32) as u32, equal[0].0 as u32, cell);
             }
         }
+    }
+
+    #[inline]
+    fn join_dense(&self, join: impl Fn(&mut Cell, usize)) -> Vec<Cell> {
+        let mut cells = vec![Cell::default(); self.total() as usize];
+        self.for_each_chunk(|first, chunk| {
+            for (row, &slot) in chunk.iter().enumerate() {
+                join(&mut cells[slot as usize], first + row);
+            }
+        });
+        cells
     }
 
     /// Calls `visit(first row, slots)` for consecutive rows. Only if the slots are dense.

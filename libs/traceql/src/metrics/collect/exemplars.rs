@@ -14,6 +14,8 @@ use crate::{Attribute, Intrinsic};
 
 /// The most exemplars of one part of the time range.
 const PER_PART: usize = 2;
+/// Spans of a batch that are offered to the choice; of more, every so-manieth is.
+const OFFERED_PER_BATCH: usize = 8_192;
 
 /// Exemplars of one function, while its batches come in. `K`: which series an exemplar belongs to.
 #[derive(Debug)]
@@ -76,7 +78,8 @@ impl<K> Exemplars<K> {
         let last = self.parts.len() - 1;
         // The trace that was refused last, which often has the next span, too.
         let mut refused = u32::MAX;
-        for place in 0..rows.len() {
+        let stride = (rows.len() / OFFERED_PER_BATCH).max(1);
+        for place in (self.random.below(stride)..rows.len()).step_by(stride) {
             let row = rows.at(place);
             let since = starts[row].saturating_sub(self.start).saturating_sub(1);
             let part = &mut self.parts[(self.part_length.divide(since) as usize).min(last)];

@@ -133,6 +133,10 @@ impl LabelColumn {
                 let nil = codes.code(LabelValue::Nil);
                 rows.map(|_| nil)
             }
+            (Table::Resource, Source::Attributes { list, key }) => {
+                let of_resource = of_resources(list, *key, view, &mut codes);
+                rows.gather(&spans.resource, of_resource)
+            }
             (Table::Resource, _) => {
                 of_owners(&spans.resource, batch.resources.len(), rows, &mut codes, by_row)
             }
@@ -159,16 +163,9 @@ impl LabelColumn {
                     Source::Attributes { list, key },
                     Source::Attributes { list: shared, key: same },
                 ) if is_scanned(list, rows) => {
-                    let of_resource = |row: usize| {
-                        let attribute = shared.find(row, *same);
-                        attribute.map_or(LabelValue::Nil, |attribute| {
-                            label(Value::of_attribute(attribute, &batch.strings))
-                        })
-                    };
-                    let everyone = Rows::All(view.spans());
-                    let count = batch.resources.len();
-                    let mut by_span =
-                        of_owners(&spans.resource, count, &everyone, &mut codes, of_resource);
+                    let of_resource = of_resources(shared, *same, view, &mut codes);
+                    let mut by_span: Vec<u32> =
+                        spans.resource.iter().copied().map(of_resource).collect();
                     of_attributes(list, *key, view, &mut codes, &mut by_span);
                     rows.gather(&by_span, |code| code)
                 }
@@ -223,18 +220,31 @@ fn of_few_values(operand: &Operand<'_>, rows: &Rows, codes: &mut Codes<'_>) -> V
     })
 }
 
-/// Overwrites the codes of the spans that have an attribute.
+/// The code of an attribute of each resource.
+fn of_resources(
+    list: &AttributeList,
+    key: StringCode,
+    view: &BatchView<'_>,
+    codes: &mut Codes<'_>,
+) -> impl Fn(u32) -> u32 {
+    let nil = codes.code(LabelValue::Nil);
+    let mut by_resource = vec![nil; view.batch.resources.len()];
+    of_attributes(list, key, view, codes, &mut by_resource);
+    move |resource| by_resource.get(resource as usize).copied().unwrap_or(nil)
+}
+
+/// Overwrites the codes of the owners that have an attribute.
 fn of_attributes(
     list: &AttributeList,
     key: StringCode,
     view: &BatchView<'_>,
     codes: &mut Codes<'_>,
-    by_span: &mut [u32],
+    by_owner: &mut [u32],
 ) {
     let strings = &view.batch.strings;
     let mut of_string: Vec<u32> = vec![0; strings.len()];
     let mut of_other: HashMap<(ValueType, u64), u32, RandomState> = HashMap::default();
-    for_each_first(list, key, |span, entry| {
+    for_each_first(list, key, |owner, entry| {
         let attribute = list.at(entry);
         let mut add = || codes.code(label(Value::of_attribute(attribute, strings)));
         let is_string = attribute.value_type == ValueType::String;
@@ -250,8 +260,8 @@ fn of_attributes(
                 *of_other.entry(value).or_insert_with(add)
             }
         };
-        if let Some(of_span) = by_span.get_mut(span) {
-            *of_span = code;
+        if let Some(of_owner) = by_owner.get_mut(owner) {
+            *of_owner = code;
         }
     });
 }

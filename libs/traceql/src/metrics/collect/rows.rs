@@ -135,12 +135,18 @@ impl Reach {
 
     /// Writes the intervals of consecutive rows, counted from the first interval.
     #[inline]
-    pub(super) fn write_intervals(&self, rows: &Rows, starts: &[u64], first: usize, out: &mut [u32]) {
+    pub(super) fn write_intervals(
+        &self,
+        rows: &Rows,
+        starts: &[u64],
+        first: usize,
+        out: &mut [u32],
+    ) {
         let (edge, divider, step) = (self.edge + 1, self.divider, self.step);
         if self.width == 1 {
             out.fill(0);
         } else if self.is_far {
-            rows.write(starts, first, out, |start| ((start - edge) / step) as u32);
+            rows.write(starts, first, out, |start| (start.wrapping_sub(edge) / step) as u32);
         } else {
             rows.write(starts, first, out, |start| divider.divide(start.wrapping_sub(edge)) as u32);
         }

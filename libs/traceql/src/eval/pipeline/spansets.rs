@@ -1,0 +1,335 @@
+//! All spansets of a batch, and what pipelines do with them.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use crate::AggregateOperator;
+use crate::eval::aggregate::{Accumulator, AggregatePlan, ScalarPlan};
+use crate::eval::bitmap::Bitmap;
+use crate::eval::matches::AttributeValue;
+use crate::eval::operand::Place;
+use crate::eval::plan::Plan;
+use crate::eval::program::{BoundProgram, Program};
+use crate::eval::value::Value;
+use crate::eval::view::BatchView;
+
+/// All spansets of a batch.
+#[derive(Clone)]
+pub(crate) struct Spansets<'v> {
+    pub(crate) spans: Bitmap,
+    /// Group of each span; meaningless for spans in no spanset.
+    pub(crate) group_of: Cow<'v, [u32]>,
+    /// Number of groups.
+    pub(crate) count: usize,
+    /// Facts of each group; `None` while every group is a trace without attributes.
+    pub(crate) groups: Option<Vec<Group<'v>>>,
+}
+
+/// One spanset.
+#[derive(Clone)]
+pub(crate) struct Group<'v> {
+    /// The trace, or in a pipeline that is an operand, the spanset it started from.
+    pub(crate) origin: u32,
+    /// By name, in order of creation.
+    attributes: Vec<(&'v str, Value<'v>)>,
+}
+
+impl<'v> Spansets<'v> {
+    /// One spanset a trace, with these spans.
+    pub(crate) fn of_traces(view: &'v BatchView<'v>, spans: Bitmap) -> Self {
+        Self {
+            spans,
+            group_of: Cow::Borrowed(&view.batch.spans.trace),
+            count: view.traces(),
+            groups: None,
+        }
+    }
+
+    /// First span of each group, and the end, if groups are traces in order.
+    fn starts<'a>(&self, view: &'a BatchView<'_>) -> Option<&'a [u32]> {
+        let are_traces = std::ptr::eq(&*self.group_of, view.batch.spans.trace.as_slice());
+        if are_traces { view.trace_starts() } else { None }
+    }
+
+    /// The groups that have one of these spans.
+    pub(crate) fn groups_with(&self, spans: &Bitmap, view: &BatchView<'_>) -> Bitmap {
+        if !spans.is_sparse()
+            && let Some(starts) = self.starts(view)
+        {
+            let has = |group: usize| spans.count_in(range(starts, group)) > 0;
+            return Bitmap::from_fn(self.count, has);
+        }
+        let mut groups = Bitmap::none(self.count);
+        spans.rows().for_each(|row| groups.insert(self.group_of[row] as usize));
+        groups
+    }
+
+    /// Removes the spans of all other groups.
+    pub(crate) fn keep_groups(&self, spans: &mut Bitmap, groups: &Bitmap, view: &BatchView<'_>) {
+        if groups.is_empty() {
+            *spans = Bitmap::none(spans.len());
+            return;
+        }
+        match self.starts(view) {
+            Some(starts) if !spans.is_sparse() => {
+                let mut kept = Bitmap::none(spans.len());
+                groups.rows().for_each(|group| kept.unite_range(spans, range(starts, group)));
+                *spans = kept;
+            }
+            _ => spans.retain(|row| groups.contains(self.group_of[row] as usize)),
+        }
+    }
+
+    /// Only those groups that have one of these spans; `None` if these are many.
+    pub(super) fn of_same_groups(
+        &self,
+        spans: &Bitmap,
+        view: &BatchView<'_>,
+    ) -> Option<Spansets<'_>> {
+        if !spans.is_sparse() {
+            return None;
+        }
+        let starts = self.starts(view)?;
+        let mut kept = Bitmap::none(spans.len());
+        for group in self.groups_with(spans, view).rows() {
+            kept.unite_range(&self.spans, range(starts, group));
+        }
+        let group_of = Cow::Borrowed(&*self.group_of);
+        Some(Spansets { spans: kept, group_of, count: self.count, groups: None })
+    }
+
+    fn groups_mut(&mut self) -> &mut Vec<Group<'v>> {
+        self.groups.get_or_insert_with(|| {
+            let group = |origin| Group { origin, attributes: Vec::new() };
+            (0..self.count as u32).map(group).collect()
+        })
+    }
+
+    /// The attributes of a group, as answers show them.
+    pub(crate) fn attributes(&self, group: usize) -> Vec<(String, AttributeValue)> {
+        let group = self.groups.as_ref().map(|groups| &groups[group]);
+        let attributes = group.map_or(&[][..], |group| &group.attributes);
+        let shown =
+            |(name, value): &(&str, _)| Some(((*name).to_owned(), AttributeValue::of(*value)?));
+        attributes.iter().filter_map(shown).collect()
+    }
+
+    /// Splits every spanset by the value of an expression; groups in order of first appearance.
+    pub(super) fn split(&mut self, program: &'v Program, name: &'v str, view: &'v BatchView<'v>) {
+        let mut values = DistinctValues::new(program.bind(view));
+        let old = self.groups.take();
+        let mut groups: Vec<Group<'v>> = Vec::new();
+        let mut group_of = vec![0; view.spans()];
+        let mut known: HashMap<(u32, u32), u32, RandomState> = HashMap::default();
+        // Neighbours mostly belong together.
+        let mut last = ((u32::MAX, u32::MAX), 0);
+        for row in self.spans.rows() {
+            let key = (self.group_of[row], values.number(row, view));
+            if key != last.0 {
+                let number = *known.entry(key).or_insert_with(|| {
+                    let mut group = match &old {
+                        Some(old) => old[key.0 as usize].clone(),
+                        None => Group { origin: key.0, attributes: Vec::with_capacity(1) },
+                    };
+                    let value = match values.values[key.1 as usize] {
+                        value if value.exists() => value,
+                        _ => Value::String(b"nil"),
+                    };
+                    set_attribute(&mut group.attributes, name, value);
+                    groups.push(group);
+                    groups.len() as u32 - 1
+                });
+                last = (key, number);
+            }
+            group_of[row] = last.1;
+        }
+        self.count = groups.len();
+        self.groups = Some(groups);
+        self.group_of = Cow::Owned(group_of);
+    }
+
+    pub(super) fn coalesce(&mut self) {
+        let Some(groups) = self.groups.take() else { return };
+        let mut group_of = self.group_of.to_vec();
+        for row in self.spans.rows() {
+            group_of[row] = groups[group_of[row] as usize].origin;
+        }
+        self.count = groups.iter().map(|group| group.origin as usize + 1).max().unwrap_or(0);
+        self.group_of = Cow::Owned(group_of);
+    }
+
+    pub(super) fn filter_by_scalars(&mut self, plan: &'v ScalarPlan, view: &BatchView<'_>) {
+        let groups: Vec<usize> = self.groups_with(&self.spans, view).rows().collect();
+        let result = |aggregate: &AggregatePlan| match &aggregate.argument {
+            None => self.counts(&groups, view),
+            Some(program) => self.accumulate(aggregate.operator, program, &groups, view),
+        };
+        let columns: Vec<Vec<Value<'static>>> = plan.aggregates.iter().map(result).collect();
+        let mut kept = Bitmap::none(self.count);
+        let (mut results, mut stack) = (Vec::new(), Vec::new());
+        for (place, &group) in groups.iter().enumerate() {
+            results.clear();
+            results.extend(columns.iter().map(|column| column[place]));
+            if !plan.holds(&results, &mut stack) {
+                continue;
+            }
+            kept.insert(group);
+            let attributes = &mut self.groups_mut()[group].attributes;
+            for (aggregate, &result) in plan.aggregates.iter().zip(&results) {
+                if result.exists() {
+                    set_attribute(attributes, &aggregate.name, result);
+                }
+            }
+        }
+        if kept.count() < groups.len() {
+            let mut spans = std::mem::take(&mut self.spans);
+            self.keep_groups(&mut spans, &kept, view);
+            self.spans = spans;
+        }
+    }
+
+    /// Number of spans of each of some groups, which are all that have any.
+    fn counts(&self, groups: &[usize], view: &BatchView<'_>) -> Vec<Value<'static>> {
+        if let Some(starts) = self.starts(view) {
+            let count = |&group: &usize| self.spans.count_in(range(starts, group));
+            return groups.iter().map(|group| Value::Int(count(group) as i64)).collect();
+        }
+        let mut counts = vec![0; self.count];
+        self.spans.rows().for_each(|row| counts[self.group_of[row] as usize] += 1);
+        groups.iter().map(|&group| Value::Int(counts[group])).collect()
+    }
+
+    /// An aggregate of each of some groups, which are all that have spans.
+    fn accumulate(
+        &self,
+        operator: AggregateOperator,
+        program: &Program,
+        groups: &[usize],
+        view: &BatchView<'_>,
+    ) -> Vec<Value<'static>> {
+        let mut places = vec![0u32; self.count];
+        for (place, &group) in groups.iter().enumerate() {
+            places[group] = place as u32;
+        }
+        let mut states = vec![Accumulator::default(); groups.len()];
+        let bound = program.bind(view);
+        for row in self.spans.rows() {
+            let place = places[self.group_of[row] as usize];
+            states[place as usize].add(operator, bound.value(Place::of_span(row)));
+        }
+        states.iter().map(|state| state.result(operator)).collect()
+    }
+
+    pub(super) fn keep_one_resource(&mut self, plans: &[Plan], view: &BatchView<'_>) {
+        let spans = &view.batch.spans;
+        let mut common: Option<std::collections::HashSet<(u32, u32)>> = None;
+        for plan in plans {
+            let mut matching = plan.evaluate(view, &self.spans);
+            matching.intersect(&self.spans);
+            let pairs = matching.rows().map(|row| (spans.trace[row], spans.resource[row]));
+            common = Some(match common {
+                None => pairs.collect(),
+                Some(known) => pairs.filter(|pair| known.contains(pair)).collect(),
+            });
+        }
+        let Some(common) = common else { return };
+        let mut traces = Bitmap::none(view.traces());
+        common.iter().for_each(|pair| traces.insert(pair.0 as usize));
+        self.spans.retain(|row| traces.contains(spans.trace[row] as usize));
+    }
+}
+
+fn range(starts: &[u32], group: usize) -> std::ops::Range<usize> {
+    starts[group] as usize..starts[group + 1] as usize
+}
+
+/// Sets an attribute; a later stage with the same text replaces the value and keeps its place.
+fn set_attribute<'v>(attributes: &mut Vec<(&'v str, Value<'v>)>, name: &'v str, value: Value<'v>) {
+    match attributes.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, known)) => *known = value,
+        None => attributes.push((name, value)),
+    }
+}
+
+/// Numbers for the different values of an expression.
+struct DistinctValues<'v> {
+    program: BoundProgram<'v>,
+    values: Vec<Value<'v>>,
+    numbers: HashMap<Vec<u8>, u32, RandomState>,
+    key: Vec<u8>,
+    /// The numbers of resources, [`UNKNOWN`] at first, if resources alone make the value.
+    of_resources: Vec<u32>,
+}
+
+const UNKNOWN: u32 = u32::MAX;
+
+impl<'v> DistinctValues<'v> {
+    fn new(program: BoundProgram<'v>) -> Self {
+        Self {
+            program,
+            values: Vec::new(),
+            numbers: HashMap::default(),
+            key: Vec::new(),
+            of_resources: Vec::new(),
+        }
+    }
+
+    fn number(&mut self, row: usize, view: &BatchView<'_>) -> u32 {
+        if !self.program.reads_only_resources() {
+            return self.computed(row);
+        }
+        let resource = view.batch.spans.resource[row] as usize;
+        if self.of_resources.is_empty() {
+            self.of_resources.resize(view.batch.resources.len(), UNKNOWN);
+        }
+        match self.of_resources.get(resource) {
+            None => self.computed(row),
+            Some(&UNKNOWN) => {
+                let number = self.computed(row);
+                self.of_resources[resource] = number;
+                number
+            }
+            Some(&known) => known,
+        }
+    }
+
+    fn computed(&mut self, row: usize) -> u32 {
+        let value = self.program.value(Place::of_span(row));
+        self.key.clear();
+        push_key(&mut self.key, value);
+        if let Some(&number) = self.numbers.get(self.key.as_slice()) {
+            return number;
+        }
+        let number = self.values.len() as u32;
+        self.values.push(value);
+        self.numbers.insert(self.key.clone(), number);
+        number
+    }
+}
+
+/// Bytes that differ for values of different type or content.
+fn push_key(key: &mut Vec<u8>, value: Value<'_>) {
+    let (tag, bits) = match value {
+        Value::NoRow | Value::Nil => (0, 0),
+        Value::Bool(value) => (1, u64::from(value)),
+        Value::Int(value) => (2, value as u64),
+        Value::Float(value) => (3, value.to_bits()),
+        Value::Duration(value) => (4, value as u64),
+        Value::Status(status) => (5, status as u64),
+        Value::Kind(kind) => (6, kind as u64),
+        Value::String(text) => {
+            key.push(7);
+            key.extend_from_slice(text);
+            return;
+        }
+        Value::Array(array) => {
+            key.push(8);
+            key.extend_from_slice(array.encoded);
+            return;
+        }
+    };
+    key.push(tag);
+    key.extend_from_slice(&bits.to_le_bytes());
+}

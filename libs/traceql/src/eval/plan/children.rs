@@ -1,0 +1,111 @@
+//! Filters over the rows of events and links.
+
+use super::Plan;
+use crate::eval::bitmap::Bitmap;
+use crate::eval::operand::{Pick, Place, Table, event_rows, link_rows, table_of};
+use crate::eval::view::BatchView;
+
+/// The result over event or link rows, and over spans for the case that they have none.
+struct Bits {
+    rows: Bitmap,
+    bare: Bitmap,
+}
+
+/// The spans with a row of the table that satisfies the plan, and the spans without rows that do.
+pub(super) fn some_row(plan: &Plan, table: Table, view: &BatchView<'_>, mask: &Bitmap) -> Bitmap {
+    let bits = child_bits(plan, table, view, mask);
+    let starts = child_starts(table, view);
+    let mut spans = Bitmap::none(view.spans());
+    let mut span = 0;
+    for row in bits.rows.rows() {
+        while starts.get(span + 1).is_some_and(|&end| end as usize <= row) {
+            span += 1;
+        }
+        spans.insert(span);
+    }
+    for span in bits.bare.rows() {
+        if starts.get(span..span + 2).is_none_or(|bounds| bounds[0] >= bounds[1]) {
+            spans.insert(span);
+        }
+    }
+    spans
+}
+
+fn child_starts<'v>(table: Table, view: &'v BatchView<'_>) -> &'v [u32] {
+    if table == Table::Event { &view.batch.events.starts } else { &view.batch.links.starts }
+}
+
+fn child_bits(plan: &Plan, table: Table, view: &BatchView<'_>, mask: &Bitmap) -> Bits {
+    let spans = view.spans();
+    match plan {
+        Plan::Condition { condition, inverted } if table_of(&condition.attribute) == table => {
+            let mut rows = condition.rows(view);
+            if *inverted {
+                rows.invert();
+            }
+            Bits { rows, bare: Bitmap::none(spans) }
+        }
+        Plan::All(plans) | Plan::Any(plans) => {
+            let mut parts = plans.iter().map(|plan| child_bits(plan, table, view, mask));
+            let Some(mut bits) = parts.next() else {
+                return of_spans(Bitmap::all(spans), table, view);
+            };
+            for part in parts {
+                if matches!(plan, Plan::All(_)) {
+                    bits.rows.intersect(&part.rows);
+                    bits.bare.intersect(&part.bare);
+                } else {
+                    bits.rows.unite(&part.rows);
+                    bits.bare.unite(&part.bare);
+                }
+            }
+            bits
+        }
+        Plan::Complement(plan) => {
+            let mut bits = child_bits(plan, table, view, mask);
+            bits.rows.invert();
+            bits.bare.invert();
+            bits
+        }
+        Plan::Program { program, wanted } => {
+            let bound = program.bind(view);
+            let mut bits =
+                Bits { rows: Bitmap::none(child_rows(table, view)), bare: Bitmap::none(spans) };
+            for span in mask.rows() {
+                let place = |row| match table {
+                    Table::Event => Place { span, event: row, link: Pick::Absent },
+                    _ => Place { span, event: Pick::Absent, link: row },
+                };
+                for row in child_range(table, span, view) {
+                    if bound.value(place(Pick::Row(row))).is_bool(*wanted) {
+                        bits.rows.insert(row);
+                    }
+                }
+                if bound.value(place(Pick::Absent)).is_bool(*wanted) {
+                    bits.bare.insert(span);
+                }
+            }
+            bits
+        }
+        Plan::Constant(_) | Plan::Condition { .. } | Plan::Some { .. } | Plan::Step { .. } => {
+            of_spans(plan.evaluate(view, mask), table, view)
+        }
+    }
+}
+
+/// A result about spans, seen from their events or links.
+fn of_spans(spans: Bitmap, table: Table, view: &BatchView<'_>) -> Bits {
+    let mut rows = Bitmap::none(child_rows(table, view));
+    for span in spans.rows() {
+        child_range(table, span, view).for_each(|row| rows.insert(row));
+    }
+    Bits { rows, bare: spans }
+}
+
+fn child_rows(table: Table, view: &BatchView<'_>) -> usize {
+    if table == Table::Event { event_rows(view) } else { link_rows(view) }
+}
+
+fn child_range(table: Table, span: usize, view: &BatchView<'_>) -> std::ops::Range<usize> {
+    if table == Table::Event { view.batch.events.range(span) } else { view.batch.links.range(span) }
+}
