@@ -88,7 +88,9 @@ impl SearchCombiner {
         let mut traces: Vec<_> = self.traces.drain().map(|(_, trace)| trace).collect();
         traces.sort_by(|one, other| {
             let by_start = other.start_time_unix_nano.cmp(&one.start_time_unix_nano);
-            by_start.then_with(|| one.trace_id.cmp(&other.trace_id))
+            // Ids have no leading zeros: the shorter one is the smaller.
+            let by_length = by_start.then(one.trace_id.len().cmp(&other.trace_id.len()));
+            by_length.then_with(|| one.trace_id.cmp(&other.trace_id))
         });
         if self.limit > 0 {
             traces.truncate(self.limit);
@@ -216,13 +218,13 @@ mod tests {
     #[test]
     fn newest_traces_come_first_and_ties_by_id() {
         let mut combiner = SearchCombiner::new(3);
-        combiner.add(vec![trace("a", 5), trace("c", 7), trace("b", 7)]);
+        combiner.add(vec![trace("a", 5), trace("10", 7), trace("b", 7)]);
         assert!(combiner.is_full());
         combiner.add(vec![trace("d", 6)]);
         assert_eq!(combiner.oldest_kept_start(), Some(6));
         let answer = combiner.finish(SearchMetrics::default());
         let ids: Vec<_> = answer.traces.iter().map(|trace| trace.trace_id.as_str()).collect();
-        assert_eq!(ids, ["b", "c", "d"]);
+        assert_eq!(ids, ["b", "10", "d"]);
         assert_eq!(answer.traces[0].root_service_name, ROOT_NOT_RECEIVED);
     }
 

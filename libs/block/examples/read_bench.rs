@@ -1,4 +1,4 @@
-//! Measures the block reader: `read_bench BLOCK_DIRECTORY [RUNS] [NAME]`.
+//! Measures the block reader: `read_bench BLOCK_DIRECTORY [RUNS] [NAME] [CACHE_MIB]`.
 //!
 //! The directory holds `meta.json` and `data.parquet`. Prints milliseconds of processor time of one thread for the
 //! whole block, the least of the runs: without a cache, and from the cache; with NAME only the reads whose name
@@ -27,6 +27,7 @@ fn main() {
     let directory = Path::new(&arguments[1]);
     let runs: usize = arguments.get(2).map_or(5, |runs| runs.parse().unwrap());
     let wanted = arguments.get(3).cloned().unwrap_or_default();
+    let cache_mib: u64 = arguments.get(4).map_or(1024, |mib| mib.parse().unwrap());
     let meta = BlockMeta::from_json(&std::fs::read(directory.join("meta.json")).unwrap()).unwrap();
     let facts = BlockFacts {
         size: meta.size,
@@ -38,7 +39,7 @@ fn main() {
         let source = FileSource::open(&directory.join("data.parquet")).unwrap();
         BlockReader::open_with_cache(Arc::new(source), &facts, cache).unwrap()
     };
-    let cache = Arc::new(ColumnCache::new(1 << 30));
+    let cache = Arc::new(ColumnCache::new(cache_mib << 20));
     let (block, cached) = (open(None), open(Some(Arc::clone(&cache))));
     let groups = block.row_groups().len();
     let ids: Vec<TraceId> = (0..groups)

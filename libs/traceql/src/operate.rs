@@ -62,6 +62,16 @@ fn arithmetic(operator: ArithmeticOperator, left: &Static, right: &Static) -> St
     })
 }
 
+/// `base ^ exponent` if that is a whole number of 64 bits.
+pub(crate) fn int_power(base: i64, exponent: i64) -> Option<i64> {
+    match (base, u32::try_from(exponent)) {
+        (_, Ok(exponent)) => base.checked_pow(exponent),
+        (0 | 1, Err(_)) if exponent > 0 => Some(base),
+        (-1, Err(_)) if exponent > 0 => Some(if exponent % 2 == 0 { 1 } else { -1 }),
+        _ => None,
+    }
+}
+
 fn int_arithmetic(operator: ArithmeticOperator, left: i64, right: i64) -> Static {
     let value = match operator {
         ArithmeticOperator::Add => left.wrapping_add(right),
@@ -73,7 +83,7 @@ fn int_arithmetic(operator: ArithmeticOperator, left: i64, right: i64) -> Static
         ArithmeticOperator::Divide => left.wrapping_div(right),
         ArithmeticOperator::Modulo => left.wrapping_rem(right),
         ArithmeticOperator::Power => {
-            let exact = u32::try_from(right).ok().and_then(|right| left.checked_pow(right));
+            let exact = int_power(left, right);
             return match exact {
                 Some(value) => Static::Int(value),
                 None => Static::Float((left as f64).powf(right as f64)),

@@ -218,6 +218,9 @@ fn evaluate_operands(
         Outcome { spans: Bitmap::none(view.spans()), split: false }
     } else if !may_fail && let Some(input) = input.of_same_groups(&first.spans, view) {
         evaluate(second, &input, view)?
+    } else if may_fail && operator == SpansetOperator::And {
+        // Whether the query fails must not depend on which other traces are in the batch.
+        evaluate(second, &input.only_groups_of(&first.spans, view), view)?
     } else {
         evaluate(second, input, view)?
     };

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use tactus_model::{AttributeList, AttributeSelection, Projection, SpanBatch};
 
 use super::operand::Table;
+use super::scan::find_string;
 use super::tag_filter::{TagFilter, rows_of_spans};
 use super::view::BatchView;
 
@@ -223,7 +224,7 @@ fn add_column_names(
         return true;
     }
     SPAN_COLUMNS.iter().all(|name| {
-        let code = batch.strings.find(name.as_bytes());
+        let code = find_string(&batch.strings, name.as_bytes());
         let occurs = code.is_some_and(|code| list.keys.contains(&code));
         !occurs || collector.add(scope, name)
     })

@@ -2,6 +2,8 @@
 
 use tactus_model::{SpanBatch, StringCode, TraceSummaries};
 
+use super::scan::find_string;
+
 const STATUS_ERROR: u8 = 2;
 
 /// Start, end, root and service counts of every trace of a batch, as a block stores them.
@@ -54,8 +56,8 @@ pub(crate) fn trace_roots(batch: &SpanBatch) -> (Vec<StringCode>, Vec<StringCode
     let traces = batch.traces.ids.len();
     let (mut root_service, mut root_name) = (vec![0; traces], vec![0; traces]);
     let services = resource_services(batch);
-    let reference_type = batch.strings.find(b"opentracing.ref_type");
-    let child_of = reference_type.and_then(|_| batch.strings.find(b"child_of"));
+    let reference_type = find_string(&batch.strings, b"opentracing.ref_type");
+    let child_of = reference_type.and_then(|_| find_string(&batch.strings, b"child_of"));
     for (row, parent) in batch.spans.parent_span_id.iter().enumerate() {
         if !parent.is_zero() || is_child_by_link(batch, row, reference_type, child_of) {
             continue;
@@ -70,7 +72,7 @@ pub(crate) fn trace_roots(batch: &SpanBatch) -> (Vec<StringCode>, Vec<StringCode
 
 /// Code of the `service.name` of each resource; 0 if it has none.
 fn resource_services(batch: &SpanBatch) -> Vec<StringCode> {
-    let key = batch.strings.find(b"service.name");
+    let key = find_string(&batch.strings, b"service.name");
     (0..batch.resources.len()).map(|resource| batch.service_name(resource, key)).collect()
 }
 

@@ -233,7 +233,7 @@ fn calculate_int<'a>(operator: ArithmeticOperator, left: i64, right: i64) -> Val
         ArithmeticOperator::Divide => left.wrapping_div(right),
         ArithmeticOperator::Modulo => left.wrapping_rem(right),
         ArithmeticOperator::Power => {
-            let exact = u32::try_from(right).ok().and_then(|right| left.checked_pow(right));
+            let exact = crate::operate::int_power(left, right);
             return exact
                 .map_or_else(|| Value::Float((left as f64).powf(right as f64)), Value::Int);
         }

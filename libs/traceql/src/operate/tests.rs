@@ -1,3 +1,4 @@
+use super::int_power;
 use std::sync::Arc;
 
 use super::{evaluate_binary, evaluate_unary};
@@ -103,4 +104,13 @@ fn arrays_have_a_text() {
     assert_eq!(Static::FloatArray(Arc::from([1.0, 2.5])).to_string(), "[1.0, 2.5]");
     assert_eq!(Duration(40_833_333).to_string(), "40.833333ms");
     assert_eq!(Duration(i64::MIN).to_string(), "-2562047h47m16.854775808s");
+}
+
+#[test]
+fn power_of_a_large_exponent_is_whole_if_it_fits() {
+    assert_eq!(int_power(1, i64::MAX), Some(1));
+    assert_eq!(int_power(0, 1 << 40), Some(0));
+    assert_eq!(int_power(-1, i64::MAX), Some(-1));
+    assert_eq!(int_power(-1, 1 << 40), Some(1));
+    assert_eq!((int_power(2, 62), int_power(2, 63), int_power(2, -1)), (Some(1 << 62), None, None));
 }

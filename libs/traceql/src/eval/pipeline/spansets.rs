@@ -100,6 +100,14 @@ impl<'v> Spansets<'v> {
         Some(Spansets { spans: kept, group_of, count: self.count, groups: None })
     }
 
+    /// Only those groups that have one of these spans.
+    pub(super) fn only_groups_of(&self, spans: &Bitmap, view: &BatchView<'_>) -> Spansets<'_> {
+        let mut kept = self.spans.clone();
+        kept.intersect(&self.groups_with(spans, view).gather(&self.group_of));
+        let group_of = Cow::Borrowed(&*self.group_of);
+        Spansets { spans: kept, group_of, count: self.count, groups: None }
+    }
+
     fn groups_mut(&mut self) -> &mut Vec<Group<'v>> {
         self.groups.get_or_insert_with(|| {
             let group = |origin| Group { origin, attributes: Vec::new() };
