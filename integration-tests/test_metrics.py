@@ -228,3 +228,22 @@ def test_span_sent_again_after_its_block_counts_once_in_blocks(servers):
     assert len(server.block_directories()) == 2
     for query in ("{ } | count_over_time()", "{ } | count() > 0 | count_over_time()"):
         assert instant(server, query, window) == [({"__name__": "count_over_time"}, 15)]
+
+
+def test_late_retry_does_not_take_a_span_from_its_trace(servers):
+    """Of two blocks with the same span, the one with more of the trace counts it."""
+    server = servers.start()
+    base = time.time_ns() - 5 * SECOND
+    window = {"start": base // SECOND - 60, "end": base // SECOND + 60}
+    root = otlp.span(bytes([9] * 16), bytes([1] * 8), "root", base, 10 * MS)
+    child = otlp.span(bytes([9] * 16), bytes([2] * 8), "child", base, MS, parent_span_id=root.span_id)
+    other = otlp.span(bytes([5] * 16), bytes([3] * 8), "other", base, MS)
+    server.must_push(otlp.export(root, child))
+    server.flush()
+    queries = ["{ } > { } | count_over_time()", '{ rootName = "root" } | count() > 1 | count_over_time()']
+    before = [instant(server, query, window) for query in queries]
+    server.must_push(otlp.export(child, other))
+    server.flush()
+    assert len(server.block_directories()) == 2
+    assert [instant(server, query, window) for query in queries] == before
+    assert instant(server, "{ } | count_over_time()", window) == [({"__name__": "count_over_time"}, 3)]

@@ -54,7 +54,7 @@ fn answer(query: &str, grid: Grid, jobs: &[SpanBatch]) -> Vec<Series> {
         collector.observe(&compiled, batch, None).expect(query);
         combiner.add(collector.finish(&compiled)).expect(query);
     }
-    combiner.finish().series
+    combiner.finish().unwrap().series
 }
 
 fn label(value: &LabelValue) -> String {

@@ -70,7 +70,7 @@ fn engine(
         collector.observe(&query, narrow.as_ref().unwrap_or(batch), counted.as_ref())?;
         combiner.add(collector.finish(&query))?;
     }
-    Ok(combiner.finish().series)
+    Ok(combiner.finish()?.series)
 }
 
 fn plain(series: &[Series]) -> Vec<Line> {

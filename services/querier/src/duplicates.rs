@@ -1,11 +1,11 @@
 //! Spans that stand in two blocks.
 //!
 //! Replicas, and clients that send again, leave the same span in several blocks until compaction joins them. A query that
-//! counts spans must count it once: of two blocks one leaves out what the other has. Blocks do not change, so this is
-//! found once a pair of blocks and kept.
+//! counts spans must count it once: of two blocks one leaves out what the other has, trace by trace the one that has
+//! fewer spans of it, so that queries on whole traces find them where they are more nearly whole. Blocks do not change,
+//! so this is found once a pair of blocks and kept.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
 use std::sync::Arc;
 
 use moka::sync::Cache;
@@ -16,7 +16,7 @@ use tactus_traceql::eval::Bitmap;
 
 use crate::error::{Error, Result};
 
-/// The spans of one block that also stand in another, by row group.
+/// The spans that a block leaves to another one to count, by row group.
 pub(crate) type DuplicateSpans = HashMap<usize, Bitmap>;
 
 /// What is known of pairs of blocks.
@@ -28,6 +28,9 @@ pub(crate) struct Duplicates {
 /// What tells spans of one trace apart.
 type SpanKey = (TraceId, SpanId, u8, u64);
 
+/// Traces and their numbers of spans.
+type Traces = Vec<(TraceId, u32)>;
+
 impl Duplicates {
     /// Keeps up to `max_bytes`.
     pub(crate) fn new(max_bytes: u64) -> Self {
@@ -35,14 +38,15 @@ impl Duplicates {
         Self { pairs: pairs.build() }
     }
 
-    /// The spans of the first block that also stand in the second. May block; `check` may break off.
+    /// The spans of the first block that also stand in the second, and are counted there. May block; `check` may break
+    /// off.
     pub(crate) fn find(
         &self,
         (id, block): (Uuid, &BlockReader),
         (other_id, other): (Uuid, &BlockReader),
         check: impl Fn() -> Result<()>,
     ) -> Result<Arc<DuplicateSpans>> {
-        let find = || shared_spans(block, other, &check).map(Arc::new);
+        let find = || shared_spans(block, other, other_id > id, &check).map(Arc::new);
         self.pairs.try_get_with((id, other_id), find).map_err(|error: Arc<Error>| (*error).clone())
     }
 }
@@ -52,22 +56,28 @@ fn weight(found: &Arc<DuplicateSpans>) -> u32 {
     u32::try_from(bits / 8 + 128).unwrap_or(u32::MAX)
 }
 
+/// `yields`: the block leaves a trace of which both have as many spans to the other.
 fn shared_spans(
     block: &BlockReader,
     other: &BlockReader,
+    yields: bool,
     check: impl Fn() -> Result<()>,
 ) -> Result<DuplicateSpans> {
     let mut found = DuplicateSpans::new();
-    let other_ids = trace_ids(other, &check)?;
-    for (row_group, ids) in trace_ids(block, &check)?.iter().enumerate() {
+    let other_traces = traces(other, &check)?;
+    for (row_group, traces) in traces(block, &check)?.iter().enumerate() {
         let mut keys: HashSet<SpanKey> = HashSet::new();
-        for (other_group, other_ids) in other_ids.iter().enumerate() {
-            let rows = shared_rows(other_ids, ids);
-            if !rows.is_empty() {
-                check()?;
-                let batch = other.read_rows(other_group, rows, &identity())?;
-                keys.extend((0..batch.len()).map(|row| key(&batch, row)));
-            }
+        for (other_group, other_traces) in other_traces.iter().enumerate() {
+            let given = given_rows(other_traces, traces, yields);
+            let (Some(&first), Some(&last)) = (given.first(), given.last()) else { continue };
+            check()?;
+            let batch = other.read_rows(other_group, first as u64..last as u64 + 1, &identity())?;
+            let is_given = |row: usize| {
+                let trace = batch.spans.trace[row] as usize + first;
+                given.binary_search(&trace).is_ok()
+            };
+            let spans = (0..batch.len()).filter(|&row| is_given(row));
+            keys.extend(spans.map(|row| key(&batch, row)));
         }
         if keys.is_empty() {
             continue;
@@ -82,25 +92,31 @@ fn shared_spans(
     Ok(found)
 }
 
-/// The trace ids of each row group, ascending.
-fn trace_ids(block: &BlockReader, check: impl Fn() -> Result<()>) -> Result<Vec<Vec<TraceId>>> {
+/// The traces of each row group, ascending by id, and how many spans it has of each.
+fn traces(block: &BlockReader, check: impl Fn() -> Result<()>) -> Result<Vec<Traces>> {
     let read = |row_group| {
         check()?;
         let batch = block.read_row_group(row_group, &Projection::default())?;
-        Ok(batch.traces.ids.to_vec())
+        let mut traces: Traces = batch.traces.ids.iter().map(|&id| (id, 0)).collect();
+        batch.spans.trace.iter().for_each(|&trace| traces[trace as usize].1 += 1);
+        Ok(traces)
     };
     (0..block.row_groups().len()).map(read).collect()
 }
 
-/// From the first to the last row with an id that is among `others`; both ascend.
-fn shared_rows(ids: &[TraceId], others: &[TraceId]) -> Range<u64> {
-    let (Some(first), Some(last)) = (others.first(), others.last()) else { return 0..0 };
-    let start = ids.partition_point(|id| id < first);
-    let end = ids.partition_point(|id| id <= last);
-    let shared = |row: &usize| others.binary_search(&ids[*row]).is_ok();
-    let first = (start..end).find(shared);
-    let last = (start..end).rfind(shared);
-    first.zip(last).map_or(0..0, |(first, last)| first as u64..last as u64 + 1)
+/// The rows of `other` with traces that the block of `own` leaves to it.
+fn given_rows(other: &Traces, own: &Traces, yields: bool) -> Vec<usize> {
+    let (Some((first, _)), Some((last, _))) = (own.first(), own.last()) else { return Vec::new() };
+    let start = other.partition_point(|(id, _)| id < first);
+    let end = other.partition_point(|(id, _)| id <= last);
+    let is_given = |row: &usize| {
+        let (id, other_spans) = other[*row];
+        own.binary_search_by_key(&id, |(id, _)| *id).is_ok_and(|place| {
+            let own_spans = own[place].1;
+            other_spans > own_spans || (other_spans == own_spans && yields)
+        })
+    };
+    (start..end).filter(is_given).collect()
 }
 
 fn identity() -> Projection {
@@ -120,16 +136,34 @@ mod tests {
 
     use crate::test_blocks::{batch_of_spans, reader_of};
 
+    /// How many spans each of two blocks leaves to the other.
+    fn left_out(one: &BlockReader, two: &BlockReader) -> (usize, usize) {
+        let (one, two) = ((Uuid::from_u128(1), one), (Uuid::from_u128(2), two));
+        let duplicates = Duplicates::new(1 << 20);
+        let count = |from, to| {
+            let found = duplicates.find(from, to, || Ok(())).unwrap();
+            found.values().map(Bitmap::count).sum::<usize>()
+        };
+        (count(one, two), count(two, one))
+    }
+
     #[test]
-    fn spans_in_both_blocks_are_found_once_a_pair() {
-        // Spans 0..60 in traces of their id modulo 7; the second block has 40..100.
+    fn span_in_both_blocks_is_left_to_the_one_with_more_of_its_trace() {
+        // Spans in traces of their id modulo 7; 40 to 60 are in both.
         let one = reader_of(&[batch_of_spans(0..60, 7)]);
-        let two = reader_of(&[batch_of_spans(40..100, 7)]);
+        assert_eq!(left_out(&one, &reader_of(&[batch_of_spans(40..60, 7)])), (0, 20));
+        assert_eq!(left_out(&one, &reader_of(&[batch_of_spans(40..200, 7)])), (20, 0));
+        // Of equal copies one remains.
+        assert_eq!(left_out(&one, &one), (60, 0));
+    }
+
+    #[test]
+    fn duplicates_are_found_once_a_pair() {
+        let one = reader_of(&[batch_of_spans(0..60, 7)]);
+        let two = reader_of(&[batch_of_spans(40..60, 7)]);
         let (one_id, two_id) = (Uuid::new_v4(), Uuid::new_v4());
         let duplicates = Duplicates::new(1 << 20);
         let found = duplicates.find((two_id, &two), (one_id, &one), || Ok(())).unwrap();
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[&0].count(), 20);
         let batch = two.read_row_group(0, &identity()).unwrap();
         for row in found[&0].rows() {
             assert!((40..60).contains(&batch.spans.span_id[row].0[7]));
@@ -143,11 +177,6 @@ mod tests {
         let whole = batch_of_spans(0..70, 7);
         let one = reader_of(&[slice_traces(&whole, 0..3)]);
         let two = reader_of(&[slice_traces(&whole, 3..5), slice_traces(&whole, 5..7)]);
-        let duplicates = Duplicates::new(1 << 20);
-        let found = duplicates.find((Uuid::new_v4(), &two), (Uuid::new_v4(), &one), || Ok(()));
-        assert!(found.unwrap().is_empty());
-        let same = duplicates.find((Uuid::new_v4(), &two), (Uuid::new_v4(), &two), || Ok(()));
-        let counts = same.unwrap().values().map(Bitmap::count).sum::<usize>();
-        assert_eq!(counts, 40);
+        assert_eq!(left_out(&one, &two), (0, 0));
     }
 }

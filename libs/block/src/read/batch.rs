@@ -20,6 +20,7 @@ use super::spine::{SpanRows, Spine, add_starts};
 use super::task::Task;
 use super::values::LevelsOnly;
 
+mod distinct;
 mod lists;
 
 use lists::{adopt_strings, pick_attributes, scan_list};
@@ -38,7 +39,7 @@ pub(crate) fn read_batch(
 
     let mut batch = SpanBatch::default();
     let ids = task.trace_ids(columns.trace_id)?;
-    let rows = read_rows(&mut task, spine_leaf)?;
+    let mut rows = read_rows(&mut task, spine_leaf)?;
     task.expect(columns.trace_id, rows.traces, ids.len())?;
     let mut counts = Counts {
         traces: rows.traces,
@@ -48,7 +49,10 @@ pub(crate) fn read_batch(
         ..Counts::default()
     };
     read_starts(&mut task, columns, &plan, &mut batch, &mut counts)?;
-    let picked = pick_attributes(&mut task, &plan, &counts)?;
+    let picked = pick_attributes(&mut task, &plan, &rows.resource, &counts)?;
+    if let Some(of_span) = picked.iter().flatten().find_map(|picked| picked.of_span.clone()) {
+        rows.resource = of_span;
+    }
     let picked = adopt_strings(&mut task, columns, projection, &counts, picked)?;
 
     batch.traces = TraceTable { ids, summaries: None };

@@ -122,6 +122,8 @@ impl Column for Codes {
 pub(crate) struct Attributes {
     pub(crate) list: AttributeList,
     pub(crate) strings: Dictionary,
+    /// The owner of each span, where equal owners were put together.
+    pub(crate) of_span: Option<Buffer<u32>>,
 }
 
 impl Column for Attributes {
@@ -133,11 +135,13 @@ impl Column for Attributes {
             types: types.into_shared(),
             payloads: payloads.into_shared(),
         };
-        Self { list, strings: self.strings }
+        let of_span = self.of_span.map(Buffer::into_shared);
+        Self { list, strings: self.strings, of_span }
     }
 
     fn total_bytes(&self) -> usize {
-        self.list.starts.total_bytes()
+        self.of_span.as_ref().map_or(0, Buffer::total_bytes)
+            + self.list.starts.total_bytes()
             + self.list.keys.total_bytes()
             + self.list.types.total_bytes()
             + self.list.payloads.total_bytes()

@@ -59,6 +59,8 @@ impl<'p> Plan<'p> {
         let lists: Vec<_> = lists
             .map(|(owner, columns, selection)| {
                 let slot = match selection {
+                    // The counts are of resources as they are stored, which picked ones are not.
+                    _ if owner == AttributeOwner::Resource && projection.dropped_counts => None,
                     AttributeSelection::Keys(keys) => Some(Slot::attributes(owner, keys.iter())),
                     _ => None,
                 };

@@ -1055,7 +1055,8 @@ pub struct MetricsInBlockRequest {
     pub metrics: ::core::option::Option<MetricsRequest>,
     #[prost(message, optional, tag = "2")]
     pub part: ::core::option::Option<BlockPart>,
-    /// Blocks that other jobs of the query read: a span that also stands in one of them is counted there.
+    /// Blocks that other jobs of the query read. A span that also stands in one of them is counted once: where there is
+    /// more of its trace.
     #[prost(string, repeated, tag = "3")]
     pub counted_block_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }

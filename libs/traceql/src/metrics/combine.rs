@@ -9,6 +9,9 @@ use super::{
 };
 use crate::{MetricsExpression, RootExpr};
 
+/// A point of an answer on its way: here, as a message and as JSON.
+const ANSWERED_POINT_BYTES: usize = 96;
+
 /// Adds up partial series, in any order, and makes the answer of them.
 #[derive(Debug)]
 pub struct MetricsCombiner {
@@ -64,11 +67,12 @@ impl MetricsCombiner {
     }
 
     /// The answer to what was added.
-    pub fn finish(self) -> MetricsAnswer {
-        let Some(expression) = &self.expression else { return MetricsAnswer::default() };
+    /// Errors: [`MetricsError::TooLarge`], if writing it down would take more memory than the query may have.
+    pub fn finish(self) -> Result<MetricsAnswer, MetricsError> {
+        let Some(expression) = &self.expression else { return Ok(MetricsAnswer::default()) };
         let mut leaves = self.leaves.into_iter();
         let Operand::Lines(mut lines) = evaluate(expression, &mut leaves, &self.grid) else {
-            return MetricsAnswer::default();
+            return Ok(MetricsAnswer::default());
         };
         // Second stages have done so, and what they left stays.
         if !matches!(expression, MetricsExpression::SecondStages { .. }) {
@@ -81,7 +85,12 @@ impl MetricsCombiner {
         if truncated {
             series.truncate(limit);
         }
-        MetricsAnswer { series, truncated }
+        let points: usize = series.iter().map(|series| series.points.len()).sum();
+        let limit_bytes = self.options.max_bytes;
+        if limit_bytes > 0 && points.saturating_mul(ANSWERED_POINT_BYTES) > limit_bytes {
+            return Err(MetricsError::TooLarge { limit_bytes });
+        }
+        Ok(MetricsAnswer { series, truncated })
     }
 }
 

@@ -63,14 +63,18 @@ impl World<'_> {
                 rows.filter(|&row| self.holds(&filter.expression, row)).collect()
             }
             SpansetExpression::Binary { operator, left, right } => {
-                let (left, right) = (self.spansets(left, set)?, self.spansets(right, set)?);
+                let left = self.spansets(left, set)?;
+                if left.is_empty() && *operator == SpansetOperator::And {
+                    return Ok(left);
+                }
+                let right = self.spansets(right, set)?;
                 let structural = matches!(operator, SpansetOperator::Structural(..));
                 if structural && (left.len() > 1 || right.len() > 1) {
                     return Err(SplitOperand);
                 }
                 let (left, right) = (all_rows(&left), all_rows(&right));
                 match operator {
-                    SpansetOperator::And if left.is_empty() || right.is_empty() => Vec::new(),
+                    SpansetOperator::And if right.is_empty() => Vec::new(),
                     SpansetOperator::And | SpansetOperator::Or => {
                         let both = set.rows.iter().copied();
                         both.filter(|row| left.contains(row) || right.contains(row)).collect()

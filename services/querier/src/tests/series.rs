@@ -35,7 +35,7 @@ fn combine(job: &MetricsJob, parts: Vec<PartialSeries>) -> MetricsAnswer {
     let options = AnswerOptions::default();
     let mut combiner = MetricsCombiner::new(&job.root, job.query.grid(), options);
     combiner.add(parts).unwrap();
-    combiner.finish()
+    combiner.finish().unwrap()
 }
 
 fn expected(request: &MetricsRequest, batch: &SpanBatch) -> MetricsAnswer {

@@ -26,8 +26,8 @@ pub(super) fn window_seconds(grid: &Grid) -> (i64, i64) {
 /// Adds the jobs on blocks that may have spans in the intervals, and returns these blocks.
 ///
 /// A job asks for all intervals: spans that came in late, or from a wrong clock, do not stretch the times of their block,
-/// and the row groups' own bounds leave out what is not wanted. A span may stand in two blocks. It counts in the first of the list: jobs on later ones name the earlier blocks that
-/// may have it.
+/// and the row groups' own bounds leave out what is not wanted. A span may stand in two blocks: each job names the others
+/// that may have it, and the querier knows which of them counts it.
 pub(super) fn add_jobs(
     jobs: &mut Vec<Job>,
     request: &MetricsRequest,
@@ -35,15 +35,16 @@ pub(super) fn add_jobs(
     grid: &Grid,
     job_bytes: u64,
 ) -> Vec<QueryBlock> {
-    let mut read: Vec<QueryBlock> = Vec::new();
-    for block in blocks {
+    let is_read = |block: &&QueryBlock| {
         let (first, last) = intervals_of(block, grid);
-        if first >= last {
-            continue;
-        }
-        let earlier = read.iter().filter(|earlier| overlap(earlier, block));
-        let earlier: Vec<_> = earlier.map(|earlier| earlier.block_id.to_string()).collect();
-        read.push(*block);
+        first < last
+    };
+    let read: Vec<QueryBlock> = blocks.iter().filter(is_read).copied().collect();
+    for block in &read {
+        let (first, last) = intervals_of(block, grid);
+        let is_other = |other: &&QueryBlock| other.block_id != block.block_id;
+        let others = read.iter().filter(is_other).filter(|other| overlap(other, block));
+        let others: Vec<_> = others.map(|other| other.block_id.to_string()).collect();
         let parts = block.parts(job_bytes);
         let share = (last - first) as f64 / grid.intervals() as f64 / parts.len() as f64;
         let request =
@@ -52,7 +53,7 @@ pub(super) fn add_jobs(
             request: MetricsInBlockRequest {
                 metrics: Some(request.clone()),
                 part: Some(part),
-                counted_block_ids: earlier.clone(),
+                counted_block_ids: others.clone(),
             },
             block_end_seconds: block.end_seconds,
         }));
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn job_names_the_earlier_blocks_that_overlap() {
+    fn job_names_the_other_blocks_that_overlap() {
         let grid = Grid::instant(0, 1_000 * SECOND);
         let times = [(500, 600), (600, 700), (100, 200), (150, 650), (2_000, 3_000)];
         let ids = (1..).map(Uuid::from_u128);
@@ -171,7 +172,16 @@ mod tests {
             .collect();
         assert_eq!(
             named,
-            [vec![], vec![], vec![1], vec![1], vec![], vec![], vec![1, 2, 3], vec![1, 2, 3]]
+            [
+                vec![2, 4],
+                vec![2, 4],
+                vec![1, 4],
+                vec![1, 4],
+                vec![4],
+                vec![4],
+                vec![1, 2, 3],
+                vec![1, 2, 3]
+            ]
         );
     }
 

@@ -49,6 +49,7 @@ impl Sum {
     /// The answer to what was added.
     pub(super) async fn finish(&self) -> Result<MetricsAnswer> {
         let Some(combiner) = self.0.lock().take() else { return Ok(MetricsAnswer::default()) };
-        offload(combiner.heap_bytes() > INLINE_BYTES, move || combiner.finish()).await
+        let finished = offload(combiner.heap_bytes() > INLINE_BYTES, move || combiner.finish());
+        Ok(finished.await??)
     }
 }

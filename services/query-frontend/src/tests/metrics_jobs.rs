@@ -131,14 +131,15 @@ async fn block_that_appears_while_the_ingester_answers_counts_if_released_before
 }
 
 #[tokio::test]
-async fn later_blocks_leave_out_what_earlier_ones_counted() {
+async fn jobs_name_the_blocks_that_may_have_the_same_spans() {
     let blocks = blocks().await;
     blocks.add((50, 90), &[]);
     blocks.add((80, 120), &[]);
     blocks.add((0, 10), &[]);
     blocks.values(RATE).await;
     let named: Vec<_> = blocks.jobs().into_iter().map(|job| job.counted_block_ids).collect();
-    assert_eq!(named, [vec![], vec![Uuid::from_u128(120).to_string()], vec![]]);
+    let id = |end| Uuid::from_u128(end).to_string();
+    assert_eq!(named, [vec![id(90)], vec![id(120)], vec![]]);
 }
 
 #[tokio::test]

@@ -7,9 +7,11 @@ use crate::read::attributes::{KeyScan, key_leaf, read_list, scan_keys, value_lea
 use crate::read::cache::{Attributes, Slot};
 use crate::read::columns::Columns;
 use crate::read::plan::{ListPlan, Plan};
+use crate::read::prune::AttributeOwner;
 use crate::read::strings::StringPool;
 use crate::read::task::Task;
 
+use super::distinct::distinct_owners;
 use super::{Counts, told_by_pages};
 
 /// The lists of which some keys are wanted, each with a dictionary of its own. Value columns are fetched only
@@ -17,6 +19,7 @@ use super::{Counts, told_by_pages};
 pub(super) fn pick_attributes(
     task: &mut Task<'_>,
     plan: &Plan<'_>,
+    resource_of_span: &[u32],
     counts: &Counts,
 ) -> Result<Vec<Option<Attributes>>> {
     let mut picked = Vec::new();
@@ -42,14 +45,26 @@ pub(super) fn pick_attributes(
         let owners = counts.owners(list.owner);
         let read =
             |task: &mut Task<'_>| read_list(task, list.columns, list.selection, scan, owners);
-        let attributes = task.with_pool(&mut pool, read)?;
-        let attributes = Attributes { list: attributes, strings: pool.finish_shared() };
+        let mut attributes = task.with_pool(&mut pool, read)?;
+        task.expect(list.columns.leaf(), attributes.owners(), owners)?;
+        let mut of_span = None;
+        if list.owner == AttributeOwner::Resource {
+            let (distinct, of_owner) = distinct_owners(&attributes);
+            attributes = distinct;
+            let of_span = of_span.insert(Vec::with_capacity(resource_of_span.len()));
+            of_span.extend(resource_of_span.iter().map(|&resource| of_owner[resource as usize]));
+        }
+        let of_span = of_span.map(Into::into);
+        let attributes = Attributes { list: attributes, strings: pool.finish_shared(), of_span };
         picked[at] = Some(task.keep(slot.clone(), attributes));
     }
     for (list, picked) in plan.lists.iter().zip(&picked) {
         if let Some(picked) = picked {
-            let owners = counts.owners(list.owner);
-            task.expect(list.columns.leaf(), picked.list.owners(), owners)?;
+            let (found, expected) = match &picked.of_span {
+                Some(of_span) => (of_span.len(), counts.spans),
+                None => (picked.list.owners(), counts.owners(list.owner)),
+            };
+            task.expect(list.columns.leaf(), found, expected)?;
         }
     }
     Ok(picked)
@@ -102,7 +117,7 @@ pub(super) fn adopt_strings(
     let mut lists = Vec::new();
     for picked in picked {
         lists.push(match picked {
-            Some(Attributes { list, strings }) => {
+            Some(Attributes { list, strings, .. }) => {
                 let recode = task.absorb(columns.name, strings)?;
                 Some(recode.list(list))
             }

@@ -56,7 +56,7 @@ fn answer_with(options: AnswerOptions, query: &str, parts: Vec<PartialSeries>) -
     for part in parts {
         combiner.add(vec![part]).expect("no limit");
     }
-    combiner.finish()
+    combiner.finish().unwrap()
 }
 
 fn answer(query: &str, parts: Vec<PartialSeries>) -> Vec<Series> {
@@ -428,4 +428,20 @@ fn parts_that_the_query_cannot_have_are_ignored() {
     );
     let parts = vec![bucket(&[], 65, &[(0, 1.0)])];
     assert!(answer("{} | histogram_over_time(.x)", parts).is_empty());
+}
+
+#[test]
+fn answer_that_takes_too_much_to_write_is_refused_after_second_stages() {
+    // 40 series of 4 points: the rows need some kilobytes, the answer 15.
+    let parts = || (0..40).map(|i| group(&[text(&format!("{i:02}"))], &[(0, f64::from(i))]));
+    let finish = |query: &str| {
+        let root = parse_and_validate(query).expect(query);
+        let options = AnswerOptions { max_bytes: 14_000, ..AnswerOptions::default() };
+        let mut combiner = MetricsCombiner::new(&root, grid(), options);
+        combiner.add(parts().collect()).expect("the rows fit");
+        combiner.finish()
+    };
+    let refused = finish("{ } | count_over_time() by (name)").unwrap_err();
+    assert_eq!(refused, MetricsError::TooLarge { limit_bytes: 14_000 });
+    assert_eq!(finish("{ } | count_over_time() by (name) | topk(3)").unwrap().series.len(), 6);
 }

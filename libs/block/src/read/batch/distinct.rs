@@ -1,0 +1,83 @@
+//! Equal resources, put together.
+//!
+//! A block stores the resource of every trace anew. With a few keys wanted, most are equal: what is asked of a resource
+//! is then asked some dozen times a row group, and not once a trace.
+
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use tactus_model::AttributeList;
+
+/// The distinct owners of a list, in order of first appearance, and which of them each owner is.
+pub(super) fn distinct_owners(list: &AttributeList) -> (AttributeList, Vec<u32>) {
+    let mut distinct = AttributeList::default();
+    let mut table: HashTable<u32> = HashTable::new();
+    let mut of_owner = Vec::with_capacity(list.owners());
+    for owner in 0..list.owners() {
+        let hash = hash_of(list, owner);
+        let is_equal = |&known: &u32| are_equal(&distinct, known as usize, list, owner);
+        let known = match table.find(hash, is_equal) {
+            Some(&known) => known,
+            None => {
+                let known = distinct.owners() as u32;
+                list.of(owner).for_each(|attribute| distinct.push(attribute));
+                distinct.end_owner();
+                table.insert_unique(hash, known, |&known| hash_of(&distinct, known as usize));
+                known
+            }
+        };
+        of_owner.push(known);
+    }
+    (distinct, of_owner)
+}
+
+fn hash_of(list: &AttributeList, owner: usize) -> u64 {
+    let mut hasher = FixedState::default().build_hasher();
+    for entry in list.range(owner) {
+        hasher.write_u64(u64::from(list.keys[entry]) << 8 | u64::from(list.types[entry]));
+        hasher.write_u64(list.payloads[entry]);
+    }
+    hasher.finish()
+}
+
+fn are_equal(one: &AttributeList, of_one: usize, other: &AttributeList, of_other: usize) -> bool {
+    let (one_range, other_range) = (one.range(of_one), other.range(of_other));
+    one.keys[one_range.clone()] == other.keys[other_range.clone()]
+        && one.types[one_range.clone()] == other.types[other_range.clone()]
+        && one.payloads[one_range] == other.payloads[other_range]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tactus_model::{Attribute, ValueType};
+
+    proptest! {
+        #[test]
+        fn distinct_owners_have_the_attributes_of_theirs(
+            owners in proptest::collection::vec(
+                proptest::collection::vec((0u32..3, 1u8..4, 0u64..3), 0..4), 0..60),
+        ) {
+            let mut list = AttributeList::default();
+            for owner in &owners {
+                for &(key, value_type, payload) in owner {
+                    let value_type = ValueType::from_u8(value_type).unwrap();
+                    list.push(Attribute { key, value_type, payload });
+                }
+                list.end_owner();
+            }
+            let (distinct, of_owner) = distinct_owners(&list);
+            let attributes = |list: &AttributeList, owner| list.of(owner).collect::<Vec<_>>();
+            for (owner, &known) in of_owner.iter().enumerate() {
+                prop_assert_eq!(attributes(&list, owner), attributes(&distinct, known as usize));
+            }
+            for one in 0..distinct.owners() {
+                for other in 0..one {
+                    prop_assert_ne!(attributes(&distinct, one), attributes(&distinct, other));
+                }
+            }
+        }
+    }
+}
