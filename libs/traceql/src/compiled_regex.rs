@@ -26,8 +26,12 @@ pub(crate) fn size_limit(seen: usize) -> usize {
 
 /// A pattern that does not compile; the pattern itself is in the query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid regex: {0}")]
-pub struct InvalidRegex(String);
+#[error("invalid regex: {reason}")]
+pub struct InvalidRegex {
+    reason: String,
+    /// The limit in bytes that the program of a legal pattern would exceed.
+    pub size_limit: Option<usize>,
+}
 
 /// A compiled pattern.
 ///
@@ -50,13 +54,18 @@ impl CompiledRegex {
     }
 
     pub(crate) fn with_size_limit(pattern: &[u8], size_limit: usize) -> Result<Self, InvalidRegex> {
-        let invalid = |reason: &str| InvalidRegex(reason.to_owned());
+        let invalid = |reason: &str| InvalidRegex { reason: reason.to_owned(), size_limit: None };
         let pattern = std::str::from_utf8(pattern).map_err(|_| invalid("not UTF-8"))?;
         let translated = translate::from_re2(pattern).map_err(invalid)?;
         let regex = RegexBuilder::new(&format!("^(?s:{translated})$"))
             .size_limit(size_limit)
             .build()
-            .map_err(|error| invalid(&error.to_string()))?;
+            .map_err(|error| match error {
+                regex::Error::CompiledTooBig(limit) => {
+                    InvalidRegex { size_limit: Some(limit), ..invalid("too large") }
+                }
+                error => invalid(&error.to_string()),
+            })?;
         let literal = is_literal(pattern).then(|| pattern.as_bytes().into());
         let part = required_part(pattern).map(|part| Arc::new(Finder::new(part).into_owned()));
         Ok(CompiledRegex { regex, literal, part })

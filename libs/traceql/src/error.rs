@@ -58,6 +58,17 @@ pub enum ValidateError {
     /// A pattern that does not compile.
     #[error("invalid regex: `{0}`")]
     InvalidRegex(String),
+    /// A legal pattern of too many repetitions or classes.
+    #[error("regex `{pattern}` is too large: its program needs more than {limit} bytes")]
+    RegexTooLarge {
+        /// The pattern.
+        pattern: String,
+        /// The limit; lower for later patterns of one query.
+        limit: usize,
+    },
+    /// A query of more stages than any use needs.
+    #[error("the query has more than {0} pipeline stages")]
+    TooManyStages(usize),
     /// `name = nil`.
     #[error("{0}=nil is not valid because intrinsics cannot be nil")]
     IntrinsicNil(&'static str),

@@ -31,14 +31,24 @@ pub fn validate(root: &RootExpr) -> Result {
     }
 }
 
+/// Stages of all pipelines of a query. A stage is run on whole row groups, so their number bounds how long a query
+/// works between two looks at whether anybody waits for it.
+const MAX_STAGES: usize = 100;
+
 #[derive(Default)]
 struct Checker {
     /// Patterns compiled so far.
     patterns: Cell<usize>,
+    /// Pipeline stages so far.
+    stages: Cell<usize>,
 }
 
 impl Checker {
     fn pipeline(&self, pipeline: &Pipeline) -> Result {
+        self.stages.set(self.stages.get().saturating_add(pipeline.stages.len()));
+        if self.stages.get() > MAX_STAGES {
+            return Err(ValidateError::TooManyStages(MAX_STAGES));
+        }
         pipeline.stages.iter().try_for_each(|stage| match stage {
             PipelineStage::Spanset(expression) => self.spanset(expression),
             PipelineStage::Scalar(filter) => self.scalar_filter(filter),
@@ -185,7 +195,13 @@ impl Checker {
         self.patterns.set(seen + 1);
         match CompiledRegex::with_size_limit(text, size_limit(seen)) {
             Ok(_) => Ok(()),
-            Err(_) => Err(ValidateError::InvalidRegex(String::from_utf8_lossy(text).into_owned())),
+            Err(error) => {
+                let pattern = String::from_utf8_lossy(text).into_owned();
+                Err(match error.size_limit {
+                    Some(limit) => ValidateError::RegexTooLarge { pattern, limit },
+                    None => ValidateError::InvalidRegex(pattern),
+                })
+            }
         }
     }
 

@@ -25,7 +25,7 @@ use crate::source::{LocalSource, RemoteSource};
 const MIN_CACHED_BYTES: usize = 64 << 10;
 
 /// Memory for the spans that pairs of blocks have in common.
-const DUPLICATES_BYTES: u64 = 16 << 20;
+const DUPLICATES_BYTES: u64 = 32 << 20;
 
 /// Damaged blocks that are remembered, so that each is logged once.
 const MAX_REMEMBERED: usize = 10_000;

@@ -23,6 +23,8 @@ pub(crate) type DuplicateSpans = HashMap<usize, Bitmap>;
 #[derive(Debug)]
 pub(crate) struct Duplicates {
     pairs: Cache<(Uuid, Uuid), Arc<DuplicateSpans>>,
+    /// The traces of each block, by row group: every pair of it asks for them.
+    traces: Cache<Uuid, Arc<Vec<Traces>>>,
 }
 
 /// What tells spans of one trace apart.
@@ -32,10 +34,12 @@ type SpanKey = (TraceId, SpanId, u8, u64);
 type Traces = Vec<(TraceId, u32)>;
 
 impl Duplicates {
-    /// Keeps up to `max_bytes`.
+    /// Keeps up to `max_bytes`, half of it for pairs and half for the traces of blocks.
     pub(crate) fn new(max_bytes: u64) -> Self {
-        let pairs = Cache::builder().max_capacity(max_bytes).weigher(|_, found| weight(found));
-        Self { pairs: pairs.build() }
+        let pairs = Cache::builder().max_capacity(max_bytes / 2).weigher(|_, found| weight(found));
+        let traces = Cache::builder().max_capacity(max_bytes / 2);
+        let traces = traces.weigher(|_, groups: &Arc<Vec<Traces>>| weight_of_traces(groups));
+        Self { pairs: pairs.build(), traces: traces.build() }
     }
 
     /// The spans of the first block that also stand in the second, and are counted there. May block; `check` may break
@@ -46,9 +50,33 @@ impl Duplicates {
         (other_id, other): (Uuid, &BlockReader),
         check: impl Fn() -> Result<()>,
     ) -> Result<Arc<DuplicateSpans>> {
-        let find = || shared_spans(block, other, other_id > id, &check).map(Arc::new);
+        let find = || {
+            let (traces, other_traces) =
+                (self.traces(id, block, &check)?, self.traces(other_id, other, &check)?);
+            let sides = [(block, &*traces), (other, &*other_traces)];
+            shared_spans(sides, other_id > id, &check).map(Arc::new)
+        };
         self.pairs.try_get_with((id, other_id), find).map_err(|error: Arc<Error>| (*error).clone())
     }
+
+    fn traces(
+        &self,
+        id: Uuid,
+        block: &BlockReader,
+        check: impl Fn() -> Result<()>,
+    ) -> Result<Arc<Vec<Traces>>> {
+        if let Some(known) = self.traces.get(&id) {
+            return Ok(known);
+        }
+        let found = Arc::new(traces(block, check)?);
+        self.traces.insert(id, Arc::clone(&found));
+        Ok(found)
+    }
+}
+
+fn weight_of_traces(groups: &[Traces]) -> u32 {
+    let traces: usize = groups.iter().map(Vec::len).sum();
+    u32::try_from(traces * size_of::<(TraceId, u32)>() + 128).unwrap_or(u32::MAX)
 }
 
 fn weight(found: &Arc<DuplicateSpans>) -> u32 {
@@ -58,14 +86,12 @@ fn weight(found: &Arc<DuplicateSpans>) -> u32 {
 
 /// `yields`: the block leaves a trace of which both have as many spans to the other.
 fn shared_spans(
-    block: &BlockReader,
-    other: &BlockReader,
+    [(block, traces), (other, other_traces)]: [(&BlockReader, &Vec<Traces>); 2],
     yields: bool,
     check: impl Fn() -> Result<()>,
 ) -> Result<DuplicateSpans> {
     let mut found = DuplicateSpans::new();
-    let other_traces = traces(other, &check)?;
-    for (row_group, traces) in traces(block, &check)?.iter().enumerate() {
+    for (row_group, traces) in traces.iter().enumerate() {
         let mut keys: HashSet<SpanKey> = HashSet::new();
         for (other_group, other_traces) in other_traces.iter().enumerate() {
             let given = given_rows(other_traces, traces, yields);

@@ -45,7 +45,14 @@ pub(super) fn lines(query: &MetricsQuery, gathered: Gathered, grid: &Grid) -> Ve
         }
         MetricsFunction::QuantileOverTime { quantiles, .. } => {
             let scale = bucket_scale(function);
-            quantile_lines(&names, gathered, scale, quantiles, grid)
+            // One asked for twice is one series.
+            let mut distinct: Vec<f64> = Vec::with_capacity(quantiles.len());
+            for q in quantiles {
+                if !distinct.contains(q) {
+                    distinct.push(*q);
+                }
+            }
+            quantile_lines(&names, gathered, scale, &distinct, grid)
         }
         _ => {
             let mut lines = plain_lines(function, &names, gathered);

@@ -317,7 +317,22 @@ fn operands() -> BoxedStrategy<String> {
     .boxed()
 }
 
+/// One attribute both compared with a constant and used as a value.
+fn used_twice() -> BoxedStrategy<String> {
+    let use_of = |attribute: &str, place: usize| match place {
+        0 => format!("select({attribute})"),
+        1 => format!("by({attribute})"),
+        2 => format!("max({attribute}) > 0"),
+        _ => format!("{{ {attribute} != nil }}"),
+    };
+    (attribute(), comparison(), literal(), one_of(&["", " || true"]), 0usize..4)
+        .prop_map(move |(attribute, operator, literal, or, place)| {
+            format!("{{ {attribute} {operator} {literal}{or} }} | {}", use_of(&attribute, place))
+        })
+        .boxed()
+}
+
 /// A search: a pipeline or pipelines combined, mostly valid.
 pub(crate) fn search() -> BoxedStrategy<String> {
-    prop_oneof![3 => spanset(), 5 => pipeline(3), 2 => operands()].boxed()
+    prop_oneof![3 => spanset(), 5 => pipeline(3), 2 => operands(), 1 => used_twice()].boxed()
 }

@@ -26,7 +26,8 @@ pub(super) fn label(value: Value<'_>) -> LabelValue {
         Value::NoRow | Value::Nil => LabelValue::Nil,
         Value::Bool(value) => LabelValue::Bool(value),
         Value::Int(value) => LabelValue::Int(value),
-        Value::Float(value) => LabelValue::Float(value),
+        // Nobody tells -0 from 0.
+        Value::Float(value) => LabelValue::Float(value + 0.0),
         Value::Duration(value) => LabelValue::String(format_duration(value).into()),
         Value::String(text) => LabelValue::String(String::from_utf8_lossy(text).into()),
         Value::Status(status) => LabelValue::String(status.text().into()),
