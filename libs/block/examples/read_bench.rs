@@ -97,7 +97,9 @@ fn main() {
     for (name, column, text) in prunes {
         time(name, 1, &mut |block| {
             let may = |group: &usize| {
-                block.row_group_may_contain_string(*group, &column, &|found| found == text).unwrap()
+                block
+                    .row_group_may_contain_string(*group, &column, &|found: &[u8]| found == text)
+                    .unwrap()
             };
             (0..groups).filter(may).count()
         });

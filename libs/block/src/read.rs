@@ -39,7 +39,7 @@ mod tests;
 mod values;
 
 pub use cache::ColumnCache;
-pub use prune::{AttributeOwner, NumberColumn, StringColumn};
+pub use prune::{AttributeOwner, NumberColumn, StringColumn, StringPredicate};
 pub use source::{ByteSource, BytesSource, FileSource, coalesce};
 
 /// What a block's meta says about its `data.parquet`.
@@ -271,7 +271,7 @@ impl BlockReader {
         &self,
         row_group: usize,
         column: &StringColumn,
-        predicate: &dyn Fn(&[u8]) -> bool,
+        predicate: &dyn StringPredicate,
     ) -> Result<bool> {
         self.file.may_contain_string(row_group, column, predicate)
     }

@@ -80,6 +80,11 @@ impl CompiledRegex {
         }
     }
 
+    /// False if no value that lies within these bytes matches.
+    pub fn may_match_within(&self, bytes: &[u8]) -> bool {
+        self.part.as_ref().is_none_or(|part| part.find(bytes).is_some())
+    }
+
     /// The only value that matches, if the pattern has no special characters.
     pub fn literal(&self) -> Option<&[u8]> {
         self.literal.as_deref()

@@ -3,7 +3,9 @@
 //! A condition on a string is asked of the column's dictionary, one on a number of the column's bounds. What
 //! cannot be told is taken as a match: pruning may only save work.
 
-use tactus_block::read::{AttributeOwner, BlockReader, NumberColumn, StringColumn};
+use tactus_block::read::{
+    AttributeOwner, BlockReader, NumberColumn, StringColumn, StringPredicate,
+};
 use tactus_traceql::{
     Attribute, AttributeScope, BinaryOperator, ComparisonOperator, CompiledRegex, Completion,
     FieldExpression, Intrinsic, Kind, LogicalOperator, Pipeline, PipelineStage, RelationMode,
@@ -36,11 +38,18 @@ pub(crate) enum StringTest {
     Matches(Box<CompiledRegex>),
 }
 
-impl StringTest {
+impl StringPredicate for StringTest {
     fn holds(&self, text: &[u8]) -> bool {
         match self {
             Self::Equals(wanted) => text == wanted,
             Self::Matches(pattern) => pattern.is_match(text),
+        }
+    }
+
+    fn may_hold_within(&self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Equals(_) => true,
+            Self::Matches(pattern) => pattern.may_match_within(bytes),
         }
     }
 }
@@ -266,8 +275,7 @@ impl Pruner {
             }
             Self::String { columns, test, .. } => {
                 for column in columns {
-                    let holds = |text: &[u8]| test.holds(text);
-                    if block.row_group_may_contain_string(row_group, column, &holds)? {
+                    if block.row_group_may_contain_string(row_group, column, test)? {
                         return Ok(None);
                     }
                 }

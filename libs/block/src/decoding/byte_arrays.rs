@@ -17,6 +17,11 @@ pub(crate) struct ByteArrays {
 }
 
 impl ByteArrays {
+    /// Bytes that hold every array, and perhaps something between them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Number of arrays.
     pub(crate) fn len(&self) -> usize {
         self.bounds.len()

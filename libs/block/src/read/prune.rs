@@ -17,6 +17,32 @@ use super::cache::{HeldBytes, Slot};
 use super::columns::{Leaf, ListColumns};
 use super::{File, footer};
 
+/// What is asked of strings; any function of a string is such a question.
+pub trait StringPredicate {
+    /// True if the string meets the predicate.
+    fn holds(&self, string: &[u8]) -> bool;
+
+    /// False if no string that lies within these bytes can meet the predicate: asked once of many strings.
+    fn may_hold_within(&self, _bytes: &[u8]) -> bool {
+        true
+    }
+}
+
+impl<F: Fn(&[u8]) -> bool> StringPredicate for F {
+    fn holds(&self, string: &[u8]) -> bool {
+        self(string)
+    }
+}
+
+/// What a dictionary tells of the strings of a column.
+enum AllStrings {
+    /// There are none.
+    None,
+    /// There may be others.
+    Unknown,
+    These(Arc<ByteArrays>),
+}
+
 /// A string column, or the string values of an attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -119,7 +145,7 @@ impl File {
         &self,
         row_group: usize,
         column: &StringColumn,
-        predicate: &dyn Fn(&[u8]) -> bool,
+        predicate: &dyn StringPredicate,
     ) -> Result<bool> {
         let Some((owner, key)) = column.attribute() else {
             let leaf = self.string_leaf(column);
@@ -134,7 +160,7 @@ impl File {
         }
         let Some(generic) = &list.generic else { return Ok(false) };
         let Some(value) = generic.string else { return Ok(false) };
-        Ok(self.leaf_may_have(row_group, generic.key, &|found| found == key)?
+        Ok(self.leaf_may_have(row_group, generic.key, &|found: &[u8]| found == key)?
             && self.leaf_may_have(row_group, value, predicate)?)
     }
 
@@ -183,7 +209,9 @@ impl File {
         }
         // Values of all keys share a dictionary, so it does not tell those of one.
         let is_generic = match list.generic.as_ref().filter(|_| complete) {
-            Some(generic) => self.leaf_may_have(row_group, generic.key, &|found| found == key)?,
+            Some(generic) => {
+                self.leaf_may_have(row_group, generic.key, &|found: &[u8]| found == key)?
+            }
             None => false,
         };
         Ok(complete && !is_generic)
@@ -193,14 +221,16 @@ impl File {
         &self,
         row_group: usize,
         leaf: Leaf,
-        predicate: &dyn Fn(&[u8]) -> bool,
+        predicate: &dyn StringPredicate,
     ) -> Result<bool> {
-        let mut found = false;
-        let complete = self.visit_dictionary(row_group, leaf, &mut |string| {
-            found |= predicate(string);
-            !found
-        })?;
-        Ok(found || !complete)
+        match self.dictionary(row_group, leaf)? {
+            AllStrings::None => Ok(false),
+            AllStrings::Unknown => Ok(true),
+            AllStrings::These(strings) if !predicate.may_hold_within(strings.bytes()) => Ok(false),
+            AllStrings::These(strings) => {
+                Ok(any_string(&strings, &|string| predicate.holds(string)))
+            }
+        }
     }
 
     /// Calls `visit` with every distinct string of a column until it returns false.
@@ -212,26 +242,34 @@ impl File {
         leaf: Leaf,
         visit: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<bool> {
+        match self.dictionary(row_group, leaf)? {
+            AllStrings::None => {}
+            AllStrings::Unknown => return Ok(false),
+            AllStrings::These(strings) => visit_all(&strings, visit),
+        }
+        Ok(true)
+    }
+
+    /// What the dictionary of a column tells of its strings.
+    fn dictionary(&self, row_group: usize, leaf: Leaf) -> Result<AllStrings> {
         let group = self.metadata.row_groups().get(row_group);
         let chunk = group.and_then(|group| group.columns().get(leaf.index));
         let (Some(group), Some(chunk)) = (group, chunk) else {
             return Err(Error::Corrupt { what: format!("row group {row_group} is missing") });
         };
         if footer::is_all_null(chunk) {
-            return Ok(true);
+            return Ok(AllStrings::None);
         }
         if !footer::is_dictionary_only(chunk) {
-            return Ok(false);
+            return Ok(AllStrings::Unknown);
         }
-        let strings = match self.cached_dictionary(row_group, leaf) {
+        Ok(AllStrings::These(match self.cached_dictionary(row_group, leaf) {
             Some(strings) => strings,
             None => {
                 let strings = self.read_dictionary(group, leaf, row_group)?;
                 self.cache_dictionary(row_group, leaf, strings)
             }
-        };
-        visit_all(&strings, visit);
-        Ok(true)
+        }))
     }
 
     /// The strings of a column's dictionary page, if they are in the cache.
@@ -329,20 +367,12 @@ pub(crate) fn dictionary_has(
     bytes: &[u8],
     predicate: &dyn Fn(&[u8]) -> bool,
 ) -> DecodeResult<bool> {
-    any_string(&read_dictionary_page(codec, bytes)?, predicate)
+    Ok(any_string(&read_dictionary_page(codec, bytes)?, predicate))
 }
 
 /// True if a string meets the predicate.
-pub(crate) fn any_string(
-    strings: &ByteArrays,
-    predicate: &dyn Fn(&[u8]) -> bool,
-) -> DecodeResult<bool> {
-    let mut found = false;
-    visit_all(strings, &mut |string| {
-        found |= predicate(string);
-        !found
-    });
-    Ok(found)
+pub(crate) fn any_string(strings: &ByteArrays, predicate: &dyn Fn(&[u8]) -> bool) -> bool {
+    (0..strings.len()).any(|i| predicate(strings.get(i)))
 }
 
 fn read_dictionary_page(codec: Codec, bytes: &[u8]) -> DecodeResult<ByteArrays> {

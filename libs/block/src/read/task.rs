@@ -105,7 +105,7 @@ impl<'f> Task<'f> {
         }
         // One that was decoded before is not among the pieces.
         let found = match (&chunk.dictionary, chunk.pieces.first()) {
-            (Some(strings), _) => prune::any_string(strings, predicate),
+            (Some(strings), _) => Ok(prune::any_string(strings, predicate)),
             (None, Some(piece)) => prune::dictionary_has(chunk.codec, piece, predicate),
             (None, None) => return Ok(true),
         };

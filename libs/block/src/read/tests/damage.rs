@@ -26,7 +26,7 @@ fn read_everything(data: Vec<u8>, facts: &BlockFacts, verify: bool) {
             check_bounds(&batch);
         }
         let key = StringColumn::SpanAttribute(b"n".to_vec());
-        let _ = reader.row_group_may_contain_string(group, &key, &|_| false);
+        let _ = reader.row_group_may_contain_string(group, &key, &|_: &[u8]| false);
         let _ = reader.row_group_bounds(group, NumberColumn::SpanStart);
     }
     for hex in ["0af7651916cd43dd8448eb211c80319c", "463ac35c9f6413ad", "00"] {

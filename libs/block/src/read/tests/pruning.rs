@@ -105,3 +105,45 @@ fn bounds_enclose_all_values() {
         assert_eq!(reader.row_group_bounds(99, NumberColumn::Kind), None);
     }
 }
+
+/// Asks for a string, and notes whether it was found among all of them.
+struct Within<'s> {
+    string: &'s [u8],
+    found: std::cell::Cell<bool>,
+}
+
+impl StringPredicate for Within<'_> {
+    fn holds(&self, string: &[u8]) -> bool {
+        string == self.string
+    }
+
+    fn may_hold_within(&self, bytes: &[u8]) -> bool {
+        let found = self.string.is_empty()
+            || bytes.windows(self.string.len()).any(|window| window == self.string);
+        self.found.set(self.found.get() | found);
+        found
+    }
+}
+
+#[test]
+fn every_string_lies_within_the_bytes_that_are_asked_first() {
+    for version in VERSIONS {
+        let reader = load(version).open();
+        let service = StringColumn::ResourceAttribute(b"service.name".to_vec());
+        for column in [StringColumn::Name, service] {
+            let mut strings = Vec::new();
+            let mut visit = |string: &[u8]| strings.push(string.to_vec());
+            if !reader.visit_strings(0, &column, &mut visit).unwrap() {
+                continue;
+            }
+            assert!(!strings.is_empty());
+            let names = [b"no such string".to_vec()];
+            for string in strings.iter().chain(&names) {
+                let within = Within { string, found: false.into() };
+                let may = reader.row_group_may_contain_string(0, &column, &within).unwrap();
+                assert_eq!(may, strings.contains(string), "{column:?} {string:?}");
+                assert_eq!(within.found.get(), may);
+            }
+        }
+    }
+}
