@@ -90,16 +90,19 @@ impl Ingester {
         Ok(result)
     }
 
-    /// Shows batches to a collector of tags or values until it has enough.
+    /// Shows batches with a span in the window to a collector of tags or values until it has enough.
     pub(crate) fn collect_recent(
         &self,
         tenant: &TenantId,
+        window: Window,
         mut collect: impl FnMut(&SpanBatch),
     ) -> u64 {
         let mut inspected = 0;
         self.recent_view(tenant).for_each_batch(|_, batch| {
-            inspected += inspected_bytes(batch);
-            collect(batch);
+            if touches(batch, window) {
+                inspected += inspected_bytes(batch);
+                collect(batch);
+            }
         });
         inspected
     }
@@ -130,4 +133,14 @@ fn candidates(
     let mut newest: Vec<_> = starts.into_iter().filter(|&(_, start)| near(start)).collect();
     newest.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     newest
+}
+
+/// True if some span of the batch has a moment in common with the window.
+fn touches(batch: &SpanBatch, window: Window) -> bool {
+    let times = batch.spans.start.iter().zip(batch.spans.duration.iter());
+    window.is_unbounded()
+        || times.into_iter().any(|(&start, &duration)| {
+            let duration = if duration > i64::MAX as u64 { 0 } else { duration };
+            window.touches(start, start.saturating_add(duration))
+        })
 }

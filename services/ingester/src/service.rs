@@ -16,7 +16,7 @@ use tactus_proto::{
     tempopb::SearchMetrics,
 };
 use tactus_storage::Uuid;
-use tactus_traceql::metrics::MetricsError;
+use tactus_traceql::{eval::Window, metrics::MetricsError};
 use tonic::{Request, Response, Status};
 
 use crate::{error::PushError, head::Refused, ingester::Ingester, stop::Stop};
@@ -127,8 +127,9 @@ impl Protocol for Ingester {
         let tenant = tenant_of(&request.tenant)?;
         let groups = self.settings.max_condition_groups;
         let mut job = TagsJob::compile(&request, groups).map_err(|error| refused_job(&error))?;
+        let window = Window::from_seconds(request.start.into(), request.end.into());
         let answer = self.query(move |ingester, _| {
-            let inspected = ingester.collect_recent(&tenant, |batch| {
+            let inspected = ingester.collect_recent(&tenant, window, |batch| {
                 job.visit(batch);
             });
             job.finish(inspected)
@@ -145,12 +146,13 @@ impl Protocol for Ingester {
         let groups = self.settings.max_condition_groups;
         let mut job =
             TagValuesJob::compile(&request, groups).map_err(|error| refused_job(&error))?;
+        let window = Window::from_seconds(request.start.into(), request.end.into());
         let answer = self.query(move |ingester, _| {
             let inspected = if job.reads_nothing() {
                 job.visit(&SpanBatch::default());
                 0
             } else {
-                ingester.collect_recent(&tenant, |batch| {
+                ingester.collect_recent(&tenant, window, |batch| {
                     job.visit(batch);
                 })
             };

@@ -3,6 +3,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use tactus_model::{SpanBatch, TenantId, merge::merge};
 use tactus_storage::{Blocklist, Bucket, BucketSettings};
 use tactus_telemetry::metrics::Registry;
+use tactus_traceql::eval::Window;
 
 use crate::{
     Ingester, Settings,
@@ -61,7 +62,7 @@ fn push_all(ingester: &Ingester, ids: std::ops::Range<u16>) {
 /// How often each span id is held, over live data and segments, without de-duplication.
 fn held(ingester: &Ingester) -> BTreeMap<u16, usize> {
     let mut counts = BTreeMap::new();
-    ingester.collect_recent(&tenant(), |batch| {
+    ingester.collect_recent(&tenant(), Window::default(), |batch| {
         for id in batch.spans.span_id.iter() {
             *counts.entry(u16::from_be_bytes([id.0[6], id.0[7]])).or_default() += 1;
         }
@@ -75,7 +76,7 @@ fn once(ids: std::ops::Range<u16>) -> BTreeMap<u16, usize> {
 
 fn all_spans(ingester: &Ingester) -> SpanBatch {
     let mut parts = Vec::new();
-    ingester.collect_recent(&tenant(), |batch| parts.push(batch.clone()));
+    ingester.collect_recent(&tenant(), Window::default(), |batch| parts.push(batch.clone()));
     merge(&parts.iter().collect::<Vec<_>>()).0
 }
 
@@ -105,6 +106,26 @@ async fn spans_are_there_once_live_cut_and_replayed() {
     ingester.seal().await.unwrap();
     drop(ingester);
     assert_eq!(held(&bench.open()), once(0..150));
+}
+
+#[tokio::test]
+async fn tags_are_collected_of_batches_in_the_window_only() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    let second = 1_000_000_000;
+    for start in [10, 20] {
+        ingester
+            .push(&push_of("t1", &[span(1, start, u64::from(start) * second)]), &tenant())
+            .unwrap();
+        ingester.seal().await.unwrap();
+    }
+    let seen = |start, end| {
+        let mut spans = 0;
+        let window = Window::from_seconds(start, end);
+        ingester.collect_recent(&tenant(), window, |batch| spans += batch.len());
+        spans
+    };
+    assert_eq!([seen(0, 0), seen(10, 19), seen(11, 19), seen(15, 0), seen(0, 30)], [2, 1, 0, 1, 2]);
 }
 
 #[tokio::test]

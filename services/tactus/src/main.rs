@@ -6,6 +6,7 @@
 
 mod app;
 mod banner;
+mod memory;
 mod operational;
 mod settings;
 

@@ -28,6 +28,8 @@ use tactus_storage::{
     meta::{self, ColumnScope},
 };
 
+use crate::memory;
+
 use crate::app::Error;
 
 /// The bucket of traces.
@@ -191,7 +193,7 @@ pub(crate) fn querier(config: &Config) -> tactus_querier::Settings {
             threads => threads,
         },
         max_job_memory_bytes: querier.max_job_memory_bytes.max(1),
-        column_cache_bytes: querier.column_cache_bytes,
+        column_cache_bytes: memory::cache_bytes(querier.column_cache_bytes),
         search_timeout: querier.search.query_timeout.as_std(),
         trace_timeout: querier.trace_by_id.query_timeout.as_std(),
         max_condition_groups: groups
