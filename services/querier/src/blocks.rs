@@ -247,8 +247,8 @@ pub(crate) fn row_groups(block: &DataReader, part: &BlockPart) -> Range<usize> {
     first..end
 }
 
-/// Bytes of memory that a row group takes while some of its columns are read and evaluated, rather too many than too
-/// few: what blocks of ours and of others were seen to take is about half.
+/// Bytes of memory that a row group takes while some of its columns are read and evaluated: an estimate from its
+/// compressed size, rather too many than too few.
 pub(crate) fn needed_bytes(block: &DataReader, row_group: usize, columns: &Projection) -> u64 {
     let lists = [
         &columns.span_attributes,
