@@ -115,6 +115,7 @@ def test_explained_query_says_what_it_did(shop):
         assert explained["explain"]["jobs"] and hinted["explain"]["jobs"]
         first = next(k for k in ("series", "traces") if k in plain)
         assert explained[first] == plain[first]
+        assert explained["explain"]["totals"]["matchedSpans"] == 1
 
 
 ERRORS = [

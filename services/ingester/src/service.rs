@@ -76,7 +76,11 @@ impl Protocol for Ingester {
             .await?
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let explanations = match request.explain {
-            true => vec![explanation(found.parts, found.inspected_spans, None, started)],
+            true => {
+                let sets = found.traces.iter().flat_map(|trace| &trace.span_sets);
+                let matched = sets.map(|set| u64::from(set.matched)).sum();
+                vec![explanation(found.parts, found.inspected_spans, matched, started)]
+            }
             false => Vec::new(),
         };
         let metrics = SearchMetrics {
@@ -105,7 +109,7 @@ impl Protocol for Ingester {
             })?;
         let (spans, matched) = (found.inspected_spans, found.matched_spans);
         let explanations = match request.explain {
-            true => vec![explanation(found.parts, spans, Some(matched), started)],
+            true => vec![explanation(found.parts, spans, matched, started)],
             false => Vec::new(),
         };
         let ids = |blocks: Vec<Uuid>| blocks.iter().map(Uuid::to_string).collect();
@@ -184,14 +188,14 @@ impl Ingester {
 }
 
 /// How recent data was read. Storage is not: it lies in memory, or in maps of files.
-fn explanation(parts: u32, spans: u64, matched: Option<u64>, started: Instant) -> JobExplanation {
+fn explanation(parts: u32, spans: u64, matched: u64, started: Instant) -> JobExplanation {
     let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
     JobExplanation {
         source: "recent".to_owned(),
         parts,
         phases: vec![Phase { name: "evaluate".to_owned(), nanos }],
         inspected_spans: spans,
-        matched_spans: matched.unwrap_or(0),
+        matched_spans: matched,
         ..JobExplanation::default()
     }
 }
