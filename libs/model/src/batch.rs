@@ -205,6 +205,13 @@ fn range(starts: &[u32], owner: usize) -> std::ops::Range<usize> {
     }
 }
 
+/// When a span ends; one that ends before it starts ends where it starts. All in unix nanoseconds, the duration as
+/// [`SpanColumns::duration`] has it.
+#[inline]
+pub fn span_end(start: u64, duration: u64) -> u64 {
+    start.saturating_add(if duration > i64::MAX as u64 { 0 } else { duration })
+}
+
 impl SpanColumns {
     /// True if every column has a value for each span; the nested-set columns are not asked.
     pub fn are_complete(&self) -> bool {
@@ -259,7 +266,19 @@ impl ScopeTable {
     }
 }
 
+/// What tells spans apart that were stored more than once: trace id, span id, kind and start. (The merge looks at the
+/// name as well, so that it never drops a span.)
+pub type SpanKey = (TraceId, SpanId, u8, u64);
+
 impl SpanBatch {
+    /// What tells a span apart from others; needs the columns of its parts.
+    #[inline]
+    pub fn span_key(&self, row: usize) -> SpanKey {
+        let spans = &self.spans;
+        let trace = self.traces.ids[spans.trace[row] as usize];
+        (trace, spans.span_id[row], spans.kind[row], spans.start[row])
+    }
+
     /// Number of spans.
     pub fn len(&self) -> usize {
         self.spans.trace.len()

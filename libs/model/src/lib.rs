@@ -24,8 +24,8 @@ pub mod wire;
 
 pub use attributes::{Attribute, AttributeList, ValueType};
 pub use batch::{
-    EventTable, LinkTable, ResourceTable, ScopeTable, SpanBatch, SpanColumns, TraceSummaries,
-    TraceTable,
+    EventTable, LinkTable, ResourceTable, ScopeTable, SpanBatch, SpanColumns, SpanKey,
+    TraceSummaries, TraceTable, span_end,
 };
 pub use buffer::Buffer;
 pub use builder::{AppendError, BatchBuilder, BuilderLimits, Mark};

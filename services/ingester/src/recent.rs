@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use tactus_model::{SpanBatch, TenantId, TraceId};
+use tactus_model::{SpanBatch, TenantId, TraceId, span_end};
 use tactus_traceql::eval::{
     CompiledQuery, EvaluateError, SearchOptions, TraceMatch, TraceMatchCombiner, Window,
 };
@@ -139,8 +139,7 @@ fn candidates(
 fn touches(batch: &SpanBatch, window: Window) -> bool {
     let times = batch.spans.start.iter().zip(batch.spans.duration.iter());
     window.is_unbounded()
-        || times.into_iter().any(|(&start, &duration)| {
-            let duration = if duration > i64::MAX as u64 { 0 } else { duration };
-            window.touches(start, start.saturating_add(duration))
-        })
+        || times
+            .into_iter()
+            .any(|(&start, &duration)| window.touches(start, span_end(start, duration)))
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use tactus_api::job::MetricsJob;
-use tactus_model::{SpanBatch, SpanId, TenantId, TraceId};
+use tactus_model::{SpanBatch, SpanKey, TenantId, TraceId};
 use tactus_storage::Uuid;
 use tactus_traceql::{
     eval::Bitmap,
@@ -34,9 +34,6 @@ pub(crate) struct RecentSeries {
     /// Blocks whose spans are not here any more.
     pub(crate) released_blocks: Vec<Uuid>,
 }
-
-/// What tells spans of one trace apart.
-type SpanKey = (TraceId, SpanId, u8, u64);
 
 impl Ingester {
     /// Counts the spans of a tenant that no block holds.
@@ -148,14 +145,11 @@ fn first_occurrences(
     is_scattered: impl Fn(TraceId) -> bool,
     seen: &mut HashSet<SpanKey>,
 ) -> Option<Bitmap> {
-    let (spans, ids) = (&batch.spans, &batch.traces.ids);
-    let is_scattered: Vec<bool> = ids.iter().copied().map(is_scattered).collect();
+    let is_scattered: Vec<bool> = batch.traces.ids.iter().copied().map(is_scattered).collect();
     if !is_scattered.contains(&true) {
         return None;
     }
     Some(Bitmap::from_fn(batch.len(), |row| {
-        let trace = spans.trace[row] as usize;
-        !is_scattered[trace]
-            || seen.insert((ids[trace], spans.span_id[row], spans.kind[row], spans.start[row]))
+        !is_scattered[batch.spans.trace[row] as usize] || seen.insert(batch.span_key(row))
     }))
 }

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use tactus_model::{SpanBatch, TenantId, merge::merge};
+use tactus_model::{SpanBatch, TenantId, merge::merge, span_end};
 use tactus_wal::PartInfo;
 
 use crate::{
@@ -227,7 +227,7 @@ struct Clock {
 fn block_times(batch: &SpanBatch, Clock { now, slack }: Clock) -> (u64, u64) {
     let (mut earliest, mut latest) = (u64::MAX, 0);
     for (&start, &duration) in batch.spans.start.iter().zip(batch.spans.duration.iter()) {
-        let end = start.saturating_add(if duration > i64::MAX as u64 { 0 } else { duration });
+        let end = span_end(start, duration);
         let (mut from, mut to) = (start, end);
         if slack > 0 {
             let (low, high) = (now.saturating_sub(slack), now.saturating_add(slack));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 use tactus_block::read::BlockReader;
-use tactus_model::{Projection, SpanBatch, SpanId, TraceId};
+use tactus_model::{Projection, SpanKey, TraceId};
 use tactus_storage::Uuid;
 use tactus_traceql::eval::Bitmap;
 
@@ -26,9 +26,6 @@ pub(crate) struct Duplicates {
     /// The traces of each block, by row group: every pair of it asks for them.
     traces: Cache<Uuid, Arc<Vec<Traces>>>,
 }
-
-/// What tells spans of one trace apart.
-type SpanKey = (TraceId, SpanId, u8, u64);
 
 /// Traces and their numbers of spans.
 type Traces = Vec<(TraceId, u32)>;
@@ -103,14 +100,14 @@ fn shared_spans(
                 given.binary_search(&trace).is_ok()
             };
             let spans = (0..batch.len()).filter(|&row| is_given(row));
-            keys.extend(spans.map(|row| key(&batch, row)));
+            keys.extend(spans.map(|row| batch.span_key(row)));
         }
         if keys.is_empty() {
             continue;
         }
         check()?;
         let batch = block.read_row_group(row_group, &identity())?;
-        let spans = Bitmap::from_fn(batch.len(), |row| keys.contains(&key(&batch, row)));
+        let spans = Bitmap::from_fn(batch.len(), |row| keys.contains(&batch.span_key(row)));
         if !spans.is_empty() {
             found.insert(row_group, spans);
         }
@@ -147,12 +144,6 @@ fn given_rows(other: &Traces, own: &Traces, yields: bool) -> Vec<usize> {
 
 fn identity() -> Projection {
     Projection { span_id: true, kind: true, start: true, ..Projection::default() }
-}
-
-fn key(batch: &SpanBatch, row: usize) -> SpanKey {
-    let spans = &batch.spans;
-    let trace = batch.traces.ids[spans.trace[row] as usize];
-    (trace, spans.span_id[row], spans.kind[row], spans.start[row])
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The stages of a query, from its syntax tree.
 
 use tactus_traceql::{
-    Attribute, FieldExpression, Intrinsic, LogicalOperator, MetricsExpression, MetricsQuery,
-    MetricsStage, Pipeline, PipelineStage, Query, RootExpr, ScalarExpression, ScalarFilter,
-    SpansetExpression, UnaryOperator,
+    Attribute, FieldExpression, LogicalOperator, MetricsExpression, MetricsQuery, MetricsStage,
+    Pipeline, PipelineStage, Query, RootExpr, ScalarExpression, ScalarFilter, SpansetExpression,
+    UnaryOperator,
 };
 
 /// What a query does, step by step.
@@ -109,7 +109,7 @@ impl Planner {
     fn query(&mut self, query: &MetricsQuery) {
         self.pipeline(&query.pipeline);
         let mut others = false;
-        let mut look = |attribute: &Attribute| others |= depends_on_other_spans(attribute);
+        let mut look = |attribute: &Attribute| others |= attribute.depends_on_other_spans();
         match &query.stage {
             MetricsStage::Series { function, by } => {
                 function.attribute().into_iter().chain(by).for_each(&mut look);
@@ -200,7 +200,9 @@ fn needs_other_spans(stage: &PipelineStage) -> bool {
         PipelineStage::Scalar(ScalarFilter { left, right, .. }) => {
             has_aggregate(left) || has_aggregate(right)
         }
-        PipelineStage::Select(attributes) => attributes.iter().any(depends_on_other_spans),
+        PipelineStage::Select(attributes) => {
+            attributes.iter().any(Attribute::depends_on_other_spans)
+        }
     }
 }
 
@@ -212,25 +214,8 @@ fn has_aggregate(expression: &ScalarExpression) -> bool {
 
 fn refers(expression: &FieldExpression) -> bool {
     let mut found = false;
-    expression.for_each_attribute(&mut |attribute| found |= depends_on_other_spans(attribute));
+    expression.for_each_attribute(&mut |attribute| found |= attribute.depends_on_other_spans());
     found
-}
-
-fn depends_on_other_spans(attribute: &Attribute) -> bool {
-    match attribute {
-        Attribute::Named { parent, .. } => *parent,
-        Attribute::Intrinsic(intrinsic) => matches!(
-            intrinsic,
-            Intrinsic::Parent
-                | Intrinsic::SpanChildCount
-                | Intrinsic::NestedSetLeft
-                | Intrinsic::NestedSetRight
-                | Intrinsic::NestedSetParent
-                | Intrinsic::TraceDuration
-                | Intrinsic::TraceRootName
-                | Intrinsic::TraceRootService
-        ),
-    }
 }
 
 #[cfg(test)]

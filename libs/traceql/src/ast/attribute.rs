@@ -19,6 +19,24 @@ pub enum Attribute {
 }
 
 impl Attribute {
+    /// True if the attribute's value depends on spans besides the one that it is asked of.
+    pub fn depends_on_other_spans(&self) -> bool {
+        match self {
+            Attribute::Named { parent, .. } => *parent,
+            Attribute::Intrinsic(intrinsic) => matches!(
+                intrinsic,
+                Intrinsic::Parent
+                    | Intrinsic::SpanChildCount
+                    | Intrinsic::NestedSetLeft
+                    | Intrinsic::NestedSetRight
+                    | Intrinsic::NestedSetParent
+                    | Intrinsic::TraceDuration
+                    | Intrinsic::TraceRootName
+                    | Intrinsic::TraceRootService
+            ),
+        }
+    }
+
     /// A named attribute of the span itself.
     pub fn named(scope: AttributeScope, name: &str) -> Self {
         Attribute::Named { scope, parent: false, name: name.into() }

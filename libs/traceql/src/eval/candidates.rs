@@ -9,7 +9,6 @@ use super::bitmap::Bitmap;
 use super::pipeline::{SpansetPlan, Stage};
 use super::query::CompiledQuery;
 use super::view::BatchView;
-use crate::{Attribute, Intrinsic};
 
 impl CompiledQuery {
     /// The traces of `batch` that may match once all their spans are together, with the earliest start that the
@@ -44,23 +43,5 @@ pub(crate) fn filtered_spans(plan: &SpansetPlan, view: &BatchView<'_>) -> Bitmap
             spans.unite(&filtered_spans(right, view));
             spans
         }
-    }
-}
-
-/// True if the value of an attribute depends on spans besides the one that it is asked of.
-pub(crate) fn depends_on_other_spans(attribute: &Attribute) -> bool {
-    match attribute {
-        Attribute::Named { parent, .. } => *parent,
-        Attribute::Intrinsic(intrinsic) => matches!(
-            intrinsic,
-            Intrinsic::Parent
-                | Intrinsic::SpanChildCount
-                | Intrinsic::NestedSetLeft
-                | Intrinsic::NestedSetRight
-                | Intrinsic::NestedSetParent
-                | Intrinsic::TraceDuration
-                | Intrinsic::TraceRootName
-                | Intrinsic::TraceRootService
-        ),
     }
 }

@@ -3,14 +3,15 @@
 use tactus_model::{Projection, SpanBatch};
 
 use super::bitmap::Bitmap;
-use super::candidates;
 use super::matches::{MatchedSpanSet, MatchedTrace, Matches};
 use super::pipeline::{self, Spansets, Stage};
 use super::shown::Shown;
 use super::staged::Steps;
 use super::view::BatchView;
 use super::{EvaluateError, Unsupported, Window};
-use crate::{Pipeline, PipelineStage, RootExpr, ScalarFilter, SpansetExpression, SpansetOperator};
+use crate::{
+    Attribute, Pipeline, PipelineStage, RootExpr, ScalarFilter, SpansetExpression, SpansetOperator,
+};
 
 /// A query that can be run on batches. Immutable; one serves any number of batches and threads.
 #[derive(Debug)]
@@ -228,7 +229,7 @@ fn reads_whole_trace(spanset: &SpansetExpression) -> bool {
     match spanset {
         SpansetExpression::Filter(filter) => {
             let mut reads = false;
-            let mut visit = |attribute: &_| reads |= candidates::depends_on_other_spans(attribute);
+            let mut visit = |attribute: &Attribute| reads |= attribute.depends_on_other_spans();
             filter.expression.for_each_attribute(&mut visit);
             reads
         }

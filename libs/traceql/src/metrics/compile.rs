@@ -3,7 +3,7 @@
 use tactus_model::{AttributeSelection, Projection, SpanBatch, TraceId};
 
 use super::Grid;
-use crate::eval::candidates::{depends_on_other_spans, filtered_spans};
+use crate::eval::candidates::filtered_spans;
 use crate::eval::pipeline::{self, Stage};
 use crate::eval::plan::Plan;
 use crate::eval::query::project_pipeline;
@@ -193,7 +193,7 @@ impl Leaf {
         }
         let judged = judged_alone(&query.pipeline);
         let values_alone = match &function {
-            Function::Series { .. } => !values.iter().any(depends_on_other_spans),
+            Function::Series { .. } => !values.iter().any(Attribute::depends_on_other_spans),
             // Roots of traces are compared, too.
             Function::Compare { .. } => false,
         };
@@ -309,7 +309,7 @@ fn spanset_judged_alone(spanset: &SpansetExpression) -> Judged {
     match spanset {
         SpansetExpression::Filter(filter) => {
             let mut alone = true;
-            let mut visit = |attribute: &_| alone &= !depends_on_other_spans(attribute);
+            let mut visit = |attribute: &Attribute| alone &= !attribute.depends_on_other_spans();
             filter.expression.for_each_attribute(&mut visit);
             Judged { every_stage: alone, first_filters: alone }
         }

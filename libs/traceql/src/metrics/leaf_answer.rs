@@ -6,7 +6,7 @@ use super::answer::Labels;
 use super::gather::{Gathered, Row};
 use super::quantile::quantile;
 use super::{Exemplar, Grid, LabelValue, SeriesKey, buckets_are_nanoseconds, compare_answer};
-use crate::{Attribute, MetricsFunction, MetricsQuery, MetricsStage};
+use crate::{MetricsFunction, MetricsQuery, MetricsStage};
 
 pub(super) const NAME_LABEL: &str = "__name__";
 const BUCKET_LABEL: &str = "__bucket";
@@ -20,12 +20,12 @@ pub(super) struct Line {
     pub(super) exemplars: Vec<Exemplar>,
 }
 
-/// Attributes without those that repeat an earlier one.
-pub(super) fn distinct(by: &[Attribute]) -> Vec<&Attribute> {
-    let mut distinct: Vec<&Attribute> = Vec::with_capacity(by.len());
-    for attribute in by {
-        if !distinct.contains(&attribute) {
-            distinct.push(attribute);
+/// Attributes, or quantiles, without those that repeat an earlier one.
+pub(super) fn distinct<T: PartialEq>(values: &[T]) -> Vec<&T> {
+    let mut distinct: Vec<&T> = Vec::with_capacity(values.len());
+    for value in values {
+        if !distinct.contains(&value) {
+            distinct.push(value);
         }
     }
     distinct
@@ -46,13 +46,8 @@ pub(super) fn lines(query: &MetricsQuery, gathered: Gathered, grid: &Grid) -> Ve
         MetricsFunction::QuantileOverTime { quantiles, .. } => {
             let scale = bucket_scale(function);
             // One asked for twice is one series.
-            let mut distinct: Vec<f64> = Vec::with_capacity(quantiles.len());
-            for q in quantiles {
-                if !distinct.contains(q) {
-                    distinct.push(*q);
-                }
-            }
-            quantile_lines(&names, gathered, scale, &distinct, grid)
+            let quantiles: Vec<f64> = distinct(quantiles).into_iter().copied().collect();
+            quantile_lines(&names, gathered, scale, &quantiles, grid)
         }
         _ => {
             let mut lines = plain_lines(function, &names, gathered);
