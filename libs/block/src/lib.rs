@@ -4,6 +4,7 @@
 //! index are the Parquet library's. What lies beside `data.parquet` in a block is the storage lib's business.
 #![warn(missing_docs)]
 
+mod build;
 mod decoding;
 mod encoding;
 mod error;
@@ -11,5 +12,6 @@ pub mod read;
 pub mod schema;
 mod write;
 
+pub use build::{BlockBuilder, BuilderSettings, BuiltBlock};
 pub use error::{Error, Result};
 pub use write::{BlockSummary, BlockWriter, Compression, RowGroupInfo, WriterSettings};

@@ -32,6 +32,7 @@ mod plan;
 mod prune;
 mod source;
 mod spine;
+mod stored;
 mod strings;
 mod task;
 #[cfg(test)]
@@ -41,6 +42,7 @@ mod values;
 pub use cache::ColumnCache;
 pub use prune::{AttributeOwner, NumberColumn, StringColumn, StringPredicate};
 pub use source::{ByteSource, BytesSource, FileSource, coalesce};
+pub use stored::{StoredSource, facts_of, open_stored};
 
 /// What a block's meta says about its `data.parquet`.
 #[derive(Debug, Clone)]

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use parquet::file::properties::{WriterProperties, WriterVersion};
 use parquet::file::writer::SerializedFileWriter;
 use tactus_model::{SpanBatch, TraceId};
-use tactus_storage::meta::DedicatedColumn;
+use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 
 use crate::error::Result;
 use crate::schema;
@@ -49,6 +49,8 @@ pub enum Compression {
 /// Settings of a [`BlockWriter`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct WriterSettings {
+    /// The format: vParquet4 or vParquet5.
+    pub version: BlockVersion,
     /// Attributes with a column of their own, as `meta.json` lists them: already filtered for vParquet4.
     pub dedicated_columns: Vec<DedicatedColumn>,
     /// Compression of pages.
@@ -59,9 +61,10 @@ pub struct WriterSettings {
 }
 
 impl Default for WriterSettings {
-    /// No dedicated columns, zstd level 1, pages of 64 KiB.
+    /// vParquet4, no dedicated columns, zstd level 1, pages of 64 KiB.
     fn default() -> Self {
         Self {
+            version: BlockVersion::VParquet4,
             dedicated_columns: Vec::new(),
             compression: Compression::Zstd(1),
             page_bytes: 64 << 10,

@@ -4,6 +4,7 @@
 //! unknown keys, nulls, times with any offset.
 
 mod dedicated;
+mod extension;
 pub(crate) mod json;
 pub(crate) mod proto;
 
@@ -21,6 +22,7 @@ pub use dedicated::{
     ColumnOption, ColumnScope, ColumnType, DedicatedColumn, columns_hash, default_columns,
     filter_for_vparquet4, validate_columns,
 };
+pub use extension::Extension;
 
 /// Seconds of `0001-01-01T00:00:00Z`, the time of a meta that has none.
 const ZERO_TIME_SECONDS: i64 = -62_135_596_800;
@@ -137,6 +139,9 @@ pub struct BlockMeta {
     /// 1 for blocks that exist once; 0 for blocks that replicated ingesters wrote.
     #[serde(skip_serializing_if = "json::is_zero_u32")]
     pub replication_factor: u32,
+    /// What only this product knows of a block. Others ignore it, and lose it when they rewrite the block.
+    #[serde(rename = "tactus", skip_serializing_if = "Option::is_none")]
+    pub extension: Option<Box<Extension>>,
 }
 
 impl Default for BlockMeta {
@@ -158,6 +163,7 @@ impl Default for BlockMeta {
             footer_size: 0,
             dedicated_columns: Vec::new(),
             replication_factor: 0,
+            extension: None,
         }
     }
 }
@@ -176,6 +182,11 @@ impl BlockMeta {
     /// The block version; `Error::Invalid` with the text that clients see for an unknown one.
     pub fn version(&self) -> Result<BlockVersion> {
         self.format.parse()
+    }
+
+    /// The blocks that this one replaces; empty for a fresh block or one that another product wrote.
+    pub fn sources(&self) -> &[Uuid] {
+        self.extension.as_ref().map_or(&[], |extension| &extension.sources)
     }
 
     /// Bloom files of the block: a meta without a count means 10.

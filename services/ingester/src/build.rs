@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use tactus_block::{BlockWriter, WriterSettings};
+use tactus_block::{BlockBuilder, BuilderSettings, WriterSettings};
 use tactus_model::{
     SpanBatch, TenantId, TraceId,
     merge::{MergePlan, merge},
@@ -15,8 +15,6 @@ use tactus_model::{
 use tactus_storage::{
     BlockMeta, Uuid,
     block_io::{BlockFiles, ObjectSource},
-    bloom::BlockBloom,
-    index::RowGroupIndex,
     meta::BlockVersion,
 };
 
@@ -39,42 +37,35 @@ impl Ingester {
             let maps = maps.collect::<Result<Vec<_>, _>>()?;
             MergePlan::new(&maps.iter().map(Segment::batch).collect::<Vec<_>>())
         };
-        let mut bloom = BlockBloom::new(
-            self.settings.bloom_false_positive,
-            self.settings.bloom_shard_bytes,
-            plan.trace_count() as u64,
-        )?;
-        let settings = WriterSettings {
-            dedicated_columns: self.settings.dedicated_columns.clone(),
-            ..WriterSettings::default()
+        let settings = BuilderSettings {
+            writer: WriterSettings {
+                dedicated_columns: self.settings.dedicated_columns.clone(),
+                ..WriterSettings::default()
+            },
+            bloom_false_positive: self.settings.bloom_false_positive,
+            bloom_shard_bytes: self.settings.bloom_shard_bytes,
         };
-        let mut writer = BlockWriter::new(BufWriter::with_capacity(1 << 20, file), settings)?;
+        let sink = BufWriter::with_capacity(1 << 20, file);
+        let mut builder = BlockBuilder::new(sink, &settings, plan.trace_count() as u64)?;
         for range in plan.cut(self.settings.row_group_spans) {
             let Some((first, last)) = plan.bounds(&range) else { continue };
             let parts = traces_between(segments, first, last)?;
             let (batch, stats) = merge(&parts.iter().collect::<Vec<_>>());
             drop(parts);
             self.metrics.duplicate_spans.inc_by(stats.duplicate_spans);
-            batch.traces.ids.iter().for_each(|trace| bloom.add(&trace.0));
-            writer.write_row_group(&batch)?;
+            builder.write_row_group(&batch)?;
         }
-        let (_, summary) = writer.finish()?;
+        let built = builder.finish()?;
         let mut meta = BlockMeta::new(BlockVersion::VParquet4, tenant.as_str(), id);
         let times = segments.iter().map(|segment| segment.block_times());
         let (start, end) =
             times.fold((u64::MAX, 0), |all, one| (all.0.min(one.0), all.1.max(one.1)));
         meta.set_time_range_unix_nanos(start, end);
-        meta.total_objects = summary.traces;
-        meta.size = summary.size;
-        meta.total_records = summary.row_groups;
-        meta.bloom_shards = bloom.shard_count();
-        meta.footer_size = summary.footer_size;
-        meta.dedicated_columns = self.settings.dedicated_columns.clone();
-        let index = RowGroupIndex::new(summary.last_ids.iter().map(|trace| trace.0).collect());
+        built.describe(&mut meta);
         let files = BlockFiles {
             data: ObjectSource::File(path),
-            blooms: bloom.encode().into_iter().map(ObjectSource::Bytes).collect(),
-            index: Some(ObjectSource::Bytes(index.encode().into())),
+            blooms: built.blooms.into_iter().map(ObjectSource::Bytes).collect(),
+            index: Some(ObjectSource::Bytes(built.index)),
             no_compact: false,
         };
         Ok((meta, files))

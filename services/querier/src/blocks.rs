@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 use parking_lot::Mutex;
-use tactus_block::read::{BlockFacts, BlockReader as DataReader, ByteSource, ColumnCache};
+use tactus_block::read::{BlockReader as DataReader, ColumnCache, StoredSource, facts_of};
 use tactus_model::{AttributeSelection, Projection, TraceId};
 use tactus_proto::tactus::v1::BlockPart;
 use tactus_storage::block_io::read_meta;
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::pool::Job;
 use crate::settings::Settings;
-use crate::source::{LocalSource, RemoteSource};
+use crate::source::JobSource;
 
 /// An open local block holds a file descriptor, of which there are fewer than footers fit in memory.
 const MIN_CACHED_BYTES: usize = 64 << 10;
@@ -116,21 +116,9 @@ impl Blocks {
 
     fn open_once(&self, meta: &BlockMeta, key: &BlockKey, runtime: &Handle) -> Result<DataReader> {
         let open = || {
-            let version = meta.version().map_err(|error| Error::Damaged(error.to_string()))?;
-            let reader = BlockReader::new(self.bucket.clone(), meta);
-            let source: Arc<dyn ByteSource> = match reader.local_data() {
-                Some(file) => Arc::new(LocalSource::new(file?)),
-                None => {
-                    let reader = Arc::new(reader);
-                    Arc::new(RemoteSource::new(reader, meta.size, runtime.clone()))
-                }
-            };
-            let facts = BlockFacts {
-                size: meta.size,
-                footer_size: meta.footer_size,
-                version,
-                dedicated_columns: meta.dedicated_columns.clone(),
-            };
+            let facts = facts_of(meta).map_err(|error| Error::Damaged(error.to_string()))?;
+            let source = JobSource::new(StoredSource::new(&self.bucket, meta, runtime)?);
+            let source = Arc::new(source);
             Ok(DataReader::open_with_cache(source, &facts, self.columns.clone())?)
         };
         self.readers.try_get_with(key.clone(), open).map_err(|error: Arc<Error>| (*error).clone())

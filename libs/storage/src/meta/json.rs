@@ -8,7 +8,7 @@ use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Vis
 use serde::{Deserialize, Serializer};
 use uuid::Uuid;
 
-use super::{BlockMeta, CompactedBlockMeta, PageEncoding, zero_time};
+use super::{BlockMeta, CompactedBlockMeta, Extension, PageEncoding, zero_time};
 use crate::error::{Error, Result};
 
 pub(super) fn uuid<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
@@ -134,10 +134,22 @@ impl LenientObject for BlockMeta {
             "footersize" => take(&mut self.footer_size, map)?,
             "dedicatedcolumns" => take(&mut self.dedicated_columns, map)?,
             "replicationfactor" => take(&mut self.replication_factor, map)?,
+            "tactus" => take_extension(self, map)?,
             _ => return Ok(false),
         }
         Ok(true)
     }
+}
+
+/// A later release may write another shape: what cannot be read counts as absent.
+fn take_extension<'de, A: MapAccess<'de>>(
+    meta: &mut BlockMeta,
+    map: &mut A,
+) -> Result<(), A::Error> {
+    let value = map.next_value::<serde_json::Value>()?;
+    let extension: Option<Extension> = serde_json::from_value(value).ok();
+    meta.extension = extension.filter(|extension| !extension.is_empty()).map(Box::new);
+    Ok(())
 }
 
 impl LenientObject for CompactedBlockMeta {

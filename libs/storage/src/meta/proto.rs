@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use prost::Message;
 use uuid::Uuid;
 
-use super::{PageEncoding, floor_seconds, zero_time};
+use super::{Extension, PageEncoding, floor_seconds, zero_time};
 use crate::error::{Error, Result};
 
 #[derive(Clone, PartialEq, Message)]
@@ -70,6 +70,8 @@ pub(crate) struct BlockMeta {
     dedicated_columns: Option<Vec<u8>>,
     #[prost(uint32, tag = "18")]
     replication_factor: u32,
+    #[prost(bytes = "vec", optional, tag = "1000")]
+    extension: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -104,6 +106,9 @@ impl From<&super::BlockMeta> for BlockMeta {
             footer_size: meta.footer_size,
             dedicated_columns: Some(columns),
             replication_factor: meta.replication_factor,
+            extension: meta.extension.as_ref().map(|extension| {
+                serde_json::to_vec(extension).expect("an extension holds only strings")
+            }),
         }
     }
 }
@@ -144,6 +149,11 @@ impl TryFrom<BlockMeta> for super::BlockMeta {
             footer_size: meta.footer_size,
             dedicated_columns,
             replication_factor: meta.replication_factor,
+            extension: meta
+                .extension
+                .and_then(|json| serde_json::from_slice::<Extension>(&json).ok())
+                .filter(|extension| !extension.is_empty())
+                .map(Box::new),
         })
     }
 }

@@ -1,0 +1,95 @@
+//! A whole block: `data.parquet` with what lies beside it.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use tactus_model::SpanBatch;
+use tactus_storage::BlockMeta;
+use tactus_storage::bloom::BlockBloom;
+use tactus_storage::index::RowGroupIndex;
+
+use crate::error::Result;
+use crate::write::{BlockSummary, BlockWriter, RowGroupInfo, WriterSettings};
+
+/// How blocks are built.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BuilderSettings {
+    /// The data file.
+    pub writer: WriterSettings,
+    /// Wrong answers of the bloom filters, between 0 and 1.
+    pub bloom_false_positive: f64,
+    /// Size of one bloom filter in bytes.
+    pub bloom_shard_bytes: u32,
+}
+
+/// Writes `data.parquet` into a sink and collects the block's bloom filters and index.
+///
+/// Memory: that of a [`BlockWriter`], and the bloom filters: 1.2 bytes a trace at a false positive rate of 0.01.
+pub struct BlockBuilder<W: Write + Send> {
+    writer: BlockWriter<W>,
+    bloom: BlockBloom,
+    settings: WriterSettings,
+}
+
+/// A block whose data is in the sink.
+#[derive(Debug)]
+pub struct BuiltBlock<W> {
+    /// The sink, flushed.
+    pub sink: W,
+    /// What the data file holds.
+    pub summary: BlockSummary,
+    /// `bloom-0`, `bloom-1`, …
+    pub blooms: Vec<Bytes>,
+    /// `index`.
+    pub index: Bytes,
+    settings: WriterSettings,
+}
+
+impl<W: Write + Send> BlockBuilder<W> {
+    /// Starts a block; `traces` is how many are expected, from which the bloom filters get their size.
+    ///
+    /// Errors: settings that make no sense, or the sink's.
+    pub fn new(sink: W, settings: &BuilderSettings, traces: u64) -> Result<Self> {
+        let bloom = BlockBloom::new(
+            settings.bloom_false_positive,
+            settings.bloom_shard_bytes,
+            traces.max(1),
+        )?;
+        let writer = BlockWriter::new(sink, settings.writer.clone())?;
+        Ok(Self { writer, bloom, settings: settings.writer.clone() })
+    }
+
+    /// Adds a row group; see [`BlockWriter::write_row_group`].
+    pub fn write_row_group(&mut self, batch: &SpanBatch) -> Result<RowGroupInfo> {
+        let info = self.writer.write_row_group(batch)?;
+        batch.traces.ids.iter().for_each(|trace| self.bloom.add(&trace.0));
+        Ok(info)
+    }
+
+    /// Writes the footer. Errors: the sink's.
+    pub fn finish(self) -> Result<BuiltBlock<W>> {
+        let (sink, summary) = self.writer.finish()?;
+        let index = RowGroupIndex::new(summary.last_ids.iter().map(|trace| trace.0).collect());
+        Ok(BuiltBlock {
+            sink,
+            summary,
+            blooms: self.bloom.encode().into_iter().map(Bytes::from).collect(),
+            index: index.encode().into(),
+            settings: self.settings,
+        })
+    }
+}
+
+impl<W> BuiltBlock<W> {
+    /// Sets in `meta` what describes the files: format, columns, sizes and counts. Times, level and owner are the
+    /// caller's.
+    pub fn describe(&self, meta: &mut BlockMeta) {
+        meta.format = self.settings.version.as_str().to_owned();
+        meta.dedicated_columns = self.settings.dedicated_columns.clone();
+        meta.total_objects = self.summary.traces;
+        meta.size = self.summary.size;
+        meta.total_records = self.summary.row_groups;
+        meta.bloom_shards = u32::try_from(self.blooms.len()).unwrap_or(u32::MAX);
+        meta.footer_size = self.summary.footer_size;
+    }
+}

@@ -1,0 +1,128 @@
+//! The bytes of a block's data from its bucket: a local file, or object storage.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, pread};
+use tactus_storage::bucket::LocalFile;
+use tactus_storage::layout::DATA;
+use tactus_storage::{BlockMeta, BlockReader as StoredBlock, Bucket};
+use tokio::runtime::Handle;
+
+use super::{BlockFacts, BlockReader, ByteSource};
+use crate::{Error, Result};
+
+/// The data of a block in its bucket. The calling thread waits for remote reads: it must be one that may block.
+#[derive(Debug)]
+pub struct StoredSource {
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Read by position: it may be deleted or even cut while it is read.
+    Local(Arc<LocalFile>),
+    Remote {
+        block: StoredBlock,
+        size: u64,
+        runtime: Handle,
+    },
+}
+
+impl StoredSource {
+    /// The data of the block that `meta` describes. `runtime` does the remote reads.
+    ///
+    /// Errors: a local file that cannot be opened, as [`tactus_storage::Error`] within `Error::Io`.
+    pub fn new(bucket: &Bucket, meta: &BlockMeta, runtime: &Handle) -> Result<Self> {
+        let block = StoredBlock::new(bucket.clone(), meta);
+        let place = match block.local_data() {
+            Some(file) => Place::Local(file.map_err(from_storage)?),
+            None => Place::Remote { block, size: meta.size, runtime: runtime.clone() },
+        };
+        Ok(Self { place })
+    }
+
+    /// True if reads wait for the network.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.place, Place::Remote { .. })
+    }
+}
+
+impl ByteSource for StoredSource {
+    fn size(&self) -> u64 {
+        match &self.place {
+            Place::Local(file) => file.size(),
+            Place::Remote { size, .. } => *size,
+        }
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        match &self.place {
+            Place::Local(file) => read_local(file, range),
+            Place::Remote { block, runtime, .. } => {
+                runtime.block_on(block.read_range(DATA, range)).map_err(from_storage)
+            }
+        }
+    }
+
+    fn read_many(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        match &self.place {
+            // A read of a local file costs less than copying what lies between two ranges.
+            Place::Local(file) => {
+                ranges.iter().map(|range| read_local(file, range.clone())).collect()
+            }
+            Place::Remote { block, runtime, .. } => {
+                runtime.block_on(block.read_ranges(DATA, ranges)).map_err(from_storage)
+            }
+        }
+    }
+}
+
+/// What the meta of a block says about its data.
+///
+/// Errors: a block version that does not exist.
+pub fn facts_of(meta: &BlockMeta) -> Result<BlockFacts, tactus_storage::Error> {
+    Ok(BlockFacts {
+        size: meta.size,
+        footer_size: meta.footer_size,
+        version: meta.version()?,
+        dedicated_columns: meta.dedicated_columns.clone(),
+    })
+}
+
+/// Opens a block of a bucket. May block. Errors: as [`BlockReader::open`]; those of the bucket are within `Error::Io`.
+pub fn open_stored(bucket: &Bucket, meta: &BlockMeta, runtime: &Handle) -> Result<BlockReader> {
+    let source = StoredSource::new(bucket, meta, runtime)?;
+    BlockReader::open(Arc::new(source), &facts_of(meta).map_err(from_storage)?)
+}
+
+/// Reads without clearing the memory first, which takes as long as copying the bytes.
+fn read_local(file: &LocalFile, range: Range<u64>) -> Result<Bytes> {
+    let mut bytes = Vec::new();
+    if range.start <= range.end && range.end <= file.size() {
+        let length = (range.end - range.start) as usize;
+        bytes.reserve_exact(length);
+        while bytes.len() < length {
+            let offset = range.start + bytes.len() as u64;
+            match pread(file.file(), spare_capacity(&mut bytes), offset) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        bytes.truncate(length);
+        if bytes.len() == length {
+            return Ok(bytes.into());
+        }
+    }
+    // Says what is wrong.
+    file.read_range(range).map_err(from_storage)
+}
+
+/// Keeps the storage error inside: the caller tells a missing object from a damaged one.
+fn from_storage(error: tactus_storage::Error) -> Error {
+    Error::Io(io::Error::other(error))
+}

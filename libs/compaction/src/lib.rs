@@ -1,0 +1,1 @@
+//! Merges and rewrites blocks: the part of compaction that is about data.

@@ -1,0 +1,1 @@
+//! The compactor: decides which blocks become one, and when data goes.
