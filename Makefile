@@ -5,6 +5,7 @@ SHELL := bash
 
 CARGO ?= cargo
 PYTHON ?= python3
+GO ?= go
 # Words after the program or the tests: make run ARGS='-config.file=tactus.yaml', make test-integration ARGS='-k s3'
 ARGS ?=
 
@@ -14,6 +15,10 @@ TACTUS_BIN ?= $(TARGET_DIR)/debug/tactus
 BUILT_BIN := $(TARGET_DIR)/debug/tactus
 VENV := .venv
 NODE := integration-tests/node
+AZURITE := integration-tests/azurite
+TOOLS := integration-tests/.cache/bin
+# The last one that every Go from 1.19 on can build.
+FAKE_GCS := $(TOOLS)/.fake-gcs-server-v1.47.4
 CONFORMANCE ?= trace,errors,tags,legacy,values,search,metrics,instant
 
 export TACTUS_BIN
@@ -47,7 +52,7 @@ test-integration: test-tools build ## Run the black-box tests on the built serve
 	$(VENV)/bin/python -m pytest integration-tests $(ARGS)
 
 .PHONY: test-tools
-test-tools: $(VENV)/.installed $(NODE)/node_modules/.installed ## Install what the black-box tests need
+test-tools: $(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) ## Install what the black-box tests need
 
 $(VENV)/.installed: integration-tests/requirements.txt integration-tests/constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -55,8 +60,14 @@ $(VENV)/.installed: integration-tests/requirements.txt integration-tests/constra
 		-r integration-tests/requirements.txt -c integration-tests/constraints.txt
 	touch $@
 
-$(NODE)/node_modules/.installed: $(NODE)/package.json $(NODE)/package-lock.json
-	cd $(NODE) && npm ci --ignore-scripts --no-audit --no-fund
+%/node_modules/.installed: %/package.json %/package-lock.json
+	cd $* && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+$(TOOLS)/.fake-gcs-server-%:
+	mkdir -p $(TOOLS)
+	GOBIN=$(abspath $(TOOLS)) $(GO) install github.com/fsouza/fake-gcs-server@$*
+	rm -f $(TOOLS)/.fake-gcs-server-*
 	touch $@
 
 .PHONY: fmt
@@ -88,4 +99,4 @@ audit: ## Check licences and advisories of all dependencies (needs cargo-deny)
 .PHONY: clean
 clean: ## Delete what the targets above made, but no data
 	$(CARGO) clean
-	rm -rf $(VENV) $(NODE)/node_modules
+	rm -rf $(VENV) $(NODE)/node_modules $(AZURITE)/node_modules $(TOOLS)

@@ -1,6 +1,10 @@
 """Fixtures: servers that end with their test."""
 import pytest
 
+pytest.register_assert_rewrite("harness.store_tests")
+
+from harness.azure import Azure
+from harness.gcs import Gcs
 from harness.s3 import S3
 from harness.servers import Servers
 
@@ -33,3 +37,19 @@ def s3_server(tmp_path_factory):
 def bucket(s3_server):
     """A fresh bucket."""
     return s3_server.new_bucket()
+
+
+@pytest.fixture(scope="session")
+def gcs_server(tmp_path_factory):
+    """A Google store for the whole run."""
+    server = Gcs(tmp_path_factory.mktemp("gcs")).start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def azure_server(tmp_path_factory):
+    """An Azure store for the whole run."""
+    server = Azure(tmp_path_factory.mktemp("azure")).start()
+    yield server
+    server.close()

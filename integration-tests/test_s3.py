@@ -8,22 +8,17 @@ import pytest
 from harness import otlp
 from harness.fault_proxy import FaultProxy
 from harness.server import merge
+from harness.store_tests import FAST, StoreTests, forget_local_data, refused
 from harness.waiting import eventually
 
-FAST = {
-    "ingester": {"trace_idle_period": "100ms", "flush_check_period": "50ms", "flush_op_timeout": "3s"},
-    "storage": {"trace": {"blocklist_poll": "500ms"}},
-}
 
 
 def push_traces(server, count=10):
     return [otlp.push_trace(server) for _ in range(count)]
 
 
-def forget_local_data(server):
-    """A new disk: what is found afterwards comes from the bucket."""
-    shutil.rmtree(server.wal)
-    shutil.rmtree(server.blocks, ignore_errors=True)
+class TestStore(StoreTests):
+    pass
 
 
 def test_spans_go_to_the_bucket_and_are_found_after_a_restart_without_local_data(servers, bucket):
@@ -48,33 +43,6 @@ def test_spans_go_to_the_bucket_and_are_found_after_a_restart_without_local_data
     assert "service.name" in tags["scopes"][0]["tags"]
     # The tenant index that other readers of the bucket look for.
     eventually(lambda: "single-tenant/index.json.gz" in bucket.keys(), "the tenant index")
-
-
-def test_prefix_goes_in_front_of_every_key(servers, bucket):
-    server = servers.start(config=merge(FAST, bucket.config(prefix="some/prefix")))
-    trace_ids = push_traces(server, 3)
-    server.flush()
-    eventually(bucket.blocks, "a block")
-    server.stop()
-    assert all(key.startswith("some/prefix/single-tenant/") for key in bucket.keys()), bucket.keys()
-    forget_local_data(server)
-    server.start()
-    eventually(lambda: server.search("{}") == dict.fromkeys(trace_ids, 3), "the traces")
-
-
-def test_large_block_goes_up_in_parts(servers, bucket):
-    server = servers.start(config=merge(FAST, bucket.config()))
-    for _ in range(40):
-        server.must_push(otlp.export(*(
-            otlp.span(attributes={f"k{i}": os.urandom(300).hex() for i in range(6)}) for _ in range(150))))
-    server.flush()
-    eventually(bucket.blocks, "a block", 120)
-    server.stop()
-    sizes = [json.loads(bucket.get(k))["size"] for k in bucket.keys() if k.endswith("meta.json")]
-    assert sum(sizes) > 10 << 20, sizes
-    forget_local_data(server)
-    server.start()
-    eventually(lambda: len(server.search("{}", limit=10_000)) == 6000, "all spans")
 
 
 def test_credentials_come_from_the_environment(servers, bucket):
@@ -140,16 +108,6 @@ def test_storage_that_fails_while_reading_is_an_error_and_heals(servers, bucket,
     assert len(server.trace(stored[0])) == 3
 
 
-def test_start_without_storage_takes_spans_and_waits_for_it(servers, bucket, proxy):
-    proxy.set("refuse")
-    server = servers.start(config=merge(FAST, bucket.config(proxy.port)))
-    trace_ids = push_traces(server, 3)
-    server.get("/flush", timeout=120)
-    proxy.set("pass")
-    eventually(bucket.blocks, "the block once storage is there", 120)
-    eventually(lambda: server.search("{}") == dict.fromkeys(trace_ids, 3), "every trace", 60)
-
-
 def test_foreign_and_damaged_objects_in_the_bucket_are_survived(servers, bucket):
     server = servers.start(config=merge(FAST, bucket.config()))
     trace_ids = push_traces(server)
@@ -166,3 +124,65 @@ def test_foreign_and_damaged_objects_in_the_bucket_are_survived(servers, bucket)
     server.start()
     eventually(lambda: server.search("{}") == dict.fromkeys(trace_ids, 3), "the good block", 60)
     assert other in server.logs()
+
+
+def test_missing_bucket_stops_the_start_with_a_sentence(servers, bucket):
+    said = refused(servers, bucket.config(bucket="nowhere"))
+    assert "storage.trace.s3.bucket: the bucket" in said
+    assert "nowhere" in said and "does not exist at http://127.0.0.1:" in said
+
+
+def test_unknown_user_stops_the_start_with_a_sentence(servers, s3_server, bucket):
+    s3_server.demand_credentials(True)
+    try:
+        said = refused(servers, bucket.config())
+        config = bucket.config()
+        for key in ("access_key", "secret_key"):
+            del config["storage"]["trace"]["s3"][key]
+        env = {"AWS_ACCESS_KEY_ID": "unknown", "AWS_SECRET_ACCESS_KEY": "unknown"}
+        of_environment = refused(servers, config, env=env)
+    finally:
+        s3_server.demand_credentials(False)
+    assert "storage.trace.s3.access_key: " in said and "InvalidAccessKeyId" in said
+    assert "does not accept access_key and secret_key of the configuration" in said
+    assert "does not accept the environment variables AWS_ACCESS_KEY_ID" in of_environment
+
+
+def answer(status, code):
+    """Settings of the proxy that refuses everything."""
+    return {"status": status, "body": f"<Error><Code>{code}</Code></Error>".encode()}
+
+
+@pytest.mark.parametrize(("status", "code", "sentence"), [
+    (403, "AccessDenied", "may not list the bucket"),
+    (301, "PermanentRedirect", "storage.trace.s3.region: "),
+    (400, "AuthorizationHeaderMalformed", "storage.trace.s3.region: "),
+])
+def test_refusal_for_good_stops_the_start_with_a_sentence(servers, bucket, proxy, status, code, sentence):
+    proxy.set("error", **answer(status, code))
+    said = refused(servers, bucket.config(proxy.port))
+    assert sentence in said and len([line for line in said.splitlines() if sentence in line]) == 1, said
+
+
+def test_clock_that_is_off_does_not_stop_the_start(servers, bucket, proxy):
+    proxy.set("error", **answer(403, "RequestTimeTooSkewed"))
+    server = servers.start(config=merge(FAST, bucket.config(proxy.port)))
+    assert "the clock of this machine and that of the store differ too much" in server.logs()
+    trace_id = otlp.push_trace(server)
+    assert len(server.trace(trace_id)) == 3
+    proxy.set("pass")
+
+
+def test_objects_carry_tags_metadata_and_storage_class(servers, bucket):
+    extra = {"tags": {"team": "tracing"}, "metadata": {"owner": "me"}, "storage_class": "STANDARD_IA",
+             "sse": {"type": "SSE-S3"}}
+    server = servers.start(config=merge(FAST, bucket.config(**extra)))
+    otlp.push_trace(server)
+    server.flush()
+    eventually(bucket.blocks, "a block")
+    key = f"single-tenant/{bucket.blocks()[0]}/data.parquet"
+    head = bucket.client.head_object(Bucket=bucket.name, Key=key)
+    assert (head["Metadata"], head["StorageClass"]) == ({"owner": "me"}, "STANDARD_IA")
+    assert head["ServerSideEncryption"] == "AES256"
+    tags = bucket.client.get_object_tagging(Bucket=bucket.name, Key=key)["TagSet"]
+    assert tags == [{"Key": "team", "Value": "tracing"}]

@@ -17,14 +17,14 @@ class FaultProxy:
     reset    connections are taken and reset
     stall    requests are taken and never answered
     cut      the connection ends after `cut_after` bytes of a response
-    error    every request is answered with `status`
+    error    every request is answered with `status` and `body`
 
     A change of mode ends all connections."""
 
     def __init__(self, upstream_port):
         self.upstream_port = upstream_port
         (self.port,) = free_ports(1)
-        self.mode, self.cut_after, self.status = "pass", 600, 503
+        self.mode, self.cut_after, self.status, self.body = "pass", 600, 503, SLOW_DOWN
         self.requests = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -125,8 +125,8 @@ class FaultProxy:
             lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
             if lengths:
                 await reader.readexactly(int(lengths[0].split(b":")[1]))
-            head = f"HTTP/1.1 {self.status} Error\r\nContent-Type: application/xml\r\nContent-Length: {len(SLOW_DOWN)}\r\n\r\n"
-            writer.write(head.encode() + SLOW_DOWN)
+            head = f"HTTP/1.1 {self.status} Error\r\nContent-Type: application/xml\r\nContent-Length: {len(self.body)}\r\n\r\n"
+            writer.write(head.encode() + self.body)
             await writer.drain()
 
     async def _reset(self, _reader, writer):

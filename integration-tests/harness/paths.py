@@ -4,6 +4,8 @@ import pathlib
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 INTEGRATION_TESTS = REPOSITORY / "integration-tests"
+# What `make test-tools` builds.
+CACHE = INTEGRATION_TESTS / ".cache"
 CONFORMANCE = REPOSITORY.parent / "shared" / "conformance"
 BENCH = REPOSITORY.parent / "shared" / "bench"
 

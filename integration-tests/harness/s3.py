@@ -7,6 +7,7 @@ import boto3
 import botocore.config
 import requests
 
+from . import bucket
 from .ports import free_ports
 from .server import end_with_parent
 from .waiting import eventually
@@ -14,7 +15,7 @@ from .waiting import eventually
 ACCESS_KEY, SECRET_KEY, REGION = "test-access-key", "test-secret-key", "us-east-1"
 
 
-class Bucket:
+class Bucket(bucket.Bucket):
     """One bucket, seen with the AWS SDK."""
 
     def __init__(self, server, name):
@@ -28,10 +29,6 @@ class Bucket:
     def keys(self, prefix=""):
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
         return sorted(item["Key"] for page in pages for item in page.get("Contents", []))
-
-    def blocks(self, tenant="single-tenant"):
-        """Ids of the complete blocks: those with a meta.json."""
-        return [key.split("/")[-2] for key in self.keys() if key.endswith("/meta.json") and f"{tenant}/" in key]
 
     def put(self, key, body):
         self.client.put_object(Bucket=self.name, Key=key, Body=body)
@@ -68,6 +65,11 @@ class S3:
 
     def new_bucket(self):
         return Bucket(self, f"traces-{next(self.numbers)}")
+
+    def demand_credentials(self, wanted):
+        """Whether only known users are let in, of which there are none; at first everybody is."""
+        count = b"0" if wanted else b"inf"
+        requests.post(self.url + "/moto-api/reset-auth", data=count, timeout=10).raise_for_status()
 
     def close(self):
         self.process.terminate()

@@ -53,6 +53,8 @@ pub struct Totals {
     pub decoded_bytes: u64,
     /// Of them, those that were in the cache.
     pub cached_bytes: u64,
+    /// Bytes read that came from a shared cache.
+    pub shared_cache_bytes: u64,
     /// Spans looked at.
     pub inspected_spans: u64,
     /// Spans found.
@@ -73,6 +75,8 @@ impl Totals {
             totals.read_bytes = totals.read_bytes.saturating_add(job.read_bytes);
             totals.decoded_bytes = totals.decoded_bytes.saturating_add(job.decoded_bytes);
             totals.cached_bytes = totals.cached_bytes.saturating_add(job.cached_bytes);
+            totals.shared_cache_bytes =
+                totals.shared_cache_bytes.saturating_add(job.shared_cache_bytes);
             totals.inspected_spans = totals.inspected_spans.saturating_add(job.inspected_spans);
             totals.matched_spans = totals.matched_spans.saturating_add(job.matched_spans);
             for Phase { name, nanos } in &job.phases {

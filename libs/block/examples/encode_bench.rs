@@ -1,11 +1,13 @@
-//! Measures the block writer: `encode_bench FILE [ZSTD_LEVEL] [SPANS_A_ROW_GROUP] [PAGE_BYTES] [OUTPUT] [RUNS]`.
+//! Measures the block writer:
+//! `encode_bench FILE [ZSTD_LEVEL] [SPANS_A_ROW_GROUP] [PAGE_BYTES] [OUTPUT] [RUNS] [VERSION]`.
 //!
-//! Level 0 is no compression, 99 is Snappy. FILE holds OTLP export requests, each after its length as a little-endian u32.
+//! Level 0 is no compression, 99 is Snappy; VERSION is 4 or 5. FILE holds OTLP export requests, each after its length as a little-endian u32.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a command-line tool for developers")]
 
-use tactus_block::{BlockSummary, BlockWriter, Compression, WriterSettings, schema};
+use tactus_block::schema::Schema;
+use tactus_block::{BlockSummary, BlockWriter, Compression, WriterSettings};
 use tactus_model::{BatchBuilder, BuilderLimits, SpanBatch, merge, walk};
-use tactus_storage::meta;
+use tactus_storage::meta::{self, BlockVersion};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -13,8 +15,13 @@ fn main() {
         arguments.get(at).map_or(default, |argument| argument.parse().unwrap())
     };
     let bytes = std::fs::read(&arguments[1]).unwrap();
+    let (version, dedicated_columns) = match number(7, 4) {
+        5 => (BlockVersion::VParquet5, meta::default_columns()),
+        _ => (BlockVersion::VParquet4, meta::filter_for_vparquet4(&meta::default_columns())),
+    };
     let settings = WriterSettings {
-        dedicated_columns: meta::filter_for_vparquet4(&meta::default_columns()),
+        version,
+        dedicated_columns,
         compression: match number(2, 1) {
             0 => Compression::None,
             99 => Compression::Snappy,
@@ -38,8 +45,9 @@ fn main() {
     let (data, summary, columns) = write(&row_groups, &settings);
 
     let spans = summary.spans as f64;
+    let schema = Schema::new(settings.version, &settings.dedicated_columns).unwrap();
     for (leaf, bytes) in columns.iter().enumerate() {
-        let column = schema::descriptor().column(leaf);
+        let column = schema.descriptor().column(leaf);
         println!(
             "{:8.3} {}",
             *bytes as f64 / spans,
@@ -60,9 +68,10 @@ fn main() {
 
 fn write(row_groups: &[SpanBatch], settings: &WriterSettings) -> (Vec<u8>, BlockSummary, Vec<u64>) {
     let mut writer = BlockWriter::new(Vec::new(), settings.clone()).unwrap();
-    let mut columns = vec![0u64; schema::LEAF_COUNT];
+    let mut columns = Vec::new();
     for batch in row_groups {
         let info = writer.write_row_group(batch).unwrap();
+        columns.resize(info.column_bytes.len(), 0);
         for (total, bytes) in columns.iter_mut().zip(info.column_bytes) {
             *total += bytes;
         }

@@ -73,7 +73,7 @@ impl<W: Write + Send> BlockBuilder<W> {
         Ok(BuiltBlock {
             sink,
             summary,
-            blooms: self.bloom.encode().into_iter().map(Bytes::from).collect(),
+            blooms: self.bloom.encode(),
             index: index.encode().into(),
             settings: self.settings,
         })

@@ -33,6 +33,9 @@ pub enum Error {
     /// A block version that is listed but not read.
     #[error("blocks of version {0} are not read")]
     UnsupportedVersion(&'static str),
+    /// A block version that is only read.
+    #[error("blocks of version {0} are not written")]
+    NotWritten(&'static str),
     /// Settings of the bloom filters that make no sense.
     #[error(transparent)]
     Bloom(#[from] tactus_storage::Error),

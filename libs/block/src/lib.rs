@@ -1,4 +1,4 @@
-//! Blocks: `data.parquet` in the vParquet4 format, from and to [`tactus_model::SpanBatch`].
+//! Blocks: `data.parquet` in the vParquet4 and vParquet5 formats, from and to [`tactus_model::SpanBatch`].
 //!
 //! Pages are encoded and decoded here, straight from and to dictionary codes; page headers, footer and page
 //! index are the Parquet library's. What lies beside `data.parquet` in a block is the storage lib's business.
@@ -14,4 +14,7 @@ mod write;
 
 pub use build::{BlockBuilder, BuilderSettings, BuiltBlock};
 pub use error::{Error, Result};
-pub use write::{BlockSummary, BlockWriter, Compression, RowGroupInfo, WriterSettings};
+pub use write::{
+    BlockSummary, BlockWriter, Compression, RowGroupInfo, WriterSettings, estimated_bytes,
+    estimated_bytes_of,
+};

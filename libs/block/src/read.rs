@@ -24,6 +24,7 @@ mod cache;
 mod chunk;
 mod columns;
 mod footer;
+mod info;
 mod json_value;
 mod level_words;
 mod levels;
@@ -40,6 +41,7 @@ mod tests;
 mod values;
 
 pub use cache::ColumnCache;
+pub use info::ColumnInfo;
 pub use prune::{AttributeOwner, NumberColumn, StringColumn, StringPredicate};
 pub use source::{ByteSource, BytesSource, FileSource, coalesce};
 pub use stored::{StoredSource, facts_of, open_stored};
@@ -64,6 +66,8 @@ pub struct RowGroup {
     pub traces: u64,
     /// Compressed bytes of all its columns.
     pub bytes: u64,
+    /// Bytes of all its pages before compression, dictionaries and page headers included.
+    pub uncompressed_bytes: u64,
     /// Smallest trace id, if the statistics have it.
     pub min_id: Option<TraceId>,
     /// Largest trace id, if the statistics have it.
@@ -108,8 +112,8 @@ impl std::fmt::Debug for BlockReader {
 impl BlockReader {
     /// Reads the footer and finds the columns.
     ///
-    /// Errors: `Error::UnsupportedVersion` for vParquet3; `Error::Corrupt` or `Error::Parquet` if the
-    /// file is not a block of this version; what the source returns.
+    /// Errors: `Error::Corrupt` or `Error::Parquet` if the file is not a block of this version, or a
+    /// vParquet5 file with other dedicated columns than the facts have; what the source returns.
     pub fn open(source: Arc<dyn ByteSource>, facts: &BlockFacts) -> Result<Self> {
         Self::open_with_cache(source, facts, None)
     }
@@ -141,6 +145,7 @@ impl BlockReader {
                 RowGroup {
                     traces: u64::try_from(group.num_rows()).unwrap_or(0),
                     bytes: u64::try_from(group.compressed_size()).unwrap_or(0),
+                    uncompressed_bytes: info::uncompressed_bytes(group),
                     min_id: id(ids.and_then(Statistics::min_bytes_opt)),
                     max_id: id(ids.and_then(Statistics::max_bytes_opt)),
                 }

@@ -1,7 +1,8 @@
-//! The vParquet4 schema: its message type, and a name for every leaf column.
+//! The schemas that blocks are written with: message type, a name for every leaf column, how each is stored.
 //!
-//! Tempo maps leaf columns by position, so order, nesting, repetition and physical types are a fixed
-//! contract. Nothing here is configurable; dedicated columns only change what `String01`… mean.
+//! Tempo maps leaf columns by position, so order, nesting, repetition and physical types are a fixed contract.
+//! That of vParquet4 is constant, and dedicated columns only change what `String01`… mean; vParquet5 has a column
+//! for each of them.
 
 pub mod leaf;
 mod text;
@@ -10,13 +11,14 @@ use std::sync::{Arc, LazyLock};
 
 use parquet::basic::Type as PhysicalType;
 use parquet::schema::parser::parse_message_type;
-use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, TypePtr};
+use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
+use tactus_storage::meta::{BlockVersion, ColumnScope, ColumnType, DedicatedColumn};
 
-/// Leaf columns of a vParquet4 file.
-pub const LEAF_COUNT: usize = 103;
+use crate::error::{Error, Result};
+use leaf::Leaves;
 
-/// Columns for dedicated attributes, per scope.
-pub const DEDICATED_SLOTS: usize = 10;
+/// Dedicated string columns of a scope in vParquet4, in use or not.
+const SLOTS_OF_V4: usize = 10;
 
 /// How the values of a leaf column are encoded, dictionary page aside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,131 +33,263 @@ pub enum LeafEncoding {
     Plain,
 }
 
-/// The seven leaf columns of one attribute list.
+/// How the pages of a leaf column are compressed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct AttributeLeaves {
-    /// `Key`.
-    pub key: usize,
-    /// `IsArray`.
-    pub is_array: usize,
-    /// `Value.list.element`.
-    pub value: usize,
-    /// `ValueInt.list.element`.
-    pub value_int: usize,
-    /// `ValueDouble.list.element`.
-    pub value_double: usize,
-    /// `ValueBool.list.element`.
-    pub value_bool: usize,
-    /// `ValueUnsupported`.
-    pub value_unsupported: usize,
+pub enum LeafCompression {
+    /// As the settings say.
+    AsSet,
+    /// As the settings say, but with Zstandard the values stay as they are: they hardly shrink once they take no
+    /// more bits than they need, and almost every query reads some of them.
+    OnlyLevels,
+    /// Zstandard, whatever the settings say; and no bounds in statistics: long or unique strings.
+    Blob,
 }
 
-impl AttributeLeaves {
-    /// The seven leaves from `first` on.
-    pub const fn at(first: usize) -> Self {
-        Self {
-            key: first,
-            is_array: first + 1,
-            value: first + 2,
-            value_int: first + 3,
-            value_double: first + 4,
-            value_bool: first + 5,
-            value_unsupported: first + 6,
-        }
-    }
+/// How a leaf column is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LeafStorage {
+    /// Encoding of its values. Never a dictionary for INT32 columns, which Tempo misreads, nor for `TraceID`.
+    pub encoding: LeafEncoding,
+    /// Compression of its pages.
+    pub compression: LeafCompression,
 }
 
-/// Resource attributes with a column of their own if they are strings, and that column.
-pub const RESOURCE_COLUMNS: [(&str, usize); 9] = [
-    ("service.name", leaf::RESOURCE_SERVICE_NAME),
-    ("cluster", leaf::RESOURCE_CLUSTER),
-    ("namespace", leaf::RESOURCE_NAMESPACE),
-    ("pod", leaf::RESOURCE_POD),
-    ("container", leaf::RESOURCE_CONTAINER),
-    ("k8s.cluster.name", leaf::RESOURCE_K8S_CLUSTER_NAME),
-    ("k8s.namespace.name", leaf::RESOURCE_K8S_NAMESPACE_NAME),
-    ("k8s.pod.name", leaf::RESOURCE_K8S_POD_NAME),
-    ("k8s.container.name", leaf::RESOURCE_K8S_CONTAINER_NAME),
+/// The column of an attribute.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AttributeColumn {
+    /// Its leaf.
+    pub leaf: usize,
+    /// The attribute; `None` for a column that stays empty.
+    pub name: Option<String>,
+    /// The values that go there; others stay generic attributes.
+    pub column_type: ColumnType,
+    /// It takes arrays of such values as well, of two elements or more: a shorter one could not be told from a
+    /// single value, or from nothing.
+    pub takes_arrays: bool,
+    /// It is stored as [`LeafCompression::Blob`].
+    pub is_blob: bool,
+}
+
+/// Number of dedicated columns of one scope that the schema has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Slots {
+    strings: usize,
+    ints: usize,
+}
+
+/// The schema of a file.
+#[derive(Debug)]
+pub struct Schema {
+    /// The block version.
+    pub version: BlockVersion,
+    /// The numbers of its leaf columns.
+    pub leaves: Leaves,
+    /// Columns of resource attributes, in file order; `service.name` first.
+    pub resource_columns: Vec<AttributeColumn>,
+    /// Columns of span attributes, in file order.
+    pub span_columns: Vec<AttributeColumn>,
+    /// Columns of event attributes, in file order.
+    pub event_columns: Vec<AttributeColumn>,
+    descriptor: SchemaDescPtr,
+    storage: Vec<LeafStorage>,
+}
+
+/// Resource attributes that have a column of their own in vParquet4 whatever is configured.
+const RESOURCE_STATICS: [(&str, &str); 8] = [
+    ("cluster", "Cluster"),
+    ("namespace", "Namespace"),
+    ("pod", "Pod"),
+    ("container", "Container"),
+    ("k8s.cluster.name", "K8sClusterName"),
+    ("k8s.namespace.name", "K8sNamespaceName"),
+    ("k8s.pod.name", "K8sPodName"),
+    ("k8s.container.name", "K8sContainerName"),
 ];
 
-/// Span attributes with a column of their own if they are strings, and that column.
-/// `http.status_code` has [`leaf::SPAN_HTTP_STATUS_CODE`] if it is an integer.
-pub const SPAN_COLUMNS: [(&str, usize); 2] =
-    [("http.method", leaf::SPAN_HTTP_METHOD), ("http.url", leaf::SPAN_HTTP_URL)];
+/// Span attributes that have a column of their own in vParquet4 whatever is configured.
+const SPAN_STATICS: [(&str, &str, ColumnType); 3] = [
+    ("http.method", "HttpMethod", ColumnType::String),
+    ("http.url", "HttpUrl", ColumnType::String),
+    ("http.status_code", "HttpStatusCode", ColumnType::Int),
+];
 
-/// The span attribute behind [`leaf::SPAN_HTTP_STATUS_CODE`].
-pub const HTTP_STATUS_CODE: &str = "http.status_code";
-
-static DESCRIPTOR: LazyLock<SchemaDescPtr> = LazyLock::new(|| {
-    let message = parse_message_type(&text::message_type()).expect("the message type is constant");
-    Arc::new(SchemaDescriptor::new(Arc::new(message)))
+static MESSAGE_OF_V4: LazyLock<SchemaDescPtr> = LazyLock::new(|| {
+    let fixed = Slots { strings: SLOTS_OF_V4, ints: 0 };
+    parse(&text::message_type(BlockVersion::VParquet4, fixed, fixed, Slots::default()))
 });
 
-/// The schema with its leaf columns: paths, levels, types.
-pub fn descriptor() -> &'static SchemaDescPtr {
-    &DESCRIPTOR
+fn parse(text: &str) -> SchemaDescPtr {
+    let message = parse_message_type(text).expect("the text is made of constants and numbers");
+    Arc::new(SchemaDescriptor::new(Arc::new(message)))
 }
 
-/// The root of the schema, message `Trace`.
-pub fn message_type() -> TypePtr {
-    DESCRIPTOR.root_schema_ptr()
-}
+impl Schema {
+    /// The schema of a version that is written. `dedicated` is the list as `meta.json` has it; columns beyond the
+    /// slots that the version has are left out.
+    ///
+    /// Errors: `NotWritten` for other versions.
+    pub fn new(version: BlockVersion, dedicated: &[DedicatedColumn]) -> Result<Self> {
+        let is_v5 = match version {
+            BlockVersion::VParquet3 => return Err(Error::NotWritten(version.as_str())),
+            BlockVersion::VParquet4 => false,
+            BlockVersion::VParquet5 => true,
+        };
+        let slots = |scope| Slots {
+            strings: of_scope(dedicated, scope, ColumnType::String, is_v5).count(),
+            ints: of_scope(dedicated, scope, ColumnType::Int, is_v5).count(),
+        };
+        let descriptor = match is_v5 {
+            false => MESSAGE_OF_V4.clone(),
+            true => parse(&text::message_type(
+                version,
+                slots(ColumnScope::Resource),
+                slots(ColumnScope::Span),
+                slots(ColumnScope::Event),
+            )),
+        };
+        let paths = leaf::Paths::new(&descriptor);
+        let leaves = Leaves::new(&paths);
+        let columns = |scope| attribute_columns(&paths, is_v5, scope, dedicated);
+        let mut schema = Self {
+            version,
+            resource_columns: columns(ColumnScope::Resource),
+            span_columns: columns(ColumnScope::Span),
+            event_columns: columns(ColumnScope::Event),
+            leaves,
+            storage: Vec::new(),
+            descriptor,
+        };
+        schema.storage = (0..schema.leaf_count()).map(|leaf| schema.choose_storage(leaf)).collect();
+        Ok(schema)
+    }
 
-/// The encoding that a leaf column of the schema is written with; see [`leaf`] for the numbers.
-///
-/// Never a dictionary for INT32 columns, which Tempo misreads, nor for `TraceID`.
-pub fn encoding_of(leaf: usize) -> LeafEncoding {
-    let column = DESCRIPTOR.column(leaf);
-    let plain = [leaf::SPAN_DROPPED_EVENTS, leaf::SPAN_DROPPED_LINKS, leaf::SPAN_HTTP_STATUS_CODE];
-    let delta_length = [
-        leaf::TRACE_ID,
-        leaf::TRACE_ID_TEXT,
-        leaf::SERVICE_STATS_KEY,
-        leaf::SPAN_ID,
-        leaf::PARENT_SPAN_ID,
-        leaf::SPAN_TRACE_STATE,
-        leaf::SPAN_STATUS_MESSAGE,
-        leaf::LINK_TRACE_ID,
-        leaf::LINK_SPAN_ID,
-        leaf::LINK_TRACE_STATE,
-    ];
-    let attribute_number = leaf::ATTRIBUTE_LISTS.iter().any(|list| list.value_int == leaf);
-    let attribute_text = leaf::ATTRIBUTE_LISTS.iter().any(|list| list.value_unsupported == leaf);
-    match column.physical_type() {
-        PhysicalType::BYTE_ARRAY if attribute_text || delta_length.contains(&leaf) => {
-            LeafEncoding::DeltaLength
+    /// Paths, levels and types of the leaf columns.
+    pub fn descriptor(&self) -> &SchemaDescPtr {
+        &self.descriptor
+    }
+
+    /// Number of leaf columns.
+    pub fn leaf_count(&self) -> usize {
+        self.descriptor.num_columns()
+    }
+
+    /// How a leaf column is stored; `leaf` is below [`Self::leaf_count`].
+    #[inline]
+    pub fn storage(&self, leaf: usize) -> LeafStorage {
+        self.storage[leaf]
+    }
+
+    /// The columns of attributes, of all scopes.
+    fn attribute_columns(&self) -> impl Iterator<Item = &AttributeColumn> {
+        [&self.resource_columns, &self.span_columns, &self.event_columns].into_iter().flatten()
+    }
+
+    fn choose_storage(&self, leaf: usize) -> LeafStorage {
+        let of_attribute = self.attribute_columns().find(|column| column.leaf == leaf);
+        if of_attribute.is_some_and(|column| column.is_blob) {
+            let compression = LeafCompression::Blob;
+            return LeafStorage { encoding: LeafEncoding::DeltaLength, compression };
         }
-        PhysicalType::BYTE_ARRAY => LeafEncoding::Dictionary,
-        PhysicalType::INT32 | PhysicalType::INT64
-            if !attribute_number && !plain.contains(&leaf) =>
-        {
-            LeafEncoding::DeltaBinary
-        }
-        _ => LeafEncoding::Plain,
+        let leaves = &self.leaves;
+        let encoding = match self.descriptor.column(leaf).physical_type() {
+            PhysicalType::BYTE_ARRAY if leaves.without_dictionary().any(|known| known == leaf) => {
+                LeafEncoding::DeltaLength
+            }
+            PhysicalType::BYTE_ARRAY if leaf == leaves.service_stats_name && !self.is_v5() => {
+                LeafEncoding::DeltaLength
+            }
+            PhysicalType::BYTE_ARRAY => LeafEncoding::Dictionary,
+            PhysicalType::INT32 | PhysicalType::INT64
+                if of_attribute.is_none()
+                    && !leaves.plain_integers().any(|known| known == leaf) =>
+            {
+                LeafEncoding::DeltaBinary
+            }
+            _ => LeafEncoding::Plain,
+        };
+        let compression = match leaves.hot().contains(&leaf) {
+            true => LeafCompression::OnlyLevels,
+            false => LeafCompression::AsSet,
+        };
+        LeafStorage { encoding, compression }
+    }
+
+    /// True for the vParquet5 schema.
+    pub(crate) fn is_v5(&self) -> bool {
+        self.version == BlockVersion::VParquet5
     }
 }
 
-/// True for a leaf column whose values the writer leaves uncompressed.
-///
-/// They hardly shrink once they take no more bits than they need, and almost every query reads some of them.
-pub fn stays_uncompressed(leaf: usize) -> bool {
-    use leaf::{
-        SPAN_DURATION, SPAN_ID, SPAN_KIND, SPAN_NAME, SPAN_NESTED_LEFT, SPAN_NESTED_PARENT,
-        SPAN_NESTED_RIGHT, SPAN_START, SPAN_STATUS_CODE, TRACE_ID,
+/// The dedicated columns of a scope and type that the schema has, in the order of their slots.
+fn of_scope(
+    dedicated: &[DedicatedColumn],
+    scope: ColumnScope,
+    column_type: ColumnType,
+    is_v5: bool,
+) -> impl Iterator<Item = &DedicatedColumn> {
+    let slots = match (is_v5, column_type, scope) {
+        (true, ..) => column_type.slots(),
+        (false, ColumnType::String, ColumnScope::Resource | ColumnScope::Span) => SLOTS_OF_V4,
+        (false, ..) => 0,
     };
-    matches!(
-        leaf,
-        TRACE_ID
-            | SPAN_ID
-            | SPAN_NESTED_PARENT
-            | SPAN_NESTED_LEFT
-            | SPAN_NESTED_RIGHT
-            | SPAN_NAME
-            | SPAN_KIND
-            | SPAN_START
-            | SPAN_DURATION
-            | SPAN_STATUS_CODE
-    )
+    let wanted =
+        move |column: &&DedicatedColumn| (column.scope, column.column_type) == (scope, column_type);
+    dedicated.iter().filter(wanted).take(slots)
+}
+
+fn attribute_columns(
+    paths: &leaf::Paths,
+    is_v5: bool,
+    scope: ColumnScope,
+    dedicated: &[DedicatedColumn],
+) -> Vec<AttributeColumn> {
+    let (parent, mut statics) = match scope {
+        ColumnScope::Resource => {
+            let service = ("service.name", "ServiceName", ColumnType::String);
+            ("rs.Resource", vec![service])
+        }
+        ColumnScope::Span => ("rs.ss.Spans", Vec::new()),
+        ColumnScope::Event => ("rs.ss.Spans.Events", Vec::new()),
+    };
+    match scope {
+        _ if is_v5 => {}
+        ColumnScope::Resource => statics
+            .extend(RESOURCE_STATICS.map(|(name, column)| (name, column, ColumnType::String))),
+        ColumnScope::Span => statics.extend(SPAN_STATICS),
+        ColumnScope::Event => {}
+    }
+    let mut columns: Vec<AttributeColumn> = statics
+        .into_iter()
+        .map(|(name, column, column_type)| AttributeColumn {
+            leaf: paths.leaf(&format!("{parent}.{column}")),
+            name: Some(name.to_owned()),
+            column_type,
+            takes_arrays: false,
+            is_blob: false,
+        })
+        .collect();
+    for (column_type, prefix) in [(ColumnType::String, "String"), (ColumnType::Int, "Int")] {
+        let mut named = of_scope(dedicated, scope, column_type, is_v5);
+        for slot in 1.. {
+            let path = format!("{parent}.DedicatedAttributes.{prefix}{slot:02}");
+            let Some(leaf) = paths.find(&path) else { break };
+            let dedicated = named.next();
+            // A column whose attribute has a column already stays empty, but keeps its place.
+            let is_new =
+                |name: &&str| columns.iter().all(|known| known.name.as_deref() != Some(name));
+            let name = dedicated.map(|column| column.name.as_str()).filter(is_new);
+            columns.push(AttributeColumn {
+                leaf,
+                name: name.map(str::to_owned),
+                column_type,
+                takes_arrays: is_v5,
+                is_blob: is_v5
+                    && column_type == ColumnType::String
+                    && dedicated.is_some_and(DedicatedColumn::is_blob),
+            });
+        }
+    }
+    columns
 }
 
 #[cfg(test)]

@@ -5,12 +5,15 @@ mod canonical;
 mod check;
 mod chunk;
 mod compress;
+mod derived;
+mod estimate;
 mod json;
 mod layout;
 mod leaves;
 mod levels;
 mod row_group;
 mod sink;
+mod slot_columns;
 mod slots;
 mod span_lists;
 mod statistics;
@@ -25,8 +28,10 @@ use parquet::file::writer::SerializedFileWriter;
 use tactus_model::{SpanBatch, TraceId};
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 
+pub use estimate::{estimated_bytes, estimated_bytes_of};
+
 use crate::error::Result;
-use crate::schema;
+use crate::schema::Schema;
 use canonical::CanonicalResources;
 use compress::Compressor;
 use leaves::LeafWriter;
@@ -34,8 +39,7 @@ use row_group::{Scratch, Source, write_columns};
 use sink::Sink;
 use slots::SlotNames;
 
-/// How pages are compressed. With Zstandard the values of some columns are left as they are, see
-/// [`schema::stays_uncompressed`].
+/// How pages are compressed. [`crate::schema::LeafCompression`] has the exceptions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Compression {
     /// Not at all.
@@ -87,7 +91,7 @@ pub struct RowGroupInfo {
     pub start_unix_nanos: u64,
     /// Latest end of a span, unix nanoseconds.
     pub end_unix_nanos: u64,
-    /// Compressed bytes of each leaf column, by its number in [`schema::leaf`].
+    /// Compressed bytes of each leaf column of the schema in use.
     pub column_bytes: Vec<u64>,
 }
 
@@ -112,38 +116,43 @@ pub struct BlockSummary {
     pub last_ids: Vec<TraceId>,
 }
 
-/// Writes one `data.parquet` in the vParquet4 format, a row group at a time.
+/// Writes one `data.parquet` in the vParquet4 or vParquet5 format, a row group at a time.
 ///
 /// Memory: about 15 bytes a span attribute of the largest row group, its largest column chunk compressed, and
 /// some kilobytes a row group for the footer. After an error the file is unusable.
 pub struct BlockWriter<W: Write + Send> {
     file: SerializedFileWriter<Sink<W>>,
-    settings: WriterSettings,
+    schema: Schema,
+    page_bytes: usize,
     resource_slots: SlotNames,
     span_slots: SlotNames,
+    event_slots: SlotNames,
     compressor: Compressor,
     scratch: Scratch,
     summary: BlockSummary,
 }
 
 impl<W: Write + Send> BlockWriter<W> {
-    /// Starts a file. Errors: a zstd level that does not exist, or the sink's.
+    /// Starts a file. Errors: a version that is not written, a zstd level that does not exist, or the sink's.
     pub fn new(sink: W, settings: WriterSettings) -> Result<Self> {
         let properties = WriterProperties::builder()
             .set_writer_version(WriterVersion::PARQUET_2_0)
             .set_created_by(concat!("tactus ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
+        let schema = Schema::new(settings.version, &settings.dedicated_columns)?;
         let compressor = Compressor::new(settings.compression)?;
         let file = SerializedFileWriter::new(
             Sink::new(sink),
-            schema::message_type(),
+            schema.descriptor().root_schema_ptr(),
             Arc::new(properties),
         )?;
         Ok(Self {
             file,
-            resource_slots: SlotNames::resource(&settings.dedicated_columns),
-            span_slots: SlotNames::span(&settings.dedicated_columns),
-            settings,
+            resource_slots: SlotNames::new(&schema.resource_columns),
+            span_slots: SlotNames::new(&schema.span_columns),
+            event_slots: SlotNames::new(&schema.event_columns),
+            schema,
+            page_bytes: settings.page_bytes,
             compressor,
             scratch: Scratch::default(),
             summary: BlockSummary::default(),
@@ -159,30 +168,31 @@ impl<W: Write + Send> BlockWriter<W> {
     pub fn write_row_group(&mut self, batch: &SpanBatch) -> Result<RowGroupInfo> {
         let (first_id, last_id) = check::batch(batch, self.summary.last_ids.last().copied())?;
         let resource_keys = self.resource_slots.of_batch(&batch.strings);
-        let resources =
-            CanonicalResources::new(batch, &resource_keys, self.resource_slots.leaves.len());
+        let resources = CanonicalResources::new(batch, &resource_keys);
         let span_keys = self.span_slots.of_batch(&batch.strings);
+        let event_keys = self.event_slots.of_batch(&batch.strings);
 
         let mut layout = std::mem::take(&mut self.scratch.layout);
         let mut traces = std::mem::take(&mut self.scratch.traces);
         let mut leaf_scratch = std::mem::take(&mut self.scratch.leaves);
         layout.set(batch, &resources);
         traces.set(batch, &layout, &resources);
-        let pages = page_rows(batch, &layout.trace_spans, self.settings.page_bytes);
+        let pages = page_rows(batch, &layout.trace_spans, self.page_bytes);
         let mut writer = LeafWriter {
             group: self.file.next_row_group()?,
+            schema: &self.schema,
             compressor: &mut self.compressor,
             scratch: &mut leaf_scratch,
             pages: &pages,
             next: 0,
-            sizes: Vec::with_capacity(schema::LEAF_COUNT),
+            sizes: Vec::with_capacity(self.schema.leaf_count()),
         };
         let source = Source {
+            schema: &self.schema,
             batch,
             resources: &resources,
-            resource_slots: &self.resource_slots,
-            span_slots: &self.span_slots,
             span_keys: &span_keys,
+            event_keys: &event_keys,
         };
         write_columns(&mut writer, &source, &layout, &traces, &mut self.scratch)?;
         let column_bytes = writer.finish()?;

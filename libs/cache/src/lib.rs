@@ -1,1 +1,35 @@
-//! Clients of shared caches.
+//! Caches that several processes share: memcached and redis, by role.
+//!
+//! ```text
+//! get(keys) -> breaker, pool, timeout -> frames checked -> values; what fails is a miss
+//! put(key)  -> bounded queue -> writers                  ; what does not fit is dropped
+//! ```
+//!
+//! A cache may be slow, full, gone, hung, or hold what somebody else wrote: it costs time, and never changes an answer.
+//! So a value is stored in a frame that names its key and carries a checksum, reads are bounded in time, a server that
+//! does not answer is left alone for a while, and no caller ever sees an error. What is cached must be a function of
+//! its key alone: nothing is ever invalidated.
+#![warn(missing_docs)]
+
+pub mod answer;
+mod background;
+mod breaker;
+mod cache;
+mod caches;
+mod error;
+mod frame;
+mod key;
+pub mod memcached;
+mod metrics;
+pub mod redis;
+mod role;
+mod store;
+mod tls;
+
+pub use breaker::BreakerSettings;
+pub use cache::Cache;
+pub use caches::{BackgroundSettings, CacheSettings, Caches, ServerSettings};
+pub use error::{Error, Result};
+pub use key::Key;
+pub use role::Role;
+pub use tls::TlsSettings;

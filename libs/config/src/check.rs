@@ -77,7 +77,10 @@ pub(crate) fn findings(config: &Config, flat_overrides: bool) -> Vec<String> {
         by_id.concurrent_shards > by_id.query_shards,
         "query_frontend.trace_by_id.concurrent_shards greater than query_shards is invalid. concurrent_shards will be set to query_shards",
     );
-    if let Err(text) = validate::dedicated_columns(&trace.block.parquet_dedicated_columns) {
+    let block = &trace.block;
+    if let Err(text) =
+        validate::dedicated_columns(&block.version, &block.parquet_dedicated_columns)
+    {
         found.push(text);
     }
     if let Err(text) = validate::limits(&config.overrides.defaults) {

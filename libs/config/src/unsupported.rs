@@ -26,13 +26,9 @@ const fn whole(key: &'static str, name: &'static str) -> Part {
 
 /// The table to shorten.
 const MISSING: &[Part] = &[
-    each("compactor", "compactor"),
-    each("backend_worker.compaction", "compactor"),
-    each("backend_scheduler.provider.compaction", "compactor"),
     each("metrics_generator", "metrics generator"),
     each("metrics_generator_client", "metrics generator"),
     each("overrides.defaults.metrics_generator", "metrics generator"),
-    each("overrides.defaults.compaction", "compactor"),
     each("overrides.user_configurable_overrides", "overrides API"),
     each("overrides.defaults.forwarders", "forwarding"),
     each("overrides.defaults.cost_attribution", "cost attribution"),
@@ -43,6 +39,8 @@ const MISSING: &[Part] = &[
     each("ingester.lifecycler.tokens_file_path", "ring"),
     each("ingester.lifecycler.availability_zone", "ring"),
     each("distributor.ring", "ring"),
+    each("compactor.ring", "ring"),
+    each("compactor.override_ring_key", "ring"),
     each("querier.frontend_worker", "remote querier"),
     each("distributor.forwarders", "forwarding"),
     each("distributor.usage", "cost attribution"),
@@ -50,13 +48,8 @@ const MISSING: &[Part] = &[
     whole("distributor.receivers.zipkin", "Zipkin receiver"),
     whole("distributor.receivers.kafka", "Kafka receiver"),
     whole("distributor.receivers.opencensus", "OpenCensus receiver"),
-    each("storage.trace.gcs", "Google store"),
-    each("storage.trace.azure", "Azure store"),
-    whole("storage.trace.cache", "cache client"),
-    whole("storage.trace.memcached", "cache client"),
-    whole("storage.trace.redis", "cache client"),
-    each("storage.trace.background_cache", "cache client"),
-    each("cache", "cache client"),
+    each("storage.trace.s3.tls_server_name", "check of another server name"),
+    each("storage.trace.s3.tls_cipher_suites", "choice of cipher suites"),
     each("query_frontend.mcp_server", "MCP server"),
 ];
 
@@ -69,11 +62,9 @@ const NEUTRAL_VALUES: &[(&str, &str)] = &[
 ];
 
 /// Stores of blocks that this release can open.
-pub(crate) const BACKENDS: &[&str] = &["local", "s3"];
-/// Stores of blocks that a later release will open.
-pub(crate) const LATER_BACKENDS: &[&str] = &["gcs", "azure"];
+pub(crate) const BACKENDS: &[&str] = &["local", "s3", "gcs", "azure"];
 /// Block versions that this release writes.
-pub(crate) const WRITABLE_BLOCKS: &[&str] = &["vParquet4"];
+pub(crate) const WRITABLE_BLOCKS: &[&str] = &["vParquet4", "vParquet5"];
 /// Block versions that exist.
 pub(crate) const KNOWN_BLOCKS: &[&str] =
     &["v2", "vParquet", "vParquet2", "vParquet3", "vParquet4", "vParquet5"];

@@ -1,5 +1,6 @@
 //! Rules that stop the start and need nothing but the configuration itself.
 
+mod caches;
 mod columns;
 mod components;
 mod tenant;
@@ -40,7 +41,7 @@ pub(crate) fn validate(config: &Config) -> Result<(), String> {
     components::querier(config)?;
     components::storage(config)?;
     components::generator(config)?;
-    components::caches(config)
+    caches::validate(config)
 }
 
 fn target(target: &str) -> Result<(), String> {

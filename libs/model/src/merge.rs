@@ -6,7 +6,7 @@ use crate::{SpanBatch, TraceId};
 
 mod gather;
 
-use gather::Gather;
+pub use gather::{MergeOutput, TraceMerger};
 
 /// The traces of several batches in ascending order of id.
 ///
@@ -37,6 +37,10 @@ struct TraceRows {
 pub struct MergeStats {
     /// Spans that stood in more than one place, or were sent twice.
     pub duplicate_spans: u64,
+    /// Spans of traces that would have become too large, see [`TraceMerger::finish_trace`].
+    pub cut_spans: u64,
+    /// Traces that lost these.
+    pub cut_traces: u64,
 }
 
 impl MergePlan {
@@ -101,7 +105,7 @@ impl MergePlan {
     ///
     /// A span that is there twice (same trace, span id, kind, start and name) is kept once, the first by input.
     pub fn gather(&self, inputs: &[&SpanBatch], range: Range<usize>) -> (SpanBatch, MergeStats) {
-        let mut gather = Gather::new(inputs);
+        let mut gather = TraceMerger::new(inputs, MergeOutput::default());
         let fragments = &self.fragments[range];
         let spans =
             |fragment: &Fragment| self.rows[fragment.input as usize].of(fragment.trace).len();
@@ -111,12 +115,12 @@ impl MergePlan {
             for fragment in same_trace {
                 let rows = &self.rows[fragment.input as usize];
                 for position in rows.of(fragment.trace) {
-                    gather.candidate(fragment.input, rows.row(position));
+                    gather.add_row(fragment.input, rows.row(position));
                 }
             }
-            gather.finish_trace();
+            gather.finish_trace(u64::MAX);
         }
-        gather.finish()
+        gather.into_output().take()
     }
 }
 

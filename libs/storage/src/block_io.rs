@@ -1,5 +1,7 @@
 //! Whole blocks: write one so that it appears at once, mark it compacted, clear it away, list.
 
+mod orphans;
+
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -15,6 +17,9 @@ use crate::layout::{
 };
 use crate::meta::BlockMeta;
 
+pub(crate) use orphans::remove_empty_directories;
+pub use orphans::{Leftovers, Orphan, clear_leftovers, clear_orphan, list_orphans, store_time};
+
 /// Where the bytes of an object to write are.
 #[derive(Debug, Clone)]
 pub enum ObjectSource {
@@ -22,6 +27,9 @@ pub enum ObjectSource {
     File(PathBuf),
     /// In memory.
     Bytes(Bytes),
+    /// In its place already, of so many bytes, as [`ObjectWriter`](crate::bucket::ObjectWriter)
+    /// leaves it.
+    Written(u64),
 }
 
 /// The files of a new block besides its meta.
@@ -73,6 +81,7 @@ async fn put(bucket: &Bucket, key: &str, source: &ObjectSource) -> Result<u64> {
         ObjectSource::Bytes(bytes) => {
             bucket.put(key, bytes.clone()).await.map(|()| bytes.len() as u64)
         }
+        ObjectSource::Written(bytes) => Ok(*bytes),
     }
 }
 
@@ -154,8 +163,12 @@ pub struct ListedBlocks {
     pub compacted: Vec<(Uuid, Timestamp)>,
     /// Blocks that must not be compacted.
     pub no_compact: HashSet<Uuid>,
-    /// True when the tenant has an index file of either kind.
-    pub has_index: bool,
+    /// When the tenant's index was last written, either file; `None` without one.
+    pub index_written: Option<Timestamp>,
+    /// All objects of the tenant, of blocks or not.
+    pub objects: u64,
+    /// When the last of them was written.
+    pub newest: Option<Timestamp>,
 }
 
 /// All tenants of the bucket, sorted; names that are not tenants are left out.
@@ -185,7 +198,9 @@ pub async fn list_blocks(
         all.live.extend(part.live);
         all.compacted.extend(part.compacted);
         all.no_compact.extend(part.no_compact);
-        all.has_index |= part.has_index;
+        all.index_written = all.index_written.max(part.index_written);
+        all.objects += part.objects;
+        all.newest = all.newest.max(part.newest);
     }
     all.live.sort_unstable();
     all.compacted.sort_unstable();
@@ -214,15 +229,18 @@ async fn list_range(
         if end.as_ref().is_some_and(|end| object.key >= *end) {
             break;
         }
+        let time = object.last_modified;
+        listed.objects += 1;
+        listed.newest = listed.newest.max(Some(time));
         let Some((_, rest)) = object.key.split_once('/') else { continue };
         if [layout::TENANT_INDEX_PROTO, layout::TENANT_INDEX_JSON].contains(&rest) {
-            listed.has_index = true;
+            listed.index_written = listed.index_written.max(Some(time));
         }
         let Some((directory, file)) = rest.split_once('/') else { continue };
         let Some(id) = parse_block_id(directory) else { continue };
         match file {
             META => listed.live.push(id),
-            COMPACTED_META => listed.compacted.push((id, object.last_modified)),
+            COMPACTED_META => listed.compacted.push((id, time)),
             NO_COMPACT => drop(listed.no_compact.insert(id)),
             _ => {}
         }

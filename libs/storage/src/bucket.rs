@@ -1,16 +1,28 @@
-//! A bucket of objects: a local directory or S3, behind one set of calls.
+//! A bucket of objects: a local directory, S3, Google or Azure, behind one set of calls.
 //!
 //! Keys are `/`-joined names without a leading slash; a configured prefix is added and taken away
 //! here. A write is all or nothing: readers see the old object or the new one.
 
+mod azure;
+mod check;
+mod client;
 mod credentials;
+mod diagnosis;
 mod failure;
+mod gcs;
 mod hedge;
+mod kms;
+mod list;
 mod local;
+mod metrics;
+mod options;
 mod ranges;
 mod s3;
 mod settings;
+mod target;
 mod upload;
+mod write;
+mod writer;
 
 use std::fmt;
 use std::ops::Range;
@@ -18,23 +30,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use futures_util::stream::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::error::{Error, Result};
 use crate::layout::join_prefix;
 
+use options::{Transfer, WriteOptions};
+use target::{Provider, Target};
+
 pub use local::LocalFile;
 pub use settings::{
-    Addressing, BucketSettings, DEFAULT_PART_BYTES, MIN_PART_BYTES, RetrySettings, S3Encryption,
-    S3Settings,
+    Addressing, AzureCredentials, AzureSettings, BucketSettings, DEFAULT_PART_BYTES, GcsSettings,
+    HttpSettings, MIN_PART_BYTES, RetrySettings, S3Encryption, S3Settings,
 };
+pub use writer::ObjectWriter;
 
-/// Deletes in flight when a block or a tenant is cleared.
-const DELETE_CONCURRENCY: usize = 16;
 /// Requests in flight for the ranges of one object.
 const READ_CONCURRENCY: usize = 8;
 
@@ -56,8 +70,22 @@ struct Inner {
     prefix: String,
     /// Root of a local store.
     root: Option<PathBuf>,
-    s3: S3Settings,
-    write_options: s3::WriteOptions,
+    transfer: Transfer,
+    write_options: WriteOptions,
+    target: Target,
+}
+
+impl Inner {
+    fn remote(store: impl ObjectStore, target: Target, prefix: &str) -> Self {
+        Self {
+            store: Arc::new(store),
+            prefix: prefix.trim_matches('/').to_owned(),
+            root: None,
+            transfer: Transfer::default(),
+            write_options: WriteOptions::default(),
+            target,
+        }
+    }
 }
 
 /// One listed object.
@@ -72,48 +100,53 @@ pub struct ObjectInfo {
 }
 
 impl Bucket {
-    /// Opens the bucket. Makes no request to S3: use [`Bucket::check`] for that.
+    /// Opens the bucket. Makes no request to a remote store: use [`Bucket::check`] for that.
     ///
-    /// Errors: `Error::Invalid` for bad settings or, with S3, when no TLS provider is installed in
-    /// the process; `Denied` or `Full` when a local root cannot be created.
+    /// Errors: `Error::Invalid` for bad settings or, with a remote store, when no TLS provider is
+    /// installed in the process; `Unusable` when a local root cannot be created.
     pub fn open(settings: &BucketSettings) -> Result<Self> {
-        match settings {
-            BucketSettings::Local { path } => Self::open_local(path),
-            BucketSettings::S3(settings) => Self::open_s3(settings),
-        }
+        metrics::register();
+        let inner = match settings {
+            BucketSettings::Local { path } => Self::open_local(path)?,
+            BucketSettings::S3(settings) => {
+                let (store, target) = s3::build(settings)?;
+                Inner {
+                    transfer: Transfer::of_s3(settings),
+                    write_options: WriteOptions::of_s3(settings),
+                    ..Inner::remote(store, target, &settings.prefix)
+                }
+            }
+            BucketSettings::Gcs(settings) => {
+                let (store, target) = gcs::build(settings)?;
+                Inner {
+                    transfer: Transfer::of_gcs(settings),
+                    write_options: WriteOptions::of_gcs(settings),
+                    ..Inner::remote(store, target, &settings.prefix)
+                }
+            }
+            BucketSettings::Azure(settings) => {
+                let (store, target) = azure::build(settings)?;
+                Inner {
+                    transfer: Transfer::of_azure(settings),
+                    ..Inner::remote(store, target, &settings.prefix)
+                }
+            }
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    fn open_local(path: &Path) -> Result<Self> {
+    /// A bucket on any store, for tests of what a store may do.
+    #[cfg(test)]
+    pub(crate) fn on(store: impl ObjectStore) -> Self {
+        Self { inner: Arc::new(Inner::remote(store, target::Target::local("test"), "")) }
+    }
+
+    fn open_local(path: &Path) -> Result<Inner> {
         let name = path.display().to_string();
-        let root = local::open_root(path).map_err(|error| failure::from_io(&name, error))?;
+        let root = local::open_root(path).map_err(|error| diagnosis::local_root(&name, error))?;
         let store = LocalFileSystem::new_with_prefix(&root)
             .map_err(|error| failure::from_store(&name, error))?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                store: Arc::new(store),
-                prefix: String::new(),
-                root: Some(root),
-                s3: S3Settings::default(),
-                write_options: s3::WriteOptions::default(),
-            }),
-        })
-    }
-
-    fn open_s3(settings: &S3Settings) -> Result<Self> {
-        Ok(Self {
-            inner: Arc::new(Inner {
-                store: Arc::new(s3::build(settings)?),
-                prefix: settings.prefix.trim_matches('/').to_owned(),
-                root: None,
-                s3: settings.clone(),
-                write_options: s3::WriteOptions::new(settings),
-            }),
-        })
-    }
-
-    /// Asks the store for its first-level names: fails when it cannot be reached or used.
-    pub async fn check(&self) -> Result<()> {
-        self.list_directories("").await.map(drop)
+        Ok(Inner { root: Some(root), ..Inner::remote(store, Target::local(&name), "") })
     }
 
     /// The file of `key` in a local store; `None` in any other. The file need not exist.
@@ -189,27 +222,6 @@ impl Bucket {
         self.object_info(&meta)
     }
 
-    /// Writes an object, replacing any other.
-    pub async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
-        if let Some(path) = self.checked_local_path(key)? {
-            return self.local_io(key, move || local::put_bytes(&path, &bytes)).await;
-        }
-        let path = self.object_path(key)?;
-        let options = self.inner.write_options.put();
-        let put = self.inner.store.put_opts(&path, PutPayload::from_bytes(bytes), options);
-        put.await.map(drop).map_err(|error| failure::from_store(key, error))
-    }
-
-    /// Writes an object from a local file; returns its bytes. Needs memory for a few parts only,
-    /// see [`S3Settings::upload_concurrency`]. The file must not change meanwhile.
-    pub async fn put_file(&self, key: &str, file: &Path) -> Result<u64> {
-        if let Some(path) = self.checked_local_path(key)? {
-            let file = file.to_owned();
-            return self.local_io(key, move || local::put_file(&path, &file)).await;
-        }
-        upload::put_file(self, key, file).await
-    }
-
     /// Copies an object into a local file (replaced if it exists) in pieces; returns its bytes.
     pub async fn get_to_file(&self, key: &str, file: &Path) -> Result<u64> {
         if let Some(path) = self.checked_local_path(key)? {
@@ -217,82 +229,6 @@ impl Bucket {
             return self.local_io(key, move || std::fs::copy(path, file)).await;
         }
         upload::get_to_file(self, key, file).await
-    }
-
-    /// Deletes an object; fine when there is none.
-    pub async fn delete(&self, key: &str) -> Result<()> {
-        if let Some(path) = self.checked_local_path(key)? {
-            return self.local_io(key, move || local::remove_file(&path)).await;
-        }
-        let path = self.object_path(key)?;
-        match self.inner.store.delete(&path).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(failure::from_store(key, error)),
-        }
-    }
-
-    /// Deletes several objects, a bounded number at a time; stops at the first error.
-    pub async fn delete_all(&self, keys: Vec<String>) -> Result<()> {
-        futures_util::stream::iter(keys)
-            .map(|key| async move { self.delete(&key).await })
-            .buffer_unordered(DELETE_CONCURRENCY)
-            .try_collect()
-            .await
-    }
-
-    /// All objects under the directory `prefix` (empty for the whole bucket), in no fixed order.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>> {
-        self.list_stream(prefix, None)?.try_collect().await
-    }
-
-    /// All objects under the directory `prefix`, page by page, from the first key after `after`.
-    pub fn list_stream(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-    ) -> Result<BoxStream<'static, Result<ObjectInfo>>> {
-        let directory = self.directory_path(prefix)?;
-        let store = &self.inner.store;
-        let listed = match after {
-            Some(after) => store.list_with_offset(directory.as_ref(), &self.object_path(after)?),
-            None => store.list(directory.as_ref()),
-        };
-        let (bucket, prefix) = (self.clone(), directory_name(prefix));
-        let after = after.map(str::to_owned);
-        Ok(listed
-            .map(move |meta| {
-                let meta = meta.map_err(|error| failure::from_store(&prefix, error))?;
-                bucket.object_info(&meta)
-            })
-            // Some stores that speak S3 do not know the offset.
-            .try_filter(move |object| {
-                std::future::ready(after.as_ref().is_none_or(|after| object.key > *after))
-            })
-            .boxed())
-    }
-
-    /// The names of the directories right under `prefix` (empty for the first level), sorted.
-    pub async fn list_directories(&self, prefix: &str) -> Result<Vec<String>> {
-        let directory = self.directory_path(prefix)?;
-        let prefix = directory_name(prefix);
-        if let Some(root) = self.inner.root.clone() {
-            // An unmounted disk must not look like an empty bucket.
-            let check = move || std::fs::read_dir(root).map(drop);
-            self.local_io(&prefix, check).await.map_err(|error| Error::Unavailable {
-                key: prefix.clone(),
-                source: error.into(),
-            })?;
-        }
-        let listed = self
-            .inner
-            .store
-            .list_with_delimiter(directory.as_ref())
-            .await
-            .map_err(|error| failure::from_store(&prefix, error))?;
-        let name = |path: ObjectPath| path.filename().map(str::to_owned);
-        let mut names: Vec<_> = listed.common_prefixes.into_iter().filter_map(name).collect();
-        names.sort_unstable();
-        Ok(names)
     }
 
     /// Renames `from` to `to` in a local store and makes it new; false in any other store.
@@ -319,27 +255,9 @@ impl Bucket {
             .ok_or_else(|| Error::invalid("key", format!("{key:?} cannot be a key")))
     }
 
-    fn directory_path(&self, prefix: &str) -> Result<Option<ObjectPath>> {
-        let prefix = join_prefix(&self.inner.prefix, prefix.trim_end_matches('/'));
-        let path = ObjectPath::parse(&prefix)
-            .map_err(|error| Error::invalid("key", format!("{prefix:?}: {error}")))?;
-        Ok((!path.is_root()).then_some(path))
-    }
-
     fn checked_local_path(&self, key: &str) -> Result<Option<PathBuf>> {
         let Some(root) = &self.inner.root else { return Ok(None) };
         Ok(Some(root.join(self.object_path(key)?.as_ref())))
-    }
-
-    fn object_info(&self, meta: &ObjectMeta) -> Result<ObjectInfo> {
-        let full = meta.location.as_ref();
-        let key = full.strip_prefix(self.inner.prefix.as_str()).unwrap_or(full);
-        let time = meta.last_modified;
-        let nanos = i32::try_from(time.timestamp_subsec_nanos()).unwrap_or_default();
-        let last_modified = Timestamp::new(time.timestamp(), nanos)
-            .map_err(|_| Error::corrupt("modification time", 0).with_key(full))?;
-        let key = key.trim_start_matches('/').to_owned();
-        Ok(ObjectInfo { key, size: meta.size, last_modified })
     }
 
     async fn local_io<T: Send + 'static>(
@@ -355,16 +273,11 @@ impl Bucket {
     where
         F: Future<Output = object_store::Result<T>>,
     {
-        match self.inner.s3.hedge_at {
-            Some(after) => hedge::first(read, after, self.inner.s3.hedge_up_to).await,
+        match self.inner.transfer.hedge {
+            Some((after, up_to)) => hedge::first(read, after, up_to).await,
             None => read().await,
         }
     }
-}
-
-/// How errors call a listed directory; the first level has no name of its own.
-fn directory_name(prefix: &str) -> String {
-    if prefix.is_empty() { "/".into() } else { prefix.into() }
 }
 
 fn check_length(key: &str, range: &Range<u64>, bytes: &Bytes) -> Result<()> {
@@ -373,6 +286,11 @@ fn check_length(key: &str, range: &Range<u64>, bytes: &Bytes) -> Result<()> {
     }
     let offset = range.start + bytes.len() as u64;
     Err(Error::Corrupt { what: "object length", key: key.into(), offset })
+}
+
+/// What went wrong with the file of `key`.
+pub(crate) fn io_error(key: &str, error: std::io::Error) -> Error {
+    failure::from_io(key, error)
 }
 
 /// Runs file work off the async runtime.

@@ -54,6 +54,26 @@ pub enum Error {
         /// Why it is refused.
         reason: String,
     },
+    /// The bucket as a whole cannot be used.
+    #[error("{sentence}")]
+    Unusable {
+        /// What is wrong, naming the setting to look at.
+        sentence: String,
+        /// True when it may pass by itself.
+        passing: bool,
+        /// What the store, the network or the disk said.
+        #[source]
+        source: Source,
+    },
+    /// The store does not know this kind of request.
+    #[error("the store cannot do what was asked for {key}")]
+    Unsupported {
+        /// The key inside the bucket.
+        key: String,
+        /// What the store said.
+        #[source]
+        source: Source,
+    },
     /// The object is there, but its bytes are not what the format says.
     #[error("corrupt {what} in {key} at byte {offset}")]
     Corrupt {
@@ -69,12 +89,25 @@ pub enum Error {
 impl Error {
     /// True when the same call may succeed later without anybody changing it.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::Full { .. })
+        match self {
+            Self::Unavailable { .. } | Self::Full { .. } => true,
+            Self::Unusable { passing, .. } => *passing,
+            _ => false,
+        }
     }
 
     /// True for [`Error::NotFound`].
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
+    }
+
+    /// From what [`ObjectWriter`](crate::bucket::ObjectWriter) answered to a write of `key`: the
+    /// error of this crate that it holds, or one made of it.
+    pub fn from_write(key: &str, error: std::io::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(ours) => ours,
+            Err(error) => crate::bucket::io_error(key, error),
+        }
     }
 
     /// Fills in the key of a [`Error::Corrupt`] that came from a parser.

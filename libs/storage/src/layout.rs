@@ -18,13 +18,15 @@ pub const NO_COMPACT: &str = "nocompact.flg";
 pub const TENANT_INDEX_PROTO: &str = "index.pb.zst";
 /// Tenant index, gzip of JSON.
 pub const TENANT_INDEX_JSON: &str = "index.json.gz";
+/// An object that is written to learn the store's time. Not a tenant: those are directories.
+pub const CLOCK: &str = "tactus-clock";
 /// The tenant of everything when multitenancy is off.
 pub const SINGLE_TENANT: &str = "single-tenant";
 /// Longest tenant name, in bytes.
 pub const MAX_TENANT_BYTES: usize = 150;
 
 /// First-level names that are not tenants.
-const RESERVED: [&str; 3] = ["overrides", "tempo_cluster_seed.json", "work.json"];
+const RESERVED: [&str; 4] = ["overrides", "tempo_cluster_seed.json", "work.json", CLOCK];
 
 /// Key of one file of a block.
 pub fn block_key(tenant: &str, block_id: Uuid, file: &str) -> String {
@@ -68,8 +70,8 @@ pub fn parse_block_id(name: &str) -> Option<Uuid> {
     if lower_hyphenated { Uuid::try_parse(name).ok() } else { None }
 }
 
-/// True when `name` may own blocks: 1 to 150 bytes of letters, digits and `!-_.*'()`, neither `.`
-/// nor `..`, and none of the names that other things in a bucket have.
+/// True when `name` may own blocks: 1 to 150 bytes of letters, digits and `!-_.*'()`, not starting
+/// with a dot, as hidden directories do, and none of the names that other things in a bucket have.
 ///
 /// A disk's `lost+found` is not one, so a bucket may be the root of a file system.
 pub fn is_tenant_name(name: &str) -> bool {
@@ -77,8 +79,7 @@ pub fn is_tenant_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= MAX_TENANT_BYTES
         && name.bytes().all(allowed)
-        && name != "."
-        && name != ".."
+        && !name.starts_with('.')
         && !RESERVED.contains(&name)
 }
 
@@ -136,6 +137,9 @@ mod tests {
             "overrides",
             "tempo_cluster_seed.json",
             "work.json",
+            "tactus-clock",
+            ".snapshot",
+            ".t",
             "lost+found",
             "a/b",
         ] {

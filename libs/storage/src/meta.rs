@@ -55,17 +55,22 @@ impl fmt::Display for BlockVersion {
     }
 }
 
+impl BlockVersion {
+    /// The version of an exact name.
+    fn from_name(name: &str) -> Option<Self> {
+        let known = [Self::VParquet3, Self::VParquet4, Self::VParquet5];
+        known.into_iter().find(|version| version.as_str() == name)
+    }
+}
+
 impl FromStr for BlockVersion {
     type Err = Error;
 
     /// Exact names only; `Error::Invalid` for every other.
     fn from_str(name: &str) -> Result<Self> {
-        [Self::VParquet3, Self::VParquet4, Self::VParquet5]
-            .into_iter()
-            .find(|version| version.as_str() == name)
-            .ok_or_else(|| {
-                Error::invalid("block version", format!("{name} is not a valid block version"))
-            })
+        Self::from_name(name).ok_or_else(|| {
+            Error::invalid("block version", format!("{name} is not a valid block version"))
+        })
     }
 }
 
@@ -182,6 +187,11 @@ impl BlockMeta {
     /// The block version; `Error::Invalid` with the text that clients see for an unknown one.
     pub fn version(&self) -> Result<BlockVersion> {
         self.format.parse()
+    }
+
+    /// True when this release reads blocks of this version.
+    pub fn is_readable(&self) -> bool {
+        BlockVersion::from_name(&self.format).is_some()
     }
 
     /// The blocks that this one replaces; empty for a fresh block or one that another product wrote.

@@ -2,23 +2,32 @@
 //!
 //! Whatever goes wrong with a tenant, its previous list stays. A meta that cannot be parsed hides
 //! only its own block, is counted and logged.
+//!
+//! Listings and indexes may be late, reads are not: where one contradicts what this process knows of
+//! a block, the block's meta is asked for.
 
 mod build;
+mod index;
+mod memory;
+mod metas;
+mod report;
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::block_io;
-use crate::blocklist::{Blocklist, TenantBlocks};
+use crate::blocklist::{BlockChanges, Blocklist, TenantBlocks};
 use crate::bucket::Bucket;
 use crate::error::{Error, Result};
-use crate::layout::{TENANT_INDEX_JSON, TENANT_INDEX_PROTO, tenant_index_key};
-use crate::tenant_index::TenantIndex;
+
+use memory::Memory;
+
+pub use report::{PollReport, TenantReport};
 
 /// How to poll; the defaults are the configuration's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +48,12 @@ pub struct PollerSettings {
     pub tolerate_consecutive_errors: usize,
     /// Failed tenants after which the rest of a poll is skipped, their lists kept.
     pub tolerate_tenant_failures: usize,
-    /// Leave blocks with a no-compact flag out of this process's list (not of the index).
-    pub skip_no_compact: bool,
+    /// Longest random pause before each meta is read, so that many processes that start at once do
+    /// not all ask at once.
+    pub jitter: Duration,
+    /// Delete all objects of a tenant that has neither blocks nor an index, once the newest of them is
+    /// as old; `None` means never. Only the builder of the tenant's index does.
+    pub empty_tenant_deletion: Option<Duration>,
 }
 
 impl Default for PollerSettings {
@@ -54,42 +67,25 @@ impl Default for PollerSettings {
             stale_index_after: None,
             tolerate_consecutive_errors: 1,
             tolerate_tenant_failures: 1,
-            skip_no_compact: false,
+            jitter: Duration::ZERO,
+            empty_tenant_deletion: None,
         }
     }
-}
-
-/// What one poll saw and did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PollReport {
-    /// Tenants found in the bucket.
-    pub tenants: usize,
-    /// Live blocks over the tenants that were polled.
-    pub live_blocks: usize,
-    /// Compacted blocks over the tenants that were polled.
-    pub compacted_blocks: usize,
-    /// Metas read because their block was new.
-    pub metas_read: usize,
-    /// Metas that could not be parsed, or belong to another block: these blocks are not seen.
-    pub metas_corrupt: usize,
-    /// Index files that could not be written or deleted.
-    pub index_write_failures: usize,
-    /// Tenants whose list was kept because polling them failed, sorted.
-    pub failed_tenants: Vec<String>,
-    /// True when so many tenants failed that the rest was skipped.
-    pub abandoned: bool,
 }
 
 /// Says if this process owns a string, `build-tenant-index-<i>-<tenant>` here.
 pub type Owns = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Keeps a [`Blocklist`] up to date. Does nothing by itself: call [`Poller::poll_once`].
+///
+/// Clones share what they remember.
 #[derive(Clone)]
 pub struct Poller {
     bucket: Bucket,
     blocklist: Arc<Blocklist>,
     settings: PollerSettings,
     owns: Owns,
+    memory: Arc<Memory>,
 }
 
 impl fmt::Debug for Poller {
@@ -98,11 +94,28 @@ impl fmt::Debug for Poller {
     }
 }
 
+/// A tenant to poll.
+struct Tenant {
+    name: String,
+    /// Its blocks as they were known, with what this process did.
+    previous: Arc<TenantBlocks>,
+    /// What this process did and no poll has seen.
+    own: BlockChanges,
+    /// No poll has been there before.
+    is_new: bool,
+}
+
+#[derive(Default)]
 struct TenantPoll {
     blocks: TenantBlocks,
+    /// What this process did and the poll did not see; `blocks` has it.
+    unseen: BlockChanges,
+    index_created_at: Option<Timestamp>,
     metas_read: usize,
     metas_corrupt: usize,
+    metas_missing: usize,
     index_write_failures: usize,
+    is_deleted: bool,
 }
 
 impl Poller {
@@ -113,7 +126,7 @@ impl Poller {
         settings: PollerSettings,
         owns: Owns,
     ) -> Self {
-        Self { bucket, blocklist, settings, owns }
+        Self { bucket, blocklist, settings, owns, memory: Arc::default() }
     }
 
     /// A poller that builds the index of every tenant: for a process that is alone.
@@ -131,24 +144,42 @@ impl Poller {
     /// Errors: only when the tenants cannot be listed; the list is unchanged then. Failures of
     /// tenants are in the report. Cancel safe: a dropped poll leaves the list unchanged.
     pub async fn poll_once(&self) -> Result<PollReport> {
-        let tenants = block_io::list_tenants(&self.bucket).await?;
-        let before = self.blocklist.snapshot();
+        let start = self.blocklist.start_poll();
+        // A tenant whose first block was just written may not be listed yet.
+        let mut tenants: BTreeSet<_> = start.before.keys().cloned().collect();
+        tenants.extend(block_io::list_tenants(&self.bucket).await?);
+        let tenants: Vec<String> = tenants.into_iter().collect();
+        self.memory.forget_other_tenants(&tenants);
         let mut report = PollReport { tenants: tenants.len(), ..PollReport::default() };
         // Starts from the old lists, so that a tenant that is not reached keeps its own.
-        let mut after: HashMap<_, _> = tenants
-            .iter()
-            .filter_map(|tenant| Some((tenant.clone(), Arc::clone(before.get(tenant)?))))
-            .collect();
+        let mut after = start.before.as_ref().clone();
+        let mut unseen = start.own.clone();
+        let tenants = tenants.into_iter().map(|name| {
+            let known = start.before.get(&name).cloned();
+            let own = start.own.get(&name).cloned().unwrap_or_default();
+            Tenant { is_new: known.is_none(), previous: known.unwrap_or_default(), own, name }
+        });
+        let tenants: Vec<Tenant> = tenants.collect();
+        let concurrency = self.settings.tenant_concurrency.max(1);
         let mut polls = stream::iter(tenants)
-            .map(|tenant| {
-                let previous = before.get(&tenant).cloned().unwrap_or_default();
-                async move { (self.poll_with_retries(&tenant, &previous).await, tenant) }
-            })
-            .buffer_unordered(self.settings.tenant_concurrency.max(1));
-        while let Some((result, tenant)) = polls.next().await {
+            .map(|tenant| async move { (self.poll_with_retries(&tenant).await, tenant.name) })
+            .buffer_unordered(concurrency);
+        while let Some(((result, index_errors), tenant)) = polls.next().await {
+            let mut seen = TenantReport {
+                is_builder: self.is_builder(&tenant),
+                tenant: tenant.clone(),
+                index_created_at: None,
+                index_errors,
+                metas_corrupt: result.as_ref().map_or(0, |poll| poll.metas_corrupt),
+                failed: result.is_err(),
+            };
             match result {
                 Ok(poll) => {
-                    report.add(&poll);
+                    report.add(&tenant, &poll);
+                    seen.failed = poll.metas_missing > 0;
+                    seen.index_created_at = poll.index_created_at;
+                    seen.index_errors += poll.index_write_failures;
+                    unseen.insert(tenant.clone(), poll.unseen);
                     if poll.blocks.is_empty() {
                         after.remove(&tenant);
                     } else {
@@ -160,6 +191,7 @@ impl Poller {
                     report.failed_tenants.push(tenant);
                 }
             }
+            report.by_tenant.push(seen);
             if report.failed_tenants.len() > self.settings.tolerate_tenant_failures {
                 report.abandoned = true;
                 break;
@@ -167,88 +199,59 @@ impl Poller {
         }
         drop(polls);
         report.failed_tenants.sort_unstable();
-        self.blocklist.replace(after);
+        report.deleted_tenants.sort_unstable();
+        unseen.retain(|_, changes| !changes.is_empty());
+        self.blocklist.finish_poll(&start, after, unseen.into_iter().collect());
         Ok(report)
     }
 
-    async fn poll_with_retries(&self, tenant: &str, previous: &TenantBlocks) -> Result<TenantPoll> {
+    /// The result, and how often the index could not be read.
+    async fn poll_with_retries(&self, tenant: &Tenant) -> (Result<TenantPoll>, usize) {
         let mut attempts_left = self.settings.tolerate_consecutive_errors;
+        let mut index_errors = 0;
         loop {
-            match self.poll_tenant(tenant, previous).await {
+            let result = self.poll_tenant(tenant, attempts_left == 0, &mut index_errors).await;
+            match result {
                 Err(error) if attempts_left > 0 => {
                     attempts_left -= 1;
+                    let tenant = &tenant.name;
                     tracing::warn!(tenant, error = %Chain(&error), "polling the tenant failed, trying again");
                 }
-                result => return result,
+                result => return (result, index_errors),
             }
         }
     }
 
-    async fn poll_tenant(&self, tenant: &str, previous: &TenantBlocks) -> Result<TenantPoll> {
-        if self.is_builder(tenant) {
-            return self.build(tenant, previous, true).await;
+    async fn poll_tenant(
+        &self,
+        tenant: &Tenant,
+        is_last_attempt: bool,
+        index_errors: &mut usize,
+    ) -> Result<TenantPoll> {
+        if self.is_builder(&tenant.name) {
+            return self.build(tenant, true, is_last_attempt).await;
         }
         match self.read_index(tenant).await {
-            Ok(index) => Ok(TenantPoll {
-                blocks: TenantBlocks::new(index.live, index.compacted),
-                metas_read: 0,
-                metas_corrupt: 0,
-                index_write_failures: 0,
-            }),
+            Ok(poll) => Ok(poll),
             Err(error) if self.settings.fallback => {
-                tracing::warn!(tenant, error = %Chain(&error), "tenant index is not usable, listing blocks");
-                self.build(tenant, previous, false).await
+                *index_errors += 1;
+                let name = &tenant.name;
+                tracing::warn!(tenant = name, error = %Chain(&error), "tenant index is not usable, listing blocks");
+                // The index may be usable again in the next poll, and be older than what was done.
+                let unseen = tenant.own.clone();
+                let poll = self.build(tenant, false, is_last_attempt).await?;
+                Ok(TenantPoll { unseen, ..poll })
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                *index_errors += 1;
+                Err(error)
+            }
         }
     }
 
     fn is_builder(&self, tenant: &str) -> bool {
         (0..self.settings.index_builders.max(1))
             .any(|number| (self.owns)(&format!("build-tenant-index-{number}-{tenant}")))
-    }
-
-    async fn read_index(&self, tenant: &str) -> Result<TenantIndex> {
-        let proto = tenant_index_key(tenant, TENANT_INDEX_PROTO);
-        let json = tenant_index_key(tenant, TENANT_INDEX_JSON);
-        let index = match self.bucket.get(&proto).await {
-            Ok(bytes) => decode(proto, move || TenantIndex::from_proto_zst(&bytes)).await?,
-            Err(error) if error.is_not_found() => {
-                let bytes = self.bucket.get(&json).await?;
-                decode(json, move || TenantIndex::from_json_gz(&bytes)).await?
-            }
-            Err(error) => return Err(error),
-        };
-        if self.is_stale(&index) {
-            let source = format!("written at {}", index.created_at).into();
-            return Err(Error::Unavailable { key: format!("{tenant} (stale index)"), source });
-        }
-        Ok(index)
-    }
-
-    fn is_stale(&self, index: &TenantIndex) -> bool {
-        let limit = self.settings.stale_index_after.and_then(|d| SignedDuration::try_from(d).ok());
-        limit.is_some_and(|limit| Timestamp::now().duration_since(index.created_at) > limit)
-    }
-}
-
-impl PollReport {
-    fn add(&mut self, poll: &TenantPoll) {
-        self.live_blocks += poll.blocks.live().len();
-        self.compacted_blocks += poll.blocks.compacted().len();
-        self.metas_read += poll.metas_read;
-        self.metas_corrupt += poll.metas_corrupt;
-        self.index_write_failures += poll.index_write_failures;
-    }
-}
-
-async fn decode(
-    key: String,
-    work: impl FnOnce() -> Result<TenantIndex> + Send + 'static,
-) -> Result<TenantIndex> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(index) => index.map_err(|error| error.with_key(&key)),
-        Err(error) => Err(Error::Unavailable { key, source: error.into() }),
     }
 }
 

@@ -146,6 +146,7 @@ fn read_all(reader: impl Read, what: &'static str) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::meta::Extension;
 
     fn sample(version: &str, name: &str) -> Vec<u8> {
         let path = crate::test_data::blocks().join(version).join("single-tenant").join(name);
@@ -158,7 +159,9 @@ mod tests {
 
     fn with_compacted() -> TenantIndex {
         let mut index = TenantIndex::from_json_gz(&sample("vParquet4", "index.json.gz")).unwrap();
-        let meta = index.live[0].as_ref().clone();
+        let mut meta = index.live[0].as_ref().clone();
+        meta.extension =
+            Some(Box::new(Extension { sources: vec![meta.block_id], retention: "30d".into() }));
         let compacted_time = Timestamp::new(1_700_000_000, 7).unwrap();
         index.compacted.push(Arc::new(CompactedBlockMeta { meta, compacted_time }));
         index

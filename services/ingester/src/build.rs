@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use tactus_block::{BlockBuilder, BuilderSettings, WriterSettings};
+use tactus_block::{BlockBuilder, BuilderSettings, WriterSettings, estimated_bytes};
 use tactus_model::{
     SpanBatch, TenantId, TraceId,
     merge::{MergePlan, merge},
@@ -15,10 +15,9 @@ use tactus_model::{
 use tactus_storage::{
     BlockMeta, Uuid,
     block_io::{BlockFiles, ObjectSource},
-    meta::BlockVersion,
 };
 
-use crate::{error::Error, ingester::Ingester, segment::Segment};
+use crate::{error::Error, ingester::Ingester, segment::Segment, settings::Settings};
 
 impl Ingester {
     /// Merges segments into the files of a block, one row group in memory at a time.
@@ -32,13 +31,15 @@ impl Ingester {
         fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
         let path = directory.join("data.parquet");
         let file = File::create(&path).map_err(Error::io("create", &path))?;
-        let plan = {
+        let (plan, row_group_spans) = {
             let maps = segments.iter().map(|segment| segment.reopen());
             let maps = maps.collect::<Result<Vec<_>, _>>()?;
-            MergePlan::new(&maps.iter().map(Segment::batch).collect::<Vec<_>>())
+            let batches: Vec<&SpanBatch> = maps.iter().map(Segment::batch).collect();
+            (MergePlan::new(&batches), row_group_spans(&self.settings, &batches))
         };
         let settings = BuilderSettings {
             writer: WriterSettings {
+                version: self.settings.block_version,
                 dedicated_columns: self.settings.dedicated_columns.clone(),
                 ..WriterSettings::default()
             },
@@ -47,7 +48,7 @@ impl Ingester {
         };
         let sink = BufWriter::with_capacity(1 << 20, file);
         let mut builder = BlockBuilder::new(sink, &settings, plan.trace_count() as u64)?;
-        for range in plan.cut(self.settings.row_group_spans) {
+        for range in plan.cut(row_group_spans) {
             let Some((first, last)) = plan.bounds(&range) else { continue };
             let parts = traces_between(segments, first, last)?;
             let (batch, stats) = merge(&parts.iter().collect::<Vec<_>>());
@@ -56,7 +57,7 @@ impl Ingester {
             builder.write_row_group(&batch)?;
         }
         let built = builder.finish()?;
-        let mut meta = BlockMeta::new(BlockVersion::VParquet4, tenant.as_str(), id);
+        let mut meta = BlockMeta::new(self.settings.block_version, tenant.as_str(), id);
         let times = segments.iter().map(|segment| segment.block_times());
         let (start, end) =
             times.fold((u64::MAX, 0), |all, one| (all.0.min(one.0), all.1.max(one.1)));
@@ -70,6 +71,15 @@ impl Ingester {
         };
         Ok((meta, files))
     }
+}
+
+/// At how many spans a row group is closed. Trace ids are random, so that spans of all sizes are in every row group:
+/// their mean says how many make up the bytes.
+fn row_group_spans(settings: &Settings, batches: &[&SpanBatch]) -> usize {
+    let spans: u64 = batches.iter().map(|batch| batch.len() as u64).sum();
+    let bytes: u64 = batches.iter().map(|batch| estimated_bytes(batch)).sum();
+    let fitting = u128::from(settings.row_group_bytes) * u128::from(spans) / u128::from(bytes.max(1));
+    usize::try_from(fitting).unwrap_or(usize::MAX).min(settings.row_group_spans).max(1)
 }
 
 /// The traces of each segment from `first` to `last`, copied.

@@ -291,7 +291,16 @@ impl Ingester {
                     self.blocklist.add_block(meta);
                     return Ok(());
                 }
-                Err(error) if error.is_not_found() => block.resumed = false,
+                Err(error) if error.is_not_found() => {
+                    let compacted =
+                        block_io::read_compacted_meta(&self.bucket, tenant.as_str(), block.id);
+                    match compacted.await {
+                        // A compactor has put it into another block already.
+                        Ok(_) => return Ok(()),
+                        Err(error) if error.is_not_found() => block.resumed = false,
+                        Err(error) => return Err(error.into()),
+                    }
+                }
                 Err(error) => return Err(error.into()),
             }
         }

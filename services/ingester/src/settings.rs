@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use tactus_storage::meta::DedicatedColumn;
+use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 
 /// Settings of an ingester. Times and sizes as in Tempo's `ingester` and `storage.trace` sections.
 #[derive(Debug, Clone)]
@@ -30,8 +30,11 @@ pub struct Settings {
     pub max_block_duration: Duration,
     /// Segments become a block at this size of all of a tenant.
     pub max_block_bytes: u64,
-    /// Spans in a row group, at least; whole traces.
+    /// A row group is closed at this many spans; whole traces.
     pub row_group_spans: usize,
+    /// A row group is closed at about this many bytes before compression, if that comes first; see
+    /// [`tactus_block::estimated_bytes`].
+    pub row_group_bytes: u64,
     /// Blocks being built or uploaded at the same time.
     pub concurrent_flushes: usize,
     /// Queries that run at the same time.
@@ -50,6 +53,8 @@ pub struct Settings {
     pub bloom_false_positive: f64,
     /// Bloom filter's shard size.
     pub bloom_shard_bytes: u32,
+    /// Version of new blocks: vParquet4 or vParquet5.
+    pub block_version: BlockVersion,
     /// Dedicated attribute columns of new blocks, already filtered for the block version.
     pub dedicated_columns: Vec<DedicatedColumn>,
     /// Limits of every tenant.
@@ -83,6 +88,7 @@ impl Settings {
             max_block_duration: Duration::from_secs(30 * 60),
             max_block_bytes: 500 << 20,
             row_group_spans: 64_000,
+            row_group_bytes: 100_000_000,
             concurrent_flushes: 1,
             concurrent_queries: 8,
             max_condition_groups: 100,
@@ -92,6 +98,7 @@ impl Settings {
             range_slack: Duration::from_secs(120),
             bloom_false_positive: 0.01,
             bloom_shard_bytes: 100 << 10,
+            block_version: BlockVersion::VParquet4,
             dedicated_columns: Vec::new(),
             limits: Limits {
                 max_bytes_per_trace: 5_000_000,

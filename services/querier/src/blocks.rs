@@ -3,22 +3,26 @@
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use tactus_block::read::{BlockReader as DataReader, ColumnCache, StoredSource, facts_of};
+use tactus_cache::answer::{AnswerScope, Times};
+use tactus_cache::{Caches, Key, Role};
 use tactus_model::{AttributeSelection, Projection, TraceId};
 use tactus_proto::tactus::v1::BlockPart;
 use tactus_storage::block_io::read_meta;
 use tactus_storage::bloom::{BloomShard, shard_of};
-use tactus_storage::{BlockMeta, BlockReader, Blocklist, Bucket, Uuid};
+use tactus_storage::layout;
+use tactus_storage::{BlockMeta, BlockReader, Blocklist, Bucket, Timestamp, Uuid};
 use tokio::runtime::Handle;
 
 use crate::duplicates::{DuplicateSpans, Duplicates};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::pool::Job;
-use crate::settings::Settings;
+use crate::settings::{BloomAdmission, Settings};
 use crate::source::JobSource;
 
 /// An open local block holds a file descriptor, of which there are fewer than footers fit in memory.
@@ -38,6 +42,8 @@ pub(crate) struct Blocks {
     readers: Cache<BlockKey, DataReader>,
     columns: Option<Arc<ColumnCache>>,
     blooms: Cache<(BlockKey, u32), CachedBloom>,
+    caches: Caches,
+    bloom_admission: BloomAdmission,
     duplicates: Duplicates,
     logged: Mutex<HashSet<Uuid>>,
     metrics: Arc<Metrics>,
@@ -76,7 +82,26 @@ impl Blocks {
             .then(|| Arc::new(ColumnCache::new(settings.column_cache_bytes)));
         let duplicates = Duplicates::new(DUPLICATES_BYTES);
         let logged = Mutex::default();
-        Self { bucket, blocklist, readers, columns, blooms, duplicates, logged, metrics }
+        let (caches, bloom_admission) = (settings.caches.clone(), settings.bloom_admission);
+        Self {
+            bucket,
+            blocklist,
+            readers,
+            columns,
+            blooms,
+            caches,
+            bloom_admission,
+            duplicates,
+            logged,
+            metrics,
+        }
+    }
+
+    /// True if what is read of blocks may come from a cache on the network.
+    pub(crate) fn has_shared_caches(&self) -> bool {
+        [Role::ParquetFooter, Role::ParquetOffsetIndex, Role::ParquetPage]
+            .into_iter()
+            .any(|role| self.caches.of(role).is_some())
     }
 
     /// The decoded columns kept in memory, if any are.
@@ -117,8 +142,8 @@ impl Blocks {
     fn open_once(&self, meta: &BlockMeta, key: &BlockKey, runtime: &Handle) -> Result<DataReader> {
         let open = || {
             let facts = facts_of(meta).map_err(|error| Error::Damaged(error.to_string()))?;
-            let source = JobSource::new(StoredSource::new(&self.bucket, meta, runtime)?);
-            let source = Arc::new(source);
+            let stored = StoredSource::new(&self.bucket, meta, runtime)?;
+            let source = Arc::new(JobSource::new(stored, meta, &self.caches, runtime));
             Ok(DataReader::open_with_cache(source, &facts, self.columns.clone())?)
         };
         self.readers.try_get_with(key.clone(), open).map_err(|error: Arc<Error>| (*error).clone())
@@ -138,7 +163,11 @@ impl Blocks {
         for &other_id in others.iter().filter(|&&other| other != meta.block_id) {
             let found = match self.shared_with(meta, block, other_id, job) {
                 Ok(found) => found,
-                Err(Error::Gone(_) | Error::Damaged(_)) => continue,
+                Err(Error::Gone(_) | Error::Damaged(_)) => {
+                    // It may be readable the next time.
+                    job.depends_on_more();
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             for (&row_group, spans) in &*found {
@@ -180,11 +209,47 @@ impl Blocks {
         if let Some(bloom) = self.blooms.get(&key) {
             return Ok((bloom.filter.may_contain(&id.0), 0));
         }
-        let reader = BlockReader::new(self.bucket.clone(), meta);
-        let filter = reader.bloom_of(&id.0, shards).await?;
-        let (found, read) = (filter.may_contain(&id.0), reader.bytes_read());
-        self.blooms.insert(key, CachedBloom { filter, bytes: read as usize });
+        let (filter, read) = self.read_bloom(meta, key.1).await?;
+        let found = filter.may_contain(&id.0);
+        let bytes = usize::try_from(read).unwrap_or(usize::MAX);
+        self.blooms.insert(key, CachedBloom { filter, bytes });
         Ok((found, read))
+    }
+
+    /// A bloom filter from a shared cache, else from the bucket. Also its bytes.
+    async fn read_bloom(&self, meta: &BlockMeta, shard: u32) -> Result<(BloomShard, u64)> {
+        let file = layout::bloom_name(shard);
+        let cache = self.caches.of(Role::Bloom).filter(|_| self.is_admitted(meta));
+        let key = Key::new(&[
+            &Role::Bloom,
+            &meta.tenant_id,
+            &meta.block_id,
+            &meta.bloom_shard_count(),
+            &file,
+        ]);
+        if let Some(cache) = cache
+            && let Some(bytes) = cache.get(&key).await
+            && let length = bytes.len() as u64
+            && let Ok(filter) = BloomShard::decode(bytes)
+        {
+            return Ok((filter, length));
+        }
+        let reader = BlockReader::new(self.bucket.clone(), meta);
+        let bytes = reader.read(&file).await?;
+        let length = bytes.len() as u64;
+        let filter = BloomShard::decode(bytes.clone())
+            .map_err(|error| error.with_key(&reader.key(&file)))?;
+        if let Some(cache) = cache {
+            cache.put(&key, &bytes);
+        }
+        Ok((filter, length))
+    }
+
+    /// True if bloom filters of the block go into a shared cache.
+    fn is_admitted(&self, meta: &BlockMeta) -> bool {
+        let seconds = Timestamp::now().as_second().saturating_sub(meta.end_unix_seconds());
+        let age = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        self.bloom_admission.admits(meta.compaction_level, age)
     }
 
     /// What to do about a block that a job could not read: `Ok` if it was deleted meanwhile, so that there is
@@ -233,6 +298,26 @@ pub(crate) fn row_groups(block: &DataReader, part: &BlockPart) -> Range<usize> {
         count => first.saturating_add(count as usize).min(all),
     };
     first..end
+}
+
+/// The scope of an answer of some row groups. `times`: the first and the last time of a row group, such that the answer
+/// is the same for every time range around both; `None` if they are unknown.
+pub(crate) fn scope_around(
+    row_groups: Range<usize>,
+    times: impl Fn(usize) -> Option<(u64, u64)>,
+) -> AnswerScope {
+    let count = u32::try_from(row_groups.len()).unwrap_or(u32::MAX);
+    let bounds = row_groups.map(times).try_fold((u64::MAX, 0), |(first, last), times| {
+        times.map(|(start, end)| (first.min(start), last.max(end)))
+    });
+    let times = bounds.map_or(Times::Asked, |(first, last)| Times::Around(first, last));
+    AnswerScope { row_groups: count, times }
+}
+
+/// The scope of an answer of some row groups that does not depend on time.
+pub(crate) fn scope_of_any_time(row_groups: Range<usize>) -> AnswerScope {
+    let row_groups = u32::try_from(row_groups.len()).unwrap_or(u32::MAX);
+    AnswerScope { row_groups, times: Times::Any }
 }
 
 /// Bytes of memory that a row group takes while some of its columns are read and evaluated: an estimate from its

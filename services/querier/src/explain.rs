@@ -119,6 +119,7 @@ impl Recorder {
             phases: facts.phases.iter().map(phase).collect(),
             inspected_spans: facts.inspected_spans,
             matched_spans: facts.matched_spans,
+            shared_cache_bytes: 0,
         }
     }
 }

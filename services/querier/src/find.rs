@@ -57,7 +57,12 @@ async fn find_in_block(
     id: TraceId,
     block_id: Uuid,
 ) -> Result<Part> {
-    match read_from_block(inner, tenant, id, block_id).await {
+    let mut result = read_from_block(inner, tenant, id, block_id, false).await;
+    if matches!(result, Err(Error::Damaged(_))) && inner.blocks.has_shared_caches() {
+        // The block may be whole, and what a cache was given of it not.
+        result = read_from_block(inner, tenant, id, block_id, true).await;
+    }
+    match result {
         Ok(part) => Ok(part),
         Err(error) => {
             inner.blocks.explain(tenant, block_id, error).await?;
@@ -71,6 +76,7 @@ async fn read_from_block(
     tenant: &str,
     id: TraceId,
     block_id: Uuid,
+    bypasses_caches: bool,
 ) -> Result<Part> {
     let meta = inner.blocks.meta(tenant, block_id).await?;
     let (may_contain, bloom_bytes) = inner.blocks.may_contain(&meta, id).await?;
@@ -78,7 +84,12 @@ async fn read_from_block(
         return Ok(Part { trace: Bytes::new(), inspected_bytes: bloom_bytes });
     }
     let (timeout, shared) = (inner.settings.trace_timeout, Arc::clone(inner));
-    let options = JobOptions { timeout, query: query_number(&["trace", tenant]), explain: false };
+    let options = JobOptions {
+        timeout,
+        query: query_number(&["trace", tenant]),
+        explain: false,
+        bypasses_caches,
+    };
     let read = move |job: &Job| {
         let block = shared.blocks.open(&meta, job)?;
         let trace = read_trace(&block, id, job)?;

@@ -33,4 +33,4 @@ mod test_blocks;
 mod tests;
 
 pub use service::Querier;
-pub use settings::Settings;
+pub use settings::{BloomAdmission, Settings};

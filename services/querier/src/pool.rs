@@ -39,6 +39,8 @@ pub(crate) struct JobOptions {
     pub(crate) query: u64,
     /// Record what is done.
     pub(crate) explain: bool,
+    /// Read from storage what a shared cache may have.
+    pub(crate) bypasses_caches: bool,
 }
 
 /// What a running job knows of its surroundings, on one of its threads.
@@ -62,6 +64,10 @@ pub(crate) struct Shared {
     cancelled: Arc<AtomicBool>,
     bytes_read: AtomicU64,
     cached_bytes: AtomicU64,
+    shared_cache_bytes: AtomicU64,
+    bypasses_caches: bool,
+    /// The answer depends on more than the block.
+    depends: AtomicBool,
     waited: AtomicBool,
     recorder: Option<Recorder>,
 }
@@ -109,6 +115,9 @@ impl Pool {
             cancelled,
             bytes_read: AtomicU64::new(0),
             cached_bytes: AtomicU64::new(0),
+            shared_cache_bytes: AtomicU64::new(0),
+            bypasses_caches: options.bypasses_caches,
+            depends: AtomicBool::new(false),
             waited: AtomicBool::new(false),
             recorder: options.explain.then(Recorder::default),
         });
@@ -181,6 +190,16 @@ impl Job {
         self.shared.bytes_read.load(Ordering::Relaxed)
     }
 
+    /// The answer depends on more than the block, which may be other the next time.
+    pub(crate) fn depends_on_more(&self) {
+        self.shared.depends.store(true, Ordering::Relaxed);
+    }
+
+    /// True if the answer is a function of the request and the block alone.
+    pub(crate) fn depends_on_block_only(&self) -> bool {
+        !self.shared.depends.load(Ordering::Relaxed)
+    }
+
     /// What all threads of the job share.
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
@@ -197,7 +216,10 @@ impl Job {
             self.count_hits();
             let cached_bytes = self.shared.cached_bytes.load(Ordering::Relaxed);
             let source = meta.block_id.to_string();
-            recorder.explanation(source, self.inspected_bytes(), cached_bytes)
+            let mut explanation =
+                recorder.explanation(source, self.inspected_bytes(), cached_bytes);
+            explanation.shared_cache_bytes = self.shared.shared_cache_bytes.load(Ordering::Relaxed);
+            explanation
         };
         self.recorder().map(explain).into_iter().collect()
     }
@@ -245,6 +267,20 @@ impl Shared {
             wait()
         })
     }
+}
+
+/// True if the job of this thread is not to use what is in shared caches.
+pub(crate) fn bypasses_caches() -> bool {
+    CURRENT.with_borrow(|job| job.as_ref().is_some_and(|job| job.bypasses_caches))
+}
+
+/// Counts bytes that a read of this thread's job found in a shared cache.
+pub(crate) fn shared_cache_bytes(bytes: u64) {
+    CURRENT.with_borrow(|job| {
+        if let Some(job) = job {
+            job.shared_cache_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    });
 }
 
 /// Reads on behalf of the job of this thread, whichever that is: counts the bytes, and stops if nobody wants them.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tactus_api::job::SearchJob;
 use tactus_api::search::to_message;
 use tactus_block::read::{BlockReader, NumberColumn};
+use tactus_cache::answer::AnswerScope;
 use tactus_model::SpanBatch;
 use tactus_proto::tactus::v1::{BlockPart, SearchRequest, SearchResponse};
 use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
@@ -15,7 +16,7 @@ use tactus_storage::meta::{ColumnScope, DedicatedColumn};
 use tactus_traceql::eval::{Matches, TraceMatch, TraceMatchCombiner};
 use tactus_traceql::{Attribute, AttributeScope};
 
-use crate::blocks::{Blocks, needed_bytes, row_groups};
+use crate::blocks::{Blocks, needed_bytes, row_groups, scope_around, scope_of_any_time};
 use crate::error::{Error, Result};
 use crate::explain::Phase;
 use crate::parts::{Start, for_each_part};
@@ -49,20 +50,27 @@ impl BlockSearch {
     /// Runs on part of a block. May block.
     ///
     /// Row groups are searched in order until there are traces enough, or all of them for the newest traces; the
-    /// traces found do not depend on the number of threads.
+    /// traces found do not depend on the number of threads. Also, of which other requests this is the answer.
     pub(crate) fn run(
         self,
         blocks: &Blocks,
         meta: &BlockMeta,
         part: &BlockPart,
         job: &Job,
-    ) -> Result<SearchResponse> {
+    ) -> Result<(SearchResponse, AnswerScope)> {
         if self.search.query.is_never() {
             let explanations = job.explanations(meta);
-            return Ok(SearchResponse { explanations, ..response(Vec::new(), 0, 0) });
+            let answer = SearchResponse { explanations, ..response(Vec::new(), 0, 0) };
+            return Ok((answer, scope_of_any_time(0..0)));
         }
         let block = blocks.open(meta, job)?;
         let row_groups = row_groups(&block, part);
+        // Every trace touches a range that starts before each ended, and ends after each started.
+        let scope = scope_around(row_groups.clone(), |row_group| {
+            let (_, last_start) = block.row_group_bounds(row_group, NumberColumn::TraceStart)?;
+            let (first_end, _) = block.row_group_bounds(row_group, NumberColumn::TraceEnd)?;
+            Some((first_end, last_start))
+        });
         let limit = self.search.options.limit;
         let ends_early = limit > 0 && !self.search.most_recent;
         let this = Arc::new(self);
@@ -88,7 +96,7 @@ impl BlockSearch {
         let traces = found.finish(limit).into_iter().map(to_message).collect();
         let mut answer = response(traces, inspected_traces, job.inspected_bytes());
         answer.explanations = job.explanations(meta);
-        Ok(answer)
+        Ok((answer, scope))
     }
 
     fn search_row_group(&self, block: &BlockReader, row_group: usize, job: &Job) -> Result<Found> {

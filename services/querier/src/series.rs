@@ -7,13 +7,14 @@ use parking_lot::Mutex;
 use tactus_api::job::MetricsJob;
 use tactus_api::metrics::to_message;
 use tactus_block::read::{BlockReader, NumberColumn};
+use tactus_cache::answer::AnswerScope;
 use tactus_proto::tactus::v1::{BlockPart, MetricsRequest, MetricsResponse};
 use tactus_proto::tempopb::SearchMetrics;
 use tactus_storage::{BlockMeta, Uuid};
 use tactus_traceql::eval::Bitmap;
 use tactus_traceql::metrics::{MetricsCollector, MetricsError};
 
-use crate::blocks::{Blocks, needed_bytes, row_groups};
+use crate::blocks::{Blocks, needed_bytes, row_groups, scope_around, scope_of_any_time};
 use crate::error::Result;
 use crate::explain::Phase;
 use crate::parts::{Start, for_each_part};
@@ -47,21 +48,25 @@ impl BlockSeries {
         Ok(Self { metrics, pruner, max_series_bytes, counted_blocks, collectors })
     }
 
-    /// Runs on part of a block. May block.
+    /// Runs on part of a block. May block. Also, of which other requests this is the answer.
     pub(crate) fn run(
         self,
         blocks: &Blocks,
         meta: &BlockMeta,
         part: &BlockPart,
         job: &Job,
-    ) -> Result<MetricsResponse> {
+    ) -> Result<(MetricsResponse, AnswerScope)> {
         if self.metrics.query.is_never() {
             let explanations = job.explanations(meta);
-            return Ok(MetricsResponse { explanations, ..response(0, 0) });
+            let answer = MetricsResponse { explanations, ..response(0, 0) };
+            return Ok((answer, scope_of_any_time(0..0)));
         }
         let block = blocks.open(meta, job)?;
         let duplicates = blocks.duplicates(meta, &block, &self.counted_blocks, job)?;
         let row_groups = row_groups(&block, part);
+        let scope = scope_around(row_groups.clone(), |row_group| {
+            block.row_group_bounds(row_group, NumberColumn::SpanStart)
+        });
         let this = Arc::new(self);
         let counting = Arc::clone(&this);
         let run = move |row_group: usize, job: &Job| {
@@ -89,7 +94,7 @@ impl BlockSeries {
             recorder.spans(inspected_spans, matched_spans);
         }
         answer.explanations = job.explanations(meta);
-        Ok(answer)
+        Ok((answer, scope))
     }
 
     /// Counts the spans of a row group. Returns the number of its traces, 0 if it was not read.

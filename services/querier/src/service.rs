@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tactus_cache::answer::{ANSWER_SCOPE, AnswerScope};
 use tactus_model::{TenantId, TraceId};
 use tactus_proto::tactus::v1::querier_server::Querier as Protocol;
 use tactus_proto::tactus::v1::{
@@ -60,24 +61,34 @@ impl Querier {
         Self { inner: Arc::new(Inner { settings, pool, blocks, metrics }) }
     }
 
-    /// Runs a job on one block; the default answer for a block that was deleted meanwhile.
+    /// Runs a job on one block; the default answer for a block that was deleted meanwhile. Also, of which other
+    /// requests it is the answer: none if it must not be kept.
     async fn run_on_block<T: Default + Send + 'static>(
         &self,
         tenant: &str,
         block_id: Uuid,
         options: JobOptions,
-        job: impl FnOnce(&Blocks, &BlockMeta, &Job) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let run = async {
+        job: impl Fn(&Blocks, &BlockMeta, &Job) -> Result<(T, AnswerScope)> + Clone + Send + 'static,
+    ) -> Result<(T, Option<AnswerScope>)> {
+        let run = async |options| {
             let meta = self.inner.blocks.meta(tenant, block_id).await?;
-            let inner = Arc::clone(&self.inner);
-            self.inner.pool.run(options, move |context| job(&inner.blocks, &meta, context)).await
+            let (inner, job) = (Arc::clone(&self.inner), job.clone());
+            let run = move |context: &Job| {
+                let (answer, scope) = job(&inner.blocks, &meta, context)?;
+                Ok((answer, context.depends_on_block_only().then_some(scope)))
+            };
+            self.inner.pool.run(options, run).await
         };
-        match run.await {
+        let mut result = run(options).await;
+        if matches!(result, Err(Error::Damaged(_))) && self.inner.blocks.has_shared_caches() {
+            // The block may be whole, and what a cache was given of it not.
+            result = run(JobOptions { bypasses_caches: true, ..options }).await;
+        }
+        match result {
             Ok(answer) => Ok(answer),
             Err(error) => {
                 self.inner.blocks.explain(tenant, block_id, error).await?;
-                Ok(T::default())
+                Ok((T::default(), None))
             }
         }
     }
@@ -85,7 +96,7 @@ impl Querier {
     /// How a job runs that belongs to the query with these texts.
     fn options(&self, texts: &[&str], explain: bool) -> JobOptions {
         let timeout = self.inner.settings.search_timeout;
-        JobOptions { timeout, query: query_number(texts), explain }
+        JobOptions { timeout, query: query_number(texts), explain, bypasses_caches: false }
     }
 
     fn count(&self, op: &str, started: Instant, inspected_bytes: u64) {
@@ -127,13 +138,13 @@ impl Protocol for Querier {
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
             BlockSearch::compile(&search, &meta.dedicated_columns)?.run(blocks, meta, &part, job)
         };
-        let mut answer = self.run_on_block(&tenant, block_id, options, job).await?;
+        let (mut answer, scope) = self.run_on_block(&tenant, block_id, options, job).await?;
         if answer.metrics.is_none() {
             answer = search::response(Vec::new(), 0, 0);
         }
         let inspected = answer.metrics.as_ref().map_or(0, |metrics| metrics.inspected_bytes);
         self.count("search", started, inspected);
-        Ok(Response::new(answer))
+        Ok(response(answer, scope))
     }
 
     async fn metrics_in_block(
@@ -147,18 +158,19 @@ impl Protocol for Querier {
         let tenant = check_tenant(&metrics.tenant)?.to_owned();
         let options = self.options(&["metrics", &tenant, &metrics.query], metrics.explain);
         let counted = request.counted_block_ids.iter().map(|id| parse_block_id(id));
+        let counted = counted.collect::<Result<Vec<_>>>()?;
         let max_bytes = self.inner.settings.max_job_memory_bytes;
-        let compiled = BlockSeries::compile(metrics, counted.collect::<Result<_>>()?, max_bytes)?;
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
-            compiled.run(blocks, meta, &part, job)
+            BlockSeries::compile(metrics.clone(), counted.clone(), max_bytes)?
+                .run(blocks, meta, &part, job)
         };
-        let mut answer = self.run_on_block(&tenant, block_id, options, job).await?;
+        let (mut answer, scope) = self.run_on_block(&tenant, block_id, options, job).await?;
         if answer.metrics.is_none() {
             answer = series::response(0, 0);
         }
         let inspected = answer.metrics.as_ref().map_or(0, |metrics| metrics.inspected_bytes);
         self.count("metrics", started, inspected);
-        Ok(Response::new(answer))
+        Ok(response(answer, scope))
     }
 
     async fn tags_in_block(
@@ -171,13 +183,13 @@ impl Protocol for Querier {
         let (block_id, part) = block_of(request.part)?;
         let tenant = check_tenant(&tags.tenant)?.to_owned();
         let options = self.options(&["tags", &tenant, &tags.scope, &tags.query], false);
-        let compiled = BlockTags::compile(tags, self.inner.settings.max_condition_groups)?;
+        let groups = self.inner.settings.max_condition_groups;
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
-            compiled.run(blocks, meta, &part, job)
+            BlockTags::compile(tags.clone(), groups)?.run(blocks, meta, &part, job)
         };
-        let answer = self.run_on_block(&tenant, block_id, options, job).await?;
+        let (answer, scope) = self.run_on_block(&tenant, block_id, options, job).await?;
         self.count("metadata", started, answer.inspected_bytes);
-        Ok(Response::new(answer))
+        Ok(response(answer, scope))
     }
 
     async fn tag_values_in_block(
@@ -190,14 +202,24 @@ impl Protocol for Querier {
         let (block_id, part) = block_of(request.part)?;
         let tenant = check_tenant(&values.tenant)?.to_owned();
         let options = self.options(&["values", &tenant, &values.tag, &values.query], false);
-        let compiled = BlockTagValues::compile(values, self.inner.settings.max_condition_groups)?;
+        let groups = self.inner.settings.max_condition_groups;
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
-            compiled.run(blocks, meta, &part, job)
+            BlockTagValues::compile(values.clone(), groups)?.run(blocks, meta, &part, job)
         };
-        let answer = self.run_on_block(&tenant, block_id, options, job).await?;
+        let (answer, scope) = self.run_on_block(&tenant, block_id, options, job).await?;
         self.count("metadata", started, answer.inspected_bytes);
-        Ok(Response::new(answer))
+        Ok(response(answer, scope))
     }
+}
+
+/// An answer with what is to be known to keep it.
+fn response<T>(answer: T, scope: Option<AnswerScope>) -> Response<T> {
+    let mut response = Response::new(answer);
+    let scope = scope.and_then(|scope| scope.to_string().parse().ok());
+    if let Some(scope) = scope {
+        response.metadata_mut().insert(ANSWER_SCOPE, scope);
+    }
+    response
 }
 
 fn missing(field: &str) -> Status {

@@ -4,6 +4,8 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use tactus_cache::Caches;
+
 /// Settings of a querier.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -25,6 +27,10 @@ pub struct Settings {
     pub column_cache_bytes: u64,
     /// Memory for bloom filters.
     pub bloom_cache_bytes: u64,
+    /// Caches on the network, below those in memory.
+    pub caches: Caches,
+    /// Whose bloom filters are put into a cache on the network.
+    pub bloom_admission: BloomAdmission,
     /// Alternatives of a tag filter at most (`max_condition_groups_per_tag_query`).
     pub max_condition_groups: usize,
 }
@@ -40,7 +46,48 @@ impl Default for Settings {
             footer_cache_bytes: 32 << 20,
             column_cache_bytes: 128 << 20,
             bloom_cache_bytes: 32 << 20,
+            caches: Caches::default(),
+            bloom_admission: BloomAdmission::default(),
             max_condition_groups: 100,
+        }
+    }
+}
+
+/// Blocks whose bloom filters are worth a place in a shared cache: each is read as often as the others, and those of
+/// small young blocks are soon gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BloomAdmission {
+    /// Highest compaction level (`storage.trace.cache_min_compaction_level`, in spite of its name); 0 is no bound.
+    pub max_level: u32,
+    /// Oldest end of a block (`storage.trace.cache_max_block_age`); zero is no bound.
+    pub max_age: Duration,
+}
+
+impl BloomAdmission {
+    /// True for a block of this compaction level that ended so long ago.
+    pub(crate) fn admits(&self, level: u32, age: Duration) -> bool {
+        (self.max_level == 0 || level <= self.max_level)
+            && (self.max_age.is_zero() || age <= self.max_age)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blooms_are_admitted_within_the_bounds_that_are_set() {
+        let hour = Duration::from_secs(3600);
+        let bounds = |max_level, hours| BloomAdmission { max_level, max_age: hour * hours };
+        for (admission, level, age, expected) in [
+            (bounds(0, 0), 9, 900 * hour, true),
+            (bounds(1, 0), 1, 900 * hour, true),
+            (bounds(1, 0), 2, hour, false),
+            (bounds(0, 2), 9, 2 * hour, true),
+            (bounds(0, 2), 0, 3 * hour, false),
+            (bounds(1, 2), 0, hour, true),
+        ] {
+            assert_eq!(admission.admits(level, age), expected, "{admission:?} {level} {age:?}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tactus_api::job::{TagValuesJob, TagsJob};
 use tactus_block::read::{AttributeOwner, BlockReader, StringColumn};
+use tactus_cache::answer::AnswerScope;
 use tactus_model::SpanBatch;
 use tactus_proto::tactus::v1::{
     BlockPart, TagScope as TagScopeMessage, TagValue as TagValueMessage, TagValuesRequest,
@@ -17,7 +18,7 @@ use tactus_traceql::eval::{
 };
 use tactus_traceql::{Attribute, AttributeScope, Intrinsic, completion, parse_attribute};
 
-use crate::blocks::{Blocks, needed_bytes, row_groups};
+use crate::blocks::{Blocks, needed_bytes, row_groups, scope_of_any_time};
 use crate::error::Result;
 use crate::parts::{Start, for_each_part};
 use crate::pool::Job;
@@ -100,15 +101,17 @@ impl BlockTags {
         meta: &BlockMeta,
         part: &BlockPart,
         job: &Job,
-    ) -> Result<TagsResponse> {
+    ) -> Result<(TagsResponse, AnswerScope)> {
         let tags = self.collectors.take()?;
         if tags.reads_nothing() {
-            return Ok(tags.finish(0));
+            return Ok((tags.finish(0), scope_of_any_time(0..0)));
         }
         let (projection, scopes) = (tags.projection().clone(), tags.unfiltered_scopes());
         self.collectors.idle.lock().push(tags);
         let block = blocks.open(meta, job)?;
         let row_groups = row_groups(&block, part);
+        // These jobs look at whole row groups.
+        let scope = scope_of_any_time(row_groups.clone());
         let visit = move |tags: &mut TagsJob, block: &BlockReader, row_group: usize, job: &Job| {
             if let Some(scopes) = &scopes
                 && let Some(goes_on) = visit_keys(tags, scopes, block, row_group)?
@@ -121,7 +124,7 @@ impl BlockTags {
             Ok(tags.visit(&batch))
         };
         let collected = self.collectors.collect(block, row_groups, job, visit)?;
-        Ok(merge_tags(collected, self.limits, job.inspected_bytes()))
+        Ok((merge_tags(collected, self.limits, job.inspected_bytes()), scope))
     }
 }
 
@@ -147,18 +150,20 @@ impl BlockTagValues {
         meta: &BlockMeta,
         part: &BlockPart,
         job: &Job,
-    ) -> Result<TagValuesResponse> {
+    ) -> Result<(TagValuesResponse, AnswerScope)> {
         let mut values = self.collectors.take()?;
         // Values that the filter pins are part of the answer whatever the block has.
         values.visit(&SpanBatch::default());
         if values.reads_nothing() {
-            return Ok(values.finish(0));
+            return Ok((values.finish(0), scope_of_any_time(0..0)));
         }
         let projection = values.projection().clone();
         let column = values.unfiltered_attribute().and_then(string_column);
         self.collectors.idle.lock().push(values);
         let block = blocks.open(meta, job)?;
         let row_groups = row_groups(&block, part);
+        // These jobs look at whole row groups.
+        let scope = scope_of_any_time(row_groups.clone());
         let pruner = self.pruner;
         let visit =
             move |values: &mut TagValuesJob, block: &BlockReader, row_group: usize, job: &Job| {
@@ -176,7 +181,7 @@ impl BlockTagValues {
                 Ok(values.visit(&batch))
             };
         let collected = self.collectors.collect(block, row_groups, job, visit)?;
-        Ok(merge_values(collected, self.limits, job.inspected_bytes()))
+        Ok((merge_values(collected, self.limits, job.inspected_bytes()), scope))
     }
 }
 

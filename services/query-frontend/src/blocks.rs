@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tactus_proto::tactus::v1::BlockPart;
+use tactus_storage::blocklist::TenantBlocks;
 use tactus_storage::{BlockMeta, Blocklist, Timestamp, Uuid};
 
 /// A block of a query, as far as the frontend needs to know it.
@@ -29,9 +30,34 @@ pub(crate) fn select(
     window: (i64, i64),
     blocklist_poll: Duration,
 ) -> Vec<QueryBlock> {
-    let blocks = blocklist.tenant(tenant);
-    let mut selected: Vec<_> = blocks
-        .queryable(Timestamp::now(), blocklist_poll)
+    select_from(&blocklist.tenant(tenant), window, blocklist_poll)
+}
+
+/// As [`select`], from a list that was taken before.
+pub(crate) fn select_from(
+    blocks: &TenantBlocks,
+    window: (i64, i64),
+    blocklist_poll: Duration,
+) -> Vec<QueryBlock> {
+    in_window(blocks.queryable(Timestamp::now(), blocklist_poll), window)
+}
+
+/// Those of `ids` that `before` does not know in any form and `now` does, whether merged away meanwhile or not.
+pub(crate) fn select_new(
+    ids: impl IntoIterator<Item = Uuid>,
+    before: &TenantBlocks,
+    now: &TenantBlocks,
+    window: (i64, i64),
+) -> Vec<QueryBlock> {
+    let new = ids.into_iter().filter(|&id| before.meta(id).is_none());
+    in_window(new.filter_map(|id| now.meta(id)), window)
+}
+
+fn in_window<'a>(
+    metas: impl Iterator<Item = &'a BlockMeta>,
+    window: (i64, i64),
+) -> Vec<QueryBlock> {
+    let mut selected: Vec<_> = metas
         .filter(|meta| meta.size > 0 && meta.total_records > 0)
         .map(query_block)
         .filter(|block| {

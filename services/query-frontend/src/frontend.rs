@@ -14,6 +14,7 @@ use tactus_telemetry::metrics::Registry;
 
 use crate::admission::{Admission, Admitted};
 use crate::metrics::Metrics;
+use crate::results::Results;
 use crate::settings::{QueryLimits, Settings, TenantLimitsOf};
 
 /// What a frontend is made of.
@@ -41,6 +42,7 @@ pub struct Frontend {
     pub(crate) querier: Arc<dyn Querier>,
     pub(crate) blocklist: Arc<Blocklist>,
     pub(crate) metrics: Metrics,
+    pub(crate) results: Arc<Results>,
     admission: Admission,
 }
 
@@ -56,6 +58,7 @@ impl Frontend {
         Arc::new(Self {
             admission: Admission::new(parts.settings.max_outstanding_per_tenant),
             metrics: Metrics::new(registry),
+            results: Arc::new(Results::new(&parts.settings.results, registry)),
             settings: parts.settings,
             tenancy: parts.tenancy,
             limits: parts.limits,

@@ -17,6 +17,7 @@ mod http;
 mod jobs;
 mod metrics;
 mod metrics_query;
+mod results;
 mod search;
 mod settings;
 mod tags;
@@ -29,6 +30,7 @@ mod tests;
 pub use crate::http::router;
 pub use frontend::{Frontend, Parts};
 pub use metrics_query::SeriesAnswer;
+pub use results::ResultSettings;
 pub use search::SearchAnswer;
 pub use settings::{
     MetricsSettings, SearchSettings, Settings, TenantLimits, TenantLimitsOf, TraceByIdSettings,

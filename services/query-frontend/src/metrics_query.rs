@@ -9,6 +9,7 @@ mod sum;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use futures_util::future::FutureExt as _;
 use tactus_api::explain::{ExplainedWindow, Explanation, Plan};
@@ -18,15 +19,16 @@ use tactus_api::{Error, Result};
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::{MetricsRequest, MetricsResponse};
 use tactus_storage::Uuid;
+use tactus_storage::blocklist::TenantBlocks;
 use tactus_traceql::metrics::{
     AnswerOptions, CompiledMetrics, Grid, MetricsAnswer, MetricsCombiner, MetricsError,
     MetricsOptions,
 };
 use tonic::Request;
 
-use crate::blocks::{QueryBlock, select};
+use crate::blocks::{QueryBlock, select_from, select_new};
 use crate::frontend::{Frontend, unix_nanos_now};
-use crate::jobs::{Outcome, run_jobs, with_retries};
+use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::METRICS;
 use crate::work::Work;
 use plan::Job;
@@ -112,7 +114,8 @@ impl Frontend {
             let requests: Vec<_> =
                 tenants.iter().map(|tenant| self.request(tenant, query, &grid)).collect();
             let window = plan::window_seconds(&grid);
-            let known = requests.iter().map(|request| self.blocks_of(request, window)).collect();
+            let known: Vec<_> =
+                requests.iter().map(|request| self.blocklist.tenant(&request.tenant)).collect();
             let recent = self.count_recent(&requests, &mut state).await?;
             let blocks = self.uncounted_blocks(known, &requests, window, recent, &mut state.work);
             self.count_blocks_of(&requests, &blocks, query, &grid, &mut state).await?;
@@ -160,11 +163,6 @@ impl Frontend {
         }
     }
 
-    /// The blocks of the request's tenant in the list now, the newest first.
-    fn blocks_of(&self, request: &MetricsRequest, window: (i64, i64)) -> Vec<QueryBlock> {
-        select(&self.blocklist, &request.tenant, window, self.settings.blocklist_poll)
-    }
-
     /// Counts recent data. Returns for each request what its ingesters say about blocks.
     async fn count_recent(
         &self,
@@ -184,10 +182,13 @@ impl Frontend {
         Ok(recent)
     }
 
-    /// The blocks to read, for each request. `known`: those in the list before the ingesters were asked.
+    /// The blocks to read, for each request. `known`: the lists of blocks before the ingesters were asked.
+    ///
+    /// A block that came meanwhile is read itself, even if a compactor has already made it part of another one: of that
+    /// one the older inputs are read.
     fn uncounted_blocks(
         &self,
-        known: Vec<Vec<QueryBlock>>,
+        known: Vec<Arc<TenantBlocks>>,
         requests: &[MetricsRequest],
         window: (i64, i64),
         recent: Vec<RecentBlocks>,
@@ -195,15 +196,13 @@ impl Frontend {
     ) -> Vec<Vec<QueryBlock>> {
         let mut counted = 0;
         let mut uncounted = Vec::with_capacity(requests.len());
-        for ((request, mut blocks), recent) in requests.iter().zip(known).zip(recent) {
-            let ids: HashSet<_> = blocks.iter().map(|block| block.block_id).collect();
-            let mut listed = self.blocks_of(request, window);
-            listed.retain(|block| !ids.contains(&block.block_id));
-            let all = blocks.len() + listed.len();
+        for ((request, known), recent) in requests.iter().zip(known).zip(recent) {
+            let mut blocks = select_from(&known, window, self.settings.blocklist_poll);
+            let before = blocks.len();
             blocks.retain(|block| !recent.counted.contains(&block.block_id));
-            listed.retain(|block| recent.released.contains(&block.block_id));
-            blocks.append(&mut listed);
-            counted += all - blocks.len();
+            counted += before - blocks.len();
+            let listed = self.blocklist.tenant(&request.tenant);
+            blocks.append(&mut select_new(recent.released, &known, &listed, window));
             uncounted.push(blocks);
         }
         work.skip_blocks("counted by an ingester", counted);
@@ -231,16 +230,7 @@ impl Frontend {
         state.work.metrics.total_jobs += jobs.len() as u32;
         let sum = state.sum.clone();
         let run = |job: Job| {
-            let call = with_retries(
-                settings.max_retries,
-                &self.querier,
-                job.request,
-                |querier, request| {
-                    Box::pin(async move {
-                        Ok(querier.metrics_in_block(Request::new(request)).await?.into_inner())
-                    })
-                },
-            );
+            let call = self.run_on_block(job.request);
             let sum = sum.clone();
             async move { sum.add(call.await?).await }.boxed()
         };

@@ -16,7 +16,7 @@ use tonic::Request;
 
 use crate::blocks::select;
 use crate::frontend::Frontend;
-use crate::jobs::{Outcome, run_jobs, with_retries};
+use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::SEARCH;
 use crate::work::Work;
 
@@ -122,12 +122,8 @@ impl Frontend {
         jobs.sort_by_key(|job| std::cmp::Reverse(job.block_end));
         state.work.metrics.total_jobs += jobs.len() as u32;
         let run = |job: Job| {
-            let request = SearchBlockRequest { search: Some(job.search), part: Some(job.part) };
-            with_retries(settings.max_retries, &self.querier, request, |querier, request| {
-                Box::pin(async move {
-                    Ok(querier.search_block(Request::new(request)).await?.into_inner())
-                })
-            })
+            let (search, part) = (Some(job.search), Some(job.part));
+            self.run_on_block(SearchBlockRequest { search, part })
         };
         let take = |state: &mut State, outcome| {
             let flow = state.take(outcome);

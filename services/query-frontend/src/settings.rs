@@ -8,6 +8,8 @@ use tactus_api::Error;
 use tactus_api::request::{MetricsLimits, SearchLimits};
 use tactus_model::TenantId;
 
+use crate::results::ResultSettings;
+
 /// Settings of a query-frontend; names as in the configuration's section `query_frontend`.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -32,6 +34,8 @@ pub struct Settings {
     /// Jobs that all queriers together run at a time. A query has at most twice as many in flight, so that the next
     /// query does not wait behind all jobs of a long one.
     pub querier_parallelism: usize,
+    /// Answers that are kept.
+    pub results: ResultSettings,
     /// Search, and what it shares with tags and values.
     pub search: SearchSettings,
     /// Trace by id.
@@ -103,6 +107,7 @@ impl Default for Settings {
             blocklist_poll: Duration::from_secs(5 * 60),
             max_inspected_bytes: 0,
             querier_parallelism: 20,
+            results: ResultSettings::default(),
             search: SearchSettings::default(),
             trace_by_id: TraceByIdSettings { query_shards: 50, concurrent_shards: 0 },
             metrics: MetricsSettings {

@@ -7,7 +7,6 @@ use tactus_api::request::{RequestedTag, TagValuesQuery, TagsQuery};
 use tactus_api::{Error, RequestedRange, Result, Window};
 use tactus_model::{SpanBatch, TenantId};
 use tactus_proto::tactus::v1::ingester_server::Ingester;
-use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_proto::tactus::v1::{
     BlockPart, TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest,
     TagsRequest, TagsResponse,
@@ -19,7 +18,7 @@ use tonic::Request;
 
 use crate::blocks::select;
 use crate::frontend::Frontend;
-use crate::jobs::{Call, Outcome, run_jobs, with_retries};
+use crate::jobs::{Call, Outcome, Running, run_jobs};
 use crate::metrics::METADATA;
 use crate::settings::QueryLimits;
 
@@ -49,7 +48,7 @@ pub struct TagValuesAnswer {
 struct Calls<R, T> {
     tenant: fn(&R) -> &str,
     recent: Call<dyn Ingester, R, T>,
-    in_block: Call<dyn Querier, (R, BlockPart), T>,
+    in_block: fn(&Frontend, R, BlockPart) -> Running<T>,
 }
 
 /// What is found so far.
@@ -125,11 +124,8 @@ impl Frontend {
                     async move { Ok(ingester.tags(Request::new(request)).await?.into_inner()) },
                 )
             },
-            in_block: |querier, (tags, part)| {
-                let request = TagsInBlockRequest { tags: Some(tags), part: Some(part) };
-                Box::pin(async move {
-                    Ok(querier.tags_in_block(Request::new(request)).await?.into_inner())
-                })
+            in_block: |frontend, tags, part| {
+                frontend.run_on_block(TagsInBlockRequest { tags: Some(tags), part: Some(part) })
             },
         };
         self.collect(requests, window, state, calls, State::take_tags).await
@@ -205,11 +201,9 @@ impl Frontend {
                     Ok(ingester.tag_values(Request::new(request)).await?.into_inner())
                 })
             },
-            in_block: |querier, (values, part)| {
-                let request = TagValuesInBlockRequest { values: Some(values), part: Some(part) };
-                Box::pin(async move {
-                    Ok(querier.tag_values_in_block(Request::new(request)).await?.into_inner())
-                })
+            in_block: |frontend, values, part| {
+                let (values, part) = (Some(values), Some(part));
+                frontend.run_on_block(TagValuesInBlockRequest { values, part })
             },
         };
         let take = |state: &mut State<ValueCollector>, answer| state.take_values(answer, typed);
@@ -247,7 +241,7 @@ impl Frontend {
         }
         let tenants = requests.iter().map(calls.tenant);
         let jobs = self.block_jobs(tenants.zip(requests), window);
-        let run = |job| with_retries(settings.max_retries, &self.querier, job, calls.in_block);
+        let run = |(request, part)| (calls.in_block)(self, request, part);
         let in_flight = settings.jobs_in_flight(settings.search.concurrent_jobs);
         run_jobs(jobs, in_flight, state, run, |_, _| true, take).await
     }

@@ -7,6 +7,7 @@ mod errors;
 mod explain;
 mod metrics;
 mod metrics_jobs;
+mod results;
 mod search;
 mod tags;
 mod traces;

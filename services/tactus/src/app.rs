@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
+use tactus_compactor::Compactor;
 use tactus_config::{Config, Loaded};
 use tactus_distributor::Distributor;
 use tactus_ingester::Ingester;
@@ -25,7 +26,7 @@ use tactus_server::{
     observe::RequestMetrics,
     operational::{self as server_operational, ServiceState},
 };
-use tactus_storage::{Blocklist, Bucket, Poller};
+use tactus_storage::{Blocklist, Bucket};
 use tactus_telemetry::{error_text, metrics::Registry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -33,15 +34,16 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     banner::{self, Addresses},
     operational::{self, States},
-    settings,
+    overrides::Overrides,
+    polling, settings,
 };
 
 /// How long SIGTERM waits for blocks to reach object storage. What does not make it stays on local disk.
 const FLUSH_GRACE: Duration = Duration::from_secs(25);
 
 /// The services of the process as `/status/services` names them. None is running before all ports listen.
-const SERVICES: [&str; 6] =
-    ["distributor", "ingester", "querier", "query-frontend", "server", "store"];
+const SERVICES: [&str; 7] =
+    ["compactor", "distributor", "ingester", "querier", "query-frontend", "server", "store"];
 
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,9 @@ pub(crate) enum Error {
     /// A port.
     #[error(transparent)]
     Listen(#[from] io::Error),
+    /// The settings of the bucket.
+    #[error(transparent)]
+    Bucket(#[from] tactus::bucket::Error),
     /// The bucket.
     #[error("object storage")]
     Storage(#[from] tactus_storage::Error),
@@ -90,22 +95,36 @@ pub(crate) async fn run(loaded: Loaded) -> Result<(), Error> {
         registry,
     )?;
     let ingester_service: Arc<dyn ingester_server::Ingester> = Arc::clone(&ingester) as _;
+    let caches = settings::caches(config, registry)?;
     let querier: Arc<dyn querier_server::Querier> = Arc::new(Querier::new(
-        settings::querier(config),
+        settings::querier(config, &caches),
         bucket.clone(),
         Arc::clone(&blocklist),
         registry,
     ));
-    let polling = start_polling(config, bucket, Arc::clone(&blocklist), stop.clone()).await;
+    let overrides = Overrides::load(config)?;
+    let compactor = Compactor::new(
+        settings::compactor(config, Arc::clone(&overrides))?,
+        bucket.clone(),
+        Arc::clone(&blocklist),
+        // Until there is a ring, each compactor does everything.
+        Arc::new(|_| true),
+        registry,
+    );
+    let polling = polling::start(&config.storage.trace, bucket, Arc::clone(&blocklist), stop.clone()).await;
     let ingester_stop = CancellationToken::new();
     let ingester_task = {
         let (ingester, stop) = (Arc::clone(&ingester), ingester_stop.clone());
         let grace = if config.ingester.flush_all_on_shutdown { Duration::MAX } else { FLUSH_GRACE };
         tokio::spawn(async move { ingester.run(stop, grace).await })
     };
+    let background = [
+        tokio::spawn(overrides.watch(stop.clone())),
+        tokio::spawn(Arc::clone(&compactor).run(stop.clone())),
+    ];
     let frontend = tactus_query_frontend::router(Frontend::new(
         Parts {
-            settings: settings::query_frontend(config)?,
+            settings: settings::query_frontend(config, &caches)?,
             tenancy: settings::tenancy(config, config.query_frontend.multi_tenant_queries_enabled),
             limits: settings::query_limits(config),
             ingester: Arc::clone(&ingester_service),
@@ -114,9 +133,11 @@ pub(crate) async fn run(loaded: Loaded) -> Result<(), Error> {
         },
         registry,
     ));
+    let jobs = tactus_compactor::http::router(compactor, settings::tenancy(config, false));
+    let api = frontend.merge(jobs);
     let listeners_stop = CancellationToken::new();
     let mut listeners =
-        start_listeners(config, &states, frontend, &ingester, &stop, &listeners_stop).await?;
+        start_listeners(config, &states, api, &ingester, &stop, &listeners_stop).await?;
     let http_address = listeners[0].local_addr();
     let receivers_stop = CancellationToken::new();
     let sink: Arc<dyn TraceSink> =
@@ -145,6 +166,9 @@ pub(crate) async fn run(loaded: Loaded) -> Result<(), Error> {
     }
     stop.cancel();
     let _ = polling.await;
+    for task in background {
+        let _ = task.await;
+    }
     Ok(())
 }
 
@@ -162,58 +186,11 @@ async fn open_bucket(config: &Config) -> Result<Bucket, Error> {
     Ok(bucket)
 }
 
-/// Polls the block list once, then in the background.
-async fn start_polling(
-    config: &Config,
-    bucket: Bucket,
-    blocklist: Arc<Blocklist>,
-    stop: CancellationToken,
-) -> tokio::task::JoinHandle<()> {
-    let poller =
-        Poller::builder(bucket, Arc::clone(&blocklist), settings::poller(&config.storage.trace));
-    let interval = settings::poll_interval(&config.storage.trace);
-    let registry = Registry::global();
-    let errors = registry
-        .counter("tempodb_blocklist_poll_errors_total", "Polls of the block list that failed.");
-    let length = registry.gauge_vec(
-        "tempodb_blocklist_length",
-        "Blocks in the block list by tenant.",
-        ["tenant"],
-    );
-    let listed = Arc::clone(&blocklist);
-    let poll = async move |poller: &Poller| match poller.poll_once().await {
-        Ok(report) => {
-            let tenants = listed.snapshot();
-            length.retain(|[tenant]| tenants.contains_key(tenant));
-            for (tenant, blocks) in tenants.iter() {
-                length.with([tenant.as_str()]).set(blocks.live().len() as f64);
-            }
-            if report.metas_corrupt > 0 || !report.failed_tenants.is_empty() {
-                errors.inc();
-                tracing::warn!(?report, "block list is incomplete");
-            }
-        }
-        Err(error) => {
-            errors.inc();
-            tracing::error!(error = error_text(&error), "cannot poll the block list");
-        }
-    };
-    poll(&poller).await;
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(interval) => poll(&poller).await,
-            }
-        }
-    })
-}
-
 /// The main HTTP port, then the gRPC port.
 async fn start_listeners(
     config: &Config,
     states: &States,
-    frontend: Router,
+    api: Router,
     ingester: &Arc<Ingester>,
     stop: &CancellationToken,
     listeners_stop: &CancellationToken,
@@ -229,6 +206,8 @@ async fn start_listeners(
         "/api/search/tag/{tagName}/values",
         "/api/v2/search/tag/{tagName}/values",
         "/api/echo",
+        "/api/jobs",
+        "/api/jobs/{id}",
         "/api/status/buildinfo",
         "/ready",
         "/metrics",
@@ -243,7 +222,7 @@ async fn start_listeners(
         .route("/flush", any(flush))
         .with_state(Arc::clone(ingester))
         .route("/shutdown", get(shutdown).post(shutdown).with_state(stop.clone()));
-    let api = frontend.merge(server_operational::api_router(&operational.build));
+    let api = api.merge(server_operational::api_router(&operational.build));
     let router = http::with_path_prefix(&config.http_api_prefix, api)
         .merge(server_operational::router(operational))
         .merge(actions)

@@ -8,6 +8,8 @@ mod app;
 mod banner;
 mod memory;
 mod operational;
+mod overrides;
+mod polling;
 mod settings;
 
 use std::process::ExitCode;

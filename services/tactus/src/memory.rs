@@ -15,6 +15,11 @@ pub(crate) fn cache_bytes(setting: i64) -> u64 {
     u64::try_from(setting).unwrap_or_else(|_| share_of(available()))
 }
 
+/// What kept answers of jobs may hold: the setting, or if it is negative a smaller share, as they are small.
+pub(crate) fn result_bytes(setting: i64) -> u64 {
+    u64::try_from(setting).unwrap_or_else(|_| share_of(available()) / 4)
+}
+
 fn share_of(available: Option<u64>) -> u64 {
     available.map_or(UNKNOWN_MEMORY_CACHE_BYTES, |bytes| (bytes / CACHE_SHARE).min(MAX_CACHE_BYTES))
 }
@@ -46,6 +51,10 @@ mod tests {
         assert_eq!(share_of(Some(1 << 40)), MAX_CACHE_BYTES);
         assert_eq!(share_of(None), UNKNOWN_MEMORY_CACHE_BYTES);
         assert!((1..=MAX_CACHE_BYTES).contains(&cache_bytes(-1)));
+        assert_eq!(
+            (result_bytes(0), result_bytes(5), result_bytes(-1)),
+            (0, 5, cache_bytes(-1) / 4)
+        );
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! From the configuration to the settings of each service.
 
+mod cache;
+mod compactor;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use tactus_cache::Caches;
 use tactus_config::{
     Config, GoDuration,
     sections::{
-        object_store::S3,
         receivers::{OtlpGrpc, OtlpHttp},
         storage::{DedicatedColumn, TraceStorage},
     },
@@ -23,87 +26,38 @@ use tactus_server::{
     tenancy::Tenancy,
 };
 use tactus_storage::{
-    BucketSettings, PollerSettings,
-    bucket::{Addressing, RetrySettings, S3Encryption, S3Settings},
-    meta::{self, ColumnScope},
+    PollerSettings,
+    meta::{self, BlockVersion, ColumnOption, ColumnScope},
 };
 
 use crate::memory;
 
 use crate::app::Error;
 
-/// The bucket of traces.
-pub(crate) fn bucket(trace: &TraceStorage) -> Result<BucketSettings, Error> {
-    match trace.backend.as_str() {
-        "local" if trace.local.path.is_empty() => {
-            Err(Error::Setup("storage.trace.local.path is not set".to_owned()))
-        }
-        "local" => Ok(BucketSettings::Local { path: PathBuf::from(&trace.local.path) }),
-        "s3" => Ok(BucketSettings::S3(Box::new(s3(&trace.s3)?))),
-        other => Err(Error::Setup(format!("storage.trace.backend: unknown backend {other}"))),
-    }
-}
+pub(crate) use tactus::bucket::bucket;
+pub(crate) use cache::caches;
+pub(crate) use compactor::compactor;
 
-fn s3(s3: &S3) -> Result<S3Settings, Error> {
-    let encryption = match s3.sse.type_.as_str() {
-        "" => S3Encryption::None,
-        "SSE-S3" => S3Encryption::S3,
-        "SSE-KMS" => S3Encryption::Kms { key_id: s3.sse.kms_key_id.clone() },
-        "SSE-C" => {
-            S3Encryption::Customer { key: s3.sse.encryption_key.reveal().as_bytes().to_vec() }
-        }
-        other => {
-            return Err(Error::Setup(format!("storage.trace.s3.sse.type: unknown type {other}")));
-        }
-    };
-    let addressing = match (s3.forcepathstyle, s3.bucket_lookup_type) {
-        (true, _) | (_, 2) => Addressing::Path,
-        (_, 1) => Addressing::VirtualHost,
-        _ => Addressing::Auto,
-    };
-    Ok(S3Settings {
-        bucket: s3.bucket.clone(),
-        prefix: s3.prefix.clone(),
-        endpoint: s3.endpoint.clone(),
-        region: s3.region.clone(),
-        access_key: s3.access_key.clone(),
-        secret_key: s3.secret_key.reveal().to_owned(),
-        session_token: s3.session_token.reveal().to_owned(),
-        insecure: s3.insecure,
-        addressing,
-        dual_stack: s3.enable_dual_stack,
-        tls_ca_path: (!s3.tls.tls_ca_path.is_empty()).then(|| s3.tls.tls_ca_path.clone().into()),
-        tls_insecure_skip_verify: s3.tls.tls_insecure_skip_verify,
-        part_size_bytes: s3.part_size,
-        hedge_at: s3.hedge_requests_at.non_zero(),
-        hedge_up_to: s3.hedge_requests_up_to as usize,
-        tags: s3.tags.clone(),
-        metadata: s3.metadata.clone(),
-        storage_class: s3.storage_class.clone(),
-        encryption,
-        retry: RetrySettings {
-            max_retries: s3.retry_max_attempts as usize,
-            initial_backoff: s3.retry_backoff_initial.as_std(),
-            max_backoff: s3.retry_backoff_max.as_std(),
-            ..RetrySettings::default()
-        },
-        ..S3Settings::default()
-    })
-}
+/// How long a tenant has no blocks before it is deleted, where no age is given.
+const EMPTY_TENANT_AGE: Duration = Duration::from_secs(12 * 3600);
 
-/// How the block list is refreshed.
+/// How the block list is refreshed. Zeros are the built-in numbers.
 pub(crate) fn poller(trace: &TraceStorage) -> PollerSettings {
-    let stale = trace.blocklist_poll_stale_tenant_index;
+    let (stale, built_in) = (trace.blocklist_poll_stale_tenant_index, PollerSettings::default());
+    let or = |count: usize, built_in| if count == 0 { built_in } else { count };
     PollerSettings {
-        meta_concurrency: trace.blocklist_poll_concurrency.max(1),
+        meta_concurrency: or(trace.blocklist_poll_concurrency, built_in.meta_concurrency),
         tenant_concurrency: trace.blocklist_poll_tenant_concurrency.max(1),
-        list_concurrency: trace.s3.list_blocks_concurrency.max(1),
+        list_concurrency: tactus::bucket::list_concurrency(trace),
         fallback: trace.blocklist_poll_fallback,
-        index_builders: trace.blocklist_poll_tenant_index_builders,
+        index_builders: or(trace.blocklist_poll_tenant_index_builders, built_in.index_builders),
         stale_index_after: stale.non_zero(),
         tolerate_consecutive_errors: trace.blocklist_poll_tolerate_consecutive_errors,
         tolerate_tenant_failures: trace.blocklist_poll_tolerate_tenant_failures,
-        ..PollerSettings::default()
+        jitter: Duration::from_millis(trace.blocklist_poll_jitter_ms),
+        empty_tenant_deletion: trace
+            .empty_tenant_deletion_enabled
+            .then(|| trace.empty_tenant_deletion_age.non_zero().unwrap_or(EMPTY_TENANT_AGE)),
     }
 }
 
@@ -137,7 +91,12 @@ pub(crate) fn ingester(config: &Config) -> Result<tactus_ingester::Settings, Err
         range_slack: trace.wal.ingestion_time_range_slack.as_std(),
         bloom_false_positive: trace.block.bloom_filter_false_positive,
         bloom_shard_bytes: trace.block.bloom_filter_shard_size_bytes as u32,
-        dedicated_columns: dedicated_columns(&trace.block.parquet_dedicated_columns)?,
+        row_group_bytes: trace.block.parquet_row_group_size_bytes,
+        block_version: block_version(trace)?,
+        dedicated_columns: dedicated_columns(
+            &trace.block.parquet_dedicated_columns,
+            block_version(trace)?,
+        )?,
         limits: Limits {
             max_bytes_per_trace: limits.global.max_bytes_per_trace,
             max_live_traces: limits.ingestion.max_traces_per_user as usize,
@@ -147,7 +106,17 @@ pub(crate) fn ingester(config: &Config) -> Result<tactus_ingester::Settings, Err
     })
 }
 
-fn dedicated_columns(columns: &[DedicatedColumn]) -> Result<Vec<meta::DedicatedColumn>, Error> {
+/// The version of the blocks that are written.
+fn block_version(trace: &TraceStorage) -> Result<BlockVersion, Error> {
+    let invalid = |error| Error::Setup(format!("storage.trace.block.version: {error}"));
+    trace.block.version.parse().map_err(invalid)
+}
+
+/// The columns as a block of that version lists them.
+fn dedicated_columns(
+    columns: &[DedicatedColumn],
+    version: BlockVersion,
+) -> Result<Vec<meta::DedicatedColumn>, Error> {
     let invalid = |text: String| {
         Error::Setup(format!("storage.trace.block.parquet_dedicated_columns: {text}"))
     };
@@ -159,14 +128,24 @@ fn dedicated_columns(columns: &[DedicatedColumn]) -> Result<Vec<meta::DedicatedC
             "event" => ColumnScope::Event,
             other => return Err(invalid(format!("unknown scope {other}"))),
         };
-        match column.type_.as_str() {
-            "" | "string" => known.push(meta::DedicatedColumn::string(scope, &column.name)),
-            "int" => known.push(meta::DedicatedColumn::int(scope, &column.name)),
+        let plain = match column.type_.as_str() {
+            "" | "string" => meta::DedicatedColumn::string(scope, &column.name),
+            "int" => meta::DedicatedColumn::int(scope, &column.name),
             other => return Err(invalid(format!("unknown type {other}"))),
-        }
+        };
+        let options = column.options.iter().map(|option| match option.as_str() {
+            "array" => Ok(ColumnOption::Array),
+            "blob" => Ok(ColumnOption::Blob),
+            other => Err(invalid(format!("unknown option {other}"))),
+        });
+        let options = options.collect::<Result<_, _>>()?;
+        known.push(meta::DedicatedColumn { options, ..plain });
     }
     meta::validate_columns(&known).map_err(|error| invalid(error.to_string()))?;
-    Ok(meta::filter_for_vparquet4(&known))
+    Ok(match version {
+        BlockVersion::VParquet5 => known,
+        _ => meta::filter_for_vparquet4(&known),
+    })
 }
 
 /// The distributor.
@@ -183,7 +162,7 @@ pub(crate) fn distributor(config: &Config) -> tactus_distributor::Settings {
 }
 
 /// The querier.
-pub(crate) fn querier(config: &Config) -> tactus_querier::Settings {
+pub(crate) fn querier(config: &Config, caches: &Caches) -> tactus_querier::Settings {
     let (querier, built_in) = (&config.querier, tactus_querier::Settings::default());
     let groups = config.overrides.defaults.read.max_condition_groups_per_tag_query;
     tactus_querier::Settings {
@@ -194,6 +173,8 @@ pub(crate) fn querier(config: &Config) -> tactus_querier::Settings {
         },
         max_job_memory_bytes: querier.max_job_memory_bytes.max(1),
         column_cache_bytes: memory::cache_bytes(querier.column_cache_bytes),
+        caches: caches.clone(),
+        bloom_admission: cache::bloom_admission(config),
         search_timeout: querier.search.query_timeout.as_std(),
         trace_timeout: querier.trace_by_id.query_timeout.as_std(),
         max_condition_groups: groups
@@ -203,7 +184,10 @@ pub(crate) fn querier(config: &Config) -> tactus_querier::Settings {
 }
 
 /// The query-frontend.
-pub(crate) fn query_frontend(config: &Config) -> Result<tactus_query_frontend::Settings, Error> {
+pub(crate) fn query_frontend(
+    config: &Config,
+    caches: &Caches,
+) -> Result<tactus_query_frontend::Settings, Error> {
     let (frontend, built_in) = (&config.query_frontend, tactus_query_frontend::Settings::default());
     let mut url_deny_list = Vec::new();
     for pattern in &frontend.url_deny_list {
@@ -223,6 +207,7 @@ pub(crate) fn query_frontend(config: &Config) -> Result<tactus_query_frontend::S
         url_deny_list,
         blocklist_poll: poll_interval(&config.storage.trace),
         max_inspected_bytes: frontend.max_inspected_bytes,
+        results: cache::results(config, caches),
         querier_parallelism: config.querier.max_concurrent_queries.max(1),
         search: SearchSettings {
             default_result_limit: search.default_result_limit,

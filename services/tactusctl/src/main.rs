@@ -1,3 +1,64 @@
-//! The command-line tool.
+//! `tactusctl`: looks into a bucket, mends it, and asks a running server.
+//!
+//! One subcommand, one file below `command`. A command reads what it needs, makes a value that can be written as JSON,
+//! and hands it to `output` together with the table that a human sees. Nothing is changed in a bucket unless the
+//! command's name or a flag says so, and data is never deleted by a repair.
 
-fn main() {}
+mod arguments;
+mod bucket;
+mod client;
+mod command;
+mod error;
+mod offline;
+mod output;
+mod progress;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tactus_telemetry::error_text;
+
+use arguments::Arguments;
+use error::{Error, Result};
+
+/// The exit code of a `verify` that found damage which is still there.
+const EXIT_DAMAGE: u8 = 3;
+
+/// What a command that worked found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Nothing wrong.
+    Fine,
+    /// Blocks that are damaged.
+    Damage,
+}
+
+fn main() -> ExitCode {
+    // Ends with code 2 and the usage if the arguments make no sense.
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Damage) => ExitCode::from(EXIT_DAMAGE),
+        // Whoever read our output has seen enough: `tactusctl … | head`.
+        Err(Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            // There is nobody left to tell if this fails.
+            let _ = writeln!(std::io::stderr(), "tactusctl: {}", error_text(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<Outcome> {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return Err(Error::Setup("a TLS provider is installed already".to_owned()));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Setup(format!("start worker threads: {error}")))?;
+    runtime.block_on(command::run(arguments))
+}

@@ -101,6 +101,7 @@ fn write_work(json: &mut JsonWriter, work: &Totals) {
     number(json, "readBytes", work.read_bytes);
     number(json, "decodedBytes", work.decoded_bytes);
     number(json, "cachedBytes", work.cached_bytes);
+    number(json, "sharedCacheBytes", work.shared_cache_bytes);
     number(json, "inspectedSpans", work.inspected_spans);
     number(json, "matchedSpans", work.matched_spans);
     json.key("seconds");

@@ -11,10 +11,14 @@ mod arrays;
 mod assemble;
 mod fixed;
 mod keys;
+mod messages;
 mod values;
 mod walk;
 
 pub(crate) use keys::{KeyScan, scan_keys};
+#[cfg(test)]
+pub(crate) use messages::from_either;
+pub(crate) use messages::from_message;
 
 /// Type of an attribute for which no column has had a value yet.
 const NOTHING: u8 = u8::MAX;
@@ -49,6 +53,9 @@ pub(crate) fn value_leaves(columns: &ListColumns) -> Vec<Leaf> {
         generic.double,
         generic.bool,
         generic.unsupported,
+        generic.key_values,
+        generic.array,
+        generic.message,
     ];
     leaves.into_iter().flatten().collect()
 }

@@ -13,7 +13,7 @@ use super::File;
 use super::attributes::read_list;
 use super::cache::Slot;
 use super::chunk::Needs;
-use super::columns::{Columns, Leaf};
+use super::columns::{Columns, Leaf, LinkColumns};
 use super::plan::{ListPlan, Plan};
 use super::prune::AttributeOwner;
 use super::spine::{SpanRows, Spine, add_starts};
@@ -21,7 +21,9 @@ use super::task::Task;
 use super::values::LevelsOnly;
 
 mod distinct;
+mod links;
 mod lists;
+mod services;
 
 use lists::{adopt_strings, pick_attributes, scan_list};
 
@@ -49,6 +51,10 @@ pub(crate) fn read_batch(
         ..Counts::default()
     };
     read_starts(&mut task, columns, &plan, &mut batch, &mut counts)?;
+    // Of resources as they are stored, which picked ones are not.
+    let computes_services =
+        projection.trace_summary && projection.service_stats && columns.service_stats.is_none();
+    let stored_resources = computes_services.then(|| rows.resource.clone());
     let picked = pick_attributes(&mut task, &plan, &rows.resource, &counts)?;
     if let Some(of_span) = picked.iter().flatten().find_map(|picked| picked.of_span.clone()) {
         rows.resource = of_span;
@@ -58,7 +64,17 @@ pub(crate) fn read_batch(
     batch.traces = TraceTable { ids, summaries: None };
     if projection.trace_summary {
         let stats = projection.service_stats;
-        batch.traces.summaries = Some(read_summaries(&mut task, columns, stats, counts.traces)?);
+        let mut summaries = read_summaries(&mut task, columns, stats, counts.traces)?;
+        if let Some(resource) = &stored_resources {
+            services::count_services(
+                &mut task,
+                columns,
+                (rows.trace.as_slice(), resource.as_slice()),
+                (counts.traces, counts.resources),
+                &mut summaries,
+            )?;
+        }
+        batch.traces.summaries = Some(summaries);
     }
     batch.spans = read_spans(&mut task, columns, projection, rows)?;
     read_resources_and_scopes(&mut task, columns, projection, &counts, &mut batch)?;
@@ -185,10 +201,7 @@ fn read_summaries(
     if !with_services {
         return Ok(out);
     }
-    let Some(stats) = columns.service_stats else {
-        out.service_starts = vec![0; traces + 1].into();
-        return Ok(out);
-    };
+    let Some(stats) = columns.service_stats else { return Ok(out) };
     out.service_starts = starts_of(task, stats.service, 0, traces)?;
     let services = last(&out.service_starts);
     out.service_name = task.codes(stats.service, services)?;
@@ -239,7 +252,7 @@ fn read_spans(
     if projection.parent_span_id {
         out.parent_span_id = task.ids(columns.parent_span_id, count, SpanId)?;
     }
-    if projection.start || projection.events {
+    if columns.needs_start(projection) {
         out.start = task.words(columns.start, count)?;
     }
     if projection.duration {
@@ -306,8 +319,10 @@ fn read_starts(
         batch.events.starts = starts_of(task, columns.event_time, 3, counts.spans)?;
         counts.events = last(&batch.events.starts);
     }
-    if plan.links {
-        batch.links.starts = starts_of(task, columns.link_trace_id, 3, counts.spans)?;
+    if plan.links
+        && let LinkColumns::Fields { trace_id, .. } = columns.links
+    {
+        batch.links.starts = starts_of(task, trace_id, 3, counts.spans)?;
         counts.links = last(&batch.links.starts);
     }
     Ok(())
@@ -325,13 +340,16 @@ fn read_tables(
     let SpanBatch { spans, events, links, .. } = batch;
     let count = counts.events;
     if projection.events {
-        let mut times = task.words(columns.event_time, count)?.to_vec();
-        for (pair, &span_start) in events.starts.windows(2).zip(spans.start.iter()) {
-            for time in &mut times[pair[0] as usize..pair[1] as usize] {
-                *time = time.wrapping_add(span_start);
+        events.time = task.words(columns.event_time, count)?;
+        if !columns.event_time_is_absolute {
+            let mut times = events.time.to_vec();
+            for (pair, &span_start) in events.starts.windows(2).zip(spans.start.iter()) {
+                for time in &mut times[pair[0] as usize..pair[1] as usize] {
+                    *time = time.wrapping_add(span_start);
+                }
             }
+            events.time = times.into();
         }
-        events.time = times.into();
     }
     if projection.event_name {
         events.name = task.codes(columns.event_name, count)?;
@@ -339,14 +357,24 @@ fn read_tables(
     if plan.events && projection.dropped_counts {
         events.dropped_attributes = task.counts(columns.event_dropped, count)?;
     }
-    let count = counts.links;
-    if projection.links {
-        links.trace_id = task.ids(columns.link_trace_id, count, TraceId)?;
-        links.span_id = task.ids(columns.link_span_id, count, SpanId)?;
-        links.trace_state = task.codes(columns.link_trace_state, count)?;
+    if !plan.links {
+        return Ok(());
     }
-    if plan.links && projection.dropped_counts {
-        links.dropped_attributes = task.counts(columns.link_dropped, count)?;
+    match columns.links {
+        LinkColumns::Fields { trace_id, span_id, trace_state, dropped } => {
+            let count = counts.links;
+            if projection.links {
+                links.trace_id = task.ids(trace_id, count, TraceId)?;
+                links.span_id = task.ids(span_id, count, SpanId)?;
+                links.trace_state = task.codes(trace_state, count)?;
+            }
+            if projection.dropped_counts {
+                links.dropped_attributes = task.counts(dropped, count)?;
+            }
+        }
+        LinkColumns::Messages(messages) => {
+            *links = links::read_links(task, messages, projection, counts.spans)?;
+        }
     }
     Ok(())
 }

@@ -18,6 +18,12 @@ use super::levels::{KnownLevels, Wanted};
 /// Entries that are passed over at a time on the way to a row.
 const ROW_SEARCH_STEP: usize = 255;
 
+/// How much real pages grow when they are decompressed, at most: writers that do not announce it may.
+const PLAIN_GROWTH: usize = 1024;
+
+/// Pages up to this size are read whatever the footer says.
+const MIN_PAGE_LIMIT: usize = 1 << 20;
+
 /// What is in memory of a column chunk: all of it, or the pages of some rows.
 #[derive(Debug, Clone)]
 pub(crate) struct Chunk {
@@ -27,6 +33,8 @@ pub(crate) struct Chunk {
     pub(crate) verify: bool,
     /// Entries of the whole chunk, nulls included; within the limit for its size.
     pub(crate) entries: usize,
+    /// Bytes of all its pages before compression.
+    pub(crate) uncompressed: usize,
     /// Pages with their headers, the dictionary first.
     pub(crate) pieces: Vec<Bytes>,
     /// The decoded dictionary of a chunk of strings; then its page is not looked at.
@@ -35,12 +43,27 @@ pub(crate) struct Chunk {
     pub(crate) window: Option<Window>,
 }
 
+impl Chunk {
+    /// The most bytes that a page of so many stored bytes may have. Those that shrink to next to nothing have to be
+    /// announced by the footer, so that who looks at a row group knows what reading it takes.
+    fn page_limit(&self, stored: usize) -> usize {
+        page_limit(self.uncompressed, stored)
+    }
+}
+
+/// As above, for a page of a chunk with so many uncompressed bytes.
+pub(crate) fn page_limit(chunk: usize, stored: usize) -> usize {
+    chunk.max(stored.saturating_mul(PLAIN_GROWTH)).max(MIN_PAGE_LIMIT)
+}
+
 /// Some rows of a row group.
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
     pub(crate) rows: Range<u64>,
     /// The row in which the first data page of the pieces starts.
     pub(crate) first_row: u64,
+    /// The row after the last of each data page, as far as it is known.
+    pub(crate) end_rows: Vec<u64>,
 }
 
 thread_local! {
@@ -135,6 +158,7 @@ pub(crate) fn read_pages<D: PageDecoder>(
     let windowed = chunk.window.is_some();
     let needs = Needs { rep: needs.rep || windowed, def: needs.def || windowed };
     let mut next_row = chunk.window.as_ref().map_or(0, |window| window.first_row);
+    let mut end_rows = chunk.window.iter().flat_map(|window| &window.end_rows);
     let mut seen = 0usize;
     if let Some(dictionary) = &chunk.dictionary {
         decoder.share_dictionary(Arc::clone(dictionary));
@@ -147,6 +171,9 @@ pub(crate) fn read_pages<D: PageDecoder>(
             input = rest;
             if chunk.verify && header.crc != 0 && crc32fast::hash(stored) != header.crc {
                 return Err(DecodeError("a page does not match its checksum"));
+            }
+            if header.uncompressed > chunk.page_limit(header.compressed) {
+                return Err(DecodeError("a page is larger than its chunk declares"));
             }
             if let PageKind::Dictionary { entries, encoding } = header.kind {
                 if D::VALUES && chunk.dictionary.is_none() {
@@ -179,6 +206,10 @@ pub(crate) fn read_pages<D: PageDecoder>(
                 None => 0..page.levels.entries,
                 Some(window) => {
                     let wanted = rows_to_entries(&page.levels, &window.rows, &mut next_row);
+                    // Else the rows would be others than those of the same number in other columns.
+                    if end_rows.next().is_some_and(|end| *end != next_row) {
+                        return Err(DecodeError("a page has other rows than its index says"));
+                    }
                     if next_row > window.rows.end {
                         seen = chunk.entries;
                     }

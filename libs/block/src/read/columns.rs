@@ -1,17 +1,19 @@
 //! Which leaf column of a file holds what: found by path, checked for type and levels.
 //!
 //! One table serves all versions. Paths are compared without their `list.element` parts, after which
-//! vParquet4 and vParquet5 differ only in the service statistics and in which columns exist.
-
-use std::collections::HashMap;
+//! vParquet4 and vParquet5 differ only in the service statistics and in which columns exist. vParquet3 has
+//! other values of attributes, absolute times of events, and links in messages.
 
 use parquet::basic::Type as PhysicalType;
 use parquet::schema::types::SchemaDescriptor;
-use tactus_storage::meta::{
-    BlockVersion, ColumnScope, ColumnType, DedicatedColumn, filter_for_vparquet4,
-};
+use tactus_model::Projection;
+use tactus_storage::meta::{BlockVersion, ColumnScope, ColumnType, DedicatedColumn};
 
-use crate::{Error, Result};
+use crate::Result;
+
+mod paths;
+
+use paths::Paths;
 
 /// A leaf column of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +35,14 @@ pub(crate) struct AttributeColumns {
     pub(crate) int: Option<Leaf>,
     pub(crate) double: Option<Leaf>,
     pub(crate) bool: Option<Leaf>,
+    /// Other values as protobuf JSON.
     pub(crate) unsupported: Option<Leaf>,
+    /// vParquet3: key-value lists as protobuf JSON.
+    pub(crate) key_values: Option<Leaf>,
+    /// vParquet3: arrays of any kind as protobuf JSON.
+    pub(crate) array: Option<Leaf>,
+    /// vParquet3, of events: any value, as an AnyValue message or as protobuf JSON.
+    pub(crate) message: Option<Leaf>,
 }
 
 /// An attribute with a column of its own.
@@ -54,6 +63,17 @@ pub(crate) struct ListColumns {
     pub(crate) generic: Option<AttributeColumns>,
     /// In the order in which attributes are read: dedicated, then static.
     pub(crate) fixed: Vec<FixedColumn>,
+    /// A column of messages that hold the attributes with their owners; then there are no others.
+    pub(crate) within: Option<Leaf>,
+}
+
+/// Where the links of spans are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LinkColumns {
+    /// A column for each field.
+    Fields { trace_id: Leaf, span_id: Leaf, trace_state: Leaf, dropped: Option<Leaf> },
+    /// vParquet3: one message a span with all its links.
+    Messages(Leaf),
 }
 
 impl ListColumns {
@@ -82,6 +102,7 @@ pub(crate) struct Columns {
     pub(crate) root_service: Leaf,
     pub(crate) root_name: Leaf,
     pub(crate) service_stats: Option<ServiceStatsColumns>,
+    pub(crate) service_name: Leaf,
     pub(crate) resource_dropped: Option<Leaf>,
     pub(crate) scope_name: Leaf,
     pub(crate) scope_version: Leaf,
@@ -102,12 +123,11 @@ pub(crate) struct Columns {
     pub(crate) dropped_events: Option<Leaf>,
     pub(crate) dropped_links: Option<Leaf>,
     pub(crate) event_time: Leaf,
+    /// Event times are unix nanoseconds, not nanoseconds since the start of the span.
+    pub(crate) event_time_is_absolute: bool,
     pub(crate) event_name: Leaf,
     pub(crate) event_dropped: Option<Leaf>,
-    pub(crate) link_trace_id: Leaf,
-    pub(crate) link_span_id: Leaf,
-    pub(crate) link_trace_state: Leaf,
-    pub(crate) link_dropped: Option<Leaf>,
+    pub(crate) links: LinkColumns,
     pub(crate) resource_attributes: ListColumns,
     pub(crate) scope_attributes: ListColumns,
     pub(crate) span_attributes: ListColumns,
@@ -121,48 +141,59 @@ const SPAN: &str = "rs.ss.Spans";
 const EVENT: &str = "rs.ss.Spans.Events";
 const LINK: &str = "rs.ss.Spans.Links";
 
-/// Columns of vParquet4 for well-known resource attributes, all optional strings.
-const STATIC_RESOURCE: [(&str, &str); 8] = [
-    ("cluster", "Cluster"),
-    ("namespace", "Namespace"),
-    ("pod", "Pod"),
-    ("container", "Container"),
-    ("k8s.cluster.name", "K8sClusterName"),
-    ("k8s.namespace.name", "K8sNamespaceName"),
-    ("k8s.pod.name", "K8sPodName"),
-    ("k8s.container.name", "K8sContainerName"),
-];
-
 impl Columns {
     /// Finds all columns.
     ///
-    /// Errors: `Error::UnsupportedVersion` for vParquet3; `Error::Corrupt` if a column that every block
-    /// has is missing, or if one has another type or nesting than its version demands.
+    /// Errors: `Error::Corrupt` if a column that every block has is missing, if one has another type or
+    /// nesting than its version demands, or if a vParquet5 file has other dedicated columns than `dedicated`.
     pub(crate) fn resolve(
         schema: &SchemaDescriptor,
         version: BlockVersion,
         dedicated: &[DedicatedColumn],
     ) -> Result<Self> {
-        let is_v5 = match version {
-            BlockVersion::VParquet3 => return Err(Error::UnsupportedVersion(version.as_str())),
-            BlockVersion::VParquet4 => false,
-            BlockVersion::VParquet5 => true,
-        };
+        let (is_v3, is_v5) =
+            (version == BlockVersion::VParquet3, version == BlockVersion::VParquet5);
         let paths = Paths::new(schema);
+        if is_v5 {
+            paths.check_dedicated(dedicated)?;
+        }
         let leaf = |parent: &str, name: &str, physical, level| {
             paths.required(&format!("{parent}.{name}"), physical, level)
         };
         let count = |parent: &str, name: &str, level| {
             paths.find(&format!("{parent}.{name}"), PhysicalType::INT32, level, level)
         };
+        let attributes = |parent: &str, level, fixed| -> Result<ListColumns> {
+            let generic = paths.attributes(parent, level, is_v3)?;
+            Ok(ListColumns { level, generic, fixed, within: None })
+        };
         use PhysicalType::{BYTE_ARRAY, INT32, INT64};
+        let mut link_attributes = attributes(LINK, 4, Vec::new())?;
+        let links = match is_v3 {
+            true => {
+                let messages = paths.required(LINK, BYTE_ARRAY, 3)?;
+                link_attributes.within = Some(messages);
+                LinkColumns::Messages(messages)
+            }
+            false => LinkColumns::Fields {
+                trace_id: leaf(LINK, "TraceID", BYTE_ARRAY, 4)?,
+                span_id: leaf(LINK, "SpanID", BYTE_ARRAY, 4)?,
+                trace_state: leaf(LINK, "TraceState", BYTE_ARRAY, 4)?,
+                dropped: count(LINK, "DroppedAttributesCount", 4)?,
+            },
+        };
+        let event_columns = match is_v5 {
+            true => paths.dedicated(ColumnScope::Event, EVENT, 4, true, dedicated)?,
+            false => Vec::new(),
+        };
         Ok(Self {
             trace_id: paths.required("TraceID", BYTE_ARRAY, 0)?,
             trace_start: paths.required("StartTimeUnixNano", INT64, 0)?,
             trace_end: paths.required("EndTimeUnixNano", INT64, 0)?,
             root_service: paths.required("RootServiceName", BYTE_ARRAY, 0)?,
             root_name: paths.required("RootSpanName", BYTE_ARRAY, 0)?,
-            service_stats: paths.service_stats(is_v5)?,
+            service_stats: paths.service_stats(is_v5),
+            service_name: leaf(RESOURCE, "ServiceName", BYTE_ARRAY, 1)?,
             resource_dropped: count(RESOURCE, "DroppedAttributesCount", 1)?,
             scope_name: leaf(SCOPE, "Name", BYTE_ARRAY, 2)?,
             scope_version: leaf(SCOPE, "Version", BYTE_ARRAY, 2)?,
@@ -182,42 +213,29 @@ impl Columns {
             dropped_attributes: count(SPAN, "DroppedAttributesCount", 3)?,
             dropped_events: count(SPAN, "DroppedEventsCount", 3)?,
             dropped_links: count(SPAN, "DroppedLinksCount", 3)?,
-            event_time: leaf(EVENT, "TimeSinceStartNano", INT64, 4)?,
+            event_time: match is_v3 {
+                true => leaf(EVENT, "TimeUnixNano", INT64, 4)?,
+                false => leaf(EVENT, "TimeSinceStartNano", INT64, 4)?,
+            },
+            event_time_is_absolute: is_v3,
             event_name: leaf(EVENT, "Name", BYTE_ARRAY, 4)?,
             event_dropped: count(EVENT, "DroppedAttributesCount", 4)?,
-            link_trace_id: leaf(LINK, "TraceID", BYTE_ARRAY, 4)?,
-            link_span_id: leaf(LINK, "SpanID", BYTE_ARRAY, 4)?,
-            link_trace_state: leaf(LINK, "TraceState", BYTE_ARRAY, 4)?,
-            link_dropped: count(LINK, "DroppedAttributesCount", 4)?,
-            resource_attributes: ListColumns {
-                level: 1,
-                generic: paths.attributes(RESOURCE, 1)?,
-                fixed: paths.resource_columns(is_v5, dedicated)?,
-            },
-            scope_attributes: ListColumns {
-                level: 2,
-                generic: paths.attributes(SCOPE, 2)?,
-                fixed: Vec::new(),
-            },
-            span_attributes: ListColumns {
-                level: 3,
-                generic: paths.attributes(SPAN, 3)?,
-                fixed: paths.span_columns(is_v5, dedicated)?,
-            },
-            event_attributes: ListColumns {
-                level: 4,
-                generic: paths.attributes(EVENT, 4)?,
-                fixed: match is_v5 {
-                    true => paths.dedicated(ColumnScope::Event, EVENT, 4, true, dedicated)?,
-                    false => Vec::new(),
-                },
-            },
-            link_attributes: ListColumns {
-                level: 4,
-                generic: paths.attributes(LINK, 4)?,
-                fixed: Vec::new(),
-            },
+            links,
+            resource_attributes: attributes(
+                RESOURCE,
+                1,
+                paths.resource_columns(is_v5, dedicated)?,
+            )?,
+            scope_attributes: attributes(SCOPE, 2, Vec::new())?,
+            span_attributes: attributes(SPAN, 3, paths.span_columns(is_v5, dedicated)?)?,
+            event_attributes: attributes(EVENT, 4, event_columns)?,
+            link_attributes,
         })
+    }
+
+    /// True if the starts of spans are read: they are wanted, or event times count from them.
+    pub(crate) fn needs_start(&self, projection: &Projection) -> bool {
+        projection.start || projection.events && !self.event_time_is_absolute
     }
 
     /// Columns with exactly one value a span.
@@ -236,163 +254,5 @@ impl Columns {
             self.status,
             self.status_message,
         ]
-    }
-}
-
-/// The leaves of a file by path without `list.element`.
-struct Paths<'s> {
-    schema: &'s SchemaDescriptor,
-    by_path: HashMap<String, usize>,
-}
-
-impl<'s> Paths<'s> {
-    fn new(schema: &'s SchemaDescriptor) -> Self {
-        let by_path = schema.columns().iter().enumerate();
-        let by_path = by_path.map(|(index, column)| {
-            let path = column.path().string() + ".";
-            let path = path.replace(".list.element.", ".");
-            // Twice: neighbouring matches share a dot.
-            let path = path.replace(".list.element.", ".");
-            (path.trim_end_matches('.').to_owned(), index)
-        });
-        Self { schema, by_path: by_path.collect() }
-    }
-
-    /// The leaf of a path, if there is one.
-    fn find(
-        &self,
-        path: &str,
-        physical: PhysicalType,
-        max_rep: u8,
-        max_def: u8,
-    ) -> Result<Option<Leaf>> {
-        let Some(&index) = self.by_path.get(path) else { return Ok(None) };
-        let column = self.schema.column(index);
-        let levels = (column.max_rep_level(), column.max_def_level());
-        if column.physical_type() != physical || levels != (max_rep.into(), max_def.into()) {
-            let what =
-                format!("column {path} has type {} and levels {levels:?}", column.physical_type());
-            return Err(Error::Corrupt { what });
-        }
-        Ok(Some(Leaf { index, max_rep, max_def }))
-    }
-
-    /// The leaf of a column that every block has, with as many definition as repetition levels.
-    fn required(&self, path: &str, physical: PhysicalType, level: u8) -> Result<Leaf> {
-        let found = self.find(path, physical, level, level)?;
-        found.ok_or_else(|| Error::Corrupt { what: format!("column {path} is missing") })
-    }
-
-    fn service_stats(&self, is_v5: bool) -> Result<Option<ServiceStatsColumns>> {
-        let (service, counts) = match is_v5 {
-            true => ("ServiceStats.ServiceName", "ServiceStats"),
-            false => ("ServiceStats.key_value.key", "ServiceStats.key_value.value"),
-        };
-        let count = |name| self.find(&format!("{counts}.{name}"), PhysicalType::INT32, 1, 1);
-        let service = self.find(service, PhysicalType::BYTE_ARRAY, 1, 1)?;
-        let all = (service, count("SpanCount")?, count("ErrorCount")?);
-        Ok(match all {
-            (Some(service), Some(spans), Some(errors)) => {
-                Some(ServiceStatsColumns { service, spans, errors })
-            }
-            _ => None,
-        })
-    }
-
-    fn attributes(&self, parent: &str, owner_level: u8) -> Result<Option<AttributeColumns>> {
-        let level = owner_level + 1;
-        let find = |name: &str, physical, max_rep, max_def| {
-            self.find(&format!("{parent}.Attrs.{name}"), physical, max_rep, max_def)
-        };
-        use PhysicalType::{BOOLEAN, BYTE_ARRAY, DOUBLE, INT64};
-        let Some(key) = find("Key", BYTE_ARRAY, level, level)? else { return Ok(None) };
-        Ok(Some(AttributeColumns {
-            key,
-            is_array: find("IsArray", BOOLEAN, level, level)?,
-            string: find("Value", BYTE_ARRAY, level + 1, level + 1)?,
-            int: find("ValueInt", INT64, level + 1, level + 1)?,
-            double: find("ValueDouble", DOUBLE, level + 1, level + 1)?,
-            bool: find("ValueBool", BOOLEAN, level + 1, level + 1)?,
-            unsupported: find("ValueUnsupported", BYTE_ARRAY, level, level + 1)?,
-        }))
-    }
-
-    /// The dedicated columns of a scope that the file has. `repeated`: as in vParquet5.
-    fn dedicated(
-        &self,
-        scope: ColumnScope,
-        parent: &str,
-        level: u8,
-        repeated: bool,
-        columns: &[DedicatedColumn],
-    ) -> Result<Vec<FixedColumn>> {
-        let mut fixed = Vec::new();
-        let (mut strings, mut ints) = (0, 0);
-        for column in columns.iter().filter(|column| column.scope == scope) {
-            let (prefix, slot, physical) = match column.column_type {
-                ColumnType::String => ("String", &mut strings, PhysicalType::BYTE_ARRAY),
-                ColumnType::Int => ("Int", &mut ints, PhysicalType::INT64),
-            };
-            *slot += 1;
-            let path = format!("{parent}.DedicatedAttributes.{prefix}{slot:02}");
-            if let Some(leaf) = self.find(&path, physical, level + u8::from(repeated), level + 1)? {
-                fixed.push(FixedColumn {
-                    key: column.name.clone().into_bytes(),
-                    leaf,
-                    column_type: column.column_type,
-                    omit_empty: false,
-                });
-            }
-        }
-        Ok(fixed)
-    }
-
-    fn resource_columns(
-        &self,
-        is_v5: bool,
-        dedicated: &[DedicatedColumn],
-    ) -> Result<Vec<FixedColumn>> {
-        let string = |key: &str, leaf, omit_empty| FixedColumn {
-            key: key.into(),
-            leaf,
-            column_type: ColumnType::String,
-            omit_empty,
-        };
-        let filtered = filter_for_vparquet4(dedicated);
-        let dedicated = if is_v5 { dedicated } else { &filtered };
-        let mut fixed = self.dedicated(ColumnScope::Resource, RESOURCE, 1, is_v5, dedicated)?;
-        let service_name = self.required("rs.Resource.ServiceName", PhysicalType::BYTE_ARRAY, 1)?;
-        fixed.push(string("service.name", service_name, true));
-        if !is_v5 {
-            for (key, name) in STATIC_RESOURCE {
-                let path = format!("{RESOURCE}.{name}");
-                let leaf = self.find(&path, PhysicalType::BYTE_ARRAY, 1, 2)?;
-                fixed.extend(leaf.map(|leaf| string(key, leaf, false)));
-            }
-        }
-        Ok(fixed)
-    }
-
-    fn span_columns(&self, is_v5: bool, dedicated: &[DedicatedColumn]) -> Result<Vec<FixedColumn>> {
-        if is_v5 {
-            return self.dedicated(ColumnScope::Span, SPAN, 3, true, dedicated);
-        }
-        let filtered = filter_for_vparquet4(dedicated);
-        let mut fixed = self.dedicated(ColumnScope::Span, SPAN, 3, false, &filtered)?;
-        let statics = [
-            ("http.method", "HttpMethod", ColumnType::String, PhysicalType::BYTE_ARRAY),
-            ("http.url", "HttpUrl", ColumnType::String, PhysicalType::BYTE_ARRAY),
-            ("http.status_code", "HttpStatusCode", ColumnType::Int, PhysicalType::INT64),
-        ];
-        for (key, name, column_type, physical) in statics {
-            let leaf = self.find(&format!("{SPAN}.{name}"), physical, 3, 4)?;
-            fixed.extend(leaf.map(|leaf| FixedColumn {
-                key: key.into(),
-                leaf,
-                column_type,
-                omit_empty: false,
-            }));
-        }
-        Ok(fixed)
     }
 }

@@ -39,6 +39,8 @@ const MAX_ENTRIES_PER_BYTE: u64 = 64;
 pub(crate) struct ChunkFacts {
     pub(crate) codec: Codec,
     pub(crate) entries: usize,
+    /// Bytes of all pages before compression.
+    pub(crate) uncompressed: usize,
     /// All pages, the dictionary included.
     pub(crate) range: Range<u64>,
 }
@@ -59,7 +61,7 @@ pub(crate) fn read_footer(
         0 => FOOTER_GUESS_BYTES,
         known => u64::from(known) + TAIL_BYTES,
     };
-    let mut bytes = source.read(size.saturating_sub(guess)..size)?;
+    let mut bytes = source.read_footer(size.saturating_sub(guess)..size)?;
     let Some((tail, magic)) = bytes.split_last_chunk::<8>().and_then(|(_, tail)| {
         Some((u32::from_le_bytes(*tail.first_chunk()?), *tail.last_chunk::<4>()?))
     }) else {
@@ -73,7 +75,7 @@ pub(crate) fn read_footer(
         return Err(Error::Corrupt { what: "the footer is longer than the file".to_owned() });
     }
     if length + TAIL_BYTES > bytes.len() as u64 {
-        bytes = source.read(size - length - TAIL_BYTES..size)?;
+        bytes = source.read_footer(size - length - TAIL_BYTES..size)?;
     }
     let end = bytes.len() - TAIL_BYTES as usize;
     let footer = bytes.slice(end - length as usize..end);
@@ -147,6 +149,17 @@ fn check_tree(list: &[u8]) -> DecodeResult<&[u8]> {
     }
 }
 
+/// The most entries that a column of the row group may have.
+pub(crate) fn entry_limit(group: &RowGroupMetaData, file_bytes: u64) -> u64 {
+    let group_bytes: u64 = group
+        .columns()
+        .iter()
+        .map(|chunk| u64::try_from(chunk.compressed_size()).unwrap_or(0))
+        .fold(0, u64::saturating_add)
+        .min(file_bytes);
+    group_bytes.saturating_mul(MAX_ENTRIES_PER_BYTE).min(MAX_ENTRIES)
+}
+
 /// The chunk of a leaf, its numbers checked against the file.
 pub(crate) fn chunk_facts(
     group: &RowGroupMetaData,
@@ -163,13 +176,7 @@ pub(crate) fn chunk_facts(
     let length = u64::try_from(chunk.compressed_size()).map_err(|_| outside)?;
     let end = start.checked_add(length).filter(|end| *end <= file_bytes).ok_or(outside)?;
 
-    let group_bytes: u64 = group
-        .columns()
-        .iter()
-        .map(|chunk| u64::try_from(chunk.compressed_size()).unwrap_or(0))
-        .fold(0, u64::saturating_add)
-        .min(file_bytes);
-    let limit = group_bytes.saturating_mul(MAX_ENTRIES_PER_BYTE).min(MAX_ENTRIES);
+    let limit = entry_limit(group, file_bytes);
     let entries = u64::try_from(chunk.num_values()).ok().filter(|entries| *entries <= limit);
     let entries = entries.ok_or(DecodeError("a column chunk declares too many values"))?;
     let codec = match chunk.compression() {
@@ -180,7 +187,8 @@ pub(crate) fn chunk_facts(
         Compression::LZ4_RAW => Codec::Lz4Raw,
         _ => return Err(DecodeError("a column chunk has an unknown compression")),
     };
-    Ok(ChunkFacts { codec, entries: entries as usize, range: start..end })
+    let uncompressed = usize::try_from(chunk.uncompressed_size()).unwrap_or(0);
+    Ok(ChunkFacts { codec, entries: entries as usize, uncompressed, range: start..end })
 }
 
 /// Where the dictionary page of a chunk is; some writers store 0 for none.

@@ -10,13 +10,44 @@ use tactus_model::wire::put_message_field;
 /// The encoded AnyValue of a JSON text and its type; `None` if it is no protobuf JSON of an AnyValue.
 ///
 /// Accepts what protobuf JSON parsers must: integers as strings or numbers, either base64 alphabet
-/// with or without padding, original field names. Unknown fields are ignored.
+/// with or without padding, original field names. Unknown fields beside a known one are ignored.
 pub(crate) fn parse(text: &[u8]) -> Option<(ValueType, Vec<u8>)> {
-    let value: Value = serde_json::from_slice(text).ok()?;
+    let value: Value = match has(text, b"oubleValue") || has(text, b"ouble_value") {
+        true => serde_json::from_slice(&with_quoted_numbers(text)).ok()?,
+        false => serde_json::from_slice(text).ok()?,
+    };
     let mut message = Vec::new();
     put_any_value(value.as_object()?, &mut message)?;
     let value_type = decode(&message).and_then(classify).ok()?;
     Some((value_type, message))
+}
+
+fn has(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// The text with its numbers as strings: the JSON parser would round long ones to a neighbour of the nearest double,
+/// another one with every compaction.
+fn with_quoted_numbers(text: &[u8]) -> Vec<u8> {
+    let mut quoted = Vec::with_capacity(text.len() + 16);
+    let (mut is_string, mut is_number, mut is_escaped) = (false, false, false);
+    for &byte in text {
+        let belongs = matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        let starts = matches!(byte, b'0'..=b'9' | b'-') && !is_string;
+        if starts && !is_number || is_number && !belongs {
+            quoted.push(b'"');
+            is_number = !is_number;
+        }
+        quoted.push(byte);
+        if byte == b'"' && !is_escaped {
+            is_string = !is_string;
+        }
+        is_escaped = is_string && byte == b'\\' && !is_escaped;
+    }
+    if is_number {
+        quoted.push(b'"');
+    }
+    quoted
 }
 
 fn field<'j>(object: &'j Map<String, Value>, camel: &str, snake: &str) -> Option<&'j Value> {
@@ -52,6 +83,8 @@ fn put_any_value(object: &Map<String, Value>, out: &mut Vec<u8>) -> Option<()> {
         let text = text.as_str()?.trim_end_matches('=');
         let bytes = STANDARD_NO_PAD.decode(text).or_else(|_| URL_SAFE_NO_PAD.decode(text)).ok()?;
         put_message_field(out, 7, &bytes);
+    } else if object.values().any(|value| !value.is_null()) {
+        return None;
     }
     Some(())
 }
@@ -128,15 +161,52 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in
-            ["", "1", "[]", r#"{"intValue":"x"}"#, r#"{"arrayValue":[]}"#, r#"{"bytesValue":"%"}"#]
-        {
+        for text in [
+            "",
+            "1",
+            "[]",
+            r#"{"intValue":"x"}"#,
+            r#"{"arrayValue":[]}"#,
+            r#"{"bytesValue":"%"}"#,
+            r#"{"values":[]}"#,
+        ] {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
         assert_eq!(parse(&[vec![b'['; 10_000], vec![b']'; 10_000]].concat()), None);
     }
 
+    #[test]
+    fn quotes_go_around_numbers_only() {
+        let cases = [
+            (r#"{"doubleValue":-1.5e+3}"#, r#"{"doubleValue":"-1.5e+3"}"#),
+            (r#"[1, 2 ,"3"]"#, r#"["1", "2" ,"3"]"#),
+            (r#"{"a\"1":"\\","b":0}"#, r#"{"a\"1":"\\","b":"0"}"#),
+            ("7", r#""7""#),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(String::from_utf8_lossy(&with_quoted_numbers(text.as_bytes())), expected);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn doubles_are_exact(bits in any::<u64>(), number in any::<i64>(), text in "[ -~]{0,8}") {
+            let double = f64::from_bits(bits);
+            prop_assume!(double.is_finite());
+            let json = serde_json::json!({ "arrayValue": { "values": [
+                { "doubleValue": double }, { "intValue": number }, { "stringValue": text },
+                { "boolValue": true }, { "intValue": number.to_string() },
+            ] } });
+            let (_, message) = parse(json.to_string().as_bytes()).unwrap();
+            let DecodedValue::Array(elements) = decode(&message).unwrap() else { panic!("no array") };
+            let elements: Vec<_> = array_elements(elements).map(Result::unwrap).collect();
+            let expected = [
+                DecodedValue::Double(double), DecodedValue::Int(number), DecodedValue::String(text.as_bytes()),
+                DecodedValue::Bool(true), DecodedValue::Int(number),
+            ];
+            prop_assert_eq!(elements, expected);
+        }
+
         #[test]
         fn arbitrary_text_never_panics(text in r#"[{}\[\]":,a-z0-9]{0,60}"#) {
             let _ = parse(text.as_bytes());

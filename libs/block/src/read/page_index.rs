@@ -93,13 +93,17 @@ impl File {
         let start = filled().map(|range| range.start).min().unwrap_or(0);
         let end = filled().map(|range| range.end).max().unwrap_or(0);
         if end - start > MAX_COMMON_READ_BYTES {
-            return self.source.read_many(ranges);
+            return self.source.read_offset_indexes(ranges);
         }
-        let all = self.source.read(start..end)?;
+        let all = self.source.read_offset_indexes(std::slice::from_ref(&(start..end)))?.pop();
+        let all = all.unwrap_or_default();
         let part = |range: &Range<u64>| match range.is_empty() {
             true => Bytes::new(),
             false => all.slice((range.start - start) as usize..(range.end - start) as usize),
         };
+        if all.len() as u64 != end - start {
+            return Err(Error::Corrupt { what: "a source returned too few bytes".to_owned() });
+        }
         Ok(ranges.iter().map(part).collect())
     }
 }
@@ -120,16 +124,20 @@ pub(crate) struct PageRanges {
     pub(crate) data: Vec<Range<u64>>,
     /// The row in which the first data page starts.
     pub(crate) first_row: u64,
+    /// The row after the last of each data page; nothing for a chunk without an index.
+    pub(crate) end_rows: Vec<u64>,
 }
 
-/// Where the pages of a chunk with these rows lie. The whole chunk if it has no index; `None` if they do not lie in
-/// the chunk.
+/// Where the pages of a chunk with these rows lie, of `all_rows`. The whole chunk if it has no index; `None` if they do
+/// not lie in the chunk.
 pub(crate) fn page_ranges(
     pages: &[Page],
     chunk: &Range<u64>,
     rows: &Range<u64>,
+    all_rows: u64,
 ) -> Option<PageRanges> {
-    let mut found = PageRanges { dictionary: None, data: Vec::new(), first_row: 0 };
+    let mut found =
+        PageRanges { dictionary: None, data: Vec::new(), first_row: 0, end_rows: Vec::new() };
     let Some(first) = pages.first() else {
         found.data.push(chunk.clone());
         return Some(found);
@@ -138,8 +146,10 @@ pub(crate) fn page_ranges(
     found.dictionary = (data_start > chunk.start).then_some(chunk.start..data_start);
     for (i, page) in pages.iter().enumerate() {
         let start_row = u64::try_from(page.first_row).ok()?;
-        let end_row = pages.get(i + 1).map_or(i64::MAX, |next| next.first_row);
-        let end_row = u64::try_from(end_row).ok()?;
+        let end_row = match pages.get(i + 1) {
+            Some(next) => u64::try_from(next.first_row).ok()?,
+            None => all_rows,
+        };
         if start_row >= rows.end || end_row <= rows.start {
             continue;
         }
@@ -149,6 +159,7 @@ pub(crate) fn page_ranges(
         let start = u64::try_from(page.offset).ok()?;
         let length = u64::try_from(page.length).ok()?;
         found.data.push(start..start.saturating_add(length));
+        found.end_rows.push(end_row);
     }
     let inside = |range: &Range<u64>| range.start >= chunk.start && range.end <= chunk.end;
     let all_inside = found.dictionary.iter().chain(&found.data).all(inside);

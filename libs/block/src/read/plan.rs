@@ -4,7 +4,7 @@ use tactus_model::{AttributeSelection, Projection};
 
 use super::attributes::{fixed_columns, key_leaf, value_leaves};
 use super::cache::Slot;
-use super::columns::{Columns, Leaf, ListColumns};
+use super::columns::{Columns, Leaf, LinkColumns, ListColumns};
 use super::prune::AttributeOwner;
 
 /// What a projection asks for, in columns.
@@ -55,7 +55,11 @@ impl<'p> Plan<'p> {
             (AttributeOwner::Event, &columns.event_attributes, &projection.event_attributes),
             (AttributeOwner::Link, &columns.link_attributes, &projection.link_attributes),
         ];
-        let lists = lists.into_iter().filter(|(_, _, selection)| !selection.is_none());
+        let links = projection.links || !projection.link_attributes.is_none();
+        // Attributes in messages are read with their owners.
+        let lists = lists
+            .into_iter()
+            .filter(|(_, columns, selection)| !selection.is_none() && columns.within.is_none());
         let lists: Vec<_> = lists
             .map(|(owner, columns, selection)| {
                 let slot = match selection {
@@ -69,11 +73,18 @@ impl<'p> Plan<'p> {
             .collect();
         let has = |owner| lists.iter().any(|list| list.owner == owner);
         let events = projection.events || projection.event_name || has(AttributeOwner::Event);
-        let links = projection.links || has(AttributeOwner::Link);
 
         let mut leaves = vec![columns.trace_id];
         let dropped = projection.dropped_counts;
-        let groups: [(bool, &[Option<Leaf>]); 19] = [
+        let services = projection.trace_summary && projection.service_stats;
+        let [link_trace_id, link_span_id, link_trace_state, link_dropped, link_messages] =
+            match columns.links {
+                LinkColumns::Fields { trace_id, span_id, trace_state, dropped } => {
+                    [Some(trace_id), Some(span_id), Some(trace_state), dropped, None]
+                }
+                LinkColumns::Messages(messages) => [None, None, None, None, Some(messages)],
+            };
+        let groups: [(bool, &[Option<Leaf>]); 21] = [
             (
                 projection.trace_summary,
                 &[
@@ -84,7 +95,11 @@ impl<'p> Plan<'p> {
                 ],
             ),
             (
-                projection.trace_summary && projection.service_stats,
+                services && columns.service_stats.is_none(),
+                &[Some(columns.service_name), Some(columns.status)],
+            ),
+            (
+                services,
                 &[
                     columns.service_stats.map(|stats| stats.service),
                     columns.service_stats.map(|stats| stats.spans),
@@ -93,7 +108,7 @@ impl<'p> Plan<'p> {
             ),
             (projection.span_id, &[Some(columns.span_id)]),
             (projection.parent_span_id, &[Some(columns.parent_span_id)]),
-            (projection.start || projection.events, &[Some(columns.start)]),
+            (columns.needs_start(projection), &[Some(columns.start)]),
             (projection.duration, &[Some(columns.duration)]),
             (projection.name, &[Some(columns.name)]),
             (projection.kind, &[Some(columns.kind)]),
@@ -122,15 +137,9 @@ impl<'p> Plan<'p> {
             (projection.events, &[Some(columns.event_time)]),
             (projection.event_name, &[Some(columns.event_name)]),
             (events && dropped, &[columns.event_dropped]),
-            (
-                projection.links,
-                &[
-                    Some(columns.link_trace_id),
-                    Some(columns.link_span_id),
-                    Some(columns.link_trace_state),
-                ],
-            ),
-            (links && dropped, &[columns.link_dropped]),
+            (projection.links, &[link_trace_id, link_span_id, link_trace_state]),
+            (links && dropped, &[link_dropped]),
+            (links, &[link_messages]),
         ];
         for (wanted, group) in groups {
             if wanted {
@@ -139,11 +148,10 @@ impl<'p> Plan<'p> {
         }
         let columns_of = |leaf: Leaf| (Slot::Column(leaf.index), leaf);
         let mut slots: Vec<_> = leaves.into_iter().map(columns_of).collect();
-        let services = columns.service_stats.map(|stats| stats.service);
         let starts = [
-            (projection.trace_summary && projection.service_stats, services),
+            (services, columns.service_stats.map(|stats| stats.service)),
             (events, Some(columns.event_time)),
-            (links, Some(columns.link_trace_id)),
+            (links, link_trace_id),
         ];
         let starts = starts.into_iter().filter(|(wanted, _)| *wanted);
         slots.extend(

@@ -1,21 +1,18 @@
 //! Answers about a row group without reading its values: dictionaries and statistics.
 
-use std::sync::Arc;
-
-use parquet::basic::Type as PhysicalType;
-use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::statistics::Statistics;
 use tactus_storage::meta::ColumnType;
 
-use crate::decoding::byte_arrays::ByteArrays;
-use crate::decoding::codec::{Codec, Decompressor};
-use crate::decoding::page::{Encoding, PageKind, read_page_header};
-use crate::decoding::{DecodeError, DecodeResult, split};
-use crate::{Error, Result};
+use crate::Result;
 
-use super::cache::{HeldBytes, Slot};
 use super::columns::{Leaf, ListColumns};
 use super::{File, footer};
+
+mod dictionaries;
+
+use dictionaries::{AllStrings, visit_all};
+pub(crate) use dictionaries::{any_string, dictionary_has};
 
 /// What is asked of strings; any function of a string is such a question.
 pub trait StringPredicate {
@@ -32,15 +29,6 @@ impl<F: Fn(&[u8]) -> bool> StringPredicate for F {
     fn holds(&self, string: &[u8]) -> bool {
         self(string)
     }
-}
-
-/// What a dictionary tells of the strings of a column.
-enum AllStrings {
-    /// There are none.
-    None,
-    /// There may be others.
-    Unknown,
-    These(Arc<ByteArrays>),
 }
 
 /// A string column, or the string values of an attribute.
@@ -158,10 +146,21 @@ impl File {
                 return Ok(true);
             }
         }
+        if let Some(messages) = list.within {
+            return Ok(self.has_messages(row_group, messages));
+        }
         let Some(generic) = &list.generic else { return Ok(false) };
+        if !self.leaf_may_have(row_group, generic.key, &|found: &[u8]| found == key)? {
+            return Ok(false);
+        }
+        // These have no dictionary, or one of values in a form that the predicate does not know.
+        for encoded in [generic.array, generic.message].into_iter().flatten() {
+            if !self.is_all_null(row_group, encoded) {
+                return Ok(true);
+            }
+        }
         let Some(value) = generic.string else { return Ok(false) };
-        Ok(self.leaf_may_have(row_group, generic.key, &|found: &[u8]| found == key)?
-            && self.leaf_may_have(row_group, value, predicate)?)
+        self.leaf_may_have(row_group, value, predicate)
     }
 
     /// See [`super::BlockReader::visit_attribute_keys`].
@@ -172,12 +171,14 @@ impl File {
         visit: &mut dyn FnMut(&[u8]),
     ) -> Result<bool> {
         let list = self.list(owner);
-        let group = self.metadata.row_groups().get(row_group);
         for fixed in &list.fixed {
-            let chunk = group.and_then(|group| group.columns().get(fixed.leaf.index));
+            let chunk = self.chunk(row_group, fixed.leaf);
             if chunk.is_some_and(|chunk| !footer::is_all_null(chunk)) {
                 visit(&fixed.key);
             }
+        }
+        if let Some(messages) = list.within {
+            return Ok(!self.has_messages(row_group, messages));
         }
         let Some(generic) = &list.generic else { return Ok(true) };
         self.visit_dictionary(row_group, generic.key, &mut |key| {
@@ -207,6 +208,9 @@ impl File {
         for fixed in list.fixed.iter().filter(|fixed| fixed.key == *key) {
             complete &= fixed.column_type == ColumnType::String && visit_all(fixed.leaf)?;
         }
+        if let Some(messages) = list.within {
+            return Ok(complete && !self.has_messages(row_group, messages));
+        }
         // Values of all keys share a dictionary, so it does not tell those of one.
         let is_generic = match list.generic.as_ref().filter(|_| complete) {
             Some(generic) => {
@@ -215,6 +219,21 @@ impl File {
             None => false,
         };
         Ok(complete && !is_generic)
+    }
+
+    /// False if no entry of a column has a value.
+    fn is_all_null(&self, row_group: usize, leaf: Leaf) -> bool {
+        self.chunk(row_group, leaf).is_some_and(footer::is_all_null)
+    }
+
+    /// False if all messages of a column are empty.
+    fn has_messages(&self, row_group: usize, leaf: Leaf) -> bool {
+        let chunk = self.chunk(row_group, leaf);
+        !chunk.is_some_and(|chunk| footer::is_all_empty(chunk) || footer::is_all_null(chunk))
+    }
+
+    fn chunk(&self, row_group: usize, leaf: Leaf) -> Option<&ColumnChunkMetaData> {
+        self.metadata.row_groups().get(row_group)?.columns().get(leaf.index)
     }
 
     fn leaf_may_have(
@@ -250,98 +269,6 @@ impl File {
         Ok(true)
     }
 
-    /// What the dictionary of a column tells of its strings.
-    fn dictionary(&self, row_group: usize, leaf: Leaf) -> Result<AllStrings> {
-        let group = self.metadata.row_groups().get(row_group);
-        let chunk = group.and_then(|group| group.columns().get(leaf.index));
-        let (Some(group), Some(chunk)) = (group, chunk) else {
-            return Err(Error::Corrupt { what: format!("row group {row_group} is missing") });
-        };
-        if footer::is_all_null(chunk) {
-            return Ok(AllStrings::None);
-        }
-        if !footer::is_dictionary_only(chunk) {
-            return Ok(AllStrings::Unknown);
-        }
-        Ok(AllStrings::These(match self.cached_dictionary(row_group, leaf) {
-            Some(strings) => strings,
-            None => {
-                let strings = self.read_dictionary(group, leaf, row_group)?;
-                self.cache_dictionary(row_group, leaf, strings)
-            }
-        }))
-    }
-
-    /// The strings of a column's dictionary page, if they are in the cache.
-    pub(crate) fn cached_dictionary(
-        &self,
-        row_group: usize,
-        leaf: Leaf,
-    ) -> Option<Arc<ByteArrays>> {
-        let found = self.cache.as_ref()?.get(self.id, row_group, &Slot::Dictionary(leaf.index))?;
-        let found = found.downcast::<Arc<ByteArrays>>().ok()?;
-        Some(Arc::clone(&found))
-    }
-
-    /// Decodes the dictionary page of a column of strings for the cache; `None` without a cache, or if the column
-    /// holds no strings.
-    pub(crate) fn keep_dictionary(
-        &self,
-        row_group: usize,
-        leaf: Leaf,
-        page: &[u8],
-    ) -> Result<Option<Arc<ByteArrays>>> {
-        let group = self.metadata.row_groups().get(row_group);
-        let chunk = group.and_then(|group| group.columns().get(leaf.index));
-        let (Some(group), Some(chunk)) = (group, chunk) else { return Ok(None) };
-        if self.cache.is_none() || chunk.column_type() != PhysicalType::BYTE_ARRAY {
-            return Ok(None);
-        }
-        let corrupt = |error| self.corrupt(chunk, row_group, error);
-        let facts = footer::chunk_facts(group, leaf, self.size).map_err(corrupt)?;
-        let strings = read_dictionary_page(facts.codec, page).map_err(corrupt)?;
-        Ok(Some(self.cache_dictionary(row_group, leaf, strings)))
-    }
-
-    fn cache_dictionary(
-        &self,
-        row_group: usize,
-        leaf: Leaf,
-        strings: ByteArrays,
-    ) -> Arc<ByteArrays> {
-        let (slot, strings) = (Slot::Dictionary(leaf.index), Arc::new(strings));
-        match &self.cache {
-            Some(cache) => cache.insert(self.id, row_group, slot, strings),
-            None => strings,
-        }
-    }
-
-    fn corrupt(
-        &self,
-        chunk: &ColumnChunkMetaData,
-        row_group: usize,
-        DecodeError(what): DecodeError,
-    ) -> Error {
-        let path = chunk.column_path();
-        Error::Corrupt { what: format!("{what} (column {path}, row group {row_group})") }
-    }
-
-    /// The dictionary of a column that has one.
-    fn read_dictionary(
-        &self,
-        group: &RowGroupMetaData,
-        leaf: Leaf,
-        row_group: usize,
-    ) -> Result<ByteArrays> {
-        let chunk = group.column(leaf.index);
-        let corrupt = |error| self.corrupt(chunk, row_group, error);
-        let facts = footer::chunk_facts(group, leaf, self.size).map_err(corrupt)?;
-        // The dictionary ends where the first data page starts.
-        let end = u64::try_from(chunk.data_page_offset()).unwrap_or(0).min(facts.range.end);
-        let bytes = self.source.read(facts.range.start..end.max(facts.range.start))?;
-        read_dictionary_page(facts.codec, &bytes).map_err(corrupt)
-    }
-
     /// See [`super::BlockReader::row_group_bounds`].
     pub(crate) fn bounds(&self, row_group: usize, column: NumberColumn) -> Option<(u64, u64)> {
         let leaf = match column {
@@ -352,58 +279,11 @@ impl File {
             NumberColumn::TraceStart => self.columns.trace_start,
             NumberColumn::TraceEnd => self.columns.trace_end,
         };
-        let chunk = self.metadata.row_groups().get(row_group)?.columns().get(leaf.index)?;
+        let chunk = self.chunk(row_group, leaf)?;
         let statistics = chunk.statistics().filter(|bounds| !bounds.is_min_max_deprecated());
         let Statistics::Int64(bounds) = statistics? else { return None };
         let (min, max) = (*bounds.min_opt()? as u64, *bounds.max_opt()? as u64);
         // Signed order of unsigned values (or a negative kind) shows as bounds in the wrong order.
         (min <= max).then_some((min, max))
-    }
-}
-
-/// True if the dictionary page at the start of `bytes` has a string that meets the predicate.
-pub(crate) fn dictionary_has(
-    codec: Codec,
-    bytes: &[u8],
-    predicate: &dyn Fn(&[u8]) -> bool,
-) -> DecodeResult<bool> {
-    Ok(any_string(&read_dictionary_page(codec, bytes)?, predicate))
-}
-
-/// True if a string meets the predicate.
-pub(crate) fn any_string(strings: &ByteArrays, predicate: &dyn Fn(&[u8]) -> bool) -> bool {
-    (0..strings.len()).any(|i| predicate(strings.get(i)))
-}
-
-fn read_dictionary_page(codec: Codec, bytes: &[u8]) -> DecodeResult<ByteArrays> {
-    let (header, rest) = read_page_header(bytes)?;
-    let PageKind::Dictionary { entries, encoding: Encoding::Plain } = header.kind else {
-        return Err(DecodeError("a chunk does not start with its dictionary"));
-    };
-    let (stored, _) = split(rest, header.compressed, "a dictionary is cut off")?;
-    if header.crc != 0 && crc32fast::hash(stored) != header.crc {
-        return Err(DecodeError("a page does not match its checksum"));
-    }
-    let mut decompressor = Decompressor::default();
-    let body = match codec {
-        Codec::Uncompressed => stored,
-        codec => decompressor.decompress(codec, stored, header.uncompressed)?,
-    };
-    let mut strings = ByteArrays::default();
-    strings.decode_plain(body, 0, entries)?;
-    Ok(strings)
-}
-
-fn visit_all(strings: &ByteArrays, visit: &mut dyn FnMut(&[u8]) -> bool) {
-    for i in 0..strings.len() {
-        if !visit(strings.get(i)) {
-            break;
-        }
-    }
-}
-
-impl HeldBytes for ByteArrays {
-    fn held_bytes(&self) -> usize {
-        self.heap_bytes()
     }
 }

@@ -44,6 +44,16 @@ pub trait ByteSource: Send + Sync {
         }
         Ok(out)
     }
+
+    /// Like [`Self::read`], of the footer: the end of the file.
+    fn read_footer(&self, range: Range<u64>) -> Result<Bytes> {
+        self.read(range)
+    }
+
+    /// Like [`Self::read_many`], of offset indexes.
+    fn read_offset_indexes(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.read_many(ranges)
+    }
 }
 
 /// Joins ranges that overlap or lie close together. Each result covers the ranges of its positions.

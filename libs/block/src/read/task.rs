@@ -87,6 +87,12 @@ impl<'f> Task<'f> {
         self.chunks.get(&leaf.index).map_or(0, |chunk| chunk.entries)
     }
 
+    /// The most entries that any column of the row group may have.
+    pub(crate) fn entry_limit(&self) -> usize {
+        let group = self.file.metadata.row_groups().get(self.row_group);
+        group.map_or(0, |group| footer::entry_limit(group, self.file.size) as usize)
+    }
+
     /// About as many entries of a fetched column as will be read.
     pub(crate) fn entries_to_read(&self, leaf: Leaf) -> usize {
         if self.rows.is_some() { 0 } else { self.entries(leaf) }
@@ -106,7 +112,9 @@ impl<'f> Task<'f> {
         // One that was decoded before is not among the pieces.
         let found = match (&chunk.dictionary, chunk.pieces.first()) {
             (Some(strings), _) => Ok(prune::any_string(strings, predicate)),
-            (None, Some(piece)) => prune::dictionary_has(chunk.codec, piece, predicate),
+            (None, Some(piece)) => {
+                prune::dictionary_has(chunk.codec, chunk.uncompressed, piece, predicate)
+            }
             (None, None) => return Ok(true),
         };
         found.map_err(|error| self.corrupt(leaf, error))
@@ -128,6 +136,7 @@ impl<'f> Task<'f> {
                 codec: facts.codec,
                 verify: self.file.verify,
                 entries: facts.entries,
+                uncompressed: facts.uncompressed,
                 pieces: Vec::new(),
                 dictionary: None,
                 window: None,
@@ -166,11 +175,12 @@ impl<'f> Task<'f> {
     /// offset index.
     fn fetch_rows(&mut self, wanted: &[(Leaf, Range<u64>)], rows: &Range<u64>) -> Result<()> {
         let indexes = self.file.page_indexes(self.row_group)?;
+        let all_rows = self.file.row_groups.get(self.row_group).map_or(0, |group| group.traces);
         let mut ranges = Vec::new();
         let mut plans = Vec::new();
         for (leaf, chunk) in wanted {
             let index = indexes.pages(leaf.index);
-            let mut found = page_ranges(index, chunk, rows)
+            let mut found = page_ranges(index, chunk, rows, all_rows)
                 .ok_or(DecodeError("the offset index does not fit the chunk"))
                 .map_err(|error| self.corrupt(*leaf, error))?;
             let dictionary = match found.dictionary {
@@ -184,7 +194,8 @@ impl<'f> Task<'f> {
             let start = ranges.len();
             ranges.extend(found.dictionary);
             ranges.extend(found.data);
-            let window = Window { rows: rows.clone(), first_row: found.first_row };
+            let window =
+                Window { rows: rows.clone(), first_row: found.first_row, end_rows: found.end_rows };
             plans.push((*leaf, start..ranges.len(), dictionary, has_page, window));
         }
         let parts = self.file.source.read_many(&ranges)?;

@@ -16,6 +16,9 @@ mod projections;
 mod pruning;
 mod round_trip;
 mod sample;
+mod version3;
+#[path = "../../tests/support/vparquet3.rs"]
+mod vparquet3;
 
 /// A sample block and the facts of its meta.
 struct Sample {
@@ -25,6 +28,9 @@ struct Sample {
 }
 
 fn load(version: BlockVersion) -> Sample {
+    if version == BlockVersion::VParquet3 {
+        return load_as_v3();
+    }
     let id = match version {
         BlockVersion::VParquet5 => "22222222-2222-4222-8222-222222222222",
         _ => "11111111-1111-4111-8111-111111111111",
@@ -48,6 +54,23 @@ fn load(version: BlockVersion) -> Sample {
     }
 }
 
+/// The vParquet4 sample as a vParquet3 block: there is no sample of that version.
+fn load_as_v3() -> Sample {
+    let Sample { index, facts, data } = load(BlockVersion::VParquet4);
+    let reader = Sample { data, index: index.clone(), facts: facts.clone() }.open();
+    let groups = 0..reader.row_groups().len();
+    let batches: Vec<_> =
+        groups.map(|group| reader.read_row_group(group, &Projection::all()).unwrap()).collect();
+    let dedicated_columns = facts.dedicated_columns.clone();
+    let settings = vparquet3::Settings { dedicated_columns, ..Default::default() };
+    let data = Bytes::from(vparquet3::write(&batches, &settings));
+    let length = data[data.len() - 8..].first_chunk().unwrap();
+    let footer_size = u32::from_le_bytes(*length);
+    let size = data.len() as u64;
+    let facts = BlockFacts { size, footer_size, version: BlockVersion::VParquet3, ..facts };
+    Sample { data, index, facts }
+}
+
 impl Sample {
     fn open(&self) -> BlockReader {
         let source = Arc::new(BytesSource::new(self.data.clone()));
@@ -55,7 +78,8 @@ impl Sample {
     }
 }
 
-const VERSIONS: [BlockVersion; 2] = [BlockVersion::VParquet4, BlockVersion::VParquet5];
+const VERSIONS: [BlockVersion; 3] =
+    [BlockVersion::VParquet3, BlockVersion::VParquet4, BlockVersion::VParquet5];
 
 /// `key=value` of each attribute of an owner, in order.
 fn shown(batch: &SpanBatch, list: &AttributeList, owner: usize) -> Vec<String> {
@@ -96,4 +120,14 @@ fn show(batch: &SpanBatch, attribute: Attribute) -> String {
         _ => decode(string(payload)).unwrap(),
     };
     format!("{}={}", batch.strings.display(attribute.key), decoded(value))
+}
+
+/// The list with each attribute as `change` makes it, or without it.
+fn changed(list: &AttributeList, change: impl Fn(Attribute) -> Option<Attribute>) -> AttributeList {
+    let mut changed = AttributeList::default();
+    for owner in 0..list.owners() {
+        list.of(owner).filter_map(&change).for_each(|attribute| changed.push(attribute));
+        changed.end_owner();
+    }
+    changed
 }

@@ -1,69 +1,248 @@
-//! The numbers of the leaf columns of a vParquet4 file, in file order.
-#![allow(missing_docs, reason = "each constant is the path of its column")]
+//! Names for the leaf columns of a file.
+//!
+//! Paths are those of vParquet5; the `list.element` parts of vParquet4 are left out.
 
-use super::AttributeLeaves;
+use std::collections::HashMap;
 
-pub const TRACE_ID: usize = 0;
-pub const TRACE_ID_TEXT: usize = 1;
-pub const TRACE_START: usize = 2;
-pub const TRACE_END: usize = 3;
-pub const TRACE_DURATION: usize = 4;
-pub const ROOT_SERVICE_NAME: usize = 5;
-pub const ROOT_SPAN_NAME: usize = 6;
-pub const SERVICE_STATS_KEY: usize = 7;
-pub const SERVICE_STATS_SPAN_COUNT: usize = 8;
-pub const SERVICE_STATS_ERROR_COUNT: usize = 9;
+use parquet::schema::types::SchemaDescriptor;
 
-pub const RESOURCE_ATTRIBUTES: AttributeLeaves = AttributeLeaves::at(10);
-pub const RESOURCE_DROPPED_ATTRIBUTES: usize = 17;
-pub const RESOURCE_SERVICE_NAME: usize = 18;
-pub const RESOURCE_CLUSTER: usize = 19;
-pub const RESOURCE_NAMESPACE: usize = 20;
-pub const RESOURCE_POD: usize = 21;
-pub const RESOURCE_CONTAINER: usize = 22;
-pub const RESOURCE_K8S_CLUSTER_NAME: usize = 23;
-pub const RESOURCE_K8S_NAMESPACE_NAME: usize = 24;
-pub const RESOURCE_K8S_POD_NAME: usize = 25;
-pub const RESOURCE_K8S_CONTAINER_NAME: usize = 26;
-/// `String01` of ten.
-pub const RESOURCE_DEDICATED: usize = 27;
+/// The seven leaf columns of one attribute list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AttributeLeaves {
+    /// `Key`.
+    pub key: usize,
+    /// `IsArray`.
+    pub is_array: usize,
+    /// `Value`.
+    pub value: usize,
+    /// `ValueInt`.
+    pub value_int: usize,
+    /// `ValueDouble`.
+    pub value_double: usize,
+    /// `ValueBool`.
+    pub value_bool: usize,
+    /// `ValueUnsupported`.
+    pub value_unsupported: usize,
+}
 
-pub const SCOPE_NAME: usize = 37;
-pub const SCOPE_VERSION: usize = 38;
-pub const SCOPE_ATTRIBUTES: AttributeLeaves = AttributeLeaves::at(39);
-pub const SCOPE_DROPPED_ATTRIBUTES: usize = 46;
+/// Which leaf column of a schema holds what.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "each field has the name of its column")]
+pub struct Leaves {
+    pub trace_id: usize,
+    pub trace_id_text: usize,
+    pub trace_start: usize,
+    pub trace_end: usize,
+    pub trace_duration: usize,
+    pub root_service_name: usize,
+    pub root_span_name: usize,
+    pub service_stats_name: usize,
+    pub service_stats_span_count: usize,
+    pub service_stats_error_count: usize,
+    pub resource_attributes: AttributeLeaves,
+    pub resource_dropped_attributes: usize,
+    pub resource_service_name: usize,
+    pub scope_name: usize,
+    pub scope_version: usize,
+    pub scope_attributes: AttributeLeaves,
+    pub scope_dropped_attributes: usize,
+    pub span_id: usize,
+    pub parent_span_id: usize,
+    pub nested_parent: usize,
+    pub nested_left: usize,
+    pub nested_right: usize,
+    pub span_name: usize,
+    pub span_kind: usize,
+    pub span_trace_state: usize,
+    pub span_start: usize,
+    pub span_duration: usize,
+    pub span_status_code: usize,
+    pub span_status_message: usize,
+    pub span_attributes: AttributeLeaves,
+    pub span_dropped_attributes: usize,
+    pub event_time_since_start: usize,
+    pub event_name: usize,
+    pub event_attributes: AttributeLeaves,
+    pub event_dropped_attributes: usize,
+    pub span_dropped_events: usize,
+    pub link_trace_id: usize,
+    pub link_span_id: usize,
+    pub link_trace_state: usize,
+    pub link_attributes: AttributeLeaves,
+    pub link_dropped_attributes: usize,
+    pub span_dropped_links: usize,
+    /// The columns that only vParquet5 has.
+    pub derived: Option<DerivedLeaves>,
+}
 
-pub const SPAN_ID: usize = 47;
-pub const PARENT_SPAN_ID: usize = 48;
-pub const SPAN_NESTED_PARENT: usize = 49;
-pub const SPAN_NESTED_LEFT: usize = 50;
-pub const SPAN_NESTED_RIGHT: usize = 51;
-pub const SPAN_NAME: usize = 52;
-pub const SPAN_KIND: usize = 53;
-pub const SPAN_TRACE_STATE: usize = 54;
-pub const SPAN_START: usize = 55;
-pub const SPAN_DURATION: usize = 56;
-pub const SPAN_STATUS_CODE: usize = 57;
-pub const SPAN_STATUS_MESSAGE: usize = 58;
-pub const SPAN_ATTRIBUTES: AttributeLeaves = AttributeLeaves::at(59);
-pub const SPAN_DROPPED_ATTRIBUTES: usize = 66;
-pub const EVENT_TIME_SINCE_START: usize = 67;
-pub const EVENT_NAME: usize = 68;
-pub const EVENT_ATTRIBUTES: AttributeLeaves = AttributeLeaves::at(69);
-pub const EVENT_DROPPED_ATTRIBUTES: usize = 76;
-pub const SPAN_DROPPED_EVENTS: usize = 77;
-pub const LINK_TRACE_ID: usize = 78;
-pub const LINK_SPAN_ID: usize = 79;
-pub const LINK_TRACE_STATE: usize = 80;
-pub const LINK_ATTRIBUTES: AttributeLeaves = AttributeLeaves::at(81);
-pub const LINK_DROPPED_ATTRIBUTES: usize = 88;
-pub const SPAN_DROPPED_LINKS: usize = 89;
-pub const SPAN_HTTP_METHOD: usize = 90;
-pub const SPAN_HTTP_URL: usize = 91;
-pub const SPAN_HTTP_STATUS_CODE: usize = 92;
-/// `String01` of ten.
-pub const SPAN_DEDICATED: usize = 93;
+/// Numbers that vParquet5 stores so that queries need not count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DerivedLeaves {
+    /// Direct children of a span.
+    pub child_count: usize,
+    /// Start of a span in intervals of [`ROUNDED_SECONDS`].
+    pub start_rounded: [usize; 4],
+    /// Spans of a scope within a resource of a trace.
+    pub span_count: usize,
+}
 
-/// The attribute lists of resource, scope, span, event and link.
-pub const ATTRIBUTE_LISTS: [AttributeLeaves; 5] =
-    [RESOURCE_ATTRIBUTES, SCOPE_ATTRIBUTES, SPAN_ATTRIBUTES, EVENT_ATTRIBUTES, LINK_ATTRIBUTES];
+/// The lengths of the intervals of `StartTimeRounded15`…, seconds.
+pub const ROUNDED_SECONDS: [u64; 4] = [15, 60, 300, 3600];
+
+/// The leaves of a schema by path.
+pub(super) struct Paths {
+    by_path: HashMap<String, usize>,
+}
+
+impl Paths {
+    pub(super) fn new(schema: &SchemaDescriptor) -> Self {
+        let by_path = schema.columns().iter().enumerate();
+        let by_path = by_path.map(|(leaf, column)| {
+            let parts = column.path().parts();
+            // No column has one of these names itself.
+            let named = parts.iter().filter(|part| *part != "list" && *part != "element");
+            (named.map(String::as_str).collect::<Vec<_>>().join("."), leaf)
+        });
+        Self { by_path: by_path.collect() }
+    }
+
+    pub(super) fn find(&self, path: &str) -> Option<usize> {
+        self.by_path.get(path).copied()
+    }
+
+    /// The leaf of a path that the schema has.
+    pub(super) fn leaf(&self, path: &str) -> usize {
+        self.find(path).expect("the message type is made here and has the column")
+    }
+
+    fn attributes(&self, parent: &str) -> AttributeLeaves {
+        let leaf = |name: &str| self.leaf(&format!("{parent}.Attrs.{name}"));
+        AttributeLeaves {
+            key: leaf("Key"),
+            is_array: leaf("IsArray"),
+            value: leaf("Value"),
+            value_int: leaf("ValueInt"),
+            value_double: leaf("ValueDouble"),
+            value_bool: leaf("ValueBool"),
+            value_unsupported: leaf("ValueUnsupported"),
+        }
+    }
+
+    fn derived(&self) -> Option<DerivedLeaves> {
+        let rounded = |seconds| self.leaf(&format!("rs.ss.Spans.StartTimeRounded{seconds}"));
+        Some(DerivedLeaves {
+            child_count: self.find("rs.ss.Spans.ChildCount")?,
+            start_rounded: ROUNDED_SECONDS.map(rounded),
+            span_count: self.leaf("rs.ss.SpanCount"),
+        })
+    }
+}
+
+impl Leaves {
+    pub(super) fn new(paths: &Paths) -> Self {
+        let (resource, scope, span) = ("rs.Resource", "rs.ss.Scope", "rs.ss.Spans");
+        let (event, link) = ("rs.ss.Spans.Events", "rs.ss.Spans.Links");
+        let leaf = |parent: &str, name: &str| paths.leaf(&format!("{parent}.{name}"));
+        let of_service = |name: &str| {
+            let of_v4 = match name {
+                "ServiceName" => "ServiceStats.key_value.key".to_owned(),
+                name => format!("ServiceStats.key_value.value.{name}"),
+            };
+            paths.find(&of_v4).unwrap_or_else(|| leaf("ServiceStats", name))
+        };
+        Self {
+            trace_id: paths.leaf("TraceID"),
+            trace_id_text: paths.leaf("TraceIDText"),
+            trace_start: paths.leaf("StartTimeUnixNano"),
+            trace_end: paths.leaf("EndTimeUnixNano"),
+            trace_duration: paths.leaf("DurationNano"),
+            root_service_name: paths.leaf("RootServiceName"),
+            root_span_name: paths.leaf("RootSpanName"),
+            service_stats_name: of_service("ServiceName"),
+            service_stats_span_count: of_service("SpanCount"),
+            service_stats_error_count: of_service("ErrorCount"),
+            resource_attributes: paths.attributes(resource),
+            resource_dropped_attributes: leaf(resource, "DroppedAttributesCount"),
+            resource_service_name: leaf(resource, "ServiceName"),
+            scope_name: leaf(scope, "Name"),
+            scope_version: leaf(scope, "Version"),
+            scope_attributes: paths.attributes(scope),
+            scope_dropped_attributes: leaf(scope, "DroppedAttributesCount"),
+            span_id: leaf(span, "SpanID"),
+            parent_span_id: leaf(span, "ParentSpanID"),
+            nested_parent: leaf(span, "ParentID"),
+            nested_left: leaf(span, "NestedSetLeft"),
+            nested_right: leaf(span, "NestedSetRight"),
+            span_name: leaf(span, "Name"),
+            span_kind: leaf(span, "Kind"),
+            span_trace_state: leaf(span, "TraceState"),
+            span_start: leaf(span, "StartTimeUnixNano"),
+            span_duration: leaf(span, "DurationNano"),
+            span_status_code: leaf(span, "StatusCode"),
+            span_status_message: leaf(span, "StatusMessage"),
+            span_attributes: paths.attributes(span),
+            span_dropped_attributes: leaf(span, "DroppedAttributesCount"),
+            event_time_since_start: leaf(event, "TimeSinceStartNano"),
+            event_name: leaf(event, "Name"),
+            event_attributes: paths.attributes(event),
+            event_dropped_attributes: leaf(event, "DroppedAttributesCount"),
+            span_dropped_events: leaf(span, "DroppedEventsCount"),
+            link_trace_id: leaf(link, "TraceID"),
+            link_span_id: leaf(link, "SpanID"),
+            link_trace_state: leaf(link, "TraceState"),
+            link_attributes: paths.attributes(link),
+            link_dropped_attributes: leaf(link, "DroppedAttributesCount"),
+            span_dropped_links: leaf(span, "DroppedLinksCount"),
+            derived: paths.derived(),
+        }
+    }
+
+    /// The attribute lists of resource, scope, span, event and link.
+    pub fn attribute_lists(&self) -> [AttributeLeaves; 5] {
+        [
+            self.resource_attributes,
+            self.scope_attributes,
+            self.span_attributes,
+            self.event_attributes,
+            self.link_attributes,
+        ]
+    }
+
+    /// Byte strings that are mostly unique.
+    pub(super) fn without_dictionary(&self) -> impl Iterator<Item = usize> {
+        let columns = [
+            self.trace_id,
+            self.trace_id_text,
+            self.span_id,
+            self.parent_span_id,
+            self.span_trace_state,
+            self.span_status_message,
+            self.link_trace_id,
+            self.link_span_id,
+            self.link_trace_state,
+        ];
+        columns.into_iter().chain(self.attribute_lists().map(|list| list.value_unsupported))
+    }
+
+    /// Integers that are stored as they are.
+    pub(super) fn plain_integers(&self) -> impl Iterator<Item = usize> {
+        let columns = [self.span_dropped_events, self.span_dropped_links];
+        columns.into_iter().chain(self.attribute_lists().map(|list| list.value_int))
+    }
+
+    /// Columns of which almost every query reads some.
+    pub(super) fn hot(&self) -> [usize; 10] {
+        [
+            self.trace_id,
+            self.span_id,
+            self.nested_parent,
+            self.nested_left,
+            self.nested_right,
+            self.span_name,
+            self.span_kind,
+            self.span_start,
+            self.span_duration,
+            self.span_status_code,
+        ]
+    }
+}

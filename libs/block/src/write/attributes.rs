@@ -15,7 +15,7 @@ use super::leaves::{ARRAY, LeafWriter, ListLevels, Shape};
 use super::levels::Levels;
 use super::strings::Strings;
 use crate::error::Result;
-use crate::schema::AttributeLeaves;
+use crate::schema::leaf::AttributeLeaves;
 
 /// Stands in [`AttributeScratch::types`] for an owner without attributes; no [`ValueType`].
 const NO_ATTRIBUTE: u8 = u8::MAX;
@@ -310,7 +310,7 @@ impl Kind {
 }
 
 /// The elements of an encoded array; none of a message that is no array.
-fn elements(message: &[u8]) -> impl Iterator<Item = DecodedValue<'_>> {
+pub(super) fn elements(message: &[u8]) -> impl Iterator<Item = DecodedValue<'_>> {
     let array = match any_value::decode(message) {
         Ok(DecodedValue::Array(array)) => array,
         _ => b"",

@@ -7,7 +7,10 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use tactus_model::{Attribute, AttributeList, SpanBatch, StringCode};
 
-use super::slots::{BatchSlots, NULL};
+use super::slots::{BatchSlots, SlotValue};
+
+/// Slot of `service.name` in resources.
+pub(super) const SERVICE_NAME_SLOT: usize = 0;
 
 /// The distinct resources of a batch, as blocks store them.
 #[derive(Debug, Default)]
@@ -16,23 +19,23 @@ pub(super) struct CanonicalResources {
     pub(super) of_resource: Vec<u32>,
     /// Attributes without a column of their own, sorted by key; owner = canonical resource.
     pub(super) attributes: AttributeList,
-    /// The string in each slot, [`NULL`] if none; `slots` values a canonical resource.
-    pub(super) columns: Vec<StringCode>,
+    /// The value in each slot; `slots` values a canonical resource.
+    columns: Vec<Option<SlotValue>>,
     /// Number of slots.
-    pub(super) slots: usize,
+    slots: usize,
 }
 
 impl CanonicalResources {
-    pub(super) fn new(batch: &SpanBatch, slots: &BatchSlots, slot_count: usize) -> Self {
-        let mut canonical = Self { slots: slot_count, ..Self::default() };
-        let mut known: HashMap<(Vec<StringCode>, Attributes), u32, RandomState> =
+    pub(super) fn new(batch: &SpanBatch, slots: &BatchSlots<'_>) -> Self {
+        let mut canonical = Self { slots: slots.count(), ..Self::default() };
+        let mut known: HashMap<(Vec<Option<SlotValue>>, Attributes), u32, RandomState> =
             HashMap::default();
         for resource in 0..batch.resources.len() {
-            let mut columns = vec![NULL; slot_count];
+            let mut columns = vec![None; slots.count()];
             let mut generic = Vec::new();
             for attribute in batch.resources.attributes.of(resource) {
-                match slots.of(attribute.key, attribute.value_type as u8) {
-                    Some(slot) => columns[slot] = attribute.payload as StringCode,
+                match slots.of(attribute.key, attribute.value_type as u8, || attribute.payload) {
+                    Some((slot, value)) => columns[slot] = Some(value),
                     None => generic.push(attribute),
                 }
             }
@@ -50,9 +53,14 @@ impl CanonicalResources {
         canonical
     }
 
-    /// The string of a canonical resource in a slot; [`NULL`] if none.
-    pub(super) fn column(&self, resource: u32, slot: usize) -> StringCode {
+    /// The value of a canonical resource in a slot.
+    pub(super) fn value(&self, resource: u32, slot: usize) -> Option<SlotValue> {
         self.columns[resource as usize * self.slots + slot]
+    }
+
+    /// The service name of a canonical resource; code 0 if none.
+    pub(super) fn service_name(&self, resource: u32) -> StringCode {
+        self.value(resource, SERVICE_NAME_SLOT).map_or(0, |value| value.payload as StringCode)
     }
 }
 

@@ -12,14 +12,13 @@ use super::compress::{Compressor, SharedBytes};
 use super::levels::PageStart;
 use super::statistics::{Bounds, ChunkStatistics, Order};
 use crate::error::{Error, Result};
-use crate::schema::{self, LeafEncoding};
+use crate::schema::{LeafCompression, LeafEncoding, Schema};
 
 /// Writes the pages of one column chunk to memory.
 pub(super) struct ChunkWriter {
     column: ColumnDescPtr,
     encoding: Encoding,
-    /// Values are left uncompressed.
-    keeps_values: bool,
+    compression: LeafCompression,
     out: TrackedWrite<Vec<u8>>,
     statistics: ChunkStatistics,
     offsets: OffsetIndexBuilder,
@@ -51,19 +50,20 @@ pub(super) struct PageContent<'a> {
 
 impl ChunkWriter {
     /// Starts the chunk of a leaf in `buffer`, which is empty.
-    pub(super) fn new(leaf: usize, buffer: Vec<u8>) -> Self {
-        let column = schema::descriptor().column(leaf);
-        let encoding = match schema::encoding_of(leaf) {
+    pub(super) fn new(schema: &Schema, leaf: usize, buffer: Vec<u8>) -> Self {
+        let column = schema.descriptor().column(leaf);
+        let storage = schema.storage(leaf);
+        let encoding = match storage.encoding {
             LeafEncoding::Dictionary => Encoding::RLE_DICTIONARY,
             LeafEncoding::DeltaLength => Encoding::DELTA_LENGTH_BYTE_ARRAY,
             LeafEncoding::DeltaBinary => Encoding::DELTA_BINARY_PACKED,
             LeafEncoding::Plain => Encoding::PLAIN,
         };
         Self {
-            statistics: ChunkStatistics::new(&column),
+            statistics: ChunkStatistics::new(&column, storage.compression != LeafCompression::Blob),
             column,
             encoding,
-            keeps_values: schema::stays_uncompressed(leaf),
+            compression: storage.compression,
             out: TrackedWrite::new(buffer),
             offsets: OffsetIndexBuilder::new(),
             dictionary_offset: None,
@@ -96,7 +96,8 @@ impl ChunkWriter {
         entries: usize,
         is_sorted: bool,
     ) -> Result<()> {
-        let (page, uncompressed) = compressor.page(&SharedBytes::default(), plain)?;
+        let compression = LeafCompression::AsSet;
+        let (page, uncompressed) = compressor.page(compression, &SharedBytes::default(), plain)?;
         let page = Page::DictionaryPage {
             buf: Bytes::from(page),
             num_values: u32::try_from(entries).map_err(|_| Error::TooLarge("a dictionary"))?,
@@ -116,10 +117,7 @@ impl ChunkWriter {
         compressor: &mut Compressor,
         content: PageContent<'_>,
     ) -> Result<()> {
-        let (page, uncompressed) = match self.keeps_values {
-            true => compressor.page_with_values_as_they_are(content.start, content.own)?,
-            false => compressor.page(content.start, content.own)?,
-        };
+        let (page, uncompressed) = compressor.page(self.compression, content.start, content.own)?;
         let page = Page::DataPage {
             buf: Bytes::from(page),
             num_values: u32::try_from(content.entries).map_err(|_| Error::TooLarge("a page"))?,
@@ -165,7 +163,7 @@ impl ChunkWriter {
         }
         let bytes = Bytes::from(self.out.into_inner()?);
         let metadata = ColumnChunkMetaData::builder(self.column)
-            .set_compression_codec(compressor.codec())
+            .set_compression_codec(compressor.codec(self.compression))
             .set_encodings_mask(EncodingMask::new_from_encodings(encodings.iter()))
             .set_page_encoding_stats(page_statistics)
             .set_total_compressed_size(bytes.len() as i64)
@@ -180,7 +178,7 @@ impl ChunkWriter {
             rows_written: self.rows,
             metadata,
             bloom_filter: None,
-            column_index: Some(column_index),
+            column_index,
             offset_index: Some(self.offsets.build()),
         };
         Ok((bytes, close))

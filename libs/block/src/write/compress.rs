@@ -4,9 +4,14 @@ use parquet::basic::{CompressionCodec, ZstdLevel};
 
 use super::Compression;
 use crate::error::Result;
+use crate::schema::LeafCompression;
 
-/// Level for bytes that many columns share: compressed once, so it may cost more.
+/// Level for bytes that many columns share: compressed once, so it may cost more. And for blobs, which others read
+/// seldom.
 const SHARED_EXTRA_LEVELS: i32 = 2;
+
+/// Level for blobs where other columns are not compressed with zstd.
+const BLOB_LEVEL: i32 = 3;
 
 /// Bytes at the start of many pages, kept ready in both forms.
 #[derive(Debug, Default)]
@@ -19,6 +24,8 @@ pub(super) struct SharedBytes {
 /// Compresses pages with one codec, reusing its memory.
 pub(super) struct Compressor {
     codec: Codec,
+    /// For blobs if `codec` is another; made when first used.
+    blobs: Option<zstd::bulk::Compressor<'static>>,
     scratch: Vec<u8>,
 }
 
@@ -45,12 +52,13 @@ impl Compressor {
                 }
             }
         };
-        Ok(Self { codec, scratch: Vec::new() })
+        Ok(Self { codec, blobs: None, scratch: Vec::new() })
     }
 
-    /// The codec as the footer names it.
-    pub(super) fn codec(&self) -> CompressionCodec {
+    /// The codec of a column as the footer names it.
+    pub(super) fn codec(&self, compression: LeafCompression) -> CompressionCodec {
         match self.codec {
+            _ if compression == LeafCompression::Blob => CompressionCodec::ZSTD,
             Codec::Uncompressed => CompressionCodec::UNCOMPRESSED,
             Codec::Snappy(_) => CompressionCodec::SNAPPY,
             Codec::Zstd { .. } => CompressionCodec::ZSTD,
@@ -76,11 +84,23 @@ impl Compressor {
         })
     }
 
-    /// The compressed form of `shared` followed by `own`, and its uncompressed size.
-    ///
+    /// The compressed form of `shared` followed by `own` in a column's codec, and its uncompressed size.
+    pub(super) fn page(
+        &mut self,
+        compression: LeafCompression,
+        shared: &SharedBytes,
+        own: &[u8],
+    ) -> Result<(Vec<u8>, usize)> {
+        match compression {
+            LeafCompression::AsSet => self.whole_page(shared, own),
+            LeafCompression::OnlyLevels => self.page_with_values_as_they_are(shared, own),
+            LeafCompression::Blob => self.blob_page(shared, own),
+        }
+    }
+
     /// With zstd this is two frames in a row, which decode to the concatenation of their contents (RFC 8878,
     /// section 3); the first is a copy.
-    pub(super) fn page(&mut self, shared: &SharedBytes, own: &[u8]) -> Result<(Vec<u8>, usize)> {
+    fn whole_page(&mut self, shared: &SharedBytes, own: &[u8]) -> Result<(Vec<u8>, usize)> {
         let raw_length = shared.raw.len() + own.len();
         let page = match &mut self.codec {
             Codec::Uncompressed => [shared.raw.as_slice(), own].concat(),
@@ -108,21 +128,41 @@ impl Compressor {
         Ok((page, raw_length))
     }
 
-    /// Like [`Self::page`], but with zstd `own` becomes a frame of blocks that are not compressed: a reader finds
+    /// Like [`Self::whole_page`], but with zstd `own` becomes a frame of blocks that are not compressed: a reader finds
     /// the values as they are after the frames of the levels. Other codecs compress a page whole.
-    pub(super) fn page_with_values_as_they_are(
+    fn page_with_values_as_they_are(
         &mut self,
         shared: &SharedBytes,
         own: &[u8],
     ) -> Result<(Vec<u8>, usize)> {
         if own.is_empty() || !matches!(self.codec, Codec::Zstd { .. }) {
-            return self.page(shared, own);
+            return self.whole_page(shared, own);
         }
         let mut page = Vec::new();
         page.reserve_exact(shared.frame.len() + own.len() + raw_frame_overhead(own.len()));
         page.extend_from_slice(&shared.frame);
         put_raw_frame(&mut page, own);
         Ok((page, shared.raw.len() + own.len()))
+    }
+
+    /// A page that is always compressed with zstd.
+    fn blob_page(&mut self, shared: &SharedBytes, own: &[u8]) -> Result<(Vec<u8>, usize)> {
+        let length = shared.raw.len() + own.len();
+        if let Codec::Zstd { shared: compressor, .. } = &mut self.codec {
+            let mut page = shared.frame.clone();
+            if !own.is_empty() || page.is_empty() {
+                page.extend_from_slice(&compressor.compress(own)?);
+            }
+            return Ok((page, length));
+        }
+        let compressor = match &mut self.blobs {
+            Some(compressor) => compressor,
+            none => none.insert(zstd::bulk::Compressor::new(BLOB_LEVEL)?),
+        };
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&shared.raw);
+        self.scratch.extend_from_slice(own);
+        Ok((compressor.compress(&self.scratch)?, length))
     }
 }
 

@@ -14,7 +14,7 @@ use super::statistics::{self, Bounds, BytesBounds};
 use super::strings::{ColumnDictionary, Strings};
 use crate::encoding::{delta, hybrid, plain};
 use crate::error::Result;
-use crate::schema::{self, LeafEncoding};
+use crate::schema::{LeafCompression, LeafEncoding, Schema};
 
 /// Memory that one leaf after another uses.
 #[derive(Debug, Default)]
@@ -117,6 +117,7 @@ pub(super) const ARRAY: u8 = 2;
 /// Writes the leaf columns of one row group, in order.
 pub(super) struct LeafWriter<'a, W: Write> {
     pub(super) group: SerializedRowGroupWriter<'a, Sink<W>>,
+    pub(super) schema: &'a Schema,
     pub(super) compressor: &'a mut Compressor,
     pub(super) scratch: &'a mut LeafScratch,
     /// First row of each page, and the end.
@@ -146,10 +147,11 @@ impl<W: Write + Send> LeafWriter<'_, W> {
         let order = chunk.order();
         let wide = matches!(order, statistics::Order::Int64 { .. });
         let integer = if wide { delta::Integer::Bits64 } else { delta::Integer::Bits32 };
-        let is_delta = schema::encoding_of(leaf) == LeafEncoding::DeltaBinary;
-        let packing = match schema::stays_uncompressed(leaf) {
-            true => delta::Packing::Bits,
-            false => delta::Packing::Bytes,
+        let storage = self.schema.storage(leaf);
+        let is_delta = storage.encoding == LeafEncoding::DeltaBinary;
+        let packing = match storage.compression {
+            LeafCompression::OnlyLevels => delta::Packing::Bits,
+            LeafCompression::AsSet | LeafCompression::Blob => delta::Packing::Bytes,
         };
         self.pages(&mut chunk, levels, &shape, |out, range| {
             let values = &values[range];
@@ -245,7 +247,7 @@ impl<W: Write + Send> LeafWriter<'_, W> {
         dictionary.build(values, strings);
         chunk.dictionary(self.compressor, &dictionary.page, dictionary.entries, true)?;
         let entries = dictionary.entries;
-        let is_packed = schema::stays_uncompressed(leaf);
+        let is_packed = self.schema.storage(leaf).compression == LeafCompression::OnlyLevels;
         self.pages(&mut chunk, levels, &shape, |out, range| {
             let indices = &dictionary.indices[range];
             match is_packed {
@@ -264,7 +266,7 @@ impl<W: Write + Send> LeafWriter<'_, W> {
     /// Writes a column that has no value at all.
     pub(super) fn null(&mut self, leaf: usize, levels: &mut Levels) -> Result<()> {
         let mut chunk = self.chunk(leaf);
-        if schema::encoding_of(leaf) == LeafEncoding::Dictionary {
+        if self.schema.storage(leaf).encoding == LeafEncoding::Dictionary {
             chunk.dictionary(self.compressor, &[], 0, true)?;
         }
         self.pages(&mut chunk, levels, &Shape::Null, |_, _| (None, 0))?;
@@ -333,7 +335,7 @@ impl<W: Write + Send> LeafWriter<'_, W> {
     }
 
     fn chunk(&mut self, leaf: usize) -> ChunkWriter {
-        ChunkWriter::new(leaf, std::mem::take(&mut self.scratch.chunk))
+        ChunkWriter::new(self.schema, leaf, std::mem::take(&mut self.scratch.chunk))
     }
 
     fn close(&mut self, leaf: usize, chunk: ChunkWriter) -> Result<()> {

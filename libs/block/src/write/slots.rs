@@ -3,106 +3,108 @@
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use tactus_model::{Dictionary, StringCode, ValueType};
-use tactus_storage::meta::{ColumnScope, ColumnType, DedicatedColumn};
+use tactus_storage::meta::ColumnType;
 
-use crate::schema::{self, leaf};
+use super::attributes::elements;
+use crate::schema::AttributeColumn;
 
-/// No string in an optional column.
-pub(super) const NULL: StringCode = StringCode::MAX;
+/// Stands for a type that no value has.
+const NO_TYPE: u8 = u8::MAX;
 
 /// The columns that attributes of one scope can go to, by attribute name.
 #[derive(Debug)]
 pub(super) struct SlotNames {
-    names: Vec<(Vec<u8>, Slot)>,
-    /// Leaf of each slot.
-    pub(super) leaves: Vec<usize>,
+    names: Vec<(Vec<u8>, u8)>,
+    /// What each slot takes; slots are the columns that [`Self::new`] was given, in that order.
+    takes: Vec<Takes>,
 }
 
-/// A column for one attribute: a position in [`SlotNames::leaves`], and the type it takes.
+/// Types of the values that go to a slot.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
-    position: u8,
-    takes: ValueType,
+struct Takes {
+    single: u8,
+    /// Arrays of two or more elements; or [`NO_TYPE`].
+    array: u8,
 }
 
 impl SlotNames {
-    /// For resources: static columns, then dedicated ones.
-    pub(super) fn resource(dedicated: &[DedicatedColumn]) -> Self {
-        let mut slots = Self { names: Vec::new(), leaves: Vec::new() };
-        for (name, leaf) in schema::RESOURCE_COLUMNS {
-            slots.add(name, leaf, ValueType::String);
-        }
-        slots.add_dedicated(dedicated, ColumnScope::Resource, leaf::RESOURCE_DEDICATED);
-        slots
-    }
-
-    /// For spans: static columns, then dedicated ones.
-    pub(super) fn span(dedicated: &[DedicatedColumn]) -> Self {
-        let mut slots = Self { names: Vec::new(), leaves: Vec::new() };
-        for (name, leaf) in schema::SPAN_COLUMNS {
-            slots.add(name, leaf, ValueType::String);
-        }
-        slots.add(schema::HTTP_STATUS_CODE, leaf::SPAN_HTTP_STATUS_CODE, ValueType::Int);
-        slots.add_dedicated(dedicated, ColumnScope::Span, leaf::SPAN_DEDICATED);
-        slots
-    }
-
-    fn add(&mut self, name: &str, leaf: usize, takes: ValueType) {
-        if self.names.iter().all(|(known, _)| known != name.as_bytes()) {
-            let position = self.leaves.len() as u8;
-            self.names.push((name.as_bytes().to_vec(), Slot { position, takes }));
-        }
-        // A column whose attribute has a column already stays empty, but keeps its place.
-        self.leaves.push(leaf);
-    }
-
-    fn add_dedicated(&mut self, dedicated: &[DedicatedColumn], scope: ColumnScope, first: usize) {
-        let strings = dedicated
-            .iter()
-            .filter(|column| column.scope == scope && column.column_type == ColumnType::String)
-            .take(schema::DEDICATED_SLOTS);
-        for (slot, column) in strings.enumerate() {
-            self.add(&column.name, first + slot, ValueType::String);
-        }
+    pub(super) fn new(columns: &[AttributeColumn]) -> Self {
+        let names = columns.iter().zip(0..).filter_map(|(column, slot)| {
+            column.name.as_ref().map(|name| (name.as_bytes().to_vec(), slot))
+        });
+        let takes = columns.iter().map(|column| {
+            let (single, array) = match column.column_type {
+                ColumnType::String => (ValueType::String, ValueType::StringArray),
+                ColumnType::Int => (ValueType::Int, ValueType::IntArray),
+            };
+            let array = if column.takes_arrays { array as u8 } else { NO_TYPE };
+            Takes { single: single as u8, array }
+        });
+        Self { names: names.collect(), takes: takes.collect() }
     }
 
     /// The slots of a batch's keys.
-    pub(super) fn of_batch(&self, strings: &Dictionary) -> BatchSlots {
-        let wanted: HashMap<&[u8], Slot, RandomState> =
+    pub(super) fn of_batch<'a>(&'a self, strings: &'a Dictionary) -> BatchSlots<'a> {
+        let wanted: HashMap<&[u8], u8, RandomState> =
             self.names.iter().map(|(name, slot)| (name.as_slice(), *slot)).collect();
         let longest = self.names.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         let mut lengths = vec![false; longest + 1];
         for (name, _) in &self.names {
             lengths[name.len()] = true;
         }
-        let mut slots = BatchSlots { by_key: vec![0; strings.len()], takes: Vec::new() };
-        slots.takes.resize(self.leaves.len(), ValueType::String as u8);
+        let mut by_key = vec![0; strings.len()];
         for code in 0..strings.len() as u32 {
             let name = strings.get(code);
             if lengths.get(name.len()) == Some(&true)
                 && let Some(slot) = wanted.get(name)
             {
-                slots.by_key[code as usize] = slot.position + 1;
-                slots.takes[usize::from(slot.position)] = slot.takes as u8;
+                by_key[code as usize] = slot + 1;
             }
         }
-        slots
+        BatchSlots { by_key, takes: &self.takes, strings }
     }
 }
 
 /// [`SlotNames`] by the key codes of one batch.
 #[derive(Debug)]
-pub(super) struct BatchSlots {
+pub(super) struct BatchSlots<'a> {
     /// One more than the slot of each string as a key; 0 for none.
     by_key: Vec<u8>,
-    takes: Vec<u8>,
+    takes: &'a [Takes],
+    strings: &'a Dictionary,
 }
 
-impl BatchSlots {
+impl BatchSlots<'_> {
+    /// Number of slots.
+    pub(super) fn count(&self) -> usize {
+        self.takes.len()
+    }
+
     /// The slot for an attribute; `None` if it stays generic.
     #[inline]
-    pub(super) fn of(&self, key: StringCode, value_type: u8) -> Option<usize> {
+    pub(super) fn of(
+        &self,
+        key: StringCode,
+        value_type: u8,
+        payload: impl FnOnce() -> u64,
+    ) -> Option<(usize, SlotValue)> {
         let slot = usize::from(self.by_key[key as usize]).checked_sub(1)?;
-        (self.takes[slot] == value_type).then_some(slot)
+        let takes = self.takes[slot];
+        if takes.single == value_type {
+            return Some((slot, SlotValue { payload: payload(), is_array: false }));
+        }
+        if takes.array != value_type {
+            return None;
+        }
+        let payload = payload();
+        let count = elements(self.strings.get(payload as StringCode)).take(2).count();
+        (count == 2).then_some((slot, SlotValue { payload, is_array: true }))
     }
+}
+
+/// A value that goes to a slot, with its payload in the batch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct SlotValue {
+    pub(super) payload: u64,
+    pub(super) is_array: bool,
 }

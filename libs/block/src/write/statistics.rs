@@ -146,7 +146,8 @@ fn number(bytes: &[u8]) -> u64 {
 pub(super) struct ChunkStatistics {
     order: Order,
     physical: Type,
-    index: ColumnIndexBuilder,
+    /// `None` if the column has no bounds.
+    index: Option<ColumnIndexBuilder>,
     bounds: Bounds,
     last_page: Bounds,
     ascending: bool,
@@ -156,11 +157,13 @@ pub(super) struct ChunkStatistics {
 }
 
 impl ChunkStatistics {
-    pub(super) fn new(column: &ColumnDescriptor) -> Self {
+    /// `has_bounds`: false for a column whose bounds would help nobody; it has no column index either then, since
+    /// that cannot leave them out.
+    pub(super) fn new(column: &ColumnDescriptor, has_bounds: bool) -> Self {
         Self {
             order: Order::of(column),
             physical: column.physical_type(),
-            index: ColumnIndexBuilder::new(column.physical_type()),
+            index: has_bounds.then(|| ColumnIndexBuilder::new(column.physical_type())),
             bounds: None,
             last_page: None,
             ascending: true,
@@ -179,8 +182,9 @@ impl ChunkStatistics {
         self.nulls += nulls;
         self.nans += nans;
         let nan_count = (self.order == Order::Double).then_some(nans as i64);
+        let Some(index) = &mut self.index else { return };
         let Some((low, high)) = bounds else {
-            self.index.append(true, Vec::new(), Vec::new(), nulls as i64, nan_count);
+            index.append(true, Vec::new(), Vec::new(), nulls as i64, nan_count);
             return;
         };
         let (cut_low, _) = self.cut_low(&low);
@@ -191,7 +195,9 @@ impl ChunkStatistics {
             self.ascending &= low_step.is_le() && high_step.is_le();
             self.descending &= low_step.is_ge() && high_step.is_ge();
         }
-        self.index.append(false, cut_low.clone(), cut_high.clone(), nulls as i64, nan_count);
+        if let Some(index) = &mut self.index {
+            index.append(false, cut_low.clone(), cut_high.clone(), nulls as i64, nan_count);
+        }
         self.last_page = Some((cut_low, cut_high));
         self.bounds = Some(match self.bounds.take() {
             None => (low, high),
@@ -202,13 +208,16 @@ impl ChunkStatistics {
         });
     }
 
-    /// The chunk's statistics and its column index.
-    pub(super) fn finish(mut self) -> Result<(Statistics, ColumnIndexMetaData)> {
-        self.index.set_boundary_order(match (self.ascending, self.descending) {
+    /// The chunk's statistics and its column index, if it has one.
+    pub(super) fn finish(mut self) -> Result<(Statistics, Option<ColumnIndexMetaData>)> {
+        let order = match (self.ascending, self.descending) {
             (true, _) => BoundaryOrder::ASCENDING,
             (false, true) => BoundaryOrder::DESCENDING,
             (false, false) => BoundaryOrder::UNORDERED,
-        });
+        };
+        if let Some(index) = &mut self.index {
+            index.set_boundary_order(order);
+        }
         let nulls = Some(self.nulls);
         let low = self.bounds.as_ref().map(|(low, _)| self.cut_low(low));
         let high = self.bounds.as_ref().map(|(_, high)| self.cut_high(high));
@@ -259,7 +268,7 @@ impl ChunkStatistics {
                 )
             }
         };
-        Ok((statistics, self.index.build()?))
+        Ok((statistics, self.index.map(ColumnIndexBuilder::build).transpose()?))
     }
 
     /// A lower bound of at most [`MAX_BYTES`] bytes, and whether it is the value itself.

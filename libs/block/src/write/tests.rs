@@ -4,5 +4,7 @@ mod cases;
 mod checks;
 mod expected;
 mod expected_attributes;
+mod expected_columns;
 mod read_back;
+mod rewrite;
 mod samples;

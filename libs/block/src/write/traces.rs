@@ -4,14 +4,11 @@ use tactus_model::{SpanBatch, StringCode};
 
 use super::canonical::CanonicalResources;
 use super::layout::Layout;
-use super::slots::NULL;
 
 const STATUS_ERROR: u8 = 2;
 /// A link with this attribute and value is a parent reference of OpenTracing clients.
 const REFERENCE_TYPE: &[u8] = b"opentracing.ref_type";
 const CHILD_OF: &[u8] = b"child_of";
-/// Slot of `service.name` in resources.
-const SERVICE_NAME_SLOT: usize = 0;
 
 /// What is stored of each whole trace.
 #[derive(Debug, Default)]
@@ -70,10 +67,7 @@ impl TraceColumns {
         self.services.clear();
         let mut order = layout.order[layout.spans_of(trace)].iter();
         for resource in layout.resources_of(trace) {
-            let service = match resources.column(resource.canonical, SERVICE_NAME_SLOT) {
-                NULL => 0,
-                service => service,
-            };
+            let service = resources.service_name(resource.canonical);
             let mut errors = 0;
             for &row in order.by_ref().take(resource.spans as usize) {
                 let row = row as usize;

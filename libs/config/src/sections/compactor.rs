@@ -12,6 +12,13 @@ section! {
         ring: StableRing, "ring that shares the work; an empty store means that this one does it all";
         override_ring_key: String = text("compactor"), "key of the ring";
         compaction: Compaction, "sizes, windows, retention";
+        jobs: CompactorJobs, "deletion of traces, redaction of attributes";
+    }
+
+    /// Deletion of traces, redaction of attributes.
+    CompactorJobs {
+        api_enabled: bool, "serve /api/jobs; whoever reaches the port can delete";
+        watch_period: GoDuration = hours(2), "a job looks at new blocks for so long, since spans received before it may still come";
     }
 
     /// Sizes, windows, retention.
@@ -24,6 +31,12 @@ section! {
         retention_concurrency: usize = 10, "tenants at a time";
         max_time_per_tenant: GoDuration = minutes(5), "then the next tenant gets its turn";
         compaction_cycle: GoDuration = seconds(30), "time between rounds";
+        min_input_blocks: usize = 2, "fewer blocks are not merged";
+        max_input_blocks: usize = 16, "most blocks of one merge";
+        max_memory_bytes: u64 = 268_435_456, "memory for the spans of a merge; one trace is always held whole";
+        max_bucket_bytes: u64, "past this size of all blocks the oldest are deleted; 0 is no limit";
+        orphan_age: GoDuration = hours(24), "delete what a killed writer left of a block after so long; 0 is never";
+        adopt_block_settings: bool, "write merged blocks with the configured version and dedicated columns, not those of the inputs";
         v2_in_buffer_bytes: u64 = 5_242_880, "no effect here";
         v2_out_buffer_bytes: u64 = 20_971_520, "no effect here";
         v2_prefetch_traces_count: i64 = 1_000, "no effect here";

@@ -19,6 +19,7 @@ section! {
         allowed_headers: Vec<String>, "headers to hand on; empty is all";
         query_end_cutoff: GoDuration, "queries end so long before now";
         max_inspected_bytes: u64, "bytes that one query may read; a query beyond gets 422; 0 is no limit";
+        result_cache_bytes: i64 = -1, "memory for answers of jobs on whole blocks; 0 keeps none, -1 takes a 64th of the memory there is, 256 MiB at most";
         rf1_after: String = text("0001-01-01T00:00:00Z"), "no effect here";
         mcp_server: McpServer, "tools for language models, at /api/mcp";
         max_grpc_streaming_packet_size: usize = 2_097_152, "most bytes of one streamed answer";

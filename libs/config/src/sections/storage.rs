@@ -38,7 +38,7 @@ section! {
         memcached: Option<Memcached>, "memcached servers of that cache";
         redis: Option<Redis>, "redis servers of that cache";
         background_cache: BackgroundCache, "writes of that cache";
-        cache_min_compaction_level: u32, "cache blooms of blocks at this level or above";
+        cache_min_compaction_level: u32, "cache blooms of blocks up to this compaction level; 0 is all";
         cache_max_block_age: GoDuration, "cache blooms of blocks younger than this; 0 is all";
     }
 
@@ -57,7 +57,7 @@ section! {
         version: String = text("vParquet4"), "vParquet4 or vParquet5";
         bloom_filter_false_positive: f64 = 0.01, "wrong answers of the bloom filter, between 0 and 1";
         bloom_filter_shard_size_bytes: u64 = 102_400, "size of one bloom filter";
-        parquet_row_group_size_bytes: u64 = 100_000_000, "size of a row group before compression";
+        parquet_row_group_size_bytes: u64 = 100_000_000, "a row group is closed at about this size before compression, and at 64 000 spans at the latest";
         parquet_dedicated_columns: Vec<DedicatedColumn> = default_dedicated_columns(), "attributes with a column of their own";
         v2_index_downsample_bytes: u64 = 1_048_576, "no effect here";
         v2_index_page_size_bytes: u64 = 256_000, "no effect here";

@@ -13,10 +13,8 @@ fn default_configuration_warns_about_nothing() {
 #[test]
 fn key_of_a_missing_part_warns_once_by_name() {
     assert_eq!(
-        warned("compactor: {compaction: {block_retention: 48h, compaction_window: 1h}}"),
-        [
-            "compactor.compaction.block_retention is set but without effect: this release has no compactor"
-        ]
+        warned("memberlist: {cluster_label: a, node_name: ''}"),
+        ["memberlist.cluster_label is set but without effect: this release has no ring"]
     );
 }
 

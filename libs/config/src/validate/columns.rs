@@ -2,11 +2,18 @@
 
 use crate::sections::storage::DedicatedColumn;
 
-/// Columns of one type that a block has for a scope: string, then int.
-const LIMITS: [(&str, usize); 2] = [("string", 10), ("int", 5)];
+/// Columns of one type that a block of a version has for a scope: string, then int. Tempo 2.10 does not read a
+/// vParquet5 block with more than 10 string columns in a scope, 3.0 does.
+fn limits(block_version: &str) -> [(&'static str, usize); 2] {
+    [("string", if block_version == "vParquet5" { 20 } else { 10 }), ("int", 5)]
+}
 
-/// Checks names, scopes, types and numbers of columns.
-pub(crate) fn dedicated_columns(columns: &[DedicatedColumn]) -> Result<(), String> {
+/// Checks names, scopes, types and numbers of columns of blocks of this version.
+pub(crate) fn dedicated_columns(
+    block_version: &str,
+    columns: &[DedicatedColumn],
+) -> Result<(), String> {
+    let limits = limits(block_version);
     let invalid = |cause: String| Err(format!("invalid dedicated attribute columns: {cause}"));
     for (index, column) in columns.iter().enumerate() {
         let DedicatedColumn { scope, name, type_, options } = column;
@@ -16,7 +23,7 @@ pub(crate) fn dedicated_columns(columns: &[DedicatedColumn]) -> Result<(), Strin
         if !matches!(scope.as_str(), "resource" | "span" | "event") {
             return invalid(format!("{name:?} has unknown scope {scope:?}"));
         }
-        if !LIMITS.iter().any(|(known, _)| known == type_) {
+        if !limits.iter().any(|(known, _)| known == type_) {
             return invalid(format!("{name:?} has unknown type {type_:?}"));
         }
         if let Some(option) = options.iter().find(|o| !matches!(o.as_str(), "array" | "blob")) {
@@ -27,7 +34,7 @@ pub(crate) fn dedicated_columns(columns: &[DedicatedColumn]) -> Result<(), Strin
         }
     }
     for scope in ["resource", "span", "event"] {
-        for (type_, limit) in LIMITS {
+        for (type_, limit) in limits {
             let count = columns.iter().filter(|c| c.scope == scope && c.type_ == type_).count();
             if count > limit {
                 return invalid(format!(

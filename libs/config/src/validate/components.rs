@@ -5,17 +5,7 @@ use crate::sections::object_store::S3;
 use crate::sections::receivers::{JaegerProtocols, OtlpProtocols, Receivers};
 use crate::sections::root::Config;
 use crate::sections::server::ServerTls;
-use crate::unsupported::{BACKENDS, KNOWN_BLOCKS, LATER_BACKENDS, WRITABLE_BLOCKS};
-
-const CACHE_ROLES: &[&str] = &[
-    "bloom",
-    "trace-id-index",
-    "parquet-footer",
-    "parquet-column-idx",
-    "parquet-offset-idx",
-    "parquet-page",
-    "frontend-search",
-];
+use crate::unsupported::{BACKENDS, KNOWN_BLOCKS, WRITABLE_BLOCKS};
 
 fn ensure(condition: bool, text: &str) -> Result<(), String> {
     if condition { Ok(()) } else { Err(text.to_owned()) }
@@ -161,9 +151,6 @@ pub(super) fn storage(config: &Config) -> Result<(), String> {
     let trace = &config.storage.trace;
     let backend = trace.backend.as_str();
     // An empty backend is an error only for components that need a store: theirs to report.
-    if LATER_BACKENDS.contains(&backend) {
-        return Err(format!("backend {backend} is not part of this release"));
-    }
     if !backend.is_empty() && !BACKENDS.contains(&backend) {
         return Err(format!("unknown backend {backend}"));
     }
@@ -185,7 +172,7 @@ pub(super) fn storage(config: &Config) -> Result<(), String> {
     )?;
     ensure(block.v2_index_downsample_bytes > 0, "positive index downsample required")?;
     ensure(block.v2_index_page_size_bytes > 0, "positive index page size required")?;
-    super::dedicated_columns(&block.parquet_dedicated_columns)?;
+    super::dedicated_columns(&block.version, &block.parquet_dedicated_columns)?;
     s3(&trace.s3)?;
     ensure(!config.compactor.compaction.compaction_window.is_zero(), "compaction window can't be 0")
 }
@@ -225,32 +212,6 @@ pub(super) fn generator(config: &Config) -> Result<(), String> {
                 "invalid remote write config {:?}: url for remote_write is empty",
                 remote.name
             ));
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn caches(config: &Config) -> Result<(), String> {
-    let mut claimed: Vec<&str> = Vec::new();
-    for cache in &config.cache.caches {
-        let roles = cache.roles.join(" ");
-        let wrong = match (&cache.memcached, &cache.redis) {
-            (Some(_), Some(_)) => "both memcached and redis configs",
-            (None, None) => "neither memcached nor redis configs",
-            _ => "",
-        };
-        if !wrong.is_empty() {
-            return Err(format!("cache config for role [{roles}] has {wrong}"));
-        }
-        ensure(!cache.roles.is_empty(), "configured caches require a valid role")?;
-        for role in &cache.roles {
-            if !CACHE_ROLES.contains(&role.as_str()) {
-                return Err(format!("role {role} is not a valid role"));
-            }
-            if claimed.contains(&role.as_str()) {
-                return Err(format!("role {role} is claimed by more than one cache"));
-            }
-            claimed.push(role);
         }
     }
     Ok(())

@@ -48,7 +48,6 @@ fn rules_of_components_have_their_texts() {
             "invalid limiter type: x, valid values are series and entity",
         ),
         ("storage: {trace: {backend: ftp}}", "unknown backend ftp"),
-        ("storage: {trace: {backend: gcs}}", "not part of this release"),
         ("storage: {trace: {wal: {path: ''}}}", "please provide a path for the WAL"),
         ("storage: {trace: {block: {version: v9}}}", "v9 is not a valid block version"),
         (
@@ -69,6 +68,15 @@ fn rules_of_components_have_their_texts() {
             "cache: {caches: [{roles: [bloom]}]}",
             "cache config for role [bloom] has neither memcached nor redis configs",
         ),
+        (
+            "cache: {caches: [{roles: [bloom, parquet-page], redis: {}, memcached: {}}]}",
+            "cache config for role [bloom parquet-page] has both memcached and redis configs",
+        ),
+        (
+            "{storage: {trace: {cache: redis}}, cache: {caches: [{roles: [bloom], redis: {}}]}}",
+            "role bloom is claimed by more than one cache",
+        ),
+        ("cache: {caches: [{roles: [none], redis: {}}]}", "role none is not a valid role"),
         ("cache: {caches: [{roles: [x], redis: {}}]}", "role x is not a valid role"),
         ("cache: {caches: [{redis: {endpoint: a}}]}", "configured caches require a valid role"),
     ] {

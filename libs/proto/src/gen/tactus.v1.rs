@@ -136,6 +136,9 @@ pub struct JobExplanation {
     pub inspected_spans: u64,
     #[prost(uint64, tag = "11")]
     pub matched_spans: u64,
+    /// Bytes read that came from a cache on the network instead of storage.
+    #[prost(uint64, tag = "12")]
+    pub shared_cache_bytes: u64,
 }
 /// Parts of a source that cannot have a match.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

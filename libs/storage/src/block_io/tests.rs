@@ -62,6 +62,20 @@ async fn block_whose_files_contradict_its_meta_does_not_appear() {
 }
 
 #[tokio::test]
+async fn data_that_was_streamed_before_stays_and_its_size_is_checked() {
+    let (_directory, bucket) = local();
+    let (meta, mut files) = block();
+    let key = block_key(TENANT, meta.block_id, DATA);
+    bucket.put(&key, Bytes::from_static(b"DATA")).await.unwrap();
+    files.data = ObjectSource::Written(5);
+    assert!(write_block(&bucket, &meta, &files).await.is_err());
+    files.data = ObjectSource::Written(4);
+    write_block(&bucket, &meta, &files).await.unwrap();
+    assert_eq!(bucket.get(&key).await.unwrap(), "DATA");
+    assert!(names(&bucket, &meta).await.contains(&"meta.json".to_owned()));
+}
+
+#[tokio::test]
 async fn failed_write_leaves_no_meta() {
     let (directory, bucket) = local();
     let (meta, mut files) = block();
@@ -126,7 +140,9 @@ async fn listing_skips_what_is_no_block() {
         bucket.put(key, Bytes::new()).await.unwrap();
     }
     let listed = list_blocks(&bucket, TENANT, 3).await.unwrap();
-    assert_eq!(listed, ListedBlocks { has_index: true, ..ListedBlocks::default() });
+    assert!(listed.live.is_empty() && listed.compacted.is_empty());
+    assert!(listed.index_written.is_some());
+    assert_eq!((listed.objects, listed.newest), (2, listed.index_written));
     assert_eq!(list_tenants(&bucket).await.unwrap(), [TENANT]);
 }
 

@@ -8,6 +8,11 @@ use serde_json::Value;
 
 use super::settings::S3Settings;
 
+const AWS_VARIABLES: &str = "the environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+const MINIO_VARIABLES: &str = "the MINIO_… environment variables";
+const AWS_FILE: &str = "the AWS credentials file";
+const MINIO_FILE: &str = "the MinIO client's configuration file";
+
 /// Reads a variable of an environment; `None` when unset or empty.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -17,17 +22,49 @@ pub(super) fn process_environment(name: &str) -> Option<String> {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Keys to sign with; an empty token means none.
-    Keys { access_key: String, secret_key: String, token: String },
+    /// Keys to sign with and where they were found; an empty token means none.
+    Keys { from: &'static str, access_key: String, secret_key: String, token: String },
     /// Nothing fixed: the client asks the cloud (web identity, container, instance), with what the
     /// environment says about it.
     Chain(Vec<(AmazonS3ConfigKey, String)>),
 }
 
+impl Found {
+    /// What an operator calls this source.
+    pub(super) fn name(&self) -> &'static str {
+        use AmazonS3ConfigKey as Key;
+        let Self::Chain(chain) = self else {
+            return match self {
+                Self::Keys { from, .. } => from,
+                Self::Chain(_) => "",
+            };
+        };
+        let has = |wanted: &[Key]| chain.iter().any(|(key, _)| wanted.contains(key));
+        if has(&[Key::WebIdentityTokenFile]) {
+            "the web identity of AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN"
+        } else if has(&[Key::ContainerCredentialsRelativeUri, Key::ContainerCredentialsFullUri]) {
+            "the container's role (AWS_CONTAINER_CREDENTIALS_…)"
+        } else {
+            "the role of the EC2 instance"
+        }
+    }
+
+    /// False when nothing says that there are credentials at all.
+    pub(super) fn is_configured(&self) -> bool {
+        !matches!(self, Self::Chain(chain) if chain.is_empty())
+    }
+
+    /// True when credentials are fetched from a cloud's public service.
+    pub(super) fn asks_over_tls(&self) -> bool {
+        matches!(self, Self::Chain(chain) if !chain.is_empty())
+    }
+}
+
 /// The first source that has keys, in the order that Tempo's users know.
 pub(super) fn find(settings: &S3Settings, environment: Environment<'_>) -> Found {
     if !settings.access_key.is_empty() {
-        return keys(&settings.access_key, &settings.secret_key, &settings.session_token);
+        let from = "access_key and secret_key of the configuration";
+        return keys(from, &settings.access_key, &settings.secret_key, &settings.session_token);
     }
     from_aws_environment(environment)
         .or_else(|| from_minio_environment(environment))
@@ -36,21 +73,24 @@ pub(super) fn find(settings: &S3Settings, environment: Environment<'_>) -> Found
         .unwrap_or_else(|| from_cloud(environment))
 }
 
-fn keys(access_key: &str, secret_key: &str, token: &str) -> Found {
+fn keys(from: &'static str, access_key: &str, secret_key: &str, token: &str) -> Found {
     let (access_key, secret_key) = (access_key.to_owned(), secret_key.to_owned());
-    Found::Keys { access_key, secret_key, token: token.to_owned() }
+    Found::Keys { from, access_key, secret_key, token: token.to_owned() }
 }
 
 fn from_aws_environment(environment: Environment<'_>) -> Option<Found> {
     let access = environment("AWS_ACCESS_KEY_ID").or_else(|| environment("AWS_ACCESS_KEY"))?;
     let secret = environment("AWS_SECRET_ACCESS_KEY").or_else(|| environment("AWS_SECRET_KEY"))?;
-    Some(keys(&access, &secret, &environment("AWS_SESSION_TOKEN").unwrap_or_default()))
+    let token = environment("AWS_SESSION_TOKEN").unwrap_or_default();
+    Some(keys(AWS_VARIABLES, &access, &secret, &token))
 }
 
 fn from_minio_environment(environment: Environment<'_>) -> Option<Found> {
     [("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"), ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY")]
         .into_iter()
-        .find_map(|(user, password)| Some(keys(&environment(user)?, &environment(password)?, "")))
+        .find_map(|(user, password)| {
+            Some(keys(MINIO_VARIABLES, &environment(user)?, &environment(password)?, ""))
+        })
 }
 
 fn home_file(environment: Environment<'_>, name: &str) -> Option<PathBuf> {
@@ -80,7 +120,7 @@ fn keys_of_profile(text: &str, profile: &str) -> Option<Found> {
             }
         }
     }
-    Some(keys(access?, secret?, token))
+    Some(keys(AWS_FILE, access?, secret?, token))
 }
 
 fn from_minio_file(environment: Environment<'_>) -> Option<Found> {
@@ -95,7 +135,12 @@ fn keys_of_alias(text: &str, alias: &str) -> Option<Found> {
     let config: Value = serde_json::from_str(text).ok()?;
     let entry = config.get("aliases").or_else(|| config.get("hosts"))?.get(alias)?;
     let field = |name| entry.get(name).and_then(Value::as_str).filter(|value| !value.is_empty());
-    Some(keys(field("accessKey")?, field("secretKey")?, field("sessionToken").unwrap_or("")))
+    Some(keys(
+        MINIO_FILE,
+        field("accessKey")?,
+        field("secretKey")?,
+        field("sessionToken").unwrap_or(""),
+    ))
 }
 
 fn from_cloud(environment: Environment<'_>) -> Found {
@@ -133,24 +178,25 @@ mod tests {
             session_token: "t".into(),
             ..S3Settings::default()
         };
-        assert_eq!(find(&settings, &|_| Some("other".into())), keys("a", "s", "t"));
+        let from = "access_key and secret_key of the configuration";
+        assert_eq!(find(&settings, &|_| Some("other".into())), keys(from, "a", "s", "t"));
     }
 
     #[test]
     fn aws_environment_wins_over_minio_environment() {
         let minio = [("MINIO_ROOT_USER", "mu"), ("MINIO_ROOT_PASSWORD", "mp")];
-        assert_eq!(find_in(&minio), keys("mu", "mp", ""));
+        assert_eq!(find_in(&minio), keys(MINIO_VARIABLES, "mu", "mp", ""));
         let mut both = minio.to_vec();
         both.extend([("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "s")]);
-        assert_eq!(find_in(&both), keys("a", "s", ""));
+        assert_eq!(find_in(&both), keys(AWS_VARIABLES, "a", "s", ""));
     }
 
     #[test]
     fn shared_file_is_read_by_profile() {
         let text = "[default]\naws_access_key_id = a\naws_secret_access_key = s\n\n[other]\n\
                     aws_access_key_id=b\naws_secret_access_key=t\naws_session_token=u\n";
-        assert_eq!(keys_of_profile(text, "default"), Some(keys("a", "s", "")));
-        assert_eq!(keys_of_profile(text, "other"), Some(keys("b", "t", "u")));
+        assert_eq!(keys_of_profile(text, "default"), Some(keys(AWS_FILE, "a", "s", "")));
+        assert_eq!(keys_of_profile(text, "other"), Some(keys(AWS_FILE, "b", "t", "u")));
         assert_eq!(keys_of_profile(text, "absent"), None);
         assert_eq!(keys_of_profile("[default]\naws_access_key_id=a\n", "default"), None);
     }
@@ -158,7 +204,7 @@ mod tests {
     #[test]
     fn minio_file_is_read_by_alias() {
         let text = r#"{"aliases":{"s3":{"url":"u","accessKey":"a","secretKey":"s"}}}"#;
-        assert_eq!(keys_of_alias(text, "s3"), Some(keys("a", "s", "")));
+        assert_eq!(keys_of_alias(text, "s3"), Some(keys(MINIO_FILE, "a", "s", "")));
         assert_eq!(keys_of_alias(text, "play"), None);
         assert_eq!(keys_of_alias("{", "s3"), None);
     }

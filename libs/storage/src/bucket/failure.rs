@@ -6,7 +6,7 @@ use std::io;
 use crate::error::{Error, Source};
 
 /// The store's client does not export its status; its text does, behind these words.
-const STATUS_WORDS: &str = "Server returned non-2xx status code: ";
+pub(super) const STATUS_WORDS: &str = "Server returned non-2xx status code: ";
 
 pub(super) fn from_io(key: &str, error: io::Error) -> Error {
     use io::ErrorKind as Kind;
@@ -27,6 +27,12 @@ pub(super) fn from_io(key: &str, error: io::Error) -> Error {
     }
 }
 
+/// True for S3's answer to conditional writes that meet: nobody has won yet.
+pub(super) fn is_undecided(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::AlreadyExists { .. })
+        && causes(error).any(|cause| cause.to_string().contains("ConditionalRequestConflict"))
+}
+
 pub(super) fn from_store(key: &str, error: object_store::Error) -> Error {
     use object_store::Error as Store;
     let invalid = |reason: String| Error::Invalid { what: "storage request", reason };
@@ -36,9 +42,10 @@ pub(super) fn from_store(key: &str, error: object_store::Error) -> Error {
             Error::Denied { key: key.into(), source }
         }
         Store::InvalidPath { source } => Error::invalid("key", format!("{key}: {source}")),
-        error @ (Store::NotSupported { .. }
-        | Store::NotImplemented { .. }
-        | Store::UnknownConfigurationKey { .. }) => invalid(format!("{key}: {error}")),
+        error @ (Store::NotSupported { .. } | Store::NotImplemented { .. }) => {
+            Error::Unsupported { key: key.into(), source: error.into() }
+        }
+        error @ Store::UnknownConfigurationKey { .. } => invalid(format!("{key}: {error}")),
         Store::Generic { source, .. } => from_generic(key, source),
         other => Error::Unavailable { key: key.into(), source: other.into() },
     }
@@ -56,13 +63,14 @@ fn from_generic(key: &str, source: Source) -> Error {
     let key = key.to_owned();
     let text =
         causes(&*source).map(ToString::to_string).find(|text| text.starts_with(STATUS_WORDS));
-    let status = text.as_deref().and_then(status_code).unwrap_or(0);
+    let status = text.as_deref().and_then(status_of).unwrap_or(0);
     let says = |word: &str| text.as_deref().is_some_and(|text| text.contains(word));
     match status {
         // Listings come without the client's own reading of these.
         404 => Error::NotFound { key },
         401 | 403 => Error::Denied { key, source },
         416 => Error::Corrupt { what: "object length", key, offset: 0 },
+        501 => Error::Unsupported { key, source },
         507 => Error::Full { key, source },
         // S3 answers 400 to a body that came too slowly and to a token that has just expired.
         400 if says("RequestTimeout") || says("ExpiredToken") => Error::Unavailable { key, source },
@@ -74,11 +82,12 @@ fn from_generic(key: &str, source: Source) -> Error {
     }
 }
 
-fn status_code(text: &str) -> Option<u16> {
+/// The status in the text of an error that has one.
+pub(super) fn status_of(text: &str) -> Option<u16> {
     text.strip_prefix(STATUS_WORDS)?.get(..3)?.parse().ok()
 }
 
-fn causes<'a>(
+pub(super) fn causes<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     let mut next = Some(error);
@@ -123,6 +132,21 @@ mod tests {
     fn refused_listing_is_denied_and_one_of_a_missing_bucket_not_found() {
         assert!(matches!(answered("403 Forbidden: AccessDenied"), Error::Denied { .. }));
         assert!(answered("404 Not Found: NoSuchBucket").is_not_found());
+    }
+
+    #[test]
+    fn call_that_the_store_does_not_know_is_unsupported() {
+        assert!(matches!(answered("501 Not Implemented: "), Error::Unsupported { .. }));
+    }
+
+    #[test]
+    fn conflict_of_conditional_writes_is_undecided_and_a_held_key_is_not() {
+        let held = |text: &str| object_store::Error::AlreadyExists {
+            path: "k".into(),
+            source: format!("{STATUS_WORDS}409 Conflict: {text}").into(),
+        };
+        assert!(is_undecided(&held("<Code>ConditionalRequestConflict</Code>")));
+        assert!(!is_undecided(&held("<Code>BlobAlreadyExists</Code>")));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
+use super::metrics;
+
 /// Runs `read`, and once more after each further `after` without an answer, at most `up_to` times
 /// at once. The first success wins; a failure counts only when nothing else is in flight.
 pub(super) async fn first<T, E, F>(
@@ -26,6 +28,7 @@ where
             }
             () = tokio::time::sleep(after), if started < up_to => {
                 started += 1;
+                metrics::hedged();
                 running.push(read());
             }
         }

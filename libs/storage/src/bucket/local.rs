@@ -1,7 +1,7 @@
 //! The local store's files: published by rename, durable before they are visible.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,9 @@ use uuid::Uuid;
 
 use super::failure;
 use crate::error::{Error, Result};
+
+/// Small writes are gathered before they go to a file.
+const STAGED_BUFFER_BYTES: usize = 128 << 10;
 
 /// An open file of a local store, readable from any thread at any place.
 ///
@@ -74,21 +77,104 @@ pub(super) fn open_root(path: &Path) -> io::Result<PathBuf> {
 
 /// Writes a whole file: nobody sees a part of it, and it survives a power cut once this returns.
 pub(super) fn put_bytes(target: &Path, bytes: &[u8]) -> io::Result<()> {
-    publish(target, |staged| {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(staged)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    })
+    let mut staged = Staged::create(target)?;
+    staged.write_all(bytes)?;
+    staged.publish()
+}
+
+/// Writes a whole file like [`put_bytes`] if there is none of this name; false when there is.
+pub(super) fn put_if_absent(target: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let mut staged = Staged::create(target)?;
+    staged.write_all(bytes)?;
+    staged.publish_if_absent()
+}
+
+/// A file that is being written; removed again when it is dropped unpublished.
+#[derive(Debug)]
+pub(super) struct Staged {
+    file: BufWriter<File>,
+    path: PathBuf,
+    target: PathBuf,
+    published: bool,
+}
+
+impl Staged {
+    pub(super) fn create(target: &Path) -> io::Result<Self> {
+        create_parents(target)?;
+        let path = staged_path(target);
+        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        let file = BufWriter::with_capacity(STAGED_BUFFER_BYTES, file);
+        Ok(Self { file, path, target: target.to_owned(), published: false })
+    }
+
+    /// Puts the file in the place of its target, durable once this returns.
+    pub(super) fn publish(mut self) -> io::Result<()> {
+        self.sync()?;
+        fs::rename(&self.path, &self.target)?;
+        self.published = true;
+        sync_parent(&self.target)
+    }
+
+    fn publish_if_absent(mut self) -> io::Result<bool> {
+        self.sync()?;
+        match fs::hard_link(&self.path, &self.target) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+            Err(error) if has_no_links(&error) => {
+                match rename_if_absent(&self.path, &self.target) {
+                    Ok(()) => self.published = true,
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+                    Err(error) => return Err(error),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        sync_parent(&self.target)?;
+        Ok(true)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()
+    }
+}
+
+impl Write for Staged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.published {
+            // A leftover is never listed.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// What file systems without hard links answer.
+fn has_no_links(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied)
+}
+
+fn rename_if_absent(from: &Path, to: &Path) -> io::Result<()> {
+    let flags = rustix::fs::RenameFlags::NOREPLACE;
+    Ok(rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, flags)?)
 }
 
 /// Copies a file; returns its bytes. A copy and not a link: whoever opens the source for writing
 /// again would change the stored object.
 pub(super) fn put_file(target: &Path, source: &Path) -> io::Result<u64> {
-    let mut copied = 0;
-    publish(target, |staged| {
-        copied = fs::copy(source, staged)?;
-        File::open(staged)?.sync_all()
-    })?;
+    let mut source = File::open(source)?;
+    let mut staged = Staged::create(target)?;
+    let copied = io::copy(&mut source, staged.file.get_mut())?;
+    staged.publish()?;
     Ok(copied)
 }
 
@@ -115,18 +201,6 @@ pub(super) fn remove_file(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-fn publish(target: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-    create_parents(target)?;
-    let staged = staged_path(target);
-    let result = fill(&staged).and_then(|()| fs::rename(&staged, target));
-    if result.is_err() {
-        // The first error is the one to tell; a leftover is never listed.
-        let _ = fs::remove_file(&staged);
-    }
-    result?;
-    sync_parent(target)
 }
 
 /// `name#<digits>`: the listing leaves such names out, so that a leftover is no object.

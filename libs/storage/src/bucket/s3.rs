@@ -1,38 +1,47 @@
 //! Builds the S3 client from our settings.
 
-use std::fs;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::{
-    Attribute, Attributes, BackoffConfig, Certificate, ClientOptions, PutMultipartOptions,
-    PutOptions, RetryConfig, TagSet,
-};
 
+use super::client::{self, Client, Connector};
 use super::credentials::{self, Found};
+use super::kms::EncryptionContext;
 use super::settings::{Addressing, S3Encryption, S3Settings};
+use super::target::{Credentials, Kind, Provider, Target};
 use crate::error::{Error, Result};
 
 const DEFAULT_REGION: &str = "us-east-1";
 
-pub(super) fn build(settings: &S3Settings) -> Result<AmazonS3> {
+pub(super) fn build(settings: &S3Settings) -> Result<(AmazonS3, Target)> {
     settings.validate()?;
-    // Without one the HTTP client would panic while it is built.
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        return Err(Error::invalid("process", "no TLS crypto provider is installed"));
-    }
+    client::check_tls_provider()?;
     let endpoint = resolve_endpoint(settings)?;
+    let found = credentials::find(settings, &credentials::process_environment);
+    let client = Client {
+        http: settings.http.clone(),
+        insecure: endpoint.insecure,
+        // Tokens of a web identity are exchanged over TLS wherever the store is.
+        never_tls: endpoint.insecure && !found.asks_over_tls(),
+        any_certificate: settings.tls_insecure_skip_verify,
+        ca_path: settings.tls_ca_path.as_deref(),
+    };
+    let context = EncryptionContext::new(&settings.encryption, &endpoint.region)?;
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&settings.bucket)
         .with_endpoint(&endpoint.url)
         .with_region(&endpoint.region)
         .with_virtual_hosted_style_request(endpoint.virtual_hosted)
         .with_allow_http(endpoint.insecure)
-        .with_client_options(client_options(settings, endpoint.insecure)?)
-        .with_retry(retry_config(settings));
-    builder = match credentials::find(settings, &credentials::process_environment) {
-        Found::Keys { access_key, secret_key, token } => {
+        .with_client_options(client.options()?)
+        .with_retry(client.retry())
+        .with_http_connector(Connector::of_s3(settings, context.clone())?);
+    let signer = found.name();
+    let configured = found.is_configured();
+    builder = match found {
+        Found::Keys { access_key, secret_key, token, .. } => {
             let builder = builder.with_access_key_id(access_key).with_secret_access_key(secret_key);
             if token.is_empty() { builder } else { builder.with_token(token) }
         }
@@ -40,49 +49,24 @@ pub(super) fn build(settings: &S3Settings) -> Result<AmazonS3> {
             keys.into_iter().fold(builder, |builder, (key, value)| builder.with_config(key, value))
         }
     };
-    encrypt(builder, &settings.encryption)?
+    let store = encrypt(builder, &settings.encryption)?
         .build()
-        .map_err(|error| Error::invalid("s3 settings", error.to_string()))
-}
-
-/// What every object is written with.
-#[derive(Debug, Clone, Default)]
-pub(super) struct WriteOptions {
-    attributes: Attributes,
-    tags: TagSet,
-}
-
-impl WriteOptions {
-    pub(super) fn new(settings: &S3Settings) -> Self {
-        let mut attributes = Attributes::new();
-        for (key, value) in &settings.metadata {
-            attributes.insert(Attribute::Metadata(key.clone().into()), value.clone().into());
-        }
-        if !settings.storage_class.is_empty() {
-            attributes.insert(Attribute::StorageClass, settings.storage_class.clone().into());
-        }
-        let mut tags = TagSet::default();
-        for (key, value) in &settings.tags {
-            tags.push(key, value);
-        }
-        Self { attributes, tags }
+        .map_err(|error| Error::invalid("s3 settings", error.to_string()))?;
+    if let Some(context) = context {
+        context.sign_with(store.credentials());
     }
-
-    pub(super) fn put(&self) -> PutOptions {
-        PutOptions {
-            attributes: self.attributes.clone(),
-            tags: self.tags.clone(),
-            ..PutOptions::default()
-        }
-    }
-
-    pub(super) fn multipart(&self) -> PutMultipartOptions {
-        PutMultipartOptions {
-            attributes: self.attributes.clone(),
-            tags: self.tags.clone(),
-            ..PutMultipartOptions::default()
-        }
-    }
+    let target = Target {
+        kind: Kind::S3,
+        bucket: settings.bucket.clone(),
+        address: endpoint.url,
+        region: endpoint.region,
+        credentials: Credentials {
+            name: signer,
+            configured,
+            provider: Provider::Aws(Arc::clone(store.credentials())),
+        },
+    };
+    Ok((store, target))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -154,41 +138,6 @@ fn region_of_host(host: &str) -> Option<&str> {
     region.contains('-').then_some(region)
 }
 
-fn client_options(settings: &S3Settings, insecure: bool) -> Result<ClientOptions> {
-    let mut options = ClientOptions::new()
-        .with_allow_http(insecure)
-        // The system's certificates may be missing in a container, and HTTP needs none.
-        .with_no_system_certificates(insecure)
-        .with_connect_timeout(settings.connect_timeout)
-        .with_timeout(settings.request_timeout)
-        .with_allow_invalid_certificates(settings.tls_insecure_skip_verify);
-    if let Some(path) = &settings.tls_ca_path {
-        let refuse = |reason: String| {
-            Error::invalid("s3 tls_ca_path", format!("error loading ca cert: {reason}"))
-        };
-        let pem = fs::read(path).map_err(|error| refuse(format!("{}: {error}", path.display())))?;
-        let certificates =
-            Certificate::from_pem_bundle(&pem).map_err(|error| refuse(error.to_string()))?;
-        if certificates.is_empty() {
-            return Err(refuse(format!("{} holds no certificate", path.display())));
-        }
-        options = certificates.into_iter().fold(options, ClientOptions::with_root_certificate);
-    }
-    Ok(options)
-}
-
-fn retry_config(settings: &S3Settings) -> RetryConfig {
-    RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: settings.retry.initial_backoff,
-            max_backoff: settings.retry.max_backoff,
-            base: 2.0,
-        },
-        max_retries: settings.retry.max_retries,
-        retry_timeout: settings.retry.total_timeout,
-    }
-}
-
 fn encrypt(builder: AmazonS3Builder, encryption: &S3Encryption) -> Result<AmazonS3Builder> {
     // The key's enum cannot be named from outside its crate.
     let kind: AmazonS3ConfigKey = "aws_server_side_encryption"
@@ -197,8 +146,10 @@ fn encrypt(builder: AmazonS3Builder, encryption: &S3Encryption) -> Result<Amazon
     Ok(match encryption {
         S3Encryption::None => builder,
         S3Encryption::S3 => builder.with_config(kind, "AES256"),
-        S3Encryption::Kms { key_id } if key_id.is_empty() => builder.with_config(kind, "aws:kms"),
-        S3Encryption::Kms { key_id } => builder.with_sse_kms_encryption(key_id),
+        S3Encryption::Kms { key_id, .. } if key_id.is_empty() => {
+            builder.with_config(kind, "aws:kms")
+        }
+        S3Encryption::Kms { key_id, .. } => builder.with_sse_kms_encryption(key_id),
         S3Encryption::Customer { key } => builder.with_ssec_encryption(STANDARD.encode(key)),
     })
 }

@@ -142,7 +142,7 @@ fn s3_clients_for_https_and_http_are_built() {
         settings.endpoint = "localhost:9000".into();
         settings.insecure = true;
         settings.prefix = "/p/".into();
-        settings.encryption = S3Encryption::Kms { key_id: String::new() };
+        settings.encryption = S3Encryption::Kms { key_id: String::new(), context: String::new() };
     })
     .unwrap();
     s3(|settings| settings.encryption = S3Encryption::Customer { key: vec![1; 32] }).unwrap();
@@ -156,7 +156,7 @@ fn bad_s3_settings_are_invalid() {
         |settings| settings.part_size_bytes = 1024,
         |settings| settings.endpoint = "a/b".into(),
         |settings| settings.encryption = S3Encryption::Customer { key: vec![1; 5] },
-        |settings| settings.request_timeout = Duration::ZERO,
+        |settings| settings.http.request_timeout = Duration::ZERO,
         |settings| settings.tls_ca_path = Some("/nonexistent/ca.pem".into()),
     ];
     for (number, change) in cases.into_iter().enumerate() {
@@ -181,9 +181,9 @@ async fn store_that_does_not_answer_is_unavailable_within_the_bounds() {
     let bucket = s3(|settings| {
         settings.endpoint = format!("127.0.0.1:{port}");
         settings.insecure = true;
-        settings.retry.max_retries = 1;
-        settings.retry.initial_backoff = Duration::from_millis(1);
-        settings.retry.max_backoff = Duration::from_millis(2);
+        settings.http.retry.max_retries = 1;
+        settings.http.retry.initial_backoff = Duration::from_millis(1);
+        settings.http.retry.max_backoff = Duration::from_millis(2);
     })
     .unwrap();
     let error = bucket.get("t/x").await.unwrap_err();
@@ -191,10 +191,33 @@ async fn store_that_does_not_answer_is_unavailable_within_the_bounds() {
     assert!(bucket.check().await.unwrap_err().is_retryable());
 }
 
-#[test]
-fn part_size_keeps_a_large_file_within_the_part_limit() {
-    let settings = S3Settings::default();
-    assert_eq!(settings.part_bytes(1), DEFAULT_PART_BYTES);
-    let large = 107_374_182_400;
-    assert!(large / settings.part_bytes(large) <= 9000);
+#[tokio::test]
+async fn put_if_absent_writes_once_and_keeps_what_is_there() {
+    let (_directory, bucket) = local();
+    assert!(bucket.put_if_absent("t/x", Bytes::from_static(b"first")).await.unwrap());
+    assert!(!bucket.put_if_absent("t/x", Bytes::from_static(b"second")).await.unwrap());
+    assert_eq!(bucket.get("t/x").await.unwrap(), "first");
+    let directory = bucket.local_path("t/x").unwrap();
+    let files = std::fs::read_dir(directory.parent().unwrap()).unwrap().count();
+    assert_eq!(files, 1, "no staged file stays");
+}
+
+#[tokio::test]
+async fn of_many_conditional_writers_one_wins() {
+    let (_directory, bucket) = local();
+    let writers: Vec<_> = (0..20)
+        .map(|number| {
+            let bucket = bucket.clone();
+            let bytes = Bytes::from(format!("{number}"));
+            tokio::spawn(async move { bucket.put_if_absent("t/x", bytes).await.unwrap() })
+        })
+        .collect();
+    let mut winners = Vec::new();
+    for (number, writer) in writers.into_iter().enumerate() {
+        if writer.await.unwrap() {
+            winners.push(number.to_string());
+        }
+    }
+    assert_eq!(winners.len(), 1);
+    assert_eq!(bucket.get("t/x").await.unwrap(), winners[0].as_bytes());
 }

@@ -26,7 +26,7 @@ pub(super) async fn put_file(bucket: &Bucket, key: &str, file: &Path) -> Result<
     })
     .await?;
     let file = Arc::new(file);
-    let part_bytes = bucket.inner.s3.part_bytes(size);
+    let part_bytes = bucket.inner.transfer.part_bytes_for(size);
     if size <= part_bytes {
         bucket.put(key, read_part(&file, key, 0, size).await?).await?;
         return Ok(size);
@@ -39,18 +39,41 @@ pub(super) async fn put_file(bucket: &Bucket, key: &str, file: &Path) -> Result<
         .put_multipart_opts(&path, options)
         .await
         .map_err(|error| failure::from_store(key, error))?;
-    let concurrency = bucket.inner.s3.upload_concurrency.max(1);
+    let concurrency = bucket.inner.transfer.upload_concurrency;
     let sent = send_parts(&mut *upload, &file, key, size, part_bytes, concurrency).await;
     let sent = match sent {
-        Ok(()) => upload.complete().await.map(drop).map_err(|e| failure::from_store(key, e)),
+        Ok(()) => complete(bucket, key, &mut *upload, size).await,
         Err(error) => Err(error),
     };
-    if sent.is_err()
-        && let Err(error) = upload.abort().await
-    {
-        tracing::warn!(key, %error, "parts of a failed upload stay in the bucket");
+    if sent.is_err() {
+        abort(key, &mut *upload).await;
     }
     sent.map(|()| size)
+}
+
+/// Makes the object of all parts appear.
+pub(super) async fn complete(
+    bucket: &Bucket,
+    key: &str,
+    upload: &mut dyn MultipartUpload,
+    size: u64,
+) -> Result<()> {
+    match upload.complete().await {
+        Ok(_) => Ok(()),
+        // The answer to the first try may have got lost: then the repeated one finds no upload.
+        Err(error @ object_store::Error::NotFound { .. }) => match bucket.head(key).await {
+            Ok(object) if object.size == size => Ok(()),
+            _ => Err(failure::from_store(key, error)),
+        },
+        Err(error) => Err(failure::from_store(key, error)),
+    }
+}
+
+/// Throws away the parts of an upload.
+pub(super) async fn abort(key: &str, upload: &mut dyn MultipartUpload) {
+    if let Err(error) = upload.abort().await {
+        tracing::warn!(key, %error, "parts of a failed upload stay in the bucket");
+    }
 }
 
 async fn send_parts(

@@ -9,7 +9,9 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Extension {
-    /// Blocks whose spans are all in this one: where it is live, they are not read any more.
+    /// All blocks that this one was made of: their spans are all in this one (or were taken out on purpose), and it
+    /// has no others. Where it is live, they are not read any more, nor is another block made of some of them. An
+    /// input that went in only in part is not named, and must stay live.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Uuid>,
     /// What was last taken out of the block by age, as the retention that did it names itself: it need not be done

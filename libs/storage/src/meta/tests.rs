@@ -79,6 +79,39 @@ fn zero_meta_as_protobuf_matches() {
 }
 
 #[test]
+fn sources_are_the_last_key_and_field_1000_and_nothing_without_them() {
+    let source = "22222222-2222-4222-8222-222222222222";
+    let extension = Extension { sources: vec![source.parse().unwrap()], ..Extension::default() };
+    let plain = sample_meta();
+    let meta = BlockMeta { extension: Some(Box::new(extension)), ..plain.clone() };
+    let tail = format!(r#""tactus":{{"sources":["{source}"]}}}}"#);
+    let json = String::from_utf8(meta.to_json()).unwrap();
+    assert_eq!(json.strip_suffix(&tail).unwrap(), {
+        let plain = String::from_utf8(plain.to_json()).unwrap();
+        format!("{},", plain.strip_suffix('}').unwrap())
+    });
+    // Field 1000, wire type 2, 52 bytes of JSON.
+    let value = format!(r#"{{"sources":["{source}"]}}"#);
+    let expected = [&plain.to_proto()[..], &[0xc2, 0x3e, 52], value.as_bytes()].concat();
+    assert_eq!(hex(&meta.to_proto()), hex(&expected));
+    for read in [BlockMeta::from_json(&meta.to_json()), BlockMeta::from_proto(&meta.to_proto())] {
+        assert_eq!(read.unwrap(), meta);
+    }
+    let empty = BlockMeta { extension: Some(Box::default()), ..plain.clone() };
+    assert_eq!(BlockMeta::from_json(&empty.to_json()).unwrap(), plain);
+}
+
+#[test]
+fn extension_of_another_shape_counts_as_absent() {
+    for value in [r#""later""#, "[1]", "null", r#"{"sources":"all"}"#, r#"{"sources":["x"]}"#] {
+        let meta = BlockMeta::from_json(format!(r#"{{"tactus":{value}}}"#).as_bytes()).unwrap();
+        assert!(meta.sources().is_empty(), "{value}");
+    }
+    let more = br#"{"tactus":{"sources":["22222222-2222-4222-8222-222222222222"],"more":{"a":1}}}"#;
+    assert_eq!(BlockMeta::from_json(more).unwrap().sources().len(), 1);
+}
+
+#[test]
 fn zero_times_are_written_as_year_one() {
     let json = String::from_utf8(BlockMeta::default().to_json()).unwrap();
     assert!(json.contains(r#""startTime":"0001-01-01T00:00:00Z""#), "{json}");

@@ -1,111 +1,91 @@
 //! The builder's half of a poll: list, read the metas of unknown blocks, write the index.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt, TryStreamExt};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::{Chain, Poller, TenantPoll};
+use super::metas::Wanted;
+use super::{Chain, Poller, Tenant, TenantPoll};
 use crate::block_io::{self, ListedBlocks};
 use crate::blocklist::TenantBlocks;
 use crate::error::{Error, Result};
-use crate::layout::{TENANT_INDEX_JSON, TENANT_INDEX_PROTO, tenant_index_key};
+use crate::layout::{TENANT_INDEX_JSON, TENANT_INDEX_PROTO, parse_block_key, tenant_index_key};
 use crate::meta::{BlockMeta, CompactedBlockMeta};
 use crate::tenant_index::TenantIndex;
 
-/// What became of one block's meta.
-enum Found {
-    Live(Arc<BlockMeta>),
-    Compacted(Arc<CompactedBlockMeta>),
-    Gone,
-    Corrupt,
-}
-
-/// What the last poll knew, by block.
+/// What is known before the listing, by block.
 struct Known<'a> {
     live: HashMap<Uuid, &'a Arc<BlockMeta>>,
     compacted: HashMap<Uuid, &'a Arc<CompactedBlockMeta>>,
+    /// Read by an earlier poll that failed.
+    read: HashMap<Uuid, Arc<BlockMeta>>,
 }
 
 impl Poller {
+    /// Lists the tenant. `write_index`: this process is the one that keeps the tenant's index.
+    /// `may_be_incomplete`: there will be no other attempt in this poll.
     pub(super) async fn build(
         &self,
-        tenant: &str,
-        previous: &TenantBlocks,
+        tenant: &Tenant,
         write_index: bool,
+        may_be_incomplete: bool,
     ) -> Result<TenantPoll> {
+        let (name, previous) = (tenant.name.as_str(), tenant.previous.as_ref());
         let created_at = Timestamp::now();
-        let listed =
-            block_io::list_blocks(&self.bucket, tenant, self.settings.list_concurrency).await?;
+        let list = block_io::list_blocks(&self.bucket, name, self.settings.list_concurrency);
+        let mut listed = list.await?;
         let known = Known {
-            live: previous.live().iter().map(|meta| (meta.block_id, meta)).collect(),
+            live: previous.all_live().map(|meta| (meta.block_id, meta)).collect(),
             compacted: previous.compacted().iter().map(|b| (b.meta.block_id, b)).collect(),
+            read: self.memory.take_read(name),
         };
         let mut live = Vec::with_capacity(listed.live.len());
         let mut compacted = Vec::with_capacity(listed.compacted.len());
-        let (mut metas_read, mut metas_corrupt) = (0, 0);
+        let mut wanted = listed.unknown(&known, &mut live, &mut compacted);
+        wanted.extend(listed.vanished(previous).map(Wanted::Live));
 
-        let concurrency = self.settings.meta_concurrency.max(1);
-        let unknown: Vec<_> = listed.unknown(&known, &mut live, &mut compacted);
-        let mut reads = stream::iter(unknown)
-            .map(|block| self.read_unknown(tenant, block))
-            .buffer_unordered(concurrency);
-        while let Some(found) = reads.try_next().await? {
-            metas_read += 1;
-            match found {
-                Found::Live(meta) => live.push(meta),
-                Found::Compacted(block) => compacted.push(block),
-                Found::Gone => {}
-                Found::Corrupt => metas_corrupt += 1,
+        let mut metas = self.read_metas(name, wanted).await;
+        let metas_missing = metas.failures.len();
+        if let Some(error) = metas.failures.pop() {
+            // A list to keep is better than one that lacks the successor of a block.
+            let is_first = tenant.is_new && may_be_incomplete && metas.is_complete;
+            if !is_first {
+                self.memory.keep_read(name, with_read(known.read, &metas.live));
+                return Err(error);
             }
+            tracing::error!(tenant = name, metas_missing, error = %Chain(&error), "some block metas cannot be read, queries answer without these blocks");
         }
-        drop(reads);
+        let (metas_read, metas_corrupt) = (metas.read, metas.corrupt);
+        live.append(&mut metas.live);
+        compacted.append(&mut metas.compacted);
 
+        let no_compact = Arc::new(std::mem::take(&mut listed.no_compact));
         let index = TenantIndex { created_at, live, compacted };
-        let (index, index_write_failures) = match (write_index, listed.is_empty()) {
-            (true, false) => self.write_index(tenant, index).await?,
-            (true, true) if listed.has_index => (index, self.delete_index(tenant).await),
-            _ => (index, 0),
-        };
-        let mut live = index.live;
-        if self.settings.skip_no_compact {
-            live.retain(|meta| !listed.no_compact.contains(&meta.block_id));
-        }
-        let blocks = TenantBlocks::new(live, index.compacted);
-        Ok(TenantPoll { blocks, metas_read, metas_corrupt, index_write_failures })
-    }
-
-    async fn read_unknown(&self, tenant: &str, block: Unknown) -> Result<Found> {
-        let found = match block {
-            Unknown::Live(id) => self.read_live(tenant, id).await,
-            Unknown::Compacted(id, time) => self.read_compacted(tenant, id, time).await,
-        };
-        match found {
-            Err(error @ (Error::Corrupt { .. } | Error::Invalid { .. })) => {
-                tracing::warn!(tenant, error = %Chain(&error), "block is left out, its meta is not usable");
-                Ok(Found::Corrupt)
+        let mut poll =
+            TenantPoll { metas_read, metas_corrupt, metas_missing, ..TenantPoll::default() };
+        let is_empty = index.live.is_empty() && index.compacted.is_empty();
+        let index = match (write_index && metas_missing == 0, is_empty && listed.is_empty()) {
+            (true, false) => {
+                let (index, failures) = self.write_index(name, index).await?;
+                poll.index_write_failures = failures;
+                poll.index_created_at = (failures == 0).then_some(created_at);
+                index
             }
-            Err(error) if error.is_not_found() => Ok(Found::Gone),
-            result => result,
-        }
-    }
-
-    async fn read_live(&self, tenant: &str, id: Uuid) -> Result<Found> {
-        match block_io::read_meta(&self.bucket, tenant, id).await {
-            Ok(meta) => Ok(Found::Live(Arc::new(meta))),
-            // Marked since the listing.
-            Err(error) if error.is_not_found() => {
-                self.read_compacted(tenant, id, Timestamp::now()).await
+            (true, true) if listed.index_written.is_some() => {
+                poll.index_write_failures = self.delete_index(name).await;
+                index
             }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn read_compacted(&self, tenant: &str, id: Uuid, time: Timestamp) -> Result<Found> {
-        let meta = block_io::read_compacted_meta(&self.bucket, tenant, id).await?;
-        Ok(Found::Compacted(Arc::new(CompactedBlockMeta { meta, compacted_time: time })))
+            (true, true) => {
+                poll.is_deleted = self.delete_empty_tenant(name, &listed).await?;
+                index
+            }
+            (false, _) => index,
+        };
+        poll.blocks = self.arrange(name, index, no_compact).await?;
+        Ok(poll)
     }
 
     /// Writes both files, protobuf first, and counts failures: an old index is no reason to work
@@ -134,6 +114,53 @@ impl Poller {
         }
         failures
     }
+
+    /// Deletes what a tenant without blocks and index has left, if that is allowed and all of it is
+    /// old. True if it did.
+    async fn delete_empty_tenant(&self, tenant: &str, listed: &ListedBlocks) -> Result<bool> {
+        let Some(age) = self.settings.empty_tenant_deletion else { return Ok(false) };
+        let is_old =
+            |newest: Option<Timestamp>, now| newest.is_some_and(|at| is_past(at, age, now));
+        // Asking the store for its time costs a write.
+        if !is_old(listed.newest, Timestamp::now()) {
+            return Ok(false);
+        }
+        let now = block_io::store_time(&self.bucket).await?;
+        let objects = self.bucket.list(tenant).await?;
+        if !is_old(objects.iter().map(|object| object.last_modified).max(), now) {
+            return Ok(false);
+        }
+        // The bucket may be shared, and what else lies in it is none of ours to delete.
+        if let Some(object) = objects.iter().find(|object| parse_block_key(&object.key).is_none()) {
+            if self.memory.is_news(object.key.clone()) {
+                let key = &object.key;
+                tracing::warn!(
+                    tenant,
+                    key,
+                    "tenant without blocks is kept, for it has other objects"
+                );
+            }
+            return Ok(false);
+        }
+        let count = objects.len();
+        self.bucket.delete_all(objects.into_iter().map(|object| object.key).collect()).await?;
+        block_io::remove_empty_directories(&self.bucket, tenant).await?;
+        tracing::info!(tenant, objects = count, "deleted a tenant without blocks");
+        Ok(true)
+    }
+}
+
+fn is_past(time: Timestamp, age: Duration, now: Timestamp) -> bool {
+    SignedDuration::try_from(age).is_ok_and(|age| now.duration_since(time) > age)
+}
+
+/// The live blocks read so far, for the next poll.
+fn with_read(
+    mut read: HashMap<Uuid, Arc<BlockMeta>>,
+    metas: &[Arc<BlockMeta>],
+) -> HashMap<Uuid, Arc<BlockMeta>> {
+    read.extend(metas.iter().map(|meta| (meta.block_id, Arc::clone(meta))));
+    read
 }
 
 fn count_failure(tenant: &str, result: Result<()>) -> usize {
@@ -146,42 +173,49 @@ fn count_failure(tenant: &str, result: Result<()>) -> usize {
     }
 }
 
-/// A listed block whose meta must be read.
-enum Unknown {
-    Live(Uuid),
-    Compacted(Uuid, Timestamp),
-}
-
 impl ListedBlocks {
     fn is_empty(&self) -> bool {
         self.live.is_empty() && self.compacted.is_empty()
     }
 
     /// Sorts known blocks into the lists and returns the others. A block that was live when last
-    /// seen and is compacted now keeps its meta.
+    /// seen and is compacted now keeps its meta; one that was compacted and is listed as live is
+    /// unknown, since the listing may be late.
     fn unknown(
         &self,
         known: &Known<'_>,
         live: &mut Vec<Arc<BlockMeta>>,
         compacted: &mut Vec<Arc<CompactedBlockMeta>>,
-    ) -> Vec<Unknown> {
+    ) -> Vec<Wanted> {
         let mut unknown = Vec::new();
         for id in &self.live {
             match known.live.get(id) {
                 Some(meta) => live.push(Arc::clone(meta)),
-                None => unknown.push(Unknown::Live(*id)),
+                None => match known.read.get(id) {
+                    Some(meta) if !known.compacted.contains_key(id) => live.push(Arc::clone(meta)),
+                    _ => unknown.push(Wanted::Live(*id)),
+                },
             }
         }
         for (id, time) in &self.compacted {
+            let was_live = known.live.get(id).copied().or_else(|| known.read.get(id));
             if let Some(block) = known.compacted.get(id) {
                 compacted.push(Arc::clone(block));
-            } else if let Some(meta) = known.live.get(id) {
+            } else if let Some(meta) = was_live {
                 let (meta, compacted_time) = (meta.as_ref().clone(), *time);
                 compacted.push(Arc::new(CompactedBlockMeta { meta, compacted_time }));
             } else {
-                unknown.push(Unknown::Compacted(*id, *time));
+                unknown.push(Wanted::Compacted(*id, *time));
             }
         }
         unknown
+    }
+
+    /// Blocks that were live and are not listed at all: deleted, or the listing is late.
+    fn vanished<'a>(&self, previous: &'a TenantBlocks) -> impl Iterator<Item = Uuid> + use<'a> {
+        let listed: HashSet<Uuid> =
+            self.live.iter().copied().chain(self.compacted.iter().map(|(id, _)| *id)).collect();
+        let was_live = previous.all_live().map(|meta| meta.block_id);
+        was_live.filter(move |id| !listed.contains(id))
     }
 }

@@ -1,3 +1,7 @@
+mod damage;
+mod faults;
+mod tenants;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -53,15 +57,18 @@ async fn builder_lists_blocks_once_and_writes_both_indexes() {
     store.bucket.put("overrides/t1/overrides.json", Bytes::new()).await.unwrap();
     let poller = store.builder();
     let report = poller.poll_once().await.unwrap();
-    let expected =
-        PollReport { tenants: 2, live_blocks: 3, metas_read: 3, ..PollReport::default() };
-    assert_eq!(report, expected);
+    assert_eq!((report.tenants, report.live_blocks, report.metas_read), (2, 3, 3));
+    assert!(!report.is_incomplete() && report.index_write_failures == 0);
     assert_eq!(live(&poller, "t1"), ids);
     assert_eq!(poller.blocklist.tenants(), ["t1", "t2"]);
     for key in ["t1/index.pb.zst", "t1/index.json.gz", "t2/index.pb.zst", "t2/index.json.gz"] {
         assert!(store.has(key).await, "{key}");
     }
-    assert_eq!(poller.poll_once().await.unwrap(), PollReport { metas_read: 0, ..expected });
+    let report = poller.poll_once().await.unwrap();
+    assert_eq!((report.live_blocks, report.metas_read), (3, 0));
+    for seen in report.by_tenant {
+        assert!(seen.is_builder && !seen.failed && seen.index_created_at.is_some());
+    }
 }
 
 #[tokio::test]
@@ -166,18 +173,25 @@ async fn last_block_gone_deletes_the_indexes_and_the_tenant() {
 }
 
 #[tokio::test]
-async fn flagged_block_is_skipped_locally_but_indexed() {
+async fn flagged_block_is_listed_indexed_and_known_as_flagged() {
     let store = Store::new();
-    let id = store.add("t").await;
-    let key = block_key("t", id, crate::layout::NO_COMPACT);
+    let (flagged, other) = (store.add("t").await, store.add("t").await);
+    let key = block_key("t", flagged, crate::layout::NO_COMPACT);
     store.bucket.put(&key, Bytes::new()).await.unwrap();
-    let settings = PollerSettings { skip_no_compact: true, ..PollerSettings::default() };
-    let poller = Poller::builder(store.bucket.clone(), Arc::default(), settings);
+    let poller = store.builder();
     poller.poll_once().await.unwrap();
-    assert!(live(&poller, "t").is_empty());
+    let blocks = poller.blocklist.tenant("t");
+    assert!(blocks.is_no_compact(flagged) && !blocks.is_no_compact(other));
+    assert_eq!(blocks.live().len(), 2);
     let reader = store.reader(PollerSettings { fallback: false, ..PollerSettings::default() });
     reader.poll_once().await.unwrap();
-    assert_eq!(live(&reader, "t"), [id]);
+    assert_eq!(live(&reader, "t"), live(&poller, "t"));
+}
+
+#[test]
+fn poll_can_run_in_a_task() {
+    fn is_send<T: Send>(_: impl Fn(&'static Poller) -> T) {}
+    is_send(|poller| poller.poll_once());
 }
 
 #[tokio::test]

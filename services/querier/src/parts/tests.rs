@@ -4,8 +4,12 @@ use std::time::Duration;
 use super::*;
 use crate::pool::{JobOptions, Pool};
 
-const OPTIONS: JobOptions =
-    JobOptions { timeout: Duration::from_secs(60), query: 1, explain: false };
+const OPTIONS: JobOptions = JobOptions {
+    timeout: Duration::from_secs(60),
+    query: 1,
+    explain: false,
+    bypasses_caches: false,
+};
 
 /// Runs `parts` parts and takes results up to and including the first that is at least `enough`.
 async fn run(threads: usize, parts: usize, enough: usize, start: Start) -> (Vec<usize>, usize) {

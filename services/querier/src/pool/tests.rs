@@ -1,6 +1,11 @@
 use super::*;
 
-const LONG: JobOptions = JobOptions { timeout: Duration::from_secs(60), query: 1, explain: false };
+const LONG: JobOptions = JobOptions {
+    timeout: Duration::from_secs(60),
+    query: 1,
+    explain: false,
+    bypasses_caches: false,
+};
 
 fn pool(jobs: usize) -> Pool {
     Pool::new(jobs, 2, 1 << 20)

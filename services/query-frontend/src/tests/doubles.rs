@@ -143,6 +143,7 @@ impl Ingester for RecentData {
 /// What a job on `source` says of itself.
 fn explanations(asked: bool, source: &str) -> Vec<JobExplanation> {
     let job = || JobExplanation {
+        shared_cache_bytes: 0,
         source: source.to_owned(),
         parts: 2,
         pruned: vec![Pruned { reason: "time range".into(), parts: 1 }],

@@ -26,6 +26,7 @@ fn job(source: &str) -> serde_json::Value {
         "readBytes": 100,
         "decodedBytes": 400,
         "cachedBytes": 50,
+        "sharedCacheBytes": 0,
         "inspectedSpans": 7,
         "matchedSpans": 3,
         "seconds": {"filter": 0.0015},
@@ -74,6 +75,7 @@ async fn range_query_is_explained_in_one_more_field() {
             "readBytes": 200,
             "decodedBytes": 800,
             "cachedBytes": 100,
+            "sharedCacheBytes": 0,
             "inspectedSpans": 14,
             "matchedSpans": 6,
             "seconds": {"filter": 0.003}

@@ -1,19 +1,18 @@
 //! The value columns of generic attributes.
 
 use tactus_model::ValueType;
-use tactus_model::any_value::{DecodedValue, decode};
 
 use crate::Result;
 use crate::decoding::DecodeResult;
 use crate::read::chunk::Needs;
 use crate::read::columns::{AttributeColumns, Leaf};
-use crate::read::json_value;
 use crate::read::strings::StringPool;
 use crate::read::task::Task;
 use crate::read::values::{Flags, Strings, Words};
 
 use super::arrays::{Arrays, array_of};
 use super::keys::KeyScan;
+use super::messages::{from_either, from_json};
 use super::walk::Walker;
 use super::{NOTHING, Values};
 
@@ -49,8 +48,16 @@ pub(super) fn read_values(
             read_typed(task, leaf, scalar, level + 1, keys, &flags, &mut values)?;
         }
     }
-    if let Some(leaf) = leaves.unsupported.filter(|leaf| has_use(task, *leaf, &values)) {
-        read_unsupported(task, leaf, level + 1, keys, &mut values)?;
+    let encoded = [
+        (leaves.unsupported, from_json as FromBytes),
+        (leaves.key_values, from_json),
+        (leaves.array, from_json),
+        (leaves.message, from_either),
+    ];
+    for (leaf, read) in encoded {
+        if let Some(leaf) = leaf.filter(|leaf| has_use(task, *leaf, &values)) {
+            read_encoded(task, leaf, read, level + 1, keys, &mut values)?;
+        }
     }
     if let ArrayFlags::Known(flags) = flags {
         let encoded = tactus_model::any_value::encode_array(std::iter::empty());
@@ -189,10 +196,14 @@ impl Filler<'_> {
     }
 }
 
-/// Reads values that have no column of their type: protobuf JSON.
-fn read_unsupported(
+/// How a value is read from what is stored of it.
+type FromBytes = fn(&[u8], &mut StringPool) -> DecodeResult<(ValueType, u64)>;
+
+/// Reads values that have no column of their type.
+fn read_encoded(
     task: &mut Task<'_>,
     leaf: Leaf,
+    read: FromBytes,
     slot_level: u8,
     keys: &KeyScan,
     values: &mut Values,
@@ -205,27 +216,11 @@ fn read_unsupported(
             if values.types[target] != NOTHING {
                 return Ok(());
             }
-            let (value_type, payload) = from_json(strings.bytes(strings.local[value]), pool)?;
+            let (value_type, payload) = read(strings.bytes(strings.local[value]), pool)?;
             values.types[target] = value_type as u8;
             values.payloads[target] = payload;
             Ok(())
         })
     })?;
     walker.finish().map_err(|error| task.corrupt(leaf, error))
-}
-
-/// Text that is no protobuf JSON is kept as a string: better shown oddly than lost.
-fn from_json(text: &[u8], pool: &mut StringPool) -> DecodeResult<(ValueType, u64)> {
-    let Some((value_type, message)) = json_value::parse(text) else {
-        return Ok((ValueType::String, u64::from(pool.intern(text)?)));
-    };
-    let payload = match decode(&message) {
-        Ok(DecodedValue::String(bytes)) => u64::from(pool.intern(bytes)?),
-        Ok(DecodedValue::Int(number)) => number as u64,
-        Ok(DecodedValue::Double(number)) => number.to_bits(),
-        Ok(DecodedValue::Bool(flag)) => u64::from(flag),
-        Ok(DecodedValue::Unset) | Err(_) => 0,
-        Ok(_) => u64::from(pool.intern(&message)?),
-    };
-    Ok((value_type, payload))
 }

@@ -2,6 +2,7 @@
 
 use super::generated::{Shape, batch};
 use super::*;
+use crate::decoding::page::read_page_header;
 use crate::{BlockWriter, Compression, WriterSettings};
 use proptest::prelude::*;
 use tactus_model::AttributeSelection;
@@ -12,6 +13,7 @@ fn read_everything(data: Vec<u8>, facts: &BlockFacts, verify: bool) {
     let source = Arc::new(BytesSource::new(data.into()));
     let Ok(mut reader) = BlockReader::open(source, &facts) else { return };
     Arc::get_mut(&mut reader.file).unwrap().verify = verify;
+    assert!(!reader.schema_text().is_empty() && !reader.columns().is_empty());
     let mut keys = Projection { start: true, ..Projection::default() };
     for selection in [&mut keys.span_attributes, &mut keys.resource_attributes] {
         for key in ["n", "ip", "strs", "http.status_code"] {
@@ -28,6 +30,10 @@ fn read_everything(data: Vec<u8>, facts: &BlockFacts, verify: bool) {
         let key = StringColumn::SpanAttribute(b"n".to_vec());
         let _ = reader.row_group_may_contain_string(group, &key, &|_: &[u8]| false);
         let _ = reader.row_group_bounds(group, NumberColumn::SpanStart);
+        for owner in [AttributeOwner::Span, AttributeOwner::Event, AttributeOwner::Link] {
+            let _ = reader.visit_attribute_keys(group, owner, &mut |_| {});
+        }
+        let _ = reader.visit_strings(group, &StringColumn::Name, &mut |_| {});
     }
     for hex in ["0af7651916cd43dd8448eb211c80319c", "463ac35c9f6413ad", "00"] {
         if let Ok(Some(batch)) = reader.read_trace(TraceId::from_hex(hex).unwrap(), None) {
@@ -60,6 +66,35 @@ fn check_bounds(batch: &SpanBatch) {
         }
     }
     assert!(below(&batch.spans.resource, batch.resources.len()));
+}
+
+/// Every page of the file: where its header starts, where its body starts, and where that ends.
+fn pages_of(reader: &BlockReader, data: &[u8]) -> Vec<(usize, Range<usize>)> {
+    let mut pages = Vec::new();
+    for group in reader.file.metadata.row_groups() {
+        for chunk in group.columns() {
+            let (start, length) = chunk.byte_range();
+            let end = (start + length) as usize;
+            let mut at = start as usize;
+            while at < end {
+                let (header, rest) = read_page_header(&data[at..end]).unwrap();
+                assert_ne!(header.crc, 0);
+                let body = end - rest.len();
+                pages.push((at, body..body + header.compressed));
+                at = body + header.compressed;
+            }
+        }
+    }
+    pages
+}
+
+/// What is read of a file, whole and by trace; an error where there is one.
+fn all_reads(reader: &BlockReader, ids: &[TraceId]) -> Vec<crate::Result<SpanBatch>> {
+    let groups = 0..reader.row_groups().len();
+    let mut reads: Vec<_> =
+        groups.map(|group| reader.read_row_group(group, &Projection::all())).collect();
+    reads.extend(ids.iter().map(|&id| reader.read_trace(id, None).map(Option::unwrap_or_default)));
+    reads
 }
 
 /// A small block of our writer; the compression depends on the seed.
@@ -123,7 +158,7 @@ proptest! {
 
     #[test]
     fn flipped_pages_never_panic(
-        version in 0usize..2, verify in any::<bool>(),
+        version in 0usize..3, verify in any::<bool>(),
         flips in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..40),
     ) {
         let sample = load(VERSIONS[version]);
@@ -137,7 +172,7 @@ proptest! {
 
     #[test]
     fn flipped_footers_never_panic(
-        version in 0usize..2, flips in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..4),
+        version in 0usize..3, flips in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..4),
     ) {
         let sample = load(VERSIONS[version]);
         let mut data = sample.data.to_vec();
@@ -159,5 +194,49 @@ proptest! {
             data[at.index(pages)] ^= mask;
         }
         read_everything(data, &facts, false);
+    }
+
+    #[test]
+    fn damaged_pages_with_checksums_are_an_error_or_read_as_before(
+        version in 1usize..3, page in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(),
+        flip in 0u32..8, in_header in any::<bool>(),
+    ) {
+        let sample = load(VERSIONS[version]);
+        let reader = sample.open();
+        let pages = pages_of(&reader, &sample.data);
+        let (header, body) = &pages[page.index(pages.len())];
+        let place = if in_header || body.is_empty() { *header..body.start } else { body.clone() };
+        let mut data = sample.data.to_vec();
+        data[place.start + at.index(place.len())] ^= 1 << flip;
+        let source = Arc::new(BytesSource::new(data.into()));
+        let damaged = BlockReader::open(source, &sample.facts).unwrap();
+        let ids = ["0af7651916cd43dd8448eb211c80319c", "463ac35c9f6413ad"];
+        let ids = ids.map(|hex| TraceId::from_hex(hex).unwrap());
+        for (found, expected) in all_reads(&damaged, &ids).into_iter().zip(all_reads(&reader, &ids)) {
+            if let Ok(found) = found {
+                prop_assert_eq!(found, expected.unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_page_indexes_are_an_error_or_read_as_before(
+        version in 0usize..3, at in any::<prop::sample::Index>(), flip in 0u32..8,
+    ) {
+        let sample = load(VERSIONS[version]);
+        let reader = sample.open();
+        let chunks = || reader.file.metadata.row_groups().iter().flat_map(|group| group.columns());
+        let start = chunks().filter_map(|chunk| chunk.offset_index_offset()).min().unwrap() as usize;
+        let footer = sample.data.len() - 8 - sample.facts.footer_size as usize;
+        let mut data = sample.data.to_vec();
+        data[start + at.index(footer - start)] ^= 1 << flip;
+        let source = Arc::new(BytesSource::new(data.into()));
+        let damaged = BlockReader::open(source, &sample.facts).unwrap();
+        for hex in ["0af7651916cd43dd8448eb211c80319c", "463ac35c9f6413ad", "19000000000000770000000000000003"] {
+            let Some(id) = TraceId::from_hex(hex) else { continue };
+            if let Ok(found) = damaged.read_trace(id, None) {
+                prop_assert_eq!(found, reader.read_trace(id, None).unwrap());
+            }
+        }
     }
 }

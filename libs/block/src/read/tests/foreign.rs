@@ -12,6 +12,8 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::printer::print_schema;
+use parquet::schema::types::SchemaDescriptor;
+use tactus_storage::meta::ColumnScope;
 
 /// Values (those that are defined), definition and repetition levels of a column.
 type Levels<V> = (Vec<V>, Vec<i16>, Vec<i16>);
@@ -33,24 +35,43 @@ fn write_column<T: DataType>(writer: &mut SerializedColumnWriter<'_>, column: &L
     typed.write_batch(values, def, rep).unwrap();
 }
 
-/// Rewrites the file with these properties and the schema as `edit` changes its text. A column
-/// that was boolean and no longer is gets zeros.
+/// Opens the file rewritten with these properties and the schema as `edit` changes its text.
 fn rewritten(
     sample: &Sample,
     properties: WriterPropertiesBuilder,
     edit: impl Fn(String) -> String,
 ) -> BlockReader {
+    let data = rewrite(sample, properties, edit);
+    let facts = BlockFacts { size: data.len() as u64, footer_size: 0, ..sample.facts.clone() };
+    BlockReader::open(Arc::new(BytesSource::new(data)), &facts).unwrap()
+}
+
+/// Each column is that of the same path. Where there is none it is that of the same place, or the one before once more
+/// if the file gets more columns. One that was boolean and no longer
+/// is gets zeros.
+fn rewrite(
+    sample: &Sample,
+    properties: WriterPropertiesBuilder,
+    edit: impl Fn(String) -> String,
+) -> Bytes {
     let reader = SerializedFileReader::new(sample.data.clone()).unwrap();
     let mut text = Vec::new();
     print_schema(&mut text, reader.metadata().file_metadata().schema());
-    let schema = parse_message_type(&edit(String::from_utf8(text).unwrap())).unwrap();
+    let schema = Arc::new(parse_message_type(&edit(String::from_utf8(text).unwrap())).unwrap());
     let properties = Arc::new(properties.build());
-    let mut writer = SerializedFileWriter::new(Vec::new(), Arc::new(schema), properties).unwrap();
+    let leaves = SchemaDescriptor::new(Arc::clone(&schema));
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties).unwrap();
+    let paths: Vec<_> = reader.metadata().file_metadata().schema_descr().columns().to_vec();
     for group in 0..reader.num_row_groups() {
         let from = reader.get_row_group(group).unwrap();
         let mut to = writer.next_row_group().unwrap();
-        let mut column = 0;
+        let (mut place, mut last) = (0, 0);
         while let Some(mut out) = to.next_column().unwrap() {
+            let path = leaves.column(place).path().clone();
+            let same = paths.iter().position(|leaf| *leaf.path() == path);
+            let column =
+                same.unwrap_or(if leaves.num_columns() == paths.len() { place } else { last });
+            last = column;
             let physical = from.metadata().column(column).column_type();
             let values = from.get_column_reader(column).unwrap();
             let is_int = matches!(out.untyped(), ColumnWriter::Int32ColumnWriter(_));
@@ -82,13 +103,11 @@ fn rewritten(
                 }
             }
             out.close().unwrap();
-            column += 1;
+            place += 1;
         }
         to.close().unwrap();
     }
-    let data = Bytes::from(writer.into_inner().unwrap());
-    let facts = BlockFacts { size: data.len() as u64, footer_size: 0, ..sample.facts.clone() };
-    BlockReader::open(Arc::new(BytesSource::new(data)), &facts).unwrap()
+    Bytes::from(writer.into_inner().unwrap())
 }
 
 /// Everything of a row group that text can show.
@@ -238,5 +257,150 @@ fn pre_release_files_without_array_flags_tell_arrays_by_their_values() {
         "kv=unset",
     ] {
         assert!(attributes.iter().any(|found| found == wanted), "{wanted} in {attributes:?}");
+    }
+}
+
+/// The schema without the lines that name one of these leaves.
+fn without(schema: String, leaves: &[&str]) -> String {
+    let names = |line: &str| {
+        let mut words = line.split([' ', ';']);
+        words.any(|word| leaves.contains(&word))
+    };
+    schema.lines().filter(|line| !names(line)).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn columns_that_are_missing_hold_nothing() {
+    for version in VERSIONS {
+        let sample = load(version);
+        let missing = [
+            "DroppedAttributesCount",
+            "DroppedEventsCount",
+            "DroppedLinksCount",
+            "Container",
+            "HttpStatusCode",
+            "ValueDouble",
+            "ValueArray",
+        ];
+        // Lists of vParquet4 are groups.
+        let edit = |schema: String| match version {
+            BlockVersion::VParquet4 => without(schema, &missing[..5]),
+            _ => without(schema, &missing),
+        };
+        let reader = rewritten(&sample, WriterProperties::builder(), edit);
+        let id = TraceId::from_hex("0af7651916cd43dd8448eb211c80319c").unwrap();
+        let batch = reader.read_trace(id, None).unwrap().unwrap();
+        assert_eq!(batch.len(), 4);
+        assert_eq!(batch.spans.dropped_attributes.as_slice(), [0; 4]);
+        assert_eq!((batch.spans.dropped_links[0], batch.events.dropped_attributes[0]), (0, 0));
+        let attributes = shown(&batch, &batch.span_attributes, 0).join(" ");
+        assert!(attributes.contains("int=-42") && attributes.contains("bool=true"));
+        match version {
+            BlockVersion::VParquet3 => assert!(attributes.contains("strs=unset"), "{attributes}"),
+            BlockVersion::VParquet4 => {
+                assert!(!attributes.contains("http.status_code="), "{attributes}")
+            }
+            _ => assert!(!attributes.contains("double="), "{attributes}"),
+        }
+    }
+}
+
+#[test]
+fn service_statistics_that_are_missing_are_counted() {
+    for version in [BlockVersion::VParquet4, BlockVersion::VParquet5] {
+        let sample = load(version);
+        let reader = rewritten(&sample, WriterProperties::builder(), |schema| {
+            without(schema, &["ErrorCount"])
+        });
+        let projections = [
+            Projection::all(),
+            Projection { trace_summary: true, service_stats: true, ..Projection::default() },
+        ];
+        for (group, projection) in (0..reader.row_groups().len()).zip(projections.iter().cycle()) {
+            let of = |reader: &BlockReader| {
+                let batch = reader.read_row_group(group, projection).unwrap();
+                let summaries = batch.traces.summaries.unwrap();
+                let names = summaries.service_name.iter();
+                let names: Vec<_> =
+                    names.map(|&name| batch.strings.display(name).into_owned()).collect();
+                let (spans, errors) = (summaries.service_spans, summaries.service_errors);
+                (summaries.service_starts, names, spans, errors)
+            };
+            assert_eq!(of(&reader), of(&sample.open()));
+        }
+    }
+}
+
+#[test]
+fn version_5_with_other_dedicated_columns_than_its_meta_is_corrupt() {
+    let sample = load(BlockVersion::VParquet5);
+    let open = |dedicated_columns: &[DedicatedColumn]| {
+        let dedicated_columns = dedicated_columns.to_vec();
+        let facts = BlockFacts { dedicated_columns, ..sample.facts.clone() };
+        BlockReader::open(Arc::new(BytesSource::new(sample.data.clone())), &facts)
+    };
+    let columns = &sample.facts.dedicated_columns;
+    assert!(open(columns).is_ok());
+    let mut other_type = columns.clone();
+    other_type[0].column_type = tactus_storage::meta::ColumnType::Int;
+    let mut other_scope = columns.clone();
+    other_scope[0].scope = tactus_storage::meta::ColumnScope::Event;
+    let more = [columns.as_slice(), &[DedicatedColumn::string(ColumnScope::Span, "more")]].concat();
+    for wrong in [&columns[1..], &[], &more, &other_type, &other_scope] {
+        assert!(matches!(open(wrong), Err(crate::Error::Corrupt { .. })), "{wrong:?}");
+    }
+}
+
+#[test]
+fn version_5_may_have_twenty_string_columns() {
+    let sample = load(BlockVersion::VParquet5);
+    // The last string column of spans, twelve times more: String09 to String20.
+    let edit = |schema: String| {
+        let lines = schema.lines().flat_map(|line| {
+            let copies =
+                if line.contains("String08 ") || line.contains("String08;") { 20 } else { 8 };
+            (8..=copies).map(move |slot| line.replace("String08", &format!("String{slot:02}")))
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let mut columns = sample.facts.dedicated_columns.clone();
+    let names: Vec<String> = (9..=22).map(|slot| format!("copy-{slot}")).collect();
+    columns.extend(names.iter().map(|name| DedicatedColumn::string(ColumnScope::Span, name)));
+    let data = rewrite(&sample, WriterProperties::builder(), edit);
+    let facts = BlockFacts {
+        size: data.len() as u64,
+        dedicated_columns: columns,
+        footer_size: 0,
+        ..sample.facts.clone()
+    };
+    let reader = BlockReader::open(Arc::new(BytesSource::new(data)), &facts).unwrap();
+    let fixed = &reader.file.columns.span_attributes.fixed;
+    let has = |name: &str| fixed.iter().any(|column| column.key == name.as_bytes());
+    assert!(has("copy-9") && has("copy-20"));
+    // No slot is left for these: they are generic attributes.
+    assert!(!has("copy-21") && !has("copy-22"));
+    let id = TraceId::from_hex("0af7651916cd43dd8448eb211c80319c").unwrap();
+    let batch = reader.read_trace(id, None).unwrap().unwrap();
+    let attributes = shown(&batch, &batch.span_attributes, 0);
+    for name in ["customer", "copy-9", "copy-20"] {
+        assert!(attributes.contains(&format!("{name}=\"acme\"")), "{attributes:?}");
+    }
+}
+
+#[test]
+fn an_index_with_more_row_groups_than_the_file_is_not_used() {
+    for version in VERSIONS {
+        let sample = load(version);
+        let mut last_ids = sample.index.last_ids().to_vec();
+        last_ids.insert(0, [0x20; 16]);
+        let wrong = RowGroupIndex::new(last_ids);
+        let reader = sample.open();
+        for hex in ["0af7651916cd43dd8448eb211c80319c", "ffffffffffffffffffffffffffffffff"] {
+            let id = TraceId::from_hex(hex).unwrap();
+            assert!(reader.read_trace(id, Some(&wrong)).unwrap().is_some());
+        }
+        // A meta may count a row group more than there are.
+        let beyond = reader.row_groups().len();
+        assert!(reader.read_row_group(beyond, &Projection::all()).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! Random batches, complete enough for the writer.
 
 use tactus_model::any_value::{AnyValueRef, encode_array};
+use tactus_model::wire::put_message_field;
 use tactus_model::{
     Attribute, AttributeList, DictionaryBuilder, SpanBatch, SpanId, TraceId, ValueType,
 };
@@ -76,9 +77,19 @@ impl Maker {
     }
 
     fn value(&mut self) -> (ValueType, u64) {
-        let choices = if self.shape.odd_values { 14 } else { 8 };
+        let choices = if self.shape.odd_values { 16 } else { 8 };
         let number = self.random.below(1000);
-        let array: Vec<AnyValueRef<'_>> = match self.random.below(choices) {
+        let choice = self.random.below(choices);
+        if choice >= 14 {
+            // Bytes, or a list of one pair without a value.
+            let mut message = Vec::new();
+            match choice {
+                14 => put_message_field(&mut message, 7, &number.to_le_bytes()),
+                _ => put_message_field(&mut message, 6, &[0x0a, 3, 0x0a, 1, b'k']),
+            }
+            return (ValueType::Other, u64::from(self.strings.intern(&message)));
+        }
+        let array: Vec<AnyValueRef<'_>> = match choice {
             0..=4 => return (ValueType::String, u64::from(self.text("value"))),
             5 => return (ValueType::Int, number.wrapping_sub(500)),
             6 => return (ValueType::Double, (number as f64 / 8.0).to_bits()),

@@ -4,21 +4,44 @@ use super::generated::{Shape, batch};
 use super::*;
 use crate::{BlockWriter, Compression, WriterSettings};
 use proptest::prelude::*;
-use tactus_storage::meta::ColumnScope;
+use tactus_storage::meta::{ColumnOption, ColumnScope};
 
-fn dedicated_columns() -> Vec<DedicatedColumn> {
+fn dedicated_columns(version: BlockVersion) -> Vec<DedicatedColumn> {
+    use ColumnScope::{Event, Resource, Span};
+    if version == BlockVersion::VParquet5 {
+        let options = vec![ColumnOption::Array, ColumnOption::Blob];
+        return vec![
+            DedicatedColumn::string(Resource, "ip"),
+            DedicatedColumn::int(Resource, "n"),
+            DedicatedColumn { options, ..DedicatedColumn::string(Span, "customer") },
+            DedicatedColumn::string(Span, "db.statement"),
+            DedicatedColumn::int(Span, "http.status_code"),
+            DedicatedColumn::int(Span, "region"),
+            DedicatedColumn::string(Event, "http.url"),
+            DedicatedColumn::int(Event, "thread.id"),
+        ];
+    }
     vec![
-        DedicatedColumn::string(ColumnScope::Resource, "ip"),
-        DedicatedColumn::string(ColumnScope::Span, "customer"),
-        DedicatedColumn::string(ColumnScope::Span, "db.statement"),
+        DedicatedColumn::string(Resource, "ip"),
+        DedicatedColumn::string(Span, "customer"),
+        DedicatedColumn::string(Span, "db.statement"),
     ]
 }
 
 /// A block of these batches, each a row group.
-fn written(batches: &[SpanBatch], compression: Compression, page_bytes: usize) -> BlockReader {
-    let dedicated_columns = dedicated_columns();
-    let settings =
-        WriterSettings { dedicated_columns: dedicated_columns.clone(), compression, page_bytes };
+fn written(
+    version: BlockVersion,
+    batches: &[SpanBatch],
+    compression: Compression,
+    page_bytes: usize,
+) -> BlockReader {
+    let dedicated_columns = dedicated_columns(version);
+    let settings = WriterSettings {
+        version,
+        dedicated_columns: dedicated_columns.clone(),
+        compression,
+        page_bytes,
+    };
     let mut writer = BlockWriter::new(Vec::new(), settings).unwrap();
     for batch in batches {
         writer.write_row_group(batch).unwrap();
@@ -27,7 +50,7 @@ fn written(batches: &[SpanBatch], compression: Compression, page_bytes: usize) -
     let facts = BlockFacts {
         size: summary.size,
         footer_size: summary.footer_size,
-        version: BlockVersion::VParquet4,
+        version,
         dedicated_columns,
     };
     BlockReader::open(Arc::new(BytesSource::new(data.into())), &facts).unwrap()
@@ -40,7 +63,7 @@ fn sorted(batch: &SpanBatch, list: &AttributeList, owner: usize) -> Vec<String> 
 }
 
 /// Everything about each span of a trace as text, in order of span id.
-fn spans_of(batch: &SpanBatch, trace: usize) -> Vec<String> {
+pub(super) fn spans_of(batch: &SpanBatch, trace: usize) -> Vec<String> {
     let spans = &batch.spans;
     let text = |code: u32| batch.strings.display(code).into_owned();
     let mut out: Vec<String> = (0..batch.len())
@@ -94,8 +117,13 @@ fn spans_of(batch: &SpanBatch, trace: usize) -> Vec<String> {
     out
 }
 
-fn check(batches: &[SpanBatch], compression: Compression, page_bytes: usize) {
-    let reader = written(batches, compression, page_bytes);
+fn check(
+    version: BlockVersion,
+    batches: &[SpanBatch],
+    compression: Compression,
+    page_bytes: usize,
+) {
+    let reader = written(version, batches, compression, page_bytes);
     assert_eq!(reader.row_groups().len(), batches.len());
     for (group, expected) in batches.iter().enumerate() {
         let found = reader.read_row_group(group, &Projection::all()).unwrap();
@@ -113,12 +141,13 @@ fn check(batches: &[SpanBatch], compression: Compression, page_bytes: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
     fn random_batches_read_back(
         seed in any::<u64>(), traces in 1u64..20, max_spans in 1u64..12, max_attributes in 0u64..9,
         strings in 1u64..40, odd_values in any::<bool>(), codec in 0usize..3, page_bytes in 1usize..4000,
+        is_v5 in any::<bool>(),
     ) {
         let shape = |traces| Shape { traces, max_spans, max_attributes, strings, odd_values };
         let batches = [
@@ -126,7 +155,8 @@ proptest! {
             batch(seed ^ 1, traces, shape(1 + traces / 2)),
         ];
         let codec = [Compression::None, Compression::Snappy, Compression::Zstd(1)][codec];
-        check(&batches, codec, page_bytes);
+        let version = if is_v5 { BlockVersion::VParquet5 } else { BlockVersion::VParquet4 };
+        check(version, &batches, codec, page_bytes);
     }
 }
 
@@ -134,5 +164,8 @@ proptest! {
 fn many_pages_and_large_lists_read_back() {
     let shape =
         Shape { traces: 60, max_spans: 60, max_attributes: 12, strings: 2000, odd_values: true };
-    check(&[batch(7, 0, shape)], Compression::Snappy, 512);
+    let batches = [batch(7, 0, shape)];
+    for version in [BlockVersion::VParquet4, BlockVersion::VParquet5] {
+        check(version, &batches, Compression::Snappy, 512);
+    }
 }

@@ -59,7 +59,9 @@ fn summary(batch: &SpanBatch, trace: usize) -> (String, String, u64, u64, Vec<St
 
 #[test]
 fn counts_and_row_groups_are_the_documented_ones() {
+    let as_v3 = load(BlockVersion::VParquet3).facts.footer_size as usize;
     for (version, traces, footer, leaves) in [
+        (BlockVersion::VParquet3, &[29u64, 30, 5][..], as_v3, 76),
         (BlockVersion::VParquet4, &[29u64, 30, 5][..], 49_131, 103),
         (BlockVersion::VParquet5, &[17, 18, 18, 11][..], 44_817, 96),
     ] {
@@ -303,7 +305,7 @@ fn attributes_of_the_span_with_everything_come_in_stored_order() {
         ],
     );
     for (version, (more_generic, fixed, resource_generic, resource_fixed)) in
-        VERSIONS.into_iter().zip([v4, v5])
+        VERSIONS.into_iter().zip([v4.clone(), v4, v5])
     {
         let batch = trace(&load(version).open(), "0af7651916cd43dd8448eb211c80319c");
         let found = shown(&batch, &batch.span_attributes, 0);
@@ -360,7 +362,9 @@ fn everything_else_of_the_span_with_everything_is_read() {
         assert_eq!(text(spans.trace_state[0]), "a=b");
         assert_eq!(spans.dropped_attributes[0], 3);
         assert_eq!((spans.dropped_events[0], spans.dropped_links[0]), (4, 5));
-        assert_eq!(batch.resources.dropped_attributes[0], 1);
+        // Some things have no place in vParquet3.
+        let is_v3 = version == BlockVersion::VParquet3;
+        assert_eq!(batch.resources.dropped_attributes[0], if is_v3 { 0 } else { 1 });
 
         let events = &batch.events;
         assert_eq!(events.range(0), 0..2);
@@ -393,9 +397,10 @@ fn everything_else_of_the_span_with_everything_is_read() {
                 scopes.dropped_attributes[scope],
             )
         };
-        assert_eq!(scope(0), ("otel-go".into(), "1.2.3".into(), 2));
+        assert_eq!(scope(0), ("otel-go".into(), "1.2.3".into(), if is_v3 { 0 } else { 2 }));
         assert_eq!(scope(3), ("otel-java".into(), "2.0.0".into(), 0));
-        assert_eq!(shown(&batch, &batch.scopes.attributes, 0), ["scope.attr=\"x\""]);
+        let of_scope: &[&str] = if is_v3 { &[] } else { &["scope.attr=\"x\""] };
+        assert_eq!(shown(&batch, &batch.scopes.attributes, 0), of_scope);
         let db = shown(&batch, &batch.resources.attributes, spans.resource[3] as usize);
         assert_eq!(db, ["ip=\"10.0.0.2\"", "service.name=\"db\""]);
     }
@@ -433,18 +438,46 @@ fn trace_by_id_finds_every_trace_and_nothing_else() {
 }
 
 #[test]
-fn vparquet3_is_not_read() {
-    let sample = load(BlockVersion::VParquet4);
-    let facts = BlockFacts { version: BlockVersion::VParquet3, ..sample.facts };
-    let error = BlockReader::open(Arc::new(BytesSource::new(sample.data)), &facts).unwrap_err();
-    assert!(matches!(error, crate::Error::UnsupportedVersion("vParquet3")));
+fn a_block_of_another_version_is_corrupt() {
+    for version in VERSIONS {
+        let sample = load(version);
+        for claimed in VERSIONS.into_iter().filter(|claimed| *claimed != version) {
+            let facts = BlockFacts { version: claimed, ..sample.facts.clone() };
+            let source = Arc::new(BytesSource::new(sample.data.clone()));
+            let opened = BlockReader::open(source, &facts);
+            assert!(matches!(opened, Err(crate::Error::Corrupt { .. })), "{version} as {claimed}");
+        }
+    }
 }
 
 #[test]
-fn a_block_of_the_other_version_is_corrupt() {
-    let sample = load(BlockVersion::VParquet5);
-    let facts = BlockFacts { version: BlockVersion::VParquet4, ..sample.facts };
-    // Paths match, but dedicated columns repeat.
-    let opened = BlockReader::open(Arc::new(BytesSource::new(sample.data)), &facts);
-    assert!(matches!(opened, Err(crate::Error::Corrupt { .. })));
+fn columns_are_described_as_the_footer_has_them() {
+    for version in VERSIONS {
+        let sample = load(version);
+        let reader = sample.open();
+        let columns = reader.columns();
+        let groups = reader.row_groups();
+        let sum = |of: fn(&ColumnInfo) -> u64| columns.iter().map(of).sum::<u64>();
+        let compressed = groups.iter().map(|group| group.bytes).sum::<u64>();
+        assert_eq!(sum(|column| column.compressed_bytes), compressed);
+        let uncompressed = groups.iter().map(|group| group.uncompressed_bytes).sum::<u64>();
+        assert_eq!(sum(|column| column.uncompressed_bytes), uncompressed);
+
+        let id = &columns[0];
+        assert_eq!((id.path.as_str(), id.values), ("TraceID", 64));
+        assert_eq!(id.codecs, ["UNCOMPRESSED"]);
+        assert!(id.encodings.contains(&"DELTA_LENGTH_BYTE_ARRAY".to_owned()), "{id:?}");
+        let name = columns.iter().find(|column| column.path.ends_with(".Spans.Name"));
+        let name =
+            name.or_else(|| columns.iter().find(|c| c.path.ends_with("Spans.list.element.Name")));
+        let name = name.unwrap();
+        assert_eq!((name.values, name.codecs.as_slice()), (252, &["SNAPPY".to_owned()][..]));
+        assert!(name.encodings.contains(&"RLE_DICTIONARY".to_owned()), "{name:?}");
+
+        let text = reader.schema_text();
+        assert!(text.starts_with("message Trace {"), "{text}");
+        let parsed = parquet::schema::parser::parse_message_type(&text).unwrap();
+        let parsed = parquet::schema::types::SchemaDescriptor::new(Arc::new(parsed));
+        assert_eq!(parsed.num_columns(), columns.len());
+    }
 }

@@ -1,14 +1,24 @@
 use proptest::prelude::*;
+use tactus_storage::meta::BlockVersion;
 
 use super::*;
-use crate::schema::{self, leaf};
 
-fn chunk(leaf: usize, pages: &[Bounds]) -> (Statistics, ColumnIndexMetaData) {
-    let mut statistics = ChunkStatistics::new(&schema::descriptor().column(leaf));
+use crate::schema::Schema;
+use crate::schema::leaf::Leaves;
+
+/// Statistics of a column of the vParquet4 schema.
+fn statistics_of(leaf: impl Fn(&Leaves) -> usize) -> ChunkStatistics {
+    let schema = Schema::new(BlockVersion::VParquet4, &[]).unwrap();
+    ChunkStatistics::new(&schema.descriptor().column(leaf(&schema.leaves)), true)
+}
+
+fn chunk(leaf: impl Fn(&Leaves) -> usize, pages: &[Bounds]) -> (Statistics, ColumnIndexMetaData) {
+    let mut statistics = statistics_of(leaf);
     for bounds in pages {
         statistics.page(bounds.clone(), 0, 0);
     }
-    statistics.finish().unwrap()
+    let (statistics, index) = statistics.finish().unwrap();
+    (statistics, index.unwrap())
 }
 
 fn pair(low: &[u8], high: &[u8]) -> Bounds {
@@ -27,7 +37,7 @@ fn unsigned_columns_compare_unsigned() {
     assert_eq!(Order::Int32 { unsigned: true }.of_integers(&[]), None);
 
     let (statistics, index) = chunk(
-        leaf::TRACE_START,
+        |leaves| leaves.trace_start,
         &[
             pair(&1u64.to_le_bytes(), &2u64.to_le_bytes()),
             pair(&3u64.to_le_bytes(), &u64::MAX.to_le_bytes()),
@@ -56,7 +66,7 @@ fn booleans_have_both_bounds() {
 
 #[test]
 fn long_strings_are_cut_between_characters() {
-    let statistics = ChunkStatistics::new(&schema::descriptor().column(leaf::SPAN_NAME));
+    let statistics = statistics_of(|leaves| leaves.span_name);
     let long = "0123456789abcdeä and more".as_bytes();
     assert_eq!(statistics.cut_low(long), (b"0123456789abcde".to_vec(), false));
     assert_eq!(statistics.cut_high(long), (b"0123456789abcdf".to_vec(), false));
@@ -72,16 +82,17 @@ proptest! {
             "\\PC{0,20}".prop_map(String::into_bytes),
             prop::collection::vec(0xfdu8.., 0..40),
         ],
-        leaf in prop::sample::select(vec![leaf::SPAN_NAME, leaf::TRACE_ID]),
+        is_text in any::<bool>(),
     ) {
-        let statistics = ChunkStatistics::new(&schema::descriptor().column(leaf));
+        let leaf = |leaves: &Leaves| if is_text { leaves.span_name } else { leaves.trace_id };
+        let statistics = statistics_of(leaf);
         let (low, low_exact) = statistics.cut_low(&value);
         let (high, high_exact) = statistics.cut_high(&value);
         prop_assert!(low <= value && value <= high);
         prop_assert_eq!(low_exact, low == value);
         prop_assert_eq!(high_exact, high == value);
         prop_assert!(low.len() <= MAX_BYTES);
-        if leaf == leaf::SPAN_NAME && std::str::from_utf8(&value).is_ok() {
+        if is_text && std::str::from_utf8(&value).is_ok() {
             prop_assert!(std::str::from_utf8(&low).is_ok() && std::str::from_utf8(&high).is_ok());
         }
     }

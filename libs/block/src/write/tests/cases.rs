@@ -3,13 +3,15 @@ use parquet::basic::Compression as Codec;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use proptest::prelude::*;
 use tactus_model::SpanBatch;
-use tactus_storage::meta::{ColumnScope, DedicatedColumn};
+use tactus_storage::meta::{BlockVersion, ColumnOption, ColumnScope, DedicatedColumn};
 
 use super::checks::{check_chunk, check_column};
-use super::expected::{self, Dedicated};
+use super::expected;
+use super::expected_columns::{Dedicated, Slots};
 use super::read_back::{Leaf, open, read_column};
 use super::samples::{SampleSpan, Value, batch, trace_id, traces};
-use crate::schema::leaf;
+use crate::schema::Schema;
+use crate::schema::leaf::Leaves;
 use crate::{BlockSummary, BlockWriter, Compression, Error, WriterSettings};
 
 fn settings(compression: Compression) -> WriterSettings {
@@ -18,11 +20,48 @@ fn settings(compression: Compression) -> WriterSettings {
         DedicatedColumn::string(ColumnScope::Span, "region"),
         DedicatedColumn::string(ColumnScope::Span, "l"),
     ];
-    WriterSettings { dedicated_columns, compression, page_bytes: 24 }
+    WriterSettings { dedicated_columns, compression, page_bytes: 24, ..Default::default() }
+}
+
+fn settings_of_v5(compression: Compression) -> WriterSettings {
+    use ColumnScope::{Event, Resource, Span};
+    let options = vec![ColumnOption::Array, ColumnOption::Blob];
+    let dedicated_columns = vec![
+        DedicatedColumn::string(Resource, "cluster"),
+        DedicatedColumn::int(Resource, "x"),
+        DedicatedColumn::string(Resource, "service.name"),
+        DedicatedColumn::int(Span, "http.status_code"),
+        DedicatedColumn { options, ..DedicatedColumn::string(Span, "l") },
+        DedicatedColumn::string(Span, "k"),
+        DedicatedColumn::int(Span, "region"),
+        DedicatedColumn::string(Event, "ev"),
+        DedicatedColumn::int(Event, "unused"),
+    ];
+    let version = BlockVersion::VParquet5;
+    WriterSettings { version, dedicated_columns, compression, page_bytes: 24 }
 }
 
 fn dedicated() -> Dedicated {
-    Dedicated { resource: vec!["ip"], span: vec!["region", "l"] }
+    let slots = |strings| Slots { strings, ints: Vec::new() };
+    Dedicated {
+        resource: slots(vec!["ip"]),
+        span: slots(vec!["region", "l"]),
+        ..Dedicated::default()
+    }
+}
+
+fn dedicated_of_v5() -> Dedicated {
+    Dedicated {
+        is_v5: true,
+        // The second string is a name that no attribute has: that of `service.name` is taken.
+        resource: Slots { strings: vec!["cluster", "(none)"], ints: vec!["x"] },
+        span: Slots { strings: vec!["l", "k"], ints: vec!["http.status_code", "region"] },
+        event: Slots { strings: vec!["ev"], ints: vec!["unused"] },
+    }
+}
+
+fn v4() -> Leaves {
+    Schema::new(BlockVersion::VParquet4, &[]).unwrap().leaves
 }
 
 fn write(batches: &[SpanBatch], settings: WriterSettings) -> (Vec<u8>, BlockSummary) {
@@ -38,18 +77,24 @@ fn file_of(traces: &[(u8, Vec<SampleSpan>)]) -> SerializedFileReader<Bytes> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(160))]
 
     #[test]
     fn files_hold_what_was_written(
         traces in traces(),
+        is_v5 in any::<bool>(),
         cut in 0usize..8,
         compression in prop::sample::select(vec![Compression::Zstd(1), Compression::Snappy, Compression::None]),
     ) {
         let (first, second) = traces.split_at(cut.min(traces.len()));
         let parts: Vec<_> = [first, second].into_iter().filter(|part| !part.is_empty()).collect();
         let batches: Vec<SpanBatch> = parts.iter().map(|part| batch(part)).collect();
-        let (data, summary) = write(&batches, settings(compression));
+        let (settings, dedicated) = match is_v5 {
+            true => (settings_of_v5(compression), dedicated_of_v5()),
+            false => (settings(compression), dedicated()),
+        };
+        let schema = Schema::new(settings.version, &settings.dedicated_columns).unwrap();
+        let (data, summary) = write(&batches, settings);
 
         prop_assert_eq!(summary.size, data.len() as u64);
         let footer = &data[data.len() - 8..data.len() - 4];
@@ -68,9 +113,9 @@ proptest! {
                 Compression::Snappy => Codec::SNAPPY,
                 Compression::Zstd(_) => Codec::ZSTD(Default::default()),
             };
-            for (leaf, expected) in expected::columns(part, &dedicated()).iter().enumerate() {
-                check_column(&file, row_group, leaf, expected);
-                check_chunk(&file, row_group, leaf, expected, codec);
+            for (leaf, expected) in expected::columns(&schema, part, &dedicated).iter().enumerate() {
+                check_column(&file, &schema, row_group, leaf, expected);
+                check_chunk(&file, &schema, row_group, leaf, expected, codec);
             }
         }
     }
@@ -105,9 +150,9 @@ fn texts(file: &SerializedFileReader<Bytes>, leaf: usize) -> Vec<String> {
 }
 
 fn nested(file: &SerializedFileReader<Bytes>) -> Vec<(i64, i64, i64)> {
-    let left = integers(file, leaf::SPAN_NESTED_LEFT);
-    let right = integers(file, leaf::SPAN_NESTED_RIGHT);
-    let parent = integers(file, leaf::SPAN_NESTED_PARENT);
+    let left = integers(file, v4().nested_left);
+    let right = integers(file, v4().nested_right);
+    let parent = integers(file, v4().nested_parent);
     (0..left.len()).map(|at| (left[at], right[at], parent[at])).collect()
 }
 
@@ -126,9 +171,9 @@ fn shared_span_ids_hang_by_kind() {
     ];
     let file = file_of(&[(1, spans)]);
     assert_eq!(nested(&file), [(1, 8, -1), (2, 3, 1), (4, 7, 1), (5, 6, 4)]);
-    assert_eq!(texts(&file, leaf::ROOT_SERVICE_NAME), ["web"]);
-    assert_eq!(texts(&file, leaf::SERVICE_STATS_KEY), ["backend", "web"]);
-    assert_eq!(integers(&file, leaf::SERVICE_STATS_SPAN_COUNT), [2, 2]);
+    assert_eq!(texts(&file, v4().root_service_name), ["web"]);
+    assert_eq!(texts(&file, v4().service_stats_name), ["backend", "web"]);
+    assert_eq!(integers(&file, v4().service_stats_span_count), [2, 2]);
 }
 
 #[test]
@@ -136,7 +181,7 @@ fn last_of_two_roots_names_the_trace() {
     let spans = vec![span(1, 0, "root-1", 0), span(2, 1, "d1-child", 0), span(3, 0, "root-2", 0)];
     let file = file_of(&[(1, spans)]);
     assert_eq!(nested(&file), [(1, 4, -1), (2, 3, 1), (5, 6, -1)]);
-    assert_eq!(texts(&file, leaf::ROOT_SPAN_NAME), ["root-2"]);
+    assert_eq!(texts(&file, v4().root_span_name), ["root-2"]);
 }
 
 #[test]
@@ -145,8 +190,8 @@ fn traces_without_a_tree_have_no_numbers() {
     let triple = vec![span(1, 0, "a", 0), span(1, 0, "a", 1), span(1, 0, "a", 2)];
     let file = file_of(&[(1, vec![orphan]), (2, triple)]);
     assert_eq!(nested(&file), [(0, 0, 0); 4]);
-    assert_eq!(texts(&file, leaf::ROOT_SPAN_NAME), ["", "a"]);
-    assert_eq!(texts(&file, leaf::ROOT_SERVICE_NAME), ["", ""]);
+    assert_eq!(texts(&file, v4().root_span_name), ["", "a"]);
+    assert_eq!(texts(&file, v4().root_service_name), ["", ""]);
 }
 
 #[test]
@@ -163,17 +208,17 @@ fn combined_traces_have_statistics_of_all_their_spans() {
     ];
     let file = file_of(&[(1, spans)]);
     assert_eq!(nested(&file), [(1, 8, -1), (2, 3, 1), (4, 7, 1), (5, 6, 4)]);
-    assert_eq!(texts(&file, leaf::SERVICE_STATS_KEY), ["db", "frontend"]);
-    assert_eq!(integers(&file, leaf::SERVICE_STATS_SPAN_COUNT), [1, 3]);
-    assert_eq!(integers(&file, leaf::TRACE_END), [250]);
-    assert_eq!(texts(&file, leaf::ROOT_SPAN_NAME), ["root"]);
+    assert_eq!(texts(&file, v4().service_stats_name), ["db", "frontend"]);
+    assert_eq!(integers(&file, v4().service_stats_span_count), [1, 3]);
+    assert_eq!(integers(&file, v4().trace_end), [250]);
+    assert_eq!(texts(&file, v4().root_span_name), ["root"]);
 }
 
 #[test]
 fn invalid_utf8_is_kept() {
     let name = vec![0xff, 0xfe, b'x'];
     let file = file_of(&[(1, vec![SampleSpan { name: name.clone(), ..Default::default() }])]);
-    assert_eq!(read_column(&file, 0, leaf::SPAN_NAME).values, [Leaf::Bytes(name)]);
+    assert_eq!(read_column(&file, 0, v4().span_name).values, [Leaf::Bytes(name)]);
 }
 
 #[test]
@@ -181,9 +226,9 @@ fn string_in_and_out_of_arrays_is_one_dictionary_entry() {
     let text = || Value::Text(b"same".to_vec());
     let attributes = vec![("a", Value::Array(vec![text(), text()])), ("b", text())];
     let file = file_of(&[(1, vec![SampleSpan { attributes, ..Default::default() }])]);
-    assert_eq!(texts(&file, leaf::SPAN_ATTRIBUTES.value), ["same"; 3]);
+    assert_eq!(texts(&file, v4().span_attributes.value), ["same"; 3]);
     let group = file.get_row_group(0).unwrap();
-    let mut pages = group.get_column_page_reader(leaf::SPAN_ATTRIBUTES.value).unwrap();
+    let mut pages = group.get_column_page_reader(v4().span_attributes.value).unwrap();
     assert_eq!(pages.get_next_page().unwrap().unwrap().num_values(), 1);
 }
 
@@ -193,8 +238,8 @@ fn trace_ids_have_no_leading_zeros_as_text() {
     let id = tactus_model::TraceId::from_hex("0af7651916cd43dd8448eb211c80319c").unwrap();
     batch.traces.ids.make_mut()[0] = id;
     let file = open(write(&[batch], WriterSettings::default()).0);
-    assert_eq!(read_column(&file, 0, leaf::TRACE_ID).values, [Leaf::Bytes(id.0.to_vec())]);
-    assert_eq!(texts(&file, leaf::TRACE_ID_TEXT), ["af7651916cd43dd8448eb211c80319c"]);
+    assert_eq!(read_column(&file, 0, v4().trace_id).values, [Leaf::Bytes(id.0.to_vec())]);
+    assert_eq!(texts(&file, v4().trace_id_text), ["af7651916cd43dd8448eb211c80319c"]);
 }
 
 #[test]
@@ -238,4 +283,11 @@ fn row_groups_out_of_order_are_refused() {
 fn unknown_zstd_levels_are_refused() {
     let settings = WriterSettings { compression: Compression::Zstd(77), ..Default::default() };
     assert!(BlockWriter::new(Vec::new(), settings).is_err());
+}
+
+#[test]
+fn versions_that_are_only_read_are_refused() {
+    let settings = WriterSettings { version: BlockVersion::VParquet3, ..Default::default() };
+    let refused = BlockWriter::new(Vec::new(), settings);
+    assert!(matches!(refused, Err(Error::NotWritten("vParquet3"))));
 }

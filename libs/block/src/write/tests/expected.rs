@@ -4,9 +4,10 @@ use parquet::schema::types::Type;
 use tactus_model::{SpanId, nested_set::NestedSet};
 
 use super::expected_attributes::attribute_list;
+use super::expected_columns::{Dedicated, service_name, service_statistics};
 use super::read_back::{Column, Leaf};
 use super::samples::{Attributes, SampleSpan, Value, encoded, span_id, trace_id};
-use crate::schema;
+use crate::schema::Schema;
 
 /// A value of the schema: the fields of a group in order, the elements of a repeated field, a leaf, or null.
 pub(super) enum Node {
@@ -28,18 +29,25 @@ fn integer32(value: u32) -> Node {
     Node::Leaf(Leaf::Integer(i64::from(value as i32)))
 }
 
-/// A three-level list: `X (LIST) { repeated list { element } }`.
-pub(super) fn list(elements: Vec<Node>) -> Node {
+/// A list: bare, or of three levels, `X (LIST) { repeated list { element } }`.
+pub(super) fn list(is_v5: bool, elements: Vec<Node>) -> Node {
+    if is_v5 {
+        return Node::List(elements);
+    }
     let wrapped = elements.into_iter().map(|element| Node::Group(vec![element])).collect();
     Node::Group(vec![Node::List(wrapped)])
 }
 
 /// The columns of these traces in one row group.
-pub(super) fn columns(traces: &[(u8, Vec<SampleSpan>)], dedicated: &Dedicated) -> Vec<Column> {
-    let mut columns = vec![Column::default(); schema::LEAF_COUNT];
+pub(super) fn columns(
+    schema: &Schema,
+    traces: &[(u8, Vec<SampleSpan>)],
+    dedicated: &Dedicated,
+) -> Vec<Column> {
+    let mut columns = vec![Column::default(); schema.leaf_count()];
     for (id, spans) in traces {
         let row = row(*id, spans, dedicated);
-        let root = schema::message_type();
+        let root = schema.descriptor().root_schema_ptr();
         let (Type::GroupType { fields, .. }, Node::Group(values)) = (root.as_ref(), &row) else {
             panic!("the root is a group");
         };
@@ -116,71 +124,17 @@ fn content(
     }
 }
 
-/// Attributes with a dedicated column, by slot.
-pub(super) struct Dedicated {
-    pub(super) resource: Vec<&'static str>,
-    pub(super) span: Vec<&'static str>,
+fn comparable(attributes: &Attributes) -> Vec<(&'static str, Vec<u8>)> {
+    attributes.iter().map(|(key, value)| (*key, encoded(value))).collect()
 }
 
-fn is_text(value: &Value) -> bool {
-    matches!(value, Value::Text(_))
-}
-
-/// The last string under a name.
-fn last_text<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a [u8]> {
-    attributes.iter().rev().find_map(|(key, value)| match value {
-        Value::Text(text) if *key == name => Some(text.as_slice()),
-        _ => None,
-    })
-}
-
-fn optional_text(attributes: &Attributes, name: &str) -> Node {
-    last_text(attributes, name).map_or(Node::Null, text)
-}
-
-fn dedicated_group(attributes: &Attributes, names: &[&'static str]) -> Node {
-    let slot =
-        |slot: usize| names.get(slot).map_or(Node::Null, |name| optional_text(attributes, name));
-    Node::Group((0..schema::DEDICATED_SLOTS).map(slot).collect())
-}
-
-const RESOURCE_NAMES: [&str; 8] = [
-    "cluster",
-    "namespace",
-    "pod",
-    "container",
-    "k8s.cluster.name",
-    "k8s.namespace.name",
-    "k8s.pod.name",
-    "k8s.container.name",
-];
-
-/// A resource with its attributes in the form that blocks compare and store.
-fn generic_resource(attributes: &Attributes, dedicated: &Dedicated) -> Attributes {
-    let has_column = |(key, value): &&(&'static str, Value)| {
-        let named = *key == "service.name"
-            || RESOURCE_NAMES.contains(key)
-            || dedicated.resource.contains(key);
-        !(named && is_text(value))
-    };
-    let mut generic: Attributes = attributes.iter().filter(has_column).cloned().collect();
-    generic.sort_by_key(|(key, _)| *key);
-    generic
-}
-
-type ResourceKey = (Vec<Option<Vec<u8>>>, String);
+type ResourceKey = (String, Vec<(&'static str, Vec<u8>)>);
 
 fn resource_key(span: &SampleSpan, dedicated: &Dedicated) -> ResourceKey {
     let attributes = &span.resource.0;
-    let names = ["service.name"].into_iter().chain(RESOURCE_NAMES);
-    let names = names.chain(dedicated.resource.iter().copied());
-    let columns = names.map(|name| last_text(attributes, name).map(<[u8]>::to_vec)).collect();
     // Bit patterns tell NaN and -0.0 apart where equality would not.
-    (columns, format!("{:?}", comparable(&generic_resource(attributes, dedicated))))
-}
-
-fn comparable(attributes: &Attributes) -> Vec<(&'static str, Vec<u8>)> {
-    attributes.iter().map(|(key, value)| (*key, encoded(value))).collect()
+    let columns = format!("{:?}", dedicated.resource_values(attributes));
+    (columns, comparable(&dedicated.generic_of_resource(attributes)))
 }
 
 fn scope_key(span: &SampleSpan) -> String {
@@ -226,8 +180,7 @@ fn row(id: u8, spans: &[SampleSpan], dedicated: &Dedicated) -> Node {
         };
         span.parent == 0 && !span.links.iter().any(is_child)
     });
-    let service =
-        |span: &SampleSpan| last_text(&span.resource.0, "service.name").unwrap_or(b"").to_vec();
+    let service = |span: &SampleSpan| service_name(&span.resource.0);
     let mut services: Vec<(Vec<u8>, u32, u32)> = Vec::new();
     for span in &order {
         let error = u32::from(span.status.0 == 2);
@@ -243,9 +196,6 @@ fn row(id: u8, spans: &[SampleSpan], dedicated: &Dedicated) -> Node {
     let mut numbers = Numbers::new(&order);
     let resources =
         grouped.iter().map(|scopes| resource_spans(id, scopes, dedicated, &mut numbers));
-    let statistics = services.iter().map(|(name, spans, errors)| {
-        Node::Group(vec![text(name), Node::Group(vec![integer32(*spans), integer32(*errors)])])
-    });
     Node::Group(vec![
         text(&trace_id(id).0),
         text(trace_id(id).to_hex().trim_start_matches('0').as_bytes()),
@@ -254,8 +204,8 @@ fn row(id: u8, spans: &[SampleSpan], dedicated: &Dedicated) -> Node {
         integer(end.wrapping_sub(start)),
         text(&root.map(|span| service(span)).unwrap_or_default()),
         text(&root.map(|span| span.name.clone()).unwrap_or_default()),
-        Node::Group(vec![Node::List(statistics.collect())]),
-        list(resources.collect()),
+        service_statistics(dedicated.is_v5, &services),
+        list(dedicated.is_v5, resources.collect()),
     ])
 }
 
@@ -274,6 +224,12 @@ impl Numbers {
         set.compute(&ids, &parents, &kinds);
         Self { set, next: 0 }
     }
+
+    /// Direct children of a span in the tree.
+    fn children(&self, at: usize) -> u32 {
+        let left = self.set.left[at];
+        self.set.parent.iter().filter(|&&parent| left > 0 && parent == left).count() as u32
+    }
 }
 
 fn resource_spans(
@@ -282,28 +238,31 @@ fn resource_spans(
     dedicated: &Dedicated,
     numbers: &mut Numbers,
 ) -> Node {
+    let is_v5 = dedicated.is_v5;
     let scope_spans = scopes.iter().map(|spans| {
         let (name, version, attributes, _) = &spans[0].scope;
         let dropped = first_row(spans).scope.3;
         let scope = Node::Group(vec![
             text(name.as_bytes()),
             text(version.as_bytes()),
-            attribute_list(attributes),
+            attribute_list(is_v5, attributes),
             integer32(dropped),
         ]);
-        let spans = spans.iter().map(|span| span_node(id, span, dedicated, numbers)).collect();
-        Node::Group(vec![scope, list(spans)])
+        let nodes = spans.iter().map(|span| span_node(id, span, dedicated, numbers)).collect();
+        let mut fields = vec![scope, list(is_v5, nodes)];
+        fields.extend(is_v5.then(|| integer32(spans.len() as u32)));
+        Node::Group(fields)
     });
-    let scope_spans = list(scope_spans.collect());
+    let scope_spans = list(is_v5, scope_spans.collect());
     let all: Vec<&SampleSpan> = scopes.iter().flatten().copied().collect();
     let (attributes, dropped) = &first_row(&all).resource;
-    let mut fields = vec![
-        attribute_list(&generic_resource(attributes, dedicated)),
-        integer32(*dropped),
-        text(last_text(attributes, "service.name").unwrap_or(b"")),
-    ];
-    fields.extend(RESOURCE_NAMES.iter().map(|name| optional_text(attributes, name)));
-    fields.push(dedicated_group(attributes, &dedicated.resource));
+    let generic = attribute_list(is_v5, &dedicated.generic_of_resource(attributes));
+    let service = text(&service_name(attributes));
+    let mut fields = match is_v5 {
+        true => vec![service, generic, integer32(*dropped)],
+        false => vec![generic, integer32(*dropped), service],
+    };
+    fields.extend(dedicated.resource_nodes(attributes));
     Node::Group(vec![Node::Group(fields), scope_spans])
 }
 
@@ -316,40 +275,36 @@ fn span_node(id: u8, span: &SampleSpan, dedicated: &Dedicated, numbers: &mut Num
     let at = numbers.next;
     numbers.next += 1;
     let nested = |column: &[i32]| Node::Leaf(Leaf::Integer(i64::from(column[at])));
-    let status_code = span.attributes.iter().rev().find_map(|(key, value)| match value {
-        Value::Int(code) if *key == "http.status_code" => Some(Node::Leaf(Leaf::Integer(*code))),
-        _ => None,
-    });
-    let has_column = |(key, value): &&(&'static str, Value)| {
-        let text = ["http.method", "http.url"].contains(key) || dedicated.span.contains(key);
-        let number = *key == "http.status_code" && matches!(value, Value::Int(_));
-        !(text && is_text(value) || number)
-    };
-    let generic: Attributes = span.attributes.iter().filter(has_column).cloned().collect();
+    let is_v5 = dedicated.is_v5;
     let parent = if span.parent == 0 { Vec::new() } else { span_id(span.parent).0.to_vec() };
     let events = span.events.iter().map(|(time, name, attributes)| {
-        Node::Group(vec![
+        let mut fields = vec![
             integer(time.wrapping_sub(span.start)),
             text(name.as_bytes()),
-            attribute_list(attributes),
+            attribute_list(is_v5, &dedicated.generic_of_event(attributes)),
             integer32(9),
-        ])
+        ];
+        fields.extend(dedicated.event_nodes(attributes));
+        Node::Group(fields)
     });
     let links = span.links.iter().map(|(linked, linked_span, attributes)| {
         Node::Group(vec![
             text(&trace_id(if *linked == 0 { id } else { *linked }).0),
             text(&span_id(*linked_span).0),
             text(b"l=1"),
-            attribute_list(attributes),
+            attribute_list(is_v5, attributes),
             integer32(7),
         ])
     });
-    Node::Group(vec![
+    let mut fields = vec![
         text(&span_id(span.id).0),
         text(&parent),
         nested(&numbers.set.parent),
         nested(&numbers.set.left),
         nested(&numbers.set.right),
+    ];
+    fields.extend(is_v5.then(|| integer32(numbers.children(at))));
+    fields.extend([
         text(&span.name),
         integer(u64::from(span.kind)),
         text(span.trace_state.as_bytes()),
@@ -357,15 +312,20 @@ fn span_node(id: u8, span: &SampleSpan, dedicated: &Dedicated, numbers: &mut Num
         integer(span.duration),
         integer(u64::from(span.status.0)),
         text(span.status.1.as_bytes()),
-        attribute_list(&generic),
+        attribute_list(is_v5, &dedicated.generic_of_span(&span.attributes)),
         integer32(span.dropped.0),
-        list(events.collect()),
+        list(is_v5, events.collect()),
         integer32(span.dropped.1),
-        list(links.collect()),
+        list(is_v5, links.collect()),
         integer32(span.dropped.2),
-        optional_text(&span.attributes, "http.method"),
-        optional_text(&span.attributes, "http.url"),
-        status_code.unwrap_or(Node::Null),
-        dedicated_group(&span.attributes, &dedicated.span),
-    ])
+    ]);
+    fields.extend(dedicated.span_nodes(&span.attributes));
+    if is_v5 {
+        fields.extend([15u64, 60, 300, 3600].map(|seconds| {
+            let nanos = u128::from(seconds) * 1_000_000_000;
+            let rounded = u128::from(span.start).div_ceil(nanos);
+            integer32(rounded.saturating_sub(1) as u32)
+        }));
+    }
+    Node::Group(fields)
 }

@@ -5,11 +5,11 @@ use super::read_back::Leaf;
 use super::samples::{Attributes, Value, encoded};
 use crate::write::json::put_any_value;
 
-pub(super) fn attribute_list(attributes: &Attributes) -> Node {
-    list(attributes.iter().map(|(key, value)| attribute(key, value)).collect())
+pub(super) fn attribute_list(is_v5: bool, attributes: &Attributes) -> Node {
+    list(is_v5, attributes.iter().map(|(key, value)| attribute(is_v5, key, value)).collect())
 }
 
-fn attribute(key: &str, value: &Value) -> Node {
+fn attribute(is_v5: bool, key: &str, value: &Value) -> Node {
     let same_type = |elements: &[Value]| {
         let scalar = |value: &Value| {
             matches!(value, Value::Text(_) | Value::Int(_) | Value::Double(_) | Value::Bool(_))
@@ -34,7 +34,7 @@ fn attribute(key: &str, value: &Value) -> Node {
             _ => panic!("no scalar"),
         }
     }
-    let [texts, integers, doubles, booleans] = lists.map(list);
+    let [texts, integers, doubles, booleans] = lists.map(|values| list(is_v5, values));
     let json = if unsupported {
         let mut json = Vec::new();
         put_any_value(&mut json, &encoded(value));

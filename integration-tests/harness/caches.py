@@ -1,0 +1,150 @@
+"""Real memcached and redis servers as child processes."""
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import urllib.parse
+
+from .ports import free_ports
+from .server import end_with_parent
+from .waiting import eventually
+
+
+class CacheServer:
+    """A server on a port of its own; it keeps nothing on disk."""
+
+    kind = program = None
+
+    def __init__(self, directory):
+        self.directory = directory
+        (self.port,) = free_ports(1)
+        self.process = None
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+    def start(self):
+        program = shutil.which(self.program)
+        assert program, f"the tests need {self.program}: apt-get install {self.package}"
+        with open(self.directory / f"{self.kind}.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [program, *self.arguments()], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                cwd=self.directory, preexec_fn=end_with_parent)
+        eventually(lambda: self.stats() is not None, f"{self.kind} answers")
+        return self
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(30)
+
+    def hang(self):
+        """Connections are taken by the kernel, and nothing is ever answered."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def close(self):
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+    @contextlib.contextmanager
+    def _connection(self):
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            with connection.makefile("rwb") as stream:
+                yield stream
+
+    def overwrite(self, value_of):
+        """Replaces every value by `value_of(key)`."""
+        for key in self.keys():
+            self.set(key, value_of(key))
+
+
+class Memcached(CacheServer):
+    kind = program = package = "memcached"
+
+    def arguments(self):
+        user = ["-u", "root"] if os.geteuid() == 0 else []
+        return ["-l", "127.0.0.1", "-p", str(self.port), "-U", "0", "-m", "64", "-I", "8m", *user]
+
+    def config(self, **extra):
+        return {"memcached": {"addresses": f"dns+{self.address}", "timeout": "500ms", **extra}}
+
+    def _lines(self, command, end):
+        with self._connection() as stream:
+            stream.write(command + b"\r\n")
+            stream.flush()
+            lines = []
+            while (line := stream.readline().strip()) != end:
+                assert line, "the connection ended"
+                lines.append(line.decode())
+            return lines
+
+    def stats(self):
+        values = dict(line.split(" ", 2)[1:] for line in self._lines(b"stats", b"END"))
+        return {"hits": int(values["get_hits"]), "items": int(values["curr_items"])}
+
+    def keys(self):
+        lines = self._lines(b"lru_crawler metadump all", b"END")
+        return [urllib.parse.unquote(line.split(" ")[0].removeprefix("key=")) for line in lines]
+
+    def get(self, key):
+        with self._connection() as stream:
+            stream.write(f"get {key}\r\n".encode())
+            stream.flush()
+            length = int(stream.readline().split()[3])
+            return stream.read(length)
+
+    def set(self, key, value):
+        with self._connection() as stream:
+            stream.write(f"set {key} 0 0 {len(value)}\r\n".encode() + value + b"\r\n")
+            stream.flush()
+            assert stream.readline() == b"STORED\r\n"
+
+
+class Redis(CacheServer):
+    kind, program, package = "redis", "redis-server", "redis-server"
+
+    def arguments(self):
+        return ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no",
+                "--dir", str(self.directory)]
+
+    def config(self, **extra):
+        return {"redis": {"endpoint": self.address, "timeout": "500ms", "pool-size": 2, **extra}}
+
+    def _call(self, *words):
+        words = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+        with self._connection() as stream:
+            stream.write(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words))
+            stream.flush()
+            return self._answer(stream)
+
+    def _answer(self, stream):
+        line = stream.readline().strip()
+        kind, rest = line[:1], line[1:]
+        if kind == b"$":
+            return stream.read(int(rest) + 2)[:-2] if int(rest) >= 0 else None
+        if kind == b"*":
+            return [self._answer(stream) for _ in range(int(rest))]
+        assert kind in (b"+", b":"), line
+        return rest
+
+    def stats(self):
+        lines = self._call("INFO", "stats").decode().splitlines()
+        values = dict(line.split(":", 1) for line in lines if ":" in line)
+        return {"hits": int(values["keyspace_hits"]), "items": int(self._call("DBSIZE"))}
+
+    def keys(self):
+        return [key.decode() for key in self._call("KEYS", "*")]
+
+    def get(self, key):
+        return self._call("GET", key)
+
+    def set(self, key, value):
+        self._call("SET", key, value)
+
+
+KINDS = {server.kind: server for server in (Memcached, Redis)}

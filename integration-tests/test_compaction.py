@@ -1,0 +1,378 @@
+"""The compactor: blocks become one, nothing is lost and nothing answered twice; damage and rivals are lived with."""
+import json
+import random
+import shutil
+import time
+
+import pytest
+
+from harness import otlp
+from harness.paths import CONFORMANCE
+from harness.server import merge
+from harness.waiting import eventually
+from test_durability import Load, check_by_id, check_round
+
+# Merges at once, and what was merged is deleted soon.
+COMPACT = {
+    "compactor": {"compaction": {
+        "compaction_cycle": "100ms", "compacted_block_retention": "1s", "max_time_per_tenant": "10s",
+    }},
+    "storage": {"trace": {"blocklist_poll": "500ms"}},
+}
+REST = {"compactor": {"disabled": True}}
+FAST = {"ingester": {
+    "trace_idle_period": "100ms", "trace_live_period": "300ms", "flush_check_period": "50ms",
+    "max_block_duration": "700ms", "complete_block_timeout": "1s",
+}}
+
+
+def metas(server):
+    """Metas of the live blocks in local storage."""
+    return [json.loads((block / "meta.json").read_text()) for block in server.block_directories()]
+
+
+def push_blocks(server, count, traces=3):
+    """Blocks with a few traces each; trace id -> span ids."""
+    pushed = {}
+    for _ in range(count):
+        for _ in range(traces):
+            request = otlp.export(*otlp.trace(3))
+            server.must_push(request)
+            pushed.update(otlp.ids(request))
+        server.flush()
+    return pushed
+
+
+def with_blocks(servers, count, config=None, **kwargs):
+    """A stopped server with blocks that nobody merged yet, and what they hold."""
+    server = servers.start(config=merge(REST, config or {}), **kwargs)
+    pushed = push_blocks(server, count)
+    assert len(server.block_directories()) == count
+    server.stop()
+    del server.config["compactor"]
+    return server, pushed
+
+
+def counted(server):
+    """Spans of the last hour as a metrics query counts them."""
+    now = int(time.time())
+    response = server.get("/api/metrics/query", q="{} | count_over_time()", start=now - 3600, end=now + 60)
+    assert response.status_code == 200, response.text
+    return sum(float(series.get("value", 0)) for series in response.json()["series"])
+
+
+def test_blocks_become_one_and_every_span_is_found_once(servers):
+    server, pushed = with_blocks(servers, 5)
+    server.config = merge(server.config, COMPACT)
+    server.start()
+    eventually(lambda: len(metas(server)) == 1, "one block")
+    (meta,) = metas(server)
+    assert (meta["compactionLevel"], meta["totalObjects"]) == (1, 15)
+    assert len(meta["tactus"]["sources"]) == 5
+    assert server.search("{}") == dict.fromkeys(pushed, 3)
+    check_by_id(server, pushed)
+    assert counted(server) == 45
+    assert server.metric('tempodb_compaction_blocks_total{level="1"}') == 5
+    eventually(lambda: server.metric("tempodb_compaction_outstanding_blocks") == 0, "no backlog")
+    # What was merged is deleted in the end, but for the files beside the blocks.
+    tenant = server.blocks / "single-tenant"
+    eventually(lambda: len([p for p in tenant.iterdir() if p.is_dir()]) == 1, "replaced blocks are deleted")
+    server.restart()
+    assert server.search("{}") == dict.fromkeys(pushed, 3)
+
+
+def test_spans_that_stand_in_two_blocks_are_merged_into_one(servers):
+    server = servers.start(config=REST)
+    request = otlp.export(*otlp.trace(3))
+    for _ in range(3):
+        server.must_push(request)
+        server.flush()
+    assert [meta["totalObjects"] for meta in metas(server)] == [1, 1, 1]
+    assert counted(server) == 3
+    server.stop()
+    server.config = merge(server.config, merge({"compactor": {"disabled": False}}, COMPACT))
+    server.start()
+    eventually(lambda: [meta["compactionLevel"] for meta in metas(server)] == [1], "one block")
+    assert metas(server)[0]["totalObjects"] == 1
+    check_by_id(server, otlp.ids(request))
+    assert server.metric("tempodb_compaction_spans_combined_total") == 6
+
+
+@pytest.mark.parametrize(("storage", "kills"), [("local", 12), ("s3", 4)])
+def test_kill_at_random_instants_while_merging_loses_and_repeats_nothing(servers, bucket, storage, kills):
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    instants = random.Random(seed)
+    config = merge(merge(FAST, COMPACT), bucket.config() if storage == "s3" else {})
+    server = servers.start(config=config)
+    rounds = []
+    for number in range(kills):
+        load = Load(server, number, over_grpc=number % 2 == 0)
+        load.start()
+        time.sleep(instants.uniform(0.3, 2.0))
+        server.kill()
+        load.join(30)
+        server.start()
+        rounds.append(load)
+    server.flush()
+    for load in rounds:
+        check_round(server, load.number, load.sent, load.acknowledged)
+        query = f"{{ resource.round = {load.number} }} | count_over_time()"
+        now = int(time.time())
+        answer = server.get("/api/metrics/query", q=query, start=now - 3600, end=now + 60).json()
+        spans = sum(float(series["value"]) for series in answer["series"])
+        assert sum(map(len, load.acknowledged.values())) <= spans <= sum(map(len, load.sent.values())), (seed, load.number)
+    check_by_id(server, dict(list(rounds[-1].acknowledged.items())[:20]))
+    assert server.metric("tempodb_compaction_blocks_total") > 0
+    assert server.metric("tempodb_compaction_errors_total") == 0
+
+
+def test_two_compactors_that_both_own_everything_lose_and_repeat_nothing(servers, bucket):
+    writer = servers.start(config=merge(REST, bucket.config()))
+    pushed = push_blocks(writer, 8)
+    rivals = [servers.start(config=merge(COMPACT, bucket.config())) for _ in range(2)]
+    more = push_blocks(writer, 4)
+    pushed.update(more)
+
+    def merged():
+        found = [json.loads(bucket.get(f"single-tenant/{block}/meta.json")) for block in bucket.blocks()]
+        return len(found) <= 2 and all(meta["compactionLevel"] > 0 for meta in found)
+    eventually(merged, "everything is merged", 60)
+    for server in [*rivals, writer]:
+        eventually(lambda server=server: server.search("{}") == dict.fromkeys(pushed, 3), "all traces")
+        eventually(lambda server=server: counted(server) == 3 * len(pushed), "each span counts once")
+        check_by_id(server, dict(list(pushed.items())[:5]))
+
+
+def test_retention_by_age_deletes_blocks(servers):
+    server = servers.start(config=merge(COMPACT, {"compactor": {"compaction": {"block_retention": "4s"}}}))
+    old = otlp.push_trace(server)
+    server.flush()
+    eventually(lambda: server.search("{}") == {}, "the trace is gone")
+    assert server.trace(old) is None
+    eventually(lambda: not list(server.blocks.glob("*/*/data.parquet")), "its block is deleted")
+    assert server.metric("tempodb_retention_marked_for_deletion_total") >= 1
+    assert server.metric("tempodb_retention_deleted_total") >= 1
+
+
+def test_retention_of_one_tenant_comes_from_the_overrides_file_and_is_read_again(servers, tmp_path):
+    overrides = tmp_path / "overrides.yaml"
+    overrides.write_text("overrides: {}\n")
+    server = servers.start(config=merge(COMPACT, {
+        "multitenancy_enabled": True, "compactor": {"disabled": True},
+        "overrides": {"per_tenant_override_config": str(overrides), "per_tenant_override_period": "200ms"}}))
+    for tenant in ["brief", "long"]:
+        request = otlp.export(*otlp.trace(3))
+        assert server.push(request, headers={"X-Scope-OrgID": tenant}).status_code == 200
+    server.flush()
+
+    def live():
+        return sorted(block.parent.name for block in server.block_directories())
+    eventually(lambda: live() == ["brief", "long"], "both blocks")
+    overrides.write_text("overrides:\n  brief:\n    compaction:\n      block_retention: 2s\n")
+    eventually(lambda: live() == ["long"], "one tenant's block is out of use")
+    # A file that is refused changes nothing.
+    overrides.write_text("overrides:\n  long:\n    compaction:\n      retention_policies: [{query: '{', retention: 1s}]\n")
+    eventually(lambda: "refused" in server.logs(), "a line in the log")
+    assert live() == ["long"]
+
+
+def test_retention_by_size_deletes_the_oldest_blocks(servers):
+    server, pushed = with_blocks(servers, 4)
+    sizes = [meta["size"] for meta in metas(server)]
+    limit = sum(sizes) - min(sizes) - 1
+    server.config = merge(server.config, merge(COMPACT, {
+        "compactor": {"disabled": True}, "overrides": {"defaults": {"compaction": {"max_bytes": limit}}}}))
+    oldest = min(metas(server), key=lambda meta: (meta["endTime"], meta["blockID"]))["endTime"]
+    server.start()
+    eventually(lambda: len(metas(server)) < 4, "blocks go")
+    left = metas(server)
+    assert 1 <= len(left) and sum(meta["size"] for meta in left) <= limit
+    assert all(meta["endTime"] >= oldest for meta in left)
+    assert set(server.search("{}")) < set(pushed)
+
+
+def test_policy_keeps_some_traces_longer_than_the_rest(servers):
+    server = servers.start(config=REST)
+    failed = otlp.trace(3)
+    failed[1].status.code = 2
+    plain = otlp.trace(3)
+    for spans in (failed, plain):
+        server.must_push(otlp.export(*spans))
+    server.flush()
+    server.stop()
+    del server.config["compactor"]
+    server.config = merge(server.config, merge(COMPACT, {
+        "compactor": {"compaction": {"block_retention": "3s"}},
+        "overrides": {"defaults": {"compaction": {"retention_policies": [
+            {"query": "{ status = error }", "retention": "90d"}]}}}}))
+    # Policies judge by the last full hour: spans of before that show it at once.
+    server.start()
+    old = time.time_ns() - 90 * 60 * 10**9
+    aged_failed, aged_plain = otlp.trace(3, start=old), otlp.trace(3, start=old)
+    aged_failed[0].status.code = 2
+    server.must_push(otlp.export(*aged_failed, *aged_plain))
+    server.flush()
+    keep, gone = aged_failed[0].trace_id.hex(), aged_plain[0].trace_id.hex()
+    eventually(lambda: server.trace(gone) is None, "the plain trace is gone", 60)
+    assert len(server.trace(keep)) == 3
+    assert len(server.trace(failed[0].trace_id.hex())) == 3
+    assert server.metric("tactus_compactor_expired_traces_total") >= 1
+
+
+def test_policy_that_is_no_query_stops_the_start_and_is_named(servers):
+    server = servers.new(config={"overrides": {"defaults": {"compaction": {"retention_policies": [
+        {"query": "{ status = }", "retention": "1d"}]}}}})
+    server.spawn()
+    assert server.process.wait(30) == 1
+    assert "overrides.defaults.compaction.retention_policies" in server.logs()
+    assert "{ status = }" in server.logs()
+
+
+def test_damaged_block_is_left_out_and_the_others_are_merged(servers):
+    server, pushed = with_blocks(servers, 4)
+    victim = server.block_directories()[0]
+    data = victim / "data.parquet"
+    data.write_bytes(data.read_bytes()[:-2000])
+    server.config = merge(server.config, COMPACT)
+    server.start()
+    eventually(lambda: sorted(m["compactionLevel"] for m in metas(server)) == [0, 1], "the other three are one")
+    assert server.metric("tactus_compactor_damaged_blocks") == 1
+    found = server.search("{}")
+    assert len(found) == 9 and set(found) < set(pushed)
+    assert victim.exists() and data.exists()
+
+
+def test_blocks_flagged_by_another_writer_are_left_alone(servers):
+    server, pushed = with_blocks(servers, 3)
+    flagged = server.block_directories()[0]
+    (flagged / "nocompact.flg").touch()
+    server.config = merge(server.config, COMPACT)
+    server.start()
+    eventually(lambda: sorted(m["compactionLevel"] for m in metas(server)) == [0, 1], "the other two are one")
+    assert flagged in server.block_directories()
+    assert server.search("{}") == dict.fromkeys(pushed, 3)
+
+
+def test_what_a_killed_writer_left_is_deleted_once_it_is_old(servers):
+    server, pushed = with_blocks(servers, 1)
+    (block,) = server.block_directories()
+    unfinished = block.parent / "99999999-9999-4999-8999-999999999999"
+    shutil.copytree(block, unfinished)
+    (unfinished / "meta.json").unlink()
+    server.config = merge(server.config, merge(COMPACT, {"compactor": {"compaction": {"orphan_age": "5s"}}}))
+    server.start()
+    assert unfinished.exists()
+    eventually(lambda: not unfinished.exists(), "it is deleted", 30)
+    assert server.search("{}") == dict.fromkeys(pushed, 3)
+
+
+@pytest.mark.parametrize("version", ["vParquet4", "vParquet5"])
+def test_block_of_tempo_is_merged_with_a_copy_and_answers_as_before(servers, version):
+    server = servers.new(config=REST)
+    shutil.copytree(CONFORMANCE / "blocks" / version, server.blocks)
+    for path in [server.blocks, *server.blocks.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    (block,) = server.block_directories()
+    copy = block.parent / "33333333-3333-4333-8333-333333333333"
+    shutil.copytree(block, copy)
+    meta = json.loads((copy / "meta.json").read_text())
+    (copy / "meta.json").write_text(json.dumps(meta | {"blockID": copy.name}))
+    for index in block.parent.glob("index.*"):
+        index.unlink()
+    window = {"start": 1_700_000_000 - 60, "end": 1_700_000_000 + 3600}
+    keep_all = {"compactor": {"compaction": {"block_retention": "876000h"}}}
+    server.config = merge(server.config, keep_all)
+    server.start()
+    eventually(lambda: len(server.search("{}", **window)) == 64, "the blocks are known")
+    ids = sorted(server.search("{}", **window))
+    before = {trace_id: server.get(f"/api/v2/traces/{trace_id}").json() for trace_id in ids}
+    server.stop()
+    server.config = merge(server.config, merge(COMPACT, {"compactor": {"disabled": False}}))
+    server.start()
+    eventually(lambda: [m["compactionLevel"] for m in metas(server)] == [1], "one block")
+    (merged,) = metas(server)
+    assert (merged["format"], merged["totalObjects"]) == (version, 64)
+    assert merged["dedicatedColumns"] == meta["dedicatedColumns"]
+    for trace_id in ids:
+        assert spans_of(server.get(f"/api/v2/traces/{trace_id}").json()) == spans_of(before[trace_id]), trace_id
+
+
+def spans_of(trace):
+    """A trace as a set: spans with their resource and scope; attributes in no order."""
+    def plain(value):
+        if isinstance(value, dict):
+            return {k: sorted(map(json.dumps, map(plain, v))) if k == "attributes" else plain(v) for k, v in value.items()}
+        return [plain(item) for item in value] if isinstance(value, list) else value
+    return sorted(
+        json.dumps([plain(group.get("resource")), plain(scope.get("scope")), plain(span)], sort_keys=True)
+        for group in trace["trace"]["resourceSpans"] for scope in group["scopeSpans"] for span in scope["spans"])
+
+
+JOBS = {"compactor": {"jobs": {"api_enabled": True, "watch_period": "1s"}}}
+
+
+def post_job(server, **request):
+    return server.session.post(f"{server.url}/api/jobs", json=request, timeout=30)
+
+
+def test_deletion_job_takes_a_trace_out_of_all_blocks_and_leaves_a_record(servers):
+    server = servers.start(config=merge(COMPACT, merge(REST, JOBS)))
+    spans = otlp.trace(4)
+    doomed = spans[0].trace_id.hex()
+    server.must_push(otlp.export(*spans[:2]))
+    pushed = push_blocks(server, 1)
+    server.must_push(otlp.export(*spans[2:]))
+    pushed.update(push_blocks(server, 1))
+    assert len(server.trace(doomed)) == 4
+    response = post_job(server, deleteTraces=[doomed], requestedBy="dpo", reason="ticket 7")
+    assert response.status_code == 202, response.text
+    job = response.json()
+    assert (job["status"], job["request"]["reason"]) == ("pending", "ticket 7")
+    eventually(lambda: server.trace(doomed) is None, "the trace is gone")
+
+    def record():
+        return server.get(f"/api/jobs/{job['id']}").json()
+    eventually(lambda: record()["status"] == "done", "the job is done")
+    done = record()
+    assert sum(change["tracesDeleted"] for change in done["blocks"]) == 2
+    assert sum(change["spansDeleted"] for change in done["blocks"]) == 4
+    for change in done["blocks"]:
+        assert not (server.blocks / "single-tenant" / change["block"]).exists()
+    assert [entry["id"] for entry in server.get("/api/jobs").json()["jobs"]] == [job["id"]]
+    assert server.search("{}") == dict.fromkeys(pushed, 3)
+    server.restart()
+    assert server.trace(doomed) is None
+    assert record() == done
+
+
+def test_redaction_job_hashes_an_attribute_where_a_query_matches(servers):
+    server = servers.start(config=merge(COMPACT, merge(REST, JOBS)))
+    mails = ["ada@example.org", "grace@example.org"]
+    login = [otlp.span(name="login", attributes={"user.email": mail, "n": 1}) for mail in [*mails, mails[0]]]
+    other = otlp.span(name="other", attributes={"user.email": mails[0]})
+    server.must_push(otlp.export(*login, other))
+    server.flush()
+    response = post_job(server, redact=[
+        {"scope": "span", "attribute": "user.email", "action": "hash", "query": '{ name = "login" }'}])
+    assert response.status_code == 202, response.text
+    eventually(lambda: len(server.search('{ span.user.email = "ada@example.org" }')) == 1, "logins are redacted")
+    assert server.search('{ span.user.email = "grace@example.org" }') == {}
+    assert other.trace_id.hex() in server.search('{ span.user.email = "ada@example.org" }')
+    values = server.get("/api/v2/search/tag/span.user.email/values").json()["tagValues"]
+    assert len(values) == 3, "equal values stay equal"
+    assert len(server.search("{ span.n = 1 }")) == 3
+
+
+def test_jobs_are_refused_where_they_are_off_or_make_no_sense(servers):
+    server = servers.start(config=JOBS)
+    for request, field in [
+        ({}, "deleteTraces"), ({"deleteTraces": ["nonsense"]}, "deleteTraces"), ({"delete": []}, "delete"),
+        ({"redact": [{"attribute": "a", "action": "hash", "query": "{"}]}, "redact.query"),
+    ]:
+        response = post_job(server, **request)
+        assert response.status_code == 400 and field in response.text, response.text
+    assert server.get("/api/jobs/99999999-9999-4999-8999-999999999999").status_code == 404
+    closed = servers.start()
+    response = post_job(closed, deleteTraces=["0af7651916cd43dd8448eb211c80319c"])
+    assert response.status_code == 403 and "compactor.jobs.api_enabled" in response.text

@@ -1,0 +1,257 @@
+//! Finding leaf columns by path.
+
+use std::collections::{BTreeSet, HashMap};
+
+use parquet::basic::Type as PhysicalType;
+use parquet::schema::types::SchemaDescriptor;
+use tactus_storage::meta::{ColumnScope, ColumnType, DedicatedColumn, filter_for_vparquet4};
+
+use crate::{Error, Result};
+
+use super::{AttributeColumns, EVENT, FixedColumn, Leaf, RESOURCE, SPAN, ServiceStatsColumns};
+
+/// Columns of vParquet3 and 4 for well-known resource attributes, all optional strings.
+const STATIC_RESOURCE: [(&str, &str); 8] = [
+    ("cluster", "Cluster"),
+    ("namespace", "Namespace"),
+    ("pod", "Pod"),
+    ("container", "Container"),
+    ("k8s.cluster.name", "K8sClusterName"),
+    ("k8s.namespace.name", "K8sNamespaceName"),
+    ("k8s.pod.name", "K8sPodName"),
+    ("k8s.container.name", "K8sContainerName"),
+];
+
+/// The leaves of a file by path without `list.element`.
+pub(super) struct Paths<'s> {
+    schema: &'s SchemaDescriptor,
+    by_path: HashMap<String, usize>,
+}
+
+impl<'s> Paths<'s> {
+    pub(super) fn new(schema: &'s SchemaDescriptor) -> Self {
+        let by_path = schema.columns().iter().enumerate();
+        let by_path = by_path.map(|(index, column)| {
+            let path = column.path().string() + ".";
+            let path = path.replace(".list.element.", ".");
+            // Twice: neighbouring matches share a dot.
+            let path = path.replace(".list.element.", ".");
+            (path.trim_end_matches('.').to_owned(), index)
+        });
+        Self { schema, by_path: by_path.collect() }
+    }
+
+    /// The leaf of a path, if there is one.
+    pub(super) fn find(
+        &self,
+        path: &str,
+        physical: PhysicalType,
+        max_rep: u8,
+        max_def: u8,
+    ) -> Result<Option<Leaf>> {
+        let Some(&index) = self.by_path.get(path) else { return Ok(None) };
+        let column = self.schema.column(index);
+        let levels = (column.max_rep_level(), column.max_def_level());
+        if column.physical_type() != physical || levels != (max_rep.into(), max_def.into()) {
+            let what =
+                format!("column {path} has type {} and levels {levels:?}", column.physical_type());
+            return Err(Error::Corrupt { what });
+        }
+        Ok(Some(Leaf { index, max_rep, max_def }))
+    }
+
+    /// The leaf of a column that every block has, with as many definition as repetition levels.
+    pub(super) fn required(&self, path: &str, physical: PhysicalType, level: u8) -> Result<Leaf> {
+        let found = self.find(path, physical, level, level)?;
+        found.ok_or_else(|| Error::Corrupt { what: format!("column {path} is missing") })
+    }
+
+    /// The columns of the service statistics; `None` if the file has none that can be used, as pre-release files do.
+    pub(super) fn service_stats(&self, is_v5: bool) -> Option<ServiceStatsColumns> {
+        let (service, counts) = match is_v5 {
+            true => ("ServiceStats.ServiceName", "ServiceStats"),
+            false => ("ServiceStats.key_value.key", "ServiceStats.key_value.value"),
+        };
+        let find = |path: &str, physical| self.find(path, physical, 1, 1).ok().flatten();
+        let count = |name| find(&format!("{counts}.{name}"), PhysicalType::INT32);
+        Some(ServiceStatsColumns {
+            service: find(service, PhysicalType::BYTE_ARRAY)?,
+            spans: count("SpanCount")?,
+            errors: count("ErrorCount")?,
+        })
+    }
+
+    /// The generic attributes of owners at a level; `None` if the file has none.
+    pub(super) fn attributes(
+        &self,
+        parent: &str,
+        owner_level: u8,
+        is_v3: bool,
+    ) -> Result<Option<AttributeColumns>> {
+        let level = owner_level + 1;
+        let find = |name: &str, physical, max_rep, max_def| {
+            self.find(&format!("{parent}.Attrs.{name}"), physical, max_rep, max_def)
+        };
+        use PhysicalType::{BOOLEAN, BYTE_ARRAY, DOUBLE, INT64};
+        let Some(key) = find("Key", BYTE_ARRAY, level, level)? else { return Ok(None) };
+        let optional = |name: &str, physical| find(name, physical, level, level + 1);
+        let listed = |name: &str, physical| find(name, physical, level + 1, level + 1);
+        let mut columns = AttributeColumns {
+            key,
+            is_array: None,
+            string: None,
+            int: None,
+            double: None,
+            bool: None,
+            unsupported: None,
+            key_values: None,
+            array: None,
+            message: None,
+        };
+        if is_v3 && parent == EVENT {
+            columns.message = find("Value", BYTE_ARRAY, level, level)?;
+            return Ok(Some(columns));
+        }
+        if is_v3 {
+            columns.string = optional("Value", BYTE_ARRAY)?;
+            columns.int = optional("ValueInt", INT64)?;
+            columns.double = optional("ValueDouble", DOUBLE)?;
+            columns.bool = optional("ValueBool", BOOLEAN)?;
+            columns.key_values = optional("ValueKVList", BYTE_ARRAY)?;
+            columns.array = optional("ValueArray", BYTE_ARRAY)?;
+            return Ok(Some(columns));
+        }
+        columns.is_array = find("IsArray", BOOLEAN, level, level)?;
+        columns.string = listed("Value", BYTE_ARRAY)?;
+        columns.int = listed("ValueInt", INT64)?;
+        columns.double = listed("ValueDouble", DOUBLE)?;
+        columns.bool = listed("ValueBool", BOOLEAN)?;
+        columns.unsupported = optional("ValueUnsupported", BYTE_ARRAY)?;
+        Ok(Some(columns))
+    }
+
+    /// Refuses a file whose dedicated columns are others than those of its meta: slots mean nothing without it.
+    pub(super) fn check_dedicated(&self, columns: &[DedicatedColumn]) -> Result<()> {
+        let mut expected = BTreeSet::new();
+        for (scope, parent) in SCOPES {
+            let columns = columns.iter().filter(|column| column.scope == scope);
+            let slots = dedicated_slots(columns).map(|(_, slot)| dedicated_path(parent, &slot));
+            expected.extend(slots);
+        }
+        let is_dedicated = |path: &&String| path.contains(".DedicatedAttributes.");
+        let found: BTreeSet<_> = self.by_path.keys().filter(is_dedicated).cloned().collect();
+        match expected.symmetric_difference(&found).next() {
+            None => Ok(()),
+            Some(path) if found.contains(path) => {
+                Err(Error::Corrupt { what: format!("the meta does not say what {path} holds") })
+            }
+            Some(path) => Err(Error::Corrupt { what: format!("column {path} is missing") }),
+        }
+    }
+
+    /// The dedicated columns of a scope that the file has. `repeated`: as in vParquet5.
+    pub(super) fn dedicated(
+        &self,
+        scope: ColumnScope,
+        parent: &str,
+        level: u8,
+        repeated: bool,
+        columns: &[DedicatedColumn],
+    ) -> Result<Vec<FixedColumn>> {
+        let mut fixed = Vec::new();
+        for (column, slot) in dedicated_slots(columns.iter().filter(|column| column.scope == scope))
+        {
+            let physical = match column.column_type {
+                ColumnType::String => PhysicalType::BYTE_ARRAY,
+                ColumnType::Int => PhysicalType::INT64,
+            };
+            let path = dedicated_path(parent, &slot);
+            if let Some(leaf) = self.find(&path, physical, level + u8::from(repeated), level + 1)? {
+                fixed.push(FixedColumn {
+                    key: column.name.clone().into_bytes(),
+                    leaf,
+                    column_type: column.column_type,
+                    omit_empty: false,
+                });
+            }
+        }
+        Ok(fixed)
+    }
+
+    pub(super) fn resource_columns(
+        &self,
+        is_v5: bool,
+        dedicated: &[DedicatedColumn],
+    ) -> Result<Vec<FixedColumn>> {
+        let string = |key: &str, leaf, omit_empty| FixedColumn {
+            key: key.into(),
+            leaf,
+            column_type: ColumnType::String,
+            omit_empty,
+        };
+        let filtered = filter_for_vparquet4(dedicated);
+        let dedicated = if is_v5 { dedicated } else { &filtered };
+        let mut fixed = self.dedicated(ColumnScope::Resource, RESOURCE, 1, is_v5, dedicated)?;
+        let service_name = self.required("rs.Resource.ServiceName", PhysicalType::BYTE_ARRAY, 1)?;
+        fixed.push(string("service.name", service_name, true));
+        if !is_v5 {
+            for (key, name) in STATIC_RESOURCE {
+                let path = format!("{RESOURCE}.{name}");
+                let leaf = self.find(&path, PhysicalType::BYTE_ARRAY, 1, 2)?;
+                fixed.extend(leaf.map(|leaf| string(key, leaf, false)));
+            }
+        }
+        Ok(fixed)
+    }
+
+    pub(super) fn span_columns(
+        &self,
+        is_v5: bool,
+        dedicated: &[DedicatedColumn],
+    ) -> Result<Vec<FixedColumn>> {
+        if is_v5 {
+            return self.dedicated(ColumnScope::Span, SPAN, 3, true, dedicated);
+        }
+        let filtered = filter_for_vparquet4(dedicated);
+        let mut fixed = self.dedicated(ColumnScope::Span, SPAN, 3, false, &filtered)?;
+        let statics = [
+            ("http.method", "HttpMethod", ColumnType::String, PhysicalType::BYTE_ARRAY),
+            ("http.url", "HttpUrl", ColumnType::String, PhysicalType::BYTE_ARRAY),
+            ("http.status_code", "HttpStatusCode", ColumnType::Int, PhysicalType::INT64),
+        ];
+        for (key, name, column_type, physical) in statics {
+            let leaf = self.find(&format!("{SPAN}.{name}"), physical, 3, 4)?;
+            fixed.extend(leaf.map(|leaf| FixedColumn {
+                key: key.into(),
+                leaf,
+                column_type,
+                omit_empty: false,
+            }));
+        }
+        Ok(fixed)
+    }
+}
+
+/// The owners that have dedicated columns.
+const SCOPES: [(ColumnScope, &str); 3] =
+    [(ColumnScope::Resource, RESOURCE), (ColumnScope::Span, SPAN), (ColumnScope::Event, EVENT)];
+
+/// The columns of one scope with their slots, `String01`, `Int01` and so on. For those that come when all slots are
+/// taken there is none: they are among the generic attributes.
+fn dedicated_slots<'c>(
+    columns: impl Iterator<Item = &'c DedicatedColumn>,
+) -> impl Iterator<Item = (&'c DedicatedColumn, String)> {
+    let (mut strings, mut ints) = (0, 0);
+    columns.filter_map(move |column| {
+        let (prefix, slot) = match column.column_type {
+            ColumnType::String => ("String", &mut strings),
+            ColumnType::Int => ("Int", &mut ints),
+        };
+        *slot += 1;
+        (*slot <= column.column_type.slots()).then(|| (column, format!("{prefix}{slot:02}")))
+    })
+}
+
+fn dedicated_path(parent: &str, slot: &str) -> String {
+    format!("{parent}.DedicatedAttributes.{slot}")
+}

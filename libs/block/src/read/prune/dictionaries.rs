@@ -1,0 +1,176 @@
+//! The dictionary pages of columns: what strings there are, without reading values.
+
+use std::sync::Arc;
+
+use parquet::basic::Type as PhysicalType;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+
+use crate::decoding::byte_arrays::ByteArrays;
+use crate::decoding::codec::{Codec, Decompressor};
+use crate::decoding::page::{Encoding, PageKind, read_page_header};
+use crate::decoding::{DecodeError, DecodeResult, split};
+use crate::read::cache::{HeldBytes, Slot};
+use crate::read::chunk::page_limit;
+use crate::read::columns::Leaf;
+use crate::read::{File, footer};
+use crate::{Error, Result};
+
+/// What a dictionary tells of the strings of a column.
+pub(super) enum AllStrings {
+    /// There are none.
+    None,
+    /// There may be others.
+    Unknown,
+    These(Arc<ByteArrays>),
+}
+
+impl File {
+    /// What the dictionary of a column tells of its strings.
+    pub(super) fn dictionary(&self, row_group: usize, leaf: Leaf) -> Result<AllStrings> {
+        let group = self.metadata.row_groups().get(row_group);
+        let chunk = self.chunk(row_group, leaf);
+        let (Some(group), Some(chunk)) = (group, chunk) else {
+            return Err(Error::Corrupt { what: format!("row group {row_group} is missing") });
+        };
+        if footer::is_all_null(chunk) {
+            return Ok(AllStrings::None);
+        }
+        if !footer::is_dictionary_only(chunk) {
+            return Ok(AllStrings::Unknown);
+        }
+        Ok(AllStrings::These(match self.cached_dictionary(row_group, leaf) {
+            Some(strings) => strings,
+            None => {
+                let strings = self.read_dictionary(group, leaf, row_group)?;
+                self.cache_dictionary(row_group, leaf, strings)
+            }
+        }))
+    }
+
+    /// The strings of a column's dictionary page, if they are in the cache.
+    pub(crate) fn cached_dictionary(
+        &self,
+        row_group: usize,
+        leaf: Leaf,
+    ) -> Option<Arc<ByteArrays>> {
+        let found = self.cache.as_ref()?.get(self.id, row_group, &Slot::Dictionary(leaf.index))?;
+        let found = found.downcast::<Arc<ByteArrays>>().ok()?;
+        Some(Arc::clone(&found))
+    }
+
+    /// Decodes the dictionary page of a column of strings for the cache; `None` without a cache, or if the column
+    /// holds no strings.
+    pub(crate) fn keep_dictionary(
+        &self,
+        row_group: usize,
+        leaf: Leaf,
+        page: &[u8],
+    ) -> Result<Option<Arc<ByteArrays>>> {
+        let group = self.metadata.row_groups().get(row_group);
+        let chunk = self.chunk(row_group, leaf);
+        let (Some(group), Some(chunk)) = (group, chunk) else { return Ok(None) };
+        if self.cache.is_none() || chunk.column_type() != PhysicalType::BYTE_ARRAY {
+            return Ok(None);
+        }
+        let corrupt = |error| self.corrupt(chunk, row_group, error);
+        let facts = footer::chunk_facts(group, leaf, self.size).map_err(corrupt)?;
+        let strings =
+            read_dictionary_page(facts.codec, facts.uncompressed, page).map_err(corrupt)?;
+        Ok(Some(self.cache_dictionary(row_group, leaf, strings)))
+    }
+
+    fn cache_dictionary(
+        &self,
+        row_group: usize,
+        leaf: Leaf,
+        strings: ByteArrays,
+    ) -> Arc<ByteArrays> {
+        let (slot, strings) = (Slot::Dictionary(leaf.index), Arc::new(strings));
+        match &self.cache {
+            Some(cache) => cache.insert(self.id, row_group, slot, strings),
+            None => strings,
+        }
+    }
+
+    fn corrupt(
+        &self,
+        chunk: &ColumnChunkMetaData,
+        row_group: usize,
+        DecodeError(what): DecodeError,
+    ) -> Error {
+        let path = chunk.column_path();
+        Error::Corrupt { what: format!("{what} (column {path}, row group {row_group})") }
+    }
+
+    /// The dictionary of a column that has one.
+    fn read_dictionary(
+        &self,
+        group: &RowGroupMetaData,
+        leaf: Leaf,
+        row_group: usize,
+    ) -> Result<ByteArrays> {
+        let chunk = group.column(leaf.index);
+        let corrupt = |error| self.corrupt(chunk, row_group, error);
+        let facts = footer::chunk_facts(group, leaf, self.size).map_err(corrupt)?;
+        // The dictionary ends where the first data page starts.
+        let end = u64::try_from(chunk.data_page_offset()).unwrap_or(0).min(facts.range.end);
+        let bytes = self.source.read(facts.range.start..end.max(facts.range.start))?;
+        read_dictionary_page(facts.codec, facts.uncompressed, &bytes).map_err(corrupt)
+    }
+}
+
+/// True if the dictionary page at the start of `bytes` has a string that meets the predicate.
+pub(crate) fn dictionary_has(
+    codec: Codec,
+    chunk_bytes: usize,
+    bytes: &[u8],
+    predicate: &dyn Fn(&[u8]) -> bool,
+) -> DecodeResult<bool> {
+    Ok(any_string(&read_dictionary_page(codec, chunk_bytes, bytes)?, predicate))
+}
+
+/// True if a string meets the predicate.
+pub(crate) fn any_string(strings: &ByteArrays, predicate: &dyn Fn(&[u8]) -> bool) -> bool {
+    (0..strings.len()).any(|i| predicate(strings.get(i)))
+}
+
+/// The dictionary page at the start of `bytes`, in a chunk of `chunk_bytes` before compression.
+fn read_dictionary_page(
+    codec: Codec,
+    chunk_bytes: usize,
+    bytes: &[u8],
+) -> DecodeResult<ByteArrays> {
+    let (header, rest) = read_page_header(bytes)?;
+    let PageKind::Dictionary { entries, encoding: Encoding::Plain } = header.kind else {
+        return Err(DecodeError("a chunk does not start with its dictionary"));
+    };
+    let (stored, _) = split(rest, header.compressed, "a dictionary is cut off")?;
+    if header.crc != 0 && crc32fast::hash(stored) != header.crc {
+        return Err(DecodeError("a page does not match its checksum"));
+    }
+    if header.uncompressed > page_limit(chunk_bytes, header.compressed) {
+        return Err(DecodeError("a page is larger than its chunk declares"));
+    }
+    let mut decompressor = Decompressor::default();
+    let body = match codec {
+        Codec::Uncompressed => stored,
+        codec => decompressor.decompress(codec, stored, header.uncompressed)?,
+    };
+    let mut strings = ByteArrays::default();
+    strings.decode_plain(body, 0, entries)?;
+    Ok(strings)
+}
+
+pub(super) fn visit_all(strings: &ByteArrays, visit: &mut dyn FnMut(&[u8]) -> bool) {
+    for i in 0..strings.len() {
+        if !visit(strings.get(i)) {
+            break;
+        }
+    }
+}
+
+impl HeldBytes for ByteArrays {
+    fn held_bytes(&self) -> usize {
+        self.heap_bytes()
+    }
+}

@@ -1,0 +1,128 @@
+//! Leaves a server alone that does not answer.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// When a server is left alone, and for how long.
+///
+/// There is always a breaker: without one every read of every query would wait for the timeout of a server that hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BreakerSettings {
+    /// So many failures one after the other.
+    pub consecutive_failures: u32,
+    /// Stay away for so long; then one call tries.
+    pub timeout: Duration,
+    /// Failures that lie further apart are not one after the other.
+    pub interval: Duration,
+}
+
+impl Default for BreakerSettings {
+    fn default() -> Self {
+        Self {
+            consecutive_failures: 3,
+            timeout: Duration::from_secs(10),
+            interval: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The breaker of one server.
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    settings: BreakerSettings,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    failures: u32,
+    /// Of the first of these failures.
+    since: Option<Instant>,
+    /// No calls before.
+    closed_until: Option<Instant>,
+}
+
+impl Breaker {
+    pub(crate) fn new(settings: BreakerSettings) -> Self {
+        Self { settings, state: Mutex::default() }
+    }
+
+    /// False if the server is not to be asked now. After a pause one caller gets through, and the next one only after
+    /// that had an answer or the time of another pause went by.
+    pub(crate) fn allows(&self, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        match state.closed_until {
+            None => true,
+            Some(until) if now < until => false,
+            Some(_) => {
+                state.closed_until = Some(now + self.settings.timeout);
+                true
+            }
+        }
+    }
+
+    /// Takes note of a call that was answered. True if the server was left alone before.
+    pub(crate) fn succeeded(&self) -> bool {
+        let mut state = self.state.lock();
+        let was_closed = state.closed_until.is_some();
+        *state = State::default();
+        was_closed
+    }
+
+    /// Takes note of a call that was not answered. True if the server is left alone from now on.
+    pub(crate) fn failed(&self, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        let is_old = |since: Instant| now.saturating_duration_since(since) > self.settings.interval;
+        if state.closed_until.is_none() && state.since.is_some_and(is_old) {
+            *state = State::default();
+        }
+        state.since.get_or_insert(now);
+        state.failures = state.failures.saturating_add(1);
+        let was_open = state.closed_until.is_none();
+        if state.failures >= self.settings.consecutive_failures.max(1) {
+            state.closed_until = Some(now + self.settings.timeout);
+            return was_open;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn server_is_left_alone_after_failures_in_a_row_and_tried_by_one_caller() {
+        let breaker = Breaker::new(BreakerSettings::default());
+        let start = Instant::now();
+        assert!(!breaker.failed(start) && !breaker.failed(start));
+        assert!(!breaker.succeeded(), "it was not left alone");
+        assert!(!breaker.failed(start) && !breaker.failed(start) && breaker.allows(start));
+        assert!(breaker.failed(start));
+        assert!(!breaker.failed(start), "a call that was under way");
+        assert!(!breaker.allows(start + 9 * SECOND));
+        assert!(breaker.allows(start + 10 * SECOND));
+        assert!(!breaker.allows(start + 10 * SECOND), "one caller only");
+        assert!(!breaker.failed(start + 11 * SECOND) && !breaker.allows(start + 20 * SECOND));
+        assert!(breaker.allows(start + 21 * SECOND));
+        assert!(breaker.succeeded() && breaker.allows(start + 21 * SECOND));
+    }
+
+    #[test]
+    fn failures_far_apart_do_not_add_up() {
+        let breaker = Breaker::new(BreakerSettings::default());
+        let start = Instant::now();
+        for second in (0..60).step_by(6) {
+            assert!(!breaker.failed(start + second * SECOND), "{second}");
+        }
+    }
+
+    #[test]
+    fn no_failures_at_all_count_as_one() {
+        let settings = BreakerSettings { consecutive_failures: 0, ..BreakerSettings::default() };
+        assert!(Breaker::new(settings).failed(Instant::now()));
+    }
+}

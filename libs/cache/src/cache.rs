@@ -1,0 +1,153 @@
+//! One cache, as its users see it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tactus_telemetry::error_text;
+use tactus_telemetry::metrics::Registry;
+use tokio::runtime::Handle;
+
+use crate::background::{Background, Write};
+use crate::caches::BackgroundSettings;
+use crate::error::Error;
+use crate::frame;
+use crate::key::Key;
+use crate::metrics::{Kind, Method, Metrics};
+use crate::store::Store;
+
+/// Keys that are asked for in one call.
+const MAX_KEYS: usize = 100;
+
+/// A cache on servers. Cheap to clone. What goes wrong is counted, and looks like a miss.
+#[derive(Clone)]
+pub struct Cache {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    background: Background,
+    metrics: Arc<Metrics>,
+    /// Longer frames are not stored; 0 is no limit.
+    max_item_bytes: usize,
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("name", &self.inner.metrics.name()).finish_non_exhaustive()
+    }
+}
+
+impl Cache {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        background: &BackgroundSettings,
+        metrics: Arc<Metrics>,
+        max_item_bytes: usize,
+        runtime: &Handle,
+    ) -> Self {
+        let background =
+            Background::start(background.writers, background.buffer, &store, &metrics, runtime);
+        Self { inner: Arc::new(Inner { store, background, metrics, max_item_bytes }) }
+    }
+
+    /// A cache in the memory of this process, for tests.
+    pub fn in_memory(registry: &Registry, runtime: &Handle) -> Self {
+        let metrics = Arc::new(Metrics::new(registry, Kind::Memcached, "memory"));
+        let store = Arc::new(memory::MemoryStore::default());
+        Self::new(store, &BackgroundSettings::default(), metrics, 0, runtime)
+    }
+
+    /// The value of a key. Takes about as long as the timeout that was set, at most.
+    pub async fn get(&self, key: &Key) -> Option<Bytes> {
+        self.get_many(std::slice::from_ref(key)).await.pop().flatten()
+    }
+
+    /// The values of several keys, in their order.
+    pub async fn get_many(&self, keys: &[Key]) -> Vec<Option<Bytes>> {
+        let calls = keys.chunks(MAX_KEYS).map(|keys| self.get_some(keys));
+        futures_util::future::join_all(calls).await.concat()
+    }
+
+    async fn get_some(&self, keys: &[Key]) -> Vec<Option<Bytes>> {
+        let inner = &*self.inner;
+        let names: Vec<_> = keys.iter().map(Key::sent).collect();
+        let method = if keys.len() == 1 { Method::Get } else { Method::GetMulti };
+        let started = Instant::now();
+        let fetched = inner.store.get(&names).await;
+        let misses = fetched.values.iter().all(Option::is_none);
+        let status = match &fetched.error {
+            // Nobody was asked.
+            Some(Error::Unavailable) => None,
+            Some(_) => Some("500"),
+            None if misses && keys.len() == 1 => Some("404"),
+            None => Some("200"),
+        };
+        if let Some(status) = status {
+            inner.metrics.called(method, status, started.elapsed());
+        }
+        if let Some(error) = &fetched.error {
+            let error = error_text(error);
+            tracing::debug!(cache = inner.metrics.name(), error, "cannot read from the cache");
+        }
+        let mut values = fetched.values;
+        values.resize(keys.len(), None);
+        let check = |(key, value): (&Key, Option<Bytes>)| {
+            let value = value?;
+            let content = frame::unwrap(key, &value);
+            if content.is_none() {
+                inner.metrics.invalid.inc();
+            }
+            content
+        };
+        keys.iter().zip(values).map(check).collect()
+    }
+
+    /// Stores a value, later; may leave it out. It must be a function of the key alone.
+    pub fn put(&self, key: &Key, value: &[u8]) {
+        let inner = &*self.inner;
+        let bytes = frame::framed_bytes(value.len());
+        if inner.max_item_bytes > 0 && bytes > inner.max_item_bytes {
+            inner.metrics.skipped.inc();
+            return;
+        }
+        inner.background.put(Write { key: key.sent().to_owned(), value: frame::wrap(key, value) });
+    }
+}
+
+mod memory {
+    use std::collections::HashMap;
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use parking_lot::Mutex;
+
+    use crate::error::Result;
+    use crate::store::{Fetched, Store};
+
+    #[derive(Debug, Default)]
+    pub(super) struct MemoryStore(Mutex<HashMap<String, Bytes>>);
+
+    #[async_trait]
+    impl Store for MemoryStore {
+        async fn get(&self, keys: &[&str]) -> Fetched {
+            let values = self.0.lock();
+            let values = keys.iter().map(|key| values.get(*key).cloned()).collect();
+            Fetched { values, error: None }
+        }
+
+        async fn set(&self, key: &str, value: Bytes) -> Result<()> {
+            self.0.lock().insert(key.to_owned(), value);
+            Ok(())
+        }
+
+        async fn check(&self) -> Result<()> {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

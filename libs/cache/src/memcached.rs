@@ -1,0 +1,222 @@
+//! A client of memcached servers: values are spread over them by their keys.
+
+mod address;
+mod connection;
+mod protocol;
+mod server;
+mod sharding;
+mod srv;
+
+pub use address::ServerAddress;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use tactus_telemetry::error_text;
+use tokio::sync::OnceCell;
+
+use crate::breaker::BreakerSettings;
+use crate::error::{Error, Result};
+use crate::metrics::Metrics;
+use crate::store::{Fetched, Store};
+use crate::tls::TlsSettings;
+use server::{Connector, Server};
+
+/// Settings of the client; names as in the configuration.
+#[derive(Debug, Clone)]
+pub struct MemcachedSettings {
+    /// Where the servers are.
+    pub addresses: Vec<ServerAddress>,
+    /// Time for a call, a new connection included.
+    pub timeout: Duration,
+    /// Idle connections kept to a server.
+    pub max_idle_connections: usize,
+    /// Addresses are looked up so often.
+    pub update_interval: Duration,
+    /// Longer values are not stored; 0 is no limit.
+    pub max_item_bytes: usize,
+    /// Life of a value; zero is for ever.
+    pub ttl: Duration,
+    /// When a server is left alone.
+    pub breaker: BreakerSettings,
+    /// Connects by TLS.
+    pub tls: Option<TlsSettings>,
+}
+
+impl Default for MemcachedSettings {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            timeout: Duration::from_millis(100),
+            max_idle_connections: 16,
+            update_interval: Duration::from_secs(60),
+            max_item_bytes: 0,
+            ttl: Duration::ZERO,
+            breaker: BreakerSettings::default(),
+            tls: None,
+        }
+    }
+}
+
+/// The servers that are known now.
+#[derive(Debug)]
+pub(crate) struct Memcached {
+    inner: Arc<Inner>,
+    /// The addresses were looked up once.
+    started: OnceCell<()>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    addresses: Vec<ServerAddress>,
+    update_interval: Duration,
+    connector: Arc<Connector>,
+    breaker: BreakerSettings,
+    ttl: Duration,
+    /// Sorted by name.
+    servers: Mutex<Arc<Vec<Arc<Server>>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Memcached {
+    /// A client. Errors: no address; certificates that cannot be read.
+    pub(crate) fn new(settings: &MemcachedSettings, metrics: Arc<Metrics>) -> Result<Self> {
+        if settings.addresses.is_empty() {
+            return Err(Error::Invalid("memcached: no addresses are set".to_owned()));
+        }
+        let connector = Arc::new(Connector::new(settings)?);
+        let inner = Inner {
+            addresses: settings.addresses.clone(),
+            update_interval: settings.update_interval.max(Duration::from_secs(1)),
+            connector,
+            breaker: settings.breaker,
+            ttl: settings.ttl,
+            servers: Mutex::default(),
+            metrics,
+        };
+        Ok(Self { inner: Arc::new(inner), started: OnceCell::new() })
+    }
+
+    /// The servers; the first call looks them up.
+    async fn servers(&self) -> Arc<Vec<Arc<Server>>> {
+        let start = || async {
+            let first = self.inner.update();
+            // A name server that hangs shall not keep a query longer than a cache may.
+            let patience = self.inner.connector.timeout();
+            let _ = tokio::time::timeout(patience, first).await;
+            tokio::spawn(keep_up_to_date(Arc::downgrade(&self.inner)));
+        };
+        self.started.get_or_init(start).await;
+        Arc::clone(&self.inner.servers.lock())
+    }
+}
+
+/// Looks the addresses up again and again, at once if the first look found none.
+async fn keep_up_to_date(inner: std::sync::Weak<Inner>) {
+    loop {
+        let Some(client) = inner.upgrade() else { return };
+        let interval = client.update_interval;
+        let pause = if client.servers.lock().is_empty() { interval.min(RETRY) } else { interval };
+        drop(client);
+        tokio::time::sleep(pause).await;
+        let Some(client) = inner.upgrade() else { return };
+        client.update().await;
+    }
+}
+
+/// As long as no server is known.
+const RETRY: Duration = Duration::from_secs(5);
+
+impl Inner {
+    /// Looks all addresses up. Servers that were known stay if a name server does not answer.
+    async fn update(&self) {
+        let mut names = Vec::new();
+        let mut is_complete = true;
+        for found in join_all(self.addresses.iter().map(ServerAddress::resolve)).await {
+            match found {
+                Ok(mut found) => names.append(&mut found),
+                Err(error) => {
+                    is_complete = false;
+                    let (cache, error) = (self.metrics.name(), error_text(&error));
+                    tracing::warn!(cache, error, "cannot look up memcached servers");
+                }
+            }
+        }
+        let mut servers = self.servers.lock();
+        if !is_complete && !servers.is_empty() {
+            return;
+        }
+        sharding::sort(&mut names);
+        names.dedup();
+        let known = |name: &str| servers.iter().find(|server| server.name() == name).cloned();
+        let fresh =
+            |name: &str| Arc::new(Server::new(name, Arc::clone(&self.connector), self.breaker));
+        let all: Vec<_> =
+            names.iter().map(|name| known(name).unwrap_or_else(|| fresh(name))).collect();
+        self.metrics.servers(all.len());
+        *servers = Arc::new(all);
+    }
+}
+
+#[async_trait]
+impl Store for Memcached {
+    async fn get(&self, keys: &[&str]) -> Fetched {
+        let servers = self.servers().await;
+        if servers.is_empty() {
+            return Fetched::nothing(keys.len(), Error::Unavailable);
+        }
+        let mut places: Vec<Vec<usize>> = vec![Vec::new(); servers.len()];
+        for (number, key) in keys.iter().enumerate() {
+            places[sharding::server_of(key, servers.len())].push(number);
+        }
+        let calls = servers.iter().zip(&places).filter(|(_, places)| !places.is_empty());
+        let calls = calls.map(|(server, places)| async move {
+            let wanted: Vec<&str> = places.iter().map(|&place| keys[place]).collect();
+            (places, server.get(&wanted).await)
+        });
+        let mut fetched = Fetched { values: vec![None; keys.len()], error: None };
+        for (places, result) in join_all(calls).await {
+            match result {
+                Ok(values) => {
+                    for (&place, value) in places.iter().zip(values) {
+                        fetched.values[place] = value;
+                    }
+                }
+                // A server that was asked tells more than one that was left alone.
+                Err(Error::Unavailable) if fetched.error.is_some() => {}
+                Err(error) => fetched.error = Some(error),
+            }
+        }
+        fetched
+    }
+
+    async fn set(&self, key: &str, value: Bytes) -> Result<()> {
+        let servers = self.servers().await;
+        let server = servers.get(sharding::server_of(key, servers.len().max(1)));
+        let server = server.ok_or(Error::Unavailable)?;
+        server.set(key, &value, self.inner.ttl).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        let servers = self.servers().await;
+        if servers.is_empty() {
+            return Err(Error::Unavailable);
+        }
+        let checks = servers.iter().map(|server| server.version());
+        join_all(checks).await.into_iter().collect::<Result<Vec<_>>>().map(drop)
+    }
+}
+
+/// When an entry ends, as the protocol says it: seconds from now, or the time if that is more than 30 days ahead.
+fn expiry(ttl: Duration, unix_seconds: u64) -> u64 {
+    const MAX_RELATIVE_SECONDS: u64 = 30 * 24 * 3600;
+    let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+    if seconds > MAX_RELATIVE_SECONDS { unix_seconds.saturating_add(seconds) } else { seconds }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! One server: its idle connections and its breaker.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::connection::{Connection, Request};
+use super::{MemcachedSettings, expiry};
+use crate::breaker::{Breaker, BreakerSettings};
+use crate::error::{Error, Result};
+
+/// How connections are made.
+pub(super) struct Connector {
+    timeout: Duration,
+    max_idle: usize,
+    tls: Option<Arc<ClientConfig>>,
+    server_name: Option<String>,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    pub(super) fn new(settings: &MemcachedSettings) -> Result<Self> {
+        Ok(Self {
+            timeout: settings.timeout,
+            max_idle: settings.max_idle_connections,
+            tls: settings.tls.as_ref().map(|tls| tls.client_config()).transpose()?,
+            server_name: settings.tls.as_ref().and_then(|tls| tls.server_name.clone()),
+        })
+    }
+
+    /// Time for a call.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    async fn connect(&self, address: &str) -> Result<Connection> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let Some(config) = &self.tls else { return Ok(Connection::new(Box::new(stream))) };
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let name = self.server_name.as_deref().unwrap_or(host).to_owned();
+        let name = ServerName::try_from(name)
+            .map_err(|_| Error::Invalid(format!("{host} is no name for TLS")))?;
+        let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await?;
+        Ok(Connection::new(Box::new(stream)))
+    }
+}
+
+/// A server.
+pub(super) struct Server {
+    address: String,
+    connector: Arc<Connector>,
+    idle: Mutex<Vec<Connection>>,
+    breaker: Breaker,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Server").field(&self.address).finish()
+    }
+}
+
+impl Server {
+    /// `address`: host or IP address, and port.
+    pub(super) fn new(address: &str, connector: Arc<Connector>, breaker: BreakerSettings) -> Self {
+        let breaker = Breaker::new(breaker);
+        Self { address: address.to_owned(), connector, idle: Mutex::default(), breaker }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.address
+    }
+
+    /// The values of keys, in their order.
+    pub(super) async fn get(&self, keys: &[&str]) -> Result<Vec<Option<Bytes>>> {
+        self.call(&Request::Get(keys)).await
+    }
+
+    /// Stores a value.
+    pub(super) async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let expiry = expiry(ttl, now.as_secs());
+        self.call(&Request::Set { key, value, expiry }).await.map(drop)
+    }
+
+    /// Asks for a sign of life.
+    pub(super) async fn version(&self) -> Result<()> {
+        self.call(&Request::Version).await.map(drop)
+    }
+
+    /// Makes a call within the timeout, on an idle connection if there is one.
+    async fn call(&self, request: &Request<'_>) -> Result<Vec<Option<Bytes>>> {
+        if !self.breaker.allows(Instant::now()) {
+            return Err(Error::Unavailable);
+        }
+        let call = async {
+            let idle = self.idle.lock().pop();
+            if let Some(mut connection) = idle {
+                match connection.run(request).await {
+                    // The server may have closed it long ago, as one that was restarted did with all.
+                    Err(Error::Io(_)) => self.idle.lock().clear(),
+                    result => return (Some(connection), result),
+                }
+            }
+            match self.connector.connect(&self.address).await {
+                Ok(mut connection) => {
+                    let result = connection.run(request).await;
+                    (Some(connection), result)
+                }
+                Err(error) => (None, Err(error)),
+            }
+        };
+        let timed = tokio::time::timeout(self.connector.timeout, call).await;
+        let (connection, result) = timed.unwrap_or((None, Err(Error::TimedOut)));
+        match &result {
+            Ok(_) | Err(Error::Refused(_)) => {
+                if self.breaker.succeeded() {
+                    tracing::info!(server = self.address, "memcached answers again");
+                }
+                let mut idle = self.idle.lock();
+                if let Some(connection) = connection
+                    && idle.len() < self.connector.max_idle
+                {
+                    idle.push(connection);
+                }
+            }
+            Err(error) => {
+                if self.breaker.failed(Instant::now()) {
+                    let server = &self.address;
+                    tracing::warn!(server, %error, "memcached fails, going on without it");
+                }
+            }
+        }
+        result
+    }
+}

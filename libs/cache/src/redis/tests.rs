@@ -1,0 +1,84 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
+use super::*;
+
+fn settings(endpoint: &str) -> RedisSettings {
+    let timeout = Duration::from_millis(50);
+    RedisSettings { endpoints: vec![endpoint.to_owned()], timeout, ..RedisSettings::default() }
+}
+
+/// A server that says the same to everybody, or nothing.
+async fn server(answer: &'static [u8]) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let _ = stream.write_all(answer).await;
+            open.push(stream);
+        }
+    });
+    (address, connections)
+}
+
+#[tokio::test]
+async fn server_that_misbehaves_costs_a_bounded_time_and_is_then_left_alone() {
+    for answer in [&b""[..], b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$99999999\r\nabc"] {
+        let (address, connections) = server(answer).await;
+        let redis = Redis::new(&settings(&address)).unwrap();
+        let started = Instant::now();
+        for _ in 0..3 {
+            let fetched = redis.get(&["a", "b"]).await;
+            assert_eq!(fetched.values, [None, None]);
+            assert!(!matches!(fetched.error, None | Some(Error::Unavailable)), "{answer:?}");
+        }
+        assert!(started.elapsed() < Duration::from_secs(5), "{answer:?}");
+        let before = connections.load(Ordering::Relaxed);
+        for _ in 0..1000 {
+            let error = redis.set("a", Bytes::new()).await.unwrap_err();
+            assert!(matches!(error, Error::Unavailable), "{error}");
+        }
+        assert_eq!(connections.load(Ordering::Relaxed), before);
+    }
+}
+
+#[tokio::test]
+async fn server_that_is_away_is_an_error_of_each_call() {
+    let redis = Redis::new(&settings("127.0.0.1:1")).unwrap();
+    assert!(redis.check().await.is_err());
+    assert!(matches!(redis.set("a", Bytes::new()).await, Err(Error::Redis(_))));
+}
+
+#[test]
+fn endpoints_decide_what_is_asked() {
+    let with = |endpoints: &[&str], master: &str| {
+        let endpoints = endpoints.iter().map(|endpoint| (*endpoint).to_owned()).collect();
+        let base = settings("");
+        source(&RedisSettings { endpoints, master_name: master.to_owned(), ..base })
+    };
+    assert!(matches!(with(&["a:1"], ""), Ok(Source::Single(..))));
+    assert!(matches!(with(&["[::1]:1"], ""), Ok(Source::Single(..))));
+    assert!(matches!(with(&["a:1", "b:1"], ""), Ok(Source::Cluster(_))));
+    assert!(matches!(with(&["a:1"], "primary"), Ok(Source::Sentinels(_))));
+    for wrong in [&[][..], &["a"], &["a:0"], &["a:x"], &[":1"]] {
+        assert!(matches!(with(wrong, ""), Err(Error::Invalid(_))), "{wrong:?}");
+    }
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let secret = "open sesame".to_owned();
+    let shown = RedisSettings {
+        password: secret.clone(),
+        sentinel_password: secret.clone(),
+        ..settings("a:1")
+    };
+    assert!(!format!("{shown:?}").contains(&secret));
+}

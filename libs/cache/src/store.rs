@@ -1,0 +1,39 @@
+//! What a kind of server can do.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+
+/// Servers of one kind. Each call ends within about the timeout that the implementation was given, whatever the
+/// servers do.
+#[async_trait]
+pub(crate) trait Store: Debug + Send + Sync {
+    /// The values of these keys, in their order.
+    async fn get(&self, keys: &[&str]) -> Fetched;
+
+    /// Stores a value. Errors: [`Error::Refused`] for one that the servers do not want, which says nothing of their
+    /// health.
+    async fn set(&self, key: &str, value: Bytes) -> Result<()>;
+
+    /// Asks all servers whether they are there. Errors: the first of those that are not.
+    async fn check(&self) -> Result<()>;
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Fetched {
+    /// As many as there were keys; `None` for one that is not there or could not be asked for.
+    pub(crate) values: Vec<Option<Bytes>>,
+    /// Some keys could not be asked for.
+    pub(crate) error: Option<Error>,
+}
+
+impl Fetched {
+    /// Nothing, of so many keys.
+    pub(crate) fn nothing(keys: usize, error: Error) -> Self {
+        Self { values: vec![None; keys], error: Some(error) }
+    }
+}

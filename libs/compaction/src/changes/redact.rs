@@ -1,0 +1,261 @@
+//! Attribute values that are removed or replaced.
+
+use std::collections::HashMap;
+
+use ring::digest::{SHA256, digest};
+use tactus_model::merge::merge;
+use tactus_model::{
+    Attribute, AttributeList, Buffer, Dictionary, SpanBatch, StringCode, ValueType, bytes_to_hex,
+};
+use tactus_traceql::eval::Window;
+
+use super::{Redaction, RedactionAction, RedactionScope};
+use crate::{Error, Result};
+
+/// Redacts whole traces one rule after the other; returns how many values.
+///
+/// Errors: `Invalid` if a filter cannot be evaluated on this data, or a dictionary would become too large.
+pub(crate) fn apply_all(rules: &[Redaction], batch: &mut SpanBatch) -> Result<u64> {
+    let mut values = 0;
+    for rule in rules {
+        let redacted = apply(rule, batch)?;
+        if redacted > 0 {
+            // Each string once again, and none that is not used any more: what was redacted is gone.
+            *batch = merge(&[batch]).0;
+        }
+        values += redacted;
+    }
+    Ok(values)
+}
+
+fn apply(rule: &Redaction, batch: &mut SpanBatch) -> Result<u64> {
+    let Some(key) = batch.strings.find(&rule.key) else { return Ok(0) };
+    let spans = selected_spans(rule, batch)?;
+    if spans.as_ref().is_some_and(|spans| !spans.contains(&true)) {
+        return Ok(0);
+    }
+    let mut editor =
+        Editor { key, action: &rule.action, strings: NewStrings::of(&batch.strings), values: 0 };
+    let wants = |scope| rule.scope == RedactionScope::Any || rule.scope == scope;
+    let selection = spans.as_deref();
+    if wants(RedactionScope::Span) {
+        editor.edit(&mut batch.span_attributes, |span| is_selected(selection, span));
+    }
+    if wants(RedactionScope::Event) {
+        let events = owned_by(selection, &batch.events.starts);
+        editor.edit(&mut batch.events.attributes, |event| is_selected(events.as_deref(), event));
+    }
+    if wants(RedactionScope::Link) {
+        let links = owned_by(selection, &batch.links.starts);
+        editor.edit(&mut batch.links.attributes, |link| is_selected(links.as_deref(), link));
+    }
+    if wants(RedactionScope::Resource) {
+        let table = &mut batch.resources;
+        if let Some(spans) = selection {
+            let copies = divide(&mut batch.spans.resource, spans, &mut table.attributes, key);
+            extend_copied(&mut table.dropped_attributes, &copies.of);
+            editor.edit(&mut table.attributes, |row| row >= copies.first);
+        } else {
+            editor.edit(&mut table.attributes, |_| true);
+        }
+    }
+    if wants(RedactionScope::Scope) {
+        let table = &mut batch.scopes;
+        if let Some(spans) = selection {
+            let copies = divide(&mut batch.spans.scope, spans, &mut table.attributes, key);
+            extend_copied(&mut table.dropped_attributes, &copies.of);
+            extend_copied(&mut table.name, &copies.of);
+            extend_copied(&mut table.version, &copies.of);
+            editor.edit(&mut table.attributes, |row| row >= copies.first);
+        } else {
+            editor.edit(&mut table.attributes, |_| true);
+        }
+    }
+    let Editor { strings, values, .. } = editor;
+    batch.strings = strings.finish()?;
+    Ok(values)
+}
+
+/// True for each span that the rule is for; `None` if it is for all.
+fn selected_spans(rule: &Redaction, batch: &SpanBatch) -> Result<Option<Vec<bool>>> {
+    if rule.filter.is_none() && rule.range.is_none() {
+        return Ok(None);
+    }
+    let mut spans = vec![rule.filter.is_none(); batch.len()];
+    if let Some(filter) = &rule.filter {
+        let matches = filter
+            .find_matches(batch, Window::default())
+            .map_err(|error| Error::Invalid(format!("redaction {:?}: {error}", rule.name)))?;
+        for set in matches.traces.iter().flat_map(|trace| &trace.span_sets) {
+            set.rows.iter().for_each(|&row| spans[row as usize] = true);
+        }
+    }
+    if let Some(range) = rule.range {
+        for (selected, start) in spans.iter_mut().zip(batch.spans.start.iter()) {
+            *selected &= (range.start..=range.end).contains(start);
+        }
+    }
+    Ok(Some(spans))
+}
+
+fn is_selected(selection: Option<&[bool]>, owner: usize) -> bool {
+    selection.is_none_or(|selection| selection[owner])
+}
+
+/// True for each event (or link) of a selected span.
+fn owned_by(selection: Option<&[bool]>, starts: &[u32]) -> Option<Vec<bool>> {
+    let selection = selection?;
+    let mut items = Vec::with_capacity(starts.last().map_or(0, |&end| end as usize));
+    for (pair, &selected) in starts.windows(2).zip(selection) {
+        items.resize(pair[1] as usize, selected);
+    }
+    Some(items)
+}
+
+/// Rows of a table that were added for the selected spans.
+struct Copies {
+    first: usize,
+    /// The row that each is a copy of.
+    of: Vec<u32>,
+}
+
+/// Gives the selected spans rows of their own of a table that spans share, if those have the key.
+fn divide(
+    rows: &mut Buffer<u32>,
+    selected: &[bool],
+    list: &mut AttributeList,
+    key: StringCode,
+) -> Copies {
+    const UNKNOWN: u32 = u32::MAX;
+    let mut copies = Copies { first: list.owners(), of: Vec::new() };
+    let mut copy_of = vec![UNKNOWN; copies.first];
+    for (row, _) in rows.make_mut().iter_mut().zip(selected).filter(|(_, selected)| **selected) {
+        let copy = &mut copy_of[*row as usize];
+        if *copy == UNKNOWN {
+            *copy = *row;
+            if list.find(*row as usize, key).is_some() {
+                *copy = list.owners() as u32;
+                copies.of.push(*row);
+                list.range(*row as usize).for_each(|entry| list.push(list.at(entry)));
+                list.end_owner();
+            }
+        }
+        *row = *copy;
+    }
+    copies
+}
+
+fn extend_copied(column: &mut Buffer<u32>, of: &[u32]) {
+    let column = column.make_mut();
+    for &row in of {
+        column.push(column[row as usize]);
+    }
+}
+
+/// Edits the attributes with one key.
+struct Editor<'a> {
+    key: StringCode,
+    action: &'a RedactionAction,
+    strings: NewStrings<'a>,
+    values: u64,
+}
+
+impl Editor<'_> {
+    fn edit(&mut self, list: &mut AttributeList, wanted: impl Fn(usize) -> bool) {
+        if !list.keys.contains(&self.key) {
+            return;
+        }
+        let mut edited = AttributeList::default();
+        for owner in 0..list.owners() {
+            let is_wanted = wanted(owner);
+            for attribute in list.of(owner) {
+                match is_wanted && attribute.key == self.key {
+                    true => self.redact(attribute, &mut edited),
+                    false => edited.push(attribute),
+                }
+            }
+            edited.end_owner();
+        }
+        *list = edited;
+    }
+
+    fn redact(&mut self, attribute: Attribute, edited: &mut AttributeList) {
+        let text = match self.action {
+            RedactionAction::Remove => {
+                self.values += 1;
+                return;
+            }
+            RedactionAction::Replace(text) => text.clone(),
+            RedactionAction::Hash if attribute.value_type == ValueType::Unset => {
+                edited.push(attribute);
+                return;
+            }
+            RedactionAction::Hash => {
+                let text = self.strings.text_of(attribute);
+                bytes_to_hex(digest(&SHA256, &text).as_ref())
+            }
+        };
+        let value = (attribute.value_type == ValueType::String)
+            .then(|| self.strings.get(attribute.payload as StringCode));
+        if value == Some(text.as_bytes()) {
+            edited.push(attribute);
+            return;
+        }
+        self.values += 1;
+        let payload = u64::from(self.strings.add(text.into_bytes()));
+        edited.push(Attribute { value_type: ValueType::String, payload, ..attribute });
+    }
+}
+
+/// A batch's strings and those that are added. One that is there already may be added once more.
+struct NewStrings<'a> {
+    old: &'a Dictionary,
+    added: Vec<Vec<u8>>,
+    codes: HashMap<Vec<u8>, StringCode>,
+}
+
+impl<'a> NewStrings<'a> {
+    fn of(old: &'a Dictionary) -> Self {
+        Self { old, added: Vec::new(), codes: HashMap::new() }
+    }
+
+    fn get(&self, code: StringCode) -> &[u8] {
+        let added = (code as usize).checked_sub(self.old.len());
+        added.map_or_else(|| self.old.get(code), |added| &self.added[added])
+    }
+
+    /// What a value shows, or its encoding if it is none of the simple ones.
+    fn text_of(&self, attribute: Attribute) -> Vec<u8> {
+        match attribute.value_type {
+            ValueType::Unset => Vec::new(),
+            ValueType::Int => (attribute.payload as i64).to_string().into_bytes(),
+            ValueType::Double => f64::from_bits(attribute.payload).to_string().into_bytes(),
+            ValueType::Bool => (attribute.payload != 0).to_string().into_bytes(),
+            _ => self.get(attribute.payload as StringCode).to_vec(),
+        }
+    }
+
+    fn add(&mut self, string: Vec<u8>) -> StringCode {
+        if string.is_empty() {
+            return 0;
+        }
+        let next = (self.old.len() + self.added.len()) as StringCode;
+        let code = *self.codes.entry(string.clone()).or_insert(next);
+        if code == next {
+            self.added.push(string);
+        }
+        code
+    }
+
+    fn finish(self) -> Result<Dictionary> {
+        let (bytes, offsets) = self.old.parts();
+        let (mut bytes, mut offsets) = (bytes.to_vec(), offsets.to_vec());
+        for string in self.added {
+            bytes.extend_from_slice(&string);
+            // More than 32 bits can say wraps here and is refused below.
+            offsets.push(bytes.len() as u32);
+        }
+        Dictionary::from_parts(bytes.into(), offsets.into())
+            .ok_or_else(|| Error::Invalid("too many strings for a row group".to_owned()))
+    }
+}

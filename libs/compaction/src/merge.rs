@@ -1,0 +1,241 @@
+//! Several blocks into one, trace by trace.
+//!
+//! Every input is read in windows: consecutive rows of a row group, decoded. The smallest trace id among the heads of
+//! all windows is next; its fragments go into the output's batch, which becomes a row group when it is large enough.
+//! A window that is used up gives way to the input's next one, the others stay. So each span is decoded once and
+//! copied once, and what is held at a time is a window an input and one row group.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::Write;
+
+use tactus_block::BuiltBlock;
+use tactus_block::read::BlockReader;
+use tactus_model::merge::{MergeOutput, TraceMerger};
+use tactus_model::{SpanBatch, TraceId};
+
+use crate::{Changes, Control, Error, Result, RewriteSettings, RewriteStats};
+
+mod budget;
+mod input;
+mod output;
+#[cfg(test)]
+mod tests;
+
+use budget::Budget;
+use input::Input;
+use output::Output;
+
+/// What [`merge_blocks`] made.
+#[derive(Debug)]
+pub struct Merged<W> {
+    /// The block, complete in its sink; `None` if nothing is left, the sink is untouched then.
+    pub block: Option<BuiltBlock<W>>,
+    /// Earliest start and latest end of the spans written, unix nanoseconds; `None` if nothing is left.
+    pub range: Option<(u64, u64)>,
+    /// What was done.
+    pub stats: RewriteStats,
+}
+
+/// Merges blocks into one. Runs on a thread that may block.
+///
+/// The same inputs in the same order, settings and changes give the same bytes. A span that is there twice (same
+/// trace, span id, kind, start and name) is kept once, that of the first input.
+/// Memory: `settings.memory_bytes`, see there. Errors: `Input` and `Unordered` name the input that is to blame,
+/// `Output` for the sink and bad settings, `Cancelled`, `Invalid` for a retention class or redaction whose query
+/// cannot be evaluated.
+pub fn merge_blocks<W: Write + Send>(
+    inputs: &[BlockReader],
+    sink: W,
+    settings: &RewriteSettings,
+    changes: &Changes,
+    control: &dyn Control,
+) -> Result<Merged<W>> {
+    let mut merge = Merge::new(inputs, sink, settings, changes, control)?;
+    while merge.step()? {}
+    merge.finish()
+}
+
+struct Merge<'a, W: Write + Send> {
+    inputs: Vec<Input<'a>>,
+    output: Output<'a, W>,
+    pending: MergeOutput,
+    settings: &'a RewriteSettings,
+    changes: &'a Changes,
+    control: &'a dyn Control,
+    budget: Budget,
+    stats: RewriteStats,
+    total_bytes: u64,
+}
+
+impl<'a, W: Write + Send> Merge<'a, W> {
+    fn new(
+        readers: &'a [BlockReader],
+        sink: W,
+        settings: &'a RewriteSettings,
+        changes: &'a Changes,
+        control: &'a dyn Control,
+    ) -> Result<Self> {
+        let budget = Budget::new(settings, readers);
+        let groups = || readers.iter().flat_map(|reader| reader.row_groups());
+        let traces = groups().map(|group| group.traces).sum();
+        Ok(Self {
+            inputs: readers.iter().enumerate().map(|(i, reader)| Input::new(i, reader)).collect(),
+            output: Output::new(sink, settings, changes, traces),
+            pending: MergeOutput::default(),
+            settings,
+            changes,
+            control,
+            budget,
+            stats: RewriteStats { blocks_read: readers.len() as u64, ..RewriteStats::default() },
+            total_bytes: groups().map(|group| group.bytes).sum(),
+        })
+    }
+
+    /// Fills windows, moves traces until one of them is used up or a row group is full. False at the end.
+    fn step(&mut self) -> Result<bool> {
+        self.fill_windows()?;
+        if self.inputs.iter().all(Input::is_at_end) {
+            return Ok(false);
+        }
+        if self.move_traces() {
+            self.write_pending()?;
+        }
+        Ok(true)
+    }
+
+    fn fill_windows(&mut self) -> Result<()> {
+        for i in 0..self.inputs.len() {
+            if !self.inputs[i].wants_window() {
+                continue;
+            }
+            self.control.check().map_err(|_| Error::Cancelled)?;
+            let share = self.budget.share(i, &self.inputs);
+            self.pending.forget_input(i);
+            self.inputs[i].read_window(share, &mut self.stats)?;
+            let done = self.inputs.iter().map(Input::done_bytes).sum();
+            self.control.progress(done, self.total_bytes);
+            self.note_memory();
+        }
+        // What a dictionary can address; beyond it strings would be lost.
+        let strings = self.inputs.iter().map(Input::string_bytes).sum::<u64>()
+            + self.pending.strings().parts().0.len() as u64;
+        if strings > u64::from(u32::MAX) {
+            return Err(Error::Invalid("a trace is too large to be merged".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn note_memory(&mut self) {
+        let windows: u64 = self.inputs.iter().map(Input::heap_bytes).sum();
+        let bytes = windows + self.pending.heap_bytes() as u64 + self.output.held_bytes();
+        self.stats.peak_bytes = self.stats.peak_bytes.max(bytes);
+    }
+
+    /// Moves traces from the windows into the output until a window ends, or until the row group is full: true then.
+    fn move_traces(&mut self) -> bool {
+        let empty = SpanBatch::default();
+        let (batches, mut heads): (Vec<&SpanBatch>, Vec<Head<'_>>) =
+            self.inputs.iter().map(|input| input.head(&empty)).unzip();
+        let mut merger = TraceMerger::new(&batches, std::mem::take(&mut self.pending));
+        let mut heap: BinaryHeap<Reverse<(TraceId, usize)>> = heads
+            .iter()
+            .enumerate()
+            .filter_map(|(i, head)| Some(Reverse((head.id()?, i))))
+            .collect();
+        let mut fragments: Vec<usize> = Vec::with_capacity(heads.len());
+        let (mut is_full, mut has_ended) = (false, false);
+        while !has_ended && let Some(&Reverse((id, _))) = heap.peek() {
+            fragments.clear();
+            while let Some(&Reverse((other, input))) = heap.peek()
+                && other == id
+            {
+                heap.pop();
+                fragments.push(input);
+            }
+            let spans = fragments.iter().map(|&input| heads[input].rows().len()).sum();
+            if self.changes.remove.contains(&id) {
+                self.stats.traces_removed += 1;
+                self.stats.spans_removed += spans as u64;
+            } else if is_row_group_full(self.settings, &self.budget, merger.output(), spans) {
+                is_full = true;
+                break;
+            } else {
+                self.stats.traces_combined += u64::from(fragments.len() > 1);
+                merger.start_trace(id);
+                for &input in &fragments {
+                    for row in heads[input].rows() {
+                        merger.add_row(input as u32, row);
+                    }
+                }
+                merger.finish_trace(self.budget.max_trace_bytes);
+            }
+            for &input in &fragments {
+                heads[input].next += 1;
+                match heads[input].id() {
+                    Some(next) => heap.push(Reverse((next, input))),
+                    None => has_ended = true,
+                }
+            }
+        }
+        self.pending = merger.into_output();
+        let places: Vec<usize> = heads.iter().map(|head| head.next).collect();
+        for (input, place) in self.inputs.iter_mut().zip(places) {
+            input.advance_to(place);
+        }
+        is_full
+    }
+
+    fn write_pending(&mut self) -> Result<()> {
+        self.control.check().map_err(|_| Error::Cancelled)?;
+        self.note_memory();
+        let (batch, merged) = self.pending.take();
+        self.stats.duplicate_spans += merged.duplicate_spans;
+        self.stats.spans_cut += merged.cut_spans;
+        self.stats.traces_cut += merged.cut_traces;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.output.add(batch, &mut self.stats)
+    }
+
+    fn finish(mut self) -> Result<Merged<W>> {
+        self.write_pending()?;
+        let (block, range) = self.output.finish(&mut self.stats)?;
+        Ok(Merged { block, range, stats: self.stats })
+    }
+}
+
+/// True if a trace with some spans must go into the next row group. Depends on the traces alone and not on windows,
+/// so that the same blocks always become the same block.
+fn is_row_group_full(
+    settings: &RewriteSettings,
+    budget: &Budget,
+    output: &MergeOutput,
+    spans: usize,
+) -> bool {
+    let held = output.batch().len();
+    let bytes = || {
+        let strings = output.strings().parts().0.len() as u64;
+        tactus_block::estimated_bytes(output.batch()) + strings
+    };
+    held > 0 && (held + spans > settings.row_group_spans || bytes() >= budget.row_group_bytes)
+}
+
+/// Where a merge stands in a window.
+struct Head<'w> {
+    ids: &'w [TraceId],
+    /// First span of each trace, and the end.
+    offsets: &'w [u32],
+    next: usize,
+}
+
+impl Head<'_> {
+    fn id(&self) -> Option<TraceId> {
+        self.ids.get(self.next).copied()
+    }
+
+    fn rows(&self) -> std::ops::Range<u32> {
+        self.offsets[self.next]..self.offsets[self.next + 1]
+    }
+}

@@ -1,0 +1,197 @@
+//! Blocks of a bucket into a new one there.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use ring::digest::{Context, SHA256};
+use tactus_storage::block_io::read_meta;
+use tactus_storage::layout::{COMPACTED_META, DATA, INDEX, META, block_key, bloom_key};
+use tactus_storage::meta::{Extension, time_from_unix_nanos};
+use tactus_storage::{BlockMeta, Bucket, Uuid};
+
+use crate::{BoxError, Changes, Control, Error, Result, RewriteSettings, RewriteStats};
+
+mod job;
+#[cfg(test)]
+mod tests;
+
+use job::{Files, Job, Stored};
+
+/// The block to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputBlock {
+    /// Its id, from [`output_id`].
+    pub id: Uuid,
+    /// Its compaction level; `None` for one more than the highest input's.
+    pub level: Option<u32>,
+    /// The marker of the retention that was applied, for `meta.json`; empty for none.
+    pub retention: String,
+}
+
+/// A finished rewrite.
+#[derive(Debug, Clone)]
+pub struct Rewritten {
+    /// The new block, live in the bucket; `None` if nothing was left, or if it was made before and has been merged
+    /// further since.
+    pub meta: Option<BlockMeta>,
+    /// What was done; all zero if the block had been made before.
+    pub stats: RewriteStats,
+}
+
+/// The id of the block that a rewrite of these blocks makes, in any order of theirs.
+///
+/// Whoever does the same job, once more or at the same time, writes the same objects. So `purpose` must tell apart
+/// all that makes the content another: use [`fingerprint`].
+pub fn output_id(sources: &[Uuid], purpose: &str) -> Uuid {
+    let mut sources = sources.to_vec();
+    sources.sort_unstable();
+    let mut digest = Context::new(&SHA256);
+    sources.iter().for_each(|source| digest.update(source.as_bytes()));
+    digest.update(purpose.as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest.finish().as_ref()[..16]);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
+/// Tells settings and changes apart that give other bytes; also those of another version of this software.
+pub fn fingerprint(settings: &RewriteSettings, changes: &Changes) -> String {
+    let mut removed: Vec<_> = changes.remove.iter().collect();
+    removed.sort_unstable();
+    let text = format!(
+        "{} {settings:?} {:?} {removed:?} {:?}",
+        env!("CARGO_PKG_VERSION"),
+        changes.retention,
+        changes.redact
+    );
+    let digest = ring::digest::digest(&SHA256, text.as_bytes());
+    tactus_model::bytes_to_hex(&digest.as_ref()[..16])
+}
+
+/// Merges blocks of a bucket into a new one there, and changes what `changes` says.
+///
+/// `meta.json` is written last: until then nobody sees the block, and after an error or a cancellation nobody ever
+/// will; what was written of it stays, for another compactor may be writing the same block. `before_commit` is asked
+/// right before; the caller looks whether it still owns the job and the inputs are still live. If somebody has made
+/// the block already, it is not made again. The inputs are left as they are; where the new block is live, readers
+/// leave them out by its `sources`.
+/// Errors: `Block` names the input that is to blame. `Invalid` for no input, one given twice, or inputs of different
+/// tenants or replication factors. Dropping the future ends the merge.
+pub async fn rewrite_blocks<F, Fut>(
+    bucket: &Bucket,
+    inputs: &[Arc<BlockMeta>],
+    output: OutputBlock,
+    settings: RewriteSettings,
+    changes: Arc<Changes>,
+    control: Arc<dyn Control>,
+    before_commit: F,
+) -> Result<Rewritten>
+where
+    F: FnOnce() -> Fut,
+    Fut: Future<Output = Result<(), BoxError>>,
+{
+    let mut inputs = inputs.to_vec();
+    // Spans that are there twice are taken from the first input: everybody must see the same one first.
+    inputs.sort_by_key(|meta| meta.block_id);
+    check_inputs(&inputs, &output)?;
+    let tenant = inputs[0].tenant_id.clone();
+    if let Some(meta) = find_made(bucket, &tenant, output.id).await? {
+        before_commit().await.map_err(Error::Refused)?;
+        return Ok(Rewritten { meta, stats: RewriteStats::default() });
+    }
+    let meta = describe(&inputs, &output);
+    let drops_traces = changes.drops_traces();
+    let job = Job {
+        bucket: bucket.clone(),
+        inputs,
+        key: block_key(&tenant, output.id, DATA),
+        settings,
+        changes,
+        control,
+    };
+    let Stored { files, stats } = job.run(meta).await?;
+    let Some(Files { mut meta, blooms, index, range }) = files else {
+        before_commit().await.map_err(Error::Refused)?;
+        return Ok(Rewritten { meta: None, stats });
+    };
+    if drops_traces && let Some((start, end)) = range {
+        tighten(&mut meta, start, end);
+    }
+    for (shard, bloom) in (0..).zip(blooms) {
+        bucket.put(&bloom_key(&tenant, output.id, shard), bloom).await?;
+    }
+    bucket.put(&block_key(&tenant, output.id, INDEX), index).await?;
+    before_commit().await.map_err(Error::Refused)?;
+    bucket.put(&block_key(&tenant, output.id, META), meta.to_json().into()).await?;
+    Ok(Rewritten { meta: Some(meta), stats })
+}
+
+fn check_inputs(sorted: &[Arc<BlockMeta>], output: &OutputBlock) -> Result<()> {
+    let Some(first) = sorted.first() else {
+        return Err(Error::Invalid("there is no block to rewrite".to_owned()));
+    };
+    for pair in sorted.windows(2) {
+        if pair[0].block_id == pair[1].block_id {
+            return Err(Error::Invalid(format!("block {} is given twice", pair[0].block_id)));
+        }
+    }
+    for meta in sorted {
+        if meta.tenant_id != first.tenant_id || meta.replication_factor != first.replication_factor
+        {
+            return Err(Error::Invalid(format!(
+                "blocks {} and {} have different tenants or replication factors",
+                first.block_id, meta.block_id
+            )));
+        }
+        if meta.block_id == output.id {
+            return Err(Error::Invalid(format!("block {} cannot become itself", output.id)));
+        }
+    }
+    Ok(())
+}
+
+/// The block if somebody has made it already: `Some(None)` if it is not live any more.
+async fn find_made(bucket: &Bucket, tenant: &str, id: Uuid) -> Result<Option<Option<BlockMeta>>> {
+    match read_meta(bucket, tenant, id).await {
+        Ok(meta) => return Ok(Some(Some(meta))),
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error.into()),
+    }
+    // Made, merged further and marked: it must not come to life again.
+    match bucket.head(&block_key(tenant, id, COMPACTED_META)).await {
+        Ok(_) => Ok(Some(None)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The meta of the new block, but for what describes its files.
+fn describe(inputs: &[Arc<BlockMeta>], output: &OutputBlock) -> BlockMeta {
+    let first = &inputs[0];
+    let mut meta = BlockMeta {
+        tenant_id: first.tenant_id.clone(),
+        block_id: output.id,
+        replication_factor: first.replication_factor,
+        start_time: first.start_time,
+        end_time: first.end_time,
+        ..BlockMeta::default()
+    };
+    for input in inputs {
+        meta.start_time = meta.start_time.min(input.start_time);
+        meta.end_time = meta.end_time.max(input.end_time);
+        meta.compaction_level = meta.compaction_level.max(input.compaction_level.saturating_add(1));
+    }
+    meta.compaction_level = output.level.unwrap_or(meta.compaction_level);
+    let sources = inputs.iter().map(|input| input.block_id).collect();
+    let retention = output.retention.clone();
+    meta.extension = Some(Box::new(Extension { sources, retention }));
+    meta
+}
+
+/// Narrows the times to what was written, within those of the inputs: spans of strange times do not count there.
+fn tighten(meta: &mut BlockMeta, start: u64, end: u64) {
+    let start = time_from_unix_nanos(start).max(meta.start_time);
+    let end = time_from_unix_nanos(end).min(meta.end_time);
+    if start <= end {
+        (meta.start_time, meta.end_time) = (start, end);
+    }
+}

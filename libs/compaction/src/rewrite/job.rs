@@ -1,0 +1,127 @@
+//! The part of a rewrite that runs on a thread of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use tactus_block::BuiltBlock;
+use tactus_block::read::{BlockReader, open_stored};
+use tactus_storage::{BlockMeta, Bucket};
+use tokio::runtime::Handle;
+
+use crate::error::BlockProblem;
+use crate::{
+    Cancelled, Changes, Control, Error, Merged, Result, RewriteSettings, RewriteStats, merge_blocks,
+};
+
+/// A merge from a bucket into an object of it.
+pub(super) struct Job {
+    pub(super) bucket: Bucket,
+    pub(super) inputs: Vec<Arc<BlockMeta>>,
+    /// The object for the data.
+    pub(super) key: String,
+    pub(super) settings: RewriteSettings,
+    pub(super) changes: Arc<Changes>,
+    pub(super) control: Arc<dyn Control>,
+}
+
+/// A merge whose data is in the bucket.
+pub(super) struct Stored {
+    /// `None` if nothing is left; no object was written then.
+    pub(super) files: Option<Files>,
+    pub(super) stats: RewriteStats,
+}
+
+/// What belongs to the data of a block.
+pub(super) struct Files {
+    /// As it was given, with what describes the files.
+    pub(super) meta: BlockMeta,
+    pub(super) blooms: Vec<Bytes>,
+    pub(super) index: Bytes,
+    /// Earliest start and latest end of its spans, unix nanoseconds.
+    pub(super) range: Option<(u64, u64)>,
+}
+
+/// Ends the merge when nobody waits for it any more.
+struct Guard(Arc<AtomicBool>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Guarded {
+    abandoned: Arc<AtomicBool>,
+    inner: Arc<dyn Control>,
+}
+
+impl Control for Guarded {
+    fn check(&self) -> Result<(), Cancelled> {
+        if self.abandoned.load(Ordering::Relaxed) { Err(Cancelled) } else { self.inner.check() }
+    }
+
+    fn progress(&self, done_bytes: u64, total_bytes: u64) {
+        self.inner.progress(done_bytes, total_bytes);
+    }
+}
+
+impl Job {
+    /// `meta`: of the output, but for what describes its files.
+    pub(super) async fn run(self, meta: BlockMeta) -> Result<Stored> {
+        let guard = Guard(Arc::default());
+        let control = Guarded { abandoned: Arc::clone(&guard.0), inner: Arc::clone(&self.control) };
+        let runtime = Handle::current();
+        let merge = tokio::task::spawn_blocking(move || self.merge(meta, &control, &runtime));
+        let merged = merge.await.map_err(|error| Error::Lost(error.into()))?;
+        drop(guard);
+        merged
+    }
+
+    fn merge(
+        &self,
+        mut described: BlockMeta,
+        control: &dyn Control,
+        runtime: &Handle,
+    ) -> Result<Stored> {
+        let mut readers = Vec::with_capacity(self.inputs.len());
+        for meta in &self.inputs {
+            control.check().map_err(|_| Error::Cancelled)?;
+            readers.push(self.open(meta, runtime)?);
+        }
+        let expected = self.inputs.iter().map(|meta| meta.size).fold(0, u64::saturating_add);
+        let sink = self.bucket.writer(&self.key, expected, runtime)?;
+        let merged = merge_blocks(&readers, sink, &self.settings, &self.changes, control);
+        let Merged { block, range, stats } = merged.map_err(|error| self.name_block(error))?;
+        let Some(block) = block else { return Ok(Stored { files: None, stats }) };
+        block.describe(&mut described);
+        let BuiltBlock { sink, blooms, index, .. } = block;
+        sink.finish()?;
+        Ok(Stored { files: Some(Files { meta: described, blooms, index, range }), stats })
+    }
+
+    fn open(&self, meta: &BlockMeta, runtime: &Handle) -> Result<BlockReader> {
+        let problem = |source| Error::Block { block: meta.block_id, source };
+        let reader = open_stored(&self.bucket, meta, runtime);
+        let reader = reader.map_err(|error| problem(BlockProblem::Data(error)))?;
+        let (found, expected) = (reader.row_groups().len() as u64, u64::from(meta.total_records));
+        // Tempo counts one too many at times.
+        if found != expected && found + 1 != expected {
+            return Err(problem(BlockProblem::RowGroupCount { found, expected }));
+        }
+        Ok(reader)
+    }
+
+    /// Puts the block's id in the place of its position.
+    fn name_block(&self, error: Error) -> Error {
+        let (input, source) = match error {
+            Error::Input { input, source } => (input, BlockProblem::Data(source)),
+            Error::Unordered { input } => (input, BlockProblem::Unordered),
+            other => return other,
+        };
+        match self.inputs.get(input) {
+            Some(meta) => Error::Block { block: meta.block_id, source },
+            None => Error::Invalid(source.to_string()),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! How blocks are rewritten.
+
+use tactus_block::BuilderSettings;
+
+/// Settings of a merge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RewriteSettings {
+    /// The output: version, dedicated columns, compression, bloom filters. Inputs may differ in all of them.
+    pub builder: BuilderSettings,
+    /// Bytes before compression that a row group should have. A trace is never divided.
+    pub row_group_bytes: u64,
+    /// Most spans of a row group, if no single trace has more.
+    pub row_group_spans: usize,
+    /// Memory for decoded spans of all inputs and the output; windows become as small as it takes. What a single
+    /// trace needs comes on top, and so do the footers of the inputs and the bloom filters of the output.
+    pub memory_bytes: u64,
+    /// Bytes to which a trace may grow by combining; 0 for no limit. One that is larger in an input already is kept
+    /// as it is there.
+    pub max_trace_bytes: u64,
+}
+
+/// Default of [`RewriteSettings::row_group_spans`], as ingesters cut theirs.
+const ROW_GROUP_SPANS: usize = 64_000;
+
+impl RewriteSettings {
+    /// Row groups of 100 MB or 64 000 spans, 256 MiB of memory, traces of any size.
+    pub fn new(builder: BuilderSettings) -> Self {
+        Self {
+            builder,
+            row_group_bytes: 100_000_000,
+            row_group_spans: ROW_GROUP_SPANS,
+            memory_bytes: 256 << 20,
+            max_trace_bytes: 0,
+        }
+    }
+}

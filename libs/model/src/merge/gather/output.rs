@@ -1,0 +1,104 @@
+//! What a merge fills.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use super::UNMAPPED;
+use crate::merge::MergeStats;
+use crate::{Dictionary, DictionaryBuilder, SpanBatch, SpanId};
+
+/// The batch that a [`TraceMerger`] fills; it outlives the inputs, which may be exchanged between two mergers.
+#[derive(Default)]
+pub struct MergeOutput {
+    pub(super) out: SpanBatch,
+    pub(super) strings: DictionaryBuilder,
+    pub(super) maps: Vec<InputMap>,
+    pub(super) resource_index: RowIndex,
+    pub(super) scope_index: RowIndex,
+    /// Input and row.
+    pub(super) candidates: Vec<(u32, u32)>,
+    /// Span id and number of each candidate.
+    pub(super) keys: Vec<(SpanId, u32)>,
+    pub(super) duplicate: Vec<bool>,
+    pub(super) stats: MergeStats,
+}
+
+/// From the numbers of one input to those of the output.
+#[derive(Default)]
+pub(super) struct InputMap {
+    /// Codes of strings, 0 while unknown. Zeroed memory costs nothing until it is touched, and a row group touches
+    /// little of the dictionaries of all its segments.
+    pub(super) codes: Vec<u32>,
+    pub(super) resources: Vec<u32>,
+    pub(super) scopes: Vec<u32>,
+}
+
+impl InputMap {
+    pub(super) fn of(batch: &SpanBatch) -> Self {
+        Self {
+            codes: vec![0; batch.strings.len()],
+            resources: vec![UNMAPPED; batch.resources.len()],
+            scopes: vec![UNMAPPED; batch.scopes.len()],
+        }
+    }
+}
+
+impl MergeOutput {
+    /// Must be called when another batch takes the place of an input, before the next merger is made.
+    pub fn forget_input(&mut self, input: usize) {
+        if let Some(map) = self.maps.get_mut(input) {
+            *map = InputMap::default();
+        }
+    }
+
+    /// What is there so far; its dictionary is [`Self::strings`].
+    pub fn batch(&self) -> &SpanBatch {
+        &self.out
+    }
+
+    /// The strings so far.
+    pub fn strings(&self) -> &Dictionary {
+        self.strings.dictionary()
+    }
+
+    /// The sorted batch, and what was left out; what comes next goes into a new one.
+    pub fn take(&mut self) -> (SpanBatch, MergeStats) {
+        let mut taken = std::mem::take(self);
+        taken.out.strings = taken.strings.finish();
+        (taken.out, taken.stats)
+    }
+
+    /// Bytes of memory held.
+    pub fn heap_bytes(&self) -> usize {
+        let map = |map: &InputMap| map.codes.len() + map.resources.len() + map.scopes.len();
+        let maps = self.maps.iter().map(map).sum::<usize>() * size_of::<u32>();
+        self.out.heap_bytes() + self.strings.heap_bytes() + maps
+    }
+}
+
+impl std::fmt::Debug for MergeOutput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MergeOutput").field("spans", &self.out.len()).finish()
+    }
+}
+
+/// Rows by their content, for tables whose rows are each kept once.
+#[derive(Default)]
+pub(super) struct RowIndex {
+    rows: HashTable<(u32, Box<[u64]>)>,
+    hasher: RandomState,
+}
+
+impl RowIndex {
+    pub(super) fn find(&self, content: &[u64]) -> Option<u32> {
+        let hash = self.hasher.hash_one(content);
+        self.rows.find(hash, |(_, other)| **other == *content).map(|found| found.0)
+    }
+
+    pub(super) fn insert(&mut self, content: &[u64], row: u32) {
+        let (hash, hasher) = (self.hasher.hash_one(content), &self.hasher);
+        self.rows.insert_unique(hash, (row, content.into()), |(_, c)| hasher.hash_one(&**c));
+    }
+}

@@ -1,0 +1,219 @@
+//! What interrupted writers leave: blocks without a meta, and files that were never renamed.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::TryStreamExt;
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use crate::bucket::{Bucket, blocking};
+use crate::error::{Error, Result};
+use crate::layout::{self, CLOCK, COMPACTED_META, META, parse_block_id, parse_block_key};
+
+/// How much later than a tenant's index it may be. The index is written by every poll, so that a
+/// clock that says more has jumped, or nobody polls.
+const MAX_AFTER_INDEX: SignedDuration = SignedDuration::from_hours(1);
+
+/// A block directory with neither `meta.json` nor `meta.compacted.json`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// The block that it would have been.
+    pub block_id: Uuid,
+    /// Bytes of its objects.
+    pub bytes: u64,
+    /// When the newest of its objects was written.
+    pub newest: Timestamp,
+}
+
+#[derive(Default)]
+struct Directory {
+    has_meta: bool,
+    bytes: u64,
+    newest: Option<Timestamp>,
+}
+
+/// Blocks of a tenant that nobody finished, all of whose objects are older than `older_than`; by
+/// block id.
+///
+/// An upload may be under way under each of them: take much longer than one lasts. Age is by the
+/// store's clock, and by ours if that is earlier. Writes an object to learn the store's time.
+pub async fn list_orphans(
+    bucket: &Bucket,
+    tenant: &str,
+    older_than: Duration,
+) -> Result<Vec<Orphan>> {
+    layout::check_tenant(tenant)?;
+    let mut directories: HashMap<Uuid, Directory> = HashMap::new();
+    let mut index_written = None;
+    let mut objects = bucket.list_stream(tenant, None)?;
+    while let Some(object) = objects.try_next().await? {
+        let Some((_, rest)) = object.key.split_once('/') else { continue };
+        if [layout::TENANT_INDEX_PROTO, layout::TENANT_INDEX_JSON].contains(&rest) {
+            index_written = index_written.max(Some(object.last_modified));
+        }
+        let Some((directory, file)) = rest.split_once('/') else { continue };
+        let Some(id) = parse_block_id(directory) else { continue };
+        let directory = directories.entry(id).or_default();
+        directory.has_meta |= file == META || file == COMPACTED_META;
+        directory.bytes += object.size;
+        directory.newest = directory.newest.max(Some(object.last_modified));
+    }
+    let orphans = directories.into_iter().filter(|(_, directory)| !directory.has_meta);
+    let mut orphans: Vec<_> = orphans
+        .filter_map(|(block_id, found)| {
+            Some(Orphan { block_id, bytes: found.bytes, newest: found.newest? })
+        })
+        .collect();
+    let mut now = Timestamp::now();
+    if let Some(latest) =
+        index_written.and_then(|at: Timestamp| at.checked_add(MAX_AFTER_INDEX).ok())
+    {
+        now = now.min(latest);
+    }
+    orphans.retain(|orphan| is_older(orphan.newest, older_than, now));
+    if !orphans.is_empty() {
+        now = now.min(store_time(bucket).await?);
+        orphans.retain(|orphan| is_older(orphan.newest, older_than, now));
+    }
+    orphans.sort_by_key(|orphan| orphan.block_id);
+    Ok(orphans)
+}
+
+/// Deletes the objects of an orphan, if it still is one: false, and nothing is deleted, if anything
+/// was written there since it was found.
+pub async fn clear_orphan(bucket: &Bucket, tenant: &str, orphan: &Orphan) -> Result<bool> {
+    layout::check_tenant(tenant)?;
+    let prefix = layout::block_prefix(tenant, orphan.block_id);
+    let objects = bucket.list(&prefix).await?;
+    let is_meta = |key: &str| {
+        parse_block_key(key).is_some_and(|(_, _, file)| file == META || file == COMPACTED_META)
+    };
+    let has_changed =
+        objects.iter().any(|object| is_meta(&object.key) || object.last_modified > orphan.newest);
+    if has_changed {
+        return Ok(false);
+    }
+    bucket.delete_all(objects.into_iter().map(|object| object.key).collect()).await?;
+    // A writer may have come meanwhile, and what it wrote must not go.
+    remove_empty_directories(bucket, &prefix).await?;
+    Ok(true)
+}
+
+/// Removes, from a local store, empty directories right under `prefix`, then itself if it is empty.
+pub(crate) async fn remove_empty_directories(bucket: &Bucket, prefix: &str) -> Result<()> {
+    let Some(path) = bucket.local_path(prefix.trim_end_matches('/')) else { return Ok(()) };
+    blocking(prefix, move || {
+        // Whatever is not empty, or gone, stays as it is.
+        for entry in read_dir(&path).into_iter().flatten() {
+            let _ = std::fs::remove_dir(entry.path());
+        }
+        let _ = std::fs::remove_dir(path);
+        Ok(())
+    })
+    .await
+}
+
+/// The store's time, from an object written for it ([`layout::CLOCK`]); our own for a local store.
+pub async fn store_time(bucket: &Bucket) -> Result<Timestamp> {
+    if bucket.local_path(CLOCK).is_some() {
+        return Ok(Timestamp::now());
+    }
+    bucket.put(CLOCK, Bytes::from_static(b"now")).await?;
+    bucket.head(CLOCK).await.map(|object| object.last_modified)
+}
+
+fn is_older(time: Timestamp, age: Duration, now: Timestamp) -> bool {
+    SignedDuration::try_from(age).is_ok_and(|age| now.duration_since(time) > age)
+}
+
+/// What [`clear_leftovers`] deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Empty block directories.
+    pub directories: u64,
+}
+
+/// Deletes, from a local store, files of a tenant that an interrupted write never renamed and that
+/// are older than `older_than`, and the empty block directories of the same age. They are no
+/// objects: no listing has them. Nothing to do in any other store, where uploads that were broken
+/// off are for the store's own life-cycle rules.
+pub async fn clear_leftovers(
+    bucket: &Bucket,
+    tenant: &str,
+    older_than: Duration,
+) -> Result<Leftovers> {
+    layout::check_tenant(tenant)?;
+    let Some(path) = bucket.local_path(tenant) else { return Ok(Leftovers::default()) };
+    let key = tenant.to_owned();
+    blocking(tenant, move || {
+        clear_leftovers_of(&path, older_than)
+            .map_err(|error| Error::Unavailable { key, source: error.into() })
+    })
+    .await
+}
+
+fn clear_leftovers_of(tenant: &Path, older_than: Duration) -> std::io::Result<Leftovers> {
+    let mut cleared = Leftovers::default();
+    let mut directories = vec![tenant.to_owned()];
+    for entry in read_dir(tenant)? {
+        let name = entry.file_name();
+        if name.to_str().and_then(parse_block_id).is_some() {
+            directories.push(entry.path());
+        }
+    }
+    for directory in directories {
+        let entries = read_dir(&directory)?;
+        let mut is_empty = entries.is_empty() && directory != tenant;
+        if is_empty {
+            is_empty = directory.metadata().is_ok_and(|found| is_old(&found, older_than));
+        }
+        if is_empty && std::fs::remove_dir(&directory).is_ok() {
+            cleared.directories += 1;
+        }
+        for entry in entries {
+            let name = entry.file_name();
+            let Ok(found) = entry.metadata() else { continue };
+            if !found.is_file()
+                || !is_staged(&name.to_string_lossy())
+                || !is_old(&found, older_than)
+            {
+                continue;
+            }
+            if std::fs::remove_file(entry.path()).is_ok() {
+                cleared.files += 1;
+                cleared.bytes += found.len();
+            }
+        }
+    }
+    Ok(cleared)
+}
+
+/// The entries of a directory; none if there is no such directory.
+fn read_dir(path: &Path) -> std::io::Result<Vec<std::fs::DirEntry>> {
+    match std::fs::read_dir(path) {
+        Ok(entries) => entries.collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// `name#<digits>`, as the local store calls a file before it renames it.
+fn is_staged(name: &str) -> bool {
+    name.rsplit_once('#')
+        .is_some_and(|(_, end)| !end.is_empty() && end.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn is_old(found: &std::fs::Metadata, older_than: Duration) -> bool {
+    let age = found.modified().ok().and_then(|time| time.elapsed().ok());
+    age.is_some_and(|age| age > older_than)
+}
+
+#[cfg(test)]
+mod tests;

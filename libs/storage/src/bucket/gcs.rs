@@ -1,0 +1,161 @@
+//! Builds the client of Google Cloud Storage from our settings.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use object_store::StaticCredentialProvider;
+use object_store::gcp::{GcpCredential, GoogleCloudStorage, GoogleCloudStorageBuilder};
+
+use super::client::{self, Client, Connector};
+use super::credentials::{Environment, process_environment};
+use super::settings::GcsSettings;
+use super::target::{Credentials, Kind, Provider, Target};
+use crate::error::{Error, Result};
+
+const GOOGLE: &str = "https://storage.googleapis.com";
+
+pub(super) fn build(settings: &GcsSettings) -> Result<(GoogleCloudStorage, Target)> {
+    settings.validate()?;
+    client::check_tls_provider()?;
+    let endpoint = resolve_endpoint(settings, &process_environment)?;
+    let plain = endpoint.url.starts_with("http://");
+    let client = Client {
+        http: settings.http.clone(),
+        insecure: true,
+        never_tls: plain && endpoint.anonymous,
+        any_certificate: settings.insecure,
+        ca_path: None,
+    };
+    let mut builder = GoogleCloudStorageBuilder::new()
+        .with_bucket_name(&settings.bucket)
+        .with_base_url(&endpoint.url)
+        .with_client_options(client.options()?)
+        .with_retry(client.retry())
+        .with_http_connector(Connector::default());
+    let file = process_environment("GOOGLE_APPLICATION_CREDENTIALS");
+    let name = signer(endpoint.anonymous, file.as_deref(), &process_environment);
+    if endpoint.anonymous {
+        // Writes are signed even with the client's switch for none: an empty token does no harm.
+        let nobody = GcpCredential { bearer: String::new() };
+        builder = builder
+            .with_credentials(Arc::new(StaticCredentialProvider::new(nobody)))
+            .with_skip_signature(true);
+    } else if let Some(file) = file {
+        builder = builder.with_application_credentials(file);
+    }
+    let store = builder.build().map_err(|error| {
+        Error::invalid("gcs credentials", format!("{name}: {}", causes_of(&error)))
+    })?;
+    let credentials = Credentials {
+        name,
+        configured: name != MACHINE,
+        provider: match endpoint.anonymous {
+            true => Provider::Nobody,
+            false => Provider::Google(Arc::clone(store.credentials())),
+        },
+    };
+    let target = Target {
+        kind: Kind::Gcs,
+        bucket: settings.bucket.clone(),
+        address: endpoint.url,
+        region: String::new(),
+        credentials,
+    };
+    Ok((store, target))
+}
+
+const MACHINE: &str = "the machine's service account";
+
+fn signer(anonymous: bool, file: Option<&str>, environment: Environment<'_>) -> &'static str {
+    let gcloud = || {
+        let home = environment("HOME")?;
+        Path::new(&home)
+            .join(".config/gcloud/application_default_credentials.json")
+            .is_file()
+            .then_some("gcloud's application default credentials")
+    };
+    match (anonymous, file) {
+        (true, _) => "no credentials",
+        (_, Some(_)) => "the file of GOOGLE_APPLICATION_CREDENTIALS",
+        _ => gcloud().unwrap_or(MACHINE),
+    }
+}
+
+/// The client says what is wrong with a credentials file in the causes of its error.
+fn causes_of(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source())
+        .last()
+        .map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Endpoint {
+    url: String,
+    anonymous: bool,
+}
+
+fn resolve_endpoint(settings: &GcsSettings, environment: Environment<'_>) -> Result<Endpoint> {
+    let configured = settings.endpoint.trim();
+    let emulator = environment("STORAGE_EMULATOR_HOST").filter(|_| configured.is_empty());
+    let anonymous = settings.insecure || emulator.is_some();
+    let text = emulator.as_deref().unwrap_or(configured);
+    if text.is_empty() {
+        return Ok(Endpoint { url: GOOGLE.to_owned(), anonymous });
+    }
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
+        Some((scheme, _)) => {
+            let reason = format!("{scheme}:// is neither http:// nor https://");
+            return Err(Error::invalid("gcs endpoint", reason));
+        }
+        None => (if anonymous { "http" } else { "https" }, text),
+    };
+    // Others name the path of the JSON interface here, which is not the one that is spoken.
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.is_empty() || host.contains('@') || host.contains(char::is_whitespace) {
+        return Err(Error::invalid("gcs endpoint", format!("{text:?} names no host")));
+    }
+    Ok(Endpoint { url: format!("{scheme}://{host}"), anonymous })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(text: &str, insecure: bool, emulator: Option<&str>) -> Result<Endpoint> {
+        let settings = GcsSettings { endpoint: text.into(), insecure, ..GcsSettings::default() };
+        resolve_endpoint(&settings, &|name| {
+            emulator.filter(|_| name == "STORAGE_EMULATOR_HOST").map(str::to_owned)
+        })
+    }
+
+    #[test]
+    fn endpoint_keeps_scheme_and_host_only() {
+        for (text, insecure, url) in [
+            ("", false, GOOGLE),
+            ("", true, GOOGLE),
+            ("http://localhost:4443/storage/v1/", true, "http://localhost:4443"),
+            ("https://fake:4443/storage/v1/?alt=json", true, "https://fake:4443"),
+            ("localhost:4443", true, "http://localhost:4443"),
+            ("storage-x.p.googleapis.com", false, "https://storage-x.p.googleapis.com"),
+        ] {
+            let found = endpoint(text, insecure, None).unwrap();
+            assert_eq!(found, Endpoint { url: url.into(), anonymous: insecure }, "{text}");
+        }
+    }
+
+    #[test]
+    fn emulator_of_the_environment_is_asked_without_credentials_unless_an_endpoint_is_set() {
+        let found = endpoint("", false, Some("localhost:9")).unwrap();
+        assert_eq!(found, Endpoint { url: "http://localhost:9".into(), anonymous: true });
+        let found = endpoint("https://x", false, Some("localhost:9")).unwrap();
+        assert_eq!(found, Endpoint { url: "https://x".into(), anonymous: false });
+    }
+
+    #[test]
+    fn endpoint_without_a_host_is_invalid() {
+        for text in ["http://", "ftp://x", "http:///storage", "a b"] {
+            assert!(matches!(endpoint(text, true, None), Err(Error::Invalid { .. })), "{text}");
+        }
+    }
+}

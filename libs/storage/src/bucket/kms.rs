@@ -1,0 +1,134 @@
+//! The encryption context of SSE-KMS, which the store's client does not know of.
+//!
+//! The client signs its requests before they get here, and a header more needs a new signature.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use object_store::HeaderValue;
+use object_store::aws::{AwsAuthorizer, AwsCredentialProvider};
+use object_store::client::HttpRequest;
+
+use super::settings::S3Encryption;
+use crate::error::{Error, Result, Source};
+
+const ALGORITHM: &str = "x-amz-server-side-encryption";
+const CONTEXT: &str = "x-amz-server-side-encryption-context";
+const CONTENT_DIGEST: &str = "x-amz-content-sha256";
+
+/// Adds the context to every request that asks for encryption by a KMS key.
+#[derive(Debug)]
+pub(super) struct EncryptionContext {
+    header: HeaderValue,
+    region: String,
+    /// Known once the client is built.
+    credentials: OnceLock<AwsCredentialProvider>,
+}
+
+impl EncryptionContext {
+    /// `None` when no context is set.
+    pub(super) fn new(encryption: &S3Encryption, region: &str) -> Result<Option<Arc<Self>>> {
+        let S3Encryption::Kms { context, .. } = encryption else { return Ok(None) };
+        if context.trim().is_empty() {
+            return Ok(None);
+        }
+        let refuse = |reason: String| Error::invalid("s3 sse.kms_encryption_context", reason);
+        let pairs: BTreeMap<String, String> = serde_json::from_str(context)
+            .map_err(|error| refuse(format!("not a JSON object of texts: {error}")))?;
+        let json = serde_json::to_string(&pairs).map_err(|error| refuse(error.to_string()))?;
+        let header = HeaderValue::from_str(&STANDARD.encode(json))
+            .map_err(|error| refuse(error.to_string()))?;
+        let (region, credentials) = (region.to_owned(), OnceLock::new());
+        Ok(Some(Arc::new(Self { header, region, credentials })))
+    }
+
+    /// Who signs from now on.
+    pub(super) fn sign_with(&self, credentials: &AwsCredentialProvider) {
+        // Set twice only if one client were built twice, with the same credentials.
+        let _ = self.credentials.set(Arc::clone(credentials));
+    }
+
+    /// Adds the context and signs anew, if the request is one for it.
+    pub(super) async fn apply(&self, request: &mut HttpRequest) -> Result<(), Source> {
+        let algorithm = request.headers().get(ALGORITHM).and_then(|value| value.to_str().ok());
+        if !algorithm.is_some_and(|name| name.starts_with("aws:kms")) {
+            return Ok(());
+        }
+        request.headers_mut().insert(CONTEXT, self.header.clone());
+        let Some(provider) = self.credentials.get() else { return Ok(()) };
+        let credential = provider.get_credential().await?;
+        let digest = request.headers().get(CONTENT_DIGEST).and_then(|value| value.to_str().ok());
+        let digest = digest.and_then(bytes_of_hex);
+        request.headers_mut().remove("authorization");
+        let authorizer = AwsAuthorizer::new(&credential, "s3", &self.region);
+        Ok(authorizer.try_authorize(request, digest.as_deref())?)
+    }
+}
+
+fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
+    let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    (text.len() == 64).then(|| (0..text.len()).step_by(2).map(byte).collect())?
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::StaticCredentialProvider;
+    use object_store::aws::AwsCredential;
+    use object_store::client::HttpRequestBody;
+
+    use super::*;
+
+    fn context(text: &str) -> Result<Option<Arc<EncryptionContext>>> {
+        let encryption = S3Encryption::Kms { key_id: String::new(), context: text.into() };
+        EncryptionContext::new(&encryption, "eu-1")
+    }
+
+    fn signed_request(algorithm: &'static str) -> HttpRequest {
+        let mut request = HttpRequest::new(HttpRequestBody::from(b"hello".to_vec()));
+        *request.uri_mut() = "https://store/traces/x".parse().unwrap();
+        for (key, value) in [(ALGORITHM, algorithm), ("authorization", "old")] {
+            request.headers_mut().insert(key, HeaderValue::from_static(value));
+        }
+        request
+    }
+
+    #[tokio::test]
+    async fn context_is_added_and_signed_only_where_a_kms_key_is_asked_for() {
+        let context = context(r#"{ "team": "tracing" }"#).unwrap().unwrap();
+        let credential = AwsCredential { key_id: "a".into(), secret_key: "s".into(), token: None };
+        let provider: AwsCredentialProvider = Arc::new(StaticCredentialProvider::new(credential));
+        context.sign_with(&provider);
+
+        let mut request = signed_request("aws:kms");
+        context.apply(&mut request).await.unwrap();
+        let header = request.headers().get(CONTEXT).unwrap().to_str().unwrap();
+        assert_eq!(STANDARD.decode(header).unwrap(), br#"{"team":"tracing"}"#);
+        let authorization = request.headers().get("authorization").unwrap().to_str().unwrap();
+        assert!(authorization.contains(CONTEXT) && authorization.contains("/eu-1/s3/"));
+
+        let mut other = signed_request("AES256");
+        context.apply(&mut other).await.unwrap();
+        assert!(other.headers().get(CONTEXT).is_none());
+        assert_eq!(other.headers().get("authorization").unwrap(), "old");
+    }
+
+    #[test]
+    fn context_must_be_an_object_of_texts() {
+        for text in ["", "  "] {
+            assert!(context(text).unwrap().is_none());
+        }
+        for text in ["{", "[]", r#"{"a": 1}"#] {
+            assert!(matches!(context(text), Err(Error::Invalid { .. })), "{text}");
+        }
+        assert!(EncryptionContext::new(&S3Encryption::S3, "r").unwrap().is_none());
+    }
+
+    #[test]
+    fn digest_is_read_back_from_its_text() {
+        assert_eq!(bytes_of_hex(&"0f".repeat(32)), Some(vec![15; 32]));
+        assert_eq!(bytes_of_hex("UNSIGNED-PAYLOAD"), None);
+        assert_eq!(bytes_of_hex(&"é".repeat(32)), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! How objects are read and written, the same for every store.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use object_store::{Attribute, Attributes, PutMode, PutMultipartOptions, PutOptions, TagSet};
+
+use super::settings::{
+    AzureSettings, DEFAULT_PART_BYTES, GcsSettings, HttpSettings, MIN_PART_BYTES, S3Settings,
+};
+
+/// Parts of one object that a writer aims at; S3 and Google take 10000.
+const MAX_PARTS: u64 = 9000;
+/// Past [`MAX_PARTS`] the part size doubles after each so many parts.
+const PARTS_UNTIL_DOUBLED: u64 = 250;
+
+/// Sizes and bounds of transfers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Transfer {
+    /// Smallest part of an upload, in bytes.
+    pub(super) part_bytes: u64,
+    /// Parts of one object in flight.
+    pub(super) upload_concurrency: usize,
+    /// When a read is sent again, and how many may be in flight.
+    pub(super) hedge: Option<(Duration, usize)>,
+}
+
+impl Default for Transfer {
+    fn default() -> Self {
+        Self { part_bytes: DEFAULT_PART_BYTES, upload_concurrency: 1, hedge: None }
+    }
+}
+
+impl Transfer {
+    pub(super) fn of_s3(settings: &S3Settings) -> Self {
+        let configured = settings.part_size_bytes;
+        Self {
+            part_bytes: if configured == 0 { DEFAULT_PART_BYTES } else { configured },
+            upload_concurrency: settings.upload_concurrency.max(1),
+            hedge: hedge(&settings.http),
+        }
+    }
+
+    pub(super) fn of_gcs(settings: &GcsSettings) -> Self {
+        Self {
+            part_bytes: settings.chunk_buffer_bytes.max(MIN_PART_BYTES),
+            upload_concurrency: settings.upload_concurrency.max(1),
+            hedge: hedge(&settings.http),
+        }
+    }
+
+    pub(super) fn of_azure(settings: &AzureSettings) -> Self {
+        Self {
+            part_bytes: settings.buffer_bytes.max(1 << 20),
+            upload_concurrency: settings.max_buffers.max(1),
+            hedge: hedge(&settings.http),
+        }
+    }
+
+    /// Part size for an object of `object_bytes`, so that it has at most [`MAX_PARTS`] parts.
+    pub(super) fn part_bytes_for(&self, object_bytes: u64) -> u64 {
+        self.part_bytes.max(object_bytes.div_ceil(MAX_PARTS))
+    }
+}
+
+fn hedge(http: &HttpSettings) -> Option<(Duration, usize)> {
+    http.hedge_at.filter(|_| http.hedge_up_to > 1).map(|after| (after, http.hedge_up_to))
+}
+
+/// Size of part `number` (from 0) when parts are meant to have `part_bytes`: an object that grows
+/// past all expectations still fits into the parts that a store takes.
+pub(super) fn grown_part_bytes(part_bytes: u64, number: u64) -> u64 {
+    let doublings = number.saturating_sub(MAX_PARTS - PARTS_UNTIL_DOUBLED) / PARTS_UNTIL_DOUBLED;
+    part_bytes.saturating_mul(1 << doublings.min(8))
+}
+
+/// What every object is written with.
+#[derive(Debug, Clone, Default)]
+pub(super) struct WriteOptions {
+    attributes: Attributes,
+    tags: TagSet,
+}
+
+impl WriteOptions {
+    pub(super) fn of_s3(settings: &S3Settings) -> Self {
+        let mut attributes = metadata(&settings.metadata);
+        if !settings.storage_class.is_empty() {
+            attributes.insert(Attribute::StorageClass, settings.storage_class.clone().into());
+        }
+        let mut tags = TagSet::default();
+        for (key, value) in &settings.tags {
+            tags.push(key, value);
+        }
+        Self { attributes, tags }
+    }
+
+    pub(super) fn of_gcs(settings: &GcsSettings) -> Self {
+        let mut attributes = metadata(&settings.metadata);
+        if !settings.cache_control.is_empty() {
+            attributes.insert(Attribute::CacheControl, settings.cache_control.clone().into());
+        }
+        Self { attributes, tags: TagSet::default() }
+    }
+
+    pub(super) fn put(&self, mode: PutMode) -> PutOptions {
+        PutOptions {
+            mode,
+            attributes: self.attributes.clone(),
+            tags: self.tags.clone(),
+            ..PutOptions::default()
+        }
+    }
+
+    pub(super) fn multipart(&self) -> PutMultipartOptions {
+        PutMultipartOptions {
+            attributes: self.attributes.clone(),
+            tags: self.tags.clone(),
+            ..PutMultipartOptions::default()
+        }
+    }
+}
+
+fn metadata(entries: &BTreeMap<String, String>) -> Attributes {
+    let mut attributes = Attributes::new();
+    for (key, value) in entries {
+        attributes.insert(Attribute::Metadata(key.clone().into()), value.clone().into());
+    }
+    attributes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn part_size_keeps_a_large_object_within_the_part_limit() {
+        let transfer = Transfer::default();
+        assert_eq!(transfer.part_bytes_for(1), DEFAULT_PART_BYTES);
+        let large = 107_374_182_400;
+        assert!(large / transfer.part_bytes_for(large) <= MAX_PARTS);
+    }
+
+    #[test]
+    fn parts_grow_only_past_the_expected_number_and_end_below_the_stores_limit() {
+        let size = |number| grown_part_bytes(8, number);
+        assert_eq!((size(0), size(MAX_PARTS - 1)), (8, 8));
+        assert_eq!(size(MAX_PARTS), 16);
+        assert_eq!(size(9999), 8 << 4);
+        assert!((0..10_000).map(size).sum::<u64>() > 8 * 2 * MAX_PARTS - 8 * 2000);
+        assert!(size(u64::MAX) < 8 << 9);
+    }
+}

@@ -1,0 +1,110 @@
+//! Writing and deleting whole objects.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{StreamExt, TryStreamExt};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+
+use super::{Bucket, ObjectWriter, failure, local, upload, writer};
+use crate::error::{Error, Result};
+
+/// Deletes in flight when a block or a tenant is cleared.
+const DELETE_CONCURRENCY: usize = 16;
+/// Tries of a conditional write that the store calls neither done nor refused.
+const CONFLICT_TRIES: u32 = 5;
+/// First pause between these tries; each further one is longer.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
+
+impl Bucket {
+    /// Writes an object, replacing any other.
+    pub async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
+        if let Some(path) = self.checked_local_path(key)? {
+            return self.local_io(key, move || local::put_bytes(&path, &bytes)).await;
+        }
+        let path = self.object_path(key)?;
+        let options = self.inner.write_options.put(PutMode::Overwrite);
+        let put = self.inner.store.put_opts(&path, PutPayload::from_bytes(bytes), options);
+        put.await.map(drop).map_err(|error| failure::from_store(key, error))
+    }
+
+    /// Writes an object unless there is one under this key; false means that there is. Of several
+    /// writers at once exactly one is told true.
+    ///
+    /// Trap: when the answer to a write gets lost, the repeated one finds the object that it wrote
+    /// itself: false. Whoever must know puts something of its own into the bytes and reads them.
+    ///
+    /// Errors: `Error::Unsupported` when the store has no conditional writes (some S3-alikes ignore
+    /// the condition without a word).
+    pub async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<bool> {
+        if let Some(path) = self.checked_local_path(key)? {
+            return self.local_io(key, move || local::put_if_absent(&path, &bytes)).await;
+        }
+        let path = self.object_path(key)?;
+        let (mut pause, mut tries) = (CONFLICT_PAUSE, 1);
+        loop {
+            let options = self.inner.write_options.put(PutMode::Create);
+            let payload = PutPayload::from_bytes(bytes.clone());
+            match self.inner.store.put_opts(&path, payload, options).await {
+                Ok(_) => return Ok(true),
+                Err(error) if failure::is_undecided(&error) => {
+                    if tries == CONFLICT_TRIES {
+                        return Err(Error::Unavailable { key: key.into(), source: error.into() });
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                    tries += 1;
+                }
+                Err(object_store::Error::AlreadyExists { .. }) => return Ok(false),
+                Err(error) => return Err(failure::from_store(key, error)),
+            }
+        }
+    }
+
+    /// Begins an object whose size is not known: what is written to the result goes to the store
+    /// in parts and appears at once by [`ObjectWriter::finish`]. `expected_bytes` is a guess, from
+    /// which the size of the parts comes; `runtime` carries the requests.
+    ///
+    /// For a thread that may block, such as one of `spawn_blocking`. Memory: parts in flight and
+    /// one more, see [`S3Settings::upload_concurrency`](super::S3Settings::upload_concurrency).
+    pub fn writer(
+        &self,
+        key: &str,
+        expected_bytes: u64,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<ObjectWriter> {
+        writer::open(self, key, expected_bytes, runtime)
+    }
+
+    /// Writes an object from a local file; returns its bytes. Needs memory for a few parts only,
+    /// see [`S3Settings::upload_concurrency`]. The file must not change meanwhile.
+    pub async fn put_file(&self, key: &str, file: &Path) -> Result<u64> {
+        if let Some(path) = self.checked_local_path(key)? {
+            let file = file.to_owned();
+            return self.local_io(key, move || local::put_file(&path, &file)).await;
+        }
+        upload::put_file(self, key, file).await
+    }
+
+    /// Deletes an object; fine when there is none.
+    pub async fn delete(&self, key: &str) -> Result<()> {
+        if let Some(path) = self.checked_local_path(key)? {
+            return self.local_io(key, move || local::remove_file(&path)).await;
+        }
+        let path = self.object_path(key)?;
+        match self.inner.store.delete(&path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failure::from_store(key, error)),
+        }
+    }
+
+    /// Deletes several objects, a bounded number at a time; stops at the first error.
+    pub async fn delete_all(&self, keys: Vec<String>) -> Result<()> {
+        futures_util::stream::iter(keys)
+            .map(|key| async move { self.delete(&key).await })
+            .buffer_unordered(DELETE_CONCURRENCY)
+            .try_collect()
+            .await
+    }
+}

@@ -1,0 +1,176 @@
+//! The reader's half of a poll: the index that another process wrote, with what this one did since.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::metas::{Found, Wanted};
+use super::{Poller, Tenant, TenantPoll};
+use crate::blocklist::{BlockChanges, TenantBlocks};
+use crate::error::{Error, Result};
+use crate::layout::{
+    COMPACTED_META, META, TENANT_INDEX_JSON, TENANT_INDEX_PROTO, block_key, tenant_index_key,
+};
+use crate::tenant_index::TenantIndex;
+
+/// An index that claims to be newer than this is not believed to be fresh.
+const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(1);
+
+impl Poller {
+    pub(super) async fn read_index(&self, tenant: &Tenant) -> Result<TenantPoll> {
+        let mut index = self.load_index(&tenant.name).await?;
+        self.check_age(&tenant.name, &index)?;
+        let listed = index.live.len() + index.compacted.len();
+        // A copied index must not show one tenant's blocks to another.
+        index.live.retain(|meta| meta.tenant_id == tenant.name);
+        index.compacted.retain(|block| block.meta.tenant_id == tenant.name);
+        let foreign = listed - index.live.len() - index.compacted.len();
+        if foreign > 0 {
+            let tenant = &tenant.name;
+            tracing::warn!(tenant, foreign, "tenant index names blocks of another tenant");
+        }
+        let unseen = self.add_own(tenant, &mut index).await?;
+        let created_at = index.created_at;
+        let blocks = self.arrange(&tenant.name, index, Arc::default()).await?;
+        let index_created_at = Some(created_at);
+        Ok(TenantPoll {
+            blocks,
+            unseen,
+            index_created_at,
+            metas_corrupt: foreign,
+            ..TenantPoll::default()
+        })
+    }
+
+    /// Reads the index of a tenant, whatever its age.
+    pub(super) async fn load_index(&self, tenant: &str) -> Result<TenantIndex> {
+        let proto = tenant_index_key(tenant, TENANT_INDEX_PROTO);
+        let json = tenant_index_key(tenant, TENANT_INDEX_JSON);
+        match self.bucket.get(&proto).await {
+            Ok(bytes) => decode(proto, move || TenantIndex::from_proto_zst(&bytes)).await,
+            Err(error) if error.is_not_found() => {
+                let bytes = self.bucket.get(&json).await?;
+                decode(json, move || TenantIndex::from_json_gz(&bytes)).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn check_age(&self, tenant: &str, index: &TenantIndex) -> Result<()> {
+        let limit = self.settings.stale_index_after.and_then(|d| SignedDuration::try_from(d).ok());
+        let Some(limit) = limit else { return Ok(()) };
+        let age = Timestamp::now().duration_since(index.created_at);
+        if age > limit || age < -MAX_AHEAD {
+            let source = format!("written at {}", index.created_at).into();
+            return Err(Error::Unavailable { key: format!("{tenant} (stale index)"), source });
+        }
+        Ok(())
+    }
+
+    /// Puts what this process did into an index that may be older, where the bucket bears it out.
+    /// Returns what the index does not have.
+    async fn add_own(&self, tenant: &Tenant, index: &mut TenantIndex) -> Result<BlockChanges> {
+        let (own, name) = (&tenant.own, tenant.name.as_str());
+        let mut unseen = BlockChanges::default();
+        if own.is_empty() {
+            return Ok(unseen);
+        }
+        let live: HashSet<Uuid> = index.live.iter().map(|meta| meta.block_id).collect();
+        let compacted: HashSet<Uuid> = index.compacted.iter().map(|b| b.meta.block_id).collect();
+        let removed: HashSet<Uuid> = own.remove.iter().copied().collect();
+        let cleared: HashSet<Uuid> = own.remove_compacted.iter().copied().collect();
+
+        let is_unseen = |id: &Uuid| !live.contains(id) && !compacted.contains(id);
+        let added = own.add.iter().filter(|meta| is_unseen(&meta.block_id));
+        let added = added.filter(|meta| !removed.contains(&meta.block_id)).cloned();
+        let mut reads = stream::iter(added.collect::<Vec<_>>())
+            .map(|meta| async move {
+                let found = self.find(name, Wanted::Live(meta.block_id)).await?;
+                Ok::<_, Error>((meta, found))
+            })
+            .buffer_unordered(self.settings.meta_concurrency.max(1));
+        while let Some((meta, found)) = reads.try_next().await? {
+            match found {
+                Found::Live(found) => {
+                    index.live.push(found);
+                    unseen.add.push(meta);
+                }
+                Found::Compacted(found) => index.compacted.push(found),
+                Found::Gone | Found::Corrupt => {}
+            }
+        }
+        drop(reads);
+
+        for id in removed.iter().filter(|id| live.contains(*id)) {
+            if !self.exists(&block_key(name, *id, META)).await? {
+                unseen.remove.push(*id);
+            }
+        }
+        let gone: HashSet<Uuid> = unseen.remove.iter().copied().collect();
+        index.live.retain(|meta| !gone.contains(&meta.block_id));
+
+        for block in &own.add_compacted {
+            let id = block.meta.block_id;
+            let is_unseen = !compacted.contains(&id) && !cleared.contains(&id);
+            if is_unseen && self.exists(&block_key(name, id, COMPACTED_META)).await? {
+                index.compacted.push(Arc::clone(block));
+                unseen.add_compacted.push(Arc::clone(block));
+            }
+        }
+        for id in cleared.iter().filter(|id| compacted.contains(*id)) {
+            if !self.exists(&block_key(name, *id, COMPACTED_META)).await? {
+                unseen.remove_compacted.push(*id);
+            }
+        }
+        let gone: HashSet<Uuid> = unseen.remove_compacted.iter().copied().collect();
+        index.compacted.retain(|block| !gone.contains(&block.meta.block_id));
+        Ok(unseen)
+    }
+
+    async fn exists(&self, key: &str) -> Result<bool> {
+        match self.bucket.head(key).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sorts the blocks out, off the async runtime.
+    pub(super) async fn arrange(
+        &self,
+        tenant: &str,
+        index: TenantIndex,
+        no_compact: Arc<HashSet<Uuid>>,
+    ) -> Result<TenantBlocks> {
+        let arrange =
+            move || TenantBlocks::with_no_compact(index.live, index.compacted, no_compact);
+        let arranged = tokio::task::spawn_blocking(arrange).await;
+        let blocks = arranged
+            .map_err(|error| Error::Unavailable { key: tenant.into(), source: error.into() })?;
+        if let Some(meta) = blocks.unreadable().next()
+            && self.memory.is_news(format!("{tenant} {}", meta.format))
+        {
+            let (format, count) = (&meta.format, blocks.unreadable().count());
+            tracing::warn!(
+                tenant,
+                format,
+                count,
+                "blocks of this version cannot be read, queries answer without them"
+            );
+        }
+        Ok(blocks)
+    }
+}
+
+async fn decode(
+    key: String,
+    work: impl FnOnce() -> Result<TenantIndex> + Send + 'static,
+) -> Result<TenantIndex> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(index) => index.map_err(|error| error.with_key(&key)),
+        Err(error) => Err(Error::Unavailable { key, source: error.into() }),
+    }
+}

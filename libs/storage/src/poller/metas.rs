@@ -1,0 +1,112 @@
+//! Reads the metas of blocks, many at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Chain, Poller};
+use crate::block_io;
+use crate::error::{Error, Result};
+use crate::meta::{BlockMeta, CompactedBlockMeta};
+
+/// Metas that cannot be read before the store is taken to be out of order.
+const MAX_FAILURES: usize = 20;
+
+/// A block whose meta is wanted.
+pub(super) enum Wanted {
+    Live(Uuid),
+    Compacted(Uuid, Timestamp),
+}
+
+/// What became of one block's meta.
+pub(super) enum Found {
+    Live(Arc<BlockMeta>),
+    Compacted(Arc<CompactedBlockMeta>),
+    Gone,
+    Corrupt,
+}
+
+/// What was read of the metas that were wanted.
+#[derive(Default)]
+pub(super) struct Metas {
+    pub(super) live: Vec<Arc<BlockMeta>>,
+    pub(super) compacted: Vec<Arc<CompactedBlockMeta>>,
+    pub(super) read: usize,
+    pub(super) corrupt: usize,
+    pub(super) failures: Vec<Error>,
+    /// False when so many failed that the rest was not tried.
+    pub(super) is_complete: bool,
+}
+
+impl Poller {
+    pub(super) async fn read_metas(&self, tenant: &str, wanted: Vec<Wanted>) -> Metas {
+        let mut metas = Metas { is_complete: true, ..Metas::default() };
+        let mut reads = stream::iter(wanted)
+            .map(|wanted| async {
+                self.pause().await;
+                self.find(tenant, wanted).await
+            })
+            .buffer_unordered(self.settings.meta_concurrency.max(1));
+        while let Some(found) = reads.next().await {
+            metas.read += 1;
+            match found {
+                Ok(Found::Live(meta)) => metas.live.push(meta),
+                Ok(Found::Compacted(block)) => metas.compacted.push(block),
+                Ok(Found::Gone) => {}
+                Ok(Found::Corrupt) => metas.corrupt += 1,
+                Err(error) => metas.failures.push(error),
+            }
+            if metas.failures.len() >= MAX_FAILURES {
+                metas.is_complete = false;
+                break;
+            }
+        }
+        metas
+    }
+
+    async fn pause(&self) {
+        let longest = self.settings.jitter.as_nanos();
+        if longest > 0 {
+            let pause = Uuid::new_v4().as_u128() % longest;
+            tokio::time::sleep(Duration::from_nanos(u64::try_from(pause).unwrap_or(u64::MAX)))
+                .await;
+        }
+    }
+
+    /// Looks for the meta of a block, live or compacted.
+    pub(super) async fn find(&self, tenant: &str, wanted: Wanted) -> Result<Found> {
+        let found = match wanted {
+            Wanted::Live(id) => self.find_live(tenant, id).await,
+            Wanted::Compacted(id, time) => self.find_compacted(tenant, id, time).await,
+        };
+        match found {
+            Err(error @ (Error::Corrupt { .. } | Error::Invalid { .. })) => {
+                if self.memory.is_news(error.to_string()) {
+                    tracing::warn!(tenant, error = %Chain(&error), "block is left out, its meta is not usable");
+                }
+                Ok(Found::Corrupt)
+            }
+            Err(error) if error.is_not_found() => Ok(Found::Gone),
+            result => result,
+        }
+    }
+
+    async fn find_live(&self, tenant: &str, id: Uuid) -> Result<Found> {
+        match block_io::read_meta(&self.bucket, tenant, id).await {
+            Ok(meta) => Ok(Found::Live(Arc::new(meta))),
+            // Marked since the listing.
+            Err(error) if error.is_not_found() => {
+                self.find_compacted(tenant, id, Timestamp::now()).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn find_compacted(&self, tenant: &str, id: Uuid, time: Timestamp) -> Result<Found> {
+        let meta = block_io::read_compacted_meta(&self.bucket, tenant, id).await?;
+        Ok(Found::Compacted(Arc::new(CompactedBlockMeta { meta, compacted_time: time })))
+    }
+}

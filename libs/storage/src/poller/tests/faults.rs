@@ -1,0 +1,404 @@
+//! Stores that list late, forget, or fail now and then.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, TryStreamExt};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult,
+};
+
+use super::*;
+use crate::block_io::mark_compacted;
+use crate::layout::{COMPACTED_META, TENANT_INDEX_PROTO};
+use crate::meta::Extension;
+
+/// What goes wrong. Keys are matched by their end.
+#[derive(Debug, Default)]
+struct Faults {
+    /// Listings show this and no more, while it is set.
+    frozen: Mutex<Option<Vec<ObjectMeta>>>,
+    /// Reads of these keys fail, so many times.
+    failing: Mutex<Vec<(String, usize)>>,
+    /// These are deleted right after a listing.
+    vanishing: Mutex<HashSet<Path>>,
+    reads: AtomicUsize,
+}
+
+impl Faults {
+    fn fails(&self, key: &str) -> bool {
+        let mut failing = self.failing.lock().unwrap();
+        let found = failing.iter_mut().find(|(end, times)| *times > 0 && key.ends_with(&**end));
+        found.map(|(_, times)| *times -= 1).is_some()
+    }
+}
+
+#[derive(Debug, Clone)]
+struct FaultyStore {
+    inner: Arc<InMemory>,
+    faults: Arc<Faults>,
+}
+
+impl fmt::Display for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FaultyStore")
+    }
+}
+
+fn failure() -> object_store::Error {
+    object_store::Error::Generic { store: "faulty", source: "try later".into() }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for FaultyStore {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> StoreResult<PutResult> {
+        self.inner.put_opts(location, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> StoreResult<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> StoreResult<GetResult> {
+        self.faults.reads.fetch_add(1, Ordering::SeqCst);
+        if self.faults.fails(location.as_ref()) {
+            return Err(failure());
+        }
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, StoreResult<Path>>,
+    ) -> BoxStream<'static, StoreResult<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+        let listed: Vec<_> = match &*self.faults.frozen.lock().unwrap() {
+            Some(frozen) => frozen
+                .iter()
+                .filter(|object| prefix.is_none_or(|prefix| object.location.prefix_matches(prefix)))
+                .cloned()
+                .collect(),
+            None => self.now(prefix),
+        };
+        let vanishing = self.faults.vanishing.lock().unwrap().drain().map(Ok).collect::<Vec<_>>();
+        let gone = self.inner.delete_stream(stream::iter(vanishing).boxed());
+        gone.try_collect::<Vec<_>>().now_or_never().unwrap().unwrap();
+        stream::iter(listed.into_iter().map(Ok)).boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> StoreResult<ListResult> {
+        let mut listed = self.inner.list_with_delimiter(prefix).await?;
+        if let Some(frozen) = &*self.faults.frozen.lock().unwrap() {
+            let is_there = |prefix: &Path| frozen.iter().any(|o| o.location.prefix_matches(prefix));
+            listed.common_prefixes.retain(is_there);
+        }
+        Ok(listed)
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> StoreResult<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+impl FaultyStore {
+    fn new() -> (Self, Store) {
+        let store = Self { inner: Arc::default(), faults: Arc::default() };
+        let directory = tempfile::tempdir().unwrap();
+        let bucket = Bucket::on(store.clone());
+        (store, Store { _directory: directory, bucket })
+    }
+
+    fn now(&self, prefix: Option<&Path>) -> Vec<ObjectMeta> {
+        self.inner.list(prefix).try_collect().now_or_never().unwrap().unwrap()
+    }
+
+    /// Listings stay as they are now.
+    fn freeze_listing(&self) {
+        *self.faults.frozen.lock().unwrap() = Some(self.now(None));
+    }
+
+    fn thaw_listing(&self) {
+        *self.faults.frozen.lock().unwrap() = None;
+    }
+
+    fn fail(&self, end: &str, times: usize) {
+        self.faults.failing.lock().unwrap().push((end.to_owned(), times));
+    }
+
+    fn reads(&self) -> usize {
+        self.faults.reads.swap(0, Ordering::SeqCst)
+    }
+}
+
+impl Store {
+    async fn meta(&self, tenant: &str, id: Uuid) -> BlockMeta {
+        block_io::read_meta(&self.bucket, tenant, id).await.unwrap()
+    }
+
+    /// A block as this process writes it.
+    async fn write(&self, list: &Blocklist, sources: Vec<Uuid>) -> Uuid {
+        let id = self.add("t").await;
+        let extension = Extension { sources, ..Extension::default() };
+        let meta = BlockMeta { extension: Some(Box::new(extension)), ..self.meta("t", id).await };
+        self.bucket.put(&block_key("t", id, META), meta.to_json().into()).await.unwrap();
+        list.add_block(meta);
+        id
+    }
+
+    /// Marks a block as this process does.
+    async fn mark(&self, list: &Blocklist, id: Uuid) {
+        let meta = self.meta("t", id).await;
+        let compacted_time = mark_compacted(&self.bucket, "t", id).await.unwrap();
+        let compacted = crate::CompactedBlockMeta { meta, compacted_time };
+        let changes = BlockChanges {
+            remove: vec![id],
+            add_compacted: vec![Arc::new(compacted)],
+            ..BlockChanges::default()
+        };
+        list.change("t", changes);
+    }
+}
+
+fn compacted(poller: &Poller) -> Vec<Uuid> {
+    let blocks = poller.blocklist.tenant("t");
+    blocks.compacted().iter().map(|block| block.meta.block_id).collect()
+}
+
+#[tokio::test]
+async fn own_block_stays_however_long_the_listing_lags_and_is_indexed() {
+    let (store, bucket) = FaultyStore::new();
+    let old = bucket.add("t").await;
+    let poller = bucket.builder();
+    poller.poll_once().await.unwrap();
+    store.freeze_listing();
+    let new = bucket.write(&poller.blocklist, Vec::new()).await;
+    let mut both = [old, new];
+    both.sort_unstable();
+    for _ in 0..5 {
+        poller.poll_once().await.unwrap();
+        assert_eq!(live(&poller, "t"), both);
+    }
+    let reader = bucket.reader(PollerSettings { fallback: false, ..PollerSettings::default() });
+    reader.poll_once().await.unwrap();
+    assert_eq!(live(&reader, "t"), both);
+    // Gone for good, as the meta says, whatever the listing says.
+    block_io::clear_block(&bucket.bucket, "t", new).await.unwrap();
+    poller.poll_once().await.unwrap();
+    assert_eq!(live(&poller, "t"), [old]);
+    assert!(poller.blocklist.start_poll().own.is_empty());
+}
+
+#[tokio::test]
+async fn first_block_of_a_tenant_stays_before_the_tenant_is_listed() {
+    let (store, bucket) = FaultyStore::new();
+    let poller = bucket.builder();
+    store.freeze_listing();
+    let id = bucket.write(&poller.blocklist, Vec::new()).await;
+    for _ in 0..2 {
+        poller.poll_once().await.unwrap();
+        assert_eq!(live(&poller, "t"), [id]);
+    }
+    store.thaw_listing();
+    poller.poll_once().await.unwrap();
+    assert_eq!(live(&poller, "t"), [id]);
+}
+
+#[tokio::test]
+async fn own_mark_and_clear_hold_while_the_listing_shows_the_block_live() {
+    let (store, bucket) = FaultyStore::new();
+    let poller = bucket.builder();
+    let id = bucket.write(&poller.blocklist, Vec::new()).await;
+    poller.poll_once().await.unwrap();
+    store.freeze_listing();
+    bucket.mark(&poller.blocklist, id).await;
+    for _ in 0..4 {
+        poller.poll_once().await.unwrap();
+        assert!(live(&poller, "t").is_empty());
+        assert_eq!(compacted(&poller), [id]);
+    }
+    block_io::clear_block(&bucket.bucket, "t", id).await.unwrap();
+    let cleared = BlockChanges { remove_compacted: vec![id], ..BlockChanges::default() };
+    poller.blocklist.change("t", cleared);
+    for _ in 0..2 {
+        poller.poll_once().await.unwrap();
+        assert!(poller.blocklist.tenant("t").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn block_that_a_listing_forgets_for_once_stays() {
+    let (store, bucket) = FaultyStore::new();
+    store.freeze_listing();
+    let id = bucket.add("t").await;
+    bucket.bucket.put("t/x", Bytes::new()).await.unwrap();
+    let poller = bucket.builder();
+    store.thaw_listing();
+    poller.poll_once().await.unwrap();
+    *store.faults.frozen.lock().unwrap() = Some(Vec::new());
+    poller.poll_once().await.unwrap();
+    assert_eq!(live(&poller, "t"), [id]);
+    assert!(bucket.has("t/index.pb.zst").await);
+}
+
+#[tokio::test]
+async fn index_older_than_what_this_process_did_does_not_undo_it() {
+    let (_, bucket) = FaultyStore::new();
+    let (kept, marked, cleared) =
+        (bucket.add("t").await, bucket.add("t").await, bucket.add("t").await);
+    mark_compacted(&bucket.bucket, "t", cleared).await.unwrap();
+    bucket.builder().poll_once().await.unwrap();
+    let reader = bucket.reader(PollerSettings { fallback: false, ..PollerSettings::default() });
+    reader.poll_once().await.unwrap();
+    let list = &reader.blocklist;
+    let new = bucket.write(list, Vec::new()).await;
+    bucket.mark(list, marked).await;
+    block_io::clear_block(&bucket.bucket, "t", cleared).await.unwrap();
+    let remove_compacted = vec![cleared];
+    list.change("t", BlockChanges { remove_compacted, ..BlockChanges::default() });
+    let mut both = [kept, new];
+    both.sort_unstable();
+    for _ in 0..4 {
+        reader.poll_once().await.unwrap();
+        assert_eq!(live(&reader, "t"), both);
+        assert_eq!(compacted(&reader), [marked]);
+        assert!(!list.start_poll().own.is_empty());
+    }
+    // An index that has seen it all ends it.
+    bucket.builder().poll_once().await.unwrap();
+    reader.poll_once().await.unwrap();
+    assert_eq!(live(&reader, "t"), both);
+    assert!(list.start_poll().own.is_empty());
+}
+
+#[tokio::test]
+async fn own_block_that_somebody_deleted_leaves_even_with_an_old_index() {
+    let (_, bucket) = FaultyStore::new();
+    bucket.add("t").await;
+    bucket.builder().poll_once().await.unwrap();
+    let reader = bucket.reader(PollerSettings { fallback: false, ..PollerSettings::default() });
+    let (gone, marked) = (
+        bucket.write(&reader.blocklist, Vec::new()).await,
+        bucket.write(&reader.blocklist, Vec::new()).await,
+    );
+    block_io::clear_block(&bucket.bucket, "t", gone).await.unwrap();
+    mark_compacted(&bucket.bucket, "t", marked).await.unwrap();
+    reader.poll_once().await.unwrap();
+    let blocks = reader.blocklist.tenant("t");
+    assert!(!blocks.has_live(gone) && !blocks.has_compacted(gone));
+    assert!(!blocks.has_live(marked) && blocks.has_compacted(marked));
+}
+
+#[tokio::test]
+async fn killed_compactor_leaves_sources_that_are_superseded_in_list_and_index() {
+    let (_, bucket) = FaultyStore::new();
+    let (one, two) = (bucket.add("t").await, bucket.add("t").await);
+    let merged = bucket.write(&Blocklist::new(), vec![one, two]).await;
+    let poller = bucket.builder();
+    poller.poll_once().await.unwrap();
+    let reader = bucket.reader(PollerSettings { fallback: false, ..PollerSettings::default() });
+    for json in [false, true] {
+        if json {
+            bucket.bucket.delete(&format!("t/{TENANT_INDEX_PROTO}")).await.unwrap();
+        }
+        reader.poll_once().await.unwrap();
+        for list in [&poller.blocklist, &reader.blocklist] {
+            let blocks = list.tenant("t");
+            assert_eq!(blocks.live()[0].block_id, merged);
+            assert_eq!((blocks.live().len(), blocks.superseded().len()), (1, 2));
+        }
+    }
+    bucket.mark(&poller.blocklist, one).await;
+    poller.poll_once().await.unwrap();
+    let blocks = poller.blocklist.tenant("t");
+    assert_eq!(blocks.superseded().map(|meta| meta.block_id).collect::<Vec<_>>(), [two]);
+}
+
+#[tokio::test]
+async fn metas_that_vanish_after_the_listing_are_skipped_or_found_compacted() {
+    let (store, bucket) = FaultyStore::new();
+    let (kept, gone, moved) = (bucket.add("t").await, bucket.add("t").await, bucket.add("t").await);
+    let compacted_key = block_key("t", moved, COMPACTED_META);
+    let bytes = bucket.bucket.get(&block_key("t", moved, META)).await.unwrap();
+    bucket.bucket.put(&compacted_key, bytes).await.unwrap();
+    let keys = [gone, moved].map(|id| Path::from(block_key("t", id, META)));
+    store.faults.vanishing.lock().unwrap().extend(keys);
+    let poller = bucket.builder();
+    let report = poller.poll_once().await.unwrap();
+    assert!(!report.is_incomplete());
+    assert_eq!(live(&poller, "t"), [kept]);
+    assert_eq!(compacted(&poller), [moved]);
+}
+
+#[tokio::test]
+async fn one_failing_meta_is_read_again_without_the_others() {
+    let (store, bucket) = FaultyStore::new();
+    for _ in 0..20 {
+        bucket.add("t").await;
+    }
+    let bad = bucket.add("t").await;
+    store.fail(&block_key("t", bad, META), 1);
+    let poller = bucket.builder();
+    let report = poller.poll_once().await.unwrap();
+    assert_eq!((report.live_blocks, report.metas_read), (21, 1));
+    assert!(!report.is_incomplete());
+    assert_eq!(store.reads(), 22);
+}
+
+#[tokio::test]
+async fn meta_that_keeps_failing_costs_a_new_list_only_its_block_and_an_old_one_nothing() {
+    let (store, bucket) = FaultyStore::new();
+    let good = bucket.add("t").await;
+    let bad = bucket.add("t").await;
+    store.fail(&block_key("t", bad, META), 2);
+    let poller = bucket.builder();
+    let report = poller.poll_once().await.unwrap();
+    assert_eq!((report.metas_missing, report.is_incomplete()), (1, true));
+    assert!(report.by_tenant[0].failed);
+    assert_eq!(live(&poller, "t"), [good]);
+    // Other processes must not learn of such a list.
+    assert!(!bucket.has("t/index.pb.zst").await);
+    poller.poll_once().await.unwrap();
+    assert_eq!(live(&poller, "t").len(), 2);
+
+    let (worse, fine) = (bucket.add("t").await, bucket.add("t").await);
+    store.fail(&block_key("t", worse, META), 2);
+    let report = poller.poll_once().await.unwrap();
+    assert_eq!(report.failed_tenants, ["t"]);
+    assert_eq!(live(&poller, "t").len(), 2);
+    store.reads();
+    poller.poll_once().await.unwrap();
+    assert_eq!(store.reads(), 1);
+    assert!(live(&poller, "t").contains(&worse) && live(&poller, "t").contains(&fine));
+}
+
+#[tokio::test]
+async fn store_that_fails_every_read_is_given_up_soon() {
+    let (store, bucket) = FaultyStore::new();
+    for _ in 0..300 {
+        bucket.add("t").await;
+    }
+    store.fail("meta.json", 1_000_000);
+    let poller = bucket.builder();
+    let report = poller.poll_once().await.unwrap();
+    assert_eq!(report.failed_tenants, ["t"]);
+    assert!(store.reads() < 200);
+    assert!(!bucket.has("t/index.pb.zst").await);
+}

@@ -1,0 +1,135 @@
+//! Retention by class: traces that a query selects live for another time than the rest.
+//!
+//! A block is written again once for each age at which something in it expires; the marker in its meta tells which
+//! ages are done.
+
+use std::time::Duration;
+
+use tactus_compaction::{RetentionClass, RetentionClasses};
+use tactus_storage::hash::fnv1a_32;
+use tactus_storage::{BlockMeta, Timestamp};
+use tactus_traceql::eval::CompiledQuery;
+use tactus_traceql::parse_and_validate;
+
+use crate::error::{Error, Result};
+use crate::settings::{Limits, RetentionPolicy};
+
+/// The ages at which some traces of a tenant expire, but not all.
+pub(crate) fn marker_due(limits: &Limits, end: Timestamp, now: Timestamp) -> Option<String> {
+    if limits.policies.is_empty() {
+        return None;
+    }
+    let mut ages: Vec<Duration> = limits.policies.iter().map(|policy| policy.retention).collect();
+    ages.push(limits.retention);
+    ages.retain(|age| !age.is_zero());
+    let passed = |age: &Duration| now.checked_sub(*age).is_ok_and(|limit| end < limit);
+    let due = ages.into_iter().filter(passed).max()?;
+    Some(format!("{:08x}:{}", policies_hash(limits), due.as_secs()))
+}
+
+/// True if a block holds traces that a policy lets expire and that nobody took out yet.
+pub(crate) fn is_due(limits: &Limits, meta: &BlockMeta, now: Timestamp) -> bool {
+    let done = meta.extension.as_ref().map_or("", |extension| extension.retention.as_str());
+    marker_due(limits, meta.end_time, now).is_some_and(|marker| marker != done)
+}
+
+/// The classes that a rewrite applies; `None` without policies.
+///
+/// Errors: a query that cannot be compiled. The configuration is checked at start, so that is a file that changed.
+pub(crate) fn classes_of(limits: &Limits, now: Timestamp) -> Result<Option<RetentionClasses>> {
+    if limits.policies.is_empty() {
+        return Ok(None);
+    }
+    let keep = |retention: Duration| (!retention.is_zero()).then_some(retention);
+    let class = |policy: &RetentionPolicy| {
+        let query = compile(&policy.query)
+            .map_err(|reason| Error::Policy { query: policy.query.clone(), reason })?;
+        let name = policy.query.clone();
+        Ok(RetentionClass { name, query, keep: keep(policy.retention) })
+    };
+    Ok(Some(RetentionClasses {
+        classes: limits.policies.iter().map(class).collect::<Result<_>>()?,
+        keep: keep(limits.retention),
+        now: u64::try_from(now.as_nanosecond()).unwrap_or(0),
+    }))
+}
+
+/// A query that selects traces. Errors: what is wrong with it, for people.
+pub(crate) fn compile(query: &str) -> Result<CompiledQuery, String> {
+    let root = parse_and_validate(query).map_err(|error| error.to_string())?;
+    if root.metrics().is_some() {
+        return Err("a metrics query selects no traces".to_owned());
+    }
+    CompiledQuery::compile(&root).map_err(|error| error.to_string())
+}
+
+/// Refuses policies that can never work.
+///
+/// Errors: `Error::Policy` with the query that is wrong.
+pub fn check_policies(policies: &[RetentionPolicy]) -> Result<()> {
+    let limits = Limits { policies: policies.to_vec(), ..Limits::default() };
+    classes_of(&limits, Timestamp::UNIX_EPOCH).map(drop)
+}
+
+/// Other policies make what is done undone.
+fn policies_hash(limits: &Limits) -> u32 {
+    let mut text = limits.retention.as_secs().to_string();
+    for policy in &limits.policies {
+        text.push_str(&format!("\n{}\n{}", policy.retention.as_secs(), policy.query));
+    }
+    fnv1a_32(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tactus_storage::Uuid;
+    use tactus_storage::meta::{BlockVersion, Extension};
+
+    const DAY: u64 = 24 * 3600;
+
+    fn limits() -> Limits {
+        let policy = |query: &str, days: u64| RetentionPolicy {
+            query: query.to_owned(),
+            retention: Duration::from_secs(days * DAY),
+        };
+        Limits {
+            retention: Duration::from_secs(14 * DAY),
+            policies: vec![policy("{ status = error }", 90), policy("{ name = \"ping\" }", 1)],
+            ..Limits::default()
+        }
+    }
+
+    fn block(days_old: i64, now: Timestamp, retention: &str) -> BlockMeta {
+        let mut meta = BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::new_v4());
+        meta.end_time = Timestamp::from_second(now.as_second() - days_old * DAY as i64).unwrap();
+        let extension = Extension { retention: retention.to_owned(), ..Extension::default() };
+        meta.extension = Some(Box::new(extension));
+        meta
+    }
+
+    #[test]
+    fn block_is_due_once_for_each_age_that_it_passes() {
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        assert!(!is_due(&limits(), &block(0, now, ""), now));
+        let two_days = block(2, now, "");
+        assert!(is_due(&limits(), &two_days, now));
+        let done = marker_due(&limits(), two_days.end_time, now).unwrap();
+        assert!(!is_due(&limits(), &block(2, now, &done), now));
+        assert!(is_due(&limits(), &block(15, now, &done), now));
+        let done = marker_due(&limits(), block(15, now, "").end_time, now).unwrap();
+        assert!(!is_due(&limits(), &block(80, now, &done), now));
+        let other = Limits { retention: Duration::from_secs(7 * DAY), ..limits() };
+        assert!(is_due(&other, &block(80, now, &done), now), "other policies");
+        let none = Limits { policies: Vec::new(), ..limits() };
+        assert!(!is_due(&none, &block(80, now, ""), now));
+    }
+
+    #[test]
+    fn policy_that_is_no_query_is_named() {
+        let policy = RetentionPolicy { query: "{ status = }".to_owned(), retention: Duration::ZERO };
+        let error = check_policies(&[policy]).unwrap_err().to_string();
+        assert!(error.contains("{ status = }"), "{error}");
+        assert!(check_policies(&limits().policies).is_ok());
+    }
+}

@@ -1,0 +1,204 @@
+//! The compactor's state and its loops.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tactus_storage::block_io::{clear_block, list_orphans};
+use tactus_storage::poller::Owns;
+use tactus_storage::{Blocklist, Bucket, Uuid};
+use tactus_telemetry::error_text;
+use tactus_telemetry::metrics::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::jobs::JobState;
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+
+/// Pause between two looks for what killed writers left.
+const ORPHAN_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// A block that could not be read is tried again after this time.
+const DAMAGED_PAUSE: Duration = Duration::from_secs(3600);
+
+/// Blocks that are remembered as damaged.
+const MAX_DAMAGED: usize = 10_000;
+
+/// Merges blocks, deletes what is old, carries out jobs. Does nothing by itself: call [`Compactor::run`].
+pub struct Compactor {
+    pub(crate) settings: Settings,
+    pub(crate) bucket: Bucket,
+    pub(crate) blocklist: Arc<Blocklist>,
+    pub(crate) owns: Owns,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Clock,
+    pub(crate) jobs: Mutex<HashMap<Uuid, JobState>>,
+    /// Blocks that a rewrite of this process reads.
+    busy: Mutex<HashSet<Uuid>>,
+    /// Blocks that could not be read, by tenant, and when to try again.
+    damaged: Mutex<HashMap<Uuid, (String, Instant)>>,
+}
+
+impl fmt::Debug for Compactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compactor").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Compactor {
+    /// A compactor on a bucket whose blocks `blocklist` knows. `owns` says which strings are this process's: what is
+    /// hashed is described where it is asked.
+    pub fn new(
+        settings: Settings,
+        bucket: Bucket,
+        blocklist: Arc<Blocklist>,
+        owns: Owns,
+        registry: &Registry,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            settings,
+            bucket,
+            blocklist,
+            owns,
+            metrics: Metrics::new(registry),
+            clock: Clock::new(),
+            jobs: Mutex::default(),
+            busy: Mutex::default(),
+            damaged: Mutex::default(),
+        })
+    }
+
+    /// Works until `stop`. A merge that runs then is broken off; nothing of it is visible.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        tokio::join!(self.run_rounds(&stop), self.run_retentions(&stop), self.run_orphans(&stop));
+    }
+
+    /// Each cycle the next tenant's merges, then all tenants' jobs.
+    async fn run_rounds(&self, stop: &CancellationToken) {
+        let mut last = String::new();
+        while pause(self.settings.cycle, stop).await {
+            self.run_jobs(stop).await;
+            let tenants = self.blocklist.tenants();
+            let next = tenants.iter().find(|tenant| **tenant > last).or_else(|| tenants.first());
+            let Some(tenant) = next else { continue };
+            self.compact_tenant(tenant, stop).await;
+            last.clone_from(tenant);
+        }
+    }
+
+    async fn run_retentions(&self, stop: &CancellationToken) {
+        while pause(self.settings.retention_interval, stop).await {
+            tokio::select! {
+                () = self.run_retention() => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn run_orphans(&self, stop: &CancellationToken) {
+        let Some(age) = self.settings.orphan_age else { return };
+        let mut interval = ORPHAN_INTERVAL.min(age);
+        // The first look is soon: a process that is restarted often must get to it, too.
+        interval = interval.min(self.settings.retention_interval);
+        while pause(interval, stop).await {
+            tokio::select! {
+                () = self.clear_orphans(age) => {}
+                () = stop.cancelled() => return,
+            }
+            interval = ORPHAN_INTERVAL.min(age);
+        }
+    }
+
+    /// Deletes what writers left that were killed before they wrote a meta.
+    pub async fn clear_orphans(&self, age: Duration) {
+        for tenant in self.blocklist.tenants() {
+            if !(self.owns)(&format!("orphans-{tenant}")) {
+                continue;
+            }
+            let orphans = match list_orphans(&self.bucket, &tenant, age).await {
+                Ok(orphans) => orphans,
+                Err(error) => {
+                    let error = error_text(&error);
+                    tracing::error!(tenant, error, "cannot look for unfinished blocks");
+                    continue;
+                }
+            };
+            for orphan in orphans.into_iter().filter(|orphan| !self.is_busy(orphan.block_id)) {
+                match clear_block(&self.bucket, &tenant, orphan.block_id).await {
+                    Ok(()) => {
+                        self.metrics.orphans_deleted.inc();
+                        tracing::info!(
+                            tenant, block = %orphan.block_id, bytes = orphan.bytes,
+                            "deleted a block that was never finished"
+                        );
+                    }
+                    Err(error) => {
+                        let error = error_text(&error);
+                        tracing::error!(tenant, block = %orphan.block_id, error, "cannot delete an unfinished block");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reserves blocks for a rewrite; `None` if one of them is in another one.
+    pub(crate) fn reserve(&self, blocks: Vec<Uuid>) -> Option<Reserved<'_>> {
+        let mut busy = self.busy.lock();
+        if blocks.iter().any(|block| busy.contains(block)) {
+            return None;
+        }
+        busy.extend(&blocks);
+        Some(Reserved { compactor: self, blocks })
+    }
+
+    /// True while a rewrite of this process reads or writes the block.
+    pub(crate) fn is_busy(&self, block: Uuid) -> bool {
+        self.busy.lock().contains(&block)
+    }
+
+    /// Leaves a block out of rewrites for a while.
+    pub(crate) fn set_damaged(&self, tenant: &str, block: Uuid) {
+        let mut damaged = self.damaged.lock();
+        if damaged.len() < MAX_DAMAGED {
+            damaged.insert(block, (tenant.to_owned(), Instant::now() + DAMAGED_PAUSE));
+        }
+    }
+
+    /// Damaged blocks of a tenant that are left out now.
+    pub(crate) fn damaged(&self, tenant: &str) -> HashSet<Uuid> {
+        let mut damaged = self.damaged.lock();
+        let now = Instant::now();
+        damaged.retain(|_, (_, until)| *until > now);
+        let of_tenant = damaged.iter().filter(|(_, (owner, _))| owner == tenant);
+        let blocks: HashSet<Uuid> = of_tenant.map(|(block, _)| *block).collect();
+        self.metrics.damaged_blocks.with([tenant]).set(blocks.len() as f64);
+        blocks
+    }
+}
+
+/// Blocks in a rewrite, until it is dropped.
+pub(crate) struct Reserved<'a> {
+    compactor: &'a Compactor,
+    blocks: Vec<Uuid>,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        let mut busy = self.compactor.busy.lock();
+        self.blocks.iter().for_each(|block| {
+            busy.remove(block);
+        });
+    }
+}
+
+/// False once the process stops.
+async fn pause(time: Duration, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(time) => true,
+        () = stop.cancelled() => false,
+    }
+}

@@ -1,0 +1,73 @@
+//! What can go wrong in the compactor.
+
+use tactus_storage::Uuid;
+
+/// Result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something was not done. All of it is tried again in a later round.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The bucket.
+    #[error("object storage")]
+    Storage(#[from] tactus_storage::Error),
+    /// Reading the inputs or writing the output.
+    #[error("rewrite of blocks")]
+    Rewrite(#[from] tactus_compaction::Error),
+    /// A block that cannot be read.
+    #[error("block {block}")]
+    Unreadable {
+        /// The block.
+        block: Uuid,
+        /// What is wrong.
+        #[source]
+        source: tactus_block::Error,
+    },
+    /// Another process took or deleted a block meanwhile.
+    #[error("block {0} is not live any more")]
+    InputGone(Uuid),
+    /// A retention policy whose query cannot be used.
+    #[error("retention policy {query}: {reason}")]
+    Policy {
+        /// The query as configured.
+        query: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A job that cannot be carried out as asked.
+    #[error("{field}: {reason}")]
+    BadJob {
+        /// The field of the request.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No record of that id, of this tenant.
+    #[error("job {0} does not exist")]
+    NoSuchJob(Uuid),
+    /// A job record that cannot be read.
+    #[error("job record {key}: {reason}")]
+    BadRecord {
+        /// The object.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// True if the process stops, or another compactor took over.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Rewrite(tactus_compaction::Error::Cancelled))
+    }
+
+    /// The block that is damaged, if that is the reason.
+    pub fn damaged_block(&self) -> Option<Uuid> {
+        match self {
+            Self::Unreadable { block, .. } => Some(*block),
+            Self::Rewrite(error) if !error.is_retryable() && !error.is_not_found() => error.block(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Jobs that take data out of a tenant's blocks: deletion of traces, redaction of attributes.
+//!
+//! A job is an object of its own in the bucket. It is the work list of the compactors and, when it is done, the record
+//! of who asked for what and which blocks were written again for it.
+
+mod apply;
+mod record;
+mod store;
+
+use std::collections::{HashMap, HashSet};
+
+use tactus_storage::{Timestamp, Uuid};
+use tactus_telemetry::error_text;
+use tokio_util::sync::CancellationToken;
+
+pub use record::{
+    AttributeScope, BlockChange, JobRecord, JobRequest, JobStatus, RedactionKind, RedactionRequest,
+};
+
+use crate::compactor::Compactor;
+use crate::error::{Error, Result};
+
+/// Most traces of one job: their ids are held in memory and looked up in every block.
+pub const MAX_TRACES: usize = 10_000;
+
+/// What this process knows of a job besides its record.
+#[derive(Debug, Default)]
+pub(crate) struct JobState {
+    /// Blocks that have nothing of it any more.
+    checked: HashSet<Uuid>,
+    /// Nothing is left to do.
+    finished: bool,
+}
+
+impl Compactor {
+    /// Makes a job. Errors: `Error::BadJob` naming the field, those of the bucket.
+    pub async fn create_job(&self, tenant: &str, request: JobRequest) -> Result<JobRecord> {
+        request.check()?;
+        let record = JobRecord::new(tenant, request, Timestamp::now());
+        store::save(&self.bucket, &record).await?;
+        tracing::info!(tenant, job = %record.id, "job is accepted");
+        Ok(record)
+    }
+
+    /// The jobs of a tenant, newest first.
+    pub async fn list_jobs(&self, tenant: &str) -> Result<Vec<JobRecord>> {
+        let mut records = Vec::new();
+        for (owner, id) in store::list(&self.bucket).await? {
+            if owner == tenant {
+                records.extend(store::load(&self.bucket, tenant, id).await?);
+            }
+        }
+        records.sort_by_key(|record| (std::cmp::Reverse(record.created_at), record.id));
+        Ok(records)
+    }
+
+    /// One job. Errors: `Error::NoSuchJob`.
+    pub async fn job(&self, tenant: &str, id: Uuid) -> Result<JobRecord> {
+        store::load(&self.bucket, tenant, id).await?.ok_or(Error::NoSuchJob(id))
+    }
+
+    /// Ends a job that is not done; what it did stays done.
+    pub async fn cancel_job(&self, tenant: &str, id: Uuid) -> Result<JobRecord> {
+        let mut record = self.job(tenant, id).await?;
+        if !record.status.is_final() {
+            record.status = JobStatus::Cancelled;
+            record.updated_at = Timestamp::now();
+            store::save(&self.bucket, &record).await?;
+        }
+        Ok(record)
+    }
+
+    /// One pass over all jobs that are not done and belong to this process.
+    pub async fn run_jobs(&self, stop: &CancellationToken) {
+        let listed = match store::list(&self.bucket).await {
+            Ok(listed) => listed,
+            Err(error) => {
+                tracing::warn!(error = error_text(&error), "cannot list jobs");
+                return;
+            }
+        };
+        let mut open: HashMap<(String, &str), u64> = HashMap::new();
+        for (tenant, id) in listed {
+            let finished = self.jobs.lock().get(&id).is_some_and(|state| state.finished);
+            if finished || !(self.owns)(&job_owner(id)) {
+                continue;
+            }
+            match self.run_job(&tenant, id, stop).await {
+                Ok(status) => *open.entry((tenant, status)).or_default() += 1,
+                Err(error) => {
+                    let error = error_text(&error);
+                    tracing::error!(tenant, job = %id, error, "the job goes on in the next round");
+                }
+            }
+            if stop.is_cancelled() {
+                return;
+            }
+        }
+        self.metrics.jobs.retain(|[tenant, status]| open.contains_key(&(tenant.to_owned(), status)));
+        for ((tenant, status), count) in open {
+            self.metrics.jobs.with([&tenant, status]).set(count as f64);
+        }
+    }
+
+    /// One pass of a job; how far it is then.
+    async fn run_job(
+        &self,
+        tenant: &str,
+        id: Uuid,
+        stop: &CancellationToken,
+    ) -> Result<&'static str> {
+        let loaded = store::load(&self.bucket, tenant, id).await?;
+        let mut record = loaded.ok_or(Error::NoSuchJob(id))?;
+        if record.status.is_final() {
+            self.jobs.lock().entry(id).or_default().finished = true;
+            return Ok(record.status.name());
+        }
+        let before = (record.status, record.error.clone());
+        record.error.clear();
+        let complete = self.run_pass(&mut record, stop).await?;
+        record.status = self.status_after(&record, complete);
+        if (record.status, &record.error) != (before.0, &before.1) {
+            self.save_job(&mut record).await?;
+        }
+        Ok(record.status.name())
+    }
+
+    /// Looks at the blocks that this job has not seen. True if all of them are free of what it takes out.
+    async fn run_pass(&self, record: &mut JobRecord, stop: &CancellationToken) -> Result<bool> {
+        let tenant = record.tenant.clone();
+        let known = self.blocklist.tenant(&tenant);
+        let mut complete = true;
+        for meta in known.live() {
+            let block = meta.block_id;
+            let is_checked = self.jobs.lock().entry(record.id).or_default().checked.contains(&block);
+            if is_checked {
+                continue;
+            }
+            match self.apply(record, meta, stop).await {
+                Ok(None) => {}
+                Ok(Some(change)) => {
+                    let replacement = change.replaced_by;
+                    self.count_change(record, &change);
+                    record.blocks.push(change);
+                    // Each rewrite is on record before the next one starts.
+                    record.status = JobStatus::Running;
+                    self.save_job(record).await?;
+                    let mut jobs = self.jobs.lock();
+                    jobs.entry(record.id).or_default().checked.extend(replacement);
+                }
+                Err(error) if error.is_cancelled() => return Ok(false),
+                Err(Error::InputGone(_)) => {
+                    complete = false;
+                    continue;
+                }
+                Err(error) => {
+                    complete = false;
+                    record.error = format!("block {block}: {}", error_text(&error));
+                    self.failed(&tenant, &[], &error);
+                    continue;
+                }
+            }
+            self.jobs.lock().entry(record.id).or_default().checked.insert(block);
+        }
+        Ok(complete)
+    }
+
+    /// A job is done when no new block can bring what was received before it, and all replaced blocks are deleted.
+    fn status_after(&self, record: &JobRecord, complete: bool) -> JobStatus {
+        if !complete {
+            return JobStatus::Running;
+        }
+        let cleared = self.settings.compacted_block_retention + self.settings.retention_interval * 2;
+        let watch = self.settings.job_watch_period.max(cleared);
+        let watched = Timestamp::now().checked_sub(watch).is_ok_and(|end| record.created_at < end);
+        let known = self.blocklist.tenant(&record.tenant);
+        let exists = |id| known.has_live(id) || known.has_compacted(id);
+        let gone = !record.blocks.iter().any(|change| exists(change.block));
+        if watched && gone { JobStatus::Done } else { JobStatus::Watching }
+    }
+
+    async fn save_job(&self, record: &mut JobRecord) -> Result<()> {
+        // Somebody may have cancelled it meanwhile: that stays.
+        if let Some(stored) = store::load(&self.bucket, &record.tenant, record.id).await?
+            && stored.status == JobStatus::Cancelled
+        {
+            record.status = JobStatus::Cancelled;
+        }
+        record.updated_at = Timestamp::now();
+        store::save(&self.bucket, record).await
+    }
+
+    fn count_change(&self, record: &JobRecord, change: &BlockChange) {
+        let count = |kind, changes| {
+            self.metrics.job_changes.with([record.tenant.as_str(), kind]).inc_by(changes);
+        };
+        count("deleted_traces", change.traces_deleted);
+        count("redacted_values", change.values_redacted);
+    }
+}
+
+fn job_owner(id: Uuid) -> String {
+    format!("job-{id}")
+}

@@ -1,0 +1,331 @@
+//! What a job is asked to do, and what it did: JSON for clients, and for the bucket.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use tactus_compaction::{
+    Changes, Redaction, RedactionAction, RedactionScope, RemoveTraces, TimeRange,
+};
+use tactus_model::TraceId;
+use tactus_storage::{Timestamp, Uuid};
+
+use super::MAX_TRACES;
+use crate::classes::compile;
+use crate::error::{Error, Result};
+
+/// What shall be taken out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct JobRequest {
+    /// Trace ids, hexadecimal: these traces are deleted.
+    #[serde(rename = "deleteTraces", skip_serializing_if = "Vec::is_empty")]
+    pub delete_traces: Vec<String>,
+    /// Attributes whose values are removed or replaced.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub redact: Vec<RedactionRequest>,
+    /// Who asks; for the record.
+    pub requested_by: String,
+    /// Why; for the record.
+    pub reason: String,
+}
+
+/// One attribute to redact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RedactionRequest {
+    /// Whose attribute.
+    #[serde(default)]
+    pub scope: AttributeScope,
+    /// Its name, exact.
+    pub attribute: String,
+    /// What becomes of its value.
+    pub action: RedactionKind,
+    /// The new value, with `replace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replacement: Option<String>,
+    /// TraceQL; only on spans that match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// Unix seconds; only on spans that start then or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<u64>,
+    /// Unix seconds; only on spans that start before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<u64>,
+}
+
+/// Owners of attributes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttributeScope {
+    /// All of them.
+    #[default]
+    Any,
+    /// Resources.
+    Resource,
+    /// Instrumentation scopes.
+    Scope,
+    /// Spans.
+    Span,
+    /// Events.
+    Event,
+    /// Links.
+    Link,
+}
+
+/// What a redaction does to a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RedactionKind {
+    /// The attribute goes.
+    Remove,
+    /// A hash of the value: equal values stay equal.
+    Hash,
+    /// Another string.
+    Replace,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobStatus {
+    /// Not begun.
+    Pending,
+    /// Blocks are written again.
+    Running,
+    /// All known blocks are through; new ones are looked at, and replaced ones are not all deleted yet.
+    Watching,
+    /// What was asked to go is gone from the bucket.
+    Done,
+    /// Ended by a client; what was done stays done.
+    Cancelled,
+}
+
+impl JobStatus {
+    /// Its name in records and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Watching => "watching",
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// True if nothing more happens.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Cancelled)
+    }
+}
+
+/// A job and its audit trail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobRecord {
+    /// Its id.
+    pub id: Uuid,
+    /// Whose blocks.
+    pub tenant: String,
+    /// What was asked.
+    pub request: JobRequest,
+    /// How far it is.
+    pub status: JobStatus,
+    /// When it was asked.
+    pub created_at: Timestamp,
+    /// When this record changed.
+    pub updated_at: Timestamp,
+    /// Each block that was written again.
+    pub blocks: Vec<BlockChange>,
+    /// What went wrong in the last pass; it is tried again.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error: String,
+}
+
+/// A block that was written again for a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockChange {
+    /// The block as it was; deleted after `compacted_block_retention`.
+    pub block: Uuid,
+    /// Its successor; absent if nothing was left.
+    pub replaced_by: Option<Uuid>,
+    /// When.
+    pub at: Timestamp,
+    /// Traces that are not in the successor.
+    pub traces_deleted: u64,
+    /// Spans of these.
+    pub spans_deleted: u64,
+    /// Values removed or replaced.
+    pub values_redacted: u64,
+}
+
+impl JobRecord {
+    /// A new job.
+    pub fn new(tenant: &str, request: JobRequest, now: Timestamp) -> Self {
+        Self {
+            id: Uuid::new_v4(),
+            tenant: tenant.to_owned(),
+            request,
+            status: JobStatus::Pending,
+            created_at: now,
+            updated_at: now,
+            blocks: Vec::new(),
+            error: String::new(),
+        }
+    }
+}
+
+impl JobRequest {
+    /// Refuses what cannot be carried out. Errors: `Error::BadJob` naming the field.
+    pub fn check(&self) -> Result<()> {
+        if self.delete_traces.is_empty() && self.redact.is_empty() {
+            return Err(bad("deleteTraces", "neither traces to delete nor attributes to redact"));
+        }
+        if self.delete_traces.len() > MAX_TRACES {
+            return Err(bad("deleteTraces", format!("more than {MAX_TRACES} traces")));
+        }
+        self.changes().map(drop)
+    }
+
+    /// The traces to delete. Errors: an id that is none.
+    pub fn traces(&self) -> Result<HashSet<TraceId>> {
+        let parse = |id: &String| {
+            TraceId::from_hex(id)
+                .ok_or_else(|| bad("deleteTraces", format!("{id:?} is not a trace id")))
+        };
+        self.delete_traces.iter().map(parse).collect()
+    }
+
+    /// The changes to a block. Errors: `Error::BadJob` naming the field.
+    pub fn changes(&self) -> Result<Changes> {
+        let remove: RemoveTraces = self.traces()?;
+        let redact = self.redact.iter().map(RedactionRequest::redaction).collect::<Result<_>>()?;
+        Ok(Changes { retention: None, remove, redact })
+    }
+}
+
+impl RedactionRequest {
+    fn redaction(&self) -> Result<Redaction> {
+        if self.attribute.is_empty() {
+            return Err(bad("redact.attribute", "is empty"));
+        }
+        let action = match (self.action, &self.replacement) {
+            (RedactionKind::Remove, None) => RedactionAction::Remove,
+            (RedactionKind::Hash, None) => RedactionAction::Hash,
+            (RedactionKind::Replace, Some(text)) => RedactionAction::Replace(text.clone()),
+            (RedactionKind::Replace, None) => {
+                return Err(bad("redact.replacement", "is missing"));
+            }
+            (_, Some(_)) => {
+                return Err(bad("redact.replacement", "goes with the action replace only"));
+            }
+        };
+        let filter = self.query.as_deref().map(compile).transpose();
+        let filter = filter.map_err(|reason| bad("redact.query", reason))?;
+        let range = self.start.or(self.end).map(|_| TimeRange {
+            start: self.start.unwrap_or(0).saturating_mul(1_000_000_000),
+            end: self.end.map_or(u64::MAX, |end| end.saturating_mul(1_000_000_000).saturating_sub(1)),
+        });
+        if range.is_some_and(|range| range.start > range.end) {
+            return Err(bad("redact.end", "is not after redact.start"));
+        }
+        let name = serde_json::to_string(self).unwrap_or_default();
+        let key = self.attribute.clone().into_bytes();
+        Ok(Redaction { name, scope: self.scope.into(), key, action, filter, range })
+    }
+}
+
+impl From<AttributeScope> for RedactionScope {
+    fn from(scope: AttributeScope) -> Self {
+        match scope {
+            AttributeScope::Any => Self::Any,
+            AttributeScope::Resource => Self::Resource,
+            AttributeScope::Scope => Self::Scope,
+            AttributeScope::Span => Self::Span,
+            AttributeScope::Event => Self::Event,
+            AttributeScope::Link => Self::Link,
+        }
+    }
+}
+
+fn bad(field: &'static str, reason: impl Into<String>) -> Error {
+    Error::BadJob { field, reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(json: &str) -> Result<JobRequest, String> {
+        let request: JobRequest = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        request.check().map_err(|error| error.to_string())?;
+        Ok(request)
+    }
+
+    #[test]
+    fn good_requests_become_changes() {
+        let both = request(
+            r#"{"deleteTraces": ["0af7651916cd43dd8448eb211c80319c", "463ac35c9f6413ad"], "requestedBy": "dpo",
+                "redact": [{"scope": "span", "attribute": "user.email", "action": "hash", "query": "{ name = \"login\" }", "start": 10}]}"#,
+        );
+        let changes = both.unwrap().changes().unwrap();
+        assert_eq!(changes.remove.len(), 2);
+        assert_eq!(changes.redact[0].scope, RedactionScope::Span);
+        assert_eq!(changes.redact[0].range, Some(TimeRange { start: 10_000_000_000, end: u64::MAX }));
+    }
+
+    #[test]
+    fn bad_requests_name_the_field() {
+        for (json, field) in [
+            ("{}", "deleteTraces"),
+            (r#"{"deleteTraces": ["xyz"]}"#, "deleteTraces"),
+            (r#"{"deleteTrace": []}"#, "deleteTrace"),
+            (r#"{"redact": [{"attribute": "", "action": "remove"}]}"#, "redact.attribute"),
+            (r#"{"redact": [{"attribute": "a", "action": "drop"}]}"#, "drop"),
+            (r#"{"redact": [{"attribute": "a", "action": "replace"}]}"#, "redact.replacement"),
+            (
+                r#"{"redact": [{"attribute": "a", "action": "hash", "replacement": "b"}]}"#,
+                "redact.replacement",
+            ),
+            (r#"{"redact": [{"attribute": "a", "action": "hash", "query": "{"}]}"#, "redact.query"),
+            (
+                r#"{"redact": [{"attribute": "a", "action": "hash", "query": "{} | rate()"}]}"#,
+                "redact.query",
+            ),
+            (
+                r#"{"redact": [{"attribute": "a", "action": "hash", "start": 2, "end": 2}]}"#,
+                "redact.end",
+            ),
+        ] {
+            let error = request(json).unwrap_err();
+            assert!(error.contains(field), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn record_keeps_its_form() {
+        let request = JobRequest {
+            delete_traces: vec!["463ac35c9f6413ad".to_owned()],
+            requested_by: "dpo".to_owned(),
+            reason: "ticket 7".to_owned(),
+            ..JobRequest::default()
+        };
+        let mut record = JobRecord::new("acme", request, Timestamp::UNIX_EPOCH);
+        record.id = Uuid::from_u128(7);
+        record.blocks.push(BlockChange {
+            block: Uuid::from_u128(8),
+            replaced_by: None,
+            at: Timestamp::UNIX_EPOCH,
+            traces_deleted: 1,
+            spans_deleted: 2,
+            values_redacted: 0,
+        });
+        let json = serde_json::to_string(&record).unwrap();
+        assert_eq!(
+            json,
+            r#"{"id":"00000000-0000-0000-0000-000000000007","tenant":"acme","request":{"deleteTraces":["463ac35c9f6413ad"],"requestedBy":"dpo","reason":"ticket 7"},"status":"pending","createdAt":"1970-01-01T00:00:00Z","updatedAt":"1970-01-01T00:00:00Z","blocks":[{"block":"00000000-0000-0000-0000-000000000008","replacedBy":null,"at":"1970-01-01T00:00:00Z","tracesDeleted":1,"spansDeleted":2,"valuesRedacted":0}]}"#
+        );
+        assert_eq!(serde_json::from_str::<JobRecord>(&json).unwrap(), record);
+    }
+}

@@ -1,0 +1,223 @@
+//! What goes, and when: blocks by age and by the size of all, and what replaced blocks left behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+use tactus_storage::blocklist::BlockChanges;
+use tactus_storage::block_io::{clear_block, mark_compacted};
+use tactus_storage::{BlockMeta, CompactedBlockMeta, Timestamp, Uuid};
+use tactus_telemetry::error_text;
+
+use crate::clock;
+use crate::compactor::Compactor;
+use crate::error::Result;
+use crate::settings::Limits;
+
+/// An object that is written to learn the store's time. No tenant: those are directories.
+const CLOCK_KEY: &str = "tactus-clock";
+
+impl Compactor {
+    /// One run over all tenants. Blocks that cannot be marked or deleted are counted, logged and tried in the next run.
+    pub async fn run_retention(&self) {
+        let started = std::time::Instant::now();
+        let Some(now) = self.time_to_delete_by().await else { return };
+        let tenants = self.blocklist.tenants();
+        stream::iter(&tenants)
+            .for_each_concurrent(self.settings.retention_concurrency.max(1), |tenant| async {
+                self.retain_tenant(tenant, now).await;
+            })
+            .await;
+        if self.settings.max_bucket_bytes > 0 && (self.owns)("retention-by-size") {
+            self.retain_by_bucket_size(&tenants).await;
+        }
+        self.metrics.retention_duration.observe_duration(started.elapsed());
+    }
+
+    /// The earlier of our clock and the store's; `None` when ours just jumped or the store does not answer.
+    async fn time_to_delete_by(&self) -> Option<Timestamp> {
+        let ours = self.clock.now()?;
+        if self.bucket.local_path(CLOCK_KEY).is_some() {
+            return Some(ours);
+        }
+        let ask = async {
+            self.bucket.put(CLOCK_KEY, bytes::Bytes::from_static(b"now")).await?;
+            self.bucket.head(CLOCK_KEY).await
+        };
+        match ask.await {
+            Ok(object) => {
+                let ahead = ours.duration_since(object.last_modified).as_secs();
+                if ahead.abs() > 900 {
+                    tracing::error!(
+                        seconds = ahead,
+                        "the clock of this machine is ahead of object storage's; nothing is deleted before both agree"
+                    );
+                }
+                Some(clock::earlier(ours, Some(object.last_modified)))
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = error_text(&error),
+                    "cannot ask object storage for its time: no retention in this round"
+                );
+                None
+            }
+        }
+    }
+
+    async fn retain_tenant(&self, tenant: &str, now: Timestamp) {
+        let limits = self.settings.limits.of(tenant);
+        let blocks = self.blocklist.tenant(tenant);
+        // A merge that was killed before it marked its inputs: their spans are all in another live block.
+        for meta in blocks.superseded().filter(|meta| self.owns_block(meta)) {
+            self.retire(tenant, meta, "replaced").await;
+        }
+        if let Some(limit) = longest_retention(&limits).and_then(|keep| before(now, keep)) {
+            let expired = blocks.live().iter().filter(|meta| meta.end_time < limit);
+            for meta in expired.filter(|meta| self.owns_block(meta)) {
+                self.retire(tenant, meta, "older than the retention").await;
+            }
+        }
+        if limits.max_bytes > 0 && (self.owns)(&format!("retention-by-size-{tenant}")) {
+            let blocks = self.blocklist.tenant(tenant);
+            for meta in oldest_beyond(blocks.live().iter().cloned(), limits.max_bytes) {
+                self.retire(tenant, &meta, "beyond the tenant's size").await;
+            }
+        }
+        self.clear_compacted(tenant, now).await;
+    }
+
+    async fn retain_by_bucket_size(&self, tenants: &[String]) {
+        let lists = tenants.iter().map(|tenant| self.blocklist.tenant(tenant));
+        let all: Vec<_> = lists.flat_map(|blocks| blocks.live().to_vec()).collect();
+        for meta in oldest_beyond(all.into_iter(), self.settings.max_bucket_bytes) {
+            self.retire(&meta.tenant_id, &meta, "beyond the bucket's size").await;
+        }
+    }
+
+    /// Takes a block out of the live ones; nothing while a merge reads it, which retires it itself.
+    async fn retire(&self, tenant: &str, meta: &Arc<BlockMeta>, reason: &'static str) {
+        if self.is_busy(meta.block_id) {
+            return;
+        }
+        match self.mark(tenant, meta).await {
+            Ok(()) => {
+                self.metrics.retention_marked.inc();
+                tracing::info!(tenant, block = %meta.block_id, reason, "block is out of use");
+            }
+            Err(error) => {
+                self.metrics.retention_errors.inc();
+                let error = error_text(&error);
+                tracing::error!(tenant, block = %meta.block_id, error, "cannot mark the block");
+            }
+        }
+    }
+
+    /// Marks a block compacted, in the bucket and in the list. One that somebody else deleted leaves the list as well.
+    pub(crate) async fn mark(&self, tenant: &str, meta: &Arc<BlockMeta>) -> Result<()> {
+        let mut changes = BlockChanges { remove: vec![meta.block_id], ..BlockChanges::default() };
+        match mark_compacted(&self.bucket, tenant, meta.block_id).await {
+            Ok(compacted_time) => {
+                let meta = (**meta).clone();
+                changes.add_compacted.push(Arc::new(CompactedBlockMeta { meta, compacted_time }));
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.blocklist.change(tenant, changes);
+        Ok(())
+    }
+
+    async fn clear_compacted(&self, tenant: &str, now: Timestamp) {
+        let Some(limit) = before(now, self.settings.compacted_block_retention) else { return };
+        let blocks = self.blocklist.tenant(tenant);
+        let old: Vec<Uuid> = blocks
+            .compacted()
+            .iter()
+            .filter(|block| block.compacted_time < limit && self.owns_block(&block.meta))
+            .map(|block| block.meta.block_id)
+            .collect();
+        for block_id in old {
+            match clear_block(&self.bucket, tenant, block_id).await {
+                Ok(()) => {
+                    self.metrics.retention_deleted.inc();
+                    tracing::info!(tenant, block = %block_id, "block is deleted");
+                    let remove_compacted = vec![block_id];
+                    let changes = BlockChanges { remove_compacted, ..BlockChanges::default() };
+                    self.blocklist.change(tenant, changes);
+                }
+                Err(error) => {
+                    self.metrics.retention_errors.inc();
+                    let error = error_text(&error);
+                    tracing::error!(tenant, block = %block_id, error, "cannot delete the block");
+                }
+            }
+        }
+    }
+
+    fn owns_block(&self, meta: &BlockMeta) -> bool {
+        (self.owns)(&meta.block_id.to_string())
+    }
+}
+
+/// The time at which no span of a block is kept any more; `None`: some are kept for ever.
+fn longest_retention(limits: &Limits) -> Option<Duration> {
+    let all = || limits.policies.iter().map(|policy| policy.retention).chain([limits.retention]);
+    if all().any(|keep| keep.is_zero()) { None } else { all().max() }
+}
+
+/// `None` if that is before all time.
+fn before(now: Timestamp, keep: Duration) -> Option<Timestamp> {
+    now.checked_sub(keep).ok()
+}
+
+/// The oldest blocks without which the others fit into `max_bytes`.
+fn oldest_beyond(blocks: impl Iterator<Item = Arc<BlockMeta>>, max_bytes: u64) -> Vec<Arc<BlockMeta>> {
+    let mut blocks: Vec<_> = blocks.collect();
+    blocks.sort_by_key(|meta| (std::cmp::Reverse(meta.end_time), meta.block_id));
+    let mut kept = 0u64;
+    let fits = |meta: &Arc<BlockMeta>| {
+        kept = kept.saturating_add(meta.size);
+        kept <= max_bytes
+    };
+    let keep = blocks.iter().map(fits).take_while(|fits| *fits).count();
+    blocks.split_off(keep)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::RetentionPolicy;
+    use tactus_storage::meta::BlockVersion;
+
+    #[test]
+    fn longest_retention_counts_and_zero_is_for_ever() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let policy = |retention| RetentionPolicy { query: "{}".to_owned(), retention };
+        let limits = |retention, policies| Limits { retention, policies, ..Limits::default() };
+        assert_eq!(longest_retention(&limits(hours(14), vec![])), Some(hours(14)));
+        let both = limits(hours(14), vec![policy(hours(90)), policy(hours(1))]);
+        assert_eq!(longest_retention(&both), Some(hours(90)));
+        assert_eq!(longest_retention(&limits(hours(14), vec![policy(hours(0))])), None);
+        assert_eq!(longest_retention(&limits(hours(0), vec![])), None);
+    }
+
+    #[test]
+    fn oldest_blocks_go_until_the_rest_fits() {
+        let block = |end, size| {
+            let mut meta = BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::new_v4());
+            meta.end_time = Timestamp::from_second(end).unwrap();
+            meta.size = size;
+            Arc::new(meta)
+        };
+        let blocks = [block(3, 40), block(1, 40), block(2, 40)];
+        let gone = |max| {
+            let gone = oldest_beyond(blocks.iter().cloned(), max);
+            gone.iter().map(|meta| meta.end_time.as_second()).collect::<Vec<_>>()
+        };
+        assert_eq!(gone(120), [] as [i64; 0]);
+        assert_eq!(gone(100), [1]);
+        assert_eq!(gone(79), [2, 1]);
+        assert_eq!(gone(1), [3, 2, 1]);
+    }
+}

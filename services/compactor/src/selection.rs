@@ -1,0 +1,139 @@
+//! Which blocks become one: those that end in the same window of time, the smallest first.
+//!
+//! Blocks of the last 24 hours are merged level by level, so that a block is not written again for each small one that
+//! comes; older ones whatever their level. The window at the border is left alone, so that two compactors with clocks a
+//! little apart never take it for different things.
+
+use std::sync::Arc;
+
+use tactus_storage::meta::BlockVersion;
+use tactus_storage::{BlockMeta, Timestamp};
+
+use crate::settings::SelectionSettings;
+
+/// How long blocks are merged level by level.
+const ACTIVE_SECONDS: i64 = 24 * 3600;
+
+/// Blocks that shall become one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Selected {
+    pub(crate) blocks: Vec<Arc<BlockMeta>>,
+    /// Whose hash decides which compactor does it.
+    pub(crate) owner: String,
+}
+
+struct Entry<'a> {
+    meta: &'a Arc<BlockMeta>,
+    group: String,
+    order: String,
+    owner: String,
+    columns_hash: u64,
+}
+
+/// All merges that are due, the most urgent first. A block is in one at most.
+///
+/// `adopt`: blocks of different versions and columns may be merged, since the output takes neither from them.
+pub(crate) fn select(
+    tenant: &str,
+    blocks: &[Arc<BlockMeta>],
+    settings: &SelectionSettings,
+    adopt: bool,
+    now: Timestamp,
+) -> Vec<Selected> {
+    let window_seconds = i64::try_from(settings.window.as_secs()).unwrap_or(i64::MAX).max(1);
+    let now_window = now.as_second().div_euclid(window_seconds);
+    let border = (now.as_second() - ACTIVE_SECONDS).div_euclid(window_seconds);
+    let mut entries: Vec<Entry<'_>> = blocks
+        .iter()
+        .filter(|meta| meta.version().is_ok() && meta.size > 0)
+        .filter_map(|meta| {
+            let window = meta.end_unix_seconds().div_euclid(window_seconds);
+            entry(tenant, meta, window, now_window - window, window.cmp(&border), adopt)
+        })
+        .collect();
+    // A block id settles what else would be left to the order of the list.
+    entries.sort_by(|a, b| {
+        (&a.group, &a.order, a.meta.block_id).cmp(&(&b.group, &b.order, b.meta.block_id))
+    });
+    let mut selected = Vec::new();
+    let mut rest = entries.as_slice();
+    while let Some(first) = rest.first() {
+        let run = run_length(first, rest, settings, adopt);
+        if run >= settings.min_inputs.max(2) {
+            let blocks = rest[..run].iter().map(|entry| Arc::clone(entry.meta)).collect();
+            selected.push(Selected { blocks, owner: first.owner.clone() });
+            rest = &rest[run..];
+        } else {
+            rest = &rest[1..];
+        }
+    }
+    selected
+}
+
+/// `None` for blocks that are not merged now.
+fn entry<'a>(
+    tenant: &str,
+    meta: &'a Arc<BlockMeta>,
+    window: i64,
+    age: i64,
+    side: std::cmp::Ordering,
+    adopt: bool,
+) -> Option<Entry<'a>> {
+    let (level, factor) = (meta.compaction_level, meta.replication_factor);
+    let columns_hash = meta.dedicated_columns_hash();
+    let alike = if adopt {
+        String::new()
+    } else {
+        format!("-{}-{columns_hash:016X}", meta.format)
+    };
+    let objects = format!("{:016X}{alike}", meta.total_objects);
+    let (group, order, owner) = match side {
+        std::cmp::Ordering::Equal => return None,
+        std::cmp::Ordering::Greater => (
+            // Ten digits, so that level 10 does not come before level 2.
+            format!("A-{level:010}-{age:016X}-{factor}"),
+            objects,
+            format!("{tenant}-{level}-{window}-{factor}"),
+        ),
+        std::cmp::Ordering::Less => (
+            format!("B-{age:016X}-{factor}"),
+            format!("{level:010}-{objects}"),
+            format!("{tenant}-{window}-{factor}"),
+        ),
+    };
+    Some(Entry { meta, group, order, owner, columns_hash })
+}
+
+/// How many entries from the first on may become one block.
+fn run_length(
+    first: &Entry<'_>,
+    entries: &[Entry<'_>],
+    settings: &SelectionSettings,
+    adopt: bool,
+) -> usize {
+    let (mut objects, mut bytes) = (0u64, 0u64);
+    let fits = |entry: &&Entry<'_>| {
+        let alike = adopt
+            || (entry.meta.format == first.meta.format
+                && entry.meta.data_encoding == first.meta.data_encoding
+                && entry.columns_hash == first.columns_hash);
+        objects = objects.saturating_add(entry.meta.total_objects);
+        bytes = bytes.saturating_add(entry.meta.size);
+        entry.group == first.group
+            && alike
+            && objects <= settings.max_objects
+            && bytes <= settings.max_bytes
+    };
+    entries.iter().take(settings.max_inputs.max(2)).take_while(fits).count()
+}
+
+/// The version in which blocks of this one are written again: vParquet3 is only read.
+pub(crate) fn written_version(meta: &BlockMeta) -> BlockVersion {
+    match meta.version() {
+        Ok(BlockVersion::VParquet5) => BlockVersion::VParquet5,
+        _ => BlockVersion::VParquet4,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! What an operator can set.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tactus_compaction::RewriteSettings;
+
+/// Settings of a compactor. Times and sizes as in Tempo's `compactor` section.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// False: blocks are not merged, whatever tenants say. Retention and jobs go on.
+    pub compaction_enabled: bool,
+    /// Pause between two rounds; a round is one tenant's.
+    pub cycle: Duration,
+    /// A tenant's round ends after so long; its next jobs wait for its next turn.
+    pub max_time_per_tenant: Duration,
+    /// Pause between two runs of retention.
+    pub retention_interval: Duration,
+    /// Which blocks become one.
+    pub selection: SelectionSettings,
+    /// Blocks are deleted so long after another one replaced them.
+    pub compacted_block_retention: Duration,
+    /// Tenants whose retention runs at the same time.
+    pub retention_concurrency: usize,
+    /// Live bytes of all tenants; past it the oldest blocks go. 0: no limit.
+    pub max_bucket_bytes: u64,
+    /// Objects of a block without a meta are deleted at this age; `None`: never.
+    pub orphan_age: Option<Duration>,
+    /// Write merged blocks with the configured version and dedicated columns instead of those of their inputs.
+    pub adopt_block_settings: bool,
+    /// How blocks are written, and the memory for it.
+    pub rewrite: RewriteSettings,
+    /// A deletion job looks at new blocks for so long, since spans received before it may still come.
+    pub job_watch_period: Duration,
+    /// Jobs may be made over HTTP.
+    pub jobs_api_enabled: bool,
+    /// Limits of each tenant.
+    pub limits: TenantLimits,
+}
+
+/// Which blocks become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SelectionSettings {
+    /// Blocks that end in the same window of this length are merged; a tenant may have another.
+    pub window: Duration,
+    /// Fewer blocks than this are left alone; at least 2.
+    pub min_inputs: usize,
+    /// Most blocks of one merge.
+    pub max_inputs: usize,
+    /// Most traces of the inputs together.
+    pub max_objects: u64,
+    /// Most bytes of the inputs together.
+    pub max_bytes: u64,
+}
+
+/// What one tenant may keep, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Do not merge this tenant's blocks.
+    pub compaction_disabled: bool,
+    /// The tenant's window; `None` takes the compactor's.
+    pub window: Option<Duration>,
+    /// Spans are deleted at this age; zero: never.
+    pub retention: Duration,
+    /// Traces that are kept for another time than `retention`: the first query that a trace matches decides.
+    pub policies: Vec<RetentionPolicy>,
+    /// Live bytes of the tenant; past it its oldest blocks go. 0: no limit.
+    pub max_bytes: u64,
+    /// A merge does not let a trace grow beyond this many bytes; 0: no limit.
+    pub max_trace_bytes: u64,
+}
+
+/// How long traces that match a query are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetentionPolicy {
+    /// TraceQL that selects traces.
+    pub query: String,
+    /// Their retention; zero: for ever.
+    pub retention: Duration,
+}
+
+/// Finds the limits of a tenant; asked anew for each decision.
+#[derive(Clone)]
+pub struct TenantLimits(Arc<dyn Fn(&str) -> Limits + Send + Sync>);
+
+impl TenantLimits {
+    /// From a function of the tenant's id.
+    pub fn new(limits: impl Fn(&str) -> Limits + Send + Sync + 'static) -> Self {
+        Self(Arc::new(limits))
+    }
+
+    /// The limits of a tenant now.
+    pub fn of(&self, tenant: &str) -> Limits {
+        (self.0)(tenant)
+    }
+}
+
+impl fmt::Debug for TenantLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TenantLimits")
+    }
+}
+
+impl Default for SelectionSettings {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(3600),
+            min_inputs: 2,
+            max_inputs: 16,
+            max_objects: 6_000_000,
+            max_bytes: 100 << 30,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            compaction_disabled: false,
+            window: None,
+            retention: Duration::from_secs(336 * 3600),
+            policies: Vec::new(),
+            max_bytes: 0,
+            max_trace_bytes: 5_000_000,
+        }
+    }
+}

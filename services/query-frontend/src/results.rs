@@ -1,0 +1,203 @@
+//! Answers of jobs that are kept.
+//!
+//! A block never changes, so neither does what a job finds in it. The querier says which answers are of that kind, and
+//! for which other time ranges they hold ([`AnswerScope`]). An answer is kept under everything else that the job was
+//! asked: by default in memory, and in the cache of role `frontend-search` if there is one. What the answer says of the
+//! work behind it is not kept: a kept answer costs none.
+
+mod jobs;
+mod store;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use prost::Message;
+use tactus_cache::Cache;
+use tactus_cache::answer::{ANSWER_SCOPE, AnswerScope, Times};
+use tactus_proto::tactus::v1::querier_server::Querier;
+use tactus_proto::tactus::v1::{BlockPart, JobExplanation, Pruned};
+use tactus_telemetry::metrics::{CounterVec, Kind, Registry};
+use tonic::{Response, Status};
+
+use crate::frontend::Frontend;
+use crate::jobs::{Outcome, Running, with_retries};
+use store::{Entry, Place, Store};
+
+/// Settings of kept answers.
+#[derive(Debug, Clone)]
+pub struct ResultSettings {
+    /// Memory for them; 0 keeps none there (`query_frontend.result_cache_bytes`).
+    pub max_bytes: u64,
+    /// The cache of role `frontend-search`.
+    pub shared: Option<Cache>,
+}
+
+impl Default for ResultSettings {
+    fn default() -> Self {
+        Self { max_bytes: 16 << 20, shared: None }
+    }
+}
+
+/// A job on part of a block.
+pub(crate) trait BlockJob: Message + Clone + 'static {
+    /// What it is answered.
+    type Answer: Message + Clone + Default + 'static;
+
+    /// Tells kinds of jobs apart in keys; changes with the meaning of a request or the form of an answer.
+    const KIND: &'static str;
+    /// The kind in metrics.
+    const OP: &'static str;
+
+    /// Whose block it is, and which part. `None` for a job that is not whole.
+    fn part(&self) -> Option<(&str, &BlockPart)>;
+
+    /// True if it is to say what was done.
+    fn explains(&self) -> bool;
+
+    /// The request without what its answer does not depend on.
+    fn essence(&self) -> Self;
+
+    /// The request's time range, both ends inclusive unix nanoseconds, and the request without it. `base`: see
+    /// [`Self::rebase`]. `None` if the answer belongs to its range alone.
+    fn any_time(&self) -> Option<Ranged<Self>>;
+
+    /// Changes an answer that was made for a range with this base into that of the request. False if that cannot be.
+    fn rebase(&self, _answer: &mut Self::Answer, _base: u64) -> bool {
+        true
+    }
+
+    /// Takes out of an answer what it says of the work behind it, and puts in what is to be said of a kept one.
+    fn restate(answer: &mut Self::Answer, explanations: Vec<JobExplanation>);
+
+    /// Asks a querier.
+    fn run(
+        querier: Arc<dyn Querier>,
+        job: Self,
+    ) -> BoxFuture<'static, Result<Response<Self::Answer>, Status>>;
+}
+
+/// A request taken apart.
+pub(crate) struct Ranged<J> {
+    rest: J,
+    start: u64,
+    end: u64,
+    base: u64,
+}
+
+/// The kept answers of a frontend.
+pub(crate) struct Results {
+    store: Store,
+    requests: CounterVec<2>,
+}
+
+impl Results {
+    pub(crate) fn new(settings: &ResultSettings, registry: &Registry) -> Self {
+        let store = Store::new(settings.max_bytes, settings.shared.clone());
+        let memory = store.memory();
+        registry.register_collector(move |out| {
+            if let Some(memory) = &memory {
+                let help = "Bytes of kept answers of jobs in memory.";
+                out.family("tactus_query_frontend_result_cache_bytes", help, Kind::Gauge);
+                out.sample(&[], memory.weighted_size() as f64);
+            }
+        });
+        let requests = registry.counter_vec(
+            "tactus_query_frontend_result_cache_requests_total",
+            "Jobs on blocks whose answer was looked for among the kept ones, by kind and result (hit, miss).",
+            ["op", "result"],
+        );
+        Self { store, requests }
+    }
+
+    /// The kept answer to a job.
+    async fn find<J: BlockJob>(&self, job: &J) -> Option<J::Answer> {
+        if self.store.is_off() {
+            return None;
+        }
+        let places = places(job);
+        let usable = |place: usize, entry: &Entry| {
+            let (_, ranged) = places.get(place)?;
+            let mut answer = J::Answer::decode(entry.answer.clone()).ok()?;
+            if let Some(ranged) = ranged {
+                let holds = entry.scope.times.hold(ranged.start, ranged.end);
+                if !holds || !job.rebase(&mut answer, entry.base) {
+                    return None;
+                }
+            }
+            J::restate(&mut answer, explanations(job, &entry.scope));
+            Some(answer)
+        };
+        let keys: Vec<_> = places.iter().map(|(place, _)| place.clone()).collect();
+        let found = self.store.find(&keys, usable).await;
+        let result = if found.is_some() { "hit" } else { "miss" };
+        self.requests.with([J::OP, result]).inc();
+        found
+    }
+
+    /// Keeps the answer to a job, if that may be.
+    fn keep<J: BlockJob>(&self, job: &J, response: &Response<J::Answer>) {
+        let scope = response.metadata().get(ANSWER_SCOPE);
+        let scope = scope.and_then(|scope| scope.to_str().ok()?.parse::<AnswerScope>().ok());
+        let Some(scope) = scope.filter(|_| !self.store.is_off()) else { return };
+        let places = places(job);
+        // Where as many requests as possible find it.
+        let place = places.iter().find(|(_, ranged)| match ranged {
+            Some(ranged) => scope.times.hold(ranged.start, ranged.end),
+            None => true,
+        });
+        let Some((place, ranged)) = place else { return };
+        let mut answer = response.get_ref().clone();
+        J::restate(&mut answer, Vec::new());
+        let base = ranged.as_ref().map_or(0, |ranged| ranged.base);
+        let times = if ranged.is_some() { scope.times } else { Times::Asked };
+        let scope = AnswerScope { times, ..scope };
+        self.store.keep(place, &Entry { scope, base, answer: answer.encode_to_vec().into() });
+    }
+}
+
+/// Where the answer to a job may be: for any of several time ranges, or for that of the request.
+fn places<J: BlockJob>(job: &J) -> Vec<(Place, Option<Ranged<J>>)> {
+    let Some((tenant, part)) = job.part() else { return Vec::new() };
+    let place = |form: &str, request: &J| {
+        Place::new(&format!("{}-{form}", J::KIND), tenant, part, request.encode_to_vec())
+    };
+    let essence = job.essence();
+    let exact = (place("asked", &essence), None);
+    let ranged = essence.any_time().map(|ranged| (place("any", &ranged.rest), Some(ranged)));
+    ranged.into_iter().chain([exact]).collect()
+}
+
+/// What is said of a kept answer.
+fn explanations<J: BlockJob>(job: &J, scope: &AnswerScope) -> Vec<JobExplanation> {
+    let Some((_, part)) = job.part().filter(|_| job.explains()) else { return Vec::new() };
+    let reason = "answer was kept".to_owned();
+    vec![JobExplanation {
+        source: part.block_id.clone(),
+        parts: scope.row_groups,
+        pruned: vec![Pruned { reason, parts: scope.row_groups }],
+        ..JobExplanation::default()
+    }]
+}
+
+impl Frontend {
+    /// Answers a job by what is kept, or has a querier run it.
+    pub(crate) fn run_on_block<J: BlockJob>(&self, job: J) -> Running<J::Answer> {
+        let (results, querier) = (Arc::clone(&self.results), Arc::clone(&self.querier));
+        let attempts = self.settings.max_retries;
+        Box::pin(async move {
+            if let Some(answer) = results.find(&job).await {
+                return Ok(Outcome::Answer(answer));
+            }
+            Ok(match with_retries(attempts, &querier, job.clone(), J::run).await? {
+                Outcome::Damaged => Outcome::Damaged,
+                Outcome::Answer(response) => {
+                    results.keep(&job, &response);
+                    Outcome::Answer(response.into_inner())
+                }
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! The kinds of jobs, and what their answers depend on.
+//!
+//! A request is kept whole but for what is taken out here by name, so that a new parameter tells answers apart without
+//! anybody having to think of it.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tactus_proto::tactus::v1::querier_server::Querier;
+use tactus_proto::tactus::v1::{
+    BlockPart, JobExplanation, MetricsInBlockRequest, MetricsResponse, SearchBlockRequest,
+    SearchResponse, TagValuesInBlockRequest, TagValuesResponse, TagsInBlockRequest, TagsResponse,
+};
+use tactus_proto::tempopb::SearchMetrics;
+use tonic::{Request, Response, Status};
+
+use super::{BlockJob, Ranged};
+use crate::metrics::{METADATA, METRICS, SEARCH};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// The same query in one way of writing it.
+fn canonical(text: &mut String) {
+    let Ok(query) = tactus_traceql::parse(text) else { return };
+    let canonical = query.to_string();
+    // A text that means something else, or that says less, must not stand for this one.
+    if tactus_traceql::parse(&canonical).is_ok_and(|again| again == query) {
+        *text = canonical;
+    }
+}
+
+/// A range in whole seconds; an end of 0 is none.
+fn nanos(start: u32, end: u32) -> (u64, u64) {
+    let end = if end == 0 { u64::MAX } else { u64::from(end) * SECOND };
+    (u64::from(start) * SECOND, end)
+}
+
+impl BlockJob for SearchBlockRequest {
+    type Answer = SearchResponse;
+
+    const KIND: &'static str = "sj";
+    const OP: &'static str = SEARCH;
+
+    fn part(&self) -> Option<(&str, &BlockPart)> {
+        Some((&self.search.as_ref()?.tenant, self.part.as_ref()?))
+    }
+
+    fn explains(&self) -> bool {
+        self.search.as_ref().is_some_and(|search| search.explain)
+    }
+
+    fn essence(&self) -> Self {
+        let mut job = self.clone();
+        if let Some(search) = &mut job.search {
+            search.explain = false;
+            canonical(&mut search.query);
+        }
+        job
+    }
+
+    fn any_time(&self) -> Option<Ranged<Self>> {
+        let mut rest = self.clone();
+        let search = rest.search.as_mut()?;
+        let (start, end) = nanos(search.start, search.end);
+        (search.start, search.end) = (0, 0);
+        Some(Ranged { rest, start, end, base: 0 })
+    }
+
+    fn restate(answer: &mut SearchResponse, explanations: Vec<JobExplanation>) {
+        answer.metrics = Some(SearchMetrics::default());
+        answer.explanations = explanations;
+    }
+
+    fn run(
+        querier: Arc<dyn Querier>,
+        job: Self,
+    ) -> BoxFuture<'static, Result<Response<SearchResponse>, Status>> {
+        Box::pin(async move { querier.search_block(Request::new(job)).await })
+    }
+}
+
+impl BlockJob for MetricsInBlockRequest {
+    type Answer = MetricsResponse;
+
+    const KIND: &'static str = "qr";
+    const OP: &'static str = METRICS;
+
+    fn part(&self) -> Option<(&str, &BlockPart)> {
+        Some((&self.metrics.as_ref()?.tenant, self.part.as_ref()?))
+    }
+
+    fn explains(&self) -> bool {
+        self.metrics.as_ref().is_some_and(|metrics| metrics.explain)
+    }
+
+    fn essence(&self) -> Self {
+        let mut job = self.clone();
+        job.counted_block_ids.sort_unstable();
+        if let Some(metrics) = &mut job.metrics {
+            metrics.explain = false;
+            canonical(&mut metrics.query);
+        }
+        job
+    }
+
+    /// Intervals that lie alike have the same spans in them, only under other numbers. Exemplars are chosen by chance, so
+    /// many of each part of the range: how long it is matters to them.
+    fn any_time(&self) -> Option<Ranged<Self>> {
+        let mut rest = self.clone();
+        let metrics = rest.metrics.as_mut()?;
+        let base = metrics.start_nanos;
+        let length = metrics.step_nanos.checked_mul(metrics.intervals.into())?;
+        // The start itself belongs to the interval before.
+        let (start, end) = (base.checked_add(1)?, base.checked_add(length)?);
+        metrics.start_nanos = base.checked_rem(metrics.step_nanos)?;
+        if metrics.exemplars == 0 {
+            metrics.intervals = 0;
+        }
+        Some(Ranged { rest, start, end, base })
+    }
+
+    fn rebase(&self, answer: &mut MetricsResponse, base: u64) -> bool {
+        let Some(metrics) = &self.metrics else { return false };
+        let (old, new, step) =
+            (i128::from(base), i128::from(metrics.start_nanos), metrics.step_nanos);
+        let Some(shift) = (old - new).checked_div(step.into()) else { return false };
+        if (old - new) % i128::from(step) != 0 {
+            return false;
+        }
+        for series in &mut answer.series {
+            for interval in &mut series.intervals {
+                match u32::try_from(i128::from(*interval) + shift) {
+                    Ok(shifted) if shifted < metrics.intervals => *interval = shifted,
+                    _ => return false,
+                }
+            }
+        }
+        true
+    }
+
+    fn restate(answer: &mut MetricsResponse, explanations: Vec<JobExplanation>) {
+        answer.metrics = Some(SearchMetrics::default());
+        answer.explanations = explanations;
+    }
+
+    fn run(
+        querier: Arc<dyn Querier>,
+        job: Self,
+    ) -> BoxFuture<'static, Result<Response<MetricsResponse>, Status>> {
+        Box::pin(async move { querier.metrics_in_block(Request::new(job)).await })
+    }
+}
+
+impl BlockJob for TagsInBlockRequest {
+    type Answer = TagsResponse;
+
+    const KIND: &'static str = "st";
+    const OP: &'static str = METADATA;
+
+    fn part(&self) -> Option<(&str, &BlockPart)> {
+        Some((&self.tags.as_ref()?.tenant, self.part.as_ref()?))
+    }
+
+    fn explains(&self) -> bool {
+        false
+    }
+
+    fn essence(&self) -> Self {
+        self.clone()
+    }
+
+    fn any_time(&self) -> Option<Ranged<Self>> {
+        let mut rest = self.clone();
+        let tags = rest.tags.as_mut()?;
+        let (start, end) = nanos(tags.start, tags.end);
+        (tags.start, tags.end) = (0, 0);
+        Some(Ranged { rest, start, end, base: 0 })
+    }
+
+    fn restate(answer: &mut TagsResponse, _explanations: Vec<JobExplanation>) {
+        answer.inspected_bytes = 0;
+    }
+
+    fn run(
+        querier: Arc<dyn Querier>,
+        job: Self,
+    ) -> BoxFuture<'static, Result<Response<TagsResponse>, Status>> {
+        Box::pin(async move { querier.tags_in_block(Request::new(job)).await })
+    }
+}
+
+impl BlockJob for TagValuesInBlockRequest {
+    type Answer = TagValuesResponse;
+
+    const KIND: &'static str = "stv";
+    const OP: &'static str = METADATA;
+
+    fn part(&self) -> Option<(&str, &BlockPart)> {
+        Some((&self.values.as_ref()?.tenant, self.part.as_ref()?))
+    }
+
+    fn explains(&self) -> bool {
+        false
+    }
+
+    fn essence(&self) -> Self {
+        self.clone()
+    }
+
+    fn any_time(&self) -> Option<Ranged<Self>> {
+        let mut rest = self.clone();
+        let values = rest.values.as_mut()?;
+        let (start, end) = nanos(values.start, values.end);
+        (values.start, values.end) = (0, 0);
+        Some(Ranged { rest, start, end, base: 0 })
+    }
+
+    fn restate(answer: &mut TagValuesResponse, _explanations: Vec<JobExplanation>) {
+        answer.inspected_bytes = 0;
+    }
+
+    fn run(
+        querier: Arc<dyn Querier>,
+        job: Self,
+    ) -> BoxFuture<'static, Result<Response<TagValuesResponse>, Status>> {
+        Box::pin(async move { querier.tag_values_in_block(Request::new(job)).await })
+    }
+}

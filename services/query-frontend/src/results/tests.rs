@@ -1,0 +1,260 @@
+use proptest::prelude::*;
+use tactus_proto::tactus::v1::{
+    MetricsInBlockRequest, MetricsRequest, MetricsResponse, MetricsSeries, SearchBlockRequest,
+    SearchRequest, TagValuesInBlockRequest, TagValuesRequest, TagsInBlockRequest, TagsRequest,
+};
+
+use super::*;
+
+const QUERIES: [&str; 5] = ["{}", "{ }", "{ name = \"a\" }", "{name=`a`}", "not a query"];
+
+/// Few values, so that two requests are often alike.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![Just(String::new()), Just("a".to_owned()), Just("ab".to_owned())]
+}
+
+fn query() -> impl Strategy<Value = String> {
+    prop::sample::select(&QUERIES[..]).prop_map(str::to_owned)
+}
+
+fn part() -> impl Strategy<Value = Option<BlockPart>> {
+    (text(), 0..3u32, 0..3u32).prop_map(|(block_id, first_row_group, row_groups)| {
+        Some(BlockPart { block_id, first_row_group, row_groups })
+    })
+}
+
+prop_compose! {
+    fn search()(
+        (tenant, query, part) in (text(), query(), part()),
+        (start, end, limit, spans_per_span_set) in (0..2u32, 0..2u32, 0..2u32, 0..2u32),
+        (most_recent, explain) in any::<(bool, bool)>(),
+        tags in prop::collection::btree_map(text(), text(), 0..2),
+        (min_duration_ms, max_duration_ms) in (0..2u32, 0..2u32),
+    ) -> SearchBlockRequest {
+        let search = SearchRequest {
+            tenant, query, start, end, limit, spans_per_span_set, most_recent, tags, min_duration_ms, max_duration_ms,
+            explain,
+        };
+        SearchBlockRequest { search: Some(search), part }
+    }
+}
+
+prop_compose! {
+    fn metrics()(
+        (tenant, query, part) in (text(), query(), part()),
+        (start_nanos, step_nanos, intervals) in (0..50u64, 1..20u64, 1..4u32),
+        (exemplars, max_series_bytes, explain) in (0..2u32, 0..2u64, any::<bool>()),
+        counted_block_ids in prop::collection::vec(text(), 0..3),
+    ) -> MetricsInBlockRequest {
+        let metrics = MetricsRequest {
+            tenant, query, start_nanos, step_nanos, intervals, exemplars, max_series_bytes, explain,
+        };
+        MetricsInBlockRequest { metrics: Some(metrics), part, counted_block_ids }
+    }
+}
+
+prop_compose! {
+    fn tags()(
+        (tenant, query, part, scope) in (text(), query(), part(), text()),
+        (start, end, max_bytes) in (0..2u32, 0..2u32, 0..2u64),
+    ) -> TagsInBlockRequest {
+        let tags = TagsRequest { tenant, scope, start, end, query, max_bytes };
+        TagsInBlockRequest { tags: Some(tags), part }
+    }
+}
+
+prop_compose! {
+    fn values()(
+        (tenant, query, part, tag) in (text(), query(), part(), text()),
+        (start, end, max_bytes, max_values) in (0..2u32, 0..2u32, 0..2u64, 0..2u32),
+        more_tags in prop::collection::vec(text(), 0..2),
+    ) -> TagValuesInBlockRequest {
+        let values = TagValuesRequest { tenant, tag, start, end, query, max_bytes, max_values, more_tags };
+        TagValuesInBlockRequest { values: Some(values), part }
+    }
+}
+
+/// Places of the answer for any time, if there can be one, and for the time asked for.
+fn places_of<J: BlockJob>(job: &J) -> (Option<Place>, Place) {
+    let mut places: Vec<_> = places(job).into_iter().map(|(place, _)| place).collect();
+    let asked = places.pop().unwrap();
+    (places.pop(), asked)
+}
+
+/// Two requests share a place only if they are the same but for what `unlike` leaves out.
+fn check<J: BlockJob + PartialEq>(
+    one: &J,
+    other: &J,
+    without_form: impl Fn(&J) -> J,
+    without_time: impl Fn(&J) -> J,
+) {
+    let ((any, asked), (other_any, other_asked)) = (places_of(one), places_of(other));
+    let (one, other) = (without_form(one), without_form(other));
+    assert_eq!(asked == other_asked, one == other);
+    if let (Some(any), Some(other_any)) = (&any, &other_any) {
+        assert_eq!(any == other_any, without_time(&one) == without_time(&other));
+        assert!(*any != other_asked && *other_any != asked);
+    }
+}
+
+fn plain(query: &mut String) {
+    *query = match query.as_str() {
+        "{ }" => "{}".to_owned(),
+        "{name=`a`}" => "{ name = \"a\" }".to_owned(),
+        _ => return,
+    };
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn searches_share_an_answer_only_if_they_are_the_same((one, other) in (search(), search())) {
+        let form = |job: &SearchBlockRequest| {
+            let mut job = job.clone();
+            let search = job.search.as_mut().unwrap();
+            search.explain = false;
+            plain(&mut search.query);
+            job
+        };
+        let time = |job: &SearchBlockRequest| {
+            let mut job = job.clone();
+            let search = job.search.as_mut().unwrap();
+            (search.start, search.end) = (0, 0);
+            job
+        };
+        check(&one, &other, form, time);
+        check(&one, &form(&one), form, time);
+    }
+
+    #[test]
+    fn metrics_share_an_answer_only_if_they_are_the_same((one, other) in (metrics(), metrics())) {
+        let form = |job: &MetricsInBlockRequest| {
+            let mut job = job.clone();
+            job.counted_block_ids.sort();
+            let metrics = job.metrics.as_mut().unwrap();
+            metrics.explain = false;
+            plain(&mut metrics.query);
+            job
+        };
+        let time = |job: &MetricsInBlockRequest| {
+            let mut job = job.clone();
+            let metrics = job.metrics.as_mut().unwrap();
+            metrics.start_nanos %= metrics.step_nanos;
+            if metrics.exemplars == 0 {
+                metrics.intervals = 0;
+            }
+            job
+        };
+        check(&one, &other, form, time);
+        check(&one, &form(&one), form, time);
+        prop_assert!(places_of(&one).0.is_some());
+    }
+
+    #[test]
+    fn tags_share_an_answer_only_if_they_are_the_same((one, other) in (tags(), tags())) {
+        let time = |job: &TagsInBlockRequest| {
+            let mut job = job.clone();
+            let tags = job.tags.as_mut().unwrap();
+            (tags.start, tags.end) = (0, 0);
+            job
+        };
+        check(&one, &other, Clone::clone, time);
+    }
+
+    #[test]
+    fn values_share_an_answer_only_if_they_are_the_same((one, other) in (values(), values())) {
+        let time = |job: &TagValuesInBlockRequest| {
+            let mut job = job.clone();
+            let values = job.values.as_mut().unwrap();
+            (values.start, values.end) = (0, 0);
+            job
+        };
+        check(&one, &other, Clone::clone, time);
+    }
+
+    #[test]
+    fn intervals_move_with_the_range(
+        (old, new, step) in (0..1000u64, 0..1000u64, 1..10u64),
+        (intervals, asked) in (prop::collection::vec(0..50u32, 0..5), 1..60u32),
+    ) {
+        let metrics = MetricsRequest { start_nanos: new, step_nanos: step, intervals: asked, ..Default::default() };
+        let job = MetricsInBlockRequest { metrics: Some(metrics), ..Default::default() };
+        let series = MetricsSeries { intervals: intervals.clone(), ..Default::default() };
+        let mut answer = MetricsResponse { series: vec![series], ..Default::default() };
+        let end = |interval: u32| old + u64::from(interval) * step;
+        let is_possible = old.abs_diff(new) % step == 0
+            && intervals.iter().all(|&i| end(i) >= new && end(i) < new + u64::from(asked) * step);
+        prop_assert_eq!(job.rebase(&mut answer, old), is_possible);
+        if is_possible {
+            for (&was, &is) in intervals.iter().zip(&answer.series[0].intervals) {
+                prop_assert_eq!(end(was), new + u64::from(is) * step);
+            }
+        }
+    }
+}
+
+fn results() -> Results {
+    Results::new(&ResultSettings::default(), &Registry::new())
+}
+
+fn search_of(start: u32, end: u32) -> SearchBlockRequest {
+    let search =
+        SearchRequest { tenant: "t".into(), query: "{}".into(), start, end, ..Default::default() };
+    let part = BlockPart { block_id: "b".into(), first_row_group: 0, row_groups: 0 };
+    SearchBlockRequest { search: Some(search), part: Some(part) }
+}
+
+fn answer(scope: Option<&str>) -> Response<tactus_proto::tactus::v1::SearchResponse> {
+    let mut response = Response::new(tactus_proto::tactus::v1::SearchResponse::default());
+    if let Some(scope) = scope {
+        response.metadata_mut().insert(ANSWER_SCOPE, scope.parse().unwrap());
+    }
+    response
+}
+
+#[tokio::test]
+async fn answer_is_kept_for_the_ranges_that_it_holds_for() {
+    const SECOND: u64 = 1_000_000_000;
+    let around = format!("3 {} {}", 20 * SECOND, 30 * SECOND);
+    for (scope, kept_for, found, missed) in [
+        (
+            Some(around.as_str()),
+            (10, 40),
+            vec![(20, 30), (0, 0), (10, 40)],
+            vec![(21, 30), (20, 29)],
+        ),
+        (Some(around.as_str()), (21, 40), vec![(21, 40)], vec![(20, 40), (21, 41), (0, 0)]),
+        (Some("1 any"), (21, 40), vec![(0, 1), (0, 0)], vec![]),
+        (Some("1 asked"), (21, 40), vec![(21, 40)], vec![(20, 40), (0, 0)]),
+        (Some("nonsense"), (1, 2), vec![], vec![(1, 2)]),
+        (None, (1, 2), vec![], vec![(1, 2), (0, 0)]),
+    ] {
+        let results = results();
+        results.keep(&search_of(kept_for.0, kept_for.1), &answer(scope));
+        for (start, end) in found {
+            let found = results.find(&search_of(start, end)).await;
+            assert!(found.is_some(), "{scope:?} {start} {end}");
+        }
+        for (start, end) in missed {
+            let found = results.find(&search_of(start, end)).await;
+            assert!(found.is_none(), "{scope:?} {start} {end}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn shared_cache_serves_another_process_and_memory_its_own() {
+    let registry = Registry::new();
+    let shared = Cache::in_memory(&registry, &tokio::runtime::Handle::current());
+    let with = |max_bytes, shared| Results::new(&ResultSettings { max_bytes, shared }, &registry);
+    let (one, other) = (with(0, Some(shared.clone())), with(1 << 20, Some(shared)));
+    let job = search_of(10, 40);
+    one.keep(&job, &answer(Some("1 any")));
+    while one.find(&job).await.is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert!(other.find(&job).await.is_some());
+    assert!(other.store.memory().unwrap().contains_key(&places_of(&job).0.unwrap()));
+    assert!(with(0, None).find(&job).await.is_none());
+}

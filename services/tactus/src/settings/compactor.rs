@@ -1,0 +1,66 @@
+//! The compactor's settings.
+
+use std::sync::Arc;
+
+use tactus_block::{BuilderSettings, WriterSettings};
+use tactus_compaction::RewriteSettings;
+use tactus_compactor::{Limits, SelectionSettings, Settings, TenantLimits};
+use tactus_config::Config;
+
+use super::{block_version, dedicated_columns, poll_interval};
+use crate::app::Error;
+use crate::overrides::{Overrides, policies};
+
+/// The compactor. Errors: dedicated columns that cannot be.
+pub(crate) fn compactor(config: &Config, overrides: Arc<Overrides>) -> Result<Settings, Error> {
+    let (compaction, trace) = (&config.compactor.compaction, &config.storage.trace);
+    let version = block_version(trace)?;
+    let builder = BuilderSettings {
+        writer: WriterSettings {
+            version,
+            dedicated_columns: dedicated_columns(&trace.block.parquet_dedicated_columns, version)?,
+            ..WriterSettings::default()
+        },
+        bloom_false_positive: trace.block.bloom_filter_false_positive,
+        bloom_shard_bytes: trace.block.bloom_filter_shard_size_bytes as u32,
+    };
+    let retention = compaction.block_retention.as_std();
+    let limits = TenantLimits::new(move |tenant| {
+        let limits = overrides.of(tenant);
+        Limits {
+            compaction_disabled: limits.compaction.compaction_disabled,
+            window: limits.compaction.compaction_window.non_zero(),
+            retention: limits.compaction.block_retention.non_zero().unwrap_or(retention),
+            policies: policies(&limits.compaction),
+            max_bytes: limits.compaction.max_bytes,
+            max_trace_bytes: limits.global.max_bytes_per_trace,
+        }
+    });
+    Ok(Settings {
+        // A poll interval of 0 means "no compactor" to those who wrote the file for Tempo.
+        compaction_enabled: !config.compactor.disabled && !trace.blocklist_poll.is_zero(),
+        cycle: compaction.compaction_cycle.as_std().max(std::time::Duration::from_millis(100)),
+        max_time_per_tenant: compaction.max_time_per_tenant.as_std(),
+        retention_interval: poll_interval(trace),
+        selection: SelectionSettings {
+            window: compaction.compaction_window.as_std(),
+            min_inputs: compaction.min_input_blocks.max(2),
+            max_inputs: compaction.max_input_blocks.max(2),
+            max_objects: compaction.max_compaction_objects,
+            max_bytes: compaction.max_block_bytes,
+        },
+        compacted_block_retention: compaction.compacted_block_retention.as_std(),
+        retention_concurrency: compaction.retention_concurrency,
+        max_bucket_bytes: compaction.max_bucket_bytes,
+        orphan_age: compaction.orphan_age.non_zero(),
+        adopt_block_settings: compaction.adopt_block_settings,
+        rewrite: RewriteSettings {
+            row_group_bytes: trace.block.parquet_row_group_size_bytes,
+            memory_bytes: compaction.max_memory_bytes,
+            ..RewriteSettings::new(builder)
+        },
+        job_watch_period: config.compactor.jobs.watch_period.as_std(),
+        jobs_api_enabled: config.compactor.jobs.api_enabled,
+        limits,
+    })
+}

@@ -1,0 +1,401 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use tactus_config::{parse_go, parse_prometheus};
+use tactus_storage::meta::{
+    BlockVersion, ColumnOption, ColumnScope, DedicatedColumn, validate_columns,
+};
+use tactus_storage::{Timestamp, Uuid};
+
+/// Inspect, verify, repair and query the trace blocks of a bucket; ask a running server.
+#[derive(Debug, Parser)]
+#[command(name = "tactusctl", version, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The server's configuration: its storage.trace section names the bucket
+    #[arg(short = 'c', long = "config.file", value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Expand ${VARIABLES} in the configuration, as the server does with the same flag
+    #[arg(long = "config.expand-env", global = true)]
+    pub(crate) expand_env: bool,
+    /// A local store in place of a configuration: the directory that holds the tenants
+    #[arg(long, value_name = "DIR", global = true, conflicts_with = "config")]
+    pub(crate) path: Option<PathBuf>,
+    /// Write one JSON document instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the tenants of the bucket, with their blocks and bytes
+    Tenants,
+    /// List the blocks of a tenant, newest first
+    Blocks(Blocks),
+    /// Show one block: its meta, files, row groups and the sizes of its columns
+    Block(Block),
+    /// Check blocks; exit code 3 if something is damaged and stays so
+    Verify(Verify),
+    /// Show a trace from the bucket, without a server
+    Trace(Trace),
+    /// Run TraceQL on the bucket, without a server: a search, or metrics
+    Query(Query),
+    /// Find the attributes that deserve a dedicated column
+    Analyse(Analyse),
+    /// Write a block anew in another version, or with other dedicated columns
+    Convert(Convert),
+    /// Merge blocks into one, each span once
+    Rewrite(Rewrite),
+    /// Delete traces from the bucket; only says what it would do without --yes
+    Delete(Delete),
+    /// Remove or replace the values of an attribute; only says what it would do without --yes
+    Redact(Redact),
+    /// Ask a running server
+    #[command(subcommand)]
+    Api(Api),
+    /// Print a completion script: `source <(tactusctl completion bash)`
+    Completion {
+        /// The shell it is for
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Blocks {
+    pub(crate) tenant: String,
+    /// Show the blocks that were compacted away and still exist, too
+    #[arg(long)]
+    pub(crate) compacted: bool,
+    /// Only blocks with spans of this last while, such as 24h or 7d
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) since: Option<std::time::Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Block {
+    pub(crate) tenant: String,
+    pub(crate) block: Uuid,
+    /// Show the Parquet schema as well
+    #[arg(long)]
+    pub(crate) schema: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Only this tenant
+    pub(crate) tenant: Option<String>,
+    /// Only this block
+    pub(crate) block: Option<Uuid>,
+    /// Read all data as well: every trace, id, bloom filter and tree position
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// Mend what can be mended from data.parquet; set aside what cannot be read. Deletes nothing
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Blocks checked at a time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) parallel: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Trace {
+    pub(crate) tenant: String,
+    /// Up to 32 hexadecimal digits
+    pub(crate) trace_id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Query {
+    pub(crate) tenant: String,
+    #[command(flatten)]
+    pub(crate) query: TraceQl,
+    /// Say how the query was run
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+/// A TraceQL query with its range; times as RFC 3339 or unix seconds.
+#[derive(Debug, Args)]
+pub(crate) struct TraceQl {
+    /// TraceQL, in quotes
+    #[arg(value_name = "TRACEQL")]
+    pub(crate) text: String,
+    /// The last while, such as 1h or 7d
+    #[arg(long, value_name = "DURATION", value_parser = duration_text, conflicts_with_all = ["start", "end"])]
+    pub(crate) since: Option<String>,
+    /// Begin of the range
+    #[arg(long, value_name = "TIME", value_parser = unix_seconds)]
+    pub(crate) start: Option<String>,
+    /// End of the range
+    #[arg(long, value_name = "TIME", value_parser = unix_seconds)]
+    pub(crate) end: Option<String>,
+    /// Traces at most
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: u32,
+    /// Length of an interval of metrics, such as 1m
+    #[arg(long, value_name = "DURATION", value_parser = duration_text)]
+    pub(crate) step: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Analyse {
+    pub(crate) tenant: String,
+    /// Only this block; otherwise the newest blocks
+    pub(crate) block: Option<Uuid>,
+    /// Newest blocks looked at
+    #[arg(long, value_name = "N", default_value_t = 5, conflicts_with = "block")]
+    pub(crate) blocks: usize,
+    /// Row groups looked at in each block, evenly spread
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) row_groups: usize,
+    /// Attributes shown of each scope
+    #[arg(long, value_name = "N", default_value_t = 15)]
+    pub(crate) limit: usize,
+    /// Recommend columns for this version; by default the version of the newest block
+    #[arg(long = "for", value_name = "VERSION")]
+    pub(crate) version: Option<BlockVersion>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Convert {
+    pub(crate) tenant: String,
+    pub(crate) block: Uuid,
+    #[command(flatten)]
+    pub(crate) form: BlockForm,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rewrite {
+    pub(crate) tenant: String,
+    #[arg(required = true)]
+    pub(crate) blocks: Vec<Uuid>,
+    #[command(flatten)]
+    pub(crate) form: BlockForm,
+}
+
+/// How a block is written; by default as the first of those it is made of.
+#[derive(Debug, Args)]
+pub(crate) struct BlockForm {
+    /// vParquet4 or vParquet5
+    #[arg(long = "to", value_name = "VERSION", value_parser = written_version)]
+    pub(crate) version: Option<BlockVersion>,
+    /// Dedicated columns, such as span.db.statement,span.rows:int,event.log:blob; empty for none
+    #[arg(long, value_name = "COLUMNS", value_parser = columns)]
+    pub(crate) columns: Option<Columns>,
+}
+
+/// Dedicated columns, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Columns(pub(crate) Vec<DedicatedColumn>);
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    pub(crate) tenant: String,
+    /// Ids of the traces, up to 32 hexadecimal digits each
+    #[arg(long = "trace", value_name = "ID", required = true, num_args = 1..)]
+    pub(crate) traces: Vec<String>,
+    #[command(flatten)]
+    pub(crate) change: Change,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Redact {
+    pub(crate) tenant: String,
+    /// Scope and name: any, resource, scope, span, event or link, such as span.user.email
+    #[arg(long, value_name = "SCOPE.NAME")]
+    pub(crate) attribute: String,
+    /// remove, hash, or replace=TEXT
+    #[arg(long)]
+    pub(crate) action: String,
+    /// Only on spans that match this TraceQL
+    #[arg(long, value_name = "TRACEQL")]
+    pub(crate) query: Option<String>,
+    /// Only on spans that start at this time or later
+    #[arg(long, value_name = "TIME", value_parser = unix_seconds)]
+    pub(crate) start: Option<String>,
+    /// Only on spans that start before this time
+    #[arg(long, value_name = "TIME", value_parser = unix_seconds)]
+    pub(crate) end: Option<String>,
+    #[command(flatten)]
+    pub(crate) change: Change,
+}
+
+/// What goes with every change of data.
+#[derive(Debug, Args)]
+pub(crate) struct Change {
+    /// Do it
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Why; for the record
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+    /// Who asks for it; for the record
+    #[arg(long, value_name = "NAME", env = "USER", default_value = "")]
+    pub(crate) requested_by: String,
+}
+
+/// Commands that ask a server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Api {
+    /// Show a trace as a waterfall
+    Trace {
+        #[command(flatten)]
+        server: Server,
+        /// Up to 32 hexadecimal digits
+        trace_id: String,
+    },
+    /// Search for traces
+    Search {
+        #[command(flatten)]
+        server: Server,
+        #[command(flatten)]
+        query: TraceQl,
+    },
+    /// Run a metrics query
+    Metrics {
+        #[command(flatten)]
+        server: Server,
+        #[command(flatten)]
+        query: TraceQl,
+    },
+}
+
+/// Which server, and as whom.
+#[derive(Debug, Args)]
+pub(crate) struct Server {
+    /// Address of the server's HTTP port, with its path prefix if it has one
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3200", env = "TACTUS_URL")]
+    pub(crate) url: String,
+    /// Tenant, for a server with multitenancy
+    #[arg(long, value_name = "TENANT", env = "TACTUS_ORG_ID")]
+    pub(crate) org_id: Option<String>,
+    /// A further header, such as 'Authorization: Bearer …'; may be repeated
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+}
+
+/// A version that is written.
+fn written_version(text: &str) -> Result<BlockVersion, String> {
+    let versions = [BlockVersion::VParquet4, BlockVersion::VParquet5];
+    versions
+        .into_iter()
+        .find(|version| version.as_str().eq_ignore_ascii_case(text))
+        .ok_or_else(|| "vParquet4 or vParquet5".to_owned())
+}
+
+/// Dedicated columns as `scope.name`, with `:int` or `:blob` after it.
+fn columns(text: &str) -> Result<Columns, String> {
+    let mut columns = Vec::new();
+    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        let (path, kind) = item.rsplit_once(':').unwrap_or((item, "string"));
+        let (scope, name) = path.split_once('.').ok_or_else(|| format!("{item}: no scope"))?;
+        let scope = [ColumnScope::Resource, ColumnScope::Span, ColumnScope::Event]
+            .into_iter()
+            .find(|known| known.as_str() == scope)
+            .ok_or_else(|| format!("{item}: the scope is resource, span or event"))?;
+        columns.push(match kind {
+            "string" => DedicatedColumn::string(scope, name),
+            "int" => DedicatedColumn::int(scope, name),
+            "blob" => DedicatedColumn {
+                options: vec![ColumnOption::Blob],
+                ..DedicatedColumn::string(scope, name)
+            },
+            other => return Err(format!("{item}: {other} is not string, int or blob")),
+        });
+    }
+    validate_columns(&columns).map_err(|error| error.to_string())?;
+    Ok(Columns(columns))
+}
+
+/// A duration of at most a hundred years: `15m`, `1h30m`, `7d`.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let parsed = parse_prometheus(text).map(|duration| duration.as_std());
+    let parsed = parsed.or_else(|error| {
+        let go = parse_go(text).ok().filter(|go| go.as_nanos() >= 0);
+        go.map(|go| go.as_std()).ok_or(error)
+    });
+    parsed.map_err(|error| error.to_string())
+}
+
+/// Unix seconds of a time that is written so, or as RFC 3339.
+fn unix_seconds(text: &str) -> Result<String, String> {
+    if text.parse::<u32>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    let time: Timestamp = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    let seconds = u32::try_from(time.as_second()).map_err(|_| "out of range".to_owned())?;
+    Ok(seconds.to_string())
+}
+
+/// A duration that is handed on as it was written.
+fn duration_text(text: &str) -> Result<String, String> {
+    duration(text).map(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_those_of_the_api() {
+        assert_eq!(duration("7d").unwrap().as_secs(), 604_800);
+        assert_eq!(duration("1h30m").unwrap().as_secs(), 5_400);
+        assert_eq!(duration("1.5h").unwrap().as_secs(), 5_400);
+        for text in ["", "x", "-1h", "5"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn columns_are_read_with_their_types() {
+        let Columns(found) = columns("span.db.statement, resource.n:int,event.log:blob").unwrap();
+        assert_eq!(found[0], DedicatedColumn::string(ColumnScope::Span, "db.statement"));
+        assert_eq!(found[1], DedicatedColumn::int(ColumnScope::Resource, "n"));
+        assert!(found[2].is_blob() && found[2].scope == ColumnScope::Event);
+        assert_eq!(columns(""), Ok(Columns(Vec::new())));
+        for text in ["name", "link.x", "span.x:double", "span.x,span.x", "span."] {
+            assert!(columns(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_become_unix_seconds() {
+        assert_eq!(unix_seconds("1700000000").unwrap(), "1700000000");
+        assert_eq!(unix_seconds("2023-11-14T23:13:20.9+01:00").unwrap(), "1700000000");
+        for text in ["", "x", "-5", "1969-12-31T00:00:00Z"] {
+            assert!(unix_seconds(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn wrong_arguments_are_wrong_usage() {
+        for line in [
+            "tactusctl",
+            "tactusctl block t not-a-uuid",
+            "tactusctl --path a -c b tenants",
+            "tactusctl query t {} --since 1h --start 5",
+            "tactusctl verify --parallel 0",
+        ] {
+            let error = Arguments::try_parse_from(line.split(' ')).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The bucket that a command works on, and the blocks in it.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _};
+use tactus_storage::block_io::{
+    ListedBlocks, list_blocks, list_tenants, read_compacted_meta, read_meta,
+};
+use tactus_storage::layout::{
+    TENANT_INDEX_JSON, TENANT_INDEX_PROTO, check_tenant, tenant_index_key,
+};
+use tactus_storage::tenant_index::TenantIndex;
+use tactus_storage::{BlockMeta, Bucket, BucketSettings, CompactedBlockMeta, Timestamp, Uuid};
+
+use crate::arguments::Global;
+use crate::error::{Error, Result};
+use crate::progress;
+
+/// Metas read at a time.
+const META_CONCURRENCY: usize = 50;
+/// Listings of one tenant side by side.
+const LIST_CONCURRENCY: usize = 3;
+
+/// Opens the bucket that the arguments name.
+pub(crate) fn open(global: &Global) -> Result<Bucket> {
+    let settings = match (&global.path, &global.config) {
+        (Some(path), _) => BucketSettings::Local { path: path.clone() },
+        (None, Some(_)) => configured(global)?,
+        (None, None) => {
+            let text = "name the bucket: -c FILE (the server's configuration) or --path DIR";
+            return Err(Error::Usage(text.to_owned()));
+        }
+    };
+    if let BucketSettings::Local { path } = &settings
+        && !path.is_dir()
+    {
+        // Opening would create it, and an empty bucket would hide the wrong path.
+        return Err(Error::NotFound(format!("{} is not a directory", path.display())));
+    }
+    Ok(Bucket::open(&settings)?)
+}
+
+fn configured(global: &Global) -> Result<BucketSettings> {
+    let path = global.config.as_deref().unwrap_or(Path::new("")).display();
+    let mut arguments = vec![format!("-config.file={path}")];
+    if global.expand_env {
+        arguments.push("-config.expand-env=true".to_owned());
+    }
+    let loaded = tactus_config::load(&arguments, |name| std::env::var(name).ok())?;
+    let settings = tactus::bucket::bucket(&loaded.config.storage.trace);
+    settings.map_err(|error| Error::Setup(error.to_string()))
+}
+
+/// The tenants of the bucket, sorted.
+pub(crate) async fn tenants(bucket: &Bucket) -> Result<Vec<String>> {
+    Ok(list_tenants(bucket).await?)
+}
+
+/// The blocks of a tenant, and what could not be read.
+#[derive(Debug, Default)]
+pub(crate) struct Blocks {
+    /// Blocks that queries read, by id.
+    pub(crate) live: Vec<Arc<BlockMeta>>,
+    /// Blocks that were compacted away and still exist, by id.
+    pub(crate) compacted: Vec<Arc<CompactedBlockMeta>>,
+    /// Blocks whose meta is damaged.
+    pub(crate) unreadable: Vec<Uuid>,
+}
+
+/// What becomes of one listed block.
+enum Found {
+    Live(Arc<BlockMeta>),
+    Compacted(Arc<CompactedBlockMeta>),
+    Unreadable(Uuid),
+    Gone,
+}
+
+/// All blocks of a tenant as the bucket lists them now. Metas come from the tenant index where it has them, so that a
+/// bucket of many blocks takes a listing and a few reads.
+///
+/// Errors: no such tenant; those of the bucket. A meta that is damaged is no error.
+pub(crate) async fn blocks(bucket: &Bucket, tenant: &str) -> Result<Blocks> {
+    check_tenant(tenant)?;
+    let spinner = progress::spinner("listing blocks");
+    let listed = list_blocks(bucket, tenant, LIST_CONCURRENCY).await?;
+    let index = read_index(bucket, tenant).await?.unwrap_or_else(empty_index);
+    spinner.finish_and_clear();
+    if listed.live.is_empty() && listed.compacted.is_empty() && !exists(bucket, tenant).await? {
+        return Err(Error::NotFound(format!("the bucket has no tenant {tenant}")));
+    }
+    read_metas(bucket, tenant, listed, &index).await
+}
+
+/// All blocks of a tenant, every meta read from its block: for those who write the tenant index.
+pub(crate) async fn fresh_blocks(bucket: &Bucket, tenant: &str) -> Result<Blocks> {
+    let listed = list_blocks(bucket, tenant, LIST_CONCURRENCY).await?;
+    read_metas(bucket, tenant, listed, &empty_index()).await
+}
+
+/// The meta of a block as the tenant index has it, for one whose own meta is damaged.
+pub(crate) async fn indexed_meta(
+    bucket: &Bucket,
+    tenant: &str,
+    id: Uuid,
+) -> Result<Option<Arc<BlockMeta>>> {
+    let index = read_index(bucket, tenant).await?;
+    Ok(index.and_then(|index| index.live.into_iter().find(|meta| meta.block_id == id)))
+}
+
+async fn exists(bucket: &Bucket, tenant: &str) -> Result<bool> {
+    Ok(tenants(bucket).await?.iter().any(|known| known == tenant))
+}
+
+async fn read_metas(
+    bucket: &Bucket,
+    tenant: &str,
+    listed: ListedBlocks,
+    index: &TenantIndex,
+) -> Result<Blocks> {
+    let indexed_live: HashMap<_, _> = index.live.iter().map(|meta| (meta.block_id, meta)).collect();
+    let indexed_compacted: HashMap<_, _> =
+        index.compacted.iter().map(|block| (block.meta.block_id, block)).collect();
+    let mut blocks = Blocks::default();
+    let mut unknown = Vec::new();
+    for id in listed.live {
+        match indexed_live.get(&id) {
+            Some(meta) => blocks.live.push(Arc::clone(meta)),
+            None => unknown.push((id, None)),
+        }
+    }
+    for (id, time) in listed.compacted {
+        let known = indexed_compacted.get(&id).map(|block| &block.meta);
+        match known.or_else(|| indexed_live.get(&id).map(|meta| &***meta)) {
+            Some(meta) => blocks.add_compacted(meta.clone(), time),
+            None => unknown.push((id, Some(time))),
+        }
+    }
+    let bar = progress::bar("reading metas", unknown.len() as u64);
+    let mut reads = stream::iter(unknown)
+        .map(|(id, compacted)| read_one(bucket, tenant, id, compacted))
+        .buffer_unordered(META_CONCURRENCY);
+    while let Some(found) = reads.next().await {
+        bar.inc(1);
+        match found? {
+            Found::Live(meta) => blocks.live.push(meta),
+            Found::Compacted(block) => blocks.compacted.push(block),
+            Found::Unreadable(id) => blocks.unreadable.push(id),
+            Found::Gone => {}
+        }
+    }
+    bar.finish_and_clear();
+    blocks.live.sort_unstable_by_key(|meta| meta.block_id);
+    blocks.compacted.sort_unstable_by_key(|block| block.meta.block_id);
+    blocks.unreadable.sort_unstable();
+    Ok(blocks)
+}
+
+async fn read_one(
+    bucket: &Bucket,
+    tenant: &str,
+    id: Uuid,
+    compacted: Option<Timestamp>,
+) -> Result<Found> {
+    let read = match compacted {
+        None => read_meta(bucket, tenant, id).await.map(|meta| Found::Live(Arc::new(meta))),
+        Some(compacted_time) => read_compacted_meta(bucket, tenant, id)
+            .await
+            .map(|meta| Found::Compacted(Arc::new(CompactedBlockMeta { meta, compacted_time }))),
+    };
+    match read {
+        Err(tactus_storage::Error::Corrupt { .. }) => Ok(Found::Unreadable(id)),
+        // Compacted or cleared since the listing.
+        Err(error) if error.is_not_found() => Ok(Found::Gone),
+        other => Ok(other?),
+    }
+}
+
+impl Blocks {
+    fn add_compacted(&mut self, meta: BlockMeta, compacted_time: Timestamp) {
+        self.compacted.push(Arc::new(CompactedBlockMeta { meta, compacted_time }));
+    }
+}
+
+/// The meta of one block, live or compacted away.
+pub(crate) async fn find_meta(
+    bucket: &Bucket,
+    tenant: &str,
+    id: Uuid,
+) -> Result<(BlockMeta, bool)> {
+    check_tenant(tenant)?;
+    match read_meta(bucket, tenant, id).await {
+        Err(error) if error.is_not_found() => {}
+        read => return Ok((read?, false)),
+    }
+    match read_compacted_meta(bucket, tenant, id).await {
+        Err(error) if error.is_not_found() => {
+            Err(Error::NotFound(format!("tenant {tenant} has no block {id}")))
+        }
+        read => Ok((read?, true)),
+    }
+}
+
+/// The tenant index as readers see it; `None` if there is none or it is damaged.
+async fn read_index(bucket: &Bucket, tenant: &str) -> Result<Option<TenantIndex>> {
+    type Decode = fn(&[u8]) -> tactus_storage::Result<TenantIndex>;
+    let files: [(&str, Decode); 2] = [
+        (TENANT_INDEX_PROTO, TenantIndex::from_proto_zst),
+        (TENANT_INDEX_JSON, TenantIndex::from_json_gz),
+    ];
+    for (name, decode) in files {
+        match bucket.get(&tenant_index_key(tenant, name)).await {
+            Ok(bytes) => {
+                let decoded = tokio::task::spawn_blocking(move || decode(&bytes));
+                if let Ok(index) = decoded.await.map_err(Error::thread)? {
+                    return Ok(Some(index));
+                }
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+fn empty_index() -> TenantIndex {
+    TenantIndex { created_at: Timestamp::UNIX_EPOCH, live: Vec::new(), compacted: Vec::new() }
+}

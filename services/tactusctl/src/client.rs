@@ -1,0 +1,78 @@
+//! A client of the query API.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::arguments::Server;
+use crate::error::{Error, Result};
+
+/// Header of the tenant.
+pub(crate) const ORG_ID: &str = "x-scope-orgid";
+/// Header of answers that lack what could not be read.
+const PARTIAL: &str = "x-tactus-partial";
+/// Bytes of an error's text that are shown.
+const MAX_ERROR_BYTES: usize = 2_000;
+
+/// An answer of the query API with status 200.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    /// JSON.
+    pub(crate) body: Bytes,
+    /// Something could not be read.
+    pub(crate) partial: bool,
+}
+
+impl Answer {
+    /// Errors: the answer says that the request failed.
+    pub(crate) fn new(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Result<Self> {
+        if status != StatusCode::OK {
+            let text = String::from_utf8_lossy(&body[..body.len().min(MAX_ERROR_BYTES)]);
+            return Err(Error::Answer { status, text: text.trim().to_owned() });
+        }
+        Ok(Self { body, partial: headers.contains_key(PARTIAL) })
+    }
+}
+
+/// A connection to a server.
+#[derive(Debug)]
+pub(crate) struct Client {
+    client: reqwest::Client,
+    url: String,
+}
+
+impl Client {
+    /// A client of the server that the arguments name. Makes no request.
+    pub(crate) fn new(server: &Server) -> Result<Self> {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(tenant) = &server.org_id {
+            let tenant = HeaderValue::from_str(tenant)
+                .map_err(|_| Error::Usage(format!("--org-id: {tenant:?} cannot be a tenant")))?;
+            headers.insert(ORG_ID, tenant);
+        }
+        for header in &server.headers {
+            let wrong = || Error::Usage("--header: not of the form 'NAME: VALUE'".to_owned());
+            let (name, value) = header.split_once(':').ok_or_else(wrong)?;
+            let name = HeaderName::try_from(name.trim()).map_err(|_| wrong())?;
+            let mut value = HeaderValue::try_from(value.trim()).map_err(|_| wrong())?;
+            value.set_sensitive(true);
+            headers.append(name, value);
+        }
+        let url = server.url.trim_end_matches('/').to_owned();
+        let client = reqwest::Client::builder()
+            .default_headers(headers)
+            .build()
+            .map_err(|source| Error::Request { url: url.clone(), source })?;
+        Ok(Self { client, url })
+    }
+
+    /// The answer to a GET of a path with its parameters.
+    pub(crate) async fn get(&self, path_and_query: &str) -> Result<Answer> {
+        let url = format!("{}{path_and_query}", self.url);
+        let failed = |source| Error::Request { url: url.clone(), source };
+        let response = self.client.get(&url).send().await.map_err(failed)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.map_err(failed)?;
+        Answer::new(status, &headers, body)
+    }
+}

@@ -1,0 +1,235 @@
+//! `delete` and `redact`: the jobs of the compactor, run from here.
+//!
+//! A job is a record in the bucket. What is done here is its first pass; a compactor that runs on the bucket goes on
+//! with it: it looks at blocks that come later, and deletes the old data of those that were written anew.
+
+mod preview;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde::Serialize;
+use tactus_block::{BuilderSettings, WriterSettings};
+use tactus_compaction::RewriteSettings;
+use tactus_compactor::jobs::{
+    AttributeScope, JobRecord, JobRequest, RedactionKind, RedactionRequest,
+};
+use tactus_compactor::{Compactor, Limits, SelectionSettings, Settings, TenantLimits};
+use tactus_storage::blocklist::BlockChanges;
+use tactus_storage::{Blocklist, Bucket};
+use tactus_telemetry::metrics::Registry;
+use tokio_util::sync::CancellationToken;
+
+use super::api::parse_id;
+use crate::arguments::{self, Change};
+use crate::bucket::{self, Blocks};
+use crate::error::{Error, Result};
+use crate::output::{Align, Output, Table, format};
+use crate::progress;
+use preview::Preview;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// `delete`.
+pub(super) async fn delete(
+    bucket: &Bucket,
+    command: &arguments::Delete,
+    output: &Output,
+) -> Result<()> {
+    let ids = command.traces.iter().map(|id| parse_id(id).map(|id| id.to_hex()));
+    let request =
+        JobRequest { delete_traces: ids.collect::<Result<_>>()?, ..request(&command.change) };
+    run(bucket, &command.tenant, request, command.change.yes, output).await
+}
+
+/// `redact`.
+pub(super) async fn redact(
+    bucket: &Bucket,
+    command: &arguments::Redact,
+    output: &Output,
+) -> Result<()> {
+    let request = JobRequest { redact: vec![redaction(command)?], ..request(&command.change) };
+    run(bucket, &command.tenant, request, command.change.yes, output).await
+}
+
+fn request(change: &Change) -> JobRequest {
+    JobRequest {
+        requested_by: change.requested_by.clone(),
+        reason: change.reason.clone(),
+        ..JobRequest::default()
+    }
+}
+
+fn redaction(command: &arguments::Redact) -> Result<RedactionRequest> {
+    let usage = |text: &str| Error::Usage(text.to_owned());
+    let (scope, name) = command
+        .attribute
+        .split_once('.')
+        .filter(|(_, name)| !name.is_empty())
+        .ok_or_else(|| usage("--attribute: SCOPE.NAME, such as span.user.email"))?;
+    let scope = match scope {
+        "any" => AttributeScope::Any,
+        "resource" => AttributeScope::Resource,
+        "scope" | "instrumentation" => AttributeScope::Scope,
+        "span" => AttributeScope::Span,
+        "event" => AttributeScope::Event,
+        "link" => AttributeScope::Link,
+        _ => {
+            return Err(usage(
+                "--attribute: the scope is any, resource, scope, span, event or link",
+            ));
+        }
+    };
+    let (action, replacement) = match command.action.split_once('=') {
+        None if command.action == "remove" => (RedactionKind::Remove, None),
+        None if command.action == "hash" => (RedactionKind::Hash, None),
+        Some(("replace", text)) => (RedactionKind::Replace, Some(text.to_owned())),
+        _ => return Err(usage("--action: remove, hash or replace=TEXT")),
+    };
+    let seconds = |text: &Option<String>| text.as_ref().and_then(|text| text.parse().ok());
+    Ok(RedactionRequest {
+        scope,
+        attribute: name.to_owned(),
+        action,
+        replacement,
+        query: command.query.clone(),
+        start: seconds(&command.start),
+        end: seconds(&command.end),
+    })
+}
+
+/// What would be done.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DryRun {
+    dry_run: bool,
+    request: JobRequest,
+    blocks: Vec<Preview>,
+}
+
+async fn run(
+    bucket: &Bucket,
+    tenant: &str,
+    request: JobRequest,
+    yes: bool,
+    output: &Output,
+) -> Result<()> {
+    // Wrong requests are wrong usage, whether they are carried out or not.
+    request.check().map_err(|error| Error::Usage(error.to_string()))?;
+    request.changes().map_err(|error| Error::Usage(error.to_string()))?;
+    let blocks = bucket::blocks(bucket, tenant).await?;
+    if yes {
+        let record = carry_out(bucket, tenant, request, &blocks).await?;
+        return output.show(&record, || record_text(&record));
+    }
+    let affected = preview::of(bucket, &blocks, &request).await?;
+    let dry_run = DryRun { dry_run: true, request, blocks: affected };
+    output.show(&dry_run, || dry_run_text(&dry_run.blocks))
+}
+
+async fn carry_out(
+    bucket: &Bucket,
+    tenant: &str,
+    request: JobRequest,
+    blocks: &Blocks,
+) -> Result<JobRecord> {
+    let blocklist = Arc::new(Blocklist::new());
+    let changes = BlockChanges {
+        add: blocks.live.clone(),
+        add_compacted: blocks.compacted.clone(),
+        ..BlockChanges::default()
+    };
+    blocklist.change(tenant, changes);
+    // Only the own job: this process does not know the blocks of other tenants.
+    let own = Arc::new(OnceLock::<String>::new());
+    let owns = {
+        let own = Arc::clone(&own);
+        Arc::new(move |name: &str| own.get().is_some_and(|own| name.contains(own.as_str())))
+    };
+    let compactor = Compactor::new(settings(), bucket.clone(), blocklist, owns, &Registry::new());
+    let record = compactor.create_job(tenant, request).await?;
+    own.get_or_init(|| record.id.to_string());
+    let spinner = progress::spinner("writing blocks anew");
+    compactor.run_jobs(&CancellationToken::new()).await;
+    spinner.finish_and_clear();
+    let record = compactor.job(tenant, record.id).await?;
+    if record.error.is_empty() {
+        return Ok(record);
+    }
+    // What was done is on record, and the job goes on where it stopped.
+    Err(Error::Setup(format!("job {} is not through: {}", record.id, record.error)))
+}
+
+/// A compactor that does nothing but a job.
+fn settings() -> Settings {
+    let builder = BuilderSettings {
+        writer: WriterSettings::default(),
+        bloom_false_positive: 0.01,
+        bloom_shard_bytes: 100 << 10,
+    };
+    Settings {
+        compaction_enabled: false,
+        cycle: HOUR,
+        max_time_per_tenant: HOUR,
+        retention_interval: HOUR,
+        selection: SelectionSettings::default(),
+        compacted_block_retention: HOUR,
+        retention_concurrency: 1,
+        max_bucket_bytes: 0,
+        orphan_age: None,
+        adopt_block_settings: false,
+        rewrite: RewriteSettings::new(builder),
+        // Somebody else watches.
+        job_watch_period: Duration::MAX / 4,
+        jobs_api_enabled: false,
+        limits: TenantLimits::new(|_| Limits { max_trace_bytes: 0, ..Limits::default() }),
+    }
+}
+
+fn dry_run_text(blocks: &[Preview]) -> String {
+    let mut table = Table::new(&[
+        ("BLOCK", Align::Left),
+        ("TRACES", Align::Right),
+        ("SPANS", Align::Right),
+        ("VALUES", Align::Right),
+        ("SIZE", Align::Right),
+    ]);
+    for block in blocks {
+        table.row([
+            block.block.to_string(),
+            block.traces.to_string(),
+            block.spans.to_string(),
+            block.values.to_string(),
+            format::bytes(block.bytes),
+        ]);
+    }
+    let note =
+        if blocks.is_empty() { "nothing to do" } else { "nothing is changed: add --yes to do it" };
+    format!("{}{} blocks would be written anew; {note}\n", table.render(), blocks.len())
+}
+
+fn record_text(record: &JobRecord) -> String {
+    let mut table = Table::new(&[
+        ("BLOCK", Align::Left),
+        ("REPLACED BY", Align::Left),
+        ("TRACES", Align::Right),
+        ("SPANS", Align::Right),
+        ("VALUES", Align::Right),
+    ]);
+    for change in &record.blocks {
+        table.row([
+            change.block.to_string(),
+            change.replaced_by.map_or_else(|| "-".to_owned(), |id| id.to_string()),
+            change.traces_deleted.to_string(),
+            change.spans_deleted.to_string(),
+            change.values_redacted.to_string(),
+        ]);
+    }
+    format!(
+        "{}{} blocks written anew; job {} is {}\n",
+        table.render(),
+        record.blocks.len(),
+        record.id,
+        record.status.name()
+    )
+}

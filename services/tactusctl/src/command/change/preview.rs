@@ -1,0 +1,107 @@
+//! What a job would do to each block: done as it would be, and thrown away.
+
+use std::io;
+use std::sync::Arc;
+
+use indicatif::ProgressBar;
+use serde::Serialize;
+use tactus_block::read::open_stored;
+use tactus_block::{BuilderSettings, WriterSettings};
+use tactus_compaction::{Cancelled, Control, RewriteSettings, RewriteStats, merge_blocks};
+use tactus_compactor::jobs::JobRequest;
+use tactus_storage::{BlockMeta, Bucket, Uuid};
+use tokio::runtime::Handle;
+
+use crate::bucket::Blocks;
+use crate::error::{Error, Result};
+use crate::progress;
+
+/// A block that would be written anew.
+#[derive(Debug, Serialize)]
+pub(super) struct Preview {
+    pub(super) block: Uuid,
+    /// Traces and spans that would go.
+    pub(super) traces: u64,
+    pub(super) spans: u64,
+    /// Attribute values that would be removed or replaced.
+    pub(super) values: u64,
+    /// Size of the block now.
+    pub(super) bytes: u64,
+}
+
+/// The blocks that have something of what is to go.
+pub(super) async fn of(
+    bucket: &Bucket,
+    blocks: &Blocks,
+    request: &JobRequest,
+) -> Result<Vec<Preview>> {
+    let bar = progress::bytes("reading blocks", blocks.live.iter().map(|meta| meta.size).sum());
+    let mut affected = Vec::new();
+    for meta in &blocks.live {
+        if meta.version().is_ok() && meta.size > 0 {
+            let (bucket, shared, request) = (bucket.clone(), Arc::clone(meta), request.clone());
+            let bar = bar.clone();
+            let tried =
+                tokio::task::spawn_blocking(move || try_on(&bucket, &shared, &request, &bar));
+            let stats = tried.await.map_err(Error::thread)??;
+            if stats.traces_removed + stats.values_redacted > 0 {
+                affected.push(Preview {
+                    block: meta.block_id,
+                    traces: stats.traces_removed,
+                    spans: stats.spans_removed,
+                    values: stats.values_redacted,
+                    bytes: meta.size,
+                });
+            }
+        }
+        bar.inc(meta.size);
+    }
+    bar.finish_and_clear();
+    Ok(affected)
+}
+
+fn try_on(
+    bucket: &Bucket,
+    meta: &BlockMeta,
+    request: &JobRequest,
+    bar: &ProgressBar,
+) -> Result<RewriteStats> {
+    let failed = |error| Error::block(meta.block_id, error);
+    let block = open_stored(bucket, meta, &Handle::current()).map_err(failed)?;
+    if request.redact.is_empty() && !has_trace(&block, request).map_err(failed)? {
+        return Ok(RewriteStats::default());
+    }
+    let builder = BuilderSettings {
+        writer: WriterSettings::default(),
+        bloom_false_positive: 0.01,
+        bloom_shard_bytes: 100 << 10,
+    };
+    let settings = RewriteSettings::new(builder);
+    let changes = request.changes().map_err(Error::Job)?;
+    let control = Alive(bar);
+    Ok(merge_blocks(&[block], io::sink(), &settings, &changes, &control)?.stats)
+}
+
+fn has_trace(
+    block: &tactus_block::read::BlockReader,
+    request: &JobRequest,
+) -> tactus_block::Result<bool> {
+    for id in request.traces().unwrap_or_default() {
+        if let Some(row_group) = block.find_row_group(id, None)?
+            && block.find_row(row_group, id)?.is_some()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Keeps the bar moving within a large block.
+struct Alive<'a>(&'a ProgressBar);
+
+impl Control for Alive<'_> {
+    fn check(&self) -> Result<(), Cancelled> {
+        self.0.tick();
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! `convert` and `rewrite`: blocks become a new one.
+
+use std::sync::Arc;
+
+use indicatif::ProgressBar;
+use serde::Serialize;
+use tactus_block::{BuilderSettings, WriterSettings};
+use tactus_compaction::{
+    BoxError, Cancelled, Changes, Control, OutputBlock, RewriteSettings, fingerprint, output_id,
+    rewrite_blocks,
+};
+use tactus_storage::block_io::{mark_compacted, read_meta};
+use tactus_storage::meta::{BlockVersion, filter_for_vparquet4};
+use tactus_storage::{BlockMeta, Bucket, Uuid};
+
+use crate::arguments::{BlockForm, Columns};
+use crate::error::{Error, Result};
+use crate::output::{Output, format};
+use crate::{bucket, progress};
+
+const BLOOM_FALSE_POSITIVE: f64 = 0.01;
+const BLOOM_SHARD_BYTES: u32 = 100 << 10;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    /// Blocks read; marked compacted now.
+    replaced: Vec<Uuid>,
+    /// The new block; absent if there was nothing to write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block: Option<BlockMeta>,
+    bytes_before: u64,
+    traces: u64,
+    spans: u64,
+    duplicate_spans: u64,
+}
+
+/// Writes blocks as one, and marks them compacted once that is in the bucket.
+pub(super) async fn run(
+    bucket: &Bucket,
+    tenant: &str,
+    blocks: &[Uuid],
+    form: &BlockForm,
+    output: &Output,
+) -> Result<()> {
+    let mut inputs = Vec::with_capacity(blocks.len());
+    for &block in blocks {
+        let (meta, is_compacted) = bucket::find_meta(bucket, tenant, block).await?;
+        if is_compacted {
+            return Err(Error::NotFound(format!("block {block} is compacted away already")));
+        }
+        inputs.push(Arc::new(meta));
+    }
+    let Some(first) = inputs.first() else {
+        return Err(Error::Usage("no block is named".to_owned()));
+    };
+    let settings = RewriteSettings::new(builder(first, form)?);
+    let retention = first.extension.as_ref().map(|extension| extension.retention.clone());
+    let retention = retention.filter(|_| inputs.len() == 1).unwrap_or_default();
+    let changes = Changes::default();
+    let purpose = format!("tactusctl {}", fingerprint(&settings, &changes));
+    let target = OutputBlock {
+        id: output_id(blocks, &purpose),
+        // A block that only changes its form is not more compacted than before.
+        level: (inputs.len() == 1).then_some(first.compaction_level),
+        retention,
+    };
+    let bytes = inputs.iter().map(|meta| meta.size).sum();
+    let bar = progress::bytes("writing the block", bytes);
+    let done = rewrite_blocks(
+        bucket,
+        &inputs,
+        target,
+        settings,
+        Arc::new(changes),
+        Arc::new(Bar(bar.clone())),
+        async || still_live(bucket, tenant, blocks).await,
+    )
+    .await?;
+    bar.finish_and_clear();
+    for &block in blocks {
+        mark_compacted(bucket, tenant, block).await?;
+    }
+    let stats = done.stats;
+    let report = Report {
+        replaced: blocks.to_vec(),
+        bytes_before: bytes,
+        traces: stats.traces_written,
+        spans: stats.spans_written,
+        duplicate_spans: stats.duplicate_spans,
+        block: done.meta,
+    };
+    output.show(&report, || text(&report))
+}
+
+fn builder(first: &BlockMeta, form: &BlockForm) -> Result<BuilderSettings> {
+    let version = match form.version.map_or_else(|| first.version(), Ok)? {
+        // Read only.
+        BlockVersion::VParquet3 => BlockVersion::VParquet4,
+        version => version,
+    };
+    let columns = match &form.columns {
+        Some(Columns(columns)) => columns.clone(),
+        None => first.dedicated_columns.clone(),
+    };
+    let dedicated_columns = match version {
+        BlockVersion::VParquet5 => columns,
+        _ => filter_for_vparquet4(&columns),
+    };
+    Ok(BuilderSettings {
+        writer: WriterSettings { version, dedicated_columns, ..WriterSettings::default() },
+        bloom_false_positive: BLOOM_FALSE_POSITIVE,
+        bloom_shard_bytes: BLOOM_SHARD_BYTES,
+    })
+}
+
+/// Right before the new block appears: nobody else must have taken its inputs meanwhile.
+async fn still_live(bucket: &Bucket, tenant: &str, blocks: &[Uuid]) -> Result<(), BoxError> {
+    for &block in blocks {
+        read_meta(bucket, tenant, block).await?;
+    }
+    Ok(())
+}
+
+/// Shows how far a rewrite is.
+struct Bar(ProgressBar);
+
+impl Control for Bar {
+    fn check(&self) -> Result<(), Cancelled> {
+        Ok(())
+    }
+
+    fn progress(&self, done_bytes: u64, total_bytes: u64) {
+        self.0.set_length(total_bytes);
+        self.0.set_position(done_bytes);
+    }
+}
+
+fn text(report: &Report) -> String {
+    let Some(meta) = &report.block else { return "nothing was written\n".to_owned() };
+    let Report { traces, spans, duplicate_spans, .. } = report;
+    let mut text = format!(
+        "block {} ({}): {} traces, {} instead of {}\n",
+        meta.block_id,
+        meta.format,
+        meta.total_objects,
+        format::bytes(meta.size),
+        format::bytes(report.bytes_before),
+    );
+    // All zero if the block had been made before.
+    if *traces > 0 {
+        text.push_str(&format!("spans: {spans}  left out as duplicates: {duplicate_spans}\n"));
+    }
+    for block in &report.replaced {
+        text.push_str(&format!("marked compacted: {block}\n"));
+    }
+    text
+}

@@ -1,0 +1,77 @@
+//! `tenants`.
+
+use serde::Serialize;
+use tactus_storage::Bucket;
+
+use crate::bucket;
+use crate::error::Result;
+use crate::output::{Align, Output, Table, format};
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tenant {
+    tenant: String,
+    blocks: usize,
+    bytes: u64,
+    traces: u64,
+    compacted_blocks: usize,
+    /// Blocks whose meta cannot be read.
+    unreadable_blocks: usize,
+    /// RFC 3339; absent without blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Tenants {
+    tenants: Vec<Tenant>,
+}
+
+pub(super) async fn run(bucket: &Bucket, output: &Output) -> Result<()> {
+    let mut tenants = Vec::new();
+    for tenant in bucket::tenants(bucket).await? {
+        let blocks = bucket::blocks(bucket, &tenant).await?;
+        let live = &blocks.live;
+        tenants.push(Tenant {
+            tenant,
+            blocks: live.len(),
+            bytes: live.iter().map(|meta| meta.size).sum(),
+            traces: live.iter().map(|meta| meta.total_objects).sum(),
+            compacted_blocks: blocks.compacted.len(),
+            unreadable_blocks: blocks.unreadable.len(),
+            start: live.iter().map(|meta| meta.start_time).min().map(format::time),
+            end: live.iter().map(|meta| meta.end_time).max().map(format::time),
+        });
+    }
+    let tenants = Tenants { tenants };
+    output.show(&tenants, || table(&tenants))
+}
+
+fn table(tenants: &Tenants) -> String {
+    let mut table = Table::new(&[
+        ("TENANT", Align::Left),
+        ("BLOCKS", Align::Right),
+        ("SIZE", Align::Right),
+        ("TRACES", Align::Right),
+        ("COMPACTED", Align::Right),
+        ("UNREADABLE", Align::Right),
+        ("FROM", Align::Left),
+        ("TO", Align::Left),
+    ]);
+    for tenant in &tenants.tenants {
+        let shown = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".to_owned());
+        table.row([
+            tenant.tenant.clone(),
+            tenant.blocks.to_string(),
+            format::bytes(tenant.bytes),
+            tenant.traces.to_string(),
+            tenant.compacted_blocks.to_string(),
+            tenant.unreadable_blocks.to_string(),
+            shown(&tenant.start),
+            shown(&tenant.end),
+        ]);
+    }
+    table.render()
+}

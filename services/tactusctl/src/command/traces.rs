@@ -1,0 +1,150 @@
+//! `trace` and `query`: requests of the query API, answered from a bucket, and how their answers are shown.
+
+mod answers;
+mod search;
+mod series;
+mod waterfall;
+
+use form_urlencoded::Serializer;
+use tactus_model::TraceId;
+use tactus_storage::{BlockMeta, Bucket};
+
+use super::api::parse_id;
+use crate::arguments::{self, TraceQl};
+use crate::bucket::{self, Blocks};
+use crate::client::Answer;
+use crate::error::{Error, Result};
+use crate::offline::Engine;
+use crate::output::Output;
+use crate::progress;
+
+/// What an answer holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Trace,
+    Search,
+    Metrics,
+}
+
+/// `trace`.
+pub(super) async fn trace(
+    bucket: Bucket,
+    command: &arguments::Trace,
+    output: &Output,
+) -> Result<()> {
+    let id = parse_id(&command.trace_id)?;
+    let answer = ask(bucket, &command.tenant, |_| trace_path(id)).await?;
+    show(&answer, Form::Trace, output)
+}
+
+/// `query`.
+pub(super) async fn query(
+    bucket: Bucket,
+    command: &arguments::Query,
+    output: &Output,
+) -> Result<()> {
+    let root = tactus_traceql::parse(&command.query.text)
+        .map_err(|error| Error::Usage(format!("TraceQL: {error}")))?;
+    let form = if root.metrics().is_some() { Form::Metrics } else { Form::Search };
+    let path = |blocks: &Blocks| {
+        let query =
+            &TraceQl { text: command.query.text.clone(), ..whole_range(&command.query, blocks) };
+        match form {
+            Form::Metrics => metrics_path(query, command.explain),
+            _ => search_path(query, command.explain),
+        }
+    };
+    let answer = ask(bucket, &command.tenant, path).await?;
+    show(&answer, form, output)
+}
+
+async fn ask(bucket: Bucket, tenant: &str, path: impl FnOnce(&Blocks) -> String) -> Result<Answer> {
+    let blocks = bucket::blocks(&bucket, tenant).await?;
+    let path = path(&blocks);
+    let spinner = progress::spinner("reading blocks");
+    let mut answer = Engine::new(bucket, tenant, &blocks).get(&path).await?;
+    spinner.finish_and_clear();
+    answer.partial |= !blocks.unreadable.is_empty();
+    Ok(answer)
+}
+
+/// The query with the range of all blocks if it has none of its own.
+fn whole_range(query: &TraceQl, blocks: &Blocks) -> TraceQl {
+    let seconds = |of: fn(&BlockMeta) -> i64| blocks.live.iter().map(move |meta| of(meta));
+    let (mut start, mut end) = (query.start.clone(), query.end.clone());
+    if query.since.is_none() {
+        let first = seconds(BlockMeta::start_unix_seconds).min().unwrap_or(0).max(1);
+        let last = seconds(BlockMeta::end_unix_seconds).max().unwrap_or(0).max(first) + 1;
+        start = start.or_else(|| Some(first.to_string()));
+        end = end.or_else(|| Some(last.to_string()));
+    }
+    TraceQl {
+        text: String::new(),
+        since: query.since.clone(),
+        start,
+        end,
+        limit: query.limit,
+        step: query.step.clone(),
+    }
+}
+
+/// The request for a trace.
+pub(super) fn trace_path(id: TraceId) -> String {
+    format!("/api/v2/traces/{}", id.to_hex())
+}
+
+/// The request for a search.
+pub(super) fn search_path(query: &TraceQl, explain: bool) -> String {
+    let mut parameters = range(query, explain);
+    parameters.append_pair("limit", &query.limit.to_string());
+    format!("/api/search?{}", parameters.finish())
+}
+
+/// The request for the series of a metrics query.
+pub(super) fn metrics_path(query: &TraceQl, explain: bool) -> String {
+    let mut parameters = range(query, explain);
+    if let Some(step) = &query.step {
+        parameters.append_pair("step", step);
+    }
+    format!("/api/metrics/query_range?{}", parameters.finish())
+}
+
+fn range(query: &TraceQl, explain: bool) -> Serializer<'static, String> {
+    let mut parameters = Serializer::new(String::new());
+    parameters.append_pair("q", &query.text);
+    for (name, value) in [("since", &query.since), ("start", &query.start), ("end", &query.end)] {
+        if let Some(value) = value {
+            parameters.append_pair(name, value);
+        }
+    }
+    if explain {
+        parameters.append_pair("explain", "true");
+    }
+    parameters
+}
+
+/// Shows an answer: as it came with `--json`.
+pub(super) fn show(answer: &Answer, form: Form, output: &Output) -> Result<()> {
+    if form == Form::Trace {
+        // The API answers 200 with no spans.
+        let trace = answers::Trace::parse(&answer.body)?;
+        if trace.spans.is_empty() && !answer.partial {
+            return Err(Error::NotFound("there is no such trace".to_owned()));
+        }
+        if !output.json {
+            return output.text(&(waterfall::render(&trace, output) + warning(answer)));
+        }
+    }
+    if output.json {
+        return output.raw_json(&answer.body);
+    }
+    let text = match form {
+        Form::Metrics => series::render(&answers::parse(&answer.body)?, output),
+        _ => search::render(&answers::parse(&answer.body)?),
+    };
+    output.text(&(text + warning(answer)))
+}
+
+fn warning(answer: &Answer) -> &'static str {
+    if answer.partial { "incomplete: some blocks could not be read\n" } else { "" }
+}

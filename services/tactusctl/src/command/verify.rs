@@ -1,0 +1,143 @@
+//! `verify`: what is wrong with blocks, and mending it.
+//!
+//! `data.parquet` is the truth: everything beside it can be made of it again. What cannot be read is never deleted: a
+//! block is set aside by renaming its meta, after which no reader knows it, and renaming it back undoes that.
+
+mod block;
+mod deep;
+mod finding;
+mod repair;
+mod salvage;
+mod tenant;
+mod tenant_index;
+mod tree;
+
+use futures_util::stream::{self, StreamExt as _};
+use serde::Serialize;
+use tactus_storage::Bucket;
+
+use crate::arguments;
+use crate::bucket;
+use crate::error::Result;
+use crate::output::{Align, Output, Table, format};
+use crate::{Outcome, progress};
+use finding::{Finding, Severity};
+use tenant::ListedTenant;
+
+/// What was checked, and what is wrong.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    tenants: Vec<TenantReport>,
+    /// Live blocks checked.
+    blocks: usize,
+    /// Findings that are damage and stay so.
+    damage: usize,
+    /// Findings that were mended.
+    repaired: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct TenantReport {
+    tenant: String,
+    blocks: usize,
+    findings: Vec<Finding>,
+}
+
+pub(super) async fn run(
+    bucket: &Bucket,
+    command: &arguments::Verify,
+    output: &Output,
+) -> Result<Outcome> {
+    let tenants = match &command.tenant {
+        Some(tenant) => vec![tenant.clone()],
+        None => bucket::tenants(bucket).await?,
+    };
+    let mut report = Report::default();
+    for tenant in tenants {
+        let checked = check_tenant(bucket, &tenant, command).await?;
+        report.blocks += checked.blocks;
+        for finding in &checked.findings {
+            match (&finding.repair, finding.severity) {
+                (Some(_), _) => report.repaired += 1,
+                (None, Severity::Damage) => report.damage += 1,
+                (None, Severity::Note) => {}
+            }
+        }
+        report.tenants.push(checked);
+    }
+    output.show(&report, || text(&report))?;
+    Ok(if report.damage > 0 { Outcome::Damage } else { Outcome::Fine })
+}
+
+async fn check_tenant(
+    bucket: &Bucket,
+    tenant: &str,
+    command: &arguments::Verify,
+) -> Result<TenantReport> {
+    let listed = ListedTenant::list(bucket, tenant, command.block).await?;
+    let bytes: u64 = listed.blocks.values().map(tenant::ListedBlock::data_bytes).sum();
+    let bar = match command.deep {
+        true => progress::bytes("reading blocks", bytes),
+        false => progress::bar("checking blocks", listed.blocks.len() as u64),
+    };
+    let mut checks: Vec<_> = stream::iter(&listed.blocks)
+        .map(|(&id, files)| block::check(bucket, tenant, id, files, command.deep, &bar))
+        .buffer_unordered(usize::from(command.parallel))
+        .collect::<Vec<_>>()
+        .await
+        .into_iter()
+        .collect::<Result<_>>()?;
+    bar.finish_and_clear();
+    checks.sort_unstable_by_key(|check: &block::Check| check.id);
+    let mut findings = Vec::new();
+    // One block is no reason to judge the list of all of them.
+    if command.block.is_none() {
+        findings.extend(tenant_index::check(bucket, tenant, &listed, &checks).await?);
+    }
+    if command.repair {
+        let mut changed = !findings.is_empty();
+        let bar = progress::bar("mending blocks", checks.len() as u64);
+        for check in &mut checks {
+            changed |= repair::block(bucket, tenant, check, &listed).await?;
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        if changed {
+            let done = tenant_index::rebuild(bucket, tenant).await?;
+            findings.iter_mut().for_each(|finding| finding.repair = Some(done.clone()));
+        }
+    }
+    let blocks = checks.iter().filter(|check| check.is_live).count();
+    findings.extend(checks.into_iter().flat_map(|check| check.findings));
+    Ok(TenantReport { tenant: tenant.to_owned(), blocks, findings })
+}
+
+fn text(report: &Report) -> String {
+    let mut table = Table::new(&[
+        ("TENANT", Align::Left),
+        ("BLOCK", Align::Left),
+        ("PROBLEM", Align::Left),
+        ("DETAIL", Align::Left),
+    ]);
+    for TenantReport { tenant, findings, .. } in &report.tenants {
+        for finding in findings {
+            let mut detail = finding.what.clone();
+            if let Some(repair) = &finding.repair {
+                detail.push_str(&format!("; repaired: {repair}"));
+            } else if finding.severity == Severity::Note {
+                detail.push_str(" (note)");
+            }
+            table.row([
+                tenant.clone(),
+                finding.block.map_or_else(|| "-".to_owned(), |id| id.to_string()),
+                finding.problem.as_str().to_owned(),
+                format::clean(&detail),
+            ]);
+        }
+    }
+    let any = report.tenants.iter().any(|tenant| !tenant.findings.is_empty());
+    let Report { blocks, damage, repaired, .. } = report;
+    let summary = format!("blocks: {blocks}  damage: {damage}  repaired: {repaired}\n");
+    if any { table.render() + &summary } else { summary }
+}

@@ -1,0 +1,227 @@
+//! Checks of one block: its files, and what meta and footer say of them.
+
+use std::sync::Arc;
+
+use indicatif::ProgressBar;
+use tactus_block::read::{BlockFacts, BlockReader, StoredSource, facts_of};
+use tactus_storage::block_io::read_meta;
+use tactus_storage::bloom::BloomShard;
+use tactus_storage::index::RowGroupIndex;
+use tactus_storage::layout::{DATA, INDEX, block_key, bloom_key, bloom_name};
+use tactus_storage::{BlockMeta, Bucket, Uuid};
+use tactus_telemetry::error_text;
+use tokio::runtime::Handle;
+
+use super::finding::{Finding, Problem};
+use super::tenant::{ListedBlock, SET_ASIDE};
+use super::{deep, tenant_index};
+use crate::error::{Error, Result};
+use crate::output::format;
+
+/// Missing bloom filters that are named; of more only the number is said.
+const NAMED_BLOOMS: usize = 3;
+
+/// What was found out about a block.
+#[derive(Debug)]
+pub(super) struct Check {
+    pub(super) id: Uuid,
+    /// It has a `meta.json`.
+    pub(super) is_live: bool,
+    /// The meta, if it can be read.
+    pub(super) meta: Option<Arc<BlockMeta>>,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Checks a block. Errors: those of the bucket that say nothing about the block, such as one that cannot be reached.
+pub(super) async fn check(
+    bucket: &Bucket,
+    tenant: &str,
+    id: Uuid,
+    listed: &ListedBlock,
+    is_deep: bool,
+    bar: &ProgressBar,
+) -> Result<Check> {
+    let mut check = Check { id, is_live: listed.is_live(), meta: None, findings: Vec::new() };
+    if !check.is_live {
+        check.findings.extend(note_of(id, listed));
+    } else {
+        match read_meta(bucket, tenant, id).await {
+            Ok(meta) => check.read(bucket, &Arc::new(meta), listed, is_deep, bar).await?,
+            Err(error @ tactus_storage::Error::Corrupt { .. }) => {
+                check.add(Problem::Meta, error_text(&error));
+            }
+            // Marked or cleared since the listing.
+            Err(error) if error.is_not_found() => check.is_live = false,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if !is_deep {
+        bar.inc(1);
+    }
+    Ok(check)
+}
+
+/// What there is to say about a directory that is no live block.
+fn note_of(id: Uuid, listed: &ListedBlock) -> Option<Finding> {
+    if listed.is_compacted() {
+        return None;
+    }
+    let size = format::bytes(listed.all_bytes());
+    if listed.files.contains_key(SET_ASIDE) {
+        let what = format!("set aside by a repair, {size}; not read by queries");
+        return Some(Finding::note(id, Problem::SetAside, what));
+    }
+    let what = format!("no meta: a block on its way or the rest of one, {size}");
+    Some(Finding::note(id, Problem::Leftover, what))
+}
+
+impl Check {
+    fn add(&mut self, problem: Problem, what: impl Into<String>) {
+        self.findings.push(Finding::damage(self.id, problem, what));
+    }
+
+    /// True if the problem was found.
+    pub(super) fn has(&self, problem: Problem) -> bool {
+        self.findings.iter().any(|finding| finding.problem == problem)
+    }
+
+    async fn read(
+        &mut self,
+        bucket: &Bucket,
+        meta: &Arc<BlockMeta>,
+        listed: &ListedBlock,
+        is_deep: bool,
+        bar: &ProgressBar,
+    ) -> Result<()> {
+        self.meta = Some(Arc::clone(meta));
+        let Ok(facts) = facts_of(meta) else {
+            let what = format!("{} is not a version that is read", format::clean(&meta.format));
+            self.findings.push(Finding::note(self.id, Problem::Version, what));
+            return Ok(());
+        };
+        self.check_bloom_files(meta, listed);
+        if !listed.files.contains_key(INDEX) {
+            self.add(Problem::Index, "missing");
+        }
+        let Some(&(size, _)) = listed.files.get(DATA) else {
+            self.add(Problem::DataMissing, format!("{DATA} does not exist"));
+            return Ok(());
+        };
+        if size != meta.size {
+            self.add(Problem::Size, format!("meta: {} bytes, file: {size}", meta.size));
+        }
+        // With what the file itself says, so that a wrong meta does not hide the rest.
+        let facts = BlockFacts { size, ..facts };
+        let side = if is_deep {
+            self.read_side_files(bucket, meta, listed).await?
+        } else {
+            Side::default()
+        };
+        let (bucket, meta, bar) = (bucket.clone(), Arc::clone(meta), bar.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let mut findings = Vec::new();
+            let reader = match open(&bucket, &meta, &facts) {
+                Ok(reader) => reader,
+                Err(error) if tenant_index::is_transient(&error) => return Err(error),
+                Err(error) => {
+                    let what = error_text(&error);
+                    findings.push(Finding::damage(meta.block_id, Problem::DataUnreadable, what));
+                    return Ok(findings);
+                }
+            };
+            compare(&meta, &reader, &mut findings);
+            if is_deep {
+                deep::check(&meta, &reader, &side, &bar, &mut findings)?;
+            }
+            Ok(findings)
+        });
+        let findings = read.await.map_err(Error::thread)?;
+        self.findings.extend(findings.map_err(|error| Error::block(self.id, error))?);
+        Ok(())
+    }
+
+    fn check_bloom_files(&mut self, meta: &BlockMeta, listed: &ListedBlock) {
+        let names = (0..meta.bloom_shard_count()).map(bloom_name);
+        let missing: Vec<_> = names.filter(|name| !listed.files.contains_key(name)).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let mut what = missing[..missing.len().min(NAMED_BLOOMS)].join(", ");
+        if missing.len() > NAMED_BLOOMS {
+            what.push_str(&format!(" and {} more", missing.len() - NAMED_BLOOMS));
+        }
+        self.add(Problem::Bloom, format!("missing: {what}"));
+    }
+
+    /// Reads bloom filters and index, as far as they are there and whole.
+    async fn read_side_files(
+        &mut self,
+        bucket: &Bucket,
+        meta: &BlockMeta,
+        listed: &ListedBlock,
+    ) -> Result<Side> {
+        let mut side = Side::default();
+        for shard in 0..meta.bloom_shard_count() {
+            if !listed.files.contains_key(&bloom_name(shard)) {
+                side.blooms.push(None);
+                continue;
+            }
+            let bytes = bucket.get(&bloom_key(&meta.tenant_id, self.id, shard)).await?;
+            let bloom = BloomShard::decode(bytes);
+            if let Err(error) = &bloom {
+                self.add(Problem::Bloom, format!("{}: {error}", bloom_name(shard)));
+            }
+            side.blooms.push(bloom.ok());
+        }
+        if listed.files.contains_key(INDEX) {
+            let bytes = bucket.get(&block_key(&meta.tenant_id, self.id, INDEX)).await?;
+            match RowGroupIndex::decode(&bytes) {
+                Ok(index) => side.index = Some(index),
+                Err(error) => self.add(Problem::Index, error.to_string()),
+            }
+        }
+        Ok(side)
+    }
+}
+
+/// What lies beside the data of a block.
+#[derive(Debug, Default)]
+pub(super) struct Side {
+    /// By shard; `None` for those that cannot be used.
+    pub(super) blooms: Vec<Option<BloomShard>>,
+    pub(super) index: Option<RowGroupIndex>,
+}
+
+/// Opens the data, whatever footer size the meta claims.
+pub(super) fn open(
+    bucket: &Bucket,
+    meta: &BlockMeta,
+    facts: &BlockFacts,
+) -> tactus_block::Result<BlockReader> {
+    // A remote source takes its size from the meta.
+    let meta = BlockMeta { size: facts.size, ..meta.clone() };
+    let source = StoredSource::new(bucket, &meta, &Handle::current())?;
+    BlockReader::open(Arc::new(source), facts)
+}
+
+/// Compares the meta with the footer.
+fn compare(meta: &BlockMeta, reader: &BlockReader, findings: &mut Vec<Finding>) {
+    let mut add = |problem, what| findings.push(Finding::damage(meta.block_id, problem, what));
+    let footer = reader.footer_bytes();
+    if meta.footer_size != 0 && meta.footer_size as usize != footer {
+        add(Problem::Footer, format!("meta: {} bytes, file: {footer}", meta.footer_size));
+    }
+    let groups = reader.row_groups().len();
+    let said = meta.total_records as usize;
+    // One more is what Tempo writes if its last row group was full.
+    if said != groups && said != groups + 1 {
+        add(Problem::RowGroups, format!("meta: {said}, file: {groups}"));
+    }
+    let traces: u64 = reader.row_groups().iter().map(|group| group.traces).sum();
+    if meta.total_objects != traces {
+        add(Problem::Traces, format!("meta: {}, file: {traces}", meta.total_objects));
+    }
+    if meta.start_time > meta.end_time {
+        add(Problem::Times, format!("from {} to {}", meta.start_time, meta.end_time));
+    }
+}

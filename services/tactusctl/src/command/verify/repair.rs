@@ -1,0 +1,157 @@
+//! Mends blocks from their data.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tactus_block::read::{BlockFacts, BlockReader, facts_of};
+use tactus_model::{Projection, span_end};
+use tactus_storage::bloom::BlockBloom;
+use tactus_storage::index::RowGroupIndex;
+use tactus_storage::layout::{DATA, INDEX, META, block_key, bloom_key};
+use tactus_storage::{BlockMeta, Bucket, Uuid};
+
+use super::block::{Check, open};
+use super::finding::{Finding, Problem, Severity};
+use super::salvage;
+use super::tenant::{ListedTenant, SET_ASIDE};
+use crate::bucket;
+use crate::error::{Error, Result};
+
+/// Rebuilt filters have the product's defaults.
+pub(super) const BLOOM_FALSE_POSITIVE: f64 = 0.01;
+pub(super) const BLOOM_SHARD_BYTES: u32 = 100 << 10;
+
+/// Mends what can be mended of a block, and says in the findings what was done. False if nothing was changed.
+pub(super) async fn block(
+    bucket: &Bucket,
+    tenant: &str,
+    check: &mut Check,
+    listed: &ListedTenant,
+) -> Result<bool> {
+    let damaged = |finding: &Finding| finding.severity == Severity::Damage;
+    if !check.findings.iter().any(damaged) {
+        return Ok(false);
+    }
+    let files = listed.blocks.get(&check.id);
+    let size = files.and_then(|block| block.files.get(DATA)).map(|(size, _)| *size);
+    let meta = match &check.meta {
+        Some(meta) => Some(Arc::clone(meta)),
+        None => bucket::indexed_meta(bucket, tenant, check.id).await?,
+    };
+    let Some(meta) = meta else {
+        // Without it nobody knows which attributes the dedicated columns hold.
+        return Ok(false);
+    };
+    let done = match size {
+        _ if check.has(Problem::DataMissing) || check.has(Problem::DataUnreadable) => {
+            set_aside(bucket, tenant, check.id).await?;
+            Some(format!("set aside: {META} is {SET_ASIDE} now"))
+        }
+        None => None,
+        Some(size) if needs_new_block(check) => salvage::run(bucket, &meta, size).await?,
+        Some(size) => rebuild(bucket, &meta, size, check).await?,
+    };
+    let Some(done) = done else { return Ok(false) };
+    for finding in check.findings.iter_mut().filter(|finding| damaged(finding)) {
+        finding.repair = Some(done.clone());
+    }
+    Ok(true)
+}
+
+fn needs_new_block(check: &Check) -> bool {
+    [Problem::DataDamaged, Problem::Order, Problem::Tree].iter().any(|&problem| check.has(problem))
+}
+
+/// Takes a block out of every reader's sight; its files stay.
+pub(super) async fn set_aside(bucket: &Bucket, tenant: &str, id: Uuid) -> Result<()> {
+    let live = block_key(tenant, id, META);
+    let bytes = bucket.get(&live).await?;
+    bucket.put(&block_key(tenant, id, SET_ASIDE), bytes).await?;
+    bucket.delete(&live).await?;
+    Ok(())
+}
+
+/// What lies beside the data, made of it.
+struct Rebuilt {
+    meta: BlockMeta,
+    blooms: Vec<Bytes>,
+    index: Bytes,
+}
+
+/// Writes what was found to be wrong: filters and index first, the meta that describes them last.
+async fn rebuild(
+    bucket: &Bucket,
+    meta: &Arc<BlockMeta>,
+    size: u64,
+    check: &Check,
+) -> Result<Option<String>> {
+    let Ok(facts) = facts_of(meta) else { return Ok(None) };
+    let facts = BlockFacts { size, ..facts };
+    let times = check.has(Problem::Times);
+    let (opened, described) = (bucket.clone(), Arc::clone(meta));
+    let made = tokio::task::spawn_blocking(move || {
+        let reader = open(&opened, &described, &facts)?;
+        make(&described, &reader, size, times)
+    });
+    let made = made.await.map_err(Error::thread)?;
+    let made = match made {
+        Ok(made) => made,
+        Err(error) if super::tenant_index::is_transient(&error) => {
+            return Err(Error::block(check.id, error));
+        }
+        // Not even the ids can be read. A deep check says more.
+        Err(_) => return Ok(None),
+    };
+    let (tenant, id) = (&meta.tenant_id, check.id);
+    let mut written = Vec::new();
+    if check.has(Problem::Bloom) || made.meta.bloom_shards != meta.bloom_shards {
+        for (shard, bytes) in (0..).zip(made.blooms) {
+            bucket.put(&bloom_key(tenant, id, shard), bytes).await?;
+        }
+        written.push("bloom filters");
+    }
+    if check.has(Problem::Index) {
+        bucket.put(&block_key(tenant, id, INDEX), made.index).await?;
+        written.push("index");
+    }
+    if check.meta.as_deref() != Some(&made.meta) {
+        bucket.put(&block_key(tenant, id, META), made.meta.to_json().into()).await?;
+        written.push("meta");
+    }
+    Ok((!written.is_empty()).then(|| format!("{} written anew", written.join(", "))))
+}
+
+fn make(
+    meta: &BlockMeta,
+    reader: &BlockReader,
+    size: u64,
+    times: bool,
+) -> tactus_block::Result<Rebuilt> {
+    let groups = reader.row_groups();
+    let traces: u64 = groups.iter().map(|group| group.traces).sum();
+    let mut bloom = BlockBloom::new(BLOOM_FALSE_POSITIVE, BLOOM_SHARD_BYTES, traces.max(1))?;
+    let mut last_ids = Vec::with_capacity(groups.len());
+    let (mut start, mut end) = (u64::MAX, 0);
+    let projection = Projection { start: times, duration: times, ..Projection::default() };
+    for group in 0..groups.len() {
+        let batch = reader.read_row_group(group, &projection)?;
+        let ids = batch.traces.ids.as_slice();
+        ids.iter().for_each(|id| bloom.add(&id.0));
+        last_ids.extend(ids.last().map(|id| id.0));
+        for (&from, &duration) in batch.spans.start.iter().zip(batch.spans.duration.iter()) {
+            start = if from > 0 { start.min(from) } else { start };
+            end = end.max(span_end(from, duration));
+        }
+    }
+    let mut meta = meta.clone();
+    meta.size = size;
+    meta.footer_size = u32::try_from(reader.footer_bytes()).unwrap_or(0);
+    meta.total_records = u32::try_from(groups.len()).unwrap_or(u32::MAX);
+    meta.total_objects = traces;
+    meta.bloom_shards = bloom.shard_count();
+    if start <= end {
+        meta.set_time_range_unix_nanos(start, end);
+    }
+    let blooms = bloom.encode().into_iter().map(Bytes::from).collect();
+    Ok(Rebuilt { meta, blooms, index: RowGroupIndex::new(last_ids).encode().into() })
+}

@@ -1,0 +1,154 @@
+//! The list of a tenant's blocks: compared with what there is, and written anew.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use tactus_storage::layout::{
+    COMPACTED_META, META, TENANT_INDEX_JSON, TENANT_INDEX_PROTO, tenant_index_key,
+};
+use tactus_storage::tenant_index::TenantIndex;
+use tactus_storage::{BlockMeta, Bucket, Timestamp, Uuid};
+
+use super::block::Check;
+use super::finding::{Finding, Problem, Severity};
+use super::tenant::ListedTenant;
+use crate::bucket;
+use crate::error::{Error, Result};
+
+/// A running system writes the index this often at least: what a younger one does not know yet is no damage.
+const YOUNG: SignedDuration = SignedDuration::from_mins(15);
+/// Clocks of writers and of the store may differ by so much.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(1);
+/// Blocks that are named.
+const NAMED: usize = 3;
+
+type Decode = fn(&[u8]) -> tactus_storage::Result<TenantIndex>;
+
+/// Both files; readers prefer the first.
+const FILES: [(&str, Decode); 2] = [
+    (TENANT_INDEX_PROTO, TenantIndex::from_proto_zst),
+    (TENANT_INDEX_JSON, TenantIndex::from_json_gz),
+];
+
+/// Compares both index files of a tenant with its blocks.
+pub(super) async fn check(
+    bucket: &Bucket,
+    tenant: &str,
+    listed: &ListedTenant,
+    checks: &[Check],
+) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let now = Timestamp::now();
+    for (name, decode) in FILES {
+        let mut add = |severity, what: String| {
+            let what = format!("{name}: {what}");
+            let problem = Problem::TenantIndex;
+            findings.push(Finding { block: None, problem, severity, what, repair: None });
+        };
+        let bytes = match bucket.get(&tenant_index_key(tenant, name)).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => {
+                let metas = listed.blocks.values().filter_map(|block| block.files.get(META));
+                let oldest = metas.map(|(_, time)| *time).min();
+                // A tenant without blocks has none, a new one not yet.
+                if let Some(oldest) = oldest {
+                    let young = now.duration_since(oldest) < YOUNG;
+                    let severity = if young { Severity::Note } else { Severity::Damage };
+                    add(severity, "missing".to_owned());
+                }
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let decoded = tokio::task::spawn_blocking(move || decode(&bytes));
+        match decoded.await.map_err(Error::thread)? {
+            Err(error) => add(Severity::Damage, error.to_string()),
+            Ok(index) => {
+                for difference in differences(&index, listed, checks, now) {
+                    add(Severity::Damage, difference);
+                }
+            }
+        }
+    }
+    Ok(findings)
+}
+
+fn differences(
+    index: &TenantIndex,
+    listed: &ListedTenant,
+    checks: &[Check],
+    now: Timestamp,
+) -> Vec<String> {
+    let written = index.created_at;
+    let is_young = now.duration_since(written) < YOUNG;
+    let indexed: HashMap<Uuid, &Arc<BlockMeta>> =
+        index.live.iter().map(|meta| (meta.block_id, meta)).collect();
+    let mut unlisted = Vec::new();
+    let mut changed = Vec::new();
+    for check in checks {
+        let Some(meta) = &check.meta else { continue };
+        let modified = listed.blocks.get(&check.id).and_then(|block| block.files.get(META));
+        let is_newer = modified.is_some_and(|(_, time)| written.duration_since(*time) < CLOCKS);
+        match indexed.get(&check.id) {
+            None if !is_newer => unlisted.push(check.id),
+            Some(known) if *known != meta && !is_newer => changed.push(check.id),
+            _ => {}
+        }
+    }
+    let mut gone = Vec::new();
+    for meta in &index.live {
+        let block = listed.blocks.get(&meta.block_id);
+        let is_live = block.is_some_and(|block| block.is_live());
+        let compacted = block.and_then(|block| block.files.get(COMPACTED_META));
+        let marked_since =
+            compacted.is_some_and(|(_, time)| written.duration_since(*time) < CLOCKS);
+        if !is_live && !marked_since && !is_young {
+            gone.push(meta.block_id);
+        }
+    }
+    let told = [
+        ("blocks are missing in it", unlisted),
+        ("blocks have another meta in it", changed),
+        ("blocks in it are not live", gone),
+    ];
+    let told = told.into_iter().filter(|(_, blocks)| !blocks.is_empty());
+    told.map(|(what, blocks)| format!("{} {what}: {}", blocks.len(), names(&blocks))).collect()
+}
+
+fn names(blocks: &[Uuid]) -> String {
+    let mut names: Vec<_> = blocks.iter().take(NAMED).map(Uuid::to_string).collect();
+    if blocks.len() > NAMED {
+        names.push("…".to_owned());
+    }
+    names.join(", ")
+}
+
+/// Writes both index files from the metas in the bucket; says what it did.
+pub(super) async fn rebuild(bucket: &Bucket, tenant: &str) -> Result<String> {
+    let created_at = Timestamp::now();
+    let bucket::Blocks { live, compacted, .. } = bucket::fresh_blocks(bucket, tenant).await?;
+    let (blocks, marked) = (live.len(), compacted.len());
+    if blocks + marked == 0 {
+        for (name, _) in FILES {
+            bucket.delete(&tenant_index_key(tenant, name)).await?;
+        }
+        return Ok("the tenant index is deleted: there is no block".to_owned());
+    }
+    let index = TenantIndex { created_at, live, compacted };
+    let encoded = tokio::task::spawn_blocking(move || (index.to_proto_zst(), index.to_json_gz()));
+    let (proto, json) = encoded.await.map_err(Error::thread)?;
+    for (name, bytes) in [(TENANT_INDEX_PROTO, proto), (TENANT_INDEX_JSON, json)] {
+        bucket.put(&tenant_index_key(tenant, name), bytes.into()).await?;
+    }
+    Ok(format!("tenant index written with {blocks} live and {marked} compacted blocks"))
+}
+
+/// True for an error that says nothing about the block: the store cannot be reached, or refuses us.
+pub(super) fn is_transient(error: &tactus_block::Error) -> bool {
+    let tactus_block::Error::Io(error) = error else { return false };
+    let stored = error.get_ref().and_then(|source| source.downcast_ref::<tactus_storage::Error>());
+    stored.is_some_and(|error| {
+        error.is_retryable() || matches!(error, tactus_storage::Error::Denied { .. })
+    })
+}

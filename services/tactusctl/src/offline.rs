@@ -1,0 +1,149 @@
+//! The query engine of the server, in this process, over the blocks of a bucket.
+//!
+//! The same query-frontend and querier as in a server answer the same requests; only that there is no recent data, and
+//! no limit that protects tenants from each other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::Request as HttpRequest;
+use http_body_util::BodyExt as _;
+use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_proto::tactus::v1::{
+    FindTraceRequest, FindTraceResponse, MetricsRequest, MetricsResponse, PushRequest,
+    PushResponse, SearchRequest, SearchResponse, TagValuesRequest, TagValuesResponse, TagsRequest,
+    TagsResponse,
+};
+use tactus_querier::Querier;
+use tactus_query_frontend::{
+    Frontend, MetricsSettings, Parts, SearchSettings, Settings, TenantLimits,
+};
+use tactus_server::tenancy::Tenancy;
+use tactus_storage::blocklist::BlockChanges;
+use tactus_storage::{Blocklist, Bucket};
+use tactus_telemetry::metrics::Registry;
+use tonic::{Request, Response, Status};
+use tower::ServiceExt as _;
+
+use crate::bucket::Blocks;
+use crate::client::{Answer, ORG_ID};
+use crate::error::{Error, Result};
+
+/// Nobody waits for others here: a query may take its time.
+const LONG: Duration = Duration::from_secs(24 * 3600);
+
+/// A query engine over the blocks of one tenant.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    router: Router,
+    tenant: String,
+}
+
+impl Engine {
+    /// An engine over these blocks, those compacted away left out.
+    pub(crate) fn new(bucket: Bucket, tenant: &str, blocks: &Blocks) -> Self {
+        let blocklist = Arc::new(Blocklist::new());
+        blocklist
+            .change(tenant, BlockChanges { add: blocks.live.clone(), ..BlockChanges::default() });
+        let registry = Registry::new();
+        let querier = tactus_querier::Settings {
+            search_timeout: LONG,
+            trace_timeout: LONG,
+            ..tactus_querier::Settings::default()
+        };
+        let querier = Querier::new(querier, bucket, Arc::clone(&blocklist), &registry);
+        let limits = TenantLimits {
+            max_bytes_per_trace: 0,
+            max_bytes_per_tag_values_query: 0,
+            unsafe_query_hints: true,
+            ..TenantLimits::default()
+        };
+        let frontend = Frontend::new(
+            Parts {
+                settings: settings(),
+                tenancy: Tenancy::by_header(false),
+                limits: Arc::new(move |_| limits),
+                ingester: Arc::new(NoRecentData),
+                querier: Arc::new(querier),
+                blocklist,
+            },
+            &registry,
+        );
+        Self { router: tactus_query_frontend::router(frontend), tenant: tenant.to_owned() }
+    }
+
+    /// The answer to a request of the query API: a path with its parameters.
+    pub(crate) async fn get(&self, path_and_query: &str) -> Result<Answer> {
+        let request = HttpRequest::get(path_and_query)
+            .header(ORG_ID, &self.tenant)
+            .body(Body::empty())
+            .map_err(|error| Error::Usage(error.to_string()))?;
+        // The router itself cannot fail: its error type has no values.
+        let Ok(response) = self.router.clone().oneshot(request).await;
+        let (head, body) = response.into_parts();
+        let body: Bytes =
+            body.collect().await.map_err(|error| Error::Malformed(error.to_string()))?.to_bytes();
+        Answer::new(head.status, &head.headers, body)
+    }
+}
+
+fn settings() -> Settings {
+    let built_in = Settings::default();
+    Settings {
+        // Blocks that were compacted away are not in the list at all.
+        blocklist_poll: Duration::ZERO,
+        search: SearchSettings {
+            max_result_limit: 0,
+            max_duration: Duration::ZERO,
+            ..built_in.search
+        },
+        metrics: MetricsSettings {
+            max_duration: Duration::ZERO,
+            max_series_bytes: 1 << 30,
+            ..built_in.metrics
+        },
+        ..built_in
+    }
+}
+
+/// An ingester that holds nothing.
+struct NoRecentData;
+
+#[tonic::async_trait]
+impl Ingester for NoRecentData {
+    async fn push(&self, _: Request<PushRequest>) -> Result<Response<PushResponse>, Status> {
+        Err(Status::unimplemented("nothing is stored here"))
+    }
+
+    async fn find_trace(
+        &self,
+        _: Request<FindTraceRequest>,
+    ) -> Result<Response<FindTraceResponse>, Status> {
+        Ok(Response::new(FindTraceResponse::default()))
+    }
+
+    async fn search(&self, _: Request<SearchRequest>) -> Result<Response<SearchResponse>, Status> {
+        Ok(Response::new(SearchResponse::default()))
+    }
+
+    async fn tags(&self, _: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
+        Ok(Response::new(TagsResponse::default()))
+    }
+
+    async fn tag_values(
+        &self,
+        _: Request<TagValuesRequest>,
+    ) -> Result<Response<TagValuesResponse>, Status> {
+        Ok(Response::new(TagValuesResponse::default()))
+    }
+
+    async fn metrics(
+        &self,
+        _: Request<MetricsRequest>,
+    ) -> Result<Response<MetricsResponse>, Status> {
+        Ok(Response::new(MetricsResponse::default()))
+    }
+}
