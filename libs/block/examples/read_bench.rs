@@ -33,7 +33,7 @@ fn main() {
         size: meta.size,
         footer_size: meta.footer_size,
         version: meta.version().unwrap(),
-        dedicated_columns: meta.dedicated_columns.clone(),
+        dedicated_columns: meta.dedicated_columns.to_vec(),
     };
     let open = |cache| {
         let source = FileSource::open(&directory.join("data.parquet")).unwrap();

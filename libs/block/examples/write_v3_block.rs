@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         footer_size: u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]),
         total_records: batches.len() as u32,
         bloom_shards: bloom.shard_count(),
-        dedicated_columns: settings.dedicated_columns,
+        dedicated_columns: settings.dedicated_columns.into(),
         extension: None,
         ..meta
     };

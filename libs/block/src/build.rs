@@ -85,7 +85,7 @@ impl<W> BuiltBlock<W> {
     /// caller's.
     pub fn describe(&self, meta: &mut BlockMeta) {
         meta.format = self.settings.version.as_str().to_owned();
-        meta.dedicated_columns = self.settings.dedicated_columns.clone();
+        meta.dedicated_columns = self.settings.dedicated_columns.clone().into();
         meta.total_objects = self.summary.traces;
         meta.size = self.summary.size;
         meta.total_records = self.summary.row_groups;

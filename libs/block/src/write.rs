@@ -11,6 +11,7 @@ mod json;
 mod layout;
 mod leaves;
 mod levels;
+mod page_header;
 mod row_group;
 mod sink;
 mod slot_columns;

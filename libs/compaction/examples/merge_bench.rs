@@ -32,10 +32,7 @@ fn main() {
 fn settings() -> BuilderSettings {
     let dedicated_columns = meta::filter_for_vparquet4(&meta::default_columns());
     BuilderSettings {
-        writer: WriterSettings {
-            dedicated_columns: dedicated_columns.into(),
-            ..WriterSettings::default()
-        },
+        writer: WriterSettings { dedicated_columns, ..WriterSettings::default() },
         bloom_false_positive: 0.01,
         bloom_shard_bytes: 100 << 10,
     }

@@ -9,6 +9,8 @@ use tactus_traceql::eval::CompiledQuery;
 
 pub(crate) mod redact;
 pub(crate) mod retention;
+#[cfg(test)]
+mod tests;
 
 /// What to leave out and what to replace. The default changes nothing.
 #[derive(Debug, Default)]

@@ -361,7 +361,8 @@ pub(crate) fn builder_settings(version: BlockVersion, columns: bool) -> BuilderS
     let writer = WriterSettings {
         version,
         dedicated_columns,
-        compression: Compression::Snappy,
+        // Values can be found in the file.
+        compression: Compression::None,
         page_bytes: 512,
     };
     BuilderSettings { writer, bloom_false_positive: 0.01, bloom_shard_bytes: 1024 }

@@ -78,8 +78,7 @@ pub(crate) fn findings(config: &Config, flat_overrides: bool) -> Vec<String> {
         "query_frontend.trace_by_id.concurrent_shards greater than query_shards is invalid. concurrent_shards will be set to query_shards",
     );
     let block = &trace.block;
-    if let Err(text) =
-        validate::dedicated_columns(&block.version, &block.parquet_dedicated_columns)
+    if let Err(text) = validate::dedicated_columns(&block.version, &block.parquet_dedicated_columns)
     {
         found.push(text);
     }

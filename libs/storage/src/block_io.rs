@@ -161,6 +161,8 @@ pub struct ListedBlocks {
     /// Blocks with a `meta.compacted.json` and when it was written, sorted. A block that is being
     /// marked is in both lists.
     pub compacted: Vec<(Uuid, Timestamp)>,
+    /// When the `meta.json` of each live block was written, in no order.
+    pub live_written: Vec<(Uuid, Timestamp)>,
     /// Blocks that must not be compacted.
     pub no_compact: HashSet<Uuid>,
     /// When the tenant's index was last written, either file; `None` without one.
@@ -196,6 +198,7 @@ pub async fn list_blocks(
     let mut all = ListedBlocks::default();
     for part in parts {
         all.live.extend(part.live);
+        all.live_written.extend(part.live_written);
         all.compacted.extend(part.compacted);
         all.no_compact.extend(part.no_compact);
         all.index_written = all.index_written.max(part.index_written);
@@ -239,7 +242,10 @@ async fn list_range(
         let Some((directory, file)) = rest.split_once('/') else { continue };
         let Some(id) = parse_block_id(directory) else { continue };
         match file {
-            META => listed.live.push(id),
+            META => {
+                listed.live.push(id);
+                listed.live_written.push((id, time));
+            }
             COMPACTED_META => listed.compacted.push((id, time)),
             NO_COMPACT => drop(listed.no_compact.insert(id)),
             _ => {}

@@ -7,9 +7,11 @@ mod dedicated;
 mod extension;
 pub(crate) mod json;
 pub(crate) mod proto;
+mod shared;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -138,9 +140,9 @@ pub struct BlockMeta {
     pub bloom_shards: u32,
     /// Thrift footer bytes of `data.parquet`; 0 when unknown.
     pub footer_size: u32,
-    /// In order of column assignment.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub dedicated_columns: Vec<DedicatedColumn>,
+    /// In order of column assignment. Blocks that were read with the same columns share the list.
+    #[serde(skip_serializing_if = "json::is_empty", serialize_with = "json::columns")]
+    pub dedicated_columns: Arc<[DedicatedColumn]>,
     /// 1 for blocks that exist once; 0 for blocks that replicated ingesters wrote.
     #[serde(skip_serializing_if = "json::is_zero_u32")]
     pub replication_factor: u32,
@@ -166,7 +168,7 @@ impl Default for BlockMeta {
             data_encoding: String::new(),
             bloom_shards: 0,
             footer_size: 0,
-            dedicated_columns: Vec::new(),
+            dedicated_columns: Arc::default(),
             replication_factor: 0,
             extension: None,
         }

@@ -114,8 +114,14 @@ impl TenantIndex {
             meta: self.live.iter().map(|meta| meta.as_ref().into()).collect(),
             compacted: self.compacted.iter().map(|meta| meta.as_ref().into()).collect(),
         };
-        let level = zstd::DEFAULT_COMPRESSION_LEVEL;
-        zstd::encode_all(&*message.encode_to_vec(), level).expect("writing to memory does not fail")
+        let write = || {
+            let mut zstd = zstd::Encoder::new(Vec::new(), zstd::DEFAULT_COMPRESSION_LEVEL)?;
+            // So that a flipped bit is noticed. The JSON form has one anyway.
+            zstd.include_checksum(true)?;
+            zstd.write_all(&message.encode_to_vec())?;
+            zstd.finish()
+        };
+        write().expect("writing to memory does not fail")
     }
 
     /// Parses `index.pb.zst` of either Tempo version; `Error::Corrupt` without a key otherwise.
@@ -202,6 +208,26 @@ mod tests {
         let index = with_compacted();
         assert_eq!(TenantIndex::from_json_gz(&index.to_json_gz()).unwrap(), index);
         assert_eq!(TenantIndex::from_proto_zst(&index.to_proto_zst()).unwrap(), index);
+    }
+
+    #[test]
+    fn flipped_bit_anywhere_in_the_content_is_noticed() {
+        let index = with_compacted();
+        let (json, proto) = (index.to_json_gz(), index.to_proto_zst());
+        for place in 0..json.len().max(proto.len()) {
+            let flip = |bytes: &[u8]| {
+                let mut bytes = bytes.to_vec();
+                bytes.get_mut(place).map(|byte| *byte ^= 4);
+                bytes
+            };
+            // Header fields such as the file name may say what they will.
+            if let Ok(read) = TenantIndex::from_json_gz(&flip(&json)) {
+                assert_eq!(read, index, "{place}");
+            }
+            if let Ok(read) = TenantIndex::from_proto_zst(&flip(&proto)) {
+                assert_eq!(read, index, "{place}");
+            }
+        }
     }
 
     #[test]

@@ -22,8 +22,8 @@ use crate::settings::Settings;
 /// Pause between two looks for what killed writers left.
 const ORPHAN_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// A block that could not be read is tried again after this time.
-const DAMAGED_PAUSE: Duration = Duration::from_secs(3600);
+/// A block that could not be read is tried again after two cycles, then four and so on, up to this time.
+const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Blocks that are remembered as damaged.
 const MAX_DAMAGED: usize = 10_000;
@@ -39,8 +39,15 @@ pub struct Compactor {
     pub(crate) jobs: Mutex<HashMap<Uuid, JobState>>,
     /// Blocks that a rewrite of this process reads.
     busy: Mutex<HashSet<Uuid>>,
-    /// Blocks that could not be read, by tenant, and when to try again.
-    damaged: Mutex<HashMap<Uuid, (String, Instant)>>,
+    damaged: Mutex<HashMap<Uuid, Damaged>>,
+}
+
+/// A block that could not be read.
+struct Damaged {
+    tenant: String,
+    failures: u32,
+    /// When it is tried again.
+    until: Instant,
 }
 
 impl fmt::Debug for Compactor {
@@ -160,23 +167,36 @@ impl Compactor {
         self.busy.lock().contains(&block)
     }
 
-    /// Leaves a block out of rewrites for a while.
+    /// Leaves a block out of rewrites for a while, the longer the oftener it failed: what looks like damage may have
+    /// been the network.
     pub(crate) fn set_damaged(&self, tenant: &str, block: Uuid) {
         let mut damaged = self.damaged.lock();
-        if damaged.len() < MAX_DAMAGED {
-            damaged.insert(block, (tenant.to_owned(), Instant::now() + DAMAGED_PAUSE));
+        if damaged.len() >= MAX_DAMAGED && !damaged.contains_key(&block) {
+            return;
         }
+        let now = Instant::now();
+        let entry = damaged.entry(block).or_insert_with(|| {
+            let tenant = tenant.to_owned();
+            Damaged { tenant, failures: 0, until: now }
+        });
+        entry.failures = (entry.failures + 1).min(16);
+        entry.until = now + MAX_PAUSE.min(self.settings.cycle * (1 << entry.failures));
     }
 
-    /// Damaged blocks of a tenant that are left out now.
-    pub(crate) fn damaged(&self, tenant: &str) -> HashSet<Uuid> {
+    /// Damaged blocks of a tenant that are left out now. `is_known` tells which blocks still exist.
+    pub(crate) fn damaged(&self, tenant: &str, is_known: impl Fn(Uuid) -> bool) -> HashSet<Uuid> {
         let mut damaged = self.damaged.lock();
+        damaged.retain(|&block, entry| entry.tenant != tenant || is_known(block));
+        let of_tenant = || damaged.iter().filter(|(_, entry)| entry.tenant == tenant);
+        self.metrics.damaged_blocks.with([tenant]).set(of_tenant().count() as f64);
         let now = Instant::now();
-        damaged.retain(|_, (_, until)| *until > now);
-        let of_tenant = damaged.iter().filter(|(_, (owner, _))| owner == tenant);
-        let blocks: HashSet<Uuid> = of_tenant.map(|(block, _)| *block).collect();
-        self.metrics.damaged_blocks.with([tenant]).set(blocks.len() as f64);
-        blocks
+        of_tenant().filter(|(_, entry)| entry.until > now).map(|(&block, _)| block).collect()
+    }
+
+    /// A rewrite could read these.
+    pub(crate) fn set_sound(&self, blocks: &[Uuid]) {
+        let mut damaged = self.damaged.lock();
+        blocks.iter().for_each(|block| drop(damaged.remove(block)));
     }
 }
 

@@ -27,6 +27,9 @@ pub enum Error {
     /// Another process took or deleted a block meanwhile.
     #[error("block {0} is not live any more")]
     InputGone(Uuid),
+    /// A block that another writer wants left alone.
+    #[error("block {0} is flagged: not to be compacted")]
+    Flagged(Uuid),
     /// A retention policy whose query cannot be used.
     #[error("retention policy {query}: {reason}")]
     Policy {
@@ -62,11 +65,16 @@ impl Error {
         matches!(self, Self::Rewrite(tactus_compaction::Error::Cancelled))
     }
 
+    /// True if another process took or deleted an input meanwhile.
+    pub fn is_lost_race(&self) -> bool {
+        matches!(self, Self::InputGone(_) | Self::Rewrite(tactus_compaction::Error::Refused(_)))
+    }
+
     /// The block that is damaged, if that is the reason.
     pub fn damaged_block(&self) -> Option<Uuid> {
         match self {
             Self::Unreadable { block, .. } => Some(*block),
-            Self::Rewrite(error) if !error.is_retryable() && !error.is_not_found() => error.block(),
+            Self::Rewrite(error) if !error.is_retryable() => error.block(),
             _ => None,
         }
     }

@@ -156,7 +156,7 @@ impl Compactor {
                 Err(error) => {
                     complete = false;
                     record.error = format!("block {block}: {}", error_text(&error));
-                    self.failed(&tenant, &[], &error);
+                    self.failed(&tenant, &error);
                     continue;
                 }
             }

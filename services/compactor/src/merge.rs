@@ -49,11 +49,12 @@ impl Compactor {
             let due = self.due(tenant, &limits, now).await;
             let mine = due.into_iter().find(|rewrite| (self.owns)(&rewrite.owner));
             let Some(rewrite) = mine else { return };
-            let blocks: Vec<Uuid> = rewrite.inputs.iter().map(|meta| meta.block_id).collect();
             match self.rewrite(tenant, rewrite, stop).await {
                 Ok(_) => {}
                 Err(error) if error.is_cancelled() => return,
-                Err(error) => self.failed(tenant, &blocks, &error),
+                // Without somebody to blame the same would fail again at once.
+                Err(error) if !self.failed(tenant, &error) => return,
+                Err(_) => {}
             }
             if stop.is_cancelled() || started.elapsed() > self.settings.max_time_per_tenant {
                 return;
@@ -63,10 +64,11 @@ impl Compactor {
 
     /// All rewrites that are due, whoever does them.
     async fn due(&self, tenant: &str, limits: &Limits, now: Timestamp) -> Vec<Rewrite> {
-        let damaged = self.damaged(tenant);
         let known = self.blocklist.tenant(tenant);
+        let damaged = self.damaged(tenant, |block| known.has_live(block));
         let is_free = |meta: &&Arc<BlockMeta>| {
-            !damaged.contains(&meta.block_id) && !self.is_busy(meta.block_id)
+            let id = meta.block_id;
+            !damaged.contains(&id) && !known.is_no_compact(id) && !self.is_busy(id)
         };
         let blocks: Vec<_> = known.live().iter().filter(is_free).cloned().collect();
         let mut due = Vec::new();
@@ -154,6 +156,7 @@ impl Compactor {
         )
         .await?;
         drop(control);
+        self.set_sound(&ids);
         if let Some(meta) = &rewritten.meta {
             self.blocklist.add_block(meta.clone());
         }
@@ -194,7 +197,7 @@ impl Compactor {
         match self.bucket.head(&block_key(tenant, block, NO_COMPACT)).await {
             Ok(_) => {
                 self.set_damaged(tenant, block);
-                Err(Error::InputGone(block))
+                Err(Error::Flagged(block))
             }
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error.into()),
@@ -209,24 +212,24 @@ impl Compactor {
         Ok(())
     }
 
-    pub(crate) fn failed(&self, tenant: &str, blocks: &[Uuid], error: &Error) {
-        if let Error::InputGone(_) = error {
-            tracing::debug!(tenant, %error, "nothing to merge");
-            return;
+    /// Counts and logs a failure. True if it was a single block's, which is left out from now on.
+    pub(crate) fn failed(&self, tenant: &str, error: &Error) -> bool {
+        if error.is_lost_race() {
+            tracing::debug!(tenant, error = error_text(error), "somebody else was faster");
+            return false;
+        }
+        if let Error::Flagged(_) = error {
+            return true;
         }
         self.metrics.errors.inc();
         let text = error_text(error);
-        match error.damaged_block() {
-            Some(block) => {
-                self.set_damaged(tenant, block);
-                tracing::error!(tenant, %block, error = text, "the block cannot be read and is left out of merges");
-            }
-            None => {
-                // Else the same blocks would be tried in a tight loop.
-                blocks.iter().for_each(|&block| self.set_damaged(tenant, block));
-                tracing::error!(tenant, ?blocks, error = text, "merging blocks failed");
-            }
-        }
+        let Some(block) = error.damaged_block() else {
+            tracing::error!(tenant, error = text, "merging blocks failed, it is tried again");
+            return false;
+        };
+        self.set_damaged(tenant, block);
+        tracing::error!(tenant, %block, error = text, "the block cannot be read and is left out of merges");
+        true
     }
 
     fn count(

@@ -78,7 +78,8 @@ impl Ingester {
 fn row_group_spans(settings: &Settings, batches: &[&SpanBatch]) -> usize {
     let spans: u64 = batches.iter().map(|batch| batch.len() as u64).sum();
     let bytes: u64 = batches.iter().map(|batch| estimated_bytes(batch)).sum();
-    let fitting = u128::from(settings.row_group_bytes) * u128::from(spans) / u128::from(bytes.max(1));
+    let fitting =
+        u128::from(settings.row_group_bytes) * u128::from(spans) / u128::from(bytes.max(1));
     usize::try_from(fitting).unwrap_or(usize::MAX).min(settings.row_group_spans).max(1)
 }
 

@@ -11,6 +11,7 @@ use crate::{
     test_spans::{push_of, span},
 };
 
+mod blocks;
 mod metrics;
 
 struct Bench {

@@ -77,7 +77,7 @@ fn open(directory: &Path) -> Result<BlockReader, Failure> {
         size: meta.size,
         footer_size: meta.footer_size,
         version: meta.version()?,
-        dedicated_columns: meta.dedicated_columns.clone(),
+        dedicated_columns: meta.dedicated_columns.to_vec(),
     };
     let source = FileSource::open(&directory.join("data.parquet"))?;
     Ok(BlockReader::open(Arc::new(source), &facts)?)

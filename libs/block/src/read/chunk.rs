@@ -383,3 +383,6 @@ fn rows_to_entries(levels: &PageLevels<'_>, rows: &Range<u64>, next_row: &mut u6
     let end = end.unwrap_or(levels.entries);
     if *next_row <= rows.start { 0..0 } else { start..end.max(start) }
 }
+
+#[cfg(test)]
+mod tests;

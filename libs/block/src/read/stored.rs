@@ -89,7 +89,7 @@ pub fn facts_of(meta: &BlockMeta) -> Result<BlockFacts, tactus_storage::Error> {
         size: meta.size,
         footer_size: meta.footer_size,
         version: meta.version()?,
-        dedicated_columns: meta.dedicated_columns.clone(),
+        dedicated_columns: meta.dedicated_columns.to_vec(),
     })
 }
 

@@ -49,7 +49,7 @@ fn load(version: BlockVersion) -> Sample {
             size: meta.size,
             footer_size: meta.footer_size,
             version,
-            dedicated_columns: meta.dedicated_columns,
+            dedicated_columns: meta.dedicated_columns.to_vec(),
         },
     }
 }

@@ -21,7 +21,7 @@ fn sample_block(version: BlockVersion) -> (Block, Vec<DedicatedColumn>) {
         .join("single-tenant")
         .join(id);
     let meta = std::fs::read(path.join("meta.json")).unwrap();
-    let columns = BlockMeta::from_json(&meta).unwrap().dedicated_columns;
+    let columns = BlockMeta::from_json(&meta).unwrap().dedicated_columns.to_vec();
     let data = std::fs::File::open(path.join("data.parquet")).unwrap();
     (SerializedFileReader::new(data).unwrap(), columns)
 }

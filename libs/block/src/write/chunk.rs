@@ -2,14 +2,13 @@
 
 use bytes::Bytes;
 use parquet::basic::{Encoding, EncodingMask, PageType};
-use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, PageEncodingStats};
-use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
 use super::compress::{Compressor, SharedBytes};
 use super::levels::PageStart;
+use super::page_header::{PageKind, put_page_header};
 use super::statistics::{Bounds, ChunkStatistics, Order};
 use crate::error::{Error, Result};
 use crate::schema::{LeafCompression, LeafEncoding, Schema};
@@ -19,7 +18,7 @@ pub(super) struct ChunkWriter {
     column: ColumnDescPtr,
     encoding: Encoding,
     compression: LeafCompression,
-    out: TrackedWrite<Vec<u8>>,
+    out: Vec<u8>,
     statistics: ChunkStatistics,
     offsets: OffsetIndexBuilder,
     dictionary_offset: Option<u64>,
@@ -64,7 +63,7 @@ impl ChunkWriter {
             column,
             encoding,
             compression: storage.compression,
-            out: TrackedWrite::new(buffer),
+            out: buffer,
             offsets: OffsetIndexBuilder::new(),
             dictionary_offset: None,
             data_offset: None,
@@ -88,27 +87,18 @@ impl ChunkWriter {
         }
     }
 
-    /// Writes the dictionary page; before all data pages of a column that is dictionary coded.
+    /// Writes the dictionary page, which is sorted; before all data pages of a column that is dictionary coded.
     pub(super) fn dictionary(
         &mut self,
         compressor: &mut Compressor,
         plain: &[u8],
         entries: usize,
-        is_sorted: bool,
     ) -> Result<()> {
         let compression = LeafCompression::AsSet;
         let (page, uncompressed) = compressor.page(compression, &SharedBytes::default(), plain)?;
-        let page = Page::DictionaryPage {
-            buf: Bytes::from(page),
-            num_values: u32::try_from(entries).map_err(|_| Error::TooLarge("a dictionary"))?,
-            encoding: Encoding::PLAIN,
-            is_sorted,
-        };
-        let page = CompressedPage::new(page, uncompressed);
-        let written = SerializedPageWriter::new(&mut self.out).write_page(page)?;
-        self.dictionary_offset = Some(written.offset);
-        self.uncompressed += written.uncompressed_size as u64;
-        Ok(())
+        let entries = u32::try_from(entries).map_err(|_| Error::TooLarge("a dictionary"))?;
+        self.dictionary_offset = Some(self.out.len() as u64);
+        self.put(&PageKind::Dictionary(entries), &page, uncompressed)
     }
 
     /// Writes a data page (v1: Tempo's v2 pages would leave the levels uncompressed).
@@ -118,26 +108,29 @@ impl ChunkWriter {
         content: PageContent<'_>,
     ) -> Result<()> {
         let (page, uncompressed) = compressor.page(self.compression, content.start, content.own)?;
-        let page = Page::DataPage {
-            buf: Bytes::from(page),
-            num_values: u32::try_from(content.entries).map_err(|_| Error::TooLarge("a page"))?,
-            encoding: self.encoding,
-            def_level_encoding: Encoding::RLE,
-            rep_level_encoding: Encoding::RLE,
-            // The column index has them.
-            statistics: None,
-        };
-        let page = CompressedPage::new(page, uncompressed);
-        let written = SerializedPageWriter::new(&mut self.out).write_page(page)?;
-        self.data_offset.get_or_insert(written.offset);
-        self.uncompressed += written.uncompressed_size as u64;
+        // Statistics are in the column index.
+        let entries = u32::try_from(content.entries).map_err(|_| Error::TooLarge("a page"))?;
+        let offset = self.out.len();
+        self.put(&PageKind::Data(entries, self.encoding), &page, uncompressed)?;
+        self.data_offset.get_or_insert(offset as u64);
         self.offsets.append_row_count(content.rows as i64);
-        let size = i32::try_from(written.bytes_written).map_err(|_| Error::TooLarge("a page"))?;
-        self.offsets.append_offset_and_size(written.offset as i64, size);
+        let size = i32::try_from(self.out.len() - offset).map_err(|_| Error::TooLarge("a page"))?;
+        self.offsets.append_offset_and_size(offset as i64, size);
         self.statistics.page(content.bounds, content.nulls as u64, content.nans);
         self.values += content.entries as u64;
         self.rows += content.rows as u64;
         self.data_pages += 1;
+        Ok(())
+    }
+
+    /// Appends a page with its header.
+    fn put(&mut self, kind: &PageKind, page: &[u8], uncompressed: usize) -> Result<()> {
+        let start = self.out.len();
+        if !put_page_header(&mut self.out, kind, page, uncompressed) {
+            return Err(Error::TooLarge("a page"));
+        }
+        self.uncompressed += (self.out.len() - start + uncompressed) as u64;
+        self.out.extend_from_slice(page);
         Ok(())
     }
 
@@ -161,7 +154,7 @@ impl ChunkWriter {
                 },
             );
         }
-        let bytes = Bytes::from(self.out.into_inner()?);
+        let bytes = Bytes::from(self.out);
         let metadata = ColumnChunkMetaData::builder(self.column)
             .set_compression_codec(compressor.codec(self.compression))
             .set_encodings_mask(EncodingMask::new_from_encodings(encodings.iter()))

@@ -245,7 +245,7 @@ impl<W: Write + Send> LeafWriter<'_, W> {
         let mut chunk = self.chunk(leaf);
         let mut dictionary = std::mem::take(&mut self.scratch.dictionary);
         dictionary.build(values, strings);
-        chunk.dictionary(self.compressor, &dictionary.page, dictionary.entries, true)?;
+        chunk.dictionary(self.compressor, &dictionary.page, dictionary.entries)?;
         let entries = dictionary.entries;
         let is_packed = self.schema.storage(leaf).compression == LeafCompression::OnlyLevels;
         self.pages(&mut chunk, levels, &shape, |out, range| {
@@ -267,7 +267,7 @@ impl<W: Write + Send> LeafWriter<'_, W> {
     pub(super) fn null(&mut self, leaf: usize, levels: &mut Levels) -> Result<()> {
         let mut chunk = self.chunk(leaf);
         if self.schema.storage(leaf).encoding == LeafEncoding::Dictionary {
-            chunk.dictionary(self.compressor, &[], 0, true)?;
+            chunk.dictionary(self.compressor, &[], 0)?;
         }
         self.pages(&mut chunk, levels, &Shape::Null, |_, _| (None, 0))?;
         self.close(leaf, chunk)

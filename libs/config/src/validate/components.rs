@@ -170,6 +170,10 @@ pub(super) fn storage(config: &Config) -> Result<(), String> {
         block.bloom_filter_shard_size_bytes > 0,
         "positive value required for bloom-filter shard size",
     )?;
+    ensure(
+        block.parquet_row_group_size_bytes > 0,
+        "positive value required for the size of a row group",
+    )?;
     ensure(block.v2_index_downsample_bytes > 0, "positive index downsample required")?;
     ensure(block.v2_index_page_size_bytes > 0, "positive index page size required")?;
     super::dedicated_columns(&block.version, &block.parquet_dedicated_columns)?;

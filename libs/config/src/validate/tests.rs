@@ -55,6 +55,14 @@ fn rules_of_components_have_their_texts() {
             "v2 is not a valid block version for creating blocks",
         ),
         (
+            "storage: {trace: {block: {version: vParquet3}}}",
+            "vParquet3 is not a valid block version for creating blocks",
+        ),
+        (
+            "storage: {trace: {block: {parquet_row_group_size_bytes: 0}}}",
+            "positive value required for the size of a row group",
+        ),
+        (
             "storage: {trace: {block: {bloom_filter_false_positive: 1}}}",
             "invalid bloom filter fp rate 1",
         ),
@@ -87,22 +95,36 @@ fn rules_of_components_have_their_texts() {
 
 #[test]
 fn dedicated_columns_have_limits() {
-    let columns = |text: &str| {
+    let columns_of = |version: &str, text: &str| {
         let text =
             format!("storage: {{trace: {{block: {{parquet_dedicated_columns: [{text}]}}}}}}");
-        dedicated_columns(&from_yaml(&text).unwrap().storage.trace.block.parquet_dedicated_columns)
+        let config = from_yaml(&text).unwrap();
+        dedicated_columns(version, &config.storage.trace.block.parquet_dedicated_columns)
     };
+    let columns = |text: &str| columns_of("vParquet4", text);
     assert_eq!(columns("{scope: span, name: a, type: string}"), Ok(()));
-    let many = (0..11).map(|i| format!("{{scope: span, name: a{i}, type: string}}"));
-    let many: Vec<_> = many.collect();
+    let many = |count| {
+        let many = (0..count).map(|i| format!("{{scope: span, name: a{i}, type: string}}"));
+        many.collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(columns_of("vParquet5", &many(20)), Ok(()));
+    assert!(columns_of("vParquet5", &many(21)).is_err());
     for text in [
         "{scope: x, name: a, type: string}",
         "{scope: span, name: a, type: float}",
         "{scope: span, name: '', type: string}",
         "{scope: span, name: a, type: int}, {scope: span, name: a, type: string}",
-        &many.join(", "),
+        &many(11),
     ] {
         let error = columns(text).unwrap_err();
         assert!(error.starts_with("invalid dedicated attribute columns: "), "{error}");
+    }
+}
+
+#[test]
+fn both_block_versions_that_are_written_are_accepted() {
+    for version in ["vParquet4", "vParquet5"] {
+        let text = format!("storage: {{trace: {{block: {{version: {version}}}}}}}");
+        assert_eq!(validate(&from_yaml(&text).unwrap()), Ok(()), "{version}");
     }
 }

@@ -73,7 +73,7 @@ impl ObjectWriter {
             Sink::Local(file) => {
                 file.publish().map_err(|error| failure::from_io(&self.key, error))?;
             }
-            Sink::Remote(remote) => remote.finish(self.written)?,
+            Sink::Remote(remote) => (*remote).finish(self.written)?,
             Sink::Failed => return Err(self.failed_before()),
         }
         Ok(self.written)
@@ -193,7 +193,7 @@ impl Remote {
         })
     }
 
-    fn finish(mut self: Box<Self>, size: u64) -> Result<()> {
+    fn finish(mut self, size: u64) -> Result<()> {
         if self.upload.is_none() {
             let (bucket, key) = (self.bucket.clone(), self.key.clone());
             let bytes = Bytes::from(std::mem::take(&mut self.part));

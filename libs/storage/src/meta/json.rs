@@ -2,13 +2,16 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serializer};
 use uuid::Uuid;
 
-use super::{BlockMeta, CompactedBlockMeta, Extension, PageEncoding, zero_time};
+use super::{
+    BlockMeta, CompactedBlockMeta, DedicatedColumn, Extension, PageEncoding, shared, zero_time,
+};
 use crate::error::{Error, Result};
 
 pub(super) fn uuid<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
@@ -24,6 +27,17 @@ pub(super) fn encoding<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(encoding.as_str())
+}
+
+pub(super) fn columns<S: Serializer>(
+    columns: &Arc<[DedicatedColumn]>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(columns.iter())
+}
+
+pub(super) fn is_empty(columns: &Arc<[DedicatedColumn]>) -> bool {
+    columns.is_empty()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
@@ -132,7 +146,11 @@ impl LenientObject for BlockMeta {
             "dataencoding" => take(&mut self.data_encoding, map)?,
             "bloomshards" => take(&mut self.bloom_shards, map)?,
             "footersize" => take(&mut self.footer_size, map)?,
-            "dedicatedcolumns" => take(&mut self.dedicated_columns, map)?,
+            "dedicatedcolumns" => {
+                if let Some(columns) = map.next_value::<Option<Vec<DedicatedColumn>>>()? {
+                    self.dedicated_columns = shared::columns(columns);
+                }
+            }
             "replicationfactor" => take(&mut self.replication_factor, map)?,
             "tactus" => take_extension(self, map)?,
             _ => return Ok(false),

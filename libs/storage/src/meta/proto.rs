@@ -2,6 +2,8 @@
 //!
 //! Fields 2, 6, 7, 11 and 17 are written even when empty, as Tempo 2.10 does; 3.0 drops 11 and 14.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use prost::Message;
 use uuid::Uuid;
@@ -87,7 +89,7 @@ impl From<&super::BlockMeta> for BlockMeta {
         let columns = if meta.dedicated_columns.is_empty() {
             Vec::new()
         } else {
-            serde_json::to_vec(&meta.dedicated_columns).expect("columns hold only strings")
+            serde_json::to_vec(&*meta.dedicated_columns).expect("columns hold only strings")
         };
         Self {
             format: meta.format.clone(),
@@ -128,8 +130,8 @@ impl TryFrom<BlockMeta> for super::BlockMeta {
             Some(_) => return Err(corrupt("encoding in protobuf")),
         };
         let dedicated_columns = match meta.dedicated_columns.as_deref() {
-            None | Some([]) => Vec::new(),
-            Some(json) => super::json::parse(json)?,
+            None | Some([]) => Arc::default(),
+            Some(json) => super::shared::columns_of_json(json)?,
         };
         Ok(Self {
             format: meta.format,

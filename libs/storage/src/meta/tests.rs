@@ -20,7 +20,8 @@ fn sample_meta() -> BlockMeta {
             DedicatedColumn::string(ColumnScope::Resource, "ip"),
             DedicatedColumn::string(ColumnScope::Span, "region"),
             DedicatedColumn::string(ColumnScope::Span, "customer"),
-        ],
+        ]
+        .into(),
         ..BlockMeta::default()
     }
 }
@@ -57,7 +58,7 @@ fn meta_as_protobuf_matches() {
         compaction_level: 1,
         total_records: 2,
         footer_size: 777,
-        dedicated_columns: columns(r#"[{"s":"resource","n":"ip"},{"n":"region"}]"#),
+        dedicated_columns: columns(r#"[{"s":"resource","n":"ip"},{"n":"region"}]"#).into(),
         replication_factor: 1,
         ..sample_meta()
     };
@@ -259,7 +260,7 @@ proptest! {
             size,
             compaction_level: level,
             total_records: records,
-            dedicated_columns: vec![DedicatedColumn::int(ColumnScope::Event, &name)],
+            dedicated_columns: vec![DedicatedColumn::int(ColumnScope::Event, &name)].into(),
             ..sample_meta()
         };
         meta.set_time_range_unix_nanos(start, end);

@@ -16,6 +16,13 @@ use crate::layout::{TENANT_INDEX_JSON, TENANT_INDEX_PROTO, parse_block_key, tena
 use crate::meta::{BlockMeta, CompactedBlockMeta};
 use crate::tenant_index::TenantIndex;
 
+/// Blocks of a tenant from which on it pays to ask the index for their metas at start.
+const MIN_RECALLED: usize = 32;
+
+/// How much older than the index a meta is that is taken from it: clocks differ, and a meta may be
+/// written again while an index is made.
+const RECALL_MARGIN: SignedDuration = SignedDuration::from_hours(1);
+
 /// What is known before the listing, by block.
 struct Known<'a> {
     live: HashMap<Uuid, &'a Arc<BlockMeta>>,
@@ -37,11 +44,14 @@ impl Poller {
         let created_at = Timestamp::now();
         let list = block_io::list_blocks(&self.bucket, name, self.settings.list_concurrency);
         let mut listed = list.await?;
-        let known = Known {
+        let mut known = Known {
             live: previous.all_live().map(|meta| (meta.block_id, meta)).collect(),
             compacted: previous.compacted().iter().map(|b| (b.meta.block_id, b)).collect(),
             read: self.memory.take_read(name),
         };
+        if tenant.is_new && listed.live.len() >= MIN_RECALLED {
+            self.recall(name, &listed, &mut known.read).await;
+        }
         let mut live = Vec::with_capacity(listed.live.len());
         let mut compacted = Vec::with_capacity(listed.compacted.len());
         let mut wanted = listed.unknown(&known, &mut live, &mut compacted);
@@ -86,6 +96,34 @@ impl Poller {
         };
         poll.blocks = self.arrange(name, index, no_compact).await?;
         Ok(poll)
+    }
+
+    /// Takes metas from the JSON index, which carries a checksum, instead of reading each: those that
+    /// were written well before it. Without an index that is usable nothing is known.
+    async fn recall(
+        &self,
+        tenant: &str,
+        listed: &ListedBlocks,
+        read: &mut HashMap<Uuid, Arc<BlockMeta>>,
+    ) {
+        let Some(index_written) = listed.index_written else { return };
+        let index = match self.load_json_index(tenant).await {
+            Ok(index) => index,
+            Err(error) => {
+                tracing::debug!(tenant, error = %Chain(&error), "all block metas are read, the index is not usable");
+                return;
+            }
+        };
+        let Ok(limit) = index.created_at.min(index_written).checked_sub(RECALL_MARGIN) else {
+            return;
+        };
+        let old = listed.live_written.iter().filter(|(_, written)| *written < limit);
+        let old: HashSet<Uuid> = old.map(|(id, _)| *id).collect();
+        let known = index
+            .live
+            .into_iter()
+            .filter(|meta| meta.tenant_id == tenant && old.contains(&meta.block_id));
+        read.extend(known.map(|meta| (meta.block_id, meta)));
     }
 
     /// Writes both files, protobuf first, and counts failures: an old index is no reason to work

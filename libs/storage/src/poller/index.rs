@@ -46,17 +46,19 @@ impl Poller {
     }
 
     /// Reads the index of a tenant, whatever its age.
-    pub(super) async fn load_index(&self, tenant: &str) -> Result<TenantIndex> {
+    async fn load_index(&self, tenant: &str) -> Result<TenantIndex> {
         let proto = tenant_index_key(tenant, TENANT_INDEX_PROTO);
-        let json = tenant_index_key(tenant, TENANT_INDEX_JSON);
         match self.bucket.get(&proto).await {
             Ok(bytes) => decode(proto, move || TenantIndex::from_proto_zst(&bytes)).await,
-            Err(error) if error.is_not_found() => {
-                let bytes = self.bucket.get(&json).await?;
-                decode(json, move || TenantIndex::from_json_gz(&bytes)).await
-            }
+            Err(error) if error.is_not_found() => self.load_json_index(tenant).await,
             Err(error) => Err(error),
         }
+    }
+
+    pub(super) async fn load_json_index(&self, tenant: &str) -> Result<TenantIndex> {
+        let json = tenant_index_key(tenant, TENANT_INDEX_JSON);
+        let bytes = self.bucket.get(&json).await?;
+        decode(json, move || TenantIndex::from_json_gz(&bytes)).await
     }
 
     fn check_age(&self, tenant: &str, index: &TenantIndex) -> Result<()> {

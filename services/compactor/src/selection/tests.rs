@@ -65,7 +65,7 @@ fn different_windows_versions_columns_and_factors_stay_apart() {
     let different = [
         other(&|meta| meta.format = "vParquet5".to_owned()),
         other(&|meta| meta.replication_factor = 1),
-        other(&|meta| meta.dedicated_columns = tactus_storage::meta::default_columns()),
+        other(&|meta| meta.dedicated_columns = tactus_storage::meta::default_columns().into()),
         other(&|meta| meta.end_time = Timestamp::from_second(end - 3600).unwrap()),
         other(&|meta| meta.format = "v2".to_owned()),
         other(&|meta| meta.size = 0),

@@ -72,7 +72,7 @@ pub(super) async fn run(
         return Err(Error::NotFound(format!("tenant {} has no block", command.tenant)));
     };
     let version = command.version.map_or_else(|| newest.version(), Ok)?;
-    let configured = newest.dedicated_columns.clone();
+    let configured = newest.dedicated_columns.to_vec();
     let bar = progress::bar("reading row groups", 0);
     let mut counts = Counts::default();
     for meta in &metas {

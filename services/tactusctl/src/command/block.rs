@@ -120,7 +120,7 @@ fn text(block: &Block) -> String {
     if meta.replication_factor > 0 {
         line("copies", meta.replication_factor.to_string());
     }
-    for column in &meta.dedicated_columns {
+    for column in meta.dedicated_columns.iter() {
         let options: String = column.options.iter().map(|o| format!(" {}", o.as_str())).collect();
         let (scope, kind) = (column.scope.as_str(), column.column_type.as_str());
         line("dedicated", format!("{scope}.{} {kind}{options}", format::clean(&column.name)));

@@ -101,7 +101,7 @@ fn builder(first: &BlockMeta, form: &BlockForm) -> Result<BuilderSettings> {
     };
     let columns = match &form.columns {
         Some(Columns(columns)) => columns.clone(),
-        None => first.dedicated_columns.clone(),
+        None => first.dedicated_columns.to_vec(),
     };
     let dedicated_columns = match version {
         BlockVersion::VParquet5 => columns,

@@ -1,6 +1,7 @@
 //! What our writer writes reads back equal, up to the order rules of the format.
 
 use super::generated::{Shape, batch};
+use super::pruning::check_pruning;
 use super::*;
 use crate::{BlockWriter, Compression, WriterSettings};
 use proptest::prelude::*;
@@ -29,12 +30,12 @@ fn dedicated_columns(version: BlockVersion) -> Vec<DedicatedColumn> {
 }
 
 /// A block of these batches, each a row group.
-fn written(
+pub(super) fn written(
     version: BlockVersion,
     batches: &[SpanBatch],
     compression: Compression,
     page_bytes: usize,
-) -> BlockReader {
+) -> (Bytes, BlockFacts) {
     let dedicated_columns = dedicated_columns(version);
     let settings = WriterSettings {
         version,
@@ -53,7 +54,7 @@ fn written(
         version,
         dedicated_columns,
     };
-    BlockReader::open(Arc::new(BytesSource::new(data.into())), &facts).unwrap()
+    (data.into(), facts)
 }
 
 fn sorted(batch: &SpanBatch, list: &AttributeList, owner: usize) -> Vec<String> {
@@ -123,7 +124,8 @@ fn check(
     compression: Compression,
     page_bytes: usize,
 ) {
-    let reader = written(version, batches, compression, page_bytes);
+    let (data, facts) = written(version, batches, compression, page_bytes);
+    let reader = BlockReader::open(Arc::new(BytesSource::new(data)), &facts).unwrap();
     assert_eq!(reader.row_groups().len(), batches.len());
     for (group, expected) in batches.iter().enumerate() {
         let found = reader.read_row_group(group, &Projection::all()).unwrap();
@@ -137,6 +139,7 @@ fn check(
             let alone = reader.read_trace(id, None).unwrap().unwrap();
             assert_eq!(spans_of(&alone, 0), spans_of(expected, trace));
         }
+        check_pruning(&reader, group, &found);
     }
 }
 

@@ -34,10 +34,10 @@ fn rewritten(version: BlockVersion, id: &str, compression: Compression) -> Rewri
         size: meta.size,
         footer_size: meta.footer_size,
         version,
-        dedicated_columns: meta.dedicated_columns.clone(),
+        dedicated_columns: meta.dedicated_columns.to_vec(),
     };
     let reader = BlockReader::open(Arc::new(BytesSource::new(data.clone())), &facts).unwrap();
-    let dedicated_columns = meta.dedicated_columns;
+    let dedicated_columns = meta.dedicated_columns.to_vec();
     let schema = Schema::new(version, &dedicated_columns).unwrap();
     let settings =
         WriterSettings { version, dedicated_columns, compression, ..WriterSettings::default() };

@@ -117,3 +117,31 @@ async fn jitter_delays_reads_and_changes_nothing() {
     let poller = Poller::builder(store.bucket.clone(), Arc::default(), settings);
     assert_eq!(poller.poll_once().await.unwrap().live_blocks, 1);
 }
+
+#[tokio::test]
+async fn restarted_builder_reads_only_metas_that_the_index_may_not_have() {
+    let store = Store::new();
+    let mut ids = Vec::new();
+    for number in 0..40 {
+        let id = store.add("t").await;
+        let age = if number < 30 { 2 * HOUR } else { HOUR / 2 };
+        let path = store.bucket.local_path(&block_key("t", id, META)).unwrap();
+        File::open(path).unwrap().set_modified(SystemTime::now() - age).unwrap();
+        ids.push(id);
+    }
+    ids.sort_unstable();
+    assert_eq!(store.builder().poll_once().await.unwrap().metas_read, 40);
+    let new = store.add("t").await;
+    let gone = ids.remove(0);
+    block_io::clear_block(&store.bucket, "t", gone).await.unwrap();
+    ids.push(new);
+    ids.sort_unstable();
+    let poller = store.builder();
+    assert!((11..=12).contains(&poller.poll_once().await.unwrap().metas_read));
+    assert_eq!(live(&poller, "t"), ids);
+    // An index that is damaged is no help, and no harm.
+    store.bucket.put("t/index.json.gz", Bytes::from_static(b"damaged")).await.unwrap();
+    let poller = store.builder();
+    assert_eq!(poller.poll_once().await.unwrap().metas_read, 40);
+    assert_eq!(live(&poller, "t"), ids);
+}

@@ -91,7 +91,7 @@ fn save(meta: &BlockMeta, reader: &BlockReader) -> tactus_block::Result<Saved> {
     };
     let columns = &meta.dedicated_columns;
     let dedicated_columns = match version {
-        BlockVersion::VParquet5 => columns.clone(),
+        BlockVersion::VParquet5 => columns.to_vec(),
         _ => filter_for_vparquet4(columns),
     };
     let settings = BuilderSettings {

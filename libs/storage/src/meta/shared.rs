@@ -1,0 +1,84 @@
+//! Lists of columns that many metas have in common are kept once: they are most of a meta's memory.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use super::{DedicatedColumn, json};
+use crate::error::Result;
+
+/// Lists that are shared. A bucket has a few; what comes after these has a list of its own.
+const MAX_LISTS: usize = 256;
+
+type Columns = Arc<[DedicatedColumn]>;
+
+static LISTS: LazyLock<Mutex<Lists>> = LazyLock::new(Mutex::default);
+
+#[derive(Debug, Default)]
+struct Lists {
+    by_content: HashSet<Columns>,
+    /// By the text that was parsed.
+    by_text: HashMap<Vec<u8>, Columns>,
+}
+
+/// The shared list of these columns.
+pub(super) fn columns(columns: Vec<DedicatedColumn>) -> Columns {
+    LISTS.lock().unwrap_or_else(PoisonError::into_inner).columns(columns)
+}
+
+/// The shared list of the columns of a JSON array; errors as for any part of a meta.
+pub(super) fn columns_of_json(text: &[u8]) -> Result<Columns> {
+    LISTS.lock().unwrap_or_else(PoisonError::into_inner).columns_of_json(text)
+}
+
+impl Lists {
+    fn columns(&mut self, columns: Vec<DedicatedColumn>) -> Columns {
+        if let Some(known) = self.by_content.get(columns.as_slice()) {
+            return Arc::clone(known);
+        }
+        let columns: Columns = columns.into();
+        if self.by_content.len() < MAX_LISTS {
+            self.by_content.insert(Arc::clone(&columns));
+        }
+        columns
+    }
+
+    fn columns_of_json(&mut self, text: &[u8]) -> Result<Columns> {
+        if let Some(known) = self.by_text.get(text) {
+            return Ok(Arc::clone(known));
+        }
+        let columns = self.columns(json::parse(text)?);
+        if self.by_text.len() < MAX_LISTS {
+            self.by_text.insert(text.to_vec(), Arc::clone(&columns));
+        }
+        Ok(columns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_columns_are_shared_however_they_are_written() {
+        let mut lists = Lists::default();
+        let one = lists.columns_of_json(br#"[{"n":"a"},{"n":"b","t":"int"}]"#).unwrap();
+        for other in
+            [&br#"[{"n":"a"},{"n":"b","t":"int"}]"#[..], br#"[{"N":"a"}, {"n":"b","t":"int"}]"#]
+        {
+            assert!(Arc::ptr_eq(&one, &lists.columns_of_json(other).unwrap()));
+        }
+        assert!(Arc::ptr_eq(&one, &lists.columns(one.to_vec())));
+        assert!(lists.columns_of_json(b"[").is_err());
+    }
+
+    #[test]
+    fn any_number_of_lists_can_be_read_and_few_are_kept() {
+        let mut lists = Lists::default();
+        for number in 0..2 * MAX_LISTS {
+            let name = format!("many.{number}");
+            let list = lists.columns_of_json(format!(r#"[{{"n":"{name}"}}]"#).as_bytes()).unwrap();
+            assert_eq!(list[0].name, name);
+        }
+        assert_eq!((lists.by_content.len(), lists.by_text.len()), (MAX_LISTS, MAX_LISTS));
+    }
+}

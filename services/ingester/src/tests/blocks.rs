@@ -1,0 +1,59 @@
+use tactus_block::read::{BlockReader, BytesSource, facts_of};
+use tactus_model::Projection;
+use tactus_storage::meta::{BlockVersion, ColumnScope, DedicatedColumn};
+
+use super::*;
+
+/// The spans of the only block, by trace; with the number of its row groups.
+fn stored(bench: &Bench) -> (usize, Vec<(usize, usize)>) {
+    let blocks = bench.blocklist.tenant("t1");
+    let meta = &blocks.live()[0];
+    let path = bench.bucket_path().join("t1").join(meta.block_id.to_string());
+    let data = std::fs::read(path.join("data.parquet")).unwrap();
+    let source = Arc::new(BytesSource::new(data.into()));
+    let reader = BlockReader::open(source, &facts_of(meta).unwrap()).unwrap();
+    let groups = reader.row_groups().len();
+    let counts = (0..groups).map(|group| {
+        let batch = reader.read_row_group(group, &Projection::all()).unwrap();
+        (batch.traces.ids.len(), batch.len())
+    });
+    (groups, counts.collect())
+}
+
+#[tokio::test]
+async fn block_has_the_version_and_columns_of_the_settings() {
+    for version in [BlockVersion::VParquet4, BlockVersion::VParquet5] {
+        let bench = Bench::new();
+        let mut settings = bench.settings();
+        settings.block_version = version;
+        settings.dedicated_columns = vec![DedicatedColumn::string(ColumnScope::Span, "text")];
+        let columns = settings.dedicated_columns.clone();
+        let ingester = bench.open_with(settings).unwrap();
+        push_all(&ingester, 0..100);
+        ingester.flush_all().await.unwrap();
+        let blocks = bench.blocklist.tenant("t1");
+        assert_eq!(blocks.live()[0].version().unwrap(), version);
+        assert_eq!(blocks.live()[0].dedicated_columns[..], columns[..]);
+        assert_eq!(stored(&bench), (1, vec![(7, 100)]));
+    }
+}
+
+#[tokio::test]
+async fn row_groups_are_cut_by_bytes_and_by_spans() {
+    let groups = async |bytes: u64, spans: usize| {
+        let bench = Bench::new();
+        let mut settings = bench.settings();
+        (settings.row_group_bytes, settings.row_group_spans) = (bytes, spans);
+        let ingester = bench.open_with(settings).unwrap();
+        push_all(&ingester, 0..140);
+        ingester.flush_all().await.unwrap();
+        let (groups, counts) = stored(&bench);
+        assert_eq!(counts.iter().map(|count| count.1).sum::<usize>(), 140);
+        groups
+    };
+    // Seven traces of twenty spans of about 150 bytes.
+    assert_eq!(groups(100_000_000, 64_000).await, 1);
+    assert_eq!(groups(100_000_000, 40).await, 4);
+    assert_eq!(groups(5_000, 64_000).await, 4);
+    assert_eq!(groups(1, 64_000).await, 7);
+}
