@@ -34,7 +34,7 @@ run: ## Build Tactus (optimised) and start it without a configuration: data unde
 # With the tests in the same command, all crates get one set of features: nothing is compiled twice.
 .PHONY: build
 build: ## Build the server that the tests start, and the unit tests
-	@if [ "$(TACTUS_BIN)" = "$(BUILT_BIN)" ]; then $(CARGO) build --workspace --bins --tests --locked; fi
+	@if [ "$(TACTUS_BIN)" = "$(BUILT_BIN)" ]; then $(CARGO) build --workspace --bins --tests --examples --locked; fi
 
 .PHONY: release
 release: ## Build the optimised server

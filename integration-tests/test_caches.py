@@ -8,7 +8,7 @@ import time
 import pytest
 
 from harness import otlp
-from harness.caches import KINDS
+from harness.caches import KINDS, Memcached, Redis, RedisCluster, Sentinel, TlsProxy
 from harness.server import merge
 from harness.waiting import eventually
 
@@ -237,6 +237,79 @@ def test_cache_of_earlier_releases_works_over_a_local_store(servers, cache):
     roles = {key.split(":")[2] for key in cache.keys()}
     assert roles == {"bloom", "parquet-footer"}
     assert cache.stats()["hits"] >= 2
+
+
+def used_after_a_restart(server, bucket, *caches):
+    """Answers stay the same, and each cache has a part in them."""
+    data = Data(server, bucket)
+    expected = data.answers()
+    for cache in caches:
+        written(server, cache)
+    forget_memory_and_disk(server)
+    hits = [cache.stats()["hits"] for cache in caches]
+    assert data.answers() == expected
+    assert all(cache.stats()["hits"] > before for cache, before in zip(caches, hits)), hits
+    return data, expected
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Starts further servers, which end with the test."""
+    running = []
+
+    def start(kind, *arguments):
+        directory = tmp_path / f"server-{len(running)}"
+        directory.mkdir()
+        server = kind(directory, *arguments)
+        running.append(server)
+        return server.start() if hasattr(server, "start") else server
+
+    yield start
+    for server in running:
+        server.close()
+
+
+def test_values_are_spread_over_memcached_servers(servers, bucket, started):
+    one, two = started(Memcached), started(Memcached)
+    addresses = f"dns+{one.address},{two.address}"
+    server = servers.start(config=config(one, bucket, BLOCK_ROLES, NO_RESULTS, addresses=addresses))
+    data, expected = used_after_a_restart(server, bucket, one, two)
+    assert not set(one.keys()) & set(two.keys())
+    assert server.metric("tempo_memcache_client_servers") == 2
+    two.kill()
+    forget_memory_and_disk(server)
+    hits = one.stats()["hits"]
+    assert data.answers() == expected
+    assert one.stats()["hits"] > hits
+
+
+def test_redis_cluster_is_used(servers, bucket, started):
+    cache = started(RedisCluster)
+    server = servers.start(config=config(cache, bucket, BLOCK_ROLES, NO_RESULTS))
+    used_after_a_restart(server, bucket, cache)
+
+
+def test_primary_that_sentinels_name_is_used(servers, bucket, started):
+    cache = started(Redis)
+    sentinel = started(Sentinel, cache)
+    server = servers.start(config=config(sentinel, bucket, BLOCK_ROLES, NO_RESULTS))
+    used_after_a_restart(server, bucket, cache)
+
+
+def test_caches_are_reached_over_tls(servers, bucket, cache, started, tmp_path):
+    proxy = started(lambda directory: TlsProxy(directory, cache))
+    address = f"localhost:{proxy.port}"
+    tls = {
+        "memcached": {"addresses": address, "tls_enabled": True, "tls_ca_path": str(proxy.path)},
+        "redis": {"endpoint": address, "tls-enabled": True, "tls_insecure_skip_verify": True},
+    }[cache.kind]
+    server = servers.start(config=config(cache, bucket, BLOCK_ROLES, NO_RESULTS, **tls))
+    used_after_a_restart(server, bucket, cache)
+    # A certificate that nobody vouches for.
+    tls.pop("tls_ca_path", None)
+    tls.pop("tls_insecure_skip_verify", None)
+    other = servers.start("other", config=config(cache, bucket, BLOCK_ROLES, **tls))
+    eventually(lambda: "cannot reach a cache" in other.logs(), "a warning")
 
 
 def test_caches_that_cannot_be_are_refused(servers):

@@ -40,6 +40,7 @@ def ported(text, server):
 def test_examples_of_a_page_run(page, servers, tmp_path):
     # The usual window of a search without start and end.
     server = servers.start(config={
+        "compactor": {"jobs": {"api_enabled": True}},
         "query_frontend": {"search": {"query_backend_after": "15m", "query_ingesters_until": "30m"}}})
     work = tmp_path / "examples"
     work.mkdir()

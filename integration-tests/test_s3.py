@@ -7,6 +7,7 @@ import pytest
 
 from harness import otlp
 from harness.fault_proxy import FaultProxy
+from harness.ports import free_ports
 from harness.server import merge
 from harness.store_tests import FAST, StoreTests, forget_local_data, refused
 from harness.waiting import eventually
@@ -146,6 +147,15 @@ def test_unknown_user_stops_the_start_with_a_sentence(servers, s3_server, bucket
     assert "storage.trace.s3.access_key: " in said and "InvalidAccessKeyId" in said
     assert "does not accept access_key and secret_key of the configuration" in said
     assert "does not accept the environment variables AWS_ACCESS_KEY_ID" in of_environment
+
+
+def test_no_credentials_anywhere_stop_the_start_with_a_sentence(servers, bucket, tmp_path):
+    config = bucket.config(retry_max_attempts=1)
+    for key in ("access_key", "secret_key"):
+        del config["storage"]["trace"]["s3"][key]
+    (nobody,) = free_ports(1)
+    env = {"HOME": str(tmp_path), "AWS_METADATA_ENDPOINT": f"http://127.0.0.1:{nobody}"}
+    assert "failed to get credentials: none are configured" in refused(servers, config, env=env)
 
 
 def answer(status, code):

@@ -1,10 +1,11 @@
-"""Blocks that Grafana Tempo wrote: the sample blocks of the conformance data, read as they are."""
+"""Blocks that Grafana Tempo wrote: the sample blocks of the conformance data, read as they are, and as vParquet3."""
 import shutil
+import subprocess
 
 import pytest
 
 from harness import answers
-from harness.paths import CONFORMANCE
+from harness.paths import CONFORMANCE, example_binary
 from harness.servers import Servers
 from harness.waiting import eventually
 
@@ -34,17 +35,26 @@ QUERIES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
+@pytest.fixture(scope="module", params=["vParquet3", "vParquet4", "vParquet5"])
+def server(request, tmp_path_factory):
     servers = Servers(tmp_path_factory.mktemp("blocks"))
-    server = servers.new()
-    shutil.copytree(CONFORMANCE / "blocks" / "vParquet4", server.blocks)
-    for path in [server.blocks, *server.blocks.rglob("*")]:
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    server = servers.new(config={"compactor": {"compaction": {"block_retention": "876000h"}}})
+    put_sample_block(request.param, server.blocks)
     server.start()
     eventually(lambda: len(server.search("{}", **WINDOW)) == 64, "the block is known")
     yield server
     servers.close()
+
+
+def put_sample_block(version, blocks):
+    """A local store with the sample block of a version. There is none of vParquet3: the other is written as one."""
+    if version == "vParquet3":
+        (sample,) = (CONFORMANCE / "blocks" / "vParquet4").glob("*/*/meta.json")
+        subprocess.run([example_binary("write_v3_block"), sample.parent, blocks], check=True, timeout=60)
+        return
+    shutil.copytree(CONFORMANCE / "blocks" / version, blocks)
+    for path in [blocks, *blocks.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 @pytest.mark.parametrize(("query", "traces", "spans"), QUERIES, ids=[q for q, _, _ in QUERIES])

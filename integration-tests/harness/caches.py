@@ -1,11 +1,20 @@
 """Real memcached and redis servers as child processes."""
 import contextlib
+import datetime
 import os
 import shutil
 import signal
 import socket
+import socketserver
+import ssl
 import subprocess
+import threading
 import urllib.parse
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from .ports import free_ports
 from .server import end_with_parent
@@ -27,6 +36,7 @@ class CacheServer:
         return f"127.0.0.1:{self.port}"
 
     def start(self):
+        """Starts the program, again if it was killed: then it has nothing."""
         program = shutil.which(self.program)
         assert program, f"the tests need {self.program}: apt-get install {self.package}"
         with open(self.directory / f"{self.kind}.log", "ab") as log:
@@ -145,6 +155,98 @@ class Redis(CacheServer):
 
     def set(self, key, value):
         self._call("SET", key, value)
+
+
+class RedisCluster(Redis):
+    """One node that has all slots; clients are told of it under two names."""
+
+    def arguments(self):
+        return [*super().arguments(), "--cluster-enabled", "yes", "--cluster-port", str(free_ports(1)[0])]
+
+    def start(self):
+        super().start()
+        self._call("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        eventually(lambda: b"cluster_state:ok" in self._call("CLUSTER", "INFO"), "the cluster is up")
+        return self
+
+    def config(self, **extra):
+        return super().config(endpoint=f"{self.address},localhost:{self.port}", **extra)
+
+
+class Sentinel(Redis):
+    """Names a server as the primary `tactus`."""
+
+    kind = "sentinel"
+
+    def __init__(self, directory, primary):
+        super().__init__(directory)
+        self.primary = primary
+
+    def arguments(self):
+        path = self.directory / "sentinel.conf"
+        path.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {self.directory}\n"
+            f"sentinel monitor tactus 127.0.0.1 {self.primary.port} 1\n")
+        return [str(path), "--sentinel"]
+
+    def stats(self):
+        return self._call("PING")
+
+    def config(self, **extra):
+        return super().config(**{"master-name": "tactus", **extra})
+
+
+class TlsProxy:
+    """Takes TLS connections and hands them on to a cache."""
+
+    def __init__(self, directory, cache):
+        self.cache, self.path = cache, directory / "cache.pem"
+        self._certificate()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.path)
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                with contextlib.suppress(OSError), context.wrap_socket(self.request, server_side=True) as client:
+                    with socket.create_connection(("127.0.0.1", cache.port)) as upstream:
+                        back = threading.Thread(target=_copy, args=(upstream, client), daemon=True)
+                        back.start()
+                        _copy(client, upstream)
+
+        class Server(socketserver.ThreadingTCPServer):
+            allow_reuse_address = daemon_threads = True
+
+        (self.port,) = free_ports(1)
+        self.server = Server(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def _certificate(self):
+        """A certificate for localhost that signs itself, and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "cache")])
+        now = datetime.datetime.now(datetime.timezone.utc)
+        certificate = (
+            x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .sign(key, hashes.SHA256()))
+        self.path.write_bytes(
+            certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+
+
+def _copy(source, target):
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
 
 
 KINDS = {server.kind: server for server in (Memcached, Redis)}

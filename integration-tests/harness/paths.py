@@ -19,3 +19,10 @@ def tactus_binary():
     if not binary.is_file():
         raise FileNotFoundError(f"{binary}: build it with `make build` or name it with TACTUS_BIN")
     return str(binary)
+
+
+def example_binary(name):
+    """A small program of the workspace, built beside the server."""
+    path = pathlib.Path(tactus_binary()).parent / "examples" / name
+    assert path.is_file(), f"{path} is not built: make build"
+    return path

@@ -1,7 +1,8 @@
 //! Blocks: `data.parquet` in the vParquet4 and vParquet5 formats, from and to [`tactus_model::SpanBatch`].
 //!
-//! Pages are encoded and decoded here, straight from and to dictionary codes; page headers, footer and page
-//! index are the Parquet library's. What lies beside `data.parquet` in a block is the storage lib's business.
+//! Pages are encoded and decoded here, straight from and to dictionary codes, each with a checksum in its header;
+//! footer and page index are the Parquet library's. What lies beside `data.parquet` in a block is the storage lib's
+//! business.
 #![warn(missing_docs)]
 
 mod build;

@@ -26,19 +26,19 @@ use std::sync::Arc;
 
 use parquet::file::properties::{WriterProperties, WriterVersion};
 use parquet::file::writer::SerializedFileWriter;
-use tactus_model::{SpanBatch, TraceId};
+use tactus_model::{SpanBatch, StringCode, TraceId};
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 
 pub use estimate::{estimated_bytes, estimated_bytes_of};
 
 use crate::error::Result;
-use crate::schema::Schema;
+use crate::schema::{AttributeColumn, Schema};
 use canonical::CanonicalResources;
 use compress::Compressor;
 use leaves::LeafWriter;
 use row_group::{Scratch, Source, write_columns};
 use sink::Sink;
-use slots::SlotNames;
+use slots::{BatchSlots, SlotNames};
 
 /// How pages are compressed. [`crate::schema::LeafCompression`] has the exceptions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -178,7 +178,8 @@ impl<W: Write + Send> BlockWriter<W> {
         let mut leaf_scratch = std::mem::take(&mut self.scratch.leaves);
         layout.set(batch, &resources);
         traces.set(batch, &layout, &resources);
-        let pages = page_rows(batch, &layout.trace_spans, self.page_bytes);
+        let blobs = blob_ends(batch, &self.schema.span_columns, &span_keys);
+        let pages = page_rows(batch, &layout.trace_spans, &blobs, self.page_bytes);
         let mut writer = LeafWriter {
             group: self.file.next_row_group()?,
             schema: &self.schema,
@@ -239,8 +240,40 @@ fn earliest(starts: impl Iterator<Item = u64>) -> u64 {
     starts.filter(|&start| start != 0).min().unwrap_or(0)
 }
 
+/// Bytes of the strings that go to blob columns of spans, before each span; and the end. Empty without such columns.
+fn blob_ends(batch: &SpanBatch, columns: &[AttributeColumn], slots: &BatchSlots<'_>) -> Vec<u64> {
+    if columns.iter().all(|column| !column.is_blob) {
+        return Vec::new();
+    }
+    let list = &batch.span_attributes;
+    let bytes_of = |entry: usize| {
+        let (key, value_type) = (list.keys[entry], list.types[entry]);
+        match slots.of(key, value_type, || list.payloads[entry]) {
+            Some((slot, value)) if columns[slot].is_blob => {
+                batch.strings.get(value.payload as StringCode).len() as u64
+            }
+            _ => 0,
+        }
+    };
+    let mut ends = Vec::with_capacity(batch.len() + 1);
+    let mut end = 0;
+    ends.push(end);
+    for span in 0..batch.len() {
+        end += list.range(span).map(bytes_of).sum::<u64>();
+        ends.push(end);
+    }
+    ends
+}
+
 /// First row of each page, and the end: cut so that no page gets much larger than `page_bytes`.
-fn page_rows(batch: &SpanBatch, trace_spans: &[u32], page_bytes: usize) -> Vec<usize> {
+///
+/// `blobs` is [`blob_ends`].
+fn page_rows(
+    batch: &SpanBatch,
+    trace_spans: &[u32],
+    blobs: &[u64],
+    page_bytes: usize,
+) -> Vec<usize> {
     // Estimates of the widest column a span (an id) and an attribute (a dictionary index, levels).
     const SPAN_BYTES: usize = 8;
     const ATTRIBUTE_BYTES: usize = 2;
@@ -254,7 +287,8 @@ fn page_rows(batch: &SpanBatch, trace_spans: &[u32], page_bytes: usize) -> Vec<u
             let owner = owners.map_or(span, |owners| owners[span] as usize);
             starts[owner] as usize
         });
-        (span * SPAN_BYTES).max(entries.max().unwrap_or(0) * ATTRIBUTE_BYTES)
+        let blobs = blobs.get(span).map_or(0, |&bytes| bytes as usize);
+        (span * SPAN_BYTES).max(entries.max().unwrap_or(0) * ATTRIBUTE_BYTES).max(blobs)
     };
     let mut pages = vec![0];
     let mut size_before = 0;

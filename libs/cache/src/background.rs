@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
+use tactus_telemetry::error_text;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc};
 
@@ -100,7 +101,8 @@ async fn write_all(
             Err(Error::Unavailable) => metrics.dropped.inc(),
             Err(error) => {
                 metrics.called(Method::Put, "500", started.elapsed());
-                tracing::debug!(cache = metrics.name(), %error, "cannot write to the cache");
+                let error = error_text(&error);
+                tracing::debug!(cache = metrics.name(), error, "cannot write to the cache");
             }
         }
         state.done(bytes);

@@ -13,6 +13,7 @@ use ::redis::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use tactus_telemetry::error_text;
 
 use crate::breaker::{Breaker, BreakerSettings};
 use crate::error::{Error, Result};
@@ -177,7 +178,8 @@ impl Redis {
             Err(error) => {
                 slot.clear();
                 if self.breaker.failed(Instant::now()) {
-                    tracing::warn!(%error, "redis fails, going on without it");
+                    let error = error_text(error);
+                    tracing::warn!(error, "redis fails, going on without it");
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! Measures the merge.
 //!
-//! `merge_bench make LOAD DIRECTORY BLOCKS PART` writes blocks: LOAD holds OTLP export requests, each after its length as
-//! a little-endian u32; each block gets one trace in PART of them, under ids of its own but for one in ten.
+//! `merge_bench make LOAD DIRECTORY BLOCKS PART` writes blocks: LOAD holds OTLP export requests, each after its length
+//! as a little-endian u32. Each block gets one trace in PART of them, under ids of its own but for one in ten; with PART
+//! 0 all spans as one trace.
 //! `merge_bench merge DIRECTORY [MEMORY_MIB] [OUTPUT]` merges them.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a command-line tool for developers")]
 
@@ -47,8 +48,14 @@ fn make(load: &str, directory: &Path, blocks: usize, part: usize) {
                 *id = id_in_block(*id, block);
             }
         }
+        if part == 0 {
+            for batch in &mut batches {
+                batch.traces.ids = vec![TraceId([1; 16])].into();
+                batch.spans.trace = vec![0; batch.len()].into();
+            }
+        }
         let inputs: Vec<&SpanBatch> = batches.iter().collect();
-        let wanted = |id: TraceId| usize::from(id.0[15]) % part == block % part;
+        let wanted = |id: TraceId| part == 0 || usize::from(id.0[15]) % part == block % part;
         let plan = MergePlan::of_traces(&inputs, wanted);
         let file = std::fs::File::create(directory.join(format!("{block}.parquet"))).unwrap();
         let sink = std::io::BufWriter::new(file);
@@ -64,7 +71,7 @@ fn make(load: &str, directory: &Path, blocks: usize, part: usize) {
 /// One trace in ten has the same id in all blocks.
 fn id_in_block(id: TraceId, block: usize) -> TraceId {
     let mut bytes = id.0;
-    if bytes[14] % 10 != 0 {
+    if !bytes[14].is_multiple_of(10) {
         // Of the block before: undone first.
         let previous = (block as u64).wrapping_sub(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let next = (block as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -331,7 +331,7 @@ fn random_attributes(random: &mut Random, most: u64) -> Attributes {
                 0..=3 => Value::Text(format!("value {number}")),
                 4 => Value::Int(number as i64 - 20),
                 5 => Value::Double((number as f64 / 8.0).to_bits()),
-                6 => Value::Bool(number % 2 == 0),
+                6 => Value::Bool(number.is_multiple_of(2)),
                 _ => {
                     let elements = [AnyValueRef::Int(number as i64), AnyValueRef::Int(1)];
                     Value::Encoded(ValueType::IntArray as u8, encode_array(elements.into_iter()))

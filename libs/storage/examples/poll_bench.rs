@@ -162,4 +162,20 @@ fn measure_list(list: &Blocklist, blocks: u64, columns: &[DedicatedColumn]) {
         let sizes = tenant.queryable(Timestamp::now(), poll).map(|meta| meta.size);
         std::hint::black_box(sizes.sum::<u64>());
     });
+    let middle = (START / 1_000_000_000 + blocks * 5).cast_signed();
+    for (name, window) in [
+        ("selecting for a query of one hour", (middle, middle + 3600)),
+        ("selecting for a query of all time", (0, i64::MAX)),
+    ] {
+        average(name, 50, |_| {
+            let tenant = list.tenant(TENANT);
+            let mut selected: Vec<_> = tenant
+                .queryable(Timestamp::now(), poll)
+                .map(|meta| (meta.end_unix_seconds(), meta.start_unix_seconds(), meta.block_id))
+                .filter(|(end, start, _)| *start <= window.1 && *end >= window.0)
+                .collect();
+            selected.sort_unstable();
+            std::hint::black_box(selected.len());
+        });
+    }
 }

@@ -49,7 +49,9 @@ pub struct BlockFiles {
 /// not exist for anybody. Doing it again with the same id replaces the same objects.
 ///
 /// Errors: `Error::Invalid` when size or bloom count of the meta do not match the files; else
-/// those of the bucket. After an error the objects written so far stay, unseen; write again.
+/// those of the bucket; `Error::Unavailable` also when somebody else deleted or replaced the data
+/// meanwhile. After an error write again: the objects written so far stay, unseen unless the meta is
+/// among them.
 pub async fn write_block(bucket: &Bucket, meta: &BlockMeta, files: &BlockFiles) -> Result<()> {
     layout::check_tenant(&meta.tenant_id)?;
     if files.blooms.is_empty() || files.blooms.len() as u64 != u64::from(meta.bloom_shards) {
@@ -72,7 +74,17 @@ pub async fn write_block(bucket: &Bucket, meta: &BlockMeta, files: &BlockFiles) 
     if let Some(index) = &files.index {
         put(bucket, &key(INDEX), index).await?;
     }
-    bucket.put(&key(META), meta.to_json().into()).await
+    bucket.put(&key(META), meta.to_json().into()).await?;
+    // Whoever took the data for left behind may have deleted it meanwhile.
+    let stored = bucket.head(&key(DATA)).await.map(|object| object.size);
+    match stored {
+        Ok(size) if size == meta.size => Ok(()),
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => {
+            let source = "the data is not what was written".into();
+            Err(Error::Unavailable { key: key(DATA), source })
+        }
+    }
 }
 
 async fn put(bucket: &Bucket, key: &str, source: &ObjectSource) -> Result<u64> {

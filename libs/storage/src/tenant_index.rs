@@ -3,7 +3,7 @@
 //! Stored twice, as zstd of protobuf and as gzip of JSON. Both are always written: readers prefer
 //! the first, and a stale one would win over a fresh second.
 
-use std::io::{Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::sync::Arc;
 
 use flate2::Compression;
@@ -11,6 +11,7 @@ use flate2::GzBuilder;
 use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
 use prost::Message;
+use prost::encoding::{WireType, encode_key};
 use serde::de::{Deserializer, MapAccess};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,9 @@ use crate::meta::{BlockMeta, CompactedBlockMeta, proto, zero_time};
 
 /// Bytes of a decompressed index: about two million blocks. More is taken for damage.
 const MAX_DECODED_BYTES: u64 = 1 << 30;
+
+/// Bytes that are compressed at a time.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// The blocks of one tenant at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,10 +95,16 @@ impl TenantIndex {
             compacted: some(self.compacted.is_empty())
                 .map(|()| self.compacted.iter().map(AsRef::as_ref).collect()),
         };
-        let json = serde_json::to_vec(&json).expect("metas hold only strings and numbers");
-        let mut gzip =
-            GzBuilder::new().filename("index.json").write(Vec::new(), Compression::default());
-        gzip.write_all(&json).and_then(|()| gzip.finish()).expect("writing to memory does not fail")
+        let write = || {
+            let gzip = GzBuilder::new().filename("index.json");
+            let gzip = gzip.write(Vec::new(), Compression::default());
+            // As it is written: the text of many blocks is large.
+            let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, gzip);
+            serde_json::to_writer(&mut buffered, &json)?;
+            buffered.into_inner()?.finish()
+        };
+        let bytes: io::Result<_> = write();
+        bytes.expect("metas hold only strings and numbers, and memory takes them")
     }
 
     /// Parses `index.json.gz`; `Error::Corrupt` without a key otherwise.
@@ -109,19 +119,25 @@ impl TenantIndex {
 
     /// The bytes of `index.pb.zst`. CPU as [`TenantIndex::to_json_gz`].
     pub fn to_proto_zst(&self) -> Vec<u8> {
-        let message = ProtoIndex {
-            created_at: Some(self.created_at.into()),
-            meta: self.live.iter().map(|meta| meta.as_ref().into()).collect(),
-            compacted: self.compacted.iter().map(|meta| meta.as_ref().into()).collect(),
-        };
+        let created_at = Some(self.created_at.into());
+        let head = ProtoIndex { created_at, meta: Vec::new(), compacted: Vec::new() };
         let write = || {
             let mut zstd = zstd::Encoder::new(Vec::new(), zstd::DEFAULT_COMPRESSION_LEVEL)?;
             // So that a flipped bit is noticed. The JSON form has one anyway.
             zstd.include_checksum(true)?;
-            zstd.write_all(&message.encode_to_vec())?;
-            zstd.finish()
+            let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, zstd);
+            buffered.write_all(&head.encode_to_vec())?;
+            // One by one: all messages at once take several times the memory of the list.
+            for meta in &self.live {
+                write_field(&mut buffered, 2, &proto::BlockMeta::from(meta.as_ref()))?;
+            }
+            for block in &self.compacted {
+                write_field(&mut buffered, 3, &proto::CompactedBlockMeta::from(block.as_ref()))?;
+            }
+            buffered.into_inner()?.finish()
         };
-        write().expect("writing to memory does not fail")
+        let bytes: io::Result<_> = write();
+        bytes.expect("writing to memory does not fail")
     }
 
     /// Parses `index.pb.zst` of either Tempo version; `Error::Corrupt` without a key otherwise.
@@ -138,6 +154,15 @@ impl TenantIndex {
             compacted: compacted.collect::<Result<_>>()?,
         })
     }
+}
+
+/// Writes one element of a repeated message field.
+fn write_field(sink: &mut impl Write, field: u32, message: &impl Message) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(message.encoded_len() + 16);
+    encode_key(field, WireType::LengthDelimited, &mut bytes);
+    let written = message.encode_length_delimited(&mut bytes);
+    written.map_err(io::Error::other)?;
+    sink.write_all(&bytes)
 }
 
 fn read_all(reader: impl Read, what: &'static str) -> Result<Vec<u8>> {

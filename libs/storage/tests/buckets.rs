@@ -3,6 +3,7 @@
 //! The local store always takes part; the others do when `TACTUS_TEST_BUCKETS` describes them, as
 //! the black-box tests do with the servers that they start: a JSON list of `{"store", "bucket",
 //! "endpoint", "prefix", "account", "key", "secret"}`.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test fail it by panicking")]
 
 use std::io::Write;
 use std::time::Duration;
@@ -120,6 +121,18 @@ async fn keys(bucket: &Bucket, prefix: &str) -> Vec<String> {
     keys
 }
 
+/// Directories with something in them; a disk keeps empty ones.
+async fn directories(bucket: &Bucket, prefix: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for name in bucket.list_directories(prefix).await.unwrap() {
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
+        if !keys(bucket, &path).await.is_empty() {
+            found.push(name);
+        }
+    }
+    found
+}
+
 async fn objects_are_read_back(bucket: &Bucket) {
     bucket.put("t/x", Bytes::from_static(b"other")).await.unwrap();
     bucket.put("t/x", Bytes::from_static(b"0123456789")).await.unwrap();
@@ -195,7 +208,7 @@ async fn odd_names_are_kept_apart(bucket: &Bucket) {
     for tenant in tenants {
         bucket.put(&format!("{tenant}/x"), Bytes::from(tenant)).await.unwrap();
     }
-    assert_eq!(bucket.list_directories("").await.unwrap(), tenants);
+    assert_eq!(directories(bucket, "").await, tenants);
     for tenant in tenants {
         let key = format!("{tenant}/x");
         assert_eq!(keys(bucket, tenant).await, [key.as_str()]);
@@ -209,11 +222,12 @@ async fn listings_begin_after_a_key(bucket: &Bucket) {
         bucket.put(key, Bytes::new()).await.unwrap();
     }
     let later = bucket.list_stream("a", Some("a/1")).unwrap();
-    let later: Vec<_> = later.map_ok(|object| object.key).try_collect().await.unwrap();
+    let mut later: Vec<_> = later.map_ok(|object| object.key).try_collect().await.unwrap();
+    later.sort_unstable();
     assert_eq!(later, ["a/2", "a/b/3"]);
     assert_eq!(keys(bucket, "a").await, ["a/1", "a/2", "a/b/3"]);
-    assert_eq!(bucket.list_directories("").await.unwrap(), ["a", "ab"]);
-    assert_eq!(bucket.list_directories("a").await.unwrap(), ["b"]);
+    assert_eq!(directories(bucket, "").await, ["a", "ab"]);
+    assert_eq!(directories(bucket, "a").await, ["b"]);
     assert!(bucket.list("none").await.unwrap().is_empty());
     let all = bucket.list("").await.unwrap().into_iter().map(|object| object.key).collect();
     bucket.delete_all(all).await.unwrap();

@@ -20,6 +20,7 @@ use tonic::{Code, Request, Status};
 
 use crate::{Querier, Settings};
 
+mod caches;
 mod explained;
 mod parallel;
 mod series;

@@ -111,7 +111,8 @@ pub(crate) async fn run(loaded: Loaded) -> Result<(), Error> {
         Arc::new(|_| true),
         registry,
     );
-    let polling = polling::start(&config.storage.trace, bucket, Arc::clone(&blocklist), stop.clone()).await;
+    let polling =
+        polling::start(&config.storage.trace, bucket, Arc::clone(&blocklist), stop.clone()).await;
     let ingester_stop = CancellationToken::new();
     let ingester_task = {
         let (ingester, stop) = (Arc::clone(&ingester), ingester_stop.clone());

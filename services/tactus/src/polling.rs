@@ -224,8 +224,7 @@ mod tests {
         ];
         mark_compacted(&bucket, "t", ids[0]).await.unwrap();
         let list = Arc::new(Blocklist::new());
-        let poller =
-            Poller::builder(bucket.clone(), Arc::clone(&list), PollerSettings::default());
+        let poller = Poller::builder(bucket.clone(), Arc::clone(&list), PollerSettings::default());
         let registry = Registry::new();
         let metrics = Metrics::register(&registry);
         poll(&poller, &list, &metrics).await;

@@ -34,9 +34,9 @@ use crate::memory;
 
 use crate::app::Error;
 
-pub(crate) use tactus::bucket::bucket;
 pub(crate) use cache::caches;
 pub(crate) use compactor::compactor;
+pub(crate) use tactus::bucket::bucket;
 
 /// How long a tenant has no blocks before it is deleted, where no age is given.
 const EMPTY_TENANT_AGE: Duration = Duration::from_secs(12 * 3600);

@@ -52,6 +52,7 @@ pub(crate) enum Command {
     /// Run TraceQL on the bucket, without a server: a search, or metrics
     Query(Query),
     /// Find the attributes that deserve a dedicated column
+    #[command(alias = "analyze")]
     Analyse(Analyse),
     /// Write a block anew in another version, or with other dedicated columns
     Convert(Convert),
@@ -103,8 +104,8 @@ pub(crate) struct Verify {
     /// Mend what can be mended from data.parquet; set aside what cannot be read. Deletes nothing
     #[arg(long)]
     pub(crate) repair: bool,
-    /// Blocks checked at a time
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// Blocks whose data is read at a time: memory for a row group each, with --deep
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) parallel: u16,
 }
 

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod bucket;
+mod building;
 mod client;
 mod command;
 mod error;

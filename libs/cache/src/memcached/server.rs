@@ -8,6 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tactus_telemetry::error_text;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -139,8 +140,8 @@ impl Server {
             }
             Err(error) => {
                 if self.breaker.failed(Instant::now()) {
-                    let server = &self.address;
-                    tracing::warn!(server, %error, "memcached fails, going on without it");
+                    let (server, error) = (&self.address, error_text(error));
+                    tracing::warn!(server, error, "memcached fails, going on without it");
                 }
             }
         }

@@ -71,6 +71,12 @@ async fn data_that_was_streamed_before_stays_and_its_size_is_checked() {
     assert!(write_block(&bucket, &meta, &files).await.is_err());
     files.data = ObjectSource::Written(4);
     write_block(&bucket, &meta, &files).await.unwrap();
+    bucket.put(&key, Bytes::from_static(b"other")).await.unwrap();
+    assert!(write_block(&bucket, &meta, &files).await.unwrap_err().is_retryable());
+    bucket.delete(&key).await.unwrap();
+    assert!(write_block(&bucket, &meta, &files).await.unwrap_err().is_retryable());
+    bucket.put(&key, Bytes::from_static(b"DATA")).await.unwrap();
+    write_block(&bucket, &meta, &files).await.unwrap();
     assert_eq!(bucket.get(&key).await.unwrap(), "DATA");
     assert!(names(&bucket, &meta).await.contains(&"meta.json".to_owned()));
 }

@@ -33,13 +33,10 @@ impl Found {
     /// What an operator calls this source.
     pub(super) fn name(&self) -> &'static str {
         use AmazonS3ConfigKey as Key;
-        let Self::Chain(chain) = self else {
-            return match self {
-                Self::Keys { from, .. } => from,
-                Self::Chain(_) => "",
-            };
-        };
-        let has = |wanted: &[Key]| chain.iter().any(|(key, _)| wanted.contains(key));
+        if let Self::Keys { from, .. } = self {
+            return from;
+        }
+        let has = |keys: &[Key]| self.asks_for(keys);
         if has(&[Key::WebIdentityTokenFile]) {
             "the web identity of AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN"
         } else if has(&[Key::ContainerCredentialsRelativeUri, Key::ContainerCredentialsFullUri]) {
@@ -51,12 +48,19 @@ impl Found {
 
     /// False when nothing says that there are credentials at all.
     pub(super) fn is_configured(&self) -> bool {
-        !matches!(self, Self::Chain(chain) if chain.is_empty())
+        use AmazonS3ConfigKey as Key;
+        let container = [Key::ContainerCredentialsRelativeUri, Key::ContainerCredentialsFullUri];
+        matches!(self, Self::Keys { .. }) || self.asks_over_tls() || self.asks_for(&container)
     }
 
     /// True when credentials are fetched from a cloud's public service.
     pub(super) fn asks_over_tls(&self) -> bool {
-        matches!(self, Self::Chain(chain) if !chain.is_empty())
+        self.asks_for(&[AmazonS3ConfigKey::WebIdentityTokenFile])
+    }
+
+    fn asks_for(&self, keys: &[AmazonS3ConfigKey]) -> bool {
+        let Self::Chain(chain) = self else { return false };
+        chain.iter().any(|(key, _)| keys.contains(key))
     }
 }
 
@@ -212,6 +216,9 @@ mod tests {
     #[test]
     fn without_keys_the_cloud_is_asked() {
         assert_eq!(find_in(&[]), Found::Chain(Vec::new()));
+        assert!(!find_in(&[("AWS_METADATA_ENDPOINT", "e")]).is_configured());
+        let container = find_in(&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "u")]);
+        assert!(container.is_configured() && !container.asks_over_tls());
         let web = find_in(&[("AWS_ROLE_ARN", "r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "f")]);
         assert_eq!(
             web,
@@ -220,5 +227,6 @@ mod tests {
                 (AmazonS3ConfigKey::RoleArn, "r".into()),
             ])
         );
+        assert!(web.is_configured() && web.asks_over_tls());
     }
 }

@@ -25,6 +25,8 @@ struct Facts {
     status: u16,
     /// The store's own name of the error; empty when it gave none.
     code: String,
+    /// The region that the store would have; empty when it named none.
+    region: String,
     /// Everything that was said, in lower case.
     text: String,
     network: Option<Network>,
@@ -79,10 +81,11 @@ impl Facts {
     fn of(error: &(dyn StdError + 'static)) -> Self {
         let said: Vec<String> = causes(error).map(ToString::to_string).collect();
         let status = said.iter().find_map(|text| status_of(text)).unwrap_or(0);
-        let code = said.iter().find_map(|text| code_in(text)).unwrap_or_default();
+        let named = |tag| said.iter().find_map(|text| word_in(tag, text)).unwrap_or_default();
+        let (code, region) = (named("Code"), named("Region"));
         let text = said.join("\n").to_lowercase();
         let network = if status == 0 { network(error, &text) } else { None };
-        Self { status, code, text, network }
+        Self { status, code, region, text, network }
     }
 
     fn is(&self, codes: &[&str]) -> bool {
@@ -99,13 +102,14 @@ impl Facts {
     }
 }
 
-fn code_in(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once("<Code>")?;
-    let (code, _) = rest.split_once("</Code>")?;
-    let is_word = |code: &&str| {
-        code.len() <= 80 && code.chars().all(|c| c.is_ascii_alphanumeric() || c == '.')
+/// The one word of an XML element.
+fn word_in(tag: &str, text: &str) -> Option<String> {
+    let (_, rest) = text.split_once(&format!("<{tag}>"))?;
+    let (word, _) = rest.split_once(&format!("</{tag}>"))?;
+    let is_word = |word: &&str| {
+        word.len() <= 80 && word.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
     };
-    Some(code.trim()).filter(is_word).map(str::to_owned)
+    Some(word.trim()).filter(is_word).map(str::to_owned)
 }
 
 fn network(error: &(dyn StdError + 'static), text: &str) -> Option<Network> {
@@ -157,7 +161,11 @@ fn sentence(target: &Target, step: Step, facts: &Facts) -> (String, bool) {
         ["PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"];
     if facts.is(&elsewhere) || facts.text.contains("redirect without location") {
         let text = format!("the {container} {bucket:?} is not in region {region:?} of {address}");
-        return (format!("{}: {text}", key(Setting::Region)), false);
+        let there = match facts.region.as_str() {
+            "" => String::new(),
+            there => format!(" but in {there:?}"),
+        };
+        return (format!("{}: {text}{there}", key(Setting::Region)), false);
     }
     if facts.text.contains("https server") && facts.status == 400 {
         let text = format!("{address} speaks TLS and plain HTTP was tried");

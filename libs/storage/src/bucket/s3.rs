@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 
 use super::client::{self, Client, Connector};
-use super::credentials::{self, Found};
+use super::credentials::{self, Environment, Found};
 use super::kms::EncryptionContext;
 use super::settings::{Addressing, S3Encryption, S3Settings};
 use super::target::{Credentials, Kind, Provider, Target};
@@ -18,7 +18,7 @@ const DEFAULT_REGION: &str = "us-east-1";
 pub(super) fn build(settings: &S3Settings) -> Result<(AmazonS3, Target)> {
     settings.validate()?;
     client::check_tls_provider()?;
-    let endpoint = resolve_endpoint(settings)?;
+    let endpoint = resolve_endpoint(settings, &credentials::process_environment)?;
     let found = credentials::find(settings, &credentials::process_environment);
     let client = Client {
         http: settings.http.clone(),
@@ -77,7 +77,7 @@ struct Endpoint {
     insecure: bool,
 }
 
-fn resolve_endpoint(settings: &S3Settings) -> Result<Endpoint> {
+fn resolve_endpoint(settings: &S3Settings, environment: Environment<'_>) -> Result<Endpoint> {
     let text = settings.endpoint.trim().trim_end_matches('/');
     let (host, insecure) = if let Some(host) = text.strip_prefix("http://") {
         (host, true)
@@ -90,11 +90,13 @@ fn resolve_endpoint(settings: &S3Settings) -> Result<Endpoint> {
         let reason = format!("{text:?} is not host or host:port");
         return Err(Error::invalid("s3 endpoint", reason));
     }
-    let region = [settings.region.as_str(), region_of_host(host).unwrap_or(DEFAULT_REGION)]
-        .into_iter()
-        .find(|region| !region.is_empty())
-        .unwrap_or(DEFAULT_REGION)
-        .to_owned();
+    let is_aws = host.is_empty() || host == "s3.amazonaws.com";
+    let of_environment = || environment("AWS_REGION").or_else(|| environment("AWS_DEFAULT_REGION"));
+    let region = Some(settings.region.clone())
+        .filter(|region| !region.is_empty())
+        .or_else(|| region_of_host(host).map(str::to_owned))
+        .or_else(|| of_environment().filter(|_| is_aws))
+        .unwrap_or_else(|| DEFAULT_REGION.to_owned());
     let host = match host {
         "" if settings.dual_stack => format!("s3.dualstack.{region}.{}", aws_domain(&region)),
         // The global name answers other regions with redirects.
@@ -161,7 +163,7 @@ mod tests {
     fn endpoint(change: impl FnOnce(&mut S3Settings)) -> Endpoint {
         let mut settings = S3Settings { bucket: "traces".into(), ..S3Settings::default() };
         change(&mut settings);
-        resolve_endpoint(&settings).unwrap()
+        resolve_endpoint(&settings, &|_| None).unwrap()
     }
 
     #[test]
@@ -217,8 +219,25 @@ mod tests {
     }
 
     #[test]
+    fn region_of_the_environment_counts_for_aws_when_nothing_else_says_one() {
+        let region = |endpoint: &str, region: &str| {
+            let (endpoint, region) = (endpoint.to_owned(), region.to_owned());
+            let settings = S3Settings { endpoint, region, ..S3Settings::default() };
+            let variable = |name: &str| (name == "AWS_DEFAULT_REGION").then(|| "eu-1".to_owned());
+            resolve_endpoint(&settings, &variable).unwrap().region
+        };
+        assert_eq!(
+            (region("", ""), region("s3.amazonaws.com", "")),
+            ("eu-1".into(), "eu-1".into())
+        );
+        assert_eq!(region("", "us-2"), "us-2");
+        assert_eq!(region("s3.ap-south-1.amazonaws.com", ""), "ap-south-1");
+        assert_eq!(region("minio:9000", ""), DEFAULT_REGION);
+    }
+
+    #[test]
     fn endpoint_with_a_path_is_invalid() {
         let settings = S3Settings { endpoint: "host/path".into(), ..S3Settings::default() };
-        assert!(matches!(resolve_endpoint(&settings), Err(Error::Invalid { .. })));
+        assert!(matches!(resolve_endpoint(&settings, &|_| None), Err(Error::Invalid { .. })));
     }
 }

@@ -146,11 +146,16 @@ fn s3_clients_for_https_and_http_are_built() {
     })
     .unwrap();
     s3(|settings| settings.encryption = S3Encryption::Customer { key: vec![1; 32] }).unwrap();
+    s3(|settings| settings.tls_1_3_only = true).unwrap();
 }
 
 #[test]
 fn bad_s3_settings_are_invalid() {
-    let cases: [fn(&mut S3Settings); 7] = [
+    let cases: [fn(&mut S3Settings); 9] = [
+        |settings| settings.tls_client = Some(("/nonexistent/a".into(), "/nonexistent/b".into())),
+        |settings| {
+            settings.encryption = S3Encryption::Kms { key_id: "k".into(), context: "[1]".into() };
+        },
         |settings| settings.bucket.clear(),
         |settings| settings.secret_key.clear(),
         |settings| settings.part_size_bytes = 1024,
@@ -163,6 +168,54 @@ fn bad_s3_settings_are_invalid() {
         let error = s3(change).unwrap_err();
         assert!(matches!(error, Error::Invalid { .. }), "{number}: {error:?}");
     }
+}
+
+#[test]
+fn gcs_and_azure_clients_are_built_and_bad_settings_refused() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let gcs = |change: fn(&mut GcsSettings)| {
+        let (bucket, insecure) = ("traces".into(), true);
+        let mut settings = GcsSettings { bucket, insecure, ..GcsSettings::default() };
+        change(&mut settings);
+        Bucket::open(&BucketSettings::Gcs(Box::new(settings)))
+    };
+    assert_eq!(gcs(|_| {}).unwrap().local_path("x"), None);
+    let azure = |change: fn(&mut AzureSettings)| {
+        let mut settings = AzureSettings {
+            container: "traces".into(),
+            account: "acme".into(),
+            credentials: AzureCredentials::Key("a2V5".into()),
+            ..AzureSettings::default()
+        };
+        change(&mut settings);
+        Bucket::open(&BucketSettings::Azure(Box::new(settings)))
+    };
+    let shown = format!("{:?}", azure(|_| {}).unwrap());
+    assert!(shown.contains("acme") && !shown.contains("a2V5"), "{shown}");
+    azure(|s| s.credentials = AzureCredentials::ManagedIdentity { client_id: "me".into() })
+        .unwrap();
+    for refused in [
+        gcs(|settings| settings.bucket.clear()),
+        gcs(|settings| settings.endpoint = "ftp://x".into()),
+        azure(|settings| settings.container.clear()),
+        azure(|settings| settings.credentials = AzureCredentials::Key("not base64!".into())),
+        azure(|settings| settings.http.request_timeout = Duration::ZERO),
+    ] {
+        assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn check_of_a_directory_writes_and_leaves_nothing() {
+    let (directory, bucket) = local();
+    bucket.check().await.unwrap();
+    assert!(bucket.list("").await.unwrap().is_empty());
+    let file = directory.path().join("file");
+    std::fs::write(&file, b"x").unwrap();
+    let error = Bucket::open(&BucketSettings::Local { path: file }).unwrap_err().to_string();
+    assert!(error.contains("storage.trace.local.path: ") && error.contains("not a directory"));
+    std::fs::remove_dir_all(bucket.local_path("x").unwrap().parent().unwrap()).unwrap();
+    assert!(bucket.check().await.is_err());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 mod damage;
 mod faults;
+mod faulty_store;
 mod tenants;
 
 use bytes::Bytes;

@@ -9,13 +9,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::Serialize;
-use tactus_block::{BuilderSettings, WriterSettings};
 use tactus_compaction::RewriteSettings;
 use tactus_compactor::jobs::{
     AttributeScope, JobRecord, JobRequest, RedactionKind, RedactionRequest,
 };
 use tactus_compactor::{Compactor, Limits, SelectionSettings, Settings, TenantLimits};
 use tactus_storage::blocklist::BlockChanges;
+use tactus_storage::meta::BlockVersion;
 use tactus_storage::{Blocklist, Bucket};
 use tactus_telemetry::metrics::Registry;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use crate::arguments::{self, Change};
 use crate::bucket::{self, Blocks};
 use crate::error::{Error, Result};
 use crate::output::{Align, Output, Table, format};
-use crate::progress;
+use crate::{building, progress};
 use preview::Preview;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -162,11 +162,6 @@ async fn carry_out(
 
 /// A compactor that does nothing but a job.
 fn settings() -> Settings {
-    let builder = BuilderSettings {
-        writer: WriterSettings::default(),
-        bloom_false_positive: 0.01,
-        bloom_shard_bytes: 100 << 10,
-    };
     Settings {
         compaction_enabled: false,
         cycle: HOUR,
@@ -178,7 +173,7 @@ fn settings() -> Settings {
         max_bucket_bytes: 0,
         orphan_age: None,
         adopt_block_settings: false,
-        rewrite: RewriteSettings::new(builder),
+        rewrite: RewriteSettings::new(building::settings(BlockVersion::VParquet4, &[])),
         // Somebody else watches.
         job_watch_period: Duration::MAX / 4,
         jobs_api_enabled: false,

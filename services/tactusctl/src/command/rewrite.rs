@@ -4,22 +4,18 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use serde::Serialize;
-use tactus_block::{BuilderSettings, WriterSettings};
+use tactus_block::BuilderSettings;
 use tactus_compaction::{
     BoxError, Cancelled, Changes, Control, OutputBlock, RewriteSettings, fingerprint, output_id,
     rewrite_blocks,
 };
 use tactus_storage::block_io::{mark_compacted, read_meta};
-use tactus_storage::meta::{BlockVersion, filter_for_vparquet4};
 use tactus_storage::{BlockMeta, Bucket, Uuid};
 
 use crate::arguments::{BlockForm, Columns};
 use crate::error::{Error, Result};
 use crate::output::{Output, format};
-use crate::{bucket, progress};
-
-const BLOOM_FALSE_POSITIVE: f64 = 0.01;
-const BLOOM_SHARD_BYTES: u32 = 100 << 10;
+use crate::{bucket, building, progress};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -94,24 +90,12 @@ pub(super) async fn run(
 }
 
 fn builder(first: &BlockMeta, form: &BlockForm) -> Result<BuilderSettings> {
-    let version = match form.version.map_or_else(|| first.version(), Ok)? {
-        // Read only.
-        BlockVersion::VParquet3 => BlockVersion::VParquet4,
-        version => version,
-    };
+    let version = form.version.map_or_else(|| first.version(), Ok)?;
     let columns = match &form.columns {
-        Some(Columns(columns)) => columns.clone(),
-        None => first.dedicated_columns.to_vec(),
+        Some(Columns(columns)) => columns.as_slice(),
+        None => &first.dedicated_columns[..],
     };
-    let dedicated_columns = match version {
-        BlockVersion::VParquet5 => columns,
-        _ => filter_for_vparquet4(&columns),
-    };
-    Ok(BuilderSettings {
-        writer: WriterSettings { version, dedicated_columns, ..WriterSettings::default() },
-        bloom_false_positive: BLOOM_FALSE_POSITIVE,
-        bloom_shard_bytes: BLOOM_SHARD_BYTES,
-    })
+    Ok(building::settings(version, columns))
 }
 
 /// Right before the new block appears: nobody else must have taken its inputs meanwhile.

@@ -291,3 +291,20 @@ fn versions_that_are_only_read_are_refused() {
     let refused = BlockWriter::new(Vec::new(), settings);
     assert!(matches!(refused, Err(Error::NotWritten("vParquet3"))));
 }
+
+#[test]
+fn blobs_are_cut_into_pages_by_their_own_size() {
+    let long = Value::Text(vec![b'x'; 400]);
+    let trace = |id| {
+        let attributes = vec![("l", long.clone())];
+        (id, vec![SampleSpan { attributes, ..SampleSpan::default() }])
+    };
+    let traces: Vec<_> = (1..=20).map(trace).collect();
+    let settings = WriterSettings { page_bytes: 1_000, ..settings_of_v5(Compression::Zstd(1)) };
+    let schema = Schema::new(settings.version, &settings.dedicated_columns).unwrap();
+    let blob = schema.span_columns.iter().find(|column| column.is_blob).unwrap().leaf;
+    let file = open(write(&[batch(&traces)], settings).0);
+    let index = file.metadata().page_index().unwrap();
+    let pages = index.offset_index(0, blob).unwrap().page_locations();
+    assert_eq!(pages.len(), 7);
+}

@@ -90,8 +90,8 @@ fn refusal_names_the_setting_and_the_reason() {
         (
             Kind::S3,
             Step::List,
-            "400 Bad Request: <Code>AuthorizationHeaderMalformed</Code>",
-            &["storage.trace.s3.region: "],
+            "400 Bad Request: <Code>AuthorizationHeaderMalformed</Code><Region>eu-2</Region>",
+            &["storage.trace.s3.region: ", "but in \"eu-2\""],
         ),
         (
             Kind::S3,

@@ -61,7 +61,7 @@ pub struct S3Settings {
     pub prefix: String,
     /// `host[:port]`; empty means AWS. A scheme is accepted and then overrides `insecure`.
     pub endpoint: String,
-    /// Empty: taken from an AWS endpoint name, else `us-east-1`.
+    /// Empty: taken from an AWS endpoint name, with AWS from `AWS_REGION`, else `us-east-1`.
     pub region: String,
     /// Static key; with `secret_key` empty too, the credential chain is used.
     pub access_key: String,

@@ -14,8 +14,8 @@ use super::{Attribute, is_newest};
 /// String columns of a scope that every reader of either version accepts.
 const STRING_SLOTS: usize = 10;
 const INT_SLOTS: usize = 5;
-/// A smaller part of the generic bytes of a scope is not worth a column.
-const LEAST_SHARE_PERCENT: f64 = 1.0;
+/// A smaller part of all generic bytes, those of all scopes, is not worth a column.
+const LEAST_SHARE_PERCENT: u64 = 1;
 /// Values of this mean length that hardly repeat are stored as blobs.
 const BLOB_MEAN_BYTES: u64 = 64;
 /// Uses a value at most for a blob.
@@ -60,17 +60,18 @@ pub(super) fn columns(
             attribute.scope.column_scope() == Some(column.scope) && attribute.key == column.name
         })
     };
+    let generic = || attributes.iter().filter(|attribute| attribute.column == "generic");
+    let all_bytes: u64 = generic().map(|attribute| attribute.bytes).sum();
     let mut columns = Vec::new();
     for column in configured.iter().filter(|column| is_used(column)) {
         if take(column) {
             columns.push(describe(column, None));
         }
     }
-    for attribute in attributes {
+    for attribute in generic() {
         let Some(scope) = attribute.scope.column_scope() else { continue };
         let Some(column_type) = column_type(attribute.kind) else { continue };
-        if attribute.column != "generic"
-            || attribute.share_percent < LEAST_SHARE_PERCENT
+        if attribute.bytes.saturating_mul(100) < all_bytes.saturating_mul(LEAST_SHARE_PERCENT)
             || is_fixed(scope, &attribute.key, version)
             || attribute.key.is_empty()
         {
@@ -160,7 +161,7 @@ mod tests {
 
     fn sample() -> Vec<Attribute> {
         let mut log = attribute(Scope::Event, "log", "string", 60.0);
-        (log.count, log.distinct, log.bytes) = (1_000, 999, 200_000);
+        (log.count, log.distinct, log.bytes) = (1_000, 999, 100_000);
         let mut kept = attribute(Scope::Span, "kept", "string", 0.0);
         kept.column = "dedicated";
         vec![
@@ -168,7 +169,7 @@ mod tests {
             attribute(Scope::Span, "rows", "int", 30.0),
             attribute(Scope::Span, "http.method", "string", 9.0),
             attribute(Scope::Span, "ratio", "double", 9.0),
-            attribute(Scope::Span, "rare", "string", 0.5),
+            Attribute { bytes: 50, ..attribute(Scope::Span, "rare", "string", 50.0) },
             kept,
             log,
             attribute(Scope::Link, "x", "string", 99.0),

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use tactus_block::read::open_stored;
-use tactus_block::{BuilderSettings, WriterSettings};
 use tactus_compaction::{Cancelled, Control, RewriteSettings, RewriteStats, merge_blocks};
 use tactus_compactor::jobs::JobRequest;
+use tactus_storage::meta::BlockVersion;
 use tactus_storage::{BlockMeta, Bucket, Uuid};
 use tokio::runtime::Handle;
 
 use crate::bucket::Blocks;
 use crate::error::{Error, Result};
-use crate::progress;
+use crate::{building, progress};
 
 /// A block that would be written anew.
 #[derive(Debug, Serialize)]
@@ -71,12 +71,7 @@ fn try_on(
     if request.redact.is_empty() && !has_trace(&block, request).map_err(failed)? {
         return Ok(RewriteStats::default());
     }
-    let builder = BuilderSettings {
-        writer: WriterSettings::default(),
-        bloom_false_positive: 0.01,
-        bloom_shard_bytes: 100 << 10,
-    };
-    let settings = RewriteSettings::new(builder);
+    let settings = RewriteSettings::new(building::settings(BlockVersion::VParquet4, &[]));
     let changes = request.changes().map_err(Error::Job)?;
     let control = Alive(bar);
     Ok(merge_blocks(&[block], io::sink(), &settings, &changes, &control)?.stats)

@@ -57,7 +57,7 @@ pub(super) struct Search {
 }
 
 /// A trace found by a search.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct FoundTrace {
     #[serde(rename = "traceID")]
@@ -68,19 +68,6 @@ pub(super) struct FoundTrace {
     pub(super) start_time_unix_nano: u64,
     pub(super) duration_ms: u64,
     pub(super) span_sets: Vec<SpanSet>,
-}
-
-impl Default for FoundTrace {
-    fn default() -> Self {
-        Self {
-            trace_id: String::new(),
-            root_service_name: String::new(),
-            root_trace_name: String::new(),
-            start_time_unix_nano: 0,
-            duration_ms: 0,
-            span_sets: Vec::new(),
-        }
-    }
 }
 
 /// Spans that matched together.

@@ -7,13 +7,14 @@ use tactus_block::read::{BlockFacts, BlockReader, StoredSource, facts_of};
 use tactus_storage::block_io::read_meta;
 use tactus_storage::bloom::BloomShard;
 use tactus_storage::index::RowGroupIndex;
-use tactus_storage::layout::{DATA, INDEX, block_key, bloom_key, bloom_name};
+use tactus_storage::layout::{DATA, INDEX, META, block_key, bloom_key, bloom_name};
 use tactus_storage::{BlockMeta, Bucket, Uuid};
 use tactus_telemetry::error_text;
 use tokio::runtime::Handle;
 
 use super::finding::{Finding, Problem};
-use super::tenant::{ListedBlock, SET_ASIDE};
+use super::repair::SET_ASIDE;
+use super::tenant::ListedBlock;
 use super::{deep, tenant_index};
 use crate::error::{Error, Result};
 use crate::output::format;
@@ -46,7 +47,11 @@ pub(super) async fn check(
         check.findings.extend(note_of(id, listed));
     } else {
         match read_meta(bucket, tenant, id).await {
-            Ok(meta) => check.read(bucket, &Arc::new(meta), listed, is_deep, bar).await?,
+            Ok(meta) => {
+                let meta = Arc::new(meta);
+                let read = check.read(bucket, &meta, listed, is_deep, bar).await;
+                check.settle(bucket, tenant, read).await?;
+            }
             Err(error @ tactus_storage::Error::Corrupt { .. }) => {
                 check.add(Problem::Meta, error_text(&error));
             }
@@ -67,10 +72,6 @@ fn note_of(id: Uuid, listed: &ListedBlock) -> Option<Finding> {
         return None;
     }
     let size = format::bytes(listed.all_bytes());
-    if listed.files.contains_key(SET_ASIDE) {
-        let what = format!("set aside by a repair, {size}; not read by queries");
-        return Some(Finding::note(id, Problem::SetAside, what));
-    }
     let what = format!("no meta: a block on its way or the rest of one, {size}");
     Some(Finding::note(id, Problem::Leftover, what))
 }
@@ -78,6 +79,22 @@ fn note_of(id: Uuid, listed: &ListedBlock) -> Option<Finding> {
 impl Check {
     fn add(&mut self, problem: Problem, what: impl Into<String>) {
         self.findings.push(Finding::damage(self.id, problem, what));
+    }
+
+    /// Forgets what was found of a block that somebody has compacted or cleared away meanwhile.
+    async fn settle(&mut self, bucket: &Bucket, tenant: &str, read: Result<()>) -> Result<()> {
+        if read.is_ok() && self.findings.is_empty() {
+            return Ok(());
+        }
+        match bucket.head(&block_key(tenant, self.id, META)).await {
+            Ok(_) => read,
+            Err(error) if error.is_not_found() => {
+                self.is_live = false;
+                self.findings.clear();
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// True if the problem was found.
@@ -94,6 +111,11 @@ impl Check {
         bar: &ProgressBar,
     ) -> Result<()> {
         self.meta = Some(Arc::clone(meta));
+        if meta.format.ends_with(SET_ASIDE) {
+            let what = format!("set aside by a repair: version {}", format::clean(&meta.format));
+            self.findings.push(Finding::note(self.id, Problem::SetAside, what));
+            return Ok(());
+        }
         let Ok(facts) = facts_of(meta) else {
             let what = format!("{} is not a version that is read", format::clean(&meta.format));
             self.findings.push(Finding::note(self.id, Problem::Version, what));

@@ -8,18 +8,19 @@ use tactus_model::{Projection, span_end};
 use tactus_storage::bloom::BlockBloom;
 use tactus_storage::index::RowGroupIndex;
 use tactus_storage::layout::{DATA, INDEX, META, block_key, bloom_key};
-use tactus_storage::{BlockMeta, Bucket, Uuid};
+use tactus_storage::{BlockMeta, Bucket};
 
 use super::block::{Check, open};
 use super::finding::{Finding, Problem, Severity};
 use super::salvage;
-use super::tenant::{ListedTenant, SET_ASIDE};
+use super::tenant::ListedTenant;
 use crate::bucket;
+use crate::building::{BLOOM_FALSE_POSITIVE, BLOOM_SHARD_BYTES};
 use crate::error::{Error, Result};
 
-/// Rebuilt filters have the product's defaults.
-pub(super) const BLOOM_FALSE_POSITIVE: f64 = 0.01;
-pub(super) const BLOOM_SHARD_BYTES: u32 = 100 << 10;
+/// Added to the version of a block that nobody shall read. No reader knows such a version: this product leaves the
+/// block out of queries and merges, Tempo answers as if a version with `preview` in its name were empty.
+pub(super) const SET_ASIDE: &str = "-damaged-preview";
 
 /// Mends what can be mended of a block, and says in the findings what was done. False if nothing was changed.
 pub(super) async fn block(
@@ -44,8 +45,8 @@ pub(super) async fn block(
     };
     let done = match size {
         _ if check.has(Problem::DataMissing) || check.has(Problem::DataUnreadable) => {
-            set_aside(bucket, tenant, check.id).await?;
-            Some(format!("set aside: {META} is {SET_ASIDE} now"))
+            set_aside(bucket, &meta).await?;
+            Some(format!("set aside: its version is {}{SET_ASIDE} now", meta.format))
         }
         None => None,
         Some(size) if needs_new_block(check) => salvage::run(bucket, &meta, size).await?,
@@ -62,12 +63,12 @@ fn needs_new_block(check: &Check) -> bool {
     [Problem::DataDamaged, Problem::Order, Problem::Tree].iter().any(|&problem| check.has(problem))
 }
 
-/// Takes a block out of every reader's sight; its files stay.
-pub(super) async fn set_aside(bucket: &Bucket, tenant: &str, id: Uuid) -> Result<()> {
-    let live = block_key(tenant, id, META);
-    let bytes = bucket.get(&live).await?;
-    bucket.put(&block_key(tenant, id, SET_ASIDE), bytes).await?;
-    bucket.delete(&live).await?;
+/// Takes a block out of every reader's sight by another version in its meta; all files stay, and age like others.
+pub(super) async fn set_aside(bucket: &Bucket, meta: &BlockMeta) -> Result<()> {
+    let mut hidden = meta.clone();
+    hidden.format.push_str(SET_ASIDE);
+    let key = block_key(&meta.tenant_id, meta.block_id, META);
+    bucket.put(&key, hidden.to_json().into()).await?;
     Ok(())
 }
 
@@ -152,6 +153,6 @@ fn make(
     if start <= end {
         meta.set_time_range_unix_nanos(start, end);
     }
-    let blooms = bloom.encode().into_iter().map(Bytes::from).collect();
+    let blooms = bloom.encode();
     Ok(Rebuilt { meta, blooms, index: RowGroupIndex::new(last_ids).encode().into() })
 }

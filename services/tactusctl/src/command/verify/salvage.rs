@@ -4,18 +4,19 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use tactus_block::read::{BlockFacts, BlockReader, facts_of};
-use tactus_block::{BlockBuilder, BuilderSettings, BuiltBlock, WriterSettings};
+use tactus_block::{BlockBuilder, BuiltBlock};
 use tactus_model::merge::merge;
 use tactus_model::{Projection, SpanBatch};
 use tactus_storage::block_io::{BlockFiles, ObjectSource, mark_compacted, write_block};
-use tactus_storage::layout::NO_COMPACT;
-use tactus_storage::meta::{BlockVersion, Extension, filter_for_vparquet4};
+use tactus_storage::layout::{NO_COMPACT, block_key};
+use tactus_storage::meta::Extension;
 use tactus_storage::{BlockMeta, Bucket, Uuid};
 use tempfile::NamedTempFile;
 
 use super::block::open;
-use super::repair::{BLOOM_FALSE_POSITIVE, BLOOM_SHARD_BYTES, set_aside};
+use super::repair::set_aside;
 use super::tenant_index::is_transient;
+use crate::building;
 use crate::error::{Error, Result};
 
 /// Bytes before compression that are decoded at a time, about: the size of the new row groups.
@@ -45,19 +46,20 @@ pub(super) async fn run(
     };
     let Saved { built, file, lost } = saved;
     if built.summary.traces == 0 {
-        set_aside(bucket, tenant, old).await?;
+        set_aside(bucket, meta).await?;
         return Ok(Some("no trace can be read: the block is set aside".to_owned()));
     }
     let mut sources = meta.sources().to_vec();
+    // From its next poll on a running server leaves the old block out, which has nothing more that can be read.
     sources.push(old);
     let extension = Extension { sources, ..meta.extension.as_deref().cloned().unwrap_or_default() };
     let mut new = BlockMeta {
         block_id: Uuid::new_v4(),
-        extension: Some(Box::new(extension)),
+        extension: (!extension.is_empty()).then(|| Box::new(extension)),
         ..meta.as_ref().clone()
     };
     built.describe(&mut new);
-    let no_compact = tactus_storage::layout::block_key(tenant, old, NO_COMPACT);
+    let no_compact = block_key(tenant, old, NO_COMPACT);
     let files = BlockFiles {
         data: ObjectSource::File(file.path().to_owned()),
         blooms: built.blooms.into_iter().map(ObjectSource::Bytes).collect(),
@@ -70,7 +72,7 @@ pub(super) async fn run(
         mark_compacted(bucket, tenant, old).await?;
         return Ok(Some(format!("written anew as block {id}; this one is marked compacted")));
     }
-    set_aside(bucket, tenant, old).await?;
+    set_aside(bucket, meta).await?;
     Ok(Some(format!(
         "{traces} traces saved in block {id}; {lost} cannot be read and stay in this one, which is set aside"
     )))
@@ -84,21 +86,7 @@ struct Saved {
 
 fn save(meta: &BlockMeta, reader: &BlockReader) -> tactus_block::Result<Saved> {
     let file = NamedTempFile::new()?;
-    let version = match meta.version()? {
-        // Read only.
-        BlockVersion::VParquet3 => BlockVersion::VParquet4,
-        version => version,
-    };
-    let columns = &meta.dedicated_columns;
-    let dedicated_columns = match version {
-        BlockVersion::VParquet5 => columns.to_vec(),
-        _ => filter_for_vparquet4(columns),
-    };
-    let settings = BuilderSettings {
-        writer: WriterSettings { version, dedicated_columns, ..WriterSettings::default() },
-        bloom_false_positive: BLOOM_FALSE_POSITIVE,
-        bloom_shard_bytes: BLOOM_SHARD_BYTES,
-    };
+    let settings = building::settings(meta.version()?, &meta.dedicated_columns);
     let traces = reader.row_groups().iter().map(|group| group.traces).sum();
     let mut builder = BlockBuilder::new(file.reopen()?, &settings, traces)?;
     let mut lost = 0;
@@ -142,4 +130,54 @@ fn read_good(
         }
     }
     Ok(lost)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use tactus_storage::BucketSettings;
+    use tactus_storage::block_io::{list_blocks, read_meta};
+
+    use super::*;
+
+    const TENANT: &str = "single-tenant";
+
+    /// A copy of a sample block's store.
+    fn copy(version: &str, to: &Path) {
+        let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("../../../shared/conformance/blocks")
+            .join(version)
+            .join(TENANT);
+        for block in std::fs::read_dir(samples).unwrap().map(|entry| entry.unwrap().path()) {
+            let target = to.join(TENANT).join(block.file_name().unwrap());
+            if block.is_dir() {
+                std::fs::create_dir_all(&target).unwrap();
+                for file in std::fs::read_dir(&block).unwrap().map(|entry| entry.unwrap().path()) {
+                    let bytes = std::fs::read(&file).unwrap();
+                    std::fs::write(target.join(file.file_name().unwrap()), bytes).unwrap();
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn readable_block_is_written_anew_without_loss() {
+        for version in ["vParquet4", "vParquet5"] {
+            let directory = tempfile::tempdir().unwrap();
+            copy(version, directory.path());
+            let path = directory.path().to_owned();
+            let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
+            let old = list_blocks(&bucket, TENANT, 1).await.unwrap().live[0];
+            let meta = Arc::new(read_meta(&bucket, TENANT, old).await.unwrap());
+            let done = run(&bucket, &meta, meta.size).await.unwrap().unwrap();
+            assert!(done.contains("marked compacted"), "{done}");
+            let listed = list_blocks(&bucket, TENANT, 1).await.unwrap();
+            assert_eq!((listed.live.len(), listed.compacted.len()), (1, 1));
+            let new = read_meta(&bucket, TENANT, listed.live[0]).await.unwrap();
+            assert_eq!(new.sources(), [old]);
+            assert_eq!((new.total_objects, &new.format), (64, &meta.format));
+            assert_eq!(new.dedicated_columns, meta.dedicated_columns);
+        }
+    }
 }

@@ -10,9 +10,6 @@ use tactus_storage::{Bucket, Timestamp, Uuid};
 use crate::error::{Error, Result};
 use crate::progress;
 
-/// Name of a meta that a repair has set aside.
-pub(super) const SET_ASIDE: &str = "meta.damaged.json";
-
 /// The blocks of a tenant.
 #[derive(Debug)]
 pub(super) struct ListedTenant {

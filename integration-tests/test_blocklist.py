@@ -1,0 +1,90 @@
+"""The block list: what a bucket may hold besides whole blocks of this release."""
+import gzip
+import json
+import shutil
+import uuid
+
+import pytest
+
+from harness.paths import CONFORMANCE
+from harness.servers import Servers
+from harness.waiting import eventually
+
+TENANT = "single-tenant"
+WINDOW = {"start": 1_700_000_000 - 60, "end": 1_700_000_000 + 3600}
+
+
+@pytest.fixture
+def servers(tmp_path):
+    servers = Servers(tmp_path)
+    yield servers
+    servers.close()
+
+
+def write_meta(directory, **fields):
+    """A block directory whose meta is the sample's but for some fields."""
+    (sample,) = (CONFORMANCE / "blocks" / "vParquet4").glob("*/*/meta.json")
+    meta = {**json.loads(sample.read_text()), "blockID": directory.name, **fields}
+    directory.mkdir(exist_ok=True)
+    (directory / "meta.json").write_text(json.dumps(meta))
+
+
+def test_list_survives_what_a_bucket_collects(servers):
+    server = servers.new(config={"compactor": {"compaction": {"block_retention": "876000h"}}})
+    shutil.copytree(CONFORMANCE / "blocks" / "vParquet4", server.blocks)
+    for path in [server.blocks, *server.blocks.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    tenant = server.blocks / TENANT
+    (meta,) = tenant.glob("*/meta.json")
+    source = meta.parent
+
+    def directory():
+        return tenant / str(uuid.uuid4())
+    # A compactor was killed after it wrote the merged block, and before it marked the source.
+    merged = shutil.copytree(source, directory())
+    write_meta(merged, compactionLevel=1, tactus={"sources": [source.name]})
+    for version in ["v2", "vParquet99"]:
+        write_meta(directory(), format=version)
+    for text in ["", "{", "[]", source.joinpath("meta.json").read_text()]:
+        damaged = directory()
+        damaged.mkdir()
+        (damaged / "meta.json").write_text(text)
+    unfinished = shutil.copytree(source, directory())
+    (unfinished / "meta.json").unlink()
+    for name in ["not-a-block", ".hidden"]:
+        (tenant / name).mkdir()
+        (tenant / name / "meta.json").write_text("{}")
+    for name in ["overrides", ".snapshots"]:
+        shutil.copytree(source, server.blocks / name / source.name)
+    (tenant / "index.pb.zst").write_bytes(b"cut")
+
+    server.start()
+    found = server.search("{}", **WINDOW)
+    assert (len(found), sum(found.values())) == (64, 252)
+    answer = server.get("/api/metrics/query_range", q="{} | count_over_time()", step="3660s", **WINDOW).json()
+    samples = [sample for series in answer["series"] for sample in series["samples"]]
+    assert sum(sample.get("value", 0) for sample in samples) == 252
+    samples = server.metrics()
+    assert samples[f'tempodb_blocklist_length{{tenant="{TENANT}"}}'] == 4
+    skipped = {reason: samples[f'tactus_blocklist_skipped_blocks{{tenant="{TENANT}",reason="{reason}"}}']
+               for reason in ["superseded", "unknown_version", "corrupt_meta"]}
+    assert skipped == {"superseded": 1, "unknown_version": 2, "corrupt_meta": 4}
+    assert samples[f'tempodb_blocklist_poll_errors_total{{tenant="{TENANT}"}}'] == 0
+    assert not [name for name in samples if "overrides" in name or "snapshots" in name]
+    index = json.loads(gzip.decompress((tenant / "index.json.gz").read_bytes()))
+    sources = {meta["blockID"]: meta.get("tactus", {}).get("sources") for meta in index["meta"]}
+    assert (len(sources), sources[merged.name]) == (4, [source.name])
+    assert (tenant / "index.pb.zst").read_bytes()[:4] == bytes.fromhex("28b52ffd")
+
+
+def test_tenant_that_is_empty_and_old_is_deleted_where_that_is_asked(servers):
+    trace = {"blocklist_poll": "200ms", "empty_tenant_deletion_enabled": True, "empty_tenant_deletion_age": "1s"}
+    server = servers.new(config={"storage": {"trace": trace}})
+    left = server.blocks / "gone" / str(uuid.uuid4())
+    other = server.blocks / "not-ours" / "album"
+    for directory in [left, other]:
+        directory.mkdir(parents=True)
+        (directory / "data.parquet").write_bytes(b"PAR1")
+    server.start()
+    eventually(lambda: not (server.blocks / "gone").exists(), "the tenant is deleted")
+    assert (other / "data.parquet").exists()
