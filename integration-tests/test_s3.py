@@ -149,6 +149,23 @@ def test_unknown_user_stops_the_start_with_a_sentence(servers, s3_server, bucket
     assert "does not accept the environment variables AWS_ACCESS_KEY_ID" in of_environment
 
 
+def test_encryption_context_is_signed(servers, s3_server, bucket):
+    access_key, secret_key = s3_server.new_user()
+    sse = {"type": "SSE-KMS", "kms_key_id": "a-key", "kms_encryption_context": '{"team": "tracing"}'}
+    s3_server.demand_credentials(True)
+    try:
+        said = refused(servers, bucket.config(access_key=access_key, secret_key="another", sse=sse))
+        assert "SignatureDoesNotMatch" in said, "signatures are checked here"
+        server = servers.start(config=merge(FAST, bucket.config(access_key=access_key, secret_key=secret_key, sse=sse)))
+        otlp.push_trace(server)
+        server.flush()
+        eventually(lambda: server.metric("tempo_ingester_blocks_flushed_total") > 0, "a block")
+    finally:
+        s3_server.demand_credentials(False)
+    head = bucket.client.head_object(Bucket=bucket.name, Key=f"single-tenant/{bucket.blocks()[0]}/data.parquet")
+    assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", "a-key")
+
+
 def test_no_credentials_anywhere_stop_the_start_with_a_sentence(servers, bucket, tmp_path):
     config = bucket.config(retry_max_attempts=1)
     for key in ("access_key", "secret_key"):

@@ -51,7 +51,7 @@ pub fn merge_blocks<W: Write + Send>(
     changes: &Changes,
     control: &dyn Control,
 ) -> Result<Merged<W>> {
-    let mut merge = Merge::new(inputs, sink, settings, changes, control)?;
+    let mut merge = Merge::new(inputs, sink, settings, changes, control);
     while merge.step()? {}
     merge.finish()
 }
@@ -60,7 +60,6 @@ struct Merge<'a, W: Write + Send> {
     inputs: Vec<Input<'a>>,
     output: Output<'a, W>,
     pending: MergeOutput,
-    settings: &'a RewriteSettings,
     changes: &'a Changes,
     control: &'a dyn Control,
     budget: Budget,
@@ -75,21 +74,21 @@ impl<'a, W: Write + Send> Merge<'a, W> {
         settings: &'a RewriteSettings,
         changes: &'a Changes,
         control: &'a dyn Control,
-    ) -> Result<Self> {
+    ) -> Self {
         let budget = Budget::new(settings, readers);
         let groups = || readers.iter().flat_map(|reader| reader.row_groups());
-        let traces = groups().map(|group| group.traces).sum();
-        Ok(Self {
+        // A footer may say anything.
+        let traces = groups().map(|group| group.traces).fold(0, u64::saturating_add);
+        Self {
             inputs: readers.iter().enumerate().map(|(i, reader)| Input::new(i, reader)).collect(),
-            output: Output::new(sink, settings, changes, traces),
+            output: Output::new(sink, settings, changes, budget.row_group, traces),
             pending: MergeOutput::default(),
-            settings,
             changes,
             control,
             budget,
             stats: RewriteStats { blocks_read: readers.len() as u64, ..RewriteStats::default() },
-            total_bytes: groups().map(|group| group.bytes).sum(),
-        })
+            total_bytes: groups().map(|group| group.bytes).fold(0, u64::saturating_add),
+        }
     }
 
     /// Fills windows, moves traces until one of them is used up or a row group is full. False at the end.
@@ -113,7 +112,7 @@ impl<'a, W: Write + Send> Merge<'a, W> {
             let share = self.budget.share(i, &self.inputs);
             self.pending.forget_input(i);
             self.inputs[i].read_window(share, &mut self.stats)?;
-            let done = self.inputs.iter().map(Input::done_bytes).sum();
+            let done = self.inputs.iter().map(Input::done_bytes).fold(0, u64::saturating_add);
             self.control.progress(done, self.total_bytes);
             self.note_memory();
         }
@@ -157,7 +156,7 @@ impl<'a, W: Write + Send> Merge<'a, W> {
             if self.changes.remove.contains(&id) {
                 self.stats.traces_removed += 1;
                 self.stats.spans_removed += spans as u64;
-            } else if is_row_group_full(self.settings, &self.budget, merger.output(), spans) {
+            } else if self.budget.row_group.is_full(merger.output(), spans) {
                 is_full = true;
                 break;
             } else {
@@ -204,22 +203,6 @@ impl<'a, W: Write + Send> Merge<'a, W> {
         let (block, range) = self.output.finish(&mut self.stats)?;
         Ok(Merged { block, range, stats: self.stats })
     }
-}
-
-/// True if a trace with some spans must go into the next row group. Depends on the traces alone and not on windows,
-/// so that the same blocks always become the same block.
-fn is_row_group_full(
-    settings: &RewriteSettings,
-    budget: &Budget,
-    output: &MergeOutput,
-    spans: usize,
-) -> bool {
-    let held = output.batch().len();
-    let bytes = || {
-        let strings = output.strings().parts().0.len() as u64;
-        tactus_block::estimated_bytes(output.batch()) + strings
-    };
-    held > 0 && (held + spans > settings.row_group_spans || bytes() >= budget.row_group_bytes)
 }
 
 /// Where a merge stands in a window.

@@ -31,7 +31,7 @@ fn meta(number: u64, columns: &[DedicatedColumn]) -> BlockMeta {
     meta.bloom_shards = 2;
     meta.footer_size = 100_000;
     meta.dedicated_columns = columns.to_vec().into();
-    if number % 4 != 0 {
+    if !number.is_multiple_of(4) {
         meta.compaction_level = 1;
         let sources = (1..=4).map(|part| id(number, part)).collect();
         meta.extension = Some(Box::new(Extension { sources, ..Extension::default() }));

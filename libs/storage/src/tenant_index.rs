@@ -242,7 +242,9 @@ mod tests {
         for place in 0..json.len().max(proto.len()) {
             let flip = |bytes: &[u8]| {
                 let mut bytes = bytes.to_vec();
-                bytes.get_mut(place).map(|byte| *byte ^= 4);
+                if let Some(byte) = bytes.get_mut(place) {
+                    *byte ^= 4;
+                }
                 bytes
             };
             // Header fields such as the file name may say what they will.

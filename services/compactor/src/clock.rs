@@ -43,12 +43,6 @@ impl Clock {
     }
 }
 
-/// The earlier of our time and the store's: whichever clock is ahead, nothing goes early. `stored` is when the store
-/// says that something was written just now.
-pub(crate) fn earlier(ours: Timestamp, stored: Option<Timestamp>) -> Timestamp {
-    stored.map_or(ours, |stored| ours.min(stored))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,7 +53,7 @@ mod tests {
         let (wall, monotonic) = *clock.last.lock().unwrap();
         let at = |wall_seconds: i64, monotonic_seconds: u64| {
             clock.observe(
-                wall + tactus_storage_seconds(wall_seconds),
+                wall + seconds(wall_seconds),
                 monotonic + Duration::from_secs(monotonic_seconds),
             )
         };
@@ -70,15 +64,7 @@ mod tests {
         assert!(at(1300, 1500).is_some());
     }
 
-    fn tactus_storage_seconds(seconds: i64) -> Duration {
+    fn seconds(seconds: i64) -> Duration {
         Duration::from_secs(u64::try_from(seconds).unwrap())
-    }
-
-    #[test]
-    fn earlier_clock_wins() {
-        let (one, two) = (Timestamp::from_second(10).unwrap(), Timestamp::from_second(20).unwrap());
-        assert_eq!(earlier(two, Some(one)), one);
-        assert_eq!(earlier(one, Some(two)), one);
-        assert_eq!(earlier(one, None), one);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tactus_storage::block_io::{clear_block, list_orphans};
+use tactus_storage::block_io::{clear_leftovers, clear_orphan, list_orphans, list_tenants};
 use tactus_storage::poller::Owns;
 use tactus_storage::{Blocklist, Bucket, Uuid};
 use tactus_telemetry::error_text;
@@ -15,6 +15,7 @@ use tactus_telemetry::metrics::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::error::Result;
 use crate::jobs::JobState;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -122,34 +123,35 @@ impl Compactor {
 
     /// Deletes what writers left that were killed before they wrote a meta.
     pub async fn clear_orphans(&self, age: Duration) {
-        for tenant in self.blocklist.tenants() {
+        let tenants = match list_tenants(&self.bucket).await {
+            Ok(tenants) => tenants,
+            Err(error) => {
+                let error = error_text(&error);
+                tracing::error!(error, "cannot look for unfinished blocks");
+                return;
+            }
+        };
+        for tenant in tenants {
             if !(self.owns)(&format!("orphans-{tenant}")) {
                 continue;
             }
-            let orphans = match list_orphans(&self.bucket, &tenant, age).await {
-                Ok(orphans) => orphans,
-                Err(error) => {
-                    let error = error_text(&error);
-                    tracing::error!(tenant, error, "cannot look for unfinished blocks");
-                    continue;
-                }
-            };
-            for orphan in orphans.into_iter().filter(|orphan| !self.is_busy(orphan.block_id)) {
-                match clear_block(&self.bucket, &tenant, orphan.block_id).await {
-                    Ok(()) => {
-                        self.metrics.orphans_deleted.inc();
-                        tracing::info!(
-                            tenant, block = %orphan.block_id, bytes = orphan.bytes,
-                            "deleted a block that was never finished"
-                        );
-                    }
-                    Err(error) => {
-                        let error = error_text(&error);
-                        tracing::error!(tenant, block = %orphan.block_id, error, "cannot delete an unfinished block");
-                    }
-                }
+            if let Err(error) = self.clear_orphans_of(&tenant, age).await {
+                let error = error_text(&error);
+                tracing::error!(tenant, error, "cannot delete unfinished blocks");
             }
         }
+    }
+
+    async fn clear_orphans_of(&self, tenant: &str, age: Duration) -> Result<()> {
+        for orphan in list_orphans(&self.bucket, tenant, age).await? {
+            if !self.is_busy(orphan.block_id) && clear_orphan(&self.bucket, tenant, &orphan).await? {
+                self.metrics.orphans_deleted.inc();
+                let (block, bytes) = (orphan.block_id, orphan.bytes);
+                tracing::info!(tenant, %block, bytes, "deleted a block that was never finished");
+            }
+        }
+        clear_leftovers(&self.bucket, tenant, age).await?;
+        Ok(())
     }
 
     /// Reserves blocks for a rewrite; `None` if one of them is in another one.

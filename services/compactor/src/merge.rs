@@ -8,6 +8,7 @@ use tactus_compaction::{
     output_id,
 };
 use tactus_storage::block_io::read_meta;
+use tactus_storage::blocklist::BlockChanges;
 use tactus_storage::layout::{NO_COMPACT, block_key};
 use tactus_storage::{BlockMeta, Timestamp, Uuid};
 use tactus_telemetry::error_text;
@@ -157,16 +158,16 @@ impl Compactor {
         .await?;
         drop(control);
         self.set_sound(&ids);
-        if let Some(meta) = &rewritten.meta {
-            self.blocklist.add_block(meta.clone());
-        }
+        let mut changes = BlockChanges::default();
+        changes.add.extend(rewritten.meta.iter().cloned().map(Arc::new));
         for meta in &inputs {
-            if let Err(error) = self.mark(tenant, meta).await {
+            if let Err(error) = self.mark_in_bucket(tenant, meta, &mut changes).await {
                 // Readers know from the new block; retention marks it later.
                 let error = error_text(&error);
                 tracing::warn!(tenant, block = %meta.block_id, error, "cannot mark a merged block yet");
             }
         }
+        self.blocklist.change(tenant, changes);
         self.count(tenant, &inputs, level, &purpose, &rewritten.stats);
         tracing::info!(
             tenant,

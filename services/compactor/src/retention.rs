@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use tactus_storage::blocklist::BlockChanges;
-use tactus_storage::block_io::{clear_block, mark_compacted};
+use tactus_storage::block_io::{clear_block, mark_compacted, read_meta, store_time};
 use tactus_storage::{BlockMeta, CompactedBlockMeta, Timestamp, Uuid};
 use tactus_telemetry::error_text;
 
-use crate::clock;
 use crate::compactor::Compactor;
 use crate::error::Result;
 use crate::settings::Limits;
 
-/// An object that is written to learn the store's time. No tenant: those are directories.
-const CLOCK_KEY: &str = "tactus-clock";
+/// Clocks further apart are worth a line in the log.
+const MAX_CLOCK_DIFFERENCE_SECONDS: i64 = 900;
 
 impl Compactor {
     /// One run over all tenants. Blocks that cannot be marked or deleted are counted, logged and tried in the next run.
@@ -37,23 +36,16 @@ impl Compactor {
     /// The earlier of our clock and the store's; `None` when ours just jumped or the store does not answer.
     async fn time_to_delete_by(&self) -> Option<Timestamp> {
         let ours = self.clock.now()?;
-        if self.bucket.local_path(CLOCK_KEY).is_some() {
-            return Some(ours);
-        }
-        let ask = async {
-            self.bucket.put(CLOCK_KEY, bytes::Bytes::from_static(b"now")).await?;
-            self.bucket.head(CLOCK_KEY).await
-        };
-        match ask.await {
-            Ok(object) => {
-                let ahead = ours.duration_since(object.last_modified).as_secs();
-                if ahead.abs() > 900 {
+        match store_time(&self.bucket).await {
+            Ok(theirs) => {
+                let ahead = ours.duration_since(theirs).as_secs();
+                if ahead.abs() > MAX_CLOCK_DIFFERENCE_SECONDS {
                     tracing::error!(
                         seconds = ahead,
-                        "the clock of this machine is ahead of object storage's; nothing is deleted before both agree"
+                        "the clock of this machine is ahead of object storage's; the earlier one counts"
                     );
                 }
-                Some(clock::earlier(ours, Some(object.last_modified)))
+                Some(ours.min(theirs))
             }
             Err(error) => {
                 tracing::error!(
@@ -70,7 +62,10 @@ impl Compactor {
         let blocks = self.blocklist.tenant(tenant);
         // A merge that was killed before it marked its inputs: their spans are all in another live block.
         for meta in blocks.superseded().filter(|meta| self.owns_block(meta)) {
-            self.retire(tenant, meta, "replaced").await;
+            let by = blocks.superseded_by(meta.block_id);
+            if self.is_there(tenant, by).await {
+                self.retire(tenant, meta, "replaced").await;
+            }
         }
         if let Some(limit) = longest_retention(&limits).and_then(|keep| before(now, keep)) {
             let expired = blocks.live().iter().filter(|meta| meta.end_time < limit);
@@ -85,6 +80,14 @@ impl Compactor {
             }
         }
         self.clear_compacted(tenant, now).await;
+    }
+
+    /// True if the block is in the bucket: the list may be older, and its source be the last copy.
+    async fn is_there(&self, tenant: &str, block: Option<Uuid>) -> bool {
+        match block {
+            Some(block) => read_meta(&self.bucket, tenant, block).await.is_ok(),
+            None => false,
+        }
     }
 
     async fn retain_by_bucket_size(&self, tenants: &[String]) {
@@ -115,7 +118,20 @@ impl Compactor {
 
     /// Marks a block compacted, in the bucket and in the list. One that somebody else deleted leaves the list as well.
     pub(crate) async fn mark(&self, tenant: &str, meta: &Arc<BlockMeta>) -> Result<()> {
-        let mut changes = BlockChanges { remove: vec![meta.block_id], ..BlockChanges::default() };
+        let mut changes = BlockChanges::default();
+        self.mark_in_bucket(tenant, meta, &mut changes).await?;
+        self.blocklist.change(tenant, changes);
+        Ok(())
+    }
+
+    /// The part of [`Self::mark`] in the bucket; what follows for the list is added to `changes`, of which one is
+    /// cheaper than many.
+    pub(crate) async fn mark_in_bucket(
+        &self,
+        tenant: &str,
+        meta: &Arc<BlockMeta>,
+        changes: &mut BlockChanges,
+    ) -> Result<()> {
         match mark_compacted(&self.bucket, tenant, meta.block_id).await {
             Ok(compacted_time) => {
                 let meta = (**meta).clone();
@@ -124,7 +140,7 @@ impl Compactor {
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error.into()),
         }
-        self.blocklist.change(tenant, changes);
+        changes.remove.push(meta.block_id);
         Ok(())
     }
 

@@ -112,13 +112,8 @@ impl Blocks {
     /// The meta of a block, from the block list or, for one that another process knows first, from the bucket.
     pub(crate) async fn meta(&self, tenant: &str, block_id: Uuid) -> Result<Arc<BlockMeta>> {
         let known = self.blocklist.tenant(tenant);
-        let live = known.live();
-        if let Ok(place) = live.binary_search_by_key(&block_id, |meta| meta.block_id) {
-            return Ok(Arc::clone(&live[place]));
-        }
-        let compacted = known.compacted();
-        if let Ok(place) = compacted.binary_search_by_key(&block_id, |block| block.meta.block_id) {
-            return Ok(Arc::new(compacted[place].meta.clone()));
+        if let Some(meta) = known.meta(block_id) {
+            return Ok(Arc::new(meta.clone()));
         }
         Ok(Arc::new(read_meta(&self.bucket, tenant, block_id).await?))
     }

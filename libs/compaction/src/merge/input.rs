@@ -136,7 +136,7 @@ impl<'r> Input<'r> {
         let read_before = self.done_bytes();
         self.row = rows.end;
         self.skip_empty_groups();
-        stats.bytes_read += self.done_bytes() - read_before;
+        stats.bytes_read += self.done_bytes().saturating_sub(read_before);
         stats.traces_read += count;
         stats.spans_read += batch.len() as u64;
         let offsets = batch.trace_offsets();

@@ -6,6 +6,7 @@ use tactus_block::{BlockBuilder, BuiltBlock};
 use tactus_model::SpanBatch;
 use tactus_model::merge::{MergeOutput, TraceMerger};
 
+use super::budget::RowGroupLimits;
 use crate::changes::{redact, retention};
 use crate::{Changes, Error, Result, RewriteSettings, RewriteStats};
 
@@ -16,24 +17,23 @@ pub(super) struct Output<'a, W: Write + Send> {
     builder: Option<BlockBuilder<W>>,
     settings: &'a RewriteSettings,
     changes: &'a Changes,
+    limits: RowGroupLimits,
     /// How many the inputs have, one in several inputs several times.
     traces: u64,
     /// What is left of batches that lost traces, until it is worth a row group.
     remainder: MergeOutput,
 }
 
-/// Batches with less than this part of a row group's spans wait for others.
-const LEAST_PART: usize = 2;
-
 impl<'a, W: Write + Send> Output<'a, W> {
     pub(super) fn new(
         sink: W,
         settings: &'a RewriteSettings,
         changes: &'a Changes,
+        limits: RowGroupLimits,
         traces: u64,
     ) -> Self {
         let remainder = MergeOutput::default();
-        Self { sink: Some(sink), builder: None, settings, changes, traces, remainder }
+        Self { sink: Some(sink), builder: None, settings, changes, limits, traces, remainder }
     }
 
     /// Bytes held.
@@ -50,33 +50,44 @@ impl<'a, W: Write + Send> Output<'a, W> {
         if expired.is_empty() && self.remainder.batch().is_empty() {
             return self.write(batch, stats);
         }
-        self.keep_rest(&batch, &expired, stats);
-        drop(batch);
-        if self.remainder.batch().len() >= self.settings.row_group_spans / LEAST_PART {
-            self.write_remainder(stats)?;
-        }
-        Ok(())
+        self.keep_rest(&batch, &expired, stats)
     }
 
     /// Moves the traces that are not expired to the others that wait. `expired`: rows of the trace table, ascending.
-    fn keep_rest(&mut self, batch: &SpanBatch, expired: &[u32], stats: &mut RewriteStats) {
-        let inputs = [batch];
-        let offsets = batch.trace_offsets();
-        self.remainder.forget_input(0);
-        let mut merger = TraceMerger::new(&inputs, std::mem::take(&mut self.remainder));
+    fn keep_rest(
+        &mut self,
+        batch: &SpanBatch,
+        expired: &[u32],
+        stats: &mut RewriteStats,
+    ) -> Result<()> {
+        let (inputs, offsets) = ([batch], batch.trace_offsets());
         let mut expired = expired.iter().copied().peekable();
-        for (trace, id) in (0u32..).zip(batch.traces.ids.iter()) {
-            let rows = offsets[trace as usize]..offsets[trace as usize + 1];
-            if expired.next_if_eq(&trace).is_some() {
-                stats.traces_expired += 1;
-                stats.spans_expired += rows.len() as u64;
-                continue;
+        let mut traces = (0u32..).zip(batch.traces.ids.iter()).peekable();
+        self.remainder.forget_input(0);
+        while traces.peek().is_some() {
+            let mut merger = TraceMerger::new(&inputs, std::mem::take(&mut self.remainder));
+            let mut is_full = false;
+            while let Some(&(trace, id)) = traces.peek() {
+                let rows = offsets[trace as usize]..offsets[trace as usize + 1];
+                if expired.next_if_eq(&trace).is_some() {
+                    stats.traces_expired += 1;
+                    stats.spans_expired += rows.len() as u64;
+                } else if self.limits.is_full(merger.output(), rows.len()) {
+                    is_full = true;
+                    break;
+                } else {
+                    merger.start_trace(*id);
+                    rows.for_each(|row| merger.add_row(0, row));
+                    merger.finish_trace(u64::MAX);
+                }
+                traces.next();
             }
-            merger.start_trace(*id);
-            rows.for_each(|row| merger.add_row(0, row));
-            merger.finish_trace(u64::MAX);
+            self.remainder = merger.into_output();
+            if is_full {
+                self.write_remainder(stats)?;
+            }
         }
-        self.remainder = merger.into_output();
+        Ok(())
     }
 
     fn write_remainder(&mut self, stats: &mut RewriteStats) -> Result<()> {

@@ -52,7 +52,7 @@ const SHAPE: Shape = Shape { pool: 30, traces: 25, spans: 6 };
 const SMALL: Shape = Shape { pool: 8, traces: 6, spans: 3 };
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn merge_of_random_blocks_is_that_of_their_spans(

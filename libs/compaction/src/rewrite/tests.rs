@@ -11,6 +11,7 @@ use tactus_storage::block_io::{
 };
 use tactus_storage::meta::BlockVersion;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::testing::{
@@ -314,6 +315,50 @@ async fn cancelled_rewrite_leaves_nothing_visible() {
         }
         assert_eq!(place.live().await, [id(1), id(2)]);
     }
+}
+
+/// Stops at its first check until it is told to go on; says when it is not used any more.
+struct Gate {
+    entered: Mutex<Option<oneshot::Sender<()>>>,
+    go_on: Mutex<Option<oneshot::Receiver<()>>>,
+    unused: Option<oneshot::Sender<()>>,
+}
+
+impl Control for Gate {
+    fn check(&self) -> Result<(), Cancelled> {
+        let entered = self.entered.lock().unwrap().take().expect("only the first check comes here");
+        entered.send(()).unwrap();
+        self.go_on.lock().unwrap().take().unwrap().blocking_recv().unwrap();
+        Ok(())
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let _ = self.unused.take().unwrap().send(());
+    }
+}
+
+#[tokio::test]
+async fn dropped_rewrite_ends_its_thread() {
+    let place = Place::new();
+    let inputs = [place.add(1, &[span(1, 1, 5)], &v4()).await];
+    let (entered, has_entered) = oneshot::channel();
+    let (go_on, may_go_on) = oneshot::channel();
+    let (unused, is_unused) = oneshot::channel();
+    let gate = Gate {
+        entered: Mutex::new(Some(entered)),
+        go_on: Mutex::new(Some(may_go_on)),
+        unused: Some(unused),
+    };
+    tokio::select! {
+        _ = place.rewrite_watched(&inputs, Changes::default(), Arc::new(gate)) => unreachable!(),
+        entered = has_entered => entered.unwrap(),
+    }
+    go_on.send(()).unwrap();
+    is_unused.await.unwrap();
+    let key = block_key(TENANT, output(&inputs).id, DATA);
+    assert!(place.bucket.head(&key).await.unwrap_err().is_not_found());
 }
 
 #[tokio::test]

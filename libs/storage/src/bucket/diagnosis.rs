@@ -196,6 +196,10 @@ fn sentence(target: &Target, step: Step, facts: &Facts) -> (String, bool) {
         );
         return (format!("{}: {text}", key(Setting::Credentials)), false);
     }
+    if facts.text.contains("invalid uploadtype") {
+        let text = format!("{address} does not take objects by the XML interface, only by JSON");
+        return (format!("{}: {text}", key(Setting::Endpoint)), false);
+    }
     let passing = !matches!(facts.status, 300..=399 | 400 | 404..=407 | 409..=428 | 501);
     let text =
         format!("the {container} {bucket:?} at {address} cannot be used ({})", facts.named());

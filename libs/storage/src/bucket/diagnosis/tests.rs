@@ -32,7 +32,7 @@ fn failed(kind: HttpErrorKind, source: impl StdError + Send + Sync + 'static) ->
 
 #[test]
 fn refusal_names_the_setting_and_the_reason() {
-    let cases: [(Kind, Step, &str, &[&str]); 16] = [
+    let cases: [(Kind, Step, &str, &[&str]); 17] = [
         (
             Kind::S3,
             Step::List,
@@ -98,6 +98,12 @@ fn refusal_names_the_setting_and_the_reason() {
             Step::List,
             "400 Bad Request: Client sent an HTTP request to an HTTPS server.",
             &["storage.trace.s3.insecure", "speaks TLS"],
+        ),
+        (
+            Kind::Gcs,
+            Step::Write,
+            "400 Bad Request: {\"message\":\"invalid uploadType\"}",
+            &["storage.trace.gcs.endpoint: ", "XML interface"],
         ),
         (Kind::Gcs, Step::List, "404 Not Found: ", &["storage.trace.gcs.bucket_name: "]),
         (Kind::Gcs, Step::List, "401 Unauthorized: ", &["storage.trace.gcs: ", "the keys"]),
