@@ -37,8 +37,8 @@ build: ## Build the server that the tests start, and the unit tests
 	@if [ "$(TACTUS_BIN)" = "$(BUILT_BIN)" ]; then $(CARGO) build --workspace --bins --tests --examples --locked; fi
 
 .PHONY: release
-release: ## Build the optimised server
-	$(CARGO) build --release --locked -p tactus
+release: ## Build the optimised server and tactusctl
+	$(CARGO) build --release --locked -p tactus -p tactusctl
 
 .PHONY: test
 test: test-unit test-integration ## Run every test, and install what they need
@@ -52,7 +52,13 @@ test-integration: test-tools build ## Run the black-box tests on the built serve
 	$(VENV)/bin/python -m pytest integration-tests $(ARGS)
 
 .PHONY: test-tools
-test-tools: $(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) ## Install what the black-box tests need
+test-tools: test-packages $(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) ## Install what the black-box tests need
+
+.PHONY: test-packages
+test-packages: ## Install packages of the system that tests start, where they are missing
+	scripts/test-packages.sh
+
+$(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS): | test-packages
 
 $(VENV)/.installed: integration-tests/requirements.txt integration-tests/constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -38,6 +38,9 @@ pub struct RetentionClasses {
     pub keep: Option<Duration>,
     /// Unix nanoseconds.
     pub now: u64,
+    /// Times of the blocks, start and end, unix nanoseconds. A trace that ends outside counts as ending there: block
+    /// times are near the time of arrival, and a sender with a wrong clock must not lose its spans at once.
+    pub within: (u64, u64),
 }
 
 /// Traces that are kept alike.
@@ -111,7 +114,8 @@ pub enum RedactionAction {
     Remove,
     /// Sets the value to this string.
     Replace(String),
-    /// Sets the value to the SHA-256 of its text, in hexadecimal: equal values stay equal.
+    /// Sets the value to `sha256:` and the SHA-256 of its text in hexadecimal: equal values stay equal. A value of that
+    /// form stays as it is, so that doing it twice changes nothing.
     Hash,
 }
 

@@ -36,7 +36,11 @@ pub(crate) fn is_due(limits: &Limits, meta: &BlockMeta, now: Timestamp) -> bool 
 /// The classes that a rewrite applies; `None` without policies.
 ///
 /// Errors: a query that cannot be compiled. The configuration is checked at start, so that is a file that changed.
-pub(crate) fn classes_of(limits: &Limits, now: Timestamp) -> Result<Option<RetentionClasses>> {
+pub(crate) fn classes_of(
+    limits: &Limits,
+    now: Timestamp,
+    within: (Timestamp, Timestamp),
+) -> Result<Option<RetentionClasses>> {
     if limits.policies.is_empty() {
         return Ok(None);
     }
@@ -50,8 +54,13 @@ pub(crate) fn classes_of(limits: &Limits, now: Timestamp) -> Result<Option<Reten
     Ok(Some(RetentionClasses {
         classes: limits.policies.iter().map(class).collect::<Result<_>>()?,
         keep: keep(limits.retention),
-        now: u64::try_from(now.as_nanosecond()).unwrap_or(0),
+        now: nanos(now),
+        within: (nanos(within.0), nanos(within.1)),
     }))
+}
+
+fn nanos(time: Timestamp) -> u64 {
+    u64::try_from(time.as_nanosecond()).unwrap_or(0)
 }
 
 /// A query that selects traces. Errors: what is wrong with it, for people.
@@ -68,7 +77,8 @@ pub(crate) fn compile(query: &str) -> Result<CompiledQuery, String> {
 /// Errors: `Error::Policy` with the query that is wrong.
 pub fn check_policies(policies: &[RetentionPolicy]) -> Result<()> {
     let limits = Limits { policies: policies.to_vec(), ..Limits::default() };
-    classes_of(&limits, Timestamp::UNIX_EPOCH).map(drop)
+    let epoch = Timestamp::UNIX_EPOCH;
+    classes_of(&limits, epoch, (epoch, epoch)).map(drop)
 }
 
 /// Other policies make what is done undone.
@@ -127,7 +137,8 @@ mod tests {
 
     #[test]
     fn policy_that_is_no_query_is_named() {
-        let policy = RetentionPolicy { query: "{ status = }".to_owned(), retention: Duration::ZERO };
+        let policy =
+            RetentionPolicy { query: "{ status = }".to_owned(), retention: Duration::ZERO };
         let error = check_policies(&[policy]).unwrap_err().to_string();
         assert!(error.contains("{ status = }"), "{error}");
         assert!(check_policies(&limits().policies).is_ok());

@@ -144,7 +144,8 @@ impl Compactor {
 
     async fn clear_orphans_of(&self, tenant: &str, age: Duration) -> Result<()> {
         for orphan in list_orphans(&self.bucket, tenant, age).await? {
-            if !self.is_busy(orphan.block_id) && clear_orphan(&self.bucket, tenant, &orphan).await? {
+            if !self.is_busy(orphan.block_id) && clear_orphan(&self.bucket, tenant, &orphan).await?
+            {
                 self.metrics.orphans_deleted.inc();
                 let (block, bytes) = (orphan.block_id, orphan.bytes);
                 tracing::info!(tenant, %block, bytes, "deleted a block that was never finished");

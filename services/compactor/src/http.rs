@@ -18,8 +18,7 @@ use crate::compactor::Compactor;
 use crate::error::{Error, Result};
 use crate::jobs::{JobRecord, JobRequest};
 
-const DISABLED: &str =
-    "jobs over HTTP are off; set compactor.jobs.api_enabled to true, and mind who can reach this port";
+const DISABLED: &str = "jobs over HTTP are off; set compactor.jobs.api_enabled to true, and mind who can reach this port";
 
 #[derive(Clone)]
 struct Jobs {

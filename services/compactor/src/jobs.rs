@@ -96,7 +96,9 @@ impl Compactor {
                 return;
             }
         }
-        self.metrics.jobs.retain(|[tenant, status]| open.contains_key(&(tenant.to_owned(), status)));
+        self.metrics
+            .jobs
+            .retain(|[tenant, status]| open.contains_key(&(tenant.to_owned(), status)));
         for ((tenant, status), count) in open {
             self.metrics.jobs.with([&tenant, status]).set(count as f64);
         }
@@ -132,7 +134,8 @@ impl Compactor {
         let mut complete = true;
         for meta in known.live() {
             let block = meta.block_id;
-            let is_checked = self.jobs.lock().entry(record.id).or_default().checked.contains(&block);
+            let is_checked =
+                self.jobs.lock().entry(record.id).or_default().checked.contains(&block);
             if is_checked {
                 continue;
             }
@@ -170,7 +173,8 @@ impl Compactor {
         if !complete {
             return JobStatus::Running;
         }
-        let cleared = self.settings.compacted_block_retention + self.settings.retention_interval * 2;
+        let cleared =
+            self.settings.compacted_block_retention + self.settings.retention_interval * 2;
         let watch = self.settings.job_watch_period.max(cleared);
         let watched = Timestamp::now().checked_sub(watch).is_ok_and(|end| record.created_at < end);
         let known = self.blocklist.tenant(&record.tenant);

@@ -94,7 +94,9 @@ impl Compactor {
             due.extend(expired.filter(|meta| is_due(limits, meta, now)).map(|meta| Rewrite {
                 inputs: vec![Arc::clone(meta)],
                 owner: meta.block_id.to_string(),
-                purpose: Purpose::Expire(marker_due(limits, meta.end_time, now).unwrap_or_default()),
+                purpose: Purpose::Expire(
+                    marker_due(limits, meta.end_time, now).unwrap_or_default(),
+                ),
                 changes: Changes::default(),
             }));
         }
@@ -118,9 +120,10 @@ impl Compactor {
         };
         let limits = self.settings.limits.of(tenant);
         let now = full_hour(Timestamp::now());
+        let first_start = inputs.iter().map(|meta| meta.start_time).min().unwrap_or(now);
         let last_end = inputs.iter().map(|meta| meta.end_time).max().unwrap_or(now);
         if !matches!(purpose, Purpose::Job(_)) {
-            changes.retention = classes_of(&limits, now)?;
+            changes.retention = classes_of(&limits, now, (first_start, last_end))?;
         }
         let level = inputs.iter().map(|meta| meta.compaction_level).max().unwrap_or(0);
         let settings = self.settings_for(first, &limits);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use tactus_storage::blocklist::BlockChanges;
 use tactus_storage::block_io::{clear_block, mark_compacted, read_meta, store_time};
+use tactus_storage::blocklist::BlockChanges;
 use tactus_storage::{BlockMeta, CompactedBlockMeta, Timestamp, Uuid};
 use tactus_telemetry::error_text;
 
@@ -188,7 +188,10 @@ fn before(now: Timestamp, keep: Duration) -> Option<Timestamp> {
 }
 
 /// The oldest blocks without which the others fit into `max_bytes`.
-fn oldest_beyond(blocks: impl Iterator<Item = Arc<BlockMeta>>, max_bytes: u64) -> Vec<Arc<BlockMeta>> {
+fn oldest_beyond(
+    blocks: impl Iterator<Item = Arc<BlockMeta>>,
+    max_bytes: u64,
+) -> Vec<Arc<BlockMeta>> {
     let mut blocks: Vec<_> = blocks.collect();
     blocks.sort_by_key(|meta| (std::cmp::Reverse(meta.end_time), meta.block_id));
     let mut kept = 0u64;

@@ -81,11 +81,7 @@ fn entry<'a>(
 ) -> Option<Entry<'a>> {
     let (level, factor) = (meta.compaction_level, meta.replication_factor);
     let columns_hash = meta.dedicated_columns_hash();
-    let alike = if adopt {
-        String::new()
-    } else {
-        format!("-{}-{columns_hash:016X}", meta.format)
-    };
+    let alike = if adopt { String::new() } else { format!("-{}-{columns_hash:016X}", meta.format) };
     let objects = format!("{:016X}{alike}", meta.total_objects);
     let (group, order, owner) = match side {
         std::cmp::Ordering::Equal => return None,

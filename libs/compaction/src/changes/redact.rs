@@ -12,6 +12,15 @@ use tactus_traceql::eval::Window;
 use super::{Redaction, RedactionAction, RedactionScope};
 use crate::{Error, Result};
 
+/// Tells a hash from what it is the hash of.
+const HASH_PREFIX: &str = "sha256:";
+
+fn is_hash(value: &[u8]) -> bool {
+    value.strip_prefix(HASH_PREFIX.as_bytes()).is_some_and(|digits| {
+        digits.len() == 64 && digits.iter().all(|digit| digit.is_ascii_hexdigit())
+    })
+}
+
 /// Redacts whole traces one rule after the other; returns how many values.
 ///
 /// Errors: `Invalid` if a filter cannot be evaluated on this data, or a dictionary would become too large.
@@ -192,7 +201,11 @@ impl Editor<'_> {
             }
             RedactionAction::Hash => {
                 let text = self.strings.text_of(attribute);
-                bytes_to_hex(digest(&SHA256, &text).as_ref())
+                if is_hash(&text) {
+                    edited.push(attribute);
+                    return;
+                }
+                format!("{HASH_PREFIX}{}", bytes_to_hex(digest(&SHA256, &text).as_ref()))
             }
         };
         let value = (attribute.value_type == ValueType::String)

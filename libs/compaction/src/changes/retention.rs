@@ -12,7 +12,9 @@ use crate::{Error, Result};
 ///
 /// Errors: `Invalid` if a query cannot be evaluated on this data.
 pub(crate) fn expired_traces(classes: &RetentionClasses, batch: &SpanBatch) -> Result<Vec<u32>> {
-    let ends = trace_ends(batch);
+    let (first, last) = classes.within;
+    let mut ends = trace_ends(batch);
+    ends.iter_mut().for_each(|end| *end = (*end).max(first).min(last));
     let is_old = |end: u64, keep: Option<Duration>| {
         keep.is_some_and(|keep| u128::from(end) + keep.as_nanos() < u128::from(classes.now))
     };

@@ -419,6 +419,7 @@ async fn expired_traces_narrow_the_times_and_an_empty_block_is_none() {
             classes: Vec::new(),
             keep: Some(Duration::from_secs(100)),
             now: now * SECOND,
+            within: (0, u64::MAX),
         }),
         ..Changes::default()
     };

@@ -225,7 +225,9 @@ impl RedactionRequest {
         let filter = filter.map_err(|reason| bad("redact.query", reason))?;
         let range = self.start.or(self.end).map(|_| TimeRange {
             start: self.start.unwrap_or(0).saturating_mul(1_000_000_000),
-            end: self.end.map_or(u64::MAX, |end| end.saturating_mul(1_000_000_000).saturating_sub(1)),
+            end: self
+                .end
+                .map_or(u64::MAX, |end| end.saturating_mul(1_000_000_000).saturating_sub(1)),
         });
         if range.is_some_and(|range| range.start > range.end) {
             return Err(bad("redact.end", "is not after redact.start"));
@@ -272,7 +274,10 @@ mod tests {
         let changes = both.unwrap().changes().unwrap();
         assert_eq!(changes.remove.len(), 2);
         assert_eq!(changes.redact[0].scope, RedactionScope::Span);
-        assert_eq!(changes.redact[0].range, Some(TimeRange { start: 10_000_000_000, end: u64::MAX }));
+        assert_eq!(
+            changes.redact[0].range,
+            Some(TimeRange { start: 10_000_000_000, end: u64::MAX })
+        );
     }
 
     #[test]

@@ -58,7 +58,9 @@ mod tests {
         for tenant in ["single-tenant", "a.b", "(x)!*'"] {
             assert_eq!(parse_key(&key(tenant, id)), Some((tenant.to_owned(), id)));
         }
-        for other in ["tempo_cluster_seed.json", "tactus-job.json", "tactus-job.t.x.json", "work.json"] {
+        for other in
+            ["tempo_cluster_seed.json", "tactus-job.json", "tactus-job.t.x.json", "work.json"]
+        {
             assert_eq!(parse_key(other), None);
         }
     }
