@@ -20,6 +20,8 @@ COMPACT = {
     "storage": {"trace": {"blocklist_poll": "500ms"}},
 }
 REST = {"compactor": {"disabled": True}}
+# Retention and jobs, but no merges.
+NO_MERGES = {"overrides": {"defaults": {"compaction": {"compaction_disabled": True}}}}
 FAST = {"ingester": {
     "trace_idle_period": "100ms", "trace_live_period": "300ms", "flush_check_period": "50ms",
     "max_block_duration": "700ms", "complete_block_timeout": "1s",
@@ -159,7 +161,7 @@ def test_retention_of_one_tenant_comes_from_the_overrides_file_and_is_read_again
     overrides = tmp_path / "overrides.yaml"
     overrides.write_text("overrides: {}\n")
     server = servers.start(config=merge(COMPACT, {
-        "multitenancy_enabled": True, "compactor": {"disabled": True},
+        "multitenancy_enabled": True,
         "overrides": {"per_tenant_override_config": str(overrides), "per_tenant_override_period": "200ms"}}))
     for tenant in ["brief", "long"]:
         request = otlp.export(*otlp.trace(3))
@@ -169,7 +171,7 @@ def test_retention_of_one_tenant_comes_from_the_overrides_file_and_is_read_again
     def live():
         return sorted(block.parent.name for block in server.block_directories())
     eventually(lambda: live() == ["brief", "long"], "both blocks")
-    overrides.write_text("overrides:\n  brief:\n    compaction:\n      block_retention: 2s\n")
+    overrides.write_text("overrides:\n  brief: {compaction: {block_retention: 2s, compaction_disabled: true}}\n")
     eventually(lambda: live() == ["long"], "one tenant's block is out of use")
     # A file that is refused changes nothing.
     overrides.write_text("overrides:\n  long:\n    compaction:\n      retention_policies: [{query: '{', retention: 1s}]\n")
@@ -182,7 +184,7 @@ def test_retention_by_size_deletes_the_oldest_blocks(servers):
     sizes = [meta["size"] for meta in metas(server)]
     limit = sum(sizes) - min(sizes) - 1
     server.config = merge(server.config, merge(COMPACT, {
-        "compactor": {"disabled": True}, "overrides": {"defaults": {"compaction": {"max_bytes": limit}}}}))
+        "overrides": {"defaults": {"compaction": {"compaction_disabled": True, "max_bytes": limit}}}}))
     oldest = min(metas(server), key=lambda meta: (meta["endTime"], meta["blockID"]))["endTime"]
     server.start()
     eventually(lambda: len(metas(server)) < 4, "blocks go")
@@ -317,7 +319,7 @@ def post_job(server, **request):
 
 
 def test_deletion_job_takes_a_trace_out_of_all_blocks_and_leaves_a_record(servers):
-    server = servers.start(config=merge(COMPACT, merge(REST, JOBS)))
+    server = servers.start(config=merge(COMPACT, merge(NO_MERGES, JOBS)))
     spans = otlp.trace(4)
     doomed = spans[0].trace_id.hex()
     server.must_push(otlp.export(*spans[:2]))
@@ -347,7 +349,7 @@ def test_deletion_job_takes_a_trace_out_of_all_blocks_and_leaves_a_record(server
 
 
 def test_redaction_job_hashes_an_attribute_where_a_query_matches(servers):
-    server = servers.start(config=merge(COMPACT, merge(REST, JOBS)))
+    server = servers.start(config=merge(COMPACT, merge(NO_MERGES, JOBS)))
     mails = ["ada@example.org", "grace@example.org"]
     login = [otlp.span(name="login", attributes={"user.email": mail, "n": 1}) for mail in [*mails, mails[0]]]
     other = otlp.span(name="other", attributes={"user.email": mails[0]})
@@ -362,6 +364,19 @@ def test_redaction_job_hashes_an_attribute_where_a_query_matches(servers):
     values = server.get("/api/v2/search/tag/span.user.email/values").json()["tagValues"]
     assert len(values) == 3, "equal values stay equal"
     assert len(server.search("{ span.n = 1 }")) == 3
+
+
+def test_disabled_compactor_neither_merges_nor_deletes(servers):
+    server, pushed = with_blocks(servers, 2)
+    (server.block_directories()[0].parent / "99999999-9999-4999-8999-999999999999").mkdir()
+    server.config = merge(server.config, merge(COMPACT, {
+        "compactor": {"disabled": True, "compaction": {"block_retention": "1s"}}}))
+    server.start()
+    assert "neither merges nor deletes" in server.logs()
+    polls = server.metric("tempodb_blocklist_poll_duration_seconds_count")
+    eventually(lambda: server.metric("tempodb_blocklist_poll_duration_seconds_count") > polls + 4, "some polls")
+    assert len(metas(server)) == 2
+    assert server.search("{}") == dict.fromkeys(pushed, 3)
 
 
 def test_jobs_are_refused_where_they_are_off_or_make_no_sense(servers):

@@ -303,6 +303,14 @@ def test_damaged_meta_is_taken_from_the_tenant_index(store, block):
     assert_sound(store)
 
 
+def test_lost_meta_is_taken_from_the_tenant_index(store, block):
+    meta = (block / "meta.json").read_bytes()
+    (block / "meta.json").unlink()
+    mend(store, "meta")
+    assert (block / "meta.json").read_bytes() == meta
+    assert_sound(store)
+
+
 def test_damaged_meta_without_an_index_stays(store, block):
     (block / "meta.json").write_bytes(b"{}")
     for name in ("index.pb.zst", "index.json.gz"):
@@ -397,6 +405,11 @@ def test_leftovers_are_noted_and_stay(store):
     assert (other / "data.parquet").exists()
 
 
+def test_directories_without_files_are_no_damage(store):
+    (store / "lost+found").mkdir()
+    assert_sound(store)
+
+
 def test_blocks_of_other_versions_are_noted(store, block):
     meta = json.loads((block / "meta.json").read_text())
     (block / "meta.json").write_text(json.dumps({**meta, "format": "v2"}))
@@ -431,6 +444,12 @@ def test_converted_block_holds_the_same(tmp_path, version, to):
     findings(store, "--deep", "--repair")
     assert_sound(store)
     assert "compacted away" in run("--path", store, "convert", TENANT, block, "--to", to, code=1)
+
+
+@pytest.mark.parametrize("column", ["span.n:int", "event.retry", "span.customer:blob", "span.http.url"])
+def test_columns_that_a_version_cannot_have_are_refused(store, column):
+    says = run("--path", store, "convert", TENANT, V4, "--columns", column, code=2)
+    assert column.split(":")[0] in says and list(live_blocks(store)) == [V4]
 
 
 def test_rewritten_blocks_become_one_with_each_span_once(store):
@@ -526,6 +545,14 @@ def test_bucket_of_a_server_by_its_configuration(servers, bucket):
     report = as_json(*config, "verify", "--deep", "--repair")
     assert "index" in {f["problem"] for t in report["tenants"] for f in t["findings"] if "repair" in f}
     assert bucket.get(f"{TENANT}/{block}/index") == index
+
+
+def test_wrong_bucket_is_explained(bucket, tmp_path):
+    config = bucket.config()
+    config["storage"]["trace"]["s3"]["bucket"] = "no-such-bucket"
+    (tmp_path / "tactus.yaml").write_text(yaml.safe_dump(config))
+    says = run("-c", tmp_path / "tactus.yaml", "tenants", code=1)
+    assert 'storage.trace.s3.bucket: the bucket "no-such-bucket" does not exist' in says
 
 
 def test_deletion_beside_a_server_is_its_compactors_job(servers):

@@ -75,7 +75,7 @@ impl Compactor {
         let mut due = Vec::new();
         let mut settings = self.settings.selection;
         settings.window = limits.window.unwrap_or(settings.window);
-        let merges = if limits.compaction_disabled || !self.settings.compaction_enabled {
+        let merges = if limits.compaction_disabled {
             Vec::new()
         } else {
             select(tenant, &blocks, &settings, self.settings.adopt_block_settings, now)

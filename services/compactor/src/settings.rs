@@ -9,8 +9,6 @@ use tactus_compaction::RewriteSettings;
 /// Settings of a compactor. Times and sizes as in Tempo's `compactor` section.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// False: blocks are not merged, whatever tenants say. Retention and jobs go on.
-    pub compaction_enabled: bool,
     /// Pause between two rounds; a round is one tenant's.
     pub cycle: Duration,
     /// A tenant's round ends after so long; its next jobs wait for its next turn.

@@ -121,7 +121,7 @@ pub(crate) async fn run(loaded: Loaded) -> Result<(), Error> {
     };
     let background = [
         tokio::spawn(overrides.watch(stop.clone())),
-        tokio::spawn(Arc::clone(&compactor).run(stop.clone())),
+        start_compactor(config, Arc::clone(&compactor), stop.clone()),
     ];
     let frontend = tactus_query_frontend::router(Frontend::new(
         Parts {
@@ -185,6 +185,23 @@ async fn open_bucket(config: &Config) -> Result<Bucket, Error> {
         Err(error) => return Err(error.into()),
     }
     Ok(bucket)
+}
+
+/// Merges and deletes in the background, unless the configuration leaves that to others.
+fn start_compactor(
+    config: &Config,
+    compactor: Arc<Compactor>,
+    stop: CancellationToken,
+) -> tokio::task::JoinHandle<()> {
+    let runs = settings::runs_compactor(config);
+    if !runs {
+        tracing::info!("compactor.disabled: this process neither merges nor deletes blocks");
+    }
+    tokio::spawn(async move {
+        if runs {
+            compactor.run(stop).await;
+        }
+    })
 }
 
 /// The main HTTP port, then the gRPC port.

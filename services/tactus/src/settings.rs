@@ -35,7 +35,7 @@ use crate::memory;
 use crate::app::Error;
 
 pub(crate) use cache::caches;
-pub(crate) use compactor::compactor;
+pub(crate) use compactor::{compactor, runs_compactor};
 pub(crate) use tactus::bucket::bucket;
 
 /// How long a tenant has no blocks before it is deleted, where no age is given.

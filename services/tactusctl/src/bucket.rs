@@ -23,8 +23,8 @@ const META_CONCURRENCY: usize = 50;
 /// Listings of one tenant side by side.
 const LIST_CONCURRENCY: usize = 3;
 
-/// Opens the bucket that the arguments name.
-pub(crate) fn open(global: &Global) -> Result<Bucket> {
+/// Opens the bucket that the arguments name. Errors: it cannot be read, in a sentence that names the setting.
+pub(crate) async fn open(global: &Global) -> Result<Bucket> {
     let settings = match (&global.path, &global.config) {
         (Some(path), _) => BucketSettings::Local { path: path.clone() },
         (None, Some(_)) => configured(global)?,
@@ -39,7 +39,9 @@ pub(crate) fn open(global: &Global) -> Result<Bucket> {
         // Opening would create it, and an empty bucket would hide the wrong path.
         return Err(Error::NotFound(format!("{} is not a directory", path.display())));
     }
-    Ok(Bucket::open(&settings)?)
+    let bucket = Bucket::open(&settings)?;
+    bucket.check_reading().await?;
+    Ok(bucket)
 }
 
 fn configured(global: &Global) -> Result<BucketSettings> {

@@ -22,25 +22,25 @@ use crate::output::Output;
 pub(crate) async fn run(arguments: Arguments) -> Result<Outcome> {
     let Arguments { global, command } = arguments;
     let output = Output::new(global.json);
-    let bucket = || bucket::open(&global);
+    let bucket = async || bucket::open(&global).await;
     match command {
-        Command::Tenants => tenants::run(&bucket()?, &output).await?,
-        Command::Blocks(command) => blocks::run(&bucket()?, &command, &output).await?,
-        Command::Block(command) => block::run(&bucket()?, &command, &output).await?,
-        Command::Verify(command) => return verify::run(&bucket()?, &command, &output).await,
-        Command::Trace(command) => traces::trace(bucket()?, &command, &output).await?,
-        Command::Query(command) => traces::query(bucket()?, &command, &output).await?,
-        Command::Analyse(command) => analyse::run(&bucket()?, &command, &output).await?,
+        Command::Tenants => tenants::run(&bucket().await?, &output).await?,
+        Command::Blocks(command) => blocks::run(&bucket().await?, &command, &output).await?,
+        Command::Block(command) => block::run(&bucket().await?, &command, &output).await?,
+        Command::Verify(command) => return verify::run(&bucket().await?, &command, &output).await,
+        Command::Trace(command) => traces::trace(bucket().await?, &command, &output).await?,
+        Command::Query(command) => traces::query(bucket().await?, &command, &output).await?,
+        Command::Analyse(command) => analyse::run(&bucket().await?, &command, &output).await?,
         Command::Convert(command) => {
             let blocks = [command.block];
-            rewrite::run(&bucket()?, &command.tenant, &blocks, &command.form, &output).await?;
+            rewrite::run(&bucket().await?, &command.tenant, &blocks, &command.form, &output).await?;
         }
         Command::Rewrite(command) => {
             let blocks = &command.blocks;
-            rewrite::run(&bucket()?, &command.tenant, blocks, &command.form, &output).await?;
+            rewrite::run(&bucket().await?, &command.tenant, blocks, &command.form, &output).await?;
         }
-        Command::Delete(command) => change::delete(&bucket()?, &command, &output).await?,
-        Command::Redact(command) => change::redact(&bucket()?, &command, &output).await?,
+        Command::Delete(command) => change::delete(&bucket().await?, &command, &output).await?,
+        Command::Redact(command) => change::redact(&bucket().await?, &command, &output).await?,
         Command::Api(command) => api::run(command, &output).await?,
         Command::Completion { shell } => {
             let mut script = Vec::new();

@@ -8,7 +8,7 @@ use crate::field::section;
 section! {
     /// The compactor.
     Compactor {
-        disabled: bool, "do not compact";
+        disabled: bool, "neither merge nor delete blocks in this process";
         ring: StableRing, "ring that shares the work; an empty store means that this one does it all";
         override_ring_key: String = text("compactor"), "key of the ring";
         compaction: Compaction, "sizes, windows, retention";

@@ -11,6 +11,11 @@ use super::{block_version, dedicated_columns, poll_interval};
 use crate::app::Error;
 use crate::overrides::{Overrides, policies};
 
+/// True if this process compacts and deletes. A poll interval of 0 means "no" to those who wrote the file for Tempo.
+pub(crate) fn runs_compactor(config: &Config) -> bool {
+    !config.compactor.disabled && !config.storage.trace.blocklist_poll.is_zero()
+}
+
 /// The compactor. Errors: dedicated columns that cannot be.
 pub(crate) fn compactor(config: &Config, overrides: Arc<Overrides>) -> Result<Settings, Error> {
     let (compaction, trace) = (&config.compactor.compaction, &config.storage.trace);
@@ -37,8 +42,6 @@ pub(crate) fn compactor(config: &Config, overrides: Arc<Overrides>) -> Result<Se
         }
     });
     Ok(Settings {
-        // A poll interval of 0 means "no compactor" to those who wrote the file for Tempo.
-        compaction_enabled: !config.compactor.disabled && !trace.blocklist_poll.is_zero(),
         cycle: compaction.compaction_cycle.as_std().max(std::time::Duration::from_millis(100)),
         max_time_per_tenant: compaction.max_time_per_tenant.as_std(),
         retention_interval: poll_interval(trace),

@@ -163,7 +163,6 @@ async fn carry_out(
 /// A compactor that does nothing but a job.
 fn settings() -> Settings {
     Settings {
-        compaction_enabled: false,
         cycle: HOUR,
         max_time_per_tenant: HOUR,
         retention_interval: HOUR,

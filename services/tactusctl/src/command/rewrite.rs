@@ -95,7 +95,20 @@ fn builder(first: &BlockMeta, form: &BlockForm) -> Result<BuilderSettings> {
         Some(Columns(columns)) => columns.as_slice(),
         None => &first.dedicated_columns[..],
     };
-    Ok(building::settings(version, columns))
+    let settings = building::settings(version, columns);
+    let kept = &settings.writer.dedicated_columns;
+    // Those of the old block may go with its version; those that somebody asked for may not.
+    let left_out = columns.iter().find(|&column| form.columns.is_some() && !kept.contains(column));
+    if let Some(column) = left_out {
+        return Err(Error::Usage(format!(
+            "--columns: {}.{} cannot be a dedicated column of {}: integers, events and blob need vParquet5, and some \
+             attributes have a column of their own",
+            column.scope.as_str(),
+            column.name,
+            settings.writer.version.as_str(),
+        )));
+    }
+    Ok(settings)
 }
 
 /// Right before the new block appears: nobody else must have taken its inputs meanwhile.

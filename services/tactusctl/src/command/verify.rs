@@ -18,7 +18,7 @@ use tactus_storage::Bucket;
 
 use crate::arguments;
 use crate::bucket;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::output::{Align, Output, Table, format};
 use crate::{Outcome, progress};
 use finding::{Finding, Severity};
@@ -58,7 +58,11 @@ pub(super) async fn run(
     };
     let mut report = Report::default();
     for tenant in tenants {
-        let checked = check_tenant(bucket, &tenant, command).await?;
+        let checked = match check_tenant(bucket, &tenant, command).await {
+            // A local directory without files, such as `lost+found`, or a tenant that was cleared meanwhile.
+            Err(Error::NotFound(_)) if command.tenant.is_none() => continue,
+            checked => checked?,
+        };
         report.blocks += checked.blocks;
         for finding in &checked.findings {
             match (&finding.repair, finding.severity) {

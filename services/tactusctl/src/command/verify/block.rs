@@ -7,7 +7,9 @@ use tactus_block::read::{BlockFacts, BlockReader, StoredSource, facts_of};
 use tactus_storage::block_io::read_meta;
 use tactus_storage::bloom::BloomShard;
 use tactus_storage::index::RowGroupIndex;
-use tactus_storage::layout::{DATA, INDEX, META, block_key, bloom_key, bloom_name};
+use tactus_storage::layout::{
+    COMPACTED_META, DATA, INDEX, META, block_key, bloom_key, bloom_name,
+};
 use tactus_storage::{BlockMeta, Bucket, Uuid};
 use tactus_telemetry::error_text;
 use tokio::runtime::Handle;
@@ -16,6 +18,7 @@ use super::finding::{Finding, Problem};
 use super::repair::SET_ASIDE;
 use super::tenant::ListedBlock;
 use super::{deep, tenant_index};
+use crate::bucket;
 use crate::error::{Error, Result};
 use crate::output::format;
 
@@ -44,7 +47,11 @@ pub(super) async fn check(
 ) -> Result<Check> {
     let mut check = Check { id, is_live: listed.is_live(), meta: None, findings: Vec::new() };
     if !check.is_live {
-        check.findings.extend(note_of(id, listed));
+        if has_lost_its_meta(bucket, tenant, id, listed).await? {
+            check.add(Problem::Meta, "missing; the tenant index has it");
+        } else {
+            check.findings.extend(note_of(id, listed));
+        }
     } else {
         match read_meta(bucket, tenant, id).await {
             Ok(meta) => {
@@ -64,6 +71,29 @@ pub(super) async fn check(
         bar.inc(1);
     }
     Ok(check)
+}
+
+/// True for a block that the tenant index calls live and whose data is there, with no meta at all. Those that are
+/// cleared away keep their compacted meta to the end, and those on their way are not indexed yet.
+async fn has_lost_its_meta(
+    bucket: &Bucket,
+    tenant: &str,
+    id: Uuid,
+    listed: &ListedBlock,
+) -> Result<bool> {
+    if listed.is_compacted() || !listed.files.contains_key(DATA) {
+        return Ok(false);
+    }
+    // A listing is not of one moment. The data is deleted before the compacted meta, so it is asked for last.
+    let exists = async |file| match bucket.head(&block_key(tenant, id, file)).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(Error::from(error)),
+    };
+    Ok(bucket::indexed_meta(bucket, tenant, id).await?.is_some()
+        && !exists(META).await?
+        && !exists(COMPACTED_META).await?
+        && exists(DATA).await?)
 }
 
 /// What there is to say about a directory that is no live block.
