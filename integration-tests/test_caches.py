@@ -215,6 +215,7 @@ def test_cache_that_is_away_at_the_start_is_a_warning(servers, bucket, cache):
     cache.kill()
     server = servers.start(config=config(cache, bucket, BLOCK_ROLES))
     eventually(lambda: "cannot reach a cache" in server.logs(), "a warning")
+    assert f"servers={cache.address}" in server.logs(), "it says which"
     data = Data(server, bucket)
     expected = data.answers()
     cache.start()

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from harness import otlp
+from harness.clock import JumpingClock
 from harness.server import merge
 from harness.waiting import eventually
 from test_durability import Load, check_by_id, check_round
@@ -223,6 +224,20 @@ def test_policy_keeps_some_traces_longer_than_the_rest(servers):
     assert server.metric("tactus_compactor_expired_traces_total") >= 1
 
 
+def test_clock_that_jumps_ahead_of_the_store_lets_nothing_expire(servers, bucket, tmp_path):
+    clock = JumpingClock(tmp_path)
+    server = servers.start(env=clock.env, config=merge(merge(COMPACT, bucket.config()), {
+        "overrides": {"defaults": {"compaction": {"retention_policies": [
+            {"query": "{ status = error }", "retention": "2160h"}]}}}}))
+    trace_id = otlp.push_trace(server)
+    server.flush()
+    clock.jump(20 * 86400)
+    eventually(lambda: server.logs().count("ahead of object storage") >= 4, "some rounds")
+    assert len(server.trace(trace_id)) == 3
+    assert server.metric("tactus_compactor_expired_traces_total") == 0
+    assert server.metric("tempodb_retention_marked_for_deletion_total") == 0
+
+
 def test_policy_that_is_no_query_stops_the_start_and_is_named(servers):
     server = servers.new(config={"overrides": {"defaults": {"compaction": {"retention_policies": [
         {"query": "{ status = }", "retention": "1d"}]}}}})
@@ -377,6 +392,83 @@ def test_disabled_compactor_neither_merges_nor_deletes(servers):
     eventually(lambda: server.metric("tempodb_blocklist_poll_duration_seconds_count") > polls + 4, "some polls")
     assert len(metas(server)) == 2
     assert server.search("{}") == dict.fromkeys(pushed, 3)
+
+
+def job_of(server, **request):
+    """Makes a job; returns a function that reads its record."""
+    response = post_job(server, **request)
+    assert response.status_code == 202, response.text
+    return lambda: server.get(f"/api/jobs/{response.json()['id']}").json()
+
+
+HASH_MAIL = {"scope": "span", "attribute": "user.email", "action": "hash"}
+
+
+def push_mail(server, mail, **fields):
+    """A block with one span that has a mail address; returns its trace id."""
+    request = otlp.export(otlp.span(attributes={"user.email": mail}, **fields))
+    server.must_push(request)
+    server.flush()
+    return next(iter(otlp.ids(request)))
+
+
+def test_redaction_job_ends_while_blocks_with_the_attribute_keep_coming(servers):
+    server = servers.start(config=merge(COMPACT, merge(NO_MERGES, JOBS)))
+    push_mail(server, "first@example.org")
+    job = job_of(server, redact=[HASH_MAIL])
+
+    def is_done():
+        push_mail(server, "later@example.org")
+        return job()["status"] == "done"
+    eventually(is_done, "the job is done", interval=0.3)
+    last = push_mail(server, "last@example.org")
+    eventually(lambda: last in server.search('{ span.user.email = "last@example.org" }'), "what comes later stays as it is")
+    assert server.search('{ span.user.email = "first@example.org" }') == {}
+
+
+def test_redaction_by_time_finds_spans_that_lie_outside_of_the_times_of_their_block(servers):
+    server = servers.start(config=merge(COMPACT, merge(NO_MERGES, JOBS)))
+    old = int(time.time()) - 5 * 86400
+    inside, outside = push_mail(server, "a@example.org", start=old * 10**9), push_mail(server, "b@example.org")
+    job = job_of(server, redact=[HASH_MAIL | {"start": old - 60, "end": old + 60}])
+    eventually(lambda: job()["status"] == "done", "the job is done")
+    assert [change["valuesRedacted"] for change in job()["blocks"]] == [1]
+    assert "a@example.org" not in server.get(f"/api/v2/traces/{inside}").text
+    assert "b@example.org" in server.get(f"/api/v2/traces/{outside}").text
+
+
+def test_cancelled_job_stops_at_the_next_block_and_a_restarted_one_writes_no_block_twice(servers):
+    server = servers.start(config=merge(COMPACT, merge(NO_MERGES, merge(JOBS, {
+        "compactor": {"jobs": {"watch_period": "1h"}, "compaction": {"compaction_cycle": "3s"}}}))))
+    for _ in range(40):
+        push_mail(server, "a@example.org")
+    job = job_of(server, redact=[HASH_MAIL])
+    eventually(lambda: job()["blocks"], "the first block is written again", interval=0.001)
+    cancelled = server.session.delete(f"{server.url}/api/jobs/{job()['id']}", timeout=30).json()
+    assert cancelled["status"] == "cancelled"
+    whole = job_of(server, redact=[HASH_MAIL])
+    eventually(lambda: whole()["status"] == "watching", "the next job is through")
+    ended = job()
+    assert ended["status"] == "cancelled" and len(ended["blocks"]) < 40
+    written = len(whole()["blocks"])
+    server.restart()
+    push_mail(server, "a@example.org")
+    eventually(lambda: len(whole()["blocks"]) == written + 1, "only the new block is written again")
+
+
+def test_job_is_not_done_while_a_block_cannot_be_read(servers):
+    server = servers.start(config=merge(COMPACT, merge(NO_MERGES, JOBS)))
+    trace_id = otlp.push_trace(server)
+    server.flush()
+    server.stop()
+    (block,) = server.block_directories()
+    meta = json.loads((block / "meta.json").read_text())
+    (block / "meta.json").write_text(json.dumps(meta | {"format": "vParquet2"}))
+    for index in block.parent.glob("index.*"):
+        index.unlink()
+    server.start()
+    job = job_of(server, deleteTraces=[trace_id])
+    eventually(lambda: job()["status"] == "running" and "vParquet2" in job()["error"], "the record says why")
 
 
 def test_jobs_are_refused_where_they_are_off_or_make_no_sense(servers):

@@ -7,6 +7,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import time
 import uuid
 
 import pytest
@@ -343,6 +344,16 @@ def test_tenant_index_that_misses_a_block_is_found(store):
     assert as_json("--path", store, "tenants")["tenants"][0]["blocks"] == 2
 
 
+def test_tenant_index_that_nobody_writes_any_more_is_found(store, block):
+    later = time.time() - 3600
+    meta = json.loads((block / "meta.json").read_text())
+    (block / "meta.json").write_text(json.dumps({**meta, "compactionLevel": 1}))
+    assert "tenant-index" not in findings(store), "the next one will have it"
+    os.utime(block / "meta.json", (later, later))
+    mend(store, "tenant-index")
+    assert_sound(store)
+
+
 def assert_set_aside(store, block):
     assert json.loads((block / "meta.json").read_text())["format"] == "vParquet4-damaged-preview"
     assert findings(store)["set-aside"]["severity"] == "note"
@@ -478,6 +489,16 @@ def test_deleted_trace_is_gone_and_on_record(store):
     assert "nothing to do" in run(*delete)
     findings(store, "--repair")
     assert_sound(store, traces=63)
+
+
+def test_deleted_trace_does_not_come_back_from_a_block_that_was_not_marked(store):
+    run("--path", store, "convert", TENANT, V4, "--to", "vParquet5")
+    old = store / TENANT / V4
+    # As a process leaves it that is killed right before it marks what it has written anew.
+    (old / "meta.compacted.json").rename(old / "meta.json")
+    assert len(as_json("--path", store, "delete", TENANT, "--trace", SHOP)["blocks"]) == 1
+    run("--path", store, "delete", TENANT, "--trace", SHOP, "--yes")
+    assert "no such trace" in run("--path", store, "trace", TENANT, SHOP, code=1)
 
 
 def test_redacted_values_are_gone(store):

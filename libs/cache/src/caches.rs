@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::cache::Cache;
 use crate::error::Result;
-use crate::memcached::{Memcached, MemcachedSettings};
+use crate::memcached::{Memcached, MemcachedSettings, ServerAddress};
 use crate::metrics::{Kind, Metrics};
 use crate::redis::{Redis, RedisSettings};
 use crate::role::Role;
@@ -33,6 +33,20 @@ pub enum ServerSettings {
     Memcached(Box<MemcachedSettings>),
     /// Redis.
     Redis(Box<RedisSettings>),
+}
+
+impl ServerSettings {
+    /// The servers as configured, for a log line.
+    fn addresses(&self) -> String {
+        match self {
+            Self::Memcached(settings) => {
+                let addresses: Vec<_> =
+                    settings.addresses.iter().map(ServerAddress::name).collect();
+                addresses.join(",")
+            }
+            Self::Redis(settings) => settings.endpoints.join(","),
+        }
+    }
 }
 
 /// Writes behind the caller's back.
@@ -77,7 +91,7 @@ impl Caches {
                     (Arc::new(Redis::new(settings)?), metrics, 0)
                 }
             };
-            runtime.spawn(warn_if_away(Arc::clone(&store), name));
+            runtime.spawn(warn_if_away(Arc::clone(&store), name, cache.servers.addresses()));
             let background = &cache.background;
             let opened = Cache::new(store, background, metrics, max_item_bytes, runtime);
             for &role in &cache.roles {
@@ -100,14 +114,21 @@ impl Caches {
 }
 
 /// Says at start that a cache is not there, which costs time and nothing else.
-async fn warn_if_away(store: Arc<dyn Store>, name: String) {
+async fn warn_if_away(store: Arc<dyn Store>, name: String, servers: String) {
     const PATIENCE: Duration = Duration::from_secs(10);
     match tokio::time::timeout(PATIENCE, store.check()).await {
         Ok(Ok(())) => tracing::debug!(cache = name, "cache is there"),
         Ok(Err(error)) => {
             let error = error_text(&error);
-            tracing::warn!(cache = name, error, "cannot reach a cache, going on without it");
+            tracing::warn!(
+                cache = name,
+                servers,
+                error,
+                "cannot reach a cache, going on without it"
+            );
         }
-        Err(_) => tracing::warn!(cache = name, "a cache does not answer, going on without it"),
+        Err(_) => {
+            tracing::warn!(cache = name, servers, "a cache does not answer, going on without it");
+        }
     }
 }

@@ -14,11 +14,22 @@ const TOLERANCE: Duration = Duration::from_secs(15 * 60);
 #[derive(Debug)]
 pub(crate) struct Clock {
     last: Mutex<(Timestamp, Instant)>,
+    trusted: Mutex<Option<Timestamp>>,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self { last: Mutex::new((Timestamp::now(), Instant::now())) }
+        Self { last: Mutex::new((Timestamp::now(), Instant::now())), trusted: Mutex::default() }
+    }
+
+    /// Notes a time that all clocks that were asked have passed.
+    pub(crate) fn trust(&self, time: Timestamp) {
+        *self.trusted.lock().unwrap_or_else(PoisonError::into_inner) = Some(time);
+    }
+
+    /// The time that was noted last: somewhat old, so that nothing is taken for older than it is. `None` before any.
+    pub(crate) fn trusted(&self) -> Option<Timestamp> {
+        *self.trusted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Now; `None` if the wall clock jumped since the last call. After that the new time is believed if it stays.

@@ -38,6 +38,8 @@ pub struct Compactor {
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
     pub(crate) jobs: Mutex<HashMap<Uuid, JobState>>,
+    /// Held from reading a job's record to writing it.
+    pub(crate) records: tokio::sync::Mutex<()>,
     /// Blocks that a rewrite of this process reads.
     busy: Mutex<HashSet<Uuid>>,
     damaged: Mutex<HashMap<Uuid, Damaged>>,
@@ -75,6 +77,7 @@ impl Compactor {
             metrics: Metrics::new(registry),
             clock: Clock::new(),
             jobs: Mutex::default(),
+            records: tokio::sync::Mutex::default(),
             busy: Mutex::default(),
             damaged: Mutex::default(),
         })
@@ -82,6 +85,11 @@ impl Compactor {
 
     /// Works until `stop`. A merge that runs then is broken off; nothing of it is visible.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        // Policies and jobs go by the time of the last run of retention: there shall be one from the start.
+        tokio::select! {
+            _ = self.time_to_delete_by() => {}
+            () = stop.cancelled() => return,
+        }
         tokio::join!(self.run_rounds(&stop), self.run_retentions(&stop), self.run_orphans(&stop));
     }
 

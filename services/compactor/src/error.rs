@@ -65,6 +65,15 @@ impl Error {
         matches!(self, Self::Rewrite(tactus_compaction::Error::Cancelled))
     }
 
+    /// True if the same may work in the next round.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.is_retryable(),
+            Self::Rewrite(error) => error.is_retryable() || self.is_lost_race(),
+            _ => self.is_lost_race(),
+        }
+    }
+
     /// True if another process took or deleted an input meanwhile.
     pub fn is_lost_race(&self) -> bool {
         matches!(self, Self::InputGone(_) | Self::Rewrite(tactus_compaction::Error::Refused(_)))

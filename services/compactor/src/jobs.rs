@@ -9,7 +9,7 @@ mod store;
 
 use std::collections::{HashMap, HashSet};
 
-use tactus_storage::{Timestamp, Uuid};
+use tactus_storage::{BlockMeta, Timestamp, Uuid};
 use tactus_telemetry::error_text;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,8 @@ pub const MAX_TRACES: usize = 10_000;
 pub(crate) struct JobState {
     /// Blocks that have nothing of it any more.
     checked: HashSet<Uuid>,
+    /// A whole pass after the time to watch: later blocks are none of its business.
+    is_through: bool,
     /// Nothing is left to do.
     finished: bool,
 }
@@ -46,8 +48,16 @@ impl Compactor {
     pub async fn list_jobs(&self, tenant: &str) -> Result<Vec<JobRecord>> {
         let mut records = Vec::new();
         for (owner, id) in store::list(&self.bucket).await? {
-            if owner == tenant {
-                records.extend(store::load(&self.bucket, tenant, id).await?);
+            if owner != tenant {
+                continue;
+            }
+            match store::load(&self.bucket, tenant, id).await {
+                Ok(record) => records.extend(record),
+                // The others are of use without it.
+                Err(error @ Error::BadRecord { .. }) => {
+                    tracing::error!(tenant, error = error_text(&error), "a job is left out");
+                }
+                Err(error) => return Err(error),
             }
         }
         records.sort_by_key(|record| (std::cmp::Reverse(record.created_at), record.id));
@@ -61,6 +71,7 @@ impl Compactor {
 
     /// Ends a job that is not done; what it did stays done.
     pub async fn cancel_job(&self, tenant: &str, id: Uuid) -> Result<JobRecord> {
+        let _records = self.records.lock().await;
         let mut record = self.job(tenant, id).await?;
         if !record.status.is_final() {
             record.status = JobStatus::Cancelled;
@@ -114,42 +125,60 @@ impl Compactor {
         let loaded = store::load(&self.bucket, tenant, id).await?;
         let mut record = loaded.ok_or(Error::NoSuchJob(id))?;
         if record.status.is_final() {
-            self.jobs.lock().entry(id).or_default().finished = true;
+            let state = JobState { finished: true, ..JobState::default() };
+            self.jobs.lock().insert(id, state);
             return Ok(record.status.name());
         }
         let before = (record.status, record.error.clone());
         record.error.clear();
-        let complete = self.run_pass(&mut record, stop).await?;
-        record.status = self.status_after(&record, complete);
+        let is_through = self.jobs.lock().get(&id).is_some_and(|state| state.is_through);
+        let is_watched = self.is_watched(&record);
+        let complete = is_through || self.run_pass(&mut record, stop).await?;
+        if record.status.is_final() {
+            return Ok(record.status.name());
+        }
+        if complete && is_watched {
+            self.jobs.lock().entry(id).or_default().is_through = true;
+        }
+        record.status = self.status_after(&record, complete, is_watched);
         if (record.status, &record.error) != (before.0, &before.1) {
             self.save_job(&mut record).await?;
         }
         Ok(record.status.name())
     }
 
-    /// Looks at the blocks that this job has not seen. True if all of them are free of what it takes out.
+    /// Looks at the blocks that this job has not seen. True if all of them are free of what it takes out; ends early if
+    /// somebody cancels the job.
     async fn run_pass(&self, record: &mut JobRecord, stop: &CancellationToken) -> Result<bool> {
         let tenant = record.tenant.clone();
         let known = self.blocklist.tenant(&tenant);
+        let written: HashSet<Uuid> =
+            record.blocks.iter().filter_map(|change| change.replaced_by).collect();
         let mut complete = true;
         for meta in known.live() {
             let block = meta.block_id;
             let is_checked =
                 self.jobs.lock().entry(record.id).or_default().checked.contains(&block);
-            if is_checked {
+            // What it wrote before a restart it need not write again.
+            if is_checked || written.contains(&block) || self.is_made_of_checked(record, meta) {
+                continue;
+            }
+            if meta.version().is_err() {
+                complete = false;
+                record.error = format!("block {block}: {} cannot be read", meta.format);
                 continue;
             }
             match self.apply(record, meta, stop).await {
                 Ok(None) => {}
                 Ok(Some(change)) => {
-                    let replacement = change.replaced_by;
                     self.count_change(record, &change);
                     record.blocks.push(change);
                     // Each rewrite is on record before the next one starts.
                     record.status = JobStatus::Running;
                     self.save_job(record).await?;
-                    let mut jobs = self.jobs.lock();
-                    jobs.entry(record.id).or_default().checked.extend(replacement);
+                    if record.status.is_final() {
+                        return Ok(false);
+                    }
                 }
                 Err(error) if error.is_cancelled() => return Ok(false),
                 Err(Error::InputGone(_)) => {
@@ -168,22 +197,43 @@ impl Compactor {
         Ok(complete)
     }
 
-    /// A job is done when no new block can bring what was received before it, and all replaced blocks are deleted.
-    fn status_after(&self, record: &JobRecord, complete: bool) -> JobStatus {
-        if !complete {
-            return JobStatus::Running;
-        }
+    /// True for a merged block of which every input was looked at and left as it was, or written by this job. A query
+    /// may match once spans of a trace stand together: then the block is looked at, too.
+    fn is_made_of_checked(&self, record: &JobRecord, meta: &BlockMeta) -> bool {
+        let mut jobs = self.jobs.lock();
+        let checked = &jobs.entry(record.id).or_default().checked;
+        let is_free = |source: &Uuid| {
+            let is_old = record.blocks.iter().any(|change| change.block == *source);
+            let is_new = record.blocks.iter().any(|change| change.replaced_by == Some(*source));
+            !is_old && (is_new || checked.contains(source))
+        };
+        !meta.sources().is_empty()
+            && record.request.redact.iter().all(|redaction| redaction.query.is_none())
+            && meta.sources().iter().all(is_free)
+    }
+
+    /// True once no new block can bring what was received before the job.
+    fn is_watched(&self, record: &JobRecord) -> bool {
         let cleared =
             self.settings.compacted_block_retention + self.settings.retention_interval * 2;
         let watch = self.settings.job_watch_period.max(cleared);
-        let watched = Timestamp::now().checked_sub(watch).is_ok_and(|end| record.created_at < end);
+        let end = self.clock.trusted().and_then(|now| now.checked_sub(watch).ok());
+        end.is_some_and(|end| record.created_at < end)
+    }
+
+    /// A job is done when it has watched for long enough and all replaced blocks are deleted.
+    fn status_after(&self, record: &JobRecord, complete: bool, is_watched: bool) -> JobStatus {
+        if !complete {
+            return JobStatus::Running;
+        }
         let known = self.blocklist.tenant(&record.tenant);
         let exists = |id| known.has_live(id) || known.has_compacted(id);
         let gone = !record.blocks.iter().any(|change| exists(change.block));
-        if watched && gone { JobStatus::Done } else { JobStatus::Watching }
+        if is_watched && gone { JobStatus::Done } else { JobStatus::Watching }
     }
 
     async fn save_job(&self, record: &mut JobRecord) -> Result<()> {
+        let _records = self.records.lock().await;
         // Somebody may have cancelled it meanwhile: that stays.
         if let Some(stored) = store::load(&self.bucket, &record.tenant, record.id).await?
             && stored.status == JobStatus::Cancelled

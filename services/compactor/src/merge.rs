@@ -50,12 +50,14 @@ impl Compactor {
             let due = self.due(tenant, &limits, now).await;
             let mine = due.into_iter().find(|rewrite| (self.owns)(&rewrite.owner));
             let Some(rewrite) = mine else { return };
+            let inputs: Vec<Uuid> = rewrite.inputs.iter().map(|meta| meta.block_id).collect();
             match self.rewrite(tenant, rewrite, stop).await {
                 Ok(_) => {}
                 Err(error) if error.is_cancelled() => return,
-                // Without somebody to blame the same would fail again at once.
-                Err(error) if !self.failed(tenant, &error) => return,
-                Err(_) => {}
+                Err(error) if self.failed(tenant, &error) => {}
+                Err(error) if error.may_pass() => return,
+                // Nobody to blame, and it would fail again: it must not hold up all other merges.
+                Err(_) => inputs.iter().for_each(|&block| self.set_damaged(tenant, block)),
             }
             if stop.is_cancelled() || started.elapsed() > self.settings.max_time_per_tenant {
                 return;
@@ -88,8 +90,9 @@ impl Compactor {
             purpose: Purpose::Merge,
             changes: Changes::default(),
         }));
-        if !limits.policies.is_empty() {
-            let now = full_hour(now);
+        if !limits.policies.is_empty()
+            && let Some(now) = self.clock.trusted().map(full_hour)
+        {
             let expired = blocks.iter().filter(|meta| meta.version().is_ok() && meta.size > 0);
             due.extend(expired.filter(|meta| is_due(limits, meta, now)).map(|meta| Rewrite {
                 inputs: vec![Arc::clone(meta)],
@@ -119,10 +122,13 @@ impl Compactor {
             return Err(Error::InputGone(Uuid::nil()));
         };
         let limits = self.settings.limits.of(tenant);
-        let now = full_hour(Timestamp::now());
-        let first_start = inputs.iter().map(|meta| meta.start_time).min().unwrap_or(now);
-        let last_end = inputs.iter().map(|meta| meta.end_time).max().unwrap_or(now);
-        if !matches!(purpose, Purpose::Job(_)) {
+        let now = self.clock.trusted().map(full_hour);
+        let first_start =
+            inputs.iter().map(|meta| meta.start_time).fold(first.start_time, Ord::min);
+        let last_end = inputs.iter().map(|meta| meta.end_time).fold(first.end_time, Ord::max);
+        if !matches!(purpose, Purpose::Job(_))
+            && let Some(now) = now
+        {
             changes.retention = classes_of(&limits, now, (first_start, last_end))?;
         }
         let level = inputs.iter().map(|meta| meta.compaction_level).max().unwrap_or(0);
@@ -140,7 +146,9 @@ impl Compactor {
             id: output,
             level: Some(if purpose == Purpose::Merge { level + 1 } else { level }),
             retention: match &purpose {
-                Purpose::Merge => marker_due(&limits, last_end, now).unwrap_or_default(),
+                Purpose::Merge => {
+                    now.and_then(|now| marker_due(&limits, last_end, now)).unwrap_or_default()
+                }
                 Purpose::Expire(marker) => marker.clone(),
                 Purpose::Job(_) => first
                     .extension

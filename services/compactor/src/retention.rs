@@ -34,7 +34,7 @@ impl Compactor {
     }
 
     /// The earlier of our clock and the store's; `None` when ours just jumped or the store does not answer.
-    async fn time_to_delete_by(&self) -> Option<Timestamp> {
+    pub(crate) async fn time_to_delete_by(&self) -> Option<Timestamp> {
         let ours = self.clock.now()?;
         match store_time(&self.bucket).await {
             Ok(theirs) => {
@@ -45,7 +45,9 @@ impl Compactor {
                         "the clock of this machine is ahead of object storage's; the earlier one counts"
                     );
                 }
-                Some(ours.min(theirs))
+                let now = ours.min(theirs);
+                self.clock.trust(now);
+                Some(now)
             }
             Err(error) => {
                 tracing::error!(

@@ -8,11 +8,14 @@ use futures_util::stream::{self, StreamExt as _};
 use tactus_storage::block_io::{
     ListedBlocks, list_blocks, list_tenants, read_compacted_meta, read_meta,
 };
+use tactus_storage::blocklist::BlockChanges;
 use tactus_storage::layout::{
     TENANT_INDEX_JSON, TENANT_INDEX_PROTO, check_tenant, tenant_index_key,
 };
 use tactus_storage::tenant_index::TenantIndex;
-use tactus_storage::{BlockMeta, Bucket, BucketSettings, CompactedBlockMeta, Timestamp, Uuid};
+use tactus_storage::{
+    BlockMeta, Blocklist, Bucket, BucketSettings, CompactedBlockMeta, Timestamp, Uuid,
+};
 
 use crate::arguments::Global;
 use crate::error::{Error, Result};
@@ -180,6 +183,18 @@ async fn read_one(
 }
 
 impl Blocks {
+    /// The list that a server has of these blocks: it knows which of them others hold, also by way of compacted ones.
+    pub(crate) fn blocklist(&self, tenant: &str) -> Arc<Blocklist> {
+        let blocklist = Blocklist::new();
+        let changes = BlockChanges {
+            add: self.live.clone(),
+            add_compacted: self.compacted.clone(),
+            ..BlockChanges::default()
+        };
+        blocklist.change(tenant, changes);
+        Arc::new(blocklist)
+    }
+
     fn add_compacted(&mut self, meta: BlockMeta, compacted_time: Timestamp) {
         self.compacted.push(Arc::new(CompactedBlockMeta { meta, compacted_time }));
     }

@@ -33,7 +33,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Outcome> {
         Command::Analyse(command) => analyse::run(&bucket().await?, &command, &output).await?,
         Command::Convert(command) => {
             let blocks = [command.block];
-            rewrite::run(&bucket().await?, &command.tenant, &blocks, &command.form, &output).await?;
+            rewrite::run(&bucket().await?, &command.tenant, &blocks, &command.form, &output)
+                .await?;
         }
         Command::Rewrite(command) => {
             let blocks = &command.blocks;

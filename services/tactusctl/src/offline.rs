@@ -22,8 +22,7 @@ use tactus_query_frontend::{
     Frontend, MetricsSettings, Parts, SearchSettings, Settings, TenantLimits,
 };
 use tactus_server::tenancy::Tenancy;
-use tactus_storage::blocklist::BlockChanges;
-use tactus_storage::{Blocklist, Bucket};
+use tactus_storage::Bucket;
 use tactus_telemetry::metrics::Registry;
 use tonic::{Request, Response, Status};
 use tower::ServiceExt as _;
@@ -45,9 +44,7 @@ pub(crate) struct Engine {
 impl Engine {
     /// An engine over these blocks, those compacted away left out.
     pub(crate) fn new(bucket: Bucket, tenant: &str, blocks: &Blocks) -> Self {
-        let blocklist = Arc::new(Blocklist::new());
-        blocklist
-            .change(tenant, BlockChanges { add: blocks.live.clone(), ..BlockChanges::default() });
+        let blocklist = blocks.blocklist(tenant);
         let registry = Registry::new();
         let querier = tactus_querier::Settings {
             search_timeout: LONG,
@@ -93,7 +90,7 @@ impl Engine {
 fn settings() -> Settings {
     let built_in = Settings::default();
     Settings {
-        // Blocks that were compacted away are not in the list at all.
+        // Blocks that were compacted away are not read at all.
         blocklist_poll: Duration::ZERO,
         search: SearchSettings {
             max_result_limit: 0,

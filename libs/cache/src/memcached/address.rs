@@ -46,6 +46,13 @@ impl ServerAddress {
         Self::Srv(format!("_{service}._tcp.{host}"))
     }
 
+    /// The host or name without what says how it is looked up.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Host(name) | Self::Dns(name) | Self::Srv(name) | Self::SrvNames(name) => name,
+        }
+    }
+
     /// Host or IP address and port of each server. Errors: a name cannot be looked up.
     pub(super) async fn resolve(&self) -> Result<Vec<String>> {
         match self {

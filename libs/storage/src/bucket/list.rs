@@ -48,9 +48,9 @@ impl Bucket {
         if let Some(root) = self.inner.root.clone() {
             // An unmounted disk must not look like an empty bucket.
             let check = move || std::fs::read_dir(root).map(drop);
-            self.local_io(&prefix, check).await.map_err(|error| Error::Unavailable {
-                key: prefix.clone(),
-                source: error.into(),
+            self.local_io(&prefix, check).await.map_err(|error| match error {
+                Error::Denied { .. } => error,
+                _ => Error::Unavailable { key: prefix.clone(), source: error.into() },
             })?;
         }
         let listed = self

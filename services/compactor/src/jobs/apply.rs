@@ -1,9 +1,12 @@
 //! One job on one block.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use tactus_block::read::{AttributeOwner, BlockReader, open_stored};
+use tactus_block::read::{AttributeOwner, BlockReader, NumberColumn, open_stored};
 use tactus_model::TraceId;
+use tactus_storage::bloom::shard_of;
 use tactus_storage::{BlockMeta, BlockReader as StoredBlock, Timestamp};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -21,22 +24,11 @@ impl Compactor {
         meta: &Arc<BlockMeta>,
         stop: &CancellationToken,
     ) -> Result<Option<BlockChange>> {
-        if meta.version().is_err() || meta.size == 0 {
+        if meta.size == 0 {
             return Ok(None);
         }
-        let mut traces = Vec::new();
-        for id in record.request.traces()? {
-            let stored = StoredBlock::new(self.bucket.clone(), meta);
-            if stored.bloom_of(&id.0, meta.bloom_shard_count()).await?.may_contain(&id.0) {
-                traces.push(id);
-            }
-        }
-        let touches = |redaction: &&RedactionRequest| {
-            let in_block = |second: u64| i64::try_from(second).unwrap_or(i64::MAX);
-            redaction.start.is_none_or(|start| in_block(start) <= meta.end_unix_seconds())
-                && redaction.end.is_none_or(|end| in_block(end) >= meta.start_unix_seconds())
-        };
-        let redactions: Vec<_> = record.request.redact.iter().filter(touches).cloned().collect();
+        let traces = self.traces_in(meta, record.request.traces()?).await?;
+        let redactions = record.request.redact.clone();
         if traces.is_empty() && redactions.is_empty() {
             return Ok(None);
         }
@@ -58,6 +50,24 @@ impl Compactor {
             spans_deleted: done.stats.spans_removed,
             values_redacted: done.stats.values_redacted,
         }))
+    }
+
+    /// Those of some traces that may be in the block. Each of its bloom filters is read once.
+    async fn traces_in(&self, meta: &BlockMeta, ids: HashSet<TraceId>) -> Result<Vec<TraceId>> {
+        let stored = StoredBlock::new(self.bucket.clone(), meta);
+        let shards = meta.bloom_shard_count();
+        let mut blooms = HashMap::new();
+        let mut traces = Vec::new();
+        for id in ids {
+            let bloom = match blooms.entry(shard_of(&id.0, shards)) {
+                Entry::Occupied(read) => read.into_mut(),
+                Entry::Vacant(place) => place.insert(stored.bloom_of(&id.0, shards).await?),
+            };
+            if bloom.may_contain(&id.0) {
+                traces.push(id);
+            }
+        }
+        Ok(traces)
     }
 
     async fn is_affected(
@@ -90,7 +100,8 @@ impl Compactor {
     }
 }
 
-/// True if the block may have the attribute.
+/// True if the block may have the attribute on spans of the redaction's time. That is asked of its row groups: spans of
+/// strange times do not stretch the times of a block.
 fn has_attribute(
     block: &BlockReader,
     redaction: &RedactionRequest,
@@ -109,7 +120,13 @@ fn has_attribute(
         AttributeScope::Event => &[AttributeOwner::Event],
         AttributeScope::Link => &[AttributeOwner::Link],
     };
-    for row_group in 0..block.row_groups().len() {
+    let range = redaction.range();
+    let is_in_range = |row_group: &usize| {
+        let bounds = block.row_group_bounds(*row_group, NumberColumn::SpanStart);
+        let known = range.zip(bounds.filter(|(first, last)| first <= last));
+        known.is_none_or(|(range, (first, last))| first <= range.end && range.start <= last)
+    };
+    for row_group in (0..block.row_groups().len()).filter(is_in_range) {
         for &owner in owners {
             let mut found = false;
             let complete = block.visit_attribute_keys(row_group, owner, &mut |key| {

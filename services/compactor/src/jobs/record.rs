@@ -206,6 +206,15 @@ impl JobRequest {
 }
 
 impl RedactionRequest {
+    /// When the spans start that it is for; `None` for all times.
+    pub(super) fn range(&self) -> Option<TimeRange> {
+        let nanos = |seconds: u64| seconds.saturating_mul(1_000_000_000);
+        self.start.or(self.end).map(|_| TimeRange {
+            start: self.start.map_or(0, nanos),
+            end: self.end.map_or(u64::MAX, |end| nanos(end).saturating_sub(1)),
+        })
+    }
+
     fn redaction(&self) -> Result<Redaction> {
         if self.attribute.is_empty() {
             return Err(bad("redact.attribute", "is empty"));
@@ -223,12 +232,7 @@ impl RedactionRequest {
         };
         let filter = self.query.as_deref().map(compile).transpose();
         let filter = filter.map_err(|reason| bad("redact.query", reason))?;
-        let range = self.start.or(self.end).map(|_| TimeRange {
-            start: self.start.unwrap_or(0).saturating_mul(1_000_000_000),
-            end: self
-                .end
-                .map_or(u64::MAX, |end| end.saturating_mul(1_000_000_000).saturating_sub(1)),
-        });
+        let range = self.range();
         if range.is_some_and(|range| range.start > range.end) {
             return Err(bad("redact.end", "is not after redact.start"));
         }

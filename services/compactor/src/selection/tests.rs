@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use proptest::prelude::*;
 use tactus_storage::Uuid;
 use tactus_storage::hash::fnv1a_32;

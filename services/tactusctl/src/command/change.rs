@@ -14,9 +14,8 @@ use tactus_compactor::jobs::{
     AttributeScope, JobRecord, JobRequest, RedactionKind, RedactionRequest,
 };
 use tactus_compactor::{Compactor, Limits, SelectionSettings, Settings, TenantLimits};
-use tactus_storage::blocklist::BlockChanges;
+use tactus_storage::Bucket;
 use tactus_storage::meta::BlockVersion;
-use tactus_storage::{Blocklist, Bucket};
 use tactus_telemetry::metrics::Registry;
 use tokio_util::sync::CancellationToken;
 
@@ -122,7 +121,8 @@ async fn run(
         let record = carry_out(bucket, tenant, request, &blocks).await?;
         return output.show(&record, || record_text(&record));
     }
-    let affected = preview::of(bucket, &blocks, &request).await?;
+    let affected =
+        preview::of(bucket, blocks.blocklist(tenant).tenant(tenant).live(), &request).await?;
     let dry_run = DryRun { dry_run: true, request, blocks: affected };
     output.show(&dry_run, || dry_run_text(&dry_run.blocks))
 }
@@ -133,13 +133,7 @@ async fn carry_out(
     request: JobRequest,
     blocks: &Blocks,
 ) -> Result<JobRecord> {
-    let blocklist = Arc::new(Blocklist::new());
-    let changes = BlockChanges {
-        add: blocks.live.clone(),
-        add_compacted: blocks.compacted.clone(),
-        ..BlockChanges::default()
-    };
-    blocklist.change(tenant, changes);
+    let blocklist = blocks.blocklist(tenant);
     // Only the own job: this process does not know the blocks of other tenants.
     let own = Arc::new(OnceLock::<String>::new());
     let owns = {

@@ -12,7 +12,6 @@ use tactus_storage::meta::BlockVersion;
 use tactus_storage::{BlockMeta, Bucket, Uuid};
 use tokio::runtime::Handle;
 
-use crate::bucket::Blocks;
 use crate::error::{Error, Result};
 use crate::{building, progress};
 
@@ -32,12 +31,12 @@ pub(super) struct Preview {
 /// The blocks that have something of what is to go.
 pub(super) async fn of(
     bucket: &Bucket,
-    blocks: &Blocks,
+    blocks: &[Arc<BlockMeta>],
     request: &JobRequest,
 ) -> Result<Vec<Preview>> {
-    let bar = progress::bytes("reading blocks", blocks.live.iter().map(|meta| meta.size).sum());
+    let bar = progress::bytes("reading blocks", blocks.iter().map(|meta| meta.size).sum());
     let mut affected = Vec::new();
-    for meta in &blocks.live {
+    for meta in blocks {
         if meta.version().is_ok() && meta.size > 0 {
             let (bucket, shared, request) = (bucket.clone(), Arc::clone(meta), request.clone());
             let bar = bar.clone();

@@ -7,9 +7,7 @@ use tactus_block::read::{BlockFacts, BlockReader, StoredSource, facts_of};
 use tactus_storage::block_io::read_meta;
 use tactus_storage::bloom::BloomShard;
 use tactus_storage::index::RowGroupIndex;
-use tactus_storage::layout::{
-    COMPACTED_META, DATA, INDEX, META, block_key, bloom_key, bloom_name,
-};
+use tactus_storage::layout::{COMPACTED_META, DATA, INDEX, META, block_key, bloom_key, bloom_name};
 use tactus_storage::{BlockMeta, Bucket, Uuid};
 use tactus_telemetry::error_text;
 use tokio::runtime::Handle;
@@ -219,21 +217,24 @@ impl Check {
                 continue;
             }
             let bytes = bucket.get(&bloom_key(&meta.tenant_id, self.id, shard)).await?;
-            let bloom = BloomShard::decode(bytes);
-            if let Err(error) = &bloom {
-                self.add(Problem::Bloom, format!("{}: {error}", bloom_name(shard)));
-            }
+            let bloom = BloomShard::decode(bytes)
+                .map_err(|error| self.add(Problem::Bloom, named(error, &bloom_name(shard))));
             side.blooms.push(bloom.ok());
         }
         if listed.files.contains_key(INDEX) {
             let bytes = bucket.get(&block_key(&meta.tenant_id, self.id, INDEX)).await?;
             match RowGroupIndex::decode(&bytes) {
                 Ok(index) => side.index = Some(index),
-                Err(error) => self.add(Problem::Index, error.to_string()),
+                Err(error) => self.add(Problem::Index, named(error, INDEX)),
             }
         }
         Ok(side)
     }
+}
+
+/// What is wrong with a file.
+fn named(error: tactus_storage::Error, file: &str) -> String {
+    error.with_key(file).to_string()
 }
 
 /// What lies beside the data of a block.

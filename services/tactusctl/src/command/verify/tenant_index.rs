@@ -63,7 +63,7 @@ pub(super) async fn check(
         };
         let decoded = tokio::task::spawn_blocking(move || decode(&bytes));
         match decoded.await.map_err(Error::thread)? {
-            Err(error) => add(Severity::Damage, error.to_string()),
+            Err(error) => add(Severity::Damage, error.with_key(name).to_string()),
             Ok(index) => {
                 for difference in differences(&index, listed, checks, now) {
                     add(Severity::Damage, difference);
@@ -89,7 +89,10 @@ fn differences(
     for check in checks {
         let Some(meta) = &check.meta else { continue };
         let modified = listed.blocks.get(&check.id).and_then(|block| block.files.get(META));
-        let is_newer = modified.is_some_and(|(_, time)| written.duration_since(*time) < CLOCKS);
+        // Unless nobody has written the index for long.
+        let is_newer = modified.is_some_and(|(_, time)| {
+            written.duration_since(*time) < CLOCKS && now.duration_since(*time) < YOUNG
+        });
         match indexed.get(&check.id) {
             None if !is_newer => unlisted.push(check.id),
             Some(known) if *known != meta && !is_newer => changed.push(check.id),
