@@ -94,8 +94,8 @@ pub struct Schema {
     storage: Vec<LeafStorage>,
 }
 
-/// Resource attributes that have a column of their own in vParquet4 whatever is configured.
-const RESOURCE_STATICS: [(&str, &str); 8] = [
+/// Resource attributes that have a column of their own in vParquet3 and 4 whatever is configured, all optional strings.
+pub(crate) const RESOURCE_STATICS: [(&str, &str); 8] = [
     ("cluster", "Cluster"),
     ("namespace", "Namespace"),
     ("pod", "Pod"),

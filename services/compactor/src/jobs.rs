@@ -172,7 +172,7 @@ impl Compactor {
                 Ok(None) => {}
                 Ok(Some(change)) => {
                     self.count_change(record, &change);
-                    record.blocks.push(change);
+                    record.note(change);
                     // Each rewrite is on record before the next one starts.
                     record.status = JobStatus::Running;
                     self.save_job(record).await?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tactus_block::read::{AttributeOwner, BlockReader, NumberColumn, open_stored};
 use tactus_model::TraceId;
 use tactus_storage::bloom::shard_of;
-use tactus_storage::{BlockMeta, BlockReader as StoredBlock, Timestamp};
+use tactus_storage::{BlockMeta, BlockReader as StoredBlock};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,7 @@ impl Compactor {
     /// Writes a block again without what the job takes out; `None` if the block holds nothing of it.
     pub(super) async fn apply(
         &self,
-        record: &JobRecord,
+        record: &mut JobRecord,
         meta: &Arc<BlockMeta>,
         stop: &CancellationToken,
     ) -> Result<Option<BlockChange>> {
@@ -35,6 +35,13 @@ impl Compactor {
         if !self.is_affected(meta, traces, redactions).await? {
             return Ok(None);
         }
+        // On record before it happens: a process that is killed right after it must not forget that this block has to be
+        // deleted before the job is done.
+        record.note(BlockChange::of(meta.block_id));
+        self.save_job(record).await?;
+        if record.status.is_final() {
+            return Ok(None);
+        }
         let rewrite = Rewrite {
             inputs: vec![Arc::clone(meta)],
             owner: job_owner(record.id),
@@ -43,12 +50,11 @@ impl Compactor {
         };
         let done = self.rewrite(&record.tenant, rewrite, stop).await?;
         Ok(Some(BlockChange {
-            block: meta.block_id,
             replaced_by: done.meta.map(|meta| meta.block_id),
-            at: Timestamp::now(),
             traces_deleted: done.stats.traces_removed,
             spans_deleted: done.stats.spans_removed,
             values_redacted: done.stats.values_redacted,
+            ..BlockChange::of(meta.block_id)
         }))
     }
 

@@ -148,7 +148,7 @@ pub struct JobRecord {
 pub struct BlockChange {
     /// The block as it was; deleted after `compacted_block_retention`.
     pub block: Uuid,
-    /// Its successor; absent if nothing was left.
+    /// Its successor; absent if nothing was left, or if the rewrite did not come to an end.
     pub replaced_by: Option<Uuid>,
     /// When.
     pub at: Timestamp,
@@ -172,6 +172,28 @@ impl JobRecord {
             updated_at: now,
             blocks: Vec::new(),
             error: String::new(),
+        }
+    }
+
+    /// Adds a change, in place of what was known of the same block.
+    pub(crate) fn note(&mut self, change: BlockChange) {
+        match self.blocks.iter_mut().find(|known| known.block == change.block) {
+            Some(known) => *known = change,
+            None => self.blocks.push(change),
+        }
+    }
+}
+
+impl BlockChange {
+    /// A block that is about to be written again.
+    pub(crate) fn of(block: Uuid) -> Self {
+        Self {
+            block,
+            replaced_by: None,
+            at: Timestamp::now(),
+            traces_deleted: 0,
+            spans_deleted: 0,
+            values_redacted: 0,
         }
     }
 }

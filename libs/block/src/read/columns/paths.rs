@@ -6,21 +6,10 @@ use parquet::basic::Type as PhysicalType;
 use parquet::schema::types::SchemaDescriptor;
 use tactus_storage::meta::{ColumnScope, ColumnType, DedicatedColumn, filter_for_vparquet4};
 
+use crate::schema::RESOURCE_STATICS;
 use crate::{Error, Result};
 
 use super::{AttributeColumns, EVENT, FixedColumn, Leaf, RESOURCE, SPAN, ServiceStatsColumns};
-
-/// Columns of vParquet3 and 4 for well-known resource attributes, all optional strings.
-const STATIC_RESOURCE: [(&str, &str); 8] = [
-    ("cluster", "Cluster"),
-    ("namespace", "Namespace"),
-    ("pod", "Pod"),
-    ("container", "Container"),
-    ("k8s.cluster.name", "K8sClusterName"),
-    ("k8s.namespace.name", "K8sNamespaceName"),
-    ("k8s.pod.name", "K8sPodName"),
-    ("k8s.container.name", "K8sContainerName"),
-];
 
 /// The leaves of a file by path without `list.element`.
 pub(super) struct Paths<'s> {
@@ -195,7 +184,7 @@ impl<'s> Paths<'s> {
         let service_name = self.required("rs.Resource.ServiceName", PhysicalType::BYTE_ARRAY, 1)?;
         fixed.push(string("service.name", service_name, true));
         if !is_v5 {
-            for (key, name) in STATIC_RESOURCE {
+            for (key, name) in RESOURCE_STATICS {
                 let path = format!("{RESOURCE}.{name}");
                 let leaf = self.find(&path, PhysicalType::BYTE_ARRAY, 1, 2)?;
                 fixed.extend(leaf.map(|leaf| string(key, leaf, false)));
