@@ -1,5 +1,6 @@
 //! Which blocks a query reads, and in which parts.
 
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use tactus_proto::tactus::v1::BlockPart;
@@ -40,6 +41,64 @@ pub(crate) fn select_from(
     blocklist_poll: Duration,
 ) -> Vec<QueryBlock> {
     in_window(blocks.queryable(Timestamp::now(), blocklist_poll), window)
+}
+
+/// As [`select_from`], without the spans of blocks that an ingester counted itself. Of a block that was made of such a
+/// one the other sources are read, if all of them are still known.
+pub(crate) fn select_uncounted(
+    blocks: &TenantBlocks,
+    counted: &HashSet<Uuid>,
+    window: (i64, i64),
+    blocklist_poll: Duration,
+) -> Vec<QueryBlock> {
+    let selected = select_from(blocks, window, blocklist_poll);
+    if counted.is_empty() {
+        return selected;
+    }
+    let mut metas = BTreeMap::new();
+    for meta in selected.iter().filter_map(|block| blocks.meta(block.block_id)) {
+        add_uncounted(blocks, meta, counted, &mut metas, MAX_MERGES);
+    }
+    in_window(metas.into_values(), window)
+}
+
+/// How many merges back a block's sources are looked at: they are deleted an hour after it.
+const MAX_MERGES: usize = 4;
+
+fn add_uncounted<'a>(
+    blocks: &'a TenantBlocks,
+    meta: &'a BlockMeta,
+    counted: &HashSet<Uuid>,
+    metas: &mut BTreeMap<Uuid, &'a BlockMeta>,
+    merges: usize,
+) {
+    if counted.contains(&meta.block_id) {
+        return;
+    }
+    let sources: Option<Vec<_>> = meta.sources().iter().map(|&id| blocks.meta(id)).collect();
+    match sources.filter(|_| merges > 0 && holds_counted(blocks, meta, counted, merges)) {
+        Some(sources) => {
+            for source in sources {
+                add_uncounted(blocks, source, counted, metas, merges - 1);
+            }
+        }
+        None => drop(metas.insert(meta.block_id, meta)),
+    }
+}
+
+fn holds_counted(
+    blocks: &TenantBlocks,
+    meta: &BlockMeta,
+    counted: &HashSet<Uuid>,
+    merges: usize,
+) -> bool {
+    merges > 0
+        && meta.sources().iter().any(|&id| {
+            counted.contains(&id)
+                || blocks
+                    .meta(id)
+                    .is_some_and(|source| holds_counted(blocks, source, counted, merges - 1))
+        })
 }
 
 /// Those of `ids` that `before` does not know in any form and `now` does, whether merged away meanwhile or not.
@@ -113,7 +172,8 @@ impl QueryBlock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tactus_storage::meta::BlockVersion;
+    use std::sync::Arc;
+    use tactus_storage::meta::{BlockVersion, Extension};
 
     fn meta(start_nanos: u64, end_nanos: u64) -> BlockMeta {
         let mut meta = BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::new_v4());
@@ -147,6 +207,39 @@ mod tests {
         let mut empty = meta(second, 2 * second);
         empty.size = 0;
         assert!(selected(vec![empty], (0, 0)).is_empty());
+    }
+
+    fn merged(sources: &[&BlockMeta]) -> BlockMeta {
+        let mut merged = meta(1_000_000_000, 2_000_000_000);
+        merged.compaction_level = 1;
+        let sources = sources.iter().map(|source| source.block_id).collect();
+        merged.extension = Some(Box::new(Extension { sources, ..Extension::default() }));
+        merged
+    }
+
+    #[test]
+    fn of_a_merged_block_with_a_counted_source_the_other_sources_are_read() {
+        let [one, two, three] = [(); 3].map(|()| meta(1_000_000_000, 2_000_000_000));
+        let pair = merged(&[&one, &two]);
+        let all = merged(&[&pair, &three]);
+        let read = |known: &[&BlockMeta], counted: &BlockMeta| {
+            let live = known.iter().map(|&meta| Arc::new(meta.clone())).collect();
+            let blocks = TenantBlocks::new(live, Vec::new());
+            let counted = HashSet::from([counted.block_id]);
+            let read = select_uncounted(&blocks, &counted, (0, 0), Duration::ZERO);
+            read.into_iter().map(|block| block.block_id).collect::<HashSet<_>>()
+        };
+        let ids = |metas: &[&BlockMeta]| -> HashSet<Uuid> {
+            metas.iter().map(|meta| meta.block_id).collect()
+        };
+        let everything = [&one, &two, &three, &pair, &all];
+        assert_eq!(read(&everything, &two), ids(&[&one, &three]));
+        assert_eq!(read(&everything, &pair), ids(&[&three]));
+        assert_eq!(read(&everything, &all), ids(&[]));
+        let other = meta(0, 1);
+        assert_eq!(read(&everything, &other), ids(&[&all]));
+        // Without all sources the block itself must do: rather twice than not at all.
+        assert_eq!(read(&[&two, &pair, &three, &all], &two), ids(&[&pair, &three]));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use tactus_traceql::metrics::{
 };
 use tonic::Request;
 
-use crate::blocks::{QueryBlock, select_from, select_new};
+use crate::blocks::{QueryBlock, select_new, select_uncounted};
 use crate::frontend::{Frontend, unix_nanos_now};
 use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::METRICS;
@@ -197,10 +197,9 @@ impl Frontend {
         let mut counted = 0;
         let mut uncounted = Vec::with_capacity(requests.len());
         for ((request, known), recent) in requests.iter().zip(known).zip(recent) {
-            let mut blocks = select_from(&known, window, self.settings.blocklist_poll);
-            let before = blocks.len();
-            blocks.retain(|block| !recent.counted.contains(&block.block_id));
-            counted += before - blocks.len();
+            let mut blocks =
+                select_uncounted(&known, &recent.counted, window, self.settings.blocklist_poll);
+            counted += recent.counted.iter().filter(|&&id| known.has_live(id)).count();
             let listed = self.blocklist.tenant(&request.tenant);
             blocks.append(&mut select_new(recent.released, &known, &listed, window));
             uncounted.push(blocks);
