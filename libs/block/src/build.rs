@@ -11,6 +11,9 @@ use tactus_storage::index::RowGroupIndex;
 use crate::error::Result;
 use crate::write::{BlockSummary, BlockWriter, RowGroupInfo, WriterSettings};
 
+/// Spans of a row group at most, if no single trace has more: what memory and queries were measured with.
+pub const ROW_GROUP_SPANS: usize = 64_000;
+
 /// How blocks are built.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BuilderSettings {

@@ -30,9 +30,6 @@ pub enum Error {
         /// The part that is wrong.
         what: String,
     },
-    /// A block version that is listed but not read.
-    #[error("blocks of version {0} are not read")]
-    UnsupportedVersion(&'static str),
     /// A block version that is only read.
     #[error("blocks of version {0} are not written")]
     NotWritten(&'static str),

@@ -13,7 +13,7 @@ pub mod read;
 pub mod schema;
 mod write;
 
-pub use build::{BlockBuilder, BuilderSettings, BuiltBlock};
+pub use build::{BlockBuilder, BuilderSettings, BuiltBlock, ROW_GROUP_SPANS};
 pub use error::{Error, Result};
 pub use write::{
     BlockSummary, BlockWriter, Compression, RowGroupInfo, WriterSettings, estimated_bytes,

@@ -60,7 +60,7 @@ fn make(load: &str, directory: &Path, blocks: usize, part: usize) {
         let file = std::fs::File::create(directory.join(format!("{block}.parquet"))).unwrap();
         let sink = std::io::BufWriter::new(file);
         let mut builder = BlockBuilder::new(sink, &settings(), plan.trace_count() as u64).unwrap();
-        for range in plan.cut(64_000) {
+        for range in plan.cut(tactus_block::ROW_GROUP_SPANS) {
             builder.write_row_group(&plan.gather(&inputs, range).0).unwrap();
         }
         let summary = builder.finish().unwrap().summary;

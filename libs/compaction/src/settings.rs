@@ -1,6 +1,6 @@
 //! How blocks are rewritten.
 
-use tactus_block::BuilderSettings;
+use tactus_block::{BuilderSettings, ROW_GROUP_SPANS};
 
 /// Settings of a merge.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,9 +18,6 @@ pub struct RewriteSettings {
     /// as it is there.
     pub max_trace_bytes: u64,
 }
-
-/// Default of [`RewriteSettings::row_group_spans`], as ingesters cut theirs.
-const ROW_GROUP_SPANS: usize = 64_000;
 
 impl RewriteSettings {
     /// Row groups of 100 MB or 64 000 spans, 256 MiB of memory, traces of any size.

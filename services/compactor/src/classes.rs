@@ -27,10 +27,10 @@ pub(crate) fn marker_due(limits: &Limits, end: Timestamp, now: Timestamp) -> Opt
     Some(format!("{:08x}:{}", policies_hash(limits), due.as_secs()))
 }
 
-/// True if a block holds traces that a policy lets expire and that nobody took out yet.
-pub(crate) fn is_due(limits: &Limits, meta: &BlockMeta, now: Timestamp) -> bool {
+/// As [`marker_due`], for a block of whose traces nobody took those out yet.
+pub(crate) fn marker_missing(limits: &Limits, meta: &BlockMeta, now: Timestamp) -> Option<String> {
     let done = meta.extension.as_ref().map_or("", |extension| extension.retention.as_str());
-    marker_due(limits, meta.end_time, now).is_some_and(|marker| marker != done)
+    marker_due(limits, meta.end_time, now).filter(|marker| marker != done)
 }
 
 /// The classes that a rewrite applies; `None` without policies.
@@ -121,18 +121,18 @@ mod tests {
     #[test]
     fn block_is_due_once_for_each_age_that_it_passes() {
         let now = Timestamp::from_second(1_700_000_000).unwrap();
-        assert!(!is_due(&limits(), &block(0, now, ""), now));
+        assert!(marker_missing(&limits(), &block(0, now, ""), now).is_none());
         let two_days = block(2, now, "");
-        assert!(is_due(&limits(), &two_days, now));
+        assert!(marker_missing(&limits(), &two_days, now).is_some());
         let done = marker_due(&limits(), two_days.end_time, now).unwrap();
-        assert!(!is_due(&limits(), &block(2, now, &done), now));
-        assert!(is_due(&limits(), &block(15, now, &done), now));
+        assert!(marker_missing(&limits(), &block(2, now, &done), now).is_none());
+        assert!(marker_missing(&limits(), &block(15, now, &done), now).is_some());
         let done = marker_due(&limits(), block(15, now, "").end_time, now).unwrap();
-        assert!(!is_due(&limits(), &block(80, now, &done), now));
+        assert!(marker_missing(&limits(), &block(80, now, &done), now).is_none());
         let other = Limits { retention: Duration::from_secs(7 * DAY), ..limits() };
-        assert!(is_due(&other, &block(80, now, &done), now), "other policies");
+        assert!(marker_missing(&other, &block(80, now, &done), now).is_some(), "other policies");
         let none = Limits { policies: Vec::new(), ..limits() };
-        assert!(!is_due(&none, &block(80, now, ""), now));
+        assert!(marker_missing(&none, &block(80, now, ""), now).is_none());
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod store;
 
 use std::collections::{HashMap, HashSet};
 
-use tactus_storage::{BlockMeta, Timestamp, Uuid};
+use tactus_storage::{Timestamp, Uuid};
 use tactus_telemetry::error_text;
 use tokio_util::sync::CancellationToken;
 
@@ -152,16 +152,30 @@ impl Compactor {
     async fn run_pass(&self, record: &mut JobRecord, stop: &CancellationToken) -> Result<bool> {
         let tenant = record.tenant.clone();
         let known = self.blocklist.tenant(&tenant);
+        let replaced: HashSet<Uuid> = record.blocks.iter().map(|change| change.block).collect();
         let written: HashSet<Uuid> =
             record.blocks.iter().filter_map(|change| change.replaced_by).collect();
+        // A query may match once spans of a trace stand together: then a merged block is looked at whatever its inputs.
+        let has_query = record.request.redact.iter().any(|redaction| redaction.query.is_some());
         let mut complete = true;
         for meta in known.live() {
             let block = meta.block_id;
-            let is_checked =
-                self.jobs.lock().entry(record.id).or_default().checked.contains(&block);
-            // What it wrote before a restart it need not write again.
-            if is_checked || written.contains(&block) || self.is_made_of_checked(record, meta) {
-                continue;
+            {
+                let mut jobs = self.jobs.lock();
+                let checked = &mut jobs.entry(record.id).or_default().checked;
+                // What it wrote before a restart it need not write again.
+                if checked.contains(&block) || written.contains(&block) {
+                    continue;
+                }
+                // Of inputs that were looked at and left as they were, or written by this job.
+                let is_free = |source: &Uuid| {
+                    !replaced.contains(source)
+                        && (written.contains(source) || checked.contains(source))
+                };
+                if !has_query && !meta.sources().is_empty() && meta.sources().iter().all(is_free) {
+                    checked.insert(block);
+                    continue;
+                }
             }
             if meta.version().is_err() {
                 complete = false;
@@ -195,21 +209,6 @@ impl Compactor {
             self.jobs.lock().entry(record.id).or_default().checked.insert(block);
         }
         Ok(complete)
-    }
-
-    /// True for a merged block of which every input was looked at and left as it was, or written by this job. A query
-    /// may match once spans of a trace stand together: then the block is looked at, too.
-    fn is_made_of_checked(&self, record: &JobRecord, meta: &BlockMeta) -> bool {
-        let mut jobs = self.jobs.lock();
-        let checked = &jobs.entry(record.id).or_default().checked;
-        let is_free = |source: &Uuid| {
-            let is_old = record.blocks.iter().any(|change| change.block == *source);
-            let is_new = record.blocks.iter().any(|change| change.replaced_by == Some(*source));
-            !is_old && (is_new || checked.contains(source))
-        };
-        !meta.sources().is_empty()
-            && record.request.redact.iter().all(|redaction| redaction.query.is_none())
-            && meta.sources().iter().all(is_free)
     }
 
     /// True once no new block can bring what was received before the job.

@@ -14,7 +14,7 @@ use tactus_storage::{BlockMeta, Timestamp, Uuid};
 use tactus_telemetry::error_text;
 use tokio_util::sync::CancellationToken;
 
-use crate::classes::{classes_of, is_due, marker_due};
+use crate::classes::{classes_of, marker_due, marker_missing};
 use crate::compactor::Compactor;
 use crate::control::Control;
 use crate::error::{Error, Result};
@@ -47,7 +47,7 @@ impl Compactor {
         loop {
             let now = Timestamp::now();
             let limits = self.settings.limits.of(tenant);
-            let due = self.due(tenant, &limits, now).await;
+            let due = self.due(tenant, &limits, now);
             let mine = due.into_iter().find(|rewrite| (self.owns)(&rewrite.owner));
             let Some(rewrite) = mine else { return };
             let inputs: Vec<Uuid> = rewrite.inputs.iter().map(|meta| meta.block_id).collect();
@@ -66,7 +66,7 @@ impl Compactor {
     }
 
     /// All rewrites that are due, whoever does them.
-    async fn due(&self, tenant: &str, limits: &Limits, now: Timestamp) -> Vec<Rewrite> {
+    fn due(&self, tenant: &str, limits: &Limits, now: Timestamp) -> Vec<Rewrite> {
         let known = self.blocklist.tenant(tenant);
         let damaged = self.damaged(tenant, |block| known.has_live(block));
         let is_free = |meta: &&Arc<BlockMeta>| {
@@ -94,13 +94,13 @@ impl Compactor {
             && let Some(now) = self.clock.trusted().map(full_hour)
         {
             let expired = blocks.iter().filter(|meta| meta.version().is_ok() && meta.size > 0);
-            due.extend(expired.filter(|meta| is_due(limits, meta, now)).map(|meta| Rewrite {
-                inputs: vec![Arc::clone(meta)],
-                owner: meta.block_id.to_string(),
-                purpose: Purpose::Expire(
-                    marker_due(limits, meta.end_time, now).unwrap_or_default(),
-                ),
-                changes: Changes::default(),
+            due.extend(expired.filter_map(|meta| {
+                Some(Rewrite {
+                    inputs: vec![Arc::clone(meta)],
+                    owner: meta.block_id.to_string(),
+                    purpose: Purpose::Expire(marker_missing(limits, meta, now)?),
+                    changes: Changes::default(),
+                })
             }));
         }
         due

@@ -87,7 +87,7 @@ impl Settings {
             flush_check_period: Duration::from_secs(10),
             max_block_duration: Duration::from_secs(30 * 60),
             max_block_bytes: 500 << 20,
-            row_group_spans: 64_000,
+            row_group_spans: tactus_block::ROW_GROUP_SPANS,
             row_group_bytes: 100_000_000,
             concurrent_flushes: 1,
             concurrent_queries: 8,
