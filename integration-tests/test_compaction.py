@@ -126,7 +126,9 @@ def test_kill_at_random_instants_while_merging_loses_and_repeats_nothing(servers
         spans = sum(float(series["value"]) for series in answer["series"])
         assert sum(map(len, load.acknowledged.values())) <= spans <= sum(map(len, load.sent.values())), (seed, load.number)
     check_by_id(server, dict(list(rounds[-1].acknowledged.items())[:20]))
-    assert server.metric("tempodb_compaction_blocks_total") > 0
+    # All that was killed may have left a single block: two more must be merged, whatever was left.
+    push_blocks(server, 2)
+    eventually(lambda: server.metric("tempodb_compaction_blocks_total") > 0, "it goes on merging")
     assert server.metric("tempodb_compaction_errors_total") == 0
 
 
@@ -155,7 +157,7 @@ def test_retention_by_age_deletes_blocks(servers):
     assert server.trace(old) is None
     eventually(lambda: not list(server.blocks.glob("*/*/data.parquet")), "its block is deleted")
     assert server.metric("tempodb_retention_marked_for_deletion_total") >= 1
-    assert server.metric("tempodb_retention_deleted_total") >= 1
+    eventually(lambda: server.metric("tempodb_retention_deleted_total") >= 1, "its deletion is counted")
 
 
 def test_retention_of_one_tenant_comes_from_the_overrides_file_and_is_read_again(servers, tmp_path):

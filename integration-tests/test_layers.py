@@ -9,8 +9,8 @@ from harness.paths import REPOSITORY
 
 # Lower layers first; a lib may depend on earlier ones only.
 LIBS = [
-    "proto", "model", "config", "telemetry", "ring", "cache", "storage", "traceql", "block", "compaction", "wal", "overrides", "server",
-    "receivers", "api", "ui",
+    "proto", "model", "config", "telemetry", "tls", "rpc", "ring", "cache", "storage", "traceql", "block", "compaction", "wal", "server",
+    "overrides", "receivers", "api", "process", "ui",
 ]
 # The binaries that put services together.
 COMPOSERS = {"tactus", "tactusctl"}
@@ -72,3 +72,20 @@ def test_packages_are_named_after_their_folders(packages):
 def test_forbidden_crates_are_not_used():
     used = {package["name"] for package in metadata()["packages"]}
     assert not used & set(FORBIDDEN)
+
+
+@pytest.mark.parametrize("service, foreign", [
+    ("distributor", {"parquet", "tactus-block", "tactus-traceql", "tactus-wal"}),
+    ("query-frontend", {"parquet", "tactus-wal", "tactus-receivers"}),
+    ("ingester", {"tactus-receivers"}),
+    ("querier", {"tactus-wal", "tactus-receivers"}),
+    ("compactor", {"tactus-wal", "tactus-receivers"}),
+])
+def test_service_links_only_what_it_needs(service, foreign):
+    cargo = os.environ.get("CARGO", "cargo")
+    done = subprocess.run(
+        [cargo, "tree", "--locked", "-p", f"tactus-{service}", "-e", "normal", "--prefix", "none", "-f", "{p}"],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    linked = {line.split()[0] for line in done.stdout.splitlines() if line}
+    assert not linked & foreign

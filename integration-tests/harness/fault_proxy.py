@@ -1,5 +1,6 @@
 """A TCP proxy in front of an HTTP server that misbehaves on command."""
 import asyncio
+import random
 import socket
 import struct
 import threading
@@ -7,6 +8,11 @@ import threading
 from .ports import free_ports
 
 SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+
+
+def content_length(head):
+    lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    return int(lengths[0].split(b":")[1]) if lengths else 0
 
 
 class FaultProxy:
@@ -18,13 +24,15 @@ class FaultProxy:
     stall    requests are taken and never answered
     cut      the connection ends after `cut_after` bytes of a response
     error    every request is answered with `status` and `body`
+    some     one request in `every`, drawn at random, is answered so; each of the others waits for `delay` seconds first
 
     A change of mode ends all connections."""
 
-    def __init__(self, upstream_port):
-        self.upstream_port = upstream_port
+    def __init__(self, upstream_port, host="127.0.0.1"):
+        self.upstream_port, self.host = upstream_port, host
         (self.port,) = free_ports(1)
         self.mode, self.cut_after, self.status, self.body = "pass", 600, 503, SLOW_DOWN
+        self.every, self.delay = 20, 0
         self.requests = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -58,7 +66,7 @@ class FaultProxy:
             await self._listen()
 
     async def _listen(self):
-        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._listener = await asyncio.start_server(self._serve, self.host, self.port)
 
     async def _silence(self):
         if self._listener is not None:
@@ -77,7 +85,7 @@ class FaultProxy:
         try:
             await {
                 "pass": self._forward, "cut": self._forward, "stall": self._swallow, "error": self._refuse_requests,
-                "reset": self._reset,
+                "reset": self._reset, "some": self._forward,
             }[self.mode](reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
@@ -89,8 +97,10 @@ class FaultProxy:
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self.upstream_port)
         try:
             budget = self.cut_after if self.mode == "cut" else None
+            requests = self._pump_some(reader, upstream_writer, writer) if self.mode == "some" else self._pump(
+                reader, upstream_writer, None)
             pumps = [
-                asyncio.ensure_future(self._pump(reader, upstream_writer, None)),
+                asyncio.ensure_future(requests),
                 asyncio.ensure_future(self._pump(upstream_reader, writer, budget)),
             ]
             try:
@@ -113,6 +123,24 @@ class FaultProxy:
             if budget is not None and budget <= 0:
                 return
 
+    async def _pump_some(self, reader, upstream, client):
+        """Hands requests on, or answers them with an error; no client here sends one before the last is answered."""
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.requests += 1
+            left = content_length(head)
+            if random.randrange(self.every) == 0:
+                await reader.readexactly(left)
+                self._write_error(client)
+                continue
+            if self.delay:
+                await asyncio.sleep(self.delay)
+            upstream.write(head)
+            while left > 0 and (data := await reader.read(min(left, 65536))):
+                left -= len(data)
+                upstream.write(data)
+                await upstream.drain()
+
     async def _swallow(self, reader, _writer):
         while data := await reader.read(65536):
             self.requests += data.count(b" HTTP/1.1\r\n")
@@ -122,12 +150,13 @@ class FaultProxy:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             self.requests += 1
-            lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-            if lengths:
-                await reader.readexactly(int(lengths[0].split(b":")[1]))
-            head = f"HTTP/1.1 {self.status} Error\r\nContent-Type: application/xml\r\nContent-Length: {len(self.body)}\r\n\r\n"
-            writer.write(head.encode() + self.body)
+            await reader.readexactly(content_length(head))
+            self._write_error(writer)
             await writer.drain()
+
+    def _write_error(self, writer):
+        head = f"HTTP/1.1 {self.status} Error\r\nContent-Type: application/xml\r\nContent-Length: {len(self.body)}\r\n\r\n"
+        writer.write(head.encode() + self.body)
 
     async def _reset(self, _reader, writer):
         self.requests += 1

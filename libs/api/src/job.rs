@@ -139,7 +139,7 @@ impl TagsJob {
         let scope =
             |(scope, tags): (TagScope, _)| TagScopeMessage { name: scope.text().to_owned(), tags };
         let scopes = self.collector.finish().into_iter().map(scope).collect();
-        TagsResponse { scopes, truncated, inspected_bytes }
+        TagsResponse { scopes, truncated, inspected_bytes, partial: false }
     }
 }
 
@@ -218,7 +218,7 @@ impl TagValuesJob {
             value: value.text,
         };
         let values = self.collector.finish().into_iter().map(value).collect();
-        TagValuesResponse { values, truncated, inspected_bytes }
+        TagValuesResponse { values, truncated, inspected_bytes, partial: false }
     }
 }
 

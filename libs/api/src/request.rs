@@ -1,5 +1,6 @@
 //! Parameters of the query routes, parsed and checked.
 
+mod message;
 mod metrics;
 mod path;
 mod search;
@@ -7,6 +8,7 @@ mod tags;
 mod time;
 mod trace;
 
+pub use message::{instant_params, range_params, search_params, tag_values_params, tags_params};
 pub use metrics::{MetricsLimits, MetricsQuery, default_step};
 pub use path::{tag_name, trace_id_text};
 pub use search::{SearchKind, SearchLimits, SearchQuery, TagConditions, parse_traceql};

@@ -1,6 +1,7 @@
 //! Search answers: combining partial ones, and the message that clients get.
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 
 use tactus_proto::otlp::{AnyValue, ArrayValue, KeyValue, any_value::Value};
 use tactus_proto::tempopb::{
@@ -19,12 +20,33 @@ const SLACK: usize = 8;
 pub struct SearchCombiner {
     limit: usize,
     traces: HashMap<String, TraceSearchMetadata>,
+    pads_ids: bool,
+    /// Spans shown of each set at most; 0: all.
+    spans: usize,
+    /// Ids of traces that are new or changed since [`Self::take_changes`]; `None` if nobody will ask.
+    changed: Option<HashSet<String>>,
 }
 
 impl SearchCombiner {
     /// For the `limit` newest of the traces that are added; 0: all.
     pub fn new(limit: u32) -> Self {
-        Self { limit: limit as usize, traces: HashMap::new() }
+        let limit = limit as usize;
+        Self { limit, traces: HashMap::new(), pads_ids: false, spans: 0, changed: None }
+    }
+
+    /// Shows trace ids with 32 digits, and not without their leading zeros.
+    pub fn pads_ids(self, pads_ids: bool) -> Self {
+        Self { pads_ids, ..self }
+    }
+
+    /// Shows so many spans of each set at most; 0: all that the sources list.
+    pub fn shows_spans(self, spans: u32) -> Self {
+        Self { spans: spans as usize, ..self }
+    }
+
+    /// Takes note of what changes from now on, for [`Self::take_changes`].
+    pub fn watches_changes(self) -> Self {
+        Self { changed: Some(HashSet::new()), ..self }
     }
 
     /// Distinct traces so far.
@@ -59,11 +81,15 @@ impl SearchCombiner {
     /// Adds traces of one answer.
     pub fn add(&mut self, traces: Vec<TraceSearchMetadata>) {
         for trace in traces {
-            match self.traces.get_mut(&trace.trace_id) {
-                Some(known) => merge(known, trace),
-                None => {
-                    self.traces.insert(trace.trace_id.clone(), trace);
-                }
+            let Some(changed) = &mut self.changed else {
+                add_to(&mut self.traces, trace);
+                continue;
+            };
+            let id = trace.trace_id.clone();
+            let before = self.traces.get(&id).cloned();
+            add_to(&mut self.traces, trace);
+            if self.traces.get(&id) != before.as_ref() {
+                changed.insert(id);
             }
         }
         if self.limit > 0 && self.traces.len() > self.limit.saturating_mul(SLACK).max(1_000) {
@@ -72,30 +98,74 @@ impl SearchCombiner {
         }
     }
 
+    /// The traces that are new or changed since the last call, as an answer shows them, newest first.
+    ///
+    /// Only those that start after `after` (unix nanoseconds) and would be in the answer as it is now; others are left
+    /// for a later call. Nothing without [`Self::watches_changes`].
+    pub fn take_changes(&mut self, after: u64) -> Vec<TraceSearchMetadata> {
+        let oldest = self.oldest_kept_start().unwrap_or(0);
+        let Some(changed) = &mut self.changed else { return Vec::new() };
+        let traces = &self.traces;
+        let mut taken = Vec::new();
+        changed.retain(|id| {
+            let Some(trace) = traces.get(id) else { return false };
+            let start = trace.start_time_unix_nano;
+            let is_shown = start >= oldest && (after == 0 || start > after);
+            if is_shown {
+                taken.push(shown(trace.clone(), self.pads_ids, self.spans));
+            }
+            !is_shown
+        });
+        taken.sort_by(newest_first);
+        taken
+    }
+
     /// The answer, newest trace first.
     pub fn finish(mut self, metrics: SearchMetrics) -> SearchResponse {
-        let mut traces = self.newest();
-        for trace in &mut traces {
-            if trace.root_service_name.is_empty() {
-                ROOT_NOT_RECEIVED.clone_into(&mut trace.root_service_name);
-            }
-            trace.span_set = trace.span_sets.first().cloned();
-        }
+        let (pads_ids, spans) = (self.pads_ids, self.spans);
+        let traces = self.newest().into_iter().map(|trace| shown(trace, pads_ids, spans)).collect();
         SearchResponse { traces, metrics: Some(metrics) }
     }
 
     fn newest(&mut self) -> Vec<TraceSearchMetadata> {
         let mut traces: Vec<_> = self.traces.drain().map(|(_, trace)| trace).collect();
-        traces.sort_by(|one, other| {
-            let by_start = other.start_time_unix_nano.cmp(&one.start_time_unix_nano);
-            // Ids have no leading zeros: the shorter one is the smaller.
-            let by_length = by_start.then(one.trace_id.len().cmp(&other.trace_id.len()));
-            by_length.then_with(|| one.trace_id.cmp(&other.trace_id))
-        });
+        traces.sort_by(newest_first);
         if self.limit > 0 {
             traces.truncate(self.limit);
         }
         traces
+    }
+}
+
+/// The order of traces in an answer.
+pub fn newest_first(one: &TraceSearchMetadata, other: &TraceSearchMetadata) -> Ordering {
+    let by_start = other.start_time_unix_nano.cmp(&one.start_time_unix_nano);
+    // Ids have no leading zeros, or are all of one length: the shorter one is the smaller.
+    let by_length = by_start.then(one.trace_id.len().cmp(&other.trace_id.len()));
+    by_length.then_with(|| one.trace_id.cmp(&other.trace_id))
+}
+
+/// A trace as clients see it.
+fn shown(mut trace: TraceSearchMetadata, pads_ids: bool, spans: usize) -> TraceSearchMetadata {
+    if trace.root_service_name.is_empty() {
+        ROOT_NOT_RECEIVED.clone_into(&mut trace.root_service_name);
+    }
+    if spans > 0 {
+        trace.span_sets.iter_mut().for_each(|set| set.spans.truncate(spans));
+    }
+    trace.span_set = trace.span_sets.first().cloned();
+    if pads_ids {
+        trace.trace_id = format!("{:0>32}", trace.trace_id);
+    }
+    trace
+}
+
+fn add_to(traces: &mut HashMap<String, TraceSearchMetadata>, trace: TraceSearchMetadata) {
+    match traces.get_mut(&trace.trace_id) {
+        Some(known) => merge(known, trace),
+        None => {
+            traces.insert(trace.trace_id.clone(), trace);
+        }
     }
 }
 
@@ -127,10 +197,26 @@ fn merge(known: &mut TraceSearchMetadata, other: TraceSearchMetadata) {
     for set in other.span_sets {
         let identity = identity(&set);
         match known.span_sets.iter_mut().find(|known| self::identity(known) == identity) {
-            Some(known) if set.matched > known.matched => *known = set,
-            Some(_) => {}
+            Some(known) => unite(known, set),
             None => known.span_sets.push(set),
         }
+    }
+}
+
+/// Two sources may each have a part of a trace. Where both list all that matched, the answer is every span that is in one
+/// of them; else the larger set, as what the lists leave out cannot be told apart.
+fn unite(known: &mut SpanSet, other: SpanSet) {
+    let lists_all = |set: &SpanSet| u32::try_from(set.spans.len()) == Ok(set.matched);
+    // Aggregates that differ were computed on what each source has: the larger one is nearer to the truth.
+    if lists_all(known) && lists_all(&other) && known.attributes == other.attributes {
+        for span in other.spans {
+            if !known.spans.iter().any(|shown| shown.span_id == span.span_id) {
+                known.spans.push(span);
+                known.matched += 1;
+            }
+        }
+    } else if other.matched > known.matched {
+        *known = other;
     }
 }
 
@@ -258,12 +344,60 @@ mod tests {
     }
 
     #[test]
+    fn spans_of_all_sources_are_shown_where_each_lists_all_that_matched() {
+        let span = |id: &str| Span { span_id: id.to_owned(), ..Span::default() };
+        let set = |matched, ids: &[&str]| SpanSet {
+            matched,
+            spans: ids.iter().map(|id| span(id)).collect(),
+            ..SpanSet::default()
+        };
+        let answer = |shown, sets: &[SpanSet]| {
+            let mut combiner = SearchCombiner::new(20).shows_spans(shown);
+            for set in sets {
+                let mut part = trace("a", 1);
+                part.span_sets = vec![set.clone()];
+                combiner.add(vec![part]);
+            }
+            let mut answer = combiner.finish(SearchMetrics::default());
+            answer.traces.remove(0).span_sets.remove(0)
+        };
+        let parts = [set(2, &["1", "2"]), set(2, &["2", "3"])];
+        assert_eq!(answer(0, &parts), set(3, &["1", "2", "3"]));
+        assert_eq!(answer(2, &parts), set(3, &["1", "2"]));
+        let cut = [set(2, &["1", "2"]), set(9, &["2", "3"])];
+        assert_eq!(answer(0, &cut), cut[1]);
+    }
+
+    #[test]
     fn old_traces_are_dropped_when_there_are_far_too_many() {
         let mut combiner = SearchCombiner::new(2);
         combiner.add((1..2_000).map(|start| trace(&start.to_string(), start)).collect());
         assert_eq!(combiner.len(), 2);
         assert_eq!(combiner.oldest_kept_start(), Some(1_998));
     }
+
+    #[test]
+    fn changes_are_told_once() {
+        let mut combiner = SearchCombiner::new(3).watches_changes().pads_ids(true);
+        let ids = |traces: &[TraceSearchMetadata]| -> Vec<String> {
+            traces.iter().map(|trace| trace.trace_id.trim_start_matches('0').to_owned()).collect()
+        };
+        combiner.add(vec![trace("a", 5), trace("b", 7)]);
+        let first = combiner.take_changes(0);
+        assert_eq!(ids(&first), ["b", "a"]);
+        assert_eq!(first[0].trace_id.len(), 32);
+        assert_eq!(first[0].root_service_name, ROOT_NOT_RECEIVED);
+        combiner.add(vec![trace("a", 5), trace("b", 6)]);
+        assert_eq!(ids(&combiner.take_changes(0)), ["b"]);
+        // What is not newer than the bound waits for a later call.
+        combiner.add(vec![trace("c", 20), trace("d", 10)]);
+        assert_eq!(ids(&combiner.take_changes(10)), ["c"]);
+        // With `c`, `d` and `b` the answer is full: `e` is not in it, and `d` is.
+        combiner.add(vec![trace("e", 1)]);
+        assert_eq!(ids(&combiner.take_changes(0)), ["d"]);
+        assert_eq!(ids(&combiner.finish(SearchMetrics::default()).traces), ["c", "d", "b"]);
+    }
+
     #[test]
     fn match_becomes_a_message() {
         let span = eval::SpanMatch {

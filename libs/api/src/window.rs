@@ -28,6 +28,9 @@ pub struct WindowRules {
     pub end_cutoff: Duration,
 }
 
+/// By how much the clocks of a client and of those who sent spans may be ahead of ours.
+const CLOCK_SLACK: Duration = Duration::from_secs(600);
+
 /// A window in unix nanoseconds, both ends inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
@@ -53,7 +56,9 @@ impl RequestedRange {
                     .to_owned(),
             )),
             (start, end) => {
-                let end = end.min(last);
+                // Without a cutoff the end is bounded only so that a range is not longer than it looks.
+                let slack = if rules.end_cutoff.is_zero() { CLOCK_SLACK } else { Duration::ZERO };
+                let end = end.min(last.saturating_add(nanos(slack)));
                 Ok(Window { start: if start > end { default_start } else { start }, end })
             }
         }
@@ -114,8 +119,9 @@ mod tests {
         assert_eq!(window(0, 0, None, 30), Ok((9_100, 9_970)));
         assert_eq!(window(5, 6, Some(100), 30), Ok((9_870, 9_970)));
         assert_eq!(window(5, 6, None, 0), Ok((5, 6)));
-        assert_eq!(window(5, 20_000, None, 0), Ok((5, 10_000)));
-        assert_eq!(window(11_000, 20_000, None, 0), Ok((9_100, 10_000)));
+        assert_eq!(window(5, 20_000, None, 0), Ok((5, 10_600)));
+        assert_eq!(window(5, 20_000, None, 30), Ok((5, 9_970)));
+        assert_eq!(window(11_000, 20_000, None, 0), Ok((9_100, 10_600)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use ring::digest::{Context, SHA256};
 use tactus_storage::block_io::read_meta;
 use tactus_storage::layout::{COMPACTED_META, DATA, INDEX, META, block_key, bloom_key};
 use tactus_storage::meta::{Extension, time_from_unix_nanos};
-use tactus_storage::{BlockMeta, Bucket, Uuid};
+use tactus_storage::{BlockMeta, Bucket, Timestamp, Uuid};
 
 use crate::{BoxError, Changes, Control, Error, Result, RewriteSettings, RewriteStats};
 
@@ -16,6 +16,9 @@ mod job;
 mod tests;
 
 use job::{Files, Job, Stored};
+
+/// Blocks whose spans are older than this do not name origins any more: no ingester has the spans.
+const ORIGINS_KEPT_SECONDS: i64 = 24 * 3600;
 
 /// The block to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,7 +186,16 @@ fn describe(inputs: &[Arc<BlockMeta>], output: &OutputBlock) -> BlockMeta {
     meta.compaction_level = output.level.unwrap_or(meta.compaction_level);
     let sources = inputs.iter().map(|input| input.block_id).collect();
     let retention = output.retention.clone();
-    meta.extension = Some(Box::new(Extension { sources, retention }));
+    let mut extension = Extension { sources, retention, ..Extension::default() };
+    if Timestamp::now().as_second() - meta.end_unix_seconds() < ORIGINS_KEPT_SECONDS {
+        for (complete, incomplete) in inputs.iter().map(|input| input.origins()) {
+            extension.origins.unite(complete);
+            extension.incomplete_origins.unite(incomplete);
+        }
+        // One ingester refused what another one has.
+        extension.incomplete_origins = extension.incomplete_origins.without(&extension.origins);
+    }
+    meta.extension = Some(Box::new(extension));
     meta
 }
 

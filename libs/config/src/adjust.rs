@@ -31,12 +31,20 @@ pub(crate) fn single_binary(target: &str) -> bool {
     matches!(target, "all" | "all-3.0")
 }
 
-/// Fills in what depends on the target and the host name.
-pub(crate) fn for_target(config: &mut Config, hostname: &str) {
+/// Fills in what depends on the target and the host name. `clustered`: the file asks for gossip between processes.
+pub(crate) fn for_target(config: &mut Config, hostname: &str, clustered: bool) {
     if config.distributor.receivers.is_empty() {
         default_receivers(config);
     }
-    if single_binary(&config.target) {
+    let all = single_binary(&config.target);
+    if config.target == "scalable-single-binary" || (all && clustered) {
+        // Processes that are all alike, each with every component.
+        "memberlist".clone_into(&mut config.ingester.lifecycler.ring.kvstore.store);
+        let store = &mut config.compactor.ring.ring.kvstore.store;
+        if store.is_empty() {
+            "memberlist".clone_into(store);
+        }
+    } else if all {
         let lifecycler = &mut config.ingester.lifecycler;
         in_memory(&mut lifecycler.ring.kvstore.store, &mut lifecycler.address);
         // A single process has one ingester: more copies could never be written.
@@ -50,8 +58,6 @@ pub(crate) fn for_target(config: &mut Config, hostname: &str) {
         if worker.frontend_address.is_empty() {
             worker.frontend_address = format!("127.0.0.1:{}", config.server.grpc_listen_port);
         }
-    } else if config.target == "scalable-single-binary" {
-        "memberlist".clone_into(&mut config.compactor.ring.ring.kvstore.store);
     } else if config.target != "querier" {
         // Only queries read in parallel.
         config.storage.trace.pool.max_workers = 0;

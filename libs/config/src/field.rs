@@ -73,6 +73,9 @@ impl Reader {
     /// As `mismatch`, with a cause that starts with `: `.
     pub(crate) fn mismatch_because(&mut self, node: &Node, kind: &str, cause: &str) {
         let found = match &node.content {
+            Content::Scalar(scalar) if is_sensitive(&self.path) => {
+                format!("{} `{}`", resolve(scalar).tag(), opaque::MASK)
+            }
             Content::Scalar(scalar) => {
                 format!("{} `{}`", resolve(scalar).tag(), shortened(&scalar.text))
             }
@@ -155,6 +158,15 @@ pub(crate) fn resolved(node: &Node) -> Option<Resolved> {
         Content::Scalar(scalar) => Some(resolve(scalar)),
         Content::List(_) | Content::Map(_) => None,
     }
+}
+
+/// Whether what stands at a path may be a secret, even if its type does not say so: a mistake in the
+/// indentation puts a password where a section is expected.
+fn is_sensitive(path: &str) -> bool {
+    let words =
+        ["password", "secret", "token", "key", "header", "auth", "credential", "pem", "tls"];
+    let path = path.to_ascii_lowercase();
+    words.iter().any(|word| path.contains(word))
 }
 
 fn shortened(text: &str) -> String {

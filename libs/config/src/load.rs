@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::field::{Field, Reader};
 use crate::flags::{self, Given, Target};
 use crate::sections::root::Config;
+use crate::yaml::{Content, Node};
 use crate::{adjust, check, expand, rewrite, unsupported, validate, yaml};
 
 /// A configuration and what the process was asked to do with it.
@@ -80,7 +81,7 @@ pub fn load(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<Loa
     loaded.suspect = loaded.warnings.len();
     loaded.warnings.append(&mut document.warnings);
     loaded.warnings.extend(unsupported::warnings(config));
-    adjust::for_target(config, &hostname(&env));
+    adjust::for_target(config, &hostname(&env), document.clustered);
     validate::validate(config).map_err(Error::Invalid)?;
     loaded.config = document.config;
     Ok(loaded)
@@ -100,6 +101,8 @@ struct Document {
     config: Config,
     warnings: Vec<String>,
     flat_overrides: bool,
+    /// The ring of ingesters is kept by gossip, and not only because that is the default.
+    clustered: bool,
 }
 
 fn read_file(
@@ -123,6 +126,7 @@ fn parse(text: &str) -> Result<Document, String> {
     let mut reader = Reader::default();
     rewrite::rewrite(&mut root, &mut document.warnings);
     document.flat_overrides = rewrite::rewrite_main(&mut root, &mut reader.problems);
+    document.clustered = asks_for_gossip(&root);
     if !root.is_null() {
         document.config.read(&root, &mut reader);
     }
@@ -131,6 +135,13 @@ fn parse(text: &str) -> Result<Document, String> {
         Some(report) => Err(report),
         None => Ok(document),
     }
+}
+
+/// True if the file itself puts the ring of ingesters into gossip: several processes of target `all` are a cluster then.
+fn asks_for_gossip(root: &Node) -> bool {
+    let path = ["ingester", "lifecycler", "ring", "kvstore", "store"];
+    let store = path.iter().try_fold(root, |node, key| node.get(key));
+    matches!(store.map(|node| &node.content), Some(Content::Scalar(store)) if store.text == "memberlist")
 }
 
 /// Flags that mean an installation rather than a look at the program on a desk: with one of them,

@@ -79,6 +79,11 @@ impl PerTenantOverrides {
     }
 }
 
+/// Checks limits of one tenant that came by another way than the file, in the words of the file.
+pub fn check_limits(limits: &Limits) -> Result<(), PerTenantError> {
+    validate::limits(limits).map_err(PerTenantError)
+}
+
 /// An entry with nothing after the colon is no entry.
 fn remove_null_tenants(root: &mut Node) {
     if let Some(tenants) = root.get_mut("overrides").and_then(Node::entries_mut) {
@@ -127,7 +132,9 @@ fn check(tenant: &str, limits: &Limits, config: &Config) -> Result<(), String> {
             "ingester.tenant.shard_size is lower than replication factor ({shard_size} < {copies})"
         ))
     } else {
-        validate::limits(limits)
+        let columns = limits.storage.parquet_dedicated_columns.as_deref().unwrap_or_default();
+        validate::dedicated_columns(&config.storage.trace.block.version, columns)
+            .and_then(|()| validate::limits(limits))
     };
     result.map_err(|cause| format!("validating overrides for {tenant} failed: {cause}"))
 }
@@ -140,6 +147,7 @@ fn fall_back(
     warnings: &mut Vec<String>,
 ) {
     let defaults = &config.overrides.defaults;
+    limits.ingestion.rate_strategy.clone_from(&defaults.ingestion.rate_strategy);
     let written = |key: &str| {
         entry
             .and_then(|entry| entry.get("ingestion"))

@@ -2,6 +2,7 @@
 
 use crate::duration::GoDuration;
 
+pub mod auth;
 pub mod backend_work;
 pub mod cache;
 pub mod client;

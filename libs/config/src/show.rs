@@ -1,6 +1,7 @@
 //! The configuration as YAML, for `/status/config`. Secrets are masked.
 
 use crate::field::Field;
+use crate::sections::overrides::Limits;
 use crate::sections::root::Config;
 use crate::yaml::{Value, emit};
 use std::collections::HashMap;
@@ -19,6 +20,11 @@ pub fn to_yaml_diff(config: &Config) -> String {
 /// The defaults (`?mode=defaults`).
 pub fn defaults_yaml() -> String {
     to_yaml(&Config::default())
+}
+
+/// The limits of one tenant.
+pub fn limits_yaml(limits: &Limits) -> String {
+    emit(&limits.show())
 }
 
 /// Every leaf by its dotted path.

@@ -22,14 +22,18 @@ const TARGETS: &[&str] = &[
     "compactor",
     "metrics-generator",
     "metrics-generator-no-local-blocks",
-    "backend-scheduler",
-    "backend-worker",
-    "overrides-api",
-    "usage-report",
 ];
 
-/// Targets of the Kafka architecture, where starting would lose data without a word.
-const KAFKA_TARGETS: &[&str] = &["block-builder", "live-store"];
+/// Targets of other architectures and of parts that are no process here, each with what does its job: to start and do
+/// nothing would lose data without a word.
+const OTHER_TARGETS: &[(&str, &str)] = &[
+    ("block-builder", "target ingester writes blocks"),
+    ("live-store", "target ingester answers for recent data"),
+    ("backend-scheduler", "target compactor merges and deletes blocks"),
+    ("backend-worker", "target compactor merges and deletes blocks"),
+    ("overrides-api", "target query-frontend serves /api/overrides"),
+    ("usage-report", "no usage is reported"),
+];
 
 /// Checks a configuration after the adjustments for its target; the error is for the operator.
 pub(crate) fn validate(config: &Config) -> Result<(), String> {
@@ -48,10 +52,8 @@ fn target(target: &str) -> Result<(), String> {
     if TARGETS.contains(&target) {
         return Ok(());
     }
-    if KAFKA_TARGETS.contains(&target) {
-        return Err(format!(
-            "target {target} reads spans from Kafka, which this program does not support"
-        ));
+    if let Some((_, instead)) = OTHER_TARGETS.iter().find(|(name, _)| *name == target) {
+        return Err(format!("target {target} does not exist here: {instead}"));
     }
     Err(format!("failed to init module services: unrecognised module name: {target}"))
 }

@@ -116,6 +116,9 @@ pub struct SpanColumns {
     pub dropped_events: Buffer<u32>,
     /// Links the sender dropped.
     pub dropped_links: Buffer<u32>,
+    /// What the span was pushed with, see [`crate::OriginSet`]; 0 for none. Empty if no span has one, as in every batch
+    /// read from a block.
+    pub origin: Buffer<u64>,
     /// Nested-set left, right and parent; empty unless computed or read from a block.
     pub nested_left: Buffer<i32>,
     /// See `nested_left`.
@@ -213,7 +216,7 @@ pub fn span_end(start: u64, duration: u64) -> u64 {
 }
 
 impl SpanColumns {
-    /// True if every column has a value for each span; the nested-set columns are not asked.
+    /// True if every column has a value for each span; origins may be missing, the nested-set columns are not asked.
     pub fn are_complete(&self) -> bool {
         let lengths = [
             self.resource.len(),
@@ -232,6 +235,7 @@ impl SpanColumns {
             self.dropped_links.len(),
         ];
         lengths.iter().all(|&length| length == self.trace.len())
+            && (self.origin.is_empty() || self.origin.len() == self.trace.len())
     }
 }
 
@@ -347,6 +351,7 @@ impl SpanBatch {
             + spans.span_id.heap_bytes() * 2
             + spans.start.heap_bytes() * 2
             + spans.kind.heap_bytes() * 2
+            + spans.origin.heap_bytes()
             + spans.nested_left.heap_bytes() * 3
             + self.traces.ids.heap_bytes()
             + self.events.time.heap_bytes()

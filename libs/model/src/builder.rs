@@ -188,6 +188,17 @@ impl BatchBuilder {
         Ok(too_deep)
     }
 
+    /// Gives the spans from `first` on this origin. Called for each run once it is appended; 0 is none.
+    pub fn set_origin(&mut self, first: usize, origin: u64) {
+        let (origins, spans) = (&mut self.batch.spans.origin, self.batch.spans.trace.len());
+        if origin == 0 && origins.is_empty() {
+            return;
+        }
+        let origins = origins.make_mut();
+        origins.resize(first.min(spans), 0);
+        origins.resize(spans, origin);
+    }
+
     /// Appends one span. If it did not become a row, what it left in the lists is the caller's to drop.
     fn append_span(
         &mut self,

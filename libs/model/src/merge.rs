@@ -103,7 +103,8 @@ impl MergePlan {
 
     /// The sorted batch of a range; `inputs` are those the plan was made of.
     ///
-    /// A span that is there twice (same trace, span id, kind, start and name) is kept once, the first by input.
+    /// A span that is there twice (same trace, span id, kind, start and name) is kept once, the first by input, with the
+    /// highest origin of all.
     pub fn gather(&self, inputs: &[&SpanBatch], range: Range<usize>) -> (SpanBatch, MergeStats) {
         let mut gather = TraceMerger::new(inputs, MergeOutput::default());
         let fragments = &self.fragments[range];
@@ -164,3 +165,6 @@ impl TraceRows {
         self.order.as_ref().map_or(position, |order| order[position as usize])
     }
 }
+
+#[cfg(test)]
+mod tests;

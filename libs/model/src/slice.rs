@@ -46,6 +46,11 @@ pub fn slice_traces(batch: &SpanBatch, traces: Range<usize>) -> SpanBatch {
             dropped_attributes: copy(&of.dropped_attributes, rows.clone()),
             dropped_events: copy(&of.dropped_events, rows.clone()),
             dropped_links: copy(&of.dropped_links, rows.clone()),
+            origin: if of.origin.is_empty() {
+                Buffer::new()
+            } else {
+                copy(&of.origin, rows.clone())
+            },
             ..SpanColumns::default()
         },
         span_attributes: slice_attributes(&batch.span_attributes, rows.clone()),

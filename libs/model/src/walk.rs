@@ -39,6 +39,11 @@ pub struct SpanView<'a> {
     pub run: usize,
     /// The Span message.
     pub message: &'a [u8],
+    /// Where in the request the span's field of its ScopeSpans message begins, or a field before it that is no span: the
+    /// bytes from here to the end of this or a later span of the run are the fields of a ScopeSpans message.
+    pub start: usize,
+    /// Where that field ends.
+    pub end: usize,
     /// The trace id as sent, of any length.
     pub trace_id: &'a [u8],
     /// The span id as sent, of any length.
@@ -110,15 +115,20 @@ fn walk_scope_spans<'a>(
 ) -> Result<(), WireError> {
     let run = walk.runs.len();
     let (mut scope, mut spans) = (0..0, 0);
+    let mut start = range_in(request, message).start;
     let mut reader = Reader::new(message);
     while let Some((field, value)) = reader.next_field()? {
         match field {
-            1 => scope = range_in(request, value.bytes(1)?),
+            1 => {
+                scope = range_in(request, value.bytes(1)?);
+                start = scope.end;
+            }
             2 => {
                 let span = value.bytes(2)?;
+                let end = range_in(request, span).end;
                 let (trace_id, span_id) = span_ids(span)?;
-                on_span(SpanView { run, message: span, trace_id, span_id });
-                spans += 1;
+                on_span(SpanView { run, message: span, start, end, trace_id, span_id });
+                (start, spans) = (end, spans + 1);
             }
             _ => {}
         }
@@ -180,6 +190,37 @@ mod tests {
         assert_eq!(&request[walk.resources[0].clone()], b"\x10\x05");
         assert_eq!(walk.runs[0].spans, 1);
         assert_eq!(&request[walk.runs[0].scope_spans.clone()], scope_spans);
+    }
+
+    #[test]
+    fn ranges_of_spans_are_scope_spans_by_themselves() {
+        let (mut scope_spans, mut resource_spans, mut request) = (vec![], vec![], vec![]);
+        put_message_field(&mut scope_spans, 1, b"\x0a\x01s");
+        for number in 1..=3u8 {
+            crate::wire::put_varint_field(&mut scope_spans, 9, 300);
+            let mut span = Vec::new();
+            put_bytes_field(&mut span, 1, &[number; 16]);
+            put_bytes_field(&mut span, 2, &[number; 8]);
+            put_message_field(&mut scope_spans, 2, &span);
+        }
+        put_message_field(&mut resource_spans, 2, &scope_spans);
+        put_message_field(&mut request, 1, &resource_spans);
+        let mut ranges = Vec::new();
+        walk_export(&request, |span| ranges.push(span.start..span.end)).unwrap();
+        let spans_in = |range: Range<usize>| {
+            let (mut reader, mut ids) = (Reader::new(&request[range]), Vec::new());
+            while let Some((field, value)) = reader.next_field().unwrap() {
+                assert!(matches!(field, 2 | 9));
+                if field == 2 {
+                    ids.push(span_ids(value.bytes(2).unwrap()).unwrap().1[0]);
+                }
+            }
+            ids
+        };
+        assert_eq!(spans_in(ranges[1].clone()), [2]);
+        assert_eq!(spans_in(ranges[0].start..ranges[1].end), [1, 2]);
+        assert_eq!(spans_in(ranges[1].start..ranges[2].end), [2, 3]);
+        assert_eq!(ranges[2].end, request.len());
     }
 
     #[test]

@@ -15,7 +15,10 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use tactus_server::listener::{self, BoundListener, Http2Settings, ListenerSettings, Protocols};
+use tactus_server::auth::{Access, Authenticator};
+use tactus_server::listener::{
+    self, BoundListener, ConnectionInfo, Http2Settings, ListenerSettings, Protocols,
+};
 use tactus_server::tenancy::Tenancy;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -24,7 +27,7 @@ use crate::compression::{DecompressError, Encoding, decompress};
 use crate::metrics::{ReceiverMetrics, SpanCounters};
 use crate::otlp_http::encode_success;
 use crate::refusal::Refusal;
-use crate::sink::{PushError, PushOutcome, TraceSink};
+use crate::sink::{PushError, PushOutcome, TraceSink, push_traced};
 
 mod message;
 
@@ -45,6 +48,8 @@ pub struct OtlpGrpcSettings {
     pub listener: ListenerSettings,
     /// Tenant of a request.
     pub tenancy: Tenancy,
+    /// Who may send; `None`: everyone.
+    pub auth: Option<Arc<Authenticator>>,
     /// Largest message, in bytes; holds for the message as sent and for the decompressed one.
     pub max_message_bytes: usize,
     /// Longest time for reading a message.
@@ -63,8 +68,9 @@ impl Default for OtlpGrpcSettings {
             address: ":4317".to_owned(),
             listener: ListenerSettings { http2, ..ListenerSettings::default() },
             tenancy: Tenancy::single(),
+            auth: None,
             max_message_bytes: 4 << 20,
-            read_timeout: None,
+            read_timeout: Some(Duration::from_secs(60)),
         }
     }
 }
@@ -101,7 +107,7 @@ impl Receiver {
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display,
     {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         if head.method != Method::POST {
             return http_error(StatusCode::METHOD_NOT_ALLOWED);
         }
@@ -112,6 +118,12 @@ impl Receiver {
         if head.uri.path() != EXPORT_PATH {
             let text = format!("unknown method {}", head.uri.path());
             return tonic::Status::unimplemented(text).into_http();
+        }
+        if let Some(auth) = &self.settings.auth {
+            let connection = head.extensions.get::<ConnectionInfo>();
+            if let Err(refused) = auth.check(Access::Write, &mut head.headers, connection).await {
+                return refused.grpc_status().into_http();
+            }
         }
         let encoding = match encoding(&head.headers) {
             Ok(encoding) => encoding,
@@ -155,7 +167,8 @@ impl Receiver {
             return Ok(PushOutcome::default());
         }
         let tenant = self.settings.tenancy.write_tenant(headers)?;
-        let result = self.sink.push(tenant, request.clone()).await;
+        let sink = self.sink.as_ref();
+        let result = push_traced(sink, "otlp_grpc", headers, tenant, request.clone()).await;
         self.counters.count(&result, &request);
         result.map_err(|error| match error {
             PushError::Malformed(reason) => {

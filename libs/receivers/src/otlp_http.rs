@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::{ALLOW, CONTENT_ENCODING};
+use ::http::header::{ALLOW, CONTENT_ENCODING, WWW_AUTHENTICATE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body::Body;
@@ -13,7 +13,8 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use prost::Message;
-use tactus_server::listener::{self, BoundListener, ListenerSettings};
+use tactus_server::auth::{Access, Authenticator, Refused};
+use tactus_server::listener::{self, BoundListener, ConnectionInfo, ListenerSettings};
 use tactus_server::tenancy::Tenancy;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -24,7 +25,7 @@ use crate::cors::{Cors, CorsSettings};
 use crate::metrics::{ReceiverMetrics, SpanCounters};
 use crate::otlp_json::decode_export_request;
 use crate::refusal::Refusal;
-use crate::sink::{PushOutcome, TraceSink};
+use crate::sink::{PushOutcome, TraceSink, push_traced};
 
 mod answer;
 
@@ -43,6 +44,8 @@ pub struct OtlpHttpSettings {
     pub listener: ListenerSettings,
     /// Tenant of a request.
     pub tenancy: Tenancy,
+    /// Who may send; `None`: everyone.
+    pub auth: Option<Arc<Authenticator>>,
     /// Path of exports.
     pub traces_path: String,
     /// Largest body, in bytes; holds for the body as sent and for the decompressed one.
@@ -64,12 +67,13 @@ impl Default for OtlpHttpSettings {
             address: ":4318".to_owned(),
             listener: ListenerSettings::default(),
             tenancy: Tenancy::single(),
+            auth: None,
             traces_path: "/v1/traces".to_owned(),
             max_body_bytes: 20 << 20,
             encodings: encodings.map(str::to_owned).to_vec(),
             cors: CorsSettings::default(),
             response_headers: Vec::new(),
-            read_timeout: None,
+            read_timeout: Some(Duration::from_secs(60)),
         }
     }
 }
@@ -150,7 +154,7 @@ impl Receiver {
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display,
     {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let format = Format::of(&head.headers);
         let encoding = match self.encoding(&head.headers) {
             Ok(encoding) => encoding,
@@ -169,6 +173,12 @@ impl Receiver {
             let text =
                 "415 unsupported media type, supported: [application/json, application/x-protobuf]";
             return plain_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
+        }
+        if let Some(auth) = &self.settings.auth {
+            let connection = head.extensions.get::<ConnectionInfo>();
+            if let Err(refused) = auth.check(Access::Write, &mut head.headers, connection).await {
+                return answer_refused(format, refused);
+            }
         }
         match self.take(format, encoding, &head.headers, body).await {
             Ok(outcome) => answer_success(format, outcome),
@@ -219,10 +229,20 @@ impl Receiver {
             // No spans: success, whoever asks.
             return Ok(PushOutcome::default());
         }
-        let result = self.sink.push(tenant?, body.clone()).await;
+        let sink = self.sink.as_ref();
+        let result = push_traced(sink, "otlp_http", headers, tenant?, body.clone()).await;
         self.counters.count(&result, &body);
         Ok(result?)
     }
+}
+
+fn answer_refused(format: Format, refused: Refused) -> Response<Full<Bytes>> {
+    let challenges = refused.challenges();
+    let mut response = answer_refusal(format, &refused.into());
+    for challenge in challenges {
+        response.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    response
 }
 
 fn refuse(error: BodyError) -> Refusal {
@@ -255,5 +275,7 @@ async fn json_to_protobuf(json: Bytes) -> Result<Bytes, Refusal> {
         .unwrap_or_else(|error| Err(Refusal::new(Code::Internal, error.to_string())))
 }
 
+#[cfg(test)]
+mod auth_tests;
 #[cfg(test)]
 mod tests;

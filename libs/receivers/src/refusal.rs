@@ -6,6 +6,7 @@ use ::http::StatusCode;
 use prost::Message;
 use serde_json::json;
 use tactus_proto::google::rpc::{RetryInfo, Status as RpcStatus};
+use tactus_server::auth::Refused;
 use tactus_server::tenancy::TenancyError;
 use tonic::Code;
 
@@ -106,6 +107,16 @@ impl From<PushError> for Refusal {
 impl From<TenancyError> for Refusal {
     fn from(error: TenancyError) -> Self {
         Self::new(error.grpc_code(), error.to_string())
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        Self {
+            http: refused.http_status(),
+            retry_after: refused.retry_after(),
+            ..Self::new(refused.grpc_code(), refused.to_string())
+        }
     }
 }
 

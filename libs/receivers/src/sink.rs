@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use ::http::HeaderMap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tactus_model::TenantId;
+use tactus_telemetry::request_span;
+use tactus_telemetry::self_tracing::TRACEPARENT;
+use tracing::Instrument;
 
 /// Takes export requests; implemented by the distributor.
 #[async_trait]
@@ -15,6 +19,29 @@ pub trait TraceSink: Send + Sync + 'static {
     /// client goes away. A request without spans must succeed.
     async fn push(&self, tenant: TenantId, export_request: Bytes)
     -> Result<PushOutcome, PushError>;
+}
+
+/// Pushes, as a span of our own if self-tracing is on and this push is to be traced.
+pub(crate) async fn push_traced(
+    sink: &dyn TraceSink,
+    receiver: &'static str,
+    headers: &HeaderMap,
+    tenant: TenantId,
+    export_request: Bytes,
+) -> Result<PushOutcome, PushError> {
+    let span = request_span!(
+        "push",
+        headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()),
+        ingest = true,
+        receiver,
+        tenant = tenant.as_str(),
+        bytes = export_request.len(),
+    );
+    let result = sink.push(tenant, export_request).instrument(span.clone()).await;
+    if result.is_err() {
+        span.record("otel.status_code", "ERROR");
+    }
+    result
 }
 
 /// What became of the spans of a request that succeeded.

@@ -22,7 +22,7 @@ pub fn router(routes: Routes, metrics: RequestMetrics) -> Router {
         .layer(middleware::from_fn_with_state(metrics, observe::observe_grpc))
 }
 
-/// Serves gRPC over cleartext HTTP/2 on a bound socket until `shutdown`.
+/// Serves gRPC over HTTP/2, by TLS if the settings have it, on a bound socket until `shutdown`.
 ///
 /// `settings.protocols` is taken as HTTP/2. Errors: see [`listener::serve`].
 pub fn serve_grpc(

@@ -1,8 +1,10 @@
 //! The main HTTP port.
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::{Ready, ready as answer_now};
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
@@ -13,10 +15,13 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::future::RouteFuture;
+use bytes::Bytes;
 use futures_util::future::Either;
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::Limited;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
@@ -40,6 +45,8 @@ pub struct HttpSettings {
     pub listener: ListenerSettings,
     /// Largest request body, in bytes.
     pub max_request_bytes: usize,
+    /// Longest time from the head of a request to the end of its body; then the body breaks off.
+    pub body_timeout: Option<Duration>,
     /// Longest time until the response begins; then 503. `None`: unlimited.
     pub request_timeout: Option<Duration>,
     /// Whether bodies of 1 KiB and more are compressed for clients that accept it.
@@ -54,6 +61,7 @@ impl Default for HttpSettings {
                 ..ListenerSettings::default()
             },
             max_request_bytes: 16 << 20,
+            body_timeout: Some(Duration::from_secs(30)),
             request_timeout: None,
             compress_responses: true,
         }
@@ -115,7 +123,11 @@ fn with_middleware(router: Router, settings: &HttpSettings, metrics: RequestMetr
     if settings.compress_responses {
         router = router.layer(middleware::from_fn(compression::compress_response));
     }
-    let limits = Limits { bytes: settings.max_request_bytes, time: settings.request_timeout };
+    let limits = Limits {
+        bytes: settings.max_request_bytes,
+        body_time: settings.body_timeout,
+        time: settings.request_timeout,
+    };
     router
         // The extractors' own limit would be 2 MB.
         .layer(DefaultBodyLimit::disable())
@@ -126,6 +138,7 @@ fn with_middleware(router: Router, settings: &HttpSettings, metrics: RequestMetr
 #[derive(Clone, Copy)]
 struct Limits {
     bytes: usize,
+    body_time: Option<Duration>,
     time: Option<Duration>,
 }
 
@@ -138,13 +151,57 @@ async fn enforce_limits(
     if announced.and_then(|text| text.parse().ok()).unwrap_or(0) > limits.bytes {
         return text(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE_TEXT);
     }
-    let request = request.map(|body| Body::new(Limited::new(body, limits.bytes)));
+    let request = request.map(|body| {
+        let limited = Body::new(Limited::new(body, limits.bytes));
+        match limits.body_time {
+            Some(time) if !limited.is_end_stream() => Body::new(TimedBody::new(limited, time)),
+            _ => limited,
+        }
+    });
     let Some(time) = limits.time else {
         return next.run(request).await;
     };
     match tokio::time::timeout(time, next.run(request)).await {
         Ok(response) => response,
         Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT_TEXT),
+    }
+}
+
+/// A request body that breaks off when it takes too long: clients must not hold a handler by
+/// sending a byte now and then.
+struct TimedBody {
+    body: Body,
+    end: Pin<Box<Sleep>>,
+}
+
+impl TimedBody {
+    fn new(body: Body, time: Duration) -> Self {
+        Self { body, end: Box::pin(tokio::time::sleep(time)) }
+    }
+}
+
+impl http_body::Body for TimedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        ready!(self.end.as_mut().poll(cx));
+        let text = "the request body did not arrive in time";
+        Poll::Ready(Some(Err(axum::Error::new(io::Error::new(io::ErrorKind::TimedOut, text)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -170,7 +227,7 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
             let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
             if let Ok(location) = HeaderValue::from_str(&format!("{clean}{query}")) {
                 let redirect = (StatusCode::MOVED_PERMANENTLY, [(LOCATION, location)]);
-                return Either::Left(ready(Ok(redirect.into_response())));
+                return Either::Left(answer_now(Ok(redirect.into_response())));
             }
         }
         Either::Right(self.http.clone().call(request))

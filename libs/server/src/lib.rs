@@ -1,6 +1,7 @@
-//! Listeners, tenancy and the endpoints that every process has, whatever part of Tactus it runs.
+//! Listeners, tenancy, authentication and the endpoints that every process has, whatever part of Tactus it runs.
 //!
-//! - [`listener`]: accept loop for HTTP/1.1 and HTTP/2 without TLS, with draining on shutdown.
+//! - [`listener`]: accept loop for HTTP/1.1 and HTTP/2, TLS, limits, draining on shutdown.
+//! - [`auth`]: callers, their tenants and roles.
 //! - [`http`]: the main HTTP port: router, path cleaning, limits, request metrics, compression.
 //! - [`grpc`]: the gRPC port, and [`health`], the standard health service.
 //! - [`tenancy`]: tenant of a request from `X-Scope-OrgID`.
@@ -10,6 +11,7 @@
 //! closures of the caller.
 #![warn(missing_docs)]
 
+pub mod auth;
 pub mod compression;
 pub mod grpc;
 pub mod health;

@@ -1,25 +1,35 @@
-//! Accept loop for HTTP/1.1 and cleartext HTTP/2, and its orderly end.
+//! Accept loop for HTTP/1.1 and HTTP/2, with or without TLS, and its orderly end.
 //!
 //! On shutdown the socket stops accepting, every connection finishes the requests it has begun
 //! (HTTP/2 clients get GOAWAY), and what is still open after the drain timeout is cut.
+//!
+//! A connection may cost little without a request in flight, and not for ever: the time limits of
+//! [`ListenerSettings`] hold for the handshake, for the head of a request, for a client that does
+//! not read its response, and for a connection that idles.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use ::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::Service;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tactus_tls::ServerTls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+mod activity;
+mod connection;
+mod proxy;
+
+use connection::Connections;
 
 /// Pause after a failed accept: out of file descriptors heals only when connections end.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -40,16 +50,31 @@ pub enum Protocols {
 pub struct ListenerSettings {
     /// HTTP versions of the port.
     pub protocols: Protocols,
+    /// TLS; `None`: in clear.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Whether each connection starts with a PROXY header (version 1 or 2) of a load balancer.
+    pub proxy_protocol: bool,
+    /// Longest time for the PROXY header and the TLS handshake together.
+    pub handshake_timeout: Duration,
     /// Most connections at once; further ones wait in the accept queue. 0: unlimited.
     pub max_connections: usize,
     /// How long requests in flight may take after shutdown began.
     pub drain_timeout: Duration,
-    /// HTTP/1.1: longest wait for the (next) request head, so also the longest idle time.
+    /// Longest time for the first bytes of a connection, and for each request head of HTTP/1.1.
+    pub header_timeout: Option<Duration>,
+    /// Longest time without a request in flight.
     pub idle_timeout: Option<Duration>,
+    /// Longest time without a byte sent while a response waits for it; not for responses of gRPC.
+    pub write_timeout: Option<Duration>,
     /// Age after which a connection is told to go away, so that clients spread over new servers.
+    /// Each connection gets a tenth more or less, so that not all come back at once.
     pub max_connection_age: Option<Duration>,
     /// Time that requests get after `max_connection_age`; `None`: no limit.
     pub max_connection_age_grace: Option<Duration>,
+    /// Largest request head, in bytes, path and query included. At least 8 KiB.
+    pub max_head_bytes: usize,
+    /// Most header lines of a request (HTTP/1.1; HTTP/2 has only the bound in bytes).
+    pub max_headers: usize,
     /// Settings of HTTP/2 connections.
     pub http2: Http2Settings,
 }
@@ -67,17 +92,28 @@ pub struct Http2Settings {
     pub stream_window: u32,
     /// Bytes a client may send ahead on one connection: the bound of unread data in memory.
     pub connection_window: u32,
+    /// Requests that a client may open and reset before we looked at them; more end the connection.
+    pub max_pending_resets: usize,
+    /// Requests that we may have to reset for errors of the client; more end the connection.
+    pub max_error_resets: usize,
 }
 
 impl Default for ListenerSettings {
     fn default() -> Self {
         Self {
             protocols: Protocols::Both,
+            tls: None,
+            proxy_protocol: false,
+            handshake_timeout: Duration::from_secs(10),
             max_connections: 0,
             drain_timeout: Duration::from_secs(30),
+            header_timeout: Some(Duration::from_secs(30)),
             idle_timeout: None,
+            write_timeout: None,
             max_connection_age: None,
             max_connection_age_grace: None,
+            max_head_bytes: 128 << 10,
+            max_headers: 100,
             http2: Http2Settings::default(),
         }
     }
@@ -91,8 +127,21 @@ impl Default for Http2Settings {
             keepalive_timeout: Duration::from_secs(20),
             stream_window: 1 << 20,
             connection_window: 4 << 20,
+            max_pending_resets: 20,
+            max_error_resets: 200,
         }
     }
+}
+
+/// What is known of the connection of a request; in the extensions of every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    /// The client's address: the one of the PROXY header if there is one.
+    pub client: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub is_encrypted: bool,
+    /// Whether the client showed a certificate that our authorities signed.
+    pub has_verified_certificate: bool,
 }
 
 /// A port that serves until its shutdown token is cancelled.
@@ -141,7 +190,8 @@ pub async fn bind(address: &str) -> io::Result<TcpListener> {
 
 /// Serves `service` on a bound socket until `shutdown` is cancelled, in a task of its own.
 ///
-/// Errors: the socket has no local address. Errors of single connections are only logged.
+/// Requests carry a [`ConnectionInfo`]. Errors: the socket has no local address. Errors of single
+/// connections are only logged.
 pub fn serve<S, B>(
     listener: TcpListener,
     settings: ListenerSettings,
@@ -158,9 +208,24 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
+    static FILES: Once = Once::new();
+    FILES.call_once(raise_file_limit);
     let local_addr = listener.local_addr()?;
     let task = tokio::spawn(accept_loop(listener, settings, service, shutdown));
     Ok(BoundListener { local_addr, task })
+}
+
+/// Lets the process open as many files as it may: each connection is one, and the usual limit is
+/// 1024, which only a process that asks gets past.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
 }
 
 async fn accept_loop<S, B>(
@@ -178,26 +243,21 @@ async fn accept_loop<S, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let builder = Arc::new(connection_builder(&settings));
     let permits = match settings.max_connections {
         0 => Semaphore::MAX_PERMITS,
         limit => limit.min(Semaphore::MAX_PERMITS),
     };
     let permits = Arc::new(Semaphore::new(permits));
-    let connections = TaskTracker::new();
+    let open = TaskTracker::new();
     let cut = CancellationToken::new();
-    let lifetime = Lifetime {
-        age: settings.max_connection_age,
-        grace: settings.max_connection_age_grace,
-        shutdown: shutdown.clone(),
-        cut: cut.clone(),
-    };
+    let drain_timeout = settings.drain_timeout;
+    let connections = Arc::new(Connections::new(settings, shutdown.clone(), cut.clone()));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = accept(&listener, &permits) => accepted,
         };
-        let (stream, permit) = match accepted {
+        let (stream, client, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
@@ -205,94 +265,38 @@ async fn accept_loop<S, B>(
                 continue;
             }
         };
-        let (builder, service, lifetime) = (builder.clone(), service.clone(), lifetime.clone());
-        connections.spawn(async move {
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
-            let mut connection = std::pin::pin!(connection);
-            let grace = tokio::select! {
-                result = connection.as_mut() => return log_end(result),
-                grace = lifetime.to_be_closed() => grace,
-            };
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                result = connection => log_end(result),
-                () = lifetime.cut.cancelled() => {}
-                () = sleep_or_forever(grace) => {}
-            }
+        let (connections, service) = (connections.clone(), service.clone());
+        open.spawn(async move {
+            connections.serve(stream, client, service).await;
             drop(permit);
         });
     }
     // Refuses new connections at once, instead of leaving them in the accept queue.
     drop(listener);
-    connections.close();
-    if tokio::time::timeout(settings.drain_timeout, connections.wait()).await.is_err() {
-        tracing::warn!(open = connections.len(), "connections cut at the end of the drain timeout");
+    open.close();
+    if tokio::time::timeout(drain_timeout, open.wait()).await.is_err() {
+        tracing::warn!(open = open.len(), "connections cut at the end of the drain timeout");
         cut.cancel();
-        connections.wait().await;
+        open.wait().await;
     }
 }
 
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    // Small answers must not wait for the acknowledgement of the previous segment.
-    stream.set_nodelay(true)?;
-    Ok((stream, permit))
-}
-
-/// The moments at which a connection has to end.
-#[derive(Clone)]
-struct Lifetime {
-    age: Option<Duration>,
-    grace: Option<Duration>,
-    shutdown: CancellationToken,
-    cut: CancellationToken,
-}
-
-impl Lifetime {
-    /// Returns how long the requests in flight may take, if not until the drain timeout.
-    async fn to_be_closed(&self) -> Option<Duration> {
-        tokio::select! {
-            () = self.shutdown.cancelled() => None,
-            () = sleep_or_forever(self.age) => self.grace,
-        }
+    let (stream, client) = listener.accept().await?;
+    // A client that is gone already is no failure of the port.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection ended before it was accepted");
     }
-}
-
-async fn sleep_or_forever(duration: Option<Duration>) {
-    match duration {
-        Some(duration) => tokio::time::sleep(duration).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn log_end(result: Result<(), Box<dyn StdError + Send + Sync>>) {
-    if let Err(error) = result {
-        tracing::debug!(%error, "connection ended with an error");
-    }
-}
-
-fn connection_builder(settings: &ListenerSettings) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.idle_timeout);
-    let http2 = &settings.http2;
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(http2.max_concurrent_streams)
-        .keep_alive_interval(http2.keepalive_interval)
-        .keep_alive_timeout(http2.keepalive_timeout)
-        .initial_stream_window_size(http2.stream_window)
-        .initial_connection_window_size(http2.connection_window);
-    match settings.protocols {
-        Protocols::Http1 => builder.http1_only(),
-        Protocols::Http2 => builder.http2_only(),
-        Protocols::Both => builder,
-    }
+    Ok((stream, client, permit))
 }
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -12,7 +12,13 @@ use axum::middleware::Next;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tactus_telemetry::metrics::{Gauge, GaugeVec, HistogramVec, Registry};
+use tactus_telemetry::request_span;
+use tactus_telemetry::self_tracing::TRACEPARENT;
 use tonic::Code;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
+
+use crate::tenancy::TENANT_HEADER;
 
 /// Header or trailer with the result of a gRPC call.
 const GRPC_STATUS: &str = "grpc-status";
@@ -22,6 +28,9 @@ const GRPC_METHOD: &str = "gRPC";
 
 /// Route label of HTTP requests that match no route.
 const UNMATCHED: &str = "notfound";
+
+/// Templates of requests that come all the time, so that their traces would only be noise.
+const UNTRACED: [&str; 2] = ["/metrics", "/ready"];
 
 /// Buckets of request durations, in seconds.
 const BUCKETS: [f64; 14] =
@@ -78,9 +87,10 @@ pub(crate) async fn observe_http(
         None => Cow::Borrowed(UNMATCHED),
     };
     let method = method_label(request.method());
+    let span = http_span(&request, method);
     let inflight = metrics.inflight.with([method, &route]);
-    let mut flight = Flight::start(metrics, inflight, method, route);
-    let response = next.run(request).await;
+    let mut flight = Flight::start(metrics, inflight, method, route, span.clone());
+    let response = next.run(request).instrument(span).await;
     flight.outcome = Outcome::Http(response.status());
     if let Some(RouteLabel(label)) = response.extensions().get() {
         flight.route = Cow::Borrowed(label);
@@ -101,10 +111,51 @@ pub(crate) async fn observe_grpc(
     };
     let inflight = metrics.inflight.with([GRPC_METHOD, service]);
     let route = Cow::Owned(request.uri().path().to_owned());
-    let mut flight = Flight::start(metrics, inflight, GRPC_METHOD, route);
-    let response = next.run(request).await;
+    let span = grpc_span(&request);
+    let mut flight = Flight::start(metrics, inflight, GRPC_METHOD, route, span.clone());
+    let response = next.run(request).instrument(span).await;
     flight.note_grpc_status(response.headers());
     flight.follow(response)
+}
+
+/// The span of an HTTP request; none for probes and scrapes, which come all the time.
+fn http_span(request: &Request<Body>, method: &str) -> Span {
+    let template = match request.extensions().get::<MatchedPath>() {
+        Some(path) => path.as_str(),
+        None => return Span::none(),
+    };
+    if UNTRACED.contains(&template) {
+        return Span::none();
+    }
+    request_span!(
+        format!("{method} {template}"),
+        header(request, TRACEPARENT),
+        "http.request.method" = method,
+        "http.route" = template,
+        tenant = header(request, TENANT_HEADER),
+        "http.response.status_code" = Empty,
+    )
+}
+
+/// The span of a gRPC call; none for probes.
+fn grpc_span(request: &Request<Body>) -> Span {
+    let method = request.uri().path().trim_start_matches('/');
+    if method.starts_with("grpc.") {
+        return Span::none();
+    }
+    request_span!(
+        method,
+        header(request, TRACEPARENT),
+        // Whoever pushes has decided already.
+        ingest = method.ends_with("/Push") || method.ends_with("/Export"),
+        "rpc.system" = "grpc",
+        tenant = header(request, TENANT_HEADER),
+        "rpc.grpc.status_code" = Empty,
+    )
+}
+
+fn header<'a>(request: &'a Request<Body>, name: &str) -> Option<&'a str> {
+    request.headers().get(name)?.to_str().ok()
 }
 
 fn method_label(method: &Method) -> &'static str {
@@ -136,6 +187,7 @@ struct Flight {
     route: Cow<'static, str>,
     outcome: Outcome,
     started: Instant,
+    span: Span,
 }
 
 impl Flight {
@@ -144,10 +196,29 @@ impl Flight {
         inflight: Gauge,
         method: &'static str,
         route: Cow<'static, str>,
+        span: Span,
     ) -> Self {
         inflight.inc();
         let started = Instant::now();
-        Self { metrics, inflight, method, route, outcome: Outcome::Open, started }
+        Self { metrics, inflight, method, route, outcome: Outcome::Open, started, span }
+    }
+
+    /// Tells the span how the request ended.
+    fn close_span(&self) {
+        let failed = match self.outcome {
+            Outcome::Open => false,
+            Outcome::Http(status) => {
+                self.span.record("http.response.status_code", status.as_u16());
+                status.is_server_error()
+            }
+            Outcome::Grpc(code) => {
+                self.span.record("rpc.grpc.status_code", code as i32);
+                !matches!(code, Code::Ok | Code::Cancelled)
+            }
+        };
+        if failed {
+            self.span.record("otel.status_code", "ERROR");
+        }
     }
 
     fn note_grpc_status(&mut self, headers: &HeaderMap) {
@@ -178,6 +249,7 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         self.inflight.dec();
+        self.close_span();
         let (route, status_code) = self.labels();
         let labels = [self.method, route, &status_code, "false"];
         self.metrics.durations.with(labels).observe_duration(self.started.elapsed());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderValue, StatusCode};
+use axum::Extension;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
@@ -14,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use serde_json::json;
 
+use crate::auth::Caller;
 use crate::http::{error_line, text};
 
 mod pages;
@@ -234,8 +236,15 @@ async fn log_level(State(state): State<Arc<Operational>>) -> Response {
 async fn set_log_level(
     State(state): State<Arc<Operational>>,
     RawQuery(query): RawQuery,
+    caller: Option<Extension<Caller>>,
     body: Bytes,
 ) -> Response {
+    // Who may read these pages may not change the process; without authentication anyone may.
+    if let Some(Extension(caller)) = caller
+        && let Err(refused) = caller.may_operate()
+    {
+        return refused.into_response();
+    }
     let Some(set) = &state.set_log_level else {
         return message(StatusCode::METHOD_NOT_ALLOWED, "the log level cannot be changed");
     };

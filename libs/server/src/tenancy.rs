@@ -86,6 +86,11 @@ impl Tenancy {
         Self { fixed: None, lists_allowed }
     }
 
+    /// As `self`, and lists are understood: for those who ask who is meant before anyone acts on it.
+    pub(crate) fn with_lists(&self) -> Self {
+        Self { lists_allowed: true, ..self.clone() }
+    }
+
     /// The one tenant of a write. Errors: see [`TenancyError`]; a list is an invalid id here.
     pub fn write_tenant(&self, headers: &HeaderMap) -> Result<TenantId, TenancyError> {
         match &self.fixed {

@@ -6,6 +6,7 @@
 mod azure;
 mod check;
 mod client;
+mod conditional;
 mod credentials;
 mod diagnosis;
 mod failure;

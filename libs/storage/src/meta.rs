@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tactus_model::OriginSet;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -24,7 +25,7 @@ pub use dedicated::{
     ColumnOption, ColumnScope, ColumnType, DedicatedColumn, columns_hash, default_columns,
     filter_for_vparquet4, validate_columns,
 };
-pub use extension::Extension;
+pub use extension::{Extension, block_origin};
 
 /// Seconds of `0001-01-01T00:00:00Z`, the time of a meta that has none.
 const ZERO_TIME_SECONDS: i64 = -62_135_596_800;
@@ -199,6 +200,14 @@ impl BlockMeta {
     /// The blocks that this one replaces; empty for a fresh block or one that another product wrote.
     pub fn sources(&self) -> &[Uuid] {
         self.extension.as_ref().map_or(&[], |extension| &extension.sources)
+    }
+
+    /// The pushes whose spans are all in this block, and those of which some are.
+    pub fn origins(&self) -> (&OriginSet, &OriginSet) {
+        static NONE: OriginSet = OriginSet::new();
+        self.extension
+            .as_ref()
+            .map_or((&NONE, &NONE), |extension| (&extension.origins, &extension.incomplete_origins))
     }
 
     /// Bloom files of the block: a meta without a count means 10.

@@ -235,8 +235,13 @@ impl Poller {
             Ok(poll) => Ok(poll),
             Err(error) if self.settings.fallback => {
                 *index_errors += 1;
-                let name = &tenant.name;
-                tracing::warn!(tenant = name, error = %Chain(&error), "tenant index is not usable, listing blocks");
+                let (name, cause) = (&tenant.name, Chain(&error));
+                if error.is_not_found() {
+                    // Nobody has written one yet; the metric tells those who expect one.
+                    tracing::debug!(tenant = name, error = %cause, "no tenant index, listing blocks");
+                } else {
+                    tracing::warn!(tenant = name, error = %cause, "tenant index is not usable, listing blocks");
+                }
                 // The index may be usable again in the next poll, and be older than what was done.
                 let unseen = tenant.own.clone();
                 let poll = self.build(tenant, false, is_last_attempt).await?;

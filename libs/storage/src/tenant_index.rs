@@ -191,8 +191,11 @@ mod tests {
     fn with_compacted() -> TenantIndex {
         let mut index = TenantIndex::from_json_gz(&sample("vParquet4", "index.json.gz")).unwrap();
         let mut meta = index.live[0].as_ref().clone();
-        meta.extension =
-            Some(Box::new(Extension { sources: vec![meta.block_id], retention: "30d".into() }));
+        meta.extension = Some(Box::new(Extension {
+            sources: vec![meta.block_id],
+            retention: "30d".into(),
+            ..Extension::default()
+        }));
         let compacted_time = Timestamp::new(1_700_000_000, 7).unwrap();
         index.compacted.push(Arc::new(CompactedBlockMeta { meta, compacted_time }));
         index

@@ -1,4 +1,4 @@
-//! What a service tells about itself: log lines on stderr and metrics for Prometheus.
+//! What a service tells about itself: log lines on stderr, metrics for Prometheus and, if asked to, its own traces.
 //!
 //! ```
 //! use std::sync::LazyLock;
@@ -15,9 +15,10 @@
 mod error_text;
 pub mod logging;
 pub mod metrics;
+pub mod self_tracing;
 
 pub use error_text::error_text;
-pub use logging::{LogFormat, LogLevel, LoggingError, init_logging};
+pub use logging::{LogFormat, LogLevel, LoggingError, init_logging, init_logging_and_tracing};
 
 /// For the expansion of [`log_limited!`] only.
 #[doc(hidden)]

@@ -10,14 +10,17 @@ mod limit;
 use std::io::Write;
 use std::str::FromStr;
 
-use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
+use tracing::subscriber::set_global_default;
+use tracing::{Level, Metadata};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{FilterFn, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
 
 pub use limit::RateLimit;
+
+use crate::self_tracing::TraceLayer;
 
 use layer::LineLayer;
 
@@ -103,14 +106,35 @@ impl From<LogLevel> for LevelFilter {
 /// alone would drown the rest.
 /// Errors: `AlreadyInitialized` on the second call.
 pub fn init_logging(format: LogFormat, level: LogLevel) -> Result<(), LoggingError> {
+    init_logging_and_tracing(format, level, None)
+}
+
+/// As [`init_logging`], and records spans by the layer, if there is one.
+pub fn init_logging_and_tracing(
+    format: LogFormat,
+    level: LogLevel,
+    tracing: Option<TraceLayer>,
+) -> Result<(), LoggingError> {
     // One write a line keeps lines of several threads apart. If stderr is gone nobody can be told.
     let write = |line: &str| {
         let _ = std::io::stderr().lock().write_all(line.as_bytes());
     };
     let layer = LineLayer::new(format, write).with_filter(filter(level));
     let subscriber = Registry::default().with(layer);
-    tracing::subscriber::set_global_default(subscriber)
-        .map_err(|_| LoggingError::AlreadyInitialized)
+    let done = match tracing {
+        Some(tracing) => set_global_default(subscriber.with(tracing.with_filter(traced()))),
+        None => set_global_default(subscriber),
+    };
+    done.map_err(|_| LoggingError::AlreadyInitialized)
+}
+
+/// What self-tracing sees: our spans down to debug, and our warnings within them.
+pub(crate) fn traced() -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    let enabled = |metadata: &Metadata<'_>| {
+        let limit = if metadata.is_span() { Level::DEBUG } else { Level::WARN };
+        metadata.target().starts_with("tactus") && *metadata.level() <= limit
+    };
+    filter_fn(enabled).with_max_level_hint(LevelFilter::DEBUG)
 }
 
 fn filter(level: LogLevel) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {

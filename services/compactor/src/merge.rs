@@ -11,8 +11,9 @@ use tactus_storage::block_io::read_meta;
 use tactus_storage::blocklist::BlockChanges;
 use tactus_storage::layout::{NO_COMPACT, block_key};
 use tactus_storage::{BlockMeta, Timestamp, Uuid};
-use tactus_telemetry::error_text;
+use tactus_telemetry::{error_text, work_span};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::classes::{classes_of, marker_due, marker_missing};
 use crate::compactor::Compactor;
@@ -51,7 +52,8 @@ impl Compactor {
             let mine = due.into_iter().find(|rewrite| (self.owns)(&rewrite.owner));
             let Some(rewrite) = mine else { return };
             let inputs: Vec<Uuid> = rewrite.inputs.iter().map(|meta| meta.block_id).collect();
-            match self.rewrite(tenant, rewrite, stop).await {
+            let span = work_span!("merge", tenant, blocks = rewrite.inputs.len());
+            match self.rewrite(tenant, rewrite, stop).instrument(span).await {
                 Ok(_) => {}
                 Err(error) if error.is_cancelled() => return,
                 Err(error) if self.failed(tenant, &error) => {}
@@ -200,6 +202,8 @@ impl Compactor {
         if !self.settings.adopt_block_settings {
             settings.builder.writer.version = written_version(first);
             settings.builder.writer.dedicated_columns = first.dedicated_columns.to_vec();
+        } else if let Some(columns) = &limits.dedicated_columns {
+            settings.builder.writer.dedicated_columns.clone_from(columns);
         }
         settings
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tactus_compaction::RewriteSettings;
+use tactus_storage::meta::DedicatedColumn;
 
 /// Settings of a compactor. Times and sizes as in Tempo's `compactor` section.
 #[derive(Debug, Clone)]
@@ -67,6 +68,8 @@ pub struct Limits {
     pub max_bytes: u64,
     /// A merge does not let a trace grow beyond this many bytes; 0: no limit.
     pub max_trace_bytes: u64,
+    /// The columns of merged blocks where those of the settings are adopted; `None` takes the settings' own.
+    pub dedicated_columns: Option<Vec<DedicatedColumn>>,
 }
 
 /// How long traces that match a query are kept.
@@ -121,6 +124,7 @@ impl Default for Limits {
             policies: Vec::new(),
             max_bytes: 0,
             max_trace_bytes: 5_000_000,
+            dedicated_columns: None,
         }
     }
 }

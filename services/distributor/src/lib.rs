@@ -1,136 +1,328 @@
-//! The distributor: validates and limits what receivers took in, and hands it to an ingester.
+//! The distributor: validates and limits what receivers took in, and hands it to the ingesters.
 //!
-//! It never decodes attributes. A walk over the request finds its spans; the push that goes on refers to the same
-//! bytes, each resource and scope once. One bad span costs itself, not its request.
+//! It never decodes attributes, unless usage is told apart by them. A walk over the request finds its spans; the pushes
+//! that go on refer to the same bytes, each resource and scope once. One bad span costs itself, not its request.
+//!
+//! ```text
+//! request -> budget of memory -> walk, by replica set -> rate -> usage -> one push an ingester -> quorum of each trace
+//! ```
 #![warn(missing_docs)]
 
+mod budget;
+pub mod from_config;
+mod group;
 mod limit;
 mod metrics;
+mod origin;
+pub mod part;
+mod peers;
+mod placement;
 mod push;
+mod routes;
+mod settings;
+mod token;
+mod traces;
+mod usage;
+mod votes;
+mod write;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tactus_model::{TenantId, wire::WireError};
-use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_proto::tactus::v1::Refusal;
 use tactus_receivers::{PushError, PushOutcome, TraceSink};
+use tactus_ring::{Operation, RingError};
 use tactus_telemetry::metrics::Registry;
+use tonic::{Code, Status};
 
-use crate::{limit::RateLimiter, metrics::Metrics, push::CheckedExport};
+use crate::{
+    budget::{Budget, Reservation},
+    group::{Export, Grouping},
+    limit::{Rate, RateLimiter},
+    metrics::Metrics,
+    peers::{CallSettings, Peers},
+    push::CheckedExport,
+    routes::{Route, Routes},
+    traces::TraceCount,
+    write::Writer,
+};
 
-/// What an operator can set.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// Bytes a second that a tenant may send; 0: no limit.
-    pub rate_limit_bytes: u64,
-    /// Bytes that a tenant may send at once.
-    pub burst_size_bytes: u64,
-    /// What a refused client is told to wait; zero: no hint, and OTLP clients drop the spans.
-    pub retry_after: Duration,
-}
+pub use settings::{IngesterOf, Limits, LimitsOf, Parts, Settings, UsageLimitsOf};
+pub use usage::{UsageLimits, UsageSettings, UsageTracker};
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            rate_limit_bytes: 15_000_000,
-            burst_size_bytes: 20_000_000,
-            retry_after: Duration::from_secs(5),
-        }
-    }
-}
+/// What a client is told to wait when too much is in flight, or too few ingesters answered.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
+/// A suspect ingester may hold one part in so many of the bytes in flight.
+const SUSPECT_SHARE: u64 = 4;
+/// What a request, and each call for it, takes besides its bytes, about.
+const CALL_BYTES: u64 = 4096;
+/// Ingesters known beyond those of the ring before the ones that left are forgotten.
+const SPARE_PEERS: usize = 16;
 
-/// A distributor in front of one ingester.
+/// A distributor in front of the ingesters of a ring.
+#[derive(Debug)]
 pub struct Distributor {
-    settings: Settings,
-    ingester: Arc<dyn Ingester>,
+    parts: Parts,
+    routes: Routes,
+    peers: Peers,
+    budget: Arc<Budget>,
     limiter: RateLimiter,
+    usage: Option<Arc<UsageTracker>>,
     metrics: Metrics,
 }
 
-impl std::fmt::Debug for Distributor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Distributor").field("settings", &self.settings).finish_non_exhaustive()
-    }
+/// A request on its way.
+struct Arrived<'a> {
+    tenant: &'a TenantId,
+    limits: Limits,
+    bytes: Bytes,
 }
 
 impl Distributor {
-    /// A distributor that pushes to `ingester`.
-    pub fn new(settings: Settings, ingester: Arc<dyn Ingester>, registry: &Registry) -> Self {
+    /// A distributor that pushes to the ingesters of a ring.
+    pub fn new(parts: Parts, registry: &Registry) -> Self {
+        let settings = &parts.settings;
+        let late_after = match settings.hedging_delay {
+            Duration::ZERO => settings.remote_timeout,
+            delay => delay,
+        };
+        let calls = CallSettings {
+            remote_timeout: settings.remote_timeout,
+            late_after,
+            max_suspect_bytes: settings.max_inflight_bytes / SUSPECT_SHARE,
+        };
+        let usage = settings.usage.map(|usage| Arc::new(UsageTracker::new(usage, registry)));
         Self {
-            limiter: RateLimiter::new(settings.rate_limit_bytes, settings.burst_size_bytes),
+            routes: Routes::new(Arc::clone(&parts.ingesters), settings.extend_writes),
+            peers: Peers::new(calls, Arc::clone(&parts.ingester_of)),
+            budget: Budget::new(settings.max_inflight_bytes),
+            limiter: RateLimiter::default(),
+            usage,
             metrics: Metrics::new(registry),
-            settings,
-            ingester,
+            parts,
         }
     }
 
-    fn check_rate(&self, tenant: &TenantId, spans: u64, bytes: u64) -> Result<(), PushError> {
-        let Err(limit) = self.limiter.take(tenant, bytes) else { return Ok(()) };
-        self.metrics.discard(tenant, "rate_limited", spans);
-        let message = limit.message(tenant, bytes);
-        if limit.never_passes(bytes) {
-            return Err(PushError::TooLarge(message));
-        }
-        Err(PushError::RateLimited { message, retry_after: self.settings.retry_after })
+    /// What `/usage_metrics` shows; `None` if usage is not tracked.
+    pub fn usage(&self) -> Option<Arc<UsageTracker>> {
+        self.usage.clone()
     }
+
+    async fn take(&self, request: Arrived<'_>) -> Result<PushOutcome, PushError> {
+        let started = Instant::now();
+        let size = request.bytes.len() as u64;
+        let route = self.routes.of(request.tenant, request.limits.tenant_shard_size);
+        // A copy of the spans for each replica is made when they are sent to another process.
+        let copies = route.as_ref().map_or(0, |route| match &*route.placement {
+            placement if placement.has_replicas() => placement.replication_factor() as u64,
+            placement => u64::from(placement.only_set().is_none()),
+        });
+        let wanted = size.saturating_add(CALL_BYTES).saturating_mul(1 + copies);
+        let Some(reservation) = self.budget.reserve(wanted) else {
+            self.metrics.overload_refusals.inc();
+            let message = "too many bytes are in flight".to_owned();
+            return Err(PushError::Unavailable { message, retry_after: BUSY_RETRY });
+        };
+        self.metrics.inflight_bytes.set(self.budget.used() as f64);
+        let mut grouping = match &route {
+            Ok(route) if route.placement.only_set().is_none() => {
+                Some(Grouping::new(&route.placement, route.tokens))
+            }
+            _ => None,
+        };
+        let mut traces = TraceCount::new();
+        let export = CheckedExport::read(&request.bytes, |span| {
+            traces.add(span.trace_id);
+            if let Some(grouping) = &mut grouping {
+                grouping.add(span);
+            }
+        })
+        .map_err(malformed)?;
+        if export.received == 0 {
+            return Ok(PushOutcome::default());
+        }
+        self.check(&request, &export)?;
+        self.count_usage(&request, &export);
+        let accepted = export.valid();
+        let invalid = export.received - accepted;
+        let mut reasons = Vec::new();
+        if invalid > 0 {
+            let first = &export.first_problem;
+            reasons.push(format!("INVALID_ID: {invalid} spans, the first: {first}"));
+        }
+        let refusals = match &route {
+            Ok(route) => self.write(&request, route, export, grouping, reservation).await,
+            Err(error) => Err(Failure::Ring(error.clone())),
+        };
+        let refusals = refusals.map_err(|failure| self.failed(&request, accepted, failure))?;
+        self.metrics.pushed(traces.estimate(), started.elapsed());
+        let mut refused = 0;
+        for refusal in refusals {
+            let spans = refusal.spans.min(accepted - refused);
+            self.metrics.discard(request.tenant, &refusal.reason, spans);
+            reasons.push(format!("{}: {spans} spans", refusal.message));
+            refused += spans;
+        }
+        Ok(PushOutcome {
+            accepted_spans: accepted - refused,
+            rejected_spans: invalid + refused,
+            message: reasons.join("; "),
+        })
+    }
+
+    /// Rate and ids, and the counts of both.
+    fn check(&self, request: &Arrived<'_>, export: &CheckedExport<'_>) -> Result<(), PushError> {
+        let (tenant, size) = (request.tenant, request.bytes.len() as u64);
+        self.metrics.arrived(tenant, size);
+        if let Err(limit) = self.limiter.take(tenant, size, self.rate(&request.limits)) {
+            self.metrics.discard(tenant, "rate_limited", export.received);
+            let message = limit.message(tenant, size);
+            if limit.never_passes(size) {
+                return Err(PushError::TooLarge(message));
+            }
+            let retry_after = self.retry_after(&request.limits);
+            return Err(PushError::RateLimited { message, retry_after });
+        }
+        self.metrics.received(tenant, export.received, size);
+        self.metrics.discard(tenant, "invalid_trace_id", export.bad_trace_ids);
+        self.metrics.discard(tenant, "invalid_span_id", export.bad_span_ids);
+        if export.valid() == 0 {
+            return Err(PushError::Invalid(export.first_problem.clone()));
+        }
+        Ok(())
+    }
+
+    fn rate(&self, limits: &Limits) -> Rate {
+        let (rate, burst) = (limits.rate_limit_bytes, limits.burst_size_bytes);
+        match &self.parts.distributors {
+            Some(ring) if limits.global_rate => {
+                let view = ring.view();
+                let healthy = view.healthy_count(Operation::Write);
+                Rate::global(rate, burst, healthy, view.instances().len())
+            }
+            _ => Rate::local(rate, burst),
+        }
+    }
+
+    fn retry_after(&self, limits: &Limits) -> Duration {
+        if limits.retry_info_enabled { self.parts.settings.retry_after } else { Duration::ZERO }
+    }
+
+    fn count_usage(&self, request: &Arrived<'_>, export: &CheckedExport<'_>) {
+        if let Some(usage) = &self.usage {
+            let limits = (self.parts.usage_limits)(request.tenant);
+            usage.observe(request.tenant, limits, &request.bytes, &export.walk);
+        }
+    }
+
+    /// Sends the valid spans; the refused ones when each trace has its quorum.
+    async fn write(
+        &self,
+        request: &Arrived<'_>,
+        route: &Route,
+        export: CheckedExport<'_>,
+        grouping: Option<Grouping<'_>>,
+        reservation: Reservation,
+    ) -> Result<Vec<Refusal>, Failure> {
+        let (placement, tenant) = (&*route.placement, request.tenant);
+        let members = self.parts.ingesters.view();
+        if self.peers.len() > members.instances().len() + SPARE_PEERS {
+            self.peers.retain(members.instances(), &self.metrics);
+        }
+        let unusable = |set: usize| placement.sets()[set].error.clone();
+        let export = if let Some(grouping) = grouping {
+            if let Some(error) = grouping.sets().find_map(unusable) {
+                return Err(Failure::Ring(error));
+            }
+            if u32::try_from(request.bytes.len()).is_err() {
+                return Err(Failure::Status(Status::invalid_argument("request of 4 GiB or more")));
+            }
+            let origin_of = |set| route.next_origin(set);
+            grouping.finish(tenant.as_str(), &request.bytes, &export.walk, origin_of)
+        } else {
+            if let Some(error) = unusable(0) {
+                return Err(Failure::Ring(error));
+            }
+            let spans = export.valid();
+            let push = export.into_push(tenant).map_err(Failure::Malformed)?;
+            if let ([only], false) = (&*placement.sets()[0].instances, placement.has_replicas()) {
+                let instance = placement.instance(*only);
+                let peer = self.peers.of(instance, &self.metrics);
+                let response = self.peers.push(&peer, instance, push).await;
+                return Ok(response.map_err(Failure::Status)?.refusals);
+            }
+            Export::whole(push, 0, spans, route.next_origin(0))
+        };
+        let settings = &self.parts.settings;
+        let hedging_delay = match settings.hedging_delay {
+            Duration::ZERO => settings.remote_timeout,
+            delay => delay,
+        };
+        let writer = Writer {
+            peers: &self.peers,
+            metrics: &self.metrics,
+            placement,
+            hedging_delay,
+            deadline: settings.remote_timeout + hedging_delay,
+        };
+        let size = request.bytes.len() as u64 + CALL_BYTES;
+        writer.write(&export, reservation, size).await.map_err(Failure::Status)
+    }
+
+    /// What the client is told when its spans were not stored.
+    fn failed(&self, request: &Arrived<'_>, spans: u64, failure: Failure) -> PushError {
+        let unavailable = |message| PushError::Unavailable { message, retry_after: BUSY_RETRY };
+        let (reason, error) = match failure {
+            Failure::Malformed(error) => return malformed(error),
+            Failure::Ring(error) => ("unavailable", unavailable(error.to_string())),
+            Failure::Status(status) => {
+                let message = status.message().to_owned();
+                match status.code() {
+                    Code::InvalidArgument => ("invalid", PushError::Malformed(message)),
+                    Code::ResourceExhausted => {
+                        let retry_after = self.retry_after(&request.limits);
+                        ("ingester_full", PushError::RateLimited { message, retry_after })
+                    }
+                    Code::Unavailable | Code::DeadlineExceeded => {
+                        ("unavailable", unavailable(message))
+                    }
+                    _ => ("internal_error", unavailable(message)),
+                }
+            }
+        };
+        self.metrics.discard(request.tenant, reason, spans);
+        error
+    }
+}
+
+/// Why spans were not stored.
+enum Failure {
+    /// What the walk passed over.
+    Malformed(WireError),
+    /// Too few ingesters.
+    Ring(RingError),
+    /// What ingesters answered.
+    Status(Status),
 }
 
 #[async_trait]
 impl TraceSink for Distributor {
     async fn push(&self, tenant: TenantId, request: Bytes) -> Result<PushOutcome, PushError> {
-        let bytes = request.len() as u64;
-        let export = CheckedExport::read(&request).map_err(malformed)?;
-        let (received, accepted) = (export.received, export.valid());
-        if received == 0 {
-            return Ok(PushOutcome::default());
+        let started = tokio::time::Instant::now();
+        let limits = (self.parts.limits)(&tenant);
+        let delay = limits.artificial_delay;
+        let arrived = Arrived { tenant: &tenant, limits, bytes: request };
+        let result = self.take(arrived).await;
+        self.metrics.inflight_bytes.set(self.budget.used() as f64);
+        if !delay.is_zero() {
+            tokio::time::sleep_until(started + delay).await;
         }
-        self.check_rate(&tenant, received, bytes)?;
-        self.metrics.received(&tenant, received, bytes);
-        self.metrics.discard(&tenant, "invalid_trace_id", export.bad_trace_ids);
-        self.metrics.discard(&tenant, "invalid_span_id", export.bad_span_ids);
-        let (invalid, first_problem) = (received - accepted, export.first_problem.clone());
-        if accepted == 0 {
-            return Err(PushError::Invalid(first_problem));
-        }
-        let request = export.into_push(&tenant).map_err(malformed)?;
-        let mut reasons = Vec::new();
-        if invalid > 0 {
-            reasons.push(format!("INVALID_ID: {invalid} spans, the first: {first_problem}"));
-        }
-        let response = self.ingester.push(tonic::Request::new(request)).await;
-        let response = response.map_err(|status| self.refused(&tenant, accepted, status))?;
-        let mut refused = 0;
-        for refusal in response.into_inner().refusals {
-            self.metrics.discard(&tenant, &refusal.reason, refusal.spans);
-            reasons.push(format!("{}: {} spans", refusal.message, refusal.spans));
-            refused += refusal.spans;
-        }
-        Ok(PushOutcome {
-            accepted_spans: accepted.saturating_sub(refused),
-            rejected_spans: invalid + refused,
-            message: reasons.join("; "),
-        })
-    }
-}
-
-impl Distributor {
-    /// What the client is told when the ingester refuses a whole push.
-    fn refused(&self, tenant: &TenantId, spans: u64, status: tonic::Status) -> PushError {
-        let message = status.message().to_owned();
-        let retry_after = self.settings.retry_after;
-        let (reason, error) = match status.code() {
-            tonic::Code::InvalidArgument => ("invalid", PushError::Malformed(message)),
-            tonic::Code::ResourceExhausted => {
-                ("ingester_full", PushError::RateLimited { message, retry_after })
-            }
-            tonic::Code::Unavailable => {
-                ("unavailable", PushError::Unavailable { message, retry_after })
-            }
-            _ => ("internal_error", PushError::Unavailable { message, retry_after }),
-        };
-        self.metrics.discard(tenant, reason, spans);
-        error
+        result
     }
 }
 

@@ -8,11 +8,42 @@ use tactus_model::TenantId;
 /// Buckets that are kept without a look at which of them are full again.
 const KEPT_BUCKETS: usize = 10_000;
 
+/// What a tenant may send through this distributor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rate {
+    /// This distributor's share. 0: no limit, unless `burst_bytes` is 0 as well, which refuses everything.
+    pub(crate) bytes_per_second: u64,
+    pub(crate) burst_bytes: u64,
+    /// The share of all members of the distributors' ring together; 0 if each distributor limits by itself.
+    pub(crate) global_bytes_per_second: u64,
+}
+
+impl Rate {
+    /// Each distributor limits by itself.
+    pub(crate) fn local(bytes_per_second: u64, burst_bytes: u64) -> Self {
+        Self { bytes_per_second, burst_bytes, global_bytes_per_second: 0 }
+    }
+
+    /// The healthy ones of `members` distributors share the limit. The burst is not divided: a client's connection ends
+    /// at one of them.
+    pub(crate) fn global(
+        bytes_per_second: u64,
+        burst_bytes: u64,
+        healthy: usize,
+        members: usize,
+    ) -> Self {
+        let share = match bytes_per_second {
+            0 => 0,
+            rate => (rate / healthy.max(1) as u64).max(1),
+        };
+        let global_bytes_per_second = share.saturating_mul(members as u64);
+        Self { bytes_per_second: share, burst_bytes, global_bytes_per_second }
+    }
+}
+
 /// Limits the bytes that each tenant sends. Buckets start full.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RateLimiter {
-    bytes_per_second: u64,
-    burst_bytes: u64,
     buckets: Mutex<Buckets>,
 }
 
@@ -29,25 +60,28 @@ struct Buckets {
 struct Bucket {
     tokens: f64,
     filled: Instant,
+    /// As of the last request: limits may change at any time.
+    rate: Rate,
 }
 
 impl Bucket {
-    fn refill(&mut self, bytes_per_second: f64, burst: f64, now: Instant) {
+    fn refill(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
-        self.tokens = (self.tokens + passed * bytes_per_second).min(burst);
+        let tokens = self.tokens + passed * self.rate.bytes_per_second as f64;
+        self.tokens = tokens.min(self.rate.burst_bytes as f64);
         self.filled = now;
     }
 }
 
 impl Buckets {
     /// Drops buckets that are full, as a new one would be, once there are many.
-    fn prune(&mut self, bytes_per_second: f64, burst: f64, now: Instant) {
+    fn prune(&mut self, now: Instant) {
         if self.by_tenant.len() < self.prune_at.max(KEPT_BUCKETS) {
             return;
         }
         self.by_tenant.retain(|_, bucket| {
-            bucket.refill(bytes_per_second, burst, now);
-            bucket.tokens < burst
+            bucket.refill(now);
+            bucket.tokens < bucket.rate.burst_bytes as f64
         });
         self.prune_at = 2 * self.by_tenant.len();
         self.by_tenant.shrink_to(self.prune_at.max(KEPT_BUCKETS));
@@ -56,36 +90,35 @@ impl Buckets {
 
 /// The limit that refused a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Exceeded {
-    bytes_per_second: u64,
-    burst_bytes: u64,
-}
+pub(crate) struct Exceeded(Rate);
 
 impl RateLimiter {
-    pub(crate) fn new(bytes_per_second: u64, burst_bytes: u64) -> Self {
-        Self { bytes_per_second, burst_bytes, buckets: Mutex::default() }
-    }
-
     /// Takes the bytes of one request out of the tenant's bucket, or nothing.
-    pub(crate) fn take(&self, tenant: &TenantId, bytes: u64) -> Result<(), Exceeded> {
-        self.take_at(tenant, bytes, Instant::now())
+    pub(crate) fn take(&self, tenant: &TenantId, bytes: u64, rate: Rate) -> Result<(), Exceeded> {
+        self.take_at(tenant, bytes, rate, Instant::now())
     }
 
-    fn take_at(&self, tenant: &TenantId, bytes: u64, now: Instant) -> Result<(), Exceeded> {
-        if self.bytes_per_second == 0 {
+    fn take_at(
+        &self,
+        tenant: &TenantId,
+        bytes: u64,
+        rate: Rate,
+        now: Instant,
+    ) -> Result<(), Exceeded> {
+        if rate.bytes_per_second == 0 && rate.burst_bytes > 0 {
             return Ok(());
         }
-        let (rate, burst) = (self.bytes_per_second as f64, self.burst_bytes as f64);
         let mut buckets = self.buckets.lock();
         if !buckets.by_tenant.contains_key(tenant) {
-            buckets.prune(rate, burst, now);
+            buckets.prune(now);
         }
-        let full = Bucket { tokens: burst, filled: now };
+        let full = Bucket { tokens: rate.burst_bytes as f64, filled: now, rate };
         let bucket = buckets.by_tenant.entry(tenant.clone()).or_insert(full);
-        bucket.refill(rate, burst, now);
+        bucket.refill(now);
+        bucket.rate = rate;
+        bucket.tokens = bucket.tokens.min(rate.burst_bytes as f64);
         if bucket.tokens < bytes as f64 {
-            let Self { bytes_per_second, burst_bytes, .. } = *self;
-            return Err(Exceeded { bytes_per_second, burst_bytes });
+            return Err(Exceeded(rate));
         }
         bucket.tokens -= bytes as f64;
         Ok(())
@@ -95,13 +128,15 @@ impl RateLimiter {
 impl Exceeded {
     /// True for a request larger than a full bucket.
     pub(crate) fn never_passes(self, bytes: u64) -> bool {
-        bytes > self.burst_bytes
+        bytes > self.0.burst_bytes
     }
 
     /// What the client reads; log-based alerts of operators match on its beginning.
     pub(crate) fn message(self, tenant: &TenantId, bytes: u64) -> String {
-        let Self { bytes_per_second: rate, burst_bytes: burst } = self;
-        let limits = format!("(local: {rate} bytes/s, global: 0 bytes/s, burst: {burst} bytes)");
+        let Rate { bytes_per_second: rate, burst_bytes: burst, global_bytes_per_second } = self.0;
+        let limits = format!(
+            "(local: {rate} bytes/s, global: {global_bytes_per_second} bytes/s, burst: {burst} bytes)"
+        );
         if bytes > rate && bytes > burst {
             format!(
                 "RATE_LIMITED: batch size ({bytes} bytes) exceeds ingestion limit {limits} while adding {bytes} bytes \
@@ -121,39 +156,56 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    fn tenant(name: &str) -> TenantId {
+        TenantId::parse(name).unwrap()
+    }
+
+    const RATE: Rate = Rate { bytes_per_second: 10, burst_bytes: 20, global_bytes_per_second: 0 };
+
     #[test]
     fn bucket_starts_full_and_fills_at_its_rate() {
-        let limiter = RateLimiter::new(10, 20);
+        let limiter = RateLimiter::default();
+        let (first, start) = (TenantId::single(), Instant::now());
+        assert!(limiter.take_at(&first, 20, RATE, start).is_ok());
+        assert!(limiter.take_at(&first, 1, RATE, start).is_err());
+        assert!(limiter.take_at(&first, 1, RATE, start + Duration::from_millis(100)).is_ok());
+        assert!(limiter.take_at(&tenant("other"), 20, RATE, start).is_ok());
+    }
+
+    #[test]
+    fn changed_limits_hold_from_the_next_request() {
+        let limiter = RateLimiter::default();
         let (tenant, start) = (TenantId::single(), Instant::now());
-        assert!(limiter.take_at(&tenant, 20, start).is_ok());
-        assert!(limiter.take_at(&tenant, 1, start).is_err());
-        assert!(limiter.take_at(&tenant, 1, start + Duration::from_millis(100)).is_ok());
-        let other = TenantId::parse("other").unwrap();
-        assert!(limiter.take_at(&other, 20, start).is_ok());
+        assert!(limiter.take_at(&tenant, 20, RATE, start).is_ok());
+        let faster = Rate { bytes_per_second: 100, burst_bytes: 200, ..RATE };
+        assert!(limiter.take_at(&tenant, 5, faster, start).is_err());
+        let later = start + Duration::from_secs(2);
+        assert!(limiter.take_at(&tenant, 200, faster, later).is_ok());
+        let smaller = Rate { burst_bytes: 5, ..RATE };
+        assert!(limiter.take_at(&tenant, 6, smaller, later + Duration::from_secs(99)).is_err());
     }
 
     #[test]
     fn idle_buckets_are_dropped_and_busy_ones_stay() {
-        let limiter = RateLimiter::new(10, 20);
+        let limiter = RateLimiter::default();
         let (busy, start) = (TenantId::single(), Instant::now());
         let later = start + Duration::from_secs(1);
         for number in 0..KEPT_BUCKETS - 1 {
-            let tenant = TenantId::parse(&format!("idle-{number}")).unwrap();
-            assert!(limiter.take_at(&tenant, 10, start).is_ok());
+            assert!(limiter.take_at(&tenant(&format!("idle-{number}")), 10, RATE, start).is_ok());
         }
-        assert!(limiter.take_at(&busy, 20, later).is_ok());
-        assert!(limiter.take_at(&TenantId::parse("new").unwrap(), 10, later).is_ok());
+        assert!(limiter.take_at(&busy, 20, RATE, later).is_ok());
+        assert!(limiter.take_at(&tenant("new"), 10, RATE, later).is_ok());
         assert_eq!(limiter.buckets.lock().by_tenant.len(), 2);
-        assert!(limiter.take_at(&busy, 1, later).is_err());
+        assert!(limiter.take_at(&busy, 1, RATE, later).is_err());
     }
 
     #[test]
     fn busy_buckets_are_looked_through_seldom() {
-        let limiter = RateLimiter::new(10, 20);
+        let limiter = RateLimiter::default();
         let start = Instant::now();
         let take = |number: usize, at| {
-            let tenant = TenantId::parse(&format!("tenant-{number}")).unwrap();
-            assert!(limiter.take_at(&tenant, 10, at).is_ok());
+            let tenant = tenant(&format!("tenant-{number}"));
+            assert!(limiter.take_at(&tenant, 10, RATE, at).is_ok());
         };
         (0..=KEPT_BUCKETS).for_each(|number| take(number, start));
         assert_eq!(limiter.buckets.lock().prune_at, 2 * KEPT_BUCKETS);
@@ -165,12 +217,46 @@ mod tests {
     }
 
     #[test]
+    fn global_rate_is_shared_by_the_healthy_and_the_burst_is_not() {
+        let rate = Rate::global(15_000_000, 20_000_000, 3, 4);
+        assert_eq!((rate.bytes_per_second, rate.burst_bytes), (5_000_000, 20_000_000));
+        assert_eq!(rate.global_bytes_per_second, 20_000_000);
+        assert_eq!(Rate::global(15, 20, 0, 0).bytes_per_second, 15);
+        assert_eq!(Rate::global(0, 20, 3, 3).bytes_per_second, 0);
+        assert_eq!(Rate::global(2, 20, 3, 3).bytes_per_second, 1);
+    }
+
+    #[test]
+    fn rate_and_burst_of_zero_refuse_everything() {
+        let limiter = RateLimiter::default();
+        assert!(limiter.take(&TenantId::single(), 1 << 40, Rate::local(0, 20)).is_ok());
+        assert!(limiter.take(&TenantId::single(), 1, Rate::local(0, 0)).is_err());
+    }
+
+    #[test]
     fn oversized_request_never_passes() {
-        let limiter = RateLimiter::new(10, 20);
-        let refused = limiter.take(&TenantId::single(), 21).unwrap_err();
+        let limiter = RateLimiter::default();
+        let refused = limiter.take(&TenantId::single(), 21, Rate::local(10, 20)).unwrap_err();
         assert!(refused.never_passes(21));
-        assert!(
-            refused.message(&TenantId::single(), 21).starts_with("RATE_LIMITED: batch size (21")
+        assert_eq!(
+            refused.message(&TenantId::single(), 21),
+            "RATE_LIMITED: batch size (21 bytes) exceeds ingestion limit (local: 10 bytes/s, global: 0 bytes/s, \
+             burst: 20 bytes) while adding 21 bytes for user single-tenant. consider reducing batch size or \
+             increasing rate limit."
+        );
+    }
+
+    #[test]
+    fn burst_that_is_used_up_is_told_in_the_other_words() {
+        let limiter = RateLimiter::default();
+        let (rate, now) = (Rate::global(20, 20, 2, 3), Instant::now());
+        assert!(limiter.take_at(&TenantId::single(), 20, rate, now).is_ok());
+        let refused = limiter.take_at(&TenantId::single(), 5, rate, now).unwrap_err();
+        assert!(!refused.never_passes(5));
+        assert_eq!(
+            refused.message(&TenantId::single(), 5),
+            "RATE_LIMITED: ingestion rate limit (local: 10 bytes/s, global: 30 bytes/s, burst: 20 bytes) exceeded \
+             while adding 5 bytes for user single-tenant. consider increasing the limit or reducing ingestion rate."
         );
     }
 }

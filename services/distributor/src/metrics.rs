@@ -1,12 +1,26 @@
 //! Metrics of the distributor, under Tempo's names.
 
-use tactus_model::TenantId;
-use tactus_telemetry::metrics::{CounterVec, Registry};
+use std::time::Duration;
 
+use tactus_model::TenantId;
+use tactus_telemetry::metrics::{
+    Counter, CounterVec, DEFAULT_BUCKETS, Gauge, Histogram, Registry, exponential_buckets,
+};
+
+/// Everything that is counted. Series of tenants are looked up each time: the registry forgets those of idle tenants
+/// that nobody keeps a handle of.
 pub(crate) struct Metrics {
     spans_received: CounterVec<1>,
     bytes_received: CounterVec<1>,
+    ingress_bytes: CounterVec<1>,
     discarded_spans: CounterVec<2>,
+    appends: CounterVec<1>,
+    append_failures: CounterVec<1>,
+    pub(crate) traces_per_batch: Histogram,
+    pub(crate) push_duration: Histogram,
+    pub(crate) inflight_bytes: Gauge,
+    pub(crate) overload_refusals: Counter,
+    pub(crate) hedged_pushes: Counter,
 }
 
 impl Metrics {
@@ -22,22 +36,88 @@ impl Metrics {
                 "Bytes of export requests received per tenant.",
                 ["tenant"],
             ),
+            ingress_bytes: registry.counter_vec(
+                "tempo_distributor_ingress_bytes_total",
+                "Bytes of export requests per tenant, before any limit.",
+                ["tenant"],
+            ),
             discarded_spans: registry.counter_vec(
                 "tempo_discarded_spans_total",
                 "Spans that were not stored, by reason and tenant.",
                 ["reason", "tenant"],
             ),
+            appends: registry.counter_vec(
+                "tempo_distributor_ingester_appends_total",
+                "Pushes to each ingester.",
+                ["ingester"],
+            ),
+            append_failures: registry.counter_vec(
+                "tempo_distributor_ingester_append_failures_total",
+                "Pushes to each ingester that failed or were not answered in time.",
+                ["ingester"],
+            ),
+            traces_per_batch: registry.histogram(
+                "tempo_distributor_traces_per_batch",
+                "Traces in an export request, estimated.",
+                &exponential_buckets(2.0, 2.0, 10),
+            ),
+            push_duration: registry.histogram(
+                "tempo_distributor_push_duration_seconds",
+                "Time from an export request to the answer of enough ingesters.",
+                &DEFAULT_BUCKETS,
+            ),
+            inflight_bytes: registry.gauge(
+                "tactus_distributor_inflight_bytes",
+                "Bytes of requests in flight, with what calls to slow ingesters still hold.",
+            ),
+            overload_refusals: registry.counter(
+                "tactus_distributor_overload_refusals_total",
+                "Requests refused because too many bytes were in flight.",
+            ),
+            hedged_pushes: registry.counter(
+                "tactus_distributor_hedged_pushes_total",
+                "Pushes to an ingester that stood in for a slow or failed one.",
+            ),
         }
     }
 
+    /// Counts a request before any limit.
+    pub(crate) fn arrived(&self, tenant: &TenantId, bytes: u64) {
+        self.ingress_bytes.with([tenant.as_str()]).inc_by(bytes);
+    }
+
+    /// Counts a request that passed the rate limit.
     pub(crate) fn received(&self, tenant: &TenantId, spans: u64, bytes: u64) {
         self.spans_received.with([tenant.as_str()]).inc_by(spans);
         self.bytes_received.with([tenant.as_str()]).inc_by(bytes);
     }
 
+    /// Counts spans that are not stored.
     pub(crate) fn discard(&self, tenant: &TenantId, reason: &str, spans: u64) {
         if spans > 0 {
             self.discarded_spans.with([reason, tenant.as_str()]).inc_by(spans);
         }
+    }
+
+    /// The appends of an ingester and those of them that failed.
+    pub(crate) fn of_ingester(&self, address: &str) -> (Counter, Counter) {
+        (self.appends.with([address]), self.append_failures.with([address]))
+    }
+
+    /// Drops the series of an ingester that left.
+    pub(crate) fn forget_ingester(&self, address: &str) {
+        self.appends.remove([address]);
+        self.append_failures.remove([address]);
+    }
+
+    pub(crate) fn pushed(&self, traces: u64, duration: Duration) {
+        self.traces_per_batch.observe(traces as f64);
+        self.push_duration.observe_duration(duration);
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }

@@ -12,7 +12,7 @@ use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 #[derive(Debug)]
 pub(crate) struct CheckedExport<'a> {
     export: &'a Bytes,
-    walk: ExportWalk,
+    pub(crate) walk: ExportWalk,
     /// Numbers of the runs that hold a bad span, ascending.
     bad_runs: Vec<usize>,
     pub(crate) received: u64,
@@ -23,14 +23,20 @@ pub(crate) struct CheckedExport<'a> {
 }
 
 impl<'a> CheckedExport<'a> {
-    /// Walks an ExportTraceServiceRequest.
-    pub(crate) fn read(export: &'a Bytes) -> Result<Self, WireError> {
+    /// Walks an ExportTraceServiceRequest and shows each valid span to `on_valid`.
+    pub(crate) fn read(
+        export: &'a Bytes,
+        mut on_valid: impl FnMut(&SpanView<'a>),
+    ) -> Result<Self, WireError> {
         let (mut bad_trace_ids, mut bad_span_ids, mut received) = (0, 0, 0);
         let mut first_problem = String::new();
         let mut bad_runs = Vec::new();
         let walk = walk_export(export, |span| {
             received += 1;
-            let Some(problem) = problem_of(&span) else { return };
+            let Some(problem) = problem_of(span.trace_id, span.span_id) else {
+                on_valid(&span);
+                return;
+            };
             match problem {
                 Problem::TraceId(_) => bad_trace_ids += 1,
                 Problem::SpanId(_) => bad_span_ids += 1,
@@ -61,7 +67,8 @@ impl<'a> CheckedExport<'a> {
                 slice(&run.scope_spans)
             };
             if !scope_spans.is_empty() {
-                runs.push(SpanRun { resource: run.resource, scope: run.scope, scope_spans });
+                let (resource, scope) = (run.resource, run.scope);
+                runs.push(SpanRun { resource, scope, scope_spans, origin: 0 });
             }
         }
         Ok(PushRequest {
@@ -93,13 +100,13 @@ impl Problem {
     }
 }
 
-fn problem_of(span: &SpanView<'_>) -> Option<Problem> {
+fn problem_of(trace_id: &[u8], span_id: &[u8]) -> Option<Problem> {
     let is_id = |id: &[u8], bytes: usize| id.len() == bytes && id.iter().any(|&byte| byte != 0);
-    if !is_id(span.trace_id, 16) {
-        return Some(Problem::TraceId(8 * span.trace_id.len()));
+    if !is_id(trace_id, 16) {
+        return Some(Problem::TraceId(8 * trace_id.len()));
     }
-    if !is_id(span.span_id, 8) {
-        return Some(Problem::SpanId(8 * span.span_id.len()));
+    if !is_id(span_id, 8) {
+        return Some(Problem::SpanId(8 * span_id.len()));
     }
     None
 }
@@ -114,7 +121,7 @@ fn valid_spans(scope_spans: &[u8]) -> Result<Bytes, WireError> {
         }
         let message = value.bytes(2)?;
         let (trace_id, span_id) = tactus_model::walk::span_ids(message)?;
-        if problem_of(&SpanView { run: 0, message, trace_id, span_id }).is_none() {
+        if problem_of(trace_id, span_id).is_none() {
             put_message_field(&mut out, 2, message);
         }
     }

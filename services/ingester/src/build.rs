@@ -17,7 +17,9 @@ use tactus_storage::{
     block_io::{BlockFiles, ObjectSource},
 };
 
-use crate::{error::Error, ingester::Ingester, segment::Segment, settings::Settings};
+use crate::{
+    error::Error, ingester::Ingester, origins::HeldOrigins, segment::Segment, settings::Settings,
+};
 
 impl Ingester {
     /// Merges segments into the files of a block, one row group in memory at a time.
@@ -40,7 +42,7 @@ impl Ingester {
         let settings = BuilderSettings {
             writer: WriterSettings {
                 version: self.settings.block_version,
-                dedicated_columns: self.settings.dedicated_columns.clone(),
+                dedicated_columns: self.settings.dedicated_columns.of(tenant),
                 ..WriterSettings::default()
             },
             bloom_false_positive: self.settings.bloom_false_positive,
@@ -63,6 +65,13 @@ impl Ingester {
             times.fold((u64::MAX, 0), |all, one| (all.0.min(one.0), all.1.max(one.1)));
         meta.set_time_range_unix_nanos(start, end);
         built.describe(&mut meta);
+        let mut origins = HeldOrigins::default();
+        segments.iter().for_each(|segment| origins.unite(segment.origins()));
+        if !origins.all().is_empty() {
+            let extension = meta.extension.get_or_insert_default();
+            extension.origins = origins.complete;
+            extension.incomplete_origins = origins.incomplete;
+        }
         let files = BlockFiles {
             data: ObjectSource::File(path),
             blooms: built.blooms.into_iter().map(ObjectSource::Bytes).collect(),

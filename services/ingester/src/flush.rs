@@ -16,12 +16,14 @@ use tactus_storage::{
     BlockMeta, Uuid,
     block_io::{self, BlockFiles},
 };
-use tactus_telemetry::error_text;
+use tactus_telemetry::{error_text, work_span};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{
     error::Error,
+    held::Held,
     ingester::Ingester,
     layout::{PartRange, parse_part_range, sync_directory},
     segment::Segment,
@@ -38,6 +40,7 @@ const MAX_SEGMENTS: usize = 20_000;
 pub(crate) struct Flushes {
     slots: Semaphore,
     pending: Mutex<HashMap<TenantId, Arc<tokio::sync::Mutex<Queue>>>>,
+    pub(crate) held: Held,
 }
 
 #[derive(Debug, Default)]
@@ -63,10 +66,13 @@ pub(crate) struct PendingBlock {
 pub(crate) struct Manifest {
     /// Paths below `segments/`.
     pub(crate) segments: Vec<PathBuf>,
+    /// When the block was in object storage, in unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) flushed: Option<u64>,
 }
 
 impl PendingBlock {
-    fn new(id: Uuid, segments: Vec<Arc<Segment>>, resumed: bool) -> Self {
+    pub(crate) fn new(id: Uuid, segments: Vec<Arc<Segment>>, resumed: bool) -> Self {
         segments.iter().for_each(|segment| segment.set_block(id));
         Self { id, segments, resumed, built: None }
     }
@@ -74,7 +80,11 @@ impl PendingBlock {
 
 impl Flushes {
     pub(crate) fn new(slots: usize) -> Self {
-        Self { slots: Semaphore::new(slots.max(1)), pending: Mutex::default() }
+        Self {
+            slots: Semaphore::new(slots.max(1)),
+            pending: Mutex::default(),
+            held: Held::default(),
+        }
     }
 
     fn has_pending(&self, tenant: &TenantId) -> bool {
@@ -84,6 +94,18 @@ impl Flushes {
 
     fn queue(&self, tenant: &TenantId) -> Arc<tokio::sync::Mutex<Queue>> {
         Arc::clone(self.pending.lock().entry(tenant.clone()).or_default())
+    }
+
+    /// Forgets a tenant without blocks on their way.
+    pub(crate) fn forget(&self, tenant: &TenantId) {
+        let mut pending = self.pending.lock();
+        let is_idle = |queue: &Arc<tokio::sync::Mutex<Queue>>| {
+            Arc::strong_count(queue) == 1
+                && queue.try_lock().is_ok_and(|queue| queue.blocks.is_empty())
+        };
+        if pending.get(tenant).is_some_and(is_idle) {
+            pending.remove(tenant);
+        }
     }
 
     /// Takes up a block that an earlier process began.
@@ -96,8 +118,8 @@ impl Flushes {
 
 impl Ingester {
     /// Cuts and flushes in the background until cancelled, then stops: pushes are refused, live spans cut, blocks
-    /// written as far as `grace` allows. What is not written stays on disk for the next start.
-    pub async fn run(self: Arc<Self>, cancel: CancellationToken, grace: Duration) {
+    /// written as far as `grace` allows, which is asked then. What is not written stays on disk for the next start.
+    pub async fn run(self: Arc<Self>, cancel: CancellationToken, grace: impl FnOnce() -> Duration) {
         let look = self.settings.flush_check_period.min(Duration::from_secs(1));
         let mut flush_task: Option<tokio::task::JoinHandle<()>> = None;
         while !cancel.is_cancelled() {
@@ -111,6 +133,10 @@ impl Ingester {
                 || self.has_waiting_cuts.load(Ordering::Acquire);
             if due && let Err(error) = self.seal().await {
                 tracing::error!(error = error_text(&error), "cannot cut live spans to segments");
+                // Segments whose block is in object storage are the ones that the disk can do without.
+                if let Err(error) = self.release_held(true).await {
+                    tracing::error!(error = error_text(&error), "cannot make room on the disk");
+                }
                 // A full disk does not get better by trying at the rate of the pushes.
                 tokio::time::sleep(look).await;
             }
@@ -122,7 +148,7 @@ impl Ingester {
             }
         }
         self.stop_pushes();
-        let stopped = tokio::time::timeout(grace, self.flush_all()).await;
+        let stopped = tokio::time::timeout(grace(), self.flush_all()).await;
         match stopped {
             Ok(Ok(())) => tracing::info!("all spans are in object storage"),
             Ok(Err(error)) => {
@@ -172,8 +198,14 @@ impl Ingester {
         let tenants = self.all_tenants();
         let segments: usize = tenants.iter().map(|(_, tenant)| tenant.segments().len()).sum();
         let too_many = segments > MAX_SEGMENTS;
+        if let Err(error) = self.release_held(too_many).await {
+            tracing::error!(
+                error = error_text(&error),
+                "cannot let go of spans that are in blocks"
+            );
+        }
         for (id, tenant) in tenants {
-            let segments = tenant.segments();
+            let segments = tenant.unflushed_segments();
             let due = self.is_block_due(&segments) || (too_many && !segments.is_empty());
             if all || due || self.flushes.has_pending(&id) {
                 let ingester = Arc::clone(self);
@@ -213,7 +245,7 @@ impl Ingester {
             return Ok(());
         }
         let tenant = self.tenant_or_insert(id);
-        let mut rest = tenant.segments();
+        let mut rest = tenant.unflushed_segments();
         loop {
             if queue.blocks.is_empty() {
                 if rest.is_empty() || !(all || self.is_block_due(&rest)) {
@@ -227,7 +259,11 @@ impl Ingester {
             }
             let Some(block) = queue.blocks.front_mut() else { return Ok(()) };
             let slot = self.flushes.slots.acquire().await;
-            let result = self.write_block(id, block).await;
+            let span = work_span!("flush", tenant = id.as_str(), block = %block.id);
+            let result = self.write_block(id, block).instrument(span.clone()).await;
+            if result.is_err() {
+                span.record("otel.status_code", "ERROR");
+            }
             drop(slot);
             if let Err(error) = result {
                 let pause = self.settings.retry_pause * 2u32.saturating_pow(queue.failures.min(16));
@@ -238,10 +274,8 @@ impl Ingester {
             }
             (queue.failures, queue.not_before) = (0, None);
             let Some(block) = queue.blocks.pop_front() else { return Ok(()) };
-            tenant.release_segments(block.id, &block.segments);
             rest.retain(|segment| !block.segments.iter().any(|gone| Arc::ptr_eq(gone, segment)));
-            let (ingester, id) = (Arc::clone(self), id.clone());
-            tokio::task::spawn_blocking(move || ingester.clear_block(&id, &block)).await?;
+            self.finish_block(id, block).await?;
         }
     }
 
@@ -262,21 +296,16 @@ impl Ingester {
         segments: Vec<Arc<Segment>>,
     ) -> Result<PendingBlock, Error> {
         let block_id = Uuid::new_v4();
-        let base = self.layout.segments();
-        let relative = |segment: &Arc<Segment>| {
-            segment.path().strip_prefix(&base).unwrap_or(segment.path()).to_owned()
-        };
-        let manifest = Manifest { segments: segments.iter().map(relative).collect() };
+        let block = PendingBlock::new(block_id, segments, false);
         let path = self.manifest_path(id, block_id);
-        let bytes = serde_json::to_vec(&manifest).expect("paths of our own are UTF-8");
-        if let Err(error) = write_manifest(&path, &bytes) {
+        if let Err(error) = self.manifest_of(&block, None).write(&path) {
             let _ = fs::remove_file(&path);
             return Err(error);
         }
-        Ok(PendingBlock::new(block_id, segments, false))
+        Ok(block)
     }
 
-    fn manifest_path(&self, tenant: &TenantId, block: Uuid) -> PathBuf {
+    pub(crate) fn manifest_path(&self, tenant: &TenantId, block: Uuid) -> PathBuf {
         self.layout.flushing().join(tenant.as_str()).join(format!("{block}.json"))
     }
 
@@ -288,7 +317,7 @@ impl Ingester {
         if block.resumed {
             match block_io::read_meta(&self.bucket, tenant.as_str(), block.id).await {
                 Ok(meta) => {
-                    self.blocklist.add_block(meta);
+                    self.written.tell(meta).await;
                     return Ok(());
                 }
                 Err(error) if error.is_not_found() => {
@@ -323,7 +352,7 @@ impl Ingester {
             .await
             .map_err(|_| Error::Timeout)??;
         // From here on queriers answer for these spans; the segments go next.
-        self.blocklist.add_block(meta.clone());
+        self.written.tell(meta.clone()).await;
         self.metrics.blocks_flushed.inc();
         self.metrics.flush_size_bytes.inc_by(meta.size);
         tracing::info!(
@@ -335,7 +364,7 @@ impl Ingester {
 
     /// Deletes what a finished block leaves behind. Failures leave garbage, never lose spans: the manifest goes
     /// last, and a restart finds the block in the bucket.
-    fn clear_block(&self, tenant: &TenantId, block: &PendingBlock) {
+    pub(crate) fn clear_block(&self, tenant: &TenantId, block: &PendingBlock) {
         let log_gone = block
             .segments
             .iter()
@@ -364,19 +393,22 @@ impl Ingester {
     }
 }
 
-/// Writes a manifest so that it is whole or not there, also after a crash of the machine.
-fn write_manifest(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let directory = path.parent().unwrap_or(path);
-    fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
-    let partial = path.with_extension("partial");
-    let mut file = File::create(&partial).map_err(Error::io("create", &partial))?;
-    file.write_all(bytes).map_err(Error::io("write", &partial))?;
-    file.sync_all().map_err(Error::io("sync", &partial))?;
-    fs::rename(&partial, path).map_err(Error::io("rename", &partial))?;
-    for changed in [Some(directory), directory.parent()].into_iter().flatten() {
-        sync_directory(changed).map_err(Error::io("sync", changed))?;
+impl Manifest {
+    /// Writes it so that it is whole or not there, also after a crash of the machine.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
+        let bytes = serde_json::to_vec(self).expect("paths of our own are UTF-8");
+        let directory = path.parent().unwrap_or(path);
+        fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+        let partial = path.with_extension("partial");
+        let mut file = File::create(&partial).map_err(Error::io("create", &partial))?;
+        file.write_all(&bytes).map_err(Error::io("write", &partial))?;
+        file.sync_all().map_err(Error::io("sync", &partial))?;
+        fs::rename(&partial, path).map_err(Error::io("rename", &partial))?;
+        for changed in [Some(directory), directory.parent()].into_iter().flatten() {
+            sync_directory(changed).map_err(Error::io("sync", changed))?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn part_range(segment: &Path) -> Option<PartRange> {

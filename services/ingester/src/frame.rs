@@ -6,7 +6,7 @@
 
 use bytes::{Buf, Bytes};
 use prost::Message;
-use tactus_model::wire::{put_bytes_field, put_varint, put_varint_field};
+use tactus_model::wire::{put_bytes_field, put_fixed64_field, put_varint, put_varint_field};
 use tactus_proto::tactus::v1::PushRequest;
 
 /// The slices of a frame; large parts of the push are referred to, not copied.
@@ -37,11 +37,12 @@ impl<'a> FrameSlices<'a> {
             put_varint(&mut headers, scope.len() as u64);
             parts.push((headers.len(), &scope[..]));
         }
-        let mut run_header = Vec::with_capacity(24);
+        let mut run_header = Vec::with_capacity(32);
         for run in &push.runs {
             run_header.clear();
             put_varint_field(&mut run_header, 1, u64::from(run.resource));
             put_varint_field(&mut run_header, 2, u64::from(run.scope));
+            put_fixed64_field(&mut run_header, 4, run.origin);
             put_varint(&mut run_header, 3 << 3 | 2);
             put_varint(&mut run_header, run.scope_spans.len() as u64);
             put_varint(&mut headers, 4 << 3 | 2);
@@ -86,16 +87,17 @@ mod tests {
 
     #[test]
     fn frame_reads_back() {
-        let run = |resource, scope, bytes: &'static [u8]| SpanRun {
+        let run = |resource, scope, origin, bytes: &'static [u8]| SpanRun {
             resource,
             scope,
             scope_spans: Bytes::from_static(bytes),
+            origin,
         };
         let push = PushRequest {
             tenant: "t1".into(),
             resources: vec![Bytes::from_static(b"r0"), Bytes::new()],
             scopes: vec![Bytes::new()],
-            runs: vec![run(0, 0, b"spans"), run(1, 300, &[0; 200])],
+            runs: vec![run(0, 0, 0, b"spans"), run(1, 300, 1 << 63 | 5, &[0; 200])],
         };
         let refused = [0, 700];
         let frame = FrameSlices::new(&push, &refused).slices().concat();

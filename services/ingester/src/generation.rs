@@ -13,7 +13,13 @@ use parking_lot::{Mutex, RwLock};
 use tactus_model::{TenantId, TraceId};
 use tactus_storage::Uuid;
 
-use crate::{head::Head, recent_view::RecentView, segment::Segment, settings::Settings};
+use crate::{
+    head::Head,
+    origins::{HeldOrigins, KnownOrigins},
+    recent_view::RecentView,
+    segment::Segment,
+    settings::Settings,
+};
 
 /// How long a released block is remembered: longer than any block list takes to show it.
 const RELEASED_MEMORY: Duration = Duration::from_secs(3600);
@@ -97,13 +103,12 @@ impl Generation {
         since(self.last_push.load(Ordering::Relaxed)) >= settings.trace_idle_period
             || since(first) >= settings.trace_live_period
             || self.heap_bytes() >= settings.generation_bytes
-            || (since(first) >= settings.trace_idle_period && self.nears_limit_of_traces(settings))
+            || (since(first) >= settings.trace_idle_period && self.nears_limit_of_traces())
     }
 
     /// True if a tenant has half as many live traces as it may have: a cut makes room before any is refused.
-    fn nears_limit_of_traces(&self, settings: &Settings) -> bool {
-        let limit = settings.limits.max_live_traces;
-        limit > 0 && self.heads.read().values().any(|head| head.live_traces() * 2 >= limit)
+    fn nears_limit_of_traces(&self) -> bool {
+        self.heads.read().values().any(|head| head.nears_limit_of_traces())
     }
 }
 
@@ -128,6 +133,8 @@ pub(crate) struct TenantView {
 pub(crate) struct Tenant {
     view: RwLock<TenantView>,
     large_traces: Mutex<LargeTraces>,
+    /// What need not be stored again.
+    pub(crate) origins: KnownOrigins,
 }
 
 /// Sizes of traces that came near the limit in a generation that was cut, so that a cut does not reset them.
@@ -144,6 +151,12 @@ impl Tenant {
 
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
         self.view.read().segments.clone()
+    }
+
+    /// Segments whose spans are not in object storage.
+    pub(crate) fn unflushed_segments(&self) -> Vec<Arc<Segment>> {
+        let view = self.view.read();
+        view.segments.iter().filter(|segment| !segment.is_flushed()).cloned().collect()
     }
 
     pub(crate) fn add_head(&self, head: Arc<Head>) {
@@ -178,7 +191,15 @@ impl Tenant {
     }
 
     pub(crate) fn add_segment(&self, segment: Arc<Segment>) {
+        self.origins.add(&segment.origins().all());
         self.view.write().segments.push(segment);
+    }
+
+    /// True if nothing is held of the tenant, nor remembered of what was.
+    pub(crate) fn is_idle(&self) -> bool {
+        let view = self.view.read();
+        let is_old = |(released, _): &(Instant, Uuid)| released.elapsed() > RELEASED_MEMORY;
+        view.heads.is_empty() && view.segments.is_empty() && view.released.iter().all(is_old)
     }
 
     /// Heads, segments and released blocks at one moment.
@@ -193,6 +214,9 @@ impl Tenant {
 
     /// Removes segments that a block in the block list took the place of.
     pub(crate) fn release_segments(&self, block: Uuid, gone: &[Arc<Segment>]) {
+        let mut origins = HeldOrigins::default();
+        gone.iter().for_each(|segment| origins.unite(segment.origins()));
+        self.origins.let_go(origins.all());
         let mut view = self.view.write();
         view.segments.retain(|segment| !gone.iter().any(|other| Arc::ptr_eq(other, segment)));
         let is_old = |&(released, _): &(Instant, Uuid)| released.elapsed() > RELEASED_MEMORY;

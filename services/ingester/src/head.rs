@@ -9,11 +9,14 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tactus_model::{AppendError, BatchBuilder, BuilderLimits, Mark, SpanBatch, TraceId};
+use tactus_model::{
+    AppendError, BatchBuilder, BuilderLimits, Mark, OriginCollector, OriginSet, SpanBatch, TraceId,
+};
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 
 use crate::{
     live_traces::{LiveTraces, Verdict},
+    origins::{HeldOrigins, collect},
     settings::Limits,
 };
 
@@ -33,6 +36,8 @@ pub(crate) struct Head {
     /// Bytes of closed chunks plus the last known size of each builder.
     chunk_bytes: AtomicUsize,
     shard_bytes: Vec<AtomicUsize>,
+    /// Origins of which spans were refused.
+    incomplete: Mutex<OriginSet>,
 }
 
 /// Spans that a push left out.
@@ -52,6 +57,27 @@ pub(crate) struct Appended {
     /// Positions of the refused spans in the push, ascending.
     pub(crate) refused_spans: Vec<u32>,
     pub(crate) truncated_attributes: u64,
+    /// Origins of which spans are stored, each once or more.
+    pub(crate) origins: Vec<u64>,
+    /// Origins of which spans were refused that other ingesters may have taken.
+    pub(crate) incomplete: Vec<u64>,
+}
+
+impl Appended {
+    /// Gives the spans of a run their origin and notes what became of them. `first`, `refused`: spans and refused ones
+    /// before the run.
+    fn note_run(&mut self, builder: &mut BatchBuilder, origin: u64, first: usize, refused: usize) {
+        builder.set_origin(first, origin);
+        if origin == 0 {
+            return;
+        }
+        if builder.len() > first && self.origins.last() != Some(&origin) {
+            self.origins.push(origin);
+        }
+        if self.refused_spans.len() > refused && self.incomplete.last() != Some(&origin) {
+            self.incomplete.push(origin);
+        }
+    }
 }
 
 impl Head {
@@ -74,6 +100,7 @@ impl Head {
             chunk_spans,
             chunk_bytes: AtomicUsize::new(0),
             shard_bytes: (0..SHARDS).map(|_| AtomicUsize::new(0)).collect(),
+            incomplete: Mutex::default(),
         }
     }
 
@@ -100,6 +127,10 @@ impl Head {
             }
             commit(&appended).inspect_err(|_| builder.rollback(mark)).map(|()| appended)
         });
+        if let Ok(appended) = &result {
+            // Before anybody sees the spans.
+            self.note_incomplete(&appended.incomplete);
+        }
         if result.is_err() {
             self.live.undo(&admitted);
         }
@@ -110,22 +141,27 @@ impl Head {
         result
     }
 
-    /// Appends a push from the log, without the spans that were refused when it came in.
+    /// Appends a push from the log, without the spans that were refused when it came in and those of known origins.
+    /// Returns the origins of the others.
     pub(crate) fn append_replayed(
         &self,
         push: &PushRequest,
         refused: &[u32],
-    ) -> Result<(), AppendError> {
+        is_known: impl Fn(u64) -> bool,
+    ) -> Result<Vec<u64>, AppendError> {
         let (_, mut builder) = self.pick();
-        let mut result = append_replayed(&mut builder, push, refused);
+        let mut result = append_replayed(&mut builder, push, refused, &is_known);
         if matches!(result, Err(AppendError::Full)) && !builder.is_empty() {
             self.close_chunk(&mut builder);
-            result = append_replayed(&mut builder, push, refused);
+            result = append_replayed(&mut builder, push, refused, &is_known);
+        }
+        if let Ok(appended) = &result {
+            self.note_incomplete(&appended.incomplete);
         }
         if builder.len() >= self.chunk_spans {
             self.close_chunk(&mut builder);
         }
-        result
+        result.map(|appended| appended.origins)
     }
 
     /// Appends all runs of a push, or nothing; the mark is where the builder was before.
@@ -142,6 +178,7 @@ impl Head {
         let mut appended = Appended::default();
         let mut position = 0;
         for run in &push.runs {
+            let (first, refused) = (builder.len(), appended.refused_spans.len());
             let result = append_run(builder, push, run, |trace, bytes| {
                 if !enforce {
                     return true;
@@ -168,6 +205,7 @@ impl Head {
                     return Err(error);
                 }
             }
+            appended.note_run(builder, run.origin, first, refused);
         }
         appended.refused.bad_ids = builder.take_refused_ids();
         appended.spans = (builder.len() - before) as u64;
@@ -222,6 +260,25 @@ impl Head {
         }
     }
 
+    fn note_incomplete(&self, origins: &[u64]) {
+        if !origins.is_empty() {
+            let mut incomplete = self.incomplete.lock();
+            origins.iter().for_each(|&origin| incomplete.insert(origin));
+        }
+    }
+
+    /// Origins of which spans were refused.
+    pub(crate) fn incomplete(&self) -> OriginSet {
+        self.incomplete.lock().clone()
+    }
+
+    /// The origins of all spans.
+    pub(crate) fn origins(&self) -> HeldOrigins {
+        let mut collector = OriginCollector::default();
+        self.for_each(|batch| collect(&mut collector, batch));
+        HeldOrigins::new(collector, &self.incomplete())
+    }
+
     /// Bytes held in memory.
     pub(crate) fn heap_bytes(&self) -> usize {
         let shards = self.shard_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed));
@@ -231,6 +288,12 @@ impl Head {
     /// Traces seen since the last cut, as far as limits made it count them.
     pub(crate) fn live_traces(&self) -> usize {
         self.live.len()
+    }
+
+    /// True if there are half as many live traces as there may be.
+    pub(crate) fn nears_limit_of_traces(&self) -> bool {
+        let limit = self.limits.max_live_traces;
+        limit > 0 && self.live_traces() * 2 >= limit
     }
 
     /// Traces that came near the limit of bytes, with their sizes.
@@ -243,20 +306,29 @@ fn append_replayed(
     builder: &mut BatchBuilder,
     push: &PushRequest,
     refused: &[u32],
-) -> Result<(), AppendError> {
+    is_known: impl Fn(u64) -> bool,
+) -> Result<Appended, AppendError> {
     let mark = builder.mark();
+    let mut appended = Appended::default();
     let mut position = 0;
     for run in &push.runs {
+        let known = is_known(run.origin);
+        let (first, refused_before) = (builder.len(), appended.refused_spans.len());
         let result = append_run(builder, push, run, |_, _| {
             position += 1;
-            refused.binary_search(&(position - 1)).is_err()
+            let was_refused = refused.binary_search(&(position - 1)).is_ok();
+            if was_refused {
+                appended.refused_spans.push(position - 1);
+            }
+            !was_refused && !known
         });
         if let Err(error) = result {
             builder.rollback(mark);
             return Err(error);
         }
+        appended.note_run(builder, run.origin, first, refused_before);
     }
-    Ok(())
+    Ok(appended)
 }
 
 fn append_run(

@@ -13,7 +13,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::PushRequest;
-use tactus_storage::{Bucket, blocklist::Blocklist};
+use tactus_storage::Bucket;
 use tactus_telemetry::metrics::Registry;
 use tactus_wal::Wal;
 use tokio::sync::{Notify, Semaphore};
@@ -29,6 +29,7 @@ use crate::{
     replay,
     seal::Sealing,
     settings::Settings,
+    written::BlockWritten,
 };
 
 /// An ingester. One a process and directory.
@@ -38,7 +39,7 @@ pub struct Ingester {
     pub(crate) layout: Layout,
     pub(crate) wal: Wal,
     pub(crate) bucket: Bucket,
-    pub(crate) blocklist: Arc<Blocklist>,
+    pub(crate) written: BlockWritten,
     pub(crate) metrics: Metrics,
     /// Locked for reading while a push appends, for writing while it is exchanged.
     pub(crate) current: RwLock<Arc<Generation>>,
@@ -61,12 +62,14 @@ pub struct Ingester {
 impl Ingester {
     /// Opens the directory, reads back what an earlier process left, and is ready for pushes.
     ///
+    /// `written` is told of each block that came into object storage, before its spans are let go of here.
+    ///
     /// Errors if another process has the directory or it cannot be written. Damaged files are set aside and
     /// reported, they never keep the ingester from starting.
     pub fn open(
         settings: Settings,
         bucket: Bucket,
-        blocklist: Arc<Blocklist>,
+        written: BlockWritten,
         registry: &Registry,
     ) -> Result<Arc<Self>, Error> {
         let root = settings.directory.clone();
@@ -83,7 +86,7 @@ impl Ingester {
             layout,
             wal,
             bucket,
-            blocklist,
+            written,
             metrics: Metrics::new(registry),
             current: RwLock::new(Arc::new(Generation::new(false))),
             tenants: RwLock::default(),
@@ -124,6 +127,13 @@ impl Ingester {
         let owners = push.resources.iter().chain(&push.scopes).map(|owner| owner.len());
         let bytes = spans + owners.sum::<usize>();
         self.check_room(bytes)?;
+        let state = self.tenant_or_insert(tenant);
+        let claim = state.origins.claim(push);
+        let new_part = claim.as_ref().and_then(|claim| claim.new_part(push));
+        let push = new_part.as_ref().unwrap_or(push);
+        if push.runs.is_empty() {
+            return Ok(Appended::default());
+        }
         let generation = self.current.read();
         let head = generation.head_or_insert(tenant, || self.new_head(tenant));
         let appended = head.append(push, |appended| {
@@ -141,6 +151,9 @@ impl Ingester {
         })?;
         if appended.spans > 0 {
             generation.note_push();
+        }
+        if let Some(claim) = claim {
+            claim.store(&appended.origins);
         }
         drop(generation);
         let live = self.live_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -173,10 +186,10 @@ impl Ingester {
     }
 
     fn new_head(&self, tenant: &TenantId) -> Arc<Head> {
+        let limits = self.settings.limits.of(tenant);
         let tenant = self.tenant_or_insert(tenant);
         let large_traces = tenant.large_traces(self.settings.max_block_duration);
-        let settings = &self.settings;
-        let head = Arc::new(Head::new(settings.limits, settings.chunk_spans, large_traces));
+        let head = Arc::new(Head::new(limits, self.settings.chunk_spans, large_traces));
         tenant.add_head(Arc::clone(&head));
         head
     }
@@ -225,6 +238,25 @@ impl Ingester {
         self.metrics.segments.set(count as f64);
         self.metrics.segment_bytes.set(self.segment_bytes() as f64);
         self.metrics.wal_bytes.set(self.wal.total_bytes() as f64);
+        drop(tenants);
+        self.forget_idle_tenants();
+    }
+
+    /// Forgets tenants that sent nothing for long: there may be ever new ones.
+    fn forget_idle_tenants(&self) {
+        let mut gone = Vec::new();
+        self.tenants.write().retain(|id, tenant| {
+            // Whoever is about to add something has a clone, and nobody gets one while the map is locked.
+            let stays = Arc::strong_count(tenant) > 1 || !tenant.is_idle();
+            if !stays {
+                gone.push(id.clone());
+            }
+            stays
+        });
+        for id in gone {
+            self.flushes.forget(&id);
+            self.metrics.live_traces.remove([id.as_str()]);
+        }
     }
 
     /// A handle for work on another thread.

@@ -12,15 +12,20 @@
 #![warn(missing_docs)]
 
 mod build;
+mod downscale;
 mod error;
 mod flush;
 mod frame;
+pub mod from_config;
 mod generation;
 mod head;
+mod held;
 mod ingester;
 mod layout;
 mod live_traces;
 mod metrics;
+mod origins;
+pub mod part;
 mod recent;
 mod recent_metrics;
 mod recent_view;
@@ -29,7 +34,9 @@ mod seal;
 mod segment;
 mod service;
 mod settings;
+mod share;
 mod stop;
+mod written;
 
 #[cfg(test)]
 mod test_spans;
@@ -39,4 +46,5 @@ mod tests;
 pub use error::{Error, PushError};
 pub use ingester::Ingester;
 pub use segment::{Segment, SegmentError};
-pub use settings::{Limits, Settings};
+pub use settings::{Limits, OfTenant, Settings};
+pub use written::BlockWritten;

@@ -14,8 +14,11 @@ use crate::{
     ingester::Ingester,
     recent::inspected_bytes,
     recent_view::{Place, RecentView, Scattered},
+    share::Share,
     stop::Stop,
 };
+
+mod shared;
 
 /// Traces that are gathered at a time: their spans are copied.
 const TRACES_PER_ROUND: usize = 2_048;
@@ -35,33 +38,62 @@ pub(crate) struct RecentSeries {
     pub(crate) released_blocks: Vec<Uuid>,
 }
 
+/// Why recent data cannot be counted.
+#[derive(Debug)]
+pub(crate) enum RecentError {
+    Query(MetricsError),
+    /// Spans that were to be counted here are in a block by now.
+    LetGo,
+}
+
+impl From<MetricsError> for RecentError {
+    fn from(error: MetricsError) -> Self {
+        Self::Query(error)
+    }
+}
+
 impl Ingester {
-    /// Counts the spans of a tenant that no block holds.
+    /// Counts the spans of a tenant that no block holds. `share`: where others hold them as well, what is counted here.
     pub(crate) fn metrics_recent(
         &self,
         tenant: &TenantId,
         job: &MetricsJob,
+        share: Option<&Share>,
         stop: &Stop,
-    ) -> Result<RecentSeries, MetricsError> {
+    ) -> Result<RecentSeries, RecentError> {
         let mut result = RecentSeries::default();
         let view = self.recent_view(tenant);
+        if share.is_some_and(|share| !share.is_there(&view.origins().all())) {
+            return Err(RecentError::LetGo);
+        }
         let mut collector = MetricsCollector::new(&job.query);
         if !job.query.is_never() {
             let scattered = view.scattered();
-            if job.query.reads_whole_trace() {
+            if let Some(share) = share {
+                shared::count(job, &view, &scattered, share, &mut collector, stop)?;
+            } else if job.query.reads_whole_trace() {
                 count_traces(job, &view, &scattered, &mut collector, stop)?;
                 count_scattered(job, &view, &scattered, &mut collector, stop)?;
             } else {
                 count_spans(job, &view, &scattered, &mut collector, stop)?;
             }
         }
-        view.for_each_batch(|_, batch| {
+        view.for_each_batch(|place, batch| {
+            if let (Place::Segment(number), Some(share)) = (place, share)
+                && view.segments.get(number).is_some_and(|segment| share.skips(segment))
+            {
+                return;
+            }
             result.inspected_bytes += inspected_bytes(batch);
             result.parts += 1;
         });
         result.inspected_spans = collector.inspected_spans();
         result.matched_spans = collector.matched_spans();
         result.series = collector.finish(&job.query);
+        if share.is_some() {
+            // Blocks and recent data are told apart by the origins of their spans.
+            return Ok(result);
+        }
         let counted: HashSet<_> = view.segments.iter().filter_map(|it| it.block()).collect();
         result.counted_blocks = counted.into_iter().collect();
         result.released_blocks = view.released;

@@ -6,14 +6,14 @@
 use std::{collections::HashSet, sync::Arc};
 
 use tactus_model::{
-    SpanBatch, TraceId,
+    OriginSet, SpanBatch, TraceId,
     merge::{gather_traces, merge},
     slice_traces,
 };
-use tactus_storage::Uuid;
+use tactus_storage::{Uuid, meta::block_origin};
 use tactus_traceql::eval::Bitmap;
 
-use crate::{head::Head, segment::Segment};
+use crate::{head::Head, origins::HeldOrigins, segment::Segment};
 
 /// Up to so many traces are copied out of a segment one by one, without a look at the rest of it.
 const FEW_TRACES: usize = 16;
@@ -55,24 +55,52 @@ impl RecentView {
         }
     }
 
+    /// The origins of everything. Spans without one that become a block have the block's.
+    pub(crate) fn origins(&self) -> HeldOrigins {
+        let mut held = HeldOrigins::default();
+        for head in &self.heads {
+            held.unite(&head.origins());
+        }
+        let mut ranges = Vec::new();
+        for segment in &self.segments {
+            let origins = segment.origins();
+            ranges.extend_from_slice(origins.complete.ranges());
+            held.incomplete.unite(&origins.incomplete);
+            if let Some(block) = segment.block().filter(|_| origins.has_none) {
+                let origin = block_origin(block);
+                ranges.push((origin, origin));
+            }
+        }
+        held.complete.unite(&OriginSet::from_ranges(ranges));
+        held
+    }
+
     /// All spans of these traces, each once.
     pub(crate) fn gather(&self, wanted: &HashSet<TraceId>) -> SpanBatch {
+        let parts: Vec<_> = self.fragments(wanted).into_iter().map(|(_, part)| part).collect();
+        merge(&parts.iter().collect::<Vec<_>>()).0
+    }
+
+    /// The spans of these traces from each place, and the block that those of a segment become.
+    pub(crate) fn fragments(&self, wanted: &HashSet<TraceId>) -> Vec<(Option<Uuid>, SpanBatch)> {
         let mut parts = Vec::new();
         for head in &self.heads {
-            head.for_each(|batch| parts.push(gather_traces(&[batch], |id| wanted.contains(&id))));
+            head.for_each(|batch| {
+                parts.push((None, gather_traces(&[batch], |id| wanted.contains(&id))));
+            });
         }
         for segment in &self.segments {
-            let batch = segment.batch();
+            let (block, batch) = (segment.block(), segment.batch());
             let ids = &batch.traces.ids;
             let found: Vec<_> = wanted.iter().filter_map(|id| ids.binary_search(id).ok()).collect();
             if found.len() <= FEW_TRACES {
-                let slice = |trace| slice_traces(batch, trace..trace + 1);
+                let slice = |trace| (block, slice_traces(batch, trace..trace + 1));
                 parts.extend(found.into_iter().map(slice));
             } else {
-                parts.push(gather_traces(&[batch], |id| wanted.contains(&id)));
+                parts.push((block, gather_traces(&[batch], |id| wanted.contains(&id))));
             }
         }
-        merge(&parts.iter().collect::<Vec<_>>()).0
+        parts
     }
 
     /// Finds the traces that lie in several places, or are live.

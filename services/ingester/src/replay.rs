@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use tactus_model::TenantId;
@@ -14,7 +15,7 @@ use tactus_wal::{PartId, Replay};
 
 use crate::{
     error::Error,
-    flush::Manifest,
+    flush::{Manifest, PendingBlock},
     frame,
     generation::Generation,
     head::Head,
@@ -133,7 +134,14 @@ fn resume_block(ingester: &Ingester, tenant: &TenantId, path: &Path) {
         let _ = fs::remove_file(path);
         return;
     }
-    ingester.flushes.resume(tenant, id, segments);
+    match manifest.flushed {
+        Some(seconds) => {
+            let flushed = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            let block = PendingBlock::new(id, segments, true);
+            ingester.flushes.held.add(tenant.clone(), flushed, block);
+        }
+        None => ingester.flushes.resume(tenant, id, segments),
+    }
 }
 
 /// Cuts the spans of each log part that no segment holds to segments of their own, then releases the part.
@@ -223,11 +231,14 @@ fn replay_push(
     let Ok(tenant) = TenantId::parse(&push.tenant) else { return false };
     // Limits were applied when the push came in; what was refused then is named in the frame.
     let limits = Limits {
-        max_attribute_bytes: ingester.settings.limits.max_attribute_bytes,
+        max_attribute_bytes: ingester.settings.limits.of(&tenant).max_attribute_bytes,
         ..Limits::default()
     };
     let chunk_spans = ingester.settings.chunk_spans;
     let head = generation
         .head_or_insert(&tenant, || Arc::new(Head::new(limits, chunk_spans, HashMap::new())));
-    head.append_replayed(push, refused).is_ok()
+    let known = &ingester.tenant_or_insert(&tenant).origins;
+    // A frame may be there twice, and a part beside the segments that replaced it.
+    let stored = head.append_replayed(push, refused, |origin| known.contains(origin));
+    stored.map(|origins| known.add(&origins.into_iter().collect())).is_ok()
 }

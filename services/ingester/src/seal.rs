@@ -16,6 +16,7 @@ use crate::{
     head::Head,
     ingester::Ingester,
     layout::{PartRange, parse_segment_file_name, segment_file_name, sync_directory},
+    origins::HeldOrigins,
     segment::Segment,
 };
 
@@ -189,7 +190,9 @@ impl Ingester {
             let name = segment_file_name(tenant, written);
             let times = block_times(&batch, clock);
             let sync = self.settings.fsync_interval.is_some();
-            Segment::write(&directory.join(&name), &batch, times, sync)?;
+            // Of the inputs: the merge leaves copies out.
+            let origins = HeldOrigins::of(inputs, &head.incomplete());
+            Segment::write(&directory.join(&name), &batch, times, &origins, sync)?;
             let traces = batch.traces.ids.len() as u64;
             self.metrics.traces_created.with([tenant.as_str()]).inc_by(traces);
             written += 1;

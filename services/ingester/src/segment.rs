@@ -14,12 +14,17 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::SystemTime,
 };
 
 use tactus_model::SpanBatch;
 use tactus_storage::Uuid;
+
+use crate::origins::HeldOrigins;
 
 mod columns;
 mod file;
@@ -54,17 +59,21 @@ pub struct Segment {
     bytes: u64,
     batch: SpanBatch,
     block_times: (u64, u64),
+    origins: HeldOrigins,
     written: SystemTime,
     block: OnceLock<Uuid>,
+    flushed: AtomicBool,
 }
 
 impl Segment {
     /// Writes a sorted batch to a new file and syncs it if asked to; returns its size in bytes. `block_times` is
-    /// what the batch adds to the time range of its block, in unix nanoseconds.
-    pub fn write(
+    /// what the batch adds to the time range of its block, in unix nanoseconds; `origins` those of its spans and of the
+    /// copies that were left out.
+    pub(crate) fn write(
         path: &Path,
         batch: &SpanBatch,
         block_times: (u64, u64),
+        origins: &HeldOrigins,
         sync: bool,
     ) -> Result<u64, SegmentError> {
         let io = |action| move |source| SegmentError::Io { action, path: path.to_owned(), source };
@@ -72,6 +81,8 @@ impl Segment {
         let times = [block_times.0, block_times.1];
         let mut sections = columns::sections(batch);
         sections.push((columns::BLOCK_TIMES, bytemuck::cast_slice(&times)));
+        let (complete, incomplete) = (origins.complete.bounds(), origins.incomplete.bounds());
+        sections.extend(columns::origins(batch, &complete, &incomplete, origins.has_none));
         let bytes = file::write(&file, &sections).map_err(io("write"))?;
         if sync {
             file.sync_data().map_err(io("sync"))?;
@@ -86,6 +97,7 @@ impl Segment {
         let sections = file::sections(&map, verify).map_err(corrupt)?;
         let batch = columns::batch(&map, &sections, verify).map_err(corrupt)?;
         let block_times = columns::block_times(&map, &sections).map_err(corrupt)?;
+        let origins = columns::held_origins(&map, &sections).map_err(corrupt)?;
         let written = std::fs::metadata(path).and_then(|meta| meta.modified());
         let written = written.unwrap_or_else(|_| SystemTime::now());
         Ok(Self {
@@ -93,8 +105,10 @@ impl Segment {
             bytes: map.len() as u64,
             batch,
             block_times,
+            origins,
             written,
             block: OnceLock::new(),
+            flushed: AtomicBool::new(false),
         })
     }
 
@@ -106,6 +120,11 @@ impl Segment {
     /// The spans, sorted by trace id.
     pub fn batch(&self) -> &SpanBatch {
         &self.batch
+    }
+
+    /// The origins of its spans.
+    pub(crate) fn origins(&self) -> &HeldOrigins {
+        &self.origins
     }
 
     /// Size of the file in bytes.
@@ -126,6 +145,16 @@ impl Segment {
     /// Notes the block; for good.
     pub(crate) fn set_block(&self, block: Uuid) {
         let _ = self.block.set(block);
+    }
+
+    /// True once its block is in object storage.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.flushed.load(Ordering::Acquire)
+    }
+
+    /// Notes that its block is in object storage.
+    pub(crate) fn set_flushed(&self) {
+        self.flushed.store(true, Ordering::Release);
     }
 
     /// When the file was written.

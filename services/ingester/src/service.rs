@@ -9,9 +9,10 @@ use tactus_api::{
 use tactus_model::{SpanBatch, TenantId, TraceId, otlp::encode_traces_data};
 use tactus_proto::{
     tactus::v1::{
-        FindTraceRequest, FindTraceResponse, JobExplanation, MetricsRequest, MetricsResponse,
-        Phase, PushRequest, PushResponse, Refusal, SearchRequest, SearchResponse, TagValuesRequest,
-        TagValuesResponse, TagsRequest, TagsResponse, ingester_server::Ingester as Protocol,
+        FindTraceRequest, FindTraceResponse, Holder, HoldingsRequest, HoldingsResponse,
+        JobExplanation, MetricsRequest, MetricsResponse, Phase, PushRequest, PushResponse, Refusal,
+        SearchRequest, SearchResponse, TagValuesRequest, TagValuesResponse, TagsRequest,
+        TagsResponse, ingester_server::Ingester as Protocol,
     },
     tempopb::SearchMetrics,
 };
@@ -19,7 +20,10 @@ use tactus_storage::Uuid;
 use tactus_traceql::{eval::Window, metrics::MetricsError};
 use tonic::{Request, Response, Status};
 
-use crate::{error::PushError, head::Refused, ingester::Ingester, stop::Stop};
+use crate::{
+    error::PushError, head::Refused, ingester::Ingester, recent_metrics::RecentError, share::Share,
+    stop::Stop,
+};
 
 /// Pushes of more bytes are converted away from the threads that serve connections.
 const INLINE_PUSH_BYTES: usize = 512 << 10;
@@ -58,7 +62,11 @@ impl Protocol for Ingester {
                 (encode_traces_data(&batch), batch.heap_bytes() as u64)
             })
             .await?;
-        Ok(Response::new(FindTraceResponse { trace: trace.into(), inspected_bytes }))
+        Ok(Response::new(FindTraceResponse {
+            trace: trace.into(),
+            inspected_bytes,
+            partial: false,
+        }))
     }
 
     async fn search(
@@ -89,7 +97,12 @@ impl Protocol for Ingester {
             ..SearchMetrics::default()
         };
         let traces = found.traces.into_iter().map(search::to_message).collect();
-        Ok(Response::new(SearchResponse { traces, metrics: Some(metrics), explanations }))
+        Ok(Response::new(SearchResponse {
+            traces,
+            metrics: Some(metrics),
+            explanations,
+            partial: false,
+        }))
     }
 
     async fn metrics(
@@ -99,13 +112,20 @@ impl Protocol for Ingester {
         let request = request.into_inner();
         let tenant = tenant_of(&request.tenant)?;
         let job = MetricsJob::compile(&request).map_err(|error| refused_job(&error))?;
+        let share = Share::of(&request, &self.settings.ingester_id)
+            .map_err(|_| Status::invalid_argument("malformed ranges of origins"))?;
         let started = Instant::now();
         let found = self
-            .query(move |ingester, stop| ingester.metrics_recent(&tenant, &job, stop))
+            .query(move |ingester, stop| {
+                ingester.metrics_recent(&tenant, &job, share.as_ref(), stop)
+            })
             .await?
             .map_err(|error| match error {
-                MetricsError::TooLarge { .. } => Status::resource_exhausted(error.to_string()),
-                _ => Status::invalid_argument(error.to_string()),
+                RecentError::LetGo => Status::aborted("spans were let go of meanwhile"),
+                RecentError::Query(error @ MetricsError::TooLarge { .. }) => {
+                    Status::resource_exhausted(error.to_string())
+                }
+                RecentError::Query(error) => Status::invalid_argument(error.to_string()),
             })?;
         let (spans, matched) = (found.inspected_spans, found.matched_spans);
         let explanations = match request.explain {
@@ -123,7 +143,23 @@ impl Protocol for Ingester {
             counted_block_ids: ids(found.counted_blocks),
             released_block_ids: ids(found.released_blocks),
             explanations,
+            partial: false,
         }))
+    }
+
+    async fn holdings(
+        &self,
+        request: Request<HoldingsRequest>,
+    ) -> Result<Response<HoldingsResponse>, Status> {
+        let tenant = tenant_of(&request.into_inner().tenant)?;
+        let ingester_id = self.settings.ingester_id.clone();
+        let held = self.query(move |ingester, _| ingester.recent_view(&tenant).origins()).await?;
+        let holder = Holder {
+            ingester_id,
+            complete: held.complete.bounds(),
+            incomplete: held.incomplete.bounds(),
+        };
+        Ok(Response::new(HoldingsResponse { holders: vec![holder], partial: false }))
     }
 
     async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {

@@ -1,12 +1,15 @@
 //! What an operator can set.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+use tactus_model::TenantId;
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 
 /// Settings of an ingester. Times and sizes as in Tempo's `ingester` and `storage.trace` sections.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// What this ingester is called in the ring. Where spans are replicated no two may have the same.
+    pub ingester_id: String,
     /// Directory of the write-ahead log, segments and blocks in the making. One process at a time.
     pub directory: PathBuf,
     /// What a crash of the machine may lose: `None` all that is not yet a segment, zero nothing, else the spans of
@@ -43,6 +46,9 @@ pub struct Settings {
     pub max_condition_groups: usize,
     /// Limit of one upload.
     pub flush_op_timeout: Duration,
+    /// Spans are served for so long after their block is in object storage: until those who read blocks know of it.
+    /// Zero where they share this process's block list.
+    pub hold_flushed: Duration,
     /// First pause after a failed flush; doubles up to `max_retry_pause`.
     pub retry_pause: Duration,
     /// Longest pause after a failed flush.
@@ -56,9 +62,44 @@ pub struct Settings {
     /// Version of new blocks: vParquet4 or vParquet5.
     pub block_version: BlockVersion,
     /// Dedicated attribute columns of new blocks, already filtered for the block version.
-    pub dedicated_columns: Vec<DedicatedColumn>,
-    /// Limits of every tenant.
-    pub limits: Limits,
+    pub dedicated_columns: OfTenant<Vec<DedicatedColumn>>,
+    /// Limits. Those of a tenant are asked for at its first push after each cut.
+    pub limits: OfTenant<Limits>,
+}
+
+/// A setting that may differ by tenant and change at any time.
+pub struct OfTenant<T>(Arc<dyn Fn(&TenantId) -> T + Send + Sync>);
+
+impl<T> OfTenant<T> {
+    /// From a function, which must not block.
+    pub fn new(find: impl Fn(&TenantId) -> T + Send + Sync + 'static) -> Self {
+        Self(Arc::new(find))
+    }
+
+    /// The same for all tenants.
+    pub fn all(value: T) -> Self
+    where
+        T: Clone + Send + Sync + 'static,
+    {
+        Self::new(move |_| value.clone())
+    }
+
+    /// The value of a tenant now.
+    pub fn of(&self, tenant: &TenantId) -> T {
+        (self.0)(tenant)
+    }
+}
+
+impl<T> Clone for OfTenant<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> fmt::Debug for OfTenant<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OfTenant")
+    }
 }
 
 /// Limits of a tenant; 0 is no limit.
@@ -76,6 +117,7 @@ impl Settings {
     /// The defaults, below `directory`.
     pub fn new(directory: PathBuf) -> Self {
         Self {
+            ingester_id: String::new(),
             directory,
             fsync_interval: Some(Duration::from_millis(100)),
             chunk_spans: 16 << 10,
@@ -93,18 +135,19 @@ impl Settings {
             concurrent_queries: 8,
             max_condition_groups: 100,
             flush_op_timeout: Duration::from_secs(5 * 60),
+            hold_flushed: Duration::ZERO,
             retry_pause: Duration::from_secs(1),
             max_retry_pause: Duration::from_secs(120),
             range_slack: Duration::from_secs(120),
             bloom_false_positive: 0.01,
             bloom_shard_bytes: 100 << 10,
             block_version: BlockVersion::VParquet4,
-            dedicated_columns: Vec::new(),
-            limits: Limits {
+            dedicated_columns: OfTenant::all(Vec::new()),
+            limits: OfTenant::all(Limits {
                 max_bytes_per_trace: 5_000_000,
                 max_live_traces: 10_000,
                 max_attribute_bytes: 2048,
-            },
+            }),
         }
     }
 }

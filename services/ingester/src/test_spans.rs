@@ -52,7 +52,7 @@ pub(crate) fn push_of(tenant: &str, spans: &[Vec<u8>]) -> PushRequest {
         tenant: tenant.to_owned(),
         resources: vec![resource()],
         scopes: vec![Bytes::from_static(b"\x0a\x03lib")],
-        runs: vec![SpanRun { resource: 0, scope: 0, scope_spans: scope_spans(spans) }],
+        runs: vec![SpanRun { resource: 0, scope: 0, scope_spans: scope_spans(spans), origin: 0 }],
     }
 }
 

@@ -6,13 +6,14 @@ use tactus_telemetry::metrics::Registry;
 use tactus_traceql::eval::Window;
 
 use crate::{
-    Ingester, Settings,
+    BlockWritten, Ingester, Limits, OfTenant, Settings,
     error::PushError,
     test_spans::{push_of, span},
 };
 
 mod blocks;
 mod metrics;
+mod replicas;
 
 struct Bench {
     folder: tempfile::TempDir,
@@ -38,7 +39,12 @@ impl Bench {
 
     fn open_with(&self, settings: Settings) -> Result<Arc<Ingester>, crate::Error> {
         let bucket = Bucket::open(&BucketSettings::Local { path: self.bucket_path() })?;
-        Ingester::open(settings, bucket, Arc::clone(&self.blocklist), &Registry::new())
+        Ingester::open(
+            settings,
+            bucket,
+            BlockWritten::listed(Arc::clone(&self.blocklist)),
+            &Registry::new(),
+        )
     }
 
     fn open(&self) -> Arc<Ingester> {
@@ -174,8 +180,8 @@ async fn malformed_push_stores_nothing() {
 async fn limits_refuse_traces_and_a_replay_does_not_bring_them_back() {
     let bench = Bench::new();
     let mut settings = bench.settings();
-    settings.limits.max_live_traces = 2;
-    settings.limits.max_bytes_per_trace = 200;
+    let limits = Limits { max_live_traces: 2, max_bytes_per_trace: 200, max_attribute_bytes: 2048 };
+    settings.limits = OfTenant::all(limits);
     let ingester = bench.open_with(settings).unwrap();
     let spans: Vec<_> = (0..4).map(|id| span(id, id, 1)).collect();
     let appended = ingester.push(&push_of("t1", &spans), &tenant()).unwrap();
@@ -312,7 +318,7 @@ async fn search_sees_whole_traces_over_pushes_and_cuts() {
 async fn generation_of_refused_spans_leaves_nothing_behind() {
     let bench = Bench::new();
     let mut settings = bench.settings();
-    settings.limits.max_bytes_per_trace = 10;
+    settings.limits = OfTenant::all(Limits { max_bytes_per_trace: 10, ..Limits::default() });
     let ingester = bench.open_with(settings).unwrap();
     let appended = ingester.push(&push_of("t1", &[span(1, 1, 1)]), &tenant()).unwrap();
     assert_eq!((appended.spans, appended.refused.too_large), (0, 1));
@@ -360,4 +366,21 @@ async fn cut_that_failed_is_repeated_without_loss() {
     assert_eq!(ingester.wal.total_bytes(), 0);
     drop(ingester);
     assert_eq!(held(&bench.open()), once(0..60));
+}
+
+#[tokio::test]
+async fn tenant_of_which_nothing_is_held_is_forgotten() {
+    let bench = Bench::new();
+    let mut settings = bench.settings();
+    settings.limits = OfTenant::all(Limits { max_bytes_per_trace: 10, ..Limits::default() });
+    let ingester = bench.open_with(settings).unwrap();
+    // Refused as a whole: there is nothing to keep after the cut.
+    ingester.push(&push_of("t1", &[span(1, 1, 1)]), &tenant()).unwrap();
+    ingester.update_gauges();
+    assert!(ingester.knows(&tenant()));
+    ingester.seal().await.unwrap();
+    ingester.update_gauges();
+    assert!(!ingester.knows(&tenant()));
+    ingester.push(&push_of("t1", &[span(1, 1, 1)]), &tenant()).unwrap();
+    assert!(ingester.knows(&tenant()));
 }

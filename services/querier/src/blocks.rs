@@ -12,7 +12,7 @@ use tactus_cache::answer::{AnswerScope, Times};
 use tactus_cache::{Caches, Key, Role};
 use tactus_model::{AttributeSelection, Projection, TraceId};
 use tactus_proto::tactus::v1::BlockPart;
-use tactus_storage::block_io::read_meta;
+use tactus_storage::block_io::{read_compacted_meta, read_meta};
 use tactus_storage::bloom::{BloomShard, shard_of};
 use tactus_storage::layout;
 use tactus_storage::{BlockMeta, BlockReader, Blocklist, Bucket, Timestamp, Uuid};
@@ -31,6 +31,11 @@ const MIN_CACHED_BYTES: usize = 64 << 10;
 /// Memory for the spans that pairs of blocks have in common.
 const DUPLICATES_BYTES: u64 = 32 << 20;
 
+/// Metas of blocks that a query-frontend knows first, and how long they are kept: all jobs on a block ask for its meta, and
+/// sooner or later it comes into the list.
+const MAX_UNLISTED: u64 = 1_000;
+const UNLISTED_FOR: Duration = Duration::from_secs(60);
+
 /// Damaged blocks that are remembered, so that each is logged once.
 const MAX_REMEMBERED: usize = 10_000;
 
@@ -39,6 +44,8 @@ const MAX_REMEMBERED: usize = 10_000;
 pub(crate) struct Blocks {
     bucket: Bucket,
     blocklist: Arc<Blocklist>,
+    /// Metas of blocks that are not in the list yet.
+    unlisted: Cache<BlockKey, Arc<BlockMeta>>,
     readers: Cache<BlockKey, DataReader>,
     columns: Option<Arc<ColumnCache>>,
     blooms: Cache<(BlockKey, u32), CachedBloom>,
@@ -74,6 +81,8 @@ impl Blocks {
             .max_capacity(settings.footer_cache_bytes)
             .weigher(|_, reader: &DataReader| reader_weight(reader))
             .build();
+        let unlisted =
+            Cache::builder().max_capacity(MAX_UNLISTED).time_to_live(UNLISTED_FOR).build();
         let blooms = Cache::builder()
             .max_capacity(settings.bloom_cache_bytes)
             .weigher(|_, bloom: &CachedBloom| u32::try_from(bloom.bytes).unwrap_or(u32::MAX))
@@ -86,6 +95,7 @@ impl Blocks {
         Self {
             bucket,
             blocklist,
+            unlisted,
             readers,
             columns,
             blooms,
@@ -109,13 +119,26 @@ impl Blocks {
         self.columns.as_ref()
     }
 
-    /// The meta of a block, from the block list or, for one that another process knows first, from the bucket.
+    /// The meta of a block, from the block list or, for one that another process knows first, from the bucket. A block that
+    /// became part of another one is read as long as it is there: whoever asks for it does not know the other yet.
     pub(crate) async fn meta(&self, tenant: &str, block_id: Uuid) -> Result<Arc<BlockMeta>> {
         let known = self.blocklist.tenant(tenant);
         if let Some(meta) = known.meta(block_id) {
             return Ok(Arc::new(meta.clone()));
         }
-        Ok(Arc::new(read_meta(&self.bucket, tenant, block_id).await?))
+        let key = (tenant.into(), block_id);
+        if let Some(meta) = self.unlisted.get(&key) {
+            return Ok(meta);
+        }
+        let meta = match read_meta(&self.bucket, tenant, block_id).await {
+            Err(error) if error.is_not_found() => {
+                read_compacted_meta(&self.bucket, tenant, block_id).await?
+            }
+            read => read?,
+        };
+        let meta = Arc::new(meta);
+        self.unlisted.insert(key, Arc::clone(&meta));
+        Ok(meta)
     }
 
     /// Opens the data of a block, or takes it from the cache. May block.
@@ -270,12 +293,8 @@ impl Blocks {
         Err(error)
     }
 
-    /// True if the block is not live any more: by the block list, else by a look into the bucket, which is ahead of
-    /// the list until the next poll.
+    /// True if the block is not live any more by a look into the bucket, which is ahead of the list until the next poll.
     async fn was_deleted(&self, tenant: &str, block_id: Uuid) -> Result<bool> {
-        if !self.blocklist.tenant(tenant).has_live(block_id) {
-            return Ok(true);
-        }
         match read_meta(&self.bucket, tenant, block_id).await {
             Ok(_) => Ok(false),
             Err(error) if error.is_not_found() => Ok(true),

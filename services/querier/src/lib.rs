@@ -15,22 +15,31 @@ mod duplicates;
 mod error;
 mod explain;
 mod find;
+pub mod from_config;
 mod gate;
 mod metrics;
+pub mod part;
 mod parts;
 mod pool;
 mod prune;
+mod recent;
 mod search;
 mod series;
 mod service;
 mod settings;
 mod source;
 mod tags;
+mod worker;
 
 #[cfg(test)]
 mod test_blocks;
 #[cfg(test)]
 mod tests;
 
+pub use recent::{IngesterAt, RecentData, RecentParts, RecentSettings};
 pub use service::Querier;
 pub use settings::{BloomAdmission, Settings};
+pub use worker::{
+    Dial, Inbound, Jobs, Outbound, Slots, Worker, WorkerSettings, addresses_of, dial_by,
+    keep_resolving,
+};

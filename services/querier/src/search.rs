@@ -205,7 +205,7 @@ pub(crate) fn response(
 ) -> SearchResponse {
     let inspected_traces = u32::try_from(inspected_traces).unwrap_or(u32::MAX);
     let metrics = SearchMetrics { inspected_traces, inspected_bytes, ..SearchMetrics::default() };
-    SearchResponse { traces, metrics: Some(metrics), explanations: Vec::new() }
+    SearchResponse { traces, metrics: Some(metrics), ..SearchResponse::default() }
 }
 
 /// The attribute of a dedicated column; columns of events hold none that a search by tags looks at.

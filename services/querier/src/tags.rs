@@ -212,7 +212,7 @@ fn merge_tags(collected: Vec<TagsJob>, limits: TagLimits, inspected_bytes: u64) 
     let message =
         |(scope, tags): (TagScope, _)| TagScopeMessage { name: scope.text().into(), tags };
     let scopes = all.finish().into_iter().map(message).collect();
-    TagsResponse { scopes, truncated, inspected_bytes }
+    TagsResponse { scopes, truncated, inspected_bytes, partial: false }
 }
 
 fn merge_values(
@@ -232,7 +232,7 @@ fn merge_values(
         value: value.text,
     };
     let values = all.finish().into_iter().map(message).collect();
-    TagValuesResponse { values, truncated, inspected_bytes }
+    TagValuesResponse { values, truncated, inspected_bytes, partial: false }
 }
 
 fn value_of(message: TagValueMessage) -> Option<TagValue> {

@@ -366,6 +366,9 @@ async fn block_unknown_to_the_list_is_looked_up_in_the_bucket() {
     );
     let sample = Sample { querier, ..sample };
     assert_eq!(sample.matched(whole(V4), "{}").await.1, 252);
+    // Its meta is kept for the other jobs on it.
+    fs::remove_file(sample.file(V4, "meta.json")).unwrap();
+    assert_eq!(sample.matched(whole(V4), "{}").await.1, 252);
 }
 
 #[tokio::test]

@@ -14,10 +14,25 @@ use tactus_telemetry::metrics::Registry;
 
 use crate::admission::{Admission, Admitted};
 use crate::metrics::Metrics;
+use crate::queue::{JobQueue, with_deadline};
 use crate::results::Results;
 use crate::settings::{QueryLimits, Settings, TenantLimitsOf};
 
-/// What a frontend is made of.
+/// What a frontend is made of whose queriers come to a queue.
+pub struct QueuedParts {
+    /// Settings.
+    pub settings: Settings,
+    /// How the tenants of a request are found.
+    pub tenancy: Tenancy,
+    /// Limits by tenant.
+    pub limits: TenantLimitsOf,
+    /// Runs all jobs, on recent data and on blocks.
+    pub queue: JobQueue,
+    /// Which blocks there are.
+    pub blocklist: Arc<Blocklist>,
+}
+
+/// What a frontend is made of that does everything in its own process.
 pub struct Parts {
     /// Settings.
     pub settings: Settings,
@@ -43,7 +58,10 @@ pub struct Frontend {
     pub(crate) blocklist: Arc<Blocklist>,
     pub(crate) metrics: Metrics,
     pub(crate) results: Arc<Results>,
+    queue: JobQueue,
     admission: Admission,
+    /// Queries of each tenant, alone or with others.
+    running: Admission,
 }
 
 impl fmt::Debug for Frontend {
@@ -53,17 +71,27 @@ impl fmt::Debug for Frontend {
 }
 
 impl Frontend {
-    /// A frontend over these services.
+    /// A frontend over these services, which run [`Settings::querier_parallelism`] jobs at a time.
     pub fn new(parts: Parts, registry: &Registry) -> Arc<Self> {
+        let Parts { settings, tenancy, limits, ingester, querier, blocklist } = parts;
+        let queue = JobQueue::new(settings.queue(), registry);
+        queue.add_local_worker(querier, ingester, settings.querier_parallelism);
+        Self::over_queue(QueuedParts { settings, tenancy, limits, queue, blocklist }, registry)
+    }
+
+    /// A frontend whose jobs are run by the workers of a queue.
+    pub fn over_queue(parts: QueuedParts, registry: &Registry) -> Arc<Self> {
         Arc::new(Self {
-            admission: Admission::new(parts.settings.max_outstanding_per_tenant),
-            metrics: Metrics::new(registry),
+            admission: Admission::default(),
+            running: Admission::default(),
+            metrics: Metrics::new(registry, parts.settings.service_levels),
             results: Arc::new(Results::new(&parts.settings.results, registry)),
             settings: parts.settings,
             tenancy: parts.tenancy,
             limits: parts.limits,
-            ingester: parts.ingester,
-            querier: parts.querier,
+            ingester: Arc::new(parts.queue.clone()),
+            querier: Arc::new(parts.queue.clone()),
+            queue: parts.queue,
             blocklist: parts.blocklist,
         })
     }
@@ -87,20 +115,55 @@ impl Frontend {
         let label = joined(tenants);
         let watch = self.metrics.watch(&label, op);
         let time_limit = self.settings.api_timeout;
+        let query = with_deadline(time_limit, query);
         let result = if time_limit.is_zero() {
             query.await
         } else {
             tokio::time::timeout(time_limit, query).await.unwrap_or(Err(Error::ApiTimeout))
         };
-        if let Ok(answer) = &result {
-            self.metrics.inspected(&label, op, inspected(answer));
-        }
-        watch.done(&result);
+        watch.done(result.as_ref().map(inspected));
         result
     }
 
-    pub(crate) fn admit(&self, tenants: &[TenantId]) -> Result<Admitted> {
-        self.admission.admit(&joined(tenants))
+    /// Lets a query of these tenants in, or refuses it with [`Error::QueueFull`] or [`Error::TooManyQueries`]. It
+    /// leaves when what is returned is dropped.
+    pub(crate) fn admit(&self, tenants: &[TenantId]) -> Result<Vec<Admitted>> {
+        let label = joined(tenants);
+        let is_full = tenants.iter().any(|tenant| self.queue.refuses(tenant.as_str()));
+        let limit = if is_full { 0 } else { self.settings.max_outstanding_per_tenant };
+        let Some(admitted) = self.admission.admit(&label, limit) else {
+            self.queue.count_refused(&label);
+            return Err(Error::QueueFull);
+        };
+        let mut all = vec![admitted];
+        for tenant in tenants {
+            let limit = (self.limits)(tenant).max_concurrent_queries;
+            if limit > 0 {
+                let admitted = self.running.admit(tenant.as_str(), limit);
+                all.push(admitted.ok_or(Error::TooManyQueries { limit })?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Refuses a path with its query if it is denied by the settings.
+    pub(crate) fn check_url(&self, url: &str) -> Result<()> {
+        if self.settings.url_deny_list.iter().any(|denied| denied.is_match(url)) {
+            return Err(Error::Invalid(format!(
+                "Invalid request {url}. This query has been identified as one that destabilizes our system. Contact your system administrator for more information"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Jobs of one query in flight, if its kind may have so many: twice as many as run at a time, so that the next query
+    /// does not wait behind all jobs of a long one.
+    pub(crate) fn jobs_in_flight(&self, concurrent_jobs: usize) -> usize {
+        let parallelism = match self.queue.slots() {
+            0 => self.settings.querier_parallelism,
+            slots => slots,
+        };
+        concurrent_jobs.min(parallelism.saturating_mul(2)).max(1)
     }
 
     /// How ranges are completed now.

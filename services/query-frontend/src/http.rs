@@ -19,12 +19,8 @@ use tactus_api::request::{
 use tactus_api::trace::WhenTooLarge;
 use tactus_api::{Encoding, Error, QueryParams, Result, json};
 use tactus_model::TenantId;
-use tactus_proto::tempopb::{
-    MetadataMetrics, SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsResponse,
-    SearchTagsV2Response, SearchTagsV2Scope, TagValue,
-};
+use tactus_proto::tempopb::MetadataMetrics;
 use tactus_server::http::{not_found, text};
-use tactus_traceql::eval::TagScope;
 
 use crate::frontend::Frontend;
 use crate::search::SearchAnswer;
@@ -104,7 +100,8 @@ async fn answer<F: Future<Output = Result<Answer>>>(
         Ok(tenants) => tenants,
         Err(error) => return error.into_response(),
     };
-    if let Err(error) = check_url(&frontend, &uri) {
+    let url = uri.path_and_query().map_or("", |url| url.as_str());
+    if let Err(error) = frontend.check_url(url) {
         return error_response(&error);
     }
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
@@ -124,16 +121,6 @@ fn error_response(error: &Error) -> Response {
         return response;
     }
     text(status, error.to_string())
-}
-
-fn check_url(frontend: &Frontend, uri: &Uri) -> Result<()> {
-    let url = uri.path_and_query().map_or("", |url| url.as_str());
-    if frontend.settings.url_deny_list.iter().any(|denied| denied.is_match(url)) {
-        return Err(Error::Invalid(format!(
-            "Invalid request {url}. This query has been identified as one that destabilizes our system. Contact your system administrator for more information"
-        )));
-    }
-    Ok(())
 }
 
 type Shared = State<Arc<Frontend>>;
@@ -210,15 +197,8 @@ async fn search(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Respon
 
 async fn tags_v1(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
     answer(frontend, uri, headers, async move |call: Call| {
-        let query = TagsQuery::parse(&call.params())?;
-        let TagsAnswer { scopes, inspected_bytes, partial } =
-            call.frontend.tags(&call.tenants, &query).await?;
-        let asked = query.scope == Some(TagScope::Intrinsic);
-        let scopes = scopes.into_iter().filter(|(scope, _)| asked || *scope != TagScope::Intrinsic);
-        let mut tag_names: Vec<String> = scopes.flat_map(|(_, tags)| tags).collect();
-        tag_names.sort_unstable();
-        tag_names.dedup();
-        let response = SearchTagsResponse { tag_names, metrics: metadata(inspected_bytes) };
+        let (query, found) = tags(&call).await?;
+        let (partial, response) = (found.partial, found.into_v1(query.scope));
         let encoding = plain(call.encoding);
         let body = match encoding {
             Encoding::Protobuf => response.encode_to_vec(),
@@ -231,17 +211,8 @@ async fn tags_v1(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Respo
 
 async fn tags_v2(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
     answer(frontend, uri, headers, async move |call: Call| {
-        let query = TagsQuery::parse(&call.params())?;
-        let TagsAnswer { scopes, inspected_bytes, partial } =
-            call.frontend.tags(&call.tenants, &query).await?;
-        let scope = |(scope, tags): (TagScope, _)| SearchTagsV2Scope {
-            name: scope.text().to_owned(),
-            tags,
-        };
-        let response = SearchTagsV2Response {
-            scopes: scopes.into_iter().map(scope).collect(),
-            metrics: metadata(inspected_bytes),
-        };
+        let (_, found) = tags(&call).await?;
+        let (partial, response) = (found.partial, found.into_v2());
         let encoding = plain(call.encoding);
         let body = match encoding {
             Encoding::Protobuf => response.encode_to_vec(),
@@ -252,19 +223,24 @@ async fn tags_v2(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Respo
     .await
 }
 
+async fn tags(call: &Call) -> Result<(TagsQuery, TagsAnswer)> {
+    let query = TagsQuery::parse(&call.params())?;
+    let mut found = call.frontend.tags(&call.tenants, &query).await?;
+    found.metrics = shown(found.metrics);
+    Ok((query, found))
+}
+
 async fn tag_values_v1(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
     let Some(name) = tag_name(uri.path(), TAG_V1) else { return not_found().await };
     answer(frontend, uri, headers, async move |call: Call| {
         let found = tag_values(&call, parse_tag_v1(&name)?, false).await?;
-        let tag_values = found.values.into_iter().map(|value| value.text).collect();
-        let metrics = metadata(found.inspected_bytes);
-        let response = SearchTagValuesResponse { tag_values, metrics };
+        let (partial, response) = (found.partial, found.into_v1());
         let encoding = plain(call.encoding);
         let body = match encoding {
             Encoding::Protobuf => response.encode_to_vec(),
             _ => json::tag_values_v1(&response),
         };
-        Ok(Answer { body, encoding, partial: found.partial })
+        Ok(Answer { body, encoding, partial })
     })
     .await
 }
@@ -273,26 +249,22 @@ async fn tag_values_v2(State(frontend): Shared, uri: Uri, headers: HeaderMap) ->
     let Some(name) = tag_name(uri.path(), TAG_V2) else { return not_found().await };
     answer(frontend, uri, headers, async move |call: Call| {
         let found = tag_values(&call, parse_tag_v2(&name)?, true).await?;
-        let value = |value: tactus_traceql::eval::TagValue| TagValue {
-            r#type: value.value_type.text().to_owned(),
-            value: value.text,
-        };
-        let tag_values = found.values.into_iter().map(value).collect();
-        let metrics = metadata(found.inspected_bytes);
-        let response = SearchTagValuesV2Response { tag_values, metrics };
+        let (partial, response) = (found.partial, found.into_v2());
         let body = match call.encoding {
             Encoding::Protobuf => response.encode_to_vec(),
             Encoding::Json => json::tag_values_v2(&response),
             Encoding::Llm => json::tag_values_llm(&response),
         };
-        Ok(Answer { body, encoding: call.encoding, partial: found.partial })
+        Ok(Answer { body, encoding: call.encoding, partial })
     })
     .await
 }
 
 async fn tag_values(call: &Call, tag: RequestedTag, typed: bool) -> Result<TagValuesAnswer> {
     let query = TagValuesQuery::parse(&call.params())?;
-    call.frontend.tag_values(&call.tenants, &tag, &query, typed).await
+    let mut found = call.frontend.tag_values(&call.tenants, &tag, &query, typed).await?;
+    found.metrics = shown(found.metrics);
+    Ok(found)
 }
 
 /// The encoding of an answer that has no form for language models.
@@ -300,6 +272,7 @@ fn plain(encoding: Encoding) -> Encoding {
     if encoding == Encoding::Llm { Encoding::Json } else { encoding }
 }
 
-fn metadata(inspected_bytes: u64) -> Option<MetadataMetrics> {
-    Some(MetadataMetrics { inspected_bytes, ..MetadataMetrics::default() })
+/// The work as clients know it: bytes only. Streams show more, which tells how far they are.
+fn shown(metrics: MetadataMetrics) -> MetadataMetrics {
+    MetadataMetrics { inspected_bytes: metrics.inspected_bytes, ..MetadataMetrics::default() }
 }

@@ -26,33 +26,19 @@ pub(crate) type Running<T> = BoxFuture<'static, Result<Outcome<T>>>;
 /// Calls a method of a service with a request.
 pub(crate) type Call<S, R, T> = fn(Arc<S>, R) -> BoxFuture<'static, Result<T, Status>>;
 
-/// Makes a call up to `attempts` times, as long as it may succeed the next time.
-pub(crate) fn with_retries<S, R, T>(
-    attempts: usize,
-    service: &Arc<S>,
-    request: R,
-    call: Call<S, R, T>,
-) -> Running<T>
+/// Makes a call. The queue behind it makes as many attempts as there may be.
+pub(crate) fn call<S, R, T>(service: &Arc<S>, request: R, call: Call<S, R, T>) -> Running<T>
 where
     S: Send + Sync + ?Sized + 'static,
-    R: Clone + Send + Sync + 'static,
+    R: Send + 'static,
     T: Send + 'static,
 {
-    let service = Arc::clone(service);
+    let answer = call(Arc::clone(service), request);
     Box::pin(async move {
-        let mut attempt = 1;
-        loop {
-            let status = match call(Arc::clone(&service), request.clone()).await {
-                Ok(answer) => return Ok(Outcome::Answer(answer)),
-                Err(status) if status.code() == Code::DataLoss => return Ok(Outcome::Damaged),
-                Err(status) => status,
-            };
-            let error = Error::from(status);
-            if !error.is_retryable() || attempt >= attempts {
-                return Err(error);
-            }
-            tracing::debug!(%error, attempt, "job failed, trying again");
-            attempt += 1;
+        match answer.await {
+            Ok(answer) => Ok(Outcome::Answer(answer)),
+            Err(status) if status.code() == Code::DataLoss => Ok(Outcome::Damaged),
+            Err(status) => Err(Error::from(status)),
         }
     })
 }
@@ -62,15 +48,14 @@ impl Frontend {
     pub(crate) async fn ask_ingesters<R, T>(
         &self,
         requests: &[R],
-        call: Call<dyn Ingester, R, T>,
+        method: Call<dyn Ingester, R, T>,
     ) -> Result<Vec<Outcome<T>>>
     where
         R: Clone + Send + Sync + 'static,
         T: Send + 'static,
     {
-        let attempts = self.settings.max_retries;
-        let ask = |request: &R| with_retries(attempts, &self.ingester, request.clone(), call);
-        try_join_all(requests.iter().map(ask)).await
+        try_join_all(requests.iter().map(|request| call(&self.ingester, request.clone(), method)))
+            .await
     }
 }
 
@@ -106,32 +91,6 @@ pub(crate) async fn run_jobs<J, T, S>(
 mod tests {
     use super::*;
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    async fn attempts_made(code: Code, attempts: usize) -> usize {
-        let calls = Arc::new(AtomicUsize::new(0));
-        let result: Result<Outcome<()>> = with_retries(attempts, &calls, code, |calls, code| {
-            calls.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async move { Err(Status::new(code, "no")) })
-        })
-        .await;
-        assert!(result.is_err() || code == Code::DataLoss);
-        calls.load(Ordering::Relaxed)
-    }
-
-    #[tokio::test]
-    async fn job_is_tried_again_only_if_that_may_help() {
-        for (code, attempts, expected) in [
-            (Code::Unavailable, 2, 2),
-            (Code::Internal, 3, 3),
-            (Code::Unavailable, 0, 1),
-            (Code::InvalidArgument, 5, 1),
-            (Code::Unimplemented, 5, 1),
-            (Code::DataLoss, 5, 1),
-        ] {
-            assert_eq!(attempts_made(code, attempts).await, expected, "{code:?}");
-        }
-    }
 
     #[tokio::test]
     async fn jobs_start_in_order_and_end_when_the_answer_is_full() {

@@ -1,7 +1,8 @@
 //! The query-frontend: the public query API over ingesters and queriers.
 //!
 //! ```text
-//! request -> parameters -> ingesters (recent data) -> block list -> jobs on block parts -> combine -> encode
+//! request -> parameters -> recent data -> block list -> jobs on block parts -> combine -> encode
+//!                               `------- queue -> queriers -------'
 //! ```
 //!
 //! The ingesters are asked first, and the block list is read after they answered: what an ingester gave up because a
@@ -11,15 +12,20 @@
 #![warn(missing_docs)]
 
 mod admission;
+mod answers;
 mod blocks;
+pub mod from_config;
 mod frontend;
 mod http;
 mod jobs;
 mod metrics;
 mod metrics_query;
+pub mod part;
+mod queue;
 mod results;
 mod search;
 mod settings;
+mod streaming;
 mod tags;
 mod trace_by_id;
 mod work;
@@ -28,12 +34,15 @@ mod work;
 mod tests;
 
 pub use crate::http::router;
-pub use frontend::{Frontend, Parts};
+pub use frontend::{Frontend, Parts, QueuedParts};
 pub use metrics_query::SeriesAnswer;
+pub use queue::{JobQueue, QueueSettings, WeightSettings, WorkerStreams};
 pub use results::ResultSettings;
 pub use search::SearchAnswer;
 pub use settings::{
-    MetricsSettings, SearchSettings, Settings, TenantLimits, TenantLimitsOf, TraceByIdSettings,
+    MetricsSettings, SearchSettings, ServiceLevel, ServiceLevels, Settings, StreamingSettings,
+    TenantLimits, TenantLimitsOf, TraceByIdSettings,
 };
+pub use streaming::{Answers, Streaming, streaming_service};
 pub use tags::{TagValuesAnswer, TagsAnswer};
 pub use trace_by_id::FoundTrace;

@@ -1,9 +1,11 @@
 //! What the frontend counts: the service levels that dashboards show.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tactus_api::{Error, Result};
 use tactus_telemetry::metrics::{CounterVec, HistogramVec, Registry, exponential_buckets};
+
+use crate::settings::{ServiceLevel, ServiceLevels};
 
 /// Kinds of queries, as the label `op` names them.
 pub(crate) const TRACES: &str = "traces";
@@ -16,11 +18,13 @@ pub(crate) struct Metrics {
     queries: CounterVec<3>,
     within_slo: CounterVec<3>,
     inspected_bytes: CounterVec<2>,
+    bytes_per_second: HistogramVec<2>,
     seconds: HistogramVec<1>,
+    levels: ServiceLevels,
 }
 
 impl Metrics {
-    pub(crate) fn new(registry: &Registry) -> Self {
+    pub(crate) fn new(registry: &Registry, levels: ServiceLevels) -> Self {
         Self {
             queries: registry.counter_vec(
                 "tempo_query_frontend_queries_total",
@@ -37,6 +41,13 @@ impl Metrics {
                 "Bytes read for queries per tenant and kind.",
                 ["tenant", "op"],
             ),
+            bytes_per_second: registry.histogram_vec(
+                "tempo_query_frontend_bytes_processed_per_second",
+                "Bytes read for a query per second that it took.",
+                ["tenant", "op"],
+                &exponential_buckets(8_192.0, 4.0, 10),
+            ),
+            levels,
             seconds: registry.histogram_vec(
                 "tactus_query_frontend_query_duration_seconds",
                 "Time of a query per kind.",
@@ -46,9 +57,13 @@ impl Metrics {
         }
     }
 
-    /// Counts the bytes that a query read.
-    pub(crate) fn inspected(&self, tenant: &str, op: &str, bytes: u64) {
-        self.inspected_bytes.with([tenant, op]).inc_by(bytes);
+    fn level(&self, op: &str) -> ServiceLevel {
+        match op {
+            TRACES => self.levels.traces,
+            SEARCH => self.levels.search,
+            METADATA => self.levels.metadata,
+            _ => self.levels.metrics,
+        }
     }
 
     /// Starts counting a query. It counts as canceled unless [`Watch::done`] is called.
@@ -67,11 +82,18 @@ pub(crate) struct Watch<'m> {
 }
 
 impl Watch<'_> {
-    /// Counts the end of the query. Without a configured level, an answer that is no fault of ours is within it.
-    pub(crate) fn done<T>(mut self, result: &Result<T>) {
+    /// Counts the end of the query, and the bytes that it read. An error that is no fault of ours is within the level.
+    pub(crate) fn done(mut self, inspected_bytes: Result<u64, &Error>) {
         self.done = true;
-        let (result, within) = match result {
-            Ok(_) => ("completed", true),
+        let time = self.started.elapsed();
+        let (result, within) = match inspected_bytes {
+            Ok(bytes) => {
+                let per_second = bytes as f64 / time.as_secs_f64().max(1e-6);
+                let labels = [self.tenant, self.op];
+                self.metrics.inspected_bytes.with(labels).inc_by(bytes);
+                self.metrics.bytes_per_second.with(labels).observe(per_second);
+                ("completed", self.metrics.level(self.op).is_met(time, per_second))
+            }
             Err(Error::Cancelled) => ("canceled", true),
             Err(error) => ("completed", !error.http_status().is_server_error()),
         };
@@ -88,10 +110,42 @@ impl Watch<'_> {
     }
 }
 
+impl ServiceLevel {
+    fn is_met(&self, time: Duration, bytes_per_second: f64) -> bool {
+        if self.duration.is_zero() && self.throughput_bytes == 0.0 {
+            return true;
+        }
+        time < self.duration
+            || (self.throughput_bytes > 0.0 && bytes_per_second >= self.throughput_bytes)
+    }
+}
+
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if !self.done {
             self.count("canceled", true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn level_is_met_by_time_or_by_throughput() {
+        let seconds = Duration::from_secs;
+        for (duration, throughput_bytes, time, bytes_per_second, expected) in [
+            (0, 0.0, 99, 0.0, true),
+            (5, 0.0, 4, 0.0, true),
+            (5, 0.0, 5, 1e9, false),
+            (0, 100.0, 99, 100.0, true),
+            (0, 100.0, 1, 99.0, false),
+            (5, 100.0, 9, 100.0, true),
+            (5, 100.0, 9, 99.0, false),
+        ] {
+            let level = ServiceLevel { duration: seconds(duration), throughput_bytes };
+            assert_eq!(level.is_met(seconds(time), bytes_per_second), expected, "{level:?}");
         }
     }
 }

@@ -1,10 +1,11 @@
 //! TraceQL metrics over recent data and blocks.
 //!
-//! Every span counts once. The blocks to read are those of the list before the ingesters were asked, without the ones
+//! Every span counts once. Where ingesters hold replicas [`replicas`] tells how. Else the blocks to read are those of the list before the ingesters were asked, without the ones
 //! that an ingester names because it still counted their spans itself. A block that comes into the list meanwhile holds
 //! spans that an ingester counted, unless it names the block as one whose spans it had given up before.
 
 mod plan;
+mod replicas;
 mod sum;
 
 use std::collections::HashSet;
@@ -30,6 +31,7 @@ use crate::blocks::{QueryBlock, select_new, select_uncounted};
 use crate::frontend::{Frontend, unix_nanos_now};
 use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::METRICS;
+use crate::streaming::MetricsProgress;
 use crate::work::Work;
 use plan::Job;
 use sum::Sum;
@@ -62,6 +64,8 @@ struct RecentBlocks {
 struct State {
     sum: Sum,
     work: Work,
+    /// Told of this state, if the answer is a stream.
+    progress: Option<(MetricsProgress, Grid)>,
 }
 
 impl Frontend {
@@ -71,9 +75,20 @@ impl Frontend {
         tenants: &[TenantId],
         query: &MetricsQuery,
     ) -> Result<SeriesAnswer> {
+        self.query_metrics_with(tenants, query, None).await
+    }
+
+    /// Answers a metrics query, and shows on the way what is counted.
+    pub(crate) async fn query_metrics_with(
+        &self,
+        tenants: &[TenantId],
+        query: &MetricsQuery,
+        progress: Option<MetricsProgress>,
+    ) -> Result<SeriesAnswer> {
         let inspected = |answer: &SeriesAnswer| answer.facts.metrics.inspected_bytes;
         let run = async {
-            self.run_metrics(tenants, query).await.map_err(|error| self.name_limit(error))
+            let run = self.run_metrics(tenants, query, progress);
+            run.await.map_err(|error| self.name_limit(error))
         };
         self.counted(tenants, METRICS, run, inspected).await
     }
@@ -96,6 +111,7 @@ impl Frontend {
         &self,
         tenants: &[TenantId],
         query: &MetricsQuery,
+        progress: Option<MetricsProgress>,
     ) -> Result<SeriesAnswer> {
         let grid = self.grid(query)?;
         let _admitted = self.admit(tenants)?;
@@ -108,16 +124,23 @@ impl Frontend {
             max_bytes: self.max_series_bytes(),
         };
         let sum = Sum::new(MetricsCombiner::new(&query.root, grid, options));
-        let mut state = State { sum, work: Work::default() };
+        let work = Work::within(self.limits_of(tenants).max_inspected_bytes);
+        let mut state = State { sum, work, progress: progress.map(|progress| (progress, grid)) };
         let mut answer = MetricsAnswer::default();
         if !compiled.is_never() {
             let requests: Vec<_> =
                 tenants.iter().map(|tenant| self.request(tenant, query, &grid)).collect();
             let window = plan::window_seconds(&grid);
-            let known: Vec<_> =
-                requests.iter().map(|request| self.blocklist.tenant(&request.tenant)).collect();
-            let recent = self.count_recent(&requests, &mut state).await?;
-            let blocks = self.uncounted_blocks(known, &requests, window, recent, &mut state.work);
+            if state.progress.is_some() {
+                let bytes = self.settings.metrics.target_bytes_per_job;
+                let bytes = plan::job_bytes(&query.root.hints, bytes);
+                state.work.expect_jobs(self.jobs_on_blocks(tenants, window, bytes));
+            }
+            let blocks = if self.settings.replicated {
+                self.count_replicas(&requests, window, &grid, &mut state).await?
+            } else {
+                self.count_unreplicated(&requests, window, &mut state).await?
+            };
             self.count_blocks_of(&requests, &blocks, query, &grid, &mut state).await?;
             answer = state.sum.finish().await?;
             if query.explain {
@@ -160,7 +183,20 @@ impl Frontend {
             exemplars: query.exemplars,
             max_series_bytes: self.settings.metrics.max_series_bytes,
             explain: query.explain,
+            ..MetricsRequest::default()
         }
+    }
+
+    /// Counts recent data that nobody else has; returns the blocks to read, for each request.
+    async fn count_unreplicated(
+        &self,
+        requests: &[MetricsRequest],
+        window: (i64, i64),
+        state: &mut State,
+    ) -> Result<Vec<Vec<QueryBlock>>> {
+        let known = requests.iter().map(|request| self.blocklist.tenant(&request.tenant)).collect();
+        let recent = self.count_recent(requests, state).await?;
+        Ok(self.uncounted_blocks(known, requests, window, recent, &mut state.work))
     }
 
     /// Counts recent data. Returns for each request what its ingesters say about blocks.
@@ -221,20 +257,32 @@ impl Frontend {
         let job_bytes = plan::job_bytes(&query.root.hints, settings.metrics.target_bytes_per_job);
         let mut jobs = Vec::new();
         for (request, blocks) in requests.iter().zip(blocks) {
-            let read = plan::add_jobs(&mut jobs, request, blocks, grid, job_bytes);
+            let listed = self.blocklist.tenant(&request.tenant);
+            let have_copies = |one, other| replicas::have_copies(&listed, one, other);
+            let read = plan::add_jobs(&mut jobs, request, blocks, grid, job_bytes, have_copies);
             state.work.plan_blocks(&read);
         }
         // Stable: the parts of a block stay in order. With one tenant the jobs are almost sorted already.
         jobs.sort_by_key(|job| std::cmp::Reverse(job.block_end_seconds));
-        state.work.metrics.total_jobs += jobs.len() as u32;
+        state.work.plan_jobs(jobs.len());
+        let pending = state.progress.as_ref().map(|(progress, _)| progress.pending.clone());
+        if let Some(pending) = &pending {
+            let ends = jobs.iter().map(|job| job.block_end_seconds);
+            pending.plan(ends.map(|end| plan::last_interval(end, grid)));
+        }
         let sum = state.sum.clone();
         let run = |job: Job| {
+            let last = plan::last_interval(job.block_end_seconds, grid);
             let call = self.run_on_block(job.request);
             let sum = sum.clone();
-            async move { sum.add(call.await?).await }.boxed()
+            let running = async move { sum.add(call.await?).await }.boxed();
+            match &pending {
+                Some(pending) => pending.track(last, running),
+                None => running,
+            }
         };
         let take = |state: &mut State, outcome| self.take_work(state, outcome);
-        let mut in_flight = settings.jobs_in_flight(settings.metrics.concurrent_jobs);
+        let mut in_flight = self.jobs_in_flight(settings.metrics.concurrent_jobs);
         if let Some(wanted) = plan::concurrent_blocks(&query.root.hints) {
             in_flight = in_flight.min(wanted);
         }
@@ -251,8 +299,13 @@ impl Frontend {
             Outcome::Damaged => state.work.partial = true,
             Outcome::Answer(answer) => {
                 state.work.add(answer.metrics.as_ref(), answer.explanations);
-                self.check_budget(&state.work)?;
+                state.work.partial |= answer.partial;
+                state.work.check()?;
             }
+        }
+        if let Some((progress, grid)) = &mut state.progress {
+            let sum = state.sum.clone();
+            progress.tell(grid, &state.work.so_far(), Box::new(move || sum.snapshot()));
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -265,8 +318,9 @@ impl Frontend {
         grid: Grid,
         reads_whole_traces: bool,
     ) -> SeriesAnswer {
-        let facts = MetricsFacts { metrics: work.metrics, max_series: query.max_series };
         let partial = work.partial;
+        let facts =
+            MetricsFacts { metrics: work.metrics, max_series: query.max_series, unread: partial };
         let explanation = query.explain.then(|| {
             let window = ExplainedWindow {
                 start: grid.start(),
@@ -279,7 +333,7 @@ impl Frontend {
                 ("exemplars", query.exemplars.into()),
                 ("seriesBytes", self.settings.metrics.max_series_bytes),
                 ("bytesPerJob", plan::job_bytes(&query.root.hints, job_bytes)),
-                ("inspectedBytes", self.settings.max_inspected_bytes),
+                ("inspectedBytes", work.max_inspected_bytes()),
             ];
             let plan = Plan { reads_whole_traces, ..Plan::of(&query.root) };
             work.explain(query.root.to_string(), plan, window, limits)

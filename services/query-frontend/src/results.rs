@@ -20,7 +20,7 @@ use tactus_telemetry::metrics::{CounterVec, Kind, Registry};
 use tonic::{Response, Status};
 
 use crate::frontend::Frontend;
-use crate::jobs::{Outcome, Running, with_retries};
+use crate::jobs::{Outcome, Running, call};
 use store::{Entry, Place, Store};
 
 /// Settings of kept answers.
@@ -183,12 +183,11 @@ impl Frontend {
     /// Answers a job by what is kept, or has a querier run it.
     pub(crate) fn run_on_block<J: BlockJob>(&self, job: J) -> Running<J::Answer> {
         let (results, querier) = (Arc::clone(&self.results), Arc::clone(&self.querier));
-        let attempts = self.settings.max_retries;
         Box::pin(async move {
             if let Some(answer) = results.find(&job).await {
                 return Ok(Outcome::Answer(answer));
             }
-            Ok(match with_retries(attempts, &querier, job.clone(), J::run).await? {
+            Ok(match call(&querier, job.clone(), J::run).await? {
                 Outcome::Damaged => Outcome::Damaged,
                 Outcome::Answer(response) => {
                     results.keep(&job, &response);

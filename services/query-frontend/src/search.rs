@@ -18,6 +18,7 @@ use crate::blocks::select;
 use crate::frontend::Frontend;
 use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::SEARCH;
+use crate::streaming::SearchProgress;
 use crate::work::Work;
 
 /// The answer to a search.
@@ -42,26 +43,48 @@ struct State {
     combiner: SearchCombiner,
     work: Work,
     most_recent: bool,
+    /// Told of this state, if the answer is a stream.
+    progress: Option<SearchProgress>,
 }
 
 impl Frontend {
     /// Answers a search for these tenants.
     pub async fn search(&self, tenants: &[TenantId], query: &SearchQuery) -> Result<SearchAnswer> {
+        self.search_with(tenants, query, None).await
+    }
+
+    /// Answers a search, and shows on the way what is found.
+    pub(crate) async fn search_with(
+        &self,
+        tenants: &[TenantId],
+        query: &SearchQuery,
+        progress: Option<SearchProgress>,
+    ) -> Result<SearchAnswer> {
         let inspected = |answer: &SearchAnswer| {
             answer.response.metrics.as_ref().map_or(0, |metrics| metrics.inspected_bytes)
         };
-        self.counted(tenants, SEARCH, self.run_search(tenants, query), inspected).await
+        self.counted(tenants, SEARCH, self.run_search(tenants, query, progress), inspected).await
     }
 
-    async fn run_search(&self, tenants: &[TenantId], query: &SearchQuery) -> Result<SearchAnswer> {
+    async fn run_search(
+        &self,
+        tenants: &[TenantId],
+        query: &SearchQuery,
+        progress: Option<SearchProgress>,
+    ) -> Result<SearchAnswer> {
         let rules = self.window_rules();
         let window = query.range.window(&rules)?;
-        window.check_length(self.limits_of(tenants).max_search_duration)?;
+        let limits = self.limits_of(tenants);
+        window.check_length(limits.max_search_duration)?;
         let _admitted = self.admit(tenants)?;
+        let combiner = SearchCombiner::new(query.limit)
+            .pads_ids(limits.left_pad_trace_ids)
+            .shows_spans(query.spans_per_span_set);
         let mut state = State {
-            combiner: SearchCombiner::new(query.limit),
-            work: Work::default(),
+            combiner: if progress.is_some() { combiner.watches_changes() } else { combiner },
+            work: Work::within(limits.max_inspected_bytes),
             most_recent: false,
+            progress,
         };
         if let SearchKind::TraceQl { root, .. } = &query.kind {
             let compiled = CompiledQuery::compile(root)
@@ -73,6 +96,11 @@ impl Frontend {
         }
         let searches: Vec<_> =
             tenants.iter().map(|tenant| request(tenant, query, &window, &state)).collect();
+        if state.progress.is_some() {
+            let seconds = (window.start_seconds().into(), window.end_seconds().into());
+            let bytes = self.settings.search.target_bytes_per_job;
+            state.work.expect_jobs(self.jobs_on_blocks(tenants, seconds, bytes));
+        }
         self.search_recent(&searches, &mut state).await?;
         self.search_blocks(&searches, &window, &mut state).await?;
         if query.explain {
@@ -91,7 +119,7 @@ impl Frontend {
         for outcome in outcomes.await? {
             let _ = state.take(outcome);
         }
-        self.check_budget(&state.work)
+        state.work.check()
     }
 
     /// Searches the blocks that are in the list now, after the ingesters answered.
@@ -120,16 +148,24 @@ impl Frontend {
         }
         // Stable: the parts of a block stay in order. With one tenant the jobs are sorted already.
         jobs.sort_by_key(|job| std::cmp::Reverse(job.block_end));
-        state.work.metrics.total_jobs += jobs.len() as u32;
+        state.work.plan_jobs(jobs.len());
+        let pending = state.progress.as_ref().map(|progress| progress.pending.clone());
+        if let Some(pending) = &pending {
+            pending.plan(jobs.iter().map(|job| job.block_end));
+        }
         let run = |job: Job| {
             let (search, part) = (Some(job.search), Some(job.part));
-            self.run_on_block(SearchBlockRequest { search, part })
+            let running = self.run_on_block(SearchBlockRequest { search, part });
+            match &pending {
+                Some(pending) => pending.track(job.block_end, running),
+                None => running,
+            }
         };
         let take = |state: &mut State, outcome| {
             let flow = state.take(outcome);
-            self.check_budget(&state.work).map(|()| flow)
+            state.work.check().map(|()| flow)
         };
-        let in_flight = settings.jobs_in_flight(settings.search.concurrent_jobs);
+        let in_flight = self.jobs_in_flight(settings.search.concurrent_jobs);
         run_jobs(jobs, in_flight, state, run, State::wants, take).await
     }
 
@@ -147,7 +183,7 @@ impl Frontend {
                 ("traces", query.limit.into()),
                 ("spansPerSpanSet", query.spans_per_span_set.into()),
                 ("bytesPerJob", self.settings.search.target_bytes_per_job),
-                ("inspectedBytes", self.settings.max_inspected_bytes),
+                ("inspectedBytes", work.max_inspected_bytes()),
             ];
             work.explain(text, plan, window, limits)
         });
@@ -181,8 +217,12 @@ impl State {
             Outcome::Damaged => self.work.partial = true,
             Outcome::Answer(answer) => {
                 self.work.add(answer.metrics.as_ref(), answer.explanations);
+                self.work.partial |= answer.partial;
                 self.combiner.add(answer.traces);
             }
+        }
+        if let Some(progress) = &mut self.progress {
+            progress.tell(&mut self.combiner, self.work.so_far(), self.most_recent);
         }
         if self.combiner.is_full() && !self.most_recent {
             return ControlFlow::Break(());

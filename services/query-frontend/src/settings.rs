@@ -4,19 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use regex::Regex;
-use tactus_api::Error;
 use tactus_api::request::{MetricsLimits, SearchLimits};
 use tactus_model::TenantId;
 
+use crate::queue::{QueueSettings, WeightSettings};
 use crate::results::ResultSettings;
 
 /// Settings of a query-frontend; names as in the configuration's section `query_frontend`.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Attempts of a failed job; 0 counts as 1.
+    /// Attempts of a failed job in total; 0 counts as 1.
     pub max_retries: usize,
-    /// Queries of a tenant in flight; more get 429.
+    /// Queries of a tenant in flight, and jobs of it that wait, beyond which a new query gets 429. Queries that run may
+    /// have more jobs than this wait.
     pub max_outstanding_per_tenant: usize,
+    /// Weights of jobs in the queue.
+    pub weights: WeightSettings,
     /// Longer TraceQL gets 400; 0 is no limit.
     pub max_query_expression_size_bytes: usize,
     /// Alternatives of a tag filter at most.
@@ -31,9 +34,10 @@ pub struct Settings {
     pub blocklist_poll: Duration,
     /// Bytes that the jobs of a query may read, as they count them; a query beyond fails. 0 is no limit.
     pub max_inspected_bytes: u64,
-    /// Jobs that all queriers together run at a time. A query has at most twice as many in flight, so that the next
-    /// query does not wait behind all jobs of a long one.
+    /// Jobs that a querier in this process runs at a time.
     pub querier_parallelism: usize,
+    /// Several ingesters have each span: metrics count it by its origin, at one of them or in a block.
+    pub replicated: bool,
     /// Answers that are kept.
     pub results: ResultSettings,
     /// Search, and what it shares with tags and values.
@@ -42,6 +46,56 @@ pub struct Settings {
     pub trace_by_id: TraceByIdSettings,
     /// TraceQL metrics.
     pub metrics: MetricsSettings,
+    /// Streamed answers.
+    pub streaming: StreamingSettings,
+    /// What queries are held to.
+    pub service_levels: ServiceLevels,
+}
+
+/// Settings of streamed answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamingSettings {
+    /// Time between two messages of a stream at least; the last comes at once.
+    pub interval: Duration,
+    /// Bytes of a message, unless a single trace is larger; 0 is no limit.
+    pub max_packet_bytes: usize,
+    /// Largest request in bytes.
+    pub max_request_bytes: usize,
+    /// Largest message in bytes; a larger one ends its stream with an error.
+    pub max_message_bytes: usize,
+}
+
+impl Default for StreamingSettings {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_millis(500),
+            max_packet_bytes: 2 << 20,
+            max_request_bytes: 16 << 20,
+            max_message_bytes: 16 << 20,
+        }
+    }
+}
+
+/// Service levels by kind of query.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ServiceLevels {
+    /// Traces by id.
+    pub traces: ServiceLevel,
+    /// Searches.
+    pub search: ServiceLevel,
+    /// Tags and values.
+    pub metadata: ServiceLevel,
+    /// TraceQL metrics.
+    pub metrics: ServiceLevel,
+}
+
+/// A service level: met when either is, and always when both are 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ServiceLevel {
+    /// Answered within.
+    pub duration: Duration,
+    /// Bytes inspected a second.
+    pub throughput_bytes: f64,
 }
 
 /// Settings of search.
@@ -99,6 +153,7 @@ impl Default for Settings {
         Self {
             max_retries: 2,
             max_outstanding_per_tenant: 2_000,
+            weights: WeightSettings::default(),
             max_query_expression_size_bytes: 131_072,
             max_condition_groups_per_tag_query: 100,
             query_end_cutoff: Duration::ZERO,
@@ -107,6 +162,7 @@ impl Default for Settings {
             blocklist_poll: Duration::from_secs(5 * 60),
             max_inspected_bytes: 0,
             querier_parallelism: 20,
+            replicated: false,
             results: ResultSettings::default(),
             search: SearchSettings::default(),
             trace_by_id: TraceByIdSettings { query_shards: 50, concurrent_shards: 0 },
@@ -119,6 +175,8 @@ impl Default for Settings {
                 concurrent_jobs: 1_000,
                 target_bytes_per_job: 104_857_600,
             },
+            streaming: StreamingSettings::default(),
+            service_levels: ServiceLevels::default(),
         }
     }
 }
@@ -160,21 +218,13 @@ impl Settings {
         }
     }
 
-    /// Jobs of one query in flight, if its kind may have so many.
-    pub(crate) fn jobs_in_flight(&self, concurrent_jobs: usize) -> usize {
-        let fair = self.querier_parallelism.saturating_mul(2);
-        concurrent_jobs.min(fair).max(1)
-    }
-
-    /// Refuses a query whose jobs inspected too many bytes so far.
-    pub(crate) fn check_inspected(&self, bytes: u64) -> Result<(), Error> {
-        let limit = self.max_inspected_bytes;
-        if limit == 0 || bytes <= limit {
-            return Ok(());
+    /// Settings of the queue of a frontend with these.
+    pub fn queue(&self) -> QueueSettings {
+        QueueSettings {
+            max_attempts: self.max_retries,
+            max_outstanding_per_tenant: self.max_outstanding_per_tenant,
+            weights: self.weights,
         }
-        Err(Error::LimitExceeded(format!(
-            "the query inspected more than {limit} bytes; ask for a shorter range or make its conditions more selective (limit: query_frontend.max_inspected_bytes)"
-        )))
     }
 }
 
@@ -191,6 +241,16 @@ pub struct TenantLimits {
     pub max_metrics_duration: Option<Duration>,
     /// Queries may carry hints that can cost a lot.
     pub unsafe_query_hints: bool,
+    /// Blocks that a query for tags or values reads, the newest; 0 is no limit.
+    pub max_blocks_per_tag_values_query: usize,
+    /// Alternatives of a tag filter at most, in place of the setting.
+    pub max_condition_groups_per_tag_query: Option<usize>,
+    /// Searches show trace ids with all 32 digits.
+    pub left_pad_trace_ids: bool,
+    /// Queries at a time; more get 429. 0 is no limit.
+    pub max_concurrent_queries: usize,
+    /// Bytes that the jobs of a query may read, beside the setting; 0 is no limit.
+    pub max_inspected_bytes: u64,
 }
 
 impl Default for TenantLimits {
@@ -201,6 +261,11 @@ impl Default for TenantLimits {
             max_search_duration: None,
             max_metrics_duration: None,
             unsafe_query_hints: false,
+            max_blocks_per_tag_values_query: 0,
+            max_condition_groups_per_tag_query: None,
+            left_pad_trace_ids: false,
+            max_concurrent_queries: 0,
+            max_inspected_bytes: 0,
         }
     }
 }
@@ -216,6 +281,11 @@ pub(crate) struct QueryLimits {
     pub(crate) max_search_duration: Duration,
     pub(crate) max_metrics_duration: Duration,
     pub(crate) unsafe_query_hints: bool,
+    pub(crate) max_blocks_per_tag_values_query: usize,
+    /// Here 0 is none.
+    pub(crate) max_condition_groups_per_tag_query: usize,
+    pub(crate) left_pad_trace_ids: bool,
+    pub(crate) max_inspected_bytes: u64,
 }
 
 impl QueryLimits {
@@ -236,6 +306,12 @@ impl QueryLimits {
             max_search_duration: tenant.max_search_duration.unwrap_or(search.max_duration),
             max_metrics_duration: tenant.max_metrics_duration.unwrap_or(metrics.max_duration),
             unsafe_query_hints: tenant.unsafe_query_hints,
+            max_blocks_per_tag_values_query: tenant.max_blocks_per_tag_values_query,
+            max_condition_groups_per_tag_query: tenant
+                .max_condition_groups_per_tag_query
+                .unwrap_or(settings.max_condition_groups_per_tag_query),
+            left_pad_trace_ids: tenant.left_pad_trace_ids,
+            max_inspected_bytes: lower(tenant.max_inspected_bytes, settings.max_inspected_bytes),
         }
     }
 
@@ -249,6 +325,16 @@ impl QueryLimits {
             max_search_duration: lower(self.max_search_duration, other.max_search_duration),
             max_metrics_duration: lower(self.max_metrics_duration, other.max_metrics_duration),
             unsafe_query_hints: self.unsafe_query_hints && other.unsafe_query_hints,
+            max_blocks_per_tag_values_query: lower(
+                self.max_blocks_per_tag_values_query,
+                other.max_blocks_per_tag_values_query,
+            ),
+            max_condition_groups_per_tag_query: self
+                .max_condition_groups_per_tag_query
+                .min(other.max_condition_groups_per_tag_query),
+            // One form of ids in one answer.
+            left_pad_trace_ids: self.left_pad_trace_ids || other.left_pad_trace_ids,
+            max_inspected_bytes: lower(self.max_inspected_bytes, other.max_inspected_bytes),
         }
     }
 }

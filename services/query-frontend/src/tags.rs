@@ -11,6 +11,7 @@ use tactus_proto::tactus::v1::{
     BlockPart, TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest,
     TagsRequest, TagsResponse,
 };
+use tactus_proto::tempopb::MetadataMetrics;
 use tactus_traceql::eval::{
     INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, TagValue, TagValueType, ValueCollector,
 };
@@ -21,14 +22,16 @@ use crate::frontend::Frontend;
 use crate::jobs::{Call, Outcome, Running, run_jobs};
 use crate::metrics::METADATA;
 use crate::settings::QueryLimits;
+use crate::streaming::Observer;
+use crate::work::{Work, metadata};
 
 /// Tag names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TagsAnswer {
     /// The scopes that have tags, in the order of an answer, each with its tags sorted.
     pub scopes: Vec<(TagScope, Vec<String>)>,
-    /// Bytes read.
-    pub inspected_bytes: u64,
+    /// The work that was done.
+    pub metrics: MetadataMetrics,
     /// Something could not be read: there may be more tags.
     pub partial: bool,
 }
@@ -38,8 +41,8 @@ pub struct TagsAnswer {
 pub struct TagValuesAnswer {
     /// By type, then text.
     pub values: Vec<TagValue>,
-    /// Bytes read.
-    pub inspected_bytes: u64,
+    /// The work that was done.
+    pub metrics: MetadataMetrics,
     /// Something could not be read: there may be more values.
     pub partial: bool,
 }
@@ -54,15 +57,26 @@ struct Calls<R, T> {
 /// What is found so far.
 struct State<C> {
     collector: C,
-    inspected_bytes: u64,
-    partial: bool,
+    work: Work,
+    /// Told of what is collected, if the answer is a stream.
+    observer: Option<Observer<C>>,
 }
 
 impl Frontend {
     /// Answers a query for tag names. Intrinsics are listed if all scopes or that one is asked for.
     pub async fn tags(&self, tenants: &[TenantId], query: &TagsQuery) -> Result<TagsAnswer> {
-        let inspected = |answer: &TagsAnswer| answer.inspected_bytes;
-        self.counted(tenants, METADATA, self.run_tags(tenants, query), inspected).await
+        self.tags_with(tenants, query, None).await
+    }
+
+    /// Answers a query for tag names, and shows on the way what is found.
+    pub(crate) async fn tags_with(
+        &self,
+        tenants: &[TenantId],
+        query: &TagsQuery,
+        observer: Option<Observer<TagCollector>>,
+    ) -> Result<TagsAnswer> {
+        let inspected = |answer: &TagsAnswer| answer.metrics.inspected_bytes;
+        self.counted(tenants, METADATA, self.run_tags(tenants, query, observer), inspected).await
     }
 
     /// Answers a query for the values of a tag. `typed`: values of equal text but different type are different.
@@ -73,12 +87,29 @@ impl Frontend {
         query: &TagValuesQuery,
         typed: bool,
     ) -> Result<TagValuesAnswer> {
-        let inspected = |answer: &TagValuesAnswer| answer.inspected_bytes;
-        let run = self.run_tag_values(tenants, tag, query, typed);
+        self.tag_values_with(tenants, tag, query, typed, None).await
+    }
+
+    /// Answers a query for tag values, and shows on the way what is found.
+    pub(crate) async fn tag_values_with(
+        &self,
+        tenants: &[TenantId],
+        tag: &RequestedTag,
+        query: &TagValuesQuery,
+        typed: bool,
+        observer: Option<Observer<ValueCollector>>,
+    ) -> Result<TagValuesAnswer> {
+        let inspected = |answer: &TagValuesAnswer| answer.metrics.inspected_bytes;
+        let run = self.run_tag_values(tenants, tag, (query, typed), observer);
         self.counted(tenants, METADATA, run, inspected).await
     }
 
-    async fn run_tags(&self, tenants: &[TenantId], query: &TagsQuery) -> Result<TagsAnswer> {
+    async fn run_tags(
+        &self,
+        tenants: &[TenantId],
+        query: &TagsQuery,
+        observer: Option<Observer<TagCollector>>,
+    ) -> Result<TagsAnswer> {
         let (window, limits) = self.metadata_window(tenants, &query.range)?;
         let _admitted = self.admit(tenants)?;
         let requests: Vec<_> = tenants
@@ -92,29 +123,35 @@ impl Frontend {
                 max_bytes: limits.max_bytes_per_tag_values_query,
             })
             .collect();
-        let mut state = State::new(TagCollector::new(TagLimits {
+        let collector = TagCollector::new(TagLimits {
             max_bytes: limits.max_bytes_per_tag_values_query as usize,
             max_count: query.limit as usize,
             max_stale: query.max_stale as usize,
-        }));
+        });
+        let mut state = State::new(collector, &limits, observer);
         // Refuses what the services would refuse.
-        let groups = self.settings.max_condition_groups_per_tag_query;
+        let groups = limits.max_condition_groups_per_tag_query;
         let job = TagsJob::compile(&requests[0], groups).map_err(refused)?;
         if !job.reads_nothing() {
-            self.collect_tags(&requests, &window, &mut state).await?;
+            self.expect_jobs(tenants, &window, &mut state);
+            self.collect_tags(&requests, (&window, &limits), &mut state).await?;
         }
         let mut scopes = state.collector.finish();
         if query.scope.is_none_or(|scope| scope == TagScope::Intrinsic) {
             let names = INTRINSIC_TAGS.map(str::to_owned).to_vec();
             scopes.push((TagScope::Intrinsic, names));
         }
-        Ok(TagsAnswer { scopes, inspected_bytes: state.inspected_bytes, partial: state.partial })
+        Ok(TagsAnswer {
+            scopes,
+            metrics: metadata(&state.work.metrics),
+            partial: state.work.partial,
+        })
     }
 
     async fn collect_tags(
         &self,
         requests: &[TagsRequest],
-        window: &Window,
+        bounds: (&Window, &QueryLimits),
         state: &mut State<TagCollector>,
     ) -> Result<()> {
         let calls = Calls::<TagsRequest, TagsResponse> {
@@ -128,15 +165,15 @@ impl Frontend {
                 frontend.run_on_block(TagsInBlockRequest { tags: Some(tags), part: Some(part) })
             },
         };
-        self.collect(requests, window, state, calls, State::take_tags).await
+        self.collect(requests, bounds, state, calls, State::take_tags).await
     }
 
     async fn run_tag_values(
         &self,
         tenants: &[TenantId],
         tag: &RequestedTag,
-        query: &TagValuesQuery,
-        typed: bool,
+        (query, typed): (&TagValuesQuery, bool),
+        observer: Option<Observer<ValueCollector>>,
     ) -> Result<TagValuesAnswer> {
         let (window, limits) = self.metadata_window(tenants, &query.range)?;
         let attributes = match tag {
@@ -162,12 +199,13 @@ impl Frontend {
             max_values: if typed { query.limit } else { 0 },
             more_tags: names.collect(),
         };
-        let mut state = State::new(ValueCollector::new(TagLimits {
+        let collector = ValueCollector::new(TagLimits {
             max_bytes: limits.max_bytes_per_tag_values_query as usize,
             max_count: query.limit as usize,
             max_stale: query.max_stale as usize,
-        }));
-        let groups = self.settings.max_condition_groups_per_tag_query;
+        });
+        let mut state = State::new(collector, &limits, observer);
+        let groups = limits.max_condition_groups_per_tag_query;
         let mut job = TagValuesJob::compile(&template, groups).map_err(refused)?;
         if job.reads_nothing() {
             // The filter says what the value is.
@@ -178,19 +216,20 @@ impl Frontend {
                 .iter()
                 .map(|tenant| TagValuesRequest { tenant: tenant.to_string(), ..template.clone() })
                 .collect();
-            self.collect_values(&requests, &window, &mut state, typed).await?;
+            self.expect_jobs(tenants, &window, &mut state);
+            self.collect_values(&requests, (&window, &limits), &mut state, typed).await?;
         }
         Ok(TagValuesAnswer {
             values: state.collector.finish(),
-            inspected_bytes: state.inspected_bytes,
-            partial: state.partial,
+            metrics: metadata(&state.work.metrics),
+            partial: state.work.partial,
         })
     }
 
     async fn collect_values(
         &self,
         requests: &[TagValuesRequest],
-        window: &Window,
+        bounds: (&Window, &QueryLimits),
         state: &mut State<ValueCollector>,
         typed: bool,
     ) -> Result<()> {
@@ -207,14 +246,14 @@ impl Frontend {
             },
         };
         let take = |state: &mut State<ValueCollector>, answer| state.take_values(answer, typed);
-        self.collect(requests, window, state, calls, take).await
+        self.collect(requests, bounds, state, calls, take).await
     }
 
     /// Asks the ingesters, then the blocks that are in the list by then, until the answer is full.
     async fn collect<R, T, C>(
         &self,
         requests: &[R],
-        window: &Window,
+        (window, limits): (&Window, &QueryLimits),
         state: &mut State<C>,
         calls: Calls<R, T>,
         take: impl Fn(&mut State<C>, T) -> ControlFlow<()>,
@@ -223,27 +262,41 @@ impl Frontend {
         R: Clone + Send + Sync + 'static,
         T: Send + 'static,
     {
-        let settings = &self.settings;
         let take = |state: &mut State<C>, outcome| {
             let flow = match outcome {
-                Outcome::Answer(answer) => take(state, answer),
+                Outcome::Answer(answer) => {
+                    state.work.add(None, Vec::new());
+                    take(state, answer)
+                }
                 Outcome::Damaged => {
-                    state.partial = true;
+                    state.work.partial = true;
                     ControlFlow::Continue(())
                 }
             };
-            settings.check_inspected(state.inspected_bytes).map(|()| flow)
+            if let Some(observer) = &mut state.observer {
+                observer(&state.collector, metadata(&state.work.so_far()));
+            }
+            state.work.check().map(|()| flow)
         };
+        state.work.metrics.total_jobs += requests.len() as u32;
         for outcome in self.ask_ingesters(requests, calls.recent).await? {
             if take(state, outcome)?.is_break() {
                 return Ok(());
             }
         }
         let tenants = requests.iter().map(calls.tenant);
-        let jobs = self.block_jobs(tenants.zip(requests), window);
+        let jobs = self.block_jobs(tenants.zip(requests), window, limits, &mut state.work);
         let run = |(request, part)| (calls.in_block)(self, request, part);
-        let in_flight = settings.jobs_in_flight(settings.search.concurrent_jobs);
+        let in_flight = self.jobs_in_flight(self.settings.search.concurrent_jobs);
         run_jobs(jobs, in_flight, state, run, |_, _| true, take).await
+    }
+
+    fn expect_jobs<C>(&self, tenants: &[TenantId], window: &Window, state: &mut State<C>) {
+        if state.observer.is_some() {
+            let seconds = (window.start_seconds().into(), window.end_seconds().into());
+            let bytes = self.settings.search.target_bytes_per_job;
+            state.work.expect_jobs(self.jobs_on_blocks(tenants, seconds, bytes));
+        }
     }
 
     /// The window of a query for tags or values, checked, and the limits that hold.
@@ -258,34 +311,44 @@ impl Frontend {
         Ok((window, limits))
     }
 
-    /// One job for each part of a block of each tenant that is in the list now.
+    /// One job for each part of a block of each tenant that is in the list now, of the newest blocks if their number
+    /// is limited.
     fn block_jobs<'r, R: Clone + 'r>(
         &self,
         requests: impl Iterator<Item = (&'r str, &'r R)>,
         window: &Window,
+        limits: &QueryLimits,
+        work: &mut Work,
     ) -> Vec<(R, BlockPart)> {
         let seconds = (window.start_seconds().into(), window.end_seconds().into());
         let settings = &self.settings;
         let mut jobs = Vec::new();
         for (tenant, request) in requests {
-            for block in select(&self.blocklist, tenant, seconds, settings.blocklist_poll) {
+            let mut blocks = select(&self.blocklist, tenant, seconds, settings.blocklist_poll);
+            if limits.max_blocks_per_tag_values_query > 0 {
+                blocks.truncate(limits.max_blocks_per_tag_values_query);
+            }
+            work.plan_blocks(&blocks);
+            for block in blocks {
                 let parts = block.parts(settings.search.target_bytes_per_job).into_iter();
                 jobs.extend(parts.map(|part| (request.clone(), part)));
             }
         }
+        work.plan_jobs(jobs.len());
         jobs
     }
 }
 
 impl<C> State<C> {
-    fn new(collector: C) -> Self {
-        Self { collector, inspected_bytes: 0, partial: false }
+    fn new(collector: C, limits: &QueryLimits, observer: Option<Observer<C>>) -> Self {
+        Self { collector, work: Work::within(limits.max_inspected_bytes), observer }
     }
 }
 
 impl State<TagCollector> {
     fn take_tags(&mut self, answer: TagsResponse) -> ControlFlow<()> {
-        self.inspected_bytes += answer.inspected_bytes;
+        self.work.metrics.inspected_bytes += answer.inspected_bytes;
+        self.work.partial |= answer.partial;
         for found in answer.scopes {
             let scope = TagScope::from_text(&found.name);
             for (scope, tag) in
@@ -302,7 +365,8 @@ impl State<TagCollector> {
 
 impl State<ValueCollector> {
     fn take_values(&mut self, answer: TagValuesResponse, typed: bool) -> ControlFlow<()> {
-        self.inspected_bytes += answer.inspected_bytes;
+        self.work.metrics.inspected_bytes += answer.inspected_bytes;
+        self.work.partial |= answer.partial;
         for found in answer.values {
             let Some(value_type) = value_type(&found.r#type) else { continue };
             let value_type = if typed { value_type } else { TagValueType::String };

@@ -2,13 +2,17 @@
 
 mod cancellation;
 mod combined;
-mod doubles;
+pub(crate) mod doubles;
 mod errors;
 mod explain;
+mod limits;
 mod metrics;
 mod metrics_jobs;
+mod partial;
+mod replicas;
 mod results;
 mod search;
+mod streaming;
 mod tags;
 mod traces;
 
@@ -47,6 +51,7 @@ struct Api {
     blocklist: Arc<Blocklist>,
     recent: Arc<RecentData>,
     registry: Registry,
+    frontend: Arc<Frontend>,
     router: Router,
 }
 
@@ -117,8 +122,9 @@ impl Api {
             querier: setup.querier.map_or_else(|| Arc::new(querier) as _, |double| double as _),
             blocklist: Arc::clone(&blocklist),
         };
-        let router = router(Frontend::new(parts, &registry));
-        Self { directory, blocklist, recent, registry, router }
+        let frontend = Frontend::new(parts, &registry);
+        let router = router(Arc::clone(&frontend));
+        Self { directory, blocklist, recent, registry, frontend, router }
     }
 
     async fn request(&self, request: Request<Body>) -> Answer {

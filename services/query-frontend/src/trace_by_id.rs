@@ -13,8 +13,9 @@ use tonic::Request;
 
 use crate::blocks::select;
 use crate::frontend::Frontend;
-use crate::jobs::{Outcome, with_retries};
+use crate::jobs::{Outcome, call};
 use crate::metrics::TRACES;
+use crate::work::check_inspected;
 
 /// Parts of more bytes are combined away from the threads that serve connections.
 const INLINE_BYTES: usize = 256 << 10;
@@ -34,6 +35,9 @@ struct Parts {
     traces: Vec<Bytes>,
     inspected_bytes: u64,
     damaged_blocks: u32,
+    /// Too few ingesters answered.
+    recent_partial: bool,
+    max_inspected_bytes: u64,
 }
 
 impl Frontend {
@@ -65,14 +69,16 @@ impl Frontend {
                 trace_id: Bytes::copy_from_slice(&id.0),
             })
             .collect();
-        let mut parts = Parts::default();
+        let limits = self.limits_of(tenants);
+        let mut parts =
+            Parts { max_inspected_bytes: limits.max_inspected_bytes, ..Parts::default() };
         if matches!(query.mode, TraceMode::All | TraceMode::Ingesters) {
             self.find_recent(&finds, &mut parts).await?;
         }
         if matches!(query.mode, TraceMode::All | TraceMode::Blocks) {
             self.find_in_blocks(&finds, query, &mut parts).await?;
         }
-        let max_bytes = self.limits_of(tenants).max_bytes_per_trace;
+        let max_bytes = limits.max_bytes_per_trace;
         let bytes: usize = parts.traces.iter().map(Bytes::len).sum();
         offload(bytes > INLINE_BYTES, move || combine(parts, max_bytes, when_too_large)).await?
     }
@@ -83,13 +89,14 @@ impl Frontend {
         });
         for outcome in outcomes.await? {
             match outcome {
-                Outcome::Answer(FindTraceResponse { trace, inspected_bytes }) => {
+                Outcome::Answer(FindTraceResponse { trace, inspected_bytes, partial }) => {
                     parts.inspected_bytes += inspected_bytes;
+                    parts.recent_partial |= partial;
                     parts.traces.push(trace);
                 }
                 Outcome::Damaged => parts.damaged_blocks += 1,
             }
-            self.settings.check_inspected(parts.inspected_bytes)?;
+            check_inspected(parts.inspected_bytes, parts.max_inspected_bytes)?;
         }
         Ok(())
     }
@@ -119,7 +126,7 @@ impl Frontend {
             limit => limit,
         };
         let run = |request: FindTraceInBlocksRequest| {
-            with_retries(self.settings.max_retries, &self.querier, request, |querier, request| {
+            call(&self.querier, request, |querier, request| {
                 Box::pin(async move {
                     let request = Request::new(request);
                     Ok(querier.find_trace_in_blocks(request).await?.into_inner())
@@ -142,7 +149,7 @@ impl Frontend {
                 }
                 Outcome::Damaged => parts.damaged_blocks += 1,
             }
-            self.settings.check_inspected(parts.inspected_bytes)?;
+            check_inspected(parts.inspected_bytes, parts.max_inspected_bytes)?;
         }
         Ok(())
     }
@@ -165,6 +172,9 @@ fn combine(parts: Parts, max_bytes: u64, when_too_large: WhenTooLarge) -> Result
     }
     if parts.damaged_blocks > 0 {
         messages.push(format!("{} damaged blocks could not be read", parts.damaged_blocks));
+    }
+    if parts.recent_partial {
+        messages.push("too few ingesters answered, recent spans may be missing".to_owned());
     }
     let facts = TraceFacts {
         inspected_bytes: parts.inspected_bytes,

@@ -1,26 +1,63 @@
 //! What the jobs of a query did.
 
-use tactus_api::Result;
 use tactus_api::explain::{ExplainedWindow, Explanation, Plan};
 use tactus_api::search::add_metrics;
+use tactus_api::{Error, Result};
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::JobExplanation;
-use tactus_proto::tempopb::SearchMetrics;
+use tactus_proto::tempopb::{MetadataMetrics, SearchMetrics};
 
-use crate::blocks::{QueryBlock, count};
+use crate::blocks::{QueryBlock, count, select};
 use crate::frontend::Frontend;
 
 /// The work of a query so far.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
     pub(crate) metrics: SearchMetrics,
-    /// A block is damaged.
+    /// Something could not be read: a block is damaged, or too few ingesters answered.
     pub(crate) partial: bool,
+    /// Jobs on blocks that a streamed query will probably have: its blocks are chosen when recent data has been
+    /// looked at, and until then it shall not look as if it were done.
+    expected_jobs: u32,
+    /// Bytes that may be inspected; 0 is no limit.
+    max_inspected_bytes: u64,
     explanations: Vec<JobExplanation>,
     skipped_blocks: Vec<(&'static str, u32)>,
 }
 
 impl Work {
+    /// No work yet. It may inspect so many bytes; 0 is no limit.
+    pub(crate) fn within(max_inspected_bytes: u64) -> Self {
+        Self { max_inspected_bytes, ..Self::default() }
+    }
+
+    /// Refuses to go on with a query that inspected too much.
+    pub(crate) fn check(&self) -> Result<()> {
+        check_inspected(self.metrics.inspected_bytes, self.max_inspected_bytes)
+    }
+
+    /// Bytes that may be inspected; 0 is no limit.
+    pub(crate) fn max_inspected_bytes(&self) -> u64 {
+        self.max_inspected_bytes
+    }
+
+    /// Takes note of jobs on blocks that there will probably be.
+    pub(crate) fn expect_jobs(&mut self, jobs: u32) {
+        self.expected_jobs = jobs;
+    }
+
+    /// Counts the jobs on blocks.
+    pub(crate) fn plan_jobs(&mut self, jobs: usize) {
+        self.expected_jobs = 0;
+        self.metrics.total_jobs += jobs as u32;
+    }
+
+    /// The work as a message on the way to the answer shows it.
+    pub(crate) fn so_far(&self) -> SearchMetrics {
+        let total_jobs = self.metrics.total_jobs + self.expected_jobs;
+        SearchMetrics { total_jobs, ..self.metrics }
+    }
+
     /// Counts blocks that will be read.
     pub(crate) fn plan_blocks(&mut self, blocks: &[QueryBlock]) {
         self.metrics.total_blocks += blocks.len() as u32;
@@ -73,10 +110,42 @@ impl Work {
     }
 }
 
+/// Refuses a query that inspected more bytes than it may; a limit of 0 is none.
+pub(crate) fn check_inspected(bytes: u64, limit: u64) -> Result<()> {
+    if limit == 0 || bytes <= limit {
+        return Ok(());
+    }
+    Err(Error::LimitExceeded(format!(
+        "the query inspected more than {limit} bytes; ask for a shorter range or make its conditions more selective (limit: query_frontend.max_inspected_bytes, or max_inspected_bytes of the tenant)"
+    )))
+}
+
+/// Work as queries for tags and values show it.
+pub(crate) fn metadata(metrics: &SearchMetrics) -> MetadataMetrics {
+    MetadataMetrics {
+        inspected_bytes: metrics.inspected_bytes,
+        total_jobs: metrics.total_jobs,
+        completed_jobs: metrics.completed_jobs,
+        total_blocks: metrics.total_blocks,
+        total_block_bytes: metrics.total_block_bytes,
+    }
+}
+
 impl Frontend {
-    /// Refuses to go on with a query that inspected too much.
-    pub(crate) fn check_budget(&self, work: &Work) -> Result<()> {
-        self.settings.check_inspected(work.metrics.inspected_bytes)
+    /// Jobs on the blocks of these tenants that may have spans within `window` (unix seconds), if each takes so many
+    /// bytes.
+    pub(crate) fn jobs_on_blocks(
+        &self,
+        tenants: &[TenantId],
+        window: (i64, i64),
+        job_bytes: u64,
+    ) -> u32 {
+        let jobs = |tenant: &TenantId| -> usize {
+            let poll = self.settings.blocklist_poll;
+            let blocks = select(&self.blocklist, tenant.as_str(), window, poll);
+            blocks.iter().map(|block| block.parts(job_bytes).len()).sum()
+        };
+        u32::try_from(tenants.iter().map(jobs).sum::<usize>()).unwrap_or(u32::MAX / 2)
     }
 
     /// All blocks of these tenants in the list.

@@ -2,6 +2,8 @@
 //!
 //! What one batch of all spans answers is what ingester, querier and query-frontend together have to answer.
 
+#[path = "sources/all.rs"]
+mod all;
 #[path = "../../../libs/traceql/tests/slow/slow.rs"]
 #[expect(dead_code, reason = "the slow evaluator is held against one batch elsewhere")]
 mod slow;
@@ -18,7 +20,7 @@ use proptest::prelude::*;
 use tactus_api::RequestedRange;
 use tactus_api::request::{MetricsQuery, SearchKind, SearchQuery};
 use tactus_api::search::{SearchCombiner, to_message};
-use tactus_ingester::Ingester;
+use tactus_ingester::{BlockWritten, Ingester, OfTenant};
 use tactus_model::{SpanBatch, TenantId};
 use tactus_proto::tactus::v1::ingester_server::Ingester as _;
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
@@ -37,6 +39,7 @@ use tactus_traceql::{RootExpr, parse_and_validate};
 use tokio::runtime::Runtime;
 use tonic::Request;
 
+use all::All;
 use slow::batches::{Group, Stored, encoded, live_batch};
 use slow::data::{BASE, groups, without_repeated_keys};
 use slow::queries::search;
@@ -56,29 +59,46 @@ fn tenant() -> TenantId {
 struct Services {
     folder: tempfile::TempDir,
     ingester: Arc<Ingester>,
+    /// Others that have copies of its spans.
+    others: Vec<Arc<Ingester>>,
     frontend: Arc<Frontend>,
     blocklist: Arc<Blocklist>,
 }
 
 impl Services {
     fn new() -> Self {
+        Self::with(1)
+    }
+
+    /// With so many ingesters.
+    fn with(ingesters: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let registry = Registry::new();
         let path = folder.path().join("bucket");
         let bucket = Bucket::open(&BucketSettings::Local { path }).expect("a bucket");
         let blocklist = Arc::new(Blocklist::new());
-        let mut settings = tactus_ingester::Settings::new(folder.path().join("ingester"));
-        // Everything in many small parts, and nothing by the clock.
-        settings.fsync_interval = None;
-        settings.chunk_spans = 3;
-        settings.row_group_spans = 3;
-        settings.range_slack = Duration::ZERO;
-        settings.dedicated_columns = vec![
-            DedicatedColumn::string(ColumnScope::Span, "a"),
-            DedicatedColumn::string(ColumnScope::Resource, "b"),
-        ];
-        let ingester = Ingester::open(settings, bucket.clone(), Arc::clone(&blocklist), &registry)
-            .expect("a fresh directory");
+        let open = |number: usize| {
+            let path = folder.path().join(format!("ingester-{number}"));
+            let mut settings = tactus_ingester::Settings::new(path);
+            // Everything in many small parts, and nothing by the clock.
+            settings.ingester_id = format!("ingester-{number}");
+            settings.fsync_interval = None;
+            settings.chunk_spans = 3;
+            settings.row_group_spans = 3;
+            settings.range_slack = Duration::ZERO;
+            // In a cluster, spans are served for a while after they came into a block.
+            settings.hold_flushed = Duration::from_secs(if number == 0 { 0 } else { 3600 });
+            settings.dedicated_columns = OfTenant::all(vec![
+                DedicatedColumn::string(ColumnScope::Span, "a"),
+                DedicatedColumn::string(ColumnScope::Resource, "b"),
+            ]);
+            let written = BlockWritten::listed(Arc::clone(&blocklist));
+            Ingester::open(settings, bucket.clone(), written, &Registry::new())
+                .expect("a fresh directory")
+        };
+        let ingester = open(0);
+        let others: Vec<_> = (1..ingesters).map(open).collect();
+        let all = All([&[Arc::clone(&ingester)], &others[..]].concat());
         let querier = Querier::new(
             tactus_querier::Settings::default(),
             bucket,
@@ -88,28 +108,33 @@ impl Services {
         let mut settings = tactus_query_frontend::Settings::default();
         settings.search.target_bytes_per_job = 1;
         settings.metrics.target_bytes_per_job = 1;
+        settings.replicated = ingesters > 1;
         let parts = Parts {
             settings,
             tenancy: Tenancy::single(),
             limits: Arc::new(|_| TenantLimits::default()),
-            ingester: Arc::clone(&ingester) as _,
+            ingester: if ingesters > 1 { Arc::new(all) } else { Arc::clone(&ingester) as _ },
             querier: Arc::new(querier),
             blocklist: Arc::clone(&blocklist),
         };
         let frontend = Frontend::new(parts, &registry);
-        Self { folder, ingester, frontend, blocklist }
+        Self { folder, ingester, others, frontend, blocklist }
     }
 
     async fn push(&self, groups: &[Group]) {
+        self.push_to(&self.ingester, groups, 0).await;
+    }
+
+    async fn push_to(&self, ingester: &Ingester, groups: &[Group], origin: u64) {
         let mut push = PushRequest { tenant: TENANT.to_owned(), ..PushRequest::default() };
         for (place, group) in groups.iter().enumerate() {
             let [resource, scope, scope_spans] = encoded(group);
             push.resources.push(resource.into());
             push.scopes.push(scope.into());
             let (resource, scope) = (place as u32, place as u32);
-            push.runs.push(SpanRun { resource, scope, scope_spans: scope_spans.into() });
+            push.runs.push(SpanRun { resource, scope, scope_spans: scope_spans.into(), origin });
         }
-        let answer = self.ingester.push(Request::new(push)).await.expect("there is room");
+        let answer = ingester.push(Request::new(push)).await.expect("there is room");
         assert_eq!(answer.into_inner().refusals, []);
     }
 
@@ -372,6 +397,47 @@ fn check_states(
     check("block", &services, &batch, searches, metrics)
 }
 
+fn traces_of(groups: &[Group]) -> Vec<u128> {
+    let mut traces: Vec<u128> =
+        groups.iter().flat_map(|group| &group.spans).map(|span| span.trace).collect();
+    traces.sort_unstable();
+    traces.dedup();
+    traces
+}
+
+fn of_trace(groups: &[Group], trace: u128) -> Vec<Group> {
+    let mut groups = groups.to_vec();
+    groups.iter_mut().for_each(|group| group.spans.retain(|span| span.trace == trace));
+    groups.retain(|group| !group.spans.is_empty());
+    groups
+}
+
+/// Each trace at some of three ingesters, which write blocks when they like.
+fn check_replicas(
+    groups: &[Group],
+    metrics: &[Metrics],
+    steps: &[(u8, u8)],
+) -> Result<(), TestCaseError> {
+    let batch = live_batch(groups);
+    let services = Services::with(3);
+    let ingesters = [&[Arc::clone(&services.ingester)], &services.others[..]].concat();
+    for (number, trace) in traces_of(groups).into_iter().enumerate() {
+        let (replicas, flushing) = steps[number % steps.len()];
+        let origin = u64::from(replicas) << 24 | (number as u64 + 1);
+        for (bit, ingester) in ingesters.iter().enumerate() {
+            if replicas & 1 << bit != 0 {
+                RUNTIME.block_on(services.push_to(ingester, &of_trace(groups, trace), origin));
+            }
+            if flushing & 1 << bit != 0 {
+                RUNTIME.block_on(ingester.flush_all()).expect("the bucket is writable");
+            }
+        }
+    }
+    check("replicas", &services, &batch, &[], metrics)?;
+    RUNTIME.block_on(services.others[0].flush_all()).expect("the bucket is writable");
+    check("more in blocks", &services, &batch, &[], metrics)
+}
+
 /// The traces one after the other: some in blocks, some in segments, some live; then each in a block.
 fn check_splits(
     groups: &[Group],
@@ -380,18 +446,9 @@ fn check_splits(
 ) -> Result<(), TestCaseError> {
     let batch = live_batch(groups);
     let services = Services::new();
-    let mut traces: Vec<u128> =
-        groups.iter().flat_map(|group| &group.spans).map(|span| span.trace).collect();
-    traces.sort_unstable();
-    traces.dedup();
-    let of_trace = |trace: u128| {
-        let mut groups = groups.to_vec();
-        groups.iter_mut().for_each(|group| group.spans.retain(|span| span.trace == trace));
-        groups.retain(|group| !group.spans.is_empty());
-        groups
-    };
+    let traces = traces_of(groups);
     for (place, &trace) in traces.iter().enumerate() {
-        RUNTIME.block_on(services.push(&of_trace(trace)));
+        RUNTIME.block_on(services.push(&of_trace(groups, trace)));
         match (traces.len() - 1 - place) % 3 {
             2 => RUNTIME.block_on(services.flush()),
             1 => RUNTIME.block_on(services.cut()),
@@ -479,5 +536,14 @@ proptest! {
         metrics in metrics_queries(),
     ) {
         check_pieces(&groups, &[], &metrics)?;
+    }
+
+    #[test]
+    fn metrics_answer_alike_where_spans_have_replicas(
+        groups in storable_groups(),
+        metrics in metrics_queries(),
+        steps in prop::collection::vec((1u8..8, 0u8..8), 1..6),
+    ) {
+        check_replicas(&groups, &metrics, &steps)?;
     }
 }

@@ -65,11 +65,23 @@ pub(crate) enum Command {
     /// Ask a running server
     #[command(subcommand)]
     Api(Api),
+    /// Make lines for the file of callers (auth.users_file)
+    #[command(subcommand)]
+    Auth(Auth),
     /// Print a completion script: `source <(tactusctl completion bash)`
     Completion {
         /// The shell it is for
         shell: Shell,
     },
+}
+
+/// What a caller can show.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum Auth {
+    /// Hash a password, which is the first line of standard input
+    Hash,
+    /// Make a new token, and its hash
+    Token,
 }
 
 #[derive(Debug, Args)]

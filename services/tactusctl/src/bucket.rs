@@ -54,7 +54,7 @@ fn configured(global: &Global) -> Result<BucketSettings> {
         arguments.push("-config.expand-env=true".to_owned());
     }
     let loaded = tactus_config::load(&arguments, |name| std::env::var(name).ok())?;
-    let settings = tactus::bucket::bucket(&loaded.config.storage.trace);
+    let settings = tactus_process::bucket::bucket(&loaded.config.storage.trace);
     settings.map_err(|error| Error::Setup(error.to_string()))
 }
 

@@ -2,6 +2,7 @@
 
 mod analyse;
 mod api;
+mod auth;
 mod block;
 mod blocks;
 mod change;
@@ -43,6 +44,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Outcome> {
         Command::Delete(command) => change::delete(&bucket().await?, &command, &output).await?,
         Command::Redact(command) => change::redact(&bucket().await?, &command, &output).await?,
         Command::Api(command) => api::run(command, &output).await?,
+        Command::Auth(command) => auth::run(&command, &output)?,
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "tactusctl", &mut script);

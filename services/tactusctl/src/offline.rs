@@ -13,9 +13,9 @@ use http::Request as HttpRequest;
 use http_body_util::BodyExt as _;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::{
-    FindTraceRequest, FindTraceResponse, MetricsRequest, MetricsResponse, PushRequest,
-    PushResponse, SearchRequest, SearchResponse, TagValuesRequest, TagValuesResponse, TagsRequest,
-    TagsResponse,
+    FindTraceRequest, FindTraceResponse, HoldingsRequest, HoldingsResponse, MetricsRequest,
+    MetricsResponse, PushRequest, PushResponse, SearchRequest, SearchResponse, TagValuesRequest,
+    TagValuesResponse, TagsRequest, TagsResponse,
 };
 use tactus_querier::Querier;
 use tactus_query_frontend::{
@@ -142,5 +142,12 @@ impl Ingester for NoRecentData {
         _: Request<MetricsRequest>,
     ) -> Result<Response<MetricsResponse>, Status> {
         Ok(Response::new(MetricsResponse::default()))
+    }
+
+    async fn holdings(
+        &self,
+        _: Request<HoldingsRequest>,
+    ) -> Result<Response<HoldingsResponse>, Status> {
+        Ok(Response::new(HoldingsResponse::default()))
     }
 }

@@ -16,18 +16,29 @@ pub struct MetricsFacts {
     pub metrics: SearchMetrics,
     /// The limit of series, named if the answer was cut.
     pub max_series: u32,
+    /// Something could not be read: values may be too small.
+    pub unread: bool,
 }
+
+/// Message of an answer for which something could not be read.
+const UNREAD: &str = "Some data could not be read, a partial response is returned. Warning: values may be too small.";
 
 impl MetricsFacts {
     fn status(&self, truncated: bool) -> (PartialStatus, String) {
-        if !truncated {
+        let mut messages = Vec::new();
+        if truncated {
+            messages.push(format!(
+                "Response exceeds maximum series limit of {}, a partial response is returned. Warning: the accuracy of each individual value is not guaranteed.",
+                self.max_series
+            ));
+        }
+        if self.unread {
+            messages.push(UNREAD.to_owned());
+        }
+        if messages.is_empty() {
             return (PartialStatus::Complete, String::new());
         }
-        let message = format!(
-            "Response exceeds maximum series limit of {}, a partial response is returned. Warning: the accuracy of each individual value is not guaranteed.",
-            self.max_series
-        );
-        (PartialStatus::Partial, message)
+        (PartialStatus::Partial, messages.join("; "))
     }
 }
 

@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 use prost::Message as _;
 use tactus_proto::otlp::{ArrayValue, any_value::Value};
-use tactus_proto::tempopb::SearchMetrics;
 use tactus_traceql::metrics::{Grid, MetricsAnswer, Series};
 
 use super::*;
@@ -121,7 +120,7 @@ fn values_without_a_number_are_strings_and_zero_is_left_out() {
 fn cut_answer_is_partial_in_both_forms() {
     let grid = Grid::from_parts(0, 1_000_000_000, 1);
     let answer = MetricsAnswer { series: vec![series("b", &[(0, 1.0)])], truncated: true };
-    let facts = MetricsFacts { metrics: SearchMetrics::default(), max_series: 1 };
+    let facts = MetricsFacts { max_series: 1, ..MetricsFacts::default() };
     let end = r#""metrics":{},"status":"PARTIAL","message":"Response exceeds maximum series limit of 1, a partial response is returned. Warning: the accuracy of each individual value is not guaranteed."}"#;
     let range = range_response(answer.clone(), &grid, facts.clone());
     assert!(String::from_utf8(json::range_response(&range, None)).unwrap().ends_with(end));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tactus_block::read::open_stored;
 use tactus_block::{BlockBuilder, BuilderSettings};
-use tactus_model::{Projection, SpanBatch, TraceId};
+use tactus_model::{OriginSet, Projection, SpanBatch, TraceId};
 use tactus_storage::BucketSettings;
 use tactus_storage::block_io::{
     BlockFiles, ObjectSource, list_blocks, mark_compacted, write_block,
@@ -456,4 +456,26 @@ fn fingerprint_tells_settings_and_changes_apart() {
     assert_eq!(base, of(&settings, &remove(&[3, 2, 1])));
     assert_ne!(base, of(&settings, &remove(&[1, 2])));
     assert_ne!(base, of(&other, &remove(&[1, 2, 3])));
+}
+
+#[test]
+fn merged_block_holds_the_origins_of_its_inputs_while_an_ingester_may() {
+    let now = Timestamp::now().as_second() as u64;
+    let input = |number: u128, end: u64, complete: &[u64], incomplete: &[u64]| {
+        let mut meta = BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::from_u128(number));
+        meta.set_time_range_unix_nanos((end - 60) * SECOND, end * SECOND);
+        let set = |bounds: &[u64]| OriginSet::from_bounds(bounds).unwrap();
+        let (origins, incomplete_origins) = (set(complete), set(incomplete));
+        meta.extension =
+            Some(Box::new(Extension { origins, incomplete_origins, ..Extension::default() }));
+        Arc::new(meta)
+    };
+    let output = OutputBlock { id: Uuid::from_u128(9), level: None, retention: String::new() };
+    let bounds = |ends: [u64; 2]| {
+        let inputs = [input(1, ends[0], &[1, 5], &[9, 9]), input(2, ends[1], &[6, 9], &[20, 21])];
+        let meta = describe(&inputs, &output);
+        (meta.origins().0.bounds(), meta.origins().1.bounds())
+    };
+    assert_eq!(bounds([now, now - 30 * 3600]), (vec![1, 9], vec![20, 21]));
+    assert_eq!(bounds([now - 25 * 3600, now - 30 * 3600]), (vec![], vec![]));
 }

@@ -1,5 +1,6 @@
 //! Fields that are one scalar.
 
+use super::opaque::MASK;
 use super::{Field, Reader, resolved};
 use crate::duration::{GoDuration, PromDuration, parse_go, parse_prometheus};
 use crate::yaml::{Content, Node, Resolved, Value};
@@ -89,6 +90,28 @@ impl Field for f64 {
     }
 }
 
+/// The text with the passwords of URLs masked: `https://user:password@host` is a usual spelling.
+fn without_passwords(text: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        let authority = after.split(['/', '?', '#', ' ', ',']).next().unwrap_or(after);
+        shown.push_str(before);
+        shown.push_str("://");
+        rest = after;
+        if let Some((user, _)) = authority.rsplit_once('@') {
+            let name = user.split(':').next().unwrap_or(user);
+            shown.push_str(name);
+            if name.len() < user.len() {
+                shown.push(':');
+                shown.push_str(MASK);
+            }
+            rest = &after[user.len()..];
+        }
+    }
+    shown + rest
+}
+
 impl Field for String {
     fn read(&mut self, node: &Node, reader: &mut Reader) {
         match &node.content {
@@ -98,7 +121,7 @@ impl Field for String {
     }
 
     fn show(&self) -> Value {
-        Value::Text(self.clone())
+        Value::Text(without_passwords(self))
     }
 
     fn kind() -> String {

@@ -1,5 +1,7 @@
+use super::Field;
 use crate::duration::GoDuration;
 use crate::from_yaml;
+use crate::yaml::Value;
 
 fn problem(text: &str) -> String {
     from_yaml(text).unwrap_err()
@@ -179,4 +181,68 @@ fn dashes_are_accepted_where_examples_use_them() {
         4
     );
     assert!(problem("server: {http-listen-port: 1}").contains("field http-listen-port not found"));
+}
+
+#[test]
+fn keys_that_are_named_like_secrets_are_masked() {
+    // Names of files, of users, and of what is no secret in spite of its name.
+    let harmless = [
+        "access_key",
+        "tokens_file_path",
+        "num_tokens",
+        "override_ring_key",
+        "use_federated_token",
+        "tls_key_path",
+        "key_file",
+        "bearer_token_file",
+        "password_file",
+        "credentials_file",
+        "client_secret_file",
+        "internal_token_file",
+        "add_org_id_header",
+        "token_url",
+        "kms_key_id",
+        "tls_reload_interval",
+    ];
+    let words = ["password", "secret", "token", "credential", "headers"];
+    let mut masked = 0;
+    for row in crate::manual::rows() {
+        let name = row.path.rsplit('.').next().unwrap_or_default();
+        if row.kind.contains("secret") {
+            masked += 1;
+            continue;
+        }
+        let text = row.kind.contains("string") && !row.kind.contains("list");
+        let suspicious = text && words.iter().any(|word| name.contains(word));
+        assert!(!suspicious || harmless.contains(&name), "{} is a {}", row.path, row.kind);
+    }
+    assert!(masked > 10, "{masked}");
+}
+
+#[test]
+fn password_in_a_url_is_masked_where_it_is_shown() {
+    for (text, shown) in [
+        ("https://user:pass@host/x?y=a@b", "https://user:********@host/x?y=a@b"),
+        ("redis://:p@ss@host:1,redis://u@h", "redis://:********@host:1,redis://u@h"),
+        ("https://host/p:a@b", "https://host/p:a@b"),
+        ("user:pass@host", "user:pass@host"),
+        ("plain", "plain"),
+    ] {
+        assert_eq!(text.to_owned().show(), Value::Text(shown.to_owned()));
+    }
+}
+
+#[test]
+fn value_of_the_wrong_kind_is_not_quoted_where_secrets_stand() {
+    for text in [
+        "storage: {trace: {s3: {secret_key: [hunter2]}}}",
+        "server: {http_tls_config: hunter2}",
+        "auth: hunter2",
+        "distributor: {receivers: {otlp: {protocols: {http: {response_headers: hunter2}}}}}",
+        "metrics_generator: {storage: {remote_write: [{url: u, basic_auth: hunter2}]}}",
+        "metrics_generator: {storage: {remote_write: [{url: u, headers: hunter2}]}}",
+    ] {
+        let error = crate::from_yaml(text).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    }
 }

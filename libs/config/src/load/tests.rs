@@ -237,13 +237,13 @@ fn suspect_values_fail_the_verification() {
 
 #[test]
 fn keys_without_effect_warn_but_pass_the_verification() {
-    let loaded = loaded("memberlist: {bind_port: 7000}\nsearch_enabled: true\n", "");
+    let loaded = loaded("memberlist: {gossip_nodes: 3}\nsearch_enabled: true\n", "");
     assert_eq!(loaded.verify_exit_code(), 0);
     assert_eq!(
         loaded.warnings,
         [
             "deprecated key search_enabled ignored",
-            "memberlist.bind_port is set but without effect: this release has no ring"
+            "memberlist.gossip_nodes is set but has no effect"
         ]
     );
 }
@@ -268,9 +268,19 @@ fn single_process_forces_one_copy_in_memory() {
 }
 
 #[test]
-fn scalable_single_binary_needs_a_frontend_address() {
-    let text = refused("target: scalable-single-binary", "").to_string();
-    assert!(text.contains("frontend worker address not specified"), "{text}");
+fn processes_of_all_services_are_a_cluster_where_the_file_asks_for_gossip() {
+    let asks =
+        "ingester: {lifecycler: {ring: {replication_factor: 3, kvstore: {store: memberlist}}}}";
+    for text in [
+        asks,
+        "target: scalable-single-binary\ningester: {lifecycler: {ring: {replication_factor: 3}}}",
+    ] {
+        let config = loaded(text, "").config;
+        let ring = &config.ingester.lifecycler.ring;
+        assert_eq!((ring.replication_factor, ring.kvstore.store.as_str()), (3, "memberlist"));
+        assert_eq!(config.compactor.ring.ring.kvstore.store, "memberlist");
+        assert_eq!(config.querier.frontend_worker.frontend_address, "");
+    }
 }
 
 #[test]

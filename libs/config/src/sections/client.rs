@@ -28,7 +28,7 @@ section! {
     GrpcClient {
         max_recv_msg_size: usize = 104_857_600, "largest message to receive, in bytes";
         max_send_msg_size: usize = 104_857_600, "largest message to send, in bytes";
-        grpc_compression: String = text("snappy"), "snappy, gzip or empty";
+        grpc_compression: String = text("snappy"), "gzip, zstd or empty; snappy is taken as empty";
         rate_limit: f64, "calls a second; 0 is no limit";
         rate_limit_burst: i64, "burst of the rate limit";
         backoff_on_ratelimits: bool, "wait and retry when the limit is hit";
@@ -47,7 +47,7 @@ section! {
 
     /// The cluster label that a client sends.
     ClientClusterValidation {
-        label: String, "the label of this cluster";
+        label: String, "no effect here";
     }
 
     /// Health checks of pooled connections.

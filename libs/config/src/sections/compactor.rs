@@ -17,7 +17,7 @@ section! {
 
     /// Deletion of traces, redaction of attributes.
     CompactorJobs {
-        api_enabled: bool, "serve /api/jobs; whoever reaches the port can delete";
+        api_enabled: bool, "serve /api/jobs without authentication: whoever reaches the port can delete. With auth.enabled it is served to administrators in any case";
         watch_period: GoDuration = hours(2), "a job looks at new blocks for so long, since spans received before it may still come";
     }
 

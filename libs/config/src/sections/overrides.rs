@@ -30,7 +30,7 @@ section! {
     /// Where such limits are stored.
     UserOverridesClient {
         backend: String, "local, s3, gcs or azure";
-        confirm_versioning: bool = true, "check that the bucket keeps versions";
+        confirm_versioning: bool = true, "no effect here: a bucket need not keep versions";
         local: LocalStore, "the local store";
         s3: S3, "the S3 store";
         gcs: Gcs, "the Google store";
@@ -64,7 +64,7 @@ section! {
         max_global_traces_per_user: u64, "live traces of all ingesters; 0 is no limit";
         tenant_shard_size: usize, "ingesters of a tenant; 0 is all";
         max_attribute_bytes: usize, "longer keys and values are cut; 0 takes the distributor's";
-        artificial_delay: Option<GoDuration>, "no effect here";
+        artificial_delay: Option<GoDuration>, "the least time that an answer to spans takes; unset takes the distributor's";
         retry_info_enabled: bool, "send the distributor's retry hint";
     }
 
@@ -78,6 +78,8 @@ section! {
         max_condition_groups_per_tag_query: Option<u64>, "conditions of a tag query";
         left_pad_trace_ids: bool, "fill short trace ids up with zeros";
         metrics_spanonly_fetch: Option<bool>, "no effect here";
+        max_concurrent_queries: u64, "queries at a time; more get 429; 0 is no limit";
+        max_inspected_bytes: u64, "bytes that one query may read, beside the frontend's limit; a query beyond gets 422; 0 is no limit";
     }
 
     /// Retention.

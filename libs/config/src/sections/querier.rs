@@ -1,7 +1,7 @@
 //! `querier`: runs the jobs of queries.
 
 use super::client::GrpcClient;
-use super::{hours, seconds};
+use super::{hours, millis, seconds};
 use crate::duration::GoDuration;
 use crate::field::section;
 
@@ -20,7 +20,9 @@ section! {
         shuffle_sharding_ingesters_lookback_period: GoDuration = hours(1), "for spans so old";
         query_relevant_ingesters: bool, "trace by id asks only the trace's replicas";
         secondary_ingester_ring: String, "key of a second ingester ring to ask";
-        extra_query_delay: GoDuration, "no effect here";
+        extra_query_delay: GoDuration, "ask the ingesters that need not answer only after so long";
+        late_ingester_grace: GoDuration = millis(100), "once the answer is complete, wait for the other ingesters for so long";
+        strict_recent_reads: bool, "fail a query when too many ingesters do, instead of an answer that is marked as partial";
         partition_ring: QuerierPartitionRing, "no effect here";
         query_live_store: bool, "no effect here";
     }

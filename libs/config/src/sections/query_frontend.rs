@@ -7,8 +7,8 @@ use crate::field::section;
 section! {
     /// The query-frontend.
     QueryFrontend {
-        max_outstanding_per_tenant: usize = 2_000, "jobs a tenant may queue; more get 429";
-        max_batch_size: i64 = 7, "jobs in one message to a querier";
+        max_outstanding_per_tenant: usize = 2_000, "jobs of a tenant that may wait, and queries that it may have in flight; while there are as many new queries get 429";
+        max_batch_size: i64 = 7, "no effect here: a querier is sent each job by itself";
         max_retries: usize = 2, "attempts of a failed job";
         response_consumers: usize = 10, "answers combined at a time";
         log_query_request_headers: Vec<String>, "headers to log with a query";
@@ -22,7 +22,8 @@ section! {
         result_cache_bytes: i64 = -1, "memory for answers of jobs on whole blocks; 0 keeps none, -1 takes a 64th of the memory there is, 256 MiB at most";
         rf1_after: String = text("0001-01-01T00:00:00Z"), "no effect here";
         mcp_server: McpServer, "tools for language models, at /api/mcp";
-        max_grpc_streaming_packet_size: usize = 2_097_152, "most bytes of one streamed answer";
+        max_grpc_streaming_packet_size: usize = 2_097_152, "most bytes of one message of a streamed answer; 0 is no limit";
+        streaming_interval: GoDuration = GoDuration::millis(500), "time between two messages of a streamed answer, at least";
         skip_ast_transformations: Vec<String>, "no effect here";
         weights: Weights, "weights of jobs in the queue";
         search: FrontendSearch, "search";
@@ -90,7 +91,7 @@ section! {
         max_response_series: usize, "series of one answer; 0 is no limit";
         max_series_bytes: u64 = 134_217_728, "memory of the series of one query, in each job and where they are added; a query beyond gets 422; 0 is no limit";
         max_intervals: u64 = 10_000, "steps of one query";
-        streaming_shards: usize = 200, "parts of a streamed answer";
+        streaming_shards: usize = 200, "a streamed answer shows the intervals whose jobs are done, whatever this says";
         @inline {
             slo: Slo, "service level";
         }

@@ -217,8 +217,8 @@ section! {
 
     /// What keepalive clients may do.
     KeepalivePolicy {
-        min_time: GoDuration, "clients that ping more often are cut";
-        permit_without_stream: bool, "clients may ping without a call";
+        min_time: GoDuration, "no effect here";
+        permit_without_stream: bool, "no effect here";
     }
 
     /// An HTTP listener of a receiver.
@@ -253,7 +253,7 @@ section! {
         key_file: String, "private key, PEM file";
         ca_file: String, "authorities, PEM file";
         client_ca_file: String, "authorities that sign client certificates, PEM file";
-        client_ca_file_reload: bool, "read the client authorities again when they change";
+        client_ca_file_reload: bool, "no effect here: changed files are always read again";
         cert_pem: Secret, "certificate chain, PEM text";
         key_pem: Secret, "private key, PEM text";
         ca_pem: Secret, "authorities, PEM text";
@@ -262,7 +262,7 @@ section! {
         max_version: String, "highest version; empty is the newest";
         cipher_suites: Vec<String>, "cipher suites by Go's names";
         curve_preferences: Vec<String>, "curves by name";
-        reload_interval: GoDuration, "read the certificate again so often; 0 is never";
+        reload_interval: GoDuration, "look for changed files so often; 0 is every 10 seconds";
     }
 
     /// Spans from Kafka.

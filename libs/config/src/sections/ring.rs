@@ -8,7 +8,7 @@ use crate::field::{Secret, section};
 section! {
     /// Where the members of a ring keep their state.
     KvStore {
-        store: String = text("memberlist"), "memberlist, inmemory, consul, etcd or multi";
+        store: String = text("memberlist"), "memberlist or inmemory";
         prefix: String = text("collectors/"), "prefix of the ring's key";
         consul: Consul, "the consul store";
         etcd: Etcd, "the etcd store";
@@ -50,7 +50,7 @@ section! {
     /// The ring of a component.
     Ring {
         kvstore: KvStore, "where the ring lives";
-        heartbeat_period: GoDuration = seconds(5), "time between heartbeats";
+        heartbeat_period: GoDuration = seconds(5), "no effect here: memberlist.gossip_interval is the heartbeat";
         heartbeat_timeout: GoDuration = minutes(1), "a member silent for so long is unhealthy";
         instance_id: String, "name of this member; empty takes the host name";
         instance_interface_names: Vec<String> = list(&["eth0", "en0"]), "interfaces to take the address from";
@@ -61,9 +61,9 @@ section! {
 
     /// The ring of a component that waits for the ring to settle.
     StableRing {
-        wait_stability_min_duration: GoDuration = minutes(1), "the ring must be quiet for so long";
-        wait_stability_max_duration: GoDuration = minutes(5), "start after so long in any case";
-        wait_active_instance_timeout: GoDuration = minutes(10), "time to become an active member";
+        wait_stability_min_duration: GoDuration = minutes(1), "no effect here";
+        wait_stability_max_duration: GoDuration = minutes(5), "no effect here";
+        wait_active_instance_timeout: GoDuration = minutes(10), "no effect here";
         @inline {
             ring: Ring = Ring { kvstore: KvStore { store: text(""), ..KvStore::default() }, ..Ring::default() }, "the ring";
         }
@@ -81,7 +81,7 @@ section! {
     Lifecycler {
         ring: IngesterRing, "the ring";
         num_tokens: u32 = 128, "tokens of this member";
-        heartbeat_period: GoDuration = seconds(5), "time between heartbeats";
+        heartbeat_period: GoDuration = seconds(5), "no effect here: memberlist.gossip_interval is the heartbeat";
         heartbeat_timeout: GoDuration = minutes(1), "this member's view of a silent member";
         observe_period: GoDuration, "watch for token conflicts for so long";
         join_after: GoDuration, "wait for a handover before joining";
@@ -105,6 +105,7 @@ section! {
         replication_factor: usize = 1, "copies of each trace; the single process always uses 1";
         zone_awareness_enabled: bool, "put the copies in different zones";
         excluded_zones: Vec<String>, "zones to leave out";
+        auto_forget_unhealthy_periods: u32 = 10, "a member silent for so many heartbeat timeouts is forgotten; 0 is never";
     }
 
     /// The ring of partitions of the Kafka architecture.

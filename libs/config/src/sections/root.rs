@@ -1,5 +1,6 @@
 //! The root of the file.
 
+use super::auth::Auth;
 use super::backend_work::{BackendScheduler, BackendWorker, SchedulerClient};
 use super::cache::CacheSection;
 use super::client::ComponentClient;
@@ -33,6 +34,7 @@ section! {
         span_profiling: bool, "no effect here";
         server: Server, "listeners";
         internal_server: InternalServer, "a listener for probes";
+        auth: Auth, "built-in authentication";
         distributor: Distributor, "the distributor";
         ingester: Ingester, "the ingester";
         ingester_client: ComponentClient, "connections to ingesters";

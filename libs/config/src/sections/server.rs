@@ -15,8 +15,10 @@ section! {
         grpc_listen_port: u16 = 9095, "port of the gRPC listener; 0 picks a free one";
         grpc_listen_network: String = text("tcp"), "tcp, tcp4 or tcp6";
         grpc_listen_conn_limit: i64, "most connections at a time on the gRPC port; 0 or less is no limit";
-        proxy_protocol_enabled: bool, "expect the PROXY protocol on both listeners";
+        proxy_protocol_enabled: bool, "expect the PROXY protocol, version 1 or 2, on both listeners";
         tls_cipher_suites: Vec<String>, "cipher suites of both listeners, by Go's names";
+        tls_reload_interval: GoDuration = seconds(10), "look for changed certificate files so often";
+        tls_handshake_timeout: GoDuration = seconds(10), "time for the TLS handshake";
         tls_min_version: String, "lowest TLS version of both listeners, e.g. VersionTLS12";
         http_tls_config: ServerTls, "TLS of the HTTP listener";
         grpc_tls_config: ServerTls, "TLS of the gRPC listener";
@@ -24,6 +26,7 @@ section! {
         http_server_read_header_timeout: GoDuration, "time to read the headers; 0 takes the read timeout";
         http_server_write_timeout: GoDuration = seconds(30), "time to answer; bounds every query";
         http_server_idle_timeout: GoDuration = seconds(120), "time a kept-alive connection may idle";
+        http_server_max_header_bytes: usize = 131_072, "largest request head of both listeners, in bytes";
         http_path_prefix: String, "prefix of /metrics and /debug only";
         http_log_closed_connections_without_response_enabled: bool, "log connections closed early";
         grpc_server_max_recv_msg_size: usize = 16_777_216, "largest gRPC message to receive, in bytes";
@@ -34,8 +37,8 @@ section! {
         grpc_server_max_connection_age_grace: GoDuration = GoDuration::INFINITE, "time for calls of an aged connection";
         grpc_server_keepalive_time: GoDuration = hours(2), "ping a silent client after so long";
         grpc_server_keepalive_timeout: GoDuration = seconds(20), "close when the ping stays unanswered";
-        grpc_server_min_time_between_pings: GoDuration = seconds(10), "clients that ping more often are cut";
-        grpc_server_ping_without_stream_allowed: bool = true, "clients may ping without a call";
+        grpc_server_min_time_between_pings: GoDuration = seconds(10), "no effect here";
+        grpc_server_ping_without_stream_allowed: bool = true, "no effect here";
         grpc_server_num_workers: i64, "no effect here";
         grpc_server_stats_tracking_enabled: bool = true, "no effect here";
         grpc_server_recv_buffer_pools_enabled: bool, "no effect here";
@@ -73,24 +76,24 @@ section! {
 
     /// Cluster label checks on incoming calls.
     ClusterValidation {
-        label: String, "the label of this cluster";
-        additional_labels: Vec<String>, "further labels to accept";
+        label: String, "no effect here";
+        additional_labels: Vec<String>, "no effect here";
         grpc: ClusterValidationGrpc, "checks on gRPC";
         http: ClusterValidationHttp, "checks on HTTP";
     }
 
     /// Cluster label checks on gRPC.
     ClusterValidationGrpc {
-        enabled: bool, "check the label";
-        soft_validation: bool, "only log mismatches";
+        enabled: bool, "no effect here";
+        soft_validation: bool, "no effect here";
     }
 
     /// Cluster label checks on HTTP.
     ClusterValidationHttp {
-        enabled: bool, "check the label";
-        soft_validation: bool, "only log mismatches";
-        excluded_paths: Vec<String>, "paths without a check";
-        excluded_user_agents: Vec<String>, "user agents without a check";
+        enabled: bool, "no effect here";
+        soft_validation: bool, "no effect here";
+        excluded_paths: Vec<String>, "no effect here";
+        excluded_user_agents: Vec<String>, "no effect here";
     }
 
     /// A second HTTP listener with `/ready` and `/metrics` only.

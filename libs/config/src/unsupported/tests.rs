@@ -13,8 +13,10 @@ fn default_configuration_warns_about_nothing() {
 #[test]
 fn key_of_a_missing_part_warns_once_by_name() {
     assert_eq!(
-        warned("memberlist: {cluster_label: a, node_name: ''}"),
-        ["memberlist.cluster_label is set but without effect: this release has no ring"]
+        warned("metrics_generator: {metrics_ingestion_time_range_slack: 1m}"),
+        [
+            "metrics_generator.metrics_ingestion_time_range_slack is set but without effect: this release has no metrics generator"
+        ]
     );
 }
 

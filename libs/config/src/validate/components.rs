@@ -140,7 +140,9 @@ pub(super) fn frontend(config: &Config) -> Result<(), String> {
 }
 
 pub(super) fn querier(config: &Config) -> Result<(), String> {
-    let needs_address = matches!(config.target.as_str(), "querier" | "scalable-single-binary");
+    // Members of a cluster find its query-frontends by themselves.
+    let gossips = config.ingester.lifecycler.ring.kvstore.store == "memberlist";
+    let needs_address = config.target == "querier" && !gossips;
     ensure(
         !needs_address || !config.querier.frontend_worker.frontend_address.is_empty(),
         "frontend worker address not specified",

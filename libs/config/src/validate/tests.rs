@@ -14,9 +14,11 @@ fn default_configuration_is_valid() {
 fn rules_of_components_have_their_texts() {
     for (text, message) in [
         ("target: nope", "unrecognised module name: nope"),
-        ("target: live-store", "Kafka"),
-        ("target: querier", "frontend worker address not specified"),
-        ("target: scalable-single-binary", "frontend worker address not specified"),
+        ("target: live-store", "target ingester answers"),
+        (
+            "target: querier\ningester: {lifecycler: {ring: {kvstore: {store: inmemory}}}}",
+            "frontend worker address not specified",
+        ),
         ("server: {log_level: loud}", "unrecognized log level \"loud\""),
         ("server: {tls_min_version: VersionTLS9}", "TLS version \"VersionTLS9\" not recognized"),
         ("server: {http_tls_config: {client_auth_type: X}}", "invalid ClientAuth: X"),

@@ -53,6 +53,9 @@ impl BatchBuilder {
         spans.duration.truncate(mark.spans);
         spans.kind.truncate(mark.spans);
         spans.status.truncate(mark.spans);
+        if spans.origin.len() > mark.spans {
+            spans.origin.truncate(mark.spans);
+        }
         self.batch.events.starts.truncate(mark.spans + 1);
         self.batch.links.starts.truncate(mark.spans + 1);
         self.drop_half_span();

@@ -30,6 +30,8 @@ struct Columns<'a> {
     dropped_attributes: &'a [u32],
     dropped_events: &'a [u32],
     dropped_links: &'a [u32],
+    /// Empty if no span has one.
+    origin: &'a [u64],
     attributes: AttributeColumns<'a>,
     event_starts: &'a [u32],
     link_starts: &'a [u32],
@@ -62,6 +64,7 @@ impl<'a> Columns<'a> {
             dropped_attributes: &spans.dropped_attributes,
             dropped_events: &spans.dropped_events,
             dropped_links: &spans.dropped_links,
+            origin: &spans.origin,
             attributes: AttributeColumns::of(&batch.span_attributes),
             event_starts: &batch.events.starts,
             link_starts: &batch.links.starts,
@@ -142,6 +145,9 @@ impl<'a> TraceMerger<'a> {
         columns.duration.make_mut().reserve_exact(spans);
         columns.kind.make_mut().reserve_exact(spans);
         columns.status.make_mut().reserve_exact(spans);
+        if self.columns.iter().any(|input| !input.origin.is_empty()) {
+            columns.origin.make_mut().reserve_exact(spans);
+        }
         let attributes = &mut self.to.out.span_attributes;
         attributes.keys.make_mut().reserve_exact(part(entries));
         attributes.types.make_mut().reserve_exact(part(entries));
@@ -189,10 +195,12 @@ impl<'a> TraceMerger<'a> {
         }
     }
 
-    /// Marks candidates that are the same span as an earlier one: same id, kind, start and name.
+    /// Marks candidates that are the same span as an earlier one: same id, kind, start and name. The earlier one gets the
+    /// highest origin of them all.
     fn mark_duplicates(&mut self) {
         self.to.duplicate.clear();
         self.to.duplicate.resize(self.to.candidates.len(), false);
+        self.to.higher_origins.clear();
         self.to.keys.clear();
         let candidates = self.to.candidates.iter().zip(0..);
         self.to.keys.extend(candidates.map(|(&(input, row), candidate)| {
@@ -205,10 +213,14 @@ impl<'a> TraceMerger<'a> {
         let mut keys = std::mem::take(&mut self.to.keys);
         for same_id in keys.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
             same_id.sort_unstable_by_key(|&(_, candidate)| (self.facts_of(candidate), candidate));
+            let mut kept = same_id[0].1;
             for pair in same_id.windows(2) {
                 let (one, two) = (pair[0].1, pair[1].1);
                 if self.facts_of(one) == self.facts_of(two) {
                     self.to.duplicate[two as usize] = true;
+                    self.raise_origin(kept, self.origin_of(two));
+                } else {
+                    kept = two;
                 }
             }
         }
@@ -220,6 +232,19 @@ impl<'a> TraceMerger<'a> {
         let (input, row) = self.to.candidates[candidate as usize];
         let columns = &self.columns[input as usize];
         (columns.kind[row as usize], columns.start[row as usize], self.name_of(candidate))
+    }
+
+    fn origin_of(&self, candidate: u32) -> u64 {
+        let (input, row) = self.to.candidates[candidate as usize];
+        self.columns[input as usize].origin.get(row as usize).copied().unwrap_or(0)
+    }
+
+    /// Copies of a span that have other origins elsewhere: all who hold some of them agree on the highest.
+    fn raise_origin(&mut self, candidate: u32, origin: u64) {
+        if origin > self.origin_of(candidate) {
+            let (input, row) = self.to.candidates[candidate as usize];
+            self.to.higher_origins.push((input, row, origin));
+        }
     }
 
     fn name_of(&self, candidate: u32) -> &[u8] {

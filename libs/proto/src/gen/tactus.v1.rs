@@ -25,6 +25,11 @@ pub struct SpanRun {
     /// The fields of an OTLP ScopeSpans message; the spans are its field 2, other fields are ignored.
     #[prost(bytes = "bytes", tag = "3")]
     pub scope_spans: ::prost::bytes::Bytes,
+    /// Names what the distributor sends to the same replicas at once: upper 40 bits a stream, drawn at random for a tenant
+    /// and a set of replicas, lower 24 bits a number that counts up from 1. An ingester stores all spans of an origin in
+    /// one push or none, and an origin that it has already is not stored again. 0: there are no replicas.
+    #[prost(fixed64, tag = "4")]
+    pub origin: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PushResponse {
@@ -58,6 +63,9 @@ pub struct FindTraceResponse {
     pub trace: ::prost::bytes::Bytes,
     #[prost(uint64, tag = "2")]
     pub inspected_bytes: u64,
+    /// More ingesters failed than replication makes up for: spans may be missing.
+    #[prost(bool, tag = "3")]
+    pub partial: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchRequest {
@@ -104,6 +112,9 @@ pub struct SearchResponse {
     /// If it was asked for.
     #[prost(message, repeated, tag = "3")]
     pub explanations: ::prost::alloc::vec::Vec<JobExplanation>,
+    /// More ingesters failed than replication makes up for: traces may be missing.
+    #[prost(bool, tag = "4")]
+    pub partial: bool,
 }
 /// How a job went about a query.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -185,6 +196,9 @@ pub struct TagsResponse {
     pub truncated: bool,
     #[prost(uint64, tag = "3")]
     pub inspected_bytes: u64,
+    /// More ingesters failed than replication makes up for: names may be missing.
+    #[prost(bool, tag = "4")]
+    pub partial: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TagScope {
@@ -226,6 +240,9 @@ pub struct TagValuesResponse {
     pub truncated: bool,
     #[prost(uint64, tag = "3")]
     pub inspected_bytes: u64,
+    /// More ingesters failed than replication makes up for: values may be missing.
+    #[prost(bool, tag = "4")]
+    pub partial: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TagValue {
@@ -237,7 +254,7 @@ pub struct TagValue {
 }
 /// A TraceQL metrics query over the intervals after start_nanos + i * step_nanos up to and including
 /// start_nanos + (i + 1) * step_nanos.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct MetricsRequest {
     #[prost(string, tag = "1")]
     pub tenant: ::prost::alloc::string::String,
@@ -258,6 +275,41 @@ pub struct MetricsRequest {
     /// Say in MetricsResponse.explanations what was done.
     #[prost(bool, tag = "8")]
     pub explain: bool,
+    /// Origins whose spans stand in blocks that the query reads: not counted again. Bounds of ranges, ascending:
+    /// first, last, first, last, both inclusive.
+    #[prost(fixed64, repeated, tag = "9")]
+    pub stored_origins: ::prost::alloc::vec::Vec<u64>,
+    /// What each ingester answers for, as Holdings said; an ingester counts by its own entry what no entry ranked before it
+    /// has. Empty if spans have no replicas: then everything is counted.
+    #[prost(message, repeated, tag = "10")]
+    pub holders: ::prost::alloc::vec::Vec<Holder>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldingsRequest {
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HoldingsResponse {
+    /// One of each ingester.
+    #[prost(message, repeated, tag = "1")]
+    pub holders: ::prost::alloc::vec::Vec<Holder>,
+    /// More ingesters failed than replication makes up for: spans may be missing.
+    #[prost(bool, tag = "2")]
+    pub partial: bool,
+}
+/// The pushes that an ingester answers for. Bounds of ranges of origins, ascending: first, last, first, last, both inclusive.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Holder {
+    /// Instance id of the ingester in the ring.
+    #[prost(string, tag = "1")]
+    pub ingester_id: ::prost::alloc::string::String,
+    /// All spans of these are there.
+    #[prost(fixed64, repeated, tag = "2")]
+    pub complete: ::prost::alloc::vec::Vec<u64>,
+    /// Some spans of these were refused.
+    #[prost(fixed64, repeated, tag = "3")]
+    pub incomplete: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct MetricsResponse {
@@ -275,6 +327,9 @@ pub struct MetricsResponse {
     /// If it was asked for.
     #[prost(message, repeated, tag = "4")]
     pub explanations: ::prost::alloc::vec::Vec<JobExplanation>,
+    /// More ingesters failed than replication makes up for: values may be too small.
+    #[prost(bool, tag = "6")]
+    pub partial: bool,
 }
 /// Part of a series, to be added to those of other jobs.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -570,6 +625,31 @@ pub mod ingester_client {
                 .insert(GrpcMethod::new("tactus.v1.Ingester", "Metrics"));
             self.inner.unary(req, path, codec).await
         }
+        /// Which pushes this ingester still answers for. Asked before Metrics where several ingesters hold the same spans.
+        pub async fn holdings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HoldingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::HoldingsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tactus.v1.Ingester/Holdings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tactus.v1.Ingester", "Holdings"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -621,6 +701,14 @@ pub mod ingester_server {
             &self,
             request: tonic::Request<super::MetricsRequest>,
         ) -> std::result::Result<tonic::Response<super::MetricsResponse>, tonic::Status>;
+        /// Which pushes this ingester still answers for. Asked before Metrics where several ingesters hold the same spans.
+        async fn holdings(
+            &self,
+            request: tonic::Request<super::HoldingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::HoldingsResponse>,
+            tonic::Status,
+        >;
     }
     /// An ingester: takes spans, keeps them durable, answers for what is not yet in object storage.
     #[derive(Debug)]
@@ -961,6 +1049,49 @@ pub mod ingester_server {
                     };
                     Box::pin(fut)
                 }
+                "/tactus.v1.Ingester/Holdings" => {
+                    #[allow(non_camel_case_types)]
+                    struct HoldingsSvc<T: Ingester>(pub Arc<T>);
+                    impl<T: Ingester> tonic::server::UnaryService<super::HoldingsRequest>
+                    for HoldingsSvc<T> {
+                        type Response = super::HoldingsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HoldingsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Ingester>::holdings(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HoldingsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1052,7 +1183,7 @@ pub struct TagValuesInBlockRequest {
     #[prost(message, optional, tag = "2")]
     pub part: ::core::option::Option<BlockPart>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct MetricsInBlockRequest {
     #[prost(message, optional, tag = "1")]
     pub metrics: ::core::option::Option<MetricsRequest>,
@@ -1662,6 +1793,807 @@ pub mod querier_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "tactus.v1.Querier";
     impl<T> tonic::server::NamedService for QuerierServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// From a querier.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WorkerMessage {
+    #[prost(oneof = "worker_message::Message", tags = "1, 2, 3, 4")]
+    pub message: ::core::option::Option<worker_message::Message>,
+}
+/// Nested message and enum types in `WorkerMessage`.
+pub mod worker_message {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        /// The first message of a stream. Sent again, it changes the number of slots.
+        #[prost(message, tag = "1")]
+        Hello(super::WorkerHello),
+        #[prost(message, tag = "2")]
+        Answer(super::JobAnswer),
+        /// No more jobs, please; those that run will be answered.
+        #[prost(message, tag = "3")]
+        Leaving(super::WorkerLeaving),
+        /// The answer to a ping.
+        #[prost(message, tag = "4")]
+        Pong(super::Pong),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WorkerHello {
+    /// Names the querier: the same on all its streams, and no other's. A job that failed on it is tried on others first.
+    #[prost(string, tag = "1")]
+    pub querier_id: ::prost::alloc::string::String,
+    /// Jobs that it runs at a time for this frontend.
+    #[prost(uint32, tag = "2")]
+    pub slots: u32,
+    /// Version of this protocol: 1. Higher ones understand all that lower ones do.
+    #[prost(uint32, tag = "3")]
+    pub version: u32,
+    /// Bytes of the largest message that it takes; 0 is unbounded.
+    #[prost(uint64, tag = "4")]
+    pub max_message_bytes: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Pong {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WorkerLeaving {}
+/// From a query-frontend.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FrontendMessage {
+    #[prost(oneof = "frontend_message::Message", tags = "1, 2, 3, 4")]
+    pub message: ::core::option::Option<frontend_message::Message>,
+}
+/// Nested message and enum types in `FrontendMessage`.
+pub mod frontend_message {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        #[prost(message, tag = "1")]
+        Job(super::Job),
+        /// Nobody waits for this job any more. It is to be answered all the same, be it with CANCELLED: its slot is taken
+        /// until then.
+        #[prost(message, tag = "2")]
+        Cancel(super::CancelJob),
+        /// The first message of a stream, and no other.
+        #[prost(message, tag = "3")]
+        Hello(super::FrontendHello),
+        /// Sent every 2 seconds.
+        #[prost(message, tag = "4")]
+        Ping(super::Ping),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FrontendHello {
+    /// Version of this protocol: 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// Bytes of the largest message that it takes; 0 is unbounded.
+    #[prost(uint64, tag = "2")]
+    pub max_message_bytes: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ping {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelJob {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+}
+/// One unit of work.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Job {
+    /// Unique within the stream.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Milliseconds until nobody waits any more; 0 is unbounded.
+    #[prost(uint64, tag = "2")]
+    pub timeout_ms: u64,
+    /// Of the query, as the W3C header of this name; empty if it is not traced.
+    #[prost(string, tag = "3")]
+    pub traceparent: ::prost::alloc::string::String,
+    #[prost(oneof = "job::Request", tags = "10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25")]
+    pub request: ::core::option::Option<job::Request>,
+}
+/// Nested message and enum types in `Job`.
+pub mod job {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Request {
+        /// On blocks.
+        #[prost(message, tag = "10")]
+        FindTraceInBlocks(super::FindTraceInBlocksRequest),
+        #[prost(message, tag = "11")]
+        SearchBlock(super::SearchBlockRequest),
+        #[prost(message, tag = "12")]
+        TagsInBlock(super::TagsInBlockRequest),
+        #[prost(message, tag = "13")]
+        TagValuesInBlock(super::TagValuesInBlockRequest),
+        #[prost(message, tag = "14")]
+        MetricsInBlock(super::MetricsInBlockRequest),
+        /// On recent data: the querier asks the ingesters of the tenant and combines what they say.
+        #[prost(message, tag = "20")]
+        FindRecentTrace(super::FindTraceRequest),
+        #[prost(message, tag = "21")]
+        SearchRecent(super::SearchRequest),
+        #[prost(message, tag = "22")]
+        RecentTags(super::TagsRequest),
+        #[prost(message, tag = "23")]
+        RecentTagValues(super::TagValuesRequest),
+        #[prost(message, tag = "24")]
+        RecentMetrics(super::MetricsRequest),
+        #[prost(message, tag = "25")]
+        Holdings(super::HoldingsRequest),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JobAnswer {
+    /// Of the job.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Which other jobs have the same answer, for a cache; empty if it must not be kept.
+    #[prost(string, tag = "3")]
+    pub scope: ::prost::alloc::string::String,
+    #[prost(
+        oneof = "job_answer::Result",
+        tags = "2, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25"
+    )]
+    pub result: ::core::option::Option<job_answer::Result>,
+}
+/// Nested message and enum types in `JobAnswer`.
+pub mod job_answer {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Result {
+        #[prost(message, tag = "2")]
+        Failure(super::JobFailure),
+        #[prost(message, tag = "10")]
+        FindTraceInBlocks(super::FindTraceInBlocksResponse),
+        #[prost(message, tag = "11")]
+        SearchBlock(super::SearchResponse),
+        #[prost(message, tag = "12")]
+        TagsInBlock(super::TagsResponse),
+        #[prost(message, tag = "13")]
+        TagValuesInBlock(super::TagValuesResponse),
+        #[prost(message, tag = "14")]
+        MetricsInBlock(super::MetricsResponse),
+        #[prost(message, tag = "20")]
+        FindRecentTrace(super::FindTraceResponse),
+        #[prost(message, tag = "21")]
+        SearchRecent(super::SearchResponse),
+        #[prost(message, tag = "22")]
+        RecentTags(super::TagsResponse),
+        #[prost(message, tag = "23")]
+        RecentTagValues(super::TagValuesResponse),
+        #[prost(message, tag = "24")]
+        RecentMetrics(super::MetricsResponse),
+        #[prost(message, tag = "25")]
+        Holdings(super::HoldingsResponse),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JobFailure {
+    /// A gRPC status code.
+    #[prost(int32, tag = "1")]
+    pub code: i32,
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlocksWrittenRequest {
+    /// The metas as they stand in object storage (JSON).
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub metas: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlocksWrittenResponse {}
+/// Generated client implementations.
+pub mod frontend_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// A query-frontend as its queriers see it.
+    #[derive(Debug, Clone)]
+    pub struct FrontendClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl FrontendClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> FrontendClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> FrontendClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            FrontendClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// The querier says hello, is sent up to as many jobs as it has slots, and answers each of them in any order. A stream
+        /// that breaks gives its jobs back to the queue. Either side gives a stream up on which it heard nothing for 10 seconds.
+        pub async fn process(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::WorkerMessage>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::FrontendMessage>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tactus.v1.Frontend/Process",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tactus.v1.Frontend", "Process"));
+            self.inner.streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod frontend_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with FrontendServer.
+    #[async_trait]
+    pub trait Frontend: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the Process method.
+        type ProcessStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::FrontendMessage, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The querier says hello, is sent up to as many jobs as it has slots, and answers each of them in any order. A stream
+        /// that breaks gives its jobs back to the queue. Either side gives a stream up on which it heard nothing for 10 seconds.
+        async fn process(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::WorkerMessage>>,
+        ) -> std::result::Result<tonic::Response<Self::ProcessStream>, tonic::Status>;
+    }
+    /// A query-frontend as its queriers see it.
+    #[derive(Debug)]
+    pub struct FrontendServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> FrontendServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for FrontendServer<T>
+    where
+        T: Frontend,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/tactus.v1.Frontend/Process" => {
+                    #[allow(non_camel_case_types)]
+                    struct ProcessSvc<T: Frontend>(pub Arc<T>);
+                    impl<
+                        T: Frontend,
+                    > tonic::server::StreamingService<super::WorkerMessage>
+                    for ProcessSvc<T> {
+                        type Response = super::FrontendMessage;
+                        type ResponseStream = T::ProcessStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::WorkerMessage>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Frontend>::process(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ProcessSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for FrontendServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "tactus.v1.Frontend";
+    impl<T> tonic::server::NamedService for FrontendServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod block_listener_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// What happens to blocks, told to those that keep a block list, so that they need not wait for their next poll.
+    #[derive(Debug, Clone)]
+    pub struct BlockListenerClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl BlockListenerClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> BlockListenerClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> BlockListenerClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            BlockListenerClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// A block was written to object storage: its meta.json is there.
+        pub async fn blocks_written(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BlocksWrittenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BlocksWrittenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tactus.v1.BlockListener/BlocksWritten",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tactus.v1.BlockListener", "BlocksWritten"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod block_listener_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with BlockListenerServer.
+    #[async_trait]
+    pub trait BlockListener: std::marker::Send + std::marker::Sync + 'static {
+        /// A block was written to object storage: its meta.json is there.
+        async fn blocks_written(
+            &self,
+            request: tonic::Request<super::BlocksWrittenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BlocksWrittenResponse>,
+            tonic::Status,
+        >;
+    }
+    /// What happens to blocks, told to those that keep a block list, so that they need not wait for their next poll.
+    #[derive(Debug)]
+    pub struct BlockListenerServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> BlockListenerServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for BlockListenerServer<T>
+    where
+        T: BlockListener,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/tactus.v1.BlockListener/BlocksWritten" => {
+                    #[allow(non_camel_case_types)]
+                    struct BlocksWrittenSvc<T: BlockListener>(pub Arc<T>);
+                    impl<
+                        T: BlockListener,
+                    > tonic::server::UnaryService<super::BlocksWrittenRequest>
+                    for BlocksWrittenSvc<T> {
+                        type Response = super::BlocksWrittenResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BlocksWrittenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BlockListener>::blocks_written(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BlocksWrittenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for BlockListenerServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "tactus.v1.BlockListener";
+    impl<T> tonic::server::NamedService for BlockListenerServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

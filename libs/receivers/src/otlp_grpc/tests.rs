@@ -237,3 +237,38 @@ async fn other_paths_methods_and_content_types_are_refused() {
     let json = receiver.handle(request("POST", EXPORT_PATH, "application/json")).await;
     assert_eq!(json.status(), 415);
 }
+
+#[tokio::test]
+async fn spans_are_taken_from_writers_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("users.yaml");
+    let token = tactus_server::auth::hash_token("writer-token");
+    let users =
+        format!("users: [{{name: w, token_sha256: {token}, tenants: [a], roles: [write]}}]");
+    std::fs::write(&file, users).unwrap();
+    let tenancy = Tenancy::by_header(false);
+    let settings = tactus_server::auth::AuthSettings::new(file, tenancy.clone());
+    let auth = Some(Authenticator::load(settings).unwrap());
+    let settings = OtlpGrpcSettings { tenancy, auth, ..OtlpGrpcSettings::default() };
+    let (sink, counters) = (Recorder::accepting(), metrics().1.of("otlp", "grpc"));
+    let receiver = Receiver { settings, sink: sink.clone(), counters };
+    for (credentials, tenant, code) in [
+        ("Bearer writer-token", "", Code::Ok),
+        ("Bearer writer-token", "b", Code::PermissionDenied),
+        ("Bearer wrong", "a", Code::Unauthenticated),
+        ("", "a", Code::Unauthenticated),
+    ] {
+        let mut request = Request::post(EXPORT_PATH).header("content-type", "application/grpc");
+        for (name, value) in [("authorization", credentials), ("x-scope-orgid", tenant)] {
+            if !value.is_empty() {
+                request = request.header(name, value);
+            }
+        }
+        let body = Full::new(Bytes::from(framed(0, ONE_SPAN)));
+        let response = receiver.handle(request.body(body).unwrap()).await;
+        let status = tonic::Status::from_header_map(response.headers());
+        assert_eq!(status.map_or(Code::Ok, |status| status.code()), code, "{credentials} {tenant}");
+    }
+    assert_eq!(sink.pushes.lock()[0].0, "a");
+    assert_eq!(sink.bodies().len(), 1);
+}

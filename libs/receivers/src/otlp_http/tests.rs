@@ -15,9 +15,9 @@ const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// A response as a client sees it.
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
     body: Bytes,
 }
 
@@ -37,11 +37,11 @@ impl Answer {
     }
 }
 
-fn receiver(settings: OtlpHttpSettings, sink: Arc<Recorder>) -> Receiver {
+pub(super) fn receiver(settings: OtlpHttpSettings, sink: Arc<Recorder>) -> Receiver {
     Receiver::new(settings, sink, &metrics().1)
 }
 
-fn post(headers: &[(&str, &str)], body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+pub(super) fn post(headers: &[(&str, &str)], body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     let mut request = Request::post("/v1/traces");
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -49,7 +49,7 @@ fn post(headers: &[(&str, &str)], body: impl Into<Bytes>) -> Request<Full<Bytes>
     request.body(Full::new(body.into())).unwrap()
 }
 
-async fn ask(receiver: &Receiver, request: Request<Full<Bytes>>) -> Answer {
+pub(super) async fn ask(receiver: &Receiver, request: Request<Full<Bytes>>) -> Answer {
     answer(receiver.handle(request).await).await
 }
 

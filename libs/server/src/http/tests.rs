@@ -106,6 +106,16 @@ async fn request_body_over_the_limit_is_too_large() {
     assert_eq!((status, &*text), (413, "http: request body too large"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn request_body_that_does_not_come_breaks_off() {
+    let body_timeout = Some(Duration::from_secs(30));
+    let (app, _) = with(&HttpSettings { body_timeout, ..Default::default() });
+    let silent = Body::from_stream(futures_util::stream::pending::<Result<Bytes, io::Error>>());
+    let request = Request::post("/body").body(silent).unwrap();
+    let (status, _, body) = ask(&app, request).await;
+    assert_eq!(status, 400, "{body}");
+}
+
 #[tokio::test]
 async fn large_body_is_compressed_if_the_client_accepts_it() {
     let (app, _) = with(&HttpSettings::default());

@@ -162,4 +162,16 @@ async fn log_level_is_shown_and_changed() {
     assert_eq!(ask(&app, post("")).await.0, 400);
     assert_eq!(ask(&app, post("log_level=debug")).await.0, 200);
     assert!(ask(&app, get()).await.2.contains("Current log level is debug"));
+    // With authentication, only operators.
+    let caller = |tenants| crate::auth::Caller {
+        name: "x".into(),
+        tenants,
+        roles: [crate::auth::Role::Admin].into(),
+    };
+    let one = crate::auth::Tenants::Some(Arc::new([tactus_model::TenantId::single()].into()));
+    for (tenants, status) in [(one, 403), (crate::auth::Tenants::All, 200)] {
+        let mut request = post("log_level=debug");
+        request.extensions_mut().insert(caller(tenants));
+        assert_eq!(ask(&app, request).await.0, status);
+    }
 }

@@ -2,7 +2,9 @@
 //!
 //! Readers elsewhere skip keys and fields that they do not know.
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize, Serializer};
+use tactus_model::OriginSet;
 use uuid::Uuid;
 
 /// See the module. All parts may be empty; unknown keys are ignored.
@@ -18,11 +20,72 @@ pub struct Extension {
     /// again.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub retention: String,
+    /// The pushes of replicated spans that are all in the block: who has the same spans still need not count them.
+    /// Left out where no ingester has them any more.
+    #[serde(skip_serializing_if = "OriginSet::is_empty")]
+    #[serde(serialize_with = "put_origins", deserialize_with = "take_origins")]
+    pub origins: OriginSet,
+    /// Of these some are in the block; the ingester refused the others.
+    #[serde(skip_serializing_if = "OriginSet::is_empty")]
+    #[serde(serialize_with = "put_origins", deserialize_with = "take_origins")]
+    pub incomplete_origins: OriginSet,
 }
 
 impl Extension {
     /// True without any content.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// Stands for the spans of a block that have no origin of their own: a number that no push has.
+pub fn block_origin(block: Uuid) -> u64 {
+    // The stream is of random bits as others are; pushes count from 1.
+    let bytes = block.as_bytes();
+    bytes[..5].iter().fold(0, |number, &byte| number << 8 | u64::from(byte)) << 24
+}
+
+/// As ranges in hexadecimal: `"7a0000000001-7a00000000ff"`, or one number alone.
+fn put_origins<S: Serializer>(origins: &OriginSet, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(origins.ranges().iter().map(|&(first, last)| {
+        if first == last { format!("{first:x}") } else { format!("{first:x}-{last:x}") }
+    }))
+}
+
+fn take_origins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OriginSet, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let parse = |text: &String| {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let number = |text| u64::from_str_radix(text, 16).ok();
+        Some((number(first)?, number(last)?)).filter(|range| range.0 <= range.1)
+    };
+    let ranges: Option<Vec<_>> = texts.iter().map(parse).collect();
+    Ok(OriginSet::from_ranges(ranges.ok_or_else(|| D::Error::custom("not a range of origins"))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_ranges_of_hexadecimal_numbers() {
+        let origins = OriginSet::from_ranges(vec![(0x7a00_0001, 0x7a00_00ff), (5, 5)]);
+        let extension = Extension {
+            origins,
+            incomplete_origins: OriginSet::from_iter([9]),
+            ..Extension::default()
+        };
+        let json = serde_json::to_string(&extension).unwrap();
+        assert_eq!(json, r#"{"origins":["5","7a000001-7a0000ff"],"incompleteOrigins":["9"]}"#);
+        assert_eq!(serde_json::from_str::<Extension>(&json).unwrap(), extension);
+        assert_eq!(serde_json::to_string(&Extension::default()).unwrap(), "{}");
+    }
+
+    #[test]
+    fn what_is_no_range_is_refused() {
+        for text in ["", "x", "1-", "-1", "2-1", "1-2-3", "10000000000000000"] {
+            let json = format!(r#"{{"origins":["{text}"]}}"#);
+            assert!(serde_json::from_str::<Extension>(&json).is_err(), "{text}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -15,8 +16,8 @@ use super::{Counter, Gauge, Histogram, Metric, process};
 type Collector = Arc<dyn Fn(&mut TextEncoder) + Send + Sync>;
 
 /// A set of metrics with distinct names.
-#[derive(Default)]
 pub struct Registry {
+    started: Instant,
     families: Mutex<BTreeMap<&'static str, Registered>>,
     collectors: Mutex<Vec<Collector>>,
 }
@@ -30,7 +31,7 @@ struct Registered {
 impl Registry {
     /// An empty registry, for tests; services use [`Registry::global`].
     pub fn new() -> Self {
-        Self::default()
+        Self { started: Instant::now(), families: Mutex::default(), collectors: Mutex::default() }
     }
 
     /// The registry of this process. It holds the `process_*` metrics as well.
@@ -98,6 +99,11 @@ impl Registry {
 
     /// All metrics in the text format 0.0.4, by name; metrics without series are left out.
     pub fn encode(&self) -> String {
+        self.encode_after(self.started.elapsed())
+    }
+
+    /// As [`Self::encode`], at a time after the registry was made.
+    fn encode_after(&self, now: Duration) -> String {
         let mut collected = TextEncoder::default();
         let collectors: Vec<Collector> = self.collectors.lock().iter().map(Arc::clone).collect();
         for collect in collectors {
@@ -107,7 +113,7 @@ impl Registry {
         let families: Vec<_> =
             self.families.lock().values().map(|found| Arc::clone(&found.collect)).collect();
         for family in families {
-            family.encode(&mut encoder);
+            family.encode(&mut encoder, now);
         }
         encoder.finish() + &collected.finish()
     }
@@ -140,6 +146,12 @@ impl Registry {
         }
         tracing::error!(name, "metric is registered twice with different types or labels");
         family
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

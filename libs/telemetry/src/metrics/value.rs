@@ -27,6 +27,10 @@ pub trait Metric: Clone + Send + Sync + 'static {
 
     #[doc(hidden)]
     fn encode(&self, series: &mut Series<'_>);
+
+    /// True if somebody keeps a handle besides the family.
+    #[doc(hidden)]
+    fn is_held(&self) -> bool;
 }
 
 /// A count that only grows. Clones share the count; increments never lock.
@@ -55,6 +59,10 @@ impl Metric for Counter {
 
     fn encode(&self, series: &mut Series<'_>) {
         series.sample("", None, self.get() as f64);
+    }
+
+    fn is_held(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 }
 
@@ -94,6 +102,10 @@ impl Metric for Gauge {
 
     fn encode(&self, series: &mut Series<'_>) {
         series.sample("", None, self.get());
+    }
+
+    fn is_held(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 }
 
@@ -156,6 +168,10 @@ impl Metric for Histogram {
         }
         series.sample("_sum", None, self.sum());
         series.sample("_count", None, count as f64);
+    }
+
+    fn is_held(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 }
 

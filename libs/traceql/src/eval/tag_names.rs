@@ -132,6 +132,11 @@ impl TagCollector {
         self.full
     }
 
+    /// The names so far, in no order within their scope.
+    pub fn names(&self) -> impl Iterator<Item = (TagScope, &str)> {
+        self.names.iter().flat_map(|(scope, names)| names.iter().map(|name| (*scope, &**name)))
+    }
+
     /// The names of each scope that has any, both sorted.
     pub fn finish(self) -> Vec<(TagScope, Vec<String>)> {
         let sorted = |names: HashSet<Box<str>>| {

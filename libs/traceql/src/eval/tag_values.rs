@@ -123,6 +123,11 @@ impl ValueCollector {
         self.full
     }
 
+    /// The values so far, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &TagValue> {
+        self.values.iter()
+    }
+
     /// The values, sorted by type and text.
     pub fn finish(self) -> Vec<TagValue> {
         let mut values: Vec<_> = self.values.into_iter().collect();

@@ -13,7 +13,7 @@ use crate::{MetricsExpression, RootExpr};
 const ANSWERED_POINT_BYTES: usize = 96;
 
 /// Adds up partial series, in any order, and makes the answer of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MetricsCombiner {
     /// `None` for a query without metrics function, which has no series.
     expression: Option<MetricsExpression>,

@@ -10,7 +10,7 @@ const MAX_EXEMPLARS: usize = 100_000;
 const TRACE_ID: &str = "trace:id";
 
 /// Takes exemplars until there are enough: spread over the range, one a trace.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ExemplarChoice {
     wanted: usize,
     /// Exemplars taken in each of the equal parts of the range.

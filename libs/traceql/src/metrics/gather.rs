@@ -20,7 +20,7 @@ enum Fold {
 }
 
 /// What is known of one series, a value an interval.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Row {
     /// 0 without spans if spans are counted, else NaN.
     values: Vec<f64>,
@@ -32,7 +32,7 @@ pub(super) struct Row {
 }
 
 /// The partial series of one function of the query.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Gathered {
     fold: Fold,
     /// Number of labels of a group; `None` for `compare`.

@@ -8,8 +8,10 @@ use tactus_block::read::{AttributeOwner, BlockReader, NumberColumn, open_stored}
 use tactus_model::TraceId;
 use tactus_storage::bloom::shard_of;
 use tactus_storage::{BlockMeta, BlockReader as StoredBlock};
+use tactus_telemetry::work_span;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{AttributeScope, BlockChange, JobRecord, RedactionRequest, job_owner};
 use crate::compactor::Compactor;
@@ -48,7 +50,8 @@ impl Compactor {
             purpose: Purpose::Job(record.id),
             changes: record.request.changes()?,
         };
-        let done = self.rewrite(&record.tenant, rewrite, stop).await?;
+        let span = work_span!("apply job", tenant = record.tenant.as_str());
+        let done = self.rewrite(&record.tenant, rewrite, stop).instrument(span).await?;
         Ok(Some(BlockChange {
             replaced_by: done.meta.map(|meta| meta.block_id),
             traces_deleted: done.stats.traces_removed,

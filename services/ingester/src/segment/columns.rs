@@ -5,12 +5,22 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use memmap2::Mmap;
 use parking_lot::Mutex;
-use tactus_model::{AttributeList, Buffer, Dictionary, SpanBatch};
+use tactus_model::{AttributeList, Buffer, Dictionary, OriginSet, SpanBatch};
 
 use super::file::Section;
+use crate::origins::HeldOrigins;
 
 /// Two values: what the segment adds to its block's start and end time.
 pub(super) const BLOCK_TIMES: u32 = 3;
+
+/// Bounds of the ranges of origins whose spans are all there, and of those of which some were refused. Left out if there
+/// are none.
+const COMPLETE_ORIGINS: u32 = 4;
+const INCOMPLETE_ORIGINS: u32 = 5;
+/// There if some spans have an origin and others none.
+const WITHOUT_ORIGIN: u32 = 6;
+/// The origin of each span. Left out if no span has one, as in segments of releases that knew none.
+const ORIGIN: u32 = 55;
 
 /// Attribute lists have four columns: starts, keys, types, payloads, at `base..base + 4`.
 const SPAN_ATTRIBUTES: u32 = 100;
@@ -82,6 +92,9 @@ pub(super) fn sections(batch: &SpanBatch) -> Vec<(u32, &[u8])> {
     }
     columns!(batch, put);
     sparse_columns!(batch, put_sparse);
+    if !batch.spans.origin.is_empty() {
+        put!(ORIGIN, batch.spans.origin);
+    }
     let lists = [
         (SPAN_ATTRIBUTES, &batch.span_attributes),
         (RESOURCE_ATTRIBUTES, &batch.resources.attributes),
@@ -129,6 +142,9 @@ pub(super) fn batch(
         };
     }
     sparse_columns!(&mut batch, get_sparse);
+    if file.find(ORIGIN).is_some() {
+        batch.spans.origin = file.column(ORIGIN)?;
+    }
     batch.span_attributes = file.attributes(SPAN_ATTRIBUTES)?;
     batch.resources.attributes = file.attributes(RESOURCE_ATTRIBUTES)?;
     batch.scopes.attributes = file.attributes(SCOPE_ATTRIBUTES)?;
@@ -161,6 +177,45 @@ pub(super) fn block_times(
         [start, end] => Ok((*start, *end)),
         _ => Err("the block times"),
     }
+}
+
+/// The sections of a segment's origins, see [`held_origins`].
+pub(super) fn origins<'a>(
+    batch: &SpanBatch,
+    complete: &'a [u64],
+    incomplete: &'a [u64],
+    has_none: bool,
+) -> Vec<(u32, &'a [u8])> {
+    let mut sections = Vec::new();
+    for (number, bounds) in [(COMPLETE_ORIGINS, complete), (INCOMPLETE_ORIGINS, incomplete)] {
+        if !bounds.is_empty() {
+            sections.push((number, bytemuck::cast_slice(bounds)));
+        }
+    }
+    if has_none && !batch.spans.origin.is_empty() {
+        sections.push((WITHOUT_ORIGIN, &[1][..]));
+    }
+    sections
+}
+
+/// The origins of a segment.
+pub(super) fn held_origins(
+    map: &Arc<Mmap>,
+    sections: &[Section],
+) -> Result<HeldOrigins, &'static str> {
+    let file = Mapped { map, sections };
+    let set = |number| match file.find(number) {
+        Some(_) => {
+            let bounds: Buffer<u64> = file.column(number)?;
+            OriginSet::from_bounds(&bounds).ok_or("the ranges of origins")
+        }
+        None => Ok(OriginSet::new()),
+    };
+    Ok(HeldOrigins {
+        complete: set(COMPLETE_ORIGINS)?,
+        incomplete: set(INCOMPLETE_ORIGINS)?,
+        has_none: file.find(WITHOUT_ORIGIN).is_some() || file.find(ORIGIN).is_none(),
+    })
 }
 
 struct Mapped<'a> {

@@ -26,8 +26,14 @@ async fn block_has_the_version_and_columns_of_the_settings() {
         let bench = Bench::new();
         let mut settings = bench.settings();
         settings.block_version = version;
-        settings.dedicated_columns = vec![DedicatedColumn::string(ColumnScope::Span, "text")];
-        let columns = settings.dedicated_columns.clone();
+        let columns = vec![DedicatedColumn::string(ColumnScope::Span, "text")];
+        let of_t1 = columns.clone();
+        settings.dedicated_columns =
+            OfTenant::new(
+                move |tenant| {
+                    if tenant.as_str() == "t1" { of_t1.clone() } else { Vec::new() }
+                },
+            );
         let ingester = bench.open_with(settings).unwrap();
         push_all(&ingester, 0..100);
         ingester.flush_all().await.unwrap();

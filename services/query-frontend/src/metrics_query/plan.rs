@@ -1,6 +1,7 @@
 //! Which jobs a metrics query becomes.
 
 use tactus_proto::tactus::v1::{MetricsInBlockRequest, MetricsRequest};
+use tactus_storage::Uuid;
 use tactus_traceql::Hints;
 use tactus_traceql::hints::{CONCURRENT_BLOCKS, JOB_SIZE};
 use tactus_traceql::metrics::Grid;
@@ -27,23 +28,24 @@ pub(super) fn window_seconds(grid: &Grid) -> (i64, i64) {
 ///
 /// A job asks for all intervals: spans that came in late, or from a wrong clock, do not stretch the times of their block,
 /// and the row groups' own bounds leave out what is not wanted. A span may stand in two blocks: each job names the others
-/// that may have it, and the querier knows which of them counts it.
+/// that may have it, and the querier knows which of them counts it. `have_copies`: two blocks certainly have spans in common,
+/// whatever their times say: those of a block that a process with a wrong clock wrote are moved towards its now.
 pub(super) fn add_jobs(
     jobs: &mut Vec<Job>,
     request: &MetricsRequest,
     blocks: &[QueryBlock],
     grid: &Grid,
     job_bytes: u64,
+    have_copies: impl Fn(Uuid, Uuid) -> bool,
 ) -> Vec<QueryBlock> {
-    let is_read = |block: &&QueryBlock| {
-        let (first, last) = intervals_of(block, grid);
-        first < last
-    };
-    let read: Vec<QueryBlock> = blocks.iter().filter(is_read).copied().collect();
+    let read: Vec<QueryBlock> = blocks.iter().filter(|it| is_read(it, grid)).copied().collect();
     for block in &read {
         let (first, last) = intervals_of(block, grid);
         let is_other = |other: &&QueryBlock| other.block_id != block.block_id;
-        let others = read.iter().filter(is_other).filter(|other| overlap(other, block));
+        let others = read
+            .iter()
+            .filter(is_other)
+            .filter(|other| overlap(other, block) || have_copies(other.block_id, block.block_id));
         let others: Vec<_> = others.map(|other| other.block_id.to_string()).collect();
         let parts = block.parts(job_bytes);
         let share = (last - first) as f64 / grid.intervals() as f64 / parts.len() as f64;
@@ -61,6 +63,12 @@ pub(super) fn add_jobs(
     read
 }
 
+/// True if a block may have spans in the intervals.
+pub(super) fn is_read(block: &QueryBlock, grid: &Grid) -> bool {
+    let (first, last) = intervals_of(block, grid);
+    first < last
+}
+
 fn overlap(one: &QueryBlock, other: &QueryBlock) -> bool {
     one.start_seconds <= other.end_seconds && other.start_seconds <= one.end_seconds
 }
@@ -69,12 +77,20 @@ fn overlap(one: &QueryBlock, other: &QueryBlock) -> bool {
 ///
 /// Times of a block are of the starts and ends of its spans, in seconds; one more at the end, as writers round.
 fn intervals_of(block: &QueryBlock, grid: &Grid) -> (u64, u64) {
-    let nanos = |seconds: i64| u64::try_from(seconds).unwrap_or(0).saturating_mul(SECOND);
     let start = nanos(block.start_seconds).saturating_sub(1);
-    let end = nanos(block.end_seconds.saturating_add(1));
     let first = start.saturating_sub(grid.start()) / grid.step();
+    (first, last_interval(block.end_seconds, grid))
+}
+
+/// The interval after the last that a span of a block with this end may be in.
+pub(super) fn last_interval(end_seconds: i64, grid: &Grid) -> u64 {
+    let end = nanos(end_seconds.saturating_add(1));
     let last = end.saturating_sub(grid.start()).div_ceil(grid.step());
-    (first, last.min(grid.intervals() as u64))
+    last.min(grid.intervals() as u64)
+}
+
+fn nanos(seconds: i64) -> u64 {
+    u64::try_from(seconds).unwrap_or(0).saturating_mul(SECOND)
 }
 
 /// The exemplars of a job with this share of the time and the data: somewhat more, as the best are chosen of all.
@@ -101,7 +117,6 @@ pub(super) fn concurrent_blocks(hints: &Hints) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tactus_storage::Uuid;
 
     fn block(start_seconds: i64, end_seconds: i64) -> QueryBlock {
         QueryBlock { block_id: Uuid::nil(), size: 100, row_groups: 4, start_seconds, end_seconds }
@@ -111,7 +126,7 @@ mod tests {
     fn jobs(block: &QueryBlock, grid: &Grid, job_bytes: u64) -> Vec<u32> {
         let request = MetricsRequest { exemplars: 50, intervals: 7, ..MetricsRequest::default() };
         let mut jobs = Vec::new();
-        let read = add_jobs(&mut jobs, &request, &[*block], grid, job_bytes);
+        let read = add_jobs(&mut jobs, &request, &[*block], grid, job_bytes, |_, _| false);
         assert_eq!(read.is_empty(), jobs.is_empty());
         let job = |Job { request, .. }: Job| {
             assert_eq!(request.counted_block_ids, [""; 0]);
@@ -153,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn job_names_the_other_blocks_that_overlap() {
+    fn job_names_the_other_blocks_that_may_have_its_spans() {
         let grid = Grid::instant(0, 1_000 * SECOND);
         let times = [(500, 600), (600, 700), (100, 200), (150, 650), (2_000, 3_000)];
         let ids = (1..).map(Uuid::from_u128);
@@ -163,7 +178,9 @@ mod tests {
             .map(|(&(start, end), block_id)| QueryBlock { block_id, ..block(start, end) })
             .collect();
         let mut jobs = Vec::new();
-        let read = add_jobs(&mut jobs, &MetricsRequest::default(), &blocks, &grid, 50);
+        let request = MetricsRequest::default();
+        let copies = |one: Uuid, other: Uuid| one.as_u128() + other.as_u128() == 4;
+        let read = add_jobs(&mut jobs, &request, &blocks, &grid, 50, copies);
         assert_eq!(read, blocks[..4]);
         let number = |id: &String| Uuid::parse_str(id).unwrap().as_u128();
         let named: Vec<Vec<_>> = jobs
@@ -173,12 +190,12 @@ mod tests {
         assert_eq!(
             named,
             [
-                vec![2, 4],
-                vec![2, 4],
+                vec![2, 3, 4],
+                vec![2, 3, 4],
                 vec![1, 4],
                 vec![1, 4],
-                vec![4],
-                vec![4],
+                vec![1, 4],
+                vec![1, 4],
                 vec![1, 2, 3],
                 vec![1, 2, 3]
             ]

@@ -15,6 +15,8 @@ use crate::trace_by_id::offload;
 const INLINE_POINTS: usize = 10_000;
 /// Series that take more bytes are finished away from the threads that serve connections.
 const INLINE_BYTES: usize = 256 << 10;
+/// Series that take more bytes are not copied for an answer on the way.
+const SNAPSHOT_BYTES: usize = 32 << 20;
 
 /// Where the jobs of a query add their series.
 #[derive(Clone)]
@@ -44,6 +46,13 @@ impl Sum {
         };
         offload(points > INLINE_POINTS, add).await??;
         Ok(Outcome::Answer(answer))
+    }
+
+    /// The answer to what was added so far; `None` if the series are many, or the query ended.
+    pub(super) fn snapshot(&self) -> Option<MetricsAnswer> {
+        let combiner =
+            self.0.lock().as_ref().filter(|sum| sum.heap_bytes() <= SNAPSHOT_BYTES).cloned();
+        combiner?.finish().ok()
     }
 
     /// The answer to what was added.

@@ -48,6 +48,7 @@ prop_compose! {
     ) -> MetricsInBlockRequest {
         let metrics = MetricsRequest {
             tenant, query, start_nanos, step_nanos, intervals, exemplars, max_series_bytes, explain,
+            ..MetricsRequest::default()
         };
         MetricsInBlockRequest { metrics: Some(metrics), part, counted_block_ids }
     }

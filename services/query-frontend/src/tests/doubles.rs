@@ -9,10 +9,10 @@ use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_proto::tactus::v1::{
     FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest, FindTraceResponse,
-    JobExplanation, MetricsInBlockRequest, MetricsRequest, MetricsResponse, Phase, Pruned,
-    PushRequest, PushResponse, SearchBlockRequest, SearchRequest, SearchResponse,
-    TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest, TagsRequest,
-    TagsResponse,
+    Holder, HoldingsRequest, HoldingsResponse, JobExplanation, MetricsInBlockRequest,
+    MetricsRequest, MetricsResponse, Phase, Pruned, PushRequest, PushResponse, SearchBlockRequest,
+    SearchRequest, SearchResponse, TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse,
+    TagsInBlockRequest, TagsRequest, TagsResponse,
 };
 use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
 use tonic::{Request, Response, Status};
@@ -21,7 +21,7 @@ type Effect = Box<dyn Fn() + Send + Sync>;
 
 /// Calls that may be made to hang.
 #[derive(Default)]
-pub(super) struct Calls {
+pub(crate) struct Calls {
     hang: AtomicBool,
     running: AtomicUsize,
 }
@@ -37,12 +37,12 @@ impl Drop for Running<'_> {
 
 impl Calls {
     /// From now on calls hang until they are dropped, or do not.
-    pub(super) fn hang(&self, hang: bool) {
+    pub(crate) fn hang(&self, hang: bool) {
         self.hang.store(hang, Ordering::Relaxed);
     }
 
     /// Calls that were neither answered nor dropped.
-    pub(super) fn running(&self) -> usize {
+    pub(crate) fn running(&self) -> usize {
         self.running.load(Ordering::Relaxed)
     }
 
@@ -56,24 +56,36 @@ impl Calls {
 }
 
 #[derive(Default)]
-pub(super) struct RecentData {
-    pub(super) trace: Mutex<Bytes>,
-    pub(super) traces: Mutex<Vec<TraceSearchMetadata>>,
-    pub(super) tags: Mutex<TagsResponse>,
-    pub(super) values: Mutex<TagValuesResponse>,
-    pub(super) series: Mutex<MetricsResponse>,
+pub(crate) struct RecentData {
+    pub(crate) trace: Mutex<Bytes>,
+    pub(crate) traces: Mutex<Vec<TraceSearchMetadata>>,
+    pub(crate) tags: Mutex<TagsResponse>,
+    pub(crate) values: Mutex<TagValuesResponse>,
+    pub(crate) series: Mutex<MetricsResponse>,
     /// What happens while a search or a look-up runs.
-    pub(super) meanwhile: Mutex<Option<Effect>>,
-    pub(super) calls: Calls,
-    pub(super) searches: Mutex<Vec<SearchRequest>>,
-    pub(super) tags_requests: Mutex<Vec<TagsRequest>>,
-    pub(super) values_requests: Mutex<Vec<TagValuesRequest>>,
-    pub(super) metrics_requests: Mutex<Vec<MetricsRequest>>,
+    pub(crate) meanwhile: Mutex<Option<Effect>>,
+    pub(crate) calls: Calls,
+    pub(crate) searches: Mutex<Vec<SearchRequest>>,
+    pub(crate) tags_requests: Mutex<Vec<TagsRequest>>,
+    pub(crate) values_requests: Mutex<Vec<TagValuesRequest>>,
+    pub(crate) metrics_requests: Mutex<Vec<MetricsRequest>>,
+    /// What ingesters say they have.
+    pub(crate) holders: Mutex<Vec<Holder>>,
+    /// What happens while they are asked for it.
+    pub(crate) while_holding: Mutex<Option<Effect>>,
+    /// Whether answers say that something is missing.
+    pub(crate) partial: AtomicBool,
     /// Calls that fail before one succeeds.
-    pub(super) failures: Mutex<Vec<Status>>,
+    pub(crate) failures: Mutex<Vec<Status>>,
 }
 
 impl RecentData {
+    fn happen_to_holdings(&self) {
+        if let Some(effect) = &*self.while_holding.lock() {
+            effect();
+        }
+    }
+
     fn happen(&self) -> Result<(), Status> {
         if let Some(effect) = &*self.meanwhile.lock() {
             effect();
@@ -95,7 +107,8 @@ impl Ingester for RecentData {
         self.calls.pass().await;
         self.happen()?;
         let trace = self.trace.lock().clone();
-        Ok(Response::new(FindTraceResponse { trace, inspected_bytes: 1 }))
+        let partial = self.partial.load(Ordering::Relaxed);
+        Ok(Response::new(FindTraceResponse { trace, inspected_bytes: 1, partial }))
     }
 
     async fn search(
@@ -110,12 +123,14 @@ impl Ingester for RecentData {
         let metrics =
             SearchMetrics { inspected_traces: 1, inspected_bytes: 10, ..SearchMetrics::default() };
         let traces = self.traces.lock().clone();
-        Ok(Response::new(SearchResponse { traces, metrics: Some(metrics), explanations }))
+        let partial = self.partial.load(Ordering::Relaxed);
+        Ok(Response::new(SearchResponse { traces, metrics: Some(metrics), explanations, partial }))
     }
 
     async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
         self.tags_requests.lock().push(request.into_inner());
-        Ok(Response::new(self.tags.lock().clone()))
+        let partial = self.partial.load(Ordering::Relaxed);
+        Ok(Response::new(TagsResponse { partial, ..self.tags.lock().clone() }))
     }
 
     async fn tag_values(
@@ -123,7 +138,8 @@ impl Ingester for RecentData {
         request: Request<TagValuesRequest>,
     ) -> Result<Response<TagValuesResponse>, Status> {
         self.values_requests.lock().push(request.into_inner());
-        Ok(Response::new(self.values.lock().clone()))
+        let partial = self.partial.load(Ordering::Relaxed);
+        Ok(Response::new(TagValuesResponse { partial, ..self.values.lock().clone() }))
     }
 
     async fn metrics(
@@ -136,7 +152,18 @@ impl Ingester for RecentData {
         self.calls.pass().await;
         self.happen()?;
         let answer = self.series.lock().clone();
-        Ok(Response::new(MetricsResponse { explanations, ..answer }))
+        let partial = self.partial.load(Ordering::Relaxed);
+        Ok(Response::new(MetricsResponse { explanations, partial, ..answer }))
+    }
+
+    async fn holdings(
+        &self,
+        _: Request<HoldingsRequest>,
+    ) -> Result<Response<HoldingsResponse>, Status> {
+        self.happen_to_holdings();
+        let (holders, partial) =
+            (self.holders.lock().clone(), self.partial.load(Ordering::Relaxed));
+        Ok(Response::new(HoldingsResponse { holders, partial }))
     }
 }
 
@@ -161,18 +188,22 @@ fn explanations(asked: bool, source: &str) -> Vec<JobExplanation> {
 
 /// A querier of blocks that exist in the block list only.
 #[derive(Default)]
-pub(super) struct BlockData {
+pub(crate) struct BlockData {
     /// The answer of each block, by its id.
-    pub(super) traces: Mutex<HashMap<String, Vec<TraceSearchMetadata>>>,
+    pub(crate) traces: Mutex<HashMap<String, Vec<TraceSearchMetadata>>>,
     /// Ids of the blocks searched, in order.
-    pub(super) searched: Mutex<Vec<String>>,
+    pub(crate) searched: Mutex<Vec<String>>,
+    /// The tags of each block, by its id.
+    pub(crate) tags: Mutex<HashMap<String, TagsResponse>>,
+    /// The values of each block, by its id.
+    pub(crate) values: Mutex<HashMap<String, TagValuesResponse>>,
     /// The series of each block, by its id.
-    pub(super) series: Mutex<HashMap<String, MetricsResponse>>,
+    pub(crate) series: Mutex<HashMap<String, MetricsResponse>>,
     /// Metrics jobs, in order.
-    pub(super) metrics_requests: Mutex<Vec<MetricsInBlockRequest>>,
+    pub(crate) metrics_requests: Mutex<Vec<MetricsInBlockRequest>>,
     /// Ids of blocks that cannot be read.
-    pub(super) damaged: Mutex<Vec<String>>,
-    pub(super) calls: Calls,
+    pub(crate) damaged: Mutex<Vec<String>>,
+    pub(crate) calls: Calls,
 }
 
 #[tonic::async_trait]
@@ -195,21 +226,28 @@ impl Querier for BlockData {
         self.searched.lock().push(block_id);
         self.calls.pass().await;
         let metrics = SearchMetrics { inspected_bytes: 100, ..SearchMetrics::default() };
-        Ok(Response::new(SearchResponse { traces, metrics: Some(metrics), explanations }))
+        let metrics = Some(metrics);
+        Ok(Response::new(SearchResponse { traces, metrics, explanations, partial: false }))
     }
 
     async fn tags_in_block(
         &self,
-        _: Request<TagsInBlockRequest>,
+        request: Request<TagsInBlockRequest>,
     ) -> Result<Response<TagsResponse>, Status> {
-        Err(Status::unimplemented("tags_in_block"))
+        let block_id = request.into_inner().part.unwrap_or_default().block_id;
+        let answer = self.tags.lock().get(&block_id).cloned().unwrap_or_default();
+        self.searched.lock().push(block_id);
+        Ok(Response::new(answer))
     }
 
     async fn tag_values_in_block(
         &self,
-        _: Request<TagValuesInBlockRequest>,
+        request: Request<TagValuesInBlockRequest>,
     ) -> Result<Response<TagValuesResponse>, Status> {
-        Err(Status::unimplemented("tag_values_in_block"))
+        let block_id = request.into_inner().part.unwrap_or_default().block_id;
+        let answer = self.values.lock().get(&block_id).cloned().unwrap_or_default();
+        self.searched.lock().push(block_id);
+        Ok(Response::new(answer))
     }
 
     async fn metrics_in_block(

@@ -1,7 +1,9 @@
 //! Copies one span with all it owns.
 
 use super::{AttributeColumns, TraceMerger, UNMAPPED};
-use crate::{Attribute, AttributeList, DictionaryBuilder, SpanBatch, StringCode, ValueType};
+use crate::{
+    Attribute, AttributeList, DictionaryBuilder, SpanBatch, SpanColumns, StringCode, ValueType,
+};
 
 impl TraceMerger<'_> {
     pub(super) fn append(&mut self, input: usize, row: usize) {
@@ -29,6 +31,9 @@ impl TraceMerger<'_> {
         spans.dropped_attributes.push(from.dropped_attributes[row]);
         spans.dropped_events.push(from.dropped_events[row]);
         spans.dropped_links.push(from.dropped_links[row]);
+        if !from.origin.is_empty() {
+            put_origin(spans, from.origin[row]);
+        }
         copy_attributes(from.attributes, row, &mut self.to.out.span_attributes, &mut map);
         let has_events = from.event_starts[row] < from.event_starts[row + 1];
         let has_links = from.link_starts[row] < from.link_starts[row + 1];
@@ -41,6 +46,17 @@ impl TraceMerger<'_> {
             self.append_links(input, row);
         } else {
             self.to.out.links.starts.push(self.to.out.links.trace_id.len() as u32);
+        }
+        if !self.to.higher_origins.is_empty() {
+            self.put_higher_origin(input as u32, row as u32);
+        }
+    }
+
+    /// For the span just appended.
+    fn put_higher_origin(&mut self, input: u32, row: u32) {
+        let of_span = self.to.higher_origins.iter().filter(|it| (it.0, it.1) == (input, row));
+        if let Some(origin) = of_span.map(|it| it.2).max() {
+            put_origin(&mut self.to.out.spans, origin);
         }
     }
 
@@ -158,6 +174,16 @@ impl TraceMerger<'_> {
         let mapped = found.unwrap_or(new);
         self.to.maps[input].scopes[index] = mapped;
         mapped
+    }
+}
+
+/// Sets the origin of the last span; the column appears with the first that is none of zero.
+fn put_origin(spans: &mut SpanColumns, origin: u64) {
+    if origin != 0 {
+        let row = spans.trace.len() - 1;
+        let origins = spans.origin.make_mut();
+        origins.resize(row, 0);
+        origins.push(origin);
     }
 }
 

@@ -22,6 +22,8 @@ pub struct MergeOutput {
     /// Span id and number of each candidate.
     pub(super) keys: Vec<(SpanId, u32)>,
     pub(super) duplicate: Vec<bool>,
+    /// Input, row and origin of candidates of which a duplicate has a higher one.
+    pub(super) higher_origins: Vec<(u32, u32, u64)>,
     pub(super) stats: MergeStats,
 }
 
@@ -67,6 +69,10 @@ impl MergeOutput {
     pub fn take(&mut self) -> (SpanBatch, MergeStats) {
         let mut taken = std::mem::take(self);
         taken.out.strings = taken.strings.finish();
+        let spans = &mut taken.out.spans;
+        if !spans.origin.is_empty() {
+            spans.origin.make_mut().resize(spans.trace.len(), 0);
+        }
         (taken.out, taken.stats)
     }
 

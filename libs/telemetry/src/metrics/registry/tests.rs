@@ -193,3 +193,30 @@ fn global_registry_shows_the_process() {
     let text = Registry::global().encode();
     assert!(text.contains("# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total "));
 }
+
+#[test]
+fn idle_series_of_tenants_are_forgotten() {
+    let registry = Registry::new();
+    let counters = registry.counter_vec("c", "C.", ["tenant"]);
+    let gauges = registry.gauge_vec("g", "G.", ["tenant"]);
+    let reasons = registry.counter_vec("r", "R.", ["reason"]);
+    let held = counters.with(["held"]);
+    for tenant in ["idle", "busy"] {
+        counters.with([tenant]).inc();
+        gauges.with([tenant]).inc();
+        reasons.with([tenant]).inc();
+    }
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let shown = |text: &str, series: &str| text.contains(&format!("c{{tenant=\"{series}\"}}"));
+    assert!(shown(&registry.encode_after(hours(0)), "idle"));
+    assert!(shown(&registry.encode_after(hours(1)), "idle"));
+    counters.with(["busy"]).inc();
+    let text = registry.encode_after(hours(7));
+    assert!(!shown(&text, "idle") && shown(&text, "busy") && shown(&text, "held"), "{text}");
+    assert!(text.contains("g{tenant=\"idle\"} 1") && text.contains("r{reason=\"idle\"} 1"));
+    counters.with(["idle"]).inc();
+    assert!(registry.encode_after(hours(8)).contains("c{tenant=\"idle\"} 1\n"));
+    drop(held);
+    registry.encode_after(hours(9));
+    assert!(!shown(&registry.encode_after(hours(16)), "held"));
+}

@@ -1,0 +1,427 @@
+"""A cluster as its operator and its clients know it: ring pages, readiness, joining and leaving, tenants."""
+import random
+import re
+import shutil
+import signal
+import time
+
+import grpc
+import pytest
+import requests
+import yaml
+
+from harness import otlp
+from harness.cluster import Cluster
+from harness.endure import Endured
+from harness.load import Asker, Load, check_all
+from harness.paths import REPOSITORY
+from harness.server import merge
+from harness.waiting import eventually
+
+TENANTS = {"multitenancy_enabled": True}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, s3_server):
+    """A cluster with tenants."""
+    counts = {"ingester": 3, "distributor": 1, "query-frontend": 2, "querier": 2, "compactor": 1}
+    with Cluster(tmp_path_factory.mktemp("cluster"), s3_server.new_bucket(), counts, config=TENANTS) as cluster:
+        cluster.start()
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared):
+    shared.mend()
+    return shared
+
+
+# --- start -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [
+    ["compactor", "querier", "query-frontend", "distributor", "ingester"],
+    ["distributor", "ingester", "query-frontend", "querier", "compactor"],
+], ids=["ingesters last", "distributor first"])
+def test_processes_start_in_any_order(tmp_path, bucket, order):
+    counts = {"ingester": 3, "distributor": 1, "query-frontend": 2, "querier": 1, "compactor": 1}
+    with Cluster(tmp_path, bucket, counts, names_frontends=order[0] == "compactor") as cluster:
+        cluster.start(order)
+        with Load(cluster) as load:
+            load.run_until(200)
+        assert not load.failures()
+        check_all(load)
+
+
+# --- pages -----------------------------------------------------------------------------------------------------------
+
+
+def test_ring_pages_show_every_member(cluster):
+    ingesters = {node.name: node for node in cluster.of("ingester")}
+    for service in ("distributor", "ingester", "querier"):
+        node = cluster.of(service)[0]
+        shards = node.get("/ingester/ring").json()["shards"]
+        assert {shard["id"] for shard in shards} == set(ingesters)
+        for shard in shards:
+            assert shard["state"] == "ACTIVE"
+            assert shard["address"] == f"{ingesters[shard['id']].address}:{node.grpc_port}"
+            assert len(set(shard["tokens"])) == 128 and shard["tokens"] == sorted(shard["tokens"])
+        page = node.get("/ingester/ring", accept="text/html")
+        assert page.headers["Content-Type"].startswith("text/html")
+        for name in ingesters:
+            assert name in page.text
+        assert re.search("forget", page.text, re.IGNORECASE)
+        members = node.get("/memberlist", accept="text/html")
+        assert members.status_code == 200
+        for other in cluster.nodes:
+            assert other in members.text, f"{other} is not on the page of members of {node.name}"
+    assert set(cluster.of("compactor")[0].ring("compactor")) == {"compactor-0"}
+    for node in cluster.nodes.values():
+        assert node.metric("tempo_memberlist_client_cluster_members_count") == len(cluster.nodes), node.name
+    distributor = cluster.of("distributor")[0]
+    eventually(lambda: distributor.metrics().get('tempo_ring_members{name="ingester",state="ACTIVE"}') == 3, "ring metrics")
+
+
+def test_dead_member_is_unhealthy_until_it_is_forgotten_or_back(cluster):
+    victim, distributor = cluster["ingester-2"], cluster.of("distributor")[0]
+    victim.kill()
+    eventually(lambda: distributor.ring()["ingester-2"] == "UNHEALTHY", "the dead one is unhealthy")
+    page = distributor.session.post(distributor.url + "/ingester/ring", data={"forget": "ingester-2"}, allow_redirects=False)
+    assert page.status_code == 302
+    for node in [distributor, *cluster.of("querier"), cluster["ingester-0"]]:
+        eventually(lambda node=node: set(node.ring()) == {"ingester-0", "ingester-1"}, f"{node.name} has forgotten it")
+    victim.spawn().await_ready()
+    cluster.await_ring({"ingester-0", "ingester-1", "ingester-2"})
+
+
+def test_readiness_says_why_not(tmp_path, bucket):
+    with Cluster(tmp_path, bucket, {"query-frontend": 1, "querier": 1, "ingester": 2}) as cluster:
+        frontend, querier, first, second = cluster["query-frontend-0"], cluster["querier-0"], cluster["ingester-0"], cluster["ingester-1"]
+        frontend.spawn()
+        wanted = "Query Frontend not ready: not ready: number of queriers connected to query-frontend is 0\n"
+        eventually(lambda: (frontend.get("/ready").status_code, frontend.get("/ready").text) == (503, wanted), "not ready")
+        querier.spawn()
+        frontend.await_ready()
+        querier.kill()
+        eventually(lambda: frontend.get("/ready").text == wanted, "not ready again")
+        first.start()
+        eventually(lambda: "ingester-0" in frontend.ring(), "the news of the first ingester are out")
+        first.kill()
+        second.config["ingester"]["lifecycler"]["min_ready_duration"] = "6s"
+        second.spawn()
+        said = set()
+
+        def ready():
+            response = second.get("/ready")
+            said.add(response.text)
+            return response.status_code == 200 or (first.is_running() is False and "ingester-0" in response.text)
+
+        eventually(ready, "a word about the dead member")
+        assert any("ingester-0" in text and text.startswith("Ingester not ready: ") for text in said), said
+        first.spawn()
+        second.await_ready()
+
+
+def test_process_that_stops_is_not_ready_and_ends_with_zero(tmp_path, bucket):
+    with Cluster(tmp_path, bucket, {"ingester": 1, "distributor": 1, "query-frontend": 1, "querier": 1, "compactor": 1},
+                 config={"shutdown_delay": "2s", "ingester": {"lifecycler": {"ring": {"replication_factor": 1}}}}) as cluster:
+        cluster.start()
+        for node in cluster.nodes.values():
+            node.signal(signal.SIGTERM)
+        for node in cluster.nodes.values():
+            eventually(lambda node=node: node.get("/ready").text == "Application is stopping\n", f"{node.name} says so")
+            assert node.get("/ready").status_code == 503
+        for node in cluster.nodes.values():
+            assert node.process.wait(40) == 0, (node.name, node.logs()[-2000:])
+
+
+# --- leaving ---------------------------------------------------------------------------------------------------------
+
+
+def test_ingester_that_leaves_and_comes_back_is_not_missed(cluster):
+    with Endured(cluster, tenant="team-a") as endured:
+        endured.fault()
+        leaver = cluster["ingester-1"]
+        assert requests.get(leaver.url + "/shutdown", timeout=30).text.strip() == "shutdown job acknowledged"
+        assert leaver.process.wait(60) == 0, leaver.logs()[-3000:]
+        cluster.await_ring({"ingester-0", "ingester-2"})
+        endured.recovered("/shutdown of an ingester")
+        leaver.spawn().await_ready()
+        cluster.await_ring({"ingester-0", "ingester-1", "ingester-2"})
+        endured.recovered("its return")
+        endured.assert_unnoticed()
+
+
+@pytest.mark.parametrize("way", ["/shutdown", "prepare-downscale and SIGTERM", "SIGTERM with flush_all_on_shutdown"])
+def test_ingester_that_leaves_for_good_hands_over_without_a_gap(tmp_path, bucket, way):
+    """No other has a copy of what it holds, and its disk is gone afterwards: all of it must be in the bucket."""
+    config = {"ingester": {"lifecycler": {"ring": {"replication_factor": 1}}}}
+    if "flush_all" in way:
+        config["ingester"]["flush_all_on_shutdown"] = True
+    with Cluster(tmp_path, bucket, {"ingester": 2, "distributor": 1, "query-frontend": 1, "querier": 1}, config=config) as cluster:
+        cluster.start()
+        leaver = cluster["ingester-1"]
+        with Endured(cluster) as endured:
+            endured.fault()
+            if way == "/shutdown":
+                assert requests.get(leaver.url + "/shutdown", timeout=30).text.strip() == "shutdown job acknowledged"
+            else:
+                if "prepare" in way:
+                    assert requests.post(leaver.url + "/ingester/prepare-downscale", timeout=10).status_code == 204
+                leaver.signal(signal.SIGTERM)
+            assert leaver.process.wait(60) == 0, leaver.logs()[-3000:]
+            endured.mark("ended")
+            shutil.rmtree(leaver.wal)
+            cluster.forget(leaver)
+            cluster.await_ring({"ingester-0"})
+            endured.recovered(way)
+            assert not endured.query_failures() and not endured.partial_answers()
+            if "prepare" in way:  # else writes of what it had wait for the end of its flush
+                endured.assert_unnoticed()
+
+
+def test_flush_writes_blocks_of_every_tenant(cluster):
+    pushed = {}
+    for tenant in ("flush-a", "flush-b"):
+        spans = otlp.trace(3)
+        response = requests.post(
+            cluster.of("distributor")[0].otlp_url + "/v1/traces", data=otlp.export(*spans).SerializeToString(),
+            headers={"Content-Type": "application/x-protobuf", "X-Scope-OrgID": tenant}, timeout=20)
+        assert response.status_code == 200, response.text
+        pushed[tenant] = spans[0].trace_id.hex()
+    for node in cluster.of("ingester"):
+        assert node.get("/flush", tenant="nobody").status_code == 404
+    cluster.flush()
+    for tenant, trace_id in pushed.items():
+        other = next(one for one in pushed if one != tenant)
+        asker = Asker(cluster, tenant)
+        assert len(asker.trace(trace_id)[0]) == 3
+        assert asker.trace(pushed[other])[0] == [], "a tenant sees what is another's"
+        both = Asker(cluster, f"{tenant}|{other}")
+        assert len(both.trace(pushed[other])[0]) == 3
+
+
+def test_prepared_downscale_takes_no_writes_and_can_be_taken_back(cluster):
+    node = cluster.new("ingester")
+    node.start()
+    cluster.await_ring({one.name for one in cluster.of("ingester")})
+    url = node.url + "/ingester/prepare-downscale"
+    assert requests.get(url, timeout=10).text == "unset\n"
+    assert requests.post(url, timeout=10).status_code == 204
+    assert requests.get(url, timeout=10).text == "set\n"
+    assert requests.delete(url, timeout=10).status_code == 204
+    assert requests.get(url, timeout=10).text == "unset\n"
+    assert requests.post(url, timeout=10).status_code == 204
+    with Endured(cluster, tenant="team-a") as endured:
+        endured.fault()
+        before = node.metric("tempo_ingester_bytes_received_total")
+        endured.await_pushes(20)
+        assert node.metric("tempo_ingester_bytes_received_total") == before, "it is written to"
+        assert node.stop() == 0
+        cluster.forget(node)
+        cluster.await_ring({one.name for one in cluster.of("ingester")})
+        endured.recovered("a downscale")
+        endured.assert_unnoticed()
+
+
+# --- queries ---------------------------------------------------------------------------------------------------------
+
+
+def test_two_tenants_are_kept_apart_everywhere(cluster):
+    with Load(cluster, tenant="team-a") as one, Load(cluster, tenant="team-b") as other:
+        one.run_until(200)
+        other.run_until(200)
+    for load, foreign in ((one, "team-b"), (other, "team-a")):
+        check_all(load, by_id=20)
+        asker = Asker(cluster, foreign)
+        number = load.slices()[0]
+        trace_id = next(iter(load.acknowledged[number]))
+        assert asker.trace(trace_id) == ([], False)
+        window = {"start": int(load.begun) - 60, "end": int(time.time()) + 60}
+        assert asker.search(f'{{ resource.run = "{load.name}" }}', window) == ({}, False)
+        assert asker.counted(f'{{ resource.run = "{load.name}" }}', window) == (0, False)
+    response = requests.get(cluster.of("query-frontend")[0].url + "/api/search", params={"q": "{}"}, timeout=10)
+    assert response.status_code == 401
+    refused = requests.post(
+        cluster.of("distributor")[0].otlp_url + "/v1/traces", data=otlp.export(otlp.span()).SerializeToString(),
+        headers={"Content-Type": "application/x-protobuf"}, timeout=10)
+    assert refused.status_code == 401, refused.text
+
+
+def test_queriers_and_frontends_that_come_and_go_disturb_no_query(cluster):
+    with Endured(cluster, tenant="team-a") as endured:
+        endured.fault()
+        for name in ("querier-0", "query-frontend-0", "querier-1", "query-frontend-1"):
+            node = cluster[name]
+            assert node.stop() == 0
+            node.spawn().await_ready()
+            endured.prober.await_right(time.time(), count=3)
+        assert not endured.query_failures(), endured.query_failures()[:3]
+        killed = cluster["querier-0"]
+        killed.kill()
+        endured.prober.await_right(time.time(), count=6)
+        assert not endured.query_failures(), endured.query_failures()[:3]
+        killed.spawn().await_ready()
+
+
+def varint(value):
+    out = b""
+    while value > 127:
+        out += bytes([value & 127 | 128])
+        value >>= 7
+    return out + bytes([value])
+
+
+def test_streaming_search_works_through_the_cluster(cluster):
+    with Load(cluster, tenant="team-a") as load:
+        load.run_until(200)
+    query, now = f'{{ resource.run = "{load.name}" }}'.encode(), int(time.time())
+    # tempopb.SearchRequest: Limit 4, start 5, end 6, Query 8.
+    request = b"\x20" + varint(1000) + b"\x28" + varint(now - 600) + b"\x30" + varint(now + 60) + b"\x42" + varint(len(query)) + query
+    wanted = {trace for number in load.slices() for trace in load.snapshot(load.acknowledged, number)}
+    for frontend in cluster.of("query-frontend"):
+        with grpc.insecure_channel(f"{frontend.address}:{frontend.grpc_port}") as channel:
+            call = channel.unary_stream("/tempopb.StreamingQuerier/Search")
+            said = b"".join(call(request, timeout=20, metadata=[("x-scope-orgid", "team-a")]))
+        missing = [trace for trace in wanted if trace.lstrip("0").encode() not in said]
+        assert not missing, f"{len(missing)} of {len(wanted)} are missing"
+
+
+# --- copies ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_zone_may_die(tmp_path, bucket):
+    zones = {"ingester": {"lifecycler": {"ring": {"zone_awareness_enabled": True}}}}
+    with Cluster(tmp_path, bucket, {"distributor": 1, "query-frontend": 1, "querier": 1}, config=zones) as cluster:
+        for number in range(6):
+            cluster.new("ingester", config={"ingester": {"lifecycler": {"availability_zone": f"zone-{number % 3}"}}})
+        cluster.start()
+        with Endured(cluster) as endured:
+            endured.fault()
+            dead = [cluster["ingester-1"], cluster["ingester-4"]]
+            for node in dead:
+                node.process.kill()
+            endured.await_pushes(30)
+            endured.prober.await_right(time.time(), count=6)
+            assert not endured.push_failures(), endured.push_failures()[:3]
+            assert not endured.query_failures() and not endured.partial_answers()
+            for node in dead:
+                node.process.wait(20)
+                node.spawn()
+            for node in dead:
+                node.await_ready()
+            endured.recovered("the loss of a zone")
+
+
+def test_without_copies_a_dead_ingester_makes_answers_partial_and_writes_go_elsewhere(tmp_path, bucket):
+    single = {"ingester": {"lifecycler": {"ring": {"replication_factor": 1}}}}
+    with Cluster(tmp_path, bucket, {"ingester": 2, "distributor": 1, "query-frontend": 1, "querier": 1}, config=single) as cluster:
+        cluster.start()
+        with Endured(cluster) as endured:
+            endured.fault()
+            cluster["ingester-0"].kill()
+            eventually(endured.partial_answers, "answers are marked")
+            cluster.await_unhealthy("ingester-0")
+            unhealthy = time.time()
+            endured.await_pushes(20)
+            assert not endured.load.failures(unhealthy + 1), endured.load.failures(unhealthy + 1)[:3]
+            endured.mark("start")
+            cluster["ingester-0"].spawn().await_ready()
+            endured.recovered("kill -9 of one of two, without copies")
+
+
+# --- clustered `all` -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alike(tmp_path, bucket):
+    """Three identical processes with every part each."""
+    with Cluster(tmp_path, bucket, {"all": 3}) as cluster:
+        cluster.start()
+        yield cluster
+
+
+def test_three_identical_processes_are_one_cluster(alike):
+    names = {"all-0", "all-1", "all-2"}
+    alike.await_ring(names)
+    with Load(alike) as load:
+        load.run_until(400)
+    assert not load.failures()
+    for node in alike.nodes.values():
+        assert node.metric("tempo_ingester_bytes_received_total") > 0
+        # Any process serves any query.
+        asker = Asker(alike)
+        for number in load.slices():
+            found, partial = asker.search(
+                f'{{ resource.run = "{load.name}" && resource.slice = {number} }}',
+                {"start": int(load.begun) - 60, "end": int(time.time()) + 60}, node)
+            assert not partial and found.keys() == load.sent[number].keys()
+    check_all(load)
+
+
+def test_identical_processes_survive_kill_and_rolling_restart(alike):
+    with Endured(alike) as endured:
+        victim = random.choice(list(alike.nodes.values()))
+        victim.kill()
+        endured.await_pushes(20)
+        victim.spawn().await_ready()
+        endured.recovered("kill -9 of one of three")
+        endured.fault()
+        for node in alike.nodes.values():
+            assert node.stop() == 0, node.logs()[-3000:]
+            node.spawn().await_ready()
+        endured.recovered("a rolling restart")
+        endured.assert_unnoticed()
+
+
+def test_example_of_the_manual_forms_a_cluster(tmp_path, bucket):
+    """The first configuration of docs/operations/cluster.md; only addresses, the bucket and the time of a start are ours."""
+    page = (REPOSITORY / "docs/operations/cluster.md").read_text()
+    example = yaml.safe_load(re.search(r"^```yaml\n(# tactus.yaml.*?)^```$", page, re.MULTILINE | re.DOTALL)[1])
+    with Cluster(tmp_path, bucket, {"all": 3}) as cluster:
+        seeds = [f"{node.address}:{node.gossip_port}" for node in cluster.nodes.values()]
+        for node in cluster.nodes.values():
+            own = {key: node.config[key] for key in ("target", "server", "storage")}
+            own["storage"]["trace"].pop("local", None)
+            example["memberlist"]["join_members"] = seeds
+            node.config = merge(merge(example, own), {
+                "memberlist": {key: node.config["memberlist"][key] for key in (
+                    "node_name", "bind_addr", "bind_port", "advertise_addr", "advertise_port")},
+                "distributor": {"receivers": node.config["distributor"]["receivers"]},
+                "ingester": {"lifecycler": {"id": node.name, "address": node.address, "min_ready_duration": "0s"}},
+            })
+        cluster.start()
+        with Load(cluster) as load:
+            load.run_until(200)
+        assert not load.failures()
+        check_all(load, by_id=20)
+
+
+def test_metrics_that_the_manual_names_exist(shared):
+    pages = ["README", "cluster", "failures", "runbook", "scaling", "sizing"]
+    named = {name for page in pages for name in re.findall(
+        r"\b(?:tempo|tempodb|tactus)_[a-z_]+", (REPOSITORY / f"docs/operations/{page}.md").read_text())}
+    shared.mend()
+    # Some appear with the first event only.
+    for node in shared.of("distributor"):
+        requests.post(
+            node.otlp_url + "/v1/traces", data=otlp.export(otlp.span(bytes(16))).SerializeToString(), timeout=10,
+            headers={"Content-Type": "application/x-protobuf", "X-Scope-OrgID": "team-a"})
+    with Load(shared, tenant="team-a") as load:
+        load.run_until(100)
+    check_all(load, by_id=1)
+    shared.flush()
+    named.discard("tempo_cache_dropped_background_writes_total")  # only where caches are configured
+
+    def missing():
+        known = set()
+        for node in shared.nodes.values():
+            known |= set(re.findall(r"^# TYPE (\w+)", node.get("/metrics", accept="text/plain").text, re.MULTILINE))
+        known |= {f"{name}_{suffix}" for name in known for suffix in ("bucket", "sum", "count")}
+        return sorted(named - known)
+
+    def none_is_missing():
+        assert not missing()
+        return True
+
+    eventually(none_is_missing, "every metric")

@@ -1,0 +1,461 @@
+"""TLS, certificates that change, callers with roles and tenants, and clients that mean harm; on the built binary."""
+import base64
+import contextlib
+import hashlib
+import resource
+import socket
+import ssl
+import time
+
+import grpc
+import pytest
+import requests
+import yaml
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from harness import otlp
+from harness.certificates import Certificates
+from harness.cluster import Cluster
+from harness.server import Tactus, merge
+from harness.waiting import eventually
+
+PASSWORD = "correct horse battery"
+PASSWORD_HASH = (
+    "$argon2id$v=19$m=19456,t=2,p=1$YdpFfTn/WfislsoMg1jtkw$au6+rm+NygmL7ZFddIsdtgipvHIENBcCeV/l2uTwgiY")
+INTERNAL_TOKEN = "between-ourselves-0123456789"
+PROTOBUF = {"Content-Type": "application/x-protobuf"}
+
+
+def bearer(name):
+    return {"Authorization": f"Bearer {name}-token"}
+
+
+def user(name, tenants, roles, **extra):
+    token = hashlib.sha256(f"{name}-token".encode()).hexdigest()
+    return {"name": name, "token_sha256": token, "tenants": tenants, "roles": roles, **extra}
+
+
+USERS = [
+    user("operator", "*", ["read", "write", "admin"]),
+    user("reader", ["a"], ["read"], password_hash=PASSWORD_HASH),
+    user("writer", ["a"], ["write"]),
+    user("owner", ["a"], ["admin"]),
+    user("other", ["b"], ["read", "write"]),
+]
+
+
+class SecureTactus(Tactus):
+    """A server whose callers say who they are, and with TLS on every port if there are certificates."""
+
+    certificates = None
+
+    def __init__(self, directory, config=None, certificates=None):
+        directory.mkdir(parents=True, exist_ok=True)
+        self.certificates = certificates
+        self.users_file = directory / "users.yaml"
+        self.write_users(USERS)
+        token = directory / "internal-token"
+        token.write_text(INTERNAL_TOKEN + "\n")
+        auth = {
+            "multitenancy_enabled": True,
+            "compactor": {"jobs": {"api_enabled": True}},
+            "auth": {
+                "enabled": True, "users_file": str(self.users_file), "internal_token_file": str(token),
+                "reload_interval": "100ms",
+            },
+        }
+        super().__init__(directory, merge(merge(auth, self._tls()), config or {}))
+        self.session.headers.update(bearer("operator"))
+        if certificates:
+            # The environment may name other authorities.
+            self.session.trust_env = False
+            self.session.verify = str(certificates.authority)
+
+    def write_users(self, users):
+        self.users_file.write_text(yaml.safe_dump({"users": users}))
+
+    def _tls(self):
+        if not self.certificates:
+            return {}
+        files = {"cert_file": str(self.certificates.certificate), "key_file": str(self.certificates.key)}
+        protocols = {name: {"tls": {**files, "reload_interval": "100ms"}} for name in ("grpc", "http")}
+        return {
+            "server": {"http_tls_config": files, "grpc_tls_config": files, "tls_reload_interval": "100ms"},
+            "distributor": {"receivers": {"otlp": {"protocols": protocols}}},
+        }
+
+    @property
+    def scheme(self):
+        return "https" if self.certificates else "http"
+
+    @property
+    def url(self):
+        return f"{self.scheme}://127.0.0.1:{self.http_port}"
+
+    @property
+    def otlp_url(self):
+        return f"{self.scheme}://127.0.0.1:{self.otlp_http_port}"
+
+    def ask(self, method, path, headers, port="url"):
+        """As a client without anything of ours."""
+        return requests.request(
+            method, getattr(self, port) + path, headers=headers, timeout=30,
+            verify=str(self.certificates.authority) if self.certificates else True)
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    # All that can be logged is, for the search for secrets.
+    server = SecureTactus(tmp_path / "guarded", config={"server": {"log_level": "debug"}}).start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def encrypted(tmp_path):
+    server = SecureTactus(tmp_path / "encrypted", certificates=Certificates(tmp_path)).start()
+    yield server
+    server.close()
+
+
+# --- who may do what -------------------------------------------------------------------------------------------------
+
+
+def test_every_route_asks_for_its_role(guarded):
+    cases = [
+        # method, path, then the status for nobody, reader, writer, owner, other and operator
+        ("GET", "/ready", [200] * 6),
+        ("GET", "/api/echo", [401, 200, 200, 200, 200, 200]),
+        ("GET", "/api/status/buildinfo", [401, 200, 200, 200, 200, 200]),
+        ("GET", "/api/search?q={}", [401, 200, 403, 403, 403, 200]),
+        ("GET", "/api/v2/search/tags", [401, 200, 403, 403, 403, 200]),
+        ("GET", "/api/v2/traces/1234", [401, 200, 403, 403, 403, 200]),
+        ("GET", "/api/metrics/query_range?q={}|rate()", [401, 200, 403, 403, 403, 200]),
+        ("GET", "/api/jobs", [401, 403, 403, 200, 403, 200]),
+        ("GET", "/metrics", [401, 403, 403, 403, 403, 200]),
+        ("GET", "/status/config", [401, 403, 403, 403, 403, 200]),
+        ("GET", "/status/overrides/b", [401, 403, 403, 403, 403, 200]),
+        ("POST", "/log_level?log_level=info", [401, 403, 403, 403, 403, 405]),
+        ("GET", "/flush", [401, 403, 403, 403, 403, 204]),
+        ("GET", "/shutdown", [401, 403, 403, 403, 403, None]),
+    ]
+    callers = [None, "reader", "writer", "owner", "other", "operator"]
+    for method, path, statuses in cases:
+        for caller, status in zip(callers, statuses):
+            if status is None:
+                continue
+            headers = {"X-Scope-OrgID": "a", **(bearer(caller) if caller else {})}
+            answer = guarded.ask(method, path, headers)
+            assert answer.status_code == status, (path, caller, answer.status_code, answer.text)
+            assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+
+
+def test_tenant_comes_from_the_caller_and_others_are_closed(guarded):
+    trace_id = "00000000000000000000000000000a11"
+    body = otlp.export(otlp.span(bytes.fromhex(trace_id))).SerializeToString()
+
+    def send(name, **headers):
+        headers = {**PROTOBUF, **bearer(name), **headers}
+        return requests.post(guarded.otlp_url + "/v1/traces", data=body, headers=headers, timeout=30).status_code
+
+    def spans(name, **headers):
+        answer = guarded.ask("GET", f"/api/v2/traces/{trace_id}", {**bearer(name), **headers})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json().get("trace", "")).count("spanId") or str(answer.json()).count("traceId")
+
+    assert send("writer") == 200
+    assert send("writer", **{"X-Scope-OrgID": "b"}) == 403
+    assert send("reader") == 403
+    assert send("nobody") == 401
+    assert spans("reader") > 0
+    assert spans("other") == 0
+    assert spans("operator", **{"X-Scope-OrgID": "a"}) > 0
+    assert guarded.ask("GET", "/api/search?q={}", {**bearer("reader"), "X-Scope-OrgID": "a|b"}).status_code == 403
+    assert guarded.ask("GET", "/api/search?q={}", bearer("operator")).status_code == 401
+
+
+def test_password_works_and_guessing_is_slowed_down(guarded):
+    def status(password):
+        basic = base64.b64encode(f"reader:{password}".encode()).decode()
+        return guarded.ask("GET", "/api/search?q={}", {"Authorization": f"Basic {basic}"}).status_code
+
+    assert status(PASSWORD) == 200
+    guesses = []
+    while 429 not in guesses:
+        guesses.append(status(f"guess {len(guesses)}"))
+        assert len(guesses) < 100, guesses
+    assert set(guesses[:10]) == {401}, guesses
+    assert status(PASSWORD) == 200
+    begun = time.monotonic()
+    for _ in range(50):
+        assert status(PASSWORD) == 200
+    assert time.monotonic() - begun < 2, "a password that was checked is remembered"
+
+
+def test_changed_users_count_without_a_restart(guarded):
+    path = "/api/search?q={}"
+    assert guarded.ask("GET", path, bearer("reader")).status_code == 200
+    guarded.users_file.write_text("users: [")
+    assert guarded.ask("GET", path, bearer("reader")).status_code == 200
+    guarded.write_users([u for u in USERS if u["name"] != "reader"] + [user("new", ["a"], ["read"])])
+    eventually(lambda: guarded.ask("GET", path, bearer("reader")).status_code == 401, "the caller is gone")
+    assert guarded.ask("GET", path, bearer("new")).status_code == 200
+
+
+def test_calls_between_services_are_for_services(guarded):
+    channel = grpc.insecure_channel(f"127.0.0.1:{guarded.grpc_port}")
+    identity = lambda body: body  # noqa: E731
+
+    def code(method, *metadata):
+        call = channel.unary_unary(method, request_serializer=identity, response_deserializer=identity)
+        try:
+            call(b"", metadata=metadata, timeout=30)
+        except grpc.RpcError as error:
+            return error.code().name
+        return "OK"
+
+    operator = ("authorization", "Bearer operator-token")
+    tenant = ("x-scope-orgid", "a")
+    internal = ("x-tactus-internal-token", INTERNAL_TOKEN)
+    assert code("/grpc.health.v1.Health/Check") == "OK"
+    assert code("/tactus.v1.Ingester/Tags", tenant) == "UNAUTHENTICATED"
+    assert code("/tactus.v1.Ingester/Tags", tenant, operator) == "UNAUTHENTICATED"
+    assert code("/tactus.v1.Ingester/Tags", tenant, ("x-tactus-internal-token", "x" * 20)) == "UNAUTHENTICATED"
+    assert code("/tactus.v1.Ingester/Tags", tenant, internal) not in ("UNAUTHENTICATED", "PERMISSION_DENIED")
+    assert code("/no.Such/Thing", operator) == "UNAUTHENTICATED"
+    assert code("/tempopb.StreamingQuerier/SearchTags", tenant) == "UNAUTHENTICATED"
+    assert code("/tempopb.StreamingQuerier/SearchTags", ("authorization", "Bearer writer-token")) == "PERMISSION_DENIED"
+    channel.close()
+
+
+def test_secrets_are_shown_nowhere(guarded):
+    trace = requests.post(
+        guarded.otlp_url + "/v1/traces", data=b"\xff", headers={**PROTOBUF, **bearer("writer")}, timeout=30)
+    assert trace.status_code == 400
+    guarded.ask("GET", "/api/search?q={", {"Authorization": "Bearer reader-token"})
+    with grpc.insecure_channel(f"127.0.0.1:{guarded.grpc_port}") as channel:
+        call = channel.unary_unary("/tactus.v1.Ingester/Tags", lambda body: body, lambda body: body)
+        metadata = [("x-scope-orgid", "a"), ("x-tactus-internal-token", INTERNAL_TOKEN), ("authorization", "Bearer operator-token")]
+        with contextlib.suppress(grpc.RpcError):
+            call(b"", metadata=metadata, timeout=30)
+    guarded.ask("GET", "/api/search?q={}", {"Authorization": "Basic cmVhZGVyOnNvbWV0aGluZy13cm9uZw=="})
+    shown = guarded.get("/status/config").text + guarded.get("/metrics").text + guarded.get("/status").text
+    shown += trace.text + guarded.logs()
+    secrets = [INTERNAL_TOKEN, PASSWORD_HASH, "reader-token", "operator-token", "cmVhZGVyOnNvbWV0", "something-wrong"]
+    for secret in secrets:
+        assert secret not in shown, secret
+
+
+def test_start_with_a_broken_users_file_fails_and_names_it(tmp_path):
+    server = SecureTactus(tmp_path / "broken")
+    server.users_file.write_text("users: [{name: x, password_hash: hunter2, tenants: [a], roles: [read]}]")
+    server.spawn()
+    assert server.process.wait(30) != 0
+    assert "auth.users_file" in server.logs() and "users[0]: password_hash" in server.logs()
+    assert "hunter2" not in server.logs()
+
+
+# --- TLS -------------------------------------------------------------------------------------------------------------
+
+
+def export_by_sdk(exporter):
+    provider = TracerProvider(resource=Resource.create({"service.name": "sdk"}))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with provider.get_tracer("test").start_as_current_span("work") as span:
+        trace_id = f"{span.get_span_context().trace_id:032x}"
+    provider.shutdown()
+    return trace_id
+
+
+def test_sdk_sends_by_tls_with_a_token_and_spans_are_found(encrypted):
+    authority = encrypted.certificates.authority
+    quiet = requests.Session()
+    quiet.trust_env = False
+    by_http = HttpExporter(
+        endpoint=encrypted.otlp_url + "/v1/traces", certificate_file=str(authority), headers=bearer("writer"),
+        session=quiet)
+    credentials = grpc.ssl_channel_credentials(authority.read_bytes())
+    by_grpc = GrpcExporter(
+        endpoint=f"https://127.0.0.1:{encrypted.otlp_grpc_port}", credentials=credentials,
+        headers=[("authorization", "Bearer writer-token")])
+    for exporter in (by_http, by_grpc):
+        trace_id = export_by_sdk(exporter)
+        answer = encrypted.get(f"/api/v2/traces/{trace_id}", headers={"X-Scope-OrgID": "a"})
+        assert answer.status_code == 200 and "work" in answer.text, answer.text
+
+
+def test_ports_in_tls_refuse_clear_text_and_strangers(encrypted, tmp_path):
+    for port in (encrypted.http_port, encrypted.otlp_http_port):
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"http://127.0.0.1:{port}/ready", timeout=10)
+        other = tmp_path / "other"
+        other.mkdir(exist_ok=True)
+        with pytest.raises(requests.exceptions.SSLError):
+            requests.get(f"https://127.0.0.1:{port}/ready", timeout=10, verify=str(Certificates(other).authority))
+
+
+def served_certificate(port):
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as stream:
+            return stream.getpeercert(binary_form=True)
+
+
+def test_renewed_certificates_are_served_without_a_restart(encrypted, tmp_path):
+    ports = [encrypted.http_port, encrypted.grpc_port, encrypted.otlp_http_port, encrypted.otlp_grpc_port]
+    before = [served_certificate(port) for port in ports]
+    held = requests.Session()
+    held.trust_env = False
+    held.verify = str(encrypted.certificates.authority)
+    assert held.get(encrypted.url + "/ready", timeout=10).status_code == 200
+    # A new authority, certificate and key in the same files.
+    Certificates(tmp_path)
+    for port, old in zip(ports, before):
+        eventually(lambda: served_certificate(port) != old, f"port {port} serves the new certificate")  # noqa: B023
+    # The connection from before is still good, though its certificate would not be any more.
+    assert held.get(encrypted.url + "/ready", timeout=10).status_code == 200
+    encrypted.certificates.key.write_text("broken")
+    new = served_certificate(ports[0])
+    assert served_certificate(ports[0]) == new
+    eventually(
+        lambda: encrypted.metrics()['tactus_file_reload_successful{section="server.http_tls_config"}'] == 0,
+        "the broken key is reported")
+
+
+def test_receiver_with_an_authority_wants_client_certificates(tmp_path):
+    certificates = Certificates(tmp_path)
+    tls = {"client_ca_file": str(certificates.authority)}
+    config = {"distributor": {"receivers": {"otlp": {"protocols": {"grpc": {"tls": tls}, "http": {"tls": tls}}}}}}
+    server = SecureTactus(tmp_path / "mutual", config=config, certificates=certificates).start()
+    try:
+        root = certificates.authority.read_bytes()
+        request = otlp.export(otlp.span())
+        metadata = [("authorization", "Bearer writer-token")]
+
+        def send(credentials):
+            with grpc.secure_channel(f"127.0.0.1:{server.otlp_grpc_port}", credentials) as channel:
+                trace_service_pb2_grpc.TraceServiceStub(channel).Export(request, metadata=metadata, timeout=10)
+
+        send(grpc.ssl_channel_credentials(root, certificates.key.read_bytes(), certificates.certificate.read_bytes()))
+        with pytest.raises(grpc.RpcError):
+            send(grpc.ssl_channel_credentials(root))
+        identity = (str(certificates.certificate), str(certificates.key))
+        body, headers = request.SerializeToString(), {**PROTOBUF, **bearer("writer")}
+        url = server.otlp_url + "/v1/traces"
+        answer = requests.post(url, data=body, headers=headers, cert=identity, verify=str(certificates.authority), timeout=10)
+        assert answer.status_code == 200
+        with pytest.raises(requests.ConnectionError):
+            requests.post(url, data=body, headers=headers, verify=str(certificates.authority), timeout=10)
+    finally:
+        server.close()
+
+
+# --- clients that mean harm ------------------------------------------------------------------------------------------
+
+
+def test_two_thousand_idle_connections_cost_little_and_disturb_nobody(tactus):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    before = tactus.resident_bytes()
+    held = []
+    try:
+        ports = [tactus.http_port, tactus.grpc_port, tactus.otlp_http_port, tactus.otlp_grpc_port]
+        for number in range(2000):
+            held.append(socket.create_connection(("127.0.0.1", ports[number % 4]), timeout=10))
+        trace_id = otlp.push_trace(tactus)
+        assert len(tactus.trace(trace_id)) == 3
+        grown = tactus.resident_bytes() - before
+        print(f"2000 connections: {grown / 2000 / 1024:.1f} KiB each")
+        assert grown < 100 << 20, f"{grown >> 20} MiB"
+    finally:
+        for connection in held:
+            connection.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_slow_client_is_cut_while_others_are_served(servers):
+    config = {"server": {"http_server_read_timeout": "1s", "http_server_read_header_timeout": "500ms"}}
+    server = servers.start(config=config)
+    with socket.create_connection(("127.0.0.1", server.http_port), timeout=20) as slow_head:
+        slow_head.sendall(b"GET /ready HTTP/1.1\r\nhost: x\r\n")
+        with socket.create_connection(("127.0.0.1", server.http_port), timeout=20) as slow_body:
+            slow_body.sendall(b"POST /log_level HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nlog")
+            assert server.get("/ready").status_code == 200
+            answer = slow_body.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 4") or answer == b"", answer
+        assert slow_head.recv(4096) == b""
+    assert server.get("/ready").status_code == 200
+
+
+def test_huge_head_is_refused(tactus):
+    for head in (b"a: " + b"x" * (1 << 20), b"a: b\r\n" * 5000):
+        with socket.create_connection(("127.0.0.1", tactus.http_port), timeout=20) as stream:
+            try:
+                stream.sendall(b"GET /ready HTTP/1.1\r\nhost: x\r\n" + head + b"\r\n\r\n")
+                answer = stream.recv(4096)
+            except ConnectionError:
+                answer = b""
+            assert answer == b"" or answer.startswith(b"HTTP/1.1 431"), answer
+    assert tactus.get("/ready").status_code == 200
+
+
+# --- a cluster -------------------------------------------------------------------------------------------------------
+
+
+def test_cluster_talks_by_tls_and_shows_its_token(tmp_path, bucket):
+    certificates = Certificates(tmp_path)
+    token, users = tmp_path / "internal-token", tmp_path / "users.yaml"
+    token.write_text(INTERNAL_TOKEN)
+    users.write_text(yaml.safe_dump({"users": USERS}))
+    files = {"cert_file": str(certificates.certificate), "key_file": str(certificates.key)}
+    # The nodes have addresses that the certificate does not name.
+    trust = {"tls_enabled": True, "tls_ca_path": str(certificates.authority), "tls_server_name": "127.0.0.1"}
+    identity = {"tls_cert_path": str(certificates.certificate), "tls_key_path": str(certificates.key)}
+    config = {
+        "multitenancy_enabled": True,
+        "auth": {"enabled": True, "users_file": str(users), "internal_token_file": str(token)},
+        "server": {"grpc_tls_config": files},
+        "memberlist": {**trust, **identity},
+        "ingester_client": {"grpc_client_config": trust},
+        "querier": {"frontend_worker": {"grpc_client_config": trust}},
+        "ingester": {"lifecycler": {"ring": {"replication_factor": 1}}},
+    }
+    counts = {"ingester": 1, "distributor": 1, "query-frontend": 1, "querier": 1}
+    cluster = Cluster(tmp_path / "cluster", bucket, counts, config)
+    try:
+        for node in cluster.nodes.values():
+            node.session.headers.update(bearer("operator"))
+        cluster.start()
+        trace_id = "00000000000000000000000000000c1a"
+        body = otlp.export(otlp.span(bytes.fromhex(trace_id))).SerializeToString()
+        distributor, frontend = cluster["distributor-0"], cluster["query-frontend-0"]
+
+        def pushed():
+            headers = {**PROTOBUF, **bearer("writer")}
+            return requests.post(distributor.otlp_url + "/v1/traces", data=body, headers=headers, timeout=30).status_code == 200
+
+        def found():
+            answer = requests.get(f"{frontend.url}/api/v2/traces/{trace_id}", headers=bearer("reader"), timeout=30)
+            return answer.status_code == 200 and "work" in answer.text
+
+        eventually(pushed, "the distributor takes spans")
+        eventually(found, "the frontend finds them")
+        ingester = cluster["ingester-0"]
+        credentials = grpc.ssl_channel_credentials(certificates.authority.read_bytes())
+        options = [("grpc.ssl_target_name_override", "127.0.0.1")]
+        with grpc.secure_channel(f"{ingester.address}:{ingester.grpc_port}", credentials, options) as channel:
+            identity = lambda body: body  # noqa: E731
+            call = channel.unary_unary("/tactus.v1.Ingester/Tags", identity, identity)
+            with pytest.raises(grpc.RpcError) as refused:
+                call(b"", metadata=[("x-scope-orgid", "a")], timeout=30)
+            assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        for node in cluster.nodes.values():
+            assert INTERNAL_TOKEN not in node.logs()
+    finally:
+        cluster.close()

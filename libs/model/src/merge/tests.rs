@@ -1,0 +1,87 @@
+//! Origins through the merge; what else it does is tested with the builder and the block writer.
+
+use super::*;
+use crate::{
+    BatchBuilder, BuilderLimits, slice_traces,
+    wire::{put_fixed64_field, put_message_field},
+};
+
+/// Spans of (trace, id, origin), one run each.
+fn batch_of(spans: &[(u8, u8, u64)]) -> SpanBatch {
+    let mut builder = BatchBuilder::new(BuilderLimits::default());
+    let (resource, scope) = (builder.resource(b"").unwrap(), builder.scope(b"").unwrap());
+    for &(trace, id, origin) in spans {
+        let (mut span, mut run) = (Vec::new(), Vec::new());
+        put_message_field(&mut span, 1, &[trace; 16]);
+        put_message_field(&mut span, 2, &[id; 8]);
+        put_fixed64_field(&mut span, 7, u64::from(id));
+        put_message_field(&mut run, 2, &span);
+        let first = builder.len();
+        builder.append_scope_spans(resource, scope, &run, |_, _| true).unwrap();
+        builder.set_origin(first, origin);
+    }
+    builder.finish()
+}
+
+/// Trace, id and origin of each span.
+fn rows(batch: &SpanBatch) -> Vec<(u8, u8, u64)> {
+    assert!(batch.spans.are_complete());
+    let origin = |row: usize| batch.spans.origin.get(row).copied().unwrap_or(0);
+    let row = |row: usize| {
+        let trace = batch.traces.ids[batch.spans.trace[row] as usize].0[0];
+        (trace, batch.spans.span_id[row].0[0], origin(row))
+    };
+    (0..batch.len()).map(row).collect()
+}
+
+#[test]
+fn origins_follow_their_spans() {
+    let one = batch_of(&[(2, 1, 7), (1, 2, 8), (2, 3, 0)]);
+    let two = batch_of(&[(1, 4, 0), (3, 5, 0)]);
+    let (merged, _) = merge(&[&one, &two]);
+    assert_eq!(rows(&merged), [(1, 2, 8), (1, 4, 0), (2, 1, 7), (2, 3, 0), (3, 5, 0)]);
+    assert_eq!(rows(&slice_traces(&merged, 1..3)), [(2, 1, 7), (2, 3, 0), (3, 5, 0)]);
+    assert_eq!(rows(&gather_traces(&[&two, &one], |id| id.0[0] == 1)), [(1, 4, 0), (1, 2, 8)]);
+}
+
+#[test]
+fn batches_without_origins_have_no_column() {
+    let batch = batch_of(&[(2, 1, 0), (1, 2, 0)]);
+    assert!(batch.spans.origin.is_empty());
+    let (merged, _) = merge(&[&batch, &batch]);
+    assert!(merged.spans.origin.is_empty() && merged.len() == 2);
+    assert!(slice_traces(&merged, 0..1).spans.origin.is_empty());
+}
+
+#[test]
+fn of_copies_the_highest_origin_is_kept() {
+    let one = batch_of(&[(1, 1, 5), (1, 2, 9), (1, 3, 4), (1, 4, 0)]);
+    let two = batch_of(&[(1, 1, 8), (1, 2, 3), (1, 4, 6)]);
+    let three = batch_of(&[(1, 1, 7), (1, 3, 0)]);
+    let (merged, stats) = merge(&[&one, &two, &three]);
+    assert_eq!(rows(&merged), [(1, 1, 8), (1, 2, 9), (1, 3, 4), (1, 4, 6)]);
+    assert_eq!(stats.duplicate_spans, 5);
+}
+
+#[test]
+fn rollback_takes_origins_along() {
+    let mut builder = BatchBuilder::new(BuilderLimits::default());
+    let mut span = Vec::new();
+    put_message_field(&mut span, 1, &[1; 16]);
+    put_message_field(&mut span, 2, &[1; 8]);
+    let mut run = Vec::new();
+    put_message_field(&mut run, 2, &span);
+    for (origin, keep) in [(0, true), (3, false), (0, true), (4, true), (5, false), (0, true)] {
+        let mark = builder.mark();
+        let (resource, scope) = (builder.resource(b"").unwrap(), builder.scope(b"").unwrap());
+        let first = builder.len();
+        builder.append_scope_spans(resource, scope, &run, |_, _| true).unwrap();
+        builder.set_origin(first, origin);
+        if !keep {
+            builder.rollback(mark);
+        }
+    }
+    let batch = builder.finish();
+    assert!(batch.spans.are_complete());
+    assert_eq!(batch.spans.origin.as_slice(), [0, 0, 4, 0]);
+}

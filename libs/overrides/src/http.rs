@@ -1,0 +1,290 @@
+//! `/api/overrides`: a tenant reads and changes its own limits.
+
+use std::sync::Arc;
+
+use ::http::header::{CONTENT_TYPE, ETAG, IF_MATCH};
+use ::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use serde_json::Value;
+use tactus_model::TenantId;
+use tactus_server::http::error_line;
+use tactus_server::tenancy::{Tenancy, TenancyError};
+use tactus_telemetry::error_text;
+
+use crate::overrides::Overrides;
+use crate::snapshot::Stored;
+use crate::user::store::{Store, StoreError};
+use crate::user::{UserLimits, conflicts, merge, validate};
+
+/// Tries of a patch that others overtake.
+const PATCH_TRIES: usize = 3;
+
+const CONFLICT: &str = "tenant has conflicting overrides set in runtime config, contact your system \
+                        administrator to perform changes through the API";
+
+#[derive(Clone)]
+struct Api {
+    overrides: Arc<Overrides>,
+    tenancy: Tenancy,
+}
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Tenancy(#[from] TenancyError),
+    #[error("{0}")]
+    Bad(String),
+    #[error("must specify If-Match header")]
+    NoVersion,
+    #[error("overrides have been modified during request processing, try again")]
+    Overtaken,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let text = error_text(&self);
+        let status = match self {
+            Self::Tenancy(error) => return error.into_response(),
+            Self::Store(StoreError::NotFound) => return StatusCode::NOT_FOUND.into_response(),
+            Self::Bad(_) => StatusCode::BAD_REQUEST,
+            Self::NoVersion => StatusCode::PRECONDITION_REQUIRED,
+            Self::Store(StoreError::Version) => StatusCode::PRECONDITION_FAILED,
+            Self::Overtaken => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Store(_) => {
+                tracing::error!(error = text, "request for overrides failed");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        error_line(status, &text)
+    }
+}
+
+/// All methods of `/api/overrides`, which belongs below the API prefix. No routes if the section
+/// `overrides.user_configurable_overrides` is not enabled, that is if the settings have no bucket.
+pub fn router(overrides: Arc<Overrides>, tenancy: Tenancy) -> Router {
+    read_router(Arc::clone(&overrides), tenancy.clone()).merge(change_router(overrides, tenancy))
+}
+
+/// The methods of [`router`] that show limits.
+pub fn read_router(overrides: Arc<Overrides>, tenancy: Tenancy) -> Router {
+    route(overrides, tenancy, get(read))
+}
+
+/// The methods of [`router`] that change limits.
+pub fn change_router(overrides: Arc<Overrides>, tenancy: Tenancy) -> Router {
+    route(overrides, tenancy, post(replace).patch(patch).delete(delete))
+}
+
+fn route(overrides: Arc<Overrides>, tenancy: Tenancy, methods: MethodRouter<Api>) -> Router {
+    if overrides.store.is_none() {
+        return Router::new();
+    }
+    Router::new().route("/api/overrides", methods).with_state(Api { overrides, tenancy })
+}
+
+async fn read(
+    State(api): State<Api>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let (tenant, store) = api.find(&headers)?;
+    let scope = parameter(query.as_deref(), "scope").unwrap_or_else(|| "api".to_owned());
+    if !matches!(scope.as_str(), "api" | "merged") {
+        return Err(Refusal::Bad(format!(
+            "unknown scope {scope:?}, valid options are api and merged"
+        )));
+    }
+    let stored = store.read(tenant.as_str()).await?;
+    let shown = if scope == "merged" {
+        let snapshot = api.overrides.snapshot();
+        UserLimits::of(&merge(snapshot.runtime(tenant.as_str()), &stored.limits))
+    } else {
+        stored.limits
+    };
+    Ok(document(&shown, &stored.version))
+}
+
+async fn replace(
+    State(api): State<Api>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let (tenant, store) = api.find(&headers)?;
+    let expected = expected_version(&headers)?;
+    let limits = UserLimits::read_strict(&body).map_err(Refusal::Bad)?;
+    api.check(&tenant, &limits, query.as_deref())?;
+    let stored = store.write(tenant.as_str(), limits, expected.as_deref()).await?;
+    let answer = [(ETAG, header(&stored.version))].into_response();
+    api.changed(&tenant, store, Some(stored));
+    Ok(answer)
+}
+
+async fn patch(
+    State(api): State<Api>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let (tenant, store) = api.find(&headers)?;
+    let change: Value =
+        serde_json::from_slice(&body).map_err(|error| Refusal::Bad(error.to_string()))?;
+    for _ in 0..PATCH_TRIES {
+        let before = match store.read(tenant.as_str()).await {
+            Ok(stored) => Some(stored),
+            Err(StoreError::NotFound) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let limits = before.as_ref().map(|stored| stored.limits.clone()).unwrap_or_default();
+        let limits = patched(&limits, &change)?;
+        api.check(&tenant, &limits, query.as_deref())?;
+        let expected = before.as_ref().map(|stored| stored.version.as_str());
+        match store.write(tenant.as_str(), limits, expected).await {
+            Ok(stored) => {
+                let answer = document(&stored.limits, &stored.version);
+                api.changed(&tenant, store, Some(stored));
+                return Ok(answer);
+            }
+            Err(StoreError::Version) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Refusal::Overtaken)
+}
+
+async fn delete(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Refusal> {
+    let (tenant, store) = api.find(&headers)?;
+    // Version "0" stands for no document, so there is nothing to delete.
+    let expected = expected_version(&headers)?.unwrap_or_default();
+    store.delete(tenant.as_str(), &expected).await?;
+    api.changed(&tenant, store, None);
+    Ok(StatusCode::OK.into_response())
+}
+
+impl Api {
+    fn find(&self, headers: &HeaderMap) -> Result<(TenantId, &Store), Refusal> {
+        let tenant = self.tenancy.read_tenant(headers)?;
+        // The route exists only with a store.
+        let store = self.overrides.store.as_ref().ok_or(StoreError::NotFound)?;
+        Ok((tenant, store))
+    }
+
+    /// Refuses limits that break a rule, and limits that the operator's file sets as well.
+    fn check(
+        &self,
+        tenant: &TenantId,
+        limits: &UserLimits,
+        query: Option<&str>,
+    ) -> Result<(), Refusal> {
+        let config = &self.overrides.settings.config;
+        let forwarders: Vec<&str> =
+            config.distributor.forwarders.iter().map(|forwarder| forwarder.name.as_str()).collect();
+        validate(limits, &forwarders).map_err(Refusal::Bad)?;
+        let skip = match parameter(query, "skip-conflicting-overrides-check").as_deref() {
+            None | Some("") => false,
+            Some(text) => boolean(text).ok_or_else(|| {
+                let key = "skip-conflicting-overrides-check";
+                Refusal::Bad(format!("could not parse {key}, must be a boolean value"))
+            })?,
+        };
+        let section = &config.overrides.user_configurable_overrides;
+        if skip || !section.api.check_for_conflicting_runtime_overrides {
+            return Ok(());
+        }
+        let snapshot = self.overrides.snapshot();
+        let entry = snapshot.own_entry(tenant.as_str());
+        if entry.is_some_and(|entry| conflicts(entry, &snapshot.defaults)) {
+            return Err(Refusal::Bad(CONFLICT.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Puts a change into effect in this process; the others find it when they look.
+    fn changed(&self, tenant: &TenantId, store: &Store, stored: Option<Stored>) {
+        self.overrides.change_user(|user| {
+            store.note_write(tenant.as_str());
+            match stored {
+                Some(stored) => user.insert(tenant.as_str().to_owned(), stored),
+                None => user.remove(tenant.as_str()),
+            };
+        });
+        tracing::info!(%tenant, "limits were changed by the API");
+    }
+}
+
+/// `limits` with a JSON merge patch (RFC 7396) applied.
+fn patched(limits: &UserLimits, change: &Value) -> Result<UserLimits, Refusal> {
+    let bad = |error: serde_json::Error| Refusal::Bad(error.to_string());
+    let mut document = serde_json::to_value(limits).map_err(bad)?;
+    apply(&mut document, change);
+    let text = serde_json::to_vec(&document).map_err(bad)?;
+    let patched = UserLimits::read(&text).map_err(Refusal::Bad)?;
+    // What another program wrote may stay.
+    let known = limits.unknown_keys();
+    match patched.unknown_keys().into_iter().find(|key| !known.contains(key)) {
+        Some(key) => Err(Refusal::Bad(format!("json: unknown field \"{key}\""))),
+        None => Ok(patched),
+    }
+}
+
+fn apply(target: &mut Value, change: &Value) {
+    let Value::Object(changes) = change else {
+        *target = change.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    let Value::Object(entries) = target else { return };
+    for (key, change) in changes {
+        if change.is_null() {
+            entries.remove(key);
+        } else {
+            apply(entries.entry(key.clone()).or_insert(Value::Null), change);
+        }
+    }
+}
+
+/// The version of `If-Match`; `None` for `0`, which stands for a document that is not there yet.
+fn expected_version(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let value = headers.get(IF_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let version = value.trim().trim_start_matches("W/").trim_matches('"');
+    match version {
+        "" => Err(Refusal::NoVersion),
+        "0" => Ok(None),
+        version => Ok(Some(version.to_owned())),
+    }
+}
+
+fn document(limits: &UserLimits, version: &str) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    ([(CONTENT_TYPE, json), (ETAG, header(version))], limits.to_json()).into_response()
+}
+
+fn header(version: &str) -> HeaderValue {
+    HeaderValue::from_str(version).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+/// The spellings that Go's parser of booleans takes.
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

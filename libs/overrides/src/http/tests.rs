@@ -1,0 +1,162 @@
+use std::path::Path;
+
+use axum::body::Body;
+use http_body_util::BodyExt;
+use tactus_storage::{Bucket, BucketSettings};
+use tactus_telemetry::metrics::Registry;
+use tower::ServiceExt;
+
+use super::*;
+use crate::Settings;
+
+struct Rig {
+    _directory: tempfile::TempDir,
+    overrides: Arc<Overrides>,
+    router: Router,
+}
+
+fn settings(directory: &Path, yaml: &str, file: &str) -> Settings {
+    let path = directory.join("limits.yaml");
+    std::fs::write(&path, file).unwrap();
+    let mut config = tactus_config::from_yaml(yaml).unwrap();
+    config.overrides.per_tenant_override_config = path.display().to_string();
+    let bucket = Bucket::open(&BucketSettings::Local { path: directory.join("bucket") }).unwrap();
+    Settings { bucket: Some(bucket), ..Settings::new(Arc::new(config)) }
+}
+
+struct Answer {
+    status: u16,
+    version: String,
+    text: String,
+}
+
+impl Rig {
+    async fn new(yaml: &str, file: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = settings(directory.path(), yaml, file);
+        let overrides = Overrides::load(settings, &Registry::new()).await.unwrap();
+        let router = router(Arc::clone(&overrides), Tenancy::by_header(false));
+        Self { _directory: directory, overrides, router }
+    }
+
+    async fn ask(&self, method: &str, query: &str, version: Option<&str>, body: &str) -> Answer {
+        let mut request = ::http::Request::builder()
+            .method(method)
+            .uri(format!("/api/overrides{query}"))
+            .header("X-Scope-OrgID", "a");
+        if let Some(version) = version {
+            request = request.header(IF_MATCH, version);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let version = response.headers().get(ETAG).map(|value| value.to_str().unwrap().to_owned());
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Answer { status, version: version.unwrap_or_default(), text }
+    }
+
+    fn forwarders(&self) -> Vec<String> {
+        self.overrides.of_name("a").forwarders.clone()
+    }
+}
+
+const FORWARDERS: &str = "distributor: {forwarders: [{name: f, backend: otlpgrpc}]}\n";
+
+#[tokio::test]
+async fn document_is_created_read_replaced_and_deleted_by_version() {
+    let rig = Rig::new(FORWARDERS, "").await;
+    let answer = rig.ask("GET", "", None, "").await;
+    assert_eq!((answer.status, answer.text.as_str()), (404, ""));
+    assert_eq!(rig.ask("GET", "?scope=merged", None, "").await.status, 404);
+    let body = r#"{"forwarders":["f"]}"#;
+    let answer = rig.ask("POST", "", None, body).await;
+    assert_eq!((answer.status, answer.text.as_str()), (428, "must specify If-Match header\n"));
+    let created = rig.ask("POST", "", Some("0"), body).await;
+    assert_eq!(created.status, 200, "{}", created.text);
+    assert_eq!(rig.forwarders(), ["f"]);
+    let again = rig.ask("POST", "", Some("0"), body).await;
+    assert_eq!((again.status, again.text.as_str()), (412, "version does not match\n"));
+    let read = rig.ask("GET", "", None, "").await;
+    assert_eq!((read.status, &read.version), (200, &created.version));
+    assert!(read.text.starts_with("{\"forwarders\":[\"f\"],\"cost_attribution\":{}"));
+    let replaced = rig.ask("POST", "", Some(&created.version), "{}").await;
+    assert_eq!(replaced.status, 200);
+    assert_eq!(rig.forwarders(), Vec::<String>::new());
+    assert_eq!(rig.ask("DELETE", "", None, "").await.status, 428);
+    assert_eq!(rig.ask("DELETE", "", Some(&created.version), "").await.status, 412);
+    assert_eq!(rig.ask("DELETE", "", Some(&replaced.version), "").await.status, 200);
+    assert_eq!(rig.ask("DELETE", "", Some(&replaced.version), "").await.status, 404);
+    assert_eq!(rig.ask("GET", "", None, "").await.status, 404);
+}
+
+#[tokio::test]
+async fn bad_requests_are_told_why() {
+    let rig = Rig::new("", "").await;
+    let buckets = r#"{"metrics_generator":{"processor":{"service_graphs":{"histogram_buckets":[0.1,"invalid"]}}}}"#;
+    for (method, query, body, reason) in [
+        ("POST", "", "{\"nope\":1}", "unknown field \"nope\""),
+        ("POST", "", buckets, "invalid type"),
+        ("POST", "", "{\"forwarders\":[\"x\"]}", "forwarder \"x\" is not a known forwarder"),
+        (
+            "POST",
+            "?skip-conflicting-overrides-check=maybe",
+            "{}",
+            "could not parse skip-conflicting-overrides-check, must be a boolean value",
+        ),
+        ("PATCH", "", "null", "invalid type"),
+        ("PATCH", "", "{\"nope\":1}", "unknown field \"nope\""),
+        ("GET", "?scope=x", "", "unknown scope \"x\", valid options are api and merged"),
+    ] {
+        let answer = rig.ask(method, query, Some("0"), body).await;
+        assert_eq!(answer.status, 400, "{body}: {}", answer.text);
+        assert!(answer.text.contains(reason), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn patch_changes_what_it_names() {
+    let rig = Rig::new(FORWARDERS, "").await;
+    let answer =
+        rig.ask("PATCH", "", None, r#"{"metrics_generator":{"disable_collection":true}}"#).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let answer = rig.ask("PATCH", "", None, r#"{"forwarders":["f"]}"#).await;
+    assert!(answer.text.contains("\"forwarders\":[\"f\"]"));
+    assert!(answer.text.contains("\"disable_collection\":true"));
+    let answer = rig.ask("PATCH", "", None, r#"{"forwarders":null}"#).await;
+    assert!(!answer.text.contains("forwarders"), "{}", answer.text);
+    assert_eq!(rig.ask("GET", "", None, "").await.version, answer.version);
+    assert!(rig.overrides.of_name("a").metrics_generator.disable_collection);
+}
+
+#[tokio::test]
+async fn merged_scope_shows_the_file_below() {
+    let file = "overrides: {a: {metrics_generator: {processors: [span-metrics]}}}";
+    let rig = Rig::new("", file).await;
+    let body = r#"{"metrics_generator":{"processors":["service-graphs"]}}"#;
+    assert_eq!(rig.ask("POST", "", Some("0"), body).await.status, 200);
+    let merged = rig.ask("GET", "?scope=merged", None, "").await.text;
+    assert!(merged.contains("\"processors\":[\"span-metrics\",\"service-graphs\"]"), "{merged}");
+    let own = rig.ask("GET", "?scope=api", None, "").await.text;
+    assert!(own.contains("\"processors\":[\"service-graphs\"]"), "{own}");
+}
+
+#[tokio::test]
+async fn what_the_operator_set_is_refused_if_asked_to() {
+    let yaml = "overrides: {user_configurable_overrides: {api: {check_for_conflicting_runtime_overrides: true}}}";
+    let file = "overrides: {a: {metrics_generator: {processors: [span-metrics]}}}";
+    let rig = Rig::new(yaml, file).await;
+    let answer = rig.ask("POST", "", Some("0"), "{}").await;
+    assert_eq!((answer.status, answer.text.trim_end()), (400, CONFLICT));
+    let skipped = "?skip-conflicting-overrides-check=true";
+    assert_eq!(rig.ask("POST", skipped, Some("0"), "{}").await.status, 200);
+}
+
+#[tokio::test]
+async fn switched_off_api_has_no_route() {
+    let settings = Settings::new(Arc::new(tactus_config::Config::default()));
+    let overrides = Overrides::load(settings, &Registry::new()).await.unwrap();
+    let request = ::http::Request::get("/api/overrides").body(Body::empty()).unwrap();
+    let response = router(overrides, Tenancy::single()).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 404);
+}

@@ -1,0 +1,23 @@
+//! Limits of tenants: defaults, the operator's file, and what tenants set by the API.
+//!
+//! [`Overrides::of`] answers with the limits in effect; it is made for hot paths. [`Overrides::watch`]
+//! keeps them fresh. [`http::router`] is the API for tenants, [`status::router`] shows what holds.
+//!
+//! Precedence, weakest first: `overrides.defaults`; the tenant's entry of the file, or its entry `*`,
+//! which *replaces* the defaults; what the tenant set by the API, key by key.
+#![warn(missing_docs)]
+
+mod file;
+pub mod http;
+mod metrics;
+mod overrides;
+mod snapshot;
+pub mod status;
+mod user;
+
+pub use overrides::{Error, LimitsCheck, Overrides, Settings};
+pub use user::{
+    UserCostAttribution, UserDimensionMapping, UserFilterPolicy, UserGenerator, UserHostInfo,
+    UserLimits, UserMatchAttribute, UserPolicyMatch, UserProcessor, UserServiceGraphs,
+    UserSpanMetrics,
+};

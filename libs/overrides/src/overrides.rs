@@ -1,0 +1,279 @@
+//! The limits in effect and how they are kept fresh.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tactus_config::sections::overrides::Limits;
+use tactus_config::{Config, PerTenantOverrides};
+use tactus_model::TenantId;
+use tactus_storage::Bucket;
+use tactus_telemetry::metrics::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::file::Source;
+use crate::metrics::Metrics;
+use crate::snapshot::{Snapshot, Stored};
+use crate::user::store::Store;
+
+/// Refuses limits for a reason that the configuration cannot know, in words for the operator.
+pub type LimitsCheck = Arc<dyn Fn(&Limits) -> Result<(), String> + Send + Sync>;
+
+/// What limits are made of.
+#[derive(Clone)]
+pub struct Settings {
+    /// The configuration: defaults, the file's place and period, what the API may change.
+    pub config: Arc<Config>,
+    /// Variables of the environment are expanded in the file.
+    pub expand_env: bool,
+    /// Where limits that tenants set are stored; `None` if
+    /// `overrides.user_configurable_overrides.enabled` is not set.
+    pub bucket: Option<Bucket>,
+    /// Further rules on the defaults and on every entry of the file.
+    pub check: LimitsCheck,
+}
+
+impl Settings {
+    /// Without environment, bucket and further rules.
+    pub fn new(config: Arc<Config>) -> Self {
+        Self { config, expand_env: false, bucket: None, check: Arc::new(|_| Ok(())) }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("bucket", &self.bucket).finish_non_exhaustive()
+    }
+}
+
+/// The process must not start with these settings.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file is missing or refused.
+    #[error("failed to load runtime config: overrides.per_tenant_override_config {path}: {reason}")]
+    File {
+        /// The file as configured.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The defaults cannot be.
+    #[error("overrides.defaults.{0}")]
+    Defaults(String),
+}
+
+/// The limits of all tenants. One for each process.
+pub struct Overrides {
+    pub(crate) settings: Settings,
+    source: Option<Source>,
+    current: ArcSwap<Snapshot>,
+    /// Held while a snapshot is made of the one before.
+    changing: Mutex<()>,
+    /// What the file was when it was read last, and why it was refused since.
+    file: Mutex<FileState>,
+    pub(crate) store: Option<Store>,
+    pub(crate) metrics: Metrics,
+}
+
+#[derive(Debug, Default)]
+struct FileState {
+    sha256: Option<String>,
+    refused: Option<String>,
+}
+
+impl fmt::Debug for Overrides {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Overrides").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Overrides {
+    /// Reads the file, if one is configured, and once the limits that tenants set. A bucket that
+    /// does not answer is logged and asked again later.
+    ///
+    /// Errors: the file is missing or refused; the text names what is wrong.
+    pub async fn load(settings: Settings, registry: &Registry) -> Result<Arc<Self>, Error> {
+        let section = &settings.config.overrides;
+        (settings.check)(&section.defaults).map_err(Error::Defaults)?;
+        if let Err(reason) = tactus_config::check_limits(&section.defaults) {
+            tracing::warn!("overrides.defaults: {reason}");
+        }
+        let location = section.per_tenant_override_config.clone();
+        let refused = |reason| Error::File { path: location.clone(), reason };
+        let source = match location.as_str() {
+            "" => None,
+            location => Some(Source::new(location).map_err(refused)?),
+        };
+        let defaults = Arc::new(section.defaults.clone());
+        let empty = Snapshot::new(defaults, PerTenantOverrides::default(), BTreeMap::new(), None);
+        let overrides = Arc::new(Self {
+            source,
+            current: ArcSwap::from_pointee(empty),
+            changing: Mutex::new(()),
+            file: Mutex::default(),
+            store: settings.bucket.clone().map(Store::new),
+            metrics: Metrics::register(registry),
+            settings,
+        });
+        overrides.metrics.show(&overrides.snapshot());
+        overrides.read_file().await.map_err(refused)?;
+        overrides.read_stored().await;
+        Ok(overrides)
+    }
+
+    /// The limits of a tenant now. Cheap: an atomic load and a lookup by hash; never waits.
+    ///
+    /// Limits that did not change are the same allocation: `Arc::ptr_eq` tells.
+    pub fn of(&self, tenant: &TenantId) -> Arc<Limits> {
+        self.of_name(tenant.as_str())
+    }
+
+    /// As [`Self::of`], by the tenant's name.
+    pub fn of_name(&self, tenant: &str) -> Arc<Limits> {
+        Arc::clone(self.current.load().of(tenant))
+    }
+
+    /// The limits of tenants about which neither the file nor the API says anything.
+    pub fn defaults(&self) -> Arc<Limits> {
+        Arc::clone(&self.current.load().defaults)
+    }
+
+    /// Keeps the limits fresh until `stop`: reads the file each `per_tenant_override_period`, and
+    /// what tenants set each `poll_interval`. What cannot be read leaves the limits as they are.
+    pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
+        let section = &self.settings.config.overrides;
+        let file_period = section.per_tenant_override_period.as_std();
+        let store_period = section.user_configurable_overrides.poll_interval.as_std();
+        let file = async {
+            while self.source.is_some() && pause(file_period, &stop).await {
+                self.reload_file().await;
+            }
+        };
+        let store = async {
+            while self.store.is_some() && pause(store_period, &stop).await {
+                self.read_stored().await;
+            }
+        };
+        tokio::join!(file, store);
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Replaces what tenants set by the API by what `change` makes of it.
+    pub(crate) fn change_user(&self, change: impl FnOnce(&mut BTreeMap<String, Stored>)) {
+        self.replace(|file, mut user| {
+            change(&mut user);
+            (file, user)
+        });
+    }
+
+    fn replace(
+        &self,
+        change: impl FnOnce(
+            PerTenantOverrides,
+            BTreeMap<String, Stored>,
+        ) -> (PerTenantOverrides, BTreeMap<String, Stored>),
+    ) {
+        let _changing = self.changing.lock();
+        let before = self.snapshot();
+        let (file, user) = change(before.file.clone(), before.user.clone());
+        let after = Snapshot::new(Arc::clone(&before.defaults), file, user, Some(&before));
+        self.metrics.show(&after);
+        self.current.store(Arc::new(after));
+    }
+
+    /// Reads the file again; says once why it is refused.
+    async fn reload_file(&self) {
+        match self.read_file().await {
+            Ok(changed) => {
+                self.file.lock().refused = None;
+                if changed {
+                    let file = &self.settings.config.overrides.per_tenant_override_config;
+                    tracing::info!(file, "per-tenant overrides are read again");
+                }
+            }
+            Err(reason) => {
+                self.metrics.file_refused();
+                let before = self.file.lock().refused.replace(reason.clone());
+                if before.as_ref() != Some(&reason) {
+                    let file = &self.settings.config.overrides.per_tenant_override_config;
+                    tracing::error!(
+                        file,
+                        reason,
+                        "per-tenant overrides are refused, the old ones stay"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Reads the file if it is another than the one read last. True if it was.
+    async fn read_file(&self) -> Result<bool, String> {
+        let Some(source) = &self.source else { return Ok(false) };
+        let bytes = source.read().await?;
+        let sha256 = hex(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref());
+        if self.file.lock().sha256.as_ref() == Some(&sha256) {
+            self.metrics.file_read(&sha256);
+            return Ok(false);
+        }
+        let file = source.parse(&bytes, &self.settings.config, self.settings.expand_env)?;
+        for (tenant, limits) in file.overrides.entries() {
+            (self.settings.check)(limits)
+                .map_err(|reason| format!("validating overrides for {tenant} failed: {reason}"))?;
+        }
+        for warning in &file.warnings {
+            tracing::warn!("{warning}");
+        }
+        self.replace(|_, user| (file.overrides, user));
+        self.metrics.file_read(&sha256);
+        self.file.lock().sha256 = Some(sha256);
+        Ok(true)
+    }
+
+    /// Reads what tenants set by the API.
+    async fn read_stored(&self) {
+        let Some(store) = &self.store else { return };
+        let started = Instant::now();
+        let before = self.snapshot();
+        if let Some(stored) = store.read_all(&before.user, &self.metrics).await {
+            self.take_over(store, started, stored);
+        }
+    }
+
+    /// Puts what was read since `started` into effect, but for what this process changed meanwhile.
+    fn take_over(&self, store: &Store, started: Instant, mut stored: BTreeMap<String, Stored>) {
+        self.change_user(|user| {
+            for tenant in store.written_since(started) {
+                match user.remove(&tenant) {
+                    Some(written) => stored.insert(tenant, written),
+                    None => stored.remove(&tenant),
+                };
+            }
+            *user = stored;
+        });
+    }
+}
+
+/// False when it is time to stop.
+async fn pause(period: Duration, stop: &CancellationToken) -> bool {
+    if period.is_zero() {
+        return false;
+    }
+    tokio::select! {
+        () = stop.cancelled() => false,
+        () = tokio::time::sleep(period) => true,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+use std::path::Path;
+
+use tactus_storage::BucketSettings;
+
+use super::*;
+
+fn settings(yaml: &str) -> Settings {
+    Settings::new(Arc::new(tactus_config::from_yaml(yaml).unwrap()))
+}
+
+async fn load(settings: Settings) -> (Arc<Overrides>, Registry) {
+    let registry = Registry::new();
+    (Overrides::load(settings, &registry).await.unwrap(), registry)
+}
+
+fn bucket(directory: &Path) -> Bucket {
+    Bucket::open(&BucketSettings::Local { path: directory.to_owned() }).unwrap()
+}
+
+fn with_file(path: &Path) -> Settings {
+    settings(&format!(
+        "overrides: {{per_tenant_override_config: \"{}\", per_tenant_override_period: 1ms}}",
+        path.display()
+    ))
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap();
+}
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::parse(name).unwrap()
+}
+
+#[tokio::test]
+async fn own_entry_then_wildcard_then_defaults_hold() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("limits.yaml");
+    let entry =
+        "a: {ingestion: {max_traces_per_user: 7, rate_limit_bytes: 1, burst_size_bytes: 2}}";
+    std::fs::write(&path, format!("overrides:\n  {entry}\n")).unwrap();
+    let (overrides, registry) = load(with_file(&path)).await;
+    let a = overrides.of(&tenant("a"));
+    assert_eq!((a.ingestion.max_traces_per_user, a.global.max_bytes_per_trace), (7, 0));
+    assert_eq!(a.ingestion.rate_strategy, "local");
+    assert_eq!(*overrides.of(&tenant("b")), *overrides.defaults());
+    let text = registry.encode();
+    for line in [
+        "tempo_limits_defaults{limit_name=\"ingestion_rate_limit_bytes\"} 1.5e+07",
+        "tempo_limits_overrides{limit_name=\"max_local_traces_per_user\",user=\"a\"} 7",
+        "tempo_runtime_config_last_reload_successful{config=\"overrides\"} 1",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    let with_wildcard =
+        format!("overrides:\n  {entry}\n  \"*\": {{global: {{max_bytes_per_trace: 9}}}}\n");
+    std::fs::write(&path, with_wildcard).unwrap();
+    assert!(overrides.read_file().await.unwrap());
+    assert_eq!(overrides.of(&tenant("b")).global.max_bytes_per_trace, 9);
+    // What did not change is the same allocation.
+    assert!(Arc::ptr_eq(&a, &overrides.of(&tenant("a"))));
+    assert!(!overrides.read_file().await.unwrap());
+}
+
+#[tokio::test]
+async fn broken_file_keeps_the_limits_and_a_good_one_replaces_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("limits.yaml");
+    std::fs::write(&path, "overrides: {a: {global: {max_bytes_per_trace: 5}}}").unwrap();
+    let (overrides, registry) = load(with_file(&path)).await;
+    let stop = CancellationToken::new();
+    let watching = tokio::spawn(Arc::clone(&overrides).watch(stop.clone()));
+    let successful = |value: u8| {
+        let line = format!(
+            "tempo_runtime_config_last_reload_successful{{config=\"overrides\"}} {value}\n"
+        );
+        registry.encode().contains(&line)
+    };
+    std::fs::write(&path, "overrides: {a: {nope: 1}}").unwrap();
+    until(|| successful(0)).await;
+    assert_eq!(overrides.of(&tenant("a")).global.max_bytes_per_trace, 5);
+    std::fs::write(&path, "overrides: {a: {max_bytes_per_trace: 6}}").unwrap();
+    until(|| overrides.of(&tenant("a")).global.max_bytes_per_trace == 6).await;
+    until(|| successful(1)).await;
+    std::fs::remove_file(&path).unwrap();
+    until(|| successful(0)).await;
+    assert_eq!(overrides.of(&tenant("a")).global.max_bytes_per_trace, 6);
+    stop.cancel();
+    watching.await.unwrap();
+}
+
+#[tokio::test]
+async fn missing_refused_and_checked_files_stop_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("limits.yaml");
+    let registry = Registry::new();
+    let error = Overrides::load(with_file(&path), &registry).await.unwrap_err().to_string();
+    assert!(error.starts_with("failed to load runtime config"), "{error}");
+    std::fs::write(&path, "overrides: {a: {forwarders: [x]}}").unwrap();
+    let check: LimitsCheck = Arc::new(|limits| match limits.forwarders.is_empty() {
+        true => Ok(()),
+        false => Err("forwarders: no".to_owned()),
+    });
+    let settings = Settings { check, ..with_file(&path) };
+    let error = Overrides::load(settings, &registry).await.unwrap_err().to_string();
+    assert!(error.ends_with("validating overrides for a failed: forwarders: no"), "{error}");
+}
+
+#[tokio::test]
+async fn gzipped_file_with_variables_is_read() {
+    use std::io::Write;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("limits.yaml.gz");
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(b"overrides: {a: {forwarders: [\"${NO_SUCH_VARIABLE:-x}\"]}}").unwrap();
+    std::fs::write(&path, packed.finish().unwrap()).unwrap();
+    let (overrides, _) = load(Settings { expand_env: true, ..with_file(&path) }).await;
+    assert_eq!(overrides.of(&tenant("a")).forwarders, ["x"]);
+}
+
+#[tokio::test]
+async fn stored_documents_come_over_the_file_and_go_with_the_object() {
+    let directory = tempfile::tempdir().unwrap();
+    let bucket = bucket(directory.path());
+    let put = |tenant: &str, text: &'static str| {
+        let (bucket, key) = (bucket.clone(), format!("overrides/{tenant}/overrides.json"));
+        async move { bucket.put(&key, bytes::Bytes::from_static(text.as_bytes())).await.unwrap() }
+    };
+    // As Tempo wrote it, with a key of a later release.
+    put("a", r#"{"forwarders":["f"],"cost_attribution":{},"metrics_generator":{"processors":["span-metrics"],"collection_interval":"30s","new":1,"processor":{"service_graphs":{},"span_metrics":{},"host_info":{}}}}"#).await;
+    put("broken", "{").await;
+    let settings = Settings { bucket: Some(bucket.clone()), ..settings("") };
+    let (overrides, registry) = load(settings).await;
+    let a = overrides.of(&tenant("a"));
+    assert_eq!(a.forwarders, ["f"]);
+    assert_eq!(a.metrics_generator.processors, ["span-metrics"]);
+    assert_eq!(a.metrics_generator.collection_interval, tactus_config::GoDuration::seconds(30));
+    assert_eq!(a.global.max_bytes_per_trace, 5_000_000);
+    let text = registry.encode();
+    let failed = "tempo_overrides_user_configurable_overrides_reload_failed_total 1";
+    assert!(text.contains(failed), "{text}");
+    // A document that is damaged later stays as it was; one that is gone is gone.
+    put("a", "{").await;
+    put("b", r#"{"forwarders":["g"]}"#).await;
+    overrides.read_stored().await;
+    assert_eq!(overrides.of(&tenant("a")).forwarders, ["f"]);
+    assert_eq!(overrides.of(&tenant("b")).forwarders, ["g"]);
+    bucket.delete("overrides/a/overrides.json").await.unwrap();
+    overrides.read_stored().await;
+    assert_eq!(*overrides.of(&tenant("a")), *overrides.defaults());
+}
+
+#[tokio::test]
+async fn change_during_a_round_of_reading_is_not_undone() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = Settings { bucket: Some(bucket(directory.path())), ..settings("") };
+    let (overrides, _) = load(settings).await;
+    let store = overrides.store.as_ref().unwrap();
+    let started = Instant::now();
+    let seen = store.read_all(&BTreeMap::new(), &overrides.metrics).await.unwrap();
+    let user = crate::UserLimits { forwarders: Some(vec!["f".into()]), ..Default::default() };
+    let stored = store.write("a", user, None).await.unwrap();
+    overrides.change_user(|user| {
+        store.note_write("a");
+        user.insert("a".to_owned(), stored);
+    });
+    overrides.take_over(store, started, seen);
+    assert_eq!(overrides.of(&tenant("a")).forwarders, ["f"]);
+    let seen = store.read_all(&BTreeMap::new(), &overrides.metrics).await.unwrap();
+    overrides.take_over(store, Instant::now(), seen);
+    assert_eq!(overrides.of(&tenant("a")).forwarders, ["f"]);
+}
+
+/// Answers each request with the next of these texts, the last one for ever.
+async fn serve(texts: Vec<&'static str>) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (mut connection, _) = server.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = connection.read(&mut request).await.unwrap();
+            let answer = texts[number.min(texts.len() - 1)];
+            connection.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    format!("http://{address}/limits.yaml")
+}
+
+#[tokio::test]
+async fn file_behind_a_url_is_read_and_read_again() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let url = serve(vec![
+        "HTTP/1.0 200 OK\r\n\r\noverrides: {a: {forwarders: [x]}}",
+        "HTTP/1.0 503 Busy\r\n\r\noverrides: {}",
+        "HTTP/1.0 200 OK\r\n\r\noverrides: {a: {forwarders: [y]}}",
+    ])
+    .await;
+    let (overrides, _) =
+        load(settings(&format!("overrides: {{per_tenant_override_config: \"{url}\"}}"))).await;
+    assert_eq!(overrides.of(&tenant("a")).forwarders, ["x"]);
+    assert!(overrides.read_file().await.unwrap_err().contains("503"));
+    assert!(overrides.read_file().await.unwrap());
+    assert_eq!(overrides.of(&tenant("a")).forwarders, ["y"]);
+}

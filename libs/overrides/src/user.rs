@@ -1,0 +1,16 @@
+//! Limits that tenants set themselves: the document, its rules, its place in the bucket.
+
+mod convert;
+mod document;
+mod duration;
+mod merge;
+pub(crate) mod store;
+mod validate;
+
+pub use document::{
+    UserCostAttribution, UserDimensionMapping, UserFilterPolicy, UserGenerator, UserHostInfo,
+    UserLimits, UserMatchAttribute, UserPolicyMatch, UserProcessor, UserServiceGraphs,
+    UserSpanMetrics,
+};
+pub(crate) use merge::{conflicts, merge};
+pub(crate) use validate::validate;

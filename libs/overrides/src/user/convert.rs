@@ -1,0 +1,62 @@
+//! Between the document's lists and those of the configuration.
+
+use serde_json::Value;
+use tactus_config::sections::generator::{
+    DimensionMapping, FilterPolicy, MatchAttribute, PolicyMatch,
+};
+
+use super::document::{
+    UserDimensionMapping, UserFilterPolicy, UserMatchAttribute, UserPolicyMatch,
+};
+
+pub(super) fn mapping(user: &UserDimensionMapping) -> DimensionMapping {
+    let UserDimensionMapping { name, source_labels, join } = user.clone();
+    DimensionMapping { name, source_labels, join }
+}
+
+pub(super) fn user_mapping(mapping: &DimensionMapping) -> UserDimensionMapping {
+    let DimensionMapping { name, source_labels, join } = mapping.clone();
+    UserDimensionMapping { name, source_labels, join }
+}
+
+pub(super) fn policy(user: &UserFilterPolicy) -> FilterPolicy {
+    let UserFilterPolicy { include, include_any, exclude } = user;
+    let part = |part: &Option<UserPolicyMatch>| part.as_ref().map(policy_match);
+    FilterPolicy { include: part(include), include_any: part(include_any), exclude: part(exclude) }
+}
+
+pub(super) fn user_policy(policy: &FilterPolicy) -> UserFilterPolicy {
+    let FilterPolicy { include, include_any, exclude } = policy;
+    let part = |part: &Option<PolicyMatch>| part.as_ref().map(user_policy_match);
+    UserFilterPolicy {
+        include: part(include),
+        include_any: part(include_any),
+        exclude: part(exclude),
+    }
+}
+
+fn policy_match(user: &UserPolicyMatch) -> PolicyMatch {
+    let attribute = |attribute: &UserMatchAttribute| MatchAttribute {
+        key: attribute.key.clone(),
+        value: match &attribute.value {
+            Value::String(text) => text.clone(),
+            Value::Null => String::new(),
+            other => other.to_string(),
+        },
+    };
+    PolicyMatch {
+        match_type: user.match_type.clone(),
+        attributes: user.attributes.iter().map(attribute).collect(),
+    }
+}
+
+fn user_policy_match(policy: &PolicyMatch) -> UserPolicyMatch {
+    let attribute = |attribute: &MatchAttribute| UserMatchAttribute {
+        key: attribute.key.clone(),
+        value: Value::String(attribute.value.clone()),
+    };
+    UserPolicyMatch {
+        match_type: policy.match_type.clone(),
+        attributes: policy.attributes.iter().map(attribute).collect(),
+    }
+}

@@ -1,0 +1,152 @@
+//! The documents of tenants in the bucket.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use parking_lot::Mutex;
+use tactus_storage::Bucket;
+use tactus_telemetry::error_text;
+
+use crate::metrics::Metrics;
+use crate::snapshot::Stored;
+use crate::user::UserLimits;
+
+/// The directory of all documents.
+const DIRECTORY: &str = "overrides";
+/// Documents that are read at the same time.
+const CONCURRENCY: usize = 16;
+/// A round of reading that takes longer than this may undo a change for one more round.
+const REMEMBER_WRITES: Duration = Duration::from_secs(600);
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    bucket: Bucket,
+    /// When this process last wrote the document of a tenant.
+    written: Mutex<HashMap<String, Instant>>,
+}
+
+/// Why a document was not written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// The document is not of the version that the writer named.
+    #[error("version does not match")]
+    Version,
+    /// There is no document.
+    #[error("no overrides are set")]
+    NotFound,
+    /// What is stored is no document.
+    #[error("stored overrides are damaged: {0}")]
+    Damaged(String),
+    /// The bucket.
+    #[error("object storage")]
+    Bucket(#[from] tactus_storage::Error),
+}
+
+impl Store {
+    pub(crate) fn new(bucket: Bucket) -> Self {
+        Self { bucket, written: Mutex::default() }
+    }
+
+    /// Reads all documents. One that cannot be read stays as in `before`; `None` if they cannot
+    /// even be listed.
+    pub(crate) async fn read_all(
+        &self,
+        before: &BTreeMap<String, Stored>,
+        metrics: &Metrics,
+    ) -> Option<BTreeMap<String, Stored>> {
+        metrics.user_list.inc();
+        let tenants = match self.bucket.list_directories(DIRECTORY).await {
+            Ok(tenants) => tenants,
+            Err(error) if error.is_not_found() => Vec::new(),
+            Err(error) => {
+                metrics.user_reload_failed.inc();
+                let error = error_text(&error);
+                tracing::error!(error, "limits set by tenants cannot be listed, the old ones stay");
+                return None;
+            }
+        };
+        let mut read = stream::iter(tenants)
+            .map(|tenant| async move {
+                metrics.user_fetch.with([&tenant]).inc();
+                (self.read(&tenant).await, tenant)
+            })
+            .buffer_unordered(CONCURRENCY);
+        let (mut found, mut failures) = (BTreeMap::new(), 0);
+        while let Some((result, tenant)) = read.next().await {
+            let stored = match result {
+                Ok(stored) => Some(stored),
+                Err(StoreError::NotFound) => None,
+                Err(error) => {
+                    failures += 1;
+                    metrics.user_fetch_failed.with([&tenant]).inc();
+                    let error = error_text(&error);
+                    tracing::error!(
+                        tenant,
+                        error,
+                        "limits set by the tenant cannot be read, the old ones stay"
+                    );
+                    before.get(&tenant).cloned()
+                }
+            };
+            found.extend(stored.map(|stored| (tenant, stored)));
+        }
+        if failures > 0 {
+            metrics.user_reload_failed.inc();
+        }
+        Some(found)
+    }
+
+    /// Reads the document of a tenant. Errors: as [`StoreError`] says, but `Version`.
+    pub(crate) async fn read(&self, tenant: &str) -> Result<Stored, StoreError> {
+        let (bytes, version) = match self.bucket.get_with_version(&key(tenant)).await {
+            Ok(found) => found,
+            Err(error) if error.is_not_found() => return Err(StoreError::NotFound),
+            Err(error) => return Err(error.into()),
+        };
+        let limits = UserLimits::read(&bytes).map_err(StoreError::Damaged)?;
+        Ok(Stored { limits, version })
+    }
+
+    /// Writes the document in the place of the version `expected`, or a new one if that is `None`.
+    pub(crate) async fn write(
+        &self,
+        tenant: &str,
+        limits: UserLimits,
+        expected: Option<&str>,
+    ) -> Result<Stored, StoreError> {
+        let bytes = Bytes::from(limits.to_json());
+        let written = self.bucket.put_if_version(&key(tenant), bytes, expected).await?;
+        let version = written.ok_or(StoreError::Version)?;
+        Ok(Stored { limits, version })
+    }
+
+    /// Deletes the document if it is of this version.
+    pub(crate) async fn delete(&self, tenant: &str, expected: &str) -> Result<(), StoreError> {
+        match self.bucket.delete_if_version(&key(tenant), expected).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreError::Version),
+            Err(error) if error.is_not_found() => Err(StoreError::NotFound),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Notes that the document of a tenant has just changed: a round of reading that is under way
+    /// may have seen the old one.
+    pub(crate) fn note_write(&self, tenant: &str) {
+        let now = Instant::now();
+        let mut written = self.written.lock();
+        written.retain(|_, at| now.duration_since(*at) < REMEMBER_WRITES);
+        written.insert(tenant.to_owned(), now);
+    }
+
+    pub(crate) fn written_since(&self, start: Instant) -> Vec<String> {
+        let written = self.written.lock();
+        written.iter().filter(|(_, at)| **at >= start).map(|(tenant, _)| tenant.clone()).collect()
+    }
+}
+
+fn key(tenant: &str) -> String {
+    format!("{DIRECTORY}/{tenant}/overrides.json")
+}

@@ -1,0 +1,267 @@
+//! The other processes of the cluster, and the rings.
+
+mod pages;
+mod settings;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::Router;
+use parking_lot::Mutex;
+use tactus_config::Config;
+use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_ring::{Instance, Lifecycler, LifecyclerSettings, Member, Membership, Ring, owns_hash};
+use tactus_rpc::{Channels, Ingesters};
+use tactus_storage::poller::Owns;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::Error;
+use settings::Plan;
+
+/// The services of instances of the ingester ring.
+pub type IngesterOf = Arc<dyn Fn(&Instance) -> Arc<dyn Ingester> + Send + Sync>;
+
+/// The processes that this one works with. Clones are of the same.
+#[derive(Clone)]
+pub struct Cluster(Arc<Inner>);
+
+struct Inner {
+    membership: Membership,
+    ingesters: Place,
+    distributors: Place,
+    compactors: Place,
+    /// Compactors share their work by their ring.
+    compactors_share: bool,
+    runs_compactor: bool,
+    call_timeout: Duration,
+    background: CancellationToken,
+}
+
+/// A ring, and this process in it.
+struct Place {
+    ring: Arc<Ring>,
+    settings: LifecyclerSettings,
+    taken: Mutex<Option<Lifecycler>>,
+    /// Asked for before the place was taken.
+    read_only: Mutex<bool>,
+}
+
+impl Place {
+    fn lifecycler(&self) -> Option<Lifecycler> {
+        self.taken.lock().clone()
+    }
+
+    async fn take(&self, membership: &Membership) {
+        let lifecycler = membership.enter(&self.ring, self.settings.clone()).await;
+        lifecycler.set_read_only(*self.read_only.lock());
+        lifecycler.wait_active().await;
+        *self.taken.lock() = Some(lifecycler);
+    }
+
+    async fn give_up(&self) {
+        if let Some(lifecycler) = self.lifecycler() {
+            lifecycler.leave().await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("name", &self.0.membership.name()).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Joins the others, if the configuration names any.
+    pub(crate) async fn start(
+        config: &Config,
+        background: CancellationToken,
+    ) -> Result<Self, Error> {
+        let Plan { membership, ingesters, distributors, compactors, compactors_share } =
+            settings::plan(config)?;
+        let membership = Membership::start(membership).await?;
+        let mut places = Vec::with_capacity(3);
+        for (watched, settings) in [ingesters, distributors, compactors] {
+            let ring = membership.watch(watched).await;
+            places.push(Place {
+                ring,
+                settings,
+                taken: Mutex::default(),
+                read_only: Mutex::default(),
+            });
+        }
+        let mut places = places.into_iter();
+        let mut next = || places.next().expect("one for each ring above");
+        let runs_compactor =
+            settings::parts_of(&config.target).contains(&"compactor") && !config.compactor.disabled;
+        Ok(Self(Arc::new(Inner {
+            ingesters: next(),
+            distributors: next(),
+            compactors: next(),
+            membership,
+            compactors_share,
+            runs_compactor,
+            call_timeout: config.ingester_client.remote_timeout.as_std(),
+            background,
+        })))
+    }
+
+    /// True for a process that works with no other.
+    pub fn is_alone(&self) -> bool {
+        self.0.membership.gossip_address().is_none()
+    }
+
+    /// Returns when no news of the others can come any more, and why.
+    pub(crate) async fn failed(&self) -> String {
+        self.0.membership.failed().await.to_string()
+    }
+
+    /// The ingesters.
+    pub fn ingester_ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.0.ingesters.ring)
+    }
+
+    /// How the ingesters of the ring are called. `local`: the one in this process.
+    pub fn ingester_of(&self, channels: &Channels, local: Option<Arc<dyn Ingester>>) -> IngesterOf {
+        let local = local.map(|ingester| (self.0.ingesters.settings.address.clone(), ingester));
+        let ingesters = Ingesters::new(channels.clone(), local, self.0.call_timeout);
+        Arc::new(move |instance| ingesters.at(&instance.address))
+    }
+
+    /// The distributors.
+    pub fn distributor_ring(&self) -> Option<Arc<Ring>> {
+        Some(Arc::clone(&self.0.distributors.ring))
+    }
+
+    /// Takes a place among the distributors.
+    pub async fn join_distributors(&self) {
+        self.0.distributors.take(&self.0.membership).await;
+    }
+
+    /// Gives the place up.
+    pub async fn leave_distributors(&self) {
+        self.0.distributors.give_up().await;
+    }
+
+    /// Addresses of the query-frontends in other processes, as they come and go.
+    pub fn frontends(&self) -> watch::Receiver<Vec<String>> {
+        let mut members = self.0.membership.member_changes();
+        let (known, addresses) = watch::channel(others(&members.borrow(), &["query-frontend"]));
+        let stop = self.0.background.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = members.changed() => if changed.is_err() { return },
+                }
+                let found = others(&members.borrow_and_update(), &["query-frontend"]);
+                known.send_if_modified(|known| {
+                    let differs = *known != found;
+                    *known = found;
+                    differs
+                });
+            }
+        });
+        addresses
+    }
+
+    /// Which tenant indexes this process writes.
+    pub(crate) fn builds_tenant_index(&self) -> Owns {
+        if self.0.runs_compactor { self.compactor_owns() } else { Arc::new(|_| false) }
+    }
+
+    /// Which merges are this process's.
+    pub fn compactor_owns(&self) -> Owns {
+        if !self.0.compactors_share {
+            return Arc::new(|_| true);
+        }
+        let (ring, id) =
+            (Arc::clone(&self.0.compactors.ring), self.0.compactors.settings.id.clone());
+        Arc::new(move |name| ring.view().owns(owns_hash(name), &id))
+    }
+
+    /// Takes a place among the compactors, if they share their work.
+    pub async fn join_compactors(&self) {
+        if self.0.compactors_share {
+            self.0.compactors.take(&self.0.membership).await;
+        }
+    }
+
+    /// Gives the place up.
+    pub async fn leave_compactors(&self) {
+        self.0.compactors.give_up().await;
+    }
+
+    /// Takes a place among the ingesters. What is sent here must find the port open.
+    pub async fn join_ingesters(&self) {
+        self.0.ingesters.take(&self.0.membership).await;
+    }
+
+    /// Why the ingester should not be counted on yet.
+    pub fn ingester_ready(&self) -> Result<(), String> {
+        match self.0.ingesters.lifecycler() {
+            _ if self.is_alone() => Ok(()),
+            Some(lifecycler) => lifecycler.readiness(),
+            None => Err("not in the ring yet".to_owned()),
+        }
+    }
+
+    /// Lets the others know that nothing more is to be sent to this ingester; returns when they do.
+    pub async fn stop_writes_to_ingester(&self) {
+        if let Some(lifecycler) = self.0.ingesters.lifecycler() {
+            lifecycler.leaving().await;
+        }
+    }
+
+    /// Gives the place among the ingesters up. `for_good`: whatever is configured.
+    pub async fn leave_ingesters(&self, for_good: bool) {
+        match self.0.ingesters.lifecycler() {
+            Some(lifecycler) if for_good => {
+                lifecycler.unregister().await;
+            }
+            _ => self.0.ingesters.give_up().await,
+        }
+    }
+
+    /// Has this ingester take no more writes, or take them again; it is still read from.
+    pub fn set_ingester_read_only(&self, read_only: bool) {
+        *self.0.ingesters.read_only.lock() = read_only;
+        if let Some(lifecycler) = self.0.ingesters.lifecycler() {
+            lifecycler.set_read_only(read_only);
+        }
+    }
+
+    /// Addresses of the other members that keep a block list.
+    pub(crate) fn block_readers(&self) -> Vec<String> {
+        let members = self.0.membership.members();
+        others(&members, &["querier", "query-frontend", "compactor"])
+    }
+
+    /// Pages of the members and the rings: those that show, and those that change.
+    pub(crate) fn pages(&self) -> (Router, Router) {
+        let inner = &self.0;
+        let mut rings = vec![("ingester", Arc::clone(&inner.ingesters.ring))];
+        rings.push(("distributor", Arc::clone(&inner.distributors.ring)));
+        if inner.compactors_share {
+            rings.push(("compactor", Arc::clone(&inner.compactors.ring)));
+        }
+        pages::routers(inner.membership.clone(), rings)
+    }
+
+    /// Says goodbye.
+    pub(crate) async fn leave(&self) {
+        self.0.membership.shutdown().await;
+    }
+}
+
+/// gRPC addresses of the members in other processes that run one of these, sorted.
+fn others(members: &[Member], targets: &[&str]) -> Vec<String> {
+    let runs = |member: &&Member| {
+        member.targets.iter().any(|target| targets.contains(&target.as_str())) && !member.is_self
+    };
+    let mut addresses: Vec<_> =
+        members.iter().filter(runs).map(|member| member.grpc_address.clone()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}

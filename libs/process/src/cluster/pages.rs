@@ -1,0 +1,65 @@
+//! Pages of the members and the rings.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{RawForm, RawQuery},
+    response::{Html, IntoResponse, Response},
+    routing::{get, post},
+};
+use http::{
+    HeaderMap, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE, LOCATION},
+};
+use tactus_ring::{Membership, Ring};
+use tactus_server::http::error_line;
+
+/// Routes that show, and routes that change: `POST` with `forget=<id>`.
+pub(super) fn routers(
+    membership: Membership,
+    rings: Vec<(&'static str, Arc<Ring>)>,
+) -> (Router, Router) {
+    let members = move |headers: HeaderMap| async move {
+        page(&headers, || membership.page_json(), || membership.page_html())
+    };
+    let mut shows = Router::new().route("/memberlist", get(members));
+    let mut changes = Router::new();
+    for (name, ring) in rings {
+        let path = format!("/{name}/ring");
+        let shown = Arc::clone(&ring);
+        let show = move |headers: HeaderMap, RawQuery(query): RawQuery| async move {
+            let tokens =
+                query.is_some_and(|query| query.split('&').any(|part| part == "tokens=true"));
+            page(&headers, || shown.page_json(), || shown.page_html(tokens))
+        };
+        shows = shows.route(&path, get(show));
+        changes = changes.route(&path, post(move |form| forget(ring, form)));
+    }
+    (shows, changes)
+}
+
+fn page(
+    headers: &HeaderMap,
+    json: impl FnOnce() -> String,
+    html: impl FnOnce() -> String,
+) -> Response {
+    let accepted = headers.get(ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    if accepted.is_some_and(|accepted| accepted.contains("application/json")) {
+        return ([(CONTENT_TYPE, "application/json")], json()).into_response();
+    }
+    Html(html()).into_response()
+}
+
+async fn forget(ring: Arc<Ring>, RawForm(form): RawForm) -> Response {
+    let mut fields = form_urlencoded::parse(&form);
+    let Some((_, id)) = fields.find(|(key, _)| key == "forget") else {
+        return error_line(StatusCode::BAD_REQUEST, "field forget is missing");
+    };
+    if !ring.forget(&id) {
+        let message = format!("no instance {id} in the ring");
+        return error_line(StatusCode::NOT_FOUND, &message);
+    }
+    tracing::info!(instance = %id, ring = ring.settings().name, "forgotten by hand");
+    (StatusCode::FOUND, [(LOCATION, "#")]).into_response()
+}

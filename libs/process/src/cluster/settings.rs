@@ -1,0 +1,273 @@
+//! From the configuration to membership and rings.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use tactus_config::{
+    Config, GoDuration,
+    sections::{memberlist::Memberlist, ring::KvStore},
+};
+use tactus_ring::{
+    GossipSettings, LifecyclerSettings, MembershipSettings, RingSettings, Seed, SelfDescription,
+    TransportSettings, WatchSettings, detect_address,
+};
+use tactus_telemetry::metrics::Registry;
+use tactus_tls::{ClientAuth, ClientTls, Pem, ServerTls, ServerTlsSettings};
+
+use crate::{Error, VERSION};
+
+/// Members that are silent for so many rounds are suspect.
+const SUSPECT_ROUNDS: u32 = 10;
+/// Stale distributors and compactors are forgotten after so many heartbeat timeouts: they hold nothing.
+const FORGET_PERIODS: u32 = 2;
+
+/// How a ring is watched, and how this process takes part in it.
+pub(super) type RingPlan = (WatchSettings, LifecyclerSettings);
+
+/// What this process takes part in.
+pub(super) struct Plan {
+    pub(super) membership: MembershipSettings,
+    pub(super) ingesters: RingPlan,
+    pub(super) distributors: RingPlan,
+    pub(super) compactors: RingPlan,
+    pub(super) compactors_share: bool,
+}
+
+/// The services of a target.
+pub(super) fn parts_of(target: &str) -> Vec<&str> {
+    match target {
+        "all" | "all-3.0" | "scalable-single-binary" => {
+            vec!["distributor", "ingester", "querier", "query-frontend", "compactor"]
+        }
+        target => vec![target],
+    }
+}
+
+/// Errors: a store that there is not; settings that contradict each other; no address that others could reach.
+pub(super) fn plan(config: &Config) -> Result<Plan, Error> {
+    let gossips = gossips(config)?;
+    let server = &config.server;
+    let ip = own_ip(config, gossips)?;
+    let at = |configured: &str, port: u16| {
+        let host = if configured.is_empty() { ip.to_string() } else { configured.to_owned() };
+        let port = if port == 0 { server.grpc_listen_port } else { port };
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    };
+    let lifecycler = &config.ingester.lifecycler;
+    let zone = lifecycler.availability_zone.clone();
+    let description = SelfDescription {
+        targets: parts_of(&config.target).into_iter().map(str::to_owned).collect(),
+        http_address: SocketAddr::new(ip, server.http_listen_port).to_string(),
+        grpc_address: SocketAddr::new(ip, server.grpc_listen_port).to_string(),
+        zone: zone.clone(),
+        version: VERSION.to_owned(),
+    };
+    let memberlist = &config.memberlist;
+    let name = match memberlist.node_name.as_str() {
+        "" => &lifecycler.id,
+        name => name,
+    };
+    let interval = memberlist.gossip_interval.as_std().max(Duration::from_millis(10));
+    let membership = MembershipSettings {
+        random_name: memberlist.randomize_node_name && gossips,
+        gossip: gossips.then(|| gossip(memberlist, ip, interval)).transpose()?,
+        suspect_after: interval * SUSPECT_ROUNDS,
+        remember_forgotten: memberlist.left_ingesters_timeout.as_std(),
+        registry: Some(Registry::global()),
+        ..MembershipSettings::alone(name, description)
+    };
+    let ring = &lifecycler.ring;
+    let timeout = ring.heartbeat_timeout.as_std();
+    let replication_factor = if gossips { ring.replication_factor.max(1) } else { 1 };
+    let ingesters = (
+        WatchSettings {
+            ring: RingSettings {
+                name: "ingester".to_owned(),
+                replication_factor,
+                zone_awareness: ring.zone_awareness_enabled,
+                excluded_zones: ring.excluded_zones.clone(),
+            },
+            key: format!("{}{}", ring.kvstore.prefix, config.ingester.override_ring_key),
+            heartbeat_timeout: timeout,
+            forget_after: (ring.auto_forget_unhealthy_periods > 0)
+                .then(|| timeout * ring.auto_forget_unhealthy_periods),
+            // More at once is a partition, or ours is the process that hears nothing. Without copies none is forgotten but
+            // by hand: what it holds is nowhere else, and answers without it must say so.
+            forget_at_most: Some(replication_factor / 2),
+        },
+        LifecyclerSettings {
+            zone,
+            num_tokens: lifecycler.num_tokens,
+            tokens_file: (!lifecycler.tokens_file_path.is_empty())
+                .then(|| PathBuf::from(&lifecycler.tokens_file_path)),
+            join_after: lifecycler.join_after.as_std(),
+            observe_period: lifecycler.observe_period.as_std(),
+            min_ready_duration: lifecycler.min_ready_duration.as_std(),
+            check_ring_health: lifecycler.readiness_check_ring_health,
+            heartbeat_timeout: timeout,
+            unregister: lifecycler.unregister_on_shutdown,
+            final_sleep: lifecycler.final_sleep.as_std(),
+            ..LifecyclerSettings::new(&lifecycler.id, &at(&lifecycler.address, lifecycler.port))
+        },
+    );
+    let helper = |name: &str, key: &str, ring: &tactus_config::sections::ring::Ring, tokens| {
+        let timeout = ring.heartbeat_timeout.as_std();
+        let watch = WatchSettings {
+            key: format!("{}{key}", ring.kvstore.prefix),
+            heartbeat_timeout: timeout,
+            forget_after: Some(timeout * FORGET_PERIODS),
+            ..WatchSettings::new(RingSettings::new(name))
+        };
+        let address = at(&ring.instance_addr, ring.instance_port);
+        let place = LifecyclerSettings {
+            num_tokens: tokens,
+            check_ring_health: false,
+            min_ready_duration: Duration::ZERO,
+            heartbeat_timeout: timeout,
+            ..LifecyclerSettings::new(&ring.instance_id, &address)
+        };
+        (watch, place)
+    };
+    let (distributor, compactor) = (&config.distributor, &config.compactor);
+    let share = compactor.ring.ring.kvstore.store == "memberlist";
+    Ok(Plan {
+        membership,
+        ingesters,
+        distributors: helper("distributor", &distributor.override_ring_key, &distributor.ring, 1),
+        compactors: helper("compactor", &compactor.override_ring_key, &compactor.ring.ring, 512),
+        compactors_share: share && gossips,
+    })
+}
+
+/// True if there may be other processes.
+fn gossips(config: &Config) -> Result<bool, Error> {
+    let ring = |key: &str, store: &KvStore| match store.store.as_str() {
+        "memberlist" => Ok(true),
+        "inmemory" | "" => Ok(false),
+        other => Err(Error::Setup(format!(
+            "{key}.kvstore.store: {other} is not supported: rings are kept by memberlist, or inmemory by a process alone"
+        ))),
+    };
+    let ingesters = ring("ingester.lifecycler.ring", &config.ingester.lifecycler.ring.kvstore)?;
+    ring("distributor.ring", &config.distributor.ring.kvstore)?;
+    ring("compactor.ring", &config.compactor.ring.ring.kvstore)?;
+    let alone = parts_of(&config.target).len() > 1 || config.target == "compactor";
+    if !ingesters && !alone {
+        return Err(Error::Setup(format!(
+            "ingester.lifecycler.ring.kvstore.store: target {} finds the others by memberlist only",
+            config.target
+        )));
+    }
+    let shares = config.compactor.ring.ring.kvstore.store == "memberlist";
+    Ok(ingesters || (config.target == "compactor" && shares))
+}
+
+/// The address by which others reach this process, where nothing more special is configured.
+fn own_ip(config: &Config, gossips: bool) -> Result<IpAddr, Error> {
+    let lifecycler = &config.ingester.lifecycler;
+    if !gossips {
+        return Ok(IpAddr::from([127, 0, 0, 1]));
+    }
+    let advertised = &config.memberlist.advertise_addr;
+    if !advertised.is_empty() {
+        let invalid =
+            |error| Error::Setup(format!("memberlist.advertise_addr: {advertised}: {error}"));
+        return advertised.parse().map_err(invalid);
+    }
+    if let Ok(ip) = lifecycler.address.parse() {
+        return Ok(ip);
+    }
+    Ok(detect_address(&lifecycler.interface_names, lifecycler.enable_inet6, false)?)
+}
+
+fn gossip(
+    memberlist: &Memberlist,
+    ip: IpAddr,
+    interval: Duration,
+) -> Result<GossipSettings, Error> {
+    let invalid =
+        |address: &String| Error::Setup(format!("memberlist.bind_addr: {address} is no address"));
+    let addresses: Vec<IpAddr> = match memberlist.bind_addr.as_slice() {
+        [] => vec![IpAddr::from([0, 0, 0, 0])],
+        named => named
+            .iter()
+            .map(|address| address.parse().map_err(|_| invalid(address)))
+            .collect::<Result<_, _>>()?,
+    };
+    let port = memberlist.bind_port;
+    let listen: Vec<_> = addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+    let mut join = Vec::new();
+    for member in memberlist.join_members.iter().flat_map(|members| members.split(',')) {
+        if !member.trim().is_empty() {
+            join.push(Seed::parse(member, port)?);
+        }
+    }
+    let built_in = GossipSettings::new(listen[0], ip);
+    let attempts = u32::try_from(memberlist.max_join_retries).unwrap_or(0).max(1);
+    Ok(GossipSettings {
+        listen,
+        advertise_port: (memberlist.advertise_port != 0 && memberlist.advertise_port != 7946)
+            .then_some(memberlist.advertise_port),
+        join,
+        interval,
+        rejoin_interval: [memberlist.rejoin_interval, memberlist.pull_push_interval]
+            .into_iter()
+            .find_map(GoDuration::non_zero)
+            .unwrap_or(built_in.rejoin_interval),
+        join_backoff: (memberlist.min_join_backoff.as_std(), memberlist.max_join_backoff.as_std()),
+        abort_unless_reached: memberlist.abort_if_cluster_fast_join_fails.then(|| {
+            usize::try_from(memberlist.abort_if_cluster_fast_join_fails_min_nodes).unwrap_or(1)
+        }),
+        abort_after_attempts: memberlist.abort_if_cluster_join_fails.then_some(attempts),
+        leave_timeout: memberlist.leave_timeout.as_std(),
+        transport: transport(memberlist)?,
+        ..built_in
+    })
+}
+
+fn transport(memberlist: &Memberlist) -> Result<TransportSettings, Error> {
+    let tls = memberlist.tls_enabled;
+    Ok(TransportSettings {
+        label: memberlist.cluster_label.clone(),
+        any_label: memberlist.cluster_label_verification_disabled,
+        connect_timeout: memberlist.packet_dial_timeout.as_std(),
+        stream_timeout: memberlist.stream_timeout.as_std(),
+        write_timeout: memberlist.packet_write_timeout.as_std(),
+        server_tls: tls.then(|| gossip_server(memberlist)).transpose()?,
+        client_tls: tls
+            .then(|| {
+                ClientTls::load(tactus_tls::from_config::client("memberlist", &memberlist.tls))
+            })
+            .transpose()?,
+        ..TransportSettings::default()
+    })
+}
+
+/// Both sides of gossip show the same certificate, and check the other's where authorities are named.
+fn gossip_server(memberlist: &Memberlist) -> Result<Arc<ServerTls>, Error> {
+    let tls = &memberlist.tls;
+    let pem = |key: &str, path: &str| Pem::file(format!("memberlist.{key}"), path);
+    if tls.tls_cert_path.is_empty() || tls.tls_key_path.is_empty() {
+        return Err(Error::Setup(
+            "memberlist.tls_enabled needs memberlist.tls_cert_path and tls_key_path".to_owned(),
+        ));
+    }
+    let authorities = (!tls.tls_ca_path.is_empty()).then(|| pem("tls_ca_path", &tls.tls_ca_path));
+    let settings = ServerTlsSettings {
+        client_auth: match authorities {
+            Some(_) => ClientAuth::RequireAndVerify,
+            None => ClientAuth::None,
+        },
+        client_ca: authorities,
+        ..ServerTlsSettings::new(
+            "memberlist",
+            pem("tls_cert_path", &tls.tls_cert_path),
+            pem("tls_key_path", &tls.tls_key_path),
+        )
+    };
+    Ok(ServerTls::load(settings)?)
+}

@@ -1,0 +1,71 @@
+//! What every service's process does alike: start, ports, the ring, readiness, stop.
+//!
+//! ```text
+//! main -> configuration -> Process (limits, cluster, bucket) -> parts are built -> ports listen -> parts start
+//!      -> signal -> not ready -> parts stop, the last one first -> ports close -> the cluster is told -> end
+//! ```
+//!
+//! A part is a service put into a process: its routes, what keeps it from being ready, how it starts and stops. A
+//! process of one service has one part, a process of all services has them all; this lib knows none of them.
+#![warn(missing_docs)]
+
+mod announce;
+mod banner;
+pub mod blocks;
+pub mod bucket;
+pub mod caches;
+mod cluster;
+mod listeners;
+pub mod memory;
+mod operational;
+mod part;
+mod polling;
+mod probe;
+mod process;
+mod run;
+pub mod settings;
+
+pub use announce::Announcer;
+pub use cluster::{Cluster, IngesterOf};
+pub use part::{AddGrpc, Part, ReadyCheck};
+pub use process::{Process, ShownAddresses, Store};
+pub use run::{Build, CheckLimits, Program, VERSION, main};
+
+/// Why a process cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting, named in the text.
+    #[error("{0}")]
+    Setup(String),
+    /// A port.
+    #[error(transparent)]
+    Listen(#[from] std::io::Error),
+    /// The settings of the bucket.
+    #[error(transparent)]
+    Bucket(#[from] bucket::Error),
+    /// The bucket.
+    #[error("object storage")]
+    Storage(#[from] tactus_storage::Error),
+    /// The cluster.
+    #[error("cluster")]
+    Cluster(#[from] tactus_ring::Error),
+    /// Files of authentication.
+    #[error(transparent)]
+    Auth(#[from] tactus_server::auth::AuthError),
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] tactus_tls::Error),
+    /// Limits of tenants.
+    #[error(transparent)]
+    Overrides(#[from] tactus_overrides::Error),
+    /// A part of the process.
+    #[error("{part}")]
+    Part {
+        /// Its name.
+        part: &'static str,
+        /// What went wrong there.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

@@ -1,0 +1,172 @@
+//! The ports of a process: HTTP, gRPC, and the one for probes.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{Router, routing::get};
+use http::StatusCode;
+use tactus_overrides::status as overrides_status;
+use tactus_proto::tactus::v1::block_listener_server::BlockListenerServer;
+use tactus_server::{
+    auth::{Access, STANDARD_GRPC, guard, guard_grpc},
+    grpc, health,
+    http::{self as http_server, serve_http},
+    listener::{self, BoundListener},
+    observe::RequestMetrics,
+    operational as server_operational,
+};
+use tactus_telemetry::metrics::Registry;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::{codec::CompressionEncoding, service::RoutesBuilder};
+
+use crate::{Error, Part, Process, announce::Listener, operational, part::AddGrpc, settings};
+
+/// Routes that every process has.
+const COMMON: [&str; 9] = [
+    "/api/echo",
+    "/api/status/buildinfo",
+    "/ready",
+    "/metrics",
+    "/status",
+    "/status/{endpoint}",
+    "/status/overrides",
+    "/status/overrides/{tenant}",
+    "/log_level",
+];
+
+/// The ports while they listen.
+pub(crate) struct Listeners {
+    http_address: SocketAddr,
+    bound: Vec<BoundListener>,
+    serving: watch::Sender<bool>,
+    stop: CancellationToken,
+}
+
+impl Listeners {
+    /// Takes the routes of the parts and opens the ports.
+    pub(crate) async fn start(process: &Process, parts: &mut [Part]) -> Result<Self, Error> {
+        let config = process.config();
+        let metrics = RequestMetrics::register(Registry::global());
+        let stop = CancellationToken::new();
+        let (serving, is_serving) = watch::channel(true);
+        let public: Vec<_> = parts.iter().flat_map(|part| part.public_grpc.clone()).collect();
+        let internal = parts.iter().flat_map(|part| part.grpc.clone());
+        let mut services: Vec<_> = internal.chain(public.iter().cloned()).collect();
+        if let Some(blocklist) = process.listed() {
+            let listener = BlockListenerServer::new(Listener(blocklist))
+                .accept_compressed(CompressionEncoding::Gzip)
+                .accept_compressed(CompressionEncoding::Zstd);
+            services.push(Arc::new(move |routes| {
+                routes.add_service(listener.clone());
+            }));
+        }
+        let health = health::health_service(is_serving);
+        let on_grpc_port = grpc_router(process, &services, &health, &metrics);
+        let on_http_port = grpc_router(process, &public, &health, &metrics);
+        let server = &config.server;
+        let http_socket =
+            listener::bind(&address(&server.http_listen_address, server.http_listen_port)).await?;
+        let grpc_socket =
+            listener::bind(&address(&server.grpc_listen_address, server.grpc_listen_port)).await?;
+        let (router, internal) = http_routers(process, parts);
+        let main = serve_http(
+            http_socket,
+            settings::http("server", server)?,
+            router,
+            config.stream_over_http_enabled.then_some(on_http_port),
+            metrics.clone(),
+            stop.clone(),
+        )?;
+        let http_address = main.local_addr();
+        let grpc =
+            grpc::serve_grpc(grpc_socket, settings::grpc(config)?, on_grpc_port, stop.clone())?;
+        let mut bound = vec![main, grpc];
+        if config.internal_server.enable {
+            let server = &config.internal_server.server;
+            let address = address(&server.http_listen_address, server.http_listen_port);
+            let socket = listener::bind(&address).await?;
+            let settings = settings::http("internal_server", server)?;
+            bound.push(serve_http(socket, settings, internal, None, metrics, stop.clone())?);
+        }
+        Ok(Self { http_address, bound, serving, stop })
+    }
+
+    pub(crate) fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Tells those who ask the health service that the end has begun.
+    pub(crate) fn not_serving(&self) {
+        self.serving.send_replace(false);
+    }
+
+    /// Closes the ports; requests that run may end.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        for listener in self.bound {
+            listener.stopped().await;
+        }
+    }
+}
+
+/// The routes of the main port, and of the one for probes.
+fn http_routers(process: &Process, parts: &mut [Part]) -> (Router, Router) {
+    let config = process.config();
+    let guarded = |router, access| guard(router, access, process.authenticator());
+    let mut endpoints: Vec<&str> = COMMON.to_vec();
+    let (mut read, mut change, mut admin, mut status) =
+        (Router::new(), Router::new(), Router::new(), Router::new());
+    let mut checks = Vec::new();
+    for part in parts {
+        endpoints.extend(&part.endpoints);
+        read = read.merge(std::mem::take(&mut part.read));
+        change = change.merge(std::mem::take(&mut part.change));
+        admin = admin.merge(std::mem::take(&mut part.admin));
+        status = status.merge(std::mem::take(&mut part.status));
+        checks.extend(part.ready.clone());
+    }
+    let overrides = process.overrides();
+    let mut operational = operational::state(config, process.states(), &endpoints, checks);
+    operational.runtime_config = Some(overrides_status::runtime_config(Arc::clone(overrides)));
+    let shutdown = process.shutdown().clone();
+    let stop = move || {
+        shutdown.cancel();
+        async { http_server::text(StatusCode::OK, "shutdown job acknowledged") }
+    };
+    let (shows, changes) = process.cluster().pages();
+    let admin = admin.merge(changes).route("/shutdown", get(stop.clone()).post(stop));
+    let status = status
+        .merge(shows)
+        .merge(overrides_status::router(Arc::clone(overrides)))
+        .merge(server_operational::router(operational.clone()));
+    let api = guarded(read, Access::Read)
+        .merge(guarded(change, Access::Administer))
+        .merge(guarded(server_operational::api_router(&operational.build), Access::Known));
+    let router = http_server::with_path_prefix(&config.http_api_prefix, api)
+        .merge(guarded(status, Access::Operate))
+        .merge(guarded(admin, Access::Operate))
+        .fallback(http_server::not_found);
+    let internal = server_operational::internal_router(operational);
+    (router, internal.fallback(http_server::not_found))
+}
+
+type Health = tactus_proto::grpc::health::v1::health_server::HealthServer<health::HealthService>;
+
+fn grpc_router(
+    process: &Process,
+    services: &[AddGrpc],
+    health: &Health,
+    metrics: &RequestMetrics,
+) -> Router {
+    let mut routes = RoutesBuilder::default();
+    routes.add_service(health.clone());
+    for add in services {
+        add(&mut routes);
+    }
+    let router = grpc::router(routes.routes(), metrics.clone());
+    guard_grpc(router, STANDARD_GRPC, process.authenticator())
+}
+
+fn address(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}

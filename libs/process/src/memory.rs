@@ -1,0 +1,74 @@
+//! How much memory this process may use.
+
+use std::fs;
+use std::path::Path;
+
+/// The share of memory that a cache takes by itself: one part in so many.
+const CACHE_SHARE: u64 = 16;
+/// No cache takes more by itself.
+const MAX_CACHE_BYTES: u64 = 1 << 30;
+/// If the system does not tell how much memory there is.
+const UNKNOWN_MEMORY_CACHE_BYTES: u64 = 128 << 20;
+/// Likewise, for requests in flight.
+const UNKNOWN_MEMORY_REQUEST_BYTES: u64 = 256 << 20;
+
+/// What a cache of this setting may hold: that, or if it is negative a share of the memory there is.
+pub fn cache_bytes(setting: i64) -> u64 {
+    u64::try_from(setting).unwrap_or_else(|_| share_of(available()))
+}
+
+/// What kept answers of jobs may hold: the setting, or if it is negative a smaller share, as they are small.
+pub fn result_bytes(setting: i64) -> u64 {
+    u64::try_from(setting).unwrap_or_else(|_| share_of(available()) / 4)
+}
+
+/// What requests in flight may hold by themselves: a tenth of the memory there is.
+pub fn request_bytes() -> u64 {
+    available().map_or(UNKNOWN_MEMORY_REQUEST_BYTES, |bytes| bytes / 10)
+}
+
+fn share_of(available: Option<u64>) -> u64 {
+    available.map_or(UNKNOWN_MEMORY_CACHE_BYTES, |bytes| (bytes / CACHE_SHARE).min(MAX_CACHE_BYTES))
+}
+
+/// Memory of the machine, or of the control group if that has less.
+fn available() -> Option<u64> {
+    let read = |path: &str| fs::read_to_string(Path::new(path)).ok();
+    let machine = read("/proc/meminfo").and_then(|text| total_of(&text));
+    let groups = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let group = groups.into_iter().find_map(read).and_then(|text| text.trim().parse().ok());
+    machine.into_iter().chain(group).min()
+}
+
+/// Bytes of the line `MemTotal:   123 kB`.
+fn total_of(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1 << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cache_takes_a_bounded_share_unless_it_is_set() {
+        assert_eq!((cache_bytes(0), cache_bytes(5)), (0, 5));
+        assert_eq!(share_of(Some(512 << 20)), 32 << 20);
+        assert_eq!(share_of(Some(1 << 40)), MAX_CACHE_BYTES);
+        assert_eq!(share_of(None), UNKNOWN_MEMORY_CACHE_BYTES);
+        assert!((1..=MAX_CACHE_BYTES).contains(&cache_bytes(-1)));
+        assert_eq!(
+            (result_bytes(0), result_bytes(5), result_bytes(-1)),
+            (0, 5, cache_bytes(-1) / 4)
+        );
+    }
+
+    #[test]
+    fn memory_is_read_from_the_line_that_tells_it() {
+        let text = "MemTotal:       24576 kB\nMemFree:        1 kB\n";
+        assert_eq!(total_of(text), Some(24 << 20));
+        assert_eq!(total_of("MemFree: 1 kB\n"), None);
+        assert_eq!(total_of("MemTotal: many kB\n"), None);
+    }
+}

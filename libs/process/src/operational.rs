@@ -1,0 +1,90 @@
+//! Readiness and status pages of the process.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use crate::{ReadyCheck, VERSION};
+use tactus_server::operational::{BuildInfo, ConfigView, Operational, ServiceState, ServiceStatus};
+use tactus_telemetry::metrics::Registry;
+
+/// The API version that clients compare to switch features on.
+const COMPATIBLE_VERSION: &str = "2.10.8";
+
+/// States of the services, shown by the endpoints.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct States {
+    services: Arc<Mutex<Vec<ServiceStatus>>>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl States {
+    pub(crate) fn set(&self, name: &str, state: ServiceState) {
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        match services.iter_mut().find(|service| service.name == name) {
+            Some(service) => service.state = state,
+            None => services.push(ServiceStatus { name: name.to_owned(), state, failure: None }),
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    fn list(&self) -> Vec<ServiceStatus> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+pub(crate) fn build_info() -> BuildInfo {
+    BuildInfo {
+        version: COMPATIBLE_VERSION.to_owned(),
+        revision: VERSION.to_owned(),
+        branch: "tactus".to_owned(),
+        compiler: "rust".to_owned(),
+        ..BuildInfo::default()
+    }
+}
+
+/// Exports the version as a metric.
+pub(crate) fn register_build_info(registry: &Registry) {
+    let build = registry.gauge_vec(
+        "tempo_build_info",
+        "Always 1; the labels tell the version.",
+        ["branch", "goversion", "revision", "version"],
+    );
+    let info = build_info();
+    build.with([&info.branch, &info.compiler, &info.revision, &info.version]).set(1.0);
+}
+
+/// Everything that the operational endpoints show.
+pub(crate) fn state(
+    config: &tactus_config::Config,
+    states: &States,
+    endpoints: &[&str],
+    checks: Vec<ReadyCheck>,
+) -> Operational {
+    let endpoints: Vec<_> =
+        endpoints.iter().map(|path| ((*path).to_owned(), (*path).to_owned())).collect();
+    let effective = tactus_config::to_yaml(config);
+    let diff = tactus_config::to_yaml_diff(config);
+    let log_level = config.server.log_level.clone();
+    let (stopping, services) = (states.clone(), states.clone());
+    Operational {
+        build: build_info(),
+        is_stopping: Arc::new(move || stopping.stopping.load(Ordering::Acquire)),
+        services: Arc::new(move || services.list()),
+        component_ready: Arc::new(move || checks.iter().try_for_each(|check| check())),
+        metrics: Arc::new(|| Registry::global().encode()),
+        endpoints: Arc::new(move || endpoints.clone()),
+        config: Arc::new(move |view| match view {
+            ConfigView::Effective => effective.clone(),
+            ConfigView::Diff => diff.clone(),
+            ConfigView::Defaults => tactus_config::defaults_yaml(),
+        }),
+        runtime_config: None,
+        log_level: Arc::new(move || log_level.clone()),
+        set_log_level: None,
+    }
+}

@@ -1,0 +1,66 @@
+//! A service as part of a process.
+
+use std::sync::Arc;
+
+use axum::Router;
+use futures_util::future::BoxFuture;
+use tonic::service::RoutesBuilder;
+
+use crate::Error;
+
+/// Says why a part is not ready, in the words of `/ready`.
+pub type ReadyCheck = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// Adds gRPC services.
+pub type AddGrpc = Arc<dyn Fn(&mut RoutesBuilder) + Send + Sync>;
+
+/// See the module. Everything but the name may be missing.
+pub struct Part {
+    /// As `/status/services` shows it.
+    pub name: &'static str,
+    /// Queries, below `http_api_prefix`. Who may read.
+    pub read: Router,
+    /// What tenants change of their own, below `http_api_prefix`: limits, deletion. Administrators only.
+    pub change: Router,
+    /// What operators do, without the prefix. Administrators only.
+    pub admin: Router,
+    /// Pages for operators that change nothing, without the prefix.
+    pub status: Router,
+    /// Templates of the routes, as `/status/endpoints` lists them.
+    pub endpoints: Vec<&'static str>,
+    /// gRPC services, on the gRPC port.
+    pub grpc: Vec<AddGrpc>,
+    /// gRPC services for clients, on the HTTP port as well if that is asked for.
+    pub public_grpc: Vec<AddGrpc>,
+    /// Readiness.
+    pub ready: Option<ReadyCheck>,
+    /// Runs once the ports listen: what makes others send something here.
+    pub start: Option<BoxFuture<'static, Result<(), Error>>>,
+    /// Ends the part: returns when nothing of it is lost by the end of the process.
+    pub stop: Option<BoxFuture<'static, ()>>,
+}
+
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Part").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Part {
+    /// A part that does nothing yet.
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            read: Router::new(),
+            change: Router::new(),
+            admin: Router::new(),
+            status: Router::new(),
+            endpoints: Vec::new(),
+            grpc: Vec::new(),
+            public_grpc: Vec::new(),
+            ready: None,
+            start: None,
+            stop: None,
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Keeps the block list up to date, and tells of it in metrics.
+
+use std::{sync::Arc, time::Instant};
+
+use tactus_config::sections::storage::TraceStorage;
+use tactus_storage::{
+    BlockMeta, Blocklist, Bucket, Poller, Timestamp,
+    blocklist::Snapshot,
+    poller::{Owns, PollReport},
+};
+use tactus_telemetry::{
+    error_text,
+    metrics::{CounterVec, DEFAULT_BUCKETS, GaugeVec, Histogram, Registry},
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::settings;
+
+/// Polls the block list once, then in the background until `stop`. `owns`: which tenant indexes this process writes.
+pub(crate) async fn start(
+    trace: &TraceStorage,
+    bucket: Bucket,
+    blocklist: Arc<Blocklist>,
+    owns: Owns,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
+    let poller = Poller::new(bucket, Arc::clone(&blocklist), settings::poller(trace), owns);
+    let interval = settings::poll_interval(trace);
+    let metrics = Metrics::register(Registry::global());
+    poll(&poller, &blocklist, &metrics).await;
+    let polls = async move {
+        loop {
+            tokio::time::sleep(interval).await;
+            poll(&poller, &blocklist, &metrics).await;
+        }
+    };
+    // Who is told to stop does not wait for a long poll: one that is dropped changes nothing.
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = polls => {}
+        }
+    })
+}
+
+async fn poll(poller: &Poller, blocklist: &Blocklist, metrics: &Metrics) {
+    let started = Instant::now();
+    let result = poller.poll_once().await;
+    metrics.duration.observe_duration(started.elapsed());
+    match result {
+        Ok(report) => {
+            metrics.set(&report, &blocklist.snapshot());
+            if report.is_incomplete() || report.index_write_failures > 0 {
+                tracing::warn!(
+                    failed_tenants = ?report.failed_tenants,
+                    abandoned = report.abandoned,
+                    metas_corrupt = report.metas_corrupt,
+                    metas_missing = report.metas_missing,
+                    index_write_failures = report.index_write_failures,
+                    "block list is incomplete"
+                );
+            }
+        }
+        Err(error) => {
+            // Of no tenant: which ones there are could not be learned.
+            metrics.errors.with([""]).inc();
+            tracing::error!(error = error_text(&error), "cannot poll the block list");
+        }
+    }
+}
+
+struct Metrics {
+    duration: Histogram,
+    errors: CounterVec<1>,
+    index_errors: CounterVec<1>,
+    length: GaugeVec<1>,
+    is_builder: GaugeVec<1>,
+    index_age: GaugeVec<1>,
+    objects: GaugeVec<2>,
+    bytes: GaugeVec<2>,
+    skipped: GaugeVec<2>,
+}
+
+impl Metrics {
+    fn register(registry: &Registry) -> Self {
+        let by_tenant = ["tenant"];
+        let by_status = ["tenant", "status"];
+        Self {
+            duration: registry.histogram(
+                "tempodb_blocklist_poll_duration_seconds",
+                "Time of a poll of the block list.",
+                &DEFAULT_BUCKETS,
+            ),
+            errors: registry.counter_vec(
+                "tempodb_blocklist_poll_errors_total",
+                "Polls of a tenant's blocks that failed; without a tenant where tenants could not be listed.",
+                by_tenant,
+            ),
+            index_errors: registry.counter_vec(
+                "tempodb_blocklist_tenant_index_errors_total",
+                "Tenant indexes that could not be read or written.",
+                by_tenant,
+            ),
+            length: registry.gauge_vec(
+                "tempodb_blocklist_length",
+                "Blocks in the block list by tenant.",
+                by_tenant,
+            ),
+            is_builder: registry.gauge_vec(
+                "tempodb_blocklist_tenant_index_builder",
+                "1 if this process writes the tenant's index.",
+                by_tenant,
+            ),
+            index_age: registry.gauge_vec(
+                "tempodb_blocklist_tenant_index_age_seconds",
+                "Age of the tenant's index at the last poll that used or wrote one.",
+                by_tenant,
+            ),
+            objects: registry.gauge_vec(
+                "tempodb_backend_objects_total",
+                "Traces in the bucket by tenant and status of their block.",
+                by_status,
+            ),
+            bytes: registry.gauge_vec(
+                "tempodb_backend_bytes_total",
+                "Bytes of blocks in the bucket by tenant and status of the block.",
+                by_status,
+            ),
+            skipped: registry.gauge_vec(
+                "tactus_blocklist_skipped_blocks",
+                "Blocks that queries leave out, by tenant and reason.",
+                ["tenant", "reason"],
+            ),
+        }
+    }
+
+    fn set(&self, report: &PollReport, tenants: &Snapshot) {
+        self.forget_others(report, tenants);
+        let now = Timestamp::now();
+        for seen in &report.by_tenant {
+            let tenant = [seen.tenant.as_str()];
+            self.errors.with(tenant).inc_by(u64::from(seen.failed));
+            self.index_errors.with(tenant).inc_by(seen.index_errors as u64);
+            self.is_builder.with(tenant).set(f64::from(u8::from(seen.is_builder)));
+            if let Some(created_at) = seen.index_created_at {
+                let age = now.duration_since(created_at).as_secs_f64();
+                self.index_age.with(tenant).set(age.max(0.0));
+            }
+            let corrupt = self.skipped.with([&seen.tenant, "corrupt_meta"]);
+            corrupt.set(seen.metas_corrupt as f64);
+        }
+        for (tenant, blocks) in tenants.iter() {
+            let superseded = blocks.superseded().len();
+            self.length.with([tenant]).set((blocks.live().len() + superseded) as f64);
+            self.skipped.with([tenant, "superseded"]).set(superseded as f64);
+            let unknown = self.skipped.with([tenant, "unknown_version"]);
+            unknown.set(blocks.unreadable().count() as f64);
+            let live = blocks.live().iter().chain(blocks.superseded()).map(AsRef::as_ref);
+            self.set_totals(tenant, "live", live);
+            let compacted = blocks.compacted().iter().map(|block| &block.meta);
+            self.set_totals(tenant, "compacted", compacted);
+        }
+    }
+
+    fn set_totals<'a>(
+        &self,
+        tenant: &str,
+        status: &str,
+        metas: impl Iterator<Item = &'a BlockMeta>,
+    ) {
+        let (mut objects, mut bytes) = (0.0, 0.0);
+        for meta in metas {
+            objects += meta.total_objects as f64;
+            bytes += meta.size as f64;
+        }
+        self.objects.with([tenant, status]).set(objects);
+        self.bytes.with([tenant, status]).set(bytes);
+    }
+
+    /// Series of tenants that are gone go; counters stay.
+    fn forget_others(&self, report: &PollReport, tenants: &Snapshot) {
+        let is_listed = |tenant: &str| tenants.contains_key(tenant);
+        self.length.retain(|[tenant]| is_listed(tenant));
+        self.objects.retain(|[tenant, _]| is_listed(tenant));
+        self.bytes.retain(|[tenant, _]| is_listed(tenant));
+        let is_known = |tenant: &str| {
+            is_listed(tenant) || report.by_tenant.iter().any(|seen| seen.tenant == tenant)
+        };
+        self.skipped.retain(|[tenant, _]| is_known(tenant));
+        self.is_builder.retain(|[tenant]| is_known(tenant));
+        self.index_age.retain(|[tenant]| is_known(tenant));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tactus_storage::{
+        BucketSettings, PollerSettings, Uuid,
+        block_io::{BlockFiles, ObjectSource, mark_compacted, write_block},
+        meta::BlockVersion,
+    };
+
+    async fn write(bucket: &Bucket, version: BlockVersion, foreign: Option<&str>) -> Uuid {
+        let mut meta = BlockMeta::new(version, "t", Uuid::new_v4());
+        if let Some(format) = foreign {
+            meta.format = format.to_owned();
+        }
+        (meta.size, meta.total_objects, meta.bloom_shards) = (4, 7, 1);
+        let bytes = || ObjectSource::Bytes(b"data".as_slice().into());
+        let files =
+            BlockFiles { data: bytes(), blooms: vec![bytes()], index: None, no_compact: false };
+        write_block(bucket, &meta, &files).await.unwrap();
+        meta.block_id
+    }
+
+    #[tokio::test]
+    async fn poll_sets_all_metrics_and_forgets_tenants_that_are_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bucket");
+        let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
+        let ids = [
+            write(&bucket, BlockVersion::VParquet4, None).await,
+            write(&bucket, BlockVersion::VParquet4, None).await,
+            write(&bucket, BlockVersion::VParquet4, Some("v2")).await,
+        ];
+        mark_compacted(&bucket, "t", ids[0]).await.unwrap();
+        let list = Arc::new(Blocklist::new());
+        let poller = Poller::builder(bucket.clone(), Arc::clone(&list), PollerSettings::default());
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry);
+        poll(&poller, &list, &metrics).await;
+        let text = registry.encode();
+        for line in [
+            r#"tempodb_blocklist_length{tenant="t"} 2"#,
+            r#"tempodb_blocklist_tenant_index_builder{tenant="t"} 1"#,
+            r#"tempodb_blocklist_poll_errors_total{tenant="t"} 0"#,
+            r#"tempodb_blocklist_tenant_index_errors_total{tenant="t"} 0"#,
+            r#"tempodb_blocklist_tenant_index_age_seconds{tenant="t"} "#,
+            r#"tempodb_backend_objects_total{tenant="t",status="live"} 14"#,
+            r#"tempodb_backend_bytes_total{tenant="t",status="live"} 8"#,
+            r#"tempodb_backend_bytes_total{tenant="t",status="compacted"} 4"#,
+            r#"tactus_blocklist_skipped_blocks{tenant="t",reason="unknown_version"} 1"#,
+            r#"tactus_blocklist_skipped_blocks{tenant="t",reason="corrupt_meta"} 0"#,
+            "tempodb_blocklist_poll_duration_seconds_count 1",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        std::fs::remove_dir_all(bucket.local_path("t").unwrap()).unwrap();
+        for _ in 0..2 {
+            poll(&poller, &list, &metrics).await;
+        }
+        assert!(!registry.encode().contains(r#"tempodb_blocklist_length{tenant="t"}"#));
+    }
+}

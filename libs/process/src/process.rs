@@ -1,0 +1,246 @@
+//! What the parts of a process share.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tactus_config::{Config, Loaded};
+use tactus_overrides::Overrides;
+use tactus_rpc::Channels;
+use tactus_server::{auth::Authenticator, operational::ServiceState};
+use tactus_storage::{Blocklist, Bucket};
+use tactus_telemetry::{error_text, metrics::Registry};
+use tokio::{sync::OnceCell, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Announcer, CheckLimits, Error,
+    banner::{self, Addresses},
+    bucket,
+    cluster::Cluster,
+    operational::{self, States},
+    polling, settings,
+};
+
+/// A process while it starts and runs.
+pub struct Process {
+    config: Arc<Config>,
+    configless: bool,
+    states: States,
+    shutdown: CancellationToken,
+    /// Cancelled when the process ends: background work that holds nothing up.
+    background: CancellationToken,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    overrides: Arc<Overrides>,
+    cluster: Cluster,
+    channels: Channels,
+    authenticator: Option<Arc<Authenticator>>,
+    bucket: OnceCell<Bucket>,
+    store: OnceCell<Store>,
+    addresses: ShownAddresses,
+}
+
+/// The bucket and the list of its blocks, kept up to date.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// The bucket.
+    pub bucket: Bucket,
+    /// Which blocks there are.
+    pub blocklist: Arc<Blocklist>,
+}
+
+/// Names and addresses of ports. Clones are of the same list.
+#[derive(Debug, Clone, Default)]
+pub struct ShownAddresses(Arc<Mutex<Vec<(&'static str, SocketAddr)>>>);
+
+impl ShownAddresses {
+    /// Notes where a port listens.
+    pub fn note(&self, name: &'static str, address: SocketAddr) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((name, address));
+    }
+
+    fn find(&self, wanted: &str) -> Option<String> {
+        let addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = addresses.iter().find(|(name, _)| *name == wanted);
+        found.map(|(_, address)| address.to_string())
+    }
+}
+
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Process").field("target", &self.config.target).finish_non_exhaustive()
+    }
+}
+
+impl Process {
+    /// Reads the limits and joins the cluster.
+    pub(crate) async fn start(loaded: &Loaded, check: CheckLimits) -> Result<Self, Error> {
+        let settings = settings::overrides(loaded, check)?;
+        let config = Arc::clone(&settings.config);
+        operational::register_build_info(Registry::global());
+        let states = States::default();
+        states.set("server", ServiceState::Starting);
+        let background = CancellationToken::new();
+        let overrides = Overrides::load(settings, Registry::global()).await?;
+        let authenticator = settings::authenticator(&config)?;
+        let channels = Channels::new(settings::channels(&config, authenticator.as_ref())?);
+        let cluster = Cluster::start(&config, background.clone()).await?;
+        let process = Self {
+            configless: loaded.configless,
+            states,
+            shutdown: CancellationToken::new(),
+            tasks: Mutex::default(),
+            overrides: Arc::clone(&overrides),
+            cluster,
+            channels,
+            authenticator,
+            bucket: OnceCell::new(),
+            store: OnceCell::new(),
+            addresses: ShownAddresses::default(),
+            config,
+            background: background.clone(),
+        };
+        process.spawn(overrides.watch(background.clone()));
+        let (cluster, shutdown) = (process.cluster.clone(), process.shutdown.clone());
+        process.spawn(async move {
+            tokio::select! {
+                () = background.cancelled() => {}
+                reason = cluster.failed() => {
+                    tracing::error!(reason, "no news of the cluster any more, stopping");
+                    shutdown.cancel();
+                }
+            }
+        });
+        Ok(process)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Limits by tenant.
+    pub fn overrides(&self) -> &Arc<Overrides> {
+        &self.overrides
+    }
+
+    /// The other processes, and the rings.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Connections to ingesters.
+    pub fn channels(&self) -> &Channels {
+        &self.channels
+    }
+
+    /// Who may do what; `None` is everyone everything.
+    pub fn authenticator(&self) -> Option<&Arc<Authenticator>> {
+        self.authenticator.as_ref()
+    }
+
+    /// All metrics.
+    pub fn registry(&self) -> &'static Registry {
+        Registry::global()
+    }
+
+    /// Cancel it to end the process in order.
+    pub fn shutdown(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+
+    /// Cancelled when the process has ended all its parts.
+    pub fn background(&self) -> &CancellationToken {
+        &self.background
+    }
+
+    pub(crate) fn states(&self) -> &States {
+        &self.states
+    }
+
+    /// Runs something that ends when [`Process::background`] is cancelled.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.push(tokio::spawn(task));
+    }
+
+    /// Where ports of parts listen, for people.
+    pub fn addresses(&self) -> ShownAddresses {
+        self.addresses.clone()
+    }
+
+    /// The bucket. A bucket that cannot be reached now may be reachable later; one that refuses us is an error.
+    pub async fn bucket(&self) -> Result<Bucket, Error> {
+        let open = || async {
+            let bucket = Bucket::open(&bucket::bucket(&self.config.storage.trace)?)?;
+            match bucket.check().await {
+                Ok(()) => {}
+                Err(error) if error.is_retryable() => {
+                    let error = error_text(&error);
+                    tracing::error!(error, "object storage is not reachable yet");
+                }
+                Err(error) => return Err(Error::from(error)),
+            }
+            Ok(bucket)
+        };
+        self.bucket.get_or_try_init(open).await.cloned()
+    }
+
+    /// The bucket and its block list, which was read once and is read again in the background.
+    pub async fn store(&self) -> Result<Store, Error> {
+        let open = || async {
+            let bucket = self.bucket().await?;
+            let blocklist = Arc::new(Blocklist::new());
+            let trace = &self.config.storage.trace;
+            let polling = polling::start(
+                trace,
+                bucket.clone(),
+                Arc::clone(&blocklist),
+                self.cluster.builds_tenant_index(),
+                self.background.clone(),
+            );
+            let polling = polling.await;
+            self.spawn(async move { drop(polling.await) });
+            self.states.set("store", ServiceState::Running);
+            Ok::<_, Error>(Store { bucket, blocklist })
+        };
+        self.store.get_or_try_init(open).await.cloned()
+    }
+
+    /// The block list, if the process keeps one.
+    pub(crate) fn listed(&self) -> Option<Arc<Blocklist>> {
+        self.store.get().map(|store| Arc::clone(&store.blocklist))
+    }
+
+    /// Tells the other members of new blocks.
+    pub fn announcer(&self) -> Announcer {
+        Announcer::new(self.cluster.clone(), self.channels.clone())
+    }
+
+    /// Shows people where to look, if they started without a configuration.
+    pub(crate) fn announce(&self, http: SocketAddr) {
+        if !self.configless {
+            return;
+        }
+        let addresses = Addresses {
+            http: http.to_string(),
+            otlp_grpc: self.addresses.find("OTLP gRPC"),
+            otlp_http: self.addresses.find("OTLP HTTP"),
+            data: self.config.storage.trace.local.path.clone(),
+        };
+        banner::show(&addresses);
+    }
+
+    /// Leaves the cluster and ends what runs in the background.
+    pub(crate) async fn end(self) {
+        self.cluster.leave().await;
+        self.background.cancel();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            if task.await.is_err_and(|error| error.is_panic()) {
+                tracing::error!("a background task panicked");
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! From the command line to the end of the process.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line is its interface")]
+
+use std::process::ExitCode;
+
+use futures_util::future::BoxFuture;
+use tactus_config::{Loaded, sections::overrides::Limits};
+use tactus_server::operational::ServiceState;
+use tactus_telemetry::{error_text, metrics::Registry, self_tracing};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Error, Part, Process, listeners::Listeners, probe};
+
+/// Product version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Freed pages go back to the system within a second: memory that a burst of spans needed is not kept for the next.
+// SAFETY: the allocator reads this symbol as a pointer to a C string, once, before main; a slice begins with its pointer.
+#[allow(unsafe_code, reason = "the allocator's own way of configuration at link time")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub(crate) static MALLOC_CONF: &[u8] =
+    b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+
+/// Builds the parts of a process, in the order in which they start; they stop in the reverse one.
+pub type Build = for<'a> fn(&'a Process) -> BoxFuture<'a, Result<Vec<Part>, Error>>;
+
+/// Refuses limits of a tenant for a reason that the configuration itself cannot know, in words for the operator.
+pub type CheckLimits = fn(&Limits) -> Result<(), String>;
+
+/// What a program consists of.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    /// The target that it is for, whatever the configuration says.
+    pub target: Option<&'static str>,
+    /// Its parts.
+    pub build: Build,
+    /// Its rules on limits.
+    pub check_limits: CheckLimits,
+}
+
+/// Runs a process until it is told to stop.
+pub fn main(program: Program) -> ExitCode {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    arguments.extend(program.target.map(|target| format!("-target={target}")));
+    let loaded = match tactus_config::load(&arguments, |name| std::env::var(name).ok()) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    if let Some(help) = &loaded.print_help {
+        print!("{help}");
+        return ExitCode::SUCCESS;
+    }
+    if loaded.print_version {
+        println!("tactus, version {VERSION}");
+        return ExitCode::SUCCESS;
+    }
+    if loaded.verify_only {
+        loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+        return ExitCode::from(loaded.verify_exit_code());
+    }
+    match start(&loaded, program) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tactus cannot start: {}", error_text(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(loaded: &Loaded, program: Program) -> Result<(), Error> {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return Err(Error::Setup("a TLS provider is installed already".to_owned()));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("tactus")
+        .build()
+        .map_err(|error| Error::Setup(format!("start worker threads: {error}")))?;
+    if let Some(url) = &loaded.health_probe {
+        return runtime.block_on(probe::probe(url));
+    }
+    let format = loaded.config.server.log_format.parse();
+    let level = loaded.config.server.log_level.parse();
+    let target = &loaded.config.target;
+    let tracing =
+        self_tracing::Settings::from_env(target, VERSION, |name| std::env::var(name).ok());
+    let (layer, exporter) = match &tracing {
+        Ok(Some(settings)) => {
+            let (layer, exporter) = self_tracing::start(settings.clone(), Registry::global());
+            (Some(layer), Some(exporter))
+        }
+        Ok(None) | Err(_) => (None, None),
+    };
+    format
+        .and_then(|format| tactus_telemetry::init_logging_and_tracing(format, level?, layer))
+        .map_err(|error| Error::Setup(error.to_string()))?;
+    if let Err(error) = tracing {
+        tracing::warn!(error = error_text(&error), "self-tracing is off");
+    }
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let exporting = exporter.map(|exporter| tokio::spawn(exporter.run(stop.clone())));
+        let result = run(loaded, program).await;
+        stop.cancel();
+        // The last spans are about the end.
+        if let Some(exporting) = exporting {
+            let _ = exporting.await;
+        }
+        result
+    })
+}
+
+async fn run(loaded: &Loaded, program: Program) -> Result<(), Error> {
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let signals = Signals::install()?;
+    let process = Process::start(loaded, program.check_limits).await?;
+    let mut parts = (program.build)(&process).await?;
+    for part in &parts {
+        process.states().set(part.name, ServiceState::Starting);
+    }
+    let listeners = Listeners::start(&process, &mut parts).await?;
+    for part in &mut parts {
+        if let Some(start) = part.start.take() {
+            start.await?;
+        }
+        process.states().set(part.name, ServiceState::Running);
+    }
+    process.states().set("server", ServiceState::Running);
+    tracing::info!(address = %listeners.http_address(), version = VERSION, target = process.config().target, "tactus is ready");
+    process.announce(listeners.http_address());
+    signals.wait_for_stop(process.shutdown()).await;
+    tracing::info!("stopping");
+    process.states().stop();
+    listeners.not_serving();
+    tokio::time::sleep(process.config().shutdown_delay.as_std()).await;
+    for part in parts.iter_mut().rev() {
+        process.states().set(part.name, ServiceState::Stopping);
+        if let Some(stop) = part.stop.take() {
+            stop.await;
+        }
+        process.states().set(part.name, ServiceState::Terminated);
+    }
+    listeners.stop().await;
+    process.end().await;
+    Ok(())
+}
+
+/// SIGTERM and SIGINT, caught from the start on: a signal that comes before the ports listen stops in order, too.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> Result<Self, Error> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Returns at the first signal or when `stop` is cancelled. A second signal ends the process at once: what is not
+    /// in object storage is on local disk.
+    async fn wait_for_stop(mut self, stop: &CancellationToken) {
+        tokio::select! {
+            () = self.next() => {}
+            () = stop.cancelled() => {}
+        }
+        tokio::spawn(async move {
+            self.next().await;
+            tracing::warn!("second signal: not waiting for flushes");
+            std::process::exit(130);
+        });
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

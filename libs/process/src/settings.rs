@@ -1,0 +1,177 @@
+//! From the configuration to the settings of what every process has.
+
+use std::{sync::Arc, time::Duration};
+
+use tactus_config::{
+    Config, GoDuration, Loaded,
+    sections::{server::Server, storage::TraceStorage},
+};
+use tactus_server::{
+    auth::{AuthSettings, Authenticator},
+    http::HttpSettings,
+    listener::{Http2Settings, ListenerSettings},
+    tenancy::Tenancy,
+};
+use tactus_storage::{Bucket, PollerSettings};
+
+use tactus_rpc::{ChannelSettings, Compression};
+use tactus_tls::ServerTls;
+
+use crate::{CheckLimits, Error, bucket};
+
+/// How long a tenant has no blocks before it is deleted, where no age is given.
+const EMPTY_TENANT_AGE: Duration = Duration::from_secs(12 * 3600);
+
+/// How the block list is refreshed. Zeros are the built-in numbers.
+pub fn poller(trace: &TraceStorage) -> PollerSettings {
+    let (stale, built_in) = (trace.blocklist_poll_stale_tenant_index, PollerSettings::default());
+    let or = |count: usize, built_in| if count == 0 { built_in } else { count };
+    PollerSettings {
+        meta_concurrency: or(trace.blocklist_poll_concurrency, built_in.meta_concurrency),
+        tenant_concurrency: trace.blocklist_poll_tenant_concurrency.max(1),
+        list_concurrency: bucket::list_concurrency(trace),
+        fallback: trace.blocklist_poll_fallback,
+        index_builders: or(trace.blocklist_poll_tenant_index_builders, built_in.index_builders),
+        stale_index_after: stale.non_zero(),
+        tolerate_consecutive_errors: trace.blocklist_poll_tolerate_consecutive_errors,
+        tolerate_tenant_failures: trace.blocklist_poll_tolerate_tenant_failures,
+        jitter: Duration::from_millis(trace.blocklist_poll_jitter_ms),
+        empty_tenant_deletion: trace
+            .empty_tenant_deletion_enabled
+            .then(|| trace.empty_tenant_deletion_age.non_zero().unwrap_or(EMPTY_TENANT_AGE)),
+    }
+}
+
+/// Pause between two polls of the block list.
+pub fn poll_interval(trace: &TraceStorage) -> Duration {
+    trace.blocklist_poll.non_zero().unwrap_or(Duration::from_secs(5 * 60))
+}
+
+/// How tenants are found.
+pub fn tenancy(config: &Config, lists_allowed: bool) -> Tenancy {
+    if config.multitenant() { Tenancy::by_header(lists_allowed) } else { Tenancy::single() }
+}
+
+/// An HTTP port of a section of the configuration. Errors: certificates.
+pub(crate) fn http(section: &str, server: &Server) -> Result<HttpSettings, Error> {
+    let tls = tactus_tls::from_config::http_server(section, server)?;
+    let read_timeout = server.http_server_read_timeout.non_zero();
+    Ok(HttpSettings {
+        listener: ListenerSettings {
+            max_connections: server.http_listen_conn_limit.max(0) as usize,
+            drain_timeout: server.graceful_shutdown_timeout.as_std(),
+            header_timeout: server.http_server_read_header_timeout.non_zero().or(read_timeout),
+            idle_timeout: server.http_server_idle_timeout.non_zero(),
+            write_timeout: server.http_server_write_timeout.non_zero(),
+            max_head_bytes: server.http_server_max_header_bytes,
+            proxy_protocol: server.proxy_protocol_enabled,
+            handshake_timeout: server.tls_handshake_timeout.as_std(),
+            tls: tls.map(ServerTls::load).transpose()?,
+            ..ListenerSettings::default()
+        },
+        body_timeout: read_timeout,
+        request_timeout: server.http_server_write_timeout.non_zero(),
+        ..HttpSettings::default()
+    })
+}
+
+/// The main gRPC port. Errors: certificates.
+pub(crate) fn grpc(config: &Config) -> Result<ListenerSettings, Error> {
+    let server = &config.server;
+    let tls = tactus_tls::from_config::grpc_server("server", server)?;
+    Ok(ListenerSettings {
+        max_connections: server.grpc_listen_conn_limit.max(0) as usize,
+        drain_timeout: server.graceful_shutdown_timeout.as_std(),
+        idle_timeout: finite(server.grpc_server_max_connection_idle),
+        max_connection_age: finite(server.grpc_server_max_connection_age),
+        max_connection_age_grace: finite(server.grpc_server_max_connection_age_grace),
+        max_head_bytes: server.http_server_max_header_bytes,
+        proxy_protocol: server.proxy_protocol_enabled,
+        handshake_timeout: server.tls_handshake_timeout.as_std(),
+        tls: tls.map(ServerTls::load).transpose()?,
+        http2: Http2Settings {
+            max_concurrent_streams: Some(server.grpc_server_max_concurrent_streams)
+                .filter(|&n| n > 0),
+            keepalive_interval: server.grpc_server_keepalive_time.non_zero(),
+            keepalive_timeout: server.grpc_server_keepalive_timeout.as_std(),
+            ..Http2Settings::default()
+        },
+        ..ListenerSettings::default()
+    })
+}
+
+/// Zero and "infinity" are no limit.
+fn finite(duration: GoDuration) -> Option<Duration> {
+    duration.non_zero().filter(|_| duration != GoDuration::INFINITE)
+}
+
+/// What the limits of tenants are made of. `check`: what the configuration itself cannot know.
+pub(crate) fn overrides(
+    loaded: &Loaded,
+    check: CheckLimits,
+) -> Result<tactus_overrides::Settings, Error> {
+    let config = Arc::new(loaded.config.clone());
+    let bucket = match bucket::user_overrides(&config.overrides)? {
+        Some(settings) => Some(Bucket::open(&settings)?),
+        None => None,
+    };
+    Ok(tactus_overrides::Settings {
+        expand_env: loaded.expand_env,
+        bucket,
+        check: Arc::new(check),
+        ..tactus_overrides::Settings::new(config)
+    })
+}
+
+/// Who may do what, if the configuration asks for that. Errors: a file that is missing or wrong.
+pub(crate) fn authenticator(config: &Config) -> Result<Option<Arc<Authenticator>>, Error> {
+    let auth = &config.auth;
+    if !auth.enabled {
+        return Ok(None);
+    }
+    if auth.users_file.is_empty() {
+        return Err(Error::Setup("auth.users_file is not set".to_owned()));
+    }
+    let token = &auth.internal_token_file;
+    Ok(Some(Authenticator::load(AuthSettings {
+        internal_token_file: (!token.is_empty()).then(|| token.into()),
+        public_paths: auth.public_paths.clone(),
+        reload_interval: auth.reload_interval.as_std(),
+        ..AuthSettings::new(&auth.users_file, tenancy(config, true))
+    })?))
+}
+
+/// How other services are called.
+pub(crate) fn channels(
+    config: &Config,
+    authenticator: Option<&Arc<Authenticator>>,
+) -> Result<ChannelSettings, Error> {
+    let client = &config.ingester_client.grpc_client_config;
+    let compression = match client.grpc_compression.as_str() {
+        "gzip" => Compression::Gzip,
+        "zstd" => Compression::Zstd,
+        // Also snappy, which is what files made for Tempo say: see ADR 7.
+        _ => Compression::None,
+    };
+    let section = "ingester_client.grpc_client_config";
+    let tls =
+        client.tls_enabled.then(|| tactus_tls::from_config::grpc_client(section, &client.tls));
+    let tls = tls.map(tactus_tls::ClientTls::load).transpose()?;
+    Ok(ChannelSettings {
+        connect_timeout: client.connect_timeout.as_std(),
+        max_receive_bytes: client.max_recv_msg_size,
+        max_send_bytes: client.max_send_msg_size,
+        compression,
+        tls,
+        internal_token: authenticator.filter(|known| known.internal_token().is_some()).map(
+            |known| {
+                let known = Arc::clone(known);
+                let token = move || {
+                    known.internal_token().map_or_else(String::new, |token| (*token).clone())
+                };
+                Arc::new(token) as Arc<dyn Fn() -> String + Send + Sync>
+            },
+        ),
+        ..ChannelSettings::default()
+    })
+}

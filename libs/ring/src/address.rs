@@ -1,0 +1,147 @@
+//! Finds the address by which others reach this process.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+
+use crate::error::{Error, Result};
+
+/// The address to advertise when none is configured.
+///
+/// The interfaces named are looked at first, in their order, then all others: of these a private
+/// IPv4 address is best, then IPv6, then a public IPv4 one. With `inet6` IPv6 goes before IPv4.
+/// Loopback, link-local and unspecified addresses never count. Then follows the address of the
+/// default route, and last loopback, with a warning: a process alone works with it.
+///
+/// Errors: [`Error::NoAddress`] if `required` and only loopback is left.
+pub fn detect_address(interfaces: &[String], inet6: bool, required: bool) -> Result<IpAddr> {
+    let found = interface_addresses();
+    if let Some((name, address)) = choose(&found, interfaces, inet6) {
+        tracing::info!(%address, interface = %name, "address to advertise found");
+        return Ok(address);
+    }
+    if let Some(address) = default_route() {
+        tracing::info!(%address, "address to advertise taken from the default route");
+        return Ok(address);
+    }
+    if required {
+        return Err(Error::NoAddress(interfaces.to_vec()));
+    }
+    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    tracing::warn!(%address, "no address found that others could reach, advertising loopback");
+    Ok(address)
+}
+
+/// The best of `found` (interface and address).
+fn choose<'found>(
+    found: &'found [(String, IpAddr)],
+    interfaces: &[String],
+    inet6: bool,
+) -> Option<(&'found str, IpAddr)> {
+    let usable = || found.iter().filter(|(_, address)| is_usable(address));
+    for wanted in interfaces {
+        let of_interface = usable().filter(|(name, _)| name == wanted);
+        // IPv6 of a named interface only if it is asked for, as Tempo has it.
+        let best = of_interface
+            .filter(|(_, address)| inet6 || address.is_ipv4())
+            .min_by_key(|(_, address)| rank(address, inet6));
+        if let Some((name, address)) = best {
+            return Some((name, *address));
+        }
+    }
+    let best = usable().min_by_key(|(_, address)| rank(address, inet6));
+    best.map(|(name, address)| (name.as_str(), *address))
+}
+
+fn rank(address: &IpAddr, inet6: bool) -> u8 {
+    match address {
+        IpAddr::V6(_) if inet6 => 0,
+        IpAddr::V4(address) if address.is_private() => 1,
+        IpAddr::V6(_) => 2,
+        IpAddr::V4(_) => 3,
+    }
+}
+
+fn is_usable(address: &IpAddr) -> bool {
+    if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
+        return false;
+    }
+    match address {
+        IpAddr::V4(address) => !address.is_link_local() && !address.is_broadcast(),
+        IpAddr::V6(address) => !address.is_unicast_link_local(),
+    }
+}
+
+/// Nothing is sent: connecting a datagram socket only looks up the route.
+fn default_route() -> Option<IpAddr> {
+    let routes: [(IpAddr, IpAddr); 2] = [
+        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
+        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
+    ];
+    routes.into_iter().find_map(|(local, remote)| {
+        let socket = UdpSocket::bind((local, 0)).ok()?;
+        socket.connect((remote, 9)).ok()?;
+        let address = socket.local_addr().ok()?.ip();
+        is_usable(&address).then_some(address)
+    })
+}
+
+#[cfg(unix)]
+fn interface_addresses() -> Vec<(String, IpAddr)> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let mut found = Vec::new();
+    for interface in interfaces {
+        let Some(address) = interface.address else { continue };
+        if let Some(address) = address.as_sockaddr_in() {
+            found.push((interface.interface_name, IpAddr::V4(address.ip())));
+        } else if let Some(address) = address.as_sockaddr_in6() {
+            found.push((interface.interface_name, IpAddr::V6(address.ip())));
+        }
+    }
+    found
+}
+
+#[cfg(not(unix))]
+fn interface_addresses() -> Vec<(String, IpAddr)> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(found: &[(&str, &str)], interfaces: &[&str], inet6: bool, expected: Option<&str>) {
+        let found: Vec<(String, IpAddr)> =
+            found.iter().map(|(name, at)| ((*name).to_owned(), at.parse().unwrap())).collect();
+        let interfaces: Vec<String> = interfaces.iter().map(|name| (*name).to_owned()).collect();
+        let chosen = choose(&found, &interfaces, inet6).map(|(_, address)| address.to_string());
+        assert_eq!(chosen.as_deref(), expected);
+    }
+
+    #[test]
+    fn named_interface_goes_first() {
+        check(
+            &[("lo", "127.0.0.1"), ("wlan0", "10.0.0.1"), ("eth0", "203.0.113.9")],
+            &["eth0", "en0"],
+            false,
+            Some("203.0.113.9"),
+        );
+    }
+
+    #[test]
+    fn without_a_named_interface_private_then_six_then_public_is_taken() {
+        let all = [("a", "203.0.113.9"), ("b", "2001:db8::1"), ("c", "192.168.1.4")];
+        check(&all, &["eth0"], false, Some("192.168.1.4"));
+        check(&all[..2], &["eth0"], false, Some("2001:db8::1"));
+        check(&all[..1], &["eth0"], false, Some("203.0.113.9"));
+        check(&all, &[], true, Some("2001:db8::1"));
+    }
+
+    #[test]
+    fn loopback_and_link_local_do_not_count() {
+        check(
+            &[("lo", "127.0.0.1"), ("eth0", "169.254.7.7"), ("x", "fe80::1")],
+            &["eth0"],
+            false,
+            None,
+        );
+    }
+}

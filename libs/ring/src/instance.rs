@@ -1,0 +1,133 @@
+//! One member of a ring.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Where an instance is in its life.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum State {
+    /// Serves reads and writes.
+    #[default]
+    Active,
+    /// About to stop: still read from, no longer written to.
+    Leaving,
+    /// Started, owns no tokens yet.
+    Pending,
+    /// Owns tokens, waits whether others claim them too.
+    Joining,
+    /// Gone for good. No view holds such an instance.
+    Left,
+}
+
+impl State {
+    /// Name as the ring page and the metrics show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Leaving => "LEAVING",
+            Self::Pending => "PENDING",
+            Self::Joining => "JOINING",
+            Self::Left => "LEFT",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// What the instances of a lookup are wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Writes: active instances that are not read-only; others are replaced by a further one.
+    Write,
+    /// Writes that do not reach for a further instance.
+    WriteNoExtend,
+    /// Reads: active, pending and leaving instances.
+    Read,
+    /// Everything that is in the ring.
+    Reporting,
+}
+
+impl Operation {
+    /// Whether an instance in `state` serves this operation.
+    pub fn serves(self, state: State) -> bool {
+        match self {
+            Self::Write | Self::WriteNoExtend => state == State::Active,
+            Self::Read => matches!(state, State::Active | State::Pending | State::Leaving),
+            Self::Reporting => state != State::Left,
+        }
+    }
+
+    /// Whether an instance in `state` makes the replica set one larger.
+    pub fn extends(self, state: State) -> bool {
+        match self {
+            Self::Write => state != State::Active,
+            Self::Read => !matches!(state, State::Active | State::Leaving),
+            Self::WriteNoExtend | Self::Reporting => false,
+        }
+    }
+
+    pub(crate) fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::WriteNoExtend)
+    }
+}
+
+/// A member of a ring as a view shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Name, unique in the ring.
+    pub id: Arc<str>,
+    /// `host:port` of its gRPC server.
+    pub address: Arc<str>,
+    /// Availability zone; may be empty.
+    pub zone: Arc<str>,
+    /// Where it is in its life.
+    pub state: State,
+    /// Its tokens, ascending and distinct.
+    pub tokens: Arc<[u32]>,
+    /// When it first joined, in Unix seconds of its own clock.
+    pub registered: i64,
+    /// Takes no writes, is still read from.
+    pub read_only: bool,
+    /// When `read_only` last changed, in Unix seconds of its own clock; 0 if never.
+    pub read_only_updated: i64,
+    /// Versions of what it understands, by feature number.
+    pub versions: BTreeMap<u64, u64>,
+    /// Whether it was heard of within the ring's heartbeat timeout.
+    pub alive: bool,
+}
+
+impl Instance {
+    /// An active and live instance without a zone.
+    pub fn active(id: &str, address: &str, tokens: impl Into<Vec<u32>>) -> Self {
+        let mut tokens = tokens.into();
+        tokens.sort_unstable();
+        tokens.dedup();
+        Self {
+            id: id.into(),
+            address: address.into(),
+            zone: "".into(),
+            state: State::Active,
+            tokens: tokens.into(),
+            registered: 0,
+            read_only: false,
+            read_only_updated: 0,
+            versions: BTreeMap::new(),
+            alive: true,
+        }
+    }
+
+    /// Whether it is alive and in a state that serves `operation`.
+    pub fn is_healthy(&self, operation: Operation) -> bool {
+        self.alive && operation.serves(self.state)
+    }
+}

@@ -1,0 +1,364 @@
+//! What this member knows of the others: their news, and when it last heard of them.
+//!
+//! Ages are measured by when a change of a heartbeat was seen here; clocks of others play no part.
+//! A member seen for the first time has never been heard: its heartbeat may be an old one that
+//! others still pass on. It then has a short time to show a second one.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chitchat::ChitchatId;
+use tokio::time::Instant;
+
+use crate::instance::{Instance, State};
+use crate::news::{Claim, News, Tombstone};
+use crate::settings::WatchSettings;
+
+/// A member as the gossip shows it at one moment.
+pub(crate) struct Observed {
+    pub(crate) id: ChitchatId,
+    pub(crate) heartbeat: u64,
+    pub(crate) version: u64,
+    /// What it says; `None` if that is as old as what the ledger holds.
+    pub(crate) news: Option<News>,
+}
+
+/// One start of a member.
+pub(crate) struct Node {
+    pub(crate) id: ChitchatId,
+    pub(crate) news: News,
+    pub(crate) version: u64,
+    /// Tokens of each claim of the news.
+    tokens: Vec<Arc<[u32]>>,
+    heartbeat: u64,
+    first_seen: Instant,
+    /// When its heartbeat last changed.
+    heard: Option<Instant>,
+    own: bool,
+}
+
+/// How old silence may be.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience {
+    /// A member silent for so long is suspect: tombstones for it hold, and a member never heard of
+    /// counts as dead.
+    pub(crate) suspect_after: Duration,
+    /// Tombstones are remembered for so long at least.
+    pub(crate) remember: Duration,
+}
+
+/// A claim that holds.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry<'ledger> {
+    pub(crate) node: &'ledger Node,
+    pub(crate) claim: &'ledger Claim,
+    tokens: &'ledger Arc<[u32]>,
+}
+
+struct Forgotten {
+    incarnation: u64,
+    since: Instant,
+}
+
+pub(crate) struct Ledger {
+    patience: Patience,
+    /// When it was last brought up to date.
+    observed: Option<Instant>,
+    nodes: HashMap<ChitchatId, Node>,
+    /// By ring and id.
+    forgotten: BTreeMap<(String, String), Forgotten>,
+}
+
+impl Ledger {
+    pub(crate) fn new(patience: Patience) -> Self {
+        Self { patience, observed: None, nodes: HashMap::new(), forgotten: BTreeMap::new() }
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// Version of the news held of a member.
+    pub(crate) fn version(&self, id: &ChitchatId) -> Option<u64> {
+        self.nodes.get(id).map(|node| node.version)
+    }
+
+    /// Takes over everything that the gossip shows; members that it no longer shows are dropped.
+    pub(crate) fn observe(&mut self, now: Instant, own: &ChitchatId, observed: Vec<Observed>) {
+        self.excuse_pause(now);
+        let present: HashSet<ChitchatId> = observed.iter().map(|at| at.id.clone()).collect();
+        self.nodes.retain(|id, _| present.contains(id));
+        for Observed { id, heartbeat, version, news } in observed {
+            let is_own = id == *own;
+            let node = self.nodes.entry(id.clone()).or_insert_with(|| Node {
+                id,
+                news: News::default(),
+                version: 0,
+                tokens: Vec::new(),
+                heartbeat,
+                first_seen: now,
+                heard: None,
+                own: is_own,
+            });
+            if heartbeat != node.heartbeat {
+                node.heartbeat = heartbeat;
+                node.heard = Some(now);
+            }
+            node.version = version;
+            if let Some(news) = news {
+                node.take(news);
+            }
+        }
+        self.take_tombstones(now);
+    }
+
+    /// A process that was stopped, or starved, for a while heard nothing from anybody: that silence
+    /// is its own and says nothing of the others.
+    fn excuse_pause(&mut self, now: Instant) {
+        let pause = self.observed.replace(now).map_or(Duration::ZERO, |last| now - last);
+        if pause <= self.patience.suspect_after / 2 {
+            return;
+        }
+        tracing::warn!(seconds = pause.as_secs_f64(), "this process stood still for a while");
+        for node in self.nodes.values_mut() {
+            node.first_seen += pause;
+            node.heard = node.heard.map(|heard| heard + pause);
+        }
+    }
+
+    fn take_tombstones(&mut self, now: Instant) {
+        for tombstone in self.nodes.values().flat_map(|node| &node.news.tombstones) {
+            let Tombstone { ring, id, incarnation } = tombstone.clone();
+            let forgotten = self.forgotten.entry((ring, id));
+            let forgotten = forgotten.or_insert(Forgotten { incarnation, since: now });
+            forgotten.incarnation = forgotten.incarnation.max(incarnation);
+        }
+        let claims = || self.nodes.values().flat_map(|node| &node.news.claims);
+        let remember = self.patience.remember;
+        let kept: HashSet<(String, String)> = self
+            .forgotten
+            .iter()
+            .filter(|((ring, id), forgotten)| {
+                // As long as anybody passes on the void claim, a newcomer must be told.
+                let voids = |claim: &Claim| {
+                    claim.ring == *ring
+                        && claim.id == *id
+                        && claim.incarnation <= forgotten.incarnation
+                };
+                now - forgotten.since < remember || claims().any(voids)
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        self.forgotten.retain(|key, _| kept.contains(key));
+    }
+
+    /// Remembers a tombstone of our own.
+    pub(crate) fn forget(&mut self, now: Instant, tombstone: &Tombstone) {
+        let key = (tombstone.ring.clone(), tombstone.id.clone());
+        let incarnation = tombstone.incarnation;
+        let forgotten = self.forgotten.entry(key).or_insert(Forgotten { incarnation, since: now });
+        forgotten.incarnation = forgotten.incarnation.max(incarnation);
+    }
+
+    /// Whether the tombstone is still remembered.
+    pub(crate) fn remembers(&self, tombstone: &Tombstone) -> bool {
+        self.forgotten.contains_key(&(tombstone.ring.clone(), tombstone.id.clone()))
+    }
+
+    /// Tombstones that are remembered for a claim that is still passed on, while nobody who is
+    /// there says so any more.
+    pub(crate) fn unsaid_tombstones(&self) -> Vec<Tombstone> {
+        let said: HashSet<(&str, &str)> = self
+            .nodes
+            .values()
+            .flat_map(|node| &node.news.tombstones)
+            .map(|tombstone| (&*tombstone.ring, &*tombstone.id))
+            .collect();
+        let unsaid = self.forgotten.iter().filter(|((ring, id), forgotten)| {
+            let voids = |claim: &Claim| {
+                claim.ring == *ring && claim.id == *id && claim.incarnation <= forgotten.incarnation
+            };
+            !said.contains(&(&**ring, &**id))
+                && self.nodes.values().flat_map(|node| &node.news.claims).any(voids)
+        });
+        unsaid
+            .map(|((ring, id), forgotten)| Tombstone {
+                ring: ring.clone(),
+                id: id.clone(),
+                incarnation: forgotten.incarnation,
+            })
+            .collect()
+    }
+
+    /// For how long nothing was heard of a member.
+    pub(crate) fn silence(&self, node: &Node, now: Instant) -> Duration {
+        if node.own { Duration::ZERO } else { now - node.heard.unwrap_or(node.first_seen) }
+    }
+
+    /// Whether a member counts as healthy; a timeout of 0 never expires.
+    pub(crate) fn is_alive(&self, node: &Node, now: Instant, timeout: Duration) -> bool {
+        if node.own || timeout.is_zero() {
+            return true;
+        }
+        if node.has_left() {
+            return false;
+        }
+        let limit = match node.heard {
+            Some(_) => timeout,
+            None => timeout.min(self.patience.suspect_after),
+        };
+        self.silence(node, now) <= limit
+    }
+
+    /// Whether a member was heard of just now.
+    pub(crate) fn is_heard(&self, node: &Node, now: Instant) -> bool {
+        node.own || node.heard.is_some() && self.silence(node, now) <= self.patience.suspect_after
+    }
+
+    /// Whether a member is, or may be, there: heard of just now, or seen for the first time.
+    pub(crate) fn is_present(&self, node: &Node, now: Instant) -> bool {
+        self.silence(node, now) <= self.patience.suspect_after
+    }
+
+    /// The claims of a ring that hold, by id: of several of one id the latest incarnation, unless
+    /// it left or was forgotten.
+    pub(crate) fn entries(&self, ring: &str, now: Instant) -> BTreeMap<&str, Entry<'_>> {
+        let mut best: BTreeMap<&str, Entry<'_>> = BTreeMap::new();
+        for node in self.nodes.values() {
+            for (claim, tokens) in node.news.claims.iter().zip(&node.tokens) {
+                if claim.ring != ring {
+                    continue;
+                }
+                let entry = Entry { node, claim, tokens };
+                let rank = |entry: &Entry<'_>| {
+                    let heard = self.is_heard(entry.node, now);
+                    let left = entry.claim.state == State::Left;
+                    (entry.claim.incarnation, left, heard, entry.node.id.clone())
+                };
+                best.entry(&claim.id)
+                    .and_modify(|held| {
+                        if rank(&entry) > rank(held) {
+                            *held = entry;
+                        }
+                    })
+                    .or_insert(entry);
+            }
+        }
+        best.retain(|_, entry| {
+            entry.claim.state != State::Left && !self.is_forgotten(entry.claim, entry.node, now)
+        });
+        best
+    }
+
+    /// A tombstone holds only while nothing is heard of the instance: one that is alive raises its
+    /// incarnation as soon as it learns of it, and must not be missed until then.
+    fn is_forgotten(&self, claim: &Claim, node: &Node, now: Instant) -> bool {
+        let key = (claim.ring.clone(), claim.id.clone());
+        let is_void =
+            self.forgotten.get(&key).is_some_and(|found| found.incarnation >= claim.incarnation);
+        is_void && !self.is_heard(node, now)
+    }
+
+    /// The instances of a ring.
+    pub(crate) fn instances(&self, ring: &str, timeout: Duration, now: Instant) -> Vec<Instance> {
+        let entries = self.entries(ring, now);
+        entries.into_values().map(|entry| entry.instance(self, timeout, now)).collect()
+    }
+
+    /// Tombstones for the entries of a ring that should be forgotten by themselves: those silent
+    /// for too long. None are while more entries than the settings allow are unhealthy: so many at
+    /// once is a failure of the network, or of something that people must look at.
+    pub(crate) fn expired(&self, settings: &WatchSettings, now: Instant) -> Vec<Tombstone> {
+        let Some(after) = settings.forget_after else { return Vec::new() };
+        let entries = self.entries(&settings.key, now);
+        let unhealthy = entries
+            .values()
+            .filter(|entry| !self.is_alive(entry.node, now, settings.heartbeat_timeout))
+            .count();
+        if settings.forget_at_most.is_some_and(|most| unhealthy > most) {
+            return Vec::new();
+        }
+        let expired = entries.values().filter(|entry| self.silence(entry.node, now) > after);
+        expired.map(Entry::tombstone).collect()
+    }
+
+    /// The incarnation that a claim of our own must exceed, if it does not yet, and whether that
+    /// is because somebody forgot it.
+    pub(crate) fn to_exceed(&self, own: &Claim) -> Option<(u64, bool)> {
+        let others = self.nodes.values().filter(|node| !node.own);
+        let claimed = others
+            .flat_map(|node| &node.news.claims)
+            .filter(|claim| claim.ring == own.ring && claim.id == own.id)
+            .map(|claim| claim.incarnation)
+            .max();
+        let key = (own.ring.clone(), own.id.clone());
+        let forgotten = self.forgotten.get(&key).map(|found| found.incarnation);
+        let highest = claimed.max(forgotten)?;
+        (highest >= own.incarnation)
+            .then_some((highest, forgotten.is_some_and(|found| found >= own.incarnation)))
+    }
+
+    /// Whether another process that is alive claims the same place in the ring.
+    pub(crate) fn has_rival(&self, own: &Claim, now: Instant) -> bool {
+        self.nodes.values().filter(|node| !node.own && self.is_heard(node, now)).any(|node| {
+            node.news.claims.iter().any(|claim| {
+                claim.ring == own.ring && claim.id == own.id && claim.state != State::Left
+            })
+        })
+    }
+
+    /// The claim that an earlier start of `id` left behind.
+    pub(crate) fn inherited(&self, ring: &str, id: &str, now: Instant) -> Option<Claim> {
+        let entries = self.entries(ring, now);
+        let entry = entries.get(id).filter(|entry| !entry.node.own)?;
+        Some(entry.claim.clone())
+    }
+}
+
+impl Node {
+    fn take(&mut self, news: News) {
+        if news.claims != self.news.claims {
+            self.tokens = news.claims.iter().map(|claim| claim.tokens.resolve()).collect();
+        }
+        self.news = news;
+    }
+
+    /// It said goodbye.
+    pub(crate) fn has_left(&self) -> bool {
+        self.news.member.as_ref().is_some_and(|member| member.left)
+    }
+
+    pub(crate) fn is_own(&self) -> bool {
+        self.own
+    }
+}
+
+impl Entry<'_> {
+    fn instance(&self, ledger: &Ledger, timeout: Duration, now: Instant) -> Instance {
+        let claim = self.claim;
+        Instance {
+            id: claim.id.as_str().into(),
+            address: claim.address.as_str().into(),
+            zone: claim.zone.as_str().into(),
+            state: claim.state,
+            tokens: Arc::clone(self.tokens),
+            registered: claim.registered,
+            read_only: claim.read_only,
+            read_only_updated: claim.read_only_updated,
+            versions: claim.versions.clone(),
+            alive: ledger.is_alive(self.node, now, timeout),
+        }
+    }
+
+    pub(crate) fn tombstone(&self) -> Tombstone {
+        Tombstone {
+            ring: self.claim.ring.clone(),
+            id: self.claim.id.clone(),
+            incarnation: self.claim.incarnation,
+        }
+    }
+}

@@ -1,0 +1,183 @@
+use super::*;
+use crate::news::MemberNews;
+use crate::ring::RingSettings;
+use crate::tokens::Tokens;
+
+const SUSPECT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(60);
+const RING: &str = "ring";
+
+fn id(name: &str, start: u64) -> ChitchatId {
+    ChitchatId::new(name, start, ([127, 0, 0, 1], 7946).into())
+}
+
+fn claim(id: &str, incarnation: u64, state: State) -> Claim {
+    Claim {
+        ring: RING.to_owned(),
+        id: id.to_owned(),
+        incarnation,
+        address: format!("{id}:9095"),
+        zone: String::new(),
+        state,
+        tokens: Tokens::of_instance(RING, id, 4),
+        registered: 1,
+        read_only: false,
+        read_only_updated: 0,
+        versions: BTreeMap::new(),
+    }
+}
+
+fn seen(name: &str, start: u64, heartbeat: u64, claim: &Claim) -> Observed {
+    let news = News { claims: vec![claim.clone()], ..News::default() };
+    Observed { id: id(name, start), heartbeat, version: 1, news: Some(news) }
+}
+
+/// A ledger of the member `own`, and the moment it was made.
+struct Fixture {
+    ledger: Ledger,
+    start: Instant,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let remember = Duration::from_secs(300);
+        let ledger = Ledger::new(Patience { suspect_after: SUSPECT, remember });
+        Self { ledger, start: Instant::now() }
+    }
+
+    /// Observes `nodes` once a second from one second to another, with heartbeats that go on.
+    fn observe(&mut self, seconds: std::ops::Range<u64>, nodes: &dyn Fn(u64) -> Vec<Observed>) {
+        for second in seconds {
+            let now = self.at(second);
+            self.ledger.observe(now, &id("own", 1), nodes(second));
+        }
+    }
+
+    fn at(&self, second: u64) -> Instant {
+        self.start + Duration::from_secs(second)
+    }
+
+    fn shown(&self, second: u64) -> Vec<String> {
+        let instances = self.ledger.instances(RING, TIMEOUT, self.at(second));
+        let show = |found: &Instance| {
+            format!("{}:{}{}", found.id, found.state, if found.alive { "" } else { "!" })
+        };
+        instances.iter().map(show).collect()
+    }
+}
+
+#[test]
+fn dead_member_that_others_still_pass_on_is_healthy_for_a_moment_only() {
+    let mut fixture = Fixture::new();
+    fixture.observe(0..30, &|_| vec![seen("a", 1, 77, &claim("a", 1, State::Active))]);
+    assert_eq!(fixture.shown(5), ["a:ACTIVE"]);
+    assert_eq!(fixture.shown(20), ["a:ACTIVE!"]);
+}
+
+#[test]
+fn member_is_healthy_until_silent_for_the_timeout() {
+    let mut fixture = Fixture::new();
+    fixture.observe(0..5, &|now| vec![seen("a", 1, now, &claim("a", 1, State::Active))]);
+    fixture.observe(5..70, &|_| vec![seen("a", 1, 4, &claim("a", 1, State::Active))]);
+    assert_eq!(fixture.shown(60), ["a:ACTIVE"]);
+    assert_eq!(fixture.shown(66), ["a:ACTIVE!"]);
+}
+
+#[test]
+fn own_standstill_is_not_taken_for_the_silence_of_others() {
+    let mut fixture = Fixture::new();
+    fixture.observe(0..5, &|now| vec![seen("a", 1, now, &claim("a", 1, State::Active))]);
+    fixture.observe(3600..3601, &|_| vec![seen("a", 1, 4, &claim("a", 1, State::Active))]);
+    assert_eq!(fixture.shown(3602), ["a:ACTIVE"]);
+    fixture.observe(3601..3700, &|_| vec![seen("a", 1, 4, &claim("a", 1, State::Active))]);
+    assert_eq!(fixture.shown(3699), ["a:ACTIVE!"]);
+}
+
+#[test]
+fn of_two_claims_the_later_holds_and_at_equal_ones_the_one_that_left() {
+    let mut fixture = Fixture::new();
+    let both = |old: Claim, new: Claim| vec![seen("a", 1, 1, &old), seen("a", 2, 1, &new)];
+    fixture.observe(0..1, &|_| both(claim("a", 5, State::Leaving), claim("a", 6, State::Active)));
+    assert_eq!(fixture.shown(0), ["a:ACTIVE"]);
+    fixture.observe(1..2, &|_| both(claim("a", 5, State::Left), claim("a", 5, State::Active)));
+    assert!(fixture.shown(1).is_empty());
+}
+
+#[test]
+fn tombstone_holds_for_the_dead_and_for_newcomers_but_not_for_the_living() {
+    let mut fixture = Fixture::new();
+    let tombstone = Tombstone { ring: RING.to_owned(), id: "a".to_owned(), incarnation: 5 };
+    let news = |beat: u64| {
+        let said = News { tombstones: vec![tombstone.clone()], ..News::default() };
+        let other = Observed { id: id("b", 1), heartbeat: 1, version: 1, news: Some(said) };
+        vec![seen("a", 1, beat, &claim("a", 5, State::Active)), other]
+    };
+    fixture.observe(0..1, &|_| news(1));
+    assert!(fixture.shown(0).is_empty(), "first seen together with the tombstone");
+    fixture.observe(1..3, &|now| news(now + 1));
+    assert_eq!(fixture.shown(2), ["a:ACTIVE"], "it is heard of");
+    fixture.observe(3..20, &|_| news(3));
+    assert!(fixture.shown(19).is_empty());
+    assert_eq!(fixture.ledger.to_exceed(&claim("a", 5, State::Active)), Some((5, true)));
+    assert_eq!(fixture.ledger.to_exceed(&claim("a", 6, State::Active)), None);
+    // A later start of the same instance is not concerned.
+    fixture.observe(20..21, &|_| {
+        let mut all = news(3);
+        all.push(seen("a", 2, 1, &claim("a", 6, State::Active)));
+        all
+    });
+    assert_eq!(fixture.shown(20), ["a:ACTIVE"]);
+}
+
+#[test]
+fn tombstone_is_repeated_while_the_void_claim_is_passed_on() {
+    let mut fixture = Fixture::new();
+    let tombstone = Tombstone { ring: RING.to_owned(), id: "a".to_owned(), incarnation: 5 };
+    fixture.observe(0..1, &|_| vec![seen("a", 1, 1, &claim("a", 5, State::Active))]);
+    fixture.ledger.forget(fixture.at(0), &tombstone);
+    fixture.observe(1..1000, &|_| vec![seen("a", 1, 1, &claim("a", 5, State::Active))]);
+    assert_eq!(fixture.ledger.unsaid_tombstones(), std::slice::from_ref(&tombstone));
+    fixture.observe(1000..1001, &|_| Vec::new());
+    assert!(fixture.ledger.unsaid_tombstones().is_empty());
+    assert!(!fixture.ledger.remembers(&tombstone));
+}
+
+#[test]
+fn nothing_expires_while_too_many_are_unhealthy() {
+    let mut fixture = Fixture::new();
+    let both = |second: u64| {
+        let beat = |last: u64| second.min(last);
+        vec![
+            seen("a", 1, beat(5), &claim("a", 1, State::Active)),
+            seen("b", 1, beat(90), &claim("b", 1, State::Active)),
+        ]
+    };
+    fixture.observe(0..160, &both);
+    let settings = WatchSettings {
+        key: RING.to_owned(),
+        heartbeat_timeout: TIMEOUT,
+        forget_after: Some(TIMEOUT * 2),
+        forget_at_most: Some(1),
+        ..WatchSettings::new(RingSettings::new("r"))
+    };
+    let expired = |second| fixture.ledger.expired(&settings, fixture.at(second)).len();
+    assert_eq!(expired(120), 0, "silent for less than it takes");
+    assert_eq!(expired(130), 1, "one alone");
+    assert_eq!(expired(155), 0, "the other is unhealthy as well");
+    let eager = WatchSettings { forget_at_most: None, ..settings.clone() };
+    assert_eq!(fixture.ledger.expired(&eager, fixture.at(215)).len(), 2);
+}
+
+#[test]
+fn member_that_said_goodbye_is_dead_at_once() {
+    let mut fixture = Fixture::new();
+    let news = News {
+        member: Some(MemberNews { left: true, ..MemberNews::default() }),
+        claims: vec![claim("a", 1, State::Leaving)],
+        ..News::default()
+    };
+    fixture.observe(0..1, &|_| {
+        vec![Observed { id: id("a", 1), heartbeat: 1, version: 1, news: Some(news.clone()) }]
+    });
+    assert_eq!(fixture.shown(0), ["a:LEAVING!"]);
+}

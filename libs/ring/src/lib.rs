@@ -1,0 +1,42 @@
+//! Membership by gossip, the rings of the services, and which instances hold a key.
+//!
+//! A [`Ring`] gives a [`RingView`], an immutable picture of the instances of one service that is
+//! replaced whenever something changes; lookups work on the picture, without locks. What a picture
+//! never shows: how long ago exactly a heartbeat was heard (see the ring page for that), and
+//! instances that left or were forgotten.
+#![warn(missing_docs)]
+
+mod address;
+mod error;
+mod hash;
+mod instance;
+mod ledger;
+mod lifecycle;
+mod membership;
+mod metrics;
+mod news;
+mod page;
+mod ring;
+mod seeds;
+mod settings;
+#[cfg(test)]
+mod testing;
+mod tokens;
+mod transport;
+mod view;
+
+pub use address::detect_address;
+pub use error::{Error, Result, RingError};
+pub use hash::{owns_hash, shuffle_seed, span_token, token_for, token_for_trace_id};
+pub use instance::{Instance, Operation, State};
+pub use lifecycle::Lifecycler;
+pub use membership::{Confirmed, Member, Membership};
+pub use ring::{Heard, Ring, RingSettings};
+pub use seeds::Seed;
+pub use settings::{
+    Clock, GossipSettings, LifecyclerSettings, MembershipSettings, SelfDescription, WatchSettings,
+    system_clock,
+};
+pub use tokens::Tokens;
+pub use transport::{Connection, Listener, Network, Stream, Tcp, TransportSettings};
+pub use view::{LookBack, ReadProgress, ReadSet, ReplicaSet, RingView, Tolerance};

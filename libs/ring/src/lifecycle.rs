@@ -1,0 +1,319 @@
+//! The life of this process as an instance of a ring.
+//!
+//! pending -> joining -> active -> leaving -> left. An instance that finds its tokens, in the ring
+//! or in its file, is active at once.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::instance::State;
+use crate::membership::{Confirmed, Shared};
+use crate::news::Claim;
+use crate::ring::Ring;
+use crate::settings::LifecyclerSettings;
+use crate::tokens::Tokens;
+
+/// This process in a ring. Clones are the same instance.
+#[derive(Clone)]
+pub struct Lifecycler(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    ring: Arc<Ring>,
+    settings: LifecyclerSettings,
+    /// Name of the ring in gossip.
+    ring_key: String,
+    /// Key of the claim.
+    key: String,
+    state: watch::Sender<State>,
+    readiness: Mutex<Readiness>,
+}
+
+#[derive(Clone, Copy)]
+enum Readiness {
+    NotYet,
+    /// Everything is well since then.
+    WellSince(Instant),
+    /// Once ready, always ready.
+    Ready,
+}
+
+impl Lifecycler {
+    pub(crate) async fn start(
+        shared: Arc<Shared>,
+        ring: Arc<Ring>,
+        settings: LifecyclerSettings,
+    ) -> Self {
+        // Only a ring that this membership keeps can be entered; a fixed one shows no claims.
+        let ring_key =
+            ring.kept_by().map_or_else(|| ring.settings().name.clone(), |(key, _)| key.to_owned());
+        let found = found_tokens(&shared, &ring_key, &settings);
+        let now = shared.unix_seconds();
+        let (state, tokens, registered) = match found {
+            Some((tokens, registered)) => (State::Active, tokens, registered.unwrap_or(now)),
+            None => (State::Pending, Tokens::none(), now),
+        };
+        let claim = Claim {
+            ring: ring_key.clone(),
+            id: settings.id.clone(),
+            incarnation: shared.incarnation(),
+            address: settings.address.clone(),
+            zone: settings.zone.clone(),
+            state,
+            tokens,
+            registered,
+            read_only: false,
+            read_only_updated: 0,
+            versions: settings.versions.clone(),
+        };
+        let inner = Arc::new(Inner {
+            key: claim.key(),
+            ring_key,
+            state: watch::Sender::new(state),
+            readiness: Mutex::new(Readiness::NotYet),
+            shared,
+            ring,
+            settings,
+        });
+        inner.save_tokens(&claim.tokens);
+        inner.shared.insert_claim(claim);
+        inner.shared.refresh().await;
+        inner.log(state);
+        if state == State::Pending {
+            let joining = Arc::clone(&inner);
+            let stop = inner.shared.stop_token();
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = joining.join() => {}
+                }
+            });
+            if inner.settings.join_after.is_zero() && inner.settings.observe_period.is_zero() {
+                // There is nothing to wait for: whoever enters is active right away.
+                Self(Arc::clone(&inner)).wait_active().await;
+            }
+        }
+        Self(inner)
+    }
+
+    /// Name of the instance.
+    pub fn id(&self) -> &str {
+        &self.0.settings.id
+    }
+
+    /// The ring.
+    pub fn ring(&self) -> &Arc<Ring> {
+        &self.0.ring
+    }
+
+    /// Where the instance is in its life.
+    pub fn state(&self) -> State {
+        *self.0.state.borrow()
+    }
+
+    /// Changes with the state.
+    pub fn states(&self) -> watch::Receiver<State> {
+        self.0.state.subscribe()
+    }
+
+    /// Waits until the instance is active, or on its way out.
+    pub async fn wait_active(&self) {
+        let mut states = self.states();
+        let past_joining = |state: &State| !matches!(state, State::Pending | State::Joining);
+        // The sender lives as long as `self`.
+        let _ = states.wait_for(past_joining).await;
+    }
+
+    /// Whether the instance is ready; if not, why. Once ready it stays so.
+    pub fn readiness(&self) -> Result<(), String> {
+        let mut readiness = self.0.readiness.lock();
+        if matches!(*readiness, Readiness::Ready) {
+            return Ok(());
+        }
+        if let Err(reason) = self.0.check() {
+            *readiness = Readiness::NotYet;
+            return Err(reason);
+        }
+        let now = Instant::now();
+        let since = match *readiness {
+            Readiness::WellSince(since) => since,
+            _ => now,
+        };
+        *readiness = Readiness::WellSince(since);
+        let least = self.0.settings.min_ready_duration;
+        if now - since < least {
+            return Err(format!("waiting for {} after being ready", go_duration(least)));
+        }
+        *readiness = Readiness::Ready;
+        Ok(())
+    }
+
+    /// Takes no more writes, or takes them again; reads go on. Others are told.
+    pub fn set_read_only(&self, read_only: bool) {
+        let now = self.0.shared.unix_seconds();
+        self.0.shared.claim(&self.0.key, |claim| {
+            if claim.read_only != read_only {
+                claim.read_only = read_only;
+                claim.read_only_updated = now;
+            }
+        });
+    }
+
+    /// Whether the instance takes no writes.
+    pub fn is_read_only(&self) -> bool {
+        self.0.shared.own_claim(&self.0.key).is_some_and(|claim| claim.read_only)
+    }
+
+    /// Begins to leave: read from, no longer written to. Returns when the others have seen it, or
+    /// after the leave timeout.
+    pub async fn leaving(&self) -> Confirmed {
+        self.0.go(State::Leaving);
+        self.0.shared.confirm().await
+    }
+
+    /// The end, after everything was flushed: sleeps as configured, then leaves the ring (or stays
+    /// in it as leaving, if so configured) and waits until the others have seen it.
+    pub async fn leave(&self) -> Confirmed {
+        tokio::time::sleep(self.0.settings.final_sleep).await;
+        if !self.0.settings.unregister {
+            return self.leaving().await;
+        }
+        self.unregister().await
+    }
+
+    /// Leaves the ring whatever is configured, as `/shutdown` asks for.
+    pub async fn unregister(&self) -> Confirmed {
+        self.0.go(State::Left);
+        self.0.shared.confirm().await
+    }
+}
+
+/// Tokens that an earlier start of the instance left in the ring (with its registration), or in
+/// the tokens file.
+fn found_tokens(
+    shared: &Shared,
+    ring: &str,
+    settings: &LifecyclerSettings,
+) -> Option<(Tokens, Option<i64>)> {
+    let new = || Tokens::of_instance(ring, &settings.id, settings.num_tokens);
+    let inherited = shared.with_ledger(|ledger, now| ledger.inherited(ring, &settings.id, now));
+    let had_tokens = |claim: &Claim| {
+        matches!(claim.state, State::Active | State::Leaving) && claim.tokens.count() > 0
+    };
+    if let Some(claim) = inherited.filter(had_tokens) {
+        let tokens = claim.tokens.adjusted(settings.num_tokens, new);
+        return Some((tokens, Some(claim.registered)));
+    }
+    let tokens = Tokens::load(settings.tokens_file.as_deref()?)?;
+    let enough = tokens.count() >= settings.num_tokens;
+    enough.then(|| (tokens.adjusted(settings.num_tokens, new), None))
+}
+
+impl Inner {
+    async fn join(&self) {
+        tokio::time::sleep(self.settings.join_after).await;
+        let tokens =
+            Tokens::of_instance(&self.ring_key, &self.settings.id, self.settings.num_tokens);
+        self.save_tokens(&tokens);
+        self.shared.claim(&self.key, |claim| claim.tokens = tokens);
+        if !self.settings.observe_period.is_zero() && self.go(State::Joining) {
+            // A token that others claim as well goes to one of them in every view alike: there is
+            // nothing to give back.
+            tokio::time::sleep(self.settings.observe_period).await;
+        }
+        self.go(State::Active);
+        self.shared.refresh().await;
+    }
+
+    /// Goes on to a later state; false if the instance is past it already.
+    fn go(&self, state: State) -> bool {
+        let order = |state| match state {
+            State::Pending => 0,
+            State::Joining => 1,
+            State::Active => 2,
+            State::Leaving => 3,
+            State::Left => 4,
+        };
+        let moved = self.state.send_if_modified(|current| {
+            let moves = order(state) > order(*current);
+            if moves {
+                self.shared.claim(&self.key, |claim| {
+                    claim.state = state;
+                    if state == State::Left {
+                        claim.tokens = Tokens::none();
+                    }
+                });
+                *current = state;
+            }
+            moves
+        });
+        if moved {
+            self.log(state);
+        }
+        moved
+    }
+
+    fn log(&self, state: State) {
+        let (ring, instance) = (&self.ring.settings().name, &self.settings.id);
+        tracing::info!(ring, instance, %state, "instance changed its state");
+    }
+
+    fn save_tokens(&self, tokens: &Tokens) {
+        let Some(path) = self.settings.tokens_file.as_deref().filter(|_| tokens.count() > 0) else {
+            return;
+        };
+        if let Err(error) = tokens.save(path) {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(%error, source, "tokens are not kept over a restart");
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let view = self.ring.view();
+        if view.token_count() == 0 {
+            return Err("no tokens in ring".to_owned());
+        }
+        if view.find(&self.settings.id).is_none_or(|own| own.tokens.is_empty()) {
+            return Err("this instance owns no tokens".to_owned());
+        }
+        if !self.settings.check_ring_health {
+            return Ok(());
+        }
+        self.shared.with_ledger(|ledger, now| {
+            for (id, entry) in ledger.entries(&self.ring_key, now) {
+                if !ledger.is_alive(entry.node, now, self.settings.heartbeat_timeout) {
+                    return Err(format!("instance {id} past heartbeat timeout"));
+                }
+                if entry.claim.state != State::Active {
+                    return Err(format!("instance {id} in state {}", entry.claim.state));
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// As Go prints durations: `15s`, `1m0s`, `500ms`.
+fn go_duration(duration: Duration) -> String {
+    let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
+    if seconds == 0 {
+        return if millis == 0 { "0s".to_owned() } else { format!("{millis}ms") };
+    }
+    let fraction = match millis {
+        0 => String::new(),
+        millis => format!(".{millis:03}").trim_end_matches('0').to_owned(),
+    };
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{rest}{fraction}s"),
+        (0, _) => format!("{minutes}m{rest}{fraction}s"),
+        _ => format!("{hours}h{minutes}m{rest}{fraction}s"),
+    }
+}

@@ -1,0 +1,77 @@
+use super::*;
+use crate::testing::{place, watch_settings};
+use crate::{Membership, MembershipSettings, SelfDescription};
+
+async fn alone() -> (Membership, Arc<Ring>) {
+    let settings = MembershipSettings {
+        registry: None,
+        ..MembershipSettings::alone("p", SelfDescription::default())
+    };
+    let membership = Membership::start(settings).await.unwrap();
+    let ring = membership.watch(watch_settings()).await;
+    (membership, ring)
+}
+
+#[tokio::test]
+async fn process_alone_is_a_ring_of_one() {
+    let (membership, ring) = alone().await;
+    let lifecycler = membership.enter(&ring, place("a")).await;
+    assert_eq!(lifecycler.state(), State::Active);
+    assert_eq!(ring.view().find("a").unwrap().tokens.len(), 128);
+    assert_eq!(lifecycler.readiness(), Ok(()));
+    assert_eq!(membership.page_html(), "This instance doesn't use memberlist.");
+    assert_eq!(lifecycler.leave().await, Confirmed { seen: 0, of: 0 });
+    assert!(ring.view().instances().is_empty());
+    assert_eq!(lifecycler.readiness(), Ok(()), "once ready, always ready");
+    membership.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn instance_goes_through_its_states_and_becomes_ready() {
+    let (membership, ring) = alone().await;
+    let settings = LifecyclerSettings {
+        join_after: Duration::from_secs(10),
+        observe_period: Duration::from_secs(20),
+        min_ready_duration: Duration::from_secs(15),
+        ..place("a")
+    };
+    let lifecycler = membership.enter(&ring, settings).await;
+    assert_eq!(lifecycler.state(), State::Pending);
+    assert_eq!(lifecycler.readiness().unwrap_err(), "no tokens in ring");
+    let mut states = lifecycler.states();
+    states.wait_for(|state| *state == State::Joining).await.unwrap();
+    membership.shared().refresh().await;
+    assert_eq!(lifecycler.readiness().unwrap_err(), "instance a in state JOINING");
+    lifecycler.wait_active().await;
+    membership.shared().refresh().await;
+    assert_eq!(lifecycler.readiness().unwrap_err(), "waiting for 15s after being ready");
+    tokio::time::advance(Duration::from_secs(15)).await;
+    assert_eq!(lifecycler.readiness(), Ok(()));
+}
+
+#[tokio::test]
+async fn tokens_file_makes_an_instance_active_with_its_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.json");
+    let tokens: Vec<u32> = (0..200).map(|number| number * 7).collect();
+    std::fs::write(&path, serde_json::json!({ "tokens": tokens }).to_string()).unwrap();
+    let settings = LifecyclerSettings {
+        tokens_file: Some(path.clone()),
+        join_after: Duration::from_secs(3600),
+        ..place("a")
+    };
+    let (membership, ring) = alone().await;
+    let lifecycler = membership.enter(&ring, settings).await;
+    assert_eq!(lifecycler.state(), State::Active);
+    assert_eq!(*ring.view().find("a").unwrap().tokens, tokens[..128]);
+    assert_eq!(Tokens::load(&path), Some(Tokens::Listed(tokens[..128].to_vec())));
+}
+
+#[test]
+fn durations_read_as_go_prints_them() {
+    let cases = [(0, "0s"), (500, "500ms"), (1500, "1.5s"), (15_000, "15s"), (60_000, "1m0s")];
+    for (millis, text) in cases {
+        assert_eq!(go_duration(Duration::from_millis(millis)), text);
+    }
+    assert_eq!(go_duration(Duration::from_secs(3661)), "1h1m1s");
+}

@@ -1,0 +1,110 @@
+//! Finds other members by the seeds, for as long as the process runs.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::Shared;
+use crate::error::{Error, Result};
+use crate::seeds::resolve_all;
+
+/// Seeds told of us in one attempt.
+const MAX_SEEDS_AT_ONCE: usize = 64;
+
+/// The first attempt: ends when another member was heard of, when all seeds have failed, or when
+/// time is up. Errors only if the settings demand a number of members.
+pub(super) async fn first(shared: &Arc<Shared>) -> Result<()> {
+    let (Some(settings), Some(gossip)) = (shared.gossip_settings(), &shared.gossip) else {
+        return Ok(());
+    };
+    let deadline = Instant::now() + settings.join_wait;
+    let wanted = settings.abort_unless_reached.unwrap_or(1);
+    let attempt = async {
+        let mut members = shared.members.subscribe();
+        loop {
+            let seeds = tell_seeds(shared).await;
+            let again = Instant::now() + settings.interval * 2;
+            while Instant::now() < again {
+                let failed = gossip.wire.reachability.changed.notified();
+                let reached = others(shared);
+                let unreachable = |seed| gossip.wire.reachability.is_unreachable(seed);
+                if reached >= wanted || reached == 0 && seeds.iter().all(unreachable) {
+                    return;
+                }
+                tokio::select! {
+                    _ = members.changed() => {}
+                    () = failed => {}
+                    () = tokio::time::sleep_until(again) => {}
+                }
+            }
+        }
+    };
+    let _ = timeout_at(deadline, attempt).await;
+    let reached = others(shared);
+    match settings.abort_unless_reached {
+        Some(wanted) if reached < wanted => Err(Error::JoinFailed { reached, wanted }),
+        _ => {
+            tracing::info!(members = reached, "cluster joined");
+            Ok(())
+        }
+    }
+}
+
+/// Tells seeds that are not members again and again: while alone with growing pauses, then so
+/// that two halves of a cluster that lost each other meet.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let Some(settings) = shared.gossip_settings() else { return };
+    if settings.join.is_empty() {
+        return;
+    }
+    let (first, last) = settings.join_backoff;
+    let (mut pause, mut attempts) = (first, 1u32);
+    loop {
+        let alone = others(&shared) == 0;
+        if alone && settings.abort_after_attempts.is_some_and(|most| attempts >= most) {
+            let reason = format!("no other member found in {attempts} attempts to join");
+            tracing::error!(reason, "memberlist.abort_if_cluster_join_fails");
+            shared.stopped.send_replace(Some(reason));
+            return;
+        }
+        let wait = if alone { pause } else { settings.rejoin_interval };
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        tell_seeds(&shared).await;
+        if alone {
+            attempts = attempts.saturating_add(1);
+            pause = (pause * 2).min(last).max(Duration::from_millis(1));
+        } else {
+            (pause, attempts) = (first, 1);
+        }
+    }
+}
+
+/// Gossips with each seed that is not known to be a member; gives those.
+async fn tell_seeds(shared: &Shared) -> Vec<SocketAddr> {
+    let (Some(settings), Some(gossip)) = (shared.gossip_settings(), &shared.gossip) else {
+        return Vec::new();
+    };
+    let resolved = resolve_all(&settings.join, &*settings.network).await;
+    let members: HashSet<SocketAddr> = shared.with_ledger(|ledger, now| {
+        let heard = ledger.nodes().filter(|node| ledger.is_heard(node, now));
+        heard.map(|node| node.id.gossip_advertise_addr).collect()
+    });
+    let unknown = resolved.into_iter().filter(|seed| !members.contains(seed));
+    let seeds: Vec<SocketAddr> =
+        unknown.filter(|seed| *seed != gossip.wire.advertised).take(MAX_SEEDS_AT_ONCE).collect();
+    for seed in &seeds {
+        let _ = gossip.handle.gossip(*seed);
+    }
+    seeds
+}
+
+/// Other members that are there.
+fn others(shared: &Shared) -> usize {
+    shared.members.borrow().iter().filter(|member| !member.is_self).count()
+}

@@ -1,0 +1,242 @@
+//! Keeps views, members and our own news up to date.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chitchat::ChitchatId;
+use tokio::time::Instant;
+
+use super::{Member, Own, Shared, Watched};
+use crate::instance::State;
+use crate::ledger::{Ledger, Observed};
+use crate::news::{MEMBER_KEY, News, write};
+
+/// Shortest pause between two refreshes, so that a burst of news costs one.
+const BURST: Duration = Duration::from_millis(5);
+
+/// Refreshes when something changed, and once an interval because silence is no event.
+pub(super) async fn run(shared: Arc<Shared>, interval: Duration) {
+    let mut rivals = RivalLog::default();
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => break,
+            () = shared.dirty.notified() => tokio::time::sleep(BURST).await,
+            () = tokio::time::sleep(interval) => {}
+        }
+        shared.refresh().await;
+        rivals.look(&shared);
+    }
+    if let Some(gossip) = &shared.gossip {
+        // An error says that it has stopped by itself.
+        let _ = gossip.handle.initiate_shutdown();
+    }
+}
+
+impl Shared {
+    /// Tells the gossip what this process says, hears what others say, and renews the views.
+    pub(crate) async fn refresh(&self) {
+        let _one_at_a_time = self.refreshing.lock().await;
+        self.say().await;
+        let observed = self.hear().await;
+        let now = Instant::now();
+        let rings: Vec<Watched> = self.rings.lock().clone();
+        let mut ledger = self.ledger.lock();
+        ledger.observe(now, &self.id, observed);
+        let changed = self.defend(&ledger) | self.bury(&mut ledger, &rings, now);
+        for Watched { settings, ring } in &rings {
+            let timeout = settings.heartbeat_timeout;
+            ring.replace(ledger.instances(&settings.key, timeout, now));
+            if let Some(metrics) = &self.metrics {
+                metrics.ring(&settings.ring.name, &ring.view());
+            }
+        }
+        self.list_members(&ledger, &rings, now);
+        if let Some(gossip) = &self.gossip {
+            let versions = ledger
+                .nodes()
+                .map(|node| ((Arc::from(&*node.id.node_id), node.id.generation_id), node.version));
+            // After the views were renewed: whoever asks wants to know what they show.
+            gossip.wire.known.replace(versions.collect::<HashMap<_, _>>());
+        }
+        if changed {
+            self.dirty.notify_one();
+        }
+    }
+
+    /// Makes the gossip say what [`Own`] holds; gives the version of our news.
+    pub(super) async fn say(&self) -> u64 {
+        let Some(gossip) = &self.gossip else { return 0 };
+        let values = self.own.lock().values();
+        let chitchat = gossip.handle.chitchat();
+        let mut chitchat = chitchat.lock().await;
+        let state = chitchat.self_node_state();
+        let void: Vec<String> = state
+            .key_values()
+            .filter(|(key, _)| !values.contains_key(*key))
+            .map(|(key, _)| key.to_owned())
+            .collect();
+        for key in void {
+            state.delete(&key);
+        }
+        for (key, value) in values {
+            state.set(key, value);
+        }
+        state.max_version()
+    }
+
+    async fn hear(&self) -> Vec<Observed> {
+        let Some(gossip) = &self.gossip else {
+            let news = Some(self.own.lock().news());
+            return vec![Observed { id: self.id.clone(), heartbeat: 0, version: 0, news }];
+        };
+        let chitchat = gossip.handle.chitchat();
+        let chitchat = chitchat.lock().await;
+        let ledger = self.ledger.lock();
+        let observe = |(id, state): (&ChitchatId, &chitchat::NodeState)| {
+            let version = state.max_version();
+            let news =
+                (ledger.version(id) != Some(version)).then(|| News::read(state.key_values()));
+            Observed { id: id.clone(), heartbeat: state.heartbeat().into(), version, news }
+        };
+        chitchat.node_states().iter().map(observe).collect()
+    }
+
+    /// Raises the incarnation of our claims above those of our former starts, and above
+    /// tombstones; tells whether anything changed.
+    fn defend(&self, ledger: &Ledger) -> bool {
+        let mut changed = false;
+        for claim in self.own.lock().claims.values_mut() {
+            let Some((highest, forgotten)) = ledger.to_exceed(claim) else { continue };
+            claim.incarnation = highest + 1;
+            changed = true;
+            if forgotten && claim.state != State::Left {
+                claim.registered = self.unix_seconds();
+                tracing::warn!(
+                    ring = claim.ring,
+                    instance = claim.id,
+                    "this instance was forgotten by others while alive, it registers again"
+                );
+            }
+        }
+        changed
+    }
+
+    /// Forgets what was silent for too long, repeats tombstones that nobody says any more, and
+    /// drops those of our own that are of no more use; tells whether anything changed.
+    fn bury(&self, ledger: &mut Ledger, rings: &[Watched], now: Instant) -> bool {
+        let mut fresh = Vec::new();
+        for Watched { settings, .. } in rings {
+            for tombstone in ledger.expired(settings, now) {
+                tracing::info!(
+                    ring = settings.ring.name,
+                    instance = tombstone.id,
+                    "instance forgotten, nothing was heard of it for too long"
+                );
+                ledger.forget(now, &tombstone);
+                fresh.push(tombstone);
+            }
+        }
+        fresh.extend(ledger.unsaid_tombstones());
+        let mut own = self.own.lock();
+        let before = own.tombstones.len();
+        own.tombstones.retain(|_, tombstone| ledger.remembers(tombstone));
+        let mut changed = own.tombstones.len() != before;
+        for tombstone in fresh {
+            let key = tombstone.key();
+            changed |= own.tombstones.insert(key, tombstone.clone()) != Some(tombstone);
+        }
+        changed
+    }
+
+    fn list_members(&self, ledger: &Ledger, rings: &[Watched], now: Instant) {
+        let present = ledger.nodes().filter(|node| ledger.is_present(node, now));
+        let mut members: Vec<Member> = present
+            .filter_map(|node| {
+                let news = node.news.member.clone().filter(|news| !news.left || node.is_own())?;
+                Some(Member {
+                    name: node.id.node_id.to_string(),
+                    targets: news.targets,
+                    http_address: news.http,
+                    grpc_address: news.grpc,
+                    gossip_address: node.id.gossip_advertise_addr,
+                    zone: news.zone,
+                    version: news.version,
+                    is_self: node.is_own(),
+                })
+            })
+            .collect();
+        members.sort_by(|a, b| (&a.name, a.gossip_address).cmp(&(&b.name, b.gossip_address)));
+        // A former start of the same process, not yet silent for long.
+        members.dedup_by(|later, first| {
+            later.name == first.name && later.gossip_address == first.gossip_address
+        });
+        if let Some(metrics) = &self.metrics {
+            let joins = self.gossip_settings().is_some_and(|gossip| !gossip.join.is_empty());
+            metrics.cluster(members.len(), rings.len(), !joins || members.len() > 1);
+            for claim in self.own.lock().claims.values() {
+                let watched = rings.iter().find(|at| at.settings.key == claim.ring);
+                let name = watched.map_or(&*claim.ring, |at| &*at.settings.ring.name);
+                metrics.owned(name, claim.tokens.count());
+            }
+        }
+        self.members.send_if_modified(|held| {
+            let differs = **held != members;
+            if differs {
+                *held = Arc::new(members);
+            }
+            differs
+        });
+    }
+}
+
+impl Own {
+    fn values(&self) -> BTreeMap<String, String> {
+        let mut values = BTreeMap::from([(MEMBER_KEY.to_owned(), write(&self.member))]);
+        values.extend(self.claims.iter().map(|(key, claim)| (key.clone(), write(claim))));
+        values.extend(self.tombstones.iter().map(|(key, at)| (key.clone(), write(at))));
+        values
+    }
+
+    fn news(&self) -> News {
+        News {
+            member: Some(self.member.clone()),
+            claims: self.claims.values().cloned().collect(),
+            tombstones: self.tombstones.values().cloned().collect(),
+        }
+    }
+}
+
+/// Warns, now and then, when another live process claims our place in a ring.
+#[derive(Default)]
+struct RivalLog {
+    since: HashMap<String, Instant>,
+    told: HashMap<String, Instant>,
+}
+
+const RIVAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+impl RivalLog {
+    fn look(&mut self, shared: &Shared) {
+        let claims: Vec<_> = shared.own.lock().claims.values().cloned().collect();
+        for claim in claims {
+            let (rival, now) =
+                shared.with_ledger(|ledger, now| (ledger.has_rival(&claim, now), now));
+            if !rival {
+                self.since.remove(&claim.id);
+                continue;
+            }
+            // Our former start is still heard of for a moment, through others.
+            let since = *self.since.entry(claim.id.clone()).or_insert(now);
+            let told = self.told.get(&claim.id).is_some_and(|at| now - *at < RIVAL_LOG_INTERVAL);
+            if now - since > shared.settings.suspect_after * 2 && !told {
+                self.told.insert(claim.id.clone(), now);
+                tracing::error!(
+                    ring = claim.ring,
+                    instance = claim.id,
+                    "another process that is alive has the same instance id: give each its own"
+                );
+            }
+        }
+    }
+}

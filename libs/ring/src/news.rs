@@ -1,0 +1,121 @@
+//! What members tell each other: the keys and values of the gossip.
+//!
+//! Values are JSON; fields that a member does not know are ignored, so that versions may differ by
+//! a release. A value that cannot be read is as good as absent.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::instance::State;
+use crate::tokens::Tokens;
+
+/// Key under which a process describes itself.
+pub(crate) const MEMBER_KEY: &str = "member";
+const CLAIM_PREFIX: &str = "claim/";
+const FORGET_PREFIX: &str = "forget/";
+
+/// A process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MemberNews {
+    pub(crate) targets: Vec<String>,
+    pub(crate) http: String,
+    pub(crate) grpc: String,
+    pub(crate) zone: String,
+    pub(crate) version: String,
+    /// It said goodbye.
+    #[serde(default)]
+    pub(crate) left: bool,
+}
+
+/// A place in a ring that a process claims.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claim {
+    pub(crate) ring: String,
+    pub(crate) id: String,
+    /// Of two claims of one id the higher holds. It starts as the time of the process's start and
+    /// is raised when an older claim, or a tombstone, turns out to be as high: clocks may be wrong.
+    pub(crate) incarnation: u64,
+    pub(crate) address: String,
+    #[serde(default)]
+    pub(crate) zone: String,
+    pub(crate) state: State,
+    pub(crate) tokens: Tokens,
+    pub(crate) registered: i64,
+    #[serde(default)]
+    pub(crate) read_only: bool,
+    #[serde(default)]
+    pub(crate) read_only_updated: i64,
+    #[serde(default)]
+    pub(crate) versions: BTreeMap<u64, u64>,
+}
+
+impl Claim {
+    pub(crate) fn key(&self) -> String {
+        format!("{CLAIM_PREFIX}{}/{}", self.ring, self.id)
+    }
+}
+
+/// Word that a claim, and older ones of the same id, are void.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Tombstone {
+    pub(crate) ring: String,
+    pub(crate) id: String,
+    pub(crate) incarnation: u64,
+}
+
+impl Tombstone {
+    pub(crate) fn key(&self) -> String {
+        format!("{FORGET_PREFIX}{}/{}", self.ring, self.id)
+    }
+}
+
+/// All that one process says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct News {
+    pub(crate) member: Option<MemberNews>,
+    pub(crate) claims: Vec<Claim>,
+    pub(crate) tombstones: Vec<Tombstone>,
+}
+
+impl News {
+    pub(crate) fn read<'kv>(values: impl Iterator<Item = (&'kv str, &'kv str)>) -> Self {
+        let mut news = Self::default();
+        for (key, value) in values {
+            if key == MEMBER_KEY {
+                news.member = parse(key, value);
+            } else if key.starts_with(CLAIM_PREFIX) {
+                news.claims.extend(parse::<Claim>(key, value));
+            } else if key.starts_with(FORGET_PREFIX) {
+                news.tombstones.extend(parse::<Tombstone>(key, value));
+            }
+        }
+        news
+    }
+}
+
+pub(crate) fn write(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("strings, numbers and maps keyed by them have a JSON form")
+}
+
+fn parse<T: DeserializeOwned>(key: &str, value: &str) -> Option<T> {
+    let parsed = serde_json::from_str(value);
+    parsed.inspect_err(|error| tracing::debug!(key, %error, "gossip value not understood")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claim_without_the_newer_fields_is_read() {
+        let text = r#"{"ring":"r","id":"a/b","incarnation":7,"address":"h:1","state":"LEAVING",
+            "tokens":{"seed":{"seed":18446744073709551615,"count":4}},"registered":5,"new":[]}"#;
+        let news = News::read([("claim/r/a/b", text), ("claim/x", "{"), ("odd", "")].into_iter());
+        let [claim] = &news.claims[..] else { panic!("{news:?}") };
+        assert_eq!((claim.state, claim.incarnation), (State::Leaving, 7));
+        assert_eq!(claim.tokens.resolve().len(), 4);
+        let again = News::read([("claim/", write(claim).as_str())].into_iter());
+        assert_eq!(again.claims[0], *claim);
+    }
+}

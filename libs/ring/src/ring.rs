@@ -1,0 +1,148 @@
+//! A ring: the current view, and how to wait for the next.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::instance::Instance;
+use crate::membership::Shared;
+use crate::view::RingView;
+
+/// What a ring is called and how it places keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingSettings {
+    /// Name on pages and metrics, e.g. `ingester`.
+    pub name: String,
+    /// Copies of each key; at least 1.
+    pub replication_factor: usize,
+    /// Put the copies into different zones.
+    pub zone_awareness: bool,
+    /// Zones whose instances are left out.
+    pub excluded_zones: Vec<String>,
+}
+
+impl RingSettings {
+    /// One copy, no zones.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            replication_factor: 1,
+            zone_awareness: false,
+            excluded_zones: Vec::new(),
+        }
+    }
+}
+
+/// The instances of one service, kept up to date.
+pub struct Ring {
+    settings: RingSettings,
+    view: ArcSwap<RingView>,
+    changed: watch::Sender<()>,
+    /// Name of the ring in gossip, and what keeps it up to date.
+    kept_by: Option<(String, Weak<Shared>)>,
+}
+
+/// An instance, and when it was last heard of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The instance.
+    pub instance: Arc<Instance>,
+    /// For how long nothing was heard of it.
+    pub silent_for: Duration,
+}
+
+impl Ring {
+    /// A ring whose instances never change: for one process, and for tests.
+    pub fn fixed(settings: RingSettings, instances: Vec<Instance>) -> Arc<Self> {
+        let ring = Self::new(settings, None);
+        ring.replace(instances);
+        Arc::new(ring)
+    }
+
+    pub(crate) fn watched(settings: RingSettings, key: &str, shared: Weak<Shared>) -> Self {
+        Self::new(settings, Some((key.to_owned(), shared)))
+    }
+
+    fn new(settings: RingSettings, kept_by: Option<(String, Weak<Shared>)>) -> Self {
+        let view = ArcSwap::from_pointee(RingView::new(&settings, Vec::new()));
+        Self { settings, view, changed: watch::Sender::new(()), kept_by }
+    }
+
+    /// The current picture. Costs an atomic load and a count; take it once for each request.
+    pub fn view(&self) -> Arc<RingView> {
+        self.view.load_full()
+    }
+
+    /// How the ring places keys.
+    pub fn settings(&self) -> &RingSettings {
+        &self.settings
+    }
+
+    /// Changes whenever the view does.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Waits until the ring has not changed for `quiet`, or for `most` in all; tells whether it
+    /// became quiet.
+    pub async fn wait_stable(&self, quiet: Duration, most: Duration) -> bool {
+        let end = Instant::now() + most;
+        let mut changes = self.changes();
+        loop {
+            let quiet_at = Instant::now() + quiet;
+            if quiet_at > end {
+                tokio::time::sleep_until(end).await;
+                return false;
+            }
+            if timeout_at(quiet_at, changes.changed()).await.is_err() {
+                return true;
+            }
+        }
+    }
+
+    /// The instances, and when each was last heard of; those of a fixed ring are always there.
+    pub fn heard(&self) -> Vec<Heard> {
+        let view = self.view();
+        let shared = self.kept_by();
+        let silences = shared.map(|(key, shared)| {
+            shared.with_ledger(|ledger, now| {
+                let entries = ledger.entries(key, now).into_iter();
+                let silence = |(id, entry): (&str, crate::ledger::Entry<'_>)| {
+                    (id.to_owned(), ledger.silence(entry.node, now))
+                };
+                entries.map(silence).collect::<std::collections::HashMap<_, _>>()
+            })
+        });
+        let silent_for = |instance: &Instance| {
+            let found = silences.as_ref().and_then(|found| found.get(&*instance.id));
+            found.copied().unwrap_or_default()
+        };
+        let heard = view.instances().iter();
+        heard.map(|at| Heard { silent_for: silent_for(at), instance: Arc::clone(at) }).collect()
+    }
+
+    /// Removes an instance; everyone in the cluster is told. It comes back if it is alive. False
+    /// if there is no such instance, or the ring is fixed.
+    pub fn forget(&self, id: &str) -> bool {
+        self.kept_by().is_some_and(|(key, shared)| shared.forget(key, id))
+    }
+
+    pub(crate) fn kept_by(&self) -> Option<(&str, Arc<Shared>)> {
+        let (key, shared) = self.kept_by.as_ref()?;
+        Some((key.as_str(), shared.upgrade()?))
+    }
+
+    /// Puts a new picture in place, unless it is the same; tells whether it did. Only a ring made
+    /// by [`Ring::fixed`] may be changed from outside, to play a change in a test.
+    pub fn replace(&self, instances: Vec<Instance>) -> bool {
+        let Some(view) = self.view.load().renewed(&self.settings, instances) else {
+            return false;
+        };
+        self.view.store(Arc::new(view));
+        self.changed.send_replace(());
+        true
+    }
+}

@@ -1,0 +1,213 @@
+//! Settings of membership.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tactus_telemetry::metrics::Registry;
+
+use crate::ring::RingSettings;
+use crate::seeds::Seed;
+use crate::transport::{Network, Tcp, TransportSettings};
+
+/// What a process says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct SelfDescription {
+    /// Targets that it runs, e.g. `ingester`.
+    pub targets: Vec<String>,
+    /// `host:port` of its HTTP server.
+    pub http_address: String,
+    /// `host:port` of its gRPC server.
+    pub grpc_address: String,
+    /// Availability zone; may be empty.
+    pub zone: String,
+    /// Version of the program.
+    pub version: String,
+}
+
+/// Time as the operating system tells it. It is used for registration times and to number the
+/// starts of a process, never to judge the age of anything.
+pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// The system's clock: time since 1970.
+pub fn system_clock() -> Clock {
+    Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// How a process takes part in a cluster.
+#[derive(Clone)]
+pub struct MembershipSettings {
+    /// Name of this process among the members; unique unless `random_name`.
+    pub name: String,
+    /// Add a random part to the name: several processes of one host may share it.
+    pub random_name: bool,
+    /// What others are told.
+    pub description: SelfDescription,
+    /// Gossip; `None` is a process alone, without a port.
+    pub gossip: Option<GossipSettings>,
+    /// A member silent for so long is suspect: it is no longer listed among the members, and may
+    /// be forgotten by hand. About 10 gossip intervals.
+    pub suspect_after: Duration,
+    /// Forgotten instances are remembered for so long at least.
+    pub remember_forgotten: Duration,
+    /// Where the metrics go.
+    pub registry: Option<&'static Registry>,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+impl MembershipSettings {
+    /// A process without other members.
+    pub fn alone(name: &str, description: SelfDescription) -> Self {
+        Self {
+            name: name.to_owned(),
+            random_name: false,
+            description,
+            gossip: None,
+            suspect_after: Duration::from_secs(10),
+            remember_forgotten: Duration::from_secs(5 * 60),
+            registry: Some(Registry::global()),
+            clock: system_clock(),
+        }
+    }
+}
+
+/// How gossip is spoken.
+#[derive(Clone)]
+pub struct GossipSettings {
+    /// Addresses to listen on; at least one. Port 0 takes a free one.
+    pub listen: Vec<SocketAddr>,
+    /// Address that others are told; see [`detect_address`](crate::detect_address).
+    pub advertise_ip: IpAddr,
+    /// Port that others are told; `None` is the one listened on.
+    pub advertise_port: Option<u16>,
+    /// Members to join by.
+    pub join: Vec<Seed>,
+    /// Time between rounds.
+    pub interval: Duration,
+    /// Seeds are resolved, and those not in the cluster told of it, so often.
+    pub rejoin_interval: Duration,
+    /// Longest wait at start for the news of others; a process that cannot join goes on alone.
+    pub join_wait: Duration,
+    /// First and longest delay between attempts to join while alone.
+    pub join_backoff: (Duration, Duration),
+    /// Fail at start unless so many others were reached within `join_wait`.
+    pub abort_unless_reached: Option<usize>,
+    /// Fail when so many attempts to join found nobody.
+    pub abort_after_attempts: Option<u32>,
+    /// Longest wait for others to see a goodbye.
+    pub leave_timeout: Duration,
+    /// A member that died is remembered for so long; newcomers are told for half of it.
+    pub dead_member_retention: Duration,
+    /// Limits and security of the connections.
+    pub transport: TransportSettings,
+    /// The network; TCP but in simulations.
+    pub network: Arc<dyn Network>,
+}
+
+impl GossipSettings {
+    /// Listening on `listen`, told to others as `advertise_ip` and the same port, with the
+    /// defaults of the configuration.
+    pub fn new(listen: SocketAddr, advertise_ip: IpAddr) -> Self {
+        Self {
+            listen: vec![listen],
+            advertise_ip,
+            advertise_port: None,
+            join: Vec::new(),
+            interval: Duration::from_secs(1),
+            rejoin_interval: Duration::from_secs(30),
+            join_wait: Duration::from_secs(5),
+            join_backoff: (Duration::from_secs(1), Duration::from_secs(60)),
+            abort_unless_reached: None,
+            abort_after_attempts: None,
+            leave_timeout: Duration::from_secs(20),
+            dead_member_retention: Duration::from_secs(6 * 3600),
+            transport: TransportSettings::default(),
+            network: Arc::new(Tcp),
+        }
+    }
+}
+
+/// How a ring is watched.
+#[derive(Clone, Debug)]
+pub struct WatchSettings {
+    /// How the ring places keys.
+    pub ring: RingSettings,
+    /// Name of the ring in gossip, e.g. `collectors/ring`.
+    pub key: String,
+    /// An instance silent for so long is unhealthy; 0 never expires.
+    pub heartbeat_timeout: Duration,
+    /// An instance silent for so long is forgotten; `None` is never.
+    pub forget_after: Option<Duration>,
+    /// Forget nothing while more than so many are unhealthy at once; `None` is no such limit.
+    pub forget_at_most: Option<usize>,
+}
+
+impl WatchSettings {
+    /// Watches `ring` under its own name; an instance silent for a minute is unhealthy, and
+    /// forgotten after two.
+    pub fn new(ring: RingSettings) -> Self {
+        let key = format!("collectors/{}", ring.name);
+        let heartbeat_timeout = Duration::from_secs(60);
+        Self {
+            ring,
+            key,
+            heartbeat_timeout,
+            forget_after: Some(heartbeat_timeout * 2),
+            forget_at_most: None,
+        }
+    }
+}
+
+/// How this process takes part in a ring.
+#[derive(Clone, Debug)]
+pub struct LifecyclerSettings {
+    /// Name of the instance, unique in the ring.
+    pub id: String,
+    /// `host:port` of its gRPC server.
+    pub address: String,
+    /// Availability zone; may be empty.
+    pub zone: String,
+    /// Tokens to own.
+    pub num_tokens: u32,
+    /// File that keeps the tokens over restarts.
+    pub tokens_file: Option<PathBuf>,
+    /// Wait before tokens are drawn.
+    pub join_after: Duration,
+    /// Stay in state joining for so long.
+    pub observe_period: Duration,
+    /// Ready at the earliest so long after everything else is.
+    pub min_ready_duration: Duration,
+    /// Ready only once all instances of the ring are active and healthy.
+    pub check_ring_health: bool,
+    /// What counts as unhealthy for that check; 0 never expires.
+    pub heartbeat_timeout: Duration,
+    /// Leave the ring at stop; otherwise stay in it as leaving.
+    pub unregister: bool,
+    /// Sleep before the ring is left.
+    pub final_sleep: Duration,
+    /// Versions of what it understands, by feature number.
+    pub versions: std::collections::BTreeMap<u64, u64>,
+}
+
+impl LifecyclerSettings {
+    /// An instance with the defaults of the configuration.
+    pub fn new(id: &str, address: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            address: address.to_owned(),
+            zone: String::new(),
+            num_tokens: 128,
+            tokens_file: None,
+            join_after: Duration::ZERO,
+            observe_period: Duration::ZERO,
+            min_ready_duration: Duration::from_secs(15),
+            check_ring_health: true,
+            heartbeat_timeout: Duration::from_secs(60),
+            unregister: true,
+            final_sleep: Duration::ZERO,
+            versions: std::collections::BTreeMap::new(),
+        }
+    }
+}

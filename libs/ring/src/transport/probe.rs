@@ -1,0 +1,50 @@
+//! Asks a member how much of another member's news has reached its rings.
+//!
+//! Gossip itself gives no receipt, and an instance that leaves must know that nobody writes to it
+//! any more. The question is a name and a number (which start of the member), the answer the
+//! version of its news that the rings of the one who was asked show; 0 if it is not known.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::network::Connection;
+
+/// Version of the news of each start of each member, as far as the rings show it.
+#[derive(Default)]
+pub(crate) struct Known(RwLock<HashMap<(Arc<str>, u64), u64>>);
+
+impl Known {
+    pub(crate) fn replace(&self, versions: HashMap<(Arc<str>, u64), u64>) {
+        *self.0.write() = versions;
+    }
+
+    fn version(&self, name: &str, start: u64) -> u64 {
+        self.0.read().get(&(name.into(), start)).copied().unwrap_or(0)
+    }
+}
+
+/// Asks on a connection that was welcomed.
+pub(super) async fn ask(connection: &mut Connection, name: &str, start: u64) -> io::Result<u64> {
+    let name = &name.as_bytes()[..name.len().min(usize::from(u16::MAX))];
+    connection.write_u16(name.len() as u16).await?;
+    connection.write_all(name).await?;
+    connection.write_u64(start).await?;
+    connection.flush().await?;
+    connection.read_u64().await
+}
+
+/// Answers one question.
+pub(super) async fn answer(known: &Known, connection: &mut Connection) -> io::Result<()> {
+    let length = connection.read_u16().await?;
+    let mut name = vec![0; usize::from(length)];
+    connection.read_exact(&mut name).await?;
+    let start = connection.read_u64().await?;
+    let version = std::str::from_utf8(&name).map_or(0, |name| known.version(name, start));
+    connection.write_u64(version).await?;
+    connection.flush().await?;
+    connection.shutdown().await
+}

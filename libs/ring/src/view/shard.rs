@@ -1,0 +1,131 @@
+//! Shuffle sharding: each tenant gets a few instances of its own.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::RingView;
+use crate::hash::{SplitMix64, shuffle_seed};
+use crate::instance::Instance;
+
+/// Most shards kept by one view; a further tenant's is computed anew each time.
+const MAX_CACHED_SHARDS: usize = 10_000;
+
+/// Shards by tenant and size. It lives as long as its view, so that it never goes stale.
+#[derive(Default)]
+pub(super) struct ShardCache(HashMap<Arc<str>, (usize, Arc<RingView>)>);
+
+/// Which instances a reader asks in addition to the shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookBack {
+    /// Instances registered, or made read-only, at or after this time; Unix seconds.
+    pub since: i64,
+}
+
+impl RingView {
+    /// The part of the ring that holds the writes of `tenant`: `size` instances, spread evenly
+    /// over the zones. 0, or a size that reaches the whole ring, is the whole ring. Read-only
+    /// instances are not in a shard. The same tenant keeps its instances when others come and go,
+    /// but for the few that they displace.
+    ///
+    /// The algorithm (changing it would move every tenant): for each zone in order of name, or
+    /// once if zones do not count, take SplitMix64 seeded with the shuffle seed of tenant and zone.
+    /// For each of the `ceil(size / zones)` instances wanted draw a token (the upper half of the
+    /// next value), start at the first token of the zone strictly greater than it, and take the
+    /// next instance that was not taken yet and is not read-only.
+    pub fn shuffle_shard(self: &Arc<Self>, tenant: &str, size: usize) -> Arc<RingView> {
+        if size == 0 || size >= self.writable {
+            return Arc::clone(self);
+        }
+        if let Some((cached, shard)) = self.shards.lock().0.get(tenant)
+            && *cached == size
+        {
+            return Arc::clone(shard);
+        }
+        let shard = Arc::new(self.part(&self.choose(tenant, size, None)));
+        let mut cache = self.shards.lock();
+        if cache.0.len() < MAX_CACHED_SHARDS || cache.0.contains_key(tenant) {
+            cache.0.insert(tenant.into(), (size, Arc::clone(&shard)));
+        }
+        shard
+    }
+
+    /// The part of the ring that may hold data of `tenant`: its shard, and in addition whatever
+    /// joined or became read-only within the look-back, so that data is found that an earlier
+    /// shard took. 0, or a size that reaches the whole ring, is the whole ring.
+    pub fn shuffle_shard_with_look_back(
+        self: &Arc<Self>,
+        tenant: &str,
+        size: usize,
+        look_back: LookBack,
+    ) -> Arc<RingView> {
+        if size == 0 || size >= self.with_tokens {
+            return Arc::clone(self);
+        }
+        Arc::new(self.part(&self.choose(tenant, size, Some(look_back))))
+    }
+
+    fn choose(&self, tenant: &str, size: usize, look_back: Option<LookBack>) -> BTreeSet<u32> {
+        let mut chosen = BTreeSet::new();
+        if !self.zone_awareness {
+            let walk = Walk { view: self, zone: None, look_back };
+            walk.choose(shuffle_seed(tenant, None), size, &mut chosen);
+            return chosen;
+        }
+        let each = size.div_ceil(self.zones.len().max(1));
+        for (number, zone) in self.zones.iter().enumerate() {
+            let walk = Walk { view: self, zone: Some(number as u32), look_back };
+            walk.choose(shuffle_seed(tenant, Some(zone)), each, &mut chosen);
+        }
+        chosen
+    }
+
+    fn part(&self, chosen: &BTreeSet<u32>) -> RingView {
+        let instances = chosen.iter().map(|index| Arc::clone(self.instance(*index))).collect();
+        Self::of(self.replication_factor, self.zone_awareness, instances)
+    }
+}
+
+struct Walk<'view> {
+    view: &'view RingView,
+    zone: Option<u32>,
+    look_back: Option<LookBack>,
+}
+
+impl Walk<'_> {
+    fn choose(&self, seed: i64, size: usize, chosen: &mut BTreeSet<u32>) {
+        let mut random = SplitMix64::new(seed as u64);
+        for _ in 0..size {
+            if !self.choose_one(random.next_u32(), chosen) {
+                return;
+            }
+        }
+    }
+
+    /// Takes one more instance, and those that the look-back adds on the way to it; false if the
+    /// zone has none left.
+    fn choose_one(&self, key: u32, chosen: &mut BTreeSet<u32>) -> bool {
+        let start = self.view.after(key);
+        let owners = &self.view.owners;
+        for owner in owners[start..].iter().chain(&owners[..start]) {
+            let of_zone = self.zone.is_none_or(|zone| self.view.zone_of[*owner as usize] == zone);
+            if !of_zone || chosen.contains(owner) {
+                continue;
+            }
+            let instance = self.view.instance(*owner);
+            if self.adds(instance) {
+                chosen.insert(*owner);
+            } else if !instance.read_only {
+                chosen.insert(*owner);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether the look-back takes the instance without counting it.
+    fn adds(&self, instance: &Instance) -> bool {
+        self.look_back.is_some_and(|LookBack { since }| {
+            instance.registered >= since || instance.read_only_updated >= since
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! Ingesters, wherever they run.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tactus_proto::tactus::v1::{
+    FindTraceRequest, FindTraceResponse, HoldingsRequest, HoldingsResponse, MetricsRequest,
+    MetricsResponse, PushRequest, PushResponse, SearchRequest, SearchResponse, TagValuesRequest,
+    TagValuesResponse, TagsRequest, TagsResponse, ingester_client::IngesterClient,
+    ingester_server::Ingester,
+};
+use tactus_telemetry::client_span;
+use tonic::{Request, Response, Status};
+use tracing::Instrument;
+
+use crate::channels::{Channels, Connection};
+
+/// The ingesters of a cluster by address; the one in this process is called directly.
+#[derive(Clone)]
+pub struct Ingesters {
+    channels: Channels,
+    local: Option<(String, Arc<dyn Ingester>)>,
+    call_timeout: Duration,
+}
+
+impl std::fmt::Debug for Ingesters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ingesters").field("channels", &self.channels).finish_non_exhaustive()
+    }
+}
+
+impl Ingesters {
+    /// Ingesters that are reached by these channels. `local`: the address and the service of the one in this process.
+    /// `call_timeout`: for calls whose request has no shorter one.
+    pub fn new(
+        channels: Channels,
+        local: Option<(String, Arc<dyn Ingester>)>,
+        call_timeout: Duration,
+    ) -> Self {
+        Self { channels, local, call_timeout }
+    }
+
+    /// The ingester at `host:port`. An address that is none gives errors when it is called.
+    pub fn at(&self, address: &str) -> Arc<dyn Ingester> {
+        match &self.local {
+            Some((local, ingester)) if local == address => Arc::clone(ingester),
+            _ => Arc::new(RemoteIngester {
+                address: address.to_owned(),
+                connection: self.channels.at(address),
+                call_timeout: self.call_timeout,
+            }),
+        }
+    }
+}
+
+/// An ingester of another process.
+#[derive(Debug, Clone)]
+pub struct RemoteIngester {
+    address: String,
+    connection: Result<Connection, crate::Error>,
+    call_timeout: Duration,
+}
+
+/// Passes a call on: the deadline of the request, or else that of all calls.
+macro_rules! forward {
+    ($self:ident, $request:ident, $method:ident) => {{
+        let connection = $self.connection.as_ref().map_err(Status::from)?;
+        let mut client = IngesterClient::with_interceptor(connection.channel(), connection.clone())
+            .max_decoding_message_size(connection.max_receive_bytes())
+            .max_encoding_message_size(connection.max_send_bytes());
+        if let Some(encoding) = connection.encoding() {
+            client = client.send_compressed(encoding).accept_compressed(encoding);
+        }
+        let mut request = $request;
+        if !request.metadata().contains_key("grpc-timeout") {
+            request.set_timeout($self.call_timeout);
+        }
+        let span = client_span!(stringify!($method), "server.address" = $self.address.as_str());
+        let result = client.$method(request).instrument(span.clone()).await;
+        if result.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        result
+    }};
+}
+
+#[async_trait]
+impl Ingester for RemoteIngester {
+    async fn push(&self, request: Request<PushRequest>) -> Result<Response<PushResponse>, Status> {
+        forward!(self, request, push)
+    }
+
+    async fn find_trace(
+        &self,
+        request: Request<FindTraceRequest>,
+    ) -> Result<Response<FindTraceResponse>, Status> {
+        forward!(self, request, find_trace)
+    }
+
+    async fn search(
+        &self,
+        request: Request<SearchRequest>,
+    ) -> Result<Response<SearchResponse>, Status> {
+        forward!(self, request, search)
+    }
+
+    async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
+        forward!(self, request, tags)
+    }
+
+    async fn tag_values(
+        &self,
+        request: Request<TagValuesRequest>,
+    ) -> Result<Response<TagValuesResponse>, Status> {
+        forward!(self, request, tag_values)
+    }
+
+    async fn metrics(
+        &self,
+        request: Request<MetricsRequest>,
+    ) -> Result<Response<MetricsResponse>, Status> {
+        forward!(self, request, metrics)
+    }
+
+    async fn holdings(
+        &self,
+        request: Request<HoldingsRequest>,
+    ) -> Result<Response<HoldingsResponse>, Status> {
+        forward!(self, request, holdings)
+    }
+}

@@ -1,0 +1,344 @@
+//! What a connection is doing, so that those that do nothing can be ended.
+//!
+//! hyper has no idle timeout for HTTP/2 and none for responses that nobody reads, so requests and
+//! bytes are watched from both sides of it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use ::http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::{ConnectionInfo, ListenerSettings};
+
+/// "Never" and "not now" in the fields of [`Activity`].
+const NONE: u64 = 0;
+
+/// Smaller writes are no progress of a response: answers to pings, acknowledgements of HTTP/2.
+const PROGRESS_BYTES: usize = 128;
+
+/// First bytes of an HTTP/2 connection.
+const HTTP2_START: &[u8] = b"PRI";
+
+/// Times are milliseconds since the connection began, plus one.
+#[derive(Debug)]
+pub(super) struct Activity {
+    began: Instant,
+    is_http2: AtomicBool,
+    /// Whether there was a request.
+    is_used: AtomicBool,
+    /// Requests between their head and the end of their response.
+    open: AtomicUsize,
+    /// Responses that have begun and not ended, without those of gRPC: streams may be silent.
+    sending: AtomicUsize,
+    /// When the last request ended.
+    idle_since: AtomicU64,
+    /// HTTP/1.1: when the first byte of the head that is being read came.
+    head_since: AtomicU64,
+    /// When a response last made progress.
+    wrote: AtomicU64,
+    /// Since when the other side takes no more bytes.
+    blocked_since: AtomicU64,
+}
+
+/// Why a connection has to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expired {
+    /// Nothing is open: it may end in peace.
+    Idle,
+    /// The client is too slow: it is cut.
+    Slow(&'static str),
+}
+
+impl Activity {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            began: Instant::now(),
+            is_http2: AtomicBool::new(false),
+            is_used: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            sending: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(NONE),
+            head_since: AtomicU64::new(NONE),
+            wrote: AtomicU64::new(NONE),
+            blocked_since: AtomicU64::new(NONE),
+        })
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64 + 1
+    }
+
+    fn read(&self, bytes: &[u8], is_first: bool) {
+        if is_first && bytes.starts_with(HTTP2_START) {
+            self.is_http2.store(true, Relaxed);
+        }
+        let reads_head = !self.is_http2.load(Relaxed) && self.open.load(Relaxed) == 0;
+        if reads_head && self.head_since.load(Relaxed) == NONE {
+            self.head_since.store(self.now(), Relaxed);
+        }
+    }
+
+    fn request_began(&self) {
+        self.open.fetch_add(1, Relaxed);
+        self.is_used.store(true, Relaxed);
+        self.head_since.store(NONE, Relaxed);
+    }
+
+    fn request_ended(&self) {
+        self.idle_since.store(self.now(), Relaxed);
+        self.open.fetch_sub(1, Relaxed);
+    }
+
+    /// Returns when the connection breaks a time limit of the settings.
+    pub(super) async fn expired(&self, settings: &ListenerSettings) -> Expired {
+        let limits = [settings.idle_timeout, settings.header_timeout, settings.write_timeout];
+        let Some(shortest) = limits.into_iter().flatten().min() else {
+            return std::future::pending().await;
+        };
+        loop {
+            let (deadline, reason) = match self.limit(settings) {
+                Some((since, limit, reason)) => {
+                    let since = Duration::from_millis(since.saturating_sub(1));
+                    (self.began.checked_add(since + limit), Some(reason))
+                }
+                None => (None, None),
+            };
+            let now = Instant::now();
+            if let (Some(deadline), Some(reason)) = (deadline, reason)
+                && deadline <= now
+            {
+                return reason;
+            }
+            // Whatever begins from now on cannot end before this: no wake-up is missed.
+            let later = now.checked_add(shortest);
+            match deadline.into_iter().chain(later).min() {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// The limit that holds at the moment: since when, how long, and what it means to break it.
+    fn limit(&self, settings: &ListenerSettings) -> Option<(u64, Duration, Expired)> {
+        let reason = Expired::Slow("the client does not read the response");
+        let blocked_since = self.blocked_since.load(Relaxed);
+        if blocked_since != NONE
+            && let Some(limit) = settings.write_timeout
+        {
+            return Some((blocked_since, limit, reason));
+        }
+        if self.open.load(Relaxed) > 0 {
+            let sends = self.sending.load(Relaxed) > 0;
+            let limit = settings.write_timeout.filter(|_| sends)?;
+            return Some((self.wrote.load(Relaxed), limit, reason));
+        }
+        let (http2, used) = (self.is_http2.load(Relaxed), self.is_used.load(Relaxed));
+        let head_since = self.head_since.load(Relaxed);
+        // A connection that never had a request counts from its beginning.
+        let limit = match (used, head_since) {
+            (false, _) => settings.header_timeout.into_iter().chain(settings.idle_timeout).min(),
+            (true, NONE) => None,
+            (true, _) => settings.header_timeout,
+        };
+        if let Some(limit) = limit.filter(|_| !http2) {
+            let since = if used { head_since } else { NONE };
+            return Some((since, limit, Expired::Slow("no request head in time")));
+        }
+        let limit = settings.idle_timeout?;
+        // A response may be in our buffers long after hyper is done with it.
+        let since = self.idle_since.load(Relaxed).max(self.wrote.load(Relaxed));
+        Some((since, limit, Expired::Idle))
+    }
+}
+
+/// A connection whose reads and writes are noted.
+pub(super) struct WatchedStream<S> {
+    pub(super) stream: S,
+    pub(super) activity: Arc<Activity>,
+    pub(super) has_read: bool,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        let bytes = &buffer.filled()[before..];
+        if !bytes.is_empty() {
+            this.activity.read(bytes, !this.has_read);
+            this.has_read = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Unpin> WatchedStream<S> {
+    fn note(&self, written: &Poll<io::Result<usize>>) {
+        let activity = &self.activity;
+        match written {
+            Poll::Ready(Ok(count)) => {
+                activity.blocked_since.store(NONE, Relaxed);
+                if *count >= PROGRESS_BYTES {
+                    activity.wrote.store(activity.now(), Relaxed);
+                }
+            }
+            Poll::Pending if activity.blocked_since.load(Relaxed) == NONE => {
+                activity.blocked_since.store(activity.now(), Relaxed);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note(&written);
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
+        self.note(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// A service whose requests are noted, and know their connection.
+#[derive(Clone)]
+pub(super) struct WatchedService<S> {
+    pub(super) service: S,
+    pub(super) activity: Arc<Activity>,
+    pub(super) info: ConnectionInfo,
+}
+
+impl<S, B> Service<Request<Incoming>> for WatchedService<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+{
+    type Response = Response<WatchedBody<B>>;
+    type Error = S::Error;
+    type Future = WatchedFuture<S::Future>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let open = OpenRequest::new(&self.activity);
+        request.extensions_mut().insert(self.info);
+        WatchedFuture { open: Some(open), future: Box::pin(self.service.call(request)) }
+    }
+}
+
+/// Counts a request until it is dropped.
+struct OpenRequest {
+    activity: Arc<Activity>,
+    sends: bool,
+}
+
+impl OpenRequest {
+    fn new(activity: &Arc<Activity>) -> Self {
+        activity.request_began();
+        Self { activity: activity.clone(), sends: false }
+    }
+
+    fn sends(&mut self) {
+        self.sends = true;
+        self.activity.wrote.store(self.activity.now(), Relaxed);
+        self.activity.sending.fetch_add(1, Relaxed);
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        if self.sends {
+            self.activity.sending.fetch_sub(1, Relaxed);
+        }
+        self.activity.request_ended();
+    }
+}
+
+/// A response in the making.
+pub(super) struct WatchedFuture<F> {
+    open: Option<OpenRequest>,
+    future: Pin<Box<F>>,
+}
+
+impl<F, B, E> Future for WatchedFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<WatchedBody<B>>, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = ready!(self.future.as_mut().poll(cx))?;
+        let mut open = self.open.take();
+        if let Some(open) = &mut open
+            && !is_grpc(&response)
+        {
+            open.sends();
+        }
+        Poll::Ready(Ok(response.map(|body| WatchedBody { body: Box::pin(body), _open: open })))
+    }
+}
+
+fn is_grpc<B>(response: &Response<B>) -> bool {
+    let content_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
+}
+
+/// A response body that keeps its request open.
+pub(super) struct WatchedBody<B> {
+    body: Pin<Box<B>>,
+    _open: Option<OpenRequest>,
+}
+
+impl<B: Body> Body for WatchedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.body.as_mut().poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

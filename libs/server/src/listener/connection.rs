@@ -1,0 +1,168 @@
+//! One connection from its acceptance to its end.
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ::http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::activity::{Activity, Expired, WatchedService, WatchedStream};
+use super::{ConnectionInfo, ListenerSettings, Protocols, proxy};
+
+/// A connection in clear or encrypted.
+trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection for S {}
+
+/// What all connections of a port share.
+pub(super) struct Connections {
+    settings: ListenerSettings,
+    builder: auto::Builder<TokioExecutor>,
+    shutdown: CancellationToken,
+    /// Cancelled at the end of the drain timeout.
+    cut: CancellationToken,
+    random: RandomState,
+}
+
+impl Connections {
+    pub(super) fn new(
+        settings: ListenerSettings,
+        shutdown: CancellationToken,
+        cut: CancellationToken,
+    ) -> Self {
+        let builder = builder(&settings);
+        Self { settings, builder, shutdown, cut, random: RandomState::new() }
+    }
+
+    pub(super) async fn serve<S, B>(&self, stream: TcpStream, client: SocketAddr, service: S)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let begun = tokio::select! {
+            () = self.shutdown.cancelled() => return,
+            begun = tokio::time::timeout(self.settings.handshake_timeout, self.begin(stream, client)) => begun,
+        };
+        let (stream, info) = match begun {
+            Ok(Ok(begun)) => begun,
+            Ok(Err(error)) => return tracing::debug!(%client, %error, "handshake failed"),
+            Err(_) => return tracing::debug!(%client, "handshake took too long"),
+        };
+        let activity = Activity::new();
+        let stream = WatchedStream { stream, activity: activity.clone(), has_read: false };
+        let service = WatchedService { service, activity: activity.clone(), info };
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let expired = activity.expired(&self.settings);
+        let mut expired = std::pin::pin!(expired);
+        let age = self.settings.max_connection_age.map(|age| self.spread(age, client));
+        let grace = tokio::select! {
+            result = connection.as_mut() => return log_end(result),
+            () = self.shutdown.cancelled() => None,
+            () = sleep_or_forever(age) => self.settings.max_connection_age_grace,
+            why = expired.as_mut() => match why {
+                // Between this look and GOAWAY a request may come: it gets its time.
+                Expired::Idle => None,
+                Expired::Slow(reason) => return tracing::debug!(%client, reason, "connection cut"),
+            },
+        };
+        connection.as_mut().graceful_shutdown();
+        // A fresh watch: the first one may have ended with the connection idle.
+        let expired = activity.expired(&self.settings);
+        tokio::select! {
+            result = connection => log_end(result),
+            () = self.cut.cancelled() => {}
+            () = sleep_or_forever(grace) => {}
+            why = async { match expired.await {
+                Expired::Slow(reason) => reason,
+                Expired::Idle => {
+                    // The client has had the time to close its side.
+                    tokio::time::sleep(self.settings.handshake_timeout).await;
+                    "the client does not close an idle connection"
+                }
+            } } => tracing::debug!(%client, reason = why, "connection cut"),
+        }
+    }
+
+    /// Reads what comes before HTTP.
+    async fn begin(
+        &self,
+        mut stream: TcpStream,
+        mut client: SocketAddr,
+    ) -> io::Result<(Box<dyn Connection>, ConnectionInfo)> {
+        if self.settings.proxy_protocol
+            && let Some(address) = proxy::read_header(&mut stream).await?
+        {
+            client = address;
+        }
+        let Some(tls) = &self.settings.tls else {
+            let info =
+                ConnectionInfo { client, is_encrypted: false, has_verified_certificate: false };
+            return Ok((Box::new(stream), info));
+        };
+        let stream = tls.accept(stream).await?;
+        let has_verified_certificate = tls.is_verified(&stream);
+        let info = ConnectionInfo { client, is_encrypted: true, has_verified_certificate };
+        Ok((Box::new(stream), info))
+    }
+
+    /// Nine to eleven tenths of an age.
+    fn spread(&self, age: Duration, client: SocketAddr) -> Duration {
+        let part = (self.random.hash_one(client) % 201) as u32;
+        age / 1000 * (900 + part)
+    }
+}
+
+async fn sleep_or_forever(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => tokio::time::sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn log_end(result: Result<(), Box<dyn StdError + Send + Sync>>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection ended with an error");
+    }
+}
+
+fn builder(settings: &ListenerSettings) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // Watched by `Activity`, which tells idle connections from slow heads.
+        .header_read_timeout(None)
+        .max_buf_size(settings.max_head_bytes.max(8 << 10))
+        .max_headers(settings.max_headers);
+    let http2 = &settings.http2;
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(http2.max_concurrent_streams)
+        .keep_alive_interval(http2.keepalive_interval)
+        .keep_alive_timeout(http2.keepalive_timeout)
+        .initial_stream_window_size(http2.stream_window)
+        .initial_connection_window_size(http2.connection_window)
+        .max_header_list_size(u32::try_from(settings.max_head_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(http2.max_pending_resets)
+        .max_local_error_reset_streams(http2.max_error_resets);
+    match settings.protocols {
+        Protocols::Http1 => builder.http1_only(),
+        Protocols::Http2 => builder.http2_only(),
+        Protocols::Both => builder,
+    }
+}

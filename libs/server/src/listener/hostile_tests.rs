@@ -1,0 +1,225 @@
+//! Clients that mean harm, or are merely slow.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body_util::Full;
+use hyper::service::service_fn;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::testing::{get, http2_client, read, socket};
+
+const SHORT: Duration = Duration::from_millis(40);
+const LONG: Duration = Duration::from_secs(3600);
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// A port that answers with so many bytes.
+async fn port(settings: ListenerSettings, answer: usize) -> BoundListener {
+    let body = Bytes::from(vec![b'x'; answer]);
+    let service = service_fn(move |_: Request<Incoming>| {
+        let body = body.clone();
+        async move { Ok::<_, Infallible>(Response::new(Full::new(body))) }
+    });
+    serve(socket().await, settings, service, CancellationToken::new()).unwrap()
+}
+
+/// Long times for everything; tests shorten one.
+fn patient() -> ListenerSettings {
+    ListenerSettings {
+        handshake_timeout: LONG,
+        header_timeout: Some(LONG),
+        idle_timeout: Some(LONG),
+        write_timeout: Some(LONG),
+        ..ListenerSettings::default()
+    }
+}
+
+async fn connect(port: &BoundListener) -> TcpStream {
+    TcpStream::connect(port.local_addr()).await.unwrap()
+}
+
+/// Reads until the other side ends the connection, however it does.
+async fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
+    let mut received = Vec::new();
+    let _ = stream.read_to_end(&mut received).await;
+    received
+}
+
+#[tokio::test]
+async fn head_that_trickles_is_cut_however_often_a_byte_comes() {
+    let port = port(ListenerSettings { header_timeout: Some(SHORT), ..patient() }, 1).await;
+    for already_used in [false, true] {
+        let mut stream = connect(&port).await;
+        if already_used {
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200");
+        }
+        let begun = std::time::Instant::now();
+        let (mut reader, mut writer) = stream.split();
+        let trickle = async {
+            writer.write_all(b"GET / HTTP/1.1\r\n").await?;
+            loop {
+                writer.write_all(b"a: b\r\n").await?;
+                tokio::time::sleep(SHORT / 8).await;
+            }
+        };
+        let mut rest = Vec::new();
+        tokio::select! {
+            result = trickle => { let _: std::io::Result<()> = result; }
+            result = reader.read_to_end(&mut rest) => { let _ = result; }
+        }
+        assert!(begun.elapsed() < SHORT * 20, "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn silent_client_is_cut_and_an_idle_one_told_to_go() {
+    let silent = port(ListenerSettings { header_timeout: Some(SHORT), ..patient() }, 1).await;
+    assert_eq!(until_closed(&mut connect(&silent).await).await, b"");
+    let idle = port(ListenerSettings { idle_timeout: Some(SHORT), ..patient() }, 1).await;
+    let mut stream = connect(&idle).await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert!(until_closed(&mut stream).await.starts_with(b"HTTP/1.1 200"));
+    let mut stream = connect(&idle).await;
+    stream.write_all(PREFACE).await.unwrap();
+    let mut frame = [0; 9];
+    loop {
+        // Settings, acknowledgements, then GOAWAY, which has type 7.
+        stream.read_exact(&mut frame).await.unwrap();
+        let length = usize::from(frame[1]) << 8 | usize::from(frame[2]);
+        stream.read_exact(&mut vec![0; length]).await.unwrap();
+        if frame[3] == 7 {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn idle_http2_client_that_ignores_goaway_is_cut() {
+    let settings =
+        ListenerSettings { idle_timeout: Some(SHORT), handshake_timeout: SHORT, ..patient() };
+    let port = port(settings, 1).await;
+    let mut stream = connect(&port).await;
+    stream.write_all(PREFACE).await.unwrap();
+    until_closed(&mut stream).await;
+}
+
+#[tokio::test]
+async fn client_that_does_not_read_its_response_is_cut() {
+    let settings = ListenerSettings { write_timeout: Some(SHORT), ..patient() };
+    let port = port(settings, 64 << 20).await;
+    let mut stream = connect(&port).await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    // Long enough to fill the buffers of the kernel, and then to be found out.
+    let mut received = 0;
+    let mut buffer = vec![0; 1 << 20];
+    tokio::time::sleep(SHORT * 10).await;
+    while let Ok(1..) = stream.read(&mut buffer).await.inspect(|count| received += count) {}
+    assert!(received < 64 << 20, "{received}");
+}
+
+#[tokio::test]
+async fn head_that_is_too_large_is_refused() {
+    let settings = ListenerSettings { max_head_bytes: 8 << 10, max_headers: 20, ..patient() };
+    let port = port(settings, 1).await;
+    let long = format!("GET / HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n", "a".repeat(20 << 10));
+    let many = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(30));
+    for head in [long, many] {
+        let mut stream = connect(&port).await;
+        // The port may end the connection while the head is sent.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let answer = until_closed(&mut stream).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    }
+    let client = http2_client();
+    let url = format!("http://{}/", port.local_addr());
+    let mut request = get(&url);
+    let value = "a".repeat(20 << 10).parse().unwrap();
+    request.headers_mut().insert("a", value);
+    let status = client.request(request).await.map(|response| response.status().as_u16());
+    assert!(!matches!(status, Ok(200)), "{status:?}");
+    assert_eq!(read(client.request(get(&url)).await.unwrap()).await.0, 200);
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::new();
+    bytes.put_uint(payload.len() as u64, 3);
+    bytes.put_u8(kind);
+    bytes.put_u8(flags);
+    bytes.put_u32(stream);
+    bytes.put(payload);
+    bytes.freeze()
+}
+
+#[tokio::test]
+async fn requests_opened_and_reset_in_a_rush_end_the_connection() {
+    let port = port(patient(), 1).await;
+    let mut stream = connect(&port).await;
+    let mut flood = BytesMut::from(PREFACE);
+    for number in 0..500 {
+        let id = number * 2 + 1;
+        // `:method: GET`, `:scheme: http`, `:path: /` of the static table.
+        flood.put(frame(1, 0x5, id, &[0x82, 0x86, 0x84]));
+        flood.put(frame(3, 0, id, &8_u32.to_be_bytes()));
+    }
+    let _ = stream.write_all(&flood).await;
+    // ENHANCE_YOUR_CALM in the GOAWAY.
+    let answer = until_closed(&mut stream).await;
+    assert!(answer.windows(4).any(|four| four == 11_u32.to_be_bytes()), "{answer:?}");
+}
+
+#[tokio::test]
+async fn headers_that_never_end_end_the_connection() {
+    let port = port(ListenerSettings { max_head_bytes: 16 << 10, ..patient() }, 1).await;
+    let mut stream = connect(&port).await;
+    stream.write_all(PREFACE).await.unwrap();
+    // HEADERS without END_HEADERS, then CONTINUATION for ever: a literal header of 8 KB each.
+    let mut header = vec![0x00, 1, b'a', 0x7f];
+    header.extend([0x81, 0x3e]);
+    header.extend(vec![b'a'; 8192 - 6]);
+    let mut sent = 0;
+    let mut kind = 1;
+    while stream.write_all(&frame(kind, 0, 1, &header)).await.is_ok() && sent < 64 << 20 {
+        sent += header.len();
+        kind = 9;
+    }
+    assert!(sent < 64 << 20, "{sent}");
+}
+
+#[tokio::test]
+async fn thousands_of_idle_connections_are_held_and_others_served() {
+    let port = port(patient(), 1).await;
+    let mut held = Vec::new();
+    for _ in 0..400 {
+        held.push(connect(&port).await);
+    }
+    let url = format!("http://{}/", port.local_addr());
+    assert_eq!(read(http2_client().request(get(&url)).await.unwrap()).await.0, 200);
+    let mut last = held.pop().unwrap();
+    last.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    assert!(until_closed(&mut last).await.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn client_behind_a_balancer_has_its_own_address() {
+    let service = service_fn(|request: Request<Incoming>| async move {
+        let info = request.extensions().get::<ConnectionInfo>().unwrap();
+        Ok::<_, Infallible>(Response::new(info.client.to_string()))
+    });
+    let settings = ListenerSettings { proxy_protocol: true, ..patient() };
+    let port = serve(socket().await, settings, service, CancellationToken::new()).unwrap();
+    let mut stream = connect(&port).await;
+    let request = b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 80\r\nGET / HTTP/1.0\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    assert!(until_closed(&mut stream).await.ends_with(b"192.0.2.1:1234"));
+    let mut stream = connect(&port).await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert_eq!(until_closed(&mut stream).await, b"");
+}

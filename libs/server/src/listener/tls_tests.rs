@@ -1,0 +1,185 @@
+//! Ports with TLS.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tactus_tls::{ALPN_HTTP, ClientAuth, ClientTls, ClientTlsSettings, Pem, ServerTlsSettings};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::client::TlsStream;
+
+use super::*;
+use crate::testing::{get, read, socket};
+
+struct Authority {
+    directory: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut parameters = CertificateParams::default();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap());
+        let (issuer, directory) = (issuer.unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(directory.path().join("ca"), issuer.pem()).unwrap();
+        let authority = Self { directory, issuer };
+        authority.sign();
+        authority
+    }
+
+    fn sign(&self) {
+        let key = KeyPair::generate().unwrap();
+        let parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
+        std::fs::write(self.path("certificate"), certificate.pem()).unwrap();
+        std::fs::write(self.path("key"), key.serialize_pem()).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn pem(&self, name: &str) -> Pem {
+        Pem::file(name, self.path(name))
+    }
+
+    fn listener(&self, client_auth: ClientAuth) -> ListenerSettings {
+        let settings = ServerTlsSettings {
+            client_auth,
+            client_ca: client_auth.verifies().then(|| self.pem("ca")),
+            alpn: ALPN_HTTP.map(str::to_owned).to_vec(),
+            reload_interval: Duration::ZERO,
+            ..ServerTlsSettings::new("test", self.pem("certificate"), self.pem("key"))
+        };
+        let tls = Some(ServerTls::load(settings).unwrap());
+        ListenerSettings { tls, ..ListenerSettings::default() }
+    }
+
+    fn client(&self, alpn: &str, with_certificate: bool) -> Arc<ClientTls> {
+        ClientTls::load(ClientTlsSettings {
+            ca: Some(self.pem("ca")),
+            certificate: with_certificate.then(|| self.pem("certificate")),
+            key: with_certificate.then(|| self.pem("key")),
+            alpn: vec![alpn.to_owned()],
+            ..ClientTlsSettings::new("test")
+        })
+        .unwrap()
+    }
+}
+
+/// A port that answers with what it knows of the connection.
+async fn port(settings: ListenerSettings) -> BoundListener {
+    let service = service_fn(|request: Request<Incoming>| async move {
+        let info = request.extensions().get::<ConnectionInfo>().unwrap();
+        let text = format!(
+            "{:?} {} {}",
+            request.version(),
+            info.is_encrypted,
+            info.has_verified_certificate
+        );
+        Ok::<_, Infallible>(Response::new(text))
+    });
+    serve(socket().await, settings, service, CancellationToken::new()).unwrap()
+}
+
+async fn connect(port: &BoundListener, tls: &ClientTls) -> io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(port.local_addr()).await?;
+    tls.connect("localhost", stream).await
+}
+
+async fn ask(port: &BoundListener, tls: &ClientTls) -> io::Result<String> {
+    let stream = connect(port, tls).await?;
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let stream = TokioIo::new(stream);
+    let response = if is_http2 {
+        let connected = http2::handshake(TokioExecutor::new(), stream).await;
+        let (mut sender, connection) = connected.map_err(io::Error::other)?;
+        tokio::spawn(connection);
+        sender.send_request(get("https://localhost/")).await
+    } else {
+        let (mut sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
+        tokio::spawn(connection);
+        sender.send_request(get("/")).await
+    };
+    Ok(read(response.map_err(io::Error::other)?).await.2)
+}
+
+#[tokio::test]
+async fn encrypted_port_speaks_the_version_that_the_client_wants() {
+    let authority = Authority::new();
+    let port = port(authority.listener(ClientAuth::None)).await;
+    for (alpn, answer) in [("h2", "HTTP/2.0 true false"), ("http/1.1", "HTTP/1.1 true false")] {
+        assert_eq!(ask(&port, &authority.client(alpn, false)).await.unwrap(), answer);
+    }
+    assert!(ask(&port, &authority.client("spdy", false)).await.is_err());
+    assert!(ask(&port, &Authority::new().client("h2", false)).await.is_err());
+}
+
+#[tokio::test]
+async fn client_certificate_is_known_to_handlers() {
+    let authority = Authority::new();
+    let port = port(authority.listener(ClientAuth::VerifyIfGiven)).await;
+    let known = ask(&port, &authority.client("h2", true)).await.unwrap();
+    assert_eq!(known, "HTTP/2.0 true true");
+    let unknown = ask(&port, &authority.client("h2", false)).await.unwrap();
+    assert_eq!(unknown, "HTTP/2.0 true false");
+}
+
+#[tokio::test]
+async fn connections_outlive_a_renewal_of_the_certificate() {
+    let authority = Authority::new();
+    let port = port(authority.listener(ClientAuth::None)).await;
+    let client = authority.client("http/1.1", false);
+    let mut old = connect(&port, &client).await.unwrap();
+    authority.sign();
+    let new = connect(&port, &client).await.unwrap();
+    let certificate =
+        |stream: &TlsStream<TcpStream>| stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+    assert_ne!(certificate(&old), certificate(&new));
+    old.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    old.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("HTTP/1.0 true false"), "{answer}");
+}
+
+#[tokio::test]
+async fn client_that_does_not_finish_the_handshake_is_cut() {
+    let authority = Authority::new();
+    let settings = ListenerSettings {
+        handshake_timeout: Duration::from_millis(20),
+        ..authority.listener(ClientAuth::None)
+    };
+    let port = port(settings).await;
+    for start in [b"".as_slice(), b"\x16\x03\x01"] {
+        let mut stream = TcpStream::connect(port.local_addr()).await.unwrap();
+        stream.write_all(start).await.unwrap();
+        assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    }
+    // In clear on an encrypted port.
+    let mut stream = TcpStream::connect(port.local_addr()).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"));
+}
+
+#[tokio::test]
+async fn handshake_in_progress_does_not_hold_up_shutdown() {
+    let authority = Authority::new();
+    let shutdown = CancellationToken::new();
+    let service = service_fn(|_: Request<Incoming>| async {
+        Ok::<_, Infallible>(Response::new(String::new()))
+    });
+    let settings = authority.listener(ClientAuth::None);
+    let port = serve(socket().await, settings, service, shutdown.clone()).unwrap();
+    let _silent = TcpStream::connect(port.local_addr()).await.unwrap();
+    tokio::task::yield_now().await;
+    shutdown.cancel();
+    tokio::time::timeout(Duration::from_secs(5), port.stopped()).await.unwrap();
+}

@@ -1,0 +1,169 @@
+//! Small documents that several writers change: each write names the version that it replaces.
+
+use bytes::Bytes;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
+use tokio::sync::Mutex;
+
+use super::target::Kind;
+use super::{Bucket, failure};
+use crate::error::{Error, Result};
+use crate::hash::murmur3_x64_128;
+
+/// Writers of a local store in this process; there is no other way to make compare and write one
+/// step on every file system.
+static LOCAL_WRITERS: Mutex<()> = Mutex::const_new(());
+
+impl Bucket {
+    /// Reads a whole object and its version: a text that differs after each change of the bytes
+    /// (the entity tag, Google's generation, in a local store a hash).
+    pub async fn get_with_version(&self, key: &str) -> Result<(Bytes, String)> {
+        if self.checked_local_path(key)?.is_some() {
+            let bytes = self.get(key).await?;
+            let version = local_version(&bytes);
+            return Ok((bytes, version));
+        }
+        let path = self.object_path(key)?;
+        let failed = |error| failure::from_store(key, error);
+        let found = self.inner.store.get(&path).await.map_err(failed)?;
+        let version = self.version(found.meta.e_tag.clone(), found.meta.version.clone(), key)?;
+        Ok((found.bytes().await.map_err(failed)?, version))
+    }
+
+    /// Writes an object in the place of the version `expected`, or a new one if that is `None`.
+    /// Returns the new version; `None` if the object is another by now.
+    ///
+    /// Two processes that write at the same moment may both win in a local store, and in a store
+    /// without conditional writes.
+    pub async fn put_if_version(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        expected: Option<&str>,
+    ) -> Result<Option<String>> {
+        if self.checked_local_path(key)?.is_some() {
+            let _writing = LOCAL_WRITERS.lock().await;
+            if self.version_now(key).await?.as_deref() != expected {
+                return Ok(None);
+            }
+            self.put(key, bytes.clone()).await?;
+            return Ok(Some(local_version(&bytes)));
+        }
+        // Stores that ignore the condition still notice all but writes at the same moment.
+        if self.version_now(key).await?.as_deref() != expected {
+            return Ok(None);
+        }
+        let path = self.object_path(key)?;
+        let mode = match expected {
+            Some(version) => PutMode::Update(self.update_version(version)),
+            None => PutMode::Create,
+        };
+        let options = self.inner.write_options.put(mode);
+        let payload = PutPayload::from_bytes(bytes.clone());
+        match self.inner.store.put_opts(&path, payload, options).await {
+            Ok(written) => self.version(written.e_tag, written.version, key).map(Some),
+            Err(
+                object_store::Error::AlreadyExists { .. }
+                | object_store::Error::Precondition { .. }
+                | object_store::Error::NotFound { .. },
+            ) => Ok(None),
+            Err(error) => match failure::from_store(key, error) {
+                Error::Unsupported { .. } => {
+                    self.put(key, bytes).await?;
+                    self.version_now(key).await
+                }
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Deletes an object if it is of this version; false if it is of another. Stores have no
+    /// conditional delete: a write between the look and the delete is lost.
+    ///
+    /// Errors: `Error::NotFound` when there is none.
+    pub async fn delete_if_version(&self, key: &str, expected: &str) -> Result<bool> {
+        let _writing = LOCAL_WRITERS.lock().await;
+        match self.version_now(key).await? {
+            None => Err(Error::NotFound { key: key.into() }),
+            Some(version) if version == expected => self.delete(key).await.map(|()| true),
+            Some(_) => Ok(false),
+        }
+    }
+
+    async fn version_now(&self, key: &str) -> Result<Option<String>> {
+        match self.get_with_version(key).await {
+            Ok((_, version)) => Ok(Some(version)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn version(
+        &self,
+        tag: Option<String>,
+        generation: Option<String>,
+        key: &str,
+    ) -> Result<String> {
+        let version = match self.inner.target.kind {
+            Kind::Gcs => generation.or(tag),
+            // The quotes belong to the header, not to the tag.
+            _ => tag.map(|tag| tag.trim_matches('"').to_owned()),
+        };
+        version.ok_or_else(|| Error::Unsupported {
+            key: key.into(),
+            source: "the store names no version of the object".into(),
+        })
+    }
+
+    fn update_version(&self, version: &str) -> UpdateVersion {
+        match self.inner.target.kind {
+            Kind::Gcs => UpdateVersion { e_tag: None, version: Some(version.to_owned()) },
+            _ => UpdateVersion { e_tag: Some(format!("\"{version}\"")), version: None },
+        }
+    }
+}
+
+fn local_version(bytes: &[u8]) -> String {
+    let (high, low) = murmur3_x64_128(bytes);
+    format!("{high:016x}{low:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BucketSettings;
+    use object_store::memory::InMemory;
+
+    async fn walk_through(bucket: Bucket) {
+        let key = "overrides/a/overrides.json";
+        let one = Bytes::from_static(b"1");
+        assert!(bucket.get_with_version(key).await.unwrap_err().is_not_found());
+        assert_eq!(bucket.put_if_version(key, one.clone(), Some("7")).await.unwrap(), None);
+        let first = bucket.put_if_version(key, one.clone(), None).await.unwrap().unwrap();
+        assert_eq!(bucket.put_if_version(key, one.clone(), None).await.unwrap(), None);
+        assert_eq!(bucket.get_with_version(key).await.unwrap(), (one, first.clone()));
+        let two = Bytes::from_static(b"2");
+        let second = bucket.put_if_version(key, two.clone(), Some(&first)).await.unwrap().unwrap();
+        assert_ne!(first, second);
+        assert_eq!(bucket.put_if_version(key, two, Some(&first)).await.unwrap(), None);
+        assert!(!bucket.delete_if_version(key, &first).await.unwrap());
+        assert!(bucket.delete_if_version(key, &second).await.unwrap());
+        assert!(bucket.delete_if_version(key, &second).await.unwrap_err().is_not_found());
+    }
+
+    #[tokio::test]
+    async fn versions_guard_writes_in_a_local_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_owned();
+        walk_through(Bucket::open(&BucketSettings::Local { path }).unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn put_that_loses_changes_nothing() {
+        let bucket = Bucket::on(InMemory::new());
+        let version = bucket.put_if_version("k", Bytes::from_static(b"1"), None).await.unwrap();
+        let lost = bucket.put_if_version("k", Bytes::from_static(b"2"), None).await.unwrap();
+        assert_eq!(lost, None);
+        let found = bucket.get("k").await.unwrap();
+        assert_eq!((found, version.is_some()), (Bytes::from_static(b"1"), true));
+    }
+}

@@ -1,0 +1,13 @@
+//! The `tactus-compactor` binary.
+
+use std::process::ExitCode;
+
+use tactus_process::Program;
+
+fn main() -> ExitCode {
+    tactus_process::main(Program {
+        target: Some("compactor"),
+        build: |process| Box::pin(tactus_compactor::part::alone(process)),
+        check_limits: tactus_compactor::from_config::check_limits,
+    })
+}

@@ -1,0 +1,54 @@
+//! A compactor as part of a process.
+
+use std::sync::Arc;
+
+use tactus_process::{Error, Part, Process, settings::tenancy};
+
+use crate::{Compactor, from_config, http};
+
+/// Merges and deletes blocks in the background, unless the configuration leaves that to others.
+///
+/// Errors: settings that cannot be; object storage that refuses us.
+pub async fn part(process: &Process) -> Result<Part, Error> {
+    let config = process.config();
+    let store = process.store().await?;
+    let compactor = Compactor::new(
+        from_config::settings(config, Arc::clone(process.overrides()))?,
+        store.bucket,
+        store.blocklist,
+        process.cluster().compactor_owns(),
+        process.registry(),
+    );
+    let mut part = Part::new("compactor");
+    part.endpoints = vec!["/api/jobs", "/api/jobs/{id}"];
+    part.change = http::router(Arc::clone(&compactor), tenancy(config, false));
+    if !from_config::is_enabled(config) {
+        tracing::info!("compactor.disabled: this process neither merges nor deletes blocks");
+        return Ok(part);
+    }
+    let stop = process.background().child_token();
+    let (ring, stopped) = (process.cluster().clone(), stop.clone());
+    let (ended, end) = tokio::sync::oneshot::channel();
+    part.start = Some(Box::pin(async move {
+        ring.join_compactors().await;
+        tokio::spawn(async move {
+            compactor.run(stopped).await;
+            let _ = ended.send(());
+        });
+        Ok(())
+    }));
+    let ring = process.cluster().clone();
+    part.stop = Some(Box::pin(async move {
+        stop.cancel();
+        let _ = end.await;
+        ring.leave_compactors().await;
+    }));
+    Ok(part)
+}
+
+/// A process of one compactor.
+///
+/// Errors: as for [`part`].
+pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {
+    Ok(vec![part(process).await?])
+}

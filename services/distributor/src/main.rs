@@ -1,0 +1,13 @@
+//! The `tactus-distributor` binary.
+
+use std::process::ExitCode;
+
+use tactus_process::Program;
+
+fn main() -> ExitCode {
+    tactus_process::main(Program {
+        target: Some("distributor"),
+        build: |process| Box::pin(tactus_distributor::part::alone(process)),
+        check_limits: |_| Ok(()),
+    })
+}

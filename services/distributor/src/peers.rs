@@ -1,0 +1,239 @@
+//! What is known of each ingester: calls in flight, and whether it may be relied on.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::RwLock;
+use tactus_proto::tactus::v1::{PushRequest, PushResponse, ingester_server::Ingester};
+use tactus_ring::Instance;
+use tactus_telemetry::{log_limited, metrics::Counter};
+use tokio::time::timeout;
+use tonic::{Code, Request, Status};
+use tracing::Instrument;
+
+use crate::{IngesterOf, metrics::Metrics};
+
+/// So many failed or late calls one after the other make an ingester suspect.
+const SUSPECT_AFTER: u32 = 3;
+/// Calls that a suspect ingester may have in flight.
+const MAX_SUSPECT_CALLS: u64 = 256;
+
+/// How calls are made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallSettings {
+    /// The time a call may take.
+    pub(crate) remote_timeout: Duration,
+    /// A call that takes longer is late.
+    pub(crate) late_after: Duration,
+    /// Bytes of calls that a suspect ingester may have in flight.
+    pub(crate) max_suspect_bytes: u64,
+}
+
+/// The ingesters of the ring.
+pub(crate) struct Peers {
+    settings: CallSettings,
+    ingester_of: IngesterOf,
+    by_address: RwLock<HashMap<Arc<str>, Arc<Peer>>>,
+}
+
+/// One ingester.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    address: Arc<str>,
+    calls: AtomicU64,
+    bytes: AtomicU64,
+    failed_in_row: AtomicU32,
+    late_in_row: AtomicU32,
+    /// Calls that were answered in time.
+    answered: AtomicU64,
+    appends: Counter,
+    failures: Counter,
+}
+
+/// A call in flight.
+struct InFlight {
+    peer: Arc<Peer>,
+    bytes: u64,
+    /// `Peer.answered` when it began.
+    answered: u64,
+}
+
+impl Peers {
+    pub(crate) fn new(settings: CallSettings, ingester_of: IngesterOf) -> Self {
+        Self { settings, ingester_of, by_address: RwLock::default() }
+    }
+
+    /// What is known of an instance's ingester.
+    pub(crate) fn of(&self, instance: &Instance, metrics: &Metrics) -> Arc<Peer> {
+        if let Some(peer) = self.by_address.read().get(&instance.address) {
+            return Arc::clone(peer);
+        }
+        let mut by_address = self.by_address.write();
+        let peer = by_address.entry(Arc::clone(&instance.address)).or_insert_with(|| {
+            let (appends, failures) = metrics.of_ingester(&instance.address);
+            Arc::new(Peer {
+                address: Arc::clone(&instance.address),
+                calls: AtomicU64::new(0),
+                bytes: AtomicU64::new(0),
+                failed_in_row: AtomicU32::new(0),
+                late_in_row: AtomicU32::new(0),
+                answered: AtomicU64::new(0),
+                appends,
+                failures,
+            })
+        });
+        Arc::clone(peer)
+    }
+
+    /// Forgets ingesters that are not among `instances`.
+    pub(crate) fn retain(&self, instances: &[Arc<Instance>], metrics: &Metrics) {
+        let mut by_address = self.by_address.write();
+        by_address.retain(|address, _| {
+            let stays = instances.iter().any(|instance| instance.address == *address);
+            if !stays {
+                metrics.forget_ingester(address);
+            }
+            stays
+        });
+    }
+
+    /// How many are known.
+    pub(crate) fn len(&self) -> usize {
+        self.by_address.read().len()
+    }
+
+    /// Pushes in the caller's task.
+    pub(crate) async fn push(
+        &self,
+        peer: &Peer,
+        instance: &Instance,
+        push: PushRequest,
+    ) -> Result<PushResponse, Status> {
+        let ingester = (self.ingester_of)(instance);
+        let call = ingester.push(Request::new(push));
+        let result = timeout(self.settings.remote_timeout, call).await;
+        let result = result.unwrap_or_else(|_| Err(overdue()));
+        peer.count(result.as_ref().err());
+        result.map(tonic::Response::into_inner)
+    }
+
+    /// Pushes in a task of its own, which goes on if nobody waits. What `held` counts is given back at its end.
+    pub(crate) fn start(
+        &self,
+        peer: Arc<Peer>,
+        instance: &Instance,
+        push: PushRequest,
+        bytes: u64,
+        held: impl Send + 'static,
+    ) -> tokio::task::JoinHandle<Result<PushResponse, Status>> {
+        let settings = self.settings;
+        // One call always may: it tells when the ingester is well again.
+        let (calls, held_bytes) =
+            (peer.calls.load(Ordering::Relaxed), peer.bytes.load(Ordering::Relaxed));
+        let is_full = calls >= MAX_SUSPECT_CALLS || held_bytes + bytes > settings.max_suspect_bytes;
+        let is_over = calls > 0 && is_full && peer.is_suspect();
+        let in_flight = InFlight::new(peer, bytes);
+        let ingester = (self.ingester_of)(instance);
+        let task = async move {
+            let _held = held;
+            let result = if is_over {
+                Err(Status::unavailable("too many calls to this ingester are in flight"))
+            } else {
+                call(&*ingester, push, &in_flight, settings).await
+            };
+            in_flight.peer.count(result.as_ref().err());
+            result
+        };
+        tokio::spawn(task.in_current_span())
+    }
+}
+
+async fn call(
+    ingester: &dyn Ingester,
+    push: PushRequest,
+    in_flight: &InFlight,
+    settings: CallSettings,
+) -> Result<PushResponse, Status> {
+    let mut call = ingester.push(Request::new(push));
+    let late_after = settings.late_after.min(settings.remote_timeout);
+    let (result, in_time) = match timeout(late_after, &mut call).await {
+        Ok(result) => (result, true),
+        Err(_) => {
+            in_flight.count_in_row(&in_flight.peer.late_in_row);
+            let rest = settings.remote_timeout.saturating_sub(late_after);
+            (timeout(rest, call).await.unwrap_or_else(|_| Err(overdue())), false)
+        }
+    };
+    // Whoever sends what is no OTLP must not make an ingester suspect.
+    match &result {
+        Err(status) if status.code() != Code::InvalidArgument => {
+            in_flight.count_in_row(&in_flight.peer.failed_in_row);
+        }
+        _ if in_time => in_flight.peer.answered_in_time(),
+        _ => {}
+    }
+    result.map(tonic::Response::into_inner)
+}
+
+fn overdue() -> Status {
+    Status::deadline_exceeded("the ingester did not answer in time")
+}
+
+impl Peer {
+    /// Whether its calls failed or were late several times in a row.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.failed_in_row.load(Ordering::Relaxed) >= SUSPECT_AFTER
+            || self.late_in_row.load(Ordering::Relaxed) >= SUSPECT_AFTER
+    }
+
+    fn answered_in_time(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        self.failed_in_row.store(0, Ordering::Relaxed);
+        self.late_in_row.store(0, Ordering::Relaxed);
+    }
+
+    fn count(&self, error: Option<&Status>) {
+        self.appends.inc();
+        if let Some(status) = error {
+            self.failures.inc();
+            let (ingester, code, error) = (&*self.address, status.code(), status.message());
+            log_limited!(warn, ingester, ?code, error, "push to ingester failed");
+        }
+    }
+}
+
+impl InFlight {
+    fn new(peer: Arc<Peer>, bytes: u64) -> Self {
+        peer.calls.fetch_add(1, Ordering::Relaxed);
+        peer.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let answered = peer.answered.load(Ordering::Relaxed);
+        Self { peer, bytes, answered }
+    }
+
+    /// Counts the call, unless another one was answered in time since it began: what hung before an ingester came back
+    /// tells nothing of it.
+    fn count_in_row(&self, in_row: &AtomicU32) {
+        if self.peer.answered.load(Ordering::Relaxed) == self.answered {
+            in_row.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.peer.calls.fetch_sub(1, Ordering::Relaxed);
+        self.peer.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Peers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peers").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

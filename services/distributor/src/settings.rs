@@ -1,0 +1,103 @@
+//! What a distributor is made of.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tactus_model::TenantId;
+use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_ring::{Instance, Ring};
+
+use crate::usage::{UsageLimits, UsageSettings};
+
+/// The ingester of an instance of the ring. Called once a push.
+pub type IngesterOf = Arc<dyn Fn(&Instance) -> Arc<dyn Ingester> + Send + Sync>;
+
+/// The limits of a tenant as of now. Called once a request, so it must be cheap.
+pub type LimitsOf = Arc<dyn Fn(&TenantId) -> Limits + Send + Sync>;
+
+/// By what a tenant's usage is told apart. Called once a request if usage is tracked.
+pub type UsageLimitsOf = Arc<dyn Fn(&TenantId) -> UsageLimits + Send + Sync>;
+
+/// What an operator can set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// What a refused client is told to wait; zero: no hint, and OTLP clients drop the spans.
+    pub retry_after: Duration,
+    /// The time a push to an ingester may take.
+    pub remote_timeout: Duration,
+    /// Spans of a replica that has not answered for so long, and without which too few have them, are also sent to the next
+    /// ingester on the ring; zero: only those of replicas that failed.
+    pub hedging_delay: Duration,
+    /// Bytes of requests in flight, copies for replicas included; past it requests are refused.
+    pub max_inflight_bytes: u64,
+    /// Write to the next ingester when one is not active.
+    pub extend_writes: bool,
+    /// Whether bytes are counted by attribute.
+    pub usage: Option<UsageSettings>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            retry_after: Duration::from_secs(5),
+            remote_timeout: Duration::from_secs(5),
+            hedging_delay: Duration::from_millis(250),
+            max_inflight_bytes: 256 << 20,
+            extend_writes: true,
+            usage: None,
+        }
+    }
+}
+
+/// The limits of a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes a second that the tenant may send; 0: no limit, unless `burst_size_bytes` is 0 as well, which refuses
+    /// everything.
+    pub rate_limit_bytes: u64,
+    /// Bytes that the tenant may send at once.
+    pub burst_size_bytes: u64,
+    /// The distributors share the rate.
+    pub global_rate: bool,
+    /// Refused clients are told when to try again.
+    pub retry_info_enabled: bool,
+    /// Ingesters of the tenant; 0: all.
+    pub tenant_shard_size: usize,
+    /// The least time that an answer takes.
+    pub artificial_delay: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            rate_limit_bytes: 15_000_000,
+            burst_size_bytes: 20_000_000,
+            global_rate: false,
+            retry_info_enabled: true,
+            tenant_shard_size: 0,
+            artificial_delay: Duration::ZERO,
+        }
+    }
+}
+
+/// What a distributor is made of.
+#[derive(Clone)]
+pub struct Parts {
+    /// What an operator can set.
+    pub settings: Settings,
+    /// Limits of tenants.
+    pub limits: LimitsOf,
+    /// Not called unless usage is tracked.
+    pub usage_limits: UsageLimitsOf,
+    /// The ring of ingesters; its settings say how many copies of each span there are.
+    pub ingesters: Arc<Ring>,
+    /// Reaches the ingesters.
+    pub ingester_of: IngesterOf,
+    /// The ring of distributors, by which a global rate is divided.
+    pub distributors: Option<Arc<Ring>>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,263 @@
+//! Bytes received by attribute: who causes which cost.
+
+mod attributes;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tactus_model::{
+    TenantId,
+    walk::ExportWalk,
+    wire::{Reader, WireError},
+};
+use tactus_telemetry::metrics::{CounterVec, Registry};
+
+use attributes::{Dimensions, Values};
+
+const METRIC: &str = "tempo_usage_tracker_bytes_received_total";
+/// The value of a dimension that a span has no attribute for.
+const MISSING: &str = "__missing__";
+/// The value of every dimension past the limit of series.
+const OVERFLOW: &str = "__overflow__";
+
+/// Tenants that are kept without a look at which of them are stale.
+const KEPT_TENANTS: usize = 1_000;
+
+/// How usage is tracked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UsageSettings {
+    /// Series of a tenant that sets no number itself.
+    pub max_series: u64,
+    /// A series without a span for so long is dropped.
+    pub stale_after: Duration,
+}
+
+impl Default for UsageSettings {
+    fn default() -> Self {
+        Self { max_series: 10_000, stale_after: Duration::from_secs(15 * 60) }
+    }
+}
+
+/// By what a tenant's usage is told apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UsageLimits {
+    /// Series; 0 takes the tracker's number.
+    pub max_series: u64,
+    /// Attribute to label. An attribute may begin with `resource.` or `span.`, else both are looked at, the span first.
+    /// An empty label is made of the attribute's name.
+    pub dimensions: BTreeMap<String, String>,
+}
+
+/// Counts the bytes of spans by their attributes.
+#[derive(Debug)]
+pub struct UsageTracker {
+    settings: UsageSettings,
+    tenants: Mutex<Tenants>,
+    errors: CounterVec<2>,
+}
+
+#[derive(Debug, Default)]
+struct Tenants {
+    by_id: HashMap<TenantId, TenantUsage>,
+    /// Tenants at which stale ones are looked for. Twice as many as the last look left.
+    prune_at: usize,
+}
+
+#[derive(Debug)]
+struct TenantUsage {
+    /// As of the last request.
+    limits: UsageLimits,
+    dimensions: Dimensions,
+    /// By the values of the dimensions, in their order.
+    series: HashMap<Values, Usage>,
+}
+
+#[derive(Debug)]
+struct Usage {
+    bytes: u64,
+    updated: Instant,
+}
+
+impl UsageTracker {
+    /// A tracker that has seen nothing.
+    pub fn new(settings: UsageSettings, registry: &Registry) -> Self {
+        Self {
+            settings,
+            tenants: Mutex::default(),
+            errors: registry.counter_vec(
+                "tempo_distributor_usage_tracker_errors_total",
+                "Export requests whose usage could not be told, by tenant and reason.",
+                ["tenant", "reason"],
+            ),
+        }
+    }
+
+    /// Counts the bytes of a request. Those of a resource, its scopes and the framing count evenly for its spans.
+    pub(crate) fn observe(
+        &self,
+        tenant: &TenantId,
+        limits: UsageLimits,
+        request: &Bytes,
+        walk: &ExportWalk,
+    ) {
+        self.observe_at(tenant, limits, request, walk, Instant::now());
+    }
+
+    fn observe_at(
+        &self,
+        tenant: &TenantId,
+        limits: UsageLimits,
+        request: &Bytes,
+        walk: &ExportWalk,
+        now: Instant,
+    ) {
+        if limits.dimensions.is_empty() {
+            return;
+        }
+        let dimensions = Dimensions::new(&limits.dimensions);
+        let Ok(bytes) = bytes_by_values(request, walk, &dimensions) else {
+            self.errors.with([tenant.as_str(), "malformed"]).inc();
+            return;
+        };
+        let max_series = match limits.max_series {
+            0 => self.settings.max_series,
+            own => own,
+        };
+        let mut tenants = self.tenants.lock();
+        let known = tenants.by_id.remove(tenant).filter(|usage| usage.limits == limits);
+        if known.is_none() && tenants.by_id.len() >= tenants.prune_at.max(KEPT_TENANTS) {
+            tenants.drop_stale(self.settings.stale_after, now);
+            tenants.prune_at = 2 * tenants.by_id.len();
+        }
+        let mut usage =
+            known.unwrap_or_else(|| TenantUsage { limits, dimensions, series: HashMap::new() });
+        for (values, bytes) in bytes {
+            usage.add(values, bytes, max_series as usize, self.settings.stale_after, now);
+        }
+        tenants.by_id.insert(tenant.clone(), usage);
+    }
+
+    /// All series in the Prometheus text format 0.0.4. Drops those that are stale.
+    pub fn exposition(&self) -> String {
+        self.exposition_at(Instant::now())
+    }
+
+    fn exposition_at(&self, now: Instant) -> String {
+        let mut lines = Vec::new();
+        let mut tenants = self.tenants.lock();
+        tenants.drop_stale(self.settings.stale_after, now);
+        for (tenant, usage) in &tenants.by_id {
+            for (values, count) in &usage.series {
+                let mut labels: Vec<(&str, &str)> =
+                    usage.dimensions.labels().zip(values.iter()).collect();
+                labels.push(("tenant", tenant.as_str()));
+                labels.push(("tracker", "cost-attribution"));
+                labels.sort_unstable();
+                lines.push(line(&labels, count.bytes));
+            }
+        }
+        drop(tenants);
+        lines.sort_unstable();
+        let mut text = format!(
+            "# HELP {METRIC} bytes total received with these labels\n# TYPE {METRIC} counter\n"
+        );
+        lines.iter().for_each(|line| text.push_str(line));
+        text
+    }
+}
+
+impl Tenants {
+    fn drop_stale(&mut self, stale_after: Duration, now: Instant) {
+        self.by_id.retain(|_, usage| {
+            usage.drop_stale(stale_after, now);
+            !usage.series.is_empty()
+        });
+    }
+}
+
+impl TenantUsage {
+    fn add(
+        &mut self,
+        values: Values,
+        bytes: u64,
+        max_series: usize,
+        stale_after: Duration,
+        now: Instant,
+    ) {
+        let overflow = self.dimensions.all(OVERFLOW);
+        let is_known = |usage: &Self| usage.series.contains_key(&values);
+        if !is_known(self) && self.series.len() >= max_series {
+            self.drop_stale(stale_after, now);
+        }
+        let is_over = !is_known(self) && self.series.len() >= max_series;
+        let usage = self
+            .series
+            .entry(if is_over { overflow } else { values })
+            .or_insert(Usage { bytes: 0, updated: now });
+        usage.bytes += bytes;
+        usage.updated = now;
+    }
+
+    fn drop_stale(&mut self, stale_after: Duration, now: Instant) {
+        self.series.retain(|_, usage| now.saturating_duration_since(usage.updated) < stale_after);
+    }
+}
+
+/// The bytes of a request by the values of its spans' dimensions.
+fn bytes_by_values(
+    request: &Bytes,
+    walk: &ExportWalk,
+    dimensions: &Dimensions,
+) -> Result<HashMap<Values, u64>, WireError> {
+    let mut total: HashMap<Values, u64> = HashMap::new();
+    let spans: u64 = walk.runs.iter().map(|run| u64::from(run.spans)).sum();
+    let mut span_bytes = 0;
+    let mut resource = (u32::MAX, dimensions.all(MISSING));
+    let mut spans_by_values: HashMap<Values, (u64, u64)> = HashMap::new();
+    for run in &walk.runs {
+        if resource.0 != run.resource {
+            let message = &request[walk.resources[run.resource as usize].clone()];
+            resource = (run.resource, dimensions.of_resource(message, MISSING)?);
+        }
+        let mut reader = Reader::new(&request[run.scope_spans.clone()]);
+        while let Some((field, value)) = reader.next_field()? {
+            if field == 2 {
+                let span = value.bytes(2)?;
+                let values = dimensions.of_span(span, &resource.1)?;
+                let (bytes, spans) = spans_by_values.entry(values).or_default();
+                *bytes += span.len() as u64;
+                *spans += 1;
+                span_bytes += span.len() as u64;
+            }
+        }
+    }
+    // What is not in a span is shared out evenly; what does not divide goes to the first.
+    let rest = (request.len() as u64).saturating_sub(span_bytes);
+    let each = rest.checked_div(spans).unwrap_or(0);
+    let mut left = rest - each * spans;
+    for (values, (bytes, spans)) in spans_by_values {
+        total.insert(values, bytes + each * spans + std::mem::take(&mut left));
+    }
+    Ok(total)
+}
+
+/// One line of the exposition.
+fn line(labels: &[(&str, &str)], bytes: u64) -> String {
+    let mut line = format!("{METRIC}{{");
+    for (number, (name, value)) in labels.iter().enumerate() {
+        let comma = if number == 0 { "" } else { "," };
+        let value = value.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"");
+        // Writing to a string cannot fail.
+        let _ = write!(line, "{comma}{name}=\"{value}\"");
+    }
+    let _ = writeln!(line, "}} {bytes}");
+    line
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! The attributes that usage is told apart by.
+
+use std::collections::BTreeMap;
+
+use tactus_model::{
+    any_value::{self, DecodedValue, decode_key_value},
+    wire::{Reader, WireError},
+};
+
+/// Longer values are cut: they are kept for each series.
+const MAX_VALUE_BYTES: usize = 256;
+
+/// The values of all dimensions, in their order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Values(Vec<Box<str>>);
+
+impl Values {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|value| &**value)
+    }
+}
+
+/// What is looked for.
+#[derive(Debug)]
+pub(super) struct Dimensions(Vec<Dimension>);
+
+#[derive(Debug)]
+struct Dimension {
+    attribute: String,
+    label: String,
+    of_resource: bool,
+    of_span: bool,
+}
+
+impl Dimensions {
+    /// Of attribute to label.
+    pub(super) fn new(dimensions: &BTreeMap<String, String>) -> Self {
+        let dimension = |(attribute, label): (&String, &String)| {
+            let of_resource = attribute.strip_prefix("resource.");
+            let of_span = attribute.strip_prefix("span.");
+            let name = of_resource.or(of_span).unwrap_or(attribute);
+            Dimension {
+                attribute: name.to_owned(),
+                label: if label.is_empty() { label_of(name) } else { label.clone() },
+                of_resource: of_span.is_none(),
+                of_span: of_resource.is_none(),
+            }
+        };
+        Self(dimensions.iter().map(dimension).collect())
+    }
+
+    pub(super) fn labels(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|dimension| dimension.label.as_str())
+    }
+
+    /// The same value everywhere.
+    pub(super) fn all(&self, value: &str) -> Values {
+        Values(vec![value.into(); self.0.len()])
+    }
+
+    /// The values that a Resource message gives; `missing` where it has none.
+    pub(super) fn of_resource(&self, message: &[u8], missing: &str) -> Result<Values, WireError> {
+        let mut values = self.all(missing);
+        self.fill(message, 1, |dimension| dimension.of_resource, &mut values)?;
+        Ok(values)
+    }
+
+    /// The values of a Span message; those of its resource where it has none.
+    pub(super) fn of_span(
+        &self,
+        message: &[u8],
+        of_resource: &Values,
+    ) -> Result<Values, WireError> {
+        let mut values = of_resource.clone();
+        if self.0.iter().any(|dimension| dimension.of_span) {
+            self.fill(message, 9, |dimension| dimension.of_span, &mut values)?;
+        }
+        Ok(values)
+    }
+
+    /// Of an attribute that is there several times the last counts.
+    fn fill(
+        &self,
+        message: &[u8],
+        attributes_field: u32,
+        is_wanted: impl Fn(&Dimension) -> bool,
+        values: &mut Values,
+    ) -> Result<(), WireError> {
+        let mut reader = Reader::new(message);
+        while let Some((field, content)) = reader.next_field()? {
+            if field != attributes_field {
+                continue;
+            }
+            let (key, value) = decode_key_value(content.bytes(field)?)?;
+            for (number, dimension) in self.0.iter().enumerate() {
+                if dimension.attribute.as_bytes() == key
+                    && is_wanted(dimension)
+                    && let Some(text) = text_of(any_value::decode(value)?)
+                {
+                    values.0[number] = text;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A value as a label shows it; `None` for what is no single value.
+fn text_of(value: DecodedValue<'_>) -> Option<Box<str>> {
+    let text = match value {
+        DecodedValue::String(bytes) => {
+            let cut = &bytes[..bytes.len().min(MAX_VALUE_BYTES)];
+            String::from_utf8_lossy(cut).into_owned()
+        }
+        DecodedValue::Int(number) => number.to_string(),
+        DecodedValue::Double(number) => number.to_string(),
+        DecodedValue::Bool(truth) => truth.to_string(),
+        _ => return None,
+    };
+    Some(text.into())
+}
+
+/// The label that an attribute gives by itself.
+fn label_of(attribute: &str) -> String {
+    let mut label: String =
+        attribute.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    if label.starts_with(|c: char| c.is_ascii_digit()) {
+        label.insert(0, '_');
+    }
+    label
+}

@@ -1,0 +1,160 @@
+use super::*;
+use tactus_model::walk::walk_export;
+use tactus_proto::opentelemetry::proto::{
+    collector::trace::v1::ExportTraceServiceRequest,
+    common::v1::{AnyValue, KeyValue, any_value::Value},
+    resource::v1::Resource,
+    trace::v1::{ResourceSpans, ScopeSpans, Span},
+};
+
+fn attribute(key: &str, value: Value) -> KeyValue {
+    let value = Some(AnyValue { value: Some(value) });
+    KeyValue { key: key.to_owned().into(), value }
+}
+
+fn text(key: &str, value: &str) -> KeyValue {
+    attribute(key, Value::StringValue(value.to_owned().into()))
+}
+
+fn resource_spans(resource: Vec<KeyValue>, spans: Vec<Vec<KeyValue>>) -> ResourceSpans {
+    let span = |attributes| Span { attributes, ..Default::default() };
+    let spans = spans.into_iter().map(span).collect();
+    ResourceSpans {
+        resource: Some(Resource { attributes: resource, ..Default::default() }),
+        scope_spans: vec![ScopeSpans { spans, ..Default::default() }],
+        ..Default::default()
+    }
+}
+
+fn request(resource_spans: Vec<ResourceSpans>) -> Bytes {
+    use prost::Message;
+    ExportTraceServiceRequest { resource_spans }.encode_to_vec().into()
+}
+
+fn limits(dimensions: &[(&str, &str)]) -> UsageLimits {
+    let pair = |(attribute, label): &(&str, &str)| ((*attribute).to_owned(), (*label).to_owned());
+    UsageLimits { max_series: 0, dimensions: dimensions.iter().map(pair).collect() }
+}
+
+struct Fixture {
+    tracker: UsageTracker,
+    start: Instant,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let tracker = UsageTracker::new(UsageSettings::default(), &Registry::new());
+        Self { tracker, start: Instant::now() }
+    }
+
+    fn observe(&self, limits: &UsageLimits, request: &Bytes, seconds: u64) {
+        let walk = walk_export(request, |_| {}).unwrap();
+        let now = self.start + Duration::from_secs(seconds);
+        self.tracker.observe_at(&TenantId::single(), limits.clone(), request, &walk, now);
+    }
+
+    /// Labels without those that are always the same, and bytes.
+    fn series(&self, seconds: u64) -> Vec<(String, u64)> {
+        let text = self.tracker.exposition_at(self.start + Duration::from_secs(seconds));
+        let mut lines = text.lines();
+        assert!(
+            lines.next().unwrap().starts_with("# HELP tempo_usage_tracker_bytes_received_total ")
+        );
+        assert_eq!(lines.next(), Some("# TYPE tempo_usage_tracker_bytes_received_total counter"));
+        let parse = |line: &str| {
+            let (labels, bytes) = line.rsplit_once(' ').unwrap();
+            let labels = labels.strip_prefix("tempo_usage_tracker_bytes_received_total{").unwrap();
+            assert!(labels.contains(r#"tenant="single-tenant",tracker="cost-attribution""#));
+            let own = labels.trim_end_matches('}').split(',');
+            let own = own.filter(|l| !l.starts_with("tenant=") && !l.starts_with("tracker="));
+            (own.collect::<Vec<_>>().join(","), bytes.parse().unwrap())
+        };
+        lines.map(parse).collect()
+    }
+}
+
+#[test]
+fn every_byte_is_counted_once_under_its_values() {
+    let fixture = Fixture::new();
+    let request = request(vec![
+        resource_spans(
+            vec![text("service.name", "shop"), text("team", "red")],
+            vec![vec![], vec![text("team", "blue")], vec![]],
+        ),
+        resource_spans(vec![], vec![vec![attribute("team", Value::IntValue(7))]]),
+    ]);
+    let limits = limits(&[("resource.service.name", ""), ("team", "owner")]);
+    fixture.observe(&limits, &request, 0);
+    let series = fixture.series(0);
+    let labels: Vec<&str> = series.iter().map(|(labels, _)| labels.as_str()).collect();
+    assert_eq!(
+        labels,
+        [
+            r#"owner="7",service_name="__missing__""#,
+            r#"owner="blue",service_name="shop""#,
+            r#"owner="red",service_name="shop""#,
+        ]
+    );
+    assert_eq!(series.iter().map(|(_, bytes)| bytes).sum::<u64>(), request.len() as u64);
+}
+
+#[test]
+fn prefix_pins_where_the_attribute_is() {
+    let fixture = Fixture::new();
+    let spans = vec![vec![text("team", "of span")]];
+    let request = request(vec![resource_spans(vec![text("team", "of \"resource\"")], spans)]);
+    fixture.observe(&limits(&[("resource.team", "a"), ("span.team", "b")]), &request, 0);
+    assert_eq!(fixture.series(0)[0].0, r#"a="of \"resource\"",b="of span""#);
+}
+
+#[test]
+fn past_the_limit_everything_overflows_until_series_are_stale() {
+    let fixture = Fixture::new();
+    let limits = UsageLimits { max_series: 2, ..limits(&[("team", "")]) };
+    let push = |team: &str, seconds: u64| {
+        let request = request(vec![resource_spans(vec![text("team", team)], vec![vec![]])]);
+        fixture.observe(&limits, &request, seconds);
+    };
+    let teams = |seconds: u64| fixture.series(seconds).into_iter().map(|s| s.0).collect::<Vec<_>>();
+    (0..5).for_each(|n| push(&n.to_string(), 0));
+    assert_eq!(teams(0), [r#"team="0""#, r#"team="1""#, r#"team="__overflow__""#]);
+    push("1", 600);
+    push("late", 1_000);
+    assert_eq!(teams(1_000), [r#"team="1""#, r#"team="late""#]);
+    assert!(teams(10_000).is_empty());
+    assert!(fixture.tracker.tenants.lock().by_id.is_empty());
+}
+
+#[test]
+fn tenant_without_dimensions_has_no_series() {
+    let fixture = Fixture::new();
+    let request = request(vec![resource_spans(vec![], vec![vec![]])]);
+    fixture.observe(&limits(&[]), &request, 0);
+    assert!(fixture.series(0).is_empty());
+}
+
+#[test]
+fn malformed_attributes_are_counted_as_an_error() {
+    let registry = Registry::new();
+    let tracker = UsageTracker::new(UsageSettings::default(), &registry);
+    // A span whose field 9 is no message.
+    let request = Bytes::from_static(&[0x0a, 6, 0x12, 4, 0x12, 2, 0x48, 1]);
+    let walk = walk_export(&request, |_| {}).unwrap();
+    tracker.observe(&TenantId::single(), limits(&[("a", "")]), &request, &walk);
+    let errors = r#"usage_tracker_errors_total{tenant="single-tenant",reason="malformed"} 1"#;
+    assert!(registry.encode().contains(errors), "{}", registry.encode());
+}
+
+#[test]
+fn stale_tenants_go_even_if_nobody_scrapes() {
+    let fixture = Fixture::new();
+    let limits = limits(&[("team", "")]);
+    let request = request(vec![resource_spans(vec![], vec![vec![]])]);
+    let walk = walk_export(&request, |_| {}).unwrap();
+    for number in 0..=KEPT_TENANTS {
+        let tenant = TenantId::parse(&number.to_string()).unwrap();
+        let now = fixture.start + Duration::from_secs(if number < 10 { 0 } else { 1_000 });
+        fixture.tracker.observe_at(&tenant, limits.clone(), &request, &walk, now);
+    }
+    assert_eq!(fixture.tracker.tenants.lock().by_id.len(), KEPT_TENANTS + 1 - 10);
+}

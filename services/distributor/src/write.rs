@@ -1,0 +1,132 @@
+//! Sends an export to its replicas and waits for a quorum of each trace.
+//!
+//! Every call runs in a task of its own: the answer to the client does not wait for the slowest replica, and the call to
+//! that goes on within its timeout.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tactus_proto::tactus::v1::{PushResponse, Refusal};
+use tactus_ring::Instance;
+use tokio::time::{Instant, sleep_until};
+use tonic::{Code, Status};
+
+use crate::{
+    CALL_BYTES,
+    budget::Reservation,
+    group::Export,
+    metrics::Metrics,
+    peers::Peers,
+    placement::Placement,
+    votes::{Send, Votes},
+};
+
+/// Where and how exports are sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Writer<'a> {
+    pub(crate) peers: &'a Peers,
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) placement: &'a Placement,
+    /// Seats without a reply get a stand-in after this.
+    pub(crate) hedging_delay: Duration,
+    /// The client gets its answer after this at the latest.
+    pub(crate) deadline: Duration,
+}
+
+type Reply = (usize, Result<PushResponse, Status>);
+
+impl Writer<'_> {
+    /// Sends all groups; the refused spans when each has a quorum, else what keeps them from being stored.
+    pub(crate) async fn write(
+        self,
+        export: &Export,
+        mut reservation: Reservation,
+        held_bytes: u64,
+    ) -> Result<Vec<Refusal>, Status> {
+        let groups = export.groups.iter().map(|group| (group.set, group.spans));
+        let mut votes = Votes::new(self.placement, groups);
+        // Slices pin the whole request until the last call that has one ends.
+        let pinned = Arc::new(reservation.split(held_bytes));
+        let has_replicas = self.placement.has_replicas();
+        let suspects = self.suspects();
+        let is_suspect = |at: u32| suspects[at as usize];
+        let started = Instant::now();
+        let late = sleep_until(started + self.hedging_delay);
+        let deadline = sleep_until(started + self.deadline);
+        tokio::pin!(late, deadline);
+        let mut is_late = false;
+        let mut replies = FuturesUnordered::new();
+        let mut sends = votes.first_sends();
+        let first = sends.len();
+        if has_replicas && suspects.contains(&true) {
+            sends.append(&mut votes.stand_ins(is_suspect, is_suspect));
+        }
+        self.metrics.hedged_pushes.inc_by((sends.len() - first) as u64);
+        loop {
+            for send in sends.drain(..) {
+                replies.push(self.start(export, &send, &mut reservation, &pinned));
+            }
+            if let Some(status) = votes.failure() {
+                return Err(status);
+            }
+            if votes.is_quorum() && (is_late || votes.is_settled()) {
+                return Ok(votes.refusals());
+            }
+            tokio::select! {
+                Some((call, reply)) = replies.next() => {
+                    let moves = reply.as_ref().is_err_and(|s| has_replicas || was_not_stored(s));
+                    let replaces = reply.as_ref().is_err_and(|s| s.code() != Code::InvalidArgument);
+                    votes.replied(call, reply);
+                    if moves && replaces {
+                        sends = votes.stand_ins(|_| is_late && has_replicas, is_suspect);
+                        self.metrics.hedged_pushes.inc_by(sends.len() as u64);
+                    }
+                }
+                () = &mut late, if !is_late => {
+                    is_late = true;
+                    // Without origins a span that two ingesters store would count twice.
+                    if has_replicas && !votes.is_quorum() {
+                        sends = votes.stand_ins(|_| true, is_suspect);
+                        self.metrics.hedged_pushes.inc_by(sends.len() as u64);
+                    }
+                }
+                () = &mut deadline => {
+                    return Err(Status::unavailable("ingesters did not answer in time"));
+                }
+            }
+        }
+    }
+
+    /// By index of the instance.
+    fn suspects(self) -> Vec<bool> {
+        let is_suspect =
+            |instance: &Arc<Instance>| self.peers.of(instance, self.metrics).is_suspect();
+        self.placement.instances().iter().map(is_suspect).collect()
+    }
+
+    fn start(
+        self,
+        export: &Export,
+        send: &Send,
+        reservation: &mut Reservation,
+        pinned: &Arc<Reservation>,
+    ) -> impl Future<Output = Reply> + 'static {
+        let instance = self.placement.instance(send.instance);
+        let peer = self.peers.of(instance, self.metrics);
+        let push = export.push_of(send.groups.iter().copied());
+        let bytes: u64 = send.groups.iter().map(|group| export.groups[*group].bytes()).sum();
+        let bytes = bytes + CALL_BYTES;
+        let held = (reservation.split(bytes), Arc::clone(pinned));
+        let task = self.peers.start(peer, instance, push, bytes, held);
+        let call = send.call;
+        async move {
+            let failed = |_| Err(Status::internal("the task of a push ended early"));
+            (call, task.await.unwrap_or_else(failed))
+        }
+    }
+}
+
+/// Whether the ingester answered that it has nothing of the push. After a timeout it may have everything.
+fn was_not_stored(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::FailedPrecondition)
+}

@@ -1,0 +1,84 @@
+//! Getting ready for the end of this ingester: `/ingester/prepare-downscale`.
+//!
+//! Prepared, it takes no more writes, and its stop brings everything to object storage and gives its place in the ring
+//! up, however long that takes. A file in its directory remembers it over restarts.
+
+use std::{fs, io, path::PathBuf, sync::Arc};
+
+use axum::{
+    Router,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::StatusCode;
+use tactus_process::Cluster;
+use tactus_server::http::{error_line, text};
+
+/// Name of the file below the ingester's directory.
+const MARKER: &str = "prepare-downscale";
+
+/// Whether the ingester is prepared. Clones are of the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Downscale(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    marker: PathBuf,
+    cluster: Cluster,
+}
+
+impl Downscale {
+    /// As an earlier process left it.
+    pub(crate) fn new(directory: &std::path::Path, cluster: Cluster) -> Self {
+        let downscale = Self(Arc::new(Inner { marker: directory.join(MARKER), cluster }));
+        downscale.0.cluster.set_ingester_read_only(downscale.is_prepared());
+        downscale
+    }
+
+    pub(crate) fn is_prepared(&self) -> bool {
+        self.0.marker.exists()
+    }
+
+    fn set(&self, prepared: bool) -> io::Result<()> {
+        match prepared {
+            true => fs::write(&self.0.marker, "")?,
+            false => match fs::remove_file(&self.0.marker) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            },
+        }
+        self.0.cluster.set_ingester_read_only(prepared);
+        tracing::info!(prepared, "prepare-downscale");
+        Ok(())
+    }
+
+    /// GET tells, POST prepares, DELETE takes it back.
+    pub(crate) fn router(&self) -> Router {
+        Router::new()
+            .route("/ingester/prepare-downscale", get(show).post(prepare).delete(take_back))
+            .with_state(self.clone())
+    }
+}
+
+async fn show(State(downscale): State<Downscale>) -> Response {
+    text(StatusCode::OK, if downscale.is_prepared() { "set\n" } else { "unset\n" })
+}
+
+async fn prepare(State(downscale): State<Downscale>) -> Response {
+    answer(downscale.set(true))
+}
+
+async fn take_back(State(downscale): State<Downscale>) -> Response {
+    answer(downscale.set(false))
+}
+
+fn answer(result: io::Result<()>) -> Response {
+    match result {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => {
+            let message = format!("prepare-downscale: {error}");
+            error_line(StatusCode::INTERNAL_SERVER_ERROR, &message)
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The settings of an ingester, from the configuration.
+
+use std::{path::PathBuf, sync::Arc};
+
+use tactus_config::{Config, sections::overrides};
+use tactus_overrides::Overrides;
+use tactus_process::{
+    Error,
+    blocks::{block_version, dedicated_columns},
+};
+use tactus_ring::{Operation, Ring};
+use tactus_storage::meta::DedicatedColumn;
+use tactus_telemetry::error_text;
+
+use crate::settings::{Limits, OfTenant, Settings};
+
+/// The settings of the ingester, one of those in `ring`.
+///
+/// Errors: a block version or a dedicated column that cannot be.
+pub fn settings(
+    config: &Config,
+    overrides: &Arc<Overrides>,
+    ring: Arc<Ring>,
+) -> Result<Settings, Error> {
+    let (ingester, trace) = (&config.ingester, &config.storage.trace);
+    let fsync = trace.wal.fsync_interval;
+    let built_in = Settings::new(PathBuf::from(&trace.wal.path));
+    Ok(Settings {
+        ingester_id: ingester.lifecycler.id.clone(),
+        fsync_interval: (fsync.0 >= 0).then(|| fsync.as_std()),
+        max_live_bytes: ingester.max_live_bytes as usize,
+        max_directory_bytes: ingester.max_disk_bytes,
+        generation_bytes: built_in.generation_bytes.min(ingester.max_live_bytes as usize / 4),
+        trace_idle_period: ingester.trace_idle_period.as_std(),
+        trace_live_period: ingester.trace_live_period.as_std(),
+        flush_check_period: ingester.flush_check_period.as_std(),
+        max_block_duration: ingester.max_block_duration.as_std(),
+        max_block_bytes: ingester.max_block_bytes,
+        concurrent_flushes: ingester.concurrent_flushes,
+        flush_op_timeout: ingester.flush_op_timeout.as_std(),
+        range_slack: trace.wal.ingestion_time_range_slack.as_std(),
+        bloom_false_positive: trace.block.bloom_filter_false_positive,
+        bloom_shard_bytes: trace.block.bloom_filter_shard_size_bytes as u32,
+        row_group_bytes: trace.block.parquet_row_group_size_bytes,
+        block_version: block_version(trace)?,
+        dedicated_columns: columns(config, Arc::clone(overrides))?,
+        limits: limits(config, Arc::clone(overrides), ring),
+        ..built_in
+    })
+}
+
+/// The columns that a tenant has instead of those of all blocks.
+fn columns(
+    config: &Config,
+    overrides: Arc<Overrides>,
+) -> Result<OfTenant<Vec<DedicatedColumn>>, Error> {
+    let trace = &config.storage.trace;
+    let version = block_version(trace)?;
+    let of_all = dedicated_columns(&trace.block.parquet_dedicated_columns, version)?;
+    Ok(OfTenant::new(move |tenant| {
+        let limits = overrides.of(tenant);
+        let own = limits.storage.parquet_dedicated_columns.as_deref();
+        match own.map(|columns| dedicated_columns(columns, version)) {
+            Some(Ok(columns)) => columns,
+            Some(Err(error)) => {
+                let error = error_text(&error);
+                tracing::error!(%tenant, error, "the tenant's dedicated columns cannot be, those of all are used");
+                of_all.clone()
+            }
+            None => of_all.clone(),
+        }
+    }))
+}
+
+fn limits(config: &Config, overrides: Arc<Overrides>, ring: Arc<Ring>) -> OfTenant<Limits> {
+    let attribute_bytes = config.distributor.max_attribute_bytes;
+    OfTenant::new(move |tenant| {
+        let limits = overrides.of(tenant);
+        let view = ring.view();
+        Limits {
+            max_bytes_per_trace: limits.global.max_bytes_per_trace,
+            max_live_traces: live_traces(
+                &limits.ingestion,
+                view.healthy_count(Operation::Write),
+                view.replication_factor(),
+            ),
+            max_attribute_bytes: match limits.ingestion.max_attribute_bytes {
+                0 => attribute_bytes,
+                bytes => bytes,
+            },
+        }
+    })
+}
+
+/// The smaller one of the limit of an ingester and this one's share of the limit of all `ingesters`, of which
+/// `copies` have each trace. 0: no limit.
+fn live_traces(limits: &overrides::IngestionLimits, ingesters: usize, copies: usize) -> usize {
+    let ingesters = match limits.tenant_shard_size {
+        0 => ingesters,
+        shard => ingesters.min(shard),
+    };
+    let global = limits.max_global_traces_per_user.saturating_mul(copies as u64);
+    let share = global.div_ceil(ingesters.max(copies).max(1) as u64);
+    let limit = match (limits.max_traces_per_user, share) {
+        (0, limit) | (limit, 0) => limit,
+        (local, share) => local.min(share),
+    };
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_traces_are_limited_here_and_in_all_ingesters() {
+        let of = |local, global, shard, ingesters| {
+            let limits = overrides::IngestionLimits {
+                max_traces_per_user: local,
+                max_global_traces_per_user: global,
+                tenant_shard_size: shard,
+                ..overrides::IngestionLimits::default()
+            };
+            live_traces(&limits, ingesters, 3)
+        };
+        assert_eq!(of(0, 0, 0, 5), 0);
+        assert_eq!(of(10, 0, 0, 5), 10);
+        assert_eq!(of(0, 10, 0, 5), 6);
+        assert_eq!(of(4, 10, 0, 5), 4);
+        assert_eq!(of(0, 10, 3, 5), 10);
+        // Fewer ingesters than copies: each has every trace.
+        assert_eq!(of(0, 10, 0, 1), 10);
+        assert_eq!(of(0, u64::MAX, 0, 0), usize::MAX / 3);
+    }
+}

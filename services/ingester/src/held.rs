@@ -1,0 +1,113 @@
+//! Segments whose block is in object storage, and which are still served.
+//!
+//! In a cluster the queriers learn of a new block later than the ingester: until they have, the ingester answers for its
+//! spans (`complete_block_timeout`). When room is needed they go earlier, the oldest first.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use parking_lot::Mutex;
+use tactus_model::TenantId;
+
+use crate::{
+    error::Error,
+    flush::{Manifest, PendingBlock},
+    ingester::Ingester,
+};
+
+/// Share of the directory's limit from which room is made, as numerator and denominator.
+const FULL: (u64, u64) = (4, 5);
+
+/// Blocks that are in object storage and whose segments are served, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Held(Mutex<VecDeque<HeldBlock>>);
+
+#[derive(Debug)]
+struct HeldBlock {
+    tenant: TenantId,
+    flushed: SystemTime,
+    block: PendingBlock,
+}
+
+impl Held {
+    /// Keeps the segments of a block that was in object storage at this time.
+    pub(crate) fn add(&self, tenant: TenantId, flushed: SystemTime, block: PendingBlock) {
+        block.segments.iter().for_each(|segment| segment.set_flushed());
+        let mut held = self.0.lock();
+        let at = held.partition_point(|other| other.flushed <= flushed);
+        held.insert(at, HeldBlock { tenant, flushed, block });
+    }
+
+    fn take_oldest(&self, is_due: impl FnOnce(&HeldBlock) -> bool) -> Option<HeldBlock> {
+        let mut held = self.0.lock();
+        held.front().is_some_and(is_due).then(|| held.pop_front()).flatten()
+    }
+}
+
+impl Ingester {
+    /// What happens to the segments of a block that is in object storage.
+    pub(crate) async fn finish_block(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        block: PendingBlock,
+    ) -> Result<(), Error> {
+        if self.settings.hold_flushed.is_zero() {
+            return self.let_go(tenant.clone(), block).await;
+        }
+        let (ingester, id, now) = (Arc::clone(self), tenant.clone(), SystemTime::now());
+        let note = move || {
+            let path = ingester.manifest_path(&id, block.id);
+            // Without the note a restart finds the block in the bucket, and holds its segments anew.
+            if let Err(error) = ingester.manifest_of(&block, Some(now)).write(&path) {
+                tracing::warn!(%error, "cannot note that a block is in object storage");
+            }
+            ingester.flushes.held.add(id, now, block);
+        };
+        Ok(tokio::task::spawn_blocking(note).await?)
+    }
+
+    /// Lets segments go that were served long enough, or while there is no room.
+    pub(crate) async fn release_held(self: &Arc<Self>, no_room: bool) -> Result<(), Error> {
+        loop {
+            let no_room = no_room || self.is_nearly_full();
+            let oldest = self.flushes.held.take_oldest(|held| {
+                let age = SystemTime::now().duration_since(held.flushed).unwrap_or(Duration::ZERO);
+                no_room || age >= self.settings.hold_flushed
+            });
+            let Some(HeldBlock { tenant, block, .. }) = oldest else { return Ok(()) };
+            self.let_go(tenant, block).await?;
+        }
+    }
+
+    fn is_nearly_full(&self) -> bool {
+        let limit = self.settings.max_directory_bytes;
+        let used = self.wal.total_bytes() + self.segment_bytes();
+        limit > 0 && used / FULL.0 >= limit / FULL.1
+    }
+
+    async fn let_go(self: &Arc<Self>, tenant: TenantId, block: PendingBlock) -> Result<(), Error> {
+        self.tenant_or_insert(&tenant).release_segments(block.id, &block.segments);
+        let ingester = Arc::clone(self);
+        Ok(tokio::task::spawn_blocking(move || ingester.clear_block(&tenant, &block)).await?)
+    }
+
+    /// What is noted of a block: its segments, and when it was in object storage.
+    pub(crate) fn manifest_of(
+        &self,
+        block: &PendingBlock,
+        flushed: Option<SystemTime>,
+    ) -> Manifest {
+        let base = self.layout.segments();
+        let relative = block
+            .segments
+            .iter()
+            .map(|segment| segment.path().strip_prefix(&base).unwrap_or(segment.path()).to_owned());
+        let seconds = |time: SystemTime| {
+            time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+        };
+        Manifest { segments: relative.collect(), flushed: flushed.map(seconds) }
+    }
+}

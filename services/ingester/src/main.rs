@@ -1,0 +1,13 @@
+//! The `tactus-ingester` binary.
+
+use std::process::ExitCode;
+
+use tactus_process::Program;
+
+fn main() -> ExitCode {
+    tactus_process::main(Program {
+        target: Some("ingester"),
+        build: |process| Box::pin(tactus_ingester::part::alone(process)),
+        check_limits: |_| Ok(()),
+    })
+}

@@ -1,0 +1,123 @@
+//! An ingester as part of a process.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{RawQuery, State},
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use http::StatusCode;
+use tactus_model::TenantId;
+use tactus_process::{Error, Part, Process};
+use tactus_proto::tactus::v1::ingester_server::{self, IngesterServer};
+use tactus_server::http::error_line;
+use tactus_telemetry::error_text;
+use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
+
+use crate::{BlockWritten, Ingester, Settings, downscale::Downscale, from_config};
+
+/// How long SIGTERM waits for blocks to reach object storage. What does not make it stays on local disk.
+const FLUSH_GRACE: Duration = Duration::from_secs(25);
+
+/// Opens the ingester's directory and reads back what is in it. The service is for those in the same process.
+///
+/// `written` is told of each block that came into object storage.
+///
+/// Errors: settings that cannot be; a directory that another process has.
+pub async fn part(
+    process: &Process,
+    written: BlockWritten,
+) -> Result<(Part, Arc<dyn ingester_server::Ingester>), Error> {
+    let config = process.config();
+    let failed = |source: crate::Error| Error::Part { part: "ingester", source: Box::new(source) };
+    // A process alone shares its block list.
+    let hold_flushed = match process.cluster().is_alone() {
+        true => Duration::ZERO,
+        false => config.ingester.complete_block_timeout.as_std(),
+    };
+    let ingester = Ingester::open(
+        Settings {
+            hold_flushed,
+            ..from_config::settings(config, process.overrides(), process.cluster().ingester_ring())?
+        },
+        process.bucket().await?,
+        written,
+        process.registry(),
+    )
+    .map_err(failed)?;
+    let service: Arc<dyn ingester_server::Ingester> = Arc::clone(&ingester) as _;
+    let mut part = Part::new("ingester");
+    part.endpoints = vec!["/flush", "/shutdown", "/ingester/prepare-downscale"];
+    part.admin = Router::new().route("/flush", any(flush)).with_state(Arc::clone(&ingester));
+    // A push is an export request, which has that limit, and what it takes to name replicas in it.
+    let max_bytes = config.server.grpc_server_max_recv_msg_size.saturating_mul(2);
+    let server = IngesterServer::from_arc(Arc::clone(&ingester))
+        .max_decoding_message_size(max_bytes)
+        .max_encoding_message_size(usize::MAX)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .send_compressed(CompressionEncoding::Zstd);
+    part.grpc.push(Arc::new(move |routes| {
+        routes.add_service(server.clone());
+    }));
+    let cluster = process.cluster().clone();
+    let readiness = cluster.clone();
+    part.ready = Some(Arc::new(move || {
+        readiness.ingester_ready().map_err(|reason| format!("Ingester not ready: {reason}"))
+    }));
+    let stop = CancellationToken::new();
+    let downscale = Downscale::new(&ingester.settings.directory, cluster.clone());
+    part.admin = part.admin.merge(downscale.router());
+    let leaving = downscale.clone();
+    let all_on_shutdown = config.ingester.flush_all_on_shutdown;
+    let grace = move || {
+        let all = all_on_shutdown || downscale.is_prepared();
+        if all { Duration::MAX } else { FLUSH_GRACE }
+    };
+    let run = tokio::spawn(Arc::clone(&ingester).run(stop.clone(), grace));
+    let joining = cluster.clone();
+    part.start = Some(Box::pin(async move {
+        joining.join_ingesters().await;
+        Ok(())
+    }));
+    part.stop = Some(Box::pin(async move {
+        // First the others learn that nothing more is to be sent here; what is here can still be asked for.
+        cluster.stop_writes_to_ingester().await;
+        stop.cancel();
+        if run.await.is_err() {
+            tracing::error!("ingester task panicked");
+        }
+        cluster.leave_ingesters(leaving.is_prepared()).await;
+    }));
+    Ok((part, service))
+}
+
+/// A process of one ingester. It keeps no block list: those that do are told of blocks.
+///
+/// Errors: as for [`part`].
+pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {
+    let announcer = process.announcer();
+    let written = BlockWritten::new(move |meta| announcer.tell(meta));
+    let (ingester, _) = part(process, written).await?;
+    Ok(vec![ingester])
+}
+
+/// Writes everything received so far to object storage; answers when it is there.
+async fn flush(State(ingester): State<Arc<Ingester>>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    let mut parameters = form_urlencoded::parse(query.as_bytes());
+    let result = match parameters.find(|(key, _)| key == "tenant") {
+        None => ingester.flush_all().await,
+        Some((_, name)) => match TenantId::parse(&name) {
+            Ok(tenant) if ingester.knows(&tenant) => ingester.flush_one(&tenant).await,
+            _ => return error_line(StatusCode::NOT_FOUND, "tenant not found"),
+        },
+    };
+    match result {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => error_line(StatusCode::INTERNAL_SERVER_ERROR, &error_text(&error)),
+    }
+}

@@ -1,0 +1,270 @@
+//! Counting where other ingesters and blocks have copies of the spans.
+//!
+//! Which spans are counted here is known by their origins. A client that sends again gives a span another origin: copies
+//! of it in several places are held against each other. (Of copies that one cut joined the highest origin is left.)
+
+use std::collections::{HashMap, HashSet};
+
+use tactus_api::job::MetricsJob;
+use tactus_model::{SpanBatch, SpanKey, TraceId, merge::merge};
+use tactus_traceql::{
+    eval::Bitmap,
+    metrics::{MetricsCollector, MetricsError},
+};
+
+use super::TRACES_PER_ROUND;
+use crate::{
+    recent_view::{Place, RecentView, Scattered},
+    share::{Part, Share, none_origin},
+    stop::Stop,
+};
+
+/// Counts the share of what is held.
+pub(super) fn count(
+    job: &MetricsJob,
+    view: &RecentView,
+    scattered: &Scattered,
+    share: &Share,
+    collector: &mut MetricsCollector,
+    stop: &Stop,
+) -> Result<(), MetricsError> {
+    let counting = Counting { job, view, scattered, share, stop };
+    let torn = counting.torn();
+    if job.query.reads_whole_trace() {
+        counting.count_whole(collector)?;
+        counting.count_torn(torn, collector)
+    } else {
+        let winners = counting.winners(&torn);
+        counting.count_spans(&torn, winners, collector)
+    }
+}
+
+struct Counting<'a> {
+    job: &'a MetricsJob,
+    view: &'a RecentView,
+    scattered: &'a Scattered,
+    share: &'a Share,
+    stop: &'a Stop,
+}
+
+impl Counting<'_> {
+    fn part_of(&self, place: Place, batch: &SpanBatch) -> Part {
+        match place {
+            Place::Head => self.share.of_batch(batch),
+            Place::Segment(number) => {
+                self.view.segments.get(number).map_or(Part::None, |it| self.share.of_segment(it))
+            }
+        }
+    }
+
+    /// Traces that lie in several places, with spans to count.
+    fn torn(&self) -> HashSet<TraceId> {
+        let mut torn = HashSet::new();
+        self.view.for_each_batch(|place, batch| {
+            if self.stop.is_stopped() || !self.scattered.touches(place) {
+                return;
+            }
+            let ids = &batch.traces.ids;
+            match self.part_of(place, batch) {
+                Part::None => {}
+                Part::All => torn.extend(self.scattered_of(ids.iter())),
+                Part::Some(rows) => {
+                    let traces = rows.rows().map(|row| &ids[batch.spans.trace[row] as usize]);
+                    torn.extend(self.scattered_of(traces));
+                }
+            }
+        });
+        torn
+    }
+
+    fn scattered_of<'i>(
+        &self,
+        ids: impl Iterator<Item = &'i TraceId>,
+    ) -> impl Iterator<Item = TraceId> {
+        ids.copied().filter(|&id| self.scattered.contains(id))
+    }
+
+    /// For each span of these traces the weight of the copy that counts.
+    fn winners(&self, torn: &HashSet<TraceId>) -> HashMap<SpanKey, u64> {
+        let mut winners = HashMap::new();
+        self.view.for_each_batch(|place, batch| {
+            if self.stop.is_stopped() || !self.scattered.touches(place) {
+                return;
+            }
+            let is_torn: Vec<bool> = batch.traces.ids.iter().map(|id| torn.contains(id)).collect();
+            if !is_torn.contains(&true) {
+                return;
+            }
+            let origins = Origins::of(self.view, place, batch);
+            let mut last = (0, self.share.weight(0));
+            for row in 0..batch.len() {
+                if !is_torn[batch.spans.trace[row] as usize] {
+                    continue;
+                }
+                let origin = origins.of_row(row);
+                if origin != last.0 {
+                    last = (origin, self.share.weight(origin));
+                }
+                if let Some(weight) = last.1 {
+                    let winner = winners.entry(batch.span_key(row)).or_insert(weight);
+                    *winner = weight.max(*winner);
+                }
+            }
+        });
+        winners
+    }
+
+    /// Counts single spans, of copies the one that wins.
+    fn count_spans(
+        &self,
+        torn: &HashSet<TraceId>,
+        mut winners: HashMap<SpanKey, u64>,
+        collector: &mut MetricsCollector,
+    ) -> Result<(), MetricsError> {
+        let mut result = Ok(());
+        self.view.for_each_batch(|place, batch| {
+            if result.is_err() || self.stop.is_stopped() {
+                return;
+            }
+            let part = self.part_of(place, batch);
+            if part == Part::None {
+                return;
+            }
+            let is_torn: Vec<bool> = match self.scattered.touches(place) {
+                true => batch.traces.ids.iter().map(|id| torn.contains(id)).collect(),
+                false => Vec::new(),
+            };
+            if !is_torn.contains(&true) {
+                result = collector.observe(&self.job.query, batch, part.rows());
+                return;
+            }
+            let origins = Origins::of(self.view, place, batch);
+            let rows = Bitmap::from_fn(batch.len(), |row| {
+                if !part.contains(row) {
+                    return false;
+                }
+                if !is_torn[batch.spans.trace[row] as usize] {
+                    return true;
+                }
+                let (key, weight) = (batch.span_key(row), self.share.weight(origins.of_row(row)));
+                // Taken out, so that a copy with the same origin does not count again.
+                winners.get(&key).copied() == weight && winners.remove(&key).is_some()
+            });
+            result = collector.observe(&self.job.query, batch, Some(&rows));
+        });
+        result
+    }
+
+    /// Counts the traces that lie whole in one segment.
+    fn count_whole(&self, collector: &mut MetricsCollector) -> Result<(), MetricsError> {
+        for (number, segment) in self.view.segments.iter().enumerate() {
+            if self.stop.is_stopped() {
+                break;
+            }
+            let batch = segment.batch();
+            let part = self.part_of(Place::Segment(number), batch);
+            if part == Part::None {
+                continue;
+            }
+            let mut rows =
+                self.scattered.alone_in(number, batch).map(|it| it.gather(&batch.spans.trace));
+            match (&mut rows, &part) {
+                (Some(rows), Part::Some(part)) => rows.intersect(part),
+                (None, Part::Some(part)) => rows = Some(part.clone()),
+                _ => {}
+            }
+            collector.observe(&self.job.query, batch, rows.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Counts spans of traces that lie in several places, each trace put together first.
+    fn count_torn(
+        &self,
+        torn: HashSet<TraceId>,
+        collector: &mut MetricsCollector,
+    ) -> Result<(), MetricsError> {
+        let mut candidates = HashSet::new();
+        self.view.for_each_batch(|place, batch| {
+            if !self.stop.is_stopped() && self.scattered.touches(place) {
+                let found = self.job.query.find_candidates(batch).into_iter();
+                candidates.extend(found.filter(|id| torn.contains(id)));
+            }
+        });
+        drop(torn);
+        let candidates: Vec<_> = candidates.into_iter().collect();
+        for round in candidates.chunks(TRACES_PER_ROUND) {
+            if self.stop.is_stopped() {
+                break;
+            }
+            let wanted = round.iter().copied().collect();
+            let (batch, rows) = self.gather(&wanted);
+            if !rows.is_empty() {
+                collector.observe(&self.job.query, &batch, Some(&rows))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All spans of these traces, each once, and which of them count.
+    fn gather(&self, wanted: &HashSet<TraceId>) -> (SpanBatch, Bitmap) {
+        let mut parts = self.view.fragments(wanted);
+        let mut weights: HashMap<u64, Option<u64>> = HashMap::new();
+        let mut last = None;
+        for (block, part) in &mut parts {
+            let none = none_origin(*block);
+            let spans = part.len();
+            let origins = part.spans.origin.make_mut();
+            origins.resize(spans, 0);
+            for origin in origins {
+                *origin = if *origin == 0 { none } else { *origin };
+                if last != Some(*origin) {
+                    last = Some(*origin);
+                    weights.entry(*origin).or_insert_with_key(|&it| self.share.weight(it));
+                }
+            }
+        }
+        // The merge keeps the highest number, so copies are given their places in the order of weights.
+        let mut order: Vec<(Option<u64>, u64)> =
+            weights.into_iter().map(|(origin, weight)| (weight, origin)).collect();
+        order.sort_unstable();
+        let counts: Vec<bool> =
+            order.iter().map(|&(weight, it)| weight.is_some() && self.share.counts(it)).collect();
+        let places: HashMap<u64, u64> = order.iter().map(|it| it.1).zip(0..).collect();
+        for (_, part) in &mut parts {
+            let origins = part.spans.origin.make_mut().iter_mut();
+            origins.for_each(|origin| *origin = places.get(origin).copied().unwrap_or(0));
+        }
+        let parts: Vec<_> = parts.iter().map(|(_, part)| part).collect();
+        let batch = merge(&parts).0;
+        let place = |row: usize| batch.spans.origin.get(row).map_or(0, |&place| place as usize);
+        let rows = Bitmap::from_fn(batch.len(), |row| counts.get(place(row)) == Some(&true));
+        (batch, rows)
+    }
+}
+
+/// The origins of a batch's spans.
+struct Origins<'b> {
+    column: &'b [u64],
+    /// Of spans without one.
+    none: u64,
+}
+
+impl<'b> Origins<'b> {
+    fn of(view: &RecentView, place: Place, batch: &'b SpanBatch) -> Self {
+        let none = match place {
+            Place::Head => 0,
+            Place::Segment(number) => {
+                none_origin(view.segments.get(number).and_then(|segment| segment.block()))
+            }
+        };
+        Self { column: &batch.spans.origin, none }
+    }
+
+    fn of_row(&self, row: usize) -> u64 {
+        match self.column.get(row) {
+            None | Some(0) => self.none,
+            Some(&origin) => origin,
+        }
+    }
+}

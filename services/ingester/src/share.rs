@@ -1,0 +1,209 @@
+//! Which replicated spans this ingester counts.
+//!
+//! Several ingesters and blocks have the same spans, and a metrics query asks all of them. It says what each of them has,
+//! and every one works out alone whose turn a span is: what a block of the query has is counted there; of the ingesters
+//! that have all spans of an origin the first counts them. Who is first is another one from stream to stream.
+
+use tactus_model::{OriginSet, SpanBatch, origin_stream};
+use tactus_proto::tactus::v1::{Holder, MetricsRequest};
+use tactus_storage::Uuid;
+use tactus_storage::meta::block_origin;
+use tactus_traceql::eval::Bitmap;
+
+use crate::{origins::HeldOrigins, segment::Segment};
+
+/// Streams are drawn at random, so that a range seldom reaches from one into the next.
+const MAX_STREAMS_OF_RANGE: u64 = 16;
+
+/// What this ingester has to count of a query.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    mine: OriginSet,
+    /// In blocks that the query reads.
+    stored: OriginSet,
+    /// What any ingester that was asked has.
+    held: OriginSet,
+}
+
+/// Some of the spans of a batch.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Part {
+    None,
+    All,
+    Some(Bitmap),
+}
+
+/// A request that says something impossible.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct MalformedHolders;
+
+impl Share {
+    /// The share of the ingester `own_id`; `None` if the request is about spans without replicas.
+    pub(crate) fn of(
+        request: &MetricsRequest,
+        own_id: &str,
+    ) -> Result<Option<Self>, MalformedHolders> {
+        if request.holders.is_empty() {
+            return Ok(None);
+        }
+        let is_sound = |set: &OriginSet| {
+            let streams = |range: &(u64, u64)| origin_stream(range.1) - origin_stream(range.0);
+            set.ranges().iter().all(|range| streams(range) <= MAX_STREAMS_OF_RANGE)
+        };
+        let set = |bounds: &[u64]| {
+            OriginSet::from_bounds(bounds).filter(is_sound).ok_or(MalformedHolders)
+        };
+        let stored = set(&request.stored_origins)?;
+        let mut share = Self { stored, ..Self::default() };
+        let (mut own, mut others) = (HeldOrigins::default(), Vec::new());
+        for Holder { ingester_id, complete, incomplete } in &request.holders {
+            let (complete, incomplete) = (set(complete)?, set(incomplete)?);
+            let holder = HeldOrigins { complete, incomplete, has_none: false };
+            share.held.unite(&holder.all());
+            if ingester_id == own_id {
+                own.unite(&holder);
+            } else {
+                others.push((ingester_id.as_str(), holder));
+            }
+        }
+        let ahead = |stream, other: &str| rank(stream, other) < rank(stream, own_id);
+        let mut mine = own.complete.without(&share.stored);
+        let mut rest = own.incomplete.without(&share.stored);
+        for (id, holder) in &others {
+            mine = mine.without(&of_streams(&holder.complete, |stream| ahead(stream, id)));
+            rest = rest.without(&holder.complete);
+            rest = rest.without(&of_streams(&holder.incomplete, |stream| ahead(stream, id)));
+        }
+        mine.unite(&rest);
+        share.mine = mine;
+        Ok(Some(share))
+    }
+
+    /// True if all that is to be counted is among `held`.
+    pub(crate) fn is_there(&self, held: &OriginSet) -> bool {
+        self.mine.is_within(held)
+    }
+
+    /// True if the spans of an origin are to be counted. Spans without an origin count; those that become a block have
+    /// the origin of the block.
+    pub(crate) fn counts(&self, origin: u64) -> bool {
+        match origin {
+            0 => true,
+            _ if is_of_block(origin) => !self.stored.contains(origin),
+            _ => self.mine.contains(origin),
+        }
+    }
+
+    /// How a copy of a span stands against other copies with other origins, left by a client that sent again: the highest
+    /// origin counts, as cuts keep it too, so that all who see some of them agree; where a block has one, none does.
+    /// `None`: a copy that nobody counts.
+    pub(crate) fn weight(&self, origin: u64) -> Option<u64> {
+        if origin != 0 && self.stored.contains(origin) {
+            return Some(u64::MAX);
+        }
+        if is_of_block(origin) {
+            return Some(0);
+        }
+        self.held.contains(origin).then_some(origin)
+    }
+
+    /// The spans of a live batch that are to be counted.
+    pub(crate) fn of_batch(&self, batch: &SpanBatch) -> Part {
+        if batch.spans.origin.is_empty() {
+            return Part::All;
+        }
+        self.rows(&batch.spans.origin, 0)
+    }
+
+    /// True if no span of a segment is to be counted; its columns are not looked at.
+    pub(crate) fn skips(&self, segment: &Segment) -> bool {
+        let origins = segment.origins();
+        let counts_none = origins.has_none && self.counts(none_origin(segment.block()));
+        !counts_none
+            && !origins.complete.intersects(&self.mine)
+            && !origins.incomplete.intersects(&self.mine)
+    }
+
+    /// The spans of a segment that are to be counted.
+    pub(crate) fn of_segment(&self, segment: &Segment) -> Part {
+        if self.skips(segment) {
+            return Part::None;
+        }
+        let none = none_origin(segment.block());
+        let origins = segment.origins();
+        let counts_none = origins.has_none && self.counts(none);
+        let counts_all = (!origins.has_none || counts_none)
+            && origins.complete.is_within(&self.mine)
+            && origins.incomplete.is_within(&self.mine);
+        if counts_all || segment.batch().spans.origin.is_empty() {
+            return Part::All;
+        }
+        self.rows(&segment.batch().spans.origin, none)
+    }
+
+    fn rows(&self, origins: &[u64], none: u64) -> Part {
+        let (mut last, mut counts, mut counted) = (none, self.counts(none), 0);
+        let rows = Bitmap::from_fn(origins.len(), |row| {
+            let origin = if origins[row] == 0 { none } else { origins[row] };
+            if origin != last {
+                (last, counts) = (origin, self.counts(origin));
+            }
+            counted += usize::from(counts);
+            counts
+        });
+        match counted {
+            0 => Part::None,
+            _ if counted == origins.len() => Part::All,
+            _ => Part::Some(rows),
+        }
+    }
+}
+
+impl Part {
+    /// As what is counted of a batch; `None` for all, and of no use for none.
+    pub(crate) fn rows(&self) -> Option<&Bitmap> {
+        match self {
+            Self::None | Self::All => None,
+            Self::Some(rows) => Some(rows),
+        }
+    }
+
+    pub(crate) fn contains(&self, row: usize) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Some(rows) => rows.contains(row),
+        }
+    }
+}
+
+/// The origin of spans without one, which become a block or not.
+pub(crate) fn none_origin(block: Option<Uuid>) -> u64 {
+    block.map_or(0, block_origin)
+}
+
+/// True for spans without an origin, too.
+fn is_of_block(origin: u64) -> bool {
+    origin & 0xff_ffff == 0
+}
+
+/// The part of a set that belongs to some streams.
+fn of_streams(set: &OriginSet, mut is_wanted: impl FnMut(u64) -> bool) -> OriginSet {
+    let wanted = set.by_stream().filter(|(stream, _)| is_wanted(*stream));
+    OriginSet::from_ranges(wanted.map(|(_, range)| range).collect())
+}
+
+/// The place of an ingester among those that have a stream; the lowest is first. The same for all processes and releases.
+fn rank(stream: u64, ingester: &str) -> (u64, &str) {
+    // FNV-1a, and the end of SplitMix64.
+    let name = ingester.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    let mut mixed = name ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ (mixed >> 31), ingester)
+}
+
+#[cfg(test)]
+mod tests;

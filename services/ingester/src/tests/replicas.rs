@@ -1,0 +1,456 @@
+//! Several ingesters with copies of the same spans: every span counts once, whoever has it and whatever happens.
+
+use std::{collections::BTreeSet, ops::Range};
+
+use proptest::{collection::vec, prelude::*};
+use tactus_block::read::{BlockReader, BytesSource, facts_of};
+use tactus_model::{OriginSet, Projection};
+use tactus_proto::tactus::v1::{
+    Holder, HoldingsRequest, MetricsRequest, PushRequest, ingester_server::Ingester as Protocol,
+};
+use tactus_storage::{BlockMeta, meta::block_origin};
+use tonic::{Code, Request, Status};
+
+use super::*;
+
+const SPANS: &str = "{ span.text != \"no\" } | count_over_time() by (span.n)";
+const TRACES: &str = "{ } | count() > 0 | count_over_time() by (span.n)";
+const NODES: usize = 3;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What happens. Nodes are numbers modulo [`NODES`], pushes modulo those there were.
+#[derive(Debug, Clone)]
+enum Event {
+    /// New spans of this stream for the nodes of a mask; a stream of 0 has no origins, and one node.
+    Push {
+        stream: u8,
+        nodes: u8,
+        spans: u8,
+    },
+    /// An earlier push reaches a node late, or once more.
+    Again {
+        push: u8,
+        node: u8,
+    },
+    /// The client sends an earlier push again, which reaches these nodes and, unless torn, those of the first time.
+    Resend {
+        push: u8,
+        nodes: u8,
+        torn: bool,
+    },
+    Cut(u8),
+    Flush(u8),
+    /// Segments whose blocks are in the bucket are let go of.
+    Release(u8),
+    /// Both, at once.
+    GiveUp(u8),
+    Restart(u8),
+    /// The blocks that were written come to the block list.
+    Poll,
+}
+
+/// A query, and what happens while it runs: before the block list is taken and after.
+#[derive(Debug, Clone)]
+struct Query {
+    missing: Option<u8>,
+    before: Vec<Event>,
+    after: Vec<Event>,
+}
+
+fn push(streams: Range<u8>) -> impl Strategy<Value = Event> {
+    (streams, 1u8..8, 1u8..5).prop_map(|(stream, nodes, spans)| Event::Push {
+        stream,
+        nodes,
+        spans,
+    })
+}
+
+/// Without `has_plain` all spans have origins. Else nothing is let go of: spans without an origin that are cut, flushed and
+/// let go of within a query cannot be told.
+fn event(has_plain: bool) -> BoxedStrategy<Event> {
+    let given_up = if has_plain {
+        any::<u8>().prop_map(Event::Flush).boxed()
+    } else {
+        prop_oneof![any::<u8>().prop_map(Event::Release), any::<u8>().prop_map(Event::GiveUp)]
+            .boxed()
+    };
+    prop_oneof![
+        6 => push(u8::from(!has_plain)..4),
+        2 => given_up,
+        3 => (any::<u8>(), any::<u8>()).prop_map(|(push, node)| Event::Again { push, node }),
+        2 => any::<u8>().prop_map(Event::Cut),
+        2 => any::<u8>().prop_map(Event::Flush),
+        1 => any::<u8>().prop_map(Event::Restart),
+        1 => Just(Event::Poll),
+    ]
+    .boxed()
+}
+
+fn query(event: BoxedStrategy<Event>) -> impl Strategy<Value = Query> {
+    let events = || vec(event.clone(), 0..3);
+    (proptest::option::weighted(0.3, any::<u8>()), events(), events())
+        .prop_map(|(missing, before, after)| Query { missing, before, after })
+}
+
+fn steps() -> impl Strategy<Value = Vec<(Vec<Event>, Query)>> {
+    any::<bool>().prop_flat_map(|has_plain| {
+        vec((vec(event(has_plain), 0..12), query(event(has_plain))), 1..4)
+    })
+}
+
+/// A client that sends again, as it does when it was not answered.
+fn resent(torn: bool) -> impl Strategy<Value = Vec<Event>> {
+    let resend = move |(push, nodes)| Event::Resend { push, nodes, torn };
+    let calm = prop_oneof![
+        3 => push(1..2),
+        3 => (any::<u8>(), 1u8..8).prop_map(resend),
+        2 => any::<u8>().prop_map(Event::Cut),
+        1 => any::<u8>().prop_map(Event::Restart),
+    ];
+    let wild = prop_oneof![
+        any::<u8>().prop_map(Event::Flush),
+        any::<u8>().prop_map(Event::GiveUp),
+        Just(Event::Poll),
+        (any::<u8>(), any::<u8>()).prop_map(|(push, node)| Event::Again { push, node }),
+    ];
+    let calm = calm.boxed();
+    let all = if torn { prop_oneof![3 => calm, 1 => wild].boxed() } else { calm };
+    vec(all, 1..25)
+}
+
+struct Cluster {
+    folder: tempfile::TempDir,
+    nodes: Vec<Option<Arc<Ingester>>>,
+    /// All that was written.
+    written: Arc<Blocklist>,
+    /// What queries know of it.
+    known: Vec<Arc<BlockMeta>>,
+    /// With the nodes that they were sent to at first.
+    pushes: Vec<(PushRequest, u8)>,
+    next_span: u16,
+    next_sequence: u64,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let mut cluster = Self {
+            folder: tempfile::tempdir().unwrap(),
+            nodes: vec![None; NODES],
+            written: Arc::new(Blocklist::new()),
+            known: Vec::new(),
+            pushes: Vec::new(),
+            next_span: 1,
+            next_sequence: 0,
+        };
+        (0..NODES).for_each(|node| cluster.open(node));
+        cluster
+    }
+
+    fn open(&mut self, node: usize) {
+        self.open_with(node, Limits::default());
+    }
+
+    fn open_with(&mut self, node: usize, limits: Limits) {
+        let mut settings = Settings::new(self.folder.path().join(format!("node-{node}")));
+        settings.ingester_id = format!("ingester-{node}");
+        settings.fsync_interval = None;
+        settings.chunk_spans = 5;
+        settings.generation_bytes = 20_000;
+        settings.range_slack = Duration::ZERO;
+        settings.hold_flushed = HOUR;
+        settings.limits = OfTenant::all(limits);
+        let path = self.folder.path().join("bucket");
+        let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
+        let written = BlockWritten::listed(Arc::clone(&self.written));
+        let registry = Registry::new();
+        self.nodes[node] = Some(Ingester::open(settings, bucket, written, &registry).unwrap());
+    }
+
+    fn node(&self, node: usize) -> &Arc<Ingester> {
+        self.nodes[node].as_ref().unwrap()
+    }
+
+    fn send_last(&self) {
+        let push = self.pushes.len() - 1;
+        let nodes = (0..NODES).filter(|node| self.pushes[push].1 & 1 << node != 0);
+        nodes.for_each(|node| self.send(push, node));
+    }
+
+    fn send(&self, push: usize, node: usize) {
+        self.node(node).push(&self.pushes[push].0, &tenant()).unwrap();
+    }
+
+    /// Spans in a few traces, under two origins if there are several.
+    fn new_push(&mut self, stream: u8, spans: u8, nodes: u8) {
+        let ids: Vec<u16> = (0..u16::from(spans)).map(|more| self.next_span + more).collect();
+        self.next_span += u16::from(spans);
+        let mut push = PushRequest::default();
+        for half in ids.chunks(2) {
+            self.next_sequence += 1;
+            let spans: Vec<_> = half.iter().map(|&id| span(id % 5, id, u64::from(id))).collect();
+            let part = push_of("t1", &spans);
+            let mut runs = std::mem::take(&mut push.runs);
+            runs.extend(part.runs.iter().cloned().map(|mut run| {
+                let origin = (u64::from(stream) + 7) << 24 | self.next_sequence;
+                run.origin = if stream == 0 { 0 } else { origin };
+                run
+            }));
+            push = PushRequest { runs, ..part };
+        }
+        self.pushes.push((push, nodes));
+    }
+
+    async fn happen(&mut self, event: &Event) {
+        match *event {
+            Event::Push { stream, nodes, spans } => {
+                let nodes = if stream == 0 { 1 << (nodes % NODES as u8) } else { nodes };
+                self.new_push(stream, spans, nodes);
+                self.send_last();
+            }
+            Event::Resend { push, nodes, torn } => {
+                if let Some(push) = usize::from(push).checked_rem(self.pushes.len()) {
+                    let mut again = self.pushes[push].0.clone();
+                    let spans = &again.runs[0].scope_spans;
+                    let same = self.pushes.iter().filter(|it| it.0.runs[0].scope_spans == *spans);
+                    let before = same.fold(0, |nodes, it| nodes | it.1);
+                    for run in &mut again.runs {
+                        self.next_sequence += 1;
+                        let stream = run.origin >> 24 ^ u64::from(torn && nodes & 1 != 0) << 5;
+                        run.origin = stream << 24 | self.next_sequence;
+                    }
+                    self.pushes.push((again, if torn { nodes } else { nodes | before }));
+                    self.send_last();
+                }
+            }
+            Event::Again { push, node } => {
+                if let Some(push) = usize::from(push).checked_rem(self.pushes.len())
+                    && self.pushes[push].0.runs[0].origin != 0
+                {
+                    self.send(push, usize::from(node) % NODES);
+                }
+            }
+            Event::Cut(node) => self.node(usize::from(node) % NODES).seal().await.unwrap(),
+            Event::Flush(node) => self.node(usize::from(node) % NODES).flush_all().await.unwrap(),
+            Event::Release(node) => {
+                self.node(usize::from(node) % NODES).release_held(true).await.unwrap();
+            }
+            Event::GiveUp(node) => {
+                let node = self.node(usize::from(node) % NODES);
+                node.flush_all().await.unwrap();
+                node.release_held(true).await.unwrap();
+            }
+            Event::Restart(node) => {
+                let node = usize::from(node) % NODES;
+                self.nodes[node] = None;
+                self.open(node);
+            }
+            Event::Poll => self.known = self.written.tenant("t1").live().to_vec(),
+        }
+    }
+
+    fn spans_of(&self, meta: &BlockMeta) -> BTreeSet<u16> {
+        let path = self.folder.path().join("bucket/t1").join(meta.block_id.to_string());
+        let data = std::fs::read(path.join("data.parquet")).unwrap();
+        let source = Arc::new(BytesSource::new(data.into()));
+        let reader = BlockReader::open(source, &facts_of(meta).unwrap()).unwrap();
+        let projection = Projection { span_id: true, ..Projection::default() };
+        let groups = (0..reader.row_groups().len())
+            .map(|group| reader.read_row_group(group, &projection).unwrap());
+        groups.flat_map(|batch| batch.spans.span_id.iter().map(id_of).collect::<Vec<_>>()).collect()
+    }
+
+    async fn holders(&self, asked: &[usize]) -> Vec<Holder> {
+        let mut holders = Vec::new();
+        for &node in asked {
+            let request = HoldingsRequest { tenant: "t1".to_owned() };
+            let answer = Protocol::holdings(&**self.node(node), Request::new(request)).await;
+            holders.extend(answer.unwrap().into_inner().holders);
+        }
+        holders
+    }
+
+    async fn count(
+        &self,
+        node: usize,
+        query: &str,
+        holders: &[Holder],
+        stored: &OriginSet,
+    ) -> Result<BTreeMap<u16, f64>, Status> {
+        let request = MetricsRequest {
+            tenant: "t1".to_owned(),
+            query: query.to_owned(),
+            step_nanos: 100_000,
+            intervals: 1,
+            holders: holders.to_vec(),
+            stored_origins: stored.bounds(),
+            ..MetricsRequest::default()
+        };
+        let answer = Protocol::metrics(&**self.node(node), Request::new(request)).await?;
+        Ok(answer
+            .into_inner()
+            .series
+            .iter()
+            .map(|it| (label(it), it.values.iter().sum()))
+            .collect())
+    }
+
+    /// Runs a query; `Err` if ingesters want to be asked anew. Returns how often each span was counted that was there when
+    /// it began.
+    async fn query(&mut self, query: &Query, text: &str) -> Result<BTreeMap<u16, f64>, ()> {
+        let asked: Vec<usize> = (0..NODES)
+            .filter(|&node| query.missing.is_none_or(|it| usize::from(it) % NODES != node))
+            .collect();
+        let mut there = BTreeSet::new();
+        asked.iter().for_each(|&node| there.extend(held(self.node(node)).into_keys()));
+        let holders = self.holders(&asked).await;
+        for event in &query.before {
+            self.happen(event).await;
+        }
+        let (blocks, mut stored) = (self.known.clone(), OriginSet::new());
+        let mut counts: BTreeMap<u16, f64> = BTreeMap::new();
+        for meta in &blocks {
+            stored.unite(meta.origins().0);
+            stored.unite(meta.origins().1);
+            stored.insert(block_origin(meta.block_id));
+            counts.extend(self.spans_of(meta).into_iter().map(|span| (span, 1.0)));
+        }
+        there.extend(counts.keys());
+        for event in &query.after {
+            self.happen(event).await;
+        }
+        for &node in &asked {
+            match self.count(node, text, &holders, &stored).await {
+                Ok(found) => {
+                    for (span, count) in found {
+                        *counts.entry(span).or_default() += count;
+                    }
+                }
+                Err(status) if status.code() == Code::Aborted => return Err(()),
+                Err(status) => panic!("{status}"),
+            }
+        }
+        // Those that came since the ingesters were asked may count or not: without origins they do.
+        let late = counts.extract_if(.., |span, _| !there.contains(span));
+        assert!(late.into_iter().all(|(_, count)| count == 1.0));
+        for span in there {
+            counts.entry(span).or_default();
+        }
+        Ok(counts)
+    }
+}
+
+fn id_of(id: &tactus_model::SpanId) -> u16 {
+    u16::from_be_bytes([id.0[6], id.0[7]])
+}
+
+fn label(series: &tactus_proto::tactus::v1::MetricsSeries) -> u16 {
+    use tactus_proto::otlp::any_value::Value;
+    match series.labels[0].value {
+        Some(Value::IntValue(number)) => number as u16,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+async fn check(steps: Vec<(Vec<Event>, Query)>) {
+    let mut cluster = Cluster::new();
+    for (events, query) in steps {
+        for event in &events {
+            cluster.happen(event).await;
+        }
+        for text in [SPANS, TRACES] {
+            let counts = match cluster.query(&query, text).await {
+                Ok(counts) => counts,
+                Err(()) => {
+                    // Nothing happens meanwhile: the second time it must do.
+                    let calm = Query { before: Vec::new(), after: Vec::new(), ..query.clone() };
+                    cluster.query(&calm, text).await.expect("all is there")
+                }
+            };
+            assert!(counts.values().all(|&count| count == 1.0), "{text} {counts:?}");
+        }
+        for node in 0..NODES {
+            let held = held(cluster.node(node));
+            assert!(held.values().all(|&times| times == 1), "stored once: {held:?}");
+        }
+    }
+}
+
+async fn check_resent(events: Vec<Event>, is_right: impl Fn(f64) -> bool) {
+    let mut cluster = Cluster::new();
+    for event in &events {
+        cluster.happen(event).await;
+    }
+    for missing in [None, Some(0), Some(1)] {
+        let query = Query { missing, before: Vec::new(), after: Vec::new() };
+        for text in [SPANS, TRACES] {
+            let counts = cluster.query(&query, text).await.expect("all is there");
+            assert!(counts.values().copied().all(&is_right), "{text} {counts:?}");
+        }
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        max_shrink_iters: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn every_span_counts_once(steps in steps()) {
+        run(check(steps));
+    }
+
+    #[test]
+    fn span_sent_again_counts_once_where_the_second_time_reaches_all_of_the_first(events in resent(false)) {
+        run(check_resent(events, |count| count == 1.0));
+    }
+
+    #[test]
+    fn span_sent_again_is_never_lost(events in resent(true)) {
+        run(check_resent(events, |count| count >= 1.0));
+    }
+}
+
+#[tokio::test]
+async fn push_that_one_ingester_refused_in_part_is_counted_where_it_is_whole() {
+    let mut cluster = Cluster::new();
+    cluster.nodes[0] = None;
+    cluster.open_with(0, Limits { max_live_traces: 1, ..Limits::default() });
+    // Spans 1 and 2 have one origin, span 3 the next; each in a trace of its own.
+    cluster.new_push(1, 3, 0b11);
+    cluster.send_last();
+    let first = cluster.pushes[0].0.runs[0].origin;
+    let calm = Query { missing: None, before: Vec::new(), after: Vec::new() };
+    for event in [Event::Poll, Event::Cut(0), Event::Cut(1), Event::Restart(0), Event::Flush(0)] {
+        cluster.happen(&event).await;
+        let holders = cluster.holders(&[0, 1]).await;
+        assert_eq!(
+            (&holders[0].complete[..], &holders[0].incomplete[..]),
+            (&[][..], &[first; 2][..])
+        );
+        assert_eq!(
+            (&holders[1].complete[..], holders[1].incomplete.len()),
+            (&[first, first + 1][..], 0)
+        );
+        for text in [SPANS, TRACES] {
+            let counts = cluster.query(&calm, text).await.unwrap();
+            assert_eq!(counts, BTreeMap::from([(1, 1.0), (2, 1.0), (3, 1.0)]), "{event:?} {text}");
+        }
+    }
+    cluster.happen(&Event::Poll).await;
+    let (complete, incomplete) = cluster.known[0].origins();
+    assert_eq!((complete.bounds(), incomplete.bounds()), (vec![], vec![first; 2]));
+    // Until the others are in blocks as well: rather too few, and said so by the frontend, than twice.
+    let counts = cluster.query(&calm, SPANS).await.unwrap();
+    assert_eq!(counts, BTreeMap::from([(1, 1.0), (2, 0.0), (3, 1.0)]));
+    cluster.happen(&Event::Flush(1)).await;
+    cluster.happen(&Event::Poll).await;
+    let counts = cluster.query(&calm, SPANS).await.unwrap();
+    assert_eq!(counts, BTreeMap::from([(1, 1.0), (2, 1.0), (3, 1.0)]));
+}

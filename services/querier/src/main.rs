@@ -1,0 +1,13 @@
+//! The `tactus-querier` binary.
+
+use std::process::ExitCode;
+
+use tactus_process::Program;
+
+fn main() -> ExitCode {
+    tactus_process::main(Program {
+        target: Some("querier"),
+        build: |process| Box::pin(tactus_querier::part::alone(process)),
+        check_limits: |_| Ok(()),
+    })
+}

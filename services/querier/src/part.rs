@@ -1,0 +1,86 @@
+//! A querier as part of a process.
+
+use std::sync::Arc;
+
+use tactus_process::{Error, Part, Process, caches};
+use tactus_proto::tactus::v1::{ingester_server, querier_server};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Jobs, Querier, RecentData, RecentParts, Worker, dial_by, from_config, keep_resolving};
+
+/// What a querier of this process does for others in it: jobs on blocks, and on recent data.
+///
+/// `local`: the ingester in the same process. Errors: settings that cannot be; object storage that refuses us.
+pub async fn jobs(
+    process: &Process,
+    local: Option<Arc<dyn ingester_server::Ingester>>,
+) -> Result<Jobs, Error> {
+    let config = process.config();
+    let store = process.store().await?;
+    let caches = caches::open(config, process.registry())?;
+    let querier: Arc<dyn querier_server::Querier> = Arc::new(Querier::new(
+        from_config::settings(config, &caches),
+        store.bucket,
+        store.blocklist,
+        process.registry(),
+    ));
+    let cluster = process.cluster();
+    let recent: Arc<dyn ingester_server::Ingester> = match local {
+        // Nobody to ask but ourselves.
+        Some(local) if cluster.is_alone() => local,
+        local => {
+            let overrides = Arc::clone(process.overrides());
+            let parts = RecentParts {
+                settings: from_config::recent(config),
+                ring: cluster.ingester_ring(),
+                ingester_at: cluster.ingester_of(process.channels(), local),
+                shard_size_of: Arc::new(move |tenant| {
+                    overrides.of_name(tenant).ingestion.tenant_shard_size
+                }),
+            };
+            Arc::new(RecentData::new(parts, process.registry()))
+        }
+    };
+    Ok(Jobs { querier, recent })
+}
+
+/// Takes jobs from the query-frontends of the cluster, or from those at the configured address.
+///
+/// A process alone has its only query-frontend in it, which needs no stream.
+pub fn part(process: &Process, jobs: Jobs) -> Part {
+    let config = process.config();
+    if process.cluster().is_alone() {
+        return Part::new("querier");
+    }
+    let settings = from_config::worker(config);
+    let address = &config.querier.frontend_worker.frontend_address;
+    let stop = CancellationToken::new();
+    let addresses = if address.is_empty() {
+        process.cluster().frontends()
+    } else {
+        let (known, addresses) = watch::channel(Vec::new());
+        let every = config.querier.frontend_worker.dns_lookup_duration.as_std();
+        process.spawn(keep_resolving(address.clone(), every, known, stop.clone()));
+        addresses
+    };
+    let dial = dial_by(process.channels().clone());
+    let worker = Worker::new(settings, jobs, dial, process.registry());
+    let (stopped, stopping) = (tokio::spawn(worker.run(addresses, stop.clone())), stop);
+    let mut part = Part::new("querier");
+    part.stop = Some(Box::pin(async move {
+        stopping.cancel();
+        if stopped.await.is_err() {
+            tracing::error!("querier task panicked");
+        }
+    }));
+    part
+}
+
+/// A process of one querier.
+///
+/// Errors: as for [`jobs`].
+pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {
+    let jobs = jobs(process, None).await?;
+    Ok(vec![part(process, jobs)])
+}

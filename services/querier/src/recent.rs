@@ -1,0 +1,161 @@
+//! Recent data: what the ingesters of a tenant hold, asked all at a time and put together.
+//!
+//! A span that was acknowledged is on a majority of its replicas, so a few ingesters may fail without a gap in the answer.
+//! More failures leave gaps; then the answer is of the rest and says that it is partial. Nobody waits long for an ingester
+//! that is not needed, nor fails because of one that is gone.
+
+mod ask;
+mod merge;
+mod service;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_ring::{Instance, LookBack, Operation, ReadSet, Ring, RingView, Tolerance, token_for};
+use tactus_telemetry::metrics::{CounterVec, Registry};
+
+/// The service of an ingester.
+pub type IngesterAt = Arc<dyn Fn(&Instance) -> Arc<dyn Ingester> + Send + Sync>;
+
+/// Settings of reads of recent data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecentSettings {
+    /// Time for a call, but that of a trace by id (`querier.search.query_timeout`).
+    pub search_timeout: Duration,
+    /// Time for the call of a trace by id (`querier.trace_by_id.query_timeout`).
+    pub trace_timeout: Duration,
+    /// As many ingesters as need not answer are asked only after so long, or when another one fails
+    /// (`querier.extra_query_delay`).
+    pub extra_query_delay: Duration,
+    /// Once the answer is complete, the other ingesters are waited for this long (`querier.late_ingester_grace`).
+    pub late_grace: Duration,
+    /// Ask only a tenant's shard, and what may have been in it so long ago; `None` asks all ingesters
+    /// (`querier.shuffle_sharding_ingesters_enabled` and `…_lookback_period`).
+    pub shard_look_back: Option<Duration>,
+    /// A trace by id asks only the trace's replicas, unless an ingester joined within this time
+    /// (`querier.query_relevant_ingesters`; time until a block is written and its spans given up).
+    pub relevant_look_back: Option<Duration>,
+    /// An answer with gaps is an error (`querier.strict_recent_reads`).
+    pub strict: bool,
+}
+
+impl Default for RecentSettings {
+    fn default() -> Self {
+        Self {
+            search_timeout: Duration::from_secs(30),
+            trace_timeout: Duration::from_secs(10),
+            extra_query_delay: Duration::ZERO,
+            late_grace: Duration::from_millis(100),
+            shard_look_back: None,
+            relevant_look_back: None,
+            strict: false,
+        }
+    }
+}
+
+/// What [`RecentData`] is made of.
+pub struct RecentParts {
+    /// Settings.
+    pub settings: RecentSettings,
+    /// The ingesters.
+    pub ring: Arc<Ring>,
+    /// How they are called.
+    pub ingester_at: IngesterAt,
+    /// Ingesters that take the writes of a tenant; 0 is all.
+    pub shard_size_of: Arc<dyn Fn(&str) -> usize + Send + Sync>,
+}
+
+/// The recent data of all ingesters, as the service of one.
+#[derive(Clone)]
+pub struct RecentData {
+    parts: Arc<RecentParts>,
+    failures: CounterVec<2>,
+    partial: CounterVec<1>,
+}
+
+impl std::fmt::Debug for RecentData {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecentData").field("settings", &self.parts.settings).finish_non_exhaustive()
+    }
+}
+
+impl RecentData {
+    /// The recent data of these ingesters.
+    pub fn new(parts: RecentParts, registry: &Registry) -> Self {
+        let failures = registry.counter_vec(
+            "tactus_querier_ingester_failures_total",
+            "Calls of ingesters for recent data that failed or took too long, by kind of query and gRPC code.",
+            ["op", "code"],
+        );
+        let partial = registry.counter_vec(
+            "tactus_querier_partial_recent_answers_total",
+            "Answers on recent data that may have gaps, by kind of query.",
+            ["op"],
+        );
+        Self { parts: Arc::new(parts), failures, partial }
+    }
+
+    /// The ingesters to ask for something of a tenant.
+    fn read_set(&self, tenant: &str) -> ReadSet {
+        let view = self.parts.ring.view();
+        let Some(look_back) = self.parts.settings.shard_look_back else {
+            return all_that_hold_a_span(&view);
+        };
+        let size = (self.parts.shard_size_of)(tenant);
+        let look_back = LookBack { since: unix_seconds_before(look_back) };
+        all_that_hold_a_span(&view.shuffle_shard_with_look_back(tenant, size, look_back))
+    }
+
+    /// The ingesters to ask for a trace.
+    fn read_set_of_trace(&self, tenant: &str, trace_id: &[u8]) -> ReadSet {
+        let relevant = self.parts.settings.relevant_look_back;
+        let replicas = relevant.and_then(|time| self.replicas_of_trace(tenant, trace_id, time));
+        replicas.unwrap_or_else(|| self.read_set(tenant))
+    }
+
+    /// The replicas of a trace; `None` if they may be others than a while ago, or too few are there.
+    fn replicas_of_trace(&self, tenant: &str, id: &[u8], look_back: Duration) -> Option<ReadSet> {
+        let view = self.parts.ring.view();
+        if view.replication_factor() == 2 {
+            // Either of them may have spans that the other has not.
+            return None;
+        }
+        let since = unix_seconds_before(look_back);
+        let is_old = |instance: &Arc<Instance>| {
+            instance.registered < since && instance.read_only_updated < since
+        };
+        if !view.instances().iter().all(is_old) {
+            return None;
+        }
+        let view = view.shuffle_shard(tenant, (self.parts.shard_size_of)(tenant));
+        let replicas = view.replicas(token_for(tenant, id), Operation::Read).ok()?;
+        let tolerance = Tolerance::Instances(replicas.max_errors());
+        let instances =
+            replicas.instances.iter().map(|&index| Arc::clone(view.instance(index))).collect();
+        Some(ReadSet { instances, tolerance, unhealthy: Vec::new(), missing: 0 })
+    }
+}
+
+/// The read set of a view. Of two replicas one is enough for a write, so that without either of them a span may be missing:
+/// then none may fail.
+fn all_that_hold_a_span(view: &RingView) -> ReadSet {
+    let mut set = view.read_set();
+    if view.replication_factor() == 2 {
+        set.missing = set.missing.max(set.unhealthy.len());
+        set.tolerance = match set.tolerance {
+            Tolerance::Instances(_) => Tolerance::Instances(0),
+            Tolerance::Zones(_) => Tolerance::Zones(0),
+        };
+    }
+    set
+}
+
+/// The time so long ago, in Unix seconds.
+fn unix_seconds_before(time: Duration) -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.saturating_sub(time).as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,171 @@
+//! One call of several ingesters.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_ring::{Instance, ReadSet, Tolerance};
+use tokio::time::{Instant, sleep_until, timeout};
+use tonic::{Code, Request, Response, Status};
+
+use super::RecentData;
+
+/// A method of an ingester, with its request.
+pub(super) type Call<R, T> =
+    fn(Arc<dyn Ingester>, Request<R>) -> BoxFuture<'static, Result<Response<T>, Status>>;
+
+/// What is asked.
+pub(super) struct Question<R, T> {
+    /// The kind of query, for metrics.
+    pub(super) op: &'static str,
+    pub(super) request: R,
+    pub(super) call: Call<R, T>,
+    /// Time for each call.
+    pub(super) timeout: Duration,
+}
+
+/// The answers of those that answered, in the order of the ring.
+#[derive(Debug)]
+pub(super) struct Answers<T> {
+    pub(super) all: Vec<T>,
+    /// More failed than may.
+    pub(super) partial: bool,
+}
+
+/// The call of one ingester, with its place among those asked.
+type Running<T> = BoxFuture<'static, (usize, Result<T, Status>)>;
+
+impl RecentData {
+    /// Asks these ingesters. Those that are not needed for a complete answer are not waited for longer than the grace.
+    ///
+    /// Errors: nobody answers; one says that the query itself is at fault; there are gaps and reads are strict.
+    pub(super) async fn ask<R, T>(
+        &self,
+        set: &ReadSet,
+        question: Question<R, T>,
+    ) -> Result<Answers<T>, Status>
+    where
+        R: Clone + Send + 'static,
+        T: Send + 'static,
+    {
+        let settings = &self.parts.settings;
+        let mut progress = set.progress();
+        let mut last = late_starters(set, settings.extra_query_delay);
+        let mut running: FuturesUnordered<Running<T>> =
+            (0..last.start).map(|at| self.call(at, &set.instances[at], &question)).collect();
+        let start_last_at = Instant::now() + settings.extra_query_delay;
+        let mut give_up_at = None;
+        let mut answers = Vec::with_capacity(set.instances.len());
+        let mut failure = None;
+        while !running.is_empty() || !last.is_empty() {
+            let start_rest = tokio::select! {
+                biased;
+                Some((at, result)) = running.next() => match result {
+                    Ok(answer) => {
+                        progress.succeeded(at);
+                        answers.push((at, answer));
+                        false
+                    }
+                    Err(status) if is_of_query(&status) => return Err(status),
+                    Err(status) => {
+                        self.note(question.op, &set.instances[at], &status);
+                        progress.failed(at);
+                        failure.get_or_insert(status);
+                        true
+                    }
+                },
+                () = until(give_up_at) => break,
+                () = sleep_until(start_last_at), if !last.is_empty() => true,
+            };
+            if start_rest {
+                let rest = std::mem::replace(&mut last, 0..0);
+                running.extend(rest.map(|at| self.call(at, &set.instances[at], &question)));
+            }
+            if progress.is_enough() {
+                if running.is_empty() {
+                    break;
+                }
+                give_up_at.get_or_insert_with(|| Instant::now() + settings.late_grace);
+            }
+        }
+        let partial = progress.is_partial();
+        if partial {
+            self.partial.with([question.op]).inc();
+        }
+        if let Some(status) = failure.filter(|_| answers.is_empty()) {
+            return Err(Status::unavailable(format!("no ingester answers: {}", status.message())));
+        }
+        if partial && settings.strict {
+            return Err(Status::unavailable("too many unhealthy instances in the ring"));
+        }
+        answers.sort_unstable_by_key(|(at, _)| *at);
+        Ok(Answers { all: answers.into_iter().map(|(_, answer)| answer).collect(), partial })
+    }
+
+    fn call<R, T>(&self, at: usize, instance: &Instance, question: &Question<R, T>) -> Running<T>
+    where
+        R: Clone + Send + 'static,
+        T: Send + 'static,
+    {
+        let time = question.timeout;
+        let mut request = Request::new(question.request.clone());
+        request.set_timeout(time);
+        let answer = (question.call)((self.parts.ingester_at)(instance), request);
+        Box::pin(async move {
+            let late = |_| Status::deadline_exceeded(format!("no answer within {time:?}"));
+            let result = timeout(time, answer).await.map_err(late).flatten();
+            (at, result.map(Response::into_inner))
+        })
+    }
+
+    /// Counts a failure, and logs it.
+    pub(super) fn note(&self, op: &str, instance: &Instance, status: &Status) {
+        self.failures.with([op, code_label(status.code())]).inc();
+        tracing::debug!(op, ingester = %instance.id, %status, "ingester did not answer");
+    }
+}
+
+/// Those at the end that are asked later, because the others may be enough.
+fn late_starters(set: &ReadSet, delay: Duration) -> std::ops::Range<usize> {
+    let count = set.instances.len();
+    let later = match set.tolerance {
+        Tolerance::Instances(errors) if !delay.is_zero() => errors,
+        // Which zone may be left out is not known before.
+        _ => 0,
+    };
+    count.saturating_sub(later)..count
+}
+
+/// True for a failure that all other ingesters, and every other attempt, would share.
+fn is_of_query(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::InvalidArgument
+            | Code::Unimplemented
+            | Code::ResourceExhausted
+            | Code::OutOfRange
+            | Code::FailedPrecondition
+            | Code::Aborted
+    )
+}
+
+fn code_label(code: Code) -> &'static str {
+    match code {
+        Code::Unavailable => "unavailable",
+        Code::DeadlineExceeded => "deadline_exceeded",
+        Code::Internal => "internal",
+        Code::DataLoss => "data_loss",
+        Code::Cancelled => "cancelled",
+        _ => "other",
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,169 @@
+//! Answers of several ingesters as the answer of one.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use bytes::{Bytes, BytesMut};
+use tactus_api::search::{ROOT_NOT_RECEIVED, SearchCombiner, add_metrics};
+use tactus_proto::tactus::v1::{
+    FindTraceResponse, HoldingsResponse, MetricsResponse, SearchResponse, TagScope, TagValue,
+    TagValuesRequest, TagValuesResponse, TagsResponse,
+};
+use tactus_proto::tempopb::SearchMetrics;
+
+use super::ask::Answers;
+
+/// The parts of a trace. They are put behind each other, which makes one message of them; spans that are in several are
+/// left for whoever combines them with those of blocks.
+pub(super) fn traces(answers: Answers<FindTraceResponse>) -> FindTraceResponse {
+    let mut whole = FindTraceResponse { partial: answers.partial, ..FindTraceResponse::default() };
+    let mut parts: Vec<Bytes> = Vec::new();
+    let mut seen = HashSet::new();
+    for answer in answers.all {
+        whole.inspected_bytes += answer.inspected_bytes;
+        whole.partial |= answer.partial;
+        // Replicas often have the very same.
+        if !answer.trace.is_empty() && seen.insert(answer.trace.clone()) {
+            parts.push(answer.trace);
+        }
+    }
+    whole.trace = match &parts[..] {
+        [] => Bytes::new(),
+        [part] => part.clone(),
+        parts => {
+            let mut trace = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+            parts.iter().for_each(|part| trace.extend_from_slice(part));
+            trace.freeze()
+        }
+    };
+    whole
+}
+
+/// Traces found, each once, `limit` at most (0: all).
+pub(super) fn searches(answers: Answers<SearchResponse>, limit: u32) -> SearchResponse {
+    let mut whole = SearchResponse { partial: answers.partial, ..SearchResponse::default() };
+    let mut metrics = SearchMetrics::default();
+    let mut combiner = SearchCombiner::new(limit);
+    for answer in answers.all {
+        whole.partial |= answer.partial;
+        whole.explanations.extend(answer.explanations);
+        if let Some(found) = &answer.metrics {
+            add_metrics(&mut metrics, found);
+        }
+        combiner.add(answer.traces);
+    }
+    let combined = combiner.finish(metrics);
+    (whole.traces, whole.metrics) = (combined.traces, combined.metrics);
+    for trace in &mut whole.traces {
+        // What the combiner adds for clients: the root may be in a block.
+        if trace.root_service_name == ROOT_NOT_RECEIVED {
+            trace.root_service_name.clear();
+        }
+        trace.span_set = None;
+    }
+    whole
+}
+
+/// Names of all, up to so many bytes (0: any number).
+pub(super) fn tags(answers: Answers<TagsResponse>, max_bytes: u64) -> TagsResponse {
+    let mut whole = TagsResponse { partial: answers.partial, ..TagsResponse::default() };
+    let mut scopes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut room = Room::new(max_bytes, 0);
+    for answer in answers.all {
+        whole.partial |= answer.partial;
+        whole.truncated |= answer.truncated;
+        whole.inspected_bytes += answer.inspected_bytes;
+        for TagScope { name, tags } in answer.scopes {
+            let known = scopes.entry(name).or_default();
+            for tag in tags {
+                if !known.contains(&tag) && room.takes(tag.len()) {
+                    known.insert(tag);
+                }
+            }
+        }
+    }
+    whole.truncated |= room.is_full;
+    let scope =
+        |(name, tags): (_, BTreeSet<_>)| TagScope { name, tags: tags.into_iter().collect() };
+    whole.scopes = scopes.into_iter().filter(|(_, tags)| !tags.is_empty()).map(scope).collect();
+    whole
+}
+
+/// Values of all, up to the limits of the request.
+pub(super) fn tag_values(
+    answers: Answers<TagValuesResponse>,
+    request: &TagValuesRequest,
+) -> TagValuesResponse {
+    let mut whole = TagValuesResponse { partial: answers.partial, ..TagValuesResponse::default() };
+    let mut values: BTreeSet<(String, String)> = BTreeSet::new();
+    let mut room = Room::new(request.max_bytes, request.max_values);
+    for answer in answers.all {
+        whole.partial |= answer.partial;
+        whole.truncated |= answer.truncated;
+        whole.inspected_bytes += answer.inspected_bytes;
+        for TagValue { r#type, value } in answer.values {
+            let bytes = value.len();
+            let value = (r#type, value);
+            if !values.contains(&value) && room.takes(bytes) {
+                values.insert(value);
+            }
+        }
+    }
+    whole.truncated |= room.is_full;
+    let value = |(r#type, value)| TagValue { r#type, value };
+    whole.values = values.into_iter().map(value).collect();
+    whole
+}
+
+/// Series of all, to be added by whoever adds those of blocks.
+pub(super) fn metrics(answers: Answers<MetricsResponse>) -> MetricsResponse {
+    let mut whole = MetricsResponse { partial: answers.partial, ..MetricsResponse::default() };
+    let mut metrics = SearchMetrics::default();
+    for answer in answers.all {
+        whole.partial |= answer.partial;
+        if let Some(found) = &answer.metrics {
+            add_metrics(&mut metrics, found);
+        }
+        whole.series.extend(answer.series);
+        whole.counted_block_ids.extend(answer.counted_block_ids);
+        whole.released_block_ids.extend(answer.released_block_ids);
+        whole.explanations.extend(answer.explanations);
+    }
+    whole.metrics = Some(metrics);
+    whole
+}
+
+/// What every ingester answers for.
+pub(super) fn holdings(answers: Answers<HoldingsResponse>) -> HoldingsResponse {
+    let mut whole = HoldingsResponse { partial: answers.partial, ..HoldingsResponse::default() };
+    for answer in answers.all {
+        whole.partial |= answer.partial;
+        whole.holders.extend(answer.holders);
+    }
+    whole
+}
+
+/// Room for so many bytes and entries; 0 is no limit.
+struct Room {
+    bytes: u64,
+    entries: u64,
+    is_full: bool,
+}
+
+impl Room {
+    fn new(max_bytes: u64, max_entries: u32) -> Self {
+        let limit = |limit: u64| if limit == 0 { u64::MAX } else { limit };
+        Self { bytes: limit(max_bytes), entries: limit(max_entries.into()), is_full: false }
+    }
+
+    /// Takes an entry in if there is room.
+    fn takes(&mut self, bytes: usize) -> bool {
+        let bytes = bytes as u64;
+        if self.is_full || bytes > self.bytes || self.entries == 0 {
+            self.is_full = true;
+            return false;
+        }
+        self.bytes -= bytes;
+        self.entries -= 1;
+        true
+    }
+}

@@ -1,0 +1,144 @@
+//! Recent data as the service of one ingester.
+
+use std::sync::Arc;
+
+use tactus_model::TenantId;
+use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_proto::tactus::v1::{
+    FindTraceRequest, FindTraceResponse, HoldingsRequest, HoldingsResponse, MetricsRequest,
+    MetricsResponse, PushRequest, PushResponse, SearchRequest, SearchResponse, TagValuesRequest,
+    TagValuesResponse, TagsRequest, TagsResponse,
+};
+use tactus_ring::{ReadSet, Tolerance};
+use tonic::{Code, Request, Response, Status};
+
+use super::ask::{Call, Question};
+use super::{RecentData, merge};
+
+/// A method of an ingester as a function.
+macro_rules! call {
+    ($method:ident) => {
+        |ingester: Arc<dyn Ingester>, request| {
+            Box::pin(async move { ingester.$method(request).await })
+        }
+    };
+}
+
+impl RecentData {
+    fn question<R, T>(&self, op: &'static str, request: R, call: Call<R, T>) -> Question<R, T> {
+        Question { op, request, call, timeout: self.parts.settings.search_timeout }
+    }
+
+    /// The ingesters that are to count, each by what it answered for. All of them are needed.
+    ///
+    /// Errors: one of them is gone; then [`Code::Aborted`], since others hold what it would have counted.
+    fn holders(&self, request: &MetricsRequest) -> Result<ReadSet, Status> {
+        let view = self.parts.ring.view();
+        let find = |id: &str| {
+            let instance = view.find(id).filter(|instance| instance.alive);
+            instance.cloned().ok_or_else(|| gone(&format!("ingester {id} is gone")))
+        };
+        let instances = request.holders.iter().map(|holder| find(&holder.ingester_id));
+        let mut instances = instances.collect::<Result<Vec<_>, _>>()?;
+        instances.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        instances.dedup_by(|one, other| one.id == other.id);
+        let tolerance = Tolerance::Instances(0);
+        Ok(ReadSet { instances, tolerance, unhealthy: Vec::new(), missing: 0 })
+    }
+}
+
+fn gone(text: &str) -> Status {
+    Status::aborted(format!("{text}; ask for holdings again"))
+}
+
+fn check_tenant(tenant: &str) -> Result<(), Status> {
+    match TenantId::parse(tenant) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Status::invalid_argument(error.to_string())),
+    }
+}
+
+#[tonic::async_trait]
+impl Ingester for RecentData {
+    async fn push(&self, _: Request<PushRequest>) -> Result<Response<PushResponse>, Status> {
+        Err(Status::unimplemented("a querier takes no spans"))
+    }
+
+    async fn find_trace(
+        &self,
+        request: Request<FindTraceRequest>,
+    ) -> Result<Response<FindTraceResponse>, Status> {
+        let request = request.into_inner();
+        check_tenant(&request.tenant)?;
+        let set = self.read_set_of_trace(&request.tenant, &request.trace_id);
+        let question = Question {
+            timeout: self.parts.settings.trace_timeout,
+            ..self.question("traces", request, call!(find_trace))
+        };
+        Ok(Response::new(merge::traces(self.ask(&set, question).await?)))
+    }
+
+    async fn search(
+        &self,
+        request: Request<SearchRequest>,
+    ) -> Result<Response<SearchResponse>, Status> {
+        let request = request.into_inner();
+        check_tenant(&request.tenant)?;
+        let (set, limit) = (self.read_set(&request.tenant), request.limit);
+        let question = self.question("search", request, call!(search));
+        Ok(Response::new(merge::searches(self.ask(&set, question).await?, limit)))
+    }
+
+    async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
+        let request = request.into_inner();
+        check_tenant(&request.tenant)?;
+        let (set, max_bytes) = (self.read_set(&request.tenant), request.max_bytes);
+        let question = self.question("metadata", request, call!(tags));
+        Ok(Response::new(merge::tags(self.ask(&set, question).await?, max_bytes)))
+    }
+
+    async fn tag_values(
+        &self,
+        request: Request<TagValuesRequest>,
+    ) -> Result<Response<TagValuesResponse>, Status> {
+        let request = request.into_inner();
+        check_tenant(&request.tenant)?;
+        let set = self.read_set(&request.tenant);
+        let question = self.question("metadata", request.clone(), call!(tag_values));
+        Ok(Response::new(merge::tag_values(self.ask(&set, question).await?, &request)))
+    }
+
+    /// With holders: only those are asked, and all of them have to answer, since each counts what the others leave to it.
+    /// One that does not is [`Code::Aborted`]: ask for holdings again.
+    async fn metrics(
+        &self,
+        request: Request<MetricsRequest>,
+    ) -> Result<Response<MetricsResponse>, Status> {
+        let request = request.into_inner();
+        check_tenant(&request.tenant)?;
+        if request.holders.is_empty() {
+            let set = self.read_set(&request.tenant);
+            let question = self.question("metrics", request, call!(metrics));
+            return Ok(Response::new(merge::metrics(self.ask(&set, question).await?)));
+        }
+        let set = self.holders(&request)?;
+        let question = self.question("metrics", request, call!(metrics));
+        match self.ask(&set, question).await {
+            Ok(answers) if answers.partial => Err(gone("an ingester did not answer")),
+            Ok(answers) => Ok(Response::new(merge::metrics(answers))),
+            Err(status) if status.code() == Code::Unavailable => Err(gone(status.message())),
+            Err(status) => Err(status),
+        }
+    }
+
+    async fn holdings(
+        &self,
+        request: Request<HoldingsRequest>,
+    ) -> Result<Response<HoldingsResponse>, Status> {
+        let request = request.into_inner();
+        check_tenant(&request.tenant)?;
+        let set = self.read_set(&request.tenant);
+        let question = self.question("metrics", request, call!(holdings));
+        Ok(Response::new(merge::holdings(self.ask(&set, question).await?)))
+    }
+}

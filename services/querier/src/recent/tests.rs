@@ -1,0 +1,315 @@
+//! Reads of rings whose ingesters answer, fail, hang or are late as a test says.
+
+mod doubles;
+
+use std::collections::HashMap;
+
+use tactus_proto::tactus::v1::{
+    FindTraceRequest, Holder, HoldingsRequest, MetricsRequest, PushRequest, SearchRequest,
+    TagValuesRequest, TagsRequest,
+};
+use tactus_ring::RingSettings;
+use tokio::time::Instant;
+use tonic::{Code, Request, Status};
+
+use super::*;
+use Behaviour::{Answer, Fail, Hang, Late};
+use doubles::{Behaviour, Double};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Cluster {
+    recent: RecentData,
+    ring: Arc<Ring>,
+    doubles: HashMap<String, Arc<Double>>,
+    registry: Registry,
+}
+
+/// Ingesters `a`, `b` … that behave so.
+fn cluster(factor: usize, behaviours: &[Behaviour], settings: RecentSettings) -> Cluster {
+    let name = |at: usize| char::from(b'a' + at as u8).to_string();
+    let mut doubles = HashMap::new();
+    let mut instances = Vec::new();
+    for (at, &behaviour) in behaviours.iter().enumerate() {
+        let name = name(at);
+        // Each holds every key in a ring of as many as there are replicas.
+        instances.push(Instance::active(&name, &name, vec![1 + at as u32 * 1_000]));
+        doubles.insert(name.clone(), Arc::new(Double::new(&name, behaviour)));
+    }
+    let ring_settings =
+        RingSettings { replication_factor: factor, ..RingSettings::new("ingester") };
+    let ring = Ring::fixed(ring_settings, instances);
+    let by_id = doubles.clone();
+    let registry = Registry::new();
+    let parts = RecentParts {
+        settings,
+        ring: Arc::clone(&ring),
+        ingester_at: Arc::new(move |instance| Arc::clone(&by_id[&*instance.id]) as _),
+        shard_size_of: Arc::new(|_| 0),
+    };
+    Cluster { recent: RecentData::new(parts, &registry), ring, doubles, registry }
+}
+
+impl Cluster {
+    /// Which ingesters' traces are found, and whether the answer is partial.
+    async fn search(&self) -> Result<(String, bool), Status> {
+        let search = SearchRequest { tenant: "t".into(), limit: 20, ..Default::default() };
+        let answer = self.recent.search(Request::new(search)).await?.into_inner();
+        let mut ids: Vec<_> = answer.traces.into_iter().map(|trace| trace.trace_id).collect();
+        ids.sort();
+        Ok((ids.concat(), answer.partial))
+    }
+
+    async fn find(&self) -> Result<(String, bool), Status> {
+        let find = FindTraceRequest { tenant: "t".into(), trace_id: vec![7; 16].into() };
+        let answer = self.recent.find_trace(Request::new(find)).await?.into_inner();
+        Ok((String::from_utf8(answer.trace.to_vec()).unwrap(), answer.partial))
+    }
+
+    async fn metrics(&self, holders: &[&str]) -> Result<usize, Status> {
+        let holder = |id: &&str| Holder { ingester_id: (*id).into(), ..Holder::default() };
+        let holders = holders.iter().map(holder).collect();
+        let metrics = MetricsRequest { tenant: "t".into(), holders, ..Default::default() };
+        let answer = self.recent.metrics(Request::new(metrics)).await?.into_inner();
+        assert!(!answer.partial);
+        Ok(answer.series.len())
+    }
+
+    fn asked(&self) -> String {
+        let asked =
+            |(name, double): (&String, &Arc<Double>)| (double.calls() > 0).then(|| name.clone());
+        let mut asked: Vec<_> = self.doubles.iter().filter_map(asked).collect();
+        asked.sort();
+        asked.concat()
+    }
+
+    fn running(&self) -> usize {
+        self.doubles.values().map(|double| double.running()).sum()
+    }
+
+    fn change(&self, change: impl Fn(&mut Instance)) {
+        let view = self.ring.view();
+        let mut instances: Vec<_> =
+            view.instances().iter().map(|found| (**found).clone()).collect();
+        instances.iter_mut().for_each(change);
+        self.ring.replace(instances);
+    }
+}
+
+fn found(text: &str, partial: bool) -> (String, bool) {
+    (text.to_owned(), partial)
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_ingesters_may_fail_as_replication_makes_up_for() {
+    for (factor, behaviours, expected) in [
+        (1, &[Answer][..], found("a", false)),
+        (1, &[Answer, Fail(Code::Unavailable)], found("a", true)),
+        (1, &[Answer, Hang, Answer], found("ac", true)),
+        (2, &[Answer, Late(SECOND)], found("ab", false)),
+        (2, &[Answer, Fail(Code::Unavailable)], found("a", true)),
+        (3, &[Answer, Answer, Answer], found("abc", false)),
+        (3, &[Answer, Fail(Code::Unavailable), Answer], found("ac", false)),
+        (3, &[Hang, Answer, Answer, Answer], found("bcd", false)),
+        (3, &[Fail(Code::Unavailable), Answer, Hang], found("b", true)),
+        (3, &[Fail(Code::DataLoss), Answer, Fail(Code::Internal), Answer], found("bd", true)),
+    ] {
+        let cluster = cluster(factor, behaviours, RecentSettings::default());
+        assert_eq!(cluster.search().await.unwrap(), expected, "{factor} {behaviours:?}");
+        assert_eq!(cluster.running(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_that_is_complete_waits_for_the_others_only_a_little() {
+    let settings = RecentSettings::default();
+    for (behaviour, expected, millis) in [
+        (Late(Duration::from_millis(50)), "abc", 50),
+        (Late(SECOND), "ab", 100),
+        (Hang, "ab", 100),
+        (Answer, "abc", 0),
+    ] {
+        let cluster = cluster(3, &[Answer, Answer, behaviour], settings.clone());
+        let started = Instant::now();
+        assert_eq!(cluster.search().await.unwrap(), found(expected, false));
+        assert_eq!(started.elapsed().as_millis() as u64 / 10 * 10, millis, "{behaviour:?}");
+        assert_eq!(cluster.running(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_with_gaps_waits_for_whatever_there_is() {
+    let behaviours = [Fail(Code::Unavailable), Late(5 * SECOND), Hang];
+    let cluster = cluster(3, &behaviours, RecentSettings::default());
+    let started = Instant::now();
+    assert_eq!(cluster.search().await.unwrap(), found("b", true));
+    assert_eq!(started.elapsed().as_secs(), 30);
+    let failures = "tactus_querier_ingester_failures_total{op=\"search\",code=\"unavailable\"} 1";
+    assert!(cluster.registry.encode().contains(failures));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_is_an_error_if_nobody_answers_or_gaps_are_not_allowed() {
+    let status = |cluster: Cluster| async move { cluster.search().await.unwrap_err().code() };
+    let failing = [Fail(Code::Unavailable), Hang];
+    assert_eq!(status(cluster(1, &failing, RecentSettings::default())).await, Code::Unavailable);
+    let strict = RecentSettings { strict: true, ..RecentSettings::default() };
+    let one = [Answer, Fail(Code::Internal)];
+    assert_eq!(status(cluster(1, &one, strict.clone())).await, Code::Unavailable);
+    let three = [Answer, Answer, Fail(Code::Internal)];
+    assert_eq!(cluster(3, &three, strict.clone()).search().await.unwrap(), found("ab", false));
+    // Nobody is there to fail.
+    let empty = cluster(3, &[], RecentSettings::default());
+    assert_eq!(empty.search().await.unwrap(), found("", true));
+    assert_eq!(status(cluster(3, &[], strict)).await, Code::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failure_of_the_query_itself_is_passed_on_at_once() {
+    for code in [Code::InvalidArgument, Code::ResourceExhausted, Code::Unimplemented] {
+        let cluster = cluster(3, &[Hang, Fail(code), Answer], RecentSettings::default());
+        assert_eq!(cluster.search().await.unwrap_err().code(), code);
+        assert_eq!(cluster.running(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_entry_never_fails_a_read() {
+    // Check 22: one of five is stale without replication; check 23: one and two of ten with three replicas.
+    for (factor, count, stale, partial) in
+        [(1, 5, 1, true), (3, 10, 1, false), (3, 10, 2, true), (3, 10, 9, true)]
+    {
+        let cluster = cluster(factor, &vec![Answer; count], RecentSettings::default());
+        let first: Vec<_> = (0..stale).map(|at| char::from(b'a' + at as u8).to_string()).collect();
+        cluster.change(|instance| instance.alive = !first.contains(&instance.id.to_string()));
+        let (found, is_partial) = cluster.search().await.unwrap();
+        assert_eq!((found.len(), is_partial), (count - stale, partial));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ingesters_that_may_be_left_out_are_asked_late_or_when_one_fails() {
+    let delay = RecentSettings { extra_query_delay: 2 * SECOND, ..RecentSettings::default() };
+    let cluster_of = |behaviours: &[Behaviour]| cluster(3, behaviours, delay.clone());
+    let quick = cluster_of(&[Answer, Answer, Answer]);
+    assert_eq!(quick.search().await.unwrap(), found("ab", false));
+    assert_eq!(quick.asked(), "ab");
+    let started = Instant::now();
+    let failing = cluster_of(&[Answer, Fail(Code::Unavailable), Answer]);
+    assert_eq!(failing.search().await.unwrap(), found("ac", false));
+    assert_eq!(started.elapsed().as_millis() / 100, 0);
+    let hanging = cluster_of(&[Answer, Hang, Answer]);
+    assert_eq!(hanging.search().await.unwrap(), found("ac", false));
+    assert_eq!(started.elapsed().as_millis() / 100, 21);
+}
+
+#[tokio::test(start_paused = true)]
+async fn trace_asks_only_its_replicas_while_the_ring_is_stable() {
+    let look_back =
+        RecentSettings { relevant_look_back: Some(900 * SECOND), ..RecentSettings::default() };
+    let cluster = cluster(3, &[Answer; 6], look_back);
+    let (trace, partial) = cluster.find().await.unwrap();
+    assert_eq!((trace.len(), partial), (3, false));
+    assert_eq!(cluster.asked(), trace);
+    // One that came just now may have moved the trace.
+    cluster.change(|instance| {
+        if &*instance.id == "f" {
+            instance.registered = unix_seconds_before(SECOND);
+        }
+    });
+    assert_eq!(cluster.find().await.unwrap(), found("abcdef", false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tenant_of_a_shard_asks_only_its_ingesters() {
+    let settings =
+        RecentSettings { shard_look_back: Some(3_600 * SECOND), ..RecentSettings::default() };
+    let Cluster { recent, ring, doubles, registry } = cluster(1, &[Answer; 10], settings);
+    let RecentParts { settings, ingester_at, .. } = &*recent.parts;
+    let parts = RecentParts {
+        settings: settings.clone(),
+        ring: Arc::clone(&ring),
+        ingester_at: Arc::clone(ingester_at),
+        shard_size_of: Arc::new(|_| 3),
+    };
+    let recent = RecentData::new(parts, &registry);
+    let cluster = Cluster { recent, ring, doubles, registry };
+    let (found, _) = cluster.search().await.unwrap();
+    assert_eq!((found.len(), cluster.asked()), (3, found));
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_ask_the_holders_alone_and_need_them_all() {
+    let cluster_of = |behaviours: &[Behaviour]| cluster(3, behaviours, RecentSettings::default());
+    let cluster = cluster_of(&[Answer, Answer, Late(SECOND), Answer]);
+    assert_eq!(cluster.metrics(&["a", "c"]).await.unwrap(), 2);
+    assert_eq!(cluster.asked(), "ac");
+    assert_eq!(cluster.metrics(&["a", "z"]).await.unwrap_err().code(), Code::Aborted);
+    for behaviour in [Fail(Code::Unavailable), Hang, Fail(Code::Aborted)] {
+        let cluster = cluster_of(&[Answer, behaviour, Answer]);
+        assert_eq!(cluster.metrics(&["a", "b"]).await.unwrap_err().code(), Code::Aborted);
+        assert_eq!(cluster.metrics(&["b"]).await.unwrap_err().code(), Code::Aborted);
+    }
+    let cluster = cluster_of(&[Answer, Fail(Code::ResourceExhausted), Answer]);
+    assert_eq!(cluster.metrics(&["a", "b"]).await.unwrap_err().code(), Code::ResourceExhausted);
+    let cluster = cluster_of(&[Answer, Fail(Code::Aborted), Answer]);
+    assert_eq!(cluster.metrics(&[]).await.unwrap_err().code(), Code::Aborted);
+    let cluster = cluster_of(&[Answer, Answer, Answer]);
+    cluster.change(|instance| instance.alive = &*instance.id != "b");
+    assert_eq!(cluster.metrics(&["a", "b"]).await.unwrap_err().code(), Code::Aborted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn holdings_are_those_of_all_that_answer() {
+    let cluster = cluster(3, &[Answer, Fail(Code::Unavailable), Answer], RecentSettings::default());
+    let request = HoldingsRequest { tenant: "t".into() };
+    let answer = cluster.recent.holdings(Request::new(request)).await.unwrap().into_inner();
+    let ids: Vec<_> = answer.holders.iter().map(|holder| &*holder.ingester_id).collect();
+    assert_eq!((ids, answer.partial), (vec!["a", "c"], false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_and_values_of_all_are_put_together_within_their_limits() {
+    let cluster = cluster(1, &[Answer, Answer, Answer], RecentSettings::default());
+    let tags = |max_bytes| {
+        let request = TagsRequest { tenant: "t".into(), max_bytes, ..Default::default() };
+        let answer = cluster.recent.tags(Request::new(request));
+        async { answer.await.unwrap().into_inner() }
+    };
+    let answer = tags(0).await;
+    assert_eq!(answer.scopes.len(), 1);
+    assert_eq!(answer.scopes[0].tags, ["a", "b", "c", "common"]);
+    assert!(!answer.truncated && !answer.partial);
+    let answer = tags(8).await;
+    assert_eq!(answer.scopes[0].tags, ["a", "b", "common"]);
+    assert!(answer.truncated);
+    let values = |max_values| {
+        let request = TagValuesRequest { tenant: "t".into(), max_values, ..Default::default() };
+        let answer = cluster.recent.tag_values(Request::new(request));
+        async { answer.await.unwrap().into_inner() }
+    };
+    let answer = values(0).await;
+    let found: Vec<_> = answer.values.iter().map(|value| &*value.value).collect();
+    assert_eq!((found, answer.truncated), (vec!["a", "b", "c", "common"], false));
+    let answer = values(2).await;
+    assert_eq!((answer.values.len(), answer.truncated), (2, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_of_a_trace_are_one_message_and_equal_ones_are_one_part() {
+    let cluster = cluster(3, &[Answer, Answer, Answer], RecentSettings::default());
+    assert_eq!(cluster.find().await.unwrap(), found("abc", false));
+    cluster.doubles.values().for_each(|double| double.is_replica(true));
+    assert_eq!(cluster.find().await.unwrap(), found("common", false));
+}
+
+#[tokio::test]
+async fn spans_and_bad_tenants_are_refused() {
+    let cluster = cluster(1, &[Answer], RecentSettings::default());
+    let pushed = cluster.recent.push(Request::new(PushRequest::default())).await.unwrap_err();
+    assert_eq!(pushed.code(), Code::Unimplemented);
+    let search = SearchRequest { tenant: "../x".into(), ..Default::default() };
+    let status = cluster.recent.search(Request::new(search)).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(cluster.asked(), "");
+}

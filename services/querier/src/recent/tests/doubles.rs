@@ -1,0 +1,130 @@
+//! An ingester that behaves as a test says, and whose answers hold its name.
+
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_proto::tactus::v1::{
+    FindTraceRequest, FindTraceResponse, Holder, HoldingsRequest, HoldingsResponse, MetricsRequest,
+    MetricsResponse, MetricsSeries, PushRequest, PushResponse, SearchRequest, SearchResponse,
+    TagScope, TagValue, TagValuesRequest, TagValuesResponse, TagsRequest, TagsResponse,
+};
+use tactus_proto::tempopb::TraceSearchMetadata;
+use tonic::{Code, Request, Response, Status};
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Behaviour {
+    Answer,
+    Fail(Code),
+    Late(Duration),
+    Hang,
+}
+
+pub(super) struct Double {
+    name: String,
+    behaviour: Behaviour,
+    is_replica: AtomicBool,
+    calls: AtomicUsize,
+    running: AtomicUsize,
+}
+
+struct Running<'d>(&'d AtomicUsize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Double {
+    pub(super) fn new(name: &str, behaviour: Behaviour) -> Self {
+        let (is_replica, calls, running) = Default::default();
+        Self { name: name.to_owned(), behaviour, is_replica, calls, running }
+    }
+
+    /// Has it answer what all others do.
+    pub(super) fn is_replica(&self, is_replica: bool) {
+        self.is_replica.store(is_replica, Ordering::Relaxed);
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    fn text(&self) -> String {
+        if self.is_replica.load(Ordering::Relaxed) {
+            "common".to_owned()
+        } else {
+            self.name.clone()
+        }
+    }
+
+    async fn answer<T>(&self, answer: T) -> Result<Response<T>, Status> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.running.fetch_add(1, Ordering::Relaxed);
+        let _running = Running(&self.running);
+        match self.behaviour {
+            Behaviour::Answer => {}
+            Behaviour::Fail(code) => return Err(Status::new(code, "as the test says")),
+            Behaviour::Late(time) => tokio::time::sleep(time).await,
+            Behaviour::Hang => pending().await,
+        }
+        Ok(Response::new(answer))
+    }
+}
+
+#[tonic::async_trait]
+impl Ingester for Double {
+    async fn push(&self, _: Request<PushRequest>) -> Result<Response<PushResponse>, Status> {
+        Err(Status::unimplemented("push"))
+    }
+
+    async fn find_trace(
+        &self,
+        _: Request<FindTraceRequest>,
+    ) -> Result<Response<FindTraceResponse>, Status> {
+        let trace = self.text().into_bytes().into();
+        self.answer(FindTraceResponse { trace, ..Default::default() }).await
+    }
+
+    async fn search(&self, _: Request<SearchRequest>) -> Result<Response<SearchResponse>, Status> {
+        let trace = TraceSearchMetadata { trace_id: self.text(), ..Default::default() };
+        self.answer(SearchResponse { traces: vec![trace], ..Default::default() }).await
+    }
+
+    async fn tags(&self, _: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
+        let tags = vec![self.text(), "common".to_owned()];
+        let scopes = vec![TagScope { name: "span".to_owned(), tags }];
+        self.answer(TagsResponse { scopes, ..Default::default() }).await
+    }
+
+    async fn tag_values(
+        &self,
+        _: Request<TagValuesRequest>,
+    ) -> Result<Response<TagValuesResponse>, Status> {
+        let value = |value| TagValue { r#type: "string".to_owned(), value };
+        let values = vec![value(self.text()), value("common".to_owned())];
+        self.answer(TagValuesResponse { values, ..Default::default() }).await
+    }
+
+    async fn metrics(
+        &self,
+        _: Request<MetricsRequest>,
+    ) -> Result<Response<MetricsResponse>, Status> {
+        let series = vec![MetricsSeries::default()];
+        self.answer(MetricsResponse { series, ..Default::default() }).await
+    }
+
+    async fn holdings(
+        &self,
+        _: Request<HoldingsRequest>,
+    ) -> Result<Response<HoldingsResponse>, Status> {
+        let holder = Holder { ingester_id: self.text(), ..Default::default() };
+        self.answer(HoldingsResponse { holders: vec![holder], ..Default::default() }).await
+    }
+}

@@ -1,0 +1,177 @@
+//! Takes jobs from query-frontends: a stream to each, over which jobs come and answers go.
+//!
+//! ```text
+//! addresses of frontends -> a stream to each, with its share of the slots -> jobs -> querier, recent data
+//! ```
+//!
+//! A stream that breaks drops its jobs, which the frontend gives to another querier, and is opened again. A querier that
+//! stops tells the frontends first, and answers what it runs.
+
+mod addresses;
+mod dial;
+mod jobs;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use tactus_proto::tactus::v1::{FrontendMessage, WorkerMessage};
+use tactus_telemetry::metrics::{Counter, Registry};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+pub use addresses::{addresses_of, keep_resolving};
+pub use dial::dial_by;
+pub use jobs::Jobs;
+
+/// Opens a stream to the frontend at an address, which is sent the messages of the second argument.
+pub type Dial =
+    Arc<dyn Fn(String, Outbound) -> BoxFuture<'static, Result<Inbound, Status>> + Send + Sync>;
+
+/// What a frontend is sent.
+pub type Outbound = UnboundedReceiverStream<WorkerMessage>;
+
+/// What a frontend sends.
+pub type Inbound = BoxStream<'static, Result<FrontendMessage, Status>>;
+
+/// Settings of a worker.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// Names this querier in logs. What frontends tell queriers apart by is longer, so that no two have the same.
+    pub id: String,
+    /// Jobs at a time.
+    pub slots: Slots,
+    /// Largest message that is taken, in bytes (`grpc_client_config.max_recv_msg_size`).
+    pub max_receive_bytes: usize,
+    /// Largest message that is sent, in bytes (`grpc_client_config.max_send_msg_size`). A job with a larger answer fails.
+    pub max_send_bytes: usize,
+    /// When the querier stops, its jobs may take so long.
+    pub grace: Duration,
+}
+
+/// Jobs that a querier runs at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slots {
+    /// For all frontends together, at least one for each.
+    Shared(usize),
+    /// For each frontend.
+    Each(usize),
+}
+
+impl Slots {
+    /// The slots for the frontend at this place of so many.
+    fn of(self, place: usize, frontends: usize) -> usize {
+        match self {
+            Self::Each(slots) => slots.max(1),
+            Self::Shared(slots) => {
+                let frontends = frontends.max(1);
+                let extra = usize::from(place < slots % frontends);
+                (slots / frontends + extra).max(1)
+            }
+        }
+    }
+}
+
+/// A worker.
+#[derive(Clone)]
+pub struct Worker {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: WorkerSettings,
+    jobs: Jobs,
+    dial: Dial,
+    executed: Counter,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
+/// The stream to one frontend.
+struct Frontend {
+    slots: watch::Sender<usize>,
+    leave: CancellationToken,
+}
+
+impl Worker {
+    /// A worker that runs these jobs.
+    pub fn new(settings: WorkerSettings, jobs: Jobs, dial: Dial, registry: &Registry) -> Self {
+        let executed = registry.counter(
+            "tempo_querier_worker_request_executed_total",
+            "Jobs of query-frontends that were run.",
+        );
+        let random = RandomState::new().build_hasher().finish();
+        let settings = WorkerSettings { id: format!("{}-{random:016x}", settings.id), ..settings };
+        Self { shared: Arc::new(Shared { settings, jobs, dial, executed }) }
+    }
+
+    /// Works for the frontends at these addresses (`host:port`), as they change, until `stop`. Returns when the jobs that
+    /// ran then are answered, or took longer than they may.
+    pub async fn run(self, mut addresses: watch::Receiver<Vec<String>>, stop: CancellationToken) {
+        let mut streams = JoinSet::new();
+        let mut frontends: HashMap<String, Frontend> = HashMap::new();
+        let mut is_open = true;
+        while !stop.is_cancelled() {
+            let wanted = addresses_in_order(&addresses.borrow_and_update());
+            self.connect(&wanted, &mut frontends, &mut streams);
+            tokio::select! {
+                changed = addresses.changed(), if is_open => is_open = changed.is_ok(),
+                Some(_) = streams.join_next() => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        // Their tokens are cancelled with them.
+        frontends.values().for_each(|frontend| frontend.leave.cancel());
+        while streams.join_next().await.is_some() {}
+    }
+
+    /// Opens and leaves streams, and gives each its share of the slots.
+    fn connect(
+        &self,
+        wanted: &[String],
+        frontends: &mut HashMap<String, Frontend>,
+        streams: &mut JoinSet<()>,
+    ) {
+        frontends.retain(|address, frontend| {
+            let stays = wanted.contains(address);
+            if !stays {
+                frontend.leave.cancel();
+            }
+            stays
+        });
+        for (place, address) in wanted.iter().enumerate() {
+            let slots = self.shared.settings.slots.of(place, wanted.len());
+            if let Some(frontend) = frontends.get(address) {
+                frontend.slots.send_if_modified(|known| std::mem::replace(known, slots) != slots);
+                continue;
+            }
+            let (sender, receiver) = watch::channel(slots);
+            let leave = CancellationToken::new();
+            let shared = Arc::clone(&self.shared);
+            streams.spawn(stream::keep(shared, address.clone(), receiver, leave.clone()));
+            frontends.insert(address.clone(), Frontend { slots: sender, leave });
+        }
+    }
+}
+
+/// Each address once, so that every querier counts them alike.
+fn addresses_in_order(addresses: &[String]) -> Vec<String> {
+    let mut addresses = addresses.to_vec();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}

@@ -1,0 +1,215 @@
+//! The stream to one query-frontend.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use tactus_proto::tactus::v1::frontend_message::Message as FromFrontend;
+use tactus_proto::tactus::v1::worker_message::Message as ToFrontend;
+use tactus_proto::tactus::v1::{
+    FrontendMessage, Job, JobAnswer, Pong, WorkerHello, WorkerLeaving, WorkerMessage,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::jobs::failure;
+use super::{Inbound, Shared};
+
+/// Version of the protocol.
+const VERSION: u32 = 1;
+
+/// Waits between attempts to open a stream.
+const MIN_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+/// A frontend that is silent for so long is gone. It sends a ping every 2 seconds.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// Bytes of a message around an answer.
+const ENVELOPE_BYTES: usize = 64;
+
+/// How a stream ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// It is to be opened again. `true` if anything came over it.
+    Broken(bool),
+    /// We left.
+    Left,
+}
+
+/// Keeps a stream to a frontend open until `leave`.
+pub(super) async fn keep(
+    shared: Arc<Shared>,
+    address: String,
+    mut slots: watch::Receiver<usize>,
+    leave: CancellationToken,
+) {
+    let mut backoff = MIN_BACKOFF;
+    while !leave.is_cancelled() {
+        match converse(&shared, &address, &mut slots, &leave).await {
+            End::Left => return,
+            End::Broken(true) => backoff = MIN_BACKOFF,
+            End::Broken(false) => {}
+        }
+        tokio::select! {
+            () = sleep(backoff) => backoff = (backoff * 2).min(MAX_BACKOFF),
+            () = leave.cancelled() => return,
+        }
+    }
+}
+
+async fn converse(
+    shared: &Arc<Shared>,
+    address: &str,
+    slots: &mut watch::Receiver<usize>,
+    leave: &CancellationToken,
+) -> End {
+    // Bounded by what is in it: an answer for each slot, and an answer to each ping that came.
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let conversation = Conversation::new(shared, sender);
+    conversation.say_hello(*slots.borrow_and_update());
+    let opening = (shared.dial)(address.to_owned(), UnboundedReceiverStream::new(receiver));
+    let opened = tokio::select! {
+        opened = timeout(SILENCE, opening) => opened,
+        () = leave.cancelled() => return End::Left,
+    };
+    match opened {
+        Ok(Ok(inbound)) => conversation.run(address, inbound, slots, leave).await,
+        Ok(Err(status)) => {
+            tracing::debug!(address, %status, "cannot reach a query-frontend");
+            End::Broken(false)
+        }
+        Err(_) => End::Broken(false),
+    }
+}
+
+/// A stream that is open. Dropping it drops its jobs.
+struct Conversation<'s> {
+    shared: &'s Arc<Shared>,
+    sender: mpsc::UnboundedSender<WorkerMessage>,
+    tasks: JoinSet<JobAnswer>,
+    /// Job and what cancels it, by task.
+    running: HashMap<task::Id, (u64, Option<oneshot::Sender<()>>)>,
+    max_answer_bytes: usize,
+}
+
+impl<'s> Conversation<'s> {
+    fn new(shared: &'s Arc<Shared>, sender: mpsc::UnboundedSender<WorkerMessage>) -> Self {
+        let max_answer_bytes = shared.settings.max_send_bytes.saturating_sub(ENVELOPE_BYTES);
+        let (tasks, running) = (JoinSet::new(), HashMap::new());
+        Self { shared, sender, tasks, running, max_answer_bytes }
+    }
+
+    fn send(&self, message: ToFrontend) {
+        // A stream that is gone is noticed where it is read.
+        let _ = self.sender.send(WorkerMessage { message: Some(message) });
+    }
+
+    fn say_hello(&self, slots: usize) {
+        let settings = &self.shared.settings;
+        self.send(ToFrontend::Hello(WorkerHello {
+            querier_id: settings.id.clone(),
+            slots: u32::try_from(slots).unwrap_or(u32::MAX),
+            version: VERSION,
+            max_message_bytes: settings.max_receive_bytes as u64,
+        }));
+    }
+
+    async fn run(
+        mut self,
+        address: &str,
+        mut inbound: Inbound,
+        slots: &mut watch::Receiver<usize>,
+        leave: &CancellationToken,
+    ) -> End {
+        let mut heard_at = Instant::now();
+        let mut heard = false;
+        let mut leave_until = None;
+        loop {
+            tokio::select! {
+                message = inbound.next() => match message {
+                    Some(Ok(message)) => {
+                        (heard, heard_at) = (true, Instant::now());
+                        self.take(message, address);
+                    }
+                    _ if leave_until.is_some() => return End::Left,
+                    Some(Err(status)) => {
+                        tracing::info!(address, %status, "stream to a query-frontend broke");
+                        return End::Broken(heard);
+                    }
+                    None => {
+                        tracing::info!(address, "query-frontend ended the stream");
+                        return End::Broken(heard);
+                    }
+                },
+                Some(done) = self.tasks.join_next_with_id() => self.answer(done),
+                Ok(()) = slots.changed() => self.say_hello(*slots.borrow_and_update()),
+                () = leave.cancelled(), if leave_until.is_none() => {
+                    leave_until = Some(Instant::now() + self.shared.settings.grace);
+                    self.send(ToFrontend::Leaving(WorkerLeaving {}));
+                }
+                // The frontend ends the stream when it has all answers.
+                () = until(leave_until) => return End::Left,
+                () = sleep_until(heard_at + SILENCE) => {
+                    tracing::info!(address, "query-frontend is silent");
+                    return if leave_until.is_some() { End::Left } else { End::Broken(heard) };
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, message: FrontendMessage, address: &str) {
+        match message.message {
+            Some(FromFrontend::Job(job)) => self.start(job),
+            Some(FromFrontend::Cancel(cancel)) => {
+                let found = self.running.values_mut().find(|(job, _)| *job == cancel.id);
+                if let Some((_, sender)) = found {
+                    *sender = None;
+                }
+            }
+            Some(FromFrontend::Hello(hello)) => {
+                tracing::info!(address, version = hello.version, "connected to a query-frontend");
+                let theirs = usize::try_from(hello.max_message_bytes).unwrap_or(usize::MAX);
+                if theirs > 0 {
+                    let theirs = theirs.saturating_sub(ENVELOPE_BYTES);
+                    self.max_answer_bytes = self.max_answer_bytes.min(theirs);
+                }
+            }
+            Some(FromFrontend::Ping(_)) => self.send(ToFrontend::Pong(Pong {})),
+            // Of a newer version.
+            None => {}
+        }
+    }
+
+    fn start(&mut self, job: Job) {
+        let id = job.id;
+        let (cancel, cancelled) = oneshot::channel();
+        let answer = self.shared.jobs.clone().answer(job, cancelled, self.max_answer_bytes);
+        let task = self.tasks.spawn(answer);
+        self.running.insert(task.id(), (id, Some(cancel)));
+    }
+
+    fn answer(&mut self, done: Result<(task::Id, JobAnswer), JoinError>) {
+        let (task, answer) = match done {
+            Ok((task, answer)) => (task, Some(answer)),
+            Err(error) => (error.id(), None),
+        };
+        let Some((job, _)) = self.running.remove(&task) else { return };
+        self.shared.executed.inc();
+        let answer = answer.unwrap_or_else(|| failure(job, &Status::internal("job panicked")));
+        self.send(ToFrontend::Answer(answer));
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,215 @@
+//! Counting recent data that several ingesters and blocks have copies of.
+//!
+//! First the ingesters say which origins they have, then the block list is taken: what an ingester has let go of before is
+//! in it. Each ingester is told what all others and the blocks have, and counts the rest. One that gave spans up meanwhile
+//! which it would have to count says so, and all are asked anew.
+
+use std::collections::HashSet;
+
+use tactus_api::Result;
+use tactus_model::OriginSet;
+use tactus_proto::tactus::v1::{
+    HoldingsRequest, HoldingsResponse, MetricsRequest, MetricsResponse,
+};
+use tactus_storage::blocklist::TenantBlocks;
+use tactus_storage::meta::block_origin;
+use tactus_storage::{BlockMeta, Uuid};
+use tactus_traceql::metrics::Grid;
+use tonic::{Code, Request};
+
+use super::{State, plan};
+use crate::blocks::{QueryBlock, select_from};
+use crate::frontend::Frontend;
+use crate::jobs::Outcome;
+
+/// How often ingesters are asked. Spans are served for minutes after they came into a block, so that once is enough unless
+/// the query itself takes as long.
+const MAX_ROUNDS: usize = 3;
+
+/// How many merges back a block's sources are looked at: they are deleted an hour after it.
+const MAX_MERGES: usize = 4;
+
+/// What is asked of the ingesters of a tenant, and the blocks that go with it.
+struct Round {
+    /// Without holders nothing is to be asked.
+    request: MetricsRequest,
+    blocks: Vec<QueryBlock>,
+    /// Spans that an ingester refused may be missing.
+    partial: bool,
+}
+
+impl Frontend {
+    /// Counts recent data; returns the blocks to read, for each request.
+    pub(super) async fn count_replicas(
+        &self,
+        requests: &[MetricsRequest],
+        window: (i64, i64),
+        grid: &Grid,
+        state: &mut State,
+    ) -> Result<Vec<Vec<QueryBlock>>> {
+        state.work.metrics.total_jobs += requests.len() as u32;
+        let mut blocks = vec![Vec::new(); requests.len()];
+        let mut partial = vec![false; requests.len()];
+        let mut waiting: Vec<usize> = (0..requests.len()).collect();
+        for _ in 0..MAX_ROUNDS {
+            let held = self.ask_holdings(requests, &waiting).await?;
+            let (mut numbers, mut asked) = (Vec::new(), Vec::new());
+            for (number, held) in std::mem::take(&mut waiting).into_iter().zip(held) {
+                let round = self.plan_round(&requests[number], held, window, grid);
+                partial[number] = round.partial;
+                blocks[number] = round.blocks;
+                if round.request.holders.is_empty() {
+                    state.work.metrics.total_jobs -= 1;
+                } else {
+                    numbers.push(number);
+                    asked.push(round.request);
+                }
+            }
+            let answers = self.ask_ingesters(&asked, |ingester, request| {
+                Box::pin(async move {
+                    match ingester.metrics(Request::new(request)).await {
+                        Ok(answer) => Ok(Some(answer.into_inner())),
+                        Err(status) if status.code() == Code::Aborted => Ok(None),
+                        Err(status) => Err(status),
+                    }
+                })
+            });
+            for (number, outcome) in numbers.into_iter().zip(answers.await?) {
+                match taken(outcome) {
+                    None => waiting.push(number),
+                    Some(outcome) => {
+                        let outcome = state.sum.clone().add(outcome).await?;
+                        let _ = self.take_work(state, outcome)?;
+                    }
+                }
+            }
+            if waiting.is_empty() {
+                state.work.partial |= partial.contains(&true);
+                return Ok(blocks);
+            }
+        }
+        tracing::warn!(
+            "ingesters let go of spans while they were asked for them, recent data is left out"
+        );
+        state.work.partial = true;
+        Ok(blocks)
+    }
+
+    async fn ask_holdings(
+        &self,
+        requests: &[MetricsRequest],
+        waiting: &[usize],
+    ) -> Result<Vec<Outcome<HoldingsResponse>>> {
+        let tenant = |&number: &usize| HoldingsRequest { tenant: requests[number].tenant.clone() };
+        let asked: Vec<_> = waiting.iter().map(tenant).collect();
+        self.ask_ingesters(&asked, |ingester, request| {
+            Box::pin(
+                async move { Ok(ingester.holdings(Request::new(request)).await?.into_inner()) },
+            )
+        })
+        .await
+    }
+
+    fn plan_round(
+        &self,
+        request: &MetricsRequest,
+        held: Outcome<HoldingsResponse>,
+        window: (i64, i64),
+        grid: &Grid,
+    ) -> Round {
+        let (holders, mut partial) = match held {
+            Outcome::Answer(held) => (held.holders, held.partial),
+            Outcome::Damaged => (Vec::new(), true),
+        };
+        let listed = self.blocklist.tenant(&request.tenant);
+        let blocks = select_from(&listed, window, self.settings.blocklist_poll);
+        let read = blocks.iter().filter(|block| plan::is_read(block, grid));
+        let stored = Stored::of(&listed, read.map(|block| block.block_id));
+        let complete = all_of(holders.iter().map(|holder| &holder.complete));
+        // Others refused spans of the same push, too, or have what is missing in the block.
+        partial |= stored.incomplete.intersects(&complete);
+        let mut held = all_of(holders.iter().map(|holder| &holder.incomplete));
+        held.unite(&complete);
+        let request = MetricsRequest {
+            holders,
+            stored_origins: stored.among(&held).bounds(),
+            ..request.clone()
+        };
+        Round { request, blocks, partial }
+    }
+}
+
+/// An answer that counts; `None` if the ingesters are to be asked anew.
+fn taken(outcome: Outcome<Option<MetricsResponse>>) -> Option<Outcome<MetricsResponse>> {
+    match outcome {
+        Outcome::Answer(answer) => answer.map(Outcome::Answer),
+        Outcome::Damaged => Some(Outcome::Damaged),
+    }
+}
+
+/// True if both blocks have spans of one origin, so that they have copies of the same spans.
+pub(super) fn have_copies(listed: &TenantBlocks, one: Uuid, other: Uuid) -> bool {
+    let (Some(one), Some(other)) = (listed.meta(one), listed.meta(other)) else { return false };
+    let ((complete, incomplete), (theirs, theirs_incomplete)) = (one.origins(), other.origins());
+    [complete, incomplete]
+        .into_iter()
+        .any(|ours| ours.intersects(theirs) || ours.intersects(theirs_incomplete))
+}
+
+/// What ingesters have, all together. Bounds that are none count as nothing: the ingester refuses them.
+fn all_of<'h>(holders: impl Iterator<Item = &'h Vec<u64>>) -> OriginSet {
+    let mut ranges = Vec::new();
+    for bounds in holders {
+        ranges.extend_from_slice(OriginSet::from_bounds(bounds).unwrap_or_default().ranges());
+    }
+    OriginSet::from_ranges(ranges)
+}
+
+/// The origins of blocks.
+#[derive(Debug, Default)]
+struct Stored {
+    complete: OriginSet,
+    /// Of these an ingester refused spans that others may have taken. They count as stored: replicas refuse about the same.
+    incomplete: OriginSet,
+    /// Those that stand for spans without one, of the blocks and all that they were made of.
+    of_blocks: OriginSet,
+}
+
+impl Stored {
+    fn of(listed: &TenantBlocks, read: impl Iterator<Item = Uuid>) -> Self {
+        let (mut complete, mut incomplete) = (Vec::new(), Vec::new());
+        let mut seen = HashSet::new();
+        for meta in read.filter_map(|id| listed.meta(id)) {
+            complete.extend_from_slice(meta.origins().0.ranges());
+            incomplete.extend_from_slice(meta.origins().1.ranges());
+            add_sources(listed, meta, &mut seen, MAX_MERGES);
+        }
+        let complete = OriginSet::from_ranges(complete);
+        Self {
+            incomplete: OriginSet::from_ranges(incomplete).without(&complete),
+            complete,
+            of_blocks: seen.into_iter().map(block_origin).collect(),
+        }
+    }
+
+    /// As far as an ingester may have them.
+    fn among(&self, held: &OriginSet) -> OriginSet {
+        let mut stored = self.complete.clone();
+        stored.unite(&self.incomplete);
+        let mut stored = stored.intersection(held);
+        stored.unite(&self.of_blocks);
+        stored
+    }
+}
+
+fn add_sources(listed: &TenantBlocks, meta: &BlockMeta, seen: &mut HashSet<Uuid>, merges: usize) {
+    if !seen.insert(meta.block_id) || merges == 0 {
+        return;
+    }
+    for &source in meta.sources() {
+        match listed.meta(source) {
+            Some(source) => add_sources(listed, source, seen, merges - 1),
+            None => drop(seen.insert(source)),
+        }
+    }
+}

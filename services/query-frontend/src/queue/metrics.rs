@@ -1,0 +1,58 @@
+//! What the queue counts, under the names that dashboards know.
+
+use std::sync::Weak;
+
+use tactus_telemetry::metrics::{CounterVec, Histogram, Kind, Registry, exponential_buckets};
+
+use super::Shared;
+
+#[derive(Debug)]
+pub(super) struct Metrics {
+    /// Seconds that jobs waited.
+    pub(super) waited: Histogram,
+    /// Attempts of a job beyond the first.
+    pub(super) retries: Histogram,
+    /// Queries refused because the queue is full.
+    pub(super) discarded: CounterVec<1>,
+}
+
+impl Metrics {
+    pub(super) fn new(registry: &Registry) -> Self {
+        Self {
+            waited: registry.histogram(
+                "tempo_query_frontend_queue_duration_seconds",
+                "Time that jobs waited for a querier.",
+                &exponential_buckets(0.000_1, 4.0, 10),
+            ),
+            retries: registry.histogram(
+                "tempo_query_frontend_retries",
+                "Attempts of jobs beyond the first.",
+                &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0],
+            ),
+            discarded: registry.counter_vec(
+                "tempo_query_frontend_discarded_requests_total",
+                "Queries refused because the queue of their tenant is full.",
+                ["user"],
+            ),
+        }
+    }
+}
+
+/// Shows how long the queues are and how many queriers are there, while the queue lives.
+pub(super) fn show(registry: &Registry, queue: Weak<Shared>) {
+    registry.register_collector(move |out| {
+        let Some(queue) = queue.upgrade() else { return };
+        let (lengths, workers) = {
+            let state = queue.state.lock();
+            (state.turns().lengths(), state.workers())
+        };
+        let help = "Jobs that wait for a querier.";
+        out.family("tempo_query_frontend_queue_length", help, Kind::Gauge);
+        for (tenant, length) in lengths {
+            out.sample(&[("user", &tenant)], length as f64);
+        }
+        let help = "Queriers that take jobs: streams, and the one in this process.";
+        out.family("tempo_query_frontend_connected_clients", help, Kind::Gauge);
+        out.sample(&[], workers as f64);
+    });
+}

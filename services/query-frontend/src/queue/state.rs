@@ -1,0 +1,353 @@
+//! The jobs and workers of a queue: what is where, and what goes where next.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tactus_proto::tactus::v1::job::Request as JobRequest;
+use tactus_proto::tactus::v1::{JobAnswer, JobFailure, job_answer};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tracing::Span;
+
+use super::kinds::Services;
+use super::local::LocalJob;
+use super::metrics::Metrics;
+use super::stream::RemoteRoute;
+use super::turns::{JobId, Turns};
+
+/// Number of a worker: a stream, or the one in this process.
+pub(super) type WorkerId = u64;
+
+/// How a worker is given jobs.
+pub(super) enum Route {
+    /// By calls.
+    Local(Services),
+    /// By messages.
+    Remote(RemoteRoute),
+}
+
+/// Everything behind the lock of a queue.
+pub(super) struct State {
+    jobs: HashMap<JobId, Job>,
+    turns: Turns,
+    workers: BTreeMap<WorkerId, Worker>,
+    /// The last job or worker.
+    last_id: u64,
+    /// Since when no worker takes jobs.
+    lonely_since: Option<Instant>,
+    max_attempts: u32,
+    retry_weight: u64,
+    metrics: Arc<Metrics>,
+    /// Jobs to be started by whoever holds the lock, when it is released.
+    launches: Vec<LocalJob>,
+}
+
+struct Job {
+    tenant: Arc<str>,
+    request: Arc<JobRequest>,
+    weight: u64,
+    queued_at: Instant,
+    deadline: Option<Instant>,
+    attempts: u32,
+    /// Names of the workers that it failed on.
+    failed_on: Vec<Arc<str>>,
+    runs_on: Option<WorkerId>,
+    reply: oneshot::Sender<Result<JobAnswer, Status>>,
+    /// For self-tracing: from queueing to the answer.
+    span: Span,
+}
+
+struct Worker {
+    /// The same for all streams of a querier.
+    name: Arc<str>,
+    slots: usize,
+    leaving: bool,
+    /// Each with what cancels it when dropped, if it runs in this process.
+    running: HashMap<JobId, Option<oneshot::Sender<()>>>,
+    route: Route,
+}
+
+impl Worker {
+    fn has_room(&self) -> bool {
+        !self.leaving && self.running.len() < self.slots
+    }
+}
+
+/// A job to be queued.
+pub(super) struct NewJob {
+    pub(super) tenant: Arc<str>,
+    pub(super) request: JobRequest,
+    pub(super) weight: u64,
+    pub(super) deadline: Option<Instant>,
+    pub(super) reply: oneshot::Sender<Result<JobAnswer, Status>>,
+    /// For self-tracing.
+    pub(super) span: Span,
+}
+
+impl State {
+    pub(super) fn new(max_attempts: usize, retry_weight: u64, metrics: Arc<Metrics>) -> Self {
+        Self {
+            jobs: HashMap::new(),
+            turns: Turns::default(),
+            workers: BTreeMap::new(),
+            last_id: 0,
+            lonely_since: Some(Instant::now()),
+            max_attempts: u32::try_from(max_attempts).unwrap_or(u32::MAX).max(1),
+            retry_weight,
+            metrics,
+            launches: Vec::new(),
+        }
+    }
+
+    /// The jobs to be started in this process.
+    pub(super) fn take_launches(&mut self) -> Vec<LocalJob> {
+        std::mem::take(&mut self.launches)
+    }
+
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// Jobs that wait or run.
+    pub(super) fn outstanding(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Jobs that all workers together run at a time.
+    pub(super) fn slots(&self) -> usize {
+        let workers = self.workers.values().filter(|worker| !worker.leaving);
+        workers.fold(0, |sum, worker| sum.saturating_add(worker.slots))
+    }
+
+    /// Workers that take jobs.
+    pub(super) fn workers(&self) -> usize {
+        self.workers.values().filter(|worker| !worker.leaving).count()
+    }
+
+    /// For how long there has been no worker.
+    pub(super) fn lonely_for(&self) -> Option<Duration> {
+        self.lonely_since.map(|since| since.elapsed())
+    }
+
+    /// True if a job would run at once, so that nothing depends on its weight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.turns.waiting() == 0 && self.workers.values().any(Worker::has_room)
+    }
+
+    /// Queues a job, and starts it if there is room.
+    pub(super) fn add(&mut self, new: NewJob) -> JobId {
+        self.last_id += 1;
+        let id = self.last_id;
+        let NewJob { tenant, request, weight, deadline, reply, span } = new;
+        self.turns.push(&tenant, id, false);
+        let job = Job {
+            tenant,
+            request: Arc::new(request),
+            weight,
+            queued_at: Instant::now(),
+            deadline,
+            attempts: 0,
+            failed_on: Vec::new(),
+            runs_on: None,
+            reply,
+            span,
+        };
+        self.jobs.insert(id, job);
+        self.dispatch();
+        id
+    }
+
+    /// Forgets a job that nobody waits for any more. If it runs, its slot is taken until the worker says otherwise.
+    pub(super) fn abandon(&mut self, id: JobId) {
+        let Some(job) = self.jobs.remove(&id) else { return };
+        self.turns.remove(&job.tenant, id);
+        let worker = job.runs_on.and_then(|worker| self.workers.get_mut(&worker));
+        let Some(worker) = worker else { return };
+        match &worker.route {
+            Route::Local(_) => drop(worker.running.insert(id, None)),
+            Route::Remote(route) => route.cancel(id),
+        }
+    }
+
+    /// A new worker.
+    pub(super) fn connect(&mut self, name: &str, slots: usize, route: Route) -> WorkerId {
+        self.last_id += 1;
+        let worker =
+            Worker { name: name.into(), slots, leaving: false, running: HashMap::new(), route };
+        self.workers.insert(self.last_id, worker);
+        let id = self.last_id;
+        self.note_loneliness();
+        self.dispatch();
+        id
+    }
+
+    /// Changes how many jobs a worker runs at a time.
+    pub(super) fn resize(&mut self, worker: WorkerId, slots: usize) {
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.slots = slots;
+            self.dispatch();
+        }
+    }
+
+    /// The worker takes no more jobs. True if it has none.
+    pub(super) fn leave(&mut self, worker: WorkerId) -> bool {
+        let Some(found) = self.workers.get_mut(&worker) else { return true };
+        found.leaving = true;
+        let is_free = found.running.is_empty();
+        self.note_loneliness();
+        // A job that failed elsewhere may have waited for this one.
+        self.dispatch();
+        is_free
+    }
+
+    /// True if a worker that leaves runs no job any more.
+    pub(super) fn has_left(&self, worker: WorkerId) -> bool {
+        self.workers.get(&worker).is_none_or(|worker| worker.leaving && worker.running.is_empty())
+    }
+
+    /// The worker is gone; its jobs go back into the queue.
+    pub(super) fn disconnect(&mut self, worker: WorkerId) {
+        let Some(gone) = self.workers.remove(&worker) else { return };
+        self.note_loneliness();
+        let mut jobs: Vec<_> = gone.running.into_keys().collect();
+        jobs.sort_unstable();
+        for job in jobs {
+            let lost = Status::unavailable(format!("querier {} went away", gone.name));
+            self.settle(job, &gone.name, Err(lost));
+        }
+        self.dispatch();
+    }
+
+    /// A worker has run a job.
+    pub(super) fn finish(
+        &mut self,
+        worker: WorkerId,
+        id: JobId,
+        result: Result<JobAnswer, Status>,
+    ) {
+        let Some(found) = self.workers.get_mut(&worker) else { return };
+        if found.running.remove(&id).is_none() {
+            return;
+        }
+        let name = Arc::clone(&found.name);
+        self.settle(id, &name, result);
+        self.dispatch();
+    }
+
+    /// Answers a job, or has it run again.
+    fn settle(&mut self, id: JobId, worker: &Arc<str>, result: Result<JobAnswer, Status>) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.runs_on = None;
+        if let Err(status) = &result
+            && is_retryable(status)
+            && job.attempts < self.max_attempts
+        {
+            tracing::debug!(%status, attempt = job.attempts, %worker, "job failed, trying again");
+            job.failed_on.push(Arc::clone(worker));
+            job.weight = job.weight.saturating_add(self.retry_weight);
+            job.queued_at = Instant::now();
+            self.turns.push(&job.tenant, id, true);
+            return;
+        }
+        if let Some(job) = self.jobs.remove(&id) {
+            self.metrics.retries.observe(f64::from(job.attempts.saturating_sub(1)));
+            // Nobody may wait any more.
+            let _ = job.reply.send(result);
+        }
+    }
+
+    /// Starts whatever can run.
+    fn dispatch(&mut self) {
+        while let Some((id, worker)) = self.next() {
+            self.start(id, worker);
+        }
+    }
+
+    fn next(&mut self) -> Option<(JobId, WorkerId)> {
+        if self.turns.waiting() == 0 || !self.workers.values().any(Worker::has_room) {
+            return None;
+        }
+        let (jobs, workers) = (&self.jobs, &self.workers);
+        self.turns.take(|id| {
+            let job = jobs.get(&id)?;
+            let has_other = !job.failed_on.is_empty()
+                && workers
+                    .values()
+                    .any(|worker| !worker.leaving && !job.failed_on.contains(&worker.name));
+            let fits = |worker: &Worker| {
+                worker.has_room() && !(has_other && job.failed_on.contains(&worker.name))
+            };
+            let free = workers.iter().filter(|(_, worker)| fits(worker));
+            // The one with the fewest jobs; of several the one that was there first.
+            let (worker, _) = free.min_by_key(|(_, worker)| worker.running.len())?;
+            Some((*worker, job.weight))
+        })
+    }
+
+    fn start(&mut self, id: JobId, worker_id: WorkerId) {
+        let (Some(job), Some(worker)) = (self.jobs.get_mut(&id), self.workers.get_mut(&worker_id))
+        else {
+            return;
+        };
+        self.metrics.waited.observe_duration(job.queued_at.elapsed());
+        job.attempts += 1;
+        let time = job.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let cancel = match &worker.route {
+            Route::Remote(route) => match route.start(id, &job.request, time, &job.span) {
+                Ok(()) => None,
+                Err(status) => {
+                    let name = Arc::clone(&worker.name);
+                    return self.settle(id, &name, Err(status));
+                }
+            },
+            Route::Local(services) => {
+                let (cancel, cancelled) = oneshot::channel();
+                let (services, request) = (services.clone(), Arc::clone(&job.request));
+                let span = job.span.clone();
+                let job = LocalJob { worker: worker_id, id, services, request, cancelled, span };
+                self.launches.push(job);
+                Some(cancel)
+            }
+        };
+        job.runs_on = Some(worker_id);
+        worker.running.insert(id, cancel);
+    }
+
+    fn note_loneliness(&mut self) {
+        if self.workers() > 0 {
+            self.lonely_since = None;
+        } else if self.lonely_since.is_none() {
+            self.lonely_since = Some(Instant::now());
+        }
+    }
+}
+
+/// True if another attempt may succeed.
+fn is_retryable(status: &Status) -> bool {
+    match status.code() {
+        // Of a worker that stops: a job that we cancel ourselves is not in the queue any more.
+        Code::Cancelled => true,
+        // The caller has to ask for something else first.
+        Code::Aborted | Code::DataLoss => false,
+        _ => tactus_api::Error::from(status.clone()).is_retryable(),
+    }
+}
+
+/// The failure that a worker reports, as a status.
+pub(super) fn result_of(answer: JobAnswer) -> Result<JobAnswer, Status> {
+    match answer.result {
+        Some(job_answer::Result::Failure(JobFailure { code, message })) => {
+            let code = match Code::from_i32(code) {
+                Code::Ok => Code::Internal,
+                code => code,
+            };
+            Err(Status::new(code, message))
+        }
+        Some(_) => Ok(answer),
+        None => Err(Status::unimplemented(
+            "a querier sent an answer of a kind that this query-frontend does not know",
+        )),
+    }
+}

@@ -1,0 +1,253 @@
+//! The methods of the service.
+
+use std::sync::Arc;
+
+use tactus_api::metrics::{instant_response, range_response};
+use tactus_api::request::{
+    MetricsQuery, RequestedTag, SearchQuery, TagValuesQuery, TagsQuery, instant_params,
+    parse_tag_v1, parse_tag_v2, range_params, search_params, tag_values_params, tags_params,
+};
+use tactus_api::{QueryParams, Result};
+use tactus_model::TenantId;
+use tactus_proto::tempopb::streaming_querier_server::StreamingQuerier;
+use tactus_proto::tempopb::{
+    QueryInstantRequest, QueryInstantResponse, QueryRangeRequest, QueryRangeResponse,
+    SearchRequest, SearchResponse, SearchTagValuesRequest, SearchTagValuesResponse,
+    SearchTagValuesV2Response, SearchTagsRequest, SearchTagsResponse, SearchTagsV2Response,
+};
+use tonic::{Request, Response, Status};
+
+use super::outlet::{Answers, Last, Outlet, start, status};
+use super::{MetricsProgress, SearchProgress, packets, tags};
+use crate::frontend::{Frontend, unix_nanos_now};
+use crate::metrics_query::SeriesAnswer;
+use crate::tags::{TagValuesAnswer, TagsAnswer};
+use crate::trace_by_id::offload;
+
+/// Series with more points are put into messages away from the threads that serve connections.
+const INLINE_POINTS: usize = 10_000;
+/// And more traces.
+const INLINE_TRACES: usize = 200;
+
+/// `tempopb.StreamingQuerier` over a frontend.
+#[derive(Debug)]
+pub struct Streaming {
+    frontend: Arc<Frontend>,
+}
+
+/// A call whose tenants are known.
+struct Call<R> {
+    frontend: Arc<Frontend>,
+    tenants: Vec<TenantId>,
+    request: R,
+}
+
+type Streamed<M> = std::result::Result<Response<Answers<M>>, Status>;
+
+impl Streaming {
+    pub(crate) fn new(frontend: Arc<Frontend>) -> Self {
+        Self { frontend }
+    }
+
+    fn call<R>(&self, request: Request<R>) -> std::result::Result<Call<R>, Status> {
+        let tenants = self.frontend.tenancy.read_tenants(request.metadata().as_ref());
+        let tenants = tenants.map_err(|error| error.grpc_status())?;
+        Ok(Call { frontend: Arc::clone(&self.frontend), tenants, request: request.into_inner() })
+    }
+}
+
+impl<R> Call<R> {
+    /// What the request asks for. `path`: of the same query over HTTP, for the list of denied ones.
+    fn parse<Q>(
+        &self,
+        path: &str,
+        params: Result<String>,
+        parse: impl FnOnce(&QueryParams<'_>) -> Result<Q>,
+    ) -> std::result::Result<Q, Status> {
+        let parsed = params.and_then(|params| {
+            self.frontend.check_url(&format!("{path}?{params}"))?;
+            parse(&QueryParams::parse(&params))
+        });
+        parsed.map_err(|error| status(&error))
+    }
+
+    /// Starts the stream of a query.
+    fn stream<M, F>(self, run: impl FnOnce(Self, Outlet<M>) -> F) -> Streamed<M>
+    where
+        M: Send + 'static,
+        F: Future<Output = Result<Last<M>>> + Send + 'static,
+    {
+        let every = self.frontend.settings.streaming.interval;
+        Ok(Response::new(start(every, |outlet| run(self, outlet))))
+    }
+
+    fn packet_bytes(&self) -> usize {
+        self.frontend.settings.streaming.max_packet_bytes
+    }
+}
+
+#[tonic::async_trait]
+impl StreamingQuerier for Streaming {
+    type SearchStream = Answers<SearchResponse>;
+    type SearchTagsStream = Answers<SearchTagsResponse>;
+    type SearchTagsV2Stream = Answers<SearchTagsV2Response>;
+    type SearchTagValuesStream = Answers<SearchTagValuesResponse>;
+    type SearchTagValuesV2Stream = Answers<SearchTagValuesV2Response>;
+    type MetricsQueryRangeStream = Answers<QueryRangeResponse>;
+    type MetricsQueryInstantStream = Answers<QueryInstantResponse>;
+
+    async fn search(&self, request: Request<SearchRequest>) -> Streamed<SearchResponse> {
+        let call = self.call(request)?;
+        let limits = call.frontend.settings.search_limits();
+        let parse = |params: &QueryParams<'_>| SearchQuery::parse(params, &limits);
+        let query = call.parse("/api/search", search_params(&call.request), parse)?;
+        call.stream(async move |call, outlet| {
+            let bytes = call.packet_bytes();
+            let progress = SearchProgress::new(outlet, bytes);
+            let found = call.frontend.search_with(&call.tenants, &query, Some(progress)).await?;
+            let response = found.response;
+            let is_long = response.traces.len() > INLINE_TRACES;
+            let packets = offload(is_long, move || packets::search(response, bytes)).await?;
+            Ok(Last { packets, partial: found.partial })
+        })
+    }
+
+    async fn search_tags(
+        &self,
+        request: Request<SearchTagsRequest>,
+    ) -> Streamed<SearchTagsResponse> {
+        let call = self.call(request)?;
+        let params = Ok(tags_params(&call.request));
+        let query = call.parse("/api/search/tags", params, TagsQuery::parse)?;
+        let scope = query.scope;
+        stream_tags(call, query, move |found, bytes| packets::tags_v1(found.into_v1(scope), bytes))
+    }
+
+    async fn search_tags_v2(
+        &self,
+        request: Request<SearchTagsRequest>,
+    ) -> Streamed<SearchTagsV2Response> {
+        let call = self.call(request)?;
+        let params = Ok(tags_params(&call.request));
+        let query = call.parse("/api/v2/search/tags", params, TagsQuery::parse)?;
+        stream_tags(call, query, |found, bytes| packets::tags_v2(found.into_v2(), bytes))
+    }
+
+    async fn search_tag_values(
+        &self,
+        request: Request<SearchTagValuesRequest>,
+    ) -> Streamed<SearchTagValuesResponse> {
+        let call = self.call(request)?;
+        let name = &call.request.tag_name;
+        let (path, params) = (format!("/api/search/tag/{name}/values"), &call.request);
+        let query = call.parse(&path, Ok(tag_values_params(params)), |params| {
+            Ok((parse_tag_v1(name)?, TagValuesQuery::parse(params)?))
+        })?;
+        stream_values(call, query, false, |found, bytes| packets::values_v1(found.into_v1(), bytes))
+    }
+
+    async fn search_tag_values_v2(
+        &self,
+        request: Request<SearchTagValuesRequest>,
+    ) -> Streamed<SearchTagValuesV2Response> {
+        let call = self.call(request)?;
+        let name = &call.request.tag_name;
+        let (path, params) = (format!("/api/v2/search/tag/{name}/values"), &call.request);
+        let query = call.parse(&path, Ok(tag_values_params(params)), |params| {
+            Ok((parse_tag_v2(name)?, TagValuesQuery::parse(params)?))
+        })?;
+        stream_values(call, query, true, |found, bytes| packets::values_v2(found.into_v2(), bytes))
+    }
+
+    async fn metrics_query_range(
+        &self,
+        request: Request<QueryRangeRequest>,
+    ) -> Streamed<QueryRangeResponse> {
+        let call = self.call(request)?;
+        let limits = call.frontend.limits_of(&call.tenants);
+        let limits = call.frontend.settings.metrics_limits(&limits);
+        let query =
+            call.parse("/api/metrics/query_range", range_params(&call.request), |params| {
+                MetricsQuery::parse_range(params, &limits, unix_nanos_now())
+            })?;
+        call.stream(async move |call, outlet| {
+            let bytes = call.packet_bytes();
+            let progress = MetricsProgress::of_range(&query.root, outlet, bytes);
+            last_series(
+                call,
+                query,
+                progress,
+                move |SeriesAnswer { answer, grid, facts, .. }| {
+                    packets::range(range_response(answer, &grid, facts), bytes)
+                },
+            )
+            .await
+        })
+    }
+
+    async fn metrics_query_instant(
+        &self,
+        request: Request<QueryInstantRequest>,
+    ) -> Streamed<QueryInstantResponse> {
+        let call = self.call(request)?;
+        let limits = call.frontend.limits_of(&call.tenants);
+        let limits = call.frontend.settings.metrics_limits(&limits);
+        let params = Ok(instant_params(&call.request));
+        let query = call.parse("/api/metrics/query", params, |params| {
+            MetricsQuery::parse_instant(params, &limits, unix_nanos_now())
+        })?;
+        call.stream(async move |call, outlet| {
+            let bytes = call.packet_bytes();
+            let progress = MetricsProgress::of_instant(&query.root, outlet, bytes);
+            last_series(call, query, progress, move |SeriesAnswer { answer, facts, .. }| {
+                packets::instant(instant_response(answer, facts), bytes)
+            })
+            .await
+        })
+    }
+}
+
+/// Streams tag names. `make` puts them into packets of so many bytes.
+fn stream_tags<M: Send + 'static>(
+    call: Call<SearchTagsRequest>,
+    query: TagsQuery,
+    make: impl Fn(TagsAnswer, usize) -> Vec<M> + Copy + Send + Sync + 'static,
+) -> Streamed<M> {
+    call.stream(async move |call, outlet| {
+        let bytes = call.packet_bytes();
+        let observer = tags::tags(outlet, move |found| make(found, bytes));
+        let found = call.frontend.tags_with(&call.tenants, &query, Some(observer)).await?;
+        Ok(Last { partial: found.partial, packets: make(found, bytes) })
+    })
+}
+
+/// Streams tag values. `make` puts them into packets of so many bytes.
+fn stream_values<M: Send + 'static>(
+    call: Call<SearchTagValuesRequest>,
+    (tag, query): (RequestedTag, TagValuesQuery),
+    typed: bool,
+    make: impl Fn(TagValuesAnswer, usize) -> Vec<M> + Copy + Send + Sync + 'static,
+) -> Streamed<M> {
+    call.stream(async move |call, outlet| {
+        let bytes = call.packet_bytes();
+        let observer = tags::values(outlet, move |found| make(found, bytes));
+        let values =
+            call.frontend.tag_values_with(&call.tenants, &tag, &query, typed, Some(observer));
+        let found = values.await?;
+        Ok(Last { partial: found.partial, packets: make(found, bytes) })
+    })
+}
+
+/// The complete answer to a metrics query.
+async fn last_series<R, M: Send + 'static>(
+    call: Call<R>,
+    query: MetricsQuery,
+    progress: MetricsProgress,
+    make: impl FnOnce(SeriesAnswer) -> Vec<M> + Send + 'static,
+) -> Result<Last<M>> {
+    let found = call.frontend.query_metrics_with(&call.tenants, &query, Some(progress)).await?;
+    let partial = found.partial;
+    let points: usize = found.answer.series.iter().map(|series| series.points.len()).sum();
+    let packets = offload(points > INLINE_POINTS, move || make(found)).await?;
+    Ok(Last { packets, partial })
+}

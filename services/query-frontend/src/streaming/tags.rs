@@ -1,0 +1,47 @@
+//! Differences of queries for tags and values.
+
+use std::collections::{BTreeMap, HashSet};
+
+use tactus_proto::tempopb::MetadataMetrics;
+use tactus_traceql::eval::{TagCollector, TagScope, TagValue, ValueCollector};
+
+use super::outlet::Outlet;
+use crate::tags::{TagValuesAnswer, TagsAnswer};
+
+/// Told of what was collected, after each answer to a job.
+pub(crate) type Observer<C> = Box<dyn FnMut(&C, MetadataMetrics) + Send>;
+
+/// Sends names that were not sent before, as packets made by `make`.
+pub(super) fn tags<M: Send + 'static>(
+    mut outlet: Outlet<M>,
+    make: impl Fn(TagsAnswer) -> Vec<M> + Send + 'static,
+) -> Observer<TagCollector> {
+    let mut sent: HashSet<(TagScope, Box<str>)> = HashSet::new();
+    Box::new(move |collector, metrics| {
+        let Some(place) = outlet.place() else { return };
+        let mut new: BTreeMap<TagScope, Vec<String>> = BTreeMap::new();
+        for (scope, name) in collector.names() {
+            if sent.insert((scope, name.into())) {
+                new.entry(scope).or_default().push(name.to_owned());
+            }
+        }
+        new.values_mut().for_each(|names| names.sort_unstable());
+        let scopes = new.into_iter().collect();
+        place.send(make(TagsAnswer { scopes, metrics, partial: false }));
+    })
+}
+
+/// Sends values that were not sent before, as packets made by `make`.
+pub(super) fn values<M: Send + 'static>(
+    mut outlet: Outlet<M>,
+    make: impl Fn(TagValuesAnswer) -> Vec<M> + Send + 'static,
+) -> Observer<ValueCollector> {
+    let mut sent: HashSet<TagValue> = HashSet::new();
+    Box::new(move |collector, metrics| {
+        let Some(place) = outlet.place() else { return };
+        let new = collector.values().filter(|value| sent.insert((*value).clone()));
+        let mut values: Vec<TagValue> = new.cloned().collect();
+        values.sort_unstable();
+        place.send(make(TagValuesAnswer { values, metrics, partial: false }));
+    })
+}

@@ -1,0 +1,111 @@
+//! Streams over a connection.
+
+use tactus_proto::tempopb::streaming_querier_client::StreamingQuerierClient;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::Code;
+use tonic::transport::{Channel, Server};
+
+use super::*;
+use crate::streaming_service;
+
+async fn connect(api: &Api) -> StreamingQuerierClient<Channel> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = streaming_service(Arc::clone(&api.frontend));
+    let server = Server::builder().add_service(service);
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    StreamingQuerierClient::connect(format!("http://{address}")).await.unwrap()
+}
+
+/// A search of these tenants.
+fn search_of(tenants: &str) -> tonic::Request<SearchRequest> {
+    let mut request = tonic::Request::new(search("{}"));
+    request.metadata_mut().insert("x-scope-orgid", tenants.parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn search_is_streamed_with_its_trailers() {
+    let api = Api::new(Setup { blocks: &[V4, V5], ..Setup::default() }).await;
+    let mut client = connect(&api).await;
+    let mut stream = client.search(search("{ status = error }")).await.unwrap().into_inner();
+    let first = stream.message().await.unwrap().unwrap();
+    assert_eq!(first.traces[0].root_trace_name, "GET /api");
+    assert!(stream.message().await.unwrap().is_none());
+    let trailers = stream.trailers().await.unwrap();
+    assert!(trailers.is_none_or(|trailers| !trailers.contains_key("x-tactus-partial")));
+    let api = Api::new(Setup { blocks: &[V4, V5], ..Setup::default() }).await;
+    api.cut_data(V4);
+    let mut client = connect(&api).await;
+    let mut stream = client.search(search("{ status = ok }")).await.unwrap().into_inner();
+    assert!(stream.message().await.unwrap().is_some());
+    assert!(stream.message().await.unwrap().is_none());
+    let trailers = stream.trailers().await.unwrap().unwrap();
+    assert_eq!(trailers.get("x-tactus-partial").unwrap(), "true");
+}
+
+#[tokio::test]
+async fn tenants_are_taken_from_the_metadata() {
+    let tenancy = Tenancy::by_header(true);
+    let api = Api::new(Setup { blocks: &[], tenancy, ..Setup::default() }).await;
+    let mut client = connect(&api).await;
+    let missing = client.search(search("{}")).await.unwrap_err();
+    assert_eq!((missing.code(), missing.message()), (Code::Unauthenticated, "no org id"));
+    let wrong = client.search(search_of("a/b")).await.unwrap_err();
+    assert_eq!(
+        (wrong.code(), wrong.message()),
+        (Code::InvalidArgument, "tenant ID 'a/b' contains unsupported character '/'")
+    );
+    let mut stream = client.search(search_of("b|a|b")).await.unwrap().into_inner();
+    let answer = stream.message().await.unwrap().unwrap();
+    assert_eq!(answer.metrics.unwrap().total_jobs, 2);
+    let tenants: Vec<_> =
+        api.recent.searches.lock().iter().map(|search| search.tenant.clone()).collect();
+    assert_eq!(tenants, ["a", "b"]);
+
+    let tenancy = Tenancy::by_header(false);
+    let api = Api::new(Setup { blocks: &[], tenancy, ..Setup::default() }).await;
+    let several = connect(&api).await.search(search_of("a|b")).await.unwrap_err();
+    assert_eq!(
+        (several.code(), several.message()),
+        (Code::InvalidArgument, "multiple org IDs present")
+    );
+}
+
+#[tokio::test]
+async fn client_that_leaves_ends_its_jobs() {
+    let blocks = Blocks::new(eager()).await;
+    for number in 0..9 {
+        blocks.add(number, (0, 100));
+    }
+    let mut client = connect(&blocks.api).await;
+    blocks.querier.calls.hang(true);
+    let mut stream = client.search(search("{}")).await.unwrap().into_inner();
+    // The difference after recent data.
+    assert!(stream.message().await.unwrap().is_some());
+    while blocks.querier.calls.running() == 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(stream);
+    while blocks.querier.calls.running() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn requests_and_answers_are_bounded() {
+    let mut settings = Settings::default();
+    settings.streaming.max_request_bytes = 1_000;
+    settings.streaming.max_message_bytes = 1_000;
+    let api = Api::new(Setup { blocks: &[], settings, ..Setup::default() }).await;
+    let mut client = connect(&api).await;
+    let query = format!("{{ name = \"{}\" }}", "x".repeat(2_000));
+    let error = client.search(search(&query)).await.unwrap_err();
+    assert_eq!(error.code(), Code::OutOfRange);
+    let mut large = trace(1, 5);
+    large.root_trace_name = "x".repeat(2_000);
+    *api.recent.traces.lock() = vec![large];
+    let mut stream = client.search(search("{}")).await.unwrap().into_inner();
+    assert_eq!(stream.message().await.unwrap_err().code(), Code::OutOfRange);
+}
