@@ -11,6 +11,22 @@ pub mod grpc {
         }
     }
 }
+pub mod jaeger {
+    pub mod api_v2 {
+        include!("jaeger.api_v2.rs");
+    }
+    pub mod api_v3 {
+        include!("jaeger.api_v3.rs");
+    }
+    pub mod storage {
+        pub mod v1 {
+            include!("jaeger.storage.v1.rs");
+        }
+        pub mod v2 {
+            include!("jaeger.storage.v2.rs");
+        }
+    }
+}
 pub mod opentelemetry {
     pub mod proto {
         pub mod collector {
@@ -44,4 +60,9 @@ pub mod tactus {
 }
 pub mod tempopb {
     include!("tempopb.rs");
+}
+pub mod zipkin {
+    pub mod proto3 {
+        include!("zipkin.proto3.rs");
+    }
 }

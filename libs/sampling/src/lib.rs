@@ -1,0 +1,2 @@
+//! Remote sampling: what clients are told to sample, from a file or from what they send.
+#![warn(missing_docs)]

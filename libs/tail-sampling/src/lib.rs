@@ -1,0 +1,2 @@
+//! Tail sampling: policies that decide over whole traces what is kept.
+#![warn(missing_docs)]
