@@ -16,9 +16,12 @@ BUILT_BIN := $(TARGET_DIR)/debug/tactus
 VENV := .venv
 NODE := integration-tests/node
 AZURITE := integration-tests/azurite
+# Clients of Jaeger and Zipkin: old SDKs, which do not fit beside new ones, and Jaeger's own agent and query.
+CLIENTS := integration-tests/clients
 TOOLS := integration-tests/.cache/bin
 # The last one that every Go from 1.19 on can build.
 FAKE_GCS := $(TOOLS)/.fake-gcs-server-v1.47.4
+GO_CLIENTS := $(TOOLS)/.go-clients
 CONFORMANCE ?= trace,errors,tags,legacy,values,search,metrics,instant
 
 export TACTUS_BIN
@@ -52,18 +55,25 @@ test-integration: test-tools build ## Run the black-box tests on the built serve
 	$(VENV)/bin/python -m pytest integration-tests $(ARGS)
 
 .PHONY: test-tools
-test-tools: test-packages $(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) ## Install what the black-box tests need
+test-tools: test-packages $(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) $(CLIENTS)/python/.venv/.installed $(CLIENTS)/node/node_modules/.installed $(GO_CLIENTS) ## Install what the black-box tests need
 
 .PHONY: test-packages
 test-packages: ## Install packages of the system that tests start, where they are missing
 	scripts/test-packages.sh
 
-$(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS): | test-packages
+$(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) \
+$(CLIENTS)/python/.venv/.installed $(CLIENTS)/node/node_modules/.installed $(GO_CLIENTS): | test-packages
 
 $(VENV)/.installed: integration-tests/requirements.txt integration-tests/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 		-r integration-tests/requirements.txt -c integration-tests/constraints.txt
+	touch $@
+
+$(CLIENTS)/python/.venv/.installed: $(CLIENTS)/python/requirements.txt $(CLIENTS)/python/constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r $(CLIENTS)/python/requirements.txt -c $(CLIENTS)/python/constraints.txt
 	touch $@
 
 %/node_modules/.installed: %/package.json %/package-lock.json
@@ -74,6 +84,12 @@ $(TOOLS)/.fake-gcs-server-%:
 	mkdir -p $(TOOLS)
 	GOBIN=$(abspath $(TOOLS)) $(GO) install github.com/fsouza/fake-gcs-server@$*
 	rm -f $(TOOLS)/.fake-gcs-server-*
+	touch $@
+
+$(GO_CLIENTS): $(wildcard $(CLIENTS)/go/*.go $(CLIENTS)/go/*/*.go) $(CLIENTS)/go/go.mod $(CLIENTS)/go/go.sum
+	mkdir -p $(TOOLS)
+	cd $(CLIENTS)/go && $(GO) build -o $(abspath $(TOOLS))/ \
+		github.com/jaegertracing/jaeger/cmd/agent github.com/jaegertracing/jaeger/cmd/query ./sender
 	touch $@
 
 .PHONY: fmt
@@ -105,4 +121,4 @@ audit: ## Check licences and advisories of all dependencies (needs cargo-deny)
 .PHONY: clean
 clean: ## Delete what the targets above made, but no data
 	$(CARGO) clean
-	rm -rf $(VENV) $(NODE)/node_modules $(AZURITE)/node_modules $(TOOLS)
+	rm -rf $(VENV) $(NODE)/node_modules $(AZURITE)/node_modules $(TOOLS) $(CLIENTS)/python/.venv $(CLIENTS)/node/node_modules

@@ -75,7 +75,7 @@ def test_forbidden_crates_are_not_used():
 
 
 @pytest.mark.parametrize("service, foreign", [
-    ("distributor", {"parquet", "tactus-block", "tactus-traceql", "tactus-wal"}),
+    ("distributor", {"parquet", "tactus-block", "tactus-wal"}),
     ("query-frontend", {"parquet", "tactus-wal", "tactus-receivers"}),
     ("ingester", {"tactus-receivers"}),
     ("querier", {"tactus-wal", "tactus-receivers"}),

@@ -36,7 +36,7 @@ def examples():
 
 
 def is_metrics(query):
-    return re.search(r"\b(rate|\w+_over_time|compare)\(", query) is not None
+    return re.search(r"\b(rate|\w+_over_time|compare|service_graph)\(", query) is not None
 
 
 SEARCHES = [example for example in examples() if not is_metrics(example[0])]

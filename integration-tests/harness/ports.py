@@ -8,15 +8,16 @@ RANGE = range(20_000, 32_000)
 _given = set()
 
 
-def free_ports(count):
-    """Distinct free TCP ports that this process has not handed out yet."""
+def free_ports(count, kind=socket.SOCK_STREAM):
+    """Distinct free TCP (or UDP: socket.SOCK_DGRAM) ports that this process has not handed out yet."""
     ports = []
     while len(ports) < count:
         port = random.choice(RANGE)
         if port in _given:
             continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with socket.socket(type=kind) as probe:
+            if kind == socket.SOCK_STREAM:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:

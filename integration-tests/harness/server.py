@@ -65,7 +65,13 @@ class Tactus:
                 "grpc": {"endpoint": f"127.0.0.1:{self.otlp_grpc_port}"},
             }}}},
             "ingester": {"trace_idle_period": "2s", "flush_check_period": "1s"},
-            "query_frontend": {"search": {"query_backend_after": "0s", "query_ingesters_until": "24h"}},
+            "query_frontend": {
+                "search": {"query_backend_after": "0s", "query_ingesters_until": "24h"},
+                # Their usual ports would be wanted by every server; harness/dialects.py opens them.
+                "jaeger": {"http": {"endpoint": ""}, "grpc": {"endpoint": ""}, "storage": {"endpoint": ""}},
+                "zipkin": {"endpoint": ""},
+            },
+            "sampling": {"http": {"endpoint": ""}, "grpc": {"endpoint": ""}},
             "overrides": {"defaults": {"ingestion": {
                 "rate_limit_bytes": 1_000_000_000, "burst_size_bytes": 1_000_000_000, "max_traces_per_user": 0,
             }}},

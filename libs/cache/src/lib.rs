@@ -24,7 +24,6 @@ mod metrics;
 pub mod redis;
 mod role;
 mod store;
-mod tls;
 
 pub use breaker::BreakerSettings;
 pub use cache::Cache;
@@ -32,4 +31,3 @@ pub use caches::{BackgroundSettings, CacheSettings, Caches, ServerSettings};
 pub use error::{Error, Result};
 pub use key::Key;
 pub use role::Role;
-pub use tls::TlsSettings;

@@ -17,13 +17,13 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tactus_telemetry::error_text;
+use tactus_tls::ClientTls;
 use tokio::sync::OnceCell;
 
 use crate::breaker::BreakerSettings;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::store::{Fetched, Store};
-use crate::tls::TlsSettings;
 use server::{Connector, Server};
 
 /// Settings of the client; names as in the configuration.
@@ -44,7 +44,7 @@ pub struct MemcachedSettings {
     /// When a server is left alone.
     pub breaker: BreakerSettings,
     /// Connects by TLS.
-    pub tls: Option<TlsSettings>,
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 impl Default for MemcachedSettings {
@@ -83,12 +83,12 @@ struct Inner {
 }
 
 impl Memcached {
-    /// A client. Errors: no address; certificates that cannot be read.
+    /// A client. Errors: no address.
     pub(crate) fn new(settings: &MemcachedSettings, metrics: Arc<Metrics>) -> Result<Self> {
         if settings.addresses.is_empty() {
             return Err(Error::Invalid("memcached: no addresses are set".to_owned()));
         }
-        let connector = Arc::new(Connector::new(settings)?);
+        let connector = Arc::new(Connector::new(settings));
         let inner = Inner {
             addresses: settings.addresses.clone(),
             update_interval: settings.update_interval.max(Duration::from_secs(1)),

@@ -13,12 +13,12 @@ use ::redis::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use rustls::crypto::{CryptoProvider, ring};
 use tactus_telemetry::error_text;
 
 use crate::breaker::{Breaker, BreakerSettings};
 use crate::error::{Error, Result};
 use crate::store::{Fetched, Store};
-use crate::tls;
 
 mod slots;
 
@@ -130,7 +130,7 @@ impl Redis {
     /// A client. Errors: no endpoint, or one that is none.
     pub(crate) fn new(settings: &RedisSettings) -> Result<Self> {
         if settings.tls {
-            tls::install_provider();
+            install_provider();
         }
         let connections = match settings.connections {
             0 => DEFAULT_CONNECTIONS,
@@ -283,6 +283,14 @@ fn source(settings: &RedisSettings) -> Result<Source> {
         .set_connection_timeout(Some(settings.timeout))
         .set_response_timeout(Some(settings.timeout));
     Ok(Source::Single(Client::open(infos.remove(0))?, config))
+}
+
+/// Makes sure that the client finds an implementation of cryptography.
+fn install_provider() {
+    if CryptoProvider::get_default().is_none() {
+        // Another thread may be faster, with the same.
+        let _ = ring::default_provider().install_default();
+    }
 }
 
 #[async_trait]

@@ -1,7 +1,8 @@
 //! What the target, the host and the lack of a file change in a configuration.
 
 use crate::sections::receivers::{
-    JaegerGrpc, JaegerReceiver, JaegerThriftHttp, OtlpGrpc, OtlpHttp, OtlpReceiver,
+    JaegerGrpc, JaegerReceiver, JaegerThriftBinary, JaegerThriftCompact, JaegerThriftCompactLegacy,
+    JaegerThriftHttp, OtlpGrpc, OtlpHttp, OtlpReceiver, Receivers, ZipkinReceiver,
 };
 use crate::sections::ring::Ring;
 use crate::sections::root::Config;
@@ -14,12 +15,7 @@ pub(crate) fn embedded(config: &mut Config) {
     let server = &mut config.server;
     "127.0.0.1".clone_into(&mut server.http_listen_address);
     "127.0.0.1".clone_into(&mut server.grpc_listen_address);
-    let mut otlp = OtlpReceiver::default();
-    "127.0.0.1:4317"
-        .clone_into(&mut otlp.protocols.grpc.get_or_insert_with(OtlpGrpc::default).server.endpoint);
-    "127.0.0.1:4318"
-        .clone_into(&mut otlp.protocols.http.get_or_insert_with(OtlpHttp::default).server.endpoint);
-    config.distributor.receivers.otlp.insert("otlp".to_owned(), otlp);
+    config.distributor.receivers = receivers_on_loopback();
     let trace = &mut config.storage.trace;
     "local".clone_into(&mut trace.backend);
     trace.local.path = format!("{DATA_DIRECTORY}/blocks");
@@ -75,16 +71,64 @@ fn in_memory(store: &mut String, address: &mut String) {
     "127.0.0.1".clone_into(address);
 }
 
-/// A file that names no receiver gets OTLP and Jaeger, as existing files expect.
+/// A file that names no receiver gets OTLP and Jaeger, as existing files expect; in one process with
+/// everything all that clients may send.
 fn default_receivers(config: &mut Config) {
-    let receivers = &mut config.distributor.receivers;
+    config.distributor.receivers = if single_binary(&config.target) {
+        all_receivers()
+    } else {
+        let mut receivers = Receivers { by_default: true, ..Receivers::default() };
+        let otlp = receivers.otlp.entry("otlp".to_owned()).or_default();
+        otlp.protocols.grpc = Some(OtlpGrpc::default());
+        let jaeger = receivers.jaeger.entry("jaeger".to_owned()).or_default();
+        jaeger.protocols.grpc = Some(JaegerGrpc::default());
+        jaeger.protocols.thrift_http = Some(JaegerThriftHttp::default());
+        receivers
+    };
+}
+
+/// Every receiver with all of its protocols, but those that need to be told where to read.
+fn all_receivers() -> Receivers {
     let mut otlp = OtlpReceiver::default();
     otlp.protocols.grpc = Some(OtlpGrpc::default());
-    receivers.otlp.insert("otlp".to_owned(), otlp);
+    otlp.protocols.http = Some(OtlpHttp::default());
     let mut jaeger = JaegerReceiver::default();
     jaeger.protocols.grpc = Some(JaegerGrpc::default());
     jaeger.protocols.thrift_http = Some(JaegerThriftHttp::default());
-    receivers.jaeger.insert("jaeger".to_owned(), jaeger);
+    jaeger.protocols.thrift_binary = Some(JaegerThriftBinary::default());
+    jaeger.protocols.thrift_compact = Some(JaegerThriftCompact::default());
+    jaeger.protocols.thrift_compact_legacy = Some(JaegerThriftCompactLegacy::default());
+    Receivers {
+        otlp: [("otlp".to_owned(), otlp)].into(),
+        jaeger: [("jaeger".to_owned(), jaeger)].into(),
+        zipkin: [("zipkin".to_owned(), ZipkinReceiver::default())].into(),
+        by_default: true,
+        ..Receivers::default()
+    }
+}
+
+fn receivers_on_loopback() -> Receivers {
+    let mut receivers = all_receivers();
+    let Receivers { otlp, jaeger, zipkin, .. } = &mut receivers;
+    let mut endpoints: Vec<&mut String> = Vec::new();
+    for otlp in otlp.values_mut() {
+        let protocols = &mut otlp.protocols;
+        endpoints.extend(protocols.grpc.as_mut().map(|port| &mut port.server.endpoint));
+        endpoints.extend(protocols.http.as_mut().map(|port| &mut port.server.endpoint));
+    }
+    for jaeger in jaeger.values_mut() {
+        let protocols = &mut jaeger.protocols;
+        endpoints.extend(protocols.grpc.as_mut().map(|port| &mut port.server.endpoint));
+        endpoints.extend(protocols.thrift_http.as_mut().map(|port| &mut port.server.endpoint));
+        endpoints.extend(protocols.thrift_binary.as_mut().map(|port| &mut port.endpoint));
+        endpoints.extend(protocols.thrift_compact.as_mut().map(|port| &mut port.endpoint));
+        endpoints.extend(protocols.thrift_compact_legacy.as_mut().map(|port| &mut port.endpoint));
+    }
+    endpoints.extend(zipkin.values_mut().map(|zipkin| &mut zipkin.server.endpoint));
+    for endpoint in endpoints {
+        *endpoint = endpoint.replace("0.0.0.0:", "127.0.0.1:");
+    }
+    receivers
 }
 
 fn name_instances(config: &mut Config, hostname: &str) {

@@ -77,6 +77,7 @@ pub fn load(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<Loa
         || on(&given, "verify-config");
     loaded.configless = configless;
     loaded.expand_env = expand_env;
+    config.sampling.read_environment(&env).map_err(Error::Invalid)?;
     loaded.warnings = check::findings(config, document.flat_overrides);
     loaded.suspect = loaded.warnings.len();
     loaded.warnings.append(&mut document.warnings);

@@ -8,6 +8,7 @@ pub mod cache;
 pub mod client;
 pub mod compactor;
 pub mod distributor;
+pub mod drop_rules;
 pub mod generator;
 pub mod ingester;
 pub mod kafka;
@@ -15,13 +16,16 @@ pub mod memberlist;
 pub mod object_store;
 pub mod overrides;
 pub mod querier;
+pub mod query_apis;
 pub mod query_frontend;
 pub mod receivers;
 pub mod remote_write;
 pub mod ring;
 pub mod root;
+pub mod sampling;
 pub mod server;
 pub mod storage;
+pub mod tail_sampling;
 pub mod usage_report;
 
 fn text(value: &str) -> String {

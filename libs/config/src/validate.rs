@@ -45,6 +45,7 @@ pub(crate) fn validate(config: &Config) -> Result<(), String> {
     components::querier(config)?;
     components::storage(config)?;
     components::generator(config)?;
+    config.sampling.check()?;
     caches::validate(config)
 }
 

@@ -1,2 +1,15 @@
 //! Jaeger's formats of spans: Thrift, protobuf and JSON, and the way between them and OTLP.
 #![warn(missing_docs)]
+
+pub mod adjust;
+pub mod agent;
+pub mod from_otlp;
+pub mod json;
+pub mod span;
+#[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
+mod testing;
+pub mod thrift;
+pub mod to_otlp;
+pub mod zipkincore;

@@ -12,6 +12,7 @@ mod batch;
 mod buffer;
 mod builder;
 mod dictionary;
+mod hashing;
 mod ids;
 pub mod merge;
 pub mod nested_set;
@@ -31,6 +32,7 @@ pub use batch::{
 pub use buffer::Buffer;
 pub use builder::{AppendError, BatchBuilder, BuilderLimits, Mark};
 pub use dictionary::{Dictionary, DictionaryBuilder, StringCode};
+pub use hashing::{hashed_text, text_of_value};
 pub use ids::{SpanId, TraceId, bytes_to_hex};
 pub use origins::{OriginCollector, OriginSet, origin_stream};
 pub use projection::{AttributeSelection, Projection};

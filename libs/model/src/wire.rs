@@ -55,6 +55,11 @@ impl<'a> Reader<'a> {
         Self { rest: message }
     }
 
+    /// Bytes of the message that were not read yet: where the next field begins, seen from the end.
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
     /// The next field's number and value; `None` at the end of the message.
     #[inline]
     pub fn next_field(&mut self) -> Result<Option<(u32, FieldValue<'a>)>, WireError> {

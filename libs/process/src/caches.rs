@@ -1,23 +1,24 @@
 //! Caches on the network, and those of their kind in memory.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tactus_cache::memcached::{MemcachedSettings, ServerAddress};
 use tactus_cache::redis::RedisSettings;
 use tactus_cache::{
-    BackgroundSettings, BreakerSettings, CacheSettings, Caches, Role, ServerSettings, TlsSettings,
+    BackgroundSettings, BreakerSettings, CacheSettings, Caches, Role, ServerSettings,
 };
 use tactus_config::sections::cache::{BackgroundCache, Memcached, Redis};
-use tactus_config::sections::client::ClientTls;
+use tactus_config::sections::client::ClientTls as ClientSection;
 use tactus_config::{Config, GoDuration};
 use tactus_telemetry::metrics::Registry;
+use tactus_tls::ClientTls;
 use tokio::runtime::Handle;
 
 use crate::Error;
 
 /// Sets all caches up. Errors: settings that cannot work; not servers that are away.
-pub fn open(config: &Config, registry: &Registry) -> Result<Caches, Error> {
+pub(crate) fn open(config: &Config, registry: &Registry) -> Result<Caches, Error> {
     let mut settings = Vec::new();
     for (cache, background) in config.all_caches().map_err(Error::Setup)? {
         let names = cache.roles.join(" ");
@@ -95,21 +96,10 @@ fn redis(servers: &Redis) -> Result<RedisSettings, String> {
     })
 }
 
-/// Errors: one of certificate and key without the other.
-fn tls(tls: &ClientTls) -> Result<TlsSettings, String> {
-    let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
-    let identity = match (path(&tls.tls_cert_path), path(&tls.tls_key_path)) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
-        (Some(_), None) => return Err("certificate given but no key configured".to_owned()),
-        (None, Some(_)) => return Err("key given but no certificate configured".to_owned()),
-    };
-    Ok(TlsSettings {
-        ca_path: path(&tls.tls_ca_path),
-        identity,
-        server_name: (!tls.tls_server_name.is_empty()).then(|| tls.tls_server_name.clone()),
-        insecure_skip_verify: tls.tls_insecure_skip_verify,
-    })
+/// Errors: certificates.
+fn tls(tls: &ClientSection) -> Result<Arc<ClientTls>, String> {
+    let settings = tactus_tls::from_config::client("memcached", tls);
+    ClientTls::load(settings).map_err(|error| error.to_string())
 }
 
 /// A call without a limit would let a server that hangs stop queries.
@@ -152,7 +142,7 @@ mod tests {
         assert_eq!(breaker.consecutive_failures, 10);
         assert!(of("addresses: 'ftp+m:1'").unwrap_err().contains("ftp+m:1"));
         let tls = of("addresses: m, tls_enabled: true, tls_key_path: k");
-        assert_eq!(tls.unwrap_err(), "key given but no certificate configured");
+        assert_eq!(tls.unwrap_err(), "memcached: key given but no certificate configured");
     }
 
     #[test]

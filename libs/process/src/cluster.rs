@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use settings::Plan;
+pub(crate) use settings::parts_of;
 
 /// The services of instances of the ingester ring.
 pub type IngesterOf = Arc<dyn Fn(&Instance) -> Arc<dyn Ingester> + Send + Sync>;
@@ -129,8 +130,8 @@ impl Cluster {
     }
 
     /// The distributors.
-    pub fn distributor_ring(&self) -> Option<Arc<Ring>> {
-        Some(Arc::clone(&self.0.distributors.ring))
+    pub fn distributor_ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.0.distributors.ring)
     }
 
     /// Takes a place among the distributors.

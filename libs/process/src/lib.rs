@@ -13,7 +13,7 @@ mod announce;
 mod banner;
 pub mod blocks;
 pub mod bucket;
-pub mod caches;
+mod caches;
 mod cluster;
 mod listeners;
 pub mod memory;

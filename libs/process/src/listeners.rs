@@ -62,7 +62,9 @@ impl Listeners {
         }
         let health = health::health_service(is_serving);
         let on_grpc_port = grpc_router(process, &services, &health, &metrics);
-        let on_http_port = grpc_router(process, &public, &health, &metrics);
+        let on_http_port = config
+            .stream_over_http_enabled
+            .then(|| grpc_router(process, &public, &health, &metrics));
         let server = &config.server;
         let http_socket =
             listener::bind(&address(&server.http_listen_address, server.http_listen_port)).await?;
@@ -73,7 +75,7 @@ impl Listeners {
             http_socket,
             settings::http("server", server)?,
             router,
-            config.stream_over_http_enabled.then_some(on_http_port),
+            on_http_port,
             metrics.clone(),
             stop.clone(),
         )?;

@@ -1,9 +1,11 @@
 //! Readiness and status pages of the process.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc,
     atomic::{AtomicBool, Ordering},
 };
+
+use parking_lot::Mutex;
 
 use crate::{ReadyCheck, VERSION};
 use tactus_server::operational::{BuildInfo, ConfigView, Operational, ServiceState, ServiceStatus};
@@ -21,7 +23,7 @@ pub(crate) struct States {
 
 impl States {
     pub(crate) fn set(&self, name: &str, state: ServiceState) {
-        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut services = self.services.lock();
         match services.iter_mut().find(|service| service.name == name) {
             Some(service) => service.state = state,
             None => services.push(ServiceStatus { name: name.to_owned(), state, failure: None }),
@@ -33,7 +35,7 @@ impl States {
     }
 
     fn list(&self) -> Vec<ServiceStatus> {
-        self.services.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.services.lock().clone()
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Part {
     pub status: Router,
     /// Templates of the routes, as `/status/endpoints` lists them.
     pub endpoints: Vec<&'static str>,
+    /// Zipkin's query API, behind authentication: for the port of a Zipkin receiver in the same process.
+    pub zipkin: Router,
     /// gRPC services, on the gRPC port.
     pub grpc: Vec<AddGrpc>,
     /// gRPC services for clients, on the HTTP port as well if that is asked for.
@@ -56,6 +58,7 @@ impl Part {
             admin: Router::new(),
             status: Router::new(),
             endpoints: Vec::new(),
+            zipkin: Router::new(),
             grpc: Vec::new(),
             public_grpc: Vec::new(),
             ready: None,

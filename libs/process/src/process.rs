@@ -1,11 +1,10 @@
 //! What the parts of a process share.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{net::SocketAddr, sync::Arc};
 
-use tactus_config::{Config, Loaded};
+use parking_lot::Mutex;
+use tactus_cache::Caches;
+use tactus_config::{Config, Loaded, sections::client::GrpcClient};
 use tactus_overrides::Overrides;
 use tactus_rpc::Channels;
 use tactus_server::{auth::Authenticator, operational::ServiceState};
@@ -17,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Announcer, CheckLimits, Error,
     banner::{self, Addresses},
-    bucket,
+    bucket, caches,
     cluster::Cluster,
     operational::{self, States},
     polling, settings,
@@ -38,6 +37,7 @@ pub struct Process {
     authenticator: Option<Arc<Authenticator>>,
     bucket: OnceCell<Bucket>,
     store: OnceCell<Store>,
+    caches: OnceCell<Caches>,
     addresses: ShownAddresses,
 }
 
@@ -57,11 +57,11 @@ pub struct ShownAddresses(Arc<Mutex<Vec<(&'static str, SocketAddr)>>>);
 impl ShownAddresses {
     /// Notes where a port listens.
     pub fn note(&self, name: &'static str, address: SocketAddr) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((name, address));
+        self.0.lock().push((name, address));
     }
 
     fn find(&self, wanted: &str) -> Option<String> {
-        let addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let addresses = self.0.lock();
         let found = addresses.iter().find(|(name, _)| *name == wanted);
         found.map(|(_, address)| address.to_string())
     }
@@ -84,7 +84,9 @@ impl Process {
         let background = CancellationToken::new();
         let overrides = Overrides::load(settings, Registry::global()).await?;
         let authenticator = settings::authenticator(&config)?;
-        let channels = Channels::new(settings::channels(&config, authenticator.as_ref())?);
+        let section = "ingester_client.grpc_client_config";
+        let client = &config.ingester_client.grpc_client_config;
+        let channels = settings::channels(section, client, authenticator.as_ref())?;
         let cluster = Cluster::start(&config, background.clone()).await?;
         let process = Self {
             configless: loaded.configless,
@@ -93,10 +95,11 @@ impl Process {
             tasks: Mutex::default(),
             overrides: Arc::clone(&overrides),
             cluster,
-            channels,
+            channels: Channels::new(channels),
             authenticator,
             bucket: OnceCell::new(),
             store: OnceCell::new(),
+            caches: OnceCell::new(),
             addresses: ShownAddresses::default(),
             config,
             background: background.clone(),
@@ -135,6 +138,11 @@ impl Process {
         &self.channels
     }
 
+    /// Connections to other services by a section of their own. Errors: its certificates.
+    pub fn channels_of(&self, section: &str, client: &GrpcClient) -> Result<Channels, Error> {
+        settings::channels(section, client, self.authenticator.as_ref()).map(Channels::new)
+    }
+
     /// Who may do what; `None` is everyone everything.
     pub fn authenticator(&self) -> Option<&Arc<Authenticator>> {
         self.authenticator.as_ref()
@@ -161,8 +169,7 @@ impl Process {
 
     /// Runs something that ends when [`Process::background`] is cancelled.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.push(tokio::spawn(task));
+        self.tasks.lock().push(tokio::spawn(task));
     }
 
     /// Where ports of parts listen, for people.
@@ -208,6 +215,12 @@ impl Process {
         self.store.get_or_try_init(open).await.cloned()
     }
 
+    /// The caches on the network. Errors: settings that cannot work; not servers that are away.
+    pub async fn caches(&self) -> Result<Caches, Error> {
+        let open = || async { caches::open(&self.config, self.registry()) };
+        self.caches.get_or_try_init(open).await.cloned()
+    }
+
     /// The block list, if the process keeps one.
     pub(crate) fn listed(&self) -> Option<Arc<Blocklist>> {
         self.store.get().map(|store| Arc::clone(&store.blocklist))
@@ -236,7 +249,7 @@ impl Process {
     pub(crate) async fn end(self) {
         self.cluster.leave().await;
         self.background.cancel();
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let tasks = std::mem::take(&mut *self.tasks.lock());
         for task in tasks {
             if task.await.is_err_and(|error| error.is_panic()) {
                 tracing::error!("a background task panicked");

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use tactus_config::{
     Config, GoDuration, Loaded,
-    sections::{server::Server, storage::TraceStorage},
+    sections::{client::GrpcClient, server::Server, storage::TraceStorage},
 };
+use tactus_overrides::LimitsCheck;
 use tactus_server::{
     auth::{AuthSettings, Authenticator},
     http::HttpSettings,
@@ -17,13 +18,13 @@ use tactus_storage::{Bucket, PollerSettings};
 use tactus_rpc::{ChannelSettings, Compression};
 use tactus_tls::ServerTls;
 
-use crate::{CheckLimits, Error, bucket};
+use crate::{CheckLimits, Error, bucket, cluster::parts_of};
 
 /// How long a tenant has no blocks before it is deleted, where no age is given.
 const EMPTY_TENANT_AGE: Duration = Duration::from_secs(12 * 3600);
 
 /// How the block list is refreshed. Zeros are the built-in numbers.
-pub fn poller(trace: &TraceStorage) -> PollerSettings {
+pub(crate) fn poller(trace: &TraceStorage) -> PollerSettings {
     let (stale, built_in) = (trace.blocklist_poll_stale_tenant_index, PollerSettings::default());
     let or = |count: usize, built_in| if count == 0 { built_in } else { count };
     PollerSettings {
@@ -118,8 +119,23 @@ pub(crate) fn overrides(
     Ok(tactus_overrides::Settings {
         expand_env: loaded.expand_env,
         bucket,
-        check: Arc::new(check),
+        check: check_of(Arc::clone(&config), check),
         ..tactus_overrides::Settings::new(config)
+    })
+}
+
+/// What is refused of limits: what `check` does, and forwarders that the distributor of this process does not have.
+fn check_of(config: Arc<Config>, check: CheckLimits) -> LimitsCheck {
+    Arc::new(move |limits| {
+        check(limits)?;
+        let forwarders = &config.distributor.forwarders;
+        let is_known = |name: &&String| forwarders.iter().any(|known| known.name == **name);
+        match limits.forwarders.iter().find(|name| !is_known(name)) {
+            Some(name) if parts_of(&config.target).contains(&"distributor") => Err(format!(
+                "forwarders: forwarder {name:?} is not a known forwarder, contact your system administrator"
+            )),
+            _ => Ok(()),
+        }
     })
 }
 
@@ -141,24 +157,24 @@ pub(crate) fn authenticator(config: &Config) -> Result<Option<Arc<Authenticator>
     })?))
 }
 
-/// How other services are called.
+/// How other services are called. `section`: where `client` is in the configuration. Errors: certificates.
 pub(crate) fn channels(
-    config: &Config,
+    section: &str,
+    client: &GrpcClient,
     authenticator: Option<&Arc<Authenticator>>,
 ) -> Result<ChannelSettings, Error> {
-    let client = &config.ingester_client.grpc_client_config;
     let compression = match client.grpc_compression.as_str() {
         "gzip" => Compression::Gzip,
         "zstd" => Compression::Zstd,
         // Also snappy, which is what files made for Tempo say: see ADR 7.
         _ => Compression::None,
     };
-    let section = "ingester_client.grpc_client_config";
     let tls =
         client.tls_enabled.then(|| tactus_tls::from_config::grpc_client(section, &client.tls));
     let tls = tls.map(tactus_tls::ClientTls::load).transpose()?;
+    let built_in = ChannelSettings::default();
     Ok(ChannelSettings {
-        connect_timeout: client.connect_timeout.as_std(),
+        connect_timeout: client.connect_timeout.non_zero().unwrap_or(built_in.connect_timeout),
         max_receive_bytes: client.max_recv_msg_size,
         max_send_bytes: client.max_send_msg_size,
         compression,
@@ -172,6 +188,49 @@ pub(crate) fn channels(
                 Arc::new(token) as Arc<dyn Fn() -> String + Send + Sync>
             },
         ),
-        ..ChannelSettings::default()
+        ..built_in
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tactus_config::sections::overrides::Limits;
+
+    #[test]
+    fn forwarder_that_the_distributor_does_not_have_is_refused_where_there_is_one() {
+        let check = |target: &str| {
+            let text = "distributor: {forwarders: [{name: f, backend: otlpgrpc, otlpgrpc: {tls: {insecure: true}}}]}";
+            let mut config = tactus_config::from_yaml(text).unwrap();
+            config.target = target.to_owned();
+            check_of(Arc::new(config), |_| Ok(()))
+        };
+        let limits = |name: &str| Limits { forwarders: vec![name.to_owned()], ..Limits::default() };
+        assert_eq!(check("all")(&limits("f")), Ok(()));
+        let refused = check("distributor")(&limits("x")).unwrap_err();
+        assert_eq!(
+            refused,
+            "forwarders: forwarder \"x\" is not a known forwarder, contact your system administrator"
+        );
+        assert_eq!(check("querier")(&limits("x")), Ok(()));
+        let refuses = check_of(Arc::default(), |_| Err("no".to_owned()));
+        assert_eq!(refuses(&Limits::default()), Err("no".to_owned()));
+    }
+
+    #[test]
+    fn connections_follow_their_own_section() {
+        let client = GrpcClient {
+            grpc_compression: "zstd".to_owned(),
+            max_send_msg_size: 7,
+            ..GrpcClient::querier_worker()
+        };
+        let settings =
+            channels("querier.frontend_worker.grpc_client_config", &client, None).unwrap();
+        assert_eq!((settings.compression, settings.max_send_bytes), (Compression::Zstd, 7));
+        assert_eq!(settings.connect_timeout, Duration::from_secs(5));
+        let mut by_tls = GrpcClient { tls_enabled: true, ..client };
+        by_tls.tls.tls_ca_path = "/nonexistent".to_owned();
+        let error = channels("some.section", &by_tls, None).unwrap_err().to_string();
+        assert!(error.contains("some.section.tls_ca_path: /nonexistent"), "{error}");
+    }
 }

@@ -3,13 +3,16 @@
 use tactus_model::walk::walk_export;
 use tactus_telemetry::metrics::{Counter, CounterVec, Registry};
 
+use crate::jaeger_udp::DropReason;
 use crate::sink::{PushError, PushOutcome};
 
-/// `tempo_receiver_accepted_spans` and `tempo_receiver_refused_spans`; no `_total` by tradition.
+/// `tempo_receiver_accepted_spans` and `tempo_receiver_refused_spans`, no `_total` by tradition, and
+/// the packets that were dropped.
 #[derive(Clone)]
 pub struct ReceiverMetrics {
     accepted: CounterVec<2>,
     refused: CounterVec<2>,
+    dropped_packets: CounterVec<3>,
 }
 
 impl ReceiverMetrics {
@@ -27,13 +30,43 @@ impl ReceiverMetrics {
                 "Spans that a receiver took and could not pass on.",
                 labels,
             ),
+            dropped_packets: registry.counter_vec(
+                "tactus_receiver_dropped_packets_total",
+                "Packets whose spans were lost, for senders over UDP get no answer.",
+                ["receiver", "transport", "reason"],
+            ),
         }
     }
 
     /// The counters of one receiver: its type, as `otlp`, and its transport, as `grpc`.
     pub(crate) fn of(&self, receiver: &str, transport: &str) -> SpanCounters {
-        let labels = [&*format!("{receiver}/{receiver}_receiver"), transport];
+        let labels = [&*full_name(receiver), transport];
         SpanCounters { accepted: self.accepted.with(labels), refused: self.refused.with(labels) }
+    }
+
+    /// The counters of dropped packets of one receiver; all reasons are there from the start.
+    pub(crate) fn dropped_packets(&self, receiver: &str, transport: &str) -> DroppedPackets {
+        let receiver = full_name(receiver);
+        DroppedPackets(DropReason::ALL.map(|reason| {
+            (reason, self.dropped_packets.with([&receiver, transport, reason.label()]))
+        }))
+    }
+}
+
+/// The label `receiver` of a type of receivers.
+fn full_name(receiver: &str) -> String {
+    format!("{receiver}/{receiver}_receiver")
+}
+
+/// Dropped packets of one receiver and transport.
+#[derive(Clone)]
+pub(crate) struct DroppedPackets([(DropReason, Counter); DropReason::ALL.len()]);
+
+impl DroppedPackets {
+    pub(crate) fn count(&self, reason: DropReason) {
+        if let Some((_, counter)) = self.0.iter().find(|(known, _)| *known == reason) {
+            counter.inc();
+        }
     }
 }
 

@@ -104,6 +104,13 @@ impl From<PushError> for Refusal {
     }
 }
 
+/// As clients of gRPC see it, with a retry hint if there is one.
+impl From<PushError> for tonic::Status {
+    fn from(error: PushError) -> Self {
+        Refusal::from(error).to_grpc_status()
+    }
+}
+
 impl From<TenancyError> for Refusal {
     fn from(error: TenancyError) -> Self {
         Self::new(error.grpc_code(), error.to_string())

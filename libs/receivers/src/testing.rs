@@ -22,6 +22,15 @@ pub(crate) const ONE_SPAN: &[u8] = b"\x0a\x57\x0a\x17\x0a\x15\x0a\x0cservice.nam
 /// The same span as JSON, in a mixture of the spellings that are allowed.
 pub(crate) const ONE_SPAN_JSON: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"svc"}}]},"unknown":1,"scopeSpans":[{"spans":[{"trace_id":"00000000000000010000000000000002","spanId":"0000000000000003","name":"op","kind":"SPAN_KIND_SERVER","startTimeUnixNano":"1700000000000000000","end_time_unix_nano":1700000000001500000,"status":{"code":2}}]}]}]}"#;
 
+/// The span as a batch of Jaeger's Thrift, binary, without a call around it.
+pub(crate) const ONE_SPAN_THRIFT: &str = "0c00010b000100000003737663000f00020c000000010a000100000000000000020a000200000000000000010a000300000000000000030a000400000000000000000b0005000000026f70080007000000010a000800060a24181e40000a000900000000000005dc0f000a0c000000020b0001000000097370616e2e6b696e64080002000000000b000300000006736572766572000b0001000000056572726f720800020000000202000501000000";
+
+/// The bytes of hexadecimal digits.
+pub(crate) fn bytes(hex: &str) -> Bytes {
+    let digit = |digit: u8| char::from(digit).to_digit(16).unwrap() as u8;
+    hex.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}
+
 /// A sink that keeps what it gets and answers as told.
 pub(crate) struct Recorder {
     pub(crate) pushes: Mutex<Vec<(String, Bytes)>>,

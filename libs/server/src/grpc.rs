@@ -32,6 +32,16 @@ pub fn serve_grpc(
     shutdown: CancellationToken,
 ) -> io::Result<BoundListener> {
     tracing::info!(address = %socket.local_addr()?, "gRPC server listens");
+    serve_quietly(socket, settings, router, shutdown)
+}
+
+/// As [`serve_grpc`], for a port that the caller names in the log.
+pub fn serve_quietly(
+    socket: TcpListener,
+    settings: ListenerSettings,
+    router: Router,
+    shutdown: CancellationToken,
+) -> io::Result<BoundListener> {
     let settings = ListenerSettings { protocols: Protocols::Http2, ..settings };
     listener::serve(socket, settings, TowerToHyperService::new(router), shutdown)
 }

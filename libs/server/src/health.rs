@@ -13,13 +13,28 @@ use tonic::{Request, Response, Status};
 ///
 /// Only the empty service name is known. `Watch` ends when the sender of `serving` is dropped.
 pub fn health_service(serving: watch::Receiver<bool>) -> HealthServer<HealthService> {
-    HealthServer::new(HealthService { serving })
+    health_service_of(serving, &[])
+}
+
+/// As [`health_service`], and clients may also ask for these names.
+pub fn health_service_of(
+    serving: watch::Receiver<bool>,
+    names: &'static [&'static str],
+) -> HealthServer<HealthService> {
+    HealthServer::new(HealthService { serving, names })
 }
 
 /// Answers from a watched flag.
 #[derive(Debug, Clone)]
 pub struct HealthService {
     serving: watch::Receiver<bool>,
+    names: &'static [&'static str],
+}
+
+impl HealthService {
+    fn knows(&self, name: &str) -> bool {
+        name.is_empty() || self.names.contains(&name)
+    }
 }
 
 #[tonic::async_trait]
@@ -28,7 +43,7 @@ impl Health for HealthService {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        if !request.get_ref().service.is_empty() {
+        if !self.knows(&request.get_ref().service) {
             return Err(Status::not_found("unknown service"));
         }
         Ok(Response::new(answer(status(*self.serving.borrow()))))
@@ -41,7 +56,7 @@ impl Health for HealthService {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        if !request.get_ref().service.is_empty() {
+        if !self.knows(&request.get_ref().service) {
             // The protocol wants this answer to stay open, in case the service appears.
             let unknown = stream::once(async { Ok(answer(ServingStatus::ServiceUnknown)) });
             let open = futures_util::StreamExt::chain(unknown, stream::pending());

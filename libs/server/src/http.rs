@@ -81,6 +81,18 @@ pub fn serve_http(
     shutdown: CancellationToken,
 ) -> io::Result<BoundListener> {
     tracing::info!(address = %socket.local_addr()?, "HTTP server listens");
+    serve_quietly(socket, settings, router, grpc, metrics, shutdown)
+}
+
+/// As [`serve_http`], for a port that the caller names in the log.
+pub fn serve_quietly(
+    socket: TcpListener,
+    settings: HttpSettings,
+    router: Router,
+    grpc: Option<Router>,
+    metrics: RequestMetrics,
+    shutdown: CancellationToken,
+) -> io::Result<BoundListener> {
     let dispatch = Dispatch { http: with_middleware(router, &settings, metrics), grpc };
     listener::serve(socket, settings.listener, dispatch, shutdown)
 }

@@ -154,6 +154,11 @@ pub struct BoundListener {
 }
 
 impl BoundListener {
+    /// A port that `task` serves; of use for those that are not HTTP.
+    pub fn of_task(local_addr: SocketAddr, task: JoinHandle<()>) -> Self {
+        Self { local_addr, task }
+    }
+
     /// The address really bound: of interest when port 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr

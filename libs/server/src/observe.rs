@@ -41,6 +41,8 @@ const BUCKETS: [f64; 14] =
 pub struct RequestMetrics {
     durations: HistogramVec<4>,
     inflight: GaugeVec<2>,
+    /// What the templates of routes get before them.
+    prefix: &'static str,
 }
 
 impl RequestMetrics {
@@ -58,7 +60,15 @@ impl RequestMetrics {
                 "Requests that have begun and not ended.",
                 ["method", "route"],
             ),
+            prefix: "",
         }
+    }
+
+    /// The same metrics for a port with an API of its own, whose routes may have the names of those of another port:
+    /// they are counted as if they were below `prefix`.
+    #[must_use]
+    pub fn below(self, prefix: &'static str) -> Self {
+        Self { prefix, ..self }
     }
 }
 
@@ -83,7 +93,8 @@ pub(crate) async fn observe_http(
     next: Next,
 ) -> Response<Body> {
     let route = match request.extensions().get::<MatchedPath>() {
-        Some(path) => Cow::Owned(route_label(path.as_str())),
+        Some(path) if metrics.prefix.is_empty() => Cow::Owned(route_label(path.as_str())),
+        Some(path) => Cow::Owned(route_label(&format!("{}{}", metrics.prefix, path.as_str()))),
         None => Cow::Borrowed(UNMATCHED),
     };
     let method = method_label(request.method());

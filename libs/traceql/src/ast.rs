@@ -10,7 +10,8 @@ mod operator;
 
 pub use attribute::{Attribute, AttributeScope, Intrinsic};
 pub use metrics::{
-    Compare, MetricsExpression, MetricsFunction, MetricsQuery, MetricsStage, SecondStage,
+    Compare, GraphMeasure, MetricsExpression, MetricsFunction, MetricsQuery, MetricsStage,
+    SecondStage,
 };
 pub use operator::{
     AggregateOperator, ArithmeticOperator, BinaryOperator, ComparisonOperator, LogicalOperator,

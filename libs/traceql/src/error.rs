@@ -105,6 +105,9 @@ pub enum ValidateError {
     /// `compare()` within arithmetic or before a second stage.
     #[error("`compare()` cannot be used with second stage functions")]
     CompareSecondStage,
+    /// `service_graph()` within arithmetic or before a second stage.
+    #[error("`service_graph()` needs a measure to be used with second stage functions")]
+    GraphSecondStage,
     /// In the grammar, without a meaning yet.
     #[error("{0} not yet supported")]
     Unsupported(String),

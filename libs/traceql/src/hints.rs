@@ -16,6 +16,8 @@ pub const SPAN_SAMPLE: &str = "span_sample";
 pub const TRACE_SAMPLE: &str = "trace_sample";
 /// Metrics: weight spans by the probability in their trace state. Boolean.
 pub const EXTRAPOLATE: &str = "extrapolate";
+/// Metrics: weight spans by the probability in their trace state, or else in an attribute. Boolean.
+pub const ADJUSTED: &str = "adjusted";
 /// Metrics: bytes per job. Unsafe.
 pub const JOB_SIZE: &str = "job_size";
 /// Metrics: share of a block below which the trace-level time filter is used. Unsafe.
@@ -25,8 +27,8 @@ pub const CONCURRENT_BLOCKS: &str = "concurrent_blocks";
 /// Search and metrics: say in the answer how the query was run. Boolean.
 pub const EXPLAIN: &str = "explain";
 
-const SAFE: [&str; 7] =
-    [MOST_RECENT, EXEMPLARS, SAMPLE, SPAN_SAMPLE, TRACE_SAMPLE, EXTRAPOLATE, EXPLAIN];
+const SAFE: [&str; 8] =
+    [MOST_RECENT, EXEMPLARS, SAMPLE, SPAN_SAMPLE, TRACE_SAMPLE, EXTRAPOLATE, ADJUSTED, EXPLAIN];
 
 /// One `name=value`.
 #[derive(Debug, Clone, PartialEq)]

@@ -72,6 +72,7 @@ const KEYWORDS: &[&str] = &[
     "quantile_over_time",
     "histogram_over_time",
     "compare",
+    "service_graph",
     "topk",
     "bottomk",
     "with",

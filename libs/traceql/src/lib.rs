@@ -29,10 +29,10 @@ mod validate;
 
 pub use ast::{
     Aggregate, AggregateOperator, ArithmeticOperator, Attribute, AttributeScope, BinaryOperator,
-    Compare, ComparisonOperator, FieldExpression, Intrinsic, LogicalOperator, MetricsExpression,
-    MetricsFunction, MetricsQuery, MetricsStage, Pipeline, PipelineStage, Query, Relation,
-    RelationMode, RootExpr, ScalarExpression, ScalarFilter, SecondStage, SpansetExpression,
-    SpansetFilter, SpansetOperator, UnaryOperator,
+    Compare, ComparisonOperator, FieldExpression, GraphMeasure, Intrinsic, LogicalOperator,
+    MetricsExpression, MetricsFunction, MetricsQuery, MetricsStage, Pipeline, PipelineStage, Query,
+    Relation, RelationMode, RootExpr, ScalarExpression, ScalarFilter, SecondStage,
+    SpansetExpression, SpansetFilter, SpansetOperator, UnaryOperator,
 };
 pub use canonical::{format_duration, format_float};
 pub use compiled_regex::{CompiledRegex, InvalidRegex};

@@ -21,11 +21,11 @@ use tactus_traceql::metrics::{
 };
 use tactus_traceql::{MetricsFunction, MetricsStage, RootExpr, parse_and_validate};
 
-use slow::batches::{Group, live_batch, project, stored_batch};
+use slow::batches::{Attributes, Group, Span, Stored, live_batch, project, stored_batch};
 use slow::data::{BASE, groups, without_repeated_keys};
 use slow::world::World;
 use slow_metrics::functions::measured;
-use slow_metrics::queries::{compare, metrics, one_function};
+use slow_metrics::queries::{adjustable, compare, graph, metrics, one_function};
 use slow_metrics::{Intervals, Line};
 
 const MILLISECOND: u64 = 1_000_000;
@@ -194,7 +194,7 @@ fn check_exemplars(
     prop_assert!(spans.len() == traces.len() && spans.len() <= wanted, "{query}: {spans:?}");
     let counts = expected.iter().flat_map(|line| line.points.values()).any(|count| *count != 0.0);
     let has_spans = match stage {
-        MetricsStage::Compare(_) => counts,
+        MetricsStage::Compare(_) | MetricsStage::ServiceGraph(_) => counts,
         MetricsStage::Series { function, .. } => match function {
             MetricsFunction::Rate | MetricsFunction::CountOverTime => counts,
             _ => !expected.is_empty(),
@@ -237,11 +237,62 @@ fn is_value(
             _ => own(function),
         },
         MetricsStage::Compare(_) => !rows.is_empty() && exemplar.value == Some(of_series),
+        MetricsStage::ServiceGraph(_) => false,
+    }
+}
+
+/// The same spans, each as often as it stands for spans of the sender; copies have ids of their own.
+fn as_sent(groups: &[Group]) -> Vec<Group> {
+    let mut sent = groups.to_vec();
+    for (group, sent) in groups.iter().zip(&mut sent) {
+        sent.spans.clear();
+        for span in &group.spans {
+            for copy in 0..weight(group, span) {
+                let id = span.id + copy * 1000;
+                sent.spans.push(Span { id, state: String::new(), ..span.clone() });
+            }
+        }
+    }
+    sent
+}
+
+fn weight(group: &Group, span: &Span) -> u64 {
+    for (state, weight) in [("ot=th:0", 1), ("ot=th:8", 2), ("a=b,ot=rv:00000000000000;th:c", 4)] {
+        if span.state == state {
+            return weight;
+        }
+    }
+    let find = |list: &Attributes| {
+        let found = list.iter().find(|(key, _)| key == "sampling.probability");
+        found.map(|(_, value)| value.clone())
+    };
+    match find(&span.attributes).or_else(|| find(&group.resource)) {
+        Some(Stored::Float(0.5)) => 2,
+        Some(Stored::Float(0.25)) => 4,
+        _ => 1,
     }
 }
 
 proptest! {
     #![proptest_config(slow::cases(250))]
+
+    #[test]
+    fn adjusted_spans_count_as_often_as_they_stand_for(
+        groups in groups(),
+        query in adjustable(),
+        grid in grid(),
+    ) {
+        let root = parse_and_validate(&query).expect("valid");
+        let expected = slow_metrics::answer(&World::new(&as_sent(&groups)), &root, intervals(&grid));
+        let expected = expected.unwrap_or_default();
+        let root = parse_and_validate(&format!("{query} with(adjusted=true)")).expect("valid");
+        let live = live_batch(&groups);
+        for batch in [&live, &stored_batch(&live)] {
+            let found = engine(&root, grid, 0, &[(batch, None)]).expect("fits");
+            let found = plain(&found);
+            prop_assert!(same(&found, &expected), "{query}: {found:?}\n  expected {expected:?}");
+        }
+    }
 
     #[test]
     fn engine_and_combiner_answer_as_the_slow_evaluator(
@@ -262,6 +313,15 @@ proptest! {
     }
 
     #[test]
+    fn service_graph_answers_as_the_slow_evaluator(
+        groups in groups(),
+        query in graph(),
+        grid in grid(),
+    ) {
+        check(&query, &groups, grid)?;
+    }
+
+    #[test]
     fn exemplars_are_counted_spans(
         groups in groups(),
         query in prop_oneof![3 => one_function(), 1 => compare()],
@@ -279,7 +339,8 @@ fn random_queries_are_mostly_valid_and_often_have_points() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut valid, mut counting) = (0, 0);
     for _ in 0..300 {
-        let query = metrics().new_tree(&mut runner).expect("no filters").current();
+        let queries = prop_oneof![2 => metrics(), 1 => graph()];
+        let query = queries.new_tree(&mut runner).expect("no filters").current();
         let groups = groups().new_tree(&mut runner).expect("no filters").current();
         let grid = grid().new_tree(&mut runner).expect("no filters").current();
         let Ok(root) = parse_and_validate(&query) else { continue };

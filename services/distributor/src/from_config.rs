@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use tactus_config::{
-    Config, GoDuration,
-    sections::{
-        distributor::Distributor as DistributorSection,
-        overrides,
-        receivers::{OtlpGrpc, OtlpHttp, ReceiverTls},
-    },
+    Config,
+    sections::{distributor::Distributor as DistributorSection, overrides},
 };
-use tactus_process::{Error, memory};
-use tactus_receivers::{
-    cors::CorsSettings, otlp_grpc::OtlpGrpcSettings, otlp_http::OtlpHttpSettings,
-};
-use tactus_server::{listener::ListenerSettings, tenancy::Tenancy};
-use tactus_tls::{ALPN_GRPC, ALPN_HTTP, ServerTls};
+use tactus_process::{Error, Process, memory};
 
-use crate::{Limits, Settings, UsageLimits, UsageSettings};
+use crate::{
+    Limits, RuleBook, Settings, TenantLimits, UsageLimits, UsageSettings, forward::Forwarders,
+};
+
+mod receivers;
+
+pub(crate) use receivers::{
+    ReceiverAccess, jaeger_grpc, jaeger_http, jaeger_udp, otlp_files, otlp_grpc, otlp_http,
+    protocol_key, zipkin_http,
+};
 
 /// The distributor.
 pub(crate) fn settings(config: &Config) -> Settings {
@@ -73,103 +73,27 @@ pub(crate) fn usage_limits(limits: &overrides::Limits) -> UsageLimits {
     }
 }
 
-/// An OTLP gRPC receiver.
-pub(crate) fn otlp_grpc(
-    name: &str,
-    receiver: &OtlpGrpc,
-    tenancy: Tenancy,
-) -> Result<OtlpGrpcSettings, Error> {
-    let server = &receiver.server;
-    let built_in = OtlpGrpcSettings::default();
-    let mut listener = ListenerSettings {
-        tls: tls(name, "grpc", server.tls.as_ref(), &server.transport, &ALPN_GRPC)?,
-        ..built_in.listener.clone()
-    };
-    if server.max_concurrent_streams > 0 {
-        listener.http2.max_concurrent_streams = Some(server.max_concurrent_streams);
-    }
-    if let Some(ages) = server.keepalive.as_ref().and_then(|k| k.server_parameters.as_ref()) {
-        let positive = |duration: GoDuration| duration.non_zero();
-        listener.idle_timeout = positive(ages.max_connection_idle);
-        listener.max_connection_age = positive(ages.max_connection_age);
-        listener.max_connection_age_grace = positive(ages.max_connection_age_grace);
-        listener.http2.keepalive_interval =
-            positive(ages.time).or(listener.http2.keepalive_interval);
-        listener.http2.keepalive_timeout =
-            positive(ages.timeout).unwrap_or(listener.http2.keepalive_timeout);
-    }
-    let max_message_bytes = match server.max_recv_msg_size_mib {
-        0 => built_in.max_message_bytes,
-        mebibytes => (mebibytes as usize).saturating_mul(1 << 20),
-    };
-    let address = server.endpoint.clone();
-    Ok(OtlpGrpcSettings { address, listener, tenancy, max_message_bytes, ..built_in })
+/// What is taken out of requests, and where they are sent on to.
+///
+/// Errors: a rule of `distributor.drop_rules`, or a forwarder, that cannot be.
+pub(crate) fn rules_and_forwarders(process: &Process) -> Result<(RuleBook, Forwarders), Error> {
+    let (config, registry) = (process.config(), process.registry());
+    let overrides = Arc::clone(process.overrides());
+    let limits_of: TenantLimits = Arc::new(move |tenant| overrides.of(tenant));
+    let everyone = config.distributor.drop_rules.clone();
+    let rules = RuleBook::new(everyone, Arc::clone(&limits_of), registry)
+        .map_err(|reason| Error::Setup(format!("distributor.{reason}")))?;
+    let sections = &config.distributor.forwarders;
+    let forwarders = Forwarders::start(sections, limits_of, config.multitenant(), registry)
+        .map_err(Error::Setup)?;
+    Ok((rules, forwarders))
 }
 
-/// An OTLP HTTP receiver.
-pub(crate) fn otlp_http(
-    name: &str,
-    receiver: &OtlpHttp,
-    tenancy: Tenancy,
-) -> Result<OtlpHttpSettings, Error> {
-    let server = &receiver.server;
-    let built_in = OtlpHttpSettings::default();
-    let mut response_headers = Vec::new();
-    for (key, value) in &server.response_headers {
-        let invalid = |_| Error::Setup(format!("receiver {name}: response_headers: {key}"));
-        let header = http::HeaderName::try_from(key).map_err(|error| invalid(error.to_string()))?;
-        let text = http::HeaderValue::try_from(value.reveal());
-        response_headers.push((header, text.map_err(|error| invalid(error.to_string()))?));
-    }
-    let cors = server.cors.as_ref().map_or_else(CorsSettings::default, |cors| CorsSettings {
-        allowed_origins: cors.allowed_origins.clone(),
-        allowed_headers: cors.allowed_headers.clone(),
-        max_age_seconds: cors.max_age.max(0) as u64,
-    });
-    let encodings = match server.compression_algorithms.as_slice() {
-        [] => built_in.encodings.clone(),
-        named => named.to_vec(),
-    };
-    let max_body_bytes = match server.max_request_body_size {
-        0 => built_in.max_body_bytes,
-        bytes => bytes as usize,
-    };
-    let listener = ListenerSettings {
-        tls: tls(name, "http", server.tls.as_ref(), &server.transport, &ALPN_HTTP)?,
-        header_timeout: server.read_header_timeout.non_zero(),
-        write_timeout: server.write_timeout.non_zero(),
-        idle_timeout: server.idle_timeout.non_zero(),
-        ..built_in.listener.clone()
-    };
-    Ok(OtlpHttpSettings {
-        address: server.endpoint.clone(),
-        listener,
-        tenancy,
-        traces_path: receiver.traces_url_path.clone(),
-        max_body_bytes,
-        encodings,
-        cors,
-        response_headers,
-        read_timeout: server.read_timeout.non_zero().or(built_in.read_timeout),
-        ..built_in
-    })
-}
-
-/// TLS of a receiver's port. Serving without the encryption that was asked for would be worse than not starting.
-pub(crate) fn tls(
-    name: &str,
-    protocol: &str,
-    tls: Option<&ReceiverTls>,
-    transport: &str,
-    alpn: &[&str],
-) -> Result<Option<Arc<ServerTls>>, Error> {
-    let key = format!("distributor.receivers.{name}.protocols.{protocol}");
-    if !matches!(transport, "" | "tcp" | "tcp4" | "tcp6") {
-        return Err(Error::Setup(format!("{key}.transport: {transport} is not supported")));
-    }
-    let Some(tls) = tls else { return Ok(None) };
-    let settings = tactus_tls::from_config::receiver(&format!("{key}.tls"), tls, alpn)?;
-    Ok(Some(ServerTls::load(settings)?))
+/// What the configuration itself cannot know: drop rules must be TraceQL.
+///
+/// Errors: the first that is not.
+pub fn check_limits(limits: &overrides::Limits) -> Result<(), String> {
+    RuleBook::check(&limits.drop_rules)
 }
 
 #[cfg(test)]
@@ -177,7 +101,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use tactus_config::sections::overrides::IngestionLimits;
+    use tactus_config::{GoDuration, sections::overrides::IngestionLimits};
 
     #[test]
     fn defaults_leave_room_for_requests_and_hedge() {
@@ -186,6 +110,42 @@ mod tests {
         assert_eq!(settings.hedging_delay, Duration::from_millis(250));
         assert!(settings.max_inflight_bytes > 0 && settings.extend_writes);
         assert_eq!(settings.usage, None);
+    }
+
+    #[test]
+    fn file_receivers_need_files_and_a_tenant_where_there_are_several() {
+        let read = |more: &str, multitenant: bool| {
+            let text = format!(
+                "{{multitenancy_enabled: {multitenant}, distributor: {{receivers: {{otlpjsonfile/a: {{{more}}}}}}}}}"
+            );
+            otlp_files(&tactus_config::from_yaml(&text).unwrap()).map_err(|error| error.to_string())
+        };
+        let made = read("include: ['/var/*.json'], start_at: beginning, max_log_size: 2KiB", false);
+        let made = made.unwrap();
+        assert_eq!((made[0].tenant.as_str(), made[0].from_beginning), ("single-tenant", true));
+        assert_eq!((made[0].max_line_bytes, made[0].poll_interval.as_millis()), (2048, 200));
+        assert_eq!(read("include: [x], tenant: t", true).unwrap()[0].tenant.as_str(), "t");
+        for (more, expected) in [
+            ("", "distributor.receivers.otlpjsonfile/a.include: no file is named"),
+            ("include: [x]", "otlpjsonfile/a.tenant: is not set"),
+            ("include: [x], tenant: t, start_at: now", "start_at: \"now\" is neither"),
+            ("include: ['a[b]'], tenant: t", "include: \"a[b]\": only *, ** and ? are known"),
+        ] {
+            let error = read(more, true).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn drop_rules_of_limits_are_checked() {
+        let rule = |query: &str| {
+            let text =
+                format!("overrides: {{defaults: {{drop_rules: [{{name: r, query: '{query}'}}]}}}}");
+            check_limits(&tactus_config::from_yaml(&text).unwrap().overrides.defaults)
+        };
+        assert_eq!(rule("{ name = \"x\" }"), Ok(()));
+        let error = rule("{ } | count() > 1").unwrap_err();
+        assert!(error.starts_with("drop_rules[0] (\"r\"): query: "), "{error}");
     }
 
     #[test]

@@ -5,10 +5,12 @@
 //!
 //! ```text
 //! request -> budget of memory -> walk, by replica set -> rate -> usage -> one push an ingester -> quorum of each trace
+//!                          `-> rate -> drop rules, of tenants that have any            `-> forwarders, copies of what was stored
 //! ```
 #![warn(missing_docs)]
 
 mod budget;
+pub mod forward;
 pub mod from_config;
 mod group;
 mod limit;
@@ -18,8 +20,12 @@ pub mod part;
 mod peers;
 mod placement;
 mod push;
+mod receivers;
 mod routes;
+mod rules;
+pub mod sampling;
 mod settings;
+mod span_filter;
 mod token;
 mod traces;
 mod usage;
@@ -37,21 +43,26 @@ use tactus_model::{TenantId, wire::WireError};
 use tactus_proto::tactus::v1::Refusal;
 use tactus_receivers::{PushError, PushOutcome, TraceSink};
 use tactus_ring::{Operation, RingError};
+use tactus_sampling::Adaptive;
 use tactus_telemetry::metrics::Registry;
 use tonic::{Code, Status};
 
 use crate::{
     budget::{Budget, Reservation},
+    forward::Forwarders,
     group::{Export, Grouping},
     limit::{Rate, RateLimiter},
     metrics::Metrics,
     peers::{CallSettings, Peers},
     push::CheckedExport,
     routes::{Route, Routes},
+    rules::RuleSet,
+    sampling::RootSpans,
     traces::TraceCount,
     write::Writer,
 };
 
+pub use rules::{RuleBook, TenantLimits};
 pub use settings::{IngesterOf, Limits, LimitsOf, Parts, Settings, UsageLimitsOf};
 pub use usage::{UsageLimits, UsageSettings, UsageTracker};
 
@@ -61,6 +72,10 @@ const BUSY_RETRY: Duration = Duration::from_secs(1);
 const SUSPECT_SHARE: u64 = 4;
 /// What a request, and each call for it, takes besides its bytes, about.
 const CALL_BYTES: u64 = 4096;
+/// What the spans of a request take as columns, in times its bytes, about.
+const COLUMN_FACTOR: u64 = 4;
+/// Rules on larger requests take a thread of their own.
+const SMALL_REQUEST_BYTES: usize = 32 << 10;
 /// Ingesters known beyond those of the ring before the ones that left are forgotten.
 const SPARE_PEERS: usize = 16;
 
@@ -73,6 +88,9 @@ pub struct Distributor {
     budget: Arc<Budget>,
     limiter: RateLimiter,
     usage: Option<Arc<UsageTracker>>,
+    rules: Option<RuleBook>,
+    forwarders: Option<Forwarders>,
+    adaptive: Option<Arc<Adaptive>>,
     metrics: Metrics,
 }
 
@@ -103,9 +121,30 @@ impl Distributor {
             budget: Budget::new(settings.max_inflight_bytes),
             limiter: RateLimiter::default(),
             usage,
+            rules: None,
+            forwarders: None,
+            adaptive: None,
             metrics: Metrics::new(registry),
             parts,
         }
+    }
+
+    /// Drops spans and changes attributes by these rules.
+    #[must_use]
+    pub fn with_rules(self, rules: RuleBook) -> Self {
+        Self { rules: Some(rules), ..self }
+    }
+
+    /// Sends copies of what is stored on.
+    #[must_use]
+    pub fn with_forwarders(self, forwarders: Forwarders) -> Self {
+        Self { forwarders: Some(forwarders), ..self }
+    }
+
+    /// Counts the root spans that are stored, for adaptive sampling.
+    #[must_use]
+    pub fn with_adaptive_sampling(self, adaptive: Option<Arc<Adaptive>>) -> Self {
+        Self { adaptive, ..self }
     }
 
     /// What `/usage_metrics` shows; `None` if usage is not tracked.
@@ -113,9 +152,11 @@ impl Distributor {
         self.usage.clone()
     }
 
-    async fn take(&self, request: Arrived<'_>) -> Result<PushOutcome, PushError> {
+    async fn take(&self, mut request: Arrived<'_>) -> Result<PushOutcome, PushError> {
         let started = Instant::now();
         let size = request.bytes.len() as u64;
+        let rules = self.rules.as_ref().and_then(|book| Some((book, book.of(request.tenant)?)));
+        let columns = if rules.is_some() { size.saturating_mul(COLUMN_FACTOR) } else { 0 };
         let route = self.routes.of(request.tenant, request.limits.tenant_shard_size);
         // A copy of the spans for each replica is made when they are sent to another process.
         let copies = route.as_ref().map_or(0, |route| match &*route.placement {
@@ -123,12 +164,20 @@ impl Distributor {
             placement => u64::from(placement.only_set().is_none()),
         });
         let wanted = size.saturating_add(CALL_BYTES).saturating_mul(1 + copies);
-        let Some(reservation) = self.budget.reserve(wanted) else {
+        let Some(mut reservation) = self.budget.reserve(wanted.saturating_add(columns)) else {
             self.metrics.overload_refusals.inc();
             let message = "too many bytes are in flight".to_owned();
             return Err(PushError::Unavailable { message, retry_after: BUSY_RETRY });
         };
         self.metrics.inflight_bytes.set(self.budget.used() as f64);
+        let is_checked = rules.is_some();
+        let dropped = match rules {
+            Some((book, rules)) => {
+                let _columns = reservation.split(columns);
+                self.apply_rules(&mut request, book, rules).await?
+            }
+            None => 0,
+        };
         let mut grouping = match &route {
             Ok(route) if route.placement.only_set().is_none() => {
                 Some(Grouping::new(&route.placement, route.tokens))
@@ -136,17 +185,23 @@ impl Distributor {
             _ => None,
         };
         let mut traces = TraceCount::new();
+        let mut roots = self.adaptive.as_ref().map(|_| RootSpans::default());
         let export = CheckedExport::read(&request.bytes, |span| {
             traces.add(span.trace_id);
             if let Some(grouping) = &mut grouping {
                 grouping.add(span);
             }
+            if let Some(roots) = &mut roots {
+                roots.see(span);
+            }
         })
         .map_err(malformed)?;
         if export.received == 0 {
-            return Ok(PushOutcome::default());
+            return Ok(PushOutcome { accepted_spans: dropped, ..PushOutcome::default() });
         }
-        self.check(&request, &export)?;
+        if !is_checked {
+            self.check(&request, &export)?;
+        }
         self.count_usage(&request, &export);
         let accepted = export.valid();
         let invalid = export.received - accepted;
@@ -155,12 +210,21 @@ impl Distributor {
             let first = &export.first_problem;
             reasons.push(format!("INVALID_ID: {invalid} spans, the first: {first}"));
         }
+        if accepted == 0 {
+            // Rules dropped all valid spans.
+            let message = reasons.join("; ");
+            return Ok(PushOutcome { accepted_spans: dropped, rejected_spans: invalid, message });
+        }
+        let sampled = roots.map(|roots| roots.of_services(&request.bytes, &export.walk));
         let refusals = match &route {
             Ok(route) => self.write(&request, route, export, grouping, reservation).await,
             Err(error) => Err(Failure::Ring(error.clone())),
         };
         let refusals = refusals.map_err(|failure| self.failed(&request, accepted, failure))?;
         self.metrics.pushed(traces.estimate(), started.elapsed());
+        if let Some(forwarders) = &self.forwarders {
+            forwarders.offer(request.tenant, &request.bytes, invalid > 0);
+        }
         let mut refused = 0;
         for refusal in refusals {
             let spans = refusal.spans.min(accepted - refused);
@@ -168,11 +232,44 @@ impl Distributor {
             reasons.push(format!("{}: {spans} spans", refusal.message));
             refused += spans;
         }
+        if let (Some(adaptive), Some(sampled)) = (&self.adaptive, sampled)
+            && !sampled.is_empty()
+            && refused < accepted
+        {
+            adaptive.count(request.tenant, &sampled);
+        }
         Ok(PushOutcome {
-            accepted_spans: accepted - refused,
+            accepted_spans: accepted - refused + dropped,
             rejected_spans: invalid + refused,
             message: reasons.join("; "),
         })
+    }
+
+    /// Checks a request and puts what the rules leave of it in its place; returns the spans that they dropped.
+    async fn apply_rules(
+        &self,
+        request: &mut Arrived<'_>,
+        book: &RuleBook,
+        rules: Arc<RuleSet>,
+    ) -> Result<u64, PushError> {
+        let export = CheckedExport::read(&request.bytes, |_| {}).map_err(malformed)?;
+        if export.received == 0 {
+            return Ok(0);
+        }
+        self.check(request, &export)?;
+        let (bytes, set) = (request.bytes.clone(), Arc::clone(&rules));
+        let applied = if bytes.len() <= SMALL_REQUEST_BYTES {
+            set.apply(&bytes)
+        } else {
+            tokio::task::spawn_blocking(move || set.apply(&bytes))
+                .await
+                .map_err(|error| PushError::Internal(error.to_string()))?
+        };
+        let applied = applied.map_err(malformed)?;
+        book.count(request.tenant, &rules, &applied);
+        self.metrics.discard(request.tenant, "drop_rule", applied.dropped);
+        request.bytes = applied.request;
+        Ok(applied.dropped)
     }
 
     /// Rate and ids, and the counts of both.
@@ -326,7 +423,7 @@ impl TraceSink for Distributor {
     }
 }
 
-fn malformed(error: WireError) -> PushError {
+fn malformed(error: impl std::fmt::Display) -> PushError {
     PushError::Malformed(format!("malformed export request: {error}"))
 }
 

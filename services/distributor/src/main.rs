@@ -8,6 +8,6 @@ fn main() -> ExitCode {
     tactus_process::main(Program {
         target: Some("distributor"),
         build: |process| Box::pin(tactus_distributor::part::alone(process)),
-        check_limits: |_| Ok(()),
+        check_limits: tactus_distributor::from_config::check_limits,
     })
 }

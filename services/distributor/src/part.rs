@@ -1,31 +1,43 @@
 //! A distributor as part of a process: its receivers, its place in the ring.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::{Router, routing::get};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::StatusCode;
-use tactus_config::Config;
-use tactus_process::{Error, Part, Process, ShownAddresses, settings::tenancy};
-use tactus_proto::tactus::v1::ingester_server;
-use tactus_receivers::{
-    ReceiverMetrics, TraceSink,
-    otlp_grpc::{OtlpGrpcSettings, serve_otlp_grpc},
-    otlp_http::{OtlpHttpSettings, serve_otlp_http},
-};
-use tactus_server::{auth::Authenticator, http::text, listener::BoundListener};
+use tactus_model::TenantId;
+use tactus_process::{Error, Part, Process};
+use tactus_proto::{otlp::ExportTraceServiceResponse, tactus::v1::ingester_server};
+use tactus_receivers::{ReceiverMetrics, TraceSink, otlp_file::read_otlp_files, otlp_grpc::export};
+use tactus_server::http::text;
 use tactus_telemetry::metrics::Registry;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 
-use crate::{Distributor, Parts, from_config};
+use crate::{Distributor, Parts, from_config, receivers::open_receivers, sampling::Sampling};
 
-/// A distributor whose receivers open their ports when the part starts. `local`: the ingester in the same process.
+/// Zipkin's query API of the same process, if there is one: the ports of Zipkin receivers answer it as well. To be set
+/// before the process starts.
+pub type ZipkinQueryApi = Arc<OnceLock<Router>>;
+
+/// Stores an OTLP export request of a tenant; answers what its sender is to be told.
+pub type StoreSpans = Arc<
+    dyn Fn(TenantId, Bytes) -> BoxFuture<'static, Result<ExportTraceServiceResponse, Status>>
+        + Send
+        + Sync,
+>;
+
+/// A distributor whose receivers open their ports when the part starts, and a way in for others in the process.
+/// `local`: the ingester in the same process.
 ///
 /// Errors: settings that cannot be.
 pub async fn part(
     process: &Process,
     local: Option<Arc<dyn ingester_server::Ingester>>,
-) -> Result<Part, Error> {
+    zipkin_query: ZipkinQueryApi,
+) -> Result<(Part, StoreSpans), Error> {
     let config = Arc::clone(process.config());
     let cluster = process.cluster().clone();
     let (overrides, of_tenants) =
@@ -37,9 +49,16 @@ pub async fn part(
         usage_limits: Arc::new(move |tenant| from_config::usage_limits(&of_tenants.of(tenant))),
         ingesters: cluster.ingester_ring(),
         ingester_of: cluster.ingester_of(process.channels(), local),
-        distributors: cluster.distributor_ring(),
+        distributors: Some(cluster.distributor_ring()),
     };
-    let distributor = Arc::new(Distributor::new(parts, process.registry()));
+    let files = from_config::otlp_files(&config)?;
+    let (rules, forwarders) = from_config::rules_and_forwarders(process)?;
+    let sampling = Sampling::start(process).await?;
+    let distributor = Distributor::new(parts, process.registry())
+        .with_rules(rules)
+        .with_forwarders(forwarders.clone())
+        .with_adaptive_sampling(sampling.counter());
+    let distributor = Arc::new(distributor);
     let usage = distributor.usage();
     let sink: Arc<dyn TraceSink> = distributor;
     let mut part = Part::new("distributor");
@@ -53,11 +72,24 @@ pub async fn part(
     let (stop, addresses) = (CancellationToken::new(), process.addresses());
     let auth = process.authenticator().cloned();
     let (bound, opened) = oneshot::channel();
+    let (file_sink, others) = (Arc::clone(&sink), Arc::clone(&sink));
+    let store: StoreSpans = Arc::new(move |tenant, request| {
+        let sink = Arc::clone(&others);
+        Box::pin(async move { export(sink.as_ref(), tenant, request).await })
+    });
     let (closing, leaving) = (stop.clone(), cluster.clone());
     part.start = Some(Box::pin(async move {
         cluster.join_distributors().await;
-        let receivers = open_receivers(&config, auth, sink, &addresses, &closing).await?;
+        let mut receivers =
+            open_receivers(&config, auth, sink, &sampling, zipkin_query.get(), &addresses, &closing)
+                .await?;
+        receivers.extend(sampling.open_ports(&addresses, &closing).await?);
         let _ = bound.send(receivers);
+        let metrics = ReceiverMetrics::register(Registry::global());
+        for settings in files {
+            let (sink, stop) = (Arc::clone(&file_sink), closing.clone());
+            tokio::spawn(read_otlp_files(settings, sink, metrics.clone(), stop));
+        }
         Ok(())
     }));
     part.stop = Some(Box::pin(async move {
@@ -65,50 +97,16 @@ pub async fn part(
         for receiver in opened.await.unwrap_or_default() {
             receiver.stopped().await;
         }
+        forwarders.stop().await;
         leaving.leave_distributors().await;
     }));
-    Ok(part)
+    Ok((part, store))
 }
 
 /// A process of one distributor.
 ///
 /// Errors: as for [`part`].
 pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {
-    Ok(vec![part(process, None).await?])
-}
-
-/// All OTLP receivers.
-async fn open_receivers(
-    config: &Config,
-    auth: Option<Arc<Authenticator>>,
-    sink: Arc<dyn TraceSink>,
-    addresses: &ShownAddresses,
-    stop: &CancellationToken,
-) -> Result<Vec<BoundListener>, Error> {
-    let metrics = ReceiverMetrics::register(Registry::global());
-    let tenancy = tenancy(config, false);
-    let mut receivers = Vec::new();
-    for (name, receiver) in &config.distributor.receivers.otlp {
-        if let Some(grpc) = &receiver.protocols.grpc {
-            let settings = OtlpGrpcSettings {
-                auth: auth.clone(),
-                ..from_config::otlp_grpc(name, grpc, tenancy.clone())?
-            };
-            let bound =
-                serve_otlp_grpc(settings, Arc::clone(&sink), &metrics, stop.clone()).await?;
-            addresses.note("OTLP gRPC", bound.local_addr());
-            receivers.push(bound);
-        }
-        if let Some(http) = &receiver.protocols.http {
-            let settings = OtlpHttpSettings {
-                auth: auth.clone(),
-                ..from_config::otlp_http(name, http, tenancy.clone())?
-            };
-            let bound =
-                serve_otlp_http(settings, Arc::clone(&sink), &metrics, stop.clone()).await?;
-            addresses.note("OTLP HTTP", bound.local_addr());
-            receivers.push(bound);
-        }
-    }
-    Ok(receivers)
+    let (distributor, _) = part(process, None, ZipkinQueryApi::default()).await?;
+    Ok(vec![distributor])
 }

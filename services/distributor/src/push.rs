@@ -80,6 +80,11 @@ impl<'a> CheckedExport<'a> {
     }
 }
 
+/// True if a span can be stored under its ids.
+pub(crate) fn has_valid_ids(span: &SpanView<'_>) -> bool {
+    problem_of(span.trace_id, span.span_id).is_none()
+}
+
 enum Problem {
     /// Bits received.
     TraceId(usize),

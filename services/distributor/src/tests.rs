@@ -1,5 +1,6 @@
-mod doubles;
+pub(crate) mod doubles;
 mod limits;
 mod quorum;
 mod replicas;
+mod ruled;
 mod single;

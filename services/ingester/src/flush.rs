@@ -25,8 +25,9 @@ use crate::{
     error::Error,
     held::Held,
     ingester::Ingester,
-    layout::{PartRange, parse_part_range, sync_directory},
+    layout::{PartRange, parse_part_range, pending_path, sync_directory},
     segment::Segment,
+    tail_sampling::Due,
 };
 
 /// Segments of one tenant from which they become a block, whatever their size: each is a memory map, and a query reads
@@ -122,6 +123,7 @@ impl Ingester {
     pub async fn run(self: Arc<Self>, cancel: CancellationToken, grace: impl FnOnce() -> Duration) {
         let look = self.settings.flush_check_period.min(Duration::from_secs(1));
         let mut flush_task: Option<tokio::task::JoinHandle<()>> = None;
+        let mut decide_task: Option<tokio::task::JoinHandle<()>> = None;
         while !cancel.is_cancelled() {
             tokio::select! {
                 () = cancel.cancelled() => break,
@@ -139,6 +141,15 @@ impl Ingester {
                 }
                 // A full disk does not get better by trying at the rate of the pushes.
                 tokio::time::sleep(look).await;
+            }
+            if self.has_pending.load(Ordering::Acquire)
+                && decide_task.as_ref().is_none_or(|task| task.is_finished())
+            {
+                let ingester = Arc::clone(&self);
+                decide_task = Some(tokio::spawn(async move {
+                    // Logged where it happens; tried again at the next look.
+                    let _ = ingester.decide(Due::Waited).await;
+                }));
             }
             if flush_task.as_ref().is_none_or(|task| task.is_finished()) {
                 let ingester = Arc::clone(&self);
@@ -170,7 +181,8 @@ impl Ingester {
         let ingester = Arc::clone(self);
         let flush = tokio::spawn(async move {
             ingester.seal().await?;
-            ingester.flush_due(true).await.map_or(Ok(()), Err)
+            let decided = ingester.decide(Due::All).await;
+            decided.and(ingester.flush_due(true).await.map_or(Ok(()), Err))
         });
         flush.await?
     }
@@ -180,9 +192,10 @@ impl Ingester {
         let (ingester, tenant) = (Arc::clone(self), tenant.clone());
         let flush = tokio::spawn(async move {
             ingester.seal().await?;
+            let decided = ingester.decide_tenant(&tenant, Due::All).await;
             let flushed = ingester.flush_tenant(&tenant, true).await;
             ingester.update_gauges();
-            flushed
+            decided.and(flushed)
         });
         flush.await?
     }
@@ -376,6 +389,10 @@ impl Ingester {
         }
         let mut cleared = true;
         for segment in &block.segments {
+            if !self.clear_pending(segment) {
+                cleared = false;
+                continue;
+            }
             if let Err(error) = fs::remove_file(segment.path()) {
                 tracing::error!(path = %segment.path().display(), %error, "cannot delete a segment");
                 cleared &= error.kind() == std::io::ErrorKind::NotFound;
@@ -390,6 +407,21 @@ impl Ingester {
             let _ = fs::remove_file(self.manifest_path(tenant, block.id));
         }
         self.metrics.blocks_cleared.inc();
+    }
+
+    /// Deletes what a decision left behind: without its segment it would be taken for undecided. False if that fails.
+    fn clear_pending(&self, segment: &Segment) -> bool {
+        if !self.has_pending.load(Ordering::Relaxed) {
+            return true;
+        }
+        let path = pending_path(segment.path());
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::error!(path = %path.display(), %error, "cannot delete a segment");
+                false
+            }
+            _ => true,
+        }
     }
 }
 
@@ -411,6 +443,7 @@ impl Manifest {
     }
 }
 
-fn part_range(segment: &Path) -> Option<PartRange> {
+/// The log parts whose spans a segment holds.
+pub(crate) fn part_range(segment: &Path) -> Option<PartRange> {
     parse_part_range(segment.parent()?.file_name()?.to_str()?)
 }

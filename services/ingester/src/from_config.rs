@@ -14,9 +14,13 @@ use tactus_telemetry::error_text;
 
 use crate::settings::{Limits, OfTenant, Settings};
 
+mod tail_sampling;
+
+pub use tail_sampling::check_limits;
+
 /// The settings of the ingester, one of those in `ring`.
 ///
-/// Errors: a block version or a dedicated column that cannot be.
+/// Errors: a block version, a dedicated column or a policy of tail sampling that cannot be.
 pub fn settings(
     config: &Config,
     overrides: &Arc<Overrides>,
@@ -45,6 +49,7 @@ pub fn settings(
         block_version: block_version(trace)?,
         dedicated_columns: columns(config, Arc::clone(overrides))?,
         limits: limits(config, Arc::clone(overrides), ring),
+        tail_sampling: tail_sampling::of_tenants(config, Arc::clone(overrides))?,
         ..built_in
     })
 }

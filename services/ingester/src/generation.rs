@@ -19,6 +19,7 @@ use crate::{
     recent_view::RecentView,
     segment::Segment,
     settings::Settings,
+    tail_sampling::Deciding,
 };
 
 /// How long a released block is remembered: longer than any block list takes to show it.
@@ -41,6 +42,8 @@ pub(crate) struct Generation {
     pub(crate) replayed: bool,
     first_push: AtomicU64,
     heads: RwLock<HashMap<TenantId, Arc<Head>>>,
+    /// Milliseconds after the first push at which it is cut, whatever the settings.
+    cut_after: AtomicU64,
 }
 
 impl Generation {
@@ -52,7 +55,13 @@ impl Generation {
             replayed,
             first_push: AtomicU64::new(0),
             heads: RwLock::default(),
+            cut_after: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// Cuts it so long after its first push at the latest.
+    pub(crate) fn cut_within(&self, period: Duration) {
+        self.cut_after.fetch_min(period.as_millis() as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn head(&self, tenant: &TenantId) -> Option<Arc<Head>> {
@@ -102,6 +111,7 @@ impl Generation {
         let since = |then: u64| Duration::from_millis(now.saturating_sub(then));
         since(self.last_push.load(Ordering::Relaxed)) >= settings.trace_idle_period
             || since(first) >= settings.trace_live_period
+            || now.saturating_sub(first) >= self.cut_after.load(Ordering::Relaxed)
             || self.heap_bytes() >= settings.generation_bytes
             || (since(first) >= settings.trace_idle_period && self.nears_limit_of_traces())
     }
@@ -135,6 +145,8 @@ pub(crate) struct Tenant {
     large_traces: Mutex<LargeTraces>,
     /// What need not be stored again.
     pub(crate) origins: KnownOrigins,
+    /// Held while traces are decided, one round at a time.
+    pub(crate) deciding: Mutex<Option<Box<Deciding>>>,
 }
 
 /// Sizes of traces that came near the limit in a generation that was cut, so that a cut does not reset them.
@@ -153,10 +165,28 @@ impl Tenant {
         self.view.read().segments.clone()
     }
 
-    /// Segments whose spans are not in object storage.
+    /// Segments whose traces are not decided, the oldest first.
+    pub(crate) fn pending_segments(&self) -> Vec<Arc<Segment>> {
+        let view = self.view.read();
+        view.segments.iter().filter(|segment| segment.is_pending()).cloned().collect()
+    }
+
+    /// Puts what was decided to stay of a segment in its place.
+    pub(crate) fn replace_segment(&self, pending: &Arc<Segment>, decided: Option<Arc<Segment>>) {
+        if decided.is_none() {
+            self.origins.let_go(pending.origins().all());
+        }
+        let mut view = self.view.write();
+        let place = view.segments.iter().position(|segment| Arc::ptr_eq(segment, pending));
+        let Some(place) = place else { return };
+        view.segments.splice(place..=place, decided);
+    }
+
+    /// Segments whose traces are decided and whose spans are not in object storage.
     pub(crate) fn unflushed_segments(&self) -> Vec<Arc<Segment>> {
         let view = self.view.read();
-        view.segments.iter().filter(|segment| !segment.is_flushed()).cloned().collect()
+        let waits = |segment: &&Arc<Segment>| !segment.is_flushed() && !segment.is_pending();
+        view.segments.iter().filter(waits).cloned().collect()
     }
 
     pub(crate) fn add_head(&self, head: Arc<Head>) {
@@ -199,7 +229,13 @@ impl Tenant {
     pub(crate) fn is_idle(&self) -> bool {
         let view = self.view.read();
         let is_old = |(released, _): &(Instant, Uuid)| released.elapsed() > RELEASED_MEMORY;
-        view.heads.is_empty() && view.segments.is_empty() && view.released.iter().all(is_old)
+        let decided_lately = self.deciding.try_lock().is_none_or(|deciding| {
+            deciding.as_ref().is_some_and(|it| it.decided.elapsed() <= RELEASED_MEMORY)
+        });
+        view.heads.is_empty()
+            && view.segments.is_empty()
+            && view.released.iter().all(is_old)
+            && !decided_lately
     }
 
     /// Heads, segments and released blocks at one moment.

@@ -53,6 +53,8 @@ pub struct Ingester {
     stopping: AtomicBool,
     /// A generation could not be written yet.
     pub(crate) has_waiting_cuts: AtomicBool,
+    /// Some tenant may have segments whose traces are not decided.
+    pub(crate) has_pending: AtomicBool,
     measure: Mutex<()>,
     /// Queries that run at the same time.
     pub(crate) query_slots: Arc<Semaphore>,
@@ -95,6 +97,7 @@ impl Ingester {
             live_bytes: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             has_waiting_cuts: AtomicBool::new(false),
+            has_pending: AtomicBool::new(false),
             measure: Mutex::new(()),
             query_slots: Arc::new(Semaphore::new(settings.concurrent_queries.max(1))),
             itself: Weak::clone(itself),
@@ -135,7 +138,12 @@ impl Ingester {
             return Ok(Appended::default());
         }
         let generation = self.current.read();
-        let head = generation.head_or_insert(tenant, || self.new_head(tenant));
+        let head = generation.head_or_insert(tenant, || {
+            if let Some(tail_sampling) = self.settings.tail_sampling.of(tenant) {
+                generation.cut_within(tail_sampling.cut_period());
+            }
+            self.new_head(tenant)
+        });
         let appended = head.append(push, |appended| {
             if appended.spans == 0 {
                 return Ok(());
@@ -256,6 +264,7 @@ impl Ingester {
         for id in gone {
             self.flushes.forget(&id);
             self.metrics.live_traces.remove([id.as_str()]);
+            self.metrics.tail_sampling.forget(&id);
         }
     }
 

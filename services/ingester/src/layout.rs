@@ -3,6 +3,8 @@
 //! ```text
 //! log/                              the write-ahead log, with its lock
 //! segments/<first>-<last>/<tenant>.<n>.seg  spans of log parts first..=last; appears as a whole
+//!                       <tenant>.<n>.pending  the same, before tail sampling decided which traces stay
+//!                       <tenant>.<n>.deciding being written; deleted at start
 //! segments/.writing-<first>-<last>/      being written; deleted at start
 //! flushing/<tenant>/<block id>.json      segments that become this block
 //! building/<block id>/                   files of a block before its upload; deleted at start
@@ -15,6 +17,13 @@ use std::{
 };
 
 use tactus_model::TenantId;
+
+/// Ending of a segment.
+const SEGMENT: &str = "seg";
+/// Ending of a segment of which tail sampling did not decide yet.
+const PENDING: &str = "pending";
+/// Ending of a segment that is written in the place of a pending one.
+const DECIDING: &str = "deciding";
 
 /// The parts of the log whose spans a directory of segments holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,12 +106,41 @@ pub(crate) fn parse_part_range(name: &str) -> Option<PartRange> {
 
 /// Name of a tenant's `number`th segment in its directory.
 pub(crate) fn segment_file_name(tenant: &TenantId, number: usize) -> String {
-    format!("{tenant}.{number}.seg")
+    format!("{tenant}.{number}.{SEGMENT}")
 }
 
-/// The tenant of a segment's file name.
+/// As [`segment_file_name`], of a segment whose traces are not decided.
+pub(crate) fn pending_file_name(tenant: &TenantId, number: usize) -> String {
+    format!("{tenant}.{number}.{PENDING}")
+}
+
+/// True for the file of a segment whose traces are not decided.
+pub(crate) fn is_pending(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == PENDING)
+}
+
+/// True for a segment that was not written to its end.
+pub(crate) fn is_deciding(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == DECIDING)
+}
+
+/// What is written in the place of a pending segment, while it is written and when it is whole.
+pub(crate) fn decided_paths(pending: &Path) -> (PathBuf, PathBuf) {
+    (pending.with_extension(DECIDING), pending.with_extension(SEGMENT))
+}
+
+/// Where a segment lay before its traces were decided, if they were.
+pub(crate) fn pending_path(segment: &Path) -> PathBuf {
+    segment.with_extension(PENDING)
+}
+
+/// The tenant of a segment's file name, pending or not.
 pub(crate) fn parse_segment_file_name(name: &str) -> Option<TenantId> {
-    let (tenant, number) = name.strip_suffix(".seg")?.rsplit_once('.')?;
+    let (stem, ending) = name.rsplit_once('.')?;
+    let (tenant, number) = stem.rsplit_once('.')?;
+    if ending != SEGMENT && ending != PENDING {
+        return None;
+    }
     number.parse::<usize>().ok()?;
     TenantId::parse(tenant).ok()
 }
@@ -119,8 +157,15 @@ mod tests {
     #[test]
     fn segment_file_names_parse_back() {
         let tenant = TenantId::parse("a.b.7").unwrap();
-        assert_eq!(parse_segment_file_name(&segment_file_name(&tenant, 12)), Some(tenant));
-        for foreign in ["a.seg", "a.b.seg", "x", "a b.0.seg"] {
+        assert_eq!(parse_segment_file_name(&segment_file_name(&tenant, 12)), Some(tenant.clone()));
+        let pending = pending_file_name(&tenant, 12);
+        assert_eq!(parse_segment_file_name(&pending), Some(tenant.clone()));
+        assert!(is_pending(Path::new(&pending)));
+        let (deciding, decided) = decided_paths(Path::new(&pending));
+        assert!(is_deciding(&deciding) && !is_pending(&decided));
+        assert_eq!(decided.to_str(), Some(segment_file_name(&tenant, 12).as_str()));
+        assert_eq!(pending_path(&decided).to_str(), Some(pending.as_str()));
+        for foreign in ["a.seg", "a.b.seg", "x", "a b.0.seg", "a.0.deciding"] {
             assert_eq!(parse_segment_file_name(foreign), None);
         }
     }

@@ -4,6 +4,7 @@
 //! push -> write-ahead log (one write) -> ack
 //!      -> head: live batches, queryable at once
 //!         cut by size, age or idleness -> sorted segments on disk, log parts released
+//!         tail sampling, if the tenant has policies -> segments of the traces that stay
 //!         cut by size or age -> merge of the segments -> block -> object storage
 //! ```
 //!
@@ -36,6 +37,7 @@ mod service;
 mod settings;
 mod share;
 mod stop;
+mod tail_sampling;
 mod written;
 
 #[cfg(test)]
@@ -46,5 +48,5 @@ mod tests;
 pub use error::{Error, PushError};
 pub use ingester::Ingester;
 pub use segment::{Segment, SegmentError};
-pub use settings::{Limits, OfTenant, Settings};
+pub use settings::{Limits, OfTenant, Settings, TailSampling};
 pub use written::BlockWritten;

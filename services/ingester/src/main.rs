@@ -8,6 +8,6 @@ fn main() -> ExitCode {
     tactus_process::main(Program {
         target: Some("ingester"),
         build: |process| Box::pin(tactus_ingester::part::alone(process)),
-        check_limits: |_| Ok(()),
+        check_limits: tactus_ingester::from_config::check_limits,
     })
 }

@@ -2,6 +2,8 @@
 
 use tactus_telemetry::metrics::{Counter, CounterVec, Gauge, GaugeVec, Registry};
 
+use crate::tail_sampling::TailSamplingMetrics;
+
 /// Handles of all metrics; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -21,6 +23,7 @@ pub(crate) struct Metrics {
     pub(crate) refused_pushes: CounterVec<1>,
     pub(crate) duplicate_spans: Counter,
     pub(crate) attributes_truncated: CounterVec<1>,
+    pub(crate) tail_sampling: TailSamplingMetrics,
 }
 
 impl Metrics {
@@ -86,6 +89,7 @@ impl Metrics {
                 "Attribute keys and values cut to max_attribute_bytes.",
                 ["tenant"],
             ),
+            tail_sampling: TailSamplingMetrics::new(registry),
         }
     }
 }

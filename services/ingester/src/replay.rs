@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -20,7 +20,10 @@ use crate::{
     generation::Generation,
     head::Head,
     ingester::Ingester,
-    layout::{PartRange, parse_part_range, parse_segment_file_name},
+    layout::{
+        PartRange, decided_paths, is_deciding, is_pending, parse_part_range,
+        parse_segment_file_name,
+    },
     seal::Sealing,
     segment::{Segment, SegmentError},
     settings::Limits,
@@ -72,6 +75,14 @@ fn list_sorted(directory: &Path) -> Result<Vec<PathBuf>, Error> {
 
 fn open_segments(ingester: &Ingester, directory: &Path) -> Result<(), Error> {
     for path in list_sorted(directory)? {
+        // What was decided is written before the pending segment goes; written half, it is decided again.
+        if is_deciding(&path) || (is_pending(&path) && decided_paths(&path).1.exists()) {
+            fs::remove_file(&path).map_err(Error::io("delete", &path))?;
+            continue;
+        }
+        if is_pending(&path) {
+            ingester.has_pending.store(true, Ordering::Release);
+        }
         let name = path.file_name().and_then(|name| name.to_str());
         let Some(tenant) = name.and_then(parse_segment_file_name) else {
             tracing::warn!(path = %path.display(), "foreign file among the segments, left alone");

@@ -15,7 +15,9 @@ use crate::{
     generation::Generation,
     head::Head,
     ingester::Ingester,
-    layout::{PartRange, parse_segment_file_name, segment_file_name, sync_directory},
+    layout::{
+        PartRange, parse_segment_file_name, pending_file_name, segment_file_name, sync_directory,
+    },
     origins::HeldOrigins,
     segment::Segment,
 };
@@ -128,6 +130,9 @@ impl Ingester {
             self.tenant_or_insert(&tenant).replace_head(&head, replaced);
         }
         self.release_log(parts);
+        if generation.heads().iter().any(|(id, _)| self.settings.tail_sampling.of(id).is_some()) {
+            self.has_pending.store(true, Ordering::Release);
+        }
         Ok(())
     }
 
@@ -170,6 +175,7 @@ impl Ingester {
         head: &Head,
         clock: Clock,
     ) -> Result<usize, Error> {
+        let is_tail_sampled = self.settings.tail_sampling.of(tenant).is_some();
         let chunks = head.chunks();
         let mut written = 0;
         let mut rest = chunks.as_slice();
@@ -187,7 +193,10 @@ impl Ingester {
             if batch.is_empty() {
                 continue;
             }
-            let name = segment_file_name(tenant, written);
+            let name = match is_tail_sampled {
+                true => pending_file_name(tenant, written),
+                false => segment_file_name(tenant, written),
+            };
             let times = block_times(&batch, clock);
             let sync = self.settings.fsync_interval.is_some();
             // Of the inputs: the merge leaves copies out.

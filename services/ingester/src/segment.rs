@@ -24,7 +24,7 @@ use std::{
 use tactus_model::SpanBatch;
 use tactus_storage::Uuid;
 
-use crate::origins::HeldOrigins;
+use crate::{layout, origins::HeldOrigins};
 
 mod columns;
 mod file;
@@ -135,6 +135,11 @@ impl Segment {
     /// Where the file lies.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// True as long as tail sampling did not decide which of its traces stay.
+    pub(crate) fn is_pending(&self) -> bool {
+        layout::is_pending(&self.path)
     }
 
     /// The block that it becomes part of, once that is decided.

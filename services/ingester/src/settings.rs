@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tactus_model::TenantId;
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
+use tactus_tail_sampling::Policies;
 
 /// Settings of an ingester. Times and sizes as in Tempo's `ingester` and `storage.trace` sections.
 #[derive(Debug, Clone)]
@@ -65,6 +66,8 @@ pub struct Settings {
     pub dedicated_columns: OfTenant<Vec<DedicatedColumn>>,
     /// Limits. Those of a tenant are asked for at its first push after each cut.
     pub limits: OfTenant<Limits>,
+    /// Which whole traces are kept; `None`: all, as they come. The same settings must be the same allocation.
+    pub tail_sampling: OfTenant<Option<Arc<TailSampling>>>,
 }
 
 /// A setting that may differ by tenant and change at any time.
@@ -99,6 +102,28 @@ impl<T> Clone for OfTenant<T> {
 impl<T> fmt::Debug for OfTenant<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OfTenant")
+    }
+}
+
+/// Tail sampling of a tenant.
+#[derive(Debug)]
+pub struct TailSampling {
+    /// What is kept. Not empty.
+    pub policies: Arc<Policies>,
+    /// Traces are decided so long after their spans came.
+    pub decision_wait: Duration,
+    /// Traces that wait; of more, the oldest are decided early.
+    pub num_traces: usize,
+    /// Decisions to keep that are remembered for late spans.
+    pub sampled_cache_size: usize,
+    /// Decisions to drop that are remembered for late spans.
+    pub non_sampled_cache_size: usize,
+}
+
+impl TailSampling {
+    /// Spans are cut to segments so often: what is cut together is decided together, when the last of it has waited.
+    pub(crate) fn cut_period(&self) -> Duration {
+        (self.decision_wait / 4).max(Duration::from_secs(1))
     }
 }
 
@@ -148,6 +173,7 @@ impl Settings {
                 max_live_traces: 10_000,
                 max_attribute_bytes: 2048,
             }),
+            tail_sampling: OfTenant::all(None),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::{
 mod blocks;
 mod metrics;
 mod replicas;
+mod tail_sampling;
 
 struct Bench {
     folder: tempfile::TempDir,

@@ -1,13 +1,17 @@
 //! A querier as part of a process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tactus_process::{Error, Part, Process, caches};
+use tactus_process::{Error, Part, Process};
 use tactus_proto::tactus::v1::{ingester_server, querier_server};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Jobs, Querier, RecentData, RecentParts, Worker, dial_by, from_config, keep_resolving};
+
+/// When the process ends, reads of jobs that nobody waits for may take so long.
+const END_GRACE: Duration = Duration::from_secs(10);
 
 /// What a querier of this process does for others in it: jobs on blocks, and on recent data.
 ///
@@ -18,13 +22,17 @@ pub async fn jobs(
 ) -> Result<Jobs, Error> {
     let config = process.config();
     let store = process.store().await?;
-    let caches = caches::open(config, process.registry())?;
-    let querier: Arc<dyn querier_server::Querier> = Arc::new(Querier::new(
-        from_config::settings(config, &caches),
-        store.bucket,
-        store.blocklist,
-        process.registry(),
-    ));
+    let caches = process.caches().await?;
+    let settings = from_config::settings(config, &caches);
+    let querier = Querier::new(settings, store.bucket, store.blocklist, process.registry());
+    let (ends, threads) = (process.background().clone(), querier.clone());
+    process.spawn(async move {
+        ends.cancelled().await;
+        if tokio::time::timeout(END_GRACE, threads.end()).await.is_err() {
+            tracing::warn!("reads of object storage take long, not waiting for them");
+        }
+    });
+    let querier: Arc<dyn querier_server::Querier> = Arc::new(querier);
     let cluster = process.cluster();
     let recent: Arc<dyn ingester_server::Ingester> = match local {
         // Nobody to ask but ourselves.
@@ -47,25 +55,27 @@ pub async fn jobs(
 
 /// Takes jobs from the query-frontends of the cluster, or from those at the configured address.
 ///
-/// A process alone has its only query-frontend in it, which needs no stream.
-pub fn part(process: &Process, jobs: Jobs) -> Part {
+/// A process alone has its only query-frontend in it, which needs no stream. Errors: certificates.
+pub fn part(process: &Process, jobs: Jobs) -> Result<Part, Error> {
     let config = process.config();
     if process.cluster().is_alone() {
-        return Part::new("querier");
+        return Ok(Part::new("querier"));
     }
     let settings = from_config::worker(config);
-    let address = &config.querier.frontend_worker.frontend_address;
+    let frontends = &config.querier.frontend_worker;
+    let section = "querier.frontend_worker.grpc_client_config";
+    let channels = process.channels_of(section, &frontends.grpc_client_config)?;
+    let address = &frontends.frontend_address;
     let stop = CancellationToken::new();
     let addresses = if address.is_empty() {
         process.cluster().frontends()
     } else {
         let (known, addresses) = watch::channel(Vec::new());
-        let every = config.querier.frontend_worker.dns_lookup_duration.as_std();
+        let every = frontends.dns_lookup_duration.as_std();
         process.spawn(keep_resolving(address.clone(), every, known, stop.clone()));
         addresses
     };
-    let dial = dial_by(process.channels().clone());
-    let worker = Worker::new(settings, jobs, dial, process.registry());
+    let worker = Worker::new(settings, jobs, dial_by(channels), process.registry());
     let (stopped, stopping) = (tokio::spawn(worker.run(addresses, stop.clone())), stop);
     let mut part = Part::new("querier");
     part.stop = Some(Box::pin(async move {
@@ -74,7 +84,7 @@ pub fn part(process: &Process, jobs: Jobs) -> Part {
             tracing::error!("querier task panicked");
         }
     }));
-    part
+    Ok(part)
 }
 
 /// A process of one querier.
@@ -82,5 +92,5 @@ pub fn part(process: &Process, jobs: Jobs) -> Part {
 /// Errors: as for [`jobs`].
 pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {
     let jobs = jobs(process, None).await?;
-    Ok(vec![part(process, jobs)])
+    Ok(vec![part(process, jobs)?])
 }

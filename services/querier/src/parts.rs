@@ -192,8 +192,8 @@ impl<T: Send + 'static> Parts<T> {
 
 impl<T: Send + 'static> Help for Parts<T> {
     fn start(self: Arc<Self>, turn: Turn) {
-        let runtime = self.job.runtime.clone();
-        runtime.spawn_blocking(move || self.help(turn));
+        let job = Arc::clone(&self.job);
+        drop(job.threads.start(&job.runtime, move || self.help(turn)));
     }
 }
 

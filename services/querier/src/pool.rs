@@ -11,6 +11,8 @@ use tactus_proto::tactus::v1::JobExplanation;
 use tactus_storage::BlockMeta;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use crate::error::{Error, Result};
 use crate::explain::{Phase, Recorder};
@@ -28,6 +30,25 @@ thread_local! {
 pub(crate) struct Pool {
     slots: Arc<Semaphore>,
     gate: Arc<Gate>,
+    threads: Threads,
+}
+
+/// The threads at work. Clones are of the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Threads {
+    running: TaskTracker,
+    ending: Arc<AtomicBool>,
+}
+
+impl Threads {
+    /// Runs something that may block on a thread of its own.
+    pub(crate) fn start<T: Send + 'static>(
+        &self,
+        runtime: &Handle,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.running.spawn_blocking_on(work, runtime)
+    }
 }
 
 /// How a job runs.
@@ -61,6 +82,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: Handle,
     pub(crate) gate: Arc<Gate>,
     pub(crate) query: u64,
+    pub(crate) threads: Threads,
     cancelled: Arc<AtomicBool>,
     bytes_read: AtomicU64,
     cached_bytes: AtomicU64,
@@ -95,7 +117,17 @@ impl Pool {
         Self {
             slots: Arc::new(Semaphore::new(slots)),
             gate: Arc::new(Gate::new(threads, max_bytes)),
+            threads: Threads::default(),
         }
+    }
+
+    /// Takes no more jobs, has those that run stop at their next step, and waits until they did: what a thread reads,
+    /// it reads by a runtime that must outlive it.
+    pub(crate) async fn end(&self) {
+        self.slots.close();
+        self.threads.ending.store(true, Ordering::Relaxed);
+        self.threads.running.close();
+        self.threads.running.wait().await;
     }
 
     /// Runs a job once there is a free slot. Dropping the future cancels it, and so does the timeout, which
@@ -112,6 +144,7 @@ impl Pool {
             runtime: Handle::current(),
             gate: Arc::clone(&self.gate),
             query: options.query,
+            threads: self.threads.clone(),
             cancelled,
             bytes_read: AtomicU64::new(0),
             cached_bytes: AtomicU64::new(0),
@@ -121,7 +154,7 @@ impl Pool {
             waited: AtomicBool::new(false),
             recorder: options.explain.then(Recorder::default),
         });
-        let task = tokio::task::spawn_blocking(move || {
+        let task = self.threads.start(&Handle::current(), move || {
             // The slot is taken until the thread is free, not until the caller lost interest.
             let _slot = slot;
             let turn = shared.gate.enter(shared.query);
@@ -241,9 +274,9 @@ impl Job {
 }
 
 impl Shared {
-    /// True once the caller is gone.
+    /// True once the caller is gone, or the process ends.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+        self.cancelled.load(Ordering::Relaxed) || self.threads.ending.load(Ordering::Relaxed)
     }
 
     /// True once a thread of the job had to wait for storage.

@@ -61,6 +61,11 @@ impl Querier {
         Self { inner: Arc::new(Inner { settings, pool, blocks, metrics }) }
     }
 
+    /// Takes no more jobs, and returns when no thread works on one any more: to be waited for before the runtime ends.
+    pub async fn end(&self) {
+        self.inner.pool.end().await;
+    }
+
     /// Runs a job on one block; the default answer for a block that was deleted meanwhile. Also, of which other
     /// requests it is the answer: none if it must not be kept.
     async fn run_on_block<T: Default + Send + 'static>(

@@ -1,6 +1,7 @@
 //! The query API over HTTP.
 
 mod metrics;
+mod service_graph;
 
 use std::sync::Arc;
 
@@ -53,6 +54,7 @@ pub fn router(frontend: Arc<Frontend>) -> Router {
         .route("/api/metrics/query_range", any(metrics::range))
         .route("/api/metrics/query", any(metrics::instant))
         .route("/api/metrics/summary", any(metrics::summary))
+        .route("/api/service-graph", any(service_graph::graph))
         .with_state(frontend)
 }
 

@@ -17,28 +17,38 @@ mod blocks;
 pub mod from_config;
 mod frontend;
 mod http;
+pub mod jaeger;
+mod jaeger_grpc;
 mod jobs;
+mod listeners;
 mod metrics;
 mod metrics_query;
+mod names;
 pub mod part;
 mod queue;
 mod results;
 mod search;
+mod service_graph;
 mod settings;
 mod streaming;
 mod tags;
+mod tail_sampling;
 mod trace_by_id;
+mod trace_lookup;
 mod work;
+pub mod zipkin;
 
 #[cfg(test)]
 mod tests;
 
 pub use crate::http::router;
 pub use frontend::{Frontend, Parts, QueuedParts};
+pub use jaeger_grpc::WriteSpans;
 pub use metrics_query::SeriesAnswer;
 pub use queue::{JobQueue, QueueSettings, WeightSettings, WorkerStreams};
 pub use results::ResultSettings;
 pub use search::SearchAnswer;
+pub use service_graph::{ConnectionType, Edge, GraphWindow, Latency, ServiceGraph};
 pub use settings::{
     MetricsSettings, SearchSettings, ServiceLevel, ServiceLevels, Settings, StreamingSettings,
     TenantLimits, TenantLimitsOf, TraceByIdSettings,
@@ -46,3 +56,4 @@ pub use settings::{
 pub use streaming::{Answers, Streaming, streaming_service};
 pub use tags::{TagValuesAnswer, TagsAnswer};
 pub use trace_by_id::FoundTrace;
+pub use trace_lookup::{FoundId, FoundIds, LookupSettings, TraceLookup, WholeTrace, WholeTraces};

@@ -2,11 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use tactus_overrides::http::{change_router, read_router};
-use tactus_process::{Error, Part, Process, caches, settings::tenancy};
+use tactus_process::{Error, Part, Process, ReadyCheck, settings::tenancy};
 use tactus_proto::tactus::v1::{ingester_server, querier_server};
+use tactus_server::auth::{Access, guard};
+use tactus_server::http::{not_found, with_path_prefix};
+use tokio::sync::oneshot;
 
-use crate::{Frontend, JobQueue, QueuedParts, from_config, router, streaming_service};
+use crate::jaeger::{JaegerQueries, JaegerSettings, jaeger_router};
+use crate::jaeger_grpc::Answering;
+use crate::listeners::{self, Served};
+use crate::zipkin::zipkin_router;
+use crate::{
+    Frontend, JobQueue, QueuedParts, WriteSpans, from_config, router, streaming_service,
+    tail_sampling,
+};
 
 /// When the process stops, queries that run may take so long.
 const STOP_GRACE: Duration = Duration::from_secs(30);
@@ -25,13 +36,18 @@ impl std::fmt::Debug for Local {
     }
 }
 
-/// A query-frontend whose jobs are run by queriers that come to it, and by `local`.
+/// A query-frontend whose jobs are run by queriers that come to it, and by `local`. `write`: where the spans go that a
+/// Jaeger in front stores here, if this process can store any.
 ///
 /// Errors: settings that cannot be; object storage that refuses us.
-pub async fn part(process: &Process, local: Option<Local>) -> Result<Part, Error> {
+pub async fn part(
+    process: &Process,
+    local: Option<Local>,
+    write: Option<WriteSpans>,
+) -> Result<Part, Error> {
     let config = process.config();
     let store = process.store().await?;
-    let caches = caches::open(config, process.registry())?;
+    let caches = process.caches().await?;
     let settings = from_config::settings(config, &caches)?;
     let queue = JobQueue::new(settings.queue(), process.registry());
     if let Some(Local { recent, querier }) = local {
@@ -59,14 +75,19 @@ pub async fn part(process: &Process, local: Option<Local>) -> Result<Part, Error
         "/api/v2/search/tag/{tagName}/values",
         "/api/metrics/query",
         "/api/metrics/query_range",
+        "/api/tail-sampling/dry-run",
         "/api/overrides",
+        "/jaeger/api/{path}",
+        "/zipkin/api/v2/{path}",
     ];
     let overrides = || (Arc::clone(process.overrides()), tenancy(config, false));
     let (limits, of) = overrides();
     part.read = router(Arc::clone(&frontend)).merge(read_router(limits, of));
+    let policies = tail_sampling::policies_of(config, Arc::clone(process.overrides()));
+    part.read = part.read.merge(tail_sampling::router(Arc::clone(&frontend), policies));
     let (limits, of) = overrides();
     part.change = change_router(limits, of);
-    let streaming = streaming_service(frontend);
+    let streaming = streaming_service(Arc::clone(&frontend));
     part.public_grpc.push(Arc::new(move |routes| {
         routes.add_service(streaming.clone());
     }));
@@ -75,18 +96,56 @@ pub async fn part(process: &Process, local: Option<Local>) -> Result<Part, Error
         routes.add_service(service.clone());
     }));
     let ready = queue.clone();
-    part.ready = Some(Arc::new(move || {
+    let ready: ReadyCheck = Arc::new(move || {
         ready
             .check_ready()
             .map_err(|reason| format!("Query Frontend not ready: not ready: {reason}"))
+    });
+    part.ready = Some(Arc::clone(&ready));
+    let settings = from_config::jaeger(config);
+    let queries = JaegerQueries::new(Arc::clone(&frontend), settings.clone());
+    let answering = Answering { queries, tenancy: frontend.tenancy.clone() };
+    let on_main = JaegerSettings { base_path: "/jaeger".to_owned(), ..settings.clone() };
+    let zipkin = zipkin_router(Arc::clone(&frontend), from_config::zipkin(config));
+    part.zipkin = guard(zipkin.clone(), Access::Read, process.authenticator()).fallback(not_found);
+    part.read = part
+        .read
+        .merge(jaeger_router(Arc::clone(&frontend), on_main))
+        .merge(with_path_prefix("/zipkin", zipkin.clone()));
+    let jaeger = jaeger_router(frontend, settings);
+    let served = Served { jaeger, answering, write, zipkin, ready };
+    let closed = open_query_apis(&mut part, process, served)?;
+    part.stop = Some(Box::pin(async move {
+        closed.await;
+        queue.stop(STOP_GRACE).await;
     }));
-    part.stop = Some(Box::pin(async move { queue.stop(STOP_GRACE).await }));
     Ok(part)
+}
+
+/// Lets the ports of the query APIs open when the part starts. Returns what closes them.
+fn open_query_apis(
+    part: &mut Part,
+    process: &Process,
+    served: Served,
+) -> Result<BoxFuture<'static, ()>, Error> {
+    let ports = listeners::ports(process.config())?;
+    let (addresses, authenticator) = (process.addresses(), process.authenticator().cloned());
+    let (opened, listening) = oneshot::channel();
+    part.start = Some(Box::pin(async move {
+        let listening = listeners::open(ports, served, authenticator.as_ref(), &addresses);
+        let _ = opened.send(listening.await?);
+        Ok(())
+    }));
+    Ok(Box::pin(async move {
+        if let Ok(listening) = listening.await {
+            listening.stop().await;
+        }
+    }))
 }
 
 /// A process of one query-frontend.
 ///
 /// Errors: as for [`part`].
 pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {
-    Ok(vec![part(process, None).await?])
+    Ok(vec![part(process, None, None).await?])
 }

@@ -24,6 +24,7 @@ use tonic::codec::CompressionEncoding;
 use crate::frontend::Frontend;
 pub(crate) use metrics::MetricsProgress;
 pub use outlet::Answers;
+pub(crate) use outlet::{partial, status};
 pub(crate) use search::SearchProgress;
 pub use service::Streaming;
 pub(crate) use tags::Observer;

@@ -62,6 +62,17 @@ impl Frontend {
         when_too_large: WhenTooLarge,
     ) -> Result<FoundTrace> {
         let _admitted = self.admit(tenants)?;
+        self.find_admitted(tenants, id, query, when_too_large).await
+    }
+
+    /// Finds a trace for a query that is let in already.
+    pub(crate) async fn find_admitted(
+        &self,
+        tenants: &[TenantId],
+        id: TraceId,
+        query: TraceQuery,
+        when_too_large: WhenTooLarge,
+    ) -> Result<FoundTrace> {
         let finds: Vec<_> = tenants
             .iter()
             .map(|tenant| FindTraceRequest {

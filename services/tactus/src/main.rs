@@ -2,15 +2,23 @@
 //!
 //! It puts services together through the traits of the protocol and holds no logic of its own.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{
+    process::ExitCode,
+    sync::Arc,
+};
 
 use futures_util::future::BoxFuture;
+use tactus_distributor::part::ZipkinQueryApi;
 use tactus_ingester::BlockWritten;
 use tactus_process::{Error, Part, Process, Program};
 use tactus_query_frontend::part::Local;
 
 fn main() -> ExitCode {
-    let check_limits = tactus_compactor::from_config::check_limits;
+    let check_limits = |limits: &_| {
+        tactus_compactor::from_config::check_limits(limits)?;
+        tactus_ingester::from_config::check_limits(limits)?;
+        tactus_distributor::from_config::check_limits(limits)
+    };
     tactus_process::main(Program { target: None, build, check_limits })
 }
 
@@ -40,10 +48,14 @@ async fn all(process: &Process) -> Result<Vec<Part>, Error> {
     let (ingester, recent) = tactus_ingester::part::part(process, written).await?;
     let jobs = tactus_querier::part::jobs(process, Some(Arc::clone(&recent))).await?;
     let local = Local { recent: Arc::clone(&jobs.recent), querier: Arc::clone(&jobs.querier) };
-    let frontend = tactus_query_frontend::part::part(process, Some(local)).await?;
+    let zipkin_query = ZipkinQueryApi::default();
+    let (distributor, store_spans) =
+        tactus_distributor::part::part(process, Some(recent), Arc::clone(&zipkin_query)).await?;
+    let frontend =
+        tactus_query_frontend::part::part(process, Some(local), Some(store_spans)).await?;
+    zipkin_query.get_or_init(|| frontend.zipkin.clone());
     let compactor = tactus_compactor::part::part(process).await?;
-    let distributor = tactus_distributor::part::part(process, Some(recent)).await?;
     // Stopped from the last to the first: what comes in must still find an ingester, and queries an answer.
-    let querier = tactus_querier::part::part(process, jobs);
+    let querier = tactus_querier::part::part(process, jobs)?;
     Ok(vec![frontend, querier, compactor, ingester, distributor])
 }

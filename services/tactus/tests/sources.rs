@@ -4,6 +4,8 @@
 
 #[path = "sources/all.rs"]
 mod all;
+#[path = "sources/sampled.rs"]
+mod sampled;
 #[path = "../../../libs/traceql/tests/slow/slow.rs"]
 #[expect(dead_code, reason = "the slow evaluator is held against one batch elsewhere")]
 mod slow;
@@ -43,7 +45,7 @@ use all::All;
 use slow::batches::{Group, Stored, encoded, live_batch};
 use slow::data::{BASE, groups, without_repeated_keys};
 use slow::queries::search;
-use slow_metrics::queries::metrics;
+use slow_metrics::queries::{adjustable, graph, metrics};
 
 const TENANT: &str = "t1";
 const SECOND: u64 = 1_000_000_000;
@@ -341,7 +343,10 @@ fn searches() -> impl Strategy<Value = Vec<Search>> {
 fn metrics_queries() -> impl Strategy<Value = Vec<Metrics>> {
     let at = |hundreds: u64| BASE + hundreds * SECOND / 10;
     let times = (0u64..30, 1u64..40, 1u64..50, prop::bool::weighted(0.2));
-    prop::collection::vec((metrics(), times), 8).prop_map(move |queries| {
+    let adjusted = prop_oneof![2 => adjustable(), 1 => graph()];
+    let adjusted = adjusted.prop_map(|query| query + " with(adjusted=true)");
+    let query = prop_oneof![4 => metrics(), 2 => graph(), 1 => adjusted];
+    prop::collection::vec((query, times), 8).prop_map(move |queries| {
         let valid = queries.into_iter().filter_map(|(text, (start, length, step, is_instant))| {
             let root = parse_and_validate(&text).ok()?;
             let (start, end) = (at(start), at(start + length));

@@ -117,6 +117,7 @@ impl Planner {
             MetricsStage::Compare(compare) => {
                 compare.selection.expression.for_each_attribute(&mut look);
             }
+            MetricsStage::ServiceGraph(_) => others = true,
         }
         self.plan.reads_whole_traces |= others;
         self.push("series", query.stage.to_string());

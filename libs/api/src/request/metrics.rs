@@ -56,7 +56,7 @@ pub struct MetricsQuery {
 impl MetricsQuery {
     /// Parses a range query. `now` in unix nanoseconds.
     pub fn parse_range(params: &QueryParams<'_>, limits: &MetricsLimits, now: u64) -> Result<Self> {
-        let (start, end) = range(params, now)?;
+        let (start, end) = metrics_range(params, now)?;
         let step = match params.get("step") {
             Some(text) => Some(parse_step(text)?),
             None => None,
@@ -75,7 +75,7 @@ impl MetricsQuery {
         limits: &MetricsLimits,
         now: u64,
     ) -> Result<Self> {
-        let (start, end) = range(params, now)?;
+        let (start, end) = metrics_range(params, now)?;
         if start >= end {
             return Err(invalid("end must be greater than start"));
         }
@@ -134,7 +134,8 @@ enum Form {
     Instant,
 }
 
-fn range(params: &QueryParams<'_>, now: u64) -> Result<(u64, u64)> {
+/// Start and end by `start`, `end` and `since`; the last hour without them. All in unix nanoseconds.
+pub fn metrics_range(params: &QueryParams<'_>, now: u64) -> Result<(u64, u64)> {
     let range = time::range(params)?;
     let length = range.since.unwrap_or(DEFAULT_RANGE).as_nanos();
     let length = u64::try_from(length).unwrap_or(u64::MAX);

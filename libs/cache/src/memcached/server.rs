@@ -6,11 +6,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tactus_telemetry::error_text;
+use tactus_tls::ClientTls;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::connection::{Connection, Request};
 use super::{MemcachedSettings, expiry};
@@ -21,8 +19,7 @@ use crate::error::{Error, Result};
 pub(super) struct Connector {
     timeout: Duration,
     max_idle: usize,
-    tls: Option<Arc<ClientConfig>>,
-    server_name: Option<String>,
+    tls: Option<Arc<ClientTls>>,
 }
 
 impl fmt::Debug for Connector {
@@ -32,13 +29,12 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    pub(super) fn new(settings: &MemcachedSettings) -> Result<Self> {
-        Ok(Self {
+    pub(super) fn new(settings: &MemcachedSettings) -> Self {
+        Self {
             timeout: settings.timeout,
             max_idle: settings.max_idle_connections,
-            tls: settings.tls.as_ref().map(|tls| tls.client_config()).transpose()?,
-            server_name: settings.tls.as_ref().and_then(|tls| tls.server_name.clone()),
-        })
+            tls: settings.tls.clone(),
+        }
     }
 
     /// Time for a call.
@@ -49,13 +45,9 @@ impl Connector {
     async fn connect(&self, address: &str) -> Result<Connection> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let Some(config) = &self.tls else { return Ok(Connection::new(Box::new(stream))) };
+        let Some(tls) = &self.tls else { return Ok(Connection::new(Box::new(stream))) };
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let name = self.server_name.as_deref().unwrap_or(host).to_owned();
-        let name = ServerName::try_from(name)
-            .map_err(|_| Error::Invalid(format!("{host} is no name for TLS")))?;
-        let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await?;
+        let stream = tls.connect(host, stream).await?;
         Ok(Connection::new(Box::new(stream)))
     }
 }

@@ -2,24 +2,16 @@
 
 use std::collections::HashMap;
 
-use ring::digest::{SHA256, digest};
+use tactus_model::any_value::AnyValueRef;
 use tactus_model::merge::merge;
 use tactus_model::{
-    Attribute, AttributeList, Buffer, Dictionary, SpanBatch, StringCode, ValueType, bytes_to_hex,
+    Attribute, AttributeList, Buffer, Dictionary, SpanBatch, StringCode, ValueType, hashed_text,
+    text_of_value,
 };
 use tactus_traceql::eval::Window;
 
 use super::{Redaction, RedactionAction, RedactionScope};
 use crate::{Error, Result};
-
-/// Tells a hash from what it is the hash of.
-const HASH_PREFIX: &str = "sha256:";
-
-fn is_hash(value: &[u8]) -> bool {
-    value.strip_prefix(HASH_PREFIX.as_bytes()).is_some_and(|digits| {
-        digits.len() == 64 && digits.iter().all(|digit| digit.is_ascii_hexdigit())
-    })
-}
 
 /// Redacts whole traces one rule after the other; returns how many values.
 ///
@@ -200,12 +192,12 @@ impl Editor<'_> {
                 return;
             }
             RedactionAction::Hash => {
-                let text = self.strings.text_of(attribute);
-                if is_hash(&text) {
+                let Some(hash) = hashed_text(&text_of_value(self.strings.value_of(attribute)))
+                else {
                     edited.push(attribute);
                     return;
-                }
-                format!("{HASH_PREFIX}{}", bytes_to_hex(digest(&SHA256, &text).as_ref()))
+                };
+                hash
             }
         };
         let value = (attribute.value_type == ValueType::String)
@@ -237,14 +229,13 @@ impl<'a> NewStrings<'a> {
         added.map_or_else(|| self.old.get(code), |added| &self.added[added])
     }
 
-    /// What a value shows, or its encoding if it is none of the simple ones.
-    fn text_of(&self, attribute: Attribute) -> Vec<u8> {
+    fn value_of(&self, attribute: Attribute) -> AnyValueRef<'_> {
         match attribute.value_type {
-            ValueType::Unset => Vec::new(),
-            ValueType::Int => (attribute.payload as i64).to_string().into_bytes(),
-            ValueType::Double => f64::from_bits(attribute.payload).to_string().into_bytes(),
-            ValueType::Bool => (attribute.payload != 0).to_string().into_bytes(),
-            _ => self.get(attribute.payload as StringCode).to_vec(),
+            ValueType::Unset => AnyValueRef::Unset,
+            ValueType::Int => AnyValueRef::Int(attribute.payload as i64),
+            ValueType::Double => AnyValueRef::Double(f64::from_bits(attribute.payload)),
+            ValueType::Bool => AnyValueRef::Bool(attribute.payload != 0),
+            _ => AnyValueRef::String(self.get(attribute.payload as StringCode)),
         }
     }
 

@@ -92,15 +92,39 @@ fn empty_file_means_the_defaults() {
 }
 
 #[test]
-fn file_without_receivers_gets_otlp_and_jaeger_on_every_interface() {
+fn file_without_receivers_gets_them_all_on_every_interface() {
     let receivers = loaded("", "").config.distributor.receivers;
+    assert!(receivers.by_default);
     let otlp = &receivers.otlp["otlp"].protocols;
     assert_eq!(otlp.grpc.as_ref().unwrap().server.endpoint, "0.0.0.0:4317");
-    assert!(otlp.http.is_none());
+    assert_eq!(otlp.http.as_ref().unwrap().server.endpoint, "0.0.0.0:4318");
     let jaeger = &receivers.jaeger["jaeger"].protocols;
-    assert!(
-        jaeger.grpc.is_some() && jaeger.thrift_http.is_some() && jaeger.thrift_binary.is_none()
-    );
+    assert_eq!(jaeger.grpc.as_ref().unwrap().server.endpoint, "0.0.0.0:14250");
+    assert_eq!(jaeger.thrift_http.as_ref().unwrap().server.endpoint, "0.0.0.0:14268");
+    assert_eq!(jaeger.thrift_compact.as_ref().unwrap().endpoint, "0.0.0.0:6831");
+    assert_eq!(jaeger.thrift_binary.as_ref().unwrap().endpoint, "0.0.0.0:6832");
+    assert_eq!(jaeger.thrift_compact_legacy.as_ref().unwrap().endpoint, "0.0.0.0:5775");
+    assert_eq!(receivers.zipkin["zipkin"].server.endpoint, "0.0.0.0:9411");
+}
+
+#[test]
+fn distributor_without_receivers_gets_what_existing_files_expect() {
+    let receivers = loaded("target: distributor", "").config.distributor.receivers;
+    assert!(receivers.by_default && receivers.zipkin.is_empty());
+    let otlp = &receivers.otlp["otlp"].protocols;
+    assert!(otlp.grpc.is_some() && otlp.http.is_none());
+    let jaeger = &receivers.jaeger["jaeger"].protocols;
+    assert!(jaeger.grpc.is_some() && jaeger.thrift_http.is_some());
+    assert!(jaeger.thrift_compact.is_none() && jaeger.thrift_compact_legacy.is_none());
+}
+
+#[test]
+fn named_receivers_replace_the_usual_ones() {
+    let file = "distributor: {receivers: {jaeger: {protocols: {thrift_compact: }}}}";
+    let receivers = loaded(file, "").config.distributor.receivers;
+    assert!(!receivers.by_default && receivers.otlp.is_empty() && receivers.zipkin.is_empty());
+    let jaeger = &receivers.jaeger["jaeger"].protocols;
+    assert!(jaeger.grpc.is_none() && jaeger.thrift_compact.is_some());
 }
 
 #[test]
@@ -114,7 +138,10 @@ fn start_without_a_file_stays_on_loopback() {
         let otlp = &config.distributor.receivers.otlp["otlp"].protocols;
         assert_eq!(otlp.grpc.as_ref().unwrap().server.endpoint, "127.0.0.1:4317");
         assert_eq!(otlp.http.as_ref().unwrap().server.endpoint, "127.0.0.1:4318");
-        assert!(config.distributor.receivers.jaeger.is_empty());
+        let jaeger = &config.distributor.receivers.jaeger["jaeger"].protocols;
+        assert_eq!(jaeger.thrift_compact.as_ref().unwrap().endpoint, "127.0.0.1:6831");
+        let zipkin = &config.distributor.receivers.zipkin["zipkin"];
+        assert_eq!(zipkin.server.endpoint, "127.0.0.1:9411");
         let trace = &config.storage.trace;
         assert_eq!(trace.backend, "local");
         assert_eq!(trace.local.path, "./tactus-data/blocks");

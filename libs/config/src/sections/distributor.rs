@@ -1,22 +1,24 @@
 //! `distributor`: receivers, limits on attributes, forwarding.
 
+use super::drop_rules::DropRule;
 use super::kafka::Kafka;
 use super::receivers::Receivers;
 use super::ring::Ring;
-use super::{minutes, text};
+use super::{minutes, seconds, text};
 use crate::duration::GoDuration;
 use crate::field::section;
 
 section! {
     /// The distributor.
     Distributor {
-        receivers: Receivers, "ports that spans come in by; none named starts OTLP/gRPC and Jaeger";
+        receivers: Receivers, "ports that spans come in by; with none named the target all starts OTLP, Jaeger and Zipkin, others OTLP/gRPC, Jaeger gRPC and Jaeger Thrift over HTTP";
         ring: Ring = Ring { heartbeat_timeout: minutes(5), ..Ring::default() }, "ring of distributors, for the global rate strategy";
         override_ring_key: String = text("distributor"), "key of the ring";
         log_received_spans: LogSpans, "log each span that comes in";
         log_discarded_spans: LogSpans, "log each span that is refused";
         metric_received_spans: MetricSpans, "count spans by name and service";
         forwarders: Vec<Forwarder>, "further places to send spans to; tenants choose them";
+        drop_rules: Vec<DropRule>, "spans and attributes to take out of the requests of all tenants, before a tenant's own rules";
         usage: Usage, "usage by attribute";
         extend_writes: bool = true, "write to the next ingester when one is not active";
         retry_after_on_resource_exhausted: GoDuration, "retry hint in refusals; 0 sends none";
@@ -48,11 +50,14 @@ section! {
         backend: String, "otlpgrpc";
         otlpgrpc: ForwarderOtlp, "OTLP over gRPC";
         filter: ForwarderFilter, "spans to leave out";
+        max_queued_bytes: u64 = 64 << 20, "requests that wait or are on their way, in bytes; more are not forwarded";
+        workers: usize = 4, "requests sent at a time";
+        timeout: GoDuration = seconds(5), "time that sending one may take";
     }
 
     /// OTLP over gRPC.
     ForwarderOtlp {
-        endpoints: Vec<String>, "addresses";
+        endpoints: Vec<String>, "addresses, host:port; each gets every request";
         tls: ForwarderTls, "TLS";
     }
 
@@ -69,8 +74,8 @@ section! {
 
     /// A span that matches any condition is left out.
     ForwarderConditions {
-        span: Vec<String>, "conditions on spans";
-        spanevent: Vec<String>, "conditions on events";
+        span: Vec<String>, "TraceQL filters on single spans";
+        spanevent: Vec<String>, "none may be set: events are not left out";
     }
 
     /// Usage by attribute.

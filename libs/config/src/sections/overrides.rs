@@ -1,9 +1,11 @@
 //! `overrides`: limits, for all tenants and for each.
 
+use super::drop_rules::DropRule;
 use super::generator::{DimensionMapping, FilterPolicy};
 use super::minutes;
 use super::object_store::{Azure, Gcs, LocalStore, S3};
 use super::storage::DedicatedColumn;
+use super::tail_sampling::OwnTailSampling;
 use super::text;
 use crate::duration::{GoDuration, PromDuration};
 use crate::field::{Secret, section};
@@ -53,6 +55,9 @@ section! {
         global: GlobalLimits, "limits everywhere";
         storage: StorageLimits, "blocks";
         cost_attribution: CostAttribution, "usage by attribute";
+        drop_rules: Vec<DropRule>, "spans and attributes to take out of requests, beside distributor.drop_rules";
+        sampling: SamplingLimits, "what clients are told to sample";
+        tail_sampling: OwnTailSampling, "in the place of tail_sampling, with the same keys; without policies all is kept";
     }
 
     /// Limits on spans that come in.
@@ -185,6 +190,11 @@ section! {
     /// Blocks.
     StorageLimits {
         parquet_dedicated_columns: Option<Vec<DedicatedColumn>>, "attributes with a column of their own";
+    }
+
+    /// What clients are told to sample.
+    SamplingLimits {
+        strategies_file: String, "file of strategies in JSON, or its URL, for the tenant's services; empty takes what the section sampling says";
     }
 
     /// Usage by attribute.

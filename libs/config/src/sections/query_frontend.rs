@@ -1,5 +1,6 @@
 //! `query_frontend`: limits, sharding and service levels of queries.
 
+use super::query_apis::{JaegerApis, ZipkinApi};
 use super::{hours, minutes, text};
 use crate::duration::GoDuration;
 use crate::field::section;
@@ -22,6 +23,8 @@ section! {
         result_cache_bytes: i64 = -1, "memory for answers of jobs on whole blocks; 0 keeps none, -1 takes a 64th of the memory there is, 256 MiB at most";
         rf1_after: String = text("0001-01-01T00:00:00Z"), "no effect here";
         mcp_server: McpServer, "tools for language models, at /api/mcp";
+        jaeger: JaegerApis, "Jaeger's query APIs";
+        zipkin: ZipkinApi, "Zipkin's query API";
         max_grpc_streaming_packet_size: usize = 2_097_152, "most bytes of one message of a streamed answer; 0 is no limit";
         streaming_interval: GoDuration = GoDuration::millis(500), "time between two messages of a streamed answer, at least";
         skip_ast_transformations: Vec<String>, "no effect here";

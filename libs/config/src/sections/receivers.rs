@@ -6,6 +6,7 @@
 use super::{minutes, seconds, text};
 use crate::duration::GoDuration;
 use crate::field::{Field, Opaque, Reader, Row, Secret, Section, section};
+use crate::size::UnitSize;
 use crate::yaml::{Node, Value};
 use std::collections::BTreeMap;
 
@@ -14,14 +15,18 @@ use std::collections::BTreeMap;
 pub struct Receivers {
     /// OTLP over gRPC and HTTP.
     pub otlp: BTreeMap<String, OtlpReceiver>,
-    /// Jaeger's four protocols.
+    /// Jaeger's protocols.
     pub jaeger: BTreeMap<String, JaegerReceiver>,
     /// Zipkin over HTTP.
     pub zipkin: BTreeMap<String, ZipkinReceiver>,
+    /// Files of OTLP in JSON.
+    pub otlpjsonfile: BTreeMap<String, OtlpJsonFileReceiver>,
     /// Kafka topics.
     pub kafka: BTreeMap<String, KafkaReceiver>,
     /// Accepted for old files, never started.
     pub opencensus: BTreeMap<String, Opaque>,
+    /// The file names no receiver, so that these are the usual ones.
+    pub by_default: bool,
 }
 
 impl Receivers {
@@ -30,7 +35,15 @@ impl Receivers {
         self.otlp.is_empty()
             && self.jaeger.is_empty()
             && self.zipkin.is_empty()
+            && self.otlpjsonfile.is_empty()
             && self.kafka.is_empty()
+    }
+}
+
+impl ZipkinReceiver {
+    /// The listener, in whichever form it is given.
+    pub fn listener(&self) -> &ReceiverHttp {
+        self.protocols.http.as_ref().map_or(&self.server, |http| &http.server)
     }
 }
 
@@ -50,6 +63,7 @@ impl Section for Receivers {
             "otlp" => insert(&mut self.otlp, key, node, reader),
             "jaeger" => insert(&mut self.jaeger, key, node, reader),
             "zipkin" => insert(&mut self.zipkin, key, node, reader),
+            "otlpjsonfile" => insert(&mut self.otlpjsonfile, key, node, reader),
             "kafka" => insert(&mut self.kafka, key, node, reader),
             "opencensus" => insert(&mut self.opencensus, key, node, reader),
             _ => false,
@@ -63,6 +77,7 @@ impl Section for Receivers {
         add(&self.otlp, out);
         add(&self.jaeger, out);
         add(&self.zipkin, out);
+        add(&self.otlpjsonfile, out);
         add(&self.kafka, out);
         add(&self.opencensus, out);
     }
@@ -72,6 +87,7 @@ impl Section for Receivers {
         OtlpReceiver::default().outline(&at("otlp"), "", rows);
         JaegerReceiver::default().outline(&at("jaeger"), "", rows);
         ZipkinReceiver::default().outline(&at("zipkin"), "", rows);
+        OtlpJsonFileReceiver::default().outline(&at("otlpjsonfile"), "", rows);
         KafkaReceiver::default().outline(&at("kafka"), "", rows);
     }
 }
@@ -137,6 +153,7 @@ section! {
         thrift_http: Option<JaegerThriftHttp>, "Thrift over HTTP";
         thrift_binary: Option<JaegerThriftBinary>, "Thrift binary over UDP";
         thrift_compact: Option<JaegerThriftCompact>, "Thrift compact over UDP";
+        thrift_compact_legacy: Option<JaegerThriftCompactLegacy>, "Zipkin's Thrift over UDP, of old clients of Jaeger";
     }
 
     /// Jaeger over gRPC.
@@ -169,10 +186,19 @@ section! {
         }
     }
 
-    /// Queues and buffers of a UDP listener.
+    /// Zipkin's Thrift over UDP, of old clients of Jaeger.
+    JaegerThriftCompactLegacy {
+        endpoint: String = text("0.0.0.0:5775"), "address to listen on";
+        @inline {
+            udp: ReceiverUdp, "queues and buffers";
+        }
+    }
+
+    /// Queues and buffers of a UDP listener, and whose its packets are.
     ReceiverUdp {
+        tenant: String, "tenant of all packets, which name none; with multitenancy or authentication and no tenant here all are dropped";
         queue_size: i64 = 1_000, "packets that wait";
-        max_packet_size: i64 = 65_000, "largest packet, in bytes";
+        max_packet_size: i64 = 65_000, "largest packet, in bytes; larger ones are dropped";
         workers: i64 = 10, "packets decoded at a time";
         socket_buffer_size: i64, "kernel buffer, in bytes; 0 is the system's";
     }
@@ -180,9 +206,33 @@ section! {
     /// A Zipkin receiver.
     ZipkinReceiver {
         parse_string_tags: bool, "guess numbers and booleans in tags";
+        protocols: ZipkinProtocols, "the newer form of the same";
+        @inline {
+            server: ReceiverHttp = http_at("0.0.0.0:9411"), "the listener, unless protocols.http is there";
+        }
+    }
+
+    /// The protocols of a Zipkin receiver.
+    ZipkinProtocols {
+        http: Option<ZipkinHttp>, "Zipkin over HTTP";
+    }
+
+    /// Zipkin over HTTP.
+    ZipkinHttp {
         @inline {
             server: ReceiverHttp = http_at("0.0.0.0:9411"), "the listener";
         }
+    }
+
+    /// Spans from files: lines of OTLP in JSON.
+    OtlpJsonFileReceiver {
+        include: Vec<String>, "files to read: paths with *, ? and **";
+        exclude: Vec<String>, "files not to read";
+        start_at: String = text("end"), "where to begin in files that are there at the start: beginning or end";
+        poll_interval: GoDuration = super::millis(200), "look for new lines so often";
+        replay_file: bool, "read all files again and again; a test aid";
+        max_log_size: UnitSize = UnitSize::parse("1MiB").unwrap_or_default(), "longer lines are skipped";
+        tenant: String, "tenant of all spans; must be set with multitenancy";
     }
 
     /// A gRPC listener of a receiver.

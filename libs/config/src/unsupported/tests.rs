@@ -24,10 +24,10 @@ fn key_of_a_missing_part_warns_once_by_name() {
 fn receiver_that_is_missing_warns_once_as_a_whole() {
     assert_eq!(
         warned(
-            "distributor: {receivers: {jaeger/x: {protocols: {grpc: {endpoint: 'a:1'}, thrift_http: }}}}"
+            "distributor: {receivers: {opencensus/x: {endpoint: 'a:1', cors: {}}}}"
         ),
         [
-            "the keys of distributor.receivers.jaeger/x are set but without effect: this release has no Jaeger receiver"
+            "the keys of distributor.receivers.opencensus/x are set but without effect: this release has no OpenCensus receiver"
         ]
     );
 }

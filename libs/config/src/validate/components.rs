@@ -2,7 +2,7 @@
 
 use crate::sections::distributor::Forwarder;
 use crate::sections::object_store::S3;
-use crate::sections::receivers::{JaegerProtocols, OtlpProtocols, Receivers};
+use crate::sections::receivers::{JaegerProtocols, OtlpProtocols, ReceiverUdp, Receivers};
 use crate::sections::root::Config;
 use crate::sections::server::ServerTls;
 use crate::unsupported::{BACKENDS, KNOWN_BLOCKS, WRITABLE_BLOCKS};
@@ -56,6 +56,12 @@ fn server_tls(tls: &ServerTls) -> Result<(), String> {
 }
 
 pub(super) fn receivers(receivers: &Receivers) -> Result<(), String> {
+    // Nobody would notice that nothing is read from there.
+    if let Some(name) = receivers.kafka.keys().next() {
+        return Err(format!(
+            "distributor.receivers.{name}: this version does not read from Kafka; a collector with a Kafka receiver and an OTLP exporter does"
+        ));
+    }
     for (name, receiver) in &receivers.otlp {
         let OtlpProtocols { grpc, http } = &receiver.protocols;
         if grpc.is_none() && http.is_none() {
@@ -65,19 +71,43 @@ pub(super) fn receivers(receivers: &Receivers) -> Result<(), String> {
         }
     }
     for (name, receiver) in &receivers.jaeger {
-        let JaegerProtocols { grpc, thrift_http, thrift_binary, thrift_compact } =
-            &receiver.protocols;
+        let JaegerProtocols {
+            grpc,
+            thrift_http,
+            thrift_binary,
+            thrift_compact,
+            thrift_compact_legacy,
+        } = &receiver.protocols;
+        let udp = [
+            ("thrift_binary", thrift_binary.as_ref().map(|protocol| &protocol.udp)),
+            ("thrift_compact", thrift_compact.as_ref().map(|protocol| &protocol.udp)),
+            ("thrift_compact_legacy", thrift_compact_legacy.as_ref().map(|protocol| &protocol.udp)),
+        ];
         if grpc.is_none()
             && thrift_http.is_none()
-            && thrift_binary.is_none()
-            && thrift_compact.is_none()
+            && udp.iter().all(|(_, protocol)| protocol.is_none())
         {
             return Err(format!(
                 "{name}: must specify at least one protocol when using the Jaeger receiver"
             ));
         }
+        for (protocol, udp) in udp {
+            let Some(udp) = udp else { continue };
+            packets(udp).map_err(|cause| format!("{name}.protocols.{protocol}: {cause}"))?;
+        }
     }
     Ok(())
+}
+
+/// A UDP listener. A packet cannot be larger than its length field says.
+fn packets(udp: &ReceiverUdp) -> Result<(), String> {
+    ensure(udp.queue_size > 0, "queue_size must be positive")?;
+    ensure((1..=65_535).contains(&udp.max_packet_size), "max_packet_size must be 1 to 65535")?;
+    ensure((1..=10_000).contains(&udp.workers), "workers must be 1 to 10000")?;
+    ensure(
+        i32::try_from(udp.socket_buffer_size).is_ok_and(|bytes| bytes >= 0),
+        "socket_buffer_size must be 0 to 2147483647",
+    )
 }
 
 pub(super) fn forwarders(forwarders: &[Forwarder]) -> Result<(), String> {
@@ -88,6 +118,8 @@ pub(super) fn forwarders(forwarders: &[Forwarder]) -> Result<(), String> {
             format!("{} backend is not supported", forwarder.backend)
         } else if !forwarder.otlpgrpc.tls.insecure && forwarder.otlpgrpc.tls.cert_file.is_empty() {
             "cert_file is empty".to_owned()
+        } else if forwarders[..index].iter().any(|other| other.name == forwarder.name) {
+            format!("forwarder with name {} already exists", forwarder.name)
         } else {
             continue;
         };

@@ -30,6 +30,26 @@ fn rules_of_components_have_their_texts() {
             "distributor: {receivers: {otlp: }}",
             "must specify at least one protocol when using the OTLP receiver",
         ),
+        (
+            "distributor: {receivers: {kafka/x: {topic: spans}}}",
+            "distributor.receivers.kafka/x: this version does not read from Kafka",
+        ),
+        (
+            "distributor: {receivers: {jaeger/x: {remote_sampling: {}}}}",
+            "jaeger/x: must specify at least one protocol when using the Jaeger receiver",
+        ),
+        (
+            "distributor: {receivers: {jaeger: {protocols: {thrift_compact: {workers: 0}}}}}",
+            "jaeger.protocols.thrift_compact: workers must be 1 to 10000",
+        ),
+        (
+            "distributor: {receivers: {jaeger: {protocols: {thrift_binary: {max_packet_size: 65536}}}}}",
+            "jaeger.protocols.thrift_binary: max_packet_size must be 1 to 65535",
+        ),
+        (
+            "distributor: {receivers: {jaeger: {protocols: {thrift_compact_legacy: {queue_size: 0}}}}}",
+            "jaeger.protocols.thrift_compact_legacy: queue_size must be positive",
+        ),
         ("distributor: {forwarders: [{}]}", "failed to validate config at index=0: name is empty"),
         ("query_frontend: {max_batch_size: 0}", "max_batch_size must be positive"),
         (

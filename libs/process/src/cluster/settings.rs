@@ -38,7 +38,7 @@ pub(super) struct Plan {
 }
 
 /// The services of a target.
-pub(super) fn parts_of(target: &str) -> Vec<&str> {
+pub(crate) fn parts_of(target: &str) -> Vec<&str> {
     match target {
         "all" | "all-3.0" | "scalable-single-binary" => {
             vec!["distributor", "ingester", "querier", "query-frontend", "compactor"]

@@ -1,11 +1,21 @@
+use std::time::Duration;
+
+use ::http::Request;
+use http_body_util::{BodyExt, Full};
 use prost::Message;
 use tactus_proto::google::rpc::{RetryInfo, Status as RpcStatus};
 use tactus_proto::otlp::trace_service_client::TraceServiceClient;
 use tactus_proto::otlp::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use tactus_server::auth::Authenticator;
+use tactus_server::tenancy::Tenancy;
+use tonic::Code;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
 
 use super::*;
+use crate::compression::Encoding;
+use crate::grpc_receiver::Receiver;
+use crate::sink::PushError;
 use crate::testing::{ONE_SPAN, Recorder, compress, metrics};
 
 /// A port that serves for the length of a test, and a client of it.
@@ -17,11 +27,7 @@ struct Port {
 }
 
 async fn port_with(tenancy: Tenancy, sink: Arc<Recorder>) -> Port {
-    let settings = OtlpGrpcSettings {
-        address: "127.0.0.1:0".to_owned(),
-        tenancy,
-        ..OtlpGrpcSettings::default()
-    };
+    let settings = GrpcReceiverSettings { tenancy, ..GrpcReceiverSettings::at("127.0.0.1:0") };
     let shutdown = CancellationToken::new();
     let listener =
         serve_otlp_grpc(settings, sink.clone(), &metrics().1, shutdown.clone()).await.unwrap();
@@ -49,9 +55,7 @@ async fn raw_to(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> ((Code, String, Bytes), Arc<Recorder>) {
-    let settings = OtlpGrpcSettings::default();
-    let counters = metrics().1.of("otlp", "grpc");
-    let receiver = Receiver { settings, sink: sink.clone(), counters };
+    let receiver = Receiver::<Export>::new(default_settings(), sink.clone(), &metrics().1);
     let mut request = Request::post(EXPORT_PATH).header("content-type", "application/grpc+proto");
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -217,9 +221,8 @@ async fn tenant_is_taken_from_the_metadata_when_multitenancy_is_on() {
 
 #[tokio::test]
 async fn other_paths_methods_and_content_types_are_refused() {
-    let counters = metrics().1.of("otlp", "grpc");
-    let settings = OtlpGrpcSettings::default();
-    let receiver = Receiver { settings, sink: Recorder::accepting(), counters };
+    let (sink, metrics) = (Recorder::accepting(), metrics().1);
+    let receiver = Receiver::<Export>::new(default_settings(), sink, &metrics);
     let request = |method, path: &str, content_type| {
         let request = Request::builder().method(method).uri(path);
         request.header("content-type", content_type).body(Full::<Bytes>::default()).unwrap()
@@ -249,9 +252,9 @@ async fn spans_are_taken_from_writers_only() {
     let tenancy = Tenancy::by_header(false);
     let settings = tactus_server::auth::AuthSettings::new(file, tenancy.clone());
     let auth = Some(Authenticator::load(settings).unwrap());
-    let settings = OtlpGrpcSettings { tenancy, auth, ..OtlpGrpcSettings::default() };
-    let (sink, counters) = (Recorder::accepting(), metrics().1.of("otlp", "grpc"));
-    let receiver = Receiver { settings, sink: sink.clone(), counters };
+    let settings = GrpcReceiverSettings { tenancy, auth, ..default_settings() };
+    let sink = Recorder::accepting();
+    let receiver = Receiver::<Export>::new(settings, sink.clone(), &metrics().1);
     for (credentials, tenant, code) in [
         ("Bearer writer-token", "", Code::Ok),
         ("Bearer writer-token", "b", Code::PermissionDenied),

@@ -1,8 +1,9 @@
 //! Who may send.
 
-use tactus_server::auth::{AuthSettings, hash_password, hash_token};
+use tactus_server::auth::{AuthSettings, Authenticator, hash_password, hash_token};
+use tactus_server::tenancy::Tenancy;
 
-use super::tests::{ask, post, receiver};
+use super::tests::{ask, changed, post, receiver};
 use super::*;
 use crate::testing::{ONE_SPAN, Recorder};
 
@@ -19,7 +20,7 @@ fn settings(tenancy: Tenancy) -> (tempfile::TempDir, OtlpHttpSettings) {
     );
     std::fs::write(&file, users).unwrap();
     let auth = Authenticator::load(AuthSettings::new(file, tenancy.clone())).unwrap();
-    let settings = OtlpHttpSettings { tenancy, auth: Some(auth), ..OtlpHttpSettings::default() };
+    let settings = changed(|port| (port.tenancy, port.auth) = (tenancy, Some(auth)));
     (directory, settings)
 }
 
@@ -55,7 +56,7 @@ async fn spans_are_taken_from_writers_for_their_tenants_only() {
 #[tokio::test]
 async fn preflight_of_a_browser_needs_no_credentials() {
     let (_directory, mut settings) = settings(Tenancy::single());
-    settings.cors.allowed_origins = vec!["*".to_owned()];
+    settings.port.cors.allowed_origins = vec!["*".to_owned()];
     let receiver = receiver(settings, Recorder::accepting());
     let preflight = Request::options("/v1/traces")
         .header("origin", "https://shop")

@@ -1,13 +1,18 @@
 use std::convert::Infallible;
+use std::time::Duration;
 
+use ::http::HeaderName;
 use ::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, ORIGIN, RETRY_AFTER, VARY};
+use http_body::Body;
 use http_body_util::{BodyExt, StreamBody};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tactus_proto::google::rpc::Status as RpcStatus;
+use tactus_server::tenancy::Tenancy;
 
 use super::*;
+use crate::cors::CorsSettings;
 use crate::sink::PushError;
 use crate::testing::{ONE_SPAN, ONE_SPAN_JSON, Recorder, compress, metrics};
 
@@ -37,8 +42,30 @@ impl Answer {
     }
 }
 
-pub(super) fn receiver(settings: OtlpHttpSettings, sink: Arc<Recorder>) -> Receiver {
-    Receiver::new(settings, sink, &metrics().1)
+/// A port that is asked without a connection.
+pub(super) struct Asked {
+    port: HttpPort,
+    receiver: Receiver,
+}
+
+fn receiver_with(
+    settings: OtlpHttpSettings,
+    sink: Arc<Recorder>,
+    metrics: &ReceiverMetrics,
+) -> Asked {
+    let receiver = Receiver::new(settings.traces_path, sink, metrics);
+    Asked { port: HttpPort::new(settings.port), receiver }
+}
+
+pub(super) fn receiver(settings: OtlpHttpSettings, sink: Arc<Recorder>) -> Asked {
+    receiver_with(settings, sink, &metrics().1)
+}
+
+/// Defaults but for what `change` changes.
+pub(super) fn changed(change: impl FnOnce(&mut HttpReceiverSettings)) -> OtlpHttpSettings {
+    let mut settings = OtlpHttpSettings::default();
+    change(&mut settings.port);
+    settings
 }
 
 pub(super) fn post(headers: &[(&str, &str)], body: impl Into<Bytes>) -> Request<Full<Bytes>> {
@@ -49,8 +76,8 @@ pub(super) fn post(headers: &[(&str, &str)], body: impl Into<Bytes>) -> Request<
     request.body(Full::new(body.into())).unwrap()
 }
 
-pub(super) async fn ask(receiver: &Receiver, request: Request<Full<Bytes>>) -> Answer {
-    answer(receiver.handle(request).await).await
+pub(super) async fn ask(asked: &Asked, request: Request<Full<Bytes>>) -> Answer {
+    answer(asked.port.handle(&asked.receiver, request).await).await
 }
 
 async fn answer<B>(response: Response<B>) -> Answer
@@ -95,7 +122,7 @@ async fn json_export_is_handed_on_as_protobuf() {
 async fn large_json_is_decoded_off_the_thread_with_the_same_result() {
     let sink = Recorder::accepting();
     let receiver = receiver(OtlpHttpSettings::default(), sink.clone());
-    let json = format!("{}{ONE_SPAN_JSON}", " ".repeat(INLINE_JSON_BYTES));
+    let json = format!("{}{ONE_SPAN_JSON}", " ".repeat(INLINE_DECODE_BYTES));
     assert_eq!(ask(&receiver, post(&[JSON], json)).await.status, 200);
     assert_eq!(sink.bodies().len(), 1);
 }
@@ -153,8 +180,7 @@ async fn unknown_content_encoding_is_refused_before_the_path() {
 
 #[tokio::test]
 async fn content_encoding_that_is_not_configured_is_refused() {
-    let settings =
-        OtlpHttpSettings { encodings: vec![String::new()], ..OtlpHttpSettings::default() };
+    let settings = changed(|port| port.encodings = vec![String::new()]);
     let receiver = receiver(settings, Recorder::accepting());
     let headers = [PROTOBUF, ("content-encoding", "gzip")];
     let answer = ask(&receiver, post(&headers, compress(Encoding::Gzip, ONE_SPAN))).await;
@@ -187,7 +213,7 @@ async fn wrong_path_method_and_media_type_have_their_texts() {
 
 #[tokio::test]
 async fn body_over_the_limit_is_refused_compressed_or_not() {
-    let settings = OtlpHttpSettings { max_body_bytes: 1000, ..OtlpHttpSettings::default() };
+    let settings = changed(|port| port.max_body_bytes = 1000);
     let receiver = receiver(settings, Recorder::accepting());
     let plain = ask(&receiver, post(&[PROTOBUF], vec![0; 1001])).await;
     let bomb = compress(Encoding::Gzip, &vec![0; 100_000]);
@@ -250,8 +276,7 @@ async fn rejected_spans_are_told_as_partial_success() {
 
 #[tokio::test]
 async fn tenant_is_taken_from_the_header_when_multitenancy_is_on() {
-    let settings =
-        OtlpHttpSettings { tenancy: Tenancy::by_header(true), ..OtlpHttpSettings::default() };
+    let settings = changed(|port| port.tenancy = Tenancy::by_header(true));
     let sink = Recorder::accepting();
     let receiver = receiver(settings, sink.clone());
     let answer = ask(&receiver, post(&[PROTOBUF, ("X-Scope-OrgID", "acme")], ONE_SPAN)).await;
@@ -273,7 +298,7 @@ async fn tenant_is_taken_from_the_header_when_multitenancy_is_on() {
 async fn cors_answers_preflight_and_decorates_answers() {
     let cors =
         CorsSettings { allowed_origins: vec!["https://app".to_owned()], ..Default::default() };
-    let receiver = receiver(OtlpHttpSettings { cors, ..Default::default() }, Recorder::accepting());
+    let receiver = receiver(changed(|port| port.cors = cors), Recorder::accepting());
     let mut request =
         post(&[("origin", "https://app"), ("access-control-request-method", "POST")], "");
     *request.method_mut() = Method::OPTIONS;
@@ -297,7 +322,7 @@ async fn options_without_cors_is_a_wrong_method() {
 #[tokio::test]
 async fn configured_headers_are_on_every_response() {
     let header = (HeaderName::from_static("x-test"), HeaderValue::from_static("1"));
-    let settings = OtlpHttpSettings { response_headers: vec![header], ..Default::default() };
+    let settings = changed(|port| port.response_headers = vec![header]);
     let receiver = receiver(settings, Recorder::accepting());
     for request in [post(&[PROTOBUF], ONE_SPAN), post(&[], ONE_SPAN)] {
         assert_eq!(ask(&receiver, request).await.header("x-test"), "1");
@@ -313,7 +338,7 @@ async fn spans_are_counted_as_accepted_or_refused() {
         [Ok(PushOutcome { accepted_spans: 3, ..Default::default() }), Err(limited), Err(malformed)]
     {
         let sink = Recorder::new(answer);
-        let receiver = Receiver::new(OtlpHttpSettings::default(), sink, &metrics);
+        let receiver = receiver_with(OtlpHttpSettings::default(), sink, &metrics);
         ask(&receiver, post(&[PROTOBUF], ONE_SPAN)).await;
     }
     let text = registry.encode();
@@ -325,8 +350,7 @@ async fn spans_are_counted_as_accepted_or_refused() {
 #[tokio::test]
 async fn port_serves_and_drains() {
     let sink = Recorder::accepting();
-    let settings =
-        OtlpHttpSettings { address: "127.0.0.1:0".to_owned(), ..OtlpHttpSettings::default() };
+    let settings = changed(|port| port.address = "127.0.0.1:0".to_owned());
     let shutdown = CancellationToken::new();
     let port =
         serve_otlp_http(settings, sink.clone(), &metrics().1, shutdown.clone()).await.unwrap();
@@ -351,11 +375,10 @@ async fn port_serves_and_drains() {
 #[tokio::test]
 async fn chunked_body_is_read_over_the_network() {
     let sink = Recorder::accepting();
-    let settings = OtlpHttpSettings {
-        address: "127.0.0.1:0".to_owned(),
-        max_body_bytes: 1 << 20,
-        ..OtlpHttpSettings::default()
-    };
+    let settings = changed(|port| {
+        port.address = "127.0.0.1:0".to_owned();
+        port.max_body_bytes = 1 << 20;
+    });
     let shutdown = CancellationToken::new();
     let port = serve_otlp_http(settings, sink.clone(), &metrics().1, shutdown).await.unwrap();
     let url = format!("http://{}/v1/traces", port.local_addr());

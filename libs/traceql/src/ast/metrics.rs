@@ -76,6 +76,56 @@ pub enum MetricsStage {
     },
     /// `compare({ … }, …)`.
     Compare(Compare),
+    /// `service_graph(…)`.
+    ServiceGraph(GraphMeasure),
+}
+
+/// What `service_graph(…)` tells of the calls between services.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GraphMeasure {
+    /// `service_graph()`: calls, errors and the buckets of both latencies.
+    All,
+    /// `service_graph(calls)`: their number.
+    Calls,
+    /// `service_graph(rate)`: calls per second.
+    Rate,
+    /// `service_graph(errors)`: the number of those that failed.
+    Errors,
+    /// `service_graph(client_latency, q, …)`: as the client saw it.
+    ClientLatency {
+        /// Empty for buckets; validation guarantees 0 ≤ q ≤ 1.
+        quantiles: Vec<f64>,
+    },
+    /// `service_graph(server_latency, q, …)`: as the server saw it.
+    ServerLatency {
+        /// Empty for buckets; validation guarantees 0 ≤ q ≤ 1.
+        quantiles: Vec<f64>,
+    },
+}
+
+impl GraphMeasure {
+    /// The argument that asks for it; empty for [`Self::All`].
+    pub fn name(&self) -> &'static str {
+        match self {
+            GraphMeasure::All => "",
+            GraphMeasure::Calls => "calls",
+            GraphMeasure::Rate => "rate",
+            GraphMeasure::Errors => "errors",
+            GraphMeasure::ClientLatency { .. } => "client_latency",
+            GraphMeasure::ServerLatency { .. } => "server_latency",
+        }
+    }
+
+    /// The quantiles asked for; none if the measure has none.
+    pub fn quantiles(&self) -> &[f64] {
+        match self {
+            GraphMeasure::ClientLatency { quantiles }
+            | GraphMeasure::ServerLatency { quantiles } => quantiles,
+            GraphMeasure::All | GraphMeasure::Calls | GraphMeasure::Rate | GraphMeasure::Errors => {
+                &[]
+            }
+        }
+    }
 }
 
 /// A metrics function and its argument.

@@ -4,8 +4,8 @@ use std::fmt::{Display, Formatter, Result, Write as _};
 
 use super::constant;
 use crate::ast::{
-    Attribute, Compare, MetricsExpression, MetricsFunction, MetricsQuery, MetricsStage, Query,
-    RootExpr, SecondStage,
+    Attribute, Compare, GraphMeasure, MetricsExpression, MetricsFunction, MetricsQuery,
+    MetricsStage, Query, RootExpr, SecondStage,
 };
 use crate::hints::Hints;
 use crate::static_value::Static;
@@ -78,6 +78,7 @@ impl Display for MetricsStage {
                 f.write_char(')')
             }
             MetricsStage::Compare(compare) => compare.fmt(f),
+            MetricsStage::ServiceGraph(measure) => measure.fmt(f),
         }
     }
 }
@@ -100,6 +101,16 @@ impl Display for MetricsFunction {
             for quantile in quantiles {
                 write!(f, ",{quantile:.5}")?;
             }
+        }
+        f.write_char(')')
+    }
+}
+
+impl Display for GraphMeasure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write!(f, "service_graph({}", self.name())?;
+        for quantile in self.quantiles() {
+            write!(f, ",{quantile:.5}")?;
         }
         f.write_char(')')
     }

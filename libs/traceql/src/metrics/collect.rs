@@ -7,6 +7,7 @@
 mod cells;
 mod compare;
 mod exemplars;
+mod graph;
 mod labels;
 mod measure;
 mod measured;
@@ -20,6 +21,7 @@ use tactus_model::SpanBatch;
 
 use self::compare::{AttributeNumber, ComparedRows, Comparison};
 use self::exemplars::Exemplars;
+use self::graph::GraphCounts;
 use self::labels::{Labels, SeriesColumn};
 use self::measured::Measured;
 use self::rows::{Reach, Rows};
@@ -50,6 +52,7 @@ pub struct MetricsCollector {
 enum Counts {
     Series { labels: Vec<Labels>, series: SeriesTable, exemplars: Option<Exemplars<SeriesNumber>> },
     Compared { comparison: Comparison, exemplars: Option<Exemplars<(bool, Vec<AttributeNumber>)>> },
+    Graph(GraphCounts),
 }
 
 /// A batch and what all functions ask of it.
@@ -76,6 +79,7 @@ impl MetricsCollector {
                 comparison: Comparison::default(),
                 exemplars: Exemplars::new(leaf.exemplars, query.grid),
             },
+            Function::Graph(_) => Counts::Graph(GraphCounts::default()),
         };
         Self {
             leaves: query.leaves.iter().map(counts).collect(),
@@ -121,6 +125,13 @@ impl MetricsCollector {
         }
         let offer = Offer { view: &view, starts, reach, sample, counted: allowed };
         for (leaf, counts) in query.leaves.iter().zip(&mut self.leaves) {
+            if let (Counts::Graph(counts), Function::Graph(parts)) = (&mut *counts, &leaf.function)
+            {
+                // A sample is one of edges, and both of their sides must be seen to find them.
+                let matched = offer.kept(leaf, None)?;
+                self.matched += counts.observe(query, parts, matched.as_ref(), &offer) as u64;
+                continue;
+            }
             let rows = offer.rows(leaf)?;
             if rows.len() > 0 {
                 self.matched += counts.observe(query, leaf, rows, &offer) as u64;
@@ -150,6 +161,7 @@ impl MetricsCollector {
                 series.heap_bytes() + labels.iter().map(Labels::heap_bytes).sum::<usize>()
             }
             Counts::Compared { comparison, .. } => comparison.heap_bytes(),
+            Counts::Graph(counts) => counts.heap_bytes(),
         };
         self.leaves.iter().map(bytes).sum()
     }
@@ -168,19 +180,24 @@ impl MetricsCollector {
 impl Offer<'_> {
     /// The spans that a leaf counts, or would if they have the measured value.
     fn rows(&self, leaf: &Leaf) -> Result<Rows, EvaluateError> {
-        let view = self.view;
-        let mut spans = self.sample.clone();
-        if !leaf.stages.iter().all(keeps_everything) {
-            let all = spans.unwrap_or_else(|| Bitmap::all(view.spans()));
-            spans = Some(pipeline::run(&leaf.stages, Spansets::of_traces(view, all), view)?.spans);
-        }
+        let mut spans = self.kept(leaf, self.sample.clone())?;
         if let Some(counted) = &self.counted {
             match &mut spans {
                 Some(spans) => spans.intersect(counted),
                 None => return Ok(Rows::of(counted)),
             }
         }
-        Ok(spans.map_or(Rows::All(view.spans()), |spans| Rows::of(&spans)))
+        Ok(spans.map_or(Rows::All(self.view.spans()), |spans| Rows::of(&spans)))
+    }
+
+    /// The spans that the pipeline of a leaf leaves of some; `None`: all of the batch.
+    fn kept(&self, leaf: &Leaf, spans: Option<Bitmap>) -> Result<Option<Bitmap>, EvaluateError> {
+        if leaf.stages.iter().all(keeps_everything) {
+            return Ok(spans);
+        }
+        let view = self.view;
+        let all = spans.unwrap_or_else(|| Bitmap::all(view.spans()));
+        Ok(Some(pipeline::run(&leaf.stages, Spansets::of_traces(view, all), view)?.spans))
     }
 }
 
@@ -287,6 +304,7 @@ impl Counts {
                 }
                 comparison.finish(number, *top_n, scale, of_total)
             }
+            (Counts::Graph(counts), Function::Graph(_)) => counts.finish(number, scale),
             _ => Vec::new(),
         }
     }

@@ -1,8 +1,14 @@
 //! A metrics query compiled for batches.
 
+mod references;
+mod sampling;
+
 use tactus_model::{AttributeSelection, Projection, SpanBatch, TraceId};
 
+use self::references::attributes_of;
+pub(super) use self::sampling::{PROBABILITY, Sampling, Weighing};
 use super::Grid;
+use super::graph::{self, Part};
 use crate::eval::candidates::filtered_spans;
 use crate::eval::pipeline::{self, Stage};
 use crate::eval::plan::Plan;
@@ -11,7 +17,7 @@ use crate::eval::view::BatchView;
 use crate::eval::{Bitmap, Unsupported, operand};
 use crate::{
     Attribute, FieldExpression, MetricsFunction, MetricsQuery, MetricsStage, Pipeline,
-    PipelineStage, RootExpr, SampleHint, SpansetExpression, SpansetOperator, StaticType,
+    PipelineStage, RootExpr, SpansetExpression, SpansetOperator, StaticType,
 };
 
 /// Exemplars beyond these are not collected, whatever is asked for.
@@ -33,8 +39,8 @@ pub struct CompiledMetrics {
     pub(super) options: MetricsOptions,
     pub(super) leaves: Vec<Leaf>,
     pub(super) sampling: Sampling,
-    /// Weight spans by the probability that their trace state tells.
-    pub(super) extrapolates: bool,
+    /// How many spans of the sender each one counts for; `None`: one.
+    pub(super) weighing: Option<Weighing>,
     projection: Projection,
 }
 
@@ -56,8 +62,18 @@ pub(super) struct Leaf {
 /// What a leaf does with spans.
 #[derive(Debug)]
 pub(super) enum Function {
-    Series { measure: Measure, by: Vec<Attribute> },
-    Compare { selection: Box<Plan>, top_n: usize, start: u64, end: u64 },
+    Series {
+        measure: Measure,
+        by: Vec<Attribute>,
+    },
+    Compare {
+        selection: Box<Plan>,
+        top_n: usize,
+        start: u64,
+        end: u64,
+    },
+    /// What is counted of edges between services.
+    Graph(Vec<Part>),
 }
 
 /// What is kept of the spans of one series and interval.
@@ -73,16 +89,6 @@ pub(super) enum Measure {
         attribute: Attribute,
         shows_values: bool,
     },
-}
-
-/// Which part of spans or traces is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sampling {
-    All,
-    /// One in so many spans.
-    Spans(u64),
-    /// One in so many traces.
-    Traces(u64),
 }
 
 /// True if the buckets of a histogram or quantile are in nanoseconds, and their labels in seconds.
@@ -119,11 +125,13 @@ impl CompiledMetrics {
         let mut projection = Projection { start: true, ..Projection::default() };
         let compile = |query| Leaf::compile(query, exemplars, &mut projection);
         let leaves = queries.into_iter().map(compile).collect::<Result<Vec<_>, _>>()?;
-        let extrapolates = root.hints.boolean(crate::hints::EXTRAPOLATE) == Some(true);
-        projection.trace_state |= extrapolates;
+        let weighing = Weighing::of(&root.hints);
+        if let Some(weighing) = weighing {
+            weighing.project(&mut projection);
+        }
         let whole = leaves.iter().any(|leaf| leaf.reads_whole_trace);
         let sampling = Sampling::of(root.hints.sampling(), whole);
-        Ok(Self { grid, options, leaves, sampling, extrapolates, projection })
+        Ok(Self { grid, options, leaves, sampling, weighing, projection })
     }
 
     /// The columns that [`super::MetricsCollector::observe`] reads.
@@ -186,6 +194,9 @@ impl Leaf {
             project_filter(&compare.selection.expression, projection);
             project_compared(projection);
         }
+        if let Function::Graph(_) = &function {
+            graph::project(projection);
+        }
         let mut shown = Vec::new();
         if exemplars > 0 {
             shown = attributes_of(query);
@@ -195,7 +206,7 @@ impl Leaf {
         let values_alone = match &function {
             Function::Series { .. } => !values.iter().any(Attribute::depends_on_other_spans),
             // Roots of traces are compared, too.
-            Function::Compare { .. } => false,
+            Function::Compare { .. } | Function::Graph(_) => false,
         };
         Ok(Self {
             is_never: pipeline::stages_are_never(&stages),
@@ -213,6 +224,10 @@ impl Function {
     fn compile(stage: &MetricsStage) -> Self {
         let (function, written) = match stage {
             MetricsStage::Series { function, by } => (function, by),
+            MetricsStage::ServiceGraph(measure) => {
+                let parts = Part::ALL.into_iter().filter(|part| part.is_of(measure));
+                return Function::Graph(parts.collect());
+            }
             MetricsStage::Compare(compare) => {
                 return Function::Compare {
                     selection: Box::new(Plan::compile(&compare.selection.expression)),
@@ -250,7 +265,7 @@ impl Function {
             Function::Series { measure, by } => {
                 by.iter().chain(measure.attribute()).cloned().collect()
             }
-            Function::Compare { .. } => Vec::new(),
+            Function::Compare { .. } | Function::Graph(_) => Vec::new(),
         }
     }
 }
@@ -265,21 +280,6 @@ impl Measure {
             | Measure::Sum(attribute)
             | Measure::Avg(attribute)
             | Measure::Buckets { attribute, .. } => Some(attribute),
-        }
-    }
-}
-
-impl Sampling {
-    fn of(hint: Option<SampleHint>, whole_traces: bool) -> Self {
-        let one_in = |rate: f64| ((1.0 / rate) as u64).max(1);
-        match hint {
-            // An adaptive sample is as large as it may be: columns are counted faster than a sample would pay for.
-            None | Some(SampleHint::Adaptive) => Sampling::All,
-            Some(SampleHint::Fixed(rate)) if whole_traces => Sampling::Traces(one_in(rate)),
-            Some(SampleHint::Fixed(rate) | SampleHint::Spans(rate)) => {
-                Sampling::Spans(one_in(rate))
-            }
-            Some(SampleHint::Traces(rate)) => Sampling::Traces(one_in(rate)),
         }
     }
 }
@@ -340,61 +340,4 @@ fn project_compared(columns: &mut Projection) {
     columns.span_attributes = AttributeSelection::All;
     columns.resource_attributes = AttributeSelection::All;
     columns.scope_attributes = AttributeSelection::All;
-}
-
-/// All attributes that a query refers to, each once, in order of reference.
-fn attributes_of(query: &MetricsQuery) -> Vec<Attribute> {
-    let mut found: Vec<Attribute> = Vec::new();
-    let mut add = |attribute: &Attribute| {
-        if !found.contains(attribute) {
-            found.push(attribute.clone());
-        }
-    };
-    for_each_of_pipeline(&query.pipeline, &mut add);
-    match &query.stage {
-        MetricsStage::Series { function, by } => {
-            function.attribute().into_iter().chain(by).for_each(add);
-        }
-        MetricsStage::Compare(compare) => {
-            compare.selection.expression.for_each_attribute(&mut |attribute| add(attribute));
-        }
-    }
-    found
-}
-
-fn for_each_of_pipeline(pipeline: &Pipeline, visit: &mut dyn FnMut(&Attribute)) {
-    for stage in &pipeline.stages {
-        match stage {
-            PipelineStage::Spanset(spanset) => for_each_of_spanset(spanset, visit),
-            PipelineStage::By(expression) => {
-                expression.for_each_attribute(&mut |attribute| visit(attribute));
-            }
-            PipelineStage::Scalar(filter) => {
-                for side in [&filter.left, &filter.right] {
-                    side.for_each_aggregate(&mut |aggregate| {
-                        if let Some(argument) = &aggregate.argument {
-                            argument.for_each_attribute(&mut |attribute| visit(attribute));
-                        }
-                    });
-                }
-            }
-            PipelineStage::Select(attributes) => {
-                attributes.iter().for_each(&mut *visit);
-            }
-            PipelineStage::Coalesce => {}
-        }
-    }
-}
-
-fn for_each_of_spanset(spanset: &SpansetExpression, visit: &mut dyn FnMut(&Attribute)) {
-    match spanset {
-        SpansetExpression::Filter(filter) => {
-            filter.expression.for_each_attribute(&mut |attribute| visit(attribute));
-        }
-        SpansetExpression::Pipeline(pipeline) => for_each_of_pipeline(pipeline, visit),
-        SpansetExpression::Binary { left, right, .. } => {
-            for_each_of_spanset(left, visit);
-            for_each_of_spanset(right, visit);
-        }
-    }
 }

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::exemplars_answer::ExemplarChoice;
-use super::{Exemplar, Grid, LabelValue, PartialSeries, Point, SeriesKey};
-use crate::{MetricsFunction, MetricsQuery, MetricsStage};
+use super::{Exemplar, Grid, LabelValue, PartialSeries, Point, SeriesKey, graph};
+use crate::{GraphMeasure, MetricsFunction, MetricsQuery, MetricsStage};
 
 /// Estimated bytes of a row beside its values and the text of its key.
 const ROW_BYTES: usize = 256;
@@ -17,6 +17,18 @@ enum Fold {
     Maximum,
     Sum,
     Mean,
+}
+
+/// The keys that a function has.
+#[derive(Clone, Debug)]
+enum Keys {
+    /// Groups of so many labels, with or without buckets.
+    Groups {
+        labels: usize,
+        has_buckets: bool,
+    },
+    Compared,
+    Graph(GraphMeasure),
 }
 
 /// What is known of one series, a value an interval.
@@ -35,9 +47,7 @@ pub(super) struct Row {
 #[derive(Clone, Debug)]
 pub(super) struct Gathered {
     fold: Fold,
-    /// Number of labels of a group; `None` for `compare`.
-    group_labels: Option<usize>,
-    has_buckets: bool,
+    keys: Keys,
     /// Series of the answer that each group becomes, beside its rows.
     derived_series: usize,
     pub(super) rows: HashMap<SeriesKey, Row>,
@@ -48,8 +58,12 @@ pub(super) struct Gathered {
 impl Gathered {
     pub(super) fn new(query: &MetricsQuery, exemplars: usize) -> Self {
         let (mut has_buckets, mut derived_series) = (false, 0);
-        let (fold, group_labels) = match &query.stage {
-            MetricsStage::Compare(_) => (Fold::Count, None),
+        let (fold, keys) = match &query.stage {
+            MetricsStage::Compare(_) => (Fold::Count, Keys::Compared),
+            MetricsStage::ServiceGraph(measure) => {
+                derived_series = measure.quantiles().len();
+                (Fold::Count, Keys::Graph(measure.clone()))
+            }
             MetricsStage::Series { function, by } => {
                 let fold = match function {
                     MetricsFunction::Rate | MetricsFunction::CountOverTime => Fold::Count,
@@ -66,29 +80,41 @@ impl Gathered {
                         Fold::Count
                     }
                 };
-                (fold, Some(super::leaf_answer::distinct(by).len()))
+                let labels = super::leaf_answer::distinct(by).len();
+                (fold, Keys::Groups { labels, has_buckets })
             }
         };
+        let repeats = matches!(keys, Keys::Compared);
         Self {
             fold,
-            group_labels,
-            has_buckets,
+            keys,
             derived_series,
             rows: HashMap::new(),
             groups: HashSet::new(),
-            exemplars: ExemplarChoice::new(exemplars, group_labels.is_none()),
+            exemplars: ExemplarChoice::new(exemplars, repeats),
         }
+    }
+
+    /// The rows with a bucket, and those without.
+    pub(super) fn split_buckets(mut self) -> (Self, Self) {
+        let has_bucket = |key: &SeriesKey| matches!(key, SeriesKey::Group { bucket: Some(_), .. });
+        let rows = std::mem::take(&mut self.rows);
+        let mut counts = self.clone();
+        (self.rows, counts.rows) = rows.into_iter().partition(|(key, _)| has_bucket(key));
+        (self, counts)
     }
 
     /// Whether this is a key of the function. Others are not kept: parts come over the network.
     pub(super) fn admits(&self, key: &SeriesKey) -> bool {
-        match key {
-            SeriesKey::Group { values, bucket } => {
-                self.group_labels == Some(values.len())
-                    && bucket.is_some() == self.has_buckets
+        match (&self.keys, key) {
+            (Keys::Graph(measure), key) => graph::admits(measure, key),
+            (Keys::Groups { labels, has_buckets }, SeriesKey::Group { values, bucket }) => {
+                *labels == values.len()
+                    && bucket.is_some() == *has_buckets
                     && bucket.is_none_or(|power| power <= 64)
             }
-            SeriesKey::Compared { .. } => self.group_labels.is_none(),
+            (Keys::Compared, SeriesKey::Compared { .. }) => true,
+            _ => false,
         }
     }
 

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use super::answer::Labels;
 use super::gather::{Gathered, Row};
-use super::quantile::quantile;
-use super::{Exemplar, Grid, LabelValue, SeriesKey, buckets_are_nanoseconds, compare_answer};
+use super::quantile::bucket_quantile as quantile;
+use super::{
+    Exemplar, Grid, LabelValue, SeriesKey, buckets_are_nanoseconds, compare_answer, graph_answer,
+};
 use crate::{MetricsFunction, MetricsQuery, MetricsStage};
 
 pub(super) const NAME_LABEL: &str = "__name__";
@@ -35,6 +37,7 @@ pub(super) fn distinct<T: PartialEq>(values: &[T]) -> Vec<&T> {
 pub(super) fn lines(query: &MetricsQuery, gathered: Gathered, grid: &Grid) -> Vec<Line> {
     let (function, by) = match &query.stage {
         MetricsStage::Compare(compare) => return compare_answer::lines(compare, gathered.rows),
+        MetricsStage::ServiceGraph(measure) => return graph_answer::lines(measure, gathered, grid),
         MetricsStage::Series { function, by } => (function, by),
     };
     let names: Vec<Box<str>> =
@@ -107,7 +110,8 @@ fn bound(power: u8, scale: f64) -> f64 {
     f64::from(power).exp2() / scale
 }
 
-fn histogram_lines(names: &[Box<str>], gathered: Gathered, scale: f64) -> Vec<Line> {
+/// `scale`: what bounds are divided by.
+pub(super) fn histogram_lines(names: &[Box<str>], gathered: Gathered, scale: f64) -> Vec<Line> {
     let buckets = gathered.rows.into_iter().filter_map(|(key, mut row)| match key {
         SeriesKey::Group { values, bucket: Some(power) } => {
             let mut labels = group_labels(names, values, None);
@@ -119,7 +123,8 @@ fn histogram_lines(names: &[Box<str>], gathered: Gathered, scale: f64) -> Vec<Li
     buckets.collect()
 }
 
-fn quantile_lines(
+/// `scale`: what bounds are divided by.
+pub(super) fn quantile_lines(
     names: &[Box<str>],
     gathered: Gathered,
     scale: f64,

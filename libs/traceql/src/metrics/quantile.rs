@@ -2,7 +2,7 @@
 
 /// The quantile `q` (0 to 1) of `buckets`: upper bound and count of each that has any, ascending. Between two bounds
 /// it grows exponentially; 0 without values.
-pub(super) fn quantile(buckets: &[(f64, f64)], q: f64) -> f64 {
+pub fn bucket_quantile(buckets: &[(f64, f64)], q: f64) -> f64 {
     let total: f64 = buckets.iter().map(|(_, count)| count).sum();
     let wanted = (q * total).ceil().max(1.0);
     let mut below = 0.0;
@@ -24,7 +24,7 @@ pub(super) fn quantile(buckets: &[(f64, f64)], q: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::quantile;
+    use super::bucket_quantile as quantile;
 
     fn buckets(counts: &[(u8, f64)]) -> Vec<(f64, f64)> {
         counts.iter().map(|&(power, count)| (f64::from(power).exp2() / 1e9, count)).collect()

@@ -1,7 +1,7 @@
 //! Metrics functions and second stages.
 
 use super::Parser;
-use crate::ast::{Attribute, Compare, MetricsFunction, MetricsStage, SecondStage};
+use crate::ast::{Attribute, Compare, GraphMeasure, MetricsFunction, MetricsStage, SecondStage};
 use crate::error::ParseError;
 use crate::lexer::Token;
 
@@ -19,6 +19,7 @@ impl Parser<'_> {
                 return self.without_argument(MetricsFunction::CountOverTime).map(Some);
             }
             "compare" => return self.compare().map(Some),
+            "service_graph" => return self.service_graph().map(Some),
             "quantile_over_time" => {
                 |attribute| MetricsFunction::QuantileOverTime { attribute, quantiles: Vec::new() }
             }
@@ -90,6 +91,41 @@ impl Parser<'_> {
         }
         self.expect(")")?;
         Ok((MetricsStage::Compare(compare), depth + 1))
+    }
+
+    fn service_graph(&mut self) -> Result<(MetricsStage, usize), ParseError> {
+        self.advance();
+        self.expect("(")?;
+        if self.accept(")") {
+            return Ok((MetricsStage::ServiceGraph(GraphMeasure::All), 1));
+        }
+        let name = match self.token() {
+            Token::Fixed(name) => *name,
+            Token::Identifier(name) => &**name,
+            _ => "",
+        };
+        let quantiles = Vec::new();
+        let mut measure = match name {
+            "calls" => GraphMeasure::Calls,
+            "rate" => GraphMeasure::Rate,
+            "errors" => GraphMeasure::Errors,
+            "client_latency" => GraphMeasure::ClientLatency { quantiles },
+            "server_latency" => GraphMeasure::ServerLatency { quantiles },
+            _ => {
+                let expected = "calls or rate or errors or client_latency or server_latency";
+                return Err(self.unexpected(expected));
+            }
+        };
+        self.advance();
+        if let GraphMeasure::ClientLatency { quantiles }
+        | GraphMeasure::ServerLatency { quantiles } = &mut measure
+        {
+            while self.accept(",") {
+                quantiles.push(self.number()?);
+            }
+        }
+        self.expect(")")?;
+        Ok((MetricsStage::ServiceGraph(measure), 1))
     }
 
     /// `topk(n)` or `bottomk(n)`.

@@ -2,7 +2,8 @@
 
 use super::{Checker, Result};
 use crate::ast::{
-    Compare, MetricsExpression, MetricsFunction, MetricsQuery, MetricsStage, SecondStage,
+    Compare, GraphMeasure, MetricsExpression, MetricsFunction, MetricsQuery, MetricsStage,
+    SecondStage,
 };
 use crate::error::ValidateError;
 
@@ -33,12 +34,19 @@ impl Checker {
                 self.compare(checked)?;
                 return if combined { Err(ValidateError::CompareSecondStage) } else { Ok(()) };
             }
+            MetricsStage::ServiceGraph(measure) => {
+                quantiles(measure.quantiles())?;
+                let is_mixed = *measure == GraphMeasure::All;
+                return if combined && is_mixed {
+                    Err(ValidateError::GraphSecondStage)
+                } else {
+                    Ok(())
+                };
+            }
             MetricsStage::Series { function, by } => (function, by),
         };
-        if let MetricsFunction::QuantileOverTime { quantiles, .. } = function
-            && let Some(outside) = quantiles.iter().find(|q| !(0.0..=1.0).contains(*q))
-        {
-            return Err(ValidateError::QuantileOutOfRange(*outside));
+        if let MetricsFunction::QuantileOverTime { quantiles: asked, .. } = function {
+            quantiles(asked)?;
         }
         // These need a label of their own.
         let limit = match function {
@@ -72,6 +80,13 @@ impl Checker {
             return Err(ValidateError::CompareRange);
         }
         Ok(())
+    }
+}
+
+fn quantiles(quantiles: &[f64]) -> Result {
+    match quantiles.iter().find(|q| !(0.0..=1.0).contains(*q)) {
+        Some(outside) => Err(ValidateError::QuantileOutOfRange(*outside)),
+        None => Ok(()),
     }
 }
 

@@ -42,6 +42,7 @@ pub(crate) struct Span {
     pub(crate) message: String,
     pub(crate) start: u64,
     pub(crate) duration: u64,
+    pub(crate) state: String,
     pub(crate) attributes: Attributes,
     pub(crate) events: Vec<Event>,
     pub(crate) links: Vec<Link>,
@@ -92,6 +93,7 @@ fn span_bytes(span: &Span) -> Vec<u8> {
     let mut out = Vec::new();
     put_bytes_field(&mut out, 1, &span.trace.to_be_bytes());
     put_bytes_field(&mut out, 2, &span.id.to_be_bytes());
+    put_bytes_field(&mut out, 3, span.state.as_bytes());
     if span.parent != 0 {
         put_bytes_field(&mut out, 4, &span.parent.to_be_bytes());
     }

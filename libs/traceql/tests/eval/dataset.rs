@@ -67,6 +67,7 @@ fn read_span(span: &Value, trace: u128, base: u64) -> Span {
         message: text(&span["status_message"]),
         start: base + duration(&span["start"]),
         duration: duration(&span["duration"]),
+        state: String::new(),
         attributes: attributes(&span["attributes"]),
         events: list(&span["events"])
             .iter()

@@ -68,6 +68,7 @@ fn span() -> impl Strategy<Value = Span> {
                 message: name.to_owned(),
                 start,
                 duration,
+                state: String::new(),
                 attributes,
                 events,
                 links,

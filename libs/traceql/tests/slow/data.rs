@@ -61,12 +61,57 @@ fn attributes(most: usize) -> impl Strategy<Value = Attributes> {
     prop::collection::vec(prop_oneof![12 => common, 1 => large], 0..=most)
 }
 
+/// Attributes that name the other side of a call, and how likely a span was kept.
+fn peers() -> impl Strategy<Value = Attributes> {
+    let names = select(vec!["shop", "pg", "", "10.0.0.1"]).prop_map(text);
+    let keys = select(vec![
+        "peer.service",
+        "server.address",
+        "net.peer.name",
+        "db.name",
+        "db.system",
+        "network.peer.address",
+        "messaging.system",
+    ]);
+    let port = (Just("network.peer.port"), Just(Stored::Int(5432)));
+    let named = prop_oneof![6 => (keys, names), 1 => port];
+    let named = named.prop_map(|(key, value)| (key.to_owned(), value));
+    prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(named, 1..4)]
+}
+
+/// What tells how many spans of the sender one stands for: once, twice or four times.
+fn sampled() -> impl Strategy<Value = (String, Attributes)> {
+    let states =
+        select(vec!["", "", "ot=th:0", "ot=th:8", "a=b,ot=rv:00000000000000;th:c", "ot=th:x"]);
+    let values = select(vec![
+        Stored::Float(0.5),
+        Stored::Float(0.25),
+        Stored::Int(1),
+        Stored::Float(0.0),
+        Stored::Float(1.5),
+        text("half"),
+    ]);
+    let attribute = prop::option::weighted(0.3, values);
+    (states, attribute).prop_map(|(state, value)| {
+        let attribute = value.map(|value| ("sampling.probability".to_owned(), value));
+        (state.to_owned(), attribute.into_iter().collect())
+    })
+}
+
 fn resource() -> impl Strategy<Value = Attributes> {
     let service = prop_oneof![
         6 => select(vec!["shop", "cart", ""]).prop_map(|name| Some(text(name))),
         1 => Just(None),
     ];
-    (service, attributes(2)).prop_map(|(service, mut attributes)| {
+    let database = prop_oneof![
+        9 => Just(None),
+        1 => Just(Some(("db.name".to_owned(), text("orders")))),
+    ];
+    let sampled = prop_oneof![4 => Just(Attributes::new()), 1 => sampled().prop_map(|it| it.1)];
+    let rest = (attributes(2), database, sampled);
+    (service, rest).prop_map(|(service, (mut attributes, database, sampled))| {
+        attributes.extend(database);
+        attributes.extend(sampled);
         if let Some(service) = service {
             attributes.insert(0, ("service.name".to_owned(), service));
         }
@@ -101,12 +146,15 @@ fn seed() -> impl Strategy<Value = Seed> {
         1 => Just(Parent::Missing),
     ];
     let places = (parent, prop::bool::weighted(0.08), any::<Index>(), any::<Index>());
-    (facts, lists, places).prop_map(
+    (facts, lists, places, (peers(), sampled())).prop_map(
         |(
             (name, kind, status, message, start, duration),
-            (attributes, events, links),
+            (mut attributes, events, links),
             (parent, shares_id, resource, scope),
+            (peers, (state, sampled)),
         )| {
+            attributes.extend(peers);
+            attributes.extend(sampled);
             let span = Span {
                 name: name.to_owned(),
                 kind,
@@ -114,6 +162,7 @@ fn seed() -> impl Strategy<Value = Seed> {
                 message: message.to_owned(),
                 start: BASE + start * 100 * MILLISECOND,
                 duration: duration * MILLISECOND,
+                state,
                 attributes,
                 events,
                 links,

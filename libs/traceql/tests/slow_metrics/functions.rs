@@ -1,6 +1,6 @@
 //! The functions over time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tactus_traceql::metrics::LabelValue;
 use tactus_traceql::{
@@ -8,7 +8,7 @@ use tactus_traceql::{
     Static, format_duration,
 };
 
-use super::{Intervals, Line, text};
+use super::{Intervals, Line, graph, text};
 use crate::slow::batches::Attributes;
 use crate::slow::pipeline::SplitOperand;
 use crate::slow::value::Value;
@@ -39,6 +39,14 @@ pub(crate) fn lines(
         }
     }
     Ok(match &query.stage {
+        MetricsStage::ServiceGraph(measure) => {
+            let mut matched = BTreeSet::new();
+            for trace in world.traces() {
+                let found = world.run(&query.pipeline, trace)?;
+                matched.extend(found.into_iter().flat_map(|spanset| spanset.rows));
+            }
+            graph::lines(world, measure, &matched, intervals)
+        }
         MetricsStage::Compare(compare) => compared(world, compare, &counted, intervals),
         MetricsStage::Series { function, by } => {
             let mut lines = grouped(world, function, by, &counted, intervals);
@@ -170,7 +178,7 @@ fn with_name(mut labels: Labels, by: &[Attribute], function: &MetricsFunction) -
 }
 
 /// A value for each span, its bucket's upper bound: the rule of the language word by word.
-fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
+pub(crate) fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let mut buckets: Vec<(f64, f64)> = Vec::new();
     for value in &values {

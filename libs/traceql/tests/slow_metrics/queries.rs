@@ -119,6 +119,49 @@ pub(crate) fn compare() -> BoxedStrategy<String> {
         .boxed()
 }
 
+/// Queries that do not look at ids.
+pub(crate) fn adjustable() -> BoxedStrategy<String> {
+    let filter = one_of(&["{}", "{ status = error }", "{ span.a = 1 || kind = client }"]);
+    let function = one_of(&[
+        "rate()",
+        "count_over_time()",
+        "sum_over_time(span.a)",
+        "sum_over_time(duration)",
+        "avg_over_time(duration)",
+        "avg_over_time(.b)",
+        "min_over_time(duration)",
+        "max_over_time(span.a)",
+        "histogram_over_time(duration)",
+        "quantile_over_time(duration, 0.5, 0.9)",
+    ]);
+    let by = one_of(&["", " by(name)", " by(resource.service.name, kind)", " by(.a)"]);
+    (filter, function, by)
+        .prop_map(|(filter, function, by)| format!("{filter} | {function}{by}"))
+        .boxed()
+}
+
+/// `service_graph`.
+pub(crate) fn graph() -> BoxedStrategy<String> {
+    const MEASURES: &[&str] = &[
+        "service_graph(calls)",
+        "service_graph(rate)",
+        "service_graph(errors)",
+        "service_graph(client_latency)",
+        "service_graph(server_latency)",
+        "service_graph(client_latency, 0.5)",
+        "service_graph(server_latency, 0.9, 0, 1)",
+    ];
+    let staged = (leaf(one_of(MEASURES)), second_stages());
+    let operator = one_of(&["/", "+"]);
+    let pair = (leaf(one_of(MEASURES)), operator, leaf(one_of(MEASURES)));
+    prop_oneof![
+        2 => first().prop_map(|first| format!("{first} | service_graph()")),
+        2 => staged.prop_map(|(leaf, stages)| leaf + &stages),
+        1 => pair.prop_map(|(one, operator, other)| format!("({one}) {operator} ({other})")),
+    ]
+    .boxed()
+}
+
 /// What finds the spans; often all of them, so that there is something to count.
 fn first() -> BoxedStrategy<String> {
     prop_oneof![2 => Just("{}".to_owned()), 3 => search()].boxed()

@@ -5,6 +5,7 @@
 
 pub(crate) mod combine;
 pub(crate) mod functions;
+pub(crate) mod graph;
 pub(crate) mod queries;
 
 use std::collections::BTreeMap;

@@ -9,9 +9,11 @@ use tactus_proto::tactus::v1::{
     Holder, HoldingsRequest, MetricsRequest, PushRequest, ingester_server::Ingester as Protocol,
 };
 use tactus_storage::{BlockMeta, meta::block_origin};
+use tactus_tail_sampling::Decider;
 use tonic::{Code, Request, Status};
 
 use super::*;
+use crate::{TailSampling, tail_sampling::Due, test_spans::batch_of_spans};
 
 const SPANS: &str = "{ span.text != \"no\" } | count_over_time() by (span.n)";
 const TRACES: &str = "{ } | count() > 0 | count_over_time() by (span.n)";
@@ -44,6 +46,8 @@ enum Event {
     Release(u8),
     /// Both, at once.
     GiveUp(u8),
+    /// Tail sampling, if there is any, decides what is cut.
+    Decide(u8),
     Restart(u8),
     /// The blocks that were written come to the block list.
     Poll,
@@ -79,6 +83,7 @@ fn event(has_plain: bool) -> BoxedStrategy<Event> {
         2 => given_up,
         3 => (any::<u8>(), any::<u8>()).prop_map(|(push, node)| Event::Again { push, node }),
         2 => any::<u8>().prop_map(Event::Cut),
+        1 => any::<u8>().prop_map(Event::Decide),
         2 => any::<u8>().prop_map(Event::Flush),
         1 => any::<u8>().prop_map(Event::Restart),
         1 => Just(Event::Poll),
@@ -129,11 +134,17 @@ struct Cluster {
     pushes: Vec<(PushRequest, u8)>,
     next_span: u16,
     next_sequence: u64,
+    tail_sampling: Option<Arc<TailSampling>>,
 }
 
 impl Cluster {
     fn new() -> Self {
+        Self::with(None)
+    }
+
+    fn with(tail_sampling: Option<Arc<TailSampling>>) -> Self {
         let mut cluster = Self {
+            tail_sampling,
             folder: tempfile::tempdir().unwrap(),
             nodes: vec![None; NODES],
             written: Arc::new(Blocklist::new()),
@@ -159,6 +170,7 @@ impl Cluster {
         settings.range_slack = Duration::ZERO;
         settings.hold_flushed = HOUR;
         settings.limits = OfTenant::all(limits);
+        settings.tail_sampling = OfTenant::all(self.tail_sampling.clone());
         let path = self.folder.path().join("bucket");
         let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
         let written = BlockWritten::listed(Arc::clone(&self.written));
@@ -230,6 +242,9 @@ impl Cluster {
                 }
             }
             Event::Cut(node) => self.node(usize::from(node) % NODES).seal().await.unwrap(),
+            Event::Decide(node) => {
+                self.node(usize::from(node) % NODES).decide(Due::Waited).await.unwrap();
+            }
             Event::Flush(node) => self.node(usize::from(node) % NODES).flush_all().await.unwrap(),
             Event::Release(node) => {
                 self.node(usize::from(node) % NODES).release_held(true).await.unwrap();
@@ -351,8 +366,18 @@ fn label(series: &tactus_proto::tactus::v1::MetricsSeries) -> u16 {
     }
 }
 
-async fn check(steps: Vec<(Vec<Event>, Query)>) {
-    let mut cluster = Cluster::new();
+/// The traces that stay of those that there are: numbers modulo 5.
+fn staying(tail_sampling: &TailSampling) -> BTreeSet<u16> {
+    let batch = merge(&[&batch_of_spans(0..5, 5)]).0;
+    let kept = Decider::new(Arc::clone(&tail_sampling.policies)).decide(&batch).kept;
+    let ids = &batch.traces.ids;
+    kept.rows().map(|row| u16::from_be_bytes([ids[row].0[14], ids[row].0[15]])).collect()
+}
+
+async fn check(steps: Vec<(Vec<Event>, Query)>, tail_sampling: Option<Arc<TailSampling>>) {
+    let staying = tail_sampling.as_deref().map(staying);
+    let stays = |span: u16| staying.as_ref().is_none_or(|traces| traces.contains(&(span % 5)));
+    let mut cluster = Cluster::with(tail_sampling);
     for (events, query) in steps {
         for event in &events {
             cluster.happen(event).await;
@@ -366,7 +391,12 @@ async fn check(steps: Vec<(Vec<Event>, Query)>) {
                     cluster.query(&calm, text).await.expect("all is there")
                 }
             };
-            assert!(counts.values().all(|&count| count == 1.0), "{text} {counts:?}");
+            let is_right = |(&span, &count): (&u16, &f64)| match stays(span) {
+                true => count == 1.0,
+                // Until it is dropped.
+                false => count <= 1.0,
+            };
+            assert!(counts.iter().all(is_right), "{text} {counts:?}");
         }
         for node in 0..NODES {
             let held = held(cluster.node(node));
@@ -403,7 +433,18 @@ proptest! {
 
     #[test]
     fn every_span_counts_once(steps in steps()) {
-        run(check(steps));
+        run(check(steps, None));
+    }
+
+    #[test]
+    fn every_span_that_tail_sampling_keeps_counts_once(steps in steps()) {
+        // By what is the same for all spans of a trace, so that it does not matter which of them have come.
+        let some = "policies: [{name: some, type: traceql, \
+            traceql: {query: '{ trace:id =~ `.*000[0-2]` }'}}]";
+        let tail_sampling = tail_sampling::tail_sampling(some, Duration::ZERO);
+        let staying = staying(&tail_sampling).len();
+        prop_assert_eq!(staying, 3);
+        run(check(steps, Some(tail_sampling)));
     }
 
     #[test]

@@ -53,6 +53,30 @@ async fn slow_job_times_out_and_a_panic_is_an_error() {
 }
 
 #[tokio::test]
+async fn end_waits_for_the_threads_and_takes_no_more_jobs() {
+    let pool = pool(1);
+    let left = Arc::new(AtomicBool::new(false));
+    let leaving = Arc::clone(&left);
+    let (started_sender, started) = tokio::sync::oneshot::channel();
+    let running = pool.run(LONG, move |job| {
+        let _ = started_sender.send(());
+        while job.check().is_ok() {
+            std::thread::yield_now();
+        }
+        leaving.store(true, Ordering::Relaxed);
+        job.check()
+    });
+    let end = async {
+        started.await.unwrap();
+        pool.end().await;
+        assert!(left.load(Ordering::Relaxed));
+    };
+    let (result, ()) = futures_util::future::join(running, end).await;
+    assert!(matches!(result, Err(Error::Cancelled)));
+    assert!(matches!(pool.run(LONG, |_| Ok(1)).await, Err(Error::Cancelled)));
+}
+
+#[tokio::test]
 async fn more_memory_than_there_is_is_refused_by_name() {
     let result = pool(1).run(LONG, |job| job.hold_bytes((1 << 20) + 1)).await;
     let text = result.unwrap_err().to_string();

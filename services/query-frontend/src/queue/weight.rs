@@ -98,7 +98,10 @@ fn weight(root: &RootExpr, settings: &WeightSettings) -> u64 {
     let mut contents = Contents::default();
     contents.add_pipeline(root.search_pipeline());
     let leaf = root.metrics().and_then(|metrics| metrics.first_leaf());
-    let reads_all = leaf.is_some_and(|leaf| matches!(leaf.stage, MetricsStage::Compare(_)));
+    let reads_all = leaf.is_some_and(|leaf| match leaf.stage {
+        MetricsStage::Compare(_) | MetricsStage::ServiceGraph(_) => true,
+        MetricsStage::Series { .. } => false,
+    });
     let has_many = contents.regexes >= settings.max_regex_conditions.max(1)
         || contents.conditions >= settings.max_traceql_conditions.max(1);
     let reasons = [has_many, contents.has_or, contents.is_structural, reads_all];
@@ -171,6 +174,7 @@ mod tests {
             ("{ .a = 1 } || { .b = 2 }", 2),
             (r#"({ .a =~ "x" } || { .b = 2 }) >> { .c = 3 }"#, 4),
             ("{ } | compare({ .a = 1 })", 2),
+            ("{ } | service_graph(rate)", 2),
             ("{", 1),
             ("", 1),
         ] {

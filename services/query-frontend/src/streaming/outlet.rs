@@ -116,7 +116,7 @@ impl<M> Drop for Answers<M> {
 }
 
 /// Success, with a trailer.
-fn partial() -> Status {
+pub(crate) fn partial() -> Status {
     let mut metadata = MetadataMap::new();
     metadata.insert(PARTIAL, MetadataValue::from_static("true"));
     Status::with_metadata(Code::Ok, "", metadata)

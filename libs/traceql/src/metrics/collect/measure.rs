@@ -13,7 +13,7 @@ pub(super) const SECOND: f64 = 1e9;
 
 /// Values up to 2 to this power, and above the one below; 0 for values that are in no bucket.
 #[inline]
-fn bucket(value: i64) -> u8 {
+pub(super) fn bucket(value: i64) -> u8 {
     if value < 2 { 0 } else { (64 - (value as u64 - 1).leading_zeros()) as u8 }
 }
 

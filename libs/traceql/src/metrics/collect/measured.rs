@@ -97,8 +97,10 @@ impl Measured {
         };
         let joining = measure.joining();
         let is_extreme = matches!(joining, Joining::Min | Joining::Max);
-        let weights =
-            (query.extrapolates && !is_extreme).then(|| sample::weights(&self.rows, offer.view));
+        let weights = query
+            .weighing
+            .filter(|_| !is_extreme)
+            .map(|by| sample::weights(by, &self.rows, offer.view));
         let weight = |row: usize| weights.as_ref().map_or(1.0, |weights| weights[row]);
         let mut sink = Sink { offer, columns, joining, table, open: None, points: Vec::new() };
         match &self.values {

@@ -1,11 +1,13 @@
 //! Looking at a part of the spans, and spans that stand for others.
 
-use tactus_model::StringCode;
+use tactus_model::{AttributeList, StringCode};
 
 use super::rows::Rows;
 use crate::eval::Bitmap;
+use crate::eval::scan::find_string;
+use crate::eval::value::Value;
 use crate::eval::view::{BatchView, column};
-use crate::metrics::compile::Sampling;
+use crate::metrics::compile::{PROBABILITY, Sampling, Weighing};
 
 /// What a collector has taken of what it was offered.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,15 +48,46 @@ impl Sample {
     }
 }
 
-/// The weight of each of some rows by its trace state: how many spans of the sender it stands for.
-pub(super) fn weights(rows: &Rows, view: &BatchView<'_>) -> Vec<f64> {
+/// The weight of each of some rows: how many spans of the sender it stands for.
+pub(super) fn weights(by: Weighing, rows: &Rows, view: &BatchView<'_>) -> Vec<f64> {
+    match by {
+        Weighing::TraceState => state_weights(rows, view, 1.0, |state| {
+            weight_of(state, Rounding::ByRandomValue).unwrap_or(1.0)
+        }),
+        Weighing::TraceStateOrAttribute => {
+            let mut weights = state_weights(rows, view, UNTOLD, |state| {
+                weight_of(state, Rounding::None).unwrap_or(UNTOLD)
+            });
+            if weights.contains(&UNTOLD) {
+                let attributes = ProbabilityAttributes::of(view);
+                for (place, weight) in weights.iter_mut().enumerate() {
+                    if *weight == UNTOLD {
+                        *weight = attributes.weight(rows.at(place));
+                    }
+                }
+            }
+            weights
+        }
+    }
+}
+
+/// Stands for a weight that a trace state does not tell. Weights are at least 1.
+const UNTOLD: f64 = -1.0;
+
+/// `missing`: where no trace states were read.
+fn state_weights(
+    rows: &Rows,
+    view: &BatchView<'_>,
+    missing: f64,
+    weight_of: impl Fn(&[u8]) -> f64,
+) -> Vec<f64> {
     let Some(states) = column(&view.batch.spans.trace_state, view.spans()) else {
-        return rows.map(|_| 1.0);
+        return rows.map(|_| missing);
     };
-    // 0: not known yet. Weights are at least 1.
+    // 0: not known yet.
     let mut known = vec![0.0; view.batch.strings.len()];
     rows.gather(states, |code: StringCode| match known.get_mut(code as usize) {
-        None => 1.0,
+        None => missing,
         Some(weight) => {
             if *weight == 0.0 {
                 *weight = weight_of(view.batch.strings.get(code));
@@ -64,29 +97,73 @@ pub(super) fn weights(rows: &Rows, view: &BatchView<'_>) -> Vec<f64> {
     })
 }
 
+/// Where senders leave the probability that a sampler had.
+struct ProbabilityAttributes<'v> {
+    view: &'v BatchView<'v>,
+    key: Option<StringCode>,
+}
+
+impl<'v> ProbabilityAttributes<'v> {
+    fn of(view: &'v BatchView<'v>) -> Self {
+        Self { view, key: find_string(&view.batch.strings, PROBABILITY.as_bytes()) }
+    }
+
+    /// The weight by the attribute of a span, else by that of its resource; 1 without any.
+    fn weight(&self, row: usize) -> f64 {
+        let Some(key) = self.key else { return 1.0 };
+        let batch = self.view.batch;
+        let of = |list: &AttributeList, owner| list.of(owner).find(|it| it.key == key);
+        let attribute = of(&batch.span_attributes, row).or_else(|| {
+            let resource = batch.spans.resource.get(row)?;
+            of(&batch.resources.attributes, *resource as usize)
+        });
+        attribute.map_or(1.0, |it| weight_of_probability(Value::of_attribute(it, &batch.strings)))
+    }
+}
+
+/// The weight of a probability above 0 and up to 1; any other value tells nothing.
+fn weight_of_probability(value: Value<'_>) -> f64 {
+    let probability = match value {
+        Value::Float(value) => value,
+        Value::Int(value) => value as f64,
+        _ => return 1.0,
+    };
+    let is_probability = probability > 0.0 && probability <= 1.0;
+    // The smallest numbers have no finite reciprocal.
+    Some(1.0 / probability).filter(|weight| is_probability && weight.is_finite()).unwrap_or(1.0)
+}
+
 /// Hex digits of a threshold, and of a random value.
 const DIGITS: usize = 14;
 const RANGE: u64 = 1 << (4 * DIGITS);
 
-/// The weight that a trace state tells by `ot=th:…`; 1 if it tells none. With a random value `rv` the weight is a
-/// whole number, and right on average.
-fn weight_of(state: &[u8]) -> f64 {
+/// What is done with weights that are no whole numbers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rounding {
+    None,
+    /// Up or down by the random value `rv`, if there is one, so that they are right on average.
+    ByRandomValue,
+}
+
+/// The weight that a trace state tells by `ot=th:…`; none if it tells none.
+fn weight_of(state: &[u8], rounding: Rounding) -> Option<f64> {
     let entries = state.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-    let Some(entry) = entries.filter_map(|entry| entry.strip_prefix(b"ot=")).next() else {
-        return 1.0;
-    };
+    let entry = entries.filter_map(|entry| entry.strip_prefix(b"ot=")).next()?;
     let field =
         |name: &[u8]| entry.split(|&byte| byte == b';').find_map(|field| field.strip_prefix(name));
-    let Some(threshold) = field(b"th:").and_then(fraction) else { return 1.0 };
+    let threshold = field(b"th:").and_then(fraction)?;
     let passing = (RANGE - threshold) as f64;
     let weight = RANGE as f64 / passing;
-    match field(b"rv:").filter(|digits| digits.len() == DIGITS).and_then(fraction) {
+    if rounding == Rounding::None {
+        return Some(weight);
+    }
+    Some(match field(b"rv:").filter(|digits| digits.len() == DIGITS).and_then(fraction) {
         Some(random) if random >= threshold => {
             let chance = (random - threshold) as f64 / passing;
             (weight + chance).floor().max(1.0)
         }
         _ => weight,
-    }
+    })
 }
 
 /// Up to 14 hex digits; missing ones are zeros at the end.
@@ -106,6 +183,8 @@ mod tests {
 
     #[test]
     fn weight_is_read_from_the_trace_state() {
+        let weight_of =
+            |state: &[u8]| super::weight_of(state, Rounding::ByRandomValue).unwrap_or(1.0);
         assert_eq!(weight_of(b""), 1.0);
         assert_eq!(weight_of(b"ot=th:0"), 1.0);
         assert_eq!(weight_of(b"ot=th:8"), 2.0);

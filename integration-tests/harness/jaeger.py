@@ -1,0 +1,80 @@
+"""Jaeger's query APIs: requests over HTTP, and gRPC stubs made of the .proto files; Jaeger's own query service in front of a server."""
+import contextlib
+import importlib
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import grpc
+import requests
+from grpc_tools import protoc
+
+from . import dialects
+from .paths import REPOSITORY
+from .ports import free_ports
+from .server import end_with_parent
+from .waiting import eventually
+
+PROTOS = (
+    "jaeger/api_v2/model.proto", "jaeger/api_v2/query.proto", "jaeger/api_v2/collector.proto", "jaeger/api_v2/sampling.proto",
+    "jaeger/api_v3/query_service.proto", "jaeger/storage/v1/storage.proto", "jaeger/storage/v2/trace_storage.proto",
+)
+
+
+def compile_messages():
+    """package -> its module; the OTLP parts are those of the installed package."""
+    directory = tempfile.mkdtemp(prefix="jaeger-")
+    arguments = ["protoc", f"-I{REPOSITORY / 'proto'}", f"--python_out={directory}", f"--grpc_python_out={directory}", *PROTOS]
+    # The well-known types come with grpc_tools.
+    arguments.insert(1, f"-I{pathlib.Path(protoc.__file__).parent / '_proto'}")
+    assert protoc.main(arguments) == 0, "Jaeger's .proto files do not compile"
+    sys.path.insert(0, directory)
+
+    def module(path):
+        return importlib.import_module(path.removesuffix(".proto").replace("/", ".") + "_pb2")
+
+    def stubs(path):
+        return importlib.import_module(path.removesuffix(".proto").replace("/", ".") + "_pb2_grpc")
+
+    return {path: (module(path), stubs(path)) for path in PROTOS}
+
+
+_compiled = compile_messages()
+model, _ = _compiled["jaeger/api_v2/model.proto"]
+query_v2, query_v2_grpc = _compiled["jaeger/api_v2/query.proto"]
+collector, collector_grpc = _compiled["jaeger/api_v2/collector.proto"]
+sampling, sampling_grpc = _compiled["jaeger/api_v2/sampling.proto"]
+query_v3, query_v3_grpc = _compiled["jaeger/api_v3/query_service.proto"]
+storage_v1, storage_v1_grpc = _compiled["jaeger/storage/v1/storage.proto"]
+storage_v2, storage_v2_grpc = _compiled["jaeger/storage/v2/trace_storage.proto"]
+
+
+@contextlib.contextmanager
+def channel(port):
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as opened:
+        yield opened
+
+
+class JaegerQuery:
+    """Jaeger's query service, which reads from a server's storage port."""
+
+    def __init__(self, storage_port, directory):
+        self.http, self.grpc, admin = free_ports(3)
+        self.log = open(directory / "jaeger-query.log", "wb")
+        self.process = subprocess.Popen(
+            [dialects.JAEGER_QUERY, f"--grpc-storage.server=127.0.0.1:{storage_port}",
+             f"--query.http-server.host-port=127.0.0.1:{self.http}", f"--query.grpc-server.host-port=127.0.0.1:{self.grpc}",
+             f"--admin.http.host-port=127.0.0.1:{admin}"],
+            env={"SPAN_STORAGE_TYPE": "grpc"}, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT,
+            preexec_fn=end_with_parent)
+        try:
+            eventually(lambda: requests.get(f"http://127.0.0.1:{admin}/", timeout=2).status_code == 200, "Jaeger's query is up")
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        self.process.kill()
+        self.process.wait(10)
+        self.log.close()

@@ -1,0 +1,376 @@
+"""Jaeger's query APIs, as scripts, its UI, and a stock Jaeger in front use them: HTTP v1 and v3, gRPC, storage."""
+import json
+import time
+
+import grpc
+import pytest
+import requests
+from google.protobuf.timestamp_pb2 import Timestamp
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
+
+from harness import dialects, jaeger, otlp
+from harness.servers import Servers
+from harness.waiting import eventually
+from test_receivers import COMPACT, TRACE
+
+SERVER, CLIENT = otlp.Span.SPAN_KIND_SERVER, otlp.Span.SPAN_KIND_CLIENT
+PRODUCER, CONSUMER = otlp.Span.SPAN_KIND_PRODUCER, otlp.Span.SPAN_KIND_CONSUMER
+MS = otlp.MILLISECOND
+
+
+class Trip:
+    """A trace through three services, one call of which fails, and a trace of one span."""
+
+    def __init__(self, base):
+        # Whole microseconds, which is what these APIs know.
+        self.base = base = base // 1000 * 1000
+        root = otlp.span(name="GET /buy", start=base, duration=100 * MS, kind=SERVER, attributes={"http.status_code": 500, "vip": True})
+        self.trace = root.trace_id.hex()
+        call = otlp.span(root.trace_id, name="charge", start=base + 10 * MS, duration=50 * MS, kind=CLIENT, parent_span_id=root.span_id)
+        charge = otlp.span(
+            root.trace_id, name="/charge", start=base + 20 * MS, duration=30 * MS, kind=SERVER, parent_span_id=call.span_id,
+            attributes={"amount": 12.5, "big": 2**60}, status=Status(code=Status.STATUS_CODE_ERROR, message="card declined"))
+        charge.events.add(name="exception", time_unix_nano=base + 21 * MS, attributes=otlp.key_values({"exception.type": "Declined"}))
+        send = otlp.span(root.trace_id, name="send", start=base + 60 * MS, duration=5 * MS, kind=PRODUCER, parent_span_id=root.span_id)
+        receive = otlp.span(root.trace_id, name="receive", start=base + 70 * MS, duration=5 * MS, kind=CONSUMER, parent_span_id=send.span_id)
+        alone = otlp.span(name="GET /", start=base + 200 * MS, duration=2000 * MS, kind=SERVER, attributes={"http.status_code": 200})
+        self.alone = alone.trace_id.hex()
+        self.requests = [
+            otlp.export(root, call, send, service="shop", resource={"region": "eu"}),
+            otlp.export(charge, service="bank", scope="lib-bank"),
+            otlp.export(receive, service="mail"),
+            otlp.export(alone, service="shop", resource={"region": "us"}),
+        ]
+
+
+@pytest.fixture(scope="module", params=["live", "blocks"])
+def trip(request, tmp_path_factory):
+    """(server, trip): its spans are live, or in a block."""
+    group = Servers(tmp_path_factory.mktemp("jaeger"))
+    server = dialects.start(group)
+    trip = Trip(time.time_ns() - 20 * 10**9)
+    for message in trip.requests:
+        server.must_push(message)
+    if request.param == "blocks":
+        server.flush()
+        eventually(server.block_directories, "a block")
+    yield server, trip
+    group.close()
+
+
+def get(server, path, status=200, **params):
+    answer = requests.get(f"http://127.0.0.1:{server.ports.query_http}{path}", params=params, timeout=20)
+    assert answer.status_code == status, (path, params, answer.status_code, answer.text)
+    return answer
+
+
+def data(server, path, **params):
+    body = get(server, path, **params).json()
+    assert list(body) == ["data", "total", "limit", "offset", "errors"]
+    assert body["errors"] is None, body
+    return body["data"]
+
+
+def found(server, **params):
+    """Ids of the traces that a search of v1 finds."""
+    return [trace["traceID"].rjust(32, "0") for trace in data(server, "/api/traces", **params)]
+
+
+def test_services_and_operations(trip):
+    server, _ = trip
+    assert get(server, "/api/services").json() == {
+        "data": ["bank", "mail", "shop"], "total": 3, "limit": 0, "offset": 0, "errors": None}
+    assert sorted(data(server, "/api/services/shop/operations")) == ["GET /", "GET /buy", "charge", "send"]
+    operations = data(server, "/api/operations", service="shop", spanKind="server")
+    assert sorted(o["name"] for o in operations) == ["GET /", "GET /buy"]
+    assert {o["spanKind"] for o in operations} == {"server"}
+    assert get(server, "/api/operations", 400).json()["errors"][0]["msg"] == "parameter 'service' is required"
+
+
+def test_search_by_everything(trip):
+    server, trip = trip
+    both = [trip.alone, trip.trace]
+    for params, expected in [
+        ({"service": "shop"}, both),
+        ({"service": "shop", "limit": 1}, both[:1]),
+        ({"service": "shop", "operation": "GET /buy"}, [trip.trace]),
+        ({"service": "shop", "minDuration": "1s"}, [trip.alone]),
+        ({"service": "shop", "maxDuration": "500ms"}, [trip.trace]),
+        ({"service": "shop", "tags": '{"http.status_code":"500"}'}, [trip.trace]),
+        ({"service": "shop", "tags": '{"http.status_code":200}'}, [trip.alone]),
+        ({"service": "shop", "tag": "vip:true"}, [trip.trace]),
+        ({"service": "shop", "tag": ["vip:true", "http.status_code:500"]}, [trip.trace]),
+        ({"service": "shop", "tag": "region:us"}, [trip.alone]),
+        ({"service": "shop", "tag": "resource.region:us"}, [trip.alone]),
+        ({"service": "shop", "tag": "resource.vip:true"}, []),
+        ({"service": "bank", "tags": '{"error":"true"}'}, [trip.trace]),
+        ({"service": "bank", "tags": '{"error":"false"}'}, []),
+        ({"service": "shop", "tags": '{"error":"true"}'}, []),
+        ({"service": "bank", "tag": "amount:12.5"}, [trip.trace]),
+        ({"service": "bank", "tag": "exception.type:Declined"}, [trip.trace]),
+        ({"service": "bank", "tag": "span.kind:server"}, [trip.trace]),
+        ({"service": "bank", "tag": "scope.name:lib-bank"}, [trip.trace]),
+        ({"service": "nobody"}, []),
+        ({"service": 'sh"op\\'}, []),
+        ({"service": "shop", "lookback": "1h"}, both),
+        ({"service": "shop", "start": trip.base // 1000 - 10**6, "end": trip.base // 1000 + 10**5}, [trip.trace]),
+        ({"service": "shop", "start": 1, "end": 10**6}, []),
+    ]:
+        assert found(server, **params) == expected, params
+
+
+def test_wrong_parameters_are_named(trip):
+    server, _ = trip
+    for params, message in [
+        ({"limit": 5}, "parameter 'service' is required"),
+        ({"service": "shop", "tag": "x"}, "malformed 'tag' parameter, expecting key:value, received: x"),
+        ({"service": "shop", "minDuration": "2s", "maxDuration": "1s"}, "'maxDuration' should be greater than 'minDuration'"),
+        ({"service": "shop", "minDuration": "long"}, "unable to parse param 'minDuration'"),
+        ({"service": "shop", "start": "yesterday"}, "unable to parse param 'start'"),
+        ({"service": "shop", "tags": "{"}, "malformed 'tags' parameter"),
+    ]:
+        answer = get(server, "/api/traces", 400, **params)
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        (error,) = answer.json()["errors"]
+        assert error["code"] == 400 and message in error["msg"], error
+
+
+def test_a_script_reads_durations(trip):
+    server, trip = trip
+    traces = data(server, "/api/traces", service="shop", limit=20)
+    slow = sorted((t for t in traces if t["duration"] > 1_000 * 1000), key=lambda t: t["duration"], reverse=True)
+    assert [t["traceID"].rjust(32, "0") for t in slow] == [trip.alone]
+    assert {t["startTime"] for t in traces} == {trip.base // 1000, (trip.base + 200 * MS) // 1000}
+
+
+def test_a_trace_as_the_ui_draws_it(trip):
+    server, trip = trip
+    (trace,) = data(server, f"/api/traces/{trip.trace}")
+    services = {name: process["serviceName"] for name, process in trace["processes"].items()}
+    spans = {span["operationName"]: span for span in trace["spans"]}
+    assert {services[span["processID"]] for span in trace["spans"]} == {"shop", "bank", "mail"}
+    charge = spans["/charge"]
+    assert charge["references"] == [{"refType": "CHILD_OF", "traceID": trace["traceID"], "spanID": spans["charge"]["spanID"]}]
+    tags = {tag["key"]: (tag["type"], tag["value"]) for tag in charge["tags"]}
+    assert tags["amount"] == ("float64", 12.5)
+    assert tags["big"] == ("int64", str(2**60))
+    assert tags["error"] == ("bool", True)
+    assert tags["otel.status_description"] == ("string", "card declined")
+    assert tags["span.kind"] == ("string", "server")
+    (log,) = charge["logs"]
+    assert log["timestamp"] == (trip.base + 21 * MS) // 1000
+    assert {f["key"]: f["value"] for f in log["fields"]} == {"event": "exception", "exception.type": "Declined"}
+    assert get(server, "/api/traces/ff", 404).json()["errors"] == [{"code": 404, "msg": "trace not found"}]
+    get(server, "/api/traces/xyz!", 400)
+    assert get(server, "/api/nothing", 404).text == "404 page not found\n"
+
+
+def test_the_check_span_byte_for_byte(servers):
+    server = dialects.start(servers)
+    dialects.datagram(server.ports.compact, COMPACT)
+    eventually(lambda: server.trace(TRACE), "the span is stored")
+    expected = {
+        "data": [{
+            "traceID": TRACE,
+            "spans": [{
+                "traceID": TRACE, "spanID": "0000000000000003", "operationName": "op", "references": [], "startTime": 1700000000000000,
+                "duration": 1500, "tags": [
+                    {"key": "span.kind", "type": "string", "value": "server"},
+                    {"key": "otel.status_code", "type": "string", "value": "ERROR"},
+                    {"key": "error", "type": "bool", "value": True}],
+                "logs": [], "processID": "p1", "warnings": None}],
+            "processes": {"p1": {"serviceName": "svc", "tags": []}}, "warnings": None, "startTime": 1700000000000000, "duration": 1500}],
+        "total": 0, "limit": 0, "offset": 0, "errors": None}
+    for form in (TRACE, "10000000000000002", "AAAAAAAAAAEAAAAAAAAAAg=="):
+        assert get(server, "/api/traces/" + requests.utils.quote(form, safe="")).text == json.dumps(expected, separators=(",", ":")), form
+    v3 = get(server, f"/api/v3/traces/{TRACE}").json()["result"]["resourceSpans"]
+    (span,) = v3[0]["scopeSpans"][0]["spans"]
+    assert (span["traceId"], span["kind"], span["startTimeUnixNano"], span["status"]) == (TRACE, 2, "1700000000000000000", {"code": 2})
+
+
+def test_dependencies(trip):
+    server, _ = trip
+    now = int(time.time() * 1000)
+    links = data(server, "/api/dependencies", endTs=now + 60_000, lookback=3_600_000)
+    assert [(l["parent"], l["child"], l["callCount"]) for l in links] == [("shop", "bank", 1), ("shop", "mail", 1)]
+
+
+def test_v3(trip):
+    server, trip = trip
+    assert get(server, "/api/v3/services").json() == {"services": ["bank", "mail", "shop"]}
+    operations = get(server, "/api/v3/operations", service="bank").json()["operations"]
+    assert operations == [{"name": "/charge", "spanKind": "server"}]
+
+    def rfc3339(seconds):
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(trip.base // 10**9 + seconds))
+
+    window = {"query.startTimeMin": rfc3339(-60), "query.startTimeMax": rfc3339(60)}
+    groups = get(server, "/api/v3/traces", **{"query.serviceName": "bank", **window}).json()["result"]["resourceSpans"]
+    spans = [s for g in groups for scope in g["scopeSpans"] for s in scope["spans"]]
+    assert {s["traceId"] for s in spans} == {trip.trace} and len(spans) == 5
+    refused = get(server, "/api/v3/traces", 400, **{"query.serviceName": "bank"})
+    assert refused.json()["error"]["message"] == "query.startTimeMin and query.startTimeMax are required"
+    (summary,) = get(server, "/api/v3/trace-summaries", **{"query.serviceName": "bank", **window}).json()["summaries"]
+    assert (summary["traceId"], summary["rootServiceName"], summary["rootOperationName"]) == (trip.trace, "shop", "GET /buy")
+    assert (summary["spanCount"], summary["errorSpanCount"]) == (5, 1)
+    missing = get(server, "/api/v3/traces/" + "0" * 31 + "1", 404)
+    assert missing.json()["error"]["httpCode"] == 404
+
+
+def test_service_performance(trip):
+    server, trip = trip
+    common = {"service": "bank", "endTs": int(time.time() * 1000), "lookback": 120_000, "step": 30_000, "ratePer": 60_000}
+    latencies = get(server, "/api/metrics/latencies", quantile=0.95, groupByOperation="true", **common).json()
+    assert (latencies["name"], latencies["type"]) == ("service_operation_latencies", "GAUGE")
+    (series,) = latencies["metrics"]
+    assert {l["name"]: l["value"] for l in series["labels"]} == {"service_name": "bank", "operation": "/charge"}
+    values = [p["gaugeValue"]["doubleValue"] for p in series["metricPoints"]]
+    assert any(v != "NaN" and 15 < float(v) < 64 for v in values), values
+    calls = get(server, "/api/metrics/calls", **common).json()
+    assert calls["name"] == "service_call_rate"
+    assert any(float(p["gaugeValue"]["doubleValue"]) > 0 for p in calls["metrics"][0]["metricPoints"])
+    errors = get(server, "/api/metrics/errors", **common).json()
+    assert any(float(p["gaugeValue"]["doubleValue"]) == 1 for p in errors["metrics"][0]["metricPoints"])
+    assert get(server, "/api/metrics/minstep").json()["data"] == 1
+    get(server, "/api/metrics/latencies", 400, **common)
+
+
+def test_the_main_port_has_them_too(trip):
+    server, trip = trip
+    assert server.get("/jaeger/api/services").json()["data"] == ["bank", "mail", "shop"]
+    assert server.get(f"/jaeger/api/traces/{trip.trace}").json()["data"][0]["traceID"].rjust(32, "0") == trip.trace
+
+
+def test_admin_port(trip):
+    server, _ = trip
+    assert requests.get(f"http://127.0.0.1:{server.ports.admin}/", timeout=5).status_code == 200
+    assert "tempo_receiver_accepted_spans" in requests.get(f"http://127.0.0.1:{server.ports.admin}/metrics", timeout=5).text
+
+
+def timestamp(nanoseconds):
+    return Timestamp(seconds=nanoseconds // 10**9, nanos=nanoseconds % 10**9)
+
+
+def test_grpc_v2(trip):
+    server, trip = trip
+    q = jaeger.query_v2
+    with jaeger.channel(server.ports.query_grpc) as channel:
+        stub = jaeger.query_v2_grpc.QueryServiceStub(channel)
+        assert list(stub.GetServices(q.GetServicesRequest()).services) == ["bank", "mail", "shop"]
+        operations = stub.GetOperations(q.GetOperationsRequest(service="bank"))
+        assert [(o.name, o.span_kind) for o in operations.operations] == [("/charge", "server")]
+        chunks = list(stub.GetTrace(q.GetTraceRequest(trace_id=bytes.fromhex(trip.trace))))
+        spans = [span for chunk in chunks for span in chunk.spans]
+        assert {span.operation_name for span in spans} == {b"GET /buy", b"charge", b"/charge", b"send", b"receive"}
+        assert {span.process.service_name for span in spans} == {b"shop", b"bank", b"mail"}
+        query = q.TraceQueryParameters(
+            service_name="shop", tags={"http.status_code": "500"}, start_time_min=timestamp(trip.base - 10**9),
+            start_time_max=timestamp(trip.base + 10 * 10**9), search_depth=5)
+        traces = {span.trace_id.hex() for chunk in stub.FindTraces(q.FindTracesRequest(query=query)) for span in chunk.spans}
+        assert traces == {trip.trace}
+        window = {"start_time": timestamp(trip.base - 10**9), "end_time": timestamp(trip.base + 60 * 10**9)}
+        links = stub.GetDependencies(q.GetDependenciesRequest(**window)).dependencies
+        assert [(l.parent, l.child, l.call_count) for l in links] == [("shop", "bank", 1), ("shop", "mail", 1)]
+        with pytest.raises(grpc.RpcError) as error:
+            list(stub.GetTrace(q.GetTraceRequest(trace_id=b"\1" * 16)))
+        assert (error.value.code(), error.value.details()) == (grpc.StatusCode.NOT_FOUND, "trace not found")
+        with pytest.raises(grpc.RpcError) as error:
+            list(stub.GetTrace(q.GetTraceRequest()))
+        assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_grpc_v3(trip):
+    server, trip = trip
+    q = jaeger.query_v3
+    with jaeger.channel(server.ports.query_grpc) as channel:
+        stub = jaeger.query_v3_grpc.QueryServiceStub(channel)
+        assert list(stub.GetServices(q.GetServicesRequest()).services) == ["bank", "mail", "shop"]
+        query = q.TraceQueryParameters(
+            service_name="shop", start_time_min=timestamp(trip.base - 10**9), start_time_max=timestamp(trip.base + 10 * 10**9), search_depth=5)
+        summaries = [s for m in stub.FindTraceSummaries(q.FindTracesRequest(query=query)) for s in m.summaries]
+        assert {(s.trace_id, s.span_count, s.error_span_count) for s in summaries} == {(trip.trace, 5, 1), (trip.alone, 1, 0)}
+        found = {
+            span.trace_id.hex() for m in stub.FindTraces(q.FindTracesRequest(query=query)) for group in m.resource_spans
+            for scope in group.scope_spans for span in scope.spans}
+        assert found == {trip.trace, trip.alone}
+
+
+def test_storage_v2(trip):
+    server, trip = trip
+    q = jaeger.storage_v2
+    with jaeger.channel(server.ports.storage_grpc) as channel:
+        stub = jaeger.storage_v2_grpc.TraceReaderStub(channel)
+        ids = [bytes.fromhex(trip.trace), bytes.fromhex(trip.alone)]
+        per_message = []
+        for message in stub.GetTraces(q.GetTracesRequest(query=[q.GetTraceParams(trace_id=i) for i in ids])):
+            spans = [s for g in message.resource_spans for scope in g.scope_spans for s in scope.spans]
+            assert spans and len({s.trace_id for s in spans}) == 1
+            per_message.append(spans[0].trace_id)
+        assert sorted(set(per_message)) == sorted(ids)
+        query = q.TraceQueryParameters(
+            service_name="bank", start_time_min=timestamp(trip.base - 10**9), start_time_max=timestamp(trip.base + 10 * 10**9), search_depth=5)
+        answer = stub.FindTraceIDs(q.FindTraceIDsRequest(query=query))
+        assert [t.trace_id.hex() for t in answer.trace_ids] == [trip.trace]
+
+
+@pytest.fixture(scope="module")
+def stock_jaeger(trip, tmp_path_factory):
+    server, _ = trip
+    query = jaeger.JaegerQuery(server.ports.storage_grpc, tmp_path_factory.mktemp("jaeger-query"))
+    yield query
+    query.close()
+
+
+def test_a_stock_jaeger_in_front(trip, stock_jaeger):
+    server, trip = trip
+
+    def ask(path, **params):
+        answer = requests.get(f"http://127.0.0.1:{stock_jaeger.http}{path}", params=params, timeout=20)
+        assert answer.status_code == 200, (path, answer.text)
+        return answer.json()["data"]
+
+    assert sorted(ask("/api/services")) == ["bank", "mail", "shop"]
+    assert sorted(ask("/api/services/shop/operations")) == ["GET /", "GET /buy", "charge", "send"]
+    (theirs,) = ask(f"/api/traces/{trip.trace}")
+    (ours,) = data(server, f"/api/traces/{trip.trace}")
+    def plain(trace):
+        return {
+            (span["operationName"], span["duration"], span["startTime"], trace["processes"][span["processID"]]["serviceName"])
+            for span in trace["spans"]}
+    assert plain(theirs) == plain(ours)
+    found = ask("/api/traces", service="shop", start=trip.base // 1000 - 10**6, end=trip.base // 1000 + 10**7, limit=20)
+    assert {trace["traceID"].rjust(32, "0") for trace in found} == {trip.trace, trip.alone}
+    links = ask("/api/dependencies", endTs=trip.base // 10**6 + 60_000, lookback=3_600_000)
+    assert sorted((l["parent"], l["child"], l["callCount"]) for l in links) == [("shop", "bank", 1), ("shop", "mail", 1)]
+
+
+def test_span_writers_of_the_storage_port(servers):
+    server = dialects.start(servers)
+    s, m = jaeger.storage_v1, jaeger.model
+    span = m.Span(
+        trace_id=bytes.fromhex(TRACE), span_id=bytes(7) + b"\5", operation_name=b"written", start_time=timestamp(time.time_ns()),
+        process=m.Process(service_name=b"writer"))
+    with jaeger.channel(server.ports.storage_grpc) as channel:
+        jaeger.storage_v1_grpc.SpanWriterPluginStub(channel).WriteSpan(s.WriteSpanRequest(span=span))
+        request = otlp.export(otlp.span(name="exported"), service="writer")
+        otlp.trace_service_pb2_grpc.TraceServiceStub(channel).Export(request)
+        capabilities = jaeger.storage_v1_grpc.PluginCapabilitiesStub(channel).Capabilities(s.CapabilitiesRequest())
+        assert not capabilities.archiveSpanReader
+        services = jaeger.storage_v1_grpc.SpanReaderPluginStub(channel).GetServices(s.GetServicesRequest())
+        assert list(services.services) == ["writer"]
+    assert server.trace(TRACE)[0][1]["name"] == "written"
+
+
+def test_post_spans_by_grpc(servers):
+    server = dialects.start(servers)
+    message = bytes.fromhex(
+        "0a5b0a520a1000000000000000010000000000000002120800000000000000031a026f70280132060880e2cfaa063a0410e0c65b42130a097370616e2e6b696e"
+        "641a06736572766572420b0a056572726f721001200112050a03737663")
+    with jaeger.channel(server.ports.jaeger_grpc) as channel:
+        call = channel.unary_unary("/jaeger.api_v2.CollectorService/PostSpans")
+        assert call(message, timeout=10) == b""
+        strategy = jaeger.sampling_grpc.SamplingManagerStub(channel).GetSamplingStrategy(
+            jaeger.sampling.SamplingStrategyParameters(serviceName="x"), timeout=10)
+        assert strategy.strategyType == 0 and strategy.probabilisticSampling.samplingRate == 0.001
+    ((_, span),) = server.trace(TRACE)
+    assert (span["name"], span["kind"], span["status"]["code"]) == ("op", "SPAN_KIND_SERVER", "STATUS_CODE_ERROR")

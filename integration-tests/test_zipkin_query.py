@@ -1,0 +1,97 @@
+"""Zipkin's query API, as its UI and Grafana's datasource ask it."""
+import time
+
+import pytest
+import requests
+
+from harness import dialects
+from harness.servers import Servers
+from harness.waiting import eventually
+from test_jaeger_query import Trip
+
+
+@pytest.fixture(scope="module", params=["live", "blocks"])
+def trip(request, tmp_path_factory):
+    """(server, trip): its spans are live, or in a block."""
+    group = Servers(tmp_path_factory.mktemp("zipkin"))
+    server = dialects.start(group)
+    trip = Trip(time.time_ns() - 20 * 10**9)
+    for message in trip.requests:
+        server.must_push(message)
+    if request.param == "blocks":
+        server.flush()
+        eventually(server.block_directories, "a block")
+    yield server, trip
+    group.close()
+
+
+def get(server, path, status=200, **params):
+    answer = requests.get(f"http://127.0.0.1:{server.ports.zipkin}{path}", params=params, timeout=20)
+    assert answer.status_code == status, (path, params, answer.status_code, answer.text)
+    return answer
+
+
+def test_names(trip):
+    server, _ = trip
+    assert get(server, "/api/v2/services").json() == ["bank", "mail", "shop"]
+    assert sorted(get(server, "/api/v2/spans", serviceName="shop").json()) == ["charge", "get /", "get /buy", "send"]
+    get(server, "/api/v2/spans", 400)
+    assert get(server, "/api/v2/remoteServices", serviceName="shop").json() == []
+
+
+def test_a_trace(trip):
+    server, trip = trip
+    spans = get(server, f"/api/v2/trace/{trip.trace}").json()
+    by_name = {span["name"]: span for span in spans}
+    assert set(by_name) == {"get /buy", "charge", "/charge", "send", "receive"}
+    charge = by_name["/charge"]
+    assert (charge["kind"], charge["parentId"]) == ("SERVER", by_name["charge"]["id"])
+    assert charge["localEndpoint"]["serviceName"] == "bank"
+    assert charge["tags"]["error"] == "true" and charge["tags"]["amount"] == "12.5"
+    assert (charge["timestamp"], charge["duration"]) == ((trip.base + 20_000_000) // 1000, 30_000)
+    assert charge["annotations"][0]["value"].startswith("exception")
+    assert get(server, "/api/v2/trace/" + "0" * 31 + "1", 404).text.strip().endswith("not found")
+
+
+def test_search(trip):
+    server, trip = trip
+
+    def found(**params):
+        return [spans[0]["traceId"].rjust(32, "0") for spans in get(server, "/api/v2/traces", **params).json()]
+
+    now = int(time.time() * 1000) + 60_000
+    for params, expected in [
+        ({}, {trip.trace, trip.alone}),
+        ({"serviceName": "bank"}, {trip.trace}),
+        ({"serviceName": "shop", "spanName": "get /"}, {trip.alone}),
+        ({"serviceName": "shop", "minDuration": 1_000_000}, {trip.alone}),
+        ({"minDuration": 1000, "maxDuration": 60_000}, {trip.trace}),
+        ({"serviceName": "bank", "annotationQuery": "error"}, {trip.trace}),
+        ({"serviceName": "shop", "annotationQuery": "http.status_code=500"}, {trip.trace}),
+        ({"annotationQuery": "http.status_code=200 and vip"}, set()),
+        ({"annotationQuery": "exception"}, {trip.trace}),
+        ({"endTs": trip.base // 10**6 - 60_000, "lookback": 60_000}, set()),
+    ]:
+        assert set(found(**{"endTs": now, "lookback": 3_600_000, **params})) == expected, params
+    assert len(found(endTs=now, lookback=3_600_000, limit=1)) == 1
+
+
+def test_many(trip):
+    server, trip = trip
+    many = get(server, "/api/v2/traceMany", traceIds=f"{trip.trace},{trip.alone}").json()
+    assert sorted(len(spans) for spans in many) == [1, 5]
+    for wrong in ("", trip.trace, f"{trip.trace},{trip.trace}"):
+        get(server, "/api/v2/traceMany", 400, traceIds=wrong)
+
+
+def test_dependencies(trip):
+    server, _ = trip
+    links = get(server, "/api/v2/dependencies", endTs=int(time.time() * 1000) + 60_000, lookback=3_600_000).json()
+    assert sorted((l["parent"], l["child"], l["callCount"], l.get("errorCount", 0)) for l in links) == [
+        ("shop", "bank", 1, 1), ("shop", "mail", 1, 0)]
+    get(server, "/api/v2/dependencies", 400)
+
+
+def test_the_main_port_has_it_too(trip):
+    server, _ = trip
+    assert server.get("/zipkin/api/v2/services").json() == ["bank", "mail", "shop"]

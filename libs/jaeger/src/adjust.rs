@@ -1,0 +1,69 @@
+//! Makes traces easier to read: what is missing gets a name, what clients write in odd forms gets the usual one.
+//!
+//! Stored spans stay as they are; this is for answers. What is to be known of a span goes into its attribute
+//! [`WARNINGS`](crate::from_otlp::WARNINGS).
+
+mod clock_skew;
+mod duplicates;
+mod sanitize;
+mod shared_ids;
+#[cfg(test)]
+mod tests;
+mod tidy;
+mod warnings;
+
+use std::time::Duration;
+
+use tactus_proto::otlp::{ResourceSpans, Span};
+
+/// What can be set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AdjustSettings {
+    /// Longest time by which a span is moved to make up for the clock of its host. Zero moves none, and spans that
+    /// would be moved say so.
+    pub max_clock_skew: Duration,
+}
+
+/// Adjusts the spans of one trace.
+pub fn adjust(trace: &mut [ResourceSpans], settings: &AdjustSettings) {
+    for resource in trace.iter_mut() {
+        sanitize::resource(resource);
+    }
+    shared_ids::separate(trace);
+    for resource in trace.iter_mut() {
+        tidy::resource(resource);
+    }
+    duplicates::remove(trace);
+    clock_skew::adjust(trace, settings.max_clock_skew);
+}
+
+/// Leaves the first `max` spans of a trace, and returns what there is to say of it if there were more.
+pub fn cut(trace: &mut Vec<ResourceSpans>, max: usize) -> Option<String> {
+    if spans(trace).count() <= max {
+        return None;
+    }
+    let mut left = max;
+    for resource in trace.iter_mut() {
+        for scope in &mut resource.scope_spans {
+            scope.spans.truncate(left);
+            left -= scope.spans.len();
+        }
+        resource.scope_spans.retain(|scope| !scope.spans.is_empty());
+    }
+    trace.retain(|resource| !resource.scope_spans.is_empty());
+    Some(too_large_warning(max))
+}
+
+/// What there is to say of a trace of which only so many spans are shown.
+pub fn too_large_warning(spans: usize) -> String {
+    format!("trace has more than {spans} spans, showing first {spans} spans only")
+}
+
+fn spans(trace: &[ResourceSpans]) -> impl Iterator<Item = &Span> {
+    trace.iter().flat_map(|resource| &resource.scope_spans).flat_map(|scope| &scope.spans)
+}
+
+fn spans_mut(trace: &mut [ResourceSpans]) -> impl Iterator<Item = &mut Span> {
+    let scopes = trace.iter_mut().flat_map(|resource| &mut resource.scope_spans);
+    scopes.flat_map(|scope| &mut scope.spans)
+}

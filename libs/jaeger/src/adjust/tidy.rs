@@ -1,0 +1,88 @@
+//! Order, addresses, what belongs to the resource, and links to nowhere.
+
+use std::net::Ipv4Addr;
+
+use tactus_proto::otlp::any_value::Value;
+use tactus_proto::otlp::{AnyValue, KeyValue, Resource, ResourceSpans, Span};
+
+use super::warnings::warn;
+
+/// Integers under these keys are addresses.
+const ADDRESSES: [&[u8]; 2] = [b"ip", b"peer.ipv4"];
+
+/// Attributes with these prefixes say what sent the span, not what it did.
+const OF_RESOURCE: [&[u8]; 2] = [b"telemetry.sdk.", b"telemetry.distro."];
+
+/// Tidies up a resource and its spans.
+pub(super) fn resource(spans: &mut ResourceSpans) {
+    let resource = spans.resource.get_or_insert_default();
+    for scope in &mut spans.scope_spans {
+        for span in &mut scope.spans {
+            move_to(resource, span);
+            self::span(span);
+        }
+        if let Some(scope) = &mut scope.scope {
+            sort(&mut scope.attributes);
+        }
+    }
+    addresses(&mut resource.attributes);
+    sort(&mut resource.attributes);
+}
+
+fn span(span: &mut Span) {
+    addresses(&mut span.attributes);
+    sort(&mut span.attributes);
+    for event in &mut span.events {
+        sort(&mut event.attributes);
+    }
+    span.events.sort_by(|one, other| {
+        (one.time_unix_nano, &one.name).cmp(&(other.time_unix_nano, &other.name))
+    });
+    let links = span.links.len();
+    span.links.retain(|link| link.trace_id.iter().any(|&byte| byte != 0));
+    if span.links.len() < links {
+        warn(span, "Invalid span link removed".to_owned());
+    }
+}
+
+/// Moves what says who sent a span to its resource, unless that says otherwise.
+fn move_to(resource: &mut Resource, span: &mut Span) {
+    span.attributes.retain(|attribute| {
+        if !OF_RESOURCE.iter().any(|prefix| attribute.key.starts_with(prefix)) {
+            return true;
+        }
+        let mut known = resource.attributes.iter();
+        match known.find(|known| known.key == attribute.key) {
+            Some(known) => known.value != attribute.value,
+            None => {
+                resource.attributes.push(attribute.clone());
+                false
+            }
+        }
+    });
+}
+
+fn addresses(attributes: &mut [KeyValue]) {
+    for attribute in attributes {
+        if !ADDRESSES.iter().any(|key| attribute.key == *key) {
+            continue;
+        }
+        if let Some(AnyValue { value: Some(value) }) = &mut attribute.value
+            && let Value::IntValue(number) = value
+            && let Some(address) = address(*number)
+        {
+            *value = Value::StringValue(address.to_string().into());
+        }
+    }
+}
+
+/// The address of 32 bits, whatever the sign they were sent with.
+fn address(number: i64) -> Option<Ipv4Addr> {
+    let bits = u32::try_from(number).ok().or_else(|| i32::try_from(number).ok().map(|n| n as u32));
+    bits.map(Ipv4Addr::from)
+}
+
+/// By key; attributes of the same key stay in their order.
+fn sort(attributes: &mut [KeyValue]) {
+    attributes.sort_by(|one, other| one.key.cmp(&other.key));
+}

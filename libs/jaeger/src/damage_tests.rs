@@ -1,0 +1,111 @@
+//! What the fuzz targets feed the decoders of Jaeger's protocols, on stable: any bytes, and real
+//! requests with damage. Neither panics, and what is understood can be written as OTLP.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use prost::Message;
+use tactus_proto::jaeger::api_v2::Batch;
+use tactus_proto::otlp::ExportTraceServiceRequest;
+
+use crate::agent::Call;
+use crate::span::decode_batch;
+use crate::testing::{BINARY, COMPACT, PROTOBUF, STRICT_CALL, ZIPKIN, bytes};
+use crate::to_otlp::{decode_post_spans, to_otlp};
+use crate::zipkincore::{decode_spans, to_batch};
+
+fn check_request(request: ExportTraceServiceRequest) {
+    let encoded = request.encode_to_vec();
+    assert!(ExportTraceServiceRequest::decode(&*encoded).is_ok());
+}
+
+fn check_batch(batch: Batch) {
+    if let Ok(request) = to_otlp(batch) {
+        check_request(request);
+    }
+}
+
+/// Every decoder of bytes from outside.
+fn check(input: Vec<u8>) {
+    let input = Bytes::from(input);
+    if let Ok((call, _)) = Call::decode(input.clone()) {
+        check_batch(call.into_batch());
+    }
+    if let Ok(batch) = decode_batch(input.clone()) {
+        check_batch(batch);
+    }
+    if let Ok(spans) = decode_spans(input.clone()) {
+        check_batch(to_batch(spans));
+    }
+    if let Ok(request) = decode_post_spans(input) {
+        check_request(request);
+    }
+}
+
+fn sample() -> impl Strategy<Value = Vec<u8>> {
+    let strict = format!("{STRICT_CALL}{BINARY}00");
+    let samples = [COMPACT, BINARY, &strict, ZIPKIN, PROTOBUF].map(|hex| bytes(hex).to_vec());
+    prop::sample::select(samples.to_vec())
+}
+
+#[test]
+fn truncated_calls_are_errors() {
+    let strict = format!("{STRICT_CALL}{BINARY}00");
+    for sample in [COMPACT, &strict, ZIPKIN].map(bytes) {
+        for length in 0..sample.len() {
+            assert!(Call::decode(sample.slice(..length)).is_err(), "{length}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_no_panic(input: Vec<u8>) {
+        check(input);
+    }
+
+    #[test]
+    fn truncated_samples_are_no_panic(sample in sample(), length: Index) {
+        check(sample[..length.index(sample.len())].to_vec());
+    }
+
+    #[test]
+    fn changed_bytes_are_no_panic(
+        mut sample in sample(),
+        changes in prop::collection::vec((any::<Index>(), any::<u8>()), 1..6),
+    ) {
+        for (place, byte) in changes {
+            let place = place.index(sample.len());
+            sample[place] = byte;
+        }
+        check(sample);
+    }
+
+    #[test]
+    fn inserted_bytes_are_no_panic(
+        mut sample in sample(),
+        place: Index,
+        inserted in prop::collection::vec(any::<u8>(), 1..12),
+    ) {
+        let place = place.index(sample.len());
+        sample.splice(place..place, inserted);
+        check(sample);
+    }
+
+    #[test]
+    fn huge_declared_lengths_are_no_panic(
+        mut sample in sample(),
+        place: Index,
+        huge in prop::sample::select(vec![
+            vec![0x7f, 0xff, 0xff, 0xff],
+            vec![0xff, 0xff, 0xff, 0xff],
+            vec![0xff, 0xff, 0xff, 0xff, 0x07],
+            vec![0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+        ]),
+    ) {
+        let start = place.index(sample.len());
+        let end = (start + huge.len()).min(sample.len());
+        sample.splice(start..end, huge);
+        check(sample);
+    }
+}

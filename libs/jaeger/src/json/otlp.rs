@@ -1,0 +1,227 @@
+//! OTLP as JSON: ids are hex, enums numbers, integers of 64 bits strings; what is zero or empty is left out.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use tactus_model::bytes_to_hex;
+use tactus_proto::lossy;
+use tactus_proto::otlp::span::{Event, Link};
+use tactus_proto::otlp::{
+    AnyValue, InstrumentationScope, KeyValue, Resource, ResourceSpans, ScopeSpans, Span, Status,
+    any_value::Value,
+};
+
+/// Resource spans that are written as OTLP's JSON.
+#[derive(Debug, Clone, Copy)]
+pub struct OtlpJson<'m>(pub &'m [ResourceSpans]);
+
+impl Serialize for OtlpJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        List(self.0).serialize(serializer)
+    }
+}
+
+/// A message of OTLP.
+trait Message {
+    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error>;
+}
+
+/// A message as an object.
+struct Object<'m, T>(&'m T);
+
+impl<T: Message> Serialize for Object<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = Fields::<S>(serializer.serialize_map(None)?);
+        self.0.write(&mut fields)?;
+        fields.0.end()
+    }
+}
+
+/// Messages as a list.
+struct List<'m, T>(&'m [T]);
+
+impl<T: Message> Serialize for List<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Object))
+    }
+}
+
+/// Fields of an object; those that are zero are left out.
+struct Fields<S: Serializer>(S::SerializeMap);
+
+impl<S: Serializer> Fields<S> {
+    fn value(&mut self, key: &str, value: &(impl Serialize + ?Sized)) -> Result<(), S::Error> {
+        self.0.serialize_entry(key, value)
+    }
+
+    fn text(&mut self, key: &str, text: &[u8]) -> Result<(), S::Error> {
+        if text.is_empty() { Ok(()) } else { self.value(key, &lossy(text)) }
+    }
+
+    fn id(&mut self, key: &str, id: &[u8]) -> Result<(), S::Error> {
+        if id.is_empty() { Ok(()) } else { self.value(key, &bytes_to_hex(id)) }
+    }
+
+    fn wide(&mut self, key: &str, number: u64) -> Result<(), S::Error> {
+        if number == 0 { Ok(()) } else { self.value(key, &number.to_string()) }
+    }
+
+    fn number(&mut self, key: &str, number: i64) -> Result<(), S::Error> {
+        if number == 0 { Ok(()) } else { self.value(key, &number) }
+    }
+
+    fn list<T: Message>(&mut self, key: &str, list: &[T]) -> Result<(), S::Error> {
+        if list.is_empty() { Ok(()) } else { self.value(key, &List(list)) }
+    }
+}
+
+impl Message for ResourceSpans {
+    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
+        if let Some(resource) = &self.resource {
+            fields.value("resource", &Object(resource))?;
+        }
+        fields.list("scopeSpans", &self.scope_spans)?;
+        fields.text("schemaUrl", &self.schema_url)?;
+        Ok(())
+    }
+}
+
+impl Message for Resource {
+    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
+        fields.list("attributes", &self.attributes)?;
+        fields.number("droppedAttributesCount", self.dropped_attributes_count.into())?;
+        Ok(())
+    }
+}
+
+impl Message for ScopeSpans {
+    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
+        if let Some(scope) = &self.scope {
+            fields.value("scope", &Object(scope))?;
+        }
+        fields.list("spans", &self.spans)?;
+        fields.text("schemaUrl", &self.schema_url)?;
+        Ok(())
+    }
+}
+
+impl Message for InstrumentationScope {
+    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
+        fields.text("name", &self.name)?;
+        fields.text("version", &self.version)?;
+        fields.list("attributes", &self.attributes)?;
+        fields.number("droppedAttributesCount", self.dropped_attributes_count.into())?;
+        Ok(())
+    }
+}
+
+impl Message for Span {
+    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
+        fields.id("traceId", &self.trace_id)?;
+        fields.id("spanId", &self.span_id)?;
+        fields.text("traceState", &self.trace_state)?;
+        fields.id("parentSpanId", &self.parent_span_id)?;
+        fields.number("flags", self.flags.into())?;
+        fields.text("name", &self.name)?;
+        fields.number("kind", self.kind.into())?;
+        fields.wide("startTimeUnixNano", self.start_time_unix_nano)?;
+        fields.wide("endTimeUnixNano", self.end_time_unix_nano)?;
+        fields.list("attributes", &self.attributes)?;
+        fields.number("droppedAttributesCount", self.dropped_attributes_count.into())?;
+        fields.list("events", &self.events)?;
+        fields.number("droppedEventsCount", self.dropped_events_count.into())?;
+        fields.list("links", &self.links)?;
+        fields.number("droppedLinksCount", self.dropped_links_count.into())?;
+        if let Some(status) = &self.status {
+            fields.value("status", &Object(status))?;
+        }
+        Ok(())
+    }
+}
+
+impl Message for Status {
+    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
+        fields.text("message", &self.message)?;
+        fields.number("code", self.code.into())?;
+        Ok(())
+    }
+}
+
+impl Message for Event {
+    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
+        fields.wide("timeUnixNano", self.time_unix_nano)?;
+        fields.text("name", &self.name)?;
+        fields.list("attributes", &self.attributes)?;
+        fields.number("droppedAttributesCount", self.dropped_attributes_count.into())?;
+        Ok(())
+    }
+}
+
+impl Message for Link {
+    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
+        fields.id("traceId", &self.trace_id)?;
+        fields.id("spanId", &self.span_id)?;
+        fields.text("traceState", &self.trace_state)?;
+        fields.list("attributes", &self.attributes)?;
+        fields.number("droppedAttributesCount", self.dropped_attributes_count.into())?;
+        fields.number("flags", self.flags.into())?;
+        Ok(())
+    }
+}
+
+impl Message for KeyValue {
+    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
+        fields.value("key", &lossy(&self.key))?;
+        match &self.value {
+            Some(value) => fields.value("value", &Object(value))?,
+            None => fields.value("value", &Object(&AnyValue::default()))?,
+        }
+        Ok(())
+    }
+}
+
+impl Message for AnyValue {
+    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
+        match &self.value {
+            None => {}
+            Some(Value::StringValue(text)) => fields.value("stringValue", &lossy(text))?,
+            Some(Value::BoolValue(flag)) => fields.value("boolValue", flag)?,
+            Some(Value::IntValue(number)) => fields.value("intValue", &number.to_string())?,
+            Some(Value::DoubleValue(number)) => fields.value("doubleValue", &Double(*number))?,
+            Some(Value::ArrayValue(array)) => {
+                fields.value("arrayValue", &Object(&Values(&array.values)))?;
+            }
+            Some(Value::KvlistValue(list)) => {
+                fields.value("kvlistValue", &Object(&Values(&list.values)))?;
+            }
+            Some(Value::BytesValue(bytes)) => {
+                fields.value("bytesValue", &STANDARD.encode(bytes))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A list that stands in an object of its own.
+struct Values<'m, T>(&'m [T]);
+
+impl<T: Message> Message for Values<'_, T> {
+    fn write<S: Serializer>(&self, fields: &mut Fields<S>) -> Result<(), S::Error> {
+        fields.value("values", &List(self.0))
+    }
+}
+
+/// A double; a string if JSON has no number for it.
+struct Double(f64);
+
+impl Serialize for Double {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            number if number.is_finite() => serializer.serialize_f64(number),
+            number if number.is_nan() => serializer.serialize_str("NaN"),
+            number if number > 0.0 => serializer.serialize_str("Infinity"),
+            _ => serializer.serialize_str("-Infinity"),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+use bytes::Bytes;
+use serde_json::json;
+use tactus_model::TraceId;
+use tactus_proto::otlp as proto;
+use tactus_proto::otlp::any_value::Value;
+use tactus_proto::otlp::span::{Event, Link, SpanKind};
+use tactus_proto::otlp::status::StatusCode;
+use tactus_proto::otlp::{
+    AnyValue, ArrayValue, KeyValue, Resource, ResourceSpans, ScopeSpans, Status,
+};
+
+use super::*;
+
+const TRACE: &str = "00000000000000010000000000000002";
+
+fn attribute(key: &'static str, value: Value) -> KeyValue {
+    KeyValue {
+        key: Bytes::from_static(key.as_bytes()),
+        value: Some(AnyValue { value: Some(value) }),
+    }
+}
+
+fn text(text: &'static str) -> Value {
+    Value::StringValue(Bytes::from_static(text.as_bytes()))
+}
+
+fn id() -> TraceId {
+    TraceId::from_hex(TRACE).unwrap()
+}
+
+/// The span of the documented checks.
+fn check_span() -> proto::Span {
+    proto::Span {
+        trace_id: Bytes::copy_from_slice(&id().0),
+        span_id: Bytes::from_static(b"\0\0\0\0\0\0\0\x03"),
+        name: Bytes::from_static(b"op"),
+        kind: SpanKind::Server.into(),
+        start_time_unix_nano: 1_700_000_000_000_000_000,
+        end_time_unix_nano: 1_700_000_000_001_500_000,
+        status: Some(Status { code: StatusCode::Error.into(), ..Status::default() }),
+        ..proto::Span::default()
+    }
+}
+
+fn of(service: &'static str, spans: Vec<proto::Span>) -> ResourceSpans {
+    let attributes = vec![attribute("service.name", text(service))];
+    ResourceSpans {
+        resource: Some(Resource { attributes, ..Resource::default() }),
+        scope_spans: vec![ScopeSpans { spans, ..ScopeSpans::default() }],
+        ..ResourceSpans::default()
+    }
+}
+
+#[test]
+fn trace_has_the_documented_form() {
+    let trace = trace(id(), &[of("svc", vec![check_span()])], Vec::new());
+    let expected = [
+        r#"{"data":[{"traceID":"00000000000000010000000000000002","spans":[{"traceID":"00000000000000010000000000000002","#,
+        r#""spanID":"0000000000000003","operationName":"op","references":[],"startTime":1700000000000000,"duration":1500,"#,
+        r#""tags":[{"key":"span.kind","type":"string","value":"server"},{"key":"otel.status_code","type":"string","value":"ERROR"},"#,
+        r#"{"key":"error","type":"bool","value":true}],"logs":[],"processID":"p1","warnings":null}],"#,
+        r#""processes":{"p1":{"serviceName":"svc","tags":[]}},"warnings":null,"startTime":1700000000000000,"duration":1500}],"#,
+        r#""total":0,"limit":0,"offset":0,"errors":null}"#,
+    ];
+    let envelope = Envelope::new(vec![trace], 0);
+    assert_eq!(serde_json::to_string(&envelope).unwrap(), expected.concat());
+}
+
+#[test]
+fn equal_processes_share_a_name() {
+    let spans: Vec<ResourceSpans> = (0..12)
+        .map(|n| of(["a", "b", "c"][n % 3], vec![check_span()]))
+        .chain([of("unused", vec![])])
+        .collect();
+    let trace = trace(id(), &spans, vec!["cut".to_owned()]);
+    let shown = serde_json::to_value(&trace).unwrap();
+    let names: Vec<_> = trace
+        .processes
+        .iter()
+        .map(|(name, process)| (&name[..], &process.service_name[..]))
+        .collect();
+    assert_eq!(names, [("p1", "a"), ("p2", "b"), ("p3", "c")]);
+    assert_eq!(shown["spans"][4]["processID"], "p2");
+    assert_eq!(shown["warnings"], json!(["cut"]));
+}
+
+#[test]
+fn values_that_javascript_cannot_hold_are_strings() {
+    let mut span = check_span();
+    span.attributes = vec![
+        attribute("safe", Value::IntValue((1 << 53) - 1)),
+        attribute("big", Value::IntValue(1 << 53)),
+        attribute("small", Value::IntValue(i64::MIN)),
+        attribute("nan", Value::DoubleValue(f64::NAN)),
+        attribute("inf", Value::DoubleValue(f64::NEG_INFINITY)),
+        attribute("float", Value::DoubleValue(0.25)),
+        attribute("bytes", Value::BytesValue(Bytes::from_static(b"\xff\x00"))),
+        attribute("bad", Value::StringValue(Bytes::from_static(b"a\xff"))),
+    ];
+    let shown = serde_json::to_value(trace(id(), &[of("svc", vec![span])], Vec::new())).unwrap();
+    let tags = shown["spans"][0]["tags"].as_array().unwrap();
+    let found: Vec<_> =
+        tags[..8].iter().map(|tag| (tag["type"].as_str().unwrap(), tag["value"].clone())).collect();
+    assert_eq!(
+        found,
+        [
+            ("int64", json!(9_007_199_254_740_991_i64)),
+            ("int64", json!("9007199254740992")),
+            ("int64", json!("-9223372036854775808")),
+            ("float64", json!("NaN")),
+            ("float64", json!("-Inf")),
+            ("float64", json!(0.25)),
+            ("binary", json!("/wA=")),
+            ("string", json!("a\u{fffd}")),
+        ]
+    );
+}
+
+#[test]
+fn short_trace_ids_have_sixteen_digits() {
+    let short = TraceId::from_hex("2a").unwrap();
+    let mut span = check_span();
+    span.trace_id = Bytes::copy_from_slice(&short.0);
+    span.parent_span_id = Bytes::from_static(b"\0\0\0\0\0\0\0\x05");
+    span.events =
+        vec![Event { time_unix_nano: 1_999, name: Bytes::from_static(b"e"), ..Event::default() }];
+    let shown = serde_json::to_value(trace(short, &[of("svc", vec![span])], Vec::new())).unwrap();
+    assert_eq!(shown["traceID"], "000000000000002a");
+    let span = &shown["spans"][0];
+    assert_eq!(
+        span["references"],
+        json!([{"refType": "CHILD_OF", "traceID": "000000000000002a", "spanID": "0000000000000005"}])
+    );
+    assert_eq!(
+        span["logs"],
+        json!([{"timestamp": 1, "fields": [{"key": "event", "type": "string", "value": "e"}]}])
+    );
+}
+
+#[test]
+fn trace_lasts_from_the_first_start_to_the_last_end() {
+    let at = |start, end| proto::Span {
+        start_time_unix_nano: start,
+        end_time_unix_nano: end,
+        ..check_span()
+    };
+    let whole = trace(
+        id(),
+        &[of("a", vec![at(5_000, 9_000)]), of("b", vec![at(2_500, 4_000)])],
+        Vec::new(),
+    );
+    assert_eq!((whole.start_time, whole.duration), (2, 6));
+    let backwards = trace(id(), &[of("a", vec![at(9_000, 5_000)])], Vec::new());
+    assert_eq!((backwards.start_time, backwards.duration, backwards.spans[0].duration), (9, 0, -4));
+    let empty = trace(id(), &[], Vec::new());
+    assert_eq!((empty.start_time, empty.duration), (0, 0));
+}
+
+#[test]
+fn otlp_leaves_out_what_is_zero() {
+    let json = serde_json::to_string(&OtlpJson(&[of("svc", vec![check_span()])])).unwrap();
+    let expected = [
+        r#"[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"svc"}}]},"scopeSpans":[{"spans":["#,
+        r#"{"traceId":"00000000000000010000000000000002","spanId":"0000000000000003","name":"op","kind":2,"#,
+        r#""startTimeUnixNano":"1700000000000000000","endTimeUnixNano":"1700000000001500000","status":{"code":2}}]}]}]"#,
+    ];
+    assert_eq!(json, expected.concat());
+    assert_eq!(serde_json::to_string(&OtlpJson(&[])).unwrap(), "[]");
+}
+
+#[test]
+fn otlp_shows_every_field() {
+    let mut span = check_span();
+    span.trace_state = Bytes::from_static(b"a=b");
+    span.parent_span_id = Bytes::from_static(b"\0\0\0\0\0\0\0\x05");
+    span.flags = 1;
+    span.attributes = vec![
+        attribute("i", Value::IntValue(-1)),
+        attribute("d", Value::DoubleValue(f64::INFINITY)),
+        attribute("y", Value::BytesValue(Bytes::from_static(b"ab"))),
+        attribute(
+            "l",
+            Value::ArrayValue(ArrayValue {
+                values: vec![AnyValue { value: Some(Value::BoolValue(true)) }],
+            }),
+        ),
+        KeyValue { key: Bytes::from_static(b"n"), value: None },
+    ];
+    span.dropped_attributes_count = 4;
+    span.events =
+        vec![Event { time_unix_nano: 3, name: Bytes::from_static(b"e"), ..Event::default() }];
+    span.links = vec![Link {
+        trace_id: span.trace_id.clone(),
+        span_id: span.span_id.clone(),
+        flags: 2,
+        ..Link::default()
+    }];
+    let shown = serde_json::to_value(OtlpJson(&[of("svc", vec![span])])).unwrap();
+    assert_eq!(
+        shown[0]["scopeSpans"][0]["spans"][0],
+        json!({
+            "traceId": TRACE, "spanId": "0000000000000003", "traceState": "a=b", "parentSpanId": "0000000000000005", "flags": 1,
+            "name": "op", "kind": 2, "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000000001500000",
+            "attributes": [
+                {"key": "i", "value": {"intValue": "-1"}},
+                {"key": "d", "value": {"doubleValue": "Infinity"}},
+                {"key": "y", "value": {"bytesValue": "YWI="}},
+                {"key": "l", "value": {"arrayValue": {"values": [{"boolValue": true}]}}},
+                {"key": "n", "value": {}},
+            ],
+            "droppedAttributesCount": 4,
+            "events": [{"timeUnixNano": "3", "name": "e"}],
+            "links": [{"traceId": TRACE, "spanId": "0000000000000003", "flags": 2}],
+            "status": {"code": 2},
+        })
+    );
+}

@@ -1,0 +1,113 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::json::OtlpJson;
+
+const ONE: &str = "00000000000000010000000000000002";
+const OTHER: &str = "00000000000000010000000000000003";
+
+fn read(json: &serde_json::Value) -> Result<Vec<(TraceId, Vec<ResourceSpans>)>> {
+    traces_of_upload(json.to_string().as_bytes())
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let written = json!([{
+        "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "svc"}}]},
+        "scopeSpans": [{"scope": {"name": "lib", "version": "1"}, "spans": [{
+            "traceId": ONE, "spanId": "0000000000000003", "traceState": "a=b", "parentSpanId": "0000000000000005", "flags": 1,
+            "name": "op", "kind": 2, "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000000001500000",
+            "attributes": [
+                {"key": "i", "value": {"intValue": "-1"}},
+                {"key": "d", "value": {"doubleValue": 0.5}},
+                {"key": "b", "value": {"boolValue": true}},
+                {"key": "y", "value": {"bytesValue": "YWI="}},
+                {"key": "l", "value": {"arrayValue": {"values": [{"stringValue": "x"}]}}},
+                {"key": "m", "value": {"kvlistValue": {"values": [{"key": "k", "value": {}}]}}},
+            ],
+            "droppedAttributesCount": 4,
+            "events": [{"timeUnixNano": "3", "name": "e"}],
+            "links": [{"traceId": OTHER, "spanId": "0000000000000003"}],
+            "status": {"message": "m", "code": 2},
+        }]}],
+    }]);
+    let traces = read(&json!({"resourceSpans": written})).unwrap();
+    assert_eq!(traces.len(), 1);
+    assert_eq!(serde_json::to_value(OtlpJson(&traces[0].1)).unwrap(), written);
+}
+
+#[test]
+fn other_spellings_are_read() {
+    let traces = read(
+        &json!({"resource_spans": [{"unknown": 1, "resource": null, "scope_spans": [{"spans": [
+            {"trace_id": ONE, "span_id": "00000000000000AB", "name": "a", "kind": "SPAN_KIND_CLIENT", "start_time_unix_nano": 5,
+             "attributes": [{"key": "i", "value": {"int_value": 7}}], "status": {"code": "STATUS_CODE_OK"}},
+        ]}]}]}),
+    );
+    let span = &traces.unwrap()[0].1[0].scope_spans[0].spans[0];
+    assert_eq!((span.kind, span.start_time_unix_nano, span.span_id[7]), (3, 5, 0xab));
+    assert_eq!(span.status.as_ref().unwrap().code, 1);
+}
+
+#[test]
+fn spans_are_sorted_into_their_traces() {
+    let span = |trace: &str, name: &str| json!({"traceId": trace, "spanId": "0000000000000001", "name": name});
+    let traces = read(&json!({"resourceSpans": [
+        {"scopeSpans": [{"spans": [span(OTHER, "a"), span(ONE, "b"), span(OTHER, "c"), {"name": "nowhere"}]}]},
+        {"scopeSpans": [{"spans": [span(ONE, "d")]}]},
+    ]}));
+    let traces = traces.unwrap();
+    let names = |resources: &[ResourceSpans]| {
+        let scopes = resources.iter().flat_map(|resource| &resource.scope_spans);
+        let names = scopes.flat_map(|scope| &scope.spans).map(|span| span.name.to_vec());
+        String::from_utf8(names.collect::<Vec<_>>().concat()).unwrap()
+    };
+    let found: Vec<_> =
+        traces.iter().map(|(id, resources)| (id.to_hex(), names(resources))).collect();
+    assert_eq!(found, [(OTHER.to_owned(), "ac".to_owned()), (ONE.to_owned(), "bd".to_owned())]);
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let in_span = |field: &str, value: serde_json::Value| json!({"resourceSpans": [{"scopeSpans": [{"spans": [{field: value}]}]}]});
+    for (file, expected) in [
+        (json!([]), "the file: expected an object"),
+        (json!({"resourceSpans": {}}), "resourceSpans: expected a list"),
+        (in_span("traceId", json!("12")), "traceId: expected an id in hexadecimal digits"),
+        (
+            in_span("spanId", json!("zzzzzzzzzzzzzzzz")),
+            "spanId: expected an id in hexadecimal digits",
+        ),
+        (in_span("name", json!(1)), "name: expected a string"),
+        (in_span("kind", json!("SERVER")), "kind: expected a number or a name that it knows"),
+        (
+            in_span("startTimeUnixNano", json!(-1)),
+            "startTimeUnixNano: expected nanoseconds since 1970",
+        ),
+        (in_span("flags", json!(5_000_000_000u64)), "flags: expected a number of 32 bits"),
+        (
+            in_span("attributes", json!([{"value": {"intValue": "x"}}])),
+            "intValue: expected an integer",
+        ),
+    ] {
+        assert_eq!(read(&file).unwrap_err().to_string(), expected);
+    }
+    assert!(matches!(traces_of_upload(b"{"), Err(UploadError::Json(_))));
+    let deep = [vec![b'['; 1_000], vec![b']'; 1_000]].concat();
+    assert!(matches!(traces_of_upload(&deep), Err(UploadError::Json(_))));
+}
+
+proptest! {
+    #[test]
+    fn damaged_files_never_panic(cut in 0usize..200, flip in 0usize..200, byte in any::<u8>()) {
+        let mut file = json!({"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": ONE, "attributes": [{"key": "a"}]}]}]}]})
+            .to_string()
+            .into_bytes();
+        if let Some(place) = file.get_mut(flip) {
+            *place = byte;
+        }
+        file.truncate(file.len().saturating_sub(cut));
+        let _ = traces_of_upload(&file);
+    }
+}

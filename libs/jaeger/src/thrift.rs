@@ -1,0 +1,302 @@
+//! Reading Thrift, binary and compact, from a slice of bytes that is there as a whole.
+//!
+//! Nothing is believed that the bytes claim: lengths and counts are checked against what is left
+//! before anything is allocated, and structs nest only so deep. Text and binary fields are slices
+//! of the input.
+
+use bytes::Bytes;
+
+mod binary;
+mod compact;
+mod error;
+mod message;
+
+pub use error::ThriftError;
+pub use message::Message;
+
+/// How deep structs and collections may nest.
+const MAX_DEPTH: usize = 32;
+
+/// Room made for the elements of a list before they are read; more is found by growing.
+const MAX_TRUSTED_ELEMENTS: usize = 1 << 10;
+
+/// A wire form of Thrift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Fixed widths, big-endian.
+    Binary,
+    /// Variable widths.
+    Compact,
+}
+
+/// The type of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// True or false.
+    Bool,
+    /// One byte.
+    Byte,
+    /// 64-bit float.
+    Double,
+    /// 16-bit integer.
+    I16,
+    /// 32-bit integer; enums too.
+    I32,
+    /// 64-bit integer.
+    I64,
+    /// Text or bytes.
+    Binary,
+    /// Fields.
+    Struct,
+    /// Pairs.
+    Map,
+    /// Elements, each once.
+    Set,
+    /// Elements.
+    List,
+}
+
+/// The head of a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    /// The number that the IDL gives it.
+    pub id: i16,
+    /// What comes next.
+    pub kind: Kind,
+}
+
+/// Reads one message, struct or list. After an error there is nothing more to read.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    protocol: Protocol,
+    rest: Bytes,
+    depth: usize,
+    /// Compact: field ids are told as differences from the one before.
+    last_id: i16,
+    /// Compact: a bool field has its value in its head.
+    bool_in_head: Option<bool>,
+}
+
+impl Reader {
+    /// A reader of bytes without a message around them.
+    pub fn new(protocol: Protocol, input: Bytes) -> Self {
+        Self { protocol, rest: input, depth: 0, last_id: 0, bool_in_head: None }
+    }
+
+    /// The form that is read.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Bytes not yet read.
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Reads the fields of a struct; `read` takes the value of each, or skips it.
+    pub fn fields(
+        &mut self,
+        mut read: impl FnMut(&mut Self, Field) -> Result<(), ThriftError>,
+    ) -> Result<(), ThriftError> {
+        self.enter()?;
+        let outer_id = std::mem::replace(&mut self.last_id, 0);
+        while let Some(field) = self.field()? {
+            read(self, field)?;
+            self.bool_in_head = None;
+        }
+        self.last_id = outer_id;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Reads a list or set of `kind`; `read` takes one element. A list of another kind is an error
+    /// unless it is empty.
+    ///
+    /// A struct without any field is refused here: it is no element of any list that we know, and
+    /// would cost much more memory than the byte that it takes.
+    pub fn list<T>(
+        &mut self,
+        kind: Kind,
+        mut read: impl FnMut(&mut Self) -> Result<T, ThriftError>,
+    ) -> Result<Vec<T>, ThriftError> {
+        self.enter()?;
+        let (found, count) = self.list_head()?;
+        if count == 0 {
+            self.depth -= 1;
+            return Ok(Vec::new());
+        }
+        if found != kind {
+            return Err(ThriftError::WrongElement { expected: kind, found });
+        }
+        let mut elements = Vec::with_capacity(count.min(MAX_TRUSTED_ELEMENTS));
+        for _ in 0..count {
+            let before = self.rest.len();
+            elements.push(read(self)?);
+            if kind == Kind::Struct && before - self.rest.len() <= 1 {
+                return Err(ThriftError::EmptyElement);
+            }
+        }
+        self.depth -= 1;
+        Ok(elements)
+    }
+
+    /// Reads a value and forgets it.
+    pub fn skip(&mut self, kind: Kind) -> Result<(), ThriftError> {
+        match kind {
+            Kind::Bool => self.bool().map(drop),
+            Kind::Byte => self.byte().map(drop),
+            Kind::Double => self.double().map(drop),
+            Kind::I16 => self.i16().map(drop),
+            Kind::I32 => self.i32().map(drop),
+            Kind::I64 => self.i64().map(drop),
+            Kind::Binary => self.binary().map(drop),
+            Kind::Struct => self.fields(|reader, field| reader.skip(field.kind)),
+            Kind::Set | Kind::List => {
+                self.enter()?;
+                let (kind, count) = self.list_head()?;
+                for _ in 0..count {
+                    self.skip(kind)?;
+                }
+                self.depth -= 1;
+                Ok(())
+            }
+            Kind::Map => {
+                self.enter()?;
+                let (key, value, count) = self.map_head()?;
+                for _ in 0..count {
+                    self.skip(key)?;
+                    self.skip(value)?;
+                }
+                self.depth -= 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads a bool.
+    pub fn bool(&mut self) -> Result<bool, ThriftError> {
+        match self.protocol {
+            Protocol::Binary => Ok(self.take_byte()? != 0),
+            Protocol::Compact => self.compact_bool(),
+        }
+    }
+
+    /// Reads a byte.
+    pub fn byte(&mut self) -> Result<u8, ThriftError> {
+        self.take_byte()
+    }
+
+    /// Reads a 16-bit integer.
+    pub fn i16(&mut self) -> Result<i16, ThriftError> {
+        match self.protocol {
+            Protocol::Binary => Ok(i16::from_be_bytes(self.take_array()?)),
+            Protocol::Compact => self.compact_int(),
+        }
+    }
+
+    /// Reads a 32-bit integer or an enum.
+    pub fn i32(&mut self) -> Result<i32, ThriftError> {
+        match self.protocol {
+            Protocol::Binary => Ok(i32::from_be_bytes(self.take_array()?)),
+            Protocol::Compact => self.compact_int(),
+        }
+    }
+
+    /// Reads a 64-bit integer.
+    pub fn i64(&mut self) -> Result<i64, ThriftError> {
+        match self.protocol {
+            Protocol::Binary => Ok(i64::from_be_bytes(self.take_array()?)),
+            Protocol::Compact => self.compact_int(),
+        }
+    }
+
+    /// Reads a float.
+    pub fn double(&mut self) -> Result<f64, ThriftError> {
+        let bytes = self.take_array()?;
+        Ok(match self.protocol {
+            Protocol::Binary => f64::from_be_bytes(bytes),
+            Protocol::Compact => f64::from_le_bytes(bytes),
+        })
+    }
+
+    /// Reads text or bytes: a slice of the input. Text may be invalid UTF-8.
+    pub fn binary(&mut self) -> Result<Bytes, ThriftError> {
+        let length = match self.protocol {
+            Protocol::Binary => self.binary_length()?,
+            Protocol::Compact => self.compact_length()?,
+        };
+        if length > self.rest.len() {
+            return Err(ThriftError::Length { length, remaining: self.rest.len() });
+        }
+        Ok(self.rest.split_to(length))
+    }
+
+    /// The head of the next field; `None` at the end of the struct.
+    fn field(&mut self) -> Result<Option<Field>, ThriftError> {
+        match self.protocol {
+            Protocol::Binary => self.binary_field(),
+            Protocol::Compact => self.compact_field(),
+        }
+    }
+
+    fn list_head(&mut self) -> Result<(Kind, usize), ThriftError> {
+        let (kind, count) = match self.protocol {
+            Protocol::Binary => self.binary_list_head()?,
+            Protocol::Compact => self.compact_list_head()?,
+        };
+        self.check_count(count, self.least_bytes(kind))?;
+        Ok((kind, count))
+    }
+
+    fn map_head(&mut self) -> Result<(Kind, Kind, usize), ThriftError> {
+        let (key, value, count) = match self.protocol {
+            Protocol::Binary => self.binary_map_head()?,
+            Protocol::Compact => self.compact_map_head()?,
+        };
+        self.check_count(count, self.least_bytes(key) + self.least_bytes(value))?;
+        Ok((key, value, count))
+    }
+
+    fn check_count(&self, count: usize, least_bytes: usize) -> Result<(), ThriftError> {
+        if count > self.rest.len() / least_bytes {
+            return Err(ThriftError::Count { count, remaining: self.rest.len() });
+        }
+        Ok(())
+    }
+
+    /// The fewest bytes that a value takes.
+    fn least_bytes(&self, kind: Kind) -> usize {
+        match (self.protocol, kind) {
+            (_, Kind::Bool | Kind::Byte | Kind::Struct) => 1,
+            (_, Kind::Double) => 8,
+            (Protocol::Compact, _) => 1,
+            (Protocol::Binary, Kind::I16) => 2,
+            (Protocol::Binary, Kind::I32 | Kind::Binary) => 4,
+            (Protocol::Binary, Kind::I64) => 8,
+            (Protocol::Binary, Kind::Set | Kind::List) => 5,
+            (Protocol::Binary, Kind::Map) => 6,
+        }
+    }
+
+    fn enter(&mut self) -> Result<(), ThriftError> {
+        if self.depth == MAX_DEPTH {
+            return Err(ThriftError::TooDeep);
+        }
+        self.depth += 1;
+        Ok(())
+    }
+
+    fn take_byte(&mut self) -> Result<u8, ThriftError> {
+        let [byte] = self.take_array()?;
+        Ok(byte)
+    }
+
+    fn take_array<const N: usize>(&mut self) -> Result<[u8; N], ThriftError> {
+        let taken = *self.rest.first_chunk::<N>().ok_or(ThriftError::Truncated)?;
+        bytes::Buf::advance(&mut self.rest, N);
+        Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! One span.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tactus_proto::jaeger::api_v2::{Log, Span as JaegerSpan, SpanRef, SpanRefType};
+use tactus_proto::otlp::{
+    KeyValue, Span, any_value::Value, span::Event, span::Link, span::SpanKind,
+};
+
+use super::attributes::{attributes, shown, string, take, text};
+use super::status::take_status;
+use super::{ModelError, Scope};
+
+const TRACE_ID_BYTES: usize = 16;
+const SPAN_ID_BYTES: usize = 8;
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+pub(super) fn convert(span: JaegerSpan) -> Result<(Scope, Span), ModelError> {
+    let trace_id = trace_id(span.trace_id)?;
+    let mut attributes = attributes(Vec::new(), span.tags);
+    let scope = take_scope(&mut attributes);
+    let kind = take(&mut attributes, b"span.kind").map_or(SpanKind::Unspecified, kind);
+    let status = take_status(&mut attributes, kind);
+    let trace_state = take(&mut attributes, b"w3c.tracestate").map(text).unwrap_or_default();
+    let mut references = span.references;
+    for reference in &mut references {
+        reference.trace_id = self::trace_id(std::mem::take(&mut reference.trace_id))?;
+        reference.span_id = span_id(std::mem::take(&mut reference.span_id))?;
+    }
+    let parent_span_id = parent(&trace_id, &references);
+    let links = references
+        .into_iter()
+        .filter(|reference| !is_child_of(reference) || reference.span_id != parent_span_id)
+        .map(link)
+        .collect();
+    let nanos = |seconds: i64, nanos: i32| {
+        seconds.wrapping_mul(NANOS_PER_SECOND).wrapping_add(nanos.into())
+    };
+    let start = span.start_time.map_or(0, |time| nanos(time.seconds, time.nanos));
+    let duration = span.duration.map_or(0, |time| nanos(time.seconds, time.nanos));
+    let span = Span {
+        trace_id,
+        span_id: span_id(span.span_id)?,
+        trace_state,
+        parent_span_id: if is_zero(&parent_span_id) { Bytes::new() } else { parent_span_id },
+        name: span.operation_name,
+        kind: kind.into(),
+        start_time_unix_nano: start.cast_unsigned(),
+        end_time_unix_nano: start.wrapping_add(duration).cast_unsigned(),
+        attributes,
+        events: span.logs.into_iter().map(event).collect(),
+        links,
+        status,
+        ..Span::default()
+    };
+    Ok((scope, span))
+}
+
+/// The version counts only with a name.
+fn take_scope(attributes: &mut Vec<KeyValue>) -> Scope {
+    let Some(name) = take(attributes, b"otel.scope.name") else { return Scope::default() };
+    let version = take(attributes, b"otel.scope.version").map(text).unwrap_or_default();
+    Scope { name: text(name), version }
+}
+
+fn kind(value: Value) -> SpanKind {
+    match &text(value)[..] {
+        b"client" => SpanKind::Client,
+        b"server" => SpanKind::Server,
+        b"producer" => SpanKind::Producer,
+        b"consumer" => SpanKind::Consumer,
+        b"internal" => SpanKind::Internal,
+        _ => SpanKind::Unspecified,
+    }
+}
+
+/// 16 bytes; 8 are the low half. None at all stay none.
+fn trace_id(id: Bytes) -> Result<Bytes, ModelError> {
+    match id.len() {
+        0 | TRACE_ID_BYTES => Ok(id),
+        SPAN_ID_BYTES => {
+            let mut whole = BytesMut::with_capacity(TRACE_ID_BYTES);
+            whole.put_u64(0);
+            whole.put(id);
+            Ok(whole.freeze())
+        }
+        length => Err(ModelError::TraceId(length)),
+    }
+}
+
+fn span_id(id: Bytes) -> Result<Bytes, ModelError> {
+    match id.len() {
+        0 | SPAN_ID_BYTES => Ok(id),
+        length => Err(ModelError::SpanId(length)),
+    }
+}
+
+fn is_zero(id: &[u8]) -> bool {
+    id.iter().all(|byte| *byte == 0)
+}
+
+fn is_child_of(reference: &SpanRef) -> bool {
+    reference.ref_type == i32::from(SpanRefType::ChildOf)
+}
+
+/// The first reference within the trace, one to a parent before one to a predecessor.
+fn parent(trace_id: &Bytes, references: &[SpanRef]) -> Bytes {
+    let mut within = references.iter().filter(|reference| reference.trace_id == trace_id);
+    let first = within.clone().next();
+    within
+        .find(|reference| is_child_of(reference))
+        .or(first)
+        .map_or_else(Bytes::new, |reference| reference.span_id.clone())
+}
+
+fn link(reference: SpanRef) -> Link {
+    let kind: &[u8] = if is_child_of(&reference) { b"child_of" } else { b"follows_from" };
+    let key = Bytes::from_static(b"opentracing.ref_type");
+    Link {
+        trace_id: reference.trace_id,
+        span_id: reference.span_id,
+        attributes: vec![string(key, Bytes::from_static(kind))],
+        ..Link::default()
+    }
+}
+
+fn event(log: Log) -> Event {
+    let mut attributes = attributes(Vec::new(), log.fields);
+    let name = take(&mut attributes, b"event").map(shown).unwrap_or_default();
+    let time = log.timestamp.map_or(0, |time| {
+        time.seconds.wrapping_mul(NANOS_PER_SECOND).wrapping_add(time.nanos.into())
+    });
+    Event { time_unix_nano: time.cast_unsigned(), name, attributes, ..Event::default() }
+}

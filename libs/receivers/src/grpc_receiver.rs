@@ -1,0 +1,290 @@
+//! What receivers on gRPC share: one unary call that takes spans, served by hand.
+//!
+//! The message is handed on as bytes, it lies in one buffer that is allocated once, and clients get
+//! the statuses that they know. Other calls go to the routes of [`GrpcReceiverSettings::others`].
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::header::CONTENT_TYPE;
+use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use axum::Router;
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use tactus_server::auth::{Access, Authenticator};
+use tactus_server::listener::{
+    self, BoundListener, ConnectionInfo, Http2Settings, ListenerSettings, Protocols,
+};
+use tactus_server::tenancy::Tenancy;
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+use tower::ServiceExt;
+
+use crate::compression::{DecompressError, Encoding, decompress, off_thread};
+use crate::http_receiver::{INLINE_DECODE_BYTES, RequestBody};
+use crate::metrics::{ReceiverMetrics, SpanCounters};
+use crate::refusal::Refusal;
+use crate::sink::{PushError, PushOutcome, TraceSink, push_traced};
+
+mod message;
+
+use message::read_message;
+
+/// Encodings that clients may use; told to those that use another one.
+const ACCEPTED_ENCODINGS: &str = "gzip,deflate,zstd,snappy,identity";
+
+/// How a gRPC port of a receiver behaves.
+#[derive(Debug, Clone)]
+pub struct GrpcReceiverSettings {
+    /// `host:port`; an empty host means all interfaces.
+    pub address: String,
+    /// Connections.
+    pub listener: ListenerSettings,
+    /// Tenant of a request.
+    pub tenancy: Tenancy,
+    /// Who may send; `None`: everyone.
+    pub auth: Option<Arc<Authenticator>>,
+    /// Largest message, in bytes; holds for the message as sent and for the decompressed one.
+    pub max_message_bytes: usize,
+    /// Longest time for reading a message.
+    pub read_timeout: Option<Duration>,
+    /// Answers the calls that are not the receiver's own. It sees requests as they come: who may
+    /// ask is for it to check.
+    pub others: Option<Router>,
+}
+
+impl GrpcReceiverSettings {
+    /// The defaults of a port at `address`.
+    pub fn at(address: &str) -> Self {
+        let http2 = Http2Settings {
+            max_concurrent_streams: None,
+            stream_window: 2 << 20,
+            connection_window: 8 << 20,
+            ..Http2Settings::default()
+        };
+        Self {
+            address: address.to_owned(),
+            listener: ListenerSettings { http2, ..ListenerSettings::default() },
+            tenancy: Tenancy::single(),
+            auth: None,
+            max_message_bytes: 4 << 20,
+            read_timeout: Some(Duration::from_secs(60)),
+            others: None,
+        }
+    }
+}
+
+/// The call that takes spans.
+pub(crate) trait SpanCall: Send + Sync + 'static {
+    /// Path of the call.
+    const PATH: &'static str;
+    /// The receiver's type, as metrics call it: `otlp`.
+    const RECEIVER: &'static str;
+    /// The receiver in our own traces: `otlp_grpc`.
+    const SPAN_NAME: &'static str;
+    /// Whether making an export request of a message is work.
+    const DECODES: bool;
+
+    /// The bytes of the OTLP export request of a message; none if it holds no span. Errors: why the
+    /// message cannot be understood.
+    fn export_request(message: Bytes) -> Result<Bytes, String>;
+
+    /// The message of an answer.
+    fn answer(outcome: PushOutcome) -> Bytes;
+}
+
+/// Binds the port and serves `C` until `shutdown`. `name` is how the log calls it, as `OTLP gRPC`.
+///
+/// Errors: the address cannot be bound.
+pub(crate) async fn serve_grpc_receiver<C: SpanCall>(
+    name: &'static str,
+    settings: GrpcReceiverSettings,
+    sink: Arc<dyn TraceSink>,
+    metrics: &ReceiverMetrics,
+    shutdown: CancellationToken,
+) -> io::Result<BoundListener> {
+    let socket = listener::bind(&settings.address).await?;
+    tracing::info!(address = %socket.local_addr()?, "{name} receiver listens");
+    let listener_settings =
+        ListenerSettings { protocols: Protocols::Http2, ..settings.listener.clone() };
+    let receiver = Arc::new(Receiver::<C>::new(settings, sink, metrics));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let receiver = Arc::clone(&receiver);
+        async move { Ok::<_, Infallible>(receiver.handle(request).await) }
+    });
+    listener::serve(socket, listener_settings, service, shutdown)
+}
+
+pub(crate) struct Receiver<C> {
+    settings: GrpcReceiverSettings,
+    sink: Arc<dyn TraceSink>,
+    counters: SpanCounters,
+    call: std::marker::PhantomData<C>,
+}
+
+impl<C: SpanCall> Receiver<C> {
+    pub(crate) fn new(
+        settings: GrpcReceiverSettings,
+        sink: Arc<dyn TraceSink>,
+        metrics: &ReceiverMetrics,
+    ) -> Self {
+        let counters = metrics.of(C::RECEIVER, "grpc");
+        Self { settings, sink, counters, call: std::marker::PhantomData }
+    }
+
+    pub(crate) async fn handle<B: RequestBody>(
+        &self,
+        request: Request<B>,
+    ) -> Response<tonic::body::Body> {
+        if let Some(others) = &self.settings.others
+            && request.uri().path() != C::PATH
+        {
+            return other_call(others.clone(), request).await;
+        }
+        let (mut head, body) = request.into_parts();
+        if head.method != Method::POST {
+            return http_error(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        if !content_type.starts_with(b"application/grpc") {
+            return http_error(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        }
+        if head.uri.path() != C::PATH {
+            let text = format!("unknown method {}", head.uri.path());
+            return tonic::Status::unimplemented(text).into_http();
+        }
+        if let Some(auth) = &self.settings.auth {
+            let connection = head.extensions.get::<ConnectionInfo>();
+            if let Err(refused) = auth.check(Access::Write, &mut head.headers, connection).await {
+                return refused.grpc_status().into_http();
+            }
+        }
+        let encoding = match encoding(&head.headers) {
+            Ok(encoding) => encoding,
+            Err(refusal) => {
+                let mut response = refusal.to_grpc_status().into_http();
+                let accepted = HeaderValue::from_static(ACCEPTED_ENCODINGS);
+                response.headers_mut().insert("grpc-accept-encoding", accepted);
+                return response;
+            }
+        };
+        match self.take(encoding, &head.headers, body).await {
+            Ok(outcome) => answer_success(C::answer(outcome)),
+            Err(refusal) => refusal.to_grpc_status().into_http(),
+        }
+    }
+
+    async fn take<B: RequestBody>(
+        &self,
+        encoding: Option<Encoding>,
+        headers: &HeaderMap,
+        body: B,
+    ) -> Result<PushOutcome, Refusal> {
+        let limit = self.settings.max_message_bytes;
+        let message = read_message(body, limit, self.settings.read_timeout).await?;
+        let message = match (message.is_compressed, encoding) {
+            (false, _) => message.payload,
+            (true, Some(encoding)) => {
+                decompress(encoding, message.payload, limit).await.map_err(refuse_compressed)?
+            }
+            (true, None) => {
+                let text = "grpc: compressed flag set with identity or empty encoding";
+                return Err(Refusal::new(Code::Internal, text));
+            }
+        };
+        let request = export_request::<C>(message).await?;
+        if request.is_empty() {
+            // No spans: success, whoever asks.
+            return Ok(PushOutcome::default());
+        }
+        let tenant = self.settings.tenancy.write_tenant(headers)?;
+        let sink = self.sink.as_ref();
+        let result = push_traced(sink, C::SPAN_NAME, headers, tenant, request.clone()).await;
+        self.counters.count(&result, &request);
+        result.map_err(|error| match error {
+            PushError::Malformed(reason) => malformed(&reason),
+            error => error.into(),
+        })
+    }
+}
+
+async fn export_request<C: SpanCall>(message: Bytes) -> Result<Bytes, Refusal> {
+    let decoded = if C::DECODES && message.len() > INLINE_DECODE_BYTES {
+        off_thread(move || C::export_request(message))
+            .await
+            .map_err(|error| Refusal::new(Code::Internal, error.to_string()))?
+    } else {
+        C::export_request(message)
+    };
+    decoded.map_err(|reason| malformed(&reason))
+}
+
+fn malformed(reason: &str) -> Refusal {
+    Refusal::new(Code::Internal, format!("grpc: error unmarshalling request: {reason}"))
+}
+
+async fn other_call<B: RequestBody>(
+    others: Router,
+    request: Request<B>,
+) -> Response<tonic::body::Body> {
+    let Ok(response) = others.oneshot(request.map(axum::body::Body::new)).await;
+    response.map(|body| {
+        tonic::body::Body::new(
+            body.map_err(|error| -> Box<dyn StdError + Send + Sync> { error.into_inner() }),
+        )
+    })
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Refusal> {
+    let Some(value) = headers.get("grpc-encoding") else { return Ok(None) };
+    let name = String::from_utf8_lossy(value.as_bytes());
+    if name == "identity" {
+        return Ok(None);
+    }
+    Encoding::from_grpc_encoding(&name).map(Some).ok_or_else(|| {
+        let text = format!("grpc: Decompressor is not installed for grpc-encoding {name:?}");
+        Refusal::new(Code::Unimplemented, text)
+    })
+}
+
+fn refuse_compressed(error: DecompressError) -> Refusal {
+    match error {
+        DecompressError::TooLarge { limit } => {
+            let text =
+                format!("grpc: received message after decompression larger than max {limit}");
+            Refusal::new(Code::ResourceExhausted, text)
+        }
+        DecompressError::Corrupt(reason) => {
+            let text = format!("grpc: failed to decompress the received message: {reason}");
+            Refusal::new(Code::Internal, text)
+        }
+    }
+}
+
+/// The response message, uncompressed, and the status OK in trailers.
+fn answer_success(message: Bytes) -> Response<tonic::body::Body> {
+    let mut framed = BytesMut::with_capacity(message::PREFIX_BYTES + message.len());
+    framed.put_u8(0);
+    // Error messages are short, so the length fits.
+    framed.put_u32(message.len() as u32);
+    framed.put(message);
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let body = Full::new(framed.freeze()).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let mut response = Response::new(tonic::body::Body::new(body));
+    let content_type = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+/// A request that is not gRPC at all.
+fn http_error(status: StatusCode) -> Response<tonic::body::Body> {
+    let mut response = Response::new(tonic::body::Body::empty());
+    *response.status_mut() = status;
+    response
+}

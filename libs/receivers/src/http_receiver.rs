@@ -1,0 +1,258 @@
+//! What every receiver on HTTP shares: connections, CORS, headers of responses, authentication, and
+//! the way from a request to its plain body.
+//!
+//! A protocol is an [`HttpProtocol`] and served by [`serve_http_receiver`]. Paths that are not its
+//! own go to the routes of [`HttpReceiverSettings::others`], if there are any.
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::header::CONTENT_ENCODING;
+use ::http::request::Parts;
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use axum::Router;
+use bytes::Bytes;
+use http_body::Body;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use tactus_model::TenantId;
+use tactus_server::auth::{Access, Authenticator, Refused};
+use tactus_server::listener::{self, BoundListener, ConnectionInfo, ListenerSettings};
+use tactus_server::tenancy::{Tenancy, TenancyError};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::body::{BodyError, read_body};
+use crate::compression::{DecompressError, Encoding, decompress};
+use crate::cors::{Cors, CorsSettings};
+use crate::refusal::Refusal;
+
+/// Requests with larger bodies are decoded off the async threads.
+pub(crate) const INLINE_DECODE_BYTES: usize = 16 << 10;
+
+/// How an HTTP port of a receiver behaves.
+#[derive(Debug, Clone)]
+pub struct HttpReceiverSettings {
+    /// `host:port`; an empty host means all interfaces.
+    pub address: String,
+    /// Connections.
+    pub listener: ListenerSettings,
+    /// Tenant of a request.
+    pub tenancy: Tenancy,
+    /// Who may send; `None`: everyone.
+    pub auth: Option<Arc<Authenticator>>,
+    /// Largest body, in bytes; holds for the body as sent and for the decompressed one.
+    pub max_body_bytes: usize,
+    /// Accepted values of `Content-Encoding`; the empty one stands for no compression.
+    pub encodings: Vec<String>,
+    /// Pages of other origins.
+    pub cors: CorsSettings,
+    /// Headers added to every response.
+    pub response_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Longest time for reading a body.
+    pub read_timeout: Option<Duration>,
+    /// Answers paths that are not the receiver's own. It sees requests as they come: who may ask is
+    /// for it to check.
+    pub others: Option<Router>,
+}
+
+impl HttpReceiverSettings {
+    /// The defaults of a port at `address`.
+    pub fn at(address: &str) -> Self {
+        let encodings = ["", "gzip", "zstd", "zlib", "snappy", "x-snappy-framed", "deflate", "lz4"];
+        Self {
+            address: address.to_owned(),
+            listener: ListenerSettings::default(),
+            tenancy: Tenancy::single(),
+            auth: None,
+            max_body_bytes: 20 << 20,
+            encodings: encodings.map(str::to_owned).to_vec(),
+            cors: CorsSettings::default(),
+            response_headers: Vec::new(),
+            read_timeout: Some(Duration::from_secs(60)),
+            others: None,
+        }
+    }
+}
+
+/// A body as it comes from a connection or a test.
+pub(crate) trait RequestBody:
+    Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>> + std::fmt::Display>
+    + Send
+    + 'static
+{
+}
+
+impl<B> RequestBody for B where
+    B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>> + std::fmt::Display>
+        + Send
+        + 'static
+{
+}
+
+/// A response: of the protocol itself, or of the other routes.
+pub(crate) type Answer = Response<Either<Full<Bytes>, axum::body::Body>>;
+
+/// A protocol on an HTTP port.
+pub(crate) trait HttpProtocol: Send + Sync + 'static {
+    /// Whether requests to this path are for the protocol.
+    fn has_path(&self, path: &str) -> bool;
+
+    /// Whether a request is for the protocol; all others go to the other routes, if there are any.
+    fn takes(&self, _method: &Method, path: &str) -> bool {
+        self.has_path(path)
+    }
+
+    /// Answers a request. CORS and the headers of every response are the port's.
+    fn answer<B: RequestBody>(
+        &self,
+        port: &HttpPort,
+        request: Request<B>,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+}
+
+/// Binds the port and serves it until `shutdown`. `name` is how the log calls it, as `OTLP HTTP`.
+///
+/// Errors: the address cannot be bound.
+pub(crate) async fn serve_http_receiver<P: HttpProtocol>(
+    name: &'static str,
+    settings: HttpReceiverSettings,
+    protocol: P,
+    shutdown: CancellationToken,
+) -> io::Result<BoundListener> {
+    let socket = listener::bind(&settings.address).await?;
+    tracing::info!(address = %socket.local_addr()?, "{name} receiver listens");
+    let listener_settings = settings.listener.clone();
+    let served = Arc::new((HttpPort::new(settings), protocol));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let served = Arc::clone(&served);
+        async move {
+            let (port, protocol) = &*served;
+            Ok::<_, Infallible>(port.handle(protocol, request).await)
+        }
+    });
+    listener::serve(socket, listener_settings, service, shutdown)
+}
+
+/// Why there is no plain body.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UnreadableBody {
+    /// It could not be read, or is too large, compressed or not.
+    #[error(transparent)]
+    Read(#[from] BodyError),
+    /// It is not compressed as its header claims, or damaged.
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+/// The settings of a port at work.
+pub(crate) struct HttpPort {
+    settings: HttpReceiverSettings,
+    cors: Option<Cors>,
+}
+
+impl HttpPort {
+    pub(crate) fn new(settings: HttpReceiverSettings) -> Self {
+        let cors = Cors::new(&settings.cors);
+        Self { settings, cors }
+    }
+
+    pub(crate) async fn handle<P: HttpProtocol, B: RequestBody>(
+        &self,
+        protocol: &P,
+        request: Request<B>,
+    ) -> Answer {
+        let mut response = self.handle_cors(protocol, request).await;
+        for (name, value) in &self.settings.response_headers {
+            response.headers_mut().append(name, value.clone());
+        }
+        response
+    }
+
+    async fn handle_cors<P: HttpProtocol, B: RequestBody>(
+        &self,
+        protocol: &P,
+        request: Request<B>,
+    ) -> Answer {
+        let Some(cors) = &self.cors else {
+            return self.route(protocol, request).await;
+        };
+        if let Some(headers) = cors.preflight(request.method(), request.headers()) {
+            let mut response = Response::new(Either::Left(Full::default()));
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            *response.headers_mut() = headers;
+            return response;
+        }
+        let origin = cors.allowed_origin(request.headers());
+        let mut response = self.route(protocol, request).await;
+        cors.decorate(origin, response.headers_mut());
+        response
+    }
+
+    async fn route<P: HttpProtocol, B: RequestBody>(
+        &self,
+        protocol: &P,
+        request: Request<B>,
+    ) -> Answer {
+        match &self.settings.others {
+            Some(others) if !protocol.takes(request.method(), request.uri().path()) => {
+                let request = request.map(axum::body::Body::new);
+                let Ok(response) = others.clone().oneshot(request).await;
+                response.map(Either::Right)
+            }
+            _ => protocol.answer(self, request).await.map(Either::Left),
+        }
+    }
+
+    /// How the body is compressed. Errors: in a way that the port does not accept.
+    pub(crate) fn encoding(&self, headers: &HeaderMap) -> Result<Option<Encoding>, Refusal> {
+        let value = headers.get(CONTENT_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
+        let name = String::from_utf8_lossy(value);
+        let name = name.trim();
+        let name = if name.eq_ignore_ascii_case("identity") { "" } else { name };
+        let allowed = self.settings.encodings.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let encoding = Encoding::from_content_encoding(name);
+        if !allowed || (encoding.is_none() && !name.is_empty()) {
+            return Err(Refusal::invalid(format!("unsupported Content-Encoding: {name}")));
+        }
+        Ok(encoding)
+    }
+
+    /// Checks that the caller may write; gives the request the caller's tenant if it names none.
+    pub(crate) async fn authenticate(&self, head: &mut Parts) -> Result<(), Refused> {
+        let Some(auth) = &self.settings.auth else { return Ok(()) };
+        let connection = head.extensions.get::<ConnectionInfo>();
+        auth.check(Access::Write, &mut head.headers, connection).await?;
+        Ok(())
+    }
+
+    /// The tenant of a request; after [`authenticate`](Self::authenticate).
+    pub(crate) fn tenant(&self, headers: &HeaderMap) -> Result<TenantId, TenancyError> {
+        self.settings.tenancy.write_tenant(headers)
+    }
+
+    /// Reads a body as sent.
+    pub(crate) async fn read<B: RequestBody>(&self, body: B) -> Result<Bytes, BodyError> {
+        read_body(body, self.settings.max_body_bytes, self.settings.read_timeout).await
+    }
+
+    /// Makes a body plain.
+    pub(crate) async fn decompress(
+        &self,
+        encoding: Option<Encoding>,
+        body: Bytes,
+    ) -> Result<Bytes, UnreadableBody> {
+        let Some(encoding) = encoding else { return Ok(body) };
+        decompress(encoding, body, self.settings.max_body_bytes).await.map_err(
+            |error| match error {
+                // Clients know one text for bodies that are too large, compressed or not.
+                DecompressError::TooLarge { .. } => BodyError::TooLarge.into(),
+                DecompressError::Corrupt(reason) => UnreadableBody::Corrupt(reason),
+            },
+        )
+    }
+}

@@ -1,0 +1,190 @@
+//! OTLP from files: export requests as lines of JSON, as the file exporter of OpenTelemetry collectors writes them.
+//!
+//! ```text
+//! every interval: patterns -> files -> what was added to each, line by line -> the sink, one line at a time
+//! ```
+//!
+//! A line counts once its end is written. Places are kept in memory by device and inode, so that a file that is renamed
+//! goes on where it was, and one that was truncated begins again. A sink that is busy is asked again with the same line;
+//! what it refuses for good is skipped and counted.
+
+mod lines;
+mod pattern;
+
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use prost::Message;
+use tactus_model::TenantId;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    PushError, ReceiverMetrics, TraceSink,
+    metrics::SpanCounters,
+    otlp_json::{JsonError, decode_export_request},
+    sink::push_traced,
+};
+use lines::{FileId, Line, read_lines};
+
+pub use pattern::{InvalidPattern, Pattern};
+
+/// The pause before a line that the sink had no room for is offered again, if the sink names none.
+const RETRY: Duration = Duration::from_secs(1);
+/// Files that are read; more are left out.
+const MAX_FILES: usize = 10_000;
+
+/// Settings of the receiver.
+#[derive(Debug, Clone)]
+pub struct OtlpFileSettings {
+    /// Whose the spans are.
+    pub tenant: TenantId,
+    /// Files to read.
+    pub include: Vec<Pattern>,
+    /// Files not to read.
+    pub exclude: Vec<Pattern>,
+    /// Files that are there at the start are read from their beginning, not from their end.
+    pub from_beginning: bool,
+    /// Pause between two looks.
+    pub poll_interval: Duration,
+    /// Reads all files again and again.
+    pub replay: bool,
+    /// Longer lines are skipped.
+    pub max_line_bytes: usize,
+}
+
+/// Reads files into the sink until `stop`.
+pub async fn read_otlp_files(
+    settings: OtlpFileSettings,
+    sink: Arc<dyn TraceSink>,
+    metrics: ReceiverMetrics,
+    stop: CancellationToken,
+) {
+    let counters = metrics.of("otlpjsonfile", "file");
+    let mut receiver = Receiver { settings, sink, counters, stop, places: HashMap::new() };
+    let mut is_first = true;
+    loop {
+        if receiver.look(is_first).await.is_none() {
+            return;
+        }
+        is_first = false;
+        tokio::select! {
+            () = tokio::time::sleep(receiver.settings.poll_interval) => {}
+            () = receiver.stop.cancelled() => return,
+        }
+    }
+}
+
+struct Receiver {
+    settings: OtlpFileSettings,
+    sink: Arc<dyn TraceSink>,
+    counters: SpanCounters,
+    stop: CancellationToken,
+    /// How far each file was read, in bytes.
+    places: HashMap<FileId, u64>,
+}
+
+impl Receiver {
+    /// Reads what was added to files. `None` when it is time to stop.
+    async fn look(&mut self, is_first: bool) -> Option<()> {
+        let (include, exclude) = (self.settings.include.clone(), self.settings.exclude.clone());
+        let find = move || pattern::find(&include, &exclude, MAX_FILES);
+        let files = tokio::task::spawn_blocking(find).await.unwrap_or_default();
+        let mut seen = HashMap::new();
+        for file in files {
+            let Some(found) = lines::identify(&file) else { continue };
+            let begins_at = match self.places.get(&found.id) {
+                Some(&place) if place <= found.bytes && !self.settings.replay => place,
+                None if is_first && !self.settings.from_beginning => found.bytes,
+                _ => 0,
+            };
+            let place = self.read(&file, found.id, begins_at).await?;
+            seen.insert(found.id, place);
+        }
+        // What is gone is forgotten.
+        self.places = seen;
+        Some(())
+    }
+
+    /// Reads the lines of a file from a place on; how far it came.
+    async fn read(&self, file: &Path, id: FileId, mut place: u64) -> Option<u64> {
+        loop {
+            let (path, max) = (file.to_owned(), self.settings.max_line_bytes);
+            let read = move || read_lines(&path, id, place, max);
+            let lines = match tokio::task::spawn_blocking(read).await {
+                Ok(Ok(lines)) => lines,
+                Ok(Err(error)) => {
+                    tracing::warn!(file = %file.display(), %error, "cannot read a file of spans");
+                    return Some(place);
+                }
+                Err(_) => return Some(place),
+            };
+            for line in lines.found {
+                match line {
+                    Line::Request(json) => self.push(file, json).await?,
+                    Line::TooLong => {
+                        let (file, limit) = (file.display(), self.settings.max_line_bytes);
+                        tracing::warn!(%file, limit, "skipped a line that is too long");
+                    }
+                }
+            }
+            place = lines.end;
+            if !lines.has_more {
+                return Some(place);
+            }
+        }
+    }
+
+    /// Pushes a line until the sink has taken or refused it.
+    async fn push(&self, file: &Path, json: Bytes) -> Option<()> {
+        if json.iter().all(u8::is_ascii_whitespace) {
+            return Some(());
+        }
+        let request = match tokio::task::spawn_blocking(move || to_protobuf(&json)).await {
+            Ok(Ok(request)) => request,
+            Ok(Err(error)) => {
+                tracing::warn!(file = %file.display(), %error, "skipped a line that is no export request");
+                return Some(());
+            }
+            Err(_) => return Some(()),
+        };
+        loop {
+            let (tenant, headers) = (self.settings.tenant.clone(), http::HeaderMap::new());
+            let pushed =
+                push_traced(&*self.sink, "otlpjsonfile", &headers, tenant, request.clone());
+            let result = tokio::select! {
+                result = pushed => result,
+                () = self.stop.cancelled() => return None,
+            };
+            let pause = match &result {
+                Err(
+                    PushError::RateLimited { retry_after, .. }
+                    | PushError::Unavailable { retry_after, .. },
+                ) => {
+                    if retry_after.is_zero() {
+                        RETRY
+                    } else {
+                        *retry_after
+                    }
+                }
+                _ => {
+                    self.counters.count(&result, &request);
+                    if let Err(error) = result {
+                        tracing::warn!(file = %file.display(), %error, "skipped a line that was refused");
+                    }
+                    return Some(());
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stop.cancelled() => return None,
+            }
+        }
+    }
+}
+
+fn to_protobuf(json: &[u8]) -> Result<Bytes, JsonError> {
+    Ok(decode_export_request(json)?.encode_to_vec().into())
+}
+
+#[cfg(test)]
+mod tests;

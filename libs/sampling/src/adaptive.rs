@@ -1,0 +1,392 @@
+//! Probabilities so that each operation sends about as many sampled traces a second as it should.
+//!
+//! ```text
+//! accepted root spans --count--> by operation --each interval, at its end by the clock--> an object in the bucket
+//!                                                                                             |
+//!  clients <--serve-- every distributor <--refresh-- probabilities <--calculate, one of them--'
+//! ```
+//!
+//! One distributor calculates. It knows nothing that is not in the bucket, so that the next one can go on where it ended.
+//! Two that calculate at once for a while write one after the other; that costs precision for an interval.
+//!
+//! Time is the wall clock in unix milliseconds, handed in by the caller of each step.
+
+mod by_operation;
+mod calculate;
+mod counter;
+mod store;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use tactus_model::TenantId;
+use tactus_proto::jaeger::api_v2::{
+    OperationSamplingStrategy, PerOperationSamplingStrategies, ProbabilisticSamplingStrategy,
+    SamplingStrategyType,
+};
+use tactus_storage::{Bucket, Uuid};
+use tactus_telemetry::error_text;
+use tokio_util::sync::CancellationToken;
+
+use crate::{DEFAULT_PROBABILITY, Error, Metrics, Strategy, StrategySet};
+use by_operation::{ByOperation, OperationLimits};
+use calculate::{Bucket as CountedBucket, Calculated, calculate};
+use counter::Counter;
+use store::{CountsObject, Round, Store};
+
+pub use counter::{SampledSpan, SamplerKind};
+
+/// Whether this process is the one that calculates.
+pub type IsLeader = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// How long the last flush may hold the end of the process up.
+const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What an operator can set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdaptiveSettings {
+    /// Sampled traces a second of each operation to aim at; above 0.
+    pub target_samples_per_second: f64,
+    /// A rate that is off by less than this share of the target changes nothing.
+    pub delta_tolerance: f64,
+    /// Time between calculations, and between flushes of counts; above 0.
+    pub calculation_interval: Duration,
+    /// How far behind now the counted time ends.
+    pub calculation_delay: Duration,
+    /// Intervals that enter a rate; above 0.
+    pub calculation_buckets: usize,
+    /// Intervals that are kept; above 0.
+    pub aggregation_buckets: usize,
+    /// Of operations about which nothing is known.
+    pub initial_probability: f64,
+    /// No operation gets less.
+    pub min_probability: f64,
+    /// Traces a second that a client samples of an operation whatever the probability.
+    pub min_samples_per_second: f64,
+    /// Operations that are counted at a time.
+    pub max_operations: usize,
+    /// Operations of a tenant that are counted at a time.
+    pub max_operations_per_tenant: usize,
+    /// Processes that do not calculate read the probabilities so often.
+    pub refresh_interval: Duration,
+}
+
+impl Default for AdaptiveSettings {
+    fn default() -> Self {
+        Self {
+            target_samples_per_second: 1.0,
+            delta_tolerance: 0.3,
+            calculation_interval: Duration::from_secs(60),
+            calculation_delay: Duration::from_secs(120),
+            calculation_buckets: 1,
+            aggregation_buckets: 10,
+            initial_probability: DEFAULT_PROBABILITY,
+            min_probability: 0.00001,
+            min_samples_per_second: 1.0 / 60.0,
+            max_operations: 50_000,
+            max_operations_per_tenant: 5_000,
+            refresh_interval: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Adaptive sampling in one process.
+#[derive(Debug)]
+pub struct Adaptive {
+    settings: AdaptiveSettings,
+    /// Of the process, for people.
+    instance: String,
+    /// Of this run of the process.
+    name: String,
+    counter: Counter,
+    store: Store,
+    served: ArcSwap<HashMap<String, StrategySet>>,
+    /// Of services about which nothing is known.
+    unknown: Arc<Strategy>,
+    state: tokio::sync::Mutex<State>,
+    metrics: Metrics,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// While this process calculates. Given up on every failure: the bucket has it all.
+    leading: Option<Leading>,
+    /// Of the probabilities that were read last.
+    version: Option<String>,
+}
+
+#[derive(Debug)]
+struct Leading {
+    /// What ends by then is in the buckets.
+    until: u64,
+    /// Newest first.
+    buckets: VecDeque<CountedBucket>,
+    round: ByOperation<Calculated>,
+}
+
+impl Adaptive {
+    /// `instance` names the process; `bucket` is shared by all of them.
+    pub fn new(
+        settings: AdaptiveSettings,
+        instance: &str,
+        bucket: Bucket,
+        metrics: Metrics,
+    ) -> Arc<Self> {
+        let limits = OperationLimits {
+            all: settings.max_operations,
+            per_tenant: settings.max_operations_per_tenant,
+        };
+        let run = Uuid::new_v4().simple().to_string();
+        Arc::new(Self {
+            instance: instance.to_owned(),
+            name: format!("{instance}-{run}"),
+            counter: Counter::new(limits),
+            store: Store::new(bucket, metrics.clone(), limits),
+            served: ArcSwap::default(),
+            unknown: Arc::new(strategy(&settings, Vec::new())),
+            state: tokio::sync::Mutex::default(),
+            settings,
+            metrics,
+        })
+    }
+
+    /// Counts root spans that were stored.
+    pub fn count(&self, tenant: &TenantId, spans: &[SampledSpan<'_>]) {
+        let counted = self.counter.add(tenant.as_str(), spans);
+        self.metrics.counted_spans.inc_by(counted);
+        self.metrics.uncounted_spans.inc_by(spans.len() as u64 - counted);
+    }
+
+    /// The strategy of a service of a tenant.
+    pub fn strategy(&self, tenant: Option<&TenantId>, service: &str) -> Arc<Strategy> {
+        let served = self.served.load();
+        match tenant.and_then(|tenant| served.get(tenant.as_str())) {
+            Some(set) => set.of(service),
+            None => Arc::clone(&self.unknown),
+        }
+    }
+
+    /// Flushes, calculates and refreshes until `stop`.
+    pub async fn run(self: Arc<Self>, is_leader: IsLeader, stop: CancellationToken) {
+        let interval = self.interval();
+        self.log("refresh", self.refresh().await);
+        let mut next = self.interval_end(unix_millis()) + interval;
+        loop {
+            let now = unix_millis();
+            if next.saturating_sub(now) > interval {
+                // The clock was set back.
+                next = self.interval_end(now) + interval;
+            }
+            let wait = Duration::from_millis(next.saturating_sub(now));
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(wait.min(self.settings.refresh_interval)) => {}
+            }
+            let (now, leads) = (unix_millis(), is_leader());
+            self.metrics.is_leader.set(f64::from(u8::from(leads)));
+            let is_end = now >= next;
+            if is_end {
+                next = self.interval_end(now) + interval;
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = self.step(now, is_end, leads) => {}
+            }
+        }
+        // What is left belongs to the interval that has not ended.
+        let last = self.flush(self.interval_end(unix_millis()) + interval);
+        if let Ok(flushed) = tokio::time::timeout(LAST_FLUSH_TIMEOUT, last).await {
+            self.log("flush", flushed);
+        }
+    }
+
+    async fn step(&self, now: u64, is_end: bool, leads: bool) {
+        if is_end {
+            self.log("flush", self.flush(now).await);
+        }
+        match (is_end, leads) {
+            (true, true) => self.log("calculate", self.calculate(now).await),
+            (_, false) => self.log("refresh", self.refresh().await),
+            (false, true) => {}
+        }
+    }
+
+    fn log(&self, operation: &str, result: Result<(), Error>) {
+        if let Err(error) = result {
+            self.metrics.store_failures.with([operation]).inc();
+            let error = error_text(&error);
+            tracing::warn!(operation, error, "adaptive sampling cannot use the bucket");
+        }
+    }
+
+    /// Writes what was counted, for the interval that ended last. What cannot be written is lost: later it would be
+    /// taken for the traffic of another interval.
+    pub async fn flush(&self, now_unix_ms: u64) -> Result<(), Error> {
+        let counts = self.counter.take();
+        if counts.is_empty() {
+            return Ok(());
+        }
+        self.store.put_counts(self.interval_end(now_unix_ms), &self.name, &counts).await
+    }
+
+    /// Calculates the probabilities by what all processes counted, serves them, and writes them for the others. Does
+    /// nothing until the next interval is due.
+    pub async fn calculate(&self, now_unix_ms: u64) -> Result<(), Error> {
+        let delay = millis(self.settings.calculation_delay);
+        let end = self.interval_end(now_unix_ms.saturating_sub(delay));
+        let mut state = self.state.lock().await;
+        state.version = None;
+        let listed = self.store.list_counts().await?;
+        let (mut leading, mut is_due) = match state.leading.take() {
+            Some(leading) if end.abs_diff(leading.until) <= self.kept() => (leading, false),
+            _ => self.take_over(&listed, end).await?,
+        };
+        if end > leading.until {
+            let seconds = (end - leading.until) as f64 / 1000.0;
+            let counts = self.store.sum(&listed, leading.until + 1..end + 1).await?;
+            leading.buckets.push_front(CountedBucket { seconds, counts });
+            leading.buckets.truncate(self.settings.aggregation_buckets);
+            (leading.until, is_due) = (end, true);
+        }
+        if !is_due {
+            state.leading = Some(leading);
+            return Ok(());
+        }
+        let settings = self.settings.clone();
+        let work = move || {
+            leading.round = calculate(&settings, &leading.buckets, &leading.round);
+            let served = strategies(&settings, &leading.round);
+            (leading, served)
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        let (leading, served) = done.map_err(|error| Error::Damaged {
+            key: "calculation".to_owned(),
+            reason: error.to_string(),
+        })?;
+        self.serve(served, leading.round.len());
+        self.metrics.calculations.inc();
+        let round = Round { until: end, operations: leading.round.clone() };
+        state.leading = Some(leading);
+        self.store.put_round(&self.instance, &round).await?;
+        self.delete_old(listed, now_unix_ms).await
+    }
+
+    /// What the process that calculated before knew, and whether something is to be calculated for it.
+    async fn take_over(&self, listed: &[CountsObject], end: u64) -> Result<(Leading, bool), Error> {
+        let interval = self.interval();
+        let before = self.store.round().await?.map(|(round, _)| round);
+        let counted = before.as_ref().map_or(0, |round| round.until);
+        // Its clock may be ahead of ours; what it counted must not count again.
+        let until = if (end..=end + self.kept()).contains(&counted) { counted } else { end };
+        let mut buckets = VecDeque::new();
+        let mut newest = until;
+        for _ in 0..self.settings.aggregation_buckets {
+            let oldest = newest.saturating_sub(interval);
+            let counts = self.store.sum(listed, oldest + 1..newest + 1).await?;
+            buckets.push_back(CountedBucket { seconds: interval as f64 / 1000.0, counts });
+            newest = oldest;
+        }
+        let round = before.map(|round| round.operations).unwrap_or_default();
+        let is_idle = round.is_empty() && buckets.iter().all(|bucket| bucket.counts.is_empty());
+        let is_due = counted != until && !is_idle;
+        Ok((Leading { until, buckets, round }, is_due))
+    }
+
+    async fn delete_old(&self, listed: Vec<CountsObject>, now: u64) -> Result<(), Error> {
+        // Far in the future is what a process with a wrong clock wrote.
+        let keep = millis(self.settings.calculation_delay) + self.kept() + self.interval();
+        let is_old = |object: &CountsObject| object.stamp.abs_diff(now) > keep;
+        let keys = listed.into_iter().filter(is_old).map(|object| object.key).collect();
+        self.store.delete(keys).await
+    }
+
+    /// Serves what another process calculated. Calculating begins anew after this.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        let mut state = self.state.lock().await;
+        state.leading = None;
+        let Some((round, version)) = self.store.round().await? else { return Ok(()) };
+        if state.version.as_ref() == Some(&version) {
+            return Ok(());
+        }
+        let (settings, operations) = (self.settings.clone(), round.operations.len());
+        let work = move || strategies(&settings, &round.operations);
+        if let Ok(served) = tokio::task::spawn_blocking(work).await {
+            self.serve(served, operations);
+            state.version = Some(version);
+        }
+        Ok(())
+    }
+
+    fn serve(&self, served: HashMap<String, StrategySet>, operations: usize) {
+        self.served.store(Arc::new(served));
+        self.metrics.operations.set(operations as f64);
+    }
+
+    fn interval(&self) -> u64 {
+        millis(self.settings.calculation_interval).max(1)
+    }
+
+    /// The time that all buckets span.
+    fn kept(&self) -> u64 {
+        self.interval().saturating_mul(self.settings.aggregation_buckets as u64)
+    }
+
+    /// The end of the last interval that ended by then. Intervals are the same for all processes, so that each has one
+    /// flush in each of them.
+    fn interval_end(&self, now: u64) -> u64 {
+        now - now % self.interval()
+    }
+}
+
+/// The strategies of all services by tenant.
+fn strategies(
+    settings: &AdaptiveSettings,
+    round: &ByOperation<Calculated>,
+) -> HashMap<String, StrategySet> {
+    let of_service = |operations: &std::collections::BTreeMap<String, Calculated>| {
+        let entry = |(operation, found): (&String, &Calculated)| OperationSamplingStrategy {
+            operation: operation.clone(),
+            probabilistic_sampling: Some(ProbabilisticSamplingStrategy {
+                sampling_rate: found.probability,
+            }),
+        };
+        Arc::new(strategy(settings, operations.iter().map(entry).collect()))
+    };
+    let of_tenant = |services: &std::collections::BTreeMap<String, _>| {
+        let services = services.iter().map(|(name, known)| (name.clone(), of_service(known)));
+        StrategySet::new(strategy(settings, Vec::new()), services.collect())
+    };
+    round.tenants().map(|(tenant, services)| (tenant.to_owned(), of_tenant(services))).collect()
+}
+
+fn strategy(
+    settings: &AdaptiveSettings,
+    per_operation_strategies: Vec<OperationSamplingStrategy>,
+) -> Strategy {
+    let mut strategy = Strategy {
+        operation_sampling: Some(PerOperationSamplingStrategies {
+            default_sampling_probability: settings.initial_probability,
+            default_lower_bound_traces_per_second: settings.min_samples_per_second,
+            per_operation_strategies,
+            default_upper_bound_traces_per_second: 0.0,
+        }),
+        ..Strategy::default()
+    };
+    strategy.set_strategy_type(SamplingStrategyType::Probabilistic);
+    strategy
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn unix_millis() -> u64 {
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! The next probabilities, from what was counted and the probabilities before.
+
+use std::collections::VecDeque;
+
+use super::AdaptiveSettings;
+use super::by_operation::ByOperation;
+use super::counter::{OperationCount, six_decimals};
+
+/// Probabilities closer than this are the same.
+const SAME: f64 = 1e-10;
+const MAX_PROBABILITY: f64 = 1.0;
+/// A probability grows by this factor at most, and by this factor if nothing was sampled.
+const MAX_GROWTH: f64 = 2.0;
+
+/// What all processes counted in some time.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Bucket {
+    pub(crate) seconds: f64,
+    pub(crate) counts: ByOperation<OperationCount>,
+}
+
+/// What a round found out about an operation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Calculated {
+    pub(crate) probability: f64,
+    /// The probability before.
+    pub(crate) previous: f64,
+    /// Traces a second that were sampled by probability.
+    pub(crate) rate: f64,
+    /// Whether its clients take probabilities over.
+    pub(crate) is_adaptive: bool,
+}
+
+/// The probabilities of all operations in `buckets`, which are newest first. `before`: the round before.
+pub(crate) fn calculate(
+    settings: &AdaptiveSettings,
+    buckets: &VecDeque<Bucket>,
+    before: &ByOperation<Calculated>,
+) -> ByOperation<Calculated> {
+    let mut round = ByOperation::default();
+    for bucket in buckets {
+        for (tenant, service, operation, _) in bucket.counts.iter() {
+            if round.contains(tenant, service, operation) {
+                continue;
+            }
+            let of_bucket = |bucket: &Bucket| {
+                let found = bucket.counts.get(tenant, service, operation)?;
+                Some(found.count as f64 / bucket.seconds)
+            };
+            let rates = buckets.iter().filter_map(of_bucket);
+            let rates: Vec<f64> = rates.take(settings.calculation_buckets).collect();
+            let newest = buckets.front();
+            let newest = newest.and_then(|newest| newest.counts.get(tenant, service, operation));
+            let of_operation = before.get(tenant, service, operation);
+            let found = next(settings, weighted_mean(&rates), newest, of_operation);
+            round.insert(tenant, service, operation, found);
+        }
+    }
+    round
+}
+
+/// Of one operation. `newest`: what the newest bucket has of it.
+fn next(
+    settings: &AdaptiveSettings,
+    rate: f64,
+    newest: Option<&OperationCount>,
+    before: Option<&Calculated>,
+) -> Calculated {
+    let initial = settings.initial_probability;
+    let previous = before.map_or(initial, |before| before.probability);
+    let is_adaptive = if is_same(previous, initial) {
+        // Nothing that it should have taken over.
+        true
+    } else if let Some(newest) = newest {
+        newest.probabilities.contains(&six_decimals(previous))
+    } else {
+        before.is_some_and(|before| before.is_adaptive && !is_same(before.previous, initial))
+    };
+    let target = settings.target_samples_per_second;
+    let is_near = (rate - target).abs() / target < settings.delta_tolerance;
+    let probability =
+        if is_near || !is_adaptive { previous } else { next_probability(settings, previous, rate) };
+    Calculated { probability, previous, rate, is_adaptive }
+}
+
+/// More at once than what it was doubled would flood; less takes effect at once.
+fn next_probability(settings: &AdaptiveSettings, previous: f64, rate: f64) -> f64 {
+    let most = previous * MAX_GROWTH;
+    let wanted = match rate {
+        0.0 => most,
+        rate => (previous * settings.target_samples_per_second / rate).min(most),
+    };
+    wanted.max(settings.min_probability).min(MAX_PROBABILITY)
+}
+
+/// Of rates, newest first: the one of n that is in place i from the end weighs i⁴.
+fn weighted_mean(rates: &[f64]) -> f64 {
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for (place, rate) in rates.iter().rev().enumerate() {
+        let weight = ((place + 1) as f64).powi(4);
+        sum += rate * weight;
+        weights += weight;
+    }
+    if weights == 0.0 { 0.0 } else { sum / weights }
+}
+
+fn is_same(one: f64, other: f64) -> bool {
+    (one - other).abs() < SAME
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! Strategies from files, read again when they change.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::document::parse_document;
+use crate::source::Source;
+use crate::{DEFAULT_PROBABILITY, Error, Metrics, StrategySet};
+
+/// A tenant's file that nobody asked for this long is let go of; whoever asks next has it read again.
+const KEEP_UNUSED: Duration = Duration::from_secs(15 * 60);
+/// A tenant's file that could not be read is tried again after so long.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// Where a file is and how it is read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileSettings {
+    /// Path or URL; empty gives every service the default probability.
+    pub path: String,
+    /// Time between looks for changes; zero: never.
+    pub reload_interval: Duration,
+    /// Probability of services about which the file says nothing usable.
+    pub default_probability: f64,
+}
+
+impl Default for FileSettings {
+    fn default() -> Self {
+        Self {
+            path: String::new(),
+            reload_interval: Duration::from_secs(10),
+            default_probability: DEFAULT_PROBABILITY,
+        }
+    }
+}
+
+/// A file that must be readable at the start.
+#[derive(Debug)]
+pub struct StrategyFile {
+    settings: FileSettings,
+    content: Content,
+    current: ArcSwap<StrategySet>,
+    metrics: Metrics,
+}
+
+impl StrategyFile {
+    /// Reads the file. Errors: it is missing or refused; the text names what is wrong.
+    pub async fn load(settings: FileSettings, metrics: Metrics) -> Result<Arc<Self>, Error> {
+        let refused = |reason| Error::File { path: settings.path.clone(), reason };
+        let content = Content::new(&settings).map_err(refused)?;
+        let current = ArcSwap::from_pointee(StrategySet::uniform(settings.default_probability));
+        if let Some(set) = content.read().await.map_err(refused)? {
+            current.store(Arc::new(set));
+        }
+        metrics.last_reload_successful.set(1.0);
+        Ok(Arc::new(Self { content, current, settings, metrics }))
+    }
+
+    /// The strategies as of now.
+    pub fn current(&self) -> Arc<StrategySet> {
+        self.current.load_full()
+    }
+
+    /// Reads the file again, if it is another than the one read last. What cannot be read changes nothing.
+    pub async fn reload(&self) {
+        match self.content.read().await {
+            Ok(changed) => {
+                self.metrics.last_reload_successful.set(1.0);
+                if let Some(set) = changed {
+                    self.current.store(Arc::new(set));
+                    let file = &self.settings.path;
+                    tracing::info!(file, "sampling strategies are read again");
+                }
+            }
+            Err(reason) => {
+                self.metrics.last_reload_successful.set(0.0);
+                self.content.refuse(reason, &self.metrics);
+            }
+        }
+    }
+
+    /// Reloads each `reload_interval` until `stop`.
+    pub(crate) async fn watch(&self, stop: &CancellationToken) {
+        while pause(self.settings.reload_interval, stop).await {
+            self.reload().await;
+        }
+    }
+}
+
+/// Files of tenants, read when they are first asked for. How many there are is up to the operator's limits of tenants;
+/// those that are not used any more are let go of.
+#[derive(Debug)]
+pub(crate) struct TenantFiles {
+    settings: FileSettings,
+    by_path: Mutex<HashMap<String, Arc<TenantFile>>>,
+    metrics: Metrics,
+}
+
+#[derive(Debug)]
+struct TenantFile {
+    /// `Err`: there can be no such file.
+    content: Result<Content, String>,
+    current: ArcSwapOption<StrategySet>,
+    asked: Mutex<Instant>,
+    /// When it was tried last. Held while the file is read for the first time.
+    tried: tokio::sync::Mutex<Option<Instant>>,
+}
+
+impl TenantFiles {
+    pub(crate) fn new(settings: &FileSettings, metrics: Metrics) -> Self {
+        Self { settings: settings.clone(), by_path: Mutex::default(), metrics }
+    }
+
+    /// `None` if the file could not be read yet.
+    pub(crate) async fn of(&self, path: &str) -> Option<Arc<StrategySet>> {
+        let file = self.known(path);
+        *file.asked.lock() = Instant::now();
+        if let Some(set) = file.current.load_full() {
+            return Some(set);
+        }
+        let mut tried = file.tried.lock().await;
+        let is_due = tried.is_none_or(|tried| tried.elapsed() >= RETRY_AFTER);
+        if file.current.load().is_none() && is_due {
+            *tried = Some(Instant::now());
+            self.read(path, &file).await;
+        }
+        file.current.load_full()
+    }
+
+    fn known(&self, path: &str) -> Arc<TenantFile> {
+        let mut files = self.by_path.lock();
+        if let Some(file) = files.get(path) {
+            return Arc::clone(file);
+        }
+        let settings = FileSettings { path: path.to_owned(), ..self.settings.clone() };
+        let file = Arc::new(TenantFile {
+            content: Content::new(&settings),
+            current: ArcSwapOption::empty(),
+            asked: Mutex::new(Instant::now()),
+            tried: tokio::sync::Mutex::new(None),
+        });
+        files.insert(path.to_owned(), Arc::clone(&file));
+        file
+    }
+
+    async fn read(&self, path: &str, file: &TenantFile) {
+        let content = match &file.content {
+            Ok(content) => content,
+            Err(reason) => {
+                tracing::error!(file = path, reason, "sampling strategies of a tenant are refused");
+                self.metrics.reload_failures.inc();
+                return;
+            }
+        };
+        match content.read().await {
+            Ok(Some(set)) => file.current.store(Some(Arc::new(set))),
+            Ok(None) => {}
+            Err(reason) => content.refuse(reason, &self.metrics),
+        }
+    }
+
+    pub(crate) async fn watch(&self, stop: &CancellationToken) {
+        while pause(self.settings.reload_interval, stop).await {
+            let files: Vec<_> = {
+                let mut files = self.by_path.lock();
+                files.retain(|_, file| file.asked.lock().elapsed() < KEEP_UNUSED);
+                files.iter().map(|(path, file)| (path.clone(), Arc::clone(file))).collect()
+            };
+            for (path, file) in files {
+                if file.current.load().is_some() {
+                    self.read(&path, &file).await;
+                }
+            }
+        }
+    }
+}
+
+/// A file, and what it was when it was read last.
+#[derive(Debug)]
+struct Content {
+    path: String,
+    source: Source,
+    default_probability: f64,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    bytes: Option<Vec<u8>>,
+    /// Why it was refused since.
+    refused: Option<String>,
+}
+
+impl Content {
+    fn new(settings: &FileSettings) -> Result<Self, String> {
+        Ok(Self {
+            path: settings.path.clone(),
+            source: Source::new(&settings.path)?,
+            default_probability: settings.default_probability,
+            seen: Mutex::default(),
+        })
+    }
+
+    /// `None` if the bytes are those read last.
+    async fn read(&self) -> Result<Option<StrategySet>, String> {
+        let bytes = self.source.read().await?;
+        if self.seen.lock().bytes.as_ref() == Some(&bytes) {
+            self.seen.lock().refused = None;
+            return Ok(None);
+        }
+        let parsed = parse_document(&bytes, self.default_probability);
+        let (set, warnings) = parsed.map_err(|error| error.to_string())?;
+        for warning in warnings {
+            tracing::warn!(file = self.path, "sampling strategies: {warning}");
+        }
+        *self.seen.lock() = Seen { bytes: Some(bytes), refused: None };
+        Ok(Some(set))
+    }
+
+    /// Counts a failure, and says each reason once.
+    fn refuse(&self, reason: String, metrics: &Metrics) {
+        metrics.reload_failures.inc();
+        let before = self.seen.lock().refused.replace(reason.clone());
+        if before.as_ref() != Some(&reason) {
+            let file = &self.path;
+            tracing::error!(file, reason, "sampling strategies are refused, the old ones stay");
+        }
+    }
+}
+
+/// False when it is time to stop, and at once if there is nothing to wait for.
+async fn pause(period: Duration, stop: &CancellationToken) -> bool {
+    if period.is_zero() {
+        return false;
+    }
+    tokio::select! {
+        () = stop.cancelled() => false,
+        () = tokio::time::sleep(period) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

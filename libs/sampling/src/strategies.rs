@@ -1,0 +1,108 @@
+//! What is answered to whom.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use tactus_model::TenantId;
+use tactus_proto::jaeger::api_v2::{ProbabilisticSamplingStrategy, SamplingStrategyType};
+
+use crate::file::TenantFiles;
+use crate::{Adaptive, FileSettings, Metrics, Strategy, StrategyFile};
+
+/// The strategies of all services of a tenant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StrategySet {
+    default: Arc<Strategy>,
+    services: HashMap<String, Arc<Strategy>>,
+}
+
+impl StrategySet {
+    /// `default` is for services that are not in `services`.
+    pub fn new(default: Strategy, services: HashMap<String, Arc<Strategy>>) -> Self {
+        Self { default: Arc::new(default), services }
+    }
+
+    /// The same probability for every service.
+    pub fn uniform(sampling_rate: f64) -> Self {
+        let mut default = Strategy {
+            probabilistic_sampling: Some(ProbabilisticSamplingStrategy { sampling_rate }),
+            ..Strategy::default()
+        };
+        default.set_strategy_type(SamplingStrategyType::Probabilistic);
+        Self::new(default, HashMap::new())
+    }
+
+    /// The strategy of a service; services that nobody knows have one, too.
+    pub fn of(&self, service: &str) -> Arc<Strategy> {
+        Arc::clone(self.services.get(service).unwrap_or(&self.default))
+    }
+}
+
+/// Where strategies come from.
+#[derive(Debug, Clone)]
+pub enum Provider {
+    /// Every service has the same probability.
+    Uniform(Arc<StrategySet>),
+    /// A file.
+    File(Arc<StrategyFile>),
+    /// What clients send.
+    Adaptive(Arc<Adaptive>),
+}
+
+/// The path or URL of a tenant's own file of strategies; empty if it has none. Called once a request.
+pub type StrategiesFileOf = Arc<dyn Fn(&TenantId) -> String + Send + Sync>;
+
+/// Answers clients that ask what to sample.
+pub struct Strategies {
+    provider: Provider,
+    file_of: StrategiesFileOf,
+    of_tenants: TenantFiles,
+}
+
+impl fmt::Debug for Strategies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Strategies").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+impl Strategies {
+    /// `files` says how files of tenants are read; its path is not looked at.
+    pub fn new(
+        provider: Provider,
+        file_of: StrategiesFileOf,
+        files: &FileSettings,
+        metrics: Metrics,
+    ) -> Self {
+        Self { provider, file_of, of_tenants: TenantFiles::new(files, metrics) }
+    }
+
+    /// The strategy of a service. `None` is a client that did not say whose it is: it gets what holds for everyone.
+    ///
+    /// A tenant with a file of its own that cannot be read gets what tenants without one get.
+    pub async fn of(&self, tenant: Option<&TenantId>, service: &str) -> Arc<Strategy> {
+        if let Some(tenant) = tenant {
+            let path = (self.file_of)(tenant);
+            if !path.is_empty()
+                && let Some(set) = self.of_tenants.of(&path).await
+            {
+                return set.of(service);
+            }
+        }
+        match &self.provider {
+            Provider::Uniform(set) => set.of(service),
+            Provider::File(file) => file.current().of(service),
+            Provider::Adaptive(adaptive) => adaptive.strategy(tenant, service),
+        }
+    }
+
+    /// Reads files that changed, until `stop`.
+    pub async fn watch(&self, stop: tokio_util::sync::CancellationToken) {
+        let file = async {
+            if let Provider::File(file) = &self.provider {
+                file.watch(&stop).await;
+            }
+        };
+        tokio::join!(file, self.of_tenants.watch(&stop));
+    }
+}

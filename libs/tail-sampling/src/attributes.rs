@@ -1,0 +1,124 @@
+//! Attributes of spans and resources.
+
+use tactus_model::{Attribute, AttributeList, SpanBatch, StringCode, ValueType};
+use tactus_traceql::eval::Bitmap;
+
+use crate::condition::{AttributeCondition, AttributeTest};
+
+/// The traces of which a span, or the resource of a span, has the attribute.
+pub(crate) fn traces_with(condition: &AttributeCondition, batch: &SpanBatch) -> Bitmap {
+    let mut found = Bitmap::none(batch.traces.ids.len());
+    let Some(key) = batch.strings.find(&condition.key) else { return found };
+    let mut values = Values { test: &condition.test, batch, known: Vec::new() };
+    let list = &batch.resources.attributes;
+    let resources: Vec<bool> =
+        (0..batch.resources.len()).map(|resource| values.any(list, resource, key)).collect();
+    for (row, &resource) in batch.spans.resource.iter().enumerate() {
+        if resources.get(resource as usize) == Some(&true)
+            || values.any(&batch.span_attributes, row, key)
+        {
+            insert(&mut found, batch, row);
+        }
+    }
+    found
+}
+
+/// The traces of which a span has a value in its trace state.
+pub(crate) fn traces_with_state(key: &[u8], values: &[Vec<u8>], batch: &SpanBatch) -> Bitmap {
+    let mut found = Bitmap::none(batch.traces.ids.len());
+    // Spans of a trace mostly have the same.
+    let mut last = (0, false);
+    for (row, &code) in batch.spans.trace_state.iter().enumerate() {
+        if code != last.0 {
+            last = (code, state_has(batch.strings.get(code), key, values));
+        }
+        if last.1 {
+            insert(&mut found, batch, row);
+        }
+    }
+    found
+}
+
+/// The traces of which a span has one of these OTLP status codes.
+pub(crate) fn traces_with_status(statuses: &[bool; 3], batch: &SpanBatch) -> Bitmap {
+    let mut found = Bitmap::none(batch.traces.ids.len());
+    for (row, &status) in batch.spans.status.iter().enumerate() {
+        if statuses.get(usize::from(status)) == Some(&true) {
+            insert(&mut found, batch, row);
+        }
+    }
+    found
+}
+
+fn insert(found: &mut Bitmap, batch: &SpanBatch, row: usize) {
+    found.insert(batch.spans.trace[row] as usize);
+}
+
+/// A list as of W3C: `key=value,key=value`.
+fn state_has(state: &[u8], key: &[u8], values: &[Vec<u8>]) -> bool {
+    state.split(|&byte| byte == b',').any(|entry| {
+        let mut parts = entry.splitn(2, |&byte| byte == b'=');
+        parts.next().map(<[u8]>::trim_ascii) == Some(key)
+            && parts.next().is_some_and(|value| {
+                let value = value.trim_ascii();
+                values.iter().any(|wanted| wanted == value)
+            })
+    })
+}
+
+/// Tests values; each text of a batch once.
+struct Values<'c> {
+    test: &'c AttributeTest,
+    batch: &'c SpanBatch,
+    /// By string code: not asked yet, no, yes.
+    known: Vec<Option<bool>>,
+}
+
+impl Values<'_> {
+    fn any(&mut self, list: &AttributeList, owner: usize, key: StringCode) -> bool {
+        list.range(owner).any(|entry| list.keys[entry] == key && self.holds(list.at(entry)))
+    }
+
+    fn holds(&mut self, attribute: Attribute) -> bool {
+        match (self.test, attribute.value_type) {
+            (AttributeTest::Int { least, most }, ValueType::Int) => {
+                (*least..=*most).contains(&(attribute.payload as i64))
+            }
+            (AttributeTest::Bool(wanted), ValueType::Bool) => (attribute.payload != 0) == *wanted,
+            (AttributeTest::Equals(_) | AttributeTest::Matches(_), ValueType::String) => {
+                self.text_holds(attribute.payload as StringCode)
+            }
+            _ => false,
+        }
+    }
+
+    fn text_holds(&mut self, code: StringCode) -> bool {
+        if self.known.is_empty() {
+            self.known = vec![None; self.batch.strings.len()];
+        }
+        let Some(known) = self.known.get_mut(code as usize) else { return false };
+        *known.get_or_insert_with(|| {
+            let text = self.batch.strings.get(code);
+            match self.test {
+                AttributeTest::Equals(values) => values.iter().any(|value| value == text),
+                AttributeTest::Matches(patterns) => patterns.iter().any(|it| it.is_match(text)),
+                _ => false,
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trace_state_is_a_list_of_keys_and_values() {
+        let values = [b"1".to_vec(), b"a=b".to_vec()];
+        let has = |state: &str| state_has(state.as_bytes(), b"key", &values);
+        assert!(has("key=1") && has("other=2, key=1 ,x=1") && has("key=a=b"));
+        assert!(
+            !has("") && !has("key") && !has("key=2") && !has("keys=1") && !has("other=1,1=key")
+        );
+    }
+}

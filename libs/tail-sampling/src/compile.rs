@@ -1,0 +1,390 @@
+//! From the configuration to conditions.
+
+use std::collections::HashSet;
+
+use regex::bytes::RegexBuilder;
+use tactus_config::sections::tail_sampling::{CompositePolicy, Policy as Configured, SubPolicies};
+use tactus_traceql::{eval::CompiledQuery, parse_and_validate};
+
+use crate::{
+    budget::Rate,
+    condition::{AttributeCondition, AttributeTest, Condition, Share, Unit},
+    error::PolicyError,
+};
+
+/// Salt of shares where none is set: that of collectors.
+const DEFAULT_SALT: &str = "default-hash-seed";
+/// Policies within policies; deeper ones are refused.
+const MAX_DEPTH: usize = 8;
+/// Memory of a compiled expression.
+const MAX_REGEX_BYTES: usize = 1 << 20;
+
+/// Policies, ready to judge. Immutable; those who judge by them share them.
+#[derive(Debug, Default)]
+pub struct Policies {
+    pub(crate) policies: Vec<Policy>,
+    /// The rates that conditions take from.
+    pub(crate) rates: Vec<Rate>,
+}
+
+/// A policy of the list.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) name: String,
+    /// Drops what its condition finds.
+    pub(crate) drops: bool,
+    /// Its results are those of a condition with `invert_match`.
+    pub(crate) inverted: bool,
+    pub(crate) condition: Condition,
+}
+
+impl Policies {
+    /// Compiles policies.
+    ///
+    /// Errors: the first thing that cannot be; the text names the policy and the field.
+    pub fn compile(configured: &[Configured]) -> Result<Self, PolicyError> {
+        let mut compiled = Self::default();
+        let mut names = HashSet::new();
+        for policy in configured {
+            if policy.name.is_empty() {
+                return Err(PolicyError::NoName);
+            }
+            if !names.insert(policy.name.as_str()) {
+                return Err(PolicyError::DuplicateName(policy.name.clone()));
+            }
+            let scope = Scope { path: policy.name.clone(), depth: 0 };
+            let mut rates = std::mem::take(&mut compiled.rates);
+            let condition = scope.condition(policy, &mut rates)?;
+            compiled.rates = rates;
+            compiled.policies.push(Policy {
+                name: policy.name.clone(),
+                drops: policy.kind == "drop",
+                inverted: matches!(&condition, Condition::Attribute(it) if it.inverted),
+                condition,
+            });
+        }
+        Ok(compiled)
+    }
+
+    /// True without any policy: everything is kept.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty()
+    }
+
+    /// The names, in the order of decisions.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.policies.iter().map(|policy| policy.name.as_str())
+    }
+
+    /// True if a policy drops what it finds, by its place.
+    pub fn drops(&self, policy: usize) -> bool {
+        self.policies.get(policy).is_some_and(|policy| policy.drops)
+    }
+
+    /// True if what a policy says of a trace depends on how many others there are, by its place.
+    pub fn limits_rate(&self, policy: usize) -> bool {
+        self.policies.get(policy).is_some_and(|policy| policy.condition.limits_rate())
+    }
+}
+
+/// Where in the configuration a policy stands.
+struct Scope {
+    path: String,
+    depth: usize,
+}
+
+impl Scope {
+    fn invalid(&self, field: &str, reason: impl Into<String>) -> PolicyError {
+        PolicyError::Invalid {
+            policy: self.path.clone(),
+            field: field.to_owned(),
+            reason: reason.into(),
+        }
+    }
+
+    /// The key of the policy's type, which must be there.
+    fn set<'c, T>(&self, key: &str, value: &'c Option<T>) -> Result<&'c T, PolicyError> {
+        value.as_ref().ok_or_else(|| self.invalid(key, "is not set"))
+    }
+
+    fn condition(&self, it: &Configured, rates: &mut Vec<Rate>) -> Result<Condition, PolicyError> {
+        Ok(match it.kind.as_str() {
+            "always_sample" => Condition::Always,
+            "traceql" => self.traceql(&self.set("traceql", &it.traceql)?.query)?,
+            "latency" => {
+                let latency = self.set("latency", &it.latency)?;
+                let (threshold, upper) = (latency.threshold_ms, latency.upper_threshold_ms);
+                if upper != 0 && upper <= threshold {
+                    let reason = "must be greater than threshold_ms";
+                    return Err(self.invalid("latency.upper_threshold_ms", reason));
+                }
+                Condition::Latency { threshold, upper }
+            }
+            "numeric_attribute" => {
+                let numeric = self.set("numeric_attribute", &it.numeric_attribute)?;
+                let (least, most) = (numeric.min_value, numeric.max_value);
+                if least.is_none() && most.is_none() {
+                    let reason = "one of min_value and max_value must be set";
+                    return Err(self.invalid("numeric_attribute", reason));
+                }
+                let (least, most) = (least.unwrap_or(i64::MIN), most.unwrap_or(i64::MAX));
+                if least > most {
+                    let reason = "must not be less than min_value";
+                    return Err(self.invalid("numeric_attribute.max_value", reason));
+                }
+                let test = AttributeTest::Int { least, most };
+                self.attribute("numeric_attribute", &numeric.key, test, numeric.invert_match)?
+            }
+            "probabilistic" => {
+                let share = self.set("probabilistic", &it.probabilistic)?;
+                if !(0.0..=100.0).contains(&share.sampling_percentage) {
+                    let reason = "must be from 0 to 100";
+                    return Err(self.invalid("probabilistic.sampling_percentage", reason));
+                }
+                let salt = match share.hash_salt.as_str() {
+                    "" => DEFAULT_SALT,
+                    salt => salt,
+                };
+                Condition::Probabilistic(Share::new(share.sampling_percentage, salt))
+            }
+            "status_code" => {
+                self.status(&self.set("status_code", &it.status_code)?.status_codes)?
+            }
+            "string_attribute" => {
+                let text = self.set("string_attribute", &it.string_attribute)?;
+                let field = "string_attribute.values";
+                let values = self.some(field, &text.values)?;
+                let test = match text.enabled_regex_matching {
+                    false => AttributeTest::Equals(bytes(values)),
+                    true => AttributeTest::Matches(
+                        values.iter().map(|it| self.regex(field, it)).collect::<Result<_, _>>()?,
+                    ),
+                };
+                self.attribute("string_attribute", &text.key, test, text.invert_match)?
+            }
+            "boolean_attribute" => {
+                let flag = self.set("boolean_attribute", &it.boolean_attribute)?;
+                let test = AttributeTest::Bool(flag.value);
+                self.attribute("boolean_attribute", &flag.key, test, flag.invert_match)?
+            }
+            "rate_limiting" => {
+                let rate = self.set("rate_limiting", &it.rate_limiting)?;
+                let field = "rate_limiting.spans_per_second";
+                self.rate(field, Unit::Spans, (rate.spans_per_second, rate.burst_capacity), rates)?
+            }
+            "bytes_limiting" => {
+                let rate = self.set("bytes_limiting", &it.bytes_limiting)?;
+                let field = "bytes_limiting.bytes_per_second";
+                self.rate(field, Unit::Bytes, (rate.bytes_per_second, rate.burst_capacity), rates)?
+            }
+            "span_count" => {
+                let count = self.set("span_count", &it.span_count)?;
+                let (least, most) = (count.min_spans, count.max_spans);
+                if most != 0 && most < least {
+                    let reason = "must not be less than min_spans";
+                    return Err(self.invalid("span_count.max_spans", reason));
+                }
+                Condition::SpanCount { least, most }
+            }
+            "trace_state" => {
+                let state = self.set("trace_state", &it.trace_state)?;
+                let values = bytes(self.some("trace_state.values", &state.values)?);
+                let key = self.key("trace_state.key", &state.key)?;
+                Condition::TraceState { key, values }
+            }
+            "and" => {
+                let subs = &self.set("and", &it.and)?.and_sub_policy;
+                Condition::And(self.all_of("and.and_sub_policy", subs, rates)?)
+            }
+            "not" => {
+                let sub = self.set("not", &it.not)?.not_sub_policy.0.as_deref();
+                let field = "not.not_sub_policy";
+                let sub = sub.ok_or_else(|| self.invalid(field, "is not set"))?;
+                Condition::Not(Box::new(self.sub(field, 0, sub, rates)?))
+            }
+            "drop" if self.depth == 0 => {
+                let subs = &self.set("drop", &it.drop)?.drop_sub_policy;
+                Condition::And(self.all_of("drop.drop_sub_policy", subs, rates)?)
+            }
+            "composite" if self.depth == 0 => {
+                self.composite(self.set("composite", &it.composite)?, rates)?
+            }
+            "drop" | "composite" => {
+                return Err(
+                    self.invalid("type", format!("{:?} cannot be within a policy", it.kind))
+                );
+            }
+            "ottl_condition" => {
+                let reason = "\"ottl_condition\" is not supported, traceql takes its place";
+                return Err(self.invalid("type", reason));
+            }
+            "trace_flags" => {
+                let reason = "\"trace_flags\" is not supported, flags of spans are not stored";
+                return Err(self.invalid("type", reason));
+            }
+            other => return Err(self.invalid("type", format!("unknown policy type {other:?}"))),
+        })
+    }
+
+    fn traceql(&self, query: &str) -> Result<Condition, PolicyError> {
+        let invalid = |reason: String| self.invalid("traceql.query", reason);
+        let root = parse_and_validate(query).map_err(|error| invalid(error.to_string()))?;
+        if root.metrics().is_some() {
+            return Err(invalid("a metrics query selects no traces".to_owned()));
+        }
+        let query = CompiledQuery::compile(&root).map_err(|error| invalid(error.to_string()))?;
+        Ok(Condition::Traceql(Box::new(query)))
+    }
+
+    fn status(&self, names: &[String]) -> Result<Condition, PolicyError> {
+        let field = "status_code.status_codes";
+        let mut statuses = [false; 3];
+        for name in self.some(field, names)? {
+            let code = match name.as_str() {
+                "UNSET" => 0,
+                "OK" => 1,
+                "ERROR" => 2,
+                _ => {
+                    let reason =
+                        format!("unknown status code {name:?}, supported: OK, ERROR, UNSET");
+                    return Err(self.invalid(field, reason));
+                }
+            };
+            statuses[code] = true;
+        }
+        Ok(Condition::Status(statuses))
+    }
+
+    fn attribute(
+        &self,
+        kind: &str,
+        key: &str,
+        test: AttributeTest,
+        inverted: bool,
+    ) -> Result<Condition, PolicyError> {
+        let key = self.key(&format!("{kind}.key"), key)?;
+        Ok(Condition::Attribute(AttributeCondition { key, test, inverted }))
+    }
+
+    fn key(&self, field: &str, key: &str) -> Result<Vec<u8>, PolicyError> {
+        match key {
+            "" => Err(self.invalid(field, "is not set")),
+            key => Ok(key.as_bytes().to_vec()),
+        }
+    }
+
+    fn some<'c>(&self, field: &str, values: &'c [String]) -> Result<&'c [String], PolicyError> {
+        if values.is_empty() {
+            return Err(self.invalid(field, "is not set"));
+        }
+        Ok(values)
+    }
+
+    fn regex(&self, field: &str, pattern: &str) -> Result<regex::bytes::Regex, PolicyError> {
+        let built = RegexBuilder::new(pattern).size_limit(MAX_REGEX_BYTES).build();
+        built.map_err(|error| self.invalid(field, format!("invalid regex {pattern:?}: {error}")))
+    }
+
+    fn rate(
+        &self,
+        field: &str,
+        unit: Unit,
+        (per_second, burst): (u64, u64),
+        rates: &mut Vec<Rate>,
+    ) -> Result<Condition, PolicyError> {
+        if per_second == 0 {
+            return Err(self.invalid(field, "must be greater than 0"));
+        }
+        let per_second = per_second as f64;
+        let burst = if burst == 0 { 2.0 * per_second } else { burst as f64 };
+        rates.push(Rate { per_second, burst });
+        Ok(Condition::Rate { budget: rates.len() - 1, unit })
+    }
+
+    fn all_of(
+        &self,
+        field: &str,
+        subs: &SubPolicies,
+        rates: &mut Vec<Rate>,
+    ) -> Result<Vec<Condition>, PolicyError> {
+        if subs.0.is_empty() {
+            return Err(self.invalid(field, "is not set"));
+        }
+        let subs = subs.0.iter().enumerate();
+        subs.map(|(place, sub)| self.sub(field, place, sub, rates)).collect()
+    }
+
+    fn sub(
+        &self,
+        field: &str,
+        place: usize,
+        sub: &Configured,
+        rates: &mut Vec<Rate>,
+    ) -> Result<Condition, PolicyError> {
+        if self.depth == MAX_DEPTH {
+            return Err(self.invalid(field, "policies are nested too deep"));
+        }
+        let name = if sub.name.is_empty() { place.to_string() } else { sub.name.clone() };
+        let scope = Scope { path: format!("{}/{name}", self.path), depth: self.depth + 1 };
+        scope.condition(sub, rates)
+    }
+
+    fn composite(
+        &self,
+        composite: &CompositePolicy,
+        rates: &mut Vec<Rate>,
+    ) -> Result<Condition, PolicyError> {
+        let total = composite.max_total_spans_per_second;
+        if total == 0 {
+            let field = "composite.max_total_spans_per_second";
+            return Err(self.invalid(field, "must be greater than 0"));
+        }
+        let subs = &composite.composite_sub_policy.0;
+        let mut known = HashSet::new();
+        for sub in subs {
+            if sub.name.is_empty() {
+                return Err(PolicyError::NoName);
+            }
+            if !known.insert(sub.name.as_str()) {
+                return Err(PolicyError::DuplicateName(format!("{}/{}", self.path, sub.name)));
+            }
+        }
+        let unknown = |field: &str, name: &str| {
+            self.invalid(field, format!("there is no sub policy {name:?}"))
+        };
+        for share in &composite.rate_allocation {
+            if !known.contains(share.policy.as_str()) {
+                return Err(unknown("composite.rate_allocation.policy", &share.policy));
+            }
+            if !(0..=100).contains(&share.percent) {
+                let field = "composite.rate_allocation.percent";
+                return Err(self.invalid(field, "must be from 0 to 100"));
+            }
+        }
+        let order = self.some("composite.policy_order", &composite.policy_order)?;
+        let mut ordered = Vec::with_capacity(order.len());
+        for name in order {
+            let field = "composite.policy_order";
+            let place = subs.iter().position(|sub| sub.name == *name);
+            let place = place.ok_or_else(|| unknown(field, name))?;
+            if !known.remove(name.as_str()) {
+                return Err(self.invalid(field, format!("{name:?} stands twice")));
+            }
+            let condition =
+                self.sub("composite.composite_sub_policy", place, &subs[place], rates)?;
+            let mut shares = composite.rate_allocation.iter();
+            let share = shares.find(|share| share.policy == *name).map_or(0, |it| it.percent);
+            let per_second = match share {
+                0 => total as f64 / order.len() as f64,
+                percent => total as f64 * percent as f64 / 100.0,
+            };
+            rates.push(Rate { per_second, burst: per_second });
+            ordered.push((condition, rates.len() - 1));
+        }
+        Ok(Condition::Composite(ordered))
+    }
+}
+
+fn bytes(texts: &[String]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}

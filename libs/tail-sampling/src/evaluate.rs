@@ -1,0 +1,178 @@
+//! Conditions on batches.
+
+use std::{cell::OnceCell, ops::Range};
+
+use tactus_model::{SpanBatch, slice_traces};
+use tactus_traceql::eval::{Bitmap, CompiledQuery, Window};
+
+use crate::{
+    attributes::{traces_with, traces_with_state, traces_with_status},
+    budget::Budget,
+    condition::{Condition, Unit},
+    facts::{bytes_per_trace, millis_per_trace, spans_per_trace},
+};
+
+/// What a condition says of traces; rows of the batch's trace table.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) sampled: Bitmap,
+    /// Traces on which it could not be evaluated; none of them is sampled.
+    pub(crate) failed: Bitmap,
+}
+
+/// A batch with what conditions ask of it, each found once.
+pub(crate) struct View<'b> {
+    batch: &'b SpanBatch,
+    spans: OnceCell<Vec<u64>>,
+    millis: OnceCell<Vec<u64>>,
+    bytes: OnceCell<Vec<u64>>,
+}
+
+impl<'b> View<'b> {
+    /// Of a sorted batch.
+    pub(crate) fn new(batch: &'b SpanBatch) -> Self {
+        let (spans, millis, bytes) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { batch, spans, millis, bytes }
+    }
+
+    pub(crate) fn traces(&self) -> usize {
+        self.batch.traces.ids.len()
+    }
+
+    fn spans(&self) -> &[u64] {
+        self.spans.get_or_init(|| spans_per_trace(self.batch))
+    }
+
+    /// The traces among `candidates` that a condition samples.
+    pub(crate) fn judge(
+        &self,
+        condition: &Condition,
+        budgets: &mut [Budget],
+        candidates: &Bitmap,
+    ) -> Verdict {
+        let mut failed = Bitmap::none(self.traces());
+        if candidates.count() == 0 {
+            return Verdict { sampled: failed.clone(), failed };
+        }
+        let mut sampled = match condition {
+            Condition::Always => candidates.clone(),
+            Condition::Traceql(query) => self.find(query, candidates, &mut failed),
+            &Condition::Latency { threshold, upper } => {
+                let millis = self.millis.get_or_init(|| millis_per_trace(self.batch));
+                Bitmap::from_values(millis, |millis| match upper {
+                    0 => millis >= threshold,
+                    _ => millis > threshold && millis <= upper,
+                })
+            }
+            Condition::Attribute(attribute) => {
+                let mut found = traces_with(attribute, self.batch);
+                if attribute.inverted {
+                    found.invert();
+                }
+                found
+            }
+            Condition::Probabilistic(share) => {
+                let ids = self.batch.traces.ids.as_slice();
+                Bitmap::from_fn(ids.len(), |trace| share.contains(&ids[trace]))
+            }
+            Condition::Status(statuses) => traces_with_status(statuses, self.batch),
+            &Condition::SpanCount { least, most } => Bitmap::from_values(self.spans(), |spans| {
+                spans >= least && (most == 0 || spans <= most)
+            }),
+            Condition::TraceState { key, values } => traces_with_state(key, values, self.batch),
+            &Condition::Rate { budget, unit } => {
+                let sizes = match unit {
+                    Unit::Spans => self.spans(),
+                    Unit::Bytes => self.bytes.get_or_init(|| bytes_per_trace(self.batch)),
+                };
+                take(budgets.get_mut(budget), sizes, candidates)
+            }
+            Condition::And(all) => {
+                let mut left = candidates.clone();
+                for condition in all {
+                    let verdict = self.judge(condition, budgets, &left);
+                    left = verdict.sampled;
+                    failed.unite(&verdict.failed);
+                }
+                left
+            }
+            Condition::Not(inner) => {
+                let verdict = self.judge(inner, budgets, candidates);
+                let mut found = verdict.sampled;
+                found.invert();
+                found.subtract(&verdict.failed);
+                failed = verdict.failed;
+                found
+            }
+            Condition::Composite(parts) => {
+                let (mut found, mut left) = (Bitmap::none(self.traces()), candidates.clone());
+                for (condition, budget) in parts {
+                    let verdict = self.judge(condition, budgets, &left);
+                    left.subtract(&verdict.sampled);
+                    failed.unite(&verdict.failed);
+                    let within = take(budgets.get_mut(*budget), self.spans(), &verdict.sampled);
+                    found.unite(&within);
+                }
+                // Another of them may have sampled it.
+                failed.subtract(&found);
+                found
+            }
+        };
+        sampled.intersect(candidates);
+        Verdict { sampled, failed }
+    }
+
+    fn find(&self, query: &CompiledQuery, candidates: &Bitmap, failed: &mut Bitmap) -> Bitmap {
+        let mut found = Bitmap::none(self.traces());
+        let among = (candidates.count() < self.traces()).then_some(candidates);
+        match query.find_newest_among(self.batch, Window::default(), 0, among) {
+            Ok(matches) => {
+                matches.traces.iter().for_each(|it| found.insert(it.trace as usize));
+            }
+            // One of the traces is at fault.
+            Err(_) => self.find_in(query, 0..self.traces(), candidates, &mut found, failed),
+        }
+        found
+    }
+
+    /// Evaluates parts of the batch by themselves, down to the traces on which that fails.
+    fn find_in(
+        &self,
+        query: &CompiledQuery,
+        traces: Range<usize>,
+        candidates: &Bitmap,
+        found: &mut Bitmap,
+        failed: &mut Bitmap,
+    ) {
+        let wanted = traces.clone().filter(|&trace| candidates.contains(trace)).count();
+        if wanted == 0 {
+            return;
+        }
+        let slice = slice_traces(self.batch, traces.clone());
+        let among = Bitmap::from_fn(traces.len(), |it| candidates.contains(traces.start + it));
+        match query.find_newest_among(&slice, Window::default(), 0, Some(&among)) {
+            Ok(matches) => {
+                let rows = matches.traces.iter().map(|it| traces.start + it.trace as usize);
+                rows.for_each(|trace| found.insert(trace));
+            }
+            Err(_) if traces.len() == 1 => failed.insert(traces.start),
+            Err(_) => {
+                let middle = traces.start + traces.len() / 2;
+                self.find_in(query, traces.start..middle, candidates, found, failed);
+                self.find_in(query, middle..traces.end, candidates, found, failed);
+            }
+        }
+    }
+}
+
+/// The traces that a budget has room for, in order of their ids: a random order.
+fn take(budget: Option<&mut Budget>, sizes: &[u64], candidates: &Bitmap) -> Bitmap {
+    let mut taken = Bitmap::none(sizes.len());
+    let Some(budget) = budget else { return taken };
+    for trace in candidates.rows() {
+        if sizes.get(trace).is_some_and(|&size| budget.take(size)) {
+            taken.insert(trace);
+        }
+    }
+    taken
+}

@@ -1,0 +1,124 @@
+//! From the body of a request to OTLP.
+
+use bytes::Bytes;
+
+use crate::to_otlp::{Groups, add_v1, add_v2};
+use crate::{Error, v1, v2};
+
+/// A version of Zipkin's model, which the path of a request says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// `/api/v1/spans`
+    V1,
+    /// `/api/v2/spans`
+    V2,
+}
+
+/// How the spans of a body are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// First model, JSON.
+    JsonV1,
+    /// First model, Thrift, binary protocol.
+    ThriftV1,
+    /// Second model, JSON.
+    JsonV2,
+    /// Second model, protobuf.
+    ProtobufV2,
+}
+
+impl Format {
+    /// The value of the label `transport` of each format.
+    pub const TRANSPORTS: &'static [&'static str] =
+        &["http_v1_json", "http_v1_thrift", "http_v2_json", "http_v2_proto"];
+
+    /// The value of the label `transport`.
+    pub fn transport(self) -> &'static str {
+        match self {
+            Self::JsonV1 => "http_v1_json",
+            Self::ThriftV1 => "http_v1_thrift",
+            Self::JsonV2 => "http_v2_json",
+            Self::ProtobufV2 => "http_v2_proto",
+        }
+    }
+
+    /// The format of a body: what its first bytes are, else what its media type says, else JSON.
+    pub fn detect(version: Version, declared: MediaType, body: &[u8]) -> Self {
+        let is_list = is_json_list(body);
+        match (version, body) {
+            (Version::V1, [0x0c, ..]) => Self::ThriftV1,
+            (Version::V1, _) if declared == MediaType::Thrift && !is_list => Self::ThriftV1,
+            (Version::V1, _) => Self::JsonV1,
+            // A line feed before a list of JSON looks like the first byte of protobuf, and a list of protobuf whose
+            // first span has 91 bytes like a list of JSON.
+            (Version::V2, [0x0a, ..]) if declared == MediaType::Protobuf || !is_list => {
+                Self::ProtobufV2
+            }
+            (Version::V2, _) if declared == MediaType::Protobuf && !is_list => Self::ProtobufV2,
+            (Version::V2, _) => Self::JsonV2,
+        }
+    }
+}
+
+/// What the header `Content-Type` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaType {
+    /// `application/x-protobuf`
+    Protobuf,
+    /// `application/x-thrift`
+    Thrift,
+    /// Any other, or none.
+    Other,
+}
+
+impl MediaType {
+    /// The media type without its parameters.
+    pub fn of(content_type: &[u8]) -> Self {
+        let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+        let media_type = media_type.trim_ascii();
+        if media_type.eq_ignore_ascii_case(b"application/x-protobuf") {
+            Self::Protobuf
+        } else if media_type.eq_ignore_ascii_case(b"application/x-thrift") {
+            Self::Thrift
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// Whether the body begins as a list of objects or an empty one.
+fn is_json_list(body: &[u8]) -> bool {
+    let Some(list) = body.trim_ascii_start().strip_prefix(b"[") else { return false };
+    matches!(list.trim_ascii_start(), [] | [b'{' | b']', ..])
+}
+
+/// How spans are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// Tags that read as numbers or booleans become such attributes.
+    pub parse_string_tags: bool,
+    /// The time of spans of the first model that tell none.
+    pub now_unix_nanos: u64,
+}
+
+/// The spans of a body as the bytes of an OTLP `ExportTraceServiceRequest`, those of one service and one set of resource
+/// tags together. No bytes: no spans.
+///
+/// Errors: damage, and the first span that breaks a rule. Memory: that of the answer, and some ten times that of the
+/// largest span.
+pub fn decode(format: Format, body: &Bytes, options: &DecodeOptions) -> Result<Bytes, Error> {
+    let mut groups = Groups::default();
+    let mut add_first = |span| {
+        add_v1(&mut groups, span, options);
+        Ok(())
+    };
+    match format {
+        Format::JsonV1 => v1::json::decode(body, &mut add_first)?,
+        Format::ThriftV1 => v1::thrift::decode(body, &mut add_first)?,
+        Format::JsonV2 => v2::json::decode(body, |span| add_v2(&mut groups, span, options))?,
+        Format::ProtobufV2 => {
+            v2::protobuf::decode(body, |span| add_v2(&mut groups, span, options))?;
+        }
+    }
+    Ok(groups.into_request())
+}

@@ -1,0 +1,90 @@
+//! Why a request cannot be taken.
+
+use tactus_jaeger::thrift::ThriftError;
+use tactus_model::wire::WireError;
+
+/// Why a body holds no spans that can be stored. The text is for the sender.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No JSON, or JSON of another shape.
+    #[error("{0}")]
+    Json(String),
+    /// No protobuf, or a known field with another type.
+    #[error("malformed protobuf: {0}")]
+    Protobuf(#[from] WireError),
+    /// No Thrift.
+    #[error("malformed thrift: {0}")]
+    Thrift(#[from] ThriftError),
+    /// Spans of one version of the model where the other is expected; they would lose most of what they hold.
+    #[error("Expected a {expected} encoded list, but received: {received}")]
+    OtherVersion {
+        /// What the path promises.
+        expected: &'static str,
+        /// What the body is.
+        received: &'static str,
+    },
+    /// A span that breaks a rule.
+    #[error("{reason} (span {index} of the list)")]
+    Span {
+        /// Its place in the list, from 0.
+        index: usize,
+        /// The rule.
+        reason: SpanError,
+    },
+}
+
+/// Which rule a span breaks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpanError {
+    /// JSON v2: the trace id is missing, zero, too long or no hex.
+    #[error("valid traceId required")]
+    TraceId,
+    /// JSON v2: the id is missing, zero, too long or no hex.
+    #[error("valid span id required")]
+    SpanId,
+    /// JSON v2: the parent's id is too long or no hex.
+    #[error("valid parentId required")]
+    ParentId,
+    /// v2: an annotation without a time.
+    #[error("valid annotation timestamp required")]
+    AnnotationTimestamp,
+    /// Protobuf: the trace id has neither 16 nor 8 bytes.
+    #[error("invalid TraceID: has length {0} yet wanted length 16")]
+    TraceIdLength(usize),
+    /// Protobuf: the id is missing or zero.
+    #[error("expected a non-nil SpanID")]
+    NilSpanId,
+    /// Protobuf: an id has not 8 bytes.
+    #[error("invalid {field}: has length {length} yet wanted length 8")]
+    SpanIdLength {
+        /// Which id.
+        field: &'static str,
+        /// Its bytes.
+        length: usize,
+    },
+    /// JSON v1: the trace id has neither 16 nor 32 digits.
+    #[error("hex traceId span has wrong length (expected 16 or 32)")]
+    HexTraceIdLength,
+    /// JSON v1: an id has not 16 digits.
+    #[error("hex Id has wrong length (expected 16)")]
+    HexIdLength,
+    /// JSON v1: an id is no hex.
+    #[error("{0} is not a hex number")]
+    NotHex(&'static str),
+    /// v1: the trace id is zero.
+    #[error("traceId is zero")]
+    ZeroTraceId,
+    /// v1: the id is zero.
+    #[error("ID is zero")]
+    ZeroId,
+    /// A tag `otlp.link.N` that holds no link.
+    #[error("tag otlp.link.{number}: {reason}")]
+    Link {
+        /// N.
+        number: u8,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}

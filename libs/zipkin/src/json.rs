@@ -1,0 +1,211 @@
+//! What both JSON formats are made of. `null` is the same as a key that is not there.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+use serde::de::{
+    Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Unexpected, Visitor,
+};
+
+use crate::Error;
+
+/// Reads the spans of a list one by one. No bytes are no spans.
+///
+/// Errors: those of `take`, damage, and anything but white space after the list.
+pub(crate) fn read_spans<'a, T: Deserialize<'a>>(
+    body: &'a [u8],
+    take: impl FnMut(T) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(());
+    }
+    let mut refused = None;
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let visitor = SpansVisitor { take, refused: &mut refused, span: PhantomData };
+    let result = deserializer.deserialize_seq(visitor).and_then(|()| deserializer.end());
+    match (refused, result) {
+        (Some(error), _) => Err(error),
+        (None, result) => result.map_err(|error| Error::Json(error.to_string())),
+    }
+}
+
+struct SpansVisitor<'r, T, F> {
+    take: F,
+    /// Why `take` wanted no more: serde's errors are text only.
+    refused: &'r mut Option<Error>,
+    span: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Result<(), Error>> Visitor<'de>
+    for SpansVisitor<'_, T, F>
+{
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of spans")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        while let Some(span) = list.next_element::<T>()? {
+            (self.take)(span).map_err(|error| {
+                *self.refused = Some(error);
+                A::Error::custom("refused")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// A string: a slice of the document where it has no escapes. Not necessarily UTF-8.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Text<'a>(Cow<'a, [u8]>);
+
+impl Text<'_> {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The text as a slice of `document`, which it was read from, or as a buffer of its own.
+    pub(crate) fn into_bytes(self, document: &Bytes) -> Bytes {
+        match self.0 {
+            Cow::Borrowed([]) => Bytes::new(),
+            Cow::Borrowed(slice) => document.slice_ref(slice),
+            Cow::Owned(text) => text.into(),
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text.as_bytes()))
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Self(Cow::Owned(text.into_bytes()))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_option(TextVisitor).map(Self)
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Cow<'de, [u8]>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(&[]))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_bytes(self)
+    }
+
+    fn visit_borrowed_bytes<E>(self, text: &'de [u8]) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_bytes<E>(self, text: &[u8]) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_vec()))
+    }
+}
+
+/// A number of microseconds. Fractions, which some senders write, are rounded.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Micros(pub(crate) u64);
+
+impl<'de> Deserialize<'de> for Micros {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(MicrosVisitor).map(Self)
+    }
+}
+
+struct MicrosVisitor;
+
+impl Visitor<'_> for MicrosVisitor {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of microseconds")
+    }
+
+    fn visit_unit<E>(self) -> Result<u64, E> {
+        Ok(0)
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<u64, E> {
+        Ok(number)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<u64, E> {
+        if !(0.0..u64::MAX as f64).contains(&number) {
+            return Err(E::invalid_value(Unexpected::Float(number), &self));
+        }
+        Ok(number.round() as u64)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<u64, E> {
+        text.parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+/// A port; 0 for what is none.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Port(pub(crate) u16);
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        let number = Option::<i64>::deserialize(json)?.unwrap_or_default();
+        Ok(Self(u16::try_from(number).unwrap_or_default()))
+    }
+}
+
+/// Reads a list; `check` says whether an element is worth keeping, or an error.
+pub(crate) fn read_list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    json: D,
+    check: fn(&T) -> Result<bool, String>,
+) -> Result<Vec<T>, D::Error> {
+    json.deserialize_any(ListVisitor { check })
+}
+
+struct ListVisitor<T> {
+    check: fn(&T) -> Result<bool, String>,
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_unit<E>(self) -> Result<Vec<T>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = list.next_element()? {
+            if (self.check)(&element).map_err(A::Error::custom)? {
+                elements.push(element);
+            }
+        }
+        Ok(elements)
+    }
+}
+
+/// A key that is only of interest for being there.
+pub(crate) fn is_there<'de, D: Deserializer<'de>>(json: D) -> Result<bool, D::Error> {
+    Option::<IgnoredAny>::deserialize(json).map(|value| value.is_some())
+}

@@ -1,0 +1,126 @@
+//! Spans of both models as OTLP.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use prost::Message;
+use tactus_model::wire::{put_message_field, put_varint};
+use tactus_proto::otlp::any_value::Value;
+use tactus_proto::otlp::{AnyValue, InstrumentationScope, KeyValue, Resource, ScopeSpans, Span};
+
+use crate::keyed::Keyed;
+
+mod from_v1;
+mod from_v2;
+pub(crate) mod keys;
+mod link;
+mod text;
+
+pub(crate) use from_v1::add_v1;
+pub(crate) use from_v2::add_v2;
+use keys::is_resource_key;
+
+/// A resource: text attributes, sorted by key, each once.
+type ResourceKey = Vec<(Bytes, Bytes)>;
+
+/// Name and version of a scope.
+type ScopeKey = (Bytes, Bytes);
+
+/// Spans by resource and scope, in the order in which these first appear.
+///
+/// Each span is encoded as it comes: as messages they would take many times the memory of the request.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    groups: Vec<ResourceGroup>,
+    resources: HashMap<ResourceKey, usize>,
+    scopes: HashMap<(usize, ScopeKey), usize>,
+}
+
+/// The spans of a resource.
+#[derive(Debug)]
+struct ResourceGroup {
+    /// A Resource message.
+    resource: Vec<u8>,
+    /// The content of ScopeSpans messages.
+    scopes: Vec<Vec<u8>>,
+}
+
+/// Field 2 of ScopeSpans, a message.
+const SPAN_TAG: u64 = 2 << 3 | 2;
+
+impl Groups {
+    fn add(&mut self, mut resource: ResourceKey, scope: ScopeKey, span: &Span) {
+        resource.sort_unstable();
+        let place = match self.resources.get(&resource) {
+            Some(&place) => place,
+            None => self.new_resource(resource),
+        };
+        let Some(group) = self.groups.get_mut(place) else { return };
+        let place = *self.scopes.entry((place, scope)).or_insert_with_key(|(_, scope)| {
+            group.scopes.push(scope_spans(scope));
+            group.scopes.len() - 1
+        });
+        if let Some(spans) = group.scopes.get_mut(place) {
+            put_varint(spans, SPAN_TAG);
+            span.encode_length_delimited(spans).expect("a Vec grows as it must");
+        }
+    }
+
+    fn new_resource(&mut self, key: ResourceKey) -> usize {
+        let attributes = key.iter().map(|(key, value)| {
+            let value = Some(AnyValue { value: Some(Value::StringValue(value.clone())) });
+            KeyValue { key: key.clone(), value }
+        });
+        let resource = Resource { attributes: attributes.collect(), ..Resource::default() };
+        let group = ResourceGroup { resource: resource.encode_to_vec(), scopes: Vec::new() };
+        self.groups.push(group);
+        self.resources.insert(key, self.groups.len() - 1);
+        self.groups.len() - 1
+    }
+
+    /// The bytes of an ExportTraceServiceRequest; none without any span.
+    pub(crate) fn into_request(self) -> Bytes {
+        let scopes = self.groups.iter().flat_map(|group| &group.scopes);
+        let mut request = Vec::with_capacity(scopes.map(|scope| scope.len() + 32).sum());
+        for ResourceGroup { resource, scopes } in self.groups {
+            let mut head = Vec::with_capacity(resource.len() + 16);
+            put_message_field(&mut head, 1, &resource);
+            let length = scopes.iter().map(|scope| message_field_length(scope.len()));
+            put_varint(&mut request, 1 << 3 | 2);
+            put_varint(&mut request, (head.len() + length.sum::<usize>()) as u64);
+            request.extend_from_slice(&head);
+            for scope in scopes {
+                put_message_field(&mut request, 2, &scope);
+            }
+        }
+        request.into()
+    }
+}
+
+/// A ScopeSpans message without spans.
+fn scope_spans((name, version): &ScopeKey) -> Vec<u8> {
+    let (name, version) = (name.clone(), version.clone());
+    let scope = InstrumentationScope { name, version, ..InstrumentationScope::default() };
+    ScopeSpans { scope: Some(scope), ..ScopeSpans::default() }.encode_to_vec()
+}
+
+/// Bytes of a message field with a one-byte tag.
+fn message_field_length(length: usize) -> usize {
+    1 + prost::length_delimiter_len(length) + length
+}
+
+/// Attributes of a span on the way to OTLP; `None` is a value without a type.
+type Attributes = Keyed<Option<Value>>;
+
+fn key_values(attributes: Attributes) -> Vec<KeyValue> {
+    let entries = attributes.into_entries().into_iter();
+    entries.map(|(key, value)| KeyValue { key, value: Some(AnyValue { value }) }).collect()
+}
+
+/// Unix nanoseconds of microseconds.
+fn nanos(micros: u64) -> u64 {
+    micros.saturating_mul(1_000)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! A span of the second model as OTLP.
+
+use bytes::Bytes;
+use tactus_proto::otlp::any_value::Value;
+use tactus_proto::otlp::span::SpanKind;
+use tactus_proto::otlp::status::StatusCode;
+use tactus_proto::otlp::{Span, Status};
+
+use super::link::{link_number, take_links};
+use super::text::{event, status_code, tag_value};
+use super::{Attributes, Groups, ResourceKey, ScopeKey, is_resource_key, key_values, keys, nanos};
+use crate::keyed::Keyed;
+use crate::v2::{self, Endpoint, Kind};
+use crate::{DecodeOptions, SpanError};
+
+/// What becomes of the tags of a span.
+#[derive(Default)]
+struct TakenTags {
+    resource: Keyed<Bytes>,
+    /// The resource's key of the service.
+    service_key: Option<Bytes>,
+    scope: ScopeKey,
+    trace_state: Bytes,
+    kind: SpanKind,
+    status: Status,
+    links: Vec<(u8, Bytes)>,
+    attributes: Attributes,
+}
+
+/// Adds the span to the groups. Errors: a link that is none.
+pub(crate) fn add_v2(
+    groups: &mut Groups,
+    span: v2::Span,
+    options: &DecodeOptions,
+) -> Result<(), SpanError> {
+    let mut tags = TakenTags::default();
+    let mut sent_status = None;
+    let (mut is_error, has_kind) = (false, span.kind.is_some());
+    for (key, value) in span.tags {
+        match &*key {
+            b"otlp.service.name.source" => tags.service_key = Some(value),
+            b"otel.library.name" => tags.scope.0 = value,
+            b"otel.library.version" => tags.scope.1 = value,
+            b"w3c.tracestate" => tags.trace_state = value,
+            b"span.kind" if !has_kind => {
+                if *value == *b"internal" {
+                    tags.kind = SpanKind::Internal;
+                }
+            }
+            b"otel.status_code" => sent_status = Some(status_code(&value)),
+            b"error" if *value == *b"true" => is_error = true,
+            key if super::keys::is_dropped(key) => {}
+            _ if is_resource_key(&key) => tags.resource.set(key, value),
+            _ => match link_number(&key) {
+                Some(number) => tags.links.push((number, value)),
+                None => {
+                    is_error |= *key == *keys::ERROR.as_bytes();
+                    let value = tag_value(value, options.parse_string_tags);
+                    tags.attributes.set(key, Some(value));
+                }
+            },
+        }
+    }
+    if let Some(code) = sent_status {
+        tags.status.code = code.into();
+        tags.status.message = take_text(&mut tags.attributes, keys::STATUS_DESCRIPTION);
+    }
+    if is_error {
+        tags.status.code = StatusCode::Error.into();
+    }
+    if let Some(kind) = span.kind {
+        tags.kind = match kind {
+            Kind::Client => SpanKind::Client,
+            Kind::Server => SpanKind::Server,
+            Kind::Producer => SpanKind::Producer,
+            Kind::Consumer => SpanKind::Consumer,
+        };
+    }
+    let links = take_links(std::mem::take(&mut tags.links), &mut tags.attributes)?;
+    let attributes = &mut tags.attributes;
+    add_endpoint(attributes, &span.local_endpoint, keys::HOST_IP, keys::HOST_PORT);
+    if !span.remote_endpoint.service_name.is_empty() {
+        let service = span.remote_endpoint.service_name.clone();
+        attributes.set(key(keys::PEER_SERVICE), Some(Value::StringValue(service)));
+    }
+    add_endpoint(attributes, &span.remote_endpoint, keys::PEER_IP, keys::PEER_PORT);
+    if span.timestamp.is_none() {
+        attributes.set(key(keys::ABSENT_START), Some(Value::BoolValue(true)));
+    }
+    let resource = resource_of(&span.local_endpoint, tags.service_key, tags.resource);
+    let start = nanos(span.timestamp.unwrap_or_default());
+    let otlp = Span {
+        trace_id: Bytes::copy_from_slice(&span.trace_id.0),
+        span_id: Bytes::copy_from_slice(&span.id.0),
+        trace_state: tags.trace_state,
+        parent_span_id: span
+            .parent_id
+            .map_or_else(Bytes::new, |parent| Bytes::copy_from_slice(&parent.0)),
+        name: span.name,
+        kind: tags.kind.into(),
+        start_time_unix_nano: start,
+        end_time_unix_nano: start.saturating_add(nanos(span.duration)),
+        attributes: key_values(tags.attributes),
+        events: span.annotations.into_iter().map(event).collect(),
+        links,
+        status: (tags.status != Status::default()).then_some(tags.status),
+        ..Span::default()
+    };
+    groups.add(resource, tags.scope, &otlp);
+    Ok(())
+}
+
+/// The service and the resource's own tags, which win.
+fn resource_of(local: &Endpoint, service_key: Option<Bytes>, tags: Keyed<Bytes>) -> ResourceKey {
+    let mut resource = tags;
+    let service_key = service_key.filter(|key| !key.is_empty());
+    let service_key = service_key.unwrap_or_else(|| key(keys::SERVICE_NAME));
+    if !local.service_name.is_empty() && !resource.contains(&service_key) {
+        resource.set(service_key, local.service_name.clone());
+    }
+    resource.into_entries()
+}
+
+fn add_endpoint(
+    attributes: &mut Attributes,
+    endpoint: &Endpoint,
+    ip_key: &'static str,
+    port_key: &'static str,
+) {
+    if let Some(ip) = endpoint.ip() {
+        attributes.set(key(ip_key), Some(Value::StringValue(ip.to_string().into())));
+    }
+    if endpoint.port != 0 {
+        attributes.set(key(port_key), Some(Value::IntValue(endpoint.port.into())));
+    }
+}
+
+/// Takes an attribute out that is text; it was a tag.
+fn take_text(attributes: &mut Attributes, key: &'static str) -> Bytes {
+    let text = match attributes.get(key.as_bytes()) {
+        Some(Some(Value::StringValue(text))) => text.clone(),
+        Some(Some(Value::IntValue(number))) => number.to_string().into(),
+        Some(Some(Value::DoubleValue(number))) => number.to_string().into(),
+        Some(Some(Value::BoolValue(value))) => value.to_string().into(),
+        _ => return Bytes::new(),
+    };
+    attributes.remove_all(|known| known == key.as_bytes());
+    text
+}
+
+fn key(key: &'static str) -> Bytes {
+    Bytes::from_static(key.as_bytes())
+}

@@ -1,0 +1,133 @@
+use crate::Format;
+use crate::tests::{attributes, error, one, pairs, text, unhex};
+use tactus_proto::otlp::any_value::Value;
+
+fn json(members: &str) -> String {
+    format!(r#"[{{"traceId":"1","id":"2","timestamp":1{members}}}]"#)
+}
+
+#[test]
+fn ids_are_one_to_thirty_two_digits() {
+    let (_, span) = one(Format::JsonV2, r#"[{"traceId":"aBc","id":"1","parentId":"0f"}]"#);
+    assert_eq!(&span.trace_id[..], unhex("00000000000000000000000000000abc"));
+    assert_eq!(&span.parent_span_id[..], unhex("000000000000000f"));
+    let (_, span) = one(Format::JsonV2, r#"[{"traceId":"10000000000000002","id":"1"}]"#);
+    assert_eq!(&span.trace_id[..], unhex("00000000000000010000000000000002"));
+    for (trace_id, id, expected) in [
+        ("", "1", "valid traceId required"),
+        ("0", "1", "valid traceId required"),
+        ("xyz", "1", "valid traceId required"),
+        ("000000000000000000000000000000001", "1", "valid traceId required"),
+        ("1", "", "valid span id required"),
+        ("1", "0000", "valid span id required"),
+        ("1", "00000000000000001", "valid span id required"),
+    ] {
+        let body = format!(r#"[{{"traceId":"{trace_id}","id":"{id}"}}]"#);
+        let error = error(Format::JsonV2, body);
+        assert!(error.starts_with(expected), "{error}");
+    }
+    let bad = r#"[{"traceId":"1","id":"1","parentId":"g"}]"#;
+    assert!(error(Format::JsonV2, bad).starts_with("valid parentId required"));
+}
+
+#[test]
+fn parent_that_is_the_span_itself_or_zero_is_none() {
+    for parent in ["2", "0000000000000002", "0", ""] {
+        let (_, span) = one(Format::JsonV2, json(&format!(r#","parentId":"{parent}""#)));
+        assert!(span.parent_span_id.is_empty(), "{parent}");
+    }
+}
+
+#[test]
+fn null_is_the_same_as_absent() {
+    let nulls = r#","parentId":null,"kind":null,"name":null,"duration":null,"localEndpoint":null,"remoteEndpoint":{"serviceName":null,"ipv4":null,"port":null},"annotations":null,"tags":null,"debug":null"#;
+    let (resource, span) = one(Format::JsonV2, json(nulls));
+    assert!(resource.is_empty());
+    assert!(span.attributes.is_empty() && span.events.is_empty() && span.name.is_empty());
+}
+
+#[test]
+fn unknown_members_are_skipped_and_last_tags_win() {
+    let (_, span) = one(Format::JsonV2, json(r#","x":{"y":[1]},"tags":{"a":"1","b":"2","a":"3"}"#));
+    assert_eq!(attributes(&span.attributes), pairs(&[("a", text("3")), ("b", text("2"))]));
+}
+
+#[test]
+fn wrong_types_are_errors_with_a_place() {
+    for members in [
+        r#","tags":{"a":1}"#,
+        r#","tags":[]"#,
+        r#","name":1"#,
+        r#","timestamp":-1"#,
+        r#","duration":"x""#,
+        r#","annotations":{}"#,
+        r#","localEndpoint":"x""#,
+    ] {
+        let body = format!(r#"[{{"traceId":"1","id":"2"{members}}}]"#);
+        let error = error(Format::JsonV2, body);
+        assert!(error.contains("line 1 column"), "{members}: {error}");
+    }
+    let annotation = json(r#","annotations":[{"timestamp":0,"value":"a"}]"#);
+    assert!(error(Format::JsonV2, annotation).starts_with("valid annotation timestamp required"));
+}
+
+#[test]
+fn times_may_be_fractions_or_texts() {
+    let body = r#"[{"traceId":"1","id":"2","timestamp":"1500","duration":2.5}]"#;
+    let (_, span) = one(Format::JsonV2, body);
+    assert_eq!((span.start_time_unix_nano, span.end_time_unix_nano), (1_500_000, 1_503_000));
+}
+
+#[test]
+fn addresses_that_are_none_and_ports_out_of_range_are_left_out() {
+    let endpoint = r#","localEndpoint":{"ipv4":"nowhere","ipv6":"::ffff:1.2.3.4","port":70000}"#;
+    let (resource, span) = one(Format::JsonV2, json(endpoint));
+    assert!(resource.is_empty());
+    assert_eq!(attributes(&span.attributes), pairs(&[("net.host.ip", text("1.2.3.4"))]));
+    let endpoint = r#","remoteEndpoint":{"ipv6":"2001:db8::1","port":80}"#;
+    let (_, span) = one(Format::JsonV2, json(endpoint));
+    let expected = [("net.peer.ip", text("2001:db8::1")), ("net.peer.port", Value::IntValue(80))];
+    assert_eq!(attributes(&span.attributes), pairs(&expected));
+}
+
+#[test]
+fn kind_is_known_in_any_case_and_none_otherwise() {
+    for (name, kind) in [("SERVER", 2), ("client", 3), ("PRODUCER", 4), ("CONSUMER", 5), ("X", 0)] {
+        let (_, span) = one(Format::JsonV2, json(&format!(r#","kind":"{name}""#)));
+        assert_eq!(span.kind, kind, "{name}");
+    }
+}
+
+#[test]
+fn text_of_invalid_utf8_is_carried() {
+    let body = [&br#"[{"traceId":"1","id":"2","name":""#[..], b"\xff", br#""}]"#].concat();
+    let (_, span) = one(Format::JsonV2, body);
+    assert_eq!(&*span.name, b"\xff");
+}
+
+#[test]
+fn protobuf_ids_have_their_lengths() {
+    let span = |fields: &str| {
+        let mut body = vec![0x0a, (fields.len() / 2) as u8];
+        body.extend(unhex(fields));
+        body
+    };
+    let id = "1a080000000000000003";
+    let (_, found) = one(Format::ProtobufV2, span(&format!("0a080000000000000007{id}")));
+    assert_eq!(&found.trace_id[..], unhex("00000000000000000000000000000007"));
+    let trace = "0a1000000000000000010000000000000002";
+    for (fields, expected) in [
+        (id.to_owned(), "invalid TraceID: has length 0 yet wanted length 16"),
+        (format!("0a0107{id}"), "invalid TraceID: has length 1 yet wanted length 16"),
+        (trace.to_owned(), "expected a non-nil SpanID"),
+        (format!("{trace}1a080000000000000000"), "expected a non-nil SpanID"),
+        (format!("{trace}1a0101"), "invalid SpanID: has length 1 yet wanted length 8"),
+        (format!("{trace}{id}120101"), "invalid Parent SpanID: has length 1 yet wanted length 8"),
+        (format!("{trace}{id}5200"), "valid annotation timestamp required"),
+        (format!("{trace}{id}2a"), "malformed protobuf: message is cut off"),
+        (format!("{trace}{id}2801"), "malformed protobuf: field 5 has wire type 0"),
+    ] {
+        let error = error(Format::ProtobufV2, span(&fields));
+        assert!(error.starts_with(expected), "{fields}: {error}");
+    }
+}

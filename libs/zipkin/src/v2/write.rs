@@ -1,0 +1,97 @@
+//! Spans of the second model as JSON, with the keys in the order that Zipkin writes them.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use tactus_model::bytes_to_hex;
+use tactus_proto::lossy;
+
+use super::{Annotation, Endpoint, Span};
+use crate::from_otlp::lower_case;
+
+/// The list of these spans.
+pub fn write_spans(spans: &[Span]) -> Vec<u8> {
+    // Keys are strings and nothing else here can fail.
+    serde_json::to_vec(spans).unwrap_or_default()
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(timestamp) = self.timestamp.filter(|timestamp| *timestamp != 0) {
+            map.serialize_entry("timestamp", &timestamp)?;
+        }
+        if self.duration != 0 {
+            map.serialize_entry("duration", &self.duration)?;
+        }
+        map.serialize_entry("traceId", &self.trace_id_text())?;
+        map.serialize_entry("id", &self.id.to_hex())?;
+        if let Some(parent) = self.parent_id {
+            map.serialize_entry("parentId", &parent.to_hex())?;
+        }
+        if !self.name.is_empty() {
+            map.serialize_entry("name", &lower_case(&self.name))?;
+        }
+        if let Some(kind) = self.kind {
+            map.serialize_entry("kind", kind.name())?;
+        }
+        for (key, endpoint) in
+            [("localEndpoint", &self.local_endpoint), ("remoteEndpoint", &self.remote_endpoint)]
+        {
+            if !endpoint.is_empty() {
+                map.serialize_entry(key, endpoint)?;
+            }
+        }
+        if !self.annotations.is_empty() {
+            map.serialize_entry("annotations", &self.annotations)?;
+        }
+        if !self.tags.is_empty() {
+            map.serialize_entry("tags", &Tags(self))?;
+        }
+        map.end()
+    }
+}
+
+impl Span {
+    /// 16 digits if the high half is zero, else 32.
+    fn trace_id_text(&self) -> String {
+        match self.trace_id.0.split_first_chunk::<8>() {
+            Some(([0, 0, 0, 0, 0, 0, 0, 0], low)) => bytes_to_hex(low),
+            _ => self.trace_id.to_hex(),
+        }
+    }
+}
+
+impl Serialize for Endpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if !self.service_name.is_empty() {
+            map.serialize_entry("serviceName", &lower_case(&self.service_name))?;
+        }
+        if let Some(ip) = self.ipv4 {
+            map.serialize_entry("ipv4", &ip.to_string())?;
+        }
+        if let Some(ip) = self.ipv6 {
+            map.serialize_entry("ipv6", &ip.to_string())?;
+        }
+        if self.port != 0 {
+            map.serialize_entry("port", &self.port)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Annotation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("timestamp", &self.timestamp)?;
+        map.serialize_entry("value", &lossy(&self.value))?;
+        map.end()
+    }
+}
+
+struct Tags<'a>(&'a Span);
+
+impl Serialize for Tags<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.tags.iter().map(|(key, value)| (lossy(key), lossy(value))))
+    }
+}

@@ -1,0 +1,109 @@
+//! Requests to OTLP endpoints, as the bytes that they are.
+
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes};
+use http::uri::PathAndQuery;
+use tactus_rpc::{Channels, Error};
+use tonic::{
+    Request, Status,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+};
+
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+/// Names the tenant, as for our own receivers.
+const TENANT: &str = "x-scope-orgid";
+
+/// Sends to all endpoints of a forwarder.
+#[derive(Debug)]
+pub(super) struct Client {
+    channels: Channels,
+    endpoints: Vec<String>,
+    timeout: Duration,
+    with_tenants: bool,
+}
+
+impl Client {
+    /// Errors: an endpoint that is not `host:port`.
+    pub(super) fn new(
+        channels: Channels,
+        endpoints: &[String],
+        timeout: Duration,
+        with_tenants: bool,
+    ) -> Result<Self, Error> {
+        for endpoint in endpoints {
+            if endpoint.contains("//") || !endpoint.contains(':') {
+                return Err(Error::Address(endpoint.clone()));
+            }
+            channels.at(endpoint)?;
+        }
+        Ok(Self { channels, endpoints: endpoints.to_vec(), timeout, with_tenants })
+    }
+
+    /// Sends a request to every endpoint; the first error, when all were tried.
+    pub(super) async fn export(&self, tenant: &str, request: &Bytes) -> Result<(), Status> {
+        let mut result = Ok(());
+        for endpoint in &self.endpoints {
+            let call = tokio::time::timeout(self.timeout, self.call(endpoint, tenant, request));
+            let sent = call.await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")));
+            result = result.and(sent.map_err(|status| {
+                Status::new(status.code(), format!("{endpoint}: {}", status.message()))
+            }));
+        }
+        result
+    }
+
+    async fn call(&self, endpoint: &str, tenant: &str, request: &Bytes) -> Result<(), Status> {
+        let connection = self.channels.at(endpoint).map_err(|error| Status::from(&error))?;
+        let mut grpc = tonic::client::Grpc::new(connection.channel());
+        grpc.ready().await.map_err(|error| {
+            Status::unavailable(format!("no connection: {}", tactus_telemetry::error_text(&error)))
+        })?;
+        let mut request = Request::new(request.clone());
+        if self.with_tenants {
+            let tenant = tenant.parse().map_err(|_| Status::internal("tenant is no header"))?;
+            request.metadata_mut().insert(TENANT, tenant);
+        }
+        grpc.unary(request, PathAndQuery::from_static(EXPORT), Raw).await.map(drop)
+    }
+}
+
+/// Messages that are bytes already. What comes back is not looked at.
+#[derive(Debug, Clone, Copy)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = ();
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.reserve(message.len());
+        buffer.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = ();
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
+        buffer.advance(buffer.remaining());
+        Ok(Some(()))
+    }
+}

@@ -1,0 +1,116 @@
+//! Remote sampling: what clients are told to sample, and what is counted of the spans they send.
+//!
+//! Clients ask on ports of their own (HTTP 5778, gRPC 5779) and on those of Jaeger's receivers, where older ones do.
+
+mod answers;
+mod from_config;
+mod grpc;
+mod http;
+mod ports;
+mod sampled;
+
+use std::sync::Arc;
+
+use axum::Router;
+use tactus_model::TenantId;
+use tactus_process::{Error, Process, ShownAddresses, settings::tenancy};
+use tactus_ring::{Operation, RingView};
+use tactus_sampling::{
+    Adaptive, IsLeader, Metrics, Provider, Strategies, StrategyFile, StrategySet,
+};
+use tactus_server::listener::BoundListener;
+use tokio_util::sync::CancellationToken;
+
+pub use answers::Answers;
+pub use grpc::sampling_service;
+pub use http::{collector_router, sampling_router};
+use ports::{Ports, open};
+pub(crate) use sampled::RootSpans;
+
+/// Remote sampling of a process.
+pub(crate) struct Sampling {
+    answers: Arc<Answers>,
+    ports: Ports,
+    adaptive: Option<Arc<Adaptive>>,
+}
+
+impl Sampling {
+    /// Reads the file of strategies, if there is one, and begins what goes on in the background.
+    ///
+    /// Errors: the file is missing or refused, certificates, the bucket that adaptive sampling needs.
+    pub(crate) async fn start(process: &Process) -> Result<Self, Error> {
+        let config = process.config();
+        let section = &config.sampling;
+        let ports = Ports::of(config)?;
+        let metrics = Metrics::register(process.registry());
+        let background = process.background().clone();
+        let files = from_config::files(section.file.as_ref());
+        let mut adaptive = None;
+        let provider = if section.file.is_some() {
+            let file = StrategyFile::load(files.clone(), metrics.clone()).await;
+            Provider::File(file.map_err(|error| Error::Setup(error.to_string()))?)
+        } else if let Some(section) = &section.adaptive {
+            let instance = config.distributor.ring.instance_id.clone();
+            let settings = from_config::adaptive(section);
+            let bucket = process.bucket().await?;
+            if config.storage.trace.backend == "local" && !process.cluster().is_alone() {
+                tracing::warn!(
+                    "sampling.adaptive: storage.trace.backend local is not shared, each distributor calculates by what it counts itself"
+                );
+            }
+            let started = Adaptive::new(settings, &instance, bucket, metrics.clone());
+            process.spawn(Arc::clone(&started).run(leads(process, instance), background.clone()));
+            adaptive = Some(Arc::clone(&started));
+            Provider::Adaptive(started)
+        } else {
+            Provider::Uniform(Arc::new(StrategySet::uniform(files.default_probability)))
+        };
+        let overrides = Arc::clone(process.overrides());
+        let file_of =
+            move |tenant: &TenantId| overrides.of(tenant).sampling.strategies_file.clone();
+        let strategies = Arc::new(Strategies::new(provider, Arc::new(file_of), &files, metrics));
+        let watched = Arc::clone(&strategies);
+        process.spawn(async move { watched.watch(background).await });
+        let auth = process.authenticator().cloned();
+        let answers = Arc::new(Answers::new(strategies, tenancy(config, false), auth));
+        Ok(Self { answers, ports, adaptive })
+    }
+
+    /// What counts spans; `None` if nobody wants to know.
+    pub(crate) fn counter(&self) -> Option<Arc<Adaptive>> {
+        self.adaptive.clone()
+    }
+
+    /// For the port of Jaeger's Thrift over HTTP.
+    pub(crate) fn collector_router(&self) -> Router {
+        collector_router(Arc::clone(&self.answers))
+    }
+
+    /// For the port of Jaeger's gRPC.
+    pub(crate) fn grpc_router(&self) -> Router {
+        grpc::router(Arc::clone(&self.answers))
+    }
+
+    /// Opens the ports of its own. Errors: an address that is set cannot be bound.
+    pub(crate) async fn open_ports(
+        self,
+        addresses: &ShownAddresses,
+        stop: &CancellationToken,
+    ) -> Result<Vec<BoundListener>, Error> {
+        open(self.ports, self.answers, addresses, stop).await
+    }
+}
+
+/// The process that calculates is the first of the distributors.
+fn leads(process: &Process, instance: String) -> IsLeader {
+    let ring = process.cluster().distributor_ring();
+    Arc::new(move || is_first(&ring.view(), &instance))
+}
+
+fn is_first(view: &RingView, instance: &str) -> bool {
+    let mut healthy = view.instances().iter().filter(|it| it.is_healthy(Operation::Write));
+    healthy.next().is_some_and(|first| *first.id == *instance)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+//! Tail sampling: which whole traces stay, decided when their spans had time to arrive.
+//!
+//! The spans of a tenant with policies are logged and queryable as all others. A cut writes them to *pending* segments,
+//! of which no block is made. Once the newest span of one has waited, its traces are judged, with their spans from all
+//! other pending segments and heads; a segment of the traces that stay takes its place. Decisions are remembered: what
+//! comes later of a trace, and what of it lies in segments that are decided later, follows.
+//!
+//! At every instant a span is in the log or a pending segment or was decided. Killed anywhere, the pending segment is
+//! there, or what was decided of it, or both: then the latter counts.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use foldhash::fast::RandomState;
+use tactus_model::{
+    SpanBatch, TenantId, TraceId,
+    merge::{MergePlan, gather_traces},
+};
+use tactus_tail_sampling::{Decider, Decision, DecisionCache};
+use tactus_telemetry::{error_text, log_limited};
+
+use crate::{
+    error::Error, generation::Tenant, ingester::Ingester, recent_view::RecentView,
+    segment::Segment, settings::TailSampling,
+};
+
+mod metrics;
+mod rewrite;
+
+pub(crate) use metrics::TailSamplingMetrics;
+
+/// Spans of due segments that are judged at a time, whole traces.
+const WINDOW_SPANS: usize = 32_768;
+/// Undecided segments of a tenant from which the oldest are decided early: each is a memory map.
+const MAX_PENDING_SEGMENTS: usize = 1_000;
+
+/// Which traces are decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Those whose spans had their time, and the oldest of too many.
+    Waited,
+    /// All that are cut, on what is there.
+    All,
+}
+
+/// What is remembered of a tenant's decisions.
+#[derive(Debug)]
+pub(crate) struct Deciding {
+    settings: Arc<TailSampling>,
+    decider: Decider,
+    cache: DecisionCache,
+    /// When the newest segment was cut of which traces were decided.
+    through: Option<SystemTime>,
+    /// The last time that something was decided.
+    pub(crate) decided: Instant,
+}
+
+/// Decisions of a round.
+type Decided = HashMap<TraceId, bool, RandomState>;
+/// Traces to judge.
+type Wanted = HashSet<TraceId, RandomState>;
+
+impl Ingester {
+    /// Decides traces of all tenants; the first error, after all were tried.
+    pub(crate) async fn decide(self: &Arc<Self>, due: Due) -> Result<(), Error> {
+        let mut result = Ok(());
+        for (id, tenant) in self.all_tenants() {
+            if !tenant.pending_segments().is_empty() {
+                result = result.and(self.decide_tenant(&id, due).await);
+            }
+        }
+        result
+    }
+
+    /// Decides traces of a tenant. Goes on to its end when the caller does not wait for it.
+    pub(crate) async fn decide_tenant(
+        self: &Arc<Self>,
+        id: &TenantId,
+        due: Due,
+    ) -> Result<(), Error> {
+        let (ingester, id) = (Arc::clone(self), id.clone());
+        let decide = move || {
+            let result = ingester.decide_now(&id, due);
+            if let Err(error) = &result {
+                log_limited!(error, tenant = %id, error = error_text(error), "cannot decide traces");
+            }
+            result
+        };
+        tokio::task::spawn_blocking(decide).await?
+    }
+
+    fn decide_now(&self, id: &TenantId, due: Due) -> Result<(), Error> {
+        let Some(tenant) = self.tenant(id) else { return Ok(()) };
+        let mut state = tenant.deciding.lock();
+        // At one moment: a cut moves spans from one to the other.
+        let view = tenant.recent_view();
+        let pending = view.segments.iter().filter(|segment| segment.is_pending());
+        let pending: Vec<Arc<Segment>> = pending.cloned().collect();
+        let Some(settings) = self.settings.tail_sampling.of(id) else {
+            // Turned off since the cut.
+            return pending.iter().try_for_each(|segment| self.keep_all(&tenant, segment));
+        };
+        let (waited, overflow) = due_segments(&pending, &settings, due);
+        let due = pending.get(..waited + overflow.segments).unwrap_or(&pending);
+        if !due.is_empty() {
+            let state = state.get_or_insert_with(|| Box::new(Deciding::new(&settings, &tenant)));
+            state.follow(&settings);
+            state.advance(due);
+            let started = Instant::now();
+            let decided = self.judge(id, state, &view, &pending, due);
+            self.metrics.tail_sampling.round(started.elapsed());
+            self.metrics.tail_sampling.dropped_too_early(id, overflow.traces);
+            for segment in due {
+                self.settle(id, &tenant, segment, &decided)?;
+            }
+        }
+        self.metrics.tail_sampling.undecided(id, traces_of(&tenant.pending_segments()));
+        Ok(())
+    }
+
+    /// Decides the traces of due segments, on their spans in all places. Memory: one window of spans, and what is decided.
+    fn judge(
+        &self,
+        id: &TenantId,
+        state: &mut Deciding,
+        view: &RecentView,
+        pending: &[Arc<Segment>],
+        due: &[Arc<Segment>],
+    ) -> Decided {
+        let now = unix_seconds(SystemTime::now());
+        let batches: Vec<&SpanBatch> = due.iter().map(|segment| segment.batch()).collect();
+        let plan = MergePlan::new(&batches);
+        let mut decided = Decided::default();
+        for range in plan.cut(WINDOW_SPANS) {
+            let Some(window) = plan.bounds(&range) else { continue };
+            let mut wanted = Wanted::default();
+            for trace in batches.iter().flat_map(|batch| &batch.traces.ids[rows(batch, window)]) {
+                if decided.contains_key(trace) || wanted.contains(trace) {
+                    continue;
+                }
+                match state.cache.find(*trace) {
+                    Some(Decision { sampled, made_at }) => {
+                        let age = now.saturating_sub(made_at);
+                        self.metrics.tail_sampling.late(id, sampled, age);
+                        decided.insert(*trace, sampled);
+                    }
+                    None => drop(wanted.insert(*trace)),
+                }
+            }
+            if wanted.is_empty() {
+                continue;
+            }
+            let batch = gather(view, pending, &wanted);
+            let decisions = state.decider.decide(&batch);
+            let policies = state.decider.policies();
+            self.metrics.tail_sampling.decided(id, policies, &batch, &decisions);
+            for (row, &trace) in batch.traces.ids.iter().enumerate() {
+                let sampled = decisions.kept.contains(row);
+                decided.insert(trace, sampled);
+                state.cache.remember(trace, Decision { sampled, made_at: now });
+            }
+        }
+        state.decided = Instant::now();
+        decided
+    }
+}
+
+impl Deciding {
+    /// Of a tenant whose traces that are on disk are kept.
+    fn new(settings: &Arc<TailSampling>, tenant: &Tenant) -> Self {
+        let (sampled, dropped) = cache_sizes(settings);
+        let mut cache = DecisionCache::new(sampled, dropped);
+        let made_at = unix_seconds(SystemTime::now());
+        for segment in tenant.segments().iter().filter(|segment| !segment.is_pending()) {
+            let ids = segment.batch().traces.ids.iter();
+            ids.for_each(|&id| cache.remember(id, Decision { sampled: true, made_at }));
+        }
+        Self {
+            decider: Decider::new(Arc::clone(&settings.policies)),
+            settings: Arc::clone(settings),
+            cache,
+            through: None,
+            decided: Instant::now(),
+        }
+    }
+
+    /// Takes over settings that changed.
+    fn follow(&mut self, settings: &Arc<TailSampling>) {
+        if Arc::ptr_eq(settings, &self.settings) {
+            return;
+        }
+        let (sampled, dropped) = cache_sizes(settings);
+        self.cache.resize(sampled, dropped);
+        self.decider = Decider::new(Arc::clone(&settings.policies));
+        self.settings = Arc::clone(settings);
+    }
+
+    /// Tells the rates how long the traces of these segments took to arrive: since the last ones, but no longer than what
+    /// is cut together can take.
+    fn advance(&mut self, due: &[Arc<Segment>]) {
+        let Some(newest) = due.iter().map(|segment| segment.written()).max() else { return };
+        let cuts: HashSet<_> = due.iter().map(|segment| segment.path().parent()).collect();
+        let longest = self.settings.cut_period() * cuts.len() as u32;
+        let since = self.through.map(|last| newest.duration_since(last).unwrap_or_default());
+        self.decider.advance(since.unwrap_or(longest).min(longest));
+        self.through = Some(newest);
+    }
+}
+
+/// What is decided before its time, because too much waits.
+#[derive(Debug, Default)]
+struct Overflow {
+    segments: usize,
+    traces: usize,
+}
+
+/// How many of the oldest segments have waited long enough, and how many more are too many.
+fn due_segments(pending: &[Arc<Segment>], settings: &TailSampling, due: Due) -> (usize, Overflow) {
+    if due == Due::All {
+        return (pending.len(), Overflow::default());
+    }
+    let now = SystemTime::now();
+    let has_waited = |segment: &&Arc<Segment>| {
+        now.duration_since(segment.written()).unwrap_or_default() >= settings.decision_wait
+    };
+    let waited = pending.iter().take_while(has_waited).count();
+    let mut overflow = Overflow::default();
+    let mut waiting = pending.len() - waited;
+    let mut traces: usize = traces_of(&pending[waited..]);
+    for segment in &pending[waited..] {
+        if traces <= settings.num_traces && waiting <= MAX_PENDING_SEGMENTS {
+            break;
+        }
+        let of_segment = segment.batch().traces.ids.len();
+        overflow.segments += 1;
+        overflow.traces += of_segment;
+        waiting -= 1;
+        traces -= of_segment;
+    }
+    (waited, overflow)
+}
+
+fn traces_of(segments: &[Arc<Segment>]) -> usize {
+    segments.iter().map(|segment| segment.batch().traces.ids.len()).sum()
+}
+
+/// What is undecided lies in segments that are decided at different times: as many decisions are remembered at least.
+fn cache_sizes(settings: &TailSampling) -> (usize, usize) {
+    let at_least = settings.num_traces;
+    (settings.sampled_cache_size.max(at_least), settings.non_sampled_cache_size.max(at_least))
+}
+
+/// The rows of a sorted batch's traces from the first to the last id.
+fn rows(batch: &SpanBatch, (first, last): (TraceId, TraceId)) -> std::ops::Range<usize> {
+    let ids = &batch.traces.ids;
+    ids.partition_point(|id| *id < first)..ids.partition_point(|id| *id <= last)
+}
+
+/// All undecided spans of these traces.
+fn gather(view: &RecentView, pending: &[Arc<Segment>], wanted: &Wanted) -> SpanBatch {
+    let is_wanted = |id| wanted.contains(&id);
+    let mut live = Vec::new();
+    for head in &view.heads {
+        head.for_each(|batch| {
+            if batch.traces.ids.iter().copied().any(is_wanted) {
+                live.push(gather_traces(&[batch], is_wanted));
+            }
+        });
+    }
+    let on_disk = pending.iter().map(|segment| segment.batch());
+    let batches: Vec<&SpanBatch> = on_disk.chain(&live).collect();
+    gather_traces(&batches, is_wanted)
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}

@@ -1,0 +1,120 @@
+//! What was decided of a segment takes its place.
+
+use std::{fs, path::Path, sync::Arc};
+
+use tactus_model::{SpanBatch, TenantId, merge::gather_traces, span_end};
+
+use super::Decided;
+use crate::{
+    error::Error,
+    flush::part_range,
+    generation::Tenant,
+    ingester::Ingester,
+    layout::{decided_paths, sync_directory},
+    segment::Segment,
+};
+
+impl Ingester {
+    /// Keeps the traces of a pending segment that are to stay. May be called again after an error.
+    pub(super) fn settle(
+        &self,
+        id: &TenantId,
+        tenant: &Tenant,
+        pending: &Arc<Segment>,
+        decided: &Decided,
+    ) -> Result<(), Error> {
+        let batch = pending.batch();
+        let stays = |trace| decided.get(&trace) != Some(&false);
+        let staying = batch.traces.ids.iter().filter(|&&trace| stays(trace)).count();
+        if staying == batch.traces.ids.len() {
+            return self.keep_all(tenant, pending);
+        }
+        let kept_spans = if staying == 0 {
+            self.drop_all(tenant, pending)?;
+            0
+        } else {
+            let kept = gather_traces(&[batch], stays);
+            self.keep(tenant, pending, &kept)?;
+            kept.len()
+        };
+        let dropped = batch.len().saturating_sub(kept_spans);
+        self.metrics.tail_sampling.discarded(id, dropped as u64);
+        Ok(())
+    }
+
+    /// Takes a segment as it is.
+    pub(super) fn keep_all(&self, tenant: &Tenant, pending: &Arc<Segment>) -> Result<(), Error> {
+        let (_, decided) = decided_paths(pending.path());
+        // It may have been renamed before an error.
+        if !decided.exists() {
+            fs::rename(pending.path(), &decided).map_err(Error::io("rename", pending.path()))?;
+            self.sync_parent(&decided)?;
+        }
+        let segment = Segment::open(&decided, false)?;
+        tenant.replace_segment(pending, Some(Arc::new(segment)));
+        Ok(())
+    }
+
+    fn keep(&self, tenant: &Tenant, pending: &Arc<Segment>, kept: &SpanBatch) -> Result<(), Error> {
+        let (deciding, decided) = decided_paths(pending.path());
+        if !decided.exists() {
+            let times = times_within(kept, pending.block_times());
+            let sync = self.settings.fsync_interval.is_some();
+            // Whoever asks which origins are here is to hear the same as before: nothing is missing, the rest of them
+            // was not to stay.
+            let written = Segment::write(&deciding, kept, times, pending.origins(), sync);
+            if written.is_err() {
+                // A full disk gets its space back.
+                let _ = fs::remove_file(&deciding);
+            }
+            written?;
+            fs::rename(&deciding, &decided).map_err(Error::io("rename", &deciding))?;
+            self.sync_parent(&decided)?;
+        }
+        let segment = Segment::open(&decided, false)?;
+        tenant.replace_segment(pending, Some(Arc::new(segment)));
+        // Left behind, it goes with the segment or at the next start.
+        if let Err(error) = fs::remove_file(pending.path()) {
+            tracing::warn!(path = %pending.path().display(), %error, "cannot delete a segment");
+        }
+        Ok(())
+    }
+
+    fn drop_all(&self, tenant: &Tenant, pending: &Arc<Segment>) -> Result<(), Error> {
+        let path = pending.path();
+        // As long as the log holds these spans, a restart without their segment would take them for new.
+        if !part_range(path).is_none_or(|parts| self.release_log(parts)) {
+            return Ok(());
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("delete", path)(error));
+            }
+            _ => tenant.replace_segment(pending, None),
+        }
+        if let Some(directory) = path.parent() {
+            // Fails while other segments are in it.
+            let _ = fs::remove_dir(directory);
+        }
+        Ok(())
+    }
+
+    /// Makes a new name durable before the old one goes.
+    fn sync_parent(&self, path: &Path) -> Result<(), Error> {
+        match path.parent().filter(|_| self.settings.fsync_interval.is_some()) {
+            Some(directory) => sync_directory(directory).map_err(Error::io("sync", directory)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The time range that these spans give to their block, within that of all that they were among.
+fn times_within(batch: &SpanBatch, (first, last): (u64, u64)) -> (u64, u64) {
+    let spans = batch.spans.start.iter().zip(batch.spans.duration.iter());
+    let (start, end) = spans.fold((u64::MAX, 0), |(from, to), (&start, &duration)| {
+        (start.min(from), span_end(start, duration).max(to))
+    });
+    // Times that were not believed lie outside.
+    let (start, end) = (start.clamp(first, last), end.clamp(first, last));
+    (start.min(end), end)
+}

@@ -1,0 +1,47 @@
+//! Files that are uploaded to be looked at.
+
+use ::http::{HeaderMap, Uri};
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::response::Response;
+use tactus_jaeger::json::traces_of_upload;
+use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
+
+use super::answer::is_pretty;
+use super::params::invalid;
+use super::{Call, Shared, envelope, run};
+use crate::jaeger::error::Result;
+use crate::jaeger::{FoundTrace, FoundTraces};
+use crate::trace_by_id::offload;
+
+/// Bytes of a file. Read into a tree it takes several times as many.
+const MAX_FILE_BYTES: usize = 16 << 20;
+
+/// `/api/transform`: OTLP's JSON as traces of v1.
+pub(super) async fn transform(
+    State(shared): State<Shared>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    run(shared, (uri, headers), envelope::refuse, async move |call: Call| {
+        let file = to_bytes(body, MAX_FILE_BYTES)
+            .await
+            .map_err(|error| invalid(format!("cannot read the file: {error}")))?;
+        let found = offload(true, move || traces(&call, &file)).await??;
+        let (found, pretty) = found;
+        envelope::traces(found, pretty).await
+    })
+    .await
+}
+
+fn traces(call: &Call, file: &[u8]) -> Result<(FoundTraces, bool)> {
+    let traces = traces_of_upload(file)
+        .map_err(|error| invalid(format!("cannot unmarshal OTLP: {error}")))?;
+    let adjusted = traces.into_iter().map(|(id, resource_spans)| {
+        let trace = FoundTrace { id, data: TracesData { resource_spans }, warnings: Vec::new() };
+        call.queries.adjusted(trace)
+    });
+    let found = FoundTraces { traces: adjusted.collect(), ..FoundTraces::default() };
+    Ok((found, is_pretty(&call.params())))
+}

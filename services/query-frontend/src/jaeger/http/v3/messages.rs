@@ -1,0 +1,162 @@
+//! Messages of the third version.
+
+use ::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use tactus_jaeger::json::OtlpJson;
+use tactus_proto::opentelemetry::proto::trace::v1::ResourceSpans;
+use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
+
+use super::super::answer::refusal;
+use crate::jaeger::kind::kind_name;
+use crate::jaeger::{Dependency, JaegerError, Operation, ServiceSummary, TraceSummary};
+
+#[derive(Serialize)]
+pub(super) struct Services {
+    pub(super) services: Vec<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Operations {
+    pub(super) operations: Vec<ShownOperation>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ShownOperation {
+    name: String,
+    span_kind: &'static str,
+}
+
+impl From<Operation> for ShownOperation {
+    fn from(operation: Operation) -> Self {
+        let Operation { name, kind } = operation;
+        // A kind that is not known counts as internal, as OTLP says.
+        let kind = if kind == SpanKind::Unspecified { SpanKind::Internal } else { kind };
+        Self { name, span_kind: kind_name(kind) }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Traces<'m> {
+    result: TracesData<'m>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TracesData<'m> {
+    resource_spans: OtlpJson<'m>,
+}
+
+impl<'m> Traces<'m> {
+    pub(super) fn of(resource_spans: &'m [ResourceSpans]) -> Self {
+        Self { result: TracesData { resource_spans: OtlpJson(resource_spans) } }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Summaries {
+    pub(super) summaries: Vec<ShownSummary>,
+}
+
+/// Values that are zero or empty are left out.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ShownSummary {
+    trace_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    root_service_name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    root_operation_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_start_time_unix_nano: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_end_time_unix_nano: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span_count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_span_count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    orphan_span_count: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    services: Vec<ShownService>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownService {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span_count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_span_count: Option<u32>,
+}
+
+impl From<TraceSummary> for ShownSummary {
+    fn from(summary: TraceSummary) -> Self {
+        let service = |ServiceSummary { name, spans, error_spans }| ShownService {
+            name,
+            span_count: non_zero(spans),
+            error_span_count: non_zero(error_spans),
+        };
+        Self {
+            trace_id: summary.id.to_hex(),
+            root_service_name: summary.root_service,
+            root_operation_name: summary.root_operation,
+            min_start_time_unix_nano: non_zero(summary.start).map(|time| time.to_string()),
+            max_end_time_unix_nano: non_zero(summary.end).map(|time| time.to_string()),
+            span_count: non_zero(summary.spans),
+            error_span_count: non_zero(summary.error_spans),
+            orphan_span_count: non_zero(summary.orphan_spans),
+            services: summary.services.into_iter().map(service).collect(),
+        }
+    }
+}
+
+fn non_zero<T: Default + PartialEq>(number: T) -> Option<T> {
+    (number != T::default()).then_some(number)
+}
+
+#[derive(Serialize)]
+pub(super) struct Dependencies {
+    pub(super) dependencies: Vec<ShownDependency>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ShownDependency {
+    parent: String,
+    child: String,
+    call_count: String,
+}
+
+impl From<Dependency> for ShownDependency {
+    fn from(dependency: Dependency) -> Self {
+        let Dependency { parent, child, call_count } = dependency;
+        Self { parent, child, call_count: call_count.to_string() }
+    }
+}
+
+#[derive(Serialize)]
+struct Refusal {
+    error: RefusalDetails,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RefusalDetails {
+    http_code: u16,
+    message: String,
+}
+
+/// An error in place of an answer.
+pub(super) fn refuse(error: &JaegerError) -> Response {
+    let status: StatusCode = error.http_status();
+    let message = match error {
+        JaegerError::NotFound => "No traces found".to_owned(),
+        error => error.to_string(),
+    };
+    let error = RefusalDetails { http_code: status.as_u16(), message };
+    refusal(status, &Refusal { error })
+}

@@ -1,0 +1,84 @@
+//! Services and operations.
+//!
+//! They are the values of `service.name` and of span names: of all recent data, whenever its spans started, and of the
+//! blocks of the last [`super::JaegerSettings::names_window`].
+
+use std::collections::BTreeSet;
+
+use tactus_model::TenantId;
+use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
+use tactus_traceql::{Attribute, AttributeScope, parse_attribute};
+
+use super::{JaegerQueries, Operation, OperationsQuery, Result};
+use crate::jaeger::kind::{KINDS, kind_name, parse_kind};
+use crate::jaeger::matching;
+
+impl JaegerQueries {
+    /// Names of services, sorted.
+    pub async fn services(&self, tenants: &[TenantId]) -> Result<Vec<String>> {
+        let attribute = Attribute::Named {
+            scope: AttributeScope::Resource,
+            parent: false,
+            name: "service.name".into(),
+        };
+        let names = self.values(tenants, attribute, String::new()).await?;
+        Ok(names.into_iter().collect())
+    }
+
+    /// Operations of a service by name and kind, sorted.
+    pub async fn operations(
+        &self,
+        tenants: &[TenantId],
+        query: &OperationsQuery,
+    ) -> Result<Vec<Operation>> {
+        let kinds = match query.span_kind.as_str() {
+            "" => KINDS.to_vec(),
+            name => parse_kind(name).into_iter().collect(),
+        };
+        // One after the other: a tenant may have few queries at a time.
+        let mut operations = Vec::new();
+        for kind in kinds {
+            let names = self.names_of_spans(tenants, &query.service, Some(kind)).await?;
+            operations.extend(names.into_iter().map(|name| Operation { name, kind }));
+        }
+        operations.sort();
+        Ok(operations)
+    }
+
+    /// Names of the operations of a service, each once, sorted.
+    pub async fn operation_names(
+        &self,
+        tenants: &[TenantId],
+        service: &str,
+    ) -> Result<Vec<String>> {
+        let names = self.names_of_spans(tenants, service, None).await?;
+        Ok(names.into_iter().collect())
+    }
+
+    async fn names_of_spans(
+        &self,
+        tenants: &[TenantId],
+        service: &str,
+        kind: Option<SpanKind>,
+    ) -> Result<BTreeSet<String>> {
+        let name = parse_attribute("name")
+            .map_err(|error| tactus_api::Error::Internal(error.to_string()))?;
+        let mut query = format!("{{ {}", matching::service(service));
+        if let Some(kind) = kind {
+            query.push_str(&format!(" && kind = {}", kind_name(kind)));
+        }
+        query.push_str(" }");
+        self.values(tenants, name, query).await
+    }
+
+    /// Values of a tag of the spans that match.
+    async fn values(
+        &self,
+        tenants: &[TenantId],
+        attribute: Attribute,
+        query: String,
+    ) -> Result<BTreeSet<String>> {
+        let window = self.settings.names_window;
+        Ok(self.frontend.names(tenants, attribute, query, window).await?)
+    }
+}

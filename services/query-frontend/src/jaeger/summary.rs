@@ -1,0 +1,106 @@
+//! What there is to tell of a trace in a line.
+
+use std::collections::{BTreeMap, HashSet};
+
+use tactus_jaeger::from_otlp;
+use tactus_model::{SpanId, TraceId};
+use tactus_proto::lossy;
+use tactus_proto::opentelemetry::proto::trace::v1::Span;
+use tactus_proto::opentelemetry::proto::trace::v1::status::StatusCode;
+
+use super::queries::FoundTrace;
+
+/// A trace in a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceSummary {
+    /// The trace.
+    pub id: TraceId,
+    /// Service of the root: of the spans without parent, the one that starts first. Empty if there is none.
+    pub root_service: String,
+    /// Name of the root; empty if there is none.
+    pub root_operation: String,
+    /// Start of the first span, nanoseconds since 1970.
+    pub start: u64,
+    /// End of the last span, nanoseconds since 1970.
+    pub end: u64,
+    /// Spans.
+    pub spans: u32,
+    /// Spans that failed.
+    pub error_spans: u32,
+    /// Spans whose parent is not in the trace.
+    pub orphan_spans: u32,
+    /// By name.
+    pub services: Vec<ServiceSummary>,
+}
+
+/// What a service has of a trace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceSummary {
+    /// The service.
+    pub name: String,
+    /// Spans.
+    pub spans: u32,
+    /// Spans that failed.
+    pub error_spans: u32,
+}
+
+impl TraceSummary {
+    /// The summary of a trace.
+    pub fn of(trace: &FoundTrace) -> Self {
+        let resources = &trace.data.resource_spans;
+        let scopes = resources.iter().flat_map(|resource| &resource.scope_spans);
+        let ids: HashSet<SpanId> = scopes
+            .flat_map(|scope| &scope.spans)
+            .map(|span| SpanId::from_slice(&span.span_id))
+            .collect();
+        let mut summary = Self {
+            id: trace.id,
+            root_service: String::new(),
+            root_operation: String::new(),
+            start: u64::MAX,
+            end: 0,
+            spans: 0,
+            error_spans: 0,
+            orphan_spans: 0,
+            services: Vec::new(),
+        };
+        let mut services: BTreeMap<String, ServiceSummary> = BTreeMap::new();
+        let mut root_start = None;
+        for resource in resources {
+            let process = from_otlp::process(resource.resource.as_ref());
+            let name = lossy(&process.service_name).into_owned();
+            for span in resource.scope_spans.iter().flat_map(|scope| &scope.spans) {
+                let service = services.entry(name.clone()).or_default();
+                service.spans += 1;
+                summary.add(span);
+                if is_error(span) {
+                    service.error_spans += 1;
+                }
+                let parent = SpanId::from_slice(&span.parent_span_id);
+                let start = span.start_time_unix_nano;
+                if !parent.is_zero() {
+                    summary.orphan_spans += u32::from(!ids.contains(&parent));
+                } else if root_start.is_none_or(|earliest| start < earliest) {
+                    root_start = Some(start);
+                    summary.root_service.clone_from(&name);
+                    summary.root_operation = lossy(&span.name).into_owned();
+                }
+            }
+        }
+        summary.start = summary.start.min(summary.end);
+        let named = |(name, service)| ServiceSummary { name, ..service };
+        summary.services = services.into_iter().map(named).collect();
+        summary
+    }
+
+    fn add(&mut self, span: &Span) {
+        self.spans += 1;
+        self.error_spans += u32::from(is_error(span));
+        self.start = self.start.min(span.start_time_unix_nano);
+        self.end = self.end.max(span.end_time_unix_nano);
+    }
+}
+
+fn is_error(span: &Span) -> bool {
+    span.status.as_ref().is_some_and(|status| status.code == i32::from(StatusCode::Error))
+}

@@ -1,0 +1,185 @@
+//! The ports of the query APIs of Jaeger and Zipkin.
+//!
+//! They are extra: the HTTP APIs are on the main port as well, below `/jaeger` and `/zipkin`. So that a port that nobody
+//! asked for and another program has is no reason not to start.
+
+mod admin;
+mod port;
+mod settings;
+mod storage_metadata;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use tactus_process::{AddGrpc, Error, ReadyCheck, ShownAddresses};
+use tactus_server::auth::{
+    Access, Authenticator, GrpcAccess, PUBLIC_GRPC, STANDARD_GRPC, guard, guard_grpc,
+};
+use tactus_server::health::health_service_of;
+use tactus_server::http::{HttpSettings, not_found};
+use tactus_server::listener::BoundListener;
+use tactus_server::observe::RequestMetrics;
+use tactus_server::{grpc, http};
+use tactus_telemetry::metrics::Registry;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::service::RoutesBuilder;
+
+use crate::jaeger_grpc::{Answering, WriteSpans, query_services, storage_services};
+use port::Port;
+use settings::GrpcPort;
+pub(crate) use settings::{Ports, ports};
+use storage_metadata::{BearerToken, translate};
+
+/// Names by which clients of the query port ask for its health.
+const QUERY_HEALTH: &[&str] = &[
+    "jaeger.api_v2.QueryService",
+    "jaeger.api_v3.QueryService",
+    "jaeger.api_v2.metrics.MetricsQueryService",
+];
+
+/// And those of the storage ports.
+const STORAGE_HEALTH: &[&str] = &[
+    "jaeger.storage.v1.SpanReaderPlugin",
+    "jaeger.storage.v1.DependenciesReaderPlugin",
+    "jaeger.storage.v2.TraceReader",
+    "jaeger.storage.v2.DependencyReader",
+    "jaeger.storage.v2.TraceWriter",
+];
+
+/// What the services of the storage ports ask of their callers. What no line names is refused.
+const STORAGE_GRPC: GrpcAccess = &[
+    (PUBLIC_GRPC, Access::Public),
+    ("/jaeger.storage.v1.SpanWriterPlugin/", Access::Write),
+    ("/jaeger.storage.v1.StreamingSpanWriterPlugin/", Access::Write),
+    ("/jaeger.storage.v1.ArchiveSpanWriterPlugin/", Access::Write),
+    ("/jaeger.storage.", Access::Read),
+    ("/opentelemetry.proto.collector.", Access::Write),
+];
+
+/// What the ports serve.
+pub(crate) struct Served {
+    /// Jaeger's HTTP API, below its base path.
+    pub(crate) jaeger: Router,
+    /// What Jaeger's gRPC services answer from.
+    pub(crate) answering: Answering,
+    /// Where the spans go that a Jaeger stores here; `None`: they are refused.
+    pub(crate) write: Option<WriteSpans>,
+    /// Zipkin's HTTP API.
+    pub(crate) zipkin: Router,
+    /// Whether queries are answered.
+    pub(crate) ready: ReadyCheck,
+}
+
+/// Ports that listen.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    pub(crate) bound: Vec<BoundListener>,
+    /// Whether the health services say that the process serves.
+    serving: watch::Sender<bool>,
+    stop: CancellationToken,
+}
+
+/// Binds all ports and serves them. Errors: an address that is set cannot be bound.
+pub(crate) async fn open(
+    ports: Ports,
+    served: Served,
+    authenticator: Option<&Arc<Authenticator>>,
+    addresses: &ShownAddresses,
+) -> Result<Listening, Error> {
+    let (serving, is_serving) = watch::channel(true);
+    let stop = CancellationToken::new();
+    let mut opening = Opening {
+        addresses,
+        stop: &stop,
+        metrics: RequestMetrics::register(Registry::global()),
+        bound: Vec::new(),
+    };
+    let Ports { jaeger_http, jaeger_grpc, storage, zipkin, admin } = ports;
+    if let Some(port) = jaeger_http {
+        let router = guard(served.jaeger, Access::Read, authenticator);
+        opening.http(port, router, "/jaeger").await?;
+    }
+    if let Some(GrpcPort { port, messages }) = jaeger_grpc {
+        let services = query_services(served.answering.clone(), messages);
+        let router = opening.grpc_router(&services, is_serving.clone(), QUERY_HEALTH);
+        opening.grpc(port, guard_grpc(router, STANDARD_GRPC, authenticator)).await?;
+    }
+    for GrpcPort { port, messages } in storage {
+        let services = storage_services(served.answering.clone(), served.write.clone(), messages);
+        let router = opening.grpc_router(&services, is_serving.clone(), STORAGE_HEALTH);
+        let bearer = match authenticator {
+            Some(_) => BearerToken::Credential,
+            None => BearerToken::Tenant,
+        };
+        let guarded = guard_grpc(router, STORAGE_GRPC, authenticator);
+        opening.grpc(port, guarded.layer(from_fn_with_state(bearer, translate))).await?;
+    }
+    if let Some(port) = zipkin {
+        let router = guard(served.zipkin, Access::Read, authenticator);
+        opening.http(port, router, "/zipkin").await?;
+    }
+    if let Some(port) = admin {
+        opening.http(port, admin::router(served.ready, authenticator), "").await?;
+    }
+    Ok(Listening { bound: opening.bound, serving, stop })
+}
+
+impl Listening {
+    /// Closes all ports; what runs may end.
+    pub(crate) async fn stop(self) {
+        self.serving.send_replace(false);
+        self.stop.cancel();
+        for listener in self.bound {
+            listener.stopped().await;
+        }
+    }
+}
+
+/// What opening a port takes.
+struct Opening<'p> {
+    addresses: &'p ShownAddresses,
+    stop: &'p CancellationToken,
+    metrics: RequestMetrics,
+    bound: Vec<BoundListener>,
+}
+
+impl Opening<'_> {
+    /// `prefix`: where the same routes are on the main port, so that both count as one.
+    async fn http(
+        &mut self,
+        port: Port,
+        router: Router,
+        prefix: &'static str,
+    ) -> Result<(), Error> {
+        let Some(socket) = port.bind().await? else { return Ok(()) };
+        let (metrics, stop) = (self.metrics.clone().below(prefix), self.stop.clone());
+        let settings = HttpSettings { listener: port.listener.clone(), ..HttpSettings::default() };
+        let router = router.fallback(not_found);
+        let bound = http::serve_quietly(socket, settings, router, None, metrics, stop)?;
+        port.note(bound.local_addr(), self.addresses);
+        self.bound.push(bound);
+        Ok(())
+    }
+
+    async fn grpc(&mut self, port: Port, router: Router) -> Result<(), Error> {
+        let Some(socket) = port.bind().await? else { return Ok(()) };
+        let bound = grpc::serve_quietly(socket, port.listener.clone(), router, self.stop.clone())?;
+        port.note(bound.local_addr(), self.addresses);
+        self.bound.push(bound);
+        Ok(())
+    }
+
+    fn grpc_router(
+        &self,
+        add: &AddGrpc,
+        serving: watch::Receiver<bool>,
+        names: &'static [&'static str],
+    ) -> Router {
+        let mut routes = RoutesBuilder::default();
+        routes.add_service(health_service_of(serving, names));
+        add(&mut routes);
+        grpc::router(routes.routes(), self.metrics.clone())
+    }
+}

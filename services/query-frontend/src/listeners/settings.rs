@@ -1,0 +1,240 @@
+//! The ports, from the configuration.
+
+use tactus_config::sections::query_apis::QueryGrpc;
+use tactus_config::sections::receivers::ReceiverTls;
+use tactus_config::sections::server::Server;
+use tactus_config::{Config, GoDuration};
+use tactus_process::Error;
+use tactus_server::listener::{Http2Settings, ListenerSettings};
+use tactus_tls::{ALPN_GRPC, ALPN_HTTP, ServerTls};
+
+use super::Port;
+use crate::from_config::message_limits;
+use crate::jaeger_grpc::MessageLimits;
+
+/// A gRPC port.
+#[derive(Debug, Clone)]
+pub(crate) struct GrpcPort {
+    pub(super) port: Port,
+    pub(super) messages: MessageLimits,
+}
+
+/// All ports of the query APIs that are on.
+#[derive(Debug, Default)]
+pub(crate) struct Ports {
+    pub(super) jaeger_http: Option<Port>,
+    pub(super) jaeger_grpc: Option<GrpcPort>,
+    pub(super) storage: Vec<GrpcPort>,
+    pub(super) zipkin: Option<Port>,
+    pub(super) admin: Option<Port>,
+}
+
+/// The ports that a configuration asks for. Errors: certificates.
+pub(crate) fn ports(config: &Config) -> Result<Ports, Error> {
+    let (server, frontend) = (&config.server, &config.query_frontend);
+    let (jaeger, zipkin) = (&frontend.jaeger, &frontend.zipkin);
+    let http_host = |port| Some(with_port(&server.http_listen_address, port));
+    let grpc_host = |port| Some(with_port(&server.grpc_listen_address, port));
+    let mut storage = Vec::new();
+    storage.extend(grpc(
+        ("Jaeger storage gRPC", "query_frontend.jaeger.storage"),
+        (jaeger.storage.endpoint.as_deref(), grpc_host(7777)),
+        &jaeger.storage.limits,
+        config,
+    )?);
+    storage.extend(grpc(
+        ("Jaeger remote storage gRPC", "query_frontend.jaeger.remote_storage"),
+        (jaeger.remote_storage.endpoint.as_deref(), None),
+        &jaeger.remote_storage.limits,
+        config,
+    )?);
+    Ok(Ports {
+        jaeger_http: http(
+            ("Jaeger query HTTP", "query_frontend.jaeger.http"),
+            (jaeger.http.endpoint.as_deref(), http_host(16686)),
+            jaeger.http.tls.as_ref(),
+            server,
+        )?,
+        jaeger_grpc: grpc(
+            ("Jaeger query gRPC", "query_frontend.jaeger.grpc"),
+            (jaeger.grpc.endpoint.as_deref(), grpc_host(16685)),
+            &jaeger.grpc.limits,
+            config,
+        )?,
+        storage,
+        zipkin: http(
+            ("Zipkin query HTTP", "query_frontend.zipkin"),
+            (zipkin.endpoint.as_deref(), http_host(9411).filter(|_| !receives_zipkin(config))),
+            zipkin.tls.as_ref(),
+            server,
+        )?,
+        admin: http(
+            ("Jaeger admin HTTP", "query_frontend.jaeger.admin"),
+            (jaeger.admin.endpoint.as_deref(), None),
+            jaeger.admin.tls.as_ref(),
+            server,
+        )?,
+    })
+}
+
+/// Whether the process has a Zipkin receiver, whose port carries the query API as well.
+fn receives_zipkin(config: &Config) -> bool {
+    config.target != "query-frontend" && !config.distributor.receivers.zipkin.is_empty()
+}
+
+/// An HTTP port. `endpoint`: what the configuration says, and what holds if it says nothing.
+fn http(
+    (name, key): (&'static str, &'static str),
+    endpoint: (Option<&str>, Option<String>),
+    tls: Option<&ReceiverTls>,
+    server: &Server,
+) -> Result<Option<Port>, Error> {
+    let Some((address, is_set)) = address(endpoint) else { return Ok(None) };
+    let listener = ListenerSettings {
+        tls: self::tls(key, tls, &ALPN_HTTP)?,
+        max_connections: server.http_listen_conn_limit.max(0) as usize,
+        header_timeout: server
+            .http_server_read_header_timeout
+            .non_zero()
+            .or(server.http_server_read_timeout.non_zero()),
+        idle_timeout: server.http_server_idle_timeout.non_zero(),
+        write_timeout: server.http_server_write_timeout.non_zero(),
+        ..shared(server)
+    };
+    Ok(Some(Port { name, key, address, is_set, listener }))
+}
+
+/// A gRPC port. `endpoint`: as for [`http`].
+fn grpc(
+    (name, key): (&'static str, &'static str),
+    endpoint: (Option<&str>, Option<String>),
+    limits: &QueryGrpc,
+    config: &Config,
+) -> Result<Option<GrpcPort>, Error> {
+    let Some((address, is_set)) = address(endpoint) else { return Ok(None) };
+    let server = &config.server;
+    let streams = match limits.max_concurrent_streams {
+        0 => server.grpc_server_max_concurrent_streams,
+        streams => streams,
+    };
+    let finite = |limit: GoDuration| limit.non_zero().filter(|_| limit != GoDuration::INFINITE);
+    let listener = ListenerSettings {
+        tls: tls(key, limits.tls.as_ref(), &ALPN_GRPC)?,
+        max_connections: server.grpc_listen_conn_limit.max(0) as usize,
+        idle_timeout: finite(server.grpc_server_max_connection_idle),
+        max_connection_age: finite(server.grpc_server_max_connection_age),
+        max_connection_age_grace: finite(server.grpc_server_max_connection_age_grace),
+        http2: Http2Settings {
+            max_concurrent_streams: Some(streams).filter(|&streams| streams > 0),
+            keepalive_interval: server.grpc_server_keepalive_time.non_zero(),
+            keepalive_timeout: server.grpc_server_keepalive_timeout.as_std(),
+            ..Http2Settings::default()
+        },
+        ..shared(server)
+    };
+    let port = Port { name, key, address, is_set, listener };
+    Ok(Some(GrpcPort { port, messages: message_limits(config, limits) }))
+}
+
+/// What holds for the connections of every port.
+fn shared(server: &Server) -> ListenerSettings {
+    ListenerSettings {
+        drain_timeout: server.graceful_shutdown_timeout.as_std(),
+        max_head_bytes: server.http_server_max_header_bytes,
+        handshake_timeout: server.tls_handshake_timeout.as_std(),
+        ..ListenerSettings::default()
+    }
+}
+
+/// The address, and whether it is set; `None`: off.
+fn address((set, usual): (Option<&str>, Option<String>)) -> Option<(String, bool)> {
+    match set {
+        Some("") => None,
+        Some(address) => Some((address.to_owned(), true)),
+        None => usual.map(|address| (address, false)),
+    }
+}
+
+fn with_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn tls(
+    key: &str,
+    tls: Option<&ReceiverTls>,
+    alpn: &[&str],
+) -> Result<Option<std::sync::Arc<ServerTls>>, Error> {
+    let Some(tls) = tls else { return Ok(None) };
+    let settings = tactus_tls::from_config::receiver(&format!("{key}.tls"), tls, alpn)?;
+    Ok(Some(ServerTls::load(settings)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(yaml: &str) -> Vec<(&'static str, String, bool)> {
+        let config = tactus_config::from_yaml(yaml).unwrap();
+        let Ports { jaeger_http, jaeger_grpc, storage, zipkin, admin } = ports(&config).unwrap();
+        let grpc = jaeger_grpc.into_iter().chain(storage).map(|grpc| grpc.port);
+        let all = jaeger_http.into_iter().chain(grpc).chain(zipkin).chain(admin);
+        all.map(|port| (port.name, port.address, port.is_set)).collect()
+    }
+
+    #[test]
+    fn usual_ports_are_at_the_host_of_the_server() {
+        let yaml = "server: {http_listen_address: 127.0.0.1, grpc_listen_address: '::1'}";
+        let expected = [
+            ("Jaeger query HTTP", "127.0.0.1:16686"),
+            ("Jaeger query gRPC", "[::1]:16685"),
+            ("Jaeger storage gRPC", "[::1]:7777"),
+            ("Zipkin query HTTP", "127.0.0.1:9411"),
+        ];
+        let expected = expected.map(|(name, address)| (name, address.to_owned(), false));
+        assert_eq!(addresses(yaml), expected);
+        assert_eq!(addresses("target: all")[0].1, ":16686");
+    }
+
+    #[test]
+    fn empty_endpoint_turns_a_port_off_and_a_set_one_is_binding() {
+        let yaml = "query_frontend:
+  jaeger:
+    http: {endpoint: ''}
+    grpc: {endpoint: 'localhost:1', max_concurrent_streams: 7}
+    storage: {endpoint: ''}
+    remote_storage: {endpoint: 'localhost:2'}
+    admin: {endpoint: 'localhost:3'}
+  zipkin: {endpoint: ''}
+";
+        let expected = [
+            ("Jaeger query gRPC", "localhost:1"),
+            ("Jaeger remote storage gRPC", "localhost:2"),
+            ("Jaeger admin HTTP", "localhost:3"),
+        ];
+        let expected = expected.map(|(name, address)| (name, address.to_owned(), true));
+        assert_eq!(addresses(yaml), expected);
+        let config = tactus_config::from_yaml(yaml).unwrap();
+        let streams = ports(&config).unwrap().jaeger_grpc.unwrap().port.listener.http2;
+        assert_eq!(streams.max_concurrent_streams, Some(7));
+    }
+
+    #[test]
+    fn zipkin_receiver_of_the_process_has_the_port() {
+        let receiver = "distributor: {receivers: {zipkin: {}}}";
+        let has_port =
+            |yaml: &str| addresses(yaml).iter().any(|(name, ..)| name.contains("Zipkin"));
+        assert!(!has_port(receiver));
+        assert!(has_port(&format!("{receiver}\ntarget: query-frontend")));
+        assert!(has_port(&format!(
+            "{receiver}\nquery_frontend: {{zipkin: {{endpoint: 'localhost:1'}}}}"
+        )));
+    }
+
+    #[test]
+    fn tls_without_a_key_is_refused() {
+        let yaml = "query_frontend: {jaeger: {storage: {tls: {cert_file: /none}}}}";
+        let error = ports(&tactus_config::from_yaml(yaml).unwrap()).unwrap_err();
+        let text = tactus_telemetry::error_text(&error);
+        assert!(text.contains("query_frontend.jaeger.storage.tls"), "{text}");
+    }
+}

@@ -1,0 +1,160 @@
+//! The service graph: who calls whom, how often, how slowly, and how often in vain.
+//!
+//! It is the TraceQL function `service_graph()` over the window as one interval, so that what makes metrics right holds for
+//! it: every span counts once, jobs, limits and caches are those of metrics queries. Jaeger's and Zipkin's dependencies and
+//! `GET /api/service-graph` are made of it.
+
+mod edges;
+mod nodes;
+mod response;
+
+use tactus_api::request::{MetricsQuery, parse_traceql};
+use tactus_api::{Error, Result};
+use tactus_model::TenantId;
+use tactus_traceql::ast::Query;
+use tactus_traceql::{GraphMeasure, MetricsExpression, MetricsStage, RootExpr, ast};
+
+use crate::frontend::Frontend;
+
+pub(crate) use response::response_json;
+
+/// A range of time, in unix nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GraphWindow {
+    /// Exclusive.
+    pub start_unix_nanos: u64,
+    /// Inclusive, after the start.
+    pub end_unix_nanos: u64,
+}
+
+/// The calls of a window.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ServiceGraph {
+    /// By client, server and connection type; each combination once.
+    pub edges: Vec<Edge>,
+    /// Something could not be read: edges may be missing and counts too small.
+    pub partial: bool,
+}
+
+/// All calls from one service to another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Edge {
+    /// The calling service, or a virtual node.
+    pub client: String,
+    /// The called service, database or virtual node. May be the client: a service that calls itself.
+    pub server: String,
+    /// What is known of the connection.
+    pub connection_type: ConnectionType,
+    /// How many; a whole number unless counts are adjusted for sampling.
+    pub calls: f64,
+    /// How many of them failed on either side.
+    pub errors: f64,
+    /// As the client saw them; `None` if it was not measured.
+    pub client_latency: Option<Latency>,
+    /// As the server saw them; `None` if it was not measured.
+    pub server_latency: Option<Latency>,
+}
+
+/// Quantiles of durations, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Latency {
+    /// Half of the calls took at most as long.
+    pub p50: f64,
+    /// 90 % of them.
+    pub p90: f64,
+    /// 99 % of them.
+    pub p99: f64,
+}
+
+/// What is known of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConnectionType {
+    /// Both sides have spans.
+    Direct,
+    /// Both sides have spans: producer and consumer.
+    MessagingSystem,
+    /// The server is a database without spans of its own.
+    Database,
+    /// The client has no spans: named by the server's peer, or `user`.
+    VirtualClient,
+    /// The server has no spans: named by the client's peer.
+    VirtualServer,
+}
+
+impl ConnectionType {
+    /// As in the label `connection_type`; empty for [`Self::Direct`].
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Direct => "",
+            Self::MessagingSystem => "messaging_system",
+            Self::Database => "database",
+            Self::VirtualClient | Self::VirtualServer => "virtual_node",
+        }
+    }
+
+    /// True if both sides have spans: the edges that Jaeger calls dependencies, self links aside.
+    pub fn is_between_services(self) -> bool {
+        matches!(self, Self::Direct | Self::MessagingSystem)
+    }
+}
+
+impl Edge {
+    /// [`Self::calls`] as a whole number.
+    pub fn call_count(&self) -> u64 {
+        self.calls.round() as u64
+    }
+
+    /// [`Self::errors`] as a whole number.
+    pub fn error_count(&self) -> u64 {
+        self.errors.round() as u64
+    }
+}
+
+impl Frontend {
+    /// The service graph of these tenants, their spans taken together.
+    ///
+    /// `filter`: a TraceQL pipeline, as `{ resource.cluster = "a" }`, that one of the two spans of an edge must satisfy. The
+    /// window may be of any length; the limits of a tenant on bytes read hold.
+    ///
+    /// Errors: [`Error::Invalid`] for a filter that is not a spanset pipeline or an empty window, and those of metrics
+    /// queries.
+    pub async fn service_graph(
+        &self,
+        tenants: &[TenantId],
+        window: GraphWindow,
+        filter: Option<&str>,
+    ) -> Result<ServiceGraph> {
+        let max_bytes = self.settings.max_query_expression_size_bytes;
+        let query = query(window, filter, max_bytes)?;
+        let found = self.query_metrics(tenants, &query).await?;
+        Ok(ServiceGraph { edges: edges::edges(found.answer), partial: found.partial })
+    }
+}
+
+/// The metrics query that yields the parts of the graph. `max_bytes`: longest filter, 0 is any.
+fn query(window: GraphWindow, filter: Option<&str>, max_bytes: usize) -> Result<MetricsQuery> {
+    let invalid = |text: &str| Err(Error::Invalid(text.to_owned()));
+    let GraphWindow { start_unix_nanos: start, end_unix_nanos: end } = window;
+    if start >= end {
+        return invalid("end must be greater than start");
+    }
+    let filter = filter.map(str::trim).filter(|filter| !filter.is_empty()).unwrap_or("{ }");
+    let filter = parse_traceql(filter, max_bytes)?;
+    let Query::Search(pipeline) = filter.query else {
+        return invalid("the filter of a service graph has no metrics function");
+    };
+    let stage = MetricsStage::ServiceGraph(GraphMeasure::All);
+    let metrics = MetricsExpression::Query(Box::new(ast::MetricsQuery { pipeline, stage }));
+    let root = RootExpr { query: Query::Metrics(metrics), hints: filter.hints.only_safe() };
+    Ok(MetricsQuery {
+        text: root.to_string(),
+        explain: false,
+        is_instant: true,
+        exemplars: 0,
+        root,
+        start,
+        end,
+        step: end - start,
+        max_series: 0,
+    })
+}
