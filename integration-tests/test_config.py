@@ -155,3 +155,49 @@ def test_occupied_port_stops_the_start_with_the_address(tactus, servers):
     second.spawn()
     assert second.process.wait(60) == 1
     assert str(tactus.http_port) in second.logs()
+
+
+TUTORIAL = """
+server: {http_listen_port: 3200}
+distributor:
+  receivers:
+    jaeger: {protocols: {thrift_http: , grpc: }}
+    otlp: {protocols: {http: , grpc: }}
+storage:
+  trace:
+    backend: s3
+    s3: {bucket: tempo-traces, endpoint: s3.amazonaws.com, region: us-east-1}
+    wal: {path: ./wal}
+    pool: {max_workers: 100, queue_depth: 10000}
+querier: {frontend_worker: {frontend_address: "tempo-query-frontend:9095"}}
+metrics_generator:
+  registry: {external_labels: {cluster: production}}
+  storage: {path: ./generator, remote_write: [{url: "http://prometheus:9090/api/v1/write", send_exemplars: true}]}
+overrides: {defaults: {metrics_generator: {processors: [service-graphs, span-metrics]}}}
+"""
+
+
+def test_files_of_tutorials_are_valid_and_misplaced_keys_are_shown_their_place(tmp_path):
+    done = verify(tmp_path, TUTORIAL)
+    assert (done.returncode, done.stdout.strip()) == (0, "config ok"), done.stderr
+    misplaced = (
+        "overrides:\n  defaults:\n    metrics_generator:\n      storage: {path: ./x}\n"
+        "      remote_write: [{url: 'http://prometheus:9090/api/v1/write'}]\n"
+        "    ingestion_rate_limit_bytes: 5000000\n    ingestion_burst_size_bytes: 10000000\n")
+    done = verify(tmp_path, misplaced)
+    assert done.returncode == 1
+    for place in (
+        "metrics_generator.storage?", "metrics_generator.storage.remote_write?", "overrides.defaults.ingestion.rate_limit_bytes?",
+        "overrides.defaults.ingestion.burst_size_bytes?",
+    ):
+        assert f"did you mean {place}" in done.stderr, done.stderr
+    flat = verify(tmp_path, "overrides:\n  ingestion_rate_limit_bytes: 5000000\n  ingestion_burst_size_bytes: 10000000\n")
+    assert "rate_limit_bytes" not in flat.stderr
+
+
+def test_variables_of_jaeger_count_where_the_file_is_silent(tmp_path):
+    refused = verify(tmp_path, "", env={"SPAN_STORAGE_TYPE": "elasticsearch", "ES_SERVER_URLS": "http://elasticsearch:9200"})
+    assert refused.returncode == 1
+    assert "SPAN_STORAGE_TYPE=elasticsearch" in refused.stderr and "storage.trace.backend" in refused.stderr
+    for env in ({"COLLECTOR_ZIPKIN_HOST_PORT": ":9411"}, {"COLLECTOR_OTLP_ENABLED": "true"}, {"SPAN_STORAGE_TYPE": "memory"}):
+        assert verify(tmp_path, "", env=env).returncode == 0

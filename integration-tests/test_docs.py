@@ -12,6 +12,7 @@ import sys
 import pytest
 import yaml
 
+from harness import dialects
 from harness.paths import REPOSITORY, tactus_binary
 
 FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -30,8 +31,12 @@ def name(page):
 
 def ported(text, server):
     """The text with the default ports replaced by the server's."""
-    for default, port in ((3200, server.http_port), (4317, server.otlp_grpc_port), (4318, server.otlp_http_port),
-                          (9095, server.grpc_port)):
+    ports = server.ports
+    for default, port in (
+        (3200, server.http_port), (4317, server.otlp_grpc_port), (4318, server.otlp_http_port), (9095, server.grpc_port),
+        (14250, ports.jaeger_grpc), (14268, ports.thrift_http), (9411, ports.zipkin), (16686, ports.query_http),
+        (16685, ports.query_grpc), (5778, ports.sampling_http),
+    ):
         text = re.sub(rf"(127\.0\.0\.1|localhost):{default}\b", rf"\g<1>:{port}", text)
     return text
 
@@ -39,7 +44,7 @@ def ported(text, server):
 @pytest.mark.parametrize("page", EXAMPLES, ids=name)
 def test_examples_of_a_page_run(page, servers, tmp_path):
     # The usual window of a search without start and end.
-    server = servers.start(config={
+    server = dialects.start(servers, extra={
         "compactor": {"jobs": {"api_enabled": True}},
         "query_frontend": {"search": {"query_backend_after": "15m", "query_ingesters_until": "30m"}}})
     work = tmp_path / "examples"

@@ -125,7 +125,10 @@ impl Reader {
 
     /// Notes a key that the current section does not have.
     pub(crate) fn unknown(&mut self, key: &Key) {
-        let text = format!("field {} not found in type {}", key.text, self.type_name());
+        let mut text = format!("field {} not found in type {}", key.text, self.type_name());
+        if let Some(place) = crate::misplaced::right_place(self.type_name(), &key.text) {
+            text.push_str(&format!(": did you mean {place}?"));
+        }
         self.problems.push(Problem { line: key.line, text });
     }
 

@@ -5,7 +5,7 @@ use crate::field::{Field, Reader};
 use crate::flags::{self, Given, Target};
 use crate::sections::root::Config;
 use crate::yaml::{Content, Node};
-use crate::{adjust, check, expand, rewrite, unsupported, validate, yaml};
+use crate::{adjust, check, expand, jaeger_environment, rewrite, unsupported, validate, yaml};
 
 /// A configuration and what the process was asked to do with it.
 #[derive(Debug)]
@@ -83,6 +83,7 @@ pub fn load(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<Loa
     loaded.warnings.append(&mut document.warnings);
     loaded.warnings.extend(unsupported::warnings(config));
     adjust::for_target(config, &hostname(&env), document.clustered);
+    jaeger_environment::apply(&mut config.distributor.receivers, &env).map_err(Error::Invalid)?;
     validate::validate(config).map_err(Error::Invalid)?;
     loaded.config = document.config;
     Ok(loaded)

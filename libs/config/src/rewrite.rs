@@ -5,7 +5,7 @@ use crate::yaml::{Content, Key, Node};
 mod flat;
 mod removed;
 
-pub(crate) use flat::{flat_to_scoped, rewrite_main};
+pub(crate) use flat::{flat_names, flat_to_scoped, rewrite_main};
 
 /// Applies all rewrites to the root of the main file; adds to `warnings`.
 pub(crate) fn rewrite(root: &mut Node, warnings: &mut Vec<String>) {

@@ -3,11 +3,11 @@
 
 pub mod adjust;
 pub mod agent;
+#[cfg(test)]
+mod damage_tests;
 pub mod from_otlp;
 pub mod json;
 pub mod span;
-#[cfg(test)]
-mod damage_tests;
 #[cfg(test)]
 mod testing;
 pub mod thrift;

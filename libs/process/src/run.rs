@@ -63,7 +63,11 @@ pub fn main(program: Program) -> ExitCode {
     }
     if loaded.verify_only {
         loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
-        return ExitCode::from(loaded.verify_exit_code());
+        let code = loaded.verify_exit_code();
+        if code == 0 {
+            println!("config ok");
+        }
+        return ExitCode::from(code);
     }
     match start(&loaded, program) {
         Ok(()) => ExitCode::SUCCESS,

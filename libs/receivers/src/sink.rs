@@ -47,7 +47,7 @@ pub(crate) async fn push_traced(
 /// What became of the spans of a request that succeeded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PushOutcome {
-    /// Spans stored.
+    /// Spans taken: stored, or dropped by a rule of the operator.
     pub accepted_spans: u64,
     /// Spans dropped although the request succeeded; the client must not send them again.
     pub rejected_spans: u64,

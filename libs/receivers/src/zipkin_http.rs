@@ -84,8 +84,8 @@ impl BatchFormat for ZipkinSpans {
             parse_string_tags: self.parse_string_tags,
             now_unix_nanos: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
         };
-        let request = decode(format, &body, &options)
-            .map_err(|error| Refusal::invalid(error.to_string()))?;
+        let request =
+            decode(format, &body, &options).map_err(|error| Refusal::invalid(error.to_string()))?;
         Ok(Decoded { request, transport: format.transport() })
     }
 }

@@ -49,7 +49,7 @@ pub fn spans_from_otlp(resource_spans: &[ResourceSpans]) -> Vec<v2::Span> {
 }
 
 /// Text for display in lower case, as Zipkin shows names.
-pub fn lower_case(text: &[u8]) -> Cow<'_, str> {
+pub(crate) fn lower_case(text: &[u8]) -> Cow<'_, str> {
     match lossy(text) {
         Cow::Borrowed(text) if !text.chars().any(char::is_uppercase) => Cow::Borrowed(text),
         text => Cow::Owned(text.to_lowercase()),
@@ -57,7 +57,7 @@ pub fn lower_case(text: &[u8]) -> Cow<'_, str> {
 }
 
 /// A value as the text of a tag.
-pub fn text_of(value: &Value) -> Bytes {
+fn text_of(value: &Value) -> Bytes {
     match value {
         Value::StringValue(text) => text.clone(),
         Value::BoolValue(value) => value.to_string().into(),

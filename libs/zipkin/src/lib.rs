@@ -22,7 +22,7 @@ pub mod v2;
 
 pub use decode::{DecodeOptions, Format, MediaType, Version, decode};
 pub use error::{Error, SpanError};
-pub use from_otlp::{lower_case, spans_from_otlp, text_of};
+pub use from_otlp::spans_from_otlp;
 pub use v2::write_spans;
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(crate) struct Annotation {
     /// Microseconds since 1970; 0: unknown.
     pub(crate) timestamp: u64,
     pub(crate) value: Bytes,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoint: Option<Box<Endpoint>>,
 }
 
 /// A property.
@@ -47,7 +47,7 @@ pub(crate) struct BinaryAnnotation {
     pub(crate) key: Bytes,
     /// `None`: a value without a type, as JSON's `null`.
     pub(crate) value: Option<Value>,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoint: Option<Box<Endpoint>>,
 }
 
 #[cfg(test)]

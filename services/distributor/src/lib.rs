@@ -56,7 +56,6 @@ use crate::{
     peers::{CallSettings, Peers},
     push::CheckedExport,
     routes::{Route, Routes},
-    rules::RuleSet,
     sampling::RootSpans,
     traces::TraceCount,
     write::Writer,
@@ -74,8 +73,6 @@ const SUSPECT_SHARE: u64 = 4;
 const CALL_BYTES: u64 = 4096;
 /// What the spans of a request take as columns, in times its bytes, about.
 const COLUMN_FACTOR: u64 = 4;
-/// Rules on larger requests take a thread of their own.
-const SMALL_REQUEST_BYTES: usize = 32 << 10;
 /// Ingesters known beyond those of the ring before the ones that left are forgotten.
 const SPARE_PEERS: usize = 16;
 
@@ -243,33 +240,6 @@ impl Distributor {
             rejected_spans: invalid + refused,
             message: reasons.join("; "),
         })
-    }
-
-    /// Checks a request and puts what the rules leave of it in its place; returns the spans that they dropped.
-    async fn apply_rules(
-        &self,
-        request: &mut Arrived<'_>,
-        book: &RuleBook,
-        rules: Arc<RuleSet>,
-    ) -> Result<u64, PushError> {
-        let export = CheckedExport::read(&request.bytes, |_| {}).map_err(malformed)?;
-        if export.received == 0 {
-            return Ok(0);
-        }
-        self.check(request, &export)?;
-        let (bytes, set) = (request.bytes.clone(), Arc::clone(&rules));
-        let applied = if bytes.len() <= SMALL_REQUEST_BYTES {
-            set.apply(&bytes)
-        } else {
-            tokio::task::spawn_blocking(move || set.apply(&bytes))
-                .await
-                .map_err(|error| PushError::Internal(error.to_string()))?
-        };
-        let applied = applied.map_err(malformed)?;
-        book.count(request.tenant, &rules, &applied);
-        self.metrics.discard(request.tenant, "drop_rule", applied.dropped);
-        request.bytes = applied.request;
-        Ok(applied.dropped)
     }
 
     /// Rate and ids, and the counts of both.

@@ -80,9 +80,16 @@ pub async fn part(
     let (closing, leaving) = (stop.clone(), cluster.clone());
     part.start = Some(Box::pin(async move {
         cluster.join_distributors().await;
-        let mut receivers =
-            open_receivers(&config, auth, sink, &sampling, zipkin_query.get(), &addresses, &closing)
-                .await?;
+        let mut receivers = open_receivers(
+            &config,
+            auth,
+            sink,
+            &sampling,
+            zipkin_query.get(),
+            &addresses,
+            &closing,
+        )
+        .await?;
         receivers.extend(sampling.open_ports(&addresses, &closing).await?);
         let _ = bound.send(receivers);
         let metrics = ReceiverMetrics::register(Registry::global());

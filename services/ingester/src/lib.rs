@@ -13,6 +13,7 @@
 #![warn(missing_docs)]
 
 mod build;
+mod clear;
 mod downscale;
 mod error;
 mod flush;

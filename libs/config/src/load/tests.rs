@@ -128,6 +128,20 @@ fn named_receivers_replace_the_usual_ones() {
 }
 
 #[test]
+fn zipkin_receiver_has_its_listener_in_the_old_form_and_the_new() {
+    let endpoint = |zipkin: &str| {
+        let file = format!("distributor: {{receivers: {{zipkin: {zipkin}}}}}");
+        let loaded = loaded(&file, "");
+        assert!(loaded.warnings.iter().all(|warning| !warning.contains("zipkin")));
+        loaded.config.distributor.receivers.zipkin["zipkin"].listener().endpoint.clone()
+    };
+    assert_eq!(endpoint(""), "0.0.0.0:9411");
+    assert_eq!(endpoint("{endpoint: 'a:1', parse_string_tags: true}"), "a:1");
+    assert_eq!(endpoint("{protocols: {http: }}"), "0.0.0.0:9411");
+    assert_eq!(endpoint("{protocols: {http: {endpoint: 'b:2'}}}"), "b:2");
+}
+
+#[test]
 fn start_without_a_file_stays_on_loopback() {
     for flags in ["", "-target=all -log.level=debug -server.http-listen-port=3300"] {
         let loaded = without_file(flags);

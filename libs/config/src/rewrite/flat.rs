@@ -102,7 +102,7 @@ fn restore_lines(node: &mut Node) {
 }
 
 /// Every flat name with the scoped path that it stands for.
-fn flat_names() -> Vec<(String, String)> {
+pub(crate) fn flat_names() -> Vec<(String, String)> {
     let mut rows = Vec::new();
     Limits::default().outline_entries("", &mut rows);
     let mut names: Vec<(String, String)> = rows

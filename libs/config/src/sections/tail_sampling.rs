@@ -248,7 +248,10 @@ policies:
         assert_eq!(TailSampling::parse(json).unwrap().policies[0].kind, "always_sample");
         assert_eq!(TailSampling::parse("").unwrap(), TailSampling::default());
         let error = TailSampling::parse("policies:\n  - {name: a, typ: b}").unwrap_err();
-        assert!(error.contains("line 2: field typ not found in type tail_sampling.policies.0"), "{error}");
+        assert!(
+            error.contains("line 2: field typ not found in type tail_sampling.policies.0"),
+            "{error}"
+        );
         assert!(TailSampling::parse("[1]").is_err());
         assert!(TailSampling::parse("{").is_err());
     }

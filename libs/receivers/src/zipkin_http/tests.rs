@@ -129,7 +129,10 @@ async fn damage_is_a_bad_request_in_plain_text() {
         (V2, "\n\u{1}", "malformed protobuf"),
     ] {
         let (status, headers, text) = asked.send_whole(post(path, &[], body)).await;
-        assert_eq!((status, headers[CONTENT_TYPE].as_bytes()), (400, &b"text/plain; charset=utf-8"[..]));
+        assert_eq!(
+            (status, headers[CONTENT_TYPE].as_bytes()),
+            (400, &b"text/plain; charset=utf-8"[..])
+        );
         assert!(text.contains(expected), "{text}");
     }
     assert!(asked.sink.bodies().is_empty());
@@ -156,7 +159,11 @@ async fn sink_errors_have_their_statuses() {
     let text = || "why".to_owned();
     for (error, status, retry_after) in [
         (PushError::Invalid(text()), 400, None),
-        (PushError::RateLimited { message: text(), retry_after: Duration::from_secs(5) }, 429, Some("5")),
+        (
+            PushError::RateLimited { message: text(), retry_after: Duration::from_secs(5) },
+            429,
+            Some("5"),
+        ),
         (PushError::RateLimited { message: text(), retry_after: Duration::ZERO }, 429, None),
         (PushError::Unavailable { message: text(), retry_after: Duration::ZERO }, 503, None),
         (PushError::Internal(text()), 500, None),

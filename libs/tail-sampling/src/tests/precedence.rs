@@ -59,6 +59,8 @@ fn kinds() -> impl Strategy<Value = Kind> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn policies_combine_by_the_table(list in vec((kinds(), any::<u8>()), 1..5)) {
         let wanted: Vec<u64> = (0..TRACES).filter(|&trace| expected(&list, trace)).collect();

@@ -245,7 +245,8 @@ impl Counts {
                     selected.contains(row) && (!is_bounded || (at > *start && at <= *end))
                 });
                 let (reach, starts) = (&offer.reach, offer.starts);
-                let compared = ComparedRows { rows: &rows, sides, reach, starts };
+                let weights = query.weighing.map(|by| sample::weights(by, &rows, offer.view));
+                let compared = ComparedRows { rows: &rows, sides, reach, starts, weights };
                 comparison.observe(&compared, offer.view);
                 if let Some(exemplars) = exemplars {
                     exemplars.choose(&rows, offer.view);

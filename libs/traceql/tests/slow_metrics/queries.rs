@@ -135,9 +135,10 @@ pub(crate) fn adjustable() -> BoxedStrategy<String> {
         "quantile_over_time(duration, 0.5, 0.9)",
     ]);
     let by = one_of(&["", " by(name)", " by(resource.service.name, kind)", " by(.a)"]);
-    (filter, function, by)
-        .prop_map(|(filter, function, by)| format!("{filter} | {function}{by}"))
-        .boxed()
+    let compared = filter.clone().prop_map(|it| format!("{it} | compare({{ span.a = 1 }}, 3)"));
+    let series = (filter, function, by)
+        .prop_map(|(filter, function, by)| format!("{filter} | {function}{by}"));
+    prop_oneof![5 => series, 1 => compared].boxed()
 }
 
 /// `service_graph`.

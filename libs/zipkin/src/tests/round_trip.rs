@@ -10,8 +10,9 @@ use tactus_model::{SpanId, TraceId};
 use tactus_proto::zipkin::proto3;
 
 use super::decode;
+use crate::from_otlp::lower_case;
 use crate::v2::{Annotation, Endpoint, Kind, Span};
-use crate::{DecodeOptions, Format, lower_case, spans_from_otlp, write_spans};
+use crate::{DecodeOptions, Format, spans_from_otlp, write_spans};
 
 fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())

@@ -92,10 +92,11 @@ fn times(span: &v1::Span, options: &DecodeOptions) -> (u64, u64, bool) {
 fn resource_of(span: &v1::Span) -> ResourceKey {
     let has_name = |endpoint: &&Endpoint| !endpoint.service_name.is_empty();
     let core = span.annotations.iter().filter(|annotation| core_kind(annotation).is_some());
-    let core = core.map(|annotation| &annotation.endpoint).find(has_name);
+    let core = core.filter_map(|annotation| annotation.endpoint.as_deref()).find(has_name);
     let properties = span.binary_annotations.iter();
-    let endpoint =
-        core.or_else(|| properties.map(|property| &property.endpoint).rev().find(has_name));
+    let endpoint = core.or_else(|| {
+        properties.filter_map(|property| property.endpoint.as_deref()).rev().find(has_name)
+    });
     let Some(endpoint) = endpoint else {
         let component = span.binary_annotations.iter().find_map(|property| match &property.value {
             Some(Value::StringValue(text)) if *property.key == *LOCAL_COMPONENT => Some(text),

@@ -49,7 +49,7 @@ struct JsonAnnotation<'a> {
     timestamp: Micros,
     #[serde(borrow)]
     value: Text<'a>,
-    endpoint: Option<JsonEndpoint<'a>>,
+    endpoint: Option<Box<JsonEndpoint<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -58,7 +58,7 @@ struct JsonBinaryAnnotation<'a> {
     #[serde(borrow)]
     key: Text<'a>,
     value: Property<'a>,
-    endpoint: Option<JsonEndpoint<'a>>,
+    endpoint: Option<Box<JsonEndpoint<'a>>>,
 }
 
 /// Hands the spans of a list to `take`, one by one.
@@ -94,8 +94,8 @@ impl JsonSpan<'_> {
             b"" => None,
             _ => Some(span_id(&self.parent_id, "parentId")?).filter(|parent| !parent.is_zero()),
         };
-        let endpoint = |endpoint: Option<JsonEndpoint<'_>>| {
-            endpoint.map_or_else(Endpoint::default, |endpoint| endpoint.into_endpoint(body))
+        let endpoint = |endpoint: Option<Box<JsonEndpoint<'_>>>| {
+            endpoint.map(|endpoint| Box::new(endpoint.into_endpoint(body)))
         };
         let annotations = self.annotations.into_iter().map(|annotation| Annotation {
             timestamp: annotation.timestamp.0,

@@ -43,12 +43,12 @@ fn span_of(span: zipkincore::Span) -> Result<Span, SpanError> {
     let annotations = span.annotations.into_iter().map(|annotation| Annotation {
         timestamp: micros(Some(annotation.timestamp)).unwrap_or_default(),
         value: annotation.value,
-        endpoint: endpoint(annotation.host.as_deref()),
+        endpoint: annotation.host.as_deref().map(endpoint),
     });
     let properties = span.binary_annotations.into_iter().map(|property| BinaryAnnotation {
         value: Some(value(property.annotation_type, property.value)),
         key: property.key,
-        endpoint: endpoint(property.host.as_deref()),
+        endpoint: property.host.as_deref().map(endpoint),
     });
     Ok(Span {
         trace_id: TraceId(trace_id.to_be_bytes()),
@@ -62,16 +62,15 @@ fn span_of(span: zipkincore::Span) -> Result<Span, SpanError> {
     })
 }
 
-fn endpoint(host: Option<&zipkincore::Endpoint>) -> Endpoint {
-    let Some(host) = host else { return Endpoint::default() };
+fn endpoint(host: &zipkincore::Endpoint) -> Box<Endpoint> {
     let ipv4 = Some(host.ipv4).filter(|ip| *ip != 0).map(|ip| Ipv4Addr::from(ip).to_string());
     let ipv6 = <[u8; 16]>::try_from(&*host.ipv6).ok().map(|ip| Ipv6Addr::from(ip).to_string());
-    Endpoint {
+    Box::new(Endpoint {
         service_name: host.service_name.clone(),
         ipv4: ipv4.map_or_else(Bytes::new, Bytes::from),
         ipv6: ipv6.map_or_else(Bytes::new, Bytes::from),
         port: host.port,
-    }
+    })
 }
 
 /// Numbers are big-endian; bytes after them are ignored.

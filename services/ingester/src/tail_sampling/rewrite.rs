@@ -6,8 +6,8 @@ use tactus_model::{SpanBatch, TenantId, merge::gather_traces, span_end};
 
 use super::Decided;
 use crate::{
+    clear::part_range,
     error::Error,
-    flush::part_range,
     generation::Tenant,
     ingester::Ingester,
     layout::{decided_paths, sync_directory},

@@ -4,15 +4,14 @@ use std::path::PathBuf;
 
 use parking_lot::Mutex;
 use tactus_config::sections::tail_sampling::TailSampling as Section;
-use tactus_proto::tactus::v1::{
-    Holder, HoldingsRequest, MetricsRequest, ingester_server::Ingester as Protocol,
-};
 use tactus_tail_sampling::Policies;
 use tokio_util::sync::CancellationToken;
-use tonic::Request;
 
 use super::*;
 use crate::{TailSampling, generation::Generation, tail_sampling::Due};
+
+mod disk;
+mod origins;
 
 /// Keeps the traces of a span below 10.
 const BELOW_TEN: &str =
@@ -244,78 +243,6 @@ async fn stop_decides_what_is_there() {
 }
 
 #[tokio::test]
-async fn killed_at_any_step_the_segment_is_there_or_what_was_decided_of_it() {
-    let sampled = Sampled::new(BELOW_TEN);
-    let ingester = sampled.open();
-    push_one(&ingester, 1, 1);
-    push_one(&ingester, 2, 200);
-    ingester.seal().await.unwrap();
-    let pending = sampled.segment_paths()[0].clone();
-    let undecided = std::fs::read(&pending).unwrap();
-    ingester.decide(Due::Waited).await.unwrap();
-    let decided = sampled.segment_paths()[0].clone();
-    let kept = std::fs::read(&decided).unwrap();
-    drop(ingester);
-    // While what stays is written.
-    std::fs::remove_file(&decided).unwrap();
-    std::fs::write(&pending, &undecided).unwrap();
-    std::fs::write(pending.with_extension("deciding"), &kept[..kept.len() / 2]).unwrap();
-    let ingester = sampled.open();
-    assert_eq!(sampled.segment_files(), ["t1.0.pending"]);
-    assert_eq!(ids(&ingester), [1, 200]);
-    drop(ingester);
-    // Before the segment goes.
-    std::fs::write(&decided, &kept).unwrap();
-    let ingester = sampled.open();
-    assert_eq!(sampled.segment_files(), ["t1.0.seg"]);
-    assert_eq!(ids(&ingester), [1]);
-    // Left behind it goes with its segment.
-    std::fs::write(&pending, &undecided).unwrap();
-    push_one(&ingester, 3, 300);
-    ingester.flush_all().await.unwrap();
-    assert!(sampled.segment_paths().is_empty());
-    drop(ingester);
-    assert!(ids(&sampled.open()).is_empty());
-}
-
-#[tokio::test]
-async fn decision_that_cannot_be_written_is_tried_again() {
-    let sampled = Sampled::new(BELOW_TEN);
-    let ingester = sampled.open();
-    push_one(&ingester, 1, 1);
-    push_one(&ingester, 2, 200);
-    ingester.seal().await.unwrap();
-    let in_the_way = sampled.segment_paths()[0].with_extension("deciding");
-    std::fs::create_dir(&in_the_way).unwrap();
-    ingester.decide(Due::Waited).await.unwrap_err();
-    assert!(ingester.flush_all().await.is_err());
-    assert_eq!(ids(&ingester), [1, 200]);
-    assert!(sampled.bench.blocklist.tenant("t1").live().is_empty());
-    std::fs::remove_dir(&in_the_way).unwrap();
-    ingester.decide(Due::Waited).await.unwrap();
-    assert_eq!(ids(&ingester), [1]);
-    let discarded = "tempo_discarded_spans_total{reason=\"tail_sampling\",tenant=\"t1\"}";
-    assert_eq!(sampled.metric(discarded), Some(1.0));
-}
-
-#[tokio::test]
-async fn undecided_spans_of_the_log_are_decided_after_a_restart() {
-    let sampled = Sampled::new(BELOW_TEN);
-    sampled.set(Some(tail_sampling(BELOW_TEN, HOUR)));
-    let ingester = sampled.open();
-    push_one(&ingester, 1, 100);
-    push_one(&ingester, 2, 200);
-    ingester.seal().await.unwrap();
-    push_one(&ingester, 1, 1);
-    drop(ingester);
-    let ingester = sampled.open();
-    assert_eq!(ids(&ingester), [1, 100, 200]);
-    assert_eq!(sampled.segment_files(), ["t1.0.pending", "t1.0.pending"]);
-    ingester.decide(Due::All).await.unwrap();
-    assert_eq!(ids(&ingester), [1, 100]);
-}
-
-#[tokio::test]
 async fn oldest_of_too_many_traces_are_decided_early() {
     let sampled = Sampled::new(ALL);
     let few = format!("{{num_traces: 10, {BELOW_TEN}}}");
@@ -336,39 +263,6 @@ async fn oldest_of_too_many_traces_are_decided_early() {
 }
 
 #[tokio::test]
-async fn turned_off_everything_stays_and_files_are_as_ever() {
-    let sampled = Sampled::new(NONE);
-    let ingester = sampled.open();
-    push_all(&ingester, 0..20);
-    ingester.seal().await.unwrap();
-    sampled.set(None);
-    push_all(&ingester, 20..40);
-    ingester.seal().await.unwrap();
-    assert_eq!(sampled.segment_files(), ["t1.0.pending", "t1.0.seg"]);
-    ingester.decide(Due::Waited).await.unwrap();
-    assert_eq!(sampled.segment_files(), ["t1.0.seg", "t1.0.seg"]);
-    assert_eq!(held(&ingester), once(0..40));
-    drop(ingester);
-    assert_eq!(held(&sampled.open()), once(0..40));
-    // Without policies, and with one that keeps all, the same bytes.
-    let bytes = async |policies: Option<&str>| {
-        let sampled = Sampled::new(ALL);
-        sampled.set(policies.map(|yaml| tail_sampling(yaml, Duration::ZERO)));
-        let ingester = sampled.open();
-        push_all(&ingester, 0..100);
-        ingester.seal().await.unwrap();
-        assert_eq!(
-            ingester.has_pending.load(std::sync::atomic::Ordering::Relaxed),
-            policies.is_some()
-        );
-        ingester.decide(Due::Waited).await.unwrap();
-        assert_eq!(sampled.segment_files(), ["t1.0.seg"]);
-        std::fs::read(&sampled.segment_paths()[0]).unwrap()
-    };
-    assert_eq!(bytes(None).await, bytes(Some(ALL)).await);
-}
-
-#[tokio::test]
 async fn changed_policies_hold_for_the_next_decisions() {
     let sampled = Sampled::new(NONE);
     let ingester = sampled.open();
@@ -381,38 +275,6 @@ async fn changed_policies_hold_for_the_next_decisions() {
     ingester.seal().await.unwrap();
     ingester.decide(Due::Waited).await.unwrap();
     assert_eq!(ids(&ingester), [3]);
-}
-
-#[tokio::test]
-async fn dropped_spans_leave_no_gap_in_what_is_held() {
-    let sampled = Sampled::new(BELOW_TEN);
-    let ingester = sampled.open();
-    let mut push = push_of("t1", &[span(1, 1, 1), span(2, 200, 1)]);
-    push.runs[0].origin = 7 << 24 | 5;
-    ingester.push(&push, &tenant()).unwrap();
-    ingester.seal().await.unwrap();
-    let before = holder(&ingester).await;
-    ingester.decide(Due::Waited).await.unwrap();
-    assert_eq!(ids(&ingester), [1]);
-    let after = holder(&ingester).await;
-    assert_eq!((after.complete, after.incomplete), (before.complete, vec![]));
-    assert_eq!(ingester.push(&push, &tenant()).unwrap().spans, 0, "sent again");
-    ingester.flush_all().await.unwrap();
-    let blocks = sampled.bench.blocklist.tenant("t1");
-    assert!(blocks.live()[0].origins().0.contains(7 << 24 | 5));
-}
-
-#[tokio::test]
-async fn segment_without_a_kept_trace_is_known_when_it_is_sent_again() {
-    let sampled = Sampled::new(NONE);
-    let ingester = sampled.open();
-    let mut push = push_of("t1", &[span(1, 1, 1)]);
-    push.runs[0].origin = 7 << 24 | 5;
-    ingester.push(&push, &tenant()).unwrap();
-    ingester.seal().await.unwrap();
-    ingester.decide(Due::Waited).await.unwrap();
-    assert!(ids(&ingester).is_empty());
-    assert_eq!(ingester.push(&push, &tenant()).unwrap().spans, 0);
 }
 
 #[test]
@@ -443,62 +305,6 @@ async fn rates_are_kept_over_rounds() {
     // A burst of ten, then what the moment since brought.
     assert_eq!(counts[0], 10);
     assert!((10..20).contains(&counts[1]), "{counts:?}");
-}
-
-async fn holder(ingester: &Ingester) -> Holder {
-    let request = HoldingsRequest { tenant: "t1".to_owned() };
-    let answer = Protocol::holdings(ingester, Request::new(request)).await.unwrap();
-    answer.into_inner().holders.remove(0)
-}
-
-/// The spans that these ingesters count together.
-async fn counted(ingesters: &[(&str, &Ingester)]) -> f64 {
-    let mut holders = Vec::new();
-    for (name, ingester) in ingesters {
-        holders.push(Holder { ingester_id: (*name).to_owned(), ..holder(ingester).await });
-    }
-    let mut sum = 0.0;
-    for (_, ingester) in ingesters {
-        let request = MetricsRequest {
-            tenant: "t1".to_owned(),
-            query: "{ } | count_over_time()".to_owned(),
-            step_nanos: 1_000_000,
-            intervals: 1,
-            holders: holders.clone(),
-            ..MetricsRequest::default()
-        };
-        let answer = Protocol::metrics(*ingester, Request::new(request)).await.unwrap();
-        sum += answer.into_inner().series.iter().flat_map(|it| &it.values).sum::<f64>();
-    }
-    sum
-}
-
-#[tokio::test]
-async fn replicas_count_kept_spans_once_and_dropped_ones_until_they_are() {
-    let sampled: Vec<_> = (0..3).map(|_| Sampled::new(BELOW_TEN)).collect();
-    let names = ["a", "b", "c"];
-    let ingesters: Vec<_> = sampled.iter().zip(names).map(|(it, name)| it.open_as(name)).collect();
-    // Pushes of several streams, each of which another ingester counts first.
-    for stream in 1..=6u64 {
-        let id = stream as u16;
-        let spans = [span(id, id, 5), span(id, id + 100, 5), span(id + 50, id + 200, 5)];
-        let mut push = push_of("t1", &spans);
-        push.runs[0].origin = stream << 24 | 1;
-        for ingester in &ingesters {
-            ingester.push(&push, &tenant()).unwrap();
-        }
-    }
-    let all: Vec<_> = names.into_iter().zip(ingesters.iter().map(|it| &**it)).collect();
-    for ingester in &ingesters {
-        ingester.seal().await.unwrap();
-    }
-    assert_eq!(counted(&all).await, 18.0);
-    for (place, ingester) in ingesters.iter().enumerate() {
-        ingester.decide(Due::Waited).await.unwrap();
-        let count = counted(&all).await;
-        let is_last = place + 1 == ingesters.len();
-        assert!(if is_last { count == 12.0 } else { (12.0..=18.0).contains(&count) }, "{count}");
-    }
 }
 
 #[tokio::test]

@@ -17,6 +17,9 @@ use super::kind::kind_name;
 use super::{JaegerQueries, matching};
 use windows::sums;
 
+/// Steps of a query where no limit is set.
+const MOST_STEPS: u64 = 1_000_000;
+
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Measure {
@@ -151,9 +154,6 @@ impl JaegerQueries {
         Ok((query.end.saturating_sub(length), step))
     }
 }
-
-/// Steps of a query where no limit is set.
-const MOST_STEPS: u64 = 1_000_000;
 
 /// The spans to measure. `None`: there are none.
 fn spans(query: &PerformanceQuery) -> Option<String> {

@@ -1,5 +1,7 @@
 //! Spans that a Jaeger of the first generation writes to its storage.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use prost::Message as _;
 use tactus_jaeger::to_otlp::to_otlp;
@@ -12,6 +14,7 @@ use tactus_proto::jaeger::storage::v1::{
     streaming_span_writer_plugin_server::StreamingSpanWriterPlugin,
 };
 use tactus_server::tenancy::Tenancy;
+use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Answer, NO_WRITER, WriteSpans};
@@ -21,6 +24,9 @@ const BATCH_SPANS: usize = 512;
 
 /// And their bytes.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// How long a span may wait for others: some clients keep a stream open for hours.
+const BATCH_AGE: Duration = Duration::from_millis(200);
 
 /// The writing services, and what there is of them.
 pub(super) struct Writers {
@@ -59,18 +65,13 @@ impl StreamingSpanWriterPlugin for Writers {
     ) -> Answer<WriteSpanResponse> {
         let (tenant, write) = self.begin(&request)?;
         let mut requests = request.into_inner();
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        while let Some(request) = requests.next().await {
-            let Some(span) = request?.span else { continue };
-            bytes += span.encoded_len();
-            batch.push(span);
-            if batch.len() >= BATCH_SPANS || bytes >= BATCH_BYTES {
-                store(write, tenant.clone(), std::mem::take(&mut batch)).await?;
-                bytes = 0;
+        loop {
+            let (batch, ended) = next_batch(&mut requests).await?;
+            store(write, tenant.clone(), batch).await?;
+            if ended {
+                return Ok(Response::new(WriteSpanResponse {}));
             }
         }
-        store(write, tenant, batch).await?;
-        Ok(Response::new(WriteSpanResponse {}))
     }
 }
 
@@ -83,6 +84,30 @@ impl PluginCapabilities for Writers {
             streaming_span_writer: self.write.is_some(),
         }))
     }
+}
+
+/// The next spans of a stream, one at least, and whether it ended with them.
+async fn next_batch(
+    requests: &mut Streaming<WriteSpanRequest>,
+) -> Result<(Vec<Span>, bool), Status> {
+    let (mut batch, mut bytes, mut since) = (Vec::new(), 0, Instant::now());
+    while batch.len() < BATCH_SPANS && bytes < BATCH_BYTES {
+        let next = match batch.is_empty() {
+            true => requests.next().await,
+            false => match timeout_at(since + BATCH_AGE, requests.next()).await {
+                Ok(next) => next,
+                Err(_) => break,
+            },
+        };
+        let Some(request) = next else { return Ok((batch, true)) };
+        let Some(span) = request?.span else { continue };
+        if batch.is_empty() {
+            since = Instant::now();
+        }
+        bytes += span.encoded_len();
+        batch.push(span);
+    }
+    Ok((batch, false))
 }
 
 async fn store(write: &WriteSpans, tenant: TenantId, spans: Vec<Span>) -> Result<(), Status> {

@@ -48,7 +48,9 @@ async fn trace_is_shown_as_it_was_sent() {
     let mut expected: Value = serde_json::from_str(SPAN).unwrap();
     expected[0]["tags"]["otel.status_code"] = "STATUS_CODE_ERROR".into();
     assert_eq!(answer.json(), expected);
-    assert!(answer.text().starts_with(r#"[{"timestamp":1516781775726000,"duration":26000,"traceId""#));
+    assert!(
+        answer.text().starts_with(r#"[{"timestamp":1516781775726000,"duration":26000,"traceId""#)
+    );
     let below = api.get(&format!("/zipkin/api/v2/trace/{id}")).await;
     assert_eq!(below.body, answer.body);
 }
@@ -96,20 +98,32 @@ async fn every_span_that_is_shown_is_found_by_what_it_shows() {
     let api = api().await;
     let all = api.get(&format!("/api/v2/traces?{MILLIS}")).await.json();
     let spans = all.as_array().unwrap().iter().flat_map(|trace| trace.as_array().unwrap());
-    for span in spans.step_by(17) {
+    for (number, span) in spans.enumerate().step_by(7) {
         let name = encoded(span["name"].as_str().unwrap());
         let service = encoded(span["localEndpoint"]["serviceName"].as_str().unwrap());
         let duration = span["duration"].as_u64().unwrap_or(0);
         let mut query = format!(
             "{MILLIS}&serviceName={service}&spanName={name}&minDuration={duration}&maxDuration={duration}"
         );
-        if let Some((key, value)) = span["tags"].as_object().and_then(|tags| tags.iter().next()) {
-            let condition = format!("{key}={}", value.as_str().unwrap());
-            query.push_str(&format!("&annotationQuery={}", encoded(&condition)));
+        let mut conditions = Vec::new();
+        let texts = span["tags"].as_object().into_iter().flatten().filter_map(|(key, value)| {
+            let value = value.as_str().unwrap();
+            // Arrays, objects and links are texts only here.
+            let is_text = value.contains(['[', '{']) || key.starts_with("otlp.link.");
+            (!is_text).then(|| format!("{key}={value}"))
+        });
+        let texts: Vec<_> = texts.collect();
+        if !texts.is_empty() {
+            conditions.push(texts[number % texts.len()].clone());
         }
+        let annotations = span["annotations"].as_array().into_iter().flatten();
+        let names = annotations.map(|annotation| annotation["value"].as_str().unwrap());
+        conditions.extend(names.map(|name| name.split('|').next().unwrap().to_owned()));
+        query.push_str(&format!("&annotationQuery={}", encoded(&conditions.join(" and "))));
         let found = api.get(&format!("/api/v2/traces?{query}")).await.json();
         let mut found = found.as_array().unwrap().iter();
-        assert!(found.any(|trace| trace[0]["traceId"] == span["traceId"]), "{query} {span}");
+        let is_found = found.any(|trace| trace[0]["traceId"] == span["traceId"]);
+        assert!(is_found, "{conditions:?} {span}");
     }
 }
 
@@ -132,7 +146,10 @@ async fn several_traces_are_read_by_their_ids() {
     let found = api.get(&format!("/api/v2/traceMany?traceIds={SAMPLE},463ac35c9f6413ad,42")).await;
     let found = found.json();
     assert_eq!(found.as_array().unwrap().len(), 2);
-    assert_eq!((&found[0][0]["traceId"], &found[1][0]["traceId"]), (&json!(SAMPLE), &json!("463ac35c9f6413ad")));
+    assert_eq!(
+        (&found[0][0]["traceId"], &found[1][0]["traceId"]),
+        (&json!(SAMPLE), &json!("463ac35c9f6413ad"))
+    );
     for query in ["", "traceIds=", "traceIds=1", "traceIds=1,1"] {
         assert_eq!(api.get(&format!("/api/v2/traceMany?{query}")).await.status, 400, "{query}");
     }
@@ -147,11 +164,9 @@ async fn names_are_in_lower_case_and_kept_once_there_are_many() {
     assert_eq!(services.json(), json!(["a", "b"]));
     assert!(!services.headers.contains_key("cache-control"));
     recent_values(&api, &["b", "A", "C", "d"]);
-    for path in [
-        "/api/v2/services",
-        "/api/v2/spans?serviceName=A",
-        "/api/v2/remoteServices?serviceName=A",
-    ] {
+    for path in
+        ["/api/v2/services", "/api/v2/spans?serviceName=A", "/api/v2/remoteServices?serviceName=A"]
+    {
         let answer = api.get(path).await;
         assert_eq!(answer.json(), json!(["a", "b", "c", "d"]), "{path}");
         assert_eq!(answer.headers["cache-control"], "max-age=300, must-revalidate", "{path}");
@@ -170,7 +185,8 @@ async fn names_are_in_lower_case_and_kept_once_there_are_many() {
 async fn names_of_blocks_are_listed() {
     let names_window = Duration::from_secs(30 * 365 * 24 * 3600);
     let settings = ZipkinSettings { names_window, ..ZipkinSettings::default() };
-    let limits = TenantLimits { max_search_duration: Some(Duration::ZERO), ..TenantLimits::default() };
+    let limits =
+        TenantLimits { max_search_duration: Some(Duration::ZERO), ..TenantLimits::default() };
     let api = api_with(Setup { limits, ..Setup::default() }, settings).await;
     let services = api.get("/api/v2/services").await.json();
     let service = services[0].as_str().unwrap();

@@ -24,8 +24,7 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn json(value: &impl Serialize) -> Result<Self> {
-        let body =
-            serde_json::to_vec(value).map_err(|error| Error::Internal(error.to_string()))?;
+        let body = serde_json::to_vec(value).map_err(|error| Error::Internal(error.to_string()))?;
         Ok(Self::of_json(body))
     }
 

@@ -46,8 +46,8 @@ pub(super) async fn dependencies(
 fn links(edges: Vec<Edge>) -> Vec<Link> {
     let mut links: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
     for edge in edges {
-        let is_unknown = edge.connection_type == ConnectionType::VirtualClient
-            && edge.client == UNKNOWN_CLIENT;
+        let is_unknown =
+            edge.connection_type == ConnectionType::VirtualClient && edge.client == UNKNOWN_CLIENT;
         let (calls, errors) = (edge.call_count(), edge.error_count());
         let (parent, child) = (edge.client.to_lowercase(), edge.server.to_lowercase());
         if parent == child || is_unknown {

@@ -22,8 +22,11 @@ pub(super) fn traceql(conditions: &TraceConditions) -> String {
     of_span.extend(conditions.service.as_deref().map(service));
     of_span.extend(conditions.remote_service.as_deref().map(remote_service));
     of_span.extend(conditions.span_name.as_deref().map(|name| equals_any_case("name", name)));
-    of_span.extend(conditions.min_duration.map(|micros| format!("duration >= {}ns", shortest(micros))));
-    of_span.extend(conditions.max_duration.map(|micros| format!("duration < {}ns", beyond(micros))));
+    of_span.extend(
+        conditions.min_duration.map(|micros| format!("duration >= {}ns", shortest(micros))),
+    );
+    of_span
+        .extend(conditions.max_duration.map(|micros| format!("duration < {}ns", beyond(micros))));
     let mut of_events = Vec::new();
     for (key, value) in &conditions.annotations {
         match value {
@@ -171,9 +174,13 @@ mod tests {
             &of_annotations(&[("error", Some("true")), ("retry", None), ("cs", None)]),
             "{ ((span.error = `true` || span.error = true || instrumentation.error = `true` || instrumentation.error = true || resource.error = `true` || resource.error = true) || status = error) } | { (span.retry != nil || instrumentation.retry != nil || resource.retry != nil || event:name = `retry`) } | { (span.cs != nil || instrumentation.cs != nil || resource.cs != nil || event:name = `cs`) }",
         );
-        for key in
-            ["error", "otel.status_code", "otel.status_description", "otel.library.name", "span.kind"]
-        {
+        for key in [
+            "error",
+            "otel.status_code",
+            "otel.status_description",
+            "otel.library.name",
+            "span.kind",
+        ] {
             for value in [None, Some("STATUS_CODE_OK"), Some("internal")] {
                 let query = traceql(&of_annotations(&[(key, value)]));
                 CompiledQuery::compile(&parse_traceql(&query, 0).unwrap()).unwrap();

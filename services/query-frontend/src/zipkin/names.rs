@@ -41,8 +41,7 @@ pub(super) async fn services(
 
 pub(super) async fn spans(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
     run(shared, uri, headers, async |call: Call| {
-        let name =
-            parse_attribute("name").map_err(|error| Error::Internal(error.to_string()))?;
+        let name = parse_attribute("name").map_err(|error| Error::Internal(error.to_string()))?;
         names_of_service(&call, name).await
     })
     .await

@@ -46,7 +46,8 @@ pub(super) async fn one(
         let trace = call.frontend().whole_trace(&call.tenants, trace_id(&id)?).await?;
         let partial = !trace.message.is_empty();
         let is_long = spans(&trace) > INLINE_SPANS;
-        let body = offload(is_long, move || write_spans(&spans_from_otlp(&trace.data.resource_spans)));
+        let body =
+            offload(is_long, move || write_spans(&spans_from_otlp(&trace.data.resource_spans)));
         Ok(Answer::of_json(body.await?).partial(partial))
     })
     .await;

@@ -1,11 +1,14 @@
 //! `compare`: how often each value of each attribute occurs in two sets of spans.
 
+mod counter;
+
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use tactus_model::{AttributeList, StringCode};
 
-use super::cells::{Cell, Joining, Slots};
+use self::counter::Counter;
+use super::cells::{Cell, Joining};
 use super::labels::{Labels, label};
 use super::rows::{Reach, Rows};
 use super::series::Points;
@@ -57,6 +60,8 @@ pub(super) struct ComparedRows<'a> {
     pub(super) sides: Vec<bool>,
     pub(super) reach: &'a Reach,
     pub(super) starts: &'a [u64],
+    /// How many spans each row counts for; `None`: one.
+    pub(super) weights: Option<Vec<f64>>,
 }
 
 impl ComparedRows<'_> {
@@ -78,7 +83,8 @@ impl Comparison {
         let batch = view.batch;
         let (rows, spans) = (compared.rows, &batch.spans);
         let places = compared.places();
-        let counter = Counter { places: &places, reach: compared.reach };
+        let weights = compared.weights.as_deref();
+        let counter = Counter { places: &places, reach: compared.reach, weights };
         counter.count(&rows.gather(&spans.resource, |row| row), |resource, counts| {
             let list = &batch.resources.attributes;
             self.add_list(AttributeScope::Resource, list, resource as usize, view, counts);
@@ -111,7 +117,7 @@ impl Comparison {
         let mut pairs: Vec<(StringCode, Value<'_>)> = Vec::new();
         // By key: the last span that has it, plus 1; for keys that a span has twice.
         let mut last_owner: Vec<u32> = vec![0; strings.len()];
-        let (mut numbers, mut places) = (Vec::new(), Vec::new());
+        let (mut numbers, mut places, mut weights) = (Vec::new(), Vec::new(), Vec::new());
         for place in 0..rows.len() {
             let row = rows.at(place);
             for attribute in list.of(row) {
@@ -127,10 +133,12 @@ impl Comparison {
                 });
                 numbers.push(number);
                 places.push(counter.places[place]);
+                weights.extend(counter.weights.map(|weights| weights[place]));
             }
         }
         let mut attributes: HashMap<StringCode, Attribute, RandomState> = HashMap::default();
-        Counter { places: &places, ..*counter }.count(&numbers, |number, counts| {
+        let weights = counter.weights.map(|_| weights.as_slice());
+        Counter { places: &places, weights, ..*counter }.count(&numbers, |number, counts| {
             let (key, value) = pairs[number as usize];
             if value.exists() {
                 let attribute =
@@ -287,45 +295,6 @@ impl AttributeCounts {
         self.bytes += self.totals.iter().map(Points::len).sum::<usize>() * POINT_BYTES;
         self.values = values;
         self.labels = labels;
-    }
-}
-
-/// Counts of rows by something, side and interval.
-#[derive(Clone, Copy)]
-struct Counter<'a> {
-    places: &'a [u32],
-    reach: &'a Reach,
-}
-
-impl Counter<'_> {
-    /// Calls `emit(number, counts of both sides)` for every number that rows have.
-    fn count(&self, numbers: &[u32], mut emit: impl FnMut(u32, &[Vec<(u32, Cell)>; 2])) {
-        let width = self.reach.width as u32;
-        let slots = Slots {
-            series: Some(numbers),
-            places: |first: usize, out: &mut [u32]| {
-                out.copy_from_slice(&self.places[first..first + out.len()]);
-            },
-            series_count: numbers.iter().max().map_or(0, |&most| most as usize + 1),
-            place_count: 2 * self.reach.width,
-            rows: numbers.len(),
-        };
-        let mut current: [Vec<(u32, Cell)>; 2] = Default::default();
-        let mut open = None;
-        slots.count(|number, place, rows| {
-            if open.is_some_and(|open| open != number) {
-                if let Some(open) = open {
-                    emit(open, &current);
-                }
-                current.iter_mut().for_each(Vec::clear);
-            }
-            open = Some(number);
-            let interval = self.reach.first as u32 + place % width;
-            current[(place / width) as usize].push((interval, Cell::of(rows as f64, 1.0)));
-        });
-        if let Some(open) = open {
-            emit(open, &current);
-        }
     }
 }
 

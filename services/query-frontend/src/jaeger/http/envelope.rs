@@ -1,13 +1,12 @@
 //! What answers of v1 are wrapped in.
 
 use axum::response::Response;
-use serde::Serialize;
-use tactus_jaeger::json::{Envelope, EnvelopeError, Trace};
+use serde::{Serialize, Serializer};
+use tactus_jaeger::json::{self, Envelope, EnvelopeError};
 
 use super::answer::{Answer, refusal};
-use crate::jaeger::FoundTraces;
-use crate::jaeger::JaegerError;
 use crate::jaeger::error::Result;
+use crate::jaeger::{FoundTrace, FoundTraces, JaegerError};
 use crate::trace_by_id::offload;
 
 /// Answers with more spans are encoded away from the threads that serve connections.
@@ -33,6 +32,19 @@ pub(super) fn data<T: Serialize>(data: T, pretty: bool) -> Result<Answer> {
     Answer::json(&Envelope::new(data, 0), pretty)
 }
 
+/// Traces that are put into their form when they are written, one after the other.
+struct ShownTraces(Vec<FoundTrace>);
+
+impl Serialize for ShownTraces {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_seq(
+            self.0.iter().map(|trace| {
+                json::trace(trace.id, &trace.data.resource_spans, trace.warnings.clone())
+            }),
+        )
+    }
+}
+
 /// Traces, with an error for each that is missing.
 pub(super) async fn traces(found: FoundTraces, pretty: bool) -> Result<Answer> {
     let resources = found.traces.iter().flat_map(|trace| &trace.data.resource_spans);
@@ -40,23 +52,17 @@ pub(super) async fn traces(found: FoundTraces, pretty: bool) -> Result<Answer> {
     let spans: usize = scopes.map(|scope| scope.spans.len()).sum();
     offload(spans > INLINE_SPANS, move || {
         let FoundTraces { traces, missing, partial } = found;
-        let shown: Vec<Trace> = traces
-            .into_iter()
-            .map(|trace| {
-                tactus_jaeger::json::trace(trace.id, &trace.data.resource_spans, trace.warnings)
-            })
-            .collect();
         let missing: Vec<_> = missing
             .into_iter()
             .map(|id| EnvelopeError {
                 code: 0,
                 msg: JaegerError::NotFound.to_string(),
-                trace_id: tactus_jaeger::json::shown_trace_id(id),
+                trace_id: json::shown_trace_id(id),
             })
             .collect();
         let errors = (!missing.is_empty()).then_some(missing);
-        let answer = Answer::json(&Envelope { errors, ..Envelope::new(shown, 0) }, pretty)?;
-        Ok(answer.partial(partial))
+        let envelope = Envelope { errors, ..Envelope::new(ShownTraces(traces), 0) };
+        Ok(Answer::json(&envelope, pretty)?.partial(partial))
     })
     .await?
 }

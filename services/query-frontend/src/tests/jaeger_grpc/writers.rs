@@ -83,6 +83,17 @@ async fn spans_of_the_first_generation_are_written_as_otlp() {
     client.write_span_stream(tokio_stream::iter(spans)).await.unwrap();
     let counts: Vec<_> = written.lock().iter().map(|(_, spans)| spans.len()).collect();
     assert_eq!(counts, [512, 512, 276]);
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    written.lock().clear();
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let open = tokio::spawn(async move { client.write_span_stream(stream).await });
+    sender.send(span(1)).await.unwrap();
+    // Although the stream stays open.
+    while written.lock().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(sender);
+    open.await.unwrap().unwrap();
     let mut wrong = span(1);
     wrong.span.as_mut().unwrap().trace_id = Bytes::from_static(b"x");
     let refused = SpanWriterPluginClient::new(channel).write_span(wrong).await.unwrap_err();

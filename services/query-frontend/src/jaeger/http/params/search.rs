@@ -141,3 +141,48 @@ pub(in super::super) fn json_tags(text: &str, name: &str) -> Result<BTreeMap<Str
     }
     Ok(tags)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn values_of_tags_are_taken_as_texts() {
+        let tags = json_tags(r#"{"a":"x","b":5,"c":12.5,"d":true}"#, "tags").unwrap();
+        let tags: Vec<_> = tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(tags, ["a=x", "b=5", "c=12.5", "d=true"]);
+    }
+
+    #[test]
+    fn lookback_is_read_in_both_forms() {
+        for (text, seconds) in [
+            ("1h", Some(3_600)),
+            ("2d", Some(172_800)),
+            ("1h30m", Some(5_400)),
+            ("1.5h", Some(5_400)),
+        ] {
+            assert_eq!(lookback(text), seconds.map(Duration::from_secs), "{text}");
+        }
+        for text in ["custom", "0", "0s", "-1h", "5"] {
+            assert_eq!(lookback(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parameters_of_any_text_never_panic(
+            names in proptest::collection::vec(
+                "service|operation|tag|tags|start|end|minDuration|maxDuration|limit|lookback|traceID|raw",
+                0..6,
+            ),
+            values in proptest::collection::vec("[-+0-9.eEsmh]{0,24}|\\PC{0,12}", 6),
+            now in any::<u64>(),
+        ) {
+            let pairs = names.iter().zip(&values).map(|(name, value)| format!("{name}={value}"));
+            let query = format!("service=svc&{}", pairs.collect::<Vec<_>>().join("&"));
+            let _ = search(&QueryParams::parse(&query), now);
+        }
+    }
+}

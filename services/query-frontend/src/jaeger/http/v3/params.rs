@@ -110,3 +110,30 @@ fn depth(params: &QueryParams<'_>) -> Result<u32> {
         Err(error) => Err(malformed(name, error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn parameters_of_any_text_never_panic(
+            names in proptest::collection::vec(
+                "query\\.(serviceName|startTimeMin|startTimeMax|durationMin|searchDepth|attributes|rawTraces)",
+                0..6,
+            ),
+            values in proptest::collection::vec(
+                "[-+0-9.eEsmh]{0,24}|\\PC{0,12}|-?[0-9]{4,6}-[01][0-9]-[0-3][0-9]T00:00:00Z",
+                6,
+            ),
+        ) {
+            let pairs = names.iter().zip(&values).map(|(name, value)| format!("{name}={value}"));
+            let query = pairs.collect::<Vec<_>>().join("&");
+            let params = QueryParams::parse(&query);
+            let _ = filter(&params);
+            let _ = required_times(&params);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Whatever happens while traces are decided, the directory has the undecided segment or what was decided of it.
+
+use super::*;
+
+#[tokio::test]
+async fn killed_at_any_step_the_segment_is_there_or_what_was_decided_of_it() {
+    let sampled = Sampled::new(BELOW_TEN);
+    let ingester = sampled.open();
+    push_one(&ingester, 1, 1);
+    push_one(&ingester, 2, 200);
+    ingester.seal().await.unwrap();
+    let pending = sampled.segment_paths()[0].clone();
+    let undecided = std::fs::read(&pending).unwrap();
+    ingester.decide(Due::Waited).await.unwrap();
+    let decided = sampled.segment_paths()[0].clone();
+    let kept = std::fs::read(&decided).unwrap();
+    drop(ingester);
+    // While what stays is written.
+    std::fs::remove_file(&decided).unwrap();
+    std::fs::write(&pending, &undecided).unwrap();
+    std::fs::write(pending.with_extension("deciding"), &kept[..kept.len() / 2]).unwrap();
+    let ingester = sampled.open();
+    assert_eq!(sampled.segment_files(), ["t1.0.pending"]);
+    assert_eq!(ids(&ingester), [1, 200]);
+    drop(ingester);
+    // Before the segment goes.
+    std::fs::write(&decided, &kept).unwrap();
+    let ingester = sampled.open();
+    assert_eq!(sampled.segment_files(), ["t1.0.seg"]);
+    assert_eq!(ids(&ingester), [1]);
+    // Left behind it goes with its segment.
+    std::fs::write(&pending, &undecided).unwrap();
+    push_one(&ingester, 3, 300);
+    ingester.flush_all().await.unwrap();
+    assert!(sampled.segment_paths().is_empty());
+    drop(ingester);
+    assert!(ids(&sampled.open()).is_empty());
+}
+
+#[tokio::test]
+async fn decision_that_cannot_be_written_is_tried_again() {
+    let sampled = Sampled::new(BELOW_TEN);
+    let ingester = sampled.open();
+    push_one(&ingester, 1, 1);
+    push_one(&ingester, 2, 200);
+    ingester.seal().await.unwrap();
+    let in_the_way = sampled.segment_paths()[0].with_extension("deciding");
+    std::fs::create_dir(&in_the_way).unwrap();
+    ingester.decide(Due::Waited).await.unwrap_err();
+    assert!(ingester.flush_all().await.is_err());
+    assert_eq!(ids(&ingester), [1, 200]);
+    assert!(sampled.bench.blocklist.tenant("t1").live().is_empty());
+    std::fs::remove_dir(&in_the_way).unwrap();
+    ingester.decide(Due::Waited).await.unwrap();
+    assert_eq!(ids(&ingester), [1]);
+    let discarded = "tempo_discarded_spans_total{reason=\"tail_sampling\",tenant=\"t1\"}";
+    assert_eq!(sampled.metric(discarded), Some(1.0));
+}
+
+#[tokio::test]
+async fn undecided_spans_of_the_log_are_decided_after_a_restart() {
+    let sampled = Sampled::new(BELOW_TEN);
+    sampled.set(Some(tail_sampling(BELOW_TEN, HOUR)));
+    let ingester = sampled.open();
+    push_one(&ingester, 1, 100);
+    push_one(&ingester, 2, 200);
+    ingester.seal().await.unwrap();
+    push_one(&ingester, 1, 1);
+    drop(ingester);
+    let ingester = sampled.open();
+    assert_eq!(ids(&ingester), [1, 100, 200]);
+    assert_eq!(sampled.segment_files(), ["t1.0.pending", "t1.0.pending"]);
+    ingester.decide(Due::All).await.unwrap();
+    assert_eq!(ids(&ingester), [1, 100]);
+}
+
+#[tokio::test]
+async fn turned_off_everything_stays_and_files_are_as_ever() {
+    let sampled = Sampled::new(NONE);
+    let ingester = sampled.open();
+    push_all(&ingester, 0..20);
+    ingester.seal().await.unwrap();
+    sampled.set(None);
+    push_all(&ingester, 20..40);
+    ingester.seal().await.unwrap();
+    assert_eq!(sampled.segment_files(), ["t1.0.pending", "t1.0.seg"]);
+    ingester.decide(Due::Waited).await.unwrap();
+    assert_eq!(sampled.segment_files(), ["t1.0.seg", "t1.0.seg"]);
+    assert_eq!(held(&ingester), once(0..40));
+    drop(ingester);
+    assert_eq!(held(&sampled.open()), once(0..40));
+    // Without policies, and with one that keeps all, the same bytes.
+    let bytes = async |policies: Option<&str>| {
+        let sampled = Sampled::new(ALL);
+        sampled.set(policies.map(|yaml| tail_sampling(yaml, Duration::ZERO)));
+        let ingester = sampled.open();
+        push_all(&ingester, 0..100);
+        ingester.seal().await.unwrap();
+        assert_eq!(
+            ingester.has_pending.load(std::sync::atomic::Ordering::Relaxed),
+            policies.is_some()
+        );
+        ingester.decide(Due::Waited).await.unwrap();
+        assert_eq!(sampled.segment_files(), ["t1.0.seg"]);
+        std::fs::read(&sampled.segment_paths()[0]).unwrap()
+    };
+    assert_eq!(bytes(None).await, bytes(Some(ALL)).await);
+}

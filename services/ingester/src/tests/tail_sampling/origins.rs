@@ -1,0 +1,96 @@
+//! What queries over replicas are told of spans that were dropped.
+
+use tactus_proto::tactus::v1::{
+    Holder, HoldingsRequest, MetricsRequest, ingester_server::Ingester as Protocol,
+};
+use tonic::Request;
+
+use super::*;
+
+#[tokio::test]
+async fn dropped_spans_leave_no_gap_in_what_is_held() {
+    let sampled = Sampled::new(BELOW_TEN);
+    let ingester = sampled.open();
+    let mut push = push_of("t1", &[span(1, 1, 1), span(2, 200, 1)]);
+    push.runs[0].origin = 7 << 24 | 5;
+    ingester.push(&push, &tenant()).unwrap();
+    ingester.seal().await.unwrap();
+    let before = holder(&ingester).await;
+    ingester.decide(Due::Waited).await.unwrap();
+    assert_eq!(ids(&ingester), [1]);
+    let after = holder(&ingester).await;
+    assert_eq!((after.complete, after.incomplete), (before.complete, vec![]));
+    assert_eq!(ingester.push(&push, &tenant()).unwrap().spans, 0, "sent again");
+    ingester.flush_all().await.unwrap();
+    let blocks = sampled.bench.blocklist.tenant("t1");
+    assert!(blocks.live()[0].origins().0.contains(7 << 24 | 5));
+}
+
+#[tokio::test]
+async fn segment_without_a_kept_trace_is_known_when_it_is_sent_again() {
+    let sampled = Sampled::new(NONE);
+    let ingester = sampled.open();
+    let mut push = push_of("t1", &[span(1, 1, 1)]);
+    push.runs[0].origin = 7 << 24 | 5;
+    ingester.push(&push, &tenant()).unwrap();
+    ingester.seal().await.unwrap();
+    ingester.decide(Due::Waited).await.unwrap();
+    assert!(ids(&ingester).is_empty());
+    assert_eq!(ingester.push(&push, &tenant()).unwrap().spans, 0);
+}
+
+async fn holder(ingester: &Ingester) -> Holder {
+    let request = HoldingsRequest { tenant: "t1".to_owned() };
+    let answer = Protocol::holdings(ingester, Request::new(request)).await.unwrap();
+    answer.into_inner().holders.remove(0)
+}
+
+/// The spans that these ingesters count together.
+async fn counted(ingesters: &[(&str, &Ingester)]) -> f64 {
+    let mut holders = Vec::new();
+    for (name, ingester) in ingesters {
+        holders.push(Holder { ingester_id: (*name).to_owned(), ..holder(ingester).await });
+    }
+    let mut sum = 0.0;
+    for (_, ingester) in ingesters {
+        let request = MetricsRequest {
+            tenant: "t1".to_owned(),
+            query: "{ } | count_over_time()".to_owned(),
+            step_nanos: 1_000_000,
+            intervals: 1,
+            holders: holders.clone(),
+            ..MetricsRequest::default()
+        };
+        let answer = Protocol::metrics(*ingester, Request::new(request)).await.unwrap();
+        sum += answer.into_inner().series.iter().flat_map(|it| &it.values).sum::<f64>();
+    }
+    sum
+}
+
+#[tokio::test]
+async fn replicas_count_kept_spans_once_and_dropped_ones_until_they_are() {
+    let sampled: Vec<_> = (0..3).map(|_| Sampled::new(BELOW_TEN)).collect();
+    let names = ["a", "b", "c"];
+    let ingesters: Vec<_> = sampled.iter().zip(names).map(|(it, name)| it.open_as(name)).collect();
+    // Pushes of several streams, each of which another ingester counts first.
+    for stream in 1..=6u64 {
+        let id = stream as u16;
+        let spans = [span(id, id, 5), span(id, id + 100, 5), span(id + 50, id + 200, 5)];
+        let mut push = push_of("t1", &spans);
+        push.runs[0].origin = stream << 24 | 1;
+        for ingester in &ingesters {
+            ingester.push(&push, &tenant()).unwrap();
+        }
+    }
+    let all: Vec<_> = names.into_iter().zip(ingesters.iter().map(|it| &**it)).collect();
+    for ingester in &ingesters {
+        ingester.seal().await.unwrap();
+    }
+    assert_eq!(counted(&all).await, 18.0);
+    for (place, ingester) in ingesters.iter().enumerate() {
+        ingester.decide(Due::Waited).await.unwrap();
+        let count = counted(&all).await;
+        let is_last = place + 1 == ingesters.len();
+        assert!(if is_last { count == 12.0 } else { (12.0..=18.0).contains(&count) }, "{count}");
+    }
+}
