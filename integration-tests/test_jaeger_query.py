@@ -9,9 +9,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from harness import dialects, jaeger, otlp
+from harness.dialects import COMPACT, TRACE
 from harness.servers import Servers
 from harness.waiting import eventually
-from test_receivers import COMPACT, TRACE
 
 SERVER, CLIENT = otlp.Span.SPAN_KIND_SERVER, otlp.Span.SPAN_KIND_CLIENT
 PRODUCER, CONSUMER = otlp.Span.SPAN_KIND_PRODUCER, otlp.Span.SPAN_KIND_CONSUMER
@@ -117,6 +117,22 @@ def test_search_by_everything(trip):
         ({"service": "shop", "start": 1, "end": 10**6}, []),
     ]:
         assert found(server, **params) == expected, params
+
+
+def test_a_limit_counts_what_is_within_the_window(servers):
+    """Traces of the same second after the window must not take the place of those within."""
+    server = dialects.start(servers)
+    base = (time.time_ns() // 10**9 - 30) * 10**9
+    spans = [otlp.span(name=f"step {i}", start=base + i * 10 * MS, duration=MS) for i in range(60)]
+    for form in ("live", "blocks"):
+        if form == "live":
+            server.must_push(otlp.export(*spans, service="order"))
+        else:
+            server.flush()
+        window = {"start": (base + 100 * MS) // 1000, "end": (base + 200 * MS) // 1000}
+        for limit, expected in ((3, [20, 19, 18]), (100, list(range(20, 9, -1)))):
+            traces = data(server, "/api/traces", service="order", limit=limit, **window)
+            assert [trace["spans"][0]["operationName"] for trace in traces] == [f"step {i}" for i in expected], (form, limit)
 
 
 def test_wrong_parameters_are_named(trip):

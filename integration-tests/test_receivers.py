@@ -1,4 +1,5 @@
 """Jaeger's and Zipkin's protocols byte by byte: one span in every form, what is refused and how, floods and garbage on UDP."""
+import gzip
 import json
 import os
 import socket
@@ -7,21 +8,13 @@ import time
 
 import pytest
 import requests
+import zstandard
 
 from harness import answers, dialects
-from harness.dialects import datagram
+from harness.dialects import BATCH, BINARY, COMPACT, SPAN, TRACE, TRACE_LOW, datagram
 from harness.waiting import eventually
 
-# One span, "S": its ids, as each protocol writes it. The ids are replaced by fresh ones of the same length.
-TRACE_LOW, SPAN = "0000000000000002", "0000000000000003"
-COMPACT = bytes.fromhex(
-    "82810009656d697442617463681c1c180373766300191c160416021606160018026f702502168080f2818389850616b817192c18097370616e2e6b696e6415"
-    "0018067365727665720018056572726f7215043100000000")
-BATCH = bytes.fromhex(
-    "0c00010b000100000003737663000f00020c000000010a000100000000000000020a000200000000000000010a000300000000000000030a00040000000000"
-    "0000000b0005000000026f70080007000000010a000800060a24181e40000a000900000000000005dc0f000a0c000000020b0001000000097370616e2e6b69"
-    "6e64080002000000000b000300000006736572766572000b0001000000056572726f720800020000000202000501000000")
-BINARY = bytes.fromhex("8001000400000009656d69744261746368000000000c0001") + BATCH + b"\0"
+# The span of harness/dialects.py in Zipkin's forms.
 ZIPKIN_COMPACT = bytes.fromhex(
     "8221000f656d69745a69706b696e4261746368191c160428026f701606292c168080f28183898506180273721c15828080f00f14a07e1803737663000016b8"
     "97f28183898506180273731c15828080f00f14a07e18037376630000291c180b687474702e6d6574686f641803474554150c1c15828080f00f14a07e180373"
@@ -34,7 +27,6 @@ ZIPKIN_THRIFT = bytes.fromhex(
     "720c00030800017f0000010600021f900b00030000000373766300000a000100060a24181e45dc0b00020000000273730c00030800017f0000010600021f90"
     "0b00030000000373766300000f00080c000000010b00010000000b687474702e6d6574686f640b000200000003474554080003000000060c00040800017f00"
     "00010600021f900b0003000000037376630000020009000a000a00060a24181e40000a000b00000000000005dc0a000c000000000000000100")
-TRACE = "00000000000000010000000000000002"
 START, END = "1700000000000000000", "1700000000001500000"
 
 
@@ -168,6 +160,91 @@ def test_zipkin_takes_nothing_gladly(tactus):
     for body in (b"", b"[]"):
         assert post(tactus.ports.zipkin, "/api/v2/spans", body, "application/json").status_code == 202
     assert requests.put(f"http://127.0.0.1:{tactus.ports.zipkin}/api/v2/spans", data=b"[]", timeout=10).status_code == 405
+
+
+# What a browser, a compressing client and a client without measure meet, on every HTTP port of a receiver alike.
+LIMITED = {
+    "cors": {"allowed_origins": ["https://*.example.com"], "allowed_headers": ["b3"], "max_age": 600},
+    "max_request_body_size": 1000,
+}
+HTTP_PORTS = [
+    ("thrift_http", "/api/traces", BATCH, "application/x-thrift"),
+    ("zipkin", "/api/v2/spans", ZIPKIN_PROTO, "application/x-protobuf"),
+]
+
+
+@pytest.fixture
+def limited(servers):
+    receivers = {"jaeger": {"protocols": {"thrift_http": LIMITED}}, "zipkin": LIMITED}
+    return dialects.start(servers, extra={"distributor": {"receivers": receivers}})
+
+
+@pytest.mark.parametrize(("name", "compress"), [("gzip", gzip.compress), ("zstd", zstandard.compress)])
+@pytest.mark.parametrize(("port", "path", "body", "media_type"), HTTP_PORTS, ids=["jaeger", "zipkin"])
+def test_compressed_spans_are_taken(tactus, port, path, body, media_type, name, compress):
+    answer = post(getattr(tactus.ports, port), path, compress(body), media_type, **{"Content-Encoding": name})
+    assert (answer.status_code, answer.content) == (202, b"")
+    check(tactus)
+
+
+# Jaeger's collector calls it its own failure if a body cannot be read; Zipkin's clients learn why.
+@pytest.mark.parametrize(("port", "path", "media_type", "too_large", "damaged", "start"), [
+    ("thrift_http", "/api/traces", "application/x-thrift", 500, 500, "Unable to process request body: "),
+    ("zipkin", "/api/v2/spans", "application/json", 413, 400, ""),
+], ids=["jaeger", "zipkin"])
+def test_bodies_that_cannot_be_read(limited, port, path, media_type, too_large, damaged, start):
+    def refused(body, encoding=None):
+        headers = {"Content-Encoding": encoding} if encoding else {}
+        answer = post(getattr(limited.ports, port), path, body, media_type, **headers)
+        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        return answer.status_code, answer.text.removeprefix(start).strip()
+
+    large = b"[" + b" " * 5000 + b"]"
+    status, text = refused(large)
+    assert (status, "too large" in text) == (too_large, True), text
+    # What counts is the size of what comes out.
+    for name, compress in (("gzip", gzip.compress), ("zstd", zstandard.compress)):
+        assert len(compress(large)) < 100
+        assert refused(compress(large), name)[0] == too_large
+        status, text = refused(compress(large)[:-12], name)
+        assert status in (damaged, too_large) and text
+        status, text = refused(b"not compressed at all", name)
+        assert status == damaged and text
+    assert refused(b"[]", "br") == (400, "unsupported Content-Encoding: br")
+    assert limited.metric("tempo_receiver_accepted_spans") == 0
+
+
+@pytest.mark.parametrize(("port", "path", "body", "media_type"), HTTP_PORTS, ids=["jaeger", "zipkin"])
+def test_pages_of_allowed_origins_may_send(limited, port, path, body, media_type):
+    port = getattr(limited.ports, port)
+
+    def preflight(origin):
+        headers = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,b3"}
+        answer = requests.options(f"http://127.0.0.1:{port}{path}", headers=headers, timeout=10)
+        assert answer.status_code == 204
+        assert answer.headers["Vary"] == "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
+        return {name.lower(): value for name, value in answer.headers.items() if name.lower().startswith("access-control-")}
+
+    assert preflight("https://shop.example.com") == {
+        "access-control-allow-origin": "https://shop.example.com", "access-control-allow-methods": "POST",
+        "access-control-allow-headers": "content-type,b3", "access-control-allow-credentials": "true",
+        "access-control-max-age": "600",
+    }
+    assert preflight("https://example.org") == {}
+    for origin, allowed in (("https://shop.example.com", "https://shop.example.com"), ("https://example.org", None)):
+        answer = post(port, path, body, media_type, Origin=origin)
+        assert answer.status_code == 202
+        assert answer.headers["Vary"] == "Origin"
+        assert answer.headers.get("Access-Control-Allow-Origin") == allowed
+
+
+def test_without_cors_a_preflight_is_no_post(tactus):
+    for port, path, _, _ in HTTP_PORTS:
+        headers = {"Origin": "https://shop.example.com", "Access-Control-Request-Method": "POST"}
+        answer = requests.options(f"http://127.0.0.1:{getattr(tactus.ports, port)}{path}", headers=headers, timeout=10)
+        assert answer.status_code == 405
+        assert not [name for name in answer.headers if name.lower().startswith("access-control-")]
 
 
 def test_a_tenant_is_asked_for_everywhere(servers):

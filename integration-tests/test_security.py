@@ -18,7 +18,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from harness import otlp
+from harness import dialects, otlp
 from harness.certificates import Certificates
 from harness.cluster import Cluster
 from harness.server import Tactus, merge
@@ -29,6 +29,10 @@ PASSWORD_HASH = (
     "$argon2id$v=19$m=19456,t=2,p=1$YdpFfTn/WfislsoMg1jtkw$au6+rm+NygmL7ZFddIsdtgipvHIENBcCeV/l2uTwgiY")
 INTERNAL_TOKEN = "between-ourselves-0123456789"
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
+
+
+SAMPLING = "/jaeger.api_v2.SamplingManager/GetSamplingStrategy"
+HEALTH = "/grpc.health.v1.Health/Check"
 
 
 def bearer(name):
@@ -119,6 +123,23 @@ def guarded(tmp_path):
 @pytest.fixture
 def encrypted(tmp_path):
     server = SecureTactus(tmp_path / "encrypted", certificates=Certificates(tmp_path)).start()
+    yield server
+    server.close()
+
+
+def with_dialects(directory, extra=None, certificates=None):
+    """A server with the ports of Jaeger's and Zipkin's clients as `ports`; packets of one of them are tenant a's."""
+    ports = dialects.Ports()
+    tenant = {"distributor": {"receivers": {"jaeger": {"protocols": {"thrift_binary": {"tenant": "a"}}}}}}
+    config = merge(merge(dialects.config(ports), tenant), extra or {})
+    server = SecureTactus(directory, config=config, certificates=certificates)
+    server.ports = ports
+    return server.start()
+
+
+@pytest.fixture
+def guarded_dialects(tmp_path):
+    server = with_dialects(tmp_path / "dialects")
     yield server
     server.close()
 
@@ -258,6 +279,158 @@ def test_start_with_a_broken_users_file_fails_and_names_it(tmp_path):
     assert server.process.wait(30) != 0
     assert "auth.users_file" in server.logs() and "users[0]: password_hash" in server.logs()
     assert "hunter2" not in server.logs()
+
+
+# --- ports of Jaeger's and Zipkin's clients ---------------------------------------------------------------------------
+
+
+def test_dialects_over_http_ask_for_their_roles(guarded_dialects):
+    thrift = ("application/x-thrift", dialects.BATCH)
+    zipkin = ("application/json", b'[{"traceId": "a1", "id": "1", "name": "work"}]')
+    read, write, operate, everyone = (
+        [401, 401, 200, 403, 200], [401, 401, 403, 202, 202], [401, 401, 403, 403, 200], [200] * 5)
+    cases = [
+        # port, path, the body of a POST, then the status for nobody, a stranger, reader, writer and operator
+        ("thrift_http", "/api/traces", thrift, write),
+        ("thrift_http", "/api/sampling?service=x", None, everyone),
+        ("zipkin", "/api/v2/spans", zipkin, write),
+        ("zipkin", "/api/v1/spans", ("application/json", b"[]"), write),
+        ("zipkin", "/api/v2/services", None, read),
+        ("zipkin", "/api/v2/traces", None, read),
+        ("zipkin", "/zipkin/api/v2/services", None, read),
+        ("zipkin", "/health", None, everyone),
+        ("query_http", "/api/services", None, read),
+        ("query_http", "/api/traces?service=x", None, read),
+        ("query_http", "/api/v3/services", None, read),
+        ("admin", "/", None, everyone),
+        ("admin", "/metrics", None, operate),
+        ("sampling_http", "/sampling?service=x", None, everyone),
+        ("sampling_http", "/?service=x", None, everyone),
+        ("sampling_http", "/baggageRestrictions?service=x", None, everyone),
+    ]
+    for name, path, body, statuses in cases:
+        url = f"http://127.0.0.1:{getattr(guarded_dialects.ports, name)}{path}"
+        for caller, status in zip([None, "stranger", "reader", "writer", "operator"], statuses, strict=True):
+            headers = {"X-Scope-OrgID": "a", **(bearer(caller) if caller else {})}
+            if body:
+                media_type, payload = body
+                answer = requests.post(url, data=payload, headers={"Content-Type": media_type, **headers}, timeout=30)
+            else:
+                answer = requests.get(url, headers=headers, timeout=30)
+            assert answer.status_code == status, (name, path, caller, answer.status_code, answer.text)
+            assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+
+
+def test_dialects_over_grpc_ask_for_their_roles(guarded_dialects):
+    ports = guarded_dialects.ports
+
+    def code(port, method, *metadata, message=b""):
+        with grpc.insecure_channel(f"127.0.0.1:{getattr(ports, port)}") as channel:
+            call = channel.unary_unary(method, lambda body: body, lambda body: body)
+            try:
+                call(message, metadata=[("x-scope-orgid", "a"), *metadata], timeout=30)
+            except grpc.RpcError as error:
+                return error.code().name
+            return "OK"
+
+    def token(name):
+        return ("authorization", f"Bearer {name}-token")
+
+    cases = [
+        ("jaeger_grpc", "/jaeger.api_v2.CollectorService/PostSpans", "writer"),
+        ("query_grpc", "/jaeger.api_v2.QueryService/GetServices", "reader"),
+        ("query_grpc", "/jaeger.api_v3.QueryService/GetServices", "reader"),
+        ("storage_grpc", "/jaeger.storage.v1.SpanReaderPlugin/GetServices", "reader"),
+        ("storage_grpc", "/jaeger.storage.v2.TraceReader/GetServices", "reader"),
+        ("storage_grpc", "/jaeger.storage.v1.SpanWriterPlugin/Close", "writer"),
+        ("storage_grpc", "/opentelemetry.proto.collector.trace.v1.TraceService/Export", "writer"),
+    ]
+    for port, method, role in cases:
+        other = "writer" if role == "reader" else "reader"
+        expected = [(role, "OK"), ("operator", "OK"), (other, "PERMISSION_DENIED"), ("stranger", "UNAUTHENTICATED")]
+        assert code(port, method) == "UNAUTHENTICATED", method
+        for caller, status in expected:
+            assert code(port, method, token(caller)) == status, (method, caller)
+    for port in ("query_grpc", "storage_grpc"):
+        assert code(port, HEALTH) == "OK"
+        assert code(port, "/no.Such/Thing", token("operator")) == "UNAUTHENTICATED"
+    for port in ("jaeger_grpc", "sampling_grpc"):
+        for metadata in ([], [token("stranger")], [token("reader")]):
+            assert code(port, SAMPLING, *metadata, message=b"\x0a\x01x") == "OK", (port, metadata)
+    # A Jaeger in front hands its user's token on. It is no credential elsewhere.
+    services = "/jaeger.storage.v1.SpanReaderPlugin/GetServices"
+    handed_on = {"reader": "OK", "writer": "PERMISSION_DENIED", "stranger": "UNAUTHENTICATED"}
+    for caller, status in handed_on.items():
+        assert code("storage_grpc", services, ("bearer.token", f"{caller}-token")) == status, caller
+    assert code("query_grpc", "/jaeger.api_v2.QueryService/GetServices", ("bearer.token", "reader-token")) == "UNAUTHENTICATED"
+    assert "reader-token" not in guarded_dialects.logs()
+
+
+def test_packets_are_dropped_unless_their_port_has_a_tenant(guarded_dialects):
+    ports = guarded_dialects.ports
+    dropped = "tactus_receiver_dropped_packets_total"
+    before = guarded_dialects.metric(dropped)
+    for port, payload in ((ports.compact, dialects.COMPACT), (ports.legacy, dialects.BINARY)):
+        dialects.datagram(port, payload)
+    eventually(lambda: guarded_dialects.metric(dropped) == before + 2, "both packets are dropped and counted")
+
+    def stored():
+        answer = guarded_dialects.ask("GET", f"/api/v2/traces/{dialects.TRACE}", bearer("reader"))
+        assert answer.status_code in (200, 404), answer.text
+        return "svc" in answer.text
+
+    assert not stored()
+    dialects.datagram(ports.binary, dialects.BINARY)
+    eventually(stored, "the packet is its port's tenant's")
+    assert guarded_dialects.metric(dropped) == before + 2
+
+
+def test_dialects_speak_tls(tmp_path):
+    certificates = Certificates(tmp_path)
+    tls = {"tls": {"cert_file": str(certificates.certificate), "key_file": str(certificates.key)}}
+    server = with_dialects(tmp_path / "dialects", certificates=certificates, extra={
+        "distributor": {"receivers": {"jaeger": {"protocols": {"thrift_http": tls}}, "zipkin": tls}},
+        "query_frontend": {"jaeger": {"http": tls, "grpc": tls}},
+    })
+    try:
+        ports = server.ports
+        stranger = tmp_path / "stranger"
+        stranger.mkdir()
+        other = Certificates(stranger).authority
+        cases = [
+            (ports.thrift_http, "/api/traces", dialects.BATCH, "application/x-thrift"),
+            (ports.zipkin, "/api/v2/spans", b"[]", "application/json"),
+            (ports.query_http, "/api/services", None, None),
+        ]
+        for port, path, body, media_type in cases:
+            def ask(scheme, authority):
+                headers = {"X-Scope-OrgID": "a", "Content-Type": media_type, **bearer("operator")}
+                url = f"{scheme}://127.0.0.1:{port}{path}"  # noqa: B023
+                method = "GET" if body is None else "POST"  # noqa: B023
+                return requests.request(method, url, data=body, headers=headers, verify=str(authority), timeout=30)  # noqa: B023
+
+            answer = ask("https", certificates.authority)
+            assert answer.status_code in (200, 202), answer.text
+            with pytest.raises(requests.exceptions.SSLError):
+                ask("https", other)
+            with pytest.raises(requests.ConnectionError):
+                ask("http", certificates.authority)
+
+        def services(channel):
+            call = channel.unary_unary("/jaeger.api_v2.QueryService/GetServices", lambda body: body, lambda body: body)
+            return call(b"", metadata=[("authorization", "Bearer reader-token")], timeout=10)
+
+        target = f"127.0.0.1:{ports.query_grpc}"
+        with grpc.secure_channel(target, grpc.ssl_channel_credentials(certificates.authority.read_bytes())) as channel:
+            eventually(lambda: b"svc" in services(channel), "the span that came by TLS is found by TLS")
+        for channel in (
+            grpc.secure_channel(target, grpc.ssl_channel_credentials(other.read_bytes())), grpc.insecure_channel(target),
+        ):
+            with channel, pytest.raises(grpc.RpcError) as refused:
+                services(channel)
+            assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    finally:
+        server.close()
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------

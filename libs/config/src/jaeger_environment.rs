@@ -30,7 +30,8 @@ pub(crate) fn apply(
     }
     if let Some(address) = given("COLLECTOR_ZIPKIN_HOST_PORT") {
         let mut zipkin = ZipkinReceiver::default();
-        zipkin.server.endpoint = if address.contains(':') { address } else { format!(":{address}") };
+        zipkin.server.endpoint =
+            if address.contains(':') { address } else { format!(":{address}") };
         receivers.zipkin.insert("zipkin".to_owned(), zipkin);
     }
     Ok(())
@@ -70,7 +71,10 @@ mod tests {
     #[test]
     fn storage_of_another_kind_ends_the_start() {
         let error = loaded("", &[("SPAN_STORAGE_TYPE", "elasticsearch")]).unwrap_err();
-        assert!(error.contains("SPAN_STORAGE_TYPE=elasticsearch") && error.contains("s3"), "{error}");
+        assert!(
+            error.contains("SPAN_STORAGE_TYPE=elasticsearch") && error.contains("s3"),
+            "{error}"
+        );
         assert!(loaded("", &[("SPAN_STORAGE_TYPE", "memory")]).is_ok());
     }
 }

@@ -1,7 +1,6 @@
 //! The JSON of Jaeger's HTTP API, as its UI reads it.
 
 mod build;
-mod otlp;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -10,8 +9,7 @@ mod values;
 use serde::{Serialize, Serializer};
 
 pub use build::{shown_trace_id, trace};
-pub use otlp::OtlpJson;
-pub use upload::{UploadError, traces_of_upload};
+pub use upload::traces_of_upload;
 pub use values::TagValue;
 
 /// What answers are wrapped in. Keys stand in this order.

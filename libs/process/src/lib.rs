@@ -20,6 +20,7 @@ pub mod memory;
 mod operational;
 mod part;
 mod polling;
+mod port;
 mod probe;
 mod process;
 mod run;
@@ -28,6 +29,7 @@ pub mod settings;
 pub use announce::Announcer;
 pub use cluster::{Cluster, IngesterOf};
 pub use part::{AddGrpc, Part, ReadyCheck};
+pub use port::{Port, address_of};
 pub use process::{Process, ShownAddresses, Store};
 pub use run::{Build, CheckLimits, Program, VERSION, main};
 

@@ -60,7 +60,7 @@ impl ShownAddresses {
         self.0.lock().push((name, address));
     }
 
-    fn find(&self, wanted: &str) -> Option<String> {
+    pub(crate) fn find(&self, wanted: &str) -> Option<String> {
         let addresses = self.0.lock();
         let found = addresses.iter().find(|(name, _)| *name == wanted);
         found.map(|(_, address)| address.to_string())

@@ -24,7 +24,6 @@ mod metrics;
 pub mod otlp_file;
 pub mod otlp_grpc;
 pub mod otlp_http;
-pub mod otlp_json;
 mod refusal;
 mod sink;
 #[cfg(test)]

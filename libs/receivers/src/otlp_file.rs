@@ -16,14 +16,10 @@ use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 use bytes::Bytes;
 use prost::Message;
 use tactus_model::TenantId;
+use tactus_otlp_json::{JsonError, decode_export_request};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    PushError, ReceiverMetrics, TraceSink,
-    metrics::SpanCounters,
-    otlp_json::{JsonError, decode_export_request},
-    sink::push_traced,
-};
+use crate::{PushError, ReceiverMetrics, TraceSink, metrics::SpanCounters, sink::push_traced};
 use lines::{FileId, Line, read_lines};
 
 pub use pattern::{InvalidPattern, Pattern};

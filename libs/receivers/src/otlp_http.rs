@@ -8,6 +8,7 @@ use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::Full;
 use prost::Message;
+use tactus_otlp_json::decode_export_request;
 use tactus_server::auth::Refused;
 use tactus_server::listener::BoundListener;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,6 @@ use crate::http_receiver::{
     serve_http_receiver,
 };
 use crate::metrics::{ReceiverMetrics, SpanCounters};
-use crate::otlp_json::decode_export_request;
 use crate::refusal::Refusal;
 use crate::sink::{PushOutcome, TraceSink, push_traced};
 

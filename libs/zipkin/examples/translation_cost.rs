@@ -12,7 +12,9 @@ use tactus_proto::jaeger::api_v2::{Batch, PostSpansRequest};
 use tactus_proto::otlp::{
     AnyValue, KeyValue, Resource, ResourceSpans, ScopeSpans, Span, any_value::Value,
 };
-use tactus_zipkin::{DecodeOptions, Format, MediaType, Version, decode, spans_from_otlp, write_spans};
+use tactus_zipkin::{
+    DecodeOptions, Format, MediaType, Version, decode, spans_from_otlp, write_spans,
+};
 
 const SPANS_A_REQUEST: u64 = 500;
 const REQUESTS: u64 = 400;
@@ -42,7 +44,7 @@ fn trace() -> ResourceSpans {
             attribute("http.status_code", Value::IntValue(200)),
             attribute("net.peer.port", Value::IntValue(4_000 + (number % 100) as i64)),
             attribute("user.id", text(format!("user-{}", number % 500))),
-            attribute("cache.hit", Value::BoolValue(number % 3 == 0)),
+            attribute("cache.hit", Value::BoolValue(number.is_multiple_of(3))),
             attribute("ratio", Value::DoubleValue(0.5)),
             attribute("component", text("orders".to_owned())),
         ],
@@ -87,6 +89,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let format = Format::detect(Version::V2, MediaType::of(b"application/json"), &zipkin);
     let options = DecodeOptions::default();
     decode(format, &zipkin, &options)?;
-    measure("Zipkin v2 JSON", &zipkin, |body| decode(format, body, &options).map_or(0, |out| out.len()));
+    measure("Zipkin v2 JSON", &zipkin, |body| {
+        decode(format, body, &options).map_or(0, |out| out.len())
+    });
     Ok(())
 }

@@ -42,6 +42,11 @@ impl<V> Keyed<V> {
             *known = value;
             return;
         }
+        self.push(key, value);
+    }
+
+    /// Adds a key that is known not to be there.
+    pub(crate) fn push(&mut self, key: Bytes, value: V) {
         let place = self.entries.len();
         if place == MAX_SEARCHED {
             let keys = self.entries.iter().enumerate();

@@ -34,6 +34,16 @@ pub(crate) struct Groups {
     groups: Vec<ResourceGroup>,
     resources: HashMap<ResourceKey, usize>,
     scopes: HashMap<(usize, ScopeKey), usize>,
+    /// Where the last span went: mostly the next one goes there too.
+    last: Option<Last>,
+}
+
+#[derive(Debug)]
+struct Last {
+    resource: ResourceKey,
+    scope: ScopeKey,
+    /// Places of the group and of its scope.
+    place: (usize, usize),
 }
 
 /// The spans of a resource.
@@ -51,19 +61,35 @@ const SPAN_TAG: u64 = 2 << 3 | 2;
 impl Groups {
     fn add(&mut self, mut resource: ResourceKey, scope: ScopeKey, span: &Span) {
         resource.sort_unstable();
-        let place = match self.resources.get(&resource) {
-            Some(&place) => place,
-            None => self.new_resource(resource),
+        let place = match &self.last {
+            Some(last) if last.resource == resource && last.scope == scope => last.place,
+            _ => self.place(resource, scope),
         };
-        let Some(group) = self.groups.get_mut(place) else { return };
-        let place = *self.scopes.entry((place, scope)).or_insert_with_key(|(_, scope)| {
-            group.scopes.push(scope_spans(scope));
-            group.scopes.len() - 1
-        });
-        if let Some(spans) = group.scopes.get_mut(place) {
+        let group = self.groups.get_mut(place.0);
+        if let Some(spans) = group.and_then(|group| group.scopes.get_mut(place.1)) {
             put_varint(spans, SPAN_TAG);
             span.encode_length_delimited(spans).expect("a Vec grows as it must");
         }
+    }
+
+    /// Where the spans of this resource and scope go.
+    fn place(&mut self, resource: ResourceKey, scope: ScopeKey) -> (usize, usize) {
+        let group = match self.resources.get(&resource) {
+            Some(&group) => group,
+            None => self.new_resource(resource.clone()),
+        };
+        let found = self.scopes.get(&(group, scope.clone())).copied();
+        let place = found.unwrap_or_else(|| {
+            let scopes = self.groups.get_mut(group).map(|group| &mut group.scopes);
+            let place = scopes.map_or(0, |scopes| {
+                scopes.push(scope_spans(&scope));
+                scopes.len() - 1
+            });
+            self.scopes.insert((group, scope.clone()), place);
+            place
+        });
+        self.last = Some(Last { resource, scope, place: (group, place) });
+        (group, place)
     }
 
     fn new_resource(&mut self, key: ResourceKey) -> usize {

@@ -96,7 +96,7 @@ impl Problem {
     fn message(&self) -> String {
         match self {
             Self::TraceId(bits) => {
-                format!("trace ids must be 128 bit and not all zero, received {bits} bits")
+                format!("trace ids must be 128 bit, received {bits} bits")
             }
             Self::SpanId(bits) => {
                 format!("span ids must be 64 bit and not all zero, received {bits} bits")
@@ -106,12 +106,13 @@ impl Problem {
 }
 
 fn problem_of(trace_id: &[u8], span_id: &[u8]) -> Option<Problem> {
-    let is_id = |id: &[u8], bytes: usize| id.len() == bytes && id.iter().any(|&byte| byte != 0);
-    if !is_id(trace_id, 16) {
-        return Some(Problem::TraceId(8 * trace_id.len()));
+    // An id of zeros is none.
+    let bits = |id: &[u8]| if id.iter().all(|&byte| byte == 0) { 0 } else { 8 * id.len() };
+    if bits(trace_id) != 128 {
+        return Some(Problem::TraceId(bits(trace_id)));
     }
-    if !is_id(span_id, 8) {
-        return Some(Problem::SpanId(8 * span_id.len()));
+    if bits(span_id) != 64 {
+        return Some(Problem::SpanId(bits(span_id)));
     }
     None
 }

@@ -30,7 +30,7 @@ use crate::{
 /// all of them.
 const MAX_SEGMENTS_PER_TENANT: usize = 1_000;
 /// Segments of all tenants from which all become blocks: the system bounds the maps of a process.
-const MAX_SEGMENTS: usize = 20_000;
+pub(crate) const MAX_SEGMENTS: usize = 20_000;
 
 /// Blocks on their way; one a tenant at a time.
 #[derive(Debug)]
@@ -176,9 +176,11 @@ impl Ingester {
     pub async fn flush_all(self: &Arc<Self>) -> Result<(), Error> {
         let ingester = Arc::clone(self);
         let flush = tokio::spawn(async move {
-            ingester.seal().await?;
+            // What could not be cut stays in the log; the rest need not wait for it.
+            let sealed = ingester.seal().await;
             let decided = ingester.decide(Due::All).await;
-            decided.and(ingester.flush_due(true).await.map_or(Ok(()), Err))
+            let flushed = ingester.flush_due(true).await.map_or(Ok(()), Err);
+            sealed.and(decided).and(flushed)
         });
         flush.await?
     }
@@ -187,11 +189,11 @@ impl Ingester {
     pub async fn flush_one(self: &Arc<Self>, tenant: &TenantId) -> Result<(), Error> {
         let (ingester, tenant) = (Arc::clone(self), tenant.clone());
         let flush = tokio::spawn(async move {
-            ingester.seal().await?;
+            let sealed = ingester.seal().await;
             let decided = ingester.decide_tenant(&tenant, Due::All).await;
             let flushed = ingester.flush_tenant(&tenant, true).await;
             ingester.update_gauges();
-            decided.and(flushed)
+            sealed.and(decided).and(flushed)
         });
         flush.await?
     }

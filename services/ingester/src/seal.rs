@@ -125,12 +125,14 @@ impl Ingester {
         }
         // All segments are opened before the first head goes: an error leaves every span where it was.
         let mut segments = open_directory(&directory)?;
+        let mut some_wait = false;
         for (tenant, head) in generation.heads() {
             let replaced = segments.remove(&tenant).unwrap_or_default();
+            some_wait |= replaced.iter().any(|segment| segment.is_pending());
             self.tenant_or_insert(&tenant).replace_head(&head, replaced);
         }
         self.release_log(parts);
-        if generation.heads().iter().any(|(id, _)| self.settings.tail_sampling.of(id).is_some()) {
+        if some_wait {
             self.has_pending.store(true, Ordering::Release);
         }
         Ok(())

@@ -23,8 +23,8 @@ use tactus_tail_sampling::{Decider, Decision, DecisionCache};
 use tactus_telemetry::{error_text, log_limited};
 
 use crate::{
-    error::Error, generation::Tenant, ingester::Ingester, recent_view::RecentView,
-    segment::Segment, settings::TailSampling,
+    error::Error, flush::MAX_SEGMENTS, generation::Tenant, ingester::Ingester,
+    recent_view::RecentView, segment::Segment, settings::TailSampling,
 };
 
 mod metrics;
@@ -36,6 +36,8 @@ pub(crate) use metrics::TailSamplingMetrics;
 const WINDOW_SPANS: usize = 32_768;
 /// Undecided segments of a tenant from which the oldest are decided early: each is a memory map.
 const MAX_PENDING_SEGMENTS: usize = 1_000;
+/// The same for all tenants together.
+const MAX_PENDING_SEGMENTS_OF_ALL: usize = MAX_SEGMENTS / 2;
 
 /// Which traces are decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +74,33 @@ impl Ingester {
                 result = result.and(self.decide_tenant(&id, due).await);
             }
         }
+        result.and(self.decide_early(MAX_PENDING_SEGMENTS_OF_ALL).await)
+    }
+
+    /// Decides on what is there, the tenants that wait longest first, until no more than `limit` segments wait.
+    pub(crate) async fn decide_early(self: &Arc<Self>, limit: usize) -> Result<(), Error> {
+        let mut waiting: Vec<(SystemTime, usize, TenantId)> = self
+            .all_tenants()
+            .into_iter()
+            .filter_map(|(id, tenant)| {
+                let pending = tenant.pending_segments();
+                Some((pending.first()?.written(), pending.len(), id))
+            })
+            .collect();
+        let mut left: usize = waiting.iter().map(|(_, segments, _)| segments).sum();
+        if left <= limit {
+            return Ok(());
+        }
+        log_limited!(warn, segments = left, "too many undecided segments: deciding early");
+        waiting.sort();
+        let mut result = Ok(());
+        for (_, segments, id) in waiting {
+            if left <= limit {
+                break;
+            }
+            result = result.and(self.decide_tenant(&id, Due::All).await);
+            left -= segments;
+        }
         result
     }
 
@@ -105,6 +134,7 @@ impl Ingester {
         };
         let (waited, overflow) = due_segments(&pending, &settings, due);
         let due = pending.get(..waited + overflow.segments).unwrap_or(&pending);
+        let mut result = Ok(());
         if !due.is_empty() {
             let state = state.get_or_insert_with(|| Box::new(Deciding::new(&settings, &tenant)));
             state.follow(&settings);
@@ -113,12 +143,12 @@ impl Ingester {
             let decided = self.judge(id, state, &view, &pending, due);
             self.metrics.tail_sampling.round(started.elapsed());
             self.metrics.tail_sampling.dropped_too_early(id, overflow.traces);
-            for segment in due {
-                self.settle(id, &tenant, segment, &decided)?;
-            }
+            // One that cannot be written is tried again; others may make room on the disk.
+            let settled = due.iter().map(|segment| self.settle(id, &tenant, segment, &decided));
+            result = settled.fold(Ok(()), Result::and);
         }
         self.metrics.tail_sampling.undecided(id, traces_of(&tenant.pending_segments()));
-        Ok(())
+        result
     }
 
     /// Decides the traces of due segments, on their spans in all places. Memory: one window of spans, and what is decided.
@@ -223,8 +253,9 @@ fn due_segments(pending: &[Arc<Segment>], settings: &TailSampling, due: Due) -> 
         return (pending.len(), Overflow::default());
     }
     let now = SystemTime::now();
+    // One of the future was written before the clock was set back.
     let has_waited = |segment: &&Arc<Segment>| {
-        now.duration_since(segment.written()).unwrap_or_default() >= settings.decision_wait
+        now.duration_since(segment.written()).map_or(true, |age| age >= settings.decision_wait)
     };
     let waited = pending.iter().take_while(has_waited).count();
     let mut overflow = Overflow::default();

@@ -4,7 +4,6 @@
 //! asked for and another program has is no reason not to start.
 
 mod admin;
-mod port;
 mod settings;
 mod storage_metadata;
 
@@ -12,7 +11,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use tactus_process::{AddGrpc, Error, ReadyCheck, ShownAddresses};
+use tactus_process::{AddGrpc, Error, Port, ReadyCheck, ShownAddresses};
 use tactus_server::auth::{
     Access, Authenticator, GrpcAccess, PUBLIC_GRPC, STANDARD_GRPC, guard, guard_grpc,
 };
@@ -27,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
 use crate::jaeger_grpc::{Answering, WriteSpans, query_services, storage_services};
-use port::Port;
 use settings::GrpcPort;
 pub(crate) use settings::{Ports, ports};
 use storage_metadata::{BearerToken, translate};

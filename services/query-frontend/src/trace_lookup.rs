@@ -16,6 +16,9 @@ pub(crate) use attributes::{attribute, equals_text, quoted};
 /// Spans that a search shows of each trace, to tell whether one that matches starts within the window.
 const SHOWN_SPANS: u32 = 20;
 
+/// How many times more traces are asked for when too few of those that were found start within the window.
+const WIDENING: u32 = 8;
+
 /// Bounds of fetching whole traces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LookupSettings {
@@ -100,7 +103,7 @@ impl Frontend {
         }
         let text = format!("{} with (most_recent=true)", lookup.query);
         let root = parse_traceql(&text, self.settings.max_query_expression_size_bytes)?;
-        let query = SearchQuery {
+        let mut query = SearchQuery {
             kind: SearchKind::TraceQl { text, root: Box::new(root) },
             limit: lookup.limit,
             spans_per_span_set: SHOWN_SPANS,
@@ -108,14 +111,20 @@ impl Frontend {
             range: RequestedRange { start: lookup.start.max(1), end: lookup.end, since: None },
             explain: false,
         };
-        let found = self.search(tenants, &query).await?;
-        let mut traces = Vec::with_capacity(found.response.traces.len());
-        for trace in &found.response.traces {
-            if starts_within(trace, lookup) {
-                traces.push(found_id(trace)?);
+        let most = self.settings.search.max_result_limit.max(lookup.limit);
+        loop {
+            let found = self.search(tenants, &query).await?;
+            let all = &found.response.traces;
+            let within = all.iter().filter(|trace| starts_within(trace, lookup));
+            let traces: Vec<FoundId> =
+                within.take(lookup.limit as usize).map(found_id).collect::<Result<_>>()?;
+            let has_all = all.len() < query.limit as usize || traces.len() >= lookup.limit as usize;
+            if has_all || query.limit == most {
+                return Ok(FoundIds { traces, partial: found.partial || !has_all });
             }
+            // The newest of these seconds lie outside of the window.
+            query.limit = query.limit.saturating_mul(WIDENING).min(most);
         }
-        Ok(FoundIds { traces, partial: found.partial })
     }
 
     /// Finds the newest traces that match, whole.

@@ -2,10 +2,7 @@
 //!
 //! It puts services together through the traits of the protocol and holds no logic of its own.
 
-use std::{
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{process::ExitCode, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use tactus_distributor::part::ZipkinQueryApi;

@@ -23,9 +23,7 @@ fn key_of_a_missing_part_warns_once_by_name() {
 #[test]
 fn receiver_that_is_missing_warns_once_as_a_whole() {
     assert_eq!(
-        warned(
-            "distributor: {receivers: {opencensus/x: {endpoint: 'a:1', cors: {}}}}"
-        ),
+        warned("distributor: {receivers: {opencensus/x: {endpoint: 'a:1', cors: {}}}}"),
         [
             "the keys of distributor.receivers.opencensus/x are set but without effect: this release has no OpenCensus receiver"
         ]

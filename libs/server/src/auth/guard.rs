@@ -14,7 +14,7 @@ use crate::listener::ConnectionInfo;
 
 /// Puts authentication before the routes that `router` has so far; they all want the same access.
 ///
-/// Public paths of the settings stay open. Handlers find the [`super::Caller`] in the extensions of
+/// Health and public paths of the settings stay open. Handlers find the [`super::Caller`] in the extensions of
 /// the request and its tenant in the headers, whether the client named it or not. `None`: no
 /// authentication, the router as it is.
 pub fn guard(router: Router, access: Access, authenticator: Option<&Arc<Authenticator>>) -> Router {
@@ -29,6 +29,10 @@ pub fn guard(router: Router, access: Access, authenticator: Option<&Arc<Authenti
 
 /// Access by the beginning of the path: the first line that matches counts.
 pub type GrpcAccess = &'static [(&'static str, Access)];
+
+/// HTTP paths that probes ask for, and that everyone may have: `/health` of ports that have one, as
+/// those of Zipkin.
+const PUBLIC_HTTP: &[&str] = &["/health", "/zipkin/health"];
 
 /// gRPC services that anyone may call.
 pub const PUBLIC_GRPC: &str = "/grpc.health.v1.Health/";
@@ -68,7 +72,8 @@ async fn check_http(
     // Below a prefix the path of the request lacks it.
     let original = request.extensions().get::<OriginalUri>();
     let path = original.map_or_else(|| request.uri().path(), |original| original.path());
-    let access = if authenticator.is_public(path) { Access::Public } else { access };
+    let is_public = PUBLIC_HTTP.contains(&path) || authenticator.is_public(path);
+    let access = if is_public { Access::Public } else { access };
     match check(&authenticator, access, &mut request).await {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),

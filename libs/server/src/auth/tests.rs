@@ -253,6 +253,7 @@ async fn guarded_router_asks_and_public_paths_do_not() {
     };
     let read = guard(Router::new().route("/api/search", any(tenant)), Access::Read, auth);
     let pages = Router::new().route("/ready", any(tenant)).route("/flush", any(tenant));
+    let pages = pages.route("/health", any(tenant)).route("/health/flush", any(tenant));
     let pages = guard(pages, Access::Operate, auth);
     let empty = guard(Router::new(), Access::Operate, auth);
     let app = Router::new().nest("/tempo", read).merge(pages).merge(empty);
@@ -267,6 +268,8 @@ async fn guarded_router_asks_and_public_paths_do_not() {
     let challenges: Vec<_> = headers.get_all("www-authenticate").iter().collect();
     assert_eq!(challenges.len(), 2);
     assert_eq!(ask(&app, request("/ready", "")).await.0, 200);
+    assert_eq!(ask(&app, request("/health", "")).await.0, 200);
+    assert_eq!(ask(&app, request("/health/flush", "")).await.0, 401);
     assert_eq!(ask(&app, request("/flush", "")).await.0, 401);
     assert_eq!(ask(&app, request("/flush", &bearer("owner"))).await.0, 403);
     assert_eq!(ask(&app, request("/flush", &bearer("operator"))).await.0, 200);

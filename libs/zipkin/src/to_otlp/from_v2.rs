@@ -1,6 +1,7 @@
 //! A span of the second model as OTLP.
 
 use bytes::Bytes;
+use tactus_model::{SpanId, TraceId};
 use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::span::SpanKind;
 use tactus_proto::otlp::status::StatusCode;
@@ -56,7 +57,8 @@ pub(crate) fn add_v2(
                 None => {
                     is_error |= *key == *keys::ERROR.as_bytes();
                     let value = tag_value(value, options.parse_string_tags);
-                    tags.attributes.set(key, Some(value));
+                    // The tags of a span have each key once.
+                    tags.attributes.push(key, Some(value));
                 }
             },
         }
@@ -88,14 +90,13 @@ pub(crate) fn add_v2(
         attributes.set(key(keys::ABSENT_START), Some(Value::BoolValue(true)));
     }
     let resource = resource_of(&span.local_endpoint, tags.service_key, tags.resource);
+    let ids = ids(span.trace_id, span.id, span.parent_id);
     let start = nanos(span.timestamp.unwrap_or_default());
     let otlp = Span {
-        trace_id: Bytes::copy_from_slice(&span.trace_id.0),
-        span_id: Bytes::copy_from_slice(&span.id.0),
+        trace_id: ids.slice(..16),
+        span_id: ids.slice(16..24),
         trace_state: tags.trace_state,
-        parent_span_id: span
-            .parent_id
-            .map_or_else(Bytes::new, |parent| Bytes::copy_from_slice(&parent.0)),
+        parent_span_id: ids.slice(24..),
         name: span.name,
         kind: tags.kind.into(),
         start_time_unix_nano: start,
@@ -108,6 +109,12 @@ pub(crate) fn add_v2(
     };
     groups.add(resource, tags.scope, &otlp);
     Ok(())
+}
+
+/// The ids of trace, span and, if there is one, parent, in one buffer.
+fn ids(trace_id: TraceId, id: SpanId, parent_id: Option<SpanId>) -> Bytes {
+    let parent = parent_id.as_ref().map_or(&[][..], |parent| &parent.0);
+    [&trace_id.0[..], &id.0, parent].concat().into()
 }
 
 /// The service and the resource's own tags, which win.

@@ -22,93 +22,79 @@ pub(crate) const LINK: &str = "otlp.link.";
 
 /// Whether a tag says something of the resource rather than of the span.
 pub(crate) fn is_resource_key(key: &[u8]) -> bool {
-    let Ok(key) = std::str::from_utf8(key) else { return false };
-    matches!(
-        key,
-        "cloud.provider"
-            | "cloud.account.id"
-            | "cloud.region"
-            | "cloud.availability_zone"
-            | "cloud.platform"
-            | "aws.ecs.container.arn"
-            | "aws.ecs.cluster.arn"
-            | "aws.ecs.launchtype"
-            | "aws.ecs.task.arn"
-            | "aws.ecs.task.family"
-            | "aws.ecs.task.revision"
-            | "aws.eks.cluster.arn"
-            | "aws.log.group.names"
-            | "aws.log.group.arns"
-            | "aws.log.stream.names"
-            | "aws.log.stream.arns"
-            | "container.name"
-            | "container.id"
-            | "container.runtime"
-            | "container.image.name"
-            | "container.image.tag"
-            | "deployment.environment"
-            | "device.id"
-            | "device.model.identifier"
-            | "device.model.name"
-            | "device.manufacturer"
-            | "faas.name"
-            | "faas.id"
-            | "faas.version"
-            | "faas.instance"
-            | "faas.max_memory"
-            | "host.id"
-            | "host.name"
-            | "host.type"
-            | "host.arch"
-            | "host.image.name"
-            | "host.image.id"
-            | "host.image.version"
-            | "k8s.cluster.name"
-            | "k8s.node.name"
-            | "k8s.node.uid"
-            | "k8s.namespace.name"
-            | "k8s.pod.uid"
-            | "k8s.pod.name"
-            | "k8s.container.name"
-            | "k8s.container.restart_count"
-            | "k8s.replicaset.uid"
-            | "k8s.replicaset.name"
-            | "k8s.deployment.uid"
-            | "k8s.deployment.name"
-            | "k8s.statefulset.uid"
-            | "k8s.statefulset.name"
-            | "k8s.daemonset.uid"
-            | "k8s.daemonset.name"
-            | "k8s.job.uid"
-            | "k8s.job.name"
-            | "k8s.cronjob.uid"
-            | "k8s.cronjob.name"
-            | "os.type"
-            | "os.description"
-            | "os.name"
-            | "os.version"
-            | "process.pid"
-            | "process.executable.name"
-            | "process.executable.path"
-            | "process.command"
-            | "process.command_line"
-            | "process.command_args"
-            | "process.owner"
-            | "process.runtime.name"
-            | "process.runtime.version"
-            | "process.runtime.description"
-            | "service.name"
-            | "service.namespace"
-            | "service.instance.id"
-            | "service.version"
-            | "telemetry.sdk.name"
-            | "telemetry.sdk.language"
-            | "telemetry.sdk.version"
-            | "telemetry.auto.version"
-            | "webengine.name"
-            | "webengine.version"
-            | "webengine.description"
-    )
+    let mut parts = key.splitn(2, |byte| *byte == b'.');
+    let (Some(first), Some(rest)) = (parts.next(), parts.next()) else { return false };
+    match first {
+        b"cloud" => matches!(
+            rest,
+            b"provider" | b"account.id" | b"region" | b"availability_zone" | b"platform"
+        ),
+        b"aws" => matches!(
+            rest,
+            b"ecs.container.arn"
+                | b"ecs.cluster.arn"
+                | b"ecs.launchtype"
+                | b"ecs.task.arn"
+                | b"ecs.task.family"
+                | b"ecs.task.revision"
+                | b"eks.cluster.arn"
+                | b"log.group.names"
+                | b"log.group.arns"
+                | b"log.stream.names"
+                | b"log.stream.arns"
+        ),
+        b"container" => matches!(rest, b"name" | b"id" | b"runtime" | b"image.name" | b"image.tag"),
+        b"deployment" => matches!(rest, b"environment"),
+        b"device" => matches!(rest, b"id" | b"model.identifier" | b"model.name" | b"manufacturer"),
+        b"faas" => matches!(rest, b"name" | b"id" | b"version" | b"instance" | b"max_memory"),
+        b"host" => matches!(
+            rest,
+            b"id" | b"name" | b"type" | b"arch" | b"image.name" | b"image.id" | b"image.version"
+        ),
+        b"k8s" => matches!(
+            rest,
+            b"cluster.name"
+                | b"node.name"
+                | b"node.uid"
+                | b"namespace.name"
+                | b"pod.uid"
+                | b"pod.name"
+                | b"container.name"
+                | b"container.restart_count"
+                | b"replicaset.uid"
+                | b"replicaset.name"
+                | b"deployment.uid"
+                | b"deployment.name"
+                | b"statefulset.uid"
+                | b"statefulset.name"
+                | b"daemonset.uid"
+                | b"daemonset.name"
+                | b"job.uid"
+                | b"job.name"
+                | b"cronjob.uid"
+                | b"cronjob.name"
+        ),
+        b"os" => matches!(rest, b"type" | b"description" | b"name" | b"version"),
+        b"process" => matches!(
+            rest,
+            b"pid"
+                | b"executable.name"
+                | b"executable.path"
+                | b"command"
+                | b"command_line"
+                | b"command_args"
+                | b"owner"
+                | b"runtime.name"
+                | b"runtime.version"
+                | b"runtime.description"
+        ),
+        b"service" => matches!(rest, b"name" | b"namespace" | b"instance.id" | b"version"),
+        b"telemetry" => {
+            matches!(rest, b"sdk.name" | b"sdk.language" | b"sdk.version" | b"auto.version")
+        }
+        b"webengine" => matches!(rest, b"name" | b"version" | b"description"),
+        _ => false,
+    }
 }
 
 /// Whether a tag is of no use to anybody.

@@ -150,7 +150,8 @@ fn hex<T>(
 fn read_annotations<'de: 'a, 'a, D: Deserializer<'de>>(
     json: D,
 ) -> Result<Vec<JsonAnnotation<'a>>, D::Error> {
-    read_list(json, |annotation: &JsonAnnotation<'_>| Ok(!annotation.value.as_bytes().is_empty()))
+    // Those without a value are no events, but tell when the span was.
+    read_list(json, |_| Ok(true))
 }
 
 fn read_binary_annotations<'de: 'a, 'a, D: Deserializer<'de>>(

@@ -30,7 +30,9 @@ impl Ingester {
             return self.keep_all(tenant, pending);
         }
         let kept_spans = if staying == 0 {
-            self.drop_all(tenant, pending)?;
+            if !self.drop_all(tenant, pending)? {
+                return Ok(());
+            }
             0
         } else {
             let kept = gather_traces(&[batch], stays);
@@ -80,11 +82,12 @@ impl Ingester {
         Ok(())
     }
 
-    fn drop_all(&self, tenant: &Tenant, pending: &Arc<Segment>) -> Result<(), Error> {
+    /// Drops a segment as a whole; false: not yet.
+    fn drop_all(&self, tenant: &Tenant, pending: &Arc<Segment>) -> Result<bool, Error> {
         let path = pending.path();
         // As long as the log holds these spans, a restart without their segment would take them for new.
         if !part_range(path).is_none_or(|parts| self.release_log(parts)) {
-            return Ok(());
+            return Ok(false);
         }
         match fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -96,7 +99,7 @@ impl Ingester {
             // Fails while other segments are in it.
             let _ = fs::remove_dir(directory);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Makes a new name durable before the old one goes.

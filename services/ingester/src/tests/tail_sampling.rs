@@ -136,6 +136,43 @@ async fn undecided_spans_are_there_until_their_time_has_come() {
 }
 
 #[tokio::test]
+async fn too_many_undecided_segments_of_all_tenants_are_decided_early() {
+    let sampled = Sampled::new(BELOW_TEN);
+    sampled.set(Some(tail_sampling(BELOW_TEN, HOUR)));
+    let ingester = sampled.open();
+    for number in 0..6 {
+        let (tenant, id) = (format!("t{number}"), TenantId::parse(&format!("t{number}")).unwrap());
+        for start in [1, 100] {
+            let push = push_of(&tenant, &[span(start, start, 1_000)]);
+            ingester.push(&push, &id).unwrap();
+        }
+        ingester.seal().await.unwrap();
+    }
+    ingester.decide_early(6).await.unwrap();
+    assert_eq!(sampled.segment_files().len(), 6, "none is too many");
+    ingester.decide_early(2).await.unwrap();
+    let files = sampled.segment_files();
+    assert_eq!(files.iter().filter(|name| name.ends_with(".pending")).count(), 2, "{files:?}");
+    assert!(files.contains(&"t5.0.pending".to_owned()), "the youngest wait on: {files:?}");
+}
+
+#[tokio::test]
+async fn segment_of_the_future_holds_nothing_up() {
+    let sampled = Sampled::new(BELOW_TEN);
+    sampled.set(Some(tail_sampling(BELOW_TEN, HOUR)));
+    let ingester = sampled.open();
+    push_one(&ingester, 1, 100);
+    ingester.seal().await.unwrap();
+    drop(ingester);
+    let [path] = sampled.segment_paths().try_into().unwrap();
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(std::time::SystemTime::now() + 10 * HOUR).unwrap();
+    let ingester = sampled.open();
+    ingester.decide(Due::Waited).await.unwrap();
+    assert_eq!(ids(&ingester), Vec::<u16>::new());
+}
+
+#[tokio::test]
 async fn spans_of_a_trace_meet_over_cuts_and_live_ones() {
     let sampled = Sampled::new(BELOW_TEN);
     let ingester = sampled.open();

@@ -4,11 +4,10 @@ use tactus_config::sections::query_apis::QueryGrpc;
 use tactus_config::sections::receivers::ReceiverTls;
 use tactus_config::sections::server::Server;
 use tactus_config::{Config, GoDuration};
-use tactus_process::Error;
+use tactus_process::{Error, Port, address_of};
 use tactus_server::listener::{Http2Settings, ListenerSettings};
-use tactus_tls::{ALPN_GRPC, ALPN_HTTP, ServerTls};
+use tactus_tls::{ALPN_GRPC, ALPN_HTTP};
 
-use super::Port;
 use crate::from_config::message_limits;
 use crate::jaeger_grpc::MessageLimits;
 
@@ -33,8 +32,8 @@ pub(crate) struct Ports {
 pub(crate) fn ports(config: &Config) -> Result<Ports, Error> {
     let (server, frontend) = (&config.server, &config.query_frontend);
     let (jaeger, zipkin) = (&frontend.jaeger, &frontend.zipkin);
-    let http_host = |port| Some(with_port(&server.http_listen_address, port));
-    let grpc_host = |port| Some(with_port(&server.grpc_listen_address, port));
+    let http_host = |port| Some(address_of(&server.http_listen_address, port));
+    let grpc_host = |port| Some(address_of(&server.grpc_listen_address, port));
     let mut storage = Vec::new();
     storage.extend(grpc(
         ("Jaeger storage gRPC", "query_frontend.jaeger.storage"),
@@ -82,16 +81,15 @@ fn receives_zipkin(config: &Config) -> bool {
     config.target != "query-frontend" && !config.distributor.receivers.zipkin.is_empty()
 }
 
-/// An HTTP port. `endpoint`: what the configuration says, and what holds if it says nothing.
+/// An HTTP port. `usual`: where it is if the configuration has no `endpoint`.
 fn http(
-    (name, key): (&'static str, &'static str),
-    endpoint: (Option<&str>, Option<String>),
+    names: (&'static str, &'static str),
+    (endpoint, usual): (Option<&str>, Option<String>),
     tls: Option<&ReceiverTls>,
     server: &Server,
 ) -> Result<Option<Port>, Error> {
-    let Some((address, is_set)) = address(endpoint) else { return Ok(None) };
+    let Some(port) = Port::new(names, endpoint, usual) else { return Ok(None) };
     let listener = ListenerSettings {
-        tls: self::tls(key, tls, &ALPN_HTTP)?,
         max_connections: server.http_listen_conn_limit.max(0) as usize,
         header_timeout: server
             .http_server_read_header_timeout
@@ -101,17 +99,17 @@ fn http(
         write_timeout: server.http_server_write_timeout.non_zero(),
         ..shared(server)
     };
-    Ok(Some(Port { name, key, address, is_set, listener }))
+    Ok(Some(Port { listener, ..port }.with_tls(tls, &ALPN_HTTP)?))
 }
 
-/// A gRPC port. `endpoint`: as for [`http`].
+/// A gRPC port. `usual`: as for [`http`].
 fn grpc(
-    (name, key): (&'static str, &'static str),
-    endpoint: (Option<&str>, Option<String>),
+    names: (&'static str, &'static str),
+    (endpoint, usual): (Option<&str>, Option<String>),
     limits: &QueryGrpc,
     config: &Config,
 ) -> Result<Option<GrpcPort>, Error> {
-    let Some((address, is_set)) = address(endpoint) else { return Ok(None) };
+    let Some(port) = Port::new(names, endpoint, usual) else { return Ok(None) };
     let server = &config.server;
     let streams = match limits.max_concurrent_streams {
         0 => server.grpc_server_max_concurrent_streams,
@@ -119,7 +117,6 @@ fn grpc(
     };
     let finite = |limit: GoDuration| limit.non_zero().filter(|_| limit != GoDuration::INFINITE);
     let listener = ListenerSettings {
-        tls: tls(key, limits.tls.as_ref(), &ALPN_GRPC)?,
         max_connections: server.grpc_listen_conn_limit.max(0) as usize,
         idle_timeout: finite(server.grpc_server_max_connection_idle),
         max_connection_age: finite(server.grpc_server_max_connection_age),
@@ -132,7 +129,7 @@ fn grpc(
         },
         ..shared(server)
     };
-    let port = Port { name, key, address, is_set, listener };
+    let port = Port { listener, ..port }.with_tls(limits.tls.as_ref(), &ALPN_GRPC)?;
     Ok(Some(GrpcPort { port, messages: message_limits(config, limits) }))
 }
 
@@ -144,29 +141,6 @@ fn shared(server: &Server) -> ListenerSettings {
         handshake_timeout: server.tls_handshake_timeout.as_std(),
         ..ListenerSettings::default()
     }
-}
-
-/// The address, and whether it is set; `None`: off.
-fn address((set, usual): (Option<&str>, Option<String>)) -> Option<(String, bool)> {
-    match set {
-        Some("") => None,
-        Some(address) => Some((address.to_owned(), true)),
-        None => usual.map(|address| (address, false)),
-    }
-}
-
-fn with_port(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-fn tls(
-    key: &str,
-    tls: Option<&ReceiverTls>,
-    alpn: &[&str],
-) -> Result<Option<std::sync::Arc<ServerTls>>, Error> {
-    let Some(tls) = tls else { return Ok(None) };
-    let settings = tactus_tls::from_config::receiver(&format!("{key}.tls"), tls, alpn)?;
-    Ok(Some(ServerTls::load(settings)?))
 }
 
 #[cfg(test)]

@@ -46,7 +46,8 @@ pub(super) fn service(name: &str) -> String {
     let service = attribute(Resource, "service.name");
     let named = equals_any_case(&service, name);
     if name.eq_ignore_ascii_case(NO_SERVICE) {
-        return format!("({named} || {service} = nil)");
+        // What has no service matches nothing.
+        return format!("({named} || !({service} =~ `.*`))");
     }
     named
 }
@@ -159,7 +160,7 @@ mod tests {
             r#"{ resource.service.name =~ `(?i)api\.v1` && span.peer.service = `42` && name =~ `(?i)get "/"` && duration >= 1500ns && duration < 3500ns }"#,
         );
         let none = service("OTLPResourceNoServiceName");
-        assert!(none.ends_with("|| resource.service.name = nil)"), "{none}");
+        assert!(none.ends_with("|| !(resource.service.name =~ `.*`))"), "{none}");
     }
 
     #[test]

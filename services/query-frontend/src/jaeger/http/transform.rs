@@ -14,7 +14,7 @@ use crate::jaeger::error::Result;
 use crate::jaeger::{FoundTrace, FoundTraces};
 use crate::trace_by_id::offload;
 
-/// Bytes of a file. Read into a tree it takes several times as many.
+/// Bytes of a file. Read into messages it takes several times as many.
 const MAX_FILE_BYTES: usize = 16 << 20;
 
 /// `/api/transform`: OTLP's JSON as traces of v1.

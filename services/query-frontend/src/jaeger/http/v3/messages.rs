@@ -3,7 +3,7 @@
 use ::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
-use tactus_jaeger::json::OtlpJson;
+use tactus_otlp_json::OtlpJson;
 use tactus_proto::opentelemetry::proto::trace::v1::ResourceSpans;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 

@@ -1,4 +1,4 @@
-//! OTLP as JSON: ids are hex, enums numbers, integers of 64 bits strings; what is zero or empty is left out.
+//! Messages written as JSON: ids are hex, enums numbers, integers of 64 bits strings; what is zero or empty is left out.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -225,3 +225,6 @@ impl Serialize for Double {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

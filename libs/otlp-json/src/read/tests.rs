@@ -4,7 +4,15 @@ use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::{AnyValue, Span};
 
 use super::*;
-use crate::testing::{ONE_SPAN, ONE_SPAN_JSON};
+
+/// One span: trace 1/2, span 3, name `op`, kind server, service `svc`, status error, 1.5 ms.
+const ONE_SPAN: &[u8] = b"\x0a\x57\x0a\x17\x0a\x15\x0a\x0cservice.name\x12\x05\x0a\x03svc\
+    \x12\x3c\x0a\x00\x12\x38\x0a\x10\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02\
+    \x12\x08\x00\x00\x00\x00\x00\x00\x00\x03\x2a\x02op\x30\x02\
+    \x39\x00\x00\x2a\x36\xfe\x9c\x97\x17\x41\x60\xe3\x40\x36\xfe\x9c\x97\x17\x7a\x02\x18\x02";
+
+/// The same span as JSON, in a mixture of the spellings that are allowed.
+const ONE_SPAN_JSON: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"svc"}}]},"unknown":1,"scopeSpans":[{"spans":[{"trace_id":"00000000000000010000000000000002","spanId":"0000000000000003","name":"op","kind":"SPAN_KIND_SERVER","startTimeUnixNano":"1700000000000000000","end_time_unix_nano":1700000000001500000,"status":{"code":2}}]}]}]}"#;
 
 /// The one span of a request whose span has these members.
 fn span(members: &str) -> Result<Span, String> {
@@ -229,4 +237,22 @@ proptest! {
         let read: Vec<_> = read.attributes.into_iter().map(|kv| kv.value.unwrap()).collect();
         prop_assert_eq!(read, values);
     }
+}
+
+#[test]
+fn large_body_of_nothing_is_refused_before_it_fills_the_memory() {
+    let of = |span: &str, count: usize| {
+        let spans = vec![span; count].join(",");
+        format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#)
+    };
+    let error = decode_export_request(of("{}", 200_000).as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("more spans and attributes"), "{error}");
+    assert!(decode_export_request(of("{}", 1_000).as_bytes()).is_ok());
+    // Braces in text are text, the smallest attributes are fine.
+    let braces = format!(
+        r#"{{"name":"\"{}","attributes":[{{"key":"a","value":{{"intValue":1}}}}]}}"#,
+        "{".repeat(90)
+    );
+    let request = decode_export_request(of(&braces, 10_000).as_bytes()).unwrap();
+    assert_eq!(request.resource_spans[0].scope_spans[0].spans.len(), 10_000);
 }

@@ -1,0 +1,139 @@
+//! Ports that a configuration may name, move and turn off.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tactus_config::sections::receivers::ReceiverTls;
+use tactus_server::listener::{self, ListenerSettings};
+use tactus_tls::ServerTls;
+use tokio::net::TcpListener;
+
+use crate::{Error, ShownAddresses};
+
+/// A port that is on.
+///
+/// Many ports listen where clients look for them without anyone asking for it. Then another program may serve those
+/// clients already: only a port whose address is set keeps a process from starting.
+#[derive(Debug, Clone)]
+pub struct Port {
+    /// For people, in the log.
+    pub name: &'static str,
+    /// Its section of the configuration, with `endpoint` in it.
+    pub key: &'static str,
+    /// `host:port`; an empty host means all interfaces.
+    pub address: String,
+    /// Whether the configuration names the address. If not, the port may be another's.
+    pub is_set: bool,
+    /// Connections.
+    pub listener: ListenerSettings,
+}
+
+impl Port {
+    /// The port at `endpoint`, as the configuration has it, or where it usually is if that says nothing. `None`: the
+    /// endpoint is empty, or there is no usual place.
+    pub fn new(
+        (name, key): (&'static str, &'static str),
+        endpoint: Option<&str>,
+        usual: Option<String>,
+    ) -> Option<Self> {
+        let is_set = endpoint.is_some();
+        let address = endpoint.map(str::to_owned).or(usual);
+        let address = address.filter(|address| !address.is_empty())?;
+        Some(Self { name, key, address, is_set, listener: ListenerSettings::default() })
+    }
+
+    /// With the TLS of its section, if there is any. Errors: certificates; the text names the setting.
+    pub fn with_tls(mut self, tls: Option<&ReceiverTls>, alpn: &[&str]) -> Result<Self, Error> {
+        if let Some(tls) = tls {
+            let key = format!("{}.tls", self.key);
+            let settings = tactus_tls::from_config::receiver(&key, tls, alpn)?;
+            self.listener.tls = Some(ServerTls::load(settings)?);
+        }
+        Ok(self)
+    }
+
+    /// The socket; `None`: the address was not asked for, and is another's. Errors: it cannot be bound.
+    pub async fn bind(&self) -> Result<Option<TcpListener>, Error> {
+        match listener::bind(&self.address).await {
+            Ok(socket) => Ok(Some(socket)),
+            Err(error) if !self.is_set && error.kind() == io::ErrorKind::AddrInUse => {
+                let (address, key, name) = (&self.address, self.key, self.name);
+                tracing::warn!(address, key, "{name} is off: the port is in use");
+                Ok(None)
+            }
+            Err(error) => Err(Error::Setup(format!("{}.endpoint: {error}", self.key))),
+        }
+    }
+
+    /// Tells people where the port listens.
+    pub fn note(&self, address: SocketAddr, addresses: &ShownAddresses) {
+        tracing::info!(%address, "{} listens", self.name);
+        addresses.note(self.name, address);
+    }
+}
+
+/// `host:port` as addresses are written; `host` may be empty or of IPv6.
+pub fn address_of(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: (&str, &str) = ("Sampling HTTP", "a.b");
+
+    fn place(endpoint: Option<&str>, usual: Option<&str>) -> Option<(String, bool)> {
+        let port = Port::new(NAMES, endpoint, usual.map(str::to_owned))?;
+        Some((port.address, port.is_set))
+    }
+
+    #[test]
+    fn set_address_wins_and_an_empty_one_turns_the_port_off() {
+        assert_eq!(place(None, Some(":1")), Some((":1".to_owned(), false)));
+        assert_eq!(place(Some("h:2"), Some(":1")), Some(("h:2".to_owned(), true)));
+        assert_eq!(place(Some("h:2"), None), Some(("h:2".to_owned(), true)));
+        assert_eq!(place(Some(""), Some(":1")), None);
+        assert_eq!(place(None, None), None);
+    }
+
+    #[test]
+    fn hosts_of_ipv6_are_put_in_brackets() {
+        let hosts = ["", "localhost", "127.0.0.1", "::1"];
+        let expected = [":7", "localhost:7", "127.0.0.1:7", "[::1]:7"];
+        assert_eq!(hosts.map(|host| address_of(host, 7)), expected);
+    }
+
+    #[test]
+    fn tls_without_a_key_is_refused_by_name() {
+        let port = || Port::new(NAMES, Some(":0"), None).unwrap();
+        assert!(port().with_tls(None, &[]).unwrap().listener.tls.is_none());
+        let tls = ReceiverTls { cert_file: "/none".to_owned(), ..ReceiverTls::default() };
+        let error = port().with_tls(Some(&tls), &[]).unwrap_err();
+        let text = tactus_telemetry::error_text(&error);
+        assert!(text.contains("a.b.tls"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn taken_port_is_an_error_only_if_it_is_asked_for() {
+        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = other.local_addr().unwrap().to_string();
+        let usual = Port::new(NAMES, None, Some(address.clone())).unwrap();
+        assert!(usual.bind().await.unwrap().is_none());
+        let set = Port::new(NAMES, Some(&address), None).unwrap();
+        let text = set.bind().await.unwrap_err().to_string();
+        assert!(text.starts_with("a.b.endpoint: listen on 127.0.0.1:"), "{text}");
+        // Not in use, but no address of ours.
+        let wrong = Port::new(NAMES, None, Some("256.0.0.1:1".to_owned())).unwrap();
+        assert!(wrong.bind().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn port_that_listens_is_shown() {
+        let port = Port::new(NAMES, Some("127.0.0.1:0"), None).unwrap();
+        let address = port.bind().await.unwrap().unwrap().local_addr().unwrap();
+        let addresses = ShownAddresses::default();
+        port.note(address, &addresses);
+        assert_eq!(addresses.find("Sampling HTTP"), Some(address.to_string()));
+    }
+}
