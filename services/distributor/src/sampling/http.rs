@@ -10,7 +10,10 @@ use axum::{
     routing::get,
 };
 use tactus_sampling::{EnumForm, to_json};
-use tactus_server::{http::error_line, listener::ConnectionInfo};
+use tactus_server::{
+    http::{error_line, not_found},
+    listener::ConnectionInfo,
+};
 
 use super::Answers;
 
@@ -31,7 +34,7 @@ pub fn sampling_router(answers: Arc<Answers>) -> Router {
 
 /// What Jaeger's collector had on its HTTP port.
 pub fn collector_router(answers: Arc<Answers>) -> Router {
-    Router::new().route("/api/sampling", get(names)).with_state(answers)
+    Router::new().route("/api/sampling", get(names)).fallback(not_found).with_state(answers)
 }
 
 async fn names(

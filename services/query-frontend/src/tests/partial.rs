@@ -7,7 +7,8 @@ use super::*;
 
 /// Each kind of query over the time of the sample blocks.
 const PATHS: [&str; 8] = [
-    "/api/search?q={}",
+    // More than there are: an answer that is full need not look further.
+    "/api/search?q={}&limit=10000",
     "/api/search/tags?",
     "/api/v2/search/tags?",
     "/api/search/tag/region/values?",
