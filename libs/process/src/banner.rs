@@ -5,6 +5,9 @@ pub(crate) struct Addresses {
     pub(crate) http: String,
     pub(crate) otlp_grpc: Option<String>,
     pub(crate) otlp_http: Option<String>,
+    pub(crate) jaeger: Option<String>,
+    pub(crate) zipkin: Option<String>,
+    pub(crate) jaeger_query: Option<String>,
     pub(crate) data: String,
 }
 
@@ -15,16 +18,43 @@ pub(crate) fn show(addresses: &Addresses) {
 }
 
 fn text(addresses: &Addresses) -> String {
-    let none = || "off".to_owned();
-    let Addresses { http, otlp_grpc, otlp_http, data } = addresses;
+    let shown = |address: &Option<String>| address.clone().unwrap_or_else(|| "off".to_owned());
+    let Addresses { http, otlp_grpc, otlp_http, jaeger, zipkin, jaeger_query, data } = addresses;
     format!(
         "tactus {version} is ready\n\
-         \x20 spans in   OTLP gRPC {grpc}   OTLP HTTP {otlp_http}\n\
-         \x20 queries    http://{http}\n\
+         \x20 spans in   OTLP gRPC {otlp_grpc}   OTLP HTTP {otlp_http}   Jaeger UDP {jaeger}   Zipkin {zipkin}\n\
+         \x20 queries    http://{http}   Jaeger's API {jaeger_query}\n\
          \x20 data       {data}\n\
          \x20 try        curl -s -G http://{http}/api/search --data-urlencode 'q={{}}'\n",
         version = crate::VERSION,
-        grpc = otlp_grpc.clone().unwrap_or_else(none),
-        otlp_http = otlp_http.clone().unwrap_or_else(none),
+        otlp_grpc = shown(otlp_grpc),
+        otlp_http = shown(otlp_http),
+        jaeger = shown(jaeger),
+        zipkin = shown(zipkin),
+        jaeger_query = shown(jaeger_query),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_are_off_are_shown_as_off() {
+        let text = text(&Addresses {
+            http: "h:1".to_owned(),
+            otlp_grpc: Some("g:2".to_owned()),
+            otlp_http: None,
+            jaeger: Some("j:3".to_owned()),
+            zipkin: Some("z:4".to_owned()),
+            jaeger_query: Some("q:5".to_owned()),
+            data: "./d".to_owned(),
+        });
+        for part in [
+            "OTLP gRPC g:2   OTLP HTTP off   Jaeger UDP j:3   Zipkin z:4",
+            "http://h:1   Jaeger's API q:5",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
 }

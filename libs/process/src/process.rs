@@ -240,6 +240,9 @@ impl Process {
             http: http.to_string(),
             otlp_grpc: self.addresses.find("OTLP gRPC"),
             otlp_http: self.addresses.find("OTLP HTTP"),
+            jaeger: self.addresses.find("Jaeger Thrift compact UDP"),
+            zipkin: self.addresses.find("Zipkin HTTP"),
+            jaeger_query: self.addresses.find("Jaeger query HTTP"),
             data: self.config.storage.trace.local.path.clone(),
         };
         banner::show(&addresses);
