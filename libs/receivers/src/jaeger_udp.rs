@@ -22,7 +22,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::{DroppedPackets, ReceiverMetrics, SpanCounters};
+use crate::metrics::{DropReason, DroppedPackets, ReceiverMetrics, SpanCounters};
 use crate::sink::{PushError, TraceSink, push_traced};
 
 /// Packets are read into blocks of this size, one after the other.
@@ -252,57 +252,6 @@ struct Receiver {
     sink: Arc<dyn TraceSink>,
     counters: SpanCounters,
     dropped: DroppedPackets,
-}
-
-/// Why a packet was dropped: the label `reason`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DropReason {
-    /// Longer than packets may be.
-    Truncated,
-    /// No tenant is configured, and packets name none.
-    NoTenant,
-    /// Workers do not keep up.
-    QueueFull,
-    /// The first byte is of no protocol.
-    UnknownProtocol,
-    /// A call that is not served.
-    UnknownMethod,
-    /// Damaged.
-    Malformed,
-    /// Spans that break a rule, as an id of zero.
-    Invalid,
-    /// The tenant sends too much.
-    RateLimited,
-    /// The spans could not be stored.
-    NotStored,
-}
-
-impl DropReason {
-    pub(crate) const ALL: [Self; 9] = [
-        Self::Truncated,
-        Self::NoTenant,
-        Self::QueueFull,
-        Self::UnknownProtocol,
-        Self::UnknownMethod,
-        Self::Malformed,
-        Self::Invalid,
-        Self::RateLimited,
-        Self::NotStored,
-    ];
-
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Truncated => "truncated",
-            Self::NoTenant => "no_tenant",
-            Self::QueueFull => "queue_full",
-            Self::UnknownProtocol => "unknown_protocol",
-            Self::UnknownMethod => "unknown_method",
-            Self::Malformed => "malformed",
-            Self::Invalid => "invalid",
-            Self::RateLimited => "rate_limited",
-            Self::NotStored => "not_stored",
-        }
-    }
 }
 
 impl Receiver {

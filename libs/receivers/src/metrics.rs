@@ -3,7 +3,6 @@
 use tactus_model::walk::walk_export;
 use tactus_telemetry::metrics::{Counter, CounterVec, Registry};
 
-use crate::jaeger_udp::DropReason;
 use crate::sink::{PushError, PushOutcome};
 
 /// `tempo_receiver_accepted_spans` and `tempo_receiver_refused_spans`, no `_total` by tradition, and
@@ -50,6 +49,57 @@ impl ReceiverMetrics {
         DroppedPackets(DropReason::ALL.map(|reason| {
             (reason, self.dropped_packets.with([&receiver, transport, reason.label()]))
         }))
+    }
+}
+
+/// Why a packet was dropped: the label `reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DropReason {
+    /// Longer than packets may be.
+    Truncated,
+    /// No tenant is configured, and packets name none.
+    NoTenant,
+    /// Workers do not keep up.
+    QueueFull,
+    /// The first byte is of no protocol.
+    UnknownProtocol,
+    /// A call that is not served.
+    UnknownMethod,
+    /// Damaged.
+    Malformed,
+    /// Spans that break a rule, as an id of zero.
+    Invalid,
+    /// The tenant sends too much.
+    RateLimited,
+    /// The spans could not be stored.
+    NotStored,
+}
+
+impl DropReason {
+    const ALL: [Self; 9] = [
+        Self::Truncated,
+        Self::NoTenant,
+        Self::QueueFull,
+        Self::UnknownProtocol,
+        Self::UnknownMethod,
+        Self::Malformed,
+        Self::Invalid,
+        Self::RateLimited,
+        Self::NotStored,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::NoTenant => "no_tenant",
+            Self::QueueFull => "queue_full",
+            Self::UnknownProtocol => "unknown_protocol",
+            Self::UnknownMethod => "unknown_method",
+            Self::Malformed => "malformed",
+            Self::Invalid => "invalid",
+            Self::RateLimited => "rate_limited",
+            Self::NotStored => "not_stored",
+        }
     }
 }
 

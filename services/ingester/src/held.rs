@@ -84,8 +84,7 @@ impl Ingester {
 
     fn is_nearly_full(&self) -> bool {
         let limit = self.settings.max_directory_bytes;
-        let used = self.wal.total_bytes() + self.segment_bytes();
-        limit > 0 && used / FULL.0 >= limit / FULL.1
+        limit > 0 && self.directory_bytes() / FULL.0 >= limit / FULL.1
     }
 
     async fn let_go(self: &Arc<Self>, tenant: TenantId, block: PendingBlock) -> Result<(), Error> {

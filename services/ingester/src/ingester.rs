@@ -187,10 +187,15 @@ impl Ingester {
             }
         }
         let directory_limit = self.settings.max_directory_bytes;
-        if directory_limit > 0 && self.wal.total_bytes() + self.segment_bytes() > directory_limit {
+        if directory_limit > 0 && self.directory_bytes() > directory_limit {
             return Err(PushError::DiskFull(format!("{directory_limit} bytes are in use")));
         }
         Ok(())
+    }
+
+    /// Bytes of log and segments on local disk; walks the segments of all tenants.
+    pub(crate) fn directory_bytes(&self) -> u64 {
+        self.wal.total_bytes() + self.segment_bytes()
     }
 
     fn new_head(&self, tenant: &TenantId) -> Arc<Head> {
