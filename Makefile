@@ -103,7 +103,7 @@ lint: ## Check format and lints; warnings are errors
 
 .PHONY: conformance
 conformance: test-tools build ## Ask the built server the recorded cases (CONFORMANCE='kind,kind')
-	$(VENV)/bin/python scripts/with_server.py -- bash -c '"$(abspath $(VENV))/bin/python" ../shared/conformance/run.py \
+	$(VENV)/bin/python scripts/with_server.py -- bash -c '"$(abspath $(VENV))/bin/python" conformance/run.py \
 		--url "$$TACTUS_URL" --otlp "$$TACTUS_OTLP_URL" --only "$(CONFORMANCE)" -v $(ARGS)'
 
 .PHONY: bench

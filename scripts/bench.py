@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures Tactus with the load and the queries of ../shared/bench and prints Markdown tables for docs/benchmarks.md.
+"""Measures Tactus with the load and the queries of bench and prints Markdown tables for docs/benchmarks.md.
 
     scripts/bench.py [--traces 110000] [--rate 40000] [--seconds 50] [--repeats 5] [--blocks 10] [--keep DIR]
 

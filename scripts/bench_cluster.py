@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Measures a cluster on this machine (a distributor, three ingesters at replication factor 3, a query-frontend, two queriers)
-against the single process, with the load and the queries of ../shared/bench. Prints Markdown tables for docs/benchmarks.md.
+against the single process, with the load and the queries of bench. Prints Markdown tables for docs/benchmarks.md.
 
     scripts/bench_cluster.py [--traces 110000] [--rate 10000] [--seconds 60] [--repeats 5] [--config YAML]
 

@@ -1,4 +1,4 @@
-"""Places of the checkout and of the data beside it."""
+"""Places of the checkout."""
 import os
 import pathlib
 
@@ -6,8 +6,8 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 INTEGRATION_TESTS = REPOSITORY / "integration-tests"
 # What `make test-tools` builds.
 CACHE = INTEGRATION_TESTS / ".cache"
-CONFORMANCE = REPOSITORY.parent / "shared" / "conformance"
-BENCH = REPOSITORY.parent / "shared" / "bench"
+CONFORMANCE = REPOSITORY / "conformance"
+BENCH = REPOSITORY / "bench"
 
 
 def tactus_binary():

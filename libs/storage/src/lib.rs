@@ -33,6 +33,6 @@ mod test_data {
 
     /// The sample blocks of the conformance data, one local store per block version.
     pub(crate) fn blocks() -> PathBuf {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance/blocks")
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../conformance/blocks")
     }
 }

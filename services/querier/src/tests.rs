@@ -116,7 +116,7 @@ impl Sample {
 fn copy_block(block: &str, root: &Path) {
     let version = if block == V4 { "vParquet4" } else { "vParquet5" };
     let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/conformance/blocks")
+        .join("../../conformance/blocks")
         .join(version)
         .join(TENANT)
         .join(block);

@@ -179,7 +179,7 @@ async fn meta_of(bucket: &Bucket, block: &str) -> BlockMeta {
 fn copy_block(block: &str, root: &Path) {
     let version = if block == V4 { "vParquet4" } else { "vParquet5" };
     let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/conformance/blocks")
+        .join("../../conformance/blocks")
         .join(version)
         .join(TENANT)
         .join(block);

@@ -36,7 +36,7 @@ fn load(version: BlockVersion) -> Sample {
         _ => "11111111-1111-4111-8111-111111111111",
     };
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/conformance/blocks")
+        .join("../../conformance/blocks")
         .join(version.as_str())
         .join("single-tenant")
         .join(id);

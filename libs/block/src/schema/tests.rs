@@ -16,7 +16,7 @@ fn sample_block(version: BlockVersion) -> (Block, Vec<DedicatedColumn>) {
         _ => "11111111-1111-4111-8111-111111111111",
     };
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/conformance/blocks")
+        .join("../../conformance/blocks")
         .join(version.as_str())
         .join("single-tenant")
         .join(id);

@@ -37,7 +37,7 @@ impl Place {
     async fn of_sample(version: &str) -> (Self, Arc<BlockMeta>) {
         let place = Self::new();
         let blocks = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join("../../../shared/conformance/blocks")
+            .join("../../conformance/blocks")
             .join(version);
         copy_directory(&blocks, place.directory.path());
         let meta = place.only_block().await;

@@ -24,7 +24,7 @@ struct Rewritten {
 
 fn rewritten(version: BlockVersion, id: &str, compression: Compression) -> Rewritten {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/conformance/blocks")
+        .join("../../conformance/blocks")
         .join(version.as_str())
         .join("single-tenant")
         .join(id);

@@ -146,7 +146,7 @@ mod tests {
     /// A copy of a sample block's store.
     fn copy(version: &str, to: &Path) {
         let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join("../../../shared/conformance/blocks")
+            .join("../../conformance/blocks")
             .join(version)
             .join(TENANT);
         for block in std::fs::read_dir(samples).unwrap().map(|entry| entry.unwrap().path()) {

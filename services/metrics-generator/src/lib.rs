@@ -1,0 +1,6 @@
+//! The metrics generator: series of Prometheus from spans.
+//!
+//! Spans of a tenant go through its processors, which count into the tenant's registry; a collection hands the series of
+//! the registry to a [`series::Sink`]: to remote write, or to the page that is scraped.
+
+pub mod series;
