@@ -22,6 +22,10 @@ TOOLS := integration-tests/.cache/bin
 # The last one that every Go from 1.19 on can build.
 FAKE_GCS := $(TOOLS)/.fake-gcs-server-v1.47.4
 GO_CLIENTS := $(TOOLS)/.go-clients
+# What test-tools leaves. All but the first may be missing: their tests are skipped by name, or fail with TACTUS_REQUIRE_TOOLS.
+INSTALLED := $(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) \
+	$(CLIENTS)/python/.venv/.installed $(CLIENTS)/node/node_modules/.installed $(GO_CLIENTS)
+OPTIONAL = || { echo "tests: $@ cannot be installed, its tests are skipped"; test -z "$${TACTUS_REQUIRE_TOOLS:-}"; }
 CONFORMANCE ?= trace,errors,tags,legacy,values,search,metrics,instant
 
 export TACTUS_BIN
@@ -44,7 +48,11 @@ release: ## Build the optimised server and tactusctl
 	$(CARGO) build --release --locked -p tactus -p tactusctl
 
 .PHONY: test
-test: test-unit test-integration ## Run every test, and install what they need
+test: test-plan test-unit test-integration ## Run every test, and install what they need
+
+.PHONY: test-plan
+test-plan:
+	@scripts/test-plan.sh $(INSTALLED)
 
 .PHONY: test-unit
 test-unit: ## Run the unit, property and doc tests
@@ -55,14 +63,13 @@ test-integration: test-tools build ## Run the black-box tests on the built serve
 	$(VENV)/bin/python -m pytest integration-tests $(ARGS)
 
 .PHONY: test-tools
-test-tools: test-packages $(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) $(CLIENTS)/python/.venv/.installed $(CLIENTS)/node/node_modules/.installed $(GO_CLIENTS) ## Install what the black-box tests need
+test-tools: test-packages $(INSTALLED) ## Install what the black-box tests need
 
 .PHONY: test-packages
 test-packages: ## Install packages of the system that tests start, where they are missing
 	scripts/test-packages.sh
 
-$(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) \
-$(CLIENTS)/python/.venv/.installed $(CLIENTS)/node/node_modules/.installed $(GO_CLIENTS): | test-packages
+$(INSTALLED): | test-packages
 
 $(VENV)/.installed: integration-tests/requirements.txt integration-tests/constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -71,26 +78,21 @@ $(VENV)/.installed: integration-tests/requirements.txt integration-tests/constra
 	touch $@
 
 $(CLIENTS)/python/.venv/.installed: $(CLIENTS)/python/requirements.txt $(CLIENTS)/python/constraints.txt
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
-		-r $(CLIENTS)/python/requirements.txt -c $(CLIENTS)/python/constraints.txt
-	touch $@
+	{ $(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r $(CLIENTS)/python/requirements.txt -c $(CLIENTS)/python/constraints.txt && touch $@; } $(OPTIONAL)
 
 %/node_modules/.installed: %/package.json %/package-lock.json
-	cd $* && npm ci --ignore-scripts --no-audit --no-fund
-	touch $@
+	{ (cd $* && npm ci --ignore-scripts --no-audit --no-fund) && touch $@; } $(OPTIONAL)
 
 $(TOOLS)/.fake-gcs-server-%:
 	mkdir -p $(TOOLS)
-	GOBIN=$(abspath $(TOOLS)) $(GO) install github.com/fsouza/fake-gcs-server@$*
-	rm -f $(TOOLS)/.fake-gcs-server-*
-	touch $@
+	{ GOBIN=$(abspath $(TOOLS)) $(GO) install github.com/fsouza/fake-gcs-server@$* && \
+		rm -f $(TOOLS)/.fake-gcs-server-* && touch $@; } $(OPTIONAL)
 
 $(GO_CLIENTS): $(wildcard $(CLIENTS)/go/*.go $(CLIENTS)/go/*/*.go) $(CLIENTS)/go/go.mod $(CLIENTS)/go/go.sum
 	mkdir -p $(TOOLS)
-	cd $(CLIENTS)/go && $(GO) build -o $(abspath $(TOOLS))/ \
-		github.com/jaegertracing/jaeger/cmd/agent github.com/jaegertracing/jaeger/cmd/query ./sender
-	touch $@
+	{ (cd $(CLIENTS)/go && $(GO) build -o $(abspath $(TOOLS))/ \
+		github.com/jaegertracing/jaeger/cmd/agent github.com/jaegertracing/jaeger/cmd/query ./sender) && touch $@; } $(OPTIONAL)
 
 .PHONY: fmt
 fmt: ## Format the code

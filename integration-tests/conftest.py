@@ -7,6 +7,16 @@ from harness.azure import Azure
 from harness.gcs import Gcs
 from harness.s3 import S3
 from harness.servers import Servers
+from harness.tools import summary
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Says at the end which programs were missing, and how many tests each one cost."""
+    lines = summary(terminalreporter.stats.get("skipped", []))
+    if lines:
+        terminalreporter.section("programs that are not installed")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from harness.dialects import go, node, python
 from harness.ports import free_ports
 from harness.server import end_with_parent
 from harness.servers import Servers
+from harness.tools import need
 from harness.waiting import eventually
 
 ERROR, SERVER, CLIENT = "STATUS_CODE_ERROR", "SPAN_KIND_SERVER", "SPAN_KIND_CLIENT"
@@ -125,7 +126,7 @@ class Agent:
         self.http, admin = free_ports(2)
         self.log = open(directory / "agent.log", "wb")
         self.process = subprocess.Popen(
-            [dialects.JAEGER_AGENT, f"--reporter.grpc.host-port=127.0.0.1:{server.ports.jaeger_grpc}",
+            [need("jaeger-agent", dialects.JAEGER_AGENT), f"--reporter.grpc.host-port=127.0.0.1:{server.ports.jaeger_grpc}",
              f"--processor.jaeger-compact.server-host-port=127.0.0.1:{self.compact}",
              f"--processor.jaeger-binary.server-host-port=127.0.0.1:{self.binary}",
              "--processor.zipkin-compact.server-host-port=127.0.0.1:0",

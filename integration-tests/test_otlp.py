@@ -23,6 +23,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from harness import answers, otlp
 from harness.paths import INTEGRATION_TESTS
+from harness.tools import need
 
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"
@@ -98,10 +99,16 @@ def test_python_sdk_over_http(tactus, compression):
     check_sdk_trace(tactus, send_with_sdk(exporter), "python-shop", 404)
 
 
+def node():
+    """Node.js with the packages of the scripts beside it."""
+    need("the Node packages of OpenTelemetry", INTEGRATION_TESTS / "node" / "node_modules" / ".installed")
+    return need("node")
+
+
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_node_sdk_over_http_json(tactus, compression):
     done = subprocess.run(
-        ["node", "send.mjs", tactus.otlp_url + "/v1/traces", compression], cwd=INTEGRATION_TESTS / "node",
+        [node(), "send.mjs", tactus.otlp_url + "/v1/traces", compression], cwd=INTEGRATION_TESTS / "node",
         capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     check_sdk_trace(tactus, done.stdout.strip(), "node-shop", 200)
@@ -163,7 +170,7 @@ def test_every_compression_over_grpc(tactus, name, compress):
 def raw_grpc(port, body, encoding):
     """One export made by hand: status, headers and trailers."""
     done = subprocess.run(
-        ["node", "raw_grpc.mjs", f"http://127.0.0.1:{port}",
+        [node(), "raw_grpc.mjs", f"http://127.0.0.1:{port}",
          "/opentelemetry.proto.collector.trace.v1.TraceService/Export", encoding],
         input=body, cwd=INTEGRATION_TESTS / "node", capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr

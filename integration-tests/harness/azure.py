@@ -15,6 +15,7 @@ from . import bucket
 from .paths import INTEGRATION_TESTS
 from .ports import free_ports
 from .server import end_with_parent
+from .tools import need
 from .waiting import eventually
 
 SCRIPT = INTEGRATION_TESTS / "azurite" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
@@ -82,11 +83,10 @@ class Azure:
         self.process = None
 
     def start(self):
-        if not SCRIPT.is_file():
-            raise FileNotFoundError(f"{SCRIPT}: install it with `make test-tools`")
+        node, script = need("node"), need("azurite", SCRIPT)
         with open(self.directory / "azure.log", "ab") as log:
             self.process = subprocess.Popen(
-                ["node", str(SCRIPT), "--blobHost", "127.0.0.1", "--blobPort", str(self.port),
+                [node, script, "--blobHost", "127.0.0.1", "--blobPort", str(self.port),
                  "--inMemoryPersistence", "--silent", "--skipApiVersionCheck", "--disableTelemetry"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent,
                 cwd=self.directory, env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"})

@@ -2,7 +2,6 @@
 import contextlib
 import datetime
 import os
-import shutil
 import signal
 import socket
 import socketserver
@@ -18,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from .ports import free_ports
 from .server import end_with_parent
+from .tools import need
 from .waiting import eventually
 
 
@@ -37,8 +37,7 @@ class CacheServer:
 
     def start(self):
         """Starts the program, again if it was killed: then it has nothing."""
-        program = shutil.which(self.program)
-        assert program, f"the tests need {self.program}: apt-get install {self.package}"
+        program = need(self.program)
         with open(self.directory / f"{self.kind}.log", "ab") as log:
             self.process = subprocess.Popen(
                 [program, *self.arguments()], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
@@ -74,7 +73,7 @@ class CacheServer:
 
 
 class Memcached(CacheServer):
-    kind = program = package = "memcached"
+    kind = program = "memcached"
 
     def arguments(self):
         user = ["-u", "root"] if os.geteuid() == 0 else []
@@ -116,7 +115,7 @@ class Memcached(CacheServer):
 
 
 class Redis(CacheServer):
-    kind, program, package = "redis", "redis-server", "redis-server"
+    kind, program = "redis", "redis-server"
 
     def arguments(self):
         return ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no",

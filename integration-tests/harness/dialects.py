@@ -7,6 +7,7 @@ import subprocess
 from .paths import CACHE, INTEGRATION_TESTS
 from .ports import free_ports
 from .server import merge
+from .tools import need
 
 CLIENTS = INTEGRATION_TESTS / "clients"
 JAEGER_AGENT = CACHE / "bin" / "agent"
@@ -81,17 +82,19 @@ def run(*command, timeout=60, env=None):
 def python(script, *arguments):
     """A script of clients/python."""
     folder = CLIENTS / "python"
-    return run(folder / ".venv" / "bin" / "python", "-W", "ignore", folder / script, *arguments)
+    interpreter = need("the Python clients of Jaeger and Zipkin", folder / ".venv" / ".installed").replace(".installed", "bin/python")
+    return run(interpreter, "-W", "ignore", folder / script, *arguments)
 
 
 def node(script, *arguments):
     """A script of clients/node."""
-    return run("node", pathlib.Path(CLIENTS / "node" / script), *arguments)
+    need("the Node clients of Jaeger and Zipkin", CLIENTS / "node" / "node_modules" / ".installed")
+    return run(need("node"), pathlib.Path(CLIENTS / "node" / script), *arguments)
 
 
 def go(kind, port):
     """clients/go/sender."""
-    return run(GO_SENDER, kind, "127.0.0.1", port)
+    return run(need("the Go clients", GO_SENDER), kind, "127.0.0.1", port)
 
 
 def datagram(port, payload):

@@ -14,6 +14,7 @@ from . import bucket
 from .paths import CACHE
 from .ports import free_ports
 from .server import end_with_parent
+from .tools import need
 from .waiting import eventually
 
 BINARY = CACHE / "bin" / "fake-gcs-server"
@@ -71,11 +72,10 @@ class Gcs:
         self.process, self.uploads, self.front = None, Uploads(self.json_url), None
 
     def start(self):
-        if not BINARY.is_file():
-            raise FileNotFoundError(f"{BINARY}: install it with `make test-tools`")
+        binary = need("fake-gcs-server", BINARY)
         with open(self.directory / "gcs.log", "ab") as log:
             self.process = subprocess.Popen(
-                [str(BINARY), "-scheme", "http", "-backend", "memory", "-host", "127.0.0.1",
+                [binary, "-scheme", "http", "-backend", "memory", "-host", "127.0.0.1",
                  "-port", str(self.json_port), "-public-host", f"127.0.0.1:{self.json_port}"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent)
         eventually(lambda: requests.get(self.json_url + "/storage/v1/b", timeout=5).ok, "the GCS server answers", 60)

@@ -14,6 +14,7 @@ from . import dialects
 from .paths import REPOSITORY
 from .ports import free_ports
 from .server import end_with_parent
+from .tools import need
 from .waiting import eventually
 
 PROTOS = (
@@ -63,7 +64,7 @@ class JaegerQuery:
         self.http, self.grpc, admin = free_ports(3)
         self.log = open(directory / "jaeger-query.log", "wb")
         self.process = subprocess.Popen(
-            [dialects.JAEGER_QUERY, f"--grpc-storage.server=127.0.0.1:{storage_port}",
+            [need("jaeger-query", dialects.JAEGER_QUERY), f"--grpc-storage.server=127.0.0.1:{storage_port}",
              f"--query.http-server.host-port=127.0.0.1:{self.http}", f"--query.grpc-server.host-port=127.0.0.1:{self.grpc}",
              f"--admin.http.host-port=127.0.0.1:{admin}"],
             env={"SPAN_STORAGE_TYPE": "grpc"}, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT,
