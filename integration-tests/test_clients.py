@@ -53,6 +53,8 @@ SENDERS = {
         lambda p: node("otel.js", "zipkin", "127.0.0.1", p.zipkin), "node-zipkin", "GET /cart", "SELECT"),
     "zipkin-js, v2": (
         lambda p: node("zipkin.js", f"http://127.0.0.1:{p.zipkin}/api/v2/spans", "v2"), "zipkin-js-v2", "get /orders", "select"),
+    "zipkin-js, its default encoding to the path of v2": (
+        lambda p: node("zipkin.js", f"http://127.0.0.1:{p.zipkin}/api/v2/spans", "default"), "zipkin-js-default", "get /orders", "select"),
     "zipkin-js, v1": (
         lambda p: node("zipkin.js", f"http://127.0.0.1:{p.zipkin}/api/v1/spans", "v1"), "zipkin-js-v1", "get /orders", "select"),
     "go OpenTelemetry, Jaeger UDP": (lambda p: go("jaeger-udp", p.compact), "go-jaeger-udp", "get_users", "database_query"),

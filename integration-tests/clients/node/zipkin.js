@@ -1,4 +1,4 @@
-// One trace of two spans by zipkin-js over HTTP; prints its id. node zipkin.js http://127.0.0.1:9411/api/v2/spans v2|v1
+// One trace of two spans by zipkin-js over HTTP; prints its id. node zipkin.js http://127.0.0.1:9411/api/v2/spans v2|v1|default
 "use strict";
 const { Annotation, BatchRecorder, ExplicitContext, Tracer, jsonEncoder } = require("zipkin");
 const { HttpLogger } = require("zipkin-transport-http");
@@ -6,7 +6,7 @@ const { HttpLogger } = require("zipkin-transport-http");
 const [endpoint, version] = process.argv.slice(2);
 const logger = new HttpLogger({
   endpoint,
-  jsonEncoder: version === "v1" ? jsonEncoder.JSON_V1 : jsonEncoder.JSON_V2,
+  ...({ v1: { jsonEncoder: jsonEncoder.JSON_V1 }, v2: { jsonEncoder: jsonEncoder.JSON_V2 } }[version] ?? {}),
   httpInterval: 50,
 });
 logger.on("error", (error) => {

@@ -1,4 +1,5 @@
-//! Zipkin over HTTP: `POST /api/v2/spans` with JSON or protobuf, `/api/v1/spans` with JSON or Thrift.
+//! Zipkin over HTTP: `POST /api/v2/spans` and `/api/v1/spans`, with JSON, protobuf or Thrift. The path says in which version
+//! of the model the spans are where the body does not.
 
 use std::io;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ impl BatchFormat for ZipkinSpans {
             parse_string_tags: self.parse_string_tags,
             now_unix_nanos: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
         };
-        let request =
+        let (format, request) =
             decode(format, &body, &options).map_err(|error| Refusal::invalid(error.to_string()))?;
         Ok(Decoded { request, transport: format.transport() })
     }

@@ -4,8 +4,7 @@ use serde_yaml::Value;
 use tactus_traceql::{Attribute, Error, completion, parse, parse_and_validate, parse_attribute};
 
 fn data() -> Value {
-    let path =
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../../conformance/traceql_queries.yaml");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../conformance/traceql_queries.yaml");
     let text = std::fs::read_to_string(path).expect("conformance data is beside the repository");
     serde_yaml::from_str(&text).expect("conformance data is YAML")
 }

@@ -12,8 +12,7 @@ use tactus_traceql::{
 
 /// Every text under `query` and every text in a list of texts of the conformance data.
 fn corpus() -> Vec<String> {
-    let path =
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../../conformance/traceql_queries.yaml");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../conformance/traceql_queries.yaml");
     let text = std::fs::read_to_string(path).expect("conformance data is beside the repository");
     let data: serde_yaml::Value = serde_yaml::from_str(&text).expect("conformance data is YAML");
     let sections = data.as_mapping().expect("sections").values();

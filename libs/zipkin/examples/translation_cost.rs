@@ -90,7 +90,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = DecodeOptions::default();
     decode(format, &zipkin, &options)?;
     measure("Zipkin v2 JSON", &zipkin, |body| {
-        decode(format, body, &options).map_or(0, |out| out.len())
+        decode(format, body, &options).map_or(0, |(_, out)| out.len())
     });
     Ok(())
 }

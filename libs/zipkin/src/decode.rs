@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::to_otlp::{Groups, add_v1, add_v2};
 use crate::{Error, v1, v2};
 
-/// A version of Zipkin's model, which the path of a request says.
+/// A version of Zipkin's model: what the path of a request says, which holds where the body does not tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
     /// `/api/v1/spans`
@@ -42,19 +42,19 @@ impl Format {
         }
     }
 
-    /// The format of a body: what its first bytes are, else what its media type says, else JSON.
+    /// The format of a body: what its first bytes are, else what its media type says, else JSON of the path's version.
+    ///
+    /// Which version JSON is in shows only when it is read: [`decode`] says.
     pub fn detect(version: Version, declared: MediaType, body: &[u8]) -> Self {
         let is_list = is_json_list(body);
         match (version, body) {
-            (Version::V1, [0x0c, ..]) => Self::ThriftV1,
-            (Version::V1, _) if declared == MediaType::Thrift && !is_list => Self::ThriftV1,
-            (Version::V1, _) => Self::JsonV1,
+            (_, [0x0c, ..]) => Self::ThriftV1,
+            (_, _) if declared == MediaType::Thrift && !is_list => Self::ThriftV1,
             // A line feed before a list of JSON looks like the first byte of protobuf, and a list of protobuf whose
             // first span has 91 bytes like a list of JSON.
-            (Version::V2, [0x0a, ..]) if declared == MediaType::Protobuf || !is_list => {
-                Self::ProtobufV2
-            }
-            (Version::V2, _) if declared == MediaType::Protobuf && !is_list => Self::ProtobufV2,
+            (_, [0x0a, ..]) if declared == MediaType::Protobuf || !is_list => Self::ProtobufV2,
+            (_, _) if declared == MediaType::Protobuf && !is_list => Self::ProtobufV2,
+            (Version::V1, _) => Self::JsonV1,
             (Version::V2, _) => Self::JsonV2,
         }
     }
@@ -102,11 +102,37 @@ pub struct DecodeOptions {
 }
 
 /// The spans of a body as the bytes of an OTLP `ExportTraceServiceRequest`, those of one service and one set of resource
-/// tags together. No bytes: no spans.
+/// tags together, and the format that they were in. No bytes: no spans.
 ///
-/// Errors: damage, and the first span that breaks a rule. Memory: that of the answer, and some ten times that of the
-/// largest span.
-pub fn decode(format: Format, body: &Bytes, options: &DecodeOptions) -> Result<Bytes, Error> {
+/// JSON is read in the version that it turns out to be in: senders post the first model to the path of the second. Only
+/// the first has `binaryAnnotations` and annotations with an endpoint, only the second `tags`, `kind` and endpoints of
+/// a span.
+///
+/// Errors: damage, the first span that breaks a rule, and a list with spans of both models. Memory: that of the answer,
+/// and some ten times that of the largest span.
+pub fn decode(
+    format: Format,
+    body: &Bytes,
+    options: &DecodeOptions,
+) -> Result<(Format, Bytes), Error> {
+    let other = match format {
+        Format::JsonV1 => Format::JsonV2,
+        Format::JsonV2 => Format::JsonV1,
+        Format::ThriftV1 | Format::ProtobufV2 => {
+            return Ok((format, decode_as(format, body, options)?));
+        }
+    };
+    let found = match decode_as(format, body, options) {
+        Err(Error::OtherVersion) => other,
+        request => return Ok((format, request?)),
+    };
+    match decode_as(found, body, options) {
+        Err(Error::OtherVersion) => Err(Error::BothVersions),
+        request => Ok((found, request?)),
+    }
+}
+
+fn decode_as(format: Format, body: &Bytes, options: &DecodeOptions) -> Result<Bytes, Error> {
     let mut groups = Groups::default();
     let mut add_first = |span| {
         add_v1(&mut groups, span, options);

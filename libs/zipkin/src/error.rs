@@ -16,14 +16,12 @@ pub enum Error {
     /// No Thrift.
     #[error("malformed thrift: {0}")]
     Thrift(#[from] ThriftError),
-    /// Spans of one version of the model where the other is expected; they would lose most of what they hold.
-    #[error("Expected a {expected} encoded list, but received: {received}")]
-    OtherVersion {
-        /// What the path promises.
-        expected: &'static str,
-        /// What the body is.
-        received: &'static str,
-    },
+    /// A span of one version of the model where the other is expected.
+    #[error("a span of the other version of the model")]
+    OtherVersion,
+    /// Whichever version the list is read in, spans would lose most of what they hold.
+    #[error("the list holds spans of both versions of the model: JSON_V1 and JSON_V2")]
+    BothVersions,
     /// A span that breaks a rule.
     #[error("{reason} (span {index} of the list)")]
     Span {

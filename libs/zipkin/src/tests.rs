@@ -16,7 +16,7 @@ pub(crate) fn decode(
     body: &Bytes,
     options: &DecodeOptions,
 ) -> Result<ExportTraceServiceRequest, Error> {
-    let request = crate::decode(format, body, options)?;
+    let (_, request) = crate::decode(format, body, options)?;
     Ok(ExportTraceServiceRequest::decode(request).expect("what was written is read"))
 }
 
@@ -194,6 +194,10 @@ fn format_is_told_by_first_bytes_then_by_media_type() {
         (Version::V1, "", b"\x0c\x00\x00\x00\x00", ThriftV1),
         (Version::V1, "application/x-thrift", b"[]", JsonV1),
         (Version::V1, "application/json", b"[]", JsonV1),
+        (Version::V1, "application/json", b"\n[{", JsonV1),
+        (Version::V1, "application/x-protobuf", &protobuf, ProtobufV2),
+        (Version::V2, "application/x-thrift", b"\x0c\x00\x00\x00\x00", ThriftV1),
+        (Version::V2, "", b"\x0c\x00\x00\x00\x00", ThriftV1),
     ] {
         let found = Format::detect(version, MediaType::of(content_type.as_bytes()), body);
         assert_eq!(found, format, "{version:?} {content_type} {body:?}");
@@ -201,18 +205,74 @@ fn format_is_told_by_first_bytes_then_by_media_type() {
     }
 }
 
+/// A span with these further members.
+fn json_span(id: u8, members: &str) -> String {
+    format!(r#"{{"traceId":"000000000000000a","id":"000000000000000{id}"{members}}}"#)
+}
+
 #[test]
-fn other_version_of_the_model_is_refused_with_zipkins_text() {
-    let first = r#"[{"traceId":"1","id":"2","binaryAnnotations":[]}]"#;
-    assert_eq!(
-        error(Format::JsonV2, first),
-        "Expected a JSON_V2 encoded list, but received: JSON_V1"
+fn json_is_read_in_the_version_that_its_content_shows() {
+    use Format::{JsonV1, JsonV2};
+    let plain = json_span(1, r#","name":"a""#);
+    for (members, expected) in [
+        (r#","binaryAnnotations":[{"key":"http.path","value":"/a"}]"#, Some(JsonV1)),
+        (r#","annotations":[],"binaryAnnotations":[]"#, Some(JsonV1)),
+        (
+            r#","annotations":[{"timestamp":1,"value":"sr","endpoint":{"serviceName":"s"}}]"#,
+            Some(JsonV1),
+        ),
+        (r#","annotations":[{"value":"sr","endpoint":{"serviceName":"s"}}]"#, Some(JsonV1)),
+        (r#","localEndpoint":{"serviceName":"s"}"#, Some(JsonV2)),
+        (r#","remoteEndpoint":{"serviceName":"s"}"#, Some(JsonV2)),
+        (r#","tags":{"http.path":"/a"}"#, Some(JsonV2)),
+        (r#","kind":"CLIENT""#, Some(JsonV2)),
+        (r#","binaryAnnotations":null,"tags":null,"kind":null"#, None),
+        (r#","annotations":[{"timestamp":1,"value":"sr"}]"#, None),
+    ] {
+        for path in [JsonV1, JsonV2] {
+            // A span that does not tell is of the version of its neighbour.
+            let marked = json_span(2, members);
+            for list in [
+                format!("[{marked}]"),
+                format!("[{plain},{marked}]"),
+                format!("[{marked},{plain}]"),
+            ] {
+                let (format, request) =
+                    crate::decode(path, &Bytes::from(list.clone()), &DecodeOptions::default())
+                        .unwrap();
+                assert_eq!(format, expected.unwrap_or(path), "{list}");
+                let request = ExportTraceServiceRequest::decode(request).unwrap();
+                assert_eq!(spans(&request).len(), list.matches("traceId").count(), "{list}");
+            }
+        }
+    }
+}
+
+#[test]
+fn first_model_on_the_path_of_the_second_keeps_what_it_holds() {
+    let span = json_span(
+        2,
+        r#","name":"op","annotations":[{"timestamp":1,"value":"sr","endpoint":{"serviceName":"svc"}},
+            {"timestamp":3,"value":"ss","endpoint":{"serviceName":"svc"}}],
+            "binaryAnnotations":[{"key":"http.path","value":"/a","endpoint":{"serviceName":"svc"}}]"#,
     );
-    let second = r#"[{"traceId":"1","id":"2","localEndpoint":{}}]"#;
-    assert_eq!(
-        error(Format::JsonV1, second),
-        "Expected a JSON_V1 encoded list, but received: JSON_V2"
-    );
+    let body = format!("[{span}]");
+    assert_eq!(one(Format::JsonV2, body.clone()), one(Format::JsonV1, body));
+}
+
+#[test]
+fn list_of_both_versions_is_refused_by_name() {
+    let first = json_span(1, r#","binaryAnnotations":[]"#);
+    let second = json_span(2, r#","tags":{}"#);
+    for format in [Format::JsonV1, Format::JsonV2] {
+        for list in [format!("[{first},{second}]"), format!("[{second},{first}]")] {
+            let text = error(format, list);
+            assert_eq!(
+                text,
+                "the list holds spans of both versions of the model: JSON_V1 and JSON_V2"
+            );
+        }
+    }
 }
 
 #[test]

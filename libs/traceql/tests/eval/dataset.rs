@@ -15,8 +15,7 @@ pub(crate) struct Dataset {
 }
 
 pub(crate) fn conformance() -> Value {
-    let path =
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../../conformance/traceql_queries.yaml");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../conformance/traceql_queries.yaml");
     let text = std::fs::read_to_string(path).expect("conformance data is beside the repository");
     serde_yaml::from_str(&text).expect("conformance data is YAML")
 }

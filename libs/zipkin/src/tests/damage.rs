@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use prost::Message;
+use tactus_proto::otlp::ExportTraceServiceRequest;
 
 use super::{decode, unhex};
 use crate::{DecodeOptions, Error, Format, MediaType, Version, spans_from_otlp, write_spans};
@@ -16,9 +18,10 @@ fn feed(body: Vec<u8>) {
     for format in FORMATS {
         for parse_string_tags in [false, true] {
             let options = DecodeOptions { parse_string_tags, now_unix_nanos: 1 };
-            if let Ok(request) = decode(format, &body, &options) {
+            if let Ok((found, request)) = crate::decode(format, &body, &options) {
+                let request = ExportTraceServiceRequest::decode(request).unwrap();
                 let answer = write_spans(&spans_from_otlp(&request.resource_spans));
-                if matches!(format, Format::JsonV2 | Format::ProtobufV2) {
+                if matches!(found, Format::JsonV2 | Format::ProtobufV2) {
                     decode(Format::JsonV2, &answer.into(), &options).unwrap();
                 }
             }

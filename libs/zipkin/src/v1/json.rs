@@ -30,7 +30,11 @@ struct JsonSpan<'a> {
     #[serde(deserialize_with = "is_there")]
     tags: bool,
     #[serde(deserialize_with = "is_there")]
+    kind: bool,
+    #[serde(deserialize_with = "is_there")]
     local_endpoint: bool,
+    #[serde(deserialize_with = "is_there")]
+    remote_endpoint: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -68,8 +72,8 @@ pub(crate) fn decode(
 ) -> Result<(), Error> {
     let mut index = 0;
     read_spans(body, |span: JsonSpan<'_>| {
-        if span.tags || span.local_endpoint {
-            return Err(Error::OtherVersion { expected: "JSON_V1", received: "JSON_V2" });
+        if span.tags || span.kind || span.local_endpoint || span.remote_endpoint {
+            return Err(Error::OtherVersion);
         }
         span.into_span(body).and_then(&mut take).map_err(|reason| Error::Span { index, reason })?;
         index += 1;

@@ -50,6 +50,9 @@ struct JsonAnnotation<'a> {
     timestamp: Micros,
     #[serde(borrow)]
     value: Text<'a>,
+    /// Only the first model has it.
+    #[serde(deserialize_with = "is_there")]
+    endpoint: bool,
 }
 
 /// Hands the spans of a list to `take`, one by one.
@@ -59,8 +62,9 @@ pub(crate) fn decode(
 ) -> Result<(), Error> {
     let mut index = 0;
     read_spans(body, |span: JsonSpan<'_>| {
-        if span.binary_annotations {
-            return Err(Error::OtherVersion { expected: "JSON_V2", received: "JSON_V1" });
+        if span.binary_annotations || span.annotations.iter().any(|annotation| annotation.endpoint)
+        {
+            return Err(Error::OtherVersion);
         }
         span.into_span(body).and_then(&mut take).map_err(|reason| Error::Span { index, reason })?;
         index += 1;
@@ -128,7 +132,7 @@ fn read_annotations<'de: 'a, 'a, D: Deserializer<'de>>(
     json: D,
 ) -> Result<Vec<JsonAnnotation<'a>>, D::Error> {
     read_list(json, |annotation: &JsonAnnotation<'_>| match annotation.timestamp.0 {
-        0 => Err(SpanError::AnnotationTimestamp.to_string()),
+        0 if !annotation.endpoint => Err(SpanError::AnnotationTimestamp.to_string()),
         _ => Ok(true),
     })
 }

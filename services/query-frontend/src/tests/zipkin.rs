@@ -28,7 +28,7 @@ async fn api_of_the_span() -> Api {
     let setup = Setup { blocks: &[], ..Setup::default() };
     let api = api_with(setup, ZipkinSettings::default()).await;
     let body = Bytes::from_static(SPAN.as_bytes());
-    let request = decode(Format::JsonV2, &body, &DecodeOptions::default()).unwrap();
+    let (_, request) = decode(Format::JsonV2, &body, &DecodeOptions::default()).unwrap();
     *api.recent.trace.lock() = request;
     api
 }
