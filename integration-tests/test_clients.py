@@ -112,6 +112,14 @@ def test_details_survive_the_way_through_thrift(tactus):
     assert {"host.name", "ip"} <= set(resource)
 
 
+def test_status_of_http_from_javascript_fails_a_span_without_an_error_tag(tactus):
+    """JavaScript has doubles alone."""
+    trace = stored(tactus, SENDERS["node jaeger-client, UDP"][0](tactus.ports))
+    spans = {span["name"]: span for _, span in answers.spans(trace)}
+    assert answers.attribute(spans["call"], "http.status_code") == ("doubleValue", 503)
+    assert spans["call"]["status"]["code"] == ERROR
+
+
 def test_metrics_name_the_receiver_and_its_transport(tactus):
     SENDERS["go OpenTelemetry, Jaeger HTTP"][0](tactus.ports)
     SENDERS["py_zipkin, v2 protobuf"][0](tactus.ports)

@@ -18,7 +18,7 @@ const root = tracer.startSpan("GET /users", {
 });
 root.setTag(Tags.ERROR, true);
 root.log({ event: "error", message: "no such user" });
-const child = tracer.startSpan("call", { childOf: root, tags: { "downstream.success": false } });
+const child = tracer.startSpan("call", { childOf: root, tags: { "downstream.success": false, [Tags.HTTP_STATUS_CODE]: 503 } });
 child.finish();
 root.finish();
 tracer.close(() => {

@@ -16,6 +16,8 @@ mod hollow;
 mod span;
 mod status;
 
+pub use status::whole_number;
+
 pub(crate) use attributes::string;
 use attributes::{attributes, text_value};
 

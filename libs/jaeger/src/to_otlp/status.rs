@@ -38,21 +38,28 @@ fn http_message(attributes: &[KeyValue]) -> Bytes {
 }
 
 fn is_http_error(attributes: &[KeyValue], kind: SpanKind) -> bool {
-    let code = match find(attributes, b"http.status_code") {
-        Some(Value::IntValue(code)) => *code,
-        Some(Value::StringValue(text)) => {
-            let Some(code) = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok())
-            else {
-                return false;
-            };
-            code
-        }
-        _ => return false,
+    let Some(code) = find(attributes, b"http.status_code").and_then(whole_number) else {
+        return false;
     };
     match code {
         // What a client asks in vain is no error of the server.
         400..500 if kind == SpanKind::Server => false,
         100..400 => false,
         _ => true,
+    }
+}
+
+/// A number that is whole, whatever its sender keeps numbers in: JavaScript has doubles alone, others write text.
+pub fn whole_number(value: &Value) -> Option<i64> {
+    match value {
+        Value::IntValue(number) => Some(*number),
+        // Up to 2^53 a double is exactly the number that was meant.
+        Value::DoubleValue(number)
+            if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 =>
+        {
+            Some(*number as i64)
+        }
+        Value::StringValue(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+        _ => None,
     }
 }

@@ -76,7 +76,12 @@ fn http_status_sets_the_status_by_kind() {
         (code(99), None, status(2, "m")),
         (text("503"), None, status(2, "m")),
         (text("5xx"), None, None),
-        (Value::DoubleValue(503.0), None, None),
+        (Value::DoubleValue(503.0), None, status(2, "m")),
+        (Value::DoubleValue(404.0), Some("server"), None),
+        (Value::DoubleValue(200.0), None, None),
+        (Value::DoubleValue(503.5), None, None),
+        (Value::DoubleValue(f64::NAN), None, None),
+        (Value::DoubleValue(f64::INFINITY), None, None),
     ] {
         assert_eq!(of(value.clone(), kind), expected, "{value:?} {kind:?}");
     }

@@ -1,6 +1,7 @@
 //! A span of the first model as OTLP.
 
 use bytes::Bytes;
+use tactus_jaeger::to_otlp::whole_number;
 use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::span::{Event, SpanKind};
 use tactus_proto::otlp::status::StatusCode;
@@ -127,7 +128,7 @@ const DESCRIPTIONS: [&str; 3] =
 /// The status, by the first of its senders' conventions that is there. What says it is taken out, but for HTTP's.
 fn take_status(attributes: &mut Attributes) -> Status {
     let number =
-        |key: &str| attributes.get(key.as_bytes()).and_then(Option::as_ref).and_then(integer);
+        |key: &str| attributes.get(key.as_bytes()).and_then(Option::as_ref).and_then(whole_number);
     let text = |key: &str| match attributes.get(key.as_bytes()) {
         Some(Some(Value::StringValue(text))) => text.clone(),
         _ => Bytes::new(),
@@ -139,10 +140,10 @@ fn take_status(attributes: &mut Attributes) -> Status {
         })
     };
     let otel = || match attributes.get(keys::STATUS_CODE.as_bytes())?.as_ref()? {
-        Value::StringValue(name) if integer(&Value::StringValue(name.clone())).is_none() => {
+        Value::StringValue(name) if whole_number(&Value::StringValue(name.clone())).is_none() => {
             Some(status_code(name)).filter(|code| *code != StatusCode::Unset)
         }
-        value => StatusCode::try_from(i32::try_from(integer(value)?).ok()?).ok(),
+        value => StatusCode::try_from(i32::try_from(whole_number(value)?).ok()?).ok(),
     };
     let described = || DESCRIPTIONS.map(text).into_iter().find(|text| !text.is_empty());
     let status = if let Some(code) = census().or_else(otel) {
@@ -163,13 +164,4 @@ fn take_status(attributes: &mut Attributes) -> Status {
     attributes
         .remove_all(|key| said.iter().chain(&DESCRIPTIONS).any(|known| known.as_bytes() == key));
     status
-}
-
-/// A number, also as text.
-fn integer(value: &Value) -> Option<i64> {
-    match value {
-        Value::IntValue(number) => Some(*number),
-        Value::StringValue(text) => std::str::from_utf8(text).ok()?.parse().ok(),
-        _ => None,
-    }
 }
