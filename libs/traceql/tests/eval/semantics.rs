@@ -367,6 +367,42 @@ fn durations_combine_as_durations_between_aggregates() {
 }
 
 #[test]
+fn each_stage_shows_what_it_computed_in_order() {
+    let timed = |id, parent, duration, name: &str| Span {
+        duration,
+        name: name.to_owned(),
+        ..span(1, id, parent)
+    };
+    let spans = vec![timed(1, 0, 100, "a"), timed(2, 1, 40, "b"), timed(3, 1, 60, "b")];
+    let batch = live_batch(&[service("s", spans)]);
+    let shown = |query: &str| {
+        let found = search(query, &batch);
+        let of_set = |set: &tactus_traceql::eval::SpanSet| {
+            let pairs = set.attributes.iter().map(|(key, value)| format!("{key}={value}"));
+            pairs.collect::<Vec<_>>().join(" ")
+        };
+        found[0].span_sets.iter().map(of_set).collect::<Vec<_>>()
+    };
+    for (query, expected) in [
+        ("{} | count() > 1 | by(name) | count() > 1", vec!["count()=3 by(name)=b count()=2"]),
+        (
+            "{} | count() > 1 | { name = `b` } | count() = 2 | count() < 9",
+            vec!["count()=3 count()=2 count()=2"],
+        ),
+        (
+            "{} | max(duration) > 1ns | max(duration) > 10ns",
+            vec!["max(duration)=100ns max(duration)=100ns"],
+        ),
+        ("{} | by(name) | by(name)", vec!["by(name)=a by(name)=a", "by(name)=b by(name)=b"]),
+        ("{} | by(name) | count() > 1 | coalesce() | count() > 1", vec!["count()=2"]),
+        // Within one comparison an aggregate is computed once.
+        ("{} | count() + count() = 6", vec!["count()=3"]),
+    ] {
+        assert_eq!(shown(query), expected, "{query}");
+    }
+}
+
+#[test]
 fn deep_and_long_filters_do_not_overflow_the_stack() {
     let batch = live_batch(&[service("s", vec![rich_span()])]);
     for operand in ["span.n = 4", "event:name = \"x\"", "span.n + 1 = 5"] {

@@ -141,11 +141,7 @@ impl World<'_> {
             }
             let nil = || AttributeValue::String("nil".to_owned());
             let mut attributes = set.attributes.clone();
-            set_attribute(
-                &mut attributes,
-                format!("by({expression})"),
-                value.shown().unwrap_or_else(nil),
-            );
+            attributes.push((format!("by({expression})"), value.shown().unwrap_or_else(nil)));
             groups.push((key, Spanset { rows: vec![row], attributes }));
         }
         groups.into_iter().map(|(_, group)| group).collect()
@@ -153,8 +149,10 @@ impl World<'_> {
 
     fn scalar_filter(&self, filter: &ScalarFilter, set: &Spanset) -> Option<Spanset> {
         let mut kept = set.clone();
-        let left = self.scalar(&filter.left, set, &mut kept.attributes);
-        let right = self.scalar(&filter.right, set, &mut kept.attributes);
+        let mut computed = Vec::new();
+        let left = self.scalar(&filter.left, set, &mut computed);
+        let right = self.scalar(&filter.right, set, &mut computed);
+        kept.attributes.extend(computed);
         compare(filter.operator, &left, &right).holds().then_some(kept)
     }
 
@@ -168,8 +166,11 @@ impl World<'_> {
             ScalarExpression::Static(value) => Value::One(value.clone()),
             ScalarExpression::Aggregate(aggregate) => {
                 let value = self.aggregate(aggregate, set);
-                if let Some(shown) = value.shown() {
-                    set_attribute(attributes, aggregate.to_string(), shown);
+                let name = aggregate.to_string();
+                if let Some(shown) = value.shown()
+                    && !attributes.iter().any(|(known, _)| *known == name)
+                {
+                    attributes.push((name, shown));
                 }
                 value
             }
@@ -252,16 +253,4 @@ fn all_rows(sets: &[Spanset]) -> Vec<usize> {
     let mut rows: Vec<usize> = sets.iter().flat_map(|set| set.rows.iter().copied()).collect();
     rows.sort_unstable();
     rows
-}
-
-/// A stage with the text of an earlier one replaces its value.
-fn set_attribute(
-    attributes: &mut Vec<(String, AttributeValue)>,
-    name: String,
-    value: AttributeValue,
-) {
-    match attributes.iter_mut().find(|(known, _)| *known == name) {
-        Some((_, known)) => *known = value,
-        None => attributes.push((name, value)),
-    }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Spansets<'v> {
 pub(crate) struct Group<'v> {
     /// The trace, or in a pipeline that is an operand, the spanset it started from.
     pub(crate) origin: u32,
-    /// By name, in order of creation.
+    /// Name and value, in order of creation. A stage that repeats the text of an earlier one adds its own.
     attributes: Vec<(&'v str, Value<'v>)>,
 }
 
@@ -145,7 +145,7 @@ impl<'v> Spansets<'v> {
                         value if value.exists() => value,
                         _ => Value::String(b"nil"),
                     };
-                    set_attribute(&mut group.attributes, name, value);
+                    group.attributes.push((name, value));
                     groups.push(group);
                     groups.len() as u32 - 1
                 });
@@ -184,10 +184,13 @@ impl<'v> Spansets<'v> {
                 continue;
             }
             kept.insert(group);
+            // Each stage adds what it computed; an aggregate that a comparison names twice is one.
             let attributes = &mut self.groups_mut()[group].attributes;
+            let before = attributes.len();
             for (aggregate, &result) in plan.aggregates.iter().zip(&results) {
-                if result.exists() {
-                    set_attribute(attributes, &aggregate.name, result);
+                let known = attributes[before..].iter().any(|(name, _)| *name == aggregate.name);
+                if result.exists() && !known {
+                    attributes.push((&aggregate.name, result));
                 }
             }
         }
@@ -251,14 +254,6 @@ impl<'v> Spansets<'v> {
 
 fn range(starts: &[u32], group: usize) -> std::ops::Range<usize> {
     starts[group] as usize..starts[group + 1] as usize
-}
-
-/// Sets an attribute; a later stage with the same text replaces the value and keeps its place.
-fn set_attribute<'v>(attributes: &mut Vec<(&'v str, Value<'v>)>, name: &'v str, value: Value<'v>) {
-    match attributes.iter_mut().find(|(known, _)| *known == name) {
-        Some((_, known)) => *known = value,
-        None => attributes.push((name, value)),
-    }
 }
 
 /// Numbers for the different values of an expression.
