@@ -16,7 +16,7 @@ use tactus_traceql::{
     eval::{
         CompiledQuery, SearchOptions, TagCollector, TagFilter, TagLimits, TagScope, TagSearch,
         TagValue, TagValueType, Unsupported, ValueCollector, Window, collect_tag_values,
-        collect_tags, tag_values_projection, tags_projection,
+        collect_tags, listed_scopes, tag_values_projection, tags_projection,
     },
     parse_and_validate, parse_attribute,
 };
@@ -80,7 +80,8 @@ impl SearchJob {
 /// A request for tag names, and the names found so far.
 #[derive(Debug)]
 pub struct TagsJob {
-    scope: Option<TagScope>,
+    /// The stored scopes that are listed.
+    scopes: Vec<TagScope>,
     filter: TagFilter,
     projection: Projection,
     collector: TagCollector,
@@ -97,10 +98,11 @@ impl TagsJob {
             ),
         };
         let filter = filter(&request.query, None, max_condition_groups)?;
-        let mut projection = tags_projection(scope);
+        let scopes = listed_scopes(scope, &filter);
+        let mut projection = tags_projection(&scopes);
         projection.merge(filter.projection());
         let limits = TagLimits { max_bytes: request.max_bytes as usize, ..TagLimits::default() };
-        Ok(Self { scope, filter, projection, collector: TagCollector::new(limits) })
+        Ok(Self { scopes, filter, projection, collector: TagCollector::new(limits) })
     }
 
     /// The columns that [`Self::visit`] reads.
@@ -110,14 +112,12 @@ impl TagsJob {
 
     /// True if no batch can add a name.
     pub fn reads_nothing(&self) -> bool {
-        self.scope == Some(TagScope::Intrinsic)
+        self.scopes.is_empty()
     }
 
     /// The scopes whose names every span's attributes give, when no filter chooses among spans.
     pub fn unfiltered_scopes(&self) -> Option<Vec<TagScope>> {
-        let wanted = |scope: &TagScope| self.scope.is_none_or(|only| only == *scope);
-        let scopes = TagScope::STORED.into_iter().filter(wanted).collect();
-        self.filter.reads_all_spans().then_some(scopes)
+        self.filter.reads_all_spans().then(|| self.scopes.clone())
     }
 
     /// Adds a name that occurs in a scope. False once a limit is reached.
@@ -128,7 +128,7 @@ impl TagsJob {
     /// Collects the names in a batch. False once a limit is reached.
     pub fn visit(&mut self, batch: &SpanBatch) -> bool {
         if !self.reads_nothing() {
-            collect_tags(batch, self.scope, &self.filter, &mut self.collector);
+            collect_tags(batch, &self.scopes, &self.filter, &mut self.collector);
         }
         !self.collector.is_full()
     }

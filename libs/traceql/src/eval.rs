@@ -48,7 +48,7 @@ pub use query::CompiledQuery;
 pub use staged::StagedSearch;
 pub use tag_filter::TagFilter;
 pub use tag_names::{
-    INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, collect_tags, tags_projection,
+    INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, collect_tags, listed_scopes, tags_projection,
 };
 pub use tag_values::{
     TagValue, TagValueType, ValueCollector, collect_tag_values, fixed_tag_values,

@@ -3,7 +3,7 @@
 use tactus_model::Projection;
 
 use super::bitmap::Bitmap;
-use super::operand::{Table, event_rows, link_rows, project};
+use super::operand::{Table, event_rows, link_rows, project, table_of};
 use super::plan::Plan;
 use super::tag_values::TagValue;
 use super::view::BatchView;
@@ -16,6 +16,8 @@ pub struct TagFilter {
     plan: Option<Plan>,
     pinned: Vec<TagValue>,
     columns: Projection,
+    /// What the conditions are about.
+    tables: Vec<Table>,
 }
 
 impl TagFilter {
@@ -31,7 +33,10 @@ impl TagFilter {
                 continue;
             }
             for condition in &group.conditions {
-                condition.for_each_attribute(&mut |it| project(it, &mut filter.columns));
+                condition.for_each_attribute(&mut |it| {
+                    project(it, &mut filter.columns);
+                    filter.tables.push(table_of(it));
+                });
             }
             plans.push(Plan::compile(&conjunction(&group.conditions)));
         }
@@ -47,6 +52,11 @@ impl TagFilter {
     /// True if the answer is known without reading data: every alternative pins the value.
     pub fn reads_nothing(&self) -> bool {
         matches!(&self.plan, Some(Plan::Any(plans)) if plans.is_empty())
+    }
+
+    /// True if a condition is about these rows.
+    pub(super) fn names(&self, table: Table) -> bool {
+        self.tables.contains(&table)
     }
 
     /// True if every span passes.

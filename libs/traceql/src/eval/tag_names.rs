@@ -149,10 +149,25 @@ impl TagCollector {
     }
 }
 
-/// The columns that [`collect_tags`] reads; `None` for all scopes.
-pub fn tags_projection(scope: Option<TagScope>) -> Projection {
+/// The stored scopes whose names a request lists.
+///
+/// A request that names no scope lists all of them; with a filter that chooses among spans only those of every span and
+/// those that the filter speaks of, as clients know it of Tempo.
+pub fn listed_scopes(asked: Option<TagScope>, filter: &TagFilter) -> Vec<TagScope> {
+    let is_listed = |scope: &TagScope| match (asked, scope) {
+        (Some(asked), scope) => asked == *scope,
+        (None, TagScope::Event) => filter.reads_all_spans() || filter.names(Table::Event),
+        (None, TagScope::Link) => filter.reads_all_spans() || filter.names(Table::Link),
+        (None, TagScope::Instrumentation) => filter.reads_all_spans() || filter.names(Table::Scope),
+        (None, _) => true,
+    };
+    TagScope::STORED.into_iter().filter(is_listed).collect()
+}
+
+/// The columns that [`collect_tags`] reads.
+pub fn tags_projection(scopes: &[TagScope]) -> Projection {
     let mut columns = Projection::default();
-    let wanted = |one| scope.is_none_or(|scope| scope == one);
+    let wanted = |one| scopes.contains(&one);
     if wanted(TagScope::Resource) {
         columns.resource_attributes = AttributeSelection::All;
     }
@@ -173,12 +188,12 @@ pub fn tags_projection(scope: Option<TagScope>) -> Projection {
     columns
 }
 
-/// Adds the names of a scope's attributes (`None`: of all stored scopes) on spans that pass the filter.
+/// Adds the names of the attributes of some scopes on spans that pass the filter.
 ///
 /// Intrinsics come from no data; answers list [`INTRINSIC_TAGS`].
 pub fn collect_tags(
     batch: &SpanBatch,
-    scope: Option<TagScope>,
+    scopes: &[TagScope],
     filter: &TagFilter,
     collector: &mut TagCollector,
 ) {
@@ -187,7 +202,7 @@ pub fn collect_tags(
     if spans.is_empty() {
         return;
     }
-    for one in TagScope::STORED.into_iter().filter(|&one| scope.is_none_or(|scope| scope == one)) {
+    for &one in scopes {
         let (table, list) = match one {
             TagScope::Resource => (Table::Resource, &batch.resources.attributes),
             TagScope::Event => (Table::Event, &batch.events.attributes),

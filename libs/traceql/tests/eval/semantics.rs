@@ -4,7 +4,7 @@ use tactus_model::SpanBatch;
 use tactus_traceql::eval::{
     AttributeValue, CompiledQuery, EvaluateError, SearchOptions, ServiceStats, TagCollector,
     TagFilter, TagLimits, TagScope, TagSearch, TraceMatch, ValueCollector, Window,
-    collect_tag_values, collect_tags, fixed_tag_values, trace_facts,
+    collect_tag_values, collect_tags, fixed_tag_values, listed_scopes, trace_facts,
 };
 use tactus_traceql::{Attribute, completion, parse_and_validate, parse_attribute};
 
@@ -284,7 +284,7 @@ fn tag_names_are_those_of_spans_that_pass() {
     let names = |scope, query: &str, limits| {
         let filter = TagFilter::new(&completion(query, None, 100).unwrap());
         let mut collector = TagCollector::new(limits);
-        collect_tags(&batch, scope, &filter, &mut collector);
+        collect_tags(&batch, &listed_scopes(scope, &filter), &filter, &mut collector);
         collector.finish()
     };
     let none = TagLimits::default();
@@ -295,6 +295,21 @@ fn tag_names_are_those_of_spans_that_pass() {
     let all = names(None, "", none);
     let scopes: Vec<_> = all.iter().map(|(scope, names)| (scope.text(), names.len())).collect();
     assert_eq!(scopes, [("resource", 1), ("span", 3), ("event", 1)]);
+    let listed = |scope, query: &str| {
+        let filter = TagFilter::new(&completion(query, None, 100).unwrap());
+        listed_scopes(scope, &filter).into_iter().map(TagScope::text).collect::<Vec<_>>().join(" ")
+    };
+    for (scope, query, expected) in [
+        (None, "{}", "resource span event link instrumentation"),
+        (None, "{ status = error }", "resource span"),
+        (None, "{ event.n = 1 }", "resource span event"),
+        (None, "{ name = `a` && link:spanID != nil }", "resource span link"),
+        (None, "{ instrumentation:name = `a` }", "resource span instrumentation"),
+        (Some(TagScope::Event), "{ status = error }", "event"),
+        (Some(TagScope::Intrinsic), "{ status = error }", ""),
+    ] {
+        assert_eq!(listed(scope, query), expected, "{scope:?} {query}");
+    }
     let two = names(Some(TagScope::Span), "", TagLimits { max_count: 2, ..none });
     assert_eq!(two[0].1.len(), 2);
     let bytes = names(Some(TagScope::Span), "", TagLimits { max_bytes: 1, ..none });
