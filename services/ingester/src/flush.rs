@@ -16,7 +16,7 @@ use tactus_storage::{
     BlockMeta, Uuid,
     block_io::{self, BlockFiles},
 };
-use tactus_telemetry::{error_text, work_span};
+use tactus_telemetry::{error_text, metrics::Gauge, work_span};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -56,6 +56,22 @@ pub(crate) struct PendingBlock {
     /// Begun by an earlier process, which may have finished it.
     pub(crate) resumed: bool,
     built: Option<(BlockMeta, BlockFiles)>,
+}
+
+/// A block in the queue of `tempo_ingester_flush_queue_length`, until it is dropped.
+struct Queued<'a>(&'a Gauge);
+
+impl<'a> Queued<'a> {
+    fn new(length: &'a Gauge) -> Self {
+        length.inc();
+        Self(length)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Content of `flushing/<tenant>/<block id>.json`.
@@ -268,15 +284,25 @@ impl Ingester {
                 let begin = move || ingester.begin_block(&id, segments);
                 queue.blocks.push_back(tokio::task::spawn_blocking(begin).await??);
             }
+            let is_retry = queue.failures > 0;
             let Some(block) = queue.blocks.front_mut() else { return Ok(()) };
+            let _queued = Queued::new(&self.metrics.flush_queue_length);
             let slot = self.flushes.slots.acquire().await;
+            let begun = Instant::now();
             let span = work_span!("flush", tenant = id.as_str(), block = %block.id);
             let result = self.write_block(id, block).instrument(span.clone()).await;
             if result.is_err() {
                 span.record("otel.status_code", "ERROR");
             }
             drop(slot);
+            self.metrics.flush_duration.observe_duration(begun.elapsed());
+            if is_retry {
+                self.metrics.flush_retries.inc();
+            }
             if let Err(error) = result {
+                if is_retry {
+                    self.metrics.flush_failed_retries.inc();
+                }
                 let pause = self.settings.retry_pause * 2u32.saturating_pow(queue.failures.min(16));
                 queue.not_before = Some(Instant::now() + pause.min(self.settings.max_retry_pause));
                 queue.failures += 1;
@@ -365,7 +391,8 @@ impl Ingester {
         // From here on queriers answer for these spans; the segments go next.
         self.written.tell(meta.clone()).await;
         self.metrics.blocks_flushed.inc();
-        self.metrics.flush_size_bytes.inc_by(meta.size);
+        self.metrics.flushed_bytes.inc_by(meta.size);
+        self.metrics.flush_size.observe(meta.size as f64);
         tracing::info!(
             %tenant, block = %block.id, traces = meta.total_objects, bytes = meta.size,
             "block written to object storage"

@@ -1,6 +1,8 @@
 //! Metrics of the ingester, under Tempo's names.
 
-use tactus_telemetry::metrics::{Counter, CounterVec, Gauge, GaugeVec, Registry};
+use tactus_telemetry::metrics::{
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, Registry, exponential_buckets,
+};
 
 use crate::tail_sampling::TailSamplingMetrics;
 
@@ -12,12 +14,18 @@ pub(crate) struct Metrics {
     pub(crate) bytes_received: CounterVec<2>,
     pub(crate) blocks_flushed: Counter,
     pub(crate) failed_flushes: Counter,
-    pub(crate) flush_size_bytes: Counter,
+    pub(crate) flush_retries: Counter,
+    pub(crate) flush_failed_retries: Counter,
+    pub(crate) flush_duration: Histogram,
+    pub(crate) flush_size: Histogram,
+    pub(crate) flush_queue_length: Gauge,
+    pub(crate) flushed_bytes: Counter,
     pub(crate) blocks_cleared: Counter,
     pub(crate) live_bytes: Gauge,
     pub(crate) segments: Gauge,
     pub(crate) segment_bytes: Gauge,
     pub(crate) wal_bytes: Gauge,
+    pub(crate) replay_errors: CounterVec<1>,
     pub(crate) replay_dropped_bytes: Counter,
     pub(crate) replayed_frames: Counter,
     pub(crate) refused_pushes: CounterVec<1>,
@@ -52,7 +60,29 @@ impl Metrics {
                 "tempo_ingester_failed_flushes_total",
                 "Attempts to write a block that failed; each is repeated.",
             ),
-            flush_size_bytes: registry.counter(
+            flush_retries: registry.counter(
+                "tempo_ingester_flush_retries_total",
+                "Attempts to write a block after one that failed.",
+            ),
+            flush_failed_retries: registry.counter(
+                "tempo_ingester_flush_failed_retries_total",
+                "Such attempts that failed too.",
+            ),
+            flush_duration: registry.histogram(
+                "tempo_ingester_flush_duration_seconds",
+                "Time to build a block and write it to object storage.",
+                &exponential_buckets(1.0, 2.0, 10),
+            ),
+            flush_size: registry.histogram(
+                "tempo_ingester_flush_size_bytes",
+                "Bytes of data of a block written to object storage.",
+                &exponential_buckets(1024.0 * 1024.0, 2.0, 10),
+            ),
+            flush_queue_length: registry.gauge(
+                "tempo_ingester_flush_queue_length",
+                "Blocks that were begun and are not in object storage.",
+            ),
+            flushed_bytes: registry.counter(
                 "tactus_ingester_flushed_bytes_total",
                 "Bytes of data written to object storage.",
             ),
@@ -67,6 +97,12 @@ impl Metrics {
             segment_bytes: registry
                 .gauge("tactus_ingester_segment_bytes", "Bytes of those segments."),
             wal_bytes: registry.gauge("tactus_ingester_wal_bytes", "Bytes of the write-ahead log."),
+            replay_errors: registry.counter_vec(
+                "tempo_ingester_replay_errors_total",
+                "Segments and parts of the write-ahead log that were damaged at start. Of a part nobody knows the tenants: \
+                 its tenant is empty.",
+                ["tenant"],
+            ),
             replay_dropped_bytes: registry.counter(
                 "tactus_ingester_replay_dropped_bytes_total",
                 "Bytes of the write-ahead log that could not be read at start.",

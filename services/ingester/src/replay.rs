@@ -94,6 +94,7 @@ fn open_segments(ingester: &Ingester, directory: &Path) -> Result<(), Error> {
             Err(error @ SegmentError::Io { .. }) => return Err(error.into()),
             Err(error) => {
                 let kept = ingester.layout.quarantine(&path).map_err(Error::io("move", &path))?;
+                ingester.metrics.replay_errors.with([tenant.as_str()]).inc();
                 tracing::error!(
                     error = error_text(&error), kept = %kept.display(),
                     "damaged segment set aside: its spans are lost to queries"
@@ -182,11 +183,15 @@ fn replay_log(ingester: &Ingester, mut log: Replay, covered: &[PartRange]) -> Re
         if appended {
             ingester.metrics.replayed_frames.inc();
         } else {
+            ingester.metrics.replay_errors.with([""]).inc();
             tracing::error!(part = %frame.position.part, "frame of the log holds no push, skipped");
         }
     }
     let report = log.report();
     ingester.metrics.replay_dropped_bytes.inc_by(report.dropped_bytes);
+    if report.dropped_bytes > 0 {
+        ingester.metrics.replay_errors.with([""]).inc();
+    }
     if report.frames > 0 || report.dropped_bytes > 0 {
         tracing::info!(
             parts = report.parts,

@@ -43,8 +43,9 @@ const TAG_V2: &str = "/api/v2/search/tag/";
 /// The routes of the query API, any method. Put a path prefix around it if there is one; it has no fallback.
 pub fn router(frontend: Arc<Frontend>) -> Router {
     Router::new()
-        .route("/api/traces/{id}", any(trace_v1))
-        .route("/api/v2/traces/{id}", any(trace_v2))
+        // The templates name the route in metrics, as dashboards know them.
+        .route("/api/traces/{traceID}", any(trace_v1))
+        .route("/api/v2/traces/{traceID}", any(trace_v2))
         .route("/api/search", any(search))
         .route("/api/search/tags", any(tags_v1))
         .route("/api/v2/search/tags", any(tags_v2))
