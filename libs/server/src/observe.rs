@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ::http::{HeaderMap, Method, Request, Response, StatusCode};
 use axum::body::Body;
@@ -64,6 +64,12 @@ impl RequestMetrics {
         }
     }
 
+    /// Counts work that came by another way than a request of its own, under a route of HTTP.
+    pub fn record(&self, route: &'static str, status: StatusCode, time: Duration) {
+        let labels = [Method::GET.as_str(), route, status.as_str(), "false"];
+        self.durations.with(labels).observe_duration(time);
+    }
+
     /// The same metrics for a port with an API of its own, whose routes may have the names of those of another port:
     /// they are counted as if they were below `prefix`.
     #[must_use]
@@ -84,6 +90,20 @@ pub fn route_label(template: &str) -> String {
         template.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let label = words.collect::<Vec<_>>().join("_").to_ascii_lowercase();
     if label.is_empty() { "root".to_owned() } else { label }
+}
+
+/// The route of a method of ours under the name that dashboards of Tempo select; `None`: it has none.
+fn known_route(path: &str) -> Option<&'static str> {
+    Some(match path {
+        "/tactus.v1.Ingester/Push" => "/tempopb.Pusher/PushBytesV2",
+        "/tactus.v1.Ingester/FindTrace" => "/tempopb.Querier/FindTraceByID",
+        "/tactus.v1.Ingester/Search" => "/tempopb.Querier/SearchRecent",
+        "/tactus.v1.Ingester/Tags" => "/tempopb.Querier/SearchTagsV2",
+        "/tactus.v1.Ingester/TagValues" => "/tempopb.Querier/SearchTagValuesV2",
+        "/tactus.v1.Ingester/Metrics" => "/tempopb.Querier/QueryRange",
+        "/tactus.v1.MetricsGenerator/Generate" => "/tempopb.MetricsGenerator/PushSpans",
+        _ => return None,
+    })
 }
 
 /// Middleware of the HTTP router.
@@ -121,7 +141,8 @@ pub(crate) async fn observe_grpc(
         None => "other",
     };
     let inflight = metrics.inflight.with([GRPC_METHOD, service]);
-    let route = Cow::Owned(request.uri().path().to_owned());
+    let path = request.uri().path();
+    let route = known_route(path).map_or_else(|| Cow::Owned(path.to_owned()), Cow::Borrowed);
     let span = grpc_span(&request);
     let mut flight = Flight::start(metrics, inflight, GRPC_METHOD, route, span.clone());
     let response = next.run(request).instrument(span).await;
@@ -301,7 +322,19 @@ impl http_body::Body for ObservedBody {
 
 #[cfg(test)]
 mod tests {
-    use super::route_label;
+    use super::{known_route, route_label};
+
+    #[test]
+    fn methods_of_ours_have_routes_that_dashboards_select() {
+        assert_eq!(known_route("/tactus.v1.Ingester/Push"), Some("/tempopb.Pusher/PushBytesV2"));
+        assert_eq!(known_route("/tempopb.StreamingQuerier/Search"), None);
+        // What is renamed is a method that exists.
+        let methods = include_str!("../../../proto/tactus/v1/ingester.proto");
+        for method in ["Push", "FindTrace", "Search", "Tags", "TagValues", "Metrics"] {
+            assert!(methods.contains(&format!("rpc {method}(")), "{method}");
+            assert!(known_route(&format!("/tactus.v1.Ingester/{method}")).is_some(), "{method}");
+        }
+    }
 
     #[test]
     fn route_label_follows_the_template() {

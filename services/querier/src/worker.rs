@@ -23,6 +23,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tactus_proto::tactus::v1::{FrontendMessage, WorkerMessage};
+use tactus_server::observe::RequestMetrics;
 use tactus_telemetry::metrics::{Counter, Registry};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -93,6 +94,7 @@ struct Shared {
     jobs: Jobs,
     dial: Dial,
     executed: Counter,
+    requests: RequestMetrics,
 }
 
 impl std::fmt::Debug for Worker {
@@ -116,7 +118,8 @@ impl Worker {
         );
         let random = RandomState::new().build_hasher().finish();
         let settings = WorkerSettings { id: format!("{}-{random:016x}", settings.id), ..settings };
-        Self { shared: Arc::new(Shared { settings, jobs, dial, executed }) }
+        let requests = RequestMetrics::register(registry);
+        Self { shared: Arc::new(Shared { settings, jobs, dial, executed, requests }) }
     }
 
     /// Works for the frontends at these addresses (`host:port`), as they change, until `stop`. Returns when the jobs that

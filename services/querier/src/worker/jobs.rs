@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use prost::Message as _;
 use tactus_cache::answer::ANSWER_SCOPE;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
@@ -12,7 +13,7 @@ use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_proto::tactus::v1::{Job, JobAnswer, JobFailure};
 use tactus_telemetry::request_span;
 use tokio::sync::oneshot;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tracing::Instrument;
 
 /// What runs the jobs of frontends.
@@ -90,6 +91,39 @@ impl Jobs {
             JobRequest::RecentMetrics(job) => run!(recent.metrics(job), RecentMetrics),
             JobRequest::Holdings(job) => run!(recent.holdings(job), Holdings),
         }
+    }
+}
+
+/// The route under which a job is counted: that of the request which Tempo's frontend sends a querier.
+pub(super) fn route(job: &Job) -> &'static str {
+    match job.request {
+        Some(JobRequest::FindTraceInBlocks(_) | JobRequest::FindRecentTrace(_)) => {
+            "querier_api_traces_traceid"
+        }
+        Some(JobRequest::SearchBlock(_) | JobRequest::SearchRecent(_)) => "querier_api_search",
+        Some(JobRequest::TagsInBlock(_) | JobRequest::RecentTags(_)) => {
+            "querier_api_v2_search_tags"
+        }
+        Some(JobRequest::TagValuesInBlock(_) | JobRequest::RecentTagValues(_)) => {
+            "querier_api_v2_search_tag_tagname_values"
+        }
+        Some(JobRequest::MetricsInBlock(_) | JobRequest::RecentMetrics(_)) => {
+            "querier_api_metrics_query_range"
+        }
+        Some(JobRequest::Holdings(_)) | None => "querier_other",
+    }
+}
+
+/// The status under which an answer is counted.
+pub(super) fn status(answer: &JobAnswer) -> StatusCode {
+    let Some(JobResult::Failure(failure)) = &answer.result else { return StatusCode::OK };
+    match Code::from_i32(failure.code) {
+        Code::InvalidArgument | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::ResourceExhausted => StatusCode::UNPROCESSABLE_ENTITY,
+        // nginx's number for a client that left, as on the ports.
+        Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT),
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

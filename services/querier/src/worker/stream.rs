@@ -18,7 +18,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::jobs::failure;
+use super::jobs::{failure, route, status};
 use super::{Inbound, Shared};
 
 /// Version of the protocol.
@@ -190,8 +190,14 @@ impl<'s> Conversation<'s> {
     fn start(&mut self, job: Job) {
         let id = job.id;
         let (cancel, cancelled) = oneshot::channel();
+        let (route, begun) = (route(&job), Instant::now());
+        let requests = self.shared.requests.clone();
         let answer = self.shared.jobs.clone().answer(job, cancelled, self.max_answer_bytes);
-        let task = self.tasks.spawn(answer);
+        let task = self.tasks.spawn(async move {
+            let answer = answer.await;
+            requests.record(route, status(&answer), begun.elapsed());
+            answer
+        });
         self.running.insert(task.id(), (id, Some(cancel)));
     }
 
