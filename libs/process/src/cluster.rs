@@ -3,7 +3,7 @@
 mod pages;
 mod settings;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ use tactus_storage::poller::Owns;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::Error;
+use crate::{Error, PlannedPort};
 use settings::Plan;
 pub(crate) use settings::parts_of;
 
@@ -66,6 +66,13 @@ impl Place {
     }
 }
 
+/// The ports of the gossip. Errors: settings that cannot be.
+pub(crate) fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
+    let gossip = settings::plan(config)?.membership.gossip;
+    let port = |address: &SocketAddr| PlannedPort::tcp("memberlist.bind_port", address.to_string());
+    Ok(gossip.iter().flat_map(|gossip| gossip.listen.iter().map(port)).collect())
+}
+
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cluster").field("name", &self.0.membership.name()).finish_non_exhaustive()
@@ -76,10 +83,14 @@ impl Cluster {
     /// Joins the others, if the configuration names any.
     pub(crate) async fn start(
         config: &Config,
+        gossips: bool,
         background: CancellationToken,
     ) -> Result<Self, Error> {
-        let Plan { membership, ingesters, distributors, compactors, compactors_share } =
+        let Plan { mut membership, ingesters, distributors, compactors, compactors_share } =
             settings::plan(config)?;
+        if !gossips {
+            membership.gossip = None;
+        }
         let membership = Membership::start(membership).await?;
         let mut places = Vec::with_capacity(3);
         for (watched, settings) in [ingesters, distributors, compactors] {

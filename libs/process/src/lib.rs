@@ -21,6 +21,7 @@ mod operational;
 mod part;
 mod polling;
 mod port;
+mod preflight;
 mod probe;
 mod process;
 mod run;
@@ -30,8 +31,9 @@ pub use announce::Announcer;
 pub use cluster::{Cluster, IngesterOf};
 pub use part::{AddGrpc, Part, ReadyCheck};
 pub use port::{Port, address_of};
+pub use preflight::PlannedPort;
 pub use process::{Process, ShownAddresses, Store};
-pub use run::{Build, CheckLimits, Program, VERSION, main};
+pub use run::{Build, Check, CheckLimits, PlanPorts, Program, VERSION, main};
 
 /// Why a process cannot start.
 #[derive(Debug, thiserror::Error)]

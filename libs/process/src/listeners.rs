@@ -19,7 +19,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{codec::CompressionEncoding, service::RoutesBuilder};
 
-use crate::{Error, Part, Process, announce::Listener, operational, part::AddGrpc, settings};
+use crate::{
+    Error, Part, Process, address_of, announce::Listener, operational, part::AddGrpc, settings,
+};
 
 /// Routes that every process has.
 const COMMON: [&str; 9] = [
@@ -67,9 +69,11 @@ impl Listeners {
             .then(|| grpc_router(process, &public, &health, &metrics));
         let server = &config.server;
         let http_socket =
-            listener::bind(&address(&server.http_listen_address, server.http_listen_port)).await?;
+            listener::bind(&address_of(&server.http_listen_address, server.http_listen_port))
+                .await?;
         let grpc_socket =
-            listener::bind(&address(&server.grpc_listen_address, server.grpc_listen_port)).await?;
+            listener::bind(&address_of(&server.grpc_listen_address, server.grpc_listen_port))
+                .await?;
         let (router, internal) = http_routers(process, parts);
         let main = serve_http(
             http_socket,
@@ -85,7 +89,7 @@ impl Listeners {
         let mut bound = vec![main, grpc];
         if config.internal_server.enable {
             let server = &config.internal_server.server;
-            let address = address(&server.http_listen_address, server.http_listen_port);
+            let address = address_of(&server.http_listen_address, server.http_listen_port);
             let socket = listener::bind(&address).await?;
             let settings = settings::http("internal_server", server)?;
             bound.push(serve_http(socket, settings, internal, None, metrics, stop.clone())?);
@@ -167,8 +171,4 @@ fn grpc_router(
     }
     let router = grpc::router(routes.routes(), metrics.clone());
     guard_grpc(router, STANDARD_GRPC, process.authenticator())
-}
-
-fn address(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

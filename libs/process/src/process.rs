@@ -8,7 +8,7 @@ use tactus_config::{Config, Loaded, sections::client::GrpcClient};
 use tactus_overrides::Overrides;
 use tactus_rpc::Channels;
 use tactus_server::{auth::Authenticator, operational::ServiceState};
-use tactus_storage::{Blocklist, Bucket};
+use tactus_storage::{Blocklist, Bucket, BucketSettings};
 use tactus_telemetry::{error_text, metrics::Registry};
 use tokio::{sync::OnceCell, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use crate::{
     Announcer, CheckLimits, Error,
     banner::{self, Addresses},
     bucket, caches,
-    cluster::Cluster,
+    cluster::{Cluster, parts_of},
     operational::{self, States},
     polling, settings,
 };
@@ -76,7 +76,19 @@ impl std::fmt::Debug for Process {
 impl Process {
     /// Reads the limits and joins the cluster.
     pub(crate) async fn start(loaded: &Loaded, check: CheckLimits) -> Result<Self, Error> {
-        let settings = settings::overrides(loaded, check)?;
+        Self::new(loaded, check, true).await
+    }
+
+    /// A process that talks to nobody: its settings are those of the configuration, no more of it starts.
+    pub(crate) async fn quiet(loaded: &Loaded, check: CheckLimits) -> Result<Self, Error> {
+        Self::new(loaded, check, false).await
+    }
+
+    async fn new(loaded: &Loaded, check: CheckLimits, talks: bool) -> Result<Self, Error> {
+        let mut settings = settings::overrides(loaded, check)?;
+        if !talks {
+            settings.bucket = None;
+        }
         let config = Arc::clone(&settings.config);
         operational::register_build_info(Registry::global());
         let states = States::default();
@@ -87,7 +99,7 @@ impl Process {
         let section = "ingester_client.grpc_client_config";
         let client = &config.ingester_client.grpc_client_config;
         let channels = settings::channels(section, client, authenticator.as_ref())?;
-        let cluster = Cluster::start(&config, background.clone()).await?;
+        let cluster = Cluster::start(&config, talks, background.clone()).await?;
         let process = Self {
             configless: loaded.configless,
             states,
@@ -259,4 +271,18 @@ impl Process {
             }
         }
     }
+}
+
+/// The settings of the bucket, if a process of this target opens it. Errors: those that opening it would end with, but for
+/// what only the store itself can say.
+pub(crate) fn bucket_settings(config: &Config) -> Result<(), Error> {
+    let opens = ["ingester", "querier", "query-frontend", "compactor"];
+    if !parts_of(&config.target).iter().any(|part| opens.contains(part)) {
+        return Ok(());
+    }
+    let settings = bucket::bucket(&config.storage.trace)?;
+    if !matches!(settings, BucketSettings::Local { .. }) {
+        Bucket::open(&settings)?;
+    }
+    Ok(())
 }

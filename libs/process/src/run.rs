@@ -4,13 +4,16 @@
 use std::process::ExitCode;
 
 use futures_util::future::BoxFuture;
-use tactus_config::{Loaded, sections::overrides::Limits};
+use tactus_config::{Config, Loaded, sections::overrides::Limits};
 use tactus_server::operational::ServiceState;
 use tactus_telemetry::{error_text, metrics::Registry, self_tracing};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, Part, Process, listeners::Listeners, probe};
+use crate::{Error, Part, PlannedPort, Process, listeners::Listeners, preflight, probe};
 
 /// Product version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -28,6 +31,12 @@ pub(crate) static MALLOC_CONF: &[u8] =
 /// Builds the parts of a process, in the order in which they start; they stop in the reverse one.
 pub type Build = for<'a> fn(&'a Process) -> BoxFuture<'a, Result<Vec<Part>, Error>>;
 
+/// Refuses what [`Build`] would refuse of a configuration, without opening anything.
+pub type Check = for<'a> fn(&'a Process) -> BoxFuture<'a, Result<(), Error>>;
+
+/// The ports of the parts that a process cannot do without. Errors: settings of a port.
+pub type PlanPorts = fn(&Config) -> Result<Vec<PlannedPort>, Error>;
+
 /// Refuses limits of a tenant for a reason that the configuration itself cannot know, in words for the operator.
 pub type CheckLimits = fn(&Limits) -> Result<(), String>;
 
@@ -38,6 +47,10 @@ pub struct Program {
     pub target: Option<&'static str>,
     /// Its parts.
     pub build: Build,
+    /// What its parts refuse of a configuration.
+    pub check: Check,
+    /// The ports of its parts.
+    pub ports: PlanPorts,
     /// Its rules on limits.
     pub check_limits: CheckLimits,
 }
@@ -63,6 +76,10 @@ pub fn main(program: Program) -> ExitCode {
     }
     if loaded.verify_only {
         loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+        if let Err(error) = in_runtime(preflight::verify(&loaded, program)) {
+            eprintln!("tactus cannot start: {}", error_text(&error));
+            return ExitCode::FAILURE;
+        }
         let code = loaded.verify_exit_code();
         if code == 0 {
             println!("config ok");
@@ -78,15 +95,24 @@ pub fn main(program: Program) -> ExitCode {
     }
 }
 
-fn start(loaded: &Loaded, program: Program) -> Result<(), Error> {
+/// Runs something to its end on threads that do nothing else.
+fn in_runtime<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    runtime()?.block_on(work)
+}
+
+fn runtime() -> Result<Runtime, Error> {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return Err(Error::Setup("a TLS provider is installed already".to_owned()));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tactus")
         .build()
-        .map_err(|error| Error::Setup(format!("start worker threads: {error}")))?;
+        .map_err(|error| Error::Setup(format!("start worker threads: {error}")))
+}
+
+fn start(loaded: &Loaded, program: Program) -> Result<(), Error> {
+    let runtime = runtime()?;
     if let Some(url) = &loaded.health_probe {
         return runtime.block_on(probe::probe(url));
     }
@@ -126,6 +152,7 @@ async fn run(loaded: &Loaded, program: Program) -> Result<(), Error> {
         tracing::warn!("{warning}");
     }
     let signals = Signals::install()?;
+    preflight::refuse_taken_ports(&loaded.config, program).await?;
     let process = Process::start(loaded, program.check_limits).await?;
     let mut parts = (program.build)(&process).await?;
     for part in &parts {

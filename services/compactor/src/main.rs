@@ -8,6 +8,8 @@ fn main() -> ExitCode {
     tactus_process::main(Program {
         target: Some("compactor"),
         build: |process| Box::pin(tactus_compactor::part::alone(process)),
+        check: |process| Box::pin(tactus_compactor::part::check(process)),
+        ports: |_| Ok(Vec::new()),
         check_limits: tactus_compactor::from_config::check_limits,
     })
 }

@@ -52,3 +52,8 @@ pub async fn part(process: &Process) -> Result<Part, Error> {
 pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {
     Ok(vec![part(process).await?])
 }
+
+/// Errors: settings that cannot be.
+pub async fn check(process: &Process) -> Result<(), Error> {
+    from_config::settings(process.config(), Arc::clone(process.overrides())).map(drop)
+}

@@ -16,7 +16,7 @@ mod receivers;
 
 pub(crate) use receivers::{
     ReceiverAccess, jaeger_grpc, jaeger_http, jaeger_udp, otlp_files, otlp_grpc, otlp_http,
-    protocol_key, zipkin_http,
+    protocol_key, zipkin_http, zipkin_key,
 };
 
 /// The distributor.

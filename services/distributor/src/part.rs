@@ -6,8 +6,9 @@ use axum::{Router, routing::get};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::StatusCode;
+use tactus_config::Config;
 use tactus_model::TenantId;
-use tactus_process::{Error, Part, Process};
+use tactus_process::{Error, Part, PlannedPort, Process};
 use tactus_proto::{otlp::ExportTraceServiceResponse, tactus::v1::ingester_server};
 use tactus_receivers::{ReceiverMetrics, TraceSink, otlp_file::read_otlp_files, otlp_grpc::export};
 use tactus_server::http::text;
@@ -16,7 +17,11 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::{Distributor, Parts, from_config, receivers::open_receivers, sampling::Sampling};
+use crate::{
+    Distributor, Parts, from_config,
+    receivers::{self, open_receivers},
+    sampling::{self, Sampling},
+};
 
 /// Zipkin's query API of the same process, if there is one: the ports of Zipkin receivers answer it as well. To be set
 /// before the process starts.
@@ -108,6 +113,22 @@ pub async fn part(
         leaving.leave_distributors().await;
     }));
     Ok((part, store))
+}
+
+/// Errors: settings that cannot be.
+pub async fn check(process: &Process) -> Result<(), Error> {
+    let config = process.config();
+    from_config::otlp_files(config)?;
+    from_config::rules_and_forwarders(process)?;
+    Sampling::check(process).await?;
+    ports(config).map(drop)
+}
+
+/// The ports of receivers and of remote sampling that are asked for. Errors: settings that cannot be.
+pub fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
+    let mut ports = receivers::ports(config)?;
+    ports.extend(sampling::ports(config)?);
+    Ok(ports)
 }
 
 /// A process of one distributor.

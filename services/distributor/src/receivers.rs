@@ -3,28 +3,123 @@
 use std::{io, sync::Arc};
 
 use axum::Router;
-use tactus_config::{
-    Config,
-    sections::receivers::{JaegerReceiver, OtlpReceiver, ZipkinReceiver},
-};
-use tactus_process::{Error, ShownAddresses, settings::tenancy};
+use tactus_config::{Config, sections::receivers::Receivers};
+use tactus_process::{Error, PlannedPort, ShownAddresses, settings::tenancy};
 use tactus_receivers::{
     ReceiverMetrics, TraceSink,
+    grpc_receiver::GrpcReceiverSettings,
+    http_receiver::HttpReceiverSettings,
     jaeger_grpc::serve_jaeger_grpc,
     jaeger_http::serve_jaeger_http,
     jaeger_udp::{AgentPort, JaegerUdpSettings, serve_jaeger_udp},
     otlp_grpc::serve_otlp_grpc,
-    otlp_http::serve_otlp_http,
-    zipkin_http::serve_zipkin_http,
+    otlp_http::{OtlpHttpSettings, serve_otlp_http},
+    zipkin_http::{ZipkinHttpSettings, serve_zipkin_http},
 };
 use tactus_server::{auth::Authenticator, listener::BoundListener};
 use tactus_telemetry::metrics::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    from_config::{self, ReceiverAccess},
+    from_config::{self, ReceiverAccess, protocol_key},
     sampling::Sampling,
 };
+
+/// A receiver, with its name for people and where its address stands in the configuration.
+struct Receiver {
+    name: &'static str,
+    key: String,
+    port: ReceiverPort,
+}
+
+enum ReceiverPort {
+    OtlpGrpc(GrpcReceiverSettings),
+    OtlpHttp(OtlpHttpSettings),
+    JaegerGrpc(GrpcReceiverSettings),
+    JaegerHttp(HttpReceiverSettings),
+    JaegerUdp(JaegerUdpSettings),
+    Zipkin(ZipkinHttpSettings),
+}
+
+impl Receiver {
+    fn planned(&self) -> PlannedPort {
+        let (address, is_udp) = match &self.port {
+            ReceiverPort::OtlpGrpc(port) | ReceiverPort::JaegerGrpc(port) => (&port.address, false),
+            ReceiverPort::OtlpHttp(settings) => (&settings.port.address, false),
+            ReceiverPort::JaegerHttp(port) => (&port.address, false),
+            ReceiverPort::JaegerUdp(port) => (&port.address, true),
+            ReceiverPort::Zipkin(settings) => (&settings.port.address, false),
+        };
+        PlannedPort { key: self.key.clone(), address: address.clone(), is_udp }
+    }
+
+    /// A process does without it where its port is another's and nobody named the receivers.
+    fn is_dispensable(&self, receivers: &Receivers) -> bool {
+        let is_otlp = matches!(self.port, ReceiverPort::OtlpGrpc(_) | ReceiverPort::OtlpHttp(_));
+        receivers.by_default && !is_otlp
+    }
+}
+
+/// All receivers of the configuration. Errors: settings that cannot be.
+fn plan(config: &Config, access: &ReceiverAccess) -> Result<Vec<Receiver>, Error> {
+    let receivers = &config.distributor.receivers;
+    let mut planned = Vec::new();
+    let mut add = |name, key: String, port| {
+        let key = format!("{key}.endpoint");
+        planned.push(Receiver { name, key, port });
+    };
+    for (name, receiver) in &receivers.otlp {
+        if let Some(grpc) = &receiver.protocols.grpc {
+            let port = from_config::otlp_grpc(name, grpc, access)?;
+            add("OTLP gRPC", protocol_key(name, "grpc"), ReceiverPort::OtlpGrpc(port));
+        }
+        if let Some(http) = &receiver.protocols.http {
+            let port = from_config::otlp_http(name, http, access)?;
+            add("OTLP HTTP", protocol_key(name, "http"), ReceiverPort::OtlpHttp(port));
+        }
+    }
+    for (name, receiver) in &receivers.jaeger {
+        let protocols = &receiver.protocols;
+        if let Some(grpc) = &protocols.grpc {
+            let port = from_config::jaeger_grpc(name, grpc, access)?;
+            add("Jaeger gRPC", protocol_key(name, "grpc"), ReceiverPort::JaegerGrpc(port));
+        }
+        if let Some(http) = &protocols.thrift_http {
+            let port = from_config::jaeger_http(name, http, access)?;
+            let key = protocol_key(name, "thrift_http");
+            add("Jaeger Thrift HTTP", key, ReceiverPort::JaegerHttp(port));
+        }
+        let compact = protocols.thrift_compact.as_ref();
+        let binary = protocols.thrift_binary.as_ref();
+        let legacy = protocols.thrift_compact_legacy.as_ref();
+        let udp = [
+            compact.map(|port| (AgentPort::Compact, "thrift_compact", &port.endpoint, &port.udp)),
+            binary.map(|port| (AgentPort::Binary, "thrift_binary", &port.endpoint, &port.udp)),
+            legacy.map(|port| {
+                (AgentPort::Zipkin, "thrift_compact_legacy", &port.endpoint, &port.udp)
+            }),
+        ];
+        for (port, protocol, endpoint, udp) in udp.into_iter().flatten() {
+            let key = protocol_key(name, protocol);
+            let settings = from_config::jaeger_udp(&key, endpoint, port, udp, access)?;
+            add(settings.port.name(), key, ReceiverPort::JaegerUdp(settings));
+        }
+    }
+    for (name, receiver) in &receivers.zipkin {
+        let settings = from_config::zipkin_http(name, receiver, access, None)?;
+        let key = from_config::zipkin_key(name, receiver);
+        add("Zipkin HTTP", key, ReceiverPort::Zipkin(settings));
+    }
+    Ok(planned)
+}
+
+/// The ports of the receivers that a process cannot do without. Errors: settings that cannot be.
+pub(crate) fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
+    let access = ReceiverAccess { tenancy: tenancy(config, false), auth: None };
+    let mut planned = plan(config, &access)?;
+    planned.retain(|receiver| !receiver.is_dispensable(&config.distributor.receivers));
+    Ok(planned.iter().map(Receiver::planned).collect())
+}
 
 /// Opens all receivers of the configuration. `zipkin_query`: what the ports of Zipkin receivers answer besides.
 ///
@@ -39,134 +134,49 @@ pub(crate) async fn open_receivers(
     addresses: &ShownAddresses,
     stop: &CancellationToken,
 ) -> Result<Vec<BoundListener>, Error> {
-    let receivers = &config.distributor.receivers;
-    let mut opening = Opening {
-        access: ReceiverAccess { tenancy: tenancy(config, false), auth },
-        sink,
-        sampling,
-        metrics: ReceiverMetrics::register(Registry::global()),
-        addresses,
-        stop,
-        by_default: receivers.by_default,
-        opened: Vec::new(),
-    };
-    for (name, receiver) in &receivers.otlp {
-        opening.otlp(name, receiver).await?;
-    }
-    for (name, receiver) in &receivers.jaeger {
-        opening.jaeger(name, receiver).await?;
-    }
-    for (name, receiver) in &receivers.zipkin {
-        opening.zipkin(name, receiver, zipkin_query).await?;
-    }
-    Ok(opening.opened)
-}
-
-/// Ports while they are opened, one after the other.
-struct Opening<'a> {
-    access: ReceiverAccess,
-    sink: Arc<dyn TraceSink>,
-    /// Old clients ask on Jaeger's ports what to sample.
-    sampling: &'a Sampling,
-    metrics: ReceiverMetrics,
-    addresses: &'a ShownAddresses,
-    stop: &'a CancellationToken,
-    /// Nobody named the receivers.
-    by_default: bool,
-    opened: Vec<BoundListener>,
-}
-
-impl Opening<'_> {
-    async fn otlp(&mut self, name: &str, receiver: &OtlpReceiver) -> Result<(), Error> {
-        if let Some(grpc) = &receiver.protocols.grpc {
-            let settings = from_config::otlp_grpc(name, grpc, &self.access)?;
-            let (sink, stop) = (Arc::clone(&self.sink), self.stop.clone());
-            self.keep("OTLP gRPC", serve_otlp_grpc(settings, sink, &self.metrics, stop).await?);
-        }
-        if let Some(http) = &receiver.protocols.http {
-            let settings = from_config::otlp_http(name, http, &self.access)?;
-            let (sink, stop) = (Arc::clone(&self.sink), self.stop.clone());
-            self.keep("OTLP HTTP", serve_otlp_http(settings, sink, &self.metrics, stop).await?);
-        }
-        Ok(())
-    }
-
-    async fn jaeger(&mut self, name: &str, receiver: &JaegerReceiver) -> Result<(), Error> {
-        let protocols = &receiver.protocols;
-        if let Some(grpc) = &protocols.grpc {
-            let mut settings = from_config::jaeger_grpc(name, grpc, &self.access)?;
-            settings.others = Some(self.sampling.grpc_router());
-            let (sink, stop) = (Arc::clone(&self.sink), self.stop.clone());
-            let bound = serve_jaeger_grpc(settings, sink, &self.metrics, stop).await;
-            self.keep_if_bound("Jaeger gRPC", bound)?;
-        }
-        if let Some(http) = &protocols.thrift_http {
-            let mut settings = from_config::jaeger_http(name, http, &self.access)?;
-            settings.others = Some(self.sampling.collector_router());
-            let (sink, stop) = (Arc::clone(&self.sink), self.stop.clone());
-            let bound = serve_jaeger_http(settings, sink, &self.metrics, stop).await;
-            self.keep_if_bound("Jaeger Thrift HTTP", bound)?;
-        }
-        let compact = protocols.thrift_compact.as_ref();
-        let binary = protocols.thrift_binary.as_ref();
-        let legacy = protocols.thrift_compact_legacy.as_ref();
-        let udp = [
-            compact.map(|port| (AgentPort::Compact, "thrift_compact", &port.endpoint, &port.udp)),
-            binary.map(|port| (AgentPort::Binary, "thrift_binary", &port.endpoint, &port.udp)),
-            legacy.map(|port| {
-                (AgentPort::Zipkin, "thrift_compact_legacy", &port.endpoint, &port.udp)
-            }),
-        ];
-        for (port, protocol, endpoint, udp) in udp.into_iter().flatten() {
-            let key = from_config::protocol_key(name, protocol);
-            let settings = from_config::jaeger_udp(&key, endpoint, port, udp, &self.access)?;
-            self.jaeger_udp(settings).await?;
-        }
-        Ok(())
-    }
-
-    async fn zipkin(
-        &mut self,
-        name: &str,
-        receiver: &ZipkinReceiver,
-        query_api: Option<&Router>,
-    ) -> Result<(), Error> {
-        let settings = from_config::zipkin_http(name, receiver, &self.access, query_api.cloned())?;
-        let (sink, stop) = (Arc::clone(&self.sink), self.stop.clone());
-        let bound = serve_zipkin_http(settings, sink, &self.metrics, stop).await;
-        self.keep_if_bound("Zipkin HTTP", bound)
-    }
-
-    async fn jaeger_udp(&mut self, settings: JaegerUdpSettings) -> Result<(), Error> {
-        let name = settings.port.name();
-        if settings.tenant.is_none() {
-            tracing::warn!(
-                receiver = name,
-                "packets name no tenant and show no credentials: without the setting tenant all are dropped"
-            );
-        }
-        let (sink, stop) = (Arc::clone(&self.sink), self.stop.clone());
-        let bound = serve_jaeger_udp(settings, sink, &self.metrics, stop).await;
-        self.keep_if_bound(name, bound)
-    }
-
-    fn keep(&mut self, name: &'static str, bound: BoundListener) {
-        self.addresses.note(name, bound.local_addr());
-        self.opened.push(bound);
-    }
-
-    fn keep_if_bound(
-        &mut self,
-        name: &'static str,
-        bound: io::Result<BoundListener>,
-    ) -> Result<(), Error> {
+    let access = ReceiverAccess { tenancy: tenancy(config, false), auth };
+    let metrics = &ReceiverMetrics::register(Registry::global());
+    let mut opened = Vec::new();
+    for receiver in plan(config, &access)? {
+        let is_dispensable = receiver.is_dispensable(&config.distributor.receivers);
+        let Receiver { name, port, .. } = receiver;
+        let (sink, stop) = (Arc::clone(&sink), stop.clone());
+        let bound = match port {
+            ReceiverPort::OtlpGrpc(port) => serve_otlp_grpc(port, sink, metrics, stop).await,
+            ReceiverPort::OtlpHttp(port) => serve_otlp_http(port, sink, metrics, stop).await,
+            // Old clients ask on Jaeger's ports what to sample.
+            ReceiverPort::JaegerGrpc(mut port) => {
+                port.others = Some(sampling.grpc_router());
+                serve_jaeger_grpc(port, sink, metrics, stop).await
+            }
+            ReceiverPort::JaegerHttp(mut port) => {
+                port.others = Some(sampling.collector_router());
+                serve_jaeger_http(port, sink, metrics, stop).await
+            }
+            ReceiverPort::JaegerUdp(settings) => {
+                if settings.tenant.is_none() {
+                    tracing::warn!(
+                        receiver = name,
+                        "packets name no tenant and show no credentials: without the setting tenant all are dropped"
+                    );
+                }
+                serve_jaeger_udp(settings, sink, metrics, stop).await
+            }
+            ReceiverPort::Zipkin(mut settings) => {
+                settings.port.others = zipkin_query.cloned();
+                serve_zipkin_http(settings, sink, metrics, stop).await
+            }
+        };
         match bound {
-            Ok(bound) => self.keep(name, bound),
-            Err(error) if self.by_default && error.kind() == io::ErrorKind::AddrInUse => {
+            Ok(bound) => {
+                addresses.note(name, bound.local_addr());
+                opened.push(bound);
+            }
+            Err(error) if is_dispensable && error.kind() == io::ErrorKind::AddrInUse => {
                 tracing::warn!(receiver = name, %error, "port is taken: starting without it");
             }
             Err(error) => return Err(error.into()),
         }
-        Ok(())
     }
+    Ok(opened)
 }

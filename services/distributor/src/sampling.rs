@@ -12,8 +12,9 @@ mod sampled;
 use std::sync::Arc;
 
 use axum::Router;
+use tactus_config::Config;
 use tactus_model::TenantId;
-use tactus_process::{Error, Process, ShownAddresses, settings::tenancy};
+use tactus_process::{Error, PlannedPort, Process, ShownAddresses, settings::tenancy};
 use tactus_ring::{Operation, RingView};
 use tactus_sampling::{
     Adaptive, IsLeader, Metrics, Provider, Strategies, StrategyFile, StrategySet,
@@ -26,6 +27,12 @@ pub use grpc::sampling_service;
 pub use http::{collector_router, sampling_router};
 use ports::{Ports, open};
 pub(crate) use sampled::RootSpans;
+
+/// The ports that are asked for. Errors: certificates.
+pub(crate) fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
+    let Ports { http, grpc } = Ports::of(config)?;
+    Ok(http.iter().chain(&grpc).filter_map(PlannedPort::of).collect())
+}
 
 /// Remote sampling of a process.
 pub(crate) struct Sampling {
@@ -74,6 +81,17 @@ impl Sampling {
         let auth = process.authenticator().cloned();
         let answers = Arc::new(Answers::new(strategies, tenancy(config, false), auth));
         Ok(Self { answers, ports, adaptive })
+    }
+
+    /// Errors: the file of strategies is missing or refused, certificates.
+    pub(crate) async fn check(process: &Process) -> Result<(), Error> {
+        let config = process.config();
+        if config.sampling.file.is_some() {
+            let files = from_config::files(config.sampling.file.as_ref());
+            let file = StrategyFile::load(files, Metrics::register(process.registry())).await;
+            file.map_err(|error| Error::Setup(error.to_string()))?;
+        }
+        Ports::of(config).map(drop)
     }
 
     /// What counts spans; `None` if nobody wants to know.

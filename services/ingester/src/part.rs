@@ -105,6 +105,13 @@ pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {
     Ok(vec![ingester])
 }
 
+/// Errors: settings that cannot be.
+pub async fn check(process: &Process) -> Result<(), Error> {
+    let ring = process.cluster().ingester_ring();
+    from_config::settings(process.config(), process.overrides(), ring)?;
+    Ok(())
+}
+
 /// Writes everything received so far to object storage; answers when it is there.
 async fn flush(State(ingester): State<Arc<Ingester>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();

@@ -8,6 +8,8 @@ fn main() -> ExitCode {
     tactus_process::main(Program {
         target: Some("querier"),
         build: |process| Box::pin(tactus_querier::part::alone(process)),
+        check: |process| Box::pin(tactus_querier::part::check(process)),
+        ports: |_| Ok(Vec::new()),
         check_limits: |_| Ok(()),
     })
 }

@@ -94,3 +94,9 @@ pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {
     let jobs = jobs(process, None).await?;
     Ok(vec![part(process, jobs)?])
 }
+
+/// Errors: certificates.
+pub async fn check(process: &Process) -> Result<(), Error> {
+    let client = &process.config().querier.frontend_worker.grpc_client_config;
+    process.channels_of("querier.frontend_worker.grpc_client_config", client).map(drop)
+}

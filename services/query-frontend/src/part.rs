@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use tactus_config::Config;
 use tactus_overrides::http::{change_router, read_router};
-use tactus_process::{Error, Part, Process, ReadyCheck, settings::tenancy};
+use tactus_process::{Error, Part, PlannedPort, Process, ReadyCheck, settings::tenancy};
 use tactus_proto::tactus::v1::{ingester_server, querier_server};
 use tactus_server::auth::{Access, guard};
 use tactus_server::http::{not_found, with_path_prefix};
@@ -141,6 +142,18 @@ fn open_query_apis(
             listening.stop().await;
         }
     }))
+}
+
+/// Errors: settings that cannot be.
+pub async fn check(process: &Process) -> Result<(), Error> {
+    let caches = process.caches().await?;
+    from_config::settings(process.config(), &caches)?;
+    listeners::ports(process.config()).map(drop)
+}
+
+/// The ports of the query APIs that are asked for. Errors: certificates.
+pub fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
+    Ok(listeners::ports(config)?.all().filter_map(PlannedPort::of).collect())
 }
 
 /// A process of one query-frontend.

@@ -5,9 +5,10 @@
 use std::{process::ExitCode, sync::Arc};
 
 use futures_util::future::BoxFuture;
+use tactus_config::Config;
 use tactus_distributor::part::ZipkinQueryApi;
 use tactus_ingester::BlockWritten;
-use tactus_process::{Error, Part, Process, Program};
+use tactus_process::{Error, Part, PlannedPort, Process, Program};
 use tactus_query_frontend::part::Local;
 
 fn main() -> ExitCode {
@@ -16,19 +17,59 @@ fn main() -> ExitCode {
         tactus_ingester::from_config::check_limits(limits)?;
         tactus_distributor::from_config::check_limits(limits)
     };
-    tactus_process::main(Program { target: None, build, check_limits })
+    tactus_process::main(Program { target: None, build, check, ports, check_limits })
+}
+
+fn check(process: &Process) -> BoxFuture<'_, Result<(), Error>> {
+    Box::pin(async {
+        match process.config().target.as_str() {
+            "distributor" => tactus_distributor::part::check(process).await,
+            "ingester" => tactus_ingester::part::check(process).await,
+            "querier" => tactus_querier::part::check(process).await,
+            "query-frontend" => tactus_query_frontend::part::check(process).await,
+            "compactor" => tactus_compactor::part::check(process).await,
+            target if is_all(target) => {
+                tactus_ingester::part::check(process).await?;
+                tactus_querier::part::check(process).await?;
+                tactus_distributor::part::check(process).await?;
+                tactus_query_frontend::part::check(process).await?;
+                tactus_compactor::part::check(process).await
+            }
+            other => Err(unknown(other)),
+        }
+    })
+}
+
+fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
+    let mut ports = Vec::new();
+    let target = config.target.as_str();
+    if target == "distributor" || is_all(target) {
+        ports.extend(tactus_distributor::part::ports(config)?);
+    }
+    if target == "query-frontend" || is_all(target) {
+        ports.extend(tactus_query_frontend::part::ports(config)?);
+    }
+    Ok(ports)
+}
+
+fn is_all(target: &str) -> bool {
+    matches!(target, "all" | "all-3.0" | "scalable-single-binary")
+}
+
+fn unknown(target: &str) -> Error {
+    Error::Setup(format!("target {target}: not part of this version"))
 }
 
 fn build(process: &Process) -> BoxFuture<'_, Result<Vec<Part>, Error>> {
     Box::pin(async {
         match process.config().target.as_str() {
-            "all" | "all-3.0" | "scalable-single-binary" => all(process).await,
+            target if is_all(target) => all(process).await,
             "distributor" => tactus_distributor::part::alone(process).await,
             "ingester" => tactus_ingester::part::alone(process).await,
             "querier" => tactus_querier::part::alone(process).await,
             "query-frontend" => tactus_query_frontend::part::alone(process).await,
             "compactor" => tactus_compactor::part::alone(process).await,
-            other => Err(Error::Setup(format!("target {other}: not part of this version"))),
+            other => Err(unknown(other)),
         }
     })
 }

@@ -104,6 +104,14 @@ pub(crate) fn jaeger_http(
     http_port(&protocol_key(name, "thrift_http"), &receiver.server, access)
 }
 
+/// Where the port of a Zipkin receiver stands in the configuration.
+pub(crate) fn zipkin_key(name: &str, receiver: &ZipkinReceiver) -> String {
+    match receiver.protocols.http {
+        Some(_) => protocol_key(name, "http"),
+        None => format!("distributor.receivers.{name}"),
+    }
+}
+
 /// A Zipkin receiver. `query_api`: what its port answers besides.
 pub(crate) fn zipkin_http(
     name: &str,
@@ -111,11 +119,7 @@ pub(crate) fn zipkin_http(
     access: &ReceiverAccess,
     query_api: Option<Router>,
 ) -> Result<ZipkinHttpSettings, Error> {
-    let key = match receiver.protocols.http {
-        Some(_) => protocol_key(name, "http"),
-        None => format!("distributor.receivers.{name}"),
-    };
-    let port = http_port(&key, receiver.listener(), access)?;
+    let port = http_port(&zipkin_key(name, receiver), receiver.listener(), access)?;
     let port = HttpReceiverSettings { others: query_api, ..port };
     Ok(ZipkinHttpSettings { port, parse_string_tags: receiver.parse_string_tags })
 }

@@ -28,6 +28,14 @@ pub(crate) struct Ports {
     pub(super) admin: Option<Port>,
 }
 
+impl Ports {
+    /// Each of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Port> {
+        let grpc = self.jaeger_grpc.iter().chain(&self.storage).map(|grpc| &grpc.port);
+        self.jaeger_http.iter().chain(grpc).chain(&self.zipkin).chain(&self.admin)
+    }
+}
+
 /// The ports that a configuration asks for. Errors: certificates.
 pub(crate) fn ports(config: &Config) -> Result<Ports, Error> {
     let (server, frontend) = (&config.server, &config.query_frontend);
@@ -149,10 +157,8 @@ mod tests {
 
     fn addresses(yaml: &str) -> Vec<(&'static str, String, bool)> {
         let config = tactus_config::from_yaml(yaml).unwrap();
-        let Ports { jaeger_http, jaeger_grpc, storage, zipkin, admin } = ports(&config).unwrap();
-        let grpc = jaeger_grpc.into_iter().chain(storage).map(|grpc| grpc.port);
-        let all = jaeger_http.into_iter().chain(grpc).chain(zipkin).chain(admin);
-        all.map(|port| (port.name, port.address, port.is_set)).collect()
+        let ports = ports(&config).unwrap();
+        ports.all().map(|port| (port.name, port.address.clone(), port.is_set)).collect()
     }
 
     #[test]
