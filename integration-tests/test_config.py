@@ -6,6 +6,7 @@ import yaml
 
 from harness.paths import tactus_binary
 from harness.ports import free_ports
+from harness.server import merge
 
 
 def run(*arguments, env=None, cwd=None):
@@ -199,5 +200,57 @@ def test_variables_of_jaeger_count_where_the_file_is_silent(tmp_path):
     refused = verify(tmp_path, "", env={"SPAN_STORAGE_TYPE": "elasticsearch", "ES_SERVER_URLS": "http://elasticsearch:9200"})
     assert refused.returncode == 1
     assert "SPAN_STORAGE_TYPE=elasticsearch" in refused.stderr and "storage.trace.backend" in refused.stderr
+    stored = "storage: {trace: {backend: local, local: {path: blocks}}}"
     for env in ({"COLLECTOR_ZIPKIN_HOST_PORT": ":9411"}, {"COLLECTOR_OTLP_ENABLED": "true"}, {"SPAN_STORAGE_TYPE": "memory"}):
-        assert verify(tmp_path, "", env=env).returncode == 0
+        done = verify(tmp_path, stored, env=env)
+        assert done.returncode == 0, done.stderr
+
+
+# What only the service itself can judge, each with a part of the text.
+REFUSED = {
+    "cache without servers": ("cache: {caches: [{roles: [bloom], memcached: {}}]}", "no addresses are set"),
+    "role claimed twice": (
+        "cache: {caches: [{roles: [bloom], redis: {endpoint: 'a:1'}}, {roles: [bloom], redis: {endpoint: 'b:1'}}]}", "claimed"),
+    "authentication without users": ("auth: {enabled: true}", "auth.users_file"),
+    "certificate that is not there": (
+        "server: {http_tls_config: {cert_file: /none/cert.pem, key_file: /none/key.pem}}", "/none/cert.pem"),
+    "certificate of a receiver": (
+        "distributor: {receivers: {otlp: {protocols: {grpc: {tls: {cert_file: /none/c.pem, key_file: /none/k.pem}}}}}}", "/none/c.pem"),
+    "certificate of a query port": (
+        "query_frontend: {jaeger: {http: {endpoint: 'localhost:0', tls: {cert_file: /none/c.pem, key_file: /none/k.pem}}}}", "/none/c.pem"),
+    "tenant of a receiver": (
+        "distributor: {receivers: {jaeger: {protocols: {thrift_compact: {endpoint: 'localhost:0', tenant: 'a/b'}}}}}", "tenant"),
+    "file receiver without files": ("distributor: {receivers: {otlpjsonfile: {}}}", "include"),
+    "drop rule in another language": ("distributor: {drop_rules: [{match: 'SELECT 1', drop: true}]}", "drop_rules"),
+    "strategies that are not there": ("sampling: {file: {path: /none/strategies.json}}", "/none/strategies.json"),
+    "gossip address": (
+        "memberlist: {bind_addr: [nowhere], advertise_addr: 127.0.0.1}\n"
+        "ingester: {lifecycler: {ring: {kvstore: {store: memberlist}}}}", "memberlist.bind_addr"),
+    "store of a ring": ("compactor: {ring: {kvstore: {store: etcd}}}", "compactor.ring.kvstore.store"),
+    "overrides that are not there": ("overrides: {per_tenant_override_config: /none/overrides.yaml}", "/none/overrides.yaml"),
+    "retention policy": (
+        "overrides: {defaults: {compaction: {retention_policies: [{query: '{ x', retention: 1h}]}}}", "retention_policies"),
+    "version that is only read": ("storage: {trace: {block: {version: vParquet3}}}", "vParquet3"),
+    "bucket without a name": ("storage: {trace: {backend: s3, s3: {endpoint: 'localhost:1'}}}", "bucket"),
+    "target": ("target: block-builder", "block-builder"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_a_start_refuses_is_refused_by_verify_with_the_same_text(tmp_path, case):
+    text, part = REFUSED[case]
+    http, grpc = free_ports(2)
+    base = yaml.safe_load(f"""
+server: {{http_listen_address: 127.0.0.1, http_listen_port: {http}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {grpc}}}
+storage: {{trace: {{backend: local, local: {{path: ./blocks}}, wal: {{path: ./wal}}}}}}
+distributor: {{receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:0'}}}}}}}}}}
+""")
+    text = yaml.safe_dump(merge(base, yaml.safe_load(text)))
+    verified = verify(tmp_path, text)
+    assert verified.returncode == 1, verified.stdout + verified.stderr
+    assert not any((tmp_path / made).exists() for made in ("blocks", "wal")), "verify opens nothing"
+    started = run(f"-config.file={tmp_path / 'tactus.yaml'}", cwd=tmp_path)
+    assert started.returncode == 1
+    last = verified.stderr.splitlines()[-1]
+    assert part in last, verified.stderr
+    assert last in started.stderr, (last, started.stderr)

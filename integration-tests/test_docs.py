@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from harness import dialects
+from harness.certificates import Certificates
 from harness.paths import REPOSITORY, tactus_binary
+from harness.server import merge
 
 FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = sorted(p for p in [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
@@ -38,6 +40,17 @@ def ported(text, server):
         (16685, ports.query_grpc), (5778, ports.sampling_http),
     ):
         text = re.sub(rf"(127\.0\.0\.1|localhost):{default}\b", rf"\g<1>:{port}", text)
+    return text
+
+
+def with_files(page, text, directory):
+    """The text with the files it names made: authorities, and the strategies that the page itself shows."""
+    if "/etc/tactus/archive-ca.pem" in text:
+        text = text.replace("/etc/tactus/archive-ca.pem", str(Certificates(directory).authority))
+    if "/etc/tactus/strategies.json" in text:
+        strategies = directory / "strategies.json"
+        strategies.write_text(next(shown for language, shown in FENCE.findall(page.read_text()) if language == "json"))
+        text = text.replace("/etc/tactus/strategies.json", str(strategies))
     return text
 
 
@@ -74,8 +87,13 @@ def test_examples_of_a_page_run(page, servers, tmp_path):
 @pytest.mark.parametrize(("page", "number", "text"), CONFIGURATIONS, ids=lambda v: name(v) if hasattr(v, "name") else "")
 def test_configuration_of_a_page_loads(page, number, text, tmp_path):
     file = tmp_path / "tactus.yaml"
-    file.write_text(text)
-    assert isinstance(yaml.safe_load(text), dict)
+    shown = yaml.safe_load(text)
+    assert isinstance(shown, dict)
+    # A page shows what it speaks of; a start also needs a place for blocks.
+    stored = "backend" in shown.get("storage", {}).get("trace", {})
+    if not stored:
+        text = yaml.safe_dump(merge({"storage": {"trace": {"backend": "local", "local": {"path": "blocks"}}}}, shown))
+    file.write_text(with_files(page, text, tmp_path))
     done = subprocess.run(
         [tactus_binary(), f"-config.file={file}", "-config.expand-env", "-config.verify"], capture_output=True, text=True,
         timeout=60, cwd=tmp_path)

@@ -1,4 +1,5 @@
-"""The start without a configuration: loopback only, data below the working directory, a banner."""
+"""The start: without a configuration loopback only, data below the working directory, a banner; ports that others hold."""
+import contextlib
 import re
 import signal
 import socket
@@ -6,6 +7,7 @@ import subprocess
 
 import pytest
 import requests
+import yaml
 
 from harness.paths import tactus_binary
 from harness.ports import free_ports
@@ -100,3 +102,45 @@ def test_two_processes_on_one_directory_the_second_refuses(servers, tmp_path):
     log = second.logs()
     assert str(first.wal) in log and str(first.pid) in log, log
     assert first.get("/ready").status_code == 200
+
+
+def test_ports_that_others_hold_are_all_named_at_once(tmp_path):
+    names = {
+        "http": "server.http_listen_port", "grpc": "server.grpc_listen_port",
+        "otlp": "distributor.receivers.otlp.protocols.http.endpoint",
+        "udp": "distributor.receivers.jaeger.protocols.thrift_compact.endpoint",
+        "zipkin": "distributor.receivers.zipkin.endpoint",
+        "query": "query_frontend.jaeger.http.endpoint", "sampling": "sampling.http.endpoint",
+        "gossip": "memberlist.bind_port",
+    }
+    with contextlib.ExitStack() as held:
+        ports = {}
+        for name in names:
+            kind = socket.SOCK_DGRAM if name == "udp" else socket.SOCK_STREAM
+            other = held.enter_context(socket.socket(type=kind))
+            other.bind(("127.0.0.1", 0))
+            if kind == socket.SOCK_STREAM:
+                other.listen()
+            ports[name] = other.getsockname()[1]
+        at = {name: {"endpoint": f"127.0.0.1:{port}"} for name, port in ports.items()}
+        file = tmp_path / "tactus.yaml"
+        file.write_text(yaml.safe_dump({
+            "server": {
+                "http_listen_address": "127.0.0.1", "http_listen_port": ports["http"],
+                "grpc_listen_address": "127.0.0.1", "grpc_listen_port": ports["grpc"]},
+            "distributor": {"receivers": {
+                "otlp": {"protocols": {"http": at["otlp"]}}, "jaeger": {"protocols": {"thrift_compact": at["udp"]}},
+                "zipkin": at["zipkin"]}},
+            "query_frontend": {"jaeger": {"http": at["query"]}},
+            "sampling": {"http": at["sampling"]},
+            "ingester": {"lifecycler": {"ring": {"kvstore": {"store": "memberlist"}}}},
+            "memberlist": {"advertise_addr": "127.0.0.1", "bind_addr": ["127.0.0.1"], "bind_port": ports["gossip"]},
+            "storage": {"trace": {"backend": "local", "local": {"path": "./blocks"}, "wal": {"path": "./wal"}}},
+        }))
+        done = subprocess.run(
+            [tactus_binary(), f"-config.file={file}"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    for name, key in names.items():
+        assert f"{key}: listen on 127.0.0.1:{ports[name]}: " in said, (key, said)
+    assert not (tmp_path / "wal").exists(), "nothing was opened"
