@@ -16,7 +16,7 @@ BUILT_BIN := $(TARGET_DIR)/debug/tactus
 VENV := .venv
 NODE := integration-tests/node
 AZURITE := integration-tests/azurite
-# Clients of Jaeger and Zipkin: old SDKs, which do not fit beside new ones, and Jaeger's own agent and query.
+# Clients of Jaeger and Zipkin: old SDKs, which do not fit beside new ones, Jaeger's own agent and query, a collector.
 CLIENTS := integration-tests/clients
 TOOLS := integration-tests/.cache/bin
 # The last one that every Go from 1.19 on can build.
@@ -92,7 +92,7 @@ $(TOOLS)/.fake-gcs-server-%:
 $(GO_CLIENTS): $(wildcard $(CLIENTS)/go/*.go $(CLIENTS)/go/*/*.go) $(CLIENTS)/go/go.mod $(CLIENTS)/go/go.sum
 	mkdir -p $(TOOLS)
 	{ (cd $(CLIENTS)/go && $(GO) build -o $(abspath $(TOOLS))/ \
-		github.com/jaegertracing/jaeger/cmd/agent github.com/jaegertracing/jaeger/cmd/query ./sender) && touch $@; } $(OPTIONAL)
+		github.com/jaegertracing/jaeger/cmd/agent github.com/jaegertracing/jaeger/cmd/query ./sender ./collector) && touch $@; } $(OPTIONAL)
 
 .PHONY: fmt
 fmt: ## Format the code

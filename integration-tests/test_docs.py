@@ -1,8 +1,8 @@
 """The examples of the README and of docs/ run as they stand there.
 
 ```python blocks that begin with `# NAME.py` become that file; other python blocks run. ```sh blocks run, all of a page in one
-shell, in order. ```yaml blocks must load as a configuration. Blocks marked ```console are shown, not run. Default ports
-become those of the server under test."""
+shell, in order. ```yaml blocks must load as a configuration, unless their first line names a file of another program. Blocks marked
+```console are shown, not run. Default ports become those of the server under test. docs/recipes.md is run by test_recipes.py."""
 import os
 import pathlib
 import re
@@ -14,16 +14,16 @@ import yaml
 
 from harness import dialects
 from harness.certificates import Certificates
+from harness.documents import FENCE, file_name
 from harness.paths import REPOSITORY, tactus_binary
 from harness.server import merge
 
-FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = sorted(p for p in [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
-EXAMPLES = [p for p in PAGES if re.search(r"^```(sh|python)\b", p.read_text(), re.MULTILINE)]
+EXAMPLES = [p for p in PAGES if p.name != "recipes.md" and re.search(r"^```(sh|python)\b", p.read_text(), re.MULTILINE)]
 CONFIGURATIONS = [
     (page, number, text)
     for page in PAGES
-    for number, (language, text) in enumerate(FENCE.findall(page.read_text())) if language == "yaml"
+    for number, (language, text) in enumerate(FENCE.findall(page.read_text())) if language == "yaml" and not file_name(text)
 ]
 
 
@@ -66,8 +66,8 @@ def test_examples_of_a_page_run(page, servers, tmp_path):
     for language, text in FENCE.findall(page.read_text()):
         text = ported(text, server)
         if language == "python":
-            file = re.match(r"# (\w+\.py)\n", text)
-            path = work / (file[1] if file else f"example{len(script)}.py")
+            file = file_name(text)
+            path = work / (file or f"example{len(script)}.py")
             path.write_text(text)
             if not file:
                 script.append(f"python3 {path.name}")

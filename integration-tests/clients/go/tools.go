@@ -1,6 +1,6 @@
 //go:build tools
 
-// Package clients holds programs that talk to Tactus in tests: Jaeger's agent and query in front of it, and a sender.
+// Package clients holds programs that talk to Tactus in tests: Jaeger's agent and query in front of it, a collector, and a sender.
 package clients
 
 import (
