@@ -69,6 +69,9 @@ pub struct BatchBuilder {
     refused_ids: u64,
 }
 
+/// The key of an attribute that is nested deeper than [`crate::wire::MAX_DEPTH`].
+pub type TooDeepKey = Vec<u8>;
+
 impl BatchBuilder {
     /// An empty builder.
     pub fn new(limits: BuilderLimits) -> Self {
@@ -103,6 +106,44 @@ impl BatchBuilder {
     /// zero. A rollback does not change it.
     pub fn take_refused_ids(&mut self) -> u64 {
         std::mem::take(&mut self.refused_ids)
+    }
+
+    /// Key of the first attribute since the last call that is nested too deeply. A rollback does not change it.
+    pub fn take_too_deep_key(&mut self) -> Option<TooDeepKey> {
+        self.reader.too_deep.take()
+    }
+
+    /// Appends the spans of a ScopeSpans message with their Resource and InstrumentationScope messages, as
+    /// [`Self::append_scope_spans`] does. If resource or scope is nested too deeply, all the spans are.
+    pub fn append_run(
+        &mut self,
+        resource: &[u8],
+        scope: &[u8],
+        scope_spans: &[u8],
+        admit: impl FnMut(TraceId, usize) -> bool,
+    ) -> Result<u64, AppendError> {
+        let Some((resource, scope)) = self.owners(resource, scope)? else {
+            let (mut spans, mut reader) = (0, Reader::new(scope_spans));
+            while let Some((field, _)) = reader.next_field()? {
+                spans += u64::from(field == 2);
+            }
+            return Ok(spans);
+        };
+        self.append_scope_spans(resource, scope, scope_spans, admit)
+    }
+
+    /// The rows of a Resource and an InstrumentationScope message; `None` if one of them is nested too deeply.
+    pub fn owners(
+        &mut self,
+        resource: &[u8],
+        scope: &[u8],
+    ) -> Result<Option<(u32, u32)>, AppendError> {
+        let rows = self.resource(resource).and_then(|resource| Ok((resource, self.scope(scope)?)));
+        match rows {
+            Ok(rows) => Ok(Some(rows)),
+            Err(AppendError::Malformed(WireError::Depth)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The row of an OTLP Resource message, added if it is new.

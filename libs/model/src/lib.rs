@@ -30,7 +30,7 @@ pub use batch::{
     TraceSummaries, TraceTable, span_end,
 };
 pub use buffer::Buffer;
-pub use builder::{AppendError, BatchBuilder, BuilderLimits, Mark};
+pub use builder::{AppendError, BatchBuilder, BuilderLimits, Mark, TooDeepKey};
 pub use dictionary::{Dictionary, DictionaryBuilder, StringCode};
 pub use hashing::{hashed_text, text_of_value};
 pub use ids::{SpanId, TraceId, bytes_to_hex};

@@ -27,8 +27,10 @@ pub enum WireError {
     Depth,
 }
 
-/// The deepest nesting of AnyValue that is accepted; prost's limit too.
-pub const MAX_DEPTH: usize = 100;
+/// Levels of arrays and key-value lists that an attribute may have. What is accepted must be readable by everybody, and
+/// decoders of protobuf take no more than 100 messages within one another: a level of a list is three, and the messages
+/// around an attribute, which is at most one of an event in a trace in an answer, are less than ten.
+pub const MAX_DEPTH: usize = 30;
 
 /// One field's value.
 #[derive(Debug, Clone, Copy, PartialEq)]

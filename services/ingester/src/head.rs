@@ -10,7 +10,8 @@ use std::{
 
 use parking_lot::Mutex;
 use tactus_model::{
-    AppendError, BatchBuilder, BuilderLimits, Mark, OriginCollector, OriginSet, SpanBatch, TraceId,
+    AppendError, BatchBuilder, BuilderLimits, Mark, OriginCollector, OriginSet, SpanBatch,
+    TooDeepKey, TraceId,
 };
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 
@@ -54,6 +55,8 @@ pub(crate) struct Refused {
 pub(crate) struct Appended {
     pub(crate) spans: u64,
     pub(crate) refused: Refused,
+    /// Key of an attribute that was nested too deeply.
+    pub(crate) too_deep_key: Option<TooDeepKey>,
     /// Positions of the refused spans in the push, ascending.
     pub(crate) refused_spans: Vec<u32>,
     pub(crate) truncated_attributes: u64,
@@ -208,6 +211,7 @@ impl Head {
             appended.note_run(builder, run.origin, first, refused);
         }
         appended.refused.bad_ids = builder.take_refused_ids();
+        appended.too_deep_key = builder.take_too_deep_key();
         appended.spans = (builder.len() - before) as u64;
         appended.truncated_attributes = builder.truncated_attributes() - truncated;
         Ok((mark, appended))
@@ -339,6 +343,5 @@ fn append_run(
 ) -> Result<u64, AppendError> {
     let resource = push.resources.get(run.resource as usize).map_or(&b""[..], |bytes| bytes);
     let scope = push.scopes.get(run.scope as usize).map_or(&b""[..], |bytes| bytes);
-    let (resource, scope) = (builder.resource(resource)?, builder.scope(scope)?);
-    builder.append_scope_spans(resource, scope, &run.scope_spans, admit)
+    builder.append_run(resource, scope, &run.scope_spans, admit)
 }

@@ -6,7 +6,7 @@ use tactus_api::{
     job::{JobError, MetricsJob, SearchJob, TagValuesJob, TagsJob},
     metrics, search,
 };
-use tactus_model::{SpanBatch, TenantId, TraceId, otlp::encode_traces_data};
+use tactus_model::{SpanBatch, TenantId, TraceId, otlp::encode_traces_data, wire::MAX_DEPTH};
 use tactus_proto::{
     tactus::v1::{
         FindTraceRequest, FindTraceResponse, Holder, HoldingsRequest, HoldingsResponse,
@@ -21,12 +21,18 @@ use tactus_traceql::{eval::Window, metrics::MetricsError};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    error::PushError, head::Refused, ingester::Ingester, recent_metrics::RecentError, share::Share,
+    error::PushError,
+    head::Appended,
+    ingester::Ingester,
+    recent_metrics::RecentError,
+    share::Share,
     stop::Stop,
 };
 
 /// Pushes of more bytes are converted away from the threads that serve connections.
 const INLINE_PUSH_BYTES: usize = 512 << 10;
+/// What is shown of the key of an attribute.
+const MOST_KEY_CHARACTERS: usize = 128;
 
 #[tonic::async_trait]
 impl Protocol for Ingester {
@@ -43,7 +49,7 @@ impl Protocol for Ingester {
                 .map_err(|_| Status::internal("push failed"))?
         };
         let appended = result.map_err(|error| status_of(&error))?;
-        Ok(Response::new(PushResponse { refusals: refusals(appended.refused) }))
+        Ok(Response::new(PushResponse { refusals: refusals(&appended) }))
     }
 
     async fn find_trace(
@@ -259,11 +265,16 @@ fn status_of(error: &PushError) -> Status {
 }
 
 /// What the client is told about spans that were left out; the first words are those of Tempo's log lines.
-fn refusals(refused: Refused) -> Vec<Refusal> {
+fn refusals(appended: &Appended) -> Vec<Refusal> {
+    let refused = &appended.refused;
+    let key = appended.too_deep_key.as_deref().unwrap_or_default();
+    let key: String = String::from_utf8_lossy(key).chars().take(MOST_KEY_CHARACTERS).collect();
+    let too_deep =
+        format!("ATTRIBUTE_TOO_DEEP: attribute {key:?} has more than {MAX_DEPTH} levels of lists");
     let reasons = [
         ("trace_too_large", "TRACE_TOO_LARGE", refused.too_large),
         ("live_traces_exceeded", "LIVE_TRACES_EXCEEDED", refused.too_many_traces),
-        ("attribute_too_deep", "ATTRIBUTE_TOO_DEEP", refused.too_deep),
+        ("attribute_too_deep", too_deep.as_str(), refused.too_deep),
         ("invalid_span_id", "INVALID_ID", refused.bad_ids),
     ];
     let left_out = reasons.into_iter().filter(|(_, _, spans)| *spans > 0);

@@ -17,6 +17,8 @@ pub(super) struct AttributeReader {
     guesses: Guesses,
     /// Keys and values cut so far.
     pub(super) truncated: u64,
+    /// Key of the first attribute that was nested too deeply.
+    pub(super) too_deep: Option<Vec<u8>>,
 }
 
 /// A place to return to with [`AttributeReader::rollback`].
@@ -77,7 +79,12 @@ impl AttributeReader {
             DecodedValue::Double(number) => (ValueType::Double, number.to_bits()),
             DecodedValue::Bool(flag) => (ValueType::Bool, u64::from(flag)),
             complex => {
-                let value_type = any_value::classify(complex)?;
+                let value_type = any_value::classify(complex).inspect_err(|error| {
+                    if *error == WireError::Depth {
+                        let known = self.strings.dictionary().get(key);
+                        self.too_deep.get_or_insert_with(|| known.to_vec());
+                    }
+                })?;
                 let code = if limit > 0 && encoded.len() > limit {
                     let mut shortened = Vec::with_capacity(encoded.len());
                     encode_cut(&mut shortened, complex, limit, &mut self.truncated)?;

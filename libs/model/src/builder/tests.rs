@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     ValueType,
     any_value::{self, AnyValueRef},
-    wire::put_message_field,
+    wire::{MAX_DEPTH, put_message_field},
 };
 use crate::{
     any_value::encode_array,
@@ -139,6 +139,62 @@ fn too_deep_values_lose_their_span_only() {
     let batch = builder.finish();
     assert_eq!(batch.spans.span_id.as_slice(), [SpanId([2; 8]), SpanId([3; 8])]);
     assert_eq!((batch.span_attributes.len(), batch.events.time.len()), (4, 2));
+}
+
+/// A value of so many lists within one another.
+fn nested(levels: usize) -> Vec<u8> {
+    let mut value = Vec::new();
+    any_value::encode(&mut value, AnyValueRef::Int(1));
+    for level in 0..levels {
+        value = match level % 2 {
+            0 => encode_array(std::iter::once(AnyValueRef::Encoded(&value))),
+            _ => {
+                let (mut pair, mut list) = (Vec::new(), Vec::new());
+                put_message_field(&mut pair, 2, &value);
+                put_message_field(&mut list, 1, &pair);
+                let mut outer = Vec::new();
+                put_message_field(&mut outer, 6, &list);
+                outer
+            }
+        };
+    }
+    value
+}
+
+#[test]
+fn deepest_accepted_value_can_be_decoded_by_everybody_and_the_next_one_is_named() {
+    use prost::Message as _;
+    use tactus_proto::otlp::ExportTraceServiceRequest;
+    for (levels, refused) in [(MAX_DEPTH, 0), (MAX_DEPTH + 1, 1)] {
+        let mut deep = Vec::new();
+        put_message_field(&mut deep, 3, &key_value("deep", AnyValueRef::Encoded(&nested(levels))));
+        let mut in_event = span(1, 4, 0, "bad", b"");
+        put_message_field(&mut in_event, 11, &deep);
+        let spans = scope_spans(&[span(1, 2, 0, "a", b"x"), in_event]);
+        let mut builder = BatchBuilder::new(BuilderLimits::default());
+        assert_eq!(builder.append_run(b"", b"", &spans, |_, _| true), Ok(refused));
+        assert_eq!(builder.take_too_deep_key(), (refused > 0).then(|| b"deep".to_vec()));
+        assert_eq!(builder.take_too_deep_key(), None);
+        let data = encode_traces_data(&merge(&[&builder.finish()]).0);
+        assert!(ExportTraceServiceRequest::decode(data.as_slice()).is_ok());
+    }
+}
+
+#[test]
+fn owner_that_is_nested_too_deeply_costs_its_own_spans_only() {
+    let mut deep = Vec::new();
+    let value = nested(MAX_DEPTH + 1);
+    put_message_field(&mut deep, 1, &key_value("deep", AnyValueRef::Encoded(&value)));
+    let spans = scope_spans(&[span(1, 2, 0, "a", b"x"), span(1, 3, 0, "b", b"y")]);
+    let mut builder = BatchBuilder::new(BuilderLimits::default());
+    assert_eq!(builder.append_run(&deep, b"", &spans, |_, _| true), Ok(2));
+    assert_eq!(builder.take_too_deep_key(), Some(b"deep".to_vec()));
+    assert_eq!(builder.append_run(b"", b"", &spans, |_, _| true), Ok(0));
+    let mut deep = Vec::new();
+    put_message_field(&mut deep, 3, &key_value("scope", AnyValueRef::Encoded(&value)));
+    assert_eq!(builder.append_run(b"", &deep, &spans, |_, _| true), Ok(2));
+    assert_eq!(builder.take_too_deep_key(), Some(b"scope".to_vec()));
+    assert_eq!(builder.finish().len(), 2);
 }
 
 #[test]

@@ -192,6 +192,45 @@ fn deep_nesting_is_an_error_and_no_overflow() {
     let _ = span(&unknown);
 }
 
+/// `value` in so many lists, every second one an array; the other ones take most levels of JSON.
+fn nested(levels: usize, arrays: usize) -> String {
+    (0..levels).fold(r#"{"stringValue":"bottom"}"#.to_owned(), |value, level| {
+        if level < arrays {
+            format!(r#"{{"arrayValue":{{"values":[{value}]}}}}"#)
+        } else {
+            format!(r#"{{"kvlistValue":{{"values":[{{"key":"k","value":{value}}}]}}}}"#)
+        }
+    })
+}
+
+#[test]
+fn value_as_deep_as_is_accepted_is_read_wherever_it_stands() {
+    // And some deeper: the span is refused for them, not the request.
+    for (levels, arrays) in [(MAX_DEPTH, 0), (MAX_DEPTH, MAX_DEPTH), (MAX_DEPTH + 5, 3)] {
+        let value = nested(levels, arrays);
+        let read = span(&format!(
+            r#""events":[{{"attributes":[{{"key":"k","value":{value}}}]}}],"name":"[{{\"""#
+        ))
+        .unwrap();
+        let mut found = read.events[0].attributes[0].value.clone();
+        let mut depth = 0;
+        loop {
+            found = match found.and_then(|it| it.value) {
+                Some(Value::ArrayValue(mut array)) => array.values.pop(),
+                Some(Value::KvlistValue(mut list)) => list.values.pop().and_then(|it| it.value),
+                other => {
+                    assert_eq!(other, Some(Value::StringValue("bottom".into())));
+                    break;
+                }
+            };
+            depth += 1;
+        }
+        assert_eq!((depth, &read.name[..]), (levels, &b"[{\""[..]));
+    }
+    let error = attribute(&nested(MAX_DEPTH * 2, 0)).unwrap_err();
+    assert!(error.contains("attributes[0].value.kvlistValue"), "{error}");
+}
+
 fn any_value() -> impl Strategy<Value = AnyValue> {
     let leaf = prop_oneof![
         "[a-z\"\\\\\u{e9}]{0,5}".prop_map(|text| Value::StringValue(text.into())),

@@ -34,16 +34,17 @@ impl RequestSpans {
         // What is cut later on is whole here: a filter sees values as they were sent.
         let mut builder = BatchBuilder::new(BuilderLimits { max_attribute_bytes: 0 });
         let mut span_of_row = Vec::with_capacity(fields.len());
-        let mut owners = (usize::MAX, 0, 0);
+        let mut owners = (usize::MAX, None);
         for (number, run, range) in fields {
             if owners.0 != run {
                 let of = &walk.runs[run];
                 let resource = &request[walk.resources[of.resource as usize].clone()];
                 let scope = &request[walk.scopes[of.scope as usize].clone()];
-                owners = (run, builder.resource(resource)?, builder.scope(scope)?);
+                owners = (run, builder.owners(resource, scope)?);
             }
+            let Some((resource, scope)) = owners.1 else { continue };
             let before = builder.len();
-            builder.append_scope_spans(owners.1, owners.2, &request[range], |_, _| true)?;
+            builder.append_scope_spans(resource, scope, &request[range], |_, _| true)?;
             // Nothing becomes of a span whose values are nested too deeply, here as in an ingester.
             if builder.len() > before {
                 span_of_row.push(number);
