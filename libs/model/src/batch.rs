@@ -270,19 +270,7 @@ impl ScopeTable {
     }
 }
 
-/// What tells spans apart that were stored more than once: trace id, span id, kind and start. (The merge looks at the
-/// name as well, so that it never drops a span.)
-pub type SpanKey = (TraceId, SpanId, u8, u64);
-
 impl SpanBatch {
-    /// What tells a span apart from others; needs the columns of its parts.
-    #[inline]
-    pub fn span_key(&self, row: usize) -> SpanKey {
-        let spans = &self.spans;
-        let trace = self.traces.ids[spans.trace[row] as usize];
-        (trace, spans.span_id[row], spans.kind[row], spans.start[row])
-    }
-
     /// Number of spans.
     pub fn len(&self) -> usize {
         self.spans.trace.len()

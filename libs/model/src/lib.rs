@@ -20,14 +20,15 @@ mod origins;
 pub mod otlp;
 mod projection;
 mod slice;
+mod span_identity;
 mod tenant;
 pub mod walk;
 pub mod wire;
 
 pub use attributes::{Attribute, AttributeList, ValueType};
 pub use batch::{
-    EventTable, LinkTable, ResourceTable, ScopeTable, SpanBatch, SpanColumns, SpanKey,
-    TraceSummaries, TraceTable, span_end,
+    EventTable, LinkTable, ResourceTable, ScopeTable, SpanBatch, SpanColumns, TraceSummaries,
+    TraceTable, span_end,
 };
 pub use buffer::Buffer;
 pub use builder::{AppendError, BatchBuilder, BuilderLimits, Mark, TooDeepKey};
@@ -37,4 +38,5 @@ pub use ids::{SpanId, TraceId, bytes_to_hex};
 pub use origins::{OriginCollector, OriginSet, origin_stream};
 pub use projection::{AttributeSelection, Projection};
 pub use slice::slice_traces;
+pub use span_identity::{NameHash, SpanIdentity, SpanKey, span_hash};
 pub use tenant::{MAX_TENANT_BYTES, TenantError, TenantId};

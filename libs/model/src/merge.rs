@@ -103,8 +103,8 @@ impl MergePlan {
 
     /// The sorted batch of a range; `inputs` are those the plan was made of.
     ///
-    /// A span that is there twice (same trace, span id, kind, start and name) is kept once, the first by input, with the
-    /// highest origin of all.
+    /// A span that is there twice (see [`crate::SpanIdentity`]) is kept once, the first by input, with the highest origin
+    /// of all.
     pub fn gather(&self, inputs: &[&SpanBatch], range: Range<usize>) -> (SpanBatch, MergeStats) {
         let mut gather = TraceMerger::new(inputs, MergeOutput::default());
         let fragments = &self.fragments[range];

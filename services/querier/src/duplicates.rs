@@ -142,8 +142,9 @@ fn given_rows(other: &Traces, own: &Traces, yields: bool) -> Vec<usize> {
     (start..end).filter(is_given).collect()
 }
 
-fn identity() -> Projection {
-    Projection { span_id: true, kind: true, start: true, ..Projection::default() }
+/// The columns that tell spans apart.
+pub(crate) fn identity() -> Projection {
+    Projection { span_id: true, kind: true, start: true, name: true, ..Projection::default() }
 }
 
 #[cfg(test)]
@@ -172,6 +173,17 @@ mod tests {
         assert_eq!(left_out(&one, &reader_of(&[batch_of_spans(40..200, 7)])), (20, 0));
         // Of equal copies one remains.
         assert_eq!(left_out(&one, &one), (60, 0));
+    }
+
+    #[test]
+    fn span_with_another_name_is_another_span() {
+        let one = batch_of_spans(0..6, 2);
+        let mut other = one.clone();
+        let names = other.spans.name.make_mut();
+        let name = names[1];
+        assert_ne!(names[0], name);
+        names[0] = name;
+        assert_eq!(left_out(&reader_of(&[one]), &reader_of(&[other])), (5, 0));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use tactus_model::SpanId;
 use tactus_model::walk::{SpanView, walk_export};
 use tactus_model::wire::{FieldValue, Reader, WireError};
+use tactus_model::{SpanId, SpanIdentity};
 
 use super::zipkin::separate_shared_ids;
 use super::{CombinedTrace, ResourceGroup, ScopeGroup};
@@ -35,7 +35,7 @@ pub enum CombineError {
 
 /// Combines partial answers for one trace.
 ///
-/// A span that is there twice (same id, kind, start and name) is kept once, the first that came. Memory: the parts,
+/// A span that is there twice (see [`SpanIdentity`]) is kept once, the first that came. Memory: the parts,
 /// and about 150 bytes a span.
 #[derive(Debug)]
 pub struct TraceCombiner {
@@ -45,7 +45,8 @@ pub struct TraceCombiner {
     resources: Messages,
     scopes: Messages,
     spans: Vec<SpanEntry>,
-    seen: HashSet<SpanKey>,
+    /// Names are slices of the parts.
+    seen: HashSet<SpanIdentity<Bytes>>,
     non_empty_parts: usize,
     truncated: bool,
 }
@@ -55,15 +56,6 @@ pub struct TraceCombiner {
 struct Messages {
     all: Vec<Bytes>,
     index: HashMap<Bytes, u32>,
-}
-
-/// What makes two spans the same; the name is a slice of the part.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct SpanKey {
-    id: SpanId,
-    kind: u64,
-    start: u64,
-    name: Bytes,
 }
 
 /// A span and what combining needs to know of it.
@@ -107,10 +99,10 @@ impl TraceCombiner {
         for span in found {
             let run = &walk.runs[span.run];
             let fields = SpanFields::read(span.message)?;
-            let key = SpanKey {
-                id: SpanId::from_slice(span.span_id),
-                kind: fields.kind,
+            let key = SpanIdentity {
                 start: fields.start,
+                id: SpanId::from_slice(span.span_id),
+                kind: u8::try_from(fields.kind).ok().filter(|&kind| kind <= 5).unwrap_or(0),
                 name: traces_data.slice_ref(fields.name),
             };
             let id = key.id;

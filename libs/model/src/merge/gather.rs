@@ -1,6 +1,6 @@
 //! Copies chosen spans of several batches into a new one.
 
-use crate::{AttributeList, SpanBatch, SpanId, StringCode, TraceId};
+use crate::{AttributeList, SpanBatch, SpanId, SpanIdentity, StringCode, TraceId};
 
 mod copy;
 mod limit;
@@ -195,8 +195,7 @@ impl<'a> TraceMerger<'a> {
         }
     }
 
-    /// Marks candidates that are the same span as an earlier one: same id, kind, start and name. The earlier one gets the
-    /// highest origin of them all.
+    /// Marks candidates that are the same span as an earlier one. The earlier one gets the highest origin of them all.
     fn mark_duplicates(&mut self) {
         self.to.duplicate.clear();
         self.to.duplicate.resize(self.to.candidates.len(), false);
@@ -212,11 +211,12 @@ impl<'a> TraceMerger<'a> {
         }
         let mut keys = std::mem::take(&mut self.to.keys);
         for same_id in keys.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
-            same_id.sort_unstable_by_key(|&(_, candidate)| (self.facts_of(candidate), candidate));
+            same_id
+                .sort_unstable_by_key(|&(_, candidate)| (self.identity_of(candidate), candidate));
             let mut kept = same_id[0].1;
             for pair in same_id.windows(2) {
                 let (one, two) = (pair[0].1, pair[1].1);
-                if self.facts_of(one) == self.facts_of(two) {
+                if self.identity_of(one) == self.identity_of(two) {
                     self.to.duplicate[two as usize] = true;
                     self.raise_origin(kept, self.origin_of(two));
                 } else {
@@ -227,11 +227,9 @@ impl<'a> TraceMerger<'a> {
         self.to.keys = keys;
     }
 
-    /// What besides its id makes a span of a trace the same span.
-    fn facts_of(&self, candidate: u32) -> (u8, u64, &[u8]) {
+    fn identity_of(&self, candidate: u32) -> SpanIdentity<&[u8]> {
         let (input, row) = self.to.candidates[candidate as usize];
-        let columns = &self.columns[input as usize];
-        (columns.kind[row as usize], columns.start[row as usize], self.name_of(candidate))
+        self.inputs[input as usize].span_identity(row as usize)
     }
 
     fn origin_of(&self, candidate: u32) -> u64 {
@@ -245,11 +243,5 @@ impl<'a> TraceMerger<'a> {
             let (input, row) = self.to.candidates[candidate as usize];
             self.to.higher_origins.push((input, row, origin));
         }
-    }
-
-    fn name_of(&self, candidate: u32) -> &[u8] {
-        let (input, row) = self.to.candidates[candidate as usize];
-        let batch = self.inputs[input as usize];
-        batch.strings.get(batch.spans.name[row as usize])
     }
 }
