@@ -64,6 +64,8 @@ impl TraceColumns {
         let (parents, statuses) = (spans.parent_span_id.as_slice(), spans.status.as_slice());
         let (mut start, mut end) = (u64::MAX, 0u64);
         let (mut root_service, mut root_name) = (0, 0);
+        // Of several the last one in the order of identities, so that neither the way of a span nor a merge matters.
+        let mut root = None;
         self.services.clear();
         let mut order = layout.order[layout.spans_of(trace)].iter();
         for resource in layout.resources_of(trace) {
@@ -77,7 +79,11 @@ impl TraceColumns {
                 }
                 end = end.max(span_start.wrapping_add(durations[row]));
                 errors += u32::from(statuses[row] == STATUS_ERROR);
-                if parents[row].is_zero() && !reference.is_child(batch, row, trace) {
+                if parents[row].is_zero()
+                    && !reference.is_child(batch, row, trace)
+                    && root.is_none_or(|root| batch.span_identity(root) < batch.span_identity(row))
+                {
+                    root = Some(row);
                     (root_service, root_name) = (service, spans.name[row]);
                 }
             }

@@ -9,8 +9,9 @@ const STATUS_ERROR: u8 = 2;
 /// Start, end, root and service counts of every trace of a batch, as a block stores them.
 ///
 /// Shape: one row a trace, in the order of `batch.traces`; services of a trace in order of first appearance.
-/// A trace starts with its earliest span that has a start time. The root is the last span without a parent that is
-/// no child by an OpenTracing `child_of` link; its service and name are code 0 if there is none.
+/// A trace starts with its earliest span that has a start time. The root is a span without a parent that is no child by
+/// an OpenTracing `child_of` link, of several the last one in the order of [`tactus_model::SpanIdentity`], wherever it
+/// lies; its service and name are code 0 if there is none.
 /// Needs all columns of spans and links and the resources' `service.name`; a column that was not read counts as
 /// empty.
 pub fn trace_facts(batch: &SpanBatch) -> TraceSummaries {
@@ -55,6 +56,7 @@ pub(crate) fn trace_times(batch: &SpanBatch) -> (Vec<u64>, Vec<u64>) {
 pub(crate) fn trace_roots(batch: &SpanBatch) -> (Vec<StringCode>, Vec<StringCode>) {
     let traces = batch.traces.ids.len();
     let (mut root_service, mut root_name) = (vec![0; traces], vec![0; traces]);
+    let mut roots: Vec<Option<usize>> = vec![None; traces];
     let services = resource_services(batch);
     let reference_type = find_string(&batch.strings, b"opentracing.ref_type");
     let child_of = reference_type.and_then(|_| find_string(&batch.strings, b"child_of"));
@@ -63,11 +65,21 @@ pub(crate) fn trace_roots(batch: &SpanBatch) -> (Vec<StringCode>, Vec<StringCode
             continue;
         }
         let trace = batch.spans.trace[row] as usize;
+        let known = &mut roots[trace];
+        if known.is_some_and(|known| is_later_root(batch, known, row)) {
+            continue;
+        }
+        *known = Some(row);
         let resource = batch.spans.resource[row] as usize;
         root_service[trace] = services.get(resource).copied().unwrap_or(0);
         root_name[trace] = batch.spans.name.get(row).copied().unwrap_or(0);
     }
     (root_service, root_name)
+}
+
+/// True if of two roots the first comes after the second, which stands later in the batch.
+fn is_later_root(batch: &SpanBatch, one: usize, other: usize) -> bool {
+    batch.spans.are_complete() && batch.span_identity(one) > batch.span_identity(other)
 }
 
 /// Code of the `service.name` of each resource; 0 if it has none.

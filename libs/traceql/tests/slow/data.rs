@@ -201,11 +201,7 @@ pub(crate) fn groups() -> impl Strategy<Value = Vec<Group>> {
                     it.resource.index(resources.len()) * scopes.len() + it.scope.index(scopes.len())
                 })
                 .collect();
-            let mut root_place = None;
             for (span, place) in finish_trace(number, seeds).into_iter().zip(places) {
-                // Which of several roots names the trace is left open: all have one resource and name.
-                let is_root = span.parent == 0;
-                let place = if is_root { *root_place.get_or_insert(place) } else { place };
                 groups[place].spans.push(span);
             }
         }
@@ -218,7 +214,6 @@ fn finish_trace(number: usize, seeds: Vec<Seed>) -> Vec<Span> {
     let trace = (number as u128 + 1) << if number.is_multiple_of(2) { 0 } else { 80 };
     let count = seeds.len();
     let mut spans: Vec<Span> = Vec::new();
-    let mut root_name = None;
     for (place, seed) in seeds.into_iter().enumerate() {
         let mut span = Span { trace, id: place as u64 + 1, ..seed.span };
         let earlier = |index: Index| index.index(place.max(1)) as u64 + 1;
@@ -234,9 +229,6 @@ fn finish_trace(number: usize, seeds: Vec<Seed>) -> Vec<Span> {
             (before.kind, span.kind) = (3, 2);
             span.id = before.id;
             span.start = before.start + MILLISECOND;
-        }
-        if span.parent == 0 {
-            span.name = root_name.get_or_insert(span.name).clone();
         }
         spans.push(span);
     }

@@ -61,8 +61,14 @@ impl<'g> World<'g> {
 
     /// `service.name` and name of the root span; empty texts if there is none.
     pub(crate) fn root(&self, trace: u128) -> (String, String) {
-        let mut roots = self.rows(trace).into_iter().map(|row| &self.spans[row]);
-        match roots.rfind(|known| known.span.parent == 0) {
+        let spans = self.rows(trace).into_iter().map(|row| &self.spans[row]);
+        let roots = spans.filter(|known| known.span.parent == 0);
+        // Of several the last to start; of these the one with the highest id, kind and name.
+        let order = |known: &&Known<'_>| {
+            let span = known.span;
+            (span.start, span.id, span.kind, span.name.clone())
+        };
+        match roots.max_by_key(order) {
             Some(root) => (service(root.group), root.span.name.clone()),
             None => Default::default(),
         }

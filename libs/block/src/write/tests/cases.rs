@@ -185,6 +185,28 @@ fn last_of_two_roots_names_the_trace() {
 }
 
 #[test]
+fn root_of_several_at_one_time_does_not_depend_on_the_order_of_arrival() {
+    let roots = || {
+        let at = |mut span: SampleSpan, start| {
+            span.start = start;
+            span
+        };
+        vec![
+            at(with_service(span(3, 0, "third", 0), "c"), 5),
+            at(with_service(span(9, 0, "first", 0), "a"), 4),
+            at(with_service(span(1, 0, "second", 0), "b"), 5),
+        ]
+    };
+    for turn in 0..3 {
+        let mut spans = roots();
+        spans.rotate_left(turn);
+        let file = file_of(&[(1, spans)]);
+        assert_eq!(texts(&file, v4().root_span_name), ["third"], "turned by {turn}");
+        assert_eq!(texts(&file, v4().root_service_name), ["c"]);
+    }
+}
+
+#[test]
 fn traces_without_a_tree_have_no_numbers() {
     let orphan = with_service(span(2, 1, "orphan", 5), "svc");
     let triple = vec![span(1, 0, "a", 0), span(1, 0, "a", 1), span(1, 0, "a", 2)];

@@ -173,13 +173,15 @@ fn row(id: u8, spans: &[SampleSpan], dedicated: &Dedicated) -> Node {
     let order: Vec<&SampleSpan> = grouped.iter().flatten().flatten().copied().collect();
     let start = order.iter().map(|span| span.start).filter(|&start| start != 0).min().unwrap_or(0);
     let end = order.iter().map(|span| span.start.wrapping_add(span.duration)).max().unwrap_or(0);
-    let root = order.iter().rev().find(|span| {
+    let roots = order.iter().rev().filter(|span| {
         let child_of = ("opentracing.ref_type", Value::Text(b"child_of".to_vec()));
         let is_child = |(trace, _, attributes): &(u8, u8, Attributes)| {
             (*trace == 0 || *trace == id) && attributes.first() == Some(&child_of)
         };
         span.parent == 0 && !span.links.iter().any(is_child)
     });
+    // Of equal ones the first.
+    let root = roots.max_by_key(|span| (span.start, span.id, span.kind, &span.name));
     let service = |span: &SampleSpan| service_name(&span.resource.0);
     let mut services: Vec<(Vec<u8>, u32, u32)> = Vec::new();
     for span in &order {
