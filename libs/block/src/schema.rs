@@ -66,6 +66,9 @@ pub struct AttributeColumn {
     /// It takes arrays of such values as well, of two elements or more: a shorter one could not be told from a
     /// single value, or from nothing.
     pub takes_arrays: bool,
+    /// An empty string in it means that there is no value, so that an attribute which is one stays generic: the required
+    /// column of `service.name`.
+    pub omits_empty: bool,
     /// It is stored as [`LeafCompression::Blob`].
     pub is_blob: bool,
 }
@@ -265,6 +268,7 @@ fn attribute_columns(
             name: Some(name.to_owned()),
             column_type,
             takes_arrays: false,
+            omits_empty: scope == ColumnScope::Resource && name == "service.name",
             is_blob: false,
         })
         .collect();
@@ -283,6 +287,7 @@ fn attribute_columns(
                 name: name.map(str::to_owned),
                 column_type,
                 takes_arrays: is_v5,
+                omits_empty: false,
                 is_blob: is_v5
                     && column_type == ColumnType::String
                     && dedicated.is_some_and(DedicatedColumn::is_blob),

@@ -25,6 +25,8 @@ struct Takes {
     single: u8,
     /// Arrays of two or more elements; or [`NO_TYPE`].
     array: u8,
+    /// An empty string as well.
+    empty: bool,
 }
 
 impl SlotNames {
@@ -38,7 +40,7 @@ impl SlotNames {
                 ColumnType::Int => (ValueType::Int, ValueType::IntArray),
             };
             let array = if column.takes_arrays { array as u8 } else { NO_TYPE };
-            Takes { single: single as u8, array }
+            Takes { single: single as u8, array, empty: !column.omits_empty }
         });
         Self { names: names.collect(), takes: takes.collect() }
     }
@@ -91,7 +93,9 @@ impl BatchSlots<'_> {
         let slot = usize::from(self.by_key[key as usize]).checked_sub(1)?;
         let takes = self.takes[slot];
         if takes.single == value_type {
-            return Some((slot, SlotValue { payload: payload(), is_array: false }));
+            let payload = payload();
+            return (takes.empty || payload != 0)
+                .then_some((slot, SlotValue { payload, is_array: false }));
         }
         if takes.array != value_type {
             return None;

@@ -36,7 +36,13 @@ const RESOURCE_NAMES: [&str; 8] = [
 const SPAN_NAMES: [(&str, bool); 3] =
     [("http.method", false), ("http.url", false), ("http.status_code", true)];
 
-/// What a column takes of a value: nothing, or all.
+/// What a column takes of an attribute of its name: nothing, or all.
+fn taken_by((name, is_int, arrays): Taker, value: &Value) -> Option<Vec<Leaf>> {
+    // The column of service names cannot tell an empty one from none.
+    let is_empty = matches!(value, Value::Text(text) if text.is_empty());
+    if name == "service.name" && is_empty { None } else { taken(value, is_int, arrays) }
+}
+
 fn taken(value: &Value, is_int: bool, arrays: bool) -> Option<Vec<Leaf>> {
     match value {
         Value::Text(text) if !is_int => Some(vec![Leaf::Bytes(text.clone())]),
@@ -50,9 +56,9 @@ fn taken(value: &Value, is_int: bool, arrays: bool) -> Option<Vec<Leaf>> {
 }
 
 /// The values of the column of an attribute: those of the last that it takes.
-fn column_values(attributes: &Attributes, (name, is_int, arrays): Taker) -> Vec<Leaf> {
-    let same_name = attributes.iter().rev().filter(|(key, _)| *key == name);
-    same_name.filter_map(|(_, value)| taken(value, is_int, arrays)).next().unwrap_or_default()
+fn column_values(attributes: &Attributes, taker: Taker) -> Vec<Leaf> {
+    let same_name = attributes.iter().rev().filter(|(key, _)| *key == taker.0);
+    same_name.filter_map(|(_, value)| taken_by(taker, value)).next().unwrap_or_default()
 }
 
 /// The service name of a resource; empty if it has none.
@@ -153,9 +159,7 @@ impl Dedicated {
 
 fn rest(attributes: &Attributes, takers: &[Taker]) -> Attributes {
     let stays = |(key, value): &&(&'static str, Value)| {
-        takers
-            .iter()
-            .all(|(name, is_int, arrays)| name != key || taken(value, *is_int, *arrays).is_none())
+        takers.iter().all(|taker| taker.0 != *key || taken_by(*taker, value).is_none())
     };
     attributes.iter().filter(stays).cloned().collect()
 }
