@@ -10,6 +10,8 @@ use tactus_traceql::{
     metrics::{MetricsCollector, MetricsError, PartialSeries},
 };
 
+use stored::{SharedTraces, Stored};
+
 use crate::{
     ingester::Ingester,
     recent::inspected_bytes,
@@ -19,6 +21,7 @@ use crate::{
 };
 
 mod shared;
+pub(crate) mod stored;
 
 /// Traces that are gathered at a time: their spans are copied.
 const TRACES_PER_ROUND: usize = 2_048;
@@ -36,6 +39,8 @@ pub(crate) struct RecentSeries {
     pub(crate) counted_blocks: Vec<Uuid>,
     /// Blocks whose spans are not here any more.
     pub(crate) released_blocks: Vec<Uuid>,
+    /// Traces of counted spans that may be in blocks as well.
+    pub(crate) shared: SharedTraces,
 }
 
 /// Why recent data cannot be counted.
@@ -53,12 +58,14 @@ impl From<MetricsError> for RecentError {
 }
 
 impl Ingester {
-    /// Counts the spans of a tenant that no block holds. `share`: where others hold them as well, what is counted here.
+    /// Counts the spans of a tenant that no block holds. `share`: where others hold them as well, what is counted here;
+    /// `stored`: what is not since a block has it, too.
     pub(crate) fn metrics_recent(
         &self,
         tenant: &TenantId,
         job: &MetricsJob,
         share: Option<&Share>,
+        stored: &Stored,
         stop: &Stop,
     ) -> Result<RecentSeries, RecentError> {
         let mut result = RecentSeries::default();
@@ -70,12 +77,12 @@ impl Ingester {
         if !job.query.is_never() {
             let scattered = view.scattered();
             if let Some(share) = share {
-                shared::count(job, &view, &scattered, share, &mut collector, stop)?;
+                shared::count(job, &view, &scattered, share, stored, &mut collector, stop)?;
             } else if job.query.reads_whole_trace() {
-                count_traces(job, &view, &scattered, &mut collector, stop)?;
-                count_scattered(job, &view, &scattered, &mut collector, stop)?;
+                count_traces(job, &view, &scattered, stored, &mut collector, stop)?;
+                count_scattered(job, &view, &scattered, stored, &mut collector, stop)?;
             } else {
-                count_spans(job, &view, &scattered, &mut collector, stop)?;
+                count_spans(job, &view, &scattered, stored, &mut collector, stop)?;
             }
         }
         view.for_each_batch(|place, batch| {
@@ -87,6 +94,9 @@ impl Ingester {
             result.inspected_bytes += inspected_bytes(batch);
             result.parts += 1;
         });
+        if !job.query.is_never() {
+            result.shared = stored.shared(&job.query, &view, share, stop);
+        }
         result.inspected_spans = collector.inspected_spans();
         result.matched_spans = collector.matched_spans();
         result.series = collector.finish(&job.query);
@@ -106,6 +116,7 @@ fn count_scattered(
     job: &MetricsJob,
     view: &RecentView,
     scattered: &Scattered,
+    stored: &Stored,
     collector: &mut MetricsCollector,
     stop: &Stop,
 ) -> Result<(), MetricsError> {
@@ -123,7 +134,7 @@ fn count_scattered(
         }
         let wanted = round.iter().copied().collect();
         let batch = view.gather(&wanted);
-        collector.observe(&job.query, &batch, None)?;
+        stored.observe(collector, &job.query, &batch, None)?;
     }
     Ok(())
 }
@@ -133,6 +144,7 @@ fn count_traces(
     job: &MetricsJob,
     view: &RecentView,
     scattered: &Scattered,
+    stored: &Stored,
     collector: &mut MetricsCollector,
     stop: &Stop,
 ) -> Result<(), MetricsError> {
@@ -142,7 +154,7 @@ fn count_traces(
         }
         let batch = segment.batch();
         let alone = scattered.alone_in(number, batch).map(|it| it.gather(&batch.spans.trace));
-        collector.observe(&job.query, batch, alone.as_ref())?;
+        stored.observe(collector, &job.query, batch, alone.as_ref())?;
     }
     Ok(())
 }
@@ -152,6 +164,7 @@ fn count_spans(
     job: &MetricsJob,
     view: &RecentView,
     scattered: &Scattered,
+    stored: &Stored,
     collector: &mut MetricsCollector,
     stop: &Stop,
 ) -> Result<(), MetricsError> {
@@ -166,7 +179,7 @@ fn count_spans(
             Place::Segment(_) if !scattered.touches(place) => None,
             Place::Segment(_) => first_occurrences(batch, |id| scattered.contains(id), &mut seen),
         };
-        result = collector.observe(&job.query, batch, first.as_ref());
+        result = stored.observe(collector, &job.query, batch, first.as_ref());
     });
     result
 }

@@ -61,6 +61,7 @@ pub struct Segment {
     block_times: (u64, u64),
     origins: HeldOrigins,
     written: SystemTime,
+    starts: OnceLock<(u64, u64)>,
     block: OnceLock<Uuid>,
     flushed: AtomicBool,
 }
@@ -107,6 +108,7 @@ impl Segment {
             block_times,
             origins,
             written,
+            starts: OnceLock::new(),
             block: OnceLock::new(),
             flushed: AtomicBool::new(false),
         })
@@ -170,6 +172,14 @@ impl Segment {
     /// What the segment adds to the time range of its block, unix nanoseconds.
     pub fn block_times(&self) -> (u64, u64) {
         self.block_times
+    }
+
+    /// When the first and the last of its spans start, unix nanoseconds.
+    pub(crate) fn starts(&self) -> (u64, u64) {
+        *self.starts.get_or_init(|| {
+            let starts = self.batch.spans.start.iter();
+            starts.fold((u64::MAX, 0), |(first, last), &it| (first.min(it), last.max(it)))
+        })
     }
 }
 

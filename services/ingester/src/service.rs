@@ -24,7 +24,7 @@ use crate::{
     error::PushError,
     head::Appended,
     ingester::Ingester,
-    recent_metrics::RecentError,
+    recent_metrics::{RecentError, stored::Stored},
     share::Share,
     stop::Stop,
 };
@@ -120,10 +120,13 @@ impl Protocol for Ingester {
         let job = MetricsJob::compile(&request).map_err(|error| refused_job(&error))?;
         let share = Share::of(&request, &self.settings.ingester_id)
             .map_err(|_| Status::invalid_argument("malformed ranges of origins"))?;
+        let slack = u64::try_from(self.settings.range_slack.as_nanos()).unwrap_or(u64::MAX);
+        let stored = Stored::of(&request, slack)
+            .map_err(|_| Status::invalid_argument("malformed times or spans of blocks"))?;
         let started = Instant::now();
         let found = self
             .query(move |ingester, stop| {
-                ingester.metrics_recent(&tenant, &job, share.as_ref(), stop)
+                ingester.metrics_recent(&tenant, &job, share.as_ref(), &stored, stop)
             })
             .await?
             .map_err(|error| match error {
@@ -150,6 +153,9 @@ impl Protocol for Ingester {
             released_block_ids: ids(found.released_blocks),
             explanations,
             partial: false,
+            shared_first_nanos: found.shared.starts.0,
+            shared_last_nanos: found.shared.starts.1,
+            shared_traces: found.shared.into_messages(),
         }))
     }
 

@@ -24,12 +24,15 @@ use crate::metrics::Metrics;
 use crate::pool::Job;
 use crate::settings::{BloomAdmission, Settings};
 use crate::source::JobSource;
+use crate::stored_spans::StoredSpans;
 
 /// An open local block holds a file descriptor, of which there are fewer than footers fit in memory.
 const MIN_CACHED_BYTES: usize = 64 << 10;
 
 /// Memory for the spans that pairs of blocks have in common.
 const DUPLICATES_BYTES: u64 = 32 << 20;
+/// Memory for what blocks have of traces that ingesters have, too.
+const STORED_SPANS_BYTES: u64 = 16 << 20;
 
 /// Metas of blocks that a query-frontend knows first, and how long they are kept: all jobs on a block ask for its meta, and
 /// sooner or later it comes into the list.
@@ -52,6 +55,7 @@ pub(crate) struct Blocks {
     caches: Caches,
     bloom_admission: BloomAdmission,
     duplicates: Duplicates,
+    stored_spans: StoredSpans,
     logged: Mutex<HashSet<Uuid>>,
     metrics: Arc<Metrics>,
 }
@@ -102,9 +106,15 @@ impl Blocks {
             caches,
             bloom_admission,
             duplicates,
+            stored_spans: StoredSpans::new(STORED_SPANS_BYTES),
             logged,
             metrics,
         }
+    }
+
+    /// What is known of traces in blocks.
+    pub(crate) fn stored_spans(&self) -> &StoredSpans {
+        &self.stored_spans
     }
 
     /// True if what is read of blocks may come from a cache on the network.

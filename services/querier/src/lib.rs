@@ -28,6 +28,7 @@ mod series;
 mod service;
 mod settings;
 mod source;
+mod stored_spans;
 mod tags;
 mod worker;
 

@@ -8,8 +8,9 @@ use tactus_model::{TenantId, TraceId};
 use tactus_proto::tactus::v1::querier_server::Querier as Protocol;
 use tactus_proto::tactus::v1::{
     BlockPart, FindTraceInBlocksRequest, FindTraceInBlocksResponse, MetricsInBlockRequest,
-    MetricsResponse, SearchBlockRequest, SearchResponse, TagValuesInBlockRequest,
-    TagValuesResponse, TagsInBlockRequest, TagsResponse,
+    MetricsResponse, SearchBlockRequest, SearchResponse, SpansInBlocksRequest,
+    SpansInBlocksResponse, TagValuesInBlockRequest, TagValuesResponse, TagsInBlockRequest,
+    TagsResponse,
 };
 use tactus_storage::{BlockMeta, Blocklist, Bucket, Uuid};
 use tactus_telemetry::metrics::Registry;
@@ -23,6 +24,7 @@ use crate::pool::{Job, JobOptions, Pool, query_number};
 use crate::search::{self, BlockSearch};
 use crate::series::{self, BlockSeries};
 use crate::settings::Settings;
+use crate::stored_spans::spans_in_blocks;
 use crate::tags::{BlockTagValues, BlockTags};
 
 /// A querier. Cheap to clone; clones share threads and caches.
@@ -176,6 +178,25 @@ impl Protocol for Querier {
         let inspected = answer.metrics.as_ref().map_or(0, |metrics| metrics.inspected_bytes);
         self.count("metrics", started, inspected);
         Ok(response(answer, scope))
+    }
+
+    async fn spans_in_blocks(
+        &self,
+        request: Request<SpansInBlocksRequest>,
+    ) -> Result<Response<SpansInBlocksResponse>, Status> {
+        let started = Instant::now();
+        let request = request.into_inner();
+        let tenant = check_tenant(&request.tenant)?;
+        let ids: Vec<Uuid> =
+            request.block_ids.iter().map(|id| parse_block_id(id)).collect::<Result<_, _>>()?;
+        let (traces, rest) = request.trace_ids.as_chunks();
+        if !rest.is_empty() {
+            return Err(Status::invalid_argument("trace ids are not of 16 bytes each"));
+        }
+        let traces = traces.iter().map(|&id| TraceId(id)).collect();
+        let found = spans_in_blocks(&self.inner, tenant, ids, traces).await?;
+        self.count("metrics", started, 0);
+        Ok(Response::new(found))
     }
 
     async fn tags_in_block(

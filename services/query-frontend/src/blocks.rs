@@ -86,6 +86,36 @@ fn add_uncounted<'a>(
     }
 }
 
+/// The blocks that these were made of, as [`select_uncounted`] may choose them instead; a block itself of which not all
+/// sources are known.
+pub(crate) fn select_sources<'a>(
+    blocks: &'a TenantBlocks,
+    selected: impl IntoIterator<Item = Uuid>,
+) -> Vec<(&'a BlockMeta, QueryBlock)> {
+    let mut metas = BTreeMap::new();
+    for meta in selected.into_iter().filter_map(|id| blocks.meta(id)) {
+        add_sources(blocks, meta, &mut metas, MAX_MERGES);
+    }
+    metas.into_values().map(|meta| (meta, query_block(meta))).collect()
+}
+
+fn add_sources<'a>(
+    blocks: &'a TenantBlocks,
+    meta: &'a BlockMeta,
+    metas: &mut BTreeMap<Uuid, &'a BlockMeta>,
+    merges: usize,
+) {
+    let sources: Option<Vec<_>> = meta.sources().iter().map(|&id| blocks.meta(id)).collect();
+    match sources.filter(|sources| merges > 0 && !sources.is_empty()) {
+        Some(sources) => {
+            for source in sources {
+                add_sources(blocks, source, metas, merges - 1);
+            }
+        }
+        None => drop(metas.insert(meta.block_id, meta)),
+    }
+}
+
 fn holds_counted(
     blocks: &TenantBlocks,
     meta: &BlockMeta,
@@ -238,6 +268,14 @@ mod tests {
         assert_eq!(read(&everything, &all), ids(&[]));
         let other = meta(0, 1);
         assert_eq!(read(&everything, &other), ids(&[&all]));
+        let sources = |known: &[&BlockMeta]| {
+            let live = known.iter().map(|&meta| Arc::new(meta.clone())).collect();
+            let blocks = TenantBlocks::new(live, Vec::new());
+            let sources = select_sources(&blocks, [all.block_id]).into_iter();
+            sources.map(|(_, block)| block.block_id).collect::<HashSet<_>>()
+        };
+        assert_eq!(sources(&everything), ids(&[&one, &two, &three]));
+        assert_eq!(sources(&[&two, &pair, &three, &all]), ids(&[&pair, &three]));
         // Without all sources the block itself must do: rather twice than not at all.
         assert_eq!(read(&[&two, &pair, &three, &all], &two), ids(&[&pair, &three]));
     }

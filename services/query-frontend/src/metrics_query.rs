@@ -6,11 +6,11 @@
 
 mod plan;
 mod replicas;
+mod sent_again;
 mod sum;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use futures_util::future::FutureExt as _;
 use tactus_api::explain::{ExplainedWindow, Explanation, Plan};
@@ -27,7 +27,7 @@ use tactus_traceql::metrics::{
 };
 use tonic::Request;
 
-use crate::blocks::{QueryBlock, select_new, select_uncounted};
+use crate::blocks::{QueryBlock, select_from, select_new, select_uncounted};
 use crate::frontend::{Frontend, unix_nanos_now};
 use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::METRICS;
@@ -139,7 +139,7 @@ impl Frontend {
             let blocks = if self.settings.replicated {
                 self.count_replicas(&requests, window, &grid, &mut state).await?
             } else {
-                self.count_unreplicated(&requests, window, &mut state).await?
+                self.count_unreplicated(&requests, window, &grid, &mut state).await?
             };
             self.count_blocks_of(&requests, &blocks, query, &grid, &mut state).await?;
             answer = state.sum.finish().await?;
@@ -192,56 +192,71 @@ impl Frontend {
         &self,
         requests: &[MetricsRequest],
         window: (i64, i64),
+        grid: &Grid,
         state: &mut State,
     ) -> Result<Vec<Vec<QueryBlock>>> {
-        let known = requests.iter().map(|request| self.blocklist.tenant(&request.tenant)).collect();
-        let recent = self.count_recent(requests, state).await?;
-        Ok(self.uncounted_blocks(known, requests, window, recent, &mut state.work))
-    }
-
-    /// Counts recent data. Returns for each request what its ingesters say about blocks.
-    async fn count_recent(
-        &self,
-        requests: &[MetricsRequest],
-        state: &mut State,
-    ) -> Result<Vec<RecentBlocks>> {
         state.work.metrics.total_jobs += requests.len() as u32;
-        let outcomes = self.ask_ingesters(requests, |ingester, request| {
-            Box::pin(async move { Ok(ingester.metrics(Request::new(request)).await?.into_inner()) })
-        });
-        let mut recent = Vec::with_capacity(requests.len());
-        for outcome in outcomes.await? {
-            recent.push(RecentBlocks::of(&outcome)?);
+        let mut requests = requests.to_vec();
+        let mut known = Vec::with_capacity(requests.len());
+        for request in &mut requests {
+            let listed = self.blocklist.tenant(&request.tenant);
+            let selected = select_from(&listed, window, self.settings.blocklist_poll);
+            request.block_times = sent_again::times_of_sources(&listed, &selected, grid);
+            known.push(listed);
+        }
+        let outcomes = self.ask_for_metrics(&requests).await?;
+        let mut blocks = Vec::with_capacity(requests.len());
+        let mut counted = 0;
+        for ((request, known), mut outcome) in requests.iter_mut().zip(known).zip(outcomes) {
+            let mut recent = RecentBlocks::of(&outcome)?;
+            let mut uncounted = self.uncounted_blocks(&known, request, window, &recent);
+            request.stored_traces =
+                self.spans_sent_again(&request.tenant, &outcome, &uncounted, grid).await?;
+            // Whatever they share is known now.
+            request.block_times.clear();
+            if !request.stored_traces.is_empty()
+                && let Some(again) =
+                    self.ask_for_metrics(std::slice::from_ref(request)).await?.pop()
+            {
+                outcome = again;
+                recent = RecentBlocks::of(&outcome)?;
+                uncounted = self.uncounted_blocks(&known, request, window, &recent);
+            }
+            counted += recent.counted.iter().filter(|&&id| known.has_live(id)).count();
+            blocks.push(uncounted);
             let outcome = state.sum.clone().add(outcome).await?;
             let _ = self.take_work(state, outcome)?;
         }
-        Ok(recent)
+        state.work.skip_blocks("counted by an ingester", counted);
+        Ok(blocks)
     }
 
-    /// The blocks to read, for each request. `known`: the lists of blocks before the ingesters were asked.
+    async fn ask_for_metrics(
+        &self,
+        requests: &[MetricsRequest],
+    ) -> Result<Vec<Outcome<MetricsResponse>>> {
+        self.ask_ingesters(requests, |ingester, request| {
+            Box::pin(async move { Ok(ingester.metrics(Request::new(request)).await?.into_inner()) })
+        })
+        .await
+    }
+
+    /// The blocks to read of a request. `known`: the list of blocks before the ingesters were asked.
     ///
     /// A block that came meanwhile is read itself, even if a compactor has already made it part of another one: of that
     /// one the older inputs are read.
     fn uncounted_blocks(
         &self,
-        known: Vec<Arc<TenantBlocks>>,
-        requests: &[MetricsRequest],
+        known: &TenantBlocks,
+        request: &MetricsRequest,
         window: (i64, i64),
-        recent: Vec<RecentBlocks>,
-        work: &mut Work,
-    ) -> Vec<Vec<QueryBlock>> {
-        let mut counted = 0;
-        let mut uncounted = Vec::with_capacity(requests.len());
-        for ((request, known), recent) in requests.iter().zip(known).zip(recent) {
-            let mut blocks =
-                select_uncounted(&known, &recent.counted, window, self.settings.blocklist_poll);
-            counted += recent.counted.iter().filter(|&&id| known.has_live(id)).count();
-            let listed = self.blocklist.tenant(&request.tenant);
-            blocks.append(&mut select_new(recent.released, &known, &listed, window));
-            uncounted.push(blocks);
-        }
-        work.skip_blocks("counted by an ingester", counted);
-        uncounted
+        recent: &RecentBlocks,
+    ) -> Vec<QueryBlock> {
+        let poll = self.settings.blocklist_poll;
+        let mut blocks = select_uncounted(known, &recent.counted, window, poll);
+        let listed = self.blocklist.tenant(&request.tenant);
+        blocks.append(&mut select_new(recent.released.iter().copied(), known, &listed, window));
+        blocks
     }
 
     /// Counts these blocks of each request.

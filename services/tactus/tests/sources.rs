@@ -6,6 +6,8 @@
 mod all;
 #[path = "sources/sampled.rs"]
 mod sampled;
+#[path = "sources/sent_again.rs"]
+mod sent_again;
 #[path = "../../../libs/traceql/tests/slow/slow.rs"]
 #[expect(dead_code, reason = "the slow evaluator is held against one batch elsewhere")]
 mod slow;
@@ -42,7 +44,7 @@ use tokio::runtime::Runtime;
 use tonic::Request;
 
 use all::All;
-use slow::batches::{Group, Stored, encoded, live_batch};
+use slow::batches::{Group, encoded, live_batch};
 use slow::data::{BASE, groups, without_repeated_keys};
 use slow::queries::search;
 use slow_metrics::queries::{adjustable, graph, metrics};
@@ -312,14 +314,9 @@ fn same_series(found: &Option<Vec<Series>>, expected: &Option<Vec<Series>>) -> b
     found.len() == expected.len() && found.iter().zip(expected).all(same)
 }
 
-/// Groups that blocks hold as they are: these have no empty `service.name`.
+/// Groups that blocks hold as they are.
 fn storable_groups() -> impl Strategy<Value = Vec<Group>> {
-    groups().prop_map(|groups| {
-        let mut groups = without_repeated_keys(groups);
-        let empty = ("service.name".to_owned(), Stored::String(String::new()));
-        groups.iter_mut().for_each(|group| group.resource.retain(|it| *it != empty));
-        groups
-    })
+    groups().prop_map(without_repeated_keys)
 }
 
 fn searches() -> impl Strategy<Value = Vec<Search>> {

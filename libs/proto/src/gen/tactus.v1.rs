@@ -283,6 +283,33 @@ pub struct MetricsRequest {
     /// has. Empty if spans have no replicas: then everything is counted.
     #[prost(message, repeated, tag = "10")]
     pub holders: ::prost::alloc::vec::Vec<Holder>,
+    /// Times of the blocks that are counted besides.
+    #[prost(message, repeated, tag = "11")]
+    pub block_times: ::prost::alloc::vec::Vec<BlockTime>,
+    /// Spans that those blocks hold: they are not counted.
+    #[prost(message, repeated, tag = "12")]
+    pub stored_traces: ::prost::alloc::vec::Vec<TraceSpans>,
+}
+/// When spans of some blocks start and end, unix nanoseconds, both inclusive.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlockTime {
+    #[prost(fixed64, tag = "1")]
+    pub first_nanos: u64,
+    #[prost(fixed64, tag = "2")]
+    pub last_nanos: u64,
+    /// 16 bytes, if it is one block that an ingester made: the time does not matter to one that still counts its spans.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub block_id: ::prost::bytes::Bytes,
+}
+/// Some spans of a trace.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TraceSpans {
+    /// 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub trace_id: ::prost::bytes::Bytes,
+    /// A hash of start, id, kind and name of each; see span_hash in libs/model.
+    #[prost(fixed64, repeated, tag = "2")]
+    pub spans: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HoldingsRequest {
@@ -330,6 +357,14 @@ pub struct MetricsResponse {
     /// More ingesters failed than replication makes up for: values may be too small.
     #[prost(bool, tag = "6")]
     pub partial: bool,
+    /// Counted spans that start within MetricsRequest.block_times: these blocks may hold them as well.
+    #[prost(message, repeated, tag = "7")]
+    pub shared_traces: ::prost::alloc::vec::Vec<TraceSpans>,
+    /// They start from the first to the second of these, unix nanoseconds.
+    #[prost(fixed64, tag = "8")]
+    pub shared_first_nanos: u64,
+    #[prost(fixed64, tag = "9")]
+    pub shared_last_nanos: u64,
 }
 /// Part of a series, to be added to those of other jobs.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1194,6 +1229,23 @@ pub struct MetricsInBlockRequest {
     #[prost(string, repeated, tag = "3")]
     pub counted_block_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SpansInBlocksRequest {
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    /// Hyphenated UUIDs.
+    #[prost(string, repeated, tag = "2")]
+    pub block_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// 16 bytes each.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub trace_ids: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SpansInBlocksResponse {
+    /// Those of the traces that a block has.
+    #[prost(message, repeated, tag = "1")]
+    pub traces: ::prost::alloc::vec::Vec<TraceSpans>,
+}
 /// Generated client implementations.
 pub mod querier_client {
     #![allow(
@@ -1406,6 +1458,31 @@ pub mod querier_client {
                 .insert(GrpcMethod::new("tactus.v1.Querier", "MetricsInBlock"));
             self.inner.unary(req, path, codec).await
         }
+        /// Which spans of some traces the named blocks hold.
+        pub async fn spans_in_blocks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SpansInBlocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SpansInBlocksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tactus.v1.Querier/SpansInBlocks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tactus.v1.Querier", "SpansInBlocks"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1452,6 +1529,14 @@ pub mod querier_server {
             &self,
             request: tonic::Request<super::MetricsInBlockRequest>,
         ) -> std::result::Result<tonic::Response<super::MetricsResponse>, tonic::Status>;
+        /// Which spans of some traces the named blocks hold.
+        async fn spans_in_blocks(
+            &self,
+            request: tonic::Request<super::SpansInBlocksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SpansInBlocksResponse>,
+            tonic::Status,
+        >;
     }
     /// A querier: runs jobs on blocks in object storage. A block that was deleted meanwhile is as one without spans. A job on
     /// a damaged block fails with DATA_LOSS.
@@ -1756,6 +1841,51 @@ pub mod querier_server {
                     };
                     Box::pin(fut)
                 }
+                "/tactus.v1.Querier/SpansInBlocks" => {
+                    #[allow(non_camel_case_types)]
+                    struct SpansInBlocksSvc<T: Querier>(pub Arc<T>);
+                    impl<
+                        T: Querier,
+                    > tonic::server::UnaryService<super::SpansInBlocksRequest>
+                    for SpansInBlocksSvc<T> {
+                        type Response = super::SpansInBlocksResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SpansInBlocksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Querier>::spans_in_blocks(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SpansInBlocksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1890,7 +2020,10 @@ pub struct Job {
     /// Of the query, as the W3C header of this name; empty if it is not traced.
     #[prost(string, tag = "3")]
     pub traceparent: ::prost::alloc::string::String,
-    #[prost(oneof = "job::Request", tags = "10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25")]
+    #[prost(
+        oneof = "job::Request",
+        tags = "10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25"
+    )]
     pub request: ::core::option::Option<job::Request>,
 }
 /// Nested message and enum types in `Job`.
@@ -1908,6 +2041,8 @@ pub mod job {
         TagValuesInBlock(super::TagValuesInBlockRequest),
         #[prost(message, tag = "14")]
         MetricsInBlock(super::MetricsInBlockRequest),
+        #[prost(message, tag = "15")]
+        SpansInBlocks(super::SpansInBlocksRequest),
         /// On recent data: the querier asks the ingesters of the tenant and combines what they say.
         #[prost(message, tag = "20")]
         FindRecentTrace(super::FindTraceRequest),
@@ -1933,7 +2068,7 @@ pub struct JobAnswer {
     pub scope: ::prost::alloc::string::String,
     #[prost(
         oneof = "job_answer::Result",
-        tags = "2, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 25"
+        tags = "2, 10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25"
     )]
     pub result: ::core::option::Option<job_answer::Result>,
 }
@@ -1953,6 +2088,8 @@ pub mod job_answer {
         TagValuesInBlock(super::TagValuesResponse),
         #[prost(message, tag = "14")]
         MetricsInBlock(super::MetricsResponse),
+        #[prost(message, tag = "15")]
+        SpansInBlocks(super::SpansInBlocksResponse),
         #[prost(message, tag = "20")]
         FindRecentTrace(super::FindTraceResponse),
         #[prost(message, tag = "21")]

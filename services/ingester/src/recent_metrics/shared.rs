@@ -12,7 +12,7 @@ use tactus_traceql::{
     metrics::{MetricsCollector, MetricsError},
 };
 
-use super::TRACES_PER_ROUND;
+use super::{TRACES_PER_ROUND, stored::Stored};
 use crate::{
     recent_view::{Place, RecentView, Scattered},
     share::{Part, Share, none_origin},
@@ -25,10 +25,11 @@ pub(super) fn count(
     view: &RecentView,
     scattered: &Scattered,
     share: &Share,
+    stored: &Stored,
     collector: &mut MetricsCollector,
     stop: &Stop,
 ) -> Result<(), MetricsError> {
-    let counting = Counting { job, view, scattered, share, stop };
+    let counting = Counting { job, view, scattered, share, stored, stop };
     let torn = counting.torn();
     if job.query.reads_whole_trace() {
         counting.count_whole(collector)?;
@@ -44,6 +45,7 @@ struct Counting<'a> {
     view: &'a RecentView,
     scattered: &'a Scattered,
     share: &'a Share,
+    stored: &'a Stored,
     stop: &'a Stop,
 }
 
@@ -135,7 +137,7 @@ impl Counting<'_> {
                 false => Vec::new(),
             };
             if !is_torn.contains(&true) {
-                result = collector.observe(&self.job.query, batch, part.rows());
+                result = self.stored.observe(collector, &self.job.query, batch, part.rows());
                 return;
             }
             let origins = Origins::of(self.view, place, batch);
@@ -150,7 +152,7 @@ impl Counting<'_> {
                 // Taken out, so that a copy with the same origin does not count again.
                 winners.get(&key).copied() == weight && winners.remove(&key).is_some()
             });
-            result = collector.observe(&self.job.query, batch, Some(&rows));
+            result = self.stored.observe(collector, &self.job.query, batch, Some(&rows));
         });
         result
     }
@@ -173,7 +175,7 @@ impl Counting<'_> {
                 (None, Part::Some(part)) => rows = Some(part.clone()),
                 _ => {}
             }
-            collector.observe(&self.job.query, batch, rows.as_ref())?;
+            self.stored.observe(collector, &self.job.query, batch, rows.as_ref())?;
         }
         Ok(())
     }
@@ -200,7 +202,7 @@ impl Counting<'_> {
             let wanted = round.iter().copied().collect();
             let (batch, rows) = self.gather(&wanted);
             if !rows.is_empty() {
-                collector.observe(&self.job.query, &batch, Some(&rows))?;
+                self.stored.observe(collector, &self.job.query, &batch, Some(&rows))?;
             }
         }
         Ok(())

@@ -127,6 +127,14 @@ pub(super) fn metrics(answers: Answers<MetricsResponse>) -> MetricsResponse {
         whole.counted_block_ids.extend(answer.counted_block_ids);
         whole.released_block_ids.extend(answer.released_block_ids);
         whole.explanations.extend(answer.explanations);
+        if !answer.shared_traces.is_empty() {
+            let is_first = whole.shared_traces.is_empty();
+            let first = answer.shared_first_nanos;
+            whole.shared_first_nanos =
+                if is_first { first } else { first.min(whole.shared_first_nanos) };
+            whole.shared_last_nanos = whole.shared_last_nanos.max(answer.shared_last_nanos);
+            whole.shared_traces.extend(answer.shared_traces);
+        }
     }
     whole.metrics = Some(metrics);
     whole

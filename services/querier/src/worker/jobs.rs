@@ -84,6 +84,7 @@ impl Jobs {
                 run!(querier.tag_values_in_block(job), TagValuesInBlock)
             }
             JobRequest::MetricsInBlock(job) => run!(querier.metrics_in_block(job), MetricsInBlock),
+            JobRequest::SpansInBlocks(job) => run!(querier.spans_in_blocks(job), SpansInBlocks),
             JobRequest::FindRecentTrace(job) => run!(recent.find_trace(job), FindRecentTrace),
             JobRequest::SearchRecent(job) => run!(recent.search(job), SearchRecent),
             JobRequest::RecentTags(job) => run!(recent.tags(job), RecentTags),
@@ -107,9 +108,11 @@ pub(super) fn route(job: &Job) -> &'static str {
         Some(JobRequest::TagValuesInBlock(_) | JobRequest::RecentTagValues(_)) => {
             "querier_api_v2_search_tag_tagname_values"
         }
-        Some(JobRequest::MetricsInBlock(_) | JobRequest::RecentMetrics(_)) => {
-            "querier_api_metrics_query_range"
-        }
+        Some(
+            JobRequest::MetricsInBlock(_)
+            | JobRequest::RecentMetrics(_)
+            | JobRequest::SpansInBlocks(_),
+        ) => "querier_api_metrics_query_range",
         Some(JobRequest::Holdings(_)) | None => "querier_other",
     }
 }

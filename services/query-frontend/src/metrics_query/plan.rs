@@ -73,6 +73,11 @@ fn overlap(one: &QueryBlock, other: &QueryBlock) -> bool {
     one.start_seconds <= other.end_seconds && other.start_seconds <= one.end_seconds
 }
 
+/// From when to when spans of a block start and end, unix nanoseconds, rounded to the outside.
+pub(super) fn times_of(block: &QueryBlock) -> (u64, u64) {
+    (nanos(block.start_seconds), nanos(block.end_seconds.saturating_add(1)))
+}
+
 /// The first interval that a span of the block may be in, and the one after the last.
 ///
 /// Times of a block are of the starts and ends of its spans, in seconds; one more at the end, as writers round.

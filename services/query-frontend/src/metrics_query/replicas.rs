@@ -17,7 +17,7 @@ use tactus_storage::{BlockMeta, Uuid};
 use tactus_traceql::metrics::Grid;
 use tonic::{Code, Request};
 
-use super::{State, plan};
+use super::{State, plan, sent_again};
 use crate::blocks::{QueryBlock, select_from};
 use crate::frontend::Frontend;
 use crate::jobs::Outcome;
@@ -65,17 +65,19 @@ impl Frontend {
                     asked.push(round.request);
                 }
             }
-            let answers = self.ask_ingesters(&asked, |ingester, request| {
-                Box::pin(async move {
-                    match ingester.metrics(Request::new(request)).await {
-                        Ok(answer) => Ok(Some(answer.into_inner())),
-                        Err(status) if status.code() == Code::Aborted => Ok(None),
-                        Err(status) => Err(status),
+            let answers = self.ask_holders(&asked).await?;
+            for ((number, mut request), mut outcome) in numbers.into_iter().zip(asked).zip(answers)
+            {
+                if let Some(answer) = &outcome {
+                    let (tenant, read) = (&request.tenant, &blocks[number]);
+                    let stored = self.spans_sent_again(tenant, answer, read, grid).await?;
+                    if !stored.is_empty() {
+                        request.stored_traces = stored;
+                        request.block_times.clear();
+                        outcome = self.ask_holders(&[request]).await?.pop().flatten();
                     }
-                })
-            });
-            for (number, outcome) in numbers.into_iter().zip(answers.await?) {
-                match taken(outcome) {
+                }
+                match outcome {
                     None => waiting.push(number),
                     Some(outcome) => {
                         let outcome = state.sum.clone().add(outcome).await?;
@@ -93,6 +95,23 @@ impl Frontend {
         );
         state.work.partial = true;
         Ok(blocks)
+    }
+
+    /// Has ingesters count what they hold; `None` where they are to be asked for it anew.
+    async fn ask_holders(
+        &self,
+        requests: &[MetricsRequest],
+    ) -> Result<Vec<Option<Outcome<MetricsResponse>>>> {
+        let answers = self.ask_ingesters(requests, |ingester, request| {
+            Box::pin(async move {
+                match ingester.metrics(Request::new(request)).await {
+                    Ok(answer) => Ok(Some(answer.into_inner())),
+                    Err(status) if status.code() == Code::Aborted => Ok(None),
+                    Err(status) => Err(status),
+                }
+            })
+        });
+        Ok(answers.await?.into_iter().map(taken).collect())
     }
 
     async fn ask_holdings(
@@ -133,6 +152,7 @@ impl Frontend {
         let request = MetricsRequest {
             holders,
             stored_origins: stored.among(&held).bounds(),
+            block_times: sent_again::block_times(&blocks, grid),
             ..request.clone()
         };
         Round { request, blocks, partial }

@@ -11,8 +11,8 @@ use tactus_proto::tactus::v1::{
     FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest, FindTraceResponse,
     HoldingsRequest, HoldingsResponse, JobAnswer, MetricsInBlockRequest, MetricsRequest,
     MetricsResponse, PushRequest, PushResponse, SearchBlockRequest, SearchRequest, SearchResponse,
-    TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest, TagsRequest,
-    TagsResponse,
+    SpansInBlocksRequest, SpansInBlocksResponse, TagValuesInBlockRequest, TagValuesRequest,
+    TagValuesResponse, TagsInBlockRequest, TagsRequest, TagsResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -96,6 +96,7 @@ kinds! {
             tenant |job| job.values.as_ref().map_or("", |values| &values.tenant);
         MetricsInBlock: metrics_in_block(MetricsInBlockRequest) -> MetricsResponse,
             tenant |job| job.metrics.as_ref().map_or("", |metrics| &metrics.tenant);
+        SpansInBlocks: spans_in_blocks(SpansInBlocksRequest) -> SpansInBlocksResponse, tenant |job| &job.tenant;
     }
     ingester {
         FindRecentTrace: find_trace(FindTraceRequest) -> FindTraceResponse, tenant |job| &job.tenant;
@@ -158,6 +159,12 @@ impl Querier for JobQueue {
         &self,
         request: Request<MetricsInBlockRequest>,
     ) -> Result<Response<MetricsResponse>, Status> {
+        self.call(request).await
+    }
+    async fn spans_in_blocks(
+        &self,
+        request: Request<SpansInBlocksRequest>,
+    ) -> Result<Response<SpansInBlocksResponse>, Status> {
         self.call(request).await
     }
 }

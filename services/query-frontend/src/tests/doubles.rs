@@ -11,8 +11,9 @@ use tactus_proto::tactus::v1::{
     FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest, FindTraceResponse,
     Holder, HoldingsRequest, HoldingsResponse, JobExplanation, MetricsInBlockRequest,
     MetricsRequest, MetricsResponse, Phase, Pruned, PushRequest, PushResponse, SearchBlockRequest,
-    SearchRequest, SearchResponse, TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse,
-    TagsInBlockRequest, TagsRequest, TagsResponse,
+    SearchRequest, SearchResponse, SpansInBlocksRequest, SpansInBlocksResponse,
+    TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest, TagsRequest,
+    TagsResponse, TraceSpans,
 };
 use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
 use tonic::{Request, Response, Status};
@@ -201,6 +202,9 @@ pub(crate) struct BlockData {
     pub(crate) series: Mutex<HashMap<String, MetricsResponse>>,
     /// Metrics jobs, in order.
     pub(crate) metrics_requests: Mutex<Vec<MetricsInBlockRequest>>,
+    pub(crate) spans_requests: Mutex<Vec<SpansInBlocksRequest>>,
+    /// What blocks have of traces that are asked for.
+    pub(crate) stored_traces: Mutex<Vec<TraceSpans>>,
     /// Ids of blocks that cannot be read.
     pub(crate) damaged: Mutex<Vec<String>>,
     pub(crate) calls: Calls,
@@ -248,6 +252,14 @@ impl Querier for BlockData {
         let answer = self.values.lock().get(&block_id).cloned().unwrap_or_default();
         self.searched.lock().push(block_id);
         Ok(Response::new(answer))
+    }
+
+    async fn spans_in_blocks(
+        &self,
+        request: Request<SpansInBlocksRequest>,
+    ) -> Result<Response<SpansInBlocksResponse>, Status> {
+        self.spans_requests.lock().push(request.into_inner());
+        Ok(Response::new(SpansInBlocksResponse { traces: self.stored_traces.lock().clone() }))
     }
 
     async fn metrics_in_block(

@@ -1,7 +1,7 @@
 //! Metrics queries: which jobs they become, and how their answers are added.
 
 use serde_json::json;
-use tactus_proto::tactus::v1::{MetricsInBlockRequest, MetricsResponse};
+use tactus_proto::tactus::v1::{BlockTime, MetricsInBlockRequest, MetricsResponse, TraceSpans};
 use tactus_storage::meta::BlockVersion;
 use tonic::Status;
 
@@ -128,6 +128,54 @@ async fn block_that_appears_while_the_ingester_answers_counts_if_released_before
     // Both were in the list before the next query.
     *blocks.api.recent.meanwhile.lock() = None;
     assert_eq!(blocks.values(RATE).await, [0.0, 11.0, 0.0]);
+}
+
+#[tokio::test]
+async fn ingester_is_asked_once_more_only_if_blocks_have_what_it_counted() {
+    let blocks = blocks().await;
+    let near = blocks.add((50, 90), &[(1, 5.0)]);
+    blocks.add((100, 140), &[(2, 7.0)]);
+    let of_trace =
+        |spans: &[u64]| TraceSpans { trace_id: vec![7; 16].into(), spans: spans.to_vec() };
+    let recent = |counted: &[TraceSpans]| {
+        blocks.recent(&[(1, 1.0)], &[], &[]);
+        let mut series = blocks.api.recent.series.lock();
+        series.shared_traces = counted.to_vec();
+        series.shared_first_nanos = (BASE + 60) * SECOND;
+        series.shared_last_nanos = (BASE + 70) * SECOND;
+    };
+    let asked = || std::mem::take(&mut *blocks.api.recent.metrics_requests.lock());
+    let looked_up = || std::mem::take(&mut *blocks.querier.spans_requests.lock());
+    recent(&[]);
+    assert_eq!(blocks.values(RATE).await, [0.0, 6.0, 7.0]);
+    let [request] = &asked()[..] else { panic!("asked once") };
+    let time = |it: &BlockTime| (it.first_nanos / SECOND - BASE, it.last_nanos / SECOND - BASE);
+    let mut times: Vec<_> = request.block_times.iter().map(time).collect();
+    times.sort_unstable();
+    assert_eq!((&times[..], looked_up().len()), (&[(50, 91), (100, 141)][..], 0));
+    // Looked up in the block of that time alone, which has nothing of it.
+    recent(&[of_trace(&[1, 2])]);
+    assert_eq!(blocks.values(RATE).await, [0.0, 6.0, 7.0]);
+    let [lookup] = &looked_up()[..] else { panic!("looked up once") };
+    assert_eq!(
+        (&lookup.block_ids[..], &lookup.trace_ids[..]),
+        (&[near.to_string()][..], &[7; 16][..])
+    );
+    assert_eq!(asked().len(), 1);
+    // It has other spans of the trace.
+    *blocks.querier.stored_traces.lock() = vec![of_trace(&[3])];
+    assert_eq!(blocks.values(RATE).await, [0.0, 6.0, 7.0]);
+    assert_eq!(asked().len(), 1);
+    *blocks.querier.stored_traces.lock() = vec![of_trace(&[2, 3])];
+    assert_eq!(blocks.values(RATE).await, [0.0, 6.0, 7.0], "one answer counts");
+    let stored_of: Vec<_> = asked().into_iter().map(|request| request.stored_traces).collect();
+    assert_eq!(stored_of, [vec![], vec![of_trace(&[2])]]);
+    let jobs = blocks.jobs().into_iter();
+    let is_plain = |job: MetricsInBlockRequest| {
+        let metrics = job.metrics.unwrap();
+        metrics.stored_traces.is_empty() && metrics.block_times.is_empty()
+    };
+    assert!(jobs.map(is_plain).all(|it| it), "what is kept of blocks does not depend on it");
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ use tactus_proto::tactus::v1::{
     FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest, FindTraceResponse,
     HoldingsRequest, HoldingsResponse, MetricsInBlockRequest, MetricsRequest, MetricsResponse,
     PushRequest, PushResponse, SearchBlockRequest, SearchRequest, SearchResponse,
-    TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest, TagsRequest,
-    TagsResponse,
+    SpansInBlocksRequest, SpansInBlocksResponse, TagValuesInBlockRequest, TagValuesRequest,
+    TagValuesResponse, TagsInBlockRequest, TagsRequest, TagsResponse,
 };
 use tokio::time::sleep;
 use tonic::{Request, Response, Status};
@@ -159,6 +159,13 @@ impl Querier for Services {
         &self,
         _: Request<TagValuesInBlockRequest>,
     ) -> Result<Response<TagValuesResponse>, Status> {
+        refused()
+    }
+
+    async fn spans_in_blocks(
+        &self,
+        _: Request<SpansInBlocksRequest>,
+    ) -> Result<Response<SpansInBlocksResponse>, Status> {
         refused()
     }
 

@@ -5,7 +5,7 @@ use tactus_api::trace::WhenTooLarge;
 use tactus_model::TraceId;
 use tactus_query_frontend::{ConnectionType, GraphWindow};
 
-use super::slow::batches::Span;
+use super::slow::batches::{Span, Stored};
 use super::*;
 
 /// Verbatim: with other vendors' members, blanks and an order of its own.

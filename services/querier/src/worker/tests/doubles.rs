@@ -6,8 +6,8 @@ use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_proto::tactus::v1::{
     FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceResponse, HoldingsResponse,
     MetricsInBlockRequest, MetricsRequest, MetricsResponse, PushRequest, PushResponse,
-    SearchBlockRequest, SearchRequest, SearchResponse, TagValuesInBlockRequest, TagValuesRequest,
-    TagValuesResponse, TagsInBlockRequest, TagsResponse,
+    SearchBlockRequest, SearchRequest, SearchResponse, SpansInBlocksRequest, SpansInBlocksResponse,
+    TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest, TagsResponse,
 };
 use tonic::{Request, Response};
 
@@ -108,6 +108,13 @@ impl Querier for Blocks {
         &self,
         _: Request<TagValuesInBlockRequest>,
     ) -> Result<Response<TagValuesResponse>, Status> {
+        Err(refused())
+    }
+
+    async fn spans_in_blocks(
+        &self,
+        _: Request<SpansInBlocksRequest>,
+    ) -> Result<Response<SpansInBlocksResponse>, Status> {
         Err(refused())
     }
 

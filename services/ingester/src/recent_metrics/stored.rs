@@ -1,0 +1,214 @@
+//! Spans that are held here and stand in a block, too, because a client sent them again.
+//!
+//! The query says which times its blocks have. What is counted here and starts in such a time may be in one of them: the
+//! answer names these spans. They are few, since blocks end where recent data begins, and blocks that were made of what is
+//! still held do not matter. If blocks do have some of them the query is asked once more, with these, which are not counted
+//! then.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tactus_model::{SpanBatch, TraceId, span_hash};
+use tactus_proto::tactus::v1::{BlockTime, MetricsRequest, TraceSpans};
+use tactus_storage::Uuid;
+use tactus_traceql::{
+    eval::Bitmap,
+    metrics::{CompiledMetrics, MetricsCollector, MetricsError},
+};
+
+use crate::{
+    recent_view::{Place, RecentView},
+    share::{Part, Share},
+    stop::Stop,
+};
+
+/// Traces that are named in an answer, and spans of them. What is beyond is not looked up in blocks.
+const MAX_SHARED_TRACES: usize = 20_000;
+const MAX_SHARED_SPANS: usize = 200_000;
+
+/// A request that says something impossible.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct MalformedStored;
+
+/// What a query says about its blocks.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    /// First and last nanosecond of each time, and the block if it is of one that an ingester made.
+    times: Vec<(u64, u64, Option<Uuid>)>,
+    /// Hashes of the spans that blocks have of each trace.
+    spans: HashMap<TraceId, HashSet<u64>>,
+    /// Nanoseconds that a span may start before and after it is cut; blocks take others for spans of the cut's time. 0: any.
+    slack: u64,
+}
+
+/// Counted spans that blocks may have as well.
+#[derive(Debug, Default)]
+pub(crate) struct SharedTraces {
+    hashes: HashMap<TraceId, HashSet<u64>>,
+    spans: usize,
+    /// When they start, the first and the last.
+    pub(crate) starts: (u64, u64),
+}
+
+/// The times that spans are held against.
+#[derive(Debug)]
+struct Times {
+    /// First and last nanosecond, both inclusive, ascending and apart.
+    of_blocks: Vec<(u64, u64)>,
+    /// The time that is asked for: after the first, up to the second.
+    grid: (u64, u64),
+}
+
+impl Stored {
+    pub(crate) fn of(request: &MetricsRequest, slack: u64) -> Result<Self, MalformedStored> {
+        let time = |it: &BlockTime| {
+            let block = (!it.block_id.is_empty()).then(|| Uuid::from_slice(&it.block_id));
+            Some((it.first_nanos, it.last_nanos, block.transpose().ok()?))
+        };
+        let times: Option<Vec<_>> = request.block_times.iter().map(time).collect();
+        let times = times.ok_or(MalformedStored)?;
+        let mut spans: HashMap<TraceId, HashSet<u64>> = HashMap::new();
+        for trace in &request.stored_traces {
+            let id = <[u8; 16]>::try_from(&*trace.trace_id).map_err(|_| MalformedStored)?;
+            spans.entry(TraceId(id)).or_default().extend(&trace.spans);
+        }
+        Ok(Self { times, spans, slack })
+    }
+
+    /// Counts those of `rows` (`None`: all) that no block has.
+    pub(crate) fn observe(
+        &self,
+        collector: &mut MetricsCollector,
+        query: &CompiledMetrics,
+        batch: &SpanBatch,
+        rows: Option<&Bitmap>,
+    ) -> Result<(), MetricsError> {
+        let of_trace: Vec<_> = match self.spans.is_empty() {
+            true => Vec::new(),
+            false => batch.traces.ids.iter().map(|id| self.spans.get(id)).collect(),
+        };
+        if of_trace.iter().all(Option::is_none) {
+            return collector.observe(query, batch, rows);
+        }
+        let left = Bitmap::from_fn(batch.len(), |row| {
+            let stored = of_trace[batch.spans.trace[row] as usize];
+            rows.is_none_or(|rows| rows.contains(row))
+                && !stored.is_some_and(|it| it.contains(&span_hash(&batch.span_identity(row))))
+        });
+        collector.observe(query, batch, Some(&left))
+    }
+
+    /// The counted spans that may be in blocks, too.
+    pub(crate) fn shared(
+        &self,
+        query: &CompiledMetrics,
+        view: &RecentView,
+        share: Option<&Share>,
+        stop: &Stop,
+    ) -> SharedTraces {
+        let mut shared = SharedTraces { starts: (u64::MAX, 0), ..SharedTraces::default() };
+        let counted: HashSet<Uuid> = view.segments.iter().filter_map(|it| it.block()).collect();
+        let times = self.times(&counted, (query.grid().start(), query.grid().end()));
+        if times.of_blocks.is_empty() {
+            return shared;
+        }
+        view.for_each_batch(|place, batch| {
+            if stop.is_stopped() {
+                return;
+            }
+            let segment = match place {
+                Place::Head => None,
+                Place::Segment(number) => view.segments.get(number),
+            };
+            let cut = segment.map_or_else(SystemTime::now, |segment| segment.written());
+            let usual = self.usual(cut);
+            if segment.is_some_and(|it| !times.touch(it.starts(), usual)) {
+                return;
+            }
+            let part = match (share, segment) {
+                (None, _) => Part::All,
+                (Some(share), None) => share.of_batch(batch),
+                (Some(share), Some(segment)) => share.of_segment(segment),
+            };
+            if part == Part::None {
+                return;
+            }
+            for (row, &start) in batch.spans.start.iter().enumerate() {
+                if times.touch((start, start), usual) && part.contains(row) {
+                    shared.add(batch, row, usual);
+                }
+            }
+        });
+        shared
+    }
+
+    /// The times of all blocks but `counted` ones.
+    fn times(&self, counted: &HashSet<Uuid>, grid: (u64, u64)) -> Times {
+        let is_other = |block: &Option<Uuid>| block.is_none_or(|block| !counted.contains(&block));
+        let others = self.times.iter().filter(|(_, _, block)| is_other(block));
+        let mut of_blocks: Vec<_> = others.map(|&(first, last, _)| (first, last)).collect();
+        of_blocks.sort_unstable();
+        of_blocks.dedup_by(|next, known| {
+            let touches = next.0 <= known.1;
+            if touches {
+                known.1 = known.1.max(next.1);
+            }
+            touches
+        });
+        Times { of_blocks, grid }
+    }
+
+    /// Starts before the first and after the last of these may be in blocks of any time.
+    fn usual(&self, cut: SystemTime) -> (u64, u64) {
+        let nanos = cut.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        match self.slack {
+            0 => (0, u64::MAX),
+            slack => (nanos.saturating_sub(slack), nanos.saturating_add(slack)),
+        }
+    }
+}
+
+impl Times {
+    /// True if a span that starts within the first may be asked for and in a block.
+    fn touch(&self, (first, last): (u64, u64), usual: (u64, u64)) -> bool {
+        if last <= self.grid.0 || first > self.grid.1 {
+            return false;
+        }
+        let after = self.of_blocks.partition_point(|&(_, end)| end < first);
+        first < usual.0
+            || last > usual.1
+            || self.of_blocks.get(after).is_some_and(|&(start, _)| start <= last)
+    }
+}
+
+impl SharedTraces {
+    fn add(&mut self, batch: &SpanBatch, row: usize, usual: (u64, u64)) {
+        let trace = batch.traces.ids[batch.spans.trace[row] as usize];
+        let has_room = self.hashes.len() < MAX_SHARED_TRACES || self.hashes.contains_key(&trace);
+        if !has_room || self.spans >= MAX_SHARED_SPANS {
+            return;
+        }
+        let identity = batch.span_identity(row);
+        if self.hashes.entry(trace).or_default().insert(span_hash(&identity)) {
+            self.spans += 1;
+        }
+        let start = identity.start;
+        let is_unusual = start < usual.0 || start > usual.1;
+        let (first, last) = if is_unusual { (0, u64::MAX) } else { (start, start) };
+        self.starts = (self.starts.0.min(first), self.starts.1.max(last));
+    }
+
+    /// As the answer has them.
+    pub(crate) fn into_messages(self) -> Vec<TraceSpans> {
+        let message = |(trace, spans): (TraceId, HashSet<u64>)| TraceSpans {
+            trace_id: Bytes::copy_from_slice(&trace.0),
+            spans: spans.into_iter().collect(),
+        };
+        self.hashes.into_iter().map(message).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

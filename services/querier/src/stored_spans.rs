@@ -1,0 +1,176 @@
+//! Which spans of some traces blocks hold.
+//!
+//! A client may send spans again that are in a block already: an ingester has them then, and does not know. A metrics query
+//! has the few traces looked up that recent data and blocks may have in common. Blocks do not change, so what one has of a
+//! trace, mostly nothing, is kept.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use moka::sync::Cache;
+use tactus_block::read::BlockReader;
+use tactus_model::{SpanBatch, TraceId, span_hash};
+use tactus_proto::tactus::v1::{SpansInBlocksResponse, TraceSpans};
+use tactus_storage::Uuid;
+
+use crate::blocks::needed_bytes;
+use crate::duplicates::identity;
+use crate::error::{Error, Result};
+use crate::pool::{Job, JobOptions, query_number};
+use crate::service::Inner;
+
+/// Blocks that are looked into at the same time.
+const CONCURRENT_BLOCKS: usize = 4;
+/// Of more traces of a row group all identities are read.
+const FEW_TRACES: usize = 16;
+/// Spans of an answer; it takes 8 bytes for each. Of what is beyond nothing is said.
+const MAX_SPANS: usize = 400_000;
+
+/// Hashes of the spans that a block has of a trace.
+type Spans = Arc<[u64]>;
+
+/// What is known of traces in blocks.
+#[derive(Debug)]
+pub(crate) struct StoredSpans {
+    known: Cache<(Uuid, TraceId), Spans>,
+}
+
+impl StoredSpans {
+    /// Keeps up to `max_bytes`.
+    pub(crate) fn new(max_bytes: u64) -> Self {
+        let weight = |_: &_, spans: &Spans| u32::try_from(spans.len() * 8 + 96).unwrap_or(u32::MAX);
+        Self { known: Cache::builder().max_capacity(max_bytes).weigher(weight).build() }
+    }
+}
+
+/// The spans that these blocks have of the traces. A block that is gone or damaged has none: none of it is counted.
+pub(crate) async fn spans_in_blocks(
+    inner: &Arc<Inner>,
+    tenant: &str,
+    block_ids: Vec<Uuid>,
+    traces: Vec<TraceId>,
+) -> Result<SpansInBlocksResponse> {
+    let traces = Arc::new(traces);
+    let mut blocks = stream::iter(block_ids)
+        .map(|block_id| in_block(inner, tenant, block_id, Arc::clone(&traces)))
+        .buffered(CONCURRENT_BLOCKS);
+    let mut found: BTreeMap<TraceId, Vec<u64>> = BTreeMap::new();
+    let mut count = 0;
+    while let Some(block) = blocks.next().await {
+        for (trace, spans) in block? {
+            if count < MAX_SPANS {
+                count += spans.len();
+                found.entry(trace).or_default().extend_from_slice(&spans);
+            }
+        }
+    }
+    let stored = |(trace, mut spans): (TraceId, Vec<u64>)| {
+        spans.sort_unstable();
+        spans.dedup();
+        TraceSpans { trace_id: Bytes::copy_from_slice(&trace.0), spans }
+    };
+    Ok(SpansInBlocksResponse { traces: found.into_iter().map(stored).collect() })
+}
+
+/// The traces that a block has, with their spans.
+async fn in_block(
+    inner: &Arc<Inner>,
+    tenant: &str,
+    block_id: Uuid,
+    traces: Arc<Vec<TraceId>>,
+) -> Result<Vec<(TraceId, Spans)>> {
+    match read_block(inner, tenant, block_id, &traces).await {
+        Err(error) => match inner.blocks.explain(tenant, block_id, error).await {
+            Ok(()) | Err(Error::Damaged(_)) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        },
+        found => found,
+    }
+}
+
+async fn read_block(
+    inner: &Arc<Inner>,
+    tenant: &str,
+    block_id: Uuid,
+    traces: &[TraceId],
+) -> Result<Vec<(TraceId, Spans)>> {
+    let meta = inner.blocks.meta(tenant, block_id).await?;
+    let known = &inner.blocks.stored_spans().known;
+    let (mut found, mut unknown) = (Vec::new(), Vec::new());
+    for &trace in traces {
+        if let Some(spans) = known.get(&(block_id, trace)) {
+            found.push((trace, spans));
+        } else if inner.blocks.may_contain(&meta, trace).await?.0 {
+            unknown.push(trace);
+        }
+    }
+    if !unknown.is_empty() {
+        let options = JobOptions {
+            timeout: inner.settings.search_timeout,
+            query: query_number(&["spans", tenant]),
+            explain: false,
+            bypasses_caches: false,
+        };
+        let shared = Arc::clone(inner);
+        let read = move |job: &Job| {
+            let block = shared.blocks.open(&meta, job)?;
+            read_traces(&block, unknown.clone(), job)
+        };
+        for (trace, spans) in inner.pool.run(options, read).await? {
+            known.insert((block_id, trace), Arc::clone(&spans));
+            found.push((trace, spans));
+        }
+    }
+    found.retain(|(_, spans)| !spans.is_empty());
+    Ok(found)
+}
+
+/// What a block has of each trace, in order of row groups.
+fn read_traces(
+    block: &BlockReader,
+    traces: Vec<TraceId>,
+    job: &Job,
+) -> Result<Vec<(TraceId, Spans)>> {
+    let mut of_row_group: BTreeMap<usize, Vec<TraceId>> = BTreeMap::new();
+    let mut found = Vec::with_capacity(traces.len());
+    for trace in traces {
+        match block.find_row_group(trace, None)? {
+            Some(row_group) => of_row_group.entry(row_group).or_default().push(trace),
+            None => found.push((trace, Spans::default())),
+        }
+    }
+    for (row_group, traces) in of_row_group {
+        job.check()?;
+        job.hold_bytes(needed_bytes(block, row_group, &identity()))?;
+        let all = match traces.len() > FEW_TRACES {
+            true => Some(block.read_row_group(row_group, &identity())?),
+            false => None,
+        };
+        for trace in traces {
+            let spans = match &all {
+                Some(batch) => match batch.traces.ids.binary_search(&trace) {
+                    Ok(row) => spans_of(batch, row as u32),
+                    Err(_) => Spans::default(),
+                },
+                None => match block.find_row(row_group, trace)? {
+                    Some(row) => {
+                        spans_of(&block.read_rows(row_group, row..row + 1, &identity())?, 0)
+                    }
+                    None => Spans::default(),
+                },
+            };
+            found.push((trace, spans));
+        }
+    }
+    Ok(found)
+}
+
+/// Spans of a sorted batch are in order of trace.
+fn spans_of(batch: &SpanBatch, trace: u32) -> Spans {
+    let traces = batch.spans.trace.as_slice();
+    let first = traces.partition_point(|&known| known < trace);
+    let end = traces.partition_point(|&known| known <= trace);
+    (first..end).map(|row| span_hash(&batch.span_identity(row))).collect()
+}
