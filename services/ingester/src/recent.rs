@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use tactus_model::{SpanBatch, TenantId, TraceId, span_end};
 use tactus_traceql::eval::{
-    CompiledQuery, EvaluateError, SearchOptions, TraceMatch, TraceMatchCombiner, Window,
+    Bitmap, CompiledQuery, EvaluateError, SearchOptions, TraceMatch, TraceMatchCombiner, Window,
 };
 
 use crate::{
@@ -27,6 +27,7 @@ const LONGEST_TRACE: u64 = 86_400_000_000_000;
 pub(crate) struct RecentMatches {
     pub(crate) traces: Vec<TraceMatch>,
     pub(crate) inspected_bytes: u64,
+    /// Each once, however many parts it lies in.
     pub(crate) inspected_traces: u32,
     pub(crate) inspected_spans: u64,
     /// Segments and live batches.
@@ -57,18 +58,20 @@ impl Ingester {
         let view = self.recent_view(tenant);
         view.for_each_batch(|_, batch| {
             result.inspected_bytes += inspected_bytes(batch);
-            result.inspected_traces += batch.traces.ids.len() as u32;
             result.inspected_spans += batch.len() as u64;
             result.parts += 1;
         });
         let mut found = TraceMatchCombiner::default();
         let scattered = view.scattered();
+        result.inspected_traces = scattered.count() as u32;
         for (number, segment) in view.segments.iter().enumerate() {
             if stop.is_stopped() {
                 break;
             }
             let batch = segment.batch();
             let alone = scattered.alone_in(number, batch);
+            result.inspected_traces +=
+                alone.as_ref().map_or(batch.traces.ids.len(), Bitmap::count) as u32;
             let matches = query.find_newest_among(batch, window, options.limit, alone.as_ref())?;
             query.assemble(batch, &matches, &options).into_iter().for_each(|it| found.add(it));
         }

@@ -124,6 +124,10 @@ impl RecentView {
 }
 
 impl Scattered {
+    pub(crate) fn count(&self) -> usize {
+        self.traces.len()
+    }
+
     pub(crate) fn contains(&self, trace: TraceId) -> bool {
         self.traces.contains(&trace)
     }

@@ -101,7 +101,7 @@ impl MetricsCollector {
         batch: &SpanBatch,
         counted: Option<&Bitmap>,
     ) -> Result<(), MetricsError> {
-        self.inspected += batch.len() as u64;
+        self.inspected += counted.map_or(batch.len(), Bitmap::count) as u64;
         if batch.is_empty() || query.is_never() {
             return Ok(());
         }
@@ -144,7 +144,7 @@ impl MetricsCollector {
         Ok(())
     }
 
-    /// Spans of all batches so far.
+    /// Spans of all batches so far that might be counted: one that lies in several batches is so in one of them.
     pub fn inspected_spans(&self) -> u64 {
         self.inspected
     }

@@ -1,7 +1,7 @@
 //! Every span is counted once: live, cut, sent again, becoming a block.
 
 use tactus_proto::tactus::v1::{
-    MetricsRequest, MetricsResponse, ingester_server::Ingester as Protocol,
+    MetricsRequest, MetricsResponse, SearchRequest, ingester_server::Ingester as Protocol,
 };
 use tonic::{Code, Request};
 
@@ -48,6 +48,33 @@ async fn span_is_counted_once_wherever_it_lies() {
     assert_eq!(both(&ingester).await, ((119.0, 119), (119.0, 1)), "live beside a segment");
     ingester.seal().await.unwrap();
     assert_eq!(both(&ingester).await, ((119.0, 119), (119.0, 1)), "two segments");
+}
+
+#[tokio::test]
+async fn span_and_trace_are_inspected_once_wherever_it_lies() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    let check = async |spans: u64, state: &str| {
+        let traces = all_spans(&ingester).traces.ids.len() as u32;
+        for query in [SPAN_QUERY, TRACE_QUERY] {
+            let work = metrics(&ingester, query, false).await.metrics.unwrap();
+            assert_eq!(work.inspected_spans, spans, "{query} {state}");
+        }
+        let search =
+            SearchRequest { tenant: "t1".into(), query: "{}".into(), ..Default::default() };
+        let found = Protocol::search(&*ingester, Request::new(search)).await.unwrap().into_inner();
+        assert_eq!(found.metrics.unwrap().inspected_traces, traces, "{state}");
+    };
+    push_all(&ingester, 1..100);
+    check(99, "live").await;
+    push_all(&ingester, 50..100);
+    check(99, "sent again while live").await;
+    ingester.seal().await.unwrap();
+    check(99, "cut").await;
+    push_all(&ingester, 90..120);
+    check(119, "live beside a segment").await;
+    ingester.seal().await.unwrap();
+    check(119, "two segments").await;
 }
 
 #[tokio::test]

@@ -301,12 +301,11 @@ impl Cluster {
             ..MetricsRequest::default()
         };
         let answer = Protocol::metrics(&**self.node(node), Request::new(request)).await?;
-        Ok(answer
-            .into_inner()
-            .series
-            .iter()
-            .map(|it| (label(it), it.values.iter().sum()))
-            .collect())
+        let answer = answer.into_inner();
+        let counted: f64 = answer.series.iter().flat_map(|series| &series.values).sum();
+        let work = answer.metrics.unwrap();
+        assert_eq!(work.inspected_spans as f64, counted, "the query counts whatever it looks at");
+        Ok(answer.series.iter().map(|it| (label(it), it.values.iter().sum())).collect())
     }
 
     /// Runs a query; `Err` if ingesters want to be asked anew. Returns how often each span was counted that was there when
