@@ -1,12 +1,14 @@
 """tempopb.StreamingQuerier on both ports: the answers of the HTTP API, in messages that show how far a query is."""
 import gzip
 import json
+import os
 import sys
 import time
 
 import grpc
 import pytest
 import requests
+from google.protobuf import json_format
 from harness import otlp
 from harness.cluster import Cluster
 from harness.fault_proxy import FaultProxy
@@ -117,7 +119,7 @@ def test_last_message_is_the_answer_over_http(servers):
             method, fields = as_call(path, params)
             streamed = client.call(method, **fields)
             body = merged([streamed.last])
-            # Work is done again, or not, as caches have it; streams tell more of it.
+            # Work is done again, or not, as caches have it.
             for answer in (over_http, body):
                 answer.pop("metrics")
                 for one in answer.get("series", []):
@@ -125,6 +127,75 @@ def test_last_message_is_the_answer_over_http(servers):
             assert body == over_http, path
             metrics = streamed.last.metrics
             assert metrics.completedJobs == metrics.totalJobs > 0, path
+
+
+# What is kept takes no work a second time.
+FRESH = {"query_frontend": {"result_cache_bytes": 0}, "querier": {"column_cache_bytes": 0}}
+# Both ways to count: single spans, and traces that are put together.
+COUNTS = [(path, {"q": query, **step})
+          for path, step in [("/api/metrics/query_range", {"step": "60s"}), ("/api/metrics/query", {})]
+          for query in ("{} | count_over_time()", "{} | count() > 0 | count_over_time()")]
+SEARCH = ("/api/search", {"q": "{}"})
+NAMES = [(path, {}) for path in (
+    "/api/search/tags", "/api/v2/search/tags", "/api/search/tag/service.name/values",
+    "/api/v2/search/tag/resource.service.name/values")]
+
+
+def work(server, client, path, params):
+    """The work of a query, as the last message of its stream and the answer over HTTP tell alike."""
+    method, fields = as_call(path, params)
+    streamed = json_format.MessageToDict(client.call(method, **fields).last.metrics)
+    over_http = server.get(path, **params).json()["metrics"]
+    for told in (streamed, over_http):
+        # Who opens a block first reads more, and names of tags are known then.
+        assert int(told.pop("inspectedBytes", 0)) > 0 or path.endswith("/tags"), (path, told)
+        # Of the copies of a trace a search waits for as many as it needs.
+        told.pop("inspectedTraces", None)
+    assert streamed == over_http, path
+    return streamed
+
+
+def jobs(recent, blocks, block_bytes):
+    """What all queries tell alike; an ingester, or all of them, is one job."""
+    done = {"completedJobs": recent + blocks, "totalJobs": recent + blocks}
+    return {**done, "totalBlocks": blocks, "totalBlockBytes": str(block_bytes)} if blocks else done
+
+
+@pytest.mark.parametrize("port_name", PORTS)
+def test_last_message_tells_the_work_that_was_done(servers, port_name):
+    server = servers.start(config=merge(NO_MERGES, FRESH))
+    window = {"start": int(time.time()) - 300, "end": int(time.time()) + 300}
+    traces = [os.urandom(16) for _ in range(3)]
+
+    def new():
+        return [otlp.export(*(otlp.span(trace) for _ in range(3))) for trace in traces]
+
+    def push(requests):
+        for request in requests:
+            server.must_push(request)
+
+    def check(blocks, spans, found):
+        sizes = [(directory / "data.parquet").stat().st_size for directory in server.block_directories()]
+        expected = jobs(1, blocks, sum(sizes))
+        for path, params in COUNTS:
+            told = work(server, client, path, {**params, **window})
+            assert told == {"inspectedSpans": str(spans), **expected}, (path, params)
+        for path, params in [SEARCH, *NAMES]:
+            assert work(server, client, path, {**params, **window}) == expected, path
+        assert client.call("Search", Query="{}", **window).last.metrics.inspectedTraces == found
+
+    with StreamingClient(port(server, port_name)) as client:
+        early, late = new(), new()
+        # Twice, as a client does that was not answered.
+        push(early + late + late)
+        check(blocks=0, spans=18, found=3)
+        server.flush()
+        path, params = COUNTS[0]
+        eventually(lambda: work(server, client, path, {**params, **window}).get("totalBlocks"), "a block is read")
+        check(blocks=1, spans=18, found=3)
+        push(new() + early)
+        # A source counts its traces by itself.
+        check(blocks=1, spans=27, found=6)
 
 
 @pytest.mark.parametrize("port_name", PORTS)
@@ -314,3 +385,37 @@ def test_cluster_streams_what_it_finds_and_says_when_ingesters_are_missing(tmp_p
         assert header == "true"
         _, _, counted = ask("http")
         assert counted.last.status == 1 and "could not be read" in counted.last.message
+
+
+def test_cluster_tells_the_work_on_one_copy_of_each_span(tmp_path, bucket):
+    counts = {"ingester": 3, "distributor": 1, "query-frontend": 1, "querier": 1}
+    # Blocks come when they are asked for, and ingesters go on answering for their spans.
+    config = merge(FRESH, {"ingester": {"max_block_duration": "10m", "complete_block_timeout": "10m"}})
+    with Cluster(tmp_path, bucket, counts, config=config) as cluster:
+        cluster.start()
+        (distributor,), (frontend,) = cluster.of("distributor"), cluster.of("query-frontend")
+        pushed = {otlp.push_trace(distributor, spans=3) for _ in range(5)}
+        window = {"start": int(time.time()) - 300, "end": int(time.time()) + 300}
+        eventually(lambda: set(frontend.search("{}", **window)) == pushed, "all traces")
+
+        def check(blocks):
+            for name in PORTS:
+                with StreamingClient(port(frontend, name), host=frontend.address) as client:
+                    for path, params in [*COUNTS, SEARCH, *NAMES]:
+                        told = work(frontend, client, path, {**params, **window})
+                        block_bytes = told.get("totalBlockBytes", 0)
+                        assert bool(block_bytes) == bool(blocks), path
+                        spans = {"inspectedSpans": "15"} if (path, params) in COUNTS else {}
+                        assert told == {**spans, **jobs(1, blocks, block_bytes)}, (path, params)
+
+        check(blocks=0)
+        cluster.flush()
+        eventually(lambda: frontend.get("/api/search", q="{}", **window).json()["metrics"].get("totalBlocks") == 3,
+                   "the blocks of three ingesters")
+        check(blocks=3)
+        pushed.add(otlp.push_trace(distributor, spans=2))
+        eventually(lambda: set(frontend.search("{}", **window)) == pushed, "the trace that came last")
+        with StreamingClient(port(frontend, "grpc"), host=frontend.address) as client:
+            for path, params in COUNTS:
+                told = work(frontend, client, path, {**params, **window})
+                assert (told["inspectedSpans"], told["totalBlocks"]) == ("17", 3), (path, params)

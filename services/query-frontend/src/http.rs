@@ -20,7 +20,6 @@ use tactus_api::request::{
 use tactus_api::trace::WhenTooLarge;
 use tactus_api::{Encoding, Error, QueryParams, Result, json};
 use tactus_model::TenantId;
-use tactus_proto::tempopb::MetadataMetrics;
 use tactus_server::http::{not_found, text};
 
 use crate::frontend::Frontend;
@@ -228,8 +227,7 @@ async fn tags_v2(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Respo
 
 async fn tags(call: &Call) -> Result<(TagsQuery, TagsAnswer)> {
     let query = TagsQuery::parse(&call.params())?;
-    let mut found = call.frontend.tags(&call.tenants, &query).await?;
-    found.metrics = shown(found.metrics);
+    let found = call.frontend.tags(&call.tenants, &query).await?;
     Ok((query, found))
 }
 
@@ -265,17 +263,10 @@ async fn tag_values_v2(State(frontend): Shared, uri: Uri, headers: HeaderMap) ->
 
 async fn tag_values(call: &Call, tag: RequestedTag, typed: bool) -> Result<TagValuesAnswer> {
     let query = TagValuesQuery::parse(&call.params())?;
-    let mut found = call.frontend.tag_values(&call.tenants, &tag, &query, typed).await?;
-    found.metrics = shown(found.metrics);
-    Ok(found)
+    call.frontend.tag_values(&call.tenants, &tag, &query, typed).await
 }
 
 /// The encoding of an answer that has no form for language models.
 fn plain(encoding: Encoding) -> Encoding {
     if encoding == Encoding::Llm { Encoding::Json } else { encoding }
-}
-
-/// The work as clients know it: bytes only. Streams show more, which tells how far they are.
-fn shown(metrics: MetadataMetrics) -> MetadataMetrics {
-    MetadataMetrics { inspected_bytes: metrics.inspected_bytes, ..MetadataMetrics::default() }
 }

@@ -279,13 +279,19 @@ impl Frontend {
             state.work.check().map(|()| flow)
         };
         state.work.metrics.total_jobs += requests.len() as u32;
+        let mut is_full = false;
         for outcome in self.ask_ingesters(requests, calls.recent).await? {
             if take(state, outcome)?.is_break() {
-                return Ok(());
+                is_full = true;
+                break;
             }
         }
+        // Counted even if none is wanted any more: totals do not depend on where an answer is full.
         let tenants = requests.iter().map(calls.tenant);
         let jobs = self.block_jobs(tenants.zip(requests), window, limits, &mut state.work);
+        if is_full {
+            return Ok(());
+        }
         let run = |(request, part)| (calls.in_block)(self, request, part);
         let in_flight = self.jobs_in_flight(self.settings.search.concurrent_jobs);
         run_jobs(jobs, in_flight, state, run, |_, _| true, take).await

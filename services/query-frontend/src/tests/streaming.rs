@@ -4,12 +4,13 @@ mod merge;
 mod network;
 
 use futures_util::StreamExt as _;
+use serde_json::json;
 use tactus_proto::tactus::v1::{
     MetricsResponse, TagScope, TagValue, TagValuesResponse, TagsResponse,
 };
 use tactus_proto::tempopb::streaming_querier_server::StreamingQuerier as _;
 use tactus_proto::tempopb::{
-    QueryInstantRequest, QueryRangeRequest, SearchRequest, SearchTagValuesRequest,
+    MetadataMetrics, QueryInstantRequest, QueryRangeRequest, SearchRequest, SearchTagValuesRequest,
     SearchTagsRequest, TraceSearchMetadata,
 };
 use tactus_storage::meta::BlockVersion;
@@ -216,6 +217,67 @@ async fn names_and_values_are_shown_once_before_the_end() {
     assert_eq!(texts.collect::<Vec<_>>(), ["a", "b", "c"]);
     let fixed = messages(blocks.streaming.search_tag_values_v2(request("status")).await).await;
     assert_eq!((fixed.len(), fixed[0].tag_values.len()), (1, 3));
+}
+
+#[tokio::test]
+async fn names_and_values_go_with_the_same_totals_over_http() {
+    let blocks = Blocks::new(eager()).await;
+    let scopes = vec![TagScope { name: "span".into(), tags: vec!["a".into(), "b".into()] }];
+    *blocks.api.recent.tags.lock() =
+        TagsResponse { scopes, inspected_bytes: 7, ..TagsResponse::default() };
+    let value = |value: &str| TagValue { r#type: "string".into(), value: value.into() };
+    let values = vec![value("a"), value("b")];
+    *blocks.api.recent.values.lock() =
+        TagValuesResponse { values, inspected_bytes: 7, ..TagValuesResponse::default() };
+    for number in 0..2 {
+        let id = blocks.add(number, (0, 100));
+        let tags = TagsResponse { inspected_bytes: 20, ..TagsResponse::default() };
+        blocks.querier.tags.lock().insert(id.clone(), tags);
+        let values = TagValuesResponse { inspected_bytes: 20, ..TagValuesResponse::default() };
+        blocks.querier.values.lock().insert(id, values);
+    }
+    let (start, end) = ((BASE - 1_000) as u32, (BASE + 1_000) as u32);
+    // Names or values of recent data alone may be enough: blocks are known by then, and not read.
+    for (max_tag_values, jobs_done, bytes) in [(0, 3, 47), (1, 1, 7)] {
+        let work = MetadataMetrics {
+            inspected_bytes: bytes,
+            total_jobs: 3,
+            completed_jobs: jobs_done,
+            total_blocks: 2,
+            total_block_bytes: 2,
+        };
+        let tags = SearchTagsRequest {
+            start,
+            end,
+            max_tags_per_scope: max_tag_values,
+            ..Default::default()
+        };
+        let answers = blocks.streaming.search_tags(tonic::Request::new(tags)).await;
+        assert_eq!(messages(answers).await.last().unwrap().metrics, Some(work));
+        let values = SearchTagValuesRequest {
+            tag_name: ".x".into(),
+            start,
+            end,
+            max_tag_values,
+            ..Default::default()
+        };
+        let answers = blocks.streaming.search_tag_values_v2(tonic::Request::new(values)).await;
+        assert_eq!(messages(answers).await.last().unwrap().metrics, Some(work));
+        for path in [
+            "/api/search/tags",
+            "/api/v2/search/tags",
+            "/api/search/tag/x/values",
+            "/api/v2/search/tag/.x/values",
+        ] {
+            let path = format!("{path}?start={start}&end={end}&limit={max_tag_values}");
+            let shown = blocks.api.get(&path).await.json();
+            let expected = json!({
+                "inspectedBytes": bytes.to_string(), "totalJobs": 3, "completedJobs": jobs_done, "totalBlocks": 2,
+                "totalBlockBytes": "2"
+            });
+            assert_eq!(shown["metrics"], expected, "{path}");
+        }
+    }
 }
 
 #[tokio::test]
