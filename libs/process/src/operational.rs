@@ -78,7 +78,7 @@ pub(crate) fn state(
         is_stopping: Arc::new(move || stopping.stopping.load(Ordering::Acquire)),
         services: Arc::new(move || services.list()),
         component_ready: Arc::new(move || checks.iter().try_for_each(|check| check())),
-        metrics: Arc::new(|| Registry::global().encode()),
+        metrics: Arc::new(|accept| Registry::global().page(accept)),
         endpoints: Arc::new(move || endpoints.clone()),
         config: Arc::new(move |view| match view {
             ConfigView::Effective => effective.clone(),

@@ -284,7 +284,9 @@ impl Drop for Flight {
         self.close_span();
         let (route, status_code) = self.labels();
         let labels = [self.method, route, &status_code, "false"];
-        self.metrics.durations.with(labels).observe_duration(self.started.elapsed());
+        let durations = self.metrics.durations.with(labels);
+        // Within the span, whose trace becomes an exemplar.
+        self.span.in_scope(|| durations.observe_duration(self.started.elapsed()));
     }
 }
 

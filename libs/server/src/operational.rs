@@ -5,8 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ::http::header::CONTENT_TYPE;
-use ::http::{HeaderValue, StatusCode};
+use ::http::header::{ACCEPT, CONTENT_TYPE, VARY};
+use ::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::Extension;
 use axum::Router;
 use axum::body::Bytes;
@@ -19,9 +19,6 @@ use crate::auth::Caller;
 use crate::http::{error_line, text};
 
 mod pages;
-
-/// Content type of the metrics exposition.
-const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// State of a service of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,6 +94,9 @@ pub struct BuildInfo {
 /// Answers a status page; called once a request, must not block.
 pub type Source<T> = Arc<dyn Fn() -> T + Send + Sync>;
 
+/// The page of metrics for a request with this `Accept` header: content type and text.
+pub type MetricsSource = Arc<dyn Fn(&str) -> (&'static str, String) + Send + Sync>;
+
 /// Text of a configuration page in one view.
 pub type ConfigSource = Arc<dyn Fn(ConfigView) -> String + Send + Sync>;
 
@@ -114,8 +114,8 @@ pub struct Operational {
     pub services: Source<Vec<ServiceStatus>>,
     /// Readiness beyond the states. Errors: the line to show, as `Ingester not ready: …`.
     pub component_ready: Source<Result<(), String>>,
-    /// Metrics in text format 0.0.4.
-    pub metrics: Source<String>,
+    /// The page of metrics.
+    pub metrics: MetricsSource,
     /// Routes of this process: name and template.
     pub endpoints: Source<Vec<(String, String)>>,
     /// Effective configuration as YAML, secrets masked.
@@ -196,8 +196,18 @@ fn readiness(state: &Operational) -> Result<(), String> {
     (state.component_ready)()
 }
 
-async fn metrics(State(state): State<Arc<Operational>>) -> Response {
-    ([(CONTENT_TYPE, HeaderValue::from_static(METRICS_TEXT))], (state.metrics)()).into_response()
+async fn metrics(State(state): State<Arc<Operational>>, headers: HeaderMap) -> Response {
+    metrics_page(&headers, &*state.metrics)
+}
+
+/// The page of metrics in the format that these headers of a request ask for.
+pub fn metrics_page(
+    headers: &HeaderMap,
+    page: impl Fn(&str) -> (&'static str, String),
+) -> Response {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (content_type, page) = page(&accepted.collect::<Vec<_>>().join(","));
+    ([(CONTENT_TYPE, content_type), (VARY, "Accept")], page).into_response()
 }
 
 async fn status(State(state): State<Arc<Operational>>, RawQuery(query): RawQuery) -> Response {

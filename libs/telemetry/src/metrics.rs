@@ -1,10 +1,11 @@
-//! A small metric registry with the Prometheus text format 0.0.4.
-//!
-//! Why not a client library: the names that published dashboards use break the rules that those
-//! enforce (counters without `_total`, gauges with it), and series of departed tenants must go.
+//! Metrics, and the pages that Prometheus reads: text format 0.0.4 and OpenMetrics.
 //!
 //! Metrics are registered once, usually in a `LazyLock` static, and shared by name: registering the
 //! same name again gives the same metric, so that several services in one process can.
+//!
+//! The library (`prometheus-client`) counts, and writes the pages. Ours is what it lacks: metrics shared by name, a bound on
+//! series and the end of those of idle tenants, histograms without a lock, the classic format, and names that published
+//! dashboards use although they break the rules of OpenMetrics (counters without `_total`, gauges with it).
 
 mod encode;
 mod family;
@@ -12,7 +13,7 @@ mod process;
 mod registry;
 mod value;
 
-pub use encode::{CONTENT_TYPE, Kind, TextEncoder};
+pub use encode::{Collected, Format, Kind};
 pub use family::{CounterVec, DEFAULT_MAX_SERIES, Family, GaugeVec, HistogramVec, OVERFLOW};
 pub use registry::Registry;
 pub use value::{

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::metrics::Registry;
 
-pub use context::{TRACEPARENT, traceparent};
+pub use context::{TRACEPARENT, TraceId, traceparent};
 pub use export::Exporter;
 pub use layer::TraceLayer;
 pub use sampler::{INGEST_SHARE, Sampler};

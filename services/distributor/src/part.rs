@@ -5,13 +5,13 @@ use std::sync::{Arc, OnceLock};
 use axum::{Router, routing::get};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::StatusCode;
+use http::HeaderMap;
 use tactus_config::Config;
 use tactus_model::TenantId;
 use tactus_process::{Error, Part, PlannedPort, Process};
 use tactus_proto::{otlp::ExportTraceServiceResponse, tactus::v1::ingester_server};
 use tactus_receivers::{ReceiverMetrics, TraceSink, otlp_file::read_otlp_files, otlp_grpc::export};
-use tactus_server::http::text;
+use tactus_server::operational::metrics_page;
 use tactus_telemetry::metrics::Registry;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -69,10 +69,12 @@ pub async fn part(
     let mut part = Part::new("distributor");
     if let Some(usage) = usage {
         part.endpoints.push("/usage_metrics");
-        part.status = Router::new().route(
-            "/usage_metrics",
-            get(move || async move { text(StatusCode::OK, usage.exposition()) }),
-        );
+        let registry = Arc::new(Registry::new());
+        registry.register_collector(move |page| usage.collect(page));
+        let page = get(move |headers: HeaderMap| async move {
+            metrics_page(&headers, |accept| registry.page(accept))
+        });
+        part.status = Router::new().route("/usage_metrics", page);
     }
     let (stop, addresses) = (CancellationToken::new(), process.addresses());
     let auth = process.authenticator().cloned();

@@ -4,7 +4,6 @@ mod attributes;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt::Write,
     time::{Duration, Instant},
 };
 
@@ -15,7 +14,7 @@ use tactus_model::{
     walk::ExportWalk,
     wire::{Reader, WireError},
 };
-use tactus_telemetry::metrics::{CounterVec, Registry};
+use tactus_telemetry::metrics::{Collected, CounterVec, Kind, Registry};
 
 use attributes::{Dimensions, Values};
 
@@ -142,15 +141,16 @@ impl UsageTracker {
         tenants.by_id.insert(tenant.clone(), usage);
     }
 
-    /// All series in the Prometheus text format 0.0.4. Drops those that are stale.
-    pub fn exposition(&self) -> String {
-        self.exposition_at(Instant::now())
+    /// Writes all series to a page, which has nothing else. Drops those that are stale.
+    pub fn collect(&self, page: &mut Collected) {
+        self.collect_at(page, Instant::now());
     }
 
-    fn exposition_at(&self, now: Instant) -> String {
-        let mut lines = Vec::new();
+    fn collect_at(&self, page: &mut Collected, now: Instant) {
+        page.family(METRIC, "bytes total received with these labels", Kind::Counter);
         let mut tenants = self.tenants.lock();
         tenants.drop_stale(self.settings.stale_after, now);
+        let mut series = Vec::new();
         for (tenant, usage) in &tenants.by_id {
             for (values, count) in &usage.series {
                 let mut labels: Vec<(&str, &str)> =
@@ -158,16 +158,13 @@ impl UsageTracker {
                 labels.push(("tenant", tenant.as_str()));
                 labels.push(("tracker", "cost-attribution"));
                 labels.sort_unstable();
-                lines.push(line(&labels, count.bytes));
+                series.push((labels, count.bytes));
             }
         }
-        drop(tenants);
-        lines.sort_unstable();
-        let mut text = format!(
-            "# HELP {METRIC} bytes total received with these labels\n# TYPE {METRIC} counter\n"
-        );
-        lines.iter().for_each(|line| text.push_str(line));
-        text
+        series.sort_unstable();
+        for (labels, bytes) in series {
+            page.sample(&labels, bytes as f64);
+        }
     }
 }
 
@@ -244,19 +241,6 @@ fn bytes_by_values(
         total.insert(values, bytes + each * spans + std::mem::take(&mut left));
     }
     Ok(total)
-}
-
-/// One line of the exposition.
-fn line(labels: &[(&str, &str)], bytes: u64) -> String {
-    let mut line = format!("{METRIC}{{");
-    for (number, (name, value)) in labels.iter().enumerate() {
-        let comma = if number == 0 { "" } else { "," };
-        let value = value.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"");
-        // Writing to a string cannot fail.
-        let _ = write!(line, "{comma}{name}=\"{value}\"");
-    }
-    let _ = writeln!(line, "}} {bytes}");
-    line
 }
 
 #[cfg(test)]

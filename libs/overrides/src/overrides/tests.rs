@@ -51,7 +51,7 @@ async fn own_entry_then_wildcard_then_defaults_hold() {
     assert_eq!(*overrides.of(&tenant("b")), *overrides.defaults());
     let text = registry.encode();
     for line in [
-        "tempo_limits_defaults{limit_name=\"ingestion_rate_limit_bytes\"} 1.5e+07",
+        "tempo_limits_defaults{limit_name=\"ingestion_rate_limit_bytes\"} 15000000",
         "tempo_limits_overrides{limit_name=\"max_local_traces_per_user\",user=\"a\"} 7",
         "tempo_runtime_config_last_reload_successful{config=\"overrides\"} 1",
     ] {

@@ -26,7 +26,7 @@ fn state() -> Operational {
             ]
         }),
         component_ready: Arc::new(|| Ok(())),
-        metrics: Arc::new(|| "tempo_build_info 1\n".to_owned()),
+        metrics: Arc::new(|accept| ("text/x", format!("accepted: {accept}\n"))),
         endpoints: Arc::new(|| vec![("search".to_owned(), "/api/search".to_owned())]),
         config: Arc::new(|view| format!("view: {view:?}\n")),
         runtime_config: None,
@@ -85,13 +85,20 @@ async fn build_info_has_all_keys_in_order() {
 }
 
 #[tokio::test]
-async fn metrics_are_text_format_0_0_4() {
-    let request = Request::get("/metrics").body(Body::empty()).unwrap();
+async fn page_of_metrics_is_chosen_by_all_accept_headers() {
     for app in [router(state()), internal_router(state())] {
-        let (status, headers, body) =
-            ask(&app, Request::get(request.uri()).body(Body::empty()).unwrap()).await;
-        assert_eq!((status, &*body), (200, "tempo_build_info 1\n"));
-        assert_eq!(headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+        for (accepted, expected) in
+            [(&[][..], ""), (&["a/b"], "a/b"), (&["a/b", "c/d;q=1"], "a/b,c/d;q=1")]
+        {
+            let mut request = Request::get("/metrics");
+            for value in accepted {
+                request = request.header("accept", *value);
+            }
+            let (status, headers, body) = ask(&app, request.body(Body::empty()).unwrap()).await;
+            assert_eq!((status, &*body), (200, &*format!("accepted: {expected}\n")));
+            assert_eq!(headers["content-type"], "text/x");
+            assert_eq!(headers["vary"], "Accept");
+        }
     }
 }
 

@@ -1,15 +1,16 @@
 //! Metrics with labels.
 
 use std::fmt;
-use std::hash::{Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hashbrown::{Equivalent, HashMap};
+use hashbrown::HashTable;
 use parking_lot::RwLock;
 
-use super::encode::{Kind, TextEncoder, label_pairs};
-use super::{Counter, Gauge, Histogram, Metric};
+use super::encode::Families;
+use super::{Counter, Gauge, Histogram, Kind, Metric};
 
 /// Series of one metric before further label values are counted as [`OVERFLOW`].
 pub const DEFAULT_MAX_SERIES: usize = 10_000;
@@ -24,11 +25,11 @@ const TENANT_LABELS: [&str; 2] = ["tenant", "user"];
 pub const OVERFLOW: &str = "overflow";
 
 /// Counters by label values.
-pub type CounterVec<const N: usize> = std::sync::Arc<Family<Counter, N>>;
+pub type CounterVec<const N: usize> = Arc<Family<Counter, N>>;
 /// Gauges by label values.
-pub type GaugeVec<const N: usize> = std::sync::Arc<Family<Gauge, N>>;
+pub type GaugeVec<const N: usize> = Arc<Family<Gauge, N>>;
 /// Histograms by label values.
-pub type HistogramVec<const N: usize> = std::sync::Arc<Family<Histogram, N>>;
+pub type HistogramVec<const N: usize> = Arc<Family<Histogram, N>>;
 
 /// All series of one metric, one for each combination of values of its `N` labels.
 ///
@@ -43,12 +44,15 @@ pub struct Family<M, const N: usize> {
     help: &'static str,
     labels: [&'static str; N],
     create: Box<dyn Fn() -> M + Send + Sync>,
-    /// Hashed with a random key, since clients choose label values.
-    series: RwLock<HashMap<Values<N>, Series<M>, RandomState>>,
+    /// The library's family cannot be walked, to forget who is idle, and looks a series up by owned label values only.
+    series: RwLock<HashTable<Arc<Series<M, N>>>>,
+    /// With a random key, since clients choose label values.
+    hasher: RandomState,
     max_series: AtomicUsize,
 }
 
-struct Series<M> {
+struct Series<M, const N: usize> {
+    values: [Box<str>; N],
     metric: M,
     /// Asked for since the last scrape.
     touched: AtomicBool,
@@ -69,6 +73,7 @@ impl<M: Metric, const N: usize> Family<M, N> {
             labels,
             create: Box::new(create),
             series: RwLock::default(),
+            hasher: RandomState::new(),
             max_series: AtomicUsize::new(DEFAULT_MAX_SERIES),
         }
     }
@@ -78,22 +83,29 @@ impl<M: Metric, const N: usize> Family<M, N> {
     /// Takes a read lock and hashes the values: on hot paths keep the handle. A handle that is kept
     /// over the removal of its series goes on counting, but nobody sees it.
     pub fn with(&self, values: [&str; N]) -> M {
-        if let Some(series) = self.series.read().get(&Borrowed(values)) {
+        let hash = self.hasher.hash_one(values);
+        if let Some(series) = self.series.read().find(hash, |series| series.is_of(values)) {
             if !series.touched.load(Ordering::Relaxed) {
                 series.touched.store(true, Ordering::Relaxed);
             }
             return series.metric.clone();
         }
-        let mut series = self.series.write();
-        let known = series.contains_key(&Borrowed(values));
-        let full = series.len() >= self.max_series.load(Ordering::Relaxed);
+        let mut table = self.series.write();
+        let known = table.find(hash, |series| series.is_of(values)).is_some();
+        let full = table.len() >= self.max_series.load(Ordering::Relaxed);
         let values = if full && !known { [OVERFLOW; N] } else { values };
-        let new = || Series {
-            metric: (self.create)(),
-            touched: AtomicBool::new(true),
-            idle_since: AtomicU64::new(0),
+        let rehash = |series: &Arc<Series<M, N>>| self.hasher.hash_one(series.labels());
+        let entry =
+            table.entry(self.hasher.hash_one(values), |series| series.is_of(values), rehash);
+        let new = || {
+            Arc::new(Series {
+                values: values.map(Box::from),
+                metric: (self.create)(),
+                touched: AtomicBool::new(true),
+                idle_since: AtomicU64::new(0),
+            })
         };
-        series.entry(Values(values.map(Box::from))).or_insert_with(new).metric.clone()
+        entry.or_insert_with(new).get().metric.clone()
     }
 
     /// Changes how many series are kept besides the overflow; those that exist stay.
@@ -103,12 +115,19 @@ impl<M: Metric, const N: usize> Family<M, N> {
 
     /// Removes one series; false if there was none.
     pub fn remove(&self, values: [&str; N]) -> bool {
-        self.series.write().remove(&Borrowed(values)).is_some()
+        let hash = self.hasher.hash_one(values);
+        match self.series.write().find_entry(hash, |series| series.is_of(values)) {
+            Ok(found) => {
+                found.remove();
+                true
+            }
+            Err(_) => false,
+        }
     }
 
     /// Removes the series whose label values `keep` refuses, such as those of a departed tenant.
     pub fn retain(&self, keep: impl Fn([&str; N]) -> bool) {
-        self.series.write().retain(|values, _| keep(values.0.each_ref().map(|value| &**value)));
+        self.series.write().retain(|series| keep(series.labels()));
     }
 }
 
@@ -119,14 +138,22 @@ impl<M: Metric, const N: usize> Family<M, N> {
             return;
         }
         // A read lock first: a scrape must seldom keep those who count waiting. All are looked at.
-        let due = self.series.read().values().filter(|series| series.is_due(now)).count();
+        let due = self.series.read().iter().filter(|series| series.is_due(now)).count();
         if due > 0 {
-            self.series.write().retain(|_, series| !series.is_due(now));
+            self.series.write().retain(|series| !series.is_due(now));
         }
     }
 }
 
-impl<M: Metric> Series<M> {
+impl<M: Metric, const N: usize> Series<M, N> {
+    fn labels(&self) -> [&str; N] {
+        self.values.each_ref().map(|value| &**value)
+    }
+
+    fn is_of(&self, values: [&str; N]) -> bool {
+        self.labels() == values
+    }
+
     /// Looks whether the series was used since the last look. True once it was idle for long.
     fn is_due(&self, now: Duration) -> bool {
         let now = now.as_secs() + 1;
@@ -153,56 +180,34 @@ impl<M, const N: usize> fmt::Debug for Family<M, N> {
 /// A family of any type, as the registry sees it.
 pub(super) trait Collect: Send + Sync {
     /// Writes all series; `now` is the time since the registry was made.
-    fn encode(&self, encoder: &mut TextEncoder, now: Duration);
+    fn encode(&self, families: &mut Families<'_>, now: Duration) -> fmt::Result;
     fn labels(&self) -> &[&'static str];
 }
 
 impl<M: Metric, const N: usize> Collect for Family<M, N> {
-    fn encode(&self, encoder: &mut TextEncoder, now: Duration) {
+    fn encode(&self, families: &mut Families<'_>, now: Duration) -> fmt::Result {
         self.forget_idle(now);
-        // Handles are taken out first: writing text must not keep new series waiting.
-        let mut series: Vec<(String, M)> = {
-            let series = self.series.read();
-            let pairs = |values: &Values<N>| {
-                label_pairs(self.labels.iter().copied().zip(values.0.iter().map(|value| &**value)))
-            };
-            series.iter().map(|(values, series)| (pairs(values), series.metric.clone())).collect()
-        };
+        // Series are taken out first: writing text must not keep new ones waiting.
+        let mut series: Vec<_> = self.series.read().iter().map(Arc::clone).collect();
         if series.is_empty() {
-            return;
+            return Ok(());
         }
-        series.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
-        encoder.family(self.name, self.help, M::KIND);
-        for (labels, metric) in &series {
-            metric.encode(&mut encoder.series(labels));
+        series.sort_unstable_by(|left, right| left.values.cmp(&right.values));
+        let Some((mut encoder, form)) = families.begin(self.name, self.help, M::KIND) else {
+            return Ok(());
+        };
+        if N == 0 {
+            return series[0].metric.encode(encoder, form);
         }
+        for series in &series {
+            let values = series.labels();
+            let labels: [_; N] = std::array::from_fn(|label| (self.labels[label], values[label]));
+            series.metric.encode(encoder.encode_family(&labels)?, form)?;
+        }
+        Ok(())
     }
 
     fn labels(&self) -> &[&'static str] {
         &self.labels
-    }
-}
-
-#[derive(PartialEq, Eq)]
-struct Values<const N: usize>([Box<str>; N]);
-
-/// Looks up `Values` without allocating.
-struct Borrowed<'a, const N: usize>([&'a str; N]);
-
-impl<const N: usize> Hash for Values<N> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.iter().for_each(|value| value.hash(state));
-    }
-}
-
-impl<const N: usize> Hash for Borrowed<'_, N> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.iter().for_each(|value| value.hash(state));
-    }
-}
-
-impl<const N: usize> Equivalent<Values<N>> for Borrowed<'_, N> {
-    fn equivalent(&self, key: &Values<N>) -> bool {
-        self.0.iter().zip(&key.0).all(|(left, right)| **left == **right)
     }
 }

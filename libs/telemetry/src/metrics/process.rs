@@ -6,10 +6,10 @@ use std::sync::OnceLock;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
-use super::encode::{Kind, TextEncoder};
+use super::{Collected, Kind};
 
 /// Writes what can be read; elsewhere than on Linux nothing.
-pub(super) fn collect(encoder: &mut TextEncoder) {
+pub(super) fn collect(encoder: &mut Collected) {
     let mut metric = |name, help, kind, value: Option<f64>| {
         if let Some(value) = value {
             encoder.family(name, help, kind);
@@ -117,9 +117,9 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn collect_of_this_process_gives_plausible_values() {
-        let mut encoder = TextEncoder::default();
-        collect(&mut encoder);
-        let text = encoder.finish();
+        let registry = crate::metrics::Registry::new();
+        registry.register_collector(collect);
+        let text = registry.encode();
         let value = |name: &str| {
             let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
             line.split_once(' ').unwrap().1.parse::<f64>().unwrap()

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::encode::TextEncoder;
+use super::encode::{Collected, Format, page};
 use super::family::{Collect, CounterVec, Family, GaugeVec, HistogramVec};
 use super::value::clean_bounds;
 use super::{Counter, Gauge, Histogram, Metric, process};
 
-type Collector = Arc<dyn Fn(&mut TextEncoder) + Send + Sync>;
+type Collector = Arc<dyn Fn(&mut Collected) + Send + Sync>;
 
 /// A set of metrics with distinct names.
 pub struct Registry {
@@ -88,34 +88,44 @@ impl Registry {
         bounds: &[f64],
     ) -> HistogramVec<N> {
         let bounds = clean_bounds(bounds);
-        self.register(name, help, labels, move || Histogram::new(Arc::clone(&bounds)))
+        self.register(name, help, labels, move || Histogram::new(&bounds))
     }
 
     /// Calls `collect` at every scrape to write metrics (or to set gauges) that are not kept up to
     /// date in between. It must not block, nor register metrics.
-    pub fn register_collector(&self, collect: impl Fn(&mut TextEncoder) + Send + Sync + 'static) {
+    pub fn register_collector(&self, collect: impl Fn(&mut Collected) + Send + Sync + 'static) {
         self.collectors.lock().push(Arc::new(collect));
+    }
+
+    /// The content type and the page for a request with this `Accept` header, empty if there is none.
+    pub fn page(&self, accept: &str) -> (&'static str, String) {
+        let format = Format::accepted(accept);
+        (format.content_type(), self.encode_as(format))
     }
 
     /// All metrics in the text format 0.0.4, by name; metrics without series are left out.
     pub fn encode(&self) -> String {
-        self.encode_after(self.started.elapsed())
+        self.encode_as(Format::Classic)
     }
 
-    /// As [`Self::encode`], at a time after the registry was made.
-    fn encode_after(&self, now: Duration) -> String {
-        let mut collected = TextEncoder::default();
+    /// All metrics. In OpenMetrics counters whose name does not end in `_total` are shown as `unknown`.
+    pub fn encode_as(&self, format: Format) -> String {
+        self.encode_after(self.started.elapsed(), format)
+    }
+
+    /// As [`Self::encode_as`], at a time after the registry was made.
+    fn encode_after(&self, now: Duration, format: Format) -> String {
+        let mut collected = Collected::default();
         let collectors: Vec<Collector> = self.collectors.lock().iter().map(Arc::clone).collect();
         for collect in collectors {
             collect(&mut collected);
         }
-        let mut encoder = TextEncoder::default();
         let families: Vec<_> =
             self.families.lock().values().map(|found| Arc::clone(&found.collect)).collect();
-        for family in families {
-            family.encode(&mut encoder, now);
-        }
-        encoder.finish() + &collected.finish()
+        page(format, move |page| {
+            families.iter().try_for_each(|family| family.encode(page, now))?;
+            collected.encode(page)
+        })
     }
 
     fn register<M: Metric, const N: usize>(

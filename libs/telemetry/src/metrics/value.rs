@@ -1,10 +1,19 @@
-//! Counters, gauges and histograms: cheap handles on shared atomics.
+//! Counters, gauges and histograms: cheap handles on those of the library.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime};
 
-use super::encode::{Kind, Series};
+use prometheus_client::encoding::{
+    CounterValueEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric, GaugeValueEncoder,
+    MetricEncoder,
+};
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
+use prometheus_client::metrics::{counter, gauge};
+
+use super::Kind;
+use crate::self_tracing::TraceId;
 
 /// Bucket bounds in seconds that fit request durations, when a metric has no list of its own.
 pub const DEFAULT_BUCKETS: [f64; 11] =
@@ -26,39 +35,51 @@ pub trait Metric: Clone + Send + Sync + 'static {
     const KIND: Kind;
 
     #[doc(hidden)]
-    fn encode(&self, series: &mut Series<'_>);
+    fn encode(&self, encoder: MetricEncoder<'_>, form: Form) -> fmt::Result;
 
     /// True if somebody keeps a handle besides the family.
     #[doc(hidden)]
     fn is_held(&self) -> bool;
 }
 
+/// How a value is written; decided once a family.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A counter whose `_total` the library adds.
+    Suffixed,
+    /// The name as it is.
+    Plain,
+}
+
 /// A count that only grows. Clones share the count; increments never lock.
+///
+/// The outer `Arc` of this and of the others tells who keeps a handle, which the library's does not show.
 #[derive(Clone, Debug, Default)]
-pub struct Counter(Arc<AtomicU64>);
+pub struct Counter(Arc<counter::Counter>);
 
 impl Counter {
     /// Adds one.
     pub fn inc(&self) {
-        self.inc_by(1);
+        self.0.inc();
     }
 
     /// Adds `count`.
     pub fn inc_by(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
+        self.0.inc_by(count);
     }
 
     /// The count so far.
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.get()
     }
 }
 
 impl Metric for Counter {
     const KIND: Kind = Kind::Counter;
 
-    fn encode(&self, series: &mut Series<'_>) {
-        series.sample("", None, self.get() as f64);
+    fn encode(&self, mut encoder: MetricEncoder<'_>, form: Form) -> fmt::Result {
+        encode_number(&mut encoder, form, self.get() as f64)
     }
 
     fn is_held(&self) -> bool {
@@ -68,27 +89,27 @@ impl Metric for Counter {
 
 /// A value that goes up and down. Clones share the value; updates never lock.
 #[derive(Clone, Debug, Default)]
-pub struct Gauge(Arc<AtomicF64>);
+pub struct Gauge(Arc<gauge::Gauge<f64, AtomicU64>>);
 
 impl Gauge {
     /// Replaces the value.
     pub fn set(&self, value: f64) {
-        self.0.0.store(value.to_bits(), Ordering::Relaxed);
+        self.0.set(value);
     }
 
     /// Adds `value`, which may be negative.
     pub fn add(&self, value: f64) {
-        self.0.add(value);
+        self.0.inc_by(value);
     }
 
     /// Adds one.
     pub fn inc(&self) {
-        self.add(1.0);
+        self.0.inc();
     }
 
     /// Subtracts one.
     pub fn dec(&self) {
-        self.add(-1.0);
+        self.0.dec();
     }
 
     /// The value now.
@@ -100,8 +121,8 @@ impl Gauge {
 impl Metric for Gauge {
     const KIND: Kind = Kind::Gauge;
 
-    fn encode(&self, series: &mut Series<'_>) {
-        series.sample("", None, self.get());
+    fn encode(&self, mut encoder: MetricEncoder<'_>, form: Form) -> fmt::Result {
+        encode_number(&mut encoder, form, self.get())
     }
 
     fn is_held(&self) -> bool {
@@ -109,65 +130,80 @@ impl Metric for Gauge {
     }
 }
 
-/// Observations counted in buckets. Clones share the counts; observing never locks.
-#[derive(Clone, Debug)]
-pub struct Histogram(Arc<Buckets>);
-
-#[derive(Debug)]
-struct Buckets {
-    /// Upper bounds, strictly increasing and finite.
-    bounds: Arc<[f64]>,
-    /// Observations by bucket, not cumulated; the last one is for those above every bound.
-    counts: Box<[AtomicU64]>,
-    sum: AtomicF64,
+/// Writes a counter or a gauge.
+pub(super) fn encode_number(to: &mut MetricEncoder<'_>, form: Form, value: f64) -> fmt::Result {
+    match form {
+        Form::Suffixed => to.encode_counter::<TraceLabel, _, f64>(&Number(value), None),
+        Form::Plain => to.encode_gauge(&Number(value)),
+    }
 }
 
+/// A value that is spelled without a fraction if it has none.
+struct Number(f64);
+
+impl Number {
+    fn whole(&self) -> Option<i64> {
+        // Above, not every whole number is a float.
+        (self.0.fract() == 0.0 && self.0.abs() < 9e15).then_some(self.0 as i64)
+    }
+}
+
+impl EncodeGaugeValue for Number {
+    fn encode(&self, encoder: &mut GaugeValueEncoder<'_>) -> fmt::Result {
+        match self.whole() {
+            Some(whole) => EncodeGaugeValue::encode(&whole, encoder),
+            None => EncodeGaugeValue::encode(&self.0, encoder),
+        }
+    }
+}
+
+impl EncodeCounterValue for Number {
+    fn encode(&self, encoder: &mut CounterValueEncoder<'_>) -> fmt::Result {
+        match self.whole().map(u64::try_from) {
+            Some(Ok(whole)) => EncodeCounterValue::encode(&whole, encoder),
+            _ => EncodeCounterValue::encode(&self.0, encoder),
+        }
+    }
+}
+
+/// The labels of an exemplar.
+type TraceLabel = [(&'static str, String); 1];
+
+/// Observations counted in buckets. Clones share the counts; an observation holds a lock while it is counted.
+#[derive(Clone, Debug)]
+pub struct Histogram(Arc<HistogramWithExemplars<TraceLabel>>);
+
 impl Histogram {
-    /// `bounds` are sorted already.
-    pub(super) fn new(bounds: Arc<[f64]>) -> Self {
-        let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self(Arc::new(Buckets { bounds, counts, sum: AtomicF64::default() }))
+    /// `bounds` are clean already.
+    pub(super) fn new(bounds: &[f64]) -> Self {
+        Self(Arc::new(HistogramWithExemplars::new(bounds.iter().copied())))
     }
 
     /// Counts one observation, in the unit of the metric. NaN is ignored.
     pub fn observe(&self, value: f64) {
+        self.observe_of(value, None);
+    }
+
+    /// Counts one observation of a metric in seconds; the running code's own trace, if it is sampled, becomes its exemplar.
+    pub fn observe_duration(&self, duration: Duration) {
+        self.observe_of(duration.as_secs_f64(), TraceId::current());
+    }
+
+    fn observe_of(&self, value: f64, trace: Option<TraceId>) {
         if value.is_nan() {
             return;
         }
-        let bucket = self.0.bounds.partition_point(|bound| *bound < value);
-        self.0.counts[bucket].fetch_add(1, Ordering::Relaxed);
-        self.0.sum.add(value);
-    }
-
-    /// Counts one observation of a metric in seconds.
-    pub fn observe_duration(&self, duration: Duration) {
-        self.observe(duration.as_secs_f64());
-    }
-
-    /// Number of observations.
-    pub fn count(&self) -> u64 {
-        self.0.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
-    }
-
-    /// Sum of all observed values.
-    pub fn sum(&self) -> f64 {
-        self.0.sum.get()
+        let exemplar = trace.map(|trace| [("trace_id", trace.to_string())]);
+        let timestamp = exemplar.is_some().then(SystemTime::now);
+        self.0.observe(value, exemplar, timestamp);
     }
 }
 
 impl Metric for Histogram {
     const KIND: Kind = Kind::Histogram;
 
-    fn encode(&self, series: &mut Series<'_>) {
-        // The count is what the buckets add up to, so that a scrape amid observations is consistent.
-        let mut count = 0;
-        let bounds = self.0.bounds.iter().copied().chain([f64::INFINITY]);
-        for (bound, bucket) in bounds.zip(&self.0.counts) {
-            count += bucket.load(Ordering::Relaxed);
-            series.sample("_bucket", Some(bound), count as f64);
-        }
-        series.sample("_sum", None, self.sum());
-        series.sample("_count", None, count as f64);
+    fn encode(&self, encoder: MetricEncoder<'_>, _: Form) -> fmt::Result {
+        EncodeMetric::encode(&*self.0, encoder)
     }
 
     fn is_held(&self) -> bool {
@@ -181,19 +217,4 @@ pub(super) fn clean_bounds(bounds: &[f64]) -> Arc<[f64]> {
     bounds.sort_by(f64::total_cmp);
     bounds.dedup();
     bounds.into()
-}
-
-#[derive(Debug, Default)]
-struct AtomicF64(AtomicU64);
-
-impl AtomicF64 {
-    fn get(&self) -> f64 {
-        f64::from_bits(self.0.load(Ordering::Relaxed))
-    }
-
-    fn add(&self, value: f64) {
-        let add = |bits| Some((f64::from_bits(bits) + value).to_bits());
-        // The closure never gives up, so neither does the update.
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
-    }
 }

@@ -1,7 +1,7 @@
 //! Which trace the running code belongs to.
 
 use std::cell::RefCell;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +25,25 @@ thread_local! {
 /// The header for requests made by the running code; `None` while self-tracing is off or outside of any span.
 pub fn traceparent() -> Option<String> {
     ENTERED.with_borrow(|entered| entered.last().map(|(_, context)| context.header()))
+}
+
+/// A trace that somebody keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceId([u8; 16]);
+
+impl TraceId {
+    /// The trace of the running code; `None` while self-tracing is off, outside of any span, or if it is not sampled.
+    pub fn current() -> Option<Self> {
+        let context = ENTERED.with_borrow(|entered| entered.last().map(|(_, context)| *context))?;
+        context.sampled.then_some(Self(context.trace_id))
+    }
+}
+
+/// 32 hex digits.
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
 }
 
 pub(super) fn enter(id: u64, context: SpanContext) {

@@ -7,7 +7,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
 use crate::logging::traced;
-use crate::metrics::Counter;
+use crate::metrics::{Counter, Format};
 
 const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
@@ -178,4 +178,28 @@ async fn exporter_sends_batches_that_ask_not_to_be_traced() {
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(20), running).await.unwrap().unwrap();
     assert!(registry.encode().contains("tactus_self_tracing_sent_spans_total 1\n"));
+}
+
+#[test]
+fn observation_within_a_sampled_trace_is_an_exemplar_in_openmetrics() {
+    let registry = Registry::new();
+    let histogram = registry.histogram_vec("h_seconds", "H.", ["m"], &[0.5, 1.0]);
+    let observe = |milliseconds| {
+        // A label that looks like an exemplar is none.
+        histogram.with(["} 1 # {trace_id="]).observe_duration(Duration::from_millis(milliseconds));
+    };
+    record(9, || {
+        request_span!("a", Some(SAMPLED)).in_scope(|| observe(250));
+        request_span!("b", Some(UNSAMPLED)).in_scope(|| observe(750));
+        observe(9_000);
+    });
+    let text = registry.encode_as(Format::OpenMetrics);
+    let exemplar = "h_seconds_bucket{le=\"0.5\",m=\"} 1 # {trace_id=\"} 1 \
+         # {trace_id=\"0af7651916cd43dd8448eb211c80319c\"} 0.25 ";
+    assert!(text.contains(exemplar), "{text}");
+    assert_eq!(text.matches("# {trace_id=\"0af7").count(), 1, "{text}");
+    assert!(text.contains("m=\"} 1 # {trace_id=\"} 2\n"), "{text}");
+    let buckets = "h_seconds_bucket{le=\"0.5\",m=\"} 1 # {trace_id=\"} 1\n\
+         h_seconds_bucket{le=\"1\",m=\"} 1 # {trace_id=\"} 2\n";
+    assert!(registry.encode().contains(buckets), "{}", registry.encode());
 }

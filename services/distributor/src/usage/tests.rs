@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use tactus_model::walk::walk_export;
 use tactus_proto::opentelemetry::proto::{
@@ -37,14 +39,14 @@ fn limits(dimensions: &[(&str, &str)]) -> UsageLimits {
 }
 
 struct Fixture {
-    tracker: UsageTracker,
+    tracker: Arc<UsageTracker>,
     start: Instant,
 }
 
 impl Fixture {
     fn new() -> Self {
         let tracker = UsageTracker::new(UsageSettings::default(), &Registry::new());
-        Self { tracker, start: Instant::now() }
+        Self { tracker: Arc::new(tracker), start: Instant::now() }
     }
 
     fn observe(&self, limits: &UsageLimits, request: &Bytes, seconds: u64) {
@@ -55,7 +57,10 @@ impl Fixture {
 
     /// Labels without those that are always the same, and bytes.
     fn series(&self, seconds: u64) -> Vec<(String, u64)> {
-        let text = self.tracker.exposition_at(self.start + Duration::from_secs(seconds));
+        let (tracker, now) = (Arc::clone(&self.tracker), self.start + Duration::from_secs(seconds));
+        let registry = Registry::new();
+        registry.register_collector(move |page| tracker.collect_at(page, now));
+        let text = registry.encode();
         let mut lines = text.lines();
         assert!(
             lines.next().unwrap().starts_with("# HELP tempo_usage_tracker_bytes_received_total ")

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
 use tactus_process::ReadyCheck;
 use tactus_server::auth::{Access, Authenticator, guard};
+use tactus_server::operational::metrics_page;
 use tactus_telemetry::metrics::Registry;
-
-/// Content type of metrics.
-const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `/`: whether the process answers queries, for probes. `/metrics`: everything that is counted, for operators.
 pub(super) fn router(ready: ReadyCheck, authenticator: Option<&Arc<Authenticator>>) -> Router {
     let health = get(move || async move { health(ready().is_ok()) });
-    let metrics = get(|| async { ([(CONTENT_TYPE, METRICS_TEXT)], Registry::global().encode()) });
+    let metrics = get(|headers: HeaderMap| async move {
+        metrics_page(&headers, |accept| Registry::global().page(accept))
+    });
     guard(Router::new().route("/metrics", metrics), Access::Operate, authenticator)
         .route("/", health)
 }
