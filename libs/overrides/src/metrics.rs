@@ -1,7 +1,7 @@
 //! Limits and their sources as metrics.
 
 use tactus_config::sections::overrides::Limits;
-use tactus_telemetry::metrics::{Counter, CounterVec, Gauge, GaugeVec, Registry};
+use tactus_telemetry::metrics::{Counter, CounterVec, GaugeVec, Registry};
 
 use crate::snapshot::Snapshot;
 
@@ -12,7 +12,7 @@ const CONFIG: &str = "overrides";
 pub(crate) struct Metrics {
     overrides: GaugeVec<2>,
     defaults: GaugeVec<1>,
-    reload_successful: Gauge,
+    reload_successful: GaugeVec<1>,
     hash: GaugeVec<2>,
     pub(crate) user_reload_failed: Counter,
     pub(crate) user_list: Counter,
@@ -22,11 +22,6 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn register(registry: &Registry) -> Self {
-        let reload = registry.gauge_vec(
-            "tempo_runtime_config_last_reload_successful",
-            "1 if the per-tenant overrides could be read.",
-            ["config"],
-        );
         Self {
             overrides: registry.gauge_vec(
                 "tempo_limits_overrides",
@@ -38,7 +33,11 @@ impl Metrics {
                 "Limits of all other tenants.",
                 ["limit_name"],
             ),
-            reload_successful: reload.with([CONFIG]),
+            reload_successful: registry.gauge_vec(
+                "tempo_runtime_config_last_reload_successful",
+                "1 if the file of per-tenant overrides could be read, 0 if not; absent without a file.",
+                ["config"],
+            ),
             hash: registry.gauge_vec(
                 "tempo_runtime_config_hash",
                 "Always 1; the label is the hash of the per-tenant overrides.",
@@ -66,13 +65,13 @@ impl Metrics {
     }
 
     pub(crate) fn file_read(&self, sha256: &str) {
-        self.reload_successful.set(1.0);
+        self.reload_successful.with([CONFIG]).set(1.0);
         self.hash.retain(|[_, hash]| hash == sha256);
         self.hash.with([CONFIG, sha256]).set(1.0);
     }
 
     pub(crate) fn file_refused(&self) {
-        self.reload_successful.set(0.0);
+        self.reload_successful.with([CONFIG]).set(0.0);
     }
 
     /// Shows the limits of the file; what tenants set by the API has no such metric.

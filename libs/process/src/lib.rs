@@ -25,6 +25,7 @@ mod preflight;
 mod probe;
 mod process;
 mod run;
+mod runtime_metrics;
 pub mod settings;
 
 pub use announce::Announcer;

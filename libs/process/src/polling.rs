@@ -45,6 +45,8 @@ pub(crate) async fn start(
 }
 
 async fn poll(poller: &Poller, blocklist: &Blocklist, metrics: &Metrics) {
+    // What an alert watches the growth of is there before it grows.
+    let failed_polls = metrics.errors.with([""]);
     let started = Instant::now();
     let result = poller.poll_once().await;
     metrics.duration.observe_duration(started.elapsed());
@@ -64,7 +66,7 @@ async fn poll(poller: &Poller, blocklist: &Blocklist, metrics: &Metrics) {
         }
         Err(error) => {
             // Of no tenant: which ones there are could not be learned.
-            metrics.errors.with([""]).inc();
+            failed_polls.inc();
             tracing::error!(error = error_text(&error), "cannot poll the block list");
         }
     }

@@ -13,7 +13,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, Part, PlannedPort, Process, listeners::Listeners, preflight, probe};
+use crate::{
+    Error, Part, PlannedPort, Process, listeners::Listeners, preflight, probe, runtime_metrics,
+};
 
 /// Product version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -134,6 +136,7 @@ fn start(loaded: &Loaded, program: Program) -> Result<(), Error> {
     if let Err(error) = tracing {
         tracing::warn!(error = error_text(&error), "self-tracing is off");
     }
+    runtime_metrics::register(Registry::global(), runtime.handle().clone());
     runtime.block_on(async {
         let stop = CancellationToken::new();
         let exporting = exporter.map(|exporter| tokio::spawn(exporter.run(stop.clone())));

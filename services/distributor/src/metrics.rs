@@ -16,6 +16,7 @@ pub(crate) struct Metrics {
     discarded_spans: CounterVec<2>,
     appends: CounterVec<1>,
     append_failures: CounterVec<1>,
+    pub(crate) ingester_clients: Gauge,
     pub(crate) traces_per_batch: Histogram,
     pub(crate) push_duration: Histogram,
     pub(crate) inflight_bytes: Gauge,
@@ -55,6 +56,10 @@ impl Metrics {
                 "tempo_distributor_ingester_append_failures_total",
                 "Pushes to each ingester that failed or were not answered in time.",
                 ["ingester"],
+            ),
+            ingester_clients: registry.gauge(
+                "tempo_distributor_ingester_clients",
+                "Ingesters that were pushed to, with some that left since.",
             ),
             traces_per_batch: registry.histogram(
                 "tempo_distributor_traces_per_batch",

@@ -88,7 +88,9 @@ impl Peers {
                 failures,
             })
         });
-        Arc::clone(peer)
+        let peer = Arc::clone(peer);
+        metrics.ingester_clients.set(by_address.len() as f64);
+        peer
     }
 
     /// Forgets ingesters that are not among `instances`.
@@ -101,6 +103,7 @@ impl Peers {
             }
             stays
         });
+        metrics.ingester_clients.set(by_address.len() as f64);
     }
 
     /// How many are known.

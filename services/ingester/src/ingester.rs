@@ -227,11 +227,15 @@ impl Ingester {
     /// Measures the live spans of all tenants and notes the result.
     pub(crate) fn measure_live_bytes(&self) -> usize {
         let mut bytes = 0;
+        self.metrics.show_replay_errors("");
         for (id, tenant) in self.all_tenants() {
             let heads = tenant.heads();
-            bytes += heads.iter().map(|head| head.heap_bytes()).sum::<usize>();
+            let live_bytes: usize = heads.iter().map(|head| head.heap_bytes()).sum();
             let live: usize = heads.iter().map(|head| head.live_traces()).sum();
             self.metrics.live_traces.with([id.as_str()]).set(live as f64);
+            self.metrics.live_trace_bytes.with([id.as_str()]).set(live_bytes as f64);
+            self.metrics.show_replay_errors(id.as_str());
+            bytes += live_bytes;
         }
         self.live_bytes.store(bytes, Ordering::Relaxed);
         self.metrics.live_bytes.set(bytes as f64);
@@ -269,6 +273,7 @@ impl Ingester {
         for id in gone {
             self.flushes.forget(&id);
             self.metrics.live_traces.remove([id.as_str()]);
+            self.metrics.live_trace_bytes.remove([id.as_str()]);
             self.metrics.tail_sampling.forget(&id);
         }
     }

@@ -11,6 +11,7 @@ use crate::tail_sampling::TailSamplingMetrics;
 pub(crate) struct Metrics {
     pub(crate) traces_created: CounterVec<1>,
     pub(crate) live_traces: GaugeVec<1>,
+    pub(crate) live_trace_bytes: GaugeVec<1>,
     pub(crate) bytes_received: CounterVec<2>,
     pub(crate) blocks_flushed: Counter,
     pub(crate) failed_flushes: Counter,
@@ -45,6 +46,11 @@ impl Metrics {
             live_traces: registry.gauge_vec(
                 "tempo_ingester_live_traces",
                 "Traces in memory per tenant.",
+                ["tenant"],
+            ),
+            live_trace_bytes: registry.gauge_vec(
+                "tempo_ingester_live_trace_bytes",
+                "Bytes of memory that live spans hold per tenant.",
                 ["tenant"],
             ),
             bytes_received: registry.counter_vec(
@@ -127,5 +133,10 @@ impl Metrics {
             ),
             tail_sampling: TailSamplingMetrics::new(registry),
         }
+    }
+
+    /// Shows the errors of a tenant, none so far: whoever watches their growth can tell those of the next start from it.
+    pub(crate) fn show_replay_errors(&self, tenant: &str) {
+        self.replay_errors.with([tenant]);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tactus_block::read::ColumnCache;
 use tactus_telemetry::metrics::{
-    Counter, CounterVec, HistogramVec, Kind, Registry, exponential_buckets,
+    Counter, CounterVec, Gauge, HistogramVec, Kind, Registry, exponential_buckets,
 };
 
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Metrics {
     pub(crate) damaged_blocks: Counter,
     /// Jobs that met a block which had been deleted.
     pub(crate) deleted_blocks: Counter,
+    /// Jobs that wait for a slot or a thread.
+    pub(crate) waiting: Gauge,
 }
 
 impl Metrics {
@@ -42,7 +44,18 @@ impl Metrics {
                 "tactus_querier_deleted_blocks_total",
                 "Jobs that met a block which was deleted meanwhile.",
             ),
+            waiting: registry.gauge(
+                "tempodb_work_queue_length",
+                "Jobs on blocks that wait for a slot or a thread.",
+            ),
         }
+    }
+
+    /// Shows how many jobs run at a time.
+    pub(crate) fn show_slots(registry: &Registry, slots: usize) {
+        registry
+            .gauge("tempodb_work_queue_max", "Jobs on blocks that run at a time.")
+            .set(slots as f64);
     }
 
     /// Shows the cache of decoded columns as well.

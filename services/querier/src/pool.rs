@@ -9,6 +9,7 @@ use std::time::Duration;
 use tactus_block::read::ColumnCache;
 use tactus_proto::tactus::v1::JobExplanation;
 use tactus_storage::BlockMeta;
+use tactus_telemetry::metrics::Gauge;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -31,6 +32,7 @@ pub(crate) struct Pool {
     slots: Arc<Semaphore>,
     gate: Arc<Gate>,
     threads: Threads,
+    waiting: Gauge,
 }
 
 /// The threads at work. Clones are of the same.
@@ -97,6 +99,22 @@ pub(crate) struct Shared {
 /// Cancels the job when the future that waits for it is dropped.
 struct CancelOnDrop(Arc<AtomicBool>);
 
+/// Counts a job while it waits.
+struct Waiting(Gauge);
+
+impl Waiting {
+    fn start(jobs: &Gauge) -> Self {
+        jobs.inc();
+        Self(jobs.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
@@ -118,7 +136,14 @@ impl Pool {
             slots: Arc::new(Semaphore::new(slots)),
             gate: Arc::new(Gate::new(threads, max_bytes)),
             threads: Threads::default(),
+            waiting: Gauge::default(),
         }
+    }
+
+    /// Counts the jobs that wait for a slot or a thread in this gauge.
+    #[must_use]
+    pub(crate) fn counting(self, waiting: Gauge) -> Self {
+        Self { waiting, ..self }
     }
 
     /// Takes no more jobs, has those that run stop at their next step, and waits until they did: what a thread reads,
@@ -137,6 +162,7 @@ impl Pool {
         options: JobOptions,
         job: impl FnOnce(&Job) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        let waiting = Waiting::start(&self.waiting);
         let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| Error::Cancelled)?;
         let cancelled = Arc::new(AtomicBool::new(false));
         let _cancel = CancelOnDrop(Arc::clone(&cancelled));
@@ -158,6 +184,7 @@ impl Pool {
             // The slot is taken until the thread is free, not until the caller lost interest.
             let _slot = slot;
             let turn = shared.gate.enter(shared.query);
+            drop(waiting);
             let job_here = Job::new(shared, turn, Arc::default());
             job_here.check()?;
             job_here.current(|| job(&job_here))

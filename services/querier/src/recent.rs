@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_ring::{Instance, LookBack, Operation, ReadSet, Ring, RingView, Tolerance, token_for};
-use tactus_telemetry::metrics::{CounterVec, Registry};
+use tactus_telemetry::metrics::{CounterVec, Kind, Registry};
 
 /// The service of an ingester.
 pub type IngesterAt = Arc<dyn Fn(&Instance) -> Arc<dyn Ingester> + Send + Sync>;
@@ -96,7 +96,15 @@ impl RecentData {
             "Answers on recent data that may have gaps, by kind of query.",
             ["op"],
         );
-        Self { parts: Arc::new(parts), failures, partial }
+        let parts = Arc::new(parts);
+        let ring = Arc::downgrade(&parts);
+        registry.register_collector(move |out| {
+            let Some(parts) = ring.upgrade() else { return };
+            let help = "Ingesters that are asked for recent data.";
+            out.family("tempo_querier_ingester_clients", help, Kind::Gauge);
+            out.sample(&[], parts.ring.view().instances().len() as f64);
+        });
+        Self { parts, failures, partial }
     }
 
     /// The ingesters to ask for something of a tenant.

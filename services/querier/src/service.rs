@@ -59,7 +59,9 @@ impl Querier {
             settings.max_concurrent_jobs,
             settings.threads,
             settings.max_job_memory_bytes,
-        );
+        )
+        .counting(metrics.waiting.clone());
+        Metrics::show_slots(registry, settings.max_concurrent_jobs);
         Self { inner: Arc::new(Inner { settings, pool, blocks, metrics }) }
     }
 

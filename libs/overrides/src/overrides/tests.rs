@@ -68,6 +68,13 @@ async fn own_entry_then_wildcard_then_defaults_hold() {
 }
 
 #[tokio::test]
+async fn without_a_file_no_reload_can_have_failed() {
+    let (_overrides, registry) = load(settings("overrides: {}")).await;
+    let text = registry.encode();
+    assert!(text.contains("tempo_limits_defaults{") && !text.contains("last_reload_successful"));
+}
+
+#[tokio::test]
 async fn broken_file_keeps_the_limits_and_a_good_one_replaces_them() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("limits.yaml");

@@ -161,6 +161,7 @@ async fn as_many_ingesters_as_replicas_get_the_same_push_without_a_copy() {
     assert_eq!(pushes[0], pushes[1]);
     assert_eq!(pushes[0], pushes[2]);
     assert_eq!(pushes[0].runs.len(), 1);
+    assert_eq!(cluster.metric("tempo_distributor_ingester_clients"), 3.0);
     for push in &pushes {
         assert!(request.as_ptr_range().contains(&push.runs[0].scope_spans.as_ptr()));
     }

@@ -96,3 +96,35 @@ async fn reads_of_a_cancelled_job_stop() {
     });
     assert_eq!(result.await.unwrap(), 3);
 }
+
+#[tokio::test]
+async fn jobs_are_counted_while_they_wait() {
+    let waiting = Gauge::default();
+    let pool = pool(1).counting(waiting.clone());
+    let (started_sender, started) = tokio::sync::oneshot::channel();
+    let (end_sender, end) = std::sync::mpsc::channel::<()>();
+    let running = pool.run(LONG, move |_| {
+        let _ = started_sender.send(());
+        let _ = end.recv();
+        Ok(())
+    });
+    let others = async {
+        started.await.unwrap();
+        assert_eq!(waiting.get(), 0.0);
+        let mut next = Box::pin(pool.run(LONG, |_| Ok(())));
+        let mut given_up = Box::pin(pool.run(LONG, |_| Ok(())));
+        tokio::select! {
+            biased;
+            _ = &mut next => panic!("there is one slot"),
+            _ = &mut given_up => panic!("there is one slot"),
+            () = std::future::ready(()) => assert_eq!(waiting.get(), 2.0),
+        }
+        drop(given_up);
+        assert_eq!(waiting.get(), 1.0);
+        end_sender.send(()).unwrap();
+        next.await.unwrap();
+    };
+    let (ran, ()) = futures_util::future::join(running, others).await;
+    ran.unwrap();
+    assert_eq!(waiting.get(), 0.0);
+}

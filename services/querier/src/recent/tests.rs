@@ -145,7 +145,11 @@ async fn answer_with_gaps_waits_for_whatever_there_is() {
     assert_eq!(cluster.search().await.unwrap(), found("b", true));
     assert_eq!(started.elapsed().as_secs(), 30);
     let failures = "tactus_querier_ingester_failures_total{op=\"search\",code=\"unavailable\"} 1";
-    assert!(cluster.registry.encode().contains(failures));
+    let text = cluster.registry.encode();
+    assert!(
+        text.contains(failures) && text.contains("\ntempo_querier_ingester_clients 3\n"),
+        "{text}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
