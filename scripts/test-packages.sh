@@ -13,6 +13,7 @@ need curl curl --version
 need golang-go go version
 need redis-server redis-server --version
 need memcached memcached -V
+need prometheus prometheus --version
 
 if ((${#missing[@]})); then
   echo "tests: packages that are missing: ${missing[*]}"
