@@ -7,6 +7,7 @@ import pytest
 import requests
 
 from harness import otlp
+from harness.cluster import Cluster
 from harness.server import merge
 from harness.waiting import eventually
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
@@ -208,6 +209,39 @@ def test_tenants_have_their_own_and_change_them_while_it_runs(servers, tmp_path)
     kept_now = push("picky")
     server.flush()
     assert there("picky", kept_now)
+
+
+def test_cluster_counts_what_any_ingester_kept(tmp_path, bucket):
+    counts = {"ingester": 3, "distributor": 1, "query-frontend": 1, "querier": 1}
+    config = merge(FAST, {"ingester": {"max_block_duration": "10m", "complete_block_timeout": "10m"}})
+    with Cluster(tmp_path, bucket, counts, config=config) as cluster:
+        for node in cluster.of("ingester"):
+            # Each keeps another half, as rates do that each ingester measures by itself.
+            half = {"name": "half", "type": "probabilistic", "probabilistic": {"sampling_percentage": 50, "hash_salt": node.name}}
+            node.config = merge(node.config or {}, {"tail_sampling": {"decision_wait": "2s", "policies": [half]}})
+        cluster.start()
+        (distributor,), (frontend,) = cluster.of("distributor"), cluster.of("query-frontend")
+        traces = [otlp.trace(3) for _ in range(200)]
+        for first in range(0, 200, 20):
+            distributor.must_push(otlp.export(*(span for trace in traces[first:first + 20] for span in trace)))
+        kept = {
+            trace[0].trace_id.hex() for trace in traces
+            if any(is_in_share(trace[0].trace_id, 50, node.name.encode()) for node in cluster.of("ingester"))}
+        assert 150 < len(kept) < 195
+        window = {"start": int(time.time()) - 600, "end": int(time.time()) + 600}
+
+        def found():
+            return set(frontend.search("{}", limit=1000, **window))
+
+        eventually(lambda: found() == kept, "all have decided", timeout=60)
+        whole = "{ } | count() > 0"
+        for node in [None, *cluster.of("ingester")]:
+            if node:
+                node.flush()
+            for query in ("{ }", whole):
+                assert counted(frontend, query) == 3 * len(kept), (query, node and node.name)
+        eventually(lambda: frontend.get("/api/search", q="{}", **window).json()["metrics"].get("totalBlocks") == 3, "three blocks")
+        assert counted(frontend) == counted(frontend, whole) == 3 * len(kept)
 
 
 def test_wrong_policies_end_the_start_by_name(servers):

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use ring::digest::{Context, SHA256};
+use tactus_model::OriginSet;
 use tactus_storage::block_io::read_meta;
 use tactus_storage::layout::{COMPACTED_META, DATA, INDEX, META, block_key, bloom_key};
 use tactus_storage::meta::{Extension, time_from_unix_nanos};
@@ -188,10 +189,16 @@ fn describe(inputs: &[Arc<BlockMeta>], output: &OutputBlock) -> BlockMeta {
     let retention = output.retention.clone();
     let mut extension = Extension { sources, retention, ..Extension::default() };
     if Timestamp::now().as_second() - meta.end_unix_seconds() < ORIGINS_KEPT_SECONDS {
-        for (complete, incomplete) in inputs.iter().map(|input| input.origins()) {
+        let mut whole = OriginSet::new();
+        for input in inputs {
+            let (complete, incomplete) = input.origins();
             extension.origins.unite(complete);
             extension.incomplete_origins.unite(incomplete);
+            extension.thinned_origins.unite(input.thinned_origins());
+            whole.unite(&complete.without(input.thinned_origins()));
         }
+        // Of what one ingester left out another one has all.
+        extension.thinned_origins = extension.thinned_origins.without(&whole);
         // One ingester refused what another one has.
         extension.incomplete_origins = extension.incomplete_origins.without(&extension.origins);
     }

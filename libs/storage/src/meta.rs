@@ -210,6 +210,12 @@ impl BlockMeta {
             .map_or((&NONE, &NONE), |extension| (&extension.origins, &extension.incomplete_origins))
     }
 
+    /// Of the pushes that are all in this block, those of which tail sampling left traces out.
+    pub fn thinned_origins(&self) -> &OriginSet {
+        static NONE: OriginSet = OriginSet::new();
+        self.extension.as_ref().map_or(&NONE, |extension| &extension.thinned_origins)
+    }
+
     /// Bloom files of the block: a meta without a count means 10.
     pub fn bloom_shard_count(&self) -> u32 {
         if self.bloom_shards == 0 { 10 } else { self.bloom_shards }

@@ -71,6 +71,7 @@ impl Ingester {
             let extension = meta.extension.get_or_insert_default();
             extension.origins = origins.complete;
             extension.incomplete_origins = origins.incomplete;
+            extension.thinned_origins = origins.thinned;
         }
         let files = BlockFiles {
             data: ObjectSource::File(path),

@@ -24,6 +24,8 @@ pub(crate) struct HeldOrigins {
     pub(crate) complete: OriginSet,
     /// Some spans of these were refused.
     pub(crate) incomplete: OriginSet,
+    /// Of the complete ones, those of which tail sampling dropped traces.
+    pub(crate) thinned: OriginSet,
     /// There are spans without an origin.
     pub(crate) has_none: bool,
 }
@@ -42,15 +44,16 @@ impl HeldOrigins {
     pub(crate) fn new(collector: OriginCollector, incomplete: &OriginSet) -> Self {
         let (all, has_none) = collector.finish();
         if incomplete.is_empty() {
-            return Self { complete: all, incomplete: OriginSet::new(), has_none };
+            return Self { complete: all, has_none, ..Self::default() };
         }
         let complete = all.without(incomplete);
-        Self { incomplete: all.without(&complete), complete, has_none }
+        Self { incomplete: all.without(&complete), complete, has_none, ..Self::default() }
     }
 
     pub(crate) fn unite(&mut self, other: &Self) {
         self.complete.unite(&other.complete);
         self.incomplete.unite(&other.incomplete);
+        self.thinned.unite(&other.thinned);
         self.has_none |= other.has_none;
     }
 

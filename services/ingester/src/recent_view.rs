@@ -66,6 +66,7 @@ impl RecentView {
             let origins = segment.origins();
             ranges.extend_from_slice(origins.complete.ranges());
             held.incomplete.unite(&origins.incomplete);
+            held.thinned.unite(&origins.thinned);
             if let Some(block) = segment.block().filter(|_| origins.has_none) {
                 let origin = block_origin(block);
                 ranges.push((origin, origin));

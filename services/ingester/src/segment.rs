@@ -21,7 +21,7 @@ use std::{
     time::SystemTime,
 };
 
-use tactus_model::SpanBatch;
+use tactus_model::{OriginSet, SpanBatch};
 use tactus_storage::Uuid;
 
 use crate::{layout, origins::HeldOrigins};
@@ -82,8 +82,10 @@ impl Segment {
         let times = [block_times.0, block_times.1];
         let mut sections = columns::sections(batch);
         sections.push((columns::BLOCK_TIMES, bytemuck::cast_slice(&times)));
-        let (complete, incomplete) = (origins.complete.bounds(), origins.incomplete.bounds());
-        sections.extend(columns::origins(batch, &complete, &incomplete, origins.has_none));
+        let sets = [&origins.complete, &origins.incomplete, &origins.thinned];
+        let bounds = sets.map(OriginSet::bounds);
+        let bounds = bounds.each_ref().map(Vec::as_slice);
+        sections.extend(columns::origins(batch, bounds, origins.has_none));
         let bytes = file::write(&file, &sections).map_err(io("write"))?;
         if sync {
             file.sync_data().map_err(io("sync"))?;

@@ -25,7 +25,7 @@ use crate::{
     head::Appended,
     ingester::Ingester,
     recent_metrics::{RecentError, stored::Stored},
-    share::Share,
+    share::{Share, kept::kept_traces},
     stop::Stop,
 };
 
@@ -165,13 +165,25 @@ impl Protocol for Ingester {
     ) -> Result<Response<HoldingsResponse>, Status> {
         let tenant = tenant_of(&request.into_inner().tenant)?;
         let ingester_id = self.settings.ingester_id.clone();
-        let held = self.query(move |ingester, _| ingester.recent_view(&tenant).origins()).await?;
+        let answer = self.query(move |ingester, _| {
+            let view = ingester.recent_view(&tenant);
+            let held = view.origins();
+            let kept = match held.thinned.is_empty() {
+                true => Some(Vec::new()),
+                false => kept_traces(&view, &held.thinned),
+            };
+            (held, kept)
+        });
+        let (held, kept) = answer.await?;
+        let partial = kept.is_none();
         let holder = Holder {
             ingester_id,
             complete: held.complete.bounds(),
             incomplete: held.incomplete.bounds(),
+            thinned: held.thinned.bounds(),
+            kept: kept.unwrap_or_default(),
         };
-        Ok(Response::new(HoldingsResponse { holders: vec![holder], partial: false }))
+        Ok(Response::new(HoldingsResponse { holders: vec![holder], partial }))
     }
 
     async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {

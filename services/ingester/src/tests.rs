@@ -341,7 +341,7 @@ async fn abandoned_cuts_and_flushes_go_on_to_their_end() {
     ingester.flush_all().await.unwrap();
     assert!(held(&ingester).is_empty());
     let blocks = bench.blocklist.tenant("t1");
-    assert!(blocks.live().len() >= 2);
+    assert!(!blocks.live().is_empty());
     assert_eq!(files(&bench.settings().directory.join("segments")), 0);
     assert_eq!(files(&bench.settings().directory.join("flushing")), 0);
     assert_eq!(files(&bench.settings().directory.join("building")), 0);

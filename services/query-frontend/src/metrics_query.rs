@@ -4,6 +4,7 @@
 //! that an ingester names because it still counted their spans itself. A block that comes into the list meanwhile holds
 //! spans that an ingester counted, unless it names the block as one whose spans it had given up before.
 
+mod kept;
 mod plan;
 mod replicas;
 mod sent_again;

@@ -289,6 +289,10 @@ pub struct MetricsRequest {
     /// Spans that those blocks hold: they are not counted.
     #[prost(message, repeated, tag = "12")]
     pub stored_traces: ::prost::alloc::vec::Vec<TraceSpans>,
+    /// Of stored_origins, those of which tail sampling dropped traces before the blocks were made: an ingester may have kept
+    /// others of them, which are counted unless its own block is read.
+    #[prost(fixed64, repeated, tag = "13")]
+    pub thinned_origins: ::prost::alloc::vec::Vec<u64>,
 }
 /// When spans of some blocks start and end, unix nanoseconds, both inclusive.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -326,7 +330,7 @@ pub struct HoldingsResponse {
     pub partial: bool,
 }
 /// The pushes that an ingester answers for. Bounds of ranges of origins, ascending: first, last, first, last, both inclusive.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Holder {
     /// Instance id of the ingester in the ring.
     #[prost(string, tag = "1")]
@@ -337,6 +341,21 @@ pub struct Holder {
     /// Some spans of these were refused.
     #[prost(fixed64, repeated, tag = "3")]
     pub incomplete: ::prost::alloc::vec::Vec<u64>,
+    /// Of `complete`, those of which tail sampling dropped traces here.
+    #[prost(fixed64, repeated, tag = "4")]
+    pub thinned: ::prost::alloc::vec::Vec<u64>,
+    /// What it left of those: an origin that is not named has no trace left. In a request only where ingesters differ.
+    #[prost(message, repeated, tag = "5")]
+    pub kept: ::prost::alloc::vec::Vec<KeptTraces>,
+}
+/// The traces of an origin that tail sampling did not drop.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeptTraces {
+    #[prost(fixed64, tag = "1")]
+    pub origin: u64,
+    /// A hash of each trace id, ascending; see trace_mark in services/ingester.
+    #[prost(fixed32, repeated, tag = "2")]
+    pub traces: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct MetricsResponse {

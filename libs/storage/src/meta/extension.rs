@@ -29,6 +29,10 @@ pub struct Extension {
     #[serde(skip_serializing_if = "OriginSet::is_empty")]
     #[serde(serialize_with = "put_origins", deserialize_with = "take_origins")]
     pub incomplete_origins: OriginSet,
+    /// Of [`Self::origins`], those of which tail sampling left traces out: another ingester may have kept them.
+    #[serde(skip_serializing_if = "OriginSet::is_empty")]
+    #[serde(serialize_with = "put_origins", deserialize_with = "take_origins")]
+    pub thinned_origins: OriginSet,
 }
 
 impl Extension {

@@ -97,7 +97,7 @@ impl Counting<'_> {
             if !is_torn.contains(&true) {
                 return;
             }
-            let origins = Origins::of(self.view, place, batch);
+            let origins = Origins::of(self, place, batch);
             let mut last = (0, self.share.weight(0));
             for row in 0..batch.len() {
                 if !is_torn[batch.spans.trace[row] as usize] {
@@ -140,7 +140,7 @@ impl Counting<'_> {
                 result = self.stored.observe(collector, &self.job.query, batch, part.rows());
                 return;
             }
-            let origins = Origins::of(self.view, place, batch);
+            let origins = Origins::of(self, place, batch);
             let rows = Bitmap::from_fn(batch.len(), |row| {
                 if !part.contains(row) {
                     return false;
@@ -219,7 +219,7 @@ impl Counting<'_> {
             let origins = part.spans.origin.make_mut();
             origins.resize(spans, 0);
             for origin in origins {
-                *origin = if *origin == 0 { none } else { *origin };
+                *origin = self.share.origin(*origin, none);
                 if last != Some(*origin) {
                     last = Some(*origin);
                     weights.entry(*origin).or_insert_with_key(|&it| self.share.weight(it));
@@ -230,8 +230,10 @@ impl Counting<'_> {
         let mut order: Vec<(Option<u64>, u64)> =
             weights.into_iter().map(|(origin, weight)| (weight, origin)).collect();
         order.sort_unstable();
-        let counts: Vec<bool> =
-            order.iter().map(|&(weight, it)| weight.is_some() && self.share.counts(it)).collect();
+        let origin_of = |place: usize| {
+            let (weight, origin) = *order.get(place)?;
+            weight.map(|_| origin)
+        };
         let places: HashMap<u64, u64> = order.iter().map(|it| it.1).zip(0..).collect();
         for (_, part) in &mut parts {
             let origins = part.spans.origin.make_mut().iter_mut();
@@ -240,33 +242,34 @@ impl Counting<'_> {
         let parts: Vec<_> = parts.iter().map(|(_, part)| part).collect();
         let batch = merge(&parts).0;
         let place = |row: usize| batch.spans.origin.get(row).map_or(0, |&place| place as usize);
-        let rows = Bitmap::from_fn(batch.len(), |row| counts.get(place(row)) == Some(&true));
+        let rows = Bitmap::from_fn(batch.len(), |row| {
+            let trace = batch.traces.ids[batch.spans.trace[row] as usize];
+            origin_of(place(row)).is_some_and(|origin| self.share.counts(origin, trace))
+        });
         (batch, rows)
     }
 }
 
-/// The origins of a batch's spans.
+/// The origins that a batch's spans count with.
 struct Origins<'b> {
+    share: &'b Share,
     column: &'b [u64],
-    /// Of spans without one.
-    none: u64,
+    /// Of the block that they become.
+    of_block: u64,
 }
 
 impl<'b> Origins<'b> {
-    fn of(view: &RecentView, place: Place, batch: &'b SpanBatch) -> Self {
-        let none = match place {
+    fn of(counting: &'b Counting<'_>, place: Place, batch: &'b SpanBatch) -> Self {
+        let of_block = match place {
             Place::Head => 0,
             Place::Segment(number) => {
-                none_origin(view.segments.get(number).and_then(|segment| segment.block()))
+                none_origin(counting.view.segments.get(number).and_then(|segment| segment.block()))
             }
         };
-        Self { column: &batch.spans.origin, none }
+        Self { share: counting.share, column: &batch.spans.origin, of_block }
     }
 
     fn of_row(&self, row: usize) -> u64 {
-        match self.column.get(row) {
-            None | Some(0) => self.none,
-            Some(&origin) => origin,
-        }
+        self.share.origin(self.column.get(row).copied().unwrap_or(0), self.of_block)
     }
 }

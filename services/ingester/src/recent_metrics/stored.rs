@@ -123,7 +123,12 @@ impl Stored {
             };
             let cut = segment.map_or_else(SystemTime::now, |segment| segment.written());
             let usual = self.usual(cut);
-            if segment.is_some_and(|it| !times.touch(it.starts(), usual)) {
+            let may_be_stored = |row: usize| {
+                let origin = batch.spans.origin.get(row).copied().unwrap_or(0);
+                share.is_some_and(|share| share.may_be_stored(origin))
+            };
+            let has_thinned = share.is_some_and(|share| share.has_thinned_in_blocks());
+            if !has_thinned && segment.is_some_and(|it| !times.touch(it.starts(), usual)) {
                 return;
             }
             let part = match (share, segment) {
@@ -135,7 +140,8 @@ impl Stored {
                 return;
             }
             for (row, &start) in batch.spans.start.iter().enumerate() {
-                if times.touch((start, start), usual) && part.contains(row) {
+                let touches = times.touch((start, start), usual);
+                if (touches || has_thinned && may_be_stored(row)) && part.contains(row) {
                     shared.add(batch, row, usual);
                 }
             }

@@ -19,6 +19,8 @@ const COMPLETE_ORIGINS: u32 = 4;
 const INCOMPLETE_ORIGINS: u32 = 5;
 /// There if some spans have an origin and others none.
 const WITHOUT_ORIGIN: u32 = 6;
+/// As the first of these, of origins that tail sampling dropped traces of.
+const THINNED_ORIGINS: u32 = 7;
 /// The origin of each span. Left out if no span has one, as in segments of releases that knew none.
 const ORIGIN: u32 = 55;
 
@@ -182,12 +184,16 @@ pub(super) fn block_times(
 /// The sections of a segment's origins, see [`held_origins`].
 pub(super) fn origins<'a>(
     batch: &SpanBatch,
-    complete: &'a [u64],
-    incomplete: &'a [u64],
+    [complete, incomplete, thinned]: [&'a [u64]; 3],
     has_none: bool,
 ) -> Vec<(u32, &'a [u8])> {
     let mut sections = Vec::new();
-    for (number, bounds) in [(COMPLETE_ORIGINS, complete), (INCOMPLETE_ORIGINS, incomplete)] {
+    let all = [
+        (COMPLETE_ORIGINS, complete),
+        (INCOMPLETE_ORIGINS, incomplete),
+        (THINNED_ORIGINS, thinned),
+    ];
+    for (number, bounds) in all {
         if !bounds.is_empty() {
             sections.push((number, bytemuck::cast_slice(bounds)));
         }
@@ -214,6 +220,7 @@ pub(super) fn held_origins(
     Ok(HeldOrigins {
         complete: set(COMPLETE_ORIGINS)?,
         incomplete: set(INCOMPLETE_ORIGINS)?,
+        thinned: set(THINNED_ORIGINS)?,
         has_none: file.find(WITHOUT_ORIGIN).is_some() || file.find(ORIGIN).is_none(),
     })
 }

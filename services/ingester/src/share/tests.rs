@@ -1,3 +1,7 @@
+use proptest::prelude::*;
+use tactus_proto::tactus::v1::KeptTraces;
+
+use super::kept::trace_mark;
 use super::*;
 
 const STREAM: u64 = 1 << 24;
@@ -7,6 +11,7 @@ fn holder(id: &str, complete: &[u64], incomplete: &[u64]) -> Holder {
         ingester_id: id.to_owned(),
         complete: complete.to_vec(),
         incomplete: incomplete.to_vec(),
+        ..Holder::default()
     }
 }
 
@@ -55,7 +60,7 @@ fn request_without_holders_is_about_spans_without_replicas() {
     assert!(Share::of(&MetricsRequest::default(), "a").unwrap().is_none());
     let asked = MetricsRequest { holders: vec![holder("b", &[1, 9], &[])], ..Default::default() };
     let share = Share::of(&asked, "a").unwrap().unwrap();
-    assert!(share.counts(0) && !share.counts(1));
+    assert!(share.counts_origin(0) && !share.counts_origin(1));
     for bounds in [&[1][..], &[2, 1], &[0, u64::MAX]] {
         let asked =
             MetricsRequest { holders: vec![holder("b", bounds, &[])], ..Default::default() };
@@ -81,7 +86,7 @@ fn spans_without_origin_count_unless_their_block_is_read() {
     let share = |stored: &[u64]| Share::of(&request(stored), "a").unwrap().unwrap();
     let origin = none_origin(Some(block));
     assert!(origin != 0 && is_of_block(origin));
-    assert!(share(&[]).counts(origin) && !share(&[origin, origin]).counts(origin));
+    assert!(share(&[]).counts_origin(origin) && !share(&[origin, origin]).counts_origin(origin));
     assert_eq!(none_origin(None), 0);
 }
 
@@ -96,4 +101,127 @@ fn of_copies_with_other_origins_the_highest_counts() {
     let weights = [8, 0, 3 << 24, 5, 7, 9, 1].map(|origin| share.weight(origin));
     let expected = [None, Some(0), Some(0), Some(5), Some(7), Some(9), Some(u64::MAX)];
     assert_eq!(weights, expected);
+}
+
+fn trace(number: u8) -> TraceId {
+    TraceId([number; 16])
+}
+
+/// What an ingester has of each of some origins: nothing, everything, or these of four traces.
+#[derive(Debug, Clone)]
+enum Has {
+    Nothing,
+    All,
+    Kept(Vec<u8>),
+}
+
+fn has() -> impl Strategy<Value = Has> {
+    prop_oneof![
+        2 => Just(Has::Nothing),
+        1 => Just(Has::All),
+        5 => prop::sample::subsequence(vec![0, 1, 2, 3], 0..4).prop_map(Has::Kept),
+    ]
+}
+
+/// As Holdings says it; `origins` of the streams 1, 2, ...
+fn holder_of(id: &str, has: &[Has]) -> Holder {
+    let mut holder = holder(id, &[], &[]);
+    for (number, has) in has.iter().enumerate() {
+        let origin = (number as u64 + 1) * STREAM + 1;
+        if matches!(has, Has::Nothing) {
+            continue;
+        }
+        holder.complete.extend([origin; 2]);
+        if let Has::Kept(kept) = has {
+            holder.thinned.extend([origin; 2]);
+            let mut traces: Vec<u32> = kept.iter().map(|&it| trace_mark(trace(it))).collect();
+            traces.sort_unstable();
+            holder.kept.push(KeptTraces { origin, traces });
+        }
+    }
+    holder
+}
+
+proptest! {
+    #[test]
+    fn what_any_ingester_kept_is_counted_once(
+        has in prop::collection::vec(prop::collection::vec(has(), 6), 1..4),
+        tells_same in any::<bool>(),
+    ) {
+        let ids = &["a", "b", "c"][..has.len()];
+        let mut holders: Vec<_> =
+            ids.iter().zip(&has).map(|(id, has)| holder_of(id, has)).collect();
+        // What all of them kept need not be told.
+        if !tells_same {
+            let all = holders.clone();
+            for holder in &mut holders {
+                let kept: Vec<_> = holder.kept.drain(..).collect();
+                let differs = |it: &KeptTraces| {
+                    let mut others = all.iter().flat_map(|other| &other.kept);
+                    others.any(|other| other.origin == it.origin && other.traces != it.traces)
+                };
+                holder.kept = kept.into_iter().filter(differs).collect();
+            }
+        }
+        let request = MetricsRequest { holders, ..MetricsRequest::default() };
+        let shares: Vec<_> =
+            ids.iter().map(|id| Share::of(&request, id).unwrap().unwrap()).collect();
+        for number in 0..6 {
+            let origin = (number as u64 + 1) * STREAM + 1;
+            for it in 0..4 {
+                let holds = |has: &[Has]| match &has[number] {
+                    Has::Nothing => false,
+                    Has::All => true,
+                    Has::Kept(kept) => kept.contains(&it),
+                };
+                let is_there = has.iter().any(|has| holds(has));
+                let counted = has.iter().zip(&shares);
+                let counted = counted
+                    .filter(|(has, share)| holds(has) && share.counts(origin, trace(it)))
+                    .count();
+                prop_assert_eq!(counted, usize::from(is_there), "origin {}, trace {}", number, it);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_blocks_lack_counts_unless_the_own_block_is_read() {
+    let block = none_origin(Some(Uuid::from_u128(7 << 100)));
+    let mut holder = holder("a", &[1, 3], &[]);
+    holder.thinned = vec![2, 3];
+    let request = MetricsRequest {
+        holders: vec![holder],
+        stored_origins: vec![1, 2, block, block],
+        thinned_origins: vec![2, 2],
+        ..MetricsRequest::default()
+    };
+    let share = Share::of(&request, "a").unwrap().unwrap();
+    let counts = |origin, of_block| share.counts(share.origin(origin, of_block), trace(1));
+    assert_eq!([1, 2, 3].map(|origin| counts(origin, 0)), [false, true, true]);
+    assert_eq!([1, 2, 3].map(|origin| counts(origin, block)), [false, false, true]);
+    assert_eq!([1, 2, 3].map(|origin| share.may_be_stored(origin)), [false, true, false]);
+}
+
+#[test]
+fn traces_that_were_dropped_since_the_request_are_noticed() {
+    let mut holder = holder("a", &[1, 3], &[]);
+    holder.thinned = vec![2, 2];
+    let request = MetricsRequest { holders: vec![holder], ..MetricsRequest::default() };
+    let share = Share::of(&request, "a").unwrap().unwrap();
+    let set = |bounds: &[u64]| OriginSet::from_bounds(bounds).unwrap();
+    let held = |complete: &[u64], thinned: &[u64]| HeldOrigins {
+        complete: set(complete),
+        thinned: set(thinned),
+        ..HeldOrigins::default()
+    };
+    assert!(
+        share.is_there(&held(&[1, 9], &[2, 2])) && share.is_there(&held(&[1, 9], &[2, 2, 9, 9]))
+    );
+    assert!(!share.is_there(&held(&[1, 9], &[2, 3])) && !share.is_there(&held(&[2, 9], &[2, 2])));
+}
+
+#[test]
+fn mark_of_a_trace_is_the_same_in_every_release() {
+    assert_eq!([0, 1].map(|it| trace_mark(trace(it))), [0x6969_1905, 0x312e_c415]);
 }

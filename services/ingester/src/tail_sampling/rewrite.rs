@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use tactus_model::{SpanBatch, TenantId, merge::gather_traces, span_end};
+use tactus_model::{
+    OriginCollector, OriginSet, SpanBatch, TenantId, merge::gather_traces, span_end,
+};
 
 use super::Decided;
 use crate::{
@@ -63,8 +65,10 @@ impl Ingester {
             let times = times_within(kept, pending.block_times());
             let sync = self.settings.fsync_interval.is_some();
             // Whoever asks which origins are here is to hear the same as before: nothing is missing, the rest of them
-            // was not to stay.
-            let written = Segment::write(&deciding, kept, times, pending.origins(), sync);
+            // was not to stay. Other ingesters may have kept it.
+            let mut origins = pending.origins().clone();
+            origins.thinned.unite(&thinned(pending, kept));
+            let written = Segment::write(&deciding, kept, times, &origins, sync);
             if written.is_err() {
                 // A full disk gets its space back.
                 let _ = fs::remove_file(&deciding);
@@ -109,6 +113,20 @@ impl Ingester {
             None => Ok(()),
         }
     }
+}
+
+/// The origins, complete here, that have spans in a pending segment of which not all are kept.
+fn thinned(pending: &Segment, kept: &SpanBatch) -> OriginSet {
+    let batch = pending.batch();
+    let dropped: Vec<bool> =
+        batch.traces.ids.iter().map(|id| kept.traces.ids.binary_search(id).is_err()).collect();
+    let mut thinned = OriginCollector::default();
+    for (&origin, &trace) in batch.spans.origin.iter().zip(batch.spans.trace.iter()) {
+        if dropped[trace as usize] {
+            thinned.add(&[origin]);
+        }
+    }
+    thinned.finish().0.intersection(&pending.origins().complete)
 }
 
 /// The time range that these spans give to their block, within that of all that they were among.

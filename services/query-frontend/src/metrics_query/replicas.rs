@@ -17,7 +17,7 @@ use tactus_storage::{BlockMeta, Uuid};
 use tactus_traceql::metrics::Grid;
 use tonic::{Code, Request};
 
-use super::{State, plan, sent_again};
+use super::{State, kept, plan, sent_again};
 use crate::blocks::{QueryBlock, select_from};
 use crate::frontend::Frontend;
 use crate::jobs::Outcome;
@@ -136,7 +136,7 @@ impl Frontend {
         window: (i64, i64),
         grid: &Grid,
     ) -> Round {
-        let (holders, mut partial) = match held {
+        let (mut holders, mut partial) = match held {
             Outcome::Answer(held) => (held.holders, held.partial),
             Outcome::Damaged => (Vec::new(), true),
         };
@@ -146,12 +146,19 @@ impl Frontend {
         let stored = Stored::of(&listed, read.map(|block| block.block_id));
         let complete = all_of(holders.iter().map(|holder| &holder.complete));
         // Others refused spans of the same push, too, or have what is missing in the block.
-        partial |= stored.incomplete.intersects(&complete);
+        let is_refused = stored.incomplete.intersects(&complete);
         let mut held = all_of(holders.iter().map(|holder| &holder.incomplete));
         held.unite(&complete);
+        // Of too many traces an ingester names none: then all go by the first that has an origin.
+        if partial {
+            holders.iter_mut().for_each(|holder| holder.kept.clear());
+        }
+        kept::leave_differing(&mut holders);
+        partial |= is_refused;
         let request = MetricsRequest {
             holders,
             stored_origins: stored.among(&held).bounds(),
+            thinned_origins: stored.thinned.intersection(&held).bounds(),
             block_times: sent_again::block_times(&blocks, grid),
             ..request.clone()
         };
@@ -191,6 +198,8 @@ struct Stored {
     complete: OriginSet,
     /// Of these an ingester refused spans that others may have taken. They count as stored: replicas refuse about the same.
     incomplete: OriginSet,
+    /// Of the complete ones, those that no block has without a trace dropped by tail sampling.
+    thinned: OriginSet,
     /// Those that stand for spans without one, of the blocks and all that they were made of.
     of_blocks: OriginSet,
 }
@@ -198,15 +207,19 @@ struct Stored {
 impl Stored {
     fn of(listed: &TenantBlocks, read: impl Iterator<Item = Uuid>) -> Self {
         let (mut complete, mut incomplete) = (Vec::new(), Vec::new());
+        let (mut thinned, mut whole) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
         for meta in read.filter_map(|id| listed.meta(id)) {
             complete.extend_from_slice(meta.origins().0.ranges());
             incomplete.extend_from_slice(meta.origins().1.ranges());
+            thinned.extend_from_slice(meta.thinned_origins().ranges());
+            whole.extend_from_slice(meta.origins().0.without(meta.thinned_origins()).ranges());
             add_sources(listed, meta, &mut seen, MAX_MERGES);
         }
         let complete = OriginSet::from_ranges(complete);
         Self {
             incomplete: OriginSet::from_ranges(incomplete).without(&complete),
+            thinned: OriginSet::from_ranges(thinned).without(&OriginSet::from_ranges(whole)),
             complete,
             of_blocks: seen.into_iter().map(block_origin).collect(),
         }

@@ -22,6 +22,7 @@ fn holder(id: &str, complete: &[u64], incomplete: &[u64]) -> Holder {
         ingester_id: id.to_owned(),
         complete: complete.to_vec(),
         incomplete: incomplete.to_vec(),
+        ..Holder::default()
     }
 }
 

@@ -54,7 +54,7 @@ fn check_replicas_again(
 ) -> Result<(), TestCaseError> {
     let batch = live_batch(groups);
     let services = Services::with(3);
-    let ingesters = [&[Arc::clone(&services.ingester)], &services.others[..]].concat();
+    let ingesters = services.ingesters();
     for round in 0..2_u64 {
         for (number, trace) in traces_of(groups).into_iter().enumerate() {
             let replicas = replicas[number % replicas.len()];

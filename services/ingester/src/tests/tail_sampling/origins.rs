@@ -94,3 +94,41 @@ async fn replicas_count_kept_spans_once_and_dropped_ones_until_they_are() {
         assert!(if is_last { count == 12.0 } else { (12.0..=18.0).contains(&count) }, "{count}");
     }
 }
+
+#[tokio::test]
+async fn what_one_of_two_replicas_dropped_and_the_other_kept_counts() {
+    let odd =
+        "policies: [{name: odd, type: traceql, traceql: {query: '{ span.n = 1 || span.n = 3 }'}}]";
+    let low = "policies: [{name: low, type: traceql, traceql: {query: '{ span.n < 3 }'}}]";
+    let sampled = [odd, low].map(Sampled::new);
+    let [a, b] = ["a", "b"];
+    let ingesters = [sampled[0].open_as(a), sampled[1].open_as(b)];
+    let all = [(a, &*ingesters[0]), (b, &*ingesters[1])];
+    // Who is asked first differs from stream to stream.
+    for stream in 1..=6u64 {
+        let base = stream as u16 * 10;
+        let spans = [1, 2, 3, 4].map(|n| span(base + n, n, 1));
+        let mut push = push_of("t1", &spans);
+        push.runs[0].origin = stream << 24 | 1;
+        for ingester in &ingesters {
+            ingester.push(&push, &tenant()).unwrap();
+        }
+    }
+    for ingester in &ingesters {
+        ingester.seal().await.unwrap();
+        ingester.decide(Due::Waited).await.unwrap();
+    }
+    let kept = holder(&ingesters[0]).await.kept;
+    assert_eq!(kept.iter().map(|it| it.traces.len()).collect::<Vec<_>>(), [2; 6]);
+    // 1, 2 and 3 of each push.
+    assert_eq!(counted(&all).await, 18.0);
+    // What was left out is known after a restart and in the block.
+    let [first, second] = ingesters;
+    drop(first);
+    let first = sampled[0].open_as(a);
+    assert_eq!(counted(&[(a, &*first), (b, &*second)]).await, 18.0);
+    first.flush_all().await.unwrap();
+    let blocks = sampled[0].bench.blocklist.tenant("t1");
+    let meta = &blocks.live()[0];
+    assert_eq!(meta.thinned_origins(), meta.origins().0);
+}
