@@ -17,10 +17,15 @@ pub(crate) const ID_LIMIT: u64 = 1_000_000_000_000_000;
 
 /// Number of a part file. Later parts have higher numbers; a number is used again only after a
 /// restart with an empty directory, and then not below `Settings::first_part`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartId(pub(crate) u64);
 
 impl PartId {
+    /// The part with this number, which may not exist: for owners that remember places of the log.
+    pub fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
     /// The number itself.
     pub fn number(self) -> u64 {
         self.0

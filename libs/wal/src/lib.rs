@@ -1,5 +1,5 @@
-//! The write-ahead log of one ingester: pushes are appended here before they are acknowledged and
-//! come back through [`Replay`] after a crash.
+//! A write-ahead log: what is appended here before it is acknowledged comes back through [`Replay`] after a crash, or
+//! is read through a [`Tail`] while the log is written.
 //!
 //! A log is a directory of numbered part files, `0000000000000042.wal`, plus `LOCK`, which one
 //! process holds. A part is a sequence of frames `{len u32 LE, crc32c u32 LE, payload}` and nothing
@@ -22,9 +22,11 @@ mod frame;
 mod log;
 mod part;
 mod replay;
+mod tail;
 
 pub use directory::PartId;
 pub use error::{Error, Result};
 pub use frame::MAX_PAYLOAD_BYTES;
 pub use log::{PartInfo, Position, Settings, Stats, Wal};
 pub use replay::{DamagedPart, Frame, Replay, ReplayReport};
+pub use tail::Tail;

@@ -20,7 +20,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::directory::{Directory, ID_LIMIT, Listing};
 use crate::frame::Header;
 use crate::part::{PartFile, Synced};
-use crate::{Error, PartId, Replay, Result};
+use crate::{Error, PartId, Replay, Result, Tail};
 
 mod release;
 mod sync;
@@ -51,7 +51,7 @@ impl Default for Settings {
 }
 
 /// Where a frame begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// Part of the frame.
     pub part: PartId,
@@ -109,6 +109,14 @@ pub(crate) struct Shared {
     append_errors: AtomicU64,
     syncs: AtomicU64,
     sync_errors: AtomicU64,
+}
+
+/// How far a part can be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub(crate) id: PartId,
+    pub(crate) bytes: u64,
+    pub(crate) appending: bool,
 }
 
 #[derive(Debug, Default)]
@@ -210,6 +218,17 @@ impl Wal {
     /// Errors: `PartInUse`, `UnknownPart`, `Io` (the part stays and may be released again).
     pub fn release(&self, part: PartId) -> Result<()> {
         self.shared.release(part)
+    }
+
+    /// Reads the log from `from`, where a frame begins, or from the first part after it. Parts that an earlier process
+    /// left are read too: [`Replay::adopt`] lets go of them.
+    pub fn tail(&self, from: Position) -> Tail {
+        Tail::new(Arc::clone(&self.shared), from)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// All parts in order, the current one (if anything was appended to it) last.
@@ -362,6 +381,16 @@ impl Shared {
     /// Size of a closed part, 0 if there is none with this id.
     pub(crate) fn part_bytes(&self, id: PartId) -> u64 {
         self.state.lock().closed.get(&id).map_or(0, |closed| closed.bytes)
+    }
+
+    /// The first part that is not before `id`.
+    pub(crate) fn part_from(&self, id: PartId) -> Option<Extent> {
+        let state = self.state.lock();
+        if let Some((id, closed)) = state.closed.range(id..).next() {
+            return Some(Extent { id: *id, bytes: closed.bytes, appending: false });
+        }
+        let active = state.active.as_ref().filter(|active| active.file.id >= id)?;
+        Some(Extent { id: active.file.id, bytes: active.file.written(), appending: true })
     }
 
     fn parts(&self) -> Vec<PartInfo> {

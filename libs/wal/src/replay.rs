@@ -88,6 +88,16 @@ impl Replay {
         self.waiting.len()
     }
 
+    /// Leaves all parts to a [`Tail`](crate::Tail): from now on they can be released, without having been read.
+    pub fn adopt(mut self) {
+        if let Some(Reader { part, .. }) = self.current.take() {
+            self.shared.adopted(part);
+        }
+        for part in self.waiting.drain(..) {
+            self.shared.adopted(part);
+        }
+    }
+
     fn open(&mut self, part: PartId) -> Option<Reader> {
         let path = self.shared.directory.part_path(part);
         let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));

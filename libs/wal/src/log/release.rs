@@ -81,6 +81,13 @@ impl Shared {
         }
     }
 
+    /// Notes that a part is read by others than replay.
+    pub(crate) fn adopted(&self, id: PartId) {
+        if let Some(closed) = self.state.lock().closed.get_mut(&id) {
+            closed.replaying = false;
+        }
+    }
+
     /// Notes that replay has given all frames of a part. One without frames is released at once,
     /// for nobody else would.
     pub(crate) fn replayed(&self, id: PartId, frames: u64, damaged: bool) {
