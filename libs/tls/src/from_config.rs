@@ -2,6 +2,7 @@
 
 use tactus_config::sections::client::ClientTls as ClientSection;
 use tactus_config::sections::receivers::ReceiverTls;
+use tactus_config::sections::remote_write::RemoteTls;
 use tactus_config::sections::server::{Server, ServerTls as ServerSection};
 
 use crate::client::ClientTlsSettings;
@@ -105,6 +106,23 @@ pub fn client(section: &str, tls: &ClientSection) -> ClientTlsSettings {
             min_version: tls.tls_min_version.clone(),
             max_version: String::new(),
             cipher_suites: tls.tls_cipher_suites.clone(),
+        },
+        ..ClientTlsSettings::new(section)
+    }
+}
+
+/// TLS towards a receiver of metrics, without ALPN. `section`: where `ca_file` and the others are.
+pub fn remote_write(section: &str, tls: &RemoteTls) -> ClientTlsSettings {
+    ClientTlsSettings {
+        certificate: pem(section, ("cert_file", &tls.cert_file), ("cert", &tls.cert)),
+        key: pem(section, ("key_file", &tls.key_file), ("key", tls.key.reveal())),
+        ca: pem(section, ("ca_file", &tls.ca_file), ("ca", &tls.ca)),
+        server_name: tls.server_name.clone(),
+        insecure_skip_verify: tls.insecure_skip_verify,
+        policy: ProtocolPolicy {
+            min_version: tls.min_version.clone(),
+            max_version: tls.max_version.clone(),
+            cipher_suites: Vec::new(),
         },
         ..ClientTlsSettings::new(section)
     }
