@@ -142,7 +142,7 @@ section! {
 
     /// Where metrics go.
     GeneratorStorage {
-        path: String, "directory of the log";
+        path: String, "directory of the logs of unsent samples";
         wal: GeneratorWal, "the log";
         remote_write_flush_deadline: GoDuration = minutes(1), "time to send the rest at shutdown";
         remote_write_add_org_id_header: bool = true, "send the tenant along";
@@ -151,12 +151,13 @@ section! {
 
     /// The log of metrics.
     GeneratorWal {
-        wal_segment_size: i64 = 134_217_728, "no effect here";
+        wal_segment_size: i64 = 134_217_728, "most bytes of a file of the log; at most an eighth of max_bytes";
         wal_compression: String = text("none"), "no effect here";
         stripe_size: i64 = 16_384, "no effect here";
         truncate_frequency: GoDuration = hours(2), "no effect here";
         min_wal_time: i64 = 300_000, "no effect here";
-        max_wal_time: i64 = 14_400_000, "no effect here";
+        max_wal_time: i64 = 14_400_000, "milliseconds after which unsent samples are dropped";
+        max_bytes: u64 = 1_073_741_824, "most bytes of a tenant's log; the oldest samples are dropped first";
         no_lockfile: bool, "no effect here";
     }
 }

@@ -22,19 +22,26 @@ section! {
         google_iam: Opaque, "Google identity";
         tls_config: RemoteTls, "TLS";
         write_relabel_configs: Vec<RelabelConfig>, "changes before sending";
-        send_exemplars: bool, "send exemplars";
-        send_native_histograms: bool, "send native histograms";
+        send_exemplars: bool, "no effect here: exemplars are sent";
+        send_native_histograms: bool, "no effect here: the tenant's generate_native_histograms decides";
         protobuf_message: String = text("prometheus.WriteRequest"), "message type of the protocol";
         queue_config: QueueConfig, "queues and retries";
         metadata_config: MetadataConfig, "metric metadata";
         follow_redirects: bool = true, "follow redirects";
-        enable_http2: bool = true, "use HTTP/2";
+        enable_http2: bool, "use HTTP/2 where the receiver offers it by TLS";
         proxy_url: String, "proxy";
         no_proxy: String, "hosts without the proxy";
         proxy_from_environment: bool, "take the proxy from the environment";
         proxy_connect_header: BTreeMap<String, Vec<Secret>>, "headers for the proxy";
-        http_headers: Opaque, "headers to add, newer form";
+        http_headers: BTreeMap<String, HttpHeader>, "headers to add, with values from files";
         round_robin_dns: bool, "use the host's addresses in turn";
+    }
+
+    /// Values of one header.
+    HttpHeader {
+        values: Vec<String>, "values";
+        secrets: Vec<Secret>, "values that are not shown";
+        files: Vec<String>, "files with a value each, read for every call";
     }
 
     /// User name and password.
@@ -62,6 +69,9 @@ section! {
         endpoint_params: BTreeMap<String, String>, "further parameters";
         tls_config: RemoteTls, "TLS";
         proxy_url: String, "proxy";
+        no_proxy: String, "hosts without the proxy";
+        proxy_from_environment: bool, "take the proxy from the environment";
+        proxy_connect_header: BTreeMap<String, Vec<Secret>>, "headers for the proxy";
     }
 
     /// TLS towards the receiver of the metrics.
@@ -91,11 +101,11 @@ section! {
 
     /// Queues and retries.
     QueueConfig {
-        capacity: i64 = 10_000, "samples of a queue";
+        capacity: i64 = 10_000, "most samples of a queue that are in memory; the others wait on disk";
         max_shards: i64 = 50, "most queues";
         min_shards: i64 = 1, "fewest queues";
         max_samples_per_send: i64 = 2_000, "samples of a call";
-        batch_send_deadline: PromDuration = PromDuration::seconds(5), "send a partial batch after";
+        batch_send_deadline: PromDuration = PromDuration::seconds(5), "no effect here: what is collected is sent at once";
         min_backoff: PromDuration = PromDuration::millis(30), "first delay";
         max_backoff: PromDuration = PromDuration::seconds(5), "longest delay";
         retry_on_http_429: bool, "retry when the receiver is overloaded";
@@ -104,8 +114,8 @@ section! {
 
     /// Metric metadata.
     MetadataConfig {
-        send: bool = true, "send metadata";
-        send_interval: PromDuration = PromDuration::minutes(1), "so often";
-        max_samples_per_send: i64 = 2_000, "entries of a call";
+        send: bool = true, "no effect here";
+        send_interval: PromDuration = PromDuration::minutes(1), "no effect here";
+        max_samples_per_send: i64 = 2_000, "no effect here";
     }
 }
