@@ -3,4 +3,6 @@
 //! Spans of a tenant go through its processors, which count into the tenant's registry; a collection hands the series of
 //! the registry to a [`series::Sink`]: to remote write, or to the page that is scraped.
 
+pub mod page;
+pub mod remote_write;
 pub mod series;

@@ -1,0 +1,321 @@
+//! One collection on its way into the queue.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use tactus_wal::Position;
+
+use super::CommitError;
+use super::entry::{Counts, FrameWriter, label_hash};
+use super::metrics::TenantMetrics;
+use super::queue::{Limits, Queue};
+use crate::series::{Exemplar, NativeHistogram, STALE, Series, Sink};
+
+/// Size of a frame in bytes: what a reader holds at once.
+const FRAME_BYTES: usize = 256 << 10;
+
+/// Bytes of a part whose samples are all sent from which it is closed, so that its space comes back.
+const SENT_PART_BYTES: u64 = 1 << 20;
+
+/// Collections without a sample of a series after which it is forgotten. Its last time matters no longer than zero
+/// samples reach back, which is 61 s; collections are at least seconds apart.
+const REMEMBERED_COLLECTIONS: u64 = 64;
+
+/// Most characters of an exemplar's label, name and value: receivers refuse longer ones.
+const MAX_EXEMPLAR_CHARACTERS: usize = 128;
+
+/// What the queue knows of the series that were written.
+pub(super) struct Writer {
+    /// Samples up to this time are left out: they are from before this instance, whose series others may have
+    /// continued.
+    started_ms: i64,
+    known: HashMap<u64, Known>,
+    /// Last reference of each label set.
+    references: HashMap<u64, u64>,
+    frame: FrameWriter,
+    /// Counts the parts of the log; series are defined anew in each.
+    part: u64,
+    part_series: u32,
+    part_bytes: u64,
+    part_definition_bytes: u64,
+    part_started_ms: i64,
+    collection: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    label_hash: u64,
+    part: u64,
+    id: u32,
+    /// Time of the last sample, and of the last one before this collection.
+    last_ms: i64,
+    committed_ms: i64,
+    collection: u64,
+    last_exemplar: u64,
+}
+
+impl Writer {
+    pub(super) fn new(started_ms: i64) -> Self {
+        Self {
+            started_ms,
+            known: HashMap::new(),
+            references: HashMap::new(),
+            frame: FrameWriter::new(),
+            part: 0,
+            part_series: 0,
+            part_bytes: 0,
+            part_definition_bytes: 0,
+            part_started_ms: i64::MAX,
+            collection: 0,
+        }
+    }
+
+    /// Another instance of the tenant goes on: samples up to this time are left out from now on.
+    pub(super) fn restart(&mut self, started_ms: i64) {
+        self.started_ms = self.started_ms.max(started_ms);
+    }
+
+    pub(super) fn series(&self) -> usize {
+        self.known.len()
+    }
+
+    fn next_part(&mut self) {
+        self.part += 1;
+        self.part_series = 0;
+        self.part_bytes = 0;
+        self.part_definition_bytes = 0;
+        self.part_started_ms = i64::MAX;
+    }
+
+    fn part_is_full(&self, now_ms: i64, limits: Limits, drained: bool) -> bool {
+        let age = now_ms.saturating_sub(self.part_started_ms);
+        let max_age_ms = i64::try_from(limits.max_age.as_millis()).unwrap_or(i64::MAX);
+        self.part_bytes >= limits.part_bytes
+            || age >= (max_age_ms / 16).max(1)
+            // Definitions are written again in the next part, which must be worth it.
+            || drained && self.part_bytes >= SENT_PART_BYTES + 4 * self.part_definition_bytes
+    }
+
+    fn forget_old(&mut self) {
+        let horizon = self.collection.saturating_sub(REMEMBERED_COLLECTIONS);
+        let references = &mut self.references;
+        self.known.retain(|reference, known| {
+            let keep = known.collection >= horizon;
+            if !keep && references.get(&known.label_hash) == Some(reference) {
+                references.remove(&known.label_hash);
+            }
+            keep
+        });
+    }
+}
+
+/// Takes the samples of one collection. Nothing of it is sent before [`commit`](Self::commit); dropped without it,
+/// nothing of it ever is.
+pub struct Collection<'a> {
+    writer: parking_lot::MutexGuard<'a, Writer>,
+    queue: Option<&'a Queue>,
+    metrics: &'a TenantMetrics,
+    counts: Counts,
+    highest_ms: i64,
+    out_of_order: u64,
+    /// Reference of the series that exemplars belong to; `None`: its sample was left out.
+    exemplars_of: Option<(u64, u32)>,
+    first: Option<Position>,
+    end: Option<Position>,
+    error: Option<tactus_wal::Error>,
+    done: bool,
+}
+
+impl<'a> Collection<'a> {
+    pub(super) fn begin(
+        mut writer: parking_lot::MutexGuard<'a, Writer>,
+        queue: Option<&'a Queue>,
+        metrics: &'a TenantMetrics,
+        now_ms: i64,
+    ) -> Self {
+        writer.collection += 1;
+        if let Some(queue) = queue
+            && writer.part_is_full(now_ms, queue.limits(), queue.is_drained())
+        {
+            queue.rotate();
+            writer.next_part();
+        }
+        Self {
+            writer,
+            queue,
+            metrics,
+            counts: Counts::default(),
+            highest_ms: i64::MIN,
+            out_of_order: 0,
+            exemplars_of: None,
+            first: None,
+            end: None,
+            error: None,
+            done: false,
+        }
+    }
+
+    /// Hands the collection to the remotes, as a whole. Blocks for a write into the page cache.
+    ///
+    /// Errors: it could not be written. Nothing of it is sent then, and the next collection may bring the same
+    /// exemplars and zero samples again.
+    pub fn commit(mut self) -> Result<(), CommitError> {
+        if self.first.is_some() || !self.writer.frame.is_empty() {
+            self.flush(true);
+        }
+        if let Some(source) = self.error.take() {
+            return Err(CommitError(source));
+        }
+        self.done = true;
+        let Some(queue) = self.queue else { return Ok(()) };
+        if let Some(end) = self.end {
+            if self.writer.part_started_ms == i64::MAX {
+                self.writer.part_started_ms = self.highest_ms;
+            }
+            self.metrics.committed(self.counts, self.highest_ms);
+            queue.commit(end);
+        }
+        for loss in queue.enforce_limits(std::time::SystemTime::now()) {
+            self.metrics.dropped(&loss);
+        }
+        self.metrics.appended(self.counts, self.out_of_order, queue.bytes());
+        if self.writer.collection.is_multiple_of(REMEMBERED_COLLECTIONS) {
+            self.writer.forget_old();
+        }
+        self.metrics.set_series(self.writer.series());
+        Ok(())
+    }
+
+    /// `end`: nothing follows.
+    fn flush(&mut self, end: bool) {
+        let Some(queue) = self.queue else { return };
+        if self.error.is_some() {
+            return;
+        }
+        self.counts.merge(self.writer.frame.counts());
+        let appended = self.writer.frame.finish(end, |frame| {
+            queue.append(frame).map(|position| (position, frame.len() as u64))
+        });
+        match appended {
+            Ok((position, bytes)) => {
+                // Eight bytes of header.
+                let offset = position.offset + bytes + 8;
+                self.writer.part_bytes = offset;
+                self.first.get_or_insert(position);
+                self.end = Some(Position { part: position.part, offset });
+            }
+            Err(error) => self.error = Some(error),
+        }
+    }
+
+    /// Number of the series in the current part if a sample of this time may be written.
+    fn admit(&mut self, series: &Series<'_>, timestamp_ms: i64) -> Option<u32> {
+        self.exemplars_of = None;
+        // Not after a sample, whose exemplars belong into its frame.
+        if self.writer.frame.len() >= FRAME_BYTES {
+            self.flush(false);
+        }
+        if self.queue.is_none() || self.error.is_some() || timestamp_ms <= self.writer.started_ms {
+            return None;
+        }
+        let writer = &mut *self.writer;
+        let known = match writer.known.entry(series.reference) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(vacant) => {
+                let label_hash = label_hash(series);
+                let before = writer.references.insert(label_hash, series.reference);
+                let _ = vacant.insert(Known {
+                    label_hash,
+                    part: u64::MAX,
+                    id: 0,
+                    last_ms: i64::MIN,
+                    committed_ms: i64::MIN,
+                    collection: 0,
+                    last_exemplar: 0,
+                });
+                // The same labels came under another reference: its last time still counts.
+                let last = before.and_then(|before| writer.known.get(&before)).map(|k| k.last_ms);
+                let known = writer.known.get_mut(&series.reference)?;
+                known.last_ms = last.unwrap_or(i64::MIN);
+                known.committed_ms = known.last_ms;
+                known
+            }
+        };
+        if known.collection != writer.collection {
+            known.collection = writer.collection;
+            known.committed_ms = known.last_ms;
+        }
+        if timestamp_ms <= known.last_ms {
+            self.out_of_order += 1;
+            return None;
+        }
+        known.last_ms = timestamp_ms;
+        if known.part != writer.part {
+            known.part = writer.part;
+            known.id = writer.part_series;
+            writer.part_series += 1;
+            writer.part_definition_bytes += writer.frame.define(series) as u64;
+        }
+        self.highest_ms = self.highest_ms.max(timestamp_ms);
+        self.exemplars_of = Some((series.reference, known.id));
+        Some(known.id)
+    }
+}
+
+impl Sink for Collection<'_> {
+    fn float(&mut self, series: &Series<'_>, timestamp_ms: i64, value: f64) {
+        if let Some(id) = self.admit(series, timestamp_ms) {
+            self.writer.frame.float(id, timestamp_ms, value);
+            if value.to_bits() == STALE.to_bits() {
+                self.exemplars_of = None;
+            }
+        }
+    }
+
+    fn histogram(&mut self, series: &Series<'_>, timestamp_ms: i64, value: &NativeHistogram) {
+        if let Some(id) = self.admit(series, timestamp_ms) {
+            self.writer.frame.histogram(id, timestamp_ms, value);
+        }
+    }
+
+    fn exemplar(&mut self, _series: &Series<'_>, exemplar: &Exemplar<'_>) {
+        let Some((reference, id)) = self.exemplars_of else { return };
+        let characters = exemplar.label.chars().count() + exemplar.trace_id.chars().count();
+        if self.error.is_some() || characters > MAX_EXEMPLAR_CHARACTERS {
+            return;
+        }
+        let mut hash = xxhash_rust::xxh64::Xxh64::new(0);
+        hash.update(exemplar.label.as_bytes());
+        hash.update(&[0xff]);
+        hash.update(exemplar.trace_id.as_bytes());
+        hash.update(&exemplar.value.to_bits().to_le_bytes());
+        let hash = hash.digest();
+        if let Some(known) = self.writer.known.get_mut(&reference) {
+            // Receivers ignore one that repeats the last.
+            if std::mem::replace(&mut known.last_exemplar, hash) == hash {
+                return;
+            }
+        }
+        self.writer.frame.exemplar(id, exemplar);
+    }
+}
+
+impl Drop for Collection<'_> {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        self.writer.frame.clear();
+        if let Some(queue) = self.queue {
+            queue.abandon(self.first);
+        }
+        self.writer.next_part();
+        let collection = self.writer.collection;
+        for known in self.writer.known.values_mut() {
+            if known.collection == collection {
+                known.last_ms = known.committed_ms;
+                known.last_exemplar = 0;
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! How far a remote has come in the queue, in a small file beside the log.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tactus_wal::{PartId, Position};
+
+const PREFIX: &str = "cursor-";
+
+/// A place between two entries of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) part: PartId,
+    /// Where a frame begins, in bytes.
+    pub(crate) offset: u64,
+    /// Entries of that frame that lie before the place, definitions included.
+    pub(crate) entries: u64,
+}
+
+impl Place {
+    pub(crate) fn at(position: Position) -> Self {
+        Self { part: position.part, offset: position.offset, entries: 0 }
+    }
+
+    pub(crate) fn position(self) -> Position {
+        Position { part: self.part, offset: self.offset }
+    }
+}
+
+/// What is being sent: how the entries up to a place are divided into requests.
+///
+/// A process that dies does not know which of these requests arrived. The next one divides in the same way, so that each
+/// request holds either what the receiver has or what it has not: one of both would be refused for the former and lose the
+/// latter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InFlight {
+    pub(crate) end: Place,
+    pub(crate) shards: u64,
+    /// Most entries of a request.
+    pub(crate) batch: u64,
+}
+
+/// What the file says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Everything before it is done with.
+    pub(crate) done: Place,
+    pub(crate) in_flight: Option<InFlight>,
+}
+
+/// The file of one remote.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    path: PathBuf,
+}
+
+impl Cursor {
+    /// The cursor of the remote called `key`, and what it says. `None`: the remote is new. A file that cannot be read gives
+    /// the oldest place: sending twice is better than losing.
+    pub(crate) fn open(dir: &Path, key: &str) -> (Self, Option<Mark>) {
+        let path = dir.join(format!("{PREFIX}{key}"));
+        let mark = match std::fs::read_to_string(&path) {
+            Ok(text) => Some(parse(&text).unwrap_or_else(|| {
+                tracing::warn!(path = %path.display(), "cursor of the remote-write queue damaged: what is queued is sent from its start");
+                Mark::default()
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(path = %path.display(), error, "cannot read the cursor of the remote-write queue");
+                Some(Mark::default())
+            }
+        };
+        (Self { path }, mark)
+    }
+
+    /// Replaces the file. Killed at any moment, either the old or the new one is there.
+    pub(crate) fn write(&self, mark: Mark) -> io::Result<()> {
+        let Mark { done, in_flight } = mark;
+        let InFlight { end, shards, batch } = in_flight.unwrap_or_default();
+        let [done, end] = [done, end]
+            .map(|place| format!("{} {} {}", place.part.number(), place.offset, place.entries));
+        let content = format!("1 {done} {end} {shards} {batch}");
+        let text = format!("{content} {:08x}\n", crc32c::crc32c(content.as_bytes()));
+        let temporary = self.path.with_extension("new");
+        std::fs::write(&temporary, text)?;
+        std::fs::rename(&temporary, &self.path)
+    }
+
+    /// Deletes the cursors of remotes other than these.
+    pub(crate) fn forget_others(dir: &Path, keys: &[String]) {
+        let Ok(entries) = std::fs::read_dir(dir) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(key) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
+                continue;
+            };
+            if !keys.iter().any(|known| known == key) {
+                // Left behind it does no harm.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+fn parse(text: &str) -> Option<Mark> {
+    let (content, checksum) = text.strip_suffix('\n')?.rsplit_once(' ')?;
+    if u32::from_str_radix(checksum, 16).ok()? != crc32c::crc32c(content.as_bytes()) {
+        return None;
+    }
+    let mut fields = content.split(' ');
+    if fields.next()? != "1" {
+        return None;
+    }
+    let mut number = || fields.next()?.parse::<u64>().ok();
+    let mut place = || {
+        let (part, offset, entries) = (number()?, number()?, number()?);
+        Some(Place { part: PartId::from_number(part), offset, entries })
+    };
+    let (done, end) = (place()?, place()?);
+    let in_flight = InFlight { end, shards: number()?, batch: number()? };
+    let in_flight = (in_flight != InFlight::default()).then_some(in_flight);
+    Some(Mark { done, in_flight })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(part: u64, offset: u64, entries: u64) -> Place {
+        Place { part: PartId::from_number(part), offset, entries }
+    }
+
+    #[test]
+    fn cursor_comes_back_and_damage_gives_the_oldest_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cursor, mark) = Cursor::open(dir.path(), "a");
+        assert_eq!(mark, None);
+        let idle = Mark { done: place(12, 345, 6), in_flight: None };
+        cursor.write(idle).unwrap();
+        assert_eq!(Cursor::open(dir.path(), "a").1, Some(idle));
+        let in_flight = InFlight { end: place(13, 0, 7), shards: 3, batch: 2_000 };
+        let sending = Mark { in_flight: Some(in_flight), ..idle };
+        cursor.write(sending).unwrap();
+        assert_eq!(Cursor::open(dir.path(), "a").1, Some(sending));
+        let whole = std::fs::read(&cursor.path).unwrap();
+        for cut in 0..whole.len() {
+            std::fs::write(&cursor.path, &whole[..cut]).unwrap();
+            assert_eq!(Cursor::open(dir.path(), "a").1, Some(Mark::default()), "{cut}");
+        }
+        Cursor::forget_others(dir.path(), &["b".to_owned()]);
+        assert_eq!(Cursor::open(dir.path(), "a").1, None);
+    }
+}

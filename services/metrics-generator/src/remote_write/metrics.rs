@@ -1,0 +1,416 @@
+//! What remote write tells about itself, under the names of Prometheus.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tactus_telemetry::metrics::{
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramVec, Registry,
+};
+
+use super::client::without_password;
+use super::entry::Counts;
+use super::queue::{DropReason, Loss};
+use super::settings::Remote;
+
+const REMOTE: [&str; 3] = ["tenant", "remote_name", "url"];
+
+/// Families of samples, histograms and exemplars.
+type ByKind<T> = [T; 3];
+
+/// Families of all tenants.
+pub(super) struct Families {
+    sent: ByKind<CounterVec<3>>,
+    failed: ByKind<CounterVec<3>>,
+    retried: ByKind<CounterVec<3>>,
+    dropped: ByKind<CounterVec<4>>,
+    pending: ByKind<GaugeVec<3>>,
+    bytes: CounterVec<3>,
+    duration: HistogramVec<3>,
+    shards: GaugeVec<3>,
+    shards_desired: GaugeVec<3>,
+    shards_min: GaugeVec<3>,
+    shards_max: GaugeVec<3>,
+    shard_capacity: GaugeVec<3>,
+    max_samples_per_send: GaugeVec<3>,
+    highest_sent: GaugeVec<3>,
+    highest: GaugeVec<1>,
+    appended: CounterVec<2>,
+    exemplars_appended: CounterVec<1>,
+    out_of_order: CounterVec<1>,
+    active_series: GaugeVec<1>,
+    damaged: CounterVec<1>,
+    queue_bytes: GaugeVec<1>,
+    update_failed: CounterVec<1>,
+}
+
+impl Families {
+    pub(super) fn register(registry: &Registry) -> Self {
+        let counters = |names: [(&'static str, &'static str); 3]| {
+            names.map(|(name, help)| registry.counter_vec(name, help, REMOTE))
+        };
+        let gauge = |name, help| registry.gauge_vec(name, help, REMOTE);
+        Self {
+            sent: counters([
+                ("prometheus_remote_storage_samples_total", "Samples given to a remote."),
+                (
+                    "prometheus_remote_storage_histograms_total",
+                    "Native histograms given to a remote.",
+                ),
+                ("prometheus_remote_storage_exemplars_total", "Exemplars given to a remote."),
+            ]),
+            failed: counters([
+                (
+                    "prometheus_remote_storage_samples_failed_total",
+                    "Samples that a remote refused.",
+                ),
+                (
+                    "prometheus_remote_storage_histograms_failed_total",
+                    "Native histograms that a remote refused.",
+                ),
+                (
+                    "prometheus_remote_storage_exemplars_failed_total",
+                    "Exemplars that a remote refused.",
+                ),
+            ]),
+            retried: counters([
+                (
+                    "prometheus_remote_storage_samples_retried_total",
+                    "Samples that were sent again.",
+                ),
+                (
+                    "prometheus_remote_storage_histograms_retried_total",
+                    "Native histograms that were sent again.",
+                ),
+                (
+                    "prometheus_remote_storage_exemplars_retried_total",
+                    "Exemplars that were sent again.",
+                ),
+            ]),
+            dropped: [
+                ("prometheus_remote_storage_samples_dropped_total", "Samples that were not sent."),
+                (
+                    "prometheus_remote_storage_histograms_dropped_total",
+                    "Native histograms that were not sent.",
+                ),
+                (
+                    "prometheus_remote_storage_exemplars_dropped_total",
+                    "Exemplars that were not sent.",
+                ),
+            ]
+            .map(|(name, help)| {
+                registry.counter_vec(name, help, ["tenant", "remote_name", "url", "reason"])
+            }),
+            pending: [
+                (
+                    "prometheus_remote_storage_samples_pending",
+                    "Samples that wait, in memory and on disk.",
+                ),
+                (
+                    "prometheus_remote_storage_histograms_pending",
+                    "Native histograms that wait, in memory and on disk.",
+                ),
+                (
+                    "prometheus_remote_storage_exemplars_pending",
+                    "Exemplars that wait, in memory and on disk.",
+                ),
+            ]
+            .map(|(name, help)| registry.gauge_vec(name, help, REMOTE)),
+            bytes: registry.counter_vec(
+                "prometheus_remote_storage_bytes_total",
+                "Bytes of requests that were answered, compressed.",
+                REMOTE,
+            ),
+            duration: registry.histogram_vec(
+                "prometheus_remote_storage_sent_batch_duration_seconds",
+                "Duration of requests.",
+                REMOTE,
+                &[
+                    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0,
+                    120.0, 300.0,
+                ],
+            ),
+            shards: gauge("prometheus_remote_storage_shards", "Requests that are sent at once."),
+            shards_desired: gauge(
+                "prometheus_remote_storage_shards_desired",
+                "Requests at once that the rate and the backlog ask for.",
+            ),
+            shards_min: gauge("prometheus_remote_storage_shards_min", "Fewest requests at once."),
+            shards_max: gauge("prometheus_remote_storage_shards_max", "Most requests at once."),
+            shard_capacity: gauge(
+                "prometheus_remote_storage_shard_capacity",
+                "Most samples of a shard in memory.",
+            ),
+            max_samples_per_send: gauge(
+                "prometheus_remote_storage_max_samples_per_send",
+                "Most samples of a request.",
+            ),
+            highest_sent: gauge(
+                "prometheus_remote_storage_queue_highest_sent_timestamp_seconds",
+                "Time of the newest sample that a remote has.",
+            ),
+            highest: registry.gauge_vec(
+                "prometheus_remote_storage_highest_timestamp_in_seconds",
+                "Time of the newest sample that is to be sent.",
+                ["tenant"],
+            ),
+            appended: registry.counter_vec(
+                "prometheus_agent_samples_appended_total",
+                "Samples written to the queue.",
+                ["tenant", "type"],
+            ),
+            exemplars_appended: registry.counter_vec(
+                "prometheus_agent_exemplars_appended_total",
+                "Exemplars written to the queue.",
+                ["tenant"],
+            ),
+            out_of_order: registry.counter_vec(
+                "prometheus_agent_out_of_order_samples_total",
+                "Samples not newer than the last one of their series, which are left out.",
+                ["tenant"],
+            ),
+            active_series: registry.gauge_vec(
+                "prometheus_agent_active_series",
+                "Series that were written to the queue of late.",
+                ["tenant"],
+            ),
+            damaged: registry.counter_vec(
+                "prometheus_agent_corruptions_total",
+                "Damaged places of the queue that were passed over.",
+                ["tenant"],
+            ),
+            queue_bytes: registry.gauge_vec(
+                "tactus_metrics_generator_remote_write_queue_bytes",
+                "Size of the queue on disk.",
+                ["tenant"],
+            ),
+            update_failed: registry.counter_vec(
+                "tempo_metrics_generator_storage_remote_write_update_failed_total",
+                "Changes of a tenant's headers that could not be used.",
+                ["tenant"],
+            ),
+        }
+    }
+}
+
+/// Metrics of one tenant.
+pub(crate) struct TenantMetrics {
+    families: Arc<Families>,
+    tenant: String,
+    highest: Gauge,
+    appended: [Counter; 2],
+    exemplars_appended: Counter,
+    out_of_order: Counter,
+    active_series: Gauge,
+    damaged: Counter,
+    queue_bytes: Gauge,
+    remotes: Vec<RemoteMetrics>,
+}
+
+/// Metrics of one remote of a tenant.
+pub(crate) struct RemoteMetrics {
+    families: Arc<Families>,
+    labels: [String; 3],
+    sent: ByKind<Counter>,
+    failed: ByKind<Counter>,
+    retried: ByKind<Counter>,
+    pending: ByKind<Gauge>,
+    pub(super) bytes: Counter,
+    pub(super) duration: Histogram,
+    pub(super) shards: Gauge,
+    pub(super) shards_desired: Gauge,
+    highest_sent: Gauge,
+    /// Everything that was ever to be sent, for the rate of it.
+    pub(super) incoming: AtomicU64,
+}
+
+impl TenantMetrics {
+    pub(super) fn new(families: &Arc<Families>, tenant: &str, remotes: &[Arc<Remote>]) -> Self {
+        let of = |remote: &Arc<Remote>| RemoteMetrics::new(families, tenant, remote);
+        Self {
+            families: Arc::clone(families),
+            tenant: tenant.to_owned(),
+            highest: families.highest.with([tenant]),
+            appended: ["float", "histogram"].map(|kind| families.appended.with([tenant, kind])),
+            exemplars_appended: families.exemplars_appended.with([tenant]),
+            out_of_order: families.out_of_order.with([tenant]),
+            active_series: families.active_series.with([tenant]),
+            damaged: families.damaged.with([tenant]),
+            queue_bytes: families.queue_bytes.with([tenant]),
+            remotes: remotes.iter().map(of).collect(),
+        }
+    }
+
+    pub(super) fn remote(&self, index: usize) -> Option<&RemoteMetrics> {
+        self.remotes.get(index)
+    }
+
+    /// A collection is about to be seen by the remotes.
+    pub(super) fn committed(&self, counts: Counts, highest_ms: i64) {
+        self.highest.set((highest_ms as f64 / 1e3).max(self.highest.get()));
+        for remote in &self.remotes {
+            remote.expect(counts);
+        }
+    }
+
+    /// A collection is in the queue.
+    pub(super) fn appended(&self, counts: Counts, out_of_order: u64, queue_bytes: u64) {
+        let [floats, histograms, exemplars] = counts.by_kind();
+        self.appended[0].inc_by(floats);
+        self.appended[1].inc_by(histograms);
+        self.exemplars_appended.inc_by(exemplars);
+        self.out_of_order.inc_by(out_of_order);
+        self.set_queue_bytes(queue_bytes);
+    }
+
+    pub(super) fn set_series(&self, series: usize) {
+        self.active_series.set(series as f64);
+    }
+
+    pub(super) fn set_queue_bytes(&self, bytes: u64) {
+        self.queue_bytes.set(bytes as f64);
+    }
+
+    pub(super) fn damaged(&self, places: u64) {
+        self.damaged.inc_by(places);
+    }
+
+    /// A change of headers cannot be used.
+    pub(super) fn update_failed(&self) {
+        self.families.update_failed.with([&self.tenant]).inc();
+    }
+
+    /// The queue's limits cost a remote samples that it had not got.
+    pub(super) fn dropped(&self, loss: &Loss) {
+        let Some(remote) = self.remotes.get(loss.remote) else { return };
+        let reason = match loss.reason {
+            DropReason::QueueFull => "queue_full",
+            DropReason::TooOld => "too_old",
+        };
+        let [samples, histograms, exemplars] = loss.counts.by_kind();
+        tracing::error!(
+            tenant = self.tenant,
+            remote_name = remote.labels[1],
+            reason,
+            samples,
+            histograms,
+            exemplars,
+            "remote-write queue over its limit: oldest samples dropped"
+        );
+        remote.drop_unsent(loss.counts, reason);
+    }
+}
+
+impl TenantMetrics {
+    /// The gauges of the tenant go: it is no longer there.
+    pub(super) fn forget(&self) {
+        let families = &self.families;
+        let others = |labels: [&str; 1]| labels[0] != self.tenant;
+        families.highest.retain(others);
+        families.active_series.retain(others);
+        families.queue_bytes.retain(others);
+        let others = |labels: [&str; 3]| labels[0] != self.tenant;
+        families.pending.iter().for_each(|family| family.retain(others));
+        let gauges = [
+            &families.shards,
+            &families.shards_desired,
+            &families.shards_min,
+            &families.shards_max,
+            &families.shard_capacity,
+            &families.max_samples_per_send,
+            &families.highest_sent,
+        ];
+        gauges.iter().for_each(|family| family.retain(others));
+    }
+}
+
+impl RemoteMetrics {
+    fn new(families: &Arc<Families>, tenant: &str, remote: &Remote) -> Self {
+        let url = without_password(&remote.url);
+        let labels = [tenant, &remote.name, &url];
+        families.shards_min.with(labels).set(remote.queue.min_shards as f64);
+        families.shards_max.with(labels).set(remote.queue.max_shards as f64);
+        families.shard_capacity.with(labels).set(remote.queue.capacity as f64);
+        families.max_samples_per_send.with(labels).set(remote.queue.max_samples_per_send as f64);
+        let counters = |of: &ByKind<CounterVec<3>>| {
+            let [samples, histograms, exemplars] = of;
+            [samples, histograms, exemplars].map(|family| family.with(labels))
+        };
+        let [samples, histograms, exemplars] = &families.pending;
+        Self {
+            sent: counters(&families.sent),
+            failed: counters(&families.failed),
+            retried: counters(&families.retried),
+            pending: [samples, histograms, exemplars].map(|family| family.with(labels)),
+            bytes: families.bytes.with(labels),
+            duration: families.duration.with(labels),
+            shards: families.shards.with(labels),
+            shards_desired: families.shards_desired.with(labels),
+            highest_sent: families.highest_sent.with(labels),
+            incoming: AtomicU64::new(0),
+            families: Arc::clone(families),
+            labels: labels.map(str::to_owned),
+        }
+    }
+
+    /// So much is to be sent from now on.
+    pub(super) fn expect(&self, counts: Counts) {
+        self.incoming.fetch_add(counts.total(), Ordering::Relaxed);
+        for (gauge, count) in self.pending.iter().zip(counts.by_kind()) {
+            gauge.add(count as f64);
+        }
+    }
+
+    fn settle(&self, counts: Counts) {
+        for (gauge, count) in self.pending.iter().zip(counts.by_kind()) {
+            gauge.add(-(count as f64));
+        }
+    }
+
+    pub(super) fn pending(&self) -> f64 {
+        self.pending.iter().map(Gauge::get).sum::<f64>().max(0.0)
+    }
+
+    pub(super) fn sending(&self, counts: Counts) {
+        add(&self.sent, counts);
+    }
+
+    pub(super) fn retrying(&self, counts: Counts) {
+        add(&self.retried, counts);
+    }
+
+    pub(super) fn delivered(&self, counts: Counts, newest_ms: i64) {
+        self.settle(counts);
+        self.highest_sent.set((newest_ms as f64 / 1e3).max(self.highest_sent.get()));
+    }
+
+    pub(super) fn refused(&self, counts: Counts) {
+        self.settle(counts);
+        add(&self.failed, counts);
+    }
+
+    /// Of what was delivered the receiver says that it did not take so much.
+    pub(super) fn not_written(&self, counts: Counts) {
+        add(&self.failed, counts);
+    }
+
+    pub(super) fn drop_unsent(&self, counts: Counts, reason: &str) {
+        self.settle(counts);
+        let [tenant, name, url] = &self.labels;
+        for (family, count) in self.families.dropped.iter().zip(counts.by_kind()) {
+            if count > 0 {
+                family.with([tenant, name, url, reason]).inc_by(count);
+            }
+        }
+    }
+
+    pub(super) fn observe(&self, duration: Duration) {
+        self.duration.observe_duration(duration);
+    }
+}
+
+fn add(counters: &ByKind<Counter>, counts: Counts) {
+    for (counter, count) in counters.iter().zip(counts.by_kind()) {
+        counter.inc_by(count);
+    }
+}

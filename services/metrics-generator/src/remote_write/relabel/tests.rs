@@ -1,0 +1,157 @@
+use super::*;
+
+const LABELS: [(&str, &str); 4] =
+    [("__name__", "calls_total"), ("env", "prod"), ("service", "Shop"), ("span_name", "GET /a")];
+
+fn rule(action: &str, change: impl FnOnce(&mut RelabelConfig)) -> RelabelConfig {
+    let mut config = RelabelConfig { action: action.to_owned(), ..RelabelConfig::default() };
+    change(&mut config);
+    config
+}
+
+fn sources(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// The labels that the rules leave, as `name=value`, without those they do not touch; `None`: dropped.
+fn changed(rules: &[RelabelConfig]) -> Option<Vec<String>> {
+    let after = Relabeling::new(rules).unwrap().apply(&LABELS)?;
+    let sorted = after.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    assert!(sorted, "{after:?}");
+    let text = |(name, value): &(String, String)| format!("{name}={value}");
+    let before = LABELS.map(|(name, value)| format!("{name}={value}"));
+    Some(after.iter().map(text).filter(|label| !before.contains(label)).collect())
+}
+
+#[test]
+fn replace_joins_sources_and_expands_groups() {
+    let joined = rule("replace", |rule| {
+        rule.source_labels = sources(&["env", "absent", "service"]);
+        rule.target_label = "who".to_owned();
+    });
+    assert_eq!(changed(&[joined]).unwrap(), ["who=prod;;Shop"]);
+    let groups = rule("Replace", |rule| {
+        rule.source_labels = sources(&["span_name"]);
+        rule.regex = r"(\w+) /(.*)".to_owned();
+        rule.target_label = "method_${2}".to_owned();
+        rule.replacement = "$1!".to_owned();
+    });
+    assert_eq!(changed(&[groups]).unwrap(), ["method_a=GET!"]);
+}
+
+#[test]
+fn replace_with_nothing_deletes_the_target_and_without_match_leaves_it() {
+    let delete = rule("replace", |rule| {
+        rule.target_label = "env".to_owned();
+        rule.replacement = String::new();
+    });
+    let after = Relabeling::new(&[delete]).unwrap().apply(&LABELS).unwrap();
+    assert!(after.iter().all(|(name, _)| name != "env"));
+    assert_eq!(after.len(), 3);
+    let other = rule("replace", |rule| {
+        rule.source_labels = sources(&["env"]);
+        rule.regex = "pro".to_owned();
+        rule.target_label = "env".to_owned();
+        rule.replacement = "x".to_owned();
+    });
+    assert_eq!(changed(&[other]).unwrap(), [""; 0]);
+}
+
+#[test]
+fn keep_and_drop_match_the_whole_value() {
+    let of = |action: &str, regex: &str| {
+        rule(action, |rule| {
+            rule.source_labels = sources(&["env"]);
+            rule.regex = regex.to_owned();
+        })
+    };
+    assert!(changed(&[of("keep", "prod|test")]).is_some());
+    assert!(changed(&[of("keep", "pro")]).is_none());
+    assert!(changed(&[of("drop", "prod")]).is_none());
+    assert!(changed(&[of("drop", "rod")]).is_some());
+}
+
+#[test]
+fn keepequal_and_dropequal_compare_with_the_target() {
+    let of = |action: &str, target: &str| {
+        rule(action, |rule| {
+            rule.source_labels = sources(&["env"]);
+            rule.target_label = target.to_owned();
+        })
+    };
+    assert!(changed(&[of("keepequal", "env")]).is_some());
+    assert!(changed(&[of("keepequal", "service")]).is_none());
+    assert!(changed(&[of("dropequal", "env")]).is_none());
+    assert!(changed(&[of("dropequal", "service")]).is_some());
+}
+
+#[test]
+fn hashmod_takes_the_last_eight_bytes_of_md5() {
+    let hash = rule("hashmod", |rule| {
+        rule.source_labels = sources(&["env"]);
+        rule.target_label = "shard".to_owned();
+        rule.modulus = 1000;
+    });
+    // The MD5 of "prod" is d6e4a9b6646c62fc48baa6dd6150d1f7.
+    let expected = 0x48ba_a6dd_6150_d1f7_u64 % 1000;
+    assert_eq!(changed(&[hash]).unwrap(), [format!("shard={expected}")]);
+}
+
+#[test]
+fn labels_are_mapped_dropped_and_kept_by_name() {
+    let map = rule("labelmap", |rule| {
+        rule.regex = "s(.*)e".to_owned();
+        rule.replacement = "x_$1".to_owned();
+    });
+    assert_eq!(changed(&[map]).unwrap(), ["x_ervic=Shop", "x_pan_nam=GET /a"]);
+    let names = |action: &str, regex: &str| {
+        let rule = rule(action, |rule| rule.regex = regex.to_owned());
+        let after = Relabeling::new(&[rule]).unwrap().apply(&LABELS);
+        after.map(|labels| labels.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+    };
+    assert_eq!(names("labeldrop", "s.*").unwrap(), ["__name__", "env"]);
+    assert_eq!(names("labelkeep", "__name__|env").unwrap(), ["__name__", "env"]);
+    assert_eq!(names("labeldrop", ".*"), None);
+}
+
+#[test]
+fn case_is_changed_and_rules_build_on_each_other() {
+    let case = |action: &str, target: &str| {
+        rule(action, |rule| {
+            rule.source_labels = sources(&["service"]);
+            rule.target_label = target.to_owned();
+        })
+    };
+    assert_eq!(
+        changed(&[case("lowercase", "service"), case("uppercase", "upper")]).unwrap(),
+        ["service=shop", "upper=SHOP"]
+    );
+}
+
+#[test]
+fn rules_without_what_their_action_needs_are_refused() {
+    let error = |config: RelabelConfig| Relabeling::new(&[config]).unwrap_err().to_string();
+    assert_eq!(error(rule("explode", |_| ())), "unknown relabel action \"explode\"");
+    assert_eq!(
+        error(rule("replace", |_| ())),
+        "relabel configuration for replace action requires 'target_label' value"
+    );
+    assert_eq!(
+        error(rule("hashmod", |rule| rule.target_label = "a".to_owned())),
+        "relabel configuration for hashmod requires non-zero modulus"
+    );
+    assert_eq!(
+        error(rule("labeldrop", |rule| rule.target_label = "a".to_owned())),
+        "labeldrop action requires only 'regex', and no other fields"
+    );
+    let keepequal = rule("keepequal", |rule| {
+        rule.target_label = "a".to_owned();
+        rule.regex = "b".to_owned();
+    });
+    assert_eq!(
+        error(keepequal),
+        "keepequal action requires only 'source_labels' and `target_label`, and no other fields"
+    );
+    let open = rule("keep", |rule| rule.regex = "(".to_owned());
+    assert!(error(open).starts_with("invalid regex \"(\": "));
+}

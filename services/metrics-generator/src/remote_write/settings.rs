@@ -1,0 +1,300 @@
+//! The entries of `remote_write`, checked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tactus_config::sections::remote_write::{QueueConfig, RemoteWrite as Config};
+
+use super::client::{Client, ClientError};
+use super::relabel::{RelabelError, Relabeling};
+use super::wire::Protocol;
+
+/// Headers that the sender sets, or that must not be set.
+const RESERVED_HEADERS: [&str; 16] = [
+    "host",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "user-agent",
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "www-authenticate",
+    "accept-encoding",
+    "x-prometheus-remote-write-version",
+    "x-prometheus-remote-read-version",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-amz-content-sha256",
+];
+
+/// An entry of `remote_write` that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("invalid remote write config {name:?}: {reason}")]
+pub struct SettingsError {
+    /// `name` of the entry.
+    pub name: String,
+    /// What is wrong.
+    pub reason: Reason,
+}
+
+/// What is wrong with an entry of `remote_write`.
+#[derive(Debug, thiserror::Error)]
+pub enum Reason {
+    /// No `url`.
+    #[error("url for remote_write is empty")]
+    EmptyUrl,
+    /// Not an address of HTTP.
+    #[error("url {url:?}: {reason}")]
+    Url {
+        /// As configured.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A header that is set otherwise.
+    #[error("{0} is a reserved header. It must not be changed")]
+    ReservedHeader(String),
+    /// The header of credentials.
+    #[error(
+        "authorization header must be changed via the basic_auth, authorization, oauth2, sigv4, azuread or google_iam parameter"
+    )]
+    AuthorizationHeader,
+    /// Not a name or value of a header.
+    #[error("{0:?} cannot be a header")]
+    Header(String),
+    /// No such message.
+    #[error(
+        "invalid protobuf_message value: unknown type for remote write protobuf message {0}, supported: prometheus.WriteRequest, io.prometheus.write.v2.Request"
+    )]
+    Message(String),
+    /// More than one way to authenticate.
+    #[error("{0}")]
+    Authentication(String),
+    /// A way to authenticate that does not exist here.
+    #[error("{0} is not supported; use basic_auth, authorization or oauth2")]
+    Unsupported(&'static str),
+    /// A key of `queue_config` has a value without meaning.
+    #[error("queue_config.{0}")]
+    Queue(&'static str),
+    /// See [`RelabelError`].
+    #[error("write_relabel_configs: {0}")]
+    Relabel(#[from] RelabelError),
+    /// The client of HTTP cannot be made.
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    /// Two entries are the same.
+    #[error("duplicate remote write configs are not allowed, found duplicate for URL: {0}")]
+    Duplicate(String),
+}
+
+/// Queue and retries of one remote.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueSettings {
+    pub(crate) capacity: usize,
+    pub(crate) min_shards: usize,
+    pub(crate) max_shards: usize,
+    pub(crate) max_samples_per_send: usize,
+    pub(crate) min_backoff: Duration,
+    pub(crate) max_backoff: Duration,
+    pub(crate) retry_on_http_429: bool,
+    pub(crate) sample_age_limit: Option<Duration>,
+}
+
+/// One entry, shared by the senders of all tenants.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    /// `name`, or six digits of a hash of the entry.
+    pub(crate) name: String,
+    pub(crate) url: String,
+    /// Names the cursor of the remote in the queue of a tenant.
+    pub(crate) key: String,
+    pub(crate) protocol: Protocol,
+    pub(crate) relabeling: Arc<Relabeling>,
+    pub(crate) queue: QueueSettings,
+    pub(crate) headers: HeaderMap,
+    pub(crate) client: Client,
+}
+
+/// All entries. Errors: the first that cannot be used.
+pub(super) fn remotes(configs: &[Config]) -> Result<Vec<Arc<Remote>>, SettingsError> {
+    let mut remotes: Vec<Arc<Remote>> = Vec::with_capacity(configs.len());
+    for (index, config) in configs.iter().enumerate() {
+        let failed = |reason| SettingsError { name: config.name.clone(), reason };
+        if configs[..index].contains(config) {
+            return Err(failed(Reason::Duplicate(config.url.clone())));
+        }
+        let same = |other: &&Config| other.url == config.url && other.name == config.name;
+        let ordinal = configs[..index].iter().filter(same).count();
+        remotes.push(Arc::new(remote(config, ordinal).map_err(failed)?));
+    }
+    Ok(remotes)
+}
+
+fn remote(config: &Config, ordinal: usize) -> Result<Remote, Reason> {
+    if config.url.is_empty() {
+        return Err(Reason::EmptyUrl);
+    }
+    let mut headers = HeaderMap::new();
+    for (name, value) in &config.headers {
+        check_header(name)?;
+        let (name, value) = header(name, value.reveal())?;
+        headers.insert(name, value);
+    }
+    for name in config.http_headers.keys() {
+        check_header(name)?;
+        header(name, "")?;
+    }
+    check_authentication(config)?;
+    let protocol = Protocol::from_message(&config.protobuf_message)
+        .ok_or_else(|| Reason::Message(config.protobuf_message.clone()))?;
+    let hash = xxhash_rust::xxh64::xxh64(format!("{config:?}").as_bytes(), 0);
+    let name = match config.name.as_str() {
+        "" => format!("{hash:016x}").split_off(10),
+        name => name.to_owned(),
+    };
+    let identity = format!("{}\n{}\n{ordinal}", config.name, config.url);
+    Ok(Remote {
+        key: format!("{:016x}", xxhash_rust::xxh64::xxh64(identity.as_bytes(), 0)),
+        name,
+        url: config.url.clone(),
+        protocol,
+        relabeling: Arc::new(Relabeling::new(&config.write_relabel_configs)?),
+        queue: queue_settings(&config.queue_config)?,
+        headers,
+        client: Client::new(config)?,
+    })
+}
+
+/// Checks the name of a header that is configured or that a tenant sets.
+pub(super) fn check_header(name: &str) -> Result<(), Reason> {
+    let lower = name.to_lowercase();
+    if lower == "authorization" {
+        return Err(Reason::AuthorizationHeader);
+    }
+    if RESERVED_HEADERS.contains(&lower.as_str()) {
+        return Err(Reason::ReservedHeader(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// Never shows the value, which may be secret.
+pub(super) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Reason> {
+    let invalid = |_| Reason::Header(name.to_owned());
+    let key = HeaderName::try_from(name).map_err(|_| Reason::Header(name.to_owned()))?;
+    let mut value = HeaderValue::try_from(value)
+        .map_err(|error: http::header::InvalidHeaderValue| error)
+        .map_err(invalid)?;
+    value.set_sensitive(true);
+    Ok((key, value))
+}
+
+fn check_authentication(config: &Config) -> Result<(), Reason> {
+    let bearer = !config.bearer_token.is_empty() || !config.bearer_token_file.is_empty();
+    let authorization = config.authorization.is_some() || bearer;
+    if !config.bearer_token.is_empty() && !config.bearer_token_file.is_empty() {
+        let text = "at most one of bearer_token & bearer_token_file must be configured";
+        return Err(Reason::Authentication(text.to_owned()));
+    }
+    if bearer && config.authorization.is_some() {
+        let text = "authorization is not compatible with bearer_token & bearer_token_file";
+        return Err(Reason::Authentication(text.to_owned()));
+    }
+    if let Some(basic) = &config.basic_auth {
+        let both = |text: bool, file: &str| text && !file.is_empty();
+        if both(!basic.username.is_empty(), &basic.username_file) {
+            let text = "at most one of basic_auth username, username_file & username_ref must be configured";
+            return Err(Reason::Authentication(text.to_owned()));
+        }
+        if both(!basic.password.is_empty(), &basic.password_file) {
+            let text = "at most one of basic_auth password, password_file & password_ref must be configured";
+            return Err(Reason::Authentication(text.to_owned()));
+        }
+    }
+    if let Some(authorization) = &config.authorization {
+        if !authorization.credentials.is_empty() && !authorization.credentials_file.is_empty() {
+            let text =
+                "at most one of authorization credentials & credentials_file must be configured";
+            return Err(Reason::Authentication(text.to_owned()));
+        }
+        if authorization.type_.eq_ignore_ascii_case("basic") {
+            let text = "authorization type cannot be set to \"basic\", use \"basic_auth\" instead";
+            return Err(Reason::Authentication(text.to_owned()));
+        }
+    }
+    if let Some(oauth2) = &config.oauth2 {
+        let missing = match () {
+            () if oauth2.client_id.is_empty() => Some("oauth2 client_id must be configured"),
+            () if oauth2.token_url.is_empty() => Some("oauth2 token_url must be configured"),
+            () if !oauth2.client_secret.is_empty() && !oauth2.client_secret_file.is_empty() => {
+                Some(
+                    "at most one of oauth2 client_secret, client_secret_file & client_secret_ref must be configured",
+                )
+            }
+            () => None,
+        };
+        if let Some(text) = missing {
+            return Err(Reason::Authentication(text.to_owned()));
+        }
+    }
+    let ours = [config.basic_auth.is_some(), authorization, config.oauth2.is_some()];
+    if ours.into_iter().filter(|is_set| *is_set).count() > 1 {
+        let text = "at most one of basic_auth, oauth2 & authorization must be configured";
+        return Err(Reason::Authentication(text.to_owned()));
+    }
+    let is_set = |opaque| opaque != &tactus_config::Opaque::default();
+    let configured: Vec<_> = [
+        ("basic_auth", config.basic_auth.is_some()),
+        ("authorization", authorization),
+        ("oauth2", config.oauth2.is_some()),
+        ("sigv4", is_set(&config.sigv4)),
+        ("azuread", is_set(&config.azuread)),
+        ("google_iam", is_set(&config.google_iam)),
+    ]
+    .into_iter()
+    .filter_map(|(name, is_set)| is_set.then_some(name))
+    .collect();
+    match configured[..] {
+        [] | ["basic_auth" | "authorization" | "oauth2"] => Ok(()),
+        [other] => Err(Reason::Unsupported(other)),
+        _ => Err(Reason::Authentication(format!(
+            "at most one of basic_auth, authorization, oauth2, sigv4, azuread or google_iam must be configured. \
+             Currently configured: [{}]",
+            configured.join(" ")
+        ))),
+    }
+}
+
+fn queue_settings(config: &QueueConfig) -> Result<QueueSettings, Reason> {
+    let positive = |value: i64, text| match usize::try_from(value) {
+        Ok(value) if value > 0 => Ok(value),
+        _ => Err(Reason::Queue(text)),
+    };
+    let settings = QueueSettings {
+        capacity: positive(config.capacity, "capacity must be greater than zero")?,
+        min_shards: positive(config.min_shards, "min_shards must be greater than zero")?,
+        max_shards: positive(config.max_shards, "max_shards must be greater than zero")?,
+        max_samples_per_send: positive(
+            config.max_samples_per_send,
+            "max_samples_per_send must be greater than zero",
+        )?,
+        min_backoff: config.min_backoff.as_std(),
+        max_backoff: config.max_backoff.as_std(),
+        retry_on_http_429: config.retry_on_http_429,
+        sample_age_limit: config.sample_age_limit.non_zero(),
+    };
+    if settings.min_backoff.is_zero() || settings.max_backoff < settings.min_backoff {
+        return Err(Reason::Queue(
+            "min_backoff must be greater than zero, and not above max_backoff",
+        ));
+    }
+    if settings.max_shards < settings.min_shards {
+        return Err(Reason::Queue("max_shards must not be less than min_shards"));
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+use std::collections::BTreeMap;
+
+use tactus_config::Secret;
+use tactus_config::sections::remote_write::{Authorization, BasicAuth, OAuth2, RelabelConfig};
+
+use super::*;
+
+fn config(change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config { url: "http://localhost/write".to_owned(), ..Config::default() };
+    change(&mut config);
+    config
+}
+
+fn refusal(change: impl FnOnce(&mut Config)) -> String {
+    let config = config(change);
+    let error = remotes(std::slice::from_ref(&config)).err();
+    error.map_or_else(|| "accepted".to_owned(), |error| error.reason.to_string())
+}
+
+fn headers(name: &str) -> BTreeMap<String, Secret> {
+    [(name.to_owned(), Secret::new("x"))].into()
+}
+
+#[test]
+fn entries_that_cannot_be_used_are_refused_in_prometheus_words() {
+    assert_eq!(refusal(|_| ()), "accepted");
+    assert_eq!(refusal(|config| config.url.clear()), "url for remote_write is empty");
+    assert_eq!(
+        refusal(|config| config.headers = headers("Content-Type")),
+        "Content-Type is a reserved header. It must not be changed"
+    );
+    assert_eq!(
+        refusal(|config| config.headers = headers("Authorization")),
+        "authorization header must be changed via the basic_auth, authorization, oauth2, sigv4, azuread or google_iam parameter"
+    );
+    assert_eq!(refusal(|config| config.headers = headers("a b")), "\"a b\" cannot be a header");
+    assert_eq!(
+        refusal(|config| config.protobuf_message = "x".to_owned()),
+        "invalid protobuf_message value: unknown type for remote write protobuf message x, \
+         supported: prometheus.WriteRequest, io.prometheus.write.v2.Request"
+    );
+    assert!(refusal(|config| config.url = "localhost:80".to_owned()).contains("http://"));
+    assert_eq!(
+        refusal(|config| config.queue_config.max_shards = 0),
+        "queue_config.max_shards must be greater than zero"
+    );
+    assert_eq!(
+        refusal(|config| {
+            let rule = RelabelConfig { action: "x".to_owned(), ..RelabelConfig::default() };
+            config.write_relabel_configs = vec![rule];
+        }),
+        "write_relabel_configs: unknown relabel action \"x\""
+    );
+}
+
+#[test]
+fn one_way_to_authenticate_at_most() {
+    let basic = || Some(BasicAuth { username: "u".to_owned(), ..BasicAuth::default() });
+    let oauth2 = || {
+        Some(OAuth2 {
+            client_id: "c".to_owned(),
+            token_url: "http://localhost/token".to_owned(),
+            ..OAuth2::default()
+        })
+    };
+    assert_eq!(refusal(|config| config.basic_auth = basic()), "accepted");
+    assert_eq!(refusal(|config| config.oauth2 = oauth2()), "accepted");
+    let both = "at most one of basic_auth, oauth2 & authorization must be configured";
+    assert_eq!(refusal(|config| (config.basic_auth, config.oauth2) = (basic(), oauth2())), both);
+    assert_eq!(
+        refusal(|config| {
+            config.basic_auth = basic();
+            config.authorization = Some(Authorization::default());
+        }),
+        both
+    );
+    assert_eq!(
+        refusal(|config| {
+            let basic = BasicAuth { username_file: "f".to_owned(), ..basic().unwrap() };
+            config.basic_auth = Some(basic);
+        }),
+        "at most one of basic_auth username, username_file & username_ref must be configured"
+    );
+    assert_eq!(
+        refusal(|config| {
+            config.oauth2 = Some(OAuth2 { token_url: String::new(), ..oauth2().unwrap() });
+        }),
+        "oauth2 token_url must be configured"
+    );
+}
+
+#[test]
+fn same_entry_twice_is_refused_and_a_difference_makes_two_remotes() {
+    let entry = config(|_| ());
+    let error = remotes(&[entry.clone(), entry.clone()]).unwrap_err();
+    assert_eq!(
+        error.reason.to_string(),
+        "duplicate remote write configs are not allowed, found duplicate for URL: http://localhost/write"
+    );
+    let other = config(|config| config.queue_config.max_shards = 7);
+    let both = remotes(&[entry, other]).unwrap();
+    assert_ne!(both[0].key, both[1].key);
+    assert_ne!(both[0].name, both[1].name);
+    assert_eq!(both[0].name.len(), 6);
+}
+
+#[test]
+fn key_of_a_remote_stays_when_its_queue_or_credentials_change() {
+    let key = |change: fn(&mut Config)| remotes(&[config(change)]).unwrap()[0].key.clone();
+    let plain = key(|_| ());
+    assert_eq!(plain, key(|config| config.queue_config.max_shards = 3));
+    assert_eq!(plain, key(|config| config.bearer_token_file = "token".to_owned()));
+    assert_ne!(plain, key(|config| config.url = "http://localhost/other".to_owned()));
+}

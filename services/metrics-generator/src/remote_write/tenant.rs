@@ -1,0 +1,160 @@
+//! Remote write of one tenant.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use parking_lot::{Mutex, RwLock};
+use tactus_config::Secret;
+use tactus_model::TenantId;
+use tokio::runtime;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::collection::{Collection, Writer};
+use super::metrics::{Families, TenantMetrics};
+use super::queue::{Limits, Queue};
+use super::sender::{Sender, TenantHeaders};
+use super::settings::{self, Reason, Remote};
+
+const ORG_ID: HeaderName = HeaderName::from_static("x-scope-orgid");
+
+/// Queue and senders of one tenant.
+pub(super) struct Tenant {
+    pub(super) id: TenantId,
+    remotes: Vec<Arc<Remote>>,
+    add_org_id: bool,
+    pub(super) writer: Mutex<Writer>,
+    /// None without remotes.
+    pub(super) queue: Option<Arc<Queue>>,
+    pub(super) metrics: Arc<TenantMetrics>,
+    headers: Vec<TenantHeaders>,
+    /// Ends the senders; once it is cancelled the tenant is no longer used.
+    pub(super) stop: CancellationToken,
+    pub(super) senders: TaskTracker,
+}
+
+/// What all tenants share.
+pub(super) struct Common<'a> {
+    pub(super) remotes: &'a [Arc<Remote>],
+    pub(super) families: &'a Arc<Families>,
+    pub(super) limits: Limits,
+    pub(super) add_org_id: bool,
+    pub(super) runtime: &'a runtime::Handle,
+    pub(super) stop: &'a CancellationToken,
+}
+
+impl Tenant {
+    /// Opens the queue in `dir` and begins to send what is in it.
+    pub(super) fn open(
+        common: &Common<'_>,
+        id: &TenantId,
+        dir: &Path,
+        headers: Vec<Arc<HeaderMap>>,
+        started_ms: i64,
+    ) -> Result<Self, tactus_wal::Error> {
+        let queue = match common.remotes {
+            [] => None,
+            remotes => {
+                let keys: Vec<_> = remotes.iter().map(|remote| remote.key.clone()).collect();
+                Some(Arc::new(Queue::open(dir, common.limits, &keys)?))
+            }
+        };
+        let tenant = Self {
+            id: id.clone(),
+            remotes: common.remotes.to_vec(),
+            add_org_id: common.add_org_id,
+            writer: Mutex::new(Writer::new(started_ms)),
+            queue,
+            metrics: Arc::new(TenantMetrics::new(common.families, id.as_str(), common.remotes)),
+            headers: headers.into_iter().map(|headers| Arc::new(RwLock::new(headers))).collect(),
+            stop: common.stop.child_token(),
+            senders: TaskTracker::new(),
+        };
+        if let Some(queue) = &tenant.queue {
+            tenant.start(queue, common.runtime);
+        }
+        Ok(tenant)
+    }
+
+    fn start(&self, queue: &Arc<Queue>, runtime: &runtime::Handle) {
+        for (index, counts) in queue.left_behind().into_iter().enumerate() {
+            if let Some(remote) = self.metrics.remote(index) {
+                remote.expect(counts);
+            }
+        }
+        for loss in queue.enforce_limits(SystemTime::now()) {
+            self.metrics.dropped(&loss);
+        }
+        for (index, (remote, headers)) in self.remotes.iter().zip(&self.headers).enumerate() {
+            let sender = Sender {
+                tenant: self.id.clone(),
+                index,
+                remote: Arc::clone(remote),
+                queue: Arc::clone(queue),
+                metrics: Arc::clone(&self.metrics),
+                headers: Arc::clone(headers),
+                stop: self.stop.clone(),
+            };
+            self.senders.spawn_on(sender.run(), runtime);
+        }
+        self.senders.close();
+    }
+
+    pub(super) fn set_headers(&self, overrides: &BTreeMap<String, Secret>) -> Result<(), Reason> {
+        let headers = all_headers(&self.remotes, &self.id, overrides, self.add_org_id)
+            .inspect_err(|_| self.metrics.update_failed())?;
+        for (current, headers) in self.headers.iter().zip(headers) {
+            *current.write() = headers;
+        }
+        Ok(())
+    }
+
+    /// Until every remote has everything.
+    pub(super) async fn drained(&self) {
+        if let Some(queue) = &self.queue {
+            queue.drained().await;
+        }
+    }
+
+    pub(super) fn begin(&self, now_ms: i64) -> Collection<'_> {
+        Collection::begin(self.writer.lock(), self.queue.as_deref(), &self.metrics, now_ms)
+    }
+}
+
+/// The headers of each remote: configured ones, those of the tenant over them, and the tenant's name.
+pub(super) fn all_headers(
+    remotes: &[Arc<Remote>],
+    tenant: &TenantId,
+    overrides: &BTreeMap<String, Secret>,
+    add_org_id: bool,
+) -> Result<Vec<Arc<HeaderMap>>, Reason> {
+    let add_org_id = add_org_id && *tenant != TenantId::single();
+    remotes.iter().map(|remote| headers(remote, tenant, overrides, add_org_id)).collect()
+}
+
+fn headers(
+    remote: &Remote,
+    tenant: &TenantId,
+    overrides: &BTreeMap<String, Secret>,
+    add_org_id: bool,
+) -> Result<Arc<HeaderMap>, Reason> {
+    let mut headers = remote.headers.clone();
+    for (name, value) in overrides {
+        match settings::check_header(name) {
+            // Credentials of a tenant's own go before those of the remote.
+            Ok(()) | Err(Reason::AuthorizationHeader) => {}
+            Err(error) => return Err(error),
+        }
+        let (name, value) = settings::header(name, value.reveal())?;
+        headers.insert(name, value);
+    }
+    let has_org_id = headers.get(&ORG_ID).is_some_and(|value| !value.is_empty());
+    if add_org_id && !has_org_id {
+        let value = HeaderValue::try_from(tenant.as_str());
+        headers.insert(ORG_ID, value.map_err(|_| Reason::Header(ORG_ID.to_string()))?);
+    }
+    Ok(Arc::new(headers))
+}
