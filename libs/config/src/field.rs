@@ -6,10 +6,12 @@
 use crate::yaml::{Content, Key, Node, Resolved, Value, join, resolve};
 
 mod collections;
+mod match_value;
 mod opaque;
 mod scalars;
 mod section;
 
+pub use match_value::MatchValue;
 pub use opaque::{Opaque, Secret};
 pub(crate) use section::{Section, already_set, read_section, section};
 

@@ -5,6 +5,7 @@ use super::ring::ZonedRing;
 use super::storage::{Block, BlockSearch, Wal};
 use super::{hours, list, minutes, seconds, text};
 use crate::duration::GoDuration;
+pub use crate::field::MatchValue;
 use crate::field::section;
 use std::collections::BTreeMap;
 
@@ -67,6 +68,7 @@ section! {
         filter_policies: Vec<FilterPolicy>, "spans to use";
         span_multiplier_key: String, "attribute with a span's weight";
         enable_tracestate_span_multiplier: bool, "take the weight from the trace state";
+        aliases: Vec<String>, "otel_seconds and otel_milliseconds show the series also under the names of the OpenTelemetry Collector";
         subprocessors: BTreeMap<String, bool> = [("0", true), ("1", true), ("2", true)].map(|(key, on)| (text(key), on)).into(), "no effect here";
     }
 
@@ -102,7 +104,7 @@ section! {
     /// One attribute to match.
     MatchAttribute {
         key: String, "name with its scope";
-        value: String, "value or regular expression";
+        value: MatchValue, "value or regular expression";
     }
 
     /// Hosts seen.
@@ -134,6 +136,7 @@ section! {
     Registry {
         collection_interval: GoDuration = seconds(15), "collect so often";
         stale_duration: GoDuration = minutes(15), "series unseen for so long go away";
+        staleness_markers: bool, "tell the receiver when a series ends";
         external_labels: BTreeMap<String, String>, "labels of every series";
         inject_tenant_id_as: String, "label that holds the tenant";
         max_label_name_length: i64 = 1_024, "longer names are cut";

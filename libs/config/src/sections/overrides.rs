@@ -162,6 +162,7 @@ section! {
         enable_target_info: Option<bool>, "a series a resource";
         target_info_excluded_dimensions: Option<Vec<String>>, "resource attributes to leave out";
         enable_instance_label: Option<bool>, "label instance";
+        aliases: Option<Vec<String>>, "further names of the series";
         span_multiplier_key: String, "attribute with a span's weight";
         enable_tracestate_span_multiplier: Option<bool>, "take the weight from the trace state";
     }

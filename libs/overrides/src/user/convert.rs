@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tactus_config::sections::generator::{
-    DimensionMapping, FilterPolicy, MatchAttribute, PolicyMatch,
+    DimensionMapping, FilterPolicy, MatchAttribute, MatchValue, PolicyMatch,
 };
 
 use super::document::{
@@ -39,9 +39,15 @@ fn policy_match(user: &UserPolicyMatch) -> PolicyMatch {
     let attribute = |attribute: &UserMatchAttribute| MatchAttribute {
         key: attribute.key.clone(),
         value: match &attribute.value {
-            Value::String(text) => text.clone(),
-            Value::Null => String::new(),
-            other => other.to_string(),
+            Value::String(text) => MatchValue::Text(text.clone()),
+            Value::Bool(flag) => MatchValue::Bool(*flag),
+            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(number), _) => MatchValue::Int(number),
+                (None, Some(number)) => MatchValue::Float(number),
+                (None, None) => MatchValue::Text(number.to_string()),
+            },
+            Value::Null => MatchValue::default(),
+            other => MatchValue::Text(other.to_string()),
         },
     };
     PolicyMatch {
@@ -53,7 +59,12 @@ fn policy_match(user: &UserPolicyMatch) -> PolicyMatch {
 fn user_policy_match(policy: &PolicyMatch) -> UserPolicyMatch {
     let attribute = |attribute: &MatchAttribute| UserMatchAttribute {
         key: attribute.key.clone(),
-        value: Value::String(attribute.value.clone()),
+        value: match &attribute.value {
+            MatchValue::Text(text) => Value::String(text.clone()),
+            MatchValue::Int(number) => Value::from(*number),
+            MatchValue::Float(number) => Value::from(*number),
+            MatchValue::Bool(flag) => Value::Bool(*flag),
+        },
     };
     UserPolicyMatch {
         match_type: policy.match_type.clone(),

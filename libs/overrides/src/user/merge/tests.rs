@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use tactus_config::sections::generator::MatchValue;
 
 use super::*;
 
@@ -37,7 +38,7 @@ fn set_keys_win_and_all_others_stay() {
     assert_eq!(processor.service_graphs.dimensions, Some(Vec::new()));
     assert_eq!(processor.service_graphs.peer_attributes, Some(vec!["p".to_owned()]));
     let policies = processor.span_metrics.filter_policies.as_ref().unwrap();
-    assert_eq!(policies[0].include.as_ref().unwrap().attributes[1].value, "3");
+    assert_eq!(policies[0].include.as_ref().unwrap().attributes[1].value, MatchValue::Int(3));
     assert_eq!((merged.ingestion, merged.read), (base.ingestion, base.read));
 }
 
