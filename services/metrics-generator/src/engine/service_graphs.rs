@@ -1,0 +1,406 @@
+//! The service-graphs processor: calls between services, put together from the spans of both sides.
+
+mod edges;
+mod filtered;
+mod record;
+
+use tactus_config::sections::generator::FilterPolicy;
+use tactus_model::SpanId;
+use tactus_telemetry::log_limited;
+
+use self::edges::{Connection, Edge, EdgeKey, EdgeStore};
+use self::filtered::{Filtered, Side};
+use self::record::Recorder;
+use super::interner::{EMPTY, Interner, TextId};
+use super::kinds::seconds;
+use super::policies::Policies;
+use super::view::{Name, Names, View};
+use super::weight::{Weight, WeightSettings};
+use crate::registry::Registry;
+
+pub(super) use self::record::dimension_labels;
+
+const SERVER: u8 = 2;
+const CLIENT: u8 = 3;
+const PRODUCER: u8 = 4;
+const CONSUMER: u8 = 5;
+const ERROR: u8 = 2;
+
+/// What a client is called of which nothing is known.
+const USER: &[u8] = b"user";
+
+/// What the processor makes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ServiceGraphsSettings {
+    /// Milliseconds that one side waits for the other.
+    pub(crate) wait_ms: i64,
+    /// Sides that wait, at most.
+    pub(crate) max_items: usize,
+    /// Upper bounds in seconds, ascending.
+    pub(crate) buckets: Vec<f64>,
+    pub(crate) dimensions: Vec<String>,
+    pub(crate) side_prefix: bool,
+    pub(crate) messaging_latency: bool,
+    pub(crate) virtual_node_label: bool,
+    pub(crate) peer_attributes: Vec<String>,
+    pub(crate) database_attributes: Vec<String>,
+    pub(crate) policies: Vec<FilterPolicy>,
+    pub(crate) weight: WeightSettings,
+}
+
+/// What was counted since the last look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// Calls of which a first side was seen.
+    pub(crate) edges: u64,
+    /// Those whose other side did not come and is not known.
+    pub(crate) expired: u64,
+    /// Spans for which there was no room.
+    pub(crate) dropped_spans: u64,
+    /// Calls of which a policy left out a side.
+    pub(crate) dropped_edges: u64,
+    /// Sides left out that could not be remembered.
+    pub(crate) side_overflows: u64,
+    /// Spans left out by policies.
+    pub(crate) filtered: u64,
+    /// Calls whose labels are no UTF-8.
+    pub(crate) invalid_utf8: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct ServiceGraphs {
+    settings: ServiceGraphsSettings,
+    looked_for: LookedFor,
+    recorder: Recorder,
+    waiting: EdgeStore,
+    filtered: Filtered,
+    /// Numbers of the names of the batch's services; 0 if there is none, [`UNKNOWN`] before the first look.
+    services: Vec<TextId>,
+    counted: Counted,
+}
+
+const UNKNOWN: TextId = TextId::MAX;
+
+/// Attributes, and what spans are used.
+#[derive(Debug)]
+struct LookedFor {
+    service: Name,
+    dimensions: Vec<Name>,
+    peers: Vec<Name>,
+    databases: Vec<Name>,
+    database_hosts: [Name; 3],
+    port: Name,
+    policies: Policies,
+    weight: Weight,
+}
+
+impl LookedFor {
+    fn new(settings: &ServiceGraphsSettings, names: &mut Names) -> Result<Self, String> {
+        Ok(Self {
+            service: names.add("service.name"),
+            dimensions: names.add_all(&settings.dimensions),
+            peers: names.add_all(&settings.peer_attributes),
+            databases: names.add_all(&settings.database_attributes),
+            database_hosts: ["peer.service", "server.address", "network.peer.address"]
+                .map(|name| names.add(name)),
+            port: names.add("network.peer.port"),
+            policies: Policies::new(&settings.policies, names)?,
+            weight: Weight::new(&settings.weight, names),
+        })
+    }
+}
+
+/// A span as one side of a call.
+struct Half {
+    side: Side,
+    key: EdgeKey,
+    service: TextId,
+    connection: Connection,
+    weight: f64,
+}
+
+impl ServiceGraphs {
+    /// Makes its metrics, and takes away those that it made with other settings. Calls of which one side waits are taken
+    /// over from `before`.
+    ///
+    /// Errors: a policy that is none.
+    pub(crate) fn new(
+        settings: &ServiceGraphsSettings,
+        registry: &mut Registry,
+        names: &mut Names,
+        before: Option<Self>,
+    ) -> Result<Self, String> {
+        let looked_for = LookedFor::new(settings, names)?;
+        let (mut waiting, mut filtered, mut counted) = Default::default();
+        if let Some(before) = before {
+            (waiting, filtered, counted) = (before.waiting, before.filtered, before.counted);
+            let same = before.settings.dimensions == settings.dimensions
+                && before.settings.side_prefix == settings.side_prefix;
+            if !same {
+                EdgeStore::forget_dimensions(&mut waiting);
+            }
+            if before.settings.policies != settings.policies {
+                filtered = Filtered::default();
+            }
+        }
+        Ok(Self {
+            settings: settings.clone(),
+            looked_for,
+            recorder: Recorder::new(settings, registry),
+            waiting,
+            filtered,
+            services: Vec::new(),
+            counted,
+        })
+    }
+
+    /// Takes the spans of a batch.
+    pub(crate) fn push(&mut self, view: &mut View<'_>, registry: &mut Registry, now_ms: i64) {
+        let batch = view.batch;
+        self.services.clear();
+        self.services.resize(batch.resources.len(), UNKNOWN);
+        for row in 0..batch.len() {
+            let spans = &batch.spans;
+            let (side, connection) = match spans.kind[row] {
+                CLIENT => (Side::Client, Connection::Direct),
+                PRODUCER => (Side::Client, Connection::Messaging),
+                SERVER => (Side::Server, Connection::Direct),
+                CONSUMER => (Side::Server, Connection::Messaging),
+                _ => continue,
+            };
+            let resource = spans.resource[row] as usize;
+            if self.services[resource] == UNKNOWN {
+                self.services[resource] = view.resource_value_id(resource, self.looked_for.service);
+            }
+            let service = self.services[resource];
+            if service == EMPTY {
+                continue;
+            }
+            let trace = batch.traces.ids[spans.trace[row] as usize];
+            let span = match side {
+                Side::Client => spans.span_id[row],
+                Side::Server => spans.parent_span_id[row],
+            };
+            let key = (trace, span);
+            if !self.looked_for.policies.keep(view, row) {
+                self.leave_out(key, side, now_ms);
+                continue;
+            }
+            if self.filtered.has(key, side.other()) {
+                self.counted.dropped_edges += 1;
+                continue;
+            }
+            let weight = self.looked_for.weight.of(view, row, resource);
+            let half = Half { side, key, service, connection, weight };
+            self.take_half(&half, view, row, registry, now_ms);
+        }
+    }
+
+    /// A policy refused one side of a call.
+    fn leave_out(&mut self, key: EdgeKey, side: Side, now_ms: i64) {
+        self.counted.filtered += 1;
+        // Servers without a parent have no client that could be told from others.
+        if side == Side::Server && key.1 == SpanId::default() {
+            return;
+        }
+        let expires = self.expires(now_ms);
+        if !self.filtered.insert(key, side, expires, self.settings.max_items) {
+            self.counted.side_overflows += 1;
+        }
+        if let Some((slot, _)) = self.waiting.find(&key) {
+            self.waiting.remove(slot);
+            self.counted.dropped_edges += 1;
+        }
+    }
+
+    fn take_half(
+        &mut self,
+        half: &Half,
+        view: &mut View<'_>,
+        row: usize,
+        registry: &mut Registry,
+        now_ms: i64,
+    ) {
+        let dimensions = self.recorder.dimensions();
+        if let Some((slot, edge)) = self.waiting.find(&half.key) {
+            self.looked_for.write_half(half, view, row, edge, dimensions);
+            if edge.is_complete() {
+                let edge = self.waiting.remove(slot);
+                self.record(&edge, view.interner, registry, now_ms);
+            }
+            return;
+        }
+        let mut edge = Edge { key: half.key, expires: self.expires(now_ms), ..Edge::default() };
+        self.looked_for.write_half(half, view, row, &mut edge, dimensions);
+        if edge.is_complete() {
+            self.counted.edges += 1;
+            self.record(&edge, view.interner, registry, now_ms);
+        } else if self.waiting.len() >= self.settings.max_items {
+            self.counted.dropped_spans += 1;
+            log_limited!(
+                warn,
+                max_items = self.settings.max_items,
+                "skipped processing of spans: too many calls wait for their other side"
+            );
+        } else {
+            self.counted.edges += 1;
+            self.waiting.insert(edge);
+        }
+    }
+
+    /// Unix seconds when an edge that begins now expires.
+    fn expires(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_add(self.settings.wait_ms).div_euclid(1000)
+    }
+
+    fn record(&mut self, edge: &Edge, texts: &Interner, registry: &mut Registry, now_ms: i64) {
+        if !self.recorder.record(edge, texts, registry, now_ms) {
+            self.counted.invalid_utf8 += 1;
+        }
+    }
+
+    /// Ends the calls whose other side did not come in time.
+    pub(crate) fn expire(&mut self, texts: &mut Interner, registry: &mut Registry, now_ms: i64) {
+        let now = now_ms.div_euclid(1000);
+        self.end(|edge| now >= edge.expires, texts, registry, now_ms);
+        self.filtered.expire(now);
+    }
+
+    /// Ends all calls that wait.
+    pub(crate) fn expire_all(
+        &mut self,
+        texts: &mut Interner,
+        registry: &mut Registry,
+        now_ms: i64,
+    ) {
+        self.end(|_| true, texts, registry, now_ms);
+    }
+
+    fn end(
+        &mut self,
+        expired: impl Fn(&Edge) -> bool,
+        texts: &mut Interner,
+        registry: &mut Registry,
+        now_ms: i64,
+    ) {
+        while let Some(mut edge) = self.waiting.pop_if(&expired) {
+            if edge.client == EMPTY && edge.key.1.is_zero() {
+                edge.client = if edge.peer == EMPTY { texts.intern(USER) } else { edge.peer };
+                edge.connection = Connection::VirtualClient;
+            } else if edge.server == EMPTY && edge.client != EMPTY && edge.peer != EMPTY {
+                edge.server = edge.peer;
+                edge.connection = Connection::VirtualServer;
+            } else {
+                self.counted.expired += 1;
+                continue;
+            }
+            self.record(&edge, texts, registry, now_ms);
+        }
+    }
+
+    /// Calls of which one side waits.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// What was counted since the last call.
+    pub(crate) fn take_counted(&mut self) -> Counted {
+        std::mem::take(&mut self.counted)
+    }
+
+    /// Numbers of the texts that waiting calls need.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = TextId> + '_ {
+        self.waiting.texts()
+    }
+
+    /// Texts may have other numbers now.
+    pub(crate) fn forget_texts(&mut self) {
+        self.recorder.forget_texts();
+    }
+}
+
+impl LookedFor {
+    /// Writes what a span tells of a call; `dimensions` is the number of texts of [`Edge::dimensions`].
+    fn write_half(
+        &self,
+        half: &Half,
+        view: &mut View<'_>,
+        row: usize,
+        edge: &mut Edge,
+        dimensions: usize,
+    ) {
+        let spans = &view.batch.spans;
+        let resource = spans.resource[row] as usize;
+        let latency = seconds(spans.duration[row]);
+        edge.connection = half.connection;
+        edge.weight = half.weight;
+        edge.failed |= spans.status[row] == ERROR;
+        if let Some(peer) = self.peers.iter().find_map(|name| view.of_span(row, *name)) {
+            edge.peer = view.value_id(peer);
+        }
+        if dimensions > 0 {
+            self.write_dimensions(half.side, view, row, edge, dimensions);
+        }
+        match half.side {
+            Side::Client => {
+                edge.client = half.service;
+                edge.client_latency = latency;
+                edge.client_end = spans.start[row].wrapping_add(spans.duration[row]);
+                let database =
+                    self.databases.iter().find_map(|name| view.of_either(resource, row, *name));
+                if let Some(database) = database {
+                    edge.connection = Connection::Database;
+                    edge.server_latency = latency;
+                    edge.server = match self.database_host(view, row, resource) {
+                        Some(host) => host,
+                        None => view.value_id(database),
+                    };
+                }
+            }
+            Side::Server => {
+                edge.server = half.service;
+                edge.server_latency = latency;
+                edge.server_start = spans.start[row];
+            }
+        }
+    }
+
+    /// The number of what a database is called by its address.
+    fn database_host(&self, view: &mut View<'_>, row: usize, resource: usize) -> Option<TextId> {
+        let [.., address] = self.database_hosts;
+        let found = self
+            .database_hosts
+            .iter()
+            .find_map(|name| Some((*name, view.of_either(resource, row, *name)?)));
+        let (name, host) = found?;
+        let host = view.value_id(host);
+        let port = (name == address).then(|| view.of_either(resource, row, self.port)).flatten();
+        let Some(port) = port else { return Some(host) };
+        let port = view.value_id(port);
+        let text = [view.interner.get(host), b":", view.interner.get(port)].concat();
+        Some(view.interner.intern(&text))
+    }
+
+    fn write_dimensions(
+        &self,
+        side: Side,
+        view: &mut View<'_>,
+        row: usize,
+        edge: &mut Edge,
+        dimensions: usize,
+    ) {
+        if edge.dimensions.len() != dimensions {
+            edge.dimensions = vec![EMPTY; dimensions].into();
+        }
+        let resource = view.batch.spans.resource[row] as usize;
+        // With a prefix there are labels of clients, then as many of servers.
+        let has_prefix = dimensions > self.dimensions.len();
+        let first = if has_prefix && side == Side::Server { self.dimensions.len() } else { 0 };
+        for (name, text) in self.dimensions.iter().zip(&mut edge.dimensions[first..]) {
+            if let Some(attribute) = view.of_either(resource, row, *name) {
+                *text = view.value_id(attribute);
+            }
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! What a tenant's generator does: the configuration with the tenant's limits over it.
+
+use std::collections::BTreeSet;
+
+use tactus_config::sections::generator::{self, MetricsGenerator};
+use tactus_config::sections::overrides::GeneratorLimits;
+use tactus_telemetry::log_limited;
+
+use super::host_info::HostInfoSettings;
+use super::policies::Policies;
+use super::processors::{Processor, named};
+use super::service_graphs::{ServiceGraphsSettings, dimension_labels};
+use super::span_metrics::{Aliases, SpanMetricsSettings, dimension_label};
+use super::view::Names;
+use super::weight::WeightSettings;
+use crate::registry::{self, HistogramMode, Limiter, NativeSettings, SpanNames};
+
+/// Label with the name of the generator: two of them must never write one series.
+const INSTANCE_LABEL: &str = "__metrics_gen_instance";
+
+/// What a tenant's generator does. Equal settings change nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    pub(crate) registry: registry::Settings,
+    pub(crate) processors: BTreeSet<Processor>,
+    pub(crate) span_metrics: Option<SpanMetricsSettings>,
+    pub(crate) service_graphs: Option<ServiceGraphsSettings>,
+    pub(crate) host_info: Option<HostInfoSettings>,
+}
+
+impl Settings {
+    /// The settings of a tenant. Names of processors that mean nothing are left out and logged.
+    ///
+    /// The label `__metrics_gen_instance` of each series has the value of `metrics_generator.ring.instance_id`, which
+    /// is the name of the host unless it is configured.
+    ///
+    /// Errors: what is wrong with the configuration or the limits.
+    pub fn resolve(
+        config: &MetricsGenerator,
+        limits: &GeneratorLimits,
+        tenant: &str,
+    ) -> Result<Self, String> {
+        let processors = named(tenant, &limits.processors);
+        let has = |processor| processors.contains(&processor);
+        let settings = Self {
+            registry: registry_settings(config, limits, tenant)?,
+            span_metrics: span_metrics(config, limits, &processors)?,
+            service_graphs: match has(Processor::ServiceGraphs) {
+                true => Some(service_graphs(config, limits, tenant)?),
+                false => None,
+            },
+            host_info: match has(Processor::HostInfo) {
+                true => Some(host_info(config, limits)?),
+                false => None,
+            },
+            processors,
+        };
+        let mut names = Names::default();
+        let of_spans = settings.span_metrics.as_ref().map(|settings| &settings.policies);
+        let of_edges = settings.service_graphs.as_ref().map(|settings| &settings.policies);
+        for policies in of_spans.into_iter().chain(of_edges) {
+            Policies::new(policies, &mut names)?;
+        }
+        Ok(settings)
+    }
+
+    /// The processors of the tenant.
+    pub fn processors(&self) -> &BTreeSet<Processor> {
+        &self.processors
+    }
+}
+
+fn registry_settings(
+    config: &MetricsGenerator,
+    limits: &GeneratorLimits,
+    tenant: &str,
+) -> Result<registry::Settings, String> {
+    let own = &config.registry;
+    let mut external: Vec<(String, String)> =
+        own.external_labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    external.push((INSTANCE_LABEL.to_owned(), config.ring.ring.instance_id.clone()));
+    if !own.inject_tenant_id_as.is_empty() {
+        external.push((own.inject_tenant_id_as.clone(), tenant.to_owned()));
+    }
+    let (limiter, limit) = match config.limiter_type.as_str() {
+        "series" => (Limiter::Series, limits.max_active_series),
+        "entity" => (Limiter::Entity, limits.max_active_entities),
+        other => {
+            return Err(format!(
+                "invalid limiter type: {other}, valid values are series and entity"
+            ));
+        }
+    };
+    let histograms = match limits.generate_native_histograms.as_str() {
+        "" | "classic" => HistogramMode::Classic,
+        "native" => HistogramMode::Native,
+        "both" => HistogramMode::Both,
+        other => {
+            return Err(format!(
+                "metrics_generator.generate_native_histograms {other:?} is not a valid value, \
+                 valid values: classic, native, both"
+            ));
+        }
+    };
+    let span_names = match limits.span_name_sanitization.as_str() {
+        "" | "disabled" => SpanNames::AsTheyAre,
+        "dry_run" => SpanNames::DryRun,
+        "enabled" => SpanNames::Sanitized,
+        other => {
+            return Err(format!(
+                "metrics_generator.span_name_sanitization {other:?} is not a valid value, \
+                 valid values: dry_run, enabled"
+            ));
+        }
+    };
+    Ok(registry::Settings {
+        external_labels: external,
+        stale_after_ms: milliseconds(own.stale_duration),
+        max_label_name_bytes: usize::try_from(own.max_label_name_length).unwrap_or(0),
+        max_label_value_bytes: usize::try_from(own.max_label_value_length).unwrap_or(0),
+        limiter,
+        limit,
+        histograms,
+        native: native(limits)?,
+        trace_id_label: limits.trace_id_label_name.clone(),
+        staleness_markers: own.staleness_markers,
+        max_cardinality_per_label: limits.max_cardinality_per_label,
+        span_names,
+    })
+}
+
+fn milliseconds(duration: tactus_config::GoDuration) -> i64 {
+    duration.0.max(0) / 1_000_000
+}
+
+fn native(limits: &GeneratorLimits) -> Result<NativeSettings, String> {
+    let default = NativeSettings::default();
+    let factor = limits.native_histogram_bucket_factor;
+    if factor != 0.0 && (factor.is_nan() || factor <= 1.0) {
+        return Err(
+            "metrics_generator.native_histogram_bucket_factor must be greater than 1".to_owned()
+        );
+    }
+    let reset = limits.native_histogram_min_reset_duration;
+    Ok(NativeSettings {
+        bucket_factor: if factor == 0.0 { default.bucket_factor } else { factor },
+        max_buckets: match limits.native_histogram_max_bucket_number {
+            0 => default.max_buckets,
+            most => most,
+        },
+        min_reset_ms: if reset.0 == 0 { default.min_reset_ms } else { milliseconds(reset) },
+    })
+}
+
+/// The tenant's value if there is one, else that of the configuration.
+fn or_config<T: Clone>(own: &Option<T>, config: &T) -> T {
+    own.as_ref().unwrap_or(config).clone()
+}
+
+/// Bounds of buckets without the last one, which is always there.
+fn buckets(processor: &str, own: &Option<Vec<f64>>, config: &[f64]) -> Result<Vec<f64>, String> {
+    let bounds = own.as_deref().unwrap_or(config);
+    let bounds = bounds.strip_suffix(&[f64::INFINITY]).unwrap_or(bounds);
+    for (index, pair) in bounds.windows(2).enumerate() {
+        if pair[1].is_nan() || pair[1] <= pair[0] {
+            return Err(format!(
+                "metrics_generator.processor.{processor}.histogram_buckets must be strictly \
+                 increasing: bucket[{}]={} is <= bucket[{index}]={}",
+                index + 1,
+                pair[1],
+                pair[0]
+            ));
+        }
+    }
+    match bounds.iter().find(|bound| !bound.is_finite()) {
+        Some(bound) => Err(format!(
+            "metrics_generator.processor.{processor}.histogram_buckets has the bound {bound}"
+        )),
+        None => Ok(bounds.to_vec()),
+    }
+}
+
+fn weight(
+    key: [&String; 3],
+    from_trace_state: [Option<bool>; 2],
+    config_from_trace_state: bool,
+) -> WeightSettings {
+    let key = key.into_iter().find(|key| !key.is_empty()).cloned().unwrap_or_default();
+    let from_trace_state =
+        from_trace_state.into_iter().flatten().next().unwrap_or(config_from_trace_state);
+    WeightSettings { key, from_trace_state }
+}
+
+fn span_metrics(
+    config: &MetricsGenerator,
+    limits: &GeneratorLimits,
+    processors: &BTreeSet<Processor>,
+) -> Result<Option<SpanMetricsSettings>, String> {
+    let has = |part| processors.contains(&Processor::SpanMetrics) || processors.contains(&part);
+    let count = has(Processor::SpanMetricsCount);
+    let latency = has(Processor::SpanMetricsLatency);
+    let size = has(Processor::SpanMetricsSize);
+    if !count && !latency && !size {
+        return Ok(None);
+    }
+    let (config, own) = (&config.processor.span_metrics, &limits.processor.span_metrics);
+    let mut intrinsics = config.intrinsic_dimensions.clone();
+    for (label, on) in own.intrinsic_dimensions.iter().flatten() {
+        let intrinsic = match label.as_str() {
+            "service" => &mut intrinsics.service,
+            "span_name" => &mut intrinsics.span_name,
+            "span_kind" => &mut intrinsics.span_kind,
+            "status_code" => &mut intrinsics.status_code,
+            "status_message" => &mut intrinsics.status_message,
+            other => return Err(format!("{other} is not a valid intrinsic dimension")),
+        };
+        *intrinsic = *on;
+    }
+    let settings = SpanMetricsSettings {
+        count,
+        latency,
+        size,
+        buckets: buckets("span_metrics", &own.histogram_buckets, &config.histogram_buckets)?,
+        intrinsics,
+        dimensions: or_config(&own.dimensions, &config.dimensions),
+        mappings: or_config(&own.dimension_mappings, &config.dimension_mappings),
+        target_info: or_config(&own.enable_target_info, &config.enable_target_info),
+        target_info_excluded: or_config(
+            &own.target_info_excluded_dimensions,
+            &config.target_info_excluded_dimensions,
+        ),
+        instance_label: or_config(&own.enable_instance_label, &config.enable_instance_label),
+        policies: or_config(&own.filter_policies, &config.filter_policies),
+        weight: weight(
+            [&own.span_multiplier_key, &limits.span_multiplier_key, &config.span_multiplier_key],
+            [own.enable_tracestate_span_multiplier, limits.enable_tracestate_span_multiplier],
+            config.enable_tracestate_span_multiplier,
+        ),
+        aliases: aliases(own.aliases.as_ref().unwrap_or(&config.aliases))?,
+    };
+    check_mappings(&settings.dimensions, &settings.mappings)?;
+    Ok(Some(settings))
+}
+
+fn aliases(names: &[String]) -> Result<Aliases, String> {
+    let mut aliases = Aliases::default();
+    for name in names {
+        match name.as_str() {
+            "otel_seconds" => aliases.seconds = true,
+            "otel_milliseconds" => aliases.milliseconds = true,
+            other => {
+                return Err(format!(
+                    "metrics_generator.processor.span_metrics.aliases {other:?} is not a valid \
+                     value, valid values: otel_seconds, otel_milliseconds"
+                ));
+            }
+        }
+    }
+    Ok(aliases)
+}
+
+/// A mapping must not make the label of a dimension, or of another mapping.
+fn check_mappings(
+    dimensions: &[String],
+    mappings: &[generator::DimensionMapping],
+) -> Result<(), String> {
+    let dimensions = dimensions.iter().map(|name| (dimension_label(name), "dimension", name));
+    let mut labels: Vec<(String, &str, &String)> = dimensions.collect();
+    for mapping in mappings {
+        if mapping.name.is_empty() {
+            return Err("dimension_mappings: name cannot be empty".to_owned());
+        }
+        let label = dimension_label(&mapping.name);
+        if let Some((_, kind, other)) = labels.iter().find(|(known, ..)| *known == label) {
+            return Err(format!(
+                "dimension_mapping {:?} produces label {label:?} which collides with {kind} \
+                 {other:?}",
+                mapping.name
+            ));
+        }
+        labels.push((label, "dimension_mapping", &mapping.name));
+    }
+    Ok(())
+}
+
+fn service_graphs(
+    config: &MetricsGenerator,
+    limits: &GeneratorLimits,
+    tenant: &str,
+) -> Result<ServiceGraphsSettings, String> {
+    let (config, own) = (&config.processor.service_graphs, &limits.processor.service_graphs);
+    let settings = ServiceGraphsSettings {
+        wait_ms: milliseconds(config.wait),
+        max_items: usize::try_from(config.max_items).unwrap_or(0),
+        buckets: buckets("service_graphs", &own.histogram_buckets, &config.histogram_buckets)?,
+        dimensions: or_config(&own.dimensions, &config.dimensions),
+        side_prefix: or_config(
+            &own.enable_client_server_prefix,
+            &config.enable_client_server_prefix,
+        ),
+        messaging_latency: or_config(
+            &own.enable_messaging_system_latency_histogram,
+            &config.enable_messaging_system_latency_histogram,
+        ),
+        virtual_node_label: or_config(
+            &own.enable_virtual_node_label,
+            &config.enable_virtual_node_label,
+        ),
+        peer_attributes: or_config(&own.peer_attributes, &config.peer_attributes),
+        database_attributes: config.database_name_attributes.clone(),
+        policies: or_config(&own.filter_policies, &config.filter_policies),
+        weight: weight(
+            [&own.span_multiplier_key, &limits.span_multiplier_key, &config.span_multiplier_key],
+            [own.enable_tracestate_span_multiplier, limits.enable_tracestate_span_multiplier],
+            config.enable_tracestate_span_multiplier,
+        ),
+    };
+    for (label, dimension) in dimension_labels(&settings).iter().zip(&settings.dimensions) {
+        if label.is_none() {
+            log_limited!(
+                warn,
+                tenant,
+                dimension = dimension.as_str(),
+                "ignoring a dimension of service-graphs that has the name of a label of each edge"
+            );
+        }
+    }
+    Ok(settings)
+}
+
+fn host_info(
+    config: &MetricsGenerator,
+    limits: &GeneratorLimits,
+) -> Result<HostInfoSettings, String> {
+    let (config, own) = (&config.processor.host_info, &limits.processor.host_info);
+    let identifiers = or_config(&own.host_identifiers, &config.host_identifiers);
+    if identifiers.is_empty() {
+        return Err("at least one value must be provided in host_identifiers".to_owned());
+    }
+    let name = if own.metric_name.is_empty() { &config.metric_name } else { &own.metric_name };
+    if name.is_empty() {
+        return Err("metric_name is invalid".to_owned());
+    }
+    Ok(HostInfoSettings { identifiers, metric_name: name.clone() })
+}

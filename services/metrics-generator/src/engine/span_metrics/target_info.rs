@@ -1,0 +1,143 @@
+//! `traces_target_info`: the attributes of a resource as labels.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use tactus_model::SpanBatch;
+
+use super::super::value_text::write_value;
+use super::super::view::View;
+use super::SpanMetricsSettings;
+use super::labels::{INTRINSICS, job_text};
+use crate::registry::{Handle, Labels, MetricId, Registry, sanitized};
+
+/// Attribute names whose labels are kept; then all are forgotten.
+const MAX_NAMES: usize = 4096;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct TargetInfo {
+    metric: MetricId,
+    instance_label: bool,
+    excluded: HashSet<Vec<u8>>,
+    /// By attribute name; `None` for those left out.
+    names: HashMap<Box<[u8]>, Option<Arc<str>>, RandomState>,
+    /// Of each resource of the batch.
+    resources: Vec<Known>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Known {
+    NotYet,
+    /// It has too little to tell.
+    Nothing,
+    InvalidUtf8,
+    Series(Handle),
+}
+
+impl TargetInfo {
+    pub(super) fn new(metric: MetricId, settings: &SpanMetricsSettings) -> Self {
+        let own = ["service.name", "service.namespace", "service.instance.id"];
+        let excluded = own.into_iter().chain(settings.target_info_excluded.iter().map(|s| &**s));
+        Self {
+            metric,
+            instance_label: settings.instance_label,
+            excluded: excluded.map(|name| name.as_bytes().to_vec()).collect(),
+            names: HashMap::default(),
+            resources: Vec::new(),
+        }
+    }
+
+    /// A batch with so many resources begins.
+    pub(super) fn start(&mut self, resources: usize) {
+        self.resources.clear();
+        self.resources.resize(resources, Known::NotYet);
+    }
+
+    /// A span has this resource. False if its labels are no UTF-8.
+    pub(super) fn count(
+        &mut self,
+        view: &View<'_>,
+        resource: usize,
+        registry: &mut Registry,
+        labels: &mut Labels,
+        now_ms: i64,
+    ) -> bool {
+        if matches!(self.resources[resource], Known::NotYet) {
+            self.resources[resource] = self.look(view.batch, resource, registry, labels, now_ms);
+        }
+        match self.resources[resource] {
+            Known::Series(handle) => registry.set(self.metric, handle, 1.0, now_ms),
+            Known::InvalidUtf8 => return false,
+            Known::NotYet | Known::Nothing => {}
+        }
+        true
+    }
+
+    fn look(
+        &mut self,
+        batch: &SpanBatch,
+        resource: usize,
+        registry: &mut Registry,
+        labels: &mut Labels,
+        now_ms: i64,
+    ) -> Known {
+        registry.start(labels);
+        let (mut service, mut namespace, mut instance) = (None, None, None);
+        let mut value = Vec::new();
+        for attribute in batch.resources.attributes.of(resource) {
+            let key = batch.strings.get(attribute.key);
+            value.clear();
+            write_value(&mut value, attribute.value(&batch.strings));
+            let identity = match key {
+                b"service.name" => &mut service,
+                b"service.namespace" => &mut namespace,
+                b"service.instance.id" => &mut instance,
+                _ => {
+                    let Some(label) = self.label(key, registry) else { continue };
+                    if labels.set_bytes(&label, &value).is_err() {
+                        return Known::InvalidUtf8;
+                    }
+                    continue;
+                }
+            };
+            identity.get_or_insert_with(|| value.clone());
+        }
+        let job = job_text(&service.unwrap_or_default(), &namespace.unwrap_or_default());
+        let instance = instance.filter(|_| self.instance_label).unwrap_or_default();
+        let identity = usize::from(!job.is_empty()) + usize::from(!instance.is_empty());
+        let all_valid = labels.set_bytes(&registry.label_name("job"), &job).is_ok()
+            && labels.set_bytes(&registry.label_name("instance"), &instance).is_ok();
+        if !all_valid {
+            return Known::InvalidUtf8;
+        }
+        if identity == 0 || labels.len() <= identity {
+            return Known::Nothing;
+        }
+        let set = registry.intern(labels);
+        let handle = registry.handle(self.metric, set, now_ms);
+        registry.release(set);
+        Known::Series(handle)
+    }
+
+    /// The label of an attribute of a resource; `None` if it has none.
+    fn label(&mut self, key: &[u8], registry: &Registry) -> Option<Arc<str>> {
+        if let Some(known) = self.names.get(key) {
+            return known.clone();
+        }
+        let left_out = key.first().is_none_or(u8::is_ascii_digit) || self.excluded.contains(key);
+        // Bytes that are no UTF-8 become `_` like all others that no label may have.
+        let label = (!left_out).then(|| {
+            let name = sanitized(&String::from_utf8_lossy(key));
+            let taken = INTRINSICS.contains(&&*name) || matches!(&*name, "job" | "instance");
+            registry.label_name(&if taken { format!("__{name}") } else { name })
+        });
+        if self.names.len() >= MAX_NAMES {
+            self.names.clear();
+        }
+        self.names.insert(key.into(), label.clone());
+        label
+    }
+}

@@ -1,0 +1,462 @@
+//! The series of a tenant.
+//!
+//! A processor writes a label set, interns it, and asks for a handle of each metric; a handle is good until
+//! [`Registry::remove_stale`] or a change of settings. What is above a limit goes to one series a metric that has the label
+//! `metric_overflow`. The registry reads no clock.
+
+mod cardinality;
+mod classic;
+mod collect;
+mod drain;
+mod hyperloglog;
+mod labels;
+mod metric;
+mod native;
+mod sets;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use tactus_model::TraceId;
+
+use cardinality::LabelLimits;
+use collect::Ended;
+use drain::Drain;
+use metric::{Metric, Series};
+use sets::Sets;
+use settings::{valid_trace_id_label, windows};
+
+pub use collect::Collected;
+pub(crate) use labels::{InvalidUtf8, Labels};
+pub use labels::{Label, cut, sanitized};
+pub(crate) use metric::MetricId;
+pub use metric::{Alias, Kind, MetricSpec, Processor};
+pub use native::NativeSettings;
+pub use settings::{HistogramMode, Limiter, STALE_CHECK_MS, Settings, SpanNames, Statistics};
+
+/// Where a metric keeps what belongs to a label set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Handle {
+    slot: u32,
+    /// The label set is above a limit, and `slot` is the overflow.
+    refused: bool,
+}
+
+impl Handle {
+    /// Of a metric that is not there.
+    pub(crate) const NONE: Self = Self { slot: u32::MAX, refused: true };
+}
+
+/// A label set that was interned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Set {
+    hash: u64,
+    /// `None` if no metric may take it.
+    id: Option<u32>,
+}
+
+/// What was changed in a label set before it was interned; each span with it counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Adjusted {
+    sanitized: bool,
+    limited: Vec<Arc<str>>,
+}
+
+/// The series of a tenant.
+#[derive(Debug)]
+pub struct Registry {
+    settings: Settings,
+    external: Vec<Label>,
+    trace_id_label: String,
+    metrics: Vec<Option<Metric>>,
+    sets: Sets,
+    overflow_set: u32,
+    statistics: Statistics,
+    label_limits: LabelLimits,
+    drain: Drain,
+    span_name: Arc<str>,
+    /// Number of the next collection.
+    generation: u32,
+    last_commit_ms: i64,
+    ended: HashMap<u64, Ended, RandomState>,
+    stale_checked_ms: i64,
+    epoch: u64,
+}
+
+impl Registry {
+    /// A registry without series; `now_ms` is unix time in milliseconds.
+    pub fn new(settings: Settings, now_ms: i64) -> Self {
+        let external: Vec<Label> = settings
+            .external_labels
+            .iter()
+            .map(|(name, value)| (Arc::from(name.as_str()), Arc::from(value.as_str())))
+            .collect();
+        let mut labels = Labels::default();
+        labels.clear(0);
+        labels.set(&"metric_overflow".into(), "true");
+        external.iter().for_each(|(name, value)| labels.set(name, value));
+        labels.sort();
+        let mut sets = Sets::default();
+        let overflow_set = sets.insert(labels.hash(), &labels);
+        Self {
+            trace_id_label: valid_trace_id_label(&settings.trace_id_label),
+            label_limits: LabelLimits::new(windows(&settings), now_ms),
+            settings,
+            external,
+            metrics: Vec::new(),
+            sets,
+            overflow_set,
+            statistics: Statistics::default(),
+            drain: Drain::default(),
+            span_name: "span_name".into(),
+            generation: 0,
+            last_commit_ms: i64::MIN,
+            ended: HashMap::default(),
+            stale_checked_ms: now_ms,
+            epoch: 0,
+        }
+    }
+
+    /// Handles that were got before this number changed are good no more.
+    #[inline]
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Looks whether limits on the values of labels hold, every few seconds.
+    pub(crate) fn refresh(&mut self, now_ms: i64) {
+        let limit = self.settings.max_cardinality_per_label;
+        if limit > 0 && self.label_limits.refresh(limit, now_ms) {
+            self.epoch += 1;
+        }
+    }
+
+    /// Takes other settings. Only histograms whose form changes lose what they counted.
+    pub fn update(&mut self, settings: Settings, now_ms: i64) {
+        self.epoch += 1;
+        let native = settings.histograms != HistogramMode::Classic;
+        let reshaped = settings.histograms != self.settings.histograms
+            || (native && settings.native != self.settings.native);
+        if reshaped {
+            for id in 0..self.metrics.len() {
+                let histogram = matches!(&self.metrics[id], Some(metric) if metric.is_histogram());
+                if histogram {
+                    self.drop_series(MetricId(id), |_| true);
+                }
+            }
+        }
+        self.trace_id_label = valid_trace_id_label(&settings.trace_id_label);
+        if settings.span_names != self.settings.span_names {
+            self.drain = Drain::default();
+        }
+        if settings.max_cardinality_per_label != self.settings.max_cardinality_per_label {
+            self.label_limits.reset(windows(&settings), now_ms);
+        }
+        let external_labels = std::mem::take(&mut self.settings.external_labels);
+        self.settings = Settings { external_labels, ..settings };
+        let mode = self.settings.histograms;
+        self.metrics.iter_mut().flatten().for_each(|metric| metric.set_mode(mode));
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Totals and levels.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// Series that there would be without limits, about.
+    pub fn series_demand(&self) -> u64 {
+        let demand = |metric: &Metric| metric.demand.estimate() * metric.series_a_set();
+        self.metrics.iter().flatten().map(demand).sum()
+    }
+
+    /// Label sets that there would be without limits, about.
+    pub fn entity_demand(&self) -> u64 {
+        self.sets.demand.estimate()
+    }
+
+    /// For each label with a limit: its name, its estimated values, and how often a value was replaced.
+    pub fn label_cardinality(&self) -> impl Iterator<Item = (&str, u64, u64)> {
+        self.label_limits.iter()
+    }
+
+    /// The metric of this name, which keeps its series unless it becomes of another kind or has other aliases.
+    pub(crate) fn metric(&mut self, spec: MetricSpec) -> MetricId {
+        let named = |metric: &Metric| metric.spec.name == spec.name;
+        let found = self.metrics.iter().position(|metric| metric.as_ref().is_some_and(named));
+        if let Some(id) = found {
+            if let Some(metric) = &mut self.metrics[id] {
+                if metric.spec == spec {
+                    return MetricId(id);
+                }
+                if metric.spec.kind == spec.kind && metric.spec.processor == spec.processor {
+                    let overflow = u64::from(metric.slot_of(self.overflow_set).is_some());
+                    let (before, sets) = (metric.series_a_set(), metric.len() - overflow);
+                    metric.set_aliases(spec.aliases);
+                    let now = metric.series_a_set();
+                    self.recount(sets, before, now);
+                    self.name_aliases(id);
+                    return MetricId(id);
+                }
+            }
+            self.drop_series(MetricId(id), |_| true);
+            self.metrics[id] = Some(self.empty_metric(spec));
+            return MetricId(id);
+        }
+        let metric = Some(self.empty_metric(spec));
+        match self.metrics.iter().position(Option::is_none) {
+            Some(free) => {
+                self.metrics[free] = metric;
+                MetricId(free)
+            }
+            None => {
+                self.metrics.push(metric);
+                MetricId(self.metrics.len() - 1)
+            }
+        }
+    }
+
+    /// Series of so many label sets became more or fewer.
+    fn recount(&mut self, sets: u64, before: u64, now: u64) {
+        let statistics = &mut self.statistics;
+        if now >= before {
+            statistics.active_series += (now - before) * sets;
+            statistics.series_added += (now - before) * sets;
+        } else {
+            statistics.active_series -= (before - now) * sets;
+            statistics.series_removed += (before - now) * sets;
+        }
+    }
+
+    /// Makes the labels that aliases of a metric show.
+    fn name_aliases(&mut self, id: usize) {
+        let Some(Some(metric)) = self.metrics.get(id) else { return };
+        if !metric.spec.aliases.is_empty() {
+            metric.series.iter().flatten().for_each(|series| self.sets.rename(series.set));
+        }
+    }
+
+    fn empty_metric(&self, spec: MetricSpec) -> Metric {
+        Metric::new(spec, self.settings.histograms, windows(&self.settings))
+    }
+
+    /// Removes the metrics of a processor, but for those named.
+    pub(crate) fn remove_metrics(&mut self, processor: Processor, but: &[&str]) {
+        for id in 0..self.metrics.len() {
+            let gone = self.metrics[id].as_ref().is_some_and(|metric| {
+                metric.spec.processor == processor && !but.contains(&&*metric.spec.name)
+            });
+            if gone {
+                self.drop_series(MetricId(id), |_| true);
+                self.metrics[id] = None;
+            }
+        }
+    }
+
+    /// Removes series that were not updated for long, if the last time is [`STALE_CHECK_MS`] ago.
+    pub fn remove_stale(&mut self, now_ms: i64) {
+        if now_ms.saturating_sub(self.stale_checked_ms) < STALE_CHECK_MS {
+            return;
+        }
+        self.stale_checked_ms = now_ms;
+        // Estimates start a new period, to which each label set must be told again.
+        self.epoch += 1;
+        let oldest = now_ms.saturating_sub(self.settings.stale_after_ms);
+        for id in 0..self.metrics.len() {
+            self.drop_series(MetricId(id), |series| series.updated_ms < oldest);
+        }
+        self.metrics.iter_mut().flatten().for_each(|metric| metric.demand.rotate());
+        self.sets.demand.rotate();
+        self.label_limits.rotate();
+        self.drain.prune(oldest);
+    }
+
+    fn drop_series(&mut self, id: MetricId, gone: impl Fn(&Series) -> bool) {
+        let Some(metric) = &mut self.metrics[id.0] else { return };
+        self.epoch += 1;
+        let needed = metric.series_a_set();
+        for (slot, series) in metric.take_if(gone) {
+            let set = self.sets.get(series.set);
+            if series.collected {
+                let key = Ended::key(&metric.spec.name, set.hash);
+                let ended = Ended::new(metric, set, &series, self.last_commit_ms);
+                self.ended.insert(key, ended);
+            }
+            metric.forget(slot, series.set);
+            if series.set == self.overflow_set {
+                continue;
+            }
+            self.statistics.active_series -= needed;
+            self.statistics.series_removed += needed;
+            if self.sets.release(series.set) {
+                self.statistics.active_entities -= 1;
+                self.statistics.entities_removed += 1;
+            }
+        }
+    }
+
+    /// Name of a label, cut to the limit.
+    pub(crate) fn label_name(&self, name: &str) -> Arc<str> {
+        cut(name, self.settings.max_label_name_bytes).into()
+    }
+
+    /// Empties a label set so that it can be written.
+    pub(crate) fn start(&self, labels: &mut Labels) {
+        labels.clear(self.settings.max_label_value_bytes);
+    }
+
+    /// Sanitises the span name and limits the values of each label, if that is asked for.
+    pub(crate) fn adjust(&mut self, labels: &mut Labels, now_ms: i64) -> Adjusted {
+        let mut adjusted = Adjusted::default();
+        if self.settings.span_names != SpanNames::AsTheyAre {
+            let name = labels.get("span_name").unwrap_or("");
+            let sanitized = self.drain.sanitized(name, now_ms);
+            if self.drain.take_changed() {
+                self.epoch += 1;
+            }
+            if let Some(sanitized) = sanitized {
+                adjusted.sanitized = true;
+                if self.settings.span_names == SpanNames::Sanitized {
+                    labels.set(&self.span_name, &sanitized);
+                }
+            }
+        }
+        if self.settings.max_cardinality_per_label > 0 {
+            adjusted.limited = self.label_limits.apply(labels);
+        }
+        adjusted
+    }
+
+    /// Counts an observation of a label set that was adjusted.
+    #[inline]
+    pub(crate) fn count_adjusted(&mut self, adjusted: &Adjusted) {
+        self.statistics.spans_sanitized += u64::from(adjusted.sanitized);
+        for name in &adjusted.limited {
+            self.label_limits.count(name);
+        }
+    }
+
+    /// Finds or keeps a label set. [`Self::release`] ends its use.
+    pub(crate) fn intern(&mut self, labels: &mut Labels) -> Set {
+        self.external.iter().for_each(|(name, value)| labels.set(name, value));
+        labels.sort();
+        let hash = labels.hash();
+        self.sets.demand.insert(hash);
+        if let Some(id) = self.sets.find(hash, labels) {
+            return Set { hash, id: Some(id) };
+        }
+        let id = self.has_room(1, true).then(|| self.sets.insert(hash, labels));
+        Set { hash, id }
+    }
+
+    /// Forgets a label set that no metric took.
+    pub(crate) fn release(&mut self, set: Set) {
+        if let Some(id) = set.id
+            && id != self.overflow_set
+        {
+            self.sets.drop_unused(id);
+        }
+    }
+
+    fn has_room(&self, needed: u64, new_entity: bool) -> bool {
+        let Settings { limiter, limit, .. } = self.settings;
+        match limiter {
+            _ if limit == 0 => true,
+            Limiter::Series => self.statistics.active_series + needed <= limit,
+            Limiter::Entity => !new_entity || self.statistics.active_entities < limit,
+        }
+    }
+
+    /// The series of a label set in a metric, made if there is none; the overflow if there may be none.
+    pub(crate) fn handle(&mut self, id: MetricId, set: Set, now_ms: i64) -> Handle {
+        let nothing = Handle::NONE;
+        let Some(Some(metric)) = self.metrics.get_mut(id.0) else { return nothing };
+        metric.demand.insert(set.hash);
+        let needed = metric.series_a_set();
+        if let Some(slot) = set.id.and_then(|set| metric.slot_of(set)) {
+            return Handle { slot, refused: false };
+        }
+        let new_entity = set.id.is_none_or(|id| self.sets.get(id).uses == 0);
+        let accepted = set.id.filter(|_| self.has_room(needed, new_entity));
+        let set = accepted.unwrap_or(self.overflow_set);
+        if accepted.is_some() {
+            self.statistics.active_series += needed;
+            self.statistics.series_added += needed;
+            if self.sets.retain(set) {
+                self.statistics.active_entities += 1;
+                self.statistics.entities_added += 1;
+            }
+        }
+        let set_hash = self.sets.get(set).hash;
+        let Some(Some(metric)) = self.metrics.get_mut(id.0) else { return nothing };
+        let slot = metric.slot_of(set).unwrap_or_else(|| {
+            let ended = match self.ended.is_empty() {
+                true => None,
+                false => self.ended.remove(&Ended::key(&metric.spec.name, set_hash)),
+            };
+            if !metric.spec.aliases.is_empty() {
+                self.sets.rename(set);
+            }
+            let last_sent_ms = ended.map_or(i64::MIN, |ended| ended.last_ms);
+            metric.create(set, self.generation, last_sent_ms, &self.settings.native, now_ms)
+        });
+        Handle { slot, refused: accepted.is_none() }
+    }
+
+    /// Adds to a counter.
+    #[inline]
+    pub(crate) fn add(&mut self, id: MetricId, handle: Handle, value: f64, now_ms: i64) {
+        if let Some(Some(metric)) = self.metrics.get_mut(id.0) {
+            metric.add(handle.slot, value, now_ms);
+            count_refused(&mut self.statistics, &self.settings, metric, handle);
+        }
+    }
+
+    /// Sets a gauge.
+    pub(crate) fn set(&mut self, id: MetricId, handle: Handle, value: f64, now_ms: i64) {
+        if let Some(Some(metric)) = self.metrics.get_mut(id.0) {
+            metric.set(handle.slot, value, now_ms);
+            count_refused(&mut self.statistics, &self.settings, metric, handle);
+        }
+    }
+
+    /// Observes a value of a histogram, `weight` times, of a span of this trace.
+    #[inline]
+    pub(crate) fn observe(
+        &mut self,
+        id: MetricId,
+        handle: Handle,
+        (value, weight): (f64, f64),
+        trace: TraceId,
+        now_ms: i64,
+    ) {
+        if let Some(Some(metric)) = self.metrics.get_mut(id.0) {
+            let exemplar = metric::Seen { trace, value, generation: self.generation };
+            metric.observe(handle.slot, weight, exemplar, &self.settings.native, now_ms);
+            count_refused(&mut self.statistics, &self.settings, metric, handle);
+        }
+    }
+}
+
+#[inline]
+fn count_refused(
+    statistics: &mut Statistics,
+    settings: &Settings,
+    metric: &Metric,
+    handle: Handle,
+) {
+    if handle.refused {
+        match settings.limiter {
+            Limiter::Series => statistics.series_limited += metric.series_a_set(),
+            Limiter::Entity => statistics.entities_limited += 1,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Label sets: how they are put together, and what they are cut to.
+
+use std::sync::Arc;
+
+use foldhash::quality::FixedState;
+use std::hash::{BuildHasher, Hasher};
+
+/// A label: its name and its value.
+pub type Label = (Arc<str>, Arc<str>);
+
+/// Label names that come from attributes: every character but `[a-zA-Z0-9_]` becomes one `_`.
+pub fn sanitized(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
+}
+
+/// The start of a text, at most `limit` bytes of it and whole characters only; 0 is no limit.
+pub fn cut(text: &str, limit: usize) -> &str {
+    if limit == 0 || text.len() <= limit {
+        return text;
+    }
+    let mut end = limit;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// A bound of a bucket as `le` shows it: the shortest decimal that reads back, never with an exponent.
+pub(crate) fn bound_text(bound: f64) -> String {
+    if bound == f64::INFINITY { "+Inf".to_owned() } else { bound.to_string() }
+}
+
+/// A bound in a unit a thousand times smaller, free of binary rounding noise.
+pub(crate) fn thousandfold(bound: f64) -> f64 {
+    format!("{bound}e3").parse().unwrap_or(bound * 1000.0)
+}
+
+/// A label set that is being written. Kept between spans, so that it costs no allocation.
+#[derive(Debug, Default)]
+pub(crate) struct Labels {
+    entries: Vec<Entry>,
+    text: String,
+    max_value_bytes: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    name: Arc<str>,
+    start: usize,
+    end: usize,
+}
+
+/// A value that is no UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InvalidUtf8;
+
+impl Labels {
+    /// No labels; values will be cut to this many bytes, 0 for never.
+    pub(crate) fn clear(&mut self, max_value_bytes: usize) {
+        self.entries.clear();
+        self.text.clear();
+        self.max_value_bytes = max_value_bytes;
+    }
+
+    /// Sets a label. The last of the same name stays; an empty value changes nothing.
+    pub(crate) fn set(&mut self, name: &Arc<str>, value: &str) {
+        if value.is_empty() || name.is_empty() {
+            return;
+        }
+        let start = self.text.len();
+        self.text.push_str(cut(value, self.max_value_bytes));
+        let end = self.text.len();
+        match self.entries.iter_mut().find(|entry| entry.name == *name) {
+            Some(entry) => (entry.start, entry.end) = (start, end),
+            None => self.entries.push(Entry { name: Arc::clone(name), start, end }),
+        }
+    }
+
+    /// As [`Self::set`], of bytes.
+    pub(crate) fn set_bytes(&mut self, name: &Arc<str>, value: &[u8]) -> Result<(), InvalidUtf8> {
+        let value = std::str::from_utf8(value).map_err(|_| InvalidUtf8)?;
+        self.set(name, value);
+        Ok(())
+    }
+
+    /// Number of labels.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Puts the labels into the order of their names.
+    pub(crate) fn sort(&mut self) {
+        self.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    }
+
+    /// Names and values, in order once sorted.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
+        self.entries.iter().map(|entry| (&entry.name, &self.text[entry.start..entry.end]))
+    }
+
+    /// The value of a label.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        let entry = self.entries.iter().find(|entry| *entry.name == *name)?;
+        Some(&self.text[entry.start..entry.end])
+    }
+
+    /// True if these, which are sorted, are the labels of a set.
+    pub(crate) fn equals(&self, set: &[Label]) -> bool {
+        self.len() == set.len()
+            && self
+                .iter()
+                .zip(set)
+                .all(|((name, value), other)| *value == *other.1 && *name == other.0)
+    }
+
+    /// Tells sets apart; the same in every run. Sorted.
+    pub(crate) fn hash(&self) -> u64 {
+        hash_labels(self.iter().map(|(name, value)| (&**name, value)))
+    }
+
+    /// A copy to keep. Sorted.
+    pub(crate) fn to_set(&self) -> Box<[Label]> {
+        self.iter().map(|(name, value)| (Arc::clone(name), Arc::from(value))).collect()
+    }
+}
+
+/// Hash of labels in order of their names.
+pub(crate) fn hash_labels<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
+    let mut hasher = FixedState::with_seed(0).build_hasher();
+    for (name, value) in labels {
+        hasher.write(name.as_bytes());
+        hasher.write_u8(0xff);
+        hasher.write(value.as_bytes());
+        hasher.write_u8(0xff);
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_of_an_attribute_keeps_letters_digits_and_underscores() {
+        assert_eq!(sanitized("http.method"), "http_method");
+        assert_eq!(sanitized("é"), "_");
+        assert_eq!(sanitized("1a--b"), "1a__b");
+    }
+
+    #[test]
+    fn text_is_cut_between_characters() {
+        let text = format!("a{}", "é".repeat(1500));
+        assert_eq!(cut(&text, 2048).len(), 2047);
+        assert_eq!(cut(&"a".repeat(3000), 2048).len(), 2048);
+        assert_eq!(cut(&text, 0), text);
+    }
+
+    #[test]
+    fn last_value_of_a_name_stays_and_an_empty_one_changes_nothing() {
+        let mut labels = Labels::default();
+        let (b, a): (Arc<str>, Arc<str>) = ("b".into(), "a".into());
+        labels.clear(3);
+        labels.set(&b, "1");
+        labels.set(&a, "long");
+        labels.set(&b, "2");
+        labels.set(&b, "");
+        labels.sort();
+        assert_eq!(
+            labels.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>(),
+            ["a=lon", "b=2"]
+        );
+        assert!(labels.equals(&labels.to_set()));
+        assert_eq!(labels.set_bytes(&a, b"\xff"), Err(InvalidUtf8));
+    }
+
+    #[test]
+    fn bounds_show_the_shortest_decimal() {
+        assert_eq!(bound_text(0.002), "0.002");
+        assert_eq!(bound_text(1e21), "1000000000000000000000");
+        assert_eq!(bound_text(f64::INFINITY), "+Inf");
+        let bounds = [0.002, 0.064, 0.1, 1.024, 16.384].map(|b| bound_text(thousandfold(b)));
+        assert_eq!(bounds, ["2", "64", "100", "1024", "16384"]);
+    }
+}

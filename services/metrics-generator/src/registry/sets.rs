@@ -1,0 +1,109 @@
+//! Label sets, each once.
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use super::hyperloglog::Window;
+use super::labels::{Label, Labels};
+
+#[derive(Debug)]
+pub(super) struct LabelSet {
+    pub(super) hash: u64,
+    pub(super) labels: Box<[Label]>,
+    /// With `service` renamed as aliases want it.
+    pub(super) renamed: Option<Box<[Label]>>,
+    /// Metrics that have a series of it.
+    pub(super) uses: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Sets {
+    sets: Vec<LabelSet>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+    pub(super) demand: Window,
+}
+
+impl Default for Sets {
+    fn default() -> Self {
+        // As long as the window of a default staleness; an estimate needs no more care.
+        Self { sets: Vec::new(), free: Vec::new(), index: HashTable::new(), demand: Window::new(4) }
+    }
+}
+
+impl Sets {
+    pub(super) fn get(&self, id: u32) -> &LabelSet {
+        &self.sets[id as usize]
+    }
+
+    pub(super) fn find(&self, hash: u64, labels: &Labels) -> Option<u32> {
+        let equal = |id: &u32| {
+            let set = self.get(*id);
+            set.hash == hash && labels.equals(&set.labels)
+        };
+        self.index.find(hash, equal).copied()
+    }
+
+    pub(super) fn insert(&mut self, hash: u64, labels: &Labels) -> u32 {
+        let set = LabelSet { hash, labels: labels.to_set(), renamed: None, uses: 0 };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.sets[id as usize] = set;
+                id
+            }
+            None => {
+                self.sets.push(set);
+                (self.sets.len() - 1) as u32
+            }
+        };
+        let sets = &self.sets;
+        self.index.insert_unique(hash, id, |id| sets[*id as usize].hash);
+        id
+    }
+
+    /// One more metric has it; true if it is the first.
+    pub(super) fn retain(&mut self, id: u32) -> bool {
+        let set = &mut self.sets[id as usize];
+        set.uses += 1;
+        set.uses == 1
+    }
+
+    /// One metric less has it; true if it was the last, and the set is gone.
+    pub(super) fn release(&mut self, id: u32) -> bool {
+        let set = &mut self.sets[id as usize];
+        set.uses = set.uses.saturating_sub(1);
+        self.drop_unused(id)
+    }
+
+    /// Forgets a set that no metric has; true if so.
+    pub(super) fn drop_unused(&mut self, id: u32) -> bool {
+        let set = &mut self.sets[id as usize];
+        if set.uses > 0 {
+            return false;
+        }
+        if let Ok(entry) = self.index.find_entry(set.hash, |other| *other == id) {
+            entry.remove();
+            set.labels = Box::default();
+            set.renamed = None;
+            self.free.push(id);
+        }
+        true
+    }
+
+    /// Makes the labels of aliases.
+    pub(super) fn rename(&mut self, id: u32) {
+        let set = &mut self.sets[id as usize];
+        if set.renamed.is_some() {
+            return;
+        }
+        let mut labels: Vec<Label> = set.labels.to_vec();
+        if labels.iter().any(|label| &*label.0 == "service") {
+            labels.retain(|label| &*label.0 != "service_name");
+            let renamed = labels.iter_mut().filter(|label| &*label.0 == "service");
+            renamed.for_each(|label| label.0 = Arc::from("service_name"));
+            labels.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        }
+        set.renamed = Some(labels.into());
+    }
+}
