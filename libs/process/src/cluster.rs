@@ -8,9 +8,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use axum::Router;
 use parking_lot::Mutex;
 use tactus_config::Config;
-use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_proto::tactus::v1::{
+    ingester_server::Ingester, metrics_generator_server::MetricsGenerator,
+};
 use tactus_ring::{Instance, Lifecycler, LifecyclerSettings, Member, Membership, Ring, owns_hash};
-use tactus_rpc::{Channels, Ingesters};
+use tactus_rpc::{Channels, Ingesters, MetricsGenerators};
 use tactus_storage::poller::Owns;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,9 @@ pub(crate) use settings::parts_of;
 /// The services of instances of the ingester ring.
 pub type IngesterOf = Arc<dyn Fn(&Instance) -> Arc<dyn Ingester> + Send + Sync>;
 
+/// The services of instances of the ring of metrics generators.
+pub type GeneratorOf = Arc<dyn Fn(&Instance) -> Arc<dyn MetricsGenerator> + Send + Sync>;
+
 /// The processes that this one works with. Clones are of the same.
 #[derive(Clone)]
 pub struct Cluster(Arc<Inner>);
@@ -31,6 +36,7 @@ struct Inner {
     ingesters: Place,
     distributors: Place,
     compactors: Place,
+    generators: Place,
     /// Compactors share their work by their ring.
     compactors_share: bool,
     runs_compactor: bool,
@@ -86,14 +92,20 @@ impl Cluster {
         gossips: bool,
         background: CancellationToken,
     ) -> Result<Self, Error> {
-        let Plan { mut membership, ingesters, distributors, compactors, compactors_share } =
-            settings::plan(config)?;
+        let Plan {
+            mut membership,
+            ingesters,
+            distributors,
+            compactors,
+            generators,
+            compactors_share,
+        } = settings::plan(config)?;
         if !gossips {
             membership.gossip = None;
         }
         let membership = Membership::start(membership).await?;
-        let mut places = Vec::with_capacity(3);
-        for (watched, settings) in [ingesters, distributors, compactors] {
+        let mut places = Vec::with_capacity(4);
+        for (watched, settings) in [ingesters, distributors, compactors, generators] {
             let ring = membership.watch(watched).await;
             places.push(Place {
                 ring,
@@ -110,6 +122,7 @@ impl Cluster {
             ingesters: next(),
             distributors: next(),
             compactors: next(),
+            generators: next(),
             membership,
             compactors_share,
             runs_compactor,
@@ -204,6 +217,38 @@ impl Cluster {
         self.0.compactors.give_up().await;
     }
 
+    /// The metrics generators.
+    pub fn generator_ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.0.generators.ring)
+    }
+
+    /// How the metrics generators of the ring are called. `local`: the one in this process.
+    pub fn generator_of(
+        &self,
+        channels: &Channels,
+        local: Option<Arc<dyn MetricsGenerator>>,
+    ) -> GeneratorOf {
+        let address = &self.0.generators.settings.address;
+        let local = local.map(|generator| (address.clone(), generator));
+        let generators = MetricsGenerators::new(channels.clone(), local);
+        Arc::new(move |instance| generators.at(&instance.address))
+    }
+
+    /// Takes a place among the metrics generators.
+    pub async fn join_generators(&self) {
+        self.0.generators.take(&self.0.membership).await;
+    }
+
+    /// Whether the metrics generator has its place.
+    pub fn has_joined_generators(&self) -> bool {
+        self.0.generators.lifecycler().is_some()
+    }
+
+    /// Gives the place up.
+    pub async fn leave_generators(&self) {
+        self.0.generators.give_up().await;
+    }
+
     /// Takes a place among the ingesters. What is sent here must find the port open.
     pub async fn join_ingesters(&self) {
         self.0.ingesters.take(&self.0.membership).await;
@@ -254,6 +299,7 @@ impl Cluster {
         let inner = &self.0;
         let mut rings = vec![("ingester", Arc::clone(&inner.ingesters.ring))];
         rings.push(("distributor", Arc::clone(&inner.distributors.ring)));
+        rings.push(("metrics-generator", Arc::clone(&inner.generators.ring)));
         if inner.compactors_share {
             rings.push(("compactor", Arc::clone(&inner.compactors.ring)));
         }

@@ -19,7 +19,19 @@ pub trait TraceSink: Send + Sync + 'static {
     /// client goes away. A request without spans must succeed.
     async fn push(&self, tenant: TenantId, export_request: Bytes)
     -> Result<PushOutcome, PushError>;
+
+    /// As [`Self::push`], of spans that no metrics generator is to count.
+    async fn push_uncounted(
+        &self,
+        tenant: TenantId,
+        export_request: Bytes,
+    ) -> Result<PushOutcome, PushError> {
+        self.push(tenant, export_request).await
+    }
 }
+
+/// With this header, whatever its value, a client asks for no generated metrics of its spans.
+const NO_GENERATE_METRICS: &str = "no-generate-metrics";
 
 /// Pushes, as a span of our own if self-tracing is on and this push is to be traced.
 pub(crate) async fn push_traced(
@@ -37,7 +49,11 @@ pub(crate) async fn push_traced(
         tenant = tenant.as_str(),
         bytes = export_request.len(),
     );
-    let result = sink.push(tenant, export_request).instrument(span.clone()).await;
+    let push = match headers.contains_key(NO_GENERATE_METRICS) {
+        false => sink.push(tenant, export_request),
+        true => sink.push_uncounted(tenant, export_request),
+    };
+    let result = push.instrument(span.clone()).await;
     if result.is_err() {
         span.record("otel.status_code", "ERROR");
     }

@@ -5,7 +5,9 @@
 #![warn(missing_docs)]
 
 mod channels;
+mod generator;
 mod ingester;
 
 pub use channels::{ChannelSettings, Channels, Compression, Connection, Error, INTERNAL_TOKEN};
+pub use generator::MetricsGenerators;
 pub use ingester::{Ingesters, RemoteIngester};

@@ -7,9 +7,13 @@ use tactus_config::{
     sections::{distributor::Distributor as DistributorSection, overrides},
 };
 use tactus_process::{Error, Process, memory};
+use tactus_proto::tactus::v1::metrics_generator_server::MetricsGenerator;
+use tactus_rpc::Channels;
 
 use crate::{
-    Limits, RuleBook, Settings, TenantLimits, UsageLimits, UsageSettings, forward::Forwarders,
+    Limits, RuleBook, Settings, TenantLimits, UsageLimits, UsageSettings,
+    forward::Forwarders,
+    generators::{GeneratorParts, Generators},
 };
 
 mod receivers;
@@ -87,6 +91,40 @@ pub(crate) fn rules_and_forwarders(process: &Process) -> Result<(RuleBook, Forwa
     let forwarders = Forwarders::start(sections, limits_of, config.multitenant(), registry)
         .map_err(Error::Setup)?;
     Ok((rules, forwarders))
+}
+
+/// Requests for metrics generators may hold one part in so many of the bytes in flight.
+const GENERATORS_SHARE: u64 = 4;
+
+/// The way to the metrics generators; `None` for a process without others and without a generator. `local`: the one in
+/// this process.
+///
+/// Errors: certificates.
+pub(crate) fn generators(
+    process: &Process,
+    local: Option<Arc<dyn MetricsGenerator>>,
+    settings: &Settings,
+) -> Result<Option<Generators>, Error> {
+    let (cluster, overrides) = (process.cluster(), Arc::clone(process.overrides()));
+    if cluster.is_alone() && local.is_none() {
+        return Ok(None);
+    }
+    let channels = generator_channels(process)?;
+    let client = &process.config().metrics_generator_client;
+    let parts = GeneratorParts {
+        ring: cluster.generator_ring(),
+        generator_of: cluster.generator_of(&channels, local),
+        limits_of: Arc::new(move |tenant| overrides.of(tenant)),
+        remote_timeout: client.remote_timeout.non_zero().unwrap_or(settings.remote_timeout),
+        max_bytes: settings.max_inflight_bytes / GENERATORS_SHARE,
+    };
+    Ok(Some(Generators::new(parts, process.registry())))
+}
+
+/// Connections to metrics generators. Errors: certificates.
+pub(crate) fn generator_channels(process: &Process) -> Result<Channels, Error> {
+    let client = &process.config().metrics_generator_client.grpc_client_config;
+    process.channels_of("metrics_generator_client.grpc_client_config", client)
 }
 
 /// What the configuration itself cannot know: drop rules must be TraceQL.

@@ -6,12 +6,14 @@
 //! ```text
 //! request -> budget of memory -> walk, by replica set -> rate -> usage -> one push an ingester -> quorum of each trace
 //!                          `-> rate -> drop rules, of tenants that have any            `-> forwarders, copies of what was stored
+//!                                                                                     `-> metrics generators, of tenants with processors
 //! ```
 #![warn(missing_docs)]
 
 mod budget;
 pub mod forward;
 pub mod from_config;
+pub mod generators;
 mod group;
 mod limit;
 mod metrics;
@@ -50,6 +52,7 @@ use tonic::{Code, Status};
 use crate::{
     budget::{Budget, Reservation},
     forward::Forwarders,
+    generators::Generators,
     group::{Export, Grouping},
     limit::{Rate, RateLimiter},
     metrics::Metrics,
@@ -87,6 +90,7 @@ pub struct Distributor {
     usage: Option<Arc<UsageTracker>>,
     rules: Option<RuleBook>,
     forwarders: Option<Forwarders>,
+    generators: Option<Generators>,
     adaptive: Option<Arc<Adaptive>>,
     metrics: Metrics,
 }
@@ -96,6 +100,8 @@ struct Arrived<'a> {
     tenant: &'a TenantId,
     limits: Limits,
     bytes: Bytes,
+    /// Series are to be made of the spans.
+    counts: bool,
 }
 
 impl Distributor {
@@ -120,6 +126,7 @@ impl Distributor {
             usage,
             rules: None,
             forwarders: None,
+            generators: None,
             adaptive: None,
             metrics: Metrics::new(registry),
             parts,
@@ -136,6 +143,12 @@ impl Distributor {
     #[must_use]
     pub fn with_forwarders(self, forwarders: Forwarders) -> Self {
         Self { forwarders: Some(forwarders), ..self }
+    }
+
+    /// Sends what is stored to metrics generators.
+    #[must_use]
+    pub fn with_generators(self, generators: Option<Generators>) -> Self {
+        Self { generators, ..self }
     }
 
     /// Counts the root spans that are stored, for adaptive sampling.
@@ -221,6 +234,9 @@ impl Distributor {
         self.metrics.pushed(traces.estimate(), started.elapsed());
         if let Some(forwarders) = &self.forwarders {
             forwarders.offer(request.tenant, &request.bytes, invalid > 0);
+        }
+        if let Some(generators) = &self.generators {
+            generators.offer(request.tenant, &request.bytes, request.counts);
         }
         let mut refused = 0;
         for refusal in refusals {
@@ -365,6 +381,24 @@ impl Distributor {
         self.metrics.discard(request.tenant, reason, spans);
         error
     }
+
+    async fn arrive(
+        &self,
+        tenant: TenantId,
+        request: Bytes,
+        counts: bool,
+    ) -> Result<PushOutcome, PushError> {
+        let started = tokio::time::Instant::now();
+        let limits = (self.parts.limits)(&tenant);
+        let delay = limits.artificial_delay;
+        let arrived = Arrived { tenant: &tenant, limits, bytes: request, counts };
+        let result = self.take(arrived).await;
+        self.metrics.inflight_bytes.set(self.budget.used() as f64);
+        if !delay.is_zero() {
+            tokio::time::sleep_until(started + delay).await;
+        }
+        result
+    }
 }
 
 /// Why spans were not stored.
@@ -380,16 +414,15 @@ enum Failure {
 #[async_trait]
 impl TraceSink for Distributor {
     async fn push(&self, tenant: TenantId, request: Bytes) -> Result<PushOutcome, PushError> {
-        let started = tokio::time::Instant::now();
-        let limits = (self.parts.limits)(&tenant);
-        let delay = limits.artificial_delay;
-        let arrived = Arrived { tenant: &tenant, limits, bytes: request };
-        let result = self.take(arrived).await;
-        self.metrics.inflight_bytes.set(self.budget.used() as f64);
-        if !delay.is_zero() {
-            tokio::time::sleep_until(started + delay).await;
-        }
-        result
+        self.arrive(tenant, request, true).await
+    }
+
+    async fn push_uncounted(
+        &self,
+        tenant: TenantId,
+        request: Bytes,
+    ) -> Result<PushOutcome, PushError> {
+        self.arrive(tenant, request, false).await
     }
 }
 

@@ -9,7 +9,10 @@ use http::HeaderMap;
 use tactus_config::Config;
 use tactus_model::TenantId;
 use tactus_process::{Error, Part, PlannedPort, Process};
-use tactus_proto::{otlp::ExportTraceServiceResponse, tactus::v1::ingester_server};
+use tactus_proto::{
+    otlp::ExportTraceServiceResponse,
+    tactus::v1::{ingester_server::Ingester, metrics_generator_server::MetricsGenerator},
+};
 use tactus_receivers::{ReceiverMetrics, TraceSink, otlp_file::read_otlp_files, otlp_grpc::export};
 use tactus_server::operational::metrics_page;
 use tactus_telemetry::metrics::Registry;
@@ -34,13 +37,29 @@ pub type StoreSpans = Arc<
         + Sync,
 >;
 
+/// Services in the same process, which are called directly.
+#[derive(Default)]
+pub struct Local {
+    /// The ingester.
+    pub ingester: Option<Arc<dyn Ingester>>,
+    /// The metrics generator.
+    pub generator: Option<Arc<dyn MetricsGenerator>>,
+}
+
+impl std::fmt::Debug for Local {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { ingester, generator } = self;
+        let has = (ingester.is_some(), generator.is_some());
+        f.debug_struct("Local").field("ingester", &has.0).field("generator", &has.1).finish()
+    }
+}
+
 /// A distributor whose receivers open their ports when the part starts, and a way in for others in the process.
-/// `local`: the ingester in the same process.
 ///
 /// Errors: settings that cannot be.
 pub async fn part(
     process: &Process,
-    local: Option<Arc<dyn ingester_server::Ingester>>,
+    local: Local,
     zipkin_query: ZipkinQueryApi,
 ) -> Result<(Part, StoreSpans), Error> {
     let config = Arc::clone(process.config());
@@ -53,15 +72,17 @@ pub async fn part(
         limits: Arc::new(move |tenant| from_config::limits(&overrides.of(tenant), &section)),
         usage_limits: Arc::new(move |tenant| from_config::usage_limits(&of_tenants.of(tenant))),
         ingesters: cluster.ingester_ring(),
-        ingester_of: cluster.ingester_of(process.channels(), local),
+        ingester_of: cluster.ingester_of(process.channels(), local.ingester),
         distributors: Some(cluster.distributor_ring()),
     };
     let files = from_config::otlp_files(&config)?;
     let (rules, forwarders) = from_config::rules_and_forwarders(process)?;
+    let generators = from_config::generators(process, local.generator, &parts.settings)?;
     let sampling = Sampling::start(process).await?;
     let distributor = Distributor::new(parts, process.registry())
         .with_rules(rules)
         .with_forwarders(forwarders.clone())
+        .with_generators(generators.clone())
         .with_adaptive_sampling(sampling.counter());
     let distributor = Arc::new(distributor);
     let usage = distributor.usage();
@@ -106,12 +127,19 @@ pub async fn part(
         }
         Ok(())
     }));
+    if let Some(generators) = generators.clone() {
+        tokio::spawn(generators.sweep());
+    }
     part.stop = Some(Box::pin(async move {
         stop.cancel();
         for receiver in opened.await.unwrap_or_default() {
             receiver.stopped().await;
         }
-        forwarders.stop().await;
+        tokio::join!(forwarders.stop(), async {
+            if let Some(generators) = generators {
+                generators.stop().await;
+            }
+        });
         leaving.leave_distributors().await;
     }));
     Ok((part, store))
@@ -122,6 +150,7 @@ pub async fn check(process: &Process) -> Result<(), Error> {
     let config = process.config();
     from_config::otlp_files(config)?;
     from_config::rules_and_forwarders(process)?;
+    from_config::generator_channels(process)?;
     Sampling::check(process).await?;
     ports(config).map(drop)
 }
@@ -137,6 +166,6 @@ pub fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
 ///
 /// Errors: as for [`part`].
 pub async fn alone(process: &Process) -> Result<Vec<Part>, Error> {
-    let (distributor, _) = part(process, None, ZipkinQueryApi::default()).await?;
+    let (distributor, _) = part(process, Local::default(), ZipkinQueryApi::default()).await?;
     Ok(vec![distributor])
 }

@@ -6,7 +6,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use tactus_config::Config;
-use tactus_distributor::part::ZipkinQueryApi;
+use tactus_distributor::part::{Local as LocalToDistributor, ZipkinQueryApi};
 use tactus_ingester::BlockWritten;
 use tactus_process::{Error, Part, PlannedPort, Process, Program};
 use tactus_query_frontend::part::Local;
@@ -87,8 +87,9 @@ async fn all(process: &Process) -> Result<Vec<Part>, Error> {
     let jobs = tactus_querier::part::jobs(process, Some(Arc::clone(&recent))).await?;
     let local = Local { recent: Arc::clone(&jobs.recent), querier: Arc::clone(&jobs.querier) };
     let zipkin_query = ZipkinQueryApi::default();
+    let local = LocalToDistributor { ingester: Some(recent), generator: None };
     let (distributor, store_spans) =
-        tactus_distributor::part::part(process, Some(recent), Arc::clone(&zipkin_query)).await?;
+        tactus_distributor::part::part(process, local, Arc::clone(&zipkin_query)).await?;
     let frontend =
         tactus_query_frontend::part::part(process, Some(local), Some(store_spans)).await?;
     zipkin_query.get_or_init(|| frontend.zipkin.clone());

@@ -22,7 +22,7 @@ use crate::{Error, VERSION};
 
 /// Members that are silent for so many rounds are suspect.
 const SUSPECT_ROUNDS: u32 = 10;
-/// Stale distributors and compactors are forgotten after so many heartbeat timeouts: they hold nothing.
+/// Stale members of other rings than that of ingesters are forgotten after so many heartbeat timeouts: they hold nothing.
 const FORGET_PERIODS: u32 = 2;
 
 /// How a ring is watched, and how this process takes part in it.
@@ -34,6 +34,7 @@ pub(super) struct Plan {
     pub(super) ingesters: RingPlan,
     pub(super) distributors: RingPlan,
     pub(super) compactors: RingPlan,
+    pub(super) generators: RingPlan,
     pub(super) compactors_share: bool,
 }
 
@@ -41,7 +42,14 @@ pub(super) struct Plan {
 pub(crate) fn parts_of(target: &str) -> Vec<&str> {
     match target {
         "all" | "all-3.0" | "scalable-single-binary" => {
-            vec!["distributor", "ingester", "querier", "query-frontend", "compactor"]
+            vec![
+                "distributor",
+                "ingester",
+                "querier",
+                "query-frontend",
+                "compactor",
+                "metrics-generator",
+            ]
         }
         target => vec![target],
     }
@@ -133,12 +141,20 @@ pub(super) fn plan(config: &Config) -> Result<Plan, Error> {
         (watch, place)
     };
     let (distributor, compactor) = (&config.distributor, &config.compactor);
+    let generator = &config.metrics_generator;
+    let generators = {
+        let (watch, place) =
+            helper("metrics-generator", &generator.override_ring_key, &generator.ring.ring, 256);
+        let zone = generator.ring.instance_zone.clone();
+        (watch, LifecyclerSettings { zone, ..place })
+    };
     let share = compactor.ring.ring.kvstore.store == "memberlist";
     Ok(Plan {
         membership,
         ingesters,
         distributors: helper("distributor", &distributor.override_ring_key, &distributor.ring, 1),
         compactors: helper("compactor", &compactor.override_ring_key, &compactor.ring.ring, 512),
+        generators,
         compactors_share: share && gossips,
     })
 }
@@ -154,6 +170,7 @@ fn gossips(config: &Config) -> Result<bool, Error> {
     };
     let ingesters = ring("ingester.lifecycler.ring", &config.ingester.lifecycler.ring.kvstore)?;
     ring("distributor.ring", &config.distributor.ring.kvstore)?;
+    ring("metrics_generator.ring", &config.metrics_generator.ring.ring.kvstore)?;
     ring("compactor.ring", &config.compactor.ring.ring.kvstore)?;
     let alone = parts_of(&config.target).len() > 1 || config.target == "compactor";
     if !ingesters && !alone {
