@@ -78,6 +78,7 @@ def test_forbidden_crates_are_not_used():
     ("distributor", {"parquet", "tactus-block", "tactus-wal"}),
     ("query-frontend", {"parquet", "tactus-wal", "tactus-receivers"}),
     ("ingester", {"tactus-receivers"}),
+    ("metrics-generator", {"parquet", "tactus-block", "tactus-receivers"}),
     ("querier", {"tactus-wal", "tactus-receivers"}),
     ("compactor", {"tactus-wal", "tactus-receivers"}),
 ])

@@ -24,11 +24,14 @@ const fn whole(key: &'static str, name: &'static str) -> Part {
     Part { key, name, whole: true }
 }
 
+const LOCAL_BLOCKS: &str = "local blocks, ingesters answer queries about recent spans";
+
 /// The table to shorten.
 const MISSING: &[Part] = &[
-    each("metrics_generator", "metrics generator"),
-    each("metrics_generator_client", "metrics generator"),
-    each("overrides.defaults.metrics_generator", "metrics generator"),
+    whole("metrics_generator.processor.local_blocks", LOCAL_BLOCKS),
+    whole("metrics_generator.traces_storage", LOCAL_BLOCKS),
+    whole("metrics_generator.traces_query_storage", LOCAL_BLOCKS),
+    whole("overrides.defaults.metrics_generator.processor.local_blocks", LOCAL_BLOCKS),
     whole("distributor.receivers.opencensus", "OpenCensus receiver"),
     each("storage.trace.s3.tls_server_name", "check of another server name"),
     each("storage.trace.s3.tls_cipher_suites", "choice of cipher suites"),

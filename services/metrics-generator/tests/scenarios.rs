@@ -17,14 +17,9 @@ use tactus_telemetry::metrics::Registry;
 
 use observed::Observed;
 
-/// Where the engine differs on purpose: what was counted stays counted when a dimension comes or goes, where Tempo begins
-/// anew.
-const OTHERWISE: &[&str] = &["overrides-change"];
-
-/// Series that are others here. A batch has no kinds beyond those of the protocol: they are unspecified there. And of two
-/// attributes of one label the last wins, but the keys of JSON are read in alphabetical order.
-const SERIES_OTHERWISE: &[(&str, &str)] =
-    &[("spans", "span_name=\"kind 9\""), ("target-info", "traces_target_info{a_b=")];
+/// Series that are others here: of two attributes of one label the last wins, but the keys of JSON are read in
+/// alphabetical order.
+const SERIES_OTHERWISE: &[(&str, &str)] = &[("target-info", "traces_target_info{a_b=")];
 
 /// A second into a minute, as the runner begins.
 const BEGIN_MS: i64 = 1_767_268_800_500;
@@ -207,7 +202,7 @@ fn scenarios_give_the_recorded_series() {
     for scenario in read_scenarios() {
         let name = scenario["name"].as_str().unwrap();
         // Of these only the sending matters, which makes other series of the same ones.
-        if OTHERWISE.contains(&name) || matches!(name, "relabel" | "retries") {
+        if matches!(name, "relabel" | "retries") {
             continue;
         }
         let (own, observed) = run(&scenario);

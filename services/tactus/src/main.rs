@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     let check_limits = |limits: &_| {
         tactus_compactor::from_config::check_limits(limits)?;
         tactus_ingester::from_config::check_limits(limits)?;
+        tactus_metrics_generator::from_config::check_limits(limits)?;
         tactus_distributor::from_config::check_limits(limits)
     };
     tactus_process::main(Program { target: None, build, check, ports, check_limits })
@@ -28,11 +29,15 @@ fn check(process: &Process) -> BoxFuture<'_, Result<(), Error>> {
             "querier" => tactus_querier::part::check(process).await,
             "query-frontend" => tactus_query_frontend::part::check(process).await,
             "compactor" => tactus_compactor::part::check(process).await,
+            "metrics-generator" | "metrics-generator-no-local-blocks" => {
+                tactus_metrics_generator::part::check_alone(process)
+            }
             target if is_all(target) => {
                 tactus_ingester::part::check(process).await?;
                 tactus_querier::part::check(process).await?;
                 tactus_distributor::part::check(process).await?;
                 tactus_query_frontend::part::check(process).await?;
+                tactus_metrics_generator::part::check(process)?;
                 tactus_compactor::part::check(process).await
             }
             other => Err(unknown(other)),
@@ -69,6 +74,9 @@ fn build(process: &Process) -> BoxFuture<'_, Result<Vec<Part>, Error>> {
             "querier" => tactus_querier::part::alone(process).await,
             "query-frontend" => tactus_query_frontend::part::alone(process).await,
             "compactor" => tactus_compactor::part::alone(process).await,
+            "metrics-generator" | "metrics-generator-no-local-blocks" => {
+                tactus_metrics_generator::part::alone(process).await
+            }
             other => Err(unknown(other)),
         }
     })
@@ -85,16 +93,20 @@ async fn all(process: &Process) -> Result<Vec<Part>, Error> {
     });
     let (ingester, recent) = tactus_ingester::part::part(process, written).await?;
     let jobs = tactus_querier::part::jobs(process, Some(Arc::clone(&recent))).await?;
-    let local = Local { recent: Arc::clone(&jobs.recent), querier: Arc::clone(&jobs.querier) };
+    let to_queries = Local { recent: Arc::clone(&jobs.recent), querier: Arc::clone(&jobs.querier) };
     let zipkin_query = ZipkinQueryApi::default();
-    let local = LocalToDistributor { ingester: Some(recent), generator: None };
+    let (generator, series) = tactus_metrics_generator::part::part(process).await?.unzip();
+    let local = LocalToDistributor { ingester: Some(recent), generator: series };
     let (distributor, store_spans) =
         tactus_distributor::part::part(process, local, Arc::clone(&zipkin_query)).await?;
     let frontend =
-        tactus_query_frontend::part::part(process, Some(local), Some(store_spans)).await?;
+        tactus_query_frontend::part::part(process, Some(to_queries), Some(store_spans)).await?;
     zipkin_query.get_or_init(|| frontend.zipkin.clone());
     let compactor = tactus_compactor::part::part(process).await?;
     // Stopped from the last to the first: what comes in must still find an ingester, and queries an answer.
     let querier = tactus_querier::part::part(process, jobs)?;
-    Ok(vec![frontend, querier, compactor, ingester, distributor])
+    let mut parts = vec![frontend, querier, compactor, ingester];
+    parts.extend(generator);
+    parts.push(distributor);
+    Ok(parts)
 }

@@ -22,13 +22,13 @@ section! {
         traces_storage: Wal = Wal { path: text(""), ..Wal::default() }, "log of the local-blocks processor";
         traces_query_storage: Wal = Wal { path: text(""), ..Wal::default() }, "no effect here";
         metrics_ingestion_time_range_slack: GoDuration = seconds(30), "spans further from now are left out";
-        query_timeout: GoDuration = seconds(30), "time for a query of local blocks";
+        query_timeout: GoDuration = seconds(30), "no effect here: ingesters answer queries about recent spans";
         limiter_type: String = text("series"), "series or entity";
-        codec: String = text("push-bytes"), "push-bytes or otlp";
+        codec: String = text("push-bytes"), "no effect here: spans come by gRPC";
         disable_local_blocks: bool, "no effect here";
         disable_grpc: bool, "no effect here";
         ingest_concurrency: i64 = 16, "no effect here";
-        instance_id: String, "name of this member; empty takes the host name";
+        instance_id: String, "no effect here: ring.instance_id names this member";
     }
 
     /// What is made of spans.
@@ -36,7 +36,7 @@ section! {
         service_graphs: ServiceGraphs, "calls between services";
         span_metrics: SpanMetrics, "rates, errors, durations";
         host_info: HostInfo, "hosts seen";
-        local_blocks: LocalBlocks, "recent spans for TraceQL metrics";
+        local_blocks: LocalBlocks, "no effect here: TraceQL metrics need no local blocks";
     }
 
     /// Calls between services.
@@ -113,7 +113,7 @@ section! {
         metric_name: String = text("traces_host_info"), "name of the series";
     }
 
-    /// Recent spans for TraceQL metrics.
+    /// Recent spans for TraceQL metrics: ingesters answer for them, so that nothing here has an effect.
     LocalBlocks {
         block: Block, "blocks";
         search: BlockSearch, "reading of blocks";

@@ -105,7 +105,7 @@ section! {
     /// Metrics out of spans.
     GeneratorLimits {
         ring_size: usize, "generators of a tenant; 0 is all";
-        processors: Vec<String>, "service-graphs, span-metrics, span-metrics-latency, span-metrics-count, span-metrics-size, local-blocks, host-info";
+        processors: Vec<String>, "service-graphs, span-metrics, span-metrics-latency, span-metrics-count, span-metrics-size, host-info; local-blocks has no effect";
         max_active_series: u64, "series; 0 is no limit";
         max_active_entities: u64, "label sets; 0 is no limit";
         max_cardinality_per_label: u64, "values of a label; 0 is no limit";
@@ -127,7 +127,7 @@ section! {
 
     /// The queue in the distributor.
     GeneratorForwarder {
-        queue_size: i64, "requests that wait; 0 is 100";
+        queue_size: i64, "requests that wait; 0 is 100; those of all tenants together may hold a quarter of distributor.max_inflight_bytes";
         workers: i64, "workers; 0 is 2";
     }
 

@@ -11,13 +11,31 @@ fn default_configuration_warns_about_nothing() {
 }
 
 #[test]
-fn key_of_a_missing_part_warns_once_by_name() {
+fn keys_of_a_missing_part_warn_once_by_name() {
     assert_eq!(
-        warned("metrics_generator: {metrics_ingestion_time_range_slack: 1m}"),
+        warned(
+            "metrics_generator: {processor: {local_blocks: {flush_to_storage: true, concurrency: 1}}, storage: {path: x}}"
+        ),
         [
-            "metrics_generator.metrics_ingestion_time_range_slack is set but without effect: this release has no metrics generator"
+            "the keys of metrics_generator.processor.local_blocks are set but without effect: this release has no local blocks, ingesters answer queries about recent spans"
         ]
     );
+    assert_eq!(
+        warned("storage: {trace: {s3: {tls_server_name: x}}}"),
+        [
+            "storage.trace.s3.tls_server_name is set but without effect: this release has no check of another server name"
+        ]
+    );
+}
+
+#[test]
+fn metrics_generator_warns_only_of_what_it_does_not_have() {
+    let file = "metrics_generator: {storage: {path: x, remote_write: [{url: 'http://p:9090/api/v1/write'}]},
+      registry: {external_labels: {a: b}}, processor: {span_metrics: {dimensions: [c]}}, query_timeout: 3s}
+metrics_generator_client: {remote_timeout: 3s}
+overrides: {defaults: {metrics_generator: {processors: [span-metrics], max_active_series: 5}}}
+";
+    assert_eq!(warned(file), ["metrics_generator.query_timeout is set but has no effect"]);
 }
 
 #[test]

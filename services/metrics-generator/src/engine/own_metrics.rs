@@ -179,6 +179,7 @@ struct LimitedCounts {
     max: Gauge,
     added: Counter,
     removed: Counter,
+    limited: Counter,
 }
 
 impl std::fmt::Debug for TenantMetrics {
@@ -285,20 +286,19 @@ impl TenantMetrics {
             false => [of.series_added, of.series_removed, of.series_limited, of.active_series],
         };
         let ([added, removed, limited, active], before_all) = (pick(now), pick(&before));
-        if added > before_all[0] || removed > before_all[1] {
+        if [added, removed, limited] != before_all[..3] {
             let counts = self.counts.get_or_insert_with(|| LimitedCounts {
                 active: family.active.with(tenant),
                 max: family.max.with(tenant),
                 added: family.added.with(tenant),
                 removed: family.removed.with(tenant),
+                limited: family.limited.with(tenant),
             });
             counts.added.inc_by(added - before_all[0]);
             counts.removed.inc_by(removed - before_all[1]);
+            counts.limited.inc_by(limited - before_all[2]);
             counts.active.set(active as f64);
             counts.max.set(registry.settings().limit as f64);
-        }
-        if limited > before_all[2] {
-            family.limited.with(tenant).inc_by(limited - before_all[2]);
         }
         let sanitized = now.spans_sanitized - before.spans_sanitized;
         if sanitized > 0 {

@@ -1,0 +1,172 @@
+//! From a push to columns: once, for all processors.
+
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+use tactus_model::{
+    AppendError, BatchBuilder, BuilderLimits, SpanBatch, TenantId,
+    walk::walk_export,
+    wire::{WireError, put_message_field},
+};
+use tactus_proto::tactus::v1::{PushRequest, SpanRun};
+
+/// What a push holds.
+#[derive(Debug)]
+pub(crate) struct Received {
+    /// Spans that end within the range.
+    pub(crate) batch: SpanBatch,
+    /// All spans.
+    pub(crate) spans: u64,
+    /// Spans that end outside of the range.
+    pub(crate) outside: u64,
+}
+
+/// Bytes of a push: spans, resources and scopes.
+pub(crate) fn bytes_of(push: &PushRequest) -> u64 {
+    let owners = push.resources.iter().chain(&push.scopes).map(Bytes::len).sum::<usize>();
+    (owners + push.runs.iter().map(|run| run.scope_spans.len()).sum::<usize>()) as u64
+}
+
+/// Reads the spans that end within `ends`, in unix nanoseconds.
+///
+/// Errors: bytes that are no spans.
+pub(crate) fn convert(
+    push: &PushRequest,
+    limits: BuilderLimits,
+    ends: &RangeInclusive<u64>,
+) -> Result<Received, AppendError> {
+    let (batch, left_out) = build(push, limits, |_| true)?;
+    let spans = batch.len() as u64 + left_out;
+    let keeps: Vec<bool> = batch
+        .spans
+        .start
+        .iter()
+        .zip(batch.spans.duration.iter())
+        .map(|(start, duration)| ends.contains(&start.wrapping_add(*duration)))
+        .collect();
+    let kept = keeps.iter().filter(|keep| **keep).count();
+    let outside = (batch.len() - kept) as u64;
+    let batch = match kept {
+        0 => SpanBatch::default(),
+        all if all == batch.len() => batch,
+        // Seldom: clients send what has just ended. The rows are read again in the same order.
+        _ => build(push, limits, |row| keeps.get(row).is_some_and(|keep| *keep))?.0,
+    };
+    Ok(Received { batch, spans, outside })
+}
+
+/// The spans of which the number, from 0, is admitted, and how many can be no rows.
+fn build(
+    push: &PushRequest,
+    limits: BuilderLimits,
+    admits: impl Fn(usize) -> bool,
+) -> Result<(SpanBatch, u64), AppendError> {
+    let mut builder = BatchBuilder::new(limits);
+    let (mut row, mut too_deep) = (0, 0);
+    for run in &push.runs {
+        let message = |of: &[Bytes], at: u32| of.get(at as usize).cloned().unwrap_or_default();
+        let resource = builder.resource(&message(&push.resources, run.resource))?;
+        let scope = builder.scope(&message(&push.scopes, run.scope))?;
+        too_deep += builder.append_scope_spans(resource, scope, &run.scope_spans, |_, _| {
+            row += 1;
+            admits(row - 1)
+        })?;
+    }
+    let left_out = too_deep + builder.take_refused_ids();
+    Ok((builder.finish(), left_out))
+}
+
+/// A push of Tempo's protocol as one of ours.
+///
+/// Errors: bytes that are no `ResourceSpans`.
+pub(crate) fn push_of(tenant: &TenantId, batches: &[Bytes]) -> Result<PushRequest, WireError> {
+    let mut export = Vec::with_capacity(batches.iter().map(|batch| batch.len() + 11).sum());
+    batches.iter().for_each(|batch| put_message_field(&mut export, 1, batch));
+    let export = Bytes::from(export);
+    let walk = walk_export(&export, |_| {})?;
+    let slice = |range: &std::ops::Range<usize>| export.slice(range.clone());
+    let run = |run: &tactus_model::walk::SpanRun| SpanRun {
+        resource: run.resource,
+        scope: run.scope,
+        scope_spans: slice(&run.scope_spans),
+        origin: 0,
+    };
+    Ok(PushRequest {
+        tenant: tenant.as_str().to_owned(),
+        resources: walk.resources.iter().map(slice).collect(),
+        scopes: walk.scopes.iter().map(slice).collect(),
+        runs: walk.runs.iter().map(run).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+    use tactus_proto::otlp::{ResourceSpans, ScopeSpans, Span};
+
+    use super::*;
+
+    const ANY: RangeInclusive<u64> = 0..=u64::MAX;
+
+    fn push(ends: &[u64]) -> PushRequest {
+        let span = |(number, end): (usize, &u64)| Span {
+            trace_id: vec![1; 16].into(),
+            span_id: vec![number as u8 + 1; 8].into(),
+            name: format!("span-{number}").into(),
+            start_time_unix_nano: 5,
+            end_time_unix_nano: *end,
+            ..Span::default()
+        };
+        let spans = ends.iter().enumerate().map(span).collect();
+        let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+        let batch = ResourceSpans { scope_spans, ..ResourceSpans::default() };
+        let batches = [Bytes::from(batch.encode_to_vec())];
+        push_of(&TenantId::single(), &batches).unwrap()
+    }
+
+    fn names(batch: &SpanBatch) -> Vec<String> {
+        let text = |code: &u32| String::from_utf8_lossy(batch.strings.get(*code)).into_owned();
+        batch.spans.name.iter().map(text).collect()
+    }
+
+    #[test]
+    fn spans_at_the_bounds_are_kept_and_those_beyond_are_not() {
+        let received =
+            convert(&push(&[99, 100, 150, 200, 201]), BuilderLimits::default(), &(100..=200));
+        let received = received.unwrap();
+        assert_eq!(names(&received.batch), ["span-1", "span-2", "span-3"]);
+        assert_eq!((received.spans, received.outside), (5, 2));
+    }
+
+    #[test]
+    fn span_that_ends_before_it_starts_is_judged_by_its_end() {
+        let received = convert(&push(&[2]), BuilderLimits::default(), &(1..=3)).unwrap();
+        assert_eq!((received.batch.len(), received.outside), (1, 0));
+    }
+
+    #[test]
+    fn push_without_recent_spans_leaves_an_empty_batch() {
+        let received = convert(&push(&[7, 8]), BuilderLimits::default(), &(100..=200)).unwrap();
+        assert!(received.batch.is_empty());
+        assert_eq!((received.spans, received.outside), (2, 2));
+    }
+
+    #[test]
+    fn spans_without_ids_count_as_received_and_make_no_row() {
+        let mut export = push(&[100]);
+        let mut more = Vec::new();
+        put_message_field(&mut more, 2, &Span::default().encode_to_vec());
+        more.extend_from_slice(&export.runs[0].scope_spans);
+        export.runs[0].scope_spans = more.into();
+        let received = convert(&export, BuilderLimits::default(), &ANY).unwrap();
+        assert_eq!((received.batch.len(), received.spans, received.outside), (1, 2, 0));
+    }
+
+    #[test]
+    fn damaged_push_is_an_error() {
+        assert!(push_of(&TenantId::single(), &[Bytes::from_static(b"\x0a\xff")]).is_err());
+        let run = SpanRun { scope_spans: Bytes::from_static(b"\x12\x05ab"), ..SpanRun::default() };
+        let push = PushRequest { runs: vec![run], ..PushRequest::default() };
+        assert!(convert(&push, BuilderLimits::default(), &ANY).is_err());
+    }
+}

@@ -1,0 +1,121 @@
+//! A generator from the configuration.
+
+use std::{sync::Arc, thread::available_parallelism};
+
+use tactus_config::{
+    Config,
+    sections::{generator::MetricsGenerator, overrides::Limits},
+};
+use tactus_process::{Error, Process, memory};
+
+use crate::{
+    engine,
+    generator::Generator,
+    metrics::Metrics,
+    pool::Pool,
+    remote_write::{self, RemoteWrite},
+    shared::Shared,
+};
+
+/// Pushes that are being counted may hold one part in so many of the bytes that requests may.
+const SHARE_OF_REQUESTS: u64 = 4;
+
+/// Errors: settings that cannot be; certificates that cannot be read.
+pub(crate) fn generator(process: &Process) -> Result<Arc<Generator>, Error> {
+    let (config, registry) = (Arc::clone(process.config()), process.registry());
+    let max_bytes = match config.distributor.max_inflight_bytes {
+        0 => memory::request_bytes(),
+        bytes => bytes,
+    };
+    check(&config)?;
+    let remote_write = RemoteWrite::open(&config.metrics_generator.storage, registry);
+    let shared = Shared {
+        remote_write: remote_write.map_err(|source| Error::Part {
+            part: "metrics-generator",
+            source: Box::new(source),
+        })?,
+        overrides: Arc::clone(process.overrides()),
+        pool: Pool::new(available_parallelism().map_or(1, usize::from)),
+        metrics: Metrics::register(registry),
+        engine_metrics: engine::EngineMetrics::register(registry),
+        config,
+    };
+    Ok(Generator::new(shared, max_bytes / SHARE_OF_REQUESTS))
+}
+
+/// Errors: settings that cannot be; certificates that cannot be read.
+pub(crate) fn check(config: &Config) -> Result<(), Error> {
+    // With all processors on, whatever any tenant could turn on is checked.
+    let mut everything = config.overrides.defaults.metrics_generator.clone();
+    everything.processors = ["span-metrics", "service-graphs", "host-info"].map(Into::into).into();
+    engine::Settings::resolve(&config.metrics_generator, &everything, "")
+        .map_err(|reason| Error::Setup(with_section(reason)))?;
+    remote_write::check(&config.metrics_generator.storage)
+        .map_err(|error| Error::Setup(format!("metrics_generator.storage: {error}")))
+}
+
+/// What the configuration itself cannot know of limits: filters, dimensions and buckets of processors.
+///
+/// Errors: the first that cannot be.
+pub fn check_limits(limits: &Limits) -> Result<(), String> {
+    let mut limits = limits.metrics_generator.clone();
+    limits.processors = ["span-metrics", "service-graphs", "host-info"].map(Into::into).into();
+    engine::Settings::resolve(&MetricsGenerator::default(), &limits, "")
+        .map(drop)
+        .map_err(with_section)
+}
+
+/// Some reasons name their key, others only what is wrong.
+fn with_section(reason: String) -> String {
+    match reason.starts_with("metrics_generator.") {
+        true => reason,
+        false => format!("metrics_generator: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(limits: &str) -> String {
+        let yaml = format!("{{overrides: {{defaults: {{metrics_generator: {{{limits}}}}}}}}}");
+        let config = tactus_config::from_yaml(&yaml).unwrap();
+        check_limits(&config.overrides.defaults).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn limits_are_judged_whether_or_not_their_processor_is_on() {
+        assert_eq!(refused("processors: [span-metrics]"), "");
+        for (limits, expected) in [
+            (
+                "processor: {span_metrics: {filter_policies: [{}]}}",
+                "metrics_generator: invalid filter policy",
+            ),
+            (
+                "processor: {span_metrics: {aliases: [x]}}",
+                "metrics_generator.processor.span_metrics.aliases \"x\"",
+            ),
+            ("span_name_sanitization: on_sundays", "metrics_generator.span_name_sanitization"),
+            (
+                "processor: {host_info: {host_identifiers: []}}",
+                "metrics_generator: at least one value",
+            ),
+        ] {
+            let reason = refused(limits);
+            assert!(reason.starts_with(expected), "{reason}");
+        }
+    }
+
+    #[test]
+    fn configuration_of_processors_and_remotes_is_judged_at_the_start() {
+        let reason = |yaml: &str| match check(&tactus_config::from_yaml(yaml).unwrap()) {
+            Ok(()) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(reason("{}"), "");
+        let policy = "{metrics_generator: {processor: {span_metrics: {filter_policies: [{}]}}}}";
+        assert!(reason(policy).contains("invalid filter policy"), "{}", reason(policy));
+        let header = "{metrics_generator: {storage: {remote_write: [{url: 'http://a', headers: {host: b}}]}}}";
+        assert!(reason(header).contains("is a reserved header"), "{}", reason(header));
+    }
+}
