@@ -108,6 +108,10 @@ conformance: test-tools build ## Ask the built server the recorded cases (CONFOR
 	$(VENV)/bin/python scripts/with_server.py -- bash -c '"$(abspath $(VENV))/bin/python" conformance/run.py \
 		--url "$$TACTUS_URL" --otlp "$$TACTUS_OTLP_URL" --only "$(CONFORMANCE)" -v $(ARGS)'
 
+.PHONY: conformance-generator
+conformance-generator: test-tools build ## Check the series of the metrics generator by all recorded scenarios (some 20 minutes)
+	"$(VENV)/bin/python" conformance/generator.py --server-cmd '$(TACTUS_BIN) -config.file={config}' $(ARGS)
+
 .PHONY: bench
 bench: test-tools release ## Measure what docs/benchmarks.md reports, on the optimised server
 	TACTUS_BIN=$(TARGET_DIR)/release/tactus $(VENV)/bin/python scripts/bench.py $(ARGS)

@@ -5,6 +5,7 @@ pytest.register_assert_rewrite("harness.store_tests")
 
 from harness.azure import Azure
 from harness.gcs import Gcs
+from harness.prometheus import Prometheus, Receiver
 from harness.s3 import S3
 from harness.servers import Servers
 from harness.tools import summary
@@ -63,3 +64,19 @@ def azure_server(tmp_path_factory):
     server = Azure(tmp_path_factory.mktemp("azure")).start()
     yield server
     server.close()
+
+
+@pytest.fixture
+def prometheus(tmp_path):
+    """A Prometheus that takes remote write."""
+    started = Prometheus(tmp_path / "prometheus").start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def receiver():
+    """Takes remote write and keeps it."""
+    started = Receiver()
+    yield started
+    started.close()

@@ -19,7 +19,7 @@ from .ports import free_ports
 from .server import Tactus, merge
 from .waiting import GiveUp, eventually
 
-SERVICES = ("ingester", "distributor", "querier", "query-frontend", "compactor")
+SERVICES = ("ingester", "distributor", "querier", "query-frontend", "compactor", "metrics-generator")
 # Everything that a cluster waits for happens often.
 HEARTBEAT, HEARTBEAT_TIMEOUT = "200ms", "2s"
 FAST = {
@@ -38,6 +38,8 @@ FAST = {
         "trace_idle_period": "300ms", "trace_live_period": "1s", "flush_check_period": "200ms",
         "max_block_duration": "4s", "complete_block_timeout": "4s",
     },
+    "metrics_generator": {"ring": {
+        "kvstore": {"store": "memberlist"}, "heartbeat_period": HEARTBEAT, "heartbeat_timeout": HEARTBEAT_TIMEOUT}},
     "ingester_client": {"remote_timeout": "2s", "grpc_client_config": {"connect_timeout": "1s"}},
     "querier": {
         "frontend_worker": {"dns_lookup_duration": "500ms"},
@@ -80,6 +82,7 @@ class Node(Tactus):
             "ingester": {"lifecycler": {
                 "id": self.name, "address": a, "tokens_file_path": str(self.directory / "tokens")}},
             "compactor": {"ring": ring},
+            "metrics_generator": {"ring": ring},
             "querier": {"frontend_worker": {"id": self.name}},
         })
 

@@ -1,4 +1,5 @@
 //! What the engine makes of spans, beyond the recorded scenarios: each test is one rule.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 #[path = "checks/kept.rs"]
 mod kept;

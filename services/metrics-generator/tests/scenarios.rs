@@ -1,5 +1,6 @@
 //! The scenarios of `conformance/generator.json.gz` with the engine alone and a clock of our own: series, bounds of buckets,
 //! exemplars, and what the engine counts of itself. How they are sent is not looked at.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 #[path = "scenarios/observed.rs"]
 mod observed;

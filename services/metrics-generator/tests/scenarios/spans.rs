@@ -32,11 +32,11 @@ fn any(value: &Value) -> AnyValue {
         },
         other => any_value::Value::StringValue(other.as_str().unwrap_or("").to_owned().into()),
     };
-    AnyValue { value: Some(value), ..AnyValue::default() }
+    AnyValue { value: Some(value) }
 }
 
 fn pair(key: &str, value: &Value) -> KeyValue {
-    KeyValue { key: key.to_owned().into(), value: Some(any(value)), ..KeyValue::default() }
+    KeyValue { key: key.to_owned().into(), value: Some(any(value)) }
 }
 
 /// A map, or a list of pairs.

@@ -1,0 +1,106 @@
+"""What the metrics generator collected reaches its receiver: outages, restarts, the end of the process."""
+import time
+
+import pytest
+
+from harness.generator import generator, push_calls
+from harness.waiting import eventually
+
+
+def test_receiver_that_is_away_costs_nothing_within_the_queue(servers, tmp_path, receiver):
+    receiver.otherwise = 503
+    server = servers.start(config=generator(tmp_path, [receiver.write_url]))
+    push_calls(server, 5)
+    eventually(lambda: len(receiver.requests) >= 3, "attempts", 40)
+    push_calls(server, 5)
+    time.sleep(3)
+    resident = server.resident_bytes()
+    attempts = [r for r in receiver.requests if r["headers"].get("retry-attempt")]
+    assert attempts and len({r["body"] for r in receiver.requests}) == 1, "the same batch is sent again"
+    receiver.otherwise = 200
+    eventually(lambda: receiver.latest("traces_spanmetrics_calls_total", service="bank") == 10, "what waited arrives", 40)
+    for key, points in receiver.samples().items():
+        times = [at for at, _ in points]
+        assert times == sorted(set(times)), key
+        # A sample a second, none lost while the receiver was away.
+        gaps = [b - a for a, b in zip(times[1:], times[2:])]
+        assert max(gaps, default=0) < 3000, (key, gaps)
+    assert server.resident_bytes() < resident + (64 << 20)
+
+
+def test_prometheus_that_restarts_has_every_sample_of_its_absence(servers, tmp_path, prometheus):
+    server = servers.start(config=generator(tmp_path, [prometheus.write_url], processors=["span-metrics-count"]))
+    push_calls(server, 3)
+    bank = 'traces_spanmetrics_calls_total{service="bank"}'
+    eventually(lambda: prometheus.value(f"sum({bank})") == 3, "the first calls", 40)
+    prometheus.stop()
+    left = time.time()
+    push_calls(server, 4)
+    retried = "prometheus_remote_storage_samples_retried_total"
+    eventually(lambda: server.metric(retried) > 0, "attempts", 40)
+    time.sleep(5)
+    push_calls(server, 5)
+    prometheus.start()
+    eventually(lambda: prometheus.value(f"sum({bank})") == 12, "all calls", 40)
+    back = time.time()
+    # A collection a second, those of its absence too.
+    (series,) = prometheus.get("/api/v1/query", query=f"{bank}[10m]")["result"]
+    times = [at for at, _ in series["values"]]
+    assert times[0] < left < back < times[-1] + 5
+    assert max(b - a for a, b in zip(times[1:], times[2:])) < 3, times
+    assert {value for _, value in series["values"]} >= {"3", "7", "12"}
+    assert server.metric("prometheus_remote_storage_samples_dropped_total") == 0
+    assert server.metric("prometheus_remote_storage_samples_failed_total") == 0
+
+
+def test_what_waits_survives_kill_9(servers, tmp_path, receiver):
+    receiver.otherwise = 503
+    server = servers.start(config=generator(tmp_path, [receiver.write_url]))
+    push_calls(server, 4)
+    eventually(lambda: "traces_service_graph_request_total" in server.get("/metrics/generated").text, "series")
+    time.sleep(2.5)  # two collections, on disk
+    server.kill()
+    receiver.otherwise = 200
+    server.start()
+    eventually(lambda: receiver.latest("traces_spanmetrics_calls_total", service="bank") == 4, "what was collected before", 40)
+    push_calls(server, 2)
+    # Counters start again.
+    eventually(lambda: receiver.latest("traces_spanmetrics_calls_total", service="bank") == 2, "what came after", 40)
+
+
+def test_end_of_the_process_sends_what_is_counted(servers, tmp_path, receiver):
+    config = generator(tmp_path, [receiver.write_url])
+    config["metrics_generator"]["registry"]["collection_interval"] = "5m"
+    config["metrics_generator"]["processor"]["service_graphs"]["wait"] = "5m"
+    server = servers.start(config=config)
+    push_calls(server, 3)
+    eventually(lambda: server.metric("tempo_metrics_generator_spans_received_total") == 9, "the spans")
+    assert server.stop() == 0
+    assert receiver.latest("traces_spanmetrics_calls_total", service="bank") == 3
+    assert receiver.latest("traces_service_graph_request_total", client="shop", server="bank") == 3
+    # Roots were still waiting for a client.
+    assert receiver.latest("traces_service_graph_request_total", client="user", server="shop") == 3
+
+
+@pytest.mark.parametrize("retries_429", [False, True])
+def test_answers_of_the_receiver(servers, tmp_path, receiver, retries_429):
+    config = generator(tmp_path, [receiver.write_url], processors=["span-metrics-count"])
+    remote = config["metrics_generator"]["storage"]["remote_write"][0]
+    remote["queue_config"]["retry_on_http_429"] = retries_429
+    receiver.answers = [500, (503, {"Retry-After": "1"}), 200, 400, 429]
+    server = servers.start(config=config)
+    push_calls(server, 1)
+    eventually(lambda: len(receiver.requests) >= 7, "all answers were given", 60)
+    first, second, third, refused, limited, after = receiver.requests[:6]
+    assert first["body"] == second["body"] == third["body"]
+    assert [r["headers"].get("retry-attempt") for r in (first, second, third)] == [None, "1", "2"]
+    assert third["time"] - second["time"] >= 0.9, "Retry-After"
+    assert refused["body"] != third["body"] and limited["body"] != refused["body"], "400 is not sent again"
+    assert (after["body"] == limited["body"]) == retries_429
+    for request in receiver.requests:
+        headers = request["headers"]
+        assert headers["content-encoding"] == "snappy" and headers["content-type"] == "application/x-protobuf"
+        assert headers["x-prometheus-remote-write-version"] == "0.1.0"
+        assert headers["user-agent"].startswith("tactus/") and "x-scope-orgid" not in headers
+    failed = {k: v for k, v in server.metrics().items() if k.startswith("prometheus_remote_storage_samples_failed_total") and v}
+    assert failed, "dropped samples are counted"
