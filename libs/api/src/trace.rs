@@ -6,6 +6,7 @@
 mod combine;
 mod json;
 mod llm;
+mod parts;
 mod protobuf;
 mod zipkin;
 

@@ -120,11 +120,12 @@ fn http_routers(process: &Process, parts: &mut [Part]) -> (Router, Router) {
     let config = process.config();
     let guarded = |router, access| guard(router, access, process.authenticator());
     let mut endpoints: Vec<&str> = COMMON.to_vec();
-    let (mut read, mut change, mut admin, mut status) =
-        (Router::new(), Router::new(), Router::new(), Router::new());
+    let (mut public, mut read, mut change, mut admin, mut status) =
+        (Router::new(), Router::new(), Router::new(), Router::new(), Router::new());
     let mut checks = Vec::new();
     for part in parts {
         endpoints.extend(&part.endpoints);
+        public = public.merge(std::mem::take(&mut part.public));
         read = read.merge(std::mem::take(&mut part.read));
         change = change.merge(std::mem::take(&mut part.change));
         admin = admin.merge(std::mem::take(&mut part.admin));
@@ -145,7 +146,8 @@ fn http_routers(process: &Process, parts: &mut [Part]) -> (Router, Router) {
         .merge(shows)
         .merge(overrides_status::router(Arc::clone(overrides)))
         .merge(server_operational::router(operational.clone()));
-    let api = guarded(read, Access::Read)
+    let api = public
+        .merge(guarded(read, Access::Read))
         .merge(guarded(change, Access::Administer))
         .merge(guarded(server_operational::api_router(&operational.build), Access::Known));
     let router = http_server::with_path_prefix(&config.http_api_prefix, api)

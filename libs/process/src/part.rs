@@ -18,6 +18,8 @@ pub type AddGrpc = Arc<dyn Fn(&mut RoutesBuilder) + Send + Sync>;
 pub struct Part {
     /// As `/status/services` shows it.
     pub name: &'static str,
+    /// Pages that hold no data, and what has authentication of its own, below `http_api_prefix`. For everyone.
+    pub public: Router,
     /// Queries, below `http_api_prefix`. Who may read.
     pub read: Router,
     /// What tenants change of their own, below `http_api_prefix`: limits, deletion. Administrators only.
@@ -53,6 +55,7 @@ impl Part {
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
+            public: Router::new(),
             read: Router::new(),
             change: Router::new(),
             admin: Router::new(),
