@@ -2,6 +2,7 @@
 
 mod metrics;
 mod service_graph;
+mod ui;
 
 use std::sync::Arc;
 
@@ -24,11 +25,16 @@ use tactus_server::http::{not_found, text};
 
 use crate::frontend::Frontend;
 use crate::search::SearchAnswer;
+use crate::streaming::search_events;
 use crate::tags::{TagValuesAnswer, TagsAnswer};
 use crate::trace_by_id::offload;
+pub use ui::ui_router;
 
 /// Set on answers that lack something because it could not be read.
 const PARTIAL: HeaderName = HeaderName::from_static("x-tactus-partial");
+
+/// Asked for by clients that read an answer while it grows.
+const EVENT_STREAM: &str = "text/event-stream";
 
 /// Answers with more bytes, or more traces, are encoded away from the threads that serve connections.
 const INLINE_SPANS: usize = 1_000;
@@ -92,7 +98,7 @@ impl Call {
 }
 
 /// Finds the tenants, runs a handler, and turns errors into answers.
-async fn answer<F: Future<Output = Result<Answer>>>(
+async fn answer<R: IntoResponse, F: Future<Output = Result<R>>>(
     frontend: Arc<Frontend>,
     uri: Uri,
     headers: HeaderMap,
@@ -179,6 +185,14 @@ async fn trace_v2(
 }
 
 async fn search(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
+    if headers.get(ACCEPT).is_some_and(|accept| accept == EVENT_STREAM) {
+        return answer(frontend, uri, headers, async |call: Call| {
+            let limits = call.frontend.settings.search_limits();
+            let query = SearchQuery::parse(&call.params(), &limits)?;
+            Ok(search_events(call.frontend, call.tenants, query))
+        })
+        .await;
+    }
     answer(frontend, uri, headers, async move |call: Call| {
         let query = SearchQuery::parse(&call.params(), &call.frontend.settings.search_limits())?;
         let found = call.frontend.search(&call.tenants, &query).await?;

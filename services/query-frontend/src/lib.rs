@@ -41,7 +41,7 @@ pub mod zipkin;
 #[cfg(test)]
 mod tests;
 
-pub use crate::http::router;
+pub use crate::http::{router, ui_router};
 pub use frontend::{Frontend, Parts, QueuedParts};
 pub use jaeger_grpc::WriteSpans;
 pub use metrics_query::SeriesAnswer;

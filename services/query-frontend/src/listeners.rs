@@ -60,6 +60,8 @@ const STORAGE_GRPC: GrpcAccess = &[
 pub(crate) struct Served {
     /// Jaeger's HTTP API, below its base path.
     pub(crate) jaeger: Router,
+    /// The pages on the same port, with their API behind authentication.
+    pub(crate) jaeger_pages: Router,
     /// What Jaeger's gRPC services answer from.
     pub(crate) answering: Answering,
     /// Where the spans go that a Jaeger stores here; `None`: they are refused.
@@ -96,7 +98,7 @@ pub(crate) async fn open(
     };
     let Ports { jaeger_http, jaeger_grpc, storage, zipkin, admin } = ports;
     if let Some(port) = jaeger_http {
-        let router = guard(served.jaeger, Access::Read, authenticator);
+        let router = guard(served.jaeger, Access::Read, authenticator).merge(served.jaeger_pages);
         opening.http(port, router, "/jaeger").await?;
     }
     if let Some(GrpcPort { port, messages }) = jaeger_grpc {

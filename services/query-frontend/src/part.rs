@@ -2,6 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ::http::header::WWW_AUTHENTICATE;
+use axum::Router;
+use axum::middleware::map_response;
+use axum::response::Response;
 use futures_util::future::BoxFuture;
 use tactus_config::Config;
 use tactus_overrides::http::{change_router, read_router};
@@ -17,7 +21,7 @@ use crate::listeners::{self, Served};
 use crate::zipkin::zipkin_router;
 use crate::{
     Frontend, JobQueue, QueuedParts, WriteSpans, from_config, router, streaming_service,
-    tail_sampling,
+    tail_sampling, ui_router,
 };
 
 /// When the process stops, queries that run may take so long.
@@ -80,6 +84,7 @@ pub async fn part(
         "/api/overrides",
         "/jaeger/api/{path}",
         "/zipkin/api/v2/{path}",
+        "/ui/{path}",
     ];
     let overrides = || (Arc::clone(process.overrides()), tenancy(config, false));
     let (limits, of) = overrides();
@@ -109,18 +114,35 @@ pub async fn part(
     let on_main = JaegerSettings { base_path: "/jaeger".to_owned(), ..settings.clone() };
     let zipkin = zipkin_router(Arc::clone(&frontend), from_config::zipkin(config));
     part.zipkin = guard(zipkin.clone(), Access::Read, process.authenticator()).fallback(not_found);
+    let pages = pages(&frontend, process);
     part.read = part
         .read
         .merge(jaeger_router(Arc::clone(&frontend), on_main))
         .merge(with_path_prefix("/zipkin", zipkin.clone()));
+    let links = with_path_prefix("/jaeger", tactus_ui::jaeger_links("../"));
+    let zipkin_links = with_path_prefix("/zipkin", tactus_ui::zipkin_links("../"));
+    part.public = pages.clone().merge(links).merge(zipkin_links);
+    let links = pages.merge(tactus_ui::jaeger_links(""));
+    let jaeger_pages = with_path_prefix(&settings.base_path, links);
     let jaeger = jaeger_router(frontend, settings);
-    let served = Served { jaeger, answering, write, zipkin, ready };
+    let served = Served { jaeger, jaeger_pages, answering, write, zipkin, ready };
     let closed = open_query_apis(&mut part, process, served)?;
     part.stop = Some(Box::pin(async move {
         closed.await;
         queue.stop(STOP_GRACE).await;
     }));
     Ok(part)
+}
+
+/// The pages, which are for everyone, and their API, which is behind authentication.
+fn pages(frontend: &Arc<Frontend>, process: &Process) -> Router {
+    let api = guard(ui_router(Arc::clone(frontend)), Access::Read, process.authenticator());
+    // The pages ask for credentials themselves: at a challenge browsers open a dialog of their own.
+    let api = api.layer(map_response(async |mut response: Response| {
+        response.headers_mut().remove(WWW_AUTHENTICATE);
+        response
+    }));
+    tactus_ui::router().merge(api)
 }
 
 /// Lets the ports of the query APIs open when the part starts. Returns what closes them.

@@ -8,6 +8,7 @@
 //! A query runs in a task of its own, so that a client that reads slowly does not hold its jobs up; what waits for the
 //! client is one difference and what is being sent. The task ends when the client leaves.
 
+mod events;
 mod metrics;
 mod outlet;
 mod packets;
@@ -22,6 +23,7 @@ use tactus_proto::tempopb::streaming_querier_server::StreamingQuerierServer;
 use tonic::codec::CompressionEncoding;
 
 use crate::frontend::Frontend;
+pub(crate) use events::search_events;
 pub(crate) use metrics::MetricsProgress;
 pub use outlet::Answers;
 pub(crate) use outlet::{partial, status};

@@ -39,7 +39,7 @@ pub(super) async fn instant(State(frontend): Shared, uri: Uri, headers: HeaderMa
 
 /// `/api/metrics/summary`.
 pub(super) async fn summary(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
-    answer(frontend, uri, headers, async move |_| {
+    answer(frontend, uri, headers, async move |_| -> Result<Answer> {
         Err(Error::NotImplemented("metrics summary not supported".to_owned()))
     })
     .await

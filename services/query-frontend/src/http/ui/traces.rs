@@ -1,0 +1,198 @@
+//! A trace for its page: first where all spans lie in time and below each other, then what is shown of some.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::header::CONTENT_TYPE;
+use ::http::{HeaderMap, HeaderValue, Uri};
+use axum::extract::{Path, State};
+use axum::response::Response;
+use bytes::Bytes;
+use moka::sync::Cache;
+use prost::Message as _;
+use tactus_api::request::{TraceQuery, parse_trace_id, parse_traceql};
+use tactus_api::trace::{CombinedTrace, TraceFacts, WhenTooLarge};
+use tactus_api::{Encoding, Error, Result};
+use tactus_jaeger::json::{self, Envelope};
+use tactus_model::{SpanId, TraceId};
+use tactus_otlp_json::OtlpJson;
+use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
+
+use super::layout::SpanHead;
+use super::skeleton::Skeleton;
+use super::{Shared, find};
+use crate::frontend::joined;
+use crate::http::{Answer, Call, INLINE_SPANS, answer};
+use crate::trace_by_id::{FoundTrace, offload};
+
+/// Memory for traces that pages have open.
+const OPEN_BYTES: u64 = 64 << 20;
+
+/// How long a trace is kept for the details of its spans.
+const OPEN_TIME: Duration = Duration::from_secs(60);
+
+/// Spans of one request for details.
+const MAX_IDS: usize = 200;
+
+const SKELETON: HeaderValue = HeaderValue::from_static("application/vnd.tactus.skeleton");
+
+/// Traces that were read a moment ago, by tenants and id.
+#[derive(Clone)]
+pub(super) struct OpenTraces(Cache<(String, TraceId), Arc<FoundTrace>>);
+
+impl OpenTraces {
+    pub(super) fn new() -> Self {
+        let weigher = |_: &(String, TraceId), found: &Arc<FoundTrace>| {
+            u32::try_from(found.trace.bytes() + 256).unwrap_or(u32::MAX)
+        };
+        let cache = Cache::builder().max_capacity(OPEN_BYTES).weigher(weigher);
+        Self(cache.time_to_live(OPEN_TIME).build())
+    }
+
+    /// Reads a trace anew. Errors: [`Error::NotFound`] if nobody has it, [`Error::Internal`] if that cannot be known.
+    async fn read(&self, call: &Call, id: TraceId) -> Result<Arc<FoundTrace>> {
+        let query = TraceQuery::default();
+        let found = call.frontend.find_trace(&call.tenants, id, query, WhenTooLarge::Cut).await?;
+        if found.trace.is_empty() {
+            return Err(match found.facts.partial {
+                true => Error::Internal(found.facts.message),
+                false => Error::NotFound,
+            });
+        }
+        let found = Arc::new(found);
+        self.0.insert((joined(&call.tenants), id), Arc::clone(&found));
+        Ok(found)
+    }
+
+    /// A trace as it was a moment ago, or read anew.
+    async fn find(&self, call: &Call, id: TraceId) -> Result<Arc<FoundTrace>> {
+        match self.0.get(&(joined(&call.tenants), id)) {
+            Some(found) => Ok(found),
+            None => self.read(call, id).await,
+        }
+    }
+}
+
+/// All spans as columns; see [`Skeleton`].
+pub(super) async fn skeleton(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let mut response = answer(shared.frontend, uri, headers, async move |call| {
+        let id = parse_trace_id(&id)?;
+        let found = shared.open.read(&call, id).await?;
+        let partial = found.facts.partial;
+        let is_long = found.trace.spans() > INLINE_SPANS;
+        let body = offload(is_long, move || {
+            let FoundTrace { trace, facts } = &*found;
+            encode(id, trace, facts)
+        });
+        Ok(Answer { body: body.await??, encoding: Encoding::Protobuf, partial })
+    })
+    .await;
+    if response.status().is_success() {
+        response.headers_mut().insert(CONTENT_TYPE, SKELETON);
+    }
+    response
+}
+
+fn encode(id: TraceId, trace: &CombinedTrace, facts: &TraceFacts) -> Result<Vec<u8>> {
+    let malformed = |error| Error::Internal(format!("malformed trace: {error}"));
+    Ok(Skeleton::of(trace).map_err(malformed)?.encode(id, facts))
+}
+
+/// The spans of these ids, or without `ids` all, as OTLP's JSON. Spans that share an id all come.
+pub(super) async fn spans(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    answer(shared.frontend, uri, headers, async move |call| {
+        let id = parse_trace_id(&id)?;
+        let ids = call.params().get("ids").map(span_ids).transpose()?;
+        let found = shared.open.find(&call, id).await?;
+        let partial = found.facts.partial;
+        let is_long = found.trace.spans() > INLINE_SPANS;
+        let body = offload(is_long, move || match ids {
+            Some(ids) => otlp_json(&found.trace.filtered(|span| has_id(span, &ids))),
+            None => otlp_json(&found.trace),
+        });
+        Ok(Answer { body: body.await??, encoding: Encoding::Json, partial })
+    })
+    .await
+}
+
+/// `{spans, matched, rows}` of a TraceQL query on this trace: `rows` is a bitmap over the rows of its skeleton, in base64.
+pub(super) async fn find(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    answer(shared.frontend, uri, headers, async move |call| {
+        let id = parse_trace_id(&id)?;
+        let params = call.params();
+        let text = params.get("q").unwrap_or_default();
+        let limit = call.frontend.settings.max_query_expression_size_bytes;
+        let query = find::compile(&parse_traceql(text, limit)?)?;
+        let found = shared.open.find(&call, id).await?;
+        let is_long = found.trace.spans() > INLINE_SPANS;
+        let value = offload(is_long, move || find::rows(&found.trace, &query));
+        Ok(super::json(&value.await??))
+    })
+    .await
+}
+
+fn span_ids(list: &str) -> Result<Vec<SpanId>> {
+    let ids: Option<Vec<_>> = list.split(',').map(SpanId::from_hex).collect();
+    match ids {
+        Some(ids) if ids.len() <= MAX_IDS => Ok(ids),
+        Some(_) => Err(Error::Invalid(format!("more than {MAX_IDS} span ids"))),
+        None => Err(Error::Invalid("ids: a comma-separated list of span ids".to_owned())),
+    }
+}
+
+fn has_id(span: &Bytes, ids: &[SpanId]) -> bool {
+    SpanHead::decode(span.clone()).is_ok_and(|head| ids.contains(&head.id()))
+}
+
+/// The trace as Jaeger's JSON, which its UI opens.
+pub(super) async fn jaeger(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    answer(shared.frontend, uri, headers, async move |call| {
+        let id = parse_trace_id(&id)?;
+        let found = shared.open.find(&call, id).await?;
+        let partial = found.facts.partial;
+        let is_long = found.trace.spans() > INLINE_SPANS;
+        let body = offload(is_long, move || {
+            let data = traces_data(&found.trace)?;
+            let warnings = Some(found.facts.message.clone()).filter(|message| !message.is_empty());
+            let trace = json::trace(id, &data.resource_spans, warnings.into_iter().collect());
+            serde_json::to_vec(&Envelope::new([trace], 0))
+                .map_err(|error| Error::Internal(error.to_string()))
+        });
+        Ok(Answer { body: body.await??, encoding: Encoding::Json, partial })
+    })
+    .await
+}
+
+fn traces_data(trace: &CombinedTrace) -> Result<TracesData> {
+    TracesData::decode(Bytes::from(trace.to_protobuf_v1()))
+        .map_err(|error| Error::Internal(format!("malformed trace: {error}")))
+}
+
+fn otlp_json(trace: &CombinedTrace) -> Result<Vec<u8>> {
+    let data = traces_data(trace)?;
+    let mut body = b"{\"resourceSpans\":".to_vec();
+    serde_json::to_writer(&mut body, &OtlpJson(&data.resource_spans))
+        .map_err(|error| Error::Internal(error.to_string()))?;
+    body.push(b'}');
+    Ok(body)
+}
