@@ -34,17 +34,21 @@ export TACTUS_BIN
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+.PHONY: ui
+ui: ## Check, test and build the pages, which the next build of the server embeds; needs Node 20.19 or later
+	scripts/build-ui.sh
+
 .PHONY: run
-run: ## Build Tactus (optimised) and start it without a configuration: data under ./tactus-data, loopback only
+run: ui ## Build Tactus (optimised) and start it without a configuration: data under ./tactus-data, loopback only
 	$(CARGO) run --release --locked -p tactus -- $(ARGS)
 
 # With the tests in the same command, all crates get one set of features: nothing is compiled twice.
 .PHONY: build
-build: ## Build the server that the tests start, and the unit tests
+build: ui ## Build the server that the tests start, and the unit tests
 	@if [ "$(TACTUS_BIN)" = "$(BUILT_BIN)" ]; then $(CARGO) build --workspace --bins --tests --examples --locked; fi
 
 .PHONY: release
-release: ## Build the optimised server and tactusctl
+release: ui ## Build the optimised server and tactusctl
 	$(CARGO) build --release --locked -p tactus -p tactusctl
 
 .PHONY: test
@@ -55,7 +59,7 @@ test-plan:
 	@scripts/test-plan.sh $(INSTALLED)
 
 .PHONY: test-unit
-test-unit: ## Run the unit, property and doc tests
+test-unit: ui ## Run the unit, property and doc tests
 	$(CARGO) test --workspace --locked --no-fail-fast
 
 .PHONY: test-integration
@@ -127,4 +131,4 @@ audit: ## Check licences and advisories of all dependencies (needs cargo-deny)
 .PHONY: clean
 clean: ## Delete what the targets above made, but no data
 	$(CARGO) clean
-	rm -rf $(VENV) $(NODE)/node_modules $(AZURITE)/node_modules $(TOOLS) $(CLIENTS)/python/.venv $(CLIENTS)/node/node_modules
+	rm -rf libs/ui/web/dist/site libs/ui/web/node_modules $(VENV) $(NODE)/node_modules $(AZURITE)/node_modules $(TOOLS) $(CLIENTS)/python/.venv $(CLIENTS)/node/node_modules

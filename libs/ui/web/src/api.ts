@@ -1,0 +1,106 @@
+import { signal } from "@preact/signals";
+
+export interface Config {
+  version: string;
+  tenants: string[];
+  limits: {
+    searchSeconds: number;
+    metricsSeconds: number;
+    traceBytes: number;
+    traces: number;
+    defaultTraces: number;
+  };
+}
+
+/** An answer that is none, with what the server says. */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+const TENANT = "tactus.tenant";
+const TOKEN = "tactus.token";
+
+/** Who asks. Kept for this tab, never in addresses. */
+export const tenant = signal(sessionStorage.getItem(TENANT) ?? "");
+const token = signal(sessionStorage.getItem(TOKEN) ?? "");
+
+/** Why the server wants to know who asks; null while it does not. */
+export const refusal = signal<string | null>(null);
+let waiting: (() => void)[] = [];
+
+/** True once the server wanted to know who asks. */
+export const wasAsked = signal(false);
+
+/** Null until the server has told it. */
+export const config = signal<Config | null>(null);
+
+/** True once the configuration is known, or cannot be. */
+export const isConfigured = signal(false);
+
+export function setCredentials(newTenant: string, newToken: string) {
+  tenant.value = newTenant;
+  token.value = newToken;
+  keep(TENANT, newTenant);
+  keep(TOKEN, newToken);
+  refusal.value = null;
+  const repeat = waiting;
+  waiting = [];
+  for (const resume of repeat) resume();
+}
+
+function keep(key: string, value: string) {
+  if (value === "") sessionStorage.removeItem(key);
+  else sessionStorage.setItem(key, value);
+}
+
+function headers(accept: string): Headers {
+  const headers = new Headers({ Accept: accept });
+  if (tenant.value !== "") headers.set("X-Scope-OrgID", tenant.value);
+  if (token.value !== "") headers.set("Authorization", `Bearer ${token.value}`);
+  return headers;
+}
+
+/** Asks the API. A caller whom the server does not know is asked for a tenant and a token, and then it asks again. */
+export async function request(path: string, accept: string, signal?: AbortSignal): Promise<Response> {
+  for (;;) {
+    const url = new URL(`api/${path}`, document.baseURI);
+    const response = await fetch(url, { headers: headers(accept), signal }).catch((error) => {
+      // What fetch throws says nothing that anybody could use.
+      throw signal?.aborted ? error : new ApiError(0, "the server does not answer");
+    });
+    if (response.ok) return response;
+    const text = (await response.text()).trim();
+    if (response.status !== 401) throw new ApiError(response.status, text || response.statusText);
+    wasAsked.value = true;
+    refusal.value = text || "authentication required";
+    await new Promise<void>((resume, stop) => {
+      waiting.push(resume);
+      signal?.addEventListener("abort", () => stop(signal.reason));
+    });
+  }
+}
+
+export async function json<T>(path: string, signal?: AbortSignal): Promise<T> {
+  const response = await request(path, "application/json", signal);
+  return (await response.json()) as T;
+}
+
+export async function loadConfig() {
+  try {
+    config.value = await json<Config>("config");
+  } finally {
+    isConfigured.value = true;
+  }
+}
+
+/** What to show of an error; null if nobody waits for the answer any more. */
+export function reason(error: unknown): string | null {
+  if (error instanceof DOMException && error.name === "AbortError") return null;
+  if (error instanceof ApiError) return error.message;
+  return String(error);
+}

@@ -1,0 +1,91 @@
+import { useEffect } from "preact/hooks";
+import { config, isConfigured, loadConfig, reason, refusal, tenant, wasAsked } from "./api";
+import { Credentials } from "./credentials";
+import { Help, help } from "./help";
+import { shortcuts } from "./keys";
+import { lazy } from "./lazy";
+import { address, navigate, page } from "./router";
+import { SearchPage } from "./search/page";
+import { nextTheme, theme } from "./theme";
+
+const TracePage = lazy(async () => (await import("./trace/page")).TracePage);
+const ComparePage = lazy(async () => (await import("./compare/page")).ComparePage);
+const ServicesPage = lazy(async () => (await import("./services/page")).ServicesPage);
+const MapPage = lazy(async () => (await import("./map/page")).MapPage);
+const ExplorePage = lazy(async () => (await import("./explore/page")).ExplorePage);
+
+const PAGES = [
+  { name: "search", title: "Search", key: "g s" },
+  { name: "services", title: "Services", key: "g v" },
+  { name: "map", title: "Map", key: "g m" },
+  { name: "explore", title: "Explore", key: "g x" },
+] as const;
+
+function Header() {
+  const shown = tenant.value || config.value?.tenants.join(", ");
+  return (
+    <header class="bar">
+      <a class="brand" href={address("search")}>
+        Tactus
+      </a>
+      <nav aria-label="Pages">
+        {PAGES.map(({ name, title }) => (
+          <a key={name} href={address(name)} aria-current={page.value.name === name ? "page" : undefined}>
+            {title}
+          </a>
+        ))}
+      </nav>
+      <span class="space" />
+      {(wasAsked.value || (shown && shown !== "single-tenant")) && (
+        <button type="button" onClick={() => (refusal.value = "")} title="Change tenant or token">
+          {shown ? "tenant " : "sign in"}
+          <bdi>{shown}</bdi>
+        </button>
+      )}
+      <button type="button" onClick={nextTheme} title="Change between light, dark and what the system has">
+        theme: {theme.value}
+      </button>
+      <button type="button" onClick={() => (help.value = true)} aria-label="Keys">
+        ?
+      </button>
+    </header>
+  );
+}
+
+function Main() {
+  const shown = page.value;
+  if (shown.name === "search") return <SearchPage />;
+  if (shown.name === "trace") return <TracePage key={shown.id} id={shown.id} />;
+  if (shown.name === "compare") return <ComparePage key={`${shown.a}${shown.b}`} a={shown.a} b={shown.b} />;
+  if (shown.name === "services") return <ServicesPage />;
+  if (shown.name === "map") return <MapPage />;
+  if (shown.name === "explore") return <ExplorePage />;
+  return (
+    <main>
+      <h1>There is no such page</h1>
+      <p>
+        <a href={address("search")}>Search for traces</a>
+      </p>
+    </main>
+  );
+}
+
+export function App() {
+  useEffect(() => {
+    loadConfig().catch((error) => console.warn("the limits are not known:", reason(error)));
+    return shortcuts({
+      "?": () => {
+        help.value = true;
+      },
+      ...Object.fromEntries(PAGES.map(({ name, key }) => [key, () => navigate(address(name))])),
+    });
+  }, []);
+  return (
+    <>
+      <Header />
+      {isConfigured.value && <Main />}
+      {refusal.value !== null && <Credentials />}
+      {help.value && <Help />}
+    </>
+  );
+}

@@ -1,0 +1,148 @@
+import { useEffect, useMemo } from "preact/hooks";
+import { request } from "../api";
+import { duration, integer } from "../format";
+import { useLoaded } from "../loaded";
+import { address, params, setParams } from "../router";
+import { Scroll } from "../scroll";
+import { Chip } from "../search/results";
+import { Text } from "../text";
+import { computeTimes } from "../trace/compute";
+import { nameOf, serviceOf } from "../trace/model";
+import { type Path, pathsOf } from "../trace/paths";
+import { decode, extent, type Skeleton } from "../trace/skeleton";
+import { align, flatten, type Pair } from "./align";
+
+const SHOWN = 500;
+
+interface Side {
+  trace: Skeleton;
+  paths: Path;
+  extent: number;
+}
+
+async function load(id: string, signal: AbortSignal): Promise<Side> {
+  const response = await request(`traces/${id}/skeleton`, "application/vnd.tactus.skeleton", signal);
+  const trace = decode(await response.arrayBuffer());
+  const times = await computeTimes(trace, signal);
+  return { trace, paths: pathsOf(trace, times.self), extent: extent(trace) };
+}
+
+/** Two traces over each other: what takes longer, what only one of them does. */
+export function ComparePage({ a, b }: { a: string; b: string }) {
+  const { value, problem } = useLoaded(`${a} ${b}`, (signal) =>
+    Promise.all([load(a, signal), load(b, signal)]),
+  );
+  const only = params.value.get("only") === "1";
+  const found = useMemo(() => {
+    if (!value) return null;
+    const { pairs, hidden } = flatten(align(value[0].paths, value[1].paths), SHOWN);
+    return { pairs, hidden };
+  }, [value]);
+  useEffect(() => {
+    document.title = "Compare – Tactus";
+  }, []);
+  return (
+    <main>
+      <h1>Compare two traces</h1>
+      {problem !== null && (
+        <p class="error" role="alert">
+          ✕ {problem || "One of the traces is not stored."}
+        </p>
+      )}
+      {problem === null && !value && <p role="status">reading…</p>}
+      {value && found && (
+        <>
+          <Head id={a} letter="A" side={value[0]} />
+          <Head id={b} letter="B" side={value[1]} />
+          <p>
+            B takes <strong>{signed(value[1].extent - value[0].extent)}</strong> ·{" "}
+            <a href={address(`compare/${b}...${a}`)}>change sides</a> ·{" "}
+            <label>
+              <input
+                type="checkbox"
+                checked={only}
+                onChange={(event) => setParams({ only: event.currentTarget.checked ? "1" : null })}
+              />{" "}
+              only what one of them has
+            </label>
+          </p>
+          {found.hidden > 0 && <p class="strip">! {integer(found.hidden)} more calls are not shown.</p>}
+          <Table pairs={only ? found.pairs.filter(({ a, b }) => !a || !b) : found.pairs} />
+        </>
+      )}
+    </main>
+  );
+}
+
+function signed(nanos: number): string {
+  return `${nanos < 0 ? "−" : "+"}${duration(Math.abs(nanos))}`;
+}
+
+function Head({ id, letter, side: { trace, extent } }: { id: string; letter: string; side: Side }) {
+  const root = trace.count > 0 ? `${serviceOf(trace, 0)} ${nameOf(trace, 0)}` : id;
+  return (
+    <p>
+      <strong>{letter}</strong>{" "}
+      <a href={address(`trace/${id}`)}>
+        <Text value={root} />
+      </a>{" "}
+      · {duration(extent)} · {integer(trace.count)} spans <span class="mono muted">{id}</span>
+    </p>
+  );
+}
+
+function Table({ pairs }: { pairs: Pair[] }) {
+  const most = Math.max(1, ...pairs.map(({ change }) => Math.abs(change)));
+  if (pairs.length === 0) return <p class="hint">Both do the same calls.</p>;
+  return (
+    <Scroll>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Call</th>
+            <th scope="col" class="number">
+              A
+            </th>
+            <th scope="col" class="number">
+              B
+            </th>
+            <th scope="col" class="number">
+              B − A
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {pairs.map((pair, at) => {
+            const { service, name } = (pair.a ?? pair.b) as Path;
+            return (
+              <tr key={at}>
+                <td style={{ paddingInlineStart: `${8 + Math.min(20, pair.depth - 1) * 14}px` }}>
+                  <Chip name={service} /> <Text value={name || "(no name)"} />
+                  {!pair.a && <strong class="warning"> only B</strong>}
+                  {!pair.b && <strong class="warning"> only A</strong>}
+                </td>
+                <Cell path={pair.a} />
+                <Cell path={pair.b} />
+                <td class="number">
+                  {signed(pair.change)}
+                  <meter min={0} max={most} value={Math.abs(pair.change)} aria-hidden="true" />
+                </td>
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+    </Scroll>
+  );
+}
+
+function Cell({ path }: { path: Path | null }) {
+  if (!path) return <td class="number muted">–</td>;
+  return (
+    <td class="number">
+      {path.calls > 1 && <span class="muted">×{integer(path.calls)} </span>}
+      {path.errors > 0 && <span class="error">✕{integer(path.errors)} </span>}
+      {duration(path.weight)}
+    </td>
+  );
+}

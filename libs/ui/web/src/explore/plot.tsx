@@ -1,0 +1,137 @@
+import { useEffect, useRef } from "preact/hooks";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { time } from "../format";
+import { COLOURS } from "../looks";
+import type { Exemplar } from "../metrics";
+import { isDark } from "../theme";
+import type { Table } from "./table";
+
+const HEIGHT = 320;
+/** How near to an exemplar a click has to be, in pixels. */
+const NEAR = 10;
+
+export type Kind = "line" | "bar";
+
+interface Props {
+  table: Table;
+  kind: Kind;
+  hidden: ReadonlySet<number>;
+  format(value: number): string;
+  zoom(from: number, to: number): void;
+  open(exemplar: Exemplar): void;
+  /** The canvas, for a picture of it. */
+  ready(canvas: HTMLCanvasElement): void;
+}
+
+/** The colour of a series by its place. */
+export function colourOf(at: number, dark: boolean): string {
+  return COLOURS[(at * 3 + 3) % COLOURS.length][dark ? 1 : 0];
+}
+
+/** Series over time, with exemplars as diamonds. Dragging zooms; a click on an exemplar opens its trace. */
+export function Plot({ table, kind, hidden, format, zoom, open, ready }: Props) {
+  const box = useRef<HTMLDivElement>(null);
+  const dark = isDark();
+  const calls = useRef({ format, zoom, open, ready });
+  calls.current = { format, zoom, open, ready };
+  useEffect(() => {
+    const element = box.current;
+    if (!element) return;
+    const style = getComputedStyle(element);
+    const text = style.getPropertyValue("--muted");
+    const axis = {
+      stroke: text,
+      grid: { stroke: style.getPropertyValue("--line"), width: 1 },
+      ticks: { show: false },
+    };
+    const exemplars = table.series.flatMap((one, at) =>
+      hidden.has(at) ? [] : one.exemplars.map((exemplar) => ({ exemplar, at })),
+    );
+    const plot = new uPlot(
+      {
+        width: Math.max(200, element.clientWidth),
+        height: HEIGHT,
+        legend: { show: false },
+        cursor: { drag: { x: true, y: false, setScale: false }, y: false },
+        scales: { y: { range: (_, low, high) => [Math.min(0, low), high > low ? high : low + 1] } },
+        axes: [
+          {
+            ...axis,
+            space: 120,
+            values: (_, splits) => splits.map((seconds) => time(seconds * 1_000).slice(0, -3)),
+          },
+          { ...axis, size: 72, values: (_, splits) => splits.map((value) => calls.current.format(value)) },
+        ],
+        series: [
+          {},
+          ...table.series.map((one, at) => ({
+            label: one.name,
+            show: !hidden.has(at),
+            stroke: colourOf(at, dark),
+            width: 1.5,
+            fill: kind === "bar" ? `${colourOf(at, dark)}80` : undefined,
+            paths: kind === "bar" ? uPlot.paths.bars?.({ size: [0.9, 60] }) : undefined,
+            points: { show: kind === "line" && table.times.length < 40 },
+          })),
+        ],
+        hooks: {
+          draw: [(plot) => drawExemplars(plot, exemplars, dark)],
+          setSelect: [
+            (plot) => {
+              const { left, width } = plot.select;
+              if (width < 3) return;
+              calls.current.zoom(plot.posToVal(left, "x"), plot.posToVal(left + width, "x"));
+              plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+            },
+          ],
+        },
+      },
+      [table.times, ...table.series.map((one) => one.values)],
+      element,
+    );
+    const click = (event: MouseEvent) => {
+      const area = plot.over.getBoundingClientRect();
+      const [x, y] = [event.clientX - area.left, event.clientY - area.top];
+      const distance = ({ exemplar }: { exemplar: Exemplar }) =>
+        Math.hypot(plot.valToPos(exemplar.millis / 1000, "x") - x, plot.valToPos(exemplar.value, "y") - y);
+      const nearest = exemplars.sort((a, b) => distance(a) - distance(b))[0];
+      if (nearest && distance(nearest) <= NEAR) calls.current.open(nearest.exemplar);
+    };
+    plot.over.addEventListener("click", click);
+    const canvas = element.querySelector("canvas");
+    if (canvas) calls.current.ready(canvas);
+    const observer = new ResizeObserver(() =>
+      plot.setSize({ width: Math.max(200, element.clientWidth), height: HEIGHT }),
+    );
+    observer.observe(element);
+    return () => {
+      observer.disconnect();
+      plot.destroy();
+    };
+  }, [table, kind, hidden, dark]);
+  return (
+    <div ref={box} class="plot" role="img" aria-label="Series over time; the table below has their values" />
+  );
+}
+
+function drawExemplars(plot: uPlot, exemplars: { exemplar: Exemplar; at: number }[], dark: boolean) {
+  const { ctx } = plot;
+  const size = 4 * devicePixelRatio;
+  ctx.save();
+  for (const { exemplar, at } of exemplars) {
+    const x = plot.valToPos(exemplar.millis / 1000, "x", true);
+    const y = plot.valToPos(exemplar.value, "y", true);
+    ctx.beginPath();
+    ctx.moveTo(x, y - size);
+    ctx.lineTo(x + size, y);
+    ctx.lineTo(x, y + size);
+    ctx.lineTo(x - size, y);
+    ctx.closePath();
+    ctx.fillStyle = colourOf(at, dark);
+    ctx.strokeStyle = dark ? "#e6e9ee" : "#1b1f24";
+    ctx.fill();
+    ctx.stroke();
+  }
+  ctx.restore();
+}

@@ -1,0 +1,62 @@
+import type { Exemplar, Series } from "../metrics";
+
+/** Series on one axis of time. */
+export interface Table {
+  /** Unix seconds, ascending. */
+  times: number[];
+  series: Row[];
+}
+
+export interface Row {
+  name: string;
+  labels: Record<string, string>;
+  /** By time; `null` where a series has no value. */
+  values: (number | null)[];
+  exemplars: Exemplar[];
+  last: number | null;
+  mean: number | null;
+  max: number | null;
+}
+
+/** The text of labels, as `{service="shop"}` would have them, without the braces. */
+export function nameOf(labels: Record<string, string>): string {
+  const all = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
+  return all.length === 0 ? "all" : all.join(" ");
+}
+
+export function tableOf(all: Series[]): Table {
+  const times = [...new Set(all.flatMap(({ points }) => points.map(([millis]) => millis)))].sort(
+    (a, b) => a - b,
+  );
+  const place = new Map(times.map((millis, at) => [millis, at]));
+  const series = all.map(({ labels, points, exemplars }) => {
+    const values = new Array<number | null>(times.length).fill(null);
+    for (const [millis, value] of points) {
+      if (Number.isFinite(value)) values[place.get(millis) as number] = value;
+    }
+    const known = values.filter((value) => value !== null);
+    return {
+      name: nameOf(labels),
+      labels,
+      values,
+      exemplars: exemplars.filter(({ value }) => Number.isFinite(value)),
+      last: known.at(-1) ?? null,
+      mean: known.length > 0 ? known.reduce((sum, value) => sum + value, 0) / known.length : null,
+      max: known.length > 0 ? Math.max(...known) : null,
+    };
+  });
+  return { times: times.map((millis) => millis / 1000), series };
+}
+
+/** Comma-separated values: a line a time, a column a series. */
+export function csvOf({ times, series }: Table): string {
+  const cell = (text: string) => {
+    // A spreadsheet would run what begins so.
+    const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  const lines = times.map((time, at) =>
+    [new Date(time * 1000).toISOString(), ...series.map(({ values }) => values[at] ?? "")].join(","),
+  );
+  return `${["time", ...series.map(({ name }) => cell(name))].join(",")}\n${lines.join("\n")}\n`;
+}

@@ -1,0 +1,45 @@
+/** A duration of nanoseconds with three digits: `1.84 s`, `250 ms`. */
+export function duration(nanos: number): string {
+  const size = Math.abs(nanos);
+  if (size === 0) return "0";
+  if (size < 1e3) return `${Math.round(nanos)} ns`;
+  if (size < 1e6) return `${digits(nanos / 1e3)} µs`;
+  if (size < 1e9) return `${digits(nanos / 1e6)} ms`;
+  if (size < 60e9) return `${digits(nanos / 1e9)} s`;
+  const seconds = Math.round(size / 1e9);
+  const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+  const units = ["h", "m", "s"];
+  const shown = parts.map((part, at) => (part > 0 ? `${part} ${units[at]}` : "")).filter(Boolean);
+  return (nanos < 0 ? "-" : "") + shown.join(" ");
+}
+
+function digits(value: number): string {
+  const size = Math.abs(value);
+  return value.toFixed(size < 10 ? 2 : size < 100 ? 1 : 0);
+}
+
+/** A number of bytes: `3.1 GB`. */
+export function bytes(count: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+  let unit = 0;
+  while (count >= 1000 && unit < units.length - 1) {
+    count /= 1000;
+    unit += 1;
+  }
+  return `${unit === 0 ? count : digits(count)} ${units[unit]}`;
+}
+
+const number = new Intl.NumberFormat("en");
+
+export function integer(count: number): string {
+  return number.format(count).replaceAll(",", " ");
+}
+
+/** Local time of unix milliseconds; with the day if that is not today. */
+export function time(millis: number, now = Date.now()): string {
+  const date = new Date(millis);
+  const two = (part: number, width = 2) => String(part).padStart(width, "0");
+  const clock = `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+  if (date.toDateString() === new Date(now).toDateString()) return clock;
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${clock}`;
+}

@@ -1,0 +1,33 @@
+import { effect, signal } from "@preact/signals";
+
+const KEY = "tactus.keys";
+
+/** Single keys get in the way of those who speak their input; they can be switched off. */
+export const areKeysOn = signal(localStorage.getItem(KEY) !== "off");
+
+effect(() => {
+  if (areKeysOn.value) localStorage.removeItem(KEY);
+  else localStorage.setItem(KEY, "off");
+});
+
+/** Where keys are typed as text. */
+function isEditing(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && target.closest("input, textarea, select, dialog") !== null;
+}
+
+/** Lets keys do something, except while somebody writes; `"g s"` is one after the other. Returns what ends that. */
+export function shortcuts(actions: Record<string, (event: KeyboardEvent) => void>): () => void {
+  let before = "";
+  const listen = (event: KeyboardEvent) => {
+    if (!areKeysOn.value) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || isEditing(event.target))
+      return;
+    const action = actions[`${before} ${event.key}`] ?? actions[event.key];
+    before = event.key === "g" ? "g" : "";
+    if (!action) return;
+    event.preventDefault();
+    action(event);
+  };
+  addEventListener("keydown", listen);
+  return () => removeEventListener("keydown", listen);
+}

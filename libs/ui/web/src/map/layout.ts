@@ -1,0 +1,59 @@
+import type { Edge } from "./edges";
+
+export interface Drawn {
+  width: number;
+  height: number;
+  nodes: { name: string; x: number; y: number; width: number; height: number }[];
+  edges: { edge: Edge; path: string; x: number; y: number }[];
+}
+
+const MARGIN = 12;
+const HEIGHT = 32;
+
+/** Layers from left to right. Equal edges give an equal picture: they are put in order first. */
+export async function layout(edges: Edge[]): Promise<Drawn> {
+  const { Graph, layout } = await import("@dagrejs/dagre");
+  const graph = new Graph({ multigraph: true });
+  graph.setGraph({ rankdir: "LR", nodesep: 24, ranksep: 110, edgesep: 18, marginx: MARGIN, marginy: MARGIN });
+  graph.setDefaultEdgeLabel(() => ({}));
+  const names = [...new Set(edges.flatMap(({ client, server }) => [client, server]))].sort();
+  for (const name of names) {
+    graph.setNode(name, { width: Math.min(230, 24 + 8 * Math.max(6, name.length)), height: HEIGHT });
+  }
+  const id = (edge: Edge) => `${edge.client}\u0000${edge.server}\u0000${edge.kind}`;
+  const inOrder = [...edges].sort((a, b) => (id(a) < id(b) ? -1 : 1));
+  for (const edge of inOrder) {
+    graph.setEdge(edge.client, edge.server, { width: 90, height: 16, labelpos: "c" }, nameOf(edge));
+  }
+  layout(graph);
+  const { width = 0, height = 0 } = graph.graph();
+  return {
+    width,
+    height,
+    nodes: names.map((name) => {
+      const { x, y, width, height } = graph.node(name);
+      return { name, x: x - width / 2, y: y - height / 2, width, height };
+    }),
+    edges: inOrder.map((edge) => {
+      const { points, x, y } = graph.edge(edge.client, edge.server, nameOf(edge));
+      return { edge, path: curve(points), x: x ?? points[0].x, y: (y ?? points[0].y) - 4 };
+    }),
+  };
+}
+
+/** Between two nodes each edge has a name; dagre loses those whose name is empty. */
+function nameOf(edge: Edge): string {
+  return edge.kind || "call";
+}
+
+/** A smooth line through points. */
+function curve(points: { x: number; y: number }[]): string {
+  const at = ({ x, y }: { x: number; y: number }) => `${x.toFixed(1)} ${y.toFixed(1)}`;
+  let path = `M${at(points[0])}`;
+  for (let next = 1; next < points.length - 1; next += 1) {
+    const [here, after] = [points[next], points[next + 1]];
+    const middle = { x: (here.x + after.x) / 2, y: (here.y + after.y) / 2 };
+    path += `Q${at(here)} ${at(next === points.length - 2 ? after : middle)}`;
+  }
+  return points.length === 2 ? `${path}L${at(points[1])}` : path;
+}

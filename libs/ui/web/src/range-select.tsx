@@ -1,0 +1,41 @@
+import { useMemo, useState } from "preact/hooks";
+import { DEFAULT_RANGE, RANGES, type Range, rangeOf } from "./range";
+import { params, setParams } from "./router";
+
+/** Chooses the time range of the address. */
+export function RangeSelect() {
+  const isFixed = params.value.has("from");
+  return (
+    <>
+      <label class="hidden" for="range">
+        Time range
+      </label>
+      <select
+        id="range"
+        value={isFixed ? "fixed" : (params.value.get("range") ?? DEFAULT_RANGE)}
+        onChange={(event) => setParams({ range: event.currentTarget.value, from: null, to: null }, false)}
+      >
+        {isFixed && <option value="fixed">chosen range</option>}
+        {RANGES.map((range) => (
+          <option key={range} value={range}>
+            last {range}
+          </option>
+        ))}
+      </select>
+    </>
+  );
+}
+
+/** The range of the address, which stays the same until that changes or `again` is called. */
+export function useRange(): { range: Range; again(): void } {
+  const [count, setCount] = useState(0);
+  const { value } = params;
+  const key = `${value.get("range")} ${value.get("from")} ${value.get("to")} ${count}`;
+  const range = useMemo(() => rangeOf(value), [key]);
+  return { range, again: () => setCount(count + 1) };
+}
+
+/** Parameters that fix a range. */
+export function fixed(range: Range): Record<string, string | null> {
+  return { from: `${range.from}`, to: `${range.to}`, range: null };
+}

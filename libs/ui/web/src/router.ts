@@ -1,0 +1,78 @@
+import { computed, signal } from "@preact/signals";
+
+export type Page =
+  | { name: "search" | "services" | "map" | "explore" | "unknown" }
+  | { name: "trace"; id: string }
+  | { name: "compare"; a: string; b: string };
+
+const href = signal(location.href);
+
+/** Where the pages are: what the server said in `<base>`. */
+const root = new URL(document.baseURI).pathname;
+
+/** Parameters of the address. */
+export const params = computed(() => new URL(href.value).searchParams);
+
+export const page = computed(() => pageOf(new URL(href.value).pathname.slice(root.length)));
+
+const ID = "([0-9a-fA-F]{1,32})";
+const TRACE = new RegExp(`^trace/${ID}$`);
+const COMPARE = new RegExp(`^compare/${ID}\\.\\.\\.${ID}$`);
+
+/** The page of a path below the root. */
+export function pageOf(path: string): Page {
+  if (path === "") return { name: "search" };
+  if (path === "search" || path === "services" || path === "map" || path === "explore") return { name: path };
+  const trace = TRACE.exec(path);
+  if (trace) return { name: "trace", id: padded(trace[1]) };
+  const two = COMPARE.exec(path);
+  return two ? { name: "compare", a: padded(two[1]), b: padded(two[2]) } : { name: "unknown" };
+}
+
+/** A trace id with all of its digits: many tools leave out leading zeros. */
+export function padded(id: string): string {
+  return id.toLowerCase().padStart(32, "0");
+}
+
+/** The address of a page, relative to the base. Parameters without a value are left out. */
+export function address(path: string, values: Record<string, string | null | undefined> = {}): string {
+  const given = Object.entries(values).filter((entry): entry is [string, string] => !!entry[1]);
+  const query = new URLSearchParams(given).toString();
+  return query === "" ? path : `${path}?${query}`;
+}
+
+function go(url: URL, replace: boolean) {
+  if (url.href === href.value) return;
+  if (replace) history.replaceState(null, "", url);
+  else history.pushState(null, "", url);
+  href.value = url.href;
+}
+
+export function navigate(path: string, replace = false) {
+  go(new URL(path, document.baseURI), replace);
+}
+
+/** Changes parameters of the page that is shown; `null` takes one away. */
+export function setParams(values: Record<string, string | null>, replace = true) {
+  const url = new URL(href.value);
+  for (const [name, value] of Object.entries(values)) {
+    if (value === null) url.searchParams.delete(name);
+    else url.searchParams.set(name, value);
+  }
+  go(url, replace);
+}
+
+addEventListener("popstate", () => {
+  href.value = location.href;
+});
+
+/** Links within the pages change the page without loading it again. */
+addEventListener("click", (event) => {
+  if (event.defaultPrevented || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey)
+    return;
+  const link = (event.target as Element | null)?.closest?.("a");
+  if (!link || link.target || link.hasAttribute("download") || link.origin !== location.origin) return;
+  if (!link.pathname.startsWith(root)) return;
+  event.preventDefault();
+  navigate(link.href);
+});

@@ -1,0 +1,160 @@
+import { useSignal } from "@preact/signals";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { config, reason } from "../api";
+import { duration, time } from "../format";
+import { type Series, series, slots, stepFor } from "../metrics";
+import { type Range, tooLong } from "../range";
+
+const POINTS = 90;
+const WIDTH = 600;
+const HEIGHT = 72;
+
+interface Data {
+  step: number;
+  rate: Series[];
+  latency: Series[];
+}
+
+/** Rate and errors, and quantiles of the duration, of the spans that a query finds. Dragging over one zooms. */
+export function Charts({ q, range, zoom }: { q: string; range: Range; zoom(range: Range): void }) {
+  const data = useSignal<Data | null>(null);
+  const problem = useSignal<string | null>(null);
+  const wrong = tooLong(range, config.value?.limits.metricsSeconds ?? 0, "Charts");
+  useEffect(() => {
+    data.value = null;
+    problem.value = wrong;
+    if (wrong) return;
+    const stop = new AbortController();
+    const step = stepFor(range, POINTS);
+    const rate = series(`${q} | rate() by (status)`, range, step, stop.signal);
+    const latency = series(`${q} | quantile_over_time(duration, .5, .95)`, range, step, stop.signal);
+    Promise.all([rate, latency]).then(
+      ([rate, latency]) => {
+        data.value = { step, rate, latency };
+      },
+      (error) => {
+        if (!stop.signal.aborted) problem.value = reason(error);
+      },
+    );
+    return () => stop.abort();
+  }, [q, range, wrong, data, problem]);
+  if (problem.value !== null) return <p class="muted charts-none">no charts: {problem.value}</p>;
+  const { step = stepFor(range, POINTS), rate = [], latency = [] } = data.value ?? {};
+  const all = slots(rate, range, step);
+  const errors = slots(
+    rate.filter(({ labels }) => labels.status === "error"),
+    range,
+    step,
+  );
+  const quantile = (p: string) =>
+    slots(
+      latency.filter(({ labels }) => Number(labels.p) === Number(p)),
+      range,
+      step,
+    );
+  const [p50, p95] = [quantile("0.5"), quantile("0.95")];
+  return (
+    <div class="charts" aria-busy={data.value === null}>
+      <Chart
+        title="spans a second"
+        range={range}
+        zoom={zoom}
+        bars={[all, errors]}
+        format={(value) => `${Math.round(value * 100) / 100}/s`}
+        summary={`${total(all, step)} spans, ${total(errors, step)} with an error`}
+      />
+      <Chart
+        title="duration, p50 and p95"
+        kind="latency"
+        range={range}
+        zoom={zoom}
+        bars={[p95, p50]}
+        format={(value) => duration(value * 1e9)}
+        summary={`p95 up to ${duration(Math.max(...p95) * 1e9)}`}
+      />
+    </div>
+  );
+}
+
+function total(values: number[], step: number): number {
+  return Math.round(values.reduce((sum, value) => sum + value, 0) * step);
+}
+
+interface ChartProps {
+  title: string;
+  kind?: string;
+  summary: string;
+  range: Range;
+  /** The second over the first. */
+  bars: [number[], number[]];
+  format(value: number): string;
+  zoom(range: Range): void;
+}
+
+function Chart({ title, kind, summary, range, bars, format, zoom }: ChartProps) {
+  const [drag, setDrag] = useState<[number, number] | null>(null);
+  const plot = useRef<SVGSVGElement>(null);
+  const highest = Math.max(...bars[0], ...bars[1]);
+  const width = WIDTH / bars[0].length;
+  const place = (event: PointerEvent) => {
+    const box = plot.current?.getBoundingClientRect();
+    return box ? Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) : 0;
+  };
+  const finish = () => {
+    setDrag(null);
+    if (!drag) return;
+    const [first, last] = drag[0] < drag[1] ? drag : [drag[1], drag[0]];
+    const length = range.to - range.from;
+    const from = Math.floor(range.from + first * length);
+    const to = Math.ceil(range.from + last * length);
+    if (last - first > 0.005 && to > from) zoom({ from, to });
+  };
+  const path = (values: number[]) =>
+    values
+      .map((value, slot) => {
+        const height = highest > 0 ? (Math.max(0, value) / highest) * HEIGHT : 0;
+        const x = (slot * width).toFixed(2);
+        return value > 0
+          ? `M${x} ${HEIGHT}v-${height.toFixed(2)}h${Math.max(0.5, width - 0.5).toFixed(2)}V${HEIGHT}z`
+          : "";
+      })
+      .join("");
+  return (
+    <figure class={kind}>
+      <figcaption>
+        {title} <span class="muted">up to {format(highest)}</span>
+      </figcaption>
+      <svg
+        ref={plot}
+        viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+        preserveAspectRatio="none"
+        role="img"
+        aria-label={`${title}: ${summary}`}
+        onPointerDown={(event) => {
+          plot.current?.setPointerCapture(event.pointerId);
+          setDrag([place(event), place(event)]);
+        }}
+        onPointerMove={(event) => drag && setDrag([drag[0], place(event)])}
+        onPointerUp={finish}
+        onPointerCancel={() => setDrag(null)}
+      >
+        <title>{summary}</title>
+        <path class="first" d={path(bars[0])} />
+        <path class="second" d={path(bars[1])} />
+        {drag && (
+          <rect
+            class="drag"
+            x={Math.min(...drag) * WIDTH}
+            width={Math.abs(drag[0] - drag[1]) * WIDTH}
+            y={0}
+            height={HEIGHT}
+          />
+        )}
+      </svg>
+      <div class="axis">
+        <span>{time(range.from * 1000)}</span>
+        <span>{time(range.to * 1000)}</span>
+      </div>
+    </figure>
+  );
+}

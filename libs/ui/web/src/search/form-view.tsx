@@ -1,0 +1,109 @@
+import { useEffect, useState } from "preact/hooks";
+import type { Range } from "../range";
+import { EMPTY, type Form, fromQuery, isDuration, toQuery } from "./form";
+import { services } from "./query";
+
+interface Props {
+  query: string;
+  range: Range;
+  write(query: string): void;
+}
+
+/** Fields that write the query, and follow it. */
+export function QueryForm({ query, range, write }: Props) {
+  const [open, setOpen] = useState(false);
+  const [known, setKnown] = useState<string[]>([]);
+  // What is typed here stays as it is while the query says the same.
+  const [draft, setDraft] = useState<Form>(EMPTY);
+  const read = query.trim() === "" ? EMPTY : fromQuery(query);
+  const form = toQuery(draft) === query ? draft : read;
+  useEffect(() => {
+    if (!open) return;
+    const stop = new AbortController();
+    services(range, stop.signal).then(setKnown, () => {});
+    return () => stop.abort();
+  }, [open, range.from, range.to]);
+  const set = (change: Partial<Form>) => {
+    const next = { ...(form ?? EMPTY), ...change };
+    setDraft(next);
+    write(toQuery(next));
+  };
+  const attributes = form ? [...form.attributes, { key: "", value: "" }] : [];
+  const setAttribute = (at: number, change: Partial<{ key: string; value: string }>) =>
+    set({
+      attributes: attributes
+        .map((pair, index) => (index === at ? { ...pair, ...change } : pair))
+        .filter(({ key, value }) => key !== "" || value !== ""),
+    });
+  return (
+    <details class="form" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>Form</summary>
+      {!form && <p>This query says more than the form can. It runs as it is written.</p>}
+      {form && (
+        <div class="fields">
+          <label>
+            Service
+            <input
+              value={form.service}
+              list="services"
+              onInput={(e) => set({ service: e.currentTarget.value })}
+            />
+          </label>
+          <datalist id="services">
+            {known.map((name) => (
+              <option key={name} value={name} />
+            ))}
+          </datalist>
+          <label>
+            Span name
+            <input value={form.name} onInput={(e) => set({ name: e.currentTarget.value })} />
+          </label>
+          <Duration label="Lasts at least" value={form.minimum} set={(minimum) => set({ minimum })} />
+          <Duration label="Lasts at most" value={form.maximum} set={(maximum) => set({ maximum })} />
+          <label class="check">
+            <input
+              type="checkbox"
+              checked={form.failed}
+              onChange={(e) => set({ failed: e.currentTarget.checked })}
+            />
+            failed
+          </label>
+          {attributes.map(({ key, value }, at) => (
+            <fieldset key={at}>
+              <label>
+                Attribute
+                <input value={key} onInput={(e) => setAttribute(at, { key: e.currentTarget.value })} />
+              </label>
+              <label>
+                is
+                <input value={value} onInput={(e) => setAttribute(at, { value: e.currentTarget.value })} />
+              </label>
+            </fieldset>
+          ))}
+        </div>
+      )}
+    </details>
+  );
+}
+
+function Duration({ label, value, set }: { label: string; value: string; set(value: string): void }) {
+  const [text, setText] = useState(value);
+  useEffect(() => {
+    if (isDuration(value)) setText(value);
+  }, [value]);
+  const isWrong = text !== "" && !isDuration(text);
+  return (
+    <label>
+      {label}
+      <input
+        value={text}
+        placeholder="250ms"
+        aria-invalid={isWrong ? "true" : undefined}
+        onInput={(event) => {
+          setText(event.currentTarget.value);
+          set(isDuration(event.currentTarget.value) ? event.currentTarget.value : "");
+        }}
+      />
+    </label>
+  );
+}

@@ -1,0 +1,92 @@
+/** What the form can say. Empty texts say nothing. */
+export interface Form {
+  service: string;
+  name: string;
+  minimum: string;
+  maximum: string;
+  failed: boolean;
+  attributes: { key: string; value: string }[];
+}
+
+export const EMPTY: Form = { service: "", name: "", minimum: "", maximum: "", failed: false, attributes: [] };
+
+const DURATION = /^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$/;
+const PLAIN_KEY = /^[A-Za-z_][A-Za-z0-9_./-]*$/;
+const LITERAL = /^(true|false|-?\d+(\.\d+)?)$/;
+
+/** True for a duration as TraceQL writes it. */
+export function isDuration(text: string): boolean {
+  return DURATION.test(text);
+}
+
+export function quote(text: string): string {
+  return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("\n", "\\n")}"`;
+}
+
+/** An attribute as TraceQL names it; `key` may begin with its scope. */
+export function attribute(key: string): string {
+  const scope = /^(span|resource|event|link|instrumentation|parent)\./.exec(key)?.[0] ?? ".";
+  const name = scope === "." ? key.replace(/^\./, "") : key.slice(scope.length);
+  return scope + (PLAIN_KEY.test(name) ? name : quote(name));
+}
+
+/** The query that a form stands for. */
+export function toQuery(form: Form): string {
+  const all: string[] = [];
+  if (form.service !== "") all.push(`resource.service.name = ${quote(form.service)}`);
+  if (form.name !== "") all.push(`name = ${quote(form.name)}`);
+  if (form.failed) all.push("status = error");
+  if (isDuration(form.minimum)) all.push(`duration >= ${form.minimum}`);
+  if (isDuration(form.maximum)) all.push(`duration <= ${form.maximum}`);
+  for (const { key, value } of form.attributes) {
+    if (key !== "") all.push(`${attribute(key)} = ${LITERAL.test(value) ? value : quote(value)}`);
+  }
+  return all.length === 0 ? "{ }" : `{ ${all.join(" && ")} }`;
+}
+
+const TEXT = /^"((?:[^"\\]|\\.)*)"/;
+
+function unquote(text: string): string {
+  return text.replace(/\\(.)/g, (_, char) => (char === "n" ? "\n" : char));
+}
+
+/** The form that stands for a query; null if no form can say that. */
+export function fromQuery(query: string): Form | null {
+  const body = /^\s*\{([\s\S]*)\}\s*$/.exec(query)?.[1];
+  if (body === undefined) return null;
+  const form: Form = { ...EMPTY, attributes: [] };
+  const seen = new Set<string>();
+  let rest = body.trim();
+  while (rest !== "") {
+    const match = /^([A-Za-z.][A-Za-z0-9_./:-]*)(?:"((?:[^"\\]|\\.)*)")?\s*(=|>=|<=|>|<)\s*/.exec(rest);
+    if (!match) return null;
+    const key = match[2] === undefined ? match[1] : match[1] + unquote(match[2]);
+    const operator = match[3];
+    rest = rest.slice(match[0].length);
+    const text = TEXT.exec(rest);
+    const value = text?.[0] ?? /^[^\s&|(){}"]+/.exec(rest)?.[0];
+    if (value === undefined) return null;
+    rest = rest.slice(value.length).trimStart();
+    if (rest !== "") {
+      if (!rest.startsWith("&&")) return null;
+      rest = rest.slice(2).trimStart();
+      if (rest === "") return null;
+    }
+    const id = key + operator;
+    if (seen.has(id)) return null;
+    seen.add(id);
+    const plain = text ? unquote(text[1]) : null;
+    if (key === "duration" && plain === null && isDuration(value)) {
+      if (operator === ">=") form.minimum = value;
+      else if (operator === "<=") form.maximum = value;
+      else return null;
+    } else if (operator !== "=") return null;
+    else if (key === "resource.service.name" && plain !== null) form.service = plain;
+    else if (key === "name" && plain !== null) form.name = plain;
+    else if (key === "status" && value === "error") form.failed = true;
+    else if (key.includes(".") && (plain !== null ? !LITERAL.test(plain) : LITERAL.test(value))) {
+      form.attributes.push({ key: key.replace(/^\./, ""), value: plain ?? value });
+    } else return null;
+  }
+  return form;
+}

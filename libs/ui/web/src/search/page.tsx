@@ -1,0 +1,202 @@
+import { useSignal } from "@preact/signals";
+import { useCallback, useEffect, useMemo, useRef } from "preact/hooks";
+import { config, reason } from "../api";
+import { QueryField } from "../editor/field";
+import { bytes, integer } from "../format";
+import { shortcuts } from "../keys";
+import { type Range, rangeOf, tooLong } from "../range";
+import { fixed, RangeSelect } from "../range-select";
+import { address, navigate, params, setParams } from "../router";
+import { Charts } from "./charts";
+import { useCheck } from "./check";
+import { columnsOf, withColumns } from "./columns";
+import { QueryForm } from "./form-view";
+import { Plan } from "./plan";
+import { Problem } from "./problem";
+import { type Found, search, traceId } from "./query";
+
+import { Results } from "./results";
+
+const RECENT = "tactus.recent";
+const MOST_RECENT = 20;
+
+function recent(): string[] {
+  try {
+    const kept: unknown = JSON.parse(localStorage.getItem(RECENT) ?? "[]");
+    return Array.isArray(kept) ? kept.filter((query) => typeof query === "string") : [];
+  } catch {
+    return [];
+  }
+}
+
+function remember(query: string) {
+  const all = [query, ...recent().filter((known) => known !== query)].slice(0, MOST_RECENT);
+  localStorage.setItem(RECENT, JSON.stringify(all));
+}
+
+/** A query that was run: with a range that does not move while it is looked at. */
+interface Run {
+  q: string;
+  range: Range;
+  limit: number;
+  columns: string[];
+  at: number;
+}
+
+export function SearchPage() {
+  const q = params.value.get("q") ?? "";
+  const text = useSignal(q);
+  const columnsText = useSignal(params.value.get("columns") ?? "");
+  const run = useSignal<Run | null>(null);
+  const found = useSignal<Found | null>(null);
+  const error = useSignal<string | null>(null);
+  const focusField = useRef<() => void>(() => {});
+  const address_ = params.value.toString();
+  const columns = columnsOf(params.value.get("columns") ?? "");
+  const limit = Number(params.value.get("limit")) || config.value?.limits.defaultTraces || 20;
+
+  useEffect(() => {
+    document.title = "Search – Tactus";
+    return shortcuts({ "/": () => focusField.current() });
+  }, []);
+
+  // The address is what is run: forwards, backwards and links all end here.
+  useEffect(() => {
+    text.value = q;
+    columnsText.value = params.value.get("columns") ?? "";
+    run.value = q === "" ? null : { q, range: rangeOf(params.value), limit, columns, at: Date.now() };
+  }, [address_]);
+
+  const current = run.value;
+  const wrong = current && tooLong(current.range, config.value?.limits.searchSeconds ?? 0, "A search");
+  useEffect(() => {
+    found.value = null;
+    error.value = wrong;
+    if (!current || wrong) return;
+    const stop = new AbortController();
+    (async () => {
+      try {
+        for await (const part of search(
+          withColumns(current.q, current.columns),
+          current.range,
+          current.limit,
+          stop.signal,
+        ))
+          found.value = part;
+        remember(current.q);
+      } catch (failure) {
+        if (!stop.signal.aborted) error.value = reason(failure);
+      }
+    })();
+    return () => stop.abort();
+  }, [current, wrong, error, found]);
+
+  const typed = text.value;
+  const range = useMemo(() => current?.range ?? rangeOf(params.value), [current, address_]);
+  const takeFocus = useCallback((focus: () => void) => {
+    focusField.current = focus;
+  }, []);
+  const problem = useCheck(typed, "search");
+  const submit = (event?: Event) => {
+    event?.preventDefault();
+    const id = traceId(text.value);
+    if (id) return navigate(address(`trace/${id}`));
+    const query = text.value.trim() || "{ }";
+    if (query === q) run.value = { q, range: rangeOf(params.value), limit, columns, at: Date.now() };
+    else setParams({ q: query }, false);
+  };
+
+  const runKey = (event: KeyboardEvent) => event.key === "Enter" && event.ctrlKey && submit(event);
+  const queries = useMemo(recent, [current]);
+  return (
+    <main>
+      <h1 class="hidden">Search for traces</h1>
+      <form class="query" onSubmit={submit} onKeyDown={runKey}>
+        <QueryField
+          value={typed}
+          set={(query) => (text.value = query)}
+          range={range}
+          label="TraceQL query or trace id"
+          placeholder='{ resource.service.name = "shop" && duration > 1s } or a trace id'
+          isWrong={problem !== null}
+          recent={queries}
+          focus={takeFocus}
+        />
+        <RangeSelect />
+        <label class="hidden" for="limit">
+          Traces at most
+        </label>
+        <select
+          id="limit"
+          value={`${limit}`}
+          onChange={(event) => setParams({ limit: event.currentTarget.value })}
+        >
+          {[...new Set([20, 50, 100, 200, 500, limit])]
+            .sort((a, b) => a - b)
+            .map((count) => (
+              <option key={count} value={`${count}`}>
+                {count} traces
+              </option>
+            ))}
+        </select>
+        <label class="hidden" for="columns">
+          Attributes to show, with commas between them
+        </label>
+        <input
+          id="columns"
+          class="mono"
+          value={columnsText.value}
+          onInput={(event) => (columnsText.value = event.currentTarget.value)}
+          placeholder="columns: span.http.route"
+          spellcheck={false}
+          autocomplete="off"
+          onChange={(event) => setParams({ columns: event.currentTarget.value.trim() || null }, false)}
+        />
+        <button type="submit" class="primary">
+          Run
+        </button>
+      </form>
+      <div id="query-problem" class="problem" aria-live="polite">
+        {problem && <Problem query={typed} problem={problem} />}
+      </div>
+      <QueryForm query={typed} range={range} write={(query) => (text.value = query)} />
+      {current && error.value === null && (
+        <Charts q={current.q} range={current.range} zoom={(range) => setParams(fixed(range), false)} />
+      )}
+      {current && <Status found={found.value} error={error.value} limit={current.limit} />}
+      {current && error.value === null && (
+        <Plan q={withColumns(current.q, current.columns)} range={current.range} limit={current.limit} />
+      )}
+      {found.value && <Results found={found.value} columns={current?.columns ?? []} />}
+      {!current && (
+        <p class="hint">
+          Write a TraceQL query, fill in the form, or paste a trace id. <kbd>{"{ }"}</kbd> finds every trace,{" "}
+          <kbd>{"{ status = error }"}</kbd> those with an error.
+        </p>
+      )}
+    </main>
+  );
+}
+
+function Status({ found, error, limit }: { found: Found | null; error: string | null; limit: number }) {
+  if (error !== null) {
+    return (
+      <p class="error" role="alert">
+        ✕ {error}
+      </p>
+    );
+  }
+  if (!found) return <p role="status">searching…</p>;
+  const { traces, metrics, done } = found;
+  const { totalJobs = 0, completedJobs = 0 } = metrics;
+  const share = totalJobs > 0 ? ` ${Math.round((completedJobs / totalJobs) * 100)} %` : "";
+  const isCut = done && traces.length >= limit;
+  return (
+    <p role="status">
+      {integer(traces.length)} {traces.length === 1 ? "trace" : "traces"}
+      {isCut && ", the limit: there may be more"} · {bytes(Number(metrics.inspectedBytes ?? 0))} read · newest
+      first
+      {!done && <span class="streaming"> · ● streaming{share}</span>}
+    </p>
+  );
+}

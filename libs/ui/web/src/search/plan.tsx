@@ -1,0 +1,137 @@
+import { useState } from "preact/hooks";
+import { json } from "../api";
+import { bytes, duration, integer } from "../format";
+import { useLoaded } from "../loaded";
+import type { Range } from "../range";
+import { Scroll } from "../scroll";
+import { Text } from "../text";
+
+/** Most jobs that are listed, the slowest. */
+const JOBS = 20;
+
+interface Work {
+  readBytes: number;
+  decodedBytes: number;
+  cachedBytes: number;
+  inspectedSpans: number;
+  matchedSpans: number;
+  pruned: Record<string, number>;
+  seconds: Record<string, number>;
+}
+
+interface Explain {
+  query: string;
+  plan: { stages: { stage: string; text: string; pushedDown?: string[] }[] };
+  totals: Work & { jobs: number; blocks: number; skippedBlocks: Record<string, number> };
+  jobs: (Work & { source: string })[];
+}
+
+/** How a search is run: its stages, and what each job read. Opening it runs the search once more. */
+export function Plan({ q, range, limit }: { q: string; range: Range; limit: number }) {
+  const [open, setOpen] = useState(false);
+  const key = open ? `${q} ${range.from} ${range.to} ${limit}` : null;
+  const { value, problem } = useLoaded(key, async (signal) => {
+    const query = new URLSearchParams({
+      q,
+      start: `${range.from}`,
+      end: `${range.to}`,
+      limit: `${limit}`,
+      explain: "true",
+    });
+    return (await json<{ explain: Explain }>(`search?${query}`, signal)).explain;
+  });
+  return (
+    <details class="form" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>How it is run</summary>
+      {open && problem !== null && <p class="error">✕ {problem}</p>}
+      {open && problem === null && value === null && <p role="status">reading…</p>}
+      {value && <Explained explain={value} />}
+    </details>
+  );
+}
+
+function seconds(work: Work): number {
+  return Object.values(work.seconds).reduce((sum, time) => sum + time, 0);
+}
+
+function Explained({ explain: { query, plan, totals, jobs } }: { explain: Explain }) {
+  const skipped = Object.entries(totals.skippedBlocks);
+  const pruned = Object.entries(totals.pruned);
+  const slowest = [...jobs].sort((a, b) => seconds(b) - seconds(a)).slice(0, JOBS);
+  return (
+    <>
+      <p class="mono">
+        <Text value={query} />
+      </p>
+      <ol>
+        {plan.stages.map(({ stage, text, pushedDown = [] }) => (
+          <li key={text}>
+            {stage} <Text value={text} />
+            {pushedDown.length > 0 && (
+              <span class="muted">
+                {" "}
+                · decided by columns alone: <Text value={pushedDown.join(", ")} />
+              </span>
+            )}
+          </li>
+        ))}
+      </ol>
+      <p>
+        {integer(totals.jobs)} jobs on {integer(totals.blocks)} blocks and recent spans ·{" "}
+        {bytes(totals.readBytes)} read, {bytes(totals.cachedBytes)} from caches, {bytes(totals.decodedBytes)}{" "}
+        decoded · {integer(totals.inspectedSpans)} spans inspected, {integer(totals.matchedSpans)} matched ·{" "}
+        {duration(seconds(totals) * 1e9)} of work
+      </p>
+      {[...skipped, ...pruned].length > 0 && (
+        <p>
+          Left out:{" "}
+          {[
+            ...skipped.map(([why, count]) => `${integer(count)} blocks ${why}`),
+            ...pruned.map(([why, count]) => `${integer(count)} parts by ${why}`),
+          ].join(", ")}
+        </p>
+      )}
+      <Scroll>
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Job on</th>
+              <th scope="col" class="number">
+                Read
+              </th>
+              <th scope="col" class="number">
+                Decoded
+              </th>
+              <th scope="col" class="number">
+                Spans
+              </th>
+              <th scope="col" class="number">
+                Matched
+              </th>
+              <th scope="col" class="number">
+                Time
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {slowest.map((job, at) => (
+              <tr key={`${at} ${job.source}`}>
+                <td class="mono">{job.source}</td>
+                <td class="number">{bytes(job.readBytes)}</td>
+                <td class="number">{bytes(job.decodedBytes)}</td>
+                <td class="number">{integer(job.inspectedSpans)}</td>
+                <td class="number">{integer(job.matchedSpans)}</td>
+                <td class="number">{duration(seconds(job) * 1e9)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </Scroll>
+      {jobs.length > JOBS && (
+        <p class="muted">
+          The {JOBS} slowest of {integer(jobs.length)} jobs.
+        </p>
+      )}
+    </>
+  );
+}

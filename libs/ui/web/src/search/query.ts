@@ -1,0 +1,87 @@
+import { json, request } from "../api";
+import { serverEvents } from "../events";
+import type { Range } from "../range";
+
+export interface SearchTrace {
+  traceID: string;
+  rootServiceName?: string;
+  rootTraceName?: string;
+  startTimeUnixNano?: string;
+  durationMs?: number;
+  serviceStats?: Record<string, { spanCount?: number; errorCount?: number }>;
+  spanSets?: {
+    matched?: number;
+    spans?: { attributes?: { key: string; value?: Record<string, unknown> }[] }[];
+  }[];
+}
+
+export interface SearchMetrics {
+  inspectedTraces?: number;
+  inspectedBytes?: string;
+  totalJobs?: number;
+  completedJobs?: number;
+}
+
+interface Answer {
+  traces?: SearchTrace[];
+  metrics?: SearchMetrics;
+  message?: string;
+}
+
+export interface Found {
+  traces: SearchTrace[];
+  metrics: SearchMetrics;
+  done: boolean;
+}
+
+/** A text that is nothing but a trace id. */
+export function traceId(text: string): string | null {
+  const id = text.trim().replaceAll("-", "");
+  return /^([0-9a-fA-F]{16}|[0-9a-fA-F]{32})$/.test(id) ? id.toLowerCase() : null;
+}
+
+/** Newest first. */
+export function sorted(traces: Iterable<SearchTrace>): SearchTrace[] {
+  const start = (trace: SearchTrace) => BigInt(trace.startTimeUnixNano ?? "0");
+  return [...traces].sort((a, b) => (start(a) < start(b) ? 1 : start(a) > start(b) ? -1 : 0));
+}
+
+/** Runs a search; what it found so far comes with each difference. */
+export async function* search(
+  q: string,
+  range: Range,
+  limit: number,
+  signal: AbortSignal,
+): AsyncGenerator<Found> {
+  const query = new URLSearchParams({ q, start: `${range.from}`, end: `${range.to}`, limit: `${limit}` });
+  const response = await request(`search?${query}`, "text/event-stream", signal);
+  if (!response.body) throw new Error("the server answered nothing");
+  const traces = new Map<string, SearchTrace>();
+  for await (const event of serverEvents(response.body)) {
+    const answer = JSON.parse(event.data) as Answer;
+    if (event.name === "failed") throw new Error(answer.message || "the query failed");
+    const done = event.name === "complete";
+    if (done) traces.clear();
+    for (const trace of answer.traces ?? []) traces.set(trace.traceID, trace);
+    yield { traces: sorted(traces.values()), metrics: answer.metrics ?? {}, done };
+    if (done) return;
+  }
+  throw new Error("the answer broke off");
+}
+
+export interface Check {
+  kind?: "search" | "metrics";
+  canonical?: string;
+  error?: { message: string; line?: number; column?: number };
+}
+
+export function check(q: string, signal: AbortSignal): Promise<Check> {
+  return json<Check>(`check?${new URLSearchParams({ q })}`, signal);
+}
+
+/** Names of services with spans in a range. */
+export async function services({ from, to }: Range, signal: AbortSignal): Promise<string[]> {
+  const path = `v2/search/tag/resource.service.name/values?start=${from}&end=${to}`;
+  const found = await json<{ tagValues?: { value: string }[] }>(path, signal);
+  return (found.tagValues ?? []).map(({ value }) => value).sort();
+}

@@ -1,0 +1,197 @@
+import { useEffect, useState } from "preact/hooks";
+import { config } from "../api";
+import { duration } from "../format";
+import { useLoaded } from "../loaded";
+import { tooLong } from "../range";
+import { fixed, RangeSelect, useRange } from "../range-select";
+import { address, params, setParams } from "../router";
+import { Scroll } from "../scroll";
+import { quote } from "../search/form";
+import { Chip } from "../search/results";
+import { type Order, ordered, SortHead } from "../sorting";
+import { Text } from "../text";
+import { Heatmap } from "./heatmap";
+import { type Row, requestsTo, rows } from "./query";
+
+type Column = "name" | "rate" | "errors" | "p50" | "p95" | "p99" | "total";
+
+/** Rate, errors and durations of services, and of the operations of one. */
+export function ServicesPage() {
+  const service = params.value.get("service") ?? "";
+  const { range, again } = useRange();
+  const wrong = tooLong(range, config.value?.limits.metricsSeconds ?? 0, "Services");
+  const by = service === "" ? "resource.service.name" : "name";
+  const condition = requestsTo(service);
+  const key = wrong ? null : `${range.from} ${range.to} ${condition}`;
+  const { value, problem } = useLoaded(key, (signal) => rows(condition, by, range, signal));
+  useEffect(() => {
+    document.title = service === "" ? "Services – Tactus" : `${service} – Tactus`;
+  }, [service]);
+  const said = wrong ?? problem;
+  return (
+    <main>
+      <div class="tools">
+        <h1>{service === "" ? "Services" : <Text value={service} />}</h1>
+        {service !== "" && <a href={address("services", range_())}>all services</a>}
+        <span class="space" />
+        <RangeSelect />
+        <button type="button" onClick={again}>
+          Load again
+        </button>
+      </div>
+      <p class="muted">
+        Requests: spans of kind server or consumer, and spans without a parent. Quantiles are estimates within
+        powers of two.
+      </p>
+      {said !== null && (
+        <p class="error" role="alert">
+          ✕ {said}
+        </p>
+      )}
+      {said === null && value === null && <p role="status">reading…</p>}
+      {value?.length === 0 && <p class="hint">No request was stored in this range.</p>}
+      {value !== null && value.length > 0 && (
+        <>
+          <Heatmap
+            condition={condition}
+            range={range}
+            lead={(box) => address("search", { q: box.q, ...present(fixed(box.range)) })}
+          />
+          <Table rows={value} service={service} />
+        </>
+      )}
+    </main>
+  );
+}
+
+/** The range of the address, for the address of another page. */
+function range_(): Record<string, string | null> {
+  const { value } = params;
+  return { range: value.get("range"), from: value.get("from"), to: value.get("to") };
+}
+
+function present(values: Record<string, string | null>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== null),
+  );
+}
+
+function Table({ rows, service }: { rows: Row[]; service: string }) {
+  const [order, setOrder] = useState<Order<Column>>({ by: "total", ascending: false });
+  const most = Math.max(Number.MIN_VALUE, ...rows.map(({ total }) => total));
+  const head = { order, set: setOrder };
+  const open = (row: Row) => setParams({ service: row.name }, false);
+  const traces = (row: Row, condition: string) => {
+    const all = requestsTo(service === "" ? row.name : service);
+    const name = service === "" ? "" : ` && name = ${quote(row.name)}`;
+    return address("search", { q: `{ ${all}${name}${condition} }`, ...range_() });
+  };
+  return (
+    <Scroll>
+      <table>
+        <thead>
+          <tr>
+            <SortHead column="name" isText {...head}>
+              {service === "" ? "Service" : "Operation"}
+            </SortHead>
+            <SortHead column="rate" {...head}>
+              Rate
+            </SortHead>
+            <SortHead column="errors" {...head}>
+              Errors
+            </SortHead>
+            <SortHead column="p50" {...head}>
+              p50
+            </SortHead>
+            <SortHead column="p95" {...head}>
+              p95
+            </SortHead>
+            <SortHead column="p99" {...head}>
+              p99
+            </SortHead>
+            <SortHead column="total" {...head}>
+              Share of time
+            </SortHead>
+          </tr>
+        </thead>
+        <tbody>
+          {ordered(rows, (row) => row[order.by], order.ascending).map((row) => (
+            <tr key={row.name}>
+              <td>
+                {service === "" ? (
+                  <button type="button" class="link" onClick={() => open(row)}>
+                    <Chip name={row.name} /> <Text value={row.name || "(no name)"} />
+                  </button>
+                ) : (
+                  <a href={traces(row, "")}>
+                    <Text value={row.name || "(no name)"} />
+                  </a>
+                )}
+              </td>
+              <td class="number">
+                <Spark values={row.spark} /> {rate(row.rate)}
+              </td>
+              <td class="number">
+                {row.errors > 0 ? (
+                  <a class="error" href={traces(row, " && status = error")}>
+                    ✕ {percent(row.errors)}
+                  </a>
+                ) : (
+                  "0 %"
+                )}
+              </td>
+              <td class="number">≈ {duration(row.p50 * 1e9)}</td>
+              <td class="number">≈ {duration(row.p95 * 1e9)}</td>
+              <td class="number">
+                {row.p99 > 0 ? (
+                  <a href={traces(row, ` && duration > ${bucketBelow(row.p99)}ns`)}>
+                    ≈ {duration(row.p99 * 1e9)}
+                  </a>
+                ) : (
+                  "–"
+                )}
+              </td>
+              <td class="number">
+                <meter min={0} max={most} value={row.total} aria-label={duration(row.total * 1e9)} />
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </Scroll>
+  );
+}
+
+/** The lower bound in nanoseconds of the bucket that an estimate lies in: what it counts is longer than that. */
+function bucketBelow(seconds: number): number {
+  return 2 ** (Math.ceil(Math.log2(seconds * 1e9)) - 1);
+}
+
+/** A rate a second with three digits; a minute or an hour where that says more. */
+export function rate(perSecond: number): string {
+  if (perSecond >= 1) return `${perSecond.toPrecision(3)}/s`;
+  if (perSecond * 60 >= 1) return `${(perSecond * 60).toPrecision(3)}/min`;
+  return `${(perSecond * 3600).toPrecision(3)}/h`;
+}
+
+function percent(share: number): string {
+  const value = share * 100;
+  return `${value >= 10 ? value.toFixed(0) : value.toPrecision(2)} %`;
+}
+
+function Spark({ values }: { values: number[] }) {
+  const highest = Math.max(...values, Number.MIN_VALUE);
+  const path = values
+    .map((value, x) => (value > 0 ? `M${x} 12V${12 - (value / highest) * 12}` : ""))
+    .join("");
+  return (
+    <svg
+      class="spark"
+      viewBox={`-0.5 0 ${Math.max(1, values.length)} 12`}
+      preserveAspectRatio="none"
+      aria-hidden="true"
+    >
+      <path d={path} />
+    </svg>
+  );
+}

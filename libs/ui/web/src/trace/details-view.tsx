@@ -1,0 +1,214 @@
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { reason } from "../api";
+import { duration, integer, time } from "../format";
+import { address } from "../router";
+import { quote } from "../search/form";
+import { Chip } from "../search/results";
+import { Text } from "../text";
+import { type Detail, type Details, type KeyValue, valueText } from "./details";
+import { type Found, type Model, nameOf, serviceOf } from "./model";
+import { isError, kind, spanId } from "./skeleton";
+import type { TraceState } from "./state";
+
+interface Props {
+  model: Model;
+  found: Found;
+  state: TraceState;
+  details: Details;
+}
+
+/** All of the selected span. */
+export function DetailsView({ model, found, state, details }: Props) {
+  const { trace, shape } = model;
+  const row = state.row.value;
+  const shown = useSignal<{ row: number; all: Detail[] } | null>(null);
+  const problem = useSignal<string | null>(null);
+  useEffect(() => {
+    problem.value = null;
+    const stop = new AbortController();
+    details.get(spanId(trace, row), stop.signal).then(
+      (all) => {
+        shown.value = { row, all };
+      },
+      (error) => {
+        if (!stop.signal.aborted) problem.value = reason(error);
+      },
+    );
+    return () => stop.abort();
+  }, [row, trace, details, shown, problem]);
+  const all = shown.value?.row === row ? shown.value.all : null;
+  const service = serviceOf(trace, row);
+  const parent = trace.parent[row];
+  return (
+    <aside class="details" aria-label="Selected span">
+      <div class="tools">
+        <h2>
+          <Chip name={service} /> <Text value={nameOf(trace, row)} />
+        </h2>
+        <span class="space" />
+        <button type="button" onClick={() => state.select(-1)} aria-label="Close the details">
+          ✕
+        </button>
+      </div>
+      <dl>
+        <dt>service</dt>
+        <dd>
+          <Text value={service || "unknown"} />
+        </dd>
+        <dt>kind</dt>
+        <dd>{kind(trace, row)}</dd>
+        <dt>status</dt>
+        <dd class={isError(trace, row) ? "error" : undefined}>
+          {["unset", "ok", "✕ error"][trace.flags[row] >> 3] ?? "unset"}
+          {all?.[0]?.span.status?.message && (
+            <>
+              {": "}
+              <Text value={all[0].span.status.message} />
+            </>
+          )}
+        </dd>
+        <dt>starts</dt>
+        <dd>
+          {duration(trace.start[row])} after the trace, at{" "}
+          {time(Number((trace.begin + BigInt(Math.round(trace.start[row]))) / 1_000_000n))}
+        </dd>
+        <dt>lasts</dt>
+        <dd>
+          {duration(trace.duration[row])}
+          {trace.duration[row] < 0 && <span class="warning"> (it ends before it starts)</span>}
+          {found && ` · ${duration(found.self[row])} of its own`}
+          {found && found.critical[row] > 0 && ` · ${duration(found.critical[row])} on the critical path`}
+        </dd>
+        <dt>span id</dt>
+        <dd class="mono">{spanId(trace, row)}</dd>
+        {parent >= 0 && (
+          <>
+            <dt>parent</dt>
+            <dd>
+              <button type="button" class="link" onClick={() => state.select(parent)}>
+                {nameOf(trace, parent).slice(0, 200) || spanId(trace, parent)}
+              </button>
+            </dd>
+          </>
+        )}
+        {shape.size[row] > 1 && (
+          <>
+            <dt>below it</dt>
+            <dd>{integer(shape.size[row] - 1)} spans</dd>
+          </>
+        )}
+      </dl>
+      {problem.value !== null && (
+        <p class="error" role="alert">
+          ✕ {problem.value}
+        </p>
+      )}
+      {all === null && problem.value === null && <p role="status">reading attributes…</p>}
+      {all?.length === 0 && <p class="warning">The span is no longer stored.</p>}
+      {all && all.length > 1 && <p class="warning">{all.length} spans have this id; all are shown.</p>}
+      {all?.map((detail, at) => (
+        <Stored key={`${row}-${at}`} detail={detail} begin={trace.begin} traceId={trace.traceId} />
+      ))}
+    </aside>
+  );
+}
+
+function Stored({ detail, begin, traceId }: { detail: Detail; begin: bigint; traceId: string }) {
+  const { span, resource, scope } = detail;
+  const scopeName = [scope.name, scope.version].filter(Boolean).join(" ");
+  return (
+    <>
+      <h3>Attributes</h3>
+      <Attributes pairs={span.attributes ?? []} scope="span" />
+      {(span.events ?? []).length > 0 && <h3>Events</h3>}
+      {span.events?.map((event, at) => (
+        <details key={at} open={at < 5}>
+          <summary>
+            {duration(Number(BigInt(event.timeUnixNano ?? "0") - begin))} <Text value={event.name ?? ""} />
+          </summary>
+          <Attributes pairs={event.attributes ?? []} scope="event" />
+        </details>
+      ))}
+      {(span.links ?? []).length > 0 && <h3>Links</h3>}
+      {span.links?.map((link, at) => (
+        <div key={at}>
+          <Link traceId={link.traceId ?? ""} spanId={link.spanId ?? ""} />
+          <Attributes pairs={link.attributes ?? []} scope="link" />
+        </div>
+      ))}
+      <p>
+        <a
+          href={address("search", {
+            q: `{ link:traceID = ${quote(traceId)} && link:spanID = ${quote(span.spanId)} }`,
+          })}
+        >
+          Spans that link to this one
+        </a>
+      </p>
+      <h3>Resource</h3>
+      <Attributes pairs={resource} scope="resource" />
+      {scopeName !== "" && (
+        <>
+          <h3>Instrumentation</h3>
+          <Text value={scopeName} />
+          <Attributes pairs={scope.attributes ?? []} scope="instrumentation" />
+        </>
+      )}
+      {span.traceState && (
+        <>
+          <h3>Trace state</h3>
+          <Text value={span.traceState} />
+        </>
+      )}
+    </>
+  );
+}
+
+function Link({ traceId, spanId }: { traceId: string; spanId: string }) {
+  const isId = /^[0-9a-f]{1,32}$/i.test(traceId);
+  if (!isId) return <Text value={`${traceId} ${spanId}`} />;
+  return (
+    <a class="mono" href={address(`trace/${traceId}`, { span: spanId.toLowerCase() })}>
+      {traceId} {spanId}
+    </a>
+  );
+}
+
+function Attributes({ pairs, scope }: { pairs: KeyValue[]; scope: string }) {
+  if (pairs.length === 0) return scope === "span" ? <p class="muted">none</p> : null;
+  return (
+    <dl>
+      {[...pairs]
+        .sort((a, b) => (a.key < b.key ? -1 : 1))
+        .map(({ key, value }, at) => (
+          <div key={at} class="pair">
+            <dt>
+              <Text value={key} />
+            </dt>
+            <dd>
+              <Value name={key} text={valueText(value)} />
+            </dd>
+          </div>
+        ))}
+    </dl>
+  );
+}
+
+function Value({ name, text }: { name: string; text: string }) {
+  if (name.endsWith("stacktrace")) {
+    return (
+      <pre>
+        <Text value={text} />
+      </pre>
+    );
+  }
+  if (/^https?:\/\/[^\s]+$/.test(text) && text.length < 2048) {
+    return (
+      <a href={text} target="_blank" rel="noopener noreferrer">
+        <Text value={text} />
+      </a>
+    );
+  }
+  return <Text value={text} />;
+}

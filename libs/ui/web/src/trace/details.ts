@@ -1,0 +1,93 @@
+import { json } from "../api";
+
+/** OTLP's JSON, as far as it is shown. */
+export interface AnyValue {
+  stringValue?: string;
+  boolValue?: boolean;
+  intValue?: string | number;
+  doubleValue?: number | string;
+  bytesValue?: string;
+  arrayValue?: { values?: AnyValue[] };
+  kvlistValue?: { values?: KeyValue[] };
+}
+
+export interface KeyValue {
+  key: string;
+  value?: AnyValue;
+}
+
+export interface Span {
+  spanId: string;
+  parentSpanId?: string;
+  name?: string;
+  traceState?: string;
+  startTimeUnixNano?: string;
+  endTimeUnixNano?: string;
+  attributes?: KeyValue[];
+  events?: { name?: string; timeUnixNano?: string; attributes?: KeyValue[] }[];
+  links?: { traceId?: string; spanId?: string; attributes?: KeyValue[] }[];
+  status?: { message?: string; code?: number | string };
+}
+
+export interface Detail {
+  span: Span;
+  resource: KeyValue[];
+  scope: { name?: string; version?: string; attributes?: KeyValue[] };
+}
+
+interface Answer {
+  resourceSpans?: {
+    resource?: { attributes?: KeyValue[] };
+    scopeSpans?: { scope?: Detail["scope"]; spans?: Span[] }[];
+  }[];
+}
+
+const KEPT = 5_000;
+
+/** Details of the spans of one trace, the last that were asked for. Several spans may share an id. */
+export class Details {
+  private readonly kept = new Map<string, Detail[]>();
+
+  constructor(private readonly traceId: string) {}
+
+  async get(id: string, signal: AbortSignal): Promise<Detail[]> {
+    const known = this.kept.get(id);
+    if (known) {
+      this.kept.delete(id);
+      this.kept.set(id, known);
+      return known;
+    }
+    const answer = await json<Answer>(`traces/${this.traceId}/spans?ids=${id}`, signal);
+    const details = (answer.resourceSpans ?? []).flatMap(({ resource, scopeSpans }) =>
+      (scopeSpans ?? []).flatMap(({ scope, spans }) =>
+        (spans ?? []).map((span) => ({ span, resource: resource?.attributes ?? [], scope: scope ?? {} })),
+      ),
+    );
+    this.kept.set(id, details);
+    const oldest = this.kept.keys().next().value;
+    if (this.kept.size > KEPT && oldest !== undefined) this.kept.delete(oldest);
+    return details;
+  }
+}
+
+/** A value as text: lists and maps as JSON. */
+export function valueText(value: AnyValue | undefined): string {
+  const plain = plainValue(value);
+  return typeof plain === "string" ? plain : JSON.stringify(plain, null, 1);
+}
+
+function plainValue(value: AnyValue | undefined): unknown {
+  if (value === undefined) return "";
+  if (value.stringValue !== undefined) return value.stringValue;
+  if (value.boolValue !== undefined) return String(value.boolValue);
+  if (value.intValue !== undefined) return String(value.intValue);
+  if (value.doubleValue !== undefined) return String(value.doubleValue);
+  if (value.bytesValue !== undefined) return value.bytesValue;
+  if (value.arrayValue) return (value.arrayValue.values ?? []).map(plainValue);
+  if (value.kvlistValue) {
+    return Object.fromEntries(
+      (value.kvlistValue.values ?? []).map((pair) => [pair.key, plainValue(pair.value)]),
+    );
+  }
+  return "";
+}

@@ -1,0 +1,34 @@
+import { json } from "../api";
+import { find as findText } from "./rows";
+import type { Skeleton } from "./skeleton";
+
+interface Answer {
+  spans: number;
+  matched: number;
+  rows: string;
+}
+
+/** True for a text that is a TraceQL query. */
+export function isQuery(text: string): boolean {
+  return /^\s*[{(]/.test(text);
+}
+
+/** Rows that a text or a TraceQL query finds, ascending. The text is looked for here, the query runs on the server. */
+export async function find(trace: Skeleton, text: string, signal: AbortSignal): Promise<number[]> {
+  if (!isQuery(text)) return findText(trace, text);
+  const path = `traces/${trace.traceId}/find?${new URLSearchParams({ q: text })}`;
+  const answer = await json<Answer>(path, signal);
+  if (answer.spans !== trace.count) throw new Error("the trace has more spans by now: load it again");
+  return rowsOf(answer.rows);
+}
+
+/** The rows of a bitmap in base64, the lowest bit first. */
+export function rowsOf(base64: string): number[] {
+  const bytes = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+  const rows: number[] = [];
+  for (let at = 0; at < bytes.length; at += 1) {
+    for (let bits = bytes[at]; bits !== 0; bits &= bits - 1)
+      rows.push(at * 8 + 31 - Math.clz32(bits & -bits));
+  }
+  return rows;
+}

@@ -1,0 +1,88 @@
+import { useMemo, useState } from "preact/hooks";
+import { duration, integer } from "../format";
+import { look, monogram } from "../looks";
+import { visible } from "../text";
+import type { Times } from "./analysis";
+import type { Model } from "./model";
+import { type Path, pathsOf } from "./paths";
+import type { TraceState } from "./state";
+
+const HEIGHT = 22;
+/** Boxes narrower than this share of the width are not drawn; what they take is told. */
+const NARROWEST = 0.001;
+const DEEPEST = 200;
+
+interface Box {
+  path: Path;
+  depth: number;
+  left: number;
+  width: number;
+}
+
+/** Boxes of a tree, the widest first within their parent; a child is as wide as its share of own time. */
+export function boxes(root: Path): { all: Box[]; hidden: number } {
+  const all: Box[] = [];
+  let hidden = 0;
+  const waiting: Box[] = [{ path: root, depth: 0, left: 0, width: 1 }];
+  for (let box = waiting.pop(); box; box = waiting.pop()) {
+    all.push(box);
+    let left = box.left;
+    for (const path of [...box.path.children.values()].sort((a, b) => b.weight - a.weight)) {
+      const width = root.weight > 0 ? path.weight / root.weight : 0;
+      if (width < NARROWEST || box.depth >= DEEPEST) hidden += 1;
+      else waiting.push({ path, depth: box.depth + 1, left, width });
+      left += width;
+    }
+  }
+  return { all, hidden };
+}
+
+/** Where time goes: the same calls of the same callers in one box, as wide as their own time and that of all below. */
+export function Flame({ model, times, state }: { model: Model; times: Times; state: TraceState }) {
+  const { trace } = model;
+  const whole = useMemo(() => pathsOf(trace, times.self), [trace, times]);
+  const [focus, setFocus] = useState<Path | null>(null);
+  const { all, hidden } = useMemo(() => boxes(focus ?? whole), [focus, whole]);
+  const depth = Math.max(...all.map((box) => box.depth)) + 1;
+  return (
+    <div class="flame">
+      <div class="tools">
+        <span class="muted">
+          Width is own time, the same calls added up.
+          {hidden > 0 && ` ${integer(hidden)} calls are too narrow to be drawn.`}
+        </span>
+        {focus && (
+          <button type="button" onClick={() => setFocus(null)}>
+            Show the whole trace
+          </button>
+        )}
+      </div>
+      <div class="boxes" style={{ height: `${depth * HEIGHT}px` }}>
+        {all.map(({ path, depth, left, width }) => {
+          const isRoot = path === whole;
+          const label = isRoot ? "whole trace" : `${path.service} ${path.name}`;
+          const times = isRoot ? "" : ` ×${integer(path.calls)}`;
+          return (
+            <button
+              key={`${depth} ${left} ${label}`}
+              type="button"
+              class="box"
+              title={`${visible(label)}${times}: ${duration(path.weight)}, ${duration(path.self)} of its own`}
+              style={{ top: `${depth * HEIGHT}px`, left: `${left * 100}%`, width: `${width * 100}%` }}
+              onClick={() => {
+                setFocus(isRoot ? null : path);
+                if (path.longest >= 0) state.select(path.longest);
+              }}
+            >
+              {!isRoot && <span class={`swatch ${look(path.service)}`} />}
+              {!isRoot && <span class="mono">{monogram(path.service)}</span>}{" "}
+              <bdi>{visible((isRoot ? label : path.name).slice(0, 100))}</bdi>
+              {times} · {duration(path.weight)}
+              {path.errors > 0 && <span class="error"> ✕</span>}
+            </button>
+          );
+        })}
+      </div>
+    </div>
+  );
+}

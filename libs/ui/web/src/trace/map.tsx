@@ -1,0 +1,27 @@
+import { integer } from "../format";
+import { useLoaded } from "../loaded";
+import { edgesIn } from "../map/edges";
+import { Graph } from "../map/graph";
+import { layout } from "../map/layout";
+import { address } from "../router";
+import { quote } from "../search/form";
+import type { Skeleton } from "./skeleton";
+
+/** Which services call which within the trace. A service leads to its spans. */
+export function TraceMap({ trace }: { trace: Skeleton }) {
+  const { value, problem } = useLoaded(trace.traceId, () => layout(edgesIn(trace)));
+  if (problem !== null) return <p class="error">✕ {problem}</p>;
+  if (value === null) return <p role="status">reading…</p>;
+  if (value.edges.length === 0) return <p class="hint">No service calls another in this trace.</p>;
+  return (
+    <div class="sheet">
+      <Graph
+        drawn={value}
+        label={(edge) => `×${integer(edge.calls)}`}
+        lead={(name) =>
+          address(`trace/${trace.traceId}`, { find: `{ resource.service.name = ${quote(name)} }` })
+        }
+      />
+    </div>
+  );
+}

@@ -1,0 +1,35 @@
+import { type Shape, shape, type Times } from "./analysis";
+import { type Run, runsOf } from "./rows";
+import { extent, type Skeleton } from "./skeleton";
+
+/** A trace as its page works with it. */
+export interface Model {
+  trace: Skeleton;
+  shape: Shape;
+  runs: ReadonlyMap<number, Run>;
+  /** Nanoseconds from the first start to the last end; at least 1. */
+  extent: number;
+  /** Spans that start before their parent does: clocks of machines differ. */
+  early: number;
+}
+
+export function modelOf(trace: Skeleton): Model {
+  const found = shape(trace.parent);
+  let early = 0;
+  for (let row = 0; row < trace.count; row += 1) {
+    const above = trace.parent[row];
+    if (above >= 0 && trace.start[row] < trace.start[above]) early += 1;
+  }
+  return { trace, shape: found, runs: runsOf(trace, found.size), extent: Math.max(1, extent(trace)), early };
+}
+
+/** What the worker found; null until then. */
+export type Found = Times | null;
+
+export function nameOf(trace: Skeleton, row: number): string {
+  return trace.names[trace.name[row]];
+}
+
+export function serviceOf(trace: Skeleton, row: number): string {
+  return trace.services[trace.service[row]];
+}

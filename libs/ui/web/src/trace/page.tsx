@@ -1,0 +1,338 @@
+import { useSignal } from "@preact/signals";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { ApiError, reason, request } from "../api";
+import { duration, integer, time } from "../format";
+import { shortcuts } from "../keys";
+import { address, navigate } from "../router";
+import { Text } from "../text";
+import { copy, download } from "./actions";
+import { computeTimes } from "./compute";
+import { Details } from "./details";
+import { DetailsView } from "./details-view";
+import { find, isQuery } from "./find";
+import { Flame } from "./flame";
+import { TraceMap } from "./map";
+import { Minimap } from "./minimap";
+import { type Found, type Model, modelOf, nameOf, serviceOf } from "./model";
+import { step } from "./rows";
+import { decode, isError, type Skeleton } from "./skeleton";
+import { TraceState, VIEWS, type View } from "./state";
+import { OperationTable } from "./table";
+import { median } from "./typical";
+import { verdict } from "./verdict";
+import { Waterfall } from "./waterfall";
+
+export function TracePage({ id }: { id: string }) {
+  const state = useSignal<TraceState | null>(null);
+  const problem = useSignal<string | null>(null);
+  useEffect(() => {
+    document.title = `Trace ${id} – Tactus`;
+    const stop = new AbortController();
+    (async () => {
+      try {
+        const response = await request(
+          `traces/${id}/skeleton`,
+          "application/vnd.tactus.skeleton",
+          stop.signal,
+        );
+        state.value = new TraceState(modelOf(decode(await response.arrayBuffer())));
+      } catch (error) {
+        if (stop.signal.aborted) return;
+        const isUnknown = error instanceof ApiError && error.status === 404;
+        problem.value = isUnknown ? "No trace with this id is stored." : reason(error);
+      }
+    })();
+    return () => stop.abort();
+  }, [id, state, problem]);
+  if (problem.value !== null) {
+    return (
+      <main>
+        <h1>Trace {id}</h1>
+        <p class="error" role="alert">
+          ✕ {problem.value}
+        </p>
+      </main>
+    );
+  }
+  if (state.value === null) {
+    return (
+      <main>
+        <h1>Trace {id}</h1>
+        <p role="status">reading…</p>
+      </main>
+    );
+  }
+  return <Opened id={id} state={state.value} />;
+}
+
+function Opened({ id, state }: { id: string; state: TraceState }) {
+  const { model } = state;
+  const { trace, shape } = model;
+  const found = useSignal<Found>(null);
+  const details = useMemo(() => new Details(id), [id]);
+  const findField = useRef<HTMLInputElement>(null);
+  const times = found.value;
+
+  useEffect(() => state.follow(), [state]);
+  useEffect(() => {
+    const stop = new AbortController();
+    computeTimes(trace, stop.signal).then(
+      (result) => {
+        found.value = result;
+      },
+      (error) => {
+        if (!stop.signal.aborted) console.error("the critical path is not known:", reason(error));
+      },
+    );
+    return () => stop.abort();
+  }, [trace, found]);
+
+  const text = state.find.value;
+  const { matches, problem } = useMatches(trace, text);
+  const findings = useMemo(() => (times ? verdict(trace, shape.size, times) : []), [trace, shape, times]);
+  const errors = useMemo(() => rowsWhere(model, (row) => isError(trace, row)), [model, trace]);
+  const critical = useMemo(
+    () => (times ? rowsWhere(model, (row) => times.critical[row] > 0) : []),
+    [model, times],
+  );
+
+  useEffect(() => {
+    const go = (rows: readonly number[], forward: boolean) => {
+      const row = step(rows, state.row.value, forward);
+      if (row >= 0) state.select(row);
+    };
+    return shortcuts({
+      "/": () => findField.current?.focus(),
+      n: () => go(matches, true),
+      N: () => go(matches, false),
+      e: () => go(errors, true),
+      E: () => go(errors, false),
+      c: () => go(critical, true),
+      f: () => state.fit(state.row.value),
+      "0": () => state.show({ from: 0, to: model.extent }),
+      w: () => state.zoom(0.5),
+      s: () => state.zoom(2),
+      a: () => state.pan(-0.25),
+      d: () => state.pan(0.25),
+      Escape: () => state.select(-1),
+      v: () => {
+        state.view.value = VIEWS[(VIEWS.indexOf(state.view.value) + 1) % VIEWS.length];
+      },
+      y: () => void copy(location.href),
+    });
+  }, [state, model, matches, errors, critical]);
+
+  return (
+    <main class="trace">
+      <Head id={id} model={model} errors={errors.length} />
+      {findings.length > 0 && (
+        <ul class="findings" aria-label="Why it took so long">
+          {findings.map((finding) => (
+            <li key={finding.text}>
+              <button type="button" class="link" onClick={() => state.select(finding.row)}>
+                {finding.text}
+              </button>
+            </li>
+          ))}
+        </ul>
+      )}
+      <Honesty model={model} />
+      <div class="tools">
+        <label class="hidden" for="find">
+          Find spans
+        </label>
+        <input
+          id="find"
+          ref={findField}
+          type="search"
+          value={text}
+          placeholder="find text or { TraceQL }"
+          onInput={(event) => (state.find.value = event.currentTarget.value)}
+          onKeyDown={(event) => {
+            if (event.key !== "Enter") return;
+            event.preventDefault();
+            const row = step(matches, state.row.value, !event.shiftKey);
+            if (row >= 0) state.select(row);
+          }}
+        />
+        {problem !== null && (
+          <span class="error" role="alert">
+            ✕ {problem}
+          </span>
+        )}
+        {text.trim() !== "" && problem === null && (
+          <>
+            <span role="status">
+              {integer(matches.length)} {matches.length === 1 ? "match" : "matches"}
+            </span>
+            <label>
+              <input
+                type="checkbox"
+                checked={state.onlyMatches.value}
+                onChange={(event) => (state.onlyMatches.value = event.currentTarget.checked)}
+              />{" "}
+              hide others
+            </label>
+          </>
+        )}
+        <span class="space" />
+        <fieldset class="choice" aria-label="View">
+          {VIEWS.map((view) => (
+            <button
+              key={view}
+              type="button"
+              aria-pressed={state.view.value === view}
+              onClick={() => (state.view.value = view)}
+            >
+              {TITLES[view]}
+            </button>
+          ))}
+        </fieldset>
+        <Actions id={id} trace={trace} />
+      </div>
+      {state.view.value === "waterfall" && <Minimap model={model} state={state} />}
+      <div class="split">
+        <div class="view">
+          {state.view.value === "waterfall" && (
+            <Waterfall model={model} found={times} state={state} matches={matches} />
+          )}
+          {state.view.value === "flame" && times && <Flame model={model} times={times} state={state} />}
+          {state.view.value === "map" && <TraceMap trace={trace} />}
+          {state.view.value === "table" && times && (
+            <OperationTable model={model} times={times} state={state} />
+          )}
+        </div>
+        {state.row.value >= 0 && <DetailsView model={model} found={times} state={state} details={details} />}
+      </div>
+    </main>
+  );
+}
+
+const TITLES: Record<View, string> = {
+  waterfall: "Waterfall",
+  flame: "Flame graph",
+  table: "Table",
+  map: "Map",
+};
+
+/** What is typed is looked for when it has been left alone for so many milliseconds. */
+const FIND_AFTER = 150;
+
+interface Matching {
+  text: string;
+  rows: number[];
+  problem: string | null;
+}
+
+/** Rows that a text or a query finds; those of the last text until then. */
+function useMatches(trace: Skeleton, text: string): { matches: number[]; problem: string | null } {
+  const [found, setFound] = useState<Matching>({ text: "", rows: [], problem: null });
+  useEffect(() => {
+    const stop = new AbortController();
+    const timer = setTimeout(
+      () => {
+        find(trace, text, stop.signal).then(
+          (rows) => setFound({ text, rows, problem: null }),
+          (error) => {
+            if (!stop.signal.aborted) setFound({ text, rows: [], problem: reason(error) });
+          },
+        );
+      },
+      isQuery(text) ? FIND_AFTER : 0,
+    );
+    return () => {
+      clearTimeout(timer);
+      stop.abort();
+    };
+  }, [trace, text]);
+  return { matches: found.rows, problem: found.problem };
+}
+
+function Actions({ id, trace }: { id: string; trace: Skeleton }) {
+  const [said, setSaid] = useState("");
+  const keep = (path: string, name: string) => {
+    setSaid("reading…");
+    download(path, name).then(
+      () => setSaid(""),
+      (error) => setSaid(reason(error) ?? ""),
+    );
+  };
+  const compare = () => {
+    setSaid("searching…");
+    median(trace).then(
+      (other) => {
+        if (other) navigate(address(`compare/${other}...${id}`));
+        else setSaid("no other trace of this operation within an hour");
+      },
+      (error) => setSaid(reason(error) ?? ""),
+    );
+  };
+  return (
+    <>
+      <button type="button" onClick={compare} title="Among the last 50 of this operation within an hour">
+        Compare with the median
+      </button>
+      <button type="button" onClick={() => keep(`traces/${id}/spans`, `trace-${id}.json`)}>
+        Download OTLP
+      </button>
+      <button type="button" onClick={() => keep(`traces/${id}/jaeger`, `trace-${id}.jaeger.json`)}>
+        Jaeger JSON
+      </button>
+      <button
+        type="button"
+        onClick={async () => setSaid((await copy(location.href)) ? "copied" : "the browser refuses to copy")}
+      >
+        Copy link
+      </button>
+      <span role="status">{said}</span>
+    </>
+  );
+}
+
+function spans(count: number): string {
+  return count === 1 ? "1 span" : `${integer(count)} spans`;
+}
+
+function rowsWhere({ trace }: Model, is: (row: number) => boolean): number[] {
+  const rows: number[] = [];
+  for (let row = 0; row < trace.count; row += 1) if (is(row)) rows.push(row);
+  return rows;
+}
+
+function Head({ id, model, errors }: { id: string; model: Model; errors: number }) {
+  const { trace } = model;
+  const root = trace.count > 0 ? `${serviceOf(trace, 0)} ${nameOf(trace, 0)}`.trim() : id;
+  return (
+    <div class="trace-head">
+      <h1>
+        <Text value={root || id} />
+      </h1>
+      <span>
+        {duration(model.extent)} · {spans(trace.count)} · {integer(trace.services.length)}{" "}
+        {trace.services.length === 1 ? "service" : "services"}
+        {errors > 0 && (
+          <span class="error">
+            {" "}
+            · ✕ {integer(errors)} {errors === 1 ? "error" : "errors"}
+          </span>
+        )}
+      </span>
+      <span class="muted">{time(Number(trace.begin / 1_000_000n))}</span>
+      <span class="mono muted">{id}</span>
+    </div>
+  );
+}
+
+/** What is not as it should be: said before anybody draws conclusions. */
+function Honesty({ model: { trace, early } }: { model: Model }) {
+  const all: string[] = [];
+  if (trace.partial) all.push(trace.message || "This trace is not complete.");
+  if (trace.missingParents > 0) {
+    all.push(`${spans(trace.missingParents)} without the parent that they name: shown as roots.`);
+  }
+  if (early > 0) {
+    all.push(`${spans(early)} before the start of their parents: clocks differ, times are shown as sent.`);
+  }
+  if (all.length === 0) return null;
+  return <p class="strip">! {all.join(" ")}</p>;
+}

@@ -1,0 +1,177 @@
+import type { Skeleton } from "./skeleton";
+
+/** So many siblings alike, one after the other, are shown as one row until somebody opens them. */
+const ALIKE = 5;
+
+/** Siblings alike, one after the other. */
+export interface Run {
+  count: number;
+  /** The row after the last span below the last of them. */
+  end: number;
+  /** The first start, and where the last of them ends. */
+  from: number;
+  to: number;
+  shortest: number;
+  longest: number;
+  errors: number;
+}
+
+/** Runs of siblings alike by the row of their first. */
+export function runsOf(trace: Skeleton, size: Uint32Array): Map<number, Run> {
+  const runs = new Map<number, Run>();
+  const alike = (a: number, b: number) =>
+    trace.name[a] === trace.name[b] && trace.service[a] === trace.service[b];
+  const collect = (begin: number, end: number) => {
+    for (let first = begin; first < end; ) {
+      let next = first;
+      let count = 0;
+      while (next < end && alike(first, next)) {
+        next += size[next];
+        count += 1;
+      }
+      if (count >= ALIKE) runs.set(first, summary(trace, size, first, next, count));
+      first = next;
+    }
+  };
+  collect(0, trace.count);
+  for (let row = 0; row < trace.count; row += 1) {
+    if (size[row] > ALIKE) collect(row + 1, row + size[row]);
+  }
+  return runs;
+}
+
+function summary(trace: Skeleton, size: Uint32Array, first: number, end: number, count: number): Run {
+  const run = {
+    count,
+    end,
+    from: Infinity,
+    to: -Infinity,
+    shortest: Infinity,
+    longest: -Infinity,
+    errors: 0,
+  };
+  for (let row = first; row < end; row += size[row]) {
+    const duration = trace.duration[row];
+    run.from = Math.min(run.from, trace.start[row]);
+    run.to = Math.max(run.to, trace.start[row] + duration);
+    run.shortest = Math.min(run.shortest, duration);
+    run.longest = Math.max(run.longest, duration);
+    if (trace.flags[row] >> 3 === 2) run.errors += 1;
+  }
+  return run;
+}
+
+export interface Folds {
+  /** Rows whose children are hidden. */
+  folded: ReadonlySet<number>;
+  /** Runs that are open, by their first row. */
+  open: ReadonlySet<number>;
+}
+
+/**
+ * What is shown, from top to bottom: a row, or `~first` for the line of a run. With `wanted` these rows alone and what is
+ * above them, and no run.
+ */
+export function shownRows(
+  size: Uint32Array,
+  runs: ReadonlyMap<number, Run>,
+  { folded, open }: Folds,
+  wanted?: Uint8Array,
+): Int32Array {
+  const shown = new Int32Array(size.length + runs.size);
+  let count = 0;
+  for (let row = 0; row < size.length; ) {
+    const run = wanted ? undefined : runs.get(row);
+    if (run) {
+      shown[count++] = ~row;
+      if (!open.has(row)) {
+        row = run.end;
+        continue;
+      }
+    }
+    if (wanted?.[row] !== 0) shown[count++] = row;
+    row += folded.has(row) ? size[row] : 1;
+  }
+  return shown.subarray(0, count);
+}
+
+/** Marks rows and all rows above them. */
+export function withAncestors(parent: Int32Array, rows: readonly number[]): Uint8Array {
+  const marked = new Uint8Array(parent.length);
+  for (const row of rows) {
+    for (let above = row; above >= 0 && marked[above] === 0; above = parent[above]) marked[above] = 1;
+  }
+  return marked;
+}
+
+/** Where a row is shown; if it is folded away, where the line is that hides it. */
+export function indexOf(shown: Int32Array, row: number): number {
+  let low = 0;
+  let high = shown.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    const at = shown[middle];
+    if ((at < 0 ? ~at : at) <= row) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+/** Folds as they must be for `row` to be seen. */
+export function revealed(
+  trace: Skeleton,
+  runs: ReadonlyMap<number, Run>,
+  size: Uint32Array,
+  { folded, open }: Folds,
+  row: number,
+): Folds {
+  const still = new Set(folded);
+  const opened = new Set(open);
+  for (let at = row; at >= 0; at = trace.parent[at]) {
+    if (at !== row) still.delete(at);
+    const first = runStart(trace, runs, size, at);
+    if (first >= 0) opened.add(first);
+  }
+  const isSame = still.size === folded.size && opened.size === open.size;
+  return isSame ? { folded, open } : { folded: still, open: opened };
+}
+
+/** The first row of the run that a row is in, or -1. */
+function runStart(trace: Skeleton, runs: ReadonlyMap<number, Run>, size: Uint32Array, row: number): number {
+  if (runs.size === 0) return -1;
+  const above = trace.parent[row];
+  const end = above < 0 ? trace.count : above + size[above];
+  for (let sibling = above + 1; sibling <= row && sibling < end; ) {
+    const run = runs.get(sibling);
+    if (run && row < run.end) return sibling;
+    sibling = run ? run.end : sibling + size[sibling];
+  }
+  return -1;
+}
+
+/** Rows whose name, service or id has the text, in any case. */
+export function find(trace: Skeleton, text: string): number[] {
+  const wanted = text.trim().toLowerCase();
+  if (wanted === "") return [];
+  const has = (name: string) => name.toLowerCase().includes(wanted);
+  const names = trace.names.map(has);
+  const services = trace.services.map(has);
+  const id = /^[0-9a-f]{16}$/.test(wanted) ? BigInt(`0x${wanted}`) : null;
+  const ids = new DataView(trace.id.buffer, trace.id.byteOffset, trace.id.byteLength);
+  const rows: number[] = [];
+  for (let row = 0; row < trace.count; row += 1) {
+    const isFound =
+      names[trace.name[row]] ||
+      services[trace.service[row]] ||
+      (id !== null && ids.getBigUint64(row * 8) === id);
+    if (isFound) rows.push(row);
+  }
+  return rows;
+}
+
+/** The first of ascending rows after `row`, or the last before it; from the other end where there is none. */
+export function step(rows: readonly number[], row: number, forward: boolean): number {
+  if (rows.length === 0) return -1;
+  if (forward) return rows.find((at) => at > row) ?? rows[0];
+  return rows.findLast((at) => at < row) ?? rows[rows.length - 1];
+}

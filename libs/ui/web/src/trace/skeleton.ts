@@ -1,0 +1,105 @@
+/** All spans of a trace in display order, a value a row. Times in nanoseconds, `start` from that of the trace. */
+export interface Skeleton {
+  traceId: string;
+  /** Unix nanoseconds of the first span. */
+  begin: bigint;
+  count: number;
+  services: string[];
+  names: string[];
+  partial: boolean;
+  message: string;
+  missingParents: number;
+  start: Float64Array;
+  duration: Float64Array;
+  /** Eight bytes a row. */
+  id: Uint8Array;
+  /** Row of the parent, or -1. */
+  parent: Int32Array;
+  name: Uint32Array;
+  service: Uint32Array;
+  events: Uint16Array;
+  links: Uint16Array;
+  flags: Uint8Array;
+}
+
+interface Header {
+  traceId: string;
+  start: string;
+  spans: number;
+  services: string[];
+  names: string[];
+  partial: boolean;
+  message: string;
+  missingParents: number;
+  columns: { name: string; type: string; offset: number }[];
+}
+
+/** Reads the answer of the server; the columns stay where they are. */
+export function decode(buffer: ArrayBuffer): Skeleton {
+  const length = new DataView(buffer).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length))) as Header;
+  const begin = Math.ceil((4 + length) / 8) * 8;
+  const count = header.spans;
+  const at = (name: string) => {
+    const column = header.columns.find((column) => column.name === name);
+    if (!column) throw new Error(`the answer has no column ${name}`);
+    return begin + column.offset;
+  };
+  return {
+    traceId: header.traceId,
+    begin: BigInt(header.start),
+    count,
+    services: header.services,
+    names: header.names,
+    partial: header.partial,
+    message: header.message,
+    missingParents: header.missingParents,
+    start: new Float64Array(buffer, at("start"), count),
+    duration: new Float64Array(buffer, at("duration"), count),
+    id: new Uint8Array(buffer, at("id"), count * 8),
+    parent: new Int32Array(buffer, at("parent"), count),
+    name: new Uint32Array(buffer, at("name"), count),
+    service: new Uint32Array(buffer, at("service"), count),
+    events: new Uint16Array(buffer, at("events"), count),
+    links: new Uint16Array(buffer, at("links"), count),
+    flags: new Uint8Array(buffer, at("flags"), count),
+  };
+}
+
+/** Hexadecimal digits of the id of a row. */
+export function spanId(trace: Skeleton, row: number): string {
+  let text = "";
+  for (const byte of trace.id.subarray(row * 8, row * 8 + 8)) text += byte.toString(16).padStart(2, "0");
+  return text;
+}
+
+/** The row of an id, or -1. */
+export function rowOf(trace: Skeleton, id: string): number {
+  if (!/^[0-9a-f]{16}$/.test(id)) return -1;
+  const bytes = Uint8Array.from({ length: 8 }, (_, at) => Number.parseInt(id.slice(at * 2, at * 2 + 2), 16));
+  for (let row = 0; row < trace.count; row += 1) {
+    let at = 0;
+    while (at < 8 && trace.id[row * 8 + at] === bytes[at]) at += 1;
+    if (at === 8) return row;
+  }
+  return -1;
+}
+
+export function isError(trace: Skeleton, row: number): boolean {
+  return trace.flags[row] >> 3 === 2;
+}
+
+const KINDS = ["unspecified", "internal", "server", "client", "producer", "consumer"];
+
+export function kind(trace: Skeleton, row: number): string {
+  return KINDS[trace.flags[row] & 7] ?? "unspecified";
+}
+
+/** Where the last span ends, from the start of the trace. */
+export function extent(trace: Skeleton): number {
+  let end = 0;
+  for (let row = 0; row < trace.count; row += 1) {
+    end = Math.max(end, trace.start[row], trace.start[row] + trace.duration[row]);
+  }
+  return end;
+}

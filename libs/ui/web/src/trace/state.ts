@@ -1,0 +1,151 @@
+import { batch, effect, signal } from "@preact/signals";
+import { params, setParams } from "../router";
+import type { Model } from "./model";
+import { type Folds, revealed } from "./rows";
+import { rowOf, spanId } from "./skeleton";
+
+export const VIEWS = ["waterfall", "flame", "table", "map"] as const;
+export type View = (typeof VIEWS)[number];
+
+/** More folds than these would make addresses that some servers refuse. */
+const KEPT_FOLDS = 100;
+
+/** The address follows after this time in milliseconds: browsers refuse to change it at each frame. */
+const WRITE_AFTER = 250;
+
+/** Part of the trace that is shown, in nanoseconds from its start. */
+export interface Span {
+  from: number;
+  to: number;
+}
+
+/** What the page of a trace shows; each value is in the address. */
+export class TraceState {
+  readonly row = signal(-1);
+  readonly find = signal("");
+  readonly onlyMatches = signal(false);
+  readonly view = signal<View>("waterfall");
+  readonly window;
+  readonly folds = signal<Folds>({ folded: new Set(), open: new Set() });
+  private written = "";
+
+  constructor(readonly model: Model) {
+    this.window = signal<Span>({ from: 0, to: model.extent });
+    this.read(params.peek());
+  }
+
+  /** Keeps the address and the state the same. Returns what ends that. */
+  follow(): () => void {
+    let timer = 0;
+    const stopWriting = effect(() => {
+      const values = this.values();
+      clearTimeout(timer);
+      timer = setTimeout(() => {
+        setParams(values);
+        this.written = params.peek().toString();
+      }, WRITE_AFTER);
+    });
+    this.written = params.peek().toString();
+    const stopReading = effect(() => {
+      const now = params.value;
+      if (now.toString() === this.written) return;
+      this.written = now.toString();
+      this.read(now);
+    });
+    return () => {
+      clearTimeout(timer);
+      stopWriting();
+      stopReading();
+    };
+  }
+
+  private values(): Record<string, string | null> {
+    const { trace, extent } = this.model;
+    const ids = (rows: ReadonlySet<number>) =>
+      [...rows]
+        .slice(0, KEPT_FOLDS)
+        .map((row) => spanId(trace, row))
+        .join(".") || null;
+    const { from, to } = this.window.value;
+    const isWhole = from <= 0 && to >= extent;
+    return {
+      span: this.row.value >= 0 ? spanId(trace, this.row.value) : null,
+      find: this.find.value || null,
+      only: this.onlyMatches.value ? "1" : null,
+      view: this.view.value === "waterfall" ? null : this.view.value,
+      from: isWhole ? null : `${Math.floor(from)}`,
+      to: isWhole ? null : `${Math.ceil(to)}`,
+      folded: ids(this.folds.value.folded),
+      open: ids(this.folds.value.open),
+    };
+  }
+
+  private read(params: URLSearchParams) {
+    const { trace, extent } = this.model;
+    const rows = (name: string) => {
+      const ids = (params.get(name) ?? "").split(".").filter(Boolean).slice(0, KEPT_FOLDS);
+      return new Set(ids.map((id) => rowOf(trace, id)).filter((row) => row >= 0));
+    };
+    batch(() => {
+      this.find.value = params.get("find") ?? "";
+      this.onlyMatches.value = params.get("only") === "1";
+      this.view.value = VIEWS.find((view) => view === params.get("view")) ?? "waterfall";
+      this.folds.value = { folded: rows("folded"), open: rows("open") };
+      const from = Number(params.get("from") ?? 0);
+      const to = Number(params.get("to") ?? extent);
+      this.show(from < to ? { from, to } : { from: 0, to: extent });
+      this.select(rowOf(trace, params.get("span") ?? ""));
+    });
+  }
+
+  /** Selects a row and opens what hides it; -1 selects none. */
+  select(row: number) {
+    batch(() => {
+      this.row.value = row;
+      const { trace, runs, shape } = this.model;
+      if (row >= 0) this.folds.value = revealed(trace, runs, shape.size, this.folds.peek(), row);
+    });
+  }
+
+  /** Shows a part of the trace, as far as that exists; at least 10 ns of it. */
+  show({ from, to }: Span) {
+    const { extent } = this.model;
+    const length = Math.min(extent, Math.max(10, to - from));
+    const begin = Math.min(Math.max(0, from), extent - length);
+    this.window.value = { from: begin, to: begin + length };
+  }
+
+  /** Half, or twice, of what is shown, around its middle. */
+  zoom(factor: number) {
+    const { from, to } = this.window.value;
+    const middle = (from + to) / 2;
+    const half = ((to - from) * factor) / 2;
+    this.show({ from: middle - half, to: middle + half });
+  }
+
+  pan(share: number) {
+    const { from, to } = this.window.value;
+    const by = (to - from) * share;
+    this.show({ from: from + by, to: to + by });
+  }
+
+  /** Shows a row in its whole length, with some space around it. */
+  fit(row: number) {
+    const { trace } = this.model;
+    if (row < 0) return;
+    const length = Math.max(1, trace.duration[row]);
+    this.show({ from: trace.start[row] - length / 20, to: trace.start[row] + length * 1.05 });
+  }
+
+  toggleFold(row: number) {
+    const folded = new Set(this.folds.value.folded);
+    if (!folded.delete(row)) folded.add(row);
+    this.folds.value = { ...this.folds.value, folded };
+  }
+
+  toggleRun(first: number) {
+    const open = new Set(this.folds.value.open);
+    if (!open.delete(first)) open.add(first);
+    this.folds.value = { ...this.folds.value, open };
+  }
+}

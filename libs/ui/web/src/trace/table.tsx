@@ -1,0 +1,77 @@
+import { useMemo, useState } from "preact/hooks";
+import { duration, integer } from "../format";
+import { Scroll } from "../scroll";
+import { Chip } from "../search/results";
+import { type Order, ordered, SortHead } from "../sorting";
+import { Text } from "../text";
+import type { Times } from "./analysis";
+import type { Model } from "./model";
+import { operationsOf, type Path } from "./paths";
+import type { TraceState } from "./state";
+
+type Column = "operation" | "calls" | "errors" | "total" | "self" | "longest";
+
+/** The operations of a trace with what they took. A row leads to its longest span. */
+export function OperationTable({ model, times, state }: { model: Model; times: Times; state: TraceState }) {
+  const { trace } = model;
+  const [order, setOrder] = useState<Order<Column>>({ by: "self", ascending: false });
+  const operations = useMemo(() => operationsOf(trace, times.self), [trace, times]);
+  const value = (path: Path): number | string => {
+    if (order.by === "operation") return `${path.service} ${path.name}`;
+    return order.by === "longest" ? trace.duration[path.longest] : path[order.by];
+  };
+  const total = Math.max(
+    1,
+    operations.reduce((sum, { self }) => sum + self, 0),
+  );
+  const head = { order, set: setOrder };
+  return (
+    <Scroll kind="sheet">
+      <table>
+        <thead>
+          <tr>
+            <SortHead column="operation" isText {...head}>
+              Operation
+            </SortHead>
+            <SortHead column="calls" {...head}>
+              Spans
+            </SortHead>
+            <SortHead column="errors" {...head}>
+              Errors
+            </SortHead>
+            <SortHead column="total" {...head}>
+              Total
+            </SortHead>
+            <SortHead column="self" {...head}>
+              Own time
+            </SortHead>
+            <SortHead column="longest" {...head}>
+              Longest
+            </SortHead>
+          </tr>
+        </thead>
+        <tbody>
+          {ordered(operations, value, order.ascending).map((path) => (
+            <tr key={`${path.service} ${path.name}`}>
+              <td>
+                <button type="button" class="link" onClick={() => state.select(path.longest)}>
+                  <Chip name={path.service} /> <Text value={path.name || "(no name)"} />
+                </button>
+              </td>
+              <td class="number">{integer(path.calls)}</td>
+              <td class={path.errors > 0 ? "number error" : "number"}>
+                {path.errors > 0 ? `✕ ${integer(path.errors)}` : "0"}
+              </td>
+              <td class="number">{duration(path.total)}</td>
+              <td class="number">
+                {duration(path.self)} · {Math.round((path.self / total) * 100)} %
+                <meter min={0} max={total} value={path.self} aria-hidden="true" />
+              </td>
+              <td class="number">{duration(trace.duration[path.longest])}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </Scroll>
+  );
+}

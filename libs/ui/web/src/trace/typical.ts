@@ -1,0 +1,35 @@
+import { json } from "../api";
+import { padded } from "../router";
+import { quote } from "../search/form";
+import type { SearchTrace } from "../search/query";
+import { nameOf, serviceOf } from "./model";
+import type { Skeleton } from "./skeleton";
+
+/** Traces alike that are looked at, and how far from this one in seconds. */
+const ALIKE = 50;
+const AROUND = 3_600;
+
+/**
+ * The trace of median duration among the newest that began with the same service and operation within an hour of this one;
+ * null if there is no other.
+ */
+export async function median(trace: Skeleton): Promise<string | null> {
+  if (trace.count === 0) return null;
+  const at = Number(trace.begin / 1_000_000_000n);
+  const service = quote(serviceOf(trace, 0));
+  const query = new URLSearchParams({
+    q: `{ nestedSetParent < 0 && name = ${quote(nameOf(trace, 0))} && resource.service.name = ${service} }`,
+    start: `${at - AROUND}`,
+    end: `${at + AROUND}`,
+    limit: `${ALIKE}`,
+  });
+  const { traces = [] } = await json<{ traces?: SearchTrace[] }>(`search?${query}`);
+  return middle(traces.filter(({ traceID }) => padded(traceID) !== trace.traceId));
+}
+
+/** The one of the middle, by duration. */
+export function middle(traces: SearchTrace[]): string | null {
+  const sorted = [...traces].sort((a, b) => (a.durationMs ?? 0) - (b.durationMs ?? 0));
+  const found = sorted[Math.floor((sorted.length - 1) / 2)];
+  return found ? padded(found.traceID) : null;
+}

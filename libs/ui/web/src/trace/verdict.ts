@@ -1,0 +1,134 @@
+import { duration } from "../format";
+import type { Times } from "./analysis";
+import { isError, type Skeleton } from "./skeleton";
+
+/** A sentence about a trace, and the span that it is about. */
+export interface Finding {
+  text: string;
+  row: number;
+}
+
+/** So many calls alike below one span are worth a word, if they take this share of the trace. */
+const REPEATED = 10;
+const SHARE = 0.2;
+
+function label(trace: Skeleton, row: number): string {
+  const service = trace.services[trace.service[row]];
+  const name = trace.names[trace.name[row]];
+  return service === "" ? name : `${service} ${name}`;
+}
+
+/** Why a trace took as long as it did, by rules that never change: what it waited for, where it failed, what it did often. */
+export function verdict(trace: Skeleton, size: Uint32Array, { critical, retry }: Times): Finding[] {
+  const all = [
+    waited(trace, critical),
+    failed(trace, size),
+    retried(trace, retry),
+    repeated(trace, size, critical),
+  ];
+  return all.filter((found) => found !== null);
+}
+
+/** The operation that the critical path is in for longest. */
+function waited(trace: Skeleton, critical: Float64Array): Finding | null {
+  const operations = new Map<number, { time: number; row: number; count: number }>();
+  let total = 0;
+  for (let row = 0; row < trace.count; row += 1) {
+    if (critical[row] <= 0) continue;
+    total += critical[row];
+    const key = trace.service[row] * trace.names.length + trace.name[row];
+    const known = operations.get(key);
+    if (!known) operations.set(key, { time: critical[row], row, count: 1 });
+    else {
+      if (critical[row] > critical[known.row]) known.row = row;
+      known.time += critical[row];
+      known.count += 1;
+    }
+  }
+  const first = [...operations.values()].sort((a, b) => b.time - a.time)[0];
+  if (!first) return null;
+  const share = Math.round((first.time / total) * 100);
+  const often = first.count > 1 ? ` in ${first.count} spans` : "";
+  return {
+    row: first.row,
+    text: `${share} % of the critical path is ${label(trace, first.row)} (${duration(first.time)}${often})`,
+  };
+}
+
+/** The deepest error: those above it usually follow from it. */
+function failed(trace: Skeleton, size: Uint32Array): Finding | null {
+  let errors = 0;
+  let first = -1;
+  for (let row = 0; row < trace.count; row += 1) {
+    if (!isError(trace, row)) continue;
+    errors += 1;
+    // In preorder the first error whose subtree has no other is reached by going down from the first one.
+    const isBelow = first >= 0 && row < first + size[first];
+    if (first < 0 || isBelow) first = row;
+  }
+  if (first < 0) return null;
+  const many = errors > 1 ? `; ${errors} spans failed` : "";
+  return { row: first, text: `the error begins in ${label(trace, first)}${many}` };
+}
+
+/** One span that makes many calls alike. */
+function repeated(trace: Skeleton, size: Uint32Array, critical: Float64Array): Finding | null {
+  let total = 0;
+  for (let row = 0; row < trace.count; row += 1) total += critical[row];
+  let most: { row: number; count: number; time: number } | null = null;
+  for (let above = 0; above < trace.count; above += 1) {
+    if (size[above] <= REPEATED) continue;
+    const groups = new Map<number, { row: number; count: number; time: number }>();
+    for (let row = above + 1; row < above + size[above]; row += size[row]) {
+      const key = trace.service[row] * trace.names.length + trace.name[row];
+      const group = groups.get(key);
+      // What is below a call is part of it.
+      const time = below(critical, row, size[row]);
+      if (!group) groups.set(key, { row, count: 1, time });
+      else {
+        group.count += 1;
+        group.time += time;
+      }
+    }
+    for (const group of groups.values()) {
+      if (group.count >= REPEATED && group.time >= total * SHARE && group.time > (most?.time ?? 0))
+        most = group;
+    }
+  }
+  if (!most) return null;
+  const share = Math.round((most.time / total) * 100);
+  const above = label(trace, trace.parent[most.row]);
+  return {
+    row: most.row,
+    text: `${above} calls ${label(trace, most.row)} ${most.count} times, ${share} % of the critical path`,
+  };
+}
+
+/** So many rows below a call are looked at: deep trees would be added up at each of their levels. */
+const LOOKED_AT = 256;
+
+function below(critical: Float64Array, row: number, size: number): number {
+  let time = 0;
+  const end = row + Math.min(size, LOOKED_AT);
+  for (let at = row; at < end; at += 1) time += critical[at];
+  return time;
+}
+
+/** Calls that were made again after they had failed. */
+function retried(trace: Skeleton, retry: Uint8Array): Finding | null {
+  const operations = new Map<string, { row: number; count: number; failed: number }>();
+  for (let row = 0; row < trace.count; row += 1) {
+    if (retry[row] === 0) continue;
+    const key = `${trace.parent[row]} ${trace.service[row]} ${trace.name[row]}`;
+    const known = operations.get(key);
+    if (!known) operations.set(key, { row, count: 1, failed: isError(trace, row) ? 1 : 0 });
+    else {
+      known.count += 1;
+      known.failed += isError(trace, row) ? 1 : 0;
+    }
+  }
+  const most = [...operations.values()].sort((a, b) => b.count - a.count)[0];
+  if (!most) return null;
+  const ending = most.failed === most.count ? "each failed" : "then it worked";
+  return { row: most.row, text: `${most.count + 1} tries of ${label(trace, most.row)}, ${ending}` };
+}

@@ -1,0 +1,69 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { columnsOf, valuesOf, withColumns } from "../src/search/columns";
+import { fromQuery, isDuration, toQuery } from "../src/search/form";
+
+const text = fc.string({ unit: "grapheme", maxLength: 12 }).filter((text) => !/[\n\r]/.test(text));
+const duration = fc.constantFrom("", "250ms", "1.5s", "1h30m");
+
+test("what a form writes, it reads", () => {
+  const attributes = fc.uniqueArray(
+    fc.record({ key: fc.constantFrom("span.a", "b", "resource.c d"), value: text }),
+    {
+      selector: ({ key }) => key,
+    },
+  );
+  fc.assert(
+    fc.property(
+      fc.record({
+        service: text,
+        name: text,
+        minimum: duration,
+        maximum: duration,
+        failed: fc.boolean(),
+        attributes,
+      }),
+      (form) => {
+        const query = toQuery(form);
+        const read = fromQuery(query);
+        expect(read, query).not.toBeNull();
+        if (read) expect(toQuery(read)).toBe(query);
+      },
+    ),
+  );
+});
+
+test("query that says more than a form is left alone", () => {
+  for (const query of [
+    "{ .a = 1 || .b = 2 }",
+    "{ .a = 1 } | rate()",
+    "{ duration > 1s }",
+    '{ name =~ "x" }',
+    '{ name != "x" }',
+    "{ .a = 1 && .a = 2 }",
+    "{ .a = 1 &&",
+  ]) {
+    expect(fromQuery(query), query).toBeNull();
+  }
+});
+
+test("durations are those of TraceQL", () => {
+  expect(["1s", "1.5ms", "1h30m", "10us"].every(isDuration)).toBe(true);
+  expect(["", "1", "s", "1 s", "1d"].some(isDuration)).toBe(false);
+});
+
+test("columns are attributes that the query brings along", () => {
+  const columns = columnsOf(" span.http.route, resource.a b,status,, trace:id,span.http.route, x ");
+  expect(columns).toEqual(["span.http.route", 'resource."a b"', "status", "trace:id", ".x"]);
+  expect(withColumns("{ }", columns.slice(0, 2))).toBe('{ } | select(span.http.route, resource."a b")');
+  expect(withColumns("{ }", [])).toBe("{ }");
+  const attributes = (value: string) => [
+    { key: "http.route", value: { stringValue: value } },
+    { key: "a b", value: { intValue: 3 } },
+  ];
+  const trace = {
+    traceID: "1",
+    spanSets: [{ spans: ["/a", "/b", "/a"].map((value) => ({ attributes: attributes(value) })) }],
+  };
+  expect(columns.map((column) => valuesOf(trace, column))).toEqual(["/a, /b", "3", "", "", ""]);
+});

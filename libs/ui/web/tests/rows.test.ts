@@ -1,0 +1,85 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { shape } from "../src/trace/analysis";
+import { rowsOf } from "../src/trace/find";
+import { find, indexOf, revealed, runsOf, shownRows, step, withAncestors } from "../src/trace/rows";
+import { type Made, made } from "./trace";
+
+const NONE = { folded: new Set<number>(), open: new Set<number>() };
+
+/** A root, a call, six selects of which each has a child, and another call. */
+function many() {
+  const selects: Made[] = [];
+  for (let at = 0; at < 6; at += 1) {
+    selects.push({ parent: 0, name: "SELECT", start: at, duration: at + 1, error: at === 2 });
+    selects.push({ parent: 2 + at * 2, name: "read" });
+  }
+  return made([{ name: "root" }, { parent: 0, name: "call" }, ...selects, { parent: 0, name: "call" }]);
+}
+
+test("siblings alike are one line until it is opened", () => {
+  const trace = many();
+  const { size } = shape(trace.parent);
+  const runs = runsOf(trace, size);
+  expect([...runs]).toEqual([
+    [2, { count: 6, end: 14, from: 0, to: 11, shortest: 1, longest: 6, errors: 1 }],
+  ]);
+  expect([...shownRows(size, runs, NONE)]).toEqual([0, 1, ~2, 14]);
+  const opened = shownRows(size, runs, { ...NONE, open: new Set([2]) });
+  expect([...opened]).toEqual([0, 1, ~2, ...Array.from({ length: 13 }, (_, at) => at + 2)]);
+});
+
+test("folded span hides what is below it alone", () => {
+  const trace = many();
+  const { size } = shape(trace.parent);
+  const folds = { folded: new Set([2]), open: new Set([2]) };
+  const shown = shownRows(size, runsOf(trace, size), folds);
+  expect([...shown].slice(0, 6)).toEqual([0, 1, ~2, 2, 4, 5]);
+});
+
+test("row that is selected is made visible", () => {
+  const trace = many();
+  const { size } = shape(trace.parent);
+  const runs = runsOf(trace, size);
+  const folds = revealed(trace, runs, size, { folded: new Set([0, 2, 4]), open: new Set() }, 5);
+  expect([...folds.folded]).toEqual([2]);
+  expect([...folds.open]).toEqual([2]);
+  const shown = shownRows(size, runs, folds);
+  expect(shown[indexOf(shown, 5)]).toBe(5);
+  expect(revealed(trace, runs, size, folds, 5)).toEqual(folds);
+});
+
+test("only matches and what is above them are shown", () => {
+  const trace = many();
+  const { size } = shape(trace.parent);
+  const wanted = withAncestors(trace.parent, [5, 14]);
+  expect([...shownRows(size, runsOf(trace, size), NONE, wanted)]).toEqual([0, 4, 5, 14]);
+});
+
+test("text is found in names, services and ids", () => {
+  const trace = made([
+    { name: "GET /a", service: "Cart" },
+    { name: "HGETALL" },
+    { name: "x", service: "cart" },
+  ]);
+  expect(find(trace, "get")).toEqual([0, 1]);
+  expect(find(trace, " CART ")).toEqual([0, 2]);
+  expect(find(trace, "0000000000000002")).toEqual([1]);
+  expect(find(trace, "")).toEqual([]);
+});
+
+test("matches go round", () => {
+  expect([step([2, 5], 2, true), step([2, 5], 5, true), step([2, 5], 2, false), step([], 1, true)]).toEqual([
+    5, 2, 5, -1,
+  ]);
+});
+
+test("bitmap of the server gives its rows", () => {
+  fc.assert(
+    fc.property(fc.uniqueArray(fc.nat(200)), (rows) => {
+      const bytes = new Uint8Array(26);
+      for (const row of rows) bytes[row >> 3] |= 1 << (row & 7);
+      expect(rowsOf(btoa(String.fromCharCode(...bytes)))).toEqual(rows.sort((a, b) => a - b));
+    }),
+  );
+});

@@ -1,0 +1,73 @@
+import { expect, test } from "vitest";
+import { align, flatten } from "../src/compare/align";
+import { serverEvents } from "../src/events";
+import { bytes, duration, integer } from "../src/format";
+import { hash, look, monogram } from "../src/looks";
+import { rangeOf, seconds, tooLong } from "../src/range";
+import { visible } from "../src/text";
+import { pathsOf } from "../src/trace/paths";
+import { made } from "./trace";
+
+test("durations have three digits and their unit", () => {
+  const shown = [0, 17, 1500, 250e6, 1.84e9, 61e9, 3661e9, -2e6].map(duration);
+  expect(shown).toEqual(["0", "17 ns", "1.50 µs", "250 ms", "1.84 s", "1 m 1 s", "1 h 1 m 1 s", "-2.00 ms"]);
+  expect(bytes(3_100_000_000)).toBe("3.10 GB");
+  expect(integer(1234567)).toBe("1 234 567");
+});
+
+test("look of a service follows from its name", () => {
+  expect(hash("shop")).toBe(hash("shop"));
+  expect(look("shop")).toMatch(/^service-[0-7] (plain|striped|dotted)$/);
+  expect(["user-service", "shop", "ÄÖ", "", "--"].map(monogram)).toEqual(["US", "SH", "ÄÖ", "–", "–"]);
+});
+
+test("characters that hide or turn text are shown", () => {
+  expect(visible("a\u0000b\u202ec\td\ne")).toBe("a␀b⟦U+202E⟧c\td\ne");
+});
+
+test("range is fixed, or ends now", () => {
+  const range = (query: string) => rangeOf(new URLSearchParams(query), 10_000_000_000);
+  expect(range("from=5&to=9")).toEqual({ from: 5, to: 9 });
+  expect(range("from=9&to=5&range=5m")).toEqual({ from: 10_000_000 - 300, to: 10_000_000 });
+  expect(range("range=nonsense")).toEqual({ from: 10_000_000 - 3600, to: 10_000_000 });
+  expect([seconds("2d"), seconds("x")]).toEqual([172_800, null]);
+  expect(tooLong({ from: 0, to: 7200 }, 3600, "A search")).toBe("A search may span 1 hours at most here");
+  expect(tooLong({ from: 0, to: 7200 }, 0, "A search")).toBeNull();
+});
+
+test("events are read however they are cut", async () => {
+  const text = 'event: difference\ndata: {"a":1}\n\n:\n\nevent: complete\ndata: é\n\n';
+  const all = new TextEncoder().encode(text);
+  for (const size of [1, 7, all.length]) {
+    const body = new ReadableStream<Uint8Array>({
+      start(controller) {
+        for (let at = 0; at < all.length; at += size) controller.enqueue(all.slice(at, at + size));
+        controller.close();
+      },
+    });
+    const events = [];
+    for await (const event of serverEvents(body)) events.push(event);
+    expect(events).toEqual([
+      { name: "difference", data: '{"a":1}' },
+      { name: "complete", data: "é" },
+    ]);
+  }
+});
+
+test("two traces are laid over each other by their calls", () => {
+  const side = (calls: number, duration: number) => {
+    const trace = made([
+      { name: "root", duration: 100 },
+      ...Array.from({ length: calls }, () => ({ parent: 0, name: "SELECT", duration })),
+    ]);
+    return pathsOf(trace, Float64Array.from(trace.duration));
+  };
+  const { pairs, hidden } = flatten(align(side(1, 10), side(3, 20)), 10);
+  expect(hidden).toBe(0);
+  expect(pairs.map(({ a, b, depth, change }) => [a?.name, b?.calls, depth, change])).toEqual([
+    ["root", 1, 1, 50],
+    ["SELECT", 3, 2, 50],
+  ]);
+  const only = flatten(align(side(0, 0), side(1, 5)), 1);
+  expect([only.pairs.length, only.hidden]).toEqual([1, 1]);
+});
