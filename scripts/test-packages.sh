@@ -10,6 +10,7 @@ need() {
 need python3-venv python3 -c 'import venv, ensurepip'
 need npm npm --version
 need curl curl --version
+need chromium chromium --version
 need golang-go go version
 need redis-server redis-server --version
 need memcached memcached -V
