@@ -239,12 +239,13 @@ def test_tenants_come_from_the_metadata(servers):
         response = requests.post(server.otlp_url + "/v1/traces", data=body, timeout=10, headers={
             "Content-Type": "application/x-protobuf", "X-Scope-OrgID": tenant})
         assert response.status_code == 200
+    window = {"start": int(time.time()) - 300, "end": int(time.time()) + 300}
     for name in PORTS:
         for tenants, expected in [("one", {"one"}), ("one|two", {"one", "two"}), ("three", set())]:
             with StreamingClient(port(server, name), tenant=tenants) as client:
-                found = client.call("Search", Query="{}").last.traces
+                found = client.call("Search", Query="{}", **window).last.traces
                 assert {trace.rootServiceName for trace in found} == expected
-                values = client.call("SearchTagValues", tagName="service.name").last.tagValues
+                values = client.call("SearchTagValues", tagName="service.name", **window).last.tagValues
                 assert set(values) == expected
         with StreamingClient(port(server, name)) as client:
             missing = client.call("Search", Query="{}")
