@@ -88,10 +88,10 @@ fn add_uncounted<'a>(
 
 /// The blocks that these were made of, as [`select_uncounted`] may choose them instead; a block itself of which not all
 /// sources are known.
-pub(crate) fn select_sources<'a>(
-    blocks: &'a TenantBlocks,
+pub(crate) fn select_sources(
+    blocks: &TenantBlocks,
     selected: impl IntoIterator<Item = Uuid>,
-) -> Vec<(&'a BlockMeta, QueryBlock)> {
+) -> Vec<(&BlockMeta, QueryBlock)> {
     let mut metas = BTreeMap::new();
     for meta in selected.into_iter().filter_map(|id| blocks.meta(id)) {
         add_sources(blocks, meta, &mut metas, MAX_MERGES);

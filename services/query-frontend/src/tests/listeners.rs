@@ -43,6 +43,7 @@ fn served(api: &Api, ready: ReadyCheck) -> Served {
     let queries = JaegerQueries::new(frontend, JaegerSettings::default());
     Served {
         jaeger: Router::new().route("/trace/api/name", get(|| async { "jaeger" })),
+        jaeger_pages: Router::new(),
         answering: Answering { queries, tenancy },
         write: None,
         zipkin: Router::new().route("/api/name", get(|| async { "zipkin" })),

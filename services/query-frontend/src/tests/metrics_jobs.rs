@@ -170,12 +170,12 @@ async fn ingester_is_asked_once_more_only_if_blocks_have_what_it_counted() {
     assert_eq!(blocks.values(RATE).await, [0.0, 6.0, 7.0], "one answer counts");
     let stored_of: Vec<_> = asked().into_iter().map(|request| request.stored_traces).collect();
     assert_eq!(stored_of, [vec![], vec![of_trace(&[2])]]);
-    let jobs = blocks.jobs().into_iter();
+    let mut jobs = blocks.jobs().into_iter();
     let is_plain = |job: MetricsInBlockRequest| {
         let metrics = job.metrics.unwrap();
         metrics.stored_traces.is_empty() && metrics.block_times.is_empty()
     };
-    assert!(jobs.map(is_plain).all(|it| it), "what is kept of blocks does not depend on it");
+    assert!(jobs.all(is_plain), "what is kept of blocks does not depend on it");
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ fn check_replicas_again(
     for round in 0..2_u64 {
         for (number, trace) in traces_of(groups).into_iter().enumerate() {
             let replicas = replicas[number % replicas.len()];
-            let origin = u64::from(replicas) << 24 | (round << 12 | number as u64 + 1);
+            let origin = u64::from(replicas) << 24 | ((round << 12) | (number as u64 + 1));
             let mut spans = of_trace(groups, trace);
             if round > 0 {
                 spans = again(&spans, kept);

@@ -15,9 +15,9 @@ pub(super) const NO_PARENT: u32 = u32::MAX;
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct SpanHead {
     #[prost(bytes = "bytes", tag = "2")]
-    span_id: Bytes,
+    pub(super) span_id: Bytes,
     #[prost(bytes = "bytes", tag = "4")]
-    parent_span_id: Bytes,
+    pub(super) parent_span_id: Bytes,
     #[prost(bytes = "bytes", tag = "5")]
     pub(super) name: Bytes,
     #[prost(int32, tag = "6")]
