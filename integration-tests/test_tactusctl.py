@@ -15,6 +15,7 @@ import yaml
 
 from harness import otlp
 from harness.paths import CONFORMANCE, REPOSITORY, tactus_binary
+from harness.server import merge
 from harness.waiting import eventually
 
 TENANT = "single-tenant"
@@ -160,7 +161,8 @@ def test_analyse_recommends_columns(sample):
 def test_recommended_columns_are_a_configuration(samples, tmp_path):
     for store, block in samples.values():
         file = tmp_path / "tactus.yaml"
-        file.write_text(as_json("--path", store, "analyse", TENANT, block)["yaml"])
+        columns = yaml.safe_load(as_json("--path", store, "analyse", TENANT, block)["yaml"])
+        file.write_text(yaml.safe_dump(merge({"storage": {"trace": {"backend": "local", "local": {"path": str(store)}}}}, columns)))
         done = subprocess.run(
             [tactus_binary(), f"-config.file={file}", "-config.verify"], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
