@@ -23,6 +23,7 @@ fn text(addresses: &Addresses) -> String {
     format!(
         "tactus {version} is ready\n\
          \x20 spans in   OTLP gRPC {otlp_grpc}   OTLP HTTP {otlp_http}   Jaeger UDP {jaeger}   Zipkin {zipkin}\n\
+         \x20 pages      http://{http}/ui/\n\
          \x20 queries    http://{http}   Jaeger's API {jaeger_query}\n\
          \x20 data       {data}\n\
          \x20 try        curl -s -G http://{http}/api/search --data-urlencode 'q={{}}'\n",
