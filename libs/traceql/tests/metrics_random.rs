@@ -241,15 +241,16 @@ fn is_value(
     }
 }
 
-/// The same spans, each as often as it stands for spans of the sender; copies have ids of their own.
+/// The same spans, each as often as it stands for spans of the sender. Copies have ids of their own, which stand to those of
+/// other spans as the id of the span does: of two roots the one with the higher id names the trace.
 fn as_sent(groups: &[Group]) -> Vec<Group> {
     let mut sent = groups.to_vec();
     for (group, sent) in groups.iter().zip(&mut sent) {
         sent.spans.clear();
         for span in &group.spans {
             for copy in 0..weight(group, span) {
-                let id = span.id + copy * 1000;
-                sent.spans.push(Span { id, state: String::new(), ..span.clone() });
+                let (id, parent) = (span.id * 1000 + copy, span.parent * 1000);
+                sent.spans.push(Span { id, parent, state: String::new(), ..span.clone() });
             }
         }
     }

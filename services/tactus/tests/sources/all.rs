@@ -50,10 +50,16 @@ impl Protocol for All {
         &self,
         request: Request<MetricsRequest>,
     ) -> Result<Response<MetricsResponse>, Status> {
-        let (request, mut sum) = (request.into_inner(), MetricsResponse::default());
+        let request = request.into_inner();
+        let mut sum = MetricsResponse { shared_first_nanos: u64::MAX, ..Default::default() };
         for ingester in &self.0 {
             let answer = ingester.metrics(Request::new(request.clone())).await?.into_inner();
             sum.series.extend(answer.series);
+            if !answer.shared_traces.is_empty() {
+                sum.shared_first_nanos = sum.shared_first_nanos.min(answer.shared_first_nanos);
+                sum.shared_last_nanos = sum.shared_last_nanos.max(answer.shared_last_nanos);
+                sum.shared_traces.extend(answer.shared_traces);
+            }
         }
         Ok(Response::new(sum))
     }

@@ -71,30 +71,15 @@ fn check_decisions(
     Ok(())
 }
 
-/// Queries about single spans: what joins spans of a trace sees one source at a time.
-fn span_queries() -> Vec<Metrics> {
-    let texts = [
-        "{ } | count_over_time()",
-        "{ } | count_over_time() by (name)",
-        "{ kind = server } | count_over_time() by (resource.service.name)",
-    ];
-    let metrics = texts.map(|text| {
-        let root = parse_and_validate(text).expect(text);
-        let (start, end) = (BASE - SECOND, BASE + 60 * SECOND);
-        let (step, is_instant) = (end - start, true);
-        Metrics { text: text.to_owned(), root, start, end, step, is_instant }
-    });
-    metrics.into()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..slow::cases(16) })]
 
     #[test]
     fn metrics_count_what_any_ingester_kept(
         groups in storable_groups(),
+        metrics in metrics_queries(),
         pushes in prop::collection::vec((1u8..8, 1usize..4), 1..5),
     ) {
-        check_decisions(&groups, &span_queries(), &pushes)?;
+        check_decisions(&groups, &metrics, &pushes)?;
     }
 }
