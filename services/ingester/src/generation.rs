@@ -240,12 +240,15 @@ impl Tenant {
 
     /// Heads, segments and released blocks at one moment.
     pub(crate) fn recent_view(&self) -> RecentView {
-        let view = self.view.read();
-        RecentView {
-            heads: view.heads.clone(),
-            segments: view.segments.clone(),
-            released: view.released.iter().map(|(_, block)| *block).collect(),
-        }
+        let (heads, mut recent) = {
+            let view = self.view.read();
+            let released = view.released.iter().map(|(_, block)| *block).collect();
+            let segments = view.segments.clone();
+            (view.heads.clone(), RecentView { live: Vec::new(), segments, released })
+        };
+        // What is cut meanwhile is in these heads still.
+        recent.live = heads.iter().map(|head| head.snapshot()).collect();
+        recent
     }
 
     /// Removes segments that a block in the block list took the place of.

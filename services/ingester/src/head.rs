@@ -10,19 +10,20 @@ use std::{
 
 use parking_lot::Mutex;
 use tactus_model::{
-    AppendError, BatchBuilder, BuilderLimits, Mark, OriginCollector, OriginSet, SpanBatch,
-    TooDeepKey, TraceId,
+    AppendError, BatchBuilder, BuilderLimits, Mark, OriginSet, SpanBatch, TooDeepKey, TraceId,
 };
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 
 use crate::{
     live_traces::{LiveTraces, Verdict},
-    origins::{HeldOrigins, collect},
+    origins::HeldOrigins,
     settings::Limits,
 };
 
 /// Builders that pushes of one tenant spread over, so that they seldom wait for each other.
 const SHARDS: usize = 4;
+/// Spans of a growing builder that a reader gets as a copy.
+const MAX_COPIED_SPANS: usize = 1024;
 
 /// The live spans of a tenant within one generation.
 ///
@@ -39,6 +40,21 @@ pub(crate) struct Head {
     shard_bytes: Vec<AtomicUsize>,
     /// Origins of which spans were refused.
     incomplete: Mutex<OriginSet>,
+}
+
+/// The spans of a head at one moment.
+#[derive(Debug)]
+pub(crate) struct HeadSnapshot {
+    pub(crate) batches: Vec<Arc<SpanBatch>>,
+    /// Origins of which spans were refused.
+    incomplete: OriginSet,
+}
+
+impl HeadSnapshot {
+    /// The origins of all spans.
+    pub(crate) fn origins(&self) -> HeldOrigins {
+        HeldOrigins::of(self.batches.iter().map(|batch| &**batch), &self.incomplete)
+    }
 }
 
 /// Spans that a push left out.
@@ -249,19 +265,23 @@ impl Head {
         self.chunks.lock().clone()
     }
 
-    /// Shows every batch to `read`: first those still growing, each under its lock, then the closed ones.
+    /// All spans there are, for a reader that takes its time: a push never waits for more than a small copy.
     ///
-    /// In this order a chunk that is closed meanwhile may be shown twice, but never not at all.
-    pub(crate) fn for_each(&self, mut read: impl FnMut(&SpanBatch)) {
-        for shard in &self.shards {
+    /// A builder that has grown is closed, a small one is copied, so that neither many readers make many chunks nor a
+    /// reader copies much. A chunk that is closed meanwhile may stand there twice, but never not at all.
+    pub(crate) fn snapshot(&self) -> HeadSnapshot {
+        let mut batches = Vec::new();
+        for (shard, bytes) in self.shards.iter().zip(&self.shard_bytes) {
             let mut builder = shard.lock();
-            if !builder.is_empty() {
-                builder.with_batch(&mut read);
+            if builder.len() > MAX_COPIED_SPANS {
+                self.close_chunk(&mut builder);
+                bytes.store(builder.heap_bytes(), Ordering::Relaxed);
+            } else if !builder.is_empty() {
+                batches.push(Arc::new(builder.with_batch(SpanBatch::clone)));
             }
         }
-        for chunk in self.chunks() {
-            read(&chunk);
-        }
+        batches.extend(self.chunks());
+        HeadSnapshot { batches, incomplete: self.incomplete.lock().clone() }
     }
 
     fn note_incomplete(&self, origins: &[u64]) {
@@ -274,13 +294,6 @@ impl Head {
     /// Origins of which spans were refused.
     pub(crate) fn incomplete(&self) -> OriginSet {
         self.incomplete.lock().clone()
-    }
-
-    /// The origins of all spans.
-    pub(crate) fn origins(&self) -> HeldOrigins {
-        let mut collector = OriginCollector::default();
-        self.for_each(|batch| collect(&mut collector, batch));
-        HeldOrigins::new(collector, &self.incomplete())
     }
 
     /// Bytes held in memory.

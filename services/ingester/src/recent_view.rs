@@ -13,15 +13,16 @@ use tactus_model::{
 use tactus_storage::{Uuid, meta::block_origin};
 use tactus_traceql::eval::Bitmap;
 
-use crate::{head::Head, origins::HeldOrigins, segment::Segment};
+use crate::{head::HeadSnapshot, origins::HeldOrigins, segment::Segment};
 
 /// Up to so many traces are copied out of a segment one by one, without a look at the rest of it.
 const FEW_TRACES: usize = 16;
 
-/// Heads, segments and released blocks at one moment; heads go on growing.
+/// Live spans, segments and released blocks at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct RecentView {
-    pub(crate) heads: Vec<Arc<Head>>,
+    /// A chunk that was closed at this moment may be there twice.
+    pub(crate) live: Vec<HeadSnapshot>,
     pub(crate) segments: Vec<Arc<Segment>>,
     /// Blocks whose spans were here until some time ago.
     pub(crate) released: Vec<Uuid>,
@@ -30,7 +31,7 @@ pub(crate) struct RecentView {
 /// Where a batch lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Live. A batch that is closed meanwhile is shown twice, with spans that came in since.
+    /// Live.
     Head,
     /// The number of the segment.
     Segment(usize),
@@ -45,11 +46,14 @@ pub(crate) struct Scattered {
 }
 
 impl RecentView {
+    /// The batches of live spans.
+    pub(crate) fn live_batches(&self) -> impl Iterator<Item = &SpanBatch> {
+        self.live.iter().flat_map(|head| &head.batches).map(|batch| &**batch)
+    }
+
     /// Shows every batch.
     pub(crate) fn for_each_batch(&self, mut read: impl FnMut(Place, &SpanBatch)) {
-        for head in &self.heads {
-            head.for_each(|batch| read(Place::Head, batch));
-        }
+        self.live_batches().for_each(|batch| read(Place::Head, batch));
         for (number, segment) in self.segments.iter().enumerate() {
             read(Place::Segment(number), segment.batch());
         }
@@ -58,9 +62,7 @@ impl RecentView {
     /// The origins of everything. Spans without one that become a block have the block's.
     pub(crate) fn origins(&self) -> HeldOrigins {
         let mut held = HeldOrigins::default();
-        for head in &self.heads {
-            held.unite(&head.origins());
-        }
+        self.live.iter().for_each(|head| held.unite(&head.origins()));
         let mut ranges = Vec::new();
         for segment in &self.segments {
             let origins = segment.origins();
@@ -84,12 +86,9 @@ impl RecentView {
 
     /// The spans of these traces from each place, and the block that those of a segment become.
     pub(crate) fn fragments(&self, wanted: &HashSet<TraceId>) -> Vec<(Option<Uuid>, SpanBatch)> {
-        let mut parts = Vec::new();
-        for head in &self.heads {
-            head.for_each(|batch| {
-                parts.push((None, gather_traces(&[batch], |id| wanted.contains(&id))));
-            });
-        }
+        let live = self.live_batches();
+        let wanted_of = |batch| (None, gather_traces(&[batch], |id| wanted.contains(&id)));
+        let mut parts: Vec<_> = live.map(wanted_of).collect();
         for segment in &self.segments {
             let (block, batch) = (segment.block(), segment.batch());
             let ids = &batch.traces.ids;
@@ -106,10 +105,9 @@ impl RecentView {
 
     /// Finds the traces that lie in several places, or are live.
     pub(crate) fn scattered(&self) -> Scattered {
-        let mut traces = HashSet::new();
-        for head in &self.heads {
-            head.for_each(|batch| traces.extend(batch.traces.ids.iter().copied()));
-        }
+        let live = self.live_batches();
+        let mut traces: HashSet<TraceId> =
+            live.flat_map(|batch| batch.traces.ids.iter().copied()).collect();
         if self.segments.len() > 1 {
             let mut seen: HashSet<TraceId> = HashSet::new();
             for segment in &self.segments {

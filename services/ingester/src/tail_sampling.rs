@@ -293,16 +293,8 @@ fn rows(batch: &SpanBatch, (first, last): (TraceId, TraceId)) -> std::ops::Range
 /// All undecided spans of these traces.
 fn gather(view: &RecentView, pending: &[Arc<Segment>], wanted: &Wanted) -> SpanBatch {
     let is_wanted = |id| wanted.contains(&id);
-    let mut live = Vec::new();
-    for head in &view.heads {
-        head.for_each(|batch| {
-            if batch.traces.ids.iter().copied().any(is_wanted) {
-                live.push(gather_traces(&[batch], is_wanted));
-            }
-        });
-    }
     let on_disk = pending.iter().map(|segment| segment.batch());
-    let batches: Vec<&SpanBatch> = on_disk.chain(&live).collect();
+    let batches: Vec<&SpanBatch> = on_disk.chain(view.live_batches()).collect();
     gather_traces(&batches, is_wanted)
 }
 

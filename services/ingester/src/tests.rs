@@ -325,7 +325,43 @@ async fn generation_of_refused_spans_leaves_nothing_behind() {
     assert_eq!((appended.spans, appended.refused.too_large), (0, 1));
     ingester.seal().await.unwrap();
     let view = ingester.recent_view(&tenant());
-    assert_eq!((view.heads.len(), view.segments.len()), (0, 0));
+    assert_eq!((view.live.len(), view.segments.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn reader_that_takes_its_time_holds_up_no_push_and_no_cut() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    ingester.push(&push_of("t1", &[span(1, 1, 1)]), &tenant()).unwrap();
+    let mut seen = 0;
+    ingester.recent_view(&tenant()).for_each_batch(|_, batch| {
+        seen += batch.len();
+        ingester.push(&push_of("t1", &[span(2, 2, 2)]), &tenant()).unwrap();
+        std::thread::scope(|scope| {
+            let seal =
+                scope.spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(ingester.seal()));
+            seal.join().unwrap().unwrap();
+        });
+    });
+    assert_eq!(seen, 1, "what came in since is not shown");
+    assert_eq!(ingester.recent_view(&tenant()).segments.len(), 1);
+}
+
+#[test]
+fn readers_neither_copy_much_nor_make_many_chunks() {
+    let head = crate::head::Head::new(Limits::default(), usize::MAX, Default::default());
+    let append = |first: u16, count: u16| {
+        let spans: Vec<_> = (first..first + count).map(|id| span(id, id, 1)).collect();
+        head.append(&push_of("t1", &spans), |_| Ok::<_, tactus_model::AppendError>(())).unwrap();
+    };
+    let shapes =
+        || -> Vec<usize> { head.snapshot().batches.iter().map(|batch| batch.len()).collect() };
+    append(0, 1000);
+    assert_eq!((shapes(), shapes(), head.chunks().len()), (vec![1000], vec![1000], 0));
+    append(1000, 1000);
+    assert_eq!((shapes(), shapes(), head.chunks().len()), (vec![2000], vec![2000], 1));
+    append(2000, 10);
+    assert_eq!((shapes(), head.chunks().len()), (vec![10, 2000], 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
