@@ -24,11 +24,25 @@ pub const JOB_SIZE: &str = "job_size";
 pub const TIME_OVERLAP_CUTOFF: &str = "time_overlap_cutoff";
 /// Metrics: blocks in parallel per querier. Unsafe.
 pub const CONCURRENT_BLOCKS: &str = "concurrent_blocks";
+/// Metrics: buckets that a doubling of the value has, in histograms and quantiles. 1 to 4.
+pub const BUCKETS: &str = "buckets";
 /// Search and metrics: say in the answer how the query was run. Boolean.
 pub const EXPLAIN: &str = "explain";
 
-const SAFE: [&str; 8] =
-    [MOST_RECENT, EXEMPLARS, SAMPLE, SPAN_SAMPLE, TRACE_SAMPLE, EXTRAPOLATE, ADJUSTED, EXPLAIN];
+const SAFE: [&str; 9] = [
+    MOST_RECENT,
+    EXEMPLARS,
+    SAMPLE,
+    SPAN_SAMPLE,
+    TRACE_SAMPLE,
+    EXTRAPOLATE,
+    ADJUSTED,
+    BUCKETS,
+    EXPLAIN,
+];
+
+/// More of a doubling would not fit into the number of a bucket.
+const MOST_BUCKETS: u8 = 4;
 
 /// One `name=value`.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,6 +127,12 @@ impl Hints {
             return Some(u64::try_from(count).unwrap_or(0));
         }
         (self.boolean(EXEMPLARS) == Some(false)).then_some(0)
+    }
+
+    /// `buckets=N`: buckets of a doubling, 1 to 4; others are ignored.
+    pub fn buckets(&self) -> u8 {
+        let hinted = self.int(BUCKETS).and_then(|count| u8::try_from(count).ok());
+        hinted.filter(|count| (1..=MOST_BUCKETS).contains(count)).unwrap_or(1)
     }
 
     /// The sampling asked for; rates outside (0, 1) are ignored.

@@ -7,6 +7,7 @@
 
 mod answer;
 mod arithmetic;
+mod buckets;
 mod collect;
 mod combine;
 mod compare_answer;

@@ -42,8 +42,9 @@ fn grid() -> impl Strategy<Value = Grid> {
     ]
 }
 
-fn intervals(grid: &Grid) -> Intervals {
-    Intervals { start: grid.start(), step: grid.step(), count: grid.intervals() as u64 }
+fn intervals(grid: &Grid, root: &RootExpr) -> Intervals {
+    let (start, step, count) = (grid.start(), grid.step(), grid.intervals() as u64);
+    Intervals { start, step, count, buckets: root.hints.buckets() }
 }
 
 /// A batch and the spans of it that count, if not all.
@@ -109,7 +110,8 @@ fn some(groups: &[Group], keep: impl Fn(usize, u128) -> bool) -> Vec<Group> {
 
 fn check(query: &str, groups: &[Group], grid: Grid) -> Result<(), TestCaseError> {
     let Ok(root) = parse_and_validate(query) else { return Ok(()) };
-    let Ok(expected) = slow_metrics::answer(&World::new(groups), &root, intervals(&grid)) else {
+    let Ok(expected) = slow_metrics::answer(&World::new(groups), &root, intervals(&grid, &root))
+    else {
         // A split operand. Whether the engine has to look at it is left open.
         return Ok(());
     };
@@ -162,7 +164,7 @@ fn check_exemplars(
 ) -> Result<(), TestCaseError> {
     let Ok(root) = parse_and_validate(query) else { return Ok(()) };
     let world = World::new(groups);
-    let Ok(expected) = slow_metrics::answer(&world, &root, intervals(&grid)) else {
+    let Ok(expected) = slow_metrics::answer(&world, &root, intervals(&grid, &root)) else {
         return Ok(());
     };
     let batches = [0, 1].map(|rest| {
@@ -274,6 +276,18 @@ fn weight(group: &Group, span: &Span) -> u64 {
     }
 }
 
+/// Buckets of a doubling; what is out of range changes nothing.
+fn hint() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        "",
+        "",
+        "",
+        " with(buckets=2)",
+        " with(buckets=4)",
+        " with(buckets=5)",
+    ])
+}
+
 proptest! {
     #![proptest_config(slow::cases(250))]
 
@@ -284,7 +298,7 @@ proptest! {
         grid in grid(),
     ) {
         let root = parse_and_validate(&query).expect("valid");
-        let expected = slow_metrics::answer(&World::new(&as_sent(&groups)), &root, intervals(&grid));
+        let expected = slow_metrics::answer(&World::new(&as_sent(&groups)), &root, intervals(&grid, &root));
         let expected = expected.unwrap_or_default();
         let root = parse_and_validate(&format!("{query} with(adjusted=true)")).expect("valid");
         let live = live_batch(&groups);
@@ -299,9 +313,10 @@ proptest! {
     fn engine_and_combiner_answer_as_the_slow_evaluator(
         groups in groups(),
         query in metrics(),
+        hint in hint(),
         grid in grid(),
     ) {
-        check(&query, &groups, grid)?;
+        check(&format!("{query}{hint}"), &groups, grid)?;
     }
 
     #[test]
@@ -317,9 +332,10 @@ proptest! {
     fn service_graph_answers_as_the_slow_evaluator(
         groups in groups(),
         query in graph(),
+        hint in hint(),
         grid in grid(),
     ) {
-        check(&query, &groups, grid)?;
+        check(&format!("{query}{hint}"), &groups, grid)?;
     }
 
     #[test]
@@ -346,7 +362,7 @@ fn random_queries_are_mostly_valid_and_often_have_points() {
         let grid = grid().new_tree(&mut runner).expect("no filters").current();
         let Ok(root) = parse_and_validate(&query) else { continue };
         valid += 1;
-        let answer = slow_metrics::answer(&World::new(&groups), &root, intervals(&grid));
+        let answer = slow_metrics::answer(&World::new(&groups), &root, intervals(&grid, &root));
         let is_something = |line: &Line| line.points.values().any(|value| *value != 0.0);
         counting += usize::from(answer.is_ok_and(|lines| lines.iter().any(is_something)));
     }

@@ -79,7 +79,7 @@ impl MetricsCollector {
                 comparison: Comparison::default(),
                 exemplars: Exemplars::new(leaf.exemplars, query.grid),
             },
-            Function::Graph(_) => Counts::Graph(GraphCounts::default()),
+            Function::Graph { .. } => Counts::Graph(GraphCounts::default()),
         };
         Self {
             leaves: query.leaves.iter().map(counts).collect(),
@@ -125,11 +125,13 @@ impl MetricsCollector {
         }
         let offer = Offer { view: &view, starts, reach, sample, counted: allowed };
         for (leaf, counts) in query.leaves.iter().zip(&mut self.leaves) {
-            if let (Counts::Graph(counts), Function::Graph(parts)) = (&mut *counts, &leaf.function)
+            if let (Counts::Graph(counts), Function::Graph { parts, by }) =
+                (&mut *counts, &leaf.function)
             {
                 // A sample is one of edges, and both of their sides must be seen to find them.
                 let matched = offer.kept(leaf, None)?;
-                self.matched += counts.observe(query, parts, matched.as_ref(), &offer) as u64;
+                self.matched +=
+                    counts.observe(query, (parts, *by), matched.as_ref(), &offer) as u64;
                 continue;
             }
             let rows = offer.rows(leaf)?;
@@ -305,7 +307,7 @@ impl Counts {
                 }
                 comparison.finish(number, *top_n, scale, of_total)
             }
-            (Counts::Graph(counts), Function::Graph(_)) => counts.finish(number, scale),
+            (Counts::Graph(counts), Function::Graph { .. }) => counts.finish(number, scale),
             _ => Vec::new(),
         }
     }

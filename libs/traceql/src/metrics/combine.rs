@@ -2,6 +2,7 @@
 
 use super::answer::{AnswerOptions, MetricsAnswer, Series};
 use super::arithmetic::{self, Operand};
+use super::buckets::Buckets;
 use super::gather::Gathered;
 use super::leaf_answer::{self, Line};
 use super::{
@@ -37,7 +38,9 @@ impl MetricsCombiner {
             _ if options.is_instant => 0,
             wanted => (wanted / queries.len().max(1)).max(1),
         };
-        let leaves = queries.into_iter().map(|query| Gathered::new(query, exemplars)).collect();
+        let buckets = Buckets::of(&root.hints);
+        let gathered = |query| Gathered::new(query, exemplars, buckets);
+        let leaves = queries.into_iter().map(gathered).collect();
         Self { expression, grid, options, leaves, bytes: 0 }
     }
 

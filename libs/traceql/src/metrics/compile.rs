@@ -8,6 +8,7 @@ use tactus_model::{AttributeSelection, Projection, SpanBatch, TraceId};
 use self::references::attributes_of;
 pub(super) use self::sampling::{PROBABILITY, Sampling, Weighing};
 use super::Grid;
+use super::buckets::Buckets;
 use super::graph::{self, Part};
 use crate::eval::candidates::filtered_spans;
 use crate::eval::pipeline::{self, Stage};
@@ -73,7 +74,10 @@ pub(super) enum Function {
         end: u64,
     },
     /// What is counted of edges between services.
-    Graph(Vec<Part>),
+    Graph {
+        parts: Vec<Part>,
+        by: Buckets,
+    },
 }
 
 /// What is kept of the spans of one series and interval.
@@ -84,9 +88,10 @@ pub(super) enum Measure {
     Max(Attribute),
     Sum(Attribute),
     Avg(Attribute),
-    /// Counts by power of two. `shows_values`: exemplars carry the span's value.
+    /// Counts by size. `shows_values`: exemplars carry the span's value.
     Buckets {
         attribute: Attribute,
+        by: Buckets,
         shows_values: bool,
     },
 }
@@ -123,7 +128,8 @@ impl CompiledMetrics {
             all => (all.min(MOST_EXEMPLARS) / queries.len().max(1)).max(1),
         };
         let mut projection = Projection { start: true, ..Projection::default() };
-        let compile = |query| Leaf::compile(query, exemplars, &mut projection);
+        let buckets = Buckets::of(&root.hints);
+        let compile = |query| Leaf::compile(query, exemplars, buckets, &mut projection);
         let leaves = queries.into_iter().map(compile).collect::<Result<Vec<_>, _>>()?;
         let weighing = Weighing::of(&root.hints);
         if let Some(weighing) = weighing {
@@ -183,18 +189,19 @@ impl Leaf {
     fn compile(
         query: &MetricsQuery,
         exemplars: usize,
+        buckets: Buckets,
         projection: &mut Projection,
     ) -> Result<Self, Unsupported> {
         let stages = pipeline::compile(&query.pipeline)?;
         project_pipeline(&query.pipeline, projection);
-        let function = Function::compile(&query.stage);
+        let function = Function::compile(&query.stage, buckets);
         let values = function.attributes();
         values.iter().for_each(|attribute| operand::project(attribute, projection));
         if let MetricsStage::Compare(compare) = &query.stage {
             project_filter(&compare.selection.expression, projection);
             project_compared(projection);
         }
-        if let Function::Graph(_) = &function {
+        if let Function::Graph { .. } = &function {
             graph::project(projection);
         }
         let mut shown = Vec::new();
@@ -206,7 +213,7 @@ impl Leaf {
         let values_alone = match &function {
             Function::Series { .. } => !values.iter().any(Attribute::depends_on_other_spans),
             // Roots of traces are compared, too.
-            Function::Compare { .. } | Function::Graph(_) => false,
+            Function::Compare { .. } | Function::Graph { .. } => false,
         };
         Ok(Self {
             is_never: pipeline::stages_are_never(&stages),
@@ -221,12 +228,12 @@ impl Leaf {
 }
 
 impl Function {
-    fn compile(stage: &MetricsStage) -> Self {
+    fn compile(stage: &MetricsStage, by_size: Buckets) -> Self {
         let (function, written) = match stage {
             MetricsStage::Series { function, by } => (function, by),
             MetricsStage::ServiceGraph(measure) => {
                 let parts = Part::ALL.into_iter().filter(|part| part.is_of(measure));
-                return Function::Graph(parts.collect());
+                return Function::Graph { parts: parts.collect(), by: by_size };
             }
             MetricsStage::Compare(compare) => {
                 return Function::Compare {
@@ -250,10 +257,10 @@ impl Function {
             MetricsFunction::SumOverTime(attribute) => Measure::Sum(attribute.clone()),
             MetricsFunction::AvgOverTime(attribute) => Measure::Avg(attribute.clone()),
             MetricsFunction::HistogramOverTime(attribute) => {
-                Measure::Buckets { attribute: attribute.clone(), shows_values: false }
+                Measure::Buckets { attribute: attribute.clone(), by: by_size, shows_values: false }
             }
             MetricsFunction::QuantileOverTime { attribute, .. } => {
-                Measure::Buckets { attribute: attribute.clone(), shows_values: true }
+                Measure::Buckets { attribute: attribute.clone(), by: by_size, shows_values: true }
             }
         };
         Function::Series { measure, by }
@@ -265,7 +272,7 @@ impl Function {
             Function::Series { measure, by } => {
                 by.iter().chain(measure.attribute()).cloned().collect()
             }
-            Function::Compare { .. } | Function::Graph(_) => Vec::new(),
+            Function::Compare { .. } | Function::Graph { .. } => Vec::new(),
         }
     }
 }

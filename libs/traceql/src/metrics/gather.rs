@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::buckets::Buckets;
 use super::exemplars_answer::ExemplarChoice;
 use super::{Exemplar, Grid, LabelValue, PartialSeries, Point, SeriesKey, graph};
 use crate::{GraphMeasure, MetricsFunction, MetricsQuery, MetricsStage};
@@ -48,6 +49,7 @@ pub(super) struct Row {
 pub(super) struct Gathered {
     fold: Fold,
     keys: Keys,
+    pub(super) buckets: Buckets,
     /// Series of the answer that each group becomes, beside its rows.
     derived_series: usize,
     pub(super) rows: HashMap<SeriesKey, Row>,
@@ -56,7 +58,7 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    pub(super) fn new(query: &MetricsQuery, exemplars: usize) -> Self {
+    pub(super) fn new(query: &MetricsQuery, exemplars: usize, buckets: Buckets) -> Self {
         let (mut has_buckets, mut derived_series) = (false, 0);
         let (fold, keys) = match &query.stage {
             MetricsStage::Compare(_) => (Fold::Count, Keys::Compared),
@@ -88,6 +90,7 @@ impl Gathered {
         Self {
             fold,
             keys,
+            buckets,
             derived_series,
             rows: HashMap::new(),
             groups: HashSet::new(),
@@ -107,11 +110,11 @@ impl Gathered {
     /// Whether this is a key of the function. Others are not kept: parts come over the network.
     pub(super) fn admits(&self, key: &SeriesKey) -> bool {
         match (&self.keys, key) {
-            (Keys::Graph(measure), key) => graph::admits(measure, key),
+            (Keys::Graph(measure), key) => graph::admits(measure, self.buckets, key),
             (Keys::Groups { labels, has_buckets }, SeriesKey::Group { values, bucket }) => {
                 *labels == values.len()
                     && bucket.is_some() == *has_buckets
-                    && bucket.is_none_or(|power| power <= 64)
+                    && bucket.is_none_or(|bucket| bucket <= self.buckets.last())
             }
             (Keys::Compared, SeriesKey::Compared { .. }) => true,
             _ => false,

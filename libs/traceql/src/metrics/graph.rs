@@ -2,6 +2,7 @@
 
 use tactus_model::Projection;
 
+use super::buckets::Buckets;
 use super::{LabelValue, SeriesKey};
 use crate::GraphMeasure;
 
@@ -63,7 +64,7 @@ impl Part {
         }
     }
 
-    /// True if durations are counted by power of two.
+    /// True if durations are counted by size.
     pub(super) fn has_buckets(self) -> bool {
         matches!(self, Part::ClientLatency | Part::ServerLatency)
     }
@@ -81,12 +82,12 @@ impl Part {
 }
 
 /// True if a part of the series of `measure` may have this key.
-pub(super) fn admits(measure: &GraphMeasure, key: &SeriesKey) -> bool {
+pub(super) fn admits(measure: &GraphMeasure, buckets: Buckets, key: &SeriesKey) -> bool {
     let SeriesKey::Group { values, bucket } = key else { return false };
     let Some(LabelValue::String(name)) = values.get(PART_PLACE) else { return false };
     let part = Part::ALL.into_iter().find(|part| *part.name() == **name);
     values.len() == KEY_VALUES
-        && bucket.is_none_or(|power| power <= 64)
+        && bucket.is_none_or(|bucket| bucket <= buckets.last())
         && part.is_some_and(|part| part.is_of(measure) && bucket.is_some() == part.has_buckets())
 }
 

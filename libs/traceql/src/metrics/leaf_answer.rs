@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::answer::Labels;
+use super::buckets::Buckets;
 use super::gather::{Gathered, Row};
-use super::quantile::bucket_quantile as quantile;
 use super::{
     Exemplar, Grid, LabelValue, SeriesKey, buckets_are_nanoseconds, compare_answer, graph_answer,
 };
@@ -106,16 +106,13 @@ fn bucket_scale(function: &MetricsFunction) -> f64 {
     if buckets_are_nanoseconds(function) { 1e9 } else { 1.0 }
 }
 
-fn bound(power: u8, scale: f64) -> f64 {
-    f64::from(power).exp2() / scale
-}
-
 /// `scale`: what bounds are divided by.
 pub(super) fn histogram_lines(names: &[Box<str>], gathered: Gathered, scale: f64) -> Vec<Line> {
+    let sizes = gathered.buckets;
     let buckets = gathered.rows.into_iter().filter_map(|(key, mut row)| match key {
-        SeriesKey::Group { values, bucket: Some(power) } => {
+        SeriesKey::Group { values, bucket: Some(bucket) } => {
             let mut labels = group_labels(names, values, None);
-            labels.push((BUCKET_LABEL.into(), LabelValue::Float(bound(power, scale))));
+            labels.push((BUCKET_LABEL.into(), LabelValue::Float(sizes.bound(bucket) / scale)));
             Some(Line { labels, values: row.take_values(), exemplars: row.exemplars })
         }
         _ => None,
@@ -131,20 +128,21 @@ pub(super) fn quantile_lines(
     quantiles: &[f64],
     grid: &Grid,
 ) -> Vec<Line> {
+    let sizes = gathered.buckets;
     let mut groups: HashMap<Vec<LabelValue>, Vec<(u8, Row)>> = HashMap::new();
     for (key, row) in gathered.rows {
-        if let SeriesKey::Group { values, bucket: Some(power) } = key {
-            groups.entry(values).or_default().push((power, row));
+        if let SeriesKey::Group { values, bucket: Some(bucket) } = key {
+            groups.entry(values).or_default().push((bucket, row));
         }
     }
     let mut lines = Vec::with_capacity(groups.len() * quantiles.len());
     for (values, mut buckets) in groups {
-        buckets.sort_by_key(|(power, _)| *power);
+        buckets.sort_by_key(|(bucket, _)| *bucket);
         let mut exemplars = Vec::new();
         let mut counts = Vec::with_capacity(buckets.len());
-        for (power, mut row) in buckets {
+        for (bucket, mut row) in buckets {
             exemplars.append(&mut row.exemplars);
-            counts.push((bound(power, scale), row.take_values()));
+            counts.push((sizes.bound(bucket) / scale, row.take_values()));
         }
         let labels = group_labels(names, values, None);
         let first = lines.len();
@@ -163,10 +161,10 @@ pub(super) fn quantile_lines(
                 continue;
             }
             for (line, &q) in of_group.iter_mut().zip(quantiles) {
-                line.values[interval] = quantile(&occupied, q);
+                line.values[interval] = sizes.quantile(&occupied, q);
             }
         }
-        share_exemplars(exemplars, &counts, quantiles, of_group);
+        share_exemplars(exemplars, &counts, sizes, quantiles, of_group);
     }
     lines
 }
@@ -175,6 +173,7 @@ pub(super) fn quantile_lines(
 fn share_exemplars(
     exemplars: Vec<Exemplar>,
     counts: &[(f64, Vec<f64>)],
+    sizes: Buckets,
     quantiles: &[f64],
     lines: &mut [Line],
 ) {
@@ -183,7 +182,7 @@ fn share_exemplars(
     }
     let totals = counts.iter().map(|(bound, counts)| (*bound, counts.iter().sum::<f64>()));
     let totals: Vec<_> = totals.filter(|(_, count)| *count > 0.0).collect();
-    let overall: Vec<f64> = quantiles.iter().map(|&q| quantile(&totals, q)).collect();
+    let overall: Vec<f64> = quantiles.iter().map(|&q| sizes.quantile(&totals, q)).collect();
     for exemplar in exemplars {
         let distance = |value: f64| exemplar.value.map_or(0.0, |own| (value - own).abs());
         let by_distance = |(_, one): &(usize, &f64), (_, other): &(usize, &f64)| {

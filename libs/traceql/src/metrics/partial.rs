@@ -65,7 +65,8 @@ pub enum SeriesKey {
     Group {
         /// Values of the `by` attributes, without those that repeat an earlier one.
         values: Vec<LabelValue>,
-        /// `histogram_over_time` and `quantile_over_time`: values up to 2 to this power, and above the one below.
+        /// `histogram_over_time` and `quantile_over_time`: the number of the bucket: with
+        /// one a doubling the power of two that its values reach, with n of them n times as many.
         bucket: Option<u8>,
     },
     /// `compare`.

@@ -3,6 +3,17 @@
 /// The quantile `q` (0 to 1) of `buckets`: upper bound and count of each that has any, ascending. Between two bounds
 /// it grows exponentially; 0 without values.
 pub fn bucket_quantile(buckets: &[(f64, f64)], q: f64) -> f64 {
+    quantile_between(buckets, q, |high, previous| previous.map_or(high - 1.0, f64::log2))
+}
+
+/// As [`bucket_quantile`], but each bucket has its own lower bound, so many doublings below the upper one.
+pub(super) fn narrow_bucket_quantile(buckets: &[(f64, f64)], q: f64, doublings: f64) -> f64 {
+    quantile_between(buckets, q, |high, _| high - doublings)
+}
+
+/// `low`: the logarithm of a bucket's lower bound, from that of the upper one and from the upper bound of the bucket
+/// before.
+fn quantile_between(buckets: &[(f64, f64)], q: f64, low: impl Fn(f64, Option<f64>) -> f64) -> f64 {
     let total: f64 = buckets.iter().map(|(_, count)| count).sum();
     let wanted = (q * total).ceil().max(1.0);
     let mut below = 0.0;
@@ -10,7 +21,7 @@ pub fn bucket_quantile(buckets: &[(f64, f64)], q: f64) -> f64 {
     for &(bound, count) in buckets {
         if below + count > wanted {
             let high = bound.log2();
-            let low = previous.map_or(high - 1.0, f64::log2);
+            let low = low(high, previous);
             return (low + (high - low) * (wanted - below) / count).exp2();
         }
         below += count;

@@ -106,7 +106,7 @@ fn of_group(
     };
     let buckets = |interval: u64| -> Vec<f64> {
         let there = spans.iter().filter(|span| span.interval == interval);
-        there.filter_map(|span| bucket(world, function, span.row)).collect()
+        there.filter_map(|span| bucket(world, function, span.row, intervals.buckets)).collect()
     };
     let where_values = |result: &dyn Fn(&[f64]) -> f64| -> Vec<Line> {
         let points = intervals.all().map(|interval| (interval, values(interval)));
@@ -159,7 +159,7 @@ fn of_group(
             let line = |q: &f64| {
                 let mut labels = labels.clone();
                 labels.push(("p".to_owned(), LabelValue::Float(*q)));
-                everywhere(labels, &|interval| quantile(buckets(interval), *q))
+                everywhere(labels, &|interval| quantile(buckets(interval), *q, intervals.buckets))
             };
             quantiles.iter().map(line).collect()
         }
@@ -178,7 +178,7 @@ fn with_name(mut labels: Labels, by: &[Attribute], function: &MetricsFunction) -
 }
 
 /// A value for each span, its bucket's upper bound: the rule of the language word by word.
-pub(crate) fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
+pub(crate) fn quantile(mut values: Vec<f64>, q: f64, per_doubling: u8) -> f64 {
     values.sort_by(f64::total_cmp);
     let mut buckets: Vec<(f64, f64)> = Vec::new();
     for value in &values {
@@ -206,7 +206,13 @@ pub(crate) fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
         }
     }
     let high = buckets[at].0.log2();
-    let low = if at > 0 { buckets[at - 1].0.log2() } else { high - 1.0 };
+    let low = if per_doubling > 1 {
+        high - 1.0 / f64::from(per_doubling)
+    } else if at > 0 {
+        buckets[at - 1].0.log2()
+    } else {
+        high - 1.0
+    };
     (low + (high - low) * ((wanted - passed) / buckets[at].1)).exp2()
 }
 
@@ -253,7 +259,12 @@ pub(crate) fn measured(world: &World<'_>, function: &MetricsFunction, row: usize
 }
 
 /// The upper bound of a value's bucket, as shown.
-fn bucket(world: &World<'_>, function: &MetricsFunction, row: usize) -> Option<f64> {
+fn bucket(
+    world: &World<'_>,
+    function: &MetricsFunction,
+    row: usize,
+    per_doubling: u8,
+) -> Option<f64> {
     let (value, scale) = match attribute_value(world, function.attribute()?, row) {
         Value::One(Static::Int(value)) => (value, 1.0),
         Value::One(Static::Duration(nanos)) => (nanos, 1e9),
@@ -262,11 +273,13 @@ fn bucket(world: &World<'_>, function: &MetricsFunction, row: usize) -> Option<f
     if value < 2 {
         return None;
     }
-    let mut bound = 1u128;
-    while bound < value as u128 {
-        bound *= 2;
-    }
-    Some(bound as f64 / scale)
+    Some(bound(value, per_doubling)? / scale)
+}
+
+/// The upper bound of the bucket of a value above 1.
+pub(crate) fn bound(value: i64, per_doubling: u8) -> Option<f64> {
+    let bound = |number: u32| (f64::from(number) / f64::from(per_doubling)).exp2();
+    (0..).map(bound).find(|bound| *bound as u128 >= value as u128)
 }
 
 fn compared(

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tactus_traceql::GraphMeasure;
 use tactus_traceql::metrics::LabelValue;
 
-use super::functions::quantile;
+use super::functions::{bound, quantile};
 use super::{Intervals, Line};
 use crate::slow::batches::Stored;
 use crate::slow::world::{World, service};
@@ -70,8 +70,9 @@ pub(crate) fn lines(
                     _ => call.server,
                 };
                 let Some(row) = latency else { continue };
-                let nanos = (world.spans[row].span.duration as f64).max(2.0);
-                let bound = nanos.log2().ceil().exp2() / 1e9;
+                let nanos = (world.spans[row].span.duration as i64).max(2);
+                let Some(bound) = bound(nanos, intervals.buckets) else { continue };
+                let bound = bound / 1e9;
                 if measure.quantiles().is_empty() {
                     labels.push(("__bucket".to_owned(), LabelValue::Float(bound)));
                     add(labels, interval);
@@ -92,7 +93,7 @@ pub(crate) fn lines(
             labels.push(("p".to_owned(), LabelValue::Float(*q)));
             let at = |interval| {
                 let there = values.iter().filter(|value| value.0 == interval);
-                (interval, quantile(there.map(|value| value.1).collect(), *q))
+                (interval, quantile(there.map(|value| value.1).collect(), *q, intervals.buckets))
             };
             lines.push(Line { labels, points: intervals.all().map(at).collect() });
         }

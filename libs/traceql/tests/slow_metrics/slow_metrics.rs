@@ -16,13 +16,15 @@ use tactus_traceql::{RootExpr, format_float};
 use super::slow::pipeline::SplitOperand;
 use super::slow::world::World;
 
-/// The intervals of a query.
+/// The intervals of a query, and how finely it measures in them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Intervals {
     /// Left edge of the first, unix nanoseconds.
     pub(crate) start: u64,
     pub(crate) step: u64,
     pub(crate) count: u64,
+    /// Buckets of a doubling of what is measured.
+    pub(crate) buckets: u8,
 }
 
 impl Intervals {

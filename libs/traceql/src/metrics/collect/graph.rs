@@ -14,7 +14,6 @@ use self::calls::{Call, Columns, Finder, is_client_half};
 use self::peers::Peers;
 use super::cells::{Cell, Joining};
 use super::labels::Labels;
-use super::measure::bucket;
 use super::rows::Rows;
 use super::sample;
 use super::series::SeriesTable;
@@ -22,6 +21,7 @@ use super::{CompiledMetrics, Offer};
 use crate::Status;
 use crate::eval::Bitmap;
 use crate::eval::operand::{span_duration, status_of};
+use crate::metrics::buckets::Buckets;
 use crate::metrics::graph::{Connection, Part, USER};
 use crate::metrics::{LabelValue, PartialSeries, SeriesKey};
 
@@ -50,7 +50,7 @@ impl GraphCounts {
     pub(super) fn observe(
         &mut self,
         query: &CompiledMetrics,
-        parts: &[Part],
+        (parts, by_size): (&[Part], Buckets),
         matched: Option<&Bitmap>,
         offer: &Offer<'_>,
     ) -> usize {
@@ -84,7 +84,8 @@ impl GraphCounts {
                 observed += 1;
                 let weight = |row: usize| weights.as_ref().map_or(1.0, |weights| weights[row]);
                 let weight = weight(owner).max(weight(other));
-                tally.add(&found, parts, interval, weight, &columns);
+                let bucket = |part| found.bucket(part, by_size, &columns);
+                tally.add(found.edge, parts, bucket, interval, weight);
             });
         }
         tally.move_to(&mut self.series);
@@ -133,10 +134,11 @@ struct Tally {
 
 impl Tally {
     const INTERVAL_BITS: u32 = 24;
-    const BUCKET_BITS: u32 = 6;
+    const BUCKET_BITS: u32 = 8;
     const PART_BITS: u32 = 2;
 
-    /// Grids have fewer than [`super::MOST_INTERVALS`] intervals; buckets are below 64.
+    /// Grids have fewer than [`super::MOST_INTERVALS`] intervals; of a
+    /// batch there are fewer than 2^30 edges.
     fn slot(edge: u32, part: Part, bucket: u32, interval: usize) -> u64 {
         let series = u64::from(edge) << Self::PART_BITS | part as u64;
         let series = series << Self::BUCKET_BITS | u64::from(bucket);
@@ -145,18 +147,18 @@ impl Tally {
 
     fn add(
         &mut self,
-        found: &Observed,
+        edge: Edge,
         parts: &[Part],
+        bucket: impl Fn(Part) -> Option<u32>,
         interval: usize,
         weight: f64,
-        columns: &Columns<'_>,
     ) {
-        let edge = *self.numbers.entry(found.edge).or_insert_with(|| {
-            self.edges.push(found.edge);
+        let edge = *self.numbers.entry(edge).or_insert_with(|| {
+            self.edges.push(edge);
             self.edges.len() as u32 - 1
         });
         for &part in parts {
-            if let Some(bucket) = found.bucket(part, columns) {
+            if let Some(bucket) = bucket(part) {
                 *self.counts.entry(Self::slot(edge, part, bucket, interval)).or_default() += weight;
             }
         }
@@ -225,10 +227,11 @@ fn observe_call(
 
 impl Observed {
     /// The bucket in which the call counts for a part, 0 where there are none; `None` if it does not count.
-    fn bucket(&self, part: Part, columns: &Columns<'_>) -> Option<u32> {
+    fn bucket(&self, part: Part, by_size: Buckets, columns: &Columns<'_>) -> Option<u32> {
         let failed = |row: usize| status_of(columns.statuses[row]) == Status::Error;
         // A call of no time counts with the shortest ones.
-        let latency = |row: usize| u32::from(bucket(span_duration(columns.durations[row])).max(1));
+        let latency =
+            |row: usize| u32::from(by_size.of_value(span_duration(columns.durations[row]).max(2)));
         match part {
             Part::Calls => Some(0),
             Part::Errors => {

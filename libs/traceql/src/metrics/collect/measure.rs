@@ -7,20 +7,15 @@ use crate::eval::operand::{Operand, Place, Source, Table, span_duration};
 use crate::eval::scan::for_each_first;
 use crate::eval::value::Value;
 use crate::eval::view::BatchView;
+use crate::metrics::buckets::Buckets;
 
 /// Nanoseconds of a second.
 pub(super) const SECOND: f64 = 1e9;
 
-/// Values up to 2 to this power, and above the one below; 0 for values that are in no bucket.
-#[inline]
-pub(super) fn bucket(value: i64) -> u8 {
-    if value < 2 { 0 } else { (64 - (value as u64 - 1).leading_zeros()) as u8 }
-}
-
 /// The bucket of a value; 0 for none.
-fn bucket_of(value: Value<'_>) -> u8 {
+fn bucket_of(value: Value<'_>, buckets: Buckets) -> u8 {
     match value {
-        Value::Int(value) | Value::Duration(value) => bucket(value),
+        Value::Int(value) | Value::Duration(value) => buckets.of_value(value),
         _ => 0,
     }
 }
@@ -35,9 +30,14 @@ pub(super) fn number_of(value: Value<'_>) -> f64 {
 }
 
 /// The rows that are in a bucket, and the bucket of each.
-pub(super) fn buckets(attribute: &Attribute, rows: Rows, view: &BatchView<'_>) -> (Rows, Vec<u8>) {
-    let of_duration = |stored| bucket(span_duration(stored));
-    let all = column(attribute, &rows, view, 0, of_duration, bucket_of);
+pub(super) fn buckets(
+    attribute: &Attribute,
+    by: Buckets,
+    rows: Rows,
+    view: &BatchView<'_>,
+) -> (Rows, Vec<u8>) {
+    let of_duration = |stored| by.of_value(span_duration(stored));
+    let all = column(attribute, &rows, view, 0, of_duration, |value| bucket_of(value, by));
     if !all.contains(&0) {
         return (rows, all);
     }
@@ -80,18 +80,5 @@ fn column<T: Copy>(
             rows.gather(&by_span, |value| value)
         }
         _ => rows.map(|row| of_value(operand.value(Place::of_span(row)))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buckets_are_the_next_powers_of_two() {
-        let powers: Vec<u8> =
-            [i64::MIN, -5, 0, 1, 2, 3, 4, 1000, 1024, 1025, i64::MAX].map(bucket).into();
-        assert_eq!(powers, [0, 0, 0, 0, 1, 2, 2, 10, 10, 11, 63]);
-        assert_eq!(bucket_of(Value::Float(8.0)), 0);
     }
 }

@@ -11,9 +11,6 @@ use crate::eval::view::BatchView;
 use crate::metrics::compile::{CompiledMetrics, Measure, is_duration};
 use crate::{Attribute, Intrinsic};
 
-/// Numbers of buckets are below this.
-const BUCKETS: usize = 64;
-
 impl Measure {
     pub(super) fn joining(&self) -> Joining {
         match self {
@@ -46,16 +43,17 @@ enum Values {
     /// Nothing is measured.
     None,
     Numbers(Vec<f64>),
-    Buckets(Vec<u8>),
+    /// Numbers of buckets, and how many numbers there are.
+    Buckets(Vec<u8>, usize),
 }
 
 impl Measured {
     pub(super) fn of(measure: &Measure, rows: Rows, view: &BatchView<'_>) -> Self {
         match measure {
             Measure::Count => Self { rows, values: Values::None },
-            Measure::Buckets { attribute, .. } => {
-                let (rows, buckets) = measure::buckets(attribute, rows, view);
-                Self { rows, values: Values::Buckets(buckets) }
+            Measure::Buckets { attribute, by, .. } => {
+                let (rows, buckets) = measure::buckets(attribute, *by, rows, view);
+                Self { rows, values: Values::Buckets(buckets, by.count()) }
             }
             Measure::Min(attribute)
             | Measure::Max(attribute)
@@ -78,7 +76,7 @@ impl Measured {
     ) {
         let width = offer.reach.width;
         let buckets = match &self.values {
-            Values::Buckets(buckets) => Some(buckets.as_slice()),
+            Values::Buckets(buckets, count) => Some((buckets.as_slice(), *count)),
             _ => None,
         };
         let slots = Slots {
@@ -86,13 +84,13 @@ impl Measured {
             series_count: columns.keys.len(),
             places: |first: usize, out: &mut [u32]| {
                 offer.reach.write_intervals(&self.rows, offer.starts, first, out);
-                if let Some(buckets) = buckets {
+                if let Some((buckets, _)) = buckets {
                     for (place, &bucket) in out.iter_mut().zip(&buckets[first..]) {
                         *place += u32::from(bucket) * width as u32;
                     }
                 }
             },
-            place_count: if buckets.is_some() { width * BUCKETS } else { width },
+            place_count: width * buckets.map_or(1, |(_, count)| count),
             rows: self.rows.len(),
         };
         let joining = measure.joining();
@@ -128,7 +126,7 @@ impl Measured {
         let series = columns.codes.as_ref().map_or(0, |codes| codes[place]);
         let mut key = columns.keys[series as usize].clone();
         key.push(match &self.values {
-            Values::Buckets(buckets) => u32::from(buckets[place]),
+            Values::Buckets(buckets, _) => u32::from(buckets[place]),
             _ => 0,
         });
         key
@@ -143,7 +141,7 @@ impl Measured {
     ) -> Option<f64> {
         match (&self.values, measure) {
             (Values::Numbers(numbers), _) => Some(numbers[place] / measure.unit()),
-            (_, Measure::Buckets { attribute, shows_values: true }) => {
+            (_, Measure::Buckets { attribute, shows_values: true, .. }) => {
                 let value =
                     Operand::bind(attribute, view).value(Place::of_span(self.rows.at(place)));
                 let unit = if is_duration(attribute) { SECOND } else { 1.0 };

@@ -1,0 +1,108 @@
+//! Counting values by size.
+
+use super::quantile::{bucket_quantile, narrow_bucket_quantile};
+use crate::hints::Hints;
+
+/// Sizes: each from one bound, without it, to the next. A doubling of the bound has one bucket, or several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Buckets {
+    per_doubling: u8,
+}
+
+/// Powers of two that an integer can have as its bound.
+const DOUBLINGS: u8 = 63;
+
+impl Buckets {
+    pub(super) fn of(hints: &Hints) -> Self {
+        Self { per_doubling: hints.buckets() }
+    }
+
+    /// Numbers of buckets are below this.
+    pub(super) fn count(self) -> usize {
+        self.last() as usize + 1
+    }
+
+    /// The number of the largest bucket. Four a doubling fit into the number.
+    pub(super) fn last(self) -> u8 {
+        DOUBLINGS * self.per_doubling
+    }
+
+    /// The number of the bucket of a value; 0 for values that are in none.
+    #[inline]
+    pub(super) fn of_value(self, value: i64) -> u8 {
+        if value < 2 {
+            return 0;
+        }
+        let power = (64 - (value as u64 - 1).leading_zeros()) as u8;
+        if self.per_doubling == 1 {
+            return power;
+        }
+        let share = value as f64 / (1_u64 << (power - 1)) as f64;
+        let passed = (1..self.per_doubling).filter(|&part| share > self.bound(part)).count() as u8;
+        (power - 1) * self.per_doubling + passed + 1
+    }
+
+    /// The largest value of a bucket.
+    #[inline]
+    pub(super) fn bound(self, bucket: u8) -> f64 {
+        (f64::from(bucket) / f64::from(self.per_doubling)).exp2()
+    }
+
+    /// The quantile `q` of `occupied`: upper bound and count of each bucket that has any, ascending. Narrow buckets
+    /// are taken as they are; of wide ones each reaches down to the one before that has any, as clients know it.
+    pub(super) fn quantile(self, occupied: &[(f64, f64)], q: f64) -> f64 {
+        if self.per_doubling == 1 {
+            return bucket_quantile(occupied, q);
+        }
+        narrow_bucket_quantile(occupied, q, 1.0 / f64::from(self.per_doubling))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn buckets(per_doubling: u8) -> Buckets {
+        Buckets { per_doubling }
+    }
+
+    #[test]
+    fn buckets_are_the_next_powers_of_two() {
+        let of = |value| buckets(1).of_value(value);
+        let powers: Vec<u8> =
+            [i64::MIN, -5, 0, 1, 2, 3, 4, 1000, 1024, 1025, i64::MAX].map(of).into();
+        assert_eq!(powers, [0, 0, 0, 0, 1, 2, 2, 10, 10, 11, 63]);
+    }
+
+    #[test]
+    fn quarters_of_a_doubling_have_their_own_buckets() {
+        let of = |value| buckets(4).of_value(value);
+        // 1024 is 2^(40/4); a quarter more each is 1217.7, 1448.1, 1722.1 and 2048.
+        let numbers =
+            [1, 2, 1024, 1025, 1217, 1218, 1448, 1449, 1722, 1723, 2048, i64::MAX].map(of);
+        assert_eq!(numbers, [0, 4, 40, 41, 41, 42, 42, 43, 43, 44, 44, 252]);
+        assert_eq!(buckets(4).bound(40), 1024.0);
+    }
+
+    #[test]
+    fn quantile_of_a_narrow_bucket_does_not_reach_into_the_gap_below() {
+        let found = buckets(4).quantile(&[(1.0, 90.0), (1024.0, 10.0)], 0.95);
+        assert!((861.0..1024.0).contains(&found), "{found}");
+        let found = buckets(1).quantile(&[(1.0, 90.0), (1024.0, 10.0)], 0.95);
+        assert!((31.0..33.0).contains(&found), "{found}");
+    }
+
+    proptest! {
+        #[test]
+        fn value_lies_between_the_bounds_of_its_bucket(value in 2..i64::MAX, per_doubling in 1..=4_u8) {
+            let buckets = buckets(per_doubling);
+            let bucket = buckets.of_value(value);
+            prop_assert!(bucket >= 1 && bucket <= buckets.last());
+            let slack = 1.0 + 1e-12;
+            prop_assert!(value as f64 <= buckets.bound(bucket) * slack);
+            prop_assert!(value as f64 * slack >= buckets.bound(bucket - 1));
+        }
+    }
+}
