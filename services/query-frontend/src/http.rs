@@ -2,6 +2,7 @@
 
 mod metrics;
 mod service_graph;
+mod tags;
 mod ui;
 
 use std::sync::Arc;
@@ -14,19 +15,15 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use prost::Message as _;
-use tactus_api::request::{
-    RequestedTag, SearchQuery, TagValuesQuery, TagsQuery, TraceQuery, parse_tag_v1, parse_tag_v2,
-    parse_trace_id, tag_name, trace_id_text,
-};
+use tactus_api::request::{SearchQuery, TraceQuery, parse_trace_id, trace_id_text};
 use tactus_api::trace::WhenTooLarge;
 use tactus_api::{Encoding, Error, QueryParams, Result, json};
 use tactus_model::TenantId;
-use tactus_server::http::{not_found, text};
+use tactus_server::http::text;
 
 use crate::frontend::Frontend;
 use crate::search::SearchAnswer;
-use crate::streaming::search_events;
-use crate::tags::{TagValuesAnswer, TagsAnswer};
+use crate::streaming::EventCall;
 use crate::trace_by_id::offload;
 pub use ui::ui_router;
 
@@ -36,14 +33,15 @@ const PARTIAL: HeaderName = HeaderName::from_static("x-tactus-partial");
 /// Asked for by clients that read an answer while it grows.
 const EVENT_STREAM: &str = "text/event-stream";
 
+/// Asked for by clients that want series as [`json::compact_series`] writes them.
+const SERIES: &str = "application/vnd.tactus.series+json";
+
 /// Answers with more bytes, or more traces, are encoded away from the threads that serve connections.
 const INLINE_SPANS: usize = 1_000;
 const INLINE_TRACES: usize = 200;
 
 const TRACES_V1: &str = "/api/traces/";
 const TRACES_V2: &str = "/api/v2/traces/";
-const TAG_V1: &str = "/api/search/tag/";
-const TAG_V2: &str = "/api/v2/search/tag/";
 
 /// The routes of the query API, any method. Put a path prefix around it if there is one; it has no fallback.
 pub fn router(frontend: Arc<Frontend>) -> Router {
@@ -52,11 +50,11 @@ pub fn router(frontend: Arc<Frontend>) -> Router {
         .route("/api/traces/{traceID}", any(trace_v1))
         .route("/api/v2/traces/{traceID}", any(trace_v2))
         .route("/api/search", any(search))
-        .route("/api/search/tags", any(tags_v1))
-        .route("/api/v2/search/tags", any(tags_v2))
+        .route("/api/search/tags", any(tags::tags_v1))
+        .route("/api/v2/search/tags", any(tags::tags_v2))
         // The name may hold slashes, so the handlers take it from the raw path.
-        .route("/api/search/tag/{*name}", any(tag_values_v1))
-        .route("/api/v2/search/tag/{*name}", any(tag_values_v2))
+        .route("/api/search/tag/{*name}", any(tags::tag_values_v1))
+        .route("/api/v2/search/tag/{*name}", any(tags::tag_values_v2))
         .route("/api/metrics/query_range", any(metrics::range))
         .route("/api/metrics/query", any(metrics::instant))
         .route("/api/metrics/summary", any(metrics::summary))
@@ -88,12 +86,19 @@ struct Call {
     frontend: Arc<Frontend>,
     tenants: Vec<TenantId>,
     encoding: Encoding,
+    /// The client reads the answer while it grows.
+    wants_events: bool,
+    wants_compact_series: bool,
     uri: Uri,
 }
 
 impl Call {
     fn params(&self) -> QueryParams<'_> {
         QueryParams::parse(self.uri.query().unwrap_or_default())
+    }
+
+    fn events(self) -> EventCall {
+        EventCall { frontend: self.frontend, tenants: self.tenants }
     }
 }
 
@@ -114,8 +119,18 @@ async fn answer<R: IntoResponse, F: Future<Output = Result<R>>>(
     }
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     let encoding = Encoding::negotiate(accept);
-    let result = handle(Call { frontend, tenants, encoding, uri }).await;
+    let accepted = || media_types(accept.unwrap_or_default());
+    // Clients that speak other protocols name event streams beside JSON, which they get.
+    let wants_events = accepted().next() == Some(EVENT_STREAM);
+    let wants_compact_series = accepted().any(|media| media == SERIES);
+    let call = Call { frontend, tenants, encoding, wants_events, wants_compact_series, uri };
+    let result = handle(call).await;
     result.map_or_else(|error| error_response(&error), IntoResponse::into_response)
+}
+
+/// The media types of an `Accept` header, as written.
+fn media_types(accept: &str) -> impl Iterator<Item = &str> {
+    accept.split(',').filter_map(|range| range.split(';').next()).map(str::trim)
 }
 
 fn error_response(error: &Error) -> Response {
@@ -185,16 +200,11 @@ async fn trace_v2(
 }
 
 async fn search(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
-    if headers.get(ACCEPT).is_some_and(|accept| accept == EVENT_STREAM) {
-        return answer(frontend, uri, headers, async |call: Call| {
-            let limits = call.frontend.settings.search_limits();
-            let query = SearchQuery::parse(&call.params(), &limits)?;
-            Ok(search_events(call.frontend, call.tenants, query))
-        })
-        .await;
-    }
     answer(frontend, uri, headers, async move |call: Call| {
         let query = SearchQuery::parse(&call.params(), &call.frontend.settings.search_limits())?;
+        if call.wants_events {
+            return Ok(call.events().search(query));
+        }
         let found = call.frontend.search(&call.tenants, &query).await?;
         let SearchAnswer { response, partial, explanation } = found;
         // The message has no field for an explanation.
@@ -206,78 +216,9 @@ async fn search(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Respon
             Encoding::Protobuf => response.encode_to_vec(),
             _ => json::search_response(&response, explanation.as_deref()),
         });
-        Ok(Answer { body: body.await?, encoding, partial })
+        Ok(Answer { body: body.await?, encoding, partial }.into_response())
     })
     .await
-}
-
-async fn tags_v1(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
-    answer(frontend, uri, headers, async move |call: Call| {
-        let (query, found) = tags(&call).await?;
-        let (partial, response) = (found.partial, found.into_v1(query.scope));
-        let encoding = plain(call.encoding);
-        let body = match encoding {
-            Encoding::Protobuf => response.encode_to_vec(),
-            _ => json::tags_v1(&response),
-        };
-        Ok(Answer { body, encoding, partial })
-    })
-    .await
-}
-
-async fn tags_v2(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
-    answer(frontend, uri, headers, async move |call: Call| {
-        let (_, found) = tags(&call).await?;
-        let (partial, response) = (found.partial, found.into_v2());
-        let encoding = plain(call.encoding);
-        let body = match encoding {
-            Encoding::Protobuf => response.encode_to_vec(),
-            _ => json::tags_v2(&response),
-        };
-        Ok(Answer { body, encoding, partial })
-    })
-    .await
-}
-
-async fn tags(call: &Call) -> Result<(TagsQuery, TagsAnswer)> {
-    let query = TagsQuery::parse(&call.params())?;
-    let found = call.frontend.tags(&call.tenants, &query).await?;
-    Ok((query, found))
-}
-
-async fn tag_values_v1(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
-    let Some(name) = tag_name(uri.path(), TAG_V1) else { return not_found().await };
-    answer(frontend, uri, headers, async move |call: Call| {
-        let found = tag_values(&call, parse_tag_v1(&name)?, false).await?;
-        let (partial, response) = (found.partial, found.into_v1());
-        let encoding = plain(call.encoding);
-        let body = match encoding {
-            Encoding::Protobuf => response.encode_to_vec(),
-            _ => json::tag_values_v1(&response),
-        };
-        Ok(Answer { body, encoding, partial })
-    })
-    .await
-}
-
-async fn tag_values_v2(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
-    let Some(name) = tag_name(uri.path(), TAG_V2) else { return not_found().await };
-    answer(frontend, uri, headers, async move |call: Call| {
-        let found = tag_values(&call, parse_tag_v2(&name)?, true).await?;
-        let (partial, response) = (found.partial, found.into_v2());
-        let body = match call.encoding {
-            Encoding::Protobuf => response.encode_to_vec(),
-            Encoding::Json => json::tag_values_v2(&response),
-            Encoding::Llm => json::tag_values_llm(&response),
-        };
-        Ok(Answer { body, encoding: call.encoding, partial })
-    })
-    .await
-}
-
-async fn tag_values(call: &Call, tag: RequestedTag, typed: bool) -> Result<TagValuesAnswer> {
-    let query = TagValuesQuery::parse(&call.params())?;
-    call.frontend.tag_values(&call.tenants, &tag, &query, typed).await
 }
 
 /// The encoding of an answer that has no form for language models.

@@ -23,7 +23,7 @@ use tactus_proto::tempopb::streaming_querier_server::StreamingQuerierServer;
 use tonic::codec::CompressionEncoding;
 
 use crate::frontend::Frontend;
-pub(crate) use events::search_events;
+pub(crate) use events::{EventCall, range_json};
 pub(crate) use metrics::MetricsProgress;
 pub use outlet::Answers;
 pub(crate) use outlet::{partial, status};

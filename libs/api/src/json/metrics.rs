@@ -101,7 +101,7 @@ fn write_timestamp(json: &mut JsonWriter, millis: i64) {
     }
 }
 
-fn write_end(
+pub(super) fn write_end(
     mut json: JsonWriter,
     metrics: Option<&SearchMetrics>,
     (status, message): (i32, &str),

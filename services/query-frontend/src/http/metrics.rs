@@ -1,15 +1,17 @@
 //! TraceQL metrics over HTTP. Answers are JSON, whatever the client accepts.
 
-use ::http::{HeaderMap, Uri};
+use ::http::header::CONTENT_TYPE;
+use ::http::{HeaderMap, HeaderValue, Uri};
 use axum::extract::State;
-use axum::response::Response;
-use tactus_api::metrics::{instant_response, range_response};
+use axum::response::{IntoResponse as _, Response};
+use tactus_api::metrics::instant_response;
 use tactus_api::request::MetricsQuery;
 use tactus_api::{Encoding, Error, Result, json};
 
-use super::{Answer, Call, Shared, answer};
+use super::{Answer, Call, SERIES, Shared, answer};
 use crate::frontend::unix_nanos_now;
 use crate::metrics_query::SeriesAnswer;
+use crate::streaming::range_json;
 use crate::trace_by_id::offload;
 
 /// Answers with more points are encoded away from the threads that serve connections.
@@ -21,7 +23,7 @@ pub(super) async fn range(State(frontend): Shared, uri: Uri, headers: HeaderMap)
         let limits = call.frontend.limits_of(&call.tenants);
         let limits = call.frontend.settings.metrics_limits(&limits);
         let query = MetricsQuery::parse_range(&call.params(), &limits, unix_nanos_now())?;
-        series(&call, &query).await
+        series(call, query).await
     })
     .await
 }
@@ -32,7 +34,7 @@ pub(super) async fn instant(State(frontend): Shared, uri: Uri, headers: HeaderMa
         let limits = call.frontend.limits_of(&call.tenants);
         let limits = call.frontend.settings.metrics_limits(&limits);
         let query = MetricsQuery::parse_instant(&call.params(), &limits, unix_nanos_now())?;
-        series(&call, &query).await
+        series(call, query).await
     })
     .await
 }
@@ -45,18 +47,27 @@ pub(super) async fn summary(State(frontend): Shared, uri: Uri, headers: HeaderMa
     .await
 }
 
-async fn series(call: &Call, query: &MetricsQuery) -> Result<Answer> {
-    let found = call.frontend.query_metrics(&call.tenants, query).await?;
-    let SeriesAnswer { answer, grid, facts, partial, explanation } = found;
-    let points: usize = answer.series.iter().map(|series| series.points.len()).sum();
+async fn series(call: Call, query: MetricsQuery) -> Result<Response> {
+    let compact = call.wants_compact_series && !query.is_instant;
+    if call.wants_events {
+        return Ok(call.events().metrics(query, compact));
+    }
+    let found = call.frontend.query_metrics(&call.tenants, &query).await?;
+    let partial = found.partial;
+    let points: usize = found.answer.series.iter().map(|series| series.points.len()).sum();
     let is_instant = query.is_instant;
     let body = offload(points > INLINE_POINTS, move || {
-        let explanation = explanation.as_deref();
         if is_instant {
-            json::instant_response(&instant_response(answer, facts), explanation)
+            let SeriesAnswer { answer, facts, explanation, .. } = found;
+            json::instant_response(&instant_response(answer, facts), explanation.as_deref())
         } else {
-            json::range_response(&range_response(answer, &grid, facts), explanation)
+            range_json(found, compact)
         }
     });
-    Ok(Answer { body: body.await?, encoding: Encoding::Json, partial })
+    let answer = Answer { body: body.await?, encoding: Encoding::Json, partial };
+    let mut response = answer.into_response();
+    if compact {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(SERIES));
+    }
+    Ok(response)
 }

@@ -1,5 +1,6 @@
 //! Streams: what they carry on the way, and that in the end it is the answer over HTTP.
 
+mod events;
 mod merge;
 mod network;
 
