@@ -149,9 +149,7 @@ fn in_window<'a>(
     let mut selected: Vec<_> = metas
         .filter(|meta| meta.size > 0 && meta.total_records > 0)
         .map(query_block)
-        .filter(|block| {
-            (window.1 == 0 || block.start_seconds <= window.1) && block.end_seconds >= window.0
-        })
+        .filter(|block| block.is_within(window))
         .collect();
     selected.sort_unstable_by(|one, other| {
         other.end_seconds.cmp(&one.end_seconds).then(one.block_id.cmp(&other.block_id))
@@ -176,6 +174,11 @@ pub(crate) fn count(blocklist: &Blocklist, tenant: &str, blocklist_poll: Duratio
 }
 
 impl QueryBlock {
+    /// True if it may have spans within `window`: see [`select`].
+    pub(crate) fn is_within(&self, window: (i64, i64)) -> bool {
+        (window.1 == 0 || self.start_seconds <= window.1) && self.end_seconds >= window.0
+    }
+
     /// Parts of about `target_bytes`, whole row groups each, in file order. The last one is open: it has whatever the
     /// file has beyond the number in the meta.
     pub(crate) fn parts(&self, target_bytes: u64) -> Vec<BlockPart> {

@@ -33,7 +33,7 @@ use crate::frontend::{Frontend, unix_nanos_now};
 use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::METRICS;
 use crate::streaming::MetricsProgress;
-use crate::work::Work;
+use crate::work::{Cost, Work};
 use plan::Job;
 use sum::Sum;
 
@@ -152,6 +152,14 @@ impl Frontend {
             }
         }
         Ok(self.series_answer(answer, state.work, query, grid, compiled.reads_whole_trace()))
+    }
+
+    /// What a query may read. Errors: it would be refused.
+    pub(crate) fn metrics_cost(&self, tenants: &[TenantId], query: &MetricsQuery) -> Result<Cost> {
+        let grid = self.grid(query)?;
+        let bytes = self.settings.metrics.target_bytes_per_job;
+        let bytes = plan::job_bytes(&query.root.hints, bytes);
+        Ok(self.cost(tenants, plan::window_seconds(&grid), bytes))
     }
 
     /// The intervals of a query. Errors: none of them is old enough to be answered.

@@ -19,7 +19,7 @@ use crate::frontend::Frontend;
 use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::SEARCH;
 use crate::streaming::SearchProgress;
-use crate::work::Work;
+use crate::work::{Cost, Work};
 
 /// The answer to a search.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +64,14 @@ impl Frontend {
             answer.response.metrics.as_ref().map_or(0, |metrics| metrics.inspected_bytes)
         };
         self.counted(tenants, SEARCH, self.run_search(tenants, query, progress), inspected).await
+    }
+
+    /// What a search may read. Errors: it would be refused.
+    pub(crate) fn search_cost(&self, tenants: &[TenantId], query: &SearchQuery) -> Result<Cost> {
+        let window = query.range.window(&self.window_rules())?;
+        window.check_length(self.limits_of(tenants).max_search_duration)?;
+        let seconds = (window.start_seconds().into(), window.end_seconds().into());
+        Ok(self.cost(tenants, seconds, self.settings.search.target_bytes_per_job))
     }
 
     async fn run_search(

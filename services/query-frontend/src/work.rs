@@ -131,7 +131,37 @@ pub(crate) fn metadata(metrics: &SearchMetrics) -> MetadataMetrics {
     }
 }
 
+/// What of stored blocks a query may read at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Cost {
+    pub(crate) blocks: usize,
+    /// Compressed.
+    pub(crate) bytes: u64,
+    pub(crate) jobs: usize,
+    /// All blocks of the tenants.
+    pub(crate) of_blocks: usize,
+    pub(crate) of_bytes: u64,
+}
+
 impl Frontend {
+    /// What a query of these tenants within `window` (unix seconds) may read, if each job takes so many bytes.
+    pub(crate) fn cost(&self, tenants: &[TenantId], window: (i64, i64), job_bytes: u64) -> Cost {
+        let mut cost = Cost::default();
+        let poll = self.settings.blocklist_poll;
+        for tenant in tenants {
+            for block in select(&self.blocklist, tenant.as_str(), (0, 0), poll) {
+                cost.of_blocks += 1;
+                cost.of_bytes = cost.of_bytes.saturating_add(block.size);
+                if block.is_within(window) {
+                    cost.blocks += 1;
+                    cost.bytes = cost.bytes.saturating_add(block.size);
+                    cost.jobs += block.parts(job_bytes).len();
+                }
+            }
+        }
+        cost
+    }
+
     /// Jobs on the blocks of these tenants that may have spans within `window` (unix seconds), if each takes so many
     /// bytes.
     pub(crate) fn jobs_on_blocks(

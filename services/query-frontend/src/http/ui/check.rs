@@ -1,16 +1,25 @@
-//! What is wrong with a query, before it runs.
+//! What is wrong with a query, and what it would read, before it runs.
 
 use ::http::{HeaderMap, Uri};
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
-use tactus_api::{Error, Result};
+use tactus_api::explain::Plan;
+use tactus_api::request::{MetricsQuery, SearchQuery};
+use tactus_api::{Error, QueryParams};
+use tactus_traceql::RootExpr;
 
 use super::Shared;
-use crate::http::answer;
+use crate::frontend::unix_nanos_now;
+use crate::http::{Call, answer};
+use crate::work::Cost;
 
-/// `{kind, canonical}` of a query that is accepted, else `{error: {message, line, column}}`: from 1 in characters, and
-/// without a place if the query as a whole makes no sense.
+/// `{kind, canonical, plan, estimate}` of a query that is accepted, else `{error: {message, line, column}}`: from 1 in
+/// characters, and without a place if the query as a whole makes no sense.
+///
+/// `estimate` is there if the other parameters are those that the query would have, and it may run: `{blocks, bytes,
+/// jobs}`, the most of what is stored that it may read; `ofBlocks`, `ofBytes`: all that is stored. Recent spans are not
+/// in it.
 pub(super) async fn check(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
     answer(shared.frontend, uri, headers, async |call| {
         let params = call.params();
@@ -19,36 +28,85 @@ pub(super) async fn check(State(shared): State<Shared>, uri: Uri, headers: Heade
         if limit > 0 && text.len() > limit {
             return Err(Error::Invalid(format!("the query is longer than {limit} bytes")));
         }
-        Ok(super::json(&verdict(text)?))
+        let verdict = match tactus_traceql::parse_and_validate(text) {
+            Ok(root) => {
+                let mut verdict = accepted(&root);
+                if let Some(cost) = cost(&call, &params, &root) {
+                    verdict["estimate"] = estimate(&cost);
+                }
+                verdict
+            }
+            Err(error) => refused(&error),
+        };
+        Ok(super::json(&verdict))
     })
     .await
 }
 
-fn verdict(text: &str) -> Result<Value> {
-    match tactus_traceql::parse_and_validate(text) {
-        Ok(root) => {
-            let kind = if root.metrics().is_some() { "metrics" } else { "search" };
-            Ok(json!({ "kind": kind, "canonical": root.to_string() }))
-        }
-        Err(tactus_traceql::Error::Parse(error)) if error.line > 0 => Ok(json!({
+fn accepted(root: &RootExpr) -> Value {
+    let Plan { reads_whole_traces, .. } = Plan::of(root);
+    json!({
+        "kind": if root.metrics().is_some() { "metrics" } else { "search" },
+        "canonical": root.to_string(),
+        "plan": { "readsWholeTraces": reads_whole_traces },
+    })
+}
+
+fn refused(error: &tactus_traceql::Error) -> Value {
+    match error {
+        tactus_traceql::Error::Parse(error) if error.line > 0 => json!({
             "error": { "message": error.message, "line": error.line, "column": error.column },
-        })),
-        Err(error) => Ok(json!({ "error": { "message": error.to_string() } })),
+        }),
+        error => json!({ "error": { "message": error.to_string() } }),
     }
+}
+
+/// `None` if the query would be refused for its range.
+fn cost(call: &Call, params: &QueryParams<'_>, root: &RootExpr) -> Option<Cost> {
+    if root.metrics().is_some() {
+        let limits = call.frontend.limits_of(&call.tenants);
+        let limits = call.frontend.settings.metrics_limits(&limits);
+        let query = MetricsQuery::parse_range(params, &limits, unix_nanos_now()).ok()?;
+        return call.frontend.metrics_cost(&call.tenants, &query).ok();
+    }
+    let query = SearchQuery::parse(params, &call.frontend.settings.search_limits()).ok()?;
+    call.frontend.search_cost(&call.tenants, &query).ok()
+}
+
+fn estimate(cost: &Cost) -> Value {
+    json!({
+        "blocks": cost.blocks,
+        "bytes": cost.bytes,
+        "jobs": cost.jobs,
+        "ofBlocks": cost.of_blocks,
+        "ofBytes": cost.of_bytes,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn verdict(text: &str) -> Value {
+        match tactus_traceql::parse_and_validate(text) {
+            Ok(root) => accepted(&root),
+            Err(error) => refused(&error),
+        }
+    }
+
     #[test]
     fn place_of_an_error_is_told_where_there_is_one() {
-        let metrics = verdict("{ status = error } | rate()").unwrap();
-        assert_eq!(metrics["kind"], "metrics");
-        assert_eq!(verdict("{name=\"a\"}").unwrap()["kind"], "search");
-        let error = &verdict("{ name = \n = }").unwrap()["error"];
+        assert_eq!(verdict("{ status = error } | rate()")["kind"], "metrics");
+        assert_eq!(verdict("{name=\"a\"}")["kind"], "search");
+        let error = &verdict("{ name = \n = }")["error"];
         assert_eq!((error["line"].as_u64(), error["column"].as_u64()), (Some(2), Some(2)));
-        let error = &verdict("{ name = 3 }").unwrap()["error"];
+        let error = &verdict("{ name = 3 }")["error"];
         assert!(error["message"].is_string() && error.get("line").is_none(), "{error}");
+    }
+
+    #[test]
+    fn plan_tells_whether_whole_traces_are_read() {
+        assert_eq!(verdict("{ status = error }")["plan"]["readsWholeTraces"], false);
+        assert_eq!(verdict("{ } >> { status = error }")["plan"]["readsWholeTraces"], true);
     }
 }
