@@ -7,12 +7,17 @@ import { lazy } from "./lazy";
 import { address, navigate, page } from "./router";
 import { SearchPage } from "./search/page";
 import { nextTheme, theme } from "./theme";
+import { askEarly } from "./trace/opening";
 
-const TracePage = lazy(async () => (await import("./trace/page")).TracePage);
-const ComparePage = lazy(async () => (await import("./compare/page")).ComparePage);
-const ServicesPage = lazy(async () => (await import("./services/page")).ServicesPage);
-const MapPage = lazy(async () => (await import("./map/page")).MapPage);
-const ExplorePage = lazy(async () => (await import("./explore/page")).ExplorePage);
+// The page that is opened first need not wait for this code to run.
+const first = page.peek();
+const opened = first.name;
+if (first.name === "trace") askEarly(first.id);
+const TracePage = lazy(async () => (await import("./trace/page")).TracePage, opened === "trace");
+const ComparePage = lazy(async () => (await import("./compare/page")).ComparePage, opened === "compare");
+const ServicesPage = lazy(async () => (await import("./services/page")).ServicesPage, opened === "services");
+const MapPage = lazy(async () => (await import("./map/page")).MapPage, opened === "map");
+const ExplorePage = lazy(async () => (await import("./explore/page")).ExplorePage, opened === "explore");
 
 const PAGES = [
   { name: "search", title: "Search", key: "g s" },
@@ -83,7 +88,7 @@ export function App() {
   return (
     <>
       <Header />
-      {isConfigured.value && <Main />}
+      {(isConfigured.value || page.value.name === "trace") && <Main />}
       {refusal.value !== null && <Credentials />}
       {help.value && <Help />}
     </>

@@ -1,3 +1,5 @@
+import { request } from "./api";
+
 export interface ServerEvent {
   name: string;
   data: string;
@@ -22,6 +24,28 @@ export async function* serverEvents(body: ReadableStream<Uint8Array>): AsyncGene
   } finally {
     await reader.cancel().catch(() => {});
   }
+}
+
+/**
+ * The answers of a query while it runs: each difference, at the end the whole. `form`: what else is accepted of an
+ * answer. Fails with the server's reason.
+ */
+export async function* answers<A>(
+  path: string,
+  form: string,
+  signal: AbortSignal,
+): AsyncGenerator<{ answer: A; done: boolean }> {
+  const accept = form === "" ? "text/event-stream" : `text/event-stream, ${form}`;
+  const response = await request(path, accept, signal);
+  if (!response.body) throw new Error("the server answered nothing");
+  for await (const event of serverEvents(response.body)) {
+    const answer = JSON.parse(event.data);
+    if (event.name === "failed") throw new Error(answer.message || "the query failed");
+    const done = event.name === "complete";
+    yield { answer, done };
+    if (done) return;
+  }
+  throw new Error("the answer broke off");
 }
 
 function parse(text: string): ServerEvent | null {

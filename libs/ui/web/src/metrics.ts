@@ -1,4 +1,4 @@
-import { json } from "./api";
+import { answers } from "./events";
 import type { Range } from "./range";
 
 export interface Exemplar {
@@ -27,16 +27,29 @@ interface Label {
   value?: Record<string, unknown>;
 }
 
-interface SeriesAnswer {
-  series?: {
-    labels?: Label[];
-    samples?: { timestampMs?: string; value?: number }[];
-    exemplars?: { labels?: Label[]; timestampMs?: string; value?: number }[];
-    value?: number;
-  }[];
-  status?: string;
+interface Whole {
+  metrics?: { totalJobs?: number; completedJobs?: number };
   message?: string;
 }
+
+/** Series as `SERIES` has them. */
+export interface CompactAnswer extends Whole {
+  /** Milliseconds. */
+  start?: number;
+  step?: number;
+  series?: {
+    labels?: Record<string, string>;
+    values?: unknown[];
+    exemplars?: [number, number, string, string][];
+  }[];
+}
+
+interface InstantAnswer extends Whole {
+  series?: { labels?: Label[]; value?: number }[];
+}
+
+/** Series in few bytes. */
+const SERIES = "application/vnd.tactus.series+json";
 
 function labelsOf(labels: Label[] = []): Record<string, string> {
   return Object.fromEntries(
@@ -49,13 +62,24 @@ export function stepFor(range: Range, points: number): number {
   return Math.max(1, Math.ceil((range.to - range.from) / points));
 }
 
-/** Runs a metrics query over a range, with at most so many exemplars. */
+/** How far a query is. */
+export interface Progress {
+  /** Of its jobs, 0 to 1. */
+  share: number;
+  /** What the server says of an answer that is not whole; else empty. */
+  message: string;
+}
+
+type Show<T> = (soFar: T, progress: Progress) => void;
+
+/** Runs a metrics query over a range, with at most so many exemplars. `show` is told what is counted on the way. */
 export async function series(
   q: string,
   range: Range,
   step: number,
   signal: AbortSignal,
   exemplars = 0,
+  show?: Show<Series[]>,
 ): Promise<Series[]> {
   const query = new URLSearchParams({
     q,
@@ -64,22 +88,70 @@ export async function series(
     step: `${step}s`,
     exemplars: `${exemplars}`,
   });
-  const answer = await json<SeriesAnswer>(`metrics/query_range?${query}`, signal);
-  return (answer.series ?? []).map(({ labels, samples, exemplars }) => ({
-    labels: labelsOf(labels),
-    points: (samples ?? []).map(({ timestampMs, value }) => [Number(timestampMs ?? 0), value ?? 0]),
-    exemplars: (exemplars ?? []).map(({ labels, timestampMs, value }) => ({
-      traceId: labelsOf(labels)["trace:id"] ?? "",
-      millis: Number(timestampMs ?? 0),
-      value: value ?? 0,
-    })),
+  return counted(`metrics/query_range?${query}`, seriesOf, joined, signal, show);
+}
+
+/** Runs a metrics query over a range as one step. `show` is told what is counted on the way. */
+export async function values(
+  q: string,
+  range: Range,
+  signal: AbortSignal,
+  show?: Show<Value[]>,
+): Promise<Value[]> {
+  const query = new URLSearchParams({ q, start: `${range.from}`, end: `${range.to}` });
+  // A series that comes again has a new value.
+  const join = (_: Value, later: Value) => later;
+  return counted(`metrics/query?${query}`, valuesOf, join, signal, show);
+}
+
+/** Reads the stream of a query: differences, which are joined by their labels, then the whole answer. */
+async function counted<A extends Whole, T extends { labels: Record<string, string> }>(
+  path: string,
+  read: (answer: A) => T[],
+  join: (known: T, later: T) => T,
+  signal: AbortSignal,
+  show: Show<T[]> = () => {},
+): Promise<T[]> {
+  const soFar = new Map<string, T>();
+  for await (const { answer, done } of answers<A>(path, SERIES, signal)) {
+    const { totalJobs = 0, completedJobs = 0 } = answer.metrics ?? {};
+    const progress = {
+      share: done || totalJobs === 0 ? Number(done) : completedJobs / totalJobs,
+      message: answer.message ?? "",
+    };
+    if (done) {
+      const all = read(answer);
+      show(all, progress);
+      return all;
+    }
+    for (const one of read(answer)) {
+      const key = JSON.stringify(one.labels);
+      const known = soFar.get(key);
+      soFar.set(key, known ? join(known, one) : one);
+    }
+    show([...soFar.values()], progress);
+  }
+  throw new Error("the answer broke off");
+}
+
+/** Series of compact answers; what is no number is left out. */
+export function seriesOf({ start = 0, step = 0, series = [] }: CompactAnswer): Series[] {
+  return series.map(({ labels = {}, values = [], exemplars = [] }) => ({
+    labels,
+    points: values.flatMap((value, at): [number, number][] =>
+      typeof value === "number" ? [[start + at * step, value]] : [],
+    ),
+    exemplars: exemplars.map(([millis, value, traceId]) => ({ traceId, millis, value })),
   }));
 }
 
-/** Runs a metrics query over a range as one step. */
-export async function values(q: string, range: Range, signal: AbortSignal): Promise<Value[]> {
-  const query = new URLSearchParams({ q, start: `${range.from}`, end: `${range.to}` });
-  const answer = await json<SeriesAnswer>(`metrics/query?${query}`, signal);
+/** A series with the points and exemplars of later ones. */
+function joined(known: Series, later: Series): Series {
+  const points = [...known.points, ...later.points].sort(([one], [other]) => one - other);
+  return { labels: known.labels, points, exemplars: [...known.exemplars, ...later.exemplars] };
+}
+
+function valuesOf(answer: InstantAnswer): Value[] {
   return (answer.series ?? []).map(({ labels, value }) => ({ labels: labelsOf(labels), value: value ?? 0 }));
 }
 
@@ -89,7 +161,8 @@ export function slots(all: Series[], range: Range, step: number): number[] {
   const sums = new Array<number>(count).fill(0);
   for (const { points } of all) {
     for (const [millis, value] of points) {
-      const slot = Math.min(count - 1, Math.floor((millis / 1000 - range.from) / step));
+      // The time of a sample is where its step ends.
+      const slot = Math.min(count - 1, Math.ceil((millis / 1000 - range.from) / step) - 1);
       if (slot >= 0 && Number.isFinite(value)) sums[slot] += value;
     }
   }

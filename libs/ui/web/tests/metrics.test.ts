@@ -1,8 +1,19 @@
 import { expect, test } from "vitest";
+import { questionOf } from "../src/explore/question";
 import { csvOf, tableOf } from "../src/explore/table";
-import { edgesIn, edgesOf, near } from "../src/map/edges";
-import { type Series, slots, stepFor } from "../src/metrics";
-import { boxOf, gridOf } from "../src/services/heatmap";
+import {
+  type Box,
+  boundOf,
+  columnsOf,
+  countIn,
+  type Grid,
+  gridOf,
+  linesOf,
+  queryIn,
+  rangeIn,
+} from "../src/heatmap/grid";
+import { changeOf, changesOf, type Edge, edgesIn, edgesOf, near, turnOf } from "../src/map/edges";
+import { type CompactAnswer, type Series, seriesOf, slots, stepFor } from "../src/metrics";
 import { join } from "../src/services/query";
 import { made } from "./trace";
 
@@ -13,60 +24,127 @@ function one(labels: Record<string, string>, ...points: [number, number][]): Ser
 }
 
 test("values fall into the slot of their time", () => {
+  // A sample's time is where its step ends; the first is of a step before the range.
   const all = [
-    one({}, [1_000_000, 1], [1_030_000, 2]),
+    one({}, [1_000_000, 7], [1_030_000, 2]),
     one({}, [1_030_000, 3], [1_060_000, 4], [990_000, 9]),
   ];
-  expect(slots(all, RANGE, 30)).toEqual([1, 9]);
+  expect(slots(all, RANGE, 30)).toEqual([5, 4]);
   expect(stepFor(RANGE, 90)).toBe(1);
 });
 
+const SECOND = 2 ** 30 / 1e9;
+
 test("lines of a heatmap without spans are there", () => {
   const grid = gridOf(
-    [one({ __bucket: "0.25" }, [1_000_000, 3]), one({ __bucket: "2" }, [1_059_000, 1])],
+    [
+      one({ __bucket: `${SECOND / 4}` }, [990_000, 8], [1_020_000, 3]),
+      one({ __bucket: `${2 * SECOND}` }, [1_080_000, 1], [1_110_000, 9]),
+    ],
     RANGE,
     30,
-  );
-  expect(grid.bounds).toEqual([0.25, 0.5, 1, 2]);
+    1,
+    1e9,
+  ) as Grid;
+  // Steps are whole multiples: the range lies in those that begin at 990, 1020 and 1050.
+  expect([grid.from, grid.count]).toEqual([990, 3]);
   expect(grid.counts).toEqual([
-    [3, 0],
-    [0, 0],
-    [0, 0],
-    [0, 1],
+    [3, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 1],
   ]);
+  expect([-1, 0, 3].map((line) => boundOf(grid, line))).toEqual([2 ** 27, 2 ** 28, 2 ** 31]);
 });
 
 test("heatmap of one duration is some lines high", () => {
-  expect(gridOf([one({ __bucket: "2" }, [1_000_000, 3])], RANGE, 30).bounds).toEqual([0.25, 0.5, 1, 2]);
+  const histogram = [one({ __bucket: `${SECOND}` }, [1_020_000, 3])];
+  expect(gridOf(histogram, RANGE, 30, 1, 1e9)?.counts).toHaveLength(4);
+  expect(gridOf(histogram, RANGE, 30, 4, 1e9)?.counts).toHaveLength(16);
+  expect(gridOf([one({ name: "a" }, [1_020_000, 3])], RANGE, 30, 1, 1e9)).toBeNull();
 });
 
 test("box of a heatmap becomes a query and a range", () => {
-  const places = [
-    { column: 1, line: 2 },
-    { column: 0, line: 1 },
-  ] as const;
-  const box = boxOf([places[0], places[1]], [0.25, 0.5, 1, 2], "kind = server", RANGE, 30);
-  expect(box.q).toBe("{ kind = server && duration > 250000000ns && duration <= 1000000000ns }");
-  expect(box.range).toEqual(RANGE);
+  const quarters = one({ __bucket: `${2 ** 28.25 / 1e9}` }, [1_020_000, 3]);
+  const grid = gridOf([quarters, one({ __bucket: `${SECOND}` })], RANGE, 30, 4, 1e9) as Grid;
+  const lines = grid.counts.length;
+  expect(grid.counts.findIndex((line) => line[0] === 3)).toBe(lines - 8);
+  const box: Box = [
+    { column: 1, line: lines - 8 },
+    { column: 0, line: lines - 1 },
+  ];
+  expect(queryIn(box, grid, " kind = server ", "duration", "ns")).toBe(
+    "{ kind = server && duration > 268435456ns && duration <= 1073741824ns }",
+  );
+  expect(queryIn(box, { ...grid, first: grid.first + 1 }, "", "span.rows", "")).toBe(
+    `{ span.rows > ${Math.floor(2 ** 28.25)} && span.rows <= ${Math.floor(2 ** 30.25)} }`,
+  );
+  expect(rangeIn(box, grid)).toEqual({ from: 990, to: 1050 });
+  expect(countIn(box, grid.counts)).toBe(3);
+});
+
+test("largest series are the lines of a heatmap", () => {
+  const all = [one({ name: "a" }, [1_020_000, 1]), one({ name: "b" }, [1_050_000, 5], [1_020_000, 0])];
+  const lines = linesOf(all, columnsOf(RANGE, 30), 1);
+  expect(lines.map(({ series, values }) => [series.labels.name, values])).toEqual([["b", [0, 5, 0]]]);
+});
+
+test("series are read from their compact form", () => {
+  const answer = {
+    start: 60_000,
+    step: 30_000,
+    series: [{ labels: { p: "0.5" }, values: [1, null, "NaN", 2], exemplars: [[61_000, 0.5, "ab", ""]] }],
+  } as CompactAnswer;
+  expect(seriesOf(answer)).toEqual([
+    {
+      labels: { p: "0.5" },
+      points: [
+        [60_000, 1],
+        [150_000, 2],
+      ],
+      exemplars: [{ traceId: "ab", millis: 61_000, value: 0.5 }],
+    },
+  ]);
+  expect(seriesOf({})).toEqual([]);
+});
+
+test("query says how it is to be shown", () => {
+  const histogram = questionOf("{ kind = server } | histogram_over_time(duration) with(buckets=4)");
+  expect(histogram).toMatchObject({
+    condition: " kind = server ",
+    perDoubling: 4,
+    isTime: false,
+    isRough: false,
+  });
+  expect(histogram.measured).toEqual({ attribute: "duration", unit: "ns", perOne: 1e9 });
+  const rows = questionOf("{ } >> { } | histogram_over_time(span.rows) by (name)");
+  expect(rows).toMatchObject({ condition: null, measured: { attribute: "span.rows", unit: "", perOne: 1 } });
+  const quantile = questionOf("{ } | quantile_over_time(duration, .5) with(sample=0.1)");
+  expect(quantile).toMatchObject({ isTime: true, isRough: true, isSampled: true });
+  expect(questionOf("{ } | service_graph(server_latency, .5)")).toMatchObject({
+    isTime: true,
+    isRough: true,
+  });
+  expect(questionOf("{ } | service_graph(server_latency)")).toMatchObject({ isTime: false, isRough: false });
+  expect(questionOf("{ } | rate()")).toMatchObject({ isTime: false, isRough: false, isSampled: false });
 });
 
 test("row of a service joins what several queries say", () => {
-  const rows = join(
-    "name",
-    [one({ name: "a" }, [1_000_000, 1], [1_030_000, 3])],
-    [
+  const rows = join("name", {
+    sparks: [one({ name: "a" }, [1_000_000, 1], [1_030_000, 3])],
+    rates: [
       { labels: { name: "a", status: "error" }, value: 0.5 },
       { labels: { name: "a", status: "unset" }, value: 1.5 },
       { labels: { name: "b", status: "ok" }, value: 1 },
       { labels: { name: "gone", status: "ok" }, value: 0 },
     ],
-    [
+    quantiles: [
       { labels: { name: "a", p: "0.5" }, value: 0.1 },
       { labels: { name: "a", p: "0.99" }, value: 0.9 },
       { labels: { name: "none", p: "0.5" }, value: 7 },
     ],
-    [{ labels: { name: "a" }, value: 12 }],
-  );
+    totals: [{ labels: { name: "a" }, value: 12 }],
+  });
   expect(rows[0]).toEqual({
     name: "a",
     rate: 2,
@@ -118,4 +196,34 @@ test("calls between services of a trace are counted", () => {
     { service: "db", parent: 3 },
   ]);
   expect(edgesIn(trace)).toEqual([{ client: "shop", server: "db", kind: "", calls: 2, errors: 1, p95: 0 }]);
+});
+
+function edge(client: string, server: string, calls: number, p95 = 0, errors = 0): Edge {
+  return { client, server, kind: "", calls, errors, p95 };
+}
+
+test("edges within some calls of a service are near it", () => {
+  const edges = [edge("user", "shop", 1), edge("shop", "payment", 1), edge("payment", "cards", 1)];
+  expect(near(edges, "user").map(({ server }) => server)).toEqual(["shop"]);
+  expect(near(edges, "user", 2).map(({ server }) => server)).toEqual(["shop", "payment"]);
+  expect(near(edges, "cards", 3)).toEqual(edges);
+  expect(near(edges, "", 1)).toEqual(edges);
+});
+
+test("difference of two windows has what is new, gone, and what takes most more time first", () => {
+  const now = [edge("a", "b", 10, 1), edge("a", "c", 10, 5), edge("a", "new", 1, 0.1)];
+  const before = [edge("a", "b", 10, 1), edge("a", "c", 10, 1), edge("a", "gone", 2, 0.1)];
+  const changes = changesOf(now, before);
+  expect(changes[0].now).toEqual(edge("a", "c", 10, 5));
+  const turns = Object.fromEntries(changes.map((change) => [change.now.server, turnOf(change)]));
+  expect(turns).toEqual({ b: "same", c: "worse", gone: "gone", new: "new" });
+  expect(turnOf({ now: edge("a", "b", 10, 1, 1), before: edge("a", "b", 10, 1) })).toBe("worse");
+  expect(turnOf({ now: edge("a", "b", 10, 0.5), before: edge("a", "b", 10, 1) })).toBe("better");
+});
+
+test("size of a change is told with its sign", () => {
+  expect(changeOf(15, 10)).toBe("+50 %");
+  expect(changeOf(9.5, 10)).toBe("−5.0 %");
+  expect(changeOf(200, 10)).toBe("×20");
+  expect([changeOf(1, 0), changeOf(0, 1), changeOf(3, 3)]).toEqual(["new", "gone", "±0 %"]);
 });

@@ -2,45 +2,53 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { config } from "../api";
 import { QueryField } from "../editor/field";
 import { duration, integer } from "../format";
-import { useLoaded } from "../loaded";
-import { series, stepFor } from "../metrics";
-import { tooLong } from "../range";
+import { SpanHeatmap } from "../heatmap/spans";
+import { reading, useStreamed } from "../loaded";
+import { type Series, series, stepFor } from "../metrics";
+import { type Range, tooLong } from "../range";
 import { fixed, RangeSelect, useRange } from "../range-select";
 import { address, navigate, padded, params, setParams } from "../router";
 import { Scroll } from "../scroll";
 import { useCheck } from "../search/check";
+import { Cost } from "../search/cost";
 import { Problem } from "../search/problem";
 import { Text } from "../text";
 import { isDark } from "../theme";
 import { save } from "../trace/actions";
-import { colourOf, type Kind, Plot } from "./plot";
+import { colourOf, Plot } from "./plot";
+import { questionOf } from "./question";
+import { SeriesHeatmap } from "./series-heatmap";
 import { csvOf, tableOf } from "./table";
+import { Values } from "./values";
 
 const POINTS = 120;
 const EXEMPLARS = 30;
-const KINDS: Kind[] = ["line", "bar"];
-/** Queries whose values are seconds. */
-const IS_TIME =
-  /^[^|]*\|\s*((min|max|avg|sum|quantile)_over_time\(\s*(span:duration|duration)\b|service_graph\(\s*(client|server)_latency\s*,)/;
+const VIEWS = ["line", "bar", "heatmap", "table"] as const;
+const TITLES = { line: "Lines", bar: "Bars", heatmap: "Heatmap", table: "Table" };
 const EXAMPLES = [
   "{ } | rate() by (resource.service.name)",
   "{ status = error } | rate() by (resource.service.name)",
-  "{ kind = server } | quantile_over_time(duration, .5, .95, .99)",
+  "{ kind = server } | quantile_over_time(duration, .5, .95, .99) with(buckets=4)",
+  "{ kind = server } | histogram_over_time(duration) with(buckets=4)",
   "{ } | count_over_time() by (name)",
 ];
 
 /** Any metrics query as a plot and a table. */
 export function ExplorePage() {
   const q = params.value.get("q") ?? "";
-  const kind = KINDS.find((kind) => kind === params.value.get("view")) ?? "line";
   const [text, setText] = useState(q);
   const { range, again } = useRange();
-  const problem = useCheck(text, "metrics");
+  const { problem, cost } = useCheck(text, "metrics", range);
   const wrong = tooLong(range, config.value?.limits.metricsSeconds ?? 0, "Metrics");
   const step = stepFor(range, POINTS);
   const key = q === "" || wrong ? null : `${q} ${range.from} ${range.to}`;
-  const loaded = useLoaded(key, (signal) => series(q, range, step, signal, EXEMPLARS));
-  const table = useMemo(() => (loaded.value ? tableOf(loaded.value) : null), [loaded.value]);
+  const loaded = useStreamed<Series[]>(key, (signal, show) =>
+    series(q, range, step, signal, EXEMPLARS, show),
+  );
+  const { value, done, progress } = loaded;
+  const table = useMemo(() => (value ? tableOf(value) : null), [value]);
+  const isHistogram = value?.some(({ labels }) => labels.__bucket !== undefined) ?? false;
+  const view = VIEWS.find((view) => view === params.value.get("view")) ?? (isHistogram ? "heatmap" : "line");
   const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
   const canvas = useRef<HTMLCanvasElement | null>(null);
   useEffect(() => {
@@ -49,9 +57,16 @@ export function ExplorePage() {
   useEffect(() => setText(q), [q]);
   useEffect(() => setHidden(new Set()), [q]);
   const said = wrong ?? loaded.problem;
-  const isTime = IS_TIME.test(q);
-  const format = (value: number) =>
-    isTime ? duration(value * 1e9) : `${Number(value.toPrecision(3)).toLocaleString("en")}`;
+  const question = useMemo(() => questionOf(q), [q]);
+  const plain = (value: number) => `${Number(value.toPrecision(3)).toLocaleString("en")}`;
+  const format = (value: number) => {
+    const shown = question.isTime ? duration(value * 1e9) : plain(value);
+    return question.isRough || question.isSampled ? `≈ ${shown}` : shown;
+  };
+  const zoom = (range: Range) => setParams(fixed(range), false);
+  const ready = (found: HTMLCanvasElement) => {
+    canvas.current = found;
+  };
   const run = (query: string) => (query === q ? again() : setParams({ q: query || null }, false));
   return (
     <main>
@@ -77,7 +92,7 @@ export function ExplorePage() {
         </button>
       </form>
       <div id="query-problem" class="problem" aria-live="polite">
-        {problem && <Problem query={text} problem={problem} />}
+        {problem ? <Problem query={text} problem={problem} /> : <Cost cost={cost} />}
       </div>
       {q === "" && (
         <ul class="hint">
@@ -95,24 +110,26 @@ export function ExplorePage() {
           ✕ {said}
         </p>
       )}
-      {key !== null && said === null && table === null && <p role="status">reading…</p>}
-      {table?.series.length === 0 && <p class="hint">No span in this range matches.</p>}
+      {key !== null && said === null && table === null && <p role="status">{reading(loaded)}</p>}
+      {progress.message !== "" && <p class="strip">! {progress.message}</p>}
+      {done && table?.series.length === 0 && <p class="hint">No span in this range matches.</p>}
       {table && table.series.length > 0 && (
         <>
           <div class="tools">
             <span role="status">
-              {integer(table.series.length)} series · step {step} s
+              {integer(table.series.length)} series · step {step} s{question.isSampled && " · ≈ sampled"}
+              {!done && <span class="streaming"> · ● {reading(loaded)}</span>}
             </span>
             <span class="space" />
             <fieldset class="choice" aria-label="Plot">
-              {KINDS.map((one) => (
+              {VIEWS.map((one) => (
                 <button
                   key={one}
                   type="button"
-                  aria-pressed={one === kind}
-                  onClick={() => setParams({ view: one === "line" ? null : one })}
+                  aria-pressed={one === view}
+                  onClick={() => setParams({ view: one })}
                 >
-                  {one === "line" ? "Lines" : "Bars"}
+                  {TITLES[one]}
                 </button>
               ))}
             </fieldset>
@@ -124,6 +141,7 @@ export function ExplorePage() {
             </button>
             <button
               type="button"
+              disabled={view === "table"}
               onClick={() =>
                 canvas.current?.toBlob((picture) => picture && save(picture, "tactus-metrics.png"))
               }
@@ -131,18 +149,48 @@ export function ExplorePage() {
               PNG
             </button>
           </div>
-          <Plot
-            table={table}
-            kind={kind}
-            hidden={hidden}
-            format={format}
-            zoom={(from, to) => setParams(fixed({ from: Math.floor(from), to: Math.ceil(to) }), false)}
-            open={({ traceId }) => navigate(address(`trace/${padded(traceId)}`))}
-            ready={(found) => {
-              canvas.current = found;
-            }}
-          />
-          <Legend table={table} hidden={hidden} setHidden={setHidden} format={format} />
+          {(view === "line" || view === "bar") && (
+            <Plot
+              table={table}
+              range={range}
+              kind={view}
+              hidden={hidden}
+              format={format}
+              zoom={(from, to) => zoom({ from: Math.floor(from), to: Math.ceil(to) })}
+              open={({ traceId }) => navigate(address(`trace/${padded(traceId)}`))}
+              ready={ready}
+            />
+          )}
+          {view === "heatmap" && isHistogram && (
+            <SpanHeatmap
+              series={value ?? []}
+              range={range}
+              step={step}
+              perDoubling={question.perDoubling}
+              measured={question.measured}
+              condition={question.condition}
+              what={`Spans by ${question.measured.attribute}`}
+              format={question.measured.unit === "ns" ? duration : plain}
+              lead={(q, range) => address("search", { q, ...fixed(range) })}
+              zoom={zoom}
+              ready={ready}
+            />
+          )}
+          {view === "heatmap" && !isHistogram && (
+            <SeriesHeatmap
+              series={value ?? []}
+              range={range}
+              step={step}
+              format={format}
+              zoom={zoom}
+              ready={ready}
+            />
+          )}
+          {view === "table" ? (
+            <Values table={table} format={format} />
+          ) : (
+            <Legend table={table} hidden={hidden} setHidden={setHidden} format={format} />
+          )}
         </>
       )}
     </main>

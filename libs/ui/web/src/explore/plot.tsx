@@ -4,6 +4,7 @@ import "uplot/dist/uPlot.min.css";
 import { time } from "../format";
 import { COLOURS } from "../looks";
 import type { Exemplar } from "../metrics";
+import type { Range } from "../range";
 import { isDark } from "../theme";
 import type { Table } from "./table";
 
@@ -15,6 +16,7 @@ export type Kind = "line" | "bar";
 
 interface Props {
   table: Table;
+  range: Range;
   kind: Kind;
   hidden: ReadonlySet<number>;
   format(value: number): string;
@@ -30,7 +32,7 @@ export function colourOf(at: number, dark: boolean): string {
 }
 
 /** Series over time, with exemplars as diamonds. Dragging zooms; a click on an exemplar opens its trace. */
-export function Plot({ table, kind, hidden, format, zoom, open, ready }: Props) {
+export function Plot({ table, range, kind, hidden, format, zoom, open, ready }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const dark = isDark();
   const calls = useRef({ format, zoom, open, ready });
@@ -54,7 +56,10 @@ export function Plot({ table, kind, hidden, format, zoom, open, ready }: Props) 
         height: HEIGHT,
         legend: { show: false },
         cursor: { drag: { x: true, y: false, setScale: false }, y: false },
-        scales: { y: { range: (_, low, high) => [Math.min(0, low), high > low ? high : low + 1] } },
+        scales: {
+          x: { range: [range.from, range.to] },
+          y: { range: (_, low, high) => [Math.min(0, low), high > low ? high : low + 1] },
+        },
         axes: [
           {
             ...axis,
@@ -109,7 +114,7 @@ export function Plot({ table, kind, hidden, format, zoom, open, ready }: Props) 
       observer.disconnect();
       plot.destroy();
     };
-  }, [table, kind, hidden, dark]);
+  }, [table, range, kind, hidden, dark]);
   return (
     <div ref={box} class="plot" role="img" aria-label="Series over time; the table below has their values" />
   );

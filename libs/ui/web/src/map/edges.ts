@@ -31,9 +31,63 @@ export function edgesOf(counts: Value[], latency: Value[]): Edge[] {
   return [...all.values()].filter(({ calls }) => calls > 0);
 }
 
-/** The edges of one service; all for the empty name. */
-export function near(edges: Edge[], focus: string): Edge[] {
-  return focus === "" ? edges : edges.filter(({ client, server }) => client === focus || server === focus);
+/** The edges within so many calls of one service, in any direction; all for the empty name. */
+export function near(edges: Edge[], focus: string, hops = 1): Edge[] {
+  if (focus === "") return edges;
+  let reached = new Set([focus]);
+  let found: Edge[] = [];
+  for (let hop = 0; hop < hops; hop += 1) {
+    found = edges.filter(({ client, server }) => reached.has(client) || reached.has(server));
+    reached = new Set([...reached, ...found.flatMap(({ client, server }) => [client, server])]);
+  }
+  return found;
+}
+
+/** Calls in one window, and in one as long before it. */
+export interface Change {
+  /** Without calls if there are none any more. */
+  now: Edge;
+  /** Without calls if there were none. */
+  before: Edge;
+}
+
+/** What became of each edge, those first whose calls take more or less time than they did. */
+export function changesOf(now: Edge[], before: Edge[]): Change[] {
+  const key = ({ client, server, kind }: Edge) => `${client}\u0000${server}\u0000${kind}`;
+  const none = (edge: Edge): Edge => ({ ...edge, calls: 0, errors: 0, p95: 0 });
+  const all = new Map(before.map((edge) => [key(edge), { now: none(edge), before: edge }]));
+  for (const edge of now) {
+    all.set(key(edge), { now: edge, before: all.get(key(edge))?.before ?? none(edge) });
+  }
+  const busy = ({ calls, p95 }: Edge) => calls * (p95 || 1e-3);
+  const weight = ({ now, before }: Change) => Math.abs(busy(now) - busy(before));
+  return [...all.values()].sort((a, b) => weight(b) - weight(a));
+}
+
+/** `new`, `gone`, or how far a value went, with its sign: `+50 %`. */
+export function changeOf(now: number, before: number): string {
+  if (now === before) return "±0 %";
+  if (before === 0) return "new";
+  if (now === 0) return "gone";
+  const share = (now / before - 1) * 100;
+  const size = Math.abs(share);
+  const shown = size >= 1000 ? `×${(now / before).toPrecision(2)}` : `${size.toFixed(size < 10 ? 1 : 0)} %`;
+  return size >= 1000 ? shown : `${share < 0 ? "−" : "+"}${shown}`;
+}
+
+/** The share of calls that failed. */
+export function failed({ calls, errors }: Edge): number {
+  return calls > 0 ? errors / calls : 0;
+}
+
+/** How an edge changed, as a class: worse or better by more than so small a part that chance may have made it. */
+export function turnOf({ now, before }: Change): "new" | "gone" | "worse" | "better" | "same" {
+  if (before.calls === 0) return "new";
+  if (now.calls === 0) return "gone";
+  const errors = failed(now) - failed(before);
+  const slower = before.p95 > 0 ? now.p95 / before.p95 : 1;
+  if (errors > 0.01 || slower > 1.25) return "worse";
+  return errors < -0.01 || slower < 0.8 ? "better" : "same";
 }
 
 /** Calls between the services of one trace: each span whose parent is of another service. */

@@ -6,13 +6,15 @@ import type { Drawn } from "./layout";
 interface Props {
   drawn: Drawn;
   label(edge: Edge): string;
+  /** A class that tells how a call changed. */
+  turn?(edge: Edge): string;
   focus?: string;
   /** Where a service leads to. */
   lead(name: string): string;
 }
 
 /** Services and their calls, from left to right. */
-export function Graph({ drawn, label, focus = "", lead }: Props) {
+export function Graph({ drawn, label, turn, focus = "", lead }: Props) {
   const most = Math.max(1, ...drawn.edges.map(({ edge }) => edge.calls));
   return (
     <Scroll kind="map">
@@ -36,7 +38,10 @@ export function Graph({ drawn, label, focus = "", lead }: Props) {
           </marker>
         </defs>
         {drawn.edges.map(({ edge, path, x, y }) => (
-          <g key={`${edge.client}\u0000${edge.server}`} class={edge.errors > 0 ? "edge failed" : "edge"}>
+          <g
+            key={`${edge.client}\u0000${edge.server}\u0000${edge.kind}`}
+            class={`edge ${turn ? turn(edge) : edge.errors > 0 ? "failed" : ""}`}
+          >
             <path
               d={path}
               stroke-width={1 + 3 * (Math.log1p(edge.calls) / Math.log1p(most))}
@@ -44,7 +49,7 @@ export function Graph({ drawn, label, focus = "", lead }: Props) {
             />
             <text x={x} y={y}>
               {label(edge)}
-              {edge.errors > 0 && ` ✕ ${Math.ceil((edge.errors / edge.calls) * 100)} %`}
+              {!turn && edge.errors > 0 && ` ✕ ${Math.ceil((edge.errors / edge.calls) * 100)} %`}
             </text>
           </g>
         ))}

@@ -1,10 +1,10 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { config } from "../api";
 import { QueryField } from "../editor/field";
-import { duration, integer } from "../format";
+import { duration, integer, time } from "../format";
 import { useLoaded } from "../loaded";
 import { values } from "../metrics";
-import { type Range, tooLong } from "../range";
+import { type Range, seconds, tooLong } from "../range";
 import { RangeSelect, useRange } from "../range-select";
 import { address, params, setParams } from "../router";
 import { Scroll } from "../scroll";
@@ -14,20 +14,63 @@ import { Problem } from "../search/problem";
 import { Chip } from "../search/results";
 import { rate } from "../services/page";
 import { Text } from "../text";
-import { type Edge, edgesOf, near } from "./edges";
+import { type Change, changeOf, changesOf, type Edge, edgesOf, failed, near, turnOf } from "./edges";
 import { Graph } from "./graph";
-import { layout } from "./layout";
+import { type Drawn, layout } from "./layout";
 
 const MOST_EDGES = 400;
 
-async function load(filter: string, range: Range, focus: string, signal: AbortSignal) {
+/** Windows to compare with: how far before, as the address has it. */
+const EARLIER = [
+  ["", "no comparison"],
+  ["before", "the time before"],
+  ["1h", "1 hour before"],
+  ["24h", "1 day before"],
+  ["7d", "1 week before"],
+] as const;
+const HOPS = [1, 2, 3];
+
+interface Asked {
+  filter: string;
+  range: Range;
+  focus: string;
+  hops: number;
+  /** Seconds before the range; null compares with nothing. */
+  earlier: number | null;
+}
+
+interface Loaded {
+  changes: Change[];
+  hidden: number;
+  drawn: Drawn;
+}
+
+async function edgesIn(filter: string, range: Range, signal: AbortSignal): Promise<Edge[]> {
   const [counts, latency] = await Promise.all([
     values(`${filter} | service_graph()`, range, signal),
-    values(`${filter} | service_graph(server_latency, .95)`, range, signal),
+    values(`${filter} | service_graph(server_latency, .95) with(buckets=4)`, range, signal),
   ]);
-  const all = near(edgesOf(counts, latency), focus);
-  const shown = all.sort((a, b) => b.calls - a.calls).slice(0, MOST_EDGES);
-  return { edges: shown, hidden: all.length - shown.length, drawn: await layout(shown) };
+  return edgesOf(counts, latency);
+}
+
+async function load({ filter, range, focus, hops, earlier }: Asked, signal: AbortSignal): Promise<Loaded> {
+  const back = earlier ?? 0;
+  const [now, before] = await Promise.all([
+    edgesIn(filter, range, signal),
+    earlier === null ? [] : edgesIn(filter, { from: range.from - back, to: range.to - back }, signal),
+  ]);
+  const drawnAs = ({ now, before }: Change) => (now.calls > 0 ? now : before);
+  // Edges that are gone are there to be seen.
+  const known = changesOf(now, before);
+  const wanted = new Set(near(known.map(drawnAs), focus, hops));
+  const all = known.filter((change) => wanted.has(drawnAs(change)));
+  if (earlier === null) all.sort((a, b) => b.now.calls - a.now.calls);
+  const changes = all.slice(0, MOST_EDGES);
+  return {
+    changes,
+    hidden: all.length - changes.length,
+    drawn: await layout(changes.map(drawnAs)),
+  };
 }
 
 /** Which services call which, of any spans at any time. */
@@ -36,16 +79,24 @@ export function MapPage() {
   const focus = params.value.get("focus") ?? "";
   const [text, setText] = useState(filter);
   const { range, again } = useRange();
-  const wrongQuery = useCheck(text, "search");
+  const { problem: wrongQuery } = useCheck(text, "search", range);
   const wrong = tooLong(range, config.value?.limits.metricsSeconds ?? 0, "The map");
-  const key = wrong ? null : `${filter} ${focus} ${range.from} ${range.to}`;
-  const { value, problem } = useLoaded(key, (signal) => load(filter, range, focus, signal));
+  const hops = HOPS.find((hops) => `${hops}` === params.value.get("hops")) ?? 1;
+  const against = EARLIER.find(([name]) => name === params.value.get("against"))?.[0] ?? "";
+  const length = range.to - range.from;
+  const earlier = against === "" ? null : against === "before" ? length : seconds(against);
+  const asked = { filter, range, focus, hops, earlier };
+  const { value, problem } = useLoaded(wrong ? null : JSON.stringify(asked), (signal) => load(asked, signal));
+  const changes = value?.changes ?? [];
+  const changeOfEdge = useMemo(
+    () => new Map(changes.flatMap((change) => [change.now, change.before].map((edge) => [edge, change]))),
+    [value],
+  );
   useEffect(() => {
     document.title = "Map – Tactus";
   }, []);
   useEffect(() => setText(filter), [filter]);
   const said = wrong ?? problem;
-  const seconds = range.to - range.from;
   return (
     <main>
       <h1 class="hidden">Map of services</h1>
@@ -65,6 +116,20 @@ export function MapPage() {
           isWrong={wrongQuery !== null}
         />
         <RangeSelect />
+        <label class="hidden" for="against">
+          Compare with
+        </label>
+        <select
+          id="against"
+          value={against}
+          onChange={(event) => setParams({ against: event.currentTarget.value || null }, false)}
+        >
+          {EARLIER.map(([name, title]) => (
+            <option key={name} value={name}>
+              {title}
+            </option>
+          ))}
+        </select>
         <button type="submit" class="primary">
           Run
         </button>
@@ -74,8 +139,22 @@ export function MapPage() {
       </div>
       {focus !== "" && (
         <p>
-          Calls of and to <Text value={focus} /> ·{" "}
-          <button type="button" class="link" onClick={() => setParams({ focus: null }, false)}>
+          Calls of and to <Text value={focus} />{" "}
+          <label>
+            within{" "}
+            <select
+              value={`${hops}`}
+              onChange={(event) => setParams({ hops: event.currentTarget.value }, false)}
+            >
+              {HOPS.map((hops) => (
+                <option key={hops} value={`${hops}`}>
+                  {hops} {hops === 1 ? "call" : "calls"}
+                </option>
+              ))}
+            </select>
+          </label>{" "}
+          ·{" "}
+          <button type="button" class="link" onClick={() => setParams({ focus: null, hops: null }, false)}>
             show all services
           </button>
         </p>
@@ -86,21 +165,44 @@ export function MapPage() {
         </p>
       )}
       {said === null && value === null && <p role="status">reading…</p>}
-      {value?.edges.length === 0 && <p class="hint">No call between services was stored in this range.</p>}
+      {value?.changes.length === 0 && <p class="hint">No call between services was stored in this range.</p>}
       {value && value.hidden > 0 && (
         <p class="strip">
           ! Only the {integer(MOST_EDGES)} calls most made are shown, {integer(value.hidden)} are not.
         </p>
       )}
-      {value && value.edges.length > 0 && (
+      {value && value.changes.length > 0 && (
         <>
+          {earlier !== null && (
+            <p class="muted">
+              Difference to {time((range.from - earlier) * 1000)} – {time((range.to - earlier) * 1000)}:
+              calls, and their p95 at the server. <span class="worse">▲ worse</span>,{" "}
+              <span class="better">▽ better</span>: by a quarter of the duration, or one in a hundred calls
+              that fails.
+            </p>
+          )}
           <Graph
             drawn={value.drawn}
-            label={(edge) => rate(edge.calls / seconds)}
+            label={(edge) => {
+              const change = changeOfEdge.get(edge);
+              return earlier === null || !change ? rate(edge.calls / length) : shortly(change);
+            }}
+            turn={
+              earlier === null
+                ? undefined
+                : (edge) => {
+                    const change = changeOfEdge.get(edge);
+                    return change ? turnOf(change) : "same";
+                  }
+            }
             focus={focus}
             lead={(name) => address("map", { ...current(), focus: name })}
           />
-          <EdgeTable edges={value.edges} seconds={seconds} />
+          {earlier === null ? (
+            <EdgeTable edges={value.changes.map(({ now }) => now)} seconds={length} />
+          ) : (
+            <ChangeTable changes={value.changes} seconds={length} />
+          )}
         </>
       )}
     </main>
@@ -108,7 +210,18 @@ export function MapPage() {
 }
 
 function current(): Record<string, string | null> {
-  return Object.fromEntries(["q", "range", "from", "to"].map((name) => [name, params.value.get(name)]));
+  return Object.fromEntries(
+    ["q", "range", "from", "to", "against", "hops"].map((name) => [name, params.value.get(name)]),
+  );
+}
+
+/** A change in the few words that an edge of the map has room for. */
+function shortly(change: Change): string {
+  const { now, before } = change;
+  const turn = turnOf(change);
+  if (turn === "new" || turn === "gone") return turn;
+  const mark = turn === "worse" ? "▲ " : turn === "better" ? "▽ " : "";
+  return `${mark}${changeOf(now.calls, before.calls)} p95 ${changeOf(now.p95, before.p95)}`;
 }
 
 function EdgeTable({ edges, seconds }: { edges: Edge[]; seconds: number }) {
@@ -135,24 +248,81 @@ function EdgeTable({ edges, seconds }: { edges: Edge[]; seconds: number }) {
         </thead>
         <tbody>
           {edges.map((edge) => (
-            <tr key={`${edge.client}\u0000${edge.server}`}>
-              <td>
-                <Chip name={edge.client} /> <Text value={edge.client || "unknown"} />
-              </td>
-              <td>
-                <a href={traces(edge)}>
-                  <Chip name={edge.server} /> <Text value={edge.server || "unknown"} />
-                </a>
-                {edge.kind !== "" && <span class="muted"> {edge.kind.replaceAll("_", " ")}</span>}
-              </td>
+            <tr key={`${edge.client}\u0000${edge.server}\u0000${edge.kind}`}>
+              <Names edge={edge} />
               <td class="number">{integer(Math.round(edge.calls))}</td>
               <td class="number">{rate(edge.calls / seconds)}</td>
               <td class={edge.errors > 0 ? "number error" : "number"}>
                 {edge.errors > 0 ? `✕ ${integer(Math.round(edge.errors))}` : "0"}
               </td>
-              <td class="number">{edge.p95 > 0 ? `≈ ${duration(edge.p95 * 1e9)}` : "–"}</td>
+              <td class="number">{latency(edge)}</td>
             </tr>
           ))}
+        </tbody>
+      </table>
+    </Scroll>
+  );
+}
+
+function Names({ edge }: { edge: Edge }) {
+  return (
+    <>
+      <td>
+        <Chip name={edge.client} /> <Text value={edge.client || "unknown"} />
+      </td>
+      <td>
+        <a href={traces(edge)}>
+          <Chip name={edge.server} /> <Text value={edge.server || "unknown"} />
+        </a>
+        {edge.kind !== "" && <span class="muted"> {edge.kind.replaceAll("_", " ")}</span>}
+      </td>
+    </>
+  );
+}
+
+function latency(edge: Edge): string {
+  return edge.p95 > 0 ? duration(edge.p95 * 1e9) : "–";
+}
+
+function ChangeTable({ changes, seconds }: { changes: Change[]; seconds: number }) {
+  const share = (edge: Edge) => (edge.calls > 0 ? `${(failed(edge) * 100).toFixed(1)} %` : "–");
+  const rated = (edge: Edge) => (edge.calls > 0 ? rate(edge.calls / seconds) : "–");
+  return (
+    <Scroll>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">From</th>
+            <th scope="col">To</th>
+            <th scope="col">Turn</th>
+            {["Rate", "Errors", "p95 at the server"].map((title) => (
+              <th key={title} scope="col" class="number">
+                {title}: before → now
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {changes.map((change) => {
+            const { now, before } = change;
+            const turn = turnOf(change);
+            return (
+              <tr key={`${now.client}\u0000${now.server}\u0000${now.kind}`}>
+                <Names edge={now} />
+                <td class={turn}>{turn}</td>
+                <td class="number">
+                  {rated(before)} → {rated(now)}{" "}
+                  <span class="muted">{changeOf(now.calls, before.calls)}</span>
+                </td>
+                <td class="number">
+                  {share(before)} → {share(now)}
+                </td>
+                <td class="number">
+                  {latency(before)} → {latency(now)}
+                </td>
+              </tr>
+            );
+          })}
         </tbody>
       </table>
     </Scroll>

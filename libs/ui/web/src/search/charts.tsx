@@ -13,6 +13,7 @@ interface Data {
   step: number;
   rate: Series[];
   latency: Series[];
+  done: boolean;
 }
 
 /** Rate and errors, and quantiles of the duration, of the spans that a query finds. Dragging over one zooms. */
@@ -26,11 +27,18 @@ export function Charts({ q, range, zoom }: { q: string; range: Range; zoom(range
     if (wrong) return;
     const stop = new AbortController();
     const step = stepFor(range, POINTS);
-    const rate = series(`${q} | rate() by (status)`, range, step, stop.signal);
-    const latency = series(`${q} | quantile_over_time(duration, .5, .95)`, range, step, stop.signal);
-    Promise.all([rate, latency]).then(
-      ([rate, latency]) => {
-        data.value = { step, rate, latency };
+    const soFar: Data = { step, rate: [], latency: [], done: false };
+    const into = (part: "rate" | "latency") => (found: Series[]) => {
+      soFar[part] = found;
+      if (!stop.signal.aborted) data.value = { ...soFar };
+    };
+    const quantiles = "quantile_over_time(duration, .5, .95) with(buckets=4)";
+    Promise.all([
+      series(`${q} | rate() by (status)`, range, step, stop.signal, 0, into("rate")),
+      series(`${q} | ${quantiles}`, range, step, stop.signal, 0, into("latency")),
+    ]).then(
+      () => {
+        data.value = { ...soFar, done: true };
       },
       (error) => {
         if (!stop.signal.aborted) problem.value = reason(error);
@@ -54,7 +62,7 @@ export function Charts({ q, range, zoom }: { q: string; range: Range; zoom(range
     );
   const [p50, p95] = [quantile("0.5"), quantile("0.95")];
   return (
-    <div class="charts" aria-busy={data.value === null}>
+    <div class="charts" aria-busy={!data.value?.done}>
       <Chart
         title="spans a second"
         range={range}

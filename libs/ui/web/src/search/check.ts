@@ -1,4 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
+import type { Range } from "../range";
 import { type Check, check, traceId } from "./query";
 
 /** What is typed is checked when it has been left alone for so many milliseconds. */
@@ -6,22 +7,30 @@ const CHECK_AFTER = 250;
 
 export type QueryError = NonNullable<Check["error"]>;
 
-/** What is wrong with a query that is typed; null if nothing is, or nobody knows. */
-export function useCheck(text: string, kind: "search" | "metrics"): QueryError | null {
+export interface Checked {
+  /** Null if nothing is wrong, or nobody knows. */
+  problem: QueryError | null;
+  /** Null while it is not known, and for what cannot run. */
+  cost: Pick<Check, "plan" | "estimate"> | null;
+}
+
+/** What is wrong with a query that is typed, and what it would read of a range. */
+export function useCheck(text: string, kind: "search" | "metrics", range: Range): Checked {
   const [checked, setChecked] = useState<Check | null>(null);
   useEffect(() => {
     setChecked(null);
     if (text.trim() === "" || traceId(text)) return;
     const stop = new AbortController();
-    const timer = setTimeout(() => check(text, stop.signal).then(setChecked, () => {}), CHECK_AFTER);
+    const timer = setTimeout(() => check(text, range, stop.signal).then(setChecked, () => {}), CHECK_AFTER);
     return () => {
       clearTimeout(timer);
       stop.abort();
     };
-  }, [text]);
-  if (checked?.error) return checked.error;
+  }, [text, range.from, range.to]);
+  if (checked?.error) return { problem: checked.error, cost: null };
   if (kind === "metrics" && checked?.kind === "search") {
-    return { message: "a metrics query ends in a function, as in { } | rate()" };
+    const message = "a metrics query ends in a function, as in { } | rate()";
+    return { problem: { message }, cost: null };
   }
-  return null;
+  return { problem: null, cost: checked?.estimate ? checked : null };
 }

@@ -10,6 +10,7 @@ import { address, navigate, params, setParams } from "../router";
 import { Charts } from "./charts";
 import { useCheck } from "./check";
 import { columnsOf, withColumns } from "./columns";
+import { Cost } from "./cost";
 import { QueryForm } from "./form-view";
 import { Plan } from "./plan";
 import { Problem } from "./problem";
@@ -96,7 +97,7 @@ export function SearchPage() {
   const takeFocus = useCallback((focus: () => void) => {
     focusField.current = focus;
   }, []);
-  const problem = useCheck(typed, "search");
+  const { problem, cost } = useCheck(typed, "search", range);
   const submit = (event?: Event) => {
     event?.preventDefault();
     const id = traceId(text.value);
@@ -157,7 +158,7 @@ export function SearchPage() {
         </button>
       </form>
       <div id="query-problem" class="problem" aria-live="polite">
-        {problem && <Problem query={typed} problem={problem} />}
+        {problem ? <Problem query={typed} problem={problem} /> : <Cost cost={cost} />}
       </div>
       <QueryForm query={typed} range={range} write={(query) => (text.value = query)} />
       {current && error.value === null && (

@@ -1,5 +1,5 @@
-import { json, request } from "../api";
-import { serverEvents } from "../events";
+import { json } from "../api";
+import { answers } from "../events";
 import type { Range } from "../range";
 
 export interface SearchTrace {
@@ -54,29 +54,34 @@ export async function* search(
   signal: AbortSignal,
 ): AsyncGenerator<Found> {
   const query = new URLSearchParams({ q, start: `${range.from}`, end: `${range.to}`, limit: `${limit}` });
-  const response = await request(`search?${query}`, "text/event-stream", signal);
-  if (!response.body) throw new Error("the server answered nothing");
   const traces = new Map<string, SearchTrace>();
-  for await (const event of serverEvents(response.body)) {
-    const answer = JSON.parse(event.data) as Answer;
-    if (event.name === "failed") throw new Error(answer.message || "the query failed");
-    const done = event.name === "complete";
+  for await (const { answer, done } of answers<Answer>(`search?${query}`, "", signal)) {
     if (done) traces.clear();
     for (const trace of answer.traces ?? []) traces.set(trace.traceID, trace);
     yield { traces: sorted(traces.values()), metrics: answer.metrics ?? {}, done };
-    if (done) return;
   }
-  throw new Error("the answer broke off");
 }
 
 export interface Check {
   kind?: "search" | "metrics";
   canonical?: string;
   error?: { message: string; line?: number; column?: number };
+  plan?: { readsWholeTraces: boolean };
+  estimate?: Estimate;
 }
 
-export function check(q: string, signal: AbortSignal): Promise<Check> {
-  return json<Check>(`check?${new URLSearchParams({ q })}`, signal);
+/** What a query may read at most of what is stored. */
+export interface Estimate {
+  blocks: number;
+  bytes: number;
+  jobs: number;
+  ofBlocks: number;
+  ofBytes: number;
+}
+
+export function check(q: string, { from, to }: Range, signal: AbortSignal): Promise<Check> {
+  const query = new URLSearchParams({ q, start: `${from}`, end: `${to}` });
+  return json<Check>(`check?${query}`, signal);
 }
 
 /** Names of services with spans in a range. */

@@ -1,8 +1,10 @@
 import { useEffect, useState } from "preact/hooks";
 import { config } from "../api";
 import { duration } from "../format";
-import { useLoaded } from "../loaded";
-import { tooLong } from "../range";
+import { SpanHeatmap } from "../heatmap/spans";
+import { reading, useStreamed } from "../loaded";
+import { type Series, series, stepFor } from "../metrics";
+import { type Range, tooLong } from "../range";
 import { fixed, RangeSelect, useRange } from "../range-select";
 import { address, params, setParams } from "../router";
 import { Scroll } from "../scroll";
@@ -10,8 +12,7 @@ import { quote } from "../search/form";
 import { Chip } from "../search/results";
 import { type Order, ordered, SortHead } from "../sorting";
 import { Text } from "../text";
-import { Heatmap } from "./heatmap";
-import { type Row, requestsTo, rows } from "./query";
+import { BUCKETS, type Row, requestsTo, rows } from "./query";
 
 type Column = "name" | "rate" | "errors" | "p50" | "p95" | "p99" | "total";
 
@@ -23,7 +24,8 @@ export function ServicesPage() {
   const by = service === "" ? "resource.service.name" : "name";
   const condition = requestsTo(service);
   const key = wrong ? null : `${range.from} ${range.to} ${condition}`;
-  const { value, problem } = useLoaded(key, (signal) => rows(condition, by, range, signal));
+  const streamed = useStreamed<Row[]>(key, (signal, show) => rows(condition, by, range, signal, show));
+  const { value, problem, done } = streamed;
   useEffect(() => {
     document.title = service === "" ? "Services – Tactus" : `${service} – Tactus`;
   }, [service]);
@@ -40,23 +42,19 @@ export function ServicesPage() {
         </button>
       </div>
       <p class="muted">
-        Requests: spans of kind server or consumer, and spans without a parent. Quantiles are estimates within
-        powers of two.
+        Requests: spans of kind server or consumer, and spans without a parent. Quantiles are estimates, less
+        than a fifth off.
       </p>
       {said !== null && (
         <p class="error" role="alert">
           ✕ {said}
         </p>
       )}
-      {said === null && value === null && <p role="status">reading…</p>}
-      {value?.length === 0 && <p class="hint">No request was stored in this range.</p>}
+      {said === null && !done && <p role="status">{reading(streamed)}</p>}
+      {done && value?.length === 0 && <p class="hint">No request was stored in this range.</p>}
       {value !== null && value.length > 0 && (
         <>
-          <Heatmap
-            condition={condition}
-            range={range}
-            lead={(box) => address("search", { q: box.q, ...present(fixed(box.range)) })}
-          />
+          <Requests condition={condition} range={range} />
           <Table rows={value} service={service} />
         </>
       )}
@@ -70,9 +68,30 @@ function range_(): Record<string, string | null> {
   return { range: value.get("range"), from: value.get("from"), to: value.get("to") };
 }
 
-function present(values: Record<string, string | null>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== null),
+const COLUMNS = 90;
+const DURATION = { attribute: "duration", unit: "ns", perOne: 1e9 };
+
+/** Requests by time and duration. */
+function Requests({ condition, range }: { condition: string; range: Range }) {
+  const step = stepFor(range, COLUMNS);
+  const query = `{ ${condition} } | histogram_over_time(duration) with(buckets=${BUCKETS})`;
+  const { value, problem } = useStreamed<Series[]>(`${condition} ${range.from} ${range.to}`, (signal, show) =>
+    series(query, range, step, signal, 0, show),
+  );
+  if (problem !== null) return <p class="muted">no heatmap: {problem}</p>;
+  if (value === null) return <div class="heatmap" aria-busy="true" />;
+  return (
+    <SpanHeatmap
+      series={value}
+      range={range}
+      step={step}
+      perDoubling={BUCKETS}
+      measured={DURATION}
+      condition={condition}
+      what="Requests by duration"
+      format={duration}
+      lead={(q, range) => address("search", { q, ...fixed(range) })}
+    />
   );
 }
 
@@ -140,12 +159,12 @@ function Table({ rows, service }: { rows: Row[]; service: string }) {
                   "0 %"
                 )}
               </td>
-              <td class="number">≈ {duration(row.p50 * 1e9)}</td>
-              <td class="number">≈ {duration(row.p95 * 1e9)}</td>
+              <td class="number">{duration(row.p50 * 1e9)}</td>
+              <td class="number">{duration(row.p95 * 1e9)}</td>
               <td class="number">
                 {row.p99 > 0 ? (
                   <a href={traces(row, ` && duration > ${bucketBelow(row.p99)}ns`)}>
-                    ≈ {duration(row.p99 * 1e9)}
+                    {duration(row.p99 * 1e9)}
                   </a>
                 ) : (
                   "–"
@@ -164,7 +183,9 @@ function Table({ rows, service }: { rows: Row[]; service: string }) {
 
 /** The lower bound in nanoseconds of the bucket that an estimate lies in: what it counts is longer than that. */
 function bucketBelow(seconds: number): number {
-  return 2 ** (Math.ceil(Math.log2(seconds * 1e9)) - 1);
+  // What is exactly a bound may seem to be a bit more.
+  const bucket = Math.ceil(Math.log2(seconds * 1e9) * BUCKETS - 1e-6);
+  return Math.floor(2 ** ((bucket - 1) / BUCKETS));
 }
 
 /** A rate a second with three digits; a minute or an hour where that says more. */

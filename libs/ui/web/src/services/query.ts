@@ -1,4 +1,4 @@
-import { type Series, series, stepFor, type Value, values } from "../metrics";
+import { type Progress, type Series, series, stepFor, type Value, values } from "../metrics";
 import type { Range } from "../range";
 import { quote } from "../search/form";
 
@@ -26,26 +26,49 @@ export interface Row {
   spark: number[];
 }
 
-/** One row a value of an attribute, of the spans of a condition. */
-export async function rows(condition: string, by: string, range: Range, signal: AbortSignal): Promise<Row[]> {
+/** Buckets of a doubling: estimates are less than a fifth off. */
+export const BUCKETS = 4;
+
+/** One row a value of an attribute, of the spans of a condition. `show` is told what is known on the way. */
+export async function rows(
+  condition: string,
+  by: string,
+  range: Range,
+  signal: AbortSignal,
+  show: (soFar: Row[], progress: Progress) => void,
+): Promise<Row[]> {
   const step = stepFor(range, POINTS);
   const filter = `{ ${condition} }`;
-  const [sparks, rates, quantiles, totals] = await Promise.all([
-    series(`${filter} | rate() by (${by})`, range, step, signal),
-    values(`${filter} | rate() by (${by}, status)`, range, signal),
-    values(`${filter} | quantile_over_time(duration, .5, .95, .99) by (${by})`, range, signal),
-    values(`${filter} | sum_over_time(duration) by (${by})`, range, signal),
+  const soFar: Parts = { sparks: [], rates: [], quantiles: [], totals: [] };
+  const shares = { sparks: 0, rates: 0, quantiles: 0, totals: 0 };
+  const into = <P extends keyof Parts>(part: P) => {
+    return (found: Parts[P], { share, message }: Progress) => {
+      soFar[part] = found;
+      shares[part] = share;
+      const all = Object.values(shares);
+      const mean = all.reduce((sum, share) => sum + share, 0) / all.length;
+      show(join(by, soFar), { share: mean, message });
+    };
+  };
+  const quantiles = `quantile_over_time(duration, .5, .95, .99) by (${by}) with(buckets=${BUCKETS})`;
+  await Promise.all([
+    series(`${filter} | rate() by (${by})`, range, step, signal, 0, into("sparks")),
+    values(`${filter} | rate() by (${by}, status)`, range, signal, into("rates")),
+    values(`${filter} | ${quantiles}`, range, signal, into("quantiles")),
+    values(`${filter} | sum_over_time(duration) by (${by})`, range, signal, into("totals")),
   ]);
-  return join(by, sparks, rates, quantiles, totals);
+  return join(by, soFar);
 }
 
-export function join(
-  by: string,
-  sparks: Series[],
-  rates: Value[],
-  quantiles: Value[],
-  totals: Value[],
-): Row[] {
+/** What the queries say. */
+interface Parts {
+  sparks: Series[];
+  rates: Value[];
+  quantiles: Value[];
+  totals: Value[];
+}
+
+export function join(by: string, { sparks, rates, quantiles, totals }: Parts): Row[] {
   const all = new Map<string, Row>();
   for (const { labels, value } of rates) {
     const name = labels[by] ?? "";

@@ -1,5 +1,4 @@
 import { json } from "../api";
-import { find as findText } from "./rows";
 import type { Skeleton } from "./skeleton";
 
 interface Answer {
@@ -13,9 +12,8 @@ export function isQuery(text: string): boolean {
   return /^\s*[{(]/.test(text);
 }
 
-/** Rows that a text or a TraceQL query finds, ascending. The text is looked for here, the query runs on the server. */
-export async function find(trace: Skeleton, text: string, signal: AbortSignal): Promise<number[]> {
-  if (!isQuery(text)) return findText(trace, text);
+/** Rows that a TraceQL query finds, ascending. It runs on the server. */
+export async function findSpans(trace: Skeleton, text: string, signal: AbortSignal): Promise<number[]> {
   const path = `traces/${trace.traceId}/find?${new URLSearchParams({ q: text })}`;
   const answer = await json<Answer>(path, signal);
   if (answer.spans !== trace.count) throw new Error("the trace has more spans by now: load it again");

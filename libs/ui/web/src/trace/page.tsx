@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { ApiError, reason, request } from "../api";
+import { ApiError, reason } from "../api";
 import { duration, integer, time } from "../format";
 import { shortcuts } from "../keys";
 import { address, navigate } from "../router";
@@ -9,12 +9,13 @@ import { copy, download } from "./actions";
 import { computeTimes } from "./compute";
 import { Details } from "./details";
 import { DetailsView } from "./details-view";
-import { find, isQuery } from "./find";
+import { findSpans, isQuery } from "./find";
 import { Flame } from "./flame";
 import { TraceMap } from "./map";
 import { Minimap } from "./minimap";
 import { type Found, type Model, modelOf, nameOf, serviceOf } from "./model";
-import { step } from "./rows";
+import { spansOf } from "./opening";
+import { find as findText, step } from "./rows";
 import { decode, isError, type Skeleton } from "./skeleton";
 import { TraceState, VIEWS, type View } from "./state";
 import { OperationTable } from "./table";
@@ -30,12 +31,8 @@ export function TracePage({ id }: { id: string }) {
     const stop = new AbortController();
     (async () => {
       try {
-        const response = await request(
-          `traces/${id}/skeleton`,
-          "application/vnd.tactus.skeleton",
-          stop.signal,
-        );
-        state.value = new TraceState(modelOf(decode(await response.arrayBuffer())));
+        const columns = await spansOf(id, stop.signal);
+        if (!stop.signal.aborted) state.value = new TraceState(modelOf(decode(columns)));
       } catch (error) {
         if (stop.signal.aborted) return;
         const isUnknown = error instanceof ApiError && error.status === 404;
@@ -215,37 +212,37 @@ const TITLES: Record<View, string> = {
   map: "Map",
 };
 
-/** What is typed is looked for when it has been left alone for so many milliseconds. */
+/** A query runs when it has been left alone for so many milliseconds. */
 const FIND_AFTER = 150;
 
 interface Matching {
-  text: string;
   rows: number[];
   problem: string | null;
 }
 
-/** Rows that a text or a query finds; those of the last text until then. */
+const NONE: number[] = [];
+
+/** Rows that a text finds, at once, or a query; those of the last query until that is answered. */
 function useMatches(trace: Skeleton, text: string): { matches: number[]; problem: string | null } {
-  const [found, setFound] = useState<Matching>({ text: "", rows: [], problem: null });
+  const [found, setFound] = useState<Matching>({ rows: NONE, problem: null });
+  const ofText = useMemo(() => (isQuery(text) ? null : findText(trace, text)), [trace, text]);
   useEffect(() => {
+    if (!isQuery(text)) return setFound({ rows: NONE, problem: null });
     const stop = new AbortController();
-    const timer = setTimeout(
-      () => {
-        find(trace, text, stop.signal).then(
-          (rows) => setFound({ text, rows, problem: null }),
-          (error) => {
-            if (!stop.signal.aborted) setFound({ text, rows: [], problem: reason(error) });
-          },
-        );
-      },
-      isQuery(text) ? FIND_AFTER : 0,
-    );
+    const timer = setTimeout(() => {
+      findSpans(trace, text, stop.signal).then(
+        (rows) => setFound({ rows, problem: null }),
+        (error) => {
+          if (!stop.signal.aborted) setFound({ rows: NONE, problem: reason(error) });
+        },
+      );
+    }, FIND_AFTER);
     return () => {
       clearTimeout(timer);
       stop.abort();
     };
   }, [trace, text]);
-  return { matches: found.rows, problem: found.problem };
+  return ofText ? { matches: ofText, problem: null } : { matches: found.rows, problem: found.problem };
 }
 
 function Actions({ id, trace }: { id: string; trace: Skeleton }) {

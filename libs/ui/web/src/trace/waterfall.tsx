@@ -1,4 +1,5 @@
 import { useSignal } from "@preact/signals";
+import type { VNode } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { duration, integer } from "../format";
 import { look } from "../looks";
@@ -22,6 +23,12 @@ interface Props {
   found: Found;
   state: TraceState;
   matches: readonly number[];
+}
+
+/** Lines that are shown, by their place, and what they were made of. */
+interface Lines {
+  looks: unknown[];
+  lines: ReadonlyMap<number, VNode>;
 }
 
 /** Spans in time, one below the other: a table of which only the rows in view exist. */
@@ -128,14 +135,22 @@ export function Waterfall({ model, found, state, matches }: Props) {
   const count = Math.ceil(viewHeight.value / HEIGHT) + 2 * MORE;
   const last = Math.min(shown.length, first + count);
   const offset = scale === 1 ? 0 : top.value / scale - top.value;
-  const lines = [];
+  const window = state.window.value;
+  // A line that was shown before and looks the same is the same object, which is not gone through again.
+  const before = useRef<Lines>({ looks: [], lines: new Map() });
+  const looks = [model, state, found, window, folds, matching, shown, selected, offset, count];
+  const isSame = looks.every((look, at) => look === before.current.looks[at]);
+  const known = isSame ? before.current.lines : new Map<number, VNode>();
+  const lines: VNode[] = [];
+  const kept = new Map<number, VNode>();
   for (let at = first; at < last; at += 1) {
     const line = shown[at];
-    const common = { at, model, state, window: state.window.value, y: at * HEIGHT + offset };
+    const common = { at, model, state, window, y: at * HEIGHT + offset };
     const run = line < 0 ? runs.get(~line) : undefined;
     // Keys go round, so that elements are used again for other rows.
-    lines.push(
-      run ? (
+    const made =
+      known.get(at) ??
+      (run ? (
         <RunRow key={at % count} {...common} row={~line} run={run} isOpen={folds.open.has(~line)} />
       ) : (
         <SpanRow
@@ -147,9 +162,11 @@ export function Waterfall({ model, found, state, matches }: Props) {
           isMatch={matching.has(line)}
           isSelected={line === selected}
         />
-      ),
-    );
+      ));
+    kept.set(at, made);
+    lines.push(made);
   }
+  before.current = { looks, lines: kept };
   return (
     <>
       <Ruler window={state.window.value} />

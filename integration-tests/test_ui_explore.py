@@ -1,0 +1,328 @@
+"""Metrics, heatmaps, differences and costs on the pages, and the streams they are made of."""
+import json
+import os
+import time
+import urllib.parse
+
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from harness import otlp
+from harness.browser import Visit, chromium, need_pages
+from harness.orders import Orders
+from harness.servers import Servers
+from harness.waiting import eventually
+
+MS, SECOND = otlp.MILLISECOND, 10**9
+SERVER, CLIENT = Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
+CONFIG = {
+    "overrides": {"defaults": {"global": {"max_bytes_per_trace": 0}}},
+    "query_frontend": {"metrics": {"query_backend_after": "1s"}},
+}
+EVENTS, COMPACT = "text/event-stream", "application/vnd.tactus.series+json"
+HISTOGRAM = "{ kind = server } | histogram_over_time(duration) with(buckets=4)"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    group = Servers(tmp_path_factory.mktemp("ui-explore"))
+    running = group.start(config=CONFIG)
+    need_pages(running)
+    yield running
+    group.close()
+
+
+@pytest.fixture(scope="module")
+def orders(server):
+    made = Orders(time.time_ns() - 20 * SECOND)
+    for request in made.requests:
+        server.must_push(request)
+    eventually(lambda: len(server.get(f"/api/traces/{made.hex}").json()["batches"]) == 3, "the trace is there")
+    return made
+
+
+@pytest.fixture
+def visit(browser, server):
+    made = Visit(browser, server.url)
+    yield made
+    made.close()
+
+
+def ask(**values):
+    return urllib.parse.urlencode(values)
+
+
+def parameters(page):
+    return dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(page.url).query))
+
+
+def around(orders):
+    """Some minutes with the trace, without those that came after it."""
+    second = orders.base // SECOND
+    return {"start": second - 300, "end": second + 10}
+
+
+def events(server, path, accept, **params):
+    """Names and data of all events of a stream."""
+    answer = server.get(path, accept=accept, **params)
+    assert answer.headers["content-type"] == EVENTS, answer.text
+    found = []
+    for event in answer.text.split("\n\n"):
+        lines = [line.split(": ", 1) for line in event.splitlines() if not line.startswith(":")]
+        if lines:
+            found.append((lines[0][1], json.loads(lines[1][1])))
+    return found
+
+
+def drag(page, element, start, end):
+    """From one place to another of an element, as shares of its width and height."""
+    box = element.bounding_box()
+    at = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in (start, end)]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    page.mouse.move(*at[1], steps=3)
+    page.mouse.up()
+
+
+@pytest.mark.parametrize("path,params,said", [
+    ("metrics/query_range", {"q": "{ } | rate() by (resource.service.name)", "step": "10s"}, "payment"),
+    ("metrics/query", {"q": "{ } | quantile_over_time(duration, .5, .9) by (name)"}, "SELECT items"),
+    ("search/tags", {}, "http.route"),
+    ("v2/search/tags", {}, "region"),
+    ("search/tag/service.name/values", {}, "payment"),
+    ("v2/search/tag/resource.service.name/values", {}, "payment"),
+])
+def test_stream_ends_with_the_answer(server, orders, path, params, said):
+    params |= around(orders)
+    name, last = events(server, f"/ui/api/{path}", EVENTS, **params)[-1]
+    whole = server.get(f"/ui/api/{path}", **params).json()
+    for answer in (last, whole):
+        # Bytes that were read may come from a cache the second time.
+        answer.pop("metrics")
+    assert name == "complete" and last == whole and said in json.dumps(whole), whole
+
+
+def test_compact_series_are_those_of_the_api(server, orders):
+    params = {"q": "{ } | count_over_time() by (name)", "step": "10s", "exemplars": 20, **around(orders)}
+    plain = server.get("/ui/api/metrics/query_range", **params)
+    compact = server.get("/ui/api/metrics/query_range", accept=COMPACT, **params)
+    assert compact.headers["content-type"] == COMPACT and len(compact.content) < len(plain.content) / 3
+    answer = compact.json()
+    for series, expected in zip(answer["series"], plain.json()["series"], strict=True):
+        times = [answer["start"] + answer["step"] * n for n in range(len(series["values"]))]
+        found = [(moment, value) for moment, value in zip(times, series["values"]) if value is not None]
+        assert found == [(int(sample["timestampMs"]), sample.get("value", 0)) for sample in expected["samples"]]
+        assert series["labels"] == {label["key"]: label["value"]["stringValue"] for label in expected["labels"]}
+    exemplars = [one for series in answer["series"] for one in series.get("exemplars", [])]
+    assert orders.hex in {trace.zfill(32) for _, _, trace, _ in exemplars}, exemplars
+    name, last = events(server, "/ui/api/metrics/query_range", f"{EVENTS}, {COMPACT}", **params)[-1]
+    assert name == "complete" and last["series"] and all("values" in series for series in last["series"])
+
+
+def test_finer_buckets_make_better_estimates(server, orders):
+    def value(hint):
+        q = '{ name = "charge" && resource.service.name = "payment" } | quantile_over_time(duration, .5)' + hint
+        return server.get("/ui/api/metrics/query", q=q, **around(orders)).json()["series"][0]["value"]
+
+    assert value("") == pytest.approx(2.147, abs=0.001)
+    assert 1.1 <= value(" with(buckets=4)") < 1.1 * 2 ** .25
+    q = '{ name = "charge" } | histogram_over_time(duration) with(buckets=4)'
+    bounds = [label["value"]["doubleValue"] for series in server.get(
+        "/ui/api/metrics/query", q=q, **around(orders)).json()["series"] for label in series["labels"]]
+    assert len(bounds) == 1 and bounds[0] == pytest.approx(2 ** (30 + .25) / 1e9)
+
+
+def test_explore_reads_a_stream_of_compact_series(visit, orders):
+    page = visit.open("ui/explore")
+    page.fill("#query", "{ } | rate() by (resource.service.name)")
+    with page.expect_response("**/ui/api/metrics/query_range?*") as stream:
+        page.press("#query", "Enter")
+    assert stream.value.headers["content-type"] == EVENTS
+    assert COMPACT in stream.value.request.headers["accept"]
+    page.locator(".plot canvas").wait_for()
+    assert page.locator("tbody tr").count() >= 3
+    visit.check()
+
+
+def test_dragging_over_a_plot_zooms(visit, orders):
+    page = visit.open("ui/explore?" + ask(q="{ } | rate()", range="5m"))
+    page.locator(".streaming").wait_for(state="detached")
+    drag(page, page.locator(".plot .u-over"), (.5, .5), (.99, .5))
+    page.wait_for_url("**from=*")
+    now = parameters(page)
+    assert 100 <= int(now["to"]) - int(now["from"]) <= 200 and "range" not in now, now
+    visit.check()
+
+
+def test_box_of_a_histogram_leads_to_its_traces(visit, orders):
+    page = visit.open("ui/explore?" + ask(q=HISTOGRAM, range="5m"))
+    cells = page.locator(".heatmap .cells")
+    cells.wait_for()
+    page.locator(".streaming").wait_for(state="detached")
+    with page.expect_download() as kept:
+        page.get_by_role("button", name="PNG").click()
+    assert kept.value.path().read_bytes().startswith(b"\x89PNG")
+    # The slowest is the order: the upper lines have it alone.
+    drag(page, cells, (.01, .02), (.99, .1))
+    link = page.get_by_role("link", name="show traces")
+    assert "1 of" in link.inner_text(), link.inner_text()
+    link.click()
+    page.wait_for_url("**/ui/search?*")
+    shown = parameters(page)
+    assert shown["q"].startswith("{ kind = server && duration > 1") and "duration <= 2" in shown["q"], shown
+    page.locator(".results a", has_text="POST /orders").wait_for()
+    assert page.locator(".results tbody tr").count() == 1
+    page.go_back()
+    cells.wait_for()
+    drag(page, cells, (.8, .5), (.99, .1))
+    page.get_by_role("button", name="zoom in").click()
+    page.wait_for_url("**from=*")
+    visit.check()
+
+
+def test_small_box_has_the_spans_that_are_drawn_there(visit, server, orders):
+    """A column of the heatmap is the step that the server counted, and the search finds what it counted."""
+    base = time.time_ns() - 25 * SECOND
+    traces = [os.urandom(16) for _ in range(2)]
+    for number, trace in enumerate(traces):
+        server.must_push(otlp.export(
+            otlp.span(trace, name="tick", kind=SERVER, duration=40 * MS, start=base + number * 12 * SECOND), service="clock"))
+    second = base // SECOND
+    q = '{ name = "tick" } | histogram_over_time(duration) with(buckets=4)'
+    found = {}
+    eventually(lambda: server.get(
+        "/ui/api/metrics/query", q='{ name = "tick" } | count_over_time()', start=second - 5, end=second + 20,
+    ).json()["series"][0]["value"] == 2, "both are counted")
+    page = visit.open("ui/explore?" + ask(**{"q": q, "from": second - 5, "to": second + 20}))
+    cells = page.locator(".heatmap .cells")
+    cells.wait_for()
+    page.locator(".streaming").wait_for(state="detached")
+    for number, trace in enumerate(traces):
+        # 25 columns of a second; a span that starts just on a second may count in the one before.
+        middle = (5.5 + 12 * number) / 25
+        drag(page, cells, (middle - .04, .01), (middle + .04, .99))
+        page.get_by_role("link", name="1 of").click()
+        page.locator(f".results a[href$='{trace.hex()}']").wait_for()
+        found[number] = page.locator(".results tbody tr").count()
+        page.go_back()
+        cells.wait_for()
+        page.locator(".streaming").wait_for(state="detached")
+    assert found == {0: 1, 1: 1}
+    visit.check()
+
+
+def test_series_are_shown_as_heatmap_and_as_table(visit, orders):
+    page = visit.open("ui/explore?" + ask(q="{ } | count_over_time() by (name)", range="5m"))
+    page.locator(".plot canvas").wait_for()
+    page.get_by_role("button", name="Heatmap").click()
+    page.wait_for_url("**view=heatmap")
+    assert "name=SELECT items" in page.locator(".heatmap .scale").inner_text()
+    page.get_by_role("button", name="Table").click()
+    page.locator("th", has_text="name=charge").wait_for()
+    column = page.locator("thead th").all_inner_texts().index("name=SELECT items")
+    values = [row.locator("td").nth(column).inner_text() for row in page.locator("tbody tr").all()]
+    assert sum(int(value.replace(",", "")) for value in values) == 100, values
+    page.reload()
+    page.locator("th", has_text="name=charge").wait_for()
+    visit.check()
+
+
+def test_box_of_a_service_leads_to_its_traces(visit, orders):
+    page = visit.open("ui/services?" + ask(service="payment", range="5m"))
+    page.locator("tbody tr", has_text="charge").wait_for()
+    cells = page.locator(".heatmap .cells")
+    cells.wait_for()
+    assert "≈" not in page.locator("tbody tr", has_text="charge").inner_text()
+    drag(page, cells, (.01, .02), (.99, .98))
+    page.get_by_role("link", name="show traces").click()
+    page.locator(".results a", has_text="POST /orders").wait_for()
+    assert 'resource.service.name = "payment"' in parameters(page)["q"]
+    visit.check()
+
+
+def test_map_shows_the_difference_of_two_windows(visit, server, orders):
+    now = time.time_ns()
+
+    def call(start, callee, duration):
+        trace, client = os.urandom(16), os.urandom(8)
+        server.must_push(otlp.export(
+            otlp.span(trace, client, "call", start, duration, kind=CLIENT), service="desk"))
+        server.must_push(otlp.export(otlp.span(
+            trace, os.urandom(8), "serve", start, duration, kind=SERVER, parent_span_id=client), service=callee))
+
+    for seconds, callee, duration in [
+            (50, "stock", 10 * MS), (50, "old-mail", 10 * MS), (20, "stock", 80 * MS), (20, "new-mail", 10 * MS)]:
+        call(now - seconds * SECOND, callee, duration)
+    second = now // SECOND
+    graph = {"q": '{ resource.service.name = "desk" }', "from": second - 30, "to": second}
+    eventually(lambda: all(
+        server.get("/ui/api/metrics/query", q=graph["q"] + " | service_graph(calls)",
+                   start=second - back, end=second - back + 30).json().get("series", [{}, {}])[1:]
+        for back in (30, 60)), "both windows have two calls")
+    page = visit.open("ui/map?" + ask(**graph))
+    page.locator("tbody tr", has_text="new-mail").wait_for()
+    assert page.locator("tbody tr").count() == 2
+    page.get_by_label("Compare with").select_option("the time before")
+    page.wait_for_url("**against=before*")
+    page.locator("tbody tr", has_text="old-mail").wait_for()
+    turns = {name: page.locator("tbody tr", has_text=name).locator("td").nth(2).inner_text()
+             for name in ("stock", "new-mail", "old-mail")}
+    assert turns == {"stock": "worse", "new-mail": "new", "old-mail": "gone"}
+    assert page.locator(".edge.worse text").count() == 1 and page.locator(".edge.gone").count() == 1
+    assert page.locator("tbody tr").first.inner_text().count("stock") == 1
+    page.locator(".map a", has_text="stock").click()
+    page.wait_for_url("**focus=stock*")
+    page.locator("tbody tr", has_text="new-mail").wait_for(state="detached")
+    page.get_by_label("within").select_option("2 calls")
+    page.wait_for_url("**hops=2*")
+    page.locator("tbody tr", has_text="new-mail").wait_for()
+    visit.check()
+
+
+def test_cost_of_a_query_is_told_before_it_runs(visit, server, orders):
+    server.flush()
+    check = {"q": "{ status = error }", **around(orders)}
+    estimate = eventually(lambda: [one for one in [server.get("/ui/api/check", **check).json()["estimate"]] if one["blocks"]],
+                          "a block is listed")[0]
+    assert 0 < estimate["bytes"] <= estimate["ofBytes"] and estimate["blocks"] <= estimate["ofBlocks"]
+    nothing = server.get("/ui/api/check", q="{ }", start=1_000_000_000, end=1_000_000_100).json()["estimate"]
+    assert (nothing["blocks"], nothing["bytes"], nothing["ofBlocks"]) == (0, 0, estimate["ofBlocks"])
+    metrics = server.get("/ui/api/check", q="{ } >> { } | rate()", start=check["start"], end=check["end"]).json()
+    assert metrics["estimate"]["blocks"] and metrics["plan"] == {"readsWholeTraces": True}
+    assert "estimate" not in server.get("/ui/api/check", q="{ }", start=1, end=1_700_000_000).json(), "it would be refused"
+    page = visit.open("ui/search")
+    with page.expect_response("**/ui/api/check?*"):
+        page.fill("#query", "{ status = error }")
+    page.locator(".cost", has_text="Would read at most").wait_for()
+    assert page.locator(".results").count() == 0, "nothing has run"
+    page.fill("#query", "{ } >> { status = error }")
+    page.locator(".cost", has_text="looks at whole traces").wait_for()
+    visit.check()
+
+
+PAGES = {
+    "histogram": "ui/explore?" + ask(q=HISTOGRAM), "series": "ui/explore?" + ask(q="{ } | rate() by (name)", view="heatmap"),
+    "table": "ui/explore?" + ask(q="{ } | rate() by (name)", view="table"),
+    "difference": "ui/map?" + ask(against="before"), "services": "ui/services",
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("theme,width", [("light", 1440), ("dark", 390)])
+def test_pages_are_accessible(browser, server, orders, name, theme, width):
+    made = Visit(browser, server.url, color_scheme=theme, viewport={"width": width, "height": 850})
+    try:
+        page = made.open(PAGES[name])
+        page.locator("main table").first.wait_for()
+        page.wait_for_load_state("networkidle")
+        page.locator("main", has_text="reading…").wait_for(state="detached")
+        assert made.axe() == []
+        made.check()
+    finally:
+        made.close()

@@ -1,0 +1,65 @@
+import { useMemo, useState } from "preact/hooks";
+import { HeatCanvas } from "../heatmap/canvas";
+import { type Box, columnsOf, linesOf, rangeIn } from "../heatmap/grid";
+import type { Series } from "../metrics";
+import type { Range } from "../range";
+import { Text } from "../text";
+import { nameOf } from "./table";
+
+const MOST_LINES = 40;
+const LINE = 18;
+
+interface Props {
+  series: Series[];
+  range: Range;
+  step: number;
+  format(value: number): string;
+  zoom(range: Range): void;
+  ready(canvas: HTMLCanvasElement): void;
+}
+
+/** Series over each other, the largest above: the darker a step, the larger its value. Dragging zooms. */
+export function SeriesHeatmap({ series, range, step, format, zoom, ready }: Props) {
+  const [box, setBox] = useState<Box | null>(null);
+  const { columns, lines, most } = useMemo(() => {
+    const columns = columnsOf(range, step);
+    // Drawn from below.
+    const lines = linesOf(series, columns, MOST_LINES).reverse();
+    let most = 0;
+    for (const { values } of lines) for (const value of values) most = Math.max(most, value);
+    return { columns, lines, most };
+  }, [series, range, step]);
+  const cells = useMemo(() => lines.map(({ values }) => values), [lines]);
+  return (
+    <figure class="heatmap of-series">
+      <figcaption>
+        <span class="muted">
+          up to {format(most)}
+          {series.length > MOST_LINES && ` · the ${MOST_LINES} largest of ${series.length} series`}
+        </span>
+      </figcaption>
+      <HeatCanvas
+        cells={cells}
+        lineHeight={LINE}
+        label={`Series over time, up to ${format(most)}; the table below has their values`}
+        range={range}
+        scale={
+          <div class="scale">
+            {[...lines].reverse().map(({ series }) => (
+              <span key={nameOf(series.labels)} title={nameOf(series.labels)}>
+                <Text value={nameOf(series.labels)} />
+              </span>
+            ))}
+          </div>
+        }
+        box={box}
+        draw={setBox}
+        drawn={(box) => {
+          setBox(null);
+          if (box[0].column !== box[1].column) zoom(rangeIn(box, columns));
+        }}
+        ready={ready}
+      />
+    </figure>
+  );
+}

@@ -1,0 +1,125 @@
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { time } from "../format";
+import type { Range } from "../range";
+import { isDark } from "../theme";
+import type { Box, Place } from "./grid";
+
+interface Props {
+  /** By line, from below, and column; 0 is drawn as nothing. */
+  cells: number[][];
+  /** Of a line, in pixels. */
+  lineHeight: number;
+  label: string;
+  range: Range;
+  /** What stands beside the lines. */
+  scale: ComponentChildren;
+  box: Box | null;
+  /** Told of a box while it is drawn. */
+  draw(box: Box | null): void;
+  /** Told of a box that is drawn. */
+  drawn?(box: Box): void;
+  /** The canvas, for a picture of it. */
+  ready?(canvas: HTMLCanvasElement): void;
+}
+
+/** Cells of one colour, the darker the more. Dragging draws a box. */
+export function HeatCanvas({ cells, lineHeight, label, range, scale, box, draw, drawn, ready }: Props) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const area = useRef<HTMLDivElement>(null);
+  const [width, setWidth] = useState(0);
+  const [isDrawing, setDrawing] = useState(false);
+  const dark = isDark();
+  const lines = cells.length;
+  const columns = cells[0]?.length ?? 1;
+  const height = lines * lineHeight;
+  useEffect(() => {
+    const element = area.current;
+    if (!element) return;
+    const observer = new ResizeObserver(() => setWidth(Math.round(element.clientWidth)));
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  useEffect(() => {
+    const element = canvas.current;
+    const context = element?.getContext("2d");
+    if (!element || !context || width === 0) return;
+    ready?.(element);
+    const scale = devicePixelRatio;
+    context.setTransform(scale, 0, 0, scale, 0, 0);
+    context.clearRect(0, 0, width, height);
+    context.fillStyle = getComputedStyle(element).getPropertyValue("--accent");
+    let most = 0;
+    for (const line of cells) for (const value of line) most = Math.max(most, value);
+    cells.forEach((line, at) => {
+      const top = (lines - 1 - at) * lineHeight;
+      line.forEach((value, column) => {
+        if (value <= 0) return;
+        const left = Math.floor((column / columns) * width);
+        const right = Math.floor(((column + 1) / columns) * width);
+        context.globalAlpha = 0.2 + 0.8 * (Math.log1p(value) / Math.log1p(most));
+        context.fillRect(left, top, Math.max(1, right - left), lineHeight);
+      });
+    });
+  }, [cells, width, height, dark]);
+
+  const place = (event: PointerEvent): Place => {
+    const box = area.current?.getBoundingClientRect() ?? new DOMRect(0, 0, 1, 1);
+    const within = (share: number, count: number) =>
+      Math.min(count - 1, Math.max(0, Math.floor(share * count)));
+    return {
+      column: within((event.clientX - box.left) / box.width, columns),
+      line: lines - 1 - within((event.clientY - box.top) / box.height, lines),
+    };
+  };
+  const share = (count: number, of: number) => `${(count / of) * 100}%`;
+  return (
+    <>
+      <div class="with-scale">
+        {scale}
+        <div
+          ref={area}
+          class="cells"
+          style={{ height: `${height}px` }}
+          role="img"
+          aria-label={label}
+          onPointerDown={(event) => {
+            area.current?.setPointerCapture(event.pointerId);
+            setDrawing(true);
+            draw([place(event), place(event)]);
+          }}
+          onPointerMove={(event) => isDrawing && box && draw([box[0], place(event)])}
+          onPointerUp={() => {
+            setDrawing(false);
+            if (box) drawn?.(box);
+          }}
+          onPointerCancel={() => {
+            setDrawing(false);
+            draw(null);
+          }}
+        >
+          <canvas
+            ref={canvas}
+            width={Math.max(1, width * devicePixelRatio)}
+            height={height * devicePixelRatio}
+          />
+          {box && (
+            <div
+              class="drag"
+              style={{
+                left: share(Math.min(box[0].column, box[1].column), columns),
+                width: share(Math.abs(box[0].column - box[1].column) + 1, columns),
+                bottom: share(Math.min(box[0].line, box[1].line), lines),
+                height: share(Math.abs(box[0].line - box[1].line) + 1, lines),
+              }}
+            />
+          )}
+        </div>
+      </div>
+      <div class="axis">
+        <span>{time(range.from * 1000)}</span>
+        <span>{time(range.to * 1000)}</span>
+      </div>
+    </>
+  );
+}

@@ -1,0 +1,121 @@
+import type { Series } from "../metrics";
+import type { Range } from "../range";
+
+/** Lines that are there at least. */
+const FEWEST_DOUBLINGS = 4;
+
+/** Steps of time: the first begins at `from`, unix seconds, or just after. */
+export interface Columns {
+  from: number;
+  step: number;
+  count: number;
+}
+
+/** Counts by size and time. */
+export interface Grid extends Columns {
+  /** Buckets of a doubling of the size. */
+  perDoubling: number;
+  /** Number of the lowest line's bucket: it holds sizes up to 2 to `first / perDoubling`. */
+  first: number;
+  /** By line, from below, and column. */
+  counts: number[][];
+}
+
+/** A cell: column from the left, line from below. */
+export interface Place {
+  column: number;
+  line: number;
+}
+
+export type Box = [Place, Place];
+
+/** The steps of a range. The server has whole multiples of the step, and one step before the range. */
+export function columnsOf(range: Range, step: number): Columns {
+  const from = Math.floor(range.from / step) * step;
+  return { from, step, count: Math.max(1, Math.ceil((range.to - from) / step)) };
+}
+
+/** The column of a sample, whose time is where its step ends; -1 outside of the range. */
+export function columnOf({ from, step, count }: Columns, millis: number): number {
+  const column = Math.round((millis / 1000 - from) / step) - 1;
+  return column < count ? column : -1;
+}
+
+/** The grid of a histogram's series, `perOne` units of its size in what its labels count. Lines without spans are there too. */
+export function gridOf(
+  all: Series[],
+  range: Range,
+  step: number,
+  perDoubling: number,
+  perOne: number,
+): Grid | null {
+  const columns = columnsOf(range, step);
+  const number = (one: Series) => Math.round(Math.log2(Number(one.labels.__bucket) * perOne) * perDoubling);
+  const found = all
+    .map((one) => ({ bucket: number(one), points: one.points }))
+    .filter(({ bucket }) => Number.isFinite(bucket));
+  if (found.length === 0) return null;
+  let [first, last] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (const { bucket } of found) {
+    first = Math.min(first, bucket);
+    last = Math.max(last, bucket);
+  }
+  first = Math.min(first, last - FEWEST_DOUBLINGS * perDoubling + 1);
+  const counts = Array.from({ length: last - first + 1 }, () => new Array<number>(columns.count).fill(0));
+  for (const { bucket, points } of found) {
+    for (const [millis, value] of points) {
+      const column = columnOf(columns, millis);
+      if (column >= 0) counts[bucket - first][column] += value;
+    }
+  }
+  return { ...columns, perDoubling, first, counts };
+}
+
+/** The largest size of a line; of line -1 the one below the lowest line. */
+export function boundOf({ perDoubling, first }: Grid, line: number): number {
+  return 2 ** ((first + line) / perDoubling);
+}
+
+/** Series, the largest first, as lines of a grid: at most so many. */
+export function linesOf(
+  all: Series[],
+  columns: Columns,
+  most: number,
+): { series: Series; values: number[] }[] {
+  const lines = all.map((series) => {
+    const values = new Array<number>(columns.count).fill(0);
+    for (const [millis, value] of series.points) {
+      const column = columnOf(columns, millis);
+      if (column >= 0) values[column] = value;
+    }
+    return { series, values, sum: values.reduce((sum, value) => sum + value, 0) };
+  });
+  return lines.sort((a, b) => b.sum - a.sum).slice(0, most);
+}
+
+function sorted([a, b]: Box) {
+  return {
+    columns: [Math.min(a.column, b.column), Math.max(a.column, b.column)],
+    lines: [Math.min(a.line, b.line), Math.max(a.line, b.line)],
+  };
+}
+
+export function countIn(drawn: Box, counts: number[][]): number {
+  const { columns, lines } = sorted(drawn);
+  const within = counts.slice(lines[0], lines[1] + 1).map((line) => line.slice(columns[0], columns[1] + 1));
+  return Math.round(within.flat().reduce((sum, count) => sum + count, 0));
+}
+
+/** The time of a box. */
+export function rangeIn(drawn: Box, { from, step }: Columns): Range {
+  const { columns } = sorted(drawn);
+  return { from: from + columns[0] * step, to: from + (columns[1] + 1) * step };
+}
+
+/** The query for the spans of a box: `condition` and the size of `attribute`, whole numbers of `unit`. */
+export function queryIn(drawn: Box, grid: Grid, condition: string, attribute: string, unit: string): string {
+  const { lines } = sorted(drawn);
+  const bound = (line: number) => `${Math.floor(boundOf(grid, line))}${unit}`;
+  const size = `${attribute} > ${bound(lines[0] - 1)} && ${attribute} <= ${bound(lines[1])}`;
+  return condition.trim() === "" ? `{ ${size} }` : `{ ${condition.trim()} && ${size} }`;
+}
