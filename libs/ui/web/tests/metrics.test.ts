@@ -14,6 +14,7 @@ import {
 } from "../src/heatmap/grid";
 import { changeOf, changesOf, type Edge, edgesIn, edgesOf, near, turnOf } from "../src/map/edges";
 import { type CompactAnswer, type Series, seriesOf, slots, stepFor } from "../src/metrics";
+import { costOf } from "../src/search/cost";
 import { join } from "../src/services/query";
 import { made } from "./trace";
 
@@ -226,4 +227,14 @@ test("size of a change is told with its sign", () => {
   expect(changeOf(9.5, 10)).toBe("−5.0 %");
   expect(changeOf(200, 10)).toBe("×20");
   expect([changeOf(1, 0), changeOf(0, 1), changeOf(3, 3)]).toEqual(["new", "gone", "±0 %"]);
+});
+
+test("cost of a query is told in words", () => {
+  const stored = { blocks: 2, bytes: 3_000_000, jobs: 1, ofBlocks: 9, ofBytes: 4_000_000_000 };
+  expect(costOf(stored)).toBe(
+    "Would read at most 2 blocks, 3.00 MB, of 9 blocks, 4.00 GB, in 1 job, and recent spans",
+  );
+  expect(costOf({ ...stored, ofBlocks: 2 })).toContain("2 blocks, 3.00 MB, all that is stored, in");
+  expect(costOf({ ...stored, blocks: 0 })).toContain("none of 9 blocks is of this time");
+  expect(costOf({ ...stored, blocks: 0, ofBlocks: 0 })).toContain("no block is stored");
 });

@@ -92,8 +92,9 @@ export function ExplorePage() {
         </button>
       </form>
       <div id="query-problem" class="problem" aria-live="polite">
-        {problem ? <Problem query={text} problem={problem} /> : <Cost cost={cost} />}
+        {problem && <Problem query={text} problem={problem} />}
       </div>
+      <Cost cost={cost} />
       {q === "" && (
         <ul class="hint">
           {EXAMPLES.map((example) => (

@@ -1,16 +1,27 @@
 import { bytes, integer } from "../format";
 import type { Checked } from "./check";
+import type { Estimate } from "./query";
 
 /** What a query would read, before it runs. */
 export function Cost({ cost }: { cost: Checked["cost"] }) {
   if (!cost?.estimate) return null;
-  const { blocks, bytes: size, jobs, ofBlocks, ofBytes } = cost.estimate;
-  const stored = `${integer(ofBlocks)} ${ofBlocks === 1 ? "block" : "blocks"}, ${bytes(ofBytes)}`;
   return (
     <p class="muted cost">
-      Would read at most {integer(blocks)} {blocks === 1 ? "block" : "blocks"}, {bytes(size)} of {stored}
-      {jobs > 0 && ` in ${integer(jobs)} ${jobs === 1 ? "job" : "jobs"}`}, and recent spans
+      {costOf(cost.estimate)}
       {cost.plan?.readsWholeTraces && " · looks at whole traces"}
     </p>
   );
+}
+
+function blocks(count: number): string {
+  return `${integer(count)} ${count === 1 ? "block" : "blocks"}`;
+}
+
+export function costOf({ blocks: read, bytes: size, jobs, ofBlocks, ofBytes }: Estimate): string {
+  if (ofBlocks === 0) return "Would read recent spans alone: no block is stored";
+  if (read === 0) return `Would read recent spans alone: none of ${blocks(ofBlocks)} is of this time`;
+  const of = read === ofBlocks ? "all that is stored" : `of ${blocks(ofBlocks)}, ${bytes(ofBytes)}`;
+  return `Would read at most ${blocks(read)}, ${bytes(size)}, ${of}, in ${integer(jobs)} ${
+    jobs === 1 ? "job" : "jobs"
+  }, and recent spans`;
 }

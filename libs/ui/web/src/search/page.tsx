@@ -158,8 +158,9 @@ export function SearchPage() {
         </button>
       </form>
       <div id="query-problem" class="problem" aria-live="polite">
-        {problem ? <Problem query={typed} problem={problem} /> : <Cost cost={cost} />}
+        {problem && <Problem query={typed} problem={problem} />}
       </div>
+      <Cost cost={cost} />
       <QueryForm query={typed} range={range} write={(query) => (text.value = query)} />
       {current && error.value === null && (
         <Charts q={current.q} range={current.range} zoom={(range) => setParams(fixed(range), false)} />
