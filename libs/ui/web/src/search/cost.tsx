@@ -2,13 +2,12 @@ import { bytes, integer } from "../format";
 import type { Checked } from "./check";
 import type { Estimate } from "./query";
 
-/** What a query would read, before it runs. */
+/** What a query would read, before it runs. Its line is there before that is known: nothing below moves then. */
 export function Cost({ cost }: { cost: Checked["cost"] }) {
-  if (!cost?.estimate) return null;
   return (
     <p class="muted cost">
-      {costOf(cost.estimate)}
-      {cost.plan?.readsWholeTraces && " · looks at whole traces"}
+      {cost?.estimate && costOf(cost.estimate)}
+      {cost?.plan?.readsWholeTraces && " · looks at whole traces"}
     </p>
   );
 }
