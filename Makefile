@@ -21,9 +21,11 @@ CLIENTS := integration-tests/clients
 TOOLS := integration-tests/.cache/bin
 # The last one that every Go from 1.19 on can build.
 FAKE_GCS := $(TOOLS)/.fake-gcs-server-v1.47.4
+# Likewise.
+HELM := $(TOOLS)/.helm-v3.13.3
 GO_CLIENTS := $(TOOLS)/.go-clients
 # What test-tools leaves. All but the first may be missing: their tests are skipped by name, or fail with TACTUS_REQUIRE_TOOLS.
-INSTALLED := $(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) \
+INSTALLED := $(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) $(HELM) \
 	$(CLIENTS)/python/.venv/.installed $(CLIENTS)/node/node_modules/.installed $(GO_CLIENTS)
 OPTIONAL = || { echo "tests: $@ cannot be installed, its tests are skipped"; test -z "$${TACTUS_REQUIRE_TOOLS:-}"; }
 CONFORMANCE ?= trace,errors,tags,legacy,values,search,metrics,instant
@@ -93,6 +95,11 @@ $(TOOLS)/.fake-gcs-server-%:
 	{ GOBIN=$(abspath $(TOOLS)) $(GO) install github.com/fsouza/fake-gcs-server@$* && \
 		rm -f $(TOOLS)/.fake-gcs-server-* && touch $@; } $(OPTIONAL)
 
+$(TOOLS)/.helm-%:
+	mkdir -p $(TOOLS)
+	{ GOBIN=$(abspath $(TOOLS)) $(GO) install -ldflags='-s -w' helm.sh/helm/v3/cmd/helm@$* && \
+		rm -f $(TOOLS)/.helm-* && touch $@; } $(OPTIONAL)
+
 $(GO_CLIENTS): $(wildcard $(CLIENTS)/go/*.go $(CLIENTS)/go/*/*.go) $(CLIENTS)/go/go.mod $(CLIENTS)/go/go.sum
 	mkdir -p $(TOOLS)
 	{ (cd $(CLIENTS)/go && $(GO) build -o $(abspath $(TOOLS))/ \
@@ -119,6 +126,10 @@ conformance-generator: test-tools build ## Check the series of the metrics gener
 .PHONY: bench
 bench: test-tools release ## Measure what docs/benchmarks.md reports, on the optimised server
 	TACTUS_BIN=$(TARGET_DIR)/release/tactus $(VENV)/bin/python scripts/bench.py $(ARGS)
+
+.PHONY: helm
+helm: $(VENV)/.installed ## Make README.md and values.schema.json of the Helm chart from its values.yaml
+	$(VENV)/bin/python scripts/helm_docs.py
 
 .PHONY: docs
 docs: ## Build the documentation of the crates; warnings are errors

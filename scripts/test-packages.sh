@@ -15,6 +15,7 @@ need golang-go go version
 need redis-server redis-server --version
 need memcached memcached -V
 need prometheus prometheus --version
+need nginx-light nginx -v
 
 if ((${#missing[@]})); then
   echo "tests: packages that are missing: ${missing[*]}"

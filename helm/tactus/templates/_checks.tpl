@@ -1,0 +1,75 @@
+{{/* Copies of each trace, as the configuration has it. */}}
+{{- define "tactus.replicationFactor" -}}
+{{- $config := dict -}}
+{{- if not .Values.useExternalConfig }}{{ $config = include "tactus.config" . | fromYaml }}{{ end -}}
+{{- $lifecycler := ($config.ingester | default dict).lifecycler | default dict -}}
+{{- ($lifecycler.ring | default dict).replication_factor | default .Values.replicationFactor -}}
+{{- end -}}
+
+{{/* What the schema cannot say: values that do not go together. */}}
+{{- define "tactus.check" -}}
+{{- $values := .Values -}}
+{{- if hasKey $values.tempo "image" -}}
+{{- fail "tempo.image names an image of Tempo: take it out, and set tactus.image if it is not the default" -}}
+{{- end -}}
+{{- if and (ne $values.mode "single") (eq $values.storage.trace.backend "local") (not $values.minio.enabled) (not $values.useExternalConfig) (not $values.config) -}}
+{{- if not (dig "storage" "trace" "backend" "" (include "tactus.tactus" . | fromYaml).structuredConfig) -}}
+{{- fail (printf "mode %s needs a bucket that all processes reach: set storage.trace.backend to s3, gcs or azure (or minio.enabled for a trial)" $values.mode) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $values.useExternalConfig (not $values.externalConfigSecretName) -}}
+{{- fail "useExternalConfig needs externalConfigSecretName" -}}
+{{- end -}}
+{{- if ne $values.mode "single" -}}
+{{- $key := include "tactus.ingesterKey" . -}}
+{{- $ingester := include "tactus.settings" (list . $key) | fromYaml -}}
+{{- $factor := include "tactus.replicationFactor" . | int -}}
+{{- if lt (int $ingester.replicas) $factor -}}
+{{- fail (printf "%s.replicas is %d, fewer than the %d copies of each trace (replicationFactor)" $key (int $ingester.replicas) $factor) -}}
+{{- end -}}
+{{- if include "tactus.hasZones" $ingester -}}
+{{- if lt (len $ingester.zoneAwareReplication.zones) $factor -}}
+{{- fail (printf "%s.zoneAwareReplication.zones: %d zones for %d copies of each trace (replicationFactor)" $key (len $ingester.zoneAwareReplication.zones) $factor) -}}
+{{- end -}}
+{{- if $ingester.autoscaling.enabled -}}
+{{- fail (printf "%s.autoscaling does not go with zoneAwareReplication: zones would differ in size" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $ingester.autoscaling.enabled (lt (int $ingester.autoscaling.minReplicas) $factor) -}}
+{{- fail (printf "%s.autoscaling.minReplicas is %d, fewer than the %d copies of each trace (replicationFactor)" $key (int $ingester.autoscaling.minReplicas) $factor) -}}
+{{- end -}}
+{{- end -}}
+{{- range (include "tactus.allComponents" . | fromYaml).items -}}
+{{- $autoscaling := (include "tactus.settings" (list $ .key) | fromYaml).autoscaling -}}
+{{- if and $autoscaling.enabled $autoscaling.keda.enabled (not $autoscaling.keda.triggers) -}}
+{{- fail (printf "%s.autoscaling.keda.triggers: at least one" .key) -}}
+{{- end -}}
+{{- if and $autoscaling.enabled (or (eq .key "minio") (eq .key "memcached") (and (eq .key "singleBinary") (eq $values.mode "single"))) -}}
+{{- fail (printf "%s.autoscaling: it is not scaled" .key) -}}
+{{- end -}}
+{{- end -}}
+{{- $gateway := $values.gateway -}}
+{{- if and (not $gateway.enabled) (or $gateway.ingress.enabled $gateway.route.enabled) -}}
+{{- fail "gateway.ingress and gateway.route lead to the gateway: set gateway.enabled" -}}
+{{- end -}}
+{{- if $gateway.enabled -}}
+{{- $basic := $gateway.basicAuth -}}
+{{- if and $basic.enabled (not $basic.existingSecret) (not (and $basic.username $basic.password)) -}}
+{{- fail "gateway.basicAuth needs existingSecret, or username and password" -}}
+{{- end -}}
+{{- if and $gateway.tenants (not (and $basic.enabled $values.multitenancyEnabled)) -}}
+{{- fail "gateway.tenants needs gateway.basicAuth.enabled and multitenancyEnabled" -}}
+{{- end -}}
+{{- if and $gateway.route.enabled (not $gateway.route.parentRefs) -}}
+{{- fail "gateway.route.parentRefs: at least one Gateway" -}}
+{{- end -}}
+{{- end -}}
+{{- with $values.minio -}}
+{{- if and .enabled (not .existingSecret) (not (and .rootUser .rootPassword)) -}}
+{{- fail "minio needs existingSecret, or rootUser and rootPassword" -}}
+{{- end -}}
+{{- if and .rootPassword (lt (len .rootPassword) 8) -}}
+{{- fail "minio.rootPassword: 8 characters at least" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,77 @@
+{{/* Begin of all names. */}}
+{{- define "tactus.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := .Values.nameOverride | default .Chart.Name -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Values files made for tempo-distributed name the release so. */}}
+{{- define "tempo.fullname" -}}{{ include "tactus.fullname" . }}{{- end -}}
+
+{{/* Of (context, component): name of its objects. */}}
+{{- define "tactus.resourceName" -}}
+{{- $context := index . 0 -}}{{- $component := index . 1 -}}
+{{- include "tactus.fullname" $context -}}{{- if ne $component "all" -}}-{{ $component }}{{- end -}}
+{{- end -}}
+
+{{/* Of (context, component): what selects its pods. */}}
+{{- define "tactus.selectorLabels" -}}
+{{- $context := index . 0 -}}
+app.kubernetes.io/name: {{ $context.Values.nameOverride | default $context.Chart.Name }}
+app.kubernetes.io/instance: {{ $context.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{/* Of (context, component): labels of an object. */}}
+{{- define "tactus.labels" -}}
+{{- $context := index . 0 -}}
+helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version | replace "+" "_" | trunc 63 }}
+{{ include "tactus.selectorLabels" . }}
+app.kubernetes.io/version: {{ $context.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $context.Release.Service }}
+{{- with $context.Values.global.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "tactus.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default (include "tactus.fullname" .) -}}
+{{- else -}}
+{{- .Values.serviceAccount.name | default "default" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Of (context, image): its reference. */}}
+{{- define "tactus.image" -}}
+{{- $context := index . 0 -}}{{- $image := index . 1 -}}
+{{- with $image.registry | default $context.Values.global.image.registry }}{{ . }}/{{ end -}}
+{{- $image.repository -}}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default $context.Chart.AppVersion }}{{ end -}}
+{{- end -}}
+
+{{/* Lays the second map over the first, in place: maps into maps, anything else replaces. sprig's mergeOverwrite leaves out false and 0. */}}
+{{- define "tactus.overlay" -}}
+{{- $base := index . 0 -}}
+{{- range $key, $value := index . 1 -}}
+{{- $old := get $base $key -}}
+{{- if and (kindIs "map" $value) (kindIs "map" $old) -}}
+{{- include "tactus.overlay" (list $old $value) -}}
+{{- else -}}
+{{- $_ := set $base $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Of (value, context): YAML of a template, or of a value with templates in it. */}}
+{{- define "tactus.render" -}}
+{{- $value := index . 0 -}}
+{{- if kindIs "string" $value }}{{ tpl $value (index . 1) }}{{ else }}{{ tpl (toYaml $value) (index . 1) }}{{ end -}}
+{{- end -}}

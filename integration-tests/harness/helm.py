@@ -1,0 +1,84 @@
+"""The Helm chart: what it renders, as a cluster would see it."""
+import functools
+import os
+import pathlib
+import subprocess
+import tempfile
+
+import yaml
+
+from .paths import REPOSITORY
+from .tools import need
+
+CHART = REPOSITORY / "helm" / "tactus"
+# Values files that tests render, and `helm lint` looks at.
+VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
+RELEASE, NAMESPACE = "t", "tracing"
+FULLNAME = f"{RELEASE}-tactus"
+
+
+def helm(*arguments):
+    """Runs helm with a home of its own; the finished process, whatever it says."""
+    program = need("helm", REPOSITORY / "integration-tests" / ".cache" / "bin" / "helm")
+    with tempfile.TemporaryDirectory() as home:
+        env = {**os.environ, "HELM_CACHE_HOME": home, "HELM_CONFIG_HOME": home, "HELM_DATA_HOME": home}
+        return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=120, env=env)
+
+
+def template(*arguments, version="1.33.0"):
+    return helm("template", RELEASE, CHART, "--namespace", NAMESPACE, "--kube-version", version, *arguments)
+
+
+def values_file(directory, values):
+    path = pathlib.Path(directory) / "values.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+class Manifests:
+    """The objects of one rendering."""
+
+    def __init__(self, text):
+        self.text = text
+        self.objects = [item for item in yaml.safe_load_all(text) if item]
+
+    def of(self, kind):
+        """Objects of a kind by name."""
+        return {item["metadata"]["name"]: item for item in self.objects if item["kind"] == kind}
+
+    def workloads(self):
+        """Deployments, StatefulSets and Jobs with pods."""
+        return [item for item in self.objects if item["kind"] in ("Deployment", "StatefulSet", "Job")]
+
+    def pods(self):
+        """(name, labels, spec) of every pod there will be one or more of."""
+        for item in self.workloads():
+            template_of = item["spec"]["template"]
+            yield item["metadata"]["name"], template_of["metadata"]["labels"], template_of["spec"]
+        for name, item in self.of("Pod").items():
+            yield name, item["metadata"]["labels"], item["spec"]
+
+    def file(self, key):
+        """What the one ConfigMap or Secret with this key has there."""
+        (text,) = [
+            {**item.get("data", {}), **item.get("stringData", {})}[key] for item in self.objects
+            if item["kind"] in ("ConfigMap", "Secret") and key in {**item.get("data", {}), **item.get("stringData", {})}]
+        return text
+
+    def configuration(self):
+        return yaml.safe_load(self.file("tempo.yaml"))
+
+    def processes(self):
+        """Tactus containers: (name of the workload, its replicas, the container)."""
+        for item in self.workloads():
+            for container in item["spec"]["template"]["spec"]["containers"]:
+                if any(argument.startswith("-target=") for argument in container.get("args", [])):
+                    yield item["metadata"]["name"], item["spec"].get("replicas"), container
+
+
+@functools.cache
+def rendered(path):
+    """What a values file becomes; it must become something."""
+    done = template("--values", path)
+    assert done.returncode == 0, f"{path}: {done.stderr}"
+    return Manifests(done.stdout)

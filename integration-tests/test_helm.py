@@ -1,0 +1,386 @@
+"""The Helm chart: what it renders is valid, belongs together, and is a configuration that Tactus takes."""
+import collections
+import os
+import shutil
+import subprocess
+import sys
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from harness.certificates import Certificates
+from harness.helm import CHART, FULLNAME, VALUES, Manifests, helm, rendered, template, values_file
+from harness.paths import REPOSITORY, tactus_binary
+
+# The oldest that the chart names, one between, and the newest that the package has.
+VERSIONS = ("1.25", "1.31", kubernetes_validate.latest_version())
+CUSTOM = {"ServiceMonitor", "PrometheusRule", "ScaledObject", "HTTPRoute", "GRPCRoute"}
+S3 = {"storage": {"trace": {"backend": "s3", "s3": {"bucket": "b", "endpoint": "localhost:1", "access_key": "a", "secret_key": "b"}}}}
+
+
+def name(path):
+    return path.name.removesuffix("-values.yaml")
+
+
+every_values_file = pytest.mark.parametrize("values", VALUES, ids=name)
+
+
+def render(tmp_path, values, **kwargs):
+    done = template("--values", values_file(tmp_path, values), **kwargs)
+    assert done.returncode == 0, done.stderr
+    return Manifests(done.stdout)
+
+
+# --- valid by itself -------------------------------------------------------------------------------------------------
+
+
+@every_values_file
+def test_lint_finds_nothing(values):
+    done = helm("lint", "--strict", "--values", values, CHART)
+    assert done.returncode == 0 and "[WARNING]" not in done.stdout, done.stdout + done.stderr
+
+
+@every_values_file
+def test_manifests_fit_the_schemas_of_kubernetes(values):
+    manifests = rendered(values)
+    names = collections.Counter((item["kind"], item["metadata"]["name"]) for item in manifests.objects)
+    assert not [key for key, count in names.items() if count > 1]
+    for item in manifests.objects:
+        if item["kind"] in CUSTOM:
+            continue
+        for version in VERSIONS:
+            kubernetes_validate.validate(item, version, strict=True)
+
+
+def test_schemas_of_kubernetes_refuse_what_is_wrong():
+    item = yaml.safe_load(yaml.safe_dump(rendered(VALUES[0]).of("StatefulSet")[FULLNAME]))
+    item["spec"]["replica"] = 3
+    with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
+        kubernetes_validate.validate(item, VERSIONS[0], strict=True)
+
+
+@pytest.mark.parametrize("kind", sorted(CUSTOM))
+def test_values_files_render_every_kind_of_object(kind):
+    assert any(kind in {item["kind"] for item in rendered(values).objects} for values in VALUES)
+
+
+def test_older_kubernetes_is_refused():
+    done = template(version="1.24.0")
+    assert done.returncode != 0 and "kubeVersion" in done.stderr
+
+
+def test_readme_and_schema_are_made_of_the_values():
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "scripts" / "helm_docs.py", "--check"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- belongs together ------------------------------------------------------------------------------------------------
+
+
+def matches(selector, labels):
+    return all(labels.get(key) == value for key, value in selector.items())
+
+
+def port_names(spec):
+    return {port["name"] for container in spec["containers"] for port in container.get("ports", [])}
+
+
+@every_values_file
+def test_selectors_find_pods_and_ports_are_there(values):
+    manifests = rendered(values)
+    pods = list(manifests.pods())
+
+    def selected(selector):
+        return [spec for _, labels, spec in pods if matches(selector, labels)]
+
+    for service_name, service in manifests.of("Service").items():
+        chosen = selected(service["spec"]["selector"])
+        assert chosen, service_name
+        for port in service["spec"]["ports"]:
+            assert all(port["targetPort"] in port_names(spec) for spec in chosen), (service_name, port)
+    for kind in ("PodDisruptionBudget", "NetworkPolicy"):
+        for object_name, item in manifests.of(kind).items():
+            selector = item["spec"].get("podSelector") or item["spec"]["selector"]
+            chosen = selected(selector["matchLabels"])
+            assert chosen, object_name
+            for rule in item["spec"].get("ingress", []):
+                for port in rule["ports"]:
+                    if object_name.endswith("memcached") and port["port"] == "http-exporter":
+                        continue
+                    assert any(port["port"] in port_names(spec) for spec in chosen), (object_name, port)
+    for item in manifests.workloads():
+        if item["kind"] != "Job":
+            assert matches(item["spec"]["selector"]["matchLabels"], item["spec"]["template"]["metadata"]["labels"])
+        if item["kind"] == "StatefulSet":
+            assert item["spec"]["serviceName"] in manifests.of("Service")
+    # No pod belongs to two of them: each would replace what the other made.
+    for _, labels, _ in pods:
+        owners = [w for w in manifests.workloads() if w["kind"] != "Job" and matches(w["spec"]["selector"]["matchLabels"], labels)]
+        assert len(owners) <= 1
+
+
+@every_values_file
+def test_references_lead_to_objects(values):
+    manifests = rendered(values)
+    configured = {**manifests.of("ConfigMap"), **manifests.of("Secret")}
+    # Secrets that the values file says exist.
+    given = {"users", "minio-root", "bucket-keys", "tls", "t-configuration"}
+    for _, _, spec in manifests.pods():
+        for volume in spec.get("volumes", []):
+            source = volume.get("configMap", {}).get("name") or volume.get("secret", {}).get("secretName")
+            assert source is None or source in configured or source in given, source
+        claimed = {"data"} if "data" not in {v["name"] for v in spec.get("volumes", [])} else set()
+        known = {volume["name"] for volume in spec.get("volumes", [])} | claimed
+        for container in spec["containers"] + spec.get("initContainers", []):
+            assert {mount["name"] for mount in container.get("volumeMounts", [])} <= known
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                for check in ("httpGet", "tcpSocket"):
+                    port = container.get(probe, {}).get(check, {}).get("port")
+                    assert port is None or port in port_names(spec), (container["name"], probe)
+    for kind in ("HorizontalPodAutoscaler", "ScaledObject"):
+        for item in manifests.of(kind).values():
+            target = item["spec"]["scaleTargetRef"]
+            workload = manifests.of(target["kind"])[target["name"]]
+            assert "replicas" not in workload["spec"], "two would set the replicas"
+    for item in manifests.of("ServiceMonitor").values():
+        services = [
+            s for s in manifests.of("Service").values()
+            if matches(item["spec"]["selector"]["matchLabels"], s["metadata"]["labels"])
+            and s["metadata"]["labels"].get("prometheus.io/service-monitor") != "false"]
+        assert len(services) == 1, "each pod is scraped once"
+        for endpoint in item["spec"]["endpoints"]:
+            assert endpoint["port"] in {port["name"] for port in services[0]["spec"]["ports"]}
+    for kind in ("HTTPRoute", "GRPCRoute"):
+        for item in manifests.of(kind).values():
+            for backend in item["spec"]["rules"][0]["backendRefs"]:
+                ports = manifests.of("Service")[backend["name"]]["spec"]["ports"]
+                assert backend["port"] in {port["port"] for port in ports}
+    for item in manifests.of("Ingress").values():
+        backend = item["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+        assert backend["port"]["name"] in {port["name"] for port in manifests.of("Service")[backend["name"]]["spec"]["ports"]}
+
+
+@every_values_file
+def test_pods_may_do_nothing_that_they_need_not(values):
+    for pod, _, spec in rendered(values).pods():
+        assert spec["securityContext"]["runAsNonRoot"] is True, pod
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in spec["containers"] + [c for c in spec.get("initContainers", []) if c["name"] != "wait"]:
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"] is True and context["allowPrivilegeEscalation"] is False, pod
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            for variable in container.get("env", []):
+                assert "value" not in variable or "PASS" not in variable["name"], "secrets come by reference"
+
+
+# --- a configuration that Tactus takes -------------------------------------------------------------------------------
+
+
+def placed(manifests, directory):
+    """The configuration with its paths below a directory, where the files are that pods would see."""
+    certificates = Certificates(directory)
+    shutil.copy(certificates.certificate, directory / "tls.crt")
+    shutil.copy(certificates.key, directory / "tls.key")
+    (directory / "overrides.yaml").write_text(manifests.file("overrides.yaml"))
+    text = manifests.file("tempo.yaml")
+    for mounted in ("/runtime-config/", "/tls/"):
+        text = text.replace(mounted, f"{directory}/")
+    path = directory / "tempo.yaml"
+    path.write_text(text.replace("/var/tempo", f"{directory}/data"))
+    return path
+
+
+@pytest.mark.parametrize("values", [v for v in VALUES if name(v) != "external-config"], ids=name)
+def test_tactus_takes_the_configuration_of_every_process(values, tmp_path):
+    manifests = rendered(values)
+    path = placed(manifests, tmp_path)
+    processes = list(manifests.processes())
+    assert processes
+    # What Secrets hold, and what Azure's workload identity adds to pods.
+    env = {
+        **os.environ, "S3_KEY": "key", "S3_SECRET": "secret", "MINIO_ROOT_USER": "root", "MINIO_ROOT_PASSWORD": "password",
+        "AZURE_CLIENT_ID": "id", "AZURE_TENANT_ID": "id", "AZURE_FEDERATED_TOKEN_FILE": str(tmp_path / "token")}
+    (tmp_path / "token").write_text("token")
+    for workload, _, container in processes:
+        arguments = [argument.replace("/conf/tempo.yaml", str(path)) for argument in container["args"]]
+        done = subprocess.run(
+            [tactus_binary(), *arguments, "-config.verify"], capture_output=True, text=True, timeout=60, env=env, cwd=tmp_path)
+        assert done.returncode == 0, f"{workload}: {done.stdout}{done.stderr}"
+
+
+def test_what_an_existing_values_file_sets_is_in_the_configuration():
+    manifests = rendered(CHART / "ci" / "tempo-distributed-values.yaml")
+    shown = manifests.configuration()
+    assert shown["ingester"]["lifecycler"]["ring"]["replication_factor"] == 3
+    assert "replication_factor" not in shown["ingester"]
+    assert shown["ingester"]["trace_idle_period"] == "10s"
+    assert shown["compactor"]["compaction"] == {
+        "block_retention": "48h", "compacted_block_retention": "1h", "compaction_window": "1h", "compaction_cycle": "30s",
+        "max_block_bytes": 107374182400, "v2_out_buffer_bytes": 20971520}
+    assert shown["distributor"]["usage"]["cost_attribution"] == {"enabled": True}
+    assert shown["distributor"]["receivers"]["otlp"]["protocols"]["grpc"] == {"endpoint": "0.0.0.0:4317", "max_recv_msg_size_mib": 16}
+    assert shown["memberlist"]["leave_timeout"] == "5s"
+    assert shown["memberlist"]["join_members"] == [f"dns+{FULLNAME}-gossip-ring.tracing.svc.cluster.local:7946"]
+    assert shown["cache"]["caches"][0]["memcached"]["host"] == f"{FULLNAME}-memcached"
+    assert shown["multitenancy_enabled"] is True
+    overrides = yaml.safe_load(manifests.file("overrides.yaml"))
+    assert overrides == {"overrides": {"*": {"global": {"max_bytes_per_trace": 9000000}}}}
+
+
+def test_structured_configuration_is_stronger_than_the_chart_also_with_false_and_zero(tmp_path):
+    manifests = render(tmp_path, {"tactus": {"structuredConfig": {
+        "stream_over_http_enabled": False, "usage_report": {"reporting_enabled": True},
+        "ingester": {"flush_all_on_shutdown": True, "max_block_bytes": 0}}}})
+    shown = manifests.configuration()
+    assert shown["stream_over_http_enabled"] is False and shown["usage_report"] == {"reporting_enabled": True}
+    assert shown["ingester"] == {"flush_all_on_shutdown": True, "max_block_bytes": 0}
+
+
+def test_own_template_takes_the_place_of_the_configuration(tmp_path):
+    manifests = render(tmp_path, {
+        "config": "server: {http_listen_port: {{ .Values.server.httpListenPort }}}\ntarget: all\n",
+        "tactus": {"structuredConfig": {"server": {"log_level": "warn"}}}})
+    assert manifests.configuration() == {"server": {"http_listen_port": 3200, "log_level": "warn"}, "target": "all"}
+
+
+# --- modes, zones, scaling -------------------------------------------------------------------------------------------
+
+
+def replicas(manifests):
+    return {workload: count for workload, count, _ in manifests.processes()}
+
+
+def test_each_mode_has_its_processes():
+    ci = CHART / "ci"
+    assert replicas(rendered(ci / "single-values.yaml")) == {FULLNAME: 1}
+    assert replicas(rendered(ci / "clustered-values.yaml")) == {FULLNAME: 3}
+    assert replicas(rendered(ci / "distributed-generator-values.yaml")) == {
+        f"{FULLNAME}-distributor": 2, f"{FULLNAME}-ingester": 3, f"{FULLNAME}-querier": 2, f"{FULLNAME}-query-frontend": 2,
+        f"{FULLNAME}-compactor": 1, f"{FULLNAME}-metrics-generator": 2}
+
+
+def test_single_becomes_clustered_in_place(tmp_path):
+    """What cannot be changed of a StatefulSet is the same, so that `helm upgrade` keeps its disk."""
+    single, clustered = rendered(CHART / "ci" / "single-values.yaml"), rendered(CHART / "ci" / "clustered-values.yaml")
+    for key in ("selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates"):
+        assert single.of("StatefulSet")[FULLNAME]["spec"][key] == clustered.of("StatefulSet")[FULLNAME]["spec"][key]
+
+
+def test_zones_are_statefulsets_that_wait_for_their_restart():
+    manifests = rendered(CHART / "ci" / "distributed-zones-rollout-values.yaml")
+    sets = manifests.of("StatefulSet")
+    assert sorted(sets) == [f"{FULLNAME}-ingester-zone-{zone}" for zone in "abc"]
+    for zone, item in zip("abc", (sets[key] for key in sorted(sets))):
+        spec = item["spec"]
+        assert spec["replicas"] == 3, "seven in three zones of the same size"
+        assert spec["updateStrategy"] == {"type": "OnDelete"}
+        assert f"-ingester.availability-zone=zone-{zone}" in spec["template"]["spec"]["containers"][0]["args"]
+        apart = spec["template"]["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert apart[0]["labelSelector"]["matchExpressions"] == [{"key": "zone", "operator": "NotIn", "values": [f"zone-{zone}"]}]
+    assert manifests.configuration()["ingester"]["lifecycler"]["ring"]["zone_awareness_enabled"] is True
+    budget = manifests.of("PodDisruptionBudget")[f"{FULLNAME}-ingester"]
+    assert budget["spec"]["maxUnavailable"] == 1
+    placed_zones = rendered(CHART / "ci" / "clustered-zones-values.yaml").of("StatefulSet")
+    zone = placed_zones[f"{FULLNAME}-zone-c"]["spec"]
+    assert zone["replicas"] == 2
+    assert zone["template"]["spec"]["nodeSelector"] == {"topology.kubernetes.io/zone": "europe-west1-d"}
+    assert zone["volumeClaimTemplates"][0]["spec"]["storageClassName"] == "zone-d"
+
+
+def test_a_change_of_the_pods_makes_another_rollout_job(tmp_path):
+    values = CHART / "ci" / "distributed-zones-rollout-values.yaml"
+    done = template("--values", values, "--set", "tactus.image.tag=next")
+    assert done.returncode == 0, done.stderr
+    (before,), (after,) = rendered(values).of("Job"), Manifests(done.stdout).of("Job")
+    assert before != after
+    same = template("--values", values, "--set", "querier.replicas=5")
+    assert list(Manifests(same.stdout).of("Job")) == [before]
+
+
+def test_ingesters_that_are_scaled_flush_and_leave_one_by_one():
+    manifests = rendered(CHART / "ci" / "distributed-autoscaling-values.yaml")
+    assert manifests.configuration()["ingester"]["flush_all_on_shutdown"] is True
+    scaler = manifests.of("HorizontalPodAutoscaler")[f"{FULLNAME}-ingester"]["spec"]
+    assert scaler["behavior"]["scaleDown"]["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 600}]
+    compactor = manifests.of("HorizontalPodAutoscaler")[f"{FULLNAME}-compactor"]["spec"]["metrics"]
+    assert [(m["resource"]["name"], m["resource"]["target"]["averageUtilization"]) for m in compactor] == [("cpu", 90), ("memory", 80)]
+    triggers = manifests.of("ScaledObject")[f"{FULLNAME}-querier"]["spec"]["triggers"]
+    assert triggers[0]["metadata"]["query"] == 'sum(tempo_query_frontend_queue_length{namespace="tracing"})'
+
+
+def test_pods_restart_with_their_configuration_and_not_with_limits(tmp_path):
+    def checksums(values):
+        return {
+            item["metadata"]["name"]: item["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+            for item in render(tmp_path, values).workloads()}
+
+    before = checksums({})
+    assert checksums({"per_tenant_overrides": {"a": {"global": {"max_bytes_per_trace": 1}}}}) == before
+    assert checksums({"server": {"logLevel": "debug"}}) != before
+
+
+def test_probes_follow_the_ports_of_the_configuration(tmp_path):
+    tls = {"http_tls_config": {"cert_file": "/tls/tls.crt", "key_file": "/tls/tls.key"}}
+    secure = render(tmp_path, {"tactus": {"structuredConfig": {"server": tls}}})
+    (_, _, container), = secure.processes()
+    assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http-metrics", "scheme": "HTTPS"}
+    internal = rendered(CHART / "ci" / "distributed-tls-values.yaml")
+    for _, _, container in internal.processes():
+        assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http-internal"}
+        assert {"name": "http-internal", "containerPort": 3101} in container["ports"]
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+# Values and a part of the text.
+REFUSED = {
+    "key that is not there": ({"nonsense": 1}, "nonsense"),
+    "key of a component that is not there": ({"distributor": {"replica": 1}}, "replica"),
+    "key below a component": ({"ingester": {"persistence": {"sizes": "1Gi"}}}, "sizes"),
+    "mode": ({"mode": "scalable"}, "mode"),
+    "type of replicas": ({"querier": {"replicas": "two"}}, "replicas"),
+    "negative replicas": ({"compactor": {"replicas": -1}}, "replicas"),
+    "no ingester": ({"ingester": {"replicas": 0}}, "replicas"),
+    "type of a list": ({"querier": {"extraArgs": "-log.level=debug"}}, "extraArgs"),
+    "backend": ({"storage": {"trace": {"backend": "floppy"}}}, "backend"),
+    "port of a receiver": ({"traces": {"otlp": {"grpc": {"port": 80}}}}, "port"),
+    "receiver": ({"traces": {"kafka": {}}}, "kafka"),
+    "log level": ({"server": {"logLevel": "loud"}}, "logLevel"),
+    "tag that is a number": ({"tactus": {"image": {"tag": 1.5}}}, "tag"),
+    "zone without a name": ({"ingester": {"zoneAwareReplication": {"zones": [{"name": "a"}, {}]}}}, "name"),
+    "zone with a name that is none": ({"ingester": {"zoneAwareReplication": {"zones": [{"name": "a"}, {"name": "B_"}]}}}, "name"),
+    "storage of the configuration": ({"configStorageType": "File"}, "configStorageType"),
+    "tenant of a user": ({"gateway": {"tenants": {"a": 1}}}, "tenants"),
+    "image of Tempo": ({"tempo": {"image": {"tag": "2.9.0"}}}, "tempo.image"),
+    "several processes on local disk": ({"mode": "distributed"}, "needs a bucket"),
+    "fewer ingesters than copies": ({**S3, "mode": "distributed", "ingester": {"replicas": 2}}, "fewer than the 3 copies"),
+    "fewer processes than copies": ({**S3, "mode": "clustered", "singleBinary": {"replicas": 2}}, "fewer than the 3 copies"),
+    "copies by the component": (
+        {**S3, "mode": "distributed", "ingester": {"config": {"replication_factor": 5}}}, "fewer than the 5 copies"),
+    "fewer zones than copies": ({**S3, "mode": "distributed", "replicationFactor": 3, "ingester": {
+        "zoneAwareReplication": {"enabled": True, "zones": [{"name": "a"}, {"name": "b"}]}}}, "2 zones"),
+    "zones that are scaled": ({**S3, "mode": "distributed", "ingester": {
+        "autoscaling": {"enabled": True, "minReplicas": 3}, "zoneAwareReplication": {"enabled": True}}}, "zones would differ"),
+    "scaled below the copies": (
+        {**S3, "mode": "distributed", "ingester": {"autoscaling": {"enabled": True}}}, "autoscaling.minReplicas"),
+    "KEDA without triggers": (
+        {**S3, "mode": "distributed", "querier": {"autoscaling": {"enabled": True, "keda": {"enabled": True}}}}, "triggers"),
+    "scaled single process": ({"singleBinary": {"autoscaling": {"enabled": True}}}, "not scaled"),
+    "passwords without users": ({"gateway": {"enabled": True, "basicAuth": {"enabled": True}}}, "existingSecret"),
+    "tenants without passwords": ({"multitenancyEnabled": True, "gateway": {"enabled": True, "tenants": {"a": "b"}}}, "basicAuth"),
+    "ingress without a gateway": ({"gateway": {"ingress": {"enabled": True}}}, "gateway.enabled"),
+    "route without a parent": ({"gateway": {"enabled": True, "route": {"enabled": True}}}, "parentRefs"),
+    "MinIO without keys": ({"minio": {"enabled": True}}, "rootUser"),
+    "MinIO with a short password": ({"minio": {"enabled": True, "rootUser": "root", "rootPassword": "short"}}, "8 characters"),
+    "configuration of a Secret without a name": ({"useExternalConfig": True}, "externalConfigSecretName"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_values_that_cannot_be_are_refused_with_their_name(case, tmp_path):
+    values, part = REFUSED[case]
+    done = template("--values", values_file(tmp_path, values))
+    assert done.returncode != 0
+    assert part in done.stderr, done.stderr
