@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from harness.certificates import Certificates
+from harness.documents import FENCE, file_name
 from harness.helm import CHART, FULLNAME, VALUES, Manifests, helm, rendered, template, values_file
 from harness.paths import REPOSITORY, tactus_binary
+from harness.server import merge
 
 # The oldest that the chart names, one between, and the newest that the package has.
 VERSIONS = ("1.25", "1.31", kubernetes_validate.latest_version())
@@ -107,8 +109,6 @@ def test_selectors_find_pods_and_ports_are_there(values):
             assert chosen, object_name
             for rule in item["spec"].get("ingress", []):
                 for port in rule["ports"]:
-                    if object_name.endswith("memcached") and port["port"] == "http-exporter":
-                        continue
                     assert any(port["port"] in port_names(spec) for spec in chosen), (object_name, port)
     for item in manifests.workloads():
         if item["kind"] != "Job":
@@ -243,6 +243,17 @@ def test_own_template_takes_the_place_of_the_configuration(tmp_path):
         "config": "server: {http_listen_port: {{ .Values.server.httpListenPort }}}\ntarget: all\n",
         "tactus": {"structuredConfig": {"server": {"log_level": "warn"}}}})
     assert manifests.configuration() == {"server": {"http_listen_port": 3200, "log_level": "warn"}, "target": "all"}
+
+
+SHOWN = [
+    text for language, text in FENCE.findall((REPOSITORY / "docs" / "operations" / "kubernetes.md").read_text())
+    if language == "yaml" and file_name(text) == "values.yaml"]
+
+
+@pytest.mark.parametrize("number", range(len(SHOWN)))
+def test_values_of_the_documentation_are_taken(number, tmp_path):
+    values = merge({**S3, "mode": "distributed"}, yaml.safe_load(SHOWN[number]))
+    assert list(render(tmp_path, values).processes())
 
 
 # --- modes, zones, scaling -------------------------------------------------------------------------------------------
