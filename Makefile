@@ -23,9 +23,11 @@ TOOLS := integration-tests/.cache/bin
 FAKE_GCS := $(TOOLS)/.fake-gcs-server-v1.47.4
 # Likewise.
 HELM := $(TOOLS)/.helm-v3.13.3
+# Definitions of objects that the chart makes for operators.
+CRDS := integration-tests/.cache/crds/.installed
 GO_CLIENTS := $(TOOLS)/.go-clients
 # What test-tools leaves. All but the first may be missing: their tests are skipped by name, or fail with TACTUS_REQUIRE_TOOLS.
-INSTALLED := $(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) $(HELM) \
+INSTALLED := $(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) $(HELM) $(CRDS) \
 	$(CLIENTS)/python/.venv/.installed $(CLIENTS)/node/node_modules/.installed $(GO_CLIENTS)
 OPTIONAL = || { echo "tests: $@ cannot be installed, its tests are skipped"; test -z "$${TACTUS_REQUIRE_TOOLS:-}"; }
 CONFORMANCE ?= trace,errors,tags,legacy,values,search,metrics,instant
@@ -100,6 +102,9 @@ $(TOOLS)/.helm-%:
 	{ GOBIN=$(abspath $(TOOLS)) $(GO) install -ldflags='-s -w' helm.sh/helm/v3/cmd/helm@$* && \
 		rm -f $(TOOLS)/.helm-* && touch $@; } $(OPTIONAL)
 
+$(CRDS): scripts/test-crds.sh
+	{ GO=$(GO) scripts/test-crds.sh $(@D) && touch $@; } $(OPTIONAL)
+
 $(GO_CLIENTS): $(wildcard $(CLIENTS)/go/*.go $(CLIENTS)/go/*/*.go) $(CLIENTS)/go/go.mod $(CLIENTS)/go/go.sum
 	mkdir -p $(TOOLS)
 	{ (cd $(CLIENTS)/go && $(GO) build -o $(abspath $(TOOLS))/ \
@@ -142,4 +147,4 @@ audit: ## Check licences and advisories of all dependencies (needs cargo-deny)
 .PHONY: clean
 clean: ## Delete what the targets above made, but no data
 	$(CARGO) clean
-	rm -rf libs/ui/web/dist/site libs/ui/web/node_modules $(VENV) $(NODE)/node_modules $(AZURITE)/node_modules $(TOOLS) $(CLIENTS)/python/.venv $(CLIENTS)/node/node_modules
+	rm -rf libs/ui/web/dist/site libs/ui/web/node_modules $(VENV) $(NODE)/node_modules $(AZURITE)/node_modules $(TOOLS) $(dir $(CRDS)) $(CLIENTS)/python/.venv $(CLIENTS)/node/node_modules

@@ -5,13 +5,14 @@ import shutil
 import subprocess
 import sys
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 
 from harness.certificates import Certificates
 from harness.documents import FENCE, file_name
-from harness.helm import CHART, FULLNAME, VALUES, Manifests, helm, rendered, template, values_file
+from harness.helm import CHART, FULLNAME, VALUES, Manifests, helm, rendered, template, validate_custom, values_file
 from harness.paths import REPOSITORY, tactus_binary
 from harness.server import merge
 
@@ -49,10 +50,25 @@ def test_manifests_fit_the_schemas_of_kubernetes(values):
     names = collections.Counter((item["kind"], item["metadata"]["name"]) for item in manifests.objects)
     assert not [key for key, count in names.items() if count > 1]
     for item in manifests.objects:
+        if item["kind"] not in CUSTOM:
+            for version in VERSIONS:
+                kubernetes_validate.validate(item, version, strict=True)
+
+
+@every_values_file
+def test_objects_of_operators_fit_their_definitions(values):
+    for item in rendered(values).objects:
         if item["kind"] in CUSTOM:
-            continue
-        for version in VERSIONS:
-            kubernetes_validate.validate(item, version, strict=True)
+            validate_custom(item)
+
+
+@pytest.mark.parametrize("kind", sorted(CUSTOM))
+def test_definitions_of_operators_refuse_what_is_wrong(kind):
+    item = next(item for values in VALUES for item in rendered(values).objects if item["kind"] == kind)
+    item = yaml.safe_load(yaml.safe_dump(item))
+    item["spec"]["nonsense"] = 3
+    with pytest.raises(jsonschema.ValidationError, match="nonsense"):
+        validate_custom(item)
 
 
 def test_schemas_of_kubernetes_refuse_what_is_wrong():

@@ -5,7 +5,9 @@ import pathlib
 import subprocess
 import tempfile
 
+import jsonschema
 import yaml
+from kubernetes_validate import utils as _utils
 
 from .paths import REPOSITORY
 from .tools import need
@@ -74,6 +76,52 @@ class Manifests:
             for container in item["spec"]["template"]["spec"]["containers"]:
                 if any(argument.startswith("-target=") for argument in container.get("args", [])):
                     yield item["metadata"]["name"], item["spec"].get("replicas"), container
+
+
+# Where test-tools puts the schemas of objects that are not Kubernetes' own.
+CUSTOM_SCHEMAS = REPOSITORY / "integration-tests" / ".cache" / "crds"
+
+
+@functools.cache
+def _custom_schemas():
+    """(apiVersion, kind) -> validator, of the definitions that KEDA, the Prometheus operator and the Gateway API publish."""
+    out = {}
+    for path in CUSTOM_SCHEMAS.glob("*.yaml"):
+        for definition in yaml.load_all(path.read_text(), yaml.CSafeLoader):
+            spec = definition["spec"]
+            for version in spec["versions"]:
+                schema = _closed(version["schema"]["openAPIV3Schema"])
+                key = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
+                out[key] = jsonschema.Draft202012Validator(schema)
+    return out
+
+
+def _closed(schema):
+    """The schema without room for keys that it does not name: a server drops them without a word."""
+    if isinstance(schema, list):
+        return [_closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {key: _closed(value) for key, value in schema.items()}
+    if isinstance(schema.get("properties"), dict) and "type" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        out.setdefault("additionalProperties", False)
+        if schema["properties"].keys() >= {"metadata", "spec"}:
+            out["properties"]["metadata"] = {"type": "object"}
+    if schema.get("x-kubernetes-int-or-string"):
+        out.pop("anyOf", None)
+        out["type"] = ["integer", "string"]
+    return out
+
+
+def validate_custom(item):
+    """Checks an object that is not Kubernetes' own against the definition of its kind."""
+    need("crds", CUSTOM_SCHEMAS / "monitoring.coreos.com_servicemonitors.yaml")
+    _custom_schemas()[item["apiVersion"], item["kind"]].validate(item)
+
+
+# Read anew for each object, schemas of megabytes would be most of the time.
+_utils.schema_contents = functools.cache(_utils.schema_contents)
+_utils.all_versions = functools.cache(_utils.all_versions)
 
 
 @functools.cache
