@@ -21,9 +21,9 @@ use tactus_telemetry::metrics::Registry;
 use tactus_tls::{ALPN_GRPC, ClientTls, ClientTlsSettings, Pem};
 use tokio_util::sync::CancellationToken;
 
-use crate::{rules::TenantLimits, span_filter::SpanFilter};
+use crate::{queue_metrics::QueueMetrics, rules::TenantLimits, span_filter::SpanFilter};
 use client::Client;
-use queue::{Metrics, Queue, QueueSettings};
+use queue::{Queue, QueueSettings};
 
 /// How long queued requests may take when the process stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ impl Forwarders {
         with_tenants: bool,
         registry: &Registry,
     ) -> Result<Self, String> {
-        let (stop, metrics) = (CancellationToken::new(), Metrics::register(registry));
+        let (stop, metrics) = (CancellationToken::new(), QueueMetrics::register(registry));
         let mut by_name = HashMap::new();
         for (index, section) in sections.iter().enumerate() {
             let key = format!("distributor.forwarders[{index}]");

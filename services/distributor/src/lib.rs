@@ -22,6 +22,7 @@ pub mod part;
 mod peers;
 mod placement;
 mod push;
+mod queue_metrics;
 mod receivers;
 mod routes;
 mod rules;

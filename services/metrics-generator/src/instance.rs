@@ -49,6 +49,7 @@ pub(crate) struct Instance {
 
 /// What counts a tenant's spans, and where that goes.
 struct Series {
+    metrics: TenantMetrics,
     engine: engine::Tenant,
     /// `None` once the tenant was let go of, or the process ends.
     remote_write: Option<TenantRemoteWrite>,
@@ -87,7 +88,9 @@ impl Instance {
         let settings = settings.map_err(|reason| failed(reason.into()))?;
         let headers = &limits.metrics_generator.remote_write_headers;
         let remote_write = shared.remote_write.tenant(&tenant, headers, now);
+        let metrics = shared.metrics.of_tenant(name);
         let series = Series {
+            metrics: metrics.clone(),
             remote_write: Some(remote_write.map_err(|error| failed(Box::new(error)))?),
             engine: engine::Tenant::new(name, settings, &shared.engine_metrics, now)
                 .map_err(|reason| failed(reason.into()))?,
@@ -95,7 +98,7 @@ impl Instance {
             retired: false,
         };
         Ok(Self {
-            metrics: shared.metrics.of_tenant(name),
+            metrics,
             series: Arc::new(Mutex::new(series)),
             pushed: SyncMutex::new(Instant::now()),
             gone: CancellationToken::new(),
@@ -176,19 +179,17 @@ impl Instance {
     async fn update_and_collect(&self, shared: &Arc<Shared>) {
         let mut series = self.lock().await;
         let (shared_there, tenant) = (Arc::clone(shared), self.tenant.clone());
-        let collections = self.metrics.collections.clone();
         let work = move || {
             series.update(&shared_there, &tenant);
             series.engine.expire(now_ms());
             if series.limits.metrics_generator.disable_collection {
                 series.engine.show_demand();
             } else {
-                collections.inc();
-                series.collect(&shared_there, &tenant);
+                series.collect(&tenant);
             }
         };
         if shared.pool.run(work).await.is_err() {
-            shared.metrics.collection_failed(self.tenant.as_str());
+            self.metrics.collection_failed.inc();
         }
     }
 
@@ -225,18 +226,16 @@ impl Instance {
     /// Resolves what waits, and collects for the last time.
     pub(crate) async fn finish(&self, shared: &Arc<Shared>) {
         let mut series = self.lock().await;
-        let (shared_there, tenant) = (Arc::clone(shared), self.tenant.clone());
-        let collections = self.metrics.collections.clone();
+        let tenant = self.tenant.clone();
         let work = move || {
             series.retired = true;
             series.engine.expire_all(now_ms());
             if !series.limits.metrics_generator.disable_collection {
-                collections.inc();
-                series.collect(&shared_there, &tenant);
+                series.collect(&tenant);
             }
         };
         if shared.pool.run(work).await.is_err() {
-            shared.metrics.collection_failed(self.tenant.as_str());
+            self.metrics.collection_failed.inc();
         }
     }
 }
@@ -251,7 +250,7 @@ impl Series {
         let ours = &limits.metrics_generator;
         let settings = shared.settings(tenant, ours);
         if let Err(reason) = settings.and_then(|settings| self.engine.set(settings, now_ms())) {
-            shared.metrics.update_failed(tenant.as_str());
+            self.metrics.update_failed.inc();
             let tenant = tenant.as_str();
             tracing::error!(
                 tenant,
@@ -269,7 +268,8 @@ impl Series {
         self.limits = limits;
     }
 
-    fn collect(&mut self, shared: &Shared, tenant: &TenantId) {
+    fn collect(&mut self, tenant: &TenantId) {
+        self.metrics.collections.inc();
         let Some(remote_write) = &self.remote_write else { return };
         if !remote_write.has_remotes() {
             // Exemplars stay for those who scrape.
@@ -281,7 +281,7 @@ impl Series {
         match collection.commit() {
             Ok(()) => self.engine.committed(),
             Err(error) => {
-                shared.metrics.collection_failed(tenant.as_str());
+                self.metrics.collection_failed.inc();
                 let (tenant, error) = (tenant.as_str(), error_text(&error));
                 log_limited!(error, tenant, error, "collecting metrics failed");
             }

@@ -27,6 +27,10 @@ pub(crate) struct TenantMetrics {
     pub(crate) outside: Counter,
     /// Times that all series were handed on, or could not be.
     pub(crate) collections: Counter,
+    /// Collections that were lost.
+    pub(crate) collection_failed: Counter,
+    /// Times that the tenant's limits could not take effect.
+    pub(crate) update_failed: Counter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -78,21 +82,14 @@ impl Metrics {
     }
 
     pub(crate) fn of_tenant(&self, tenant: &str) -> TenantMetrics {
+        // Failures are there at 0 before the first, so that a rate sees it.
         TenantMetrics {
+            update_failed: self.update_failed.with([tenant]),
+            collection_failed: self.collections_failed.with([tenant, "other"]),
             spans: self.spans.with([tenant]),
             bytes: self.bytes.with([tenant]),
             outside: self.discarded.with([tenant, "outside_metrics_ingestion_slack", "all"]),
             collections: self.collections.with([tenant]),
         }
-    }
-
-    /// A tenant's limits could not take effect.
-    pub(crate) fn update_failed(&self, tenant: &str) {
-        self.update_failed.with([tenant]).inc();
-    }
-
-    /// A collection was lost.
-    pub(crate) fn collection_failed(&self, tenant: &str) {
-        self.collections_failed.with([tenant, "other"]).inc();
     }
 }

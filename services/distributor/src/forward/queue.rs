@@ -8,7 +8,7 @@ use std::sync::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tactus_model::TenantId;
-use tactus_telemetry::metrics::{CounterVec, Gauge, GaugeVec, Registry};
+use tactus_telemetry::metrics::Gauge;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::{JoinHandle, JoinSet},
@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
-use crate::{rules::without, span_filter::SpanFilter};
+use crate::{queue_metrics::QueueMetrics, rules::without, span_filter::SpanFilter};
 
 /// The room of a queue is counted in this many bytes, so that small requests are bounded in number, too.
 const UNIT_BYTES: usize = 4096;
@@ -34,54 +34,12 @@ pub(super) struct QueueSettings {
     pub(super) leaves_out: Vec<SpanFilter>,
 }
 
-/// What is counted for all forwarders.
-#[derive(Clone)]
-pub(super) struct Metrics {
-    length: GaugeVec<2>,
-    queued: CounterVec<2>,
-    not_queued: CounterVec<2>,
-    sent: CounterVec<1>,
-    failed: CounterVec<1>,
-}
-
-impl Metrics {
-    pub(super) fn register(registry: &Registry) -> Self {
-        Self {
-            length: registry.gauge_vec(
-                "tempo_distributor_queue_length",
-                "Requests that wait for a forwarder.",
-                ["name", "tenant"],
-            ),
-            queued: registry.counter_vec(
-                "tempo_distributor_queue_pushes_total",
-                "Requests for a forwarder.",
-                ["name", "tenant"],
-            ),
-            not_queued: registry.counter_vec(
-                "tempo_distributor_queue_pushes_failures_total",
-                "Requests for a forwarder that found its queue full.",
-                ["name", "tenant"],
-            ),
-            sent: registry.counter_vec(
-                "tempo_distributor_forwarder_pushes_total",
-                "Requests sent by forwarders.",
-                ["tenant"],
-            ),
-            failed: registry.counter_vec(
-                "tempo_distributor_forwarder_pushes_failures_total",
-                "Requests sent by forwarders that an endpoint did not take.",
-                ["tenant"],
-            ),
-        }
-    }
-}
-
 /// The queue of one forwarder.
 pub(super) struct Queue {
     name: String,
     room: Arc<Semaphore>,
     jobs: mpsc::UnboundedSender<Job>,
-    metrics: Metrics,
+    metrics: QueueMetrics,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -107,7 +65,7 @@ impl Queue {
     pub(super) fn start(
         settings: QueueSettings,
         client: Client,
-        metrics: Metrics,
+        metrics: QueueMetrics,
         stop: CancellationToken,
     ) -> Self {
         let units = (settings.max_bytes / UNIT_BYTES as u64).clamp(1, u64::from(u32::MAX >> 3));
@@ -128,11 +86,10 @@ impl Queue {
 
     /// Queues a request, unless there is no room.
     pub(super) fn offer(&self, tenant: &TenantId, request: &Bytes, has_bad_ids: bool) {
-        let labels = [self.name.as_str(), tenant.as_str()];
-        self.metrics.queued.with(labels).inc();
+        self.metrics.offered(&self.name, tenant.as_str());
         let units = u32::try_from(request.len() / UNIT_BYTES + 1).unwrap_or(u32::MAX);
         if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(units) {
-            let length = self.metrics.length.with(labels);
+            let length = self.metrics.length(&self.name, tenant.as_str());
             length.inc();
             let waiting = Waiting(length);
             let (tenant, request) = (tenant.clone(), request.clone());
@@ -140,7 +97,7 @@ impl Queue {
                 return;
             }
         }
-        self.metrics.not_queued.with(labels).inc();
+        self.metrics.refused(&self.name, tenant.as_str());
     }
 
     /// Waits for the end of the task; false if it does not come in time, and then ends it.
@@ -158,7 +115,7 @@ impl Queue {
 struct Sender {
     settings: QueueSettings,
     client: Client,
-    metrics: Metrics,
+    metrics: QueueMetrics,
     /// The last request was not taken: one log line, not one for each.
     is_failing: AtomicBool,
 }
@@ -195,6 +152,7 @@ impl Sender {
             };
         }
         self.metrics.sent.with([tenant.as_str()]).inc();
+        let failed = self.metrics.failed.with([tenant.as_str()]);
         let forwarder = &self.settings.name;
         match self.client.export(tenant.as_str(), &request).await {
             Ok(()) => {
@@ -203,7 +161,7 @@ impl Sender {
                 }
             }
             Err(status) => {
-                self.metrics.failed.with([tenant.as_str()]).inc();
+                failed.inc();
                 if !self.is_failing.swap(true, Ordering::Relaxed) {
                     let (code, error) = (status.code(), status.message());
                     tracing::warn!(forwarder, ?code, error, "spans are not forwarded");
