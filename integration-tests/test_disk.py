@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from harness import answers, otlp
+from harness.disk import Ballast, SmallDisk
 from harness.waiting import eventually
 
 KEEP_LIVE = {"ingester": {"trace_idle_period": "1h", "trace_live_period": "1h"}}
@@ -19,31 +20,10 @@ CUT_FAST = {"ingester": {"trace_idle_period": "100ms", "flush_check_period": "50
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 24 MiB."""
-    path = tmp_path / "small-disk"
-    path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(path)], capture_output=True, text=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"mounting a small disk needs root: {mounted.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
-
-
-class Ballast:
-    """A file that takes up the rest of a disk."""
-
-    def __init__(self, disk):
-        self.path = disk / "ballast"
-
-    def fill(self, leave=0):
-        with open(self.path, "wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(1 << 16))
-        if leave:
-            os.truncate(self.path, max(0, self.path.stat().st_size - leave))
-
-    def drop(self):
-        self.path.unlink()
+    with SmallDisk(tmp_path / "small-disk") as disk:
+        if disk.refused:
+            pytest.skip(disk.refused)
+        yield disk.path
 
 
 def push_until_refused(server, limit=400):

@@ -1,5 +1,6 @@
 """What dashboards and alerts made for Tempo select: every expression of conformance/self_monitoring.yaml, asked of a real Prometheus that
-scrapes a real cluster. And the page of metrics itself, read by the strict parsers of Prometheus' Python client."""
+scrapes a real cluster and receives what its metrics generator makes. And the page of metrics itself, read by the strict parsers of Prometheus' Python client."""
+import copy
 import math
 import os
 import re
@@ -14,22 +15,31 @@ from prometheus_client.parser import text_string_to_metric_families
 from harness import otlp
 from harness.caches import Memcached
 from harness.cluster import Cluster
+from harness.disk import Ballast, SmallDisk
 from harness.fault_proxy import FaultProxy
+from harness.generator import push_calls
 from harness.paths import CONFORMANCE, REPOSITORY
+from harness.ports import free_ports
 from harness.prometheus import Prometheus
 from harness.servers import Servers
 from harness.waiting import eventually
 
 WANTED = yaml.safe_load((CONFORMANCE / "self_monitoring.yaml").read_text())
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
-COUNTS = {"ingester": 1, "distributor": 1, "query-frontend": 1, "querier": 1, "compactor": 1}
+COUNTS = {"ingester": 1, "distributor": 1, "query-frontend": 1, "querier": 1, "compactor": 1, "metrics-generator": 1}
 # Nobody listens there: traces are recorded, and lost.
 TRACED = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
 LIMITS = {"overrides": {
-    "shop": {"forwarders": ["copy"]},
+    "shop": {
+        "forwarders": ["copy"],
+        "metrics_generator": {
+            "processors": ["span-metrics", "service-graphs"], "generate_native_histograms": "both", "max_active_series": 100_000,
+            "processor": {"service_graphs": {"dimensions": ["service.namespace"], "enable_client_server_prefix": True}}}},
     # Nothing fits.
     "small": {"ingestion": {"rate_limit_bytes": 1, "burst_size_bytes": 1}},
 }}
+# Calls that may wait for their other side.
+MAX_CALLS = 500
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -154,18 +164,30 @@ class Monitored:
         self.storage = FaultProxy(s3_server.port)
         self.cache = Memcached(directory)
         self.limits = directory / "overrides.yaml"
+        self.generator_disk = SmallDisk(directory / "generator")
         self.traces = []
 
     def __enter__(self):
         self.storage.__enter__()
         self.cache.start()
         self.write_limits(LIMITS)
+        self.generator_disk.__enter__()
+        (prometheus_port,) = free_ports(1)
         config = {
             "multitenancy_enabled": True,
             "distributor": {"forwarders": [{
                 "name": "copy", "backend": "otlpgrpc", "otlpgrpc": {"endpoints": ["127.0.0.1:1"], "tls": {"insecure": True}}}]},
             "ingester": {
                 "lifecycler": {"ring": {"replication_factor": 1}}, "max_block_duration": "2s", "flush_check_period": "100ms"},
+            "metrics_generator": {
+                "registry": {"collection_interval": "1s"},
+                "processor": {
+                    "span_metrics": {"aliases": ["otel_seconds", "otel_milliseconds"], "dimensions": ["team"]},
+                    "service_graphs": {"wait": "3s", "max_items": MAX_CALLS}},
+                "storage": {
+                    "path": str(self.generator_disk.path),
+                    "remote_write": [{"url": f"http://127.0.0.1:{prometheus_port}/api/v1/write"}]},
+            },
             "query_frontend": {"result_cache_bytes": 0},
             "cache": {"caches": [{"roles": ["bloom", "parquet-footer", "parquet-page"], **self.cache.config()}]},
             "storage": {"trace": {"blocklist_poll": "500ms"}},
@@ -177,7 +199,8 @@ class Monitored:
         storage = self.bucket.config(port=self.storage.port)
         self.cluster = Cluster(self.directory / "cluster", None, COUNTS, config=config, storage=storage, env=TRACED)
         self.cluster.start()
-        self.prometheus = Prometheus(self.directory / "prometheus", self._scrapes(), list(self._rules())).start()
+        self.prometheus = Prometheus(
+            self.directory / "prometheus", self._scrapes(), list(self._rules()), port=prometheus_port).start()
         return self
 
     def __exit__(self, kind, *rest):
@@ -186,6 +209,7 @@ class Monitored:
         if kind is not None:
             self.cluster.tails()
         self.cluster.__exit__(kind, *rest)
+        self.generator_disk.__exit__()
         self.cache.close()
         self.storage.__exit__()
 
@@ -224,6 +248,8 @@ class Monitored:
                 headers={"Content-Type": "application/x-protobuf", "X-Scope-OrgID": tenant})
             if tenant == "shop":
                 self.traces.append(spans[0].trace_id.hex())
+        self.call(3)
+        self.call(1, failed=True)
         now = int(time.time())
         tenant, window = {"X-Scope-OrgID": "shop"}, {"start": now - 600, "end": now + 60}
         for path, parameters in (
@@ -233,6 +259,11 @@ class Monitored:
                 ("/api/metrics/query_range", {"q": "{} | rate()", "step": "60s", **window})):
             frontend.get(path, headers=tenant, **parameters)
 
+    def call(self, count, **fields):
+        """Calls between services of tenant `shop`."""
+        push_calls(
+            self.cluster["distributor-0"], count, headers={"X-Scope-OrgID": "shop"}, namespaces=("front", "back"), **fields)
+
     def has_value(self, expression):
         """Whether a panel shows something."""
         variable = re.fullmatch(r"label_values\((.*), (\w+)\)", expression)
@@ -240,9 +271,12 @@ class Monitored:
             return bool(self.prometheus.get(f"/api/v1/label/{variable[2]}/values", **{"match[]": variable[1]}))
         return any(not math.isnan(value) for _, value in self.prometheus.query(expression))
 
+    def alerts(self):
+        """Those that fire."""
+        return [alert for alert in self.prometheus.get("/api/v1/alerts")["alerts"] if alert["state"] == "firing"]
+
     def firing(self):
-        alerts = self.prometheus.get("/api/v1/alerts")["alerts"]
-        return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
+        return {alert["labels"]["alertname"] for alert in self.alerts()}
 
 
 @pytest.fixture(scope="module")
@@ -301,19 +335,49 @@ def test_no_alert_fires_while_all_is_well(monitored):
     assert monitored.firing() == set()
 
 
-def test_rules_of_the_runbook_are_promql(monitored):
-    rules = re.findall(r"^```promql\n(.*?)```$", (REPOSITORY / "docs/operations/runbook.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert len(rules) > 5
+@pytest.mark.parametrize("page", ["runbook", "metrics-generator"])
+def test_rules_of_the_documentation_are_promql(monitored, page):
+    text = (REPOSITORY / f"docs/operations/{page}.md").read_text()
+    rules = re.findall(r"^```promql\n(.*?)```$", text, re.MULTILINE | re.DOTALL)
+    assert len(rules) > 2
     for rule in rules:
         monitored.prometheus.query(rule)
 
 
-@pytest.mark.parametrize("case", ["overrides_break", "storage_fails", "ingester_dies", "log_is_damaged"])
+def limits_with(**spans):
+    """The limits, with more of the processor span-metrics for tenant `shop`."""
+    limits = copy.deepcopy(LIMITS)
+    limits["overrides"]["shop"]["metrics_generator"]["processor"]["span_metrics"] = spans
+    return limits
+
+
+@pytest.mark.parametrize("case", [
+    "overrides_break", "limits_collide", "calls_overflow", "bank_fails", "generator_disk_full", "generator_dies", "storage_fails",
+    "ingester_dies", "log_is_damaged"])
 def test_alerts_fire_when_they_should(monitored, case):
     expected = {name for name, alert in WANTED["alerts"].items() if alert.get("fires_when") == case}
     assert expected
     if case == "overrides_break":
         monitored.write_limits("overrides: [")
+    elif case == "limits_collide":
+        # Right by itself: `team` is a dimension of the configuration.
+        monitored.write_limits(limits_with(dimension_mappings=[{"name": "team", "source_labels": ["a", "b"], "join": "/"}]))
+    elif case == "calls_overflow":
+        kind = otlp.Span.SPAN_KIND_CLIENT
+        waiting = otlp.export(*(otlp.span(kind=kind) for _ in range(4 * MAX_CALLS)))
+        assert monitored.cluster["distributor-0"].push(waiting, headers={"X-Scope-OrgID": "shop"}).status_code == 200
+    elif case == "bank_fails":
+        monitored.call(500, failed=True)
+        eventually(lambda: monitored.call(1, failed=True) or expected <= monitored.firing(), "alerts on series", 60, interval=0.5)
+        (service,) = [alert["labels"] for alert in monitored.alerts() if alert["labels"]["alertname"] == "ServiceFails"]
+        assert service["service"] == "bank"
+    elif case == "generator_disk_full":
+        if monitored.generator_disk.refused:
+            pytest.skip(monitored.generator_disk.refused)
+        ballast = Ballast(monitored.generator_disk.path)
+        ballast.fill()
+    elif case == "generator_dies":
+        monitored.cluster["metrics-generator-0"].kill()
     elif case == "storage_fails":
         monitored.use()
         monitored.storage.set("error")
@@ -330,6 +394,10 @@ def test_alerts_fire_when_they_should(monitored, case):
         newest.write_bytes(newest.read_bytes() + os.urandom(1000))
         ingester.start()
     eventually(lambda: expected <= monitored.firing(), f"{sorted(expected)} fire", 90, interval=0.5)
+    if case == "generator_disk_full":
+        ballast.drop()
+    if case == "limits_collide":
+        monitored.write_limits(LIMITS)
     if case == "overrides_break":
         monitored.write_limits(LIMITS)
         eventually(lambda: not expected & monitored.firing(), "it ends with its cause", interval=0.5)

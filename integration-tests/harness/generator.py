@@ -27,15 +27,17 @@ def generator(directory, urls=(), processors=("span-metrics", "service-graphs"),
     }
 
 
-def call(client="shop", server="bank", name="charge", failed=False, duration=30 * MS):
-    """Export requests of a trace: a root of the client's, its call, and the call at the server."""
+def call(client="shop", server="bank", name="charge", failed=False, duration=30 * MS, namespaces=None):
+    """Export requests of a trace: a root of the client's, its call, and the call at the server. `namespaces`: of both."""
     end = time.time_ns()
     root = otlp.span(name="GET /buy", kind=Span.SPAN_KIND_SERVER, start=end - 3 * duration, duration=3 * duration)
     out = otlp.span(root.trace_id, name=name, kind=Span.SPAN_KIND_CLIENT, parent_span_id=root.span_id,
                     start=end - 2 * duration, duration=duration + 5 * MS)
     into = otlp.span(root.trace_id, name="/" + name, kind=Span.SPAN_KIND_SERVER, parent_span_id=out.span_id,
                      start=end - 2 * duration + 2 * MS, duration=duration, **({"status": ERROR} if failed else {}))
-    return [otlp.export(root, out, service=client), otlp.export(into, service=server)]
+    resources = [{"service.namespace": namespace} for namespace in namespaces] if namespaces else [None, None]
+    return [otlp.export(root, out, service=client, resource=resources[0]),
+            otlp.export(into, service=server, resource=resources[1])]
 
 
 def push_calls(server, count, /, headers=None, **fields):

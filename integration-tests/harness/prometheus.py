@@ -24,11 +24,11 @@ import generator as wire  # noqa: E402
 class Prometheus:
     """Debian's Prometheus with remote write, exemplars and native histograms."""
 
-    def __init__(self, directory, config=None, rules=None):
+    def __init__(self, directory, config=None, rules=None, port=None):
         self.binary = need("prometheus")
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        (self.port,) = free_ports(1)
+        self.port = port or free_ports(1)[0]
         config = {"storage": {"exemplars": {"max_exemplars": 10_000}}, **(config or {})}
         if rules:
             (self.directory / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "test", "rules": rules}]}))
@@ -85,7 +85,7 @@ class Prometheus:
 class Receiver:
     """Takes remote write. `answers`: statuses, or (status, headers), for the next requests; after them `otherwise`."""
 
-    def __init__(self, otherwise=200):
+    def __init__(self, otherwise=200, port=0):
         self.requests, self.answers, self.otherwise = [], [], otherwise
         self.lock = threading.Lock()
         receiver = self
@@ -105,7 +105,7 @@ class Receiver:
             def log_message(self, *_):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
