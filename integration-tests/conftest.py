@@ -67,16 +67,22 @@ def azure_server(tmp_path_factory):
 
 
 @pytest.fixture
-def prometheus(tmp_path):
-    """A Prometheus that takes remote write."""
+def prometheus(tmp_path, servers):
+    """A Prometheus that takes remote write. Servers end before it does: at their end they send what waits."""
     started = Prometheus(tmp_path / "prometheus").start()
     yield started
-    started.stop()
+    try:
+        servers.close()
+    finally:
+        started.stop()
 
 
 @pytest.fixture
-def receiver():
-    """Takes remote write and keeps it."""
+def receiver(servers):
+    """Takes remote write and keeps it, until the last server has ended."""
     started = Receiver()
     yield started
-    started.close()
+    try:
+        servers.close()
+    finally:
+        started.close()

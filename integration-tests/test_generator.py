@@ -23,6 +23,7 @@ def test_spans_become_what_grafana_and_alerts_ask_for(servers, tmp_path):
     try:
         look_at_prometheus(servers, tmp_path, prometheus)
     finally:
+        servers.close()  # sends what waits
         prometheus.stop()
 
 

@@ -1,9 +1,11 @@
 """What the metrics generator collected reaches its receiver: outages, restarts, the end of the process."""
+import socket
 import time
 
 import pytest
 
 from harness.generator import generator, push_calls
+from harness.prometheus import Receiver
 from harness.waiting import eventually
 
 
@@ -80,6 +82,33 @@ def test_end_of_the_process_sends_what_is_counted(servers, tmp_path, receiver):
     assert receiver.latest("traces_service_graph_request_total", client="shop", server="bank") == 3
     # Roots were still waiting for a client.
     assert receiver.latest("traces_service_graph_request_total", client="user", server="shop") == 3
+
+
+@pytest.mark.parametrize("how", ["refuses connections", "never answers"])
+def test_end_is_not_held_up_for_longer_than_configured_and_the_rest_stays_on_disk(servers, tmp_path, how):
+    with socket.socket() as away:
+        away.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        away.bind(("127.0.0.1", 0))
+        port = away.getsockname()[1]
+        if how == "never answers":
+            away.listen(100)
+        config = generator(tmp_path, [f"http://127.0.0.1:{port}/write"], processors=["span-metrics-count"])
+        config["metrics_generator"]["storage"]["remote_write_flush_deadline"] = "3s"
+        server = servers.start(config=config)
+        push_calls(server, 6)
+        eventually(lambda: server.metric("prometheus_remote_storage_samples_pending") > 0, "something waits", 40)
+        begun = time.monotonic()
+        assert server.stop() == 0
+        took = time.monotonic() - begun
+    assert 3 <= took < 15, "it tries as long as it may, and no longer"
+    assert "the rest stays on disk for the next start" in server.logs()
+    receiver = Receiver(port=port)
+    try:
+        server.start()
+        eventually(lambda: receiver.latest("traces_spanmetrics_calls_total", service="bank") == 6, "what was left", 40)
+    finally:
+        servers.close()
+        receiver.close()
 
 
 @pytest.mark.parametrize("retries_429", [False, True])
