@@ -55,6 +55,21 @@ def test_prometheus_that_restarts_has_every_sample_of_its_absence(servers, tmp_p
     assert server.metric("prometheus_remote_storage_samples_failed_total") == 0
 
 
+def test_second_protocol_arrives_or_it_is_noticed_that_it_does_not(servers, tmp_path, prometheus):
+    """Prometheus before 2.54 answers as if all were well, and keeps nothing."""
+    config = generator(tmp_path, [prometheus.write_url], processors=["span-metrics-count"])
+    config["metrics_generator"]["storage"]["remote_write"][0]["protobuf_message"] = "io.prometheus.write.v2.Request"
+    server = servers.start(config=config)
+    push_calls(server, 1)
+    if prometheus.takes_second_protocol():
+        eventually(lambda: prometheus.value('sum(traces_spanmetrics_calls_total{service="bank"})') == 1, "the call", 40)
+        assert server.metric("prometheus_remote_storage_samples_failed_total") == 0
+        return
+    eventually(lambda: server.metric("prometheus_remote_storage_samples_failed_total") > 0, "samples without confirmation", 40)
+    assert prometheus.value("sum(traces_spanmetrics_calls_total)") is None
+    assert "does not confirm all that was sent" in server.logs()
+
+
 def test_what_waits_survives_kill_9(servers, tmp_path, receiver):
     receiver.otherwise = 503
     server = servers.start(config=generator(tmp_path, [receiver.write_url]))

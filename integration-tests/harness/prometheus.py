@@ -70,6 +70,11 @@ class Prometheus:
         assert answer["status"] == "success", answer
         return answer["data"]
 
+    def takes_second_protocol(self):
+        """Whether remote write may be io.prometheus.write.v2."""
+        version = self.get("/api/v1/status/buildinfo")["version"]
+        return tuple(int(number) for number in version.split("+")[0].split(".")[:2]) >= (2, 54)
+
     def query(self, promql, at=None):
         """An instant query: [(labels, value)]."""
         data = self.get("/api/v1/query", query=promql, **({"time": at} if at else {}))
