@@ -34,6 +34,15 @@ def run(*command, **kwargs):
     return subprocess.run([str(c) for c in command], check=True, text=True, **kwargs)
 
 
+def paced_parser(description):
+    """Arguments of a run that sends at one rate."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traces", type=int, default=110_000)
+    parser.add_argument("--rate", type=int, default=40_000, help="spans a second")
+    parser.add_argument("--seconds", type=int, default=50)
+    return parser
+
+
 def prepare(folder, traces):
     """The load file and the sender."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,14 +5,13 @@ memory of a series.
     scripts/bench_generator.py [--traces 110000] [--rate 40000] [--seconds 50] [--names 20000]
 
 Needs what scripts/bench.py needs. Series go to a receiver that takes them and looks at nothing."""
-import argparse
 import pathlib
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from bench import CONFIG, prepare, send, stored_bytes  # noqa: E402
+from bench import CONFIG, paced_parser, prepare, send, stored_bytes  # noqa: E402
 from harness import otlp  # noqa: E402
 from harness.paths import REPOSITORY  # noqa: E402
 from harness.prometheus import Receiver  # noqa: E402
@@ -88,10 +87,7 @@ def series(names):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--traces", type=int, default=110_000)
-    parser.add_argument("--rate", type=int, default=40_000, help="spans a second")
-    parser.add_argument("--seconds", type=int, default=50)
+    parser = paced_parser(__doc__)
     parser.add_argument("--names", type=int, default=20_000, help="span names of the memory run")
     arguments = parser.parse_args()
     load, sender = prepare(REPOSITORY / "target" / "bench", arguments.traces)

@@ -4,7 +4,6 @@
     scripts/bench_policies.py [--traces 110000] [--rate 40000] [--seconds 50] [--repeats 5]
 
 Needs what scripts/bench.py needs."""
-import argparse
 import pathlib
 import statistics
 import sys
@@ -12,7 +11,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from bench import CONFIG, prepare, send, stored_bytes  # noqa: E402
+from bench import CONFIG, paced_parser, prepare, send, stored_bytes  # noqa: E402
 from harness import dialects  # noqa: E402
 from harness.paths import REPOSITORY  # noqa: E402
 from harness.server import Tactus, merge  # noqa: E402
@@ -68,10 +67,7 @@ def questions(server, window, repeats):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--traces", type=int, default=110_000)
-    parser.add_argument("--rate", type=int, default=40_000, help="spans a second")
-    parser.add_argument("--seconds", type=int, default=50)
+    parser = paced_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="of each query")
     arguments = parser.parse_args()
     load, sender = prepare(REPOSITORY / "target" / "bench", arguments.traces)
