@@ -24,6 +24,7 @@ mod rewrite;
 pub mod sections;
 mod show;
 mod size;
+pub mod target;
 mod unsupported;
 mod validate;
 mod yaml;
@@ -38,3 +39,4 @@ pub use per_tenant::{PerTenantError, PerTenantFile, PerTenantOverrides, check_li
 pub use sections::root::Config;
 pub use show::{defaults_yaml, limits_yaml, to_yaml, to_yaml_diff};
 pub use size::UnitSize;
+pub use validate::increasing_buckets;

@@ -6,23 +6,10 @@ mod components;
 mod tenant;
 
 pub(crate) use columns::dedicated_columns;
+pub use tenant::increasing_buckets;
 pub(crate) use tenant::limits;
 
-use crate::sections::root::Config;
-
-/// The targets that a process can run as.
-const TARGETS: &[&str] = &[
-    "all",
-    "all-3.0",
-    "scalable-single-binary",
-    "distributor",
-    "ingester",
-    "querier",
-    "query-frontend",
-    "compactor",
-    "metrics-generator",
-    "metrics-generator-no-local-blocks",
-];
+use crate::{sections::root::Config, target::services_of};
 
 /// Targets of other architectures and of parts that are no process here, each with what does its job: to start and do
 /// nothing would lose data without a word.
@@ -50,7 +37,7 @@ pub(crate) fn validate(config: &Config) -> Result<(), String> {
 }
 
 fn target(target: &str) -> Result<(), String> {
-    if TARGETS.contains(&target) {
+    if !services_of(target).is_empty() {
         return Ok(());
     }
     if let Some((_, instead)) = OTHER_TARGETS.iter().find(|(name, _)| *name == target) {

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use parking_lot::Mutex;
-use tactus_config::Config;
+use tactus_config::{Config, target::services_of};
 use tactus_proto::tactus::v1::{
     ingester_server::Ingester, metrics_generator_server::MetricsGenerator,
 };
@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Error, PlannedPort};
 use settings::Plan;
-pub(crate) use settings::parts_of;
 
 /// The services of instances of the ingester ring.
 pub type IngesterOf = Arc<dyn Fn(&Instance) -> Arc<dyn Ingester> + Send + Sync>;
@@ -117,7 +116,7 @@ impl Cluster {
         let mut places = places.into_iter();
         let mut next = || places.next().expect("one for each ring above");
         let runs_compactor =
-            settings::parts_of(&config.target).contains(&"compactor") && !config.compactor.disabled;
+            services_of(&config.target).contains(&"compactor") && !config.compactor.disabled;
         Ok(Self(Arc::new(Inner {
             ingesters: next(),
             distributors: next(),

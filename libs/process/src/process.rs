@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use parking_lot::Mutex;
 use tactus_cache::Caches;
-use tactus_config::{Config, Loaded, sections::client::GrpcClient};
+use tactus_config::{Config, Loaded, sections::client::GrpcClient, target::services_of};
 use tactus_overrides::Overrides;
 use tactus_rpc::Channels;
 use tactus_server::{auth::Authenticator, operational::ServiceState};
@@ -17,7 +17,7 @@ use crate::{
     Announcer, CheckLimits, Error,
     banner::{self, Addresses},
     bucket, caches,
-    cluster::{Cluster, parts_of},
+    cluster::Cluster,
     operational::{self, States},
     polling, settings,
 };
@@ -277,7 +277,7 @@ impl Process {
 /// what only the store itself can say.
 pub(crate) fn bucket_settings(config: &Config) -> Result<(), Error> {
     let opens = ["ingester", "querier", "query-frontend", "compactor"];
-    if !parts_of(&config.target).iter().any(|part| opens.contains(part)) {
+    if !services_of(&config.target).iter().any(|part| opens.contains(part)) {
         return Ok(());
     }
     let settings = bucket::bucket(&config.storage.trace)?;

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tactus_config::{
     Config, GoDuration, Loaded,
     sections::{client::GrpcClient, server::Server, storage::TraceStorage},
+    target::services_of,
 };
 use tactus_overrides::LimitsCheck;
 use tactus_server::{
@@ -18,7 +19,7 @@ use tactus_storage::{Bucket, PollerSettings};
 use tactus_rpc::{ChannelSettings, Compression};
 use tactus_tls::ServerTls;
 
-use crate::{CheckLimits, Error, bucket, cluster::parts_of};
+use crate::{CheckLimits, Error, bucket};
 
 /// How long a tenant has no blocks before it is deleted, where no age is given.
 const EMPTY_TENANT_AGE: Duration = Duration::from_secs(12 * 3600);
@@ -131,7 +132,7 @@ fn check_of(config: Arc<Config>, check: CheckLimits) -> LimitsCheck {
         let forwarders = &config.distributor.forwarders;
         let is_known = |name: &&String| forwarders.iter().any(|known| known.name == **name);
         match limits.forwarders.iter().find(|name| !is_known(name)) {
-            Some(name) if parts_of(&config.target).contains(&"distributor") => Err(format!(
+            Some(name) if services_of(&config.target).contains(&"distributor") => Err(format!(
                 "forwarders: forwarder {name:?} is not a known forwarder, contact your system administrator"
             )),
             _ => Ok(()),

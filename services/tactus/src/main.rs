@@ -5,7 +5,7 @@
 use std::{process::ExitCode, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use tactus_config::Config;
+use tactus_config::{Config, target::is_all};
 use tactus_distributor::part::{Local as LocalToDistributor, ZipkinQueryApi};
 use tactus_ingester::BlockWritten;
 use tactus_process::{Error, Part, PlannedPort, Process, Program};
@@ -55,10 +55,6 @@ fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
         ports.extend(tactus_query_frontend::part::ports(config)?);
     }
     Ok(ports)
-}
-
-fn is_all(target: &str) -> bool {
-    matches!(target, "all" | "all-3.0" | "scalable-single-binary")
 }
 
 fn unknown(target: &str) -> Error {

@@ -24,12 +24,13 @@ pub(crate) fn limits(limits: &Limits) -> Result<(), String> {
         ("service_graphs", &processor.service_graphs.histogram_buckets),
         ("span_metrics", &processor.span_metrics.histogram_buckets),
     ] {
-        increasing(name, buckets.as_deref().unwrap_or_default())?;
+        increasing_buckets(name, buckets.as_deref().unwrap_or_default())?;
     }
     dimensions(&limits.cost_attribution.dimensions)
 }
 
-fn increasing(processor: &str, buckets: &[f64]) -> Result<(), String> {
+/// Checks that bounds of buckets of a processor of the metrics generator become larger. Errors: in words for the operator.
+pub fn increasing_buckets(processor: &str, buckets: &[f64]) -> Result<(), String> {
     for (index, pair) in buckets.windows(2).enumerate() {
         if pair[1].is_nan() || pair[1] <= pair[0] {
             return Err(format!(

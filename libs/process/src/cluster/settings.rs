@@ -10,6 +10,7 @@ use std::{
 use tactus_config::{
     Config, GoDuration,
     sections::{memberlist::Memberlist, ring::KvStore},
+    target::services_of,
 };
 use tactus_ring::{
     GossipSettings, LifecyclerSettings, MembershipSettings, RingSettings, Seed, SelfDescription,
@@ -38,23 +39,6 @@ pub(super) struct Plan {
     pub(super) compactors_share: bool,
 }
 
-/// The services of a target.
-pub(crate) fn parts_of(target: &str) -> Vec<&str> {
-    match target {
-        "all" | "all-3.0" | "scalable-single-binary" => {
-            vec![
-                "distributor",
-                "ingester",
-                "querier",
-                "query-frontend",
-                "compactor",
-                "metrics-generator",
-            ]
-        }
-        target => vec![target],
-    }
-}
-
 /// Errors: a store that there is not; settings that contradict each other; no address that others could reach.
 pub(super) fn plan(config: &Config) -> Result<Plan, Error> {
     let gossips = gossips(config)?;
@@ -68,7 +52,7 @@ pub(super) fn plan(config: &Config) -> Result<Plan, Error> {
     let lifecycler = &config.ingester.lifecycler;
     let zone = lifecycler.availability_zone.clone();
     let description = SelfDescription {
-        targets: parts_of(&config.target).into_iter().map(str::to_owned).collect(),
+        targets: services_of(&config.target).into_iter().map(str::to_owned).collect(),
         http_address: SocketAddr::new(ip, server.http_listen_port).to_string(),
         grpc_address: SocketAddr::new(ip, server.grpc_listen_port).to_string(),
         zone: zone.clone(),
@@ -172,7 +156,7 @@ fn gossips(config: &Config) -> Result<bool, Error> {
     ring("distributor.ring", &config.distributor.ring.kvstore)?;
     ring("metrics_generator.ring", &config.metrics_generator.ring.ring.kvstore)?;
     ring("compactor.ring", &config.compactor.ring.ring.kvstore)?;
-    let alone = parts_of(&config.target).len() > 1 || config.target == "compactor";
+    let alone = services_of(&config.target).len() > 1 || config.target == "compactor";
     if !ingesters && !alone {
         return Err(Error::Setup(format!(
             "ingester.lifecycler.ring.kvstore.store: target {} finds the others by memberlist only",

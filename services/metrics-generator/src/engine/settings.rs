@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use tactus_config::increasing_buckets;
 use tactus_config::sections::generator::{self, MetricsGenerator};
 use tactus_config::sections::overrides::GeneratorLimits;
 use tactus_telemetry::log_limited;
@@ -161,17 +162,7 @@ fn or_config<T: Clone>(own: &Option<T>, config: &T) -> T {
 fn buckets(processor: &str, own: &Option<Vec<f64>>, config: &[f64]) -> Result<Vec<f64>, String> {
     let bounds = own.as_deref().unwrap_or(config);
     let bounds = bounds.strip_suffix(&[f64::INFINITY]).unwrap_or(bounds);
-    for (index, pair) in bounds.windows(2).enumerate() {
-        if pair[1].is_nan() || pair[1] <= pair[0] {
-            return Err(format!(
-                "metrics_generator.processor.{processor}.histogram_buckets must be strictly \
-                 increasing: bucket[{}]={} is <= bucket[{index}]={}",
-                index + 1,
-                pair[1],
-                pair[0]
-            ));
-        }
-    }
+    increasing_buckets(processor, bounds)?;
     match bounds.iter().find(|bound| !bound.is_finite()) {
         Some(bound) => Err(format!(
             "metrics_generator.processor.{processor}.histogram_buckets has the bound {bound}"
