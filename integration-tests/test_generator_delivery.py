@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from harness import otlp
 from harness.generator import generator, push_calls
 from harness.prometheus import Receiver
 from harness.waiting import eventually
@@ -68,6 +69,27 @@ def test_second_protocol_arrives_or_it_is_noticed_that_it_does_not(servers, tmp_
     eventually(lambda: server.metric("prometheus_remote_storage_samples_failed_total") > 0, "samples without confirmation", 40)
     assert prometheus.value("sum(traces_spanmetrics_calls_total)") is None
     assert "does not confirm all that was sent" in server.logs()
+
+
+def test_attributes_called_like_labels_of_every_series_hold_up_none(servers, tmp_path, prometheus):
+    """A label twice in one series is refused together with all other series of its request."""
+    config = generator(tmp_path, [prometheus.write_url], processors=["span-metrics", "service-graphs"])
+    config["metrics_generator"]["processor"]["span_metrics"] = {"enable_target_info": True, "dimensions": ["le"]}
+    config["metrics_generator"]["processor"]["service_graphs"]["dimensions"] = ["le", "__name__"]
+    server = servers.start(config=config)
+    server.must_push(otlp.export(
+        otlp.span(name="odd", kind=otlp.Span.SPAN_KIND_SERVER, attributes={"le": "7"}),
+        service="odd", resource={"__name__": "x", "host": "h"}))
+    push_calls(server, 1)
+    eventually(lambda: prometheus.value('sum(traces_spanmetrics_calls_total{service="bank"})') == 1, "another service's", 40)
+    assert prometheus.value('traces_spanmetrics_latency_count{service="odd",__le="7"}') == 1
+    assert prometheus.value('traces_spanmetrics_latency_bucket{service="odd",le="+Inf"}') == 1
+    eventually(lambda: prometheus.value('traces_target_info{job="odd",____name__="x",host="h"}') == 1, "target info", 40)
+    virtual = 'traces_service_graph_request_server_seconds_count{server="odd",__le="7",____name__="x"}'
+    eventually(lambda: prometheus.value(virtual) == 1, "a call", 40)
+    assert server.metric("prometheus_remote_storage_samples_failed_total") == 0
+    page = server.get("/metrics/generated").text
+    assert '____name__="x"' in page and '{__name__' not in page and ',__name__' not in page
 
 
 def test_what_waits_survives_kill_9(servers, tmp_path, receiver):

@@ -31,6 +31,7 @@ use sets::Sets;
 use settings::{valid_trace_id_label, windows};
 
 pub use collect::Collected;
+use labels::free_name;
 pub(crate) use labels::{InvalidUtf8, Labels};
 pub use labels::{Label, cut, sanitized};
 pub(crate) use metric::MetricId;
@@ -93,7 +94,7 @@ impl Registry {
         let external: Vec<Label> = settings
             .external_labels
             .iter()
-            .map(|(name, value)| (Arc::from(name.as_str()), Arc::from(value.as_str())))
+            .map(|(name, value)| (free_name(name), Arc::from(value.as_str())))
             .collect();
         let mut labels = Labels::default();
         labels.clear(0);
@@ -303,9 +304,9 @@ impl Registry {
         }
     }
 
-    /// Name of a label, cut to the limit.
+    /// Name of a label, cut to the limit and none that every series has.
     pub(crate) fn label_name(&self, name: &str) -> Arc<str> {
-        cut(name, self.settings.max_label_name_bytes).into()
+        free_name(cut(name, self.settings.max_label_name_bytes))
     }
 
     /// Empties a label set so that it can be written.

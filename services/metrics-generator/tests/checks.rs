@@ -331,6 +331,63 @@ fn trace_state_tells_the_weight_before_the_attribute() {
 }
 
 #[test]
+fn share_that_is_next_to_nothing_is_none() {
+    let metrics = json!({"span_metrics": {"span_multiplier_key": "r"}});
+    let mut bench = Bench::with(json!({"processors": ["span-metrics"]}), metrics);
+    let shares = [0.25, 5e-324, 1e-310, 1e-300, -0.5];
+    let sampled =
+        |share: &f64| with(span("a", "x", 2, "a1", ""), json!({"attributes": {"r": share}}));
+    let spans: Vec<Value> = shares.iter().map(sampled).collect();
+    bench.push(&services(&["a"]), &json!(spans), PUSH_MS);
+    let kept = bench.collect(COLLECT_MS);
+    assert_eq!(kept.value_with("traces_spanmetrics_calls_total{"), 8.0);
+    assert_eq!(kept.value_with("traces_spanmetrics_latency_count{"), 8.0);
+    assert!((kept.value_with("traces_spanmetrics_latency_sum{") - 0.8).abs() < 1e-9);
+}
+
+#[test]
+fn attributes_called_like_labels_of_every_series_get_a_prefix() {
+    let metrics = json!({
+        "span_metrics": {"enable_target_info": true, "dimensions": ["le"]},
+        "service_graphs": {"dimensions": ["__name__", "le"]},
+    });
+    let mut bench = Bench::with(json!({"processors": ["span-metrics", "service-graphs"]}), metrics);
+    let resources = json!({"a": [["service.name", "a"], ["__name__", "x"], ["..name..", "x"]]});
+    let odd =
+        with(span("a", "x", 3, "a1", ""), json!({"attributes": {"le": "7", "peer.service": "b"}}));
+    bench.push(&resources, &json!([odd]), PUSH_MS);
+    bench.tenant.expire_all(PUSH_MS);
+    let kept = bench.collect(COLLECT_MS);
+    for part in ["traces_target_info{____name__=x,", "server_seconds_sum{____name__=x,__le=7,"] {
+        assert_eq!(kept.samples.keys().filter(|name| name.contains(part)).count(), 1, "{part}");
+    }
+    for name in kept.samples.keys() {
+        let labels = name.split(['{', ',', '}']);
+        let own = labels.filter(|label| label.starts_with("__name__=") || label.starts_with("le="));
+        assert_eq!(own.count(), usize::from(name.contains("_bucket{")), "{name}");
+    }
+}
+
+#[test]
+fn calls_that_wait_expire_when_the_clock_goes_back() {
+    let hour = 3_600_000;
+    let mut bench = Bench::with(
+        json!({"processors": ["service-graphs"]}),
+        json!({"service_graphs": {"wait": "10s", "max_items": 2}}),
+    );
+    let lone = |id: &str| json!([span("a", "x", 3, id, "")]);
+    for id in ["a1", "a2"] {
+        bench.push(&services(&["a"]), &lone(id), PUSH_MS);
+    }
+    bench.tenant.expire(PUSH_MS - 3_000);
+    assert_eq!(bench.own("processor_service_graphs_expired_edges{tenant=\"single-tenant\"}"), 0.0);
+    bench.tenant.expire(PUSH_MS - hour);
+    assert_eq!(bench.own("processor_service_graphs_expired_edges{tenant=\"single-tenant\"}"), 2.0);
+    bench.push(&services(&["a"]), &lone("a3"), PUSH_MS);
+    assert_eq!(bench.own("processor_service_graphs_dropped_spans{tenant=\"single-tenant\"}"), 0.0);
+}
+
+#[test]
 fn target_info_shows_what_a_resource_tells_beside_its_identity() {
     let metrics = json!({"span_metrics": {"enable_target_info": true}});
     let mut bench = Bench::with(json!({"processors": ["span-metrics-size"]}), metrics);

@@ -263,8 +263,10 @@ impl ServiceGraphs {
     /// Ends the calls whose other side did not come in time.
     pub(crate) fn expire(&mut self, texts: &mut Interner, registry: &mut Registry, now_ms: i64) {
         let now = now_ms.div_euclid(1000);
-        self.end(|edge| now >= edge.expires, texts, registry, now_ms);
-        self.filtered.expire(now);
+        // What began long after now did so before the clock went back: nobody should wait for that time to come again.
+        let latest = now.saturating_add(2 * self.settings.wait_ms.div_euclid(1000).max(1));
+        self.end(|edge| now >= edge.expires || edge.expires > latest, texts, registry, now_ms);
+        self.filtered.expire(now, latest);
     }
 
     /// Ends all calls that wait.

@@ -4,6 +4,10 @@ use tactus_model::ValueType;
 
 use super::view::{Name, Names, View};
 
+/// A smaller share means nothing: what a trace state can tell. One span must not make a counter so large that no other
+/// changes it, or infinite.
+const MIN_SHARE: f64 = 1.0 / (1_u64 << 56) as f64;
+
 /// Where the weight of a span is found.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct WeightSettings {
@@ -39,7 +43,9 @@ impl Weight {
         let found = [view.of_span(row, key), view.of_resource(resource, key)];
         for attribute in found.into_iter().flatten() {
             let share = f64::from_bits(attribute.payload);
-            if attribute.value_type == ValueType::Double && share > 0.0 && share.is_finite() {
+            if attribute.value_type == ValueType::Double
+                && (MIN_SHARE..f64::INFINITY).contains(&share)
+            {
                 return 1.0 / share;
             }
         }

@@ -12,6 +12,9 @@ const VARIABLE: &str = "<_>";
 const MAX_DEPTH: usize = 28;
 const MAX_CHILDREN: usize = 1000;
 const MAX_CLUSTERS: usize = 100_000;
+/// Clusters of one path, each of which a name is compared with: names that have little in common but the number of their
+/// tokens, as those in percent encoding, would make each span cost more than the one before.
+const MAX_ALIKE: usize = 256;
 const MIN_SIMILARITY: f64 = 0.3;
 
 /// A path of tokens from the root; the last has clusters.
@@ -52,8 +55,7 @@ impl Drain {
             let sanitized: String = without_end.iter().map(|token| &**token).collect();
             return (sanitized != name).then_some(sanitized);
         }
-        root.insert(&tokens, now_ms);
-        self.clusters += 1;
+        self.clusters += usize::from(root.insert(&tokens, now_ms));
         if self.clusters > MAX_CLUSTERS {
             self.drop_oldest_half();
         }
@@ -107,7 +109,8 @@ impl Node {
         (equal as f64 / tokens.len() as f64 >= MIN_SIMILARITY).then_some(best)
     }
 
-    fn insert(&mut self, tokens: &[&str], now_ms: i64) {
+    /// False if another cluster went for it.
+    fn insert(&mut self, tokens: &[&str], now_ms: i64) -> bool {
         let mut node = self;
         for token in &tokens[..tokens.len().min(MAX_DEPTH)] {
             let known = node.children.contains_key(*token);
@@ -116,7 +119,13 @@ impl Node {
             node = node.children.entry(key.into()).or_default();
         }
         let tokens = tokens.iter().map(|token| (*token).into()).collect();
-        node.clusters.push(Cluster { tokens, used_ms: now_ms });
+        let cluster = Cluster { tokens, used_ms: now_ms };
+        let full = node.clusters.len() >= MAX_ALIKE;
+        match node.clusters.iter_mut().min_by_key(|cluster| cluster.used_ms).filter(|_| full) {
+            Some(oldest) => *oldest = cluster,
+            None => node.clusters.push(cluster),
+        }
+        !full
     }
 
     fn is_empty(&self) -> bool {
@@ -158,6 +167,21 @@ mod tests {
         drain.prune(6);
         assert_eq!(drain.clusters, 0);
         assert_eq!(drain.sanitized("GET /api/users/456", 7), None);
+    }
+
+    #[test]
+    fn names_without_a_pattern_do_not_pile_up() {
+        let mut drain = Drain::default();
+        let name = |number: usize| {
+            let bytes = [0x81 + number % 61, 0x81 + number / 61 % 61, 0x81 + number / 3721 % 61];
+            bytes.map(|byte| format!("%e3%{byte:x}")).concat()
+        };
+        for number in 0..2_000 {
+            drain.sanitized(&name(number), number as i64);
+        }
+        assert!(drain.clusters <= MAX_ALIKE, "{}", drain.clusters);
+        drain.prune(i64::MIN);
+        assert!(drain.clusters <= MAX_ALIKE, "{}", drain.clusters);
     }
 
     #[test]

@@ -13,6 +13,15 @@ pub fn sanitized(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
 }
 
+/// A name that the series of a metric do not have by themselves: `__` goes before `__name__` and `le`. A label twice in a
+/// series makes receivers refuse all that comes with it.
+pub(crate) fn free_name(name: &str) -> Arc<str> {
+    match name {
+        "__name__" | "le" => format!("__{name}").into(),
+        free => free.into(),
+    }
+}
+
 /// The start of a text, at most `limit` bytes of it and whole characters only; 0 is no limit.
 pub fn cut(text: &str, limit: usize) -> &str {
     if limit == 0 || text.len() <= limit {
@@ -145,6 +154,14 @@ mod tests {
         assert_eq!(sanitized("http.method"), "http_method");
         assert_eq!(sanitized("é"), "_");
         assert_eq!(sanitized("1a--b"), "1a__b");
+    }
+
+    #[test]
+    fn names_that_series_have_themselves_are_made_others() {
+        assert_eq!(
+            ["le", "__name__", "level"].map(|n| free_name(n).to_string()),
+            ["__le", "____name__", "level"]
+        );
     }
 
     #[test]

@@ -49,10 +49,10 @@ impl Filtered {
         !self.sides.is_empty() && self.sides.contains_key(&(key, side))
     }
 
-    /// Forgets what has expired.
-    pub(super) fn expire(&mut self, now: i64) {
+    /// Forgets what has expired, and what will only after `latest`.
+    pub(super) fn expire(&mut self, now: i64, latest: i64) {
         while let Some((key, side, expires)) = self.order.front().copied() {
-            if expires > now {
+            if (now + 1..=latest).contains(&expires) {
                 return;
             }
             self.order.pop_front();
@@ -77,11 +77,14 @@ mod tests {
         assert!(filtered.insert(key(1), Side::Client, 10, 2));
         assert!(filtered.insert(key(1), Side::Client, 12, 2));
         assert!(!filtered.insert(key(2), Side::Client, 12, 2), "full");
-        filtered.expire(10);
+        filtered.expire(10, 20);
         assert!(filtered.has(key(1), Side::Client), "was seen again");
         assert!(!filtered.has(key(1), Side::Server));
-        filtered.expire(12);
+        filtered.expire(12, 20);
         assert!(!filtered.has(key(1), Side::Client));
         assert!(filtered.order.is_empty());
+        assert!(filtered.insert(key(3), Side::Client, 5_000, 2));
+        filtered.expire(12, 20);
+        assert!(filtered.order.is_empty(), "from before the clock went back");
     }
 }
