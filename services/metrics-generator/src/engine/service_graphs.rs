@@ -2,6 +2,7 @@
 
 mod edges;
 mod filtered;
+mod half;
 mod record;
 
 use tactus_config::sections::generator::FilterPolicy;
@@ -10,12 +11,11 @@ use tactus_telemetry::log_limited;
 
 use self::edges::{Connection, Edge, EdgeKey, EdgeStore};
 use self::filtered::{Filtered, Side};
+use self::half::{Half, LookedFor};
 use self::record::Recorder;
 use super::interner::{EMPTY, Interner, TextId};
-use super::kinds::seconds;
-use super::policies::Policies;
-use super::view::{Name, Names, View};
-use super::weight::{Weight, WeightSettings};
+use super::view::{Names, View};
+use super::weight::WeightSettings;
 use crate::registry::Registry;
 
 pub(super) use self::record::dimension_labels;
@@ -81,44 +81,6 @@ pub(crate) struct ServiceGraphs {
 }
 
 const UNKNOWN: TextId = TextId::MAX;
-
-/// Attributes, and what spans are used.
-#[derive(Debug)]
-struct LookedFor {
-    service: Name,
-    dimensions: Vec<Name>,
-    peers: Vec<Name>,
-    databases: Vec<Name>,
-    database_hosts: [Name; 3],
-    port: Name,
-    policies: Policies,
-    weight: Weight,
-}
-
-impl LookedFor {
-    fn new(settings: &ServiceGraphsSettings, names: &mut Names) -> Result<Self, String> {
-        Ok(Self {
-            service: names.add("service.name"),
-            dimensions: names.add_all(&settings.dimensions),
-            peers: names.add_all(&settings.peer_attributes),
-            databases: names.add_all(&settings.database_attributes),
-            database_hosts: ["peer.service", "server.address", "network.peer.address"]
-                .map(|name| names.add(name)),
-            port: names.add("network.peer.port"),
-            policies: Policies::new(&settings.policies, names)?,
-            weight: Weight::new(&settings.weight, names),
-        })
-    }
-}
-
-/// A span as one side of a call.
-struct Half {
-    side: Side,
-    key: EdgeKey,
-    service: TextId,
-    connection: Connection,
-    weight: f64,
-}
 
 impl ServiceGraphs {
     /// Makes its metrics, and takes away those that it made with other settings. Calls of which one side waits are taken
@@ -319,90 +281,5 @@ impl ServiceGraphs {
     /// Texts may have other numbers now.
     pub(crate) fn forget_texts(&mut self) {
         self.recorder.forget_texts();
-    }
-}
-
-impl LookedFor {
-    /// Writes what a span tells of a call; `dimensions` is the number of texts of [`Edge::dimensions`].
-    fn write_half(
-        &self,
-        half: &Half,
-        view: &mut View<'_>,
-        row: usize,
-        edge: &mut Edge,
-        dimensions: usize,
-    ) {
-        let spans = &view.batch.spans;
-        let resource = spans.resource[row] as usize;
-        let latency = seconds(spans.duration[row]);
-        edge.connection = half.connection;
-        edge.weight = half.weight;
-        edge.failed |= spans.status[row] == ERROR;
-        if let Some(peer) = self.peers.iter().find_map(|name| view.of_span(row, *name)) {
-            edge.peer = view.value_id(peer);
-        }
-        if dimensions > 0 {
-            self.write_dimensions(half.side, view, row, edge, dimensions);
-        }
-        match half.side {
-            Side::Client => {
-                edge.client = half.service;
-                edge.client_latency = latency;
-                edge.client_end = spans.start[row].wrapping_add(spans.duration[row]);
-                let database =
-                    self.databases.iter().find_map(|name| view.of_either(resource, row, *name));
-                if let Some(database) = database {
-                    edge.connection = Connection::Database;
-                    edge.server_latency = latency;
-                    edge.server = match self.database_host(view, row, resource) {
-                        Some(host) => host,
-                        None => view.value_id(database),
-                    };
-                }
-            }
-            Side::Server => {
-                edge.server = half.service;
-                edge.server_latency = latency;
-                edge.server_start = spans.start[row];
-            }
-        }
-    }
-
-    /// The number of what a database is called by its address.
-    fn database_host(&self, view: &mut View<'_>, row: usize, resource: usize) -> Option<TextId> {
-        let [.., address] = self.database_hosts;
-        let found = self
-            .database_hosts
-            .iter()
-            .find_map(|name| Some((*name, view.of_either(resource, row, *name)?)));
-        let (name, host) = found?;
-        let host = view.value_id(host);
-        let port = (name == address).then(|| view.of_either(resource, row, self.port)).flatten();
-        let Some(port) = port else { return Some(host) };
-        let port = view.value_id(port);
-        let text = [view.interner.get(host), b":", view.interner.get(port)].concat();
-        Some(view.interner.intern(&text))
-    }
-
-    fn write_dimensions(
-        &self,
-        side: Side,
-        view: &mut View<'_>,
-        row: usize,
-        edge: &mut Edge,
-        dimensions: usize,
-    ) {
-        if edge.dimensions.len() != dimensions {
-            edge.dimensions = vec![EMPTY; dimensions].into();
-        }
-        let resource = view.batch.spans.resource[row] as usize;
-        // With a prefix there are labels of clients, then as many of servers.
-        let has_prefix = dimensions > self.dimensions.len();
-        let first = if has_prefix && side == Side::Server { self.dimensions.len() } else { 0 };
-        for (name, text) in self.dimensions.iter().zip(&mut edge.dimensions[first..]) {
-            if let Some(attribute) = view.of_either(resource, row, *name) {
-                *text = view.value_id(attribute);
-            }
-        }
     }
 }

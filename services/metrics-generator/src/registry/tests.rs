@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
+use tactus_model::TraceId;
 
+use super::observe::Set;
 use super::*;
 use crate::series::{Exemplar, NativeHistogram, Sink};
 

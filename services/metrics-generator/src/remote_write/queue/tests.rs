@@ -1,10 +1,12 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::collection::{Collection, Writer};
 use super::super::metrics::{Families, TenantMetrics};
 use super::super::reader::{Bound, Reader, Value, Window};
 use super::super::relabel::Relabeling;
 use super::*;
+use crate::remote_write::entry::Counts;
 use crate::series::{NativeHistogram, Series, Sink};
 
 const LIMITS: Limits =
