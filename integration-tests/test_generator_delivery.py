@@ -121,6 +121,13 @@ def test_end_of_the_process_sends_what_is_counted(servers, tmp_path, receiver):
     assert receiver.latest("traces_service_graph_request_total", client="user", server="shop") == 3
 
 
+def test_end_without_receivers_is_one(servers, tmp_path):
+    server = servers.start(config=generator(tmp_path))
+    push_calls(server, 1)
+    eventually(lambda: server.metric("tempo_metrics_generator_spans_received_total") == 3, "the spans")
+    assert server.stop(20) == 0
+
+
 @pytest.mark.parametrize("how", ["refuses connections", "never answers"])
 def test_end_is_not_held_up_for_longer_than_configured_and_the_rest_stays_on_disk(servers, tmp_path, how):
     with socket.socket() as away:

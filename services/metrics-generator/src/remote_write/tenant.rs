@@ -76,6 +76,8 @@ impl Tenant {
         if let Some(queue) = &tenant.queue {
             tenant.start(queue, common.runtime);
         }
+        // Also without senders: who waits for their end waits for this.
+        tenant.senders.close();
         Ok(tenant)
     }
 
@@ -100,7 +102,6 @@ impl Tenant {
             };
             self.senders.spawn_on(sender.run(), runtime);
         }
-        self.senders.close();
     }
 
     pub(super) fn set_headers(&self, overrides: &BTreeMap<String, Secret>) -> Result<(), Reason> {

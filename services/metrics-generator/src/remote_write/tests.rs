@@ -311,6 +311,16 @@ async fn histograms_and_exemplars_arrive() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tenant_without_remotes_ends_and_may_come_again() {
+    let mut process = Process::start(tempfile::tempdir().unwrap(), Vec::new());
+    process.handle = None;
+    eventually("the tenant ends", || process.remote.tenants.lock().is_empty()).await;
+    process.handle = Some(process.remote.tenant(&tenant(), &BTreeMap::new(), 0).unwrap());
+    let flushed = tokio::time::timeout(Duration::from_secs(20), process.flush()).await;
+    assert!(flushed.is_ok(), "the end of the process waits for nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn relabelling_leaves_series_out_for_one_remote_only() {
     let (all, few) = (Receiver::start().await, Receiver::start().await);
     let rule = tactus_config::sections::remote_write::RelabelConfig {
