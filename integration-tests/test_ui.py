@@ -463,6 +463,66 @@ def test_pages_are_accessible(browser, server, orders, name, look):
         made.close()
 
 
+def test_live_tail_follows_stops_and_goes_on(visit, server):
+    def push(name, **fields):
+        server.must_push(otlp.export(otlp.span(name=name, **fields), service="live"))
+
+    page = visit.open("ui/live")
+    page.get_by_text("Spans that match are shown here").wait_for()
+    page.fill("#query", '{ resource.service.name = "live" && name =~ `tick.*` }')
+    page.press("#query", "Enter")
+    page.get_by_text("Spans that match are shown here").wait_for()
+    assert parameters(page)["q"] == '{ resource.service.name = "live" && name =~ `tick.*` }'
+    trace, began = os.urandom(16), time.monotonic()
+    push("tick 1", trace_id=trace, status=Status(code=Status.STATUS_CODE_ERROR, message=MARKUP))
+    push("other")
+    page.locator(".live tbody tr", has_text="tick 1").wait_for()
+    shown = time.monotonic() - began
+    assert shown < 1, f"{shown:.2f} s from the push to the row"
+    page.get_by_role("button", name="Pause").click()
+    push("tick 2")
+    page.get_by_text("1 came since").wait_for()
+    assert page.locator(".live tbody tr").count() == 1
+    page.keyboard.press("p")
+    page.locator(".live tbody tr").first.filter(has_text="tick 2").wait_for()
+    assert "2 matched" in page.locator(".live-counts").inner_text()
+    page.locator(".live a", has_text="tick 1").click()
+    page.locator("h1", has_text="live tick 1").wait_for()
+    assert trace.hex() in page.url
+    visit.check()
+
+
+def test_live_tail_says_what_it_leaves_out_and_why_it_cannot_follow(visit, server):
+    page = visit.open("ui/live")
+    page.get_by_text("Spans that match are shown here").wait_for()
+    server.must_push(otlp.export(*(otlp.span(name=f"flood {n}") for n in range(900)), service="flood"))
+    page.get_by_text("spans that match were left out").wait_for()
+    assert page.locator(".live tbody tr").count() <= 500
+    visit.expect("400")
+    page.fill("#query", "{ } >> { }")
+    page.press("#query", "Enter")
+    page.get_by_role("alert").filter(has_text="one filter of single spans").wait_for()
+    visit.check()
+
+
+@pytest.mark.parametrize("look", ["light wide", "dark narrow"])
+def test_live_tail_obeys_rules_of_accessibility(browser, server, look):
+    theme, width = look.split()
+    size = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}[width]
+    made = Visit(browser, server.url, color_scheme=theme, viewport=size)
+    try:
+        page = made.open("ui/live")
+        page.get_by_text("Spans that match are shown here").wait_for()
+        spans = [otlp.span(name=f"seen {n}", attributes={"k": "v" * 300}) for n in range(5)]
+        server.must_push(otlp.export(*spans, service="live"))
+        page.locator(".live tbody tr").nth(4).wait_for()
+        assert made.axe() == []
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        made.check()
+    finally:
+        made.close()
+
+
 def test_values_of_spans_stay_text(visit, server, orders):
     trace = os.urandom(16)
     names = [MARKUP, "javascript:alert(1)", "\u202egnp.exe", "a\0b", "x" * 200_000]

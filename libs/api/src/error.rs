@@ -32,6 +32,12 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// The tenant has as many live tails as it may.
+    #[error("too many live tails at a time (limit: {limit}, query_frontend.live_tail.max_tails_per_tenant)")]
+    TooManyTails {
+        /// The limit.
+        limit: usize,
+    },
     /// The query would take more than one query may; the text names the limit. Unlike [`Self::Invalid`] it shows
     /// only when the query runs.
     #[error("{0}")]
@@ -63,7 +69,9 @@ impl Error {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::TraceTooLarge { .. } | Self::LimitExceeded(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::QueueFull | Self::TooManyQueries { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::QueueFull | Self::TooManyQueries { .. } | Self::TooManyTails { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Cancelled => StatusCode::from_u16(499).expect("499 is between 100 and 999"),
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::ApiTimeout | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -78,9 +86,10 @@ impl Error {
             Self::Invalid(_) => Code::InvalidArgument,
             Self::NotFound => Code::NotFound,
             Self::TraceTooLarge { .. } => Code::Unknown,
-            Self::QueueFull | Self::TooManyQueries { .. } | Self::LimitExceeded(_) => {
-                Code::ResourceExhausted
-            }
+            Self::QueueFull
+            | Self::TooManyQueries { .. }
+            | Self::TooManyTails { .. }
+            | Self::LimitExceeded(_) => Code::ResourceExhausted,
             Self::Cancelled => Code::Cancelled,
             Self::ApiTimeout => Code::DeadlineExceeded,
             Self::NotImplemented(_) => Code::Unimplemented,

@@ -1,7 +1,7 @@
 //! The public query API as a client sees it: parameters in, JSON or protobuf out, errors as texts.
 //!
 //! [`request`] parses and checks parameters, [`job`] compiles requests between services, [`trace`] and [`search`] combine
-//! partial answers, [`metrics`] has the messages of series, [`explain`] tells how a query was run, [`json`] writes the
+//! partial answers, [`live_tail`] has what both ends of one go by, [`metrics`] has the messages of series, [`explain`] tells how a query was run, [`json`] writes the
 //! messages of `tempopb` by the protobuf-JSON rules that clients rely on: names and their order, numbers of 64 bits
 //! as strings, zero values left out. Nothing here does I/O or knows where an answer comes from.
 #![warn(missing_docs)]
@@ -11,6 +11,7 @@ mod error;
 pub mod explain;
 pub mod job;
 pub mod json;
+pub mod live_tail;
 mod logfmt;
 pub mod metrics;
 mod number;

@@ -8,11 +8,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use axum::Router;
 use parking_lot::Mutex;
 use tactus_config::{Config, target::services_of};
-use tactus_proto::tactus::v1::{
-    ingester_server::Ingester, metrics_generator_server::MetricsGenerator,
+use tactus_proto::{
+    DynLiveTail,
+    tactus::v1::{ingester_server::Ingester, metrics_generator_server::MetricsGenerator},
 };
 use tactus_ring::{Instance, Lifecycler, LifecyclerSettings, Member, Membership, Ring, owns_hash};
-use tactus_rpc::{Channels, Ingesters, MetricsGenerators};
+use tactus_rpc::{Channels, Ingesters, LiveTails, MetricsGenerators};
 use tactus_storage::poller::Owns;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,9 @@ use settings::Plan;
 
 /// The services of instances of the ingester ring.
 pub type IngesterOf = Arc<dyn Fn(&Instance) -> Arc<dyn Ingester> + Send + Sync>;
+
+/// The live tails of instances of the ingester ring.
+pub type LiveTailOf = Arc<dyn Fn(&Instance) -> Arc<DynLiveTail> + Send + Sync>;
 
 /// The services of instances of the ring of metrics generators.
 pub type GeneratorOf = Arc<dyn Fn(&Instance) -> Arc<dyn MetricsGenerator> + Send + Sync>;
@@ -150,6 +154,13 @@ impl Cluster {
         let local = local.map(|ingester| (self.0.ingesters.settings.address.clone(), ingester));
         let ingesters = Ingesters::new(channels.clone(), local, self.0.call_timeout);
         Arc::new(move |instance| ingesters.at(&instance.address))
+    }
+
+    /// How the live tails of the ring's ingesters are called. `local`: the one in this process.
+    pub fn live_tail_of(&self, channels: &Channels, local: Option<Arc<DynLiveTail>>) -> LiveTailOf {
+        let local = local.map(|tail| (self.0.ingesters.settings.address.clone(), tail));
+        let tails = LiveTails::new(channels.clone(), local);
+        Arc::new(move |instance| tails.at(&instance.address))
     }
 
     /// The distributors.

@@ -29,7 +29,7 @@ mod runtime_metrics;
 pub mod settings;
 
 pub use announce::Announcer;
-pub use cluster::{Cluster, GeneratorOf, IngesterOf};
+pub use cluster::{Cluster, GeneratorOf, IngesterOf, LiveTailOf};
 pub use part::{AddGrpc, Part, ReadyCheck};
 pub use port::{Port, address_of};
 pub use preflight::PlannedPort;

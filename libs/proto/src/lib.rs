@@ -37,6 +37,11 @@ pub mod otlp {
     };
 }
 
+/// The live tail of an ingester, wherever it runs.
+pub type DynLiveTail = dyn tactus::v1::live_tail_server::LiveTail<
+        TailStream = tonic::codegen::BoxStream<tactus::v1::TailResponse>,
+    >;
+
 /// Text for display of a text field that is carried as bytes: invalid UTF-8 becomes U+FFFD.
 pub fn lossy(text: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(text)

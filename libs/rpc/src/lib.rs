@@ -7,7 +7,9 @@
 mod channels;
 mod generator;
 mod ingester;
+mod live_tail;
 
 pub use channels::{ChannelSettings, Channels, Compression, Connection, Error, INTERNAL_TOKEN};
 pub use generator::MetricsGenerators;
 pub use ingester::{Ingesters, RemoteIngester};
+pub use live_tail::LiveTails;

@@ -49,6 +49,26 @@ impl RootExpr {
             Query::Metrics(metrics) => Some(metrics),
         }
     }
+
+    /// True if each span is found or not by itself, whatever other spans there are: one filter, and `select()`s behind it.
+    pub fn judges_spans_alone(&self) -> bool {
+        let Query::Search(pipeline) = &self.query else { return false };
+        let Some((PipelineStage::Spanset(SpansetExpression::Filter(filter)), rest)) =
+            pipeline.stages.split_first()
+        else {
+            return false;
+        };
+        let mut alone = true;
+        let mut visit = |attribute: &Attribute| alone &= !attribute.depends_on_other_spans();
+        filter.expression.for_each_attribute(&mut visit);
+        for stage in rest {
+            match stage {
+                PipelineStage::Select(attributes) => attributes.iter().for_each(&mut visit),
+                _ => return false,
+            }
+        }
+        alone
+    }
 }
 
 /// The two kinds of query.

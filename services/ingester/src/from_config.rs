@@ -12,7 +12,7 @@ use tactus_ring::{Operation, Ring};
 use tactus_storage::meta::DedicatedColumn;
 use tactus_telemetry::error_text;
 
-use crate::settings::{Limits, OfTenant, Settings};
+use crate::settings::{Limits, LiveTailSettings, OfTenant, Settings};
 
 mod tail_sampling;
 
@@ -50,6 +50,11 @@ pub fn settings(
         dedicated_columns: columns(config, Arc::clone(overrides))?,
         limits: limits(config, Arc::clone(overrides), ring),
         tail_sampling: tail_sampling::of_tenants(config, Arc::clone(overrides))?,
+        live_tail: LiveTailSettings {
+            max_tails_per_tenant: ingester.live_tail.max_tails_per_tenant,
+            max_tails: ingester.live_tail.max_tails,
+            max_buffer_bytes: ingester.live_tail.max_buffer_bytes,
+        },
         ..built_in
     })
 }

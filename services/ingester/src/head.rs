@@ -319,7 +319,9 @@ impl Head {
     }
 }
 
-fn append_replayed(
+/// Appends a push that was stored before, without the spans that were refused then and those of known origins; all of
+/// it or nothing.
+pub(crate) fn append_replayed(
     builder: &mut BatchBuilder,
     push: &PushRequest,
     refused: &[u32],

@@ -25,6 +25,7 @@ use crate::{
     generation::{Generation, Tenant},
     head::{Appended, Head},
     layout::{Layout, parse_part_range},
+    live_tail::LiveTails,
     metrics::Metrics,
     replay,
     seal::Sealing,
@@ -56,6 +57,7 @@ pub struct Ingester {
     /// Some tenant may have segments whose traces are not decided.
     pub(crate) has_pending: AtomicBool,
     measure: Mutex<()>,
+    pub(crate) live_tails: Arc<LiveTails>,
     /// Queries that run at the same time.
     pub(crate) query_slots: Arc<Semaphore>,
     itself: Weak<Self>,
@@ -83,13 +85,16 @@ impl Ingester {
         };
         let (wal, log_replay) = Wal::open(Layout::log(&root), wal_settings)?;
         let layout = Layout::create(&root).map_err(Error::io("create", &root))?;
+        let metrics = Metrics::new(registry);
+        let live_tails = LiveTails::new(settings.live_tail, metrics.clone());
         let ingester = Arc::new_cyclic(|itself| Self {
             flushes: Flushes::new(settings.concurrent_flushes),
             layout,
             wal,
             bucket,
             written,
-            metrics: Metrics::new(registry),
+            metrics,
+            live_tails,
             current: RwLock::new(Arc::new(Generation::new(false))),
             tenants: RwLock::default(),
             sealing: tokio::sync::Mutex::new(Sealing::default()),
@@ -164,6 +169,7 @@ impl Ingester {
             claim.store(&appended.origins);
         }
         drop(generation);
+        self.live_tails.show(tenant, push, &appended);
         let live = self.live_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if live >= self.settings.generation_bytes {
             self.wake.notify_one();
@@ -283,9 +289,15 @@ impl Ingester {
         self.itself.upgrade().ok_or_else(|| tonic::Status::unavailable("Ingester is shutting down"))
     }
 
-    /// Refuses pushes from now on.
+    /// For tasks that must not keep it alive.
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        Weak::clone(&self.itself)
+    }
+
+    /// Refuses pushes from now on; who looked at them is told so.
     pub(crate) fn stop_pushes(&self) {
         self.stopping.store(true, Ordering::Release);
+        self.live_tails.close();
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Metrics {
     pub(crate) refused_pushes: CounterVec<1>,
     pub(crate) duplicate_spans: Counter,
     pub(crate) attributes_truncated: CounterVec<1>,
+    pub(crate) tails: Gauge,
+    pub(crate) tail_skipped_spans: Counter,
     pub(crate) tail_sampling: TailSamplingMetrics,
 }
 
@@ -130,6 +132,11 @@ impl Metrics {
                 "tempo_distributor_attributes_truncated_total",
                 "Attribute keys and values cut to max_attribute_bytes.",
                 ["tenant"],
+            ),
+            tails: registry.gauge("tactus_ingester_live_tails", "Live tails that are open."),
+            tail_skipped_spans: registry.counter(
+                "tactus_ingester_live_tail_skipped_spans_total",
+                "Spans that a live tail did not look at, because its buffer was full.",
             ),
             tail_sampling: TailSamplingMetrics::new(registry),
         }

@@ -11,7 +11,7 @@ use axum::{
 use http::StatusCode;
 use tactus_model::TenantId;
 use tactus_process::{Error, Part, Process};
-use tactus_proto::tactus::v1::ingester_server::{self, IngesterServer};
+use tactus_proto::tactus::v1::{ingester_server::IngesterServer, live_tail_server::LiveTailServer};
 use tactus_server::http::error_line;
 use tactus_telemetry::error_text;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use crate::{BlockWritten, Ingester, Settings, downscale::Downscale, from_config}
 /// How long SIGTERM waits for blocks to reach object storage. What does not make it stays on local disk.
 const FLUSH_GRACE: Duration = Duration::from_secs(25);
 
-/// Opens the ingester's directory and reads back what is in it. The service is for those in the same process.
+/// Opens the ingester's directory and reads back what is in it. The ingester is for those in the same process.
 ///
 /// `written` is told of each block that came into object storage.
 ///
@@ -30,7 +30,7 @@ const FLUSH_GRACE: Duration = Duration::from_secs(25);
 pub async fn part(
     process: &Process,
     written: BlockWritten,
-) -> Result<(Part, Arc<dyn ingester_server::Ingester>), Error> {
+) -> Result<(Part, Arc<Ingester>), Error> {
     let config = process.config();
     let failed = |source: crate::Error| Error::Part { part: "ingester", source: Box::new(source) };
     // A process alone shares its block list.
@@ -48,7 +48,6 @@ pub async fn part(
         process.registry(),
     )
     .map_err(failed)?;
-    let service: Arc<dyn ingester_server::Ingester> = Arc::clone(&ingester) as _;
     let mut part = Part::new("ingester");
     part.endpoints = vec!["/flush", "/shutdown", "/ingester/prepare-downscale"];
     part.admin = Router::new().route("/flush", any(flush)).with_state(Arc::clone(&ingester));
@@ -60,8 +59,12 @@ pub async fn part(
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd)
         .send_compressed(CompressionEncoding::Zstd);
+    let tail_server = LiveTailServer::from_arc(Arc::clone(&ingester))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .send_compressed(CompressionEncoding::Zstd);
     part.grpc.push(Arc::new(move |routes| {
-        routes.add_service(server.clone());
+        routes.add_service(server.clone()).add_service(tail_server.clone());
     }));
     let cluster = process.cluster().clone();
     let readiness = cluster.clone();
@@ -92,7 +95,7 @@ pub async fn part(
         }
         cluster.leave_ingesters(leaving.is_prepared()).await;
     }));
-    Ok((part, service))
+    Ok((part, ingester))
 }
 
 /// A process of one ingester. It keeps no block list: those that do are told of blocks.

@@ -228,7 +228,7 @@ impl Protocol for Ingester {
 
 impl Ingester {
     /// Runs a query away from the threads that serve connections, a bounded number at a time.
-    async fn query<R: Send + 'static>(
+    pub(crate) async fn query<R: Send + 'static>(
         &self,
         run: impl FnOnce(&Ingester, &Stop) -> R + Send + 'static,
     ) -> Result<R, Status> {

@@ -68,6 +68,19 @@ pub struct Settings {
     pub limits: OfTenant<Limits>,
     /// Which whole traces are kept; `None`: all, as they come. The same settings must be the same allocation.
     pub tail_sampling: OfTenant<Option<Arc<TailSampling>>>,
+    /// Live tails.
+    pub live_tail: LiveTailSettings,
+}
+
+/// Bounds of live tails.
+#[derive(Debug, Clone, Copy)]
+pub struct LiveTailSettings {
+    /// Open at a time for a tenant.
+    pub max_tails_per_tenant: usize,
+    /// Open at a time.
+    pub max_tails: usize,
+    /// Bytes of spans that wait to be looked at, of each tail; what comes beyond is counted and not looked at.
+    pub max_buffer_bytes: usize,
 }
 
 /// A setting that may differ by tenant and change at any time.
@@ -174,6 +187,11 @@ impl Settings {
                 max_attribute_bytes: 2048,
             }),
             tail_sampling: OfTenant::all(None),
+            live_tail: LiveTailSettings {
+                max_tails_per_tenant: 10,
+                max_tails: 20,
+                max_buffer_bytes: 4 << 20,
+            },
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod blocks;
+mod live_tail;
 mod metrics;
 mod replicas;
 mod tail_sampling;

@@ -9,6 +9,7 @@ use tactus_process::{Error, memory, settings::poll_interval};
 
 use crate::jaeger::JaegerSettings;
 use crate::jaeger_grpc::MessageLimits;
+use crate::live_tail::LiveTailSettings;
 use crate::queue::WeightSettings;
 use crate::results::ResultSettings;
 use crate::settings::{
@@ -84,6 +85,17 @@ pub(crate) fn settings(config: &Config, caches: &Caches) -> Result<Settings, Err
             metrics: service_level(&metrics.slo),
         },
     })
+}
+
+/// Live tails.
+pub(crate) fn live_tail(config: &Config) -> LiveTailSettings {
+    let live_tail = &config.query_frontend.live_tail;
+    LiveTailSettings {
+        max_tails_per_tenant: live_tail.max_tails_per_tenant,
+        max_spans_per_second: live_tail.max_spans_per_second,
+        max_buffered_spans: live_tail.max_buffered_spans,
+        max_duration: live_tail.max_duration.as_std(),
+    }
 }
 
 /// Jaeger's query APIs.

@@ -10,29 +10,33 @@ use futures_util::future::BoxFuture;
 use tactus_config::Config;
 use tactus_overrides::http::{change_router, read_router};
 use tactus_process::{Error, Part, PlannedPort, Process, ReadyCheck, settings::tenancy};
+use tactus_proto::DynLiveTail;
 use tactus_proto::tactus::v1::{ingester_server, querier_server};
 use tactus_server::auth::{Access, guard};
 use tactus_server::http::{not_found, with_path_prefix};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::jaeger::{JaegerQueries, JaegerSettings, jaeger_router};
 use crate::jaeger_grpc::Answering;
 use crate::listeners::{self, Served};
 use crate::zipkin::zipkin_router;
 use crate::{
-    Frontend, JobQueue, QueuedParts, WriteSpans, from_config, router, streaming_service,
+    Frontend, JobQueue, LiveTails, QueuedParts, TailSource, TailSources, WriteSpans, from_config, router, streaming_service,
     tail_sampling, ui_router,
 };
 
 /// When the process stops, queries that run may take so long.
 const STOP_GRACE: Duration = Duration::from_secs(30);
 
-/// The services in the same process that can run jobs.
+/// The services in the same process that queries ask.
 pub struct Local {
     /// Recent data.
     pub recent: Arc<dyn ingester_server::Ingester>,
     /// Blocks.
     pub querier: Arc<dyn querier_server::Querier>,
+    /// Spans of this process's ingester as they are pushed.
+    pub live_tail: Arc<DynLiveTail>,
 }
 
 impl std::fmt::Debug for Local {
@@ -55,9 +59,10 @@ pub async fn part(
     let caches = process.caches().await?;
     let settings = from_config::settings(config, &caches)?;
     let queue = JobQueue::new(settings.queue(), process.registry());
-    if let Some(Local { recent, querier }) = local {
+    let live_tail = local.map(|Local { recent, querier, live_tail }| {
         queue.add_local_worker(querier, recent, settings.querier_parallelism);
-    }
+        live_tail
+    });
     let overrides = Arc::clone(process.overrides());
     let frontend = Frontend::over_queue(
         QueuedParts {
@@ -114,7 +119,14 @@ pub async fn part(
     let on_main = JaegerSettings { base_path: "/jaeger".to_owned(), ..settings.clone() };
     let zipkin = zipkin_router(Arc::clone(&frontend), from_config::zipkin(config));
     part.zipkin = guard(zipkin.clone(), Access::Read, process.authenticator()).fallback(not_found);
-    let pages = pages(&frontend, process);
+    let tails_end = CancellationToken::new();
+    let tails = LiveTails::new(
+        from_config::live_tail(config),
+        tail_sources(process, live_tail),
+        config.ingester.lifecycler.ring.replication_factor,
+        tails_end.clone(),
+    );
+    let pages = pages(&frontend, tails, process);
     part.read = part
         .read
         .merge(jaeger_router(Arc::clone(&frontend), on_main))
@@ -128,6 +140,8 @@ pub async fn part(
     let served = Served { jaeger, jaeger_pages, answering, write, zipkin, ready };
     let closed = open_query_apis(&mut part, process, served)?;
     part.stop = Some(Box::pin(async move {
+        // Ports close when what they answer has ended.
+        tails_end.cancel();
         closed.await;
         queue.stop(STOP_GRACE).await;
     }));
@@ -135,14 +149,40 @@ pub async fn part(
 }
 
 /// The pages, which are for everyone, and their API, which is behind authentication.
-fn pages(frontend: &Arc<Frontend>, process: &Process) -> Router {
-    let api = guard(ui_router(Arc::clone(frontend)), Access::Read, process.authenticator());
+fn pages(frontend: &Arc<Frontend>, tails: LiveTails, process: &Process) -> Router {
+    let api = ui_router(Arc::clone(frontend), tails);
+    let api = guard(api, Access::Read, process.authenticator());
     // The pages ask for credentials themselves: at a challenge browsers open a dialog of their own.
     let api = api.layer(map_response(async |mut response: Response| {
         response.headers_mut().remove(WWW_AUTHENTICATE);
         response
     }));
     tactus_ui::router().merge(api)
+}
+
+/// The ingesters that live tails ask: those of the ring, or the only one.
+fn tail_sources(process: &Process, local: Option<Arc<DynLiveTail>>) -> TailSources {
+    let cluster = process.cluster();
+    match local {
+        Some(service) if cluster.is_alone() => {
+            let only = TailSource { id: "local".to_owned(), service };
+            Arc::new(move || vec![only.clone()])
+        }
+        local => {
+            let (ring, of) =
+                (cluster.ingester_ring(), cluster.live_tail_of(process.channels(), local));
+            Arc::new(move || {
+                let view = ring.view();
+                let alive = view.instances().iter().filter(|instance| instance.alive);
+                alive
+                    .map(|instance| TailSource {
+                        id: instance.id.to_string(),
+                        service: of(instance),
+                    })
+                    .collect()
+            })
+        }
+    }
 }
 
 /// Lets the ports of the query APIs open when the part starts. Returns what closes them.

@@ -389,7 +389,7 @@ fn value_type(text: &str) -> Option<TagValueType> {
     [Bool, Duration, Float, Int, Keyword, String].into_iter().find(|known| known.text() == text)
 }
 
-fn refused(error: JobError) -> Error {
+pub(crate) fn refused(error: JobError) -> Error {
     match error {
         JobError::Unsupported(error) => Error::NotImplemented(error.to_string()),
         error => Error::Invalid(error.to_string()),

@@ -9,6 +9,7 @@ use tactus_config::{Config, target::is_all};
 use tactus_distributor::part::{Local as LocalToDistributor, ZipkinQueryApi};
 use tactus_ingester::BlockWritten;
 use tactus_process::{Error, Part, PlannedPort, Process, Program};
+use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_query_frontend::part::Local;
 
 fn main() -> ExitCode {
@@ -87,9 +88,14 @@ async fn all(process: &Process) -> Result<Vec<Part>, Error> {
         store.blocklist.add_block(meta.clone());
         announcer.tell(meta)
     });
-    let (ingester, recent) = tactus_ingester::part::part(process, written).await?;
+    let (ingester, service) = tactus_ingester::part::part(process, written).await?;
+    let recent: Arc<dyn Ingester> = Arc::clone(&service) as _;
     let jobs = tactus_querier::part::jobs(process, Some(Arc::clone(&recent))).await?;
-    let to_queries = Local { recent: Arc::clone(&jobs.recent), querier: Arc::clone(&jobs.querier) };
+    let to_queries = Local {
+        recent: Arc::clone(&jobs.recent),
+        querier: Arc::clone(&jobs.querier),
+        live_tail: service,
+    };
     let zipkin_query = ZipkinQueryApi::default();
     let (generator, series) = tactus_metrics_generator::part::part(process).await?.unzip();
     let local = LocalToDistributor { ingester: Some(recent), generator: series };

@@ -23,5 +23,13 @@ section! {
         max_live_bytes: u64 = 167_772_160, "memory of live spans; pushes beyond it are refused with a retry hint";
         max_disk_bytes: u64, "size of the log and of spans not yet in a block; pushes beyond it are refused; 0 is no limit";
         flush_object_storage: bool = true, "upload blocks at all";
+        live_tail: IngesterLiveTail, "spans shown while they are pushed";
+    }
+
+    /// Spans shown while they are pushed, to live tails of all query-frontends.
+    IngesterLiveTail {
+        max_tails_per_tenant: usize = 10, "live tails of a tenant at a time";
+        max_tails: usize = 20, "live tails at a time";
+        max_buffer_bytes: usize = 4_194_304, "spans that wait for the filter of a live tail; it is told the number of those beyond";
     }
 }

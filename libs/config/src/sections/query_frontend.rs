@@ -28,6 +28,7 @@ section! {
         max_grpc_streaming_packet_size: usize = 2_097_152, "most bytes of one message of a streamed answer; 0 is no limit";
         streaming_interval: GoDuration = GoDuration::millis(500), "time between two messages of a streamed answer, at least";
         skip_ast_transformations: Vec<String>, "no effect here";
+        live_tail: FrontendLiveTail, "spans shown while they are pushed";
         weights: Weights, "weights of jobs in the queue";
         search: FrontendSearch, "search";
         trace_by_id: FrontendTraceById, "trace by id";
@@ -37,6 +38,14 @@ section! {
     /// Tools for language models.
     McpServer {
         enabled: bool, "serve /api/mcp";
+    }
+
+    /// Spans shown while they are pushed.
+    FrontendLiveTail {
+        max_tails_per_tenant: usize = 5, "live tails of a tenant at a time; a further one gets 429";
+        max_spans_per_second: u32 = 200, "spans that a live tail shows, also when it asks for more; it is told the number of the others";
+        max_buffered_spans: usize = 1_000, "spans that wait for a slow reader; of more, the oldest are left out and counted";
+        max_duration: GoDuration = hours(1), "a live tail ends after so long";
     }
 
     /// Weights of jobs in the queue.

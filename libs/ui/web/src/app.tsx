@@ -18,12 +18,14 @@ const ComparePage = lazy(async () => (await import("./compare/page")).ComparePag
 const ServicesPage = lazy(async () => (await import("./services/page")).ServicesPage, opened === "services");
 const MapPage = lazy(async () => (await import("./map/page")).MapPage, opened === "map");
 const ExplorePage = lazy(async () => (await import("./explore/page")).ExplorePage, opened === "explore");
+const LivePage = lazy(async () => (await import("./live/page")).LivePage, opened === "live");
 
 const PAGES = [
   { name: "search", title: "Search", key: "g s" },
   { name: "services", title: "Services", key: "g v" },
   { name: "map", title: "Map", key: "g m" },
   { name: "explore", title: "Explore", key: "g x" },
+  { name: "live", title: "Live", key: "g l" },
 ] as const;
 
 function Header() {
@@ -65,6 +67,7 @@ function Main() {
   if (shown.name === "services") return <ServicesPage />;
   if (shown.name === "map") return <MapPage />;
   if (shown.name === "explore") return <ExplorePage />;
+  if (shown.name === "live") return <LivePage />;
   return (
     <main>
       <h1>There is no such page</h1>

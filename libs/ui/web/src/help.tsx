@@ -11,6 +11,8 @@ const KEYS = [
   ["g v", "services"],
   ["g m", "map"],
   ["g x", "explore metrics"],
+  ["g l", "live tail"],
+  ["p", "stop the live tail for a moment, or go on"],
   ["↑ ↓", "select the span above or below"],
   ["← →", "fold or open a span"],
   ["n N", "next or previous match"],

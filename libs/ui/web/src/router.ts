@@ -1,7 +1,11 @@
 import { computed, signal } from "@preact/signals";
 
+/** Pages without a name of something in their path. */
+const TOP_PAGES = ["search", "services", "map", "explore", "live"] as const;
+type TopPage = (typeof TOP_PAGES)[number];
+
 export type Page =
-  | { name: "search" | "services" | "map" | "explore" | "unknown" }
+  | { name: TopPage | "unknown" }
   | { name: "trace"; id: string }
   | { name: "compare"; a: string; b: string };
 
@@ -22,7 +26,8 @@ const COMPARE = new RegExp(`^compare/${ID}\\.\\.\\.${ID}$`);
 /** The page of a path below the root. */
 export function pageOf(path: string): Page {
   if (path === "") return { name: "search" };
-  if (path === "search" || path === "services" || path === "map" || path === "explore") return { name: path };
+  const top = TOP_PAGES.find((name) => name === path);
+  if (top) return { name: top };
   const trace = TRACE.exec(path);
   if (trace) return { name: "trace", id: padded(trace[1]) };
   const two = COMPARE.exec(path);

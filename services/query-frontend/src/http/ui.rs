@@ -5,6 +5,7 @@ mod config;
 mod find;
 mod layout;
 mod skeleton;
+mod tail;
 mod traces;
 
 use std::sync::Arc;
@@ -14,14 +15,16 @@ use axum::routing::get;
 
 use super::router;
 use crate::frontend::Frontend;
+use crate::live_tail::LiveTails;
 use traces::OpenTraces;
 
 /// The routes of the pages' API. Put behind authentication; it has no fallback.
-pub fn ui_router(frontend: Arc<Frontend>) -> Router {
-    let shared = Shared { frontend: Arc::clone(&frontend), open: OpenTraces::new() };
+pub fn ui_router(frontend: Arc<Frontend>, tails: LiveTails) -> Router {
+    let shared = Shared { frontend: Arc::clone(&frontend), open: OpenTraces::new(), tails };
     let own = Router::new()
         .route("/api/config", get(config::config))
         .route("/api/check", get(check::check))
+        .route("/api/tail", get(tail::tail))
         .route("/api/traces/{id}/skeleton", get(traces::skeleton))
         .route("/api/traces/{id}/spans", get(traces::spans))
         .route("/api/traces/{id}/find", get(traces::find))
@@ -35,6 +38,7 @@ pub fn ui_router(frontend: Arc<Frontend>) -> Router {
 struct Shared {
     frontend: Arc<Frontend>,
     open: OpenTraces,
+    tails: LiveTails,
 }
 
 /// JSON that a page asks for.

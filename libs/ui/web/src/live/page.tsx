@@ -1,0 +1,224 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import { reason } from "../api";
+import { QueryField } from "../editor/field";
+import { duration, integer, time } from "../format";
+import { shortcuts } from "../keys";
+import { rangeOf } from "../range";
+import { address, padded, params, setParams } from "../router";
+import { Scroll } from "../scroll";
+import { useCheck } from "../search/check";
+import { Problem } from "../search/problem";
+import { Chip } from "../search/results";
+import { Text } from "../text";
+import { add, EMPTY, type Feed, follow, type LiveSpan, MOST_ROWS, rates, resume } from "./feed";
+
+const KINDS = ["", "internal", "server", "client", "producer", "consumer"];
+
+/** Spans as they are pushed. */
+export function LivePage() {
+  const q = params.value.get("q") ?? "{ }";
+  const [text, setText] = useState(q);
+  const [run, setRun] = useState(0);
+  const [isPaused, setPaused] = useState(false);
+  const { feed, said, setFeed } = useFeed(q, run, isPaused);
+  const wrongQuery = useCheck(text, "search");
+  const focusField = useRef<() => void>(() => {});
+  const pause = () => {
+    if (isPaused) setFeed(resume);
+    setPaused(!isPaused);
+  };
+  const toggle = useRef(pause);
+  toggle.current = pause;
+  useEffect(() => {
+    document.title = "Live tail – Tactus";
+    return shortcuts({ "/": () => focusField.current(), p: () => toggle.current() });
+  }, []);
+  useEffect(() => setText(q), [q]);
+  return (
+    <main>
+      <h1 class="hidden">Live tail</h1>
+      <form
+        class="query"
+        onSubmit={(event) => {
+          event.preventDefault();
+          const query = text.trim() || "{ }";
+          if (query === q) setRun(run + 1);
+          else setParams({ q: query }, false);
+        }}
+      >
+        <QueryField
+          value={text}
+          set={setText}
+          range={rangeOf(params.value)}
+          label="TraceQL filter of spans"
+          placeholder="{ status = error } | select(span.http.route)"
+          isWrong={wrongQuery !== null}
+          focus={(focus) => {
+            focusField.current = focus;
+          }}
+        />
+        <button type="submit" class="primary">
+          Run
+        </button>
+        <button type="button" onClick={pause} aria-pressed={isPaused}>
+          {isPaused ? "Go on" : "Pause"}
+        </button>
+      </form>
+      <div id="query-problem" class="problem" aria-live="polite">
+        {wrongQuery && <Problem query={text} problem={wrongQuery} />}
+      </div>
+      {said !== null && (
+        <p class="error" role="alert">
+          ✕ {said}{" "}
+          <button type="button" class="link" onClick={() => setRun(run + 1)}>
+            follow again
+          </button>
+        </p>
+      )}
+      <Strip feed={feed} isPaused={isPaused} isOpen={said === null} />
+      {feed.rows.length > 0 && <Rows rows={feed.rows} />}
+      {feed.rows.length === 0 && said === null && feed.counts && (
+        <p class="hint">Spans that match are shown here when they come. Nothing is shown of before.</p>
+      )}
+    </main>
+  );
+}
+
+/** Follows a filter while the page is seen. `run`: another number begins anew. */
+function useFeed(q: string, run: number, isPaused: boolean) {
+  const [feed, setFeed] = useState<Feed>(EMPTY);
+  const [said, setSaid] = useState<string | null>(null);
+  const [isSeen, setSeen] = useState(!document.hidden);
+  const paused = useRef(isPaused);
+  paused.current = isPaused;
+  useEffect(() => {
+    const look = () => setSeen(!document.hidden);
+    document.addEventListener("visibilitychange", look);
+    return () => document.removeEventListener("visibilitychange", look);
+  }, []);
+  useEffect(() => setFeed(EMPTY), [q, run]);
+  useEffect(() => {
+    if (!isSeen) return;
+    const stop = new AbortController();
+    setSaid(null);
+    setFeed((feed) => ({ ...feed, counts: null, history: [] }));
+    (async () => {
+      try {
+        const updates = follow(q, stop.signal);
+        for (;;) {
+          const next = await updates.next();
+          if (next.done) return setSaid(`The live tail ended: ${next.value}.`);
+          setFeed((feed) => add(feed, next.value, paused.current, Date.now()));
+        }
+      } catch (failure) {
+        if (!stop.signal.aborted) setSaid(reason(failure));
+      }
+    })();
+    return () => stop.abort();
+  }, [q, run, isSeen]);
+  return { feed, said, setFeed };
+}
+
+/** What matched, what of it is shown, and what is not. */
+function Strip({ feed, isPaused, isOpen }: { feed: Feed; isPaused: boolean; isOpen: boolean }) {
+  const { counts, held, lost } = feed;
+  if (!counts) return isOpen ? <p role="status">connecting…</p> : null;
+  const a = rates(feed);
+  const missing = counts.ingestersExpected - counts.ingesters;
+  return (
+    <>
+      <p class="live-counts">
+        <span class={isOpen && !isPaused ? undefined : "muted"}>
+          ● {isPaused ? "paused" : isOpen ? "live" : "ended"}
+        </span>{" "}
+        · {integer(counts.matched)} matched ({perSecond(a.matched)}) · {integer(counts.shown)} shown (
+        {perSecond(a.shown)}) · {integer(counts.dropped)} left out
+        {isPaused && ` · ${integer(held.length + lost)} came since`}
+      </p>
+      {counts.dropped > 0 && (
+        <p class="strip">
+          ! {integer(counts.dropped)} spans that match were left out: more came than a live tail shows in a
+          second. A narrower filter shows all.
+        </p>
+      )}
+      {counts.skipped > 0 && (
+        <p class="strip">
+          ! Up to {integer(counts.skipped)} spans were not looked at, because they came faster than they could
+          be.
+        </p>
+      )}
+      {missing > 0 && (
+        <p class="strip">
+          ! {integer(missing)} of {integer(counts.ingestersExpected)} ingesters do not answer: spans may be
+          missing.
+        </p>
+      )}
+      {lost > 0 && (
+        <p class="strip">
+          ! {integer(lost)} spans came while this page stood still and are no longer kept: it keeps{" "}
+          {integer(MOST_ROWS)}.
+        </p>
+      )}
+    </>
+  );
+}
+
+function perSecond(rate: number): string {
+  return `${rate > 0 && rate < 10 ? rate.toFixed(1) : integer(Math.round(rate))}/s`;
+}
+
+function Rows({ rows }: { rows: LiveSpan[] }) {
+  return (
+    <Scroll>
+      <table class="results live">
+        <thead>
+          <tr>
+            <th scope="col">Start</th>
+            <th scope="col">Span</th>
+            <th scope="col">Kind</th>
+            <th scope="col" class="number">
+              Duration
+            </th>
+            <th scope="col">Status</th>
+            <th scope="col">Attributes</th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((span) => (
+            <Row key={`${span.traceId}${span.spanId}${span.start}`} span={span} />
+          ))}
+        </tbody>
+      </table>
+    </Scroll>
+  );
+}
+
+function Row({ span }: { span: LiveSpan }) {
+  const millis = Number(BigInt(span.start) / 1_000_000n);
+  return (
+    <tr>
+      <td class="nowrap">
+        {time(millis)}.{String(millis % 1000).padStart(3, "0")}
+      </td>
+      <td>
+        <a href={address(`trace/${padded(span.traceId)}`, { span: span.spanId })}>
+          <Chip name={span.service} /> <Text value={span.name || "(without a name)"} />
+        </a>
+      </td>
+      <td>{KINDS[span.kind] ?? ""}</td>
+      <td class="number nowrap">{duration(Number(span.duration))}</td>
+      <td class={span.status === 2 ? "error" : ""}>
+        {span.status === 2 && "✕ error "}
+        {span.status === 1 && "ok "}
+        <Text value={span.message} />
+      </td>
+      <td>
+        {span.attributes.map(([key, value]) => (
+          <span key={key} class="pair">
+            <Text value={`${key}=${value}`} />{" "}
+          </span>
+        ))}
+      </td>
+    </tr>
+  );
+}

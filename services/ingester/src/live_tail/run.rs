@@ -1,0 +1,89 @@
+//! The task of a tail.
+
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Weak, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use tactus_api::live_tail::SpanRate;
+use tactus_proto::tactus::v1::TailResponse;
+use tokio::{sync::mpsc, time};
+use tonic::Status;
+
+use super::{
+    Tail,
+    pushed::{Filter, Pushed},
+};
+use crate::ingester::Ingester;
+
+/// After the first push further ones are waited for so long, to be looked at together.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// The reader hears something this often.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+type Responses = mpsc::Sender<Result<TailResponse, Status>>;
+
+/// Runs a tail until its reader leaves or the ingester stops. While the reader is slow, pushes wait in the queue, and are
+/// skipped once that is full.
+pub(super) async fn run(
+    mut tail: Tail,
+    ingester: Weak<Ingester>,
+    filter: Arc<Filter>,
+    mut rate: SpanRate,
+    responses: Responses,
+) {
+    let closing = tail.tails.closing.clone();
+    let work = async {
+        let mut response = TailResponse::default();
+        while responses.send(Ok(response)).await.is_ok() {
+            let pushes = gather(&mut tail).await;
+            response = TailResponse::default();
+            if !pushes.is_empty() {
+                match look_at(&ingester, &filter, &mut rate, &pushes).await {
+                    ControlFlow::Continue(looked) => response = looked,
+                    ControlFlow::Break(()) => return,
+                }
+            }
+            tail.done(&pushes);
+            response.skipped_spans += tail.queue.skipped.swap(0, Ordering::Relaxed);
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = responses.closed() => {}
+        () = closing.cancelled() => {
+            let _ = responses.try_send(Err(Status::unavailable("Ingester is shutting down")));
+        }
+    }
+}
+
+/// The pushes that came within a moment; none after a while.
+async fn gather(tail: &mut Tail) -> Vec<Arc<Pushed>> {
+    let Ok(Some(first)) = time::timeout(HEARTBEAT, tail.pushed.recv()).await else {
+        return Vec::new();
+    };
+    time::sleep(GATHER).await;
+    let mut pushes = vec![first];
+    // As many as there are now: pushes that come faster than this takes them must not keep it from looking.
+    let waiting = tail.pushed.len();
+    pushes.extend((0..waiting).map_while(|_| tail.pushed.try_recv().ok()));
+    pushes
+}
+
+/// Looks at pushes as one of the queries that the ingester runs at a time.
+async fn look_at(
+    ingester: &Weak<Ingester>,
+    filter: &Arc<Filter>,
+    rate: &mut SpanRate,
+    pushes: &[Arc<Pushed>],
+) -> ControlFlow<(), TailResponse> {
+    let Some(ingester) = ingester.upgrade() else { return ControlFlow::Break(()) };
+    let (filter, pushes) = (Arc::clone(filter), pushes.to_vec());
+    let may_show = rate.available(Instant::now());
+    let looked = ingester.query(move |_, _| filter.look_at(&pushes, may_show)).await;
+    let Ok(response) = looked else { return ControlFlow::Break(()) };
+    rate.take(response.runs.iter().map(|run| run.spans.len()).sum());
+    ControlFlow::Continue(response)
+}

@@ -1,0 +1,95 @@
+//! A live tail as server-sent events.
+
+use std::convert::Infallible;
+
+use ::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use ::http::{HeaderMap, HeaderValue, Uri};
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use futures_util::stream::poll_fn;
+use serde_json::{Value, json};
+use tactus_api::Error;
+use tactus_model::bytes_to_hex;
+use tactus_proto::tactus::v1::TailSpan;
+use tonic::Code;
+
+use super::Shared;
+use crate::http::answer;
+use crate::live_tail::{News, Update};
+
+/// Sent with each event: a response without this much now and then looks like one that nobody reads.
+const PADDING: [u8; 128] = [b' '; 128];
+
+/// `q`: a filter of single spans; `rate`: spans shown a second. The answer is a stream of events: `spans` with those that
+/// came and the numbers since the tail began, at the end `ended` or `failed` with a `message`.
+pub(super) async fn tail(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
+    let tails = shared.tails.clone();
+    answer(shared.frontend, uri, headers, async move |call| {
+        let params = call.params();
+        let query = params.get("q").unwrap_or_default();
+        let limit = call.frontend.settings.max_query_expression_size_bytes;
+        if limit > 0 && query.len() > limit {
+            return Err(Error::Invalid(format!("the query is longer than {limit} bytes")));
+        }
+        let rate = params.get("rate").map(str::parse).transpose();
+        let rate = rate.map_err(|error| Error::Invalid(format!("invalid rate: {error}")))?;
+        let mut news = tails.start(&call.tenants, query, rate)?;
+        let events = poll_fn(move |context| {
+            let next = news.poll_recv(context);
+            next.map(|news| news.map(|news| Ok::<_, Infallible>(event(&news))))
+        });
+        let mut response = Response::new(Body::from_stream(events));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(response)
+    })
+    .await
+}
+
+fn event(news: &News) -> Vec<u8> {
+    let (name, data) = match news {
+        News::Update(update) => ("spans", update_json(update)),
+        News::Ended(why) => ("ended", json!({ "message": why })),
+        News::Failed(status) => {
+            let limit = status.code() == Code::ResourceExhausted;
+            ("failed", json!({ "message": status.message(), "isLimit": limit }))
+        }
+    };
+    // The JSON has no line breaks.
+    let data = data.to_string();
+    let parts: [&[u8]; 7] =
+        [b":", &PADDING, b"\nevent: ", name.as_bytes(), b"\ndata: ", data.as_bytes(), b"\n\n"];
+    parts.concat()
+}
+
+fn update_json(update: &Update) -> Value {
+    let counts = &update.counts;
+    json!({
+        "spans": update.spans.iter().map(span_json).collect::<Vec<_>>(),
+        "matched": counts.matched,
+        "shown": counts.shown,
+        "dropped": counts.dropped,
+        "skipped": counts.skipped,
+        "ingesters": counts.followed,
+        "ingestersExpected": counts.expected,
+    })
+}
+
+/// Times are strings: JSON's numbers do not hold them in browsers.
+fn span_json(span: &TailSpan) -> Value {
+    let attributes = span.attributes.iter().map(|it| json!([it.key, it.value]));
+    json!({
+        "traceId": bytes_to_hex(&span.trace_id),
+        "spanId": bytes_to_hex(&span.span_id),
+        "start": span.start_nanos.to_string(),
+        "duration": span.duration_nanos.to_string(),
+        "service": span.service,
+        "name": span.name,
+        "kind": span.kind,
+        "status": span.status,
+        "message": span.status_message,
+        "attributes": attributes.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,269 @@
+//! Live tails: spans of all ingesters as they are pushed, put together for one reader.
+//!
+//! A task asks each ingester of the ring, and those that come later. Nothing waits for a slow reader: what there is no
+//! room for is left out, the oldest first, and counted.
+
+mod merge;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{BoxStream, SelectAll, StreamExt as _, once, unfold};
+use tactus_api::live_tail::parse_filter;
+use tactus_api::{Error, Result};
+use tactus_model::TenantId;
+use tactus_proto::DynLiveTail;
+use tactus_proto::tactus::v1::{TailRequest, TailResponse};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Status};
+
+use crate::admission::{Admission, Admitted};
+use crate::tags::refused;
+use merge::Merge;
+pub(crate) use merge::Update;
+
+/// The reader is told of news this often at most.
+const UPDATE_EVERY: Duration = Duration::from_millis(200);
+/// And that there are none this often at least.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Ingesters that are not read from are asked again this often.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// An ingester that says nothing for so long is gone; it says something every 2 seconds.
+const GONE_AFTER: Duration = Duration::from_secs(10);
+
+/// Settings of live tails: `query_frontend.live_tail`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveTailSettings {
+    /// Open at a time for a tenant.
+    pub max_tails_per_tenant: usize,
+    /// Shown at most.
+    pub max_spans_per_second: u32,
+    /// That wait for the reader.
+    pub max_buffered_spans: usize,
+    /// Then a tail ends.
+    pub max_duration: Duration,
+}
+
+/// An ingester whose spans are shown.
+#[derive(Clone)]
+pub struct TailSource {
+    /// Its name in the ring.
+    pub id: String,
+    /// How it is asked.
+    pub service: Arc<DynLiveTail>,
+}
+
+impl fmt::Debug for TailSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TailSource").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The ingesters there are now.
+pub type TailSources = Arc<dyn Fn() -> Vec<TailSource> + Send + Sync>;
+
+/// The live tails of a query-frontend.
+#[derive(Clone)]
+pub struct LiveTails {
+    settings: LiveTailSettings,
+    sources: TailSources,
+    /// Ingesters that have each span.
+    copies: u64,
+    open: Arc<Admission>,
+    /// Cancelled when the process stops.
+    stop: CancellationToken,
+}
+
+impl fmt::Debug for LiveTails {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveTails").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// What a reader is told.
+#[derive(Debug)]
+pub(crate) enum News {
+    Update(Update),
+    /// It took as long as a tail may take, or the process stops.
+    Ended(&'static str),
+    Failed(Status),
+}
+
+impl LiveTails {
+    /// Tails of these ingesters, of which `copies` have each span. `stop` ends all of them.
+    pub fn new(
+        settings: LiveTailSettings,
+        sources: TailSources,
+        copies: usize,
+        stop: CancellationToken,
+    ) -> Self {
+        let copies = u64::try_from(copies.max(1)).unwrap_or(u64::MAX);
+        Self { settings, sources, copies, open: Arc::default(), stop }
+    }
+
+    /// Starts a tail, which ends when what is returned is dropped. `rate`: spans shown a second, if fewer than may be.
+    ///
+    /// Errors: a query that is no filter of single spans; a tenant with as many tails as it may have.
+    pub(crate) fn start(
+        &self,
+        tenants: &[TenantId],
+        query: &str,
+        rate: Option<u32>,
+    ) -> Result<mpsc::Receiver<News>> {
+        let query = parse_filter(query).map_err(refused)?.to_string();
+        let limit = self.settings.max_tails_per_tenant;
+        let mut admitted = Vec::with_capacity(tenants.len());
+        for tenant in tenants {
+            let tail = self.open.admit(tenant.as_str(), limit);
+            admitted.push(tail.ok_or(Error::TooManyTails { limit })?);
+        }
+        let most = self.settings.max_spans_per_second;
+        let spans_per_second = rate.map_or(most, |rate| rate.min(most));
+        let request = |tenant: &TenantId| TailRequest {
+            tenant: tenant.to_string(),
+            query: query.clone(),
+            spans_per_second,
+        };
+        let (news, reader) = mpsc::channel(1);
+        let tail = Tail {
+            requests: tenants.iter().map(request).collect(),
+            sources: Arc::clone(&self.sources),
+            streams: SelectAll::new(),
+            followed: HashSet::new(),
+            merge: Merge::new(spans_per_second, self.settings.max_buffered_spans, self.copies),
+            _admitted: admitted,
+        };
+        let (stop, max_duration) = (self.stop.clone(), self.settings.max_duration);
+        tokio::spawn(async move {
+            let last = tokio::select! {
+                last = tail.run(&news) => last,
+                () = news.closed() => return,
+                () = stop.cancelled() => News::Ended("the server stops"),
+                () = tokio::time::sleep(max_duration) => News::Ended("it was open for as long as a live tail may be"),
+            };
+            let _ = news.send(last).await;
+        });
+        Ok(reader)
+    }
+}
+
+/// A tenant at an ingester.
+type Place = (usize, String);
+
+/// What came from a place; `Err`: nothing more will.
+type Came = (Place, Result<TailResponse, Status>);
+
+struct Tail {
+    /// One a tenant.
+    requests: Vec<TailRequest>,
+    sources: TailSources,
+    streams: SelectAll<BoxStream<'static, Came>>,
+    followed: HashSet<Place>,
+    merge: Merge,
+    _admitted: Vec<Admitted>,
+}
+
+impl Tail {
+    /// Runs until it cannot go on; returns why.
+    async fn run(mut self, news: &mpsc::Sender<News>) -> News {
+        let mut ask = interval(ASK_EVERY);
+        ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next_update = Instant::now();
+        let mut silent_until = Instant::now() + SILENCE;
+        loop {
+            let may_tell = self.merge.has_news() || Instant::now() >= silent_until;
+            tokio::select! {
+                _ = ask.tick() => self.follow_all(),
+                Some((place, came)) = self.streams.next() => match came {
+                    Ok(response) => self.merge.add(&place, response),
+                    Err(status) if is_final(&status) => return News::Failed(status),
+                    Err(status) => {
+                        tracing::debug!(ingester = place.1, %status, "a live tail lost an ingester");
+                        self.followed.remove(&place);
+                        self.merge.lost(&place);
+                    }
+                },
+                () = sleep_until(silent_until), if !may_tell => {}
+                Ok(room) = room(news, next_update), if may_tell => {
+                    room.send(News::Update(self.merge.take_update()));
+                    next_update = Instant::now() + UPDATE_EVERY;
+                    silent_until = Instant::now() + SILENCE;
+                }
+            }
+        }
+    }
+
+    /// Asks the ingesters that are not followed.
+    fn follow_all(&mut self) {
+        let sources = (self.sources)();
+        self.merge.expect(sources.len() * self.requests.len());
+        for source in sources {
+            for (tenant, request) in self.requests.iter().enumerate() {
+                let place = (tenant, source.id.clone());
+                if self.followed.insert(place.clone()) {
+                    self.streams.push(follow(place, source.service.clone(), request.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// A place for an update, not before `at`.
+async fn room<'n>(
+    news: &'n mpsc::Sender<News>,
+    at: Instant,
+) -> Result<mpsc::Permit<'n, News>, mpsc::error::SendError<()>> {
+    sleep_until(at).await;
+    news.reserve().await
+}
+
+/// True for a failure that all ingesters would share, or that would come again.
+fn is_final(status: &Status) -> bool {
+    matches!(status.code(), Code::InvalidArgument | Code::ResourceExhausted)
+}
+
+/// What an ingester tells, and at the end why no more comes.
+fn follow(
+    place: Place,
+    service: Arc<DynLiveTail>,
+    request: TailRequest,
+) -> BoxStream<'static, Came> {
+    let opened = async move {
+        match timeout(GONE_AFTER, service.tail(Request::new(request))).await {
+            Ok(answer) => answer.map(tonic::Response::into_inner),
+            Err(_) => Err(silent()),
+        }
+    };
+    let responses = once(opened).flat_map(|opened| match opened {
+        Err(status) => once(async { Err(status) }).boxed(),
+        Ok(stream) => unfold(Some(stream), next_response).boxed(),
+    });
+    responses.map(move |came| (place.clone(), came)).boxed()
+}
+
+type Responses = tonic::codegen::BoxStream<TailResponse>;
+
+/// The next message of a stream, and what is left of it: nothing after an error.
+async fn next_response(
+    stream: Option<Responses>,
+) -> Option<(Result<TailResponse, Status>, Option<Responses>)> {
+    let mut stream = stream?;
+    let status = match timeout(GONE_AFTER, stream.next()).await {
+        Ok(Some(Ok(response))) => return Some((Ok(response), Some(stream))),
+        Ok(Some(Err(status))) => status,
+        Ok(None) => Status::unavailable("the ingester left"),
+        Err(_) => silent(),
+    };
+    Some((Err(status), None))
+}
+
+fn silent() -> Status {
+    Status::deadline_exceeded("the ingester is silent")
+}
