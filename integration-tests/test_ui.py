@@ -16,6 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from harness import otlp
 from harness.browser import Visit, chromium, need_pages
+from harness.cluster import Cluster
 from harness.orders import MARKUP, Orders
 from harness.ports import free_ports
 from harness.servers import Servers
@@ -521,6 +522,49 @@ def test_live_tail_obeys_rules_of_accessibility(browser, server, look):
         made.check()
     finally:
         made.close()
+
+
+@pytest.mark.parametrize("look", ["light wide", "dark narrow"])
+def test_status_page_shows_tenants_and_obeys_rules_of_accessibility(browser, server, orders, look):
+    theme, width = look.split()
+    size = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}[width]
+    made = Visit(browser, server.url, color_scheme=theme, viewport=size)
+    try:
+        page = made.open("ui/status")
+        page.get_by_role("cell", name="single-tenant", exact=True).wait_for()
+        page.get_by_text("None at this query-frontend").wait_for()
+        assert "one process" in page.locator(".status-summary").inner_text()
+        assert made.axe() == []
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        made.check()
+    finally:
+        made.close()
+
+
+def test_query_is_stopped_from_the_status_page(browser, tmp_path):
+    # Without a querier a query waits for the first one, for half a minute.
+    storage = {"storage": {"trace": {"backend": "local", "local": {"path": str(tmp_path / "blocks")}}}}
+    with Cluster(tmp_path / "cluster", None, {"query-frontend": 1}, storage=storage) as cluster:
+        frontend = cluster["query-frontend-0"].spawn()
+        eventually(lambda: frontend.get("/ui/").status_code == 200, "the pages are there")
+        need_pages(frontend)
+        made = Visit(browser, frontend.url)
+        try:
+            answers, text = [], "{ status = error && span.stop = 1 }"
+            asking = threading.Thread(target=lambda: answers.append(frontend.get("/api/search", q=text)))
+            asking.start()
+            page = made.open("ui/status")
+            row = page.locator(".queries tbody tr", has_text="span.stop = 1")
+            row.locator("summary").click()
+            row.get_by_text("decided by columns alone").first.wait_for()
+            assert made.axe() == []
+            row.get_by_role("button", name="stop the query").click()
+            asking.join(10)
+            assert [answer.status_code for answer in answers] == [499]
+            row.wait_for(state="detached")
+            made.check()
+        finally:
+            made.close()
 
 
 def test_values_of_spans_stay_text(visit, server, orders):

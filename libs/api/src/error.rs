@@ -33,7 +33,9 @@ pub enum Error {
         limit: usize,
     },
     /// The tenant has as many live tails as it may.
-    #[error("too many live tails at a time (limit: {limit}, query_frontend.live_tail.max_tails_per_tenant)")]
+    #[error(
+        "too many live tails at a time (limit: {limit}, query_frontend.live_tail.max_tails_per_tenant)"
+    )]
     TooManyTails {
         /// The limit.
         limit: usize,
@@ -42,6 +44,9 @@ pub enum Error {
     /// only when the query runs.
     #[error("{0}")]
     LimitExceeded(String),
+    /// Somebody stopped the query.
+    #[error("the query was stopped by hand")]
+    Stopped,
     /// The caller went away.
     #[error("context canceled")]
     Cancelled,
@@ -72,7 +77,9 @@ impl Error {
             Self::QueueFull | Self::TooManyQueries { .. } | Self::TooManyTails { .. } => {
                 StatusCode::TOO_MANY_REQUESTS
             }
-            Self::Cancelled => StatusCode::from_u16(499).expect("499 is between 100 and 999"),
+            Self::Stopped | Self::Cancelled => {
+                StatusCode::from_u16(499).expect("499 is between 100 and 999")
+            }
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::ApiTimeout | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
@@ -90,7 +97,7 @@ impl Error {
             | Self::TooManyQueries { .. }
             | Self::TooManyTails { .. }
             | Self::LimitExceeded(_) => Code::ResourceExhausted,
-            Self::Cancelled => Code::Cancelled,
+            Self::Stopped | Self::Cancelled => Code::Cancelled,
             Self::ApiTimeout => Code::DeadlineExceeded,
             Self::NotImplemented(_) => Code::Unimplemented,
             Self::DeadlineExceeded | Self::Unavailable(_) | Self::Internal(_) => Code::Internal,

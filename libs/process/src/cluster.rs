@@ -2,11 +2,13 @@
 
 mod pages;
 mod settings;
+mod status;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 use tactus_config::{Config, target::services_of};
 use tactus_proto::{
     DynLiveTail,
@@ -306,6 +308,10 @@ impl Cluster {
 
     /// Pages of the members and the rings: those that show, and those that change.
     pub(crate) fn pages(&self) -> (Router, Router) {
+        pages::routers(self.0.membership.clone(), self.rings())
+    }
+
+    fn rings(&self) -> Vec<(&'static str, Arc<Ring>)> {
         let inner = &self.0;
         let mut rings = vec![("ingester", Arc::clone(&inner.ingesters.ring))];
         rings.push(("distributor", Arc::clone(&inner.distributors.ring)));
@@ -313,7 +319,17 @@ impl Cluster {
         if inner.compactors_share {
             rings.push(("compactor", Arc::clone(&inner.compactors.ring)));
         }
-        pages::routers(inner.membership.clone(), rings)
+        rings
+    }
+
+    /// Members and rings for people: `{members: [{name, targets, zone, version, isSelf}], rings: [{name,
+    /// replicationFactor, instances: [{id, zone, state, isHealthy, isReadOnly, share, silentMs}]}]}`. `share` is that of
+    /// the keys, 0 to 1. No addresses: whoever may read a tenant may read this. A process alone has neither.
+    pub fn status_json(&self) -> Value {
+        if self.is_alone() {
+            return json!({ "members": [], "rings": [] });
+        }
+        status::json(&self.0.membership.members(), &self.rings())
     }
 
     /// Says goodbye.

@@ -19,6 +19,11 @@ pub(crate) struct Admitted {
 }
 
 impl Admission {
+    /// Queries of the name that are in flight.
+    pub(crate) fn in_flight(&self, name: &str) -> usize {
+        self.in_flight.lock().get(name).copied().unwrap_or(0)
+    }
+
     /// Lets a query in if fewer than `limit` of the name are in flight.
     pub(crate) fn admit(&self, name: &str, limit: usize) -> Option<Admitted> {
         let mut in_flight = self.in_flight.lock();

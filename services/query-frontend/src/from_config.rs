@@ -10,6 +10,7 @@ use tactus_process::{Error, memory, settings::poll_interval};
 use crate::jaeger::JaegerSettings;
 use crate::jaeger_grpc::MessageLimits;
 use crate::live_tail::LiveTailSettings;
+use crate::query_log::QueryLogSettings;
 use crate::queue::WeightSettings;
 use crate::results::ResultSettings;
 use crate::settings::{
@@ -77,6 +78,10 @@ pub(crate) fn settings(config: &Config, caches: &Caches) -> Result<Settings, Err
             max_packet_bytes: frontend.max_grpc_streaming_packet_size,
             max_request_bytes: config.server.grpc_server_max_recv_msg_size,
             max_message_bytes: config.server.grpc_server_max_send_msg_size,
+        },
+        query_log: QueryLogSettings {
+            slow_after: frontend.query_log.slow_after.as_std(),
+            max_slow_queries: frontend.query_log.max_slow_queries,
         },
         service_levels: ServiceLevels {
             traces: service_level(&frontend.trace_by_id.slo),

@@ -14,6 +14,7 @@ use tactus_telemetry::metrics::Registry;
 
 use crate::admission::{Admission, Admitted};
 use crate::metrics::Metrics;
+use crate::query_log::{Asked, QueryLog};
 use crate::queue::{JobQueue, with_deadline};
 use crate::results::Results;
 use crate::settings::{QueryLimits, Settings, TenantLimitsOf};
@@ -58,6 +59,7 @@ pub struct Frontend {
     pub(crate) blocklist: Arc<Blocklist>,
     pub(crate) metrics: Metrics,
     pub(crate) results: Arc<Results>,
+    pub(crate) queries: QueryLog,
     queue: JobQueue,
     admission: Admission,
     /// Queries of each tenant, alone or with others.
@@ -85,6 +87,7 @@ impl Frontend {
             admission: Admission::default(),
             running: Admission::default(),
             metrics: Metrics::new(registry, parts.settings.service_levels),
+            queries: QueryLog::new(parts.settings.query_log),
             results: Arc::new(Results::new(&parts.settings.results, registry)),
             settings: parts.settings,
             tenancy: parts.tenancy,
@@ -102,20 +105,22 @@ impl Frontend {
         QueryLimits::strictest(limits, &self.settings)
     }
 
-    /// Runs a query within the time that a call may take, and counts it. `inspected`: the bytes read for an answer.
+    /// Runs a query within the time that a call may take, lists it meanwhile, and counts it. `inspected`: the bytes read
+    /// for an answer.
     ///
     /// The limit is in here, not around it: a query that is dropped counts as one whose client left.
     pub(crate) async fn counted<T>(
         &self,
         tenants: &[TenantId],
         op: &'static str,
+        asked: Asked,
         query: impl Future<Output = Result<T>>,
         inspected: impl Fn(&T) -> u64,
     ) -> Result<T> {
         let label = joined(tenants);
         let watch = self.metrics.watch(&label, op);
         let time_limit = self.settings.api_timeout;
-        let query = with_deadline(time_limit, query);
+        let query = with_deadline(time_limit, self.queries.run(tenants, op, asked, query));
         let result = if time_limit.is_zero() {
             query.await
         } else {
@@ -154,6 +159,15 @@ impl Frontend {
             )));
         }
         Ok(())
+    }
+
+    /// The queue of jobs and who works at it, as the JSON that is shown.
+    pub(crate) fn queue_status(&self) -> serde_json::Value {
+        serde_json::json!({
+            "workers": self.queue.workers(),
+            "slots": self.queue.slots(),
+            "outstanding": self.queue.outstanding(),
+        })
     }
 
     /// Jobs of one query in flight, if its kind may have so many: twice as many as run at a time, so that the next query

@@ -25,7 +25,7 @@ use crate::frontend::Frontend;
 use crate::search::SearchAnswer;
 use crate::streaming::EventCall;
 use crate::trace_by_id::offload;
-pub use ui::ui_router;
+pub use ui::{ClusterStatus, ui_change_router, ui_router};
 
 /// Set on answers that lack something because it could not be read.
 const PARTIAL: HeaderName = HeaderName::from_static("x-tactus-partial");

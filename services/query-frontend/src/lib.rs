@@ -26,6 +26,7 @@ mod metrics;
 mod metrics_query;
 mod names;
 pub mod part;
+mod query_log;
 mod queue;
 mod results;
 mod search;
@@ -42,11 +43,12 @@ pub mod zipkin;
 #[cfg(test)]
 mod tests;
 
-pub use crate::http::{router, ui_router};
+pub use crate::http::{ClusterStatus, router, ui_change_router, ui_router};
 pub use frontend::{Frontend, Parts, QueuedParts};
 pub use jaeger_grpc::WriteSpans;
 pub use live_tail::{LiveTailSettings, LiveTails, TailSource, TailSources};
 pub use metrics_query::SeriesAnswer;
+pub use query_log::QueryLogSettings;
 pub use queue::{JobQueue, QueueSettings, WeightSettings, WorkerStreams};
 pub use results::ResultSettings;
 pub use search::SearchAnswer;

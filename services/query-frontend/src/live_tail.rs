@@ -108,6 +108,11 @@ impl LiveTails {
         Self { settings, sources, copies, open: Arc::default(), stop }
     }
 
+    /// Tails of these tenants that are open here.
+    pub(crate) fn open_tails(&self, tenants: &[TenantId]) -> usize {
+        tenants.iter().map(|tenant| self.open.in_flight(tenant.as_str())).sum()
+    }
+
     /// Starts a tail, which ends when what is returned is dropped. `rate`: spans shown a second, if fewer than may be.
     ///
     /// Errors: a query that is no filter of single spans; a tenant with as many tails as it may have.

@@ -94,7 +94,7 @@ impl Watch<'_> {
                 self.metrics.bytes_per_second.with(labels).observe(per_second);
                 ("completed", self.metrics.level(self.op).is_met(time, per_second))
             }
-            Err(Error::Cancelled) => ("canceled", true),
+            Err(Error::Cancelled | Error::Stopped) => ("canceled", true),
             Err(error) => ("completed", !error.http_status().is_server_error()),
         };
         self.count(result, within);

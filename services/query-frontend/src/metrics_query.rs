@@ -32,6 +32,7 @@ use crate::blocks::{QueryBlock, select_from, select_new, select_uncounted};
 use crate::frontend::{Frontend, unix_nanos_now};
 use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::METRICS;
+use crate::query_log::Asked;
 use crate::streaming::MetricsProgress;
 use crate::work::{Cost, Work};
 use plan::Job;
@@ -79,6 +80,15 @@ impl Frontend {
         self.query_metrics_with(tenants, query, None).await
     }
 
+    /// Answers a metrics query that is neither counted nor listed: the status page asks it, nobody else.
+    pub(crate) async fn query_metrics_unlisted(
+        &self,
+        tenants: &[TenantId],
+        query: &MetricsQuery,
+    ) -> Result<SeriesAnswer> {
+        self.run_metrics(tenants, query, None).await
+    }
+
     /// Answers a metrics query, and shows on the way what is counted.
     pub(crate) async fn query_metrics_with(
         &self,
@@ -91,7 +101,8 @@ impl Frontend {
             let run = self.run_metrics(tenants, query, progress);
             run.await.map_err(|error| self.name_limit(error))
         };
-        self.counted(tenants, METRICS, run, inspected).await
+        let asked = Asked::new(query.text.clone()).within(query.start, query.end);
+        self.counted(tenants, METRICS, asked, run, inspected).await
     }
 
     /// Jobs do not know which setting they were sent as the limit of their series; a client shall be told.

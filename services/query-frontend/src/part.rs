@@ -22,8 +22,8 @@ use crate::jaeger_grpc::Answering;
 use crate::listeners::{self, Served};
 use crate::zipkin::zipkin_router;
 use crate::{
-    Frontend, JobQueue, LiveTails, QueuedParts, TailSource, TailSources, WriteSpans, from_config, router, streaming_service,
-    tail_sampling, ui_router,
+    Frontend, JobQueue, LiveTails, QueuedParts, TailSource, TailSources, WriteSpans, from_config,
+    router, streaming_service, tail_sampling, ui_change_router, ui_router,
 };
 
 /// When the process stops, queries that run may take so long.
@@ -150,8 +150,11 @@ pub async fn part(
 
 /// The pages, which are for everyone, and their API, which is behind authentication.
 fn pages(frontend: &Arc<Frontend>, tails: LiveTails, process: &Process) -> Router {
-    let api = ui_router(Arc::clone(frontend), tails);
+    let cluster = process.cluster().clone();
+    let api = ui_router(Arc::clone(frontend), tails, Arc::new(move || cluster.status_json()));
     let api = guard(api, Access::Read, process.authenticator());
+    let change = ui_change_router(Arc::clone(frontend));
+    let api = api.merge(guard(change, Access::Administer, process.authenticator()));
     // The pages ask for credentials themselves: at a challenge browsers open a dialog of their own.
     let api = api.layer(map_response(async |mut response: Response| {
         response.headers_mut().remove(WWW_AUTHENTICATE);

@@ -168,6 +168,11 @@ impl JobQueue {
         self.shared.state.lock().slots()
     }
 
+    /// Queriers there are.
+    pub fn workers(&self) -> usize {
+        self.shared.state.lock().workers()
+    }
+
     /// Jobs that wait or run, of all tenants.
     pub fn outstanding(&self) -> usize {
         self.shared.state.lock().outstanding()

@@ -18,6 +18,7 @@ use crate::blocks::select;
 use crate::frontend::Frontend;
 use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::SEARCH;
+use crate::query_log::Asked;
 use crate::streaming::SearchProgress;
 use crate::work::{Cost, Work};
 
@@ -63,7 +64,12 @@ impl Frontend {
         let inspected = |answer: &SearchAnswer| {
             answer.response.metrics.as_ref().map_or(0, |metrics| metrics.inspected_bytes)
         };
-        self.counted(tenants, SEARCH, self.run_search(tenants, query, progress), inspected).await
+        let run = self.run_search(tenants, query, progress);
+        let mut asked = asked(query);
+        if let Ok(window) = query.range.window(&self.window_rules()) {
+            asked = asked.within(window.start, window.end);
+        }
+        self.counted(tenants, SEARCH, asked, run, inspected).await
     }
 
     /// What a search may read. Errors: it would be refused.
@@ -196,6 +202,14 @@ impl Frontend {
             work.explain(text, plan, window, limits)
         });
         SearchAnswer { response, partial, explanation }
+    }
+}
+
+/// The search as people are shown it.
+fn asked(query: &SearchQuery) -> Asked {
+    match &query.kind {
+        SearchKind::TraceQl { text, .. } => Asked::new(text.clone()),
+        SearchKind::Tags(tags) => Asked::new(conditions(tags).join(" && ")),
     }
 }
 

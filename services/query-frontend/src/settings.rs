@@ -7,6 +7,7 @@ use regex::Regex;
 use tactus_api::request::{MetricsLimits, SearchLimits};
 use tactus_model::TenantId;
 
+use crate::query_log::QueryLogSettings;
 use crate::queue::{QueueSettings, WeightSettings};
 use crate::results::ResultSettings;
 
@@ -50,6 +51,8 @@ pub struct Settings {
     pub streaming: StreamingSettings,
     /// What queries are held to.
     pub service_levels: ServiceLevels,
+    /// The queries that people are shown.
+    pub query_log: QueryLogSettings,
 }
 
 /// Settings of streamed answers.
@@ -177,6 +180,7 @@ impl Default for Settings {
             },
             streaming: StreamingSettings::default(),
             service_levels: ServiceLevels::default(),
+            query_log: QueryLogSettings::default(),
         }
     }
 }

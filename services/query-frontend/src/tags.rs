@@ -21,6 +21,7 @@ use crate::blocks::select;
 use crate::frontend::Frontend;
 use crate::jobs::{Call, Outcome, Running, run_jobs};
 use crate::metrics::METADATA;
+use crate::query_log::Asked;
 use crate::settings::QueryLimits;
 use crate::streaming::Observer;
 use crate::work::{Work, metadata};
@@ -76,7 +77,9 @@ impl Frontend {
         observer: Option<Observer<TagCollector>>,
     ) -> Result<TagsAnswer> {
         let inspected = |answer: &TagsAnswer| answer.metrics.inspected_bytes;
-        self.counted(tenants, METADATA, self.run_tags(tenants, query, observer), inspected).await
+        let asked = Asked::new(format!("names of attributes {}", query.query));
+        let run = self.run_tags(tenants, query, observer);
+        self.counted(tenants, METADATA, asked, run, inspected).await
     }
 
     /// Answers a query for the values of a tag. `typed`: values of equal text but different type are different.
@@ -101,7 +104,8 @@ impl Frontend {
     ) -> Result<TagValuesAnswer> {
         let inspected = |answer: &TagValuesAnswer| answer.metrics.inspected_bytes;
         let run = self.run_tag_values(tenants, tag, (query, typed), observer);
-        self.counted(tenants, METADATA, run, inspected).await
+        let asked = Asked::new(format!("values of {} {}", names_of(tag), query.query));
+        self.counted(tenants, METADATA, asked, run, inspected).await
     }
 
     async fn run_tags(
@@ -387,6 +391,16 @@ impl State<ValueCollector> {
 fn value_type(text: &str) -> Option<TagValueType> {
     use TagValueType::{Bool, Duration, Float, Int, Keyword, String};
     [Bool, Duration, Float, Int, Keyword, String].into_iter().find(|known| known.text() == text)
+}
+
+/// The attributes of a tag.
+fn names_of(tag: &RequestedTag) -> String {
+    match tag {
+        RequestedTag::Fixed(_) => "an intrinsic".to_owned(),
+        RequestedTag::Stored(attributes) => {
+            attributes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        }
+    }
 }
 
 pub(crate) fn refused(error: JobError) -> Error {

@@ -15,6 +15,7 @@ use crate::blocks::select;
 use crate::frontend::Frontend;
 use crate::jobs::{Outcome, call};
 use crate::metrics::TRACES;
+use crate::query_log::Asked;
 use crate::work::check_inspected;
 
 /// Parts of more bytes are combined away from the threads that serve connections.
@@ -51,7 +52,7 @@ impl Frontend {
     ) -> Result<FoundTrace> {
         let inspected = |found: &FoundTrace| found.facts.inspected_bytes;
         let run = self.run_find(tenants, id, query, when_too_large);
-        self.counted(tenants, TRACES, run, inspected).await
+        self.counted(tenants, TRACES, Asked::new(id.to_hex()), run, inspected).await
     }
 
     async fn run_find(

@@ -9,6 +9,7 @@ use tactus_proto::tempopb::{MetadataMetrics, SearchMetrics};
 
 use crate::blocks::{QueryBlock, count, select};
 use crate::frontend::Frontend;
+use crate::query_log::note_work;
 
 /// The work of a query so far.
 #[derive(Debug, Default)]
@@ -50,6 +51,7 @@ impl Work {
     pub(crate) fn plan_jobs(&mut self, jobs: usize) {
         self.expected_jobs = 0;
         self.metrics.total_jobs += jobs as u32;
+        note_work(&self.metrics);
     }
 
     /// The work as a message on the way to the answer shows it.
@@ -62,6 +64,7 @@ impl Work {
     pub(crate) fn plan_blocks(&mut self, blocks: &[QueryBlock]) {
         self.metrics.total_blocks += blocks.len() as u32;
         self.metrics.total_block_bytes += blocks.iter().map(|block| block.size).sum::<u64>();
+        note_work(&self.metrics);
     }
 
     /// Counts blocks that need not be read.
@@ -86,6 +89,7 @@ impl Work {
         if let Some(metrics) = metrics {
             add_metrics(&mut self.metrics, metrics);
         }
+        note_work(&self.metrics);
         self.explanations.extend(explanations);
     }
 

@@ -1,7 +1,7 @@
 //! `query_frontend`: limits, sharding and service levels of queries.
 
 use super::query_apis::{JaegerApis, ZipkinApi};
-use super::{hours, minutes, text};
+use super::{hours, minutes, seconds, text};
 use crate::duration::GoDuration;
 use crate::field::section;
 
@@ -29,6 +29,7 @@ section! {
         streaming_interval: GoDuration = GoDuration::millis(500), "time between two messages of a streamed answer, at least";
         skip_ast_transformations: Vec<String>, "no effect here";
         live_tail: FrontendLiveTail, "spans shown while they are pushed";
+        query_log: QueryLog, "the queries of the status page";
         weights: Weights, "weights of jobs in the queue";
         search: FrontendSearch, "search";
         trace_by_id: FrontendTraceById, "trace by id";
@@ -46,6 +47,12 @@ section! {
         max_spans_per_second: u32 = 200, "spans that a live tail shows, also when it asks for more; it is told the number of the others";
         max_buffered_spans: usize = 1_000, "spans that wait for a slow reader; of more, the oldest are left out and counted";
         max_duration: GoDuration = hours(1), "a live tail ends after so long";
+    }
+
+    /// The queries of the status page, at /ui/api/queries.
+    QueryLog {
+        slow_after: GoDuration = seconds(5), "a query that took longer is remembered";
+        max_slow_queries: usize = 200, "so many of them, the last ones; 0 remembers none";
     }
 
     /// Weights of jobs in the queue.

@@ -66,10 +66,15 @@ function headers(accept: string): Headers {
 }
 
 /** Asks the API. A caller whom the server does not know is asked for a tenant and a token, and then it asks again. */
-export async function request(path: string, accept: string, signal?: AbortSignal): Promise<Response> {
+export async function request(
+  path: string,
+  accept: string,
+  signal?: AbortSignal,
+  method = "GET",
+): Promise<Response> {
   for (;;) {
     const url = new URL(`api/${path}`, document.baseURI);
-    const response = await fetch(url, { headers: headers(accept), signal }).catch((error) => {
+    const response = await fetch(url, { method, headers: headers(accept), signal }).catch((error) => {
       // What fetch throws says nothing that anybody could use.
       throw signal?.aborted ? error : new ApiError(0, "the server does not answer");
     });

@@ -19,6 +19,7 @@ const ServicesPage = lazy(async () => (await import("./services/page")).Services
 const MapPage = lazy(async () => (await import("./map/page")).MapPage, opened === "map");
 const ExplorePage = lazy(async () => (await import("./explore/page")).ExplorePage, opened === "explore");
 const LivePage = lazy(async () => (await import("./live/page")).LivePage, opened === "live");
+const StatusPage = lazy(async () => (await import("./status/page")).StatusPage, opened === "status");
 
 const PAGES = [
   { name: "search", title: "Search", key: "g s" },
@@ -26,6 +27,7 @@ const PAGES = [
   { name: "map", title: "Map", key: "g m" },
   { name: "explore", title: "Explore", key: "g x" },
   { name: "live", title: "Live", key: "g l" },
+  { name: "status", title: "Status", key: "g i" },
 ] as const;
 
 function Header() {
@@ -68,6 +70,7 @@ function Main() {
   if (shown.name === "map") return <MapPage />;
   if (shown.name === "explore") return <ExplorePage />;
   if (shown.name === "live") return <LivePage />;
+  if (shown.name === "status") return <StatusPage />;
   return (
     <main>
       <h1>There is no such page</h1>

@@ -12,6 +12,7 @@ const KEYS = [
   ["g m", "map"],
   ["g x", "explore metrics"],
   ["g l", "live tail"],
+  ["g i", "status of the cluster, and its queries"],
   ["p", "stop the live tail for a moment, or go on"],
   ["↑ ↓", "select the span above or below"],
   ["← →", "fold or open a span"],

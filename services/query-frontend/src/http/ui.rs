@@ -4,27 +4,33 @@ mod check;
 mod config;
 mod find;
 mod layout;
+mod queries;
 mod skeleton;
+mod status;
 mod tail;
 mod traces;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{delete, get};
 
 use super::router;
 use crate::frontend::Frontend;
 use crate::live_tail::LiveTails;
+pub use status::ClusterStatus;
 use traces::OpenTraces;
 
 /// The routes of the pages' API. Put behind authentication; it has no fallback.
-pub fn ui_router(frontend: Arc<Frontend>, tails: LiveTails) -> Router {
-    let shared = Shared { frontend: Arc::clone(&frontend), open: OpenTraces::new(), tails };
+pub fn ui_router(frontend: Arc<Frontend>, tails: LiveTails, cluster: ClusterStatus) -> Router {
+    let shared =
+        Shared { frontend: Arc::clone(&frontend), open: OpenTraces::new(), tails, cluster };
     let own = Router::new()
         .route("/api/config", get(config::config))
         .route("/api/check", get(check::check))
         .route("/api/tail", get(tail::tail))
+        .route("/api/status", get(status::status))
+        .route("/api/queries", get(queries::list))
         .route("/api/traces/{id}/skeleton", get(traces::skeleton))
         .route("/api/traces/{id}/spans", get(traces::spans))
         .route("/api/traces/{id}/find", get(traces::find))
@@ -33,12 +39,19 @@ pub fn ui_router(frontend: Arc<Frontend>, tails: LiveTails) -> Router {
     Router::new().nest("/ui", router(frontend).merge(own))
 }
 
+/// The routes of the pages' API that change something of the tenant. Put behind authentication; it has no fallback.
+pub fn ui_change_router(frontend: Arc<Frontend>) -> Router {
+    let stop = delete(queries::stop).with_state(frontend);
+    Router::new().route("/ui/api/queries/{id}", stop)
+}
+
 /// What handlers share.
 #[derive(Clone)]
 struct Shared {
     frontend: Arc<Frontend>,
     open: OpenTraces,
     tails: LiveTails,
+    cluster: ClusterStatus,
 }
 
 /// JSON that a page asks for.

@@ -12,6 +12,7 @@ use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use super::{LookupSettings, WholeTrace, WholeTraces};
 use crate::frontend::Frontend;
 use crate::metrics::TRACES;
+use crate::query_log::Asked;
 use crate::trace_by_id::{FoundTrace, offload};
 
 /// Traces of more spans are decoded away from the threads that serve connections.
@@ -49,7 +50,9 @@ impl Frontend {
             return Ok(WholeTraces::default());
         }
         let run = self.fetch_all(tenants, ids, settings);
-        let (traces, _) = self.counted(tenants, TRACES, run, |(_, inspected)| *inspected).await?;
+        let asked = Asked::new(format!("{} traces", ids.len()));
+        let (traces, _) =
+            self.counted(tenants, TRACES, asked, run, |(_, inspected)| *inspected).await?;
         Ok(traces)
     }
 

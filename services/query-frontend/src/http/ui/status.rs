@@ -1,0 +1,78 @@
+//! How the cluster is: members, rings, tenants, blocks, what comes in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::{HeaderMap, Uri};
+use axum::extract::State;
+use axum::response::Response;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tactus_api::request::MetricsQuery;
+use tactus_api::{Error, QueryParams, Result};
+use tactus_model::TenantId;
+
+use super::Shared;
+use crate::frontend::{Frontend, unix_nanos_now};
+use crate::http::answer;
+
+/// The members of the cluster and its rings, as the JSON that is shown: fields `members` and `rings`.
+pub type ClusterStatus = Arc<dyn Fn() -> Value + Send + Sync>;
+
+/// What comes in is told by the spans that started in so many seconds.
+const INGEST_SECONDS: u64 = 60;
+const SECOND: u64 = 1_000_000_000;
+/// A cluster that cannot answer that soon is shown without it.
+const INGEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The cluster, and what the tenants of the request have in it.
+pub(super) async fn status(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
+    let (cluster, tails) = (Arc::clone(&shared.cluster), shared.tails.clone());
+    answer(shared.frontend, uri, headers, async move |call| {
+        let mut status = cluster();
+        let tenants = call.tenants.iter().map(|tenant| tenant_json(&call.frontend, tenant));
+        let tenants = join_all(tenants).await;
+        status["version"] = json!(env!("CARGO_PKG_VERSION"));
+        status["tenants"] = json!(tenants);
+        status["queue"] = call.frontend.queue_status();
+        status["liveTails"] = json!(tails.open_tails(&call.tenants));
+        Ok(super::json(&status))
+    })
+    .await
+}
+
+/// Blocks as the list has them now; times in unix seconds, 0 without blocks.
+async fn tenant_json(frontend: &Frontend, tenant: &TenantId) -> Value {
+    let listed = frontend.blocklist.tenant(tenant.as_str());
+    let live = listed.live();
+    let oldest = live.iter().map(|meta| meta.start_time.as_second()).min();
+    let newest = live.iter().map(|meta| meta.end_time.as_second()).max();
+    let ingest = spans_per_second(frontend, tenant).await;
+    json!({
+        "tenant": tenant.as_str(),
+        "blocks": live.len(),
+        "bytes": live.iter().map(|meta| meta.size).sum::<u64>(),
+        "traces": live.iter().map(|meta| meta.total_objects).sum::<u64>(),
+        "oldest": oldest.unwrap_or_default(),
+        "newest": newest.unwrap_or_default(),
+        "compactedBlocks": listed.compacted().len(),
+        "spansPerSecond": ingest.as_ref().ok(),
+        "ingestFailure": ingest.as_ref().err().map(ToString::to_string),
+    })
+}
+
+/// Spans that started lately, each once however many ingesters have it.
+async fn spans_per_second(frontend: &Frontend, tenant: &TenantId) -> Result<f64> {
+    let now = unix_nanos_now();
+    let start = now.saturating_sub(INGEST_SECONDS * SECOND);
+    let text = format!("q={{}}|count_over_time()&start={start}&end={now}");
+    let limits = frontend.limits_of(std::slice::from_ref(tenant));
+    let limits = frontend.settings.metrics_limits(&limits);
+    let query = MetricsQuery::parse_instant(&QueryParams::parse(&text), &limits, now)?;
+    let counting = frontend.query_metrics_unlisted(std::slice::from_ref(tenant), &query);
+    let found = tokio::time::timeout(INGEST_TIMEOUT, counting);
+    let found = found.await.unwrap_or(Err(Error::DeadlineExceeded))?;
+    let points = found.answer.series.iter().flat_map(|series| &series.points);
+    let spans: f64 = points.map(|(_, value)| value).sum();
+    Ok(spans / INGEST_SECONDS as f64)
+}

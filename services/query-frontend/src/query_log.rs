@@ -1,0 +1,293 @@
+//! Queries that run, and the last ones that took long: for people who want to know what keeps a system busy, and to stop it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tactus_api::{Error, Result};
+use tactus_model::TenantId;
+use tactus_proto::tempopb::SearchMetrics;
+use tactus_storage::Uuid;
+use tokio_util::sync::CancellationToken;
+
+use crate::frontend::unix_nanos_now;
+
+/// Bytes kept of the text of a query.
+const MAX_TEXT_BYTES: usize = 16 << 10;
+
+/// Settings of the log: `query_frontend.query_log`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueryLogSettings {
+    /// Queries that took longer are remembered.
+    pub slow_after: Duration,
+    /// So many of them, the last ones.
+    pub max_slow_queries: usize,
+}
+
+impl Default for QueryLogSettings {
+    fn default() -> Self {
+        Self { slow_after: Duration::from_secs(5), max_slow_queries: 200 }
+    }
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// TraceQL, or what there is instead: tags, the id of a trace.
+    pub(crate) text: String,
+    /// Unix nanoseconds; `None`: whatever is stored.
+    pub(crate) range: Option<(u64, u64)>,
+}
+
+impl Asked {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), range: None }
+    }
+
+    /// Within this time, unix nanoseconds.
+    pub(crate) fn within(self, start: u64, end: u64) -> Self {
+        Self { range: Some((start, end)), ..self }
+    }
+}
+
+/// How far a query is.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    jobs: AtomicU32,
+    done_jobs: AtomicU32,
+    blocks: AtomicU32,
+    inspected_bytes: AtomicU64,
+}
+
+/// [`Progress`] at a moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) jobs: u32,
+    pub(crate) done_jobs: u32,
+    pub(crate) blocks: u32,
+    pub(crate) inspected_bytes: u64,
+}
+
+/// A query of which the log knows.
+#[derive(Debug)]
+pub(crate) struct KnownQuery {
+    pub(crate) id: String,
+    pub(crate) tenants: Vec<TenantId>,
+    /// As the label `op` of metrics.
+    pub(crate) kind: &'static str,
+    pub(crate) asked: Asked,
+    /// Unix nanoseconds.
+    pub(crate) started: u64,
+    began: Instant,
+    progress: Progress,
+    stop: CancellationToken,
+}
+
+impl KnownQuery {
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    pub(crate) fn done(&self) -> Done {
+        let progress = &self.progress;
+        Done {
+            jobs: progress.jobs.load(Relaxed),
+            done_jobs: progress.done_jobs.load(Relaxed),
+            blocks: progress.blocks.load(Relaxed),
+            inspected_bytes: progress.inspected_bytes.load(Relaxed),
+        }
+    }
+
+    /// True if someone who asks for these tenants may know of it.
+    fn is_of(&self, tenants: &[TenantId]) -> bool {
+        self.tenants.iter().all(|tenant| tenants.contains(tenant))
+    }
+}
+
+/// A query that took long.
+#[derive(Debug, Clone)]
+pub(crate) struct SlowQuery {
+    pub(crate) query: Arc<KnownQuery>,
+    pub(crate) took: Duration,
+    /// Why it ended without an answer.
+    pub(crate) failure: Option<String>,
+}
+
+tokio::task_local! {
+    /// The query that this task runs.
+    static CURRENT: Arc<KnownQuery>;
+}
+
+/// Notes the work of the query that this task runs.
+pub(crate) fn note_work(work: &SearchMetrics) {
+    let _ = CURRENT.try_with(|query| {
+        let progress = &query.progress;
+        progress.jobs.store(work.total_jobs, Relaxed);
+        progress.done_jobs.store(work.completed_jobs, Relaxed);
+        progress.blocks.store(work.total_blocks, Relaxed);
+        progress.inspected_bytes.store(work.inspected_bytes, Relaxed);
+    });
+}
+
+/// The log.
+#[derive(Debug, Default)]
+pub(crate) struct QueryLog {
+    settings: QueryLogSettings,
+    /// By id. As many as are let in at a time.
+    running: Mutex<BTreeMap<String, Arc<KnownQuery>>>,
+    slow: Mutex<VecDeque<SlowQuery>>,
+}
+
+impl QueryLog {
+    pub(crate) fn new(settings: QueryLogSettings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    pub(crate) fn settings(&self) -> QueryLogSettings {
+        self.settings
+    }
+
+    /// Runs a query, which is in the list meanwhile.
+    ///
+    /// Errors: those of the query; [`Error::Stopped`] if somebody stops it. Then it is dropped, and with it its jobs.
+    pub(crate) async fn run<T>(
+        &self,
+        tenants: &[TenantId],
+        kind: &'static str,
+        mut asked: Asked,
+        query: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        asked.text.truncate(asked.text.floor_char_boundary(MAX_TEXT_BYTES));
+        let known = Arc::new(KnownQuery {
+            id: Uuid::new_v4().to_string(),
+            tenants: tenants.to_vec(),
+            kind,
+            asked,
+            started: unix_nanos_now(),
+            began: Instant::now(),
+            progress: Progress::default(),
+            stop: CancellationToken::new(),
+        });
+        self.running.lock().insert(known.id.clone(), Arc::clone(&known));
+        let mut listed =
+            Listed { log: self, query: &known, failure: Some("the client left".to_owned()) };
+        let result = tokio::select! {
+            biased;
+            () = known.stop.cancelled() => Err(Error::Stopped),
+            result = CURRENT.scope(Arc::clone(&known), query) => result,
+        };
+        listed.failure = result.as_ref().err().map(ToString::to_string);
+        result
+    }
+
+    /// Queries that run, of which someone who asks for these tenants may know; the oldest first.
+    pub(crate) fn running(&self, tenants: &[TenantId]) -> Vec<Arc<KnownQuery>> {
+        let running = self.running.lock();
+        let mut found: Vec<_> =
+            running.values().filter(|query| query.is_of(tenants)).cloned().collect();
+        drop(running);
+        found.sort_by_key(|query| query.began);
+        found
+    }
+
+    /// The last slow ones, likewise; the last first.
+    pub(crate) fn slow(&self, tenants: &[TenantId]) -> Vec<SlowQuery> {
+        let slow = self.slow.lock();
+        slow.iter().rev().filter(|slow| slow.query.is_of(tenants)).cloned().collect()
+    }
+
+    /// Stops a query of these tenants. False if there is none.
+    pub(crate) fn stop(&self, id: &str, tenants: &[TenantId]) -> bool {
+        let running = self.running.lock();
+        let found = running.get(id).filter(|query| query.is_of(tenants));
+        found.inspect(|query| query.stop.cancel()).is_some()
+    }
+}
+
+/// A query in the list; when dropped it ended, however.
+struct Listed<'q> {
+    log: &'q QueryLog,
+    query: &'q Arc<KnownQuery>,
+    failure: Option<String>,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.log.running.lock().remove(&self.query.id);
+        let (took, settings) = (self.query.elapsed(), &self.log.settings);
+        if took < settings.slow_after || settings.max_slow_queries == 0 {
+            return;
+        }
+        let query = Arc::clone(self.query);
+        let mut slow = self.log.slow.lock();
+        while slow.len() >= settings.max_slow_queries {
+            slow.pop_front();
+        }
+        slow.push_back(SlowQuery { query, took, failure: self.failure.take() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    fn tenants(names: &[&str]) -> Vec<TenantId> {
+        names.iter().map(|name| TenantId::parse(name).unwrap()).collect()
+    }
+
+    fn log(max_slow_queries: usize) -> QueryLog {
+        QueryLog::new(QueryLogSettings { slow_after: Duration::ZERO, max_slow_queries })
+    }
+
+    #[tokio::test]
+    async fn query_that_is_stopped_is_dropped_and_says_so() {
+        struct Dropped<'d>(&'d Mutex<bool>);
+        impl Drop for Dropped<'_> {
+            fn drop(&mut self) {
+                *self.0.lock() = true;
+            }
+        }
+        let (log, dropped) = (log(2), Mutex::new(false));
+        let (a, b) = (tenants(&["a"]), tenants(&["b"]));
+        let query = async {
+            let _dropped = Dropped(&dropped);
+            note_work(&SearchMetrics { total_jobs: 7, completed_jobs: 3, ..Default::default() });
+            pending::<Result<()>>().await
+        };
+        let stop = async {
+            tokio::task::yield_now().await;
+            assert!(log.running(&b).is_empty());
+            let running = log.running(&a).pop().unwrap();
+            assert_eq!((running.kind, running.asked.text.as_str()), ("search", "{ }"));
+            assert_eq!((running.done().jobs, running.done().done_jobs), (7, 3));
+            assert!(!log.stop(&running.id, &b) && !log.stop("other", &a));
+            assert!(log.stop(&running.id, &a));
+        };
+        let (result, ()) = tokio::join!(log.run(&a, "search", Asked::new("{ }"), query), stop);
+        assert_eq!(result, Err(Error::Stopped));
+        assert!(*dropped.lock() && log.running(&a).is_empty());
+        let slow = log.slow(&a).pop().unwrap();
+        assert_eq!(slow.failure, Some(Error::Stopped.to_string()));
+    }
+
+    #[tokio::test]
+    async fn last_slow_queries_are_remembered() {
+        let (log, a) = (log(3), tenants(&["a", "b"]));
+        for number in 0..5 {
+            let run = log.run(&a, "search", Asked::new(number.to_string()), async { Ok(()) });
+            run.await.unwrap();
+        }
+        // A client that leaves drops its query.
+        let left = log.run(&a, "search", Asked::new("left"), pending::<Result<()>>());
+        let _ = tokio::time::timeout(Duration::from_millis(1), left).await;
+        let slow = log.slow(&a);
+        let texts: Vec<_> = slow.iter().map(|slow| slow.query.asked.text.as_str()).collect();
+        assert_eq!(texts, ["left", "4", "3"]);
+        assert_eq!(slow[0].failure.as_deref(), Some("the client left"));
+        assert!(log.slow(&tenants(&["a"])).is_empty(), "it is also of another tenant");
+        assert!(log.running(&a).is_empty());
+    }
+}
