@@ -55,6 +55,10 @@ build: ui ## Build the server that the tests start, and the unit tests
 release: ui ## Build the optimised server and tactusctl
 	$(CARGO) build --release --locked -p tactus -p tactusctl
 
+.PHONY: deb
+deb: release ## Make a Debian package of what release built (needs cargo-deb); the path of the package is shown
+	$(CARGO) deb --no-build --locked -p tactus
+
 .PHONY: test
 test: test-plan test-unit test-integration ## Run every test, and install what they need
 
@@ -135,6 +139,10 @@ bench: test-tools release ## Measure what docs/benchmarks.md reports, on the opt
 .PHONY: helm
 helm: $(VENV)/.installed ## Make README.md and values.schema.json of the Helm chart from its values.yaml
 	$(VENV)/bin/python scripts/helm_docs.py
+
+.PHONY: monitoring
+monitoring: test-tools ## Write dashboards, rules and alerts below deploy anew from their descriptions
+	$(VENV)/bin/python scripts/monitoring.py
 
 .PHONY: docs
 docs: ## Build the documentation of the crates; warnings are errors

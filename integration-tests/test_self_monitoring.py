@@ -1,6 +1,8 @@
 """What dashboards and alerts made for Tempo select: every expression of conformance/self_monitoring.yaml, asked of a real Prometheus that
-scrapes a real cluster and receives what its metrics generator makes. And the page of metrics itself, read by the strict parsers of Prometheus' Python client."""
+scrapes a real cluster and receives what its metrics generator makes; and every query of the dashboards and alerts of deploy/. And the page
+of metrics itself, read by the strict parsers of Prometheus' Python client."""
 import copy
+import json
 import math
 import os
 import re
@@ -21,9 +23,16 @@ from harness.generator import push_calls
 from harness.paths import CONFORMANCE, REPOSITORY
 from harness.ports import free_ports
 from harness.prometheus import Prometheus
+from harness.promql import metric_names
 from harness.servers import Servers
 from harness.waiting import eventually
 
+GROUPS = yaml.safe_load((REPOSITORY / "deploy/prometheus/rules.yaml").read_text())["groups"]
+SHIPPED = [rule for group in GROUPS for rule in group["rules"]]
+RECORDED = {rule["record"]: rule["expr"] for rule in SHIPPED if "record" in rule}
+ALERTS = {rule["alert"]: rule["expr"] for rule in SHIPPED if "alert" in rule}
+DASHBOARDS = [json.loads(path.read_text()) for path in sorted((REPOSITORY / "deploy/grafana/dashboards").glob("*.json"))]
+TENANTS = ("shop", "small")
 WANTED = yaml.safe_load((CONFORMANCE / "self_monitoring.yaml").read_text())
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 COUNTS = {"ingester": 1, "distributor": 1, "query-frontend": 1, "querier": 1, "compactor": 1, "metrics-generator": 1}
@@ -233,19 +242,25 @@ class Monitored:
 
     @staticmethod
     def _rules():
-        for record, expression in WANTED["rules"].items():
+        for record, expression in RECORDED.items():
             yield {"record": record, "expr": expression}
+        # Without any time to wait: a test does not last so long.
+        for name, expression in ALERTS.items():
+            yield {"alert": name, "expr": expression}
         for name, alert in WANTED["alerts"].items():
             yield {"alert": name, "expr": f"{alert['watches']} {alert['fires']}"}
 
+    def push(self, tenant, body):
+        requests.post(
+            self.cluster["distributor-0"].otlp_url + "/v1/traces", data=body, timeout=10,
+            headers={"Content-Type": "application/x-protobuf", "X-Scope-OrgID": tenant})
+
     def use(self):
         """One round of what clients do."""
-        distributor, frontend = self.cluster["distributor-0"], self.cluster["query-frontend-0"]
-        for tenant in ("shop", "small"):
+        frontend = self.cluster["query-frontend-0"]
+        for tenant in TENANTS:
             spans = otlp.trace(4)
-            requests.post(
-                distributor.otlp_url + "/v1/traces", data=otlp.export(*spans).SerializeToString(), timeout=10,
-                headers={"Content-Type": "application/x-protobuf", "X-Scope-OrgID": tenant})
+            self.push(tenant, otlp.export(*spans).SerializeToString())
             if tenant == "shop":
                 self.traces.append(spans[0].trace_id.hex())
         self.call(3)
@@ -275,6 +290,29 @@ class Monitored:
         """Those that fire."""
         return [alert for alert in self.prometheus.get("/api/v1/alerts")["alerts"] if alert["state"] == "firing"]
 
+    def chosen(self, query, tenant):
+        """A query of a dashboard as Grafana asks it, with everything chosen at the top."""
+        for variable, value in {"__rate_interval": "1m", "cluster": "c", "namespace": "n", "tenant": tenant}.items():
+            query = query.replace(f"${variable}", value)
+        assert "$" not in query, query
+        return query
+
+    def shows(self, target):
+        """Whether a query of a panel has a value, and the labels that its legend names."""
+        wanted = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+        for tenant in TENANTS:
+            rows = self.prometheus.query(self.chosen(target["expr"], tenant))
+            if any(not math.isnan(value) and wanted <= labels.keys() for labels, value in rows):
+                return True
+        return False
+
+    def unknown_metrics(self, expressions):
+        """Names of metrics that no process has; the expressions are valid."""
+        for expression in expressions:
+            self.prometheus.get("/api/v1/format_query", query=expression)
+        known = set(self.prometheus.get("/api/v1/label/__name__/values"))
+        return set().union(*map(metric_names, expressions)) - known
+
     def firing(self):
         return {alert["labels"]["alertname"] for alert in self.alerts()}
 
@@ -298,6 +336,58 @@ def test_every_expression_of_dashboards_and_alerts_finds_its_series(monitored):
         return True
 
     eventually(all_found, "every expression has a value", 120, interval=0.5)
+
+
+def test_every_panel_of_our_dashboards_shows_something(monitored):
+    targets = [
+        (f"{board['title']}, {panel['title']}", target)
+        for board in DASHBOARDS for panel in board["panels"] for target in panel.get("targets", [])]
+    assert len(targets) > 120
+
+    def all_shown():
+        monitored.use()
+        targets[:] = [(where, target) for where, target in targets if not monitored.shows(target)]
+        assert not targets, "\n".join(f"{where}: {target['expr']}" for where, target in targets)
+        return True
+
+    eventually(all_shown, "every panel shows something", 120, interval=0.5)
+
+
+def test_drop_downs_of_our_dashboards_have_values(monitored):
+    definitions = {variable["definition"] for board in DASHBOARDS for variable in board["templating"]["list"] if variable["type"] == "query"}
+    assert len(definitions) == 3
+    for definition in definitions:
+        assert monitored.has_value(monitored.chosen(definition, "shop")), definition
+
+
+def test_every_metric_of_our_dashboards_and_alerts_exists(monitored):
+    panels = [
+        monitored.chosen(target["expr"], "shop")
+        for board in DASHBOARDS for panel in board["panels"] for target in panel.get("targets", [])]
+    expressions = [*panels, *RECORDED.values(), *ALERTS.values()]
+    assert monitored.unknown_metrics(expressions) == set()
+    # A name that is not there is noticed, wherever it stands.
+    wrong = 'sum by (job) (rate(tempo_request_duration_seconds_count{route="x"}[5m])) > 0 * sum by (job) (tempo_no_such_metric offset 1m)'
+    assert monitored.unknown_metrics([wrong]) == {"tempo_no_such_metric"}
+
+
+def test_links_from_spans_lead_to_series_of_the_generator(monitored):
+    sources = yaml.safe_load((REPOSITORY / "deploy/grafana/provisioning/datasources/tactus.yaml").read_text())["datasources"]
+    (tempo,) = [source["jsonData"] for source in sources if source["type"] == "tempo"]
+    spans = otlp.export(otlp.span(name="POST /pay", kind=otlp.Span.SPAN_KIND_SERVER), service="till").SerializeToString()
+    tags = ", ".join(f'{tag["value"]}="{value}"' for tag, value in zip(tempo["tracesToMetrics"]["tags"], ("till", "POST /pay")))
+
+    def all_found():
+        monitored.push("shop", spans)
+        for query in tempo["tracesToMetrics"]["queries"]:
+            # A single $ in what Grafana reads is a variable of its process.
+            asked = query["query"].replace("$$", "$").replace("$__tags", tags)
+            assert metric_names(asked) <= set(monitored.prometheus.get("/api/v1/label/__name__/values")), asked
+            if "STATUS_CODE_ERROR" not in asked:
+                assert monitored.has_value(asked), asked
+        return True
+
+    eventually(all_found, "a span's service has rates and durations", 60, interval=0.5)
 
 
 def test_targets_are_scraped_as_openmetrics_without_complaint(monitored):
@@ -331,8 +421,16 @@ def test_prometheus_keeps_traces_as_exemplars(monitored):
 def test_no_alert_fires_while_all_is_well(monitored):
     monitored.use()
     rules = [rule for group in monitored.prometheus.get("/api/v1/rules")["groups"] for rule in group["rules"]]
-    assert len(rules) == len(WANTED["rules"]) + len(WANTED["alerts"]) and {rule["health"] for rule in rules} == {"ok"}
-    assert monitored.firing() == set()
+    assert len(rules) == len(SHIPPED) + len(WANTED["alerts"]) and {rule["health"] for rule in rules} == {"ok"}
+    # One tenant has a limit that nothing fits into.
+    assert monitored.firing() <= {"TactusRateLimited"}
+
+
+def test_rules_that_are_recorded_are_those_of_tempo():
+    def words(rules):
+        return {name: "".join(expression.split()).replace("0.50", "0.5") for name, expression in rules.items()}
+
+    assert words(RECORDED) == words(WANTED["rules"])
 
 
 @pytest.mark.parametrize("page", ["runbook", "metrics-generator"])
@@ -357,6 +455,8 @@ def limits_with(**spans):
 def test_alerts_fire_when_they_should(monitored, case):
     expected = {name for name, alert in WANTED["alerts"].items() if alert.get("fires_when") == case}
     assert expected
+    # Ours of the same names, too.
+    expected |= {ours for name in expected if (ours := name.replace("Tempo", "Tactus")) in ALERTS}
     if case == "overrides_break":
         monitored.write_limits("overrides: [")
     elif case == "limits_collide":

@@ -15,7 +15,9 @@ need golang-go go version
 need redis-server redis-server --version
 need memcached memcached -V
 need prometheus prometheus --version
+need prometheus promtool --version
 need nginx-light nginx -v
+need systemd systemd-analyze --version
 
 if ((${#missing[@]})); then
   echo "tests: packages that are missing: ${missing[*]}"

@@ -200,6 +200,8 @@ impl JobQueue {
 
     /// True if no further query of this tenant may start.
     pub(crate) fn refuses(&self, tenant: &str) -> bool {
+        // The counter is there, as 0, before the first refusal.
+        self.shared.metrics.discarded.with([tenant]);
         let waiting = self.shared.state.lock().turns().waiting_of(tenant);
         waiting >= self.shared.max_outstanding_per_tenant
     }

@@ -92,9 +92,7 @@ impl RecentData {
             }
         }
         let partial = progress.is_partial();
-        if partial {
-            self.partial.with([question.op]).inc();
-        }
+        self.partial.with([question.op]).inc_by(u64::from(partial));
         if let Some(status) = failure.filter(|_| answers.is_empty()) {
             return Err(Status::unavailable(format!("no ingester answers: {}", status.message())));
         }
