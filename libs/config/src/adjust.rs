@@ -1,5 +1,7 @@
 //! What the target, the host and the lack of a file change in a configuration.
 
+use std::net::IpAddr;
+
 use crate::sections::receivers::{
     JaegerGrpc, JaegerReceiver, JaegerThriftBinary, JaegerThriftCompact, JaegerThriftCompactLegacy,
     JaegerThriftHttp, OtlpGrpc, OtlpHttp, OtlpReceiver, Receivers, ZipkinReceiver,
@@ -7,19 +9,36 @@ use crate::sections::receivers::{
 use crate::sections::ring::Ring;
 use crate::sections::root::Config;
 
-/// Directory of the start without a configuration, below the working directory.
-const DATA_DIRECTORY: &str = "./tactus-data";
+/// Where the start without a configuration listens. An image sets it to every interface: in a container loopback is
+/// reached by nobody, and what is published decides who may.
+const LISTEN_ADDRESS: &str = "TACTUS_LISTEN_ADDRESS";
+/// Where it keeps its data. An image sets it to its volume.
+const DATA_DIRECTORY: &str = "TACTUS_DATA_DIRECTORY";
 
-/// The start without a configuration: one process on loopback, data below the working directory.
-pub(crate) fn embedded(config: &mut Config) {
+/// The start without a configuration: one process, on loopback and with data below the working directory unless the
+/// environment says otherwise. Errors: name the variable.
+pub(crate) fn embedded(
+    config: &mut Config,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<(), String> {
+    let given = |name: &str| env(name).filter(|value| !value.is_empty());
+    let address = match given(LISTEN_ADDRESS) {
+        Some(text) => {
+            text.parse().map_err(|_| format!("{LISTEN_ADDRESS}={text}: expecting an IP address"))?
+        }
+        None => IpAddr::from([127, 0, 0, 1]),
+    };
     let server = &mut config.server;
-    "127.0.0.1".clone_into(&mut server.http_listen_address);
-    "127.0.0.1".clone_into(&mut server.grpc_listen_address);
-    config.distributor.receivers = receivers_on_loopback();
+    server.http_listen_address = address.to_string();
+    server.grpc_listen_address = address.to_string();
+    config.distributor.receivers = receivers_at(address);
+    let data = given(DATA_DIRECTORY).unwrap_or_else(|| "./tactus-data".to_owned());
+    let data = data.trim_end_matches('/');
     let trace = &mut config.storage.trace;
     "local".clone_into(&mut trace.backend);
-    trace.local.path = format!("{DATA_DIRECTORY}/blocks");
-    trace.wal.path = format!("{DATA_DIRECTORY}/wal");
+    trace.local.path = format!("{data}/blocks");
+    trace.wal.path = format!("{data}/wal");
+    Ok(())
 }
 
 /// True for targets that run every component in one process.
@@ -107,7 +126,12 @@ fn all_receivers() -> Receivers {
     }
 }
 
-fn receivers_on_loopback() -> Receivers {
+fn receivers_at(address: IpAddr) -> Receivers {
+    // An address of version 6 stands in brackets.
+    let host = match address {
+        IpAddr::V4(address) => format!("{address}:"),
+        IpAddr::V6(address) => format!("[{address}]:"),
+    };
     let mut receivers = all_receivers();
     let Receivers { otlp, jaeger, zipkin, .. } = &mut receivers;
     let mut endpoints: Vec<&mut String> = Vec::new();
@@ -126,7 +150,7 @@ fn receivers_on_loopback() -> Receivers {
     }
     endpoints.extend(zipkin.values_mut().map(|zipkin| &mut zipkin.server.endpoint));
     for endpoint in endpoints {
-        *endpoint = endpoint.replace("0.0.0.0:", "127.0.0.1:");
+        *endpoint = endpoint.replace("0.0.0.0:", &host);
     }
     receivers
 }

@@ -5,9 +5,11 @@ use crate::sections::receivers::{Receivers, ZipkinReceiver};
 /// Kinds of storage of Jaeger that need no server of their own, so that ours can stand in for them.
 const LOCAL_STORAGE: [&str; 3] = ["memory", "badger", "grpc"];
 
-/// Changes the receivers that a file without any gets. Errors: name the variable.
+/// Changes the receivers that a file without any gets, and the path of Jaeger's query API where the file names none.
+/// Errors: name the variable.
 pub(crate) fn apply(
     receivers: &mut Receivers,
+    base_path: &mut String,
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<(), String> {
     let given = |name: &str| env(name).filter(|value| !value.is_empty());
@@ -17,6 +19,14 @@ pub(crate) fn apply(
         return Err(format!(
             "SPAN_STORAGE_TYPE={kind}: spans are kept in object storage or on local disk: set storage.trace.backend to s3, gcs, azure or local and leave this variable out"
         ));
+    }
+    if let Some(path) = given("QUERY_BASE_PATH")
+        && base_path == "/"
+    {
+        if !path.starts_with('/') {
+            return Err(format!("QUERY_BASE_PATH={path}: expecting a path that begins with /"));
+        }
+        *base_path = path;
     }
     if !receivers.by_default {
         return Ok(());
@@ -41,8 +51,13 @@ pub(crate) fn apply(
 mod tests {
     use super::*;
     use crate::load;
+    use crate::sections::root::Config;
 
     fn loaded(file: &str, variables: &[(&str, &str)]) -> Result<Receivers, String> {
+        configured(file, variables).map(|config| config.distributor.receivers)
+    }
+
+    fn configured(file: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tactus.yaml");
         std::fs::write(&path, file).unwrap();
@@ -50,7 +65,7 @@ mod tests {
             variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         };
         let loaded = load(&[format!("-config.file={}", path.display())], env);
-        loaded.map(|loaded| loaded.config.distributor.receivers).map_err(|error| error.to_string())
+        loaded.map(|loaded| loaded.config).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -66,6 +81,19 @@ mod tests {
         assert!(!loaded("", &[("COLLECTOR_OTLP_ENABLED", "true")]).unwrap().otlp.is_empty());
         let error = loaded("", &[("COLLECTOR_OTLP_ENABLED", "maybe")]).unwrap_err();
         assert!(error.contains("COLLECTOR_OTLP_ENABLED"), "{error}");
+    }
+
+    #[test]
+    fn base_path_counts_where_the_file_has_none() {
+        let path = |file: &str, value: &str| {
+            configured(file, &[("QUERY_BASE_PATH", value)])
+                .map(|config| config.query_frontend.jaeger.http.base_path)
+        };
+        assert_eq!(path("", "/jaeger").unwrap(), "/jaeger");
+        assert_eq!(path("", "").unwrap(), "/");
+        let file = "query_frontend: {jaeger: {http: {base_path: /own}}}";
+        assert_eq!(path(file, "/jaeger").unwrap(), "/own");
+        assert!(path("", "jaeger").unwrap_err().contains("QUERY_BASE_PATH=jaeger"));
     }
 
     #[test]

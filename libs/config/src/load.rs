@@ -21,7 +21,7 @@ pub struct Loaded {
     /// Ask this URL and exit 0 if it answers 200, else 1.
     pub health_probe: Option<String>,
     /// No file, and no flag about storage or a cluster: all listens on loopback and the data is
-    /// under `./tactus-data`.
+    /// under `./tactus-data`, or where the environment says.
     pub configless: bool,
     /// Variables are expanded in the file of tenants' limits as well.
     pub expand_env: bool,
@@ -58,7 +58,7 @@ pub fn load(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<Loa
     let configless = file.is_none() && !given.iter().any(decides_deployment);
     let config = &mut document.config;
     if configless {
-        adjust::embedded(config);
+        adjust::embedded(config, &env).map_err(Error::Invalid)?;
     }
     for flag in &given {
         flags::apply(config, flag).map_err(flag_error)?;
@@ -83,7 +83,9 @@ pub fn load(args: &[String], env: impl Fn(&str) -> Option<String>) -> Result<Loa
     loaded.warnings.append(&mut document.warnings);
     loaded.warnings.extend(unsupported::warnings(config));
     adjust::for_target(config, &hostname(&env), document.clustered);
-    jaeger_environment::apply(&mut config.distributor.receivers, &env).map_err(Error::Invalid)?;
+    let base_path = &mut config.query_frontend.jaeger.http.base_path;
+    jaeger_environment::apply(&mut config.distributor.receivers, base_path, &env)
+        .map_err(Error::Invalid)?;
     validate::validate(config).map_err(Error::Invalid)?;
     loaded.config = document.config;
     Ok(loaded)

@@ -16,7 +16,8 @@ and a key that stands twice stop the start with the line. Flags are stronger tha
 before the file is read. `tactus -config.verify` checks a file and exits.
 
 Without a file Tactus runs as one process, keeps its data under `./tactus-data` and listens on
-loopback only. With a file, listeners and receivers without an address listen on every interface.
+loopback only; the variables `TACTUS_DATA_DIRECTORY` and `TACTUS_LISTEN_ADDRESS` (an IP address) say otherwise, and an image
+sets them. With a file, listeners and receivers without an address listen on every interface.
 
 Durations are written as `1h30m`, `15s` or `100ms`, also `7d`; a number alone counts nanoseconds.
 Sizes are plain numbers of bytes. Lists may be YAML lists or one text with commas. Keys marked

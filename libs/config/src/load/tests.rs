@@ -164,6 +164,27 @@ fn start_without_a_file_stays_on_loopback() {
 }
 
 #[test]
+fn start_without_a_file_listens_and_keeps_data_where_the_environment_says() {
+    let start = |address: &str| {
+        let variables = [("TACTUS_LISTEN_ADDRESS", address), ("TACTUS_DATA_DIRECTORY", "/data/")];
+        load(&[], |name: &str| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    };
+    for (address, endpoint) in [("0.0.0.0", "0.0.0.0:9411"), ("::", "[::]:9411")] {
+        let config = start(address).unwrap().config;
+        assert_eq!(config.server.http_listen_address, address);
+        assert_eq!(config.server.grpc_listen_address, address);
+        assert_eq!(config.distributor.receivers.zipkin["zipkin"].server.endpoint, endpoint);
+        assert_eq!(config.storage.trace.local.path, "/data/blocks");
+        assert_eq!(config.storage.trace.wal.path, "/data/wal");
+    }
+    assert_eq!(start("").unwrap().config.server.http_listen_address, "127.0.0.1");
+    let error = start("all").unwrap_err().to_string();
+    assert!(error.contains("TACTUS_LISTEN_ADDRESS=all"), "{error}");
+}
+
+#[test]
 fn start_with_storage_flags_is_no_start_without_configuration() {
     let loaded = without_file("-storage.trace.backend=local -storage.trace.local.path=/x");
     assert!(!loaded.configless);
