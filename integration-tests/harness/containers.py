@@ -120,7 +120,8 @@ class Compose:
         return self
 
     def __exit__(self, kind, *_):
-        for service in reversed(self.services.values()):
+        # Tactus first, while what it sends to at its end still answers.
+        for service in sorted(self.services.values(), key=lambda service: not is_tactus(service.service)):
             service.stop()
             if kind:
                 print(f"--- {service.name}", service.log.read_text(errors="replace")[-1500:], sep="\n", file=sys.stderr)
