@@ -42,7 +42,9 @@ LABEL org.opencontainers.image.title="Tactus" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-COPY --from=build --chown=nonroot:nonroot /out/ /
+COPY --from=build /out/usr/bin/ /usr/bin/
+# A new volume takes its owner from here.
+COPY --from=build --chown=nonroot:nonroot /out/var/lib/tactus /var/lib/tactus
 # Of the start without a configuration: loopback of a container is reached by nobody.
 ENV TACTUS_LISTEN_ADDRESS=0.0.0.0 \
     TACTUS_DATA_DIRECTORY=/var/lib/tactus
