@@ -498,6 +498,9 @@ def test_alerts_fire_when_they_should(monitored, case):
             ingester.kill()
             return list((ingester.wal / "log").glob("*.wal"))
 
+        if ingester.is_running():
+            watches = WANTED["alerts"]["TempoIngesterReplayErrors"]["watches"]
+            eventually(lambda: monitored.use() or monitored.has_value(watches), "the count before the damage", interval=0.5)
         newest = max(eventually(killed_with_a_log, "a log is left", 60))
         newest.write_bytes(newest.read_bytes() + os.urandom(1000))
         ingester.start()
