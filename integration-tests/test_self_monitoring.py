@@ -197,7 +197,6 @@ class Monitored:
                     "path": str(self.generator_disk.path),
                     "remote_write": [{"url": f"http://127.0.0.1:{prometheus_port}/api/v1/write"}]},
             },
-            "query_frontend": {"result_cache_bytes": 0},
             "cache": {"caches": [{"roles": ["bloom", "parquet-footer", "parquet-page"], **self.cache.config()}]},
             "storage": {"trace": {"blocklist_poll": "500ms"}},
             "overrides": {

@@ -14,7 +14,6 @@ need chromium chromium --version
 need golang-go go version
 need redis-server redis-server --version
 need memcached memcached -V
-need prometheus prometheus --version
 need prometheus promtool --version
 need nginx-light nginx -v
 need systemd systemd-analyze --version
