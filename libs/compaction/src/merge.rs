@@ -12,7 +12,7 @@ use std::io::Write;
 use tactus_block::BuiltBlock;
 use tactus_block::read::BlockReader;
 use tactus_model::merge::{MergeOutput, TraceMerger};
-use tactus_model::{SpanBatch, TraceId};
+use tactus_model::{CutTraces, SpanBatch, TraceId};
 
 use crate::{Changes, Control, Error, Result, RewriteSettings, RewriteStats};
 
@@ -33,6 +33,8 @@ pub struct Merged<W> {
     pub block: Option<BuiltBlock<W>>,
     /// Earliest start and latest end of the spans written, unix nanoseconds; `None` if nothing is left.
     pub range: Option<(u64, u64)>,
+    /// Traces that lost spans because they would have become too large.
+    pub cut_traces: CutTraces,
     /// What was done.
     pub stats: RewriteStats,
 }
@@ -63,6 +65,7 @@ struct Merge<'a, W: Write + Send> {
     changes: &'a Changes,
     control: &'a dyn Control,
     budget: Budget,
+    cut_traces: CutTraces,
     stats: RewriteStats,
     total_bytes: u64,
 }
@@ -86,6 +89,7 @@ impl<'a, W: Write + Send> Merge<'a, W> {
             changes,
             control,
             budget,
+            cut_traces: CutTraces::new(),
             stats: RewriteStats { blocks_read: readers.len() as u64, ..RewriteStats::default() },
             total_bytes: groups().map(|group| group.bytes).fold(0, u64::saturating_add),
         }
@@ -167,7 +171,10 @@ impl<'a, W: Write + Send> Merge<'a, W> {
                         merger.add_row(input as u32, row);
                     }
                 }
-                merger.finish_trace(self.budget.max_trace_bytes);
+                let cut = merger.finish_trace(self.budget.max_trace_bytes);
+                if cut > 0 {
+                    self.cut_traces.add(id, cut);
+                }
             }
             for &input in &fragments {
                 heads[input].next += 1;
@@ -201,7 +208,7 @@ impl<'a, W: Write + Send> Merge<'a, W> {
     fn finish(mut self) -> Result<Merged<W>> {
         self.write_pending()?;
         let (block, range) = self.output.finish(&mut self.stats)?;
-        Ok(Merged { block, range, stats: self.stats })
+        Ok(Merged { block, range, cut_traces: self.cut_traces, stats: self.stats })
     }
 }
 

@@ -188,6 +188,9 @@ fn describe(inputs: &[Arc<BlockMeta>], output: &OutputBlock) -> BlockMeta {
     let sources = inputs.iter().map(|input| input.block_id).collect();
     let retention = output.retention.clone();
     let mut extension = Extension { sources, retention, ..Extension::default() };
+    for input in inputs {
+        extension.cut_traces.unite(input.cut_traces());
+    }
     if Timestamp::now().as_second() - meta.end_unix_seconds() < ORIGINS_KEPT_SECONDS {
         let mut whole = OriginSet::new();
         for input in inputs {

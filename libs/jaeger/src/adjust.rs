@@ -59,6 +59,16 @@ pub fn too_large_warning(spans: usize) -> String {
     format!("trace has more than {spans} spans, showing first {spans} spans only")
 }
 
+/// Says on its root what is to be known of a trace as a whole, where an answer has no other place for it. A trace
+/// without a root says it on its first span.
+pub fn warn_on_root(trace: &mut [ResourceSpans], warnings: &[String]) {
+    let is_root = |span: &Span| span.parent_span_id.iter().all(|&byte| byte == 0);
+    let root = spans(trace).position(is_root).unwrap_or(0);
+    if let Some(span) = spans_mut(trace).nth(root) {
+        warnings.iter().for_each(|warning| warnings::warn(span, warning.clone()));
+    }
+}
+
 fn spans(trace: &[ResourceSpans]) -> impl Iterator<Item = &Span> {
     trace.iter().flat_map(|resource| &resource.scope_spans).flat_map(|scope| &scope.spans)
 }

@@ -11,6 +11,7 @@ mod attributes;
 mod batch;
 mod buffer;
 mod builder;
+mod cut_traces;
 mod dictionary;
 mod hashing;
 mod ids;
@@ -32,6 +33,7 @@ pub use batch::{
 };
 pub use buffer::Buffer;
 pub use builder::{AppendError, BatchBuilder, BuilderLimits, Mark, TooDeepKey};
+pub use cut_traces::CutTraces;
 pub use dictionary::{Dictionary, DictionaryBuilder, StringCode};
 pub use hashing::{hashed_text, text_of_value};
 pub use ids::{SpanId, TraceId, bytes_to_hex};

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tactus_model::OriginSet;
+use tactus_model::{CutTraces, OriginSet};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -214,6 +214,12 @@ impl BlockMeta {
     pub fn thinned_origins(&self) -> &OriginSet {
         static NONE: OriginSet = OriginSet::new();
         self.extension.as_ref().map_or(&NONE, |extension| &extension.thinned_origins)
+    }
+
+    /// Traces of which the block has not all spans, because some were refused.
+    pub fn cut_traces(&self) -> &CutTraces {
+        static NONE: CutTraces = CutTraces::new();
+        self.extension.as_ref().map_or(&NONE, |extension| &extension.cut_traces)
     }
 
     /// Bloom files of the block: a meta without a count means 10.

@@ -8,7 +8,7 @@ use std::{
 
 use tactus_block::{BlockBuilder, BuilderSettings, WriterSettings, estimated_bytes};
 use tactus_model::{
-    SpanBatch, TenantId, TraceId,
+    CutTraces, SpanBatch, TenantId, TraceId,
     merge::{MergePlan, merge},
     slice_traces,
 };
@@ -72,6 +72,11 @@ impl Ingester {
             extension.origins = origins.complete;
             extension.incomplete_origins = origins.incomplete;
             extension.thinned_origins = origins.thinned;
+        }
+        let mut cut = CutTraces::new();
+        segments.iter().for_each(|segment| cut.add_all(segment.cut_traces()));
+        if !cut.is_empty() {
+            meta.extension.get_or_insert_default().cut_traces = cut;
         }
         let files = BlockFiles {
             data: ObjectSource::File(path),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use tactus_model::{TenantId, TraceId};
+use tactus_model::{CutTraces, TenantId, TraceId};
 use tactus_storage::Uuid;
 
 use crate::{
@@ -143,6 +143,8 @@ pub(crate) struct TenantView {
 pub(crate) struct Tenant {
     view: RwLock<TenantView>,
     large_traces: Mutex<LargeTraces>,
+    /// Of heads that left no segment: the next segment takes them along.
+    cut_traces: Mutex<CutTraces>,
     /// What need not be stored again.
     pub(crate) origins: KnownOrigins,
     /// Held while traces are decided, one round at a time.
@@ -215,9 +217,36 @@ impl Tenant {
             large.bytes.extend(seen);
             large.noted = Some(Instant::now());
         }
+        // Before the head goes: nobody is to see the trace without its mark.
+        let mut carried = self.cut_traces.lock();
+        if segments.is_empty() {
+            carried.add_all(&head.cut_traces());
+        } else {
+            let is_kept = |trace| segments.iter().any(|it| it.cut_traces().spans(trace) > 0);
+            carried.retain(|trace| !is_kept(trace));
+        }
         let mut view = self.view.write();
         view.heads.retain(|other| !Arc::ptr_eq(other, head));
         view.segments.extend(segments);
+    }
+
+    /// Cut traces that the next segment has to take along besides those of its head.
+    pub(crate) fn carried_cut_traces(&self) -> CutTraces {
+        self.cut_traces.lock().clone()
+    }
+
+    /// Keeps what is known of cut traces for the next segment.
+    pub(crate) fn carry_cut_traces(&self, cut: &CutTraces) {
+        self.cut_traces.lock().add_all(cut);
+    }
+
+    /// So many spans of a trace were refused, at least, because it was too large.
+    pub(crate) fn refused_spans(&self, trace: TraceId) -> u64 {
+        let carried = self.cut_traces.lock();
+        let view = self.view.read();
+        let live = view.heads.iter().map(|head| head.refused_spans(trace));
+        let cut = view.segments.iter().map(|segment| segment.cut_traces().spans(trace));
+        live.chain(cut).fold(carried.spans(trace), u64::saturating_add)
     }
 
     pub(crate) fn add_segment(&self, segment: Arc<Segment>) {

@@ -10,7 +10,8 @@ use std::{
 
 use parking_lot::Mutex;
 use tactus_model::{
-    AppendError, BatchBuilder, BuilderLimits, Mark, OriginSet, SpanBatch, TooDeepKey, TraceId,
+    AppendError, BatchBuilder, BuilderLimits, CutTraces, Mark, OriginSet, SpanBatch, TooDeepKey,
+    TraceId,
 };
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 
@@ -40,6 +41,8 @@ pub(crate) struct Head {
     shard_bytes: Vec<AtomicUsize>,
     /// Origins of which spans were refused.
     incomplete: Mutex<OriginSet>,
+    /// Traces of which spans were refused because they were too large.
+    cut_traces: Mutex<CutTraces>,
 }
 
 /// The spans of a head at one moment.
@@ -80,6 +83,10 @@ pub(crate) struct Appended {
     pub(crate) origins: Vec<u64>,
     /// Origins of which spans were refused that other ingesters may have taken.
     pub(crate) incomplete: Vec<u64>,
+    /// Traces that lost spans because they were too large.
+    pub(crate) cut_traces: CutTraces,
+    /// Some of them lost none before, since the last cut.
+    pub(crate) cuts_anew: bool,
 }
 
 impl Appended {
@@ -120,10 +127,14 @@ impl Head {
             chunk_bytes: AtomicUsize::new(0),
             shard_bytes: (0..SHARDS).map(|_| AtomicUsize::new(0)).collect(),
             incomplete: Mutex::default(),
+            cut_traces: Mutex::default(),
         }
     }
 
     /// Appends a push within the tenant's limits; all of it or, if it is malformed or `commit` fails, nothing.
+    ///
+    /// `commit` makes it durable; it is not called for a push that changes nothing. One that has only spans of traces
+    /// that are too large does when it is the first: a restart, too, is to know that they were cut.
     pub(crate) fn append<E: From<AppendError>>(
         &self,
         push: &PushRequest,
@@ -139,16 +150,20 @@ impl Head {
             self.close_chunk(&mut builder);
             result = self.append_runs(&mut builder, push, &mut admitted);
         }
-        let result = result.map_err(E::from).and_then(|(mark, appended)| {
+        let result = result.map_err(E::from).and_then(|(mark, mut appended)| {
+            appended.cuts_anew = self.cuts_anew(&appended.cut_traces);
             if appended.spans == 0 {
                 builder.rollback(mark);
-                return Ok(appended);
+                if !appended.cuts_anew {
+                    return Ok(appended);
+                }
             }
             commit(&appended).inspect_err(|_| builder.rollback(mark)).map(|()| appended)
         });
         if let Ok(appended) = &result {
             // Before anybody sees the spans.
             self.note_incomplete(&appended.incomplete);
+            self.note_cut(&appended.cut_traces);
         }
         if result.is_err() {
             self.live.undo(&admitted);
@@ -176,6 +191,7 @@ impl Head {
         }
         if let Ok(appended) = &result {
             self.note_incomplete(&appended.incomplete);
+            self.note_cut(&appended.cut_traces);
         }
         if builder.len() >= self.chunk_spans {
             self.close_chunk(&mut builder);
@@ -211,7 +227,10 @@ impl Head {
                         }
                         return true;
                     }
-                    Verdict::TooLarge => appended.refused.too_large += 1,
+                    Verdict::TooLarge => {
+                        appended.refused.too_large += 1;
+                        appended.cut_traces.add(trace, 1);
+                    }
                     Verdict::TooMany => appended.refused.too_many_traces += 1,
                 }
                 appended.refused_spans.push(position - 1);
@@ -296,6 +315,30 @@ impl Head {
         self.incomplete.lock().clone()
     }
 
+    fn cuts_anew(&self, cut: &CutTraces) -> bool {
+        if cut.is_empty() {
+            return false;
+        }
+        let known = self.cut_traces.lock();
+        cut.iter().any(|(trace, _)| known.spans(trace) == 0)
+    }
+
+    fn note_cut(&self, cut: &CutTraces) {
+        if !cut.is_empty() {
+            self.cut_traces.lock().add_all(cut);
+        }
+    }
+
+    /// Traces of which spans were refused because they were too large.
+    pub(crate) fn cut_traces(&self) -> CutTraces {
+        self.cut_traces.lock().clone()
+    }
+
+    /// So many spans of a trace were refused because it was too large.
+    pub(crate) fn refused_spans(&self, trace: TraceId) -> u64 {
+        self.cut_traces.lock().spans(trace)
+    }
+
     /// Bytes held in memory.
     pub(crate) fn heap_bytes(&self) -> usize {
         let shards = self.shard_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed));
@@ -333,11 +376,15 @@ pub(crate) fn append_replayed(
     for run in &push.runs {
         let known = is_known(run.origin);
         let (first, refused_before) = (builder.len(), appended.refused_spans.len());
-        let result = append_run(builder, push, run, |_, _| {
+        let result = append_run(builder, push, run, |trace, _| {
             position += 1;
             let was_refused = refused.binary_search(&(position - 1)).is_ok();
             if was_refused {
                 appended.refused_spans.push(position - 1);
+                // Or because there were too many traces; then the trace mostly has no spans at all.
+                if !known {
+                    appended.cut_traces.add(trace, 1);
+                }
             }
             !was_refused && !known
         });

@@ -150,9 +150,6 @@ impl Ingester {
             self.new_head(tenant)
         });
         let appended = head.append(push, |appended| {
-            if appended.spans == 0 {
-                return Ok(());
-            }
             let frame = FrameSlices::new(push, &appended.refused_spans);
             self.wal.append(&frame.slices()).map(|_| ()).map_err(|error| {
                 if error.is_full() {

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use tactus_model::{SpanBatch, TenantId, merge::merge, span_end};
+use tactus_model::{CutTraces, SpanBatch, TenantId, merge::merge, span_end};
 use tactus_wal::PartInfo;
 
 use crate::{
@@ -180,6 +180,9 @@ impl Ingester {
         let is_tail_sampled = self.settings.tail_sampling.of(tenant).is_some();
         let chunks = head.chunks();
         let mut written = 0;
+        // The first segment has them, whichever holds their spans.
+        let mut cut = self.tenant_or_insert(tenant).carried_cut_traces();
+        cut.add_all(&head.cut_traces());
         let mut rest = chunks.as_slice();
         while !rest.is_empty() {
             let mut bytes = 0;
@@ -203,7 +206,8 @@ impl Ingester {
             let sync = self.settings.fsync_interval.is_some();
             // Of the inputs: the merge leaves copies out.
             let origins = HeldOrigins::of(inputs, &head.incomplete());
-            Segment::write(&directory.join(&name), &batch, times, &origins, sync)?;
+            Segment::write(&directory.join(&name), &batch, times, &origins, &cut, sync)?;
+            cut = CutTraces::new();
             let traces = batch.traces.ids.len() as u64;
             self.metrics.traces_created.with([tenant.as_str()]).inc_by(traces);
             written += 1;

@@ -21,7 +21,7 @@ use std::{
     time::SystemTime,
 };
 
-use tactus_model::{OriginSet, SpanBatch};
+use tactus_model::{CutTraces, OriginSet, SpanBatch};
 use tactus_storage::Uuid;
 
 use crate::{layout, origins::HeldOrigins};
@@ -60,6 +60,7 @@ pub struct Segment {
     batch: SpanBatch,
     block_times: (u64, u64),
     origins: HeldOrigins,
+    cut_traces: CutTraces,
     written: SystemTime,
     starts: OnceLock<(u64, u64)>,
     block: OnceLock<Uuid>,
@@ -69,12 +70,13 @@ pub struct Segment {
 impl Segment {
     /// Writes a sorted batch to a new file and syncs it if asked to; returns its size in bytes. `block_times` is
     /// what the batch adds to the time range of its block, in unix nanoseconds; `origins` those of its spans and of the
-    /// copies that were left out.
+    /// copies that were left out; `cut` traces of which spans were refused.
     pub(crate) fn write(
         path: &Path,
         batch: &SpanBatch,
         block_times: (u64, u64),
         origins: &HeldOrigins,
+        cut: &CutTraces,
         sync: bool,
     ) -> Result<u64, SegmentError> {
         let io = |action| move |source| SegmentError::Io { action, path: path.to_owned(), source };
@@ -86,6 +88,10 @@ impl Segment {
         let bounds = sets.map(OriginSet::bounds);
         let bounds = bounds.each_ref().map(Vec::as_slice);
         sections.extend(columns::origins(batch, bounds, origins.has_none));
+        let cut = columns::cut_trace_numbers(cut);
+        if !cut.is_empty() {
+            sections.push((columns::CUT_TRACES, bytemuck::cast_slice(&cut)));
+        }
         let bytes = file::write(&file, &sections).map_err(io("write"))?;
         if sync {
             file.sync_data().map_err(io("sync"))?;
@@ -101,6 +107,7 @@ impl Segment {
         let batch = columns::batch(&map, &sections, verify).map_err(corrupt)?;
         let block_times = columns::block_times(&map, &sections).map_err(corrupt)?;
         let origins = columns::held_origins(&map, &sections).map_err(corrupt)?;
+        let cut_traces = columns::cut_traces(&map, &sections).map_err(corrupt)?;
         let written = std::fs::metadata(path).and_then(|meta| meta.modified());
         let written = written.unwrap_or_else(|_| SystemTime::now());
         Ok(Self {
@@ -109,6 +116,7 @@ impl Segment {
             batch,
             block_times,
             origins,
+            cut_traces,
             written,
             starts: OnceLock::new(),
             block: OnceLock::new(),
@@ -129,6 +137,11 @@ impl Segment {
     /// The origins of its spans.
     pub(crate) fn origins(&self) -> &HeldOrigins {
         &self.origins
+    }
+
+    /// Traces of which spans were refused, here or before any segment was cut.
+    pub(crate) fn cut_traces(&self) -> &CutTraces {
+        &self.cut_traces
     }
 
     /// Size of the file in bytes.

@@ -58,21 +58,23 @@ impl Protocol for Ingester {
     ) -> Result<Response<FindTraceResponse>, Status> {
         let find = request.into_inner();
         let tenant = tenant_of(&find.tenant)?;
-        let wanted = HashSet::from([TraceId::from_slice(&find.trace_id)]);
-        let (trace, inspected_bytes) = self
-            .query(move |ingester, _| {
-                let batch = ingester.recent_view(&tenant).gather(&wanted);
-                if batch.is_empty() {
-                    return (Vec::new(), 0);
-                }
-                (encode_traces_data(&batch), batch.heap_bytes() as u64)
-            })
-            .await?;
-        Ok(Response::new(FindTraceResponse {
-            trace: trace.into(),
-            inspected_bytes,
-            partial: false,
-        }))
+        let id = TraceId::from_slice(&find.trace_id);
+        let answer = self.query(move |ingester, _| {
+            // A trace may be in blocks and its refused spans known here alone.
+            let state = ingester.tenant(&tenant);
+            let refused_spans = state.map_or(0, |state| state.refused_spans(id));
+            let batch = ingester.recent_view(&tenant).gather(&HashSet::from([id]));
+            if batch.is_empty() {
+                return FindTraceResponse { refused_spans, ..FindTraceResponse::default() };
+            }
+            FindTraceResponse {
+                trace: encode_traces_data(&batch).into(),
+                inspected_bytes: batch.heap_bytes() as u64,
+                refused_spans,
+                ..FindTraceResponse::default()
+            }
+        });
+        Ok(Response::new(answer.await?))
     }
 
     async fn search(

@@ -1,6 +1,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
-use tactus_model::{SpanBatch, TenantId, merge::merge};
+use tactus_model::{SpanBatch, TenantId, TraceId, merge::merge};
+use tactus_proto::tactus::v1::{FindTraceRequest, ingester_server::Ingester as _};
 use tactus_storage::{Blocklist, Bucket, BucketSettings};
 use tactus_telemetry::metrics::Registry;
 use tactus_traceql::eval::Window;
@@ -421,4 +422,71 @@ async fn tenant_of_which_nothing_is_held_is_forgotten() {
     assert!(!ingester.knows(&tenant()));
     ingester.push(&push_of("t1", &[span(1, 1, 1)]), &tenant()).unwrap();
     assert!(ingester.knows(&tenant()));
+}
+
+fn trace_id(trace: u16) -> TraceId {
+    let mut id = [1; 16];
+    id[14..].copy_from_slice(&trace.to_be_bytes());
+    TraceId(id)
+}
+
+/// How many spans were refused of trace 1, as whoever asks for the trace is told.
+async fn refused_spans(ingester: &Ingester) -> u64 {
+    let find = FindTraceRequest { tenant: "t1".into(), trace_id: trace_id(1).0.to_vec().into() };
+    let found = ingester.find_trace(tonic::Request::new(find)).await.unwrap().into_inner();
+    found.refused_spans
+}
+
+fn with_trace_limit(bench: &Bench, bytes: u64) -> Settings {
+    let mut settings = bench.settings();
+    settings.limits = OfTenant::all(Limits { max_bytes_per_trace: bytes, ..Limits::default() });
+    settings
+}
+
+#[tokio::test]
+async fn trace_that_was_cut_stays_known_live_replayed_in_segments_and_in_the_block() {
+    let bench = Bench::new();
+    let ingester = bench.open_with(with_trace_limit(&bench, 1_000)).unwrap();
+    let mut refused = 0;
+    for id in 0..40 {
+        // One span a push: those that are refused come alone.
+        let appended = ingester.push(&push_of("t1", &[span(1, id, 1)]), &tenant()).unwrap();
+        refused += appended.refused.too_large;
+    }
+    ingester.push(&push_of("t1", &[span(2, 100, 1)]), &tenant()).unwrap();
+    assert!(refused > 20);
+    assert_eq!(refused_spans(&ingester).await, refused);
+    drop(ingester);
+    // Of the pushes that stored nothing the first one is in the log.
+    let ingester = bench.open_with(with_trace_limit(&bench, 1_000)).unwrap();
+    assert_eq!(refused_spans(&ingester).await, 1);
+    let kept = held(&ingester);
+    ingester.seal().await.unwrap();
+    drop(ingester);
+    let ingester = bench.open_with(with_trace_limit(&bench, 1_000)).unwrap();
+    assert_eq!((refused_spans(&ingester).await, held(&ingester)), (1, kept));
+    ingester.flush_all().await.unwrap();
+    assert_eq!(refused_spans(&ingester).await, 0, "the block says it now");
+    let blocks = bench.blocklist.tenant("t1");
+    let cut: Vec<_> = blocks.live()[0].cut_traces().iter().collect();
+    assert_eq!(cut, [(trace_id(1), 1)]);
+}
+
+#[tokio::test]
+async fn refusals_without_a_segment_of_their_own_go_along_with_the_next_one() {
+    let bench = Bench::new();
+    let ingester = bench.open_with(with_trace_limit(&bench, 150)).unwrap();
+    let push = |id| ingester.push(&push_of("t1", &[span(1, id, 1)]), &tenant()).unwrap();
+    assert_eq!(push(1).spans, 1);
+    ingester.seal().await.unwrap();
+    assert_eq!(push(2).refused.too_large, 1);
+    ingester.seal().await.unwrap();
+    assert_eq!(refused_spans(&ingester).await, 1);
+    push(3);
+    ingester.push(&push_of("t1", &[span(2, 4, 1)]), &tenant()).unwrap();
+    ingester.seal().await.unwrap();
+    assert_eq!(refused_spans(&ingester).await, 2);
+    let segments = ingester.recent_view(&tenant()).segments;
+    let noted: Vec<_> = segments.iter().map(|it| it.cut_traces().spans(trace_id(1))).collect();
+    assert_eq!(noted, [0, 2]);
 }

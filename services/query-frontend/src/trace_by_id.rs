@@ -11,7 +11,7 @@ use tactus_proto::tactus::v1::{
 };
 use tonic::Request;
 
-use crate::blocks::select;
+use crate::blocks::select_from;
 use crate::frontend::Frontend;
 use crate::jobs::{Outcome, call};
 use crate::metrics::TRACES;
@@ -38,6 +38,8 @@ struct Parts {
     damaged_blocks: u32,
     /// Too few ingesters answered.
     recent_partial: bool,
+    /// At least so many spans of the trace were never stored, because it was too large.
+    refused_spans: u64,
     max_inspected_bytes: u64,
 }
 
@@ -101,7 +103,13 @@ impl Frontend {
         });
         for outcome in outcomes.await? {
             match outcome {
-                Outcome::Answer(FindTraceResponse { trace, inspected_bytes, partial }) => {
+                Outcome::Answer(FindTraceResponse {
+                    trace,
+                    inspected_bytes,
+                    partial,
+                    refused_spans,
+                }) => {
+                    parts.refused_spans = parts.refused_spans.max(refused_spans);
                     parts.inspected_bytes += inspected_bytes;
                     parts.recent_partial |= partial;
                     parts.traces.push(trace);
@@ -125,8 +133,13 @@ impl Frontend {
         let window = (query.start, query.end);
         let mut requests = Vec::new();
         for find in finds {
-            let blocks =
-                select(&self.blocklist, &find.tenant, window, self.settings.blocklist_poll);
+            let known = self.blocklist.tenant(&find.tenant);
+            let blocks = select_from(&known, window, self.settings.blocklist_poll);
+            let id = TraceId::from_slice(&find.trace_id);
+            for meta in blocks.iter().filter_map(|block| known.meta(block.block_id)) {
+                // Replicas were sent the same spans, and each wrote a block.
+                parts.refused_spans = parts.refused_spans.max(meta.cut_traces().spans(id));
+            }
             let per_shard = blocks.len().div_ceil(settings.query_shards.max(1)).max(1);
             requests.extend(blocks.chunks(per_shard).map(|blocks| FindTraceInBlocksRequest {
                 find: Some(find.clone()),
@@ -167,11 +180,22 @@ impl Frontend {
     }
 }
 
+/// What there is to say of a trace of which spans were not taken when they came.
+fn refused_message(spans: u64) -> String {
+    format!(
+        "Trace exceeded its maximum size (max_bytes_per_trace) when it was received: \
+         {spans} spans or more were refused, a partial trace is returned"
+    )
+}
+
 fn combine(parts: Parts, max_bytes: u64, when_too_large: WhenTooLarge) -> Result<FoundTrace> {
-    let mut combiner = TraceCombiner::new(max_bytes, when_too_large);
+    // What ingesters kept of a trace that they cut has about the limit, not counting resources and framing: it is
+    // to be seen, not refused or cut once more.
+    let slack = if parts.refused_spans > 0 { max_bytes / 4 } else { 0 };
+    let mut combiner = TraceCombiner::new(max_bytes.saturating_add(slack), when_too_large);
     for part in &parts.traces {
         combiner.add(part).map_err(|error| match error {
-            CombineError::TooLarge { max_bytes } => Error::TraceTooLarge { max_bytes },
+            CombineError::TooLarge { .. } => Error::TraceTooLarge { max_bytes },
             error => Error::Internal(error.to_string()),
         })?;
     }
@@ -181,6 +205,9 @@ fn combine(parts: Parts, max_bytes: u64, when_too_large: WhenTooLarge) -> Result
         messages.push(format!(
             "Trace exceeds maximum size of {max_bytes} bytes, a partial trace is returned"
         ));
+    }
+    if parts.refused_spans > 0 && !trace.is_empty() {
+        messages.push(refused_message(parts.refused_spans));
     }
     if parts.damaged_blocks > 0 {
         messages.push(format!("{} damaged blocks could not be read", parts.damaged_blocks));

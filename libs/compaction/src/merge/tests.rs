@@ -183,6 +183,7 @@ fn trace_over_the_limit_keeps_its_largest_fragment_and_what_fits() {
     // not fit.
     assert_eq!((stats.traces_cut, stats.duplicate_spans), (1, 1));
     assert_eq!(stats.spans_cut, 2);
+    assert_eq!(merged.cut_traces.iter().map(|(_, spans)| spans).collect::<Vec<_>>(), [2]);
     assert_eq!(ids(&sorted(spans_of(merged, &settings))), [1, 2, 5, 6, 7, 9]);
 }
 

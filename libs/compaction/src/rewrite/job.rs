@@ -92,9 +92,13 @@ impl Job {
         let expected = self.inputs.iter().map(|meta| meta.size).fold(0, u64::saturating_add);
         let sink = self.bucket.writer(&self.key, expected, runtime)?;
         let merged = merge_blocks(&readers, sink, &self.settings, &self.changes, control);
-        let Merged { block, range, stats } = merged.map_err(|error| self.name_block(error))?;
+        let merged = merged.map_err(|error| self.name_block(error))?;
+        let Merged { block, range, cut_traces, stats } = merged;
         let Some(block) = block else { return Ok(Stored { files: None, stats }) };
         block.describe(&mut described);
+        if !cut_traces.is_empty() {
+            described.extension.get_or_insert_default().cut_traces.add_all(&cut_traces);
+        }
         let BuiltBlock { sink, blooms, index, .. } = block;
         sink.finish()?;
         Ok(Stored { files: Some(Files { meta: described, blooms, index, range }), stats })

@@ -479,3 +479,19 @@ fn merged_block_holds_the_origins_of_its_inputs_while_an_ingester_may() {
     assert_eq!(bounds([now, now - 30 * 3600]), (vec![1, 9], vec![20, 21]));
     assert_eq!(bounds([now - 25 * 3600, now - 30 * 3600]), (vec![], vec![]));
 }
+
+#[test]
+fn merged_block_knows_the_cut_traces_of_its_inputs_however_old() {
+    let trace = |number: u8| TraceId([number; 16]);
+    let input = |number: u128, cut: &[(u8, u64)]| {
+        let mut meta = BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::from_u128(number));
+        let cut_traces = cut.iter().map(|&(id, spans)| (trace(id), spans)).collect();
+        meta.extension = Some(Box::new(Extension { cut_traces, ..Extension::default() }));
+        Arc::new(meta)
+    };
+    let output = OutputBlock { id: Uuid::from_u128(9), level: None, retention: String::new() };
+    let meta =
+        describe(&[input(1, &[(1, 5), (2, 1)]), input(2, &[(1, 7)]), input(3, &[])], &output);
+    let cut: Vec<_> = meta.cut_traces().iter().collect();
+    assert_eq!(cut, [(trace(1), 7), (trace(2), 1)]);
+}

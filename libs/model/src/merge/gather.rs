@@ -170,11 +170,11 @@ impl<'a> TraceMerger<'a> {
     ///
     /// `max_bytes`: fragments of different inputs together may have about so many bytes as OTLP. If they have more
     /// the largest fragment is kept whole, then spans of the others in the order of adding as long as they fit. One
-    /// fragment alone may be of any size.
-    pub fn finish_trace(&mut self, max_bytes: u64) {
+    /// fragment alone may be of any size. Returns how many were left out.
+    pub fn finish_trace(&mut self, max_bytes: u64) -> u64 {
         if self.to.candidates.is_empty() {
             self.to.out.traces.ids.make_mut().pop();
-            return;
+            return 0;
         }
         let is_large = self.is_above(max_bytes);
         if is_large {
@@ -182,8 +182,7 @@ impl<'a> TraceMerger<'a> {
         }
         self.mark_duplicates();
         if is_large {
-            self.append_until(max_bytes);
-            return;
+            return self.append_until(max_bytes);
         }
         for i in 0..self.to.candidates.len() {
             if self.to.duplicate[i] {
@@ -193,6 +192,7 @@ impl<'a> TraceMerger<'a> {
                 self.append(input as usize, row as usize);
             }
         }
+        0
     }
 
     /// Marks candidates that are the same span as an earlier one. The earlier one gets the highest origin of them all.

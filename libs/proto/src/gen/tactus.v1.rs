@@ -66,6 +66,9 @@ pub struct FindTraceResponse {
     /// More ingesters failed than replication makes up for: spans may be missing.
     #[prost(bool, tag = "3")]
     pub partial: bool,
+    /// So many spans of the trace, at least, were refused because it was too large.
+    #[prost(uint64, tag = "4")]
+    pub refused_spans: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchRequest {

@@ -4,7 +4,9 @@
 
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
-use tactus_model::OriginSet;
+use std::collections::BTreeMap;
+
+use tactus_model::{CutTraces, OriginSet, TraceId};
 use uuid::Uuid;
 
 /// See the module. All parts may be empty; unknown keys are ignored.
@@ -33,6 +35,10 @@ pub struct Extension {
     #[serde(skip_serializing_if = "OriginSet::is_empty")]
     #[serde(serialize_with = "put_origins", deserialize_with = "take_origins")]
     pub thinned_origins: OriginSet,
+    /// Traces of which spans were refused because they were too large: what is in the block is not all of them.
+    #[serde(skip_serializing_if = "CutTraces::is_empty")]
+    #[serde(serialize_with = "put_cut_traces", deserialize_with = "take_cut_traces")]
+    pub cut_traces: CutTraces,
 }
 
 impl Extension {
@@ -67,6 +73,17 @@ fn take_origins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OriginSet,
     Ok(OriginSet::from_ranges(ranges.ok_or_else(|| D::Error::custom("not a range of origins"))?))
 }
 
+/// By trace id in hexadecimal: `{"00…2a":91064}`.
+fn put_cut_traces<S: Serializer>(cut: &CutTraces, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(cut.iter().map(|(trace, spans)| (trace.to_hex(), spans)))
+}
+
+fn take_cut_traces<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CutTraces, D::Error> {
+    let texts = BTreeMap::<String, u64>::deserialize(deserializer)?;
+    let traces = texts.into_iter().map(|(text, spans)| Some((TraceId::from_hex(&text)?, spans)));
+    traces.collect::<Option<_>>().ok_or_else(|| D::Error::custom("not a trace id"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +107,18 @@ mod tests {
         for text in ["", "x", "1-", "-1", "2-1", "1-2-3", "10000000000000000"] {
             let json = format!(r#"{{"origins":["{text}"]}}"#);
             assert!(serde_json::from_str::<Extension>(&json).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cut_traces_are_named_by_their_ids() {
+        let cut_traces = CutTraces::from_iter([(TraceId([0xab; 16]), 91_064)]);
+        let extension = Extension { cut_traces, ..Extension::default() };
+        let json = serde_json::to_string(&extension).unwrap();
+        assert_eq!(json, format!(r#"{{"cutTraces":{{"{}":91064}}}}"#, "ab".repeat(16)));
+        assert_eq!(serde_json::from_str::<Extension>(&json).unwrap(), extension);
+        for damaged in [r#"{"cutTraces":{"x":1}}"#, r#"{"cutTraces":{"ab":-1}}"#] {
+            assert!(serde_json::from_str::<Extension>(damaged).is_err(), "{damaged}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use memmap2::Mmap;
 use parking_lot::Mutex;
-use tactus_model::{AttributeList, Buffer, Dictionary, OriginSet, SpanBatch};
+use tactus_model::{AttributeList, Buffer, CutTraces, Dictionary, OriginSet, SpanBatch, TraceId};
 
 use super::file::Section;
 use crate::origins::HeldOrigins;
@@ -21,6 +21,8 @@ const INCOMPLETE_ORIGINS: u32 = 5;
 const WITHOUT_ORIGIN: u32 = 6;
 /// As the first of these, of origins that tail sampling dropped traces of.
 const THINNED_ORIGINS: u32 = 7;
+/// Traces of which spans were refused, and how many: three numbers each, two of them the id. Left out if there are none.
+pub(super) const CUT_TRACES: u32 = 8;
 /// The origin of each span. Left out if no span has one, as in segments of releases that knew none.
 const ORIGIN: u32 = 55;
 
@@ -223,6 +225,33 @@ pub(super) fn held_origins(
         thinned: set(THINNED_ORIGINS)?,
         has_none: file.find(WITHOUT_ORIGIN).is_some() || file.find(ORIGIN).is_none(),
     })
+}
+
+/// The section of cut traces, see [`CUT_TRACES`].
+pub(super) fn cut_trace_numbers(cut: &CutTraces) -> Vec<u64> {
+    let numbers = |(trace, spans): (TraceId, u64)| {
+        let id = u128::from_be_bytes(trace.0);
+        [(id >> 64) as u64, id as u64, spans]
+    };
+    cut.iter().flat_map(numbers).collect()
+}
+
+/// The traces of a segment of which spans were refused.
+pub(super) fn cut_traces(map: &Arc<Mmap>, sections: &[Section]) -> Result<CutTraces, &'static str> {
+    let file = Mapped { map, sections };
+    if file.find(CUT_TRACES).is_none() {
+        return Ok(CutTraces::new());
+    }
+    let numbers: Buffer<u64> = file.column(CUT_TRACES)?;
+    let (traces, rest) = numbers.as_chunks::<3>();
+    if !rest.is_empty() {
+        return Err("the cut traces");
+    }
+    let trace = |&[high, low, spans]: &[u64; 3]| {
+        let id = u128::from(high) << 64 | u128::from(low);
+        (TraceId(id.to_be_bytes()), spans)
+    };
+    Ok(traces.iter().map(trace).collect())
 }
 
 struct Mapped<'a> {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::test_spans::batch_of_spans;
-use tactus_model::{OriginSet, merge::merge};
+use tactus_model::{CutTraces, OriginSet, TraceId, merge::merge};
 
 fn sorted() -> SpanBatch {
     merge(&[&batch_of_spans(1..40, 7)]).0
@@ -15,20 +15,20 @@ fn origins_read_back_and_segments_without_any_have_none() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.seg");
     let mut batch = sorted();
-    Segment::write(&path, &batch, (1, 2), &origins(), false).unwrap();
+    Segment::write(&path, &batch, (1, 2), &origins(), &CutTraces::new(), false).unwrap();
     let plain = Segment::open(&path, true).unwrap();
     assert!(plain.batch().spans.origin.is_empty());
     assert_eq!(plain.origins(), &HeldOrigins { has_none: true, ..origins() });
     batch.spans.origin = (0..batch.len() as u64).map(|row| row % 3).collect();
     let held = HeldOrigins::of([&batch], &OriginSet::from_iter([2, 9]));
     assert_eq!((held.complete.bounds(), held.incomplete.bounds()), (vec![1, 1], vec![2, 2]));
-    Segment::write(&path, &batch, (1, 2), &held, false).unwrap();
+    Segment::write(&path, &batch, (1, 2), &held, &CutTraces::new(), false).unwrap();
     let segment = Segment::open(&path, true).unwrap();
     assert_eq!((segment.batch(), segment.origins()), (&batch, &held));
     assert!(held.has_none);
     batch.spans.origin = batch.spans.origin.iter().map(|origin| origin + 1).collect();
     let held = HeldOrigins::of([&batch], &OriginSet::new());
-    Segment::write(&path, &batch, (1, 2), &held, false).unwrap();
+    Segment::write(&path, &batch, (1, 2), &held, &CutTraces::new(), false).unwrap();
     assert_eq!(Segment::open(&path, true).unwrap().origins(), &held);
     assert!(!held.has_none);
 }
@@ -38,7 +38,7 @@ fn segment_reads_back_as_it_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.seg");
     let batch = sorted();
-    let bytes = Segment::write(&path, &batch, (1, 2), &origins(), true).unwrap();
+    let bytes = Segment::write(&path, &batch, (1, 2), &origins(), &CutTraces::new(), true).unwrap();
     let segment = Segment::open(&path, true).unwrap();
     assert_eq!((segment.bytes(), segment.block_times()), (bytes, (1, 2)));
     assert_eq!(segment.batch(), &batch);
@@ -49,7 +49,7 @@ fn segment_reads_back_as_it_was_written() {
 fn truncated_segment_is_an_error_at_every_length() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.seg");
-    Segment::write(&path, &sorted(), (1, 2), &origins(), false).unwrap();
+    Segment::write(&path, &sorted(), (1, 2), &origins(), &CutTraces::new(), false).unwrap();
     let whole = std::fs::read(&path).unwrap();
     for length in (0..whole.len()).step_by(97) {
         std::fs::write(&path, &whole[..length]).unwrap();
@@ -62,7 +62,7 @@ fn flipped_bit_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.seg");
     let batch = sorted();
-    Segment::write(&path, &batch, (1, 2), &origins(), false).unwrap();
+    Segment::write(&path, &batch, (1, 2), &origins(), &CutTraces::new(), false).unwrap();
     let whole = std::fs::read(&path).unwrap();
     for at in (0..whole.len()).step_by(53) {
         let mut flipped = whole.clone();
@@ -73,4 +73,13 @@ fn flipped_bit_is_an_error() {
             assert_eq!(segment.batch(), &batch, "{at}");
         }
     }
+}
+
+#[test]
+fn cut_traces_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.seg");
+    let cut = CutTraces::from_iter([(TraceId([0xf1; 16]), 91_064), (TraceId([3; 16]), 1)]);
+    Segment::write(&path, &sorted(), (1, 2), &origins(), &cut, false).unwrap();
+    assert_eq!(Segment::open(&path, true).unwrap().cut_traces(), &cut);
 }

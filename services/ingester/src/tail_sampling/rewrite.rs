@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use tactus_model::{
-    OriginCollector, OriginSet, SpanBatch, TenantId, merge::gather_traces, span_end,
+    OriginCollector, OriginSet, SpanBatch, TenantId, TraceId, merge::gather_traces, span_end,
 };
 
 use super::Decided;
@@ -35,10 +35,14 @@ impl Ingester {
             if !self.drop_all(tenant, pending)? {
                 return Ok(());
             }
+            // Their spans may lie in other segments.
+            let mut cut = pending.cut_traces().clone();
+            cut.retain(stays);
+            tenant.carry_cut_traces(&cut);
             0
         } else {
             let kept = gather_traces(&[batch], stays);
-            self.keep(tenant, pending, &kept)?;
+            self.keep(tenant, pending, &kept, stays)?;
             kept.len()
         };
         let dropped = batch.len().saturating_sub(kept_spans);
@@ -59,7 +63,13 @@ impl Ingester {
         Ok(())
     }
 
-    fn keep(&self, tenant: &Tenant, pending: &Arc<Segment>, kept: &SpanBatch) -> Result<(), Error> {
+    fn keep(
+        &self,
+        tenant: &Tenant,
+        pending: &Arc<Segment>,
+        kept: &SpanBatch,
+        stays: impl Fn(TraceId) -> bool,
+    ) -> Result<(), Error> {
         let (deciding, decided) = decided_paths(pending.path());
         if !decided.exists() {
             let times = times_within(kept, pending.block_times());
@@ -68,7 +78,9 @@ impl Ingester {
             // was not to stay. Other ingesters may have kept it.
             let mut origins = pending.origins().clone();
             origins.thinned.unite(&thinned(pending, kept));
-            let written = Segment::write(&deciding, kept, times, &origins, sync);
+            let mut cut = pending.cut_traces().clone();
+            cut.retain(stays);
+            let written = Segment::write(&deciding, kept, times, &origins, &cut, sync);
             if written.is_err() {
                 // A full disk gets its space back.
                 let _ = fs::remove_file(&deciding);

@@ -2,6 +2,7 @@
 
 use futures_util::{StreamExt as _, stream};
 use tactus_api::Result;
+use tactus_jaeger::adjust::warn_on_root;
 use tactus_jaeger::from_otlp;
 use tactus_proto::jaeger::api_v2;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
@@ -42,7 +43,8 @@ fn answer<M: Send + 'static>(
     partial: bool,
     convert: impl Fn(FoundTrace) -> Vec<M> + Copy + Send + 'static,
 ) -> Answer<Messages<M>> {
-    let of_trace = move |trace: FoundTrace| async move {
+    let of_trace = move |mut trace: FoundTrace| async move {
+        warn_on_root(&mut trace.data.resource_spans, &trace.warnings);
         let is_large = chunks::spans(&trace.data) > INLINE_SPANS;
         items(offload(is_large, move || convert(trace)).await)
     };

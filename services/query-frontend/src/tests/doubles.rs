@@ -1,7 +1,7 @@
 //! An ingester and a querier that answer what a test puts into them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -76,6 +76,8 @@ pub(crate) struct RecentData {
     pub(crate) while_holding: Mutex<Option<Effect>>,
     /// Whether answers say that something is missing.
     pub(crate) partial: AtomicBool,
+    /// Spans that were refused of the trace.
+    pub(crate) refused_spans: AtomicU64,
     /// Calls that fail before one succeeds.
     pub(crate) failures: Mutex<Vec<Status>>,
 }
@@ -109,7 +111,12 @@ impl Ingester for RecentData {
         self.happen()?;
         let trace = self.trace.lock().clone();
         let partial = self.partial.load(Ordering::Relaxed);
-        Ok(Response::new(FindTraceResponse { trace, inspected_bytes: 1, partial }))
+        Ok(Response::new(FindTraceResponse {
+            trace,
+            inspected_bytes: 1,
+            partial,
+            refused_spans: self.refused_spans.load(Ordering::Relaxed),
+        }))
     }
 
     async fn search(

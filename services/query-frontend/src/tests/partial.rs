@@ -65,3 +65,20 @@ async fn partial_series_say_so_in_the_message() {
         );
     }
 }
+
+#[tokio::test]
+async fn trace_that_was_cut_when_it_came_says_so() {
+    let api = Api::new(Setup { blocks: &[V4], ..Setup::default() }).await;
+    let id = "0af7651916cd43dd8448eb211c80319c";
+    assert!(!is_partial(&api.get(&format!("/api/v2/traces/{id}")).await));
+    api.recent.refused_spans.store(91_064, Ordering::Relaxed);
+    let v2 = api.get(&format!("/api/v2/traces/{id}")).await;
+    assert!(is_partial(&v2));
+    assert_eq!(v2.json()["status"], "PARTIAL");
+    let message = "Trace exceeded its maximum size (max_bytes_per_trace) when it was received: \
+                   91064 spans or more were refused, a partial trace is returned";
+    assert_eq!(v2.json()["message"], message);
+    assert!(is_partial(&api.get(&format!("/api/traces/{id}")).await));
+    // Nothing of it is stored: there is nothing that could be cut.
+    assert_eq!(api.get("/api/traces/42").await.status, 404);
+}

@@ -3,9 +3,11 @@
 use ::http::{HeaderMap, StatusCode, Uri};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use tactus_api::{Error, Result};
 use tactus_server::http::text;
-use tactus_zipkin::{spans_from_otlp, write_spans};
+use tactus_zipkin::spans_from_otlp;
+use tactus_zipkin::v2::{Span, write_spans};
 
 use super::answer::Answer;
 use super::matching::traceql;
@@ -17,6 +19,9 @@ use crate::trace_lookup::{TraceLookup, WholeTrace, WholeTraces};
 
 /// Answers of more spans are written away from the threads that serve connections.
 const INLINE_SPANS: usize = 1_000;
+
+/// Tag of a trace's root that says why spans may be missing.
+const WARNING: &[u8] = b"tactus.warning";
 
 pub(super) async fn search(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
     run(shared, uri, headers, async |call: Call| {
@@ -46,8 +51,7 @@ pub(super) async fn one(
         let trace = call.frontend().whole_trace(&call.tenants, trace_id(&id)?).await?;
         let partial = !trace.message.is_empty();
         let is_long = spans(&trace) > INLINE_SPANS;
-        let body =
-            offload(is_long, move || write_spans(&spans_from_otlp(&trace.data.resource_spans)));
+        let body = offload(is_long, move || write_spans(&spans_of(&trace)));
         Ok(Answer::of_json(body.await?).partial(partial))
     })
     .await;
@@ -76,12 +80,25 @@ async fn list_of_traces(found: WholeTraces) -> Result<Answer> {
             if number > 0 {
                 body.push(b',');
             }
-            body.extend(write_spans(&spans_from_otlp(&trace.data.resource_spans)));
+            body.extend(write_spans(&spans_of(&trace)));
         }
         body.push(b']');
         body
     });
     Ok::<_, Error>(Answer::of_json(body.await?).partial(partial))
+}
+
+/// The spans as Zipkin has them. A list of spans has no place for what is to be known of all of them: the root says it,
+/// or the first span where there is no root.
+fn spans_of(trace: &WholeTrace) -> Vec<Span> {
+    let mut spans = spans_from_otlp(&trace.data.resource_spans);
+    let root = spans.iter().position(|span| span.parent_id.is_none()).unwrap_or(0);
+    if let Some(span) = spans.get_mut(root).filter(|_| !trace.message.is_empty()) {
+        let tag = (Bytes::from_static(WARNING), Bytes::from(trace.message.clone()));
+        let place = span.tags.partition_point(|(key, _)| key < &tag.0);
+        span.tags.insert(place, tag);
+    }
+    spans
 }
 
 fn spans(trace: &WholeTrace) -> usize {

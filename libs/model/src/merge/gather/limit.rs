@@ -41,8 +41,8 @@ impl TraceMerger<'_> {
         self.to.candidates.sort_by_key(|&(input, _)| input as usize != largest);
     }
 
-    /// Appends the first fragment, and the spans behind it that fit.
-    pub(super) fn append_until(&mut self, max_bytes: u64) {
+    /// Appends the first fragment, and the spans behind it that fit; returns how many do not.
+    pub(super) fn append_until(&mut self, max_bytes: u64) -> u64 {
         let whole = self.to.candidates[0].0;
         let (mut bytes, mut cut) = (0u64, 0);
         for i in 0..self.to.candidates.len() {
@@ -61,6 +61,7 @@ impl TraceMerger<'_> {
         }
         self.to.stats.cut_spans += cut;
         self.to.stats.cut_traces += u64::from(cut > 0);
+        cut
     }
 }
 

@@ -6,6 +6,7 @@ mod params;
 use ::http::{HeaderMap, Uri};
 use axum::extract::{Path, State};
 use axum::response::Response;
+use tactus_jaeger::adjust::warn_on_root;
 use tactus_proto::opentelemetry::proto::trace::v1::ResourceSpans;
 
 use super::answer::Answer;
@@ -133,7 +134,10 @@ pub(super) async fn dependencies(
 /// All traces in one message.
 async fn traces(found: FoundTraces) -> Result<Answer> {
     let partial = found.partial;
-    let data = found.traces.into_iter().flat_map(|trace| trace.data.resource_spans);
+    let data = found.traces.into_iter().flat_map(|mut trace| {
+        warn_on_root(&mut trace.data.resource_spans, &trace.warnings);
+        trace.data.resource_spans
+    });
     let resource_spans: Vec<ResourceSpans> = data.collect();
     let scopes = resource_spans.iter().flat_map(|resource| &resource.scope_spans);
     let spans: usize = scopes.map(|scope| scope.spans.len()).sum();
