@@ -21,7 +21,10 @@ export const page = computed(() => pageOf(new URL(href.value).pathname.slice(roo
 
 const ID = "([0-9a-fA-F]{1,32})";
 const TRACE = new RegExp(`^trace/${ID}$`);
-const COMPARE = new RegExp(`^compare/${ID}\\.\\.\\.${ID}$`);
+const COMPARE = new RegExp(`^compare/(typical|[0-9a-fA-F]{1,32})\\.\\.\\.${ID}$`);
+
+/** Stands in a comparison for the traces that are like the other one. */
+export const TYPICAL = "typical";
 
 /** The page of a path below the root. */
 export function pageOf(path: string): Page {
@@ -31,7 +34,9 @@ export function pageOf(path: string): Page {
   const trace = TRACE.exec(path);
   if (trace) return { name: "trace", id: padded(trace[1]) };
   const two = COMPARE.exec(path);
-  return two ? { name: "compare", a: padded(two[1]), b: padded(two[2]) } : { name: "unknown" };
+  return two
+    ? { name: "compare", a: two[1] === TYPICAL ? TYPICAL : padded(two[1]), b: padded(two[2]) }
+    : { name: "unknown" };
 }
 
 /** A trace id with all of its digits: many tools leave out leading zeros. */

@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod differences;
 mod find;
 mod layout;
 mod queries;
@@ -9,6 +10,7 @@ mod skeleton;
 mod status;
 mod tail;
 mod traces;
+mod typical;
 
 use std::sync::Arc;
 
@@ -31,6 +33,8 @@ pub fn ui_router(frontend: Arc<Frontend>, tails: LiveTails, cluster: ClusterStat
         .route("/api/tail", get(tail::tail))
         .route("/api/status", get(status::status))
         .route("/api/queries", get(queries::list))
+        .route("/api/typical", get(typical::typical))
+        .route("/api/differences", get(differences::differences))
         .route("/api/traces/{id}/skeleton", get(traces::skeleton))
         .route("/api/traces/{id}/spans", get(traces::spans))
         .route("/api/traces/{id}/find", get(traces::find))

@@ -56,6 +56,49 @@ impl Frontend {
         Ok(traces)
     }
 
+    /// Shows these traces one after the other, the first always and others as long as they fit into the bytes of an
+    /// answer. Counts as one query of the tenants. True if something could not be read or did not fit.
+    pub(crate) async fn visit_traces(
+        &self,
+        tenants: &[TenantId],
+        ids: &[TraceId],
+        settings: &LookupSettings,
+        visit: impl FnMut(&FoundTrace) -> Result<()>,
+    ) -> Result<bool> {
+        if ids.is_empty() {
+            return Ok(false);
+        }
+        let run = self.visit_all(tenants, ids, settings, visit);
+        let (partial, _) = self.counted(tenants, TRACES, run, |(_, inspected)| *inspected).await?;
+        Ok(partial)
+    }
+
+    async fn visit_all(
+        &self,
+        tenants: &[TenantId],
+        ids: &[TraceId],
+        settings: &LookupSettings,
+        mut visit: impl FnMut(&FoundTrace) -> Result<()>,
+    ) -> Result<(bool, u64)> {
+        let _admitted = self.admit(tenants)?;
+        let find = |&id| self.find_admitted(tenants, id, TraceQuery::default(), WhenTooLarge::Cut);
+        let finds: Vec<_> = ids.iter().map(find).collect();
+        let mut found = stream::iter(finds).buffered(settings.concurrent_traces.max(1));
+        let (mut partial, mut bytes, mut inspected) = (false, 0u64, 0u64);
+        while let Some(next) = found.next().await {
+            let next = next?;
+            inspected = inspected.saturating_add(next.facts.inspected_bytes);
+            let is_first = bytes == 0;
+            bytes = bytes.saturating_add(next.trace.bytes() as u64);
+            if settings.max_answer_bytes != 0 && bytes > settings.max_answer_bytes && !is_first {
+                return Ok((true, inspected));
+            }
+            partial |= next.facts.partial;
+            visit(&next)?;
+        }
+        Ok((partial, inspected))
+    }
+
     async fn fetch_all(
         &self,
         tenants: &[TenantId],

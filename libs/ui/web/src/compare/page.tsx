@@ -2,36 +2,61 @@ import { useEffect, useMemo } from "preact/hooks";
 import { request } from "../api";
 import { duration, integer } from "../format";
 import { useLoaded } from "../loaded";
-import { address, params, setParams } from "../router";
+import { address, params, setParams, TYPICAL } from "../router";
 import { Scroll } from "../scroll";
 import { Chip } from "../search/results";
 import { Text } from "../text";
+import { typicalPaths } from "../trace/against";
 import { computeTimes } from "../trace/compute";
 import { nameOf, serviceOf } from "../trace/model";
 import { type Path, pathsOf } from "../trace/paths";
 import { decode, extent, type Skeleton } from "../trace/skeleton";
+import { typical } from "../trace/typical";
 import { align, flatten, type Pair } from "./align";
 
 const SHOWN = 500;
 
 interface Side {
-  trace: Skeleton;
+  /** Null for what is typical. */
+  id: string | null;
+  title: string;
+  count: string;
   paths: Path;
+  /** Nanoseconds. */
   extent: number;
 }
 
-async function load(id: string, signal: AbortSignal): Promise<Side> {
+async function load(id: string, signal: AbortSignal): Promise<{ trace: Skeleton; side: Side }> {
   const response = await request(`traces/${id}/skeleton`, "application/vnd.tactus.skeleton", signal);
   const trace = decode(await response.arrayBuffer());
   const times = await computeTimes(trace, signal);
-  return { trace, paths: pathsOf(trace, times.self), extent: extent(trace) };
+  const title = trace.count > 0 ? `${serviceOf(trace, 0)} ${nameOf(trace, 0)}` : id;
+  const side = { id, title, count: `${integer(trace.count)} spans`, extent: extent(trace) };
+  return { trace, side: { ...side, paths: pathsOf(trace, times.self) } };
+}
+
+async function loadBoth(a: string, b: string, signal: AbortSignal): Promise<[Side, Side]> {
+  if (a !== TYPICAL) {
+    const [one, other] = await Promise.all([load(a, signal), load(b, signal)]);
+    return [one.side, other.side];
+  }
+  const { trace, side } = await load(b, signal);
+  if (trace.count === 0) throw new Error("a trace without spans is like no other");
+  const found = await typical(trace, signal);
+  if (found.traces === 0) throw new Error("no other trace of this operation within an hour");
+  const usual: Side = {
+    id: null,
+    title: `Typical ${side.title}`,
+    count: `the middle of ${integer(found.traces)} traces`,
+    paths: typicalPaths(found),
+    extent: found.duration.p50,
+  };
+  return [usual, side];
 }
 
 /** Two traces over each other: what takes longer, what only one of them does. */
 export function ComparePage({ a, b }: { a: string; b: string }) {
-  const { value, problem } = useLoaded(`${a} ${b}`, (signal) =>
-    Promise.all([load(a, signal), load(b, signal)]),
-  );
+  const { value, problem } = useLoaded(`${a} ${b}`, (signal) => loadBoth(a, b, signal));
   const only = params.value.get("only") === "1";
   const found = useMemo(() => {
     if (!value) return null;
@@ -43,7 +68,7 @@ export function ComparePage({ a, b }: { a: string; b: string }) {
   }, []);
   return (
     <main>
-      <h1>Compare two traces</h1>
+      <h1>{a === TYPICAL ? "Compare with what is typical" : "Compare two traces"}</h1>
       {problem !== null && (
         <p class="error" role="alert">
           ✕ {problem || "One of the traces is not stored."}
@@ -52,11 +77,15 @@ export function ComparePage({ a, b }: { a: string; b: string }) {
       {problem === null && !value && <p role="status">reading…</p>}
       {value && found && (
         <>
-          <Head id={a} letter="A" side={value[0]} />
-          <Head id={b} letter="B" side={value[1]} />
+          <Head letter="A" side={value[0]} />
+          <Head letter="B" side={value[1]} />
           <p>
             B takes <strong>{signed(value[1].extent - value[0].extent)}</strong> ·{" "}
-            <a href={address(`compare/${b}...${a}`)}>change sides</a> ·{" "}
+            {a !== TYPICAL && (
+              <>
+                <a href={address(`compare/${b}...${a}`)}>change sides</a> ·{" "}
+              </>
+            )}
             <label>
               <input
                 type="checkbox"
@@ -78,15 +107,18 @@ function signed(nanos: number): string {
   return `${nanos < 0 ? "−" : "+"}${duration(Math.abs(nanos))}`;
 }
 
-function Head({ id, letter, side: { trace, extent } }: { id: string; letter: string; side: Side }) {
-  const root = trace.count > 0 ? `${serviceOf(trace, 0)} ${nameOf(trace, 0)}` : id;
+function Head({ letter, side: { id, title, count, extent } }: { letter: string; side: Side }) {
   return (
     <p>
       <strong>{letter}</strong>{" "}
-      <a href={address(`trace/${id}`)}>
-        <Text value={root} />
-      </a>{" "}
-      · {duration(extent)} · {integer(trace.count)} spans <span class="mono muted">{id}</span>
+      {id === null ? (
+        <Text value={title} />
+      ) : (
+        <a href={address(`trace/${id}`)}>
+          <Text value={title} />
+        </a>
+      )}{" "}
+      · {duration(extent)} · {count} <span class="mono muted">{id}</span>
     </p>
   );
 }

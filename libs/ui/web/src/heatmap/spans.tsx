@@ -1,3 +1,4 @@
+import type { ComponentChildren } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { integer, time } from "../format";
 import type { Series } from "../metrics";
@@ -24,13 +25,29 @@ interface Props {
   /** Where the traces of a query are shown. */
   lead(q: string, range: Range): string;
   zoom?(range: Range): void;
+  /** What tells the spans of a query from the others of their time. */
+  differences?(q: string, range: Range): ComponentChildren;
   ready?(canvas: HTMLCanvasElement): void;
 }
 
 /** Where spans lie in time and size. A box drawn over it leads to their traces. */
 export function SpanHeatmap(props: Props) {
-  const { series, range, step, perDoubling, measured, condition, what, format, lead, zoom, ready } = props;
+  const {
+    series,
+    range,
+    step,
+    perDoubling,
+    measured,
+    condition,
+    what,
+    format,
+    lead,
+    zoom,
+    differences,
+    ready,
+  } = props;
   const [box, setBox] = useState<Box | null>(null);
+  const [differing, setDiffering] = useState<{ q: string; range: Range } | null>(null);
   const grid = useMemo(
     () => gridOf(series, range, step, perDoubling, measured.perOne),
     [series, range, step, perDoubling, measured.perOne],
@@ -40,6 +57,8 @@ export function SpanHeatmap(props: Props) {
   let most = 0;
   for (const line of counts) for (const count of line) most = Math.max(most, count);
   const within = box && rangeIn(box, grid);
+  const query =
+    box && condition !== null ? queryIn(box, grid, condition, measured.attribute, measured.unit) : null;
   return (
     <figure class="heatmap">
       <figcaption>
@@ -48,13 +67,21 @@ export function SpanHeatmap(props: Props) {
         {box && within && (
           <>
             {" "}
-            {condition !== null ? (
-              <a href={lead(queryIn(box, grid, condition, measured.attribute, measured.unit), within)}>
+            {query !== null ? (
+              <a href={lead(query, within)}>
                 {integer(countIn(box, counts))} of {time(within.from * 1000)} – {time(within.to * 1000)}: show
                 traces
               </a>
             ) : (
               <span>{integer(countIn(box, counts))} in the box</span>
+            )}
+            {differences && query !== null && (
+              <>
+                {" "}
+                <button type="button" onClick={() => setDiffering({ q: query, range: within })}>
+                  What differs
+                </button>
+              </>
             )}
             {zoom && (
               <>
@@ -82,6 +109,7 @@ export function SpanHeatmap(props: Props) {
         draw={setBox}
         ready={ready}
       />
+      {differing && differences?.(differing.q, differing.range)}
     </figure>
   );
 }

@@ -11,6 +11,7 @@ import { Charts } from "./charts";
 import { useCheck } from "./check";
 import { columnsOf, withColumns } from "./columns";
 import { Cost } from "./cost";
+import { Differences } from "./differences";
 import { QueryForm } from "./form-view";
 import { Plan } from "./plan";
 import { Problem } from "./problem";
@@ -53,6 +54,7 @@ export function SearchPage() {
   const error = useSignal<string | null>(null);
   const focusField = useRef<() => void>(() => {});
   const address_ = params.value.toString();
+  const differs = params.value.get("differs") === "1";
   const columns = columnsOf(params.value.get("columns") ?? "");
   const limit = Number(params.value.get("limit")) || config.value?.limits.defaultTraces || 20;
 
@@ -168,6 +170,20 @@ export function SearchPage() {
       {current && <Status found={found.value} error={error.value} limit={current.limit} />}
       {current && error.value === null && (
         <Plan q={withColumns(current.q, current.columns)} range={current.range} limit={current.limit} />
+      )}
+      {current && found.value?.done && (
+        <p>
+          <button
+            type="button"
+            aria-pressed={differs}
+            onClick={() => setParams({ differs: differs ? null : "1" })}
+          >
+            What differs
+          </button>
+        </p>
+      )}
+      {current && differs && found.value?.done && (
+        <Differences all="{ }" selection={current.q} range={current.range} />
       )}
       {found.value && <Results found={found.value} columns={current?.columns ?? []} />}
       {!current && (

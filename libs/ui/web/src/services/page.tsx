@@ -8,6 +8,7 @@ import { type Range, tooLong } from "../range";
 import { fixed, RangeSelect, useRange } from "../range-select";
 import { address, params, setParams } from "../router";
 import { Scroll } from "../scroll";
+import { Differences } from "../search/differences";
 import { quote } from "../search/form";
 import { Chip } from "../search/results";
 import { type Order, ordered, SortHead } from "../sorting";
@@ -91,6 +92,7 @@ function Requests({ condition, range }: { condition: string; range: Range }) {
       what="Requests by duration"
       format={duration}
       lead={(q, range) => address("search", { q, ...fixed(range) })}
+      differences={(q, range) => <Differences all={`{ ${condition} }`} selection={q} range={range} />}
     />
   );
 }

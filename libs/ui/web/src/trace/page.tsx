@@ -20,6 +20,7 @@ import { decode, isError, type Skeleton } from "./skeleton";
 import { TraceState, VIEWS, type View } from "./state";
 import { OperationTable } from "./table";
 import { median } from "./typical";
+import { AgainstTypical } from "./typical-view";
 import { verdict } from "./verdict";
 import { Waterfall } from "./waterfall";
 
@@ -198,6 +199,9 @@ function Opened({ id, state }: { id: string; state: TraceState }) {
           {state.view.value === "table" && times && (
             <OperationTable model={model} times={times} state={state} />
           )}
+          {state.view.value === "typical" && times && (
+            <AgainstTypical model={model} times={times} state={state} />
+          )}
         </div>
         {state.row.value >= 0 && <DetailsView model={model} found={times} state={state} details={details} />}
       </div>
@@ -210,6 +214,7 @@ const TITLES: Record<View, string> = {
   flame: "Flame graph",
   table: "Table",
   map: "Map",
+  typical: "Against typical",
 };
 
 /** A query runs when it has been left alone for so many milliseconds. */

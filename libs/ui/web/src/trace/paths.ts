@@ -15,7 +15,8 @@ export interface Path {
   children: Map<string, Path>;
 }
 
-function empty(service: string, name: string): Path {
+/** A path that nothing was added to. */
+export function empty(service: string, name: string): Path {
   return {
     service,
     name,

@@ -4,7 +4,7 @@ import type { Model } from "./model";
 import { type Folds, revealed } from "./rows";
 import { rowOf, spanId } from "./skeleton";
 
-export const VIEWS = ["waterfall", "flame", "table", "map"] as const;
+export const VIEWS = ["waterfall", "flame", "table", "map", "typical"] as const;
 export type View = (typeof VIEWS)[number];
 
 /** More folds than these would make addresses that some servers refuse. */

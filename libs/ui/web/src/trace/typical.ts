@@ -2,6 +2,7 @@ import { json } from "../api";
 import { padded } from "../router";
 import { quote } from "../search/form";
 import type { SearchTrace } from "../search/query";
+import type { Typical } from "./against";
 import { nameOf, serviceOf } from "./model";
 import type { Skeleton } from "./skeleton";
 
@@ -32,4 +33,17 @@ export function middle(traces: SearchTrace[]): string | null {
   const sorted = [...traces].sort((a, b) => (a.durationMs ?? 0) - (b.durationMs ?? 0));
   const found = sorted[Math.floor((sorted.length - 1) / 2)];
   return found ? padded(found.traceID) : null;
+}
+
+/** The newest traces that began as this one, within an hour of it and without it. */
+export function typical(trace: Skeleton, signal: AbortSignal): Promise<Typical> {
+  const at = Number(trace.begin / 1_000_000_000n);
+  const query = new URLSearchParams({
+    service: serviceOf(trace, 0),
+    operation: nameOf(trace, 0),
+    start: `${at - AROUND}`,
+    end: `${at + AROUND}`,
+    without: trace.traceId,
+  });
+  return json<Typical>(`typical?${query}`, signal);
 }

@@ -51,6 +51,14 @@ impl Skeleton {
         &self.layout.order
     }
 
+    /// Of each row its span, its service and the row of its parent, or [`NO_PARENT`](super::layout::NO_PARENT).
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&SpanHead, &str, u32)> {
+        self.layout.order.iter().zip(&self.layout.parents).map(|(&span, &parent)| {
+            let service = self.service_of[span as usize] as usize;
+            (&self.spans[span as usize], self.services[service].as_str(), parent)
+        })
+    }
+
     /// The whole answer.
     pub(super) fn encode(&self, id: TraceId, facts: &TraceFacts) -> Vec<u8> {
         let begin = self.spans.iter().map(|span| span.start).min().unwrap_or_default();

@@ -1,0 +1,135 @@
+"""A trace against those that are like it, and what some spans have that others have not."""
+import os
+import time
+
+import pytest
+
+from harness import otlp
+from harness.browser import Visit, chromium, need_pages
+from harness.servers import Servers
+from harness.waiting import eventually
+
+MS = otlp.MILLISECOND
+SERVER = otlp.Span.SPAN_KIND_SERVER
+CONFIG = {"query_frontend": {"metrics": {"query_backend_after": "1s"}}}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as running:
+        yield running
+
+
+class Buys:
+    """Twenty traces of 100 ms each, and five that wait for a bank in another region."""
+
+    def __init__(self, server):
+        self.start = time.time_ns() - 30 * 10**9
+        for _ in range(20):
+            self._push(server, region="eu", charge=20, more=[])
+        self.slow = [self._push(server, region="us", charge=900, more=["retry"]) for _ in range(5)]
+
+    def _push(self, server, region, charge, more):
+        trace = os.urandom(16)
+        root = otlp.span(trace, name="GET /buy", kind=SERVER, start=self.start, duration=(80 + charge) * MS, attributes={"order": trace.hex()})
+        calls = [
+            otlp.span(trace, name=name, start=self.start + 10 * MS, duration=charge * MS, parent_span_id=root.span_id)
+            for name in ["charge", *more]]
+        server.must_push(otlp.export(root, *calls, service="shop", resource={"region": region}))
+        return trace
+
+
+@pytest.fixture(scope="module")
+def bought(tmp_path_factory):
+    """(server, buys): some of them in a block, some live."""
+    group = Servers(tmp_path_factory.mktemp("typical"))
+    server = group.start(config=CONFIG)
+    need_pages(server)
+    buys = Buys(server)
+    server.flush()
+    eventually(lambda: server.search('{ name = "GET /buy" }') and len(server.search('{ name = "GET /buy" }')) == 25, "all are there")
+    yield server, buys
+    group.close()
+
+
+@pytest.fixture
+def visit(browser, bought):
+    made = Visit(browser, bought[0].url)
+    yield made
+    made.close()
+
+
+def test_typical_is_the_middle_of_the_traces_that_began_alike(bought):
+    server, buys = bought
+    path = "/ui/api/typical"
+    found = server.get(path, service="shop", operation="GET /buy", without=buys.slow[0].hex()).json()
+    assert (found["traces"], found["duration"]["p50"], found["duration"]["p95"]) == (24, 100 * MS, 980 * MS)
+    paths = {one["name"]: one for one in found["paths"]}
+    assert (paths["GET /buy"]["parent"], paths["charge"]["parent"], paths["charge"]["p50"]) == (None, 0, 20 * MS)
+    assert (paths["retry"]["traces"], paths["retry"]["calls"], paths["GET /buy"]["selfP50"]) == (4, 4, 80 * MS)
+    assert server.get(path, service="shop", operation="nobody").json()["traces"] == 0
+    before = int(buys.start // 10**9) - 100
+    assert server.get(path, operation="GET /buy", start=before - 100, end=before).json()["traces"] == 0
+    for wrong in [{}, {"operation": "x", "start": "soon"}, {"operation": "x", "without": "y"}]:
+        assert server.get(path, **wrong).status_code == 400, wrong
+
+
+def test_differences_rank_what_tells_the_selection_from_the_rest(bought):
+    server, buys = bought
+    window = {"start": buys.start // 10**9 - 60, "end": buys.start // 10**9 + 60}
+    found = server.get("/ui/api/differences", q='{ name = "GET /buy" }', selection="{ duration > 500ms }", **window).json()
+    assert (found["selection"], found["baseline"]) == (5, 20)
+    names = [one["name"] for one in found["attributes"]]
+    assert names[0] == "resource.region" and "span.order" not in names and "name" not in names, names
+    (first, *_) = found["attributes"][0]["values"]
+    assert first["value"] in ("us", "eu") and first["condition"] == f'resource.region = "{first["value"]}"'
+    counts = {one["value"]: (one["selection"], one["baseline"]) for one in found["attributes"][0]["values"]}
+    assert counts == {"us": (5, 0), "eu": (0, 20)}
+    for wrong in [{"selection": "{ } | rate()"}, {"q": "{ name = "}, {"selection": "{ }) | rate() | ({ }"}]:
+        assert server.get("/ui/api/differences", **wrong, **window).status_code == 400, wrong
+
+
+def test_trace_is_shown_against_typical(visit, bought):
+    _, buys = bought
+    page = visit.open(f"ui/trace/{buys.slow[0].hex()}")
+    page.get_by_role("button", name="Against typical").click()
+    page.get_by_text("+880 ms against the middle of 24 traces").wait_for()
+    rows = page.locator("tbody tr").all_inner_texts()
+    assert "only here" not in rows[0] and any("retry" in row and "17 %" in row for row in rows), rows
+    page.locator("tbody").get_by_role("button", name="retry").click()
+    page.locator(".details h3", has_text="Resource").wait_for()
+    assert visit.axe() == []
+    page.get_by_role("link", name="Compare call by call").click()
+    page.get_by_text("B takes +880 ms").wait_for()
+    assert "only B" in page.locator("tbody tr", has_text="retry").inner_text()
+    assert "Typical shop GET /buy" in page.locator("main").inner_text()
+    assert visit.axe() == []
+    visit.check()
+
+
+def test_what_differs_is_told_of_a_search_and_leads_to_the_spans(visit, bought):
+    page = visit.open('ui/search?q={ name = "GET /buy" %26%26 duration > 500ms }')
+    page.get_by_role("button", name="What differs").click()
+    row = page.locator(".differences tbody tr", has_text="us").first
+    row.wait_for()
+    assert "100 %" in row.inner_text(), row.inner_text()
+    assert visit.axe() == []
+    row.get_by_role("link", name="us").click()
+    page.get_by_text("5 traces").wait_for()
+    visit.check()
+
+
+def test_what_differs_is_told_of_a_box_of_the_heatmap(visit, bought):
+    page = visit.open("ui/services?service=shop")
+    plot = page.locator(".heatmap canvas")
+    plot.wait_for()
+    area = plot.bounding_box()
+    # The upper lines, over the whole time.
+    page.mouse.move(area["x"] + 1, area["y"] + 2)
+    page.mouse.down()
+    page.mouse.move(area["x"] + area["width"] - 2, area["y"] + area["height"] * 0.4, steps=3)
+    page.mouse.up()
+    page.get_by_role("button", name="What differs").click()
+    page.locator(".differences tbody tr", has_text="resource.region").wait_for()
+    assert "5 spans of the selection against 20 others" in page.locator(".differences").inner_text()
+    visit.check()

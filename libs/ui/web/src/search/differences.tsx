@@ -1,0 +1,157 @@
+import { config, json } from "../api";
+import { integer } from "../format";
+import { useLoaded } from "../loaded";
+import { type Range, tooLong } from "../range";
+import { fixed } from "../range-select";
+import { address } from "../router";
+import { Scroll } from "../scroll";
+import { Text } from "../text";
+
+interface Value {
+  /** Null where the attribute is missing. */
+  value: string | null;
+  /** Spans. */
+  selection: number;
+  baseline: number;
+  /** The condition of TraceQL that finds them. */
+  condition: string | null;
+}
+
+interface Attribute {
+  name: string;
+  score: number;
+  implied: boolean;
+  values: Value[];
+  movesWith: string[];
+}
+
+interface Found {
+  selection: number;
+  baseline: number;
+  attributes: Attribute[];
+}
+
+/** Attributes and values of each that are shown. */
+const ATTRIBUTES = 20;
+const VALUES = 3;
+const NAMES = 3;
+
+interface Props {
+  /** The spans that are looked at. */
+  all: string;
+  /** Those of them that are held against the others. */
+  selection: string;
+  range: Range;
+}
+
+/** What the spans of a selection have that others have not, what tells most first. */
+export function Differences({ all, selection, range }: Props) {
+  const wrong = tooLong(range, config.value?.limits.metricsSeconds ?? 0, "What differs");
+  const query = new URLSearchParams({ q: all, selection, start: `${range.from}`, end: `${range.to}` });
+  const { value, problem } = useLoaded(wrong === null ? `${query}` : null, (signal) =>
+    json<Found>(`differences?${query}`, signal),
+  );
+  const said = wrong ?? problem;
+  if (said !== null) {
+    return (
+      <p class="error" role="alert">
+        ✕ {said}
+      </p>
+    );
+  }
+  if (value === null) return <p role="status">reading…</p>;
+  const shown = value.attributes.filter(({ implied }) => !implied).slice(0, ATTRIBUTES);
+  return (
+    <section aria-label="What differs" class="differences">
+      <h2>What differs</h2>
+      <p class="muted">
+        {integer(value.selection)} spans of the selection against {integer(value.baseline)} others of the same
+        time.
+      </p>
+      {shown.length === 0 && <p class="hint">No attribute tells these spans from the others.</p>}
+      {shown.length > 0 && (
+        <Scroll>
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Attribute</th>
+                <th scope="col">Value</th>
+                <th scope="col" class="number">
+                  Selection
+                </th>
+                <th scope="col" class="number">
+                  Others
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {shown.flatMap((attribute) =>
+                attribute.values
+                  .slice(0, VALUES)
+                  .map((one, at) => (
+                    <Row
+                      key={`${attribute.name} ${at}`}
+                      attribute={at === 0 ? attribute : null}
+                      one={one}
+                      found={value}
+                      {...{ selection, range }}
+                    />
+                  )),
+              )}
+            </tbody>
+          </table>
+        </Scroll>
+      )}
+    </section>
+  );
+}
+
+interface RowProps {
+  /** Null below the first value of the attribute. */
+  attribute: Attribute | null;
+  one: Value;
+  found: Found;
+  selection: string;
+  range: Range;
+}
+
+function Row({ attribute, one, found, selection, range }: RowProps) {
+  const text = one.value === null ? <em>missing</em> : <Text value={one.value || "(empty)"} />;
+  const places = { from: fixed(range).from, to: fixed(range).to };
+  // The selection is a filter, so that both must hold for the same span.
+  const body = /^\s*\{([^{}]*)\}\s*$/.exec(selection)?.[1].trim();
+  const both =
+    body === undefined || !one.condition
+      ? null
+      : body === ""
+        ? one.condition
+        : `(${body}) && ${one.condition}`;
+  return (
+    <tr>
+      <td>
+        {attribute && (
+          <>
+            <Text value={attribute.name} />
+            {attribute.movesWith.length > 0 && (
+              <span class="muted"> + {attribute.movesWith.slice(0, NAMES).join(", ")}</span>
+            )}
+          </>
+        )}
+      </td>
+      <td>
+        {both === null ? text : <a href={address("search", { q: `{ ${both} }`, ...places })}>{text}</a>}
+      </td>
+      <Share count={one.selection} of={found.selection} />
+      <Share count={one.baseline} of={found.baseline} />
+    </tr>
+  );
+}
+
+function Share({ count, of }: { count: number; of: number }) {
+  const share = of > 0 ? count / of : 0;
+  return (
+    <td class="number">
+      {Math.round(share * 100)} % <meter min={0} max={1} value={share} aria-hidden="true" />
+    </td>
+  );
+}

@@ -1,0 +1,120 @@
+import { useMemo } from "preact/hooks";
+import { duration, integer } from "../format";
+import { useLoaded } from "../loaded";
+import { address } from "../router";
+import { Scroll } from "../scroll";
+import { Chip } from "../search/results";
+import { Text } from "../text";
+import { type Against, against } from "./against";
+import type { Times } from "./analysis";
+import type { Model } from "./model";
+import { pathsOf } from "./paths";
+import type { TraceState } from "./state";
+import { typical } from "./typical";
+
+const SHOWN = 200;
+
+interface Props {
+  model: Model;
+  times: Times;
+  state: TraceState;
+}
+
+/** The calls of a trace beside those of the newest traces that began as it did. A row leads to its longest span. */
+export function AgainstTypical({ model, times, state }: Props) {
+  const { trace, extent } = model;
+  const { value, problem } = useLoaded(trace.count > 0 ? trace.traceId : null, (signal) =>
+    typical(trace, signal),
+  );
+  const rows = useMemo(
+    () => (value && value.traces > 0 ? against(pathsOf(trace, times.self), value) : []),
+    [trace, times, value],
+  );
+  if (problem !== null) {
+    return (
+      <p class="error" role="alert">
+        ✕ {problem}
+      </p>
+    );
+  }
+  if (value === null) return <p role="status">reading…</p>;
+  if (value.traces === 0) return <p class="hint">No other trace of this operation within an hour.</p>;
+  const { p50, p95 } = value.duration;
+  return (
+    <Scroll kind="sheet">
+      <p>
+        <strong>{signed(extent - p50)}</strong> against the middle of {integer(value.traces)}{" "}
+        {value.traces === 1 ? "trace" : "traces"} of this operation, which take {duration(p50)}; 95 % of them
+        take {duration(p95)} at most.{" "}
+        <a href={address(`compare/typical...${trace.traceId}`)}>Compare call by call</a>
+      </p>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Call</th>
+            <th scope="col" class="number">
+              This trace
+            </th>
+            <th scope="col" class="number">
+              Middle
+            </th>
+            <th scope="col" class="number">
+              95 %
+            </th>
+            <th scope="col" class="number">
+              Difference
+            </th>
+            <th scope="col" class="number">
+              In traces
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.slice(0, SHOWN).map((row, at) => (
+            <Row key={at} row={row} traces={value.traces} state={state} />
+          ))}
+        </tbody>
+      </table>
+      {rows.length > SHOWN && <p class="strip">! {integer(rows.length - SHOWN)} more calls are not shown.</p>}
+    </Scroll>
+  );
+}
+
+function Row({ row, traces, state }: { row: Against; traces: number; state: TraceState }) {
+  const { service, name, path, usual, more } = row;
+  const label = (
+    <>
+      <Chip name={service} /> <Text value={name || "(no name)"} />
+    </>
+  );
+  const isSlow = path !== null && usual !== null && path.total > usual.p95;
+  return (
+    <tr>
+      <td>
+        {path ? (
+          <button type="button" class="link" onClick={() => state.select(path.longest)}>
+            {label}
+          </button>
+        ) : (
+          label
+        )}
+        {!usual && <strong class="warning"> only here</strong>}
+        {!path && <strong class="warning"> missing</strong>}
+        {isSlow && <strong class="warning"> slower than 95 %</strong>}
+      </td>
+      <td class="number">
+        {path && path.calls > 1 && <span class="muted">×{integer(path.calls)} </span>}
+        {path && path.errors > 0 && <span class="error">✕{integer(path.errors)} </span>}
+        {path ? duration(path.total) : "–"}
+      </td>
+      <td class="number">{usual ? duration(usual.p50) : "–"}</td>
+      <td class="number">{usual ? duration(usual.p95) : "–"}</td>
+      <td class="number">{signed(more)}</td>
+      <td class="number">{Math.round(((usual?.traces ?? 0) / traces) * 100)} %</td>
+    </tr>
+  );
+}
+
+function signed(nanos: number): string {
+  return `${nanos < 0 ? "−" : "+"}${duration(Math.abs(nanos))}`;
+}
