@@ -69,7 +69,9 @@ impl Frontend {
             return Ok(false);
         }
         let run = self.visit_all(tenants, ids, settings, visit);
-        let (partial, _) = self.counted(tenants, TRACES, run, |(_, inspected)| *inspected).await?;
+        let asked = Asked::new(format!("{} traces", ids.len()));
+        let (partial, _) =
+            self.counted(tenants, TRACES, asked, run, |(_, inspected)| *inspected).await?;
         Ok(partial)
     }
 

@@ -14,6 +14,10 @@ import { add, EMPTY, type Feed, follow, type LiveSpan, MOST_ROWS, rates, resume 
 
 const KINDS = ["", "internal", "server", "client", "producer", "consumer"];
 
+/** A live tail has no range; a check asks for one. */
+const OPENED = Math.floor(Date.now() / 1000);
+const RANGE = { from: OPENED - 60, to: OPENED };
+
 /** Spans as they are pushed. */
 export function LivePage() {
   const q = params.value.get("q") ?? "{ }";
@@ -21,7 +25,7 @@ export function LivePage() {
   const [run, setRun] = useState(0);
   const [isPaused, setPaused] = useState(false);
   const { feed, said, setFeed } = useFeed(q, run, isPaused);
-  const wrongQuery = useCheck(text, "search");
+  const { problem: wrongQuery } = useCheck(text, "search", RANGE);
   const focusField = useRef<() => void>(() => {});
   const pause = () => {
     if (isPaused) setFeed(resume);
