@@ -4,6 +4,7 @@ import pytest
 pytest.register_assert_rewrite("harness.store_tests")
 
 from harness.azure import Azure
+from harness.browser import Visit, chromium
 from harness.gcs import Gcs
 from harness.prometheus import Prometheus, Receiver
 from harness.s3 import S3
@@ -34,6 +35,21 @@ def tactus(tmp_path_factory):
     group = Servers(tmp_path_factory.mktemp("shared"))
     yield group.start()
     group.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, for the tests of one file."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def visit(browser, server):
+    """A visit of the pages of the file's `server`."""
+    made = Visit(browser, server.url)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

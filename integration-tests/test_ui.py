@@ -15,7 +15,7 @@ import yaml
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from harness import otlp
-from harness.browser import Visit, chromium, need_pages
+from harness.browser import Visit, need_pages
 from harness.cluster import Cluster
 from harness.orders import MARKUP, Orders
 from harness.ports import free_ports
@@ -29,12 +29,6 @@ CONFIG = {
     "overrides": {"defaults": {"global": {"max_bytes_per_trace": 0}}},
     "query_frontend": {"metrics": {"query_backend_after": "1s"}},
 }
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +47,6 @@ def orders(server):
         server.must_push(request)
     eventually(lambda: len(server.get(f"/api/traces/{made.hex}").json()["batches"]) == 3, "the trace is there")
     return made
-
-
-@pytest.fixture
-def visit(browser, server):
-    made = Visit(browser, server.url)
-    yield made
-    made.close()
 
 
 def query(name):

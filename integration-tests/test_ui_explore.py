@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from harness import otlp
-from harness.browser import Visit, chromium, need_pages
+from harness.browser import Visit, need_pages
 from harness.orders import Orders
 from harness.servers import Servers
 from harness.waiting import eventually
@@ -21,12 +21,6 @@ CONFIG = {
 }
 EVENTS, COMPACT = "text/event-stream", "application/vnd.tactus.series+json"
 HISTOGRAM = "{ kind = server } | histogram_over_time(duration) with(buckets=4)"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +39,6 @@ def orders(server):
         server.must_push(request)
     eventually(lambda: len(server.get(f"/api/traces/{made.hex}").json()["batches"]) == 3, "the trace is there")
     return made
-
-
-@pytest.fixture
-def visit(browser, server):
-    made = Visit(browser, server.url)
-    yield made
-    made.close()
 
 
 def ask(**values):

@@ -5,19 +5,13 @@ import time
 import pytest
 
 from harness import otlp
-from harness.browser import Visit, chromium, need_pages
+from harness.browser import Visit, need_pages
 from harness.servers import Servers
 from harness.waiting import eventually
 
 MS = otlp.MILLISECOND
 SERVER = otlp.Span.SPAN_KIND_SERVER
 CONFIG = {"query_frontend": {"metrics": {"query_backend_after": "1s"}}}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as running:
-        yield running
 
 
 class Buys:
