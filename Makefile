@@ -26,9 +26,11 @@ HELM := $(TOOLS)/.helm-v3.13.3
 # Definitions of objects that the chart makes for operators.
 CRDS := integration-tests/.cache/crds/.installed
 GO_CLIENTS := $(TOOLS)/.go-clients
+# Receives remote write 2.0.
+PROMETHEUS := $(TOOLS)/prometheus
 # What test-tools leaves. All but the first may be missing: their tests are skipped by name, or fail with TACTUS_REQUIRE_TOOLS.
 INSTALLED := $(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) $(HELM) $(CRDS) \
-	$(CLIENTS)/python/.venv/.installed $(CLIENTS)/node/node_modules/.installed $(GO_CLIENTS)
+	$(CLIENTS)/python/.venv/.installed $(CLIENTS)/node/node_modules/.installed $(GO_CLIENTS) $(PROMETHEUS)
 OPTIONAL = || { echo "tests: $@ cannot be installed, its tests are skipped"; test -z "$${TACTUS_REQUIRE_TOOLS:-}"; }
 CONFORMANCE ?= trace,errors,tags,legacy,values,search,metrics,instant
 
@@ -113,6 +115,10 @@ $(GO_CLIENTS): $(wildcard $(CLIENTS)/go/*.go $(CLIENTS)/go/*/*.go) $(CLIENTS)/go
 	mkdir -p $(TOOLS)
 	{ (cd $(CLIENTS)/go && $(GO) build -o $(abspath $(TOOLS))/ \
 		github.com/jaegertracing/jaeger/cmd/agent github.com/jaegertracing/jaeger/cmd/query ./sender ./collector) && touch $@; } $(OPTIONAL)
+
+$(PROMETHEUS): $(wildcard $(CLIENTS)/prometheus/*)
+	mkdir -p $(TOOLS)
+	(cd $(CLIENTS)/prometheus && $(GO) build -o $(abspath $@) .) $(OPTIONAL)
 
 .PHONY: fmt
 fmt: ## Format the code

@@ -1,4 +1,6 @@
 """Fixtures: servers that end with their test."""
+import contextlib
+
 import pytest
 
 pytest.register_assert_rewrite("harness.store_tests")
@@ -6,7 +8,7 @@ pytest.register_assert_rewrite("harness.store_tests")
 from harness.azure import Azure
 from harness.browser import Visit, chromium
 from harness.gcs import Gcs
-from harness.prometheus import Prometheus, Receiver
+from harness.prometheus import Prometheus, Receiver, SecondPrometheus
 from harness.s3 import S3
 from harness.servers import Servers
 from harness.tools import summary
@@ -82,15 +84,29 @@ def azure_server(tmp_path_factory):
     server.close()
 
 
+@contextlib.contextmanager
+def ends_after(servers, prometheus):
+    try:
+        yield prometheus.start()
+    finally:
+        try:
+            servers.close()
+        finally:
+            prometheus.stop()
+
+
 @pytest.fixture
 def prometheus(tmp_path, servers):
     """A Prometheus that takes remote write. Servers end before it does: at their end they send what waits."""
-    started = Prometheus(tmp_path / "prometheus").start()
-    yield started
-    try:
-        servers.close()
-    finally:
-        started.stop()
+    with ends_after(servers, Prometheus(tmp_path / "prometheus")) as started:
+        yield started
+
+
+@pytest.fixture
+def second_prometheus(tmp_path, servers):
+    """One that takes remote write 2.0."""
+    with ends_after(servers, SecondPrometheus(tmp_path / "second-prometheus")) as started:
+        yield started
 
 
 @pytest.fixture

@@ -56,19 +56,94 @@ def test_prometheus_that_restarts_has_every_sample_of_its_absence(servers, tmp_p
     assert server.metric("prometheus_remote_storage_samples_failed_total") == 0
 
 
-def test_second_protocol_arrives_or_it_is_noticed_that_it_does_not(servers, tmp_path, prometheus):
+def second_protocol(config, receiver=0):
+    config["metrics_generator"]["storage"]["remote_write"][receiver]["protobuf_message"] = "io.prometheus.write.v2.Request"
+    return config
+
+
+def test_second_protocol_at_a_receiver_without_it_is_noticed(servers, tmp_path, prometheus):
     """Prometheus before 2.54 answers as if all were well, and keeps nothing."""
-    config = generator(tmp_path, [prometheus.write_url], processors=["span-metrics-count"])
-    config["metrics_generator"]["storage"]["remote_write"][0]["protobuf_message"] = "io.prometheus.write.v2.Request"
+    config = second_protocol(generator(tmp_path, [prometheus.write_url], processors=["span-metrics-count"]))
     server = servers.start(config=config)
     push_calls(server, 1)
-    if prometheus.takes_second_protocol():
-        eventually(lambda: prometheus.value('sum(traces_spanmetrics_calls_total{service="bank"})') == 1, "the call", 40)
-        assert server.metric("prometheus_remote_storage_samples_failed_total") == 0
-        return
     eventually(lambda: server.metric("prometheus_remote_storage_samples_failed_total") > 0, "samples without confirmation", 40)
     assert prometheus.value("sum(traces_spanmetrics_calls_total)") is None
     assert "does not confirm all that was sent" in server.logs()
+
+
+def test_both_protocols_bring_the_same_series(servers, tmp_path, prometheus, second_prometheus):
+    config = second_protocol(generator(
+        tmp_path, [prometheus.write_url, second_prometheus.write_url], processors=["span-metrics", "service-graphs", "host-info"],
+        limits={"generate_native_histograms": "both"}), receiver=1)
+    config["metrics_generator"]["storage"]["remote_write"] = [
+        {**entry, "send_exemplars": True, "send_native_histograms": True, "metadata_config": {"send": True}}
+        for entry in config["metrics_generator"]["storage"]["remote_write"]]
+    server = servers.start(config=config)
+    push_calls(server, 3)
+    push_calls(server, 2, failed=True)
+    at = {}
+
+    def whole(receiver):
+        rows = receiver.get("/api/v1/query", query='{source="test"}', time=at["time"])["result"]
+        return {tuple(sorted(row["metric"].items())): numbers(row) for row in rows}
+
+    def numbers(row):
+        if "value" in row:
+            return float(row["value"][1])
+        histogram = row["histogram"][1]
+        buckets = [tuple(map(float, bucket)) for bucket in histogram.get("buckets", [])]
+        return float(histogram["count"]), float(histogram["sum"]), buckets
+
+    edge = 'sum(traces_service_graph_request_total{client="shop",server="bank"})'
+    for receiver in (prometheus, second_prometheus):
+        eventually(lambda: receiver.value('sum(traces_spanmetrics_calls_total{service="bank"})') == 5, "all calls", 40)
+        eventually(lambda: receiver.value(edge) == 5, "all edges", 40)
+        eventually(lambda: receiver.value("sum(traces_service_graph_request_total)") == 10, "roots too", 40)
+    # Nothing is pushed any more: at one moment, both must hold the same.
+    at["time"] = time.time()
+    eventually(lambda: all(r.value("max(timestamp(traces_spanmetrics_calls_total))") > at["time"] for r in (prometheus, second_prometheus)),
+               "a later collection", 40)
+    first, second = whole(prometheus), whole(second_prometheus)
+    assert len(first) > 100 and first == second
+    for promql in (
+        'histogram_count(sum(traces_spanmetrics_latency{service="bank"}))',
+        'histogram_sum(sum(traces_spanmetrics_latency{service="bank"}))',
+        'sum(count_over_time(traces_spanmetrics_calls_total{service="bank"}[10m]))',
+    ):
+        values = [receiver.value(f"{promql}") for receiver in (prometheus, second_prometheus)]
+        if promql.startswith("sum(count"):
+            # Collections go on between the two questions.
+            assert abs(values[0] - values[1]) <= 4 < values[0], (promql, values)
+        else:
+            assert values[0] is not None and abs(values[0] - values[1]) < 1e-9, (promql, values)
+
+    def exemplars(receiver):
+        data = receiver.get("/api/v1/query_exemplars", query="traces_spanmetrics_latency_bucket", start=at["time"] - 600, end=at["time"] + 600)
+        return {(tuple(sorted(row["seriesLabels"].items())), exemplar["labels"]["traceID"], float(exemplar["value"]))
+                for row in data for exemplar in row["exemplars"]}
+
+    assert exemplars(prometheus) and exemplars(prometheus) == exemplars(second_prometheus)
+    assert server.metric("prometheus_remote_storage_samples_failed_total") == 0
+
+
+def test_second_protocol_survives_a_receiver_that_restarts(servers, tmp_path, second_prometheus):
+    config = second_protocol(generator(tmp_path, [second_prometheus.write_url], processors=["span-metrics-count"]))
+    server = servers.start(config=config)
+    push_calls(server, 3)
+    bank = 'traces_spanmetrics_calls_total{service="bank"}'
+    eventually(lambda: second_prometheus.value(f"sum({bank})") == 3, "the first calls", 40)
+    second_prometheus.stop()
+    left = time.time()
+    push_calls(server, 4)
+    eventually(lambda: server.metric("prometheus_remote_storage_samples_retried_total") > 0, "attempts", 40)
+    second_prometheus.start()
+    eventually(lambda: second_prometheus.value(f"sum({bank})") == 7, "all calls", 40)
+    eventually(lambda: second_prometheus.value(f"count_over_time({bank}[10m])") > 8, "collections", 40)
+    (series,) = second_prometheus.get("/api/v1/query", query=f"{bank}[10m]")["result"]
+    times = [at for at, _ in series["values"]]
+    assert times[0] < left and max(b - a for a, b in zip(times[1:], times[2:])) < 3, times
+    assert server.metric("prometheus_remote_storage_samples_dropped_total") == 0
+    assert server.metric("prometheus_remote_storage_samples_failed_total") == 0
 
 
 def test_attributes_called_like_labels_of_every_series_hold_up_none(servers, tmp_path, prometheus):

@@ -11,7 +11,7 @@ import time
 import requests
 import yaml
 
-from .paths import CONFORMANCE
+from .paths import CACHE, CONFORMANCE
 from .ports import free_ports
 from .server import end_with_parent
 from .tools import need
@@ -25,7 +25,7 @@ class Prometheus:
     """Debian's Prometheus with remote write, exemplars and native histograms."""
 
     def __init__(self, directory, config=None, rules=None, port=None):
-        self.binary = need("prometheus")
+        self.binary = self.program()
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.port = port or free_ports(1)[0]
@@ -35,6 +35,15 @@ class Prometheus:
             config["rule_files"] = ["rules.yml"]
         (self.directory / "prometheus.yml").write_text(yaml.safe_dump(config))
         self.process = None
+
+    @staticmethod
+    def program():
+        return need("prometheus")
+
+    def command(self):
+        return [f"--config.file={self.directory}/prometheus.yml", f"--storage.tsdb.path={self.directory}/tsdb",
+                f"--web.listen-address=127.0.0.1:{self.port}", "--web.enable-remote-write-receiver",
+                "--enable-feature=exemplar-storage,native-histograms"]
 
     @property
     def url(self):
@@ -47,10 +56,7 @@ class Prometheus:
     def start(self):
         with open(self.directory / "log", "ab") as log:
             self.process = subprocess.Popen(
-                [self.binary, f"--config.file={self.directory}/prometheus.yml", f"--storage.tsdb.path={self.directory}/tsdb",
-                 f"--web.listen-address=127.0.0.1:{self.port}", "--web.enable-remote-write-receiver",
-                 "--enable-feature=exemplar-storage,native-histograms"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=end_with_parent)
+                [self.binary, *self.command()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=end_with_parent)
 
         def is_ready():
             if self.process.poll() is not None:
@@ -70,11 +76,6 @@ class Prometheus:
         assert answer["status"] == "success", answer
         return answer["data"]
 
-    def takes_second_protocol(self):
-        """Whether remote write may be io.prometheus.write.v2."""
-        version = self.get("/api/v1/status/buildinfo")["version"]
-        return tuple(int(number) for number in version.split("+")[0].split(".")[:2]) >= (2, 54)
-
     def query(self, promql, at=None):
         """An instant query: [(labels, value)]."""
         data = self.get("/api/v1/query", query=promql, **({"time": at} if at else {}))
@@ -85,6 +86,17 @@ class Prometheus:
         rows = self.query(promql)
         assert len(rows) <= 1, rows
         return rows[0][1] if rows else None
+
+
+class SecondPrometheus(Prometheus):
+    """The storage of a Prometheus that takes remote write 2.0 only, and answers queries: clients/prometheus."""
+
+    @staticmethod
+    def program():
+        return need("prometheus with remote write 2.0", CACHE / "bin" / "prometheus")
+
+    def command(self):
+        return [f"127.0.0.1:{self.port}", str(self.directory / "tsdb")]
 
 
 class Receiver:
