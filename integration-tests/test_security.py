@@ -632,3 +632,59 @@ def test_cluster_talks_by_tls_and_shows_its_token(tmp_path, bucket):
             assert INTERNAL_TOKEN not in node.logs()
     finally:
         cluster.close()
+
+
+def test_stranger_does_not_get_into_the_ring(tmp_path, bucket):
+    """Whoever reaches the gossip port, and does not know the token, receives no spans and sees no member."""
+    token, users = tmp_path / "internal-token", tmp_path / "users.yaml"
+    token.write_text(INTERNAL_TOKEN)
+    users.write_text(yaml.safe_dump({"users": USERS}))
+    config = {
+        "multitenancy_enabled": True,
+        "auth": {"enabled": True, "users_file": str(users), "internal_token_file": str(token)},
+        "ingester": {"lifecycler": {"ring": {"replication_factor": 1}}},
+    }
+    cluster = Cluster(tmp_path / "cluster", bucket, {"ingester": 1, "distributor": 1}, config)
+    with cluster:
+        for node in cluster.nodes.values():
+            node.session.headers.update(bearer("operator"))
+        cluster.start()
+        own = {"ingester-0": "ACTIVE"}
+        ingester, distributor = cluster["ingester-0"], cluster["distributor-0"]
+        another = tmp_path / "another-token"
+        another.write_text("guessed-by-somebody-0123456789")
+        strangers = {
+            "plain": {"auth": {"enabled": False}},
+            "guessing": {"auth": {"internal_token_file": str(another)}},
+            # Has the token, and does not use it.
+            "open": {"auth": {"allow_open_gossip": True}},
+        }
+        for name, theirs in strangers.items():
+            stranger = cluster.new("ingester", name, theirs)
+            stranger.session.headers.update(bearer("operator"))
+            stranger.start()
+        # Greetings made up, without a proof and with a wrong one.
+        plain, proving = (b"TACTUSg" + version + b"\x00\x00\x0e127.0.0.9:7946" for version in (b"\x01", b"\x02"))
+        for greeting, answer in (plain, b"TACTUSg\x01\x03"), (proving + bytes(64), b"TACTUSg\x01\x00"):
+            with socket.create_connection((ingester.address, ingester.gossip_port), timeout=10) as connection:
+                connection.sendall(greeting)
+                heard = b"".join(iter(lambda: connection.recv(1000), b""))
+                assert heard.startswith(answer) and len(heard) <= 73, "the connection is closed before any message"
+        invalid = "tempo_memberlist_client_received_broadcasts_invalid_total"
+        eventually(lambda: ingester.metric(invalid) >= 5, "refusals are counted")
+        assert "gossip connection refused" in ingester.logs()
+        assert distributor.ring() == ingester.ring() == own
+        for name in strangers:
+            assert not own.keys() & cluster[name].ring().keys(), name
+        assert "gossip trusts who proves to know auth.internal_token_file" in ingester.logs()
+        assert INTERNAL_TOKEN not in ingester.logs()
+
+
+def test_authentication_with_open_gossip_does_not_start_unless_it_is_meant(tmp_path):
+    server = SecureTactus(tmp_path / "open")
+    server.config = merge(server.config, {
+        "auth": {"internal_token_file": ""},
+        "ingester": {"lifecycler": {"address": "127.0.0.1", "ring": {"kvstore": {"store": "memberlist"}}}}})
+    server.spawn()
+    assert server.process.wait(30) != 0
+    assert "auth.internal_token_file" in server.logs() and "auth.allow_open_gossip" in server.logs()

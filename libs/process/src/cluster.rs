@@ -14,7 +14,9 @@ use tactus_proto::{
     DynLiveTail,
     tactus::v1::{ingester_server::Ingester, metrics_generator_server::MetricsGenerator},
 };
-use tactus_ring::{Instance, Lifecycler, LifecyclerSettings, Member, Membership, Ring, owns_hash};
+use tactus_ring::{
+    Instance, Lifecycler, LifecyclerSettings, Member, Membership, Ring, Secret, owns_hash,
+};
 use tactus_rpc::{Channels, Ingesters, LiveTails, MetricsGenerators};
 use tactus_storage::poller::Owns;
 use tokio::sync::watch;
@@ -92,9 +94,11 @@ impl std::fmt::Debug for Cluster {
 
 impl Cluster {
     /// Joins the others, if the configuration names any.
+    /// `secret`: what others must know to take part.
     pub(crate) async fn start(
         config: &Config,
         gossips: bool,
+        secret: Option<Secret>,
         background: CancellationToken,
     ) -> Result<Self, Error> {
         let Plan {
@@ -107,6 +111,10 @@ impl Cluster {
         } = settings::plan(config)?;
         if !gossips {
             membership.gossip = None;
+        }
+        if let Some(gossip) = &mut membership.gossip {
+            gossip.transport.secret = secret.filter(|_| !config.auth.allow_open_gossip);
+            settings::log_trust(&gossip.transport);
         }
         let membership = Membership::start(membership).await?;
         let mut places = Vec::with_capacity(4);

@@ -99,7 +99,8 @@ impl Process {
         let section = "ingester_client.grpc_client_config";
         let client = &config.ingester_client.grpc_client_config;
         let channels = settings::channels(section, client, authenticator.as_ref())?;
-        let cluster = Cluster::start(&config, talks, background.clone()).await?;
+        let secret = settings::internal_token(authenticator.as_ref());
+        let cluster = Cluster::start(&config, talks, secret, background.clone()).await?;
         let process = Self {
             configless: loaded.configless,
             states,

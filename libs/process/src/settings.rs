@@ -158,6 +158,17 @@ pub(crate) fn authenticator(config: &Config) -> Result<Option<Arc<Authenticator>
     })?))
 }
 
+/// Gives the token that services of the cluster know, as it is now.
+pub(crate) fn internal_token(
+    authenticator: Option<&Arc<Authenticator>>,
+) -> Option<Arc<dyn Fn() -> String + Send + Sync>> {
+    let known = Arc::clone(authenticator?);
+    known.internal_token()?;
+    Some(Arc::new(move || {
+        known.internal_token().map_or_else(String::new, |token| (*token).clone())
+    }))
+}
+
 /// How other services are called. `section`: where `client` is in the configuration. Errors: certificates.
 pub(crate) fn channels(
     section: &str,
@@ -180,15 +191,7 @@ pub(crate) fn channels(
         max_send_bytes: client.max_send_msg_size,
         compression,
         tls,
-        internal_token: authenticator.filter(|known| known.internal_token().is_some()).map(
-            |known| {
-                let known = Arc::clone(known);
-                let token = move || {
-                    known.internal_token().map_or_else(String::new, |token| (*token).clone())
-                };
-                Arc::new(token) as Arc<dyn Fn() -> String + Send + Sync>
-            },
-        ),
+        internal_token: internal_token(authenticator),
         ..built_in
     })
 }

@@ -38,5 +38,5 @@ pub use settings::{
     system_clock,
 };
 pub use tokens::Tokens;
-pub use transport::{Connection, Listener, Network, Stream, Tcp, TransportSettings};
+pub use transport::{Connection, Listener, Network, Secret, Stream, Tcp, TransportSettings};
 pub use view::{LookBack, ReadProgress, ReadSet, ReplicaSet, RingView, Tolerance};

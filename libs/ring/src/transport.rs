@@ -9,6 +9,7 @@ mod hello;
 mod network;
 mod peers;
 mod probe;
+mod proof;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub use self::network::{Connection, Listener, Network, Stream, Tcp};
 use self::peers::Peers;
 pub(crate) use self::peers::Reachability;
 pub(crate) use self::probe::Known;
+pub use self::proof::Secret;
 use crate::metrics::WireCounters;
 
 /// Limits and security of gossip connections.
@@ -56,6 +58,8 @@ pub struct TransportSettings {
     pub server_tls: Option<Arc<ServerTls>>,
     /// How other members are connected to; none is plain TCP.
     pub client_tls: Option<Arc<ClientTls>>,
+    /// What members must know to take part; none lets in everyone who reaches the port.
+    pub secret: Option<Secret>,
 }
 
 impl Default for TransportSettings {
@@ -73,6 +77,7 @@ impl Default for TransportSettings {
             max_message_bytes: 1 << 20,
             server_tls: None,
             client_tls: None,
+            secret: None,
         }
     }
 }

@@ -42,6 +42,9 @@ pub(super) struct Plan {
 /// Errors: a store that there is not; settings that contradict each other; no address that others could reach.
 pub(super) fn plan(config: &Config) -> Result<Plan, Error> {
     let gossips = gossips(config)?;
+    if gossips {
+        refuse_open_gossip(config)?;
+    }
     let server = &config.server;
     let ip = own_ip(config, gossips)?;
     let at = |configured: &str, port: u16| {
@@ -167,6 +170,36 @@ fn gossips(config: &Config) -> Result<bool, Error> {
     Ok(ingesters || (config.target == "compactor" && shares))
 }
 
+/// Errors: callers have to say who they are, and members of the cluster, who receive spans in clear, have not.
+fn refuse_open_gossip(config: &Config) -> Result<(), Error> {
+    let (auth, memberlist) = (&config.auth, &config.memberlist);
+    let certificates = memberlist.tls_enabled && !memberlist.tls.tls_ca_path.is_empty();
+    let proven = !auth.internal_token_file.is_empty() || certificates;
+    if !auth.enabled || proven || auth.allow_open_gossip {
+        return Ok(());
+    }
+    Err(Error::Setup(
+        "auth.enabled: everyone who reaches the gossip port could take part in the cluster: set auth.internal_token_file, or \
+         memberlist.tls_enabled with memberlist.tls_ca_path, or auth.allow_open_gossip if that is meant"
+            .to_owned(),
+    ))
+}
+
+/// Says who is let into the gossip.
+pub(super) fn log_trust(transport: &TransportSettings) {
+    let certificates = transport.server_tls.is_some();
+    match (&transport.secret, certificates) {
+        (Some(_), _) => tracing::info!(
+            tls = certificates,
+            "gossip trusts who proves to know auth.internal_token_file"
+        ),
+        (None, true) => tracing::info!(
+            "gossip trusts who speaks TLS, and shows a certificate of memberlist.tls_ca_path if that is set"
+        ),
+        (None, false) => tracing::info!("gossip trusts everyone who reaches its port"),
+    }
+}
+
 /// The address by which others reach this process, where nothing more special is configured.
 fn own_ip(config: &Config, gossips: bool) -> Result<IpAddr, Error> {
     let lifecycler = &config.ingester.lifecycler;
@@ -271,4 +304,33 @@ fn gossip_server(memberlist: &Memberlist) -> Result<Arc<ServerTls>, Error> {
         )
     };
     Ok(ServerTls::load(settings)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_gossip_is_refused_where_callers_must_say_who_they_are() {
+        let planned = |auth: &str, memberlist: &str| {
+            let text = format!(
+                "target: ingester\ningester: {{lifecycler: {{address: 127.0.0.1, ring: {{kvstore: {{store: memberlist}}}}}}}}\n\
+                 auth: {{{auth}}}\nmemberlist: {{{memberlist}}}"
+            );
+            let config = tactus_config::from_yaml(&text).unwrap();
+            refuse_open_gossip(&config).map_err(|error| error.to_string())
+        };
+        let refused = planned("enabled: true", "").unwrap_err();
+        assert!(refused.contains("auth.internal_token_file"), "{refused}");
+        // Certificates that nobody checks prove nothing.
+        planned("enabled: true", "tls_enabled: true").unwrap_err();
+        for (auth, memberlist) in [
+            ("enabled: false", ""),
+            ("enabled: true, internal_token_file: /token", ""),
+            ("enabled: true, allow_open_gossip: true", ""),
+            ("enabled: true", "tls_enabled: true, tls_ca_path: /ca"),
+        ] {
+            assert_eq!(planned(auth, memberlist), Ok(()));
+        }
+    }
 }

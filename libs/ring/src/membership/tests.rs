@@ -211,6 +211,36 @@ async fn other_cluster_label_is_kept_out_unless_any_is_let_in() {
     e.shows(&["d:ACTIVE", "e:ACTIVE"]).await;
 }
 
+async fn knowing(id: &str, seeds: &[SocketAddr], secret: Option<&'static str>) -> Node {
+    let mut settings = settings(id, seeds);
+    let gossip = settings.gossip.as_mut().unwrap();
+    gossip.transport.secret =
+        secret.map(|secret| Arc::new(move || secret.to_owned()) as crate::Secret);
+    Node::start_with(settings, watch_settings(), place(id)).await
+}
+
+#[tokio::test]
+async fn only_members_that_know_the_secret_take_part() {
+    let a = knowing("a", &[], Some("secret")).await;
+    let seeds = [a.address()];
+    let without = knowing("without", &seeds, None).await;
+    let wrong = knowing("wrong", &seeds, Some("other")).await;
+    let c = knowing("c", &seeds, Some("secret")).await;
+    // Seeds are told again and again: those who are refused were refused many times by now.
+    a.shows(&["a:ACTIVE", "c:ACTIVE"]).await;
+    c.shows(&["a:ACTIVE", "c:ACTIVE"]).await;
+    assert_eq!(without.shown(), ["without:ACTIVE"]);
+    assert_eq!(wrong.shown(), ["wrong:ACTIVE"]);
+    // Nor does a member with a secret join a cluster without one.
+    let late = knowing("late", &[without.address()], Some("secret")).await;
+    let plain = knowing("plain", &[without.address()], None).await;
+    plain.shows(&["plain:ACTIVE", "without:ACTIVE"]).await;
+    assert_eq!(late.shown(), ["late:ACTIVE"]);
+    // Goodbyes are confirmed by probes, which are sealed too.
+    c.lifecycler.leave().await;
+    a.shows(&["a:ACTIVE"]).await;
+}
+
 #[tokio::test]
 async fn seed_that_comes_up_later_is_joined() {
     let free = tokio::net::TcpListener::bind(any_port()).await.unwrap();

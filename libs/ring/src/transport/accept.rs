@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::Wire;
 use super::hello::{Hello, HelloError, Purpose, RECEIPT, Status, read_hello, send_status};
 use super::network::{Connection, Listener};
-use super::probe;
+use super::proof::Link;
+use super::{probe, proof};
 
 /// Most addresses remembered so that a foreign client is logged once.
 const MAX_FOREIGN: usize = 256;
@@ -72,18 +73,18 @@ async fn serve(wire: &Wire, connection: Connection, inbox: Inbox) -> Result<(), 
     let Ok(greeted) = greeted else {
         return Err(HelloError::Io(io::ErrorKind::TimedOut.into()));
     };
-    let (mut connection, hello) = greeted?;
+    let (mut link, hello) = greeted?;
     match hello.purpose {
-        Purpose::Gossip => receive(wire, connection, hello.from, inbox).await,
+        Purpose::Gossip => receive(wire, link, hello.from, inbox).await,
         Purpose::Probe => {
             let limit = wire.settings.stream_timeout;
-            let answered = timeout(limit, probe::answer(&wire.known, &mut connection)).await;
+            let answered = timeout(limit, probe::answer(&wire.known, &mut link)).await;
             answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(Into::into)
         }
     }
 }
 
-async fn greet(wire: &Wire, connection: Connection) -> Result<(Connection, Hello), HelloError> {
+async fn greet(wire: &Wire, connection: Connection) -> Result<(Link, Hello), HelloError> {
     let mut connection: Connection = match &wire.settings.server_tls {
         None => connection,
         Some(tls) => Box::new(tls.accept(connection).await?),
@@ -100,15 +101,20 @@ async fn greet(wire: &Wire, connection: Connection) -> Result<(Connection, Hello
         send_status(&mut *connection, Status::OtherLabel).await?;
         return Err(HelloError::Label);
     }
+    let secret = wire.settings.secret.as_ref();
+    if hello.challenge.is_some() != secret.is_some() {
+        send_status(&mut *connection, Status::Secretless).await?;
+        return Err(HelloError::Secretless);
+    }
     send_status(&mut *connection, Status::Welcome).await?;
-    Ok((connection, hello))
+    Ok((proof::accepted(connection, &hello, secret).await?, hello))
 }
 
 /// Hands on the messages of a connection. Waits while the inbox is full: the peer's queue then
 /// fills and drops.
 async fn receive(
     wire: &Wire,
-    mut connection: Connection,
+    mut link: Link,
     from: SocketAddr,
     inbox: Inbox,
 ) -> Result<(), HelloError> {
@@ -116,15 +122,18 @@ async fn receive(
     // Twice the peer's own limit: it is the peer who closes an idle connection.
     let idle = wire.settings.idle_timeout * 2;
     loop {
-        let Ok(length) = timeout(idle, connection.read_u32()).await else { return Ok(()) };
+        let Ok(length) = timeout(idle, link.stream.read_u32()).await else { return Ok(()) };
         let Ok(length) = length else { return Ok(()) };
         if length as usize > wire.settings.max_message_bytes {
             return Err(HelloError::Malformed);
         }
         bytes.resize(length as usize, 0);
         let limit = wire.settings.stream_timeout;
-        match timeout(limit, connection.read_exact(&mut bytes)).await {
-            Ok(Ok(_)) => {}
+        match timeout(limit, link.read(&mut bytes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(HelloError::Stranger);
+            }
             _ => return Ok(()),
         }
         wire.counters.received.inc();
@@ -132,10 +141,10 @@ async fn receive(
         let message = ChitchatMessage::deserialize(&mut &bytes[..]);
         let Ok(message) = message else { return Err(HelloError::Malformed) };
         if inbox.send((from, message)).await.is_err() {
-            let _ = connection.shutdown().await;
+            let _ = link.stream.shutdown().await;
             return Ok(());
         }
-        match timeout(wire.settings.write_timeout, send_receipt(&mut connection)).await {
+        match timeout(wire.settings.write_timeout, send_receipt(&mut link.stream)).await {
             Ok(Ok(())) => {}
             _ => return Ok(()),
         }

@@ -3,16 +3,21 @@
 //! Whoever connects sends magic, version, purpose, its cluster label and the address that it
 //! listens on (each text a length byte and UTF-8); the other side answers magic, version and a
 //! status byte. Only then do messages follow: a length (u32, big-endian) and so many bytes each, to
-//! which the other side answers a receipt byte.
+//! which the other side answers a receipt byte. In a cluster with a secret both are of version 2,
+//! and prove that they know it before the first message: see [`super::proof`].
 
 use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::proof::Challenge;
+
 /// No other protocol on this port begins so: HashiCorp's begins with a message type below 0x20.
 const MAGIC: [u8; 7] = *b"TACTUSg";
 const VERSION: u8 = 1;
+/// Of members that prove to know the cluster's secret.
+const PROVING: u8 = 2;
 /// Answer to a message.
 pub(super) const RECEIPT: u8 = 0x06;
 
@@ -33,6 +38,27 @@ pub(super) struct Hello {
     pub(super) label: String,
     /// Where to answer.
     pub(super) from: SocketAddr,
+    /// Of a member that will prove to know the cluster's secret.
+    pub(super) challenge: Option<Challenge>,
+}
+
+impl Hello {
+    /// As it is sent.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.push(if self.challenge.is_some() { PROVING } else { VERSION });
+        bytes.push(match self.purpose {
+            Purpose::Gossip => 0,
+            Purpose::Probe => 1,
+        });
+        for text in [&self.label, &self.from.to_string()] {
+            let text = &text.as_bytes()[..text.len().min(255)];
+            bytes.push(text.len() as u8);
+            bytes.extend_from_slice(text);
+        }
+        bytes.extend(self.challenge.iter().flatten());
+        bytes
+    }
 }
 
 /// Why a connection is of no use.
@@ -49,6 +75,12 @@ pub(super) enum HelloError {
     Version(u8),
     #[error("the peer belongs to a cluster with another label")]
     Label,
+    #[error(
+        "one of both has no secret of the cluster: every process needs the same auth.internal_token_file"
+    )]
+    Secretless,
+    #[error("the peer does not know the secret of this cluster (auth.internal_token_file)")]
+    Stranger,
     #[error("malformed greeting")]
     Malformed,
     #[error(transparent)]
@@ -60,24 +92,15 @@ pub(super) enum Status {
     Welcome,
     OtherLabel,
     OtherVersion,
+    /// One of both has a secret, the other has none.
+    Secretless,
 }
 
 pub(super) async fn send_hello(
     stream: &mut (impl AsyncWrite + Unpin + ?Sized),
     hello: &Hello,
 ) -> io::Result<()> {
-    let mut bytes = MAGIC.to_vec();
-    bytes.push(VERSION);
-    bytes.push(match hello.purpose {
-        Purpose::Gossip => 0,
-        Purpose::Probe => 1,
-    });
-    for text in [&hello.label, &hello.from.to_string()] {
-        let text = &text.as_bytes()[..text.len().min(255)];
-        bytes.push(text.len() as u8);
-        bytes.extend_from_slice(text);
-    }
-    stream.write_all(&bytes).await?;
+    stream.write_all(&hello.to_bytes()).await?;
     stream.flush().await
 }
 
@@ -86,7 +109,7 @@ pub(super) async fn read_hello(
     stream: &mut (impl AsyncRead + Unpin + ?Sized),
 ) -> Result<Hello, HelloError> {
     let version = read_start(stream).await?;
-    if version != VERSION {
+    if ![VERSION, PROVING].contains(&version) {
         return Err(HelloError::Version(version));
     }
     let purpose = match stream.read_u8().await? {
@@ -96,7 +119,11 @@ pub(super) async fn read_hello(
     };
     let label = read_text(stream).await?;
     let from = read_text(stream).await?.parse().map_err(|_| HelloError::Malformed)?;
-    Ok(Hello { purpose, label, from })
+    let challenge = match version {
+        PROVING => Some(read_challenge(stream).await?),
+        _ => None,
+    };
+    Ok(Hello { purpose, label, from, challenge })
 }
 
 pub(super) async fn send_status(
@@ -109,6 +136,7 @@ pub(super) async fn send_status(
         Status::Welcome => 0,
         Status::OtherLabel => 1,
         Status::OtherVersion => 2,
+        Status::Secretless => 3,
     });
     stream.write_all(&bytes).await?;
     stream.flush().await
@@ -123,6 +151,7 @@ pub(super) async fn read_status(
         0 => Ok(()),
         1 => Err(HelloError::Label),
         2 => Err(HelloError::Version(version)),
+        3 => Err(HelloError::Secretless),
         _ => Err(HelloError::Malformed),
     }
 }
@@ -146,6 +175,14 @@ async fn read_start(stream: &mut (impl AsyncRead + Unpin + ?Sized)) -> Result<u8
     Ok(stream.read_u8().await?)
 }
 
+pub(super) async fn read_challenge(
+    stream: &mut (impl AsyncRead + Unpin + ?Sized),
+) -> io::Result<Challenge> {
+    let mut bytes = [0; 32];
+    stream.read_exact(&mut bytes).await?;
+    Ok(bytes)
+}
+
 async fn read_text(stream: &mut (impl AsyncRead + Unpin + ?Sized)) -> Result<String, HelloError> {
     let length = stream.read_u8().await?;
     let mut bytes = vec![0; usize::from(length)];
@@ -165,9 +202,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn hello_sent_is_read_again(label in ".{0,60}", port: u16, probe: bool) {
+        fn hello_sent_is_read_again(label in ".{0,60}", port: u16, probe: bool, challenge: Option<Challenge>) {
             let purpose = if probe { Purpose::Probe } else { Purpose::Gossip };
-            let hello = Hello { purpose, label, from: ([10, 0, 0, 7], port).into() };
+            let hello = Hello { purpose, label, from: ([10, 0, 0, 7], port).into(), challenge };
             let mut bytes = Vec::new();
             block_on(send_hello(&mut bytes, &hello)).unwrap();
             prop_assert_eq!(block_on(read_hello(&mut &bytes[..])).unwrap(), hello);
@@ -175,7 +212,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_without_panic(bytes: Vec<u8>, valid_start: bool) {
-            let mut all = if valid_start { [&MAGIC[..], &[VERSION]].concat() } else { Vec::new() };
+            let mut all = if valid_start { [&MAGIC[..], &[PROVING]].concat() } else { Vec::new() };
             all.extend(bytes);
             let _ = block_on(read_hello(&mut &all[..]));
             let _ = block_on(read_status(&mut &all[..]));

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::hello::{Hello, HelloError, Purpose, RECEIPT, read_status, send_hello};
 use super::network::Connection;
-use super::{TransportSettings, Wire};
+use super::proof::Link;
+use super::{TransportSettings, Wire, proof};
 
 /// What is known about addresses that were connected to.
 #[derive(Default)]
@@ -107,7 +108,7 @@ impl Peers {
 /// Sends the messages of a queue until the peer fails, the queue is dropped or idle.
 async fn run(wire: &Wire, to: SocketAddr, mut messages: mpsc::Receiver<Vec<u8>>) {
     let settings = &wire.settings;
-    let mut open: Option<Connection> = None;
+    let mut open: Option<Link> = None;
     while let Ok(Some(message)) = timeout(settings.idle_timeout, messages.recv()).await {
         // A connection that was kept may be of a former start of the peer: one more try.
         if let Some(mut kept) = open.take()
@@ -128,19 +129,18 @@ async fn run(wire: &Wire, to: SocketAddr, mut messages: mpsc::Receiver<Vec<u8>>)
         }
         open = Some(fresh);
     }
-    if let Some(mut connection) = open {
-        let _ = timeout(settings.write_timeout, connection.shutdown()).await;
+    if let Some(mut link) = open {
+        let _ = timeout(settings.write_timeout, link.stream.shutdown()).await;
     }
 }
 
 /// Writes a message and waits for the receipt, without which a connection to a host that is gone
 /// would swallow messages for minutes.
-async fn deliver(wire: &Wire, connection: &mut Connection, message: &[u8]) -> bool {
+async fn deliver(wire: &Wire, link: &mut Link, message: &[u8]) -> bool {
     let exchange = async {
-        connection.write_u32(message.len() as u32).await?;
-        connection.write_all(message).await?;
-        connection.flush().await?;
-        connection.read_u8().await
+        link.stream.write_u32(message.len() as u32).await?;
+        link.write(message).await?;
+        link.stream.read_u8().await
     };
     let delivered = matches!(timeout(wire.settings.write_timeout, exchange).await, Ok(Ok(RECEIPT)));
     if delivered {
@@ -155,18 +155,21 @@ pub(super) async fn dial(
     wire: &Wire,
     to: SocketAddr,
     purpose: Purpose,
-) -> Result<Connection, HelloError> {
+) -> Result<Link, HelloError> {
     let TransportSettings { connect_timeout, .. } = wire.settings;
+    let secret = wire.settings.secret.as_ref();
     let connection = limited(connect_timeout, wire.network.connect(to)).await?;
     let greet = async {
         let mut connection: Connection = match &wire.settings.client_tls {
             None => connection,
             Some(tls) => Box::new(tls.connect(&to.ip().to_string(), connection).await?),
         };
-        let hello = Hello { purpose, label: wire.settings.label.clone(), from: wire.advertised };
+        let challenge = secret.map(|_| proof::challenge()).transpose()?;
+        let label = wire.settings.label.clone();
+        let hello = Hello { purpose, label, from: wire.advertised, challenge };
         send_hello(&mut *connection, &hello).await?;
         read_status(&mut *connection).await?;
-        Ok(connection)
+        proof::dialled(connection, &hello, secret).await
     };
     match timeout(wire.settings.stream_timeout, greet).await {
         Ok(greeted) => greeted,
@@ -190,7 +193,7 @@ fn refused(wire: &Wire, to: SocketAddr, error: &HelloError) {
             peer = %to,
             %error,
             "this address cannot be gossiped with: check memberlist.join_members, \
-             memberlist.cluster_label and TLS; a Tempo memberlist is not understood"
+             memberlist.cluster_label, TLS and auth.internal_token_file; a Tempo memberlist is not understood"
         ),
         error => tracing::debug!(peer = %to, %error, "gossip peer refused"),
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::network::Connection;
+use super::proof::Link;
 
 /// Version of the news of each start of each member, as far as the rings show it.
 #[derive(Default)]
@@ -28,23 +28,23 @@ impl Known {
 }
 
 /// Asks on a connection that was welcomed.
-pub(super) async fn ask(connection: &mut Connection, name: &str, start: u64) -> io::Result<u64> {
+pub(super) async fn ask(link: &mut Link, name: &str, start: u64) -> io::Result<u64> {
     let name = &name.as_bytes()[..name.len().min(usize::from(u16::MAX))];
-    connection.write_u16(name.len() as u16).await?;
-    connection.write_all(name).await?;
-    connection.write_u64(start).await?;
-    connection.flush().await?;
-    connection.read_u64().await
+    link.stream.write_u16(name.len() as u16).await?;
+    link.write(&[name, &start.to_be_bytes()].concat()).await?;
+    let mut version = [0; 8];
+    link.read(&mut version).await?;
+    Ok(u64::from_be_bytes(version))
 }
 
 /// Answers one question.
-pub(super) async fn answer(known: &Known, connection: &mut Connection) -> io::Result<()> {
-    let length = connection.read_u16().await?;
-    let mut name = vec![0; usize::from(length)];
-    connection.read_exact(&mut name).await?;
-    let start = connection.read_u64().await?;
-    let version = std::str::from_utf8(&name).map_or(0, |name| known.version(name, start));
-    connection.write_u64(version).await?;
-    connection.flush().await?;
-    connection.shutdown().await
+pub(super) async fn answer(known: &Known, link: &mut Link) -> io::Result<()> {
+    let length = link.stream.read_u16().await?;
+    let mut asked = vec![0; usize::from(length) + 8];
+    link.read(&mut asked).await?;
+    let (name, start) = asked.split_at(usize::from(length));
+    let start = start.try_into().map_or(0, u64::from_be_bytes);
+    let version = std::str::from_utf8(name).map_or(0, |name| known.version(name, start));
+    link.write(&version.to_be_bytes()).await?;
+    link.stream.shutdown().await
 }
