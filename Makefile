@@ -28,9 +28,10 @@ CRDS := integration-tests/.cache/crds/.installed
 GO_CLIENTS := $(TOOLS)/.go-clients
 # Receives remote write 2.0.
 PROMETHEUS := $(TOOLS)/prometheus
+MDBOOK := $(TOOLS)/.mdbook-0.5.4
 # What test-tools leaves. All but the first may be missing: their tests are skipped by name, or fail with TACTUS_REQUIRE_TOOLS.
 INSTALLED := $(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) $(HELM) $(CRDS) \
-	$(CLIENTS)/python/.venv/.installed $(CLIENTS)/node/node_modules/.installed $(GO_CLIENTS) $(PROMETHEUS)
+	$(CLIENTS)/python/.venv/.installed $(CLIENTS)/node/node_modules/.installed $(GO_CLIENTS) $(PROMETHEUS) $(MDBOOK)
 OPTIONAL = || { echo "tests: $@ cannot be installed, its tests are skipped"; test -z "$${TACTUS_REQUIRE_TOOLS:-}"; }
 CONFORMANCE ?= trace,errors,tags,legacy,values,search,metrics,instant
 
@@ -120,6 +121,12 @@ $(PROMETHEUS): $(wildcard $(CLIENTS)/prometheus/*)
 	mkdir -p $(TOOLS)
 	(cd $(CLIENTS)/prometheus && $(GO) build -o $(abspath $@) .) $(OPTIONAL)
 
+# Unoptimised and without its server: a book of this size takes it two seconds, and its build a third of the time.
+$(TOOLS)/.mdbook-%:
+	mkdir -p $(TOOLS)
+	{ CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --quiet --locked --debug --no-default-features --features search --root $(dir $(TOOLS)) --version $* mdbook && \
+		rm -f $(TOOLS)/.mdbook-* && touch $@; } $(OPTIONAL)
+
 .PHONY: fmt
 fmt: ## Format the code
 	$(CARGO) fmt --all
@@ -153,6 +160,10 @@ monitoring: test-tools ## Write dashboards, rules and alerts below deploy anew f
 .PHONY: docs
 docs: ## Build the documentation of the crates; warnings are errors
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' $(CARGO) doc --workspace --no-deps --locked --document-private-items
+
+.PHONY: book
+book: $(MDBOOK) ## Make a book of the pages below docs/, in target/book
+	MDBOOK=$(abspath $(TOOLS))/mdbook $(PYTHON) scripts/book.py $(TARGET_DIR)/book
 
 .PHONY: audit
 audit: ## Check licences and advisories of all dependencies (needs cargo-deny)

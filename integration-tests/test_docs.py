@@ -1,4 +1,4 @@
-"""The examples of the README and of docs/ run as they stand there.
+"""The examples of the README and of docs/ run as they stand there. Links are checked by test_book.py.
 
 ```python blocks that begin with `# NAME.py` become that file; other python blocks run. ```sh blocks run, all of a page in one
 shell, in order. ```yaml blocks must load as a configuration, unless their first line names a file of another program. Blocks marked
@@ -98,13 +98,6 @@ def test_configuration_of_a_page_loads(page, number, text, tmp_path):
         [tactus_binary(), f"-config.file={file}", "-config.expand-env", "-config.verify"], capture_output=True, text=True,
         timeout=60, cwd=tmp_path)
     assert done.returncode == 0, f"{name(page)}, block {number}: {done.stderr}"
-
-
-@pytest.mark.parametrize("page", [*PAGES, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md"], ids=name)
-def test_relative_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
-        if not re.match(r"[a-z]+:", target):
-            assert (page.parent / target).exists(), f"{name(page)}: {target}"
 
 
 def test_every_make_target_in_the_docs_exists():

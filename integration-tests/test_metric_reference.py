@@ -1,0 +1,82 @@
+"""docs/operations/metrics.md has every metric that there is, and no other, as the code and a server's page have it."""
+import re
+import time
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from harness.generator import generator
+from harness.paths import REPOSITORY
+from harness.servers import Servers
+from harness.shop import Shop
+from harness.waiting import eventually
+
+PAGE = REPOSITORY / "docs" / "operations" / "metrics.md"
+ROW = re.compile(r"^\| `(\w+)` \| (counter|gauge|histogram) \| ([^|]*) \| (.+) \|$", re.MULTILINE)
+NAME = r"(?:tempo|tempodb|tactus|process|go|prometheus)_[a-z0-9_]*[a-z0-9]"
+# Metrics of the generator are named by the rest of their name: `name!("spans_received_total")`.
+SUFFIX = re.compile(r'\bname!\(\s*"(\w+)"')
+# At a page of its own, /usage_metrics, which the text of the page names.
+ELSEWHERE = {"tempo_usage_tracker_bytes_received_total"}
+
+
+def documented():
+    """Type, labels and meaning by name."""
+    found = ROW.findall(PAGE.read_text())
+    assert len({name for name, *_ in found}) == len(found), "a metric stands twice"
+    return {name: (kind, set(re.findall(r"`(\w+)`", labels)), meaning.replace("\\|", "|")) for name, kind, labels, meaning in found}
+
+
+def code():
+    """The code without its tests."""
+    for folder in ("libs", "services"):
+        for file in sorted((REPOSITORY / folder).glob("*/src/**/*.rs")):
+            if "tests" not in file.stem and "tests" not in file.parts:
+                yield file.read_text().partition("\n#[cfg(test)]\nmod tests {")[0]
+
+
+def test_the_page_has_the_metrics_of_the_code_and_no_other():
+    named = set()
+    for text in code():
+        named |= set(re.findall(rf'"({NAME})"', text))
+        named |= {f"tempo_metrics_generator_{suffix}" for suffix in SUFFIX.findall(text)}
+    assert len(named) > 200
+    known = set(documented())
+    assert named - known - ELSEWHERE == set(), "docs/operations/metrics.md lacks these"
+    assert known - named == set(), "docs/operations/metrics.md has these, the code does not"
+
+
+def test_meanings_of_the_page_are_those_of_the_code():
+    texts = " ".join(re.sub(r"\\\n\s*", "", text) for text in code())
+    for name, (_, _, meaning) in documented().items():
+        assert f'"{meaning}"' in texts, f"{name}: the code does not say {meaning!r}"
+
+
+@pytest.fixture(scope="module")
+def families(tmp_path_factory):
+    """What a server shows that took spans, answered queries and wrote a block: families by name."""
+    directory = tmp_path_factory.mktemp("metrics")
+    group = Servers(directory)
+    server = group.start(config=generator(directory))
+    for request in Shop(time.time_ns() - 10 * 10**9).requests:
+        server.must_push(request)
+    server.flush()
+    for path, query in (("search", "{ }"), ("metrics/query_range", "{ } | rate()")):
+        assert server.get(f"/api/{path}", q=query, since="1h").status_code == 200
+    eventually(lambda: "tempo_metrics_generator_registry_active_series{" in server.get("/metrics").text)
+    text = server.get("/metrics").text
+    yield {family.name: family for family in text_string_to_metric_families(text)}
+    group.close()
+
+
+def test_what_a_server_shows_is_as_the_page_says(families):
+    known = documented()
+    for name, family in families.items():
+        # The parser takes `_total` from the names of counters.
+        name = name if name in known else f"{name}_total"
+        assert name in known, f"docs/operations/metrics.md lacks {name}"
+        kind, labels, meaning = known[name]
+        shown = {label for sample in family.samples for label in sample.labels} - {"le"}
+        assert family.type == kind, f"{name} is a {family.type}"
+        assert shown == labels, f"{name} has the labels {shown}"
+    assert len(families) > 120
