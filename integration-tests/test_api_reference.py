@@ -39,7 +39,8 @@ SPELLED = {
     "/api/search/tag/{*name}": "/api/search/tag/{tagName}/values", "/api/v2/search/tag/{*name}": "/api/v2/search/tag/{tagName}/values",
     "&path": "/{ring}/ring",
 }
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# Ports that take spans.
+RECEIVERS = ("4318", "14268", "9411")
 
 
 def rows(page):
@@ -139,17 +140,17 @@ def test_every_route_of_the_page_answers_to_its_methods_alone(server):
         url = f"http://127.0.0.1:{ports(server)[port]}" + re.sub(r"\{(\w+)\}", lambda part: values.get(part[1], "1"), path)
         if path.startswith("/jaeger/api") and not methods:
             continue  # These are 404 by what the page says.
+        if port in RECEIVERS and methods == {"POST"}:
+            # Beside it the port may have a query API, which takes other methods of the same path.
+            assert requests.post(url, timeout=30).status_code in (200, 202, 400, 415), path
+            continue
         # A method that nobody has a use for: routes with methods of their own say which these are, and do nothing.
         answer = requests.request("TRACE", url, timeout=30, allow_redirects=False)
         if not methods:
             assert answer.status_code != 405 and "404 page not found" not in answer.text, f"{path}: {answer.status_code}"
             continue
-        if "Allow" in answer.headers:
-            allowed = {method for method in answer.headers["Allow"].split(",") if method != "HEAD"}
-        else:
-            # Receivers answer each method themselves.
-            assert answer.status_code == 405, f"{path}: {answer.status_code} {answer.text}"
-            allowed = {method for method in METHODS if requests.request(method, url, timeout=30).status_code not in (404, 405)}
+        assert answer.status_code == 405, f"{path}: {answer.status_code} {answer.text}"
+        allowed = {method for method in answer.headers["Allow"].split(",") if method != "HEAD"}
         assert allowed == methods, f"{path} takes {allowed}"
 
 
@@ -175,13 +176,14 @@ def methods_of_services():
 
 
 def serves(channel, service, method):
-    """Whether a port knows a method: what it does not know it refuses without a text."""
+    """Whether a port knows a method: what it does not know it refuses without a text, or as unknown."""
     call = channel.stream_stream(f"/{service}/{method}")(iter([b""]), timeout=1, metadata=[("x-scope-orgid", "single-tenant")])
     try:
         next(call, None)
         return True
     except grpc.RpcError as error:
-        return error.code() != grpc.StatusCode.UNIMPLEMENTED or bool(error.details())
+        text = error.details() or "unknown method"
+        return error.code() != grpc.StatusCode.UNIMPLEMENTED or not text.startswith("unknown method")
     finally:
         call.cancel()
 
@@ -195,9 +197,7 @@ def test_every_grpc_service_of_a_port_is_on_the_page_and_no_other(server):
             for service, methods in methods_of_services().items():
                 if any(serves(channel, service, method) for method in methods):
                     found.add((port, service))
-    health = {pair for pair in found if pair[1] == "grpc.health.v1.Health"}
-    assert {port for port, _ in health} == {port for port, _ in listed}
-    assert found - health == listed
+    assert found == listed
 
 
 def test_definitions_name_the_services_that_the_page_names():

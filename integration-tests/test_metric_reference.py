@@ -7,13 +7,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from harness.generator import generator
 from harness.paths import REPOSITORY
+from harness.server import merge
 from harness.servers import Servers
 from harness.shop import Shop
 from harness.waiting import eventually
 
 PAGE = REPOSITORY / "docs" / "operations" / "metrics.md"
 ROW = re.compile(r"^\| `(\w+)` \| (counter|gauge|histogram) \| ([^|]*) \| (.+) \|$", re.MULTILINE)
-NAME = r"(?:tempo|tempodb|tactus|process|go|prometheus)_[a-z0-9_]*[a-z0-9]"
+NAME = r"(?:gauge_memberlist|tempo|tempodb|tactus|process|go|prometheus)_[a-z0-9_]*[a-z0-9]"
 # Metrics of the generator are named by the rest of their name: `name!("spans_received_total")`.
 SUFFIX = re.compile(r'\bname!\(\s*"(\w+)"')
 # At a page of its own, /usage_metrics, which the text of the page names.
@@ -57,13 +58,14 @@ def families(tmp_path_factory):
     """What a server shows that took spans, answered queries and wrote a block: families by name."""
     directory = tmp_path_factory.mktemp("metrics")
     group = Servers(directory)
-    server = group.start(config=generator(directory))
+    server = group.start(config=merge(generator(directory), {"storage": {"trace": {"blocklist_poll": "300ms"}}}))
     for request in Shop(time.time_ns() - 10 * 10**9).requests:
         server.must_push(request)
     server.flush()
     for path, query in (("search", "{ }"), ("metrics/query_range", "{ } | rate()")):
         assert server.get(f"/api/{path}", q=query, since="1h").status_code == 200
-    eventually(lambda: "tempo_metrics_generator_registry_active_series{" in server.get("/metrics").text)
+    late = ("tempo_metrics_generator_registry_active_series{", "tempodb_blocklist_length{", "tempodb_backend_bytes_total{")
+    eventually(lambda: all(name in server.get("/metrics").text for name in late), "series of the generator, and a poll")
     text = server.get("/metrics").text
     yield {family.name: family for family in text_string_to_metric_families(text)}
     group.close()
