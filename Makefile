@@ -77,6 +77,11 @@ test-unit: ui ## Run the unit, property and doc tests
 test-integration: test-tools build ## Run the black-box tests on the built server
 	$(VENV)/bin/python -m pytest integration-tests $(ARGS)
 
+.PHONY: test-one
+test-one: $(VENV)/.installed ## Run some black-box tests on the server, built anew: T=test_disk.py, or T='part of a name'
+	@if [ "$(TACTUS_BIN)" = "$(BUILT_BIN)" ]; then $(CARGO) build --locked -p tactus -p tactusctl; fi
+	$(VENV)/bin/python -m pytest -x $(if $(findstring .py,$(T)),integration-tests/$(T),integration-tests -k "$(T)") $(ARGS)
+
 .PHONY: test-tools
 test-tools: test-packages $(INSTALLED) ## Install what the black-box tests need
 

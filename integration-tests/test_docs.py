@@ -100,6 +100,34 @@ def test_configuration_of_a_page_loads(page, number, text, tmp_path):
     assert done.returncode == 0, f"{name(page)}, block {number}: {done.stderr}"
 
 
+def test_changes_that_contributing_shows_apply(tmp_path):
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    changes = [text for language, text in FENCE.findall(page) if language == "diff"]
+    assert len(changes) == 2
+    for number, change in enumerate(changes):
+        file = tmp_path / f"{number}.diff"
+        file.write_text(change)
+        # Also for whoever has just made them.
+        tries = [subprocess.run(["git", "apply", "--check", *way, file], cwd=REPOSITORY, capture_output=True, text=True)
+                 for way in ([], ["--reverse"])]
+        assert any(done.returncode == 0 for done in tries), tries[0].stderr
+
+
+def test_files_that_a_page_names_exist():
+    folders = "|".join(("libs", "services", "docs", "deploy", "integration-tests", "conformance", "proto", "scripts", "helm", "bench", "fuzz"))
+    for page in [*PAGES, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "SECURITY.md"]:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for path in re.findall(rf"`((?:{folders})/[\w./*-]+)`", text):
+            assert "NAME" in path or any(REPOSITORY.glob(path.rstrip("/"))) or made(path), f"{name(page)}: {path}"
+        for test in re.findall(r"`(test_\w+\.py)`", text):
+            assert (REPOSITORY / "integration-tests" / test).exists(), f"{name(page)}: {test}"
+
+
+def made(path):
+    """Whether a path is one of what builds leave."""
+    return not subprocess.run(["git", "check-ignore", "--quiet", path], cwd=REPOSITORY).returncode
+
+
 def test_every_make_target_in_the_docs_exists():
     makefile = (REPOSITORY / "Makefile").read_text()
     for page in [*PAGES, REPOSITORY / "CONTRIBUTING.md"]:
