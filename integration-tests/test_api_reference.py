@@ -212,3 +212,19 @@ def test_paths_of_the_page_are_those_of_the_examples():
         for path in re.findall(r"127\.0\.0\.1:3200(/[\w/.{}$-]*)", page.read_text()):
             path = re.sub(r"\$\{?\w+\}?", "1", path)
             assert any(pattern.match(path) for pattern in known) or path.startswith("/ui/"), f"{page.name}: {path}"
+
+
+@pytest.mark.parametrize(("method", "path", "status", "text"), [
+    ("GET", "/api/search?q=%7B", 400, "invalid TraceQL query: parse error at line 1, col 2: "),
+    ("GET", "/nowhere", 404, "404 page not found"),
+    ("GET", "/api/traces/1", 404, ""),
+    ("PUT", "/api/jobs", 405, ""),
+    ("GET", "/api/metrics/summary", 501, "metrics summary not supported"),
+    ("POST", "/jaeger/api/archive/1", 501, ""),
+    ("GET", "/jaeger/api/quality-metrics", 501, ""),
+])
+def test_errors_are_those_of_the_page(server, method, path, status, text):
+    answer = requests.request(method, server.url + path, timeout=30)
+    assert (answer.status_code, answer.text[:len(text)]) == (status, text)
+    if text:
+        assert text.strip() in PAGE
