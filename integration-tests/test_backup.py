@@ -6,6 +6,8 @@ import subprocess
 import threading
 
 from harness import otlp
+from harness.cluster import Cluster
+from harness.load import Load, check_all
 from harness.paths import tactus_binary
 from harness.waiting import eventually
 
@@ -74,3 +76,15 @@ def test_blocks_that_retention_marked_by_mistake_come_back_by_their_meta(servers
     again = servers.start("again", config={
         "compactor": {"disabled": True}, "storage": {"trace": {"local": {"path": str(server.blocks)}}}})
     assert again.trace(trace_id)
+
+
+def test_disk_of_one_ingester_of_three_costs_no_span(tmp_path, bucket):
+    with Cluster(tmp_path, bucket, {"ingester": 3, "distributor": 1, "query-frontend": 1, "querier": 1}) as cluster:
+        cluster.start()
+        with Load(cluster) as load:
+            load.run_until(50)
+        lost = cluster["ingester-1"]
+        lost.kill()
+        shutil.rmtree(lost.wal)
+        lost.spawn().await_ready()
+        check_all(load, by_id=10)
