@@ -177,4 +177,4 @@ audit: ## Check licences and advisories of all dependencies (needs cargo-deny)
 .PHONY: clean
 clean: ## Delete what the targets above made, but no data
 	$(CARGO) clean
-	rm -rf libs/ui/web/dist/site libs/ui/web/node_modules $(VENV) $(NODE)/node_modules $(AZURITE)/node_modules $(TOOLS) $(dir $(CRDS)) $(CLIENTS)/python/.venv $(CLIENTS)/node/node_modules
+	rm -rf libs/ui/web/dist/site libs/ui/web/node_modules $(VENV) $(NODE)/node_modules $(AZURITE)/node_modules $(TOOLS) $(dir $(TOOLS)).crates* $(dir $(CRDS)) $(CLIENTS)/python/.venv $(CLIENTS)/node/node_modules
