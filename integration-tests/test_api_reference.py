@@ -228,3 +228,16 @@ def test_errors_are_those_of_the_page(server, method, path, status, text):
     assert (answer.status_code, answer.text[:len(text)]) == (status, text)
     if text:
         assert text.strip() in PAGE
+
+
+def test_parameters_of_queries_are_those_that_the_code_reads():
+    folder = REPOSITORY / "libs" / "api" / "src"
+    files = [folder / "request.rs", *(folder / "request").rglob("*.rs")]
+    text = "".join(file.read_text().partition("#[cfg(test)]")[0] for file in files if "tests" not in file.parts and file.stem != "tests")
+    listed = {name for row in rows(PAGE) if "parameter" in row for name in re.findall(r"\w+", row["parameter"].replace("else", ""))}
+    assert len(listed) > 15
+    unread = {name for name in listed if f'"{name}"' not in text}
+    assert not unread, f"docs/api.md names {unread}, which nothing reads"
+    read = set(re.findall(r'params\.(?:get|text|number)\(\s*"(\w+)"', text))
+    unnamed = {name for name in read if f"`{name}`" not in PAGE}
+    assert not unnamed, f"docs/api.md lacks {unnamed}"
