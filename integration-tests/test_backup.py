@@ -1,6 +1,5 @@
 """What docs/operations/backup.md promises of copies of a bucket and of what can be undone."""
 import json
-import pathlib
 import shutil
 import subprocess
 import threading
@@ -8,17 +7,16 @@ import threading
 from harness import otlp
 from harness.cluster import Cluster
 from harness.load import Load, check_all
-from harness.paths import tactus_binary
 from harness.waiting import eventually
+from test_tactusctl import binary
 
 KEEP = {"compactor": {"compaction": {"block_retention": "8760h"}}}
 
 
 def verify(path):
     """`tactusctl verify --deep` of a store: its exit code and what it found."""
-    tool = pathlib.Path(tactus_binary()).with_name("tactusctl")
     done = subprocess.run(
-        [tool, "--json", "--path", path, "verify", "--deep"], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+        [binary(), "--json", "--path", path, "verify", "--deep"], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
     return done.returncode, json.loads(done.stdout)
 
 
