@@ -14,12 +14,15 @@ mod attribute;
 mod owners;
 mod rollback;
 mod room;
+mod selection;
 
 pub use rollback::Mark;
+pub use selection::{SelectedBatch, SelectedKeys};
 
 use attribute::AttributeReader;
 use owners::{OwnerIndex, append_owner, scope_texts};
 use room::EntryBudget;
+use selection::{Scalars, Selecting};
 
 /// What the builder cuts.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,6 +70,7 @@ pub struct BatchBuilder {
     last_trace: u32,
     entries: EntryBudget,
     refused_ids: u64,
+    selecting: Option<Box<Selecting>>,
 }
 
 /// The key of an attribute that is nested deeper than [`crate::wire::MAX_DEPTH`].
@@ -253,6 +257,7 @@ impl BatchBuilder {
             (b"", b"", b"");
         let (mut kind, mut status, mut start, mut end) = (0u64, 0u64, 0u64, 0u64);
         let (mut dropped_attributes, mut dropped_events, mut dropped_links) = (0u64, 0u64, 0u64);
+        let mut measured = 0;
         let mut reader = Reader::new(message);
         while let Some((field, value)) = reader.next_field()? {
             match field {
@@ -264,10 +269,24 @@ impl BatchBuilder {
                 6 => kind = value.varint(6)?,
                 7 => start = value.fixed64(7)?,
                 8 => end = value.fixed64(8)?,
-                9 => self.reader.append(value.bytes(9)?, &mut self.batch.span_attributes)?,
+                9 => {
+                    let (message, list) = (value.bytes(9)?, &mut self.batch.span_attributes);
+                    match &self.selecting {
+                        None => self.reader.append(message, list)?,
+                        Some(at) => {
+                            measured += self.reader.append_selected(message, list, &at.keys)?
+                        }
+                    }
+                }
                 10 => dropped_attributes = value.varint(10)?,
+                11 if self.selecting.is_some() => {
+                    measured += self.measure_event(value.bytes(11)?)?
+                }
                 11 => self.append_event(value.bytes(11)?)?,
                 12 => dropped_events = value.varint(12)?,
+                13 if self.selecting.is_some() => {
+                    measured += self.measure_link(value.bytes(13)?)?
+                }
                 13 => self.append_link(value.bytes(13)?)?,
                 14 => dropped_links = value.varint(14)?,
                 15 => (status_message, status) = read_status(value.bytes(15)?)?,
@@ -285,6 +304,22 @@ impl BatchBuilder {
         if !admit(trace_id, message.len()) {
             return Ok(Outcome::Refused);
         }
+        // Enum values beyond the known ones are legal protobuf; they mean "unspecified" and "unset".
+        let kind = if kind <= 5 { kind as u8 } else { 0 };
+        let status = if status <= 2 { status as u8 } else { 0 };
+        let parent = SpanId::from_slice(parent);
+        if let Some(selecting) = &mut self.selecting {
+            let scalars = Scalars {
+                has_parent: !parent.is_zero(),
+                texts: [trace_state.len(), name.len(), status_message.len()],
+                kind,
+                status,
+                start,
+                end,
+                dropped: [dropped_attributes, dropped_events, dropped_links],
+            };
+            selecting.sizes.push((scalars.size() + measured) as u32);
+        }
         let trace = self.trace_row(trace_id);
         let name = self.reader.strings.intern(name);
         let status_message = self.reader.strings.intern(status_message);
@@ -294,13 +329,12 @@ impl BatchBuilder {
         spans.resource.push(resource);
         spans.scope.push(scope);
         spans.span_id.push(span_id);
-        spans.parent_span_id.push(SpanId::from_slice(parent));
+        spans.parent_span_id.push(parent);
         spans.start.push(start);
         spans.duration.push(end.wrapping_sub(start));
         spans.name.push(name);
-        // Enum values beyond the known ones are legal protobuf; they mean "unspecified" and "unset".
-        spans.kind.push(if kind <= 5 { kind as u8 } else { 0 });
-        spans.status.push(if status <= 2 { status as u8 } else { 0 });
+        spans.kind.push(kind);
+        spans.status.push(status);
         spans.status_message.push(status_message);
         spans.trace_state.push(trace_state);
         spans.dropped_attributes.push(dropped_attributes as u32);

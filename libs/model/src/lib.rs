@@ -32,7 +32,9 @@ pub use batch::{
     TraceTable, span_end,
 };
 pub use buffer::Buffer;
-pub use builder::{AppendError, BatchBuilder, BuilderLimits, Mark, TooDeepKey};
+pub use builder::{
+    AppendError, BatchBuilder, BuilderLimits, Mark, SelectedBatch, SelectedKeys, TooDeepKey,
+};
 pub use cut_traces::CutTraces;
 pub use dictionary::{Dictionary, DictionaryBuilder, StringCode};
 pub use hashing::{hashed_text, text_of_value};

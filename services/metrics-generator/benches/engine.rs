@@ -3,13 +3,13 @@
 //! First the memory of a series and the time of a collection; then the processor time of a million spans of calls between
 //! services, in pushes of 20 and of 1000 spans, with each processor and with both. Needs Linux.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use tactus_metrics_generator::engine::{EngineMetrics, Settings, Tenant};
 use tactus_metrics_generator::series::{Exemplar, NativeHistogram, Series, Sink};
 use tactus_model::any_value::{AnyValueRef, encode};
 use tactus_model::wire::{put_bytes_field, put_fixed64_field, put_message_field, put_varint_field};
-use tactus_model::{BatchBuilder, BuilderLimits, SpanBatch};
+use tactus_model::{BatchBuilder, BuilderLimits, SelectedBatch, SelectedKeys};
 use tactus_telemetry::metrics::Registry;
 
 const NOW_MS: i64 = 1_767_268_803_200;
@@ -27,14 +27,14 @@ fn main() {
     report("processors                     spans a push    s a million spans    series");
     for processors in ["span-metrics", "service-graphs", "span-metrics, service-graphs"] {
         for size in [20, 1000] {
-            let batches = batches(size);
             let mut tenant = tenant(processors);
+            let batches = batches(size, tenant.selected_keys());
             let mut spans = 0;
             let started = cpu_seconds();
             'all: loop {
                 for batch in &batches {
                     tenant.push(batch, false, NOW_MS);
-                    spans += batch.len();
+                    spans += batch.batch.len();
                     if spans >= SPANS {
                         break 'all;
                     }
@@ -51,11 +51,12 @@ fn memory() {
     for processors in ["span-metrics-count", "span-metrics"] {
         let mut tenant = tenant(processors);
         let before = resident_bytes();
-        let mut builder = Spans::default();
+        let keys = Arc::clone(tenant.selected_keys());
+        let mut builder = Spans::new(&keys);
         for number in 0..100_000 {
             builder.add(number, &format!("GET /customers/{number}/orders"));
             if number % 1000 == 999 {
-                let batch = std::mem::take(&mut builder).finish();
+                let batch = std::mem::replace(&mut builder, Spans::new(&keys)).finish();
                 tenant.push(&batch, false, NOW_MS);
             }
         }
@@ -115,15 +116,15 @@ impl Sink for Counting {
 }
 
 /// Pushes of so many spans, about 100 000 in all: chains of calls, each span with eight attributes.
-fn batches(size: usize) -> Vec<SpanBatch> {
+fn batches(size: usize, keys: &Arc<SelectedKeys>) -> Vec<SelectedBatch> {
     let mut batches = Vec::new();
-    let mut builder = Spans::default();
+    let mut builder = Spans::new(keys);
     let mut added = 0;
     for number in 0..100_000 {
         builder.add(number, &format!("operation-{}", (number * 7) % 25));
         added += 1;
         if added == size {
-            batches.push(std::mem::take(&mut builder).finish());
+            batches.push(std::mem::replace(&mut builder, Spans::new(keys)).finish());
             added = 0;
         }
     }
@@ -133,13 +134,12 @@ fn batches(size: usize) -> Vec<SpanBatch> {
 #[derive(Debug)]
 struct Spans(BatchBuilder);
 
-impl Default for Spans {
-    fn default() -> Self {
-        Self(BatchBuilder::new(BuilderLimits { max_attribute_bytes: 2048 }))
-    }
-}
-
 impl Spans {
+    fn new(keys: &Arc<SelectedKeys>) -> Self {
+        let limits = BuilderLimits { max_attribute_bytes: 2048 };
+        Self(BatchBuilder::selecting(limits, Arc::clone(keys)))
+    }
+
     /// Spans of ten make a trace: a server, and calls by turns as client and server.
     fn add(&mut self, number: usize, name: &str) {
         let (trace, place) = (number / 10, number % 10);
@@ -184,8 +184,8 @@ impl Spans {
         self.0.append_scope_spans(resource, scope, &spans, |_, _| true).expect("spans");
     }
 
-    fn finish(self) -> SpanBatch {
-        self.0.finish()
+    fn finish(self) -> SelectedBatch {
+        self.0.finish_selected()
     }
 }
 

@@ -1,10 +1,10 @@
 //! From a push to columns: once, for all processors.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use bytes::Bytes;
 use tactus_model::{
-    AppendError, BatchBuilder, BuilderLimits, SpanBatch, TenantId,
+    AppendError, BatchBuilder, BuilderLimits, SelectedBatch, SelectedKeys, TenantId,
     walk::walk_export,
     wire::{WireError, put_message_field},
 };
@@ -14,7 +14,7 @@ use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 #[derive(Debug)]
 pub(crate) struct Received {
     /// Spans that end within the range.
-    pub(crate) batch: SpanBatch,
+    pub(crate) selected: SelectedBatch,
     /// All spans.
     pub(crate) spans: u64,
     /// Spans that end outside of the range.
@@ -27,15 +27,17 @@ pub(crate) fn bytes_of(push: &PushRequest) -> u64 {
     (owners + push.runs.iter().map(|run| run.scope_spans.len()).sum::<usize>()) as u64
 }
 
-/// Reads the spans that end within `ends`, in unix nanoseconds.
+/// Reads the spans that end within `ends`, in unix nanoseconds, with the attributes that processors look for.
 ///
 /// Errors: bytes that are no spans.
 pub(crate) fn convert(
     push: &PushRequest,
     limits: BuilderLimits,
+    keys: &Arc<SelectedKeys>,
     ends: &RangeInclusive<u64>,
 ) -> Result<Received, AppendError> {
-    let (batch, left_out) = build(push, limits, |_| true)?;
+    let (selected, left_out) = build(push, limits, keys, |_| true)?;
+    let batch = &selected.batch;
     let spans = batch.len() as u64 + left_out;
     let keeps: Vec<bool> = batch
         .spans
@@ -46,22 +48,23 @@ pub(crate) fn convert(
         .collect();
     let kept = keeps.iter().filter(|keep| **keep).count();
     let outside = (batch.len() - kept) as u64;
-    let batch = match kept {
-        0 => SpanBatch::default(),
-        all if all == batch.len() => batch,
+    let selected = match kept {
+        0 => SelectedBatch::default(),
+        all if all == batch.len() => selected,
         // Seldom: clients send what has just ended. The rows are read again in the same order.
-        _ => build(push, limits, |row| keeps.get(row).is_some_and(|keep| *keep))?.0,
+        _ => build(push, limits, keys, |row| keeps.get(row).is_some_and(|keep| *keep))?.0,
     };
-    Ok(Received { batch, spans, outside })
+    Ok(Received { selected, spans, outside })
 }
 
 /// The spans of which the number, from 0, is admitted, and how many can be no rows.
 fn build(
     push: &PushRequest,
     limits: BuilderLimits,
+    keys: &Arc<SelectedKeys>,
     admits: impl Fn(usize) -> bool,
-) -> Result<(SpanBatch, u64), AppendError> {
-    let mut builder = BatchBuilder::new(limits);
+) -> Result<(SelectedBatch, u64), AppendError> {
+    let mut builder = BatchBuilder::selecting(limits, Arc::clone(keys));
     let (mut row, mut too_deep) = (0, 0);
     for run in &push.runs {
         let message = |of: &[Bytes], at: u32| of.get(at as usize).cloned().unwrap_or_default();
@@ -73,7 +76,7 @@ fn build(
         })?;
     }
     let left_out = too_deep + builder.take_refused_ids();
-    Ok((builder.finish(), left_out))
+    Ok((builder.finish_selected(), left_out))
 }
 
 /// A push of Tempo's protocol as one of ours.
@@ -124,30 +127,37 @@ mod tests {
         push_of(&TenantId::single(), &batches).unwrap()
     }
 
-    fn names(batch: &SpanBatch) -> Vec<String> {
+    fn names(batch: &tactus_model::SpanBatch) -> Vec<String> {
         let text = |code: &u32| String::from_utf8_lossy(batch.strings.get(*code)).into_owned();
         batch.spans.name.iter().map(text).collect()
     }
 
     #[test]
     fn spans_at_the_bounds_are_kept_and_those_beyond_are_not() {
-        let received =
-            convert(&push(&[99, 100, 150, 200, 201]), BuilderLimits::default(), &(100..=200));
+        let received = convert(
+            &push(&[99, 100, 150, 200, 201]),
+            BuilderLimits::default(),
+            &Arc::default(),
+            &(100..=200),
+        );
         let received = received.unwrap();
-        assert_eq!(names(&received.batch), ["span-1", "span-2", "span-3"]);
+        assert_eq!(names(&received.selected.batch), ["span-1", "span-2", "span-3"]);
         assert_eq!((received.spans, received.outside), (5, 2));
     }
 
     #[test]
     fn span_that_ends_before_it_starts_is_judged_by_its_end() {
-        let received = convert(&push(&[2]), BuilderLimits::default(), &(1..=3)).unwrap();
-        assert_eq!((received.batch.len(), received.outside), (1, 0));
+        let received =
+            convert(&push(&[2]), BuilderLimits::default(), &Arc::default(), &(1..=3)).unwrap();
+        assert_eq!((received.selected.batch.len(), received.outside), (1, 0));
     }
 
     #[test]
     fn push_without_recent_spans_leaves_an_empty_batch() {
-        let received = convert(&push(&[7, 8]), BuilderLimits::default(), &(100..=200)).unwrap();
-        assert!(received.batch.is_empty());
+        let received =
+            convert(&push(&[7, 8]), BuilderLimits::default(), &Arc::default(), &(100..=200))
+                .unwrap();
+        assert!(received.selected.batch.is_empty());
         assert_eq!((received.spans, received.outside), (2, 2));
     }
 
@@ -158,8 +168,8 @@ mod tests {
         put_message_field(&mut more, 2, &Span::default().encode_to_vec());
         more.extend_from_slice(&export.runs[0].scope_spans);
         export.runs[0].scope_spans = more.into();
-        let received = convert(&export, BuilderLimits::default(), &ANY).unwrap();
-        assert_eq!((received.batch.len(), received.spans, received.outside), (1, 2, 0));
+        let received = convert(&export, BuilderLimits::default(), &Arc::default(), &ANY).unwrap();
+        assert_eq!((received.selected.batch.len(), received.spans, received.outside), (1, 2, 0));
     }
 
     #[test]
@@ -167,6 +177,6 @@ mod tests {
         assert!(push_of(&TenantId::single(), &[Bytes::from_static(b"\x0a\xff")]).is_err());
         let run = SpanRun { scope_spans: Bytes::from_static(b"\x12\x05ab"), ..SpanRun::default() };
         let push = PushRequest { runs: vec![run], ..PushRequest::default() };
-        assert!(convert(&push, BuilderLimits::default(), &ANY).is_err());
+        assert!(convert(&push, BuilderLimits::default(), &Arc::default(), &ANY).is_err());
     }
 }

@@ -15,12 +15,13 @@ mod processors;
 mod service_graphs;
 mod settings;
 mod span_metrics;
-mod span_size;
 mod value_text;
 mod view;
 mod weight;
 
-use tactus_model::SpanBatch;
+use std::sync::Arc;
+
+use tactus_model::{SelectedBatch, SelectedKeys};
 
 use self::host_info::HostInfo;
 use self::interner::Interner;
@@ -143,8 +144,14 @@ impl Tenant {
         Ok(())
     }
 
-    /// Counts the spans of a batch. `skip`: the client asked that nothing be made of them.
-    pub fn push(&mut self, batch: &SpanBatch, skip: bool, now_ms: i64) {
+    /// Attributes of spans that the processors look for; another one after each change of settings.
+    pub fn selected_keys(&self) -> &Arc<SelectedKeys> {
+        self.names.keys()
+    }
+
+    /// Counts the spans of a batch that holds at least the selected keys. `skip`: the client asked that nothing be made
+    /// of them.
+    pub fn push(&mut self, spans: &SelectedBatch, skip: bool, now_ms: i64) {
         if skip {
             let active = [
                 self.span_metrics.is_some(),
@@ -155,13 +162,13 @@ impl Tenant {
             self.metrics.skipped(active as u64);
             return;
         }
-        if batch.is_empty() {
+        if spans.batch.is_empty() {
             return;
         }
         self.bound_texts();
         let registry = &mut self.registry;
         registry.refresh(now_ms);
-        let mut view = View::new(batch, &self.names, &mut self.texts, &mut self.scratch);
+        let mut view = View::new(spans, &self.names, &mut self.texts, &mut self.scratch);
         if let Some(processor) = &mut self.span_metrics {
             processor.push(&mut view, registry, now_ms);
             self.metrics.count_spans(processor.take_discarded());

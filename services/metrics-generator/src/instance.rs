@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex as SyncMutex;
 use tactus_config::sections::overrides::Limits;
-use tactus_model::TenantId;
+use tactus_model::{SelectedKeys, TenantId};
 use tactus_proto::tactus::v1::PushRequest;
 use tactus_telemetry::{error_text, log_limited};
 use tokio::{
@@ -41,6 +41,8 @@ pub(crate) struct Instance {
     metrics: TenantMetrics,
     /// Taken before a thread of the pool is: who waits for a collection holds no thread.
     series: Arc<Mutex<Series>>,
+    /// What the processors looked for when a push was read last.
+    keys: SyncMutex<Arc<SelectedKeys>>,
     /// When something was pushed last.
     pushed: SyncMutex<Instant>,
     /// Ends the task.
@@ -99,6 +101,7 @@ impl Instance {
         };
         Ok(Self {
             metrics,
+            keys: SyncMutex::new(Arc::clone(series.engine.selected_keys())),
             series: Arc::new(Mutex::new(series)),
             pushed: SyncMutex::new(Instant::now()),
             gone: CancellationToken::new(),
@@ -126,15 +129,27 @@ impl Instance {
             shared.builder_limits(&limits),
             ends_within(now_ms(), shared.slack(&limits.metrics_generator)),
         );
-        let received = shared.pool.run(move || convert(&push, builder_limits, &ends)).await??;
-        let mut series = self.lock().await;
-        if series.retired {
-            return Ok(Pushed::Retired);
-        }
+        let mut keys = Arc::clone(&self.keys.lock());
+        let (received, mut series) = loop {
+            let (push, ends, wanted) = (Arc::clone(&push), ends.clone(), Arc::clone(&keys));
+            let read = move || convert(&push, builder_limits, &wanted, &ends);
+            let received = shared.pool.run(read).await??;
+            let series = self.lock().await;
+            if series.retired {
+                return Ok(Pushed::Retired);
+            }
+            let wanted = series.engine.selected_keys();
+            if *wanted == keys {
+                break (received, series);
+            }
+            // Seldom: the limits have changed meanwhile, and processors look for other attributes.
+            keys = Arc::clone(wanted);
+            *self.keys.lock() = Arc::clone(wanted);
+        };
         self.metrics.spans.inc_by(received.spans);
         self.metrics.bytes.inc_by(bytes);
         self.metrics.outside.inc_by(received.outside);
-        let count = move || series.engine.push(&received.batch, skip, now_ms());
+        let count = move || series.engine.push(&received.selected, skip, now_ms());
         shared.pool.run(count).await?;
         Ok(Pushed::Counted)
     }

@@ -66,8 +66,16 @@ impl Bench {
     }
 
     fn push(&mut self, resources: &Value, spans: &Value, now_ms: i64) {
-        let batch = batch(resources, spans, now_ms);
+        let batch = self.batch(resources, spans, now_ms);
         self.tenant.push(&batch, false, now_ms);
+    }
+
+    /// Times of spans are milliseconds after [`PUSH_MS`].
+    fn batch(&self, resources: &Value, spans: &Value, now_ms: i64) -> tactus_model::SelectedBatch {
+        let scenario = json!({ "resources": resources });
+        let event = json!({ "spans": spans });
+        let keys = self.tenant.selected_keys();
+        spans::batch(&scenario, &event, PUSH_MS, now_ms, Duration::from_secs(3_600), keys)
     }
 
     fn collect(&mut self, now_ms: i64) -> Kept {
@@ -84,13 +92,6 @@ impl Bench {
         let line = text.lines().find_map(|line| line.strip_prefix(&name));
         line.map_or(0.0, |value| value.parse().unwrap())
     }
-}
-
-/// Times of spans are milliseconds after [`PUSH_MS`].
-fn batch(resources: &Value, spans: &Value, now_ms: i64) -> tactus_model::SpanBatch {
-    let scenario = json!({ "resources": resources });
-    let event = json!({ "spans": spans });
-    spans::batch(&scenario, &event, PUSH_MS, now_ms, Duration::from_secs(3_600))
 }
 
 fn span(resource: &str, name: &str, kind: u8, id: &str, parent: &str) -> Value {
@@ -231,7 +232,7 @@ fn label_sets_above_the_limit_go_to_the_overflow_and_leave_room_when_stale() {
     assert_eq!((bench.tenant.series(), bench.collect(PUSH_MS + LONG_MS).len()), (0, 0));
     assert!(bench.tenant.is_empty());
     let later = PUSH_MS + LONG_MS + 1000;
-    let batch = batch(
+    let batch = bench.batch(
         &services(&["a"]),
         &json!([with(span("a", "y", 2, "a1", ""), json!({"start": LONG_MS, "end": LONG_MS}))]),
         later,
@@ -249,7 +250,7 @@ fn stale_series_end_without_a_marker_and_begin_again_at_zero() {
             "metrics_generator": {"registry": {"staleness_markers": markers}},
         });
         let mut bench = Bench::new(&yaml.to_string());
-        let one = batch(&services(&["a"]), &json!([span("a", "x", 2, "a1", "")]), PUSH_MS);
+        let one = bench.batch(&services(&["a"]), &json!([span("a", "x", 2, "a1", "")]), PUSH_MS);
         bench.tenant.push(&one, false, PUSH_MS);
         bench.collect(COLLECT_MS);
         bench.tenant.expire(PUSH_MS + 10 * 60_000);
@@ -523,7 +524,8 @@ fn push_that_asks_for_no_metrics_is_counted_for_each_processor() {
     let processors = json!({"processors": ["span-metrics", "service-graphs", "host-info"]});
     let mut bench = Bench::with(processors, json!({}));
     let (resources, spans) = shop();
-    bench.tenant.push(&batch(&resources, &spans, PUSH_MS), true, PUSH_MS);
+    let batch = bench.batch(&resources, &spans, PUSH_MS);
+    bench.tenant.push(&batch, true, PUSH_MS);
     assert!(bench.tenant.is_empty());
     let skipped = "metrics_generation_skipped_processor_pushes_total{tenant=\"single-tenant\"}";
     assert_eq!(bench.own(skipped), 3.0);

@@ -128,12 +128,14 @@ fn run(scenario: &Value) -> (BTreeMap<String, Value>, Vec<Observed>) {
             let slack = limits.ingestion_time_range_slack.non_zero().unwrap_or(
                 run.config.metrics_generator.metrics_ingestion_time_range_slack.as_std(),
             );
-            let batch = spans::batch(scenario, event, BEGIN_MS, now_ms, slack);
+            let tenant = &mut run.tenants.get_mut(name).unwrap().0;
+            let batch =
+                spans::batch(scenario, event, BEGIN_MS, now_ms, slack, tenant.selected_keys());
             let headers = event["headers"].as_object().into_iter().flatten();
             let skip = headers
                 .map(|(name, _)| name)
                 .any(|name| name.eq_ignore_ascii_case("no-generate-metrics"));
-            run.tenants.get_mut(name).unwrap().0.push(&batch, skip, now_ms);
+            tenant.push(&batch, skip, now_ms);
         }
     }
     if scenario["stop"].as_bool() == Some(true) {

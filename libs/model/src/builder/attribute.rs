@@ -85,18 +85,37 @@ impl AttributeReader {
                         self.too_deep.get_or_insert_with(|| known.to_vec());
                     }
                 })?;
-                let code = if limit > 0 && encoded.len() > limit {
-                    let mut shortened = Vec::with_capacity(encoded.len());
-                    encode_cut(&mut shortened, complex, limit, &mut self.truncated)?;
-                    self.strings.intern(&shortened)
-                } else {
-                    self.strings.intern(encoded)
+                let code = match self.cut_complex(encoded, complex)? {
+                    Some(shortened) => self.strings.intern(&shortened),
+                    None => self.strings.intern(encoded),
                 };
                 (value_type, u64::from(code))
             }
         };
         list.push(Attribute { key, value_type, payload });
         Ok(())
+    }
+
+    /// A key or a string value as it is kept. Does not count what is cut.
+    #[inline]
+    pub(super) fn cut_to_limit<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        let limit = self.limits.max_attribute_bytes;
+        if limit > 0 && text.len() > limit { cut(text, limit) } else { text }
+    }
+
+    /// The message of an array, list or bytes that is too long, with its strings cut.
+    pub(super) fn cut_complex(
+        &mut self,
+        encoded: &[u8],
+        value: DecodedValue<'_>,
+    ) -> Result<Option<Vec<u8>>, WireError> {
+        let limit = self.limits.max_attribute_bytes;
+        if limit == 0 || encoded.len() <= limit {
+            return Ok(None);
+        }
+        let mut shortened = Vec::with_capacity(encoded.len());
+        encode_cut(&mut shortened, value, limit, &mut self.truncated)?;
+        Ok(Some(shortened))
     }
 }
 

@@ -56,6 +56,9 @@ impl BatchBuilder {
         if spans.origin.len() > mark.spans {
             spans.origin.truncate(mark.spans);
         }
+        if let Some(selecting) = &mut self.selecting {
+            selecting.sizes.truncate(mark.spans);
+        }
         self.batch.events.starts.truncate(mark.spans + 1);
         self.batch.links.starts.truncate(mark.spans + 1);
         self.drop_half_span();

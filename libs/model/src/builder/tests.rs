@@ -14,6 +14,7 @@ use crate::{
 use proptest::prelude::*;
 
 mod limits;
+mod selected;
 mod undo;
 
 fn key_value(key: &str, value: AnyValueRef<'_>) -> Vec<u8> {

@@ -14,7 +14,6 @@ use super::handles::Handles;
 use super::interner::TextId;
 use super::kinds::seconds;
 use super::policies::Policies;
-use super::span_size::span_size;
 use super::view::{Names, View};
 use super::weight::{Weight, WeightSettings};
 use crate::registry::{
@@ -185,7 +184,8 @@ impl SpanMetrics {
                     registry.observe(metric, *latency, (value, weight), trace, now_ms);
                 }
                 if let Some(metric) = self.size {
-                    registry.add(metric, *size, span_size(batch, row) as f64, now_ms);
+                    let bytes = view.sizes.get(row).copied().unwrap_or(0);
+                    registry.add(metric, *size, f64::from(bytes), now_ms);
                 }
             } else {
                 self.discarded.invalid_utf8 += 1;

@@ -1,6 +1,11 @@
 //! A batch as processors look at it: attributes by the names they look for, texts by their numbers.
 
-use tactus_model::{Attribute, AttributeList, Dictionary, SpanBatch, StringCode, ValueType};
+use std::sync::Arc;
+
+use tactus_model::{
+    Attribute, AttributeList, Dictionary, SelectedBatch, SelectedKeys, SpanBatch, StringCode,
+    ValueType,
+};
 
 use super::interner::{EMPTY, Interner, TextId};
 use super::value_text::write_value;
@@ -13,11 +18,7 @@ const NO_ID: TextId = TextId::MAX;
 
 /// Names of attributes that processors look for.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
-    names: Vec<Box<str>>,
-    /// Bit `n`: a name is `n` bytes long; those of 63 bytes and more share the last.
-    lengths: u64,
-}
+pub(crate) struct Names(Arc<SelectedKeys>);
 
 /// A name of [`Names`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,12 +27,7 @@ pub(crate) struct Name(usize);
 impl Names {
     /// The place of a name.
     pub(crate) fn add(&mut self, name: &str) -> Name {
-        self.lengths |= length_bit(name.len());
-        let known = self.names.iter().position(|known| **known == *name);
-        Name(known.unwrap_or_else(|| {
-            self.names.push(name.into());
-            self.names.len() - 1
-        }))
+        Name(Arc::make_mut(&mut self.0).add(name))
     }
 
     /// The places of several names.
@@ -39,25 +35,25 @@ impl Names {
         names.iter().map(|name| self.add(name)).collect()
     }
 
+    /// As a builder of batches wants them.
+    pub(crate) fn keys(&self) -> &Arc<SelectedKeys> {
+        &self.0
+    }
+
     /// Looks for the names in a dictionary.
     fn find_codes(&self, strings: &Dictionary, codes: &mut Vec<StringCode>) {
         codes.clear();
-        codes.resize(self.names.len(), NO_CODE);
+        codes.resize(self.0.len(), NO_CODE);
         let (_, offsets) = strings.parts();
         for (code, bounds) in offsets.windows(2).enumerate() {
-            if self.lengths & length_bit((bounds[1] - bounds[0]) as usize) == 0 {
+            if !self.0.may_have_length((bounds[1] - bounds[0]) as usize) {
                 continue;
             }
-            let text = strings.get(code as StringCode);
-            if let Some(place) = self.names.iter().position(|name| name.as_bytes() == text) {
+            if let Some(place) = self.0.place(strings.get(code as StringCode)) {
                 codes[place] = code as StringCode;
             }
         }
     }
-}
-
-fn length_bit(length: usize) -> u64 {
-    1 << length.min(63)
 }
 
 /// What a view needs and keeps between batches.
@@ -72,21 +68,24 @@ pub(crate) struct ViewScratch {
 #[derive(Debug)]
 pub(crate) struct View<'a> {
     pub(crate) batch: &'a SpanBatch,
+    /// Bytes of each span's message.
+    pub(crate) sizes: &'a [u32],
     pub(crate) interner: &'a mut Interner,
     scratch: &'a mut ViewScratch,
 }
 
 impl<'a> View<'a> {
     pub(crate) fn new(
-        batch: &'a SpanBatch,
+        spans: &'a SelectedBatch,
         names: &Names,
         interner: &'a mut Interner,
         scratch: &'a mut ViewScratch,
     ) -> Self {
+        let SelectedBatch { batch, sizes } = spans;
         names.find_codes(&batch.strings, &mut scratch.codes);
         scratch.ids.clear();
         scratch.ids.resize(batch.strings.len(), NO_ID);
-        Self { batch, interner, scratch }
+        Self { batch, sizes, interner, scratch }
     }
 
     #[inline]

@@ -1,13 +1,13 @@
 //! The spans of a scenario as a batch.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use base64::Engine;
 use bytes::Bytes;
 use prost::Message;
 use serde_json::Value;
 use tactus_model::walk::walk_export;
-use tactus_model::{BatchBuilder, BuilderLimits, SpanBatch};
+use tactus_model::{BatchBuilder, BuilderLimits, SelectedBatch, SelectedKeys};
 use tactus_proto::otlp::{
     AnyValue, ArrayValue, ExportTraceServiceRequest, KeyValue, KeyValueList, Resource,
     ResourceSpans, ScopeSpans, Span, Status, any_value, span,
@@ -101,7 +101,8 @@ pub(crate) fn batch(
     begin_ms: i64,
     now_ms: i64,
     slack: Duration,
-) -> SpanBatch {
+    keys: &Arc<SelectedKeys>,
+) -> SelectedBatch {
     let mut groups: Vec<(&str, &str, Vec<Span>)> = Vec::new();
     let (now, slack) = (now_ms * 1_000_000, slack.as_nanos() as i64);
     for of in event["spans"].as_array().into_iter().flatten() {
@@ -126,13 +127,14 @@ pub(crate) fn batch(
         ..ResourceSpans::default()
     });
     let request = ExportTraceServiceRequest { resource_spans: resource_spans.collect() };
-    build(&request)
+    build(&request, keys)
 }
 
-fn build(request: &ExportTraceServiceRequest) -> SpanBatch {
+fn build(request: &ExportTraceServiceRequest, keys: &Arc<SelectedKeys>) -> SelectedBatch {
     let export = request.encode_to_vec();
     let walk = walk_export(&export, |_| {}).unwrap();
-    let mut builder = BatchBuilder::new(BuilderLimits { max_attribute_bytes: 2048 });
+    let mut builder =
+        BatchBuilder::selecting(BuilderLimits { max_attribute_bytes: 2048 }, Arc::clone(keys));
     for run in &walk.runs {
         let part = |parts: &[std::ops::Range<usize>], at: u32| {
             parts.get(at as usize).map_or(&[][..], |range| &export[range.clone()])
@@ -142,5 +144,5 @@ fn build(request: &ExportTraceServiceRequest) -> SpanBatch {
         let spans = &export[run.scope_spans.clone()];
         builder.append_scope_spans(resource, scope, spans, |_, _| true).unwrap();
     }
-    builder.finish()
+    builder.finish_selected()
 }

@@ -1,0 +1,249 @@
+//! A builder for a reader of few attributes: it keeps these, no events and no links, and measures each span as a whole.
+
+use std::sync::Arc;
+
+use crate::{
+    AttributeList, SpanBatch, ValueType,
+    any_value::{self, DecodedValue},
+    wire::{Reader, WireError},
+};
+
+use super::{AppendError, BatchBuilder, BuilderLimits, attribute::AttributeReader};
+
+/// Keys of attributes that a reader looks for, each with its place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SelectedKeys {
+    keys: Vec<Box<str>>,
+    /// Bit `n`: a key is `n` bytes long; those of 63 bytes and more share the last.
+    lengths: u64,
+}
+
+impl SelectedKeys {
+    /// The place of a key, which is added if it is new.
+    pub fn add(&mut self, key: &str) -> usize {
+        self.lengths |= length_bit(key.len());
+        self.place(key.as_bytes()).unwrap_or_else(|| {
+            self.keys.push(key.into());
+            self.keys.len() - 1
+        })
+    }
+
+    /// How many there are; places are below it.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// True without any.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Whether a key of so many bytes may be among them.
+    #[inline]
+    pub fn may_have_length(&self, bytes: usize) -> bool {
+        self.lengths & length_bit(bytes) != 0
+    }
+
+    /// The place of a key, if it is among them.
+    #[inline]
+    pub fn place(&self, key: &[u8]) -> Option<usize> {
+        if !self.may_have_length(key.len()) {
+            return None;
+        }
+        self.keys.iter().position(|known| known.as_bytes() == key)
+    }
+}
+
+#[inline]
+fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
+}
+
+/// A batch of selected attributes.
+#[derive(Debug, Default)]
+pub struct SelectedBatch {
+    /// Its columns.
+    pub batch: SpanBatch,
+    /// Bytes that the message of each span has as protobuf with all its attributes (cut as the limits say), events and
+    /// links: the status and the values of attributes are always there, other fields if they are not zero.
+    pub sizes: Vec<u32>,
+}
+
+/// What a selecting builder has besides its columns.
+#[derive(Debug)]
+pub(super) struct Selecting {
+    pub(super) keys: Arc<SelectedKeys>,
+    /// Of each span: bytes of its message.
+    pub(super) sizes: Vec<u32>,
+}
+
+impl BatchBuilder {
+    /// An empty builder that keeps only these attributes of spans, all of resources and scopes, and neither events nor
+    /// links. It leaves out the same spans as one that keeps all.
+    pub fn selecting(limits: BuilderLimits, keys: Arc<SelectedKeys>) -> Self {
+        let selecting = Some(Box::new(Selecting { keys, sizes: Vec::new() }));
+        Self { selecting, ..Self::new(limits) }
+    }
+
+    /// The finished batch of a builder that selects.
+    pub fn finish_selected(mut self) -> SelectedBatch {
+        let sizes = self.selecting.take().map(|selecting| selecting.sizes).unwrap_or_default();
+        SelectedBatch { sizes, batch: self.finish() }
+    }
+
+    /// Reads an event that is not kept; gives the size of its field.
+    pub(super) fn measure_event(&mut self, message: &[u8]) -> Result<usize, AppendError> {
+        self.entries.spend()?;
+        let (mut time, mut name, mut dropped, mut size) = (0, 0, 0, 0);
+        let mut reader = Reader::new(message);
+        while let Some((field, value)) = reader.next_field()? {
+            match field {
+                1 => time = value.fixed64(1)?,
+                2 => name = value.bytes(2)?.len(),
+                3 => size += self.reader.measure(value.bytes(3)?)?,
+                4 => dropped = value.varint(4)?,
+                _ => {}
+            }
+        }
+        size += fixed_size(time) + text_size(name) + number_size(dropped as u32);
+        Ok(message_size(size))
+    }
+
+    /// Reads a link that is not kept; gives the size of its field.
+    pub(super) fn measure_link(&mut self, message: &[u8]) -> Result<usize, AppendError> {
+        self.entries.spend()?;
+        let (mut state, mut dropped, mut size) = (0, 0, 18 + 10);
+        let mut reader = Reader::new(message);
+        while let Some((field, value)) = reader.next_field()? {
+            match field {
+                1 | 2 => {
+                    value.bytes(field)?;
+                }
+                3 => state = value.bytes(3)?.len(),
+                4 => size += self.reader.measure(value.bytes(4)?)?,
+                5 => dropped = value.varint(5)?,
+                _ => {}
+            }
+        }
+        Ok(message_size(size + text_size(state) + number_size(dropped as u32)))
+    }
+}
+
+impl AttributeReader {
+    /// Appends a KeyValue message if its key is selected; gives the size of its field either way.
+    #[inline]
+    pub(super) fn append_selected(
+        &mut self,
+        key_value: &[u8],
+        list: &mut AttributeList,
+        keys: &SelectedKeys,
+    ) -> Result<usize, WireError> {
+        let (key, encoded) = any_value::decode_key_value(key_value)?;
+        let key = self.cut_to_limit(key);
+        let size = self.measure_pair(key, encoded)?;
+        if keys.place(key).is_some() {
+            self.append(key_value, list)?;
+        }
+        Ok(size)
+    }
+
+    /// The size of the field of a KeyValue message.
+    fn measure(&mut self, key_value: &[u8]) -> Result<usize, WireError> {
+        let (key, encoded) = any_value::decode_key_value(key_value)?;
+        self.measure_pair(self.cut_to_limit(key), encoded)
+    }
+
+    #[inline]
+    fn measure_pair(&mut self, key: &[u8], encoded: &[u8]) -> Result<usize, WireError> {
+        let value = match any_value::decode(encoded)? {
+            DecodedValue::Unset => 0,
+            DecodedValue::String(text) => message_size(self.cut_to_limit(text).len()),
+            DecodedValue::Int(number) => 1 + varint_size(number as u64),
+            DecodedValue::Double(_) => 9,
+            DecodedValue::Bool(_) => 2,
+            complex => {
+                let _: ValueType = any_value::classify(complex).inspect_err(|error| {
+                    if *error == WireError::Depth {
+                        self.too_deep.get_or_insert_with(|| key.to_vec());
+                    }
+                })?;
+                self.cut_complex(encoded, complex)?
+                    .map_or(encoded.len(), |shortened| shortened.len())
+            }
+        };
+        Ok(message_size(text_size(key.len()) + message_size(value)))
+    }
+}
+
+/// The fields of a span that are not repeated.
+pub(super) struct Scalars {
+    pub(super) has_parent: bool,
+    /// Bytes of trace state, name and status message.
+    pub(super) texts: [usize; 3],
+    pub(super) kind: u8,
+    pub(super) status: u8,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) dropped: [u64; 3],
+}
+
+impl Scalars {
+    /// Bytes of their fields, ids included.
+    pub(super) fn size(&self) -> usize {
+        let [state, name, message] = self.texts.map(text_size);
+        let status = message_size(message + number_size(self.status.into()));
+        let dropped: usize = self.dropped.iter().map(|count| number_size(*count as u32)).sum();
+        let parent = if self.has_parent { 10 } else { 0 };
+        let times = fixed_size(self.start) + fixed_size(self.end);
+        18 + 10 + parent + state + name + status + number_size(self.kind.into()) + times + dropped
+    }
+}
+
+/// A field of text, which is left out if empty.
+fn text_size(length: usize) -> usize {
+    if length == 0 { 0 } else { message_size(length) }
+}
+
+/// A field with a length. All fields of these messages have a number below 16, so that the tag is one byte.
+#[inline]
+fn message_size(length: usize) -> usize {
+    1 + varint_size(length as u64) + length
+}
+
+fn number_size(number: u32) -> usize {
+    if number == 0 { 0 } else { 1 + varint_size(number.into()) }
+}
+
+fn fixed_size(number: u64) -> usize {
+    if number == 0 { 0 } else { 9 }
+}
+
+#[inline]
+fn varint_size(number: u64) -> usize {
+    (70 - (number | 1).leading_zeros() as usize) / 7
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_take_seven_bits_a_byte() {
+        for (number, size) in [(0, 1), (127, 1), (128, 2), (16_383, 2), (16_384, 3), (u64::MAX, 10)]
+        {
+            assert_eq!(varint_size(number), size, "{number}");
+        }
+    }
+
+    #[test]
+    fn keys_have_the_place_at_which_they_were_added_first() {
+        let mut keys = SelectedKeys::default();
+        let long = "k".repeat(80);
+        assert_eq!([keys.add("b"), keys.add(&long), keys.add("b"), keys.add("")], [0, 1, 0, 2]);
+        assert_eq!((keys.place(b"b"), keys.place(long.as_bytes())), (Some(0), Some(1)));
+        assert_eq!(
+            (keys.place(b""), keys.place(b"a"), keys.place(&[b'k'; 81])),
+            (Some(2), None, None)
+        );
+    }
+}
