@@ -25,6 +25,8 @@ COPY Cargo.toml Cargo.lock ./
 COPY libs/ libs/
 COPY services/ services/
 COPY proto/ proto/
+# tactusctl knows the values of the chart.
+COPY helm/tactus/values.schema.json helm/tactus/
 COPY --from=pages /src/libs/ui/web/dist/ libs/ui/web/dist/
 # A cache for each architecture: two builds at once must not share a folder.
 RUN --mount=type=cache,id=tactus-target-${TARGETARCH},target=/src/target \

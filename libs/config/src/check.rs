@@ -4,14 +4,32 @@ use crate::sections::object_store::{Azure, Gcs, LocalStore, S3};
 use crate::sections::root::Config;
 use crate::validate;
 
+/// A value that looks like a mistake.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Suspect {
+    /// The keys that it is about.
+    pub(crate) keys: Vec<&'static str>,
+    pub(crate) text: String,
+    pub(crate) remedy: Remedy,
+}
+
+/// What makes a value unsuspicious without changing what the process does.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Remedy {
+    /// Somebody must decide.
+    Decide,
+    /// The keys are left out.
+    LeaveOut,
+    /// The first key gets this value.
+    Set(String),
+}
+
 /// The findings on a configuration as it was written, before the adjustments for its target.
-///
-/// `flat_overrides` tells that the file used the older layout of limits.
-pub(crate) fn findings(config: &Config, flat_overrides: bool) -> Vec<String> {
+pub(crate) fn suspects(config: &Config) -> Vec<Suspect> {
     let mut found = Vec::new();
-    let mut check = |condition: bool, text: &str| {
+    let mut check = |condition: bool, keys: &[&'static str], remedy: Remedy, text: &str| {
         if condition {
-            found.push(text.to_owned());
+            found.push(Suspect { keys: keys.to_vec(), text: text.to_owned(), remedy });
         }
     };
     let trace = &config.storage.trace;
@@ -19,71 +37,109 @@ pub(crate) fn findings(config: &Config, flat_overrides: bool) -> Vec<String> {
     let poll = trace.blocklist_poll;
     check(
         config.ingester.complete_block_timeout < poll,
+        &["ingester.complete_block_timeout"],
+        Remedy::Set(poll.to_string()),
         "ingester.complete_block_timeout < storage.trace.blocklist_poll: \
          you may receive 404s between the time the ingesters have flushed a trace and the querier is aware of the new block",
     );
     check(
-        compaction.block_retention < poll,
+        !compaction.block_retention.is_zero() && compaction.block_retention < poll,
+        &["compactor.compaction.block_retention"],
+        Remedy::Set(poll.to_string()),
         "compactor.compaction.block_retention < storage.trace.blocklist_poll: \
          queriers may look for blocks that are deleted already",
     );
     check(
         compaction.compacted_block_retention < poll,
+        &["compactor.compaction.compacted_block_retention"],
+        Remedy::Set(poll.to_string()),
         "compactor.compaction.compacted_block_retention < storage.trace.blocklist_poll: \
          queriers may look for blocks that are deleted already",
     );
     check(
         compaction.retention_concurrency == 0,
+        &["compactor.compaction.retention_concurrency"],
+        Remedy::LeaveOut,
         "compactor.compaction.retention_concurrency must be greater than zero. Using default. (default 10)",
     );
     check(
         trace.blocklist_poll_concurrency == 0,
+        &["storage.trace.blocklist_poll_concurrency"],
+        Remedy::LeaveOut,
         "storage.trace.blocklist_poll_concurrency must be greater than zero. Using default. (default 50)",
     );
     check(
         config.distributor.log_received_spans.enabled
             || config.distributor.log_discarded_spans.enabled,
+        &["distributor.log_received_spans.enabled", "distributor.log_discarded_spans.enabled"],
+        Remedy::LeaveOut,
         "Span logging is enabled. This is for debugging only and not recommended for production deployments",
     );
     check(
         trace.backend == "local" && !matches!(config.target.as_str(), "all" | "all-3.0"),
+        &["storage.trace.backend"],
+        Remedy::Decide,
         "Local backend will not correctly retrieve traces with a distributed deployment \
          unless all components have access to the same disk",
     );
     check(
         config.query_frontend.mcp_server.enabled,
+        &["query_frontend.mcp_server.enabled"],
+        Remedy::LeaveOut,
         "query_frontend.mcp_server.enabled: trace data may be passed to a language model",
     );
     if trace.block.version != "v2" {
         for key in v2_keys_set(config) {
-            check(true, &format!("c.StorageConfig.Trace.Block.Version != \"v2\" but {key} is set"));
+            let name = key.rsplit('.').next().unwrap_or(key);
+            let text = format!("c.StorageConfig.Trace.Block.Version != \"v2\" but {name} is set");
+            check(true, &[key], Remedy::LeaveOut, &text);
         }
     }
     check(
         same_store_for_overrides(config),
+        &["overrides.user_configurable_overrides.client"],
+        Remedy::Decide,
         "Trace storage conflicts with user-configurable overrides storage",
     );
     check(
-        flat_overrides,
-        "Inline, unscoped overrides are deprecated. Please use the new overrides config format",
-    );
-    check(
         trace.s3.native_aws_auth_enabled,
+        &["storage.trace.s3.native_aws_auth_enabled"],
+        Remedy::LeaveOut,
         "storage.trace.s3.native_aws_auth_enabled is deprecated and ignored",
     );
-    check(!trace.cache.is_empty(), "storage.trace.cache is deprecated: use the cache section");
+    check(
+        !trace.cache.is_empty(),
+        &["storage.trace.cache"],
+        Remedy::Decide,
+        "storage.trace.cache is deprecated: use the cache section",
+    );
     let by_id = &config.query_frontend.trace_by_id;
     check(
         by_id.concurrent_shards > by_id.query_shards,
+        &["query_frontend.trace_by_id.concurrent_shards"],
+        Remedy::LeaveOut,
         "query_frontend.trace_by_id.concurrent_shards greater than query_shards is invalid. concurrent_shards will be set to query_shards",
     );
     let block = &trace.block;
     if let Err(text) = validate::dedicated_columns(&block.version, &block.parquet_dedicated_columns)
     {
-        found.push(text);
+        check(true, &["storage.trace.block.parquet_dedicated_columns"], Remedy::Decide, &text);
     }
     if let Err(text) = validate::limits(&config.overrides.defaults) {
-        found.push(format!("overrides.defaults: {text}"));
+        let text = format!("overrides.defaults: {text}");
+        check(true, &["overrides.defaults"], Remedy::Decide, &text);
+    }
+    found
+}
+
+/// The same as lines of the log. `flat_overrides` tells that the file used the older layout of limits.
+pub(crate) fn findings(config: &Config, flat_overrides: bool) -> Vec<String> {
+    let mut found: Vec<String> = suspects(config).into_iter().map(|suspect| suspect.text).collect();
+    if flat_overrides {
+        found.push(
+            "Inline, unscoped overrides are deprecated. Please use the new overrides config format"
+                .to_owned(),
+        );
     }
     found
 }
@@ -105,11 +161,11 @@ fn v2_keys_set(config: &Config) -> Vec<&'static str> {
     let (ours, theirs) = (block(config), block(&defaults));
     let (our_buffers, their_buffers) = (compaction(config), compaction(&defaults));
     [
-        (ours.0 != theirs.0, "v2_index_downsample_bytes"),
-        (ours.1 != theirs.1, "v2_index_page_size_bytes"),
-        (our_buffers.0 != their_buffers.0, "v2_in_buffer_bytes"),
-        (our_buffers.1 != their_buffers.1, "v2_out_buffer_bytes"),
-        (our_buffers.2 != their_buffers.2, "v2_prefetch_traces_count"),
+        (ours.0 != theirs.0, "storage.trace.block.v2_index_downsample_bytes"),
+        (ours.1 != theirs.1, "storage.trace.block.v2_index_page_size_bytes"),
+        (our_buffers.0 != their_buffers.0, "compactor.compaction.v2_in_buffer_bytes"),
+        (our_buffers.1 != their_buffers.1, "compactor.compaction.v2_out_buffer_bytes"),
+        (our_buffers.2 != their_buffers.2, "compactor.compaction.v2_prefetch_traces_count"),
     ]
     .into_iter()
     .filter_map(|(set, key)| set.then_some(key))

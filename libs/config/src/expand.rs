@@ -39,6 +39,57 @@ pub fn expand(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<String
     expander.until(&[])
 }
 
+/// A text whose variables are tokens, with what each token stands for.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) text: String,
+    tokens: Vec<(String, String)>,
+}
+
+/// As `expand`, but with a token, a word of YAML, in the place of each `${…}`.
+pub(crate) fn hold(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Held, ExpandError> {
+    let mut word = "variable".to_owned();
+    while text.contains(&word) {
+        word.push('_');
+    }
+    let mut expander = Expander { rest: text, env: &env, depth: 0 };
+    let mut held = Held { text: String::new(), tokens: Vec::new() };
+    while let Some((before, after)) = expander.rest.split_once('$') {
+        // What stands before a dollar sign has no variables.
+        let mut plain = Expander { rest: before, env: &env, depth: 0 };
+        held.text.push_str(&plain.until(&[])?);
+        expander.rest = after;
+        if expander.take("{") {
+            let from = expander.rest;
+            expander.substitution()?;
+            let original = format!("${{{}", &from[..from.len() - expander.rest.len()]);
+            let token = format!("{word}x{}x", held.tokens.len());
+            held.text.push_str(&token);
+            held.tokens.push((token, original));
+        } else {
+            expander.take("$");
+            held.text.push('$');
+        }
+    }
+    held.text.push_str(&expander.until(&[])?);
+    Ok(held)
+}
+
+impl Held {
+    /// True if a variable stands in the text.
+    pub(crate) fn is_in(&self, text: &str) -> bool {
+        self.tokens.iter().any(|(token, _)| text.contains(token))
+    }
+
+    /// A text with tokens so that its expansion has the variables' values, and all else as it is.
+    pub(crate) fn restore(&self, text: &str) -> String {
+        let escaped = text.replace('\\', "\\\\").replace('$', "$$");
+        self.tokens
+            .iter()
+            .fold(escaped, |text, (token, original)| text.replace(token.as_str(), original))
+    }
+}
+
 struct Expander<'a> {
     rest: &'a str,
     env: &'a dyn Fn(&str) -> Option<String>,

@@ -56,6 +56,35 @@ pub(crate) struct Row {
 pub(crate) struct Problem {
     pub(crate) line: usize,
     pub(crate) text: String,
+    /// Dotted path of the key that it is about.
+    pub(crate) key: String,
+    pub(crate) kind: ProblemKind,
+}
+
+/// What kind of thing is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ProblemKind {
+    /// No such key.
+    Unknown,
+    /// The key stands twice.
+    Duplicate,
+    /// The value does not have the key's type.
+    Type,
+}
+
+/// A duration without a unit: legal, and hardly what was meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unitless {
+    pub(crate) key: String,
+    pub(crate) line: usize,
+    pub(crate) nanos: i128,
+}
+
+impl Unitless {
+    pub(crate) fn warning(&self) -> String {
+        let Self { key, line, nanos } = self;
+        format!("{key}: {nanos} without a unit is taken as nanoseconds (line {line})")
+    }
 }
 
 /// Where we are in the document, and what was found on the way.
@@ -63,7 +92,9 @@ pub(crate) struct Problem {
 pub(crate) struct Reader {
     pub(crate) path: String,
     pub(crate) problems: Vec<Problem>,
-    pub(crate) warnings: Vec<String>,
+    pub(crate) unitless: Vec<Unitless>,
+    /// Keys that were written with dashes, and their proper paths.
+    pub(crate) dashed: Vec<(String, String)>,
 }
 
 impl Reader {
@@ -86,7 +117,8 @@ impl Reader {
         };
         let place = if self.path.is_empty() { "the document" } else { &self.path };
         let text = format!("cannot unmarshal {found} into {kind} ({place}){cause}");
-        self.problems.push(Problem { line: node.line, text });
+        let key = self.path.clone();
+        self.problems.push(Problem { line: node.line, text, key, kind: ProblemKind::Type });
     }
 
     /// Reads the value of `key` into `field`; null leaves the field alone.
@@ -118,7 +150,7 @@ impl Reader {
                 let first = seen.insert(key.text.as_str());
                 if !first && !key.merged {
                     let text = duplicate(key, self.type_name());
-                    self.problems.push(Problem { line: key.line, text });
+                    self.problem(key, text, ProblemKind::Duplicate);
                 }
                 first
             })
@@ -131,7 +163,18 @@ impl Reader {
         if let Some(place) = crate::misplaced::right_place(self.type_name(), &key.text) {
             text.push_str(&format!(": did you mean {place}?"));
         }
-        self.problems.push(Problem { line: key.line, text });
+        self.problem(key, text, ProblemKind::Unknown);
+    }
+
+    /// Notes what is wrong with a key of the current section.
+    pub(crate) fn problem(&mut self, key: &Key, text: String, kind: ProblemKind) {
+        let path = join(&self.path, &key.text);
+        self.problems.push(Problem { line: key.line, text, key: path, kind });
+    }
+
+    /// All that is worth a warning, one line each.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
+        self.unitless.iter().map(Unitless::warning)
     }
 
     /// Published examples spell the keys of these sections with dashes.

@@ -10,6 +10,7 @@
 
 mod adjust;
 mod check;
+mod differences;
 pub mod duration;
 mod error;
 mod expand;
@@ -18,6 +19,7 @@ mod flags;
 mod jaeger_environment;
 mod load;
 mod manual;
+mod migrate;
 mod misplaced;
 mod per_tenant;
 mod rewrite;
@@ -35,8 +37,12 @@ pub use expand::{ExpandError, expand};
 pub use field::{Opaque, Secret};
 pub use load::{Loaded, from_yaml, load};
 pub use manual::manual;
+pub use migrate::{
+    Environment, Finding, MigrateError, Migration, Verdict, migrate_config, migrate_overrides,
+};
 pub use per_tenant::{PerTenantError, PerTenantFile, PerTenantOverrides, check_limits};
 pub use sections::root::Config;
 pub use show::{defaults_yaml, limits_yaml, to_yaml, to_yaml_diff};
 pub use size::UnitSize;
 pub use validate::increasing_buckets;
+pub use yaml::{Value, emit as to_yaml_document, read as read_yaml_document};

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::field::{Field, Reader};
 use crate::flags::{self, Given, Target};
+use crate::rewrite::Layout;
 use crate::sections::root::Config;
 use crate::yaml::{Content, Node};
 use crate::{adjust, check, expand, jaeger_environment, rewrite, unsupported, validate, yaml};
@@ -101,12 +102,12 @@ pub fn from_yaml(text: &str) -> Result<Config, String> {
 
 /// What a file says.
 #[derive(Default)]
-struct Document {
-    config: Config,
-    warnings: Vec<String>,
-    flat_overrides: bool,
+pub(crate) struct Document {
+    pub(crate) config: Config,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) flat_overrides: bool,
     /// The ring of ingesters is kept by gossip, and not only because that is the default.
-    clustered: bool,
+    pub(crate) clustered: bool,
 }
 
 fn read_file(
@@ -124,17 +125,24 @@ fn read_file(
     parse(&text).map_err(|cause| Error::Parse { path: owned(), cause })
 }
 
-fn parse(text: &str) -> Result<Document, String> {
+pub(crate) fn parse(text: &str) -> Result<Document, String> {
     let mut root = yaml::parse(text).map_err(|error| error.to_string())?;
     let mut document = Document::default();
     let mut reader = Reader::default();
-    rewrite::rewrite(&mut root, &mut document.warnings);
-    document.flat_overrides = rewrite::rewrite_main(&mut root, &mut reader.problems);
+    let mut rewritten = Vec::new();
+    rewrite::rewrite(&mut root, &mut rewritten);
+    let layout = rewrite::rewrite_main(&mut root, &mut reader.problems, &mut Vec::new());
+    // The one problem of the section is noted already.
+    if matches!(layout, Layout::Broken(_)) {
+        rewrite::take(&mut root, &["overrides"]);
+    }
+    document.flat_overrides = matches!(layout, Layout::Flat);
+    document.warnings.extend(rewritten.into_iter().filter_map(|key| key.warning));
     document.clustered = asks_for_gossip(&root);
     if !root.is_null() {
         document.config.read(&root, &mut reader);
     }
-    document.warnings.append(&mut reader.warnings);
+    document.warnings.extend(reader.warnings());
     match reader.report() {
         Some(report) => Err(report),
         None => Ok(document),
@@ -142,7 +150,7 @@ fn parse(text: &str) -> Result<Document, String> {
 }
 
 /// True if the file itself puts the ring of ingesters into gossip: several processes of target `all` are a cluster then.
-fn asks_for_gossip(root: &Node) -> bool {
+pub(crate) fn asks_for_gossip(root: &Node) -> bool {
     let path = ["ingester", "lifecycler", "ring", "kvstore", "store"];
     let store = path.iter().try_fold(root, |node, key| node.get(key));
     matches!(store.map(|node| &node.content), Some(Content::Scalar(store)) if store.text == "memberlist")

@@ -2,7 +2,7 @@
 
 use crate::duration::GoDuration;
 use crate::field::{Field, Reader, already_set};
-use crate::rewrite::flat_to_scoped;
+use crate::rewrite::{Rewritten, flat_to_scoped};
 use crate::sections::overrides::Limits;
 use crate::sections::root::Config;
 use crate::validate;
@@ -42,21 +42,23 @@ impl PerTenantOverrides {
     ///
     /// Errors: not YAML, unknown keys, limits that make no sense for one tenant.
     pub fn parse(text: &str, config: &Config) -> Result<PerTenantFile, PerTenantError> {
-        let mut root = parse(text).map_err(|error| PerTenantError(error.to_string()))?;
-        remove_null_tenants(&mut root);
+        let root = parse(text).map_err(|error| PerTenantError(error.to_string()))?;
         let mut file = PerTenantFile::default();
-        let (root, tenants) = match read(&root, &mut file.warnings) {
-            Ok(tenants) => (root, tenants),
-            Err(scoped_error) => read_flat(&root, &mut file.warnings).map_err(|flat_error| {
-                PerTenantError(format!(
+        let mut reading = read_scoped(&root);
+        if let Some(scoped_error) = reading.reader.report() {
+            reading = read_flat(&root);
+            if let Some(flat_error) = reading.reader.report() {
+                return Err(PerTenantError(format!(
                     "failed to unmarshal config: {scoped_error}; also failed in legacy format: {flat_error}"
-                ))
-            })?,
-        };
-        for (tenant, mut limits) in tenants {
+                )));
+            }
+        }
+        file.warnings.extend(reading.reader.warnings());
+        for (tenant, mut limits) in reading.tenants {
             check(&tenant, &limits, config).map_err(PerTenantError)?;
-            let entry = root.get("overrides").and_then(|tenants| tenants.get(&tenant));
-            fall_back(&tenant, &mut limits, entry, config, &mut file.warnings);
+            let entry = reading.root.get("overrides").and_then(|tenants| tenants.get(&tenant));
+            let left_out = fall_back(&mut limits, entry, config);
+            file.warnings.extend(left_out.iter().map(|left_out| left_out.warning(&tenant)));
             file.overrides.tenants.insert(tenant, limits);
         }
         Ok(file)
@@ -84,47 +86,73 @@ pub fn check_limits(limits: &Limits) -> Result<(), PerTenantError> {
     validate::limits(limits).map_err(PerTenantError)
 }
 
-/// An entry with nothing after the colon is no entry.
-fn remove_null_tenants(root: &mut Node) {
+/// What one layout makes of a file.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// The tree in the scoped layout, entries with nothing after the colon left out.
+    pub(crate) root: Node,
+    pub(crate) tenants: BTreeMap<String, Limits>,
+    pub(crate) reader: Reader,
+    pub(crate) rewritten: Vec<Rewritten>,
+}
+
+/// Reads the file in today's layout.
+pub(crate) fn read_scoped(root: &Node) -> Reading {
+    let mut root = root.clone();
+    // An entry with nothing after the colon is no entry.
     if let Some(tenants) = root.get_mut("overrides").and_then(Node::entries_mut) {
         tenants.retain(|(_, limits)| !limits.is_null());
     }
-}
-
-fn read(root: &Node, warnings: &mut Vec<String>) -> Result<BTreeMap<String, Limits>, String> {
-    if root.is_null() {
-        return Ok(BTreeMap::new());
-    }
     let mut reader = Reader::default();
     let mut tenants = BTreeMap::new();
-    for (key, value) in reader.entries(root, already_set) {
-        match key.text.as_str() {
-            "overrides" => reader.entry("overrides", value, &mut tenants),
-            _ => reader.unknown(key),
+    if !root.is_null() {
+        for (key, value) in reader.entries(&root, already_set) {
+            match key.text.as_str() {
+                "overrides" => reader.entry("overrides", value, &mut tenants),
+                _ => reader.unknown(key),
+            }
         }
     }
-    if let Some(report) = reader.report() {
-        return Err(report);
-    }
-    warnings.append(&mut reader.warnings);
-    Ok(tenants)
+    Reading { root, tenants, reader, rewritten: Vec::new() }
 }
 
 /// Turns every tenant's entry into the scoped layout and reads that.
-fn read_flat(
-    root: &Node,
-    warnings: &mut Vec<String>,
-) -> Result<(Node, BTreeMap<String, Limits>), String> {
+pub(crate) fn read_flat(root: &Node) -> Reading {
     let mut scoped = root.clone();
+    let mut problems = Vec::new();
+    let mut rewritten = Vec::new();
     let tenants = scoped.get_mut("overrides").and_then(Node::entries_mut);
-    for (_, limits) in tenants.into_iter().flatten() {
-        *limits = flat_to_scoped(limits)?;
+    for (tenant, limits) in tenants.into_iter().flatten().filter(|(_, limits)| !limits.is_null()) {
+        let place = ["overrides".to_owned(), tenant.text.clone()];
+        let (converted, mut reader) = flat_to_scoped(limits, &place, &place, &mut rewritten);
+        problems.append(&mut reader.problems);
+        *limits = converted;
     }
-    let tenants = read(&scoped, warnings)?;
-    Ok((scoped, tenants))
+    let mut reading = read_scoped(&scoped);
+    reading.reader.problems.append(&mut problems);
+    reading.rewritten = rewritten;
+    reading
 }
 
-fn check(tenant: &str, limits: &Limits, config: &Config) -> Result<(), String> {
+/// A limit that a tenant's entry leaves out, and that is not 0 all the same.
+#[derive(Debug)]
+pub(crate) struct LeftOut {
+    pub(crate) key: &'static str,
+    pub(crate) default: u64,
+}
+
+impl LeftOut {
+    pub(crate) fn warning(&self, tenant: &str) -> String {
+        let Self { key, default } = self;
+        format!(
+            "overrides of tenant {tenant} leave out ingestion.{key}: {default} of the defaults holds, \
+             not 0, which would refuse every push"
+        )
+    }
+}
+
+/// What makes no sense for one tenant.
+pub(crate) fn check(tenant: &str, limits: &Limits, config: &Config) -> Result<(), String> {
     let shard_size = limits.ingestion.tenant_shard_size;
     let copies = config.ingester.lifecycler.ring.replication_factor;
     let result = if shard_size > 0 && shard_size < copies {
@@ -139,13 +167,13 @@ fn check(tenant: &str, limits: &Limits, config: &Config) -> Result<(), String> {
     result.map_err(|cause| format!("validating overrides for {tenant} failed: {cause}"))
 }
 
-fn fall_back(
-    tenant: &str,
+/// Fills in what is not 0 where a tenant's entry leaves it out.
+pub(crate) fn fall_back(
     limits: &mut Limits,
     entry: Option<&Node>,
     config: &Config,
-    warnings: &mut Vec<String>,
-) {
+) -> Vec<LeftOut> {
+    let mut left_out = Vec::new();
     let defaults = &config.overrides.defaults;
     limits.ingestion.rate_strategy.clone_from(&defaults.ingestion.rate_strategy);
     let written = |key: &str| {
@@ -168,10 +196,7 @@ fn fall_back(
     ] {
         if !written(key) {
             *limit = default;
-            warnings.push(format!(
-                "overrides of tenant {tenant} leave out ingestion.{key}: {default} of the defaults holds, \
-                 not 0, which would refuse every push"
-            ));
+            left_out.push(LeftOut { key, default });
         }
     }
     let (ours, theirs) = (&mut limits.metrics_generator, &defaults.metrics_generator);
@@ -184,6 +209,7 @@ fn fall_back(
     if ours.native_histogram_min_reset_duration == GoDuration::ZERO {
         ours.native_histogram_min_reset_duration = theirs.native_histogram_min_reset_duration;
     }
+    left_out
 }
 
 #[cfg(test)]

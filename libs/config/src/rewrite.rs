@@ -3,31 +3,56 @@
 use crate::yaml::{Content, Key, Node};
 
 mod flat;
+mod old_cache;
 mod removed;
 
-pub(crate) use flat::{flat_names, flat_to_scoped, rewrite_main};
+pub(crate) use flat::{Layout, flat_names, flat_to_scoped, rewrite_main};
+pub(crate) use old_cache::old_cache;
 
-/// Applies all rewrites to the root of the main file; adds to `warnings`.
-pub(crate) fn rewrite(root: &mut Node, warnings: &mut Vec<String>) {
-    removed::rewrite(root, warnings);
-    stand_in_for_compactor(root);
+/// A key of the file whose value is looked for elsewhere, or nowhere.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Rewritten {
+    pub(crate) from: Vec<String>,
+    /// Where the value is now; nothing if it is left out.
+    pub(crate) to: Option<Vec<String>>,
+    /// What the log says of it.
+    pub(crate) warning: Option<String>,
+}
+
+/// The keys of a dotted path.
+pub(crate) fn keys(path: &str) -> Vec<String> {
+    path.split('.').map(str::to_owned).collect()
+}
+
+/// Applies all rewrites but that of limits to the root of the main file; adds to `rewritten`.
+pub(crate) fn rewrite(root: &mut Node, rewritten: &mut Vec<Rewritten>) {
+    removed::rewrite(root, rewritten);
+    stand_in_for_compactor(root, rewritten);
     enable_null_protocols(root);
 }
 
 /// A Tempo 3 file keeps its retention in another section: without this, spans of a month would be
 /// deleted after the default two weeks.
-fn stand_in_for_compactor(root: &mut Node) {
+fn stand_in_for_compactor(root: &mut Node, rewritten: &mut Vec<Rewritten>) {
     if root.get("compactor").is_some_and(|node| !node.is_null()) {
         return;
     }
-    let scheduler = at(root, &["backend_scheduler", "provider", "compaction", "compaction"]);
-    let worker = at(root, &["backend_worker", "compaction"]);
-    let Some(compaction) = scheduler.or(worker).filter(|node| node.entries().is_some()).cloned()
-    else {
+    let places: [&[&str]; 2] = [
+        &["backend_scheduler", "provider", "compaction", "compaction"],
+        &["backend_worker", "compaction"],
+    ];
+    for place in places {
+        let Some(compaction) = at(root, place).filter(|node| node.entries().is_some()).cloned()
+        else {
+            continue;
+        };
+        let line = compaction.line;
+        let to = ["compactor", "compaction"];
+        put(root, &to, compaction, line);
+        let owned = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
+        rewritten.push(Rewritten { from: owned(place), to: Some(owned(&to)), warning: None });
         return;
-    };
-    let line = compaction.line;
-    put(root, &["compactor", "compaction"], compaction, line);
+    }
 }
 
 /// A receiver's protocol with nothing after the colon is on, while null elsewhere is "not set".
@@ -49,7 +74,7 @@ fn at<'a>(node: &'a Node, path: &[&str]) -> Option<&'a Node> {
 }
 
 /// Takes the node at a path out of the tree, with its key.
-fn take(node: &mut Node, path: &[&str]) -> Option<(Key, Node)> {
+pub(crate) fn take(node: &mut Node, path: &[&str]) -> Option<(Key, Node)> {
     let (last, parents) = path.split_last()?;
     let parent = parents.iter().try_fold(node, |node, key| node.get_mut(key))?;
     let entries = parent.entries_mut()?;

@@ -22,18 +22,44 @@ const OTHER_TARGETS: &[(&str, &str)] = &[
     ("usage-report", "no usage is reported"),
 ];
 
+/// A value that stops the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Invalid {
+    /// Dotted path of the key or section that it is about.
+    pub(crate) key: String,
+    /// For the operator.
+    pub(crate) text: String,
+}
+
+impl Invalid {
+    fn new(key: &str, text: impl Into<String>) -> Self {
+        Self { key: key.to_owned(), text: text.into() }
+    }
+}
+
 /// Checks a configuration after the adjustments for its target; the error is for the operator.
 pub(crate) fn validate(config: &Config) -> Result<(), String> {
-    target(&config.target)?;
-    components::server(config)?;
-    components::receivers(&config.distributor.receivers)?;
-    components::forwarders(&config.distributor.forwarders)?;
-    components::frontend(config)?;
-    components::querier(config)?;
-    components::storage(config)?;
-    components::generator(config)?;
-    config.sampling.check()?;
-    caches::validate(config)
+    match invalid(config).into_iter().next() {
+        None => Ok(()),
+        Some(invalid) => Err(invalid.text),
+    }
+}
+
+/// What stops the start: of each component the first, in the order in which the start meets them.
+pub(crate) fn invalid(config: &Config) -> Vec<Invalid> {
+    let results = [
+        target(&config.target).map_err(|text| Invalid::new("target", text)),
+        components::server(config),
+        components::receivers(&config.distributor.receivers),
+        components::forwarders(&config.distributor.forwarders),
+        components::frontend(config),
+        components::querier(config),
+        components::storage(config),
+        components::generator(config),
+        config.sampling.check().map_err(|text| Invalid::new("sampling", text)),
+        caches::validate(config).map_err(|text| Invalid::new("cache", text)),
+    ];
+    results.into_iter().filter_map(Result::err).collect()
 }
 
 fn target(target: &str) -> Result<(), String> {

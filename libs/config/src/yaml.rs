@@ -10,7 +10,8 @@ mod emit;
 mod scalar;
 
 pub(crate) use compose::parse;
-pub(crate) use emit::{emit, inline};
+pub use emit::emit;
+pub(crate) use emit::inline;
 pub(crate) use scalar::{Resolved, parse_int, resolve};
 
 /// A text that is not YAML; `line` counts from one.
@@ -19,6 +20,13 @@ pub(crate) use scalar::{Resolved, parse_int, resolve};
 pub(crate) struct SyntaxError {
     pub(crate) line: usize,
     pub(crate) cause: String,
+}
+
+/// The first document of a text, as values: plain scalars as YAML 1.1 has them, numbers as they are written.
+///
+/// Errors: the text is not YAML; the message names the line.
+pub fn read(text: &str) -> Result<Value, String> {
+    parse(text).map(|node| node.to_value()).map_err(|error| error.to_string())
 }
 
 /// One node of a document with the line it starts on (0 for nodes that no text stands behind).
@@ -42,6 +50,14 @@ pub(crate) struct Scalar {
     pub(crate) text: String,
     /// Neither quoted nor tagged as a string: may be a number, a boolean or null.
     pub(crate) plain: bool,
+    /// What stands in the file, where variables made the text.
+    pub(crate) written: Option<String>,
+}
+
+impl Scalar {
+    pub(crate) fn new(text: &str, plain: bool) -> Self {
+        Self { text: text.to_owned(), plain, written: None }
+    }
 }
 
 /// A mapping key; keys are always read as text.
@@ -56,7 +72,7 @@ pub(crate) struct Key {
 impl Node {
     /// A scalar that did not come from a file.
     pub(crate) fn scalar(text: &str, plain: bool) -> Self {
-        Self { line: 0, content: Content::Scalar(Scalar { text: text.to_owned(), plain }) }
+        Self { line: 0, content: Content::Scalar(Scalar::new(text, plain)) }
     }
 
     /// A mapping that did not come from a file.
@@ -67,6 +83,18 @@ impl Node {
     /// True for `~`, `null` or nothing.
     pub(crate) fn is_null(&self) -> bool {
         matches!(&self.content, Content::Scalar(scalar) if resolve(scalar) == Resolved::Null)
+    }
+
+    /// The tree as it can be written again: numbers and variables as they stand in the file.
+    pub(crate) fn to_value(&self) -> Value {
+        match &self.content {
+            Content::List(items) => Value::List(items.iter().map(Node::to_value).collect()),
+            Content::Map(entries) => {
+                let value = |(key, node): &(Key, Node)| (key.text.clone(), node.to_value());
+                Value::Map(entries.iter().map(value).collect())
+            }
+            Content::Scalar(scalar) => scalar_value(scalar),
+        }
     }
 
     /// The entries of a mapping, else nothing.
@@ -103,15 +131,38 @@ impl Key {
     }
 }
 
-/// A value on its way out: into `/status/config` or the manual.
+fn scalar_value(scalar: &Scalar) -> Value {
+    match (&scalar.written, scalar.plain) {
+        (Some(written), true) => Value::Verbatim(written.clone()),
+        // Without the quotes a number in the variable would become one.
+        (Some(written), false) => Value::Verbatim(emit::quoted(written)),
+        (None, _) => match resolve(scalar) {
+            Resolved::Null => Value::Null,
+            Resolved::Bool(flag) => Value::Bool(flag),
+            Resolved::Int(_) | Resolved::Float(_) => Value::Verbatim(scalar.text.clone()),
+            Resolved::Text => Value::Text(scalar.text.clone()),
+        },
+    }
+}
+
+/// A value of a document, for those who write one.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
+pub enum Value {
+    /// Nothing.
     Null,
+    /// A boolean.
     Bool(bool),
+    /// A whole number.
     Int(i128),
+    /// Any other number.
     Float(f64),
+    /// A text, quoted where it needs quotes.
     Text(String),
+    /// YAML for one value on one line, written as it is: a number as it stood in a file.
+    Verbatim(String),
+    /// A list.
     List(Vec<Value>),
+    /// A mapping, in order.
     Map(Vec<(String, Value)>),
 }
 

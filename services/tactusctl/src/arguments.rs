@@ -1,5 +1,7 @@
 //! The command line.
 
+mod migrate;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -9,6 +11,8 @@ use tactus_storage::meta::{
     BlockVersion, ColumnOption, ColumnScope, DedicatedColumn, validate_columns,
 };
 use tactus_storage::{Timestamp, Uuid};
+
+pub(crate) use migrate::{Chart, File, Form, Migrate};
 
 /// Inspect, verify, repair and query the trace blocks of a bucket; ask a running server.
 #[derive(Debug, Parser)]
@@ -68,6 +72,9 @@ pub(crate) enum Command {
     /// Make lines for the file of callers (auth.users_file)
     #[command(subcommand)]
     Auth(Auth),
+    /// Take a configuration, limits or chart values of Grafana Tempo over
+    #[command(subcommand)]
+    Migrate(Migrate),
     /// Print a completion script: `source <(tactusctl completion bash)`
     Completion {
         /// The shell it is for

@@ -23,16 +23,20 @@ use tactus_telemetry::error_text;
 use arguments::Arguments;
 use error::{Error, Result};
 
-/// The exit code of a `verify` that found damage which is still there.
+/// The exit code of a `verify` that found damage which is still there, and of a `migrate` with something to look at.
 const EXIT_DAMAGE: u8 = 3;
+/// The exit code of a `migrate` of what Tactus does not start with.
+const EXIT_REFUSED: u8 = 4;
 
 /// What a command that worked found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Nothing wrong.
     Fine,
-    /// Blocks that are damaged.
+    /// Blocks that are damaged, or keys that somebody must look at.
     Damage,
+    /// Keys that stop a start.
+    Refused,
 }
 
 fn main() -> ExitCode {
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Damage) => ExitCode::from(EXIT_DAMAGE),
+        Ok(Outcome::Refused) => ExitCode::from(EXIT_REFUSED),
         // Whoever read our output has seen enough: `tactusctl … | head`.
         Err(Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS

@@ -1,7 +1,7 @@
 //! Fields that are one scalar.
 
 use super::opaque::MASK;
-use super::{Field, Reader, resolved};
+use super::{Field, Reader, Unitless, resolved};
 use crate::duration::{GoDuration, PromDuration, parse_go, parse_prometheus};
 use crate::yaml::{Content, Node, Resolved, Value};
 
@@ -147,11 +147,8 @@ impl Field for GoDuration {
                 Err(_) => reader.mismatch_because(node, "duration", ": out of range"),
             }
             if nanos != 0 {
-                let warning = format!(
-                    "{}: {nanos} without a unit is taken as nanoseconds (line {})",
-                    reader.path, node.line
-                );
-                reader.warnings.push(warning);
+                let key = reader.path.clone();
+                reader.unitless.push(Unitless { key, line: node.line, nanos });
             }
             return;
         }

@@ -1,7 +1,7 @@
 //! Sections: structs whose fields are keys, declared by one macro.
 
 use super::{Reader, Row};
-use crate::yaml::{Key, Node, Value};
+use crate::yaml::{Key, Node, Value, join};
 
 /// A struct with one key a field.
 pub(crate) trait Section {
@@ -18,10 +18,14 @@ pub(crate) trait Section {
 /// Reads all entries of `node` into `section`, noting unknown and repeated keys.
 pub(crate) fn read_section<T: Section>(section: &mut T, node: &Node, reader: &mut Reader) {
     for (key, value) in reader.entries(node, already_set) {
-        let known = section.read_entry(&key.text, value, reader)
-            || (reader.dashes_allowed()
-                && section.read_entry(&key.text.replace('-', "_"), value, reader));
-        if !known {
+        if section.read_entry(&key.text, value, reader) {
+            continue;
+        }
+        let proper = key.text.replace('-', "_");
+        if reader.dashes_allowed() && section.read_entry(&proper, value, reader) {
+            let paths = (join(&reader.path, &key.text), join(&reader.path, &proper));
+            reader.dashed.push(paths);
+        } else {
             reader.unknown(key);
         }
     }

@@ -1,8 +1,8 @@
 //! The older, flat layout of limits: `max_traces_per_user` instead of
 //! `ingestion.max_traces_per_user`.
 
-use super::put;
-use crate::field::{Problem, Reader, Section};
+use super::{Rewritten, keys, put};
+use crate::field::{Problem, ProblemKind, Reader, Section};
 use crate::sections::overrides::{Limits, Overrides};
 use crate::yaml::{Key, Node};
 
@@ -17,81 +17,112 @@ const SECTION_KEYS: [&str; 4] = [
 /// The type name in error texts.
 const FLAT_TYPE: &str = "overrides.legacyConfig";
 
-/// Turns a flat `overrides` section into the scoped one; true when it was flat.
+/// How the `overrides` section of the main file is laid out.
+#[derive(Debug)]
+pub(crate) enum Layout {
+    /// As Tempo 2.3 and later document it.
+    Scoped,
+    /// As before; the tree has the scoped layout now.
+    Flat,
+    /// Neither: the problems of the reading that has fewer. The tree has that reading without what is wrong in it.
+    Broken(Vec<Problem>),
+}
+
+/// Turns a flat `overrides` section into the scoped one.
 ///
-/// The layouts cannot be mixed: the section is read as scoped first, and any error there makes it
-/// flat. An error in both leaves the section out and is one problem with both texts.
-pub(crate) fn rewrite_main(root: &mut Node, problems: &mut Vec<Problem>) -> bool {
-    let Some(section) = root.get_mut("overrides") else { return false };
+/// The layouts cannot be mixed: the section is read as scoped first, and any error there makes it flat. An error in both
+/// is one problem with both texts.
+pub(crate) fn rewrite_main(
+    root: &mut Node,
+    problems: &mut Vec<Problem>,
+    rewritten: &mut Vec<Rewritten>,
+) -> Layout {
+    let Some(section) = root.get_mut("overrides") else { return Layout::Scoped };
     if section.is_null() {
-        return false;
+        return Layout::Scoped;
     }
-    let Some(scoped_error) = error_of(section) else { return false };
-    let flat_error = match to_scoped_section(section) {
-        Ok(scoped) => match error_of(&scoped) {
-            None => {
-                *section = scoped;
-                return true;
-            }
-            Some(error) => error,
-        },
-        Err(error) => error,
+    let scoped = reading(section);
+    let Some(scoped_error) = scoped.report() else { return Layout::Scoped };
+    let mut moved = Vec::new();
+    let (flat, mut flat_reader) = to_scoped_section(section, &mut moved);
+    if flat_reader.problems.is_empty() {
+        flat_reader.problems = reading(&flat).problems;
+    }
+    let Some(flat_error) = flat_reader.report() else {
+        *section = flat;
+        rewritten.append(&mut moved);
+        return Layout::Flat;
     };
     let text = format!(
         "failed to unmarshal config: {scoped_error}; also failed in legacy format: {flat_error}"
     );
-    problems.push(Problem { line: section.line, text });
-    section.content = Node::map(section.line, Vec::new()).content;
-    false
+    let key = "overrides".to_owned();
+    problems.push(Problem { line: section.line, text, key, kind: ProblemKind::Type });
+    if flat_reader.problems.len() < scoped.problems.len() {
+        *section = flat;
+        rewritten.append(&mut moved);
+        return Layout::Broken(flat_reader.problems);
+    }
+    Layout::Broken(scoped.problems)
 }
 
-/// What is wrong with `section` in the scoped layout.
-fn error_of(section: &Node) -> Option<String> {
+/// What reading `section` in the scoped layout finds.
+fn reading(section: &Node) -> Reader {
     let mut reader = Reader::default();
     reader.entry("overrides", section, &mut Overrides::default());
-    reader.report()
+    reader
 }
 
-fn to_scoped_section(section: &Node) -> Result<Node, String> {
+fn to_scoped_section(section: &Node, rewritten: &mut Vec<Rewritten>) -> (Node, Reader) {
     let Some(entries) = section.entries() else {
-        return Err(format!("cannot unmarshal into {FLAT_TYPE}"));
+        let mut reader = Reader { path: "overrides".to_owned(), ..Reader::default() };
+        reader.mismatch(section, FLAT_TYPE);
+        return (section.clone(), reader);
     };
     let (kept, limits): (Vec<_>, Vec<_>) =
         entries.iter().cloned().partition(|(key, _)| SECTION_KEYS.contains(&key.text.as_str()));
-    let defaults = flat_to_scoped(&Node::map(section.line, limits))?;
+    let places = (keys("overrides"), keys("overrides.defaults"));
+    let limits = Node::map(section.line, limits);
+    let (defaults, reader) = flat_to_scoped(&limits, &places.0, &places.1, rewritten);
     let mut scoped = Node::map(section.line, kept);
     put(&mut scoped, &["defaults"], defaults, section.line);
-    Ok(scoped)
+    (scoped, reader)
 }
 
-/// The limits of one tenant, flat to scoped.
-///
-/// Errors: the report of all keys that the flat layout does not have.
-pub(crate) fn flat_to_scoped(limits: &Node) -> Result<Node, String> {
+/// The limits of one tenant that stand at `from`, flat to scoped, without what the flat layout does not have: the reader
+/// notes that. Each key is noted as moved to below `to`.
+pub(crate) fn flat_to_scoped(
+    limits: &Node,
+    from: &[String],
+    to: &[String],
+    rewritten: &mut Vec<Rewritten>,
+) -> (Node, Reader) {
+    let mut reader = Reader { path: from.join("."), ..Reader::default() };
+    let mut scoped = Node::map(limits.line, Vec::new());
     let Some(entries) = limits.entries() else {
-        return Err(format!("cannot unmarshal into {FLAT_TYPE}"));
+        reader.mismatch(limits, FLAT_TYPE);
+        return (scoped, reader);
     };
     let names = flat_names();
-    let mut reader = Reader::default();
-    let mut scoped = Node::map(limits.line, Vec::new());
     for (key, value) in entries {
         let Some((_, path)) = names.iter().find(|(flat, _)| *flat == key.text) else {
             let text = format!("field {} not found in type {FLAT_TYPE}", key.text);
-            reader.problems.push(Problem { line: key.line, text });
+            reader.problem(key, text, ProblemKind::Unknown);
             continue;
         };
-        let path: Vec<&str> = path.split('.').collect();
-        if !put(&mut scoped, &path, value.clone(), key.line) {
+        let parts: Vec<&str> = path.split('.').collect();
+        if put(&mut scoped, &parts, value.clone(), key.line) {
+            let from = from.iter().cloned().chain([key.text.clone()]).collect();
+            let to = to.iter().cloned().chain(keys(path)).collect();
+            rewritten.push(Rewritten { from, to: Some(to), warning: None });
+        } else {
             let text = format!("field {} already set in type {FLAT_TYPE}", key.text);
-            reader.problems.push(Problem { line: key.line, text });
+            reader.problem(key, text, ProblemKind::Duplicate);
         }
     }
     // Keys carry the line of the flat key, so problems of the scoped reading point to the file.
     restore_lines(&mut scoped);
-    match reader.report() {
-        Some(report) => Err(report),
-        None => Ok(scoped),
-    }
+    (scoped, reader)
 }
 
 /// A mapping that was made on the way starts where its first entry stands.

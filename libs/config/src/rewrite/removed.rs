@@ -1,6 +1,6 @@
 //! Keys that earlier releases had: dropped or moved, with a warning.
 
-use super::{put, take};
+use super::{Rewritten, keys, put, take};
 use crate::yaml::Node;
 
 /// An old key and, when its value still means something, the key that has it now.
@@ -66,20 +66,21 @@ const REMOVED: &[Removed] = &[
 
 /// Takes the old keys out of the tree, putting values where they belong now. A key under its new
 /// name is stronger than the same key under its old one.
-pub(super) fn rewrite(root: &mut Node, warnings: &mut Vec<String>) {
+pub(super) fn rewrite(root: &mut Node, rewritten: &mut Vec<Rewritten>) {
     for Removed { key, now } in REMOVED {
         let path: Vec<&str> = key.split('.').collect();
         let Some((found, value)) = take(root, &path) else { continue };
-        warnings.push(match now {
-            None => format!("deprecated key {key} ignored"),
+        let (to, text) = match now {
+            None => (None, format!("deprecated key {key} ignored")),
             Some(now) => {
                 let path: Vec<&str> = now.split('.').collect();
                 if put(root, &path, value, found.line) {
-                    format!("deprecated key {key} taken as {now}")
+                    (Some(keys(now)), format!("deprecated key {key} taken as {now}"))
                 } else {
-                    format!("deprecated key {key} ignored, since {now} is set")
+                    (None, format!("deprecated key {key} ignored, since {now} is set"))
                 }
             }
-        });
+        };
+        rewritten.push(Rewritten { from: keys(key), to, warning: Some(text) });
     }
 }

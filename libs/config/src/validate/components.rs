@@ -1,5 +1,6 @@
 //! Rules of one component each.
 
+use super::Invalid;
 use crate::sections::distributor::Forwarder;
 use crate::sections::object_store::S3;
 use crate::sections::receivers::{JaegerProtocols, OtlpProtocols, ReceiverUdp, Receivers};
@@ -7,38 +8,45 @@ use crate::sections::root::Config;
 use crate::sections::server::ServerTls;
 use crate::unsupported::{BACKENDS, KNOWN_BLOCKS, WRITABLE_BLOCKS};
 
-fn ensure(condition: bool, text: &str) -> Result<(), String> {
-    if condition { Ok(()) } else { Err(text.to_owned()) }
+fn ensure(key: &str, condition: bool, text: &str) -> Result<(), Invalid> {
+    if condition { Ok(()) } else { Err(Invalid::new(key, text)) }
 }
 
-pub(super) fn server(config: &Config) -> Result<(), String> {
+pub(super) fn server(config: &Config) -> Result<(), Invalid> {
     let server = &config.server;
     let level = &server.log_level;
     if !matches!(level.as_str(), "debug" | "info" | "warn" | "error") {
-        return Err(format!("unrecognized log level {level:?}"));
+        return Err(Invalid::new("server.log_level", format!("unrecognized log level {level:?}")));
     }
     let format = &server.log_format;
     if !matches!(format.as_str(), "logfmt" | "json") {
-        return Err(format!("unrecognized log format {format:?}"));
+        return Err(Invalid::new(
+            "server.log_format",
+            format!("unrecognized log format {format:?}"),
+        ));
     }
-    for network in [&server.http_listen_network, &server.grpc_listen_network] {
+    for (key, network) in [
+        ("server.http_listen_network", &server.http_listen_network),
+        ("server.grpc_listen_network", &server.grpc_listen_network),
+    ] {
         if !matches!(network.as_str(), "tcp" | "tcp4" | "tcp6") {
-            return Err(format!("unknown listen network {network:?}"));
+            return Err(Invalid::new(key, format!("unknown listen network {network:?}")));
         }
     }
     let version = &server.tls_min_version;
     if !is_tls_version(version) {
-        return Err(format!("TLS version {version:?} not recognized"));
+        let text = format!("TLS version {version:?} not recognized");
+        return Err(Invalid::new("server.tls_min_version", text));
     }
-    server_tls(&server.http_tls_config)?;
-    server_tls(&server.grpc_tls_config)
+    server_tls("server.http_tls_config", &server.http_tls_config)?;
+    server_tls("server.grpc_tls_config", &server.grpc_tls_config)
 }
 
 fn is_tls_version(version: &str) -> bool {
     matches!(version, "" | "VersionTLS10" | "VersionTLS11" | "VersionTLS12" | "VersionTLS13")
 }
 
-fn server_tls(tls: &ServerTls) -> Result<(), String> {
+fn server_tls(key: &str, tls: &ServerTls) -> Result<(), Invalid> {
     let verifies = match tls.client_auth_type.as_str() {
         ""
         | "NoClientCert"
@@ -46,27 +54,37 @@ fn server_tls(tls: &ServerTls) -> Result<(), String> {
         | "RequireClientCert"
         | "RequireAnyClientCert" => false,
         "VerifyClientCertIfGiven" | "RequireAndVerifyClientCert" => true,
-        other => return Err(format!("invalid ClientAuth: {other}")),
+        other => {
+            let key = format!("{key}.client_auth_type");
+            return Err(Invalid::new(&key, format!("invalid ClientAuth: {other}")));
+        }
     };
     let has_authorities = !tls.client_ca_file.is_empty() || !tls.client_ca.is_empty();
     ensure(
+        key,
         !tls.enabled() || !has_authorities || verifies,
         "client CA's have been configured without a Client Auth Policy",
     )
 }
 
-pub(super) fn receivers(receivers: &Receivers) -> Result<(), String> {
+pub(super) fn receivers(receivers: &Receivers) -> Result<(), Invalid> {
     // Nobody would notice that nothing is read from there.
     if let Some(name) = receivers.kafka.keys().next() {
-        return Err(format!(
-            "distributor.receivers.{name}: this version does not read from Kafka; a collector with a Kafka receiver and an OTLP exporter does"
+        let key = format!("distributor.receivers.{name}");
+        return Err(Invalid::new(
+            &key,
+            format!(
+                "distributor.receivers.{name}: this version does not read from Kafka; a collector with a Kafka receiver and an OTLP exporter does"
+            ),
         ));
     }
     for (name, receiver) in &receivers.otlp {
         let OtlpProtocols { grpc, http } = &receiver.protocols;
         if grpc.is_none() && http.is_none() {
-            return Err(format!(
-                "{name}: must specify at least one protocol when using the OTLP receiver"
+            let key = format!("distributor.receivers.{name}");
+            return Err(Invalid::new(
+                &key,
+                format!("{name}: must specify at least one protocol when using the OTLP receiver"),
             ));
         }
     }
@@ -87,30 +105,44 @@ pub(super) fn receivers(receivers: &Receivers) -> Result<(), String> {
             && thrift_http.is_none()
             && udp.iter().all(|(_, protocol)| protocol.is_none())
         {
-            return Err(format!(
-                "{name}: must specify at least one protocol when using the Jaeger receiver"
+            let key = format!("distributor.receivers.{name}");
+            return Err(Invalid::new(
+                &key,
+                format!(
+                    "{name}: must specify at least one protocol when using the Jaeger receiver"
+                ),
             ));
         }
         for (protocol, udp) in udp {
             let Some(udp) = udp else { continue };
-            packets(udp).map_err(|cause| format!("{name}.protocols.{protocol}: {cause}"))?;
+            let key = format!("distributor.receivers.{name}.protocols.{protocol}");
+            packets(&key, udp).map_err(|invalid| {
+                let text = format!("{name}.protocols.{protocol}: {}", invalid.text);
+                Invalid { text, ..invalid }
+            })?;
         }
     }
     Ok(())
 }
 
 /// A UDP listener. A packet cannot be larger than its length field says.
-fn packets(udp: &ReceiverUdp) -> Result<(), String> {
-    ensure(udp.queue_size > 0, "queue_size must be positive")?;
-    ensure((1..=65_535).contains(&udp.max_packet_size), "max_packet_size must be 1 to 65535")?;
-    ensure((1..=10_000).contains(&udp.workers), "workers must be 1 to 10000")?;
+fn packets(receiver: &str, udp: &ReceiverUdp) -> Result<(), Invalid> {
+    let key = |name: &str| format!("{receiver}.{name}");
+    ensure(&key("queue_size"), udp.queue_size > 0, "queue_size must be positive")?;
     ensure(
+        &key("max_packet_size"),
+        (1..=65_535).contains(&udp.max_packet_size),
+        "max_packet_size must be 1 to 65535",
+    )?;
+    ensure(&key("workers"), (1..=10_000).contains(&udp.workers), "workers must be 1 to 10000")?;
+    ensure(
+        &key("socket_buffer_size"),
         i32::try_from(udp.socket_buffer_size).is_ok_and(|bytes| bytes >= 0),
         "socket_buffer_size must be 0 to 2147483647",
     )
 }
 
-pub(super) fn forwarders(forwarders: &[Forwarder]) -> Result<(), String> {
+pub(super) fn forwarders(forwarders: &[Forwarder]) -> Result<(), Invalid> {
     for (index, forwarder) in forwarders.iter().enumerate() {
         let cause = if forwarder.name.is_empty() {
             "name is empty".to_owned()
@@ -123,47 +155,73 @@ pub(super) fn forwarders(forwarders: &[Forwarder]) -> Result<(), String> {
         } else {
             continue;
         };
-        return Err(format!("failed to validate config at index={index}: {cause}"));
+        let key = format!("distributor.forwarders.{index}");
+        let text = format!("failed to validate config at index={index}: {cause}");
+        return Err(Invalid::new(&key, text));
     }
     Ok(())
 }
 
-pub(super) fn frontend(config: &Config) -> Result<(), String> {
+pub(super) fn frontend(config: &Config) -> Result<(), Invalid> {
     let frontend = &config.query_frontend;
     let (search, metrics) = (&frontend.search, &frontend.metrics);
-    ensure(frontend.max_batch_size > 0, "max_batch_size must be positive")?;
     ensure(
+        "query_frontend.max_batch_size",
+        frontend.max_batch_size > 0,
+        "max_batch_size must be positive",
+    )?;
+    ensure(
+        "query_frontend.trace_by_id.query_shards",
         (2..=100_000).contains(&frontend.trace_by_id.query_shards),
         "frontend query shards should be between 2 and 100000 (both inclusive)",
     )?;
     ensure(
+        "query_frontend.search.concurrent_jobs",
         search.concurrent_jobs > 0,
         "frontend search concurrent requests should be greater than 0",
     )?;
     ensure(
+        "query_frontend.search.target_bytes_per_job",
         search.target_bytes_per_job > 0,
         "frontend search target bytes per request should be greater than 0",
     )?;
     ensure(
+        "query_frontend.search.query_backend_after",
         search.query_backend_after <= search.query_ingesters_until,
         "query backend after should be less than or equal to query ingester until",
     )?;
-    ensure(search.most_recent_shards > 0, "most recent shards must be greater than 0")?;
     ensure(
+        "query_frontend.search.most_recent_shards",
+        search.most_recent_shards > 0,
+        "most recent shards must be greater than 0",
+    )?;
+    ensure(
+        "query_frontend.metrics.concurrent_jobs",
         metrics.concurrent_jobs > 0,
         "frontend metrics concurrent requests should be greater than 0",
     )?;
     ensure(
+        "query_frontend.metrics.target_bytes_per_job",
         metrics.target_bytes_per_job > 0,
         "frontend metrics target bytes per request should be greater than 0",
     )?;
-    ensure(metrics.interval.as_nanos() > 0, "frontend metrics interval should be greater than 0")?;
+    ensure(
+        "query_frontend.metrics.interval",
+        metrics.interval.as_nanos() > 0,
+        "frontend metrics interval should be greater than 0",
+    )?;
     let cutoff = frontend.query_end_cutoff;
     if !cutoff.is_zero() {
-        for after in [search.query_backend_after, metrics.query_backend_after] {
+        for (key, after) in [
+            ("query_frontend.search.query_backend_after", search.query_backend_after),
+            ("query_frontend.metrics.query_backend_after", metrics.query_backend_after),
+        ] {
             if after <= cutoff {
-                return Err(format!(
-                    "QueryBackendAfter ({after}) must be greater than query end cutoff ({cutoff})"
+                return Err(Invalid::new(
+                    key,
+                    format!(
+                        "QueryBackendAfter ({after}) must be greater than query end cutoff ({cutoff})"
+                    ),
                 ));
             }
         }
@@ -171,84 +229,117 @@ pub(super) fn frontend(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn querier(config: &Config) -> Result<(), String> {
+pub(super) fn querier(config: &Config) -> Result<(), Invalid> {
     // Members of a cluster find its query-frontends by themselves.
     let gossips = config.ingester.lifecycler.ring.kvstore.store == "memberlist";
     let needs_address = config.target == "querier" && !gossips;
     ensure(
+        "querier.frontend_worker.frontend_address",
         !needs_address || !config.querier.frontend_worker.frontend_address.is_empty(),
         "frontend worker address not specified",
     )
 }
 
-pub(super) fn storage(config: &Config) -> Result<(), String> {
+pub(super) fn storage(config: &Config) -> Result<(), Invalid> {
     let trace = &config.storage.trace;
     let backend = trace.backend.as_str();
     // An empty backend is an error only for components that need a store: theirs to report.
     if !backend.is_empty() && !BACKENDS.contains(&backend) {
-        return Err(format!("unknown backend {backend}"));
+        return Err(Invalid::new("storage.trace.backend", format!("unknown backend {backend}")));
     }
-    ensure(!trace.wal.path.is_empty(), "please provide a path for the WAL")?;
+    ensure(
+        "storage.trace.wal.path",
+        !trace.wal.path.is_empty(),
+        "please provide a path for the WAL",
+    )?;
     let block = &trace.block;
     if !KNOWN_BLOCKS.contains(&block.version.as_str()) {
-        return Err(format!("{} is not a valid block version", block.version));
+        let text = format!("{} is not a valid block version", block.version);
+        return Err(Invalid::new("storage.trace.block.version", text));
     }
     if !WRITABLE_BLOCKS.contains(&block.version.as_str()) {
-        return Err(format!("{} is not a valid block version for creating blocks", block.version));
+        let text = format!("{} is not a valid block version for creating blocks", block.version);
+        return Err(Invalid::new("storage.trace.block.version", text));
     }
     let rate = block.bloom_filter_false_positive;
     if !(rate > 0.0 && rate < 1.0) {
-        return Err(format!("invalid bloom filter fp rate {rate}"));
+        let text = format!("invalid bloom filter fp rate {rate}");
+        return Err(Invalid::new("storage.trace.block.bloom_filter_false_positive", text));
     }
     ensure(
+        "storage.trace.block.bloom_filter_shard_size_bytes",
         block.bloom_filter_shard_size_bytes > 0,
         "positive value required for bloom-filter shard size",
     )?;
     ensure(
+        "storage.trace.block.parquet_row_group_size_bytes",
         block.parquet_row_group_size_bytes > 0,
         "positive value required for the size of a row group",
     )?;
-    ensure(block.v2_index_downsample_bytes > 0, "positive index downsample required")?;
-    ensure(block.v2_index_page_size_bytes > 0, "positive index page size required")?;
-    super::dedicated_columns(&block.version, &block.parquet_dedicated_columns)?;
+    ensure(
+        "storage.trace.block.v2_index_downsample_bytes",
+        block.v2_index_downsample_bytes > 0,
+        "positive index downsample required",
+    )?;
+    ensure(
+        "storage.trace.block.v2_index_page_size_bytes",
+        block.v2_index_page_size_bytes > 0,
+        "positive index page size required",
+    )?;
+    super::dedicated_columns(&block.version, &block.parquet_dedicated_columns)
+        .map_err(|text| Invalid::new("storage.trace.block.parquet_dedicated_columns", text))?;
     s3(&trace.s3)?;
-    ensure(!config.compactor.compaction.compaction_window.is_zero(), "compaction window can't be 0")
+    ensure(
+        "compactor.compaction.compaction_window",
+        !config.compactor.compaction.compaction_window.is_zero(),
+        "compaction window can't be 0",
+    )
 }
 
-fn s3(s3: &S3) -> Result<(), String> {
+fn s3(s3: &S3) -> Result<(), Invalid> {
     ensure(
+        "storage.trace.s3.sse.type",
         matches!(s3.sse.type_.as_str(), "" | "SSE-S3" | "SSE-KMS" | "SSE-C"),
         "unsupported S3 SSE type",
     )?;
     let tls = &s3.tls;
     if !is_tls_version(&tls.tls_min_version) {
-        return Err(format!("unknown minimum TLS version: {:?}", tls.tls_min_version));
+        let text = format!("unknown minimum TLS version: {:?}", tls.tls_min_version);
+        return Err(Invalid::new("storage.trace.s3.tls_min_version", text));
     }
     ensure(
+        "storage.trace.s3.tls_cert_path",
         tls.tls_cert_path.is_empty() || !tls.tls_key_path.is_empty(),
         "certificate given but no key configured",
     )?;
     ensure(
+        "storage.trace.s3.tls_key_path",
         tls.tls_key_path.is_empty() || !tls.tls_cert_path.is_empty(),
         "key given but no certificate configured",
     )
 }
 
-pub(super) fn generator(config: &Config) -> Result<(), String> {
+pub(super) fn generator(config: &Config) -> Result<(), Invalid> {
     let generator = &config.metrics_generator;
     let limiter = generator.limiter_type.as_str();
     if !matches!(limiter, "series" | "entity") {
-        return Err(format!("invalid limiter type: {limiter}, valid values are series and entity"));
+        let text = format!("invalid limiter type: {limiter}, valid values are series and entity");
+        return Err(Invalid::new("metrics_generator.limiter_type", text));
     }
     let codec = generator.codec.as_str();
     if !matches!(codec, "push-bytes" | "otlp") {
-        return Err(format!("invalid codec: {codec}, valid choices are [push-bytes otlp]"));
+        let text = format!("invalid codec: {codec}, valid choices are [push-bytes otlp]");
+        return Err(Invalid::new("metrics_generator.codec", text));
     }
-    for remote in &generator.storage.remote_write {
+    for (index, remote) in generator.storage.remote_write.iter().enumerate() {
         if remote.url.is_empty() {
-            return Err(format!(
-                "invalid remote write config {:?}: url for remote_write is empty",
-                remote.name
+            let key = format!("metrics_generator.storage.remote_write.{index}");
+            return Err(Invalid::new(
+                &key,
+                format!(
+                    "invalid remote write config {:?}: url for remote_write is empty",
+                    remote.name
+                ),
             ));
         }
     }

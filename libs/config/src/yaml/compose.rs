@@ -58,7 +58,7 @@ impl Composer {
                 let plain = style == ScalarStyle::Plain && !tagged(&tag, "str");
                 // `!!int "5"` asks for the plain reading of a quoted text.
                 let plain = plain || ["int", "float", "bool"].iter().any(|name| tagged(&tag, name));
-                let scalar = Scalar { text: text.into_owned(), plain };
+                let scalar = Scalar { text: text.into_owned(), plain, written: None };
                 self.count(1, line)?;
                 self.finish(Node { line, content: Content::Scalar(scalar) }, anchor, 1)
             }

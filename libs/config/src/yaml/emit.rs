@@ -4,7 +4,7 @@ use super::{Resolved, Scalar, Value, resolve};
 use std::fmt::Write;
 
 /// `value` as a YAML document that both YAML 1.1 and 1.2 readers understand alike.
-pub(crate) fn emit(value: &Value) -> String {
+pub fn emit(value: &Value) -> String {
     let mut out = String::new();
     match value {
         Value::Map(entries) if !entries.is_empty() => emit_map(entries, 0, &mut out),
@@ -51,10 +51,31 @@ fn emit_nested(value: &Value, indent: usize, out: &mut String) {
             out.push('\n');
             emit_list(items, indent, out);
         }
+        Value::Text(text) if fits_block(text) => {
+            let chomp = if text.ends_with('\n') { "" } else { "-" };
+            let _ = writeln!(out, " |{chomp}");
+            for line in text.lines() {
+                if !line.is_empty() {
+                    let _ = write!(out, "{:indent$}{line}", "");
+                }
+                out.push('\n');
+            }
+        }
         leaf => {
             let _ = writeln!(out, " {}", inline(leaf));
         }
     }
+}
+
+/// Whether a text of several lines can stand as a block of lines, which is easier to read and to edit than one quoted line.
+fn fits_block(text: &str) -> bool {
+    let printable = |c: char| c == '\n' || (c.is_ascii() && !c.is_ascii_control());
+    let lines = text.strip_suffix('\n').unwrap_or(text);
+    lines.contains('\n')
+        && text.chars().all(printable)
+        && !lines.starts_with([' ', '\n'])
+        && !lines.ends_with('\n')
+        && lines.split('\n').all(|line| !line.ends_with(' '))
 }
 
 /// One value on one line; also how the manual prints defaults.
@@ -73,6 +94,7 @@ pub(crate) fn inline(value: &Value) -> String {
         }
         Value::Float(number) => format!("{number:?}"),
         Value::Text(value) => text(value),
+        Value::Verbatim(text) => text.clone(),
         Value::List(items) => {
             format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", "))
         }
@@ -90,11 +112,12 @@ fn text(value: &str) -> String {
     let simple = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
     let plain = value.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_'))
         && value.chars().all(simple)
-        && resolve(&Scalar { text: value.to_owned(), plain: true }) == Resolved::Text;
+        && resolve(&Scalar::new(value, true)) == Resolved::Text;
     if plain { value.to_owned() } else { quoted(value) }
 }
 
-fn quoted(value: &str) -> String {
+/// In double quotes.
+pub(super) fn quoted(value: &str) -> String {
     let mut out = String::with_capacity(value.len() + 2);
     out.push('"');
     for c in value.chars() {

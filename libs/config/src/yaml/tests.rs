@@ -6,7 +6,7 @@ fn node(text: &str) -> Node {
 }
 
 fn plain(text: &str) -> Resolved {
-    resolve(&Scalar { text: text.to_owned(), plain: true })
+    resolve(&Scalar::new(text, true))
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn plain_scalars_resolve_as_yaml_1_1() {
     for text in ["yES", "1h", "10MB", "nan", "inf", "+-1", "0x", "1e", ".", "1.2.3", "190:20"] {
         assert_eq!(plain(text), Resolved::Text, "{text}");
     }
-    let quoted = Scalar { text: "yes".to_owned(), plain: false };
+    let quoted = Scalar::new("yes", false);
     assert_eq!(resolve(&quoted), Resolved::Text);
 }
 

@@ -1,0 +1,288 @@
+//! What becomes of each key of a file that was made for Tempo, and the file as it is written for Tactus.
+//!
+//! Nothing is known here about keys: the tables of old keys (`rewrite`), of keys without effect (`unsupported` and the
+//! manual), of suspect values (`check`), of rules (`validate`) and of what is different (`differences`) say everything.
+
+use crate::check::Remedy;
+use crate::expand::{self, ExpandError, Held};
+use crate::field::{Field, Problem, ProblemKind, Reader, Unitless};
+use crate::rewrite::{self, Layout, Rewritten, keys};
+use crate::sections::root::Config;
+use crate::yaml::{self, Content, Node};
+use crate::{adjust, check, differences, load, unsupported, validate};
+
+mod document;
+mod judge;
+mod tenants;
+mod tree;
+
+use judge::Judge;
+pub use tenants::migrate_overrides;
+
+/// What becomes of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It means the same.
+    Honoured,
+    /// It means the same under another name.
+    Renamed,
+    /// It has no effect.
+    Ignored,
+    /// Its default or meaning is another, or it looks like a mistake.
+    Changed,
+    /// There is no such key.
+    Unknown,
+    /// It stops the start.
+    Refused,
+}
+
+impl Verdict {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Honoured => "honoured",
+            Self::Renamed => "renamed",
+            Self::Ignored => "ignored",
+            Self::Changed => "changed",
+            Self::Unknown => "unknown",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What becomes of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Dotted path; items of lists by their number from 0.
+    pub key: String,
+    /// Line in the file, from 1; none for a key that the file leaves out.
+    pub line: Option<usize>,
+    /// What becomes of it.
+    pub verdict: Verdict,
+    /// Its path here, if that is another.
+    pub now: Option<String>,
+    /// Why, and what to do. Never shows values that may be secret.
+    pub why: String,
+}
+
+/// What becomes of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migration {
+    /// One for each key of the file and for what it leaves out, in the order of lines.
+    pub findings: Vec<Finding>,
+    /// The file to start Tactus with; none if a variable holds more than one value, so that its place is not known.
+    pub document: Option<String>,
+    /// What Tactus would still say about that file; empty when it starts without a warning.
+    pub left: Vec<String>,
+}
+
+/// Why a file cannot be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MigrateError {
+    /// The file's variables cannot be expanded.
+    #[error("failed to expand variables: {0}")]
+    Expand(#[from] ExpandError),
+    /// The file is not YAML.
+    #[error("{0}")]
+    Syntax(String),
+}
+
+/// Variables of the environment, where they are to be expanded.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Looks at a configuration file of Tempo 2.x.
+///
+/// `target` is the process's `-target`, if a flag gives it; `env` is there where variables are to be expanded: they stay
+/// variables in what is written. Errors: not YAML, variables that cannot be expanded.
+pub fn migrate_config(
+    text: &str,
+    target: Option<&str>,
+    env: Option<Environment<'_>>,
+) -> Result<Migration, MigrateError> {
+    let source = Source::read(text, env)?;
+    let mut root = source.root.clone();
+    let mut rewritten = Vec::new();
+    rewrite::rewrite(&mut root, &mut rewritten);
+    let layout = rewrite::rewrite_main(&mut root, &mut Vec::new(), &mut rewritten);
+    let (config, reader) = read(&root, target);
+    tree::rename(&mut root, dashed(&reader), &mut rewritten);
+    tree::rename(&mut root, judge::older_names(), &mut rewritten);
+    if !config.storage.trace.cache.is_empty()
+        && let Ok(caches) = config.all_caches()
+        && let Some((old, _)) = caches.last()
+    {
+        rewrite::old_cache(&mut root, &old.roles, &mut rewritten);
+    }
+    let (config, mut reader) = read(&root, target);
+    if let Layout::Broken(problems) = layout {
+        let known =
+            |problem: &Problem| reader.problems.iter().any(|other| other.key == problem.key);
+        let further: Vec<_> = problems.into_iter().filter(|problem| !known(problem)).collect();
+        reader.problems.extend(further);
+    }
+    let mut notes = of_reader(&reader);
+    let written = |key: &str| tree::node_at(&root, &keys(key)).is_some();
+    let different = differences::differences(&config, written);
+    let settled: Vec<String> = different.iter().map(|difference| difference.key.clone()).collect();
+    notes.extend(different.into_iter().map(Note::from));
+    for suspect in check::suspects(&config) {
+        notes.extend(of_suspect(suspect, written));
+    }
+    let clustered = load::asks_for_gossip(&root);
+    let mut adjusted = config;
+    adjust::for_target(&mut adjusted, "localhost", clustered);
+    let invalid = validate::invalid(&adjusted);
+    notes.extend(invalid.into_iter().filter(|invalid| !settled.contains(&invalid.key)).map(
+        |invalid| Note {
+            key: invalid.key,
+            verdict: Verdict::Refused,
+            text: invalid.text,
+            remedy: Remedy::Decide,
+            spreads: false,
+        },
+    ));
+    let judge = Judge { source: &source, root, rewritten, notes, tenants: false };
+    let findings = judge.findings();
+    let document = judge.document(&findings);
+    let left = match &document {
+        Some(document) => still_said(document, target, env),
+        None => vec![MORE_THAN_ONE_VALUE.to_owned()],
+    };
+    Ok(Migration { findings, document, left })
+}
+
+const MORE_THAN_ONE_VALUE: &str =
+    "a variable holds more than one value: nothing can be written that keeps it a variable";
+
+/// A file, and where its variables stand.
+struct Source {
+    root: Node,
+    /// The variables, if there may be any.
+    held: Option<Held>,
+    /// Each variable is one value, or a part of one.
+    is_writable: bool,
+}
+
+impl Source {
+    fn read(text: &str, env: Option<Environment<'_>>) -> Result<Self, MigrateError> {
+        let parse =
+            |text: &str| yaml::parse(text).map_err(|error| MigrateError::Syntax(error.to_string()));
+        let Some(env) = env else {
+            return Ok(Self { root: parse(text)?, held: None, is_writable: true });
+        };
+        let mut root = parse(&expand::expand(text, env)?)?;
+        let held = expand::hold(text, env)?;
+        let is_writable = yaml::parse(&held.text)
+            .is_ok_and(|with_tokens| tree::annotate(&mut root, &with_tokens, &held));
+        Ok(Self { root, held: Some(held), is_writable })
+    }
+}
+
+/// Something to say about a key of the tree as it is read.
+#[derive(Debug, Clone)]
+struct Note {
+    key: String,
+    verdict: Verdict,
+    text: String,
+    remedy: Remedy,
+    /// It holds for everything below the key.
+    spreads: bool,
+}
+
+impl From<differences::Difference> for Note {
+    fn from(difference: differences::Difference) -> Self {
+        Self {
+            key: difference.key,
+            verdict: if difference.harmless { Verdict::Honoured } else { Verdict::Changed },
+            text: difference.text.to_owned(),
+            remedy: difference.remedy,
+            spreads: false,
+        }
+    }
+}
+
+fn read(root: &Node, target: Option<&str>) -> (Config, Reader) {
+    let mut config = Config::default();
+    let mut reader = Reader::default();
+    if !root.is_null() {
+        config.read(root, &mut reader);
+    }
+    if let Some(target) = target {
+        target.clone_into(&mut config.target);
+    }
+    (config, reader)
+}
+
+fn dashed(reader: &Reader) -> Vec<(String, String)> {
+    reader.dashed.clone()
+}
+
+fn of_reader(reader: &Reader) -> Vec<Note> {
+    let of_problem = |problem: &Problem| Note {
+        key: problem.key.clone(),
+        verdict: match problem.kind {
+            ProblemKind::Unknown => Verdict::Unknown,
+            ProblemKind::Duplicate | ProblemKind::Type => Verdict::Refused,
+        },
+        text: problem.text.clone(),
+        remedy: if problem.kind == ProblemKind::Duplicate {
+            Remedy::Decide
+        } else {
+            Remedy::LeaveOut
+        },
+        spreads: true,
+    };
+    let of_unitless = |unitless: &Unitless| Note {
+        key: unitless.key.clone(),
+        verdict: Verdict::Changed,
+        text: format!(
+            "{} nanoseconds, as a number without a unit is: write the unit",
+            unitless.nanos
+        ),
+        remedy: Remedy::Set(format!("{}ns", unitless.nanos)),
+        spreads: false,
+    };
+    let problems = reader.problems.iter().map(of_problem);
+    problems.chain(reader.unitless.iter().map(of_unitless)).collect()
+}
+
+/// A suspect value is noted at those of its keys that are set, else at the first.
+fn of_suspect(suspect: check::Suspect, written: impl Fn(&str) -> bool) -> Vec<Note> {
+    let set: Vec<&str> = suspect.keys.iter().copied().filter(|key| written(key)).collect();
+    let keys = if set.is_empty() { &suspect.keys[..1] } else { &set[..] };
+    let note = |key: &&str| Note {
+        key: (*key).to_owned(),
+        verdict: Verdict::Changed,
+        text: suspect.text.clone(),
+        remedy: suspect.remedy.clone(),
+        spreads: false,
+    };
+    keys.iter().map(note).collect()
+}
+
+/// What a start with this file would log or end with.
+fn still_said(document: &str, target: Option<&str>, env: Option<Environment<'_>>) -> Vec<String> {
+    let expanded = match env.map(|env| expand::expand(document, env)) {
+        None => document.to_owned(),
+        Some(Ok(text)) => text,
+        Some(Err(error)) => return vec![error.to_string()],
+    };
+    let mut document = match load::parse(&expanded) {
+        Ok(document) => document,
+        Err(error) => return vec![error],
+    };
+    let config = &mut document.config;
+    if let Some(target) = target {
+        target.clone_into(&mut config.target);
+    }
+    let mut said = check::findings(config, document.flat_overrides);
+    said.append(&mut document.warnings);
+    said.extend(unsupported::warnings(config));
+    adjust::for_target(config, "localhost", document.clustered);
+    said.extend(validate::invalid(config).into_iter().map(|invalid| invalid.text));
+    said
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! The chart tempo-distributed 1.x, each service by itself.
+
+use tactus_config::{Value, Verdict};
+
+use super::rules::{COMPONENTS, DISTRIBUTED, OF_COMPONENT, Rule};
+use super::{Move, configuration, values};
+
+/// What the chart sets where its values say nothing, and ours does not.
+const RETENTION: &str = "48h";
+/// Copies of each trace, where the values say nothing.
+const COPIES: i64 = 3;
+
+pub(super) fn convert(moved: &mut Move) {
+    let mode = "each service by itself";
+    moved.add("mode", Value::Text("distributed".to_owned()), Verdict::Honoured, mode);
+    moved.apply(DISTRIBUTED);
+    for component in COMPONENTS {
+        for (key, rule) in OF_COMPONENT {
+            if let Rule::Without(why) = rule {
+                moved.leave_out(&format!("{component}.{key}"), why);
+            }
+        }
+    }
+    if let Some(Value::Map(entries)) = moved.has("tempo").cloned() {
+        for (key, _) in entries {
+            moved.rename(&format!("tempo.{key}"), &format!("tactus.{key}"));
+        }
+    }
+    limits(moved);
+    arguments(moved, "global.extraArgs");
+    for component in COMPONENTS {
+        arguments(moved, &format!("{component}.extraArgs"));
+    }
+    for protocol in ["grpc", "http"] {
+        let path = format!("traces.otlp.{protocol}.enabled");
+        if moved.has(&path).is_none() {
+            moved.add(
+                &path,
+                Value::Bool(false),
+                Verdict::Honoured,
+                "off unless switched on, as in the other chart",
+            );
+        }
+    }
+    minio(moved);
+    moved.leave_out(
+        "metricsGenerator.config.storage.path",
+        "the chart keeps what was not sent on its volume",
+    );
+    let uses_memcached = moved.has("memcached.enabled") != Some(&Value::Bool(false));
+    configuration::take_over(moved, "distributor");
+    caches(moved, uses_memcached);
+    copies(moved);
+    retention(moved, RETENTION);
+    bucket(moved);
+}
+
+/// Before its version 1.0 the chart had limits of all tenants and of each under other names.
+fn limits(moved: &mut Move) {
+    const SECTION: [&str; 4] = [
+        "defaults",
+        "per_tenant_override_config",
+        "per_tenant_override_period",
+        "user_configurable_overrides",
+    ];
+    let by_tenant = match moved.has("overrides") {
+        Some(Value::Text(_)) => true,
+        Some(Value::Map(entries)) => {
+            !entries.is_empty() && !entries.iter().any(|(key, _)| SECTION.contains(&key.as_str()))
+        }
+        _ => false,
+    };
+    if by_tenant {
+        moved.rename("overrides", "per_tenant_overrides");
+    }
+    moved.rename("global_overrides", "overrides");
+}
+
+/// Arguments of processes that are values here.
+pub(super) fn arguments(moved: &mut Move, path: &str) {
+    let Some(Value::List(all)) = moved.has(path).cloned() else { return };
+    let name = |value: &Value| {
+        let text = values::text(value)?.trim_start_matches('-');
+        Some(text.split('=').next().unwrap_or(text).to_owned())
+    };
+    let mut kept = Vec::new();
+    for argument in all {
+        match name(&argument).as_deref() {
+            Some("config.expand-env") => {
+                values::put(&mut moved.to, "tactus.expandEnv", Value::Bool(true));
+                moved.note(path, Verdict::Renamed, Some("tactus.expandEnv"), "-config.expand-env");
+            }
+            Some("mem-ballast-size-mbs") => {
+                moved.note(
+                    path,
+                    Verdict::Ignored,
+                    None,
+                    "-mem-ballast-size-mbs is for the runtime of Go",
+                );
+            }
+            _ => kept.push(argument),
+        }
+    }
+    values::take(&mut moved.from, path);
+    if !kept.is_empty() {
+        values::put(&mut moved.from, path, Value::List(kept));
+    }
+}
+
+/// MinIO is a chart of its own there.
+fn minio(moved: &mut Move) {
+    if !moved.is_true("minio.enabled") {
+        moved.leave_out("minio", "it is off");
+        return;
+    }
+    for (key, default) in [("rootUser", "grafana-tempo"), ("rootPassword", "supersecret")] {
+        let path = format!("minio.{key}");
+        if moved.has(&path).is_none() && moved.has("minio.existingSecret").is_none() {
+            let why = "what the other chart sets: choose one of your own, or minio.existingSecret";
+            moved.add(&path, Value::Text(default.to_owned()), Verdict::Changed, why);
+        }
+    }
+    let first = |moved: &Move| match moved.has("minio.buckets") {
+        Some(Value::List(buckets)) => {
+            buckets.first().and_then(|bucket| values::get(bucket, "name")).cloned()
+        }
+        _ => None,
+    };
+    let bucket = moved.has("storage.trace.s3.bucket").cloned().or_else(|| first(moved));
+    let bucket = bucket.unwrap_or_else(|| Value::Text("tempo-traces".to_owned()));
+    moved.add("minio.bucket", bucket, Verdict::Honoured, "the bucket of the other chart");
+    moved.leave_out("minio.buckets", "minio.bucket is the one that there is");
+    for key in ["bucket", "endpoint", "access_key", "secret_key", "insecure", "forcepathstyle"] {
+        moved.leave_out(&format!("storage.trace.s3.{key}"), "minio.enabled sets it");
+    }
+}
+
+/// The cache that the chart runs is an entry of `cache.caches` there.
+fn caches(moved: &mut Move, uses_memcached: bool) {
+    let Some(Value::List(all)) = values::get(&moved.to, "cache.caches").cloned() else { return };
+    let is_own = |cache: &Value| {
+        let host = values::get(cache, "memcached.host").and_then(values::text);
+        host.is_some_and(|host| {
+            host.contains("include \"tempo.fullname\"") || host.ends_with("-memcached")
+        })
+    };
+    let (own, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(is_own);
+    if own.is_empty() {
+        return;
+    }
+    values::take(&mut moved.to, "cache.caches");
+    if !kept.is_empty() {
+        values::put(&mut moved.to, "cache.caches", Value::List(kept));
+    }
+    if !uses_memcached {
+        let why = "the memcached of the other chart, which memcached.enabled switches off";
+        moved.note("cache.caches", Verdict::Ignored, None, why);
+        return;
+    }
+    let roles = own.iter().filter_map(|cache| match values::get(cache, "roles") {
+        Some(Value::List(roles)) => Some(roles.clone()),
+        _ => None,
+    });
+    let roles: Vec<Value> = roles.flatten().collect();
+    if values::get(&moved.from, "memcached.enabled").is_none() {
+        moved.add(
+            "memcached.enabled",
+            Value::Bool(true),
+            Verdict::Honoured,
+            "on unless switched off, as in the other chart",
+        );
+    }
+    moved.add(
+        "memcached.roles",
+        Value::List(roles),
+        Verdict::Honoured,
+        "of the entry in cache.caches",
+    );
+    moved.note(
+        "cache.caches",
+        Verdict::Renamed,
+        Some("memcached"),
+        "the chart adds its memcached by itself",
+    );
+}
+
+/// Each copy of a trace needs an ingester.
+fn copies(moved: &mut Move) {
+    const FACTORS: [&str; 2] = [
+        "ingester.config.replication_factor",
+        "ingester.config.lifecycler.ring.replication_factor",
+    ];
+    let number = |values: &Value, path: &str| values::get(values, path).and_then(values::integer);
+    let copies = FACTORS.iter().find_map(|path| number(&moved.to, path)).unwrap_or(COPIES);
+    let replicas = number(&moved.from, "ingester.replicas").unwrap_or(COPIES);
+    if replicas < copies {
+        for path in FACTORS {
+            values::take(&mut moved.to, path);
+        }
+        let why = format!(
+            "ingester.replicas is {replicas}: there is no room for more copies of a trace; 3 survive the loss of one"
+        );
+        moved.add("replicationFactor", Value::Int(replicas.into()), Verdict::Changed, &why);
+    }
+    if moved.is_true("ingester.autoscaling.enabled") {
+        let least = number(&moved.from, "ingester.autoscaling.minReplicas").unwrap_or(1);
+        let copies = copies.min(replicas);
+        if least < copies {
+            values::take(&mut moved.from, "ingester.autoscaling.minReplicas");
+            let why = format!("no fewer than the {copies} copies of each trace");
+            let path = "ingester.autoscaling.minReplicas";
+            moved.add(path, Value::Int(copies.into()), Verdict::Changed, &why);
+        }
+    }
+}
+
+/// What the chart deletes blocks after, where the values do not say it.
+pub(super) fn retention(moved: &mut Move, hours: &str) {
+    const PLACES: [&str; 2] = [
+        "compactor.config.compaction.block_retention",
+        "tactus.structuredConfig.compactor.compaction.block_retention",
+    ];
+    let is_set = PLACES.iter().any(|path| values::get(&moved.to, path).is_some())
+        || values::get(&moved.to, "config").is_some()
+        || moved.is_true("useExternalConfig");
+    if !is_set {
+        let why = "what the other chart sets; 336h is what ours leaves it at";
+        moved.add(PLACES[0], Value::Text(hours.to_owned()), Verdict::Honoured, why);
+    }
+}
+
+/// Processes of their own need a bucket that all of them reach.
+fn bucket(moved: &mut Move) {
+    const PLACES: [&str; 2] =
+        ["storage.trace.backend", "tactus.structuredConfig.storage.trace.backend"];
+    let backend = PLACES.iter().rev().find_map(|path| {
+        values::get(&moved.to, path).and_then(values::text).filter(|backend| !backend.is_empty())
+    });
+    let is_there = backend.is_some_and(|backend| backend != "local")
+        || moved.is_true("minio.enabled")
+        || moved.is_true("useExternalConfig")
+        || values::get(&moved.to, "config").is_some();
+    if !is_there {
+        let why = "several processes need a bucket: set storage.trace.backend to s3, gcs or azure, or minio.enabled for a trial";
+        moved.note(PLACES[0], Verdict::Refused, None, why);
+    }
+}
