@@ -9,13 +9,14 @@
 
 mod encode;
 mod family;
+mod page_budget;
 mod process;
 mod registry;
 mod value;
 
 pub use encode::{Collected, Format, Kind};
 pub use family::{CounterVec, DEFAULT_MAX_SERIES, Family, GaugeVec, HistogramVec, OVERFLOW};
-pub use registry::Registry;
+pub use registry::{MAX_TENANT_SERIES_BYTES, Registry};
 pub use value::{
     Counter, DEFAULT_BUCKETS, Gauge, Histogram, Metric, exponential_buckets, linear_buckets,
 };

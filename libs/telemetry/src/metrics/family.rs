@@ -10,6 +10,7 @@ use hashbrown::HashTable;
 use parking_lot::RwLock;
 
 use super::encode::Families;
+use super::page_budget::PageBudget;
 use super::{Counter, Gauge, Histogram, Kind, Metric};
 
 /// Series of one metric before further label values are counted as [`OVERFLOW`].
@@ -17,12 +18,20 @@ pub const DEFAULT_MAX_SERIES: usize = 10_000;
 
 /// Series of a tenant that nobody touched for so long are forgotten at the next scrape.
 pub(super) const FORGET_AFTER: Duration = Duration::from_secs(6 * 3600);
+/// The same while the page has little room.
+pub(super) const FORGET_AFTER_FOR_ROOM: Duration = Duration::from_secs(15 * 60);
 
 /// Labels whose values come and go.
 const TENANT_LABELS: [&str; 2] = ["tenant", "user"];
 
-/// The value of every label of the series that takes what is over the limit.
+/// The value of the labels of the series that take what is over the limit.
 pub const OVERFLOW: &str = "overflow";
+/// Series that take what is over the limit, of one metric: of tenants, one for each value of the other labels.
+const MAX_OVERFLOW_SERIES: usize = 100;
+/// What a line has besides its name and labels, in bytes, about.
+const LINE_BYTES: usize = 16;
+/// Lines of a histogram, about.
+const LINES_OF_HISTOGRAM: usize = 16;
 
 /// Counters by label values.
 pub type CounterVec<const N: usize> = Arc<Family<Counter, N>>;
@@ -33,8 +42,9 @@ pub type HistogramVec<const N: usize> = Arc<Family<Histogram, N>>;
 
 /// All series of one metric, one for each combination of values of its `N` labels.
 ///
-/// The number of series is bounded: what comes after goes to one series whose labels all say
-/// `overflow`, so that a client that invents label values costs precision and not memory.
+/// The number of series is bounded, and the bytes that series of tenants take on the page: what comes after goes to
+/// series whose tenant, or whose labels all, say `overflow`, so that a client that invents label values costs precision and
+/// not memory.
 ///
 /// Counters and histograms of a tenant that nobody touched for hours, and of which nobody keeps a
 /// handle, are forgotten: a tenant that comes back counts from 0, which readers of counters know.
@@ -49,11 +59,17 @@ pub struct Family<M, const N: usize> {
     /// With a random key, since clients choose label values.
     hasher: RandomState,
     max_series: AtomicUsize,
+    /// Of a metric with tenants: the bytes of the page that all such metrics share.
+    budget: Option<Arc<PageBudget>>,
 }
+
+type Table<M, const N: usize> = HashTable<Arc<Series<M, N>>>;
 
 struct Series<M, const N: usize> {
     values: [Box<str>; N],
     metric: M,
+    /// Bytes that it took of the page's budget.
+    reserved: usize,
     /// Asked for since the last scrape.
     touched: AtomicBool,
     /// The first scrape, in seconds of the registry's clock plus one, that found it untouched; 0: it was touched.
@@ -66,8 +82,11 @@ impl<M: Metric, const N: usize> Family<M, N> {
         help: &'static str,
         labels: [&'static str; N],
         create: impl Fn() -> M + Send + Sync + 'static,
+        budget: &Arc<PageBudget>,
     ) -> Self {
+        let has_tenants = labels.iter().any(|label| TENANT_LABELS.contains(label));
         Self {
+            budget: has_tenants.then(|| Arc::clone(budget)),
             name,
             help,
             labels,
@@ -83,29 +102,97 @@ impl<M: Metric, const N: usize> Family<M, N> {
     /// Takes a read lock and hashes the values: on hot paths keep the handle. A handle that is kept
     /// over the removal of its series goes on counting, but nobody sees it.
     pub fn with(&self, values: [&str; N]) -> M {
-        let hash = self.hasher.hash_one(values);
-        if let Some(series) = self.series.read().find(hash, |series| series.is_of(values)) {
-            if !series.touched.load(Ordering::Relaxed) {
-                series.touched.store(true, Ordering::Relaxed);
+        self.try_with(values).unwrap_or_else(|| self.overflow(values))
+    }
+
+    /// As [`Self::with`], or `None` if there is no room for a series with these values.
+    ///
+    /// For gauges that are set: the last one would stand for all that overflow.
+    pub fn try_with(&self, values: [&str; N]) -> Option<M> {
+        {
+            let table = self.series.read();
+            if let Some(series) = self.find(&table, values) {
+                return Some(series.touch());
             }
-            return series.metric.clone();
+            if !self.has_room(&table, values) {
+                return None;
+            }
         }
         let mut table = self.series.write();
-        let known = table.find(hash, |series| series.is_of(values)).is_some();
-        let full = table.len() >= self.max_series.load(Ordering::Relaxed);
-        let values = if full && !known { [OVERFLOW; N] } else { values };
-        let rehash = |series: &Arc<Series<M, N>>| self.hasher.hash_one(series.labels());
-        let entry =
-            table.entry(self.hasher.hash_one(values), |series| series.is_of(values), rehash);
-        let new = || {
-            Arc::new(Series {
-                values: values.map(Box::from),
-                metric: (self.create)(),
-                touched: AtomicBool::new(true),
-                idle_since: AtomicU64::new(0),
-            })
+        if let Some(series) = self.find(&table, values) {
+            return Some(series.touch());
+        }
+        if table.len() >= self.max_series.load(Ordering::Relaxed) {
+            return None;
+        }
+        let reserved = match &self.budget {
+            None => 0,
+            Some(budget) => Some(self.page_bytes(values)).filter(|&bytes| budget.reserve(bytes))?,
         };
-        entry.or_insert_with(new).get().metric.clone()
+        Some(self.insert(&mut table, values, reserved))
+    }
+
+    /// The series that takes what is counted for these values when there is no room for a series of theirs.
+    fn overflow(&self, values: [&str; N]) -> M {
+        let label = |at: usize| match TENANT_LABELS.contains(&self.labels[at]) {
+            true => OVERFLOW,
+            false => values[at],
+        };
+        let of_others = std::array::from_fn(label);
+        if let Some(series) = self.find(&self.series.read(), of_others) {
+            return series.touch();
+        }
+        let mut table = self.series.write();
+        let most = self.max_series.load(Ordering::Relaxed).saturating_add(MAX_OVERFLOW_SERIES);
+        let fits = self.budget.is_some() && table.len() < most;
+        let values = if fits { of_others } else { [OVERFLOW; N] };
+        match self.find(&table, values) {
+            Some(series) => series.touch(),
+            None => self.insert(&mut table, values, 0),
+        }
+    }
+
+    fn find<'t>(&self, table: &'t Table<M, N>, values: [&str; N]) -> Option<&'t Series<M, N>> {
+        let hash = self.hasher.hash_one(values);
+        table.find(hash, |series| series.is_of(values)).map(|series| &**series)
+    }
+
+    fn has_room(&self, table: &Table<M, N>, values: [&str; N]) -> bool {
+        table.len() < self.max_series.load(Ordering::Relaxed)
+            && self.budget.as_ref().is_none_or(|budget| budget.has_room(self.page_bytes(values)))
+    }
+
+    fn insert(&self, table: &mut Table<M, N>, values: [&str; N], reserved: usize) -> M {
+        let series = Arc::new(Series {
+            values: values.map(Box::from),
+            metric: (self.create)(),
+            reserved,
+            touched: AtomicBool::new(true),
+            idle_since: AtomicU64::new(0),
+        });
+        let metric = series.metric.clone();
+        let rehash = |series: &Arc<Series<M, N>>| self.hasher.hash_one(series.labels());
+        table.insert_unique(self.hasher.hash_one(values), series, rehash);
+        metric
+    }
+
+    /// What a series takes on the page, about.
+    fn page_bytes(&self, values: [&str; N]) -> usize {
+        // `="",` of a label; braces, a space, a number and the end of the line.
+        let labels =
+            self.labels.iter().zip(values).map(|(name, value)| name.len() + value.len() + 4);
+        let line = self.name.len() + labels.sum::<usize>() + LINE_BYTES;
+        match M::KIND {
+            Kind::Histogram => line * LINES_OF_HISTOGRAM,
+            _ => line,
+        }
+    }
+
+    /// Gives back the room of a series that goes.
+    fn give_back(&self, series: &Series<M, N>) {
+        if let Some(budget) = &self.budget {
+            budget.release(series.reserved);
+        }
     }
 
     /// Changes how many series are kept besides the overflow; those that exist stay.
@@ -118,7 +205,8 @@ impl<M: Metric, const N: usize> Family<M, N> {
         let hash = self.hasher.hash_one(values);
         match self.series.write().find_entry(hash, |series| series.is_of(values)) {
             Ok(found) => {
-                found.remove();
+                let (series, _) = found.remove();
+                self.give_back(&series);
                 true
             }
             Err(_) => false,
@@ -127,7 +215,13 @@ impl<M: Metric, const N: usize> Family<M, N> {
 
     /// Removes the series whose label values `keep` refuses, such as those of a departed tenant.
     pub fn retain(&self, keep: impl Fn([&str; N]) -> bool) {
-        self.series.write().retain(|series| keep(series.labels()));
+        self.series.write().retain(|series| {
+            let stays = keep(series.labels());
+            if !stays {
+                self.give_back(series);
+            }
+            stays
+        });
     }
 }
 
@@ -137,10 +231,18 @@ impl<M: Metric, const N: usize> Family<M, N> {
         if M::KIND == Kind::Gauge || !self.labels.iter().any(|name| TENANT_LABELS.contains(name)) {
             return;
         }
+        let is_short = self.budget.as_ref().is_some_and(|budget| budget.is_short());
+        let after = if is_short { FORGET_AFTER_FOR_ROOM } else { FORGET_AFTER };
         // A read lock first: a scrape must seldom keep those who count waiting. All are looked at.
-        let due = self.series.read().iter().filter(|series| series.is_due(now)).count();
+        let due = self.series.read().iter().filter(|series| series.is_due(now, after)).count();
         if due > 0 {
-            self.series.write().retain(|series| !series.is_due(now));
+            self.series.write().retain(|series| {
+                let goes = series.is_due(now, after);
+                if goes {
+                    self.give_back(series);
+                }
+                !goes
+            });
         }
     }
 }
@@ -154,8 +256,15 @@ impl<M: Metric, const N: usize> Series<M, N> {
         self.labels() == values
     }
 
-    /// Looks whether the series was used since the last look. True once it was idle for long.
-    fn is_due(&self, now: Duration) -> bool {
+    fn touch(&self) -> M {
+        if !self.touched.load(Ordering::Relaxed) {
+            self.touched.store(true, Ordering::Relaxed);
+        }
+        self.metric.clone()
+    }
+
+    /// Looks whether the series was used since the last look. True once it was idle for so long.
+    fn is_due(&self, now: Duration, after: Duration) -> bool {
         let now = now.as_secs() + 1;
         if self.touched.swap(false, Ordering::Relaxed) || self.metric.is_held() {
             self.idle_since.store(0, Ordering::Relaxed);
@@ -166,7 +275,7 @@ impl<M: Metric, const N: usize> Series<M, N> {
                 self.idle_since.store(now, Ordering::Relaxed);
                 false
             }
-            since => now.saturating_sub(since) >= FORGET_AFTER.as_secs(),
+            since => now.saturating_sub(since) >= after.as_secs(),
         }
     }
 }

@@ -10,14 +10,19 @@ use parking_lot::Mutex;
 
 use super::encode::{Collected, Format, page};
 use super::family::{Collect, CounterVec, Family, GaugeVec, HistogramVec};
+use super::page_budget::PageBudget;
 use super::value::clean_bounds;
 use super::{Counter, Gauge, Histogram, Metric, process};
 
 type Collector = Arc<dyn Fn(&mut Collected) + Send + Sync>;
 
+/// Bytes of the page that series of tenants may take, of all metrics together; the rest is counted as `overflow`.
+pub const MAX_TENANT_SERIES_BYTES: usize = 4 << 20;
+
 /// A set of metrics with distinct names.
 pub struct Registry {
     started: Instant,
+    budget: Arc<PageBudget>,
     families: Mutex<BTreeMap<&'static str, Registered>>,
     collectors: Mutex<Vec<Collector>>,
 }
@@ -31,7 +36,12 @@ struct Registered {
 impl Registry {
     /// An empty registry, for tests; services use [`Registry::global`].
     pub fn new() -> Self {
-        Self { started: Instant::now(), families: Mutex::default(), collectors: Mutex::default() }
+        Self {
+            started: Instant::now(),
+            budget: Arc::new(PageBudget::new(MAX_TENANT_SERIES_BYTES)),
+            families: Mutex::default(),
+            collectors: Mutex::default(),
+        }
     }
 
     /// The registry of this process. It holds the `process_*` metrics as well.
@@ -103,6 +113,11 @@ impl Registry {
         (format.content_type(), self.encode_as(format))
     }
 
+    /// Changes how many bytes of the page series of tenants may take; those that exist stay.
+    pub fn set_max_tenant_series_bytes(&self, bytes: usize) {
+        self.budget.set_max(bytes);
+    }
+
     /// All metrics in the text format 0.0.4, by name; metrics without series are left out.
     pub fn encode(&self) -> String {
         self.encode_as(Format::Classic)
@@ -135,7 +150,7 @@ impl Registry {
         labels: [&'static str; N],
         create: impl Fn() -> M + Send + Sync + 'static,
     ) -> Arc<Family<M, N>> {
-        let family = Arc::new(Family::new(name, help, labels, create));
+        let family = Arc::new(Family::new(name, help, labels, create, &self.budget));
         if !is_metric_name(name) || !labels.iter().all(|label| is_label_name(label)) {
             // A mistake in our own code. The metric works and is not shown; a service must not fall
             // over its self-observation.

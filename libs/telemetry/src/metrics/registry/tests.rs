@@ -90,9 +90,9 @@ fn series_over_the_limit_share_the_overflow() {
     }
     let text = registry.encode();
     assert!(text.contains("c{tenant=\"a\",reason=\"late\"} 2\n"));
-    assert!(text.contains("c{tenant=\"overflow\",reason=\"overflow\"} 2\n"));
+    assert!(text.contains("c{tenant=\"overflow\",reason=\"late\"} 2\n"), "{text}");
     assert!(!text.contains("\"c\"") && !text.contains("\"d\""));
-    assert_eq!(counters.with([OVERFLOW, OVERFLOW]).get(), 2);
+    assert_eq!(counters.with([OVERFLOW, "late"]).get(), 2);
 }
 
 #[test]
@@ -218,4 +218,73 @@ fn idle_series_of_tenants_are_forgotten() {
     drop(held);
     registry.encode_after(hours(9), Format::Classic);
     assert!(!shown(&registry.encode_after(hours(16), Format::Classic), "held"));
+}
+
+#[test]
+fn series_of_tenants_share_the_bytes_of_the_page() {
+    let registry = Registry::new();
+    registry.set_max_tenant_series_bytes(100_000);
+    let spans = registry.counter_vec("spans_total", "S.", ["tenant"]);
+    let discarded = registry.counter_vec("discarded_total", "D.", ["reason", "tenant"]);
+    let seconds = registry.histogram_vec("seconds", "T.", ["tenant"], &DEFAULT_BUCKETS);
+    let live = registry.gauge_vec("live", "L.", ["tenant"]);
+    let routes = registry.counter_vec("routes_total", "R.", ["route"]);
+    for number in 0..5_000 {
+        let tenant = format!("{number:0>150}");
+        spans.with([&tenant]).inc();
+        discarded.with([["a", "b"][number % 2], &tenant]).inc();
+        seconds.with([&tenant]).observe(1.0);
+        if let Some(gauge) = live.try_with([&tenant]) {
+            gauge.set(1.0);
+        }
+    }
+    routes.with(["/late"]).inc();
+    let text = registry.encode();
+    assert!(text.len() < 120_000, "{}", text.len());
+    for counted in
+        ["discarded_total{reason=\"a\",tenant=\"overflow\"}", "routes_total{route=\"/late\"} 1"]
+    {
+        assert!(text.contains(counted), "{counted}");
+    }
+    assert!(!text.contains("live{tenant=\"overflow\"}"));
+    let all: u64 = text
+        .lines()
+        .filter(|line| line.starts_with("spans_total{"))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(all, 5_000, "nothing is left uncounted");
+}
+
+#[test]
+fn page_has_room_again_when_series_go() {
+    let registry = Registry::new();
+    registry.set_max_tenant_series_bytes(200);
+    let gauges = registry.gauge_vec("g", "G.", ["tenant"]);
+    let counters = registry.counter_vec("c", "C.", ["tenant"]);
+    let fill = |prefix: &str| {
+        (0..100).filter(|number| gauges.try_with([&format!("{prefix}{number}")]).is_some()).count()
+    };
+    let first = fill("a");
+    assert!(first > 0 && first < 100);
+    assert_eq!(fill("b"), 0);
+    counters.with(["late"]).inc();
+    assert!(registry.encode().contains("c{tenant=\"overflow\"} 1"));
+    counters.remove([OVERFLOW]);
+    gauges.retain(|_| false);
+    assert_eq!(fill("c"), first, "neither less nor more than before");
+    assert!(gauges.remove(["c0"]));
+    assert_eq!(fill("d"), 1);
+}
+
+#[test]
+fn idle_tenants_go_sooner_when_the_page_is_short_of_room() {
+    let registry = Registry::new();
+    registry.set_max_tenant_series_bytes(200);
+    let counters = registry.counter_vec("c", "C.", ["tenant"]);
+    (0..100).for_each(|number| counters.with([&number.to_string()]).inc());
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    registry.encode_after(minutes(0), Format::Classic);
+    registry.encode_after(minutes(1), Format::Classic);
+    let text = registry.encode_after(minutes(17), Format::Classic);
+    assert!(!text.contains("tenant=\"0\""), "{text}");
 }
