@@ -43,4 +43,4 @@ pub use origins::{OriginCollector, OriginSet, origin_stream};
 pub use projection::{AttributeSelection, Projection};
 pub use slice::slice_traces;
 pub use span_identity::{NameHash, SpanIdentity, SpanKey, span_hash};
-pub use tenant::{MAX_TENANT_BYTES, TenantError, TenantId};
+pub use tenant::{MAX_TENANT_BYTES, TOO_MANY_TENANTS, TenantError, TenantId};

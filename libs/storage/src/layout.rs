@@ -1,5 +1,6 @@
 //! Names in a bucket: `<prefix>/<tenant>/<block id>/<file>`, joined with `/`, no leading slash.
 
+use tactus_model::TenantId;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -22,12 +23,6 @@ pub const TENANT_INDEX_JSON: &str = "index.json.gz";
 pub const CLOCK: &str = "tactus-clock";
 /// The tenant of everything when multitenancy is off.
 pub const SINGLE_TENANT: &str = "single-tenant";
-/// Longest tenant name, in bytes.
-pub const MAX_TENANT_BYTES: usize = 150;
-
-/// First-level names that are not tenants.
-const RESERVED: [&str; 4] = ["overrides", "tempo_cluster_seed.json", "work.json", CLOCK];
-
 /// Key of one file of a block.
 pub fn block_key(tenant: &str, block_id: Uuid, file: &str) -> String {
     format!("{tenant}/{block_id}/{file}")
@@ -70,25 +65,14 @@ pub fn parse_block_id(name: &str) -> Option<Uuid> {
     if lower_hyphenated { Uuid::try_parse(name).ok() } else { None }
 }
 
-/// True when `name` may own blocks: 1 to 150 bytes of letters, digits and `!-_.*'()`, not starting
-/// with a dot, as hidden directories do, and none of the names that other things in a bucket have.
-///
-/// A disk's `lost+found` is not one, so a bucket may be the root of a file system.
+/// True when `name` may own blocks: [`TenantId::check`], the rule for those who send.
 pub fn is_tenant_name(name: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!-_.*'()".contains(&b);
-    !name.is_empty()
-        && name.len() <= MAX_TENANT_BYTES
-        && name.bytes().all(allowed)
-        && !name.starts_with('.')
-        && !RESERVED.contains(&name)
+    TenantId::check(name).is_ok()
 }
 
 /// [`is_tenant_name`] as an error.
 pub fn check_tenant(name: &str) -> Result<()> {
-    if is_tenant_name(name) {
-        return Ok(());
-    }
-    Err(Error::invalid("tenant", format!("{name:?} cannot be a tenant name")))
+    TenantId::check(name).map_err(|error| Error::invalid("tenant", error.to_string()))
 }
 
 /// Joins the configured bucket prefix and a key; slashes around the prefix do not matter.
@@ -137,7 +121,7 @@ mod tests {
             "overrides",
             "tempo_cluster_seed.json",
             "work.json",
-            "tactus-clock",
+            CLOCK,
             ".snapshot",
             ".t",
             "lost+found",
