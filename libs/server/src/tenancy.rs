@@ -26,6 +26,12 @@ pub enum TenancyError {
     /// More than one header, or a list of tenants where only one is allowed.
     #[error("multiple org IDs present")]
     Several,
+    /// A list of more tenants than a query may name.
+    #[error("too many tenants: a query may name {max} at most")]
+    TooMany {
+        /// `query_frontend.max_tenants_per_query`.
+        max: usize,
+    },
     /// The header is not text.
     #[error("tenant ID is not valid text")]
     NotText,
@@ -73,17 +79,25 @@ pub struct Tenancy {
     /// The tenant of everything, when multitenancy is off.
     fixed: Option<TenantId>,
     lists_allowed: bool,
+    /// Tenants of a list; 0: no limit.
+    max_listed: usize,
 }
 
 impl Tenancy {
     /// Multitenancy off: one tenant, headers ignored.
     pub fn single() -> Self {
-        Self { fixed: Some(TenantId::single()), lists_allowed: false }
+        Self { fixed: Some(TenantId::single()), lists_allowed: false, max_listed: 0 }
     }
 
     /// Multitenancy on. `lists_allowed`: queries may name several tenants, `a|b`.
     pub fn by_header(lists_allowed: bool) -> Self {
-        Self { fixed: None, lists_allowed }
+        Self { fixed: None, lists_allowed, max_listed: 0 }
+    }
+
+    /// As `self`, and a list has so many different tenants at most; 0: no limit.
+    #[must_use]
+    pub fn with_max_listed(self, max_listed: usize) -> Self {
+        Self { max_listed, ..self }
     }
 
     /// As `self`, and lists are understood: for those who ask who is meant before anyone acts on it.
@@ -116,6 +130,9 @@ impl Tenancy {
         tenants.dedup();
         if tenants.len() > 1 && !self.lists_allowed {
             return Err(TenancyError::Several);
+        }
+        if self.max_listed > 0 && tenants.len() > self.max_listed {
+            return Err(TenancyError::TooMany { max: self.max_listed });
         }
         Ok(tenants)
     }

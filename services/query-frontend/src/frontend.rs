@@ -117,8 +117,7 @@ impl Frontend {
         query: impl Future<Output = Result<T>>,
         inspected: impl Fn(&T) -> u64,
     ) -> Result<T> {
-        let label = joined(tenants);
-        let watch = self.metrics.watch(&label, op);
+        let watch = self.metrics.watch(label_of(tenants), op);
         let time_limit = self.settings.api_timeout;
         let query = with_deadline(time_limit, self.queries.run(tenants, op, asked, query));
         let result = if time_limit.is_zero() {
@@ -133,11 +132,11 @@ impl Frontend {
     /// Lets a query of these tenants in, or refuses it with [`Error::QueueFull`] or [`Error::TooManyQueries`]. It
     /// leaves when what is returned is dropped.
     pub(crate) fn admit(&self, tenants: &[TenantId]) -> Result<Vec<Admitted>> {
-        let label = joined(tenants);
+        let name = joined(tenants);
         let is_full = tenants.iter().any(|tenant| self.queue.refuses(tenant.as_str()));
         let limit = if is_full { 0 } else { self.settings.max_outstanding_per_tenant };
-        let Some(admitted) = self.admission.admit(&label, limit) else {
-            self.queue.count_refused(&label);
+        let Some(admitted) = self.admission.admit(&name, limit) else {
+            self.queue.count_refused(label_of(tenants));
             return Err(Error::QueueFull);
         };
         let mut all = vec![admitted];
@@ -190,7 +189,18 @@ impl Frontend {
     }
 }
 
-/// The tenants as one label.
+/// The label of a query over several tenants: no tenant can be called that, and lists are as many as anyone likes.
+const SEVERAL_TENANTS: &str = "several tenants";
+
+/// The tenant of a query as a label of metrics.
+fn label_of(tenants: &[TenantId]) -> &str {
+    match tenants {
+        [tenant] => tenant.as_str(),
+        _ => SEVERAL_TENANTS,
+    }
+}
+
+/// The tenants as one name.
 pub(crate) fn joined(tenants: &[TenantId]) -> String {
     tenants.iter().map(TenantId::as_str).collect::<Vec<_>>().join("|")
 }

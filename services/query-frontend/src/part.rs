@@ -67,7 +67,8 @@ pub async fn part(
     let frontend = Frontend::over_queue(
         QueuedParts {
             settings,
-            tenancy: tenancy(config, config.query_frontend.multi_tenant_queries_enabled),
+            tenancy: tenancy(config, config.query_frontend.multi_tenant_queries_enabled)
+                .with_max_listed(config.query_frontend.max_tenants_per_query),
             limits: Arc::new(move |tenant| from_config::tenant_limits(&overrides.of(tenant))),
             queue: queue.clone(),
             blocklist: store.blocklist,

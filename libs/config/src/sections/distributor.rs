@@ -24,6 +24,7 @@ section! {
         retry_after_on_resource_exhausted: GoDuration, "retry hint in refusals; 0 sends none";
         max_attribute_bytes: usize = 2_048, "longer keys and values are cut; 0 is no limit";
         max_inflight_bytes: u64, "requests are refused with a retry hint while more than this is in flight, copies for replicas included; 0 takes a tenth of the memory, 1.6 GiB at most";
+        max_tenants: usize = 10_000, "tenants that sent something in the last ten minutes; pushes of further ones are refused with a retry hint; 0 is no limit";
         hedging_delay: GoDuration = GoDuration::millis(250), "spans of an ingester that has not answered for so long also go to the next one, where too few replicas have them; 0 waits for failures";
         artificial_delay: GoDuration, "the least time that an answer takes; a test aid";
         ingester_write_path_enabled: bool = true, "no effect here: spans always go to ingesters";

@@ -14,6 +14,7 @@ section! {
         response_consumers: usize = 10, "answers combined at a time";
         log_query_request_headers: Vec<String>, "headers to log with a query";
         multi_tenant_queries_enabled: bool = true, "accept `a|b` as tenant";
+        max_tenants_per_query: usize = 100, "tenants of such a list; 0 is no limit";
         max_query_expression_size_bytes: usize = 131_072, "longer TraceQL gets 400";
         api_timeout: GoDuration, "time for any call of the API; 0 is no limit";
         url_deny_list: Vec<String>, "regular expressions; a URL that matches gets 400";

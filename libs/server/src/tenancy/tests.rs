@@ -2,15 +2,15 @@ use ::http::HeaderValue;
 
 use super::*;
 
-fn headers(values: &[&'static str]) -> HeaderMap {
+fn headers(values: &[&str]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for value in values {
-        headers.append("X-Scope-OrgID", HeaderValue::from_static(value));
+        headers.append("X-Scope-OrgID", HeaderValue::from_str(value).unwrap());
     }
     headers
 }
 
-fn read(value: &'static str) -> Result<String, TenancyError> {
+fn read(value: &str) -> Result<String, TenancyError> {
     let tenants = Tenancy::by_header(true).read_tenants(&headers(&[value]))?;
     Ok(tenants.iter().map(TenantId::as_str).collect::<Vec<_>>().join(","))
 }
@@ -60,6 +60,25 @@ fn list_where_only_one_tenant_is_allowed_is_refused() {
     assert_eq!(Tenancy::by_header(true).read_tenant(&list), Err(TenancyError::Several));
     let error = Tenancy::by_header(true).write_tenant(&list).unwrap_err();
     assert_eq!(error.to_string(), "tenant ID 'a|b' contains unsupported character '|'");
+}
+
+#[test]
+fn list_of_more_tenants_than_a_query_may_name_is_refused() {
+    let tenancy = Tenancy::by_header(true).with_max_listed(2);
+    let read = |list: &str| tenancy.read_tenants(&headers(&[list])).map(|tenants| tenants.len());
+    assert_eq!(read("a|b|a|b"), Ok(2));
+    assert_eq!(read("a|b|c"), Err(TenancyError::TooMany { max: 2 }));
+    assert_eq!(TenancyError::TooMany { max: 2 }.http_status(), 400);
+}
+
+#[test]
+fn names_that_cannot_be_stored_are_refused_when_they_are_sent_and_asked_for() {
+    for name in [".x", "...", "tactus-clock", "overrides"] {
+        let error = Tenancy::by_header(true).write_tenant(&headers(&[name])).unwrap_err();
+        assert_eq!((error.http_status().as_u16(), error.grpc_code()), (400, Code::InvalidArgument));
+        assert!(error.to_string().contains("cannot be stored"), "{error}");
+        assert!(read(&format!("a|{name}")).is_err(), "{name}");
+    }
 }
 
 #[test]

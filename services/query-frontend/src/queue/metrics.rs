@@ -2,9 +2,14 @@
 
 use std::sync::Weak;
 
-use tactus_telemetry::metrics::{CounterVec, Histogram, Kind, Registry, exponential_buckets};
+use tactus_telemetry::metrics::{
+    CounterVec, Histogram, Kind, OVERFLOW, Registry, exponential_buckets,
+};
 
 use super::Shared;
+
+/// Tenants whose queues are shown; those of others are shown together.
+const MAX_SHOWN: usize = 1_000;
 
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -48,8 +53,13 @@ pub(super) fn show(registry: &Registry, queue: Weak<Shared>) {
         };
         let help = "Jobs that wait for a querier.";
         out.family("tempo_query_frontend_queue_length", help, Kind::Gauge);
-        for (tenant, length) in lengths {
-            out.sample(&[("user", &tenant)], length as f64);
+        let (shown, others) = lengths.split_at(lengths.len().min(MAX_SHOWN));
+        for (tenant, length) in shown {
+            out.sample(&[("user", tenant)], *length as f64);
+        }
+        if !others.is_empty() {
+            let length: usize = others.iter().map(|(_, length)| length).sum();
+            out.sample(&[("user", OVERFLOW)], length as f64);
         }
         let help = "Queriers that take jobs: streams, and the one in this process.";
         out.family("tempo_query_frontend_connected_clients", help, Kind::Gauge);
