@@ -42,6 +42,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
             0 => memory::request_bytes(),
             bytes => bytes,
         },
+        max_tenants: distributor.max_tenants,
         extend_writes: distributor.extend_writes,
         usage: usage.enabled.then(|| UsageSettings {
             max_series: usage.max_cardinality,

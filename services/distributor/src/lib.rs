@@ -29,6 +29,7 @@ mod rules;
 pub mod sampling;
 mod settings;
 mod span_filter;
+mod tenants;
 mod token;
 mod traces;
 mod usage;
@@ -42,7 +43,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tactus_model::{TenantId, wire::WireError};
+use tactus_model::{TOO_MANY_TENANTS, TenantId, walk::walk_export, wire::WireError};
 use tactus_proto::tactus::v1::Refusal;
 use tactus_receivers::{PushError, PushOutcome, TraceSink};
 use tactus_ring::{Operation, RingError};
@@ -61,6 +62,7 @@ use crate::{
     push::CheckedExport,
     routes::{Route, Routes},
     sampling::RootSpans,
+    tenants::Tenants,
     traces::TraceCount,
     write::Writer,
 };
@@ -87,6 +89,7 @@ pub struct Distributor {
     routes: Routes,
     peers: Peers,
     budget: Arc<Budget>,
+    tenants: Tenants,
     limiter: RateLimiter,
     usage: Option<Arc<UsageTracker>>,
     rules: Option<RuleBook>,
@@ -123,6 +126,7 @@ impl Distributor {
             routes: Routes::new(Arc::clone(&parts.ingesters), settings.extend_writes),
             peers: Peers::new(calls, Arc::clone(&parts.ingester_of)),
             budget: Budget::new(settings.max_inflight_bytes),
+            tenants: Tenants::new(settings.max_tenants),
             limiter: RateLimiter::default(),
             usage,
             rules: None,
@@ -370,6 +374,10 @@ impl Distributor {
                     Code::InvalidArgument => ("invalid", PushError::Malformed(message)),
                     Code::ResourceExhausted => {
                         let retry_after = self.retry_after(&request.limits);
+                        if message.starts_with(TOO_MANY_TENANTS) {
+                            self.metrics.discard_of_many("too_many_tenants", spans);
+                            return PushError::RateLimited { message, retry_after };
+                        }
                         ("ingester_full", PushError::RateLimited { message, retry_after })
                     }
                     Code::Unavailable | Code::DeadlineExceeded => {
@@ -391,6 +399,13 @@ impl Distributor {
     ) -> Result<PushOutcome, PushError> {
         let started = tokio::time::Instant::now();
         let limits = (self.parts.limits)(&tenant);
+        if let Err(refused) = self.tenants.admit(&tenant) {
+            let mut spans = 0;
+            walk_export(&request, |_| spans += 1).map_err(malformed)?;
+            self.metrics.discard_of_many("too_many_tenants", spans);
+            let retry_after = self.retry_after(&limits);
+            return Err(PushError::RateLimited { message: refused.to_string(), retry_after });
+        }
         let delay = limits.artificial_delay;
         let arrived = Arrived { tenant: &tenant, limits, bytes: request, counts };
         let result = self.take(arrived).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tactus_model::TenantId;
 use tactus_telemetry::metrics::{
-    Counter, CounterVec, DEFAULT_BUCKETS, Gauge, Histogram, Registry, exponential_buckets,
+    Counter, CounterVec, DEFAULT_BUCKETS, Gauge, Histogram, OVERFLOW, Registry, exponential_buckets,
 };
 
 /// Everything that is counted. Series of tenants are looked up each time: the registry forgets those of idle tenants
@@ -102,6 +102,11 @@ impl Metrics {
         if spans > 0 {
             self.discarded_spans.with([reason, tenant.as_str()]).inc_by(spans);
         }
+    }
+
+    /// Counts spans that are not stored, of tenants of which nothing is kept.
+    pub(crate) fn discard_of_many(&self, reason: &str, spans: u64) {
+        self.discarded_spans.with([reason, OVERFLOW]).inc_by(spans);
     }
 
     /// The appends of an ingester and those of them that failed.

@@ -29,6 +29,8 @@ pub struct Settings {
     pub hedging_delay: Duration,
     /// Bytes of requests in flight, copies for replicas included; past it requests are refused.
     pub max_inflight_bytes: u64,
+    /// Tenants that are served at a time; 0: no limit.
+    pub max_tenants: usize,
     /// Write to the next ingester when one is not active.
     pub extend_writes: bool,
     /// Whether bytes are counted by attribute.
@@ -42,6 +44,7 @@ impl Default for Settings {
             remote_timeout: Duration::from_secs(5),
             hedging_delay: Duration::from_millis(250),
             max_inflight_bytes: 256 << 20,
+            max_tenants: 10_000,
             extend_writes: true,
             usage: None,
         }
