@@ -34,9 +34,9 @@ impl Ingester {
         let path = directory.join("data.parquet");
         let file = File::create(&path).map_err(Error::io("create", &path))?;
         let (plan, row_group_spans) = {
-            let maps = segments.iter().map(|segment| segment.reopen());
+            let maps = segments.iter().map(|segment| segment.map_anew());
             let maps = maps.collect::<Result<Vec<_>, _>>()?;
-            let batches: Vec<&SpanBatch> = maps.iter().map(Segment::batch).collect();
+            let batches: Vec<&SpanBatch> = maps.iter().collect();
             (MergePlan::new(&batches), row_group_spans(&self.settings, &batches))
         };
         let settings = BuilderSettings {
@@ -109,14 +109,13 @@ fn traces_between(
 ) -> Result<Vec<SpanBatch>, Error> {
     let mut parts = Vec::with_capacity(segments.len());
     for segment in segments {
-        let mapped = segment.reopen()?;
-        let batch = mapped.batch();
+        let batch = segment.map_anew()?;
         let start = batch.traces.ids.partition_point(|id| *id < first);
         let end = batch.traces.ids.partition_point(|id| *id <= last);
         if start < end {
-            let mut part = slice_traces(batch, start..end);
+            let mut part = slice_traces(&batch, start..end);
             // Strings from a map of their own: the other one is closed.
-            part.strings = segment.reopen()?.batch().strings.clone();
+            part.strings = segment.map_anew()?.strings;
             parts.push(part);
         }
     }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tactus_model::AppendError;
+use tactus_model::{AppendError, TOO_MANY_TENANTS};
 
 use crate::segment::SegmentError;
 
@@ -63,6 +63,15 @@ pub enum PushError {
         /// The limit.
         limit_bytes: usize,
     },
+    /// Spans of so many tenants are held that none of another one are taken; worth another try when some were flushed.
+    #[error(
+        "{TOO_MANY_TENANTS}: an ingester holds spans of {limit} other tenants, the limit ingester.max_tenants; nothing of \
+         this tenant is stored"
+    )]
+    TooManyTenants {
+        /// The limit.
+        limit: usize,
+    },
     /// The disk is full or the directory is at its limit; worth another try later.
     #[error("ingester has no disk space: {0}")]
     DiskFull(String),
@@ -80,6 +89,7 @@ impl PushError {
         match self {
             Self::Invalid(_) => "invalid",
             Self::Full { .. } => "memory",
+            Self::TooManyTenants { .. } => "too_many_tenants",
             Self::DiskFull(_) => "disk_full",
             Self::Wal(_) => "log",
             Self::NotRunning(_) => "not_running",

@@ -16,7 +16,7 @@ use tactus_storage::{
     BlockMeta, Uuid,
     block_io::{self, BlockFiles},
 };
-use tactus_telemetry::{error_text, metrics::Gauge, work_span};
+use tactus_telemetry::{error_text, log_limited, metrics::Gauge, work_span};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -26,11 +26,15 @@ use crate::{
     tail_sampling::Due,
 };
 
-/// Segments of one tenant from which they become a block, whatever their size: each is a memory map, and a query reads
-/// all of them.
+/// Segments of one tenant from which they become a block, whatever their size, and most that become one: both a block's
+/// making and a query map all of them.
 const MAX_SEGMENTS_PER_TENANT: usize = 1_000;
-/// Segments of all tenants from which all become blocks: the system bounds the maps of a process.
-pub(crate) const MAX_SEGMENTS: usize = 20_000;
+/// Segments of all tenants from which all become blocks: each is a file, and takes some memory.
+pub(crate) const MAX_SEGMENTS: usize = 50_000;
+/// Part of the limit of live spans that segments may take before all become blocks.
+const SEGMENTS_SHARE: usize = 4;
+/// Tenants whose blocks are begun at a time, for each block that is built at a time: a beginning takes a note on disk.
+const BEGUN_PER_SLOT: usize = 4;
 
 /// Blocks on their way; one a tenant at a time.
 #[derive(Debug)]
@@ -223,8 +227,11 @@ impl Ingester {
     async fn flush_due(self: &Arc<Self>, all: bool) -> Option<Error> {
         let mut tasks = tokio::task::JoinSet::new();
         let tenants = self.all_tenants();
-        let segments: usize = tenants.iter().map(|(_, tenant)| tenant.segments().len()).sum();
-        let too_many = segments > MAX_SEGMENTS;
+        let too_many = self.segment_maps.segments() > MAX_SEGMENTS
+            || self.segment_maps.heap_bytes() > self.settings.max_live_bytes / SEGMENTS_SHARE;
+        let most_begun = self.settings.concurrent_flushes.max(1) * BEGUN_PER_SLOT;
+        let mut first_error = None;
+        let mut is_idle = true;
         if let Err(error) = self.release_held(too_many).await {
             tracing::error!(
                 error = error_text(&error),
@@ -235,17 +242,16 @@ impl Ingester {
             let segments = tenant.unflushed_segments();
             let due = self.is_block_due(&segments) || (too_many && !segments.is_empty());
             if all || due || self.flushes.has_pending(&id) {
+                is_idle = false;
+                if tasks.len() >= most_begun {
+                    note_flushed(tasks.join_next().await, &mut first_error);
+                }
                 let ingester = Arc::clone(self);
                 tasks.spawn(async move { ingester.flush_tenant(&id, all || too_many).await });
             }
         }
-        let mut first_error = None;
-        let is_idle = tasks.is_empty();
-        while let Some(result) = tasks.join_next().await {
-            if let Err(error) = result.map_err(Error::from).and_then(|flushed| flushed) {
-                tracing::error!(error = error_text(&error), "cannot flush a block");
-                first_error.get_or_insert(error);
-            }
+        while !tasks.is_empty() {
+            note_flushed(tasks.join_next().await, &mut first_error);
         }
         if !is_idle {
             self.update_gauges();
@@ -319,7 +325,7 @@ impl Ingester {
     /// How many of the oldest segments make a block of at most `max_block_bytes`; one at least.
     fn segments_of_a_block(&self, segments: &[Arc<Segment>]) -> usize {
         let mut bytes = 0;
-        let fitting = segments.iter().take_while(|segment| {
+        let fitting = segments.iter().take(MAX_SEGMENTS_PER_TENANT).take_while(|segment| {
             bytes += segment.bytes();
             bytes <= self.settings.max_block_bytes
         });
@@ -398,6 +404,18 @@ impl Ingester {
             "block written to object storage"
         );
         Ok(())
+    }
+}
+
+/// Notes how the flush of a tenant ended.
+fn note_flushed(
+    result: Option<Result<Result<(), Error>, tokio::task::JoinError>>,
+    first_error: &mut Option<Error>,
+) {
+    let Some(result) = result else { return };
+    if let Err(error) = result.map_err(Error::from).and_then(|flushed| flushed) {
+        log_limited!(error, error = error_text(&error), "cannot flush a block");
+        first_error.get_or_insert(error);
     }
 }
 

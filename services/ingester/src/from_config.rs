@@ -33,6 +33,8 @@ pub fn settings(
         ingester_id: ingester.lifecycler.id.clone(),
         fsync_interval: (fsync.0 >= 0).then(|| fsync.as_std()),
         max_live_bytes: ingester.max_live_bytes as usize,
+        max_tenants: ingester.max_tenants,
+        max_mapped_segments: ingester.max_mapped_segments,
         max_directory_bytes: ingester.max_disk_bytes,
         generation_bytes: built_in.generation_bytes.min(ingester.max_live_bytes as usize / 4),
         trace_idle_period: ingester.trace_idle_period.as_std(),

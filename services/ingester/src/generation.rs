@@ -17,13 +17,18 @@ use crate::{
     head::Head,
     origins::{HeldOrigins, KnownOrigins},
     recent_view::RecentView,
-    segment::Segment,
+    segment::{OpenSegment, Segment, SegmentError},
     settings::Settings,
     tail_sampling::Deciding,
 };
 
 /// How long a released block is remembered: longer than any block list takes to show it.
-const RELEASED_MEMORY: Duration = Duration::from_secs(3600);
+pub(crate) const RELEASED_MEMORY: Duration = Duration::from_secs(3600);
+/// The same where there is no room for another tenant: longer than a query, and than a distributor tries.
+pub(crate) const RELEASED_MEMORY_FOR_ROOM: Duration = Duration::from_secs(300);
+/// Looks at segments whose files are being replaced, and the pause between two.
+const MOST_LOOKS: usize = 100;
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Released blocks that are remembered, of one tenant.
 const MAX_RELEASED: usize = 1_000;
 
@@ -254,12 +259,12 @@ impl Tenant {
         self.view.write().segments.push(segment);
     }
 
-    /// True if nothing is held of the tenant, nor remembered of what was.
-    pub(crate) fn is_idle(&self) -> bool {
+    /// True if nothing is held of the tenant, nor was within `memory`.
+    pub(crate) fn is_idle(&self, memory: Duration) -> bool {
         let view = self.view.read();
-        let is_old = |(released, _): &(Instant, Uuid)| released.elapsed() > RELEASED_MEMORY;
+        let is_old = |(released, _): &(Instant, Uuid)| released.elapsed() > memory;
         let decided_lately = self.deciding.try_lock().is_none_or(|deciding| {
-            deciding.as_ref().is_some_and(|it| it.decided.elapsed() <= RELEASED_MEMORY)
+            deciding.as_ref().is_some_and(|it| it.decided.elapsed() <= memory)
         });
         view.heads.is_empty()
             && view.segments.is_empty()
@@ -267,17 +272,35 @@ impl Tenant {
             && !decided_lately
     }
 
-    /// Heads, segments and released blocks at one moment.
-    pub(crate) fn recent_view(&self) -> RecentView {
-        let (heads, mut recent) = {
+    /// Heads, segments and released blocks at one moment; the segments are mapped.
+    ///
+    /// Errors: the file of a segment cannot be opened.
+    pub(crate) fn recent_view(&self) -> Result<RecentView, SegmentError> {
+        let mut tries = 0;
+        loop {
+            match self.try_recent_view() {
+                // A block took its place, or what was decided of it: the next look shows that.
+                Err(error) if error.is_gone() && tries < MOST_LOOKS => {
+                    tries += 1;
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn try_recent_view(&self) -> Result<RecentView, SegmentError> {
+        let (heads, segments, mut recent) = {
             let view = self.view.read();
             let released = view.released.iter().map(|(_, block)| *block).collect();
-            let segments = view.segments.clone();
-            (view.heads.clone(), RecentView { live: Vec::new(), segments, released })
+            let recent = RecentView { live: Vec::new(), segments: Vec::new(), released };
+            (view.heads.clone(), view.segments.clone(), recent)
         };
+        recent.segments =
+            segments.into_iter().map(OpenSegment::new).collect::<Result<_, SegmentError>>()?;
         // What is cut meanwhile is in these heads still.
         recent.live = heads.iter().map(|head| head.snapshot()).collect();
-        recent
+        Ok(recent)
     }
 
     /// Removes segments that a block in the block list took the place of.

@@ -23,6 +23,9 @@ use crate::{
 
 /// Builders that pushes of one tenant spread over, so that they seldom wait for each other.
 const SHARDS: usize = 4;
+const SHARD_BYTES: usize = size_of::<Mutex<Option<Box<BatchBuilder>>>>() + size_of::<AtomicUsize>();
+/// What the first push of a tenant takes besides its bytes, about: the columns of a batch, each with few values.
+pub(crate) const NEW_HEAD_BYTES: usize = size_of::<Head>() + size_of::<BatchBuilder>() + 6_000;
 /// Spans of a growing builder that a reader gets as a copy.
 const MAX_COPIED_SPANS: usize = 1024;
 
@@ -31,7 +34,8 @@ const MAX_COPIED_SPANS: usize = 1024;
 /// Closed chunks are immutable and read without a lock; at most [`SHARDS`] small builders are still growing.
 #[derive(Debug)]
 pub(crate) struct Head {
-    shards: Vec<Mutex<BatchBuilder>>,
+    /// Made when pushes meet: most tenants need one.
+    shards: Vec<Mutex<Option<Box<BatchBuilder>>>>,
     chunks: Mutex<Vec<Arc<SpanBatch>>>,
     live: LiveTraces,
     limits: Limits,
@@ -113,13 +117,8 @@ impl Head {
         chunk_spans: usize,
         large_traces: HashMap<TraceId, u64>,
     ) -> Self {
-        let builder = || {
-            Mutex::new(BatchBuilder::new(BuilderLimits {
-                max_attribute_bytes: limits.max_attribute_bytes,
-            }))
-        };
         Self {
-            shards: (0..SHARDS).map(|_| builder()).collect(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             chunks: Mutex::default(),
             live: LiveTraces::new(limits, large_traces),
             limits,
@@ -140,15 +139,16 @@ impl Head {
         push: &PushRequest,
         commit: impl FnOnce(&Appended) -> Result<(), E>,
     ) -> Result<Appended, E> {
-        let (index, mut builder) = self.pick();
+        let (index, mut shard) = self.pick();
+        let builder = shard.get_or_insert_with(|| self.new_builder());
         let mut admitted = Vec::new();
-        let mut result = self.append_runs(&mut builder, push, &mut admitted);
+        let mut result = self.append_runs(builder, push, &mut admitted);
         if matches!(result, Err(AppendError::Full)) && !builder.is_empty() {
             // The chunk is full, not the head: a new one has room.
             self.live.undo(&admitted);
             admitted.clear();
-            self.close_chunk(&mut builder);
-            result = self.append_runs(&mut builder, push, &mut admitted);
+            self.close_chunk(builder);
+            result = self.append_runs(builder, push, &mut admitted);
         }
         let result = result.map_err(E::from).and_then(|(mark, mut appended)| {
             appended.cuts_anew = self.cuts_anew(&appended.cut_traces);
@@ -169,9 +169,9 @@ impl Head {
             self.live.undo(&admitted);
         }
         if builder.len() >= self.chunk_spans {
-            self.close_chunk(&mut builder);
+            self.close_chunk(builder);
         }
-        self.shard_bytes[index].store(builder.heap_bytes(), Ordering::Relaxed);
+        self.shard_bytes[index].store(builder_bytes(builder), Ordering::Relaxed);
         result
     }
 
@@ -183,18 +183,19 @@ impl Head {
         refused: &[u32],
         is_known: impl Fn(u64) -> bool,
     ) -> Result<Vec<u64>, AppendError> {
-        let (_, mut builder) = self.pick();
-        let mut result = append_replayed(&mut builder, push, refused, &is_known);
+        let (_, mut shard) = self.pick();
+        let builder = shard.get_or_insert_with(|| self.new_builder());
+        let mut result = append_replayed(builder, push, refused, &is_known);
         if matches!(result, Err(AppendError::Full)) && !builder.is_empty() {
-            self.close_chunk(&mut builder);
-            result = append_replayed(&mut builder, push, refused, &is_known);
+            self.close_chunk(builder);
+            result = append_replayed(builder, push, refused, &is_known);
         }
         if let Ok(appended) = &result {
             self.note_incomplete(&appended.incomplete);
             self.note_cut(&appended.cut_traces);
         }
         if builder.len() >= self.chunk_spans {
-            self.close_chunk(&mut builder);
+            self.close_chunk(builder);
         }
         result.map(|appended| appended.origins)
     }
@@ -252,18 +253,22 @@ impl Head {
         Ok((mark, appended))
     }
 
-    fn pick(&self) -> (usize, parking_lot::MutexGuard<'_, BatchBuilder>) {
+    fn new_builder(&self) -> Box<BatchBuilder> {
+        let limits = BuilderLimits { max_attribute_bytes: self.limits.max_attribute_bytes };
+        Box::new(BatchBuilder::new(limits))
+    }
+
+    fn pick(&self) -> (usize, parking_lot::MutexGuard<'_, Option<Box<BatchBuilder>>>) {
         for (index, shard) in self.shards.iter().enumerate() {
-            if let Some(builder) = shard.try_lock() {
-                return (index, builder);
+            if let Some(shard) = shard.try_lock() {
+                return (index, shard);
             }
         }
         (0, self.shards[0].lock())
     }
 
     fn close_chunk(&self, builder: &mut BatchBuilder) {
-        let limits = BuilderLimits { max_attribute_bytes: self.limits.max_attribute_bytes };
-        let full = std::mem::replace(builder, BatchBuilder::new(limits)).finish();
+        let full = std::mem::replace(builder, *self.new_builder()).finish();
         self.chunk_bytes.fetch_add(full.heap_bytes(), Ordering::Relaxed);
         self.chunks.lock().push(Arc::new(full));
     }
@@ -271,8 +276,9 @@ impl Head {
     /// Closes all builders. Pushes must have stopped.
     pub(crate) fn close(&self) {
         for (shard, bytes) in self.shards.iter().zip(&self.shard_bytes) {
-            let mut builder = shard.lock();
-            if !builder.is_empty() {
+            if let Some(mut builder) = shard.lock().take()
+                && !builder.is_empty()
+            {
                 self.close_chunk(&mut builder);
             }
             bytes.store(0, Ordering::Relaxed);
@@ -291,10 +297,11 @@ impl Head {
     pub(crate) fn snapshot(&self) -> HeadSnapshot {
         let mut batches = Vec::new();
         for (shard, bytes) in self.shards.iter().zip(&self.shard_bytes) {
-            let mut builder = shard.lock();
+            let mut shard = shard.lock();
+            let Some(builder) = &mut *shard else { continue };
             if builder.len() > MAX_COPIED_SPANS {
-                self.close_chunk(&mut builder);
-                bytes.store(builder.heap_bytes(), Ordering::Relaxed);
+                self.close_chunk(builder);
+                bytes.store(builder_bytes(builder), Ordering::Relaxed);
             } else if !builder.is_empty() {
                 batches.push(Arc::new(builder.with_batch(SpanBatch::clone)));
             }
@@ -339,10 +346,11 @@ impl Head {
         self.cut_traces.lock().spans(trace)
     }
 
-    /// Bytes held in memory.
+    /// Bytes held in memory: spans, and what a head takes that has few.
     pub(crate) fn heap_bytes(&self) -> usize {
         let shards = self.shard_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed));
-        self.chunk_bytes.load(Ordering::Relaxed) + shards.sum::<usize>()
+        let spans = self.chunk_bytes.load(Ordering::Relaxed) + shards.sum::<usize>();
+        spans + size_of::<Self>() + SHARDS * SHARD_BYTES + self.live.heap_bytes()
     }
 
     /// Traces seen since the last cut, as far as limits made it count them.
@@ -360,6 +368,10 @@ impl Head {
     pub(crate) fn large_traces(&self) -> Vec<(TraceId, u64)> {
         self.live.large()
     }
+}
+
+fn builder_bytes(builder: &BatchBuilder) -> usize {
+    size_of::<BatchBuilder>() + builder.heap_bytes()
 }
 
 /// Appends a push that was stored before, without the spans that were refused then and those of known origins; all of

@@ -8,13 +8,14 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use parking_lot::{Mutex, RwLock};
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::PushRequest;
 use tactus_storage::Bucket;
-use tactus_telemetry::metrics::Registry;
+use tactus_telemetry::metrics::{OVERFLOW, Registry};
 use tactus_wal::Wal;
 use tokio::sync::{Notify, Semaphore};
 
@@ -22,16 +23,24 @@ use crate::{
     error::{Error, PushError},
     flush::Flushes,
     frame::FrameSlices,
-    generation::{Generation, Tenant},
-    head::{Appended, Head},
+    generation::{Generation, RELEASED_MEMORY, RELEASED_MEMORY_FOR_ROOM, Tenant},
+    head::{Appended, Head, NEW_HEAD_BYTES},
     layout::{Layout, parse_part_range},
     live_tail::LiveTails,
     metrics::Metrics,
     replay,
     seal::Sealing,
+    segment::SegmentMaps,
     settings::Settings,
     written::BlockWritten,
 };
+
+/// What is kept of a tenant besides its heads and segments, about: its state, its entries in maps, its series.
+const TENANT_BYTES: usize = size_of::<Tenant>() + 1_500;
+/// Live spans are measured for pushes that find no room so often at most.
+const MEASURE_AGAIN: Duration = Duration::from_millis(20);
+/// Idle tenants are looked for so often at most when there is no room for a new one.
+const LOOK_FOR_IDLE_AGAIN: Duration = Duration::from_secs(5);
 
 /// An ingester. One a process and directory.
 #[derive(Debug)]
@@ -56,7 +65,11 @@ pub struct Ingester {
     pub(crate) has_waiting_cuts: AtomicBool,
     /// Some tenant may have segments whose traces are not decided.
     pub(crate) has_pending: AtomicBool,
-    measure: Mutex<()>,
+    /// When a push last had all live spans measured.
+    measured: Mutex<Option<Instant>>,
+    /// When a new tenant last had idle ones looked for.
+    looked_for_idle: Mutex<Option<Instant>>,
+    pub(crate) segment_maps: SegmentMaps,
     pub(crate) live_tails: Arc<LiveTails>,
     /// Queries that run at the same time.
     pub(crate) query_slots: Arc<Semaphore>,
@@ -103,7 +116,9 @@ impl Ingester {
             stopping: AtomicBool::new(false),
             has_waiting_cuts: AtomicBool::new(false),
             has_pending: AtomicBool::new(false),
-            measure: Mutex::new(()),
+            measured: Mutex::default(),
+            looked_for_idle: Mutex::default(),
+            segment_maps: SegmentMaps::new(settings.max_mapped_segments),
             query_slots: Arc::new(Semaphore::new(settings.concurrent_queries.max(1))),
             itself: Weak::clone(itself),
             settings,
@@ -135,7 +150,7 @@ impl Ingester {
         let owners = push.resources.iter().chain(&push.scopes).map(|owner| owner.len());
         let bytes = spans + owners.sum::<usize>();
         self.check_room(bytes)?;
-        let state = self.tenant_or_insert(tenant);
+        let state = self.admit(tenant)?;
         let claim = state.origins.claim(push);
         let new_part = claim.as_ref().and_then(|claim| claim.new_part(push));
         let push = new_part.as_ref().unwrap_or(push);
@@ -143,7 +158,9 @@ impl Ingester {
             return Ok(Appended::default());
         }
         let generation = self.current.read();
+        let mut new_bytes = 0;
         let head = generation.head_or_insert(tenant, || {
+            new_bytes = NEW_HEAD_BYTES;
             if let Some(tail_sampling) = self.settings.tail_sampling.of(tenant) {
                 generation.cut_within(tail_sampling.cut_period());
             }
@@ -167,7 +184,8 @@ impl Ingester {
         }
         drop(generation);
         self.live_tails.show(tenant, push, &appended);
-        let live = self.live_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let bytes_held = bytes + new_bytes;
+        let live = self.live_bytes.fetch_add(bytes_held, Ordering::Relaxed) + bytes_held;
         if live >= self.settings.generation_bytes {
             self.wake.notify_one();
         }
@@ -183,9 +201,14 @@ impl Ingester {
         let limit_bytes = self.settings.max_live_bytes;
         if self.live_bytes.load(Ordering::Relaxed) + bytes > limit_bytes {
             self.wake.notify_one();
-            // The estimate may be old: measure before refusing, one thread at a time.
-            let _measuring = self.measure.lock();
-            if self.measure_live_bytes() + bytes > limit_bytes {
+            // The estimate may be old: measure before refusing, one thread at a time and not for each refused push, since
+            // all tenants are looked at.
+            let mut measured = self.measured.lock();
+            if measured.is_none_or(|at| at.elapsed() >= MEASURE_AGAIN) {
+                *measured = Some(Instant::now());
+                self.sum_live_bytes();
+            }
+            if self.live_bytes.load(Ordering::Relaxed) + bytes > limit_bytes {
                 return Err(PushError::Full { limit_bytes });
             }
         }
@@ -196,9 +219,9 @@ impl Ingester {
         Ok(())
     }
 
-    /// Bytes of log and segments on local disk; walks the segments of all tenants.
+    /// Bytes of log and segments on local disk.
     pub(crate) fn directory_bytes(&self) -> u64 {
-        self.wal.total_bytes() + self.segment_bytes()
+        self.wal.total_bytes() + self.segment_maps.file_bytes()
     }
 
     fn new_head(&self, tenant: &TenantId) -> Arc<Head> {
@@ -227,47 +250,88 @@ impl Ingester {
         tenants.iter().map(|(id, tenant)| (id.clone(), Arc::clone(tenant))).collect()
     }
 
+    /// The tenant's state. Errors: the tenant is new, and there are as many as there may be.
+    fn admit(&self, tenant: &TenantId) -> Result<Arc<Tenant>, PushError> {
+        if let Some(known) = self.tenant(tenant) {
+            return Ok(known);
+        }
+        let limit = self.settings.max_tenants;
+        let is_full = || limit > 0 && self.tenants.read().len() >= limit;
+        if is_full() {
+            let mut looked = self.looked_for_idle.lock();
+            if looked.is_none_or(|at| at.elapsed() >= LOOK_FOR_IDLE_AGAIN) {
+                *looked = Some(Instant::now());
+                self.forget_idle_tenants(RELEASED_MEMORY_FOR_ROOM);
+                // Blocks make room.
+                self.wake.notify_one();
+            }
+            drop(looked);
+            if is_full() {
+                return Err(PushError::TooManyTenants { limit });
+            }
+        }
+        Ok(self.tenant_or_insert(tenant))
+    }
+
+    /// Sums up what live spans of all tenants take, and what is kept of tenants and segments besides.
+    fn sum_live_bytes(&self) -> usize {
+        let tenants = self.all_tenants();
+        let heads = tenants.iter().flat_map(|(_, tenant)| tenant.heads());
+        let spans: usize = heads.map(|head| head.heap_bytes()).sum();
+        let bytes = spans + tenants.len() * TENANT_BYTES + self.segment_maps.heap_bytes();
+        self.live_bytes.store(bytes, Ordering::Relaxed);
+        bytes
+    }
+
     /// Measures the live spans of all tenants and notes the result.
     pub(crate) fn measure_live_bytes(&self) -> usize {
-        let mut bytes = 0;
         self.metrics.show_replay_errors("");
+        let (mut traces_of_others, mut bytes_of_others, mut has_others) = (0.0, 0.0, false);
         for (id, tenant) in self.all_tenants() {
             let heads = tenant.heads();
             let live_bytes: usize = heads.iter().map(|head| head.heap_bytes()).sum();
             let live: usize = heads.iter().map(|head| head.live_traces()).sum();
-            self.metrics.live_traces.with([id.as_str()]).set(live as f64);
-            self.metrics.live_trace_bytes.with([id.as_str()]).set(live_bytes as f64);
+            let (live, live_bytes) = (live as f64, live_bytes as f64);
+            let gauges = &self.metrics;
+            match (
+                gauges.live_traces.try_with([id.as_str()]),
+                gauges.live_trace_bytes.try_with([id.as_str()]),
+            ) {
+                (Some(traces), Some(bytes)) => {
+                    traces.set(live);
+                    bytes.set(live_bytes);
+                }
+                _ => {
+                    has_others = true;
+                    traces_of_others += live;
+                    bytes_of_others += live_bytes;
+                }
+            }
             self.metrics.show_replay_errors(id.as_str());
-            bytes += live_bytes;
         }
-        self.live_bytes.store(bytes, Ordering::Relaxed);
+        if has_others {
+            self.metrics.live_traces.with([OVERFLOW]).set(traces_of_others);
+            self.metrics.live_trace_bytes.with([OVERFLOW]).set(bytes_of_others);
+        }
+        let bytes = self.sum_live_bytes();
         self.metrics.live_bytes.set(bytes as f64);
         bytes
     }
 
-    /// Bytes of all segments on disk.
-    pub(crate) fn segment_bytes(&self) -> u64 {
-        let tenants = self.all_tenants();
-        tenants.iter().flat_map(|(_, tenant)| tenant.segments()).map(|s| s.bytes()).sum()
-    }
-
     pub(crate) fn update_gauges(&self) {
         self.measure_live_bytes();
-        let tenants = self.all_tenants();
-        let count: usize = tenants.iter().map(|(_, tenant)| tenant.segments().len()).sum();
-        self.metrics.segments.set(count as f64);
-        self.metrics.segment_bytes.set(self.segment_bytes() as f64);
+        self.metrics.segments.set(self.segment_maps.segments() as f64);
+        self.metrics.segment_bytes.set(self.segment_maps.file_bytes() as f64);
         self.metrics.wal_bytes.set(self.wal.total_bytes() as f64);
-        drop(tenants);
-        self.forget_idle_tenants();
+        self.forget_idle_tenants(RELEASED_MEMORY);
     }
 
-    /// Forgets tenants that sent nothing for long: there may be ever new ones.
-    fn forget_idle_tenants(&self) {
+    /// Forgets tenants of whom nothing is held, nor was within `memory`: there may be ever new ones.
+    fn forget_idle_tenants(&self, memory: Duration) {
         let mut gone = Vec::new();
         self.tenants.write().retain(|id, tenant| {
             // Whoever is about to add something has a clone, and nobody gets one while the map is locked.
-            let stays = Arc::strong_count(tenant) > 1 || !tenant.is_idle();
+            let stays = Arc::strong_count(tenant) > 1 || !tenant.is_idle(memory);
             if !stays {
                 gone.push(id.clone());
             }
@@ -278,6 +342,8 @@ impl Ingester {
             self.metrics.live_traces.remove([id.as_str()]);
             self.metrics.live_trace_bytes.remove([id.as_str()]);
             self.metrics.tail_sampling.forget(&id);
+            // Fails while something is in it.
+            let _ = fs::remove_dir(self.layout.flushing().join(id.as_str()));
         }
     }
 

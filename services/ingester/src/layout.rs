@@ -145,6 +145,15 @@ pub(crate) fn parse_segment_file_name(name: &str) -> Option<TenantId> {
     TenantId::parse(tenant).ok()
 }
 
+/// True for a name as that of a segment, whosever it is.
+pub(crate) fn has_segment_ending(name: &str) -> bool {
+    let numbered = |ending| {
+        let stem = name.strip_suffix(ending)?.strip_suffix('.')?;
+        stem.rsplit_once('.')?.1.parse::<usize>().ok()
+    };
+    numbered(SEGMENT).or_else(|| numbered(PENDING)).is_some()
+}
+
 /// Makes the entries of a directory durable.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
@@ -167,6 +176,10 @@ mod tests {
         assert_eq!(pending_path(&decided).to_str(), Some(pending.as_str()));
         for foreign in ["a.seg", "a.b.seg", "x", "a b.0.seg", "a.0.deciding"] {
             assert_eq!(parse_segment_file_name(foreign), None);
+        }
+        for (name, expected) in [(".x.0.seg", true), ("...7.pending", true), ("a.seg", false)] {
+            assert_eq!(parse_segment_file_name(name), None);
+            assert_eq!(has_segment_ending(name), expected, "{name}");
         }
     }
 

@@ -49,6 +49,6 @@ mod tests;
 
 pub use error::{Error, PushError};
 pub use ingester::Ingester;
-pub use segment::{Segment, SegmentError};
+pub use segment::SegmentError;
 pub use settings::{Limits, LiveTailSettings, OfTenant, Settings, TailSampling};
 pub use written::BlockWritten;

@@ -14,6 +14,9 @@ use crate::settings::Limits;
 /// Parts by trace id, so that concurrent pushes seldom meet.
 const PARTS: usize = 16;
 
+/// Memory of a trace in a map, about: maps are half empty when they have grown.
+const TRACE_BYTES: usize = 2 * size_of::<(TraceId, u64)>();
+
 /// Fraction of the byte limit from which a trace is remembered over a cut, as a divisor.
 const LARGE: u64 = 8;
 
@@ -91,6 +94,12 @@ impl LiveTraces {
             );
         }
         large
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let parts = PARTS * size_of::<Mutex<HashMap<TraceId, u64, RandomState>>>();
+        parts + (self.len() + self.inherited.len()) * TRACE_BYTES
     }
 
     fn part(&self, id: TraceId) -> &Mutex<HashMap<TraceId, u64, RandomState>> {

@@ -57,6 +57,12 @@ impl HeldOrigins {
         self.has_none |= other.has_none;
     }
 
+    /// Bytes of memory that they hold.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let sets = [&self.complete, &self.incomplete, &self.thinned];
+        sets.iter().map(|set| size_of_val(set.ranges())).sum()
+    }
+
     /// Both kinds.
     pub(crate) fn all(&self) -> OriginSet {
         let mut all = self.complete.clone();

@@ -13,6 +13,7 @@ use tactus_traceql::eval::{
 use crate::{
     ingester::Ingester,
     recent_view::{RecentView, Scattered},
+    segment::SegmentError,
     stop::Stop,
 };
 
@@ -41,21 +42,24 @@ pub(crate) fn inspected_bytes(batch: &SpanBatch) -> u64 {
 
 impl Ingester {
     /// What is held of a tenant now.
-    pub(crate) fn recent_view(&self, tenant: &TenantId) -> RecentView {
-        self.tenant(tenant).map(|tenant| tenant.recent_view()).unwrap_or_default()
+    ///
+    /// Errors: a segment cannot be read.
+    pub(crate) fn recent_view(&self, tenant: &TenantId) -> Result<RecentView, SegmentError> {
+        self.tenant(tenant).map_or_else(|| Ok(RecentView::default()), |it| it.recent_view())
     }
+}
 
+impl RecentView {
     /// The traces that match, the newest first.
     pub(crate) fn search_recent(
         &self,
-        tenant: &TenantId,
         query: &CompiledQuery,
         window: Window,
         options: SearchOptions,
         stop: &Stop,
     ) -> Result<RecentMatches, EvaluateError> {
         let mut result = RecentMatches::default();
-        let view = self.recent_view(tenant);
+        let view = self;
         view.for_each_batch(|_, batch| {
             result.inspected_bytes += inspected_bytes(batch);
             result.inspected_spans += batch.len() as u64;
@@ -75,7 +79,7 @@ impl Ingester {
             let matches = query.find_newest_among(batch, window, options.limit, alone.as_ref())?;
             query.assemble(batch, &matches, &options).into_iter().for_each(|it| found.add(it));
         }
-        let candidates = candidates(&view, &scattered, query, window);
+        let candidates = candidates(view, &scattered, query, window);
         for round in candidates.chunks(CANDIDATES_PER_ROUND) {
             // A trace starts no later than what is known of it, so the rest cannot be newer than this.
             let newest_left = round[0].1;
@@ -96,12 +100,11 @@ impl Ingester {
     /// Shows batches with a span in the window to a collector of tags or values until it has enough.
     pub(crate) fn collect_recent(
         &self,
-        tenant: &TenantId,
         window: Window,
         mut collect: impl FnMut(&SpanBatch),
     ) -> u64 {
         let mut inspected = 0;
-        self.recent_view(tenant).for_each_batch(|_, batch| {
+        self.for_each_batch(|_, batch| {
             if touches(batch, window) {
                 inspected += inspected_bytes(batch);
                 collect(batch);

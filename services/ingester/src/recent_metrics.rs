@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use tactus_api::job::MetricsJob;
-use tactus_model::{SpanBatch, SpanKey, TenantId, TraceId};
+use tactus_model::{SpanBatch, SpanKey, TraceId};
 use tactus_storage::Uuid;
 use tactus_traceql::{
     eval::Bitmap,
@@ -13,7 +13,6 @@ use tactus_traceql::{
 use stored::{SharedTraces, Stored};
 
 use crate::{
-    ingester::Ingester,
     recent::inspected_bytes,
     recent_view::{Place, RecentView, Scattered},
     share::Share,
@@ -57,19 +56,18 @@ impl From<MetricsError> for RecentError {
     }
 }
 
-impl Ingester {
+impl RecentView {
     /// Counts the spans of a tenant that no block holds. `share`: where others hold them as well, what is counted here;
     /// `stored`: what is not since a block has it, too.
     pub(crate) fn metrics_recent(
-        &self,
-        tenant: &TenantId,
+        self,
         job: &MetricsJob,
         share: Option<&Share>,
         stored: &Stored,
         stop: &Stop,
     ) -> Result<RecentSeries, RecentError> {
         let mut result = RecentSeries::default();
-        let view = self.recent_view(tenant);
+        let view = self;
         if share.is_some_and(|share| !share.is_there(&view.origins())) {
             return Err(RecentError::LetGo);
         }

@@ -3,7 +3,7 @@
 //! The spans of a trace lie scattered: every push and every cut may hold some. A trace that lies in one segment alone is
 //! whole there, and its spans are distinct; most traces of a large backlog do. All others are put together first.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use tactus_model::{
     OriginSet, SpanBatch, TraceId,
@@ -13,7 +13,7 @@ use tactus_model::{
 use tactus_storage::{Uuid, meta::block_origin};
 use tactus_traceql::eval::Bitmap;
 
-use crate::{head::HeadSnapshot, origins::HeldOrigins, segment::Segment};
+use crate::{head::HeadSnapshot, origins::HeldOrigins, segment::OpenSegment};
 
 /// Up to so many traces are copied out of a segment one by one, without a look at the rest of it.
 const FEW_TRACES: usize = 16;
@@ -23,7 +23,7 @@ const FEW_TRACES: usize = 16;
 pub(crate) struct RecentView {
     /// A chunk that was closed at this moment may be there twice.
     pub(crate) live: Vec<HeadSnapshot>,
-    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) segments: Vec<OpenSegment>,
     /// Blocks whose spans were here until some time ago.
     pub(crate) released: Vec<Uuid>,
 }
@@ -115,7 +115,7 @@ impl RecentView {
                 traces.extend(ids.copied().filter(|&id| !seen.insert(id)));
             }
         }
-        let holds = |segment: &Arc<Segment>| {
+        let holds = |segment: &OpenSegment| {
             !traces.is_empty() && segment.batch().traces.ids.iter().any(|id| traces.contains(id))
         };
         Scattered { segments: self.segments.iter().map(holds).collect(), traces }

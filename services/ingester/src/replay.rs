@@ -10,7 +10,7 @@ use std::{
 
 use tactus_model::TenantId;
 use tactus_storage::Uuid;
-use tactus_telemetry::error_text;
+use tactus_telemetry::{error_text, log_limited};
 use tactus_wal::{PartId, Replay};
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     head::Head,
     ingester::Ingester,
     layout::{
-        PartRange, decided_paths, is_deciding, is_pending, parse_part_range,
+        PartRange, decided_paths, has_segment_ending, is_deciding, is_pending, parse_part_range,
         parse_segment_file_name,
     },
     seal::Sealing,
@@ -85,10 +85,20 @@ fn open_segments(ingester: &Ingester, directory: &Path) -> Result<(), Error> {
         }
         let name = path.file_name().and_then(|name| name.to_str());
         let Some(tenant) = name.and_then(parse_segment_file_name) else {
+            if name.is_some_and(has_segment_ending) {
+                // An earlier release took spans of tenants that no bucket stores.
+                let kept = ingester.layout.quarantine(&path).map_err(Error::io("move", &path))?;
+                ingester.metrics.replay_errors.with([""]).inc();
+                log_limited!(
+                    error, kept = %kept.display(),
+                    "segment of a tenant whose name cannot be stored set aside"
+                );
+                continue;
+            }
             tracing::warn!(path = %path.display(), "foreign file among the segments, left alone");
             continue;
         };
-        match Segment::open(&path, true) {
+        match Segment::open(&path, true, &ingester.segment_maps) {
             Ok(segment) => ingester.tenant_or_insert(&tenant).add_segment(Arc::new(segment)),
             // The segment may be sound: set aside, its spans would be missing from then on.
             Err(error @ SegmentError::Io { .. }) => return Err(error.into()),
@@ -184,7 +194,10 @@ fn replay_log(ingester: &Ingester, mut log: Replay, covered: &[PartRange]) -> Re
             ingester.metrics.replayed_frames.inc();
         } else {
             ingester.metrics.replay_errors.with([""]).inc();
-            tracing::error!(part = %frame.position.part, "frame of the log holds no push, skipped");
+            log_limited!(
+                error, part = %frame.position.part,
+                "frame of the log holds no push, or that of a tenant whose name cannot be stored: skipped"
+            );
         }
     }
     let report = log.report();

@@ -19,7 +19,7 @@ use crate::{
         PartRange, parse_segment_file_name, pending_file_name, segment_file_name, sync_directory,
     },
     origins::HeldOrigins,
-    segment::Segment,
+    segment::{Segment, SegmentMaps},
 };
 
 /// Cuts in progress; behind a lock, so that one runs at a time.
@@ -124,7 +124,7 @@ impl Ingester {
             written?;
         }
         // All segments are opened before the first head goes: an error leaves every span where it was.
-        let mut segments = open_directory(&directory)?;
+        let mut segments = open_directory(&directory, &self.segment_maps)?;
         let mut some_wait = false;
         for (tenant, head) in generation.heads() {
             let replaced = segments.remove(&tenant).unwrap_or_default();
@@ -259,7 +259,10 @@ fn block_times(batch: &SpanBatch, Clock { now, slack }: Clock) -> (u64, u64) {
 }
 
 /// The segments of a directory by tenant, in order of their numbers.
-fn open_directory(directory: &Path) -> Result<HashMap<TenantId, Vec<Arc<Segment>>>, Error> {
+fn open_directory(
+    directory: &Path,
+    maps: &SegmentMaps,
+) -> Result<HashMap<TenantId, Vec<Arc<Segment>>>, Error> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory).map_err(Error::io("list", directory))? {
         names.push(entry.map_err(Error::io("list", directory))?.file_name());
@@ -268,7 +271,7 @@ fn open_directory(directory: &Path) -> Result<HashMap<TenantId, Vec<Arc<Segment>
     let mut segments: HashMap<_, Vec<_>> = HashMap::new();
     for name in names {
         if let Some(tenant) = name.to_str().and_then(parse_segment_file_name) {
-            let segment = Segment::open(&directory.join(&name), false)?;
+            let segment = Segment::open(&directory.join(&name), false, maps)?;
             segments.entry(tenant).or_default().push(Arc::new(segment));
         }
     }

@@ -13,6 +13,8 @@
 
 use std::{
     fs::File,
+    io,
+    ops::Deref,
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
@@ -28,6 +30,13 @@ use crate::{layout, origins::HeldOrigins};
 
 mod columns;
 mod file;
+mod maps;
+
+use maps::MapSlot;
+pub(crate) use maps::SegmentMaps;
+
+/// Memory of a cut trace that is noted, about.
+const CUT_TRACE_BYTES: usize = 32;
 
 /// Why a segment cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -52,12 +61,12 @@ pub enum SegmentError {
     },
 }
 
-/// One segment on disk, mapped into memory for queries.
+/// One segment on disk. Its spans are mapped into memory when somebody asks for them.
 #[derive(Debug)]
-pub struct Segment {
+pub(crate) struct Segment {
     path: PathBuf,
     bytes: u64,
-    batch: SpanBatch,
+    traces: usize,
     block_times: (u64, u64),
     origins: HeldOrigins,
     cut_traces: CutTraces,
@@ -65,6 +74,14 @@ pub struct Segment {
     starts: OnceLock<(u64, u64)>,
     block: OnceLock<Uuid>,
     flushed: AtomicBool,
+    map: MapSlot,
+}
+
+/// A segment whose spans are mapped as long as this lives, whatever becomes of its file.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenSegment {
+    segment: Arc<Segment>,
+    batch: Arc<SpanBatch>,
 }
 
 impl Segment {
@@ -99,8 +116,13 @@ impl Segment {
         Ok(bytes)
     }
 
-    /// Opens a segment. With `verify` every byte is checked; leave it out only for a file just written.
-    pub fn open(path: &Path, verify: bool) -> Result<Self, SegmentError> {
+    /// Opens a segment, reads what is known of all its spans, and closes it again. With `verify` every byte is checked;
+    /// leave it out only for a file just written.
+    pub(crate) fn open(
+        path: &Path,
+        verify: bool,
+        maps: &SegmentMaps,
+    ) -> Result<Self, SegmentError> {
         let corrupt = |what| SegmentError::Corrupt { path: path.to_owned(), what };
         let map = Arc::new(file::map(path)?);
         let sections = file::sections(&map, verify).map_err(corrupt)?;
@@ -110,10 +132,14 @@ impl Segment {
         let cut_traces = columns::cut_traces(&map, &sections).map_err(corrupt)?;
         let written = std::fs::metadata(path).and_then(|meta| meta.modified());
         let written = written.unwrap_or_else(|_| SystemTime::now());
+        let heap_bytes = size_of::<Self>()
+            + path.as_os_str().len()
+            + origins.heap_bytes()
+            + cut_traces.iter().count() * CUT_TRACE_BYTES;
         Ok(Self {
             path: path.to_owned(),
             bytes: map.len() as u64,
-            batch,
+            traces: batch.traces.ids.len(),
             block_times,
             origins,
             cut_traces,
@@ -121,17 +147,23 @@ impl Segment {
             starts: OnceLock::new(),
             block: OnceLock::new(),
             flushed: AtomicBool::new(false),
+            map: maps.slot(map.len() as u64, heap_bytes),
         })
     }
 
-    /// Opens the same file again with pages of its own, so that a sweep over it can give its memory back.
-    pub fn reopen(&self) -> Result<Self, SegmentError> {
-        Self::open(&self.path, false)
+    /// The spans, sorted by trace id.
+    pub(crate) fn batch(&self) -> Result<Arc<SpanBatch>, SegmentError> {
+        self.map.batch(&self.path)
     }
 
-    /// The spans, sorted by trace id.
-    pub fn batch(&self) -> &SpanBatch {
-        &self.batch
+    /// The spans with pages of their own, so that a sweep over them can give their memory back.
+    pub(crate) fn map_anew(&self) -> Result<SpanBatch, SegmentError> {
+        map_batch(&self.path)
+    }
+
+    /// Traces in it.
+    pub(crate) fn traces(&self) -> usize {
+        self.traces
     }
 
     /// The origins of its spans.
@@ -145,12 +177,12 @@ impl Segment {
     }
 
     /// Size of the file in bytes.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Where the file lies.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -160,7 +192,7 @@ impl Segment {
     }
 
     /// The block that it becomes part of, once that is decided.
-    pub fn block(&self) -> Option<Uuid> {
+    pub(crate) fn block(&self) -> Option<Uuid> {
         self.block.get().copied()
     }
 
@@ -180,22 +212,63 @@ impl Segment {
     }
 
     /// When the file was written.
-    pub fn written(&self) -> SystemTime {
+    pub(crate) fn written(&self) -> SystemTime {
         self.written
     }
 
     /// What the segment adds to the time range of its block, unix nanoseconds.
-    pub fn block_times(&self) -> (u64, u64) {
+    pub(crate) fn block_times(&self) -> (u64, u64) {
         self.block_times
+    }
+}
+
+impl OpenSegment {
+    /// Maps the spans of a segment.
+    pub(crate) fn new(segment: Arc<Segment>) -> Result<Self, SegmentError> {
+        let batch = segment.batch()?;
+        Ok(Self { segment, batch })
+    }
+
+    /// The segment, mapped or not.
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    /// The spans, sorted by trace id.
+    pub(crate) fn batch(&self) -> &SpanBatch {
+        &self.batch
     }
 
     /// When the first and the last of its spans start, unix nanoseconds.
     pub(crate) fn starts(&self) -> (u64, u64) {
-        *self.starts.get_or_init(|| {
+        *self.segment.starts.get_or_init(|| {
             let starts = self.batch.spans.start.iter();
             starts.fold((u64::MAX, 0), |(first, last), &it| (first.min(it), last.max(it)))
         })
     }
+}
+
+impl Deref for OpenSegment {
+    type Target = Segment;
+
+    fn deref(&self) -> &Segment {
+        &self.segment
+    }
+}
+
+impl SegmentError {
+    /// True if the file is not there: a block took its place, or what was decided of it.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Maps a segment that was checked before.
+fn map_batch(path: &Path) -> Result<SpanBatch, SegmentError> {
+    let corrupt = |what| SegmentError::Corrupt { path: path.to_owned(), what };
+    let map = Arc::new(file::map(path)?);
+    let sections = file::sections(&map, false).map_err(corrupt)?;
+    columns::batch(&map, &sections, false).map_err(corrupt)
 }
 
 #[cfg(test)]

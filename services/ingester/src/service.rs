@@ -17,6 +17,7 @@ use tactus_proto::{
     tempopb::SearchMetrics,
 };
 use tactus_storage::Uuid;
+use tactus_telemetry::{error_text, log_limited};
 use tactus_traceql::{eval::Window, metrics::MetricsError};
 use tonic::{Request, Response, Status};
 
@@ -25,6 +26,8 @@ use crate::{
     head::Appended,
     ingester::Ingester,
     recent_metrics::{RecentError, stored::Stored},
+    recent_view::RecentView,
+    segment::SegmentError,
     share::{Share, kept::kept_traces},
     stop::Stop,
 };
@@ -59,11 +62,11 @@ impl Protocol for Ingester {
         let find = request.into_inner();
         let tenant = tenant_of(&find.tenant)?;
         let id = TraceId::from_slice(&find.trace_id);
-        let answer = self.query(move |ingester, _| {
+        let state = self.tenant(&tenant);
+        let answer = self.query_view(tenant, move |view, _| {
             // A trace may be in blocks and its refused spans known here alone.
-            let state = ingester.tenant(&tenant);
             let refused_spans = state.map_or(0, |state| state.refused_spans(id));
-            let batch = ingester.recent_view(&tenant).gather(&HashSet::from([id]));
+            let batch = view.gather(&HashSet::from([id]));
             if batch.is_empty() {
                 return FindTraceResponse { refused_spans, ..FindTraceResponse::default() };
             }
@@ -86,8 +89,8 @@ impl Protocol for Ingester {
         let job = SearchJob::compile(&request, &[]).map_err(|error| refused_job(&error))?;
         let started = Instant::now();
         let found = self
-            .query(move |ingester, stop| {
-                ingester.search_recent(&tenant, &job.query, job.window, job.options, stop)
+            .query_view(tenant, move |view, stop| {
+                view.search_recent(&job.query, job.window, job.options, stop)
             })
             .await?
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -127,8 +130,8 @@ impl Protocol for Ingester {
             .map_err(|_| Status::invalid_argument("malformed times or spans of blocks"))?;
         let started = Instant::now();
         let found = self
-            .query(move |ingester, stop| {
-                ingester.metrics_recent(&tenant, &job, share.as_ref(), &stored, stop)
+            .query_view(tenant, move |view, stop| {
+                view.metrics_recent(&job, share.as_ref(), &stored, stop)
             })
             .await?
             .map_err(|error| match error {
@@ -167,8 +170,7 @@ impl Protocol for Ingester {
     ) -> Result<Response<HoldingsResponse>, Status> {
         let tenant = tenant_of(&request.into_inner().tenant)?;
         let ingester_id = self.settings.ingester_id.clone();
-        let answer = self.query(move |ingester, _| {
-            let view = ingester.recent_view(&tenant);
+        let answer = self.query_view(tenant, move |view, _| {
             let held = view.origins();
             let kept = match held.thinned.is_empty() {
                 true => Some(Vec::new()),
@@ -194,8 +196,8 @@ impl Protocol for Ingester {
         let groups = self.settings.max_condition_groups;
         let mut job = TagsJob::compile(&request, groups).map_err(|error| refused_job(&error))?;
         let window = Window::from_seconds(request.start.into(), request.end.into());
-        let answer = self.query(move |ingester, _| {
-            let inspected = ingester.collect_recent(&tenant, window, |batch| {
+        let answer = self.query_view(tenant, move |view, _| {
+            let inspected = view.collect_recent(window, |batch| {
                 job.visit(batch);
             });
             job.finish(inspected)
@@ -213,12 +215,12 @@ impl Protocol for Ingester {
         let mut job =
             TagValuesJob::compile(&request, groups).map_err(|error| refused_job(&error))?;
         let window = Window::from_seconds(request.start.into(), request.end.into());
-        let answer = self.query(move |ingester, _| {
+        let answer = self.query_view(tenant, move |view, _| {
             let inspected = if job.reads_nothing() {
                 job.visit(&SpanBatch::default());
                 0
             } else {
-                ingester.collect_recent(&tenant, window, |batch| {
+                view.collect_recent(window, |batch| {
                     job.visit(batch);
                 })
             };
@@ -229,6 +231,17 @@ impl Protocol for Ingester {
 }
 
 impl Ingester {
+    /// Runs a query over what is held of a tenant; see [`Self::query`].
+    pub(crate) async fn query_view<R: Send + 'static>(
+        &self,
+        tenant: TenantId,
+        run: impl FnOnce(RecentView, &Stop) -> R + Send + 'static,
+    ) -> Result<R, Status> {
+        let answer =
+            self.query(move |ingester, stop| Ok(run(ingester.recent_view(&tenant)?, stop)));
+        answer.await?.map_err(|error: SegmentError| unreadable(&error))
+    }
+
     /// Runs a query away from the threads that serve connections, a bounded number at a time.
     pub(crate) async fn query<R: Send + 'static>(
         &self,
@@ -247,6 +260,12 @@ impl Ingester {
         .await
         .map_err(|_| Status::internal("query failed"))
     }
+}
+
+/// Spans that are on disk and cannot be read: an answer without them would look whole.
+fn unreadable(error: &SegmentError) -> Status {
+    log_limited!(error, error = error_text(error), "cannot read a segment");
+    Status::unavailable(error_text(error))
 }
 
 /// How recent data was read. Storage is not: it lies in memory, or in maps of files.
@@ -277,7 +296,9 @@ fn status_of(error: &PushError) -> Status {
     let text = error.to_string();
     match error {
         PushError::Invalid(_) => Status::invalid_argument(text),
-        PushError::Full { .. } => Status::resource_exhausted(text),
+        PushError::Full { .. } | PushError::TooManyTenants { .. } => {
+            Status::resource_exhausted(text)
+        }
         PushError::DiskFull(_) | PushError::Wal(_) | PushError::NotRunning(_) => {
             Status::unavailable(text)
         }

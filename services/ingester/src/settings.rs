@@ -20,8 +20,12 @@ pub struct Settings {
     pub chunk_spans: usize,
     /// Live spans are cut to segments at this many bytes in memory.
     pub generation_bytes: usize,
-    /// Pushes are refused while live spans hold more than this many bytes.
+    /// Pushes are refused while live spans, and what is kept of each tenant and segment, hold more than this many bytes.
     pub max_live_bytes: usize,
+    /// Pushes of a tenant of whom nothing is held are refused while there are so many others; 0: no limit.
+    pub max_tenants: usize,
+    /// Segments that stay mapped into memory while no query reads them.
+    pub max_mapped_segments: usize,
     /// Pushes are refused while the directory holds more than this many bytes; 0: no limit.
     pub max_directory_bytes: u64,
     /// Live spans are cut to segments once nothing arrived for this long.
@@ -161,6 +165,8 @@ impl Settings {
             chunk_spans: 16 << 10,
             generation_bytes: 24 << 20,
             max_live_bytes: 160 << 20,
+            max_tenants: 10_000,
+            max_mapped_segments: 4_096,
             max_directory_bytes: 0,
             trace_idle_period: Duration::from_secs(5),
             trace_live_period: Duration::from_secs(30),

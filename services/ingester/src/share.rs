@@ -11,7 +11,10 @@ use tactus_storage::Uuid;
 use tactus_storage::meta::block_origin;
 use tactus_traceql::eval::Bitmap;
 
-use crate::{origins::HeldOrigins, segment::Segment};
+use crate::{
+    origins::HeldOrigins,
+    segment::{OpenSegment, Segment},
+};
 use kept::Differing;
 
 pub(crate) mod kept;
@@ -176,7 +179,7 @@ impl Share {
     }
 
     /// The spans of a segment that are to be counted.
-    pub(crate) fn of_segment(&self, segment: &Segment) -> Part {
+    pub(crate) fn of_segment(&self, segment: &OpenSegment) -> Part {
         if self.skips(segment) {
             return Part::None;
         }

@@ -23,8 +23,12 @@ use tactus_tail_sampling::{Decider, Decision, DecisionCache};
 use tactus_telemetry::{error_text, log_limited};
 
 use crate::{
-    error::Error, flush::MAX_SEGMENTS, generation::Tenant, ingester::Ingester,
-    recent_view::RecentView, segment::Segment, settings::TailSampling,
+    error::Error,
+    flush::MAX_SEGMENTS,
+    ingester::Ingester,
+    recent_view::RecentView,
+    segment::{OpenSegment, Segment},
+    settings::TailSampling,
 };
 
 mod metrics;
@@ -34,7 +38,7 @@ pub(crate) use metrics::TailSamplingMetrics;
 
 /// Spans of due segments that are judged at a time, whole traces.
 const WINDOW_SPANS: usize = 32_768;
-/// Undecided segments of a tenant from which the oldest are decided early: each is a memory map.
+/// Undecided segments of a tenant from which the oldest are decided early: a decision maps all of them.
 const MAX_PENDING_SEGMENTS: usize = 1_000;
 /// The same for all tenants together.
 const MAX_PENDING_SEGMENTS_OF_ALL: usize = MAX_SEGMENTS / 2;
@@ -125,18 +129,21 @@ impl Ingester {
         let Some(tenant) = self.tenant(id) else { return Ok(()) };
         let mut state = tenant.deciding.lock();
         // At one moment: a cut moves spans from one to the other.
-        let view = tenant.recent_view();
+        let view = tenant.recent_view()?;
         let pending = view.segments.iter().filter(|segment| segment.is_pending());
-        let pending: Vec<Arc<Segment>> = pending.cloned().collect();
+        let pending: Vec<OpenSegment> = pending.cloned().collect();
         let Some(settings) = self.settings.tail_sampling.of(id) else {
             // Turned off since the cut.
-            return pending.iter().try_for_each(|segment| self.keep_all(&tenant, segment));
+            return pending.iter().try_for_each(|it| self.keep_all(&tenant, it.segment()));
         };
         let (waited, overflow) = due_segments(&pending, &settings, due);
         let due = pending.get(..waited + overflow.segments).unwrap_or(&pending);
         let mut result = Ok(());
         if !due.is_empty() {
-            let state = state.get_or_insert_with(|| Box::new(Deciding::new(&settings, &tenant)));
+            let state = match &mut *state {
+                Some(state) => state,
+                none => none.insert(Box::new(Deciding::new(&settings, &view))),
+            };
             state.follow(&settings);
             state.advance(due);
             let started = Instant::now();
@@ -144,7 +151,7 @@ impl Ingester {
             self.metrics.tail_sampling.round(started.elapsed());
             self.metrics.tail_sampling.dropped_too_early(id, overflow.traces);
             // One that cannot be written is tried again; others may make room on the disk.
-            let settled = due.iter().map(|segment| self.settle(id, &tenant, segment, &decided));
+            let settled = due.iter().map(|it| self.settle(id, &tenant, it, &decided));
             result = settled.fold(Ok(()), Result::and);
         }
         self.metrics.tail_sampling.undecided(id, traces_of(&tenant.pending_segments()));
@@ -157,8 +164,8 @@ impl Ingester {
         id: &TenantId,
         state: &mut Deciding,
         view: &RecentView,
-        pending: &[Arc<Segment>],
-        due: &[Arc<Segment>],
+        pending: &[OpenSegment],
+        due: &[OpenSegment],
     ) -> Decided {
         let now = unix_seconds(SystemTime::now());
         let batches: Vec<&SpanBatch> = due.iter().map(|segment| segment.batch()).collect();
@@ -200,11 +207,11 @@ impl Ingester {
 
 impl Deciding {
     /// Of a tenant whose traces that are on disk are kept.
-    fn new(settings: &Arc<TailSampling>, tenant: &Tenant) -> Self {
+    fn new(settings: &Arc<TailSampling>, view: &RecentView) -> Self {
         let (sampled, dropped) = cache_sizes(settings);
         let mut cache = DecisionCache::new(sampled, dropped);
         let made_at = unix_seconds(SystemTime::now());
-        for segment in tenant.segments().iter().filter(|segment| !segment.is_pending()) {
+        for segment in view.segments.iter().filter(|segment| !segment.is_pending()) {
             let ids = segment.batch().traces.ids.iter();
             ids.for_each(|&id| cache.remember(id, Decision { sampled: true, made_at }));
         }
@@ -230,7 +237,7 @@ impl Deciding {
 
     /// Tells the rates how long the traces of these segments took to arrive: since the last ones, but no longer than what
     /// is cut together can take.
-    fn advance(&mut self, due: &[Arc<Segment>]) {
+    fn advance(&mut self, due: &[OpenSegment]) {
         let Some(newest) = due.iter().map(|segment| segment.written()).max() else { return };
         let cuts: HashSet<_> = due.iter().map(|segment| segment.path().parent()).collect();
         let longest = self.settings.cut_period() * cuts.len() as u32;
@@ -248,24 +255,24 @@ struct Overflow {
 }
 
 /// How many of the oldest segments have waited long enough, and how many more are too many.
-fn due_segments(pending: &[Arc<Segment>], settings: &TailSampling, due: Due) -> (usize, Overflow) {
+fn due_segments(pending: &[OpenSegment], settings: &TailSampling, due: Due) -> (usize, Overflow) {
     if due == Due::All {
         return (pending.len(), Overflow::default());
     }
     let now = SystemTime::now();
     // One of the future was written before the clock was set back.
-    let has_waited = |segment: &&Arc<Segment>| {
+    let has_waited = |segment: &&OpenSegment| {
         now.duration_since(segment.written()).map_or(true, |age| age >= settings.decision_wait)
     };
     let waited = pending.iter().take_while(has_waited).count();
     let mut overflow = Overflow::default();
     let mut waiting = pending.len() - waited;
-    let mut traces: usize = traces_of(&pending[waited..]);
+    let mut traces: usize = pending[waited..].iter().map(|segment| segment.traces()).sum();
     for segment in &pending[waited..] {
         if traces <= settings.num_traces && waiting <= MAX_PENDING_SEGMENTS {
             break;
         }
-        let of_segment = segment.batch().traces.ids.len();
+        let of_segment = segment.traces();
         overflow.segments += 1;
         overflow.traces += of_segment;
         waiting -= 1;
@@ -275,7 +282,7 @@ fn due_segments(pending: &[Arc<Segment>], settings: &TailSampling, due: Due) -> 
 }
 
 fn traces_of(segments: &[Arc<Segment>]) -> usize {
-    segments.iter().map(|segment| segment.batch().traces.ids.len()).sum()
+    segments.iter().map(|segment| segment.traces()).sum()
 }
 
 /// What is undecided lies in segments that are decided at different times: as many decisions are remembered at least.
@@ -291,7 +298,7 @@ fn rows(batch: &SpanBatch, (first, last): (TraceId, TraceId)) -> std::ops::Range
 }
 
 /// All undecided spans of these traces.
-fn gather(view: &RecentView, pending: &[Arc<Segment>], wanted: &Wanted) -> SpanBatch {
+fn gather(view: &RecentView, pending: &[OpenSegment], wanted: &Wanted) -> SpanBatch {
     let is_wanted = |id| wanted.contains(&id);
     let on_disk = pending.iter().map(|segment| segment.batch());
     let batches: Vec<&SpanBatch> = on_disk.chain(view.live_batches()).collect();

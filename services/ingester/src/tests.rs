@@ -17,6 +17,7 @@ mod live_tail;
 mod metrics;
 mod replicas;
 mod tail_sampling;
+mod tenants;
 
 struct Bench {
     folder: tempfile::TempDir,
@@ -72,7 +73,7 @@ fn push_all(ingester: &Ingester, ids: std::ops::Range<u16>) {
 /// How often each span id is held, over live data and segments, without de-duplication.
 fn held(ingester: &Ingester) -> BTreeMap<u16, usize> {
     let mut counts = BTreeMap::new();
-    ingester.collect_recent(&tenant(), Window::default(), |batch| {
+    ingester.recent_view(&tenant()).unwrap().collect_recent(Window::default(), |batch| {
         for id in batch.spans.span_id.iter() {
             *counts.entry(u16::from_be_bytes([id.0[6], id.0[7]])).or_default() += 1;
         }
@@ -86,7 +87,10 @@ fn once(ids: std::ops::Range<u16>) -> BTreeMap<u16, usize> {
 
 fn all_spans(ingester: &Ingester) -> SpanBatch {
     let mut parts = Vec::new();
-    ingester.collect_recent(&tenant(), Window::default(), |batch| parts.push(batch.clone()));
+    ingester
+        .recent_view(&tenant())
+        .unwrap()
+        .collect_recent(Window::default(), |batch| parts.push(batch.clone()));
     merge(&parts.iter().collect::<Vec<_>>()).0
 }
 
@@ -132,7 +136,10 @@ async fn tags_are_collected_of_batches_in_the_window_only() {
     let seen = |start, end| {
         let mut spans = 0;
         let window = Window::from_seconds(start, end);
-        ingester.collect_recent(&tenant(), window, |batch| spans += batch.len());
+        ingester
+            .recent_view(&tenant())
+            .unwrap()
+            .collect_recent(window, |batch| spans += batch.len());
         spans
     };
     assert_eq!([seen(0, 0), seen(10, 19), seen(11, 19), seen(15, 0), seen(0, 30)], [2, 1, 0, 1, 2]);
@@ -326,7 +333,7 @@ async fn generation_of_refused_spans_leaves_nothing_behind() {
     let appended = ingester.push(&push_of("t1", &[span(1, 1, 1)]), &tenant()).unwrap();
     assert_eq!((appended.spans, appended.refused.too_large), (0, 1));
     ingester.seal().await.unwrap();
-    let view = ingester.recent_view(&tenant());
+    let view = ingester.recent_view(&tenant()).unwrap();
     assert_eq!((view.live.len(), view.segments.len()), (0, 0));
 }
 
@@ -336,7 +343,7 @@ async fn reader_that_takes_its_time_holds_up_no_push_and_no_cut() {
     let ingester = bench.open();
     ingester.push(&push_of("t1", &[span(1, 1, 1)]), &tenant()).unwrap();
     let mut seen = 0;
-    ingester.recent_view(&tenant()).for_each_batch(|_, batch| {
+    ingester.recent_view(&tenant()).unwrap().for_each_batch(|_, batch| {
         seen += batch.len();
         ingester.push(&push_of("t1", &[span(2, 2, 2)]), &tenant()).unwrap();
         std::thread::scope(|scope| {
@@ -346,7 +353,7 @@ async fn reader_that_takes_its_time_holds_up_no_push_and_no_cut() {
         });
     });
     assert_eq!(seen, 1, "what came in since is not shown");
-    assert_eq!(ingester.recent_view(&tenant()).segments.len(), 1);
+    assert_eq!(ingester.recent_view(&tenant()).unwrap().segments.len(), 1);
 }
 
 #[test]
@@ -486,7 +493,7 @@ async fn refusals_without_a_segment_of_their_own_go_along_with_the_next_one() {
     ingester.push(&push_of("t1", &[span(2, 4, 1)]), &tenant()).unwrap();
     ingester.seal().await.unwrap();
     assert_eq!(refused_spans(&ingester).await, 2);
-    let segments = ingester.recent_view(&tenant()).segments;
+    let segments = ingester.recent_view(&tenant()).unwrap().segments;
     let noted: Vec<_> = segments.iter().map(|it| it.cut_traces().spans(trace_id(1))).collect();
     assert_eq!(noted, [0, 2]);
 }

@@ -13,7 +13,7 @@ use crate::{
     generation::Tenant,
     ingester::Ingester,
     layout::{decided_paths, sync_directory},
-    segment::Segment,
+    segment::{OpenSegment, Segment},
 };
 
 impl Ingester {
@@ -22,10 +22,10 @@ impl Ingester {
         &self,
         id: &TenantId,
         tenant: &Tenant,
-        pending: &Arc<Segment>,
+        open: &OpenSegment,
         decided: &Decided,
     ) -> Result<(), Error> {
-        let batch = pending.batch();
+        let (pending, batch) = (open.segment(), open.batch());
         let stays = |trace| decided.get(&trace) != Some(&false);
         let staying = batch.traces.ids.iter().filter(|&&trace| stays(trace)).count();
         if staying == batch.traces.ids.len() {
@@ -42,7 +42,7 @@ impl Ingester {
             0
         } else {
             let kept = gather_traces(&[batch], stays);
-            self.keep(tenant, pending, &kept, stays)?;
+            self.keep(tenant, open, &kept, stays)?;
             kept.len()
         };
         let dropped = batch.len().saturating_sub(kept_spans);
@@ -58,7 +58,7 @@ impl Ingester {
             fs::rename(pending.path(), &decided).map_err(Error::io("rename", pending.path()))?;
             self.sync_parent(&decided)?;
         }
-        let segment = Segment::open(&decided, false)?;
+        let segment = Segment::open(&decided, false, &self.segment_maps)?;
         tenant.replace_segment(pending, Some(Arc::new(segment)));
         Ok(())
     }
@@ -66,10 +66,11 @@ impl Ingester {
     fn keep(
         &self,
         tenant: &Tenant,
-        pending: &Arc<Segment>,
+        open: &OpenSegment,
         kept: &SpanBatch,
         stays: impl Fn(TraceId) -> bool,
     ) -> Result<(), Error> {
+        let pending = open.segment();
         let (deciding, decided) = decided_paths(pending.path());
         if !decided.exists() {
             let times = times_within(kept, pending.block_times());
@@ -77,7 +78,7 @@ impl Ingester {
             // Whoever asks which origins are here is to hear the same as before: nothing is missing, the rest of them
             // was not to stay. Other ingesters may have kept it.
             let mut origins = pending.origins().clone();
-            origins.thinned.unite(&thinned(pending, kept));
+            origins.thinned.unite(&thinned(open, kept));
             let mut cut = pending.cut_traces().clone();
             cut.retain(stays);
             let written = Segment::write(&deciding, kept, times, &origins, &cut, sync);
@@ -89,7 +90,7 @@ impl Ingester {
             fs::rename(&deciding, &decided).map_err(Error::io("rename", &deciding))?;
             self.sync_parent(&decided)?;
         }
-        let segment = Segment::open(&decided, false)?;
+        let segment = Segment::open(&decided, false, &self.segment_maps)?;
         tenant.replace_segment(pending, Some(Arc::new(segment)));
         // Left behind, it goes with the segment or at the next start.
         if let Err(error) = fs::remove_file(pending.path()) {
@@ -128,7 +129,7 @@ impl Ingester {
 }
 
 /// The origins, complete here, that have spans in a pending segment of which not all are kept.
-fn thinned(pending: &Segment, kept: &SpanBatch) -> OriginSet {
+fn thinned(pending: &OpenSegment, kept: &SpanBatch) -> OriginSet {
     let batch = pending.batch();
     let dropped: Vec<bool> =
         batch.traces.ids.iter().map(|id| kept.traces.ids.binary_search(id).is_err()).collect();
