@@ -82,6 +82,10 @@ test-one: $(VENV)/.installed ## Run some black-box tests on the server, built an
 	@if [ "$(TACTUS_BIN)" = "$(BUILT_BIN)" ]; then $(CARGO) build --locked -p tactus -p tactusctl; fi
 	$(VENV)/bin/python -m pytest -x $(if $(findstring .py,$(T)),integration-tests/$(T),integration-tests -k "$(T)") $(ARGS)
 
+.PHONY: test-hostile
+test-hostile: test-tools build ## Run the long tests of abuse on the built server; -s shows their figures (docs/operations/failures.md)
+	$(VENV)/bin/python -m pytest integration-tests -m hostile -s $(ARGS)
+
 .PHONY: test-tools
 test-tools: test-packages $(INSTALLED) ## Install what the black-box tests need
 
