@@ -8,9 +8,11 @@ mod json;
 mod llm;
 mod parts;
 mod protobuf;
+mod split;
 mod zipkin;
 
 pub use combine::{CombineError, TraceCombiner, WhenTooLarge};
+pub use split::{SplitTraces, split_traces};
 
 use bytes::Bytes;
 

@@ -1,6 +1,7 @@
 //! The JSON of Jaeger's HTTP API, as its UI reads it.
 
 mod build;
+mod read;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -9,6 +10,7 @@ mod values;
 use serde::{Serialize, Serializer};
 
 pub use build::{shown_trace_id, trace};
+pub use read::{FileError, decode_jaeger_file};
 pub use upload::traces_of_upload;
 pub use values::TagValue;
 

@@ -14,6 +14,7 @@ mod builder;
 mod cut_traces;
 mod dictionary;
 mod hashing;
+pub mod hollow;
 mod ids;
 pub mod merge;
 pub mod nested_set;

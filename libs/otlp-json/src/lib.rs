@@ -8,5 +8,5 @@ mod read;
 mod round_trip_tests;
 mod write;
 
-pub use read::{JsonError, decode_export_request};
+pub use read::{JsonError, decode_export_request, decode_trace_file};
 pub use write::OtlpJson;

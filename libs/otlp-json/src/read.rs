@@ -3,6 +3,7 @@
 //! Enums may be numbers or names. Keys may be lowerCamelCase or snake_case, unknown ones are
 //! skipped, and 64-bit integers may be strings. Strings are carried as they come, valid UTF-8 or not.
 
+mod base64_ids;
 mod fields;
 mod messages;
 mod values;
@@ -11,10 +12,21 @@ use serde::de::DeserializeSeed;
 use tactus_model::wire::MAX_DEPTH;
 use tactus_proto::otlp::ExportTraceServiceRequest;
 
+use fields::Object;
+use messages::TraceFile;
+
 /// Why a body is not an export request: what is wrong, in which field, at which line and column.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct JsonError(String);
+
+impl JsonError {
+    fn without_position(mut self) -> Self {
+        let end = self.0.rfind(" at line ").unwrap_or(self.0.len());
+        self.0.truncate(end);
+        self
+    }
+}
 
 /// Bodies up to this size, in bytes, may hold anything.
 const SMALL_BODY: usize = 256 << 10;
@@ -30,6 +42,28 @@ const MAX_LEVELS: usize = 16 + 4 * (MAX_DEPTH + 8);
 ///
 /// Nesting is bounded to 168 levels of objects and arrays, memory to some twenty times the body. Errors: [`JsonError`].
 pub fn decode_export_request(json: &[u8]) -> Result<ExportTraceServiceRequest, JsonError> {
+    let mut request: ExportTraceServiceRequest = decode_bounded(json)?;
+    messages::adopt_old_spans(&mut request);
+    Ok(request)
+}
+
+/// As [`decode_export_request`], also of what Tempo's API answers with: `{"batches": […]}` and `{"trace": {…}}`, with ids
+/// in base64 or in hex.
+pub fn decode_trace_file(json: &[u8]) -> Result<ExportTraceServiceRequest, JsonError> {
+    let decoded: Result<TraceFile, _> =
+        decode_bounded(json).or_else(|error| match base64_ids::in_hex(json) {
+            // Columns would be those of the other text; the path of the field is right.
+            Some(json) => decode_bounded(&json).map_err(JsonError::without_position),
+            None => Err(error),
+        });
+    let TraceFile { mut resource_spans, trace } = decoded?;
+    resource_spans.extend(trace.unwrap_or_default().resource_spans);
+    let mut request = ExportTraceServiceRequest { resource_spans };
+    messages::adopt_old_spans(&mut request);
+    Ok(request)
+}
+
+fn decode_bounded<T: Object>(json: &[u8]) -> Result<T, JsonError> {
     if json.len() > SMALL_BODY && objects(json) > json.len() / LEAST_BYTES_AN_OBJECT {
         return Err(JsonError("more spans and attributes than their bytes can hold".to_owned()));
     }
@@ -41,13 +75,11 @@ pub fn decode_export_request(json: &[u8]) -> Result<ExportTraceServiceRequest, J
     {
         decoded = decode(json, true);
     }
-    let mut request = decoded.map_err(|error| JsonError(error.to_string()))?;
-    messages::adopt_old_spans(&mut request);
-    Ok(request)
+    decoded.map_err(|error| JsonError(error.to_string()))
 }
 
-fn decode(json: &[u8], is_bounded: bool) -> serde_json::Result<ExportTraceServiceRequest> {
-    let mut request = ExportTraceServiceRequest::default();
+fn decode<T: Object>(json: &[u8], is_bounded: bool) -> serde_json::Result<T> {
+    let mut request = T::default();
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     if is_bounded {
         deserializer.disable_recursion_limit();

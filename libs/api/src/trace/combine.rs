@@ -61,12 +61,12 @@ struct Messages {
 /// A span and what combining needs to know of it.
 #[derive(Debug, Clone)]
 pub(super) struct SpanEntry {
-    resource: u32,
-    scope: u32,
+    pub(super) resource: u32,
+    pub(super) scope: u32,
     pub(super) id: SpanId,
     pub(super) parent: SpanId,
     pub(super) kind: u64,
-    start: u64,
+    pub(super) start: u64,
     pub(super) message: Bytes,
 }
 
@@ -99,13 +99,8 @@ impl TraceCombiner {
         for span in found {
             let run = &walk.runs[span.run];
             let fields = SpanFields::read(span.message)?;
-            let key = SpanIdentity {
-                start: fields.start,
-                id: SpanId::from_slice(span.span_id),
-                kind: u8::try_from(fields.kind).ok().filter(|&kind| kind <= 5).unwrap_or(0),
-                name: traces_data.slice_ref(fields.name),
-            };
-            let id = key.id;
+            let id = SpanId::from_slice(span.span_id);
+            let key = fields.identity(id, traces_data);
             if !self.seen.insert(key) {
                 continue;
             }
@@ -147,25 +142,35 @@ impl TraceCombiner {
             self.spans.sort_by_key(|span| (span.start, span.id));
         }
         separate_shared_ids(&mut self.spans);
-        let mut resources: Vec<ResourceGroup> = Vec::new();
-        let mut resource_places = HashMap::new();
-        let mut scope_places = HashMap::new();
-        for span in self.spans {
-            let place = *resource_places.entry(span.resource).or_insert_with(|| {
-                let resource = self.resources.all[span.resource as usize].clone();
-                resources.push(ResourceGroup { resource, scopes: Vec::new() });
-                resources.len() - 1
-            });
-            let scopes = &mut resources[place].scopes;
-            let scope_place = *scope_places.entry((place, span.scope)).or_insert_with(|| {
-                let scope = self.scopes.all[span.scope as usize].clone();
-                scopes.push(ScopeGroup { scope, spans: Vec::new() });
-                scopes.len() - 1
-            });
-            scopes[scope_place].spans.push(span.message);
-        }
+        let resources = grouped(self.spans, &self.resources.all, &self.scopes.all);
         CombinedTrace { resources, truncated: self.truncated }
     }
+}
+
+/// Spans by resource and scope, which they name by their places.
+pub(super) fn grouped(
+    spans: Vec<SpanEntry>,
+    all_resources: &[Bytes],
+    all_scopes: &[Bytes],
+) -> Vec<ResourceGroup> {
+    let mut resources: Vec<ResourceGroup> = Vec::new();
+    let mut resource_places = HashMap::new();
+    let mut scope_places = HashMap::new();
+    for span in spans {
+        let place = *resource_places.entry(span.resource).or_insert_with(|| {
+            let resource = all_resources[span.resource as usize].clone();
+            resources.push(ResourceGroup { resource, scopes: Vec::new() });
+            resources.len() - 1
+        });
+        let scopes = &mut resources[place].scopes;
+        let scope_place = *scope_places.entry((place, span.scope)).or_insert_with(|| {
+            let scope = all_scopes[span.scope as usize].clone();
+            scopes.push(ScopeGroup { scope, spans: Vec::new() });
+            scopes.len() - 1
+        });
+        scopes[scope_place].spans.push(span.message);
+    }
+    resources
 }
 
 impl Messages {
@@ -192,15 +197,15 @@ fn framed(length: usize) -> u64 {
 }
 
 /// The fields of a Span message that combining reads.
-struct SpanFields<'a> {
-    parent: &'a [u8],
-    name: &'a [u8],
-    kind: u64,
-    start: u64,
+pub(super) struct SpanFields<'a> {
+    pub(super) parent: &'a [u8],
+    pub(super) name: &'a [u8],
+    pub(super) kind: u64,
+    pub(super) start: u64,
 }
 
 impl<'a> SpanFields<'a> {
-    fn read(message: &'a [u8]) -> Result<Self, WireError> {
+    pub(super) fn read(message: &'a [u8]) -> Result<Self, WireError> {
         let mut fields = Self { parent: b"", name: b"", kind: 0, start: 0 };
         let mut reader = Reader::new(message);
         while let Some((field, value)) = reader.next_field()? {
@@ -217,5 +222,11 @@ impl<'a> SpanFields<'a> {
             fields.name = &message[..0];
         }
         Ok(fields)
+    }
+
+    /// What tells the span from others of its trace; `part`: what the message is a slice of.
+    pub(super) fn identity(&self, id: SpanId, part: &Bytes) -> SpanIdentity<Bytes> {
+        let kind = u8::try_from(self.kind).ok().filter(|&kind| kind <= 5).unwrap_or(0);
+        SpanIdentity { start: self.start, id, kind, name: part.slice_ref(self.name) }
     }
 }

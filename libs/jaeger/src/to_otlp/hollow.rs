@@ -1,14 +1,7 @@
-//! Requests of almost nothing: a message without a field takes two bytes on the wire and hundreds in
-//! memory, so that a small request of many could cost gigabytes.
+//! What a `PostSpansRequest` holds at least.
 
-use tactus_model::wire::{FieldValue, Reader, WireError};
-
-/// A message: the fewest bytes that one of any use takes, what it holds left aside, and which fields
-/// hold further messages.
-struct Shape {
-    least_bytes: usize,
-    holds: &'static [(u32, &'static Shape)],
-}
+use tactus_model::hollow::{self, Shape};
+use tactus_model::wire::WireError;
 
 /// Key, head and length.
 const TAG: Shape = Shape { least_bytes: 4, holds: &[] };
@@ -27,22 +20,7 @@ const REQUEST: Shape = Shape { least_bytes: 0, holds: &[(1, &BATCH)] };
 
 /// Whether a `PostSpansRequest` has more messages in it than its bytes can fill. Errors: it is none.
 pub(super) fn is_hollow(request: &[u8]) -> Result<bool, WireError> {
-    Ok(least_bytes(request, &REQUEST)? > request.len())
-}
-
-fn least_bytes(message: &[u8], shape: &Shape) -> Result<usize, WireError> {
-    let mut bytes = shape.least_bytes;
-    if shape.holds.is_empty() {
-        return Ok(bytes);
-    }
-    let mut fields = Reader::new(message);
-    while let Some((number, value)) = fields.next_field()? {
-        let FieldValue::Bytes(inner) = value else { continue };
-        if let Some((_, shape)) = shape.holds.iter().find(|(held, _)| *held == number) {
-            bytes += least_bytes(inner, shape)?;
-        }
-    }
-    Ok(bytes)
+    hollow::is_hollow(request, &REQUEST)
 }
 
 #[cfg(test)]

@@ -42,6 +42,29 @@ object!(ExportTraceServiceRequest, "an export request", this {
     "resourceSpans" | "resource_spans" => &mut this.resource_spans,
 });
 
+/// A file with a trace: an export request, or what Tempo's API answers with.
+#[derive(Default)]
+pub(super) struct TraceFile {
+    pub(super) resource_spans: Vec<ResourceSpans>,
+    pub(super) trace: Option<Trace>,
+}
+
+#[derive(Default)]
+pub(super) struct Trace {
+    pub(super) resource_spans: Vec<ResourceSpans>,
+}
+
+object!(TraceFile, "a file with a trace", this {
+    "resourceSpans" | "resource_spans" => &mut this.resource_spans,
+    "batches" => &mut this.resource_spans,
+    "trace" => &mut this.trace,
+});
+
+object!(Trace, "a trace", this {
+    "resourceSpans" | "resource_spans" => &mut this.resource_spans,
+    "batches" => &mut this.resource_spans,
+});
+
 object!(ResourceSpans, "resource spans", this {
     "resource" => &mut this.resource,
     "scopeSpans" | "scope_spans" => &mut this.scope_spans,

@@ -295,3 +295,29 @@ fn large_body_of_nothing_is_refused_before_it_fills_the_memory() {
     let request = decode_export_request(of(&braces, 10_000).as_bytes()).unwrap();
     assert_eq!(request.resource_spans[0].scope_spans[0].spans.len(), 10_000);
 }
+
+#[test]
+fn answers_of_tempo_are_files_with_a_trace() {
+    let spans =
+        |id: &str| format!(r#"[{{"scopeSpans":[{{"spans":[{{"traceId":"{id}","name":"a"}}]}}]}}]"#);
+    let (hex, base64) = ("00000000000000010000000000000002", "AAAAAAAAAAEAAAAAAAAAAg==");
+    for file in [
+        format!(r#"{{"resourceSpans":{}}}"#, spans(hex)),
+        format!(r#"{{"batches":{}}}"#, spans(base64)),
+        format!(r#"{{"trace":{{"batches":{}}},"metrics":{{}}}}"#, spans(hex)),
+        format!(r#"{{"trace":{{"resourceSpans":{}}}}}"#, spans(base64)),
+    ] {
+        let decoded = decode_trace_file(file.as_bytes()).unwrap();
+        let span = &decoded.resource_spans[0].scope_spans[0].spans[0];
+        assert_eq!(span.trace_id[..], [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2], "{file}");
+    }
+    let file = format!(r#"{{"batches":{}}}"#, spans("1"));
+    let error = decode_trace_file(file.as_bytes()).unwrap_err().to_string();
+    assert!(error.starts_with("batches[0].scopeSpans[0].spans[0].traceId: length"), "{error}");
+    assert!(error.contains("at line 1 column"), "{error}");
+    let file = format!(r#"{{"batches":{}}}"#, spans(&format!(r#"{base64}","kind":"SERVER"#)));
+    assert_eq!(
+        decode_trace_file(file.as_bytes()).unwrap_err().to_string(),
+        r#"batches[0].scopeSpans[0].spans[0].kind: unknown string value "SERVER""#
+    );
+}
