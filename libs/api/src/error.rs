@@ -40,6 +40,11 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// Files with traces that are being read take as much memory as they may.
+    #[error(
+        "too many files are read at a time (limit: query_frontend.trace_files.max_inflight_bytes)"
+    )]
+    TooManyFiles,
     /// The query would take more than one query may; the text names the limit. Unlike [`Self::Invalid`] it shows
     /// only when the query runs.
     #[error("{0}")]
@@ -74,9 +79,10 @@ impl Error {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::TraceTooLarge { .. } | Self::LimitExceeded(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::QueueFull | Self::TooManyQueries { .. } | Self::TooManyTails { .. } => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            Self::QueueFull
+            | Self::TooManyQueries { .. }
+            | Self::TooManyTails { .. }
+            | Self::TooManyFiles => StatusCode::TOO_MANY_REQUESTS,
             Self::Stopped | Self::Cancelled => {
                 StatusCode::from_u16(499).expect("499 is between 100 and 999")
             }
@@ -96,6 +102,7 @@ impl Error {
             Self::QueueFull
             | Self::TooManyQueries { .. }
             | Self::TooManyTails { .. }
+            | Self::TooManyFiles
             | Self::LimitExceeded(_) => Code::ResourceExhausted,
             Self::Stopped | Self::Cancelled => Code::Cancelled,
             Self::ApiTimeout => Code::DeadlineExceeded,

@@ -2,6 +2,7 @@
 //!
 //! - [`listener`]: accept loop for HTTP/1.1 and HTTP/2, TLS, limits, draining on shutdown.
 //! - [`auth`]: callers, their tenants and roles.
+//! - [`budget`]: memory of requests in flight, bounded.
 //! - [`http`]: the main HTTP port: router, path cleaning, limits, request metrics, compression.
 //! - [`grpc`]: the gRPC port, and [`health`], the standard health service.
 //! - [`tenancy`]: tenant of a request from `X-Scope-OrgID`.
@@ -12,6 +13,7 @@
 #![warn(missing_docs)]
 
 pub mod auth;
+pub mod budget;
 pub mod compression;
 pub mod grpc;
 pub mod health;

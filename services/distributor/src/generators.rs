@@ -24,10 +24,11 @@ use tactus_config::sections::overrides::GeneratorForwarder;
 use tactus_model::TenantId;
 use tactus_process::GeneratorOf;
 use tactus_ring::Ring;
+use tactus_server::budget::Budget;
 use tactus_telemetry::metrics::Registry;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{budget::Budget, rules::TenantLimits};
+use crate::rules::TenantLimits;
 use metrics::Metrics;
 use queue::{Job, Queue, QueueSettings};
 use send::Sender;

@@ -10,7 +10,6 @@
 //! ```
 #![warn(missing_docs)]
 
-mod budget;
 pub mod forward;
 pub mod from_config;
 pub mod generators;
@@ -48,11 +47,11 @@ use tactus_proto::tactus::v1::Refusal;
 use tactus_receivers::{PushError, PushOutcome, TraceSink};
 use tactus_ring::{Operation, RingError};
 use tactus_sampling::Adaptive;
+use tactus_server::budget::{Budget, Reservation};
 use tactus_telemetry::metrics::Registry;
 use tonic::{Code, Status};
 
 use crate::{
-    budget::{Budget, Reservation},
     forward::Forwarders,
     generators::Generators,
     group::{Export, Grouping},

@@ -8,12 +8,12 @@ use std::{sync::Arc, time::Duration};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tactus_proto::tactus::v1::{PushResponse, Refusal};
 use tactus_ring::Instance;
+use tactus_server::budget::Reservation;
 use tokio::time::{Instant, sleep_until};
 use tonic::{Code, Status};
 
 use crate::{
     CALL_BYTES,
-    budget::Reservation,
     group::Export,
     metrics::Metrics,
     peers::Peers,

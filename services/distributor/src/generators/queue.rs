@@ -8,11 +8,11 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tactus_model::TenantId;
+use tactus_server::budget::Reservation;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::{metrics::TenantMetrics, send::Sender};
-use crate::budget::Reservation;
 
 /// How large a queue is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

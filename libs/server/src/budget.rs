@@ -10,26 +10,27 @@ use std::sync::{
 
 /// Bytes that may be in flight.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub struct Budget {
     max_bytes: u64,
     used: AtomicU64,
 }
 
 /// Part of a budget; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Reservation {
+pub struct Reservation {
     budget: Arc<Budget>,
     bytes: u64,
 }
 
 impl Budget {
-    pub(crate) fn new(max_bytes: u64) -> Arc<Self> {
+    /// A budget of so many bytes.
+    pub fn new(max_bytes: u64) -> Arc<Self> {
         Arc::new(Self { max_bytes, used: AtomicU64::new(0) })
     }
 
     /// Takes `bytes`, or nothing if that would be over the limit. What is larger than the limit passes alone: it could
     /// never be sent otherwise.
-    pub(crate) fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
+    pub fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
         let take = |used: u64| {
             let sum = used.saturating_add(bytes);
             (used == 0 || sum <= self.max_bytes).then_some(sum)
@@ -39,14 +40,14 @@ impl Budget {
     }
 
     /// Bytes in flight.
-    pub(crate) fn used(&self) -> u64 {
+    pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 }
 
 impl Reservation {
     /// Moves up to `bytes` into a reservation of their own.
-    pub(crate) fn split(&mut self, bytes: u64) -> Self {
+    pub fn split(&mut self, bytes: u64) -> Self {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         Self { budget: Arc::clone(&self.budget), bytes }
