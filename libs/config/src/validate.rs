@@ -3,6 +3,7 @@
 mod caches;
 mod columns;
 mod components;
+mod links;
 mod tenant;
 
 pub(crate) use columns::dedicated_columns;
@@ -53,6 +54,8 @@ pub(crate) fn invalid(config: &Config) -> Vec<Invalid> {
         components::receivers(&config.distributor.receivers),
         components::forwarders(&config.distributor.forwarders),
         components::frontend(config),
+        links::validate(&config.query_frontend.links)
+            .map_err(|text| Invalid::new("query_frontend.links", text)),
         components::querier(config),
         components::storage(config),
         components::generator(config),

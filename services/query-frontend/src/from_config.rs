@@ -4,7 +4,7 @@ use tactus_cache::{Caches, Role};
 use tactus_config::Config;
 use tactus_config::sections::overrides::Limits;
 use tactus_config::sections::query_apis::QueryGrpc;
-use tactus_config::sections::query_frontend::Slo;
+use tactus_config::sections::query_frontend::{Link, Slo};
 use tactus_process::{Error, memory, settings::poll_interval};
 
 use crate::jaeger::JaegerSettings;
@@ -14,8 +14,8 @@ use crate::query_log::QueryLogSettings;
 use crate::queue::WeightSettings;
 use crate::results::ResultSettings;
 use crate::settings::{
-    MetricsSettings, SearchSettings, ServiceLevel, ServiceLevels, Settings, StreamingSettings,
-    TenantLimits, TraceByIdSettings,
+    MetricsSettings, OpenTraceSettings, SearchSettings, ServiceLevel, ServiceLevels, Settings,
+    StreamingSettings, TenantLimits, TraceByIdSettings, TraceFileSettings,
 };
 use crate::trace_lookup::LookupSettings;
 use crate::zipkin::ZipkinSettings;
@@ -83,6 +83,19 @@ pub(crate) fn settings(config: &Config, caches: &Caches) -> Result<Settings, Err
             slow_after: frontend.query_log.slow_after.as_std(),
             max_slow_queries: frontend.query_log.max_slow_queries,
         },
+        open_traces: OpenTraceSettings {
+            max_bytes: frontend.open_traces.max_bytes,
+            keep_for: frontend.open_traces.keep_for.as_std(),
+        },
+        trace_files: TraceFileSettings {
+            max_bytes: frontend.trace_files.max_bytes,
+            max_spans: frontend.trace_files.max_spans,
+            max_inflight_bytes: match frontend.trace_files.max_inflight_bytes {
+                0 => memory::request_bytes(),
+                bytes => bytes,
+            },
+        },
+        links: frontend.links.iter().map(link).collect(),
         service_levels: ServiceLevels {
             traces: service_level(&frontend.trace_by_id.slo),
             search: service_level(&search.slo),
@@ -157,6 +170,11 @@ pub(crate) fn tenant_limits(limits: &Limits) -> TenantLimits {
         max_concurrent_queries: count(read.max_concurrent_queries),
         max_inspected_bytes: read.max_inspected_bytes,
     }
+}
+
+/// A link as the pages read it.
+fn link(link: &Link) -> serde_json::Value {
+    serde_json::json!({ "title": link.title, "url": link.url, "match": link.shown_with })
 }
 
 fn service_level(slo: &Slo) -> ServiceLevel {

@@ -8,6 +8,7 @@ use tactus_api::{Error, Result, WindowRules};
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::querier_server::Querier;
+use tactus_server::budget::Budget;
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::Blocklist;
 use tactus_telemetry::metrics::Registry;
@@ -60,6 +61,8 @@ pub struct Frontend {
     pub(crate) metrics: Metrics,
     pub(crate) results: Arc<Results>,
     pub(crate) queries: QueryLog,
+    /// Memory of files that are read.
+    pub(crate) file_budget: Arc<Budget>,
     queue: JobQueue,
     admission: Admission,
     /// Queries of each tenant, alone or with others.
@@ -87,6 +90,7 @@ impl Frontend {
             admission: Admission::default(),
             running: Admission::default(),
             metrics: Metrics::new(registry, parts.settings.service_levels),
+            file_budget: Budget::new(parts.settings.trace_files.max_inflight_bytes),
             queries: QueryLog::new(parts.settings.query_log),
             results: Arc::new(Results::new(&parts.settings.results, registry)),
             settings: parts.settings,

@@ -14,6 +14,7 @@
 mod admission;
 mod answers;
 mod blocks;
+mod event_stream;
 pub mod from_config;
 mod frontend;
 mod http;
@@ -36,6 +37,7 @@ mod streaming;
 mod tags;
 mod tail_sampling;
 mod trace_by_id;
+mod trace_files;
 mod trace_lookup;
 mod work;
 pub mod zipkin;
@@ -54,8 +56,8 @@ pub use results::ResultSettings;
 pub use search::SearchAnswer;
 pub use service_graph::{ConnectionType, Edge, GraphWindow, Latency, ServiceGraph};
 pub use settings::{
-    MetricsSettings, SearchSettings, ServiceLevel, ServiceLevels, Settings, StreamingSettings,
-    TenantLimits, TenantLimitsOf, TraceByIdSettings,
+    MetricsSettings, OpenTraceSettings, SearchSettings, ServiceLevel, ServiceLevels, Settings,
+    StreamingSettings, TenantLimits, TenantLimitsOf, TraceByIdSettings, TraceFileSettings,
 };
 pub use streaming::{Answers, Streaming, streaming_service};
 pub use tags::{TagValuesAnswer, TagsAnswer};

@@ -53,6 +53,44 @@ pub struct Settings {
     pub service_levels: ServiceLevels,
     /// The queries that people are shown.
     pub query_log: QueryLogSettings,
+    /// Traces that pages have open.
+    pub open_traces: OpenTraceSettings,
+    /// Files with traces.
+    pub trace_files: TraceFileSettings,
+    /// Links that pages show, as `{title, url, match}`.
+    pub links: Vec<serde_json::Value>,
+}
+
+/// Settings of traces that are kept while pages have them open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenTraceSettings {
+    /// Memory for them; 0 keeps none.
+    pub max_bytes: u64,
+    /// Each is read again after so long.
+    pub keep_for: Duration,
+}
+
+impl Default for OpenTraceSettings {
+    fn default() -> Self {
+        Self { max_bytes: 64 << 20, keep_for: Duration::from_secs(60) }
+    }
+}
+
+/// Settings of files with traces that are sent to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceFileSettings {
+    /// Largest file, decompressed.
+    pub max_bytes: usize,
+    /// Spans of a file at most.
+    pub max_spans: usize,
+    /// Memory of those that are read at a time.
+    pub max_inflight_bytes: u64,
+}
+
+impl Default for TraceFileSettings {
+    fn default() -> Self {
+        Self { max_bytes: 16 << 20, max_spans: 200_000, max_inflight_bytes: 1 << 30 }
+    }
 }
 
 /// Settings of streamed answers.
@@ -181,6 +219,9 @@ impl Default for Settings {
             streaming: StreamingSettings::default(),
             service_levels: ServiceLevels::default(),
             query_log: QueryLogSettings::default(),
+            open_traces: OpenTraceSettings::default(),
+            trace_files: TraceFileSettings::default(),
+            links: Vec::new(),
         }
     }
 }

@@ -19,6 +19,7 @@ mod service_graph;
 mod streaming;
 mod tags;
 mod tail_sampling;
+mod trace_files;
 mod traces;
 mod zipkin;
 

@@ -180,6 +180,11 @@ impl Frontend {
     }
 }
 
+/// A stored trace that cannot be read.
+pub(crate) fn malformed(error: impl std::fmt::Display) -> Error {
+    Error::Internal(format!("malformed trace: {error}"))
+}
+
 /// What there is to say of a trace of which spans were not taken when they came.
 fn refused_message(spans: u64) -> String {
     format!(

@@ -31,6 +31,9 @@ section! {
         skip_ast_transformations: Vec<String>, "no effect here";
         live_tail: FrontendLiveTail, "spans shown while they are pushed";
         query_log: QueryLog, "the queries of the status page";
+        open_traces: OpenTraces, "traces that pages have open";
+        trace_files: TraceFiles, "files with traces that are opened in the pages, or sent to Jaeger's /api/transform";
+        links: Vec<Link>, "links that pages show at spans, resources and events";
         weights: Weights, "weights of jobs in the queue";
         search: FrontendSearch, "search";
         trace_by_id: FrontendTraceById, "trace by id";
@@ -54,6 +57,26 @@ section! {
     QueryLog {
         slow_after: GoDuration = seconds(5), "a query that took longer is remembered";
         max_slow_queries: usize = 200, "so many of them, the last ones; 0 remembers none";
+    }
+
+    /// Traces that pages have open: kept, so that details of their spans are not read from storage again.
+    OpenTraces {
+        max_bytes: u64 = 67_108_864, "memory for them; 0 keeps none";
+        keep_for: GoDuration = seconds(60), "each is read again after so long";
+    }
+
+    /// Files with traces. None is stored: a page sends its file with each question about it.
+    TraceFiles {
+        max_bytes: usize = 16_777_216, "largest file, in bytes, decompressed";
+        max_spans: usize = 200_000, "spans of a file; of more it is refused";
+        max_inflight_bytes: u64, "memory of files that are read at a time, each counted as eight times its bytes; a further one gets 429; 0 takes a tenth of the memory";
+    }
+
+    /// A link from what a page shows to logs, metrics, profiles or anything else.
+    Link {
+        title: String, "its text";
+        url: String, "http or https; {resource.x}, {span.x} and {event.x} stand for attributes, others for ids and times: see docs/ui.md";
+        shown_with as "match": String, "shown only where there is this attribute, as span.db.system, or has this value, as span.db.system=redis; empty is everywhere";
     }
 
     /// Weights of jobs in the queue.

@@ -9,13 +9,14 @@ mod queries;
 mod skeleton;
 mod status;
 mod tail;
+mod trace_file;
 mod traces;
 mod typical;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 
 use super::router;
 use crate::frontend::Frontend;
@@ -25,8 +26,8 @@ use traces::OpenTraces;
 
 /// The routes of the pages' API. Put behind authentication; it has no fallback.
 pub fn ui_router(frontend: Arc<Frontend>, tails: LiveTails, cluster: ClusterStatus) -> Router {
-    let shared =
-        Shared { frontend: Arc::clone(&frontend), open: OpenTraces::new(), tails, cluster };
+    let open = OpenTraces::new(frontend.settings.open_traces);
+    let shared = Shared { frontend: Arc::clone(&frontend), open, tails, cluster };
     let own = Router::new()
         .route("/api/config", get(config::config))
         .route("/api/check", get(check::check))
@@ -35,6 +36,7 @@ pub fn ui_router(frontend: Arc<Frontend>, tails: LiveTails, cluster: ClusterStat
         .route("/api/queries", get(queries::list))
         .route("/api/typical", get(typical::typical))
         .route("/api/differences", get(differences::differences))
+        .route("/api/trace-file", post(trace_file::trace_file))
         .route("/api/traces/{id}/skeleton", get(traces::skeleton))
         .route("/api/traces/{id}/spans", get(traces::spans))
         .route("/api/traces/{id}/find", get(traces::find))

@@ -6,9 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::HeaderValue;
-use ::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::body::Body;
 use axum::response::Response;
 use futures_util::stream::{StreamExt as _, unfold};
 use tactus_api::Result;
@@ -21,6 +18,7 @@ use tonic::{Code, Status};
 
 use super::outlet::{Answers, Last, Outlet, start};
 use super::{MetricsProgress, SearchProgress, tags};
+use crate::event_stream::{self, event, keep_alive};
 use crate::frontend::Frontend;
 use crate::metrics_query::SeriesAnswer;
 use crate::tags::{TagValuesAnswer, TagsAnswer};
@@ -158,11 +156,7 @@ impl EventCall {
             let (answers, complete, write) = left?;
             Some(next_event(answers, complete, write).await)
         });
-        let mut response = Response::new(Body::from_stream(events));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
+        event_stream::response(events)
     }
 }
 
@@ -187,7 +181,7 @@ async fn next_event<M, W: Fn(&M) -> Vec<u8>>(
     write: W,
 ) -> (Event, Left<M, W>) {
     let status = match tokio::time::timeout(SILENCE, answers.next()).await {
-        Err(_) => return (Ok(b":\n\n".to_vec()), Some((answers, complete, write))),
+        Err(_) => return (Ok(keep_alive()), Some((answers, complete, write))),
         Ok(Some(Ok(difference))) => {
             let event = event("difference", &write(&difference));
             return (Ok(event), Some((answers, complete, write)));
@@ -208,9 +202,4 @@ async fn next_event<M, W: Fn(&M) -> Vec<u8>>(
 fn failed(status: &Status) -> Vec<u8> {
     let body = serde_json::json!({ "message": status.message() });
     event("failed", body.to_string().as_bytes())
-}
-
-/// The JSON has no line breaks.
-fn event(name: &str, json: &[u8]) -> Vec<u8> {
-    [b"event: ", name.as_bytes(), b"\ndata: ", json, b"\n\n"].concat()
 }

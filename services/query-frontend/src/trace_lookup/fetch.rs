@@ -1,5 +1,7 @@
 //! Fetches whole traces, several at a time.
 
+use std::future::ready;
+
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use prost::Message as _;
@@ -13,13 +15,10 @@ use super::{LookupSettings, WholeTrace, WholeTraces};
 use crate::frontend::Frontend;
 use crate::metrics::TRACES;
 use crate::query_log::Asked;
-use crate::trace_by_id::{FoundTrace, offload};
+use crate::trace_by_id::{FoundTrace, malformed, offload};
 
 /// Traces of more spans are decoded away from the threads that serve connections.
 const INLINE_SPANS: usize = 1_000;
-
-/// A trace and its size in protobuf, if there is one.
-type Fetched = (Option<WholeTrace>, u64);
 
 impl Frontend {
     /// A trace with all its spans. Errors: [`Error::NotFound`] if nobody has it, [`Error::Internal`] if that cannot be
@@ -33,9 +32,9 @@ impl Frontend {
         let found = self.find_trace(tenants, id, query, WhenTooLarge::Cut).await?;
         let message = found.facts.message.clone();
         match decode(id, found).await? {
-            (Some(trace), _) => Ok(trace),
-            (None, _) if message.is_empty() => Err(Error::NotFound),
-            (None, _) => Err(Error::Internal(message)),
+            Some(trace) => Ok(trace),
+            None if message.is_empty() => Err(Error::NotFound),
+            None => Err(Error::Internal(message)),
         }
     }
 
@@ -46,14 +45,16 @@ impl Frontend {
         ids: &[TraceId],
         settings: &LookupSettings,
     ) -> Result<WholeTraces> {
-        if ids.is_empty() {
-            return Ok(WholeTraces::default());
-        }
-        let run = self.fetch_all(tenants, ids, settings);
-        let asked = Asked::new(format!("{} traces", ids.len()));
-        let (traces, _) =
-            self.counted(tenants, TRACES, asked, run, |(_, inspected)| *inspected).await?;
-        Ok(traces)
+        let mut all = WholeTraces::default();
+        let take = |id, trace: Option<WholeTrace>| {
+            match trace {
+                Some(trace) => all.traces.push(trace),
+                None => all.missing.push(id),
+            }
+            Ok(())
+        };
+        let partial = self.each_trace(tenants, ids, settings, decode, take).await?;
+        Ok(WholeTraces { partial, ..all })
     }
 
     /// Shows these traces one after the other, the first always and others as long as they fit into the bytes of an
@@ -63,97 +64,86 @@ impl Frontend {
         tenants: &[TenantId],
         ids: &[TraceId],
         settings: &LookupSettings,
-        visit: impl FnMut(&FoundTrace) -> Result<()>,
+        mut visit: impl FnMut(&FoundTrace) -> Result<()>,
+    ) -> Result<bool> {
+        let as_it_is = |_, found| ready(Ok(found));
+        self.each_trace(tenants, ids, settings, as_it_is, |_, found| visit(&found)).await
+    }
+
+    /// Finds these traces, several at a time, makes something of each and shows that in the order of the ids.
+    async fn each_trace<T, F: Future<Output = Result<T>>>(
+        &self,
+        tenants: &[TenantId],
+        ids: &[TraceId],
+        settings: &LookupSettings,
+        make: impl Fn(TraceId, FoundTrace) -> F + Copy,
+        mut show: impl FnMut(TraceId, T) -> Result<()>,
     ) -> Result<bool> {
         if ids.is_empty() {
             return Ok(false);
         }
-        let run = self.visit_all(tenants, ids, settings, visit);
+        let run = async {
+            let _admitted = self.admit(tenants)?;
+            let fetches: Vec<_> = ids.iter().map(|&id| self.fetch(tenants, id, make)).collect();
+            let mut fetched = stream::iter(fetches).buffered(settings.concurrent_traces.max(1));
+            let (mut partial, mut bytes, mut inspected) = (false, 0u64, 0u64);
+            for &id in ids {
+                let Some(next) = fetched.next().await else { break };
+                let Fetched { made, size, is_partial, read } = next?;
+                inspected = inspected.saturating_add(read);
+                // The first one is always shown: else a large trace could not be found at all.
+                let is_first = bytes == 0;
+                bytes = bytes.saturating_add(size);
+                let is_full = settings.max_answer_bytes != 0 && bytes > settings.max_answer_bytes;
+                if is_full && !is_first {
+                    return Ok((true, inspected));
+                }
+                partial |= is_partial;
+                show(id, made)?;
+            }
+            Ok((partial, inspected))
+        };
         let asked = Asked::new(format!("{} traces", ids.len()));
         let (partial, _) =
             self.counted(tenants, TRACES, asked, run, |(_, inspected)| *inspected).await?;
         Ok(partial)
     }
 
-    async fn visit_all(
+    async fn fetch<T, F: Future<Output = Result<T>>>(
         &self,
         tenants: &[TenantId],
-        ids: &[TraceId],
-        settings: &LookupSettings,
-        mut visit: impl FnMut(&FoundTrace) -> Result<()>,
-    ) -> Result<(bool, u64)> {
-        let _admitted = self.admit(tenants)?;
-        let find = |&id| self.find_admitted(tenants, id, TraceQuery::default(), WhenTooLarge::Cut);
-        let finds: Vec<_> = ids.iter().map(find).collect();
-        let mut found = stream::iter(finds).buffered(settings.concurrent_traces.max(1));
-        let (mut partial, mut bytes, mut inspected) = (false, 0u64, 0u64);
-        while let Some(next) = found.next().await {
-            let next = next?;
-            inspected = inspected.saturating_add(next.facts.inspected_bytes);
-            let is_first = bytes == 0;
-            bytes = bytes.saturating_add(next.trace.bytes() as u64);
-            if settings.max_answer_bytes != 0 && bytes > settings.max_answer_bytes && !is_first {
-                return Ok((true, inspected));
-            }
-            partial |= next.facts.partial;
-            visit(&next)?;
-        }
-        Ok((partial, inspected))
-    }
-
-    async fn fetch_all(
-        &self,
-        tenants: &[TenantId],
-        ids: &[TraceId],
-        settings: &LookupSettings,
-    ) -> Result<(WholeTraces, u64)> {
-        let _admitted = self.admit(tenants)?;
-        let fetches: Vec<_> = ids.iter().map(|&id| self.fetch(tenants, id)).collect();
-        let mut fetched = stream::iter(fetches).buffered(settings.concurrent_traces.max(1));
-        let mut all = WholeTraces::default();
-        let (mut bytes, mut inspected) = (0u64, 0u64);
-        for &id in ids {
-            let Some(next) = fetched.next().await else { break };
-            let ((trace, size), read) = next?;
-            inspected = inspected.saturating_add(read);
-            bytes = bytes.saturating_add(size);
-            // The first one is always shown: else a large trace could not be found at all.
-            let is_full = settings.max_answer_bytes != 0 && bytes > settings.max_answer_bytes;
-            if is_full && !all.traces.is_empty() {
-                all.partial = true;
-                break;
-            }
-            match trace {
-                Some(trace) => {
-                    all.partial |= !trace.message.is_empty();
-                    all.traces.push(trace);
-                }
-                None => all.missing.push(id),
-            }
-        }
-        Ok((all, inspected))
-    }
-
-    async fn fetch(&self, tenants: &[TenantId], id: TraceId) -> Result<(Fetched, u64)> {
+        id: TraceId,
+        make: impl Fn(TraceId, FoundTrace) -> F,
+    ) -> Result<Fetched<T>> {
         let query = TraceQuery::default();
         let found = self.find_admitted(tenants, id, query, WhenTooLarge::Cut).await?;
-        let inspected = found.facts.inspected_bytes;
-        Ok((decode(id, found).await?, inspected))
+        let (size, is_partial) = (found.trace.bytes() as u64, found.facts.partial);
+        let read = found.facts.inspected_bytes;
+        Ok(Fetched { made: make(id, found).await?, size, is_partial, read })
     }
 }
 
-async fn decode(id: TraceId, found: FoundTrace) -> Result<Fetched> {
+/// What was made of a trace.
+struct Fetched<T> {
+    made: T,
+    /// Bytes of its messages.
+    size: u64,
+    is_partial: bool,
+    /// Bytes read to find it.
+    read: u64,
+}
+
+/// A trace as messages; `None` if nobody has it.
+async fn decode(id: TraceId, found: FoundTrace) -> Result<Option<WholeTrace>> {
     if found.trace.is_empty() {
-        return Ok((None, 0));
+        return Ok(None);
     }
     let is_long = found.trace.spans() > INLINE_SPANS;
     offload(is_long, move || {
         let truncated = found.trace.truncated;
         let bytes = Bytes::from(found.trace.to_protobuf_v1());
-        let size = bytes.len() as u64;
-        let data = TracesData::decode(bytes)
-            .map_err(|error| Error::Internal(format!("malformed trace: {error}")))?;
-        Ok((Some(WholeTrace { id, data, truncated, message: found.facts.message }), size))
+        let data = TracesData::decode(bytes).map_err(malformed)?;
+        Ok(Some(WholeTrace { id, data, truncated, message: found.facts.message }))
     })
     .await?
 }

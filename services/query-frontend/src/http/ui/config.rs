@@ -9,7 +9,7 @@ use tactus_model::TenantId;
 use super::Shared;
 use crate::http::answer;
 
-/// Version, tenants of the request, and the limits that its queries meet; times in seconds, 0 is no limit.
+/// Version, tenants of the request, links, and the limits that its queries and files meet; times in seconds, 0 is no limit.
 pub(super) async fn config(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
     answer(shared.frontend, uri, headers, async |call| {
         let limits = call.frontend.limits_of(&call.tenants);
@@ -18,12 +18,14 @@ pub(super) async fn config(State(shared): State<Shared>, uri: Uri, headers: Head
         Ok(super::json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
             "tenants": tenants,
+            "links": call.frontend.settings.links,
             "limits": {
                 "searchSeconds": limits.max_search_duration.as_secs(),
                 "metricsSeconds": limits.max_metrics_duration.as_secs(),
                 "traceBytes": limits.max_bytes_per_trace,
                 "traces": search.max_limit,
                 "defaultTraces": search.default_limit,
+                "fileBytes": call.frontend.settings.trace_files.max_bytes,
             },
         })))
     })

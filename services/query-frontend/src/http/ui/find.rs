@@ -11,6 +11,7 @@ use tactus_traceql::RootExpr;
 use tactus_traceql::eval::{CompiledQuery, Window};
 
 use super::skeleton::Skeleton;
+use crate::trace_by_id::malformed;
 
 /// Number of the spans in a ScopeSpans message.
 const SPANS: u32 = 2;
@@ -26,8 +27,7 @@ pub(super) fn compile(root: &RootExpr) -> Result<CompiledQuery> {
 /// What the page gets: see [`super::traces::find`].
 pub(super) fn rows(trace: &CombinedTrace, query: &CompiledQuery) -> Result<Value> {
     let matched = matched(trace, query)?;
-    let skeleton = Skeleton::of(trace)
-        .map_err(|error| Error::Internal(format!("malformed trace: {error}")))?;
+    let skeleton = Skeleton::of(trace).map_err(malformed)?;
     let mut bitmap = vec![0u8; matched.len().div_ceil(8)];
     for (row, &span) in skeleton.order().iter().enumerate() {
         if matched[span as usize] {
@@ -43,7 +43,6 @@ pub(super) fn rows(trace: &CombinedTrace, query: &CompiledQuery) -> Result<Value
 
 /// For each span, in the order of the trace, if the query matches it.
 fn matched(trace: &CombinedTrace, query: &CompiledQuery) -> Result<Vec<bool>> {
-    let malformed = |error| Error::Internal(format!("malformed trace: {error}"));
     let mut builder = BatchBuilder::new(BuilderLimits::default());
     // Spans with ids that TraceQL cannot have become no row.
     let mut span_of_row = Vec::with_capacity(trace.spans());

@@ -47,6 +47,10 @@ impl SpanHead {
         to_id(&self.span_id)
     }
 
+    pub(super) fn is_error(&self) -> bool {
+        self.status.is_some_and(|status| status.code == 2)
+    }
+
     fn parent(&self) -> SpanId {
         to_id(&self.parent_span_id)
     }

@@ -2,9 +2,7 @@
 
 use std::convert::Infallible;
 
-use ::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use ::http::{HeaderMap, HeaderValue, Uri};
-use axum::body::Body;
+use ::http::{HeaderMap, Uri};
 use axum::extract::State;
 use axum::response::Response;
 use futures_util::stream::poll_fn;
@@ -15,11 +13,9 @@ use tactus_proto::tactus::v1::TailSpan;
 use tonic::Code;
 
 use super::Shared;
+use crate::event_stream;
 use crate::http::answer;
 use crate::live_tail::{News, Update};
-
-/// Sent with each event: a response without this much now and then looks like one that nobody reads.
-const PADDING: [u8; 128] = [b' '; 128];
 
 /// `q`: a filter of single spans; `rate`: spans shown a second. The answer is a stream of events: `spans` with those that
 /// came and the numbers since the tail began, at the end `ended` or `failed` with a `message`.
@@ -39,11 +35,7 @@ pub(super) async fn tail(State(shared): State<Shared>, uri: Uri, headers: Header
             let next = news.poll_recv(context);
             next.map(|news| news.map(|news| Ok::<_, Infallible>(event(&news))))
         });
-        let mut response = Response::new(Body::from_stream(events));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        Ok(response)
+        Ok(event_stream::response(events))
     })
     .await
 }
@@ -57,11 +49,7 @@ fn event(news: &News) -> Vec<u8> {
             ("failed", json!({ "message": status.message(), "isLimit": limit }))
         }
     };
-    // The JSON has no line breaks.
-    let data = data.to_string();
-    let parts: [&[u8]; 7] =
-        [b":", &PADDING, b"\nevent: ", name.as_bytes(), b"\ndata: ", data.as_bytes(), b"\n\n"];
-    parts.concat()
+    event_stream::event(name, data.to_string().as_bytes())
 }
 
 fn update_json(update: &Update) -> Value {

@@ -1,7 +1,6 @@
 //! A trace for its page: first where all spans lie in time and below each other, then what is shown of some.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, HeaderValue, Uri};
@@ -23,30 +22,26 @@ use super::skeleton::Skeleton;
 use super::{Shared, find};
 use crate::frontend::joined;
 use crate::http::{Answer, Call, INLINE_SPANS, answer};
-use crate::trace_by_id::{FoundTrace, offload};
-
-/// Memory for traces that pages have open.
-const OPEN_BYTES: u64 = 64 << 20;
-
-/// How long a trace is kept for the details of its spans.
-const OPEN_TIME: Duration = Duration::from_secs(60);
+use crate::settings::OpenTraceSettings;
+use crate::trace_by_id::{FoundTrace, malformed, offload};
 
 /// Spans of one request for details.
 const MAX_IDS: usize = 200;
 
-const SKELETON: HeaderValue = HeaderValue::from_static("application/vnd.tactus.skeleton");
+pub(super) const SKELETON: HeaderValue =
+    HeaderValue::from_static("application/vnd.tactus.skeleton");
 
 /// Traces that were read a moment ago, by tenants and id.
 #[derive(Clone)]
 pub(super) struct OpenTraces(Cache<(String, TraceId), Arc<FoundTrace>>);
 
 impl OpenTraces {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(settings: OpenTraceSettings) -> Self {
         let weigher = |_: &(String, TraceId), found: &Arc<FoundTrace>| {
             u32::try_from(found.trace.bytes() + 256).unwrap_or(u32::MAX)
         };
-        let cache = Cache::builder().max_capacity(OPEN_BYTES).weigher(weigher);
-        Self(cache.time_to_live(OPEN_TIME).build())
+        let cache = Cache::builder().max_capacity(settings.max_bytes).weigher(weigher);
+        Self(cache.time_to_live(settings.keep_for).build())
     }
 
     /// Reads a trace anew. Errors: [`Error::NotFound`] if nobody has it, [`Error::Internal`] if that cannot be known.
@@ -98,8 +93,7 @@ pub(super) async fn skeleton(
     response
 }
 
-fn encode(id: TraceId, trace: &CombinedTrace, facts: &TraceFacts) -> Result<Vec<u8>> {
-    let malformed = |error| Error::Internal(format!("malformed trace: {error}"));
+pub(super) fn encode(id: TraceId, trace: &CombinedTrace, facts: &TraceFacts) -> Result<Vec<u8>> {
     Ok(Skeleton::of(trace).map_err(malformed)?.encode(id, facts))
 }
 
@@ -171,24 +165,26 @@ pub(super) async fn jaeger(
         let found = shared.open.find(&call, id).await?;
         let partial = found.facts.partial;
         let is_long = found.trace.spans() > INLINE_SPANS;
-        let body = offload(is_long, move || {
-            let data = traces_data(&found.trace)?;
-            let warnings = Some(found.facts.message.clone()).filter(|message| !message.is_empty());
-            let trace = json::trace(id, &data.resource_spans, warnings.into_iter().collect());
-            serde_json::to_vec(&Envelope::new([trace], 0))
-                .map_err(|error| Error::Internal(error.to_string()))
-        });
+        let body = offload(is_long, move || jaeger_json(id, &found.trace, &found.facts.message));
         Ok(Answer { body: body.await??, encoding: Encoding::Json, partial })
     })
     .await
 }
 
 fn traces_data(trace: &CombinedTrace) -> Result<TracesData> {
-    TracesData::decode(Bytes::from(trace.to_protobuf_v1()))
-        .map_err(|error| Error::Internal(format!("malformed trace: {error}")))
+    TracesData::decode(Bytes::from(trace.to_protobuf_v1())).map_err(malformed)
 }
 
-fn otlp_json(trace: &CombinedTrace) -> Result<Vec<u8>> {
+/// `warning`: what is to be known of the trace as a whole, if it is not empty.
+pub(super) fn jaeger_json(id: TraceId, trace: &CombinedTrace, warning: &str) -> Result<Vec<u8>> {
+    let data = traces_data(trace)?;
+    let warnings = Some(warning.to_owned()).filter(|warning| !warning.is_empty());
+    let trace = json::trace(id, &data.resource_spans, warnings.into_iter().collect());
+    serde_json::to_vec(&Envelope::new([trace], 0))
+        .map_err(|error| Error::Internal(error.to_string()))
+}
+
+pub(super) fn otlp_json(trace: &CombinedTrace) -> Result<Vec<u8>> {
     let data = traces_data(trace)?;
     let mut body = b"{\"resourceSpans\":".to_vec();
     serde_json::to_writer(&mut body, &OtlpJson(&data.resource_spans))

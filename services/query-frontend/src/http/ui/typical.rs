@@ -5,14 +5,15 @@ mod paths;
 use ::http::{HeaderMap, Uri};
 use axum::extract::State;
 use axum::response::Response;
-use tactus_api::request::parse_trace_id;
-use tactus_api::{Error, Result};
+use tactus_api::Error;
+use tactus_api::request::{metrics_range, parse_trace_id};
 use tactus_model::TraceId;
 
 use super::Shared;
 use super::skeleton::Skeleton;
 use crate::frontend::unix_nanos_now;
 use crate::http::answer;
+use crate::trace_by_id::{FoundTrace, malformed};
 use crate::trace_lookup::{LookupSettings, TraceLookup, quoted};
 use paths::Paths;
 
@@ -22,11 +23,8 @@ const SAMPLED: u32 = 200;
 const SAMPLED_BYTES: u64 = 64 << 20;
 /// Traces that are read at a time.
 const AT_A_TIME: usize = 8;
-/// How far back is looked where no window is asked for.
-const WINDOW_NANOS: u64 = 3_600_000_000_000;
-const SECOND: u64 = 1_000_000_000;
 
-/// `?service=&operation=`, optionally `start` and `end` in unix seconds and `without`, the id of a trace to leave out.
+/// `?service=&operation=`, optionally `start` and `end` as a metrics query has them and `without`, the id of a trace to leave out.
 ///
 /// `{traces, duration: {p50, p95}, paths}`: of the newest traces that begin with this operation. Of each path of calls its
 /// `parent` (a number in the list, or null), `service` and `name`; `traces`, the number of those that have it; `calls` and
@@ -46,34 +44,21 @@ pub(super) async fn typical(
         if let Some(service) = params.get("service") {
             conditions += &format!(" && resource.service.name = {}", quoted(service));
         }
-        let seconds = |name: &'static str| -> Result<Option<u64>> {
-            let number = params.get(name).map(str::parse::<u64>).transpose();
-            number.map_err(|_| Error::Invalid(format!("{name}: unix seconds")))
-        };
-        let end = seconds("end")?.map_or_else(unix_nanos_now, |end| end.saturating_mul(SECOND));
-        let start = seconds("start")?.map(|start| start.saturating_mul(SECOND));
+        let (start, end) = metrics_range(&params, unix_nanos_now())?;
         let without = params.get("without").map(parse_trace_id).transpose()?;
         let most = match call.frontend.settings.search.max_result_limit {
             0 => SAMPLED,
             most => most.min(SAMPLED),
         };
-        let lookup = TraceLookup {
-            query: format!("{{ {conditions} }}"),
-            limit: most,
-            start: start.unwrap_or_else(|| end.saturating_sub(WINDOW_NANOS)),
-            end,
-        };
+        let lookup = TraceLookup { query: format!("{{ {conditions} }}"), limit: most, start, end };
         let found = call.frontend.find_trace_ids(&call.tenants, &lookup).await?;
         let ids = found.traces.iter().map(|trace| trace.id);
         let ids: Vec<TraceId> = ids.filter(|&id| Some(id) != without).collect();
         let settings =
             LookupSettings { concurrent_traces: AT_A_TIME, max_answer_bytes: SAMPLED_BYTES };
         let mut paths = Paths::default();
-        let visit = |found: &crate::trace_by_id::FoundTrace| {
-            let skeleton = Skeleton::of(&found.trace);
-            let skeleton =
-                skeleton.map_err(|error| Error::Internal(format!("malformed trace: {error}")))?;
-            paths.add(&skeleton);
+        let visit = |found: &FoundTrace| {
+            paths.add(&Skeleton::of(&found.trace).map_err(malformed)?);
             Ok(())
         };
         let partial = call.frontend.visit_traces(&call.tenants, &ids, &settings, visit).await?;

@@ -1,7 +1,9 @@
 //! Files that are uploaded to be looked at.
 
+use std::sync::Arc;
+
 use ::http::{HeaderMap, Uri};
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use tactus_jaeger::json::traces_of_upload;
@@ -14,9 +16,6 @@ use crate::jaeger::error::Result;
 use crate::jaeger::{FoundTrace, FoundTraces};
 use crate::trace_by_id::offload;
 
-/// Bytes of a file. Read into messages it takes several times as many.
-const MAX_FILE_BYTES: usize = 16 << 20;
-
 /// `/api/transform`: OTLP's JSON as traces of v1.
 pub(super) async fn transform(
     State(shared): State<Shared>,
@@ -24,11 +23,10 @@ pub(super) async fn transform(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
+    let frontend = Arc::clone(&shared.frontend);
     run(shared, (uri, headers), envelope::refuse, async move |call: Call| {
-        let file = to_bytes(body, MAX_FILE_BYTES)
-            .await
-            .map_err(|error| invalid(format!("cannot read the file: {error}")))?;
-        let found = offload(true, move || traces(&call, &file)).await??;
+        let file = frontend.receive_file(body).await?;
+        let found = offload(true, move || traces(&call, &file.bytes)).await??;
         let (found, pretty) = found;
         envelope::traces(found, pretty).await
     })

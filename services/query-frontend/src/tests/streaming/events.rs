@@ -13,6 +13,9 @@ async fn events(blocks: &Blocks, path: &str, accept: &str) -> Vec<(String, Value
     assert_eq!(answer.headers["content-type"], EVENTS, "{path}");
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
     let parse = |event: &str| {
+        // Short ones have a comment in front.
+        let comment = event.strip_prefix(':').and_then(|rest| rest.split_once('\n'));
+        let event = comment.map_or(event, |(_, event)| event);
         let (name, data) = event.strip_prefix("event: ")?.split_once("\ndata: ")?;
         Some((name.to_owned(), serde_json::from_str(data).unwrap()))
     };

@@ -1,0 +1,70 @@
+//! Answers as server-sent events.
+
+use std::convert::Infallible;
+
+use ::http::HeaderValue;
+use ::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::body::Body;
+use axum::response::Response;
+use futures_util::Stream;
+
+/// What is sent at a time at least: a response without this much now and then looks like one that nobody reads, and the
+/// server ends it.
+const LEAST_BYTES: usize = 128;
+
+/// An event with a JSON text, which has no line breaks.
+pub(crate) fn event(name: &str, json: &[u8]) -> Vec<u8> {
+    padded(&[b"event: ", name.as_bytes(), b"\ndata: ", json, b"\n\n"])
+}
+
+/// No event: the other side sees that we are there.
+pub(crate) fn keep_alive() -> Vec<u8> {
+    padded(&[b"\n"])
+}
+
+/// Puts a comment in front of what is short.
+fn padded(parts: &[&[u8]]) -> Vec<u8> {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let missing = LEAST_BYTES.saturating_sub(length);
+    let mut out = Vec::with_capacity(length + missing + 2);
+    if missing > 0 {
+        out.push(b':');
+        out.resize(missing + 1, b' ');
+        out.push(b'\n');
+    }
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    out
+}
+
+/// The response whose body is these events.
+pub(crate) fn response(
+    events: impl Stream<Item = Result<Vec<u8>, Infallible>> + Send + 'static,
+) -> Response {
+    let mut response = Response::new(Body::from_stream(events));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_shorter_than_what_counts_as_reading() {
+        let long = [b'7'; 200];
+        for (bytes, end) in [
+            (keep_alive(), "\n\n"),
+            (event("spans", b"{}"), "\nevent: spans\ndata: {}\n\n"),
+            (event("spans", &long[..100]), "7\n\n"),
+        ] {
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(text.len() >= LEAST_BYTES, "{text:?}");
+            assert!(text.starts_with(": ") && text.ends_with(end), "{text:?}");
+        }
+        assert!(event("spans", &long).starts_with(b"event: spans\ndata: 777"));
+    }
+}

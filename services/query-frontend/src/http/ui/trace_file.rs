@@ -1,0 +1,143 @@
+//! Files with traces, shown as stored traces are.
+//!
+//! Nothing is kept between two requests: a page sends the file with each question about it.
+
+use ::http::header::CONTENT_TYPE;
+use ::http::{HeaderMap, Uri};
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value, json};
+use tactus_api::request::{parse_trace_id, parse_traceql};
+use tactus_api::trace::{CombinedTrace, TraceFacts};
+use tactus_api::{Encoding, Error, QueryParams, Result};
+use tactus_model::TraceId;
+use tactus_traceql::eval::CompiledQuery;
+
+use super::layout::NO_PARENT;
+use super::skeleton::Skeleton;
+use super::traces::{SKELETON, encode, jaeger_json, otlp_json};
+use super::{Shared, find};
+use crate::http::{Answer, Call, answer};
+use crate::trace_by_id::{malformed, offload};
+use crate::trace_files::{ReceivedFile, TraceFile, decode};
+
+/// Traces of a file that are listed, the newest.
+const LISTED: usize = 1_000;
+
+/// What is asked of a file.
+enum Question {
+    /// Which traces it has.
+    Traces,
+    /// As of a stored trace, of one of its traces.
+    Of(TraceId, Part),
+}
+
+enum Part {
+    Skeleton,
+    Otlp,
+    Jaeger,
+    Find(Box<CompiledQuery>),
+}
+
+impl Question {
+    fn parse(params: &QueryParams<'_>, max_query_bytes: usize) -> Result<Self> {
+        let Some(id) = params.get("trace") else { return Ok(Self::Traces) };
+        let part = match params.get("as").unwrap_or("skeleton") {
+            "skeleton" => Part::Skeleton,
+            "spans" => Part::Otlp,
+            "jaeger" => Part::Jaeger,
+            "find" => {
+                let text = params.get("q").unwrap_or_default();
+                let query = find::compile(&parse_traceql(text, max_query_bytes)?)?;
+                Part::Find(Box::new(query))
+            }
+            other => {
+                let known = "skeleton, spans, jaeger or find";
+                return Err(Error::Invalid(format!("as: {known}, not {other:?}")));
+            }
+        };
+        Ok(Self::Of(parse_trace_id(id)?, part))
+    }
+}
+
+/// The body is a file, which may be compressed by gzip. Without parameters `{format, spans, withoutTrace, traces}`, of
+/// each trace `{traceId, service, name, start, duration, spans, errors}`, the newest first. With `trace`, an id, what
+/// `as` says of it: `skeleton`, `spans` or `jaeger`, as of stored traces, or `find` with a query `q`.
+pub(super) async fn trace_file(
+    State(shared): State<Shared>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let mut response = answer(shared.frontend, uri, headers, async move |call: Call| {
+        let settings = &call.frontend.settings;
+        let question = Question::parse(&call.params(), settings.max_query_expression_size_bytes)?;
+        let max_spans = settings.trace_files.max_spans;
+        let file = call.frontend.receive_file(body).await?;
+        offload(true, move || answer_to(&question, &file, max_spans)).await?
+    })
+    .await;
+    let content_type = response.headers().get(CONTENT_TYPE);
+    if content_type.is_some_and(|found| found == Encoding::Protobuf.content_type()) {
+        response.headers_mut().insert(CONTENT_TYPE, SKELETON);
+    }
+    response
+}
+
+fn answer_to(question: &Question, file: &ReceivedFile, max_spans: usize) -> Result<Answer> {
+    let file = decode(&file.bytes, max_spans)?;
+    let (id, part) = match question {
+        Question::Traces => return Ok(super::json(&list(&file)?)),
+        Question::Of(id, part) => (*id, part),
+    };
+    let found = file.content.traces.iter().find(|(other, _)| *other == id);
+    let (_, trace) = found.ok_or(Error::NotFound)?;
+    let body = match part {
+        Part::Skeleton => {
+            let body = encode(id, trace, &TraceFacts::default())?;
+            return Ok(Answer { body, encoding: Encoding::Protobuf, partial: false });
+        }
+        Part::Otlp => otlp_json(trace)?,
+        Part::Jaeger => jaeger_json(id, trace, "")?,
+        Part::Find(query) => return Ok(super::json(&find::rows(trace, query)?)),
+    };
+    Ok(Answer { body, encoding: Encoding::Json, partial: false })
+}
+
+fn list(TraceFile { format, content }: &TraceFile) -> Result<Value> {
+    let traces = content.traces.iter().map(|(id, trace)| summary(*id, trace));
+    let mut traces = traces.collect::<Result<Vec<_>>>()?;
+    traces.sort_by_key(|(start, _)| std::cmp::Reverse(*start));
+    let shown: Vec<Value> = traces.into_iter().take(LISTED).map(|(_, trace)| trace).collect();
+    Ok(json!({
+        "format": format,
+        "spans": content.spans,
+        "withoutTrace": content.without_trace,
+        "more": content.traces.len() - shown.len(),
+        "traces": shown,
+    }))
+}
+
+/// A trace of the list, and its first nanosecond.
+fn summary(id: TraceId, trace: &CombinedTrace) -> Result<(u64, Value)> {
+    let skeleton = Skeleton::of(trace).map_err(malformed)?;
+    let heads = || skeleton.rows().map(|(head, _, _)| head);
+    let start = heads().map(|head| head.start).min().unwrap_or_default();
+    let end = heads().map(|head| head.end.max(head.start)).max().unwrap_or_default();
+    let root = skeleton.rows().find(|(_, _, parent)| *parent == NO_PARENT);
+    let (service, name) = root.map_or_else(Default::default, |(head, service, _)| {
+        (service.to_owned(), tactus_proto::lossy(&head.name).into_owned())
+    });
+    let errors = heads().filter(|head| head.is_error()).count();
+    let value = json!({
+        "traceId": id.to_hex(),
+        "service": service,
+        "name": name,
+        "start": start.to_string(),
+        "duration": (end - start).to_string(),
+        "spans": trace.spans(),
+        "errors": errors,
+    });
+    Ok((start, value))
+}

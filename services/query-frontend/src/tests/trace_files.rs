@@ -1,0 +1,50 @@
+//! Memory and size of files with traces.
+
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tactus_api::Error;
+
+use super::*;
+
+async fn api(max_bytes: usize, max_inflight_bytes: u64) -> Api {
+    let mut settings = Settings::default();
+    settings.trace_files.max_bytes = max_bytes;
+    settings.trace_files.max_inflight_bytes = max_inflight_bytes;
+    Api::new(Setup { settings, blocks: &[], ..Setup::default() }).await
+}
+
+fn gzip(content: &[u8]) -> Body {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(content).unwrap();
+    Body::from(encoder.finish().unwrap())
+}
+
+#[tokio::test]
+async fn file_waits_for_no_memory_and_gives_its_own_back() {
+    let api = api(1_000, 1_000).await;
+    let budget = &api.frontend.file_budget;
+    let file = || Body::from(vec![b' '; 100]);
+    let held = budget.reserve(300).unwrap();
+    let refused = api.frontend.receive_file(file()).await.unwrap_err();
+    assert_eq!((refused.http_status().as_u16(), refused), (429, Error::TooManyFiles));
+    drop(held);
+    for body in [file(), gzip(&[b' '; 100])] {
+        let received = api.frontend.receive_file(body).await.unwrap();
+        assert_eq!((received.bytes.len(), budget.used()), (100, 800));
+        drop(received);
+        assert_eq!(budget.used(), 0);
+    }
+}
+
+#[tokio::test]
+async fn file_that_becomes_too_large_is_refused() {
+    let api = api(1_000, 1 << 20).await;
+    for body in [Body::from(vec![0; 1_001]), gzip(&vec![0; 10 << 20])] {
+        let refused = api.frontend.receive_file(body).await.unwrap_err();
+        assert!(matches!(refused, Error::LimitExceeded(_)), "{refused}");
+    }
+    assert_eq!(api.frontend.receive_file(gzip(&[0; 1_000])).await.unwrap().bytes.len(), 1_000);
+    assert_eq!(api.frontend.file_budget.used(), 0);
+}

@@ -1,0 +1,197 @@
+//! Which format a file is in, and its traces as OTLP.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use bytes::Bytes;
+use prost::Message as _;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use tactus_api::trace::{SplitTraces, split_traces};
+use tactus_api::{Error, Result};
+use tactus_jaeger::json::decode_jaeger_file;
+use tactus_model::hollow::{EXPORT_REQUEST, is_hollow};
+use tactus_model::wire::Reader;
+use tactus_otlp_json::decode_trace_file;
+use tactus_proto::otlp::{ExportTraceServiceRequest, ResourceSpans};
+use tactus_zipkin::DecodeOptions;
+
+use crate::frontend::unix_nanos_now;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Files up to this size, in bytes, may hold anything.
+const SMALL_FILE: usize = 64 << 10;
+
+/// What a file holds.
+#[derive(Debug)]
+pub(crate) struct TraceFile {
+    /// For people.
+    pub(crate) format: &'static str,
+    pub(crate) content: SplitTraces,
+}
+
+/// The formats of JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Otlp,
+    Tempo,
+    Jaeger,
+    Zipkin,
+    Unknown,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Otlp => "OTLP JSON",
+            Self::Tempo => "Tempo JSON",
+            Self::Jaeger => "Jaeger JSON",
+            Self::Zipkin => "Zipkin JSON",
+            Self::Unknown => "JSON",
+        }
+    }
+}
+
+/// Reads a file: protobuf or JSON of OTLP, which Tempo's Trace is too, JSON of Tempo's API, of Jaeger and of Zipkin. A
+/// text may hold several documents, as collectors write them, one a line.
+///
+/// Errors: [`Error::Invalid`] with the place of the damage, [`Error::LimitExceeded`] for too many spans.
+pub(crate) fn decode(file: &Bytes, max_spans: usize) -> Result<TraceFile> {
+    let text = file.strip_prefix(BYTE_ORDER_MARK).unwrap_or(file);
+    let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
+    let is_text = matches!(first, Some(b'{' | b'['));
+    let (format, otlp) = match first {
+        None => return Err(Error::Invalid("the file is empty".to_owned())),
+        // A line feed before a text looks like the first field of protobuf.
+        Some(_) if is_text && !(file.starts_with(b"\n") && check_protobuf(file).is_ok()) => {
+            of_text(&file.slice_ref(text))?
+        }
+        Some(_) => {
+            check_protobuf(file).map_err(Error::Invalid)?;
+            ("OTLP protobuf", file.clone())
+        }
+    };
+    // What was JSON of Zipkin's was not decoded into messages yet.
+    let content =
+        split_traces(&otlp, max_spans).map_err(|error| Error::Invalid(error.to_string()))?;
+    if content.spans > max_spans {
+        return Err(Error::LimitExceeded(format!(
+            "the file has {} spans, more than {max_spans} (limit: query_frontend.trace_files.max_spans)",
+            content.spans
+        )));
+    }
+    Ok(TraceFile { format, content })
+}
+
+/// Finds what is wrong with a file of protobuf, and where.
+fn check_protobuf(file: &[u8]) -> std::result::Result<(), String> {
+    let is_small = file.len() <= SMALL_FILE;
+    if !is_small && is_hollow(file, &EXPORT_REQUEST).map_err(|error| unknown(&error.to_string()))? {
+        return Err("more spans and attributes than their bytes can hold".to_owned());
+    }
+    let mut reader = Reader::new(file);
+    let mut number = 0;
+    loop {
+        let begin = file.len() - reader.remaining();
+        let field = reader.next_field().map_err(|error| unknown(&error.to_string()))?;
+        let Some((field, value)) = field else { break };
+        if field != 1 {
+            return Err(unknown(&format!("a field {field} at byte {begin}")));
+        }
+        let damage = |error: String| format!("resourceSpans[{number}], from byte {begin}: {error}");
+        let message = value.bytes(field).map_err(|error| damage(error.to_string()))?;
+        ResourceSpans::decode(message).map_err(|error| damage(error.to_string()))?;
+        number += 1;
+    }
+    Ok(())
+}
+
+fn unknown(reason: &str) -> String {
+    format!("neither JSON nor protobuf of traces: {reason}")
+}
+
+/// The format of a text, that of its first document, and its spans as an OTLP message.
+fn of_text(text: &Bytes) -> Result<(&'static str, Bytes)> {
+    let mut kinds = serde_json::Deserializer::from_slice(text).into_iter::<Kind>();
+    let mut all: Vec<Bytes> = Vec::new();
+    let (mut format, mut begin) = (None, 0);
+    while let Some(kind) = kinds.next() {
+        let kind = kind.map_err(|error| Error::Invalid(format!("no JSON: {error}")))?;
+        let document = text.slice(begin..kinds.byte_offset());
+        let spans = document_spans(kind, &document).map_err(|error| match format {
+            None => Error::Invalid(error),
+            Some(_) => {
+                let line = 1 + text[..begin].iter().filter(|byte| **byte == b'\n').count();
+                Error::Invalid(format!("document {}, after line {line}: {error}", all.len() + 1))
+            }
+        })?;
+        all.push(spans);
+        begin = kinds.byte_offset();
+        format.get_or_insert(kind.name());
+    }
+    let otlp = if let [only] = &all[..] { only.clone() } else { all.concat().into() };
+    Ok((format.unwrap_or_default(), otlp))
+}
+
+fn document_spans(kind: Kind, json: &Bytes) -> std::result::Result<Bytes, String> {
+    let request = match kind {
+        Kind::Otlp | Kind::Tempo => decode_trace_file(json).map_err(|error| error.to_string())?,
+        Kind::Jaeger => {
+            let resource_spans = decode_jaeger_file(json).map_err(|error| error.to_string())?;
+            ExportTraceServiceRequest { resource_spans }
+        }
+        Kind::Zipkin => {
+            let options =
+                DecodeOptions { now_unix_nanos: unix_nanos_now(), ..DecodeOptions::default() };
+            let spans = tactus_zipkin::decode(tactus_zipkin::Format::JsonV2, json, &options);
+            return spans.map(|(_, spans)| spans).map_err(|error| error.to_string());
+        }
+        Kind::Unknown => {
+            let expected = "`resourceSpans` of OTLP, `batches` or `trace` of Tempo, `data` of Jaeger, or a list of Zipkin's spans";
+            return Err(format!("no traces in it: expected {expected}"));
+        }
+    };
+    Ok(request.encode_to_vec().into())
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> std::result::Result<Self, D::Error> {
+        json.deserialize_any(KindVisitor)
+    }
+}
+
+/// Goes through a document and tells by its outermost members what it is.
+struct KindVisitor;
+
+impl<'de> Visitor<'de> for KindVisitor {
+    type Value = Kind;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object or a list")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Kind, A::Error> {
+        let mut kind = Kind::Unknown;
+        while let Some(key) = map.next_key::<String>()? {
+            let found = match key.as_str() {
+                "resourceSpans" | "resource_spans" => Kind::Otlp,
+                "batches" | "trace" => Kind::Tempo,
+                "data" => Kind::Jaeger,
+                _ => Kind::Unknown,
+            };
+            map.next_value::<IgnoredAny>()?;
+            if kind == Kind::Unknown {
+                kind = found;
+            }
+        }
+        Ok(kind)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Kind, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Kind::Zipkin)
+    }
+}

@@ -1,0 +1,119 @@
+use proptest::prelude::*;
+use serde_json::json;
+use tactus_model::TraceId;
+
+use super::*;
+
+const TRACE: &str = "00000000000000010000000000000002";
+
+fn otlp(name: &str) -> serde_json::Value {
+    json!({"resourceSpans": [{"scopeSpans": [{"spans": [
+        {"traceId": TRACE, "spanId": "0000000000000003", "name": name, "startTimeUnixNano": "1"}]}]}]})
+}
+
+fn protobuf(name: &str) -> Vec<u8> {
+    decode_trace_file(otlp(name).to_string().as_bytes()).unwrap().encode_to_vec()
+}
+
+fn read(file: impl Into<Bytes>) -> Result<TraceFile> {
+    decode(&file.into(), 10)
+}
+
+/// Format, trace ids and spans of a file.
+fn shown(file: impl Into<Bytes>) -> (&'static str, Vec<TraceId>, usize) {
+    let TraceFile { format, content } = read(file).unwrap();
+    (format, content.traces.iter().map(|(id, _)| *id).collect(), content.spans)
+}
+
+fn error(file: impl Into<Bytes>) -> String {
+    read(file).unwrap_err().to_string()
+}
+
+#[test]
+fn every_format_is_told_by_its_content() {
+    let id = TraceId::from_hex(TRACE).unwrap();
+    let text = otlp("a").to_string();
+    let jaeger = json!({"data": [{"processes": {"p1": {"serviceName": "shop"}}, "spans": [
+        {"traceID": TRACE, "spanID": "3", "startTime": 1, "duration": 1, "processID": "p1"}]}]});
+    let tempo = json!({"batches": otlp("a")["resourceSpans"]});
+    let zipkin = json!([{"traceId": TRACE, "id": "0000000000000003", "name": "a"}]);
+    let first_model =
+        json!([{"traceId": TRACE, "id": "0000000000000003", "name": "a", "binaryAnnotations": []}]);
+    for (file, format) in [
+        (text.clone().into_bytes(), "OTLP JSON"),
+        (format!("\u{feff}\n {text}").into_bytes(), "OTLP JSON"),
+        (protobuf("a"), "OTLP protobuf"),
+        (tempo.to_string().into_bytes(), "Tempo JSON"),
+        (json!({"trace": otlp("a"), "metrics": {}}).to_string().into_bytes(), "Tempo JSON"),
+        (jaeger.to_string().into_bytes(), "Jaeger JSON"),
+        (zipkin.to_string().into_bytes(), "Zipkin JSON"),
+        (first_model.to_string().into_bytes(), "Zipkin JSON"),
+    ] {
+        assert_eq!(shown(file), (format, vec![id], 1));
+    }
+    // The length of this one is an opening brace.
+    let name = "a".repeat(usize::from(b'{') - (protobuf("a").len() - 2) + 1);
+    let braced = protobuf(&name);
+    assert_eq!(braced[..2], *b"\n{");
+    assert_eq!(shown(braced).0, "OTLP protobuf");
+}
+
+#[test]
+fn lines_of_a_collector_are_read_together() {
+    let file = format!("{}\n{}\n", otlp("a"), otlp("b"));
+    assert_eq!(shown(file.clone()).2, 2);
+    let broken = format!("{file}\n{{\"resourceSpans\":[{{\"scopeSpans\":7}}]}}");
+    let damage = error(broken);
+    let place = "document 3, after line 2: resourceSpans[0].scopeSpans: invalid type";
+    assert!(damage.starts_with(place), "{damage}");
+}
+
+#[test]
+fn damage_is_told_with_its_place() {
+    assert_eq!(error(""), "the file is empty");
+    assert_eq!(error(" \n"), "the file is empty");
+    let cut = error("{\n\"resourceSpans\": [");
+    assert_eq!(cut, "no JSON: EOF while parsing a list at line 2 column 18");
+    let other = error("{\"spans\": []}");
+    assert!(other.starts_with("no traces in it: expected `resourceSpans`"), "{other}");
+    let text = error("hello");
+    assert!(text.starts_with("neither JSON nor protobuf of traces: "), "{text}");
+    let id = error(otlp("a").to_string().replace(TRACE, "1"));
+    assert!(id.starts_with("resourceSpans[0].scopeSpans[0].spans[0].traceId: "), "{id}");
+    let zipkin = error(r#"[{"traceId":"x"}]"#);
+    assert!(zipkin.contains("span 0 of the list"), "{zipkin}");
+    // The second resource's span is cut off.
+    let first = protobuf("a");
+    let damaged = error([first.clone(), vec![0x0a, 4, 0x12, 2, 0x12, 7]].concat());
+    assert!(
+        damaged.starts_with("neither JSON nor protobuf of traces: message is cut off"),
+        "{damaged}"
+    );
+    // A name that is a number.
+    let damaged = error([first.clone(), vec![0x0a, 6, 0x12, 4, 0x12, 2, 0x28, 7]].concat());
+    let place = format!("resourceSpans[1], from byte {}: ", first.len());
+    assert!(damaged.starts_with(&place), "{damaged}");
+    assert!(error([first, vec![0x12, 0]].concat()).contains("a field 2 at byte"));
+    let hollow = error([0x0a, 0].repeat(40_000));
+    assert_eq!(hollow, "more spans and attributes than their bytes can hold");
+}
+
+#[test]
+fn file_with_too_many_spans_is_refused() {
+    let file = format!("{}\n", otlp("a")).repeat(11);
+    assert_eq!(
+        error(file),
+        "the file has 11 spans, more than 10 (limit: query_frontend.trace_files.max_spans)"
+    );
+}
+
+proptest! {
+    #[test]
+    fn damaged_file_is_an_error_or_another_file(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        for mut file in [otlp("a").to_string().into_bytes(), protobuf("a")] {
+            let at = at.index(file.len());
+            file[at] = byte;
+            let _ = read(file);
+        }
+    }
+}
