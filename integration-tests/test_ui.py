@@ -300,7 +300,7 @@ def test_spans_are_found_by_text_and_by_traceql(visit, orders):
     page.fill("#find", "{ span.n = 41 }")
     page.get_by_text("1 match", exact=True).wait_for()
     page.press("#find", "Enter")
-    page.locator(".details dd", has_text="41").wait_for()
+    page.locator(".details .pair dd", has_text="41").wait_for()
     page.fill("#find", '{ name = "charge" } > { status = error }')
     page.get_by_text("3 matches").wait_for()
     page.get_by_label("hide others").check()

@@ -88,6 +88,8 @@ def test_trace_is_shown_against_typical(visit, bought):
     page = visit.open(f"ui/trace/{buys.slow[0].hex()}")
     page.get_by_role("button", name="Against typical").click()
     page.get_by_text("+880 ms against the middle of 24 traces").wait_for()
+    beside = "880 ms slower than the middle of 24 traces alike, as some of them are; own time grew most in shop, by 1.78 s"
+    page.locator(".findings").get_by_role("button", name=beside).wait_for()
     rows = page.locator("tbody tr").all_inner_texts()
     assert "only here" not in rows[0] and any("retry" in row and "17 %" in row for row in rows), rows
     page.locator("tbody").get_by_role("button", name="retry").click()

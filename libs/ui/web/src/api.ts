@@ -9,7 +9,16 @@ export interface Config {
     traceBytes: number;
     traces: number;
     defaultTraces: number;
+    fileBytes: number;
   };
+  links: LinkTemplate[];
+}
+
+/** A link as it is configured: see `links.ts`. */
+export interface LinkTemplate {
+  title: string;
+  url: string;
+  match: string;
 }
 
 /** An answer that is none, with what the server says. */
@@ -71,10 +80,11 @@ export async function request(
   accept: string,
   signal?: AbortSignal,
   method = "GET",
+  body?: Blob,
 ): Promise<Response> {
   for (;;) {
     const url = new URL(`api/${path}`, document.baseURI);
-    const response = await fetch(url, { method, headers: headers(accept), signal }).catch((error) => {
+    const response = await fetch(url, { method, headers: headers(accept), signal, body }).catch((error) => {
       // What fetch throws says nothing that anybody could use.
       throw signal?.aborted ? error : new ApiError(0, "the server does not answer");
     });

@@ -21,6 +21,8 @@ const ExplorePage = lazy(async () => (await import("./explore/page")).ExplorePag
 const LivePage = lazy(async () => (await import("./live/page")).LivePage, opened === "live");
 const StatusPage = lazy(async () => (await import("./status/page")).StatusPage, opened === "status");
 
+const FilePage = lazy(async () => (await import("./file/page")).FilePage, opened === "file");
+
 const PAGES = [
   { name: "search", title: "Search", key: "g s" },
   { name: "services", title: "Services", key: "g v" },
@@ -28,6 +30,7 @@ const PAGES = [
   { name: "explore", title: "Explore", key: "g x" },
   { name: "live", title: "Live", key: "g l" },
   { name: "status", title: "Status", key: "g i" },
+  { name: "file", title: "File", key: "g o" },
 ] as const;
 
 function Header() {
@@ -71,6 +74,7 @@ function Main() {
   if (shown.name === "explore") return <ExplorePage />;
   if (shown.name === "live") return <LivePage />;
   if (shown.name === "status") return <StatusPage />;
+  if (shown.name === "file") return <FilePage />;
   return (
     <main>
       <h1>There is no such page</h1>

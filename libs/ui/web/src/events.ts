@@ -1,4 +1,5 @@
 import { request } from "./api";
+import { untilSeen, whileSeen } from "./seen";
 
 export interface ServerEvent {
   name: string;
@@ -26,11 +27,38 @@ export async function* serverEvents(body: ReadableStream<Uint8Array>): AsyncGene
   }
 }
 
+/** Part of an answer: a difference, or at the end the whole. */
+export interface Part<A> {
+  answer: A;
+  done: boolean;
+  /** The query began, or began anew: what came before does not count. */
+  isFirst: boolean;
+}
+
 /**
- * The answers of a query while it runs: each difference, at the end the whole. `form`: what else is accepted of an
- * answer. Fails with the server's reason.
+ * The answers of a query while it runs. A page that is hidden for a while ends the query, and asks again when it is
+ * shown. `form`: what else is accepted of an answer. Fails with the server's reason.
  */
-export async function* answers<A>(
+export async function* answers<A>(path: string, form: string, signal: AbortSignal): AsyncGenerator<Part<A>> {
+  for (;;) {
+    const { signal: whileShown, release } = whileSeen(signal);
+    try {
+      let isFirst = true;
+      for await (const part of answersOnce<A>(path, form, whileShown)) {
+        yield { ...part, isFirst };
+        isFirst = false;
+      }
+      return;
+    } catch (error) {
+      if (signal.aborted || !whileShown.aborted) throw error;
+    } finally {
+      release();
+    }
+    await untilSeen(signal);
+  }
+}
+
+async function* answersOnce<A>(
   path: string,
   form: string,
   signal: AbortSignal,

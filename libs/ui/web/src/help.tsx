@@ -13,6 +13,7 @@ const KEYS = [
   ["g x", "explore metrics"],
   ["g l", "live tail"],
   ["g i", "status of the cluster, and its queries"],
+  ["g o", "a file with traces"],
   ["p", "stop the live tail for a moment, or go on"],
   ["↑ ↓", "select the span above or below"],
   ["← →", "fold or open a span"],

@@ -113,7 +113,8 @@ async function counted<A extends Whole, T extends { labels: Record<string, strin
   show: Show<T[]> = () => {},
 ): Promise<T[]> {
   const soFar = new Map<string, T>();
-  for await (const { answer, done } of answers<A>(path, SERIES, signal)) {
+  for await (const { answer, done, isFirst } of answers<A>(path, SERIES, signal)) {
+    if (isFirst) soFar.clear();
     const { totalJobs = 0, completedJobs = 0 } = answer.metrics ?? {};
     const progress = {
       share: done || totalJobs === 0 ? Number(done) : completedJobs / totalJobs,

@@ -1,7 +1,7 @@
 import { computed, signal } from "@preact/signals";
 
 /** Pages without a name of something in their path. */
-const TOP_PAGES = ["search", "services", "map", "explore", "live", "status"] as const;
+const TOP_PAGES = ["search", "services", "map", "explore", "live", "status", "file"] as const;
 type TopPage = (typeof TOP_PAGES)[number];
 
 export type Page =

@@ -1,3 +1,4 @@
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 
 /** Longer values are cut until somebody wants all. */
@@ -16,13 +17,19 @@ export function visible(text: string): string {
   );
 }
 
+interface Props {
+  value: string;
+  /** Makes the characters visible. */
+  show?(text: string): ComponentChildren;
+}
+
 /** A value that somebody else wrote. It is text, whatever it says. */
-export function Text({ value }: { value: string }) {
+export function Text({ value, show = visible }: Props) {
   const [all, setAll] = useState(false);
-  if (all || value.length <= SHOWN) return <bdi class="value">{visible(value)}</bdi>;
+  if (all || value.length <= SHOWN) return <bdi class="value">{show(value)}</bdi>;
   return (
     <>
-      <bdi class="value">{visible(value.slice(0, SHOWN))}…</bdi>{" "}
+      <bdi class="value">{show(value.slice(0, SHOWN))}…</bdi>{" "}
       <button type="button" class="link" onClick={() => setAll(true)}>
         show all {value.length} characters
       </button>

@@ -8,3 +8,7 @@ Object.assign(globalThis, {
     removeItem: (key: string) => kept.delete(key),
   },
 });
+
+Object.assign(globalThis, {
+  document: Object.assign(new EventTarget(), { hidden: false, baseURI: "http://pages.example/ui/" }),
+});

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { shape, times } from "../src/trace/analysis";
-import { verdict } from "../src/trace/verdict";
+import { pathsOf } from "../src/trace/paths";
+import { besideTypical, verdict } from "../src/trace/verdict";
 import { type Made, made } from "./trace";
 
 function said(spans: Made[]): string[] {
@@ -46,4 +47,32 @@ test("many calls alike are one finding if they matter", () => {
     "shop POST /orders calls database SELECT 20 times, 78 % of the critical path",
   );
   expect(said([ROOT, ...calls(1)]).join()).not.toContain("20 times");
+});
+
+const usual = (service: string, name: string, parent: number | null, p50: number) => {
+  return { service, name, parent, traces: 10, calls: 10, errors: 0, p50, p95: p50 * 2, selfP50: p50 };
+};
+
+test("trace beside those alike names how much slower it is and which service is", () => {
+  const trace = made([
+    { name: "root", service: "shop", duration: 1000 },
+    { parent: 0, name: "charge", service: "payment", start: 100, duration: 800 },
+  ]);
+  const paths = pathsOf(trace, times(trace).self);
+  const beside = (p50: number, p95: number, charge: number) =>
+    besideTypical(1000, paths, {
+      traces: 10,
+      duration: { p50, p95 },
+      paths: [usual("shop", "root", null, 150), usual("payment", "charge", 0, charge)],
+    });
+  expect(beside(400, 600, 100)).toEqual({
+    row: 1,
+    text: "600 ns slower than the middle of 10 traces alike, and than 95 % of them; own time grew most in payment, by 700 ns",
+  });
+  expect(beside(900, 1200, 800)).toEqual({
+    row: 0,
+    text: "100 ns slower than the middle of 10 traces alike, as some of them are; own time grew most in shop, by 50 ns",
+  });
+  expect(beside(1000, 1200, 800)?.text).toBe("no slower than the middle of 10 traces alike (1.00 µs)");
+  expect(besideTypical(1000, paths, { traces: 0, duration: { p50: 0, p95: 0 }, paths: [] })).toBeNull();
 });

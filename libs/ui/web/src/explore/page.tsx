@@ -119,7 +119,12 @@ export function ExplorePage() {
           <div class="tools">
             <span role="status">
               {integer(table.series.length)} series · step {step} s{question.isSampled && " · ≈ sampled"}
-              {!done && <span class="streaming"> · ● {reading(loaded)}</span>}
+              {!done && (
+                <span class="streaming">
+                  {" "}
+                  · <span aria-hidden="true">●</span> {reading(loaded)}
+                </span>
+              )}
             </span>
             <span class="space" />
             <fieldset class="choice" aria-label="Plot">

@@ -9,6 +9,7 @@ import { Scroll } from "../scroll";
 import { useCheck } from "../search/check";
 import { Problem } from "../search/problem";
 import { Chip } from "../search/results";
+import { seen } from "../seen";
 import { Text } from "../text";
 import { add, EMPTY, type Feed, follow, type LiveSpan, MOST_ROWS, rates, resume } from "./feed";
 
@@ -92,14 +93,9 @@ export function LivePage() {
 function useFeed(q: string, run: number, isPaused: boolean) {
   const [feed, setFeed] = useState<Feed>(EMPTY);
   const [said, setSaid] = useState<string | null>(null);
-  const [isSeen, setSeen] = useState(!document.hidden);
+  const isSeen = seen.value;
   const paused = useRef(isPaused);
   paused.current = isPaused;
-  useEffect(() => {
-    const look = () => setSeen(!document.hidden);
-    document.addEventListener("visibilitychange", look);
-    return () => document.removeEventListener("visibilitychange", look);
-  }, []);
   useEffect(() => setFeed(EMPTY), [q, run]);
   useEffect(() => {
     if (!isSeen) return;

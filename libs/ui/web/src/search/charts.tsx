@@ -4,6 +4,7 @@ import { config, reason } from "../api";
 import { duration, time } from "../format";
 import { type Series, series, slots, stepFor } from "../metrics";
 import { type Range, tooLong } from "../range";
+import { withStage } from "./stage";
 
 const POINTS = 90;
 const WIDTH = 600;
@@ -32,10 +33,10 @@ export function Charts({ q, range, zoom }: { q: string; range: Range; zoom(range
       soFar[part] = found;
       if (!stop.signal.aborted) data.value = { ...soFar };
     };
-    const quantiles = "quantile_over_time(duration, .5, .95) with(buckets=4)";
+    const quantiles = withStage(q, "quantile_over_time(duration, .5, .95)", "buckets=4");
     Promise.all([
-      series(`${q} | rate() by (status)`, range, step, stop.signal, 0, into("rate")),
-      series(`${q} | ${quantiles}`, range, step, stop.signal, 0, into("latency")),
+      series(withStage(q, "rate() by (status)"), range, step, stop.signal, 0, into("rate")),
+      series(quantiles, range, step, stop.signal, 0, into("latency")),
     ]).then(
       () => {
         data.value = { ...soFar, done: true };

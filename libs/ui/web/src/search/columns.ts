@@ -1,5 +1,6 @@
 import { attribute } from "./form";
 import type { SearchTrace } from "./query";
+import { withStage } from "./stage";
 
 /** More would not fit beside the rest. */
 const MOST = 6;
@@ -19,7 +20,7 @@ export function columnsOf(list: string): string[] {
 
 /** A query that brings these attributes along. */
 export function withColumns(query: string, columns: string[]): string {
-  return columns.length === 0 ? query : `${query} | select(${columns.join(", ")})`;
+  return columns.length === 0 ? query : withStage(query, `select(${columns.join(", ")})`);
 }
 
 /** The values of a column in the spans that matched: answers name attributes without their scope. */

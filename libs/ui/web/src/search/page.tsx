@@ -189,7 +189,8 @@ export function SearchPage() {
       {!current && (
         <p class="hint">
           Write a TraceQL query, fill in the form, or paste a trace id. <kbd>{"{ }"}</kbd> finds every trace,{" "}
-          <kbd>{"{ status = error }"}</kbd> those with an error.
+          <kbd>{"{ status = error }"}</kbd> those with an error. Or{" "}
+          <a href={address("file")}>open a file with traces</a>.
         </p>
       )}
     </main>
@@ -214,7 +215,12 @@ function Status({ found, error, limit }: { found: Found | null; error: string | 
       {integer(traces.length)} {traces.length === 1 ? "trace" : "traces"}
       {isCut && ", the limit: there may be more"} · {bytes(Number(metrics.inspectedBytes ?? 0))} read · newest
       first
-      {!done && <span class="streaming"> · ● streaming{share}</span>}
+      {!done && (
+        <span class="streaming">
+          {" "}
+          · <span aria-hidden="true">●</span> streaming{share}
+        </span>
+      )}
     </p>
   );
 }

@@ -55,8 +55,8 @@ export async function* search(
 ): AsyncGenerator<Found> {
   const query = new URLSearchParams({ q, start: `${range.from}`, end: `${range.to}`, limit: `${limit}` });
   const traces = new Map<string, SearchTrace>();
-  for await (const { answer, done } of answers<Answer>(`search?${query}`, "", signal)) {
-    if (done) traces.clear();
+  for await (const { answer, done, isFirst } of answers<Answer>(`search?${query}`, "", signal)) {
+    if (done || isFirst) traces.clear();
     for (const trace of answer.traces ?? []) traces.set(trace.traceID, trace);
     yield { traces: sorted(traces.values()), metrics: answer.metrics ?? {}, done };
   }

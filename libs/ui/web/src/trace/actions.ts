@@ -1,11 +1,4 @@
-import { request } from "../api";
-
-/** Lets the browser keep an answer of the API as a file. Credentials go in headers, so a plain link would not do. */
-export async function download(path: string, name: string): Promise<void> {
-  const response = await request(path, "application/json");
-  save(await response.blob(), name);
-}
-
+/** Lets the browser keep something as a file. Credentials go in headers, so a plain link to the API would not do. */
 export function save(content: Blob, name: string) {
   const url = URL.createObjectURL(content);
   const link = document.createElement("a");

@@ -1,14 +1,17 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { reason } from "../api";
+import { config, reason } from "../api";
 import { duration, integer, time } from "../format";
 import { address } from "../router";
 import { quote } from "../search/form";
 import { Chip } from "../search/results";
 import { Text } from "../text";
 import { type Detail, type Details, type KeyValue, valueText } from "./details";
+import { LinkedText } from "./linked";
+import { type LinkValues, linksAt, type Place } from "./links";
 import { type Found, type Model, nameOf, serviceOf } from "./model";
-import { isError, kind, spanId } from "./skeleton";
+import { isError, kind, type Skeleton, spanId } from "./skeleton";
+import type { Source } from "./source";
 import type { TraceState } from "./state";
 
 interface Props {
@@ -16,10 +19,11 @@ interface Props {
   found: Found;
   state: TraceState;
   details: Details;
+  source: Source;
 }
 
 /** All of the selected span. */
-export function DetailsView({ model, found, state, details }: Props) {
+export function DetailsView({ model, found, state, details, source }: Props) {
   const { trace, shape } = model;
   const row = state.row.value;
   const shown = useSignal<{ row: number; all: Detail[] } | null>(null);
@@ -64,7 +68,7 @@ export function DetailsView({ model, found, state, details }: Props) {
           {all?.[0]?.span.status?.message && (
             <>
               {": "}
-              <Text value={all[0].span.status.message} />
+              <LinkedText value={all[0].span.status.message} trace={trace} source={source} />
             </>
           )}
         </dd>
@@ -108,33 +112,54 @@ export function DetailsView({ model, found, state, details }: Props) {
       {all?.length === 0 && <p class="warning">The span is no longer stored.</p>}
       {all && all.length > 1 && <p class="warning">{all.length} spans have this id; all are shown.</p>}
       {all?.map((detail, at) => (
-        <Stored key={`${row}-${at}`} detail={detail} begin={trace.begin} traceId={trace.traceId} />
+        <Stored key={`${row}-${at}`} detail={detail} trace={trace} row={row} source={source} />
       ))}
     </aside>
   );
 }
 
-function Stored({ detail, begin, traceId }: { detail: Detail; begin: bigint; traceId: string }) {
+interface StoredProps {
+  detail: Detail;
+  trace: Skeleton;
+  row: number;
+  source: Source;
+}
+
+function Stored({ detail, trace, row, source }: StoredProps) {
   const { span, resource, scope } = detail;
+  const { begin, traceId } = trace;
+  const values: LinkValues = {
+    traceId,
+    spanId: span.spanId,
+    spanName: span.name ?? "",
+    service: serviceOf(trace, row),
+    start: BigInt(span.startTimeUnixNano ?? "0"),
+    end: BigInt(span.endTimeUnixNano ?? "0"),
+    resource,
+    span: span.attributes ?? [],
+  };
+  const common = { trace, source };
   const scopeName = [scope.name, scope.version].filter(Boolean).join(" ");
   return (
     <>
       <h3>Attributes</h3>
-      <Attributes pairs={span.attributes ?? []} scope="span" />
+      <Attributes pairs={span.attributes ?? []} scope="span" {...common} />
+      <Links place="span" values={values} />
       {(span.events ?? []).length > 0 && <h3>Events</h3>}
       {span.events?.map((event, at) => (
         <details key={at} open={at < 5}>
           <summary>
             {duration(Number(BigInt(event.timeUnixNano ?? "0") - begin))} <Text value={event.name ?? ""} />
           </summary>
-          <Attributes pairs={event.attributes ?? []} scope="event" />
+          <Attributes pairs={event.attributes ?? []} scope="event" {...common} />
+          <Links place="event" values={{ ...values, event: event.attributes ?? [] }} />
         </details>
       ))}
       {(span.links ?? []).length > 0 && <h3>Links</h3>}
       {span.links?.map((link, at) => (
         <div key={at}>
-          <Link traceId={link.traceId ?? ""} spanId={link.spanId ?? ""} />
-          <Attributes pairs={link.attributes ?? []} scope="link" />
+          <Link traceId={link.traceId ?? ""} spanId={link.spanId ?? ""} source={source} />
+          <Attributes pairs={link.attributes ?? []} scope="link" {...common} />
         </div>
       ))}
       <p>
@@ -147,12 +172,13 @@ function Stored({ detail, begin, traceId }: { detail: Detail; begin: bigint; tra
         </a>
       </p>
       <h3>Resource</h3>
-      <Attributes pairs={resource} scope="resource" />
+      <Attributes pairs={resource} scope="resource" {...common} />
+      <Links place="resource" values={values} />
       {scopeName !== "" && (
         <>
           <h3>Instrumentation</h3>
           <Text value={scopeName} />
-          <Attributes pairs={scope.attributes ?? []} scope="instrumentation" />
+          <Attributes pairs={scope.attributes ?? []} scope="instrumentation" {...common} />
         </>
       )}
       {span.traceState && (
@@ -165,50 +191,55 @@ function Stored({ detail, begin, traceId }: { detail: Detail; begin: bigint; tra
   );
 }
 
-function Link({ traceId, spanId }: { traceId: string; spanId: string }) {
+function Link({ traceId, spanId, source }: { traceId: string; spanId: string; source: Source }) {
   const isId = /^[0-9a-f]{1,32}$/i.test(traceId);
   if (!isId) return <Text value={`${traceId} ${spanId}`} />;
   return (
-    <a class="mono" href={address(`trace/${traceId}`, { span: spanId.toLowerCase() })}>
+    <a class="mono" href={source.address(traceId, { span: spanId.toLowerCase() })}>
       {traceId} {spanId}
     </a>
   );
 }
 
-function Attributes({ pairs, scope }: { pairs: KeyValue[]; scope: string }) {
+interface AttributesProps {
+  pairs: KeyValue[];
+  scope: string;
+  trace: Skeleton;
+  source: Source;
+}
+
+function Attributes({ pairs, scope, trace, source }: AttributesProps) {
   if (pairs.length === 0) return scope === "span" ? <p class="muted">none</p> : null;
   return (
     <dl>
       {[...pairs]
         .sort((a, b) => (a.key < b.key ? -1 : 1))
-        .map(({ key, value }, at) => (
-          <div key={at} class="pair">
-            <dt>
-              <Text value={key} />
-            </dt>
-            <dd>
-              <Value name={key} text={valueText(value)} />
-            </dd>
-          </div>
-        ))}
+        .map(({ key, value }, at) => {
+          const text = <LinkedText value={valueText(value)} trace={trace} source={source} />;
+          return (
+            <div key={at} class="pair">
+              <dt>
+                <Text value={key} />
+              </dt>
+              <dd>{key.endsWith("stacktrace") ? <pre>{text}</pre> : text}</dd>
+            </div>
+          );
+        })}
     </dl>
   );
 }
 
-function Value({ name, text }: { name: string; text: string }) {
-  if (name.endsWith("stacktrace")) {
-    return (
-      <pre>
-        <Text value={text} />
-      </pre>
-    );
-  }
-  if (/^https?:\/\/[^\s]+$/.test(text) && text.length < 2048) {
-    return (
-      <a href={text} target="_blank" rel="noopener noreferrer">
-        <Text value={text} />
-      </a>
-    );
-  }
-  return <Text value={text} />;
+/** Links that are configured, of what is shown above. */
+function Links({ place, values }: { place: Place; values: LinkValues }) {
+  const made = linksAt(place, config.value?.links ?? [], values);
+  if (made.length === 0) return null;
+  return (
+    <p class="links">
+      {made.map(({ title, url }) => (
+        <a key={`${title} ${url}`} href={url} target="_blank" rel="noopener noreferrer">
+          → {title}
+        </a>
+      ))}
+    </p>
+  );
 }

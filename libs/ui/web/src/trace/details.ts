@@ -1,5 +1,3 @@
-import { json } from "../api";
-
 /** OTLP's JSON, as far as it is shown. */
 export interface AnyValue {
   stringValue?: string;
@@ -35,11 +33,20 @@ export interface Detail {
   scope: { name?: string; version?: string; attributes?: KeyValue[] };
 }
 
-interface Answer {
+/** A trace, or some spans of it, as the server answers. */
+export interface OtlpTrace {
   resourceSpans?: {
     resource?: { attributes?: KeyValue[] };
     scopeSpans?: { scope?: Detail["scope"]; spans?: Span[] }[];
   }[];
+}
+
+export function detailsOf(trace: OtlpTrace): Detail[] {
+  return (trace.resourceSpans ?? []).flatMap(({ resource, scopeSpans }) =>
+    (scopeSpans ?? []).flatMap(({ scope, spans }) =>
+      (spans ?? []).map((span) => ({ span, resource: resource?.attributes ?? [], scope: scope ?? {} })),
+    ),
+  );
 }
 
 const KEPT = 5_000;
@@ -48,7 +55,7 @@ const KEPT = 5_000;
 export class Details {
   private readonly kept = new Map<string, Detail[]>();
 
-  constructor(private readonly traceId: string) {}
+  constructor(private readonly load: (id: string, signal: AbortSignal) => Promise<Detail[]>) {}
 
   async get(id: string, signal: AbortSignal): Promise<Detail[]> {
     const known = this.kept.get(id);
@@ -57,12 +64,7 @@ export class Details {
       this.kept.set(id, known);
       return known;
     }
-    const answer = await json<Answer>(`traces/${this.traceId}/spans?ids=${id}`, signal);
-    const details = (answer.resourceSpans ?? []).flatMap(({ resource, scopeSpans }) =>
-      (scopeSpans ?? []).flatMap(({ scope, spans }) =>
-        (spans ?? []).map((span) => ({ span, resource: resource?.attributes ?? [], scope: scope ?? {} })),
-      ),
-    );
+    const details = await this.load(id, signal);
     this.kept.set(id, details);
     const oldest = this.kept.keys().next().value;
     if (this.kept.size > KEPT && oldest !== undefined) this.kept.delete(oldest);

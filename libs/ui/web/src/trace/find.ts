@@ -1,11 +1,5 @@
-import { json } from "../api";
 import type { Skeleton } from "./skeleton";
-
-interface Answer {
-  spans: number;
-  matched: number;
-  rows: string;
-}
+import type { Source } from "./source";
 
 /** True for a text that is a TraceQL query. */
 export function isQuery(text: string): boolean {
@@ -13,9 +7,13 @@ export function isQuery(text: string): boolean {
 }
 
 /** Rows that a TraceQL query finds, ascending. It runs on the server. */
-export async function findSpans(trace: Skeleton, text: string, signal: AbortSignal): Promise<number[]> {
-  const path = `traces/${trace.traceId}/find?${new URLSearchParams({ q: text })}`;
-  const answer = await json<Answer>(path, signal);
+export async function findSpans(
+  source: Source,
+  trace: Skeleton,
+  text: string,
+  signal: AbortSignal,
+): Promise<number[]> {
+  const answer = await source.find(text, signal);
   if (answer.spans !== trace.count) throw new Error("the trace has more spans by now: load it again");
   return rowsOf(answer.rows);
 }

@@ -3,12 +3,12 @@ import { useLoaded } from "../loaded";
 import { edgesIn } from "../map/edges";
 import { Graph } from "../map/graph";
 import { layout } from "../map/layout";
-import { address } from "../router";
 import { quote } from "../search/form";
 import type { Skeleton } from "./skeleton";
+import type { Source } from "./source";
 
 /** Which services call which within the trace. A service leads to its spans. */
-export function TraceMap({ trace }: { trace: Skeleton }) {
+export function TraceMap({ trace, source }: { trace: Skeleton; source: Source }) {
   const { value, problem } = useLoaded(trace.traceId, () => layout(edgesIn(trace)));
   if (problem !== null) return <p class="error">✕ {problem}</p>;
   if (value === null) return <p role="status">reading…</p>;
@@ -18,9 +18,7 @@ export function TraceMap({ trace }: { trace: Skeleton }) {
       <Graph
         drawn={value}
         label={(edge) => `×${integer(edge.calls)}`}
-        lead={(name) =>
-          address(`trace/${trace.traceId}`, { find: `{ resource.service.name = ${quote(name)} }` })
-        }
+        lead={(name) => source.address(trace.traceId, { find: `{ resource.service.name = ${quote(name)} }` })}
       />
     </div>
   );

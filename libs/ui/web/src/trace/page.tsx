@@ -1,11 +1,13 @@
 import { useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ApiError, reason } from "../api";
 import { duration, integer, time } from "../format";
 import { shortcuts } from "../keys";
+import { useLoaded } from "../loaded";
 import { address, navigate } from "../router";
 import { Text } from "../text";
-import { copy, download } from "./actions";
+import { copy, save } from "./actions";
 import { computeTimes } from "./compute";
 import { Details } from "./details";
 import { DetailsView } from "./details-view";
@@ -15,16 +17,19 @@ import { TraceMap } from "./map";
 import { Minimap } from "./minimap";
 import { type Found, type Model, modelOf, nameOf, serviceOf } from "./model";
 import { spansOf } from "./opening";
+import { pathsOf } from "./paths";
 import { find as findText, step } from "./rows";
 import { decode, isError, type Skeleton } from "./skeleton";
+import { type Form, type Source, StoredTrace } from "./source";
 import { TraceState, VIEWS, type View } from "./state";
 import { OperationTable } from "./table";
-import { median } from "./typical";
+import { median, typical } from "./typical";
 import { AgainstTypical } from "./typical-view";
-import { verdict } from "./verdict";
+import { besideTypical, verdict } from "./verdict";
 import { Waterfall } from "./waterfall";
 
 export function TracePage({ id }: { id: string }) {
+  const source = useMemo(() => new StoredTrace(id), [id]);
   const state = useSignal<TraceState | null>(null);
   const problem = useSignal<string | null>(null);
   useEffect(() => {
@@ -60,14 +65,23 @@ export function TracePage({ id }: { id: string }) {
       </main>
     );
   }
-  return <Opened id={id} state={state.value} />;
+  return <Opened id={id} state={state.value} source={source} />;
 }
 
-function Opened({ id, state }: { id: string; state: TraceState }) {
+interface OpenedProps {
+  id: string;
+  state: TraceState;
+  source: Source;
+  /** Further buttons. */
+  actions?: ComponentChildren;
+}
+
+/** A trace with all of its views, wherever it comes from. */
+export function Opened({ id, state, source, actions }: OpenedProps) {
   const { model } = state;
   const { trace, shape } = model;
   const found = useSignal<Found>(null);
-  const details = useMemo(() => new Details(id), [id]);
+  const details = useMemo(() => new Details((span, signal) => source.details(span, signal)), [source]);
   const findField = useRef<HTMLInputElement>(null);
   const times = found.value;
 
@@ -85,9 +99,20 @@ function Opened({ id, state }: { id: string; state: TraceState }) {
     return () => stop.abort();
   }, [trace, found]);
 
+  // Many traces are read for it: only if somebody wants to see it.
+  const [wantsUsual, setWantsUsual] = useState(false);
+  const isBeside = state.view.value === "typical";
+  useEffect(() => setWantsUsual((wants) => wants || isBeside), [isBeside]);
+  const usual = useLoaded(wantsUsual && trace.count > 0 ? trace.traceId : null, (signal) =>
+    typical(trace, signal),
+  );
   const text = state.find.value;
-  const { matches, problem } = useMatches(trace, text);
-  const findings = useMemo(() => (times ? verdict(trace, shape.size, times) : []), [trace, shape, times]);
+  const { matches, problem } = useMatches(source, trace, text);
+  const findings = useMemo(() => {
+    if (!times) return [];
+    const beside = usual.value && besideTypical(model.extent, pathsOf(trace, times.self), usual.value);
+    return [...(beside ? [beside] : []), ...verdict(trace, shape.size, times)];
+  }, [model, trace, shape, times, usual.value]);
   const errors = useMemo(() => rowsWhere(model, (row) => isError(trace, row)), [model, trace]);
   const critical = useMemo(
     () => (times ? rowsWhere(model, (row) => times.critical[row] > 0) : []),
@@ -134,7 +159,7 @@ function Opened({ id, state }: { id: string; state: TraceState }) {
           ))}
         </ul>
       )}
-      <Honesty model={model} />
+      <Honesty model={model} notes={source.notes} />
       <div class="tools">
         <label class="hidden" for="find">
           Find spans
@@ -186,7 +211,8 @@ function Opened({ id, state }: { id: string; state: TraceState }) {
             </button>
           ))}
         </fieldset>
-        <Actions id={id} trace={trace} />
+        <Actions id={id} trace={trace} source={source} />
+        {actions}
       </div>
       {state.view.value === "waterfall" && <Minimap model={model} state={state} />}
       <div class="split">
@@ -195,15 +221,23 @@ function Opened({ id, state }: { id: string; state: TraceState }) {
             <Waterfall model={model} found={times} state={state} matches={matches} />
           )}
           {state.view.value === "flame" && times && <Flame model={model} times={times} state={state} />}
-          {state.view.value === "map" && <TraceMap trace={trace} />}
+          {state.view.value === "map" && <TraceMap trace={trace} source={source} />}
           {state.view.value === "table" && times && (
             <OperationTable model={model} times={times} state={state} />
           )}
           {state.view.value === "typical" && times && (
-            <AgainstTypical model={model} times={times} state={state} />
+            <AgainstTypical
+              model={model}
+              times={times}
+              state={state}
+              isStored={source.isStored}
+              usual={usual}
+            />
           )}
         </div>
-        {state.row.value >= 0 && <DetailsView model={model} found={times} state={state} details={details} />}
+        {state.row.value >= 0 && (
+          <DetailsView model={model} found={times} state={state} details={details} source={source} />
+        )}
       </div>
     </main>
   );
@@ -228,14 +262,18 @@ interface Matching {
 const NONE: number[] = [];
 
 /** Rows that a text finds, at once, or a query; those of the last query until that is answered. */
-function useMatches(trace: Skeleton, text: string): { matches: number[]; problem: string | null } {
+function useMatches(
+  source: Source,
+  trace: Skeleton,
+  text: string,
+): { matches: number[]; problem: string | null } {
   const [found, setFound] = useState<Matching>({ rows: NONE, problem: null });
   const ofText = useMemo(() => (isQuery(text) ? null : findText(trace, text)), [trace, text]);
   useEffect(() => {
     if (!isQuery(text)) return setFound({ rows: NONE, problem: null });
     const stop = new AbortController();
     const timer = setTimeout(() => {
-      findSpans(trace, text, stop.signal).then(
+      findSpans(source, trace, text, stop.signal).then(
         (rows) => setFound({ rows, problem: null }),
         (error) => {
           if (!stop.signal.aborted) setFound({ rows: NONE, problem: reason(error) });
@@ -246,16 +284,19 @@ function useMatches(trace: Skeleton, text: string): { matches: number[]; problem
       clearTimeout(timer);
       stop.abort();
     };
-  }, [trace, text]);
+  }, [source, trace, text]);
   return ofText ? { matches: ofText, problem: null } : { matches: found.rows, problem: found.problem };
 }
 
-function Actions({ id, trace }: { id: string; trace: Skeleton }) {
+function Actions({ id, trace, source }: { id: string; trace: Skeleton; source: Source }) {
   const [said, setSaid] = useState("");
-  const keep = (path: string, name: string) => {
+  const keep = (form: Form, name: string) => {
     setSaid("reading…");
-    download(path, name).then(
-      () => setSaid(""),
+    source.whole(form).then(
+      (whole) => {
+        save(whole, name);
+        setSaid("");
+      },
       (error) => setSaid(reason(error) ?? ""),
     );
   };
@@ -271,21 +312,27 @@ function Actions({ id, trace }: { id: string; trace: Skeleton }) {
   };
   return (
     <>
-      <button type="button" onClick={compare} title="Among the last 50 of this operation within an hour">
-        Compare with the median
-      </button>
-      <button type="button" onClick={() => keep(`traces/${id}/spans`, `trace-${id}.json`)}>
+      {source.isStored && (
+        <button type="button" onClick={compare} title="Among the last 50 of this operation within an hour">
+          Compare with the median
+        </button>
+      )}
+      <button type="button" onClick={() => keep("spans", `trace-${id}.json`)}>
         Download OTLP
       </button>
-      <button type="button" onClick={() => keep(`traces/${id}/jaeger`, `trace-${id}.jaeger.json`)}>
+      <button type="button" onClick={() => keep("jaeger", `trace-${id}.jaeger.json`)}>
         Jaeger JSON
       </button>
-      <button
-        type="button"
-        onClick={async () => setSaid((await copy(location.href)) ? "copied" : "the browser refuses to copy")}
-      >
-        Copy link
-      </button>
+      {source.isStored && (
+        <button
+          type="button"
+          onClick={async () =>
+            setSaid((await copy(location.href)) ? "copied" : "the browser refuses to copy")
+          }
+        >
+          Copy link
+        </button>
+      )}
       <span role="status">{said}</span>
     </>
   );
@@ -326,8 +373,8 @@ function Head({ id, model, errors }: { id: string; model: Model; errors: number 
 }
 
 /** What is not as it should be: said before anybody draws conclusions. */
-function Honesty({ model: { trace, early } }: { model: Model }) {
-  const all: string[] = [];
+function Honesty({ model: { trace, early }, notes }: { model: Model; notes: string[] }) {
+  const all = [...notes];
   if (trace.partial) all.push(trace.message || "This trace is not complete.");
   if (trace.missingParents > 0) {
     all.push(`${spans(trace.missingParents)} without the parent that they name: shown as roots.`);

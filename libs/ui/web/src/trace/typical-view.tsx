@@ -1,16 +1,15 @@
 import { useMemo } from "preact/hooks";
 import { duration, integer } from "../format";
-import { useLoaded } from "../loaded";
+import type { Loaded } from "../loaded";
 import { address } from "../router";
 import { Scroll } from "../scroll";
 import { Chip } from "../search/results";
 import { Text } from "../text";
-import { type Against, against } from "./against";
+import { type Against, against, type Typical } from "./against";
 import type { Times } from "./analysis";
 import type { Model } from "./model";
 import { pathsOf } from "./paths";
 import type { TraceState } from "./state";
-import { typical } from "./typical";
 
 const SHOWN = 200;
 
@@ -18,14 +17,13 @@ interface Props {
   model: Model;
   times: Times;
   state: TraceState;
+  isStored: boolean;
+  usual: Loaded<Typical>;
 }
 
 /** The calls of a trace beside those of the newest traces that began as it did. A row leads to its longest span. */
-export function AgainstTypical({ model, times, state }: Props) {
+export function AgainstTypical({ model, times, state, isStored, usual: { value, problem } }: Props) {
   const { trace, extent } = model;
-  const { value, problem } = useLoaded(trace.count > 0 ? trace.traceId : null, (signal) =>
-    typical(trace, signal),
-  );
   const rows = useMemo(
     () => (value && value.traces > 0 ? against(pathsOf(trace, times.self), value) : []),
     [trace, times, value],
@@ -46,7 +44,7 @@ export function AgainstTypical({ model, times, state }: Props) {
         <strong>{signed(extent - p50)}</strong> against the middle of {integer(value.traces)}{" "}
         {value.traces === 1 ? "trace" : "traces"} of this operation, which take {duration(p50)}; 95 % of them
         take {duration(p95)} at most.{" "}
-        <a href={address(`compare/typical...${trace.traceId}`)}>Compare call by call</a>
+        {isStored && <a href={address(`compare/typical...${trace.traceId}`)}>Compare call by call</a>}
       </p>
       <table>
         <thead>

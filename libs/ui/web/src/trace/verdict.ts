@@ -1,5 +1,7 @@
-import { duration } from "../format";
+import { duration, integer } from "../format";
+import { type Typical, typicalPaths } from "./against";
 import type { Times } from "./analysis";
+import type { Path } from "./paths";
 import { isError, type Skeleton } from "./skeleton";
 
 /** A sentence about a trace, and the span that it is about. */
@@ -11,6 +13,54 @@ export interface Finding {
 /** So many calls alike below one span are worth a word, if they take this share of the trace. */
 const REPEATED = 10;
 const SHARE = 0.2;
+
+/**
+ * How long a trace took beside those that are like it, and which service has most of what it took longer. The finding leads
+ * to the longest span of that.
+ */
+export function besideTypical(extent: number, paths: Path, typical: Typical): Finding | null {
+  const { traces, duration: usual } = typical;
+  if (traces === 0) return null;
+  const alike = traces === 1 ? "the one trace alike" : `the middle of ${integer(traces)} traces alike`;
+  const root = [...paths.children.values()].sort((a, b) => b.total - a.total)[0];
+  if (extent <= usual.p50) {
+    return { row: root?.longest ?? -1, text: `no slower than ${alike} (${duration(usual.p50)})` };
+  }
+  const most = largestExcess(paths, typicalPaths(typical));
+  const text =
+    `${duration(extent - usual.p50)} slower than ${alike}` +
+    (extent > usual.p95 ? ", and than 95 % of them" : ", as some of them are") +
+    (most ? `; own time grew most in ${most.service || "(no name)"}, by ${duration(most.more)}` : "");
+  return { row: most?.row ?? root?.longest ?? -1, text };
+}
+
+interface Excess {
+  service: string;
+  /** Nanoseconds of own time. */
+  more: number;
+  row: number;
+}
+
+/** The service whose own time grew most, and the longest span of the call of it that did. */
+function largestExcess(paths: Path, usual: Path): Excess | null {
+  const services = new Map<string, Excess & { most: number }>();
+  const waiting: [path: Path | undefined, usual: Path | undefined][] = [[paths, usual]];
+  for (let next = waiting.pop(); next; next = waiting.pop()) {
+    const [here, there] = next;
+    for (const key of new Set([...(here?.children.keys() ?? []), ...(there?.children.keys() ?? [])])) {
+      const [path, typical] = [here?.children.get(key), there?.children.get(key)];
+      const [service] = key.split("\u0000");
+      const more = (path?.self ?? 0) - (typical?.self ?? 0);
+      const known = services.get(service) ?? { service, more: 0, row: -1, most: 0 };
+      known.more += more;
+      if (path && more > known.most) Object.assign(known, { row: path.longest, most: more });
+      services.set(service, known);
+      waiting.push([path, typical]);
+    }
+  }
+  const first = [...services.values()].sort((a, b) => b.more - a.more)[0];
+  return first && first.more > 0 && first.row >= 0 ? first : null;
+}
 
 function label(trace: Skeleton, row: number): string {
   const service = trace.services[trace.service[row]];

@@ -1,0 +1,296 @@
+import type { ComponentChildren } from "preact";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { config, reason } from "../api";
+import { bytes, duration, integer, time } from "../format";
+import { useLoaded } from "../loaded";
+import { address, navigate, params, setParams } from "../router";
+import { Scroll } from "../scroll";
+import { Chip } from "../search/results";
+import { Text } from "../text";
+import { modelOf } from "../trace/model";
+import { Opened } from "../trace/page";
+import { decode } from "../trace/skeleton";
+import { TraceState } from "../trace/state";
+import { type Contents, type FileEntry, FileTrace, notesOn, OpenedFile } from "./opened";
+
+/** Files are told apart by their numbers. */
+let opened = 0;
+
+/** Traces of a file: nothing of it is stored. */
+export function FilePage() {
+  const [file, setFile] = useState<{ file: OpenedFile; number: number } | null>(null);
+  const [problem, setProblem] = useState<string | null>(null);
+  const isOpen = useRef(false);
+  const open = (name: string, content: Blob) => {
+    const limit = config.value?.limits.fileBytes ?? 0;
+    if (limit > 0 && content.size > limit) {
+      return setProblem(
+        `${name} has ${bytes(content.size)}, more than the ${bytes(limit)} that can be opened.`,
+      );
+    }
+    OpenedFile.of(name, content).then(
+      (file) => {
+        setProblem(null);
+        // What the address says of another file means nothing here.
+        if (isOpen.current) navigate(address("file"));
+        isOpen.current = true;
+        opened += 1;
+        setFile({ file, number: opened });
+      },
+      (error) => setProblem(`${name} cannot be read: ${reason(error)}`),
+    );
+  };
+  useEffect(() => {
+    document.title = "Open a file – Tactus";
+  }, []);
+  useEffect(() => takeFiles(open), []);
+  const close = () => {
+    isOpen.current = false;
+    setFile(null);
+    navigate(address("file"));
+  };
+  if (!file) return <Chooser open={open} problem={problem} />;
+  return <FileView key={file.number} {...file} close={close} />;
+}
+
+/** Takes files that are dropped anywhere, and what is pasted. Returns what ends that. */
+function takeFiles(open: (name: string, content: Blob) => void): () => void {
+  const take = (event: Event, data: DataTransfer | null) => {
+    const file = data?.files[0];
+    if (!file) return false;
+    event.preventDefault();
+    open(file.name, file);
+    return true;
+  };
+  const drop = (event: DragEvent) => void take(event, event.dataTransfer);
+  // Else the browser shows the file itself.
+  const over = (event: DragEvent) => event.dataTransfer?.types.includes("Files") && event.preventDefault();
+  const paste = (event: ClipboardEvent) => {
+    if (take(event, event.clipboardData)) return;
+    const isField = event.target instanceof HTMLElement && event.target.closest("input, textarea") !== null;
+    const text = event.clipboardData?.getData("text/plain") ?? "";
+    if (isField || text.trim() === "") return;
+    event.preventDefault();
+    open(PASTED, new Blob([text]));
+  };
+  addEventListener("drop", drop);
+  addEventListener("dragover", over);
+  addEventListener("paste", paste);
+  return () => {
+    removeEventListener("drop", drop);
+    removeEventListener("dragover", over);
+    removeEventListener("paste", paste);
+  };
+}
+
+const PASTED = "What was pasted";
+
+interface ChooserProps {
+  open(name: string, content: Blob): void;
+  problem: string | null;
+}
+
+function Chooser({ open, problem }: ChooserProps) {
+  const [text, setText] = useState("");
+  const limit = config.value?.limits.fileBytes;
+  return (
+    <main>
+      <h1>Open a file</h1>
+      {problem !== null && (
+        <p class="error" role="alert">
+          ✕ {problem}
+        </p>
+      )}
+      <section class="drop" aria-label="File">
+        <p>
+          Drop a file with traces anywhere here, paste it, or{" "}
+          <label>
+            choose it{" "}
+            <input
+              type="file"
+              onChange={(event) => {
+                const file = event.currentTarget.files?.[0];
+                if (file) open(file.name, file);
+              }}
+            />
+          </label>
+        </p>
+        <p class="muted">
+          OTLP as JSON or protobuf, answers of Tempo's API, JSON of Jaeger or of Zipkin, also compressed by
+          gzip
+          {limit ? `; ${bytes(limit)} at most` : ""}. It is read by this server and stored nowhere.
+        </p>
+      </section>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (text.trim() !== "") open(PASTED, new Blob([text]));
+        }}
+      >
+        <label>
+          Text of a file
+          <textarea
+            class="mono"
+            rows={6}
+            spellcheck={false}
+            value={text}
+            onInput={(event) => setText(event.currentTarget.value)}
+          />
+        </label>
+        <button type="submit">Open the text</button>
+      </form>
+    </main>
+  );
+}
+
+function FileView({ file, number, close }: { file: OpenedFile; number: number; close(): void }) {
+  const { value, problem } = useLoaded(`${number}`, (signal) => file.list(signal));
+  const asked = params.value.get("trace");
+  const only = value?.traces.length === 1 ? value.traces[0].traceId : null;
+  useEffect(() => {
+    if (only !== null && asked === null) setParams({ trace: only });
+  }, [only, asked]);
+  if (problem !== null) {
+    return (
+      <Frame file={file} close={close}>
+        <p class="error" role="alert">
+          ✕ <Text value={problem} />
+        </p>
+      </Frame>
+    );
+  }
+  const chosen = value?.traces.some(({ traceId }) => traceId === asked) ? asked : null;
+  if (value && chosen !== null) return <Trace key={chosen} file={file} id={chosen} close={close} />;
+  if (!value || only !== null) {
+    return (
+      <Frame file={file} close={close}>
+        <p role="status">reading…</p>
+      </Frame>
+    );
+  }
+  return (
+    <Frame file={file} close={close}>
+      <Traces contents={value} />
+    </Frame>
+  );
+}
+
+interface FrameProps {
+  file: OpenedFile;
+  close(): void;
+  children: ComponentChildren;
+}
+
+function Frame({ file, close, children }: FrameProps) {
+  return (
+    <main>
+      <div class="tools">
+        <h1>
+          <Text value={file.name} />
+        </h1>
+        <span class="space" />
+        <Another close={close} />
+      </div>
+      {children}
+    </main>
+  );
+}
+
+function Another({ close }: { close(): void }) {
+  return (
+    <button type="button" onClick={close}>
+      Open another file
+    </button>
+  );
+}
+
+function Trace({ file, id, close }: { file: OpenedFile; id: string; close(): void }) {
+  const source = useMemo(() => new FileTrace(file, id), [file, id]);
+  const { value, problem } = useLoaded(id, async (signal) => {
+    return new TraceState(modelOf(decode(await file.skeleton(id, signal))));
+  });
+  if (value) return <Opened id={id} state={value} source={source} actions={<Another close={close} />} />;
+  return (
+    <Frame file={file} close={close}>
+      {problem === null ? (
+        <p role="status">reading…</p>
+      ) : (
+        <p class="error" role="alert">
+          ✕ {problem}
+        </p>
+      )}
+    </Frame>
+  );
+}
+
+/** Traces are looked for by name and id if there are more than these. */
+const FEW = 20;
+
+function Traces({ contents }: { contents: Contents }) {
+  const [wanted, setWanted] = useState("");
+  const { traces, more } = contents;
+  const shown = useMemo(() => {
+    const text = wanted.trim().toLowerCase();
+    return traces.filter(({ traceId, service, name }) =>
+      `${traceId} ${service} ${name}`.toLowerCase().includes(text),
+    );
+  }, [traces, wanted]);
+  const notes = notesOn(contents);
+  if (more > 0) notes.push(`${integer(more)} older traces of the file are not listed.`);
+  return (
+    <>
+      <p>
+        {contents.format} · {integer(contents.spans)} spans · {integer(traces.length + more)} traces
+      </p>
+      {notes.length > 0 && <p class="strip">! {notes.join(" ")}</p>}
+      {traces.length > FEW && (
+        <label>
+          Name or id{" "}
+          <input type="search" value={wanted} onInput={(event) => setWanted(event.currentTarget.value)} />
+        </label>
+      )}
+      {traces.length === 0 && <p class="hint">There is no trace in it.</p>}
+      {traces.length > 0 && (
+        <Scroll>
+          <table class="results">
+            <thead>
+              <tr>
+                <th scope="col">Start</th>
+                <th scope="col">Trace</th>
+                <th scope="col" class="number">
+                  Duration
+                </th>
+                <th scope="col" class="number">
+                  Spans
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {shown.map((trace) => (
+                <Row key={trace.traceId} trace={trace} />
+              ))}
+            </tbody>
+          </table>
+        </Scroll>
+      )}
+    </>
+  );
+}
+
+function Row({ trace }: { trace: FileEntry }) {
+  return (
+    <tr>
+      <td class="nowrap">{time(Number(BigInt(trace.start) / 1_000_000n))}</td>
+      <td>
+        <a href={address("file", { trace: trace.traceId })}>
+          <Chip name={trace.service} /> <Text value={trace.name || trace.traceId} />
+        </a>
+      </td>
+      <td class="number">{duration(Number(trace.duration))}</td>
+      <td class="number nowrap">
+        {integer(trace.spans)}
+        {trace.errors > 0 && <span class="error"> ✕{integer(trace.errors)}</span>}
+      </td>
+    </tr>
+  );
+}

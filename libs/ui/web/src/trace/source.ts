@@ -1,0 +1,52 @@
+import { json, request } from "../api";
+import { address } from "../router";
+import { type Detail, detailsOf, type OtlpTrace } from "./details";
+
+/** The rows that a TraceQL query finds: a bitmap in base64. */
+export interface FindAnswer {
+  spans: number;
+  matched: number;
+  rows: string;
+}
+
+/** What a whole trace can be kept as. */
+export type Form = "spans" | "jaeger";
+
+/** Where an opened trace comes from, and what it is asked for. */
+export interface Source {
+  /** Others can open it by its address. */
+  readonly isStored: boolean;
+  /** What is to be known of all traces of the source. */
+  readonly notes: string[];
+  /** All that is there of the spans of an id. */
+  details(id: string, signal: AbortSignal): Promise<Detail[]>;
+  find(query: string, signal: AbortSignal): Promise<FindAnswer>;
+  /** The whole trace: OTLP's JSON, or Jaeger's. */
+  whole(form: Form): Promise<Blob>;
+  /** The address of a trace, with what it is to show. */
+  address(traceId: string, values?: Record<string, string | null | undefined>): string;
+}
+
+/** A trace that the server has. */
+export class StoredTrace implements Source {
+  readonly isStored = true;
+  readonly notes: string[] = [];
+
+  constructor(private readonly id: string) {}
+
+  async details(id: string, signal: AbortSignal): Promise<Detail[]> {
+    return detailsOf(await json<OtlpTrace>(`traces/${this.id}/spans?ids=${id}`, signal));
+  }
+
+  find(query: string, signal: AbortSignal): Promise<FindAnswer> {
+    return json<FindAnswer>(`traces/${this.id}/find?${new URLSearchParams({ q: query })}`, signal);
+  }
+
+  async whole(form: Form): Promise<Blob> {
+    return (await request(`traces/${this.id}/${form}`, "application/json")).blob();
+  }
+
+  address(traceId: string, values?: Record<string, string | null | undefined>): string {
+    return address(`trace/${traceId}`, values);
+  }
+}

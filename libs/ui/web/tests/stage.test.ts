@@ -1,0 +1,27 @@
+import { expect, test } from "vitest";
+import { withColumns } from "../src/search/columns";
+import { withStage } from "../src/search/stage";
+
+test("stage goes before hints, which stay", () => {
+  const rate = (query: string) => withStage(query, "rate()");
+  expect(rate("{ }")).toBe("{ } | rate()");
+  expect(rate("{ } with (most_recent = true)")).toBe("{ } | rate() with(most_recent = true)");
+  expect(rate("{ } with(a=1) with(b=2)")).toBe("{ } | rate() with(b=2)");
+  expect(rate("{ } // with(a=1)")).toBe("{ } // with(a=1)\n| rate()");
+  expect(rate('{ name = "with(" && span.with = `with(` } | by(.with) | count() > 1')).toBe(
+    '{ name = "with(" && span.with = `with(` } | by(.with) | count() > 1 | rate()',
+  );
+});
+
+test("hint is added unless the query has it", () => {
+  const fine = (query: string) => withStage(query, "rate()", "buckets=4");
+  expect(fine("{ }")).toBe("{ } | rate() with(buckets=4)");
+  expect(fine("{ } with(most_recent=true)")).toBe("{ } | rate() with(most_recent=true, buckets=4)");
+  expect(fine("{ } with(buckets=2)")).toBe("{ } | rate() with(buckets=2)");
+});
+
+test("columns are selected before hints", () => {
+  expect(withColumns("{ } with(most_recent=true)", ["span.a"])).toBe(
+    "{ } | select(span.a) with(most_recent=true)",
+  );
+});
