@@ -15,7 +15,7 @@ import yaml
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from harness import otlp
-from harness.browser import Visit, need_pages
+from harness.browser import Visit, need_pages, written_query
 from harness.cluster import Cluster
 from harness.orders import MARKUP, Orders
 from harness.ports import free_ports
@@ -108,53 +108,13 @@ def test_form_writes_the_query_and_follows_it(visit, orders):
     page.get_by_label("failed").check()
     page.get_by_label("Lasts at least").fill("1s")
     written = '{ resource.service.name = "payment" && status = error && duration >= 1s }'
-    assert page.input_value("#query") == written
+    assert written_query(page) == written
     page.fill("#query", '{ name = "charge" }')
     assert page.get_by_label("Span name").input_value() == "charge"
     page.fill("#query", '{ name =~ "c.*" }')
     page.get_by_text("This query says more than the form can").wait_for()
     page.get_by_role("button", name="Run").click()
     assert "POST /orders" in page.locator(".results a").first.inner_text()
-    visit.check()
-
-
-def test_query_is_completed_from_what_is_stored(visit, orders):
-    page = visit.open()
-    page.locator("#query").press_sequentially("{ resource.serv")
-    page.get_by_role("option", name="resource.service.name").wait_for()
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("Tab")
-    page.get_by_role("option", name="=~").wait_for()
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("Enter")
-    page.get_by_role("option", name='"payment"').wait_for()
-    page.keyboard.type("pay")
-    page.get_by_role("option", name='"payment"').click()
-    page.get_by_role("option", name="&&").wait_for()
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("Enter")
-    assert page.input_value("#query") == '{ resource.service.name = "payment" }'
-    page.keyboard.press("Enter")
-    page.locator(".results a", has_text="POST /orders").first.wait_for()
-    visit.check()
-
-
-def test_error_of_a_query_is_told_at_its_place(visit, orders):
-    page = visit.open()
-    page.fill("#query", "{ name = }")
-    page.locator(".problem", has_text="(column 10)").wait_for()
-    assert page.locator("#query").get_attribute("aria-invalid") == "true"
-    page.fill("#query", '{ name = "a" }')
-    page.locator(".problem p").wait_for(state="detached")
-    visit.check()
-
-
-def test_pasted_trace_id_opens(visit, orders):
-    page = visit.open()
-    page.fill("#query", orders.hex)
-    page.press("#query", "Enter")
-    page.wait_for_url(f"**/ui/trace/{orders.hex}*")
-    page.locator(".span-row").first.wait_for()
     visit.check()
 
 

@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../libs/ui/web"
 
 built=dist/site/index.html
-sources=(src tests public index.html package.json package-lock.json vite.config.ts vitest.config.ts tsconfig.json biome.jsonc)
+sources=(src tests public index.html package.json package-lock.json vite.config.ts vitest.config.ts tsconfig.json biome.jsonc
+  ../../../conformance/traceql_queries.yaml ../../../docs/traceql.md)
 if [[ -e $built && -z $(find "${sources[@]}" -newer "$built" -print -quit) ]]; then exit 0; fi
 
 without() {

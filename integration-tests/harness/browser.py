@@ -76,3 +76,8 @@ def need_pages(server, prefix=""):
     """The binary has the pages, or the test that asked ends here: they are built where Node is."""
     if '<div id="app">' not in server.get(prefix + "/ui/", accept="text/html").text:
         tools.need("the pages of the binary (make ui)", REPOSITORY / "libs/ui/web/dist/site/never")
+
+
+def written_query(page, field="#query"):
+    """What a field for TraceQL holds: a plain one, or the editor that takes its place."""
+    return page.locator(field).evaluate("element => element.value ?? element.innerText")

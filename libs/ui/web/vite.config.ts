@@ -1,7 +1,12 @@
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
+import { lezer } from "@lezer/generator/rollup";
 import { defineConfig, type Plugin } from "vite";
+
+/** Bytes that all files may have, compressed: pages that come over a slow line. */
+const MOST_BROTLI = 320 * 1024;
+const MOST_GZIP = 380 * 1024;
 
 // Embedded as they are: the server compresses nothing while it serves.
 function compress(folder: string): Plugin {
@@ -9,14 +14,24 @@ function compress(folder: string): Plugin {
     name: "compress",
     apply: "build",
     closeBundle() {
+      let brotli = 0;
+      let gzip = 0;
       for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
         const path = join(folder, name);
         if (!statSync(path).isFile() || !/\.(js|css|svg)$/.test(name)) continue;
         const plain = readFileSync(path);
         const quality = { [constants.BROTLI_PARAM_QUALITY]: 11 };
-        writeFileSync(`${path}.br`, brotliCompressSync(plain, { params: quality }));
-        writeFileSync(`${path}.gz`, gzipSync(plain, { level: 9 }));
+        const [small, older] = [
+          brotliCompressSync(plain, { params: quality }),
+          gzipSync(plain, { level: 9 }),
+        ];
+        writeFileSync(`${path}.br`, small);
+        writeFileSync(`${path}.gz`, older);
+        brotli += small.length;
+        gzip += older.length;
       }
+      if (brotli > MOST_BROTLI || gzip > MOST_GZIP)
+        throw new Error(`the pages are too large: ${brotli} bytes as brotli, ${gzip} as gzip`);
     },
   };
 }
@@ -34,5 +49,5 @@ export default defineConfig({
     license: { fileName: "licenses.md" },
   },
   worker: { format: "es" },
-  plugins: [compress("dist/site")],
+  plugins: [lezer(), compress("dist/site")],
 });

@@ -6,7 +6,8 @@ export const help = signal(false);
 
 const KEYS = [
   ["/", "go to the query, or to the text to find"],
-  ["Ctrl Enter", "run the query"],
+  ["Ctrl Enter", "run the query, as Enter does; Shift Enter begins a new line"],
+  ["Ctrl Space", "what can be written; arrows choose, Enter or Tab takes it"],
   ["g s", "search"],
   ["g v", "services"],
   ["g m", "map"],
@@ -26,7 +27,7 @@ const KEYS = [
   ["a d", "move to earlier or later"],
   ["v", "next view of the trace"],
   ["y", "copy the address of this view"],
-  ["Esc", "close"],
+  ["Esc", "close, or leave the query"],
 ];
 
 export function Help() {

@@ -11,8 +11,11 @@ effect(() => {
 });
 
 /** Where keys are typed as text. */
-function isEditing(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && target.closest("input, textarea, select, dialog") !== null;
+function isEditing(event: KeyboardEvent): boolean {
+  // What is in a shadow root, as the editor of queries, is not the target that is seen from outside.
+  const target = event.composedPath()[0];
+  if (!(target instanceof HTMLElement)) return false;
+  return target.isContentEditable || target.closest("input, textarea, select, dialog") !== null;
 }
 
 /** Lets keys do something, except while somebody writes; `"g s"` is one after the other. Returns what ends that. */
@@ -20,8 +23,7 @@ export function shortcuts(actions: Record<string, (event: KeyboardEvent) => void
   let before = "";
   const listen = (event: KeyboardEvent) => {
     if (!areKeysOn.value) return;
-    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || isEditing(event.target))
-      return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || isEditing(event)) return;
     const action = actions[`${before} ${event.key}`] ?? actions[event.key];
     before = event.key === "g" ? "g" : "";
     if (!action) return;

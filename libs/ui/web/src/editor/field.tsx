@@ -1,11 +1,8 @@
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Range } from "../range";
-import { visible } from "../text";
-import { placeOf } from "./context";
-import { type Option, optionsFor } from "./options";
-
-/** What is typed is looked at when it has been left alone for so many milliseconds. */
-const OFFER_AFTER = 80;
+import type { QueryError } from "../search/check";
+import { Stored } from "./stored";
+import type { QueryEditor, Selected } from "./view";
 
 interface Props {
   value: string;
@@ -13,139 +10,140 @@ interface Props {
   range: Range;
   label: string;
   placeholder?: string;
-  isWrong: boolean;
+  problem: QueryError | null;
   /** Queries that are offered while nothing is written. */
   recent?: string[];
   /** Called with what takes the focus. */
   focus?: (focus: () => void) => void;
+  /** Of the element that is written in. */
+  id?: string;
+  /** Enter; else the form that the field is in is sent. */
+  run?: () => void;
+  /** Enter with Shift; else that begins a new line, in the editor. */
+  runBack?: () => void;
 }
 
-/** A field for TraceQL that offers what can be written next. */
-export function QueryField({ value, set, range, label, placeholder, isWrong, recent, focus }: Props) {
-  const field = useRef<HTMLInputElement>(null);
-  const list = useRef<HTMLDivElement>(null);
-  const [offer, setOffer] = useState<Option[] | null>(null);
-  const [chosen, setChosen] = useState(-1);
-  const cursor = useRef<number | null>(null);
-  const timer = useRef(0);
-  useEffect(() => focus?.(() => field.current?.focus()), [focus]);
-  useEffect(() => () => clearTimeout(timer.current), []);
-  useLayoutEffect(() => {
-    // Where an option leaves the cursor, once the field has the text.
-    if (cursor.current === null) return;
-    field.current?.setSelectionRange(cursor.current, cursor.current);
-    cursor.current = null;
-    look();
-  });
-  useEffect(() => {
-    list.current?.querySelector(`#query-option-${chosen}`)?.scrollIntoView({ block: "nearest" });
-  }, [chosen]);
+/** A query that is there when the page opens is shown in colours after so many milliseconds. */
+const COLOURED_AFTER = 1000;
 
-  const look = () => {
-    clearTimeout(timer.current);
-    timer.current = setTimeout(async () => {
-      const element = field.current;
-      if (!element || document.activeElement !== element) return;
-      const at = element.selectionStart ?? element.value.length;
-      const text = element.value;
-      const options =
-        text.trim() === ""
-          ? (recent ?? []).map((text) => ({ text, note: "recent" }))
-          : await optionsFor(placeOf(text, at), range).catch(() => []);
-      // Somebody may have gone on writing.
-      if (element.value !== text || element.selectionStart !== at) return;
-      setOffer(options.length > 0 ? options : null);
-      setChosen(-1);
-    }, OFFER_AFTER);
+type Code = typeof import("./view");
+
+// The editor is as much code as all of a first view: it comes when somebody wants to write, once.
+let arrived: Code | null = null;
+let coming: Promise<Code> | null = null;
+
+function bring(): Promise<Code> {
+  coming ??= import("./view").then((code) => {
+    arrived = code;
+    return code;
+  });
+  // Where it did not come it is asked for again; until then the plain field does.
+  coming.catch(() => (coming = null));
+  return coming;
+}
+
+/** What the editor asks for is kept from page to page. */
+const stored = new Stored();
+
+/** A field for TraceQL: a plain one at first, an editor in its place as soon as that has come. */
+export function QueryField(props: Props) {
+  const { value, label, placeholder = "", problem, focus, id = "query" } = props;
+  const host = useRef<HTMLDivElement>(null);
+  const plain = useRef<HTMLInputElement>(null);
+  const editor = useRef<QueryEditor | null>(null);
+  const selected = useRef<Selected | null>(null);
+  const latest = useRef(props);
+  latest.current = props;
+  const isComposing = useRef(false);
+  const [code, setCode] = useState(arrived);
+
+  const change = useMemo(
+    () => ({
+      /** The editor takes the place of the plain field, where nothing is being composed in that. */
+      now() {
+        if (!arrived || isComposing.current || editor.current) return;
+        const field = plain.current;
+        const end = field?.value.length ?? 0;
+        if (field && document.activeElement === field)
+          selected.current = { anchor: field.selectionStart ?? end, head: field.selectionEnd ?? end };
+        setCode(arrived);
+      },
+      soon: () => void bring().then(change.now, () => {}),
+    }),
+    [],
+  );
+  useEffect(() => focus?.(() => (editor.current ?? plain.current)?.focus()), [focus]);
+  useEffect(() => {
+    if (arrived || !value.includes("{")) return;
+    const timer = setTimeout(change.soon, COLOURED_AFTER);
+    return () => clearTimeout(timer);
+  }, []);
+
+  const run = () => {
+    if (latest.current.run) latest.current.run();
+    else (host.current ?? plain.current)?.closest("form")?.requestSubmit();
   };
-  const close = () => {
-    clearTimeout(timer.current);
-    setOffer(null);
-  };
-  const take = (option: Option) => {
-    // The offer may be older than what was written since.
-    const at = field.current?.selectionStart ?? value.length;
-    const isEmpty = value.trim() === "";
-    const before = value.slice(0, isEmpty ? 0 : placeOf(value, at).from) + option.text;
-    cursor.current = before.length - (option.back ?? 0);
-    set(before + (isEmpty ? "" : value.slice(at)));
-    close();
-  };
-  const press = (event: KeyboardEvent) => {
-    if (event.key === " " && event.ctrlKey) {
-      event.preventDefault();
-      look();
-      return;
-    }
-    if (!offer || event.ctrlKey || event.metaKey || event.altKey) return;
-    const count = offer.length;
-    if (event.key === "ArrowDown") setChosen((chosen + 1) % count);
-    else if (event.key === "ArrowUp") setChosen(chosen <= 0 ? count - 1 : chosen - 1);
-    else if (event.key === "Escape") close();
-    else if (event.key === "Enter" && chosen >= 0) take(offer[chosen]);
-    else if (event.key === "Tab" && !event.shiftKey && chosen >= 0) take(offer[chosen]);
-    else {
-      // Enter without a choice runs the query.
-      if (event.key === "Enter") close();
-      return;
-    }
-    event.preventDefault();
-    event.stopPropagation();
-  };
+  useLayoutEffect(() => {
+    if (!code || !host.current) return;
+    const made = new code.QueryEditor(
+      host.current,
+      {
+        id,
+        label,
+        placeholder,
+        text: latest.current.value,
+        stored,
+        range: () => latest.current.range,
+        recent: () => latest.current.recent ?? [],
+        changed: (text) => latest.current.set(text),
+        run,
+        runBack: props.runBack && (() => latest.current.runBack?.()),
+      },
+      selected.current,
+    );
+    selected.current = null;
+    editor.current = made;
+    return () => {
+      editor.current = null;
+      made.destroy();
+    };
+  }, [code, id, label, placeholder]);
+  useLayoutEffect(() => editor.current?.setText(value), [value]);
+  useLayoutEffect(() => editor.current?.setProblem(problem), [problem, code]);
+
+  if (code) return <div class="field" key="editor" ref={host} />;
   return (
-    <div class="field">
-      <label class="hidden" for="query">
+    <div class="field" key="plain">
+      <label class="hidden" for={id}>
         {label}
       </label>
       <input
-        id="query"
-        ref={field}
+        id={id}
+        ref={plain}
         class="mono"
         value={value}
         placeholder={placeholder}
         spellcheck={false}
         autocomplete="off"
         autocapitalize="off"
-        role="combobox"
-        aria-autocomplete="list"
-        aria-expanded={offer !== null}
-        aria-controls="query-options"
-        aria-activedescendant={offer && chosen >= 0 ? `query-option-${chosen}` : undefined}
-        aria-invalid={isWrong ? "true" : undefined}
-        aria-describedby="query-problem"
-        onInput={(event) => {
-          set(event.currentTarget.value);
-          look();
+        aria-invalid={problem ? "true" : undefined}
+        aria-describedby={`${id}-problem`}
+        onInput={(event) => props.set(event.currentTarget.value)}
+        onFocus={change.soon}
+        onPointerEnter={change.soon}
+        onCompositionStart={() => (isComposing.current = true)}
+        onCompositionEnd={() => {
+          isComposing.current = false;
+          // What was composed is told behind this event.
+          setTimeout(change.now);
         }}
-        onFocus={() => value.trim() === "" && look()}
-        onBlur={close}
-        onKeyDown={press}
+        onKeyDown={(event) => {
+          if (event.key !== "Enter" || event.isComposing) return;
+          event.preventDefault();
+          if (event.shiftKey && props.runBack) props.runBack();
+          else run();
+        }}
       />
-      <div
-        id="query-options"
-        ref={list}
-        class="options"
-        role="listbox"
-        aria-label="What can be written"
-        hidden={!offer}
-      >
-        {offer?.map((option, at) => (
-          <div
-            key={option.text}
-            id={`query-option-${at}`}
-            role="option"
-            aria-selected={at === chosen}
-            onMouseDown={(event) => {
-              // The field keeps the focus.
-              event.preventDefault();
-              take(option);
-            }}
-          >
-            <bdi class="mono">{visible(option.text.slice(0, 200))}</bdi>
-            {option.note && <span class="muted"> {option.note}</span>}
-          </div>
-        ))}
-      </div>
     </div>
   );
 }

@@ -84,7 +84,7 @@ export function ExplorePage() {
           range={range}
           label="TraceQL metrics query"
           placeholder="{ } | rate() by (resource.service.name)"
-          isWrong={problem !== null}
+          problem={problem}
         />
         <RangeSelect />
         <button type="submit" class="primary">
@@ -92,7 +92,7 @@ export function ExplorePage() {
         </button>
       </form>
       <div id="query-problem" class="problem" aria-live="polite">
-        {problem && <Problem query={text} problem={problem} />}
+        {problem && <Problem problem={problem} />}
       </div>
       <Cost cost={cost} />
       {q === "" && (

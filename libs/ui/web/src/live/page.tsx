@@ -57,7 +57,7 @@ export function LivePage() {
           range={rangeOf(params.value)}
           label="TraceQL filter of spans"
           placeholder="{ status = error } | select(span.http.route)"
-          isWrong={wrongQuery !== null}
+          problem={wrongQuery}
           focus={(focus) => {
             focusField.current = focus;
           }}
@@ -70,7 +70,7 @@ export function LivePage() {
         </button>
       </form>
       <div id="query-problem" class="problem" aria-live="polite">
-        {wrongQuery && <Problem query={text} problem={wrongQuery} />}
+        {wrongQuery && <Problem problem={wrongQuery} />}
       </div>
       {said !== null && (
         <p class="error" role="alert">

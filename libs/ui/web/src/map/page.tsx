@@ -113,7 +113,7 @@ export function MapPage() {
           set={setText}
           range={range}
           label="TraceQL filter of the calls"
-          isWrong={wrongQuery !== null}
+          problem={wrongQuery}
         />
         <RangeSelect />
         <label class="hidden" for="against">
@@ -135,7 +135,7 @@ export function MapPage() {
         </button>
       </form>
       <div id="query-problem" class="problem" aria-live="polite">
-        {wrongQuery && <Problem query={text} problem={wrongQuery} />}
+        {wrongQuery && <Problem problem={wrongQuery} />}
       </div>
       {focus !== "" && (
         <p>

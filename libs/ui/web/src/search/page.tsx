@@ -109,19 +109,18 @@ export function SearchPage() {
     else setParams({ q: query }, false);
   };
 
-  const runKey = (event: KeyboardEvent) => event.key === "Enter" && event.ctrlKey && submit(event);
   const queries = useMemo(recent, [current]);
   return (
     <main>
       <h1 class="hidden">Search for traces</h1>
-      <form class="query" onSubmit={submit} onKeyDown={runKey}>
+      <form class="query" onSubmit={submit}>
         <QueryField
           value={typed}
           set={(query) => (text.value = query)}
           range={range}
           label="TraceQL query or trace id"
           placeholder='{ resource.service.name = "shop" && duration > 1s } or a trace id'
-          isWrong={problem !== null}
+          problem={problem}
           recent={queries}
           focus={takeFocus}
         />
@@ -160,7 +159,7 @@ export function SearchPage() {
         </button>
       </form>
       <div id="query-problem" class="problem" aria-live="polite">
-        {problem && <Problem query={typed} problem={problem} />}
+        {problem && <Problem problem={problem} />}
       </div>
       <Cost cost={cost} />
       <QueryForm query={typed} range={range} write={(query) => (text.value = query)} />

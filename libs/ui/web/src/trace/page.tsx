@@ -1,10 +1,12 @@
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ApiError, reason } from "../api";
+import { QueryField } from "../editor/field";
 import { duration, integer, time } from "../format";
 import { shortcuts } from "../keys";
 import { useLoaded } from "../loaded";
+import type { Range } from "../range";
 import { address, navigate } from "../router";
 import { Text } from "../text";
 import { copy, save } from "./actions";
@@ -82,7 +84,10 @@ export function Opened({ id, state, source, actions }: OpenedProps) {
   const { trace, shape } = model;
   const found = useSignal<Found>(null);
   const details = useMemo(() => new Details((span, signal) => source.details(span, signal)), [source]);
-  const findField = useRef<HTMLInputElement>(null);
+  const focusFind = useRef<() => void>(() => {});
+  const takeFocus = useCallback((focus: () => void) => {
+    focusFind.current = focus;
+  }, []);
   const times = found.value;
 
   useEffect(() => state.follow(), [state]);
@@ -108,6 +113,12 @@ export function Opened({ id, state, source, actions }: OpenedProps) {
   );
   const text = state.find.value;
   const { matches, problem } = useMatches(source, trace, text);
+  const wrong = useMemo(() => (problem === null ? null : { message: problem }), [problem]);
+  const range = useMemo(() => rangeOfTrace(trace, model.extent), [trace, model]);
+  const goTo = (forward: boolean) => {
+    const row = step(matches, state.row.value, forward);
+    if (row >= 0) state.select(row);
+  };
   const findings = useMemo(() => {
     if (!times) return [];
     const beside = usual.value && besideTypical(model.extent, pathsOf(trace, times.self), usual.value);
@@ -125,7 +136,7 @@ export function Opened({ id, state, source, actions }: OpenedProps) {
       if (row >= 0) state.select(row);
     };
     return shortcuts({
-      "/": () => findField.current?.focus(),
+      "/": () => focusFind.current(),
       n: () => go(matches, true),
       N: () => go(matches, false),
       e: () => go(errors, true),
@@ -161,25 +172,20 @@ export function Opened({ id, state, source, actions }: OpenedProps) {
       )}
       <Honesty model={model} notes={source.notes} />
       <div class="tools">
-        <label class="hidden" for="find">
-          Find spans
-        </label>
-        <input
+        <QueryField
           id="find"
-          ref={findField}
-          type="search"
           value={text}
+          set={(text) => (state.find.value = text)}
+          range={range}
+          label="Find spans"
           placeholder="find text or { TraceQL }"
-          onInput={(event) => (state.find.value = event.currentTarget.value)}
-          onKeyDown={(event) => {
-            if (event.key !== "Enter") return;
-            event.preventDefault();
-            const row = step(matches, state.row.value, !event.shiftKey);
-            if (row >= 0) state.select(row);
-          }}
+          problem={wrong}
+          focus={takeFocus}
+          run={() => goTo(true)}
+          runBack={() => goTo(false)}
         />
         {problem !== null && (
-          <span class="error" role="alert">
+          <span id="find-problem" class="error" role="alert">
             ✕ {problem}
           </span>
         )}
@@ -257,6 +263,12 @@ const FIND_AFTER = 150;
 interface Matching {
   rows: number[];
   problem: string | null;
+}
+
+/** Seconds in which all spans of a trace lie. */
+function rangeOfTrace({ begin }: Skeleton, extent: number): Range {
+  const from = Number(begin / 1_000_000_000n);
+  return { from, to: from + Math.ceil(extent / 1e9) + 1 };
 }
 
 const NONE: number[] = [];

@@ -1,0 +1,87 @@
+import { json, tenant } from "../api";
+import type { Range } from "../range";
+import { attribute, quote } from "../search/form";
+
+/** Names and values are asked for again after this time in milliseconds. */
+const FRESH = 60_000;
+/** No answer after so many milliseconds: none is waited for. */
+const LATEST = 10_000;
+/** Most answers that are kept. */
+const MOST_KEPT = 50;
+/** Most names of a scope, and most values, that are asked for. */
+const MOST = 1000;
+/** A longer filter is not sent. */
+const LONGEST_FILTER = 2000;
+
+/** What is stored, as far as it can be written into a query. One question at a time: a new one ends the one before. */
+export class Stored {
+  private readonly kept = new Map<string, { at: number; answer: string[] }>();
+  private asking: { path: string; stop: AbortController; answer: Promise<string[]> } | null = null;
+
+  /** Attributes with their scopes: `span.http.route`. */
+  names(range: Range): Promise<string[]> {
+    return this.ask(`v2/search/tags?${within(range)}`, async (path, signal) => {
+      const { scopes = [] } = await json<{ scopes?: { name: string; tags?: string[] }[] }>(path, signal);
+      return scopes
+        .filter(({ name }) => name !== "intrinsic")
+        .flatMap(({ name, tags = [] }) => tags.map((tag) => attribute(`${name}.${tag}`)));
+    });
+  }
+
+  /** Values of an attribute, of the spans that a filter lets through. */
+  values(key: string, filter: string, range: Range): Promise<string[]> {
+    const query = filter === "" || filter.length > LONGEST_FILTER ? "" : `&q=${encodeURIComponent(filter)}`;
+    const path = `v2/search/tag/${encodeURIComponent(key)}/values?${within(range)}${query}`;
+    return this.ask(path, async (path, signal) => {
+      const { tagValues = [] } = await json<{ tagValues?: { type: string; value: string }[] }>(path, signal);
+      return tagValues.map(({ type, value }) => (type === "string" ? quote(value) : value));
+    });
+  }
+
+  /** Nobody waits for the last answer any more. */
+  cancel() {
+    this.asking?.stop.abort();
+    this.asking = null;
+  }
+
+  private ask(
+    path: string,
+    load: (path: string, signal: AbortSignal) => Promise<string[]>,
+  ): Promise<string[]> {
+    const key = `${tenant.value} ${path}`;
+    const known = this.kept.get(key);
+    if (known && Date.now() - known.at < FRESH) return Promise.resolve(known.answer);
+    if (this.asking?.path === key) return this.asking.answer;
+    this.cancel();
+    const stop = new AbortController();
+    const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(LATEST)]);
+    const answer = load(path, signal).then(
+      (found) => {
+        this.keep(key, found);
+        return found;
+      },
+      // Without an answer there is nothing to offer; what is wrong is told where the query runs.
+      () => [],
+    );
+    const asking = { path: key, stop, answer };
+    this.asking = asking;
+    answer.then(() => {
+      if (this.asking === asking) this.asking = null;
+    });
+    return answer;
+  }
+
+  private keep(key: string, answer: string[]) {
+    this.kept.delete(key);
+    this.kept.set(key, { at: Date.now(), answer });
+    for (const oldest of this.kept.keys()) {
+      if (this.kept.size <= MOST_KEPT) break;
+      this.kept.delete(oldest);
+    }
+  }
+}
+
+function within({ from, to }: Range): string {
+  // The same minute asks the same question.
+  return `start=${Math.floor(from / 60) * 60}&end=${Math.ceil(to / 60) * 60}&limit=${MOST}`;
+}
