@@ -54,7 +54,7 @@ function source(stored = new Stored(), recent: string[] = []) {
 }
 
 async function offered(marked: string) {
-  return ((await source()(marked))?.options ?? []).map(({ label }) => label);
+  return ((await source()(marked))?.options ?? []).map(({ label, displayLabel }) => displayLabel ?? label);
 }
 
 test("scopes, intrinsics and stored attributes are offered in a filter", async () => {
@@ -86,7 +86,7 @@ test("attributes without a scope and of the parent are offered behind what they 
 test("an offer stays while its word is written on", async () => {
   const stays = (await source()("{ ¦"))?.validFor as (text: string) => boolean;
   expect(["", "span.ht", "resource."].map(stays)).toEqual([true, true, true]);
-  expect([".", "parent.r", "a b", "a="].map(stays)).toEqual([false, false, false, false]);
+  expect([".", "parent.r", '"', "a b", "a="].map(stays)).toEqual([false, false, false, false, false]);
 });
 
 test("values are those of the spans that the rest of the filter finds", async () => {
@@ -121,6 +121,19 @@ test("what the language has is offered without asking", async () => {
   expect(await offered("{ trace:duration > ¦")).toContain("500ms");
   expect(await offered("{ } | service_graph(¦")).toContain("errors");
   expect(asked).toEqual([]);
+});
+
+test("strings are found with quotes and without", async () => {
+  const labels = async (marked: string) => (await source()(marked))?.options.map(({ label }) => label);
+  expect((await labels("{ name = ¦"))?.[0]).toBe('say \\"hi\\""');
+  expect((await labels('{ name = "s¦'))?.[0]).toBe('"say \\"hi\\""');
+  expect((await labels("{ name = `s¦"))?.[0]).toBe('`say \\"hi\\""');
+  expect(await offered("{ name = `s¦")).toEqual(['"say \\"hi\\""', "200"]);
+  const found = await source()("{ name = ¦");
+  expect(found?.options.map((option) => found?.getMatch?.(option, [0, 2]))).toEqual([
+    [1, 3],
+    [0, 2],
+  ]);
 });
 
 test("recent queries are offered while nothing is written", async () => {
@@ -160,17 +173,29 @@ test("a question ends the one before", async () => {
   expect(await again).toHaveLength(2);
 });
 
-test("an answer that is no longer waited for is dropped", async () => {
+test("an answer that nobody waits for any more is given up, but not between two letters of a word", async () => {
+  vi.useFakeTimers();
   isSlow = true;
   const stored = new Stored();
-  const complete = completing({ stored, range: () => RANGE, recent: () => [] });
-  const context = new CompletionContext(EditorState.create({ doc: "{ span.a = " }), 11, false);
-  const found = complete(context);
-  // As CodeMirror does when a later question takes its place.
-  const listeners = (context as unknown as { abortListeners: (() => void)[] }).abortListeners;
-  for (const listener of listeners) listener();
-  expect(await found).toBeNull();
-  expect(aborted).toBe(1);
+  const answer = stored.values("span.a", "", RANGE);
+  stored.release();
+  vi.advanceTimersByTime(200);
+  stored.values("span.a", "", RANGE);
+  vi.advanceTimersByTime(1000);
+  expect([asked.length, aborted]).toEqual([1, 0]);
+  stored.release();
+  vi.advanceTimersByTime(1000);
+  vi.useRealTimers();
+  expect([await answer, aborted]).toEqual([[], 1]);
+});
+
+test("a place for which nothing is asked gives up what was asked for before", async () => {
+  isSlow = true;
+  const complete = source();
+  const values = complete("{ span.a = ¦");
+  expect((await complete("{ span.a = 1 ¦"))?.options[0].label).toBe("&&");
+  expect(await values).toBeNull();
+  expect([asked.length, aborted]).toEqual([1, 1]);
 });
 
 test("values of somebody else are shown so that each character is seen", async () => {

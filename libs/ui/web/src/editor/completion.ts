@@ -8,7 +8,7 @@ import {
 import type { EditorView } from "@codemirror/view";
 import type { Range } from "../range";
 import { visible } from "../text";
-import { type Place, placeOf } from "./place";
+import { type Kind, type Place, placeOf } from "./place";
 import type { Stored } from "./stored";
 import { FIXED, HINT_VALUES, INTRINSICS, type Option, SCOPES, VALUES } from "./vocabulary";
 
@@ -16,9 +16,9 @@ import { FIXED, HINT_VALUES, INTRINSICS, type Option, SCOPES, VALUES } from "./v
 const SHOWN = 200;
 const WORD = /^(?:"[^"]*"?|`[^`]*`?|[^\s{}()=~!<>&|^,"`]*)$/;
 
-/** The offer for a word stays while that is written on: unless what it begins with asks for other attributes. */
+/** The offer for a word stays while that is written on: unless what it begins with asks for others. */
 function staysFor(word: string): (text: string) => boolean {
-  const kind = (text: string) => /^(?:parent\.|\.)?/.exec(text)?.[0];
+  const kind = (text: string) => /^(?:parent\.|[."`])?/.exec(text)?.[0];
   return (text) => WORD.test(text) && kind(text) === kind(word);
 }
 
@@ -50,6 +50,9 @@ async function values({ key, filter }: Place, { stored, range }: Asked): Promise
   return (await stored.values(name, isParent ? "" : filter, range())).map((text) => ({ text }));
 }
 
+/** Places for which what is stored is asked for. */
+const ASKING: ReadonlySet<Kind> = new Set(["field", "argument", "value"]);
+
 /** What can be written at a place. */
 export async function optionsFor(place: Place, asked: Asked): Promise<Option[]> {
   const fixed = FIXED[place.kind];
@@ -70,20 +73,21 @@ export async function optionsFor(place: Place, asked: Asked): Promise<Option[]> 
   }
 }
 
-function completion({ text, note, back = 0 }: Option, rank: number): Completion {
-  const label = text.trimEnd();
-  const shown = visible(label.slice(0, SHOWN));
+/** `quote`: what the word begins with, if that is one. Strings are found without it as well. */
+function completion({ text, note, back = 0 }: Option, rank: number, quote: string): Completion {
+  const written = text.trimEnd();
+  const label = written.startsWith('"') ? quote + written.slice(1) : written;
+  const shown = visible(written.slice(0, SHOWN));
   return {
     label,
     displayLabel: shown === label ? undefined : shown,
-    // With a blank, for those who hear both.
     detail: note && ` ${note}`,
     // In the order in which they stand, among those that fit a word as well.
     boost: Math.max(-99, -rank / 10),
     apply(view: EditorView, picked: Completion, from: number, to: number) {
       // One blank behind it is enough.
       const isSpaced = text.endsWith(" ") && view.state.sliceDoc(to, to + 1) === " ";
-      const insert = isSpaced ? label : text;
+      const insert = isSpaced ? written : text;
       view.dispatch({
         changes: { from, to, insert },
         selection: { anchor: from + insert.length - back + (isSpaced ? 1 : 0) },
@@ -95,6 +99,16 @@ function completion({ text, note, back = 0 }: Option, rank: number): Completion 
   };
 }
 
+function offered(options: Option[], quote = ""): Completion[] {
+  return options.map((option, rank) => completion(option, rank, quote));
+}
+
+/** Where a word was found in what is shown. */
+function matched({ label, displayLabel = label }: Completion, at: readonly number[] = []): readonly number[] {
+  if (displayLabel === `"${label}`) return at.map((index) => index + 1);
+  return displayLabel.slice(1) === label.slice(1) ? at : [];
+}
+
 /** Offers what can be written at the cursor. What is not waited for any more is not asked for any more. */
 export function completing(asked: Asked): CompletionSource {
   return async (context: CompletionContext): Promise<CompletionResult | null> => {
@@ -102,10 +116,11 @@ export function completing(asked: Asked): CompletionSource {
     if (text.trim() === "") {
       const recent = asked.recent().map((text) => ({ text, note: "recent" }));
       const options = recent.length > 0 ? recent : context.explicit ? (FIXED.start ?? []) : [];
-      return options.length === 0 ? null : { from: 0, to: text.length, options: options.map(completion) };
+      return options.length === 0 ? null : { from: 0, to: text.length, options: offered(options) };
     }
     const place = placeOf(text, context.pos);
-    context.addEventListener("abort", () => asked.stored.cancel());
+    if (!ASKING.has(place.kind)) asked.stored.cancel();
+    context.addEventListener("abort", () => asked.stored.release(), { onDocChange: true });
     const options = await optionsFor(place, asked);
     if (context.aborted || options.length === 0) return null;
     // A lone option that is written already is none.
@@ -113,8 +128,9 @@ export function completing(asked: Asked): CompletionSource {
     return {
       from: place.from,
       to: place.to,
-      options: options.map(completion),
+      options: offered(options, /^["`]/.exec(place.word)?.[0]),
       validFor: staysFor(place.word),
+      getMatch: matched,
     };
   };
 }

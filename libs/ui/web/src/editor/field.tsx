@@ -109,7 +109,10 @@ export function QueryField(props: Props) {
     };
   }, [code, id, label, placeholder]);
   useLayoutEffect(() => editor.current?.setText(value), [value]);
-  useLayoutEffect(() => editor.current?.setProblem(problem), [problem, code]);
+  useLayoutEffect(
+    () => editor.current?.setProblem(problem, document.getElementById(`${id}-problem`)),
+    [problem, code],
+  );
 
   if (code) return <div class="field" key="editor" ref={host} />;
   return (

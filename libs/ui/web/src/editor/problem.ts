@@ -58,13 +58,11 @@ const field = StateField.define<Marked>({
   provide: (field) => EditorView.decorations.from(field, ({ marks }) => marks),
 });
 
-/** Marks the place of an error; `describedBy` is the id of the element that tells it. */
-export function problems(describedBy: string): Extension {
-  return [
-    field,
-    EditorView.contentAttributes.compute([field], (state): Record<string, string> => {
-      const { problem } = state.field(field);
-      return problem ? { "aria-invalid": "true", "aria-describedby": describedBy } : {};
-    }),
-  ];
-}
+/** Marks the place of an error. */
+export const problems: Extension = [
+  field,
+  EditorView.contentAttributes.compute(
+    [field],
+    (state): Record<string, string> => (state.field(field).problem ? { "aria-invalid": "true" } : {}),
+  ),
+];

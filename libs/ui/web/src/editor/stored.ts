@@ -6,6 +6,8 @@ import { attribute, quote } from "../search/form";
 const FRESH = 60_000;
 /** No answer after so many milliseconds: none is waited for. */
 const LATEST = 10_000;
+/** What is not asked for again for so many milliseconds is not waited for. */
+const FORGOTTEN = 300;
 /** Most answers that are kept. */
 const MOST_KEPT = 50;
 /** Most names of a scope, and most values, that are asked for. */
@@ -16,6 +18,7 @@ const LONGEST_FILTER = 2000;
 /** What is stored, as far as it can be written into a query. One question at a time: a new one ends the one before. */
 export class Stored {
   private readonly kept = new Map<string, { at: number; answer: string[] }>();
+  private released: ReturnType<typeof setTimeout> | undefined;
   private asking: { path: string; stop: AbortController; answer: Promise<string[]> } | null = null;
 
   /** Attributes with their scopes: `span.http.route`. */
@@ -38,8 +41,15 @@ export class Stored {
     });
   }
 
+  /** Nobody waits for the last answer any more, unless somebody asks for it again at once: while a word is written on. */
+  release() {
+    clearTimeout(this.released);
+    this.released = setTimeout(() => this.cancel(), FORGOTTEN);
+  }
+
   /** Nobody waits for the last answer any more. */
   cancel() {
+    clearTimeout(this.released);
     this.asking?.stop.abort();
     this.asking = null;
   }
@@ -48,6 +58,7 @@ export class Stored {
     path: string,
     load: (path: string, signal: AbortSignal) => Promise<string[]>,
   ): Promise<string[]> {
+    clearTimeout(this.released);
     const key = `${tenant.value} ${path}`;
     const known = this.kept.get(key);
     if (known && Date.now() - known.at < FRESH) return Promise.resolve(known.answer);

@@ -71,13 +71,9 @@ const style = EditorView.theme({
  */
 export class QueryEditor {
   private readonly view: EditorView;
-  private readonly told: HTMLElement;
 
   constructor(host: HTMLElement, options: EditorOptions, selected: Selected | null) {
     const root = host.shadowRoot ?? host.attachShadow({ mode: "open" });
-    this.told = document.createElement("div");
-    this.told.id = "problem";
-    this.told.hidden = true;
     const run = (view: EditorView) => {
       closeCompletion(view);
       options.run();
@@ -110,6 +106,17 @@ export class QueryEditor {
     const offerRecent = EditorView.domEventHandlers({
       focus: (_, view) => {
         if (view.state.doc.length === 0) setTimeout(() => startCompletion(view));
+      },
+    });
+    // A browser that writes over coloured text keeps the colours in a style attribute, which the policy of the pages forbids.
+    const writeOver = EditorView.domEventHandlers({
+      beforeinput: (event, view) => {
+        const { state } = view;
+        if (event.inputType !== "insertText" || event.data === null) return false;
+        if (event.isComposing || view.composing || state.selection.main.empty) return false;
+        event.preventDefault();
+        view.dispatch(state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true });
+        return true;
       },
     });
     const heard = EditorView.updateListener.of((update) => {
@@ -157,16 +164,16 @@ export class QueryEditor {
           EditorView.contentAttributes.of((view) => ({
             "aria-expanded": String(currentCompletions(view.state).length > 0),
           })),
-          problems(this.told.id),
+          problems,
           style,
           offerRecent,
+          writeOver,
           heard,
         ],
       }),
     });
     // CodeMirror says it of each editor; what has a list to choose from may not.
     this.view.contentDOM.removeAttribute("aria-multiline");
-    root.append(this.told);
     if (selected) this.view.focus();
   }
 
@@ -181,8 +188,10 @@ export class QueryEditor {
     });
   }
 
-  setProblem(problem: QueryError | null) {
-    this.told.textContent = problem?.message ?? "";
+  /** `told`: where the page tells it. */
+  setProblem(problem: QueryError | null, told: Element | null) {
+    // Ids do not reach out of a shadow root, elements do.
+    this.view.contentDOM.ariaDescribedByElements = problem && told ? [told] : [];
     this.view.dispatch({ effects: setProblem.of(problem) });
   }
 
@@ -192,6 +201,5 @@ export class QueryEditor {
 
   destroy() {
     this.view.destroy();
-    this.told.remove();
   }
 }
