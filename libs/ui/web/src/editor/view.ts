@@ -65,6 +65,18 @@ const style = EditorView.theme({
   ".cm-completionDetail": { color: "var(--muted)", fontStyle: "normal", fontFamily: "system-ui, sans-serif" },
 });
 
+/** What a browser has selected, of which the state may not know yet. */
+function selectionOf(view: EditorView): { from: number; to: number } {
+  // Chromium tells it only of the root itself.
+  const root = view.root as DocumentOrShadowRoot & { getSelection?: () => Selection | null };
+  const selection = root.getSelection ? root.getSelection() : document.getSelection();
+  const isHere = (node: Node) => view.contentDOM.contains(node);
+  if (!selection?.rangeCount) return view.state.selection.main;
+  const { startContainer, startOffset, endContainer, endOffset } = selection.getRangeAt(0);
+  if (!isHere(startContainer) || !isHere(endContainer)) return view.state.selection.main;
+  return { from: view.posAtDOM(startContainer, startOffset), to: view.posAtDOM(endContainer, endOffset) };
+}
+
 /**
  * The editor of a query, in a shadow root of `host`: there its styles are sheets of the root, so that the page needs none inline.
  * Enter runs; Escape closes what is offered, then leaves the editor.
@@ -111,11 +123,17 @@ export class QueryEditor {
     // A browser that writes over coloured text keeps the colours in a style attribute, which the policy of the pages forbids.
     const writeOver = EditorView.domEventHandlers({
       beforeinput: (event, view) => {
-        const { state } = view;
         if (event.inputType !== "insertText" || event.data === null) return false;
-        if (event.isComposing || view.composing || state.selection.main.empty) return false;
+        if (event.isComposing || view.composing) return false;
+        const { from, to } = selectionOf(view);
+        if (from === to) return false;
         event.preventDefault();
-        view.dispatch(state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true });
+        view.dispatch({
+          changes: { from, to, insert: event.data },
+          selection: { anchor: from + event.data.length },
+          userEvent: "input.type",
+          scrollIntoView: true,
+        });
         return true;
       },
     });
