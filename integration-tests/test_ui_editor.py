@@ -40,13 +40,13 @@ def editor(page, field="#query"):
     return element
 
 
-def offers(page):
-    """What the editor offers."""
-    return page.locator(".cm-tooltip-autocomplete").get_by_role("option")
+def offers(page, **named):
+    """What the editor offers, once that is of what is written."""
+    return page.locator(".cm-tooltip-autocomplete:not(.cm-tooltip-autocomplete-disabled)").get_by_role("option", **named)
 
 
 def option(page, name):
-    return page.locator(".cm-tooltip-autocomplete").get_by_role("option", name=name, exact=True)
+    return offers(page, name=name, exact=True)
 
 
 def colours(page):
