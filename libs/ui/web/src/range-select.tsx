@@ -1,10 +1,13 @@
 import { useMemo, useState } from "preact/hooks";
-import { DEFAULT_RANGE, RANGES, type Range, rangeOf } from "./range";
+import { DEFAULT_RANGE, RANGES, type Range, rangeOf, seconds } from "./range";
 import { params, setParams } from "./router";
 
 /** Chooses the time range of the address. */
 export function RangeSelect() {
   const isFixed = params.value.has("from");
+  const asked = params.value.get("range") ?? DEFAULT_RANGE;
+  // A link may ask for one that is not among them.
+  const range = seconds(asked) === null ? DEFAULT_RANGE : asked;
   return (
     <>
       <label class="hidden" for="range">
@@ -12,11 +15,11 @@ export function RangeSelect() {
       </label>
       <select
         id="range"
-        value={isFixed ? "fixed" : (params.value.get("range") ?? DEFAULT_RANGE)}
+        value={isFixed ? "fixed" : range}
         onChange={(event) => setParams({ range: event.currentTarget.value, from: null, to: null }, false)}
       >
         {isFixed && <option value="fixed">chosen range</option>}
-        {RANGES.map((range) => (
+        {[...new Set([...RANGES, range])].map((range) => (
           <option key={range} value={range}>
             last {range}
           </option>

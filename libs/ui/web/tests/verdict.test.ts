@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import { shape, times } from "../src/trace/analysis";
 import { pathsOf } from "../src/trace/paths";
@@ -76,3 +77,102 @@ test("trace beside those alike names how much slower it is and which service is"
   expect(beside(1000, 1200, 800)?.text).toBe("no slower than the middle of 10 traces alike (1.00 µs)");
   expect(besideTypical(1000, paths, { traces: 0, duration: { p50: 0, p95: 0 }, paths: [] })).toBeNull();
 });
+test("error that no caller reports says who went on", () => {
+  const spans = [ROOT, { parent: 0, name: "GET /rates", service: "rates", duration: 10, error: true }];
+  expect(said(spans)).toContain("the error begins in rates GET /rates; shop POST /orders went on without it");
+  expect(said([{ ...ROOT, error: true }, spans[1]])).toContain(
+    "the error begins in rates GET /rates; 2 spans failed",
+  );
+});
+
+test("error is told before an operation that most of the time was not spent in", () => {
+  const step = { parent: 0, service: "shop", duration: 330 };
+  const spans = [
+    ROOT,
+    { ...step, name: "one", start: 0 },
+    { ...step, name: "two", start: 335, error: true },
+    { ...step, name: "three", start: 670 },
+  ];
+  expect(said(spans)[0]).toContain("the error begins in shop two");
+});
+
+test("time before a consumer in which nothing ran is told first", () => {
+  const sent = [
+    { ...ROOT, duration: 20 },
+    { parent: 0, name: "send", service: "shop", start: 10, duration: 5 },
+    { parent: 1, name: "receive", service: "mailer", start: 1_020, duration: 80 },
+  ];
+  expect(said(sent)[0]).toBe(
+    "nothing ran for 1.00 µs, 91 % of the trace, until mailer receive began: a queue, a delay, or spans that are missing",
+  );
+  expect(said([...sent, { parent: 2, name: "early", start: 500, duration: 10 }]).join()).not.toContain(
+    "nothing ran",
+  );
+  expect(said([sent[0], { parent: 0, name: "soon", start: 22, duration: 80 }]).join()).not.toContain(
+    "nothing ran",
+  );
+});
+
+test("stretch of a span without one below it is told with what came after", () => {
+  const query = { parent: 0, service: "shop", duration: 50 };
+  const spans = (start: number) => [ROOT, { ...query, name: "SELECT" }, { ...query, name: "INSERT", start }];
+  expect(said(spans(900))).toContain(
+    "shop POST /orders has no span for 850 ns before shop INSERT: it waited for a lock or a pool, or worked by itself",
+  );
+  expect(said(spans(60))).toContain(
+    "shop POST /orders has no span for 890 ns after shop INSERT: it waited for a lock or a pool, or worked by itself",
+  );
+  expect(said(spans(990)).join()).not.toContain("no span for");
+  expect(said([ROOT]).join()).not.toContain("no span for");
+});
+
+test("findings of any trace are of spans that it has", () => {
+  fc.assert(
+    fc.property(
+      fc.array(
+        fc.tuple(
+          fc.nat(20),
+          fc.integer({ min: -50, max: 5_000 }),
+          fc.integer({ min: -5, max: 5_000 }),
+          fc.boolean(),
+        ),
+        {
+          maxLength: 40,
+        },
+      ),
+      (spans) => {
+        const trace = made(
+          inPreorder(
+            spans.map(([parent, start, duration, error], at) => ({
+              parent: at === 0 ? -1 : parent % at,
+              start,
+              duration,
+              error,
+            })),
+          ),
+        );
+        const findings = verdict(trace, shape(trace.parent).size, times(trace));
+        for (const { row, text } of findings) {
+          expect(row).toBeGreaterThanOrEqual(0);
+          expect(row).toBeLessThan(trace.count);
+          expect(text).not.toMatch(/NaN|undefined|Infinity|-\d/);
+        }
+      },
+    ),
+  );
+});
+
+/** Children after their parents, siblings by start. */
+function inPreorder(spans: (Made & { parent: number; start: number })[]): Made[] {
+  const all: Made[] = [];
+  const add = (at: number, parent: number) => {
+    all.push({ ...spans[at], parent });
+    const place = all.length - 1;
+    const below = spans
+      .map((_, child) => child)
+      .filter((child) => child !== at && spans[child].parent === at);
+    for (const child of below.sort((a, b) => spans[a].start - spans[b].start)) add(child, place);
+  };
+  if (spans.length > 0) add(0, -1);
+  return all;
+}

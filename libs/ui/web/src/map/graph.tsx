@@ -1,7 +1,7 @@
 import { Scroll } from "../scroll";
 import { visible } from "../text";
 import type { Edge } from "./edges";
-import type { Drawn } from "./layout";
+import { type Drawn, LETTER } from "./layout";
 
 interface Props {
   drawn: Drawn;
@@ -13,14 +13,39 @@ interface Props {
   lead(name: string): string;
 }
 
+/** A map that is too wide is drawn smaller down to this; then it scrolls. */
+const SMALLEST = 0.75;
+
+/** A text that the line below it does not strike through. */
+function Label({ text, x, y }: { text: string; x: number; y: number }) {
+  const width = text.length * LETTER + 12;
+  return (
+    <>
+      <rect x={x - width / 2} y={y - 8} width={width} height={16} />
+      <text x={x} y={y + 4}>
+        {text}
+      </text>
+    </>
+  );
+}
+
+function keyOf({ client, server, kind }: Edge): string {
+  return `${client}\u0000${server}\u0000${kind}`;
+}
+
 /** Services and their calls, from left to right. */
 export function Graph({ drawn, label, turn, focus = "", lead }: Props) {
+  const classOf = (edge: Edge) => (turn ? turn(edge) : edge.errors > 0 ? "failed" : "");
+  const labelOf = (edge: Edge) =>
+    !turn && edge.errors > 0
+      ? `${label(edge)} ✕ ${Math.ceil((edge.errors / edge.calls) * 100)} %`
+      : label(edge);
   const most = Math.max(1, ...drawn.edges.map(({ edge }) => edge.calls));
   return (
     <Scroll kind="map">
       <svg
         viewBox={`0 0 ${drawn.width} ${drawn.height}`}
-        style={{ width: `${drawn.width}px`, height: `${drawn.height}px` }}
+        style={{ width: `clamp(${SMALLEST * drawn.width}px, 100%, ${drawn.width}px)` }}
         role="group"
         aria-label="Calls between services"
       >
@@ -30,27 +55,26 @@ export function Graph({ drawn, label, turn, focus = "", lead }: Props) {
             viewBox="0 0 8 8"
             refX="7"
             refY="4"
-            markerWidth="7"
-            markerHeight="7"
+            markerWidth="10"
+            markerHeight="10"
+            markerUnits="userSpaceOnUse"
             orient="auto"
           >
             <path d="M0 0L8 4L0 8z" class="arrow" />
           </marker>
         </defs>
-        {drawn.edges.map(({ edge, path, x, y }) => (
-          <g
-            key={`${edge.client}\u0000${edge.server}\u0000${edge.kind}`}
-            class={`edge ${turn ? turn(edge) : edge.errors > 0 ? "failed" : ""}`}
-          >
-            <path
-              d={path}
-              stroke-width={1 + 3 * (Math.log1p(edge.calls) / Math.log1p(most))}
-              marker-end="url(#arrow)"
-            />
-            <text x={x} y={y}>
-              {label(edge)}
-              {!turn && edge.errors > 0 && ` ✕ ${Math.ceil((edge.errors / edge.calls) * 100)} %`}
-            </text>
+        {drawn.edges.map(({ edge, path }) => (
+          <path
+            key={keyOf(edge)}
+            class={`line ${classOf(edge)}`}
+            d={path}
+            stroke-width={1 + 3 * (Math.log1p(edge.calls) / Math.log1p(most))}
+            marker-end="url(#arrow)"
+          />
+        ))}
+        {drawn.edges.map(({ edge, x, y }) => (
+          <g key={keyOf(edge)} class={`edge ${classOf(edge)}`}>
+            <Label text={labelOf(edge)} x={x} y={y} />
           </g>
         ))}
         {drawn.nodes.map(({ name, x, y, width, height }) => (

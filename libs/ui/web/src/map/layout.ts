@@ -10,8 +10,11 @@ export interface Drawn {
 const MARGIN = 12;
 const HEIGHT = 32;
 
-/** Layers from left to right. Equal edges give an equal picture: they are put in order first. */
-export async function layout(edges: Edge[]): Promise<Drawn> {
+/** Pixels that a letter on an edge takes, about. */
+export const LETTER = 6.2;
+
+/** `letters`: how long what stands on an edge is. Layers from left to right. Equal edges give an equal picture: they are put in order first. */
+export async function layout(edges: Edge[], letters = 14): Promise<Drawn> {
   const { Graph, layout } = await import("@dagrejs/dagre");
   const graph = new Graph({ multigraph: true });
   graph.setGraph({ rankdir: "LR", nodesep: 24, ranksep: 110, edgesep: 18, marginx: MARGIN, marginy: MARGIN });
@@ -23,7 +26,12 @@ export async function layout(edges: Edge[]): Promise<Drawn> {
   const id = (edge: Edge) => `${edge.client}\u0000${edge.server}\u0000${edge.kind}`;
   const inOrder = [...edges].sort((a, b) => (id(a) < id(b) ? -1 : 1));
   for (const edge of inOrder) {
-    graph.setEdge(edge.client, edge.server, { width: 90, height: 16, labelpos: "c" }, nameOf(edge));
+    graph.setEdge(
+      edge.client,
+      edge.server,
+      { width: letters * LETTER, height: 16, labelpos: "c" },
+      nameOf(edge),
+    );
   }
   layout(graph);
   const { width = 0, height = 0 } = graph.graph();
@@ -36,7 +44,7 @@ export async function layout(edges: Edge[]): Promise<Drawn> {
     }),
     edges: inOrder.map((edge) => {
       const { points, x, y } = graph.edge(edge.client, edge.server, nameOf(edge));
-      return { edge, path: curve(points), x: x ?? points[0].x, y: (y ?? points[0].y) - 4 };
+      return { edge, path: curve(points), x: x ?? points[0].x, y: y ?? points[0].y };
     }),
   };
 }
@@ -46,14 +54,14 @@ function nameOf(edge: Edge): string {
   return edge.kind || "call";
 }
 
-/** A smooth line through points. */
+/** A smooth line through points, level at each of them: what stands there is on the line. */
 function curve(points: { x: number; y: number }[]): string {
-  const at = ({ x, y }: { x: number; y: number }) => `${x.toFixed(1)} ${y.toFixed(1)}`;
-  let path = `M${at(points[0])}`;
-  for (let next = 1; next < points.length - 1; next += 1) {
-    const [here, after] = [points[next], points[next + 1]];
-    const middle = { x: (here.x + after.x) / 2, y: (here.y + after.y) / 2 };
-    path += `Q${at(here)} ${at(next === points.length - 2 ? after : middle)}`;
+  const at = (x: number, y: number) => `${x.toFixed(1)} ${y.toFixed(1)}`;
+  let path = `M${at(points[0].x, points[0].y)}`;
+  for (let next = 1; next < points.length; next += 1) {
+    const [here, there] = [points[next - 1], points[next]];
+    const middle = (here.x + there.x) / 2;
+    path += `C${at(middle, here.y)} ${at(middle, there.y)} ${at(there.x, there.y)}`;
   }
-  return points.length === 2 ? `${path}L${at(points[1])}` : path;
+  return path;
 }

@@ -69,7 +69,7 @@ async function load({ filter, range, focus, hops, earlier }: Asked, signal: Abor
   return {
     changes,
     hidden: all.length - changes.length,
-    drawn: await layout(changes.map(drawnAs)),
+    drawn: await layout(changes.map(drawnAs), earlier === null ? undefined : lettersOf(changes)),
   };
 }
 
@@ -220,8 +220,16 @@ function shortly(change: Change): string {
   const { now, before } = change;
   const turn = turnOf(change);
   if (turn === "new" || turn === "gone") return turn;
-  const mark = turn === "worse" ? "▲ " : turn === "better" ? "▽ " : "";
-  return `${mark}${changeOf(now.calls, before.calls)} p95 ${changeOf(now.p95, before.p95)}`;
+  const calls = changeOf(now.calls, before.calls);
+  if (turn === "same") return calls;
+  const mark = turn === "worse" ? "▲" : "▽";
+  const [failing, failedBefore] = [now, before].map((edge) => Math.round(failed(edge) * 100));
+  const errors = failing === failedBefore ? "" : ` ✕ ${failedBefore} → ${failing} %`;
+  return `${mark} ${calls} p95 ${changeOf(now.p95, before.p95)}${errors}`;
+}
+
+function lettersOf(changes: Change[]): number {
+  return changes.reduce((most, change) => Math.max(most, shortly(change).length), 0);
 }
 
 function EdgeTable({ edges, seconds }: { edges: Edge[]; seconds: number }) {

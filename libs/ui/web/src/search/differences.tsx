@@ -42,10 +42,12 @@ interface Props {
   /** Those of them that are held against the others. */
   selection: string;
   range: Range;
+  /** How what is looked at is told, if it is not plain. */
+  where?: string;
 }
 
 /** What the spans of a selection have that others have not, what tells most first. */
-export function Differences({ all, selection, range }: Props) {
+export function Differences({ all, selection, range, where }: Props) {
   const wrong = tooLong(range, config.value?.limits.metricsSeconds ?? 0, "What differs");
   const query = new URLSearchParams({ q: all, selection, start: `${range.from}`, end: `${range.to}` });
   const { value, problem } = useLoaded(wrong === null ? `${query}` : null, (signal) =>
@@ -60,13 +62,20 @@ export function Differences({ all, selection, range }: Props) {
     );
   }
   if (value === null) return <p role="status">reading…</p>;
-  const shown = value.attributes.filter(({ implied }) => !implied).slice(0, ATTRIBUTES);
+  const shown = distinct(value.attributes.filter(({ implied }) => !implied)).slice(0, ATTRIBUTES);
   return (
     <section aria-label="What differs" class="differences">
       <h2>What differs</h2>
       <p class="muted">
         {integer(value.selection)} spans of the selection against {integer(value.baseline)} others of the same
-        time.
+        time
+        {where === undefined ? (
+          "."
+        ) : (
+          <>
+            , all of <code>{where}</code>.
+          </>
+        )}
       </p>
       {shown.length === 0 && <p class="hint">No attribute tells these spans from the others.</p>}
       {shown.length > 0 && (
@@ -86,7 +95,7 @@ export function Differences({ all, selection, range }: Props) {
             </thead>
             <tbody>
               {shown.flatMap((attribute) =>
-                attribute.values
+                typicalFirst(attribute, value)
                   .slice(0, VALUES)
                   .map((one, at) => (
                     <Row
@@ -103,6 +112,28 @@ export function Differences({ all, selection, range }: Props) {
         </Scroll>
       )}
     </section>
+  );
+}
+
+/** Values that the selection has more often, and then those that it lacks. */
+function typicalFirst({ values }: Attribute, found: Found): Value[] {
+  const isMore = ({ selection, baseline }: Value) =>
+    selection * Math.max(1, found.baseline) >= baseline * Math.max(1, found.selection);
+  return [...values.filter(isMore), ...values.filter((one) => !isMore(one))];
+}
+
+/** Without those whose values have the shares of the ones of an attribute before, beside which they are named. */
+function distinct(attributes: Attribute[]): Attribute[] {
+  const shares = ({ values }: Attribute) =>
+    values
+      .slice(0, VALUES)
+      .map(({ selection, baseline }) => `${selection} ${baseline}`)
+      .join();
+  return attributes.filter(
+    (one, at) =>
+      !attributes
+        .slice(0, at)
+        .some((before) => before.movesWith.includes(one.name) && shares(before) === shares(one)),
   );
 }
 

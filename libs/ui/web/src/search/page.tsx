@@ -7,6 +7,7 @@ import { shortcuts } from "../keys";
 import { type Range, rangeOf, tooLong } from "../range";
 import { fixed, RangeSelect } from "../range-select";
 import { address, navigate, params, setParams } from "../router";
+import { baselineOf } from "./baseline";
 import { Charts } from "./charts";
 import { useCheck } from "./check";
 import { columnsOf, withColumns } from "./columns";
@@ -110,6 +111,7 @@ export function SearchPage() {
   };
 
   const queries = useMemo(recent, [current]);
+  const baseline = baselineOf(current?.q ?? "");
   return (
     <main>
       <h1 class="hidden">Search for traces</h1>
@@ -182,7 +184,12 @@ export function SearchPage() {
         </p>
       )}
       {current && differs && found.value?.done && (
-        <Differences all="{ }" selection={current.q} range={current.range} />
+        <Differences
+          all={baseline}
+          selection={current.q}
+          range={current.range}
+          where={baseline === "{ }" ? undefined : baseline}
+        />
       )}
       {found.value && <Results found={found.value} columns={current?.columns ?? []} />}
       {!current && (

@@ -9,16 +9,26 @@ export interface Model {
   runs: ReadonlyMap<number, Run>;
   /** Nanoseconds from the first start to the last end; at least 1. */
   extent: number;
-  /** Spans that start before their parent does: clocks of machines differ. */
-  early: number;
+  early: Early;
+}
+
+/** Spans that start before their parent does: clocks of machines differ. */
+export interface Early {
+  spans: number;
+  /** By service, how much before at most. */
+  services: Map<string, number>;
 }
 
 export function modelOf(trace: Skeleton): Model {
   const found = shape(trace.parent);
-  let early = 0;
+  const early: Early = { spans: 0, services: new Map() };
   for (let row = 0; row < trace.count; row += 1) {
     const above = trace.parent[row];
-    if (above >= 0 && trace.start[row] < trace.start[above]) early += 1;
+    if (above < 0 || trace.start[row] >= trace.start[above]) continue;
+    const service = serviceOf(trace, row);
+    const before = trace.start[above] - trace.start[row];
+    early.spans += 1;
+    early.services.set(service, Math.max(before, early.services.get(service) ?? 0));
   }
   return { trace, shape: found, runs: runsOf(trace, found.size), extent: Math.max(1, extent(trace)), early };
 }

@@ -14,6 +14,7 @@ import { computeTimes } from "./compute";
 import { Details } from "./details";
 import { DetailsView } from "./details-view";
 import { findSpans, isQuery } from "./find";
+import { FindingLine } from "./finding-line";
 import { Flame } from "./flame";
 import { TraceMap } from "./map";
 import { Minimap } from "./minimap";
@@ -162,11 +163,7 @@ export function Opened({ id, state, source, actions }: OpenedProps) {
       {findings.length > 0 && (
         <ul class="findings" aria-label="Why it took so long">
           {findings.map((finding) => (
-            <li key={finding.text}>
-              <button type="button" class="link" onClick={() => state.select(finding.row)}>
-                {finding.text}
-              </button>
-            </li>
+            <FindingLine key={finding.text} finding={finding} trace={trace} details={details} state={state} />
           ))}
         </ul>
       )}
@@ -384,6 +381,9 @@ function Head({ id, model, errors }: { id: string; model: Model; errors: number 
   );
 }
 
+/** Services whose clocks are said to differ. */
+const NAMED = 3;
+
 /** What is not as it should be: said before anybody draws conclusions. */
 function Honesty({ model: { trace, early }, notes }: { model: Model; notes: string[] }) {
   const all = [...notes];
@@ -391,8 +391,12 @@ function Honesty({ model: { trace, early }, notes }: { model: Model; notes: stri
   if (trace.missingParents > 0) {
     all.push(`${spans(trace.missingParents)} without the parent that they name: shown as roots.`);
   }
-  if (early > 0) {
-    all.push(`${spans(early)} before the start of their parents: clocks differ, times are shown as sent.`);
+  if (early.spans > 0) {
+    const most = [...early.services].sort(([, one], [, other]) => other - one).slice(0, NAMED);
+    const who = most.map(([service, before]) => `${service || "unknown"} by ${duration(before)}`).join(", ");
+    all.push(
+      `${spans(early.spans)} before the start of their parents: clocks differ (${who}), times are shown as sent.`,
+    );
   }
   if (all.length === 0) return null;
   return <p class="strip">! {all.join(" ")}</p>;

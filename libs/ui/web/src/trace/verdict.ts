@@ -1,14 +1,10 @@
 import { duration, integer } from "../format";
 import { type Typical, typicalPaths } from "./against";
 import type { Times } from "./analysis";
+import { type Finding, label } from "./finding";
+import { idle, silent } from "./gaps";
 import type { Path } from "./paths";
 import { isError, type Skeleton } from "./skeleton";
-
-/** A sentence about a trace, and the span that it is about. */
-export interface Finding {
-  text: string;
-  row: number;
-}
 
 /** So many calls alike below one span are worth a word, if they take this share of the trace. */
 const REPEATED = 10;
@@ -62,21 +58,19 @@ function largestExcess(paths: Path, usual: Path): Excess | null {
   return first && first.more > 0 && first.row >= 0 ? first : null;
 }
 
-function label(trace: Skeleton, row: number): string {
-  const service = trace.services[trace.service[row]];
-  const name = trace.names[trace.name[row]];
-  return service === "" ? name : `${service} ${name}`;
-}
-
 /** Why a trace took as long as it did, by rules that never change: what it waited for, where it failed, what it did often. */
-export function verdict(trace: Skeleton, size: Uint32Array, { critical, retry }: Times): Finding[] {
+export function verdict(trace: Skeleton, size: Uint32Array, times: Times): Finding[] {
+  const { critical, retry } = times;
   const all = [
+    idle(trace),
     waited(trace, critical),
+    silent(trace, size, times),
     failed(trace, size),
     retried(trace, retry),
     repeated(trace, size, critical),
   ];
-  return all.filter((found) => found !== null);
+  const found = all.filter((one) => one !== null);
+  return [...found.filter(({ weak }) => !weak), ...found.filter(({ weak }) => weak)];
 }
 
 /** The operation that the critical path is in for longest. */
@@ -101,6 +95,7 @@ function waited(trace: Skeleton, critical: Float64Array): Finding | null {
   const often = first.count > 1 ? ` in ${first.count} spans` : "";
   return {
     row: first.row,
+    weak: first.time < total / 2,
     text: `${share} % of the critical path is ${label(trace, first.row)} (${duration(first.time)}${often})`,
   };
 }
@@ -118,7 +113,10 @@ function failed(trace: Skeleton, size: Uint32Array): Finding | null {
   }
   if (first < 0) return null;
   const many = errors > 1 ? `; ${errors} spans failed` : "";
-  return { row: first, text: `the error begins in ${label(trace, first)}${many}` };
+  let above = trace.parent[first];
+  while (above >= 0 && isError(trace, above)) above = trace.parent[above];
+  const hidden = above >= 0 ? `; ${label(trace, above)} went on without it` : "";
+  return { row: first, failed: true, text: `the error begins in ${label(trace, first)}${many}${hidden}` };
 }
 
 /** One span that makes many calls alike. */
@@ -180,5 +178,9 @@ function retried(trace: Skeleton, retry: Uint8Array): Finding | null {
   const most = [...operations.values()].sort((a, b) => b.count - a.count)[0];
   if (!most) return null;
   const ending = most.failed === most.count ? "each failed" : "then it worked";
-  return { row: most.row, text: `${most.count + 1} tries of ${label(trace, most.row)}, ${ending}` };
+  return {
+    row: most.row,
+    failed: most.failed === most.count,
+    text: `${most.count + 1} tries of ${label(trace, most.row)}, ${ending}`,
+  };
 }

@@ -1,0 +1,17 @@
+import { nameOf, serviceOf } from "./model";
+import type { Skeleton } from "./skeleton";
+
+/** A sentence about a trace, and the span that it is about. */
+export interface Finding {
+  text: string;
+  row: number;
+  /** What the span says of its failure belongs to it. */
+  failed?: boolean;
+  /** Others say more. */
+  weak?: boolean;
+}
+
+/** An operation in a sentence. */
+export function label(trace: Skeleton, row: number): string {
+  return `${serviceOf(trace, row)} ${nameOf(trace, row)}`.trim();
+}
