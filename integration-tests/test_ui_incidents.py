@@ -52,3 +52,43 @@ def test_cause_of_an_incident_is_on_the_page(browser, staged, incident):
         visit.check()
     finally:
         visit.close()
+
+
+def test_box_of_a_heatmap_is_drawn_with_keys_alone(browser, staged):
+    server, _ = staged
+    visit = Visit(browser, server.url)
+    try:
+        visit.context.add_init_script("sessionStorage.setItem('tactus.tenant', 'bad-pod')")
+        page = visit.open("ui/services?service=thumbnailer&range=30m")
+        page.locator(".heatmap .cells").focus()
+        page.keyboard.press("ArrowLeft")
+        for key, times in (("ArrowLeft", 100), ("ArrowDown", 8)):
+            for _ in range(times):
+                page.keyboard.press(f"Shift+{key}")
+        page.get_by_role("link", name="25 of").wait_for()
+        assert visit.axe() == []
+        page.keyboard.press("Escape")
+        page.get_by_role("link", name="25 of").wait_for(state="detached")
+        visit.check()
+    finally:
+        visit.close()
+
+
+@pytest.mark.parametrize("name", ["timeouts", "bad-pod", "retry-storm"])
+@pytest.mark.parametrize("theme,width", [("light", 1440), ("dark", 390)])
+def test_pages_of_an_incident_are_accessible_and_as_wide_as_the_window(browser, staged, name, theme, width):
+    server, wrong = staged
+    incident = next(one for one in INCIDENTS if one.name == name)
+    visit = Visit(browser, server.url, color_scheme=theme, viewport={"width": width, "height": 850})
+    try:
+        page = look_at(visit, incident, wrong[name])
+        if incident.page == "trace":
+            page.locator(".findings button").last.click()
+            page.locator(".details h3", has_text="Resource").wait_for()
+            sheet = page.locator(".details").bounding_box()
+            assert 0 <= sheet["y"] and sheet["y"] + sheet["height"] <= 851, "details are in view"
+        assert visit.axe() == []
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        visit.check()
+    finally:
+        visit.close()

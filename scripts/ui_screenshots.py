@@ -121,7 +121,7 @@ PICTURES = {
     "map-difference": (ask("map", range="15m", against="before"), nothing, WIDE),
     "explore": (ask("explore", q="{ kind = server } | quantile_over_time(duration, .5) by (resource.service.name)"), nothing, WIDE),
     "explore-heatmap": (ask("explore", q="{ kind = server } | histogram_over_time(duration) with(buckets=4)"), nothing, WIDE),
-    "explore-bars": (ask("explore", q="{ kind = server } | count_over_time() by (resource.service.name)", view="bars"), nothing, WIDE),
+    "explore-bars": (ask("explore", q="{ kind = server } | count_over_time() by (resource.service.name)", view="bar"), nothing, WIDE),
     "live": (ask("live", q="{ kind = server }"), follow, WIDE),
     "status": ("ui/status", nothing, WIDE),
     "keys": ("ui/search", press_help, WIDE),
@@ -159,7 +159,9 @@ def main():
                     visit.expect("404 (Not Found)")
                     visit.expect("400 (Bad Request)")
                     page = visit.open(path.replace("{slow}", slow.hex))
-                    settle(page)
+                    # A live tail is never done.
+                    if "ui/live" not in path:
+                        settle(page)
                     act(page, server)
                     page.wait_for_timeout(500)
                     keep(page, folder / f"{name}-{theme}.png", full_page=True)

@@ -35,6 +35,11 @@ export function integer(count: number): string {
   return number.format(count).replaceAll(",", " ");
 }
 
+/** A number and what it counts: `1 block`, `2 blocks`. */
+export function counted(count: number, what: string): string {
+  return `${integer(count)} ${what}${count === 1 ? "" : "s"}`;
+}
+
 /** Local time of unix milliseconds; with the day if that is not today. */
 export function time(millis: number, now = Date.now()): string {
   const date = new Date(millis);

@@ -18,7 +18,7 @@ import { save } from "../trace/actions";
 import { colourOf, Plot } from "./plot";
 import { questionOf } from "./question";
 import { SeriesHeatmap } from "./series-heatmap";
-import { csvOf, tableOf } from "./table";
+import { csvOf, nameOf, type Row, tableOf } from "./table";
 import { Values } from "./values";
 
 const POINTS = 120;
@@ -195,7 +195,16 @@ export function ExplorePage() {
           {view === "table" ? (
             <Values table={table} format={format} />
           ) : (
-            <Legend table={table} hidden={hidden} setHidden={setHidden} format={format} />
+            <Legend
+              table={table}
+              hidden={hidden}
+              setHidden={setHidden}
+              format={format}
+              size={(label) => {
+                const { unit, perOne } = question.measured;
+                return unit === "ns" ? duration(label * perOne) : plain(label * perOne);
+              }}
+            />
           )}
         </>
       )}
@@ -208,10 +217,17 @@ interface LegendProps {
   hidden: ReadonlySet<number>;
   setHidden(hidden: ReadonlySet<number>): void;
   format(value: number): string;
+  /** The bound of a bucket, as its label has it. */
+  size(label: number): string;
 }
 
-function Legend({ table, hidden, setHidden, format }: LegendProps) {
+function Legend({ table, hidden, setHidden, format, size }: LegendProps) {
   const dark = isDark();
+  const title = ({ name, labels: { __bucket, ...rest } }: Row) => {
+    if (__bucket === undefined) return name;
+    const others = Object.keys(rest).length > 0 ? `${nameOf(rest)} ` : "";
+    return `${others}up to ${size(Number(__bucket))}`;
+  };
   const shown = (value: number | null) => (value === null ? "–" : format(value));
   const toggle = (at: number) => {
     const next = new Set(hidden);
@@ -242,7 +258,8 @@ function Legend({ table, hidden, setHidden, format }: LegendProps) {
               <td>
                 <label>
                   <input type="checkbox" checked={!hidden.has(at)} onChange={() => toggle(at)} />{" "}
-                  <span class="swatch" style={{ background: colourOf(at, dark) }} /> <Text value={one.name} />
+                  <span class="swatch" style={{ background: colourOf(at, dark) }} />{" "}
+                  <Text value={title(one)} />
                 </label>
               </td>
               <td class="number">{shown(one.last)}</td>

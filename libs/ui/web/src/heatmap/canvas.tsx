@@ -23,6 +23,14 @@ interface Props {
   ready?(canvas: HTMLCanvasElement): void;
 }
 
+/** Columns and lines that a key goes. */
+const STEPS: Record<string, [number, number]> = {
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, 1],
+  ArrowDown: [0, -1],
+};
+
 /** Cells of one colour, the darker the more. Dragging draws a box. */
 export function HeatCanvas({ cells, lineHeight, label, range, scale, box, draw, drawn, ready }: Props) {
   const canvas = useRef<HTMLCanvasElement>(null);
@@ -72,6 +80,23 @@ export function HeatCanvas({ cells, lineHeight, label, range, scale, box, draw, 
       line: lines - 1 - within((event.clientY - box.top) / box.height, lines),
     };
   };
+  // Arrows move the box, or with Shift the corner that was drawn last.
+  const press = (event: KeyboardEvent) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape") return draw(null);
+    if (event.key === "Enter" && box) return drawn?.(box);
+    const step = STEPS[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const within = (place: number, count: number) => Math.min(count - 1, Math.max(0, place));
+    const moved = ({ column, line }: Place): Place => ({
+      column: within(column + step[0], columns),
+      line: within(line + step[1], lines),
+    });
+    const start: Place = { column: columns - 1, line: lines - 1 };
+    const next: Box = box ? [event.shiftKey ? box[0] : moved(box[1]), moved(box[1])] : [start, start];
+    draw(next);
+  };
   const share = (count: number, of: number) => `${(count / of) * 100}%`;
   return (
     <>
@@ -81,8 +106,10 @@ export function HeatCanvas({ cells, lineHeight, label, range, scale, box, draw, 
           ref={area}
           class="cells"
           style={{ height: `${height}px` }}
-          role="img"
-          aria-label={label}
+          role="application"
+          aria-label={`${label}. Arrow keys place a box, with Shift they make it larger, ${drawn ? "Enter zooms in, " : ""}Escape takes it away.`}
+          tabIndex={0}
+          onKeyDown={press}
           onPointerDown={(event) => {
             area.current?.setPointerCapture(event.pointerId);
             setDrawing(true);

@@ -63,9 +63,12 @@ export function SpanHeatmap(props: Props) {
     <figure class="heatmap">
       <figcaption>
         {what}{" "}
-        <span class="muted">up to {integer(Math.round(most))} in a cell · draw a box to see its traces</span>
+        <span class="muted">
+          up to {integer(Math.round(most))} in a cell · draw a box to see its traces, by mouse or with arrow
+          keys
+        </span>
         {box && within && (
-          <>
+          <span aria-live="polite">
             {" "}
             {query !== null ? (
               <a href={lead(query, within)}>
@@ -91,7 +94,7 @@ export function SpanHeatmap(props: Props) {
                 </button>
               </>
             )}
-          </>
+          </span>
         )}
       </figcaption>
       <HeatCanvas

@@ -1,6 +1,6 @@
 import { useEffect } from "preact/hooks";
 import { json } from "../api";
-import { bytes, integer, time } from "../format";
+import { bytes, counted, integer, time } from "../format";
 import { Scroll } from "../scroll";
 import { Text } from "../text";
 import { usePolled } from "./polled";
@@ -66,11 +66,15 @@ function Summary({ status: { version, members, rings, tenants, queue, liveTails 
   return (
     <>
       <p class="status-summary">
-        {members.length > 0 ? `${integer(members.length)} members` : "one process"} · {integer(queue.workers)}{" "}
+        {members.length > 0 ? counted(members.length, "member") : "one process"} · {integer(queue.workers)}{" "}
         {queue.workers === 1 ? "querier" : "queriers"} · {integer(queue.outstanding)} jobs wait or run,{" "}
         {integer(queue.slots)} at a time · {integer(Math.round(sum((one) => one.spansPerSecond ?? 0)))}{" "}
-        spans/s · {integer(sum((one) => one.blocks))} blocks · {bytes(sum((one) => one.bytes))} ·{" "}
-        {integer(liveTails)} live tails · version {version}
+        spans/s ·{" "}
+        {counted(
+          sum((one) => one.blocks),
+          "block",
+        )}{" "}
+        · {bytes(sum((one) => one.bytes))} · {counted(liveTails, "live tail")} · version {version}
       </p>
       {sick > 0 ? (
         <p class="strip error">✕ {integer(sick)} instances of rings are not healthy.</p>

@@ -173,6 +173,7 @@ export function Waterfall({ model, found, state, matches }: Props) {
       <div
         ref={scroller}
         class="rows"
+        style={{ "--lines": shown.length }}
         role="treegrid"
         aria-label="Spans"
         aria-rowcount={shown.length}
