@@ -3,7 +3,7 @@
 
     scripts/incidents.py [NAME...]
 
-NAME: some of them, as integration-tests/harness/incidents.py has them. With Pillow installed the pictures have 128 colours, and
+NAME: some of them, as integration-tests/harness/incidents.py has them. With Pillow installed the pictures have 256 colours, and
 are a third as large. The binary is TACTUS_BIN, else target/debug/tactus."""
 import pathlib
 import sys

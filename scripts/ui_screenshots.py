@@ -3,7 +3,7 @@
 
     scripts/ui_screenshots.py [NAME...]
 
-NAME: some of the pictures. With Pillow installed they have 128 colours, and are a third as large. The binary is TACTUS_BIN, else
+NAME: some of the pictures. With Pillow installed they have 256 colours, and are a third as large. The binary is TACTUS_BIN, else
 target/debug/tactus. scripts/incidents.py takes those of the incidents."""
 import pathlib
 import random

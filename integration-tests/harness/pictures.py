@@ -3,7 +3,7 @@ import contextlib
 import io
 import pathlib
 
-COLOURS = 128
+COLOURS = 256
 
 
 def keep(page, path, **options):
@@ -13,6 +13,6 @@ def keep(page, path, **options):
         from PIL import Image
 
         small = io.BytesIO()
-        Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+        Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
         picture = small.getvalue()
     pathlib.Path(path).write_bytes(picture)

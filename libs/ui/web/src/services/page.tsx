@@ -172,7 +172,7 @@ function Table({ rows, service }: { rows: Row[]; service: string }) {
                   "–"
                 )}
               </td>
-              <td class="number">
+              <td class="number middle">
                 <meter min={0} max={most} value={row.total} aria-label={duration(row.total * 1e9)} />
               </td>
             </tr>
