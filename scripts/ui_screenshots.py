@@ -155,6 +155,7 @@ def main():
                 for name in wanted:
                     path, act, size = PICTURES[name]
                     visit = Visit(browser, server.url, color_scheme=theme, viewport=size)
+                    visit.page.set_default_timeout(120_000)
                     # What is wrong on purpose is refused.
                     visit.expect("404 (Not Found)")
                     visit.expect("400 (Bad Request)")
