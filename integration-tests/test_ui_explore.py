@@ -9,6 +9,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from harness import otlp
 from harness.browser import Visit, need_pages
+from harness.looking import drag
 from harness.orders import Orders
 from harness.servers import Servers
 from harness.waiting import eventually
@@ -65,16 +66,6 @@ def events(server, path, accept, **params):
         if lines:
             found.append((lines[0][1], json.loads(lines[1][1])))
     return found
-
-
-def drag(page, element, start, end):
-    """From one place to another of an element, as shares of its width and height."""
-    box = element.bounding_box()
-    at = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in (start, end)]
-    page.mouse.move(*at[0])
-    page.mouse.down()
-    page.mouse.move(*at[1], steps=3)
-    page.mouse.up()
 
 
 @pytest.mark.parametrize("path,params,said", [
