@@ -61,7 +61,7 @@ def make_trace(server, count):
             server.must_push(otlp.export(*batch, service=f"service-{n // 2_000 % SERVICES}"))
             batch = []
     path = f"/ui/api/traces/{trace.hex()}/skeleton"
-    eventually(lambda: f'"spans":{count},'.encode() in server.get(path).content[:200_000_000], f"{count} spans", 120)
+    eventually(lambda: f'"spans":{count},'.encode() in server.get(path).content[:200_000_000], f"{count} spans", 600)
     return trace.hex()
 
 
