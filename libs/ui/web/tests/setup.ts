@@ -10,5 +10,10 @@ Object.assign(globalThis, {
 });
 
 Object.assign(globalThis, {
-  document: Object.assign(new EventTarget(), { hidden: false, baseURI: "http://pages.example/ui/" }),
+  document: Object.assign(new EventTarget(), {
+    hidden: false,
+    baseURI: "http://pages.example/ui/",
+    // Looked at by the editor's library when it is loaded.
+    documentElement: { style: {} },
+  }),
 });

@@ -80,7 +80,7 @@ export function silent(trace: Skeleton, size: Uint32Array, { critical }: Times):
     if (to >= covered) [covered, last] = [to, child];
   }
   look(end, -1);
-  if (time < total * SHARE || time < critical[row] / 2) return null;
+  if (time <= 0 || time < total * SHARE || time < critical[row] / 2) return null;
   const where = after >= 0 ? `before ${label(trace, after)}` : `after ${label(trace, before)}`;
   return {
     row: after >= 0 ? after : before,
