@@ -8,8 +8,10 @@ mod channels;
 mod generator;
 mod ingester;
 mod live_tail;
+mod query;
 
 pub use channels::{ChannelSettings, Channels, Compression, Connection, Error, INTERNAL_TOKEN};
 pub use generator::MetricsGenerators;
 pub use ingester::{Ingesters, RemoteIngester};
 pub use live_tail::LiveTails;
+pub use query::QueryContext;

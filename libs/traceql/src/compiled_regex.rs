@@ -1,5 +1,10 @@
 //! Regular expressions of the language: RE2 syntax, matched on bytes against the whole value.
+//!
+//! What a pattern may cost is bounded thrice: its program when it is compiled, program times text when it is matched, and
+//! the query that matches it, which is asked between texts and within a long one.
 
+mod bounded;
+mod repeats;
 #[cfg(test)]
 mod tests;
 mod translate;
@@ -7,7 +12,10 @@ mod translate;
 use std::sync::Arc;
 
 use memchr::memmem::Finder;
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::RegexBuilder;
+use regex_syntax::ParserBuilder;
+
+use self::bounded::Bounded;
 
 /// Bound on the compiled program; repetition bombs fail against it quickly.
 const SIZE_LIMIT_BYTES: usize = 1 << 20;
@@ -31,6 +39,8 @@ pub struct InvalidRegex {
     reason: String,
     /// The limit in bytes that the program of a legal pattern would exceed.
     pub size_limit: Option<usize>,
+    /// How often the pattern repeats something, if that is too often.
+    pub repeats: Option<u64>,
 }
 
 /// A compiled pattern.
@@ -39,7 +49,7 @@ pub struct InvalidRegex {
 /// otherwise, `\d \w \s \b` are ASCII. Cloning is cheap; matching is thread-safe.
 #[derive(Debug, Clone)]
 pub struct CompiledRegex {
-    regex: Regex,
+    matcher: Bounded,
     literal: Option<Box<[u8]>>,
     /// Finds a text that every match contains: most values are told from it.
     part: Option<Arc<Finder<'static>>>,
@@ -54,29 +64,41 @@ impl CompiledRegex {
     }
 
     pub(crate) fn with_size_limit(pattern: &[u8], size_limit: usize) -> Result<Self, InvalidRegex> {
-        let invalid = |reason: &str| InvalidRegex { reason: reason.to_owned(), size_limit: None };
+        let invalid = |reason: &str| InvalidRegex {
+            reason: reason.to_owned(),
+            size_limit: None,
+            repeats: None,
+        };
         let pattern = std::str::from_utf8(pattern).map_err(|_| invalid("not UTF-8"))?;
         let translated = translate::from_re2(pattern).map_err(invalid)?;
-        let regex = RegexBuilder::new(&format!("^(?s:{translated})$"))
-            .size_limit(size_limit)
-            .build()
-            .map_err(|error| match error {
+        let anchored = format!("^(?s:{translated})$");
+        // What does not parse, the builder below says why.
+        let parsed = ParserBuilder::new().utf8(false).build().parse(&anchored).ok();
+        if let Some(repeats) = parsed.as_ref().and_then(repeats::too_many) {
+            return Err(InvalidRegex { repeats: Some(repeats), ..invalid("invalid repeat count") });
+        }
+        let regex = RegexBuilder::new(&anchored).size_limit(size_limit).build().map_err(
+            |error| match error {
                 regex::Error::CompiledTooBig(limit) => {
                     InvalidRegex { size_limit: Some(limit), ..invalid("too large") }
                 }
                 error => invalid(&error.to_string()),
-            })?;
+            },
+        )?;
         let literal = is_literal(pattern).then(|| pattern.as_bytes().into());
         let part = required_part(pattern).map(|part| Arc::new(Finder::new(part).into_owned()));
-        Ok(CompiledRegex { regex, literal, part })
+        let parsed = parsed.ok_or_else(|| invalid("not a pattern"))?;
+        let matcher = Bounded::new(regex, &parsed).map_err(|error| invalid(&error))?;
+        Ok(CompiledRegex { matcher, literal, part })
     }
 
-    /// Whether the whole value matches.
+    /// Whether the whole value matches. False if the work of this thread is over; a value that takes too many
+    /// steps ends it.
     pub fn is_match(&self, value: &[u8]) -> bool {
         match &self.literal {
             Some(literal) => **literal == *value,
             None if self.part.as_ref().is_some_and(|part| part.find(value).is_none()) => false,
-            None => self.regex.is_match(value),
+            None => self.matcher.is_match(value),
         }
     }
 

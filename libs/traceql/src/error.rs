@@ -66,6 +66,16 @@ pub enum ValidateError {
         /// The limit; lower for later patterns of one query.
         limit: usize,
     },
+    /// A pattern that repeats something more often than RE2 lets it.
+    #[error(
+        "invalid regex: `{pattern}`: it repeats something {repeats} times, by counts within counts (limit: 1000)"
+    )]
+    RegexRepeats {
+        /// The pattern.
+        pattern: String,
+        /// The greatest product of its counts.
+        repeats: u64,
+    },
     /// A query of more stages than any use needs.
     #[error("the query has more than {0} pipeline stages")]
     TooManyStages(usize),

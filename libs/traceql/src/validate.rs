@@ -197,9 +197,10 @@ impl Checker {
             Ok(_) => Ok(()),
             Err(error) => {
                 let pattern = String::from_utf8_lossy(text).into_owned();
-                Err(match error.size_limit {
-                    Some(limit) => ValidateError::RegexTooLarge { pattern, limit },
-                    None => ValidateError::InvalidRegex(pattern),
+                Err(match (error.size_limit, error.repeats) {
+                    (Some(limit), _) => ValidateError::RegexTooLarge { pattern, limit },
+                    (_, Some(repeats)) => ValidateError::RegexRepeats { pattern, repeats },
+                    _ => ValidateError::InvalidRegex(pattern),
                 })
             }
         }

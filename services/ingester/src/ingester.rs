@@ -17,7 +17,7 @@ use tactus_proto::tactus::v1::PushRequest;
 use tactus_storage::Bucket;
 use tactus_telemetry::metrics::{OVERFLOW, Registry};
 use tactus_wal::Wal;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use crate::{
     error::{Error, PushError},
@@ -28,6 +28,7 @@ use crate::{
     layout::{Layout, parse_part_range},
     live_tail::LiveTails,
     metrics::Metrics,
+    queries::Queries,
     replay,
     seal::Sealing,
     segment::SegmentMaps,
@@ -71,8 +72,7 @@ pub struct Ingester {
     looked_for_idle: Mutex<Option<Instant>>,
     pub(crate) segment_maps: SegmentMaps,
     pub(crate) live_tails: Arc<LiveTails>,
-    /// Queries that run at the same time.
-    pub(crate) query_slots: Arc<Semaphore>,
+    pub(crate) queries: Queries,
     itself: Weak<Self>,
 }
 
@@ -119,7 +119,7 @@ impl Ingester {
             measured: Mutex::default(),
             looked_for_idle: Mutex::default(),
             segment_maps: SegmentMaps::new(settings.max_mapped_segments),
-            query_slots: Arc::new(Semaphore::new(settings.concurrent_queries.max(1))),
+            queries: Queries::new(settings.concurrent_queries, registry),
             itself: Weak::clone(itself),
             settings,
         });

@@ -29,6 +29,7 @@ mod live_traces;
 mod metrics;
 mod origins;
 pub mod part;
+mod queries;
 mod recent;
 mod recent_metrics;
 mod recent_view;
@@ -38,7 +39,6 @@ mod segment;
 mod service;
 mod settings;
 mod share;
-mod stop;
 mod tail_sampling;
 mod written;
 

@@ -178,7 +178,7 @@ impl Protocol for Ingester {
         let tail = self.live_tails.open(&tenant)?;
         let rate = SpanRate::new(request.spans_per_second, Instant::now());
         let (sender, mut responses) = mpsc::channel(1);
-        let filter = Arc::new(Filter { query, limits });
+        let filter = Arc::new(Filter { tenant, query, limits });
         tokio::spawn(run::run(tail, self.weak(), filter, rate, sender));
         let responses = futures_util::stream::poll_fn(move |context| responses.poll_recv(context));
         Ok(Response::new(Box::pin(responses)))

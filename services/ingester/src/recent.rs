@@ -9,12 +9,12 @@ use tactus_model::{SpanBatch, TenantId, TraceId, span_end};
 use tactus_traceql::eval::{
     Bitmap, CompiledQuery, EvaluateError, SearchOptions, TraceMatch, TraceMatchCombiner, Window,
 };
+use tactus_work::is_over;
 
 use crate::{
     ingester::Ingester,
     recent_view::{RecentView, Scattered},
     segment::SegmentError,
-    stop::Stop,
 };
 
 /// Candidate traces that are gathered at a time: their spans are copied.
@@ -56,7 +56,6 @@ impl RecentView {
         query: &CompiledQuery,
         window: Window,
         options: SearchOptions,
-        stop: &Stop,
     ) -> Result<RecentMatches, EvaluateError> {
         let mut result = RecentMatches::default();
         let view = self;
@@ -69,7 +68,7 @@ impl RecentView {
         let scattered = view.scattered();
         result.inspected_traces = scattered.count() as u32;
         for (number, segment) in view.segments.iter().enumerate() {
-            if stop.is_stopped() {
+            if is_over() {
                 break;
             }
             let batch = segment.batch();
@@ -83,7 +82,7 @@ impl RecentView {
         for round in candidates.chunks(CANDIDATES_PER_ROUND) {
             // A trace starts no later than what is known of it, so the rest cannot be newer than this.
             let newest_left = round[0].1;
-            if stop.is_stopped()
+            if is_over()
                 || found.oldest_kept_start(options.limit).is_some_and(|kept| kept >= newest_left)
             {
                 break;
@@ -105,7 +104,7 @@ impl RecentView {
     ) -> u64 {
         let mut inspected = 0;
         self.for_each_batch(|_, batch| {
-            if touches(batch, window) {
+            if !is_over() && touches(batch, window) {
                 inspected += inspected_bytes(batch);
                 collect(batch);
             }
@@ -124,7 +123,7 @@ fn candidates(
 ) -> Vec<(TraceId, u64)> {
     let mut starts: HashMap<TraceId, u64> = HashMap::new();
     view.for_each_batch(|place, batch| {
-        if !scattered.touches(place) {
+        if is_over() || !scattered.touches(place) {
             return;
         }
         let found = query.find_candidates(batch).into_iter();

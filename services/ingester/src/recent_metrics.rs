@@ -9,6 +9,7 @@ use tactus_traceql::{
     eval::Bitmap,
     metrics::{MetricsCollector, MetricsError, PartialSeries},
 };
+use tactus_work::is_over;
 
 use stored::{SharedTraces, Stored};
 
@@ -16,7 +17,6 @@ use crate::{
     recent::inspected_bytes,
     recent_view::{Place, RecentView, Scattered},
     share::Share,
-    stop::Stop,
 };
 
 mod shared;
@@ -64,7 +64,6 @@ impl RecentView {
         job: &MetricsJob,
         share: Option<&Share>,
         stored: &Stored,
-        stop: &Stop,
     ) -> Result<RecentSeries, RecentError> {
         let mut result = RecentSeries::default();
         let view = self;
@@ -75,12 +74,12 @@ impl RecentView {
         if !job.query.is_never() {
             let scattered = view.scattered();
             if let Some(share) = share {
-                shared::count(job, &view, &scattered, share, stored, &mut collector, stop)?;
+                shared::count(job, &view, &scattered, share, stored, &mut collector)?;
             } else if job.query.reads_whole_trace() {
-                count_traces(job, &view, &scattered, stored, &mut collector, stop)?;
-                count_scattered(job, &view, &scattered, stored, &mut collector, stop)?;
+                count_traces(job, &view, &scattered, stored, &mut collector)?;
+                count_scattered(job, &view, &scattered, stored, &mut collector)?;
             } else {
-                count_spans(job, &view, &scattered, stored, &mut collector, stop)?;
+                count_spans(job, &view, &scattered, stored, &mut collector)?;
             }
         }
         view.for_each_batch(|place, batch| {
@@ -93,7 +92,7 @@ impl RecentView {
             result.parts += 1;
         });
         if !job.query.is_never() {
-            result.shared = stored.shared(&job.query, &view, share, stop);
+            result.shared = stored.shared(&job.query, &view, share);
         }
         result.inspected_spans = collector.inspected_spans();
         result.matched_spans = collector.matched_spans();
@@ -116,18 +115,17 @@ fn count_scattered(
     scattered: &Scattered,
     stored: &Stored,
     collector: &mut MetricsCollector,
-    stop: &Stop,
 ) -> Result<(), MetricsError> {
     let mut candidates = HashSet::new();
     view.for_each_batch(|place, batch| {
-        if scattered.touches(place) {
+        if !is_over() && scattered.touches(place) {
             let found = job.query.find_candidates(batch).into_iter();
             candidates.extend(found.filter(|&id| scattered.contains(id)));
         }
     });
     let candidates: Vec<_> = candidates.into_iter().collect();
     for round in candidates.chunks(TRACES_PER_ROUND) {
-        if stop.is_stopped() {
+        if is_over() {
             break;
         }
         let wanted = round.iter().copied().collect();
@@ -144,10 +142,9 @@ fn count_traces(
     scattered: &Scattered,
     stored: &Stored,
     collector: &mut MetricsCollector,
-    stop: &Stop,
 ) -> Result<(), MetricsError> {
     for (number, segment) in view.segments.iter().enumerate() {
-        if stop.is_stopped() {
+        if is_over() {
             break;
         }
         let batch = segment.batch();
@@ -164,12 +161,11 @@ fn count_spans(
     scattered: &Scattered,
     stored: &Stored,
     collector: &mut MetricsCollector,
-    stop: &Stop,
 ) -> Result<(), MetricsError> {
     let mut seen: HashSet<SpanKey> = HashSet::new();
     let mut result = Ok(());
     view.for_each_batch(|place, batch| {
-        if result.is_err() || stop.is_stopped() {
+        if result.is_err() || is_over() {
             return;
         }
         let first = match place {

@@ -1,6 +1,6 @@
 //! The ingester as a service of the protocol.
 
-use std::{collections::HashSet, sync::Arc, time::Instant};
+use std::{collections::HashSet, time::Instant};
 
 use tactus_api::{
     job::{JobError, MetricsJob, SearchJob, TagValuesJob, TagsJob},
@@ -16,6 +16,7 @@ use tactus_proto::{
     },
     tempopb::SearchMetrics,
 };
+use tactus_rpc::QueryContext;
 use tactus_storage::Uuid;
 use tactus_telemetry::{error_text, log_limited};
 use tactus_traceql::{eval::Window, metrics::MetricsError};
@@ -29,7 +30,6 @@ use crate::{
     recent_view::RecentView,
     segment::SegmentError,
     share::{Share, kept::kept_traces},
-    stop::Stop,
 };
 
 /// Pushes of more bytes are converted away from the threads that serve connections.
@@ -59,11 +59,11 @@ impl Protocol for Ingester {
         &self,
         request: Request<FindTraceRequest>,
     ) -> Result<Response<FindTraceResponse>, Status> {
-        let find = request.into_inner();
+        let (context, find) = parts(request);
         let tenant = tenant_of(&find.tenant)?;
         let id = TraceId::from_slice(&find.trace_id);
         let state = self.tenant(&tenant);
-        let answer = self.query_view(tenant, move |view, _| {
+        let answer = self.query_view(tenant, context, move |view| {
             // A trace may be in blocks and its refused spans known here alone.
             let refused_spans = state.map_or(0, |state| state.refused_spans(id));
             let batch = view.gather(&HashSet::from([id]));
@@ -84,13 +84,13 @@ impl Protocol for Ingester {
         &self,
         request: Request<SearchRequest>,
     ) -> Result<Response<SearchResponse>, Status> {
-        let request = request.into_inner();
+        let (context, request) = parts(request);
         let tenant = tenant_of(&request.tenant)?;
         let job = SearchJob::compile(&request, &[]).map_err(|error| refused_job(&error))?;
         let started = Instant::now();
         let found = self
-            .query_view(tenant, move |view, stop| {
-                view.search_recent(&job.query, job.window, job.options, stop)
+            .query_view(tenant, context, move |view| {
+                view.search_recent(&job.query, job.window, job.options)
             })
             .await?
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -120,7 +120,7 @@ impl Protocol for Ingester {
         &self,
         request: Request<MetricsRequest>,
     ) -> Result<Response<MetricsResponse>, Status> {
-        let request = request.into_inner();
+        let (context, request) = parts(request);
         let tenant = tenant_of(&request.tenant)?;
         let job = MetricsJob::compile(&request).map_err(|error| refused_job(&error))?;
         let share = Share::of(&request, &self.settings.ingester_id)
@@ -130,8 +130,8 @@ impl Protocol for Ingester {
             .map_err(|_| Status::invalid_argument("malformed times or spans of blocks"))?;
         let started = Instant::now();
         let found = self
-            .query_view(tenant, move |view, stop| {
-                view.metrics_recent(&job, share.as_ref(), &stored, stop)
+            .query_view(tenant, context, move |view| {
+                view.metrics_recent(&job, share.as_ref(), &stored)
             })
             .await?
             .map_err(|error| match error {
@@ -168,9 +168,10 @@ impl Protocol for Ingester {
         &self,
         request: Request<HoldingsRequest>,
     ) -> Result<Response<HoldingsResponse>, Status> {
-        let tenant = tenant_of(&request.into_inner().tenant)?;
+        let (context, request) = parts(request);
+        let tenant = tenant_of(&request.tenant)?;
         let ingester_id = self.settings.ingester_id.clone();
-        let answer = self.query_view(tenant, move |view, _| {
+        let answer = self.query_view(tenant, context, move |view| {
             let held = view.origins();
             let kept = match held.thinned.is_empty() {
                 true => Some(Vec::new()),
@@ -191,12 +192,12 @@ impl Protocol for Ingester {
     }
 
     async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
-        let request = request.into_inner();
+        let (context, request) = parts(request);
         let tenant = tenant_of(&request.tenant)?;
         let groups = self.settings.max_condition_groups;
         let mut job = TagsJob::compile(&request, groups).map_err(|error| refused_job(&error))?;
         let window = Window::from_seconds(request.start.into(), request.end.into());
-        let answer = self.query_view(tenant, move |view, _| {
+        let answer = self.query_view(tenant, context, move |view| {
             let inspected = view.collect_recent(window, |batch| {
                 job.visit(batch);
             });
@@ -209,13 +210,13 @@ impl Protocol for Ingester {
         &self,
         request: Request<TagValuesRequest>,
     ) -> Result<Response<TagValuesResponse>, Status> {
-        let request = request.into_inner();
+        let (context, request) = parts(request);
         let tenant = tenant_of(&request.tenant)?;
         let groups = self.settings.max_condition_groups;
         let mut job =
             TagValuesJob::compile(&request, groups).map_err(|error| refused_job(&error))?;
         let window = Window::from_seconds(request.start.into(), request.end.into());
-        let answer = self.query_view(tenant, move |view, _| {
+        let answer = self.query_view(tenant, context, move |view| {
             let inspected = if job.reads_nothing() {
                 job.visit(&SpanBatch::default());
                 0
@@ -235,31 +236,20 @@ impl Ingester {
     pub(crate) async fn query_view<R: Send + 'static>(
         &self,
         tenant: TenantId,
-        run: impl FnOnce(RecentView, &Stop) -> R + Send + 'static,
+        context: QueryContext,
+        run: impl FnOnce(RecentView) -> R + Send + 'static,
     ) -> Result<R, Status> {
-        let answer =
-            self.query(move |ingester, stop| Ok(run(ingester.recent_view(&tenant)?, stop)));
-        answer.await?.map_err(|error: SegmentError| unreadable(&error))
+        let name = tenant.as_str().to_owned();
+        let answer = self
+            .query(&name, context, move |ingester| Ok(run(ingester.recent_view(&tenant)?)))
+            .await?;
+        answer.map_err(|error: SegmentError| unreadable(&error))
     }
+}
 
-    /// Runs a query away from the threads that serve connections, a bounded number at a time.
-    pub(crate) async fn query<R: Send + 'static>(
-        &self,
-        run: impl FnOnce(&Ingester, &Stop) -> R + Send + 'static,
-    ) -> Result<R, Status> {
-        let ingester = self.handle()?;
-        let slot = Arc::clone(&self.query_slots)
-            .acquire_owned()
-            .await
-            .map_err(|_| Status::unavailable("Ingester is shutting down"))?;
-        let (stop, _stop_on_drop) = Stop::new();
-        tokio::task::spawn_blocking(move || {
-            let _slot = slot;
-            run(&ingester, &stop)
-        })
-        .await
-        .map_err(|_| Status::internal("query failed"))
-    }
+/// A request, and of which query it is.
+fn parts<T>(request: Request<T>) -> (QueryContext, T) {
+    (QueryContext::of(request.metadata()), request.into_inner())
 }
 
 /// Spans that are on disk and cannot be read: an answer without them would look whole.

@@ -4,6 +4,7 @@ use tactus_api::job::JobError;
 use tactus_telemetry::error_text;
 use tactus_traceql::eval::{EvaluateError, Unsupported};
 use tactus_traceql::metrics::MetricsError;
+use tactus_work::{Over, TooManyBytes};
 use tonic::Status;
 
 /// Result with this service's [`Error`].
@@ -49,6 +50,9 @@ pub(crate) enum Error {
     /// The job took too long.
     #[error("context deadline exceeded")]
     TimedOut,
+    /// The query takes more than one may.
+    #[error("{0}")]
+    Limit(Over),
     /// A fault of ours.
     #[error("job failed: {0}")]
     Internal(String),
@@ -63,14 +67,30 @@ impl From<Error> for Status {
             Error::Storage(_) => Self::unavailable(text),
             Error::Invalid(_) | Error::Evaluate(_) => Self::invalid_argument(text),
             Error::Unsupported(_) => Self::unimplemented(text),
-            Error::TooLarge { .. } | Error::Series(MetricsError::TooLarge { .. }) => {
-                Self::resource_exhausted(text)
-            }
+            Error::Limit(_)
+            | Error::TooLarge { .. }
+            | Error::Series(MetricsError::TooLarge { .. }) => Self::resource_exhausted(text),
             Error::Series(_) => Self::invalid_argument(text),
             Error::Cancelled => Self::cancelled(text),
             Error::TimedOut => Self::deadline_exceeded(text),
             Error::Internal(_) => Self::internal(text),
         }
+    }
+}
+
+impl From<Over> for Error {
+    fn from(over: Over) -> Self {
+        match over {
+            Over::Cancelled => Self::Cancelled,
+            Over::Deadline => Self::TimedOut,
+            over => Self::Limit(over),
+        }
+    }
+}
+
+impl From<TooManyBytes> for Error {
+    fn from(TooManyBytes { needed, limit }: TooManyBytes) -> Self {
+        Self::TooLarge { needed, limit }
     }
 }
 

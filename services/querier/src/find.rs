@@ -8,10 +8,12 @@ use tactus_block::read::BlockReader;
 use tactus_model::otlp::encode_traces_data;
 use tactus_model::{Projection, TraceId};
 use tactus_proto::tactus::v1::FindTraceInBlocksResponse;
+use tactus_rpc::QueryContext;
 use tactus_storage::Uuid;
+use tactus_work::Line;
 
 use crate::error::{Error, Result};
-use crate::pool::{Job, JobOptions, query_number};
+use crate::pool::{Job, JobOptions};
 use crate::service::Inner;
 
 /// Blocks whose bloom filters are asked at the same time.
@@ -31,9 +33,10 @@ pub(crate) async fn find_trace(
     tenant: &str,
     id: TraceId,
     block_ids: Vec<Uuid>,
+    context: QueryContext,
 ) -> Result<FindTraceInBlocksResponse> {
     let mut parts = stream::iter(block_ids)
-        .map(|block_id| find_in_block(inner, tenant, id, block_id))
+        .map(|block_id| find_in_block(inner, tenant, id, block_id, context))
         .buffered(CONCURRENT_BLOCKS);
     let mut found = FindTraceInBlocksResponse::default();
     while let Some(part) = parts.next().await {
@@ -56,11 +59,12 @@ async fn find_in_block(
     tenant: &str,
     id: TraceId,
     block_id: Uuid,
+    context: QueryContext,
 ) -> Result<Part> {
-    let mut result = read_from_block(inner, tenant, id, block_id, false).await;
+    let mut result = read_from_block(inner, tenant, id, block_id, context, false).await;
     if matches!(result, Err(Error::Damaged(_))) && inner.blocks.has_shared_caches() {
         // The block may be whole, and what a cache was given of it not.
-        result = read_from_block(inner, tenant, id, block_id, true).await;
+        result = read_from_block(inner, tenant, id, block_id, context, true).await;
     }
     match result {
         Ok(part) => Ok(part),
@@ -76,6 +80,7 @@ async fn read_from_block(
     tenant: &str,
     id: TraceId,
     block_id: Uuid,
+    context: QueryContext,
     bypasses_caches: bool,
 ) -> Result<Part> {
     let meta = inner.blocks.meta(tenant, block_id).await?;
@@ -86,7 +91,8 @@ async fn read_from_block(
     let (timeout, shared) = (inner.settings.trace_timeout, Arc::clone(inner));
     let options = JobOptions {
         timeout,
-        query: query_number(&["trace", tenant]),
+        line: Line::of(tenant, &["trace"]),
+        context,
         explain: false,
         bypasses_caches,
     };

@@ -16,7 +16,6 @@ mod error;
 mod explain;
 mod find;
 pub mod from_config;
-mod gate;
 mod metrics;
 pub mod part;
 mod parts;

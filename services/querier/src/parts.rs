@@ -3,13 +3,12 @@
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Condvar, Mutex};
+use tactus_work::{Help, Stop, Turn};
 
 use crate::error::{Error, Result};
-use crate::gate::{Help, Turn};
 use crate::pool::{Job, Shared};
 
 /// Threads of a job that waits for storage: most of the time they need no processor.
@@ -62,11 +61,11 @@ pub(crate) fn for_each_part<T: Send + 'static>(
 }
 
 /// Tells the helpers that nobody wants their results.
-struct StopOnDrop<'a>(&'a AtomicBool);
+struct StopOnDrop<'a>(&'a Stop);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.stop();
     }
 }
 
@@ -78,7 +77,7 @@ struct Parts<T> {
     progress: Mutex<Progress<T>>,
     /// A helper ended a part.
     ended: Condvar,
-    stopped: Arc<AtomicBool>,
+    stopped: Stop,
     this: Weak<Self>,
 }
 
@@ -103,7 +102,7 @@ impl<T: Send + 'static> Parts<T> {
             run: Box::new(run),
             progress: Mutex::new(progress),
             ended: Condvar::new(),
-            stopped: Arc::default(),
+            stopped: Stop::default(),
             this: this.clone(),
         })
     }
@@ -133,7 +132,7 @@ impl<T: Send + 'static> Parts<T> {
     fn begin(&self) -> Option<usize> {
         let ahead = self.threads() * PARTS_AHEAD;
         let mut progress = self.progress.lock();
-        if progress.begun.len() >= ahead || self.stopped.load(Ordering::Relaxed) {
+        if progress.begun.len() >= ahead || self.stopped.is_stopped() {
             return None;
         }
         let part = progress.waiting.next()?;
@@ -178,8 +177,8 @@ impl<T: Send + 'static> Parts<T> {
     }
 
     fn help(&self, turn: Turn) {
-        let turn = turn.in_line(self.job.query);
-        let job = Job::new(Arc::clone(&self.job), turn, Arc::clone(&self.stopped));
+        let turn = turn.in_line(self.job.line);
+        let job = Job::new(Arc::clone(&self.job), turn, self.stopped.clone());
         while let Some(part) = self.begin() {
             let run = || job.current(|| self.run(part, &job));
             let result = catch_unwind(AssertUnwindSafe(run));

@@ -1,23 +1,22 @@
 //! Runs jobs on threads that may block, a bounded number at a time.
 
 use std::cell::{Cell, RefCell};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tactus_block::read::ColumnCache;
 use tactus_proto::tactus::v1::JobExplanation;
+use tactus_rpc::QueryContext;
 use tactus_storage::BlockMeta;
 use tactus_telemetry::metrics::Gauge;
+use tactus_work::{Full, Gate, Line, SlotLimits, Slots, Stop, StopOnDrop, Turn, Work, is_over};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::error::{Error, Result};
 use crate::explain::{Phase, Recorder};
-use crate::gate::{Gate, Turn};
 
 thread_local! {
     /// The job of this thread, for the byte sources: open blocks are shared between jobs.
@@ -26,10 +25,13 @@ thread_local! {
     static PAUSED: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Jobs of a tenant that wait for a slot; query-frontends have fewer.
+const WAITING_PER_TENANT: usize = 10_000;
+
 /// The threads of a querier.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    slots: Arc<Semaphore>,
+    slots: Slots,
     gate: Arc<Gate>,
     threads: Threads,
     waiting: Gauge,
@@ -39,7 +41,7 @@ pub(crate) struct Pool {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Threads {
     running: TaskTracker,
-    ending: Arc<AtomicBool>,
+    ending: Stop,
 }
 
 impl Threads {
@@ -58,8 +60,10 @@ impl Threads {
 pub(crate) struct JobOptions {
     /// Time that it may take once it has a slot.
     pub(crate) timeout: Duration,
-    /// The same for all jobs of a query; see [`query_number`].
-    pub(crate) query: u64,
+    /// The same for all jobs of a query.
+    pub(crate) line: Line,
+    /// The query, for what it may take.
+    pub(crate) context: QueryContext,
     /// Record what is done.
     pub(crate) explain: bool,
     /// Read from storage what a shared cache may have.
@@ -74,7 +78,7 @@ pub(crate) struct Job {
     /// What this thread has found in caches, as far as it is counted.
     counted_hits: Cell<u64>,
     /// Nobody wants the part that this thread works on.
-    stopped: Arc<AtomicBool>,
+    stopped: Stop,
 }
 
 /// What all threads of a job share.
@@ -83,9 +87,10 @@ pub(crate) struct Shared {
     /// For I/O: jobs may block on it.
     pub(crate) runtime: Handle,
     pub(crate) gate: Arc<Gate>,
-    pub(crate) query: u64,
+    pub(crate) line: Line,
+    work: Work,
     pub(crate) threads: Threads,
-    cancelled: Arc<AtomicBool>,
+    cancelled: Stop,
     bytes_read: AtomicU64,
     cached_bytes: AtomicU64,
     shared_cache_bytes: AtomicU64,
@@ -95,9 +100,6 @@ pub(crate) struct Shared {
     waited: AtomicBool,
     recorder: Option<Recorder>,
 }
-
-/// Cancels the job when the future that waits for it is dropped.
-struct CancelOnDrop(Arc<AtomicBool>);
 
 /// Counts a job while it waits.
 struct Waiting(Gauge);
@@ -115,25 +117,17 @@ impl Drop for Waiting {
     }
 }
 
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// A number that queries with different texts do not share, but by chance.
-pub(crate) fn query_number(texts: &[&str]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    texts.hash(&mut hasher);
-    hasher.finish()
-}
-
 impl Pool {
-    /// For this many jobs at a time, and threads that work and bytes that they hold at a time.
+    /// For this many jobs of a tenant at a time, of several half as many more, and threads that work and bytes that they
+    /// hold at a time.
     pub(crate) fn new(max_concurrent_jobs: usize, threads: usize, max_bytes: u64) -> Self {
-        let slots = max_concurrent_jobs.clamp(1, Semaphore::MAX_PERMITS);
+        let slots = Slots::new(SlotLimits {
+            per_tenant: max_concurrent_jobs,
+            total: max_concurrent_jobs.saturating_add((max_concurrent_jobs / 2).max(1)),
+            waiting_per_tenant: WAITING_PER_TENANT,
+        });
         Self {
-            slots: Arc::new(Semaphore::new(slots)),
+            slots,
             gate: Arc::new(Gate::new(threads, max_bytes)),
             threads: Threads::default(),
             waiting: Gauge::default(),
@@ -150,7 +144,7 @@ impl Pool {
     /// it reads by a runtime that must outlive it.
     pub(crate) async fn end(&self) {
         self.slots.close();
-        self.threads.ending.store(true, Ordering::Relaxed);
+        self.threads.ending.stop();
         self.threads.running.close();
         self.threads.running.wait().await;
     }
@@ -163,13 +157,29 @@ impl Pool {
         job: impl FnOnce(&Job) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let waiting = Waiting::start(&self.waiting);
-        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| Error::Cancelled)?;
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let _cancel = CancelOnDrop(Arc::clone(&cancelled));
+        let line = options.line;
+        let slot = self.slots.enter(line.tenant).await.map_err(|full| match full {
+            Full::Closed => Error::Cancelled,
+            Full::Tenant { .. } => Error::Storage(full.to_string()),
+        })?;
+        let (cancelled, _cancel): (Stop, StopOnDrop) = Stop::new();
+        let gate = Arc::clone(&self.gate);
+        let work = options
+            .context
+            .work()
+            .stopped_by(cancelled.clone())
+            .stopped_by(self.threads.ending.clone())
+            .giving_way(move || {
+                // A thread that waits for storage has no place to give.
+                if !PAUSED.get() {
+                    gate.give_way(line);
+                }
+            });
         let shared = Arc::new(Shared {
             runtime: Handle::current(),
             gate: Arc::clone(&self.gate),
-            query: options.query,
+            line,
+            work,
             threads: self.threads.clone(),
             cancelled,
             bytes_read: AtomicU64::new(0),
@@ -183,10 +193,9 @@ impl Pool {
         let task = self.threads.start(&Handle::current(), move || {
             // The slot is taken until the thread is free, not until the caller lost interest.
             let _slot = slot;
-            let turn = shared.gate.enter(shared.query);
+            let turn = shared.gate.enter(shared.line);
             drop(waiting);
-            let job_here = Job::new(shared, turn, Arc::default());
-            job_here.check()?;
+            let job_here = Job::new(shared, turn, Stop::default());
             job_here.current(|| job(&job_here))
         });
         match tokio::time::timeout(options.timeout, task).await {
@@ -199,13 +208,13 @@ impl Pool {
 
 impl Job {
     /// A job on the thread that calls this. `stopped` is true once the thread shall not go on.
-    pub(crate) fn new(shared: Arc<Shared>, turn: Turn, stopped: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, turn: Turn, stopped: Stop) -> Self {
         let counted_hits = Cell::new(ColumnCache::hit_bytes_of_this_thread());
         Self { shared, turn: RefCell::new(turn), counted_hits, stopped }
     }
 
-    /// Runs something as this job, so that what it reads is counted.
-    pub(crate) fn current<T>(&self, run: impl FnOnce() -> T) -> T {
+    /// Runs something as this job, so that what it reads is counted, and for as long as it may.
+    pub(crate) fn current<T>(&self, run: impl FnOnce() -> Result<T>) -> Result<T> {
         struct Reset;
         impl Drop for Reset {
             fn drop(&mut self) {
@@ -214,9 +223,10 @@ impl Job {
         }
         CURRENT.set(Some(Arc::clone(&self.shared)));
         let _reset = Reset;
-        let result = run();
+        let work = self.shared.work.clone().stopped_by(self.stopped.clone());
+        let result = work.run(run);
         self.count_hits();
-        result
+        result?
     }
 
     fn count_hits(&self) {
@@ -225,10 +235,13 @@ impl Job {
         self.shared.cached_bytes.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// Fails once the caller is gone. To be asked before each step that takes long.
+    /// Fails once the job is over: the caller is gone, or it took what it may. To be asked before each step that takes
+    /// long, and before what a step made is shown to other threads.
     pub(crate) fn check(&self) -> Result<()> {
-        let is_over = self.shared.is_cancelled() || self.stopped.load(Ordering::Relaxed);
-        if is_over { Err(Error::Cancelled) } else { Ok(()) }
+        if self.shared.is_cancelled() || self.stopped.is_stopped() || is_over() {
+            return Err(Error::Cancelled);
+        }
+        Ok(())
     }
 
     /// Waits until there is memory of `bytes`, which this thread then holds in place of what it held before. Other
@@ -303,7 +316,7 @@ impl Job {
 impl Shared {
     /// True once the caller is gone, or the process ends.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed) || self.threads.ending.load(Ordering::Relaxed)
+        self.cancelled.is_stopped() || self.threads.ending.is_stopped()
     }
 
     /// True once a thread of the job had to wait for storage.

@@ -127,6 +127,7 @@ impl BlockSeries {
             counted
         });
         job.timed(Phase::Evaluate, || collector.observe(query, &batch, counted.as_ref()))?;
+        job.check()?;
         self.keep(collector)?;
         Ok(batch.traces.ids.len())
     }

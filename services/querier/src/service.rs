@@ -12,15 +12,17 @@ use tactus_proto::tactus::v1::{
     SpansInBlocksResponse, TagValuesInBlockRequest, TagValuesResponse, TagsInBlockRequest,
     TagsResponse,
 };
+use tactus_rpc::QueryContext;
 use tactus_storage::{BlockMeta, Blocklist, Bucket, Uuid};
 use tactus_telemetry::metrics::Registry;
+use tactus_work::Line;
 use tonic::{Request, Response, Status};
 
 use crate::blocks::Blocks;
 use crate::error::{Error, Result};
 use crate::find;
 use crate::metrics::Metrics;
-use crate::pool::{Job, JobOptions, Pool, query_number};
+use crate::pool::{Job, JobOptions, Pool};
 use crate::search::{self, BlockSearch};
 use crate::series::{self, BlockSeries};
 use crate::settings::Settings;
@@ -103,9 +105,15 @@ impl Querier {
     }
 
     /// How a job runs that belongs to the query with these texts.
-    fn options(&self, texts: &[&str], explain: bool) -> JobOptions {
-        let timeout = self.inner.settings.search_timeout;
-        JobOptions { timeout, query: query_number(texts), explain, bypasses_caches: false }
+    fn options(
+        &self,
+        tenant: &str,
+        texts: &[&str],
+        context: QueryContext,
+        explain: bool,
+    ) -> JobOptions {
+        let (timeout, line) = (self.inner.settings.search_timeout, Line::of(tenant, texts));
+        JobOptions { timeout, line, context, explain, bypasses_caches: false }
     }
 
     fn count(&self, op: &str, started: Instant, inspected_bytes: u64) {
@@ -123,13 +131,13 @@ impl Protocol for Querier {
         request: Request<FindTraceInBlocksRequest>,
     ) -> Result<Response<FindTraceInBlocksResponse>, Status> {
         let started = Instant::now();
-        let request = request.into_inner();
+        let (context, request) = parts(request);
         let find = request.find.ok_or_else(|| missing("find"))?;
         let tenant = check_tenant(&find.tenant)?;
         let ids: Vec<Uuid> =
             request.block_ids.iter().map(|id| parse_block_id(id)).collect::<Result<_, _>>()?;
         let trace_id = TraceId::from_slice(&find.trace_id);
-        let found = find::find_trace(&self.inner, tenant, trace_id, ids).await?;
+        let found = find::find_trace(&self.inner, tenant, trace_id, ids, context).await?;
         self.count("traces", started, found.inspected_bytes);
         Ok(Response::new(found))
     }
@@ -139,11 +147,11 @@ impl Protocol for Querier {
         request: Request<SearchBlockRequest>,
     ) -> Result<Response<SearchResponse>, Status> {
         let started = Instant::now();
-        let request = request.into_inner();
+        let (context, request) = parts(request);
         let search = request.search.ok_or_else(|| missing("search"))?;
         let (block_id, part) = block_of(request.part)?;
         let tenant = check_tenant(&search.tenant)?.to_owned();
-        let options = self.options(&["search", &tenant, &search.query], search.explain);
+        let options = self.options(&tenant, &["search", &search.query], context, search.explain);
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
             BlockSearch::compile(&search, &meta.dedicated_columns)?.run(blocks, meta, &part, job)
         };
@@ -161,11 +169,11 @@ impl Protocol for Querier {
         request: Request<MetricsInBlockRequest>,
     ) -> Result<Response<MetricsResponse>, Status> {
         let started = Instant::now();
-        let request = request.into_inner();
+        let (context, request) = parts(request);
         let metrics = request.metrics.ok_or_else(|| missing("metrics"))?;
         let (block_id, part) = block_of(request.part)?;
         let tenant = check_tenant(&metrics.tenant)?.to_owned();
-        let options = self.options(&["metrics", &tenant, &metrics.query], metrics.explain);
+        let options = self.options(&tenant, &["metrics", &metrics.query], context, metrics.explain);
         let counted = request.counted_block_ids.iter().map(|id| parse_block_id(id));
         let counted = counted.collect::<Result<Vec<_>>>()?;
         let max_bytes = self.inner.settings.max_job_memory_bytes;
@@ -187,7 +195,7 @@ impl Protocol for Querier {
         request: Request<SpansInBlocksRequest>,
     ) -> Result<Response<SpansInBlocksResponse>, Status> {
         let started = Instant::now();
-        let request = request.into_inner();
+        let (context, request) = parts(request);
         let tenant = check_tenant(&request.tenant)?;
         let ids: Vec<Uuid> =
             request.block_ids.iter().map(|id| parse_block_id(id)).collect::<Result<_, _>>()?;
@@ -196,7 +204,7 @@ impl Protocol for Querier {
             return Err(Status::invalid_argument("trace ids are not of 16 bytes each"));
         }
         let traces = traces.iter().map(|&id| TraceId(id)).collect();
-        let found = spans_in_blocks(&self.inner, tenant, ids, traces).await?;
+        let found = spans_in_blocks(&self.inner, tenant, ids, traces, context).await?;
         self.count("metrics", started, 0);
         Ok(Response::new(found))
     }
@@ -206,11 +214,11 @@ impl Protocol for Querier {
         request: Request<TagsInBlockRequest>,
     ) -> Result<Response<TagsResponse>, Status> {
         let started = Instant::now();
-        let request = request.into_inner();
+        let (context, request) = parts(request);
         let tags = request.tags.ok_or_else(|| missing("tags"))?;
         let (block_id, part) = block_of(request.part)?;
         let tenant = check_tenant(&tags.tenant)?.to_owned();
-        let options = self.options(&["tags", &tenant, &tags.scope, &tags.query], false);
+        let options = self.options(&tenant, &["tags", &tags.scope, &tags.query], context, false);
         let groups = self.inner.settings.max_condition_groups;
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
             BlockTags::compile(tags.clone(), groups)?.run(blocks, meta, &part, job)
@@ -225,11 +233,12 @@ impl Protocol for Querier {
         request: Request<TagValuesInBlockRequest>,
     ) -> Result<Response<TagValuesResponse>, Status> {
         let started = Instant::now();
-        let request = request.into_inner();
+        let (context, request) = parts(request);
         let values = request.values.ok_or_else(|| missing("values"))?;
         let (block_id, part) = block_of(request.part)?;
         let tenant = check_tenant(&values.tenant)?.to_owned();
-        let options = self.options(&["values", &tenant, &values.tag, &values.query], false);
+        let options =
+            self.options(&tenant, &["values", &values.tag, &values.query], context, false);
         let groups = self.inner.settings.max_condition_groups;
         let job = move |blocks: &Blocks, meta: &BlockMeta, job: &Job| {
             BlockTagValues::compile(values.clone(), groups)?.run(blocks, meta, &part, job)
@@ -238,6 +247,11 @@ impl Protocol for Querier {
         self.count("metadata", started, answer.inspected_bytes);
         Ok(response(answer, scope))
     }
+}
+
+/// A request, and of which query it is.
+fn parts<T>(request: Request<T>) -> (QueryContext, T) {
+    (QueryContext::of(request.metadata()), request.into_inner())
 }
 
 /// An answer with what is to be known to keep it.

@@ -13,12 +13,14 @@ use moka::sync::Cache;
 use tactus_block::read::BlockReader;
 use tactus_model::{SpanBatch, TraceId, span_hash};
 use tactus_proto::tactus::v1::{SpansInBlocksResponse, TraceSpans};
+use tactus_rpc::QueryContext;
 use tactus_storage::Uuid;
+use tactus_work::Line;
 
 use crate::blocks::needed_bytes;
 use crate::duplicates::identity;
 use crate::error::{Error, Result};
-use crate::pool::{Job, JobOptions, query_number};
+use crate::pool::{Job, JobOptions};
 use crate::service::Inner;
 
 /// Blocks that are looked into at the same time.
@@ -51,10 +53,11 @@ pub(crate) async fn spans_in_blocks(
     tenant: &str,
     block_ids: Vec<Uuid>,
     traces: Vec<TraceId>,
+    context: QueryContext,
 ) -> Result<SpansInBlocksResponse> {
     let traces = Arc::new(traces);
     let mut blocks = stream::iter(block_ids)
-        .map(|block_id| in_block(inner, tenant, block_id, Arc::clone(&traces)))
+        .map(|block_id| in_block(inner, tenant, block_id, Arc::clone(&traces), context))
         .buffered(CONCURRENT_BLOCKS);
     let mut found: BTreeMap<TraceId, Vec<u64>> = BTreeMap::new();
     let mut count = 0;
@@ -80,8 +83,9 @@ async fn in_block(
     tenant: &str,
     block_id: Uuid,
     traces: Arc<Vec<TraceId>>,
+    context: QueryContext,
 ) -> Result<Vec<(TraceId, Spans)>> {
-    match read_block(inner, tenant, block_id, &traces).await {
+    match read_block(inner, tenant, block_id, &traces, context).await {
         Err(error) => match inner.blocks.explain(tenant, block_id, error).await {
             Ok(()) | Err(Error::Damaged(_)) => Ok(Vec::new()),
             Err(error) => Err(error),
@@ -95,6 +99,7 @@ async fn read_block(
     tenant: &str,
     block_id: Uuid,
     traces: &[TraceId],
+    context: QueryContext,
 ) -> Result<Vec<(TraceId, Spans)>> {
     let meta = inner.blocks.meta(tenant, block_id).await?;
     let known = &inner.blocks.stored_spans().known;
@@ -109,7 +114,8 @@ async fn read_block(
     if !unknown.is_empty() {
         let options = JobOptions {
             timeout: inner.settings.search_timeout,
-            query: query_number(&["spans", tenant]),
+            line: Line::of(tenant, &["spans"]),
+            context,
             explain: false,
             bypasses_caches: false,
         };

@@ -70,6 +70,7 @@ impl<J: Send + 'static> Collectors<J> {
         let run = move |row_group: usize, job: &Job| {
             let mut collector = collectors.take()?;
             let goes_on = visit(&mut collector, &block, row_group, job)?;
+            job.check()?;
             // A full one must not be on another thread when the answer is made of it.
             let done = if goes_on { &collectors.idle } else { &collectors.full };
             done.lock().push(collector);

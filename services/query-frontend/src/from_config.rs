@@ -44,6 +44,7 @@ pub(crate) fn settings(config: &Config, caches: &Caches) -> Result<Settings, Err
             .map_or(built_in.max_condition_groups_per_tag_query, |groups| groups as usize),
         query_end_cutoff: frontend.query_end_cutoff.as_std(),
         api_timeout: frontend.api_timeout.as_std(),
+        max_query_cpu_time: frontend.max_query_cpu_time.as_std(),
         url_deny_list,
         blocklist_poll: poll_interval(&config.storage.trace),
         max_inspected_bytes: frontend.max_inspected_bytes,
@@ -169,6 +170,7 @@ pub(crate) fn tenant_limits(limits: &Limits) -> TenantLimits {
         left_pad_trace_ids: read.left_pad_trace_ids,
         max_concurrent_queries: count(read.max_concurrent_queries),
         max_inspected_bytes: read.max_inspected_bytes,
+        max_query_cpu_time: read.max_query_cpu_time.non_zero(),
     }
 }
 

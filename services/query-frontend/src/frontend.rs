@@ -16,7 +16,7 @@ use tactus_telemetry::metrics::Registry;
 use crate::admission::{Admission, Admitted};
 use crate::metrics::Metrics;
 use crate::query_log::{Asked, QueryLog};
-use crate::queue::{JobQueue, with_deadline};
+use crate::queue::{JobQueue, as_query};
 use crate::results::Results;
 use crate::settings::{QueryLimits, Settings, TenantLimitsOf};
 
@@ -123,7 +123,9 @@ impl Frontend {
     ) -> Result<T> {
         let watch = self.metrics.watch(label_of(tenants), op);
         let time_limit = self.settings.api_timeout;
-        let query = with_deadline(time_limit, self.queries.run(tenants, op, asked, query));
+        let max_cpu_time = self.limits_of(tenants).max_cpu_time;
+        let query = self.queries.run(tenants, op, asked, query);
+        let query = as_query(time_limit, max_cpu_time, query);
         let result = if time_limit.is_zero() {
             query.await
         } else {

@@ -23,6 +23,7 @@ mod weight;
 mod tests;
 
 use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use tactus_proto::tactus::v1::frontend_server::FrontendServer;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::job::Request as JobRequest;
 use tactus_proto::tactus::v1::querier_server::Querier;
+use tactus_rpc::QueryContext;
 use tactus_telemetry::metrics::Registry;
 use tactus_telemetry::work_span;
 use tokio::sync::oneshot;
@@ -109,16 +111,30 @@ impl Shared {
 }
 
 tokio::task_local! {
-    /// When nobody waits for the query of this task any more.
-    static DEADLINE: Instant;
+    /// The query of this task.
+    static QUERY: Query;
 }
 
-/// Runs a query whose jobs need not be done after `time`; zero is no limit. It is not ended then.
-pub(crate) async fn with_deadline<T>(time: Duration, query: impl Future<Output = T>) -> T {
-    match Instant::now().checked_add(time).filter(|_| !time.is_zero()) {
-        Some(deadline) => DEADLINE.scope(deadline, query).await,
-        None => query.await,
-    }
+/// What holds for all jobs of a query.
+#[derive(Clone, Copy)]
+struct Query {
+    /// When nobody waits for it any more.
+    deadline: Option<Instant>,
+    context: QueryContext,
+}
+
+/// Runs a query whose jobs need not be done after `time`, and may use so much of the processors of each process; zero is
+/// no limit. It is not ended then.
+pub(crate) async fn as_query<T>(
+    time: Duration,
+    max_cpu_time: Duration,
+    query: impl Future<Output = T>,
+) -> T {
+    // Different for each.
+    let number = RandomState::new().build_hasher().finish().max(1);
+    let context = QueryContext { query: number, deadline: None, max_cpu_time };
+    let deadline = Instant::now().checked_add(time).filter(|_| !time.is_zero());
+    QUERY.scope(Query { deadline, context }, query).await
 }
 
 impl JobQueue {
@@ -218,11 +234,13 @@ impl JobQueue {
         let shared = &self.shared;
         let (reply, mut answer) = oneshot::channel();
         let tenant = kinds::tenant(&request).into();
-        let deadline = DEADLINE.try_with(|deadline| *deadline).ok();
+        let query = QUERY.try_with(|query| *query).ok();
+        let deadline = query.and_then(|query| query.deadline);
+        let context = query.map(|query| query.context).unwrap_or_default();
         let is_idle = shared.state.lock().is_idle();
         let weight = if is_idle { 1 } else { shared.scales.weigh(&request) };
         let span = work_span!(kinds::name(&request), tenant = kinds::tenant(&request));
-        let new = NewJob { tenant, request, weight, deadline, reply, span: span.clone() };
+        let new = NewJob { tenant, request, weight, deadline, context, reply, span: span.clone() };
         let mut ticket = Ticket { shared, job: shared.change(|state| state.add(new)), done: false };
         let result = loop {
             match tokio::time::timeout(LONELY, &mut answer).await {

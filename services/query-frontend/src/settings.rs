@@ -29,6 +29,8 @@ pub struct Settings {
     pub query_end_cutoff: Duration,
     /// Time for any call; zero is no limit.
     pub api_timeout: Duration,
+    /// Processor time that a query may use in one process; zero is no limit (`query_frontend.max_query_cpu_time`).
+    pub max_query_cpu_time: Duration,
     /// Requests whose path and query match one of these get 400.
     pub url_deny_list: Vec<Regex>,
     /// How often the block list is polled: blocks compacted in the last two polls are still read.
@@ -199,6 +201,7 @@ impl Default for Settings {
             max_condition_groups_per_tag_query: 100,
             query_end_cutoff: Duration::ZERO,
             api_timeout: Duration::ZERO,
+            max_query_cpu_time: Duration::ZERO,
             url_deny_list: Vec::new(),
             blocklist_poll: Duration::from_secs(5 * 60),
             max_inspected_bytes: 0,
@@ -296,6 +299,8 @@ pub struct TenantLimits {
     pub max_concurrent_queries: usize,
     /// Bytes that the jobs of a query may read, beside the setting; 0 is no limit.
     pub max_inspected_bytes: u64,
+    /// Processor time of a query in one process, in place of the setting.
+    pub max_query_cpu_time: Option<Duration>,
 }
 
 impl Default for TenantLimits {
@@ -311,6 +316,7 @@ impl Default for TenantLimits {
             left_pad_trace_ids: false,
             max_concurrent_queries: 0,
             max_inspected_bytes: 0,
+            max_query_cpu_time: None,
         }
     }
 }
@@ -331,6 +337,7 @@ pub(crate) struct QueryLimits {
     pub(crate) max_condition_groups_per_tag_query: usize,
     pub(crate) left_pad_trace_ids: bool,
     pub(crate) max_inspected_bytes: u64,
+    pub(crate) max_cpu_time: Duration,
 }
 
 impl QueryLimits {
@@ -357,6 +364,7 @@ impl QueryLimits {
                 .unwrap_or(settings.max_condition_groups_per_tag_query),
             left_pad_trace_ids: tenant.left_pad_trace_ids,
             max_inspected_bytes: lower(tenant.max_inspected_bytes, settings.max_inspected_bytes),
+            max_cpu_time: tenant.max_query_cpu_time.unwrap_or(settings.max_query_cpu_time),
         }
     }
 
@@ -380,6 +388,7 @@ impl QueryLimits {
             // One form of ids in one answer.
             left_pad_trace_ids: self.left_pad_trace_ids || other.left_pad_trace_ids,
             max_inspected_bytes: lower(self.max_inspected_bytes, other.max_inspected_bytes),
+            max_cpu_time: lower(self.max_cpu_time, other.max_cpu_time),
         }
     }
 }

@@ -85,6 +85,7 @@ section! {
         metrics_spanonly_fetch: Option<bool>, "no effect here";
         max_concurrent_queries: u64, "queries at a time; more get 429; 0 is no limit";
         max_inspected_bytes: u64, "bytes that one query may read, beside the frontend's limit; a query beyond gets 422; 0 is no limit";
+        max_query_cpu_time: PromDuration, "processor time that one query may use in one process; 0 takes the frontend's";
     }
 
     /// Retention.

@@ -16,7 +16,8 @@ section! {
         multi_tenant_queries_enabled: bool = true, "accept `a|b` as tenant";
         max_tenants_per_query: usize = 100, "tenants of such a list; 0 is no limit";
         max_query_expression_size_bytes: usize = 131_072, "longer TraceQL gets 400";
-        api_timeout: GoDuration, "time for any call of the API; 0 is no limit";
+        api_timeout: GoDuration = minutes(5), "time for any query; 0 is no limit";
+        max_query_cpu_time: GoDuration = minutes(5), "processor time that one query may use in one process; a query beyond gets 422; 0 is no limit";
         url_deny_list: Vec<String>, "regular expressions; a URL that matches gets 400";
         allowed_headers: Vec<String>, "headers to hand on; empty is all";
         query_end_cutoff: GoDuration, "queries end so long before now";

@@ -2416,6 +2416,12 @@ pub struct Job {
     /// Of the query, as the W3C header of this name; empty if it is not traced.
     #[prost(string, tag = "3")]
     pub traceparent: ::prost::alloc::string::String,
+    /// Of the query, random, the same in all its jobs; 0 if it is not known.
+    #[prost(uint64, tag = "4")]
+    pub query: u64,
+    /// Processor time that the query may use in one process; 0 is unbounded.
+    #[prost(uint64, tag = "5")]
+    pub max_cpu_ms: u64,
     #[prost(
         oneof = "job::Request",
         tags = "10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25"

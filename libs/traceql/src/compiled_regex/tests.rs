@@ -1,4 +1,10 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tactus_work::{Budgets, Over, Work};
+
 use super::CompiledRegex;
+use super::bounded::MAX_STEPS;
 
 fn matches(pattern: &str, value: &str) -> bool {
     let regex = CompiledRegex::new(pattern.as_bytes());
@@ -91,4 +97,60 @@ fn bytes_that_are_not_utf8_can_be_matched_around() {
     assert!(!regex.is_match(b"\xff"));
     assert_eq!(CompiledRegex::new(b"abc").expect("valid").literal(), Some(b"abc".as_slice()));
     assert_eq!(CompiledRegex::new(b"a.c").expect("valid").literal(), None);
+}
+
+#[test]
+fn counts_within_counts_are_refused_as_re2_does() {
+    let repeats = |pattern: &str| {
+        CompiledRegex::new(pattern.as_bytes()).err().and_then(|error| error.repeats)
+    };
+    assert_eq!(repeats("(a{1,100}){1,50}b"), Some(5000));
+    assert_eq!(repeats("((?:xa{3,}|y{2}){7}c{5}){50}"), Some(1050));
+    for pattern in ["(a{100}){10}", "(?:a{1,500}b{1,500})+c{1000}", "((a*)+)*", "(a{2}b{3}){166}"] {
+        assert_eq!(repeats(pattern), None, "{pattern}");
+    }
+}
+
+#[test]
+fn text_of_too_many_steps_ends_the_query_with_the_limit() {
+    let regex = CompiledRegex::new(b"(?:[a-z]{1,200}x?){1,4}").expect("valid");
+    let long = vec![b'a'; 10_000_000];
+    assert!(!regex.is_match(&long), "nobody's query");
+    let result = Work::default().run(|| regex.is_match(&long));
+    assert_eq!(result, Err(Over::RegexSteps { bytes: long.len(), limit: MAX_STEPS }));
+    assert_eq!(Work::default().run(|| regex.is_match(&long[..700])), Ok(true));
+}
+
+#[test]
+fn query_is_asked_within_a_long_text() {
+    // Nearly every byte makes a state that was not there before.
+    let regex = CompiledRegex::new(b"(?:[ab]*a[ab]{400})x").expect("valid");
+    let mut seed = 1u32;
+    let mut next = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        if seed >> 31 == 0 { b'a' } else { b'b' }
+    };
+    let text: Vec<u8> = (0..200_000).map(|_| next()).collect();
+    let limit = Duration::from_millis(50);
+    let budget = Budgets::default().of(0, limit).expect("a limit");
+    let result = Work::default().within(Some(budget.clone())).run(|| regex.is_match(&text));
+    assert_eq!(result, Err(Over::CpuTime { limit }));
+    assert!(budget.used() < limit * 20, "{:?}", budget.used());
+}
+
+proptest! {
+    #[test]
+    fn long_texts_match_as_short_ones_do(
+        pattern in "(a|b|[ab]|.|a[ab]{3}|(ab){1,3}|b?){1,5}",
+        tail in "(a|b|[ab]|.|\\\\bb|x*){0,3}",
+        text in "[abx]{0,12}",
+    ) {
+        // The same with as many states as make the text long.
+        let pattern = format!("(?:{pattern})*{tail}");
+        let slow = format!("{pattern}|y{{1000}}(?:[a-z]{{500}}[0-9]{{500}}){{1}}");
+        let text = text.repeat(200);
+        let (fast, slow) = (CompiledRegex::new(pattern.as_bytes()), CompiledRegex::new(slow.as_bytes()));
+        let (fast, slow) = (fast.expect("valid"), slow.expect("valid"));
+        prop_assert_eq!(fast.matcher.regex_says(text.as_bytes()), slow.is_match(text.as_bytes()));
+    }
 }

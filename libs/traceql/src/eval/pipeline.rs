@@ -7,6 +7,8 @@ mod spansets;
 
 use std::borrow::Cow;
 
+use tactus_work::tick;
+
 use super::aggregate::ScalarPlan;
 use super::bitmap::Bitmap;
 use super::plan::Plan;
@@ -139,7 +141,7 @@ pub(crate) fn run<'v>(
     view: &'v BatchView<'v>,
 ) -> Result<Spansets<'v>, EvaluateError> {
     for stage in stages {
-        if spansets.spans.is_empty() {
+        if spansets.spans.is_empty() || tick(1 + (view.spans() / 16) as u32) {
             break;
         }
         match stage {

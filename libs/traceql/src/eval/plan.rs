@@ -11,6 +11,8 @@
 
 mod children;
 
+use tactus_work::tick;
+
 use super::bitmap::Bitmap;
 use super::condition::{Condition, Test};
 use super::operand::{Table, table_of};
@@ -69,7 +71,7 @@ impl Plan {
             Plan::All(plans) => {
                 let mut result = mask.clone();
                 for plan in by_cost(plans) {
-                    if result.is_empty() {
+                    if result.is_empty() || tick(units(view)) {
                         break;
                     }
                     let bits = plan.evaluate(view, &result);
@@ -81,6 +83,9 @@ impl Plan {
                 let mut result = Bitmap::none(view.spans());
                 let mut open = mask.clone();
                 for plan in by_cost(plans) {
+                    if tick(units(view)) {
+                        break;
+                    }
                     let bits = plan.evaluate(view, &open);
                     result.unite(&bits);
                     open.subtract(&bits);
@@ -100,6 +105,9 @@ impl Plan {
                 let bound = program.bind(view);
                 let mut bits = Bitmap::none(view.spans());
                 for span in mask.rows() {
+                    if tick(1) {
+                        break;
+                    }
                     if bound.holds_for_some_rows(span, *wanted) {
                         bits.insert(span);
                     }
@@ -164,6 +172,11 @@ impl Plan {
             Plan::Program { .. } => 2,
         }
     }
+}
+
+/// Of work, for a pass over all spans.
+fn units(view: &BatchView<'_>) -> u32 {
+    1 + (view.spans() / 16) as u32
 }
 
 fn by_cost(plans: &[Plan]) -> Vec<&Plan> {

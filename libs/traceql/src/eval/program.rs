@@ -5,6 +5,9 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+use tactus_work::tick;
+
 use super::operand::{Operand, Pick, Place, Table};
 use super::value::{Value, calculate, compare, match_regex};
 use super::view::BatchView;
@@ -15,6 +18,10 @@ use crate::{
 
 /// Patterns taken from attributes that are kept compiled; past it the cache starts over.
 const MAX_CACHED_PATTERNS: usize = 1000;
+/// Texts of which it is kept whether they match; past it they are asked about again.
+const MAX_KNOWN_MATCHES: usize = 1 << 16;
+/// Of work.
+const UNITS_OF_COMPILING: u32 = 10_000;
 
 /// An expression in postfix order.
 #[derive(Debug)]
@@ -181,7 +188,7 @@ impl Program {
             view,
             operands: self.attributes.iter().map(bind).collect(),
             stack: RefCell::new(Vec::new()),
-            patterns: RefCell::new(HashMap::new()),
+            known: RefCell::default(),
         }
     }
 
@@ -189,14 +196,14 @@ impl Program {
     pub(crate) fn constant(&self) -> Option<Value<'_>> {
         let mut stack = Vec::new();
         let none = |_| Value::Nil;
-        self.attributes.is_empty().then(|| self.run(&mut stack, none, &mut HashMap::new()))
+        self.attributes.is_empty().then(|| self.run(&mut stack, none, &mut Known::default()))
     }
 
     fn run<'v>(
         &'v self,
         stack: &mut Vec<Value<'v>>,
         load: impl Fn(usize) -> Value<'v>,
-        patterns: &mut HashMap<Vec<u8>, Option<CompiledRegex>>,
+        known: &mut Known,
     ) -> Value<'v> {
         stack.clear();
         for &instruction in &self.instructions {
@@ -219,12 +226,14 @@ impl Program {
                     compare_ids(kind, operator, pop(stack), right)
                 }
                 Instruction::Regex { pattern, negated } => match &self.patterns[pattern] {
-                    Some(regex) => match_regex(pop(stack), negated, |text| regex.is_match(text)),
+                    Some(regex) => match_regex(pop(stack), negated, |text| {
+                        known.is_match(pattern, text, || regex.is_match(text))
+                    }),
                     None => no_match(pop(stack)),
                 },
                 Instruction::RegexOfValue { negated } => {
                     let pattern = pop(stack);
-                    match_pattern(pop(stack), pattern, negated, patterns)
+                    match_pattern(pop(stack), pattern, negated, &mut known.patterns)
                 }
                 Instruction::Logical(operator, count) => {
                     let mut operands = stack.drain(stack.len().saturating_sub(count)..);
@@ -268,7 +277,9 @@ fn match_pattern<'v>(
         if patterns.len() >= MAX_CACHED_PATTERNS {
             patterns.clear();
         }
-        patterns.insert(pattern.to_vec(), CompiledRegex::new(pattern).ok());
+        // Compiling one takes long beside all else.
+        let compiled = (!tick(UNITS_OF_COMPILING)).then(|| CompiledRegex::new(pattern).ok());
+        patterns.insert(pattern.to_vec(), compiled.flatten());
     }
     match patterns.get(pattern) {
         Some(Some(regex)) => match_regex(value, negated, |text| regex.is_match(text)),
@@ -297,7 +308,27 @@ pub(crate) struct BoundProgram<'v> {
     view: &'v BatchView<'v>,
     operands: Vec<Operand<'v>>,
     stack: RefCell<Vec<Value<'v>>>,
-    patterns: RefCell<HashMap<Vec<u8>, Option<CompiledRegex>>>,
+    known: RefCell<Known>,
+}
+
+/// What was found out about the texts of a batch.
+#[derive(Default)]
+struct Known {
+    /// Patterns that are values, compiled.
+    patterns: HashMap<Vec<u8>, Option<CompiledRegex>>,
+    /// Whether a text, known by where it lies, matches a pattern of the program.
+    matches: HashMap<(usize, usize, usize), bool, RandomState>,
+}
+
+impl Known {
+    /// Asks about each text once. Texts lie where they are as long as this lives.
+    fn is_match(&mut self, pattern: usize, text: &[u8], ask: impl FnOnce() -> bool) -> bool {
+        if self.matches.len() >= MAX_KNOWN_MATCHES {
+            self.matches.clear();
+        }
+        let place = (pattern, text.as_ptr().addr(), text.len());
+        *self.matches.entry(place).or_insert_with(ask)
+    }
 }
 
 impl<'v> BoundProgram<'v> {
@@ -316,9 +347,12 @@ impl<'v> BoundProgram<'v> {
         {
             return operand.value(place);
         }
+        if tick(self.program.instructions.len() as u32) {
+            return Value::Nil;
+        }
         let load = |index: usize| self.operands[index].value(place);
-        let mut patterns = self.patterns.borrow_mut();
-        self.program.run(&mut self.stack.borrow_mut(), load, &mut patterns)
+        let mut known = self.known.borrow_mut();
+        self.program.run(&mut self.stack.borrow_mut(), load, &mut known)
     }
 
     /// True if some choice of one event and one link of the span, as far as the expression refers to them, makes
@@ -333,7 +367,7 @@ impl<'v> BoundProgram<'v> {
         };
         choices(Table::Event, batch.events.range(span)).any(|event| {
             choices(Table::Link, batch.links.range(span))
-                .any(|link| self.value(Place { span, event, link }).is_bool(wanted))
+                .any(|link| tick(1) || self.value(Place { span, event, link }).is_bool(wanted))
         })
     }
 }

@@ -1,8 +1,12 @@
 //! Tight loops over columns.
 
 use tactus_model::{AttributeList, Dictionary, StringCode};
+use tactus_work::tick;
 
 use super::bitmap::{pack, word_of};
+
+/// An owner of more attributes is looked through only as long as anybody waits for it.
+const MANY_KEYS: usize = 256;
 
 /// Calls `visit(owner, entry)` for the first attribute with this key of every owner that has one, ascending.
 #[inline]
@@ -43,6 +47,9 @@ impl<'a> Owners<'a> {
         let first = *self.starts.get(self.owner)? as usize;
         let exists = self.owner + 1 < self.starts.len();
         let earlier = self.keys.get(first..entry)?;
+        if earlier.len() > MANY_KEYS && tick(earlier.len() as u32 / 8) {
+            return None;
+        }
         (exists && !earlier.contains(&key)).then_some(self.owner)
     }
 }

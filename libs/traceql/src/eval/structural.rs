@@ -3,6 +3,8 @@
 //! Intervals of one tree nest, so "some left span encloses this one" is one look at the greatest right number
 //! among those that start before it: sorting once per spanset replaces comparing all pairs.
 
+use tactus_work::tick;
+
 use super::bitmap::Bitmap;
 use super::view::{BatchView, NestedColumns, RowGroups};
 use crate::{Relation, RelationMode};
@@ -29,6 +31,9 @@ pub(crate) fn related_spans(
     }
     let nested = view.nested();
     let mut relate = |left_rows: &[u32], right_rows: &[u32]| {
+        if tick(1 + (left_rows.len() + right_rows.len()) as u32 * 8) {
+            return;
+        }
         let wanted = mode != RelationMode::Negated;
         for_each_related(relation, left_rows, right_rows, nested, |row, related| {
             if related == wanted {

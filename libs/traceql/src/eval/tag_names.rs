@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use tactus_model::{AttributeList, AttributeSelection, Projection, SpanBatch};
+use tactus_work::tick;
 
 use super::operand::Table;
 use super::scan::find_string;
@@ -259,6 +260,9 @@ fn add_keys(
 ) -> bool {
     let mut seen = vec![false; batch.strings.len()];
     for owner in owners {
+        if tick(1 + list.range(owner).len() as u32) {
+            return false;
+        }
         for entry in list.range(owner) {
             let key = list.keys[entry];
             if let Some(seen @ false) = seen.get_mut(key as usize) {

@@ -18,6 +18,7 @@ mod series;
 use std::collections::HashMap;
 
 use tactus_model::SpanBatch;
+use tactus_work::tick;
 
 use self::compare::{AttributeNumber, ComparedRows, Comparison};
 use self::exemplars::Exemplars;
@@ -125,6 +126,9 @@ impl MetricsCollector {
         }
         let offer = Offer { view: &view, starts, reach, sample, counted: allowed };
         for (leaf, counts) in query.leaves.iter().zip(&mut self.leaves) {
+            if tick(1 + (batch.len() / 16) as u32) {
+                break;
+            }
             if let (Counts::Graph(counts), Function::Graph { parts, by }) =
                 (&mut *counts, &leaf.function)
             {

@@ -3,7 +3,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use tactus_model::{AppendError, BatchBuilder, BuilderLimits, SpanBatch, SpanId, TraceId};
+use tactus_model::{
+    AppendError, BatchBuilder, BuilderLimits, SpanBatch, SpanId, TenantId, TraceId,
+};
 use tactus_proto::tactus::v1::{PushRequest, TailAttribute, TailResponse, TailRun, TailSpan};
 use tactus_traceql::eval::{CompiledQuery, MatchedSpanSet, Matches, SearchOptions, Window};
 
@@ -41,6 +43,7 @@ impl Pushed {
 /// Which spans a tail shows.
 #[derive(Debug)]
 pub(super) struct Filter {
+    pub(super) tenant: TenantId,
     /// Judges each span by itself.
     pub(super) query: CompiledQuery,
     /// Those of the tenant's stored spans.

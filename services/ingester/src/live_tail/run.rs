@@ -8,6 +8,7 @@ use std::{
 
 use tactus_api::live_tail::SpanRate;
 use tactus_proto::tactus::v1::TailResponse;
+use tactus_rpc::QueryContext;
 use tokio::{sync::mpsc, time};
 use tonic::Status;
 
@@ -82,7 +83,10 @@ async fn look_at(
     let Some(ingester) = ingester.upgrade() else { return ControlFlow::Break(()) };
     let (filter, pushes) = (Arc::clone(filter), pushes.to_vec());
     let may_show = rate.available(Instant::now());
-    let looked = ingester.query(move |_, _| filter.look_at(&pushes, may_show)).await;
+    let tenant = filter.tenant.clone();
+    let looked = ingester
+        .query(tenant.as_str(), QueryContext::default(), move |_| filter.look_at(&pushes, may_show))
+        .await;
     let Ok(response) = looked else { return ControlFlow::Break(()) };
     rate.take(response.runs.iter().map(|run| run.spans.len()).sum());
     ControlFlow::Continue(response)

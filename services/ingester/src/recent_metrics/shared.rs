@@ -11,12 +11,12 @@ use tactus_traceql::{
     eval::Bitmap,
     metrics::{MetricsCollector, MetricsError},
 };
+use tactus_work::is_over;
 
 use super::{TRACES_PER_ROUND, stored::Stored};
 use crate::{
     recent_view::{Place, RecentView, Scattered},
     share::{Part, Share, none_origin},
-    stop::Stop,
 };
 
 /// Counts the share of what is held.
@@ -27,9 +27,8 @@ pub(super) fn count(
     share: &Share,
     stored: &Stored,
     collector: &mut MetricsCollector,
-    stop: &Stop,
 ) -> Result<(), MetricsError> {
-    let counting = Counting { job, view, scattered, share, stored, stop };
+    let counting = Counting { job, view, scattered, share, stored };
     let torn = counting.torn();
     if job.query.reads_whole_trace() {
         counting.count_whole(collector)?;
@@ -46,7 +45,6 @@ struct Counting<'a> {
     scattered: &'a Scattered,
     share: &'a Share,
     stored: &'a Stored,
-    stop: &'a Stop,
 }
 
 impl Counting<'_> {
@@ -63,7 +61,7 @@ impl Counting<'_> {
     fn torn(&self) -> HashSet<TraceId> {
         let mut torn = HashSet::new();
         self.view.for_each_batch(|place, batch| {
-            if self.stop.is_stopped() || !self.scattered.touches(place) {
+            if is_over() || !self.scattered.touches(place) {
                 return;
             }
             let ids = &batch.traces.ids;
@@ -90,7 +88,7 @@ impl Counting<'_> {
     fn winners(&self, torn: &HashSet<TraceId>) -> HashMap<SpanKey, u64> {
         let mut winners = HashMap::new();
         self.view.for_each_batch(|place, batch| {
-            if self.stop.is_stopped() || !self.scattered.touches(place) {
+            if is_over() || !self.scattered.touches(place) {
                 return;
             }
             let is_torn: Vec<bool> = batch.traces.ids.iter().map(|id| torn.contains(id)).collect();
@@ -125,7 +123,7 @@ impl Counting<'_> {
     ) -> Result<(), MetricsError> {
         let mut result = Ok(());
         self.view.for_each_batch(|place, batch| {
-            if result.is_err() || self.stop.is_stopped() {
+            if result.is_err() || is_over() {
                 return;
             }
             let part = self.part_of(place, batch);
@@ -160,7 +158,7 @@ impl Counting<'_> {
     /// Counts the traces that lie whole in one segment.
     fn count_whole(&self, collector: &mut MetricsCollector) -> Result<(), MetricsError> {
         for (number, segment) in self.view.segments.iter().enumerate() {
-            if self.stop.is_stopped() {
+            if is_over() {
                 break;
             }
             let batch = segment.batch();
@@ -188,7 +186,7 @@ impl Counting<'_> {
     ) -> Result<(), MetricsError> {
         let mut candidates = HashSet::new();
         self.view.for_each_batch(|place, batch| {
-            if !self.stop.is_stopped() && self.scattered.touches(place) {
+            if !is_over() && self.scattered.touches(place) {
                 let found = self.job.query.find_candidates(batch).into_iter();
                 candidates.extend(found.filter(|id| torn.contains(id)));
             }
@@ -196,7 +194,7 @@ impl Counting<'_> {
         drop(torn);
         let candidates: Vec<_> = candidates.into_iter().collect();
         for round in candidates.chunks(TRACES_PER_ROUND) {
-            if self.stop.is_stopped() {
+            if is_over() {
                 break;
             }
             let wanted = round.iter().copied().collect();

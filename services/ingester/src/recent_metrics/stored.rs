@@ -16,11 +16,11 @@ use tactus_traceql::{
     eval::Bitmap,
     metrics::{CompiledMetrics, MetricsCollector, MetricsError},
 };
+use tactus_work::is_over;
 
 use crate::{
     recent_view::{Place, RecentView},
     share::{Part, Share},
-    stop::Stop,
 };
 
 /// Traces that are named in an answer, and spans of them. What is beyond is not looked up in blocks.
@@ -105,7 +105,6 @@ impl Stored {
         query: &CompiledMetrics,
         view: &RecentView,
         share: Option<&Share>,
-        stop: &Stop,
     ) -> SharedTraces {
         let mut shared = SharedTraces { starts: (u64::MAX, 0), ..SharedTraces::default() };
         let counted: HashSet<Uuid> = view.segments.iter().filter_map(|it| it.block()).collect();
@@ -114,7 +113,7 @@ impl Stored {
             return shared;
         }
         view.for_each_batch(|place, batch| {
-            if stop.is_stopped() {
+            if is_over() {
                 return;
             }
             let segment = match place {

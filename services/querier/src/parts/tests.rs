@@ -2,11 +2,15 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use super::*;
+use tactus_rpc::QueryContext;
+use tactus_work::Line;
+
 use crate::pool::{JobOptions, Pool};
 
 const OPTIONS: JobOptions = JobOptions {
     timeout: Duration::from_secs(60),
-    query: 1,
+    line: Line { tenant: 1, query: 1 },
+    context: QueryContext { query: 0, deadline: None, max_cpu_time: Duration::ZERO },
     explain: false,
     bypasses_caches: false,
 };
@@ -120,7 +124,10 @@ async fn cancelled_job_stops_within_a_part() {
 async fn jobs_that_share_processors_all_end() {
     let pool = Arc::new(Pool::new(8, 2, 100));
     let jobs = (0..40).map(|query| {
-        let (pool, options) = (Arc::clone(&pool), JobOptions { query: query % 5, ..OPTIONS });
+        let (pool, options) = (
+            Arc::clone(&pool),
+            JobOptions { line: Line { tenant: query % 2, query: query % 5 }, ..OPTIONS },
+        );
         async move {
             let sum = |job: &Job| {
                 let run = |part: usize, job: &Job| {

@@ -1,8 +1,11 @@
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 
 const LONG: JobOptions = JobOptions {
     timeout: Duration::from_secs(60),
-    query: 1,
+    line: Line { tenant: 1, query: 1 },
+    context: QueryContext { query: 0, deadline: None, max_cpu_time: Duration::ZERO },
     explain: false,
     bypasses_caches: false,
 };
@@ -89,7 +92,7 @@ async fn reads_of_a_cancelled_job_stop() {
     let result = pool.run(LONG, |job| {
         assert!(read_for_job(true, || Ok(3), |_| 3).is_ok());
         assert_eq!((job.inspected_bytes(), job.shared().has_waited()), (3, true));
-        job.shared().cancelled.store(true, Ordering::Relaxed);
+        job.shared().cancelled.stop();
         let error = read_for_job(true, || Ok(4), |_| 4).unwrap_err();
         assert!(matches!(Error::from(error), Error::Cancelled));
         Ok(job.inspected_bytes())

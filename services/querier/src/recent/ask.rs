@@ -2,12 +2,13 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant as StdInstant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_ring::{Instance, ReadSet, Tolerance};
+use tactus_rpc::QueryContext;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Request, Response, Status};
 
@@ -25,6 +26,8 @@ pub(super) struct Question<R, T> {
     pub(super) call: Call<R, T>,
     /// Time for each call.
     pub(super) timeout: Duration,
+    /// The query, for what it may take.
+    pub(super) context: QueryContext,
 }
 
 /// The answers of those that answered, in the order of the ring.
@@ -108,9 +111,12 @@ impl RecentData {
         R: Clone + Send + 'static,
         T: Send + 'static,
     {
-        let time = question.timeout;
+        let left =
+            question.context.deadline.map(|it| it.saturating_duration_since(StdInstant::now()));
+        let time = left.map_or(question.timeout, |left| left.min(question.timeout));
         let mut request = Request::new(question.request.clone());
         request.set_timeout(time);
+        question.context.write(request.metadata_mut());
         let answer = (question.call)((self.parts.ingester_at)(instance), request);
         Box::pin(async move {
             let late = |_| Status::deadline_exceeded(format!("no answer within {time:?}"));

@@ -10,6 +10,7 @@ use tactus_proto::tactus::v1::{
     TagValuesResponse, TagsRequest, TagsResponse,
 };
 use tactus_ring::{ReadSet, Tolerance};
+use tactus_rpc::QueryContext;
 use tonic::{Code, Request, Response, Status};
 
 use super::ask::{Call, Question};
@@ -25,8 +26,13 @@ macro_rules! call {
 }
 
 impl RecentData {
-    fn question<R, T>(&self, op: &'static str, request: R, call: Call<R, T>) -> Question<R, T> {
-        Question { op, request, call, timeout: self.parts.settings.search_timeout }
+    fn question<R, T>(
+        &self,
+        op: &'static str,
+        (context, request): (QueryContext, R),
+        call: Call<R, T>,
+    ) -> Question<R, T> {
+        Question { op, request, call, timeout: self.parts.settings.search_timeout, context }
     }
 
     /// The ingesters that are to count, each by what it answered for. All of them are needed.
@@ -68,12 +74,13 @@ impl Ingester for RecentData {
         &self,
         request: Request<FindTraceRequest>,
     ) -> Result<Response<FindTraceResponse>, Status> {
+        let context = QueryContext::of(request.metadata());
         let request = request.into_inner();
         check_tenant(&request.tenant)?;
         let set = self.read_set_of_trace(&request.tenant, &request.trace_id);
         let question = Question {
             timeout: self.parts.settings.trace_timeout,
-            ..self.question("traces", request, call!(find_trace))
+            ..self.question("traces", (context, request), call!(find_trace))
         };
         Ok(Response::new(merge::traces(self.ask(&set, question).await?)))
     }
@@ -82,18 +89,20 @@ impl Ingester for RecentData {
         &self,
         request: Request<SearchRequest>,
     ) -> Result<Response<SearchResponse>, Status> {
+        let context = QueryContext::of(request.metadata());
         let request = request.into_inner();
         check_tenant(&request.tenant)?;
         let (set, limit) = (self.read_set(&request.tenant), request.limit);
-        let question = self.question("search", request, call!(search));
+        let question = self.question("search", (context, request), call!(search));
         Ok(Response::new(merge::searches(self.ask(&set, question).await?, limit)))
     }
 
     async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
+        let context = QueryContext::of(request.metadata());
         let request = request.into_inner();
         check_tenant(&request.tenant)?;
         let (set, max_bytes) = (self.read_set(&request.tenant), request.max_bytes);
-        let question = self.question("metadata", request, call!(tags));
+        let question = self.question("metadata", (context, request), call!(tags));
         Ok(Response::new(merge::tags(self.ask(&set, question).await?, max_bytes)))
     }
 
@@ -101,10 +110,11 @@ impl Ingester for RecentData {
         &self,
         request: Request<TagValuesRequest>,
     ) -> Result<Response<TagValuesResponse>, Status> {
+        let context = QueryContext::of(request.metadata());
         let request = request.into_inner();
         check_tenant(&request.tenant)?;
         let set = self.read_set(&request.tenant);
-        let question = self.question("metadata", request.clone(), call!(tag_values));
+        let question = self.question("metadata", (context, request.clone()), call!(tag_values));
         Ok(Response::new(merge::tag_values(self.ask(&set, question).await?, &request)))
     }
 
@@ -114,15 +124,16 @@ impl Ingester for RecentData {
         &self,
         request: Request<MetricsRequest>,
     ) -> Result<Response<MetricsResponse>, Status> {
+        let context = QueryContext::of(request.metadata());
         let request = request.into_inner();
         check_tenant(&request.tenant)?;
         if request.holders.is_empty() {
             let set = self.read_set(&request.tenant);
-            let question = self.question("metrics", request, call!(metrics));
+            let question = self.question("metrics", (context, request), call!(metrics));
             return Ok(Response::new(merge::metrics(self.ask(&set, question).await?)));
         }
         let set = self.holders(&request)?;
-        let question = self.question("metrics", request, call!(metrics));
+        let question = self.question("metrics", (context, request), call!(metrics));
         match self.ask(&set, question).await {
             Ok(answers) if answers.partial => Err(gone("an ingester did not answer")),
             Ok(answers) => Ok(Response::new(merge::metrics(answers))),
@@ -135,10 +146,11 @@ impl Ingester for RecentData {
         &self,
         request: Request<HoldingsRequest>,
     ) -> Result<Response<HoldingsResponse>, Status> {
+        let context = QueryContext::of(request.metadata());
         let request = request.into_inner();
         check_tenant(&request.tenant)?;
         let set = self.read_set(&request.tenant);
-        let question = self.question("metrics", request, call!(holdings));
+        let question = self.question("metrics", (context, request), call!(holdings));
         Ok(Response::new(merge::holdings(self.ask(&set, question).await?)))
     }
 }

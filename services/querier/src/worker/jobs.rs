@@ -1,7 +1,7 @@
 //! The kinds of jobs, and who runs them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use prost::Message as _;
@@ -11,6 +11,7 @@ use tactus_proto::tactus::v1::job::Request as JobRequest;
 use tactus_proto::tactus::v1::job_answer::Result as JobResult;
 use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_proto::tactus::v1::{Job, JobAnswer, JobFailure};
+use tactus_rpc::QueryContext;
 use tactus_telemetry::request_span;
 use tokio::sync::oneshot;
 use tonic::{Code, Request, Response, Status};
@@ -59,20 +60,28 @@ impl Jobs {
     async fn run_in_time(self, job: Job) -> Result<JobAnswer, Status> {
         let unknown = || Status::unimplemented("a job of a kind that this querier does not know");
         let request = job.request.ok_or_else(unknown)?;
+        let mut context = QueryContext {
+            query: job.query,
+            deadline: None,
+            max_cpu_time: Duration::from_millis(job.max_cpu_ms),
+        };
         if job.timeout_ms == 0 {
-            return self.run(request).await;
+            return self.run(request, context).await;
         }
         let time = Duration::from_millis(job.timeout_ms);
+        context.deadline = Instant::now().checked_add(time);
         let late = |_| Status::deadline_exceeded("context deadline exceeded");
-        tokio::time::timeout(time, self.run(request)).await.map_err(late)?
+        tokio::time::timeout(time, self.run(request, context)).await.map_err(late)?
     }
 
-    async fn run(self, request: JobRequest) -> Result<JobAnswer, Status> {
+    async fn run(self, request: JobRequest, context: QueryContext) -> Result<JobAnswer, Status> {
         let Self { querier, recent } = self;
         macro_rules! run {
-            ($service:ident.$method:ident($request:expr), $kind:ident) => {
-                Ok(answer($service.$method(Request::new($request)).await?, JobResult::$kind))
-            };
+            ($service:ident.$method:ident($request:expr), $kind:ident) => {{
+                let mut request = Request::new($request);
+                context.write(request.metadata_mut());
+                Ok(answer($service.$method(request).await?, JobResult::$kind))
+            }};
         }
         match request {
             JobRequest::FindTraceInBlocks(job) => {

@@ -14,6 +14,7 @@ use tactus_proto::tactus::v1::{
     SpansInBlocksRequest, SpansInBlocksResponse, TagValuesInBlockRequest, TagValuesRequest,
     TagValuesResponse, TagsInBlockRequest, TagsRequest, TagsResponse,
 };
+use tactus_rpc::QueryContext;
 use tonic::{Request, Response, Status};
 
 use super::JobQueue;
@@ -48,10 +49,16 @@ macro_rules! kinds {
         }
 
         /// Runs a job on the services of this process.
-        pub(super) async fn run(services: Services, request: JobRequest) -> Result<JobAnswer, Status> {
+        pub(super) async fn run(
+            services: Services,
+            request: JobRequest,
+            context: QueryContext,
+        ) -> Result<JobAnswer, Status> {
             match request {
                 $($(JobRequest::$kind(request) => {
-                    let response = services.$service.$method(Request::new(request)).await?;
+                    let mut request = Request::new(request);
+                    context.write(request.metadata_mut());
+                    let response = services.$service.$method(request).await?;
                     Ok(answer(response, JobResult::$kind))
                 })*)*
             }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 
 use tactus_proto::tactus::v1::JobAnswer;
 use tactus_proto::tactus::v1::job::Request as JobRequest;
+use tactus_rpc::QueryContext;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tonic::Status;
@@ -20,6 +21,7 @@ pub(super) struct LocalJob {
     pub(super) id: JobId,
     pub(super) services: Services,
     pub(super) request: Arc<JobRequest>,
+    pub(super) context: QueryContext,
     /// Ends when nobody waits for the job any more.
     pub(super) cancelled: oneshot::Receiver<()>,
     /// For self-tracing.
@@ -32,13 +34,13 @@ impl LocalJob {
     /// Not to be called with the queue locked: a runtime that stops drops the task at once.
     pub(super) fn start(self, queue: &Arc<Shared>) {
         let Ok(runtime) = Handle::try_current() else { return };
-        let Self { worker, id, services, request, cancelled, span } = self;
+        let Self { worker, id, services, request, context, cancelled, span } = self;
         let running = Running { queue: Arc::downgrade(queue), worker, id, result: None };
         let task = async move {
             let request = Arc::unwrap_or_clone(request);
             let result = tokio::select! {
                 biased;
-                result = kinds::run(services, request) => result,
+                result = kinds::run(services, request, context) => result,
                 _ = cancelled => Err(Status::cancelled("nobody waits for the job")),
             };
             running.end(result);

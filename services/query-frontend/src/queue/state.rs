@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tactus_proto::tactus::v1::job::Request as JobRequest;
 use tactus_proto::tactus::v1::{JobAnswer, JobFailure, job_answer};
+use tactus_rpc::QueryContext;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -50,6 +51,7 @@ struct Job {
     weight: u64,
     queued_at: Instant,
     deadline: Option<Instant>,
+    context: QueryContext,
     attempts: u32,
     /// Names of the workers that it failed on.
     failed_on: Vec<Arc<str>>,
@@ -62,16 +64,49 @@ struct Job {
 struct Worker {
     /// The same for all streams of a querier.
     name: Arc<str>,
+    /// Jobs of one tenant at a time.
     slots: usize,
     leaving: bool,
-    /// Each with what cancels it when dropped, if it runs in this process.
-    running: HashMap<JobId, Option<oneshot::Sender<()>>>,
+    running: HashMap<JobId, Running>,
+    running_of: HashMap<Arc<str>, usize>,
     route: Route,
 }
 
+struct Running {
+    tenant: Arc<str>,
+    /// Cancels it when dropped, if it runs in this process.
+    cancel: Option<oneshot::Sender<()>>,
+}
+
 impl Worker {
+    /// Some places are left for other tenants than the one with the most jobs, whose jobs may take long.
     fn has_room(&self) -> bool {
-        !self.leaving && self.running.len() < self.slots
+        !self.leaving && self.running.len() < self.slots.saturating_add(self.slots / 2)
+    }
+
+    fn has_room_for(&self, tenant: &str) -> bool {
+        self.has_room() && self.running_of.get(tenant).is_none_or(|&jobs| jobs < self.slots)
+    }
+
+    fn begin(&mut self, job: JobId, running: Running) {
+        *self.running_of.entry(Arc::clone(&running.tenant)).or_default() += 1;
+        self.running.insert(job, running);
+    }
+
+    /// False if it does not run.
+    fn end(&mut self, job: JobId) -> bool {
+        let Some(Running { tenant, .. }) = self.running.remove(&job) else { return false };
+        match self.running_of.get_mut(&tenant) {
+            Some(jobs) if *jobs > 1 => *jobs -= 1,
+            _ => drop(self.running_of.remove(&tenant)),
+        }
+        true
+    }
+
+    fn cancel(&mut self, job: JobId) {
+        if let Some(running) = self.running.get_mut(&job) {
+            running.cancel = None;
+        }
     }
 }
 
@@ -81,6 +116,8 @@ pub(super) struct NewJob {
     pub(super) request: JobRequest,
     pub(super) weight: u64,
     pub(super) deadline: Option<Instant>,
+    /// The query, but for its deadline.
+    pub(super) context: QueryContext,
     pub(super) reply: oneshot::Sender<Result<JobAnswer, Status>>,
     /// For self-tracing.
     pub(super) span: Span,
@@ -140,7 +177,7 @@ impl State {
     pub(super) fn add(&mut self, new: NewJob) -> JobId {
         self.last_id += 1;
         let id = self.last_id;
-        let NewJob { tenant, request, weight, deadline, reply, span } = new;
+        let NewJob { tenant, request, weight, deadline, context, reply, span } = new;
         self.turns.push(&tenant, id, false);
         let job = Job {
             tenant,
@@ -148,6 +185,7 @@ impl State {
             weight,
             queued_at: Instant::now(),
             deadline,
+            context,
             attempts: 0,
             failed_on: Vec::new(),
             runs_on: None,
@@ -166,7 +204,7 @@ impl State {
         let worker = job.runs_on.and_then(|worker| self.workers.get_mut(&worker));
         let Some(worker) = worker else { return };
         match &worker.route {
-            Route::Local(_) => drop(worker.running.insert(id, None)),
+            Route::Local(_) => worker.cancel(id),
             Route::Remote(route) => route.cancel(id),
         }
     }
@@ -174,8 +212,9 @@ impl State {
     /// A new worker.
     pub(super) fn connect(&mut self, name: &str, slots: usize, route: Route) -> WorkerId {
         self.last_id += 1;
-        let worker =
-            Worker { name: name.into(), slots, leaving: false, running: HashMap::new(), route };
+        let (running, running_of) = (HashMap::new(), HashMap::new());
+        let name = name.into();
+        let worker = Worker { name, slots, leaving: false, running, running_of, route };
         self.workers.insert(self.last_id, worker);
         let id = self.last_id;
         self.note_loneliness();
@@ -228,7 +267,7 @@ impl State {
         result: Result<JobAnswer, Status>,
     ) {
         let Some(found) = self.workers.get_mut(&worker) else { return };
-        if found.running.remove(&id).is_none() {
+        if !found.end(id) {
             return;
         }
         let name = Arc::clone(&found.name);
@@ -277,7 +316,8 @@ impl State {
                     .values()
                     .any(|worker| !worker.leaving && !job.failed_on.contains(&worker.name));
             let fits = |worker: &Worker| {
-                worker.has_room() && !(has_other && job.failed_on.contains(&worker.name))
+                worker.has_room_for(&job.tenant)
+                    && !(has_other && job.failed_on.contains(&worker.name))
             };
             let free = workers.iter().filter(|(_, worker)| fits(worker));
             // The one with the fewest jobs; of several the one that was there first.
@@ -295,24 +335,29 @@ impl State {
         job.attempts += 1;
         let time = job.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let cancel = match &worker.route {
-            Route::Remote(route) => match route.start(id, &job.request, time, &job.span) {
-                Ok(()) => None,
-                Err(status) => {
-                    let name = Arc::clone(&worker.name);
-                    return self.settle(id, &name, Err(status));
+            Route::Remote(route) => {
+                match route.start(id, &job.request, time, job.context, &job.span) {
+                    Ok(()) => None,
+                    Err(status) => {
+                        let name = Arc::clone(&worker.name);
+                        return self.settle(id, &name, Err(status));
+                    }
                 }
-            },
+            }
             Route::Local(services) => {
                 let (cancel, cancelled) = oneshot::channel();
                 let (services, request) = (services.clone(), Arc::clone(&job.request));
                 let span = job.span.clone();
-                let job = LocalJob { worker: worker_id, id, services, request, cancelled, span };
+                let deadline = time.and_then(|time| std::time::Instant::now().checked_add(time));
+                let context = QueryContext { deadline, ..job.context };
+                let job =
+                    LocalJob { worker: worker_id, id, services, request, context, cancelled, span };
                 self.launches.push(job);
                 Some(cancel)
             }
         };
         job.runs_on = Some(worker_id);
-        worker.running.insert(id, cancel);
+        worker.begin(id, Running { tenant: Arc::clone(&job.tenant), cancel });
     }
 
     fn note_loneliness(&mut self) {

@@ -13,6 +13,7 @@ use tactus_proto::tactus::v1::worker_message::Message as FromWorker;
 use tactus_proto::tactus::v1::{
     CancelJob, FrontendHello, FrontendMessage, Job, Ping, WorkerHello, WorkerMessage,
 };
+use tactus_rpc::QueryContext;
 use tactus_telemetry::self_tracing::traceparent;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -191,6 +192,7 @@ impl RemoteRoute {
         id: JobId,
         request: &JobRequest,
         time: Option<Duration>,
+        context: QueryContext,
         span: &Span,
     ) -> Result<(), Status> {
         // 0 would be no limit.
@@ -199,6 +201,8 @@ impl RemoteRoute {
             id,
             timeout_ms: time.map_or(0, millis),
             traceparent: span.in_scope(traceparent).unwrap_or_default(),
+            query: context.query,
+            max_cpu_ms: u64::try_from(context.max_cpu_time.as_millis()).unwrap_or(u64::MAX),
             request: Some(request.clone()),
         };
         let bytes = job.encoded_len() as u64 + ENVELOPE_BYTES;

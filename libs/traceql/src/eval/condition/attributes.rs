@@ -1,6 +1,7 @@
 //! Conditions on attribute lists.
 
 use tactus_model::{AttributeList, Dictionary, StringCode, ValueType};
+use tactus_work::tick;
 
 use super::Test;
 use super::strings::{Memo, Verdicts};
@@ -11,6 +12,8 @@ use crate::{ComparisonOperator, Static};
 
 /// In a chunk of 64 entries, so many are looked at one by one rather than all at once.
 const FEW: u32 = 12;
+/// Of work.
+const UNITS_OF_CHUNK: u32 = 32;
 
 /// The owners whose first attribute with a key satisfies a test.
 pub(super) fn owners_that_satisfy(
@@ -89,6 +92,9 @@ impl Scan<'_> {
             let keyed = word_of(keys, |key| key == self.key);
             if keyed == 0 {
                 continue;
+            }
+            if tick(UNITS_OF_CHUNK) {
+                return;
             }
             let range = index * 64..index * 64 + keys.len();
             let typed = keyed & word_of(&types[range.clone()], |it| it == main as u8);

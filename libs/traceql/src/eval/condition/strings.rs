@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use tactus_model::{Dictionary, StringCode};
+use tactus_work::tick;
 
 use super::Test;
 use crate::eval::bitmap::Bitmap;
@@ -46,7 +47,10 @@ impl<'v> Verdicts<'v> {
         if strings.len() > uses {
             return Self::Memo(Memo::of_strings(test, strings));
         }
-        let verdict = |code| u8::from(test.holds(Value::String(strings.get(code))));
+        let verdict = |code| {
+            let text = strings.get(code);
+            u8::from(!tick(units(text)) && test.holds(Value::String(text)))
+        };
         let table: Vec<u8> = (0..strings.len() as StringCode).map(verdict).collect();
         if table.contains(&1) { Self::Table(table) } else { Self::Never }
     }
@@ -64,6 +68,11 @@ impl<'v> Verdicts<'v> {
             Self::Memo(memo) => Bitmap::from_values(codes, |code| memo.holds(code)),
         }
     }
+}
+
+/// Of work, for a test of a text; what a regular expression takes, it counts itself.
+fn units(text: &[u8]) -> u32 {
+    1 + (text.len() >> 5) as u32
 }
 
 /// A test whose results are kept by dictionary code.
@@ -96,7 +105,10 @@ impl<'v> Memo<'v> {
         if results.is_empty() {
             results.resize(self.strings.len(), UNKNOWN);
         }
-        let test = || self.test.holds((self.value)(self.strings.get(code)));
+        let test = || {
+            let text = self.strings.get(code);
+            !tick(units(text)) && self.test.holds((self.value)(text))
+        };
         match results.get_mut(code as usize) {
             None => test(),
             Some(result) => {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
+use tactus_work::tick;
 
 use crate::AggregateOperator;
 use crate::eval::aggregate::{Accumulator, AggregatePlan, ScalarPlan};
@@ -133,7 +134,12 @@ impl<'v> Spansets<'v> {
         let mut known: HashMap<(u32, u32), u32, RandomState> = HashMap::default();
         // Neighbours mostly belong together.
         let mut last = ((u32::MAX, u32::MAX), 0);
+        let mut is_over = false;
         for row in self.spans.rows() {
+            if tick(2) {
+                is_over = true;
+                break;
+            }
             let key = (self.group_of[row], values.number(row, view));
             if key != last.0 {
                 let number = *known.entry(key).or_insert_with(|| {
@@ -152,6 +158,10 @@ impl<'v> Spansets<'v> {
                 last = (key, number);
             }
             group_of[row] = last.1;
+        }
+        if is_over {
+            // Some are in no group.
+            self.spans = Bitmap::none(view.spans());
         }
         self.count = groups.len();
         self.groups = Some(groups);
@@ -227,6 +237,9 @@ impl<'v> Spansets<'v> {
         let mut states = vec![Accumulator::default(); groups.len()];
         let bound = program.bind(view);
         for row in self.spans.rows() {
+            if tick(2) {
+                break;
+            }
             let place = places[self.group_of[row] as usize];
             states[place as usize].add(operator, bound.value(Place::of_span(row)));
         }

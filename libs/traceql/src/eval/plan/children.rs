@@ -1,5 +1,7 @@
 //! Filters over the rows of events and links.
 
+use tactus_work::tick;
+
 use super::Plan;
 use crate::eval::bitmap::Bitmap;
 use crate::eval::operand::{Pick, Place, Table, event_rows, link_rows, table_of};
@@ -46,7 +48,10 @@ fn child_bits(plan: &Plan, table: Table, view: &BatchView<'_>, mask: &Bitmap) ->
             Bits { rows, bare: Bitmap::none(spans) }
         }
         Plan::All(plans) | Plan::Any(plans) => {
-            let mut parts = plans.iter().map(|plan| child_bits(plan, table, view, mask));
+            let mut parts = plans
+                .iter()
+                .take_while(|_| !tick(super::units(view)))
+                .map(|plan| child_bits(plan, table, view, mask));
             let Some(mut bits) = parts.next() else {
                 return of_spans(Bitmap::all(spans), table, view);
             };
@@ -72,6 +77,9 @@ fn child_bits(plan: &Plan, table: Table, view: &BatchView<'_>, mask: &Bitmap) ->
             let mut bits =
                 Bits { rows: Bitmap::none(child_rows(table, view)), bare: Bitmap::none(spans) };
             for span in mask.rows() {
+                if tick(1) {
+                    break;
+                }
                 let place = |row| match table {
                     Table::Event => Place { span, event: row, link: Pick::Absent },
                     _ => Place { span, event: Pick::Absent, link: row },

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use tactus_model::{AttributeList, StringCode};
+use tactus_work::tick;
 
 use self::counter::Counter;
 use super::cells::{Cell, Joining};
@@ -120,6 +121,9 @@ impl Comparison {
         let (mut numbers, mut places, mut weights) = (Vec::new(), Vec::new(), Vec::new());
         for place in 0..rows.len() {
             let row = rows.at(place);
+            if tick(1 + list.range(row).len() as u32 * 2) {
+                return;
+            }
             for attribute in list.of(row) {
                 if let Some(last) = last_owner.get_mut(attribute.key as usize)
                     && std::mem::replace(last, row as u32 + 1) == row as u32 + 1
@@ -140,7 +144,7 @@ impl Comparison {
         let weights = counter.weights.map(|_| weights.as_slice());
         Counter { places: &places, weights, ..*counter }.count(&numbers, |number, counts| {
             let (key, value) = pairs[number as usize];
-            if value.exists() {
+            if value.exists() && !tick(20) {
                 let attribute =
                     attributes.entry(key).or_insert_with(|| named(AttributeScope::Span, key, view));
                 self.add(attribute, label(value), counts);

@@ -1,20 +1,52 @@
 //! Which threads may work, and on how much memory: the processors and bytes that all jobs share.
 //!
-//! Threads that want to work wait in line by query: each query's line moves one place at a time, so that a query of
-//! many jobs does not hold up one of few. Who waits in line holds no memory, so that those who hold some always get
-//! on. A thread that waits for storage lends its place to another. Places that nobody waits for go to helpers: further
-//! threads of jobs that run already.
+//! Threads that want to work wait in line by tenant, and there by query. Tenants take turns, and so do the queries of
+//! each: neither a tenant of many queries nor a query of many jobs holds up one of few. A thread that worked for a while
+//! lets those in line go first. Who waits for a turn holds no memory but what it worked on, and those who hold some
+//! always get on. A thread that waits for storage lends its place to another. Places that nobody waits for go to
+//! helpers: further threads of jobs that run already.
+
+mod lines;
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
 use std::sync::{Arc, Weak};
 
+use foldhash::fast::FixedState;
 use parking_lot::{Condvar, Mutex};
 
-use crate::error::{Error, Result};
+use lines::Lines;
+
+/// Where a thread stands in line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Line {
+    /// The same for all queries of a tenant.
+    pub tenant: u64,
+    /// The same for all threads of a query.
+    pub query: u64,
+}
+
+impl Line {
+    /// The line of a tenant's query, which these texts tell from others.
+    pub fn of(tenant: &str, query: &[&str]) -> Self {
+        let state = FixedState::default();
+        Self { tenant: state.hash_one(tenant), query: state.hash_one(query) }
+    }
+}
+
+/// More memory than there is in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{needed} bytes of memory at once are more than {limit}")]
+pub struct TooManyBytes {
+    /// What was asked for.
+    pub needed: u64,
+    /// What there is.
+    pub limit: u64,
+}
 
 /// Places for threads, and memory.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub struct Gate {
     threads: usize,
     max_bytes: u64,
     state: Mutex<State>,
@@ -26,8 +58,7 @@ struct State {
     held_bytes: u64,
     /// Threads that come back from waiting for storage: they hold memory already.
     returning: VecDeque<Arc<Waiter>>,
-    /// Lines, the next first; none is empty.
-    lines: VecDeque<(u64, VecDeque<Arc<Waiter>>)>,
+    lines: Lines,
     helpers: VecDeque<Weak<dyn Help>>,
 }
 
@@ -43,45 +74,47 @@ impl std::fmt::Debug for State {
 #[derive(Default)]
 struct Waiter {
     bytes: u64,
+    /// Holds memory from before, so that others may wait for it to get on.
+    holds: bool,
     admitted: Mutex<bool>,
     wake: Condvar,
 }
 
 /// Work that another thread can take part in.
-pub(crate) trait Help: Send + Sync {
+pub trait Help: Send + Sync {
     /// Starts a thread that helps, and keeps the turn while it works.
     fn start(self: Arc<Self>, turn: Turn);
 }
 
 /// The right to work; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub struct Turn {
     gate: Arc<Gate>,
-    line: u64,
+    line: Line,
     bytes: u64,
 }
 
 impl Gate {
     /// For this many threads that work at a time (one at least), and bytes that they hold together.
-    pub(crate) fn new(threads: usize, max_bytes: u64) -> Self {
+    pub fn new(threads: usize, max_bytes: u64) -> Self {
         let threads = threads.max(1);
         let state = State { free_threads: threads, ..State::default() };
         Self { threads, max_bytes, state: Mutex::new(state) }
     }
 
     /// Threads that work at a time.
-    pub(crate) fn threads(&self) -> usize {
+    pub fn threads(&self) -> usize {
         self.threads
     }
 
-    /// Waits for a turn without memory. `line`: the same for all threads of a query.
-    pub(crate) fn enter(self: &Arc<Self>, line: u64) -> Turn {
+    /// Waits for a turn without memory.
+    pub fn enter(self: &Arc<Self>, line: Line) -> Turn {
         let mut state = self.state.lock();
         if state.nobody_waits() && state.free_threads > 0 {
             state.free_threads -= 1;
             drop(state);
         } else {
-            let waiter = state.line_up(line, 0);
+            let waiter = state.line_up(line, Waiter::default());
             self.admit(state);
             waiter.wait();
         }
@@ -89,14 +122,14 @@ impl Gate {
     }
 
     /// Has the work done by one more thread once there is a place that nobody waits for.
-    pub(crate) fn ask_for_help(self: &Arc<Self>, help: Weak<dyn Help>) {
+    pub fn ask_for_help(self: &Arc<Self>, help: Weak<dyn Help>) {
         let mut state = self.state.lock();
         state.helpers.push_back(help);
         self.admit(state);
     }
 
     /// Runs what only waits, without a place for its thread meanwhile. The caller has a turn.
-    pub(crate) fn pause<T>(self: &Arc<Self>, wait: impl FnOnce() -> T) -> T {
+    pub fn pause<T>(self: &Arc<Self>, wait: impl FnOnce() -> T) -> T {
         struct Return<'g>(&'g Arc<Gate>);
         impl Drop for Return<'_> {
             fn drop(&mut self) {
@@ -108,6 +141,18 @@ impl Gate {
         self.admit(state);
         let _return = Return(self);
         wait()
+    }
+
+    /// Lets those in line go first who are of other queries. The caller has a turn, and keeps its memory.
+    pub fn give_way(self: &Arc<Self>, line: Line) {
+        let mut state = self.state.lock();
+        if state.returning.is_empty() && !state.lines.has_other(line) {
+            return;
+        }
+        let waiter = state.line_up(line, Waiter { holds: true, ..Waiter::default() });
+        state.free_threads += 1;
+        self.admit(state);
+        waiter.wait();
     }
 
     fn return_from_pause(self: &Arc<Self>) {
@@ -129,13 +174,17 @@ impl Gate {
             if let Some(waiter) = state.returning.pop_front() {
                 state.free_threads -= 1;
                 waiter.admit();
-            } else if let Some(bytes) = state.next_in_line() {
-                if !self.fits(state.held_bytes, bytes) {
-                    break;
-                }
-                state.take_next_in_line().inspect(|waiter| waiter.admit());
+            } else if let Some(next) = state.lines.next() {
+                let next = if self.fits(state.held_bytes, next.bytes) {
+                    state.lines.take_next()
+                } else {
+                    // It waits for memory, which comes back only from those who go on.
+                    state.lines.take_first_that_holds()
+                };
+                let Some(waiter) = next else { break };
                 state.free_threads -= 1;
-                state.held_bytes += bytes;
+                state.held_bytes += waiter.bytes;
+                waiter.admit();
             } else if let Some(helper) = state.helpers.pop_front() {
                 if let Some(helper) = helper.upgrade() {
                     state.free_threads -= 1;
@@ -147,7 +196,7 @@ impl Gate {
         }
         drop(state);
         for helper in helpers {
-            helper.start(Turn { gate: Arc::clone(self), line: 0, bytes: 0 });
+            helper.start(Turn { gate: Arc::clone(self), line: Line::default(), bytes: 0 });
         }
     }
 
@@ -162,28 +211,10 @@ impl State {
         self.returning.is_empty() && self.lines.is_empty()
     }
 
-    fn line_up(&mut self, line: u64, bytes: u64) -> Arc<Waiter> {
-        let waiter = Arc::new(Waiter { bytes, ..Waiter::default() });
-        let added = Arc::clone(&waiter);
-        match self.lines.iter_mut().find(|(known, _)| *known == line) {
-            Some((_, waiters)) => waiters.push_back(added),
-            None => self.lines.push_back((line, VecDeque::from([added]))),
-        }
+    fn line_up(&mut self, line: Line, waiter: Waiter) -> Arc<Waiter> {
+        let waiter = Arc::new(waiter);
+        self.lines.push(line, Arc::clone(&waiter));
         waiter
-    }
-
-    /// The bytes that the next one wants.
-    fn next_in_line(&self) -> Option<u64> {
-        self.lines.front().and_then(|(_, waiters)| waiters.front()).map(|waiter| waiter.bytes)
-    }
-
-    fn take_next_in_line(&mut self) -> Option<Arc<Waiter>> {
-        let (line, mut waiters) = self.lines.pop_front()?;
-        let next = waiters.pop_front();
-        if !waiters.is_empty() {
-            self.lines.push_back((line, waiters));
-        }
-        next
     }
 }
 
@@ -206,9 +237,9 @@ impl Turn {
     /// held must be gone.
     ///
     /// Errors: more bytes than there are in all.
-    pub(crate) fn renew(&mut self, bytes: u64) -> Result<()> {
+    pub fn renew(&mut self, bytes: u64) -> Result<(), TooManyBytes> {
         if bytes > self.gate.max_bytes {
-            return Err(Error::TooLarge { needed: bytes, limit: self.gate.max_bytes });
+            return Err(TooManyBytes { needed: bytes, limit: self.gate.max_bytes });
         }
         let mut state = self.gate.state.lock();
         state.held_bytes -= self.bytes;
@@ -216,7 +247,7 @@ impl Turn {
         if state.nobody_waits() && self.gate.fits(state.held_bytes, bytes) {
             state.held_bytes += bytes;
         } else {
-            let waiter = state.line_up(self.line, bytes);
+            let waiter = state.line_up(self.line, Waiter { bytes, ..Waiter::default() });
             state.free_threads += 1;
             self.gate.admit(state);
             waiter.wait();
@@ -226,7 +257,7 @@ impl Turn {
     }
 
     /// Gives back the memory, and goes on without any.
-    pub(crate) fn release_bytes(&mut self) {
+    pub fn release_bytes(&mut self) {
         if self.bytes > 0 {
             let mut state = self.gate.state.lock();
             state.held_bytes -= std::mem::take(&mut self.bytes);
@@ -235,7 +266,8 @@ impl Turn {
     }
 
     /// Puts the thread in the line of its query.
-    pub(crate) fn in_line(mut self, line: u64) -> Self {
+    #[must_use]
+    pub fn in_line(mut self, line: Line) -> Self {
         self.line = line;
         self
     }

@@ -10,12 +10,16 @@ fn gate(threads: usize, bytes: u64) -> Arc<Gate> {
 /// Waits until so many threads stand in line.
 fn wait_for_line(gate: &Gate, threads: usize) {
     loop {
-        let in_line: usize = gate.state.lock().lines.iter().map(|(_, line)| line.len()).sum();
+        let in_line = gate.state.lock().lines.len();
         if in_line == threads {
             return;
         }
         thread::yield_now();
     }
+}
+
+fn line(tenant: u64, query: u64) -> Line {
+    Line { tenant, query }
 }
 
 fn is_idle(gate: &Gate) -> bool {
@@ -24,23 +28,24 @@ fn is_idle(gate: &Gate) -> bool {
 }
 
 #[test]
-fn lines_take_turns() {
+fn tenants_take_turns_and_so_do_queries_of_each() {
     let gate = gate(1, 0);
-    let first = gate.enter(9);
+    let first = gate.enter(line(9, 9));
     let order = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for (place, line) in [1, 1, 1, 2, 3, 3].into_iter().enumerate() {
+        let lines = [(1, 1), (1, 1), (1, 2), (1, 3), (2, 4), (3, 5), (3, 5)];
+        for (place, of) in lines.into_iter().enumerate() {
             let (gate, order) = (&gate, &order);
             scope.spawn(move || {
-                let turn = gate.enter(line);
-                order.lock().push(line);
+                let turn = gate.enter(line(of.0, of.1));
+                order.lock().push(of.1);
                 drop(turn);
             });
             wait_for_line(gate, place + 1);
         }
         drop(first);
     });
-    assert_eq!(*order.lock(), [1, 2, 3, 1, 3, 1]);
+    assert_eq!(*order.lock(), [1, 4, 5, 2, 5, 3, 1]);
     assert!(is_idle(&gate));
 }
 
@@ -52,7 +57,7 @@ fn memory_is_shared_and_who_waits_holds_none() {
         for seed in 0..4u64 {
             let (gate, held) = (&gate, &held);
             scope.spawn(move || {
-                let mut turn = gate.enter(seed % 2);
+                let mut turn = gate.enter(line(seed % 2, seed));
                 for round in 0..200u64 {
                     let bytes = (round * 37 + seed * 11) % 101;
                     turn.renew(bytes).unwrap();
@@ -60,6 +65,9 @@ fn memory_is_shared_and_who_waits_holds_none() {
                     assert!(before + bytes as usize <= 100);
                     if round % 7 == 0 {
                         gate.pause(thread::yield_now);
+                    }
+                    if round % 3 == 0 {
+                        gate.give_way(line(seed % 2, seed));
                     }
                     held.fetch_sub(bytes as usize, Ordering::SeqCst);
                     if round % 5 == 0 {
@@ -70,8 +78,8 @@ fn memory_is_shared_and_who_waits_holds_none() {
         }
     });
     assert!(is_idle(&gate));
-    let mut turn = gate.enter(1);
-    assert!(matches!(turn.renew(101), Err(Error::TooLarge { needed: 101, limit: 100 })));
+    let mut turn = gate.enter(line(1, 1));
+    assert_eq!(turn.renew(101), Err(TooManyBytes { needed: 101, limit: 100 }));
     turn.renew(100).unwrap();
 }
 
@@ -80,11 +88,11 @@ fn no_more_threads_work_than_there_are_places() {
     let gate = gate(2, 0);
     let working = AtomicUsize::new(0);
     thread::scope(|scope| {
-        for line in 0..6 {
+        for tenant in 0..6 {
             let (gate, working) = (&gate, &working);
             scope.spawn(move || {
                 for _ in 0..100 {
-                    let _turn = gate.enter(line);
+                    let _turn = gate.enter(line(tenant, 0));
                     assert!(working.fetch_add(1, Ordering::SeqCst) < 2);
                     thread::yield_now();
                     working.fetch_sub(1, Ordering::SeqCst);
@@ -113,13 +121,13 @@ fn helpers_get_what_nobody_waits_for() {
         let weak: Weak<Helper> = Arc::downgrade(&helper);
         weak
     };
-    let (one, two) = (gate.enter(1), gate.enter(1));
+    let (one, two) = (gate.enter(line(1, 1)), gate.enter(line(1, 1)));
     gate.ask_for_help(weak());
     gate.ask_for_help(Weak::<Helper>::new());
     gate.ask_for_help(weak());
     assert!(helper.0.lock().is_empty());
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| drop(gate.enter(2)));
+        let waiting = scope.spawn(|| drop(gate.enter(line(2, 2))));
         wait_for_line(&gate, 1);
         drop(one);
         waiting.join().unwrap();
@@ -131,5 +139,41 @@ fn helpers_get_what_nobody_waits_for() {
         assert_eq!(turns.len(), 2);
     });
     drop(two);
+    assert!(is_idle(&gate));
+}
+
+#[test]
+fn thread_at_work_lets_other_queries_go_first() {
+    let gate = gate(1, 10);
+    let mut turn = gate.enter(line(1, 1));
+    turn.renew(10).unwrap();
+    gate.give_way(line(1, 1));
+    let order = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        // One of the same query, which need not go first, one that wants memory, and one that does not.
+        for (place, (of, bytes)) in
+            [(line(1, 1), 0), (line(2, 2), 5), (line(3, 3), 0)].into_iter().enumerate()
+        {
+            let (gate, order) = (&gate, &order);
+            scope.spawn(move || {
+                let mut turn = gate.enter(of);
+                order.lock().push(of.tenant);
+                turn.renew(bytes).unwrap();
+                order.lock().push(of.tenant * 10);
+            });
+            wait_for_line(gate, place + 1);
+            if place == 0 {
+                gate.give_way(line(1, 1));
+                assert!(order.lock().is_empty());
+            }
+        }
+        // What waits for our memory cannot keep us from going on.
+        while !order.lock().contains(&30) {
+            gate.give_way(line(1, 1));
+        }
+        assert!(!order.lock().contains(&20));
+        drop(turn);
+    });
+    assert!(order.lock().contains(&20));
     assert!(is_idle(&gate));
 }

@@ -1,0 +1,83 @@
+//! Who is next: tenants in turn, of each its queries in turn.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{Line, Waiter};
+
+/// The threads that wait, of tenants, of queries; the next first, none is empty.
+#[derive(Default)]
+pub(super) struct Lines(VecDeque<(u64, VecDeque<OfQuery>)>);
+
+type OfQuery = (u64, VecDeque<Arc<Waiter>>);
+
+impl Lines {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// True if a thread of another query waits.
+    pub(super) fn has_other(&self, line: Line) -> bool {
+        let mut lines = self.0.iter().flat_map(|(tenant, queries)| {
+            queries.iter().map(|(query, _)| Line { tenant: *tenant, query: *query })
+        });
+        lines.any(|other| other != line)
+    }
+
+    pub(super) fn push(&mut self, line: Line, waiter: Arc<Waiter>) {
+        let queries = entry(&mut self.0, line.tenant);
+        entry(queries, line.query).push_back(waiter);
+    }
+
+    pub(super) fn next(&self) -> Option<&Waiter> {
+        let (_, queries) = self.0.front()?;
+        queries.front()?.1.front().map(|waiter| &**waiter)
+    }
+
+    /// Takes the next one; its query is the last of its tenant then, and its tenant the last of all.
+    pub(super) fn take_next(&mut self) -> Option<Arc<Waiter>> {
+        self.take(0, 0, 0)
+    }
+
+    /// Takes the first one that holds memory.
+    pub(super) fn take_first_that_holds(&mut self) -> Option<Arc<Waiter>> {
+        let places = self.0.iter().enumerate().flat_map(|(tenant, (_, queries))| {
+            let of_query = move |(query, (_, waiters)): (usize, &OfQuery)| {
+                let place = waiters.iter().position(|waiter| waiter.holds)?;
+                Some((tenant, query, place))
+            };
+            queries.iter().enumerate().filter_map(of_query)
+        });
+        let (tenant, query, place) = { places }.next()?;
+        self.take(tenant, query, place)
+    }
+
+    fn take(&mut self, tenant: usize, query: usize, place: usize) -> Option<Arc<Waiter>> {
+        let (tenant_number, mut queries) = self.0.remove(tenant)?;
+        let taken = queries.remove(query).and_then(|(number, mut waiters)| {
+            let taken = waiters.remove(place);
+            if !waiters.is_empty() {
+                queries.push_back((number, waiters));
+            }
+            taken
+        });
+        if !queries.is_empty() {
+            self.0.push_back((tenant_number, queries));
+        }
+        taken
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().flat_map(|(_, queries)| queries).map(|(_, waiters)| waiters.len()).sum()
+    }
+}
+
+/// The entry with this number, at the end if there is none.
+fn entry<T: Default>(entries: &mut VecDeque<(u64, T)>, number: u64) -> &mut T {
+    let place = entries.iter().position(|(known, _)| *known == number).unwrap_or_else(|| {
+        entries.push_back((number, T::default()));
+        entries.len() - 1
+    });
+    &mut entries[place].1
+}

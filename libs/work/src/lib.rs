@@ -1,0 +1,17 @@
+//! How much a query may do, when it ends, and whose turn it is: asked by every loop that may take long.
+//!
+//! ```text
+//! async:   Slots    a tenant's next query, once it and all tenants together have room
+//! threads: Gate     which of the queries that were let in work now, tenants in turn, a slice of time each
+//! loops:   tick     cheap; now and then a look at the query's Work: client gone, time over, processor time used up
+//! ```
+
+mod budgets;
+mod gate;
+mod slots;
+mod work;
+
+pub use budgets::{Budget, Budgets};
+pub use gate::{Gate, Help, Line, TooManyBytes, Turn};
+pub use slots::{Full, Slot, SlotLimits, Slots};
+pub use work::{Over, Stop, StopOnDrop, Work, end, is_over, thread_cpu_time, tick};

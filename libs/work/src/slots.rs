@@ -1,0 +1,237 @@
+//! Which queries are let in: so many of a tenant, so many of all, tenants in turn.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+/// Bounds of [`Slots`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotLimits {
+    /// Of a tenant at a time; one at least.
+    pub per_tenant: usize,
+    /// Of all tenants at a time; as many as of one at least. More than that leaves room for the first query of another.
+    pub total: usize,
+    /// Of a tenant in line; further ones are refused.
+    pub waiting_per_tenant: usize,
+}
+
+/// Not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// Too many of the tenant wait.
+    #[error("{limit} queries of the tenant wait already")]
+    Tenant {
+        /// How many may.
+        limit: usize,
+    },
+    /// Nobody is let in any more.
+    #[error("no further queries are run")]
+    Closed,
+}
+
+/// Room for queries. Cheap to clone; clones are the same.
+#[derive(Debug, Clone)]
+pub struct Slots {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    limits: SlotLimits,
+    state: Mutex<State>,
+}
+
+type Line = VecDeque<oneshot::Sender<Slot>>;
+
+#[derive(Debug, Default)]
+struct State {
+    running: HashMap<u64, usize>,
+    total: usize,
+    /// Tenants that wait, the next first; none is empty.
+    lines: VecDeque<(u64, Line)>,
+    closed: bool,
+}
+
+/// Room for one query; given back when it is dropped.
+#[derive(Debug)]
+pub struct Slot {
+    shared: Arc<Shared>,
+    tenant: u64,
+}
+
+impl Slots {
+    /// All free.
+    pub fn new(limits: SlotLimits) -> Self {
+        let per_tenant = limits.per_tenant.max(1);
+        let limits = SlotLimits { per_tenant, total: limits.total.max(per_tenant), ..limits };
+        Self { shared: Arc::new(Shared { limits, state: Mutex::default() }) }
+    }
+
+    /// Waits for a slot. Who drops the future leaves the line. `tenant`: as in [`Line`](crate::Line).
+    ///
+    /// Errors: too many of the tenant wait, or nobody is let in any more.
+    pub async fn enter(&self, tenant: u64) -> Result<Slot, Full> {
+        let (sender, receiver) = oneshot::channel();
+        self.shared.line_up(tenant, sender)?;
+        self.shared.admit();
+        receiver.await.map_err(|_| Full::Closed)
+    }
+
+    /// Queries that were let in and did not end.
+    pub fn running(&self) -> usize {
+        self.shared.state.lock().total
+    }
+
+    /// Lets nobody in any more, and sends those in line away.
+    pub fn close(&self) {
+        let mut state = self.shared.state.lock();
+        state.closed = true;
+        drop(std::mem::take(&mut state.lines));
+    }
+}
+
+impl Shared {
+    fn line_up(&self, tenant: u64, sender: oneshot::Sender<Slot>) -> Result<(), Full> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Full::Closed);
+        }
+        let Some((_, line)) = state.lines.iter_mut().find(|(number, _)| *number == tenant) else {
+            state.lines.push_back((tenant, VecDeque::from([sender])));
+            return Ok(());
+        };
+        let limit = self.limits.waiting_per_tenant;
+        if line.len() >= limit {
+            line.retain(|waiting| !waiting.is_closed());
+        }
+        if line.len() >= limit {
+            return Err(Full::Tenant { limit });
+        }
+        line.push_back(sender);
+        Ok(())
+    }
+
+    /// Hands out what is free, without the lock: a slot whose taker is gone comes back.
+    fn admit(self: &Arc<Self>) {
+        while let Some((sender, slot)) = self.next() {
+            drop(sender.send(slot));
+        }
+    }
+
+    fn next(self: &Arc<Self>) -> Option<(oneshot::Sender<Slot>, Slot)> {
+        let mut state = self.state.lock();
+        if state.total >= self.limits.total {
+            return None;
+        }
+        // Else a slot for each of them would come back, one within the other.
+        state.lines.retain_mut(|(_, line)| {
+            while line.front().is_some_and(oneshot::Sender::is_closed) {
+                line.pop_front();
+            }
+            !line.is_empty()
+        });
+        let has_room = |state: &State, tenant: &u64| {
+            state.running.get(tenant).is_none_or(|&count| count < self.limits.per_tenant)
+        };
+        let place = state.lines.iter().position(|(tenant, _)| has_room(&state, tenant))?;
+        let (tenant, mut line) = state.lines.remove(place)?;
+        let sender = line.pop_front()?;
+        if !line.is_empty() {
+            state.lines.push_back((tenant, line));
+        }
+        *state.running.entry(tenant).or_default() += 1;
+        state.total += 1;
+        drop(state);
+        Some((sender, Slot { shared: Arc::clone(self), tenant }))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        {
+            let mut state = self.shared.state.lock();
+            state.total -= 1;
+            match state.running.get_mut(&self.tenant) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(state.running.remove(&self.tenant)),
+            }
+        }
+        self.shared.admit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::Future;
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
+    fn slots(per_tenant: usize, total: usize) -> Slots {
+        Slots::new(SlotLimits { per_tenant, total, waiting_per_tenant: 1_000 })
+    }
+
+    fn poll<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
+        match future.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
+    }
+
+    fn enter(slots: &Slots, tenant: u64) -> Option<Slot> {
+        poll(pin!(slots.enter(tenant)))?.ok()
+    }
+
+    #[test]
+    fn first_query_of_another_tenant_does_not_wait_for_a_thousand() {
+        let slots = slots(2, 3);
+        let running: Vec<_> = (0..2).map(|_| enter(&slots, 1).unwrap()).collect();
+        let mut waiting: Vec<_> = (0..998).map(|_| Box::pin(slots.enter(1))).collect();
+        assert!(waiting.iter_mut().all(|it| poll(it.as_mut()).is_none()));
+        let other = enter(&slots, 2).unwrap();
+        assert_eq!(slots.running(), 3);
+        let mut next = pin!(slots.enter(2));
+        assert!(poll(next.as_mut()).is_none());
+        drop(other);
+        assert!(poll(next.as_mut()).is_some(), "the tenant with the most has as many as it may");
+        drop(running);
+    }
+
+    #[test]
+    fn tenants_take_turns_and_a_slot_whose_taker_left_goes_to_the_next() {
+        let slots = slots(1, 1);
+        let first = enter(&slots, 1).unwrap();
+        let mut of_a = Box::pin(slots.enter(1));
+        let mut gone = Box::pin(slots.enter(2));
+        let mut of_c = Box::pin(slots.enter(3));
+        assert!(poll(of_a.as_mut()).is_none());
+        assert!(poll(gone.as_mut()).is_none() && poll(of_c.as_mut()).is_none());
+        drop(gone);
+        drop(first);
+        let slot = poll(of_a.as_mut()).unwrap().unwrap();
+        assert!(poll(of_c.as_mut()).is_none());
+        drop(slot);
+        drop(poll(of_c.as_mut()).unwrap().unwrap());
+        assert_eq!(slots.running(), 0);
+        assert!(slots.shared.state.lock().running.is_empty());
+    }
+
+    #[test]
+    fn line_is_bounded_and_ends_when_closed() {
+        let slots = Slots::new(SlotLimits { per_tenant: 0, total: 0, waiting_per_tenant: 1 });
+        let held = enter(&slots, 1).unwrap();
+        let mut waiting = Box::pin(slots.enter(1));
+        assert!(poll(waiting.as_mut()).is_none());
+        let refused = poll(pin!(slots.enter(1))).unwrap();
+        assert_eq!(refused.unwrap_err(), Full::Tenant { limit: 1 });
+        drop(waiting);
+        let mut waiting = Box::pin(slots.enter(1));
+        assert!(poll(waiting.as_mut()).is_none());
+        slots.close();
+        assert_eq!(poll(waiting.as_mut()).unwrap().unwrap_err(), Full::Closed);
+        assert_eq!(poll(pin!(slots.enter(2))).unwrap().unwrap_err(), Full::Closed);
+        drop(held);
+    }
+}

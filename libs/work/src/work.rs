@@ -1,0 +1,364 @@
+//! A query at work on threads of this process, and what its loops ask.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::budgets::Budget;
+
+/// Units of work between two looks: some ten to a hundred microseconds of short steps.
+const UNITS_PER_LOOK: u32 = 1 << 13;
+/// Processor time after which a thread lets others go first.
+const SLICE: Duration = Duration::from_millis(10);
+
+thread_local! {
+    /// Units that are left until the next look; 0 once the work is over.
+    static LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
+    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+}
+
+/// Why a query does not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Over {
+    /// Nobody waits for the answer.
+    #[error("context canceled")]
+    Cancelled,
+    /// Its time is over.
+    #[error("context deadline exceeded")]
+    Deadline,
+    /// It used up what it may use of the processors.
+    #[error(
+        "the query needs more than {limit:?} of processor time in one process (limit: max_query_cpu_time of query_frontend or of the tenant); ask for a shorter range or a simpler query"
+    )]
+    CpuTime {
+        /// What it may use.
+        limit: Duration,
+    },
+    /// A regular expression on a long text.
+    #[error(
+        "a regular expression of the query needs more than {limit} steps for a text of {bytes} bytes (limit: size of its program times length of the text); ask with a shorter expression"
+    )]
+    RegexSteps {
+        /// Of the text.
+        bytes: usize,
+        /// Most steps.
+        limit: u64,
+    },
+}
+
+/// Seen by all threads of a query.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+/// Held by who waits for a query: stops it when dropped.
+#[derive(Debug)]
+pub struct StopOnDrop(Stop);
+
+impl Stop {
+    /// A stop and its guard.
+    pub fn new() -> (Self, StopOnDrop) {
+        let stop = Self::default();
+        (stop.clone(), StopOnDrop(stop))
+    }
+
+    /// Nobody waits any more.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// True once nobody waits for the answer; what is answered then is not read.
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// What bounds a query. Clones are of the same.
+#[derive(Clone, Default)]
+pub struct Work {
+    stops: Vec<Stop>,
+    deadline: Option<Instant>,
+    budget: Option<Arc<Budget>>,
+    /// Called now and then by a thread that worked for a while: others may go first.
+    give_way: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Work")
+            .field("stops", &self.stops)
+            .field("deadline", &self.deadline)
+            .field("budget", &self.budget)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The work of a thread.
+struct Current {
+    work: Work,
+    over: Option<Over>,
+    /// Processor time of the thread that is counted already.
+    counted: Duration,
+    slice_began: Duration,
+}
+
+impl Work {
+    /// Ends when this is stopped, too.
+    #[must_use]
+    pub fn stopped_by(mut self, stop: Stop) -> Self {
+        self.stops.push(stop);
+        self
+    }
+
+    /// Ends at this time, too.
+    #[must_use]
+    pub fn until(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = [self.deadline, deadline].into_iter().flatten().min();
+        self
+    }
+
+    /// Counts its processor time here, and ends when that is used up.
+    #[must_use]
+    pub fn within(mut self, budget: Option<Arc<Budget>>) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// Lets others go first, now and then, by calling this.
+    #[must_use]
+    pub fn giving_way(mut self, give_way: impl Fn() + Send + Sync + 'static) -> Self {
+        self.give_way = Some(Arc::new(give_way));
+        self
+    }
+
+    /// Runs something as this work: its loops end early once the work is over. What they make then is not whole, so it
+    /// is not returned.
+    ///
+    /// Errors: why it was over.
+    pub fn run<T>(&self, run: impl FnOnce() -> T) -> Result<T, Over> {
+        let now = thread_cpu_time();
+        let current = Current { work: self.clone(), over: None, counted: now, slice_began: now };
+        let outer = Outer(CURRENT.replace(Some(current)), LEFT.replace(0));
+        if let Some(over) = look_at_current() {
+            return Err(over);
+        }
+        let result = run();
+        let over = CURRENT.with_borrow_mut(|current| {
+            let current = current.as_mut()?;
+            current.count();
+            current.over
+        });
+        drop(outer);
+        over.map_or(Ok(result), Err)
+    }
+
+    fn state(&self) -> Option<Over> {
+        if self.stops.iter().any(Stop::is_stopped) {
+            return Some(Over::Cancelled);
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Some(Over::Deadline);
+        }
+        self.budget.as_ref().and_then(|budget| budget.over())
+    }
+}
+
+impl Current {
+    /// Adds what the thread used of its processor since the last time.
+    fn count(&mut self) {
+        let now = thread_cpu_time();
+        if let Some(budget) = &self.work.budget {
+            budget.add(now.saturating_sub(self.counted));
+        }
+        self.counted = now;
+    }
+
+    fn look(&mut self) -> Option<Over> {
+        if self.over.is_none() {
+            self.count();
+            self.over = self.work.state();
+        }
+        if self.over.is_none()
+            && self.counted.saturating_sub(self.slice_began) >= SLICE
+            && let Some(give_way) = &self.work.give_way
+        {
+            give_way();
+            // Waiting takes no processor time, but the answer may be unwanted by now.
+            self.slice_began = self.counted;
+            self.over = self.work.state();
+        }
+        self.over
+    }
+}
+
+/// What the thread worked on before.
+struct Outer(Option<Current>, u32);
+
+impl Drop for Outer {
+    fn drop(&mut self) {
+        if let Some(current) = &mut self.0 {
+            // The inner work counted its own time.
+            current.counted = thread_cpu_time();
+        }
+        CURRENT.set(self.0.take());
+        LEFT.set(self.1);
+    }
+}
+
+/// Tells the work of this thread that a loop took so many short steps: about a nanosecond to ten each. True once the
+/// work is over: what is computed is not wanted, and the loop may end or skip what takes long. A thread without work
+/// goes on for ever.
+#[inline]
+pub fn tick(units: u32) -> bool {
+    LEFT.with(|left| match left.get().checked_sub(units) {
+        Some(rest) if rest > 0 => {
+            left.set(rest);
+            false
+        }
+        _ => look_at_current().is_some(),
+    })
+}
+
+/// True once the work of this thread is over; looks at once.
+pub fn is_over() -> bool {
+    look_at_current().is_some()
+}
+
+/// Ends the work of this thread for a reason that its loops find.
+pub fn end(why: Over) {
+    CURRENT.with_borrow_mut(|current| {
+        if let Some(current) = current {
+            current.over.get_or_insert(why);
+            LEFT.set(0);
+        }
+    });
+}
+
+#[cold]
+fn look_at_current() -> Option<Over> {
+    CURRENT.with_borrow_mut(|current| {
+        let Some(current) = current else {
+            LEFT.set(u32::MAX);
+            return None;
+        };
+        let over = current.look();
+        LEFT.set(if over.is_some() { 0 } else { UNITS_PER_LOOK });
+        over
+    })
+}
+
+/// Processor time that this thread has used.
+pub fn thread_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budgets::Budgets;
+    use std::sync::atomic::AtomicUsize;
+
+    /// Steps until the work is over; far too many if it never is.
+    fn spin() -> u64 {
+        (0..2_000_000_000).find(|_| tick(1)).unwrap_or(u64::MAX)
+    }
+
+    #[test]
+    fn thread_without_work_goes_on() {
+        assert!(!(0..100).any(|_| tick(u32::MAX)));
+        assert!(!is_over());
+        end(Over::Cancelled);
+        assert!(!is_over());
+    }
+
+    #[test]
+    fn work_ends_when_nobody_waits_for_it() {
+        let (stop, guard) = Stop::new();
+        let work = Work::default().stopped_by(Stop::default()).stopped_by(stop);
+        assert_eq!(work.run(|| 7), Ok(7));
+        let result = work.run(|| {
+            assert!(!is_over());
+            drop(guard);
+            spin()
+        });
+        assert_eq!(result, Err(Over::Cancelled));
+        assert_eq!(work.run(|| panic!("is not run")), Err::<(), _>(Over::Cancelled));
+        assert!(!is_over(), "the thread has no work any more");
+    }
+
+    #[test]
+    fn work_ends_at_its_deadline() {
+        let started = Instant::now();
+        let soon = Some(started + Duration::from_millis(20));
+        let work = Work::default().until(Some(started + Duration::from_secs(600))).until(soon);
+        assert_eq!(work.until(None).run(spin), Err(Over::Deadline));
+        assert!(started.elapsed() >= Duration::from_millis(20));
+    }
+
+    #[test]
+    fn processor_time_of_all_threads_of_a_query_is_counted_together() {
+        let limit = Duration::from_millis(40);
+        let budgets = Budgets::default();
+        let budget = budgets.of(1, limit);
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let run = || Work::default().within(budgets.of(1, limit)).run(spin);
+            let threads = [scope.spawn(run), scope.spawn(run)];
+            threads.map(|thread| thread.join().unwrap()).into()
+        });
+        assert_eq!(results, vec![Err(Over::CpuTime { limit }); 2]);
+        let used = budget.unwrap().used();
+        assert!(used > limit && used < limit * 20, "{used:?}");
+    }
+
+    #[test]
+    fn inner_work_ends_alone_and_counts_its_own_time() {
+        let (stop, _guard) = Stop::new();
+        let outer = Work::default().stopped_by(stop);
+        let result = outer.run(|| {
+            let (stop, guard) = Stop::new();
+            drop(guard);
+            let inner = Work::default().stopped_by(stop).run(|| 1);
+            assert_eq!(inner, Err(Over::Cancelled));
+            is_over()
+        });
+        assert_eq!(result, Ok(false));
+    }
+
+    #[test]
+    fn loop_that_ends_the_work_names_the_reason() {
+        let why = Over::RegexSteps { bytes: 3, limit: 2 };
+        let result = Work::default().run(|| {
+            end(why);
+            end(Over::Cancelled);
+            assert!(tick(1));
+        });
+        assert_eq!(result, Err(why));
+        assert!(why.to_string().contains("needs more than 2 steps"));
+    }
+
+    #[test]
+    fn long_work_gives_way_again_and_again() {
+        let times = Arc::new(AtomicUsize::new(0));
+        let (counted, (stop, guard)) = (Arc::clone(&times), Stop::new());
+        let guard = parking_lot::Mutex::new(Some(guard));
+        let work = Work::default().stopped_by(stop).giving_way(move || {
+            if counted.fetch_add(1, Ordering::Relaxed) == 2 {
+                guard.lock().take();
+            }
+        });
+        assert_eq!(work.run(spin), Err(Over::Cancelled));
+        assert_eq!(times.load(Ordering::Relaxed), 3);
+    }
+}

@@ -1,0 +1,83 @@
+//! Queries at work: how many of a tenant and of all, on which threads, and until when.
+
+use std::{fmt, sync::Arc, thread::available_parallelism};
+
+use tactus_rpc::QueryContext;
+use tactus_telemetry::metrics::{Kind, Registry};
+use tactus_work::{Gate, Line, Over, SlotLimits, Slots, Stop};
+use tonic::Status;
+
+use crate::ingester::Ingester;
+
+/// Tenants that can have as many queries at work as each may. Most of their threads wait for their turn.
+const TENANTS_AT_WORK: usize = 8;
+/// Queries of a tenant that wait; query-frontends have fewer.
+const WAITING_PER_TENANT: usize = 10_000;
+
+/// Room for queries, and turns of those that have it.
+pub(crate) struct Queries {
+    slots: Slots,
+    gate: Arc<Gate>,
+}
+
+impl fmt::Debug for Queries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queries").field("running", &self.slots.running()).finish_non_exhaustive()
+    }
+}
+
+impl Queries {
+    /// For so many queries of a tenant at a time, on as many threads as there are processors.
+    pub(crate) fn new(per_tenant: usize, registry: &Registry) -> Self {
+        let slots = Slots::new(SlotLimits {
+            per_tenant,
+            total: per_tenant.saturating_mul(TENANTS_AT_WORK),
+            waiting_per_tenant: WAITING_PER_TENANT,
+        });
+        let threads = available_parallelism().map_or(1, usize::from);
+        let running = slots.clone();
+        registry.register_collector(move |out| {
+            let help = "Queries that the ingester works on.";
+            out.family("tactus_ingester_queries_running", help, Kind::Gauge);
+            out.sample(&[], running.running() as f64);
+        });
+        Self { slots, gate: Arc::new(Gate::new(threads, u64::MAX)) }
+    }
+}
+
+impl Ingester {
+    /// Runs a query away from the threads that serve connections, when it is its turn and until nobody waits for it.
+    ///
+    /// Errors: nobody waits, its time is over, or it takes more than it may.
+    pub(crate) async fn query<R: Send + 'static>(
+        &self,
+        tenant: &str,
+        context: QueryContext,
+        run: impl FnOnce(&Ingester) -> R + Send + 'static,
+    ) -> Result<R, Status> {
+        let ingester = self.handle()?;
+        let (stop, _stop_on_drop) = Stop::new();
+        let line = Line::of(tenant, &[&context.query.to_string()]);
+        let gate = Arc::clone(&self.queries.gate);
+        let giving_way = Arc::clone(&gate);
+        let work = context.work().stopped_by(stop).giving_way(move || giving_way.give_way(line));
+        let slot = self.queries.slots.enter(line.tenant).await;
+        let slot = slot.map_err(|full| Status::unavailable(full.to_string()))?;
+        let task = tokio::task::spawn_blocking(move || {
+            // Taken until the thread is free, not until the caller lost interest.
+            let _slot = slot;
+            let _turn = gate.enter(line);
+            work.run(|| run(&ingester))
+        });
+        task.await.map_err(|_| Status::internal("query failed"))?.map_err(status_of)
+    }
+}
+
+fn status_of(over: Over) -> Status {
+    let text = over.to_string();
+    match over {
+        Over::Cancelled => Status::cancelled(text),
+        Over::Deadline => Status::deadline_exceeded(text),
+        _ => Status::resource_exhausted(text),
+    }
+}
