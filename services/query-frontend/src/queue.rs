@@ -137,6 +137,15 @@ pub(crate) async fn as_query<T>(
     QUERY.scope(Query { deadline, context }, query).await
 }
 
+/// The query of this task; nothing is known outside of one.
+pub(crate) fn current_query() -> QueryContext {
+    let query = QUERY.try_with(|query| *query).ok();
+    query.map_or_else(QueryContext::default, |query| QueryContext {
+        deadline: query.deadline.map(Instant::into_std),
+        ..query.context
+    })
+}
+
 impl JobQueue {
     /// A queue without workers.
     pub fn new(settings: QueueSettings, registry: &Registry) -> Self {
