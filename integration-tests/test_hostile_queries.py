@@ -13,8 +13,8 @@ from harness.waiting import eventually
 HOSTILE = {"X-Scope-OrgID": "hostile"}
 HONEST = {"X-Scope-OrgID": "honest"}
 # On a quiet machine with a release build searches take some milliseconds; a test machine may have other things to do.
-MOST_SECONDS_OF_A_SEARCH = 8.0
-MOST_SECONDS_AFTER_THE_CLIENT = 8.0
+MOST_SECONDS_OF_A_SEARCH = 5.0
+MOST_SECONDS_AFTER_THE_CLIENT = 5.0
 RUNNING = "tactus_ingester_queries_running"
 
 # Each of its matches takes a step for nearly each of its states and byte of a text.
@@ -25,7 +25,7 @@ EXPENSIVE = [
     f'{{ (.a =~ "{SLOW_PATTERN}") = true }}',
     "{ } | by(.a) | by(span:id) | count() > 0",
     "{ } >> { } >> { } >> { }",
-    "{ " + " || ".join(f'.a =~ ".*{i}[xyz]+.*"' for i in range(1000)) + " }",
+    "{ " + " || ".join(f'.a = "{i}"' for i in range(1000)) + " }",
 ]
 EXPENSIVE_METRICS = [
     "{ } | quantile_over_time(duration, .5, .9, .99) by (.a, span:id)",
@@ -164,7 +164,7 @@ def test_query_beyond_its_budget_is_refused_with_the_limit(servers, limit, statu
     assert search(server, HOSTILE, '{ .a =~ "[ab]{10}.*" }').status_code == 200
 
 
-def test_pattern_that_repeats_too_often_is_refused_before_it_runs(servers):
+def test_pattern_that_repeats_too_often_is_refused_before_it_runs_and_nesting_is_cheap(servers):
     server = start(servers)
     for query, text in [
         ('{ .a =~ "(a{1,100}){1,50}b" }', "repeats something 5000 times"),
@@ -174,5 +174,5 @@ def test_pattern_that_repeats_too_often_is_refused_before_it_runs(servers):
         assert response.status_code == 400 and text in response.text, response.text
     began = time.monotonic()
     response = search(server, HOSTILE, "{ " + "(" * 10_000 + ".a = 1" + ")" * 10_000 + " }")
-    assert response.status_code == 400, response.status_code
+    assert response.status_code == 200, response.text
     assert time.monotonic() - began < 5
