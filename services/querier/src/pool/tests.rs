@@ -1,5 +1,3 @@
-use std::sync::atomic::AtomicBool;
-
 use super::*;
 
 const LONG: JobOptions = JobOptions {
