@@ -83,7 +83,10 @@ def sources():
 
 
 def routes_of_the_code():
+    # The port of tactusctl's checker is no service's: docs/tactusctl.md has it.
     for file, text in sources():
+        if file.startswith("services/tactusctl/"):
+            continue
         for path in re.findall(r'\.route\(\s*(&\w+|"[^"]*"),', text):
             yield file, SPELLED.get(path.strip('"'), path.strip('"'))
 

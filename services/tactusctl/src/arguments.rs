@@ -1,5 +1,6 @@
 //! The command line.
 
+pub(crate) mod check;
 mod migrate;
 
 use std::path::PathBuf;
@@ -69,6 +70,8 @@ pub(crate) enum Command {
     /// Ask a running server
     #[command(subcommand)]
     Api(Api),
+    /// Write traces of known content to a running server and read them back; exit code 3 if something is missing or wrong
+    Check(Box<check::Check>),
     /// Make lines for the file of callers (auth.users_file)
     #[command(subcommand)]
     Auth(Auth),

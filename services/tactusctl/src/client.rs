@@ -33,6 +33,16 @@ impl Answer {
     }
 }
 
+/// A header of the command line, `NAME: VALUE`. Errors: it is not of that form.
+pub(crate) fn header(text: &str) -> Result<(HeaderName, HeaderValue)> {
+    let wrong = || Error::Usage("--header: not of the form 'NAME: VALUE'".to_owned());
+    let (name, value) = text.split_once(':').ok_or_else(wrong)?;
+    let name = HeaderName::try_from(name.trim()).map_err(|_| wrong())?;
+    let mut value = HeaderValue::try_from(value.trim()).map_err(|_| wrong())?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
 /// A connection to a server.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -51,11 +61,7 @@ impl Client {
             headers.insert(ORG_ID, tenant);
         }
         for header in &server.headers {
-            let wrong = || Error::Usage("--header: not of the form 'NAME: VALUE'".to_owned());
-            let (name, value) = header.split_once(':').ok_or_else(wrong)?;
-            let name = HeaderName::try_from(name.trim()).map_err(|_| wrong())?;
-            let mut value = HeaderValue::try_from(value.trim()).map_err(|_| wrong())?;
-            value.set_sensitive(true);
+            let (name, value) = self::header(header)?;
             headers.append(name, value);
         }
         let url = server.url.trim_end_matches('/').to_owned();

@@ -6,6 +6,7 @@ mod auth;
 mod block;
 mod blocks;
 mod change;
+mod check;
 mod migrate;
 mod rewrite;
 mod tenants;
@@ -45,6 +46,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Outcome> {
         Command::Delete(command) => change::delete(&bucket().await?, &command, &output).await?,
         Command::Redact(command) => change::redact(&bucket().await?, &command, &output).await?,
         Command::Api(command) => api::run(command, &output).await?,
+        Command::Check(command) => return check::run(&command, &output).await,
         Command::Auth(command) => auth::run(&command, &output)?,
         Command::Migrate(command) => return migrate::run(&command, &global),
         Command::Completion { shell } => {

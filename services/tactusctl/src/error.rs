@@ -47,6 +47,9 @@ pub(crate) enum Error {
     /// The server cannot be reached.
     #[error("ask {url}")]
     Request { url: String, source: reqwest::Error },
+    /// The server does not take a trace.
+    #[error("push to {url}")]
+    Push { url: String, source: crate::check::server::Failure },
     /// An answer that is not what the API promises.
     #[error("the answer is not understood: {0}")]
     Malformed(String),

@@ -7,6 +7,7 @@
 mod arguments;
 mod bucket;
 mod building;
+mod check;
 mod client;
 mod command;
 mod error;
@@ -23,7 +24,8 @@ use tactus_telemetry::error_text;
 use arguments::Arguments;
 use error::{Error, Result};
 
-/// The exit code of a `verify` that found damage which is still there, and of a `migrate` with something to look at.
+/// The exit code of a `verify` that found damage which is still there, of a `check` that did not find what it wrote, and of a
+/// `migrate` with something to look at.
 const EXIT_DAMAGE: u8 = 3;
 /// The exit code of a `migrate` of what Tactus does not start with.
 const EXIT_REFUSED: u8 = 4;
@@ -33,7 +35,7 @@ const EXIT_REFUSED: u8 = 4;
 pub(crate) enum Outcome {
     /// Nothing wrong.
     Fine,
-    /// Blocks that are damaged, or keys that somebody must look at.
+    /// Blocks that are damaged, traces that are missing, or keys that somebody must look at.
     Damage,
     /// Keys that stop a start.
     Refused,

@@ -1,0 +1,175 @@
+//! What the checker counts.
+
+use std::time::Duration;
+
+use tactus_telemetry::metrics::{
+    Counter, CounterVec, GaugeVec, HistogramVec, Registry, exponential_buckets,
+};
+
+use super::queries::{Problem, Query};
+use super::server::Failure;
+
+/// What happened to a slot or a look at it that was passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Skipped {
+    /// Not written: a push took longer than the interval, or the server refused or did not answer.
+    Push,
+    /// Not looked at: queries took longer than the interval, or the server did not answer.
+    Check,
+}
+
+/// Tempo's names for what its checker counts, so that its alert works, and ours for the rest.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    checks: Counter,
+    errors: CounterVec<1>,
+    results: CounterVec<3>,
+    pushes: CounterVec<2>,
+    push_seconds: HistogramVec<1>,
+    query_seconds: HistogramVec<2>,
+    found_seconds: HistogramVec<1>,
+    skipped: CounterVec<1>,
+    known: GaugeVec<1>,
+    oldest: GaugeVec<1>,
+}
+
+impl Metrics {
+    pub(crate) fn new(registry: &Registry) -> Self {
+        let metrics = Self {
+            checks: registry.counter("tempo_vulture_trace_total", "Questions about traces that were asked."),
+            errors: registry.counter_vec(
+                "tempo_vulture_trace_error_total",
+                "Questions about traces without the right answer, by what is wrong.",
+                ["error"],
+            ),
+            results: registry.counter_vec(
+                "tactus_check_results_total",
+                "Questions about traces, by age of the trace, kind of query, and whether the answer was right.",
+                ["age", "query", "result"],
+            ),
+            pushes: registry.counter_vec(
+                "tactus_check_pushes_total",
+                "Traces and second parts of traces sent, by what the server said.",
+                ["endpoint", "outcome"],
+            ),
+            push_seconds: registry.histogram_vec(
+                "tactus_check_push_duration_seconds",
+                "Time until a push is acknowledged, or is not.",
+                ["endpoint"],
+                &exponential_buckets(0.001, 2.0, 15),
+            ),
+            query_seconds: registry.histogram_vec(
+                "tactus_check_query_duration_seconds",
+                "Time until a query is answered, or is not.",
+                ["endpoint", "query"],
+                &exponential_buckets(0.001, 2.0, 15),
+            ),
+            found_seconds: registry.histogram_vec(
+                "tactus_check_found_seconds",
+                "Time from the acknowledgement of a trace until it is found in full.",
+                ["query"],
+                &exponential_buckets(0.005, 2.0, 14),
+            ),
+            skipped: registry.counter_vec(
+                "tactus_check_skipped_total",
+                "Traces that were not written, and looks at traces that were not taken, for want of time.",
+                ["what"],
+            ),
+            known: registry.gauge_vec(
+                "tactus_check_known_traces",
+                "Traces within the retention that the server has acknowledged.",
+                ["tenant"],
+            ),
+            oldest: registry.gauge_vec(
+                "tactus_check_oldest_known_timestamp_seconds",
+                "Unix time of the oldest trace that is known to be there.",
+                ["tenant"],
+            ),
+        };
+        // An alert on a rate misses the first error of a series that did not exist.
+        for error in Problem::LABELS {
+            metrics.errors.with([error]);
+        }
+        for what in [Skipped::Push, Skipped::Check] {
+            metrics.skipped(what, 0);
+        }
+        metrics
+    }
+
+    /// Shows the addresses before they are used.
+    pub(crate) fn announce(&self, push_url: &str) {
+        for outcome in ["accepted", "refused", "failed"] {
+            self.pushes.with([push_url, outcome]);
+        }
+    }
+
+    pub(crate) fn pushed(&self, url: &str, outcome: &Result<(), Failure>, time: Duration) {
+        let label = match outcome {
+            Ok(()) => "accepted",
+            Err(Failure::Refused(_)) => "refused",
+            Err(Failure::Failed(_)) => "failed",
+        };
+        self.pushes.with([url, label]).inc();
+        self.push_seconds.with([url]).observe_duration(time);
+    }
+
+    pub(crate) fn queried(&self, url: &str, query: Query, time: Duration) {
+        self.query_seconds.with([url, query.label()]).observe_duration(time);
+    }
+
+    /// The answer to a question about a trace of an age.
+    pub(crate) fn checked(&self, age: &str, query: Query, problem: Option<&Problem>) {
+        self.checks.inc();
+        let result = problem.map_or("correct", |problem| problem.label(query));
+        self.results.with([age, query.label(), result]).inc();
+        if problem.is_some() {
+            self.errors.with([result]).inc();
+        }
+    }
+
+    pub(crate) fn found(&self, query: Query, time: Duration) {
+        self.found_seconds.with([query.label()]).observe_duration(time);
+    }
+
+    pub(crate) fn skipped(&self, what: Skipped, count: u64) {
+        let label = match what {
+            Skipped::Push => "push",
+            Skipped::Check => "check",
+        };
+        self.skipped.with([label]).inc_by(count);
+    }
+
+    /// `oldest`: since 1970; none while nothing is known.
+    pub(crate) fn known(&self, tenant: &str, traces: u64, oldest: Option<Duration>) {
+        self.known.with([tenant]).set(traces as f64);
+        if let Some(oldest) = oldest {
+            self.oldest.with([tenant]).set(oldest.as_secs_f64());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_shown_before_there_are_any() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry);
+        let page = registry.encode();
+        assert!(page.contains("tempo_vulture_trace_total 0\n"), "{page}");
+        for label in Problem::LABELS {
+            assert!(
+                page.contains(&format!("tempo_vulture_trace_error_total{{error=\"{label}\"}} 0\n"))
+            );
+        }
+        metrics.checked("10s", Query::Search, Some(&Problem::NotFound));
+        metrics.checked("10s", Query::Search, None);
+        let page = registry.encode();
+        assert!(page.contains("tempo_vulture_trace_total 2\n"));
+        assert!(page.contains("tempo_vulture_trace_error_total{error=\"notfound_search\"} 1\n"));
+        let result =
+            "tactus_check_results_total{age=\"10s\",query=\"search\",result=\"correct\"} 1\n";
+        assert!(page.contains(result), "{page}");
+    }
+}

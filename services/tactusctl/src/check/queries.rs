@@ -1,0 +1,182 @@
+//! The four questions about a trace.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use form_urlencoded::Serializer;
+use http::HeaderValue;
+
+use super::compare;
+use super::content::{CheckTrace, ROOT_NAME};
+use super::metrics::Metrics;
+use super::server::{Failure, QueryServer};
+
+const PROTOBUF: &str = "application/protobuf";
+const JSON: &str = "application/json";
+/// Seconds before and after a trace that a query looks at.
+const MARGIN_SECONDS: u64 = 120;
+
+/// A way to ask for a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Query {
+    /// The whole trace by its id.
+    ById,
+    /// A search by tags.
+    Search,
+    /// A search by TraceQL for spans below the root.
+    TraceQl,
+    /// How many spans each service has, by TraceQL.
+    Metrics,
+}
+
+impl Query {
+    pub(crate) const ALL: [Self; 4] = [Self::ById, Self::Search, Self::TraceQl, Self::Metrics];
+
+    /// Value of the label `query`.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::ById => "by_id",
+            Self::Search => "search",
+            Self::TraceQl => "traceql",
+            Self::Metrics => "metrics",
+        }
+    }
+
+    fn path(self, trace: &CheckTrace) -> (String, &'static str) {
+        let seconds = trace.start_unix_nanos / 1_000_000_000;
+        let (start, end) = (seconds.saturating_sub(MARGIN_SECONDS), seconds + MARGIN_SECONDS);
+        let mut parameters = Serializer::new(String::new());
+        parameters.append_pair("start", &start.to_string()).append_pair("end", &end.to_string());
+        let key = &trace.key;
+        let (path, accept) = match self {
+            Self::ById => (format!("/api/v2/traces/{}", trace.id.to_hex()), PROTOBUF),
+            Self::Search => {
+                parameters.append_pair("tags", &format!("check.key={key}"));
+                parameters.append_pair("limit", "10");
+                ("/api/search".to_owned(), JSON)
+            }
+            Self::TraceQl => {
+                let ratio = trace.searched_ratio();
+                let spans = format!("span.check.ratio >= {ratio:.3}");
+                // A search sees a block at a time: relations between two of them it does not know until they are merged.
+                let query = match trace.is_divided {
+                    true => format!(
+                        "{{ span.check.key = \"{key}\" && span.check.index > 0 && {spans} }}"
+                    ),
+                    false => {
+                        format!(
+                            "{{ name = \"{ROOT_NAME}\" && span.check.key = \"{key}\" }} >> {{ {spans} }}"
+                        )
+                    }
+                };
+                parameters.append_pair("q", &query);
+                parameters.append_pair("limit", "10").append_pair("spss", "100");
+                ("/api/search".to_owned(), JSON)
+            }
+            Self::Metrics => {
+                let query = format!(
+                    "{{ span.check.key = \"{key}\" }} | count_over_time() by (resource.service.name)"
+                );
+                parameters.append_pair("q", &query).append_pair("step", "60s");
+                ("/api/metrics/query_range".to_owned(), JSON)
+            }
+        };
+        (format!("{path}?{}", parameters.finish()), accept)
+    }
+}
+
+/// What is wrong with an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Problem {
+    /// There is none.
+    Failed(Failure),
+    /// It does not have the trace.
+    NotFound,
+    /// It lacks spans of the trace.
+    MissingSpans(String),
+    /// It says something else than what was written.
+    Incorrect(String),
+    /// It says itself that something is missing.
+    Partial(String),
+}
+
+impl Problem {
+    /// Value of the label `error` of `tempo_vulture_trace_error_total`.
+    pub(crate) fn label(&self, query: Query) -> &'static str {
+        match (self, query) {
+            (Self::Failed(_), _) => "requestfailed",
+            (Self::NotFound, Query::ById) => "notfound_byid",
+            (Self::NotFound, Query::Search) => "notfound_search",
+            (Self::NotFound, Query::TraceQl) => "notfound_traceql",
+            (Self::NotFound, Query::Metrics) => "notfound_metrics",
+            (Self::MissingSpans(_), _) => "missingspans",
+            (Self::Incorrect(_), Query::Metrics) => "incorrect_metrics_result",
+            (Self::Incorrect(_), _) => "incorrectresult",
+            (Self::Partial(_), _) => "partial",
+        }
+    }
+
+    /// Every value of [`Self::label`].
+    pub(crate) const LABELS: [&str; 9] = [
+        "requestfailed",
+        "notfound_byid",
+        "notfound_search",
+        "notfound_traceql",
+        "notfound_metrics",
+        "missingspans",
+        "incorrectresult",
+        "incorrect_metrics_result",
+        "partial",
+    ];
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(failure) => failure.fmt(f),
+            Self::NotFound => f.write_str("not found"),
+            Self::MissingSpans(text) => write!(f, "missing spans: {text}"),
+            Self::Incorrect(text) => write!(f, "incorrect: {text}"),
+            Self::Partial(text) => write!(f, "the answer is incomplete: {text}"),
+        }
+    }
+}
+
+/// Asks one of the questions and compares the answer with what was written.
+pub(crate) async fn ask(
+    server: &QueryServer,
+    tenant: Option<&HeaderValue>,
+    trace: &CheckTrace,
+    query: Query,
+    metrics: &Metrics,
+) -> Result<(), Problem> {
+    let (path, accept) = query.path(trace);
+    let began = Instant::now();
+    let answer = server.get(&path, accept, tenant).await;
+    metrics.queried(&server.url, query, began.elapsed());
+    let Some(body) = answer.map_err(Problem::Failed)? else {
+        return Err(Problem::NotFound);
+    };
+    match query {
+        Query::ById => compare::by_id(trace, body),
+        Query::Search => compare::search(trace, &body),
+        Query::TraceQl => compare::traceql(trace, &body),
+        Query::Metrics => compare::metrics(trace, &body),
+    }
+}
+
+/// The request for the newest traces of an origin between two times since 1970, each with its `check.written`.
+pub(crate) fn history_path(origin: &str, start: Duration, end: Duration) -> String {
+    let query = format!(
+        "{{ name = \"{ROOT_NAME}\" && resource.check.origin = \"{origin}\" }} | select(span.check.written, span.check.slot)"
+    );
+    let mut parameters = Serializer::new(String::new());
+    parameters
+        .append_pair("q", &query)
+        .append_pair("start", &start.as_secs().to_string())
+        .append_pair("end", &end.as_secs().to_string())
+        .append_pair("limit", "20")
+        .append_pair("spss", "1");
+    format!("/api/search?{}", parameters.finish())
+}
