@@ -399,6 +399,10 @@ REFUSED = {
     "tenants without passwords": ({"multitenancyEnabled": True, "gateway": {"enabled": True, "tenants": {"a": "b"}}}, "basicAuth"),
     "ingress without a gateway": ({"gateway": {"ingress": {"enabled": True}}}, "gateway.enabled"),
     "route without a parent": ({"gateway": {"enabled": True, "route": {"enabled": True}}}, "parentRefs"),
+    "checker without a tenant": ({"multitenancyEnabled": True, "checker": {"enabled": True}}, "checker.tenants"),
+    "checker without a way in": (
+        {"checker": {"enabled": True}, "traces": {"otlp": {"grpc": {"enabled": False}, "http": {"enabled": False}}}}, "checker.pushUrls"),
+    "two checkers": ({"checker": {"enabled": True, "autoscaling": {"enabled": True}}}, "not scaled"),
     "MinIO without keys": ({"minio": {"enabled": True}}, "rootUser"),
     "MinIO with a short password": ({"minio": {"enabled": True, "rootUser": "root", "rootPassword": "short"}}, "8 characters"),
     "configuration of a Secret without a name": ({"useExternalConfig": True}, "externalConfigSecretName"),

@@ -13,7 +13,7 @@ import yaml
 CHART = pathlib.Path(__file__).parent.parent / "helm" / "tactus"
 COMPONENTS = (
     "singleBinary", "ingester", "distributor", "queryFrontend", "querier", "compactor", "metricsGenerator", "gateway", "memcached",
-    "minio")
+    "minio", "checker")
 KEY = re.compile(r"^( *)([A-Za-z_]\w*):(?:\s+(.*))?$")
 HEAD = """# Tactus on Kubernetes
 

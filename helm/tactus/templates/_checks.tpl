@@ -44,7 +44,7 @@
 {{- if and $autoscaling.enabled $autoscaling.keda.enabled (not $autoscaling.keda.triggers) -}}
 {{- fail (printf "%s.autoscaling.keda.triggers: at least one" .key) -}}
 {{- end -}}
-{{- if and $autoscaling.enabled (or (eq .key "minio") (eq .key "memcached") (and (eq .key "singleBinary") (eq $values.mode "single"))) -}}
+{{- if and $autoscaling.enabled (or (has .key (list "minio" "memcached" "checker")) (and (eq .key "singleBinary") (eq $values.mode "single"))) -}}
 {{- fail (printf "%s.autoscaling: it is not scaled" .key) -}}
 {{- end -}}
 {{- end -}}
@@ -62,6 +62,16 @@
 {{- end -}}
 {{- if and $gateway.route.enabled (not $gateway.route.parentRefs) -}}
 {{- fail "gateway.route.parentRefs: at least one Gateway" -}}
+{{- end -}}
+{{- end -}}
+{{- with $values.checker -}}
+{{- if .enabled -}}
+{{- if and $values.multitenancyEnabled (not .tenants) -}}
+{{- fail "checker.tenants: with multitenancyEnabled at least one, whose traces it writes and reads" -}}
+{{- end -}}
+{{- if and (not .pushUrls) (not (or $values.traces.otlp.grpc.enabled $values.traces.otlp.http.enabled)) -}}
+{{- fail "checker.pushUrls: where traces go, since traces.otlp is off" -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- with $values.minio -}}

@@ -27,6 +27,9 @@ items:
 {{- if .Values.minio.enabled }}
   - {key: minio, component: minio, kind: StatefulSet}
 {{- end }}
+{{- if .Values.checker.enabled }}
+  - {key: checker, component: checker, kind: Deployment}
+{{- end }}
 {{- end -}}
 
 {{/* Of (context, key): settings of a component: its section over `defaults`. */}}
@@ -35,7 +38,7 @@ items:
 {{- $settings := deepCopy $context.Values.defaults -}}
 {{- include "tactus.overlay" (list $settings (deepCopy (index $context.Values $key))) -}}
 {{- if and (eq $key "singleBinary") (eq $context.Values.mode "single") -}}{{- $_ := set $settings "replicas" 1 -}}{{- end -}}
-{{- if eq $key "minio" -}}{{- $_ := set $settings "replicas" 1 -}}{{- end -}}
+{{- if has $key (list "minio" "checker") -}}{{- $_ := set $settings "replicas" 1 -}}{{- end -}}
 {{- /* A probe of its own kind replaces that of another. */ -}}
 {{- range $name := list "startupProbe" "livenessProbe" "readinessProbe" -}}
 {{- $own := pick (get (index $context.Values $key) $name | default dict) "httpGet" "tcpSocket" "grpc" "exec" -}}
