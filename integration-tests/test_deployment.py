@@ -11,7 +11,7 @@ import requests
 import yaml
 
 from harness import otlp
-from harness.containers import Compose, Service, compose, image, is_tactus
+from harness.containers import Compose, Service, compose, image, is_server, is_tactus
 from harness.netns import Network
 from harness.paths import CACHE, REPOSITORY, tactus_binary
 from harness.tools import need
@@ -78,7 +78,7 @@ def test_compose_file_names_files_volumes_and_services_that_are_there(path):
 
 @pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.name)
 def test_configurations_of_a_compose_file_are_verified(path, tmp_path):
-    services = {name: service for name, service in compose(path)["services"].items() if is_tactus(service)}
+    services = {name: service for name, service in compose(path)["services"].items() if is_server(service)}
     assert services
     for name, service in services.items():
         done = Service(name, service, path.parent, None, tmp_path / name, [tactus_binary()]).verify()
@@ -103,7 +103,7 @@ def programs():
 
 
 def test_single_process_with_prometheus(network, tmp_path):
-    with Compose(DEPLOY / "compose/single.yaml", network, tmp_path, programs(), CHANGES) as run:
+    with Compose(DEPLOY / "compose/single.yaml", network, tmp_path, programs(), CHANGES, profiles=["check"]) as run:
         tactus, prometheus = run["tactus"], run["prometheus"]
         trace_id = eventually(lambda: push(tactus.url(4318), "shop"), "spans are taken", 60, interval=0.2)
         assert_found(tactus.url(3200), trace_id, "shop")
@@ -115,6 +115,14 @@ def test_single_process_with_prometheus(network, tmp_path):
             return [target["health"] for target in targets] == ["up"]
 
         eventually(told, "Prometheus has the rules and scrapes Tactus", 60, interval=0.2)
+        checker = run["checker"]
+
+        def checked():
+            page = requests.get(checker.url(3280) + "/metrics", timeout=5).text
+            right = re.findall(r'^tactus_check_results_total{.*result="correct"} (\d+)$', page, re.MULTILINE)
+            return sum(map(int, right)) >= 4
+
+        eventually(checked, "the checker finds what it wrote", 90, interval=0.5)
         # The generator's remote write leads to Prometheus.
         eventually(lambda: series(prometheus, 'traces_spanmetrics_calls_total{service="shop"}'), "series of the generator", 60, interval=0.5)
 

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from harness import otlp
 from harness.caches import Memcached
+from harness.checker import Checker
 from harness.cluster import Cluster
 from harness.disk import Ballast, SmallDisk
 from harness.fault_proxy import FaultProxy
@@ -207,6 +208,9 @@ class Monitored:
         storage = self.bucket.config(port=self.storage.port)
         self.cluster = Cluster(self.directory / "cluster", None, COUNTS, config=config, storage=storage, env=TRACED)
         self.cluster.start()
+        self.checker = Checker(
+            self.directory / "checker", self.cluster["distributor-0"].otlp_url, self.cluster["query-frontend-0"].url,
+            "--org-id", "checked", interval="1s", ages="2s", late="0s").start()
         self.prometheus = Prometheus(
             self.directory / "prometheus", self._scrapes(), list(self._rules()), port=prometheus_port).start()
         return self
@@ -214,6 +218,7 @@ class Monitored:
     def __exit__(self, kind, *rest):
         self.storage.set("pass")
         self.prometheus.stop()
+        self.checker.__exit__(kind, *rest)
         if kind is not None:
             self.cluster.tails()
         self.cluster.__exit__(kind, *rest)
@@ -234,6 +239,7 @@ class Monitored:
             "labels": {
                 "cluster": "c", "namespace": "n", "job": f"n/{node.target}", "container": node.target, "pod": node.name},
         } for node in self.cluster.nodes.values()]
+        targets.append({"targets": [self.checker.address], "labels": {"cluster": "c", "namespace": "n", "job": "n/checker"}})
         return {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "scrape_configs": [{"job_name": "tactus", "static_configs": targets}],
@@ -394,7 +400,7 @@ def test_targets_are_scraped_as_openmetrics_without_complaint(monitored):
 
     def all_up():
         targets = prometheus.get("/api/v1/targets")["activeTargets"]
-        return len(targets) == len(monitored.cluster.nodes) and all(t["health"] == "up" for t in targets)
+        return len(targets) == len(monitored.cluster.nodes) + 1 and all(t["health"] == "up" for t in targets)
 
     eventually(all_up, "every process is scraped")
     kinds = {row["type"] for row in prometheus.get("/api/v1/metadata", metric="tempo_receiver_accepted_spans")["tempo_receiver_accepted_spans"]}
@@ -454,6 +460,9 @@ def limits_with(**spans):
 def test_alerts_fire_when_they_should(monitored, case):
     expected = {name for name, alert in WANTED["alerts"].items() if alert.get("fires_when") == case}
     assert expected
+    # It would find what each case breaks, for an hour.
+    if monitored.checker.process.poll() is None:
+        assert monitored.checker.stop() == 0
     # Ours of the same names, too.
     expected |= {ours for name in expected if (ours := name.replace("Tempo", "Tactus")) in ALERTS}
     if case == "overrides_break":

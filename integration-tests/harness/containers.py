@@ -10,6 +10,7 @@ import sys
 
 import yaml
 
+from .checker import tactusctl
 from .paths import REPOSITORY, tactus_binary
 from .server import end_with_parent, merge
 
@@ -39,6 +40,15 @@ def compose(path):
 
 def is_tactus(service):
     return service["image"] == "tactus"
+
+
+def is_server(service):
+    return is_tactus(service) and "entrypoint" not in service
+
+
+def own_program(service):
+    """The image's entry point, or the one that the service has in its place."""
+    return [tactus_binary() if is_server(service) else tactusctl()]
 
 
 class Service:
@@ -99,15 +109,17 @@ class Service:
 
 class Compose:
     """A compose file's services on a network. `changes`: what is laid over the files that services mount, by their names.
-    `prepare`: what is done once a service runs, before those start that depend on it."""
+    `prepare`: what is done once a service runs, before those start that depend on it. `profiles`: those that are on."""
 
-    def __init__(self, path, network, directory, programs, changes=None, prepare=None):
+    def __init__(self, path, network, directory, programs, changes=None, prepare=None, profiles=()):
         self.prepare = prepare or {}
         self.path = pathlib.Path(path)
         self.document = compose(path)
         self.services = {}
         for name, service in self.document["services"].items():
-            program = [tactus_binary()] if is_tactus(service) else programs.get(service["image"].split(":")[0])
+            if "profiles" in service and not set(profiles) & set(service["profiles"]):
+                continue
+            program = own_program(service) if is_tactus(service) else programs.get(service["image"].split(":")[0])
             if program:
                 self.services[name] = Service(name, service, self.path.parent, network.host(), directory / name, program, changes)
 
