@@ -23,6 +23,8 @@ TOOLS := integration-tests/.cache/bin
 FAKE_GCS := $(TOOLS)/.fake-gcs-server-v1.47.4
 # Likewise.
 HELM := $(TOOLS)/.helm-v3.13.3
+# For Go from 1.21 on.
+KUSTOMIZE := $(TOOLS)/.kustomize-v5.4.3
 # Definitions of objects that the chart makes for operators.
 CRDS := integration-tests/.cache/crds/.installed
 GO_CLIENTS := $(TOOLS)/.go-clients
@@ -30,7 +32,7 @@ GO_CLIENTS := $(TOOLS)/.go-clients
 PROMETHEUS := $(TOOLS)/prometheus
 MDBOOK := $(TOOLS)/.mdbook-0.5.4
 # What test-tools leaves. All but the first may be missing: their tests are skipped by name, or fail with TACTUS_REQUIRE_TOOLS.
-INSTALLED := $(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) $(HELM) $(CRDS) \
+INSTALLED := $(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) $(HELM) $(KUSTOMIZE) $(CRDS) \
 	$(CLIENTS)/python/.venv/.installed $(CLIENTS)/node/node_modules/.installed $(GO_CLIENTS) $(PROMETHEUS) $(MDBOOK)
 OPTIONAL = || { echo "tests: $@ cannot be installed, its tests are skipped"; test -z "$${TACTUS_REQUIRE_TOOLS:-}"; }
 CONFORMANCE ?= trace,errors,tags,legacy,values,search,metrics,instant
@@ -118,6 +120,11 @@ $(TOOLS)/.helm-%:
 	{ GOBIN=$(abspath $(TOOLS)) $(GO) install -ldflags='-s -w' helm.sh/helm/v3/cmd/helm@$* && \
 		rm -f $(TOOLS)/.helm-* && touch $@; } $(OPTIONAL)
 
+$(TOOLS)/.kustomize-%:
+	mkdir -p $(TOOLS)
+	{ GOBIN=$(abspath $(TOOLS)) $(GO) install -ldflags='-s -w' sigs.k8s.io/kustomize/kustomize/v5@$* && \
+		rm -f $(TOOLS)/.kustomize-* && touch $@; } $(OPTIONAL)
+
 $(CRDS): scripts/test-crds.sh
 	{ GO=$(GO) scripts/test-crds.sh $(@D) && touch $@; } $(OPTIONAL)
 
@@ -161,6 +168,10 @@ bench: test-tools release ## Measure what docs/benchmarks.md reports, on the opt
 .PHONY: helm
 helm: $(VENV)/.installed ## Make README.md and values.schema.json of the Helm chart from its values.yaml
 	$(VENV)/bin/python scripts/helm_docs.py
+
+.PHONY: kubernetes
+kubernetes: $(VENV)/.installed $(HELM) ## Write the manifests below deploy/kubernetes anew from the chart
+	$(VENV)/bin/python scripts/kubernetes_manifests.py
 
 .PHONY: monitoring
 monitoring: test-tools ## Write dashboards, rules and alerts below deploy anew from their descriptions

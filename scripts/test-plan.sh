@@ -11,7 +11,7 @@ if ((${#missing[@]})); then
 make test installs what its black-box tests start, where it is missing:
   packages of the system, on Debian and Ubuntu as root: scripts/test-packages.sh names them
   Python packages in .venv and integration-tests/clients/python/.venv, Node packages below integration-tests and in libs/ui/web
-  Go programs in integration-tests/.cache/bin: Jaeger's agent and query, a collector, a Google storage server, helm
+  Go programs in integration-tests/.cache/bin: Jaeger's agent and query, a collector, a Google storage server, helm, kustomize
   mdBook in the same place, by cargo
 On two cores this takes some 10 minutes, once. A test whose program cannot be had is skipped by name, with a count at the end.
 `make test-unit` needs Rust alone.
