@@ -31,7 +31,8 @@ fn attributes(batch: &SpanBatch) -> Vec<Vec<(Vec<u8>, String)>> {
 #[test]
 fn only_selected_attributes_are_kept_and_sizes_are_of_whole_spans() {
     let span = span(1, 2, 3, "work", b"hello");
-    let (one, left_out) = selected(BuilderLimits::default(), &["list", "absent"], &[span.clone()]);
+    let (one, left_out) =
+        selected(BuilderLimits::default(), &["list", "absent"], std::slice::from_ref(&span));
     assert_eq!((one.batch.len(), left_out), (1, 0));
     // The message is as a client writes it that leaves out what is zero.
     assert_eq!(one.sizes, [span.len() as u32]);
@@ -67,7 +68,7 @@ fn rollback_takes_sizes_along() {
     builder.append_run(b"", b"", &scope_spans(&[span(1, 1, 0, "a", b"x")]), |_, _| true).unwrap();
     builder.rollback(mark);
     let last = span(1, 2, 0, "longer", b"x");
-    builder.append_run(b"", b"", &scope_spans(&[last.clone()]), |_, _| true).unwrap();
+    builder.append_run(b"", b"", &scope_spans(std::slice::from_ref(&last)), |_, _| true).unwrap();
     assert_eq!(builder.finish_selected().sizes, [last.len() as u32]);
 }
 
