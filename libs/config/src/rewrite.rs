@@ -31,17 +31,26 @@ pub(crate) fn rewrite(root: &mut Node, rewritten: &mut Vec<Rewritten>) {
     enable_null_protocols(root);
 }
 
+/// Where a Tempo 3 file has what `compactor.compaction` has here; the first counts.
+const STAND_INS: [&[&str]; 2] = [
+    &["backend_scheduler", "provider", "compaction", "compaction"],
+    &["backend_worker", "compaction"],
+];
+
+/// How many keys of a path name a section that stands in for the compactor's, where that is not in the file.
+pub(crate) fn stands_in(path: &[String]) -> Option<usize> {
+    let begins =
+        |place: &&[&str]| path.len() >= place.len() && place.iter().zip(path).all(|(a, b)| a == b);
+    STAND_INS.iter().copied().find(begins).map(<[&str]>::len)
+}
+
 /// A Tempo 3 file keeps its retention in another section: without this, spans of a month would be
 /// deleted after the default two weeks.
 fn stand_in_for_compactor(root: &mut Node, rewritten: &mut Vec<Rewritten>) {
     if root.get("compactor").is_some_and(|node| !node.is_null()) {
         return;
     }
-    let places: [&[&str]; 2] = [
-        &["backend_scheduler", "provider", "compaction", "compaction"],
-        &["backend_worker", "compaction"],
-    ];
-    for place in places {
+    for place in STAND_INS {
         let Some(compaction) = at(root, place).filter(|node| node.entries().is_some()).cloned()
         else {
             continue;

@@ -33,7 +33,10 @@ impl Judge<'_> {
         let rows = crate::manual::rows();
         for leaf in leaves(&self.root) {
             let manual = self.manual_path(&leaf.path);
-            if let Some(length) = without_effect(&rows, &manual, leaf.path.len()) {
+            // What did not stand in for another section must not do so once that is left out.
+            let unused = rewrite::stands_in(&leaf.path);
+            if let Some(length) = unused.or_else(|| without_effect(&rows, &manual, leaf.path.len()))
+            {
                 remove(&mut out, &leaf.path[..length]);
             }
         }

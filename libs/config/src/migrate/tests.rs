@@ -203,6 +203,17 @@ fn limits_by_tenant_become_scoped_and_complete() {
 }
 
 #[test]
+fn section_of_tempo_3_beside_one_for_the_compactor_is_left_out() {
+    // The key of the compactor has no effect and goes: what it overruled must not take its place.
+    let found = of("compactor:\n  compaction:\n    v2_in_buffer_bytes: 5242880\n\
+                    backend_worker:\n  compaction:\n    block_retention: 1h\n");
+    assert_eq!(verdict(&found, "backend_worker.compaction.block_retention"), Verdict::Ignored);
+    assert!(!document(&found).contains("block_retention"), "{}", document(&found));
+    let alone = of("backend_worker:\n  compaction:\n    block_retention: 1h\n");
+    assert_eq!(document(&alone), "compactor:\n  compaction:\n    block_retention: 1h\n");
+}
+
+#[test]
 fn every_key_without_effect_has_a_reason() {
     for row in crate::manual::rows() {
         if row.meaning.starts_with("no effect here") {
@@ -225,7 +236,7 @@ proptest! {
         for pick in picks {
             let row = pick.get(&rows);
             let scalars = ["string", "boolean", "integer", "float", "duration", "duration (Prometheus)"];
-            let has_one_place = !["[]", "<name>", "distributor.receivers"].iter().any(|part| row.path.contains(part));
+            let has_one_place = !["[]", "<name>", "distributor.receivers", "sampling.adaptive"].iter().any(|part| row.path.contains(part));
             if scalars.contains(&row.kind.as_str()) && has_one_place {
                 let path: Vec<&str> = row.path.split('.').collect();
                 rewrite::put(&mut root, &path, yaml::parse(&row.default).unwrap(), 1);

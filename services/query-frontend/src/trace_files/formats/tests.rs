@@ -84,14 +84,11 @@ fn damage_is_told_with_its_place() {
     assert!(zipkin.contains("span 0 of the list"), "{zipkin}");
     // The second resource's span is cut off.
     let first = protobuf("a");
+    let place = format!("resourceSpans[1], from byte {}: ", first.len());
     let damaged = error([first.clone(), vec![0x0a, 4, 0x12, 2, 0x12, 7]].concat());
-    assert!(
-        damaged.starts_with("neither JSON nor protobuf of traces: message is cut off"),
-        "{damaged}"
-    );
+    assert!(damaged.starts_with(&place), "{damaged}");
     // A name that is a number.
     let damaged = error([first.clone(), vec![0x0a, 6, 0x12, 4, 0x12, 2, 0x28, 7]].concat());
-    let place = format!("resourceSpans[1], from byte {}: ", first.len());
     assert!(damaged.starts_with(&place), "{damaged}");
     assert!(error([first, vec![0x12, 0]].concat()).contains("a field 2 at byte"));
     let hollow = error([0x0a, 0].repeat(40_000));
