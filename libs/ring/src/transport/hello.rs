@@ -11,8 +11,6 @@ use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::proof::Challenge;
-
 /// No other protocol on this port begins so: HashiCorp's begins with a message type below 0x20.
 const MAGIC: [u8; 7] = *b"TACTUSg";
 const VERSION: u8 = 1;
@@ -20,6 +18,9 @@ const VERSION: u8 = 1;
 const PROVING: u8 = 2;
 /// Answer to a message.
 pub(super) const RECEIPT: u8 = 0x06;
+
+/// Random bytes that the other side's proof must cover.
+pub(super) type Challenge = [u8; 32];
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,11 +15,8 @@ use ring::hmac::{self, HMAC_SHA256, Key};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::hello::{Hello, HelloError, read_challenge};
+use super::hello::{Challenge, Hello, HelloError, read_challenge};
 use super::network::Connection;
-
-/// Random bytes that the other side's proof must cover.
-pub(super) type Challenge = [u8; 32];
 
 /// Gives the secret of the cluster as it is now.
 pub type Secret = Arc<dyn Fn() -> String + Send + Sync>;
