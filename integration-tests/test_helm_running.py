@@ -35,6 +35,9 @@ def pods(tmp_path_factory, s3_server):
         (gateway,) = started.component("gateway")
         with open(gateway.directory / ".htpasswd", "a", encoding="utf-8") as users:
             users.write((gateway.directory / ".htpasswd").read_text().replace(ALICE[0], NOBODY[0]))
+        # Pods are ready a moment before all of them know each other; clients send again what is refused with 503.
+        first = otlp.export(otlp.span(name="first"))
+        eventually(lambda: push(started, first).status_code == 200, "the distributor knows its ingesters")
         yield started
 
 

@@ -70,7 +70,9 @@ def test_gauges_follow_what_is_there(servers):
     eventually(lambda: server.metric("tactus_ingester_segments") == 1, "a segment")
     server.flush()
     eventually(lambda: server.metric("tactus_ingester_segments") == 0, "no segment", 15)
-    assert server.metric("tempo_ingester_live_traces") == 0 and server.metric("tactus_ingester_live_bytes") == 0
+    assert server.metric("tempo_ingester_live_traces") == 0
+    # The tenant itself takes some.
+    assert 0 < server.metric("tactus_ingester_live_bytes") < 16 << 10
 
 
 def test_status_pages(tactus):
