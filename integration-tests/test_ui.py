@@ -15,11 +15,10 @@ import yaml
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from harness import otlp
-from harness.browser import Visit, need_pages, written_query
+from harness.browser import Visit, appearance, need_pages, serving_pages, written_query
 from harness.cluster import Cluster
-from harness.orders import MARKUP, Orders
+from harness.orders import MARKUP, pushed
 from harness.ports import free_ports
-from harness.servers import Servers
 from harness.waiting import eventually
 
 MS = otlp.MILLISECOND
@@ -33,20 +32,13 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    group = Servers(tmp_path_factory.mktemp("ui"))
-    running = group.start(config=CONFIG)
-    need_pages(running)
-    yield running
-    group.close()
+    with serving_pages(tmp_path_factory.mktemp("ui"), CONFIG) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def orders(server):
-    made = Orders(time.time_ns() - 20 * 10**9)
-    for request in made.requests:
-        server.must_push(request)
-    eventually(lambda: len(server.get(f"/api/traces/{made.hex}").json()["batches"]) == 3, "the trace is there")
-    return made
+    return pushed(server, time.time_ns() - 20 * 10**9)
 
 
 def query(name):
@@ -397,9 +389,7 @@ def test_two_traces_of_a_list_are_compared(visit, server, orders):
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("look", ["light wide", "dark narrow"])
 def test_pages_are_accessible(browser, server, orders, name, look):
-    theme, width = look.split()
-    size = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}[width]
-    made = Visit(browser, server.url, color_scheme=theme, viewport=size)
+    made = Visit(browser, server.url, **appearance(look))
     try:
         page = made.open(PAGES[name].format(id=orders.hex))
         settled(page)
@@ -455,9 +445,7 @@ def test_live_tail_says_what_it_leaves_out_and_why_it_cannot_follow(visit, serve
 
 @pytest.mark.parametrize("look", ["light wide", "dark narrow"])
 def test_live_tail_obeys_rules_of_accessibility(browser, server, look):
-    theme, width = look.split()
-    size = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}[width]
-    made = Visit(browser, server.url, color_scheme=theme, viewport=size)
+    made = Visit(browser, server.url, **appearance(look))
     try:
         page = made.open("ui/live")
         page.get_by_text("Spans that match are shown here").wait_for()
@@ -473,9 +461,7 @@ def test_live_tail_obeys_rules_of_accessibility(browser, server, look):
 
 @pytest.mark.parametrize("look", ["light wide", "dark narrow"])
 def test_status_page_shows_tenants_and_obeys_rules_of_accessibility(browser, server, orders, look):
-    theme, width = look.split()
-    size = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}[width]
-    made = Visit(browser, server.url, color_scheme=theme, viewport=size)
+    made = Visit(browser, server.url, **appearance(look))
     try:
         page = made.open("ui/status")
         page.get_by_role("cell", name="single-tenant", exact=True).wait_for()

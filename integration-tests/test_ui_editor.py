@@ -4,9 +4,8 @@ import time
 import pytest
 
 from harness import otlp
-from harness.browser import Visit, need_pages, written_query
-from harness.orders import MARKUP, Orders
-from harness.servers import Servers
+from harness.browser import Visit, appearance, serving_pages, written_query
+from harness.orders import MARKUP, pushed
 from harness.waiting import eventually
 
 # Of the code of the editor, which comes after the page.
@@ -15,21 +14,14 @@ CODE = "**/assets/view-*.js"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    group = Servers(tmp_path_factory.mktemp("editor"))
-    running = group.start()
-    need_pages(running)
-    yield running
-    group.close()
+    with serving_pages(tmp_path_factory.mktemp("editor")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def orders(server):
-    made = Orders(time.time_ns() - 20 * 10**9)
-    for request in made.requests:
-        server.must_push(request)
     server.must_push(otlp.export(otlp.span(name=MARKUP, start=time.time_ns() - 10**9), service=MARKUP))
-    eventually(lambda: len(server.get(f"/api/traces/{made.hex}").json()["batches"]) == 3, "the trace is there")
-    return made
+    return pushed(server, time.time_ns() - 20 * 10**9)
 
 
 def editor(page, field="#query"):
@@ -211,9 +203,7 @@ def test_pasted_trace_id_opens(browser, server, orders):
 
 @pytest.mark.parametrize("look", ["light wide", "dark narrow"])
 def test_editor_is_coloured_and_accessible(browser, server, orders, look):
-    theme, width = look.split()
-    size = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}[width]
-    visit = Visit(browser, server.url, color_scheme=theme, viewport=size)
+    visit = Visit(browser, server.url, **appearance(look))
     try:
         # The colours come without anybody writing.
         page = visit.open('ui/explore?q={ name = "charge" %26%26 duration > 1s } | rate() by (kind) // all')

@@ -8,10 +8,9 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from harness import otlp
-from harness.browser import Visit, need_pages
+from harness.browser import Visit, serving_pages
 from harness.looking import drag
-from harness.orders import Orders
-from harness.servers import Servers
+from harness.orders import pushed
 from harness.waiting import eventually
 
 MS, SECOND = otlp.MILLISECOND, 10**9
@@ -26,20 +25,13 @@ HISTOGRAM = "{ kind = server } | histogram_over_time(duration) with(buckets=4)"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    group = Servers(tmp_path_factory.mktemp("ui-explore"))
-    running = group.start(config=CONFIG)
-    need_pages(running)
-    yield running
-    group.close()
+    with serving_pages(tmp_path_factory.mktemp("ui-explore"), CONFIG) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def orders(server):
-    made = Orders(time.time_ns() - 20 * SECOND)
-    for request in made.requests:
-        server.must_push(request)
-    eventually(lambda: len(server.get(f"/api/traces/{made.hex}").json()["batches"]) == 3, "the trace is there")
-    return made
+    return pushed(server, time.time_ns() - 20 * SECOND)
 
 
 def ask(**values):

@@ -9,9 +9,8 @@ import pytest
 import requests
 
 from harness import otlp
-from harness.browser import need_pages
-from harness.orders import MARKUP, Orders
-from harness.servers import Servers
+from harness.browser import serving_pages
+from harness.orders import MARKUP, pushed
 from harness.waiting import eventually
 
 MAX_BYTES = 400_000
@@ -32,21 +31,14 @@ PATH = "/ui/api/trace-file"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    group = Servers(tmp_path_factory.mktemp("file"))
-    running = group.start(config=CONFIG)
-    need_pages(running)
-    yield running
-    group.close()
+    with serving_pages(tmp_path_factory.mktemp("file"), CONFIG) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def orders(server):
     # Whole milliseconds: Jaeger and Zipkin have no nanoseconds.
-    made = Orders((time.time_ns() // 10**9 - 20) * 10**9)
-    for request in made.requests:
-        server.must_push(request)
-    eventually(lambda: len(server.get(f"/api/traces/{made.hex}").json()["batches"]) == 3, "the trace is there")
-    return made
+    return pushed(server, (time.time_ns() // 10**9 - 20) * 10**9)
 
 
 @pytest.fixture(scope="module")
@@ -173,9 +165,15 @@ def test_trace_of_a_file_has_all_views(visit, files, orders):
     other = otlp.span(name="another trace", start=orders.base)
     two = files["OTLP protobuf"] + otlp.export(other, service="shop").SerializeToString()
     page = visit.open()
-    page.keyboard.press("g")
-    page.keyboard.press("o")
-    page.locator("h1", has_text="Open a file").wait_for()
+    opened = page.locator("h1", has_text="Open a file")
+
+    def keys_open_it():
+        # The page listens a moment after it was drawn.
+        page.keyboard.press("g")
+        page.keyboard.press("o")
+        return opened.is_visible()
+
+    eventually(keys_open_it, "the keys open the page of files")
     assert visit.axe() == []
     choose(page, "traces.pb", two)
     page.get_by_text("OTLP protobuf · 106 spans · 2 traces").wait_for()

@@ -3,8 +3,16 @@ import contextlib
 
 from . import tools
 from .paths import REPOSITORY
+from .servers import Servers
 
 AXE = REPOSITORY / "libs/ui/web/node_modules/axe-core/axe.min.js"
+WINDOWS = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 390, "height": 844}}
+
+
+def appearance(look):
+    """Theme and window of a visit: "light wide", "dark narrow"."""
+    theme, width = look.split()
+    return {"color_scheme": theme, "viewport": WINDOWS[width]}
 
 
 @contextlib.contextmanager
@@ -28,7 +36,7 @@ class Visit:
 
     def __init__(self, browser, root, **context):
         self.root = root.rstrip("/") + "/"
-        self.context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **context})
+        self.context = browser.new_context(**{"viewport": WINDOWS["wide"], **context})
         self.page = self.context.new_page()
         self.page.set_default_timeout(20_000)
         self.problems = []
@@ -76,6 +84,16 @@ def need_pages(server, prefix=""):
     """The binary has the pages, or the test that asked ends here: they are built where Node is."""
     if '<div id="app">' not in server.get(prefix + "/ui/", accept="text/html").text:
         tools.need("the pages of the binary (make ui)", REPOSITORY / "libs/ui/web/dist/site/never")
+
+
+@contextlib.contextmanager
+def serving_pages(directory, config=None):
+    """A server whose binary has the pages, for as long as the block lasts."""
+    group = Servers(directory)
+    running = group.start(config=config)
+    need_pages(running)
+    yield running
+    group.close()
 
 
 def written_query(page, field="#query"):

@@ -4,6 +4,7 @@ import os
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from . import otlp
+from .waiting import eventually
 
 MS = otlp.MILLISECOND
 SERVER, CLIENT = Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
@@ -37,3 +38,12 @@ class Orders:
         self.requests = [otlp.export(*shop, service="shop", resource={"region": "eu"}),
                          otlp.export(*payment, service="payment"), otlp.export(*database, service="database")]
         self.hex = self.id.hex()
+
+
+def pushed(server, base):
+    """An order that the server has, from unix nanoseconds `base` on."""
+    made = Orders(base)
+    for request in made.requests:
+        server.must_push(request)
+    eventually(lambda: len(server.get(f"/api/traces/{made.hex}").json()["batches"]) == 3, "the trace is there")
+    return made
