@@ -8,6 +8,8 @@ PYTHON ?= python3
 GO ?= go
 # Words after the program or the tests: make run ARGS='-config.file=tactus.yaml', make test-integration ARGS='-k s3'
 ARGS ?=
+# Where the random input of property tests begins; `make test-random` begins elsewhere each time.
+PROPTEST_RNG_SEED ?= 1
 
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # The server that the black-box tests start; name another one to test it without building.
@@ -73,7 +75,11 @@ test-plan:
 
 .PHONY: test-unit
 test-unit: ui ## Run the unit, property and doc tests
-	$(CARGO) test --workspace --locked --no-fail-fast
+	PROPTEST_RNG_SEED=$(PROPTEST_RNG_SEED) $(CARGO) test --workspace --locked --no-fail-fast
+
+.PHONY: test-random
+test-random: ## Run the property tests with a seed that nobody has tried, ROUNDS times (5)
+	scripts/test-random.sh $(or $(ROUNDS),5)
 
 .PHONY: test-integration
 test-integration: test-tools build ## Run the black-box tests on the built server

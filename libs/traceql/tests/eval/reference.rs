@@ -234,7 +234,10 @@ impl Place<'_> {
         let known = &self.world.spans[self.row];
         let span = known.span;
         let trace = || self.world.spans.iter().filter(|other| other.span.trace == span.trace);
-        let roots = || trace().filter(|other| other.span.parent == 0);
+        let root = || {
+            let roots = trace().filter(|other| other.span.parent == 0);
+            roots.max_by_key(|it| (it.span.start, it.span.id, it.span.kind, &it.span.name))
+        };
         let hex = |id: u64| Static::string(format!("{id:016x}"));
         Result::Value(match intrinsic {
             Intrinsic::Duration => Static::Duration(span.duration as i64),
@@ -273,11 +276,10 @@ impl Place<'_> {
                 Static::Duration((end.unwrap_or(0) - start) as i64)
             }
             Intrinsic::TraceRootName => {
-                Static::string(roots().next_back().map_or("", |root| root.span.name.as_str()))
+                Static::string(root().map_or("", |root| root.span.name.as_str()))
             }
             Intrinsic::TraceRootService => {
-                let service =
-                    roots().next_back().and_then(|it| find(&it.group.resource, "service.name"));
+                let service = root().and_then(|it| find(&it.group.resource, "service.name"));
                 match service {
                     Some(Static::String(text)) => Static::String(text),
                     _ => Static::string(""),
