@@ -58,14 +58,32 @@ impl AttributeReader {
         key_value: &[u8],
         list: &mut AttributeList,
     ) -> Result<(), WireError> {
-        let (mut key, encoded) = any_value::decode_key_value(key_value)?;
+        let (key, value, encoded) = match any_value::decode_plain(key_value) {
+            Some((key, value)) => (key, value, &[][..]),
+            None => {
+                let (key, encoded) = any_value::decode_key_value(key_value)?;
+                (key, any_value::decode(encoded)?, encoded)
+            }
+        };
+        self.append_decoded(key, value, encoded, list)
+    }
+
+    /// Appends an attribute; `encoded` is the message of a value that is array, list or bytes.
+    #[inline]
+    pub(super) fn append_decoded(
+        &mut self,
+        mut key: &[u8],
+        value: DecodedValue<'_>,
+        encoded: &[u8],
+        list: &mut AttributeList,
+    ) -> Result<(), WireError> {
         let limit = self.limits.max_attribute_bytes;
         if limit > 0 && key.len() > limit {
             key = cut(key, limit);
             self.truncated += 1;
         }
         let key = self.guesses.key(key, &mut self.strings);
-        let (value_type, payload) = match any_value::decode(encoded)? {
+        let (value_type, payload) = match value {
             DecodedValue::Unset => (ValueType::Unset, 0),
             DecodedValue::String(mut text) => {
                 if limit > 0 && text.len() > limit {
@@ -94,6 +112,13 @@ impl AttributeReader {
         };
         list.push(Attribute { key, value_type, payload });
         Ok(())
+    }
+
+    /// Whether keys and values of one byte's length are kept whole.
+    #[inline]
+    pub(super) fn keeps_short_texts(&self) -> bool {
+        let limit = self.limits.max_attribute_bytes;
+        limit == 0 || limit >= 0x7f
     }
 
     /// A key or a string value as it is kept. Does not count what is cut.

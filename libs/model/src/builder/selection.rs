@@ -138,6 +138,12 @@ impl AttributeReader {
         list: &mut AttributeList,
         keys: &SelectedKeys,
     ) -> Result<usize, WireError> {
+        if let Some((key, value)) = self.decode_whole(key_value) {
+            if keys.place(key).is_some() {
+                self.append_decoded(key, value, &[], list)?;
+            }
+            return Ok(message_size(key_value.len()));
+        }
         let (key, encoded) = any_value::decode_key_value(key_value)?;
         let key = self.cut_to_limit(key);
         let size = self.measure_pair(key, encoded)?;
@@ -149,8 +155,17 @@ impl AttributeReader {
 
     /// The size of the field of a KeyValue message.
     fn measure(&mut self, key_value: &[u8]) -> Result<usize, WireError> {
+        if self.decode_whole(key_value).is_some() {
+            return Ok(message_size(key_value.len()));
+        }
         let (key, encoded) = any_value::decode_key_value(key_value)?;
         self.measure_pair(self.cut_to_limit(key), encoded)
+    }
+
+    /// A KeyValue message of which nothing is cut, and which takes as many bytes as it must.
+    #[inline]
+    fn decode_whole<'a>(&self, key_value: &'a [u8]) -> Option<(&'a [u8], DecodedValue<'a>)> {
+        self.keeps_short_texts().then(|| any_value::decode_plain(key_value)).flatten()
     }
 
     #[inline]
