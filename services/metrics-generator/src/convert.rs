@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tactus_model::{
     AppendError, BatchBuilder, BuilderLimits, SelectedBatch, SelectedKeys, TenantId,
     walk::walk_export,
-    wire::{WireError, put_message_field},
+    wire::{Reader, WireError, put_message_field},
 };
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 
@@ -65,6 +65,7 @@ fn build(
     admits: impl Fn(usize) -> bool,
 ) -> Result<(SelectedBatch, u64), AppendError> {
     let mut builder = BatchBuilder::selecting(limits, Arc::clone(keys));
+    builder.reserve_spans(spans_of(push)?);
     let (mut row, mut too_deep) = (0, 0);
     for run in &push.runs {
         let message = |of: &[Bytes], at: u32| of.get(at as usize).cloned().unwrap_or_default();
@@ -77,6 +78,22 @@ fn build(
     }
     let left_out = too_deep + builder.take_refused_ids();
     Ok((builder.finish_selected(), left_out))
+}
+
+/// Bytes of a span that has its two ids and nothing else.
+const LEAST_SPAN: usize = 30;
+
+/// Spans of a push that may become rows.
+fn spans_of(push: &PushRequest) -> Result<usize, WireError> {
+    let (mut spans, mut bytes) = (0, 0);
+    for run in &push.runs {
+        let mut reader = Reader::new(&run.scope_spans);
+        while let Some((field, _)) = reader.next_field()? {
+            spans += usize::from(field == 2);
+        }
+        bytes += run.scope_spans.len();
+    }
+    Ok(spans.min(bytes / LEAST_SPAN))
 }
 
 /// A push of Tempo's protocol as one of ours.

@@ -85,6 +85,30 @@ impl BatchBuilder {
         Self { selecting, ..Self::new(limits) }
     }
 
+    /// Makes room for the rows of so many spans.
+    pub fn reserve_spans(&mut self, count: usize) {
+        let spans = &mut self.batch.spans;
+        let codes = [&mut spans.name, &mut spans.status_message, &mut spans.trace_state];
+        let rows = [&mut spans.trace, &mut spans.resource, &mut spans.scope];
+        let dropped =
+            [&mut spans.dropped_attributes, &mut spans.dropped_events, &mut spans.dropped_links];
+        for column in codes.into_iter().chain(rows).chain(dropped) {
+            column.make_mut().reserve(count);
+        }
+        for column in [&mut spans.span_id, &mut spans.parent_span_id] {
+            column.make_mut().reserve(count);
+        }
+        for column in [&mut spans.start, &mut spans.duration] {
+            column.make_mut().reserve(count);
+        }
+        for column in [&mut spans.kind, &mut spans.status] {
+            column.make_mut().reserve(count);
+        }
+        if let Some(selecting) = &mut self.selecting {
+            selecting.sizes.reserve(count);
+        }
+    }
+
     /// The finished batch of a builder that selects.
     pub fn finish_selected(mut self) -> SelectedBatch {
         let sizes = self.selecting.take().map(|selecting| selecting.sizes).unwrap_or_default();
