@@ -133,7 +133,7 @@ impl Instance {
         let (received, mut series) = loop {
             let (push, ends, wanted) = (Arc::clone(&push), ends.clone(), Arc::clone(&keys));
             let read = move || convert(&push, builder_limits, &wanted, &ends);
-            let received = shared.pool.run(read).await??;
+            let received = shared.pool.run_sized(bytes, read).await??;
             let series = self.lock().await;
             if series.retired {
                 return Ok(Pushed::Retired);
@@ -150,7 +150,7 @@ impl Instance {
         self.metrics.bytes.inc_by(bytes);
         self.metrics.outside.inc_by(received.outside);
         let count = move || series.engine.push(&received.selected, skip, now_ms());
-        shared.pool.run(count).await?;
+        shared.pool.run_sized(bytes, count).await?;
         Ok(Pushed::Counted)
     }
 

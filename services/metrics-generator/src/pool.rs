@@ -1,8 +1,14 @@
 //! Threads for processors: bounded, and not those that serve connections.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use tokio::sync::Semaphore;
+
+/// What takes a millisecond at most is done where it is: to wake another thread, and be woken by it, costs a tenth of that.
+const IN_PLACE_BYTES: u64 = 256 * 1024;
 
 /// Runs work that takes processor time, so much of it at once.
 #[derive(Debug, Clone)]
@@ -32,6 +38,18 @@ impl Pool {
             work()
         });
         task.await.map_err(|_| Panicked)
+    }
+
+    /// Runs work in proportion to so many bytes of a push: a few at once and in place, more as [`Self::run`] does.
+    pub(crate) async fn run_sized<R: Send + 'static>(
+        &self,
+        bytes: u64,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, Panicked> {
+        if bytes > IN_PLACE_BYTES {
+            return self.run(work).await;
+        }
+        catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked)
     }
 }
 
@@ -68,6 +86,11 @@ mod tests {
     #[tokio::test]
     async fn panic_is_an_error_and_gives_its_place_back() {
         let pool = Pool::new(1);
+        for bytes in [1, 1 << 30] {
+            let result =
+                pool.run_sized(bytes, || assert!(std::hint::black_box(false), "on purpose"));
+            assert!(result.await.is_err());
+        }
         let result = pool.run(|| assert!(std::hint::black_box(false), "on purpose")).await;
         assert!(result.is_err());
         assert_eq!(pool.run(|| 7).await.unwrap(), 7);

@@ -1,6 +1,7 @@
 //! What waits of one tenant, and the tasks that send it.
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,7 +10,6 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tactus_model::TenantId;
 use tactus_server::budget::Reservation;
-use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::{metrics::TenantMetrics, send::Sender};
@@ -32,12 +32,28 @@ pub(super) struct Job {
     pub(super) held: Reservation,
 }
 
-/// The queue of a tenant. Its tasks send what waits when it is dropped, and end.
+/// The queue of a tenant. A task lives as long as there is something to send, and what waits is sent also after the queue
+/// was dropped.
 pub(super) struct Queue {
     settings: QueueSettings,
-    jobs: mpsc::Sender<Job>,
-    metrics: TenantMetrics,
+    line: Arc<Line>,
     used: Mutex<Instant>,
+}
+
+/// What the queue and its tasks share.
+struct Line {
+    tenant: TenantId,
+    sender: Arc<Sender>,
+    metrics: TenantMetrics,
+    tasks: TaskTracker,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Job>,
+    /// Tasks that send.
+    working: usize,
 }
 
 impl Queue {
@@ -48,14 +64,9 @@ impl Queue {
         metrics: TenantMetrics,
         tasks: &TaskTracker,
     ) -> Self {
-        let (jobs, waiting) = mpsc::channel(settings.requests);
-        let waiting = Arc::new(tokio::sync::Mutex::new(waiting));
-        for _ in 0..settings.workers {
-            let (sender, waiting) = (Arc::clone(sender), Arc::clone(&waiting));
-            let (tenant, metrics) = (tenant.clone(), metrics.clone());
-            tasks.spawn(work(tenant, sender, waiting, metrics));
-        }
-        Self { settings, jobs, metrics, used: Mutex::new(Instant::now()) }
+        let (sender, tasks) = (Arc::clone(sender), tasks.clone());
+        let line = Line { tenant, sender, metrics, tasks, state: Mutex::default() };
+        Self { settings, line: Arc::new(line), used: Mutex::new(Instant::now()) }
     }
 
     pub(super) fn settings(&self) -> QueueSettings {
@@ -70,30 +81,36 @@ impl Queue {
     /// False if the queue is full.
     pub(super) fn offer(&self, job: Job) -> bool {
         *self.used.lock() = Instant::now();
-        self.metrics.length.inc();
-        let is_queued = self.jobs.try_send(job).is_ok();
-        if !is_queued {
-            self.metrics.length.dec();
+        let mut state = self.line.state.lock();
+        if state.working < self.settings.workers {
+            state.working += 1;
+            self.line.tasks.spawn(work(Arc::clone(&self.line), job));
+            return true;
         }
-        is_queued
+        let has_room = state.waiting.len() < self.settings.requests;
+        if has_room {
+            state.waiting.push_back(job);
+            self.line.metrics.length.inc();
+        }
+        has_room
     }
 }
 
-async fn work(
-    tenant: TenantId,
-    sender: Arc<Sender>,
-    waiting: Arc<tokio::sync::Mutex<mpsc::Receiver<Job>>>,
-    metrics: TenantMetrics,
-) {
-    loop {
-        // The lock is held while waiting: the others have nothing else to do.
-        let job = waiting.lock().await.recv().await;
-        let Some(Job { request, skip, held }) = job else { return };
-        metrics.length.dec();
-        match sender.send(&tenant, request, skip).await {
-            Ok(()) => metrics.sent.inc(),
-            Err(_) => metrics.failed.inc(),
+/// Sends a request, then what waits. Counted in [`State::working`] until nothing does.
+async fn work(line: Arc<Line>, first: Job) {
+    let mut next = Some(first);
+    while let Some(Job { request, skip, held }) = next {
+        match line.sender.send(&line.tenant, request, skip).await {
+            Ok(()) => line.metrics.sent.inc(),
+            Err(_) => line.metrics.failed.inc(),
         }
         drop(held);
+        // Looked for and left under one lock: what is offered after it gets a task of its own.
+        let mut state = line.state.lock();
+        next = state.waiting.pop_front();
+        match next {
+            Some(_) => line.metrics.length.dec(),
+            None => state.working -= 1,
+        }
     }
 }
