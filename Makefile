@@ -8,6 +8,8 @@ PYTHON ?= python3
 GO ?= go
 # Words after the program or the tests: make run ARGS='-config.file=tactus.yaml', make test-integration ARGS='-k s3'
 ARGS ?=
+# Black-box tests that run at once. They wait more than they work.
+TEST_PROCESSES ?= 2
 # Where the random input of property tests begins; `make test-random` begins elsewhere each time.
 PROPTEST_RNG_SEED ?= 1
 
@@ -83,7 +85,7 @@ test-random: ## Run the property tests with a seed that nobody has tried, ROUNDS
 
 .PHONY: test-integration
 test-integration: test-tools build ## Run the black-box tests on the built server
-	$(VENV)/bin/python -m pytest integration-tests $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile integration-tests $(ARGS)
 
 .PHONY: test-one
 test-one: $(VENV)/.installed ## Run some black-box tests on the server, built anew: T=test_disk.py, or T='part of a name'

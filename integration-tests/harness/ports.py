@@ -1,10 +1,14 @@
 """Free loopback ports."""
+import os
 import random
 import socket
 
 # Below the range from which the kernel takes the ports of outgoing connections, so that none is taken
 # between the look here and the bind of the server.
 RANGE = range(20_000, 32_000)
+# Several processes run tests at once: each takes ports that are its own.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_OWN = RANGE[_WORKER :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
 _given = set()
 
 
@@ -12,7 +16,7 @@ def free_ports(count, kind=socket.SOCK_STREAM):
     """Distinct free TCP (or UDP: socket.SOCK_DGRAM) ports that this process has not handed out yet."""
     ports = []
     while len(ports) < count:
-        port = random.choice(RANGE)
+        port = random.choice(_OWN)
         if port in _given:
             continue
         with socket.socket(type=kind) as probe:
