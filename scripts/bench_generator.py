@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measures what the metrics generator costs: the paced run of scripts/bench.py without it and with processors, and the
-memory of a series.
+memory of a series. Runs without and with all processors take turns, so that a machine that gets slower slows both.
 
-    scripts/bench_generator.py [--traces 110000] [--rate 40000] [--seconds 50] [--names 20000]
+    scripts/bench_generator.py [--traces 110000] [--rate 40000] [--seconds 50] [--rounds 2] [--names 20000]
 
 Needs what scripts/bench.py needs. Series go to a receiver that takes them and looks at nothing."""
 import pathlib
@@ -18,12 +18,7 @@ from harness.prometheus import Receiver  # noqa: E402
 from harness.server import Tactus, merge  # noqa: E402
 from harness.waiting import eventually  # noqa: E402
 
-RUNS = {
-    "nothing": [],
-    "span-metrics": ["span-metrics"],
-    "service-graphs": ["service-graphs"],
-    "span-metrics, service-graphs, host-info": ["span-metrics", "service-graphs", "host-info"],
-}
+ALL = ["span-metrics", "service-graphs", "host-info"]
 
 
 class Counting(Receiver):
@@ -88,11 +83,13 @@ def series(names):
 
 def main():
     parser = paced_parser(__doc__)
+    parser.add_argument("--rounds", type=int, default=2, help="runs without and with all processors")
     parser.add_argument("--names", type=int, default=20_000, help="span names of the memory run")
     arguments = parser.parse_args()
     load, sender = prepare(REPOSITORY / "target" / "bench", arguments.traces)
     print("| processors | CPU to storage (s a million spans) | until the answer | series | remote write | peak MiB |\n|---|---|---|---|---|---|")
-    for name, processors in RUNS.items():
+    for processors in [[], ALL] * arguments.rounds + [ALL[:1], ALL[1:2]]:
+        name = ", ".join(processors) or "none"
         f = paced(arguments, load, sender, processors)
         print(f"| {name} | {f['CPU to storage']:.2f} | {f['CPU to the answer']:.2f} | {f['series']} | {f['sent'] / 1e6:.1f} MB | {f['peak MiB']} |",
               flush=True)
