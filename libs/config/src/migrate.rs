@@ -143,13 +143,7 @@ pub fn migrate_config(
         },
     ));
     let judge = Judge { source: &source, root, rewritten, notes, tenants: false };
-    let findings = judge.findings();
-    let document = judge.document(&findings);
-    let left = match &document {
-        Some(document) => still_said(document, target, env),
-        None => vec![MORE_THAN_ONE_VALUE.to_owned()],
-    };
-    Ok(Migration { findings, document, left })
+    Ok(judge.migration(env, |document| still_said(document, target)))
 }
 
 const MORE_THAN_ONE_VALUE: &str =
@@ -261,17 +255,9 @@ fn of_suspect(suspect: check::Suspect, written: impl Fn(&str) -> bool) -> Vec<No
     keys.iter().map(note).collect()
 }
 
-/// What a start with this file would log or end with.
-fn still_said(document: &str, target: Option<&str>, env: Option<Environment<'_>>) -> Vec<String> {
-    let expanded = match env.map(|env| expand::expand(document, env)) {
-        None => document.to_owned(),
-        Some(Ok(text)) => text,
-        Some(Err(error)) => return vec![error.to_string()],
-    };
-    let mut document = match load::parse(&expanded) {
-        Ok(document) => document,
-        Err(error) => return vec![error],
-    };
+/// What a start with this file would log. Errors: what it would end with.
+fn still_said(document: &str, target: Option<&str>) -> Result<Vec<String>, String> {
+    let mut document = load::parse(document)?;
     let config = &mut document.config;
     if let Some(target) = target {
         target.clone_into(&mut config.target);
@@ -281,7 +267,7 @@ fn still_said(document: &str, target: Option<&str>, env: Option<Environment<'_>>
     said.extend(unsupported::warnings(config));
     adjust::for_target(config, "localhost", document.clustered);
     said.extend(validate::invalid(config).into_iter().map(|invalid| invalid.text));
-    said
+    Ok(said)
 }
 
 #[cfg(test)]

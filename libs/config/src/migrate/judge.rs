@@ -34,6 +34,27 @@ pub(super) struct Place {
 }
 
 impl Judge<'_> {
+    /// All that is said of the file. `said` tells what reading a document gives, its variables expanded, or why it cannot be read.
+    pub(super) fn migration(
+        &self,
+        env: Option<Environment<'_>>,
+        said: impl FnOnce(&str) -> Result<Vec<String>, String>,
+    ) -> Migration {
+        let findings = self.findings();
+        let document = self.document(&findings);
+        let expanded = |document: &str| match env {
+            None => Ok(document.to_owned()),
+            Some(env) => expand::expand(document, env).map_err(|error| error.to_string()),
+        };
+        let left = match &document {
+            Some(document) => {
+                expanded(document).and_then(|text| said(&text)).unwrap_or_else(|error| vec![error])
+            }
+            None => vec![MORE_THAN_ONE_VALUE.to_owned()],
+        };
+        Migration { findings, document, left }
+    }
+
     /// One finding for each leaf of the file, and for each note that no leaf has.
     pub(super) fn findings(&self) -> Vec<Finding> {
         let rows = rows();

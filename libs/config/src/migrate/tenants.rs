@@ -47,24 +47,9 @@ pub fn migrate_overrides(
     }
     let per_tenant::Reading { root, rewritten, .. } = reading;
     let judge = Judge { source: &source, root, rewritten, notes, tenants: true };
-    let findings = judge.findings();
-    let document = judge.document(&findings);
-    let left = match &document {
-        Some(document) => still_said(document, config, env),
-        None => vec![MORE_THAN_ONE_VALUE.to_owned()],
-    };
-    Ok(Migration { findings, document, left })
-}
-
-/// What reading this file would log or end with.
-fn still_said(document: &str, config: &Config, env: Option<Environment<'_>>) -> Vec<String> {
-    let expanded = match env.map(|env| expand::expand(document, env)) {
-        None => document.to_owned(),
-        Some(Ok(text)) => text,
-        Some(Err(error)) => return vec![error.to_string()],
-    };
-    match PerTenantOverrides::parse(&expanded, config) {
-        Ok(file) => file.warnings,
-        Err(error) => vec![error.to_string()],
-    }
+    Ok(judge.migration(env, |document| {
+        let file =
+            PerTenantOverrides::parse(document, config).map_err(|error| error.to_string())?;
+        Ok(file.warnings)
+    }))
 }
