@@ -107,7 +107,7 @@ impl<M: Metric, const N: usize> Family<M, N> {
 
     /// As [`Self::with`], or `None` if there is no room for a series with these values.
     ///
-    /// For gauges that are set: the last one would stand for all that overflow.
+    /// For those who sum up what has no room, and show the sum as [`OVERFLOW`].
     pub fn try_with(&self, values: [&str; N]) -> Option<M> {
         {
             let table = self.series.read();
@@ -132,13 +132,18 @@ impl<M: Metric, const N: usize> Family<M, N> {
         Some(self.insert(&mut table, values, reserved))
     }
 
-    /// The series that takes what is counted for these values when there is no room for a series of theirs.
+    /// What takes the counts of these values when there is no room for a series of theirs; a gauge of a tenant is one that
+    /// nobody sees.
     fn overflow(&self, values: [&str; N]) -> M {
         let label = |at: usize| match TENANT_LABELS.contains(&self.labels[at]) {
             true => OVERFLOW,
             false => values[at],
         };
         let of_others = std::array::from_fn(label);
+        let is_of_tenant = self.budget.is_some() && values != of_others;
+        if M::KIND == Kind::Gauge && is_of_tenant {
+            return (self.create)();
+        }
         if let Some(series) = self.find(&self.series.read(), of_others) {
             return series.touch();
         }

@@ -96,6 +96,26 @@ fn series_over_the_limit_share_the_overflow() {
 }
 
 #[test]
+fn gauge_of_a_tenant_without_room_is_not_shown_as_that_of_all_others() {
+    let registry = Registry::new();
+    let length = registry.gauge_vec("length", "L.", ["tenant"]);
+    let inflight = registry.gauge_vec("inflight", "I.", ["route"]);
+    length.set_max_series(2);
+    inflight.set_max_series(2);
+    for name in ["a", "b", "c", "d"] {
+        length.with([name]).set(7.0);
+        inflight.with([name]).add(1.0);
+    }
+    let text = registry.encode();
+    assert!(!text.contains("length{tenant=\"overflow\"}"), "{text}");
+    assert!(text.contains("length{tenant=\"b\"} 7\n"), "{text}");
+    assert!(text.contains("inflight{route=\"overflow\"} 2\n"), "{text}");
+    // Whoever knows the sum shows it.
+    length.with([OVERFLOW]).set(14.0);
+    assert!(registry.encode().contains("length{tenant=\"overflow\"} 14\n"));
+}
+
+#[test]
 fn removed_series_are_gone_and_make_room() {
     let registry = Registry::new();
     let counters = registry.counter_vec("c", "C.", ["tenant", "reason"]);
