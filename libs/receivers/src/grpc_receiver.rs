@@ -1,7 +1,8 @@
 //! What receivers on gRPC share: one unary call that takes spans, served by hand.
 //!
 //! The message is handed on as bytes, it lies in one buffer that is allocated once, and clients get
-//! the statuses that they know. Other calls go to the routes of [`GrpcReceiverSettings::others`].
+//! the statuses that they know. Other calls go to the routes of [`GrpcReceiverSettings::others`], those of the standard
+//! health service are answered for everybody: probes show no credentials.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -16,13 +17,16 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use tactus_server::auth::{Access, Authenticator};
+use tactus_server::auth::{Access, Authenticator, PUBLIC_GRPC};
+use tactus_server::health::health_service_of;
 use tactus_server::listener::{
     self, BoundListener, ConnectionInfo, Http2Settings, ListenerSettings, Protocols,
 };
 use tactus_server::tenancy::Tenancy;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
+use tonic::service::Routes;
 use tower::ServiceExt;
 
 use crate::compression::{DecompressError, Encoding, decompress, off_thread};
@@ -83,6 +87,8 @@ impl GrpcReceiverSettings {
 pub(crate) trait SpanCall: Send + Sync + 'static {
     /// Path of the call.
     const PATH: &'static str;
+    /// What the health service knows besides the empty name: the service of the call.
+    const HEALTH_NAMES: &'static [&'static str];
     /// The receiver's type, as metrics call it: `otlp`.
     const RECEIVER: &'static str;
     /// The receiver in our own traces: `otlp_grpc`.
@@ -98,7 +104,7 @@ pub(crate) trait SpanCall: Send + Sync + 'static {
     fn answer(outcome: PushOutcome) -> Bytes;
 }
 
-/// Binds the port and serves `C` until `shutdown`. `name` is how the log calls it, as `OTLP gRPC`.
+/// Binds the port and serves `C`, and the health service, until `shutdown`. `name` is how the log calls it, as `OTLP gRPC`.
 ///
 /// Errors: the address cannot be bound.
 pub(crate) async fn serve_grpc_receiver<C: SpanCall>(
@@ -113,11 +119,29 @@ pub(crate) async fn serve_grpc_receiver<C: SpanCall>(
     let listener_settings =
         ListenerSettings { protocols: Protocols::Http2, ..settings.listener.clone() };
     let receiver = Arc::new(Receiver::<C>::new(settings, sink, metrics));
+    let health = health_until(shutdown.clone(), C::HEALTH_NAMES);
     let service = service_fn(move |request: Request<Incoming>| {
+        let health = request.uri().path().starts_with(PUBLIC_GRPC).then(|| health.clone());
         let receiver = Arc::clone(&receiver);
-        async move { Ok::<_, Infallible>(receiver.handle(request).await) }
+        async move {
+            let response = match health {
+                Some(health) => other_call(health, request).await,
+                None => receiver.handle(request).await,
+            };
+            Ok::<_, Infallible>(response)
+        }
     });
     listener::serve(socket, listener_settings, service, shutdown)
+}
+
+/// The health service of a port that serves until `shutdown`. Calls of `Watch` end then, and do not keep the port open.
+fn health_until(shutdown: CancellationToken, names: &'static [&'static str]) -> Router {
+    let (serving, is_serving) = watch::channel(true);
+    tokio::spawn(async move {
+        shutdown.cancelled().await;
+        serving.send_replace(false);
+    });
+    Routes::new(health_service_of(is_serving, names)).into_axum_router()
 }
 
 pub(crate) struct Receiver<C> {

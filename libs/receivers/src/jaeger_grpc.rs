@@ -37,6 +37,7 @@ pub(crate) struct PostSpans;
 
 impl SpanCall for PostSpans {
     const PATH: &'static str = POST_SPANS_PATH;
+    const HEALTH_NAMES: &'static [&'static str] = &["jaeger.api_v2.CollectorService"];
     const RECEIVER: &'static str = "jaeger";
     const SPAN_NAME: &'static str = "jaeger_grpc";
     const DECODES: bool = true;

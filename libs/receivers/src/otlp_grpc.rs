@@ -55,6 +55,8 @@ pub(crate) struct Export;
 
 impl SpanCall for Export {
     const PATH: &'static str = EXPORT_PATH;
+    const HEALTH_NAMES: &'static [&'static str] =
+        &["opentelemetry.proto.collector.trace.v1.TraceService"];
     const RECEIVER: &'static str = "otlp";
     const SPAN_NAME: &'static str = "otlp_grpc";
     const DECODES: bool = false;

@@ -59,7 +59,11 @@ impl Health for HealthService {
         if !self.knows(&request.get_ref().service) {
             // The protocol wants this answer to stay open, in case the service appears.
             let unknown = stream::once(async { Ok(answer(ServingStatus::ServiceUnknown)) });
-            let open = futures_util::StreamExt::chain(unknown, stream::pending());
+            let open = stream::unfold(self.serving.clone(), |mut serving| async move {
+                while serving.changed().await.is_ok() {}
+                None
+            });
+            let open = futures_util::StreamExt::chain(unknown, open);
             return Ok(Response::new(Box::pin(open)));
         }
         let mut serving = self.serving.clone();

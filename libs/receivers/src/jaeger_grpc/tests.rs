@@ -1,3 +1,5 @@
+use tactus_proto::grpc::health::v1::health_check_response::ServingStatus;
+use tactus_proto::grpc::health::v1::{HealthCheckRequest, health_client::HealthClient};
 use tactus_proto::jaeger::api_v2::collector_service_client::CollectorServiceClient;
 use tactus_proto::jaeger::api_v2::{
     PostSpansRequest, PostSpansResponse, SamplingStrategyParameters, SamplingStrategyResponse,
@@ -107,4 +109,16 @@ async fn port_carries_other_services() {
     assert_eq!((status.code(), status.message()), (Code::NotFound, "svc"));
     CollectorServiceClient::new(channel).post_spans(one_span()).await.unwrap();
     assert_eq!(sink.bodies().len(), 1);
+}
+
+#[tokio::test]
+async fn health_is_told_beside_the_other_services() {
+    let others = Routes::new(SamplingManagerServer::new(Never)).into_axum_router();
+    let settings = GrpcReceiverSettings { others: Some(others), ..default_settings() };
+    let mut health = HealthClient::new(port(settings, Recorder::accepting()).await);
+    for service in ["", "jaeger.api_v2.CollectorService"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let answer = health.check(request).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
+    }
 }

@@ -1,12 +1,15 @@
+use std::path::Path;
 use std::time::Duration;
 
 use ::http::Request;
 use http_body_util::{BodyExt, Full};
 use prost::Message;
 use tactus_proto::google::rpc::{RetryInfo, Status as RpcStatus};
+use tactus_proto::grpc::health::v1::health_check_response::ServingStatus;
+use tactus_proto::grpc::health::v1::{HealthCheckRequest, health_client::HealthClient};
 use tactus_proto::otlp::trace_service_client::TraceServiceClient;
 use tactus_proto::otlp::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use tactus_server::auth::Authenticator;
+use tactus_server::auth::{AuthSettings, Authenticator, hash_token};
 use tactus_server::tenancy::Tenancy;
 use tonic::Code;
 use tonic::codec::CompressionEncoding;
@@ -241,18 +244,22 @@ async fn other_paths_methods_and_content_types_are_refused() {
     assert_eq!(json.status(), 415);
 }
 
-#[tokio::test]
-async fn spans_are_taken_from_writers_only() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("users.yaml");
-    let token = tactus_server::auth::hash_token("writer-token");
+/// With one caller, who may write to one tenant.
+fn settings_for_writers(directory: &Path) -> GrpcReceiverSettings {
+    let file = directory.join("users.yaml");
+    let token = hash_token("writer-token");
     let users =
         format!("users: [{{name: w, token_sha256: {token}, tenants: [a], roles: [write]}}]");
     std::fs::write(&file, users).unwrap();
     let tenancy = Tenancy::by_header(false);
-    let settings = tactus_server::auth::AuthSettings::new(file, tenancy.clone());
-    let auth = Some(Authenticator::load(settings).unwrap());
-    let settings = GrpcReceiverSettings { tenancy, auth, ..default_settings() };
+    let auth = Authenticator::load(AuthSettings::new(file, tenancy.clone())).unwrap();
+    GrpcReceiverSettings { tenancy, auth: Some(auth), ..GrpcReceiverSettings::at("127.0.0.1:0") }
+}
+
+#[tokio::test]
+async fn spans_are_taken_from_writers_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = settings_for_writers(directory.path());
     let sink = Recorder::accepting();
     let receiver = Receiver::<Export>::new(settings, sink.clone(), &metrics().1);
     for (credentials, tenant, code) in [
@@ -274,4 +281,30 @@ async fn spans_are_taken_from_writers_only() {
     }
     assert_eq!(sink.pushes.lock()[0].0, "a");
     assert_eq!(sink.bodies().len(), 1);
+}
+
+#[tokio::test]
+async fn health_is_told_to_whoever_asks_and_ends_with_the_port() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = settings_for_writers(directory.path());
+    let (shutdown, sink) = (CancellationToken::new(), Recorder::accepting());
+    let listener = serve_otlp_grpc(settings, sink, &metrics().1, shutdown.clone()).await.unwrap();
+    let url = format!("http://{}", listener.local_addr());
+    let mut health = HealthClient::connect(url).await.unwrap();
+    let request = |service: &str| HealthCheckRequest { service: service.to_owned() };
+    for service in ["", "opentelemetry.proto.collector.trace.v1.TraceService"] {
+        let answer = health.check(request(service)).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
+    }
+    assert_eq!(health.check(request("x")).await.unwrap_err().code(), Code::NotFound);
+    let mut known = health.watch(request("")).await.unwrap().into_inner();
+    let mut unknown = health.watch(request("x")).await.unwrap().into_inner();
+    assert_eq!(known.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let first = unknown.message().await.unwrap().unwrap();
+    assert_eq!(first.status(), ServingStatus::ServiceUnknown);
+    shutdown.cancel();
+    assert_eq!(known.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    assert!(known.message().await.unwrap().is_none());
+    assert!(unknown.message().await.unwrap().is_none());
+    listener.stopped().await;
 }
