@@ -77,6 +77,24 @@ def test_list_survives_what_a_bucket_collects(servers):
     assert (tenant / "index.pb.zst").read_bytes()[:4] == bytes.fromhex("28b52ffd")
 
 
+def test_index_that_nobody_writes_any_more_is_named_at_the_start(servers):
+    old = {"created_at": "2023-11-14T22:13:20Z", "meta": [], "compacted": []}
+    for name, disabled in (("reader", True), ("compactor", False)):
+        server = servers.new(name, config={"compactor": {"disabled": disabled, "compaction": {"block_retention": "876000h"}}})
+        shutil.copytree(CONFORMANCE / "blocks" / "vParquet4", server.blocks)
+        tenant = server.blocks / TENANT
+        for path in [server.blocks, *server.blocks.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        (tenant / "index.pb.zst").unlink()
+        (tenant / "index.json.gz").write_bytes(gzip.compress(json.dumps(old).encode()))
+        server.start()
+        # The block that the index does not name is not looked for, but by whoever writes the index.
+        assert bool(server.search("{}", **WINDOW)) == (not disabled)
+        said = [line for line in server.logs().splitlines() if "tenant index is old" in line]
+        assert len(said) == disabled, server.logs()
+        assert not said or "level=warn" in said[0] and f"tenant={TENANT}" in said[0]
+
+
 def test_tenant_that_is_empty_and_old_is_deleted_where_that_is_asked(servers):
     trace = {"blocklist_poll": "200ms", "empty_tenant_deletion_enabled": True, "empty_tenant_deletion_age": "1s"}
     server = servers.new(config={"storage": {"trace": trace}})

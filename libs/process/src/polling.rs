@@ -1,6 +1,9 @@
 //! Keeps the block list up to date, and tells of it in metrics.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tactus_config::sections::storage::TraceStorage;
 use tactus_storage::{
@@ -17,6 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings;
 
+/// Tenant indexes are written at each poll of those who write them: one that is older than so many intervals is forgotten.
+const INTERVALS_WITHOUT_INDEX: u32 = 3;
+/// Not sooner than this, however short the interval: a compactor may be away for a restart.
+const SHORTEST_WITHOUT_INDEX: Duration = Duration::from_secs(15 * 60);
+
 /// Polls the block list once, then in the background until `stop`. `owns`: which tenant indexes this process writes.
 pub(crate) async fn start(
     trace: &TraceStorage,
@@ -28,11 +36,12 @@ pub(crate) async fn start(
     let poller = Poller::new(bucket, Arc::clone(&blocklist), settings::poller(trace), owns);
     let interval = settings::poll_interval(trace);
     let metrics = Metrics::register(Registry::global());
-    poll(&poller, &blocklist, &metrics).await;
+    let mut forgotten = ForgottenIndexes::new(interval);
+    forgotten.look(poll(&poller, &blocklist, &metrics).await);
     let polls = async move {
         loop {
             tokio::time::sleep(interval).await;
-            poll(&poller, &blocklist, &metrics).await;
+            forgotten.look(poll(&poller, &blocklist, &metrics).await);
         }
     };
     // Who is told to stop does not wait for a long poll: one that is dropped changes nothing.
@@ -44,7 +53,7 @@ pub(crate) async fn start(
     })
 }
 
-async fn poll(poller: &Poller, blocklist: &Blocklist, metrics: &Metrics) {
+async fn poll(poller: &Poller, blocklist: &Blocklist, metrics: &Metrics) -> Option<PollReport> {
     // What an alert watches the growth of is there before it grows.
     let failed_polls = metrics.errors.with([""]);
     let started = Instant::now();
@@ -63,12 +72,62 @@ async fn poll(poller: &Poller, blocklist: &Blocklist, metrics: &Metrics) {
                     "block list is incomplete"
                 );
             }
+            Some(report)
         }
         Err(error) => {
             // Of no tenant: which ones there are could not be learned.
             failed_polls.inc();
             tracing::error!(error = error_text(&error), "cannot poll the block list");
+            None
         }
+    }
+}
+
+/// Watches for tenant indexes that nobody writes any more: blocks that came later are known only to whoever wrote them, until
+/// it restarts.
+struct ForgottenIndexes {
+    older_than: Duration,
+    /// The log has said it, and the state has lasted since.
+    is_told: bool,
+}
+
+impl ForgottenIndexes {
+    fn new(interval: Duration) -> Self {
+        let older_than =
+            interval.saturating_mul(INTERVALS_WITHOUT_INDEX).max(SHORTEST_WITHOUT_INDEX);
+        Self { older_than, is_told: false }
+    }
+
+    /// Says once that there are some. A poll that failed tells nothing.
+    fn look(&mut self, report: Option<PollReport>) {
+        let Some(report) = report else { return };
+        let forgotten = self.among(&report, Timestamp::now());
+        if let Some((tenant, age)) = forgotten.first()
+            && !self.is_told
+        {
+            tracing::warn!(
+                tenant,
+                tenants = forgotten.len(),
+                age_seconds = age.as_secs(),
+                "tenant index is old and this process does not write it: blocks written since are not found after a restart. \
+                 Run a compactor (compactor.disabled: false), or set storage.trace.blocklist_poll_stale_tenant_index"
+            );
+        }
+        self.is_told = !forgotten.is_empty();
+    }
+
+    /// Tenants whose index was read, is another's to write and has not been written for long, with its age.
+    fn among<'r>(&self, report: &'r PollReport, now: Timestamp) -> Vec<(&'r str, Duration)> {
+        let age = |created_at: Timestamp| {
+            Duration::try_from(now.duration_since(created_at)).unwrap_or_default()
+        };
+        report
+            .by_tenant
+            .iter()
+            .filter(|seen| !seen.is_builder)
+            .filter_map(|seen| Some((seen.tenant.as_str(), age(seen.index_created_at?))))
+            .filter(|(_, age)| *age > self.older_than)
+            .collect()
     }
 }
 
@@ -202,6 +261,7 @@ mod tests {
         BucketSettings, PollerSettings, Uuid,
         block_io::{BlockFiles, ObjectSource, mark_compacted, write_block},
         meta::BlockVersion,
+        poller::TenantReport,
     };
 
     async fn write(bucket: &Bucket, version: BlockVersion, foreign: Option<&str>) -> Uuid {
@@ -215,6 +275,31 @@ mod tests {
             BlockFiles { data: bytes(), blooms: vec![bytes()], index: None, no_compact: false };
         write_block(bucket, &meta, &files).await.unwrap();
         meta.block_id
+    }
+
+    #[test]
+    fn index_of_others_that_was_not_written_for_long_is_forgotten() {
+        let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        let seen = |tenant: &str, is_builder, seconds: Option<u64>| TenantReport {
+            tenant: tenant.to_owned(),
+            is_builder,
+            index_created_at: seconds.map(|seconds| now - Duration::from_secs(seconds)),
+            index_errors: 0,
+            metas_corrupt: 0,
+            failed: false,
+        };
+        let by_tenant = vec![
+            seen("old", false, Some(5_000)),
+            seen("own", true, Some(5_000)),
+            seen("listed", false, None),
+            seen("new", false, Some(2_000)),
+        ];
+        let report = PollReport { by_tenant, ..PollReport::default() };
+        let of = |interval| ForgottenIndexes::new(Duration::from_secs(interval));
+        let age = Duration::from_secs(5_000);
+        assert_eq!(of(900).among(&report, now), [("old", age)]);
+        assert_eq!(of(1_800).among(&report, now), []);
+        assert_eq!(of(1).among(&report, now).len(), 2);
     }
 
     #[tokio::test]

@@ -88,6 +88,15 @@ pub fn main(program: Program) -> ExitCode {
         }
         return ExitCode::from(code);
     }
+    if let Some(url) = &loaded.health_probe {
+        return match in_runtime(probe::probe(url)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("tactus is not ready: {}", error_text(&error));
+                ExitCode::FAILURE
+            }
+        };
+    }
     match start(&loaded, program) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -115,9 +124,6 @@ fn runtime() -> Result<Runtime, Error> {
 
 fn start(loaded: &Loaded, program: Program) -> Result<(), Error> {
     let runtime = runtime()?;
-    if let Some(url) = &loaded.health_probe {
-        return runtime.block_on(probe::probe(url));
-    }
     let format = loaded.config.server.log_format.parse();
     let level = loaded.config.server.log_level.parse();
     let target = &loaded.config.target;
