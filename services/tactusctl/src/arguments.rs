@@ -5,7 +5,7 @@ mod migrate;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use tactus_config::{parse_go, parse_prometheus};
 use tactus_storage::meta::{
@@ -23,6 +23,34 @@ pub(crate) struct Arguments {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// The arguments of this process. Ends it with code 2 and the usage if they make no sense.
+    pub(crate) fn of_process() -> Self {
+        let matches = definition().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// Flags that name a bucket, which not every command has a use for: taken everywhere, but not in the help of these.
+const UNUSED: [(&str, &[&str]); 5] = [
+    ("api", &["config", "expand_env", "path"]),
+    ("auth", &["config", "expand_env", "path"]),
+    ("check", &["config", "expand_env", "path"]),
+    ("completion", &["config", "expand_env", "path"]),
+    ("migrate", &["path"]),
+];
+
+/// The commands with their arguments.
+pub(crate) fn definition() -> clap::Command {
+    let all = Arguments::command();
+    let flags: Vec<_> = all.get_arguments().cloned().collect();
+    UNUSED.iter().fold(all, |all, (name, unused)| {
+        let of_unused = flags.iter().filter(|flag| unused.contains(&flag.get_id().as_str()));
+        let hidden: Vec<_> = of_unused.map(|flag| flag.clone().hide(true)).collect();
+        all.mut_subcommand(name, |command| command.args(hidden))
+    })
 }
 
 /// What every command takes.
@@ -367,58 +395,4 @@ fn duration_text(text: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    #[test]
-    fn command_line_is_consistent() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_are_those_of_the_api() {
-        assert_eq!(duration("7d").unwrap().as_secs(), 604_800);
-        assert_eq!(duration("1h30m").unwrap().as_secs(), 5_400);
-        assert_eq!(duration("1.5h").unwrap().as_secs(), 5_400);
-        for text in ["", "x", "-1h", "5"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn columns_are_read_with_their_types() {
-        let Columns(found) = columns("span.db.statement, resource.n:int,event.log:blob").unwrap();
-        assert_eq!(found[0], DedicatedColumn::string(ColumnScope::Span, "db.statement"));
-        assert_eq!(found[1], DedicatedColumn::int(ColumnScope::Resource, "n"));
-        assert!(found[2].is_blob() && found[2].scope == ColumnScope::Event);
-        assert_eq!(columns(""), Ok(Columns(Vec::new())));
-        for text in ["name", "link.x", "span.x:double", "span.x,span.x", "span."] {
-            assert!(columns(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn times_become_unix_seconds() {
-        assert_eq!(unix_seconds("1700000000").unwrap(), "1700000000");
-        assert_eq!(unix_seconds("2023-11-14T23:13:20.9+01:00").unwrap(), "1700000000");
-        for text in ["", "x", "-5", "1969-12-31T00:00:00Z"] {
-            assert!(unix_seconds(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn wrong_arguments_are_wrong_usage() {
-        for line in [
-            "tactusctl",
-            "tactusctl block t not-a-uuid",
-            "tactusctl --path a -c b tenants",
-            "tactusctl query t {} --since 1h --start 5",
-            "tactusctl verify --parallel 0",
-        ] {
-            let error = Arguments::try_parse_from(line.split(' ')).unwrap_err();
-            assert_eq!(error.exit_code(), 2, "{line}");
-        }
-    }
-}
+mod tests;

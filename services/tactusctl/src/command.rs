@@ -13,10 +13,8 @@ mod tenants;
 mod traces;
 mod verify;
 
-use clap::CommandFactory as _;
-
 use crate::Outcome;
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, definition};
 use crate::bucket;
 use crate::error::Result;
 use crate::output::Output;
@@ -51,7 +49,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Outcome> {
         Command::Migrate(command) => return migrate::run(&command, &global),
         Command::Completion { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "tactusctl", &mut script);
+            clap_complete::generate(shell, &mut definition(), "tactusctl", &mut script);
             output.text(&String::from_utf8_lossy(&script))?;
         }
     }

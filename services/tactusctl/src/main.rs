@@ -18,7 +18,6 @@ mod progress;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use tactus_telemetry::error_text;
 
 use arguments::Arguments;
@@ -42,9 +41,7 @@ pub(crate) enum Outcome {
 }
 
 fn main() -> ExitCode {
-    // Ends with code 2 and the usage if the arguments make no sense.
-    let arguments = Arguments::parse();
-    match run(arguments) {
+    match run(Arguments::of_process()) {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Damage) => ExitCode::from(EXIT_DAMAGE),
         Ok(Outcome::Refused) => ExitCode::from(EXIT_REFUSED),

@@ -1,0 +1,77 @@
+use super::*;
+
+#[test]
+fn command_line_is_consistent() {
+    definition().debug_assert();
+}
+
+#[test]
+fn durations_are_those_of_the_api() {
+    assert_eq!(duration("7d").unwrap().as_secs(), 604_800);
+    assert_eq!(duration("1h30m").unwrap().as_secs(), 5_400);
+    assert_eq!(duration("1.5h").unwrap().as_secs(), 5_400);
+    for text in ["", "x", "-1h", "5"] {
+        assert!(duration(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn columns_are_read_with_their_types() {
+    let Columns(found) = columns("span.db.statement, resource.n:int,event.log:blob").unwrap();
+    assert_eq!(found[0], DedicatedColumn::string(ColumnScope::Span, "db.statement"));
+    assert_eq!(found[1], DedicatedColumn::int(ColumnScope::Resource, "n"));
+    assert!(found[2].is_blob() && found[2].scope == ColumnScope::Event);
+    assert_eq!(columns(""), Ok(Columns(Vec::new())));
+    for text in ["name", "link.x", "span.x:double", "span.x,span.x", "span."] {
+        assert!(columns(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn times_become_unix_seconds() {
+    assert_eq!(unix_seconds("1700000000").unwrap(), "1700000000");
+    assert_eq!(unix_seconds("2023-11-14T23:13:20.9+01:00").unwrap(), "1700000000");
+    for text in ["", "x", "-5", "1969-12-31T00:00:00Z"] {
+        assert!(unix_seconds(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn flags_of_the_bucket_are_in_the_help_of_commands_that_use_them() {
+    let help = |words: &[&str]| {
+        let mut command = definition();
+        command.build();
+        let found = words
+            .iter()
+            .fold(&mut command, |command, word| command.find_subcommand_mut(word).unwrap());
+        found.render_long_help().to_string()
+    };
+    let of_bucket = ["--path", "--config.file", "--config.expand-env"];
+    for words in [&["check"][..], &["api", "search"], &["auth", "token"], &["completion"]] {
+        let help = help(words);
+        assert!(help.contains("--json"), "{words:?}: {help}");
+        assert!(of_bucket.iter().all(|flag| !help.contains(flag)), "{words:?}: {help}");
+    }
+    let blocks = help(&["blocks"]);
+    assert!(of_bucket.iter().all(|flag| blocks.contains(flag)), "{blocks}");
+    let migrate = help(&["migrate", "overrides"]);
+    assert!(migrate.contains("--config.file") && !migrate.contains("--path"), "{migrate}");
+    let line = "tactusctl --path a -c b check".split(' ');
+    assert!(definition().try_get_matches_from(line).is_err());
+    let line = "tactusctl --path a check".split(' ');
+    assert!(definition().try_get_matches_from(line).is_ok());
+}
+
+#[test]
+fn wrong_arguments_are_wrong_usage() {
+    for line in [
+        "tactusctl",
+        "tactusctl block t not-a-uuid",
+        "tactusctl --path a -c b tenants",
+        "tactusctl query t {} --since 1h --start 5",
+        "tactusctl verify --parallel 0",
+    ] {
+        let error = definition().try_get_matches_from(line.split(' ')).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+}
