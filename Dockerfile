@@ -17,7 +17,6 @@ RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY libs/ui/web/ ./
 RUN npm run --silent build
 
-# The glibc of this image is that of the last one.
 FROM rust:${RUST_VERSION}-bookworm AS build
 ARG TARGETARCH
 WORKDIR /src
@@ -25,6 +24,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY libs/ libs/
 COPY services/ services/
 COPY proto/ proto/
+COPY scripts/image-root.sh scripts/
 # tactusctl knows the values of the chart.
 COPY helm/tactus/values.schema.json helm/tactus/
 COPY --from=pages /src/libs/ui/web/dist/ libs/ui/web/dist/
@@ -32,11 +32,10 @@ COPY --from=pages /src/libs/ui/web/dist/ libs/ui/web/dist/
 RUN --mount=type=cache,id=tactus-target-${TARGETARCH},target=/src/target \
     --mount=type=cache,id=tactus-registry,target=/usr/local/cargo/registry \
     cargo build --release --locked -p tactus -p tactusctl \
- && mkdir -p /out/usr/bin /out/var/lib/tactus \
- && cp target/release/tactus target/release/tactusctl /out/usr/bin/
+ && scripts/image-root.sh /out target/release/tactus target/release/tactusctl
 
-# glibc, certificates and time zones, and nothing else: no shell, no package manager.
-FROM gcr.io/distroless/cc-debian12:nonroot
+# Programs, glibc, certificates, and nothing else: no shell, no package manager. scripts/image.sh makes this stage by itself.
+FROM scratch
 ARG VERSION=dev
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Tactus" \
@@ -44,13 +43,14 @@ LABEL org.opencontainers.image.title="Tactus" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-COPY --from=build /out/usr/bin/ /usr/bin/
+COPY --from=build /out/root/ /
 # A new volume takes its owner from here.
-COPY --from=build --chown=nonroot:nonroot /out/var/lib/tactus /var/lib/tactus
+COPY --from=build --chown=65532:65532 /out/data /var/lib/tactus
 # Of the start without a configuration: loopback of a container is reached by nobody.
 ENV TACTUS_LISTEN_ADDRESS=0.0.0.0 \
     TACTUS_DATA_DIRECTORY=/var/lib/tactus
-USER nonroot
+# As a number: Kubernetes' runAsNonRoot knows no names.
+USER 65532:65532
 WORKDIR /var/lib/tactus
 VOLUME /var/lib/tactus
 EXPOSE 3200 9095 4317 4318 9411 14250 14268 5778 5779 16685 16686 7777 7946 6831/udp 6832/udp 5775/udp

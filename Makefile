@@ -17,6 +17,8 @@ TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # The server that the black-box tests start; name another one to test it without building.
 TACTUS_BIN ?= $(TARGET_DIR)/debug/tactus
 BUILT_BIN := $(TARGET_DIR)/debug/tactus
+RELEASED := $(TARGET_DIR)/release/tactus $(TARGET_DIR)/release/tactusctl
+DIST := $(TARGET_DIR)/dist
 VENV := .venv
 NODE := integration-tests/node
 AZURITE := integration-tests/azurite
@@ -67,6 +69,24 @@ release: ui ## Build the optimised server and tactusctl
 .PHONY: deb
 deb: release ## Make a Debian package of what release built (needs cargo-deb); the path of the package is shown
 	$(CARGO) deb --no-build --locked -p tactus
+
+.PHONY: image
+image: release ## Make an image for docker load of what release built, target/tactus-image.tar; needs buildah, but no base image and no engine
+	scripts/image.sh $(TARGET_DIR)/tactus-image.tar $(RELEASED)
+	@echo $(TARGET_DIR)/tactus-image.tar
+
+.PHONY: sbom
+sbom: ## Write the bill of materials of the programs, target/sbom.cdx.json
+	@mkdir -p $(TARGET_DIR)
+	$(PYTHON) scripts/sbom.py $(TARGET_DIR)/sbom.cdx.json
+
+.PHONY: dist
+dist: release $(HELM) ## Make all files of a release for this architecture, in target/dist; needs cargo-deb and buildah
+	rm -rf $(DIST)
+	mkdir -p $(DIST)
+	$(CARGO) deb --no-build --locked -p tactus --output $(DIST)/
+	scripts/image.sh $(DIST)/tactus-image-$$(uname -m).tar $(RELEASED)
+	PATH=$(abspath $(TOOLS)):$$PATH scripts/dist.sh $(DIST) $(RELEASED)
 
 .PHONY: test
 test: test-plan test-unit test-integration ## Run every test, and install what they need
@@ -151,6 +171,10 @@ $(TOOLS)/.mdbook-%:
 	{ CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --quiet --locked --debug --no-default-features --features search --root $(dir $(TOOLS)) --version $* mdbook && \
 		rm -f $(TOOLS)/.mdbook-* && touch $@; } $(OPTIONAL)
 
+.PHONY: watch
+watch: ## Run the unit tests of a crate at each change of a source: P=tactus-traceql
+	@CARGO=$(CARGO) scripts/watch.sh $(or $(P),tactus) $(ARGS)
+
 .PHONY: fmt
 fmt: ## Format the code
 	$(CARGO) fmt --all
@@ -186,8 +210,9 @@ monitoring: test-tools ## Write dashboards, rules and alerts below deploy anew f
 	$(VENV)/bin/python scripts/monitoring.py
 
 .PHONY: docs
-docs: ## Build the documentation of the crates; warnings are errors
+docs: ## Build the documentation of the crates, target/doc/index.html; warnings are errors
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	$(PYTHON) scripts/crates_page.py $(TARGET_DIR)/doc/index.html
 
 .PHONY: book
 book: $(MDBOOK) ## Make a book of the pages below docs/, in target/book

@@ -17,6 +17,8 @@ need memcached memcached -V
 need prometheus promtool --version
 need nginx-light nginx -v
 need systemd systemd-analyze --version
+need buildah buildah --version
+need runc runc --version
 
 if ((${#missing[@]})); then
   echo "tests: packages that are missing: ${missing[*]}"
