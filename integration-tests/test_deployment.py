@@ -268,6 +268,9 @@ def test_debian_package_names_files_that_are_there():
             assert list(folder.glob(source)), source
     assert set(deb["conf-files"]) <= targets
     assert (folder / deb["license-file"][0]).is_file()
+    # Without these cargo-deb writes no scripts: an update would leave the old program running, and a removal as well.
+    for script in ("postinst", "prerm", "postrm"):
+        assert "\n#DEBHELPER#\n" in (folder / deb["maintainer-scripts"] / script).read_text(), script
     units = deb["systemd-units"]
     text = (folder / units["unit-scripts"] / f"{units['unit-name']}.service").read_text()
     # What the unit reads is what the package brings.
