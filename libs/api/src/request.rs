@@ -11,7 +11,9 @@ mod trace;
 pub use message::{instant_params, range_params, search_params, tag_values_params, tags_params};
 pub use metrics::{MetricsLimits, MetricsQuery, default_step, metrics_range};
 pub use path::{tag_name, trace_id_text};
-pub use search::{SearchKind, SearchLimits, SearchQuery, TagConditions, parse_traceql};
+pub use search::{
+    SearchKind, SearchLimits, SearchQuery, TagConditions, check_query_bytes, parse_traceql,
+};
 pub use tags::{RequestedTag, TagValuesQuery, TagsQuery, parse_tag_v1, parse_tag_v2};
 pub use trace::{TraceMode, TraceQuery, parse_trace_id};
 

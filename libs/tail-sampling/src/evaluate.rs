@@ -1,9 +1,10 @@
 //! Conditions on batches.
 
-use std::{cell::OnceCell, ops::Range};
+use std::{cell::OnceCell, ops::Range, time::Duration};
 
 use tactus_model::{SpanBatch, slice_traces};
 use tactus_traceql::eval::{Bitmap, CompiledQuery, Window};
+use tactus_work::{Budgets, Work};
 
 use crate::{
     attributes::{traces_with, traces_with_state, traces_with_status},
@@ -11,6 +12,10 @@ use crate::{
     condition::{Condition, Unit},
     facts::{bytes_per_trace, millis_per_trace, spans_per_trace},
 };
+
+/// Processor time that a query may take for a batch. A policy that takes more fails for its traces: segments are not to pile
+/// up behind it.
+const MAX_CPU_TIME: Duration = Duration::from_secs(10);
 
 /// What a condition says of traces; rows of the batch's trace table.
 #[derive(Debug)]
@@ -125,12 +130,20 @@ impl<'b> View<'b> {
     fn find(&self, query: &CompiledQuery, candidates: &Bitmap, failed: &mut Bitmap) -> Bitmap {
         let mut found = Bitmap::none(self.traces());
         let among = (candidates.count() < self.traces()).then_some(candidates);
-        match query.find_newest_among(self.batch, Window::default(), 0, among) {
-            Ok(matches) => {
-                matches.traces.iter().for_each(|it| found.insert(it.trace as usize));
+        let budget = Budgets::of_process().of(0, MAX_CPU_TIME);
+        let evaluated = Work::default().within(budget).run(|| {
+            match query.find_newest_among(self.batch, Window::default(), 0, among) {
+                Ok(matches) => {
+                    matches.traces.iter().for_each(|it| found.insert(it.trace as usize));
+                }
+                // One of the traces is at fault.
+                Err(_) => self.find_in(query, 0..self.traces(), candidates, &mut found, failed),
             }
-            // One of the traces is at fault.
-            Err(_) => self.find_in(query, 0..self.traces(), candidates, &mut found, failed),
+        });
+        if evaluated.is_err() {
+            // It took too long; what was found so far is not whole.
+            failed.unite(candidates);
+            return Bitmap::none(self.traces());
         }
         found
     }

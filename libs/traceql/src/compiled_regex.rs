@@ -1,46 +1,110 @@
 //! Regular expressions of the language: RE2 syntax, matched on bytes against the whole value.
 //!
-//! What a pattern may cost is bounded thrice: its program when it is compiled, program times text when it is matched, and
-//! the query that matches it, which is asked between texts and within a long one.
+//! What patterns may cost is bounded: the classes of one before it is put together, its program when it is compiled and the
+//! programs of a query together, program times text when it is matched, what is determined of all patterns of a query
+//! meanwhile, and the query that does all this, which is asked between patterns, between texts and within a long one.
 
 mod bounded;
+mod classes;
+mod program;
 mod repeats;
 #[cfg(test)]
 mod tests;
 mod translate;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use memchr::memmem::Finder;
-use regex::bytes::RegexBuilder;
-use regex_syntax::ParserBuilder;
+use self::bounded::{Automaton, Room};
+use self::program::Program;
 
-use self::bounded::Bounded;
+/// Bound on a compiled program; repetition bombs fail against it quickly.
+const MAX_PROGRAM_BYTES: usize = 1 << 20;
 
-/// Bound on the compiled program; repetition bombs fail against it quickly.
-const SIZE_LIMIT_BYTES: usize = 1 << 20;
+/// Bound on the programs of a query together.
+const MAX_PROGRAMS_BYTES: usize = 1 << 24;
 
-/// Every query may have this many patterns of the full size; see [`size_limit`].
-const FULL_SIZE_PATTERNS: usize = 32;
-
-/// Bound that no number of patterns lowers, enough for words and wildcards.
-pub(crate) const MIN_SIZE_LIMIT_BYTES: usize = 1 << 15;
-
-/// The size limit of the pattern after `seen` others of one query. It falls, so that a long query
-/// of bombs that barely pass costs little more than a short one.
-pub(crate) fn size_limit(seen: usize) -> usize {
-    (SIZE_LIMIT_BYTES / (1 + seen / FULL_SIZE_PATTERNS)).max(MIN_SIZE_LIMIT_BYTES)
-}
+/// Bound on a program that is made while a query is parsed: enough for words and wildcards.
+const MAX_FOLDED_BYTES: usize = 1 << 15;
 
 /// A pattern that does not compile; the pattern itself is in the query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid regex: {reason}")]
-pub struct InvalidRegex {
-    reason: String,
-    /// The limit in bytes that the program of a legal pattern would exceed.
-    pub size_limit: Option<usize>,
-    /// How often the pattern repeats something, if that is too often.
-    pub repeats: Option<u64>,
+#[non_exhaustive]
+pub enum InvalidRegex {
+    /// Not RE2 syntax, or not UTF-8.
+    #[error("invalid regex: {0}")]
+    Syntax(String),
+    /// Its program would be too large.
+    #[error("invalid regex: its program needs more than {limit} bytes")]
+    TooLarge {
+        /// In bytes.
+        limit: usize,
+    },
+    /// The programs of the query would be too large together.
+    #[error("invalid regex: the programs of all patterns need more than {limit} bytes")]
+    TooLargeTogether {
+        /// In bytes.
+        limit: usize,
+    },
+    /// It repeats something this often, by counts within counts.
+    #[error("invalid regex: it repeats something {0} times, by counts within counts (limit: {max})", max = repeats::MAX_REPEATS)]
+    Repeats(u64),
+    /// Character classes of too many members.
+    #[error("invalid regex: its character classes have too many members")]
+    Classes,
+    /// Nobody waits for it any more.
+    #[error("the query is over")]
+    Over,
+}
+
+/// The patterns of a query: they share memory.
+#[derive(Debug, Default)]
+pub(crate) struct Patterns {
+    room: Room,
+}
+
+impl Patterns {
+    /// Compiles a pattern, unless it is remembered.
+    ///
+    /// Errors: as [`CompiledRegex::new`].
+    pub(crate) fn compile(&self, pattern: &[u8]) -> Result<CompiledRegex, InvalidRegex> {
+        Ok(CompiledRegex::of(Program::known(pattern, MAX_PROGRAM_BYTES)?, self.room.clone()))
+    }
+
+    /// Compiles a pattern that comes from data. It is not remembered. Also, the bytes of its program.
+    ///
+    /// Errors: as [`CompiledRegex::new`].
+    pub(crate) fn compile_value(
+        &self,
+        pattern: &[u8],
+    ) -> Result<(CompiledRegex, usize), InvalidRegex> {
+        let program = Program::compile(pattern, MAX_PROGRAM_BYTES)?;
+        let bytes = program.bytes();
+        Ok((CompiledRegex::of(Arc::new(program), self.room.clone()), bytes))
+    }
+}
+
+/// Checks that a pattern compiles, in a query whose patterns before it have programs of `bytes`, and adds its own to them.
+///
+/// Errors: as [`CompiledRegex::new`], and the programs would be too large together.
+pub(crate) fn check(pattern: &[u8], bytes: &mut usize) -> Result<(), InvalidRegex> {
+    let left = MAX_PROGRAMS_BYTES.saturating_sub(*bytes);
+    let program = Program::known(pattern, left.min(MAX_PROGRAM_BYTES));
+    let program = program.map_err(|error| match error {
+        InvalidRegex::TooLarge { .. } if left < MAX_PROGRAM_BYTES => {
+            InvalidRegex::TooLargeTogether { limit: MAX_PROGRAMS_BYTES }
+        }
+        error => error,
+    })?;
+    *bytes = bytes.saturating_add(program.bytes());
+    if *bytes > MAX_PROGRAMS_BYTES {
+        return Err(InvalidRegex::TooLargeTogether { limit: MAX_PROGRAMS_BYTES });
+    }
+    Ok(())
+}
+
+/// True if a pattern is so small that a constant may be matched while the query is parsed.
+pub(crate) fn may_be_folded(pattern: &[u8]) -> bool {
+    Program::known(pattern, MAX_FOLDED_BYTES).is_ok()
 }
 
 /// A compiled pattern.
@@ -49,77 +113,51 @@ pub struct InvalidRegex {
 /// otherwise, `\d \w \s \b` are ASCII. Cloning is cheap; matching is thread-safe.
 #[derive(Debug, Clone)]
 pub struct CompiledRegex {
-    matcher: Bounded,
-    literal: Option<Box<[u8]>>,
-    /// Finds a text that every match contains: most values are told from it.
-    part: Option<Arc<Finder<'static>>>,
+    program: Arc<Program>,
+    /// Made for the first text. `None` within: it cannot be.
+    automaton: Arc<OnceLock<Option<Automaton>>>,
+    room: Room,
 }
 
 impl CompiledRegex {
-    /// Compiles a pattern.
+    /// Compiles a pattern, unless it is remembered.
     ///
     /// Errors: not RE2 syntax, not UTF-8, or the program would exceed the size limit.
     pub fn new(pattern: &[u8]) -> Result<Self, InvalidRegex> {
-        Self::with_size_limit(pattern, SIZE_LIMIT_BYTES)
+        Patterns::default().compile(pattern)
     }
 
-    pub(crate) fn with_size_limit(pattern: &[u8], size_limit: usize) -> Result<Self, InvalidRegex> {
-        let invalid = |reason: &str| InvalidRegex {
-            reason: reason.to_owned(),
-            size_limit: None,
-            repeats: None,
-        };
-        let pattern = std::str::from_utf8(pattern).map_err(|_| invalid("not UTF-8"))?;
-        let translated = translate::from_re2(pattern).map_err(invalid)?;
-        let anchored = format!("^(?s:{translated})$");
-        // What does not parse, the builder below says why.
-        let parsed = ParserBuilder::new().utf8(false).build().parse(&anchored).ok();
-        if let Some(repeats) = parsed.as_ref().and_then(repeats::too_many) {
-            return Err(InvalidRegex { repeats: Some(repeats), ..invalid("invalid repeat count") });
-        }
-        let regex = RegexBuilder::new(&anchored).size_limit(size_limit).build().map_err(
-            |error| match error {
-                regex::Error::CompiledTooBig(limit) => {
-                    InvalidRegex { size_limit: Some(limit), ..invalid("too large") }
-                }
-                error => invalid(&error.to_string()),
-            },
-        )?;
-        let literal = is_literal(pattern).then(|| pattern.as_bytes().into());
-        let part = required_part(pattern).map(|part| Arc::new(Finder::new(part).into_owned()));
-        let parsed = parsed.ok_or_else(|| invalid("not a pattern"))?;
-        let matcher = Bounded::new(regex, &parsed).map_err(|error| invalid(&error))?;
-        Ok(CompiledRegex { matcher, literal, part })
+    /// As [`Self::new`], with a program of no more than `max_bytes`: what is matched with each span that comes, and by
+    /// nobody who could wait less long.
+    pub fn within(pattern: &[u8], max_bytes: usize) -> Result<Self, InvalidRegex> {
+        let program = Program::known(pattern, max_bytes.min(MAX_PROGRAM_BYTES))?;
+        Ok(Self::of(program, Room::default()))
+    }
+
+    fn of(program: Arc<Program>, room: Room) -> Self {
+        Self { program, automaton: Arc::default(), room }
     }
 
     /// Whether the whole value matches. False if the work of this thread is over; a value that takes too many
     /// steps ends it.
     pub fn is_match(&self, value: &[u8]) -> bool {
-        match &self.literal {
-            Some(literal) => **literal == *value,
-            None if self.part.as_ref().is_some_and(|part| part.find(value).is_none()) => false,
-            None => self.matcher.is_match(value),
+        match &self.program.states {
+            None => self.program.literal.as_deref() == Some(value),
+            Some(_) if !self.may_match_within(value) => false,
+            Some(states) => {
+                let automaton = self.automaton.get_or_init(|| Automaton::new(states, &self.room));
+                automaton.as_ref().is_some_and(|automaton| automaton.is_match(value))
+            }
         }
     }
 
     /// False if no value that lies within these bytes matches.
     pub fn may_match_within(&self, bytes: &[u8]) -> bool {
-        self.part.as_ref().is_none_or(|part| part.find(bytes).is_some())
+        self.program.part.as_ref().is_none_or(|part| part.find(bytes).is_some())
     }
 
     /// The only value that matches, if the pattern has no special characters.
     pub fn literal(&self) -> Option<&[u8]> {
-        self.literal.as_deref()
+        self.program.literal.as_deref()
     }
-}
-
-fn is_literal(pattern: &str) -> bool {
-    !pattern.contains(|c: char| "\\.+*?()|[]{}^$".contains(c))
-}
-
-/// The longest text between the wildcards of a pattern that is made of texts, `.*` and `.+` only.
-fn required_part(pattern: &str) -> Option<&str> {
-    let parts = || pattern.split(".*").flat_map(|part| part.split(".+"));
-    let longest = parts().max_by_key(|part| part.len())?;
-    (!longest.is_empty() && parts().all(is_literal)).then_some(longest)
 }

@@ -1,5 +1,7 @@
 //! Errors of parsing and validation. Their texts reach clients and are part of the contract.
 
+use crate::parser::place_of_pattern;
+
 /// Result with this crate's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -63,9 +65,24 @@ pub enum ValidateError {
     RegexTooLarge {
         /// The pattern.
         pattern: String,
-        /// The limit; lower for later patterns of one query.
+        /// The limit.
         limit: usize,
     },
+    /// Legal patterns of which one is too many.
+    #[error(
+        "regex `{pattern}` is one too many: the programs of all patterns of a query may have {limit} bytes together"
+    )]
+    RegexesTooLarge {
+        /// The pattern.
+        pattern: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// A legal pattern with classes of too many characters and ranges.
+    #[error(
+        "regex `{0}` is too large: its character classes have too many members (limit: some 2000, or 60 classes of Unicode)"
+    )]
+    RegexClasses(String),
     /// A pattern that repeats something more often than RE2 lets it.
     #[error(
         "invalid regex: `{pattern}`: it repeats something {repeats} times, by counts within counts (limit: 1000)"
@@ -79,6 +96,9 @@ pub enum ValidateError {
     /// A query of more stages than any use needs.
     #[error("the query has more than {0} pipeline stages")]
     TooManyStages(usize),
+    /// A query of more filters than any use needs.
+    #[error("the query has more than {0} filters in braces")]
+    TooManyFilters(usize),
     /// `name = nil`.
     #[error("{0}=nil is not valid because intrinsics cannot be nil")]
     IntrinsicNil(&'static str),
@@ -124,6 +144,27 @@ pub enum ValidateError {
 }
 
 impl ValidateError {
+    /// The error with its place in the query, if it has one.
+    pub(crate) fn in_query(self, query: &str) -> Error {
+        let place = self.pattern().and_then(|pattern| place_of_pattern(query, pattern));
+        match place {
+            Some((line, column)) => ParseError { line, column, message: self.to_string() }.into(),
+            None => self.into(),
+        }
+    }
+
+    /// The pattern that is refused.
+    fn pattern(&self) -> Option<&str> {
+        match self {
+            ValidateError::InvalidRegex(pattern)
+            | ValidateError::RegexClasses(pattern)
+            | ValidateError::RegexTooLarge { pattern, .. }
+            | ValidateError::RegexesTooLarge { pattern, .. }
+            | ValidateError::RegexRepeats { pattern, .. } => Some(pattern),
+            _ => None,
+        }
+    }
+
     /// True if the query is in the grammar, but has no meaning yet.
     pub fn is_unsupported(&self) -> bool {
         matches!(self, ValidateError::Unsupported(_))

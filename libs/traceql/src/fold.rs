@@ -8,7 +8,7 @@ use crate::ast::{
     Attribute, BinaryOperator, ComparisonOperator, FieldExpression, Intrinsic, LogicalOperator,
     UnaryOperator,
 };
-use crate::compiled_regex::{CompiledRegex, MIN_SIZE_LIMIT_BYTES};
+use crate::compiled_regex::may_be_folded;
 use crate::operate::{evaluate_binary, evaluate_unary};
 use crate::static_value::Static;
 
@@ -48,7 +48,7 @@ fn fold_binary(operator: BinaryOperator, left: &Static, right: &Static) -> Optio
     }
     if matches!(operator, BinaryOperator::Regex | BinaryOperator::NotRegex) {
         // A larger pattern is left for run time: folding must not cost more than parsing.
-        CompiledRegex::with_size_limit(right.as_text()?, MIN_SIZE_LIMIT_BYTES).ok()?;
+        may_be_folded(right.as_text()?).then_some(())?;
     }
     match evaluate_binary(operator, left, right) {
         Static::Nil => None,

@@ -49,6 +49,28 @@ pub fn parse_attribute(text: &str) -> Result<Attribute, ParseError> {
     }
 }
 
+/// Line and column, from 1, of the first place in a query where a string that reads `pattern` is matched against.
+pub(crate) fn place_of_pattern(query: &str, pattern: &str) -> Option<(usize, usize)> {
+    let tokens = lex(query);
+    let is_it = |pair: &[Spanned]| match pair {
+        [
+            Spanned { token: Token::Fixed("=~" | "!~"), .. },
+            Spanned { token: Token::String(text), .. },
+        ] => String::from_utf8_lossy(text) == pattern,
+        _ => false,
+    };
+    let token = tokens.windows(2).find(|pair| is_it(pair))?.last()?;
+    Some(place(query, token.offset))
+}
+
+/// Line and column, from 1, of a byte of a text.
+fn place(source: &str, offset: usize) -> (usize, usize) {
+    let before = source.get(..offset).unwrap_or(source);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |text| text.chars().count()) + 1;
+    (line, column)
+}
+
 pub(crate) struct Parser<'a> {
     source: &'a str,
     tokens: Vec<Spanned>,
@@ -117,9 +139,7 @@ impl<'a> Parser<'a> {
             return ParseError { line: 0, column: 0, message };
         }
         let offset = self.tokens.get(position).map_or(self.source.len(), |token| token.offset);
-        let before = self.source.get(..offset).unwrap_or(self.source);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().map_or(0, |text| text.chars().count()) + 1;
+        let (line, column) = place(self.source, offset);
         ParseError { line, column, message }
     }
 

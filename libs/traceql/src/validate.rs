@@ -13,7 +13,7 @@ use crate::ast::{
     SpansetFilter, UnaryOperator,
 };
 use crate::canonical::LogicalChain;
-use crate::compiled_regex::{CompiledRegex, size_limit};
+use crate::compiled_regex::{self, InvalidRegex};
 use crate::error::ValidateError;
 use crate::static_value::Static;
 use crate::types::StaticType;
@@ -35,12 +35,17 @@ pub fn validate(root: &RootExpr) -> Result {
 /// works between two looks at whether anybody waits for it.
 const MAX_STAGES: usize = 100;
 
+/// Filters of a query: the spans of each are kept while the others run.
+const MAX_FILTERS: usize = 1000;
+
 #[derive(Default)]
 struct Checker {
-    /// Patterns compiled so far.
-    patterns: Cell<usize>,
+    /// Bytes of the programs of patterns so far.
+    programs: Cell<usize>,
     /// Pipeline stages so far.
     stages: Cell<usize>,
+    /// Filters so far.
+    filters: Cell<usize>,
 }
 
 impl Checker {
@@ -70,6 +75,10 @@ impl Checker {
     }
 
     fn spanset_filter(&self, filter: &SpansetFilter) -> Result {
+        self.filters.set(self.filters.get().saturating_add(1));
+        if self.filters.get() > MAX_FILTERS {
+            return Err(ValidateError::TooManyFilters(MAX_FILTERS));
+        }
         match self.field(&filter.expression)? {
             StaticType::Bool | StaticType::Dynamic => Ok(()),
             _ => Err(ValidateError::FilterNotBoolean(filter.to_string())),
@@ -191,19 +200,23 @@ impl Checker {
 
     fn pattern(&self, right: &FieldExpression) -> Result {
         let FieldExpression::Static(Static::String(text)) = right else { return Ok(()) };
-        let seen = self.patterns.get();
-        self.patterns.set(seen + 1);
-        match CompiledRegex::with_size_limit(text, size_limit(seen)) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let pattern = String::from_utf8_lossy(text).into_owned();
-                Err(match (error.size_limit, error.repeats) {
-                    (Some(limit), _) => ValidateError::RegexTooLarge { pattern, limit },
-                    (_, Some(repeats)) => ValidateError::RegexRepeats { pattern, repeats },
-                    _ => ValidateError::InvalidRegex(pattern),
-                })
+        let mut bytes = self.programs.get();
+        let checked = compiled_regex::check(text, &mut bytes);
+        self.programs.set(bytes);
+        checked.map_err(|error| {
+            let pattern = String::from_utf8_lossy(text).into_owned();
+            match error {
+                InvalidRegex::TooLarge { limit } => ValidateError::RegexTooLarge { pattern, limit },
+                InvalidRegex::TooLargeTogether { limit } => {
+                    ValidateError::RegexesTooLarge { pattern, limit }
+                }
+                InvalidRegex::Repeats(repeats) => ValidateError::RegexRepeats { pattern, repeats },
+                InvalidRegex::Classes => ValidateError::RegexClasses(pattern),
+                InvalidRegex::Syntax(_) | InvalidRegex::Over => {
+                    ValidateError::InvalidRegex(pattern)
+                }
             }
-        }
+        })
     }
 
     fn nil_test(&self, operator: UnaryOperator, operand: &FieldExpression) -> Result {

@@ -1,11 +1,29 @@
 //! A TraceQL filter on single spans: what a request alone can tell.
 
+use std::time::Duration;
+
 use tactus_model::SpanBatch;
 use tactus_traceql::{
     FieldExpression, PipelineStage, SpansetExpression, SpansetFilter, Static,
     eval::{CompiledQuery, EvaluateError, Window},
     parse_and_validate,
 };
+use tactus_work::{Budgets, Over, Work};
+
+/// Processor time that a filter may take for the spans of a request, far more than any needs whose texts are of usual length:
+/// who pushes waits for it.
+const MAX_CPU_TIME: Duration = Duration::from_secs(1);
+
+/// Why a filter says nothing about spans.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FilterError {
+    /// Operands of these spans do not go together.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// It took too long.
+    #[error(transparent)]
+    Over(#[from] Over),
+}
 
 /// A filter on single spans.
 #[derive(Debug)]
@@ -50,13 +68,15 @@ impl SpanFilter {
 
     /// Rows of the spans that match.
     ///
-    /// Errors: operands of these spans do not go together.
-    pub(crate) fn rows(&self, batch: &SpanBatch) -> Result<Vec<u32>, EvaluateError> {
+    /// Errors: [`FilterError`].
+    pub(crate) fn rows(&self, batch: &SpanBatch) -> Result<Vec<u32>, FilterError> {
         let query = match self {
             Self::Every => return Ok((0..batch.len() as u32).collect()),
             Self::Query(query) => query,
         };
-        let matches = query.find_matches(batch, Window::default())?;
+        let budget = Budgets::of_process().of(0, MAX_CPU_TIME);
+        let run = || query.find_matches(batch, Window::default());
+        let matches = Work::default().within(budget).run(run)??;
         let sets = matches.traces.into_iter().flat_map(|trace| trace.span_sets);
         Ok(sets.flat_map(|set| set.rows).collect())
     }

@@ -22,6 +22,7 @@ use tactus_model::{BuilderLimits, TenantId};
 use tactus_proto::tactus::v1::{
     PushRequest, TailRequest, TailResponse, live_tail_server::LiveTail as Protocol,
 };
+use tactus_rpc::QueryContext;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, codegen::BoxStream};
@@ -168,11 +169,14 @@ impl Protocol for Ingester {
         &self,
         request: Request<TailRequest>,
     ) -> Result<Response<Self::TailStream>, Status> {
+        let context = QueryContext::of(request.metadata());
         let request = request.into_inner();
-        let tenant = TenantId::parse(&request.tenant)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let query = compile_filter(&request.query)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let invalid = |error: &dyn std::fmt::Display| Status::invalid_argument(error.to_string());
+        let tenant = TenantId::parse(&request.tenant).map_err(|error| invalid(&error))?;
+        let filter = request.query;
+        // Patterns take long to compile.
+        let query = self.query(tenant.as_str(), context, move |_| compile_filter(&filter));
+        let query = query.await?.map_err(|error| invalid(&error))?;
         let max_attribute_bytes = self.settings.limits.of(&tenant).max_attribute_bytes;
         let limits = BuilderLimits { max_attribute_bytes };
         let tail = self.live_tails.open(&tenant)?;

@@ -86,15 +86,15 @@ impl Protocol for Ingester {
     ) -> Result<Response<SearchResponse>, Status> {
         let (context, request) = parts(request);
         let tenant = tenant_of(&request.tenant)?;
-        let job = SearchJob::compile(&request, &[]).map_err(|error| refused_job(&error))?;
-        let started = Instant::now();
+        let (started, explain) = (Instant::now(), request.explain);
         let found = self
             .query_view(tenant, context, move |view| {
-                view.search_recent(&job.query, job.window, job.options)
+                let job = SearchJob::compile(&request, &[]).map_err(|it| refused_job(&it))?;
+                let found = view.search_recent(&job.query, job.window, job.options);
+                found.map_err(|error| Status::invalid_argument(error.to_string()))
             })
-            .await?
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let explanations = match request.explain {
+            .await??;
+        let explanations = match explain {
             true => {
                 let sets = found.traces.iter().flat_map(|trace| &trace.span_sets);
                 let matched = sets.map(|set| u64::from(set.matched)).sum();
@@ -122,27 +122,27 @@ impl Protocol for Ingester {
     ) -> Result<Response<MetricsResponse>, Status> {
         let (context, request) = parts(request);
         let tenant = tenant_of(&request.tenant)?;
-        let job = MetricsJob::compile(&request).map_err(|error| refused_job(&error))?;
         let share = Share::of(&request, &self.settings.ingester_id)
             .map_err(|_| Status::invalid_argument("malformed ranges of origins"))?;
         let slack = u64::try_from(self.settings.range_slack.as_nanos()).unwrap_or(u64::MAX);
         let stored = Stored::of(&request, slack)
             .map_err(|_| Status::invalid_argument("malformed times or spans of blocks"))?;
-        let started = Instant::now();
+        let (started, explain) = (Instant::now(), request.explain);
         let found = self
             .query_view(tenant, context, move |view| {
-                view.metrics_recent(&job, share.as_ref(), &stored)
+                let job = MetricsJob::compile(&request).map_err(|it| refused_job(&it))?;
+                let found = view.metrics_recent(&job, share.as_ref(), &stored);
+                found.map_err(|error| match error {
+                    RecentError::LetGo => Status::aborted("spans were let go of meanwhile"),
+                    RecentError::Query(error @ MetricsError::TooLarge { .. }) => {
+                        Status::resource_exhausted(error.to_string())
+                    }
+                    RecentError::Query(error) => Status::invalid_argument(error.to_string()),
+                })
             })
-            .await?
-            .map_err(|error| match error {
-                RecentError::LetGo => Status::aborted("spans were let go of meanwhile"),
-                RecentError::Query(error @ MetricsError::TooLarge { .. }) => {
-                    Status::resource_exhausted(error.to_string())
-                }
-                RecentError::Query(error) => Status::invalid_argument(error.to_string()),
-            })?;
+            .await??;
         let (spans, matched) = (found.inspected_spans, found.matched_spans);
-        let explanations = match request.explain {
+        let explanations = match explain {
             true => vec![explanation(found.parts, spans, matched, started)],
             false => Vec::new(),
         };
@@ -195,15 +195,15 @@ impl Protocol for Ingester {
         let (context, request) = parts(request);
         let tenant = tenant_of(&request.tenant)?;
         let groups = self.settings.max_condition_groups;
-        let mut job = TagsJob::compile(&request, groups).map_err(|error| refused_job(&error))?;
         let window = Window::from_seconds(request.start.into(), request.end.into());
         let answer = self.query_view(tenant, context, move |view| {
+            let mut job = TagsJob::compile(&request, groups).map_err(|it| refused_job(&it))?;
             let inspected = view.collect_recent(window, |batch| {
                 job.visit(batch);
             });
-            job.finish(inspected)
+            Ok::<_, Status>(job.finish(inspected))
         });
-        Ok(Response::new(answer.await?))
+        Ok(Response::new(answer.await??))
     }
 
     async fn tag_values(
@@ -213,10 +213,9 @@ impl Protocol for Ingester {
         let (context, request) = parts(request);
         let tenant = tenant_of(&request.tenant)?;
         let groups = self.settings.max_condition_groups;
-        let mut job =
-            TagValuesJob::compile(&request, groups).map_err(|error| refused_job(&error))?;
         let window = Window::from_seconds(request.start.into(), request.end.into());
         let answer = self.query_view(tenant, context, move |view| {
+            let mut job = TagValuesJob::compile(&request, groups).map_err(|it| refused_job(&it))?;
             let inspected = if job.reads_nothing() {
                 job.visit(&SpanBatch::default());
                 0
@@ -225,9 +224,9 @@ impl Protocol for Ingester {
                     job.visit(batch);
                 })
             };
-            job.finish(inspected)
+            Ok::<_, Status>(job.finish(inspected))
         });
-        Ok(Response::new(answer.await?))
+        Ok(Response::new(answer.await??))
     }
 }
 

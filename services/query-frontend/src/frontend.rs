@@ -12,9 +12,11 @@ use tactus_server::budget::Budget;
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::Blocklist;
 use tactus_telemetry::metrics::Registry;
+use tactus_work::Slots;
 
 use crate::admission::{Admission, Admitted};
 use crate::metrics::Metrics;
+use crate::parsing;
 use crate::query_log::{Asked, QueryLog};
 use crate::queue::{JobQueue, as_query};
 use crate::results::Results;
@@ -67,6 +69,8 @@ pub struct Frontend {
     admission: Admission,
     /// Queries of each tenant, alone or with others.
     running: Admission,
+    /// Threads that parse queries.
+    pub(crate) parsing: Slots,
 }
 
 impl fmt::Debug for Frontend {
@@ -89,6 +93,7 @@ impl Frontend {
         Arc::new(Self {
             admission: Admission::default(),
             running: Admission::default(),
+            parsing: parsing::slots(),
             metrics: Metrics::new(registry, parts.settings.service_levels),
             file_budget: Budget::new(parts.settings.trace_files.max_inflight_bytes),
             queries: QueryLog::new(parts.settings.query_log),

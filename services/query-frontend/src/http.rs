@@ -97,6 +97,15 @@ impl Call {
         QueryParams::parse(self.uri.query().unwrap_or_default())
     }
 
+    /// Parses the parameters as [`Frontend::parse`] does.
+    async fn parse<T: Send + 'static>(
+        &self,
+        parse: impl FnOnce(&QueryParams<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let params = self.uri.query().unwrap_or_default();
+        self.frontend.parse_params(&self.tenants, params, parse).await
+    }
+
     fn events(self) -> EventCall {
         EventCall { frontend: self.frontend, tenants: self.tenants }
     }
@@ -201,7 +210,8 @@ async fn trace_v2(
 
 async fn search(State(frontend): Shared, uri: Uri, headers: HeaderMap) -> Response {
     answer(frontend, uri, headers, async move |call: Call| {
-        let query = SearchQuery::parse(&call.params(), &call.frontend.settings.search_limits())?;
+        let limits = call.frontend.settings.search_limits();
+        let query = call.parse(move |params| SearchQuery::parse(params, &limits)).await?;
         if call.wants_events {
             return Ok(call.events().search(query));
         }

@@ -26,6 +26,7 @@ mod live_tail;
 mod metrics;
 mod metrics_query;
 mod names;
+mod parsing;
 pub mod part;
 mod query_log;
 mod queue;

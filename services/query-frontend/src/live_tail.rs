@@ -96,6 +96,11 @@ pub(crate) enum News {
     Failed(Status),
 }
 
+/// What a tail asks for, in its canonical text. Errors: a query that is no filter of single spans.
+pub(crate) fn filter(query: &str) -> Result<String> {
+    Ok(parse_filter(query).map_err(refused)?.to_string())
+}
+
 impl LiveTails {
     /// Tails of these ingesters, of which `copies` have each span. `stop` ends all of them.
     pub fn new(
@@ -115,14 +120,13 @@ impl LiveTails {
 
     /// Starts a tail, which ends when what is returned is dropped. `rate`: spans shown a second, if fewer than may be.
     ///
-    /// Errors: a query that is no filter of single spans; a tenant with as many tails as it may have.
+    /// `query`: of [`filter`]. Errors: a tenant with as many tails as it may have.
     pub(crate) fn start(
         &self,
         tenants: &[TenantId],
-        query: &str,
+        query: String,
         rate: Option<u32>,
     ) -> Result<mpsc::Receiver<News>> {
-        let query = parse_filter(query).map_err(refused)?.to_string();
         let limit = self.settings.max_tails_per_tenant;
         let mut admitted = Vec::with_capacity(tenants.len());
         for tenant in tenants {

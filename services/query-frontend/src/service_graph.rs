@@ -125,7 +125,9 @@ impl Frontend {
         filter: Option<&str>,
     ) -> Result<ServiceGraph> {
         let max_bytes = self.settings.max_query_expression_size_bytes;
-        let query = query(window, filter, max_bytes)?;
+        let text = filter.map(str::to_owned);
+        let parse = move || query(window, text.as_deref(), max_bytes);
+        let query = self.parse(tenants, filter.unwrap_or_default(), parse).await?;
         let found = self.query_metrics(tenants, &query).await?;
         Ok(ServiceGraph { edges: edges::edges(found.answer), partial: found.partial })
     }

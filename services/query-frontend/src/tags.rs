@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use tactus_api::job::{JobError, TagValuesJob, TagsJob};
-use tactus_api::request::{RequestedTag, TagValuesQuery, TagsQuery};
+use tactus_api::request::{RequestedTag, TagValuesQuery, TagsQuery, check_query_bytes};
 use tactus_api::{Error, RequestedRange, Result, Window};
 use tactus_model::{SpanBatch, TenantId};
 use tactus_proto::tactus::v1::ingester_server::Ingester;
@@ -135,7 +135,9 @@ impl Frontend {
         let mut state = State::new(collector, &limits, observer);
         // Refuses what the services would refuse.
         let groups = limits.max_condition_groups_per_tag_query;
-        let job = TagsJob::compile(&requests[0], groups).map_err(refused)?;
+        let template = requests[0].clone();
+        let compile = move || TagsJob::compile(&template, groups).map_err(refused);
+        let job = self.compile_tags(tenants, &query.query, compile).await?;
         if !job.reads_nothing() {
             self.expect_jobs(tenants, &window, &mut state);
             self.collect_tags(&requests, (&window, &limits), &mut state).await?;
@@ -150,6 +152,17 @@ impl Frontend {
             metrics: metadata(&state.work.metrics),
             partial: state.work.partial,
         })
+    }
+
+    /// Compiles a filter of tags, of no more bytes than any other query.
+    async fn compile_tags<T: Send + 'static>(
+        &self,
+        tenants: &[TenantId],
+        filter: &str,
+        compile: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        check_query_bytes(filter, self.settings.max_query_expression_size_bytes)?;
+        self.parse(tenants, filter, compile).await
     }
 
     async fn collect_tags(
@@ -210,7 +223,9 @@ impl Frontend {
         });
         let mut state = State::new(collector, &limits, observer);
         let groups = limits.max_condition_groups_per_tag_query;
-        let mut job = TagValuesJob::compile(&template, groups).map_err(refused)?;
+        let first = template.clone();
+        let compile = move || TagValuesJob::compile(&first, groups).map_err(refused);
+        let mut job = self.compile_tags(tenants, &query.query, compile).await?;
         if job.reads_nothing() {
             // The filter says what the value is.
             job.visit(&SpanBatch::default());

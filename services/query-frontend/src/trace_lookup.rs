@@ -3,7 +3,7 @@
 mod attributes;
 mod fetch;
 
-use tactus_api::request::{SearchKind, SearchQuery, parse_traceql};
+use tactus_api::request::{SearchKind, SearchQuery};
 use tactus_api::{Error, RequestedRange, Result};
 use tactus_model::{TenantId, TraceId};
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
@@ -102,7 +102,7 @@ impl Frontend {
             return Ok(FoundIds::default());
         }
         let text = format!("{} with (most_recent=true)", lookup.query);
-        let root = parse_traceql(&text, self.settings.max_query_expression_size_bytes)?;
+        let root = self.parse_traceql(tenants, &text).await?;
         let mut query = SearchQuery {
             kind: SearchKind::TraceQl { text, root: Box::new(root) },
             limit: lookup.limit,

@@ -147,7 +147,8 @@ pub fn parse_traceql(text: &str, max_bytes: usize) -> Result<RootExpr> {
         .map_err(|error| invalid(format!("invalid TraceQL query: {error}")))
 }
 
-pub(super) fn check_query_bytes(text: &str, max_bytes: usize) -> Result<()> {
+/// Refuses a query of more than `max_bytes` (0: any).
+pub fn check_query_bytes(text: &str, max_bytes: usize) -> Result<()> {
     if max_bytes == 0 || text.len() <= max_bytes {
         return Ok(());
     }

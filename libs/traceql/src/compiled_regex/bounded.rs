@@ -1,17 +1,15 @@
 //! Matching within a bound, and as long as anybody waits for it.
 //!
-//! The engine of the `regex` crate is fast on nearly all patterns, but may fall back to one that takes a step for each
-//! state of the program and byte of the text, and cannot be asked to stop. So it is given what is short even then. The
-//! rest goes byte by byte through an automaton that is determined as far as the text needs it.
+//! A text goes through an automaton that is determined as far as texts need it. The worst are those that make a new state with
+//! each byte, which takes a step for each state of the program; so a long text is asked about in pieces.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use regex::bytes::Regex;
 use regex_automata::hybrid::dfa::{Cache, DFA};
-use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
+use regex_automata::nfa::thompson::NFA;
 use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input};
-use regex_syntax::hir::Hir;
 use tactus_work::{Over, end, tick};
 
 /// Most steps for one text: states of the program times bytes.
@@ -20,87 +18,98 @@ pub(super) const MAX_STEPS: u64 = 1 << 28;
 const FEW_STEPS: u64 = 1 << 18;
 /// Steps that take about as long as a unit of work.
 const STEPS_PER_UNIT: u64 = 64;
-/// Bytes that a literal prefix or a determined automaton passes in a unit of work.
+/// Bytes that a determined automaton passes in a unit of work.
 const BYTES_PER_UNIT: u64 = 8;
-/// Bytes of determined states that are kept.
+/// Bytes of determined states that are kept of a pattern and thread.
 const CACHE_BYTES: usize = 1 << 21;
+/// And of all patterns of a query, or of whatever else has patterns in common.
+const ROOM_BYTES: usize = 1 << 25;
 
-type Caches = Pool<Cache, Box<dyn Fn() -> Cache + Send + Sync>>;
+/// Memory for what was determined of patterns that belong together. Clones are of the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Room(Arc<AtomicUsize>);
 
-/// A pattern that is anchored at both ends. Cloning is cheap.
-#[derive(Debug, Clone)]
-pub(super) struct Bounded {
-    regex: Regex,
-    program: NFA,
-    /// Made for the first long text. `None`: it cannot be.
-    automaton: Arc<OnceLock<Option<Automaton>>>,
-}
+type Caches = Pool<Determined, Box<dyn Fn() -> Determined + Send + Sync>>;
 
+/// A program that is anchored at both ends, as automaton.
 #[derive(Debug)]
-struct Automaton {
+pub(super) struct Automaton {
     dfa: Arc<DFA>,
+    states: u64,
     caches: Caches,
 }
 
-impl Bounded {
-    /// `pattern`: what `regex` was compiled of, anchored at both ends. Errors: a text that says why not.
-    pub(super) fn new(regex: Regex, pattern: &Hir) -> Result<Self, String> {
-        let config = thompson::Config::new().utf8(false).which_captures(WhichCaptures::None);
-        let program = thompson::Compiler::new()
-            .configure(config)
-            .build_from_hir(pattern)
-            .map_err(|error| error.to_string())?;
-        Ok(Self { regex, program, automaton: Arc::default() })
-    }
+/// What a thread determined of an automaton so far, counted in the room.
+#[derive(Debug)]
+struct Determined {
+    cache: Option<Cache>,
+    bytes: usize,
+    room: Room,
+}
 
-    pub(super) fn is_match(&self, value: &[u8]) -> bool {
-        let states = self.program.states().len() as u64;
-        let bytes = value.len() as u64;
-        let steps = states.saturating_mul(bytes + 1);
-        if steps <= FEW_STEPS {
-            let units = 1 + bytes / BYTES_PER_UNIT + steps / (STEPS_PER_UNIT * 8);
-            return !tick(units as u32) && self.regex.is_match(value);
+impl Determined {
+    /// Counts the cache, and gives it up if it does not fit.
+    fn count(&mut self) {
+        let bytes = self.cache.as_ref().map_or(0, Cache::memory_usage);
+        if bytes == self.bytes {
+            return;
         }
-        if steps > MAX_STEPS {
-            end(Over::RegexSteps { bytes: value.len(), limit: MAX_STEPS });
-            return false;
+        let held = &self.room.0;
+        let others = held.fetch_sub(self.bytes, Ordering::Relaxed).saturating_sub(self.bytes);
+        self.bytes = bytes;
+        if others.saturating_add(bytes) > ROOM_BYTES {
+            (self.cache, self.bytes) = (None, 0);
         }
-        match self.automaton.get_or_init(|| Automaton::new(&self.program)) {
-            Some(automaton) => automaton.is_match(value, states),
-            None => !tick(u32::MAX) && self.regex.is_match(value),
-        }
+        held.fetch_add(self.bytes, Ordering::Relaxed);
     }
 }
 
-#[cfg(test)]
-impl Bounded {
-    /// What the engine says that is not bounded.
-    pub(super) fn regex_says(&self, value: &[u8]) -> bool {
-        self.regex.is_match(value)
+impl Drop for Determined {
+    fn drop(&mut self) {
+        self.room.0.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
 impl Automaton {
-    fn new(program: &NFA) -> Option<Self> {
+    /// `None` if the program asks for what an automaton cannot do, which no pattern of ours does.
+    pub(super) fn new(program: &NFA, room: &Room) -> Option<Self> {
         let config = DFA::config().cache_capacity(CACHE_BYTES).skip_cache_capacity_check(true);
         let dfa = DFA::builder().configure(config).build_from_nfa(program.clone()).ok()?;
-        let dfa = Arc::new(dfa);
-        let of_cache = Arc::clone(&dfa);
-        let caches = Pool::new(Box::new(move || of_cache.create_cache()) as Box<_>);
-        Some(Self { dfa, caches })
+        let room = room.clone();
+        let none = move || Determined { cache: None, bytes: 0, room: room.clone() };
+        let states = program.states().len() as u64;
+        Some(Self { dfa: Arc::new(dfa), states, caches: Pool::new(Box::new(none) as Box<_>) })
     }
 
-    fn is_match(&self, value: &[u8], states: u64) -> bool {
-        self.walk(value, states).unwrap_or(false)
+    /// Whether the whole value matches; false if the work of this thread is over, which a value of too many steps ends.
+    pub(super) fn is_match(&self, value: &[u8]) -> bool {
+        let bytes = value.len() as u64;
+        let steps = self.states.saturating_mul(bytes + 1);
+        if steps > MAX_STEPS {
+            end(Over::RegexSteps { bytes: value.len(), limit: MAX_STEPS });
+            return false;
+        }
+        let is_short = steps <= FEW_STEPS;
+        let units = 1 + bytes / BYTES_PER_UNIT + steps / (STEPS_PER_UNIT * 8);
+        if tick(if is_short { units as u32 } else { 1 }) {
+            return false;
+        }
+        let determined = &mut *self.caches.get();
+        let cache = determined.cache.get_or_insert_with(|| self.dfa.create_cache());
+        let input = Input::new(value).anchored(Anchored::Yes);
+        let found = match is_short {
+            true => self.dfa.try_search_fwd(cache, &input).is_ok_and(|found| found.is_some()),
+            false => self.walk(cache, &input, value).unwrap_or(false),
+        };
+        determined.count();
+        found
     }
 
     /// `None` if the automaton cannot go on, which it always can as it is configured.
-    fn walk(&self, value: &[u8], states: u64) -> Option<bool> {
-        let cache = &mut *self.caches.get();
-        let input = Input::new(value).anchored(Anchored::Yes);
-        let mut state = self.dfa.start_state_forward(cache, &input).ok()?;
+    fn walk(&self, cache: &mut Cache, input: &Input<'_>, value: &[u8]) -> Option<bool> {
+        let mut state = self.dfa.start_state_forward(cache, input).ok()?;
         // A new state takes as many steps as the program has states.
-        let bytes_per_look = (FEW_STEPS / states).max(1) as usize;
+        let bytes_per_look = (FEW_STEPS / self.states.max(1)).max(1) as usize;
         for bytes in value.chunks(bytes_per_look) {
             let cleared = cache.clear_count();
             let before = cache.memory_usage();
@@ -112,7 +121,7 @@ impl Automaton {
             }
             let is_new = cleared != cache.clear_count() || before != cache.memory_usage();
             let units = match is_new {
-                true => bytes.len() as u64 * states / STEPS_PER_UNIT,
+                true => bytes.len() as u64 * self.states / STEPS_PER_UNIT,
                 false => bytes.len() as u64 / BYTES_PER_UNIT,
             };
             if tick(1 + units as u32) {
@@ -120,5 +129,13 @@ impl Automaton {
             }
         }
         Some(self.dfa.next_eoi_state(cache, state).ok()?.is_match())
+    }
+}
+
+#[cfg(test)]
+impl Room {
+    /// Bytes that are held.
+    pub(super) fn held(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 }

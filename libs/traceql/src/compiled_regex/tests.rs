@@ -3,8 +3,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tactus_work::{Budgets, Over, Work};
 
-use super::CompiledRegex;
 use super::bounded::MAX_STEPS;
+use super::{CompiledRegex, InvalidRegex, Patterns, check, translate};
 
 fn matches(pattern: &str, value: &str) -> bool {
     let regex = CompiledRegex::new(pattern.as_bytes());
@@ -101,8 +101,9 @@ fn bytes_that_are_not_utf8_can_be_matched_around() {
 
 #[test]
 fn counts_within_counts_are_refused_as_re2_does() {
-    let repeats = |pattern: &str| {
-        CompiledRegex::new(pattern.as_bytes()).err().and_then(|error| error.repeats)
+    let repeats = |pattern: &str| match CompiledRegex::new(pattern.as_bytes()) {
+        Err(InvalidRegex::Repeats(repeats)) => Some(repeats),
+        _ => None,
     };
     assert_eq!(repeats("(a{1,100}){1,50}b"), Some(5000));
     assert_eq!(repeats("((?:xa{3,}|y{2}){7}c{5}){50}"), Some(1050));
@@ -121,21 +122,98 @@ fn text_of_too_many_steps_ends_the_query_with_the_limit() {
     assert_eq!(Work::default().run(|| regex.is_match(&long[..700])), Ok(true));
 }
 
+/// Of `a` and `b`, always the same.
+fn random_text(bytes: usize) -> Vec<u8> {
+    let mut seed = 1u32;
+    let next = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        if seed >> 31 == 0 { b'a' } else { b'b' }
+    };
+    std::iter::repeat_with(next).take(bytes).collect()
+}
+
 #[test]
 fn query_is_asked_within_a_long_text() {
     // Nearly every byte makes a state that was not there before.
     let regex = CompiledRegex::new(b"(?:[ab]*a[ab]{400})x").expect("valid");
-    let mut seed = 1u32;
-    let mut next = || {
-        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        if seed >> 31 == 0 { b'a' } else { b'b' }
-    };
-    let text: Vec<u8> = (0..200_000).map(|_| next()).collect();
+    let text = random_text(200_000);
     let limit = Duration::from_millis(50);
     let budget = Budgets::default().of(0, limit).expect("a limit");
     let result = Work::default().within(Some(budget.clone())).run(|| regex.is_match(&text));
     assert_eq!(result, Err(Over::CpuTime { limit }));
     assert!(budget.used() < limit * 20, "{:?}", budget.used());
+}
+
+/// What the library says whose engines are not bounded.
+fn library_says(pattern: &str, value: &[u8]) -> bool {
+    let translated = translate::from_re2(pattern).expect("valid");
+    regex::bytes::Regex::new(&format!("^(?s:{translated})$")).expect("valid").is_match(value)
+}
+
+#[test]
+fn patterns_of_a_query_are_bounded_together() {
+    let pattern = |number: usize| format!("[a-z]{{{}}}\\pL{{10}}", 1 + number);
+    let mut bytes = 0;
+    let refused = (0..1000).find_map(|number| check(pattern(number).as_bytes(), &mut bytes).err());
+    assert_eq!(refused, Some(InvalidRegex::TooLargeTogether { limit: 1 << 24 }));
+    check(b"[a-z]{1}\\pL{10}", &mut 0).expect("alone it is small");
+}
+
+#[test]
+fn classes_that_take_long_to_put_together_are_refused() {
+    let many: String = (0..40_000u32).filter_map(|i| char::from_u32(0x1000 + 2 * i)).collect();
+    let alternatives: String = many.chars().map(|it| format!("|{it}")).collect();
+    for pattern in [
+        format!("[{many}]"),
+        format!("(?i)[{many}]x"),
+        format!("[ab]{alternatives}"),
+        r"\pL".repeat(20_000),
+        format!("(?i)[{}]", r"\PL".repeat(1_000)),
+        r"(?i)[b-\x{10ffff}]".repeat(5_000),
+    ] {
+        let result = CompiledRegex::new(pattern.as_bytes());
+        assert_eq!(result.err(), Some(InvalidRegex::Classes), "{pattern:.40}");
+    }
+    let some: String = many.chars().take(1_500).collect();
+    assert!(matches(&format!("(?i)[{some}]+"), "\u{1002}"));
+    let words: Vec<_> = (0..5_000).map(|number| format!("service-{number}")).collect();
+    assert!(matches(&words.join("|"), "service-4999"));
+}
+
+#[test]
+fn what_is_determined_of_many_patterns_fits_into_their_room() {
+    let patterns = Patterns::default();
+    let text = random_text(40_000);
+    let mut kept = Vec::new();
+    for number in 0..80 {
+        let pattern = format!("(?:[ab]*a[ab]{{{}}})c", 20 + number);
+        let regex = patterns.compile(pattern.as_bytes()).expect("valid");
+        assert!(!text.chunks(2_000).any(|text| regex.is_match(text)));
+        kept.push(regex);
+    }
+    let held = patterns.room.held();
+    assert!(held > 1 << 20 && held <= 1 << 25, "{held}");
+    drop(kept);
+    assert_eq!(patterns.room.held(), 0);
+}
+
+#[test]
+fn compiling_is_part_of_the_query() {
+    let limit = Duration::from_millis(20);
+    let budget = Budgets::default().of(0, limit);
+    let mut compiled = 0;
+    let result = Work::default().within(budget).run(|| {
+        while compiled < 100_000 {
+            let pattern =
+                format!("[a-z]{{{}}}\\pL{{{}}}x", compiled % 100, 1 + compiled / 100 % 10);
+            match CompiledRegex::new(format!("{pattern}{compiled}").as_bytes()) {
+                Ok(_) => compiled += 1,
+                Err(error) => return assert_eq!(error, InvalidRegex::Over),
+            }
+        }
+    });
+    assert_eq!(result, Err(Over::CpuTime { limit }));
+    assert!(compiled < 100_000, "{compiled}");
 }
 
 proptest! {
@@ -151,6 +229,8 @@ proptest! {
         let text = text.repeat(200);
         let (fast, slow) = (CompiledRegex::new(pattern.as_bytes()), CompiledRegex::new(slow.as_bytes()));
         let (fast, slow) = (fast.expect("valid"), slow.expect("valid"));
-        prop_assert_eq!(fast.matcher.regex_says(text.as_bytes()), slow.is_match(text.as_bytes()));
+        let expected = library_says(&pattern, text.as_bytes());
+        prop_assert_eq!(fast.is_match(text.as_bytes()), expected);
+        prop_assert_eq!(slow.is_match(text.as_bytes()), expected);
     }
 }

@@ -6,6 +6,9 @@ use crate::ast::{
 use crate::fold;
 use crate::static_value::Static;
 
+/// Conditions of all groups: more than any query has that is as long as one may be, unless its groups multiply them.
+const MAX_CONDITIONS: usize = 100_000;
+
 /// The groups of conditions, any of which suffices; conditions that cannot be used are dropped, so
 /// a group may be empty. None if there would be more than `limit` groups.
 pub(super) fn expand(
@@ -33,7 +36,7 @@ fn signed(
                 if is_or {
                     groups.extend(alternatives);
                 } else {
-                    groups = product(&groups, &alternatives, limit)?;
+                    groups = product(groups, alternatives, limit)?;
                 }
                 if groups.len() > limit {
                     return None;
@@ -52,13 +55,28 @@ fn signed(
     }
 }
 
+/// Both conditions: every alternative of the one with every one of the other.
 fn product(
-    left: &[Vec<FieldExpression>],
-    right: &[Vec<FieldExpression>],
+    mut left: Vec<Vec<FieldExpression>>,
+    right: Vec<Vec<FieldExpression>>,
     limit: usize,
 ) -> Option<Vec<Vec<FieldExpression>>> {
     if left.len().checked_mul(right.len())? > limit {
         return None;
+    }
+    // Many in a row, and many within each other, are not to copy what there is again and again.
+    if matches!(&left[..], [group] if group.is_empty()) {
+        return Some(right);
+    }
+    let conditions = |groups: &[Vec<_>]| groups.iter().map(Vec::len).sum::<usize>();
+    let together = conditions(&left).checked_mul(right.len())?;
+    let together = together.checked_add(conditions(&right).checked_mul(left.len())?)?;
+    if together > MAX_CONDITIONS {
+        return None;
+    }
+    if let [only] = &right[..] {
+        left.iter_mut().for_each(|group| group.extend_from_slice(only));
+        return Some(left);
     }
     let joined = |left: &Vec<FieldExpression>, right: &Vec<FieldExpression>| {
         left.iter().chain(right).cloned().collect::<Vec<_>>()

@@ -115,6 +115,19 @@ fn too_many_groups_are_the_only_error() {
 }
 
 #[test]
+fn long_conjunctions_take_linear_time_and_bounded_memory() {
+    let many = vec![".a = 1"; 20_000].join(" && ");
+    let found = completion(&format!("{{ {many} }}"), None, 100).expect("one group");
+    let Completion::Groups(groups) = found else { panic!("no filter") };
+    assert_eq!((groups.len(), groups[0].conditions.len()), (1, 20_000));
+    let nested = format!("{{ {}.a = 1{} }}", "(.a = 1 && ".repeat(400), ")".repeat(400));
+    assert!(completion(&nested, None, 100).is_ok());
+    let some = vec![".b = 2"; 100].join(" || ");
+    assert!(completion(&format!("{{ ({some}) && {many} }}"), None, 100).is_err());
+    assert!(completion(&format!("{{ {many} && ({some}) }}"), None, 100).is_err());
+}
+
+#[test]
 fn repair_of_long_garbage_takes_linear_time() {
     for part in ["(", ")", "&& ", "( ) ", ".a = ", "! "] {
         let query = format!("{{ {}", part.repeat(50_000));

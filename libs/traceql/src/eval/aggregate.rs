@@ -2,6 +2,7 @@
 
 use super::program::Program;
 use super::value::{Value, calculate, calculate_float, compare};
+use crate::compiled_regex::Patterns;
 use crate::{
     Aggregate, AggregateOperator, ArithmeticOperator, ComparisonOperator, ScalarExpression,
     ScalarFilter, Static,
@@ -33,24 +34,24 @@ enum Instruction {
 
 impl ScalarPlan {
     /// Translates a scalar filter; `None` if it holds a pipeline of its own.
-    pub(crate) fn compile(filter: &ScalarFilter) -> Option<Self> {
+    pub(crate) fn compile(filter: &ScalarFilter, patterns: &Patterns) -> Option<Self> {
         let mut plan =
             Self { aggregates: Vec::new(), instructions: Vec::new(), operator: filter.operator };
-        plan.push(&filter.left)?;
-        plan.push(&filter.right)?;
+        plan.push(&filter.left, patterns)?;
+        plan.push(&filter.right, patterns)?;
         Some(plan)
     }
 
-    fn push(&mut self, expression: &ScalarExpression) -> Option<()> {
+    fn push(&mut self, expression: &ScalarExpression, patterns: &Patterns) -> Option<()> {
         let instruction = match expression {
             ScalarExpression::Static(constant) => Instruction::Constant(constant.clone()),
             ScalarExpression::Aggregate(aggregate) => {
-                self.aggregates.push(AggregatePlan::compile(aggregate));
+                self.aggregates.push(AggregatePlan::compile(aggregate, patterns));
                 Instruction::Aggregate(self.aggregates.len() - 1)
             }
             ScalarExpression::Binary { operator, left, right } => {
-                self.push(left)?;
-                self.push(right)?;
+                self.push(left, patterns)?;
+                self.push(right, patterns)?;
                 Instruction::Arithmetic(*operator)
             }
             ScalarExpression::Pipeline(..) => return None,
@@ -86,10 +87,10 @@ impl ScalarPlan {
 }
 
 impl AggregatePlan {
-    fn compile(aggregate: &Aggregate) -> Self {
+    fn compile(aggregate: &Aggregate, patterns: &Patterns) -> Self {
         Self {
             operator: aggregate.operator,
-            argument: aggregate.argument.as_ref().map(Program::compile),
+            argument: aggregate.argument.as_ref().map(|it| Program::compile(it, patterns)),
             name: aggregate.to_string(),
         }
     }

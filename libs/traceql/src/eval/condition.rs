@@ -6,6 +6,7 @@ mod strings;
 
 use super::program::{IdKind, id_comparison};
 use super::value::{Value, compare, match_regex};
+use crate::compiled_regex::Patterns;
 use crate::{
     Attribute, BinaryOperator, ComparisonOperator, CompiledRegex, FieldExpression, Static,
 };
@@ -40,6 +41,7 @@ impl Condition {
         operator: BinaryOperator,
         left: &FieldExpression,
         right: &FieldExpression,
+        patterns: &Patterns,
     ) -> Option<Self> {
         let negated = operator == BinaryOperator::NotRegex;
         let (attribute, constant, flipped) = match (left, right) {
@@ -53,7 +55,7 @@ impl Condition {
         };
         let test = match operator {
             BinaryOperator::Regex | BinaryOperator::NotRegex if !flipped => {
-                let regex = constant.as_text().and_then(|text| CompiledRegex::new(text).ok());
+                let regex = constant.as_text().and_then(|text| patterns.compile(text).ok());
                 Test::Regex { regex, negated }
             }
             BinaryOperator::Comparison(operator) => {

@@ -16,6 +16,7 @@ use super::program::Program;
 use super::structural::related_spans;
 use super::view::BatchView;
 use super::{EvaluateError, Unsupported};
+use crate::compiled_regex::Patterns;
 use crate::{Pipeline, PipelineStage, RelationMode, SpansetExpression, SpansetOperator};
 
 pub(crate) use spansets::Spansets;
@@ -98,22 +99,22 @@ pub(crate) fn stages_may_fail(stages: &[Stage]) -> bool {
 }
 
 /// Compiles the stages of a pipeline.
-pub(crate) fn compile(pipeline: &Pipeline) -> Result<Vec<Stage>, Unsupported> {
+pub(crate) fn compile(pipeline: &Pipeline, patterns: &Patterns) -> Result<Vec<Stage>, Unsupported> {
     let mut stages = Vec::new();
     for stage in &pipeline.stages {
         stages.push(match stage {
             PipelineStage::Spanset(SpansetExpression::Pipeline(inner)) => {
-                stages.extend(compile(inner)?);
+                stages.extend(compile(inner, patterns)?);
                 continue;
             }
-            PipelineStage::Spanset(spanset) => Stage::Spanset(compile_spanset(spanset)?),
+            PipelineStage::Spanset(spanset) => Stage::Spanset(compile_spanset(spanset, patterns)?),
             PipelineStage::By(expression) => Stage::By {
-                program: Program::compile(expression),
+                program: Program::compile(expression, patterns),
                 name: format!("by({expression})"),
             },
             PipelineStage::Coalesce => Stage::Coalesce,
             PipelineStage::Scalar(filter) => Stage::Scalar(
-                ScalarPlan::compile(filter)
+                ScalarPlan::compile(filter, patterns)
                     .ok_or_else(|| Unsupported { construct: "scalar pipelines".to_owned() })?,
             ),
             PipelineStage::Select(_) => continue,
@@ -122,14 +123,21 @@ pub(crate) fn compile(pipeline: &Pipeline) -> Result<Vec<Stage>, Unsupported> {
     Ok(stages)
 }
 
-fn compile_spanset(spanset: &SpansetExpression) -> Result<SpansetPlan, Unsupported> {
+fn compile_spanset(
+    spanset: &SpansetExpression,
+    patterns: &Patterns,
+) -> Result<SpansetPlan, Unsupported> {
     Ok(match spanset {
-        SpansetExpression::Filter(filter) => SpansetPlan::Filter(Plan::compile(&filter.expression)),
-        SpansetExpression::Pipeline(pipeline) => SpansetPlan::Pipeline(compile(pipeline)?),
+        SpansetExpression::Filter(filter) => {
+            SpansetPlan::Filter(Plan::compile(&filter.expression, patterns))
+        }
+        SpansetExpression::Pipeline(pipeline) => {
+            SpansetPlan::Pipeline(compile(pipeline, patterns)?)
+        }
         SpansetExpression::Binary { operator, left, right } => SpansetPlan::Binary {
             operator: *operator,
-            left: Box::new(compile_spanset(left)?),
-            right: Box::new(compile_spanset(right)?),
+            left: Box::new(compile_spanset(left, patterns)?),
+            right: Box::new(compile_spanset(right, patterns)?),
         },
     })
 }

@@ -18,6 +18,7 @@ use super::condition::{Condition, Test};
 use super::operand::{Table, table_of};
 use super::program::Program;
 use super::view::BatchView;
+use crate::compiled_regex::Patterns;
 use crate::{Attribute, FieldExpression, LogicalOperator, UnaryOperator};
 
 /// A compiled filter: which spans satisfy it.
@@ -51,8 +52,8 @@ enum Rows {
 
 impl Plan {
     /// Compiles an expression into the spans for which it is true.
-    pub(crate) fn compile(expression: &FieldExpression) -> Self {
-        compile(expression, true, Rows::Spans)
+    pub(crate) fn compile(expression: &FieldExpression, patterns: &Patterns) -> Self {
+        compile(expression, true, Rows::Spans, patterns)
     }
 
     /// The spans of the batch that satisfy the filter. Only spans of `mask` matter: others may be in the result
@@ -197,17 +198,17 @@ fn spread(condition: &Condition, view: &BatchView<'_>, mask: &Bitmap) -> Bitmap 
     }
 }
 
-fn compile(expression: &FieldExpression, wanted: bool, rows: Rows) -> Plan {
+fn compile(expression: &FieldExpression, wanted: bool, rows: Rows, patterns: &Patterns) -> Plan {
     let tables = ChildTables::of(expression);
     if rows == Rows::Spans && (tables.events || tables.links) {
-        return compile_children(expression, wanted, tables);
+        return compile_children(expression, wanted, tables, patterns);
     }
     match expression {
         FieldExpression::Unary { operator: UnaryOperator::Not, operand } => {
-            compile(operand, !wanted, rows)
+            compile(operand, !wanted, rows, patterns)
         }
         FieldExpression::Logical { operator, operands } => {
-            let compiled = operands.iter().map(|operand| compile(operand, true, rows)).collect();
+            let compiled = operands.iter().map(|it| compile(it, true, rows, patterns)).collect();
             let plan = match operator {
                 LogicalOperator::And => Plan::All(compiled),
                 LogicalOperator::Or => Plan::Any(compiled),
@@ -215,9 +216,9 @@ fn compile(expression: &FieldExpression, wanted: bool, rows: Rows) -> Plan {
             if wanted { plan } else { Plan::Complement(Box::new(plan)) }
         }
         FieldExpression::Binary { operator, left, right } => {
-            match Condition::of_binary(*operator, left, right) {
+            match Condition::of_binary(*operator, left, right, patterns) {
                 Some(condition) => Plan::Condition { condition, inverted: !wanted },
-                None => compile_program(expression, wanted),
+                None => compile_program(expression, wanted, patterns),
             }
         }
         FieldExpression::Attribute(attribute) => Plan::Condition {
@@ -232,9 +233,9 @@ fn compile(expression: &FieldExpression, wanted: bool, rows: Rows) -> Plan {
                 condition: condition(attribute, Test::Exists),
                 inverted: wanted != (*operator == UnaryOperator::Exists),
             },
-            _ => compile_program(expression, wanted),
+            _ => compile_program(expression, wanted, patterns),
         },
-        _ => compile_program(expression, wanted),
+        _ => compile_program(expression, wanted, patterns),
     }
 }
 
@@ -242,8 +243,8 @@ fn condition(attribute: &Attribute, test: Test) -> Condition {
     Condition { attribute: attribute.clone(), test }
 }
 
-fn compile_program(expression: &FieldExpression, wanted: bool) -> Plan {
-    let program = Program::compile(expression);
+fn compile_program(expression: &FieldExpression, wanted: bool, patterns: &Patterns) -> Plan {
+    let program = Program::compile(expression, patterns);
     match program.constant() {
         Some(value) => Plan::Constant(value.is_bool(wanted)),
         None => Plan::Program { program, wanted },
@@ -269,34 +270,43 @@ impl ChildTables {
 }
 
 /// Compiles an expression that refers to events or links, for spans.
-fn compile_children(expression: &FieldExpression, wanted: bool, tables: ChildTables) -> Plan {
+fn compile_children(
+    expression: &FieldExpression,
+    wanted: bool,
+    tables: ChildTables,
+    patterns: &Patterns,
+) -> Plan {
     match expression {
         FieldExpression::Unary { operator: UnaryOperator::Not, operand } => {
-            return compile(operand, !wanted, Rows::Spans);
+            return compile(operand, !wanted, Rows::Spans, patterns);
         }
         FieldExpression::Logical { operator: LogicalOperator::Or, operands } if wanted => {
-            let plans = operands.iter().map(|operand| compile(operand, true, Rows::Spans));
+            let plans = operands.iter().map(|it| compile(it, true, Rows::Spans, patterns));
             return Plan::Any(plans.collect());
         }
         FieldExpression::Logical { operator: LogicalOperator::And, operands } if wanted => {
-            return compile_conjunction(operands);
+            return compile_conjunction(operands, patterns);
         }
         _ => {}
     }
     match tables {
-        ChildTables { events: true, links: false } => some(Table::Event, expression, wanted),
-        ChildTables { events: false, links: true } => some(Table::Link, expression, wanted),
-        _ => compile_program(expression, wanted),
+        ChildTables { events: true, links: false } => {
+            some(Table::Event, expression, wanted, patterns)
+        }
+        ChildTables { events: false, links: true } => {
+            some(Table::Link, expression, wanted, patterns)
+        }
+        _ => compile_program(expression, wanted, patterns),
     }
 }
 
-fn some(table: Table, expression: &FieldExpression, wanted: bool) -> Plan {
+fn some(table: Table, expression: &FieldExpression, wanted: bool, patterns: &Patterns) -> Plan {
     let rows = if table == Table::Event { Rows::Events } else { Rows::Links };
-    Plan::Some { table, plan: Box::new(compile(expression, wanted, rows)) }
+    Plan::Some { table, plan: Box::new(compile(expression, wanted, rows, patterns)) }
 }
 
 /// An `&&`: what refers to events must hold on one event, what refers to links on one link.
-fn compile_conjunction(operands: &[FieldExpression]) -> Plan {
+fn compile_conjunction(operands: &[FieldExpression], patterns: &Patterns) -> Plan {
     let mut flat = Vec::new();
     flatten(operands, &mut flat);
     let tables: Vec<_> = flat.iter().map(|operand| ChildTables::of(operand)).collect();
@@ -305,7 +315,7 @@ fn compile_conjunction(operands: &[FieldExpression]) -> Plan {
     for (operand, tables) in flat.iter().zip(&tables) {
         match tables {
             ChildTables { events: false, links: false } => {
-                plans.push(compile(operand, true, Rows::Spans));
+                plans.push(compile(operand, true, Rows::Spans, patterns));
             }
             _ if tied => events.push(*operand),
             ChildTables { events: true, .. } => events.push(*operand),
@@ -317,14 +327,15 @@ fn compile_conjunction(operands: &[FieldExpression]) -> Plan {
             operator: LogicalOperator::And,
             operands: events.into_iter().cloned().collect(),
         };
-        plans.push(Plan::Program { program: Program::compile(&together), wanted: true });
+        let program = Program::compile(&together, patterns);
+        plans.push(Plan::Program { program, wanted: true });
         return Plan::All(plans);
     }
     for (table, rows, operands) in
         [(Table::Event, Rows::Events, events), (Table::Link, Rows::Links, links)]
     {
         if !operands.is_empty() {
-            let compiled = operands.iter().map(|operand| compile(operand, true, rows)).collect();
+            let compiled = operands.iter().map(|it| compile(it, true, rows, patterns)).collect();
             plans.push(Plan::Some { table, plan: Box::new(Plan::All(compiled)) });
         }
     }

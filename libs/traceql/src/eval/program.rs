@@ -11,6 +11,7 @@ use tactus_work::tick;
 use super::operand::{Operand, Pick, Place, Table};
 use super::value::{Value, calculate, compare, match_regex};
 use super::view::BatchView;
+use crate::compiled_regex::Patterns;
 use crate::{
     ArithmeticOperator, Attribute, BinaryOperator, ComparisonOperator, CompiledRegex,
     FieldExpression, Intrinsic, LogicalOperator, Static, UnaryOperator,
@@ -18,10 +19,10 @@ use crate::{
 
 /// Patterns taken from attributes that are kept compiled; past it the cache starts over.
 const MAX_CACHED_PATTERNS: usize = 1000;
+/// And bytes of their programs.
+const MAX_CACHED_BYTES: usize = 1 << 24;
 /// Texts of which it is kept whether they match; past it they are asked about again.
 const MAX_KNOWN_MATCHES: usize = 1 << 16;
-/// Of work.
-const UNITS_OF_COMPILING: u32 = 10_000;
 
 /// An expression in postfix order.
 #[derive(Debug)]
@@ -101,20 +102,21 @@ pub(crate) fn id_comparison(
 
 impl Program {
     /// Translates an expression. Its depth is bounded by the parser.
-    pub(crate) fn compile(expression: &FieldExpression) -> Self {
+    pub(crate) fn compile(expression: &FieldExpression, patterns: &Patterns) -> Self {
         let mut program = Self {
             instructions: Vec::new(),
             constants: Vec::new(),
             patterns: Vec::new(),
             attributes: Vec::new(),
         };
-        program.push(expression, &mut HashMap::new());
+        program.push(expression, patterns, &mut HashMap::new());
         program
     }
 
     fn push<'e>(
         &mut self,
         expression: &'e FieldExpression,
+        patterns: &Patterns,
         places: &mut HashMap<&'e Attribute, usize>,
     ) {
         let instruction = match expression {
@@ -129,7 +131,7 @@ impl Program {
                 }))
             }
             FieldExpression::Unary { operator, operand } => {
-                self.push(operand, places);
+                self.push(operand, patterns, places);
                 match operator {
                     UnaryOperator::Negate => Instruction::Negate,
                     UnaryOperator::Not => Instruction::Not,
@@ -138,11 +140,11 @@ impl Program {
                 }
             }
             FieldExpression::Binary { operator, left, right } => {
-                self.push(left, places);
-                self.push_binary(*operator, left, right, places)
+                self.push(left, patterns, places);
+                self.push_binary(*operator, (left, right), patterns, places)
             }
             FieldExpression::Logical { operator, operands } => {
-                operands.iter().for_each(|operand| self.push(operand, places));
+                operands.iter().for_each(|operand| self.push(operand, patterns, places));
                 Instruction::Logical(*operator, operands.len())
             }
         };
@@ -153,8 +155,8 @@ impl Program {
     fn push_binary<'e>(
         &mut self,
         operator: BinaryOperator,
-        left: &'e FieldExpression,
-        right: &'e FieldExpression,
+        (left, right): (&'e FieldExpression, &'e FieldExpression),
+        patterns: &Patterns,
         places: &mut HashMap<&'e Attribute, usize>,
     ) -> Instruction {
         let negated = operator == BinaryOperator::NotRegex;
@@ -163,11 +165,11 @@ impl Program {
             FieldExpression::Static(pattern),
         ) = (operator, right)
         {
-            let pattern = pattern.as_text().and_then(|text| CompiledRegex::new(text).ok());
+            let pattern = pattern.as_text().and_then(|text| patterns.compile(text).ok());
             self.patterns.push(pattern);
             return Instruction::Regex { pattern: self.patterns.len() - 1, negated };
         }
-        self.push(right, places);
+        self.push(right, patterns, places);
         match operator {
             BinaryOperator::Arithmetic(operator) => Instruction::Arithmetic(operator),
             BinaryOperator::Regex | BinaryOperator::NotRegex => {
@@ -266,24 +268,43 @@ fn match_pattern<'v>(
     value: Value<'v>,
     pattern: Value<'v>,
     negated: bool,
-    patterns: &mut HashMap<Vec<u8>, Option<CompiledRegex>>,
+    known: &mut KnownPatterns,
 ) -> Value<'v> {
     let pattern = match pattern {
         Value::NoRow => return Value::Nil,
         Value::String(pattern) => pattern,
         _ => return no_match(value),
     };
-    if !patterns.contains_key(pattern) {
-        if patterns.len() >= MAX_CACHED_PATTERNS {
-            patterns.clear();
-        }
-        // Compiling one takes long beside all else.
-        let compiled = (!tick(UNITS_OF_COMPILING)).then(|| CompiledRegex::new(pattern).ok());
-        patterns.insert(pattern.to_vec(), compiled.flatten());
+    match known.regex(pattern) {
+        Some(regex) => match_regex(value, negated, |text| regex.is_match(text)),
+        None => no_match(value),
     }
-    match patterns.get(pattern) {
-        Some(Some(regex)) => match_regex(value, negated, |text| regex.is_match(text)),
-        _ => no_match(value),
+}
+
+/// Patterns that are values, compiled.
+#[derive(Default)]
+struct KnownPatterns {
+    compiled: HashMap<Vec<u8>, Option<CompiledRegex>>,
+    bytes: usize,
+    patterns: Patterns,
+}
+
+impl KnownPatterns {
+    /// `None` if it does not compile.
+    fn regex(&mut self, pattern: &[u8]) -> Option<&CompiledRegex> {
+        if !self.compiled.contains_key(pattern) {
+            let compiled = self.patterns.compile_value(pattern).ok();
+            let bytes = compiled.as_ref().map_or(0, |(_, bytes)| *bytes) + pattern.len();
+            if self.compiled.len() >= MAX_CACHED_PATTERNS
+                || self.bytes.saturating_add(bytes) > MAX_CACHED_BYTES
+            {
+                self.compiled.clear();
+                self.bytes = 0;
+            }
+            self.bytes += bytes;
+            self.compiled.insert(pattern.to_vec(), compiled.map(|(regex, _)| regex));
+        }
+        self.compiled.get(pattern)?.as_ref()
     }
 }
 
@@ -314,8 +335,7 @@ pub(crate) struct BoundProgram<'v> {
 /// What was found out about the texts of a batch.
 #[derive(Default)]
 struct Known {
-    /// Patterns that are values, compiled.
-    patterns: HashMap<Vec<u8>, Option<CompiledRegex>>,
+    patterns: KnownPatterns,
     /// Whether a text, known by where it lies, matches a pattern of the program.
     matches: HashMap<(usize, usize, usize), bool, RandomState>,
 }

@@ -9,6 +9,7 @@ use super::shown::Shown;
 use super::staged::Steps;
 use super::view::BatchView;
 use super::{EvaluateError, Unsupported, Window};
+use crate::compiled_regex::Patterns;
 use crate::{
     Attribute, Pipeline, PipelineStage, RootExpr, ScalarFilter, SpansetExpression, SpansetOperator,
 };
@@ -35,7 +36,9 @@ impl CompiledQuery {
     /// Errors: [`Unsupported`] names what the evaluator does not know.
     pub fn compile(root: &RootExpr) -> Result<Self, Unsupported> {
         let pipeline = root.search_pipeline();
-        let mut query = Self::of_stages(pipeline::compile(pipeline)?, Shown::of_pipeline(pipeline));
+        let patterns = Patterns::default();
+        let stages = pipeline::compile(pipeline, &patterns)?;
+        let mut query = Self::of_stages(stages, Shown::of_pipeline(pipeline, &patterns));
         query.most_recent = root.hints.most_recent();
         query.reads_whole_trace = match pipeline.stages.first() {
             Some(PipelineStage::Spanset(spanset)) => reads_whole_trace(spanset),

@@ -12,6 +12,7 @@ use super::matches::AttributeValue;
 use super::operand::{Operand, Pick, Place, Table, project};
 use super::value::Value;
 use super::view::BatchView;
+use crate::compiled_regex::Patterns;
 use crate::{
     Attribute, FieldExpression, Intrinsic, Pipeline, PipelineStage, SpansetExpression,
     UnaryOperator,
@@ -36,8 +37,8 @@ pub(crate) struct BoundShown<'v> {
 
 impl Shown {
     /// The attributes of a pipeline that answers may show, in order of first reference.
-    pub(crate) fn of_pipeline(pipeline: &Pipeline) -> Vec<Self> {
-        let mut collector = Collector::default();
+    pub(crate) fn of_pipeline(pipeline: &Pipeline, patterns: &Patterns) -> Vec<Self> {
+        let mut collector = Collector { shown: Vec::new(), places: HashMap::new(), patterns };
         collect_pipeline(pipeline, &mut collector);
         collector.shown.retain(|shown| !is_hidden(&shown.attribute));
         collector.shown
@@ -75,13 +76,13 @@ fn is_hidden(attribute: &Attribute) -> bool {
 }
 
 /// Attributes in order of first reference.
-#[derive(Default)]
-struct Collector {
+struct Collector<'p> {
     shown: Vec<Shown>,
     places: HashMap<Attribute, usize>,
+    patterns: &'p Patterns,
 }
 
-impl Collector {
+impl Collector<'_> {
     fn entry(&mut self, attribute: &Attribute) -> &mut Shown {
         let place = *self.places.entry(attribute.clone()).or_insert_with(|| {
             let attribute = attribute.clone();
@@ -92,8 +93,8 @@ impl Collector {
     }
 }
 
-fn collect_pipeline(pipeline: &Pipeline, collector: &mut Collector) {
-    let show = |attribute: &Attribute, collector: &mut Collector| {
+fn collect_pipeline(pipeline: &Pipeline, collector: &mut Collector<'_>) {
+    let show = |attribute: &Attribute, collector: &mut Collector<'_>| {
         collector.entry(attribute).always = true;
     };
     for stage in &pipeline.stages {
@@ -117,7 +118,7 @@ fn collect_pipeline(pipeline: &Pipeline, collector: &mut Collector) {
     }
 }
 
-fn collect_spanset(spanset: &SpansetExpression, collector: &mut Collector) {
+fn collect_spanset(spanset: &SpansetExpression, collector: &mut Collector<'_>) {
     match spanset {
         SpansetExpression::Filter(filter) => collect_expression(&filter.expression, collector),
         SpansetExpression::Pipeline(pipeline) => collect_pipeline(pipeline, collector),
@@ -128,7 +129,7 @@ fn collect_spanset(spanset: &SpansetExpression, collector: &mut Collector) {
     }
 }
 
-fn collect_expression(expression: &FieldExpression, collector: &mut Collector) {
+fn collect_expression(expression: &FieldExpression, collector: &mut Collector<'_>) {
     match expression {
         FieldExpression::Static(_) => {}
         FieldExpression::Attribute(attribute) => collector.entry(attribute).always = true,
@@ -142,7 +143,7 @@ fn collect_expression(expression: &FieldExpression, collector: &mut Collector) {
         }
         FieldExpression::Unary { operand, .. } => collect_expression(operand, collector),
         FieldExpression::Binary { operator, left, right } => {
-            match Condition::of_binary(*operator, left, right) {
+            match Condition::of_binary(*operator, left, right, collector.patterns) {
                 Some(condition) => {
                     collector.entry(&condition.attribute).tests.push(condition.test);
                 }
@@ -166,6 +167,11 @@ impl<'v> BoundShown<'v> {
 
     pub(crate) fn is_name(&self) -> bool {
         self.shown.is_name()
+    }
+
+    /// Comparisons that may be made for a value.
+    pub(crate) fn tests(&self) -> u32 {
+        u32::try_from(self.shown.tests.len()).unwrap_or(u32::MAX)
     }
 
     /// What the answer shows of a span; none if the span has no value or no comparison is true for it.

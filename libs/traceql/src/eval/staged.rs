@@ -17,6 +17,9 @@ use super::view::BatchView;
 use super::{EvaluateError, Window};
 use crate::{RelationMode, SpansetOperator};
 
+/// Beyond so many parts of a query, a filter is one: the spans of each part are kept until all are known.
+const MOST_PARTS: usize = 1000;
+
 /// One query on one row group (or any other set of rows) whose columns are decoded step by step.
 ///
 /// ```text
@@ -185,7 +188,9 @@ fn cost_of(columns: &Projection) -> Cost {
 
 /// Gives every operand of a filter that reads columns a slot.
 fn mark(plan: &mut Plan, parts: &mut Vec<Projection>) {
-    if let Plan::All(operands) = plan {
+    if let Plan::All(operands) = plan
+        && parts.len() + operands.len() <= MOST_PARTS
+    {
         operands.iter_mut().for_each(|operand| mark_part(operand, parts));
     } else {
         mark_part(plan, parts);

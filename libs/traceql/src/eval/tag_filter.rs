@@ -7,6 +7,7 @@ use super::operand::{Table, event_rows, link_rows, project, table_of};
 use super::plan::Plan;
 use super::tag_values::TagValue;
 use super::view::BatchView;
+use crate::compiled_regex::Patterns;
 use crate::{Completion, FieldExpression, LogicalOperator};
 
 /// A completion query, compiled.
@@ -25,7 +26,7 @@ impl TagFilter {
     pub fn new(completion: &Completion) -> Self {
         let Completion::Groups(groups) = completion else { return Self::default() };
         let mut filter = Self::default();
-        let mut plans = Vec::new();
+        let (mut plans, patterns) = (Vec::new(), Patterns::default());
         for group in groups {
             if let Some(pinned) = &group.pinned {
                 let value = TagValue::of_static(pinned);
@@ -38,7 +39,7 @@ impl TagFilter {
                     filter.tables.push(table_of(it));
                 });
             }
-            plans.push(Plan::compile(&conjunction(&group.conditions)));
+            plans.push(Plan::compile(&conjunction(&group.conditions), &patterns));
         }
         filter.plan = Some(Plan::Any(plans));
         filter

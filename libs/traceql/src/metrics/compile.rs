@@ -10,6 +10,7 @@ pub(super) use self::sampling::{PROBABILITY, Sampling, Weighing};
 use super::Grid;
 use super::buckets::Buckets;
 use super::graph::{self, Part};
+use crate::compiled_regex::Patterns;
 use crate::eval::candidates::filtered_spans;
 use crate::eval::pipeline::{self, Stage};
 use crate::eval::plan::Plan;
@@ -129,7 +130,9 @@ impl CompiledMetrics {
         };
         let mut projection = Projection { start: true, ..Projection::default() };
         let buckets = Buckets::of(&root.hints);
-        let compile = |query| Leaf::compile(query, exemplars, buckets, &mut projection);
+        let patterns = Patterns::default();
+        let compile =
+            |query| Leaf::compile(query, exemplars, buckets, (&mut projection, &patterns));
         let leaves = queries.into_iter().map(compile).collect::<Result<Vec<_>, _>>()?;
         let weighing = Weighing::of(&root.hints);
         if let Some(weighing) = weighing {
@@ -190,11 +193,11 @@ impl Leaf {
         query: &MetricsQuery,
         exemplars: usize,
         buckets: Buckets,
-        projection: &mut Projection,
+        (projection, patterns): (&mut Projection, &Patterns),
     ) -> Result<Self, Unsupported> {
-        let stages = pipeline::compile(&query.pipeline)?;
+        let stages = pipeline::compile(&query.pipeline, patterns)?;
         project_pipeline(&query.pipeline, projection);
-        let function = Function::compile(&query.stage, buckets);
+        let function = Function::compile(&query.stage, buckets, patterns);
         let values = function.attributes();
         values.iter().for_each(|attribute| operand::project(attribute, projection));
         if let MetricsStage::Compare(compare) = &query.stage {
@@ -228,7 +231,7 @@ impl Leaf {
 }
 
 impl Function {
-    fn compile(stage: &MetricsStage, by_size: Buckets) -> Self {
+    fn compile(stage: &MetricsStage, by_size: Buckets, patterns: &Patterns) -> Self {
         let (function, written) = match stage {
             MetricsStage::Series { function, by } => (function, by),
             MetricsStage::ServiceGraph(measure) => {
@@ -237,7 +240,7 @@ impl Function {
             }
             MetricsStage::Compare(compare) => {
                 return Function::Compare {
-                    selection: Box::new(Plan::compile(&compare.selection.expression)),
+                    selection: Box::new(Plan::compile(&compare.selection.expression, patterns)),
                     top_n: usize::try_from(compare.top_n).unwrap_or(0),
                     start: u64::try_from(compare.start).unwrap_or(0),
                     end: u64::try_from(compare.end).unwrap_or(0),

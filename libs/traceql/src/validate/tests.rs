@@ -3,7 +3,7 @@ use crate::{Error, parse_and_validate};
 fn error(query: &str) -> String {
     match parse_and_validate(query) {
         Ok(root) => panic!("{root} is valid"),
-        Err(Error::Parse(error)) => panic!("{query}: {error}"),
+        Err(Error::Parse(error)) => error.message,
         Err(Error::Validate(error)) => error.to_string(),
     }
 }
@@ -70,7 +70,9 @@ fn regex_bombs_in_numbers_are_refused_quickly() {
     let bombs = |count| format!("{{ {} }}", vec![".a =~ `\\pL{10}`"; count].join(" || "));
     parse_and_validate(&bombs(30)).expect("few of them fit");
     let refused = error(&bombs(2000));
-    assert!(refused.starts_with("regex `\\pL{10}` is too large: its program"), "{refused}");
+    let expected =
+        "regex `\\pL{10}` is one too many: the programs of all patterns of a query may have";
+    assert!(refused.starts_with(expected), "{refused}");
     let plain = format!("{{ {} }}", vec![".a =~ `GET /[a-z]+/\\d+.*`"; 5000].join(" || "));
     parse_and_validate(&plain).expect("ordinary patterns always fit");
 }
@@ -81,6 +83,31 @@ fn query_of_endless_stages_or_of_a_huge_pattern_is_refused() {
     assert!(crate::parse_and_validate(&query(99)).is_ok());
     let refused = crate::parse_and_validate(&query(100)).unwrap_err();
     assert_eq!(refused.to_string(), "the query has more than 100 pipeline stages");
-    let refused = crate::parse_and_validate("{ .a =~ `\\pL{1000}` }").unwrap_err();
+    let row = vec!["{ .a = 1 }"; 100].join(" && ");
+    let grid = |rows: usize| vec![format!("({row})"); rows].join(" || ");
+    assert!(parse_and_validate(&grid(10)).is_ok());
+    let refused = parse_and_validate(&grid(11)).unwrap_err();
+    assert_eq!(refused.to_string(), "the query has more than 1000 filters in braces");
+    let refused = parse_and_validate("{ .a =~ `\\pL{1000}` }").unwrap_err();
     assert!(refused.to_string().ends_with("needs more than 1048576 bytes"), "{refused}");
+}
+
+#[test]
+fn pattern_that_is_refused_is_named_with_its_place() {
+    for (query, expected) in [
+        ("{ .a = `(` && .b =~ `x` &&\n  .é !~ `(` }", "line 2, col 9: invalid regex: `(`"),
+        ("{ } >> { name =~ \"a\\\\\" }", "line 1, col 18: invalid regex: `a\\`"),
+        ("{ } | rate() by (.a) | topk(0)", "limit must be greater than 0"),
+        (
+            "{ } | compare({ .a =~ `(a{100}){50}` })",
+            "line 1, col 23: invalid regex: `(a{100}){50}`: it repeats something 5000 times",
+        ),
+    ] {
+        let error = parse_and_validate(query).expect_err(query);
+        let expected = match &error {
+            Error::Parse(_) => format!("parse error at {expected}"),
+            Error::Validate(_) => expected.to_owned(),
+        };
+        assert!(error.to_string().starts_with(&expected), "{query}: {error}");
+    }
 }

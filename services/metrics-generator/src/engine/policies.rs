@@ -7,6 +7,9 @@ use tactus_traceql::{Attribute as Identifier, AttributeScope, CompiledRegex, Int
 use super::kinds::{kind_text, status_text};
 use super::view::{Name, Names, View};
 
+/// Largest program of a pattern: times the longest text of an attribute it is what a span may cost.
+const MAX_PROGRAM_BYTES: usize = 1 << 17;
+
 /// Policies of one processor.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
@@ -181,8 +184,9 @@ impl What {
 /// A pattern that may match anywhere in a value.
 fn unanchored(pattern: &str) -> Result<CompiledRegex, tactus_traceql::InvalidRegex> {
     // Alone first: `a)|(b` is none, though it is one between the parentheses.
-    CompiledRegex::new(pattern.as_bytes())?;
-    CompiledRegex::new(format!("(?s:.*)(?-s:{pattern})(?s:.*)").as_bytes())
+    CompiledRegex::within(pattern.as_bytes(), MAX_PROGRAM_BYTES)?;
+    let pattern = format!("(?s:.*)(?-s:{pattern})(?s:.*)");
+    CompiledRegex::within(pattern.as_bytes(), MAX_PROGRAM_BYTES)
 }
 
 impl Wanted {

@@ -22,7 +22,9 @@ pub(super) async fn range(State(frontend): Shared, uri: Uri, headers: HeaderMap)
     answer(frontend, uri, headers, async move |call: Call| {
         let limits = call.frontend.limits_of(&call.tenants);
         let limits = call.frontend.settings.metrics_limits(&limits);
-        let query = MetricsQuery::parse_range(&call.params(), &limits, unix_nanos_now())?;
+        let now = unix_nanos_now();
+        let query = call.parse(move |params| MetricsQuery::parse_range(params, &limits, now));
+        let query = query.await?;
         series(call, query).await
     })
     .await
@@ -33,7 +35,9 @@ pub(super) async fn instant(State(frontend): Shared, uri: Uri, headers: HeaderMa
     answer(frontend, uri, headers, async move |call: Call| {
         let limits = call.frontend.limits_of(&call.tenants);
         let limits = call.frontend.settings.metrics_limits(&limits);
-        let query = MetricsQuery::parse_instant(&call.params(), &limits, unix_nanos_now())?;
+        let now = unix_nanos_now();
+        let query = call.parse(move |params| MetricsQuery::parse_instant(params, &limits, now));
+        let query = query.await?;
         series(call, query).await
     })
     .await

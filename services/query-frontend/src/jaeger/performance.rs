@@ -7,7 +7,7 @@ mod windows;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tactus_api::request::{MetricsQuery, parse_traceql};
+use tactus_api::request::MetricsQuery;
 use tactus_model::TenantId;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 use tactus_traceql::metrics::{Grid, LabelValue, Series, bucket_quantile};
@@ -97,7 +97,7 @@ impl JaegerQueries {
             Measure::Errors => format!("count_over_time() by ({groups}, status)"),
         };
         let text = format!("{spans} | {stage}");
-        let root = parse_traceql(&text, self.frontend.settings.max_query_expression_size_bytes)?;
+        let root = self.frontend.parse_traceql(tenants, &text).await?;
         let (start, step) = self.range(tenants, query)?;
         let query_of_steps = MetricsQuery {
             text,

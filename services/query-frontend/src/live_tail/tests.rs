@@ -111,7 +111,7 @@ async fn read_until(
 #[tokio::test(start_paused = true)]
 async fn replicas_of_all_ingesters_are_shown_once() {
     let ingesters = ingesters(3);
-    let mut news = tails(&ingesters).start(&tenant(), "", Some(5_000)).unwrap();
+    let mut news = tails(&ingesters).start(&tenant(), filter("").unwrap(), Some(5_000)).unwrap();
     read_until(&mut news, |counts| counts.followed == 3 && counts.expected == 3).await;
     let request = ingesters[0].request.lock().clone().unwrap();
     assert_eq!((request.tenant.as_str(), request.spans_per_second), ("a", 100));
@@ -128,7 +128,7 @@ async fn replicas_of_all_ingesters_are_shown_once() {
 async fn ingester_that_is_lost_is_asked_again() {
     let ingesters = ingesters(2);
     *ingesters[1].refusal.lock() = Some(Status::unavailable("not yet"));
-    let mut news = tails(&ingesters).start(&tenant(), "{ }", None).unwrap();
+    let mut news = tails(&ingesters).start(&tenant(), "{ }".to_owned(), None).unwrap();
     read_until(&mut news, |counts| counts.followed == 2).await;
     assert_eq!(ingesters[1].asked.load(Ordering::Relaxed), 2);
     ingesters[0].hang_up();
@@ -143,7 +143,7 @@ async fn ingester_that_is_lost_is_asked_again() {
 #[tokio::test(start_paused = true)]
 async fn reader_that_is_slow_gets_the_newest_spans() {
     let ingesters = ingesters(1);
-    let mut news = tails(&ingesters).start(&tenant(), "{ }", None).unwrap();
+    let mut news = tails(&ingesters).start(&tenant(), "{ }".to_owned(), None).unwrap();
     read_until(&mut news, |counts| counts.followed == 1).await;
     for number in 0..30 {
         ingesters[0].tell(spans(0, &[&number.to_string()]));
@@ -159,24 +159,24 @@ async fn reader_that_is_slow_gets_the_newest_spans() {
 async fn tenant_has_as_many_tails_as_it_may() {
     let ingesters = ingesters(1);
     let tails = tails(&ingesters);
-    let first = tails.start(&tenant(), "{ }", None).unwrap();
-    let _second = tails.start(&tenant(), "{ }", None).unwrap();
-    let refused = tails.start(&tenant(), "{ }", None).unwrap_err();
+    let first = tails.start(&tenant(), "{ }".to_owned(), None).unwrap();
+    let _second = tails.start(&tenant(), "{ }".to_owned(), None).unwrap();
+    let refused = tails.start(&tenant(), "{ }".to_owned(), None).unwrap_err();
     assert_eq!(refused, Error::TooManyTails { limit: 2 });
     assert_eq!(refused.http_status(), 429);
     let other = vec![TenantId::parse("b").unwrap()];
-    tails.start(&other, "{ }", None).unwrap();
+    tails.start(&other, "{ }".to_owned(), None).unwrap();
     drop(first);
     tokio::time::sleep(Duration::from_millis(1)).await;
-    let _third = tails.start(&tenant(), "{ }", None).unwrap();
-    assert!(matches!(tails.start(&other, "{ } >> { }", None), Err(Error::Invalid(_))));
+    let _third = tails.start(&tenant(), "{ }".to_owned(), None).unwrap();
+    assert!(matches!(filter("{ } >> { }"), Err(Error::Invalid(_))));
 }
 
 #[tokio::test(start_paused = true)]
 async fn tail_ends_in_time_and_by_an_ingester_that_refuses() {
     let ingesters = ingesters(1);
     let tails = tails(&ingesters);
-    let mut news = tails.start(&tenant(), "{ }", None).unwrap();
+    let mut news = tails.start(&tenant(), "{ }".to_owned(), None).unwrap();
     let began = Instant::now();
     let end = loop {
         match news.recv().await.unwrap() {
@@ -190,7 +190,7 @@ async fn tail_ends_in_time_and_by_an_ingester_that_refuses() {
     assert_eq!(began.elapsed().as_secs(), 600);
     assert!(news.recv().await.is_none());
     *ingesters[0].refusal.lock() = Some(Status::resource_exhausted("too many"));
-    let mut news = tails.start(&tenant(), "{ }", None).unwrap();
+    let mut news = tails.start(&tenant(), "{ }".to_owned(), None).unwrap();
     assert!(
         matches!(news.recv().await, Some(News::Failed(status)) if status.message() == "too many")
     );

@@ -19,8 +19,14 @@ use crate::metrics::{METADATA, METRICS, SEARCH};
 
 const SECOND: u64 = 1_000_000_000;
 
+/// Longer queries are kept as they are written: all jobs of a query ask for its canonical text.
+const MAX_CANONICAL_BYTES: usize = 4 << 10;
+
 /// The same query in one way of writing it.
 fn canonical(text: &mut String) {
+    if text.len() > MAX_CANONICAL_BYTES {
+        return;
+    }
     let Ok(query) = tactus_traceql::parse(text) else { return };
     let canonical = query.to_string();
     // A text that means something else, or that says less, must not stand for this one.

@@ -58,16 +58,18 @@ impl Streaming {
 
 impl<R> Call<R> {
     /// What the request asks for. `path`: of the same query over HTTP, for the list of denied ones.
-    fn parse<Q>(
+    async fn parse<Q: Send + 'static>(
         &self,
         path: &str,
         params: Result<String>,
-        parse: impl FnOnce(&QueryParams<'_>) -> Result<Q>,
+        parse: impl FnOnce(&QueryParams<'_>) -> Result<Q> + Send + 'static,
     ) -> std::result::Result<Q, Status> {
-        let parsed = params.and_then(|params| {
+        let params = params.and_then(|params| {
             self.frontend.check_url(&format!("{path}?{params}"))?;
-            parse(&QueryParams::parse(&params))
+            Ok(params)
         });
+        let params = params.map_err(|error| status(&error))?;
+        let parsed = self.frontend.parse_params(&self.tenants, &params, parse).await;
         parsed.map_err(|error| status(&error))
     }
 
@@ -99,8 +101,8 @@ impl StreamingQuerier for Streaming {
     async fn search(&self, request: Request<SearchRequest>) -> Streamed<SearchResponse> {
         let call = self.call(request)?;
         let limits = call.frontend.settings.search_limits();
-        let parse = |params: &QueryParams<'_>| SearchQuery::parse(params, &limits);
-        let query = call.parse("/api/search", search_params(&call.request), parse)?;
+        let parse = move |params: &QueryParams<'_>| SearchQuery::parse(params, &limits);
+        let query = call.parse("/api/search", search_params(&call.request), parse).await?;
         call.stream(async move |call, outlet| {
             let bytes = call.packet_bytes();
             let progress = SearchProgress::new(outlet, bytes);
@@ -118,7 +120,7 @@ impl StreamingQuerier for Streaming {
     ) -> Streamed<SearchTagsResponse> {
         let call = self.call(request)?;
         let params = Ok(tags_params(&call.request));
-        let query = call.parse("/api/search/tags", params, TagsQuery::parse)?;
+        let query = call.parse("/api/search/tags", params, |it| TagsQuery::parse(it)).await?;
         let scope = query.scope;
         stream_tags(call, query, move |found, bytes| packets::tags_v1(found.into_v1(scope), bytes))
     }
@@ -129,7 +131,7 @@ impl StreamingQuerier for Streaming {
     ) -> Streamed<SearchTagsV2Response> {
         let call = self.call(request)?;
         let params = Ok(tags_params(&call.request));
-        let query = call.parse("/api/v2/search/tags", params, TagsQuery::parse)?;
+        let query = call.parse("/api/v2/search/tags", params, |it| TagsQuery::parse(it)).await?;
         stream_tags(call, query, |found, bytes| packets::tags_v2(found.into_v2(), bytes))
     }
 
@@ -138,11 +140,12 @@ impl StreamingQuerier for Streaming {
         request: Request<SearchTagValuesRequest>,
     ) -> Streamed<SearchTagValuesResponse> {
         let call = self.call(request)?;
-        let name = &call.request.tag_name;
+        let name = call.request.tag_name.clone();
         let (path, params) = (format!("/api/search/tag/{name}/values"), &call.request);
-        let query = call.parse(&path, Ok(tag_values_params(params)), |params| {
-            Ok((parse_tag_v1(name)?, TagValuesQuery::parse(params)?))
-        })?;
+        let query = call.parse(&path, Ok(tag_values_params(params)), move |params| {
+            Ok((parse_tag_v1(&name)?, TagValuesQuery::parse(params)?))
+        });
+        let query = query.await?;
         stream_values(call, query, false, |found, bytes| packets::values_v1(found.into_v1(), bytes))
     }
 
@@ -151,11 +154,12 @@ impl StreamingQuerier for Streaming {
         request: Request<SearchTagValuesRequest>,
     ) -> Streamed<SearchTagValuesV2Response> {
         let call = self.call(request)?;
-        let name = &call.request.tag_name;
+        let name = call.request.tag_name.clone();
         let (path, params) = (format!("/api/v2/search/tag/{name}/values"), &call.request);
-        let query = call.parse(&path, Ok(tag_values_params(params)), |params| {
-            Ok((parse_tag_v2(name)?, TagValuesQuery::parse(params)?))
-        })?;
+        let query = call.parse(&path, Ok(tag_values_params(params)), move |params| {
+            Ok((parse_tag_v2(&name)?, TagValuesQuery::parse(params)?))
+        });
+        let query = query.await?;
         stream_values(call, query, true, |found, bytes| packets::values_v2(found.into_v2(), bytes))
     }
 
@@ -167,9 +171,10 @@ impl StreamingQuerier for Streaming {
         let limits = call.frontend.limits_of(&call.tenants);
         let limits = call.frontend.settings.metrics_limits(&limits);
         let query =
-            call.parse("/api/metrics/query_range", range_params(&call.request), |params| {
+            call.parse("/api/metrics/query_range", range_params(&call.request), move |params| {
                 MetricsQuery::parse_range(params, &limits, unix_nanos_now())
-            })?;
+            });
+        let query = query.await?;
         call.stream(async move |call, outlet| {
             let bytes = call.packet_bytes();
             let progress = MetricsProgress::of_range(&query.root, outlet, bytes);
@@ -193,9 +198,10 @@ impl StreamingQuerier for Streaming {
         let limits = call.frontend.limits_of(&call.tenants);
         let limits = call.frontend.settings.metrics_limits(&limits);
         let params = Ok(instant_params(&call.request));
-        let query = call.parse("/api/metrics/query", params, |params| {
+        let query = call.parse("/api/metrics/query", params, move |params| {
             MetricsQuery::parse_instant(params, &limits, unix_nanos_now())
-        })?;
+        });
+        let query = query.await?;
         call.stream(async move |call, outlet| {
             let bytes = call.packet_bytes();
             let progress = MetricsProgress::of_instant(&query.root, outlet, bytes);

@@ -1,17 +1,20 @@
 //! What is wrong with a query, and what it would read, before it runs.
 
+use std::sync::Arc;
+
 use ::http::{HeaderMap, Uri};
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 use tactus_api::explain::Plan;
 use tactus_api::request::{MetricsQuery, SearchQuery};
-use tactus_api::{Error, QueryParams};
+use tactus_api::{Error, QueryParams, Result};
+use tactus_model::TenantId;
 use tactus_traceql::RootExpr;
 
 use super::Shared;
-use crate::frontend::unix_nanos_now;
-use crate::http::{Call, answer};
+use crate::frontend::{Frontend, unix_nanos_now};
+use crate::http::answer;
 use crate::work::Cost;
 
 /// `{kind, canonical, plan, estimate}` of a query that is accepted, else `{error: {message, line, column}}`: from 1 in
@@ -22,25 +25,29 @@ use crate::work::Cost;
 /// in it.
 pub(super) async fn check(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
     answer(shared.frontend, uri, headers, async |call| {
-        let params = call.params();
-        let text = params.get("q").unwrap_or_default();
-        let limit = call.frontend.settings.max_query_expression_size_bytes;
-        if limit > 0 && text.len() > limit {
-            return Err(Error::Invalid(format!("the query is longer than {limit} bytes")));
-        }
-        let verdict = match tactus_traceql::parse_and_validate(text) {
-            Ok(root) => {
-                let mut verdict = accepted(&root);
-                if let Some(cost) = cost(&call, &params, &root) {
-                    verdict["estimate"] = estimate(&cost);
-                }
-                verdict
-            }
-            Err(error) => refused(&error),
-        };
+        let (frontend, tenants) = (Arc::clone(&call.frontend), call.tenants.clone());
+        let verdict = call.parse(move |params| verdict(&frontend, &tenants, params)).await?;
         Ok(super::json(&verdict))
     })
     .await
+}
+
+fn verdict(frontend: &Frontend, tenants: &[TenantId], params: &QueryParams<'_>) -> Result<Value> {
+    let text = params.get("q").unwrap_or_default();
+    let limit = frontend.settings.max_query_expression_size_bytes;
+    if limit > 0 && text.len() > limit {
+        return Err(Error::Invalid(format!("the query is longer than {limit} bytes")));
+    }
+    Ok(match tactus_traceql::parse_and_validate(text) {
+        Ok(root) => {
+            let mut verdict = accepted(&root);
+            if let Some(cost) = cost(frontend, tenants, params, &root) {
+                verdict["estimate"] = estimate(&cost);
+            }
+            verdict
+        }
+        Err(error) => refused(&error),
+    })
 }
 
 fn accepted(root: &RootExpr) -> Value {
@@ -62,15 +69,19 @@ fn refused(error: &tactus_traceql::Error) -> Value {
 }
 
 /// `None` if the query would be refused for its range.
-fn cost(call: &Call, params: &QueryParams<'_>, root: &RootExpr) -> Option<Cost> {
+fn cost(
+    frontend: &Frontend,
+    tenants: &[TenantId],
+    params: &QueryParams<'_>,
+    root: &RootExpr,
+) -> Option<Cost> {
     if root.metrics().is_some() {
-        let limits = call.frontend.limits_of(&call.tenants);
-        let limits = call.frontend.settings.metrics_limits(&limits);
+        let limits = frontend.settings.metrics_limits(&frontend.limits_of(tenants));
         let query = MetricsQuery::parse_range(params, &limits, unix_nanos_now()).ok()?;
-        return call.frontend.metrics_cost(&call.tenants, &query).ok();
+        return frontend.metrics_cost(tenants, &query).ok();
     }
-    let query = SearchQuery::parse(params, &call.frontend.settings.search_limits()).ok()?;
-    call.frontend.search_cost(&call.tenants, &query).ok()
+    let query = SearchQuery::parse(params, &frontend.settings.search_limits()).ok()?;
+    frontend.search_cost(tenants, &query).ok()
 }
 
 fn estimate(cost: &Cost) -> Value {
@@ -102,6 +113,9 @@ mod tests {
         assert_eq!((error["line"].as_u64(), error["column"].as_u64()), (Some(2), Some(2)));
         let error = &verdict("{ name = 3 }")["error"];
         assert!(error["message"].is_string() && error.get("line").is_none(), "{error}");
+        let error = &verdict("{ name =~ `a` ||\n name !~ `(` }")["error"];
+        assert_eq!((error["line"].as_u64(), error["column"].as_u64()), (Some(2), Some(10)));
+        assert_eq!(error["message"], "invalid regex: `(`");
     }
 
     #[test]

@@ -11,8 +11,8 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use tactus_api::request::{MetricsQuery, parse_traceql};
-use tactus_api::{Error, QueryParams};
+use tactus_api::request::{MetricsLimits, MetricsQuery, parse_traceql};
+use tactus_api::{Error, QueryParams, Result};
 use tactus_traceql::metrics::{LabelValue, Series};
 
 use super::Shared;
@@ -41,28 +41,10 @@ pub(super) async fn differences(
     headers: HeaderMap,
 ) -> Response {
     answer(shared.frontend, uri, headers, async move |call| {
-        let params = call.params();
-        let limit = call.frontend.settings.max_query_expression_size_bytes;
-        // Each for itself: put together, halves could mean something else.
-        let part = |name: &'static str| {
-            let text = params.get(name).unwrap_or("{ }");
-            let root = parse_traceql(text, limit)?;
-            match root.metrics() {
-                None => Ok(root.to_string()),
-                Some(_) => {
-                    Err(Error::Invalid(format!("{name}: a query for spans, not for metrics")))
-                }
-            }
-        };
-        let (all, selection) = (part("q")?, part("selection")?);
-        let text = format!("{all} | compare({selection}, {COUNTED_VALUES})");
-        let parameters = with_range_of(&params, &text);
         let limits = call.frontend.limits_of(&call.tenants);
         let limits = call.frontend.settings.metrics_limits(&limits);
-        let parameters = QueryParams::parse(&parameters);
-        let mut query = MetricsQuery::parse_instant(&parameters, &limits, unix_nanos_now())?;
-        // Bounded by bytes. Any number of series less would be a random part of them.
-        query.max_series = 0;
+        let parsed = call.parse(move |params| comparison(params, &limits));
+        let (query, selection) = parsed.await?;
         let found = call.frontend.query_metrics(&call.tenants, &query).await?;
         let series = found.answer.series;
         let ranked = offload(series.len() > INLINE_SERIES, move || rank(series, &selection));
@@ -71,6 +53,27 @@ pub(super) async fn differences(
         Ok(answer)
     })
     .await
+}
+
+/// The metrics query that compares, and the selection in its canonical text.
+fn comparison(params: &QueryParams<'_>, limits: &MetricsLimits) -> Result<(MetricsQuery, String)> {
+    // Each for itself: put together, halves could mean something else.
+    let part = |name: &'static str| {
+        let text = params.get(name).unwrap_or("{ }");
+        let root = parse_traceql(text, limits.max_query_bytes)?;
+        match root.metrics() {
+            None => Ok(root.to_string()),
+            Some(_) => Err(Error::Invalid(format!("{name}: a query for spans, not for metrics"))),
+        }
+    };
+    let (all, selection) = (part("q")?, part("selection")?);
+    let text = format!("{all} | compare({selection}, {COUNTED_VALUES})");
+    let parameters = with_range_of(params, &text);
+    let parameters = QueryParams::parse(&parameters);
+    let mut query = MetricsQuery::parse_instant(&parameters, limits, unix_nanos_now())?;
+    // Bounded by bytes. Any number of series less would be a random part of them.
+    query.max_series = 0;
+    Ok((query, selection))
 }
 
 /// The parameters of a metrics query for the range of a request.

@@ -23,19 +23,23 @@ const MAX_LISTED: usize = 200;
 pub(super) async fn list(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
     answer(shared.frontend, uri, headers, async |call| {
         let log = &call.frontend.queries;
-        let running = log.running(&call.tenants);
-        let listed = running.iter().take(MAX_LISTED);
-        let listed: Vec<_> = listed.map(|query| query_json(query, query.elapsed(), None)).collect();
-        let slow = log
-            .slow(&call.tenants)
-            .into_iter()
-            .map(|slow| query_json(&slow.query, slow.took, Some(slow.failure)));
-        Ok(super::json(&json!({
-            "runningCount": running.len(),
-            "running": listed,
-            "slow": slow.collect::<Vec<_>>(),
-            "slowAfterMs": millis(log.settings().slow_after),
-        })))
+        let (running, slow) = (log.running(&call.tenants), log.slow(&call.tenants));
+        let slow_after = millis(log.settings().slow_after);
+        let listed = running.iter().take(MAX_LISTED).chain(slow.iter().map(|slow| &slow.query));
+        let texts = listed.map(|query| query.asked.text.as_str()).collect::<Vec<_>>().concat();
+        let listed = call.frontend.parse(&call.tenants, &texts, move || {
+            let listed = running.iter().take(MAX_LISTED);
+            let listed = listed.map(|query| query_json(query, query.elapsed(), None));
+            let slow = slow.into_iter();
+            let slow = slow.map(|slow| query_json(&slow.query, slow.took, Some(slow.failure)));
+            Ok(json!({
+                "runningCount": running.len(),
+                "running": listed.collect::<Vec<_>>(),
+                "slow": slow.collect::<Vec<_>>(),
+                "slowAfterMs": slow_after,
+            }))
+        });
+        Ok(super::json(&listed.await?))
     })
     .await
 }

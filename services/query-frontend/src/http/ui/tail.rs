@@ -15,7 +15,7 @@ use tonic::Code;
 use super::Shared;
 use crate::event_stream;
 use crate::http::answer;
-use crate::live_tail::{News, Update};
+use crate::live_tail::{News, Update, filter};
 
 /// `q`: a filter of single spans; `rate`: spans shown a second. The answer is a stream of events: `spans` with those that
 /// came and the numbers since the tail began, at the end `ended` or `failed` with a `message`.
@@ -30,7 +30,9 @@ pub(super) async fn tail(State(shared): State<Shared>, uri: Uri, headers: Header
         }
         let rate = params.get("rate").map(str::parse).transpose();
         let rate = rate.map_err(|error| Error::Invalid(format!("invalid rate: {error}")))?;
-        let mut news = tails.start(&call.tenants, query, rate)?;
+        let text = query.to_owned();
+        let filter = call.frontend.parse(&call.tenants, query, move || filter(&text)).await?;
+        let mut news = tails.start(&call.tenants, filter, rate)?;
         let events = poll_fn(move |context| {
             let next = news.poll_recv(context);
             next.map(|news| news.map(|news| Ok::<_, Infallible>(event(&news))))

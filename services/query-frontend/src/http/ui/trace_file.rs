@@ -72,7 +72,8 @@ pub(super) async fn trace_file(
 ) -> Response {
     let mut response = answer(shared.frontend, uri, headers, async move |call: Call| {
         let settings = &call.frontend.settings;
-        let question = Question::parse(&call.params(), settings.max_query_expression_size_bytes)?;
+        let max_query_bytes = settings.max_query_expression_size_bytes;
+        let question = call.parse(move |params| Question::parse(params, max_query_bytes)).await?;
         let max_spans = settings.trace_files.max_spans;
         let file = call.frontend.receive_file(body).await?;
         offload(true, move || answer_to(&question, &file, max_spans)).await?

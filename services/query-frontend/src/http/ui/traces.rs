@@ -128,10 +128,12 @@ pub(super) async fn find(
 ) -> Response {
     answer(shared.frontend, uri, headers, async move |call| {
         let id = parse_trace_id(&id)?;
-        let params = call.params();
-        let text = params.get("q").unwrap_or_default();
         let limit = call.frontend.settings.max_query_expression_size_bytes;
-        let query = find::compile(&parse_traceql(text, limit)?)?;
+        let query = call.parse(move |params| {
+            let text = params.get("q").unwrap_or_default();
+            find::compile(&parse_traceql(text, limit)?)
+        });
+        let query = query.await?;
         let found = shared.open.find(&call, id).await?;
         let is_long = found.trace.spans() > INLINE_SPANS;
         let value = offload(is_long, move || find::rows(&found.trace, &query));
