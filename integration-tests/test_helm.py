@@ -261,6 +261,20 @@ def test_own_template_takes_the_place_of_the_configuration(tmp_path):
     assert manifests.configuration() == {"server": {"http_listen_port": 3200, "log_level": "warn"}, "target": "all"}
 
 
+def test_services_have_a_port_of_their_own_that_only_the_release_reaches(tmp_path):
+    values = {**S3, "mode": "distributed", "networkPolicy": {"enabled": True}}
+    shared = render(tmp_path, values)
+    manifests = render(tmp_path, {**values, "server": {"internalGrpcPort": 9097}})
+    assert "internal_grpc_listen_port" not in shared.configuration()["server"]
+    assert manifests.configuration()["server"]["internal_grpc_listen_port"] == 9097
+    for _, _, container in manifests.processes():
+        assert {"name": "grpc-internal", "containerPort": 9097} in container["ports"]
+    policy = manifests.of("NetworkPolicy")[f"{FULLNAME}-query-frontend"]
+    by_port = {port["port"]: rule.get("from") for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+    assert by_port["grpc"] is None, "of everyone"
+    assert by_port["grpc-internal"] and list(by_port["grpc-internal"][0]) == ["podSelector"]
+
+
 SHOWN = [
     text for language, text in FENCE.findall((REPOSITORY / "docs" / "operations" / "kubernetes.md").read_text())
     if language == "yaml" and file_name(text) == "values.yaml"]

@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from harness import dialects, otlp
 from harness.certificates import Certificates
 from harness.cluster import Cluster
+from harness.ports import free_ports
 from harness.server import Tactus, merge
 from harness.waiting import eventually
 
@@ -252,6 +253,27 @@ def test_calls_between_services_are_for_services(guarded):
     assert code("/tempopb.StreamingQuerier/SearchTags", tenant) == "UNAUTHENTICATED"
     assert code("/tempopb.StreamingQuerier/SearchTags", ("authorization", "Bearer writer-token")) == "PERMISSION_DENIED"
     channel.close()
+
+
+def test_page_of_another_site_changes_nothing_with_the_credentials_of_a_browser(guarded):
+    browser = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)", **bearer("operator")}
+    elsewhere = {**browser, "Origin": "http://evil.example"}
+    here = {**browser, "Origin": guarded.url}
+    for method, path, headers, status in [
+        # An image of that address: the browser says nothing of where it stands.
+        ("GET", "/flush", browser, 403),
+        ("GET", "/shutdown", browser, 403),
+        ("GET", "/shutdown", {**browser, "Sec-Fetch-Site": "cross-site"}, 403),
+        ("POST", "/flush", elsewhere, 403),
+        ("POST", "/log_level?log_level=info", elsewhere, 403),
+        ("POST", "/api/jobs", {**elsewhere, "X-Scope-OrgID": "a"}, 403),
+        ("GET", "/status/services", browser, 200),
+        ("POST", "/flush", here, 204),
+        ("GET", "/flush", {**browser, "Sec-Fetch-Site": "none"}, 204),
+        ("GET", "/flush", {**bearer("operator"), "User-Agent": "curl/8.5.0"}, 204),
+    ]:
+        answer = guarded.ask(method, path, headers)
+        assert answer.status_code == status, (method, path, headers, answer.status_code, answer.text)
 
 
 def test_secrets_are_shown_nowhere(guarded):
@@ -582,7 +604,9 @@ def test_huge_head_is_refused(tactus):
 
 
 def test_cluster_talks_by_tls_and_shows_its_token(tmp_path, bucket):
+    """On a port of its own, too."""
     certificates = Certificates(tmp_path)
+    [internal_port] = free_ports(1)
     token, users = tmp_path / "internal-token", tmp_path / "users.yaml"
     token.write_text(INTERNAL_TOKEN)
     users.write_text(yaml.safe_dump({"users": USERS}))
@@ -593,7 +617,7 @@ def test_cluster_talks_by_tls_and_shows_its_token(tmp_path, bucket):
     config = {
         "multitenancy_enabled": True,
         "auth": {"enabled": True, "users_file": str(users), "internal_token_file": str(token)},
-        "server": {"grpc_tls_config": files},
+        "server": {"grpc_tls_config": files, "internal_grpc_listen_port": internal_port},
         "memberlist": {**trust, **identity},
         "ingester_client": {"grpc_client_config": trust},
         "querier": {"frontend_worker": {"grpc_client_config": trust}},
@@ -622,14 +646,21 @@ def test_cluster_talks_by_tls_and_shows_its_token(tmp_path, bucket):
         ingester = cluster["ingester-0"]
         credentials = grpc.ssl_channel_credentials(certificates.authority.read_bytes())
         options = [("grpc.ssl_target_name_override", "127.0.0.1")]
-        with grpc.secure_channel(f"{ingester.address}:{ingester.grpc_port}", credentials, options) as channel:
-            identity = lambda body: body  # noqa: E731
-            call = channel.unary_unary("/tactus.v1.Ingester/Tags", identity, identity)
-            with pytest.raises(grpc.RpcError) as refused:
-                call(b"", metadata=[("x-scope-orgid", "a")], timeout=30)
-            assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+        def code(port, *metadata):
+            with grpc.secure_channel(f"{ingester.address}:{port}", credentials, options) as channel:
+                identity = lambda body: body  # noqa: E731
+                call = channel.unary_unary("/tactus.v1.Ingester/Tags", identity, identity)
+                with pytest.raises(grpc.RpcError) as refused:
+                    call(b"", metadata=metadata, timeout=30)
+                return refused.value.code().name
+
+        service = ("x-tactus-internal-token", INTERNAL_TOKEN)
+        assert code(internal_port) == code(ingester.grpc_port) == "UNAUTHENTICATED"
+        assert code(ingester.grpc_port, service) == "UNIMPLEMENTED" != code(internal_port, service)
         for node in cluster.nodes.values():
             assert INTERNAL_TOKEN not in node.logs()
+            assert "services_apart=true" in node.logs()
     finally:
         cluster.close()
 

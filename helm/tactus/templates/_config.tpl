@@ -8,6 +8,9 @@ usage_report: {reporting_enabled: {{ .Values.reportingEnabled }}}
 server:
   http_listen_port: {{ .Values.server.httpListenPort }}
   grpc_listen_port: 9095
+  {{- with .Values.server.internalGrpcPort }}
+  internal_grpc_listen_port: {{ . }}
+  {{- end }}
   log_level: {{ .Values.server.logLevel }}
   log_format: {{ .Values.server.logFormat }}
 ingester:

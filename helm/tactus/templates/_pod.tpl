@@ -220,6 +220,9 @@ spec:
 {{- $context := index . 0 -}}{{- $item := index . 1 -}}{{- $probed := index . 2 -}}
 - {name: http-metrics, containerPort: {{ $context.Values.server.httpListenPort }}}
 - {name: grpc, containerPort: 9095}
+{{- with $context.Values.server.internalGrpcPort }}
+- {name: grpc-internal, containerPort: {{ . }}}
+{{- end }}
 {{- if $probed.internal }}
 - {name: http-internal, containerPort: {{ $probed.port }}}
 {{- end }}

@@ -71,7 +71,7 @@ pub(crate) fn for_target(config: &mut Config, hostname: &str, clustered: bool) {
         }
         let worker = &mut config.querier.frontend_worker;
         if worker.frontend_address.is_empty() {
-            worker.frontend_address = format!("127.0.0.1:{}", config.server.grpc_listen_port);
+            worker.frontend_address = format!("127.0.0.1:{}", config.server.cluster_port());
         }
     } else if config.target != "querier" {
         // Only queries read in parallel.

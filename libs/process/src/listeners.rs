@@ -4,10 +4,12 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, routing::get};
 use http::StatusCode;
+use tactus_config::Config;
 use tactus_overrides::status as overrides_status;
 use tactus_proto::tactus::v1::block_listener_server::BlockListenerServer;
 use tactus_server::{
     auth::{Access, STANDARD_GRPC, guard, guard_grpc},
+    cross_site::{Changes, refuse_cross_site},
     grpc, health,
     http::{self as http_server, serve_http},
     listener::{self, BoundListener},
@@ -52,18 +54,24 @@ impl Listeners {
         let stop = CancellationToken::new();
         let (serving, is_serving) = watch::channel(true);
         let public: Vec<_> = parts.iter().flat_map(|part| part.public_grpc.clone()).collect();
-        let internal = parts.iter().flat_map(|part| part.grpc.clone());
-        let mut services: Vec<_> = internal.chain(public.iter().cloned()).collect();
+        let mut internal: Vec<_> = parts.iter().flat_map(|part| part.grpc.clone()).collect();
         if let Some(blocklist) = process.listed() {
             let listener = BlockListenerServer::new(Listener(blocklist))
                 .accept_compressed(CompressionEncoding::Gzip)
                 .accept_compressed(CompressionEncoding::Zstd);
-            services.push(Arc::new(move |routes| {
+            internal.push(Arc::new(move |routes| {
                 routes.add_service(listener.clone());
             }));
         }
         let health = health::health_service(is_serving);
-        let on_grpc_port = grpc_router(process, &services, &health, &metrics);
+        let own_port = config.server.internal_grpc();
+        let on_grpc_port = match own_port {
+            Some(_) => grpc_router(process, &public, &health, &metrics),
+            None => {
+                let all: Vec<_> = internal.iter().chain(&public).cloned().collect();
+                grpc_router(process, &all, &health, &metrics)
+            }
+        };
         let on_http_port = config
             .stream_over_http_enabled
             .then(|| grpc_router(process, &public, &health, &metrics));
@@ -74,7 +82,7 @@ impl Listeners {
         let grpc_socket =
             listener::bind(&address_of(&server.grpc_listen_address, server.grpc_listen_port))
                 .await?;
-        let (router, internal) = http_routers(process, parts);
+        let (router, for_probes) = http_routers(process, parts);
         let main = serve_http(
             http_socket,
             settings::http("server", server)?,
@@ -87,12 +95,20 @@ impl Listeners {
         let grpc =
             grpc::serve_grpc(grpc_socket, settings::grpc(config)?, on_grpc_port, stop.clone())?;
         let mut bound = vec![main, grpc];
+        if let Some((address, port)) = own_port {
+            let router = grpc_router(process, &internal, &health, &metrics);
+            let socket = listener::bind(&address_of(address, port)).await?;
+            tracing::info!(address = %socket.local_addr()?, "internal gRPC server listens");
+            let settings = settings::grpc(config)?;
+            bound.push(grpc::serve_quietly(socket, settings, router, stop.clone())?);
+        }
+        log_trust(config);
         if config.internal_server.enable {
             let server = &config.internal_server.server;
             let address = address_of(&server.http_listen_address, server.http_listen_port);
             let socket = listener::bind(&address).await?;
             let settings = settings::http("internal_server", server)?;
-            bound.push(serve_http(socket, settings, internal, None, metrics, stop.clone())?);
+            bound.push(serve_http(socket, settings, for_probes, None, metrics, stop.clone())?);
         }
         Ok(Self { http_address, bound, serving, stop })
     }
@@ -115,10 +131,30 @@ impl Listeners {
     }
 }
 
+/// Says whom the ports trust.
+fn log_trust(config: &Config) {
+    let server = &config.server;
+    let users = if config.auth.enabled { "auth.users_file" } else { "nobody asks" };
+    let services = match (config.auth.enabled, config.auth.internal_token_file.is_empty()) {
+        (false, _) => "nobody asks",
+        (true, false) => "auth.internal_token_file",
+        (true, true) => "client certificates",
+    };
+    tracing::info!(
+        callers = users,
+        services,
+        services_apart = server.internal_grpc().is_some(),
+        http_tls = server.http_tls_config.enabled(),
+        grpc_tls = server.grpc_tls_config.enabled(),
+        "what the ports take as proof of who calls"
+    );
+}
+
 /// The routes of the main port, and of the one for probes.
 fn http_routers(process: &Process, parts: &mut [Part]) -> (Router, Router) {
     let config = process.config();
     let guarded = |router, access| guard(router, access, process.authenticator());
+    let to_change = |router, access| refuse_cross_site(guarded(router, access), Changes::ByMethod);
     let mut endpoints: Vec<&str> = COMMON.to_vec();
     let (mut public, mut read, mut change, mut admin, mut status) =
         (Router::new(), Router::new(), Router::new(), Router::new(), Router::new());
@@ -141,18 +177,19 @@ fn http_routers(process: &Process, parts: &mut [Part]) -> (Router, Router) {
         async { http_server::text(StatusCode::OK, "shutdown job acknowledged") }
     };
     let (shows, changes) = process.cluster().pages();
-    let admin = admin.merge(changes).route("/shutdown", get(stop.clone()).post(stop));
+    let shutdown = Router::new().route("/shutdown", get(stop.clone()).post(stop));
+    let admin = admin.merge(changes).merge(refuse_cross_site(shutdown, Changes::Always));
     let status = status
         .merge(shows)
         .merge(overrides_status::router(Arc::clone(overrides)))
         .merge(server_operational::router(operational.clone()));
     let api = public
         .merge(guarded(read, Access::Read))
-        .merge(guarded(change, Access::Administer))
+        .merge(to_change(change, Access::Administer))
         .merge(guarded(server_operational::api_router(&operational.build), Access::Known));
     let router = http_server::with_path_prefix(&config.http_api_prefix, api)
-        .merge(guarded(status, Access::Operate))
-        .merge(guarded(admin, Access::Operate))
+        .merge(to_change(status, Access::Operate))
+        .merge(to_change(admin, Access::Operate))
         .fallback(http_server::not_found);
     let internal = server_operational::internal_router(operational);
     (router, internal.fallback(http_server::not_found))

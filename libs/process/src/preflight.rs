@@ -94,6 +94,10 @@ fn own_ports(config: &Config) -> Vec<PlannedPort> {
             address_of(&server.grpc_listen_address, server.grpc_listen_port),
         ),
     ];
+    if let Some((address, port)) = server.internal_grpc() {
+        let address = address_of(address, port);
+        ports.push(PlannedPort::tcp("server.internal_grpc_listen_port", address));
+    }
     if config.internal_server.enable {
         let internal = &config.internal_server.server;
         let address = address_of(&internal.http_listen_address, internal.http_listen_port);

@@ -3,6 +3,7 @@
 //! - [`listener`]: accept loop for HTTP/1.1 and HTTP/2, TLS, limits, draining on shutdown.
 //! - [`auth`]: callers, their tenants and roles.
 //! - [`budget`]: memory of requests in flight, bounded.
+//! - [`cross_site`]: what pages of other sites have browsers send.
 //! - [`http`]: the main HTTP port: router, path cleaning, limits, request metrics, compression.
 //! - [`grpc`]: the gRPC port, and [`health`], the standard health service.
 //! - [`tenancy`]: tenant of a request from `X-Scope-OrgID`.
@@ -15,6 +16,7 @@
 pub mod auth;
 pub mod budget;
 pub mod compression;
+pub mod cross_site;
 pub mod grpc;
 pub mod health;
 pub mod http;

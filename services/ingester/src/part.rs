@@ -12,7 +12,10 @@ use http::StatusCode;
 use tactus_model::TenantId;
 use tactus_process::{Error, Part, Process};
 use tactus_proto::tactus::v1::{ingester_server::IngesterServer, live_tail_server::LiveTailServer};
-use tactus_server::http::error_line;
+use tactus_server::{
+    cross_site::{Changes, refuse_cross_site},
+    http::error_line,
+};
 use tactus_telemetry::error_text;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
@@ -50,7 +53,8 @@ pub async fn part(
     .map_err(failed)?;
     let mut part = Part::new("ingester");
     part.endpoints = vec!["/flush", "/shutdown", "/ingester/prepare-downscale"];
-    part.admin = Router::new().route("/flush", any(flush)).with_state(Arc::clone(&ingester));
+    let flush = Router::new().route("/flush", any(flush)).with_state(Arc::clone(&ingester));
+    part.admin = refuse_cross_site(flush, Changes::Always);
     // A push is an export request, which has that limit, and what it takes to name replicas in it.
     let max_bytes = config.server.grpc_server_max_recv_msg_size.saturating_mul(2);
     let server = IngesterServer::from_arc(Arc::clone(&ingester))

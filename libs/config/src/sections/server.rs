@@ -14,6 +14,8 @@ section! {
         grpc_listen_address: String, "address of the gRPC listener; empty means every interface";
         grpc_listen_port: u16 = 9095, "port of the gRPC listener; 0 picks a free one";
         grpc_listen_network: String = text("tcp"), "tcp, tcp4 or tcp6";
+        internal_grpc_listen_address: String, "address of the gRPC listener for the services of the cluster, if it has a port of its own; empty means that of grpc_listen_address";
+        internal_grpc_listen_port: u16, "port on which services of the cluster alone are answered, and which members are told; 0 is grpc_listen_port";
         grpc_listen_conn_limit: i64, "most connections at a time on the gRPC port; 0 or less is no limit";
         proxy_protocol_enabled: bool, "expect the PROXY protocol, version 1 or 2, on both listeners";
         tls_cipher_suites: Vec<String>, "cipher suites of both listeners, by Go's names";
@@ -121,6 +123,21 @@ fn internal_defaults() -> Server {
         grpc_server_min_time_between_pings: GoDuration::ZERO,
         grpc_server_ping_without_stream_allowed: false,
         ..Server::default()
+    }
+}
+
+impl Server {
+    /// Address and port of the gRPC listener for services of the cluster; `None` if they come to that for everyone.
+    pub fn internal_grpc(&self) -> Option<(&str, u16)> {
+        let (own, shared) = (&self.internal_grpc_listen_address, &self.grpc_listen_address);
+        let address = if own.is_empty() { shared } else { own };
+        (self.internal_grpc_listen_port != 0)
+            .then_some((address.as_str(), self.internal_grpc_listen_port))
+    }
+
+    /// The port by which services of the cluster call each other.
+    pub fn cluster_port(&self) -> u16 {
+        self.internal_grpc().map_or(self.grpc_listen_port, |(_, port)| port)
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) fn plan(config: &Config) -> Result<Plan, Error> {
     let ip = own_ip(config, gossips)?;
     let at = |configured: &str, port: u16| {
         let host = if configured.is_empty() { ip.to_string() } else { configured.to_owned() };
-        let port = if port == 0 { server.grpc_listen_port } else { port };
+        let port = if port == 0 { server.cluster_port() } else { port };
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     };
     let lifecycler = &config.ingester.lifecycler;
@@ -57,7 +57,7 @@ pub(super) fn plan(config: &Config) -> Result<Plan, Error> {
     let description = SelfDescription {
         targets: services_of(&config.target).into_iter().map(str::to_owned).collect(),
         http_address: SocketAddr::new(ip, server.http_listen_port).to_string(),
-        grpc_address: SocketAddr::new(ip, server.grpc_listen_port).to_string(),
+        grpc_address: SocketAddr::new(ip, server.cluster_port()).to_string(),
         zone: zone.clone(),
         version: VERSION.to_owned(),
     };
