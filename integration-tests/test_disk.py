@@ -3,11 +3,12 @@ import contextlib
 import os
 import shutil
 import subprocess
+import time
 
 import pytest
 
 from harness import answers, otlp
-from harness.disk import Ballast, SmallDisk
+from harness.disk import Ballast, FailingDisk, SmallDisk
 from harness.waiting import eventually
 
 KEEP_LIVE = {"ingester": {"trace_idle_period": "1h", "trace_live_period": "1h"}}
@@ -221,6 +222,84 @@ def test_foreign_files_among_the_segments_are_left_alone(servers):
     server.start()
     assert server.search("{}") == dict.fromkeys([*first, *second], 3)
     assert (directory / "notes.txt").exists()
+
+
+# --- a disk that cannot be read ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def failing_disk(tmp_path):
+    with FailingDisk(tmp_path) as disk:
+        if disk.refused:
+            pytest.skip(disk.refused)
+        yield disk
+
+
+def segment_on(servers, disk):
+    """A server whose directory is on a disk; ids of a large segment, of a small one, and the file of the large one."""
+    server = servers.start(config={**CUT_FAST, "storage": {"trace": {"wal": {"path": str(disk.path / "wal")}}}})
+    segments = disk.path / "wal" / "segments"
+    small = otlp.push_trace(server)
+    eventually(lambda: len(list(segments.glob("0*/*.seg"))) == 1, "a segment")
+    spans = [otlp.trace(4, attributes={"padding": os.urandom(900).hex()}) for _ in range(40)]
+    server.must_push(otlp.export(*(span for trace in spans for span in trace)))
+    eventually(lambda: len(list(segments.glob("0*/*.seg"))) == 2, "another segment")
+    large = max(segments.glob("0*/*.seg"), key=lambda path: path.stat().st_size)
+    return server, [trace[0].trace_id.hex() for trace in spans], small, large
+
+
+def quarantined(disk):
+    return [path.name for path in (disk.path / "wal" / "quarantine").glob("*")]
+
+
+def test_segment_that_the_disk_cannot_read_costs_its_spans_only_at_the_start(servers, failing_disk):
+    server, large, small, file = segment_on(servers, failing_disk)
+    server.kill()
+    failing_disk.fail_from_the_middle_of(file)
+    server.start()
+    assert len(server.trace(small)) == 3
+    assert set(server.search("{}")) == {small}
+    assert server.metric('tempo_ingester_replay_errors_total{tenant="single-tenant"}') == 1
+    # The segment, and the file, whose directory cannot be read either.
+    assert [name.split("_")[-1] for name in sorted(quarantined(failing_disk))] == ["cut.seg", "single-tenant.0.seg"]
+    lines = [line for line in server.logs().splitlines() if "level=error" in line and "Input/output error" in line]
+    assert lines and file.parent.name in lines[0], "which segment?"
+    assert len(server.trace(otlp.push_trace(server))) == 3
+    server.flush()
+    server.restart()
+    assert len(server.trace(small)) == 3 and server.search("{}").keys() & set(large) == set()
+
+
+def test_segment_that_the_disk_cannot_read_any_more_ends_a_query_and_no_process(servers, failing_disk):
+    server, large, small, file = segment_on(servers, failing_disk)
+    failing_disk.fail_from_the_middle_of(file)
+    now = int(time.time())
+    first = server.get("/api/search", q='{ .padding != "" }', start=now - 3600, end=now + 60)
+    assert server.is_running()
+    # Asked again behind the error, the query frontend hears that they are gone.
+    assert first.status_code == 200 and not first.json()["traces"] or file.parent.name in first.text, first.text
+    assert any(file.parent.name in line for line in server.logs().splitlines() if "level=error" in line)
+    assert set(server.search("{}")) == {small} and len(server.trace(small)) == 3
+    assert len(quarantined(failing_disk)) == 1
+    assert server.metric('tempo_ingester_replay_errors_total{tenant="single-tenant"}') == 1
+    server.restart()
+    assert set(server.search("{}")) == {small}
+    assert not set(large) & set(server.search("{}"))
+
+
+def test_segment_that_is_cut_off_under_the_server_ends_no_process(servers):
+    server = servers.start(config={**CUT_FAST, "ingester": {**CUT_FAST["ingester"], "max_segment_column_bytes": 0}})
+    spans = [otlp.trace(4, attributes={"padding": os.urandom(900).hex()}) for _ in range(40)]
+    server.must_push(otlp.export(*(span for trace in spans for span in trace)))
+    eventually(server.segments, "a segment")
+    assert len(server.search("{}")) == 40
+    os.truncate(server.segments()[0], 5000)
+    now = int(time.time())
+    server.get("/api/search", q='{ .padding != "" }', start=now - 3600, end=now + 60)
+    assert server.is_running() and server.search("{}") == {}
+    assert len(server.trace(otlp.push_trace(server))) == 3
+    server.flush()
+    assert list((server.wal / "quarantine").iterdir())
 
 
 # --- damaged blocks --------------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def test_crowd_is_refused_at_the_limit_and_an_honest_tenant_does_not_notice(serv
 
 
 def test_thousands_of_tenants_survive_kill_and_restart_with_few_maps_and_become_blocks(servers):
-    """Each tenant has a file of its own; of these few are mapped, also at a start."""
+    """All tenants of a cut share a file, and none is mapped, also at a start."""
     tenants, few = 1_500, 100
     limited = {
         "distributor": {"max_tenants": 0},
@@ -112,6 +112,7 @@ def test_thousands_of_tenants_survive_kill_and_restart_with_few_maps_and_become_
     with Crowd(server) as crowd:
         assert set(crowd.push(names)) == {200}
     eventually(lambda: server.metric("tactus_ingester_segments") > tenants, "all are cut", 60)
+    assert len(server.segments()) < 50, "a file for each cut"
     assert maps(server) < baseline + 2 * few
     assert len(server.get("/metrics").content) < PAGE_BYTES
     with Crowd(server) as crowd:
@@ -151,9 +152,9 @@ def test_hundred_thousand_tenants_are_taken_where_limits_allow_them_and_a_start_
     pushed = time.monotonic() - started
     eventually(lambda: server.metric("tactus_ingester_wal_bytes") < 1 << 20, "all are cut", 600, interval=1)
     cut = time.monotonic() - started - pushed
-    figures = {"maps": maps(server), "peak_mib": server.peak_resident_bytes() >> 20,
+    figures = {"maps": maps(server), "files": len(server.segments()), "peak_mib": server.peak_resident_bytes() >> 20,
                "page_mib": round(len(server.get("/metrics").content) / (1 << 20), 2)}
-    assert figures["maps"] < 12_000 and figures["page_mib"] < 5
+    assert figures["maps"] < 12_000 and figures["files"] < 1_000 and figures["page_mib"] < 5
     server.kill()
     started = time.monotonic()
     server.start(timeout=600)

@@ -38,3 +38,48 @@ class Ballast:
 
     def drop(self):
         self.path.unlink()
+
+
+class FailingDisk:
+    """A file system of 64 MiB at `path`, of which files can be made unreadable. `refused` says why there is none: it needs
+    root, loop devices and the tools of ext4."""
+
+    def __init__(self, directory):
+        self.image, self.path = directory / "disk.img", directory / "disk"
+        self.device = self.refused = None
+
+    def __enter__(self):
+        self.path.mkdir()
+        self.image.touch()
+        os.truncate(self.image, 64 << 20)
+        try:
+            # Without a journal nothing is written behind the place where it is cut off later.
+            self._run("mkfs.ext4", "-q", "-O", "^has_journal", "-b", "4096", str(self.image))
+            self._run("filefrag", str(self.image))
+            self.device = self._run("losetup", "--find", "--show", str(self.image)).strip()
+            self._run("mount", self.device, str(self.path))
+        except (OSError, subprocess.CalledProcessError) as error:
+            self.refused = f"a disk that fails needs root, loop devices and e2fsprogs: {getattr(error, 'stderr', '') or error}"
+        return self
+
+    def __exit__(self, *_):
+        if os.path.ismount(self.path):
+            self._run("umount", "-l", str(self.path))
+        if self.device:
+            self._run("losetup", "--detach", self.device)
+
+    def fail_from_the_middle_of(self, file):
+        """From the middle of a file on the disk cannot be read: reading it is an error of input and output."""
+        os.sync()
+        extents = self._run("filefrag", "-v", str(file)).splitlines()
+        # "   0:        0..      99:        550..       649:    100:  last,eof"
+        (extent,) = [line.split(":") for line in extents if line.strip()[:1].isdigit()]
+        first, last = (int(block) for block in extent[2].split(".."))
+        assert last > first, "too small to be half readable"
+        os.truncate(self.image, (first + last + 1) // 2 * 4096)
+        with open(file, "rb") as opened:
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    @staticmethod
+    def _run(*command):
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -1,27 +1,23 @@
-//! A column of fixed-width values, owned or mapped from a file.
+//! A column of fixed-width values, in memory or read from a file on demand.
 
-use std::{ops::Deref, sync::Arc};
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
 use bytemuck::Pod;
 
-/// A column: a growing vector, a slice of a memory-mapped file, or part of values that others share.
+/// A column: a growing vector, a stored column that is read when somebody looks at it, or part of values that others
+/// share.
 ///
 /// Readers see `&[T]` either way; only an owned buffer grows. Take the slice once before a hot loop.
 #[derive(Clone)]
 pub enum Buffer<T: Pod> {
     /// Values in memory.
     Owned(Vec<T>),
-    /// `len` values that start `offset` bytes into the map.
-    Mapped {
-        /// The file; it stays mapped as long as a buffer refers to it.
-        map: Arc<memmap2::Mmap>,
-        /// Byte offset of the first value, aligned for `T`.
-        offset: usize,
-        /// Number of values.
-        len: usize,
-        /// Nothing is stored; the type of the values.
-        values: std::marker::PhantomData<T>,
-    },
+    /// Values of a file. Its length is known without reading it.
+    Stored(Arc<StoredColumn<T>>),
     /// The first `len` of values that many buffers share, such as zeros.
     Shared {
         /// The values.
@@ -31,17 +27,59 @@ pub enum Buffer<T: Pod> {
     },
 }
 
+/// Reads the columns of a file.
+pub trait ColumnSource: fmt::Debug + Send + Sync {
+    /// Fills `bytes`, which are zero, with all of a column.
+    ///
+    /// What cannot be read stays zero, which is a sound column of other values: the source remembers it, and whoever read
+    /// asks the source before anything that was made of its columns is used.
+    fn read(&self, column: u32, bytes: &mut [u8]);
+}
+
+/// A column that is read when somebody first looks at it, and then stays in memory.
+#[derive(Debug)]
+pub struct StoredColumn<T> {
+    source: Arc<dyn ColumnSource>,
+    column: u32,
+    len: usize,
+    values: OnceLock<Vec<T>>,
+}
+
+impl<T: Pod> StoredColumn<T> {
+    fn values(&self) -> &[T] {
+        self.values.get_or_init(|| {
+            let mut values = vec![T::zeroed(); self.len];
+            self.source.read(self.column, bytemuck::cast_slice_mut(&mut values));
+            values
+        })
+    }
+}
+
 impl<T: Pod> Buffer<T> {
     /// An empty owned column.
     pub const fn new() -> Self {
         Self::Owned(Vec::new())
     }
 
-    /// A view of `len` values at `offset` bytes of `map`; `None` if they lie outside or unaligned.
-    pub fn mapped(map: Arc<memmap2::Mmap>, offset: usize, len: usize) -> Option<Self> {
-        let bytes = map.get(offset..offset.checked_add(len.checked_mul(size_of::<T>())?)?)?;
-        bytemuck::try_cast_slice::<u8, T>(bytes).ok()?;
-        Some(Self::Mapped { map, offset, len, values: std::marker::PhantomData })
+    /// The `len` values of a stored column.
+    pub fn stored(source: Arc<dyn ColumnSource>, column: u32, len: usize) -> Self {
+        Self::Stored(Arc::new(StoredColumn { source, column, len, values: OnceLock::new() }))
+    }
+
+    /// Number of values; reads none.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Owned(vector) => vector.len(),
+            Self::Stored(column) => column.len,
+            Self::Shared { len, .. } => *len,
+        }
+    }
+
+    /// True if there is no value; reads none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// A view of the first `len` of these values; `None` if there are fewer.
@@ -80,11 +118,11 @@ impl<T: Pod> Buffer<T> {
         self
     }
 
-    /// Bytes of memory held; a mapped or shared column holds none of its own.
+    /// Bytes of memory held; a stored or shared column holds none of its own.
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::Owned(vector) => vector.capacity() * size_of::<T>(),
-            Self::Mapped { .. } | Self::Shared { .. } => 0,
+            Self::Stored(_) | Self::Shared { .. } => 0,
         }
     }
 }
@@ -118,9 +156,7 @@ impl<T: Pod> Deref for Buffer<T> {
     fn deref(&self) -> &[T] {
         match self {
             Self::Owned(vector) => vector,
-            Self::Mapped { map, offset, len, .. } => {
-                bytemuck::cast_slice(&map[*offset..*offset + *len * size_of::<T>()])
-            }
+            Self::Stored(column) => column.values(),
             Self::Shared { values, len } => &values[..*len],
         }
     }

@@ -29,10 +29,17 @@ impl Default for Dictionary {
 impl Dictionary {
     /// Puts a dictionary together from its stored parts; `None` if the offsets do not fit.
     pub fn from_parts(bytes: Buffer<u8>, offsets: Buffer<u32>) -> Option<Self> {
-        let ordered = offsets.windows(2).all(|pair| pair[0] <= pair[1]);
-        let fits = offsets.last().is_some_and(|&end| end as usize <= bytes.len());
+        let dictionary = Self { bytes, offsets };
+        dictionary.is_sound().then_some(dictionary)
+    }
+
+    /// True if the offsets fit the bytes.
+    pub fn is_sound(&self) -> bool {
+        let offsets = self.offsets.as_slice();
+        let ordered = offsets.is_sorted();
+        let fits = offsets.last().is_some_and(|&end| end as usize <= self.bytes.len());
         let starts_empty = offsets.len() >= 2 && offsets[0] == 0 && offsets[1] == 0;
-        (ordered && fits && starts_empty).then_some(Self { bytes, offsets })
+        ordered && fits && starts_empty
     }
 
     /// Puts a dictionary together from parts that were checked before; touches none of them. Wrong offsets make
@@ -88,8 +95,8 @@ impl Dictionary {
         self.bytes.heap_bytes() + self.offsets.heap_bytes()
     }
 
-    /// Bytes of all strings.
-    pub(crate) fn byte_len(&self) -> usize {
+    /// Bytes of all strings; reads none of them.
+    pub fn byte_len(&self) -> usize {
         self.bytes.len()
     }
 

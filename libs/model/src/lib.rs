@@ -32,7 +32,7 @@ pub use batch::{
     EventTable, LinkTable, ResourceTable, ScopeTable, SpanBatch, SpanColumns, TraceSummaries,
     TraceTable, span_end,
 };
-pub use buffer::Buffer;
+pub use buffer::{Buffer, ColumnSource, StoredColumn};
 pub use builder::{
     AppendError, BatchBuilder, BuilderLimits, Mark, SelectedBatch, SelectedKeys, TooDeepKey,
 };

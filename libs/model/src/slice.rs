@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The spans of some traces of a sorted batch. All columns are copied; only the strings are shared with the batch if
-/// they are mapped. Nested-set columns and trace summaries are left out.
+/// they are stored. Nested-set columns and trace summaries are left out.
 ///
 /// Cost: what the traces hold, plus the tables of resources and scopes.
 pub fn slice_traces(batch: &SpanBatch, traces: Range<usize>) -> SpanBatch {

@@ -10,7 +10,6 @@ use tactus_block::{BlockBuilder, BuilderSettings, WriterSettings, estimated_byte
 use tactus_model::{
     CutTraces, SpanBatch, TenantId, TraceId,
     merge::{MergePlan, merge},
-    slice_traces,
 };
 use tactus_storage::{
     BlockMeta, Uuid,
@@ -18,7 +17,11 @@ use tactus_storage::{
 };
 
 use crate::{
-    error::Error, ingester::Ingester, origins::HeldOrigins, segment::Segment, settings::Settings,
+    error::Error,
+    ingester::Ingester,
+    origins::HeldOrigins,
+    segment::{Segment, SegmentError},
+    settings::Settings,
 };
 
 impl Ingester {
@@ -33,12 +36,10 @@ impl Ingester {
         fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
         let path = directory.join("data.parquet");
         let file = File::create(&path).map_err(Error::io("create", &path))?;
-        let (plan, row_group_spans) = {
-            let maps = segments.iter().map(|segment| segment.map_anew());
-            let maps = maps.collect::<Result<Vec<_>, _>>()?;
-            let batches: Vec<&SpanBatch> = maps.iter().collect();
-            (MergePlan::new(&batches), row_group_spans(&self.settings, &batches))
-        };
+        for segment in segments {
+            self.or_set_aside(tenant, segment, segment.check())?;
+        }
+        let (plan, row_group_spans) = self.plan(tenant, segments)?;
         let settings = BuilderSettings {
             writer: WriterSettings {
                 version: self.settings.block_version,
@@ -52,7 +53,7 @@ impl Ingester {
         let mut builder = BlockBuilder::new(sink, &settings, plan.trace_count() as u64)?;
         for range in plan.cut(row_group_spans) {
             let Some((first, last)) = plan.bounds(&range) else { continue };
-            let parts = traces_between(segments, first, last)?;
+            let parts = self.traces_between(tenant, segments, first, last)?;
             let (batch, stats) = merge(&parts.iter().collect::<Vec<_>>());
             drop(parts);
             self.metrics.duplicate_spans.inc_by(stats.duplicate_spans);
@@ -86,38 +87,72 @@ impl Ingester {
         };
         Ok((meta, files))
     }
+
+    /// In which order the traces are written, and how many spans make a row group. Of each segment only the traces of its
+    /// spans are in memory, and where these begin.
+    fn plan(
+        &self,
+        tenant: &TenantId,
+        segments: &[Arc<Segment>],
+    ) -> Result<(MergePlan, usize), Error> {
+        let (mut batches, mut spans, mut bytes) = (Vec::with_capacity(segments.len()), 0, 0);
+        for segment in segments {
+            let failures = segment.failures();
+            let batch = self.or_set_aside(tenant, segment, segment.open_batch())?;
+            spans += batch.len() as u64;
+            bytes += estimated_bytes(&batch);
+            // Opened again: the estimate has read other columns.
+            let batch = self.or_set_aside(tenant, segment, segment.open_batch())?;
+            batch.traces.ids.as_slice();
+            batch.spans.trace.as_slice();
+            let read = segment.failure_since(failures).map_or(Ok(()), Err);
+            self.or_set_aside(tenant, segment, read)?;
+            batches.push(batch);
+        }
+        let batches: Vec<&SpanBatch> = batches.iter().map(|batch| &**batch).collect();
+        Ok((MergePlan::new(&batches), row_group_spans(&self.settings, spans, bytes)))
+    }
+
+    /// The traces of each segment from `first` to `last`, copied. Besides the copies only which traces one segment has is
+    /// in memory at a time, and the strings of all.
+    fn traces_between(
+        &self,
+        tenant: &TenantId,
+        segments: &[Arc<Segment>],
+        first: TraceId,
+        last: TraceId,
+    ) -> Result<Vec<SpanBatch>, Error> {
+        let mut parts = Vec::with_capacity(segments.len());
+        for segment in segments {
+            let slice = segment.open_batch().and_then(|batch| segment.slice(&batch, first, last));
+            let part = self.or_set_aside(tenant, segment, slice)?;
+            if !part.is_empty() {
+                parts.push(part);
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Passes a result on. A segment that cannot be read is set aside: the next try makes a block of the others.
+    fn or_set_aside<T>(
+        &self,
+        tenant: &TenantId,
+        segment: &Arc<Segment>,
+        result: Result<T, SegmentError>,
+    ) -> Result<T, Error> {
+        if let Err(error) = &result
+            && error.is_damage()
+        {
+            self.set_aside(tenant, segment, error);
+        }
+        Ok(result?)
+    }
 }
 
 /// At how many spans a row group is closed. Trace ids are random, so that spans of all sizes are in every row group:
 /// their mean says how many make up the bytes.
-fn row_group_spans(settings: &Settings, batches: &[&SpanBatch]) -> usize {
-    let spans: u64 = batches.iter().map(|batch| batch.len() as u64).sum();
-    let bytes: u64 = batches.iter().map(|batch| estimated_bytes(batch)).sum();
+fn row_group_spans(settings: &Settings, spans: u64, bytes: u64) -> usize {
     let fitting =
         u128::from(settings.row_group_bytes) * u128::from(spans) / u128::from(bytes.max(1));
     usize::try_from(fitting).unwrap_or(usize::MAX).min(settings.row_group_spans).max(1)
-}
-
-/// The traces of each segment from `first` to `last`, copied.
-///
-/// Each segment is mapped anew and the map closed when its part is copied: only pages of one segment, and of the
-/// dictionaries, are in memory at a time.
-fn traces_between(
-    segments: &[Arc<Segment>],
-    first: TraceId,
-    last: TraceId,
-) -> Result<Vec<SpanBatch>, Error> {
-    let mut parts = Vec::with_capacity(segments.len());
-    for segment in segments {
-        let batch = segment.map_anew()?;
-        let start = batch.traces.ids.partition_point(|id| *id < first);
-        let end = batch.traces.ids.partition_point(|id| *id <= last);
-        if start < end {
-            let mut part = slice_traces(&batch, start..end);
-            // Strings from a map of their own: the other one is closed.
-            part.strings = segment.map_anew()?.strings;
-            parts.push(part);
-        }
-    }
-    Ok(parts)
 }

@@ -1,13 +1,20 @@
 //! Deletes what a block that is in object storage leaves behind.
 
-use std::{fs, io, path::Path, sync::atomic::Ordering};
+use std::{
+    fs, io,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use tactus_model::TenantId;
+use tactus_telemetry::error_text;
 
 use crate::{
+    error::Error,
     flush::PendingBlock,
     ingester::Ingester,
-    layout::{PartRange, parse_part_range, pending_path},
+    layout::{Layout, PartRange, parse_part_range, pending_path, segment_key},
+    notes::Fate,
     segment::Segment,
 };
 
@@ -24,19 +31,17 @@ impl Ingester {
             // The log still holds these spans; without their segments a restart would take them for new.
             return;
         }
-        let mut cleared = true;
+        let mut cleared = block.segments.iter().all(|segment| self.clear_pending(segment));
+        let noted = cleared.then(|| self.note(&block.segments, Fate::Gone)).unwrap_or(Ok(()));
+        if let Err(error) = &noted {
+            tracing::error!(block = %block.id, error = error_text(error), "cannot note that segments are in a block");
+        }
+        cleared &= noted.is_ok();
         for segment in &block.segments {
-            if !self.clear_pending(segment) {
-                cleared = false;
-                continue;
-            }
-            if let Err(error) = fs::remove_file(segment.path()) {
-                tracing::error!(path = %segment.path().display(), %error, "cannot delete a segment");
-                cleared &= error.kind() == io::ErrorKind::NotFound;
-            }
-            if let Some(directory) = segment.path().parent() {
-                // Fails while other tenants' segments are in it.
-                let _ = fs::remove_dir(directory);
+            // A file goes as a whole, noted or not: on a full disk that makes room. A file of one segment would leave
+            // the one behind that it took the place of.
+            if cleared || !segment.has_own_file() {
+                segment.release();
             }
         }
         let _ = fs::remove_dir_all(self.layout.building().join(block.id.to_string()));
@@ -46,9 +51,17 @@ impl Ingester {
         self.metrics.blocks_cleared.inc();
     }
 
+    /// Notes what became of segments; see [`crate::notes::Notes::add`].
+    pub(crate) fn note(&self, segments: &[Arc<Segment>], fate: Fate) -> Result<(), Error> {
+        let root = self.layout.segments();
+        let keys: Vec<_> = segments.iter().map(|it| segment_key(&root, it.path())).collect();
+        let noted = self.notes.add(keys.iter().map(String::as_str), fate);
+        noted.map_err(Error::io("write", &Layout::notes(&self.settings.directory)))
+    }
+
     /// Deletes what a decision left behind: without its segment it would be taken for undecided. False if that fails.
     fn clear_pending(&self, segment: &Segment) -> bool {
-        if !self.has_pending.load(Ordering::Relaxed) {
+        if !segment.has_own_file() || !self.has_pending.load(Ordering::Relaxed) {
             return true;
         }
         let path = pending_path(segment.path());

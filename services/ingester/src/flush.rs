@@ -27,9 +27,9 @@ use crate::{
 };
 
 /// Segments of one tenant from which they become a block, whatever their size, and most that become one: both a block's
-/// making and a query map all of them.
+/// making and a query look at all of them.
 const MAX_SEGMENTS_PER_TENANT: usize = 1_000;
-/// Segments of all tenants from which all become blocks: each is a file, and takes some memory.
+/// Segments of all tenants from which all become blocks: each takes some memory.
 pub(crate) const MAX_SEGMENTS: usize = 50_000;
 /// Part of the limit of live spans that segments may take before all become blocks.
 const SEGMENTS_SHARE: usize = 4;
@@ -227,8 +227,8 @@ impl Ingester {
     async fn flush_due(self: &Arc<Self>, all: bool) -> Option<Error> {
         let mut tasks = tokio::task::JoinSet::new();
         let tenants = self.all_tenants();
-        let too_many = self.segment_maps.segments() > MAX_SEGMENTS
-            || self.segment_maps.heap_bytes() > self.settings.max_live_bytes / SEGMENTS_SHARE;
+        let too_many = self.segment_cache.segments() > MAX_SEGMENTS
+            || self.segment_cache.heap_bytes() > self.settings.max_live_bytes / SEGMENTS_SHARE;
         let most_begun = self.settings.concurrent_flushes.max(1) * BEGUN_PER_SLOT;
         let mut first_error = None;
         let mut is_idle = true;
@@ -375,6 +375,11 @@ impl Ingester {
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+        // What cannot be read by now is in no block.
+        block.segments.retain(|segment| !segment.is_set_aside());
+        if block.segments.is_empty() {
+            return Ok(());
         }
         if block.built.is_none() {
             let (ingester, tenant, id) = (Arc::clone(self), tenant.clone(), block.id);

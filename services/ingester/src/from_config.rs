@@ -35,6 +35,7 @@ pub fn settings(
         max_live_bytes: ingester.max_live_bytes as usize,
         max_tenants: ingester.max_tenants,
         max_mapped_segments: ingester.max_mapped_segments,
+        max_segment_column_bytes: ingester.max_segment_column_bytes,
         max_directory_bytes: ingester.max_disk_bytes,
         generation_bytes: built_in.generation_bytes.min(ingester.max_live_bytes as usize / 4),
         trace_idle_period: ingester.trace_idle_period.as_std(),

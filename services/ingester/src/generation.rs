@@ -17,7 +17,7 @@ use crate::{
     head::Head,
     origins::{HeldOrigins, KnownOrigins},
     recent_view::RecentView,
-    segment::{OpenSegment, Segment, SegmentError},
+    segment::{OpenSegment, Segment},
     settings::Settings,
     tail_sampling::Deciding,
 };
@@ -26,9 +26,6 @@ use crate::{
 pub(crate) const RELEASED_MEMORY: Duration = Duration::from_secs(3600);
 /// The same where there is no room for another tenant: longer than a query, and than a distributor tries.
 pub(crate) const RELEASED_MEMORY_FOR_ROOM: Duration = Duration::from_secs(300);
-/// Looks at segments whose files are being replaced, and the pause between two.
-const MOST_LOOKS: usize = 100;
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Released blocks that are remembered, of one tenant.
 const MAX_RELEASED: usize = 1_000;
 
@@ -272,35 +269,25 @@ impl Tenant {
             && !decided_lately
     }
 
-    /// Heads, segments and released blocks at one moment; the segments are mapped.
-    ///
-    /// Errors: the file of a segment cannot be opened.
-    pub(crate) fn recent_view(&self) -> Result<RecentView, SegmentError> {
-        let mut tries = 0;
-        loop {
-            match self.try_recent_view() {
-                // A block took its place, or what was decided of it: the next look shows that.
-                Err(error) if error.is_gone() && tries < MOST_LOOKS => {
-                    tries += 1;
-                    std::thread::sleep(LOOK_AGAIN);
-                }
-                result => return result,
-            }
-        }
+    /// Takes a segment out that cannot be read; false if it is not there any more.
+    pub(crate) fn remove_segment(&self, gone: &Arc<Segment>) -> bool {
+        let mut view = self.view.write();
+        let before = view.segments.len();
+        view.segments.retain(|segment| !Arc::ptr_eq(segment, gone));
+        view.segments.len() < before
     }
 
-    fn try_recent_view(&self) -> Result<RecentView, SegmentError> {
-        let (heads, segments, mut recent) = {
+    /// Heads, segments and released blocks at one moment.
+    pub(crate) fn recent_view(&self) -> RecentView {
+        let (heads, segments, released) = {
             let view = self.view.read();
             let released = view.released.iter().map(|(_, block)| *block).collect();
-            let recent = RecentView { live: Vec::new(), segments: Vec::new(), released };
-            (view.heads.clone(), view.segments.clone(), recent)
+            (view.heads.clone(), view.segments.clone(), released)
         };
-        recent.segments =
-            segments.into_iter().map(OpenSegment::new).collect::<Result<_, SegmentError>>()?;
+        let segments = segments.into_iter().map(OpenSegment::new).collect();
         // What is cut meanwhile is in these heads still.
-        recent.live = heads.iter().map(|head| head.snapshot()).collect();
-        Ok(recent)
+        let live = heads.iter().map(|head| head.snapshot()).collect();
+        RecentView { live, segments, released }
     }
 
     /// Removes segments that a block in the block list took the place of.

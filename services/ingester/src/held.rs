@@ -71,6 +71,7 @@ impl Ingester {
 
     /// Lets segments go that were served long enough, or while there is no room.
     pub(crate) async fn release_held(self: &Arc<Self>, no_room: bool) -> Result<(), Error> {
+        self.segment_cache.forget_idle();
         loop {
             let no_room = no_room || self.is_nearly_full();
             let oldest = self.flushes.held.take_oldest(|held| {

@@ -28,10 +28,11 @@ use crate::{
     layout::{Layout, parse_part_range},
     live_tail::LiveTails,
     metrics::Metrics,
+    notes::Notes,
     queries::Queries,
     replay,
     seal::Sealing,
-    segment::SegmentMaps,
+    segment::SegmentCache,
     settings::Settings,
     written::BlockWritten,
 };
@@ -70,7 +71,8 @@ pub struct Ingester {
     measured: Mutex<Option<Instant>>,
     /// When a new tenant last had idle ones looked for.
     looked_for_idle: Mutex<Option<Instant>>,
-    pub(crate) segment_maps: SegmentMaps,
+    pub(crate) segment_cache: SegmentCache,
+    pub(crate) notes: Notes,
     pub(crate) live_tails: Arc<LiveTails>,
     pub(crate) queries: Queries,
     itself: Weak<Self>,
@@ -102,7 +104,6 @@ impl Ingester {
         let live_tails = LiveTails::new(settings.live_tail, metrics.clone());
         let ingester = Arc::new_cyclic(|itself| Self {
             flushes: Flushes::new(settings.concurrent_flushes),
-            layout,
             wal,
             bucket,
             written,
@@ -118,7 +119,16 @@ impl Ingester {
             has_pending: AtomicBool::new(false),
             measured: Mutex::default(),
             looked_for_idle: Mutex::default(),
-            segment_maps: SegmentMaps::new(settings.max_mapped_segments),
+            segment_cache: SegmentCache::new(
+                settings.max_mapped_segments,
+                settings.max_segment_column_bytes,
+            ),
+            notes: Notes::new(
+                Layout::notes(&root),
+                layout.segments(),
+                settings.fsync_interval.is_some(),
+            ),
+            layout,
             queries: Queries::new(settings.concurrent_queries, registry),
             itself: Weak::clone(itself),
             settings,
@@ -221,7 +231,7 @@ impl Ingester {
 
     /// Bytes of log and segments on local disk.
     pub(crate) fn directory_bytes(&self) -> u64 {
-        self.wal.total_bytes() + self.segment_maps.file_bytes()
+        self.wal.total_bytes() + self.segment_cache.file_bytes()
     }
 
     fn new_head(&self, tenant: &TenantId) -> Arc<Head> {
@@ -278,7 +288,7 @@ impl Ingester {
         let tenants = self.all_tenants();
         let heads = tenants.iter().flat_map(|(_, tenant)| tenant.heads());
         let spans: usize = heads.map(|head| head.heap_bytes()).sum();
-        let bytes = spans + tenants.len() * TENANT_BYTES + self.segment_maps.heap_bytes();
+        let bytes = spans + tenants.len() * TENANT_BYTES + self.segment_cache.heap_bytes();
         self.live_bytes.store(bytes, Ordering::Relaxed);
         bytes
     }
@@ -320,8 +330,8 @@ impl Ingester {
 
     pub(crate) fn update_gauges(&self) {
         self.measure_live_bytes();
-        self.metrics.segments.set(self.segment_maps.segments() as f64);
-        self.metrics.segment_bytes.set(self.segment_maps.file_bytes() as f64);
+        self.metrics.segments.set(self.segment_cache.segments() as f64);
+        self.metrics.segment_bytes.set(self.segment_cache.file_bytes() as f64);
         self.metrics.wal_bytes.set(self.wal.total_bytes() as f64);
         self.forget_idle_tenants(RELEASED_MEMORY);
     }

@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! log/                              the write-ahead log, with its lock
-//! segments/<first>-<last>/<tenant>.<n>.seg  spans of log parts first..=last; appears as a whole
-//!                       <tenant>.<n>.pending  the same, before tail sampling decided which traces stay
+//! segments/<first>-<last>/cut.seg        segments of all tenants, spans of log parts first..=last; appears as a whole
+//!                       <tenant>.<n>.seg  takes the place of one of them: what tail sampling left of it
 //!                       <tenant>.<n>.deciding being written; deleted at start
+//! segments.notes                         what became of segments in files that others still need
 //! segments/.writing-<first>-<last>/      being written; deleted at start
 //! flushing/<tenant>/<block id>.json      segments that become this block
 //! building/<block id>/                   files of a block before its upload; deleted at start
-//! quarantine/                            what could not be read at start
+//! quarantine/                            what could not be read
 //! ```
+//!
+//! A segment is called `<first>-<last>/<tenant>.<n>.seg`, or `.pending` before tail sampling decided which traces stay,
+//! wherever it lies. Releases before the file `cut.seg` had a file of that name for each; those are still read.
 
 use std::{
     fs, io,
@@ -18,6 +22,8 @@ use std::{
 
 use tactus_model::TenantId;
 
+/// The file of a cut.
+pub(crate) const CUT_FILE: &str = "cut.seg";
 /// Ending of a segment.
 const SEGMENT: &str = "seg";
 /// Ending of a segment of which tail sampling did not decide yet.
@@ -81,8 +87,19 @@ impl Layout {
         self.root.join("building")
     }
 
+    pub(crate) fn notes(root: &Path) -> PathBuf {
+        root.join("segments.notes")
+    }
+
     /// Moves a file that cannot be read out of the way, keeping it for a human.
     pub(crate) fn quarantine(&self, path: &Path) -> io::Result<PathBuf> {
+        let target = self.quarantined(path)?;
+        fs::rename(path, &target)?;
+        Ok(target)
+    }
+
+    /// Where something that cannot be read goes.
+    pub(crate) fn quarantined(&self, path: &Path) -> io::Result<PathBuf> {
         let directory = self.root.join("quarantine");
         fs::create_dir_all(&directory)?;
         let name: Vec<_> = path
@@ -91,9 +108,7 @@ impl Layout {
             .components()
             .map(|part| part.as_os_str().to_string_lossy())
             .collect();
-        let target = directory.join(name.join("_"));
-        fs::rename(path, &target)?;
-        Ok(target)
+        Ok(directory.join(name.join("_")))
     }
 }
 
@@ -104,14 +119,15 @@ pub(crate) fn parse_part_range(name: &str) -> Option<PartRange> {
     Some(PartRange { first: number(first)?, last: number(last)? })
 }
 
-/// Name of a tenant's `number`th segment in its directory.
-pub(crate) fn segment_file_name(tenant: &TenantId, number: usize) -> String {
-    format!("{tenant}.{number}.{SEGMENT}")
+/// Name of a tenant's `number`th segment in its directory, `is_pending` if its traces are not decided.
+pub(crate) fn segment_file_name(tenant: &str, number: u32, is_pending: bool) -> String {
+    format!("{tenant}.{number}.{}", if is_pending { PENDING } else { SEGMENT })
 }
 
-/// As [`segment_file_name`], of a segment whose traces are not decided.
-pub(crate) fn pending_file_name(tenant: &TenantId, number: usize) -> String {
-    format!("{tenant}.{number}.{PENDING}")
+/// The same without what is decided.
+pub(crate) fn segment_key(segments: &Path, segment: &Path) -> String {
+    let relative = segment.strip_prefix(segments).unwrap_or(segment);
+    relative.with_extension("").to_string_lossy().into_owned()
 }
 
 /// True for the file of a segment whose traces are not decided.
@@ -166,13 +182,16 @@ mod tests {
     #[test]
     fn segment_file_names_parse_back() {
         let tenant = TenantId::parse("a.b.7").unwrap();
-        assert_eq!(parse_segment_file_name(&segment_file_name(&tenant, 12)), Some(tenant.clone()));
-        let pending = pending_file_name(&tenant, 12);
+        let name = segment_file_name(tenant.as_str(), 12, false);
+        assert_eq!(parse_segment_file_name(&name), Some(tenant.clone()));
+        let pending = segment_file_name(tenant.as_str(), 12, true);
         assert_eq!(parse_segment_file_name(&pending), Some(tenant.clone()));
         assert!(is_pending(Path::new(&pending)));
         let (deciding, decided) = decided_paths(Path::new(&pending));
         assert!(is_deciding(&deciding) && !is_pending(&decided));
-        assert_eq!(decided.to_str(), Some(segment_file_name(&tenant, 12).as_str()));
+        assert_eq!(decided.to_str(), Some(name.as_str()));
+        let key = |name: &str| segment_key(Path::new("/x"), &Path::new("/x/1-2").join(name));
+        assert_eq!((key(&name), key(&pending)), ("1-2/a.b.7.12".into(), "1-2/a.b.7.12".into()));
         assert_eq!(pending_path(&decided).to_str(), Some(pending.as_str()));
         for foreign in ["a.seg", "a.b.seg", "x", "a b.0.seg", "a.0.deciding"] {
             assert_eq!(parse_segment_file_name(foreign), None);

@@ -14,6 +14,7 @@
 
 mod build;
 mod clear;
+mod directory;
 mod downscale;
 mod error;
 mod flush;
@@ -27,8 +28,10 @@ mod layout;
 mod live_tail;
 mod live_traces;
 mod metrics;
+mod notes;
 mod origins;
 pub mod part;
+mod quarantine;
 mod queries;
 mod recent;
 mod recent_metrics;

@@ -107,7 +107,7 @@ impl Metrics {
             wal_bytes: registry.gauge("tactus_ingester_wal_bytes", "Bytes of the write-ahead log."),
             replay_errors: registry.counter_vec(
                 "tempo_ingester_replay_errors_total",
-                "Segments and parts of the write-ahead log that were damaged at start. Of a part nobody knows the tenants: \
+                "Segments and parts of the write-ahead log that could not be read. Of a part nobody knows the tenants: \
                  its tenant is empty.",
                 ["tenant"],
             ),

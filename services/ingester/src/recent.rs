@@ -14,7 +14,7 @@ use tactus_work::is_over;
 use crate::{
     ingester::Ingester,
     recent_view::{RecentView, Scattered},
-    segment::SegmentError,
+    segment::{OpenSegment, SegmentError},
 };
 
 /// Candidate traces that are gathered at a time: their spans are copied.
@@ -42,10 +42,42 @@ pub(crate) fn inspected_bytes(batch: &SpanBatch) -> u64 {
 
 impl Ingester {
     /// What is held of a tenant now.
+    pub(crate) fn recent_view(&self, tenant: &TenantId) -> RecentView {
+        self.tenant(tenant).map(|it| it.recent_view()).unwrap_or_default()
+    }
+
+    /// Evaluates what is held of a tenant now.
     ///
-    /// Errors: a segment cannot be read.
-    pub(crate) fn recent_view(&self, tenant: &TenantId) -> Result<RecentView, SegmentError> {
-        self.tenant(tenant).map_or_else(|| Ok(RecentView::default()), |it| it.recent_view())
+    /// Errors: a segment cannot be read. Then it is set aside.
+    pub(crate) fn read_recent<R>(
+        &self,
+        tenant: &TenantId,
+        read: impl FnOnce(RecentView) -> R,
+    ) -> Result<R, SegmentError> {
+        let view = self.recent_view(tenant);
+        let segments = view.segments.clone();
+        let result = read(view);
+        match self.unreadable(tenant, &segments) {
+            Some(error) => Err(error),
+            None => Ok(result),
+        }
+    }
+
+    /// The first error that readers of these segments met. Segments that are damaged are set aside.
+    pub(crate) fn unreadable(
+        &self,
+        tenant: &TenantId,
+        segments: &[OpenSegment],
+    ) -> Option<SegmentError> {
+        let mut first = None;
+        for open in segments {
+            let Some(error) = open.failure() else { continue };
+            if error.is_damage() {
+                self.set_aside(tenant, open.segment(), &error);
+            }
+            first.get_or_insert(error);
+        }
+        first
     }
 }
 
@@ -71,7 +103,7 @@ impl RecentView {
             if is_over() {
                 break;
             }
-            let batch = segment.batch();
+            let batch = &segment.batch();
             let alone = scattered.alone_in(number, batch);
             result.inspected_traces +=
                 alone.as_ref().map_or(batch.traces.ids.len(), Bitmap::count) as u32;

@@ -147,7 +147,7 @@ fn count_traces(
         if is_over() {
             break;
         }
-        let batch = segment.batch();
+        let batch = &segment.batch();
         let alone = scattered.alone_in(number, batch).map(|it| it.gather(&batch.spans.trace));
         stored.observe(collector, &job.query, batch, alone.as_ref())?;
     }

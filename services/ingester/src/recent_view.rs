@@ -8,7 +8,6 @@ use std::collections::HashSet;
 use tactus_model::{
     OriginSet, SpanBatch, TraceId,
     merge::{gather_traces, merge},
-    slice_traces,
 };
 use tactus_storage::{Uuid, meta::block_origin};
 use tactus_traceql::eval::Bitmap;
@@ -55,7 +54,7 @@ impl RecentView {
     pub(crate) fn for_each_batch(&self, mut read: impl FnMut(Place, &SpanBatch)) {
         self.live_batches().for_each(|batch| read(Place::Head, batch));
         for (number, segment) in self.segments.iter().enumerate() {
-            read(Place::Segment(number), segment.batch());
+            read(Place::Segment(number), &segment.batch());
         }
     }
 
@@ -92,12 +91,13 @@ impl RecentView {
         for segment in &self.segments {
             let (block, batch) = (segment.block(), segment.batch());
             let ids = &batch.traces.ids;
-            let found: Vec<_> = wanted.iter().filter_map(|id| ids.binary_search(id).ok()).collect();
+            let found: Vec<_> =
+                wanted.iter().filter(|&id| ids.binary_search(id).is_ok()).copied().collect();
             if found.len() <= FEW_TRACES {
-                let slice = |trace| (block, slice_traces(batch, trace..trace + 1));
+                let slice = |trace| (block, segment.slice(&batch, trace, trace));
                 parts.extend(found.into_iter().map(slice));
             } else {
-                parts.push((block, gather_traces(&[batch], |id| wanted.contains(&id))));
+                parts.push((block, gather_traces(&[&batch], |id| wanted.contains(&id))));
             }
         }
         parts
@@ -111,7 +111,8 @@ impl RecentView {
         if self.segments.len() > 1 {
             let mut seen: HashSet<TraceId> = HashSet::new();
             for segment in &self.segments {
-                let ids = segment.batch().traces.ids.iter();
+                let batch = segment.batch();
+                let ids = batch.traces.ids.iter();
                 traces.extend(ids.copied().filter(|&id| !seen.insert(id)));
             }
         }

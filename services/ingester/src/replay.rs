@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
@@ -14,6 +14,7 @@ use tactus_telemetry::{error_text, log_limited};
 use tactus_wal::{PartId, Replay};
 
 use crate::{
+    directory::locate,
     error::Error,
     flush::{Manifest, PendingBlock},
     frame,
@@ -21,11 +22,16 @@ use crate::{
     head::Head,
     ingester::Ingester,
     layout::{
-        PartRange, decided_paths, has_segment_ending, is_deciding, is_pending, parse_part_range,
-        parse_segment_file_name,
+        CUT_FILE, PartRange, decided_paths, has_segment_ending, is_deciding, is_pending,
+        parse_part_range, parse_segment_file_name, segment_key,
     },
+    notes::Fate,
     seal::Sealing,
-    segment::{Segment, SegmentError},
+    segment::{
+        Place, Segment, SegmentError, SegmentFile,
+        cut::{Sections, read_sections},
+        is_error_of_disk,
+    },
     settings::Limits,
 };
 
@@ -38,21 +44,40 @@ pub(crate) fn restore(ingester: &Arc<Ingester>, log: Replay) -> Result<(), Error
     let building = ingester.layout.building();
     fs::create_dir_all(&building).map_err(Error::io("create", &building))?;
     let covered = find_segments(ingester)?;
-    resume_blocks(ingester)?;
+    if let Err(error) = resume_blocks(ingester) {
+        tracing::error!(
+            error = error_text(&error),
+            "cannot read which blocks were begun: spans of some may become part of another one"
+        );
+    }
     replay_log(ingester, log, &covered)
 }
 
 /// Opens the segments on disk; returns the log parts whose spans they hold.
 fn find_segments(ingester: &Ingester) -> Result<Vec<PartRange>, Error> {
     let root = ingester.layout.segments();
+    let notes = ingester.notes.read().unwrap_or_else(|error| {
+        tracing::error!(
+            %error,
+            "cannot read the notes about segments: spans that are in blocks may become part of another one"
+        );
+        HashMap::new()
+    });
     let mut covered = Vec::new();
     // In order of their numbers: the oldest segments go to a block first.
     for path in list_sorted(&root)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with(".writing-") {
-            fs::remove_dir_all(&path).map_err(Error::io("delete", &path))?;
+            delete(&path, fs::remove_dir_all(&path));
         } else if let Some(parts) = parse_part_range(&name) {
-            open_segments(ingester, &path)?;
+            match list_sorted(&path) {
+                Ok(paths) => Directory { ingester, path: &path, notes: &notes }.open(paths)?,
+                Err(Error::Io { source, .. }) if is_error_of_disk(&source) => {
+                    ingester.metrics.replay_errors.with([""]).inc();
+                    ingester.quarantine_directory(&path, &SegmentError::read(&path, source));
+                }
+                Err(error) => return Err(error),
+            }
             covered.push(parts);
             // Fails unless it is empty.
             let _ = fs::remove_dir(&path);
@@ -73,61 +98,160 @@ fn list_sorted(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
-fn open_segments(ingester: &Ingester, directory: &Path) -> Result<(), Error> {
-    for path in list_sorted(directory)? {
-        // What was decided is written before the pending segment goes; written half, it is decided again.
-        if is_deciding(&path) || (is_pending(&path) && decided_paths(&path).1.exists()) {
-            fs::remove_file(&path).map_err(Error::io("delete", &path))?;
-            continue;
-        }
-        if is_pending(&path) {
-            ingester.has_pending.store(true, Ordering::Release);
-        }
-        let name = path.file_name().and_then(|name| name.to_str());
-        let Some(tenant) = name.and_then(parse_segment_file_name) else {
-            if name.is_some_and(has_segment_ending) {
-                // An earlier release took spans of tenants that no bucket stores.
-                let kept = ingester.layout.quarantine(&path).map_err(Error::io("move", &path))?;
-                ingester.metrics.replay_errors.with([""]).inc();
-                log_limited!(
-                    error, kept = %kept.display(),
-                    "segment of a tenant whose name cannot be stored set aside"
-                );
-                continue;
+/// Says that a leftover could not be deleted. It is in nobody's way.
+fn delete(path: &Path, result: io::Result<()>) {
+    if let Err(error) = result {
+        tracing::warn!(path = %path.display(), %error, "cannot delete a leftover");
+    }
+}
+
+/// The directory of a cut.
+struct Directory<'a> {
+    ingester: &'a Ingester,
+    path: &'a Path,
+    notes: &'a HashMap<String, Fate>,
+}
+
+impl Directory<'_> {
+    fn open(&self, paths: Vec<PathBuf>) -> Result<(), Error> {
+        for path in paths {
+            let name = path.file_name().and_then(|name| name.to_str());
+            if is_deciding(&path) {
+                delete(&path, fs::remove_file(&path));
+            } else if name == Some(CUT_FILE) {
+                self.open_cut(&path)?;
+            } else if name.is_some_and(has_segment_ending) {
+                self.open_file(&path)?;
+            } else {
+                tracing::warn!(path = %path.display(), "foreign file among the segments, left alone");
             }
-            tracing::warn!(path = %path.display(), "foreign file among the segments, left alone");
-            continue;
+        }
+        Ok(())
+    }
+
+    /// Opens the segments of all tenants that are not gone.
+    fn open_cut(&self, path: &Path) -> Result<(), Error> {
+        let ingester = self.ingester;
+        let (found, file) = match self.read_cut(path) {
+            Ok(read) => read,
+            Err(error) if error.is_damage() => {
+                let kept = ingester.layout.quarantine(path);
+                ingester.count_damaged("", &error, kept);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
         };
-        match Segment::open(&path, true, &ingester.segment_maps) {
-            Ok(segment) => ingester.tenant_or_insert(&tenant).add_segment(Arc::new(segment)),
-            // The segment may be sound: set aside, its spans would be missing from then on.
-            Err(error @ SegmentError::Io { .. }) => return Err(error.into()),
-            Err(error) => {
-                let kept = ingester.layout.quarantine(&path).map_err(Error::io("move", &path))?;
-                ingester.metrics.replay_errors.with([tenant.as_str()]).inc();
-                tracing::error!(
-                    error = error_text(&error), kept = %kept.display(),
-                    "damaged segment set aside: its spans are lost to queries"
-                );
+        if let Some(damage) = &found.damage {
+            ingester.metrics.replay_errors.with([""]).inc();
+            tracing::error!(
+                error = error_text(damage),
+                found = found.sections.len(),
+                "damaged file of segments: those that are found are served"
+            );
+            // Others may be in it.
+            if let Ok(kept) = ingester.layout.quarantined(path) {
+                file.keep_as(kept);
             }
+        }
+        let mut gone = Vec::new();
+        for section in found.sections {
+            let (name, place) = locate(&section, &file);
+            let path = self.path.join(name);
+            match self.fate(&path) {
+                // What was decided of it is beside it.
+                _ if section.is_pending && decided_paths(&path).1.exists() => gone.push(place),
+                Some(Fate::Gone) => gone.push(place),
+                Some(Fate::Kept) => self.open_segment(&decided_paths(&path).1, place)?,
+                None => self.open_segment(&path, place)?,
+            }
+        }
+        gone.iter().for_each(|_| file.release_one());
+        gone.iter().for_each(Place::give_back);
+        Ok(())
+    }
+
+    fn read_cut(&self, path: &Path) -> Result<(Sections, Arc<SegmentFile>), SegmentError> {
+        let found = read_sections(path)?;
+        let file = SegmentFile::new(path, found.sections.len(), &self.ingester.segment_cache);
+        Ok((found, file.map_err(|source| SegmentError::read(path, source))?))
+    }
+
+    /// Opens a segment that is a file of its own.
+    fn open_file(&self, path: &Path) -> Result<(), Error> {
+        let is_decided = is_pending(path) && decided_paths(path).1.exists();
+        // What was decided is written before the pending segment goes.
+        if is_decided || self.fate(path) == Some(Fate::Gone) {
+            delete(path, fs::remove_file(path));
+            return Ok(());
+        }
+        match SegmentFile::new(path, 1, &self.ingester.segment_cache) {
+            Ok(file) => self.open_segment(path, file.whole()),
+            Err(source) => Err(SegmentError::read(path, source).into()),
         }
     }
-    Ok(())
+
+    fn fate(&self, path: &Path) -> Option<Fate> {
+        self.notes.get(&segment_key(&self.ingester.layout.segments(), path)).copied()
+    }
+
+    /// Checks a segment and serves it. What cannot be read of it is set aside.
+    fn open_segment(&self, path: &Path, place: Place) -> Result<(), Error> {
+        let ingester = self.ingester;
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some(tenant) = name.and_then(parse_segment_file_name) else {
+            // An earlier release took spans of tenants that no bucket stores.
+            let kept = self.set_aside(path, &place);
+            ingester.metrics.replay_errors.with([""]).inc();
+            log_limited!(error, ?kept, "segment of a tenant whose name cannot be stored set aside");
+            return Ok(());
+        };
+        match Segment::open(path, place.clone(), true, &ingester.segment_cache) {
+            Ok(segment) => {
+                if segment.is_pending() {
+                    ingester.has_pending.store(true, Ordering::Release);
+                }
+                ingester.tenant_or_insert(&tenant).add_segment(Arc::new(segment));
+            }
+            Err(error) if error.is_damage() => {
+                let kept = self.set_aside(path, &place);
+                ingester.count_damaged(tenant.as_str(), &error, kept);
+            }
+            // The segment may be sound: set aside, its spans would be missing from then on.
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn set_aside(&self, path: &Path, place: &Place) -> io::Result<PathBuf> {
+        let ingester = self.ingester;
+        let has_own_file = place.has_own_file();
+        let kept = ingester.keep_for_a_human(path, place, has_own_file);
+        if !has_own_file {
+            let key = segment_key(&ingester.layout.segments(), path);
+            if let Err(error) = ingester.notes.add([key.as_str()], Fate::Gone) {
+                tracing::warn!(%error, "cannot note that a segment is set aside: the next start finds it again");
+            }
+            place.file.release_one();
+        }
+        kept
+    }
 }
 
 /// Finds the blocks that were begun, so that each is finished once and under its own id.
 fn resume_blocks(ingester: &Ingester) -> Result<(), Error> {
     let root = ingester.layout.flushing();
+    let mut result = Ok(());
     for tenant_entry in fs::read_dir(&root).map_err(Error::io("list", &root))? {
         let directory = tenant_entry.map_err(Error::io("list", &root))?.path();
         let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let (Ok(tenant), true) = (TenantId::parse(name), directory.is_dir()) else { continue };
-        for entry in fs::read_dir(&directory).map_err(Error::io("list", &directory))? {
-            let path = entry.map_err(Error::io("list", &directory))?.path();
-            resume_block(ingester, &tenant, &path);
+        // Of the others all are taken up.
+        match list_sorted(&directory) {
+            Ok(paths) => paths.iter().for_each(|path| resume_block(ingester, &tenant, path)),
+            Err(error) => result = Err(error),
         }
     }
-    Ok(())
+    result
 }
 
 fn resume_block(ingester: &Ingester, tenant: &TenantId, path: &Path) {

@@ -1,7 +1,6 @@
 //! Cuts live spans to segments.
 
 use std::{
-    collections::HashMap,
     fs,
     path::Path,
     sync::{Arc, atomic::Ordering},
@@ -11,15 +10,14 @@ use tactus_model::{CutTraces, SpanBatch, TenantId, merge::merge, span_end};
 use tactus_wal::PartInfo;
 
 use crate::{
+    directory,
     error::Error,
     generation::Generation,
     head::Head,
     ingester::Ingester,
-    layout::{
-        PartRange, parse_segment_file_name, pending_file_name, segment_file_name, sync_directory,
-    },
+    layout::{CUT_FILE, PartRange, sync_directory},
     origins::HeldOrigins,
-    segment::{Segment, SegmentMaps},
+    segment::{NewSegment, cut::CutWriter},
 };
 
 /// Cuts in progress; behind a lock, so that one runs at a time.
@@ -124,7 +122,14 @@ impl Ingester {
             written?;
         }
         // All segments are opened before the first head goes: an error leaves every span where it was.
-        let mut segments = open_directory(&directory, &self.segment_maps)?;
+        let opened = directory::open_new(&directory, &self.segment_cache);
+        if let Err(error) = &opened
+            && error.is_damage()
+        {
+            // What cannot be read right after it was written is written once more, elsewhere on the disk.
+            self.quarantine_directory(&directory, error);
+        }
+        let mut segments = opened?;
         let mut some_wait = false;
         for (tenant, head) in generation.heads() {
             let replaced = segments.remove(&tenant).unwrap_or_default();
@@ -152,11 +157,13 @@ impl Ingester {
             slack += self.settings.max_block_duration;
         }
         let clock = Clock { now: generation.arrival_time(), slack: slack.as_nanos() as u64 };
+        let sync = self.settings.fsync_interval.is_some();
+        let mut cut = CutWriter::create(&writing.join(CUT_FILE))?;
         for (tenant, head) in generation.heads() {
             head.close();
-            self.write_segments(writing, &tenant, &head, clock)?;
+            self.write_segments(&mut cut, &tenant, &head, clock)?;
         }
-        let sync = self.settings.fsync_interval.is_some();
+        cut.finish(sync)?;
         if sync {
             sync_directory(writing).map_err(Error::io("sync", writing))?;
         }
@@ -169,14 +176,14 @@ impl Ingester {
     }
 
     /// Writes a head as segments of about `generation_bytes` each, so that memory for sorting is bounded however
-    /// large the head grew meanwhile; returns their number.
+    /// large the head grew meanwhile.
     fn write_segments(
         &self,
-        directory: &Path,
+        file: &mut CutWriter,
         tenant: &TenantId,
         head: &Head,
         clock: Clock,
-    ) -> Result<usize, Error> {
+    ) -> Result<(), Error> {
         let is_tail_sampled = self.settings.tail_sampling.of(tenant).is_some();
         let chunks = head.chunks();
         let mut written = 0;
@@ -198,21 +205,17 @@ impl Ingester {
             if batch.is_empty() {
                 continue;
             }
-            let name = match is_tail_sampled {
-                true => pending_file_name(tenant, written),
-                false => segment_file_name(tenant, written),
-            };
-            let times = block_times(&batch, clock);
-            let sync = self.settings.fsync_interval.is_some();
             // Of the inputs: the merge leaves copies out.
             let origins = HeldOrigins::of(inputs, &head.incomplete());
-            Segment::write(&directory.join(&name), &batch, times, &origins, &cut, sync)?;
+            let block_times = block_times(&batch, clock);
+            let segment = NewSegment { batch: &batch, block_times, origins: &origins, cut: &cut };
+            file.add(tenant, written, is_tail_sampled, &segment)?;
             cut = CutTraces::new();
             let traces = batch.traces.ids.len() as u64;
             self.metrics.traces_created.with([tenant.as_str()]).inc_by(traces);
             written += 1;
         }
-        Ok(written)
+        Ok(())
     }
 
     /// Deletes these log parts; true once none of them is left. A part that cannot be deleted keeps its segments.
@@ -256,24 +259,4 @@ fn block_times(batch: &SpanBatch, Clock { now, slack }: Clock) -> (u64, u64) {
         latest = latest.max(to);
     }
     (earliest.min(latest), latest)
-}
-
-/// The segments of a directory by tenant, in order of their numbers.
-fn open_directory(
-    directory: &Path,
-    maps: &SegmentMaps,
-) -> Result<HashMap<TenantId, Vec<Arc<Segment>>>, Error> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(directory).map_err(Error::io("list", directory))? {
-        names.push(entry.map_err(Error::io("list", directory))?.file_name());
-    }
-    names.sort_by_key(|name| (name.len(), name.clone()));
-    let mut segments: HashMap<_, Vec<_>> = HashMap::new();
-    for name in names {
-        if let Some(tenant) = name.to_str().and_then(parse_segment_file_name) {
-            let segment = Segment::open(&directory.join(&name), false, maps)?;
-            segments.entry(tenant).or_default().push(Arc::new(segment));
-        }
-    }
-    Ok(segments)
 }

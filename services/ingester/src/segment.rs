@@ -1,19 +1,21 @@
 //! Segments: sorted spans on local disk, between the write-ahead log and a block.
 //!
-//! A segment file is one sorted [`SpanBatch`], its columns as they lie in memory, each with a CRC32C:
+//! A segment is one sorted [`SpanBatch`], its columns as they lie in memory, each with a CRC32C:
 //!
 //! ```text
-//! "TACTSEG1"  count: u32  crc of the table: u32
-//! table       count x { section: u32, crc: u32, offset: u64, bytes: u64 }
-//! sections    each at a multiple of 64 bytes, so that a memory map can be read in place
+//! "TACTSEG2"  count: u32  crc of the table: u32
+//! table       count x { column: u32, crc: u32, offset: u64, bytes: u64 }
+//! columns     each at a multiple of 8 bytes
 //! ```
 //!
-//! Columns that are zero throughout are left out. Nothing outside this process reads segments; they live in
+//! Columns without a value, or that are zero throughout, are left out. The segments of a cut lie in one file (`cut.rs`);
+//! what tail sampling leaves of one is a file of its own. Columns are read when somebody looks at them, and checked then:
+//! a disk that fails is an error, which no memory map could give. Nothing outside this process reads segments; they live in
 //! the directory that the write-ahead log's lock protects. All numbers are little-endian.
 
 use std::{
-    fs::File,
-    io,
+    fs::{self, File},
+    io::{self, BufWriter, Write},
     ops::Deref,
     path::{Path, PathBuf},
     sync::{
@@ -23,49 +25,74 @@ use std::{
     time::SystemTime,
 };
 
-use tactus_model::{CutTraces, OriginSet, SpanBatch};
+use tactus_model::{CutTraces, OriginSet, SpanBatch, TraceId};
 use tactus_storage::Uuid;
 
 use crate::{layout, origins::HeldOrigins};
 
+mod cache;
 mod columns;
-mod file;
-mod maps;
+pub(crate) mod cut;
+mod image;
+mod open;
+mod stored;
 
-use maps::MapSlot;
-pub(crate) use maps::SegmentMaps;
+pub(crate) use cache::SegmentCache;
+use cache::Slot;
+use image::Image;
+use open::ColumnReader;
+pub(crate) use open::OpenBatch;
+pub(crate) use stored::{Place, SegmentFile};
+
+/// What was tried when a segment could not be read.
+const READ: &str = "read";
+/// Errors of a disk, and of file systems that notice damage: EIO, ENODATA, EBADMSG, EILSEQ, EUCLEAN, EREMOTEIO.
+const ERRORS_OF_DISKS: [i32; 6] = [5, 61, 74, 84, 117, 121];
 
 /// Memory of a cut trace that is noted, about.
 const CUT_TRACE_BYTES: usize = 32;
 
 /// Why a segment cannot be written or read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum SegmentError {
     /// The file system refused.
     #[error("{action} segment {}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
-        /// The file.
+        /// The segment.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: Arc<io::Error>,
     },
-    /// The file is no segment, or not the one that was written.
+    /// The segment is none, or not the one that was written.
     #[error("segment {} is damaged: {what}", path.display())]
     Corrupt {
-        /// The file.
+        /// The segment.
         path: PathBuf,
         /// What does not fit.
         what: &'static str,
     },
 }
 
-/// One segment on disk. Its spans are mapped into memory when somebody asks for them.
+/// A segment that is about to be written.
+#[derive(Debug)]
+pub(crate) struct NewSegment<'a> {
+    /// Sorted.
+    pub(crate) batch: &'a SpanBatch,
+    /// What the batch adds to the time range of its block, in unix nanoseconds.
+    pub(crate) block_times: (u64, u64),
+    /// Those of its spans and of the copies that were left out.
+    pub(crate) origins: &'a HeldOrigins,
+    /// Traces of which spans were refused.
+    pub(crate) cut: &'a CutTraces,
+}
+
+/// One segment on disk. Its columns are read when somebody asks for them.
 #[derive(Debug)]
 pub(crate) struct Segment {
     path: PathBuf,
-    bytes: u64,
+    place: Place,
     traces: usize,
     block_times: (u64, u64),
     origins: HeldOrigins,
@@ -74,91 +101,184 @@ pub(crate) struct Segment {
     starts: OnceLock<(u64, u64)>,
     block: OnceLock<Uuid>,
     flushed: AtomicBool,
-    map: MapSlot,
+    released: AtomicBool,
+    set_aside: AtomicBool,
+    slot: Slot,
 }
 
-/// A segment whose spans are mapped as long as this lives, whatever becomes of its file.
+/// A segment that somebody reads. It stays readable as long as this lives, whatever becomes of it.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenSegment {
     segment: Arc<Segment>,
-    batch: Arc<SpanBatch>,
+    failures: u64,
 }
 
-impl Segment {
-    /// Writes a sorted batch to a new file and syncs it if asked to; returns its size in bytes. `block_times` is
-    /// what the batch adds to the time range of its block, in unix nanoseconds; `origins` those of its spans and of the
-    /// copies that were left out; `cut` traces of which spans were refused.
-    pub(crate) fn write(
-        path: &Path,
-        batch: &SpanBatch,
-        block_times: (u64, u64),
-        origins: &HeldOrigins,
-        cut: &CutTraces,
-        sync: bool,
-    ) -> Result<u64, SegmentError> {
-        let io = |action| move |source| SegmentError::Io { action, path: path.to_owned(), source };
+impl NewSegment<'_> {
+    /// Writes it to a new file of its own, synced if asked to.
+    pub(crate) fn write(&self, path: &Path, sync: bool) -> Result<(), SegmentError> {
+        let io = |action| move |source| SegmentError::io(action, path, source);
         let file = File::create(path).map_err(io("create"))?;
-        let times = [block_times.0, block_times.1];
-        let mut sections = columns::sections(batch);
-        sections.push((columns::BLOCK_TIMES, bytemuck::cast_slice(&times)));
-        let sets = [&origins.complete, &origins.incomplete, &origins.thinned];
-        let bounds = sets.map(OriginSet::bounds);
-        let bounds = bounds.each_ref().map(Vec::as_slice);
-        sections.extend(columns::origins(batch, bounds, origins.has_none));
-        let cut = columns::cut_trace_numbers(cut);
-        if !cut.is_empty() {
-            sections.push((columns::CUT_TRACES, bytemuck::cast_slice(&cut)));
-        }
-        let bytes = file::write(&file, &sections).map_err(io("write"))?;
+        let mut out = BufWriter::with_capacity(256 << 10, &file);
+        let written = self.with_image(|image| image.write(&mut out));
+        written.and_then(|()| out.flush()).map_err(io("write"))?;
         if sync {
             file.sync_data().map_err(io("sync"))?;
         }
-        Ok(bytes)
+        Ok(())
     }
 
-    /// Opens a segment, reads what is known of all its spans, and closes it again. With `verify` every byte is checked;
-    /// leave it out only for a file just written.
+    fn with_image<R>(&self, write: impl FnOnce(&Image<'_>) -> R) -> R {
+        let times = [self.block_times.0, self.block_times.1];
+        let mut columns = columns::sections(self.batch);
+        columns.push((columns::BLOCK_TIMES, bytemuck::cast_slice(&times)));
+        let origins = self.origins;
+        let sets = [&origins.complete, &origins.incomplete, &origins.thinned];
+        let bounds = sets.map(OriginSet::bounds);
+        let bounds = bounds.each_ref().map(Vec::as_slice);
+        columns.extend(columns::origins(self.batch, bounds, origins.has_none));
+        let cut = columns::cut_trace_numbers(self.cut);
+        columns.push((columns::CUT_TRACES, bytemuck::cast_slice(&cut)));
+        write(&Image::new(&columns))
+    }
+}
+
+impl Segment {
+    /// Opens a segment and reads what is known of all its spans. With `verify` every byte is checked; leave it out only
+    /// for a segment just written.
+    ///
+    /// `path`: what it is called, in the directory of its cut; its file may be another one.
     pub(crate) fn open(
         path: &Path,
+        place: Place,
         verify: bool,
-        maps: &SegmentMaps,
+        cache: &SegmentCache,
     ) -> Result<Self, SegmentError> {
-        let corrupt = |what| SegmentError::Corrupt { path: path.to_owned(), what };
-        let map = Arc::new(file::map(path)?);
-        let sections = file::sections(&map, verify).map_err(corrupt)?;
-        let batch = columns::batch(&map, &sections, verify).map_err(corrupt)?;
-        let block_times = columns::block_times(&map, &sections).map_err(corrupt)?;
-        let origins = columns::held_origins(&map, &sections).map_err(corrupt)?;
-        let cut_traces = columns::cut_traces(&map, &sections).map_err(corrupt)?;
-        let written = std::fs::metadata(path).and_then(|meta| meta.modified());
-        let written = written.unwrap_or_else(|_| SystemTime::now());
+        let state = cache.state();
+        let reader = ColumnReader::open(path.to_owned(), place.clone(), Arc::clone(&state))?;
+        let reader = Arc::new(reader);
+        if verify {
+            reader.check()?;
+        }
+        let batch = OpenBatch::new(Arc::clone(&reader))?;
+        if verify {
+            columns::check(&batch).map_err(|what| reader.corrupt(what))?;
+            if let Some(error) = state.last_failure() {
+                return Err(error);
+            }
+        }
+        let origins = columns::held_origins(&reader)?;
+        let cut_traces = columns::cut_traces(&reader)?;
+        let written = fs::metadata(place.file.path()).and_then(|meta| meta.modified());
         let heap_bytes = size_of::<Self>()
             + path.as_os_str().len()
             + origins.heap_bytes()
             + cut_traces.iter().count() * CUT_TRACE_BYTES;
         Ok(Self {
             path: path.to_owned(),
-            bytes: map.len() as u64,
+            place,
             traces: batch.traces.ids.len(),
-            block_times,
+            block_times: columns::block_times(&reader)?,
             origins,
             cut_traces,
-            written,
+            written: written.unwrap_or_else(|_| SystemTime::now()),
             starts: OnceLock::new(),
             block: OnceLock::new(),
             flushed: AtomicBool::new(false),
-            map: maps.slot(map.len() as u64, heap_bytes),
+            released: AtomicBool::new(false),
+            set_aside: AtomicBool::new(false),
+            slot: Slot::new(state, heap_bytes),
         })
     }
 
-    /// The spans, sorted by trace id.
-    pub(crate) fn batch(&self) -> Result<Arc<SpanBatch>, SegmentError> {
-        self.map.batch(&self.path)
+    /// Opens a segment that is a file of its own.
+    pub(crate) fn open_file(
+        path: &Path,
+        verify: bool,
+        cache: &SegmentCache,
+    ) -> Result<Self, SegmentError> {
+        let file = SegmentFile::new(path, 1, cache);
+        let file = file.map_err(|source| SegmentError::read(path, source))?;
+        Self::open(path, file.whole(), verify, cache)
     }
 
-    /// The spans with pages of their own, so that a sweep over them can give their memory back.
-    pub(crate) fn map_anew(&self) -> Result<SpanBatch, SegmentError> {
-        map_batch(&self.path)
+    /// The spans, sorted by trace id.
+    pub(crate) fn batch(&self) -> Result<Arc<OpenBatch>, SegmentError> {
+        self.slot.batch(|| self.open_batch())
+    }
+
+    /// The spans with memory of their own, which nobody else keeps.
+    pub(crate) fn open_batch(&self) -> Result<OpenBatch, SegmentError> {
+        let state = Arc::clone(self.slot.state());
+        let reader = ColumnReader::open(self.path.clone(), self.place.clone(), state)?;
+        OpenBatch::new(Arc::new(reader))
+    }
+
+    /// Reads the segment through and checks it.
+    pub(crate) fn check(&self) -> Result<(), SegmentError> {
+        let state = Arc::clone(self.slot.state());
+        ColumnReader::open(self.path.clone(), self.place.clone(), state)?.check()
+    }
+
+    /// A copy of the traces from `first` to `last`, with the strings of `batch`, which is this segment's. Reads little else,
+    /// and that without a check against damage.
+    pub(crate) fn slice(
+        &self,
+        batch: &OpenBatch,
+        first: TraceId,
+        last: TraceId,
+    ) -> Result<SpanBatch, SegmentError> {
+        let failures = self.failures();
+        let ids = &batch.traces.ids;
+        let traces = ids.partition_point(|id| *id < first)..ids.partition_point(|id| *id <= last);
+        let (Some(reader), false) = (batch.reader(), traces.is_empty()) else {
+            return Ok(SpanBatch::default());
+        };
+        let of_spans = &batch.spans.trace;
+        let rows = of_spans.partition_point(|&trace| (trace as usize) < traces.start)
+            ..of_spans.partition_point(|&trace| (trace as usize) < traces.end);
+        let slice = columns::slice(reader, batch, traces, rows)?;
+        match self.failure_since(failures) {
+            Some(error) => Err(error),
+            None => Ok(slice),
+        }
+    }
+
+    /// How often something of it could not be read. What was made of columns meanwhile is void if there is a new one.
+    pub(crate) fn failures(&self) -> u64 {
+        self.slot.state().failures()
+    }
+
+    /// What could not be read since there were so many failures.
+    pub(crate) fn failure_since(&self, failures: u64) -> Option<SegmentError> {
+        let state = self.slot.state();
+        if state.failures() == failures { None } else { state.last_failure() }
+    }
+
+    /// Its file, and where in it the segment lies.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// True if its file is not shared with other segments.
+    pub(crate) fn has_own_file(&self) -> bool {
+        self.place.has_own_file()
+    }
+
+    /// Its file need not be kept for it.
+    pub(crate) fn release(&self) {
+        if !self.released.swap(true, Ordering::AcqRel) {
+            self.place.file.release_one();
+        }
+    }
+
+    /// Marks it as one that cannot be read; true the first time.
+    pub(crate) fn mark_set_aside(&self) -> bool {
+        !self.set_aside.swap(true, Ordering::AcqRel)
+    }
+
+    /// True if it could not be read.
+    pub(crate) fn is_set_aside(&self) -> bool {
+        self.set_aside.load(Ordering::Acquire)
     }
 
     /// Traces in it.
@@ -176,12 +296,12 @@ impl Segment {
         &self.cut_traces
     }
 
-    /// Size of the file in bytes.
+    /// Size in bytes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+        self.place.bytes
     }
 
-    /// Where the file lies.
+    /// What it is called: the directory of its cut, its tenant and its number.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -222,29 +342,60 @@ impl Segment {
     }
 }
 
+impl Drop for Segment {
+    fn drop(&mut self) {
+        if *self.released.get_mut() {
+            self.place.give_back();
+        }
+    }
+}
+
 impl OpenSegment {
-    /// Maps the spans of a segment.
-    pub(crate) fn new(segment: Arc<Segment>) -> Result<Self, SegmentError> {
-        let batch = segment.batch()?;
-        Ok(Self { segment, batch })
+    pub(crate) fn new(segment: Arc<Segment>) -> Self {
+        let failures = segment.failures();
+        Self { segment, failures }
     }
 
-    /// The segment, mapped or not.
+    /// The segment.
     pub(crate) fn segment(&self) -> &Arc<Segment> {
         &self.segment
     }
 
-    /// The spans, sorted by trace id.
-    pub(crate) fn batch(&self) -> &SpanBatch {
-        &self.batch
+    /// The spans, sorted by trace id. Take them anew for each look: what nobody holds may be forgotten.
+    ///
+    /// Where something cannot be read there are no spans, or wrong ones, and [`Self::failure`] says so.
+    pub(crate) fn batch(&self) -> Arc<OpenBatch> {
+        self.segment.batch().unwrap_or_else(|error| {
+            self.segment.slot.state().fail(error);
+            Arc::default()
+        })
+    }
+
+    /// A copy of the traces from `first` to `last`; where it cannot be read see [`Self::batch`].
+    pub(crate) fn slice(&self, batch: &OpenBatch, first: TraceId, last: TraceId) -> SpanBatch {
+        self.segment.slice(batch, first, last).unwrap_or_else(|error| {
+            self.segment.slot.state().fail(error);
+            SpanBatch::default()
+        })
+    }
+
+    /// What could not be read of it.
+    pub(crate) fn failure(&self) -> Option<SegmentError> {
+        self.segment.failure_since(self.failures)
     }
 
     /// When the first and the last of its spans start, unix nanoseconds.
     pub(crate) fn starts(&self) -> (u64, u64) {
-        *self.segment.starts.get_or_init(|| {
-            let starts = self.batch.spans.start.iter();
-            starts.fold((u64::MAX, 0), |(first, last), &it| (first.min(it), last.max(it)))
-        })
+        if let Some(known) = self.segment.starts.get() {
+            return *known;
+        }
+        let batch = self.batch();
+        let starts = batch.spans.start.iter();
+        let starts = starts.fold((u64::MAX, 0), |(first, last), &it| (first.min(it), last.max(it)));
+        match self.failure() {
+            None => *self.segment.starts.get_or_init(|| starts),
+            Some(_) => starts,
+        }
     }
 }
 
@@ -257,18 +408,27 @@ impl Deref for OpenSegment {
 }
 
 impl SegmentError {
-    /// True if the file is not there: a block took its place, or what was decided of it.
-    pub(crate) fn is_gone(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
+    }
+
+    pub(crate) fn read(path: &Path, source: io::Error) -> Self {
+        Self::io(READ, path, source)
+    }
+
+    /// True if reading it again would not help: its content is not what was written, or the disk cannot read it.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Io { action, source, .. } => *action == READ && is_error_of_disk(source),
+        }
     }
 }
 
-/// Maps a segment that was checked before.
-fn map_batch(path: &Path) -> Result<SpanBatch, SegmentError> {
-    let corrupt = |what| SegmentError::Corrupt { path: path.to_owned(), what };
-    let map = Arc::new(file::map(path)?);
-    let sections = file::sections(&map, false).map_err(corrupt)?;
-    columns::batch(&map, &sections, false).map_err(corrupt)
+/// True if a file cannot be read because of the disk, ends too early, or is not there any more.
+pub(crate) fn is_error_of_disk(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound)
+        || error.raw_os_error().is_some_and(|number| ERRORS_OF_DISKS.contains(&number))
 }
 
 #[cfg(test)]

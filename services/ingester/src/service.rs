@@ -239,10 +239,9 @@ impl Ingester {
         run: impl FnOnce(RecentView) -> R + Send + 'static,
     ) -> Result<R, Status> {
         let name = tenant.as_str().to_owned();
-        let answer = self
-            .query(&name, context, move |ingester| Ok(run(ingester.recent_view(&tenant)?)))
-            .await?;
-        answer.map_err(|error: SegmentError| unreadable(&error))
+        let answer =
+            self.query(&name, context, move |ingester| ingester.read_recent(&tenant, run)).await?;
+        answer.map_err(|error| unreadable(&error))
     }
 }
 

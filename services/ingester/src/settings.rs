@@ -24,8 +24,10 @@ pub struct Settings {
     pub max_live_bytes: usize,
     /// Pushes of a tenant of whom nothing is held are refused while there are so many others; 0: no limit.
     pub max_tenants: usize,
-    /// Segments that stay mapped into memory while no query reads them.
+    /// Segments that keep columns in memory while no query reads them.
     pub max_mapped_segments: usize,
+    /// Bytes of these columns, and from which on a query that reads others makes room for them.
+    pub max_segment_column_bytes: u64,
     /// Pushes are refused while the directory holds more than this many bytes; 0: no limit.
     pub max_directory_bytes: u64,
     /// Live spans are cut to segments once nothing arrived for this long.
@@ -167,6 +169,7 @@ impl Settings {
             max_live_bytes: 160 << 20,
             max_tenants: 10_000,
             max_mapped_segments: 4_096,
+            max_segment_column_bytes: 128 << 20,
             max_directory_bytes: 0,
             trace_idle_period: Duration::from_secs(5),
             trace_live_period: Duration::from_secs(30),

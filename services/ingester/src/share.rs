@@ -178,8 +178,8 @@ impl Share {
             && !origins.incomplete.intersects(&self.mine)
     }
 
-    /// The spans of a segment that are to be counted.
-    pub(crate) fn of_segment(&self, segment: &OpenSegment) -> Part {
+    /// The spans of a segment that are to be counted; `batch` are all of them.
+    pub(crate) fn of_segment(&self, segment: &OpenSegment, batch: &SpanBatch) -> Part {
         if self.skips(segment) {
             return Part::None;
         }
@@ -191,10 +191,10 @@ impl Share {
             && origins.incomplete.is_within(&self.mine)
             && !origins.complete.intersects(&self.thinned_in_blocks)
             && !origins.complete.intersects(&self.differing.origins);
-        if counts_all || segment.batch().spans.origin.is_empty() {
+        if counts_all || batch.spans.origin.is_empty() {
             return Part::All;
         }
-        self.rows(segment.batch(), none)
+        self.rows(batch, none)
     }
 
     fn rows(&self, batch: &SpanBatch, none: u64) -> Part {

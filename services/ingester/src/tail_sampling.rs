@@ -38,7 +38,7 @@ pub(crate) use metrics::TailSamplingMetrics;
 
 /// Spans of due segments that are judged at a time, whole traces.
 const WINDOW_SPANS: usize = 32_768;
-/// Undecided segments of a tenant from which the oldest are decided early: a decision maps all of them.
+/// Undecided segments of a tenant from which the oldest are decided early: a decision reads all of them.
 const MAX_PENDING_SEGMENTS: usize = 1_000;
 /// The same for all tenants together.
 const MAX_PENDING_SEGMENTS_OF_ALL: usize = MAX_SEGMENTS / 2;
@@ -129,12 +129,12 @@ impl Ingester {
         let Some(tenant) = self.tenant(id) else { return Ok(()) };
         let mut state = tenant.deciding.lock();
         // At one moment: a cut moves spans from one to the other.
-        let view = tenant.recent_view()?;
+        let view = tenant.recent_view();
         let pending = view.segments.iter().filter(|segment| segment.is_pending());
         let pending: Vec<OpenSegment> = pending.cloned().collect();
         let Some(settings) = self.settings.tail_sampling.of(id) else {
             // Turned off since the cut.
-            return pending.iter().try_for_each(|it| self.keep_all(&tenant, it.segment()));
+            return pending.iter().try_for_each(|it| self.keep_all(id, &tenant, it.segment()));
         };
         let (waited, overflow) = due_segments(&pending, &settings, due);
         let due = pending.get(..waited + overflow.segments).unwrap_or(&pending);
@@ -148,11 +148,16 @@ impl Ingester {
             state.advance(due);
             let started = Instant::now();
             let decided = self.judge(id, state, &view, &pending, due);
+            if let Some(error) = self.unreadable(id, &view.segments) {
+                // What was decided without it is decided anew.
+                return Err(error.into());
+            }
             self.metrics.tail_sampling.round(started.elapsed());
             self.metrics.tail_sampling.dropped_too_early(id, overflow.traces);
             // One that cannot be written is tried again; others may make room on the disk.
             let settled = due.iter().map(|it| self.settle(id, &tenant, it, &decided));
             result = settled.fold(Ok(()), Result::and);
+            self.unreadable(id, due);
         }
         self.metrics.tail_sampling.undecided(id, traces_of(&tenant.pending_segments()));
         result
@@ -168,13 +173,16 @@ impl Ingester {
         due: &[OpenSegment],
     ) -> Decided {
         let now = unix_seconds(SystemTime::now());
-        let batches: Vec<&SpanBatch> = due.iter().map(|segment| segment.batch()).collect();
-        let plan = MergePlan::new(&batches);
+        let (plan, ids) = {
+            let batches: Vec<_> = due.iter().map(|segment| segment.batch()).collect();
+            let ids: Vec<_> = batches.iter().map(|batch| batch.traces.ids.clone()).collect();
+            (MergePlan::new(&batches.iter().map(|batch| &***batch).collect::<Vec<_>>()), ids)
+        };
         let mut decided = Decided::default();
         for range in plan.cut(WINDOW_SPANS) {
             let Some(window) = plan.bounds(&range) else { continue };
             let mut wanted = Wanted::default();
-            for trace in batches.iter().flat_map(|batch| &batch.traces.ids[rows(batch, window)]) {
+            for trace in ids.iter().flat_map(|ids| &ids[rows(ids, window)]) {
                 if decided.contains_key(trace) || wanted.contains(trace) {
                     continue;
                 }
@@ -190,7 +198,7 @@ impl Ingester {
             if wanted.is_empty() {
                 continue;
             }
-            let batch = gather(view, pending, &wanted);
+            let batch = gather(view, pending, window, &wanted);
             let decisions = state.decider.decide(&batch);
             let policies = state.decider.policies();
             self.metrics.tail_sampling.decided(id, policies, &batch, &decisions);
@@ -212,7 +220,8 @@ impl Deciding {
         let mut cache = DecisionCache::new(sampled, dropped);
         let made_at = unix_seconds(SystemTime::now());
         for segment in view.segments.iter().filter(|segment| !segment.is_pending()) {
-            let ids = segment.batch().traces.ids.iter();
+            let batch = segment.batch();
+            let ids = batch.traces.ids.iter();
             ids.for_each(|&id| cache.remember(id, Decision { sampled: true, made_at }));
         }
         Self {
@@ -291,17 +300,22 @@ fn cache_sizes(settings: &TailSampling) -> (usize, usize) {
     (settings.sampled_cache_size.max(at_least), settings.non_sampled_cache_size.max(at_least))
 }
 
-/// The rows of a sorted batch's traces from the first to the last id.
-fn rows(batch: &SpanBatch, (first, last): (TraceId, TraceId)) -> std::ops::Range<usize> {
-    let ids = &batch.traces.ids;
+/// Where among sorted ids those from the first to the last are.
+fn rows(ids: &[TraceId], (first, last): (TraceId, TraceId)) -> std::ops::Range<usize> {
     ids.partition_point(|id| *id < first)..ids.partition_point(|id| *id <= last)
 }
 
-/// All undecided spans of these traces.
-fn gather(view: &RecentView, pending: &[OpenSegment], wanted: &Wanted) -> SpanBatch {
+/// All undecided spans of these traces, which lie in the window.
+fn gather(
+    view: &RecentView,
+    pending: &[OpenSegment],
+    (first, last): (TraceId, TraceId),
+    wanted: &Wanted,
+) -> SpanBatch {
     let is_wanted = |id| wanted.contains(&id);
-    let on_disk = pending.iter().map(|segment| segment.batch());
-    let batches: Vec<&SpanBatch> = on_disk.chain(view.live_batches()).collect();
+    let on_disk = pending.iter().map(|segment| segment.slice(&segment.batch(), first, last));
+    let on_disk: Vec<SpanBatch> = on_disk.collect();
+    let batches: Vec<&SpanBatch> = on_disk.iter().chain(view.live_batches()).collect();
     gather_traces(&batches, is_wanted)
 }
 

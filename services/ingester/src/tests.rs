@@ -16,6 +16,7 @@ mod blocks;
 mod live_tail;
 mod metrics;
 mod replicas;
+mod segments;
 mod tail_sampling;
 mod tenants;
 
@@ -73,7 +74,7 @@ fn push_all(ingester: &Ingester, ids: std::ops::Range<u16>) {
 /// How often each span id is held, over live data and segments, without de-duplication.
 fn held(ingester: &Ingester) -> BTreeMap<u16, usize> {
     let mut counts = BTreeMap::new();
-    ingester.recent_view(&tenant()).unwrap().collect_recent(Window::default(), |batch| {
+    ingester.recent_view(&tenant()).collect_recent(Window::default(), |batch| {
         for id in batch.spans.span_id.iter() {
             *counts.entry(u16::from_be_bytes([id.0[6], id.0[7]])).or_default() += 1;
         }
@@ -89,7 +90,6 @@ fn all_spans(ingester: &Ingester) -> SpanBatch {
     let mut parts = Vec::new();
     ingester
         .recent_view(&tenant())
-        .unwrap()
         .collect_recent(Window::default(), |batch| parts.push(batch.clone()));
     merge(&parts.iter().collect::<Vec<_>>()).0
 }
@@ -136,10 +136,7 @@ async fn tags_are_collected_of_batches_in_the_window_only() {
     let seen = |start, end| {
         let mut spans = 0;
         let window = Window::from_seconds(start, end);
-        ingester
-            .recent_view(&tenant())
-            .unwrap()
-            .collect_recent(window, |batch| spans += batch.len());
+        ingester.recent_view(&tenant()).collect_recent(window, |batch| spans += batch.len());
         spans
     };
     assert_eq!([seen(0, 0), seen(10, 19), seen(11, 19), seen(15, 0), seen(0, 30)], [2, 1, 0, 1, 2]);
@@ -238,7 +235,7 @@ async fn damaged_segment_is_set_aside_and_the_rest_serves() {
     ingester.seal().await.unwrap();
     push_all(&ingester, 20..40);
     ingester.seal().await.unwrap();
-    let first = ingester.tenant(&tenant()).unwrap().segments()[0].path().to_owned();
+    let first = ingester.tenant(&tenant()).unwrap().segments()[0].place().file.path();
     drop(ingester);
     let mut bytes = std::fs::read(&first).unwrap();
     let middle = bytes.len() / 2;
@@ -276,14 +273,16 @@ async fn block_begun_by_an_earlier_process_is_finished_once() {
     push_all(&ingester, 0..30);
     ingester.seal().await.unwrap();
     let segment = ingester.tenant(&tenant()).unwrap().segments()[0].path().to_owned();
-    let kept = std::fs::read(&segment).unwrap();
+    let cut = segment.with_file_name(crate::layout::CUT_FILE);
+    let kept = std::fs::read(&cut).unwrap();
     ingester.flush_all().await.unwrap();
     let id = bench.blocklist.tenant("t1").live()[0].block_id;
     drop(ingester);
     // As if the process had died between the upload and the deletion of the segment.
     std::fs::create_dir_all(segment.parent().unwrap()).unwrap();
-    std::fs::write(&segment, kept).unwrap();
+    std::fs::write(&cut, kept).unwrap();
     let root = bench.settings().directory;
+    std::fs::remove_file(root.join("segments.notes")).unwrap();
     let listed = segment.strip_prefix(root.join("segments")).unwrap().to_owned();
     let manifest = root.join("flushing/t1").join(format!("{id}.json"));
     std::fs::create_dir_all(manifest.parent().unwrap()).unwrap();
@@ -333,7 +332,7 @@ async fn generation_of_refused_spans_leaves_nothing_behind() {
     let appended = ingester.push(&push_of("t1", &[span(1, 1, 1)]), &tenant()).unwrap();
     assert_eq!((appended.spans, appended.refused.too_large), (0, 1));
     ingester.seal().await.unwrap();
-    let view = ingester.recent_view(&tenant()).unwrap();
+    let view = ingester.recent_view(&tenant());
     assert_eq!((view.live.len(), view.segments.len()), (0, 0));
 }
 
@@ -343,7 +342,7 @@ async fn reader_that_takes_its_time_holds_up_no_push_and_no_cut() {
     let ingester = bench.open();
     ingester.push(&push_of("t1", &[span(1, 1, 1)]), &tenant()).unwrap();
     let mut seen = 0;
-    ingester.recent_view(&tenant()).unwrap().for_each_batch(|_, batch| {
+    ingester.recent_view(&tenant()).for_each_batch(|_, batch| {
         seen += batch.len();
         ingester.push(&push_of("t1", &[span(2, 2, 2)]), &tenant()).unwrap();
         std::thread::scope(|scope| {
@@ -353,7 +352,7 @@ async fn reader_that_takes_its_time_holds_up_no_push_and_no_cut() {
         });
     });
     assert_eq!(seen, 1, "what came in since is not shown");
-    assert_eq!(ingester.recent_view(&tenant()).unwrap().segments.len(), 1);
+    assert_eq!(ingester.recent_view(&tenant()).segments.len(), 1);
 }
 
 #[test]
@@ -493,7 +492,7 @@ async fn refusals_without_a_segment_of_their_own_go_along_with_the_next_one() {
     ingester.push(&push_of("t1", &[span(2, 4, 1)]), &tenant()).unwrap();
     ingester.seal().await.unwrap();
     assert_eq!(refused_spans(&ingester).await, 2);
-    let segments = ingester.recent_view(&tenant()).unwrap().segments;
+    let segments = ingester.recent_view(&tenant()).segments;
     let noted: Vec<_> = segments.iter().map(|it| it.cut_traces().spans(trace_id(1))).collect();
     assert_eq!(noted, [0, 2]);
 }

@@ -22,8 +22,7 @@ pub fn estimated_bytes(batch: &SpanBatch) -> u64 {
 pub fn estimated_bytes_of(batch: &SpanBatch, spans: Range<usize>) -> u64 {
     let all = batch.len();
     let spans = spans.start.min(all)..spans.end.min(all);
-    let (strings, _) = batch.strings.parts();
-    let share = strings.len() as u128 * spans.len() as u128 / all.max(1) as u128;
+    let share = batch.strings.byte_len() as u128 * spans.len() as u128 / all.max(1) as u128;
     let events = covered(&batch.events.starts, &spans);
     let links = covered(&batch.links.starts, &spans);
     let attributes = [

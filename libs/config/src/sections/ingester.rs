@@ -22,7 +22,8 @@ section! {
         flush_all_on_shutdown: bool, "upload everything before exit";
         max_live_bytes: u64 = 167_772_160, "memory of live spans and of what is kept of each tenant; pushes beyond it are refused with a retry hint";
         max_tenants: usize = 10_000, "tenants with spans not yet in a block; pushes of further ones are refused with a retry hint; 0 is no limit";
-        max_mapped_segments: usize = 4_096, "files of spans not yet in a block that stay mapped into memory while no query reads them";
+        max_mapped_segments: usize = 4_096, "segments of spans not yet in a block that keep columns in memory while no query reads them";
+        max_segment_column_bytes: u64 = 134_217_728, "memory of these columns; those that were not read for longest make room";
         max_disk_bytes: u64, "size of the log and of spans not yet in a block; pushes beyond it are refused; 0 is no limit";
         flush_object_storage: bool = true, "upload blocks at all";
         live_tail: IngesterLiveTail, "spans shown while they are pushed";

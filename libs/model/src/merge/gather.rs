@@ -14,7 +14,7 @@ const UNMAPPED: u32 = u32::MAX;
 /// Capacity kept free of reallocation beyond the estimate from the inputs, as a divisor.
 const SLACK: usize = 16;
 
-/// The span columns of one input as slices: a mapped column costs a check each time it is asked for.
+/// The span columns of one input as slices: a stored column costs a check each time it is asked for.
 struct Columns<'a> {
     resource: &'a [u32],
     scope: &'a [u32],

@@ -16,6 +16,7 @@ use tactus_work::is_over;
 use super::{TRACES_PER_ROUND, stored::Stored};
 use crate::{
     recent_view::{Place, RecentView, Scattered},
+    segment::OpenSegment,
     share::{Part, Share, none_origin},
 };
 
@@ -52,7 +53,8 @@ impl Counting<'_> {
         match place {
             Place::Head => self.share.of_batch(batch),
             Place::Segment(number) => {
-                self.view.segments.get(number).map_or(Part::None, |it| self.share.of_segment(it))
+                let of_segment = |it: &OpenSegment| self.share.of_segment(it, batch);
+                self.view.segments.get(number).map_or(Part::None, of_segment)
             }
         }
     }
@@ -161,7 +163,7 @@ impl Counting<'_> {
             if is_over() {
                 break;
             }
-            let batch = segment.batch();
+            let batch = &segment.batch();
             let part = self.part_of(Place::Segment(number), batch);
             if part == Part::None {
                 continue;

@@ -133,7 +133,7 @@ impl Stored {
             let part = match (share, segment) {
                 (None, _) => Part::All,
                 (Some(share), None) => share.of_batch(batch),
-                (Some(share), Some(segment)) => share.of_segment(segment),
+                (Some(share), Some(segment)) => share.of_segment(segment, batch),
             };
             if part == Part::None {
                 return;

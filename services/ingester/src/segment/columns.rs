@@ -1,13 +1,14 @@
-//! Which section holds which column.
+//! Which number each column of a segment has.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytemuck::Pod;
-use memmap2::Mmap;
 use parking_lot::Mutex;
-use tactus_model::{AttributeList, Buffer, CutTraces, Dictionary, OriginSet, SpanBatch, TraceId};
+use tactus_model::{
+    AttributeList, Buffer, ColumnSource, CutTraces, Dictionary, OriginSet, SpanBatch, TraceId,
+};
 
-use super::file::Section;
+use super::{SegmentError, open::ColumnReader, stored::OpenPlace};
 use crate::origins::HeldOrigins;
 
 /// Two values: what the segment adds to its block's start and end time.
@@ -33,16 +34,10 @@ const SCOPE_ATTRIBUTES: u32 = 120;
 const EVENT_ATTRIBUTES: u32 = 130;
 const LINK_ATTRIBUTES: u32 = 140;
 
-/// Lists every column with its section number; `$each!(number, column, rows, may_be_left_out)`.
-macro_rules! columns {
+/// Lists columns of spans with their numbers; `$each!(number, column)`.
+macro_rules! span_columns {
     ($batch:expr, $each:ident) => {{
         let batch = $batch;
-        $each!(10, batch.resources.dropped_attributes);
-        $each!(20, batch.scopes.name);
-        $each!(21, batch.scopes.version);
-        $each!(22, batch.scopes.dropped_attributes);
-        $each!(30, batch.traces.ids);
-        $each!(40, batch.spans.trace);
         $each!(41, batch.spans.resource);
         $each!(42, batch.spans.scope);
         $each!(43, batch.spans.span_id);
@@ -52,15 +47,45 @@ macro_rules! columns {
         $each!(47, batch.spans.name);
         $each!(48, batch.spans.kind);
         $each!(49, batch.spans.status);
-        $each!(60, batch.events.starts);
+    }};
+}
+
+/// The same for columns of events.
+macro_rules! event_columns {
+    ($batch:expr, $each:ident) => {{
+        let batch = $batch;
         $each!(61, batch.events.time);
         $each!(62, batch.events.name);
         $each!(63, batch.events.dropped_attributes);
-        $each!(70, batch.links.starts);
+    }};
+}
+
+/// The same for columns of links.
+macro_rules! link_columns {
+    ($batch:expr, $each:ident) => {{
+        let batch = $batch;
         $each!(71, batch.links.trace_id);
         $each!(72, batch.links.span_id);
         $each!(73, batch.links.trace_state);
         $each!(74, batch.links.dropped_attributes);
+    }};
+}
+
+/// Lists every column that is no attribute's and always stored. The batch is a reference, which is taken several times.
+macro_rules! columns {
+    ($batch:expr, $each:ident) => {{
+        span_columns!($batch, $each);
+        event_columns!($batch, $each);
+        link_columns!($batch, $each);
+        let batch = $batch;
+        $each!(10, batch.resources.dropped_attributes);
+        $each!(20, batch.scopes.name);
+        $each!(21, batch.scopes.version);
+        $each!(22, batch.scopes.dropped_attributes);
+        $each!(30, batch.traces.ids);
+        $each!(40, batch.spans.trace);
+        $each!(60, batch.events.starts);
+        $each!(70, batch.links.starts);
     }};
 }
 
@@ -115,20 +140,10 @@ pub(super) fn sections(batch: &SpanBatch) -> Vec<(u32, &[u8])> {
     sections
 }
 
-/// The batch whose columns lie in the sections of a map, or what does not fit. Without `verify` no column is touched,
-/// so that none of the file is read into memory before a query needs it.
-pub(super) fn batch(
-    map: &Arc<Mmap>,
-    sections: &[Section],
-    verify: bool,
-) -> Result<SpanBatch, &'static str> {
-    let file = Mapped { map, sections };
-    let (bytes, offsets) = (file.column(1)?, file.column(2)?);
-    let strings = if verify {
-        Dictionary::from_parts(bytes, offsets).ok_or("the dictionary's offsets")?
-    } else {
-        Dictionary::from_checked_parts(bytes, offsets)
-    };
+/// The batch of a segment, or what does not fit. None of its columns is read before somebody looks at it.
+pub(super) fn batch(reader: &Arc<ColumnReader>) -> Result<SpanBatch, &'static str> {
+    let file = Stored { reader };
+    let strings = Dictionary::from_checked_parts(file.column(1)?, file.column(2)?);
     let mut batch = SpanBatch { strings, ..SpanBatch::default() };
     macro_rules! get {
         ($number:expr, $column:expr) => {
@@ -139,14 +154,14 @@ pub(super) fn batch(
     let spans = batch.spans.trace.len();
     macro_rules! get_sparse {
         ($number:expr, $column:expr) => {
-            $column = match file.find($number) {
+            $column = match reader.find($number) {
                 Some(_) => file.column($number)?,
                 None => Buffer::shared(zeros(spans), spans).ok_or("zeros")?,
             }
         };
     }
     sparse_columns!(&mut batch, get_sparse);
-    if file.find(ORIGIN).is_some() {
+    if reader.find(ORIGIN).is_some() {
         batch.spans.origin = file.column(ORIGIN)?;
     }
     batch.span_attributes = file.attributes(SPAN_ATTRIBUTES)?;
@@ -155,10 +170,91 @@ pub(super) fn batch(
     batch.events.attributes = file.attributes(EVENT_ATTRIBUTES)?;
     batch.links.attributes = file.attributes(LINK_ATTRIBUTES)?;
     check_lengths(&batch)?;
-    if verify && !batch.is_sorted() {
+    Ok(batch)
+}
+
+/// Reads what says where other values lie, and says what does not fit.
+pub(super) fn check(batch: &SpanBatch) -> Result<(), &'static str> {
+    if !batch.strings.is_sound() {
+        return Err("the dictionary's offsets");
+    }
+    let lists = [
+        &batch.span_attributes,
+        &batch.resources.attributes,
+        &batch.scopes.attributes,
+        &batch.events.attributes,
+        &batch.links.attributes,
+    ];
+    let ends = |list: &&AttributeList| {
+        list.starts.last().is_some_and(|&end| end as usize == list.keys.len())
+    };
+    if !lists.iter().all(ends) {
+        return Err("an attribute list's lengths");
+    }
+    if !batch.is_sorted() {
         return Err("spans out of order");
     }
-    Ok(batch)
+    Ok(())
+}
+
+/// A copy of consecutive spans, `rows`, of consecutive traces. What is not copied is shared with the batch: strings,
+/// resources, scopes. Only what is copied is read, and it is not checked against damage.
+pub(super) fn slice(
+    reader: &ColumnReader,
+    batch: &SpanBatch,
+    traces: Range<usize>,
+    rows: Range<usize>,
+) -> Result<SpanBatch, SegmentError> {
+    let file = reader.open_file()?;
+    let part = Part { reader, file: file.as_ref() };
+    let mut slice = SpanBatch {
+        strings: batch.strings.clone(),
+        resources: batch.resources.clone(),
+        scopes: batch.scopes.clone(),
+        ..SpanBatch::default()
+    };
+    slice.traces.ids = part.column(30, traces.clone())?;
+    let first = traces.start as u32;
+    let of_trace = part.reader.some_values::<u32>(part.file, 40, rows.clone())?;
+    slice.spans.trace = of_trace.into_iter().map(|trace| trace.wrapping_sub(first)).collect();
+    macro_rules! copy {
+        ($number:expr, $column:expr) => {
+            $column = part.column($number, rows.clone())?
+        };
+    }
+    span_columns!(&mut slice, copy);
+    macro_rules! copy_sparse {
+        ($number:expr, $column:expr) => {
+            $column = match reader.find($number) {
+                Some(_) => part.column($number, rows.clone())?,
+                None => vec![0; rows.len()].into(),
+            }
+        };
+    }
+    sparse_columns!(&mut slice, copy_sparse);
+    if reader.find(ORIGIN).is_some() {
+        slice.spans.origin = part.column(ORIGIN, rows.clone())?;
+    }
+    slice.span_attributes = part.attributes(SPAN_ATTRIBUTES, rows.clone())?;
+    let (starts, events) = part.starts(60, rows.clone())?;
+    slice.events.starts = starts;
+    macro_rules! copy_event {
+        ($number:expr, $column:expr) => {
+            $column = part.column($number, events.clone())?
+        };
+    }
+    event_columns!(&mut slice, copy_event);
+    slice.events.attributes = part.attributes(EVENT_ATTRIBUTES, events)?;
+    let (starts, links) = part.starts(70, rows)?;
+    slice.links.starts = starts;
+    macro_rules! copy_link {
+        ($number:expr, $column:expr) => {
+            $column = part.column($number, links.clone())?
+        };
+    }
+    link_columns!(&mut slice, copy_link);
+    slice.links.attributes = part.attributes(LINK_ATTRIBUTES, links)?;
+    Ok(slice)
 }
 
 /// At least `count` zeros; one buffer serves all segments.
@@ -172,14 +268,10 @@ fn zeros(count: usize) -> Arc<Vec<u32>> {
 }
 
 /// The block times of a segment.
-pub(super) fn block_times(
-    map: &Arc<Mmap>,
-    sections: &[Section],
-) -> Result<(u64, u64), &'static str> {
-    let times: Buffer<u64> = Mapped { map, sections }.column(BLOCK_TIMES)?;
-    match times.as_slice() {
+pub(super) fn block_times(reader: &ColumnReader) -> Result<(u64, u64), SegmentError> {
+    match reader.values::<u64>(BLOCK_TIMES)?.as_slice() {
         [start, end] => Ok((*start, *end)),
-        _ => Err("the block times"),
+        _ => Err(reader.corrupt("the block times")),
     }
 }
 
@@ -207,23 +299,16 @@ pub(super) fn origins<'a>(
 }
 
 /// The origins of a segment.
-pub(super) fn held_origins(
-    map: &Arc<Mmap>,
-    sections: &[Section],
-) -> Result<HeldOrigins, &'static str> {
-    let file = Mapped { map, sections };
-    let set = |number| match file.find(number) {
-        Some(_) => {
-            let bounds: Buffer<u64> = file.column(number)?;
-            OriginSet::from_bounds(&bounds).ok_or("the ranges of origins")
-        }
-        None => Ok(OriginSet::new()),
+pub(super) fn held_origins(reader: &ColumnReader) -> Result<HeldOrigins, SegmentError> {
+    let set = |number| {
+        let bounds = reader.values::<u64>(number)?;
+        OriginSet::from_bounds(&bounds).ok_or_else(|| reader.corrupt("the ranges of origins"))
     };
     Ok(HeldOrigins {
         complete: set(COMPLETE_ORIGINS)?,
         incomplete: set(INCOMPLETE_ORIGINS)?,
         thinned: set(THINNED_ORIGINS)?,
-        has_none: file.find(WITHOUT_ORIGIN).is_some() || file.find(ORIGIN).is_none(),
+        has_none: reader.find(WITHOUT_ORIGIN).is_some() || reader.find(ORIGIN).is_none(),
     })
 }
 
@@ -237,15 +322,11 @@ pub(super) fn cut_trace_numbers(cut: &CutTraces) -> Vec<u64> {
 }
 
 /// The traces of a segment of which spans were refused.
-pub(super) fn cut_traces(map: &Arc<Mmap>, sections: &[Section]) -> Result<CutTraces, &'static str> {
-    let file = Mapped { map, sections };
-    if file.find(CUT_TRACES).is_none() {
-        return Ok(CutTraces::new());
-    }
-    let numbers: Buffer<u64> = file.column(CUT_TRACES)?;
+pub(super) fn cut_traces(reader: &ColumnReader) -> Result<CutTraces, SegmentError> {
+    let numbers = reader.values::<u64>(CUT_TRACES)?;
     let (traces, rest) = numbers.as_chunks::<3>();
     if !rest.is_empty() {
-        return Err("the cut traces");
+        return Err(reader.corrupt("the cut traces"));
     }
     let trace = |&[high, low, spans]: &[u64; 3]| {
         let id = u128::from(high) << 64 | u128::from(low);
@@ -254,23 +335,22 @@ pub(super) fn cut_traces(map: &Arc<Mmap>, sections: &[Section]) -> Result<CutTra
     Ok(traces.iter().map(trace).collect())
 }
 
-struct Mapped<'a> {
-    map: &'a Arc<Mmap>,
-    sections: &'a [Section],
+/// Columns that are read on demand.
+struct Stored<'a> {
+    reader: &'a Arc<ColumnReader>,
 }
 
-impl Mapped<'_> {
-    fn find(&self, number: u32) -> Option<&Section> {
-        self.sections.iter().find(|section| section.number == number)
-    }
-
+impl Stored<'_> {
     fn column<T: Pod>(&self, number: u32) -> Result<Buffer<T>, &'static str> {
-        let section = self.find(number).ok_or("a column is missing")?;
-        if section.bytes % size_of::<T>() != 0 {
+        let Some(column) = self.reader.find(number) else {
+            let is_empty = self.reader.may_lack_columns();
+            return is_empty.then(Buffer::new).ok_or("a column is missing");
+        };
+        if column.bytes % size_of::<T>() != 0 {
             return Err("a column has a broken length");
         }
-        Buffer::mapped(Arc::clone(self.map), section.offset, section.bytes / size_of::<T>())
-            .ok_or("a column is not aligned")
+        let source = Arc::clone(self.reader) as Arc<dyn ColumnSource>;
+        Ok(Buffer::stored(source, number, column.bytes / size_of::<T>()))
     }
 
     fn attributes(&self, base: u32) -> Result<AttributeList, &'static str> {
@@ -282,17 +362,59 @@ impl Mapped<'_> {
         };
         let entries = list.keys.len();
         let same = list.types.len() == entries && list.payloads.len() == entries;
-        let ends = list.starts.last().is_some_and(|&end| end as usize == entries);
-        if same && ends { Ok(list) } else { Err("an attribute list's lengths") }
+        if same && !list.starts.is_empty() { Ok(list) } else { Err("an attribute list's lengths") }
+    }
+}
+
+/// Parts of columns that are read now.
+struct Part<'a> {
+    reader: &'a ColumnReader,
+    file: Option<&'a OpenPlace>,
+}
+
+impl Part<'_> {
+    fn column<T: Pod>(&self, number: u32, range: Range<usize>) -> Result<Buffer<T>, SegmentError> {
+        Ok(self.reader.some_values(self.file, number, range)?.into())
+    }
+
+    /// The starts of some owners counted from the first of them, and the entries that they cover.
+    fn starts(
+        &self,
+        number: u32,
+        owners: Range<usize>,
+    ) -> Result<(Buffer<u32>, Range<usize>), SegmentError> {
+        let mut starts: Vec<u32> =
+            self.reader.some_values(self.file, number, owners.start..owners.end + 1)?;
+        let (Some(&first), Some(&last)) = (starts.first(), starts.last()) else {
+            return Err(self.reader.corrupt("an offset"));
+        };
+        if first > last || !starts.is_sorted() {
+            return Err(self.reader.corrupt("an offset"));
+        }
+        starts.iter_mut().for_each(|start| *start -= first);
+        Ok((starts.into(), first as usize..last as usize))
+    }
+
+    fn attributes(&self, base: u32, owners: Range<usize>) -> Result<AttributeList, SegmentError> {
+        let (starts, entries) = self.starts(base, owners)?;
+        Ok(AttributeList {
+            starts,
+            keys: self.column(base + 1, entries.clone())?,
+            types: self.column(base + 2, entries.clone())?,
+            payloads: self.column(base + 3, entries)?,
+        })
     }
 }
 
 fn check_lengths(batch: &SpanBatch) -> Result<(), &'static str> {
+    let after_first = |starts: &Buffer<u32>| starts.len().wrapping_sub(1);
     let owners = [
-        batch.span_attributes.owners(),
-        batch.events.starts.len().wrapping_sub(1),
-        batch.links.starts.len().wrapping_sub(1),
+        (batch.span_attributes.owners(), batch.len()),
+        (after_first(&batch.events.starts), batch.len()),
+        (after_first(&batch.links.starts), batch.len()),
+        (batch.events.attributes.owners(), batch.events.time.len()),
+        (batch.links.attributes.owners(), batch.links.trace_id.len()),
     ];
-    let same = owners.iter().all(|&count| count == batch.len());
+    let same = owners.iter().all(|(owners, count)| owners == count);
     if same && batch.spans.are_complete() { Ok(()) } else { Err("columns of different length") }
 }

@@ -5,6 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 use tactus_model::{
     OriginCollector, OriginSet, SpanBatch, TenantId, TraceId, merge::gather_traces, span_end,
 };
+use tactus_telemetry::{error_text, log_limited};
 
 use super::Decided;
 use crate::{
@@ -13,7 +14,8 @@ use crate::{
     generation::Tenant,
     ingester::Ingester,
     layout::{decided_paths, sync_directory},
-    segment::{OpenSegment, Segment},
+    notes::Fate,
+    segment::{NewSegment, OpenSegment, Segment, SegmentError},
 };
 
 impl Ingester {
@@ -25,11 +27,14 @@ impl Ingester {
         open: &OpenSegment,
         decided: &Decided,
     ) -> Result<(), Error> {
-        let (pending, batch) = (open.segment(), open.batch());
+        let (pending, batch) = (open.segment(), &open.batch());
         let stays = |trace| decided.get(&trace) != Some(&false);
         let staying = batch.traces.ids.iter().filter(|&&trace| stays(trace)).count();
+        if let Some(error) = open.failure() {
+            return Err(error.into());
+        }
         if staying == batch.traces.ids.len() {
-            return self.keep_all(tenant, pending);
+            return self.keep_all(id, tenant, pending);
         }
         let kept_spans = if staying == 0 {
             if !self.drop_all(tenant, pending)? {
@@ -51,15 +56,33 @@ impl Ingester {
     }
 
     /// Takes a segment as it is.
-    pub(super) fn keep_all(&self, tenant: &Tenant, pending: &Arc<Segment>) -> Result<(), Error> {
+    pub(super) fn keep_all(
+        &self,
+        id: &TenantId,
+        tenant: &Tenant,
+        pending: &Arc<Segment>,
+    ) -> Result<(), Error> {
         let (_, decided) = decided_paths(pending.path());
-        // It may have been renamed before an error.
-        if !decided.exists() {
-            fs::rename(pending.path(), &decided).map_err(Error::io("rename", pending.path()))?;
-            self.sync_parent(&decided)?;
+        // An earlier decision stands.
+        if decided.exists() && !pending.has_own_file() {
+            return self.replace(tenant, pending, &decided);
         }
-        let segment = Segment::open(&decided, false, &self.segment_maps)?;
-        tenant.replace_segment(pending, Some(Arc::new(segment)));
+        match pending.has_own_file() {
+            true => {
+                let renamed = pending.place().file.rename(&decided);
+                renamed.map_err(Error::io("rename", pending.path()))?;
+                self.sync_parent(&decided)?;
+            }
+            false => self.note(std::slice::from_ref(pending), Fate::Kept)?,
+        }
+        let place = pending.place().clone();
+        let segment = Segment::open(&decided, place, false, &self.segment_cache);
+        if let Err(error) = &segment
+            && error.is_damage()
+        {
+            self.set_aside(id, pending, error);
+        }
+        tenant.replace_segment(pending, Some(Arc::new(segment?)));
         Ok(())
     }
 
@@ -81,7 +104,12 @@ impl Ingester {
             origins.thinned.unite(&thinned(open, kept));
             let mut cut = pending.cut_traces().clone();
             cut.retain(stays);
-            let written = Segment::write(&deciding, kept, times, &origins, &cut, sync);
+            if let Some(error) = open.failure() {
+                return Err(error.into());
+            }
+            let block_times = times;
+            let new = NewSegment { batch: kept, block_times, origins: &origins, cut: &cut };
+            let written = new.write(&deciding, sync);
             if written.is_err() {
                 // A full disk gets its space back.
                 let _ = fs::remove_file(&deciding);
@@ -90,12 +118,23 @@ impl Ingester {
             fs::rename(&deciding, &decided).map_err(Error::io("rename", &deciding))?;
             self.sync_parent(&decided)?;
         }
-        let segment = Segment::open(&decided, false, &self.segment_maps)?;
-        tenant.replace_segment(pending, Some(Arc::new(segment)));
-        // Left behind, it goes with the segment or at the next start.
-        if let Err(error) = fs::remove_file(pending.path()) {
-            tracing::warn!(path = %pending.path().display(), %error, "cannot delete a segment");
+        self.replace(tenant, pending, &decided)
+    }
+
+    /// Puts the file with what was decided of a segment in its place. The file says so to the next start.
+    fn replace(
+        &self,
+        tenant: &Tenant,
+        pending: &Arc<Segment>,
+        decided: &Path,
+    ) -> Result<(), Error> {
+        let segment = Segment::open_file(decided, false, &self.segment_cache);
+        if segment.as_ref().is_err_and(SegmentError::is_damage) {
+            // Decided and written once more.
+            let _ = fs::remove_file(decided);
         }
+        tenant.replace_segment(pending, Some(Arc::new(segment?)));
+        pending.release();
         Ok(())
     }
 
@@ -106,16 +145,12 @@ impl Ingester {
         if !part_range(path).is_none_or(|parts| self.release_log(parts)) {
             return Ok(false);
         }
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("delete", path)(error));
-            }
-            _ => tenant.replace_segment(pending, None),
+        if let Err(error) = self.note(std::slice::from_ref(pending), Fate::Gone) {
+            // Decided anew if it is found again; meanwhile a full disk gets its space back.
+            log_limited!(error, error = error_text(&error), "cannot note that traces were dropped");
         }
-        if let Some(directory) = path.parent() {
-            // Fails while other segments are in it.
-            let _ = fs::remove_dir(directory);
-        }
+        tenant.replace_segment(pending, None);
+        pending.release();
         Ok(true)
     }
 
@@ -131,6 +166,7 @@ impl Ingester {
 /// The origins, complete here, that have spans in a pending segment of which not all are kept.
 fn thinned(pending: &OpenSegment, kept: &SpanBatch) -> OriginSet {
     let batch = pending.batch();
+    let batch: &SpanBatch = &batch;
     let dropped: Vec<bool> =
         batch.traces.ids.iter().map(|id| kept.traces.ids.binary_search(id).is_err()).collect();
     let mut thinned = OriginCollector::default();

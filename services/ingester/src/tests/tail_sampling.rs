@@ -8,7 +8,14 @@ use tactus_tail_sampling::Policies;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{TailSampling, generation::Generation, tail_sampling::Due};
+use crate::{
+    TailSampling,
+    generation::Generation,
+    layout::{CUT_FILE, Layout, segment_file_name, segment_key},
+    notes::{Fate, Notes},
+    segment::cut::read_sections,
+    tail_sampling::Due,
+};
 
 mod disk;
 mod origins;
@@ -66,13 +73,31 @@ impl Sampled {
         Ingester::open(settings, bucket, written, &self.registry).unwrap()
     }
 
-    /// Names of all segment files.
+    /// What a start would serve, by the names of the segments.
     fn segment_files(&self) -> Vec<String> {
-        let mut names: Vec<String> = self
-            .segment_paths()
-            .iter()
-            .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
-            .collect();
+        let root = self.bench.settings().directory;
+        let notes = Notes::new(Layout::notes(&root), root.join("segments"), false).read().unwrap();
+        let mut names = Vec::new();
+        for path in self.segment_paths() {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if name != CUT_FILE {
+                names.push(name.to_owned());
+                continue;
+            }
+            for section in read_sections(&path).unwrap().sections {
+                let (number, is_pending) = (section.number, section.is_pending);
+                let named =
+                    path.with_file_name(segment_file_name(&section.tenant, number, is_pending));
+                let decided = named.with_extension("seg");
+                let shown = match notes.get(&segment_key(&root.join("segments"), &named)) {
+                    Some(Fate::Gone) => continue,
+                    _ if is_pending && decided.exists() => continue,
+                    Some(Fate::Kept) => decided,
+                    None => named,
+                };
+                names.push(shown.file_name().unwrap().to_str().unwrap().to_owned());
+            }
+        }
         names.sort_unstable();
         names
     }

@@ -14,7 +14,7 @@ fn push(ingester: &Ingester, number: usize) -> Result<u64, PushError> {
 
 fn spans_of(ingester: &Ingester, number: usize) -> usize {
     let mut spans = 0;
-    let view = ingester.recent_view(&name(number)).unwrap();
+    let view = ingester.recent_view(&name(number));
     view.collect_recent(Window::default(), |batch| spans += batch.len());
     spans
 }
@@ -48,14 +48,14 @@ async fn segments_of_many_tenants_need_few_maps_and_become_blocks() {
     ingester.seal().await.unwrap();
     drop(ingester);
     let ingester = bench.open_with(settings).unwrap();
-    assert_eq!((ingester.segment_maps.segments(), ingester.segment_maps.kept()), (60, 0));
+    assert_eq!((ingester.segment_cache.segments(), ingester.segment_cache.kept()), (60, 0));
     (0..60).for_each(|number| assert_eq!(spans_of(&ingester, number), 1));
-    assert!(ingester.segment_maps.kept() <= 5);
+    assert!(ingester.segment_cache.kept() <= 5);
     ingester.flush_all().await.unwrap();
     for number in 0..60 {
         assert_eq!(bench.blocklist.tenant(name(number).as_str()).live().len(), 1, "{number}");
     }
-    assert_eq!((ingester.segment_maps.segments(), ingester.segment_maps.file_bytes()), (0, 0));
+    assert_eq!((ingester.segment_cache.segments(), ingester.segment_cache.file_bytes()), (0, 0));
 }
 
 #[tokio::test]

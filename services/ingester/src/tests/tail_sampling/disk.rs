@@ -9,32 +9,63 @@ async fn killed_at_any_step_the_segment_is_there_or_what_was_decided_of_it() {
     push_one(&ingester, 1, 1);
     push_one(&ingester, 2, 200);
     ingester.seal().await.unwrap();
-    let pending = sampled.segment_paths()[0].clone();
-    let undecided = std::fs::read(&pending).unwrap();
+    let cut = sampled.segment_paths()[0].clone();
+    let undecided = std::fs::read(&cut).unwrap();
     ingester.decide(Due::Waited).await.unwrap();
-    let decided = sampled.segment_paths()[0].clone();
+    let [decided] = sampled.segment_paths().try_into().unwrap();
     let kept = std::fs::read(&decided).unwrap();
     drop(ingester);
     // While what stays is written.
     std::fs::remove_file(&decided).unwrap();
-    std::fs::write(&pending, &undecided).unwrap();
-    std::fs::write(pending.with_extension("deciding"), &kept[..kept.len() / 2]).unwrap();
+    std::fs::write(&cut, &undecided).unwrap();
+    std::fs::write(decided.with_extension("deciding"), &kept[..kept.len() / 2]).unwrap();
     let ingester = sampled.open();
     assert_eq!(sampled.segment_files(), ["t1.0.pending"]);
     assert_eq!(ids(&ingester), [1, 200]);
     drop(ingester);
-    // Before the segment goes.
+    // Before the file of the cut goes.
     std::fs::write(&decided, &kept).unwrap();
     let ingester = sampled.open();
-    assert_eq!(sampled.segment_files(), ["t1.0.seg"]);
+    assert_eq!(sampled.segment_paths(), [decided]);
     assert_eq!(ids(&ingester), [1]);
-    // Left behind it goes with its segment.
-    std::fs::write(&pending, &undecided).unwrap();
+    // Left behind it is known to be of no use.
+    std::fs::write(&cut, &undecided).unwrap();
     push_one(&ingester, 3, 300);
     ingester.flush_all().await.unwrap();
-    assert!(sampled.segment_paths().is_empty());
+    assert_eq!(sampled.segment_paths(), [cut]);
     drop(ingester);
     assert!(ids(&sampled.open()).is_empty());
+    assert!(sampled.segment_paths().is_empty());
+}
+
+#[tokio::test]
+async fn undecided_segments_of_older_releases_are_decided() {
+    let sampled = Sampled::new(BELOW_TEN);
+    let ingester = sampled.open();
+    push_one(&ingester, 1, 1);
+    push_one(&ingester, 2, 200);
+    push_one(&ingester, 3, 3);
+    ingester.seal().await.unwrap();
+    drop(ingester);
+    // A file for each segment, as they had.
+    let cut = sampled.segment_paths()[0].clone();
+    let section = &read_sections(&cut).unwrap().sections[0];
+    let (first, end) = (section.offset as usize, (section.offset + section.bytes) as usize);
+    let bytes = std::fs::read(&cut).unwrap()[first..end].to_vec();
+    let pending = cut.with_file_name("t1.0.pending");
+    std::fs::write(&pending, &bytes).unwrap();
+    std::fs::remove_file(&cut).unwrap();
+    let ingester = sampled.open();
+    assert_eq!(ids(&ingester), [1, 3, 200]);
+    ingester.decide(Due::Waited).await.unwrap();
+    assert_eq!((sampled.segment_files(), ids(&ingester)), (vec!["t1.0.seg".into()], vec![1, 3]));
+    drop(ingester);
+    // Not deleted before a kill.
+    std::fs::write(&pending, &bytes).unwrap();
+    let ingester = sampled.open();
+    assert_eq!((sampled.segment_files(), ids(&ingester)), (vec!["t1.0.seg".into()], vec![1, 3]));
+    ingester.flush_all().await.unwrap();
+    assert!(sampled.segment_paths().is_empty());
 }
 
 #[tokio::test]
@@ -44,7 +75,7 @@ async fn decision_that_cannot_be_written_is_tried_again() {
     push_one(&ingester, 1, 1);
     push_one(&ingester, 2, 200);
     ingester.seal().await.unwrap();
-    let in_the_way = sampled.segment_paths()[0].with_extension("deciding");
+    let in_the_way = sampled.segment_paths()[0].with_file_name("t1.0.deciding");
     std::fs::create_dir(&in_the_way).unwrap();
     ingester.decide(Due::Waited).await.unwrap_err();
     assert!(ingester.flush_all().await.is_err());
@@ -102,7 +133,10 @@ async fn turned_off_everything_stays_and_files_are_as_ever() {
         );
         ingester.decide(Due::Waited).await.unwrap();
         assert_eq!(sampled.segment_files(), ["t1.0.seg"]);
-        std::fs::read(&sampled.segment_paths()[0]).unwrap()
+        let path = &sampled.segment_paths()[0];
+        let section = &read_sections(path).unwrap().sections[0];
+        let (first, end) = (section.offset as usize, (section.offset + section.bytes) as usize);
+        std::fs::read(path).unwrap()[first..end].to_vec()
     };
     assert_eq!(bytes(None).await, bytes(Some(ALL)).await);
 }

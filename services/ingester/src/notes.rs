@@ -1,0 +1,232 @@
+//! What became of segments whose file is still there, because others need it or a query reads it.
+//!
+//! Of the segments in the file of a cut one after the other becomes part of a block or is dropped: that is noted, and a
+//! start leaves them out. One file has the notes of all: frames of { crc: u32, bytes: u16, fate: u8, 0: u8, name }, appended.
+//! What follows a damaged frame is not believed; then segments come back that a block has as well, which costs a second
+//! copy of their spans and loses none.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::PathBuf,
+};
+
+use parking_lot::Mutex;
+
+use crate::layout::sync_directory;
+
+const HEAD_BYTES: usize = 8;
+/// From this size on notes about files that are gone are dropped.
+const COMPACT_FROM: u64 = 1 << 20;
+
+/// What became of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is not needed any more: its spans are in a block, were dropped, or cannot be read.
+    Gone,
+    /// Tail sampling keeps it as it is.
+    Kept,
+}
+
+/// The file with the notes.
+#[derive(Debug)]
+pub(crate) struct Notes {
+    path: PathBuf,
+    /// The directory of the segments: a note counts as long as the directory of its cut is there.
+    segments: PathBuf,
+    sync: bool,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Opened at the first note, so that a start on a full disk needs none.
+    file: Option<File>,
+    bytes: u64,
+    compact_at: u64,
+}
+
+impl Notes {
+    /// The notes of an earlier process are read with [`Self::read`].
+    pub(crate) fn new(path: PathBuf, segments: PathBuf, sync: bool) -> Self {
+        let inner = Inner { file: None, bytes: 0, compact_at: COMPACT_FROM };
+        Self { path, segments, sync, inner: Mutex::new(inner) }
+    }
+
+    /// What is noted, by the key of the segment ([`crate::layout::segment_key`]).
+    ///
+    /// Errors: the file cannot be read.
+    pub(crate) fn read(&self) -> io::Result<HashMap<String, Fate>> {
+        let mut bytes = Vec::new();
+        match File::open(&self.path) {
+            Ok(mut file) => file.read_to_end(&mut bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        Ok(frames(&bytes).map(|(key, fate, _)| (key.to_owned(), fate)).collect())
+    }
+
+    /// Notes what became of segments; when this returns, a start knows it.
+    ///
+    /// Errors: it could not be written; then none is noted.
+    pub(crate) fn add<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k str>,
+        fate: Fate,
+    ) -> io::Result<()> {
+        let mut frames = Vec::new();
+        keys.into_iter().for_each(|key| put_frame(&mut frames, key, fate));
+        if frames.is_empty() {
+            return Ok(());
+        }
+        let mut inner = self.inner.lock();
+        if inner.file.is_none() {
+            self.open(&mut inner)?;
+        }
+        if inner.bytes >= inner.compact_at {
+            // It grows on if that fails.
+            let compacted = self.compact(&mut inner);
+            if let Err(error) = compacted {
+                tracing::warn!(path = %self.path.display(), %error, "cannot compact notes about segments");
+            }
+            inner.compact_at = COMPACT_FROM.max(2 * inner.bytes);
+        }
+        let bytes = inner.bytes;
+        let Some(file) = &mut inner.file else { return Ok(()) };
+        let written = file.write_all(&frames);
+        let written = written.and_then(|()| if self.sync { file.sync_data() } else { Ok(()) });
+        if written.is_err() {
+            // Half a frame would hide those behind it.
+            let _ = file.set_len(bytes);
+            return written;
+        }
+        inner.bytes += frames.len() as u64;
+        Ok(())
+    }
+
+    /// Opens the file to append to what is sound of it.
+    fn open(&self, inner: &mut Inner) -> io::Result<()> {
+        let mut file = File::options().read(true).append(true).create(true).open(&self.path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let sound: usize = frames(&bytes).map(|(_, _, length)| length).sum();
+        file.set_len(sound as u64)?;
+        if self.sync {
+            self.sync_parent()?;
+        }
+        inner.bytes = sound as u64;
+        inner.file = Some(file);
+        Ok(())
+    }
+
+    /// Writes the file anew, without what is said about cuts that are gone.
+    fn compact(&self, inner: &mut Inner) -> io::Result<()> {
+        let bytes = fs::read(&self.path)?;
+        let mut cuts: HashMap<&str, bool> = HashMap::new();
+        let mut kept = Vec::new();
+        for (key, fate, _) in frames(&bytes) {
+            let cut = key.split_once('/').map_or(key, |(cut, _)| cut);
+            if *cuts.entry(cut).or_insert_with(|| self.segments.join(cut).is_dir()) {
+                put_frame(&mut kept, key, fate);
+            }
+        }
+        let partial = self.path.with_extension("partial");
+        let mut file = File::create(&partial)?;
+        file.write_all(&kept)?;
+        if self.sync {
+            file.sync_data()?;
+        }
+        fs::rename(&partial, &self.path)?;
+        inner.file = Some(File::options().append(true).open(&self.path)?);
+        inner.bytes = kept.len() as u64;
+        if self.sync { self.sync_parent() } else { Ok(()) }
+    }
+
+    fn sync_parent(&self) -> io::Result<()> {
+        self.path.parent().map_or(Ok(()), sync_directory)
+    }
+
+    #[cfg(test)]
+    fn bytes(&self) -> u64 {
+        self.inner.lock().bytes
+    }
+}
+
+fn put_frame(frames: &mut Vec<u8>, key: &str, fate: Fate) {
+    let start = frames.len();
+    let fate = match fate {
+        Fate::Gone => 1,
+        Fate::Kept => 2,
+    };
+    frames.extend_from_slice(&[0; 4]);
+    frames.extend_from_slice(&(key.len() as u16).to_le_bytes());
+    frames.extend_from_slice(&[fate, 0]);
+    frames.extend_from_slice(key.as_bytes());
+    let crc = crc32c::crc32c(&frames[start + 4..]);
+    frames[start..start + 4].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// The sound frames from the beginning: key, fate, and bytes of the frame.
+fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (&str, Fate, usize)> {
+    std::iter::from_fn(move || {
+        let (key, fate, length) = frame(bytes)?;
+        bytes = &bytes[length..];
+        Some((key, fate, length))
+    })
+}
+
+fn frame(bytes: &[u8]) -> Option<(&str, Fate, usize)> {
+    let head = bytes.first_chunk::<HEAD_BYTES>()?;
+    let length = HEAD_BYTES + usize::from(u16::from_le_bytes([head[4], head[5]]));
+    let checked = bytes.get(4..length)?;
+    if crc32c::crc32c(checked) != u32::from_le_bytes([head[0], head[1], head[2], head[3]]) {
+        return None;
+    }
+    let fate = match head[6] {
+        1 => Fate::Gone,
+        2 => Fate::Kept,
+        _ => return None,
+    };
+    Some((std::str::from_utf8(&bytes[HEAD_BYTES..length]).ok()?, fate, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn notes(folder: &Path) -> Notes {
+        Notes::new(folder.join("segments.notes"), folder.join("segments"), true)
+    }
+
+    #[test]
+    fn notes_are_read_back_and_a_damaged_end_is_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(notes(folder.path()).read().unwrap().is_empty());
+        notes(folder.path()).add(["1-2/a.0", "1-2/b.0"], Fate::Gone).unwrap();
+        let path = folder.path().join("segments.notes");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.extend_from_slice(&[7; 11]);
+        fs::write(&path, bytes).unwrap();
+        notes(folder.path()).add(["1-2/c.0"], Fate::Kept).unwrap();
+        let read = notes(folder.path()).read().unwrap();
+        let expected = [("1-2/a.0", Fate::Gone), ("1-2/b.0", Fate::Gone), ("1-2/c.0", Fate::Kept)];
+        assert_eq!(read, expected.map(|(key, fate)| (key.to_owned(), fate)).into());
+    }
+
+    #[test]
+    fn notes_about_cuts_that_are_gone_do_not_pile_up() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("segments/5-5")).unwrap();
+        let notes = notes(folder.path());
+        notes.add(["5-5/stays.0"], Fate::Kept).unwrap();
+        let many: Vec<_> = (0..1_000).map(|number| format!("4-4/{number:0>100}.0")).collect();
+        for _ in 0..40 {
+            notes.add(many.iter().map(String::as_str), Fate::Gone).unwrap();
+        }
+        assert!(notes.bytes() < 2 << 20, "{}", notes.bytes());
+        assert_eq!(notes.read().unwrap()["5-5/stays.0"], Fate::Kept);
+    }
+}
