@@ -98,7 +98,7 @@ def test_a_trace_is_kept_whole_for_what_comes_late_and_from_elsewhere(servers):
     wanted, unwanted = spans[0].trace_id.hex(), boring[0].trace_id.hex()
     assert server.trace(unwanted), "undecided traces are shown"
     # The last one comes when the others are on disk already.
-    eventually(lambda: list((server.wal / "segments").glob("*/*.pending")), "a pending segment")
+    eventually(server.segments, "a pending segment")
     server.must_push(otlp.export(spans[3], service="back"))
     eventually(lambda: server.trace(unwanted) is None, "what nobody wants goes")
     assert len(server.trace(wanted)) == 4
