@@ -104,7 +104,7 @@ impl Flushes {
         }
     }
 
-    fn has_pending(&self, tenant: &TenantId) -> bool {
+    pub(crate) fn has_pending(&self, tenant: &TenantId) -> bool {
         let queue = self.pending.lock().get(tenant).cloned();
         queue.is_some_and(|queue| queue.try_lock().is_ok_and(|queue| !queue.blocks.is_empty()))
     }

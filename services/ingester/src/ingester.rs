@@ -341,7 +341,10 @@ impl Ingester {
         let mut gone = Vec::new();
         self.tenants.write().retain(|id, tenant| {
             // Whoever is about to add something has a clone, and nobody gets one while the map is locked.
-            let stays = Arc::strong_count(tenant) > 1 || !tenant.is_idle(memory);
+            // A block that was begun of segments that cannot be read is still to be ended.
+            let stays = Arc::strong_count(tenant) > 1
+                || !tenant.is_idle(memory)
+                || self.flushes.has_pending(id);
             if !stays {
                 gone.push(id.clone());
             }
