@@ -32,7 +32,7 @@ impl Ingester {
             return;
         }
         let mut cleared = block.segments.iter().all(|segment| self.clear_pending(segment));
-        let noted = cleared.then(|| self.note(&block.segments, Fate::Gone)).unwrap_or(Ok(()));
+        let noted = if cleared { self.note(&block.segments, Fate::Gone) } else { Ok(()) };
         if let Err(error) = &noted {
             tracing::error!(block = %block.id, error = error_text(error), "cannot note that segments are in a block");
         }

@@ -34,8 +34,8 @@ impl Program {
     ///
     /// Errors: as [`Self::compile`].
     pub(super) fn known(pattern: &[u8], size_limit: usize) -> Result<Arc<Self>, InvalidRegex> {
-        static KNOWN: LazyLock<Cache<Box<[u8]>, Arc<Program>>> = LazyLock::new(|| {
-            let weight = |pattern: &Box<[u8]>, program: &Arc<Program>| {
+        static KNOWN: LazyLock<Cache<Arc<[u8]>, Arc<Program>>> = LazyLock::new(|| {
+            let weight = |pattern: &Arc<[u8]>, program: &Arc<Program>| {
                 u32::try_from(pattern.len().saturating_add(program.bytes())).unwrap_or(u32::MAX)
             };
             Cache::builder().max_capacity(REMEMBERED_BYTES).weigher(weight).build()

@@ -120,7 +120,7 @@ impl StreamingQuerier for Streaming {
     ) -> Streamed<SearchTagsResponse> {
         let call = self.call(request)?;
         let params = Ok(tags_params(&call.request));
-        let query = call.parse("/api/search/tags", params, |it| TagsQuery::parse(it)).await?;
+        let query = call.parse("/api/search/tags", params, TagsQuery::parse).await?;
         let scope = query.scope;
         stream_tags(call, query, move |found, bytes| packets::tags_v1(found.into_v1(scope), bytes))
     }
@@ -131,7 +131,7 @@ impl StreamingQuerier for Streaming {
     ) -> Streamed<SearchTagsV2Response> {
         let call = self.call(request)?;
         let params = Ok(tags_params(&call.request));
-        let query = call.parse("/api/v2/search/tags", params, |it| TagsQuery::parse(it)).await?;
+        let query = call.parse("/api/v2/search/tags", params, TagsQuery::parse).await?;
         stream_tags(call, query, |found, bytes| packets::tags_v2(found.into_v2(), bytes))
     }
 
