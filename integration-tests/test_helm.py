@@ -267,6 +267,9 @@ def test_services_have_a_port_of_their_own_that_only_the_release_reaches(tmp_pat
     manifests = render(tmp_path, {**values, "server": {"internalGrpcPort": 9097}})
     assert "internal_grpc_listen_port" not in shared.configuration()["server"]
     assert manifests.configuration()["server"]["internal_grpc_listen_port"] == 9097
+    # Values of the chart's own are no keys of the server.
+    for rendered in (shared, manifests):
+        assert not [key for key in rendered.configuration()["server"] if key != key.lower()]
     for _, _, container in manifests.processes():
         assert {"name": "grpc-internal", "containerPort": 9097} in container["ports"]
     policy = manifests.of("NetworkPolicy")[f"{FULLNAME}-query-frontend"]

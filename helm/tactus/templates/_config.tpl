@@ -121,7 +121,7 @@ metrics_generator:
 {{- else -}}
 {{- $config := include "tactus.baseConfig" . | fromYaml -}}
 {{- if ne .Values.mode "single" -}}{{- include "tactus.overlay" (list $config (include "tactus.ringConfig" . | fromYaml)) -}}{{- end -}}
-{{- $server := omit .Values.server "httpListenPort" "logLevel" "logFormat" -}}
+{{- $server := omit .Values.server "httpListenPort" "internalGrpcPort" "logLevel" "logFormat" -}}
 {{- include "tactus.layOver" (list $config "server" $server) -}}
 {{- include "tactus.layOver" (list $config "memberlist" .Values.memberlist) -}}
 {{- include "tactus.layOver" (list $config "distributor" (dict "receivers" (include "tactus.receiverConfig" . | fromYaml))) -}}
