@@ -15,6 +15,16 @@ pub enum Error {
     /// The text is in the grammar, but means nothing.
     #[error(transparent)]
     Validate(#[from] ValidateError),
+    /// The text is in the grammar, but a pattern in it is refused.
+    #[error("parse error at line {line}, col {column}: {error}")]
+    Pattern {
+        /// From 1.
+        line: usize,
+        /// Characters from 1, within the line.
+        column: usize,
+        /// Why.
+        error: ValidateError,
+    },
 }
 
 /// A syntax error with its position.
@@ -148,7 +158,7 @@ impl ValidateError {
     pub(crate) fn in_query(self, query: &str) -> Error {
         let place = self.pattern().and_then(|pattern| place_of_pattern(query, pattern));
         match place {
-            Some((line, column)) => ParseError { line, column, message: self.to_string() }.into(),
+            Some((line, column)) => Error::Pattern { line, column, error: self },
             None => self.into(),
         }
     }

@@ -47,7 +47,7 @@ pub use validate::validate;
 
 /// Parses and validates a query.
 ///
-/// Errors: [`Error::Parse`] with a position, also for a pattern that does not compile, or [`Error::Validate`]; the `Display` texts are what
+/// Errors: [`Error::Parse`] and [`Error::Pattern`] with a position, or [`Error::Validate`]; the `Display` texts are what
 /// clients see after their endpoint's prefix.
 pub fn parse_and_validate(query: &str) -> Result<RootExpr> {
     let root = parse(query)?;

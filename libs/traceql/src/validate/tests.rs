@@ -3,8 +3,8 @@ use crate::{Error, parse_and_validate};
 fn error(query: &str) -> String {
     match parse_and_validate(query) {
         Ok(root) => panic!("{root} is valid"),
-        Err(Error::Parse(error)) => error.message,
-        Err(Error::Validate(error)) => error.to_string(),
+        Err(Error::Parse(error)) => panic!("{query}: {error}"),
+        Err(Error::Validate(error) | Error::Pattern { error, .. }) => error.to_string(),
     }
 }
 
@@ -105,8 +105,8 @@ fn pattern_that_is_refused_is_named_with_its_place() {
     ] {
         let error = parse_and_validate(query).expect_err(query);
         let expected = match &error {
-            Error::Parse(_) => format!("parse error at {expected}"),
-            Error::Validate(_) => expected.to_owned(),
+            Error::Pattern { .. } => format!("parse error at {expected}"),
+            _ => expected.to_owned(),
         };
         assert!(error.to_string().starts_with(&expected), "{query}: {error}");
     }

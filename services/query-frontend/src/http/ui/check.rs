@@ -64,6 +64,9 @@ fn refused(error: &tactus_traceql::Error) -> Value {
         tactus_traceql::Error::Parse(error) if error.line > 0 => json!({
             "error": { "message": error.message, "line": error.line, "column": error.column },
         }),
+        tactus_traceql::Error::Pattern { line, column, error } => json!({
+            "error": { "message": error.to_string(), "line": line, "column": column },
+        }),
         error => json!({ "error": { "message": error.to_string() } }),
     }
 }
