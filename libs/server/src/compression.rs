@@ -7,6 +7,8 @@ use ::http::{HeaderMap, HeaderValue, Request};
 use axum::body::{self, Body};
 use axum::middleware::Next;
 use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
 use http_body::Body as _;
 
 /// Smaller bodies are not worth it.
@@ -14,6 +16,10 @@ const MIN_BYTES: u64 = 1024;
 
 /// Larger bodies are compressed off the async threads: about half a millisecond of work.
 const INLINE_BYTES: usize = 64 << 10;
+
+/// Larger bodies are compressed while they are sent, so many bytes of them at a time: the client has something to do
+/// meanwhile, and no time limit for the beginning of a response counts the work.
+const PIECE_BYTES: usize = 1 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoding {
@@ -37,6 +43,11 @@ pub(crate) async fn compress_response(request: Request<Body>, next: Next) -> Res
         Ok(plain) => plain,
         Err(error) => return Response::from_parts(parts, Body::from_stream(failed(error))),
     };
+    if plain.len() > PIECE_BYTES {
+        parts.headers.remove(CONTENT_LENGTH);
+        parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
+        return Response::from_parts(parts, Body::from_stream(pieces(encoding, plain)));
+    }
     let original = plain.clone();
     let compressed = if plain.len() <= INLINE_BYTES {
         compress(encoding, &plain)
@@ -52,10 +63,8 @@ pub(crate) async fn compress_response(request: Request<Body>, next: Next) -> Res
     Response::from_parts(parts, Body::from(compressed))
 }
 
-fn failed(
-    error: axum::Error,
-) -> impl futures_util::Stream<Item = Result<bytes::Bytes, axum::Error>> {
-    futures_util::stream::once(std::future::ready(Err(error)))
+fn failed(error: axum::Error) -> impl Stream<Item = Result<Bytes, axum::Error>> {
+    stream::once(std::future::ready(Err(error)))
 }
 
 impl Encoding {
@@ -94,17 +103,69 @@ fn accepted_encoding(headers: &HeaderMap) -> Option<Encoding> {
 }
 
 fn compress(encoding: Encoding, plain: &[u8]) -> io::Result<Vec<u8>> {
-    let out = Vec::with_capacity(plain.len() / 4);
-    match encoding {
-        Encoding::Gzip => {
-            let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
-            encoder.write_all(plain)?;
-            encoder.finish()
+    let mut compressor = Compressor::new(encoding, Vec::with_capacity(plain.len() / 4))?;
+    compressor.write(plain)?;
+    compressor.finish()
+}
+
+/// The compressed body. Each piece is made when the connection takes more, away from the async threads.
+fn pieces(encoding: Encoding, plain: Bytes) -> impl Stream<Item = io::Result<Bytes>> {
+    let begin = Compressor::new(encoding, Vec::new());
+    stream::try_unfold(Some((begin, plain)), async |rest| {
+        let Some((compressor, mut plain)) = rest else { return Ok(None) };
+        let mut compressor = compressor?;
+        let task = tokio::task::spawn_blocking(move || {
+            compressor.write(&plain.split_to(plain.len().min(PIECE_BYTES)))?;
+            if plain.is_empty() {
+                return Ok((compressor.finish()?.into(), None));
+            }
+            let piece: Bytes = compressor.take()?.into();
+            Ok((piece, Some((Ok(compressor), plain))))
+        });
+        task.await.map_err(io::Error::other)?.map(Some)
+    })
+}
+
+enum Compressor {
+    Gzip(flate2::write::GzEncoder<Vec<u8>>),
+    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+}
+
+impl Compressor {
+    fn new(encoding: Encoding, out: Vec<u8>) -> io::Result<Self> {
+        Ok(match encoding {
+            Encoding::Gzip => {
+                Self::Gzip(flate2::write::GzEncoder::new(out, flate2::Compression::fast()))
+            }
+            Encoding::Zstd => Self::Zstd(zstd::stream::write::Encoder::new(out, 1)?),
+        })
+    }
+
+    fn write(&mut self, plain: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Gzip(encoder) => encoder.write_all(plain),
+            Self::Zstd(encoder) => encoder.write_all(plain),
         }
-        Encoding::Zstd => {
-            let mut encoder = zstd::stream::write::Encoder::new(out, 1)?;
-            encoder.write_all(plain)?;
-            encoder.finish()
+    }
+
+    /// What has been made of all that was written, so that it can be read.
+    fn take(&mut self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip(encoder) => {
+                encoder.flush()?;
+                Ok(std::mem::take(encoder.get_mut()))
+            }
+            Self::Zstd(encoder) => {
+                encoder.flush()?;
+                Ok(std::mem::take(encoder.get_mut()))
+            }
+        }
+    }
+
+    fn finish(self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip(encoder) => encoder.finish(),
+            Self::Zstd(encoder) => encoder.finish(),
         }
     }
 }
@@ -112,6 +173,29 @@ fn compress(encoding: Encoding, plain: &[u8]) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::TryStreamExt as _;
+    use std::io::Read as _;
+
+    #[tokio::test]
+    async fn pieces_together_are_the_body() {
+        let lengths = [PIECE_BYTES + 1, 2 * PIECE_BYTES, 3 * PIECE_BYTES - 7];
+        for (length, encoding) in
+            lengths.into_iter().zip([Encoding::Gzip, Encoding::Zstd].repeat(2))
+        {
+            let plain: Vec<u8> = (0..length).map(|at| (at * at >> 7) as u8).collect();
+            let sent: Vec<Bytes> =
+                pieces(encoding, plain.clone().into()).try_collect().await.unwrap();
+            assert_eq!(sent.len(), length.div_ceil(PIECE_BYTES));
+            let (sent, mut read) = (sent.concat(), Vec::new());
+            match encoding {
+                Encoding::Gzip => {
+                    flate2::read::GzDecoder::new(&sent[..]).read_to_end(&mut read).unwrap();
+                }
+                Encoding::Zstd => read = zstd::decode_all(&sent[..]).unwrap(),
+            }
+            assert!(read == plain, "{encoding:?} {length}");
+        }
+    }
 
     fn accepted(value: &'static str) -> Option<Encoding> {
         let mut headers = HeaderMap::new();
