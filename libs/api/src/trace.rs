@@ -8,6 +8,7 @@ mod json;
 mod llm;
 mod parts;
 mod protobuf;
+mod seen;
 mod split;
 mod zipkin;
 

@@ -5,8 +5,10 @@ use std::ops::Range;
 use crate::{SpanBatch, TraceId};
 
 mod gather;
+mod part;
 
 pub use gather::{MergeOutput, TraceMerger};
+pub use part::{TracePart, gather_part};
 
 /// The traces of several batches in ascending order of id.
 ///

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::{
     AttributeList, SpanBatch, any_value,
-    wire::{put_bytes_field, put_fixed64_field, put_message_field, put_varint, put_varint_field},
+    wire::{put_bytes_field, put_fixed64_field, put_message_field, put_varint_field},
 };
 
 /// The TracesData message (also ExportTraceServiceRequest) of a batch.
@@ -27,8 +27,9 @@ pub fn encode_traces_data(batch: &SpanBatch) -> Vec<u8> {
         });
         scopes[scope_place].1.push(row);
     }
-    let mut writer = Writer { batch, scratch: Vec::new() };
+    let mut writer = Writer { batch, pair: Vec::new(), value: Vec::new(), child: Vec::new() };
     let mut out = Vec::new();
+    let mut span = Vec::new();
     for (resource, scopes) in groups {
         let mut resource_spans = Vec::new();
         writer.resource(&mut resource_spans, resource as usize);
@@ -36,7 +37,7 @@ pub fn encode_traces_data(batch: &SpanBatch) -> Vec<u8> {
             let mut scope_spans = Vec::new();
             writer.scope(&mut scope_spans, scope as usize);
             for row in rows {
-                let mut span = Vec::with_capacity(256);
+                span.clear();
                 writer.span(&mut span, row);
                 put_message_field(&mut scope_spans, 2, &span);
             }
@@ -50,9 +51,12 @@ pub fn encode_traces_data(batch: &SpanBatch) -> Vec<u8> {
 /// A scope and its span rows.
 type ScopeGroup = (u32, Vec<usize>);
 
+/// Messages within a span are written into the same memory each time: a trace has millions of them.
 struct Writer<'a> {
     batch: &'a SpanBatch,
-    scratch: Vec<u8>,
+    pair: Vec<u8>,
+    value: Vec<u8>,
+    child: Vec<u8>,
 }
 
 impl Writer<'_> {
@@ -89,9 +93,11 @@ impl Writer<'_> {
         put_fixed64_field(out, 8, spans.start[row].wrapping_add(spans.duration[row]));
         self.attributes(out, 9, &batch.span_attributes, row);
         put_varint_field(out, 10, dropped(&spans.dropped_attributes, row));
+        let mut message = std::mem::take(&mut self.child);
         for event in batch.events.range(row) {
-            let mut message = Vec::new();
-            put_fixed64_field(&mut message, 1, batch.events.time[event]);
+            message.clear();
+            // A batch without the contents of events still says how many there are.
+            put_fixed64_field(&mut message, 1, batch.events.time.get(event).copied().unwrap_or(0));
             put_bytes_field(&mut message, 2, self.text(&batch.events.name, event));
             self.attributes(&mut message, 3, &batch.events.attributes, event);
             put_varint_field(&mut message, 4, dropped(&batch.events.dropped_attributes, event));
@@ -99,34 +105,34 @@ impl Writer<'_> {
         }
         put_varint_field(out, 12, dropped(&spans.dropped_events, row));
         for link in batch.links.range(row) {
-            let mut message = Vec::new();
-            put_message_field(&mut message, 1, &batch.links.trace_id[link].0);
-            put_message_field(&mut message, 2, &batch.links.span_id[link].0);
+            message.clear();
+            if let Some(trace_id) = batch.links.trace_id.get(link) {
+                put_message_field(&mut message, 1, &trace_id.0);
+            }
+            if let Some(span_id) = batch.links.span_id.get(link) {
+                put_message_field(&mut message, 2, &span_id.0);
+            }
             put_bytes_field(&mut message, 3, self.text(&batch.links.trace_state, link));
             self.attributes(&mut message, 4, &batch.links.attributes, link);
             put_varint_field(&mut message, 5, dropped(&batch.links.dropped_attributes, link));
             put_message_field(out, 13, &message);
         }
         put_varint_field(out, 14, dropped(&spans.dropped_links, row));
-        let mut status = Vec::new();
-        put_bytes_field(&mut status, 2, self.text(&spans.status_message, row));
-        put_varint_field(&mut status, 3, u64::from(spans.status[row]));
-        put_message_field(out, 15, &status);
+        message.clear();
+        put_bytes_field(&mut message, 2, self.text(&spans.status_message, row));
+        put_varint_field(&mut message, 3, u64::from(spans.status[row]));
+        put_message_field(out, 15, &message);
+        self.child = message;
     }
 
     fn attributes(&mut self, out: &mut Vec<u8>, field: u32, list: &AttributeList, owner: usize) {
         for attribute in list.of(owner) {
-            let mut pair = std::mem::take(&mut self.scratch);
-            pair.clear();
-            let key = self.batch.strings.get(attribute.key);
-            put_bytes_field(&mut pair, 1, key);
-            let mut value = Vec::new();
-            any_value::encode(&mut value, attribute.value(&self.batch.strings));
-            put_message_field(&mut pair, 2, &value);
-            put_varint(out, u64::from(field) << 3 | 2);
-            put_varint(out, pair.len() as u64);
-            out.extend_from_slice(&pair);
-            self.scratch = pair;
+            self.pair.clear();
+            self.value.clear();
+            put_bytes_field(&mut self.pair, 1, self.batch.strings.get(attribute.key));
+            any_value::encode(&mut self.value, attribute.value(&self.batch.strings));
+            put_message_field(&mut self.pair, 2, &self.value);
+            put_message_field(out, field, &self.pair);
         }
     }
 

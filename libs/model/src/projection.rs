@@ -130,6 +130,25 @@ impl Projection {
         }
     }
 
+    /// What [`crate::merge::TracePart::Heads`] has, and the names of services.
+    pub fn heads() -> Self {
+        Self {
+            span_id: true,
+            parent_span_id: true,
+            start: true,
+            duration: true,
+            name: true,
+            kind: true,
+            status: true,
+            resource_attributes: AttributeSelection::Keys(BTreeSet::from([
+                b"service.name".to_vec()
+            ])),
+            events: true,
+            links: true,
+            ..Self::default()
+        }
+    }
+
     /// Widens this projection by another.
     pub fn merge(&mut self, other: &Self) {
         self.span_id |= other.span_id;

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use tactus_model::{
     OriginSet, SpanBatch, TraceId,
-    merge::{gather_traces, merge},
+    merge::{TracePart, gather_part, gather_traces, merge},
 };
 use tactus_storage::{Uuid, meta::block_origin};
 use tactus_traceql::eval::Bitmap;
@@ -81,6 +81,36 @@ impl RecentView {
     pub(crate) fn gather(&self, wanted: &HashSet<TraceId>) -> SpanBatch {
         let parts: Vec<_> = self.fragments(wanted).into_iter().map(|(_, part)| part).collect();
         merge(&parts.iter().collect::<Vec<_>>()).0
+    }
+
+    /// How many spans of a trace there are; those that are in two places count in both.
+    pub(crate) fn spans_of(&self, id: TraceId) -> usize {
+        let live = self.live_batches().filter_map(|batch| {
+            let trace = batch.traces.ids.iter().position(|&other| other == id)? as u32;
+            Some(batch.spans.trace.iter().filter(|&&of| of == trace).count())
+        });
+        let in_segments = self.segments.iter().filter_map(|segment| {
+            let batch = segment.batch();
+            let trace = batch.traces.ids.binary_search(&id).ok()? as u32;
+            let of = &batch.spans.trace;
+            let first = of.partition_point(|&other| other < trace);
+            Some(of.partition_point(|&other| other <= trace) - first)
+        });
+        live.sum::<usize>() + in_segments.sum::<usize>()
+    }
+
+    /// A part of a trace, each span once.
+    pub(crate) fn gather_part(&self, id: TraceId, part: &TracePart) -> SpanBatch {
+        let slices: Vec<SpanBatch> = self
+            .segments
+            .iter()
+            .map(|segment| (segment, segment.batch()))
+            .filter(|(_, batch)| batch.traces.ids.binary_search(&id).is_ok())
+            .map(|(segment, batch)| segment.slice(&batch, id, id))
+            .collect();
+        let live = self.live_batches().filter(|batch| batch.traces.ids.contains(&id));
+        let batches: Vec<&SpanBatch> = live.chain(&slices).collect();
+        gather_part(&batches, id, part)
     }
 
     /// The spans of these traces from each place, and the block that those of a segment become.

@@ -1,6 +1,9 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use prost::Message as _;
 use tactus_model::{SpanBatch, TenantId, TraceId, merge::merge};
+use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::tactus::v1::{FindTraceRequest, ingester_server::Ingester as _};
 use tactus_storage::{Blocklist, Bucket, BucketSettings};
 use tactus_telemetry::metrics::Registry;
@@ -438,9 +441,43 @@ fn trace_id(trace: u16) -> TraceId {
 
 /// How many spans were refused of trace 1, as whoever asks for the trace is told.
 async fn refused_spans(ingester: &Ingester) -> u64 {
-    let find = FindTraceRequest { tenant: "t1".into(), trace_id: trace_id(1).0.to_vec().into() };
+    let trace_id = trace_id(1).0.to_vec().into();
+    let find = FindTraceRequest { tenant: "t1".into(), trace_id, ..Default::default() };
     let found = ingester.find_trace(tonic::Request::new(find)).await.unwrap().into_inner();
     found.refused_spans
+}
+
+#[tokio::test]
+async fn of_a_large_trace_the_part_is_given_that_is_asked_for() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    ingester
+        .push(&push_of("t1", &[span(1, 1, 1), span(2, 9, 1), span(1, 2, 1)]), &tenant())
+        .unwrap();
+    ingester.seal().await.unwrap();
+    ingester.push(&push_of("t1", &[span(1, 3, 1)]), &tenant()).unwrap();
+    let find = async |large_spans, span_ids: Bytes| {
+        let trace_id = trace_id(1).0.to_vec().into();
+        let find = FindTraceRequest { tenant: "t1".into(), trace_id, large_spans, span_ids };
+        let found = ingester.find_trace(tonic::Request::new(find)).await.unwrap().into_inner();
+        let spans = TracesData::decode(found.trace).unwrap().resource_spans;
+        let spans = spans.into_iter().flat_map(|resource| resource.scope_spans);
+        let spans: Vec<_> = spans.flat_map(|scope| scope.spans).collect();
+        let attributes = spans.iter().map(|span| span.attributes.len()).collect::<Vec<_>>();
+        (found.is_part, attributes, spans)
+    };
+    for large_spans in [0, 3] {
+        let (is_part, attributes, _) = find(large_spans, Bytes::new()).await;
+        assert_eq!((is_part, attributes), (false, vec![2, 2, 2]), "{large_spans}");
+    }
+    let (is_part, attributes, heads) = find(2, Bytes::new()).await;
+    assert_eq!((is_part, attributes), (true, vec![0, 0, 0]));
+    assert!(heads.iter().all(|span| !span.name.is_empty() && span.end_time_unix_nano == 1_001));
+    let wanted = [heads[2].span_id.clone(), heads[0].span_id.clone()].concat();
+    let (is_part, attributes, spans) = find(2, wanted.into()).await;
+    assert_eq!((is_part, attributes), (true, vec![2, 2]));
+    assert_eq!(spans[0].span_id, heads[0].span_id);
+    assert!(find(2, Bytes::from_static(&[7; 8])).await.1.is_empty());
 }
 
 fn with_trace_limit(bench: &Bench, bytes: u64) -> Settings {

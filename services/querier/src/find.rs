@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tactus_block::read::BlockReader;
+use tactus_model::merge::{TracePart, gather_part};
 use tactus_model::otlp::encode_traces_data;
 use tactus_model::{Projection, TraceId};
 use tactus_proto::tactus::v1::FindTraceInBlocksResponse;
@@ -24,6 +25,19 @@ const CONCURRENT_BLOCKS: usize = 32;
 struct Part {
     trace: Bytes,
     inspected_bytes: u64,
+    /// See `FindTraceRequest`.
+    is_part: bool,
+}
+
+/// What is asked of each block.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    /// The trace.
+    pub(crate) id: TraceId,
+    /// With more spans than these it is large; 0: no trace is.
+    pub(crate) large_spans: u64,
+    /// What is wanted of a large one.
+    pub(crate) part: Arc<TracePart>,
 }
 
 /// The spans of a trace in these blocks. Damaged blocks are counted, not failed for: the others' spans are worth
@@ -31,18 +45,19 @@ struct Part {
 pub(crate) async fn find_trace(
     inner: &Arc<Inner>,
     tenant: &str,
-    id: TraceId,
+    wanted: &Wanted,
     block_ids: Vec<Uuid>,
     context: QueryContext,
 ) -> Result<FindTraceInBlocksResponse> {
     let mut parts = stream::iter(block_ids)
-        .map(|block_id| find_in_block(inner, tenant, id, block_id, context))
+        .map(|block_id| find_in_block(inner, tenant, wanted, block_id, context))
         .buffered(CONCURRENT_BLOCKS);
     let mut found = FindTraceInBlocksResponse::default();
     while let Some(part) = parts.next().await {
         match part {
             Ok(part) => {
                 found.inspected_bytes += part.inspected_bytes;
+                found.is_part |= part.is_part;
                 if !part.trace.is_empty() {
                     found.traces.push(part.trace);
                 }
@@ -57,14 +72,14 @@ pub(crate) async fn find_trace(
 async fn find_in_block(
     inner: &Arc<Inner>,
     tenant: &str,
-    id: TraceId,
+    wanted: &Wanted,
     block_id: Uuid,
     context: QueryContext,
 ) -> Result<Part> {
-    let mut result = read_from_block(inner, tenant, id, block_id, context, false).await;
+    let mut result = read_from_block(inner, tenant, wanted, block_id, context, false).await;
     if matches!(result, Err(Error::Damaged(_))) && inner.blocks.has_shared_caches() {
         // The block may be whole, and what a cache was given of it not.
-        result = read_from_block(inner, tenant, id, block_id, context, true).await;
+        result = read_from_block(inner, tenant, wanted, block_id, context, true).await;
     }
     match result {
         Ok(part) => Ok(part),
@@ -78,15 +93,15 @@ async fn find_in_block(
 async fn read_from_block(
     inner: &Arc<Inner>,
     tenant: &str,
-    id: TraceId,
+    wanted: &Wanted,
     block_id: Uuid,
     context: QueryContext,
     bypasses_caches: bool,
 ) -> Result<Part> {
     let meta = inner.blocks.meta(tenant, block_id).await?;
-    let (may_contain, bloom_bytes) = inner.blocks.may_contain(&meta, id).await?;
+    let (may_contain, bloom_bytes) = inner.blocks.may_contain(&meta, wanted.id).await?;
     if !may_contain {
-        return Ok(Part { trace: Bytes::new(), inspected_bytes: bloom_bytes });
+        return Ok(Part { inspected_bytes: bloom_bytes, ..Part::default() });
     }
     let (timeout, shared) = (inner.settings.trace_timeout, Arc::clone(inner));
     let options = JobOptions {
@@ -96,21 +111,40 @@ async fn read_from_block(
         explain: false,
         bypasses_caches,
     };
+    let wanted = wanted.clone();
     let read = move |job: &Job| {
         let block = shared.blocks.open(&meta, job)?;
-        let trace = read_trace(&block, id, job)?;
-        Ok(Part { trace, inspected_bytes: bloom_bytes + job.inspected_bytes() })
+        let (trace, is_part) = read_trace(&block, &wanted, job)?;
+        let inspected_bytes = bloom_bytes + job.inspected_bytes();
+        Ok(Part { trace, inspected_bytes, is_part })
     };
     inner.pool.run(options, read).await
 }
 
-/// The spans of a trace as an OTLP message; empty if the block does not have it.
-fn read_trace(block: &BlockReader, id: TraceId, job: &Job) -> Result<Bytes> {
-    let Some(row_group) = block.find_row_group(id, None)? else { return Ok(Bytes::new()) };
+/// The spans of a trace as an OTLP message, empty if the block does not have it; and whether it is large.
+fn read_trace(block: &BlockReader, wanted: &Wanted, job: &Job) -> Result<(Bytes, bool)> {
+    let nothing = (Bytes::new(), false);
+    let Some(row_group) = block.find_row_group(wanted.id, None)? else { return Ok(nothing) };
     // Few pages of each column, but their dictionaries as a whole.
     job.hold_bytes(block.row_groups().get(row_group).map_or(0, |group| group.bytes))?;
-    let Some(row) = block.find_row(row_group, id)? else { return Ok(Bytes::new()) };
+    let Some(row) = block.find_row(row_group, wanted.id)? else { return Ok(nothing) };
     job.check()?;
-    let batch = block.read_rows(row_group, row..row + 1, &Projection::all())?;
-    Ok(encode_traces_data(&batch).into())
+    let rows = row..row + 1;
+    let mut is_large = false;
+    if wanted.large_spans != 0 {
+        let ids = Projection { span_id: true, ..Projection::default() };
+        let spans = block.read_rows(row_group, rows.clone(), &ids)?.len();
+        is_large = spans as u64 > wanted.large_spans;
+        job.check()?;
+    }
+    let batch = match (is_large, &*wanted.part) {
+        (false, _) => block.read_rows(row_group, rows, &Projection::all())?,
+        (true, TracePart::Heads) => block.read_rows(row_group, rows, &Projection::heads())?,
+        (true, part) => {
+            let whole = block.read_rows(row_group, rows, &Projection::all())?;
+            gather_part(&[&whole], wanted.id, part)
+        }
+    };
+    let trace = if batch.is_empty() { Bytes::new() } else { encode_traces_data(&batch).into() };
+    Ok((trace, is_large))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tactus_cache::answer::{ANSWER_SCOPE, AnswerScope};
+use tactus_model::merge::TracePart;
 use tactus_model::{TenantId, TraceId};
 use tactus_proto::tactus::v1::querier_server::Querier as Protocol;
 use tactus_proto::tactus::v1::{
@@ -136,8 +137,12 @@ impl Protocol for Querier {
         let tenant = check_tenant(&find.tenant)?;
         let ids: Vec<Uuid> =
             request.block_ids.iter().map(|id| parse_block_id(id)).collect::<Result<_, _>>()?;
-        let trace_id = TraceId::from_slice(&find.trace_id);
-        let found = find::find_trace(&self.inner, tenant, trace_id, ids, context).await?;
+        let wanted = find::Wanted {
+            id: TraceId::from_slice(&find.trace_id),
+            large_spans: find.large_spans,
+            part: Arc::new(TracePart::of_ids(&find.span_ids)),
+        };
+        let found = find::find_trace(&self.inner, tenant, &wanted, ids, context).await?;
         self.count("traces", started, found.inspected_bytes);
         Ok(Response::new(found))
     }

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use prost::Message as _;
+use tactus_proto::otlp::Span;
 use tactus_proto::tactus::v1::querier_server::Querier as _;
 use tactus_proto::tactus::v1::{
     BlockPart, FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest,
@@ -82,9 +84,17 @@ impl Sample {
 
     async fn find(&self, id: &str, blocks: &[&str]) -> Result<FindTraceInBlocksResponse, Status> {
         let trace_id = tactus_model::TraceId::from_hex(id).unwrap().0.to_vec().into();
-        let find = Some(FindTraceRequest { tenant: TENANT.into(), trace_id });
+        let find = FindTraceRequest { tenant: TENANT.into(), trace_id, ..Default::default() };
+        self.find_part(find, blocks).await
+    }
+
+    async fn find_part(
+        &self,
+        find: FindTraceRequest,
+        blocks: &[&str],
+    ) -> Result<FindTraceInBlocksResponse, Status> {
         let block_ids = blocks.iter().map(|block| (*block).to_owned()).collect();
-        let request = FindTraceInBlocksRequest { find, block_ids };
+        let request = FindTraceInBlocksRequest { find: Some(find), block_ids };
         Ok(self.querier.find_trace_in_blocks(Request::new(request)).await?.into_inner())
     }
 
@@ -150,6 +160,12 @@ fn span_count(traces: &[bytes::Bytes]) -> Vec<usize> {
         scopes.map(|scope| scope.spans.len()).sum()
     };
     traces.iter().map(decode).map(spans).collect()
+}
+
+fn spans_of(traces: &[Bytes]) -> Vec<Span> {
+    let decode = |bytes: &Bytes| tempopb::Trace::decode(&bytes[..]).unwrap().resource_spans;
+    let scopes = traces.iter().flat_map(decode).flat_map(|resource| resource.scope_spans);
+    scopes.flat_map(|scope| scope.spans).collect()
 }
 
 /// Query, traces, spans: the answers that the notes beside the sample blocks list for both.
@@ -306,6 +322,37 @@ async fn trace_is_found_in_every_block_that_has_it() {
     let absent = sample.find("42", &[V4, V5]).await.unwrap();
     assert!(absent.traces.is_empty() && absent.damaged_blocks == 0);
     assert_eq!(absent.inspected_bytes, 0, "the bloom filters are cached");
+}
+
+#[tokio::test]
+async fn of_a_large_trace_a_block_gives_the_part_that_is_asked_for() {
+    let sample = Sample::new(&[V4, V5]).await;
+    let id = tactus_model::TraceId::from_hex("463ac35c9f6413ad").unwrap();
+    let find = |large_spans, span_ids: Bytes| FindTraceRequest {
+        tenant: TENANT.into(),
+        trace_id: id.0.to_vec().into(),
+        large_spans,
+        span_ids,
+    };
+    let whole = sample.find_part(find(4, Bytes::new()), &[V4, V5]).await.unwrap();
+    assert!(!whole.is_part, "four spans are not more than four");
+    assert_eq!(whole.traces, sample.find("463ac35c9f6413ad", &[V4, V5]).await.unwrap().traces);
+    let heads = sample.find_part(find(3, Bytes::new()), &[V4, V5]).await.unwrap();
+    assert!(heads.is_part);
+    assert_eq!(span_count(&heads.traces), [4, 4]);
+    for (head, whole) in spans_of(&heads.traces).iter().zip(spans_of(&whole.traces)) {
+        let id = |span: &Span| (span.span_id.clone(), span.parent_span_id.clone());
+        let time = |span: &Span| (span.start_time_unix_nano, span.end_time_unix_nano);
+        assert_eq!((id(head), time(head)), (id(&whole), time(&whole)));
+        assert_eq!((&head.name, head.kind), (&whole.name, whole.kind));
+        assert_eq!((head.events.len(), head.links.len()), (whole.events.len(), whole.links.len()));
+        assert!(head.attributes.is_empty());
+    }
+    let one = spans_of(&whole.traces).remove(1);
+    let found = sample.find_part(find(3, one.span_id.clone()), &[V4]).await.unwrap();
+    assert_eq!((found.is_part, spans_of(&found.traces)), (true, vec![one]));
+    let none = sample.find_part(find(3, Bytes::from_static(&[9; 8])), &[V4]).await.unwrap();
+    assert!(none.is_part && none.traces.is_empty());
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@
 mod admission;
 mod answers;
 mod blocks;
+mod endpoints;
 mod event_stream;
 pub mod from_config;
 mod frontend;
@@ -62,5 +63,5 @@ pub use settings::{
 };
 pub use streaming::{Answers, Streaming, streaming_service};
 pub use tags::{TagValuesAnswer, TagsAnswer};
-pub use trace_by_id::FoundTrace;
+pub use trace_by_id::{FoundTrace, Large};
 pub use trace_lookup::{FoundId, FoundIds, LookupSettings, TraceLookup, WholeTrace, WholeTraces};

@@ -17,6 +17,7 @@ use tactus_server::http::{not_found, with_path_prefix};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::endpoints::ENDPOINTS;
 use crate::jaeger::{JaegerQueries, JaegerSettings, jaeger_router};
 use crate::jaeger_grpc::Answering;
 use crate::listeners::{self, Served};
@@ -76,22 +77,7 @@ pub async fn part(
         process.registry(),
     );
     let mut part = Part::new("query-frontend");
-    part.endpoints = vec![
-        "/api/traces/{traceID}",
-        "/api/v2/traces/{traceID}",
-        "/api/search",
-        "/api/search/tags",
-        "/api/v2/search/tags",
-        "/api/search/tag/{tagName}/values",
-        "/api/v2/search/tag/{tagName}/values",
-        "/api/metrics/query",
-        "/api/metrics/query_range",
-        "/api/tail-sampling/dry-run",
-        "/api/overrides",
-        "/jaeger/api/{path}",
-        "/zipkin/api/v2/{path}",
-        "/ui/{path}",
-    ];
+    part.endpoints = ENDPOINTS.to_vec();
     let overrides = || (Arc::clone(process.overrides()), tenancy(config, false));
     let (limits, of) = overrides();
     part.read = router(Arc::clone(&frontend)).merge(read_router(limits, of));

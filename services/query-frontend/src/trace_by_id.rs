@@ -5,7 +5,7 @@ use futures_util::stream::{self, StreamExt};
 use tactus_api::request::{TraceMode, TraceQuery};
 use tactus_api::trace::{CombineError, CombinedTrace, TraceCombiner, TraceFacts, WhenTooLarge};
 use tactus_api::{Error, Result};
-use tactus_model::{TenantId, TraceId};
+use tactus_model::{SpanId, TenantId, TraceId};
 use tactus_proto::tactus::v1::{
     FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest, FindTraceResponse,
 };
@@ -30,6 +30,23 @@ pub struct FoundTrace {
     pub trace: CombinedTrace,
     /// What goes with it.
     pub facts: TraceFacts,
+    /// It is too large to be given all at once, and this is the part of it that [`Large`] asked for.
+    pub is_part: bool,
+}
+
+/// Of a trace with more spans in one place, an ingester or a block, a page is not given all at once: its attributes take
+/// seconds to be read, hundreds of megabytes, and more than the memory for open traces.
+pub(crate) const LARGE_SPANS: u64 = 100_000;
+
+/// What is wanted of a large trace.
+#[derive(Debug, Clone)]
+pub enum Large {
+    /// All, as of any other.
+    Whole,
+    /// All spans, without attributes; events and links as empty messages.
+    Heads,
+    /// Spans with these ids.
+    Spans(Vec<SpanId>),
 }
 
 /// Everything that was found, not combined yet.
@@ -40,6 +57,7 @@ struct Parts {
     damaged_blocks: u32,
     /// Too few ingesters answered.
     recent_partial: bool,
+    is_part: bool,
     /// At least so many spans of the trace were never stored, because it was too large.
     refused_spans: u64,
     max_inspected_bytes: u64,
@@ -54,8 +72,19 @@ impl Frontend {
         query: TraceQuery,
         when_too_large: WhenTooLarge,
     ) -> Result<FoundTrace> {
+        self.find_part(tenants, id, query, (when_too_large, Large::Whole)).await
+    }
+
+    /// As [`Self::find_trace`], but of a large trace what is said.
+    pub async fn find_part(
+        &self,
+        tenants: &[TenantId],
+        id: TraceId,
+        query: TraceQuery,
+        limits: (WhenTooLarge, Large),
+    ) -> Result<FoundTrace> {
         let inspected = |found: &FoundTrace| found.facts.inspected_bytes;
-        let run = self.run_find(tenants, id, query, when_too_large);
+        let run = self.run_find(tenants, id, query, limits);
         self.counted(tenants, TRACES, Asked::new(id.to_hex()), run, inspected).await
     }
 
@@ -64,10 +93,10 @@ impl Frontend {
         tenants: &[TenantId],
         id: TraceId,
         query: TraceQuery,
-        when_too_large: WhenTooLarge,
+        limits: (WhenTooLarge, Large),
     ) -> Result<FoundTrace> {
         let _admitted = self.admit(tenants)?;
-        self.find_admitted(tenants, id, query, when_too_large).await
+        self.find_admitted(tenants, id, query, limits).await
     }
 
     /// Finds a trace for a query that is let in already.
@@ -76,13 +105,20 @@ impl Frontend {
         tenants: &[TenantId],
         id: TraceId,
         query: TraceQuery,
-        when_too_large: WhenTooLarge,
+        (when_too_large, large): (WhenTooLarge, Large),
     ) -> Result<FoundTrace> {
+        let (large_spans, span_ids) = match large {
+            Large::Whole => (0, Bytes::new()),
+            Large::Heads => (LARGE_SPANS, Bytes::new()),
+            Large::Spans(ids) => (LARGE_SPANS, ids.iter().flat_map(|id| id.0).collect()),
+        };
         let finds: Vec<_> = tenants
             .iter()
             .map(|tenant| FindTraceRequest {
                 tenant: tenant.to_string(),
                 trace_id: Bytes::copy_from_slice(&id.0),
+                large_spans,
+                span_ids: span_ids.clone(),
             })
             .collect();
         let limits = self.limits_of(tenants);
@@ -110,7 +146,9 @@ impl Frontend {
                     inspected_bytes,
                     partial,
                     refused_spans,
+                    is_part,
                 }) => {
+                    parts.is_part |= is_part;
                     parts.refused_spans = parts.refused_spans.max(refused_spans);
                     parts.inspected_bytes += inspected_bytes;
                     parts.recent_partial |= partial;
@@ -169,7 +207,9 @@ impl Frontend {
                     traces,
                     inspected_bytes,
                     damaged_blocks,
+                    is_part,
                 }) => {
+                    parts.is_part |= is_part;
                     parts.traces.extend(traces);
                     parts.inspected_bytes += inspected_bytes;
                     parts.damaged_blocks += damaged_blocks;
@@ -227,7 +267,7 @@ fn combine(parts: Parts, max_bytes: u64, when_too_large: WhenTooLarge) -> Result
         partial: !messages.is_empty(),
         message: messages.join("; "),
     };
-    Ok(FoundTrace { trace, facts })
+    Ok(FoundTrace { trace, facts, is_part: parts.is_part })
 }
 
 /// Runs work that may take long on a thread that may block, short work right here; until nobody waits for it, and within

@@ -1,14 +1,15 @@
 //! The traces of one message.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use tactus_model::walk::{SpanView, walk_export};
 use tactus_model::wire::WireError;
-use tactus_model::{SpanId, SpanIdentity, TraceId};
+use tactus_model::{SpanId, TraceId};
 
 use super::CombinedTrace;
 use super::combine::{SpanEntry, SpanFields, grouped};
+use super::seen::Seen;
 use super::zipkin::separate_shared_ids;
 
 /// What a message holds.
@@ -26,10 +27,10 @@ pub struct SplitTraces {
 #[derive(Default)]
 struct Spans {
     all: Vec<SpanEntry>,
-    seen: HashSet<SpanIdentity<Bytes>>,
+    seen: Seen,
 }
 
-/// Tells the traces of an OTLP TracesData message apart. A span that is there twice (see [`SpanIdentity`]) is kept once.
+/// Tells the traces of an OTLP TracesData message apart. A span that is there twice (see [`tactus_model::SpanIdentity`]) is kept once.
 ///
 /// Of a message with more than `max_spans` spans only their number comes back. Resources and scopes are slices of the
 /// message, whatever the number of traces. Errors: the message is no OTLP.
@@ -64,7 +65,7 @@ pub fn split_traces(traces_data: &Bytes, max_spans: usize) -> Result<SplitTraces
         });
         let (fields, id) = (SpanFields::read(span.message)?, SpanId::from_slice(span.span_id));
         let Spans { all, seen } = &mut traces[place].1;
-        if !seen.insert(fields.identity(id, traces_data)) {
+        if !seen.insert(all, &fields.identity(id)) {
             continue;
         }
         let run = &walk.runs[span.run];

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use tactus_model::SpanId;
 use tactus_model::wire::{FieldValue, Reader, put_message_field, put_varint};
 
@@ -14,7 +15,7 @@ const CLIENT: u64 = 3;
 /// Gives every server span that has the id of a client span an id of its own, below the client span; what hung below
 /// the shared id hangs below the server span then.
 pub(super) fn separate_shared_ids(spans: &mut [SpanEntry]) {
-    let clients: HashSet<SpanId> =
+    let clients: HashSet<SpanId, RandomState> =
         spans.iter().filter(|span| span.kind == CLIENT).map(|span| span.id).collect();
     let is_shared = |span: &SpanEntry| span.kind == SERVER && clients.contains(&span.id);
     if !spans.iter().any(is_shared) {

@@ -89,6 +89,8 @@ pub struct TraceMerger<'a> {
     inputs: &'a [&'a SpanBatch],
     columns: Vec<Columns<'a>>,
     to: MergeOutput,
+    /// See [`Self::leave_out_contents`].
+    heads_only: bool,
 }
 
 impl<'a> TraceMerger<'a> {
@@ -101,7 +103,13 @@ impl<'a> TraceMerger<'a> {
                 *map = InputMap::of(batch);
             }
         }
-        Self { inputs, columns: inputs.iter().map(|batch| Columns::of(batch)).collect(), to }
+        let columns = inputs.iter().map(|batch| Columns::of(batch)).collect();
+        Self { inputs, columns, to, heads_only: false }
+    }
+
+    /// From now on only those columns of spans are copied that [`super::TracePart::Heads`] has.
+    pub(super) fn leave_out_contents(&mut self) {
+        self.heads_only = true;
     }
 
     /// The output, to be filled further by another merger.

@@ -55,6 +55,13 @@ pub struct FindTraceRequest {
     /// 16 bytes.
     #[prost(bytes = "bytes", tag = "2")]
     pub trace_id: ::prost::bytes::Bytes,
+    /// A trace of more spans is large: an answer has a part of it alone. 0: no trace is.
+    #[prost(uint64, tag = "3")]
+    pub large_spans: u64,
+    /// The part of a large trace: spans of these ids, of 8 bytes each, one after the other. If empty: all spans without
+    /// attributes, events and links as messages without fields.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub span_ids: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FindTraceResponse {
@@ -69,6 +76,9 @@ pub struct FindTraceResponse {
     /// So many spans of the trace, at least, were refused because it was too large.
     #[prost(uint64, tag = "4")]
     pub refused_spans: u64,
+    /// The trace is large.
+    #[prost(bool, tag = "5")]
+    pub is_part: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchRequest {
@@ -1592,6 +1602,9 @@ pub struct FindTraceInBlocksResponse {
     /// Blocks that exist but cannot be read, because they are damaged.
     #[prost(uint32, tag = "3")]
     pub damaged_blocks: u32,
+    /// The trace is large, see FindTraceRequest.
+    #[prost(bool, tag = "4")]
+    pub is_part: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchBlockRequest {

@@ -21,6 +21,7 @@ pub(super) fn traces(answers: Answers<FindTraceResponse>) -> FindTraceResponse {
     for answer in answers.all {
         whole.inspected_bytes += answer.inspected_bytes;
         whole.partial |= answer.partial;
+        whole.is_part |= answer.is_part;
         // Each was sent the same spans.
         whole.refused_spans = whole.refused_spans.max(answer.refused_spans);
         // Replicas often have the very same.

@@ -61,7 +61,11 @@ impl Cluster {
     }
 
     async fn find(&self) -> Result<(String, bool), Status> {
-        let find = FindTraceRequest { tenant: "t".into(), trace_id: vec![7; 16].into() };
+        let find = FindTraceRequest {
+            tenant: "t".into(),
+            trace_id: vec![7; 16].into(),
+            ..Default::default()
+        };
         let answer = self.recent.find_trace(Request::new(find)).await?.into_inner();
         Ok((String::from_utf8(answer.trace.to_vec()).unwrap(), answer.partial))
     }

@@ -15,7 +15,7 @@ use super::{LookupSettings, WholeTrace, WholeTraces};
 use crate::frontend::Frontend;
 use crate::metrics::TRACES;
 use crate::query_log::Asked;
-use crate::trace_by_id::{FoundTrace, malformed, offload};
+use crate::trace_by_id::{FoundTrace, Large, malformed, offload};
 
 /// Traces of more spans are decoded away from the threads that serve connections.
 const INLINE_SPANS: usize = 1_000;
@@ -53,12 +53,12 @@ impl Frontend {
             }
             Ok(())
         };
-        let partial = self.each_trace(tenants, ids, settings, decode, take).await?;
+        let partial = self.each_trace(tenants, ids, settings, (Large::Whole, decode), take).await?;
         Ok(WholeTraces { partial, ..all })
     }
 
-    /// Shows these traces one after the other, the first always and others as long as they fit into the bytes of an
-    /// answer. Counts as one query of the tenants. True if something could not be read or did not fit.
+    /// Shows these traces one after the other, of large ones [`Large::Heads`], the first always and others as long as they
+    /// fit into the bytes of an answer. Counts as one query of the tenants. True if something could not be read or did not fit.
     pub(crate) async fn visit_traces(
         &self,
         tenants: &[TenantId],
@@ -67,7 +67,8 @@ impl Frontend {
         mut visit: impl FnMut(&FoundTrace) -> Result<()>,
     ) -> Result<bool> {
         let as_it_is = |_, found| ready(Ok(found));
-        self.each_trace(tenants, ids, settings, as_it_is, |_, found| visit(&found)).await
+        let made = (Large::Heads, as_it_is);
+        self.each_trace(tenants, ids, settings, made, |_, found| visit(&found)).await
     }
 
     /// Finds these traces, several at a time, makes something of each and shows that in the order of the ids.
@@ -76,7 +77,7 @@ impl Frontend {
         tenants: &[TenantId],
         ids: &[TraceId],
         settings: &LookupSettings,
-        make: impl Fn(TraceId, FoundTrace) -> F + Copy,
+        (large, make): (Large, impl Fn(TraceId, FoundTrace) -> F + Copy),
         mut show: impl FnMut(TraceId, T) -> Result<()>,
     ) -> Result<bool> {
         if ids.is_empty() {
@@ -84,7 +85,8 @@ impl Frontend {
         }
         let run = async {
             let _admitted = self.admit(tenants)?;
-            let fetches: Vec<_> = ids.iter().map(|&id| self.fetch(tenants, id, make)).collect();
+            let fetch = |&id| self.fetch(tenants, id, large.clone(), make);
+            let fetches: Vec<_> = ids.iter().map(fetch).collect();
             let mut fetched = stream::iter(fetches).buffered(settings.concurrent_traces.max(1));
             let (mut partial, mut bytes, mut inspected) = (false, 0u64, 0u64);
             for &id in ids {
@@ -113,10 +115,12 @@ impl Frontend {
         &self,
         tenants: &[TenantId],
         id: TraceId,
+        large: Large,
         make: impl Fn(TraceId, FoundTrace) -> F,
     ) -> Result<Fetched<T>> {
         let query = TraceQuery::default();
-        let found = self.find_admitted(tenants, id, query, WhenTooLarge::Cut).await?;
+        let limits = (WhenTooLarge::Cut, large);
+        let found = self.find_admitted(tenants, id, query, limits).await?;
         let (size, is_partial) = (found.trace.bytes() as u64, found.facts.partial);
         let read = found.facts.inspected_bytes;
         Ok(Fetched { made: make(id, found).await?, size, is_partial, read })

@@ -2,11 +2,44 @@
 
 use super::{AttributeColumns, TraceMerger, UNMAPPED};
 use crate::{
-    Attribute, AttributeList, DictionaryBuilder, SpanBatch, SpanColumns, StringCode, ValueType,
+    Attribute, AttributeList, Buffer, DictionaryBuilder, SpanBatch, SpanColumns, StringCode,
+    ValueType,
 };
 
 impl TraceMerger<'_> {
+    #[inline]
     pub(super) fn append(&mut self, input: usize, row: usize) {
+        match self.heads_only {
+            false => self.append_whole(input, row),
+            true => self.append_head(input, row),
+        }
+    }
+
+    fn append_head(&mut self, input: usize, row: usize) {
+        let resource = self.resource(input, self.columns[input].resource[row]);
+        let scope = self.scope(input, self.columns[input].scope[row]);
+        let from = &self.columns[input];
+        let mut map = CodeMap {
+            codes: &mut self.to.maps[input].codes,
+            from: self.inputs[input],
+            to: &mut self.to.strings,
+        };
+        let SpanBatch { traces, spans, events, links, .. } = &mut self.to.out;
+        spans.trace.push(traces.ids.len() as u32 - 1);
+        spans.resource.push(resource);
+        spans.scope.push(scope);
+        spans.span_id.push(from.span_id[row]);
+        spans.parent_span_id.push(from.parent_span_id[row]);
+        spans.start.push(from.start[row]);
+        spans.duration.push(from.duration[row]);
+        spans.name.push(map.code(from.name[row]));
+        spans.kind.push(from.kind[row]);
+        spans.status.push(from.status[row]);
+        push_end(&mut events.starts, from.event_starts, row);
+        push_end(&mut links.starts, from.link_starts, row);
+    }
+
+    fn append_whole(&mut self, input: usize, row: usize) {
         let resource = self.resource(input, self.columns[input].resource[row]);
         let scope = self.scope(input, self.columns[input].scope[row]);
         let from = &self.columns[input];
@@ -175,6 +208,13 @@ impl TraceMerger<'_> {
         self.to.maps[input].scopes[index] = mapped;
         mapped
     }
+}
+
+/// Goes on by as many as a row of an input has.
+fn push_end(to: &mut Buffer<u32>, from: &[u32], row: usize) {
+    let count = from.get(row..row + 2).map_or(0, |bounds| bounds[1] - bounds[0]);
+    let end = to.last().copied().unwrap_or(0) + count;
+    to.push(end);
 }
 
 /// Sets the origin of the last span; the column appears with the first that is none of zero.

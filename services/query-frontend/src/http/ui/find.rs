@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tactus_api::request::parse_traceql;
 use tactus_api::trace::CombinedTrace;
 use tactus_api::{Error, Result};
 use tactus_model::wire::put_message_field;
@@ -16,8 +17,30 @@ use crate::trace_by_id::malformed;
 /// Number of the spans in a ScopeSpans message.
 const SPANS: u32 = 2;
 
+/// A text that is to find spans of a trace.
+pub(super) enum Finding {
+    Query(Box<CompiledQuery>),
+    /// Why it is no query, as a page is told. Most texts are none while somebody writes them, which is nothing that a browser
+    /// should report as an error.
+    Problem(String),
+}
+
+impl Finding {
+    pub(super) fn of(text: &str, max_query_bytes: usize) -> Self {
+        match parse_traceql(text, max_query_bytes).and_then(|root| compile(&root)) {
+            Ok(query) => Self::Query(Box::new(query)),
+            Err(error) => Self::Problem(error.to_string()),
+        }
+    }
+}
+
+/// What a page is told of a text that is no query.
+pub(super) fn problem(text: &str) -> Value {
+    json!({ "problem": text })
+}
+
 /// Errors: [`Error::Invalid`] for a query that finds no spans.
-pub(super) fn compile(root: &RootExpr) -> Result<CompiledQuery> {
+fn compile(root: &RootExpr) -> Result<CompiledQuery> {
     if root.metrics().is_some() {
         return Err(Error::Invalid("a metrics query finds no spans".to_owned()));
     }

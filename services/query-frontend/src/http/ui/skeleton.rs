@@ -8,16 +8,17 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-use prost::{DecodeError, Message as _};
+use foldhash::fast::RandomState;
 use serde_json::json;
 use tactus_api::trace::{CombinedTrace, TraceFacts};
 use tactus_model::TraceId;
+use tactus_model::wire::{FieldValue, Reader, WireError};
 use tactus_proto::lossy;
-use tactus_proto::otlp::Resource;
-use tactus_proto::otlp::any_value::Value;
 
 use super::layout::{Layout, SpanHead};
+
+/// All columns of a row, and a little more.
+const BYTES_A_ROW: usize = 42;
 
 /// A trace ready to be written.
 pub(super) struct Skeleton {
@@ -25,25 +26,36 @@ pub(super) struct Skeleton {
     /// Index into `services`, by span.
     service_of: Vec<u32>,
     services: Vec<String>,
+    names: Vec<String>,
     layout: Layout,
-    detail_bytes: usize,
+}
+
+/// What a row shows.
+#[derive(Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub(super) span: &'a SpanHead,
+    pub(super) service: &'a str,
+    pub(super) name: &'a str,
+    /// Row of the parent, or [`NO_PARENT`](super::layout::NO_PARENT).
+    pub(super) parent: u32,
 }
 
 impl Skeleton {
     /// Errors: a message that is none.
-    pub(super) fn of(trace: &CombinedTrace) -> Result<Self, DecodeError> {
-        let (mut spans, mut service_of) = (Vec::new(), Vec::new());
-        let mut services = Names::default();
+    pub(super) fn of(trace: &CombinedTrace) -> Result<Self, WireError> {
+        let count = trace.spans();
+        let (mut spans, mut service_of) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let (mut services, mut names) = (Names::default(), Names::default());
         for (resource, messages) in trace.spans_by_resource() {
-            let service = services.number(&service_name(resource)?);
+            let service = services.number(service_name(resource)?);
             for message in messages {
-                spans.push(SpanHead::decode(message.clone())?);
+                let (head, name) = SpanHead::read(message)?;
+                spans.push(SpanHead { name: names.number(name), ..head });
                 service_of.push(service);
             }
         }
         let layout = Layout::of(&spans);
-        let services = services.names;
-        Ok(Self { spans, service_of, services, layout, detail_bytes: trace.bytes() })
+        Ok(Self { spans, service_of, services: services.texts(), names: names.texts(), layout })
     }
 
     /// Which span each row shows, in the order of the trace.
@@ -51,55 +63,41 @@ impl Skeleton {
         &self.layout.order
     }
 
-    /// Of each row its span, its service and the row of its parent, or [`NO_PARENT`](super::layout::NO_PARENT).
-    pub(super) fn rows(&self) -> impl Iterator<Item = (&SpanHead, &str, u32)> {
+    /// The rows from top to bottom.
+    pub(super) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         self.layout.order.iter().zip(&self.layout.parents).map(|(&span, &parent)| {
-            let service = self.service_of[span as usize] as usize;
-            (&self.spans[span as usize], self.services[service].as_str(), parent)
+            let service = &self.services[self.service_of[span as usize] as usize];
+            let span = &self.spans[span as usize];
+            Row { span, service, name: &self.names[span.name as usize], parent }
         })
     }
 
     /// The whole answer.
     pub(super) fn encode(&self, id: TraceId, facts: &TraceFacts) -> Vec<u8> {
         let begin = self.spans.iter().map(|span| span.start).min().unwrap_or_default();
-        let mut names = Names::default();
-        let rows = || {
-            let spans = self.layout.order.iter().map(|&span| span as usize);
-            spans.map(|span| (&self.spans[span], self.service_of[span]))
-        };
-        let name_of: Vec<u32> = rows().map(|(span, _)| names.number(&lossy(&span.name))).collect();
-        let mut columns = Columns::default();
+        let order = &self.layout.order;
+        let rows = || order.iter().map(|&span| &self.spans[span as usize]);
+        let mut columns = Columns::with_capacity(order.len() * BYTES_A_ROW);
         // Exact up to 104 days after the first span.
-        columns.add(
-            "start",
-            "f64",
-            rows().map(|(span, _)| ((span.start - begin) as f64).to_le_bytes()),
-        );
+        columns.add("start", "f64", rows().map(|span| ((span.start - begin) as f64).to_le_bytes()));
         let duration = |span: &SpanHead| i128::from(span.end) - i128::from(span.start);
-        columns.add(
-            "duration",
-            "f64",
-            rows().map(|(span, _)| (duration(span) as f64).to_le_bytes()),
-        );
-        columns.add("id", "u64", rows().map(|(span, _)| span.id().0));
-        columns.add(
-            "parent",
-            "i32",
-            self.layout.parents.iter().map(|&row| (row as i32).to_le_bytes()),
-        );
-        columns.add("name", "u32", name_of.iter().map(|name| name.to_le_bytes()));
-        columns.add("service", "u32", rows().map(|(_, service)| service.to_le_bytes()));
-        columns.add("events", "u16", rows().map(|(span, _)| count(&span.events).to_le_bytes()));
-        columns.add("links", "u16", rows().map(|(span, _)| count(&span.links).to_le_bytes()));
-        columns.add("flags", "u8", rows().map(|(span, _)| [flags(span)]));
+        columns.add("duration", "f64", rows().map(|span| (duration(span) as f64).to_le_bytes()));
+        columns.add("id", "u64", rows().map(|span| span.id.0));
+        let parents = self.layout.parents.iter();
+        columns.add("parent", "i32", parents.map(|&row| (row as i32).to_le_bytes()));
+        columns.add("name", "u32", rows().map(|span| span.name.to_le_bytes()));
+        let services = order.iter().map(|&span| self.service_of[span as usize]);
+        columns.add("service", "u32", services.map(u32::to_le_bytes));
+        columns.add("events", "u16", rows().map(|span| span.events.to_le_bytes()));
+        columns.add("links", "u16", rows().map(|span| span.links.to_le_bytes()));
+        columns.add("flags", "u8", rows().map(|span| [span.kind | span.status << 3]));
         let header = json!({
             "traceId": id.to_hex(),
             "start": begin.to_string(),
             "spans": self.spans.len(),
             "services": self.services,
-            "names": names.names,
+            "names": self.names,
             "columns": columns.index,
-            "detailBytes": self.detail_bytes,
             "partial": facts.partial,
             "message": facts.message,
             "missingParents": self.layout.missing_parents,
@@ -114,43 +112,57 @@ impl Skeleton {
     }
 }
 
-/// Kind in the low three bits, then two of the status.
-fn flags(span: &SpanHead) -> u8 {
-    let kind = u8::try_from(span.kind).ok().filter(|kind| *kind <= 5).unwrap_or_default();
-    let status = span.status.map_or(0, |status| status.code);
-    kind | u8::try_from(status).ok().filter(|status| *status <= 2).unwrap_or_default() << 3
+/// The name of a resource's service as sent; empty if it has none.
+fn service_name(resource: &[u8]) -> Result<&[u8], WireError> {
+    let mut reader = Reader::new(resource);
+    while let Some((field, value)) = reader.next_field()? {
+        let (1, FieldValue::Bytes(pair)) = (field, value) else { continue };
+        if let Some(name) = text_of(pair, b"service.name")? {
+            return Ok(name);
+        }
+    }
+    Ok(b"")
 }
 
-fn count(list: &[Bytes]) -> u16 {
-    u16::try_from(list.len()).unwrap_or(u16::MAX)
-}
-
-fn service_name(resource: &Bytes) -> Result<String, DecodeError> {
-    let resource = Resource::decode(resource.clone())?;
-    let name =
-        resource.attributes.into_iter().find(|attribute| &attribute.key[..] == b"service.name");
-    Ok(match name.and_then(|attribute| attribute.value).and_then(|value| value.value) {
-        Some(Value::StringValue(name)) => lossy(&name).into_owned(),
-        _ => String::new(),
-    })
+/// The text of a KeyValue message with this key; empty if its value is none, `None` for another key.
+fn text_of<'a>(pair: &'a [u8], wanted: &[u8]) -> Result<Option<&'a [u8]>, WireError> {
+    let (mut key, mut text, mut reader) = (&pair[..0], &pair[..0], Reader::new(pair));
+    while let Some((field, value)) = reader.next_field()? {
+        match (field, value) {
+            (1, FieldValue::Bytes(found)) => key = found,
+            (2, FieldValue::Bytes(message)) => {
+                let mut fields = Reader::new(message);
+                while let Some((field, value)) = fields.next_field()? {
+                    if let (1, FieldValue::Bytes(found)) = (field, value) {
+                        text = found;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok((key == wanted).then_some(text))
 }
 
 /// Texts by number, each once.
 #[derive(Default)]
-struct Names {
-    names: Vec<String>,
-    numbers: HashMap<String, u32>,
+struct Names<'a> {
+    names: Vec<&'a [u8]>,
+    numbers: HashMap<&'a [u8], u32, RandomState>,
 }
 
-impl Names {
-    fn number(&mut self, name: &str) -> u32 {
-        if let Some(&number) = self.numbers.get(name) {
-            return number;
+impl<'a> Names<'a> {
+    fn number(&mut self, name: &'a [u8]) -> u32 {
+        let next = self.names.len() as u32;
+        let number = *self.numbers.entry(name).or_insert(next);
+        if number == next {
+            self.names.push(name);
         }
-        let number = self.names.len() as u32;
-        self.names.push(name.to_owned());
-        self.numbers.insert(name.to_owned(), number);
         number
+    }
+
+    fn texts(&self) -> Vec<String> {
+        self.names.iter().map(|name| lossy(name).into_owned()).collect()
     }
 }
 
@@ -162,6 +174,10 @@ struct Columns {
 }
 
 impl Columns {
+    fn with_capacity(bytes: usize) -> Self {
+        Self { index: Vec::new(), bytes: Vec::with_capacity(bytes) }
+    }
+
     fn add<const N: usize>(
         &mut self,
         name: &str,
@@ -170,23 +186,29 @@ impl Columns {
     ) {
         self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
         self.index.push(json!({ "name": name, "type": kind, "offset": self.bytes.len() }));
-        self.bytes.extend(values.flatten());
+        values.for_each(|value| self.bytes.extend_from_slice(&value));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tactus_model::wire::put_message_field;
 
     #[test]
-    fn flags_of_unknown_codes_are_none() {
-        let span = |kind, code| SpanHead {
-            kind,
-            status: Some(super::super::layout::StatusHead { code }),
-            ..SpanHead::default()
+    fn service_is_the_text_of_its_attribute() {
+        let resource = |key: &[u8], value: &[u8]| {
+            let (mut pair, mut resource) = (Vec::new(), Vec::new());
+            put_message_field(&mut pair, 1, key);
+            put_message_field(&mut pair, 2, value);
+            put_message_field(&mut resource, 1, b"\x0a\x05other");
+            put_message_field(&mut resource, 1, &pair);
+            resource
         };
-        assert_eq!(flags(&span(3, 2)), 0b10_011);
-        assert_eq!(flags(&span(-1, 77)), 0);
+        let name = |key: &[u8], value: &[u8]| service_name(&resource(key, value)).unwrap().to_vec();
+        assert_eq!(name(b"service.name", b"\x0a\x04shop"), b"shop");
+        assert_eq!(name(b"service.name", &[3 << 3, 1]), b"", "a number is no name");
+        assert_eq!(name(b"service", b"\x0a\x04shop"), b"");
     }
 
     #[test]

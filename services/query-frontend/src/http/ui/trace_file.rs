@@ -8,16 +8,16 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
-use tactus_api::request::{parse_trace_id, parse_traceql};
+use tactus_api::request::parse_trace_id;
 use tactus_api::trace::{CombinedTrace, TraceFacts};
 use tactus_api::{Encoding, Error, QueryParams, Result};
 use tactus_model::TraceId;
-use tactus_traceql::eval::CompiledQuery;
 
+use super::Shared;
+use super::find::{self, Finding};
 use super::layout::NO_PARENT;
 use super::skeleton::Skeleton;
 use super::traces::{SKELETON, encode, jaeger_json, otlp_json};
-use super::{Shared, find};
 use crate::http::{Answer, Call, answer};
 use crate::trace_by_id::{malformed, offload};
 use crate::trace_files::{ReceivedFile, TraceFile, decode};
@@ -37,7 +37,7 @@ enum Part {
     Skeleton,
     Otlp,
     Jaeger,
-    Find(Box<CompiledQuery>),
+    Find(Finding),
 }
 
 impl Question {
@@ -49,8 +49,7 @@ impl Question {
             "jaeger" => Part::Jaeger,
             "find" => {
                 let text = params.get("q").unwrap_or_default();
-                let query = find::compile(&parse_traceql(text, max_query_bytes)?)?;
-                Part::Find(Box::new(query))
+                Part::Find(Finding::of(text, max_query_bytes))
             }
             other => {
                 let known = "skeleton, spans, jaeger or find";
@@ -101,7 +100,8 @@ fn answer_to(question: &Question, file: &ReceivedFile, max_spans: usize) -> Resu
         }
         Part::Otlp => otlp_json(trace)?,
         Part::Jaeger => jaeger_json(id, trace, "")?,
-        Part::Find(query) => return Ok(super::json(&find::rows(trace, query)?)),
+        Part::Find(Finding::Query(query)) => return Ok(super::json(&find::rows(trace, query)?)),
+        Part::Find(Finding::Problem(text)) => return Ok(super::json(&find::problem(text))),
     };
     Ok(Answer { body, encoding: Encoding::Json, partial: false })
 }
@@ -123,13 +123,11 @@ fn list(TraceFile { format, content }: &TraceFile) -> Result<Value> {
 /// A trace of the list, and its first nanosecond.
 fn summary(id: TraceId, trace: &CombinedTrace) -> Result<(u64, Value)> {
     let skeleton = Skeleton::of(trace).map_err(malformed)?;
-    let heads = || skeleton.rows().map(|(head, _, _)| head);
+    let heads = || skeleton.rows().map(|row| row.span);
     let start = heads().map(|head| head.start).min().unwrap_or_default();
     let end = heads().map(|head| head.end.max(head.start)).max().unwrap_or_default();
-    let root = skeleton.rows().find(|(_, _, parent)| *parent == NO_PARENT);
-    let (service, name) = root.map_or_else(Default::default, |(head, service, _)| {
-        (service.to_owned(), tactus_proto::lossy(&head.name).into_owned())
-    });
+    let root = skeleton.rows().find(|row| row.parent == NO_PARENT);
+    let (service, name) = root.map_or(("", ""), |row| (row.service, row.name));
     let errors = heads().filter(|head| head.is_error()).count();
     let value = json!({
         "traceId": id.to_hex(),

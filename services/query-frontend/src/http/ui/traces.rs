@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use moka::sync::Cache;
 use prost::Message as _;
-use tactus_api::request::{TraceQuery, parse_trace_id, parse_traceql};
+use tactus_api::request::{TraceQuery, parse_trace_id};
 use tactus_api::trace::{CombinedTrace, TraceFacts, WhenTooLarge};
 use tactus_api::{Encoding, Error, Result};
 use tactus_jaeger::json::{self, Envelope};
@@ -17,13 +17,14 @@ use tactus_model::{SpanId, TraceId};
 use tactus_otlp_json::OtlpJson;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 
+use super::Shared;
+use super::find::{self, Finding};
 use super::layout::SpanHead;
 use super::skeleton::Skeleton;
-use super::{Shared, find};
 use crate::frontend::joined;
 use crate::http::{Answer, Call, INLINE_SPANS, answer};
 use crate::settings::OpenTraceSettings;
-use crate::trace_by_id::{FoundTrace, malformed, offload};
+use crate::trace_by_id::{FoundTrace, Large, malformed, offload};
 
 /// Spans of one request for details.
 const MAX_IDS: usize = 200;
@@ -44,26 +45,39 @@ impl OpenTraces {
         Self(cache.time_to_live(settings.keep_for).build())
     }
 
-    /// Reads a trace anew. Errors: [`Error::NotFound`] if nobody has it, [`Error::Internal`] if that cannot be known.
-    async fn read(&self, call: &Call, id: TraceId) -> Result<Arc<FoundTrace>> {
-        let query = TraceQuery::default();
-        let found = call.frontend.find_trace(&call.tenants, id, query, WhenTooLarge::Cut).await?;
-        if found.trace.is_empty() {
+    /// Reads a trace anew, of a large one a part, which is not kept. Errors: [`Error::NotFound`] if nobody has it,
+    /// [`Error::Internal`] if that cannot be known.
+    async fn read(&self, call: &Call, id: TraceId, large: Large) -> Result<Arc<FoundTrace>> {
+        let (query, limits) = (TraceQuery::default(), (WhenTooLarge::Cut, large));
+        let found = call.frontend.find_part(&call.tenants, id, query, limits).await?;
+        if found.trace.is_empty() && !found.is_part {
             return Err(match found.facts.partial {
                 true => Error::Internal(found.facts.message),
                 false => Error::NotFound,
             });
         }
         let found = Arc::new(found);
+        if found.is_part {
+            return Ok(found);
+        }
         self.0.insert((joined(&call.tenants), id), Arc::clone(&found));
         Ok(found)
     }
 
-    /// A trace as it was a moment ago, or read anew.
+    /// A trace as it was a moment ago, or read anew; a large one as a whole.
     async fn find(&self, call: &Call, id: TraceId) -> Result<Arc<FoundTrace>> {
+        self.find_or_read(call, id, Large::Whole).await
+    }
+
+    async fn find_or_read(
+        &self,
+        call: &Call,
+        id: TraceId,
+        large: Large,
+    ) -> Result<Arc<FoundTrace>> {
         match self.0.get(&(joined(&call.tenants), id)) {
             Some(found) => Ok(found),
-            None => self.read(call, id).await,
+            None => self.read(call, id, large).await,
         }
     }
 }
@@ -77,11 +91,11 @@ pub(super) async fn skeleton(
 ) -> Response {
     let mut response = answer(shared.frontend, uri, headers, async move |call| {
         let id = parse_trace_id(&id)?;
-        let found = shared.open.read(&call, id).await?;
+        let found = shared.open.read(&call, id, Large::Heads).await?;
         let partial = found.facts.partial;
         let is_long = found.trace.spans() > INLINE_SPANS;
         let body = offload(is_long, move || {
-            let FoundTrace { trace, facts } = &*found;
+            let FoundTrace { trace, facts, .. } = &*found;
             encode(id, trace, facts)
         });
         Ok(Answer { body: body.await??, encoding: Encoding::Protobuf, partial })
@@ -107,7 +121,13 @@ pub(super) async fn spans(
     answer(shared.frontend, uri, headers, async move |call| {
         let id = parse_trace_id(&id)?;
         let ids = call.params().get("ids").map(span_ids).transpose()?;
-        let found = shared.open.find(&call, id).await?;
+        let large = ids.clone().map_or(Large::Whole, Large::Spans);
+        let mut found = shared.open.find_or_read(&call, id, large).await?;
+        let wanted = ids.as_ref().map_or(0, Vec::len);
+        if found.is_part && found.trace.spans() < wanted {
+            // Halves of a call that share an id are told apart in the whole trace alone.
+            found = shared.open.find(&call, id).await?;
+        }
         let partial = found.facts.partial;
         let is_long = found.trace.spans() > INLINE_SPANS;
         let body = offload(is_long, move || match ids {
@@ -119,7 +139,8 @@ pub(super) async fn spans(
     .await
 }
 
-/// `{spans, matched, rows}` of a TraceQL query on this trace: `rows` is a bitmap over the rows of its skeleton, in base64.
+/// `{spans, matched, rows}` of a TraceQL query on this trace: `rows` is a bitmap over the rows of its skeleton, in base64. Of a
+/// text that is no query `{problem}`.
 pub(super) async fn find(
     State(shared): State<Shared>,
     Path(id): Path<String>,
@@ -129,11 +150,13 @@ pub(super) async fn find(
     answer(shared.frontend, uri, headers, async move |call| {
         let id = parse_trace_id(&id)?;
         let limit = call.frontend.settings.max_query_expression_size_bytes;
-        let query = call.parse(move |params| {
-            let text = params.get("q").unwrap_or_default();
-            find::compile(&parse_traceql(text, limit)?)
+        let finding = call.parse(move |params| {
+            Ok(Finding::of(params.get("q").unwrap_or_default(), limit))
         });
-        let query = query.await?;
+        let query = match finding.await? {
+            Finding::Query(query) => query,
+            Finding::Problem(text) => return Ok(super::json(&find::problem(&text))),
+        };
         let found = shared.open.find(&call, id).await?;
         let is_long = found.trace.spans() > INLINE_SPANS;
         let value = offload(is_long, move || find::rows(&found.trace, &query));
@@ -152,7 +175,7 @@ fn span_ids(list: &str) -> Result<Vec<SpanId>> {
 }
 
 fn has_id(span: &Bytes, ids: &[SpanId]) -> bool {
-    SpanHead::decode(span.clone()).is_ok_and(|head| ids.contains(&head.id()))
+    SpanHead::read(span).is_ok_and(|(head, _)| ids.contains(&head.id))
 }
 
 /// The trace as Jaeger's JSON, which its UI opens.

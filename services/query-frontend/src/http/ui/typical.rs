@@ -24,7 +24,13 @@ const SAMPLED_BYTES: u64 = 64 << 20;
 /// Traces that are read at a time.
 const AT_A_TIME: usize = 8;
 
-/// `?service=&operation=`, optionally `start` and `end` as a metrics query has them and `without`, the id of a trace to leave out.
+/// What is looked at for a reader who has not asked for it: enough for a middle, and next to nothing of the machine.
+const FEW: u32 = 30;
+const FEW_BYTES: u64 = 4 << 20;
+const FEW_AT_A_TIME: usize = 2;
+
+/// `?service=&operation=`, optionally `start` and `end` as a metrics query has them, `without`, the id of a trace to leave out,
+/// and `few=true` to look at few traces only.
 ///
 /// `{traces, duration: {p50, p95}, paths}`: of the newest traces that begin with this operation. Of each path of calls its
 /// `parent` (a number in the list, or null), `service` and `name`; `traces`, the number of those that have it; `calls` and
@@ -46,16 +52,19 @@ pub(super) async fn typical(
         }
         let (start, end) = metrics_range(&params, unix_nanos_now())?;
         let without = params.get("without").map(parse_trace_id).transpose()?;
+        let (sampled, max_answer_bytes, concurrent_traces) = match params.get("few") {
+            Some("true") => (FEW, FEW_BYTES, FEW_AT_A_TIME),
+            _ => (SAMPLED, SAMPLED_BYTES, AT_A_TIME),
+        };
         let most = match call.frontend.settings.search.max_result_limit {
-            0 => SAMPLED,
-            most => most.min(SAMPLED),
+            0 => sampled,
+            most => most.min(sampled),
         };
         let lookup = TraceLookup { query: format!("{{ {conditions} }}"), limit: most, start, end };
         let found = call.frontend.find_trace_ids(&call.tenants, &lookup).await?;
         let ids = found.traces.iter().map(|trace| trace.id);
         let ids: Vec<TraceId> = ids.filter(|&id| Some(id) != without).collect();
-        let settings =
-            LookupSettings { concurrent_traces: AT_A_TIME, max_answer_bytes: SAMPLED_BYTES };
+        let settings = LookupSettings { concurrent_traces, max_answer_bytes };
         let mut paths = Paths::default();
         let visit = |found: &FoundTrace| {
             paths.add(&Skeleton::of(&found.trace).map_err(malformed)?);

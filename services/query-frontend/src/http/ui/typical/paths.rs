@@ -3,14 +3,12 @@
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
-use tactus_proto::lossy;
 
-use crate::http::ui::layout::{NO_PARENT, SpanHead};
-use crate::http::ui::skeleton::Skeleton;
+use crate::http::ui::layout::NO_PARENT;
+use crate::http::ui::skeleton::{Row, Skeleton};
 
 /// Paths that are told apart; calls by further ones are left out, with all below them.
 const MAX_PATHS: usize = 5_000;
-const ERROR: i32 = 2;
 
 /// What was seen of each path.
 #[derive(Debug, Default)]
@@ -38,23 +36,22 @@ struct Path {
 impl Paths {
     /// Adds a trace.
     pub(super) fn add(&mut self, trace: &Skeleton) {
-        let rows: Vec<(&SpanHead, &str, u32)> = trace.rows().collect();
-        let Some(first) = rows.iter().map(|(span, ..)| span.start).min() else { return };
-        let last = rows.iter().map(|(span, ..)| span.end.max(span.start)).max().unwrap_or(first);
-        self.extents.push(last - first);
+        let rows: Vec<Row<'_>> = trace.rows().collect();
+        let Some(first) = rows.iter().map(|row| row.span.start).min() else { return };
+        let last = rows.iter().map(|row| row.span.end.max(row.span.start)).max();
+        self.extents.push(last.unwrap_or(first) - first);
         let own_times = own_times(&rows);
         let mut path_of_row: Vec<u32> = Vec::with_capacity(rows.len());
-        for (&(span, service, parent), &own) in rows.iter().zip(&own_times) {
+        for (&Row { span, service, name, parent }, &own) in rows.iter().zip(&own_times) {
             let caller = match parent {
                 NO_PARENT => Some(NO_PARENT),
                 row => path_of_row.get(row as usize).copied().filter(|&path| path != NO_PARENT),
             };
-            let path = caller.and_then(|caller| self.path(caller, service, &lossy(&span.name)));
+            let path = caller.and_then(|caller| self.path(caller, service, name));
             path_of_row.push(path.unwrap_or(NO_PARENT));
             let Some(path) = path else { continue };
-            let is_error = span.status.is_some_and(|status| status.code == ERROR);
             let time = span.end.saturating_sub(span.start);
-            self.all[path as usize].add(self.extents.len(), time, own, is_error);
+            self.all[path as usize].add(self.extents.len(), time, own, span.is_error());
         }
     }
 
@@ -125,14 +122,14 @@ impl Path {
 
 /// Time of each span in which none of its children ran. Children are ordered by start, so each part that they cover is
 /// seen once.
-fn own_times(rows: &[(&SpanHead, &str, u32)]) -> Vec<u64> {
+fn own_times(rows: &[Row<'_>]) -> Vec<u64> {
     let mut own: Vec<u64> =
-        rows.iter().map(|(span, ..)| span.end.saturating_sub(span.start)).collect();
-    let mut covered_to: Vec<u64> = rows.iter().map(|(span, ..)| span.start).collect();
-    for (span, _, parent) in rows {
-        let above = *parent as usize;
-        let Some((parent, ..)) = rows.get(above) else { continue };
-        let (from, to) = (span.start.max(covered_to[above]), span.end.min(parent.end));
+        rows.iter().map(|row| row.span.end.saturating_sub(row.span.start)).collect();
+    let mut covered_to: Vec<u64> = rows.iter().map(|row| row.span.start).collect();
+    for &Row { span, parent, .. } in rows {
+        let above = parent as usize;
+        let Some(parent) = rows.get(above) else { continue };
+        let (from, to) = (span.start.max(covered_to[above]), span.end.min(parent.span.end));
         if to > from {
             own[above] = own[above].saturating_sub(to - from);
             covered_to[above] = to;
