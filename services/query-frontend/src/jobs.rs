@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, try_join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tactus_api::{Error, Result};
 use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use crate::frontend::Frontend;
@@ -59,6 +61,9 @@ impl Frontend {
     }
 }
 
+/// Time without an answer after which [`run_jobs_telling`] tells what there is.
+const TELL_EVERY: Duration = Duration::from_millis(50);
+
 /// Runs jobs in their order, at most `in_flight` at a time, and hands each answer to `state` as it comes.
 ///
 /// `wants` is asked before a job starts: the first job that is not wanted any more, and all after it, are left out.
@@ -69,7 +74,20 @@ pub(crate) async fn run_jobs<J, T, S>(
     state: &mut S,
     run: impl Fn(J) -> Running<T>,
     wants: impl Fn(&S, &J) -> bool,
+    take: impl FnMut(&mut S, Outcome<T>) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    run_jobs_telling(jobs, in_flight, state, run, wants, take, |_| {}).await
+}
+
+/// As [`run_jobs`]; while no job is answered, `tell` is called now and then, for what could not be told when it was taken.
+pub(crate) async fn run_jobs_telling<J, T, S>(
+    jobs: Vec<J>,
+    in_flight: usize,
+    state: &mut S,
+    run: impl Fn(J) -> Running<T>,
+    wants: impl Fn(&S, &J) -> bool,
     mut take: impl FnMut(&mut S, Outcome<T>) -> Result<ControlFlow<()>>,
+    mut tell: impl FnMut(&mut S),
 ) -> Result<()> {
     let mut waiting = VecDeque::from(jobs);
     let mut running = FuturesUnordered::new();
@@ -80,7 +98,14 @@ pub(crate) async fn run_jobs<J, T, S>(
         {
             running.push(run(job));
         }
-        let Some(outcome) = running.next().await else { return Ok(()) };
+        let outcome = match timeout(TELL_EVERY, running.next()).await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => return Ok(()),
+            Err(_) => {
+                tell(state);
+                continue;
+            }
+        };
         if take(state, outcome?)?.is_break() {
             return Ok(());
         }
@@ -106,6 +131,25 @@ mod tests {
         };
         run_jobs((0..100).collect(), 1, &mut taken, run, |_, _| true, take).await.unwrap();
         assert_eq!(*started.lock().unwrap(), [0, 1, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_back_is_told_while_a_job_takes_long() {
+        let run = |seconds: u64| -> Running<u64> {
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                Ok(Outcome::Answer(seconds))
+            })
+        };
+        let mut told = (0, 0);
+        let take = |told: &mut (u32, u32), _| {
+            told.0 += 1;
+            Ok(ControlFlow::Continue(()))
+        };
+        let tell = |told: &mut (u32, u32)| told.1 += told.0;
+        run_jobs_telling(vec![0, 10], 2, &mut told, run, |_, _| true, take, tell).await.unwrap();
+        assert_eq!(told.0, 2);
+        assert!((190..=200).contains(&told.1), "{told:?}");
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use tonic::Request;
 
 use crate::blocks::select;
 use crate::frontend::Frontend;
-use crate::jobs::{Outcome, run_jobs};
+use crate::jobs::{Outcome, run_jobs_telling};
 use crate::metrics::SEARCH;
 use crate::query_log::Asked;
 use crate::streaming::SearchProgress;
@@ -180,7 +180,7 @@ impl Frontend {
             state.work.check().map(|()| flow)
         };
         let in_flight = self.jobs_in_flight(settings.search.concurrent_jobs);
-        run_jobs(jobs, in_flight, state, run, State::wants, take).await
+        run_jobs_telling(jobs, in_flight, state, run, State::wants, take, State::tell).await
     }
 
     fn finish_search(&self, state: State, query: &SearchQuery, window: &Window) -> SearchAnswer {
@@ -234,6 +234,12 @@ impl State {
         self.combiner.oldest_kept_start().is_none_or(|oldest| oldest <= job.block_end)
     }
 
+    fn tell(&mut self) {
+        if let Some(progress) = &mut self.progress {
+            progress.tell(&mut self.combiner, self.work.so_far(), self.most_recent);
+        }
+    }
+
     fn take(&mut self, outcome: Outcome<JobAnswer>) -> ControlFlow<()> {
         match outcome {
             Outcome::Damaged => self.work.partial = true,
@@ -244,8 +250,9 @@ impl State {
             }
         }
         if let Some(progress) = &mut self.progress {
-            progress.tell(&mut self.combiner, self.work.so_far(), self.most_recent);
+            progress.has_news();
         }
+        self.tell();
         if self.combiner.is_full() && !self.most_recent {
             return ControlFlow::Break(());
         }

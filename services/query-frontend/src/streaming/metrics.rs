@@ -60,7 +60,7 @@ impl MetricsProgress {
         let (packet_bytes, grid) = (self.packet_bytes, *grid);
         match &mut self.differences {
             Differences::Range { outlet, sent } => {
-                let Some(place) = outlet.place() else { return };
+                let Some(place) = outlet.place(false) else { return };
                 let new = self.pending.bound().min(*sent)..*sent;
                 *sent = new.start;
                 let send = move |answer| {
@@ -74,7 +74,7 @@ impl MetricsProgress {
                 drop(tokio::task::spawn_blocking(answer));
             }
             Differences::Instant(outlet) => {
-                let Some(place) = outlet.place() else { return };
+                let Some(place) = outlet.place(false) else { return };
                 let send = move |answer| {
                     let response = instant_response(answer, facts);
                     place.send(packets::instant(response, packet_bytes));

@@ -15,6 +15,10 @@ use tonic::{Code, Status};
 /// Trailer of streams that lack something because it could not be read.
 const PARTIAL: &str = "x-tactus-partial";
 
+/// Whoever waits for the first result is told sooner than of further ones. Not at once: most queries are done by then, and
+/// have one message.
+const FIRST_AFTER: Duration = Duration::from_millis(100);
+
 /// A status travels in headers, which clients bound.
 const MAX_STATUS_BYTES: usize = 4 << 10;
 
@@ -27,9 +31,11 @@ pub(crate) struct Outlet<M> {
 }
 
 impl<M> Outlet<M> {
-    /// The place for a difference, if one is due and the client took the one before.
-    pub(crate) fn place(&mut self) -> Option<OwnedPermit<Vec<M>>> {
-        if self.last.elapsed() < self.every {
+    /// The place for a difference, if one is due and the client took the one before. `is_awaited`: nothing of the answer
+    /// was shown yet.
+    pub(crate) fn place(&mut self, is_awaited: bool) -> Option<OwnedPermit<Vec<M>>> {
+        let every = if is_awaited { self.every.min(FIRST_AFTER) } else { self.every };
+        if self.last.elapsed() < every {
             return None;
         }
         let place = self.sender.clone().try_reserve_owned().ok()?;
@@ -134,4 +140,30 @@ pub(crate) fn status(error: &Error) -> Status {
         text.push('…');
     }
     Status::new(code, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn first_result_is_sent_sooner_than_further_ones() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let every = Duration::from_millis(500);
+        let mut outlet = Outlet { sender, every, last: Instant::now() };
+        let mut due = async |millis, is_awaited| {
+            tokio::time::advance(Duration::from_millis(millis)).await;
+            let place = outlet.place(is_awaited);
+            let is_due = place.is_some();
+            if let Some(place) = place {
+                place.send(vec![0]);
+                receiver.recv().await;
+            }
+            is_due
+        };
+        assert!(!due(90, true).await, "a short query has one message");
+        assert!(due(20, true).await && due(100, true).await, "until there is a result");
+        assert!(!due(400, false).await);
+        assert!(due(100, false).await);
+    }
 }

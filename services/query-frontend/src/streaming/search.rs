@@ -13,14 +13,24 @@ pub(crate) struct SearchProgress {
     outlet: Outlet<SearchResponse>,
     packet_bytes: usize,
     pub(crate) pending: Pending,
+    /// Jobs were answered since the last difference.
+    has_news: bool,
+    /// Nothing was found that the client was shown.
+    is_awaited: bool,
 }
 
 impl SearchProgress {
     pub(super) fn new(outlet: Outlet<SearchResponse>, packet_bytes: usize) -> Self {
-        Self { outlet, packet_bytes, pending: Pending::new() }
+        let pending = Pending::new();
+        Self { outlet, packet_bytes, pending, has_news: false, is_awaited: true }
     }
 
-    /// Sends the traces that are new or changed, if it is time.
+    /// A job was answered.
+    pub(crate) fn has_news(&mut self) {
+        self.has_news = true;
+    }
+
+    /// Sends the traces that are new or changed, if there is news and it is time.
     ///
     /// Of a search for the most recent traces only those that no job can find newer ones than.
     pub(crate) fn tell(
@@ -29,9 +39,14 @@ impl SearchProgress {
         metrics: SearchMetrics,
         most_recent: bool,
     ) {
-        let Some(place) = self.outlet.place() else { return };
+        if !self.has_news {
+            return;
+        }
+        let Some(place) = self.outlet.place(self.is_awaited) else { return };
+        self.has_news = false;
         let after = if most_recent { self.pending.bound() } else { 0 };
         let traces = combiner.take_changes(after);
+        self.is_awaited &= traces.is_empty();
         let difference = SearchResponse { traces, metrics: Some(metrics) };
         place.send(packets::search(difference, self.packet_bytes));
     }

@@ -18,7 +18,7 @@ pub(super) fn tags<M: Send + 'static>(
 ) -> Observer<TagCollector> {
     let mut sent: HashSet<(TagScope, Box<str>)> = HashSet::new();
     Box::new(move |collector, metrics| {
-        let Some(place) = outlet.place() else { return };
+        let Some(place) = outlet.place(false) else { return };
         let mut new: BTreeMap<TagScope, Vec<String>> = BTreeMap::new();
         for (scope, name) in collector.names() {
             if sent.insert((scope, name.into())) {
@@ -38,7 +38,7 @@ pub(super) fn values<M: Send + 'static>(
 ) -> Observer<ValueCollector> {
     let mut sent: HashSet<TagValue> = HashSet::new();
     Box::new(move |collector, metrics| {
-        let Some(place) = outlet.place() else { return };
+        let Some(place) = outlet.place(false) else { return };
         let new = collector.values().filter(|value| sent.insert((*value).clone()));
         let mut values: Vec<TagValue> = new.cloned().collect();
         values.sort_unstable();

@@ -107,7 +107,7 @@ async fn messages<M>(answers: Result<Response<Answers<M>>, Status>) -> Vec<M> {
     messages
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn short_query_is_one_message() {
     let blocks = Blocks::new(Settings::default()).await;
     for query in ["{}", "{ false }"] {
