@@ -13,7 +13,7 @@ use tactus_api::trace::{SplitTraces, split_traces};
 use tactus_api::{Error, Result};
 use tactus_jaeger::json::decode_jaeger_file;
 use tactus_model::hollow::{EXPORT_REQUEST, is_hollow};
-use tactus_model::wire::Reader;
+use tactus_model::wire::{FieldValue, Reader};
 use tactus_otlp_json::decode_trace_file;
 use tactus_proto::otlp::{ExportTraceServiceRequest, ResourceSpans};
 use tactus_zipkin::DecodeOptions;
@@ -55,8 +55,8 @@ impl Kind {
     }
 }
 
-/// Reads a file: protobuf or JSON of OTLP, which Tempo's Trace is too, JSON of Tempo's API, of Jaeger and of Zipkin. A
-/// text may hold several documents, as collectors write them, one a line.
+/// Reads a file: protobuf or JSON of OTLP, which Tempo's Trace is too, JSON of Tempo's API and of Jaeger, JSON or protobuf
+/// of Zipkin. A text may hold several documents, as collectors write them, one a line.
 ///
 /// Errors: [`Error::Invalid`] with the place of the damage, [`Error::LimitExceeded`] for too many spans.
 pub(crate) fn decode(file: &Bytes, max_spans: usize) -> Result<TraceFile> {
@@ -66,8 +66,12 @@ pub(crate) fn decode(file: &Bytes, max_spans: usize) -> Result<TraceFile> {
     let (format, otlp) = match first {
         None => return Err(Error::Invalid("the file is empty".to_owned())),
         // A line feed before a text looks like the first field of protobuf.
-        Some(_) if is_text && !(file.starts_with(b"\n") && check_protobuf(file).is_ok()) => {
+        Some(_) if is_text && !(file.starts_with(b"\n") && is_protobuf(file)) => {
             of_text(&file.slice_ref(text))?
+        }
+        Some(_) if is_zipkin(file) => {
+            let spans = zipkin_spans(tactus_zipkin::Format::ProtobufV2, file);
+            ("Zipkin protobuf", spans.map_err(Error::Invalid)?)
         }
         Some(_) => {
             check_protobuf(file).map_err(Error::Invalid)?;
@@ -84,6 +88,36 @@ pub(crate) fn decode(file: &Bytes, max_spans: usize) -> Result<TraceFile> {
         )));
     }
     Ok(TraceFile { format, content })
+}
+
+fn is_protobuf(file: &[u8]) -> bool {
+    is_zipkin(file) || check_protobuf(file).is_ok()
+}
+
+/// Whether the first message of a file is a span of Zipkin's: it has ids of their lengths where ResourceSpans of OTLP have
+/// a resource and the address of a schema, and fields that those do not have.
+fn is_zipkin(file: &[u8]) -> bool {
+    let Ok(Some((1, FieldValue::Bytes(span)))) = Reader::new(file).next_field() else {
+        return false;
+    };
+    let (mut has_ids, mut has_more) = ([false; 2], false);
+    let mut fields = Reader::new(span);
+    while let Ok(Some((number, value))) = fields.next_field() {
+        match (number, value) {
+            (1, FieldValue::Bytes(id)) => has_ids[0] = matches!(id.len(), 8 | 16),
+            (3, FieldValue::Bytes(id)) => has_ids[1] = id.len() == 8,
+            (4..=13, _) => has_more = true,
+            _ => {}
+        }
+    }
+    fields.remaining() == 0 && has_ids == [true; 2] && has_more
+}
+
+/// The spans of a list of Zipkin's as an OTLP message.
+fn zipkin_spans(format: tactus_zipkin::Format, list: &Bytes) -> std::result::Result<Bytes, String> {
+    let options = DecodeOptions { now_unix_nanos: unix_nanos_now(), ..DecodeOptions::default() };
+    let spans = tactus_zipkin::decode(format, list, &options);
+    spans.map(|(_, spans)| spans).map_err(|error| error.to_string())
 }
 
 /// Finds what is wrong with a file of protobuf, and where.
@@ -143,12 +177,7 @@ fn document_spans(kind: Kind, json: &Bytes) -> std::result::Result<Bytes, String
             let resource_spans = decode_jaeger_file(json).map_err(|error| error.to_string())?;
             ExportTraceServiceRequest { resource_spans }
         }
-        Kind::Zipkin => {
-            let options =
-                DecodeOptions { now_unix_nanos: unix_nanos_now(), ..DecodeOptions::default() };
-            let spans = tactus_zipkin::decode(tactus_zipkin::Format::JsonV2, json, &options);
-            return spans.map(|(_, spans)| spans).map_err(|error| error.to_string());
-        }
+        Kind::Zipkin => return zipkin_spans(tactus_zipkin::Format::JsonV2, json),
         Kind::Unknown => {
             let expected = "`resourceSpans` of OTLP, `batches` or `trace` of Tempo, `data` of Jaeger, or a list of Zipkin's spans";
             return Err(format!("no traces in it: expected {expected}"));

@@ -116,8 +116,7 @@ function Chooser({ open, problem }: ChooserProps) {
           </label>
         </p>
         <p class="muted">
-          OTLP as JSON or protobuf, answers of Tempo's API, JSON of Jaeger or of Zipkin, also compressed by
-          gzip
+          OTLP or Zipkin as JSON or protobuf, answers of Tempo's API, JSON of Jaeger, also compressed by gzip
           {limit ? `; ${bytes(limit)} at most` : ""}. It is read by this server and stored nowhere.
         </p>
       </section>

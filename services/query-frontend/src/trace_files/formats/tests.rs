@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 use tactus_model::TraceId;
+use tactus_model::wire::{put_fixed64_field, put_message_field};
 
 use super::*;
 
@@ -13,6 +14,17 @@ fn otlp(name: &str) -> serde_json::Value {
 
 fn protobuf(name: &str) -> Vec<u8> {
     decode_trace_file(otlp(name).to_string().as_bytes()).unwrap().encode_to_vec()
+}
+
+/// A list with one of Zipkin's spans.
+fn zipkin_protobuf(name: &str) -> Vec<u8> {
+    let (mut span, mut list) = (Vec::new(), Vec::new());
+    put_message_field(&mut span, 1, &TraceId::from_hex(TRACE).unwrap().0);
+    put_message_field(&mut span, 3, &[0, 0, 0, 0, 0, 0, 0, 3]);
+    put_message_field(&mut span, 5, name.as_bytes());
+    put_fixed64_field(&mut span, 6, 1);
+    put_message_field(&mut list, 1, &span);
+    list
 }
 
 fn read(file: impl Into<Bytes>) -> Result<TraceFile> {
@@ -48,6 +60,7 @@ fn every_format_is_told_by_its_content() {
         (jaeger.to_string().into_bytes(), "Jaeger JSON"),
         (zipkin.to_string().into_bytes(), "Zipkin JSON"),
         (first_model.to_string().into_bytes(), "Zipkin JSON"),
+        (zipkin_protobuf("a"), "Zipkin protobuf"),
     ] {
         assert_eq!(shown(file), (format, vec![id], 1));
     }
@@ -56,6 +69,14 @@ fn every_format_is_told_by_its_content() {
     let braced = protobuf(&name);
     assert_eq!(braced[..2], *b"\n{");
     assert_eq!(shown(braced).0, "OTLP protobuf");
+    let name = "a".repeat(usize::from(b'{') - (zipkin_protobuf("a").len() - 2) + 1);
+    assert_eq!(zipkin_protobuf(&name)[..2], *b"\n{");
+    assert_eq!(shown(zipkin_protobuf(&name)).0, "Zipkin protobuf");
+    // A resource and the address of a schema may be as long as ids.
+    let mut request = decode_trace_file(otlp("a").to_string().as_bytes()).unwrap();
+    request.resource_spans[0].schema_url = Bytes::from_static(b"http://a");
+    let schema = request.encode_to_vec();
+    assert_eq!(shown(schema).0, "OTLP protobuf");
 }
 
 #[test]
