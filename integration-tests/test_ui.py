@@ -259,7 +259,39 @@ def test_spans_are_found_by_text_and_by_traceql(visit, orders):
     page.locator("[role=treegrid][aria-rowcount='5']").wait_for()
     page.fill("#find", "{ name = }")
     page.get_by_text("invalid TraceQL query").wait_for()
-    visit.expect("400")
+    visit.check()
+
+
+def test_clocks_are_put_right_where_that_is_wanted(visit, server):
+    trace, now = os.urandom(16), time.time_ns() - 30 * 10**9
+    root = otlp.span(trace, name="order", start=now, duration=400 * MS)
+    pack = otlp.span(trace, name="pack", parent_span_id=root.span_id, start=now - 2_000 * MS, duration=200 * MS)
+    query_ = otlp.span(trace, name="SELECT", parent_span_id=pack.span_id, start=now - 1_950 * MS, duration=100 * MS)
+    charge = otlp.span(trace, name="charge", parent_span_id=root.span_id, start=now + 10 * MS, duration=50 * MS)
+    server.must_push(otlp.export(root, charge, service="shop"))
+    server.must_push(otlp.export(pack, query_, service="warehouse"))
+    page = visit.open(f"ui/trace/{trace.hex()}")
+
+    def lines():
+        return [text.split("\n")[-2] for text in page.locator(".span-row:not([hidden])").all_inner_texts()]
+
+    page.get_by_text("1 span before the start of their parents: clocks differ (warehouse by 2.00 s)").wait_for()
+    assert "2.40 s" in page.locator(".trace-head").inner_text()
+    assert lines() == ["order", "pack", "SELECT", "charge"]
+    page.get_by_role("button", name="Correct the clocks").click()
+    page.get_by_text("2 spans moved to after the start of their parents (warehouse by 2.10 s)").wait_for()
+    page.wait_for_url("**clocks=corrected*")
+    assert "400 ms" in page.locator(".trace-head").inner_text()
+    assert lines() == ["order", "charge", "pack", "SELECT"]
+    # What the server finds has another place here.
+    page.fill("#find", '{ name = "SELECT" }')
+    page.get_by_text("1 match", exact=True).wait_for()
+    page.press("#find", "Enter")
+    page.locator(".details h2", has_text="SELECT").wait_for()
+    assert visit.axe() == []
+    page.get_by_role("button", name="Show times as sent").click()
+    page.get_by_role("button", name="Correct the clocks").wait_for()
+    assert "2.40 s" in page.locator(".trace-head").inner_text()
     visit.check()
 
 
@@ -749,7 +781,8 @@ def test_api_of_the_pages_refuses_what_makes_no_sense(server, orders):
     assert ask("traces/xyz/skeleton")[0] == 400
     assert ask(f"traces/{orders.hex}/spans", ids="xyz")[0] == 400
     assert ask(f"traces/{orders.hex}/spans", ids=",".join(["0" * 15 + "1"] * 201)) == (400, "more than 200 span ids")
-    assert ask(f"traces/{orders.hex}/find", q="{ } | rate()") == (400, "a metrics query finds no spans")
+    status, text = ask(f"traces/{orders.hex}/find", q="{ } | rate()")
+    assert (status, json.loads(text)) == (200, {"problem": "a metrics query finds no spans"})
     assert ask("nothing")[0] == 404
     status, text = ask("check", q="{ name = }")
     assert status == 200 and json.loads(text)["error"]["column"] == 10

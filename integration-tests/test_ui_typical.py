@@ -103,6 +103,16 @@ def test_trace_is_shown_against_typical(visit, bought):
     visit.check()
 
 
+def test_verdict_tells_what_is_typical_without_being_asked(visit, bought):
+    _, buys = bought
+    with visit.page.expect_request("**/ui/api/typical?*") as asked:
+        page = visit.open(f"ui/trace/{buys.slow[0].hex()}")
+    assert "few=true" in asked.value.url
+    page.locator(".findings li").first.filter(has_text="880 ms slower than the middle of 24 traces alike").wait_for()
+    assert page.get_by_role("button", name="Waterfall", pressed=True).count() == 1
+    visit.check()
+
+
 def test_what_differs_is_told_of_a_search_and_leads_to_the_spans(visit, bought):
     page = visit.open('ui/search?q={ name = "GET /buy" %26%26 duration > 500ms }')
     page.get_by_role("button", name="What differs").click()

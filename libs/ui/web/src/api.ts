@@ -81,10 +81,12 @@ export async function request(
   signal?: AbortSignal,
   method = "GET",
   body?: Blob,
+  priority: RequestPriority = "auto",
 ): Promise<Response> {
   for (;;) {
     const url = new URL(`api/${path}`, document.baseURI);
-    const response = await fetch(url, { method, headers: headers(accept), signal, body }).catch((error) => {
+    const init = { method, headers: headers(accept), signal, body, priority };
+    const response = await fetch(url, init).catch((error) => {
       // What fetch throws says nothing that anybody could use.
       throw signal?.aborted ? error : new ApiError(0, "the server does not answer");
     });
@@ -100,8 +102,8 @@ export async function request(
   }
 }
 
-export async function json<T>(path: string, signal?: AbortSignal): Promise<T> {
-  const response = await request(path, "application/json", signal);
+export async function json<T>(path: string, signal?: AbortSignal, priority?: RequestPriority): Promise<T> {
+  const response = await request(path, "application/json", signal, "GET", undefined, priority);
   return (await response.json()) as T;
 }
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { questionOf } from "../src/explore/question";
-import { csvOf, tableOf } from "../src/explore/table";
+import { csvOf, stacked, tableOf } from "../src/explore/table";
 import {
   type Box,
   boundOf,
@@ -128,6 +128,41 @@ test("query says how it is to be shown", () => {
   });
   expect(questionOf("{ } | service_graph(server_latency)")).toMatchObject({ isTime: false, isRough: false });
   expect(questionOf("{ } | rate()")).toMatchObject({ isTime: false, isRough: false, isSampled: false });
+});
+
+test("step without spans is a gap in a quantile, and a value elsewhere", () => {
+  for (const query of [
+    "{ a = 1 || b = 2 } | quantile_over_time(duration, .5, .9) by (name) with(buckets=4)",
+    "{ } | service_graph(client_latency, .5)",
+  ]) {
+    expect(questionOf(query)).toMatchObject({ isGapAtZero: true, isSum: false });
+  }
+  for (const query of [
+    "{ } | rate()",
+    "({ } | quantile_over_time(duration, .5)) - ({ } | quantile_over_time(duration, .1))",
+    "{ } | service_graph(client_latency)",
+  ]) {
+    expect(questionOf(query).isGapAtZero, query).toBe(false);
+  }
+  expect(questionOf("{ } | rate() by (name)").isSum).toBe(true);
+  const found = [one({ p: "0.5" }, [1_000, 2], [2_000, 0], [3_000, 4])];
+  expect(tableOf(found, true).series[0]).toMatchObject({ values: [2, null, 4], mean: 3 });
+  expect(tableOf(found).series[0]).toMatchObject({ values: [2, 0, 4], mean: 2 });
+});
+
+test("bars stand on those of the series before them", () => {
+  expect(
+    stacked([
+      [1, null, 2],
+      [3, 4, null],
+      [5, 6, 7],
+    ]),
+  ).toEqual([
+    [1, null, 2],
+    [4, 4, null],
+    [9, 10, 9],
+  ]);
+  expect(stacked([])).toEqual([]);
 });
 
 test("row of a service joins what several queries say", () => {

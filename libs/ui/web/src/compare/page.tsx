@@ -7,7 +7,7 @@ import { Scroll } from "../scroll";
 import { Chip } from "../search/results";
 import { Text } from "../text";
 import { typicalPaths } from "../trace/against";
-import { computeTimes } from "../trace/compute";
+import { selfTimes } from "../trace/analysis";
 import { nameOf, serviceOf } from "../trace/model";
 import { type Path, pathsOf } from "../trace/paths";
 import { decode, extent, type Skeleton } from "../trace/skeleton";
@@ -29,10 +29,9 @@ interface Side {
 async function load(id: string, signal: AbortSignal): Promise<{ trace: Skeleton; side: Side }> {
   const response = await request(`traces/${id}/skeleton`, "application/vnd.tactus.skeleton", signal);
   const trace = decode(await response.arrayBuffer());
-  const times = await computeTimes(trace, signal);
   const title = trace.count > 0 ? `${serviceOf(trace, 0)} ${nameOf(trace, 0)}` : id;
   const side = { id, title, count: `${integer(trace.count)} spans`, extent: extent(trace) };
-  return { trace, side: { ...side, paths: pathsOf(trace, times.self) } };
+  return { trace, side: { ...side, paths: pathsOf(trace, selfTimes(trace)) } };
 }
 
 async function loadBoth(a: string, b: string, signal: AbortSignal): Promise<[Side, Side]> {

@@ -46,7 +46,8 @@ export function ExplorePage() {
     series(q, range, step, signal, EXEMPLARS, show),
   );
   const { value, done, progress } = loaded;
-  const table = useMemo(() => (value ? tableOf(value) : null), [value]);
+  const question = useMemo(() => questionOf(q), [q]);
+  const table = useMemo(() => (value ? tableOf(value, question.isGapAtZero) : null), [value, question]);
   const isHistogram = value?.some(({ labels }) => labels.__bucket !== undefined) ?? false;
   const view = VIEWS.find((view) => view === params.value.get("view")) ?? (isHistogram ? "heatmap" : "line");
   const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
@@ -57,7 +58,6 @@ export function ExplorePage() {
   useEffect(() => setText(q), [q]);
   useEffect(() => setHidden(new Set()), [q]);
   const said = wrong ?? loaded.problem;
-  const question = useMemo(() => questionOf(q), [q]);
   const plain = (value: number) => `${Number(value.toPrecision(3)).toLocaleString("en")}`;
   const format = (value: number) => {
     const shown = question.isTime ? duration(value * 1e9) : plain(value);
@@ -160,6 +160,7 @@ export function ExplorePage() {
               table={table}
               range={range}
               kind={view}
+              isStacked={question.isSum}
               hidden={hidden}
               format={format}
               zoom={(from, to) => zoom({ from: Math.floor(from), to: Math.ceil(to) })}

@@ -6,7 +6,7 @@ import { COLOURS } from "../looks";
 import type { Exemplar } from "../metrics";
 import type { Range } from "../range";
 import { isDark } from "../theme";
-import type { Table } from "./table";
+import { stacked, type Table } from "./table";
 
 const HEIGHT = 320;
 /** How near to an exemplar a click has to be, in pixels. */
@@ -18,6 +18,8 @@ interface Props {
   table: Table;
   range: Range;
   kind: Kind;
+  /** Bars stand on each other. */
+  isStacked: boolean;
   hidden: ReadonlySet<number>;
   format(value: number): string;
   zoom(from: number, to: number): void;
@@ -32,7 +34,7 @@ export function colourOf(at: number, dark: boolean): string {
 }
 
 /** Series over time, with exemplars as diamonds. Dragging zooms; a click on an exemplar opens its trace. */
-export function Plot({ table, range, kind, hidden, format, zoom, open, ready }: Props) {
+export function Plot({ table, range, kind, isStacked, hidden, format, zoom, open, ready }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const dark = isDark();
   const calls = useRef({ format, zoom, open, ready });
@@ -47,9 +49,15 @@ export function Plot({ table, range, kind, hidden, format, zoom, open, ready }: 
       grid: { stroke: style.getPropertyValue("--line"), width: 1 },
       ticks: { show: false },
     };
+    const stacks = kind === "bar" && isStacked;
     const exemplars = table.series.flatMap((one, at) =>
-      hidden.has(at) ? [] : one.exemplars.map((exemplar) => ({ exemplar, at })),
+      // On a stack a value has no place of its own.
+      hidden.has(at) || stacks ? [] : one.exemplars.map((exemplar) => ({ exemplar, at })),
     );
+    const shown = table.series.map(({ values }, at) => ({ values, at })).filter(({ at }) => !hidden.has(at));
+    // What lies behind comes first: the sum of all, then of one less, and so on.
+    const tops = stacked(shown.map(({ values }) => values)).map((values, n) => ({ ...shown[n], values }));
+    const drawn = stacks ? tops.reverse() : shown;
     const plot = new uPlot(
       {
         width: Math.max(200, element.clientWidth),
@@ -58,7 +66,8 @@ export function Plot({ table, range, kind, hidden, format, zoom, open, ready }: 
         cursor: { drag: { x: true, y: false, setScale: false }, y: false },
         scales: {
           x: { range: [range.from, range.to] },
-          y: { range: (_, low, high) => [Math.min(0, low), high > low ? high : low + 1] },
+          // Some room above, or half of a line at the highest value would be cut off.
+          y: { range: (_, low, high) => [Math.min(0, low), (high > low ? high : low + 1) * 1.04] },
         },
         axes: [
           {
@@ -70,14 +79,13 @@ export function Plot({ table, range, kind, hidden, format, zoom, open, ready }: 
         ],
         series: [
           {},
-          ...table.series.map((one, at) => ({
-            label: one.name,
-            show: !hidden.has(at),
+          ...drawn.map(({ at }) => ({
+            label: table.series[at].name,
             stroke: colourOf(at, dark),
-            width: 1.5,
-            fill: kind === "bar" ? `${colourOf(at, dark)}80` : undefined,
+            width: kind === "bar" ? 0 : 1.5,
+            fill: kind === "bar" ? `${colourOf(at, dark)}${stacks ? "" : "80"}` : undefined,
             paths: kind === "bar" ? uPlot.paths.bars?.({ size: [0.9, 60] }) : undefined,
-            points: { show: kind === "line" && table.times.length < 40 },
+            points: { show: kind === "line", filter: kind === "line" ? pointsOf(table.times.length) : null },
           })),
         ],
         hooks: {
@@ -92,7 +100,7 @@ export function Plot({ table, range, kind, hidden, format, zoom, open, ready }: 
           ],
         },
       },
-      [table.times, ...table.series.map((one) => one.values)],
+      [table.times, ...drawn.map(({ values }) => values)],
       element,
     );
     const click = (event: MouseEvent) => {
@@ -114,10 +122,23 @@ export function Plot({ table, range, kind, hidden, format, zoom, open, ready }: 
       observer.disconnect();
       plot.destroy();
     };
-  }, [table, range, kind, hidden, dark]);
+  }, [table, range, kind, isStacked, hidden, dark]);
   return (
     <div ref={box} class="plot" role="img" aria-label="Series over time; the table below has their values" />
   );
+}
+
+/** So many points are told apart. */
+const FEW = 40;
+
+/** Which points of a series are drawn: all of few, else those that no line leads to or from. */
+function pointsOf(count: number) {
+  return (plot: uPlot, series: number): number[] => {
+    const values = plot.data[series];
+    const isAlone = (at: number) => values[at] != null && values[at - 1] == null && values[at + 1] == null;
+    const all = [...values.keys()];
+    return count < FEW ? all : all.filter(isAlone);
+  };
 }
 
 function drawExemplars(plot: uPlot, exemplars: { exemplar: Exemplar; at: number }[], dark: boolean) {

@@ -8,6 +8,10 @@ export interface Question {
   measured: { attribute: string; unit: string; perOne: number };
   /** Buckets of a doubling in histograms and quantiles. */
   perDoubling: number;
+  /** A value of 0 stands for no span: quantiles of some spans are the bounds of buckets, which are above 0. */
+  isGapAtZero: boolean;
+  /** The sum of its series means something: they are counts. */
+  isSum: boolean;
   /** Values are estimates within a doubling. */
   isRough: boolean;
   /** Values are scaled up from a part of the spans. */
@@ -20,6 +24,10 @@ const IS_TIME = new RegExp(
   `\\|\\s*((min|max|avg|sum)_over_time\\(\\s*(${DURATION})\\s*\\)|(quantile)_over_time\\(\\s*(${TIMES})\\s*,)`,
 );
 const IS_LATENCY = /\|\s*service_graph\(\s*(client|server)_latency\s*(,)?/;
+/** A query whose values are quantiles themselves, and not what was computed of them. */
+const IS_QUANTILE =
+  /^\s*\{[^{}]*\}\s*\|\s*(quantile_over_time\([^()]*\)|service_graph\(\s*(client|server)_latency\s*,[^()]*\))[^|]*$/;
+const IS_SUM = /^\s*\{[^{}]*\}[^|]*\|\s*(rate|count_over_time|sum_over_time|histogram_over_time)\(/;
 const HISTOGRAM = /\|\s*histogram_over_time\(\s*([^()\s]+)\s*\)/;
 const FILTER = /^\s*\{([^{}]*)\}\s*\|\s*histogram_over_time\(/;
 const BUCKETS = /\bwith\s*\([^)]*\bbuckets\s*=\s*([1-4])\b/;
@@ -35,6 +43,8 @@ export function questionOf(query: string): Question {
     condition: FILTER.exec(query)?.[1] ?? null,
     measured: { attribute, unit: isDuration ? "ns" : "", perOne: isDuration ? 1e9 : 1 },
     perDoubling,
+    isGapAtZero: IS_QUANTILE.test(query),
+    isSum: IS_SUM.test(query),
     isRough: perDoubling === 1 && (/\bquantile_over_time\(/.test(query) || latency?.[2] !== undefined),
     isSampled: SAMPLED.test(query),
   };

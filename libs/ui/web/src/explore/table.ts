@@ -24,7 +24,8 @@ export function nameOf(labels: Record<string, string>): string {
   return all.length === 0 ? "all" : all.join(" ");
 }
 
-export function tableOf(all: Series[]): Table {
+/** `isGapAtZero`: a value of 0 is none. */
+export function tableOf(all: Series[], isGapAtZero = false): Table {
   const times = [...new Set(all.flatMap(({ points }) => points.map(([millis]) => millis)))].sort(
     (a, b) => a - b,
   );
@@ -32,7 +33,8 @@ export function tableOf(all: Series[]): Table {
   const series = all.map(({ labels, points, exemplars }) => {
     const values = new Array<number | null>(times.length).fill(null);
     for (const [millis, value] of points) {
-      if (Number.isFinite(value)) values[place.get(millis) as number] = value;
+      const isThere = Number.isFinite(value) && !(isGapAtZero && value === 0);
+      if (isThere) values[place.get(millis) as number] = value;
     }
     const known = values.filter((value) => value !== null);
     return {
@@ -46,6 +48,18 @@ export function tableOf(all: Series[]): Table {
     };
   });
   return { times: times.map((millis) => millis / 1000), series };
+}
+
+/** Each series as the top of its part of a stack: with those before it added. Where it has no value there is none. */
+export function stacked(all: (number | null)[][]): (number | null)[][] {
+  const sums = new Array<number>(all[0]?.length ?? 0).fill(0);
+  return all.map((values) =>
+    values.map((value, at) => {
+      if (value === null) return null;
+      sums[at] += value;
+      return sums[at];
+    }),
+  );
 }
 
 /** Comma-separated values: a line a time, a column a series. */

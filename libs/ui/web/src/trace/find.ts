@@ -1,3 +1,4 @@
+import { ApiError } from "../api";
 import type { Skeleton } from "./skeleton";
 import type { Source } from "./source";
 
@@ -12,19 +13,23 @@ export async function findSpans(
   trace: Skeleton,
   text: string,
   signal: AbortSignal,
-): Promise<number[]> {
+): Promise<Int32Array> {
   const answer = await source.find(text, signal);
+  if (answer.problem !== undefined) throw new ApiError(0, answer.problem);
   if (answer.spans !== trace.count) throw new Error("the trace has more spans by now: load it again");
-  return rowsOf(answer.rows);
+  const rows = rowsOf(answer.rows, answer.matched);
+  const { places } = trace;
+  return places ? rows.map((row) => places[row]).sort() : rows;
 }
 
-/** The rows of a bitmap in base64, the lowest bit first. */
-export function rowsOf(base64: string): number[] {
+/** The rows of a bitmap in base64, the lowest bit first; so many are set. */
+export function rowsOf(base64: string, count: number): Int32Array {
   const bytes = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
-  const rows: number[] = [];
+  const rows = new Int32Array(count);
+  let next = 0;
   for (let at = 0; at < bytes.length; at += 1) {
     for (let bits = bytes[at]; bits !== 0; bits &= bits - 1)
-      rows.push(at * 8 + 31 - Math.clz32(bits & -bits));
+      rows[next++] = at * 8 + 31 - Math.clz32(bits & -bits);
   }
   return rows;
 }

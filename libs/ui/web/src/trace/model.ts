@@ -1,14 +1,16 @@
-import { type Shape, shape, type Times } from "./analysis";
-import { type Run, runsOf } from "./rows";
-import { extent, type Skeleton } from "./skeleton";
+import { type Shape, shape } from "./analysis";
+import type { Computed } from "./computed";
+import { Runs } from "./rows";
+import { extent, isError, type Skeleton } from "./skeleton";
 
 /** A trace as its page works with it. */
 export interface Model {
   trace: Skeleton;
   shape: Shape;
-  runs: ReadonlyMap<number, Run>;
+  runs: Runs;
   /** Nanoseconds from the first start to the last end; at least 1. */
   extent: number;
+  errors: number;
   early: Early;
 }
 
@@ -22,7 +24,9 @@ export interface Early {
 export function modelOf(trace: Skeleton): Model {
   const found = shape(trace.parent);
   const early: Early = { spans: 0, services: new Map() };
+  let errors = 0;
   for (let row = 0; row < trace.count; row += 1) {
+    if (isError(trace, row)) errors += 1;
     const above = trace.parent[row];
     if (above < 0 || trace.start[row] >= trace.start[above]) continue;
     const service = serviceOf(trace, row);
@@ -30,11 +34,18 @@ export function modelOf(trace: Skeleton): Model {
     early.spans += 1;
     early.services.set(service, Math.max(before, early.services.get(service) ?? 0));
   }
-  return { trace, shape: found, runs: runsOf(trace, found.size), extent: Math.max(1, extent(trace)), early };
+  return {
+    trace,
+    shape: found,
+    runs: new Runs(trace, found.size),
+    extent: Math.max(1, extent(trace)),
+    errors,
+    early,
+  };
 }
 
 /** What the worker found; null until then. */
-export type Found = Times | null;
+export type Found = Computed | null;
 
 export function nameOf(trace: Skeleton, row: number): string {
   return trace.names[trace.name[row]];

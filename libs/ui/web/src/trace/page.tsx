@@ -5,30 +5,31 @@ import { ApiError, reason } from "../api";
 import { QueryField } from "../editor/field";
 import { duration, integer, time } from "../format";
 import { shortcuts } from "../keys";
-import { useLoaded } from "../loaded";
+import { type Loaded, useLoaded } from "../loaded";
 import type { Range } from "../range";
-import { address, navigate } from "../router";
+import { address, navigate, params, setParams } from "../router";
 import { Text } from "../text";
 import { copy, save } from "./actions";
-import { computeTimes } from "./compute";
+import type { Typical } from "./against";
+import { canCorrect, corrected, type Moved } from "./clocks";
+import { Computation } from "./compute";
 import { Details } from "./details";
 import { DetailsView } from "./details-view";
 import { findSpans, isQuery } from "./find";
+import type { Finding } from "./finding";
 import { FindingLine } from "./finding-line";
 import { Flame } from "./flame";
 import { TraceMap } from "./map";
 import { Minimap } from "./minimap";
 import { type Found, type Model, modelOf, nameOf, serviceOf } from "./model";
 import { spansOf } from "./opening";
-import { pathsOf } from "./paths";
-import { find as findText, step } from "./rows";
-import { decode, isError, type Skeleton } from "./skeleton";
+import { find as findText, NO_ROWS, step } from "./rows";
+import { decode, type Skeleton } from "./skeleton";
 import { type Form, type Source, StoredTrace } from "./source";
 import { TraceState, VIEWS, type View } from "./state";
 import { OperationTable } from "./table";
 import { median, typical } from "./typical";
 import { AgainstTypical } from "./typical-view";
-import { besideTypical, verdict } from "./verdict";
 import { Waterfall } from "./waterfall";
 
 export function TracePage({ id }: { id: string }) {
@@ -79,10 +80,28 @@ interface OpenedProps {
   actions?: ComponentChildren;
 }
 
-/** A trace with all of its views, wherever it comes from. */
-export function Opened({ id, state, source, actions }: OpenedProps) {
+/** A trace with all of its views, wherever it comes from; its times as they were sent, or with clocks put right. */
+export function Opened(props: OpenedProps) {
+  const { trace } = props.state.model;
+  const wants = params.value.get("clocks") === CORRECTED;
+  const right = useMemo(() => (wants ? corrected(trace) : null), [wants, trace]);
+  const state = useMemo(
+    () => (right && right.moved.spans > 0 ? new TraceState(modelOf(right.trace)) : props.state),
+    [right, props.state],
+  );
+  const clocks = right?.moved ?? null;
+  return <Shown key={String(state === props.state)} {...props} state={state} clocks={clocks} />;
+}
+
+/** What the address says of times that are not as they were sent. */
+const CORRECTED = "corrected";
+
+/** Of traces with more spans only the view itself asks what is typical: those alike are as large. */
+const LARGE = 20_000;
+
+function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: Moved | null }) {
   const { model } = state;
-  const { trace, shape } = model;
+  const { trace } = model;
   const found = useSignal<Found>(null);
   const details = useMemo(() => new Details((span, signal) => source.details(span, signal)), [source]);
   const focusFind = useRef<() => void>(() => {});
@@ -92,9 +111,11 @@ export function Opened({ id, state, source, actions }: OpenedProps) {
   const times = found.value;
 
   useEffect(() => state.follow(), [state]);
+  const computation = useRef<Computation | null>(null);
   useEffect(() => {
     const stop = new AbortController();
-    computeTimes(trace, stop.signal).then(
+    computation.current = new Computation(model, stop.signal);
+    computation.current.found().then(
       (result) => {
         found.value = result;
       },
@@ -103,15 +124,24 @@ export function Opened({ id, state, source, actions }: OpenedProps) {
       },
     );
     return () => stop.abort();
-  }, [trace, found]);
+  }, [model, found]);
 
-  // Many traces are read for it: only if somebody wants to see it.
-  const [wantsUsual, setWantsUsual] = useState(false);
   const isBeside = state.view.value === "typical";
-  useEffect(() => setWantsUsual((wants) => wants || isBeside), [isBeside]);
-  const usual = useLoaded(wantsUsual && trace.count > 0 ? trace.traceId : null, (signal) =>
-    typical(trace, signal),
-  );
+  const usual = useUsual(trace, isBeside, times !== null && source.isStored && trace.count <= LARGE);
+  const [beside, setBeside] = useState<Finding | null>(null);
+  useEffect(() => {
+    let isWanted = true;
+    if (times && usual.value && computation.current) {
+      computation.current.beside(usual.value).then(
+        (finding) => isWanted && setBeside(finding),
+        // The page is left.
+        () => {},
+      );
+    }
+    return () => {
+      isWanted = false;
+    };
+  }, [times, usual.value]);
   const text = state.find.value;
   const { matches, problem } = useMatches(source, trace, text);
   const wrong = useMemo(() => (problem === null ? null : { message: problem }), [problem]);
@@ -120,19 +150,14 @@ export function Opened({ id, state, source, actions }: OpenedProps) {
     const row = step(matches, state.row.value, forward);
     if (row >= 0) state.select(row);
   };
-  const findings = useMemo(() => {
-    if (!times) return [];
-    const beside = usual.value && besideTypical(model.extent, pathsOf(trace, times.self), usual.value);
-    return [...(beside ? [beside] : []), ...verdict(trace, shape.size, times)];
-  }, [model, trace, shape, times, usual.value]);
-  const errors = useMemo(() => rowsWhere(model, (row) => isError(trace, row)), [model, trace]);
-  const critical = useMemo(
-    () => (times ? rowsWhere(model, (row) => times.critical[row] > 0) : []),
-    [model, times],
+  const findings = useMemo(
+    () => (times ? [...(beside ? [beside] : []), ...times.findings] : []),
+    [times, beside],
   );
+  const { errors, waited } = times ?? { errors: NO_ROWS, waited: NO_ROWS };
 
   useEffect(() => {
-    const go = (rows: readonly number[], forward: boolean) => {
+    const go = (rows: Int32Array, forward: boolean) => {
       const row = step(rows, state.row.value, forward);
       if (row >= 0) state.select(row);
     };
@@ -142,7 +167,7 @@ export function Opened({ id, state, source, actions }: OpenedProps) {
       N: () => go(matches, false),
       e: () => go(errors, true),
       E: () => go(errors, false),
-      c: () => go(critical, true),
+      c: () => go(waited, true),
       f: () => state.fit(state.row.value),
       "0": () => state.show({ from: 0, to: model.extent }),
       w: () => state.zoom(0.5),
@@ -155,11 +180,11 @@ export function Opened({ id, state, source, actions }: OpenedProps) {
       },
       y: () => void copy(location.href),
     });
-  }, [state, model, matches, errors, critical]);
+  }, [state, model, matches, errors, waited]);
 
   return (
     <main class="trace">
-      <Head id={id} model={model} errors={errors.length} />
+      <Head id={id} model={model} />
       {findings.length > 0 && (
         <ul class="findings" aria-label="Why it took so long">
           {findings.map((finding) => (
@@ -167,7 +192,7 @@ export function Opened({ id, state, source, actions }: OpenedProps) {
           ))}
         </ul>
       )}
-      <Honesty model={model} notes={source.notes} />
+      <Honesty model={model} notes={source.notes} clocks={clocks} />
       <div class="tools">
         <QueryField
           id="find"
@@ -258,8 +283,30 @@ const TITLES: Record<View, string> = {
 const FIND_AFTER = 150;
 
 interface Matching {
-  rows: number[];
+  rows: Int32Array;
   problem: string | null;
+}
+
+/** So many milliseconds after the trace is there, what is typical is asked for. */
+const USUAL_AFTER = 500;
+
+/**
+ * What is typical of traces that began as this one. If it is only for the verdict, `isBeside` is false: few traces are looked
+ * at, after all else, while somebody sees the page, and only if that is `worthIt`.
+ */
+function useUsual(trace: Skeleton, isBeside: boolean, worthIt: boolean): Loaded<Typical> {
+  const [wants, setWants] = useState<"nothing" | "few" | "many">("nothing");
+  useEffect(() => {
+    if (isBeside) return setWants("many");
+    if (!worthIt) return;
+    const ask = () => !document.hidden && setWants((wants) => (wants === "nothing" ? "few" : wants));
+    const timer = setTimeout(ask, USUAL_AFTER);
+    return () => clearTimeout(timer);
+  }, [isBeside, worthIt]);
+  const key = wants === "nothing" || trace.count === 0 ? null : `${wants} ${trace.traceId}`;
+  const usual = useLoaded(key, (signal) => typical(trace, signal, wants === "few"));
+  // Nobody asked for it, so nobody is told why it is not there.
+  return isBeside ? usual : { ...usual, problem: null };
 }
 
 /** Seconds in which all spans of a trace lie. */
@@ -268,24 +315,22 @@ function rangeOfTrace({ begin }: Skeleton, extent: number): Range {
   return { from, to: from + Math.ceil(extent / 1e9) + 1 };
 }
 
-const NONE: number[] = [];
-
 /** Rows that a text finds, at once, or a query; those of the last query until that is answered. */
 function useMatches(
   source: Source,
   trace: Skeleton,
   text: string,
-): { matches: number[]; problem: string | null } {
-  const [found, setFound] = useState<Matching>({ rows: NONE, problem: null });
+): { matches: Int32Array; problem: string | null } {
+  const [found, setFound] = useState<Matching>({ rows: NO_ROWS, problem: null });
   const ofText = useMemo(() => (isQuery(text) ? null : findText(trace, text)), [trace, text]);
   useEffect(() => {
-    if (!isQuery(text)) return setFound({ rows: NONE, problem: null });
+    if (!isQuery(text)) return setFound({ rows: NO_ROWS, problem: null });
     const stop = new AbortController();
     const timer = setTimeout(() => {
       findSpans(source, trace, text, stop.signal).then(
         (rows) => setFound({ rows, problem: null }),
         (error) => {
-          if (!stop.signal.aborted) setFound({ rows: NONE, problem: reason(error) });
+          if (!stop.signal.aborted) setFound({ rows: NO_ROWS, problem: reason(error) });
         },
       );
     }, FIND_AFTER);
@@ -351,14 +396,8 @@ function spans(count: number): string {
   return count === 1 ? "1 span" : `${integer(count)} spans`;
 }
 
-function rowsWhere({ trace }: Model, is: (row: number) => boolean): number[] {
-  const rows: number[] = [];
-  for (let row = 0; row < trace.count; row += 1) if (is(row)) rows.push(row);
-  return rows;
-}
-
-function Head({ id, model, errors }: { id: string; model: Model; errors: number }) {
-  const { trace } = model;
+function Head({ id, model }: { id: string; model: Model }) {
+  const { trace, errors } = model;
   const root = trace.count > 0 ? `${serviceOf(trace, 0)} ${nameOf(trace, 0)}`.trim() : id;
   return (
     <div class="trace-head">
@@ -385,19 +424,52 @@ function Head({ id, model, errors }: { id: string; model: Model; errors: number 
 const NAMED = 3;
 
 /** What is not as it should be: said before anybody draws conclusions. */
-function Honesty({ model: { trace, early }, notes }: { model: Model; notes: string[] }) {
+function Honesty({ model: { trace, early }, notes, clocks }: HonestyProps) {
   const all = [...notes];
+  const isMoved = clocks !== null && clocks.spans > 0;
+  const canMove = useMemo(() => !isMoved && early.spans > 0 && canCorrect(trace), [isMoved, early, trace]);
   if (trace.partial) all.push(trace.message || "This trace is not complete.");
   if (trace.missingParents > 0) {
     all.push(`${spans(trace.missingParents)} without the parent that they name: shown as roots.`);
   }
-  if (early.spans > 0) {
-    const most = [...early.services].sort(([, one], [, other]) => other - one).slice(0, NAMED);
-    const who = most.map(([service, before]) => `${service || "unknown"} by ${duration(before)}`).join(", ");
+  if (isMoved) {
     all.push(
-      `${spans(early.spans)} before the start of their parents: clocks differ (${who}), times are shown as sent.`,
+      `Clocks differ: ${spans(clocks.spans)} moved to after the start of their parents (${whose(clocks.services)}).`,
+    );
+  }
+  if (early.spans > 0) {
+    all.push(
+      `${spans(early.spans)} before the start of their parents: clocks differ (${whose(early.services)}), times are shown as sent.`,
     );
   }
   if (all.length === 0) return null;
-  return <p class="strip">! {all.join(" ")}</p>;
+  return (
+    <p class="strip">
+      ! {all.join(" ")}
+      {(canMove || isMoved) && (
+        <>
+          {" "}
+          <button
+            type="button"
+            class="link"
+            onClick={() => setParams({ clocks: isMoved ? null : CORRECTED, from: null, to: null })}
+          >
+            {isMoved ? "Show times as sent" : "Correct the clocks"}
+          </button>
+        </>
+      )}
+    </p>
+  );
+}
+
+interface HonestyProps {
+  model: Model;
+  notes: string[];
+  clocks: Moved | null;
+}
+
+/** Services with the most that their times are wrong by. */
+function whose(services: Map<string, number>): string {
+  const most = [...services].sort(([, one], [, other]) => other - one).slice(0, NAMED);
+  return most.map(([service, by]) => `${service || "unknown"} by ${duration(by)}`).join(", ");
 }

@@ -16,33 +16,59 @@ export interface Run {
   errors: number;
 }
 
-/** Runs of siblings alike by the row of their first. */
-export function runsOf(trace: Skeleton, size: Uint32Array): Map<number, Run> {
-  const runs = new Map<number, Run>();
-  const alike = (a: number, b: number) =>
-    trace.name[a] === trace.name[b] && trace.service[a] === trace.service[b];
-  const collect = (begin: number, end: number) => {
+/** Runs of siblings alike, by the row of their first. What is said of one is worked out when it is shown. */
+export class Runs {
+  /** {@link Run.end} by the row of the first; 0 for a row that is not the first of a run. */
+  readonly end: Uint32Array;
+  readonly count: number;
+  private readonly known = new Map<number, Run>();
+
+  constructor(
+    private readonly trace: Skeleton,
+    private readonly size: Uint32Array,
+  ) {
+    this.end = new Uint32Array(trace.count);
+    this.count = this.collect(0, trace.count);
+    for (let row = 0; row < trace.count; row += 1) {
+      if (size[row] > ALIKE) this.count += this.collect(row + 1, row + size[row]);
+    }
+  }
+
+  /** The run of this first row. */
+  at(first: number): Run | null {
+    if (this.end[first] === 0) return null;
+    let run = this.known.get(first);
+    if (!run) {
+      run = summary(this.trace, this.size, first, this.end[first]);
+      this.known.set(first, run);
+    }
+    return run;
+  }
+
+  /** Notes the runs among the siblings from `begin` to before `end`; returns how many. */
+  private collect(begin: number, end: number): number {
+    const { name, service } = this.trace;
+    let runs = 0;
     for (let first = begin; first < end; ) {
       let next = first;
       let count = 0;
-      while (next < end && alike(first, next)) {
-        next += size[next];
+      while (next < end && name[first] === name[next] && service[first] === service[next]) {
+        next += this.size[next];
         count += 1;
       }
-      if (count >= ALIKE) runs.set(first, summary(trace, size, first, next, count));
+      if (count >= ALIKE) {
+        this.end[first] = next;
+        runs += 1;
+      }
       first = next;
     }
-  };
-  collect(0, trace.count);
-  for (let row = 0; row < trace.count; row += 1) {
-    if (size[row] > ALIKE) collect(row + 1, row + size[row]);
+    return runs;
   }
-  return runs;
 }
 
-function summary(trace: Skeleton, size: Uint32Array, first: number, end: number, count: number): Run {
+function summary(trace: Skeleton, size: Uint32Array, first: number, end: number): Run {
   const run = {
-    count,
+    count: 0,
     end,
     from: Infinity,
     to: -Infinity,
@@ -52,6 +78,7 @@ function summary(trace: Skeleton, size: Uint32Array, first: number, end: number,
   };
   for (let row = first; row < end; row += size[row]) {
     const duration = trace.duration[row];
+    run.count += 1;
     run.from = Math.min(run.from, trace.start[row]);
     run.to = Math.max(run.to, trace.start[row] + duration);
     run.shortest = Math.min(run.shortest, duration);
@@ -74,33 +101,41 @@ export interface Folds {
  */
 export function shownRows(
   size: Uint32Array,
-  runs: ReadonlyMap<number, Run>,
+  runs: Runs,
   { folded, open }: Folds,
   wanted?: Uint8Array,
 ): Int32Array {
-  const shown = new Int32Array(size.length + runs.size);
+  const shown = new Int32Array(size.length + runs.count);
+  const anyFolded = folded.size > 0;
   let count = 0;
   for (let row = 0; row < size.length; ) {
-    const run = wanted ? undefined : runs.get(row);
-    if (run) {
+    const end = wanted ? 0 : runs.end[row];
+    if (end !== 0) {
       shown[count++] = ~row;
       if (!open.has(row)) {
-        row = run.end;
+        row = end;
         continue;
       }
     }
     if (wanted?.[row] !== 0) shown[count++] = row;
-    row += folded.has(row) ? size[row] : 1;
+    row += anyFolded && folded.has(row) ? size[row] : 1;
   }
   return shown.subarray(0, count);
 }
 
 /** Marks rows and all rows above them. */
-export function withAncestors(parent: Int32Array, rows: readonly number[]): Uint8Array {
+export function withAncestors(parent: Int32Array, rows: Int32Array): Uint8Array {
   const marked = new Uint8Array(parent.length);
   for (const row of rows) {
     for (let above = row; above >= 0 && marked[above] === 0; above = parent[above]) marked[above] = 1;
   }
+  return marked;
+}
+
+/** Marks rows among so many. */
+export function marked(count: number, rows: Int32Array): Uint8Array {
+  const marked = new Uint8Array(count);
+  for (const row of rows) marked[row] = 1;
   return marked;
 }
 
@@ -120,7 +155,7 @@ export function indexOf(shown: Int32Array, row: number): number {
 /** Folds as they must be for `row` to be seen. */
 export function revealed(
   trace: Skeleton,
-  runs: ReadonlyMap<number, Run>,
+  runs: Runs,
   size: Uint32Array,
   { folded, open }: Folds,
   row: number,
@@ -137,41 +172,53 @@ export function revealed(
 }
 
 /** The first row of the run that a row is in, or -1. */
-function runStart(trace: Skeleton, runs: ReadonlyMap<number, Run>, size: Uint32Array, row: number): number {
-  if (runs.size === 0) return -1;
+function runStart(trace: Skeleton, runs: Runs, size: Uint32Array, row: number): number {
+  if (runs.count === 0) return -1;
   const above = trace.parent[row];
   const end = above < 0 ? trace.count : above + size[above];
   for (let sibling = above + 1; sibling <= row && sibling < end; ) {
-    const run = runs.get(sibling);
-    if (run && row < run.end) return sibling;
-    sibling = run ? run.end : sibling + size[sibling];
+    const runEnd = runs.end[sibling];
+    if (row < runEnd) return sibling;
+    sibling = runEnd || sibling + size[sibling];
   }
   return -1;
 }
 
 /** Rows whose name, service or id has the text, in any case. */
-export function find(trace: Skeleton, text: string): number[] {
+export function find(trace: Skeleton, text: string): Int32Array {
   const wanted = text.trim().toLowerCase();
-  if (wanted === "") return [];
+  if (wanted === "") return NO_ROWS;
   const has = (name: string) => name.toLowerCase().includes(wanted);
   const names = trace.names.map(has);
   const services = trace.services.map(has);
   const id = /^[0-9a-f]{16}$/.test(wanted) ? BigInt(`0x${wanted}`) : null;
   const ids = new DataView(trace.id.buffer, trace.id.byteOffset, trace.id.byteLength);
-  const rows: number[] = [];
+  const rows = new Int32Array(trace.count);
+  let count = 0;
   for (let row = 0; row < trace.count; row += 1) {
     const isFound =
       names[trace.name[row]] ||
       services[trace.service[row]] ||
       (id !== null && ids.getBigUint64(row * 8) === id);
-    if (isFound) rows.push(row);
+    if (isFound) rows[count++] = row;
   }
-  return rows;
+  return rows.slice(0, count);
 }
 
+/** No row. */
+export const NO_ROWS = new Int32Array(0);
+
 /** The first of ascending rows after `row`, or the last before it; from the other end where there is none. */
-export function step(rows: readonly number[], row: number, forward: boolean): number {
+export function step(rows: Int32Array, row: number, forward: boolean): number {
   if (rows.length === 0) return -1;
-  if (forward) return rows.find((at) => at > row) ?? rows[0];
-  return rows.findLast((at) => at < row) ?? rows[rows.length - 1];
+  // How many are not after `row`, or before it.
+  let low = 0;
+  let high = rows.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (forward ? rows[middle] <= row : rows[middle] < row) low = middle + 1;
+    else high = middle;
+  }
+  if (forward) return rows[low === rows.length ? 0 : low];
+  return rows[low === 0 ? rows.length - 1 : low - 1];
 }

@@ -20,6 +20,8 @@ export interface Skeleton {
   events: Uint16Array;
   links: Uint16Array;
   flags: Uint8Array;
+  /** Where the rows are that the server counts, if not where it puts them. */
+  places?: Int32Array;
 }
 
 interface Header {

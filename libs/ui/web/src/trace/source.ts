@@ -4,6 +4,8 @@ import { type Detail, detailsOf, type OtlpTrace } from "./details";
 
 /** The rows that a TraceQL query finds: a bitmap in base64. */
 export interface FindAnswer {
+  /** Why the text is no query; the rest is not there then. A browser would report an answer that is an error. */
+  problem?: string;
   spans: number;
   matched: number;
   rows: string;

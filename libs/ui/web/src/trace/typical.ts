@@ -35,8 +35,8 @@ export function middle(traces: SearchTrace[]): string | null {
   return found ? padded(found.traceID) : null;
 }
 
-/** The newest traces that began as this one, within an hour of it and without it. */
-export function typical(trace: Skeleton, signal: AbortSignal): Promise<Typical> {
+/** The newest traces that began as this one, within an hour of it and without it; `few` of them where many would be too dear. */
+export function typical(trace: Skeleton, signal: AbortSignal, few = false): Promise<Typical> {
   const at = Number(trace.begin / 1_000_000_000n);
   const query = new URLSearchParams({
     service: serviceOf(trace, 0),
@@ -44,6 +44,7 @@ export function typical(trace: Skeleton, signal: AbortSignal): Promise<Typical> 
     start: `${at - AROUND}`,
     end: `${at + AROUND}`,
     without: trace.traceId,
+    ...(few && { few: "true" }),
   });
-  return json<Typical>(`typical?${query}`, signal);
+  return json<Typical>(`typical?${query}`, signal, few ? "low" : "auto");
 }

@@ -1,34 +1,21 @@
 import { useSignal } from "@preact/signals";
-import type { VNode } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
-import { duration, integer } from "../format";
-import { look } from "../looks";
-import { Chip } from "../search/results";
-import { visible } from "../text";
-import { type Found, type Model, nameOf, serviceOf } from "./model";
-import { indexOf, type Run, shownRows, withAncestors } from "./rows";
-import { isError } from "./skeleton";
+import { duration } from "../format";
+import { HEIGHT, Lines } from "./lines";
+import type { Found, Model } from "./model";
+import { indexOf, marked, shownRows, withAncestors } from "./rows";
 import type { Span, TraceState } from "./state";
 
-const HEIGHT = 24;
 /** Rows that are made above and below those in view. */
-const MORE = 8;
+const MORE = 4;
 /** Browsers end an element somewhere near 17 million pixels. */
 const TALLEST = 8_000_000;
-const INDENT = 12;
-const DEEPEST_INDENT = 20;
 
 interface Props {
   model: Model;
   found: Found;
   state: TraceState;
-  matches: readonly number[];
-}
-
-/** Lines that are shown, by their place, and what they were made of. */
-interface Lines {
-  looks: unknown[];
-  lines: ReadonlyMap<number, VNode>;
+  matches: Int32Array;
 }
 
 /** Spans in time, one below the other: a table of which only the rows in view exist. */
@@ -40,9 +27,14 @@ export function Waterfall({ model, found, state, matches }: Props) {
     () => (only ? withAncestors(trace.parent, matches) : undefined),
     [only, trace, matches],
   );
-  const matching = useMemo(() => new Set(matches), [matches]);
+  const matching = useMemo(
+    () => (matches.length === 0 ? null : marked(trace.count, matches)),
+    [trace, matches],
+  );
   const shown = useMemo(() => shownRows(shape.size, runs, folds, wanted), [shape, runs, folds, wanted]);
   const scroller = useRef<HTMLDivElement>(null);
+  const body = useRef<HTMLDivElement>(null);
+  const lines = useRef<Lines | null>(null);
   const viewHeight = useSignal(600);
   const top = useSignal(0);
 
@@ -136,37 +128,36 @@ export function Waterfall({ model, found, state, matches }: Props) {
   const last = Math.min(shown.length, first + count);
   const offset = scale === 1 ? 0 : top.value / scale - top.value;
   const window = state.window.value;
-  // A line that was shown before and looks the same is the same object, which is not gone through again.
-  const before = useRef<Lines>({ looks: [], lines: new Map() });
-  const looks = [model, state, found, window, folds, matching, shown, selected, offset, count];
-  const isSame = looks.every((look, at) => look === before.current.looks[at]);
-  const known = isSame ? before.current.lines : new Map<number, VNode>();
-  const lines: VNode[] = [];
-  const kept = new Map<number, VNode>();
-  for (let at = first; at < last; at += 1) {
-    const line = shown[at];
-    const common = { at, model, state, window, y: at * HEIGHT + offset };
-    const run = line < 0 ? runs.get(~line) : undefined;
-    // Keys go round, so that elements are used again for other rows.
-    const made =
-      known.get(at) ??
-      (run ? (
-        <RunRow key={at % count} {...common} row={~line} run={run} isOpen={folds.open.has(~line)} />
-      ) : (
-        <SpanRow
-          key={at % count}
-          {...common}
-          row={line}
-          found={found}
-          isFolded={folds.folded.has(line)}
-          isMatch={matching.has(line)}
-          isSelected={line === selected}
-        />
-      ));
-    kept.set(at, made);
-    lines.push(made);
-  }
-  before.current = { looks, lines: kept };
+  useLayoutEffect(() => {
+    if (!body.current) return;
+    lines.current ??= new Lines(body.current);
+    lines.current.show(
+      { model, found, window, folds, matching, shown, selected },
+      first,
+      last,
+      count,
+      offset,
+    );
+  });
+
+  /** The line that an event happened on, and whether on what folds it. */
+  const hit = (event: Event): { line: number; onFold: boolean } | null => {
+    const target = event.target as Element;
+    const at = target.closest<HTMLElement>(".span-row")?.dataset.at;
+    if (at === undefined || Number(at) >= shown.length) return null;
+    return { line: shown[Number(at)], onFold: target.closest(".fold") !== null };
+  };
+  const click = (event: Event) => {
+    const found = hit(event);
+    if (!found) return;
+    if (found.line < 0) state.toggleRun(~found.line);
+    else if (found.onFold && shape.size[found.line] > 1) state.toggleFold(found.line);
+    else state.row.value = found.line;
+  };
+  const fit = (event: Event) => {
+    const found = hit(event);
+    if (found && found.line >= 0 && !found.onFold) state.fit(found.line);
+  };
   return (
     <>
       <Ruler window={state.window.value} />
@@ -182,9 +173,7 @@ export function Waterfall({ model, found, state, matches }: Props) {
         onScroll={scroll}
         onKeyDown={press}
       >
-        <div role="rowgroup" style={{ height: `${height}px` }}>
-          {lines}
-        </div>
+        <div ref={body} role="rowgroup" style={{ height: `${height}px` }} onClick={click} onDblClick={fit} />
       </div>
     </>
   );
@@ -212,142 +201,6 @@ function Ruler({ window: { from, to } }: { window: Span }) {
         ))}
       </span>
       <span class="number">{duration(to)}</span>
-    </div>
-  );
-}
-
-interface Line {
-  at: number;
-  y: number;
-  row: number;
-  model: Model;
-  state: TraceState;
-  window: Span;
-}
-
-/** Left and width of a bar as shares of what is shown; null if it is outside. */
-export function place(
-  start: number,
-  length: number,
-  { from, to }: Span,
-): { left: string; width: string } | null {
-  const end = start + Math.max(0, length);
-  if (end < from || start > to) return null;
-  const share = (time: number) => ((Math.min(to, Math.max(from, time)) - from) / (to - from)) * 100;
-  return { left: `min(${share(start)}%, 100% - 2px)`, width: `${share(end) - share(start)}%` };
-}
-
-function indent({ shape }: Model, row: number) {
-  return { paddingInlineStart: `${Math.min(DEEPEST_INDENT, shape.depth[row]) * INDENT}px` };
-}
-
-interface SpanLine extends Line {
-  found: Found;
-  isFolded: boolean;
-  isMatch: boolean;
-  isSelected: boolean;
-}
-
-function SpanRow({ at, y, row, model, state, window, found, isFolded, isMatch, isSelected }: SpanLine) {
-  const { trace, shape } = model;
-  const hasChildren = shape.size[row] > 1;
-  const service = serviceOf(trace, row);
-  const bar = place(trace.start[row], trace.duration[row], window);
-  const isCritical = found !== null && found.critical[row] > 0;
-  const isRetry = found !== null && found.retry[row] === 1;
-  return (
-    <div
-      id={`row-${at}`}
-      role="row"
-      class={`span-row${isMatch ? " match" : ""}${isSelected ? " selected" : ""}`}
-      aria-rowindex={at + 1}
-      aria-level={shape.depth[row] + 1}
-      aria-expanded={hasChildren ? !isFolded : undefined}
-      aria-selected={isSelected}
-      style={{ transform: `translateY(${y}px)` }}
-      onClick={() => (state.row.value = row)}
-      onDblClick={() => state.fit(row)}
-    >
-      <span role="gridcell" class="name" style={indent(model, row)}>
-        {hasChildren ? (
-          <button
-            type="button"
-            class="fold"
-            tabIndex={-1}
-            aria-label={isFolded ? "open" : "fold"}
-            onClick={(event) => {
-              event.stopPropagation();
-              state.toggleFold(row);
-            }}
-          >
-            {isFolded ? "▸" : "▾"}
-          </button>
-        ) : (
-          <span class="fold" />
-        )}
-        <Chip name={service} />{" "}
-        {isError(trace, row) && (
-          <span class="error" role="img" aria-label="error">
-            ✕{" "}
-          </span>
-        )}
-        {isRetry && (
-          <span class="warning" role="img" aria-label="retry" title="Tried again after a failure">
-            ↻{" "}
-          </span>
-        )}
-        {isMatch && (
-          <span class="warning" role="img" aria-label="match">
-            ●{" "}
-          </span>
-        )}
-        <bdi>{visible(nameOf(trace, row).slice(0, 200))}</bdi>
-        {isFolded && <span class="muted"> +{integer(shape.size[row] - 1)}</span>}
-      </span>
-      <span role="gridcell" class="time">
-        {bar && <span class={`bar-of-span ${look(service)}${isCritical ? " critical" : ""}`} style={bar} />}
-      </span>
-      <span role="gridcell" class="number">
-        {duration(trace.duration[row])}
-      </span>
-    </div>
-  );
-}
-
-/** One line for many siblings alike. */
-function RunRow({ at, y, row, run, isOpen, model, state, window }: Line & { run: Run; isOpen: boolean }) {
-  const { trace, shape } = model;
-  const service = serviceOf(trace, row);
-  const bar = place(run.from, run.to - run.from, window);
-  const range = `${duration(run.shortest)} – ${duration(run.longest)}`;
-  return (
-    <div
-      id={`row-${at}`}
-      role="row"
-      class="span-row"
-      aria-rowindex={at + 1}
-      aria-level={shape.depth[row] + 1}
-      aria-expanded={isOpen}
-      style={{ transform: `translateY(${y}px)` }}
-      onClick={() => state.toggleRun(row)}
-    >
-      <span role="gridcell" class="name" style={indent(model, row)}>
-        <span class="fold">{isOpen ? "▾" : "▸"}</span>
-        <Chip name={service} />{" "}
-        {run.errors > 0 && (
-          <span class="error" title="failed">
-            ✕{integer(run.errors)}{" "}
-          </span>
-        )}
-        <strong>×{integer(run.count)}</strong> <bdi>{visible(nameOf(trace, row).slice(0, 200))}</bdi>{" "}
-        <span class="muted">{range}</span>
-      </span>
-      <span role="gridcell" class="time">
-        {bar && <span class={`bar-of-span group ${look(service)}`} style={bar} />}
-      </span>
-      <span role="gridcell" class="number">
-        {duration(run.to - run.from)}
-      </span>
     </div>
   );
 }

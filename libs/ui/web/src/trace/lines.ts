@@ -1,0 +1,244 @@
+import { duration, integer } from "../format";
+import { look, monogram } from "../looks";
+import { visible } from "../text";
+import { type Found, type Model, nameOf, serviceOf } from "./model";
+import type { Folds, Run } from "./rows";
+import { isError } from "./skeleton";
+import type { Span } from "./state";
+
+export const HEIGHT = 24;
+const INDENT = 12;
+const DEEPEST_INDENT = 20;
+/** So many characters of a name are more than a line has room for. */
+const NAME = 200;
+
+/** What lines are made of. */
+export interface Content {
+  model: Model;
+  found: Found;
+  window: Span;
+  folds: Folds;
+  /** 1 for a row that matches. */
+  matching: Uint8Array | null;
+  /** A row, or `~first` for the line of a run. */
+  shown: Int32Array;
+  selected: number;
+}
+
+/**
+ * The lines in view. Their elements go round: one that leaves the view at one end comes in at the other with what is written
+ * there, so that what a frame costs depends on how many lines are new in it, and on nothing else.
+ */
+export class Lines {
+  private lines: Line[] = [];
+  private content: Content | null = null;
+  private offset = 0;
+
+  constructor(private readonly parent: HTMLElement) {}
+
+  /** Shows the lines from `first` to before `last`; `offset`: pixels that all are moved by. `room`: as many may be in view. */
+  show(content: Content, first: number, last: number, room: number, offset: number) {
+    if (this.lines.length !== room) {
+      this.lines = Array.from({ length: room }, () => new Line());
+      this.parent.replaceChildren(...this.lines.map(({ element }) => element));
+    }
+    const before = this.content;
+    const isSame =
+      before !== null &&
+      (Object.keys(content) as (keyof Content)[]).every((key) => content[key] === before[key]);
+    const isMoved = offset !== this.offset;
+    this.content = content;
+    this.offset = offset;
+    for (let at = first; at < first + room; at += 1) {
+      const line = this.lines[at % room];
+      if (at >= last) line.hide();
+      else if (line.at !== at || !isSame) line.show(content, at, offset);
+      else if (isMoved) line.move(offset);
+    }
+  }
+}
+
+/** Left and width of a bar as shares of what is shown; null if it is outside. */
+function place(start: number, length: number, { from, to }: Span): { left: string; width: string } | null {
+  const end = start + Math.max(0, length);
+  if (end < from || start > to) return null;
+  const share = (time: number) => ((Math.min(to, Math.max(from, time)) - from) / (to - from)) * 100;
+  return { left: `min(${share(start)}%, 100% - 2px)`, width: `${share(end) - share(start)}%` };
+}
+
+/** A part of a line that is there or not. Nothing is written that stands there already. */
+class Part {
+  readonly element: HTMLElement;
+  private text = "";
+  private className: string;
+
+  constructor(tag: string, className: string, attributes: Record<string, string> = {}) {
+    this.element = document.createElement(tag);
+    this.element.className = className;
+    this.className = className;
+    this.element.hidden = true;
+    for (const [name, value] of Object.entries(attributes)) this.element.setAttribute(name, value);
+  }
+
+  /** Nothing is shown for an empty text. */
+  write(text: string) {
+    if (text === this.text) return;
+    this.text = text;
+    this.element.textContent = text;
+    this.element.hidden = text === "";
+  }
+
+  give(className: string) {
+    if (className === this.className) return;
+    this.className = className;
+    this.element.className = className;
+  }
+}
+
+/** The element of a line. */
+class Line {
+  readonly element = document.createElement("div");
+  /** Its place among all lines; -1 while it shows none. */
+  at = -1;
+  private service: string | null = null;
+  private readonly name = cell("name");
+  private readonly fold = new Part("button", "fold", { type: "button", tabindex: "-1" });
+  private readonly chip = new Part("span", "chip", { role: "img" });
+  private readonly swatch = document.createElement("span");
+  private readonly letters = document.createTextNode("");
+  private readonly error = new Part("span", "error", { role: "img" });
+  private readonly retry = new Part("span", "warning", {
+    role: "img",
+    "aria-label": "retry",
+    title: "Tried again after a failure",
+  });
+  private readonly match = new Part("span", "warning", { role: "img", "aria-label": "match" });
+  private readonly times = new Part("strong", "");
+  private readonly operation = new Part("bdi", "");
+  private readonly more = new Part("span", "muted");
+  private readonly bar = new Part("span", "bar-of-span");
+  private readonly number = cell("number");
+
+  constructor() {
+    const { element, name, chip } = this;
+    element.setAttribute("role", "row");
+    element.className = "span-row";
+    chip.element.hidden = false;
+    chip.element.append(this.swatch, this.letters);
+    name.append(this.fold.element, chip.element, " ");
+    for (const part of [this.error, this.retry, this.match, this.times, this.operation, this.more])
+      name.append(part.element);
+    const time = cell("time");
+    time.append(this.bar.element);
+    element.append(name, time, this.number);
+    element.hidden = true;
+  }
+
+  hide() {
+    if (this.at < 0) return;
+    this.at = -1;
+    this.element.hidden = true;
+    // Nothing may point to what is not there.
+    this.element.removeAttribute("id");
+  }
+
+  move(offset: number) {
+    this.element.style.transform = `translateY(${this.at * HEIGHT + offset}px)`;
+  }
+
+  show(content: Content, at: number, offset: number) {
+    const { model, shown } = content;
+    if (this.at !== at) {
+      this.at = at;
+      this.element.hidden = false;
+      this.element.id = `row-${at}`;
+      this.element.dataset.at = `${at}`;
+      this.element.setAttribute("aria-rowindex", `${at + 1}`);
+    }
+    this.move(offset);
+    const row = shown[at] < 0 ? ~shown[at] : shown[at];
+    const run = shown[at] < 0 ? model.runs.at(row) : null;
+    this.give(serviceOf(model.trace, row));
+    this.element.setAttribute("aria-level", `${model.shape.depth[row] + 1}`);
+    this.name.style.paddingInlineStart = `${Math.min(DEEPEST_INDENT, model.shape.depth[row]) * INDENT}px`;
+    this.operation.write(visible(nameOf(model.trace, row).slice(0, NAME)));
+    if (run) this.showRun(content, row, run);
+    else this.showSpan(content, row);
+  }
+
+  private give(service: string) {
+    if (service === this.service) return;
+    this.service = service;
+    this.chip.element.title = service;
+    this.chip.element.setAttribute("aria-label", service || "unknown service");
+    this.swatch.className = `swatch ${look(service)}`;
+    this.letters.data = monogram(service);
+  }
+
+  private showSpan({ model, found, window, folds, matching, selected }: Content, row: number) {
+    const { trace, shape } = model;
+    const hasChildren = shape.size[row] > 1;
+    const isFolded = folds.folded.has(row);
+    const isMatch = matching?.[row] === 1;
+    const isSelected = row === selected;
+    this.open(hasChildren ? !isFolded : null);
+    this.element.className = `span-row${isMatch ? " match" : ""}${isSelected ? " selected" : ""}`;
+    this.element.setAttribute("aria-selected", `${isSelected}`);
+    this.error.write(isError(trace, row) ? "✕ " : "");
+    if (isError(trace, row)) this.error.element.setAttribute("aria-label", "error");
+    this.retry.write(found?.retry[row] === 1 ? "↻ " : "");
+    this.match.write(isMatch ? "● " : "");
+    this.times.write("");
+    this.more.write(isFolded ? ` +${integer(shape.size[row] - 1)}` : "");
+    const isCritical = found !== null && found.critical[row] > 0;
+    this.draw(trace.start[row], trace.duration[row], window, isCritical ? "critical" : "");
+    this.number.textContent = duration(trace.duration[row]);
+  }
+
+  /** One line for many siblings alike. */
+  private showRun({ folds, window }: Content, row: number, run: Run) {
+    this.open(folds.open.has(row));
+    this.element.className = "span-row";
+    this.element.removeAttribute("aria-selected");
+    this.error.write(run.errors > 0 ? `✕${integer(run.errors)} ` : "");
+    if (run.errors > 0) this.error.element.setAttribute("aria-label", `${integer(run.errors)} failed`);
+    this.retry.write("");
+    this.match.write("");
+    this.times.write(`×${integer(run.count)} `);
+    this.more.write(` ${duration(run.shortest)} – ${duration(run.longest)}`);
+    this.draw(run.from, run.to - run.from, window, "group");
+    this.number.textContent = duration(run.to - run.from);
+  }
+
+  /** Whether what is below is shown; null where nothing is. */
+  private open(isOpen: boolean | null) {
+    const { fold, element } = this;
+    if (isOpen === null) {
+      element.removeAttribute("aria-expanded");
+      // It keeps its room, so that names stand below each other.
+      fold.write(" ");
+      fold.element.style.visibility = "hidden";
+      return;
+    }
+    element.setAttribute("aria-expanded", `${isOpen}`);
+    fold.write(isOpen ? "▾" : "▸");
+    fold.element.style.visibility = "";
+    fold.element.setAttribute("aria-label", isOpen ? "fold" : "open");
+  }
+
+  private draw(start: number, length: number, window: Span, kind: string) {
+    const bar = place(start, length, window);
+    this.bar.element.hidden = bar === null;
+    if (!bar) return;
+    this.bar.give(`bar-of-span ${look(this.service ?? "")} ${kind}`);
+    this.bar.element.style.left = bar.left;
+    this.bar.element.style.width = bar.width;
+  }
+}
+
+function cell(className: string): HTMLElement {
+  const element = document.createElement("span");
+  element.className = className;
+  element.setAttribute("role", "gridcell");
+  return element;
+}
