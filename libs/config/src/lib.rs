@@ -45,4 +45,7 @@ pub use sections::root::Config;
 pub use show::{defaults_yaml, limits_yaml, to_yaml, to_yaml_diff};
 pub use size::UnitSize;
 pub use validate::increasing_buckets;
-pub use yaml::{Value, emit as to_yaml_document, read as read_yaml_document};
+pub use yaml::{
+    Node as YamlNode, SyntaxError as YamlError, Value, emit as to_yaml_document,
+    parse_alone as parse_yaml, read as read_yaml_document,
+};

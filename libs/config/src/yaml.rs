@@ -10,16 +10,32 @@ mod emit;
 mod scalar;
 
 pub(crate) use compose::parse;
+pub use compose::parse_alone;
 pub use emit::emit;
 pub(crate) use emit::inline;
 pub(crate) use scalar::{Resolved, parse_int, resolve};
 
-/// A text that is not YAML; `line` counts from one.
+/// A text that is not YAML; lines and columns count from one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("yaml: line {line}: {cause}")]
-pub(crate) struct SyntaxError {
+pub struct SyntaxError {
     pub(crate) line: usize,
+    pub(crate) column: Option<usize>,
     pub(crate) cause: String,
+}
+
+impl SyntaxError {
+    pub(crate) fn new(line: usize, cause: &str) -> Self {
+        Self { line, column: None, cause: cause.to_owned() }
+    }
+
+    /// Where in the text, without a word of it: `line 3, column 7`.
+    pub fn place(&self) -> String {
+        match self.column {
+            Some(column) => format!("line {}, column {column}", self.line),
+            None => format!("line {}", self.line),
+        }
+    }
 }
 
 /// The first document of a text, as values: plain scalars as YAML 1.1 has them, numbers as they are written.
@@ -31,7 +47,7 @@ pub fn read(text: &str) -> Result<Value, String> {
 
 /// One node of a document with the line it starts on (0 for nodes that no text stands behind).
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Node {
+pub struct Node {
     pub(crate) line: usize,
     pub(crate) content: Content,
 }
@@ -69,6 +85,40 @@ pub(crate) struct Key {
     pub(crate) merged: bool,
 }
 
+/// For those who read a file of their own by hand.
+impl Node {
+    /// The line on which it starts, from one.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
+    /// The keys and values of a mapping, in order, keys that stand twice twice; `None` of anything else.
+    pub fn pairs(&self) -> Option<impl ExactSizeIterator<Item = (&str, &Node)>> {
+        Some(self.entries()?.iter().map(|(key, node)| (key.text.as_str(), node)))
+    }
+
+    /// The values of a list; `None` of anything else.
+    pub fn items(&self) -> Option<&[Node]> {
+        match &self.content {
+            Content::List(items) => Some(items),
+            Content::Scalar(_) | Content::Map(_) => None,
+        }
+    }
+
+    /// A scalar as it is written, also one that could be a number; `None` of anything else and of null.
+    pub fn text(&self) -> Option<&str> {
+        match &self.content {
+            Content::Scalar(scalar) if !self.is_null() => Some(&scalar.text),
+            _ => None,
+        }
+    }
+
+    /// True for `~`, `null` or nothing.
+    pub fn is_null(&self) -> bool {
+        matches!(&self.content, Content::Scalar(scalar) if resolve(scalar) == Resolved::Null)
+    }
+}
+
 impl Node {
     /// A scalar that did not come from a file.
     pub(crate) fn scalar(text: &str, plain: bool) -> Self {
@@ -78,11 +128,6 @@ impl Node {
     /// A mapping that did not come from a file.
     pub(crate) fn map(line: usize, entries: Vec<(Key, Node)>) -> Self {
         Self { line, content: Content::Map(entries) }
-    }
-
-    /// True for `~`, `null` or nothing.
-    pub(crate) fn is_null(&self) -> bool {
-        matches!(&self.content, Content::Scalar(scalar) if resolve(scalar) == Resolved::Null)
     }
 
     /// The tree as it can be written again: numbers and variables as they stand in the file.

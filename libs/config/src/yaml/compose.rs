@@ -15,16 +15,38 @@ const MAX_NODES: usize = 500_000;
 /// Errors: not YAML, a mapping key that is no scalar, an unknown or recursive alias, too deep or
 /// too large after expansion.
 pub(crate) fn parse(text: &str) -> Result<Node, SyntaxError> {
+    read(text, false)
+}
+
+/// As [`parse`], of a text that holds nothing else.
+///
+/// Errors: those of [`parse`]; a second document.
+pub fn parse_alone(text: &str) -> Result<Node, SyntaxError> {
+    read(text, true)
+}
+
+fn read(text: &str, alone: bool) -> Result<Node, SyntaxError> {
     let mut composer = Composer::default();
+    let mut has_ended = false;
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| SyntaxError {
             line: error.marker().line(),
+            column: Some(error.marker().col() + 1),
             cause: error.info().to_owned(),
         })?;
-        if matches!(event, Event::DocumentEnd) {
-            break;
+        let (line, column) = (span.start.line(), span.start.col() + 1);
+        match event {
+            Event::DocumentEnd if !alone => break,
+            Event::DocumentEnd => has_ended = true,
+            Event::DocumentStart(_) if has_ended => {
+                let cause = "a second document".to_owned();
+                return Err(SyntaxError { line, column: Some(column), cause });
+            }
+            event => composer.event(event, line).map_err(|error| match error.line == line {
+                true => SyntaxError { column: Some(column), ..error },
+                false => error,
+            })?,
         }
-        composer.event(event, span.start.line())?;
     }
     Ok(composer.root.unwrap_or_else(|| Node::map(1, Vec::new())))
 }
@@ -69,8 +91,7 @@ impl Composer {
             Event::SequenceEnd | Event::MappingEnd => self.end(line),
             Event::Alias(anchor) => {
                 let Some((node, size)) = self.anchors.get(&anchor).cloned() else {
-                    let cause = "anchor value contains itself".to_owned();
-                    return Err(SyntaxError { line, cause });
+                    return Err(SyntaxError::new(line, "anchor value contains itself"));
                 };
                 self.count(size, line)?;
                 self.finish(node, 0, size)
@@ -81,7 +102,7 @@ impl Composer {
 
     fn start(&mut self, line: usize, anchor: usize, items: Items) -> Result<(), SyntaxError> {
         if self.open.len() >= MAX_DEPTH {
-            return Err(SyntaxError { line, cause: "document is nested too deeply".to_owned() });
+            return Err(SyntaxError::new(line, "document is nested too deeply"));
         }
         let nodes_before = self.nodes;
         self.count(1, line)?;
@@ -97,7 +118,7 @@ impl Composer {
         };
         // The depth of an aliased part is not seen while events come in.
         if self.open.is_empty() && depth(&content) > MAX_DEPTH {
-            return Err(SyntaxError { line, cause: "document is nested too deeply".to_owned() });
+            return Err(SyntaxError::new(line, "document is nested too deeply"));
         }
         let size = self.nodes - open.nodes_before;
         self.finish(Node { line: open.line, content }, open.anchor, size)
@@ -114,8 +135,7 @@ impl Composer {
                 Some(key) => entries.push((key, node)),
                 None => {
                     let Content::Scalar(scalar) = node.content else {
-                        let cause = "mapping key is not a scalar".to_owned();
-                        return Err(SyntaxError { line: node.line, cause });
+                        return Err(SyntaxError::new(node.line, "mapping key is not a scalar"));
                     };
                     *pending = Some(Key { text: scalar.text, line: node.line, merged: false });
                 }
@@ -127,8 +147,7 @@ impl Composer {
     fn count(&mut self, nodes: usize, line: usize) -> Result<(), SyntaxError> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MAX_NODES {
-            let cause = "document contains excessive aliasing".to_owned();
-            return Err(SyntaxError { line, cause });
+            return Err(SyntaxError::new(line, "document contains excessive aliasing"));
         }
         Ok(())
     }
@@ -152,8 +171,8 @@ fn merge(entries: Vec<(Key, Node)>) -> Result<Vec<(Key, Node)>, SyntaxError> {
         };
         for map in maps {
             let Content::Map(inherited) = map.content else {
-                let cause = "map merge requires map or sequence of maps as the value".to_owned();
-                return Err(SyntaxError { line: key.line, cause });
+                let cause = "map merge requires map or sequence of maps as the value";
+                return Err(SyntaxError::new(key.line, cause));
             };
             for (inherited_key, node) in inherited {
                 if !own.iter().any(|(known, _)| known.text == inherited_key.text) {

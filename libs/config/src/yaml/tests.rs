@@ -65,6 +65,26 @@ fn broken_documents_are_refused_with_a_line() {
 }
 
 #[test]
+fn file_of_its_own_is_one_document_whose_errors_have_a_place() {
+    let root = parse_alone("users:\n- {id: 0123, none: ~}\n").unwrap();
+    let (key, users) = root.pairs().unwrap().next().unwrap();
+    let user = &users.items().unwrap()[0];
+    assert_eq!((key, user.line()), ("users", 2));
+    let texts: Vec<_> = user.pairs().unwrap().map(|(key, node)| (key, node.text())).collect();
+    assert_eq!(texts, [("id", Some("0123")), ("none", None)]);
+    for (text, place) in [
+        ("a: [1\nb: 2\n", "line 2, column 2"),
+        ("a: 1\n--- \nb: 2\n", "line 2, column 1"),
+        ("? [a]\n: b\n", "line 1, column 6"),
+        ("a:\n  <<: 5\nb: 1\n", "line 2"),
+    ] {
+        let error = parse_alone(text).unwrap_err();
+        assert_eq!(error.place(), place, "{text:?}: {error}");
+    }
+    assert!(parse_alone("---\na: 1\n...\n").is_ok());
+}
+
+#[test]
 fn hostile_documents_are_refused() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {

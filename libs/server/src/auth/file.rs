@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use ring::hmac;
-use serde_yaml::Value;
+use tactus_config::{YamlNode, parse_yaml};
 use tactus_model::TenantId;
 
 use super::Refused;
@@ -163,11 +163,8 @@ impl Users {
         let text = read_text(key, path)?;
         let invalid = |reason| AuthError::Invalid { key, path: path.display().to_string(), reason };
         // The parser's own words may quote a line, which may hold a secret.
-        let document: Value = serde_yaml::from_str(&text).map_err(|error| {
-            let line =
-                error.location().map_or(String::new(), |at| format!(" (line {})", at.line()));
-            invalid(format!("not YAML{line}"))
-        })?;
+        let document =
+            parse_yaml(&text).map_err(|error| invalid(format!("not YAML ({})", error.place())))?;
         let mut users = Self::empty()?;
         users.fill(&document).map_err(invalid)?;
         Ok(users)
@@ -183,57 +180,69 @@ impl Users {
         })
     }
 
-    fn fill(&mut self, document: &Value) -> Result<(), String> {
-        let users = match document.as_mapping() {
-            Some(root) if root.len() == 1 => root.get("users").and_then(Value::as_sequence),
+    fn fill(&mut self, document: &YamlNode) -> Result<(), String> {
+        let mut entries = document.pairs().into_iter().flatten();
+        let users = match (entries.next(), entries.next()) {
+            (Some(("users", users)), None) => users.items(),
             _ => None,
         };
         let users = users.ok_or("want one list under the key `users`")?;
         let mut names = BTreeSet::new();
         for (index, user) in users.iter().enumerate() {
-            let place = |reason: String| format!("users[{index}]: {reason}");
+            let place = |Wrong { line, reason }| format!("users[{index}]: {reason} (line {line})");
             let name = self.add(user).map_err(place)?;
             if !names.insert(name) {
-                return Err(place("a name that another user has".to_owned()));
+                return Err(place(wrong(user, "a name that another user has")));
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, user: &Value) -> Result<String, String> {
+    fn add(&mut self, user: &YamlNode) -> Result<String, Wrong> {
         let known = ["name", "password_hash", "token_sha256", "tenants", "roles"];
-        let user = user.as_mapping().ok_or("want a mapping")?;
-        for key in user.keys() {
-            if !key.as_str().is_some_and(|key| known.contains(&key)) {
-                return Err(format!("a key that is none of {}", known.join(", ")));
+        let pairs = user.pairs().ok_or_else(|| wrong(user, "want a mapping"))?;
+        let mut fields: HashMap<&str, &YamlNode> = HashMap::new();
+        for (key, value) in pairs {
+            if !known.contains(&key) {
+                return Err(wrong(value, format!("a key that is none of {}", known.join(", "))));
+            }
+            if fields.insert(key, value).is_some() {
+                return Err(wrong(value, format!("{key} stands there twice")));
             }
         }
-        let text = |key: &str| match user.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.as_str())),
-            Some(_) => Err(format!("{key}: want a text")),
+        let text = |key: &str| match fields.get(key) {
+            None => Ok(None),
+            Some(value) if value.is_null() => Ok(None),
+            Some(value) => match value.text() {
+                Some(text) if !text.is_empty() => Ok(Some((*value, text))),
+                _ => Err(wrong(value, format!("{key}: want a text"))),
+            },
         };
-        let name = text("name")?.ok_or("name is missing")?;
+        let (place, name) = text("name")?.ok_or_else(|| wrong(user, "name is missing"))?;
         if name.contains(':') {
-            return Err("name: basic authentication allows no colon in it".to_owned());
+            return Err(wrong(place, "name: basic authentication allows no colon in it"));
         }
+        let list = |key| fields.get(key).copied();
+        let at = |value: Option<&YamlNode>, reason| wrong(value.unwrap_or(user), reason);
         let caller = Caller {
             name: name.into(),
-            tenants: tenants(user.get("tenants"))?,
-            roles: roles(user.get("roles"))?,
+            tenants: tenants(list("tenants")).map_err(|reason| at(list("tenants"), reason))?,
+            roles: roles(list("roles")).map_err(|reason| at(list("roles"), reason))?,
         };
         let (password, token) = (text("password_hash")?, text("token_sha256")?);
         if password.is_none() && token.is_none() {
-            return Err("password_hash or token_sha256 is missing".to_owned());
+            return Err(wrong(user, "password_hash or token_sha256 is missing"));
         }
-        if let Some(hash) = password {
-            secret::check_hash(hash).map_err(|reason| format!("password_hash: {reason}"))?;
+        if let Some((place, hash)) = password {
+            secret::check_hash(hash)
+                .map_err(|reason| wrong(place, format!("password_hash: {reason}")))?;
             self.passwords.insert(name.to_owned(), (hash.to_owned(), caller.clone()));
         }
-        if let Some(hash) = token {
-            let hash = hex(hash).ok_or("token_sha256: want 64 hexadecimal digits")?;
+        if let Some((place, hash)) = token {
+            let hash = hex(hash)
+                .ok_or_else(|| wrong(place, "token_sha256: want 64 hexadecimal digits"))?;
             if self.tokens.insert(hash, caller).is_some() {
-                return Err("token_sha256: a token that another user has".to_owned());
+                return Err(wrong(place, "token_sha256: a token that another user has"));
             }
         }
         Ok(name.to_owned())
@@ -277,14 +286,25 @@ impl Users {
     }
 }
 
-fn tenants(value: Option<&Value>) -> Result<Tenants, String> {
-    let all = |value: &Value| value.as_str() == Some("*");
-    match value {
-        Some(value) if all(value) => Ok(Tenants::All),
-        Some(Value::Sequence(names)) if names.len() == 1 && all(&names[0]) => Ok(Tenants::All),
-        Some(Value::Sequence(names)) if !names.is_empty() => {
-            let parse = |name: &Value| {
-                let name = name.as_str().ok_or("tenants: want texts")?;
+/// What is wrong with a user, and on which line.
+struct Wrong {
+    line: usize,
+    reason: String,
+}
+
+fn wrong(place: &YamlNode, reason: impl Into<String>) -> Wrong {
+    Wrong { line: place.line(), reason: reason.into() }
+}
+
+fn tenants(value: Option<&YamlNode>) -> Result<Tenants, String> {
+    let all = |value: &YamlNode| value.text() == Some("*");
+    let names = value.and_then(YamlNode::items);
+    match (value, names) {
+        (Some(value), None) if all(value) => Ok(Tenants::All),
+        (_, Some([name])) if all(name) => Ok(Tenants::All),
+        (_, Some(names)) if !names.is_empty() => {
+            let parse = |name: &YamlNode| {
+                let name = name.text().ok_or("tenants: want texts")?;
                 TenantId::parse(name).map_err(|error| format!("tenants: {error}"))
             };
             let tenants = names.iter().map(parse).collect::<Result<BTreeSet<_>, String>>()?;
@@ -294,13 +314,12 @@ fn tenants(value: Option<&Value>) -> Result<Tenants, String> {
     }
 }
 
-fn roles(value: Option<&Value>) -> Result<BTreeSet<Role>, String> {
+fn roles(value: Option<&YamlNode>) -> Result<BTreeSet<Role>, String> {
     let wrong = "roles: want a list of read, write, admin";
-    let names =
-        value.and_then(Value::as_sequence).filter(|names| !names.is_empty()).ok_or(wrong)?;
-    let parse = |name: &Value| {
+    let names = value.and_then(YamlNode::items).filter(|names| !names.is_empty()).ok_or(wrong)?;
+    let parse = |name: &YamlNode| {
         let found = [Role::Read, Role::Write, Role::Admin];
-        let found = found.into_iter().find(|role| name.as_str() == Some(role.name()));
+        let found = found.into_iter().find(|role| name.text() == Some(role.name()));
         found.ok_or_else(|| wrong.to_owned())
     };
     names.iter().map(parse).collect()

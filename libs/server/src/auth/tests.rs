@@ -311,6 +311,13 @@ fn users_file_with_a_mistake_is_refused_without_quoting_it() {
     for (text, expected) in [
         ("".to_owned(), "want one list under the key `users`"),
         ("users: [SECRET".to_owned(), "not YAML (line "),
+        ("users:\n- name: a\n   SECRET: b\n".to_owned(), "not YAML (line 3, column "),
+        ("users: []\n---\nSECRET: 1".to_owned(), "not YAML (line 2, column 1)"),
+        ("users:\n- {}\n".to_owned(), "users[0]: name is missing (line 2)"),
+        (
+            "users:\n- name: u\n  name: SECRET\n".to_owned(),
+            "users[0]: name stands there twice (line 3)",
+        ),
         ("users: SECRET".to_owned(), "want one list"),
         ("users: []\nSECRET: 1".to_owned(), "want one list"),
         ("users: [SECRET]".to_owned(), "users[0]: want a mapping"),
@@ -347,8 +354,11 @@ fn users_file_with_a_mistake_is_refused_without_quoting_it() {
         assert!(shown.contains(expected), "{text}: {shown}");
         assert!(!shown.contains("SECRET"), "{shown}");
     }
-    std::fs::write(&file, format!("users: [{good}]")).unwrap();
-    assert!(Authenticator::load(AuthSettings::new(&file, Tenancy::single())).is_ok());
+    // Digits throughout are a text as well.
+    for good in [&good, &good.replace(&token, &"1234".repeat(16))] {
+        std::fs::write(&file, format!("users: [{good}]")).unwrap();
+        assert!(Authenticator::load(AuthSettings::new(&file, Tenancy::single())).is_ok());
+    }
     std::fs::write(directory.path().join("token"), "short").unwrap();
     let settings = settings(directory.path(), Tenancy::single());
     let error = Authenticator::load(settings).unwrap_err().to_string();
