@@ -14,6 +14,7 @@ use crate::decoding::{DecodeError, DecodeResult, split, split_u32};
 use super::columns::Leaf;
 
 const CUT_OFF: &str = "levels are cut off";
+const WRONG_SIZE: DecodeError = DecodeError("a page does not decompress to its declared size");
 
 /// More are not kept at a time: a row group has a few pages, and columns at five depths.
 const MAX_KNOWN: usize = 64;
@@ -119,11 +120,11 @@ impl KnownLevels {
             && let Some((frames, own)) = split_last(stored)
             && !frames.is_empty()
             && let Some(at) =
-                self.find_or_read(leaf, piece, frames, wanted.entries, decompressor)?
+                self.find_or_read(leaf, piece, (frames, size), wanted.entries, decompressor)?
         {
             let known = &mut self.known[at];
             if known.content.len().checked_add(own.content) != Some(size) {
-                return Err(DecodeError("a page does not decompress to its declared size"));
+                return Err(WRONG_SIZE);
             }
             return known.sections(leaf, own, wanted, &mut self.def, decompressor);
         }
@@ -142,12 +143,13 @@ impl KnownLevels {
         Ok(Sections { rep, def, values: def.count_of(leaf.max_def, wanted.entries), body })
     }
 
-    /// The position of the levels in these frames; `None` if the frames do not end with a level section.
+    /// The position of the levels in these frames; `None` if the frames do not end with a level section. They decompress to
+    /// `limit` bytes at most.
     fn find_or_read(
         &mut self,
         leaf: Leaf,
         piece: &Bytes,
-        frames: &[u8],
+        (frames, limit): (&[u8], usize),
         entries: usize,
         decompressor: &mut Decompressor,
     ) -> DecodeResult<Option<usize>> {
@@ -166,6 +168,10 @@ impl KnownLevels {
             if rest.is_empty() {
                 break;
             }
+        }
+        // The page's size is what was compared with the limit for pages; frames say themselves how large they are.
+        if size > limit {
+            return Err(WRONG_SIZE);
         }
         let content = decompressor.decompress(Codec::Zstd, frames, size)?;
         let Ok((_, rest)) = section(content, leaf.max_rep) else { return Ok(None) };
@@ -326,6 +332,20 @@ mod tests {
             let found = read(&mut KnownLevels::default(), LEAF, page, size + 2).unwrap();
             assert_eq!(found, (vec![0, 3, 0, 3], 4, b"xy".to_vec()));
         }
+    }
+
+    #[test]
+    fn frames_larger_than_their_page_are_not_decompressed() {
+        let bomb = frame(&vec![0; 64 << 20]);
+        assert!(bomb.len() < 10_000, "{}", bomb.len());
+        let page = Bytes::from([bomb.as_slice(), &frame(b"1234")].concat());
+        let mut decompressor = Decompressor::default();
+        let wanted = Wanted { entries: 4, rep: true, values: true };
+        let read = KnownLevels::default()
+            .read(LEAF, Codec::Zstd, (&page, &page), 1000, wanted, &mut decompressor)
+            .map(drop);
+        assert_eq!(read, Err(WRONG_SIZE));
+        assert!(decompressor.buffer_bytes() < 1 << 20);
     }
 
     #[test]

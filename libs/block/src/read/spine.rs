@@ -9,6 +9,8 @@ use super::cache::Column;
 use super::chunk::PageLevels;
 use super::level_words::{count, count_through, for_each_word, starts_through};
 
+const ORPHAN: DecodeError = DecodeError("a span lies in no resource or scope");
+
 /// The skeleton of a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Spine {
@@ -81,7 +83,15 @@ impl Spine {
             return Err(DecodeError("a column does not start with a row"));
         }
         match (page.rep, page.def) {
-            (Levels::Each(rep), Levels::Constant(3)) => self.add_full(rep),
+            (Levels::Each(rep), Levels::Constant(3)) => {
+                // Of pages before there may be traces without resources.
+                let begun = [self.traces, self.resources, self.scopes];
+                let first = usize::from(page.rep.at(0)).min(begun.len());
+                if begun[..first].contains(&0) {
+                    return Err(ORPHAN);
+                }
+                self.add_full(rep);
+            }
             _ => self.add_sparse(page)?,
         }
         Ok(())
@@ -103,7 +113,7 @@ impl Spine {
             if def >= 3 {
                 let rows = (self.resources.checked_sub(1), self.scopes.checked_sub(1));
                 let (Some(resource), Some(scope)) = rows else {
-                    return Err(DecodeError("a span lies in no resource or scope"));
+                    return Err(ORPHAN);
                 };
                 self.trace.push(self.traces - 1);
                 self.resource.push(resource);
@@ -188,6 +198,14 @@ mod tests {
     fn spans_outside_a_row_resource_or_scope_are_refused() {
         assert!(Spine::default().add_page(page(&[3], &[3])).is_err());
         assert!(Spine::default().add_page(page(&[0, 3], &[1, 3])).is_err());
+        // The first page ends with a trace without resources, with a resource without scopes; all of the second are spans.
+        for (def, first) in [(0, 2), (0, 3), (1, 3)] {
+            let full =
+                PageLevels { entries: 1, rep: Levels::Each(&[first]), def: Levels::Constant(3) };
+            let mut spine = Spine::default();
+            spine.add_page(page(&[0], &[def])).unwrap();
+            assert!(spine.add_page(full).is_err(), "{def} {first}");
+        }
     }
 
     #[test]
