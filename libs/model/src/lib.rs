@@ -11,6 +11,7 @@ mod attributes;
 mod batch;
 mod buffer;
 mod builder;
+mod check;
 mod cut_traces;
 mod dictionary;
 mod hashing;
