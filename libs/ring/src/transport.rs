@@ -6,6 +6,7 @@
 
 mod accept;
 mod hello;
+mod message;
 mod network;
 mod peers;
 mod probe;
@@ -52,7 +53,7 @@ pub struct TransportSettings {
     pub peer_queue: usize,
     /// Messages received that wait to be worked on.
     pub inbox: usize,
-    /// Largest message.
+    /// Largest message; decompressed it may be four times as large.
     pub max_message_bytes: usize,
     /// Certificates of the gossip port; none is plain TCP.
     pub server_tls: Option<Arc<ServerTls>>,

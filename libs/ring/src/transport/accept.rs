@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use chitchat::{ChitchatMessage, Deserializable};
+use chitchat::ChitchatMessage;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc};
@@ -16,7 +16,7 @@ use super::Wire;
 use super::hello::{Hello, HelloError, Purpose, RECEIPT, Status, read_hello, send_status};
 use super::network::{Connection, Listener};
 use super::proof::Link;
-use super::{probe, proof};
+use super::{message, probe, proof};
 
 /// Most addresses remembered so that a foreign client is logged once.
 const MAX_FOREIGN: usize = 256;
@@ -138,8 +138,8 @@ async fn receive(
         }
         wire.counters.received.inc();
         wire.counters.received_bytes.inc_by(u64::from(length));
-        let message = ChitchatMessage::deserialize(&mut &bytes[..]);
-        let Ok(message) = message else { return Err(HelloError::Malformed) };
+        let message = message::decode(&bytes, wire.settings.max_message_bytes);
+        let Some(message) = message else { return Err(HelloError::Malformed) };
         if inbox.send((from, message)).await.is_err() {
             let _ = link.stream.shutdown().await;
             return Ok(());
