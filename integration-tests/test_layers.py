@@ -28,10 +28,12 @@ def metadata(*arguments):
 
 @pytest.fixture(scope="module")
 def packages():
-    """(folder, name) -> folders and names of the workspace packages it needs; dev-dependencies left out."""
+    """(folder, name) -> folders and names of the workspace packages it needs; dev-dependencies left out, and what only tests."""
     root = str(REPOSITORY)
     members = {}
     for package in metadata("--no-deps")["packages"]:
+        if package["name"] == "tactus-fuzz":
+            continue
         folder, name = os.path.relpath(os.path.dirname(package["manifest_path"]), root).split(os.sep)[:2]
         members[package["name"]] = ((folder, name), package["dependencies"])
     return {
@@ -65,13 +67,29 @@ def test_services_never_depend_on_each_other(packages):
 
 
 def test_packages_are_named_after_their_folders(packages):
-    names = {p["name"] for p in metadata("--no-deps")["packages"]}
+    names = {p["name"] for p in metadata("--no-deps")["packages"]} - {"tactus-fuzz"}
     assert names == {place[1] if place[1] in COMPOSERS else f"tactus-{place[1]}" for place in packages}
 
 
 def test_forbidden_crates_are_not_used():
     used = {package["name"] for package in metadata()["packages"]}
     assert not used & set(FORBIDDEN)
+
+
+def linked(package):
+    """What is shipped of a package and its dependencies."""
+    cargo = os.environ.get("CARGO", "cargo")
+    done = subprocess.run(
+        [cargo, "tree", "--locked", "-p", package, "-e", "normal", "--prefix", "none", "-f", "{p}"],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return {line.split()[0] for line in done.stdout.splitlines() if line}
+
+
+@pytest.mark.parametrize("program", ["tactus", "tactusctl"])
+def test_files_of_users_are_read_by_one_parser(program):
+    shipped = linked(program)
+    assert "saphyr-parser" in shipped and not shipped & {"serde_yaml_ng", "tactus-fuzz", "libfuzzer-sys"}
 
 
 @pytest.mark.parametrize("service, foreign", [
@@ -83,10 +101,4 @@ def test_forbidden_crates_are_not_used():
     ("compactor", {"tactus-wal", "tactus-receivers"}),
 ])
 def test_service_links_only_what_it_needs(service, foreign):
-    cargo = os.environ.get("CARGO", "cargo")
-    done = subprocess.run(
-        [cargo, "tree", "--locked", "-p", f"tactus-{service}", "-e", "normal", "--prefix", "none", "-f", "{p}"],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    linked = {line.split()[0] for line in done.stdout.splitlines() if line}
-    assert not linked & foreign
+    assert not linked(f"tactus-{service}") & foreign

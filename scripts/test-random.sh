@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 mapfile -t packages < <(grep -rl --include='*.rs' -e '^ *proptest! {' libs services | cut -d/ -f1,2 | sort -u)
-arguments=()
+arguments=(-p tactus-fuzz)
 for package in "${packages[@]}"; do
   arguments+=(-p "$(sed -n 's/^name = "\(.*\)"/\1/p' "$package/Cargo.toml" | head -1)")
 done

@@ -169,6 +169,25 @@ impl BlockReader {
         Ok(Self { file: Arc::new(file) })
     }
 
+    /// The same block, whose pages are read whatever their checksums are: for tests of what damage does behind them.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn without_checksums(mut self) -> Self {
+        if let Some(file) = Arc::get_mut(&mut self.file) {
+            file.verify = false;
+        }
+        self
+    }
+
+    /// Where the pages of each column of a row group lie in the file: for tests that damage them.
+    #[doc(hidden)]
+    pub fn column_ranges(&self, row_group: usize) -> Vec<Range<u64>> {
+        let group = self.file.metadata.row_groups().get(row_group);
+        let columns = group.into_iter().flat_map(|group| group.columns());
+        let range = |(start, length): (u64, u64)| start..start.saturating_add(length);
+        columns.map(|chunk| range(chunk.byte_range())).collect()
+    }
+
     /// The block's row groups, in file order.
     pub fn row_groups(&self) -> &[RowGroup] {
         &self.file.row_groups

@@ -38,5 +38,7 @@ pub use settings::{
     system_clock,
 };
 pub use tokens::Tokens;
+#[doc(hidden)]
+pub use transport::fuzzing;
 pub use transport::{Connection, Listener, Network, Secret, Stream, Tcp, TransportSettings};
 pub use view::{LookBack, ReadProgress, ReadSet, ReplicaSet, RingView, Tolerance};

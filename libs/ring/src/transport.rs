@@ -83,6 +83,31 @@ impl Default for TransportSettings {
     }
 }
 
+/// What the fuzz targets feed: the pieces that come in on a connection. Not an interface.
+#[doc(hidden)]
+pub mod fuzzing {
+    use crate::news::News;
+
+    /// A greeting, and the answer to one.
+    pub async fn greeting(bytes: &[u8]) -> (bool, bool) {
+        let (mut hello, mut status) = (bytes, bytes);
+        let is_hello = super::hello::read_hello(&mut hello).await.is_ok();
+        (is_hello, super::hello::read_status(&mut status).await.is_ok())
+    }
+
+    /// A message of the largest size by default.
+    pub fn message(bytes: &[u8]) -> Option<chitchat::ChitchatMessage> {
+        super::message::decode(bytes, super::TransportSettings::default().max_message_bytes)
+    }
+
+    /// A value of a member's news.
+    pub fn news(key: &str, value: &str) {
+        for claim in News::read(std::iter::once((key, value))).claims {
+            claim.tokens.resolve();
+        }
+    }
+}
+
 /// What all connections of a member share.
 pub(crate) struct Wire {
     pub(crate) settings: TransportSettings,

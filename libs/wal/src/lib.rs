@@ -28,5 +28,7 @@ pub use directory::PartId;
 pub use error::{Error, Result};
 pub use frame::MAX_PAYLOAD_BYTES;
 pub use log::{PartInfo, Position, Settings, Stats, Wal};
+#[doc(hidden)]
+pub use replay::fuzzing;
 pub use replay::{DamagedPart, Frame, Replay, ReplayReport};
 pub use tail::Tail;

@@ -59,14 +59,14 @@ pub struct DamagedPart {
 pub struct Replay {
     shared: Arc<Shared>,
     waiting: VecDeque<PartId>,
-    current: Option<Reader>,
+    current: Option<Reader<BufReader<File>>>,
     report: ReplayReport,
 }
 
 #[derive(Debug)]
-struct Reader {
+struct Reader<R> {
     part: PartId,
-    file: BufReader<File>,
+    file: R,
     file_bytes: u64,
     offset: u64,
     frames: u64,
@@ -98,7 +98,7 @@ impl Replay {
         }
     }
 
-    fn open(&mut self, part: PartId) -> Option<Reader> {
+    fn open(&mut self, part: PartId) -> Option<Reader<BufReader<File>>> {
         let path = self.shared.directory.part_path(part);
         let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
         match opened {
@@ -127,7 +127,7 @@ impl Replay {
         }
     }
 
-    fn finish(&mut self, reader: &Reader, bad: Option<String>) {
+    fn finish<R>(&mut self, reader: &Reader<R>, bad: Option<String>) {
         let Reader { part, offset, frames, file_bytes, .. } = *reader;
         self.shared.replayed(part, frames, bad.is_some());
         if let Some(reason) = bad {
@@ -171,7 +171,7 @@ impl Iterator for Replay {
     }
 }
 
-impl Reader {
+impl<R: Read> Reader<R> {
     /// The next payload, `None` at a clean end, or why the frame is bad.
     fn read_frame(&mut self) -> Result<Option<Bytes>, String> {
         let left = self.file_bytes.saturating_sub(self.offset);
@@ -200,6 +200,26 @@ impl Reader {
         self.offset += header.frame_bytes();
         self.frames += 1;
         Ok(Some(Bytes::from(payload)))
+    }
+}
+
+/// What the fuzz targets feed. Not an interface.
+#[doc(hidden)]
+pub mod fuzzing {
+    use super::*;
+
+    /// The payloads of the content of a part, up to its end or its first bad frame.
+    pub fn payloads(part: &[u8]) -> Vec<Bytes> {
+        let file_bytes = part.len() as u64;
+        let mut reader =
+            Reader { part: PartId::default(), file: part, file_bytes, offset: 0, frames: 0 };
+        std::iter::from_fn(|| reader.read_frame().ok().flatten()).collect()
+    }
+
+    /// A frame with this payload. Errors: one that is empty or too long.
+    pub fn frame(payload: &[u8]) -> crate::Result<Vec<u8>> {
+        let header = Header::of(&[payload])?;
+        Ok([&header.encode()[..], payload].concat())
     }
 }
 

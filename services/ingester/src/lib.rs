@@ -20,6 +20,8 @@ mod error;
 mod flush;
 mod frame;
 pub mod from_config;
+#[doc(hidden)]
+pub mod fuzzing;
 mod generation;
 mod head;
 mod held;

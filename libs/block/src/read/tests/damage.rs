@@ -13,7 +13,9 @@ fn read_everything(data: Vec<u8>, facts: &BlockFacts, verify: bool) {
     let facts = BlockFacts { size: data.len() as u64, ..facts.clone() };
     let source = Arc::new(BytesSource::new(data.into()));
     let Ok(mut reader) = BlockReader::open(source, &facts) else { return };
-    Arc::get_mut(&mut reader.file).unwrap().verify = verify;
+    if !verify {
+        reader = reader.without_checksums();
+    }
     assert!(!reader.schema_text().is_empty() && !reader.columns().is_empty());
     let mut keys = Projection { start: true, ..Projection::default() };
     for selection in [&mut keys.span_attributes, &mut keys.resource_attributes] {
