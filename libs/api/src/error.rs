@@ -1,18 +1,19 @@
 //! Why a query is not answered, and which status says so.
 
 use http::StatusCode;
+use tactus_model::error_text::cut_str;
 use tactus_traceql::metrics::MetricsError;
 use tonic::Code;
 
 /// Result with this lib's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A query that fails. `Display` is the body that the client gets, without a final newline.
+/// A query that fails. `Display` is the body that the client gets, without a final newline, and cut if it is long.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A parameter, a query or a limit that the caller has to change.
-    #[error("{0}")]
+    #[error("{}", cut_str(.0))]
     Invalid(String),
     /// No such trace. The body is empty.
     #[error("")]
@@ -47,7 +48,7 @@ pub enum Error {
     TooManyFiles,
     /// The query would take more than one query may; the text names the limit. Unlike [`Self::Invalid`] it shows
     /// only when the query runs.
-    #[error("{0}")]
+    #[error("{}", cut_str(.0))]
     LimitExceeded(String),
     /// Somebody stopped the query.
     #[error("the query was stopped by hand")]
@@ -62,13 +63,13 @@ pub enum Error {
     #[error("unable to process request in the configured timeout")]
     ApiTimeout,
     /// A part of the language or the API that does not exist here; the text names it.
-    #[error("{0}")]
+    #[error("{}", cut_str(.0))]
     NotImplemented(String),
     /// A service or the storage did not answer; the same query may succeed later.
-    #[error("{0}")]
+    #[error("{}", cut_str(.0))]
     Unavailable(String),
     /// Anything else.
-    #[error("{0}")]
+    #[error("{}", cut_str(.0))]
     Internal(String),
 }
 
@@ -184,6 +185,13 @@ mod tests {
             assert_eq!(error.grpc_code(), grpc, "{error:?}");
             assert_eq!(error.to_string(), text);
         }
+    }
+
+    #[test]
+    fn long_text_is_cut_wherever_it_is_shown() {
+        let error = Error::Invalid("x".repeat(1 << 20));
+        assert!(error.to_string().len() <= 1 << 10 && error.to_string().contains("cut"));
+        assert!(tonic::Status::from(error).message().len() <= 1 << 10);
     }
 
     #[test]

@@ -10,8 +10,8 @@ mod values;
 use serde::{Serialize, Serializer};
 
 pub use build::{shown_trace_id, trace};
-pub use read::{FileError, decode_jaeger_file};
-pub use upload::traces_of_upload;
+pub use read::{FileError, read_jaeger_file};
+pub use upload::{UploadError, traces_of_upload};
 pub use values::TagValue;
 
 /// What answers are wrapped in. Keys stand in this order.

@@ -10,6 +10,7 @@ use tactus_proto::jaeger::api_v2::{
 };
 
 use crate::thrift::{Field, Kind, Protocol, Reader, ThriftError};
+use crate::to_otlp::{ModelError, OtlpWriter};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const NANOS_PER_MICRO: i64 = 1_000;
@@ -24,7 +25,14 @@ pub(crate) fn read_batch(reader: &mut Reader) -> Result<Batch, ThriftError> {
     reader.fields(|reader, Field { id, kind }| {
         match (id, kind) {
             (1, Kind::Struct) => process = Some(read_process(reader)?),
-            (2, Kind::List) => spans = Some(reader.list(Kind::Struct, read_span)?),
+            (2, Kind::List) => {
+                let mut found = Vec::new();
+                reader.each(Kind::Struct, |reader| {
+                    found.push(read_span(reader)?);
+                    Ok::<_, ThriftError>(())
+                })?;
+                spans = Some(found);
+            }
             _ => reader.skip(kind)?,
         }
         Ok(())
@@ -33,6 +41,32 @@ pub(crate) fn read_batch(reader: &mut Reader) -> Result<Batch, ThriftError> {
         process: Some(required(process, "Batch", "process")?),
         spans: required(spans, "Batch", "spans")?,
     })
+}
+
+/// The spans of a batch as [`decode_batch`] reads it, as the bytes of an OTLP export request; none if there is no span.
+/// Memory: that of the answer and of the largest span.
+///
+/// Errors: damage, and those of the conversion.
+pub fn batch_to_otlp(body: Bytes) -> Result<Bytes, ModelError> {
+    // Spans are skipped at first, which is cheap: their process may come after them.
+    let (mut process, mut spans) = (None, None);
+    let mut reader = Reader::new(Protocol::Binary, body);
+    reader.fields(|reader, Field { id, kind }| {
+        match (id, kind) {
+            (1, Kind::Struct) => process = Some(read_process(reader)?),
+            (2, Kind::List) => {
+                spans = Some(reader.clone());
+                reader.skip(kind)?;
+            }
+            _ => reader.skip(kind)?,
+        }
+        Ok(())
+    })?;
+    let process = required(process, "Batch", "process")?;
+    let mut spans = required(spans, "Batch", "spans")?;
+    let mut made = OtlpWriter::new(Some(&process));
+    spans.each(Kind::Struct, |reader| made.push(read_span(reader)?))?;
+    Ok(made.finish())
 }
 
 fn read_process(reader: &mut Reader) -> Result<Process, ThriftError> {

@@ -20,6 +20,10 @@ const MAX_DEPTH: usize = 32;
 /// Room made for the elements of a list before they are read; more is found by growing.
 const MAX_TRUSTED_ELEMENTS: usize = 1 << 10;
 
+/// Elements that may be in memory at a time: those of all lists of one span together. The smallest takes many times its
+/// bytes.
+const MAX_ELEMENTS: usize = 1 << 16;
+
 /// A wire form of Thrift.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -75,12 +79,15 @@ pub struct Reader {
     last_id: i16,
     /// Compact: a bool field has its value in its head.
     bool_in_head: Option<bool>,
+    /// Elements that there may yet be in lists.
+    room: usize,
 }
 
 impl Reader {
     /// A reader of bytes without a message around them.
     pub fn new(protocol: Protocol, input: Bytes) -> Self {
-        Self { protocol, rest: input, depth: 0, last_id: 0, bool_in_head: None }
+        let room = MAX_ELEMENTS;
+        Self { protocol, rest: input, depth: 0, last_id: 0, bool_in_head: None, room }
     }
 
     /// The form that is read.
@@ -119,25 +126,50 @@ impl Reader {
         kind: Kind,
         mut read: impl FnMut(&mut Self) -> Result<T, ThriftError>,
     ) -> Result<Vec<T>, ThriftError> {
+        let mut elements = Vec::new();
+        self.elements(kind, |reader, count| {
+            reader.room = reader.room.checked_sub(1).ok_or(ThriftError::TooManyElements)?;
+            if elements.is_empty() {
+                elements.reserve(count.min(MAX_TRUSTED_ELEMENTS));
+            }
+            elements.push(read(reader)?);
+            Ok::<_, ThriftError>(())
+        })?;
+        Ok(elements)
+    }
+
+    /// As [`Self::list`], of elements that nobody keeps: the lists of each are counted by themselves.
+    pub fn each<E: From<ThriftError>>(
+        &mut self,
+        kind: Kind,
+        mut take: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.elements(kind, |reader, _| {
+            reader.room = MAX_ELEMENTS;
+            take(reader)
+        })
+    }
+
+    /// Calls `read` for each element; it is told how many there are.
+    fn elements<E: From<ThriftError>>(
+        &mut self,
+        kind: Kind,
+        mut read: impl FnMut(&mut Self, usize) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.enter()?;
         let (found, count) = self.list_head()?;
-        if count == 0 {
-            self.depth -= 1;
-            return Ok(Vec::new());
+        if count > 0 && found != kind {
+            return Err(ThriftError::WrongElement { expected: kind, found }.into());
         }
-        if found != kind {
-            return Err(ThriftError::WrongElement { expected: kind, found });
-        }
-        let mut elements = Vec::with_capacity(count.min(MAX_TRUSTED_ELEMENTS));
         for _ in 0..count {
             let before = self.rest.len();
-            elements.push(read(self)?);
+            read(self, count)?;
             if kind == Kind::Struct && before - self.rest.len() <= 1 {
-                return Err(ThriftError::EmptyElement);
+                return Err(ThriftError::EmptyElement.into());
             }
         }
         self.depth -= 1;
-        Ok(elements)
+        Ok(())
     }
 
     /// Reads a value and forgets it.

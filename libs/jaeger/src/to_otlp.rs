@@ -1,22 +1,22 @@
 //! Jaeger's model to OTLP: what the receivers store.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use prost::Message;
-use tactus_model::wire::WireError;
-use tactus_proto::jaeger::api_v2::{Batch, PostSpansRequest, Process};
-use tactus_proto::otlp::{
-    ExportTraceServiceRequest, InstrumentationScope, KeyValue, Resource, ResourceSpans, ScopeSpans,
-    Span,
-};
+use tactus_model::hollow::{Shape, messages};
+use tactus_model::wire::{Reader, WireError};
+use tactus_proto::jaeger::api_v2::{Batch, Process, Span as JaegerSpan};
+use tactus_proto::otlp::{ExportTraceServiceRequest, KeyValue, Resource};
+
+use crate::thrift::ThriftError;
 
 mod attributes;
-mod hollow;
+mod shapes;
 mod span;
 mod status;
+mod writer;
 
 pub use status::whole_number;
+pub(crate) use writer::{OtlpWriter, process_key};
 
 pub(crate) use attributes::string;
 use attributes::{attributes, text_value};
@@ -34,9 +34,12 @@ pub enum ModelError {
     /// The bytes are no message.
     #[error("{0}")]
     Wire(#[from] WireError),
-    /// Many messages, and next to nothing in them.
-    #[error("more spans and tags than their bytes can hold")]
-    Hollow,
+    /// The bytes are no struct of Thrift.
+    #[error("{0}")]
+    Thrift(#[from] ThriftError),
+    /// More than are kept in memory at a time.
+    #[error("more than {MAX_ELEMENTS} tags, logs and references in one span or process")]
+    TooManyElements,
     /// A trace id of neither 8 nor 16 bytes.
     #[error("invalid length for TraceID: {0} bytes")]
     TraceId(usize),
@@ -45,108 +48,83 @@ pub enum ModelError {
     SpanId(usize),
 }
 
-/// The spans of a `PostSpansRequest`; fields are slices of `message`.
-pub fn decode_post_spans(message: Bytes) -> Result<ExportTraceServiceRequest, ModelError> {
-    if hollow::is_hollow(&message)? {
-        return Err(ModelError::Hollow);
+/// Messages that a span or a process may hold: it is read as a whole, and the smallest take many times their bytes.
+const MAX_ELEMENTS: usize = 1 << 16;
+
+/// The spans of a `PostSpansRequest` as the bytes of an OTLP export request; none if there is no span. Memory: that of
+/// the answer and of the largest span.
+pub fn post_spans_to_otlp(message: &Bytes) -> Result<Bytes, ModelError> {
+    // The process is written after the spans.
+    let mut process: Option<Process> = None;
+    each_field(message, 1, &mut |batch| {
+        each_field(batch, 2, &mut |part| {
+            check_size(part, &shapes::PROCESS)?;
+            Ok(process.get_or_insert_default().merge(message.slice_ref(part))?)
+        })
+    })?;
+    let mut made = OtlpWriter::new(process.as_ref());
+    each_field(message, 1, &mut |batch| {
+        each_field(batch, 1, &mut |span| made.push(read_span(message, span)?))
+    })?;
+    Ok(made.finish())
+}
+
+/// A span of a message, of which its fields become slices.
+fn read_span(message: &Bytes, span: &[u8]) -> Result<JaegerSpan, ModelError> {
+    check_size(span, &shapes::SPAN)?;
+    Ok(JaegerSpan::decode(message.slice_ref(span))?)
+}
+
+/// The span of a `WriteSpanRequest` of Jaeger's storage. Errors: as of [`post_spans_to_otlp`].
+pub fn decode_written_span(message: &Bytes) -> Result<Option<JaegerSpan>, ModelError> {
+    let mut found = None;
+    each_field(message, 1, &mut |span| {
+        found = Some(read_span(message, span)?);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn each_field(
+    message: &[u8],
+    number: u32,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
+    let mut fields = Reader::new(message);
+    while let Some((field, value)) = fields.next_field()? {
+        if field == number {
+            take(value.bytes(field)?)?;
+        }
     }
-    let request = PostSpansRequest::decode(message)?;
-    request.batch.map_or_else(|| Ok(ExportTraceServiceRequest::default()), to_otlp)
+    Ok(())
+}
+
+fn check_size(message: &[u8], shape: &Shape) -> Result<(), ModelError> {
+    match messages(message, shape)? {
+        count if count > MAX_ELEMENTS => Err(ModelError::TooManyElements),
+        _ => Ok(()),
+    }
+}
+
+/// As [`post_spans_to_otlp`], as messages.
+pub fn decode_post_spans(message: Bytes) -> Result<ExportTraceServiceRequest, ModelError> {
+    Ok(ExportTraceServiceRequest::decode(post_spans_to_otlp(&message)?)?)
 }
 
 /// The spans of a batch, grouped by process and scope in the order of first appearance.
 ///
 /// Ids may come out empty or zero; those who store spans refuse them. Errors: ids of a wrong length.
 pub fn to_otlp(batch: Batch) -> Result<ExportTraceServiceRequest, ModelError> {
-    let mut groups = Groups::new(batch.process);
-    for mut span in batch.spans {
-        if span == Default::default() {
-            continue;
-        }
-        let process = span.process.take();
-        let (scope, span) = span::convert(span)?;
-        groups.of(process).push(scope, span);
-    }
-    Ok(ExportTraceServiceRequest { resource_spans: groups.finish() })
+    Ok(ExportTraceServiceRequest::decode(encode_batch(batch)?)?)
 }
 
-/// Name and version of a scope.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-struct Scope {
-    name: Bytes,
-    version: Bytes,
-}
-
-/// Spans by process.
-struct Groups {
-    /// The process of spans without one of their own.
-    of_batch: Option<Process>,
-    groups: Vec<Group>,
-    by_process: HashMap<Vec<u8>, usize>,
-}
-
-impl Groups {
-    fn new(of_batch: Option<Process>) -> Self {
-        Self { of_batch, groups: Vec::new(), by_process: HashMap::new() }
+/// As [`to_otlp`], as the bytes of an export request; none if there is no span.
+pub fn encode_batch(batch: Batch) -> Result<Bytes, ModelError> {
+    let mut made = OtlpWriter::new(batch.process.as_ref());
+    for span in batch.spans {
+        made.push(span)?;
     }
-
-    /// The group of a span; spans next to each other are mostly of one process.
-    fn of(&mut self, process: Option<Process>) -> &mut Group {
-        let process = process.as_ref().or(self.of_batch.as_ref());
-        let latest = self.groups.len().wrapping_sub(1);
-        let known = match self.groups.get(latest) {
-            Some(group) if group.process.as_ref() == process => Some(latest),
-            _ => None,
-        };
-        let index = known.unwrap_or_else(|| {
-            let key = process.map_or_else(Vec::new, Message::encode_length_delimited_to_vec);
-            *self.by_process.entry(key).or_insert_with(|| {
-                self.groups.push(Group { process: process.cloned(), ..Group::default() });
-                self.groups.len() - 1
-            })
-        });
-        &mut self.groups[index]
-    }
-
-    fn finish(self) -> Vec<ResourceSpans> {
-        self.groups.into_iter().map(Group::finish).collect()
-    }
-}
-
-/// The spans of one process.
-#[derive(Default)]
-struct Group {
-    process: Option<Process>,
-    scopes: Vec<(Scope, Vec<Span>)>,
-    by_scope: HashMap<Scope, usize>,
-}
-
-impl Group {
-    fn push(&mut self, scope: Scope, span: Span) {
-        if let Some((latest, spans)) = self.scopes.last_mut()
-            && *latest == scope
-        {
-            spans.push(span);
-            return;
-        }
-        let index = *self.by_scope.entry(scope.clone()).or_insert_with(|| {
-            self.scopes.push((scope, Vec::new()));
-            self.scopes.len() - 1
-        });
-        self.scopes[index].1.push(span);
-    }
-
-    fn finish(self) -> ResourceSpans {
-        let scope_spans = self.scopes.into_iter().map(|(Scope { name, version }, spans)| {
-            let scope = InstrumentationScope { name, version, ..Default::default() };
-            ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() }
-        });
-        ResourceSpans {
-            resource: Some(self.process.map_or_else(Resource::default, resource)),
-            scope_spans: scope_spans.collect(),
-            ..ResourceSpans::default()
-        }
-    }
+    Ok(made.finish())
 }
 
 fn resource(process: Process) -> Resource {

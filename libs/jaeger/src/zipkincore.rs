@@ -95,9 +95,23 @@ pub fn decode_spans(body: Bytes) -> Result<Vec<Span>, ThriftError> {
     read_spans(&mut Reader::new(Protocol::Binary, body))
 }
 
+/// As [`decode_spans`], one by one, so that there is never more than one of them in memory. Errors: those of `take` too.
+pub fn read_each_span<E: From<ThriftError>>(
+    body: Bytes,
+    mut take: impl FnMut(Span) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut reader = Reader::new(Protocol::Binary, body);
+    reader.each(Kind::Struct, |reader| take(read_span(reader)?))
+}
+
 /// The spans of a list.
 pub(crate) fn read_spans(reader: &mut Reader) -> Result<Vec<Span>, ThriftError> {
-    reader.list(Kind::Struct, read_span)
+    let mut spans = Vec::new();
+    reader.each(Kind::Struct, |reader| {
+        spans.push(read_span(reader)?);
+        Ok::<_, ThriftError>(())
+    })?;
+    Ok(spans)
 }
 
 fn read_span(reader: &mut Reader) -> Result<Span, ThriftError> {

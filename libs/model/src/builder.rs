@@ -37,9 +37,9 @@ pub enum AppendError {
     /// The request is no protobuf; nothing after this span can be trusted.
     #[error("malformed protobuf: {0}")]
     Malformed(#[from] WireError),
-    /// A message of more than 512 MiB, or with so many almost empty events and links that they would take many times
-    /// its bytes. Depends on what was appended since the mark only: a push that was accepted once always is.
-    #[error("too many events or links for the size of the request")]
+    /// A message of more than 512 MiB, or with so many almost empty events, links and attributes that they would take
+    /// many times its bytes. Depends on what was appended since the mark only: a push that was accepted once always is.
+    #[error("too many events, links or attributes for the size of the request")]
     TooLarge,
     /// The batch is near the limit of what it can number: 1 GiB of strings, or 2^31 rows or attributes of one kind.
     /// A new builder takes the same spans.
@@ -57,7 +57,7 @@ enum Outcome {
 
 /// A batch that grows span by span, in order of arrival.
 ///
-/// Memory: values of a push take at most about ten times its bytes and 600 KB (legitimate spans less than four times);
+/// Memory: values of a push take at most about six times its bytes and 600 KB (legitimate spans less than four times);
 /// vectors that grow can have twice that.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
@@ -270,6 +270,7 @@ impl BatchBuilder {
                 7 => start = value.fixed64(7)?,
                 8 => end = value.fixed64(8)?,
                 9 => {
+                    self.entries.spend_attribute()?;
                     let (message, list) = (value.bytes(9)?, &mut self.batch.span_attributes);
                     match &self.selecting {
                         None => self.reader.append(message, list)?,
@@ -354,7 +355,10 @@ impl BatchBuilder {
             match field {
                 1 => time = value.fixed64(1)?,
                 2 => name = value.bytes(2)?,
-                3 => self.reader.append(value.bytes(3)?, &mut self.batch.events.attributes)?,
+                3 => {
+                    self.entries.spend_attribute()?;
+                    self.reader.append(value.bytes(3)?, &mut self.batch.events.attributes)?;
+                }
                 4 => dropped = value.varint(4)?,
                 _ => {}
             }
@@ -378,7 +382,10 @@ impl BatchBuilder {
                 1 => trace_id = value.bytes(1)?,
                 2 => span_id = value.bytes(2)?,
                 3 => state = value.bytes(3)?,
-                4 => self.reader.append(value.bytes(4)?, &mut self.batch.links.attributes)?,
+                4 => {
+                    self.entries.spend_attribute()?;
+                    self.reader.append(value.bytes(4)?, &mut self.batch.links.attributes)?;
+                }
                 5 => dropped = value.varint(5)?,
                 _ => {}
             }

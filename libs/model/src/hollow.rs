@@ -15,26 +15,36 @@ pub struct Shape {
 
 /// Whether a message has more messages in it than its bytes can fill. Errors: it is none, or nested too deeply.
 pub fn is_hollow(message: &[u8], shape: &Shape) -> Result<bool, WireError> {
-    Ok(least_bytes(message, shape, MAX_LEVELS)? > message.len())
+    Ok(sum(message, shape, MAX_LEVELS, |shape| shape.least_bytes)? > message.len())
+}
+
+/// How many messages a message holds, those within one another included. Errors: as of [`is_hollow`].
+pub fn messages(message: &[u8], shape: &Shape) -> Result<usize, WireError> {
+    sum(message, shape, MAX_LEVELS, |_| 1)
 }
 
 /// A list within a list is three levels at most; some more lead down to an attribute of an event.
 const MAX_LEVELS: usize = 8 + 3 * MAX_DEPTH;
 
-fn least_bytes(message: &[u8], shape: &Shape, levels: usize) -> Result<usize, WireError> {
-    let mut bytes = shape.least_bytes;
+fn sum(
+    message: &[u8],
+    shape: &Shape,
+    levels: usize,
+    of: fn(&Shape) -> usize,
+) -> Result<usize, WireError> {
+    let mut total = of(shape);
     if shape.holds.is_empty() {
-        return Ok(bytes);
+        return Ok(total);
     }
     let levels = levels.checked_sub(1).ok_or(WireError::Depth)?;
     let mut fields = Reader::new(message);
     while let Some((number, value)) = fields.next_field()? {
         let FieldValue::Bytes(inner) = value else { continue };
         if let Some((_, shape)) = shape.holds.iter().find(|(held, _)| *held == number) {
-            bytes += least_bytes(inner, shape, levels)?;
+            total += sum(inner, shape, levels, of)?;
         }
     }
-    Ok(bytes)
+    Ok(total)
 }
 
 static VALUE: Shape = Shape { least_bytes: 2, holds: &[(5, &LIST), (6, &PAIRS)] };
@@ -42,15 +52,17 @@ static LIST: Shape = Shape { least_bytes: 0, holds: &[(1, &VALUE)] };
 static PAIRS: Shape = Shape { least_bytes: 0, holds: &[(1, &PAIR)] };
 /// Key, head and length.
 static PAIR: Shape = Shape { least_bytes: 4, holds: &[(2, &VALUE)] };
-static RESOURCE: Shape = Shape { least_bytes: 2, holds: &[(1, &PAIR), (3, &ENTITY)] };
+/// A Resource of OTLP.
+pub static RESOURCE: Shape = Shape { least_bytes: 2, holds: &[(1, &PAIR), (3, &ENTITY)] };
 static ENTITY: Shape = Shape { least_bytes: 4, holds: &[] };
-static SCOPE: Shape = Shape { least_bytes: 2, holds: &[(3, &PAIR)] };
+/// An InstrumentationScope of OTLP.
+pub static SCOPE: Shape = Shape { least_bytes: 2, holds: &[(3, &PAIR)] };
 /// A time.
 static EVENT: Shape = Shape { least_bytes: 9, holds: &[(3, &PAIR)] };
 /// A span id.
 static LINK: Shape = Shape { least_bytes: 10, holds: &[(4, &PAIR)] };
-/// A trace id and a span id.
-static SPAN: Shape = Shape { least_bytes: 20, holds: &[(9, &PAIR), (11, &EVENT), (13, &LINK)] };
+/// A Span of OTLP, with a trace id and a span id.
+pub static SPAN: Shape = Shape { least_bytes: 20, holds: &[(9, &PAIR), (11, &EVENT), (13, &LINK)] };
 static SCOPE_SPANS: Shape = Shape { least_bytes: 4, holds: &[(1, &SCOPE), (2, &SPAN)] };
 static RESOURCE_SPANS: Shape =
     Shape { least_bytes: 4, holds: &[(1, &RESOURCE), (2, &SCOPE_SPANS), (1000, &SCOPE_SPANS)] };

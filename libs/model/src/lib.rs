@@ -14,6 +14,7 @@ mod builder;
 mod check;
 mod cut_traces;
 mod dictionary;
+pub mod error_text;
 mod hashing;
 pub mod hollow;
 mod ids;

@@ -8,6 +8,14 @@ use crate::wire::{Reader, WireError};
 /// still fill it, and it counts only where no scope spans are.
 const LIBRARY_SPANS: u32 = 1000;
 
+/// ScopeSpans messages with spans that a request may have, whatever its size.
+const FREE_RUNS: usize = 1 << 12;
+
+/// Bytes of a request for each further one: a resource, a scope and a span with ids and times take more.
+///
+/// A run takes some 60 bytes here and twice that in a push; without a bound it could be made of four bytes.
+const BYTES_PER_RUN: usize = 32;
+
 /// What a walk found: ranges into the request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ExportWalk {
@@ -54,6 +62,8 @@ pub struct SpanView<'a> {
 ///
 /// Only fields down to the span's own are read; attributes are skipped by their length, so a malformed
 /// attribute is found later, when the ingester converts the span.
+///
+/// Errors: damage, and [`WireError::Hollow`] for more ScopeSpans messages with spans than their bytes can fill.
 pub fn walk_export<'a>(
     request: &'a [u8],
     mut on_span: impl FnMut(SpanView<'a>),
@@ -134,6 +144,9 @@ fn walk_scope_spans<'a>(
         }
     }
     if spans > 0 {
+        if run >= FREE_RUNS && run > request.len() / BYTES_PER_RUN {
+            return Err(WireError::Hollow);
+        }
         let scope_spans = range_in(request, message);
         walk.runs.push(SpanRun { resource, scope: walk.scopes.len() as u32, scope_spans, spans });
         walk.scopes.push(scope);
@@ -245,6 +258,21 @@ mod tests {
         let walk = walk_export(&request, |_| {}).unwrap();
         assert_eq!(walk, ExportWalk::default());
         assert!(walk.resources.capacity() < 10);
+    }
+
+    #[test]
+    fn more_runs_than_their_bytes_can_fill_are_an_error() {
+        let runs = |span: &[u8], count: usize| {
+            let (mut scope_spans, mut resource_spans, mut request) = (vec![], vec![], vec![]);
+            put_message_field(&mut scope_spans, 2, span);
+            put_message_field(&mut resource_spans, 2, &scope_spans);
+            put_message_field(&mut request, 1, &resource_spans);
+            walk_export(&request.repeat(count), |_| {}).map(|walk| walk.runs.len())
+        };
+        let ids = [&[0x0a, 16][..], &[7; 16], &[0x12, 8], &[7; 8]].concat();
+        assert_eq!(runs(&ids, 20_000), Ok(20_000));
+        assert_eq!(runs(&[], FREE_RUNS), Ok(FREE_RUNS));
+        assert_eq!(runs(&[], FREE_RUNS + 1), Err(WireError::Hollow));
     }
 
     #[test]

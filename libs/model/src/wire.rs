@@ -25,6 +25,9 @@ pub enum WireError {
     /// Values nested deeper than [`MAX_DEPTH`].
     #[error("values are nested too deeply")]
     Depth,
+    /// So many messages that their bytes cannot fill them: they would take many times the memory.
+    #[error("more messages than their bytes can fill")]
+    Hollow,
 }
 
 /// Levels of arrays and key-value lists that an attribute may have. What is accepted must be readable by everybody, and

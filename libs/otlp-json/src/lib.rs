@@ -8,5 +8,7 @@ mod read;
 mod round_trip_tests;
 mod write;
 
-pub use read::{JsonError, decode_export_request, decode_trace_file};
+pub use read::{
+    JsonError, decode_export_request, outside_strings, read_export_request, read_trace_file,
+};
 pub use write::OtlpJson;

@@ -4,69 +4,84 @@
 //! skipped, and 64-bit integers may be strings. Strings are carried as they come, valid UTF-8 or not.
 
 mod base64_ids;
+mod encoded;
 mod fields;
 mod messages;
 mod values;
 
+use bytes::Bytes;
+use prost::Message as _;
 use serde::de::DeserializeSeed;
+use tactus_model::error_text;
 use tactus_model::wire::MAX_DEPTH;
 use tactus_proto::otlp::ExportTraceServiceRequest;
 
-use fields::Object;
-use messages::TraceFile;
+use encoded::{ExportRequest, TraceFile};
+use fields::{Object, Room};
 
-/// Why a body is not an export request: what is wrong, in which field, at which line and column.
+/// Why a body is not an export request: what is wrong, in which field, at which line and column. At most
+/// [`error_text::MAX_BYTES`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct JsonError(String);
 
+/// What `serde_json` writes between a text and its place.
+const POSITION: &str = " at line ";
+
 impl JsonError {
     fn without_position(mut self) -> Self {
-        let end = self.0.rfind(" at line ").unwrap_or(self.0.len());
+        let end = self.0.rfind(POSITION).unwrap_or(self.0.len());
         self.0.truncate(end);
         self
     }
 }
 
-/// Bodies up to this size, in bytes, may hold anything.
-const SMALL_BODY: usize = 256 << 10;
-/// An object in memory is some twenty times as large as this, the least bytes that an object of a large body has on average; an
-/// attribute has twice as many.
-const LEAST_BYTES_AN_OBJECT: usize = 12;
+/// Cuts a text that repeats what came in, but not the place at its end.
+fn cut_before_position(mut text: String) -> String {
+    /// The longest place.
+    const POSITION_BYTES: usize = 64;
+    if text.len() <= error_text::MAX_BYTES {
+        return text;
+    }
+    let place = text.rfind(POSITION).filter(|place| text.len() - place <= POSITION_BYTES);
+    let position = place.map_or_else(String::new, |place| text.split_off(place));
+    error_text::cut_to(text, error_text::MAX_BYTES - POSITION_BYTES) + &position
+}
 
 /// Levels of objects and arrays: some more than an attribute of an event takes whose value has as many lists within one
 /// another as are accepted, so that the span with such a value is refused, and not the request.
 const MAX_LEVELS: usize = 16 + 4 * (MAX_DEPTH + 8);
 
-/// Decodes the JSON form of an export request. What follows the object is ignored.
+/// The protobuf bytes of an export request that came as JSON. What follows the object is ignored.
 ///
-/// Nesting is bounded to 168 levels of objects and arrays, memory to some twenty times the body. Errors: [`JsonError`].
-pub fn decode_export_request(json: &[u8]) -> Result<ExportTraceServiceRequest, JsonError> {
-    let mut request: ExportTraceServiceRequest = decode_bounded(json)?;
-    messages::adopt_old_spans(&mut request);
-    Ok(request)
+/// Nesting is bounded to 168 levels of objects and arrays. Memory: some three times the JSON at most, and that of the
+/// largest span, which has 65 536 attributes, events, links and elements of lists at most. Errors: [`JsonError`].
+pub fn read_export_request(json: &[u8]) -> Result<Bytes, JsonError> {
+    let request: ExportRequest = decode_nested(json)?;
+    Ok(request.resource_spans.into())
 }
 
-/// As [`decode_export_request`], also of what Tempo's API answers with: `{"batches": […]}` and `{"trace": {…}}`, with ids
+/// As [`read_export_request`], as messages, which take many times the memory.
+pub fn decode_export_request(json: &[u8]) -> Result<ExportTraceServiceRequest, JsonError> {
+    let request = read_export_request(json)?;
+    ExportTraceServiceRequest::decode(request).map_err(|error| JsonError(error.to_string()))
+}
+
+/// As [`read_export_request`], also of what Tempo's API answers with: `{"batches": […]}` and `{"trace": {…}}`, with ids
 /// in base64 or in hex.
-pub fn decode_trace_file(json: &[u8]) -> Result<ExportTraceServiceRequest, JsonError> {
+pub fn read_trace_file(json: &[u8]) -> Result<Bytes, JsonError> {
     let decoded: Result<TraceFile, _> =
-        decode_bounded(json).or_else(|error| match base64_ids::in_hex(json) {
+        decode_nested(json).or_else(|error| match base64_ids::in_hex(json) {
             // Columns would be those of the other text; the path of the field is right.
-            Some(json) => decode_bounded(&json).map_err(JsonError::without_position),
+            Some(json) => decode_nested(&json).map_err(JsonError::without_position),
             None => Err(error),
         });
     let TraceFile { mut resource_spans, trace } = decoded?;
-    resource_spans.extend(trace.unwrap_or_default().resource_spans);
-    let mut request = ExportTraceServiceRequest { resource_spans };
-    messages::adopt_old_spans(&mut request);
-    Ok(request)
+    resource_spans.extend_from_slice(&trace.resource_spans);
+    Ok(resource_spans.into())
 }
 
-fn decode_bounded<T: Object>(json: &[u8]) -> Result<T, JsonError> {
-    if json.len() > SMALL_BODY && objects(json) > json.len() / LEAST_BYTES_AN_OBJECT {
-        return Err(JsonError("more spans and attributes than their bytes can hold".to_owned()));
-    }
+fn decode_nested<T: Object>(json: &[u8]) -> Result<T, JsonError> {
     let mut decoded = decode(json, false);
     // The parser's own limit, 128 levels, is below what is accepted. Few requests are nested at all: only those that go
     // beyond it are looked at twice.
@@ -75,7 +90,7 @@ fn decode_bounded<T: Object>(json: &[u8]) -> Result<T, JsonError> {
     {
         decoded = decode(json, true);
     }
-    decoded.map_err(|error| JsonError(error.to_string()))
+    decoded.map_err(|error| JsonError(cut_before_position(error.to_string())))
 }
 
 fn decode<T: Object>(json: &[u8], is_bounded: bool) -> serde_json::Result<T> {
@@ -84,7 +99,7 @@ fn decode<T: Object>(json: &[u8], is_bounded: bool) -> serde_json::Result<T> {
     if is_bounded {
         deserializer.disable_recursion_limit();
     }
-    fields::Into(&mut request).deserialize(&mut deserializer).map(|()| request)
+    fields::Into(&mut request, &Room::default()).deserialize(&mut deserializer).map(|()| request)
 }
 
 /// The deepest nesting of objects and arrays in a text, strings aside.
@@ -101,14 +116,8 @@ fn levels(json: &[u8]) -> usize {
     deepest
 }
 
-/// How many objects begin in a text, strings aside.
-fn objects(json: &[u8]) -> usize {
-    let mut objects = 0;
-    outside_strings(json, |byte| objects += usize::from(byte == b'{'));
-    objects
-}
-
-fn outside_strings(json: &[u8], mut visit: impl FnMut(u8)) {
+/// Shows each byte of a JSON text that is in no string.
+pub fn outside_strings(json: &[u8], mut visit: impl FnMut(u8)) {
     let (mut in_string, mut is_escaped) = (false, false);
     for &byte in json {
         match byte {

@@ -11,7 +11,7 @@ use tactus_server::{
     auth::{Access, STANDARD_GRPC, guard, guard_grpc},
     cross_site::{Changes, refuse_cross_site},
     grpc, health,
-    http::{self as http_server, serve_http},
+    http::{self as http_server, HttpSettings, serve_http},
     listener::{self, BoundListener},
     observe::RequestMetrics,
     operational as server_operational,
@@ -85,7 +85,10 @@ impl Listeners {
         let (router, for_probes) = http_routers(process, parts);
         let main = serve_http(
             http_socket,
-            settings::http("server", server)?,
+            HttpSettings {
+                bodies: Arc::clone(process.bodies()),
+                ..settings::http("server", server)?
+            },
             router,
             on_http_port,
             metrics.clone(),
@@ -107,7 +110,10 @@ impl Listeners {
             let server = &config.internal_server.server;
             let address = address_of(&server.http_listen_address, server.http_listen_port);
             let socket = listener::bind(&address).await?;
-            let settings = settings::http("internal_server", server)?;
+            let settings = HttpSettings {
+                bodies: Arc::clone(process.bodies()),
+                ..settings::http("internal_server", server)?
+            };
             bound.push(serve_http(socket, settings, for_probes, None, metrics, stop.clone())?);
         }
         Ok(Self { http_address, bound, serving, stop })

@@ -9,8 +9,8 @@ const CACHE_SHARE: u64 = 16;
 const MAX_CACHE_BYTES: u64 = 1 << 30;
 /// If the system does not tell how much memory there is.
 const UNKNOWN_MEMORY_CACHE_BYTES: u64 = 128 << 20;
-/// Likewise, for requests in flight.
-const UNKNOWN_MEMORY_REQUEST_BYTES: u64 = 256 << 20;
+/// Requests in flight take no more by themselves, and so much if the system does not tell.
+const MAX_REQUEST_BYTES: u64 = 256 << 20;
 
 /// What a cache of this setting may hold: that, or if it is negative a share of the memory there is.
 pub fn cache_bytes(setting: i64) -> u64 {
@@ -22,9 +22,13 @@ pub fn result_bytes(setting: i64) -> u64 {
     u64::try_from(setting).unwrap_or_else(|_| share_of(available()) / 4)
 }
 
-/// What requests in flight may hold by themselves: a tenth of the memory there is.
+/// What requests in flight may hold by themselves: a tenth of the memory there is, 256 MiB at most.
 pub fn request_bytes() -> u64 {
-    available().map_or(UNKNOWN_MEMORY_REQUEST_BYTES, |bytes| bytes / 10)
+    tenth_of(available())
+}
+
+fn tenth_of(available: Option<u64>) -> u64 {
+    available.map_or(MAX_REQUEST_BYTES, |bytes| (bytes / 10).min(MAX_REQUEST_BYTES))
 }
 
 fn share_of(available: Option<u64>) -> u64 {
@@ -62,6 +66,12 @@ mod tests {
             (result_bytes(0), result_bytes(5), result_bytes(-1)),
             (0, 5, cache_bytes(-1) / 4)
         );
+    }
+
+    #[test]
+    fn requests_take_a_tenth_of_the_memory_and_no_more_than_their_bound() {
+        assert_eq!(tenth_of(Some(1 << 30)), (1 << 30) / 10);
+        assert_eq!((tenth_of(Some(1 << 40)), tenth_of(None)), (256 << 20, 256 << 20));
     }
 
     #[test]

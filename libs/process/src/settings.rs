@@ -19,7 +19,7 @@ use tactus_storage::{Bucket, PollerSettings};
 use tactus_rpc::{ChannelSettings, Compression};
 use tactus_tls::ServerTls;
 
-use crate::{CheckLimits, Error, bucket};
+use crate::{CheckLimits, Error, bucket, memory};
 
 /// How long a tenant has no blocks before it is deleted, where no age is given.
 const EMPTY_TENANT_AGE: Duration = Duration::from_secs(12 * 3600);
@@ -52,6 +52,14 @@ pub fn poll_interval(trace: &TraceStorage) -> Duration {
 /// How tenants are found.
 pub fn tenancy(config: &Config, lists_allowed: bool) -> Tenancy {
     if config.multitenant() { Tenancy::by_header(lists_allowed) } else { Tenancy::single() }
+}
+
+/// Memory of the bodies of requests to the server's ports, in bytes.
+pub(crate) fn inflight_bytes(config: &Config) -> u64 {
+    match config.server.max_inflight_bytes {
+        0 => memory::request_bytes(),
+        bytes => bytes,
+    }
 }
 
 /// An HTTP port of a section of the configuration. Errors: certificates.

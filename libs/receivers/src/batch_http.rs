@@ -10,16 +10,11 @@ use ::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::Full;
-use prost::Message;
-use tactus_proto::otlp::ExportTraceServiceRequest;
+use tactus_model::error_text;
 use tactus_server::auth::Refused;
-use tonic::Code;
 
 use crate::body::BodyError;
-use crate::compression::off_thread;
-use crate::http_receiver::{
-    HttpPort, HttpProtocol, INLINE_DECODE_BYTES, RequestBody, UnreadableBody,
-};
+use crate::http_receiver::{HttpPort, HttpProtocol, RequestBody, UnreadableBody, decode_within};
 use crate::metrics::{ReceiverMetrics, SpanCounters};
 use crate::refusal::Refusal;
 use crate::sink::{TraceSink, push_traced};
@@ -30,16 +25,6 @@ pub(crate) struct Decoded {
     pub(crate) request: Bytes,
     /// One of [`BatchFormat::TRANSPORTS`]: where the spans are counted.
     pub(crate) transport: &'static str,
-}
-
-impl Decoded {
-    /// A request that is to be encoded yet.
-    pub(crate) fn new(request: &ExportTraceServiceRequest, transport: &'static str) -> Self {
-        let mut scopes = request.resource_spans.iter().flat_map(|group| &group.scope_spans);
-        let is_empty = scopes.all(|scope| scope.spans.is_empty());
-        let request = if is_empty { Bytes::new() } else { request.encode_to_vec().into() };
-        Self { request, transport }
-    }
 }
 
 /// The requests of a protocol.
@@ -114,10 +99,17 @@ impl<F: BatchFormat> BatchReceiver<F> {
         body: B,
     ) -> Result<(), Refusal> {
         let encoding = port.encoding(headers)?;
-        let unreadable = |error: UnreadableBody| self.format.unreadable(&error);
-        let body = port.read(body).await.map_err(|error| unreadable(error.into()))?;
-        let body = port.decompress(encoding, body).await.map_err(unreadable)?;
-        let Decoded { request, transport } = self.decode(kind, body).await?;
+        let unreadable = |error: UnreadableBody| match error {
+            UnreadableBody::Read(BodyError::NoRoom(no_room)) => no_room.into(),
+            error => self.format.unreadable(&error),
+        };
+        let held = port.begin(headers).await?;
+        let body = port.read(body, &held).await.map_err(|error| unreadable(error.into()))?;
+        let body = port.decompress(encoding, body, &held).await.map_err(unreadable)?;
+        let format = Arc::clone(&self.format);
+        let decoded = decode_within(&held, body.len(), move || format.decode(kind, body)).await?;
+        let Decoded { request, transport } = decoded;
+        held.keep_of_work(request.len());
         if request.is_empty() {
             // No spans: success, whoever asks.
             return Ok(());
@@ -135,20 +127,9 @@ impl<F: BatchFormat> BatchReceiver<F> {
         result.map(|_| ()).map_err(|error| not_stored(error.into()))
     }
 
-    async fn decode(&self, kind: F::Kind, body: Bytes) -> Result<Decoded, Refusal> {
-        let inline = body.len() <= INLINE_DECODE_BYTES;
-        let format = Arc::clone(&self.format);
-        let decode = move || format.decode(kind, body);
-        if inline {
-            return decode();
-        }
-        off_thread(decode)
-            .await
-            .unwrap_or_else(|error| Err(Refusal::new(Code::Internal, error.to_string())))
-    }
-
     fn refuse(&self, refusal: &Refusal) -> Response<Full<Bytes>> {
-        let mut response = text(refusal.http, self.format.error_body(&refusal.message));
+        let message = error_text::cut_str(&refusal.message);
+        let mut response = text(refusal.http, self.format.error_body(&message));
         if let Some(seconds) = refusal.retry_after_seconds() {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }

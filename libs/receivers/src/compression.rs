@@ -1,7 +1,7 @@
 //! Decompression of request bodies with bounded memory.
 //!
-//! Everything is decoded into one buffer that never outgrows the limit by more than the growth step
-//! of a vector, whatever the body claims. Bodies that end too early are errors.
+//! Everything is decoded into one buffer that never outgrows the limit, whatever the body claims, and is counted before it
+//! grows. Bodies that end too early are errors.
 
 mod lz4;
 
@@ -10,7 +10,8 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
-use tokio::sync::Semaphore;
+use tactus_server::bodies::{Held, NoRoom};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Start of the snappy framing format, by which framed bodies are told from raw blocks.
 const SNAPPY_STREAM_START: &[u8] = b"\xff\x06\x00\x00sNaPpY";
@@ -50,6 +51,9 @@ pub enum DecompressError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// There is no memory for the plain text; the body may be sent again.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// Not in the format claimed, damaged, or cut off.
     #[error("{0}")]
     Corrupt(String),
@@ -82,51 +86,69 @@ impl Encoding {
     }
 }
 
-/// Decompresses `body` to at most `limit` bytes; large bodies on the blocking thread pool.
+/// Decompresses `body` to at most `limit` bytes, for which `held` takes memory; large bodies on the blocking thread pool.
 pub async fn decompress(
     encoding: Encoding,
     body: Bytes,
     limit: usize,
+    held: &Held,
 ) -> Result<Bytes, DecompressError> {
     if body.len() <= INLINE_BYTES {
-        return decompress_now(encoding, &body, limit).map(Bytes::from);
+        let room = |bytes| held.try_take_for_work(bytes);
+        return decompress_now(encoding, &body, limit, room).map(Bytes::from);
     }
-    off_thread(move || decompress_now(encoding, &body, limit).map(Bytes::from))
+    let _turn = turn().await;
+    // What is needed at first may be waited for; what is found to be missing then, not.
+    let mut taken = first_capacity(body.len(), limit);
+    held.take_for_work(taken).await?;
+    let held = held.clone();
+    let room = move |bytes| match taken.checked_sub(bytes) {
+        Some(left) => {
+            taken = left;
+            true
+        }
+        None => held.try_take_for_work(bytes),
+    };
+    tokio::task::spawn_blocking(move || decompress_now(encoding, &body, limit, room))
         .await
-        .unwrap_or_else(|error| Err(DecompressError::Corrupt(error.to_string())))
+        .map_or_else(
+            |error| Err(DecompressError::Corrupt(error.to_string())),
+            |out| out.map(Bytes::from),
+        )
 }
 
-/// Runs CPU work on the blocking pool, at most one task a core at once. Errors: the work panicked.
-pub(crate) async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, tokio::task::JoinError> {
+/// Waits for a turn to work on the blocking pool: at most one task a core works at once.
+pub(crate) async fn turn() -> Option<SemaphorePermit<'static>> {
     // The semaphore is never closed, so there is nothing to do about an error.
-    let _permit = WORKERS.acquire().await;
-    tokio::task::spawn_blocking(work).await
+    WORKERS.acquire().await.ok()
 }
 
-/// Decompresses `body` to at most `limit` bytes on this thread.
+/// Decompresses `body` to at most `limit` bytes on this thread. `room` is asked before memory is taken; when it says no,
+/// there is no more.
 pub fn decompress_now(
     encoding: Encoding,
     body: &[u8],
     limit: usize,
+    room: impl FnMut(usize) -> bool,
 ) -> Result<Vec<u8>, DecompressError> {
+    let mut out = Plain { bytes: Vec::new(), limit, room };
+    out.reserve(first_capacity(body.len(), limit))?;
     match encoding {
-        Encoding::Gzip => read_all(flate2::bufread::MultiGzDecoder::new(body), body.len(), limit),
-        Encoding::Zlib => inflate_zlib(body, limit),
+        Encoding::Gzip => out.read_all(flate2::bufread::MultiGzDecoder::new(body)),
+        Encoding::Zlib => out.inflate_zlib(body),
         Encoding::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(corrupt)?;
             decoder.window_log_max(zstd_window_log(limit)).map_err(corrupt)?;
-            read_all(decoder, body.len(), limit)
+            out.read_all(decoder)
         }
-        Encoding::Snappy if !body.starts_with(SNAPPY_STREAM_START) => unsnap_block(body, limit),
-        Encoding::Snappy | Encoding::SnappyFramed => unsnap_frames(body, limit),
+        Encoding::Snappy if !body.starts_with(SNAPPY_STREAM_START) => out.unsnap_block(body),
+        Encoding::Snappy | Encoding::SnappyFramed => out.unsnap_frames(body),
         Encoding::Lz4 => {
             // The decoder takes a frame that is cut off between blocks for a complete one.
             if !lz4::ends_with_a_frame(body) {
                 return Err(DecompressError::Corrupt("lz4: unexpected end of body".to_owned()));
             }
-            read_all(lz4_flex::frame::FrameDecoder::new(body), body.len(), limit)
+            out.read_all(lz4_flex::frame::FrameDecoder::new(body))
         }
     }
 }
@@ -136,61 +158,100 @@ fn zstd_window_log(limit: usize) -> u32 {
     limit.max(8 << 20).next_power_of_two().ilog2().min(27)
 }
 
-/// Reads to the end; `compressed_bytes` sizes the first allocation.
-fn read_all(
-    decoder: impl Read,
-    compressed_bytes: usize,
-    limit: usize,
-) -> Result<Vec<u8>, DecompressError> {
-    let mut out = Vec::with_capacity(first_capacity(compressed_bytes, limit));
-    decoder.take(limit as u64 + 1).read_to_end(&mut out).map_err(corrupt)?;
-    if out.len() > limit { Err(DecompressError::TooLarge { limit }) } else { Ok(out) }
-}
-
 /// Room for the usual ratio of span data; more is found by doubling.
 fn first_capacity(compressed_bytes: usize, limit: usize) -> usize {
     compressed_bytes.saturating_mul(6).clamp(1 << 10, limit.saturating_add(1).max(1 << 10))
 }
 
-/// By hand, because the reader of `flate2` takes a stream that is cut off for a complete one.
-fn inflate_zlib(body: &[u8], limit: usize) -> Result<Vec<u8>, DecompressError> {
-    let mut decompress = Decompress::new(true);
-    let mut out = Vec::with_capacity(first_capacity(body.len(), limit));
-    loop {
-        let consumed = decompress.total_in() as usize;
-        let before = out.len();
-        let status = decompress
-            .decompress_vec(&body[consumed..], &mut out, FlushDecompress::None)
-            .map_err(corrupt)?;
-        if out.len() > limit {
-            return Err(DecompressError::TooLarge { limit });
-        }
-        if status == Status::StreamEnd {
-            return Ok(out);
-        }
-        if out.len() == out.capacity() {
-            let step = out.len().min(limit.saturating_add(1) - out.len()).max(1);
-            out.reserve(step);
-        } else if out.len() == before && decompress.total_in() as usize == consumed {
-            return Err(DecompressError::Corrupt("zlib: unexpected end of body".to_owned()));
-        }
-    }
+/// Plain text as it is found.
+struct Plain<R> {
+    bytes: Vec<u8>,
+    limit: usize,
+    room: R,
 }
 
-fn unsnap_block(body: &[u8], limit: usize) -> Result<Vec<u8>, DecompressError> {
-    // The length is a mere claim of the body: check it before anything is allocated.
-    let length = snap::raw::decompress_len(body).map_err(corrupt)?;
-    if length > limit {
-        return Err(DecompressError::TooLarge { limit });
+impl<R: FnMut(usize) -> bool> Plain<R> {
+    /// Makes room for so many bytes in all.
+    fn reserve(&mut self, capacity: usize) -> Result<(), DecompressError> {
+        let more = capacity.saturating_sub(self.bytes.capacity());
+        if more > 0 {
+            if !(self.room)(more) {
+                return Err(NoRoom.into());
+            }
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        Ok(())
     }
-    snap::raw::Decoder::new().decompress_vec(body).map_err(corrupt)
-}
 
-fn unsnap_frames(body: &[u8], limit: usize) -> Result<Vec<u8>, DecompressError> {
-    if !body.is_empty() && !body.starts_with(SNAPPY_STREAM_START) {
-        return Err(DecompressError::Corrupt("snappy: stream identifier is missing".to_owned()));
+    /// Doubles the room, to a byte more than the limit at most. Errors: the limit is exceeded.
+    fn grow(&mut self) -> Result<(), DecompressError> {
+        let length = self.bytes.len();
+        if length > self.limit {
+            return Err(DecompressError::TooLarge { limit: self.limit });
+        }
+        self.reserve(length.saturating_mul(2).min(self.limit.saturating_add(1)).max(length + 1))
     }
-    read_all(snap::read::FrameDecoder::new(body), body.len(), limit)
+
+    /// What `decoder` reads to its end.
+    fn read_all(mut self, mut decoder: impl Read) -> Result<Vec<u8>, DecompressError> {
+        loop {
+            let free = self.bytes.capacity() - self.bytes.len();
+            let read = decoder.by_ref().take(free as u64).read_to_end(&mut self.bytes);
+            if read.map_err(corrupt)? < free {
+                break;
+            }
+            self.grow()?;
+        }
+        match self.bytes.len() {
+            length if length > self.limit => Err(DecompressError::TooLarge { limit: self.limit }),
+            _ => Ok(self.bytes),
+        }
+    }
+
+    /// By hand, because the reader of `flate2` takes a stream that is cut off for a complete one.
+    fn inflate_zlib(mut self, body: &[u8]) -> Result<Vec<u8>, DecompressError> {
+        let mut decompress = Decompress::new(true);
+        loop {
+            let consumed = decompress.total_in() as usize;
+            let before = self.bytes.len();
+            let status = decompress
+                .decompress_vec(&body[consumed..], &mut self.bytes, FlushDecompress::None)
+                .map_err(corrupt)?;
+            if self.bytes.len() > self.limit {
+                return Err(DecompressError::TooLarge { limit: self.limit });
+            }
+            if status == Status::StreamEnd {
+                return Ok(self.bytes);
+            }
+            if self.bytes.len() == self.bytes.capacity() {
+                self.grow()?;
+            } else if self.bytes.len() == before && decompress.total_in() as usize == consumed {
+                return Err(DecompressError::Corrupt("zlib: unexpected end of body".to_owned()));
+            }
+        }
+    }
+
+    fn unsnap_block(mut self, body: &[u8]) -> Result<Vec<u8>, DecompressError> {
+        // The length is a mere claim of the body: check it before anything is allocated.
+        let length = snap::raw::decompress_len(body).map_err(corrupt)?;
+        if length > self.limit {
+            return Err(DecompressError::TooLarge { limit: self.limit });
+        }
+        self.reserve(length)?;
+        self.bytes.resize(length, 0);
+        let written = snap::raw::Decoder::new().decompress(body, &mut self.bytes);
+        self.bytes.truncate(written.map_err(corrupt)?);
+        Ok(self.bytes)
+    }
+
+    fn unsnap_frames(self, body: &[u8]) -> Result<Vec<u8>, DecompressError> {
+        if !body.is_empty() && !body.starts_with(SNAPPY_STREAM_START) {
+            return Err(DecompressError::Corrupt(
+                "snappy: stream identifier is missing".to_owned(),
+            ));
+        }
+        self.read_all(snap::read::FrameDecoder::new(body))
+    }
 }
 
 fn corrupt(error: impl Into<io::Error>) -> DecompressError {

@@ -18,6 +18,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tactus_server::auth::{Access, Authenticator, PUBLIC_GRPC};
+use tactus_server::bodies::{Bodies, Held};
 use tactus_server::health::health_service_of;
 use tactus_server::listener::{
     self, BoundListener, ConnectionInfo, Http2Settings, ListenerSettings, Protocols,
@@ -29,8 +30,8 @@ use tonic::Code;
 use tonic::service::Routes;
 use tower::ServiceExt;
 
-use crate::compression::{DecompressError, Encoding, decompress, off_thread};
-use crate::http_receiver::{INLINE_DECODE_BYTES, RequestBody};
+use crate::compression::{DecompressError, Encoding, decompress};
+use crate::http_receiver::{RequestBody, decode_within};
 use crate::metrics::{ReceiverMetrics, SpanCounters};
 use crate::refusal::Refusal;
 use crate::sink::{PushError, PushOutcome, TraceSink, push_traced};
@@ -41,6 +42,9 @@ use message::read_message;
 
 /// Encodings that clients may use; told to those that use another one.
 const ACCEPTED_ENCODINGS: &str = "gzip,deflate,zstd,snappy,identity";
+
+/// Calls of one connection at a time, where no number is configured. A collector makes some ten.
+const DEFAULT_STREAMS: u32 = 1_000;
 
 /// How a gRPC port of a receiver behaves.
 #[derive(Debug, Clone)]
@@ -57,6 +61,8 @@ pub struct GrpcReceiverSettings {
     pub max_message_bytes: usize,
     /// Longest time for reading a message.
     pub read_timeout: Option<Duration>,
+    /// Memory of messages.
+    pub bodies: Arc<Bodies>,
     /// Answers the calls that are not the receiver's own. It sees requests as they come: who may
     /// ask is for it to check.
     pub others: Option<Router>,
@@ -66,9 +72,9 @@ impl GrpcReceiverSettings {
     /// The defaults of a port at `address`.
     pub fn at(address: &str) -> Self {
         let http2 = Http2Settings {
-            max_concurrent_streams: None,
-            stream_window: 2 << 20,
-            connection_window: 8 << 20,
+            max_concurrent_streams: Some(DEFAULT_STREAMS),
+            stream_window: 512 << 10,
+            connection_window: 1 << 20,
             ..Http2Settings::default()
         };
         Self {
@@ -78,6 +84,7 @@ impl GrpcReceiverSettings {
             auth: None,
             max_message_bytes: 4 << 20,
             read_timeout: Some(Duration::from_secs(60)),
+            bodies: Bodies::unbounded(),
             others: None,
         }
     }
@@ -210,18 +217,20 @@ impl<C: SpanCall> Receiver<C> {
         body: B,
     ) -> Result<PushOutcome, Refusal> {
         let limit = self.settings.max_message_bytes;
-        let message = read_message(body, limit, self.settings.read_timeout).await?;
+        let held = self.settings.bodies.begin(headers).await?;
+        let message = read_message(body, limit, self.settings.read_timeout, &held).await?;
         let message = match (message.is_compressed, encoding) {
             (false, _) => message.payload,
             (true, Some(encoding)) => {
-                decompress(encoding, message.payload, limit).await.map_err(refuse_compressed)?
+                let plain = decompress(encoding, message.payload, limit, &held).await;
+                plain.map_err(refuse_compressed)?
             }
             (true, None) => {
                 let text = "grpc: compressed flag set with identity or empty encoding";
                 return Err(Refusal::new(Code::Internal, text));
             }
         };
-        let request = export_request::<C>(message).await?;
+        let request = export_request::<C>(message, &held).await?;
         if request.is_empty() {
             // No spans: success, whoever asks.
             return Ok(PushOutcome::default());
@@ -237,15 +246,14 @@ impl<C: SpanCall> Receiver<C> {
     }
 }
 
-async fn export_request<C: SpanCall>(message: Bytes) -> Result<Bytes, Refusal> {
-    let decoded = if C::DECODES && message.len() > INLINE_DECODE_BYTES {
-        off_thread(move || C::export_request(message))
-            .await
-            .map_err(|error| Refusal::new(Code::Internal, error.to_string()))?
-    } else {
-        C::export_request(message)
-    };
-    decoded.map_err(|reason| malformed(&reason))
+async fn export_request<C: SpanCall>(message: Bytes, held: &Held) -> Result<Bytes, Refusal> {
+    let bytes = if C::DECODES { message.len() } else { 0 };
+    let decode = move || C::export_request(message).map_err(|reason| malformed(&reason));
+    let request = decode_within(held, bytes, decode).await?;
+    if C::DECODES {
+        held.keep_of_work(request.len());
+    }
+    Ok(request)
 }
 
 fn malformed(reason: &str) -> Refusal {
@@ -283,6 +291,7 @@ fn refuse_compressed(error: DecompressError) -> Refusal {
                 format!("grpc: received message after decompression larger than max {limit}");
             Refusal::new(Code::ResourceExhausted, text)
         }
+        DecompressError::NoRoom(no_room) => no_room.into(),
         DecompressError::Corrupt(reason) => {
             let text = format!("grpc: failed to decompress the received message: {reason}");
             Refusal::new(Code::Internal, text)

@@ -21,13 +21,15 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tactus_model::TenantId;
 use tactus_server::auth::{Access, Authenticator, Refused};
+use tactus_server::bodies::{Bodies, Held, NoRoom};
 use tactus_server::listener::{self, BoundListener, ConnectionInfo, ListenerSettings};
 use tactus_server::tenancy::{Tenancy, TenancyError};
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 use tower::ServiceExt;
 
 use crate::body::{BodyError, read_body};
-use crate::compression::{DecompressError, Encoding, decompress};
+use crate::compression::{DecompressError, Encoding, decompress, turn};
 use crate::cors::{Cors, CorsSettings};
 use crate::refusal::Refusal;
 
@@ -55,6 +57,8 @@ pub struct HttpReceiverSettings {
     pub response_headers: Vec<(HeaderName, HeaderValue)>,
     /// Longest time for reading a body.
     pub read_timeout: Option<Duration>,
+    /// Memory of bodies.
+    pub bodies: Arc<Bodies>,
     /// Answers paths that are not the receiver's own. It sees requests as they come: who may ask is
     /// for it to check.
     pub others: Option<Router>,
@@ -74,9 +78,31 @@ impl HttpReceiverSettings {
             cors: CorsSettings::default(),
             response_headers: Vec::new(),
             read_timeout: Some(Duration::from_secs(60)),
+            bodies: Bodies::unbounded(),
             others: None,
         }
     }
+}
+
+/// What decoding a body takes at most, in times its bytes: what is made of it, its largest part as messages, and room to
+/// grow.
+const DECODED_TIMES: usize = 3;
+
+/// Decodes a plain body of so many bytes: a small one at once, a larger one off the async threads, with memory from
+/// `held`. Errors: there is no memory, or those of `decode`.
+pub(crate) async fn decode_within<T: Send + 'static>(
+    held: &Held,
+    bytes: usize,
+    decode: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    if bytes <= INLINE_DECODE_BYTES {
+        return decode();
+    }
+    let _turn = turn().await;
+    held.take_for_work(bytes.saturating_mul(DECODED_TIMES)).await?;
+    tokio::task::spawn_blocking(decode)
+        .await
+        .unwrap_or_else(|error| Err(Refusal::new(Code::Internal, error.to_string())))
 }
 
 /// A body as it comes from a connection or a test.
@@ -235,9 +261,18 @@ impl HttpPort {
         self.settings.tenancy.write_tenant(headers)
     }
 
+    /// The memory of a request, from its head on.
+    pub(crate) async fn begin(&self, headers: &HeaderMap) -> Result<Held, NoRoom> {
+        self.settings.bodies.begin(headers).await
+    }
+
     /// Reads a body as sent.
-    pub(crate) async fn read<B: RequestBody>(&self, body: B) -> Result<Bytes, BodyError> {
-        read_body(body, self.settings.max_body_bytes, self.settings.read_timeout).await
+    pub(crate) async fn read<B: RequestBody>(
+        &self,
+        body: B,
+        held: &Held,
+    ) -> Result<Bytes, BodyError> {
+        read_body(body, self.settings.max_body_bytes, self.settings.read_timeout, held).await
     }
 
     /// Makes a body plain.
@@ -245,14 +280,16 @@ impl HttpPort {
         &self,
         encoding: Option<Encoding>,
         body: Bytes,
+        held: &Held,
     ) -> Result<Bytes, UnreadableBody> {
         let Some(encoding) = encoding else { return Ok(body) };
-        decompress(encoding, body, self.settings.max_body_bytes).await.map_err(
-            |error| match error {
+        decompress(encoding, body, self.settings.max_body_bytes, held).await.map_err(|error| {
+            match error {
                 // Clients know one text for bodies that are too large, compressed or not.
                 DecompressError::TooLarge { .. } => BodyError::TooLarge.into(),
+                DecompressError::NoRoom(no_room) => BodyError::from(no_room).into(),
                 DecompressError::Corrupt(reason) => UnreadableBody::Corrupt(reason),
-            },
-        )
+            }
+        })
     }
 }

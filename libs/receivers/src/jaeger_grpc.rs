@@ -4,8 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use prost::Message;
-use tactus_jaeger::to_otlp::decode_post_spans;
+use tactus_jaeger::to_otlp::post_spans_to_otlp;
 use tactus_server::listener::BoundListener;
 use tokio_util::sync::CancellationToken;
 
@@ -43,8 +42,7 @@ impl SpanCall for PostSpans {
     const DECODES: bool = true;
 
     fn export_request(message: Bytes) -> Result<Bytes, String> {
-        let request = decode_post_spans(message).map_err(|error| error.to_string())?;
-        Ok(request.encode_to_vec().into())
+        post_spans_to_otlp(&message).map_err(|error| error.to_string())
     }
 
     fn answer(_outcome: PushOutcome) -> Bytes {

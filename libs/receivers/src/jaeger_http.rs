@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, HeaderValue, StatusCode};
 use bytes::Bytes;
-use tactus_jaeger::{span::decode_batch, to_otlp::to_otlp};
+use tactus_jaeger::span::batch_to_otlp;
 use tactus_server::listener::BoundListener;
 use tokio_util::sync::CancellationToken;
 
@@ -74,9 +74,8 @@ impl BatchFormat for ThriftBatches {
     fn decode(&self, (): (), body: Bytes) -> Result<Decoded, Refusal> {
         let unprocessable =
             |reason: String| Refusal::invalid(format!("Unable to process request body: {reason}"));
-        let batch = decode_batch(body).map_err(|error| unprocessable(error.to_string()))?;
-        let request = to_otlp(batch).map_err(|error| unprocessable(error.to_string()))?;
-        Ok(Decoded::new(&request, TRANSPORT))
+        let request = batch_to_otlp(body).map_err(|error| unprocessable(error.to_string()))?;
+        Ok(Decoded { request, transport: TRANSPORT })
     }
 
     fn unreadable(&self, error: &UnreadableBody) -> Refusal {

@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use ::http::HeaderMap;
 use bytes::{BufMut, Bytes, BytesMut};
-use prost::Message;
 use tactus_jaeger::agent::Call;
 use tactus_jaeger::thrift::ThriftError;
-use tactus_jaeger::to_otlp::to_otlp;
+use tactus_jaeger::to_otlp::encode_batch;
 use tactus_model::TenantId;
 use tactus_server::listener::BoundListener;
 use tokio::net::UdpSocket;
@@ -290,9 +289,7 @@ fn export_request(packet: Bytes) -> Result<Bytes, (DropReason, String)> {
         };
         (reason, error.to_string())
     })?;
-    let request =
-        to_otlp(call.into_batch()).map_err(|error| (DropReason::Malformed, error.to_string()))?;
-    Ok(request.encode_to_vec().into())
+    encode_batch(call.into_batch()).map_err(|error| (DropReason::Malformed, error.to_string()))
 }
 
 #[cfg(test)]

@@ -14,9 +14,8 @@ mod pattern;
 use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use prost::Message;
 use tactus_model::TenantId;
-use tactus_otlp_json::{JsonError, decode_export_request};
+use tactus_otlp_json::read_export_request;
 use tokio_util::sync::CancellationToken;
 
 use crate::{PushError, ReceiverMetrics, TraceSink, metrics::SpanCounters, sink::push_traced};
@@ -135,7 +134,7 @@ impl Receiver {
         if json.iter().all(u8::is_ascii_whitespace) {
             return Some(());
         }
-        let request = match tokio::task::spawn_blocking(move || to_protobuf(&json)).await {
+        let request = match tokio::task::spawn_blocking(move || read_export_request(&json)).await {
             Ok(Ok(request)) => request,
             Ok(Err(error)) => {
                 tracing::warn!(file = %file.display(), %error, "skipped a line that is no export request");
@@ -176,10 +175,6 @@ impl Receiver {
             }
         }
     }
-}
-
-fn to_protobuf(json: &[u8]) -> Result<Bytes, JsonError> {
-    Ok(decode_export_request(json)?.encode_to_vec().into())
 }
 
 #[cfg(test)]

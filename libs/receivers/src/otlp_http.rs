@@ -7,17 +7,15 @@ use ::http::header::{ALLOW, WWW_AUTHENTICATE};
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::Full;
-use prost::Message;
-use tactus_otlp_json::decode_export_request;
+use tactus_otlp_json::read_export_request;
 use tactus_server::auth::Refused;
 use tactus_server::listener::BoundListener;
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
 
 use crate::body::BodyError;
-use crate::compression::{Encoding, off_thread};
+use crate::compression::Encoding;
 use crate::http_receiver::{
-    HttpPort, HttpProtocol, HttpReceiverSettings, INLINE_DECODE_BYTES, RequestBody, UnreadableBody,
+    HttpPort, HttpProtocol, HttpReceiverSettings, RequestBody, UnreadableBody, decode_within,
     serve_http_receiver,
 };
 use crate::metrics::{ReceiverMetrics, SpanCounters};
@@ -118,15 +116,21 @@ impl Receiver {
         headers: &HeaderMap,
         body: B,
     ) -> Handled {
-        let body = port.read(body).await.map_err(|error| refuse(&error.into()))?;
+        let held = port.begin(headers).await?;
+        let body = port.read(body, &held).await.map_err(|error| refuse(error.into()))?;
         let tenant = port.tenant(headers);
         if !body.is_empty() {
             // Before work is spent on the body.
             tenant.clone()?;
         }
-        let mut body = port.decompress(encoding, body).await.map_err(|error| refuse(&error))?;
+        let mut body = port.decompress(encoding, body, &held).await.map_err(refuse)?;
         if format == Format::Json {
-            body = json_to_protobuf(body).await?;
+            let json = body;
+            body = decode_within(&held, json.len(), move || {
+                read_export_request(&json).map_err(|error| Refusal::invalid(error.to_string()))
+            })
+            .await?;
+            held.keep_of_work(body.len());
         }
         if body.is_empty() {
             // No spans: success, whoever asks.
@@ -148,26 +152,14 @@ fn answer_refused(format: Format, refused: Refused) -> Response<Full<Bytes>> {
     response
 }
 
-fn refuse(error: &UnreadableBody) -> Refusal {
-    let mut refusal = Refusal::invalid(error.to_string());
-    if *error == UnreadableBody::Read(BodyError::TimedOut) {
-        refusal.http = StatusCode::REQUEST_TIMEOUT;
+fn refuse(error: UnreadableBody) -> Refusal {
+    match error {
+        UnreadableBody::Read(BodyError::NoRoom(no_room)) => no_room.into(),
+        UnreadableBody::Read(BodyError::TimedOut) => {
+            Refusal { http: StatusCode::REQUEST_TIMEOUT, ..Refusal::invalid(error.to_string()) }
+        }
+        error => Refusal::invalid(error.to_string()),
     }
-    refusal
-}
-
-async fn json_to_protobuf(json: Bytes) -> Result<Bytes, Refusal> {
-    let inline = json.len() <= INLINE_DECODE_BYTES;
-    let convert = move || match decode_export_request(&json) {
-        Ok(request) => Ok(Bytes::from(request.encode_to_vec())),
-        Err(error) => Err(Refusal::invalid(error.to_string())),
-    };
-    if inline {
-        return convert();
-    }
-    off_thread(convert)
-        .await
-        .unwrap_or_else(|error| Err(Refusal::new(Code::Internal, error.to_string())))
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@ use std::time::Duration;
 use ::http::StatusCode;
 use prost::Message;
 use serde_json::json;
+use tactus_model::error_text;
 use tactus_proto::google::rpc::{RetryInfo, Status as RpcStatus};
 use tactus_server::auth::Refused;
+use tactus_server::bodies::NoRoom;
 use tactus_server::tenancy::TenancyError;
 use tonic::Code;
 
@@ -14,6 +16,9 @@ use crate::sink::PushError;
 
 /// Type URL of the detail that allows a retry.
 const RETRY_INFO_TYPE: &str = "type.googleapis.com/google.rpc.RetryInfo";
+
+/// When a client for which there was no memory is to try again.
+const NO_ROOM_RETRY: Duration = Duration::from_secs(1);
 
 /// A request that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +38,10 @@ impl Refusal {
         Self::new(Code::InvalidArgument, message)
     }
 
-    /// With the HTTP status that belongs to `code`.
+    /// With the HTTP status that belongs to `code`. What a message repeats of the request may be long: it is cut.
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, http: http_status(code), message: message.into(), retry_after: None }
+        let message = error_text::cut(message.into());
+        Self { code, http: http_status(code), message, retry_after: None }
     }
 
     /// The whole number of seconds for `Retry-After`, at least one.
@@ -108,6 +114,14 @@ impl From<PushError> for Refusal {
 impl From<PushError> for tonic::Status {
     fn from(error: PushError) -> Self {
         Refusal::from(error).to_grpc_status()
+    }
+}
+
+/// HTTP 503 and UNAVAILABLE, with a hint to come again.
+impl From<NoRoom> for Refusal {
+    fn from(no_room: NoRoom) -> Self {
+        let retry_after = Some(NO_ROOM_RETRY);
+        Self { retry_after, ..Self::new(Code::Unavailable, no_room.to_string()) }
     }
 }
 

@@ -1,18 +1,24 @@
 //! Memory of requests in flight, bounded.
 //!
-//! A request is counted from its arrival until the last call that refers to it has ended, also if that call went on
-//! in the background; so a slow ingester shows here and nowhere else.
+//! A request is counted from its first byte until the last call that refers to it has ended, also if that call went on
+//! in the background; so a slow client and a slow ingester show here and nowhere else.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
+use tactus_telemetry::metrics::Gauge;
+
 /// Bytes that may be in flight.
 #[derive(Debug)]
 pub struct Budget {
     max_bytes: u64,
     used: AtomicU64,
+    /// What is taken here is taken there as well.
+    outer: Option<Arc<Budget>>,
+    /// Shows what is used.
+    gauge: Option<Gauge>,
 }
 
 /// Part of a budget; given back when it is dropped.
@@ -25,27 +31,97 @@ pub struct Reservation {
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(max_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { max_bytes, used: AtomicU64::new(0) })
+        Arc::new(Self { max_bytes, used: AtomicU64::new(0), outer: None, gauge: None })
+    }
+
+    /// A budget of so many bytes of which `gauge` shows what is used.
+    pub fn shown(max_bytes: u64, gauge: Gauge) -> Arc<Self> {
+        Arc::new(Self { max_bytes, used: AtomicU64::new(0), outer: None, gauge: Some(gauge) })
+    }
+
+    /// A part of another budget: what is reserved counts in both.
+    pub fn within(outer: &Arc<Self>, max_bytes: u64) -> Arc<Self> {
+        let outer = Some(Arc::clone(outer));
+        Arc::new(Self { max_bytes, used: AtomicU64::new(0), outer, gauge: None })
     }
 
     /// Takes `bytes`, or nothing if that would be over the limit. What is larger than the limit passes alone: it could
     /// never be sent otherwise.
     pub fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
-        let take = |used: u64| {
-            let sum = used.saturating_add(bytes);
-            (used == 0 || sum <= self.max_bytes).then_some(sum)
-        };
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
-        Some(Reservation { budget: Arc::clone(self), bytes })
+        self.take(bytes, 0).then(|| Reservation { budget: Arc::clone(self), bytes })
+    }
+
+    /// A reservation of nothing, which may grow.
+    pub fn nothing(self: &Arc<Self>) -> Reservation {
+        Reservation { budget: Arc::clone(self), bytes: 0 }
     }
 
     /// Bytes in flight.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
+
+    /// The most bytes.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// Takes `bytes` for somebody who has `own` already.
+    fn take(&self, bytes: u64, own: u64) -> bool {
+        let take = |used: u64| {
+            let sum = used.saturating_add(bytes);
+            (used <= own || sum <= self.max_bytes).then_some(sum)
+        };
+        if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+            return false;
+        }
+        if let Some(outer) = &self.outer
+            && !outer.take(bytes, own)
+        {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        if let Some(gauge) = &self.gauge {
+            gauge.add(bytes as f64);
+        }
+        true
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(gauge) = &self.gauge {
+            gauge.add(-(bytes as f64));
+        }
+        if let Some(outer) = &self.outer {
+            outer.give_back(bytes);
+        }
+    }
 }
 
 impl Reservation {
+    /// Bytes reserved.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes more, or nothing if that would be over the limit; as of [`Budget::reserve`].
+    #[must_use]
+    pub fn grow(&mut self, bytes: u64) -> bool {
+        let has_room = self.budget.take(bytes, self.bytes);
+        if has_room {
+            self.bytes += bytes;
+        }
+        has_room
+    }
+
+    /// Gives back what is more than `bytes`.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        if let Some(more) = self.bytes.checked_sub(bytes) {
+            self.bytes = bytes;
+            self.budget.give_back(more);
+        }
+    }
+
     /// Moves up to `bytes` into a reservation of their own.
     pub fn split(&mut self, bytes: u64) -> Self {
         let bytes = bytes.min(self.bytes);
@@ -56,7 +132,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.give_back(self.bytes);
     }
 }
 
@@ -80,9 +156,27 @@ mod tests {
     #[test]
     fn request_over_the_limit_passes_alone() {
         let budget = Budget::new(10);
-        let alone = budget.reserve(11).unwrap();
+        let mut alone = budget.reserve(11).unwrap();
         assert!(budget.reserve(1).is_none());
+        assert!(alone.grow(5));
         drop(alone);
         assert!(budget.reserve(1).is_some());
+    }
+
+    #[test]
+    fn part_of_a_budget_is_bounded_by_both() {
+        let whole = Budget::new(10);
+        let part = Budget::within(&whole, 6);
+        let mut inner = part.reserve(3).unwrap();
+        assert!(!inner.grow(4), "more than the part");
+        let outer = whole.reserve(6).unwrap();
+        assert!(!inner.grow(2), "more than the whole");
+        assert_eq!((part.used(), whole.used()), (3, 9));
+        drop(outer);
+        assert!(inner.grow(3));
+        inner.shrink_to(2);
+        assert_eq!((part.used(), whole.used(), inner.bytes()), (2, 2, 2));
+        drop(inner);
+        assert_eq!((part.used(), whole.used()), (0, 0));
     }
 }

@@ -1,6 +1,7 @@
 //! The gRPC port.
 
 use std::io;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
@@ -9,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use crate::bodies::{self, Bodies};
 use crate::listener::{self, BoundListener, ListenerSettings, Protocols};
 use crate::observe::{self, RequestMetrics};
 
@@ -20,6 +22,17 @@ pub fn router(routes: Routes, metrics: RequestMetrics) -> Router {
         .prepare()
         .into_axum_router()
         .layer(middleware::from_fn_with_state(metrics, observe::observe_grpc))
+}
+
+/// Counts the messages of calls until their answers begin. `streams`: paths of calls that send for hours; these are not
+/// counted.
+pub fn with_counted_bodies(
+    router: Router,
+    bodies: Arc<Bodies>,
+    streams: &'static [&'static str],
+) -> Router {
+    let counting = bodies::Counting { bodies, streams };
+    router.layer(middleware::from_fn_with_state(counting, bodies::count_grpc))
 }
 
 /// Serves gRPC over HTTP/2, by TLS if the settings have it, on a bound socket until `shutdown`.

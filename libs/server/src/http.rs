@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::{Ready, ready as answer_now};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,11 +21,13 @@ use futures_util::future::Either;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::Limited;
 use hyper::body::Incoming;
+use tactus_model::error_text::cut_str;
 use tokio::net::TcpListener;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
+use crate::bodies::{self, Bodies};
 use crate::compression;
 use crate::listener::{self, BoundListener, ListenerSettings};
 use crate::observe::{self, RequestMetrics};
@@ -45,6 +48,8 @@ pub struct HttpSettings {
     pub listener: ListenerSettings,
     /// Largest request body, in bytes.
     pub max_request_bytes: usize,
+    /// Memory of request bodies.
+    pub bodies: Arc<Bodies>,
     /// Longest time from the head of a request to the end of its body; then the body breaks off.
     pub body_timeout: Option<Duration>,
     /// Longest time until the response begins; then 503. `None`: unlimited.
@@ -61,6 +66,7 @@ impl Default for HttpSettings {
                 ..ListenerSettings::default()
             },
             max_request_bytes: 16 << 20,
+            bodies: Bodies::unbounded(),
             body_timeout: Some(Duration::from_secs(30)),
             request_timeout: None,
             compress_responses: true,
@@ -120,7 +126,7 @@ pub fn text(status: StatusCode, body: impl Into<Body>) -> Response {
 
 /// An error of a helper or admin handler: one line that browsers must not take for HTML.
 pub fn error_line(status: StatusCode, message: &str) -> Response {
-    let mut response = text(status, format!("{message}\n"));
+    let mut response = text(status, format!("{}\n", cut_str(message)));
     forbid_sniffing(&mut response);
     response
 }
@@ -143,6 +149,7 @@ fn with_middleware(router: Router, settings: &HttpSettings, metrics: RequestMetr
     router
         // The extractors' own limit would be 2 MB.
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(Arc::clone(&settings.bodies), bodies::count))
         .layer(middleware::from_fn_with_state(limits, enforce_limits))
         .layer(middleware::from_fn_with_state(metrics, observe::observe_http))
 }

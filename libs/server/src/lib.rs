@@ -2,7 +2,7 @@
 //!
 //! - [`listener`]: accept loop for HTTP/1.1 and HTTP/2, TLS, limits, draining on shutdown.
 //! - [`auth`]: callers, their tenants and roles.
-//! - [`budget`]: memory of requests in flight, bounded.
+//! - [`budget`]: memory of requests in flight, bounded; [`bodies`], theirs from the first byte.
 //! - [`cross_site`]: what pages of other sites have browsers send.
 //! - [`http`]: the main HTTP port: router, path cleaning, limits, request metrics, compression.
 //! - [`grpc`]: the gRPC port, and [`health`], the standard health service.
@@ -14,6 +14,7 @@
 #![warn(missing_docs)]
 
 pub mod auth;
+pub mod bodies;
 pub mod budget;
 pub mod compression;
 pub mod cross_site;

@@ -32,10 +32,24 @@ pub enum Error {
     },
 }
 
+/// Tags that a span may have, and annotations: it is read as a whole, and the smallest take many times their bytes.
+const MAX_ELEMENTS: usize = 1 << 16;
+
+/// Checks that there is room after so many elements.
+pub(crate) fn check_count(elements: usize) -> Result<(), SpanError> {
+    if elements < MAX_ELEMENTS { Ok(()) } else { Err(SpanError::TooManyElements) }
+}
+
 /// Which rule a span breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpanError {
+    /// More than are kept in memory at a time.
+    #[error("more than {MAX_ELEMENTS} tags or annotations")]
+    TooManyElements,
+    /// So many services that their bytes cannot fill them.
+    #[error("more services in one request than its bytes can fill")]
+    TooManyResources,
     /// JSON v2: the trace id is missing, zero, too long or no hex.
     #[error("valid traceId required")]
     TraceId,

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use serde::de::{
     Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Unexpected, Visitor,
 };
+use tactus_model::error_text;
 
-use crate::Error;
+use crate::{Error, check_count};
 
 /// Reads the spans of a list one by one. No bytes are no spans.
 ///
@@ -27,7 +28,7 @@ pub(crate) fn read_spans<'a, T: Deserialize<'a>>(
     let result = deserializer.deserialize_seq(visitor).and_then(|()| deserializer.end());
     match (refused, result) {
         (Some(error), _) => Err(error),
-        (None, result) => result.map_err(|error| Error::Json(error.to_string())),
+        (None, result) => result.map_err(|error| Error::Json(error_text::cut(error.to_string()))),
     }
 }
 
@@ -198,6 +199,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
         let mut elements = Vec::new();
         while let Some(element) = list.next_element()? {
             if (self.check)(&element).map_err(A::Error::custom)? {
+                check_count(elements.len()).map_err(A::Error::custom)?;
                 elements.push(element);
             }
         }

@@ -29,6 +29,10 @@ impl<V> Keyed<V> {
         self.places.get(key).copied()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
         self.entries.get(self.place(key)?).map(|(_, value)| value)
     }

@@ -21,6 +21,7 @@ mod v1;
 pub mod v2;
 
 pub use decode::{DecodeOptions, Format, MediaType, Version, decode};
+use error::check_count;
 pub use error::{Error, SpanError};
 pub use from_otlp::spans_from_otlp;
 pub use v2::write_spans;

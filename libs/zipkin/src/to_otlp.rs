@@ -8,6 +8,7 @@ use tactus_model::wire::{put_message_field, put_varint};
 use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::{AnyValue, InstrumentationScope, KeyValue, Resource, ScopeSpans, Span};
 
+use crate::SpanError;
 use crate::keyed::Keyed;
 
 mod from_v1;
@@ -58,7 +59,23 @@ struct ResourceGroup {
 /// Field 2 of ScopeSpans, a message.
 const SPAN_TAG: u64 = 2 << 3 | 2;
 
+/// Resources and scopes that a request may have, whatever its size.
+const FREE_GROUPS: usize = 1 << 12;
+
+/// Bytes of a request for each further one. It takes some 500 bytes of memory, and some 30 of the request.
+const BYTES_PER_GROUP: usize = 64;
+
 impl Groups {
+    /// Checks that a request of `bytes` may have as many resources and scopes as there are.
+    pub(crate) fn check_count(&self, bytes: usize) -> Result<(), SpanError> {
+        match self.scopes.len() {
+            count if count > FREE_GROUPS.max(bytes / BYTES_PER_GROUP) => {
+                Err(SpanError::TooManyResources)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn add(&mut self, mut resource: ResourceKey, scope: ScopeKey, span: &Span) {
         resource.sort_unstable();
         let place = match &self.last {

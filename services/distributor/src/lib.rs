@@ -47,7 +47,10 @@ use tactus_proto::tactus::v1::Refusal;
 use tactus_receivers::{PushError, PushOutcome, TraceSink};
 use tactus_ring::{Operation, RingError};
 use tactus_sampling::Adaptive;
-use tactus_server::budget::{Budget, Reservation};
+use tactus_server::{
+    bodies::{Bodies, NoRoom},
+    budget::{Budget, Reservation},
+};
 use tactus_telemetry::metrics::Registry;
 use tonic::{Code, Status};
 
@@ -121,10 +124,11 @@ impl Distributor {
             max_suspect_bytes: settings.max_inflight_bytes / SUSPECT_SHARE,
         };
         let usage = settings.usage.map(|usage| Arc::new(UsageTracker::new(usage, registry)));
+        let metrics = Metrics::new(registry);
         Self {
             routes: Routes::new(Arc::clone(&parts.ingesters), settings.extend_writes),
             peers: Peers::new(calls, Arc::clone(&parts.ingester_of)),
-            budget: Budget::new(settings.max_inflight_bytes),
+            budget: Budget::shown(settings.max_inflight_bytes, metrics.inflight_bytes.clone()),
             tenants: Tenants::new(settings.max_tenants),
             limiter: RateLimiter::default(),
             usage,
@@ -132,9 +136,14 @@ impl Distributor {
             forwarders: None,
             generators: None,
             adaptive: None,
-            metrics: Metrics::new(registry),
+            metrics,
             parts,
         }
+    }
+
+    /// The memory of requests as receivers take it, from the first byte of each.
+    pub fn bodies(&self) -> Arc<Bodies> {
+        Bodies::counting(&self.budget, self.metrics.overload_refusals.clone())
     }
 
     /// Drops spans and changes attributes by these rules.
@@ -180,10 +189,9 @@ impl Distributor {
         let wanted = size.saturating_add(CALL_BYTES).saturating_mul(1 + copies);
         let Some(mut reservation) = self.budget.reserve(wanted.saturating_add(columns)) else {
             self.metrics.overload_refusals.inc();
-            let message = "too many bytes are in flight".to_owned();
+            let message = NoRoom.to_string();
             return Err(PushError::Unavailable { message, retry_after: BUSY_RETRY });
         };
-        self.metrics.inflight_bytes.set(self.budget.used() as f64);
         let is_checked = rules.is_some();
         let dropped = match rules {
             Some((book, rules)) => {
@@ -408,7 +416,6 @@ impl Distributor {
         let delay = limits.artificial_delay;
         let arrived = Arrived { tenant: &tenant, limits, bytes: request, counts };
         let result = self.take(arrived).await;
-        self.metrics.inflight_bytes.set(self.budget.used() as f64);
         if !delay.is_zero() {
             tokio::time::sleep_until(started + delay).await;
         }

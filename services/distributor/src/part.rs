@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use tactus_config::Config;
 use tactus_model::TenantId;
-use tactus_process::{Error, Part, PlannedPort, Process};
+use tactus_process::{Error, Part, PlannedPort, Process, settings::tenancy};
 use tactus_proto::{
     otlp::ExportTraceServiceResponse,
     tactus::v1::{ingester_server::Ingester, metrics_generator_server::MetricsGenerator},
@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
-    Distributor, Parts, from_config,
+    Distributor, Parts,
+    from_config::{self, ReceiverAccess},
     receivers::{self, open_receivers},
     sampling::{self, Sampling},
 };
@@ -85,6 +86,7 @@ pub async fn part(
         .with_generators(generators.clone())
         .with_adaptive_sampling(sampling.counter());
     let distributor = Arc::new(distributor);
+    let bodies = distributor.bodies();
     let usage = distributor.usage();
     let sink: Arc<dyn TraceSink> = distributor;
     let mut part = Part::new("distributor");
@@ -110,7 +112,7 @@ pub async fn part(
         cluster.join_distributors().await;
         let mut receivers = open_receivers(
             &config,
-            auth,
+            ReceiverAccess { tenancy: tenancy(&config, false), auth, bodies },
             sink,
             &sampling,
             zipkin_query.get(),

@@ -16,7 +16,7 @@ use tactus_receivers::{
     otlp_http::{OtlpHttpSettings, serve_otlp_http},
     zipkin_http::{ZipkinHttpSettings, serve_zipkin_http},
 };
-use tactus_server::{auth::Authenticator, listener::BoundListener};
+use tactus_server::{bodies::Bodies, listener::BoundListener};
 use tactus_telemetry::metrics::Registry;
 use tokio_util::sync::CancellationToken;
 
@@ -115,7 +115,8 @@ fn plan(config: &Config, access: &ReceiverAccess) -> Result<Vec<Receiver>, Error
 
 /// The ports of the receivers that a process cannot do without. Errors: settings that cannot be.
 pub(crate) fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
-    let access = ReceiverAccess { tenancy: tenancy(config, false), auth: None };
+    let access =
+        ReceiverAccess { tenancy: tenancy(config, false), auth: None, bodies: Bodies::unbounded() };
     let mut planned = plan(config, &access)?;
     planned.retain(|receiver| !receiver.is_dispensable(&config.distributor.receivers));
     Ok(planned.iter().map(Receiver::planned).collect())
@@ -127,14 +128,13 @@ pub(crate) fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
 /// Zipkin that nobody asked for: they may be taken by another program that serves them.
 pub(crate) async fn open_receivers(
     config: &Config,
-    auth: Option<Arc<Authenticator>>,
+    access: ReceiverAccess,
     sink: Arc<dyn TraceSink>,
     sampling: &Sampling,
     zipkin_query: Option<&Router>,
     addresses: &ShownAddresses,
     stop: &CancellationToken,
 ) -> Result<Vec<BoundListener>, Error> {
-    let access = ReceiverAccess { tenancy: tenancy(config, false), auth };
     let metrics = &ReceiverMetrics::register(Registry::global());
     let mut opened = Vec::new();
     for receiver in plan(config, &access)? {

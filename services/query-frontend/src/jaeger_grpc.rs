@@ -10,6 +10,7 @@
 mod api_v2;
 mod api_v3;
 mod archive;
+mod bounded;
 mod chunks;
 mod export;
 mod query;
@@ -32,12 +33,9 @@ use tactus_proto::jaeger::api_v2::query_service_server::QueryServiceServer as Ap
 use tactus_proto::jaeger::api_v3::query_service_server::QueryServiceServer as ApiV3Server;
 use tactus_proto::jaeger::storage::v1::{
     archive_span_reader_plugin_server::ArchiveSpanReaderPluginServer,
-    archive_span_writer_plugin_server::ArchiveSpanWriterPluginServer,
     dependencies_reader_plugin_server::DependenciesReaderPluginServer,
     plugin_capabilities_server::PluginCapabilitiesServer,
     span_reader_plugin_server::SpanReaderPluginServer,
-    span_writer_plugin_server::SpanWriterPluginServer,
-    streaming_span_writer_plugin_server::StreamingSpanWriterPluginServer,
 };
 use tactus_proto::jaeger::storage::v2::{
     capabilities_server::CapabilitiesServer, dependency_reader_server::DependencyReaderServer,
@@ -52,6 +50,7 @@ use tonic::{Request, Response, Status};
 use crate::jaeger::{JaegerError, JaegerQueries, kind_name};
 use crate::streaming;
 use archive::Archive;
+use bounded::{ArchiveWriter, SpanWriter, StreamingSpanWriter};
 use export::ExportService;
 use storage_v1::StorageV1;
 use storage_v2::StorageV2;
@@ -109,8 +108,19 @@ macro_rules! limited {
     };
 }
 
+/// Questions are short: a larger one could hold very many empty messages.
+const MAX_QUESTION_BYTES: usize = 1 << 20;
+
+impl MessageLimits {
+    /// The limits of services that are asked and store nothing.
+    fn of_questions(self) -> Self {
+        Self { received: self.received.min(MAX_QUESTION_BYTES), ..self }
+    }
+}
+
 /// The services of the query port.
 pub(crate) fn query_services(answering: Answering, limits: MessageLimits) -> AddGrpc {
+    let limits = limits.of_questions();
     let v2 = limited!(ApiV2Server::new(api_v2::QueryV2(answering.clone())), limits);
     let v3 = limited!(ApiV3Server::new(api_v3::QueryV3(answering)), limits);
     Arc::new(move |routes| {
@@ -125,7 +135,7 @@ pub(crate) fn storage_services(
     write: Option<WriteSpans>,
     limits: MessageLimits,
 ) -> AddGrpc {
-    let tenancy = answering.tenancy.clone();
+    let (tenancy, questions) = (answering.tenancy.clone(), limits.of_questions());
     let export = ExportService::new(tenancy.clone(), write.clone(), limits.received);
     let writers = Writers { tenancy, write };
     let (v1, v2) = (Arc::new(StorageV1(answering.clone())), Arc::new(StorageV2(answering)));
@@ -133,18 +143,19 @@ pub(crate) fn storage_services(
     Arc::new(move |routes| {
         let capabilities = PluginCapabilitiesServer::from_arc(Arc::clone(&writers));
         let dependencies = DependenciesReaderPluginServer::from_arc(Arc::clone(&v1));
-        let streamed = StreamingSpanWriterPluginServer::from_arc(Arc::clone(&writers));
+        let one = SpanWriter { writers: Arc::clone(&writers), limits };
+        let streamed = StreamingSpanWriter { writers: Arc::clone(&writers), limits };
         routes
-            .add_service(limited!(SpanReaderPluginServer::from_arc(Arc::clone(&v1)), limits))
-            .add_service(limited!(dependencies, limits))
-            .add_service(limited!(capabilities, limits))
-            .add_service(limited!(SpanWriterPluginServer::from_arc(Arc::clone(&writers)), limits))
-            .add_service(limited!(streamed, limits))
-            .add_service(limited!(ArchiveSpanReaderPluginServer::new(Archive), limits))
-            .add_service(limited!(ArchiveSpanWriterPluginServer::new(Archive), limits))
-            .add_service(limited!(TraceReaderServer::from_arc(Arc::clone(&v2)), limits))
-            .add_service(limited!(DependencyReaderServer::from_arc(Arc::clone(&v2)), limits))
-            .add_service(limited!(CapabilitiesServer::from_arc(Arc::clone(&v2)), limits))
+            .add_service(limited!(SpanReaderPluginServer::from_arc(Arc::clone(&v1)), questions))
+            .add_service(limited!(dependencies, questions))
+            .add_service(limited!(capabilities, questions))
+            .add_service(one)
+            .add_service(streamed)
+            .add_service(limited!(ArchiveSpanReaderPluginServer::new(Archive), questions))
+            .add_service(ArchiveWriter)
+            .add_service(limited!(TraceReaderServer::from_arc(Arc::clone(&v2)), questions))
+            .add_service(limited!(DependencyReaderServer::from_arc(Arc::clone(&v2)), questions))
+            .add_service(limited!(CapabilitiesServer::from_arc(Arc::clone(&v2)), questions))
             .add_service(export.clone());
     })
 }

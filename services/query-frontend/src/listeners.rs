@@ -15,6 +15,7 @@ use tactus_process::{AddGrpc, Error, Port, ReadyCheck, ShownAddresses};
 use tactus_server::auth::{
     Access, Authenticator, GrpcAccess, PUBLIC_GRPC, STANDARD_GRPC, guard, guard_grpc,
 };
+use tactus_server::bodies::Bodies;
 use tactus_server::health::health_service_of;
 use tactus_server::http::{HttpSettings, not_found};
 use tactus_server::listener::BoundListener;
@@ -45,6 +46,9 @@ const STORAGE_HEALTH: &[&str] = &[
     "jaeger.storage.v2.DependencyReader",
     "jaeger.storage.v2.TraceWriter",
 ];
+
+/// Calls in which a Jaeger sends spans for hours.
+const LONG_CALLS: &[&str] = &["/jaeger.storage.v1.StreamingSpanWriterPlugin/WriteSpanStream"];
 
 /// What the services of the storage ports ask of their callers. What no line names is refused.
 const STORAGE_GRPC: GrpcAccess = &[
@@ -87,11 +91,13 @@ pub(crate) async fn open(
     served: Served,
     authenticator: Option<&Arc<Authenticator>>,
     addresses: &ShownAddresses,
+    bodies: &Arc<Bodies>,
 ) -> Result<Listening, Error> {
     let (serving, is_serving) = watch::channel(true);
     let stop = CancellationToken::new();
     let mut opening = Opening {
         addresses,
+        bodies,
         stop: &stop,
         metrics: RequestMetrics::register(Registry::global()),
         bound: Vec::new(),
@@ -140,6 +146,7 @@ impl Listening {
 /// What opening a port takes.
 struct Opening<'p> {
     addresses: &'p ShownAddresses,
+    bodies: &'p Arc<Bodies>,
     stop: &'p CancellationToken,
     metrics: RequestMetrics,
     bound: Vec<BoundListener>,
@@ -155,7 +162,11 @@ impl Opening<'_> {
     ) -> Result<(), Error> {
         let Some(socket) = port.bind().await? else { return Ok(()) };
         let (metrics, stop) = (self.metrics.clone().below(prefix), self.stop.clone());
-        let settings = HttpSettings { listener: port.listener.clone(), ..HttpSettings::default() };
+        let settings = HttpSettings {
+            listener: port.listener.clone(),
+            bodies: Arc::clone(self.bodies),
+            ..HttpSettings::default()
+        };
         let router = router.fallback(not_found);
         let bound = http::serve_quietly(socket, settings, router, None, metrics, stop)?;
         port.note(bound.local_addr(), self.addresses);
@@ -165,6 +176,7 @@ impl Opening<'_> {
 
     async fn grpc(&mut self, port: Port, router: Router) -> Result<(), Error> {
         let Some(socket) = port.bind().await? else { return Ok(()) };
+        let router = grpc::with_counted_bodies(router, Arc::clone(self.bodies), LONG_CALLS);
         let bound = grpc::serve_quietly(socket, port.listener.clone(), router, self.stop.clone())?;
         port.note(bound.local_addr(), self.addresses);
         self.bound.push(bound);

@@ -183,9 +183,10 @@ fn open_query_apis(
 ) -> Result<BoxFuture<'static, ()>, Error> {
     let ports = listeners::ports(process.config())?;
     let (addresses, authenticator) = (process.addresses(), process.authenticator().cloned());
+    let bodies = Arc::clone(process.bodies());
     let (opened, listening) = oneshot::channel();
     part.start = Some(Box::pin(async move {
-        let listening = listeners::open(ports, served, authenticator.as_ref(), &addresses);
+        let listening = listeners::open(ports, served, authenticator.as_ref(), &addresses, &bodies);
         let _ = opened.send(listening.await?);
         Ok(())
     }));

@@ -70,7 +70,7 @@ section! {
     TraceFiles {
         max_bytes: usize = 16_777_216, "largest file, in bytes, decompressed";
         max_spans: usize = 200_000, "spans of a file; of more it is refused";
-        max_inflight_bytes: u64, "memory of files that are read at a time, each counted as eight times its bytes; a further one gets 429; 0 takes a tenth of the memory";
+        max_inflight_bytes: u64, "memory of files that are read at a time, each counted as eight times its bytes; a further one gets 429; 0 takes a tenth of the memory, 256 MiB at most";
     }
 
     /// A link from what a page shows to logs, metrics, profiles or anything else.

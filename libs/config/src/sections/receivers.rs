@@ -241,7 +241,8 @@ section! {
         transport: String = text("tcp"), "tcp or unix";
         tls: Option<ReceiverTls>, "TLS; off when absent";
         max_recv_msg_size_mib: u64, "largest message, in MiB; 0 is 4";
-        max_concurrent_streams: u32, "streams of one connection; 0 is no limit";
+        max_concurrent_streams: u32, "calls of one connection at a time; 0 is 1 000";
+        max_connections: u32, "connections at a time, further ones wait; 0 is 10 000";
         read_buffer_size: i64, "no effect here";
         write_buffer_size: i64, "no effect here";
         keepalive: Option<GrpcKeepalive>, "connection ages and pings";
@@ -281,7 +282,8 @@ section! {
         include_metadata: bool, "hand request headers on";
         response_headers: BTreeMap<String, Secret>, "headers to add to answers";
         compression_algorithms: Vec<String>, "content encodings to accept; empty is all";
-        read_timeout: GoDuration, "time to read a request; 0 is no limit";
+        max_connections: u32, "connections at a time, further ones wait; 0 is 10 000";
+        read_timeout: GoDuration, "time to read a request; 0 is a minute";
         read_header_timeout: GoDuration = minutes(1), "time to read the headers";
         write_timeout: GoDuration = seconds(30), "time to answer";
         idle_timeout: GoDuration = minutes(1), "time a kept-alive connection may idle";

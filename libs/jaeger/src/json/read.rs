@@ -1,19 +1,21 @@
 //! Files that Jaeger's UI and API make: `{"data": [trace, …]}`.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
-use tactus_model::{SpanId, TraceId};
-use tactus_proto::jaeger::api_v2::{self, Batch, KeyValue, SpanRefType, ValueType};
-use tactus_proto::otlp::ResourceSpans;
+use tactus_model::{SpanId, TraceId, error_text};
+use tactus_otlp_json::outside_strings;
+use tactus_proto::jaeger::api_v2::{self, KeyValue, SpanRefType, ValueType};
 
 use crate::from_otlp::WARNINGS;
 use crate::span::{micros, timestamp};
-use crate::to_otlp::to_otlp;
+use crate::to_otlp::{OtlpWriter, process_key};
 
 /// Why a file holds no traces of Jaeger's: what is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,29 +33,227 @@ pub enum FileError {
     },
 }
 
-/// The spans of a file, those of one process of one trace together.
-///
-/// Members that are objects in memory must have others, so that memory is bounded to some twenty times the file.
-pub fn decode_jaeger_file(json: &[u8]) -> Result<Vec<ResourceSpans>, FileError> {
-    let file: File =
-        serde_json::from_slice(json).map_err(|error| FileError::Json(error.to_string()))?;
-    let mut all = Vec::new();
-    for (place, trace) in file.data.into_iter().enumerate() {
-        add_trace(&format!("data[{place}]"), trace, &mut all)?;
+/// Commas and brackets that a span or a process may have: it is read as a whole, and the smallest values take many times
+/// their bytes.
+const MAX_VALUES: usize = 1 << 18;
+
+/// Traces that a file may have.
+const MAX_TRACES: usize = 1 << 18;
+
+/// The spans of a file, those of one process of one trace together, as the bytes of an OTLP export request. Memory: that
+/// of the answer, of the processes, and of the largest span.
+pub fn read_jaeger_file(json: &[u8]) -> Result<Bytes, FileError> {
+    let invalid = |error: serde_json::Error| FileError::Json(error_text::cut(error.to_string()));
+    check_size(json)?;
+    // Spans come before their processes.
+    let ProcessFile { data: processes } = serde_json::from_slice(json).map_err(invalid)?;
+    let (mut spans, mut refused) = (Vec::new(), None);
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let file = FileVisitor { processes: &processes, spans: &mut spans, refused: &mut refused };
+    let read = deserializer.deserialize_map(file).and_then(|()| deserializer.end());
+    match refused {
+        Some(error) => Err(error),
+        None => read.map(|()| spans.into()).map_err(invalid),
     }
-    Ok(all)
 }
 
-#[derive(Deserialize)]
-struct File {
-    data: Vec<Trace>,
+/// Checks that no span, no process and no list of traces has too much in it. Strings aside, a span or a process begins at
+/// the fifth bracket within one another, a trace at the third.
+fn check_size(json: &[u8]) -> Result<(), FileError> {
+    let (mut depth, mut values, mut most, mut traces) = (0_usize, 0_usize, 0, 0);
+    outside_strings(json, |byte| {
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                traces += usize::from(depth == 3);
+                values = if depth == 5 { 0 } else { values + 1 };
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b',' => values += 1,
+            _ => {}
+        }
+        if depth >= 5 {
+            most = most.max(values);
+        }
+    });
+    let too_many = |what: String| Err(FileError::Json(what));
+    match () {
+        () if traces > MAX_TRACES => too_many(format!("more than {MAX_TRACES} traces")),
+        () if most > MAX_VALUES => {
+            too_many(format!("more than {MAX_VALUES} values in one span or process"))
+        }
+        () => Ok(()),
+    }
 }
 
+/// The processes of a file.
 #[derive(Deserialize)]
-struct Trace {
-    spans: Vec<Span>,
+struct ProcessFile {
+    data: Vec<Processes>,
+}
+
+/// The processes of a trace, by name.
+#[derive(Deserialize)]
+struct Processes {
     #[serde(default, deserialize_with = "nullable")]
-    processes: HashMap<String, Process>,
+    processes: HashMap<String, ProcessKey>,
+}
+
+/// A process as [`process_key`].
+struct ProcessKey(Vec<u8>);
+
+impl<'de> Deserialize<'de> for ProcessKey {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        let process = process(Process::deserialize(json)?);
+        Ok(Self(process_key(Some(&process))))
+    }
+}
+
+/// Goes through a file, through a trace or through its spans, and encodes span by span.
+struct FileVisitor<'f> {
+    processes: &'f [Processes],
+    spans: &'f mut Vec<u8>,
+    /// What is wrong with a value: errors of serde are text only.
+    refused: &'f mut Option<FileError>,
+}
+
+impl<'de> Visitor<'de> for FileVisitor<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a file of Jaeger's")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { processes, spans, refused } = self;
+        while let Some(key) = map.next_key::<String>()? {
+            if key == "data" {
+                map.next_value_seed(Traces(FileVisitor { processes, spans, refused }))?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Traces<'f>(FileVisitor<'f>);
+
+impl<'de> DeserializeSeed<'de> for Traces<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Traces<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of traces")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        for number in 0_usize.. {
+            let mut trace = Trace {
+                number,
+                processes: self.0.processes.get(number).map(|trace| &trace.processes),
+                made: OtlpWriter::new(None),
+                refused: &mut *self.0.refused,
+            };
+            if list.next_element_seed(&mut trace)?.is_none() {
+                break;
+            }
+            self.0.spans.extend_from_slice(&trace.made.finish());
+        }
+        Ok(())
+    }
+}
+
+/// A trace on its way.
+struct Trace<'f> {
+    number: usize,
+    processes: Option<&'f HashMap<String, ProcessKey>>,
+    made: OtlpWriter,
+    refused: &'f mut Option<FileError>,
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Trace<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Trace<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a trace")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut has_spans = false;
+        while let Some(key) = map.next_key::<String>()? {
+            if key == "spans" {
+                has_spans = true;
+                map.next_value_seed(Spans(&mut *self))?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        if has_spans { Ok(()) } else { Err(A::Error::missing_field("spans")) }
+    }
+}
+
+struct Spans<'t, 'f>(&'t mut Trace<'f>);
+
+impl<'de> DeserializeSeed<'de> for Spans<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Spans<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of spans")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let mut number = 0_usize;
+        while let Some(span) = list.next_element::<Span>()? {
+            self.0.add(number, span).map_err(|error| {
+                *self.0.refused = Some(error);
+                A::Error::custom("refused")
+            })?;
+            number += 1;
+        }
+        Ok(())
+    }
+}
+
+impl Trace<'_> {
+    fn add(&mut self, number: usize, mut span: Span) -> Result<(), FileError> {
+        let place = format!("data[{}].spans[{number}]", self.number);
+        let own = span.process.take().map(|own| process_key(Some(&process(own))));
+        let id = std::mem::take(&mut span.process_id);
+        let known = self.processes.and_then(|processes| processes.get(&id));
+        if own.is_none() && known.is_none() && !id.is_empty() {
+            let reason = error_text::cut(format!("the trace has no process {id:?}"));
+            return Err(FileError::Value { place: format!("{place}.processID"), reason });
+        }
+        let key = own.as_deref().or(known.map(|key| &key.0[..])).unwrap_or_default();
+        // All ids have their lengths by now.
+        self.made
+            .push_of(key, self::span(&place, span)?)
+            .map_err(|error| FileError::Value { place, reason: error.to_string() })
+    }
 }
 
 #[derive(Deserialize)]
@@ -124,47 +324,6 @@ fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     json: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(json)?.unwrap_or_default())
-}
-
-fn add_trace(place: &str, trace: Trace, all: &mut Vec<ResourceSpans>) -> Result<(), FileError> {
-    // A batch a process: a process that is large is there once, however many spans it has.
-    let mut batches: HashMap<String, usize> = HashMap::new();
-    let mut found: Vec<Batch> = Vec::new();
-    let mut processes = trace.processes;
-    for (number, mut span) in trace.spans.into_iter().enumerate() {
-        let place = format!("{place}.spans[{number}]");
-        let own = span.process.take();
-        let id = std::mem::take(&mut span.process_id);
-        let span = self::span(&place, span)?;
-        if let Some(own) = own {
-            found.push(Batch { process: Some(process(own)), spans: vec![span] });
-            continue;
-        }
-        let at = match batches.get(&id) {
-            Some(&at) => at,
-            None => {
-                let known = processes.remove(&id);
-                if known.is_none() && !id.is_empty() {
-                    let reason = format!("the trace has no process {id:?}");
-                    return Err(FileError::Value { place: format!("{place}.processID"), reason });
-                }
-                found.push(Batch { process: known.map(process), spans: Vec::new() });
-                batches.insert(id, found.len() - 1);
-                found.len() - 1
-            }
-        };
-        found[at].spans.push(span);
-    }
-    for batch in found {
-        let made = to_otlp(batch);
-        // All ids have their lengths by now.
-        let made = made.map_err(|error| FileError::Value {
-            place: place.to_owned(),
-            reason: error.to_string(),
-        })?;
-        all.extend(made.resource_spans);
-    }
-    Ok(())
 }
 
 fn process(process: Process) -> api_v2::Process {

@@ -45,6 +45,9 @@ pub enum ThriftError {
     /// A list of structs holds one without any field.
     #[error("a struct in a list has no field")]
     EmptyElement,
+    /// More elements than are kept in memory at a time.
+    #[error("more than {} elements in the lists of one span", super::MAX_ELEMENTS)]
+    TooManyElements,
     /// Structs nest too deep.
     #[error("values nest too deep")]
     TooDeep,

@@ -6,9 +6,10 @@ use tactus_proto::otlp::{
     KeyValue, Span, any_value::Value, span::Event, span::Link, span::SpanKind,
 };
 
+use super::ModelError;
 use super::attributes::{attributes, shown, string, take, text};
 use super::status::take_status;
-use super::{ModelError, Scope};
+use super::writer::Scope;
 
 const TRACE_ID_BYTES: usize = 16;
 const SPAN_ID_BYTES: usize = 8;

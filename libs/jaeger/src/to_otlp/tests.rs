@@ -1,5 +1,5 @@
 use tactus_proto::jaeger::api_v2::{KeyValue as Tag, Log, Span as JaegerSpan, SpanRef, ValueType};
-use tactus_proto::otlp::{AnyValue, Status, any_value::Value};
+use tactus_proto::otlp::{AnyValue, Span, Status, any_value::Value};
 
 use super::*;
 use crate::testing::{PROTOBUF, bytes, expected};

@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::attribute::AttributeReader;
+use super::{attribute::AttributeReader, room::BYTES_PER_ATTRIBUTE};
 use crate::{
     AttributeList,
     buffer::{mostly_unused, truncate_vec},
@@ -64,7 +64,11 @@ impl OwnerIndex {
     }
 }
 
-/// Appends the attributes of a resource or scope; returns its dropped count.
+/// Attributes that a resource or scope may have, whatever its bytes.
+const FREE_ATTRIBUTES: usize = 1 << 12;
+
+/// Appends the attributes of a resource or scope; returns its dropped count. Errors: damage, and [`WireError::Hollow`]
+/// for more attributes than the bytes can fill.
 pub(super) fn append_owner(
     message: &[u8],
     attributes_field: u32,
@@ -72,10 +76,11 @@ pub(super) fn append_owner(
     list: &mut AttributeList,
     attributes: &mut AttributeReader,
 ) -> Result<u32, WireError> {
-    let mut dropped = 0;
+    let (mut dropped, mut left) = (0, FREE_ATTRIBUTES + message.len() / BYTES_PER_ATTRIBUTE);
     let mut reader = Reader::new(message);
     while let Some((field, value)) = reader.next_field()? {
         if field == attributes_field {
+            left = left.checked_sub(1).ok_or(WireError::Hollow)?;
             attributes.append(value.bytes(field)?, list)?;
         } else if field == dropped_field {
             dropped = value.varint(field)? as u32;

@@ -12,16 +12,19 @@ const MAX_MESSAGE_BYTES: usize = 1 << 29;
 /// A batch with more rows or attributes of one kind takes no further message; one message adds at most 2^28.
 const MAX_ROWS: usize = 1 << 31;
 
-/// Events and links that a push may have, whatever its size.
-const FREE_ENTRIES: usize = 1 << 14;
+/// Bytes that are counted to a push besides its own: small ones may hold anything.
+const FREE_BYTES: usize = 128 << 10;
 
-/// Bytes of a push for each further event or link.
+/// Bytes of a push for each event or link.
 ///
 /// A link takes 36 bytes of memory and an event 20, an empty one has two bytes in the request; one with an id or a
 /// time has 11 or more.
 const BYTES_PER_ENTRY: usize = 8;
 
-/// How many more events and links the current push may have.
+/// Likewise for each attribute, which takes 13 bytes of memory: one with a key and a value has seven or more.
+pub(super) const BYTES_PER_ATTRIBUTE: usize = 6;
+
+/// What the events, links and attributes of the current push may still take, in bytes of the push.
 #[derive(Debug)]
 pub(super) struct EntryBudget {
     left: usize,
@@ -29,20 +32,31 @@ pub(super) struct EntryBudget {
 
 impl Default for EntryBudget {
     fn default() -> Self {
-        Self { left: FREE_ENTRIES }
+        Self { left: FREE_BYTES }
     }
 }
 
 impl EntryBudget {
     /// Counts the bytes of a ScopeSpans message.
     pub(super) fn add_message(&mut self, bytes: usize) {
-        self.left = self.left.saturating_add(bytes / BYTES_PER_ENTRY);
+        self.left = self.left.saturating_add(bytes);
     }
 
     /// Counts an event or link.
     #[inline]
     pub(super) fn spend(&mut self) -> Result<(), AppendError> {
-        self.left = self.left.checked_sub(1).ok_or(AppendError::TooLarge)?;
+        self.take(BYTES_PER_ENTRY)
+    }
+
+    /// Counts an attribute.
+    #[inline]
+    pub(super) fn spend_attribute(&mut self) -> Result<(), AppendError> {
+        self.take(BYTES_PER_ATTRIBUTE)
+    }
+
+    #[inline]
+    fn take(&mut self, bytes: usize) -> Result<(), AppendError> {
+        self.left = self.left.checked_sub(bytes).ok_or(AppendError::TooLarge)?;
         Ok(())
     }
 }

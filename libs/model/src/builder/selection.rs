@@ -124,7 +124,10 @@ impl BatchBuilder {
             match field {
                 1 => time = value.fixed64(1)?,
                 2 => name = value.bytes(2)?.len(),
-                3 => size += self.reader.measure(value.bytes(3)?)?,
+                3 => {
+                    self.entries.spend_attribute()?;
+                    size += self.reader.measure(value.bytes(3)?)?;
+                }
                 4 => dropped = value.varint(4)?,
                 _ => {}
             }
@@ -144,7 +147,10 @@ impl BatchBuilder {
                     value.bytes(field)?;
                 }
                 3 => state = value.bytes(3)?.len(),
-                4 => size += self.reader.measure(value.bytes(4)?)?,
+                4 => {
+                    self.entries.spend_attribute()?;
+                    size += self.reader.measure(value.bytes(4)?)?;
+                }
                 5 => dropped = value.varint(5)?,
                 _ => {}
             }

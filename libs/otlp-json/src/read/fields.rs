@@ -2,13 +2,44 @@
 //! lists, merge messages and replace scalars.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
+};
+
+use super::cut_before_position;
+
+/// Elements that the lists of one span may have together, or those of one resource or scope: what is read into messages,
+/// of which the smallest takes three bytes of text and a hundred of memory.
+const MAX_ELEMENTS: usize = 1 << 16;
+
+/// How many more elements there may be in memory.
+#[derive(Debug)]
+pub(super) struct Room(Cell<usize>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Cell::new(MAX_ELEMENTS))
+    }
+}
+
+impl Room {
+    /// Counts an element of a list.
+    pub(super) fn take<E: Error>(&self) -> Result<(), E> {
+        let left = self.0.get().checked_sub(1);
+        self.0.set(left.ok_or_else(|| {
+            E::custom(format_args!("more than {MAX_ELEMENTS} elements in one span or resource"))
+        })?);
+        Ok(())
+    }
+}
 
 /// Something that can be filled from a JSON value.
 pub(super) trait Field {
-    fn read<'de, D: Deserializer<'de>>(&mut self, json: D) -> Result<(), D::Error>;
+    fn read<'de, D: Deserializer<'de>>(&mut self, json: D, room: &Room) -> Result<(), D::Error>;
 }
 
 /// A message: filled member by member. `null` leaves it as it is.
@@ -17,17 +48,22 @@ pub(super) trait Object: Default {
     const EXPECTED: &'static str;
 
     /// Reads the value of `key`, or skips it if the key is unknown.
-    fn member<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
+    fn member<'de, A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        map: &mut A,
+        room: &Room,
+    ) -> Result<(), A::Error>;
 }
 
 /// The seed that reads into a field.
-pub(super) struct Into<'t, T>(pub(super) &'t mut T);
+pub(super) struct Into<'t, T>(pub(super) &'t mut T, pub(super) &'t Room);
 
 impl<'de, T: Field> DeserializeSeed<'de> for Into<'_, T> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        self.0.read(json)
+        self.0.read(json, self.1)
     }
 }
 
@@ -36,8 +72,9 @@ pub(super) fn value<'de, A: MapAccess<'de>, T: Field>(
     map: &mut A,
     name: &'static str,
     target: &mut T,
+    room: &Room,
 ) -> Result<(), A::Error> {
-    map.next_value_seed(Into(target)).map_err(|error| in_field(name, &error))
+    map.next_value_seed(Into(target, room)).map_err(|error| in_field(name, &error))
 }
 
 /// Skips the next value.
@@ -48,7 +85,7 @@ pub(super) fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> 
 /// Puts a field in front of the path that an error names. The position stays at the end of the
 /// text, where `serde_json` finds it again.
 fn in_field<E: Error>(name: &str, error: &impl fmt::Display) -> E {
-    let text = error.to_string();
+    let text = cut_before_position(error.to_string());
     let separator = match text.split_once(": ") {
         // The text starts with the path of an inner field.
         Some((path, _)) if !path.contains(' ') => {
@@ -64,12 +101,12 @@ fn in_field<E: Error>(name: &str, error: &impl fmt::Display) -> E {
 }
 
 impl<T: Object> Field for T {
-    fn read<'de, D: Deserializer<'de>>(&mut self, json: D) -> Result<(), D::Error> {
-        json.deserialize_any(ObjectVisitor(self))
+    fn read<'de, D: Deserializer<'de>>(&mut self, json: D, room: &Room) -> Result<(), D::Error> {
+        json.deserialize_any(ObjectVisitor(self, room))
     }
 }
 
-struct ObjectVisitor<'t, T>(&'t mut T);
+struct ObjectVisitor<'t, T>(&'t mut T, &'t Room);
 
 impl<'de, T: Object> Visitor<'de> for ObjectVisitor<'_, T> {
     type Value = ();
@@ -84,9 +121,36 @@ impl<'de, T: Object> Visitor<'de> for ObjectVisitor<'_, T> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(Key(key)) = map.next_key_seed(KeySeed)? {
-            self.0.member(&key, &mut map)?;
+            self.0.member(&key, &mut map, self.1)?;
         }
         Ok(())
+    }
+}
+
+/// An element of a list: as any object, but `null` is none.
+struct Element<'t, T>(ObjectVisitor<'t, T>);
+
+impl<'de, T: Object> DeserializeSeed<'de> for Element<'_, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de, T: Object> Visitor<'de> for Element<'_, T> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Err(E::invalid_type(Unexpected::Unit, &self))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        self.0.visit_map(map)
     }
 }
 
@@ -121,21 +185,35 @@ impl<'de> Visitor<'de> for KeySeed {
 
 /// A message that may be absent; a repeated one is merged.
 impl<T: Object> Field for Option<T> {
-    fn read<'de, D: Deserializer<'de>>(&mut self, json: D) -> Result<(), D::Error> {
-        json.deserialize_any(ObjectVisitor(self.get_or_insert_default()))
+    fn read<'de, D: Deserializer<'de>>(&mut self, json: D, room: &Room) -> Result<(), D::Error> {
+        json.deserialize_any(ObjectVisitor(self.get_or_insert_default(), room))
     }
 }
 
 /// A list of messages; a repeated one is appended.
 impl<T: Object> Field for Vec<T> {
-    fn read<'de, D: Deserializer<'de>>(&mut self, json: D) -> Result<(), D::Error> {
-        json.deserialize_any(ListVisitor(self))
+    fn read<'de, D: Deserializer<'de>>(&mut self, json: D, room: &Room) -> Result<(), D::Error> {
+        read_list(json, Some(room), |item| self.push(item))
     }
 }
 
-struct ListVisitor<'t, T>(&'t mut Vec<T>);
+/// Reads a list of messages and hands them on one by one. `room`: where they are counted; `None`: each by itself, because
+/// it is gone before the next is read.
+pub(super) fn read_list<'de, T: Object, D: Deserializer<'de>>(
+    json: D,
+    room: Option<&Room>,
+    take: impl FnMut(T),
+) -> Result<(), D::Error> {
+    json.deserialize_any(ListVisitor { room, take, item: PhantomData })
+}
 
-impl<'de, T: Object> Visitor<'de> for ListVisitor<'_, T> {
+struct ListVisitor<'r, T, F> {
+    room: Option<&'r Room>,
+    take: F,
+    item: PhantomData<T>,
+}
+
+impl<'de, T: Object, F: FnMut(T)> Visitor<'de> for ListVisitor<'_, T, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -146,12 +224,18 @@ impl<'de, T: Object> Visitor<'de> for ListVisitor<'_, T> {
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
         for index in 0_usize.. {
             let mut item = T::default();
-            let next = list.next_element_seed(Into(&mut item));
+            let own = Room::default();
+            let next = match self.room {
+                Some(room) => room
+                    .take()
+                    .and_then(|()| list.next_element_seed(Element(ObjectVisitor(&mut item, room)))),
+                None => list.next_element_seed(Element(ObjectVisitor(&mut item, &own))),
+            };
             match next.map_err(|error| in_field(&format!("[{index}]"), &error))? {
-                Some(()) => self.0.push(item),
+                Some(()) => (self.take)(item),
                 None => break,
             }
         }

@@ -1,16 +1,17 @@
 //! The members of each OTLP message.
 
+use std::fmt;
+
 use bytes::Bytes;
-use serde::de::MapAccess;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use tactus_proto::otlp::span::{Event, Link, SpanKind};
 use tactus_proto::otlp::status::StatusCode;
 use tactus_proto::otlp::{
-    AnyValue, ArrayValue, EntityRef, ExportTraceServiceRequest, InstrumentationLibrarySpans,
-    InstrumentationScope, KeyValue, KeyValueList, Resource, ResourceSpans, ScopeSpans, Span,
+    AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, KeyValueList, Resource, Span,
     Status, any_value,
 };
 
-use super::fields::{Field, Object, skip, value};
+use super::fields::{Field, Object, Room, skip, value};
 use super::values::{Base64, Bool, Enum, HexId, Number, Text};
 
 /// Bytes of a trace id and of a span id.
@@ -27,10 +28,11 @@ macro_rules! object {
                 &mut self,
                 key: &str,
                 map: &mut A,
+                room: &Room,
             ) -> Result<(), A::Error> {
                 let $this = self;
                 match key {
-                    $($key $(| $alias)? => value(map, $key, $target),)*
+                    $($key $(| $alias)? => value(map, $key, $target, room),)*
                     _ => skip(map),
                 }
             }
@@ -38,40 +40,7 @@ macro_rules! object {
     };
 }
 
-object!(ExportTraceServiceRequest, "an export request", this {
-    "resourceSpans" | "resource_spans" => &mut this.resource_spans,
-});
-
-/// A file with a trace: an export request, or what Tempo's API answers with.
-#[derive(Default)]
-pub(super) struct TraceFile {
-    pub(super) resource_spans: Vec<ResourceSpans>,
-    pub(super) trace: Option<Trace>,
-}
-
-#[derive(Default)]
-pub(super) struct Trace {
-    pub(super) resource_spans: Vec<ResourceSpans>,
-}
-
-object!(TraceFile, "a file with a trace", this {
-    "resourceSpans" | "resource_spans" => &mut this.resource_spans,
-    "batches" => &mut this.resource_spans,
-    "trace" => &mut this.trace,
-});
-
-object!(Trace, "a trace", this {
-    "resourceSpans" | "resource_spans" => &mut this.resource_spans,
-    "batches" => &mut this.resource_spans,
-});
-
-object!(ResourceSpans, "resource spans", this {
-    "resource" => &mut this.resource,
-    "scopeSpans" | "scope_spans" => &mut this.scope_spans,
-    "schemaUrl" | "schema_url" => &mut Text(&mut this.schema_url),
-    "instrumentationLibrarySpans" | "instrumentation_library_spans" =>
-        &mut this.instrumentation_library_spans,
-});
+pub(super) use object;
 
 object!(Resource, "a resource", this {
     "attributes" => &mut this.attributes,
@@ -85,18 +54,6 @@ object!(EntityRef, "an entity reference", this {
     "type" => &mut Text(&mut this.r#type),
     "idKeys" | "id_keys" => &mut Texts(&mut this.id_keys),
     "descriptionKeys" | "description_keys" => &mut Texts(&mut this.description_keys),
-});
-
-object!(ScopeSpans, "scope spans", this {
-    "scope" => &mut this.scope,
-    "spans" => &mut this.spans,
-    "schemaUrl" | "schema_url" => &mut Text(&mut this.schema_url),
-});
-
-object!(InstrumentationLibrarySpans, "instrumentation library spans", this {
-    "instrumentationLibrary" | "instrumentation_library" => &mut this.instrumentation_library,
-    "spans" => &mut this.spans,
-    "schemaUrl" | "schema_url" => &mut Text(&mut this.schema_url),
 });
 
 object!(InstrumentationScope, "an instrumentation scope", this {
@@ -176,42 +133,47 @@ fn status_code(name: &str) -> Option<i32> {
 impl Object for AnyValue {
     const EXPECTED: &'static str = "a value";
 
-    fn member<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+    fn member<'de, A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        map: &mut A,
+        room: &Room,
+    ) -> Result<(), A::Error> {
         use any_value::Value;
         let read = match key {
             "stringValue" | "string_value" => {
                 let mut text = Bytes::new();
-                value(map, "stringValue", &mut Text(&mut text))?;
+                value(map, "stringValue", &mut Text(&mut text), room)?;
                 Value::StringValue(text)
             }
             "boolValue" | "bool_value" => {
                 let mut flag = false;
-                value(map, "boolValue", &mut Bool(&mut flag))?;
+                value(map, "boolValue", &mut Bool(&mut flag), room)?;
                 Value::BoolValue(flag)
             }
             "intValue" | "int_value" => {
                 let mut number = 0;
-                value(map, "intValue", &mut Number(&mut number))?;
+                value(map, "intValue", &mut Number(&mut number), room)?;
                 Value::IntValue(number)
             }
             "doubleValue" | "double_value" => {
                 let mut number = 0.0;
-                value(map, "doubleValue", &mut Number(&mut number))?;
+                value(map, "doubleValue", &mut Number(&mut number), room)?;
                 Value::DoubleValue(number)
             }
             "arrayValue" | "array_value" => {
                 let mut array = ArrayValue::default();
-                value(map, "arrayValue", &mut array)?;
+                value(map, "arrayValue", &mut array, room)?;
                 Value::ArrayValue(array)
             }
             "kvlistValue" | "kvlist_value" => {
                 let mut list = KeyValueList::default();
-                value(map, "kvlistValue", &mut list)?;
+                value(map, "kvlistValue", &mut list, room)?;
                 Value::KvlistValue(list)
             }
             "bytesValue" | "bytes_value" => {
                 let mut bytes = Bytes::new();
-                value(map, "bytesValue", &mut Base64(&mut bytes))?;
+                value(map, "bytesValue", &mut Base64(&mut bytes), room)?;
                 Value::BytesValue(bytes)
             }
             _ => return skip(map),
@@ -225,25 +187,29 @@ impl Object for AnyValue {
 struct Texts<'t>(&'t mut Vec<Bytes>);
 
 impl Field for Texts<'_> {
-    fn read<'de, D: serde::Deserializer<'de>>(&mut self, json: D) -> Result<(), D::Error> {
-        let texts: Option<Vec<String>> = serde::Deserialize::deserialize(json)?;
-        self.0.extend(texts.into_iter().flatten().map(Bytes::from));
-        Ok(())
+    fn read<'de, D: Deserializer<'de>>(&mut self, json: D, room: &Room) -> Result<(), D::Error> {
+        json.deserialize_any(TextsVisitor(self.0, room))
     }
 }
 
-/// Turns the spans that senders of OTLP before 0.15 wrote under another name into scope spans,
-/// unless there are scope spans as well.
-pub(super) fn adopt_old_spans(request: &mut ExportTraceServiceRequest) {
-    for resource_spans in &mut request.resource_spans {
-        let old = std::mem::take(&mut resource_spans.instrumentation_library_spans);
-        if resource_spans.scope_spans.is_empty() {
-            let renamed = old.into_iter().map(|old| ScopeSpans {
-                scope: old.instrumentation_library,
-                spans: old.spans,
-                schema_url: old.schema_url,
-            });
-            resource_spans.scope_spans = renamed.collect();
+struct TextsVisitor<'t>(&'t mut Vec<Bytes>, &'t Room);
+
+impl<'de> Visitor<'de> for TextsVisitor<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of strings")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(text) = list.next_element::<String>()? {
+            self.1.take()?;
+            self.0.push(text.into());
         }
+        Ok(())
     }
 }

@@ -278,22 +278,82 @@ proptest! {
     }
 }
 
+/// A request with these spans.
+fn request_of(spans: &str) -> String {
+    format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#)
+}
+
 #[test]
-fn large_body_of_nothing_is_refused_before_it_fills_the_memory() {
-    let of = |span: &str, count: usize| {
-        let spans = vec![span; count].join(",");
-        format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#)
-    };
-    let error = decode_export_request(of("{}", 200_000).as_bytes()).unwrap_err();
-    assert!(error.to_string().contains("more spans and attributes"), "{error}");
-    assert!(decode_export_request(of("{}", 1_000).as_bytes()).is_ok());
-    // Braces in text are text, the smallest attributes are fine.
-    let braces = format!(
-        r#"{{"name":"\"{}","attributes":[{{"key":"a","value":{{"intValue":1}}}}]}}"#,
-        "{".repeat(90)
-    );
-    let request = decode_export_request(of(&braces, 10_000).as_bytes()).unwrap();
-    assert_eq!(request.resource_spans[0].scope_spans[0].spans.len(), 10_000);
+fn null_in_a_list_is_an_error_that_names_the_field() {
+    let at = "resourceSpans[0].scopeSpans[0].spans";
+    for (spans, place, expected) in [
+        ("null", "[0]", "a span"),
+        ("{},null", "[1]", "a span"),
+        (r#"{"attributes":[null]}"#, "[0].attributes[0]", "a key and value"),
+        (r#"{"events":[{},null]}"#, "[0].events[1]", "an event"),
+        (r#"{"links":[null]}"#, "[0].links[0]", "a link"),
+        (
+            r#"{"attributes":[{"value":{"arrayValue":{"values":[null]}}}]}"#,
+            "[0].attributes[0].value.arrayValue.values[0]",
+            "a value",
+        ),
+    ] {
+        let error = decode_export_request(request_of(spans).as_bytes()).unwrap_err().to_string();
+        let start = format!("{at}{place}: invalid type: null, expected {expected} at line 1 ");
+        assert!(error.starts_with(&start), "{error}");
+    }
+    for body in [
+        r#"{"resourceSpans":[null]}"#,
+        r#"{"resourceSpans":[{"scopeSpans":[null]}]}"#,
+        r#"{"resourceSpans":[{"instrumentationLibrarySpans":[null]}]}"#,
+        r#"{"resourceSpans":[{"resource":{"entityRefs":[{"idKeys":[null]}]}}]}"#,
+    ] {
+        assert!(decode_export_request(body.as_bytes()).is_err(), "{body}");
+    }
+    assert!(read_trace_file(br#"{"batches":[null]}"#).is_err());
+}
+
+#[test]
+fn span_or_resource_has_so_many_elements_and_no_more() {
+    let list = |element: &str, count: usize| vec![element; count].join(",");
+    let body =
+        |element: &str, count| request_of(&format!(r#"{{"events":[{}]}}"#, list(element, count)));
+    assert!(decode_export_request(body("{}", 60_000).as_bytes()).is_ok());
+    for body in [
+        body("{}", 70_000),
+        // Each event and its two attributes.
+        body(r#"{"attributes":[{},{}]}"#, 25_000),
+        format!(
+            r#"{{"resourceSpans":[{{"resource":{{"attributes":[{}]}}}}]}}"#,
+            list("{}", 70_000)
+        ),
+        format!(
+            r#"{{"resourceSpans":[{{"resource":{{"entityRefs":[{{"idKeys":[{}]}}]}}}}]}}"#,
+            list(r#""""#, 70_000)
+        ),
+    ] {
+        let error = read_export_request(body.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("more than 65536 elements"), "{error}");
+    }
+    // Each span counts by itself.
+    let request = read_export_request(request_of(&list("{}", 200_000)).as_bytes()).unwrap();
+    assert!(request.len() < 500_000);
+}
+
+#[test]
+fn error_that_repeats_the_body_is_cut_and_keeps_its_place() {
+    let long = "é".repeat(1 << 20);
+    for members in [
+        format!(r#""kind":"{long}""#),
+        format!(r#""flags":"{long}""#),
+        format!(r#""attributes":"{long}""#),
+        format!(r#""attributes":[{{"value":"{long}"}}]"#),
+    ] {
+        let error = span(&members).unwrap_err();
+        assert!(error.len() <= error_text::MAX_BYTES, "{}", error.len());
+        assert!(error.starts_with("resourceSpans[0].scopeSpans[0].spans[0]."), "{error}");
+        assert!(error.contains("… (cut, ") && error.contains(" at line 1 column "), "{error}");
+    }
 }
 
 #[test]
@@ -307,17 +367,18 @@ fn answers_of_tempo_are_files_with_a_trace() {
         format!(r#"{{"trace":{{"batches":{}}},"metrics":{{}}}}"#, spans(hex)),
         format!(r#"{{"trace":{{"resourceSpans":{}}}}}"#, spans(base64)),
     ] {
-        let decoded = decode_trace_file(file.as_bytes()).unwrap();
+        let decoded = read_trace_file(file.as_bytes()).unwrap();
+        let decoded = ExportTraceServiceRequest::decode(decoded).unwrap();
         let span = &decoded.resource_spans[0].scope_spans[0].spans[0];
         assert_eq!(span.trace_id[..], [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2], "{file}");
     }
     let file = format!(r#"{{"batches":{}}}"#, spans("1"));
-    let error = decode_trace_file(file.as_bytes()).unwrap_err().to_string();
+    let error = read_trace_file(file.as_bytes()).unwrap_err().to_string();
     assert!(error.starts_with("batches[0].scopeSpans[0].spans[0].traceId: length"), "{error}");
     assert!(error.contains("at line 1 column"), "{error}");
     let file = format!(r#"{{"batches":{}}}"#, spans(&format!(r#"{base64}","kind":"SERVER"#)));
     assert_eq!(
-        decode_trace_file(file.as_bytes()).unwrap_err().to_string(),
+        read_trace_file(file.as_bytes()).unwrap_err().to_string(),
         r#"batches[0].scopeSpans[0].spans[0].kind: unknown string value "SERVER""#
     );
 }

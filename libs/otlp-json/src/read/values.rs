@@ -8,13 +8,13 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
-use super::fields::Field;
+use super::fields::{Field, Room};
 
 /// Text, or `null` for the empty text.
 pub(super) struct Text<'t>(pub(super) &'t mut Bytes);
 
 impl Field for Text<'_> {
-    fn read<'de, D: Deserializer<'de>>(&mut self, json: D) -> Result<(), D::Error> {
+    fn read<'de, D: Deserializer<'de>>(&mut self, json: D, _: &Room) -> Result<(), D::Error> {
         *self.0 = json.deserialize_option(TextVisitor)?;
         Ok(())
     }
@@ -50,7 +50,7 @@ pub(super) struct HexId<'t> {
 }
 
 impl Field for HexId<'_> {
-    fn read<'de, D: Deserializer<'de>>(&mut self, json: D) -> Result<(), D::Error> {
+    fn read<'de, D: Deserializer<'de>>(&mut self, json: D, _: &Room) -> Result<(), D::Error> {
         let text = json.deserialize_option(TextVisitor)?;
         if !text.is_empty() && text.len() != 2 * self.length {
             let digits = 2 * self.length;
@@ -76,7 +76,7 @@ fn nibble(digit: u8) -> Option<u8> {
 pub(super) struct Base64<'t>(pub(super) &'t mut Bytes);
 
 impl Field for Base64<'_> {
-    fn read<'de, D: Deserializer<'de>>(&mut self, json: D) -> Result<(), D::Error> {
+    fn read<'de, D: Deserializer<'de>>(&mut self, json: D, _: &Room) -> Result<(), D::Error> {
         let text = json.deserialize_option(TextVisitor)?;
         let decoded = STANDARD.decode(&text);
         *self.0 = decoded
@@ -131,7 +131,7 @@ impl FromJsonNumber for f64 {
 }
 
 impl<T: FromJsonNumber> Field for Number<'_, T> {
-    fn read<'de, D: Deserializer<'de>>(&mut self, json: D) -> Result<(), D::Error> {
+    fn read<'de, D: Deserializer<'de>>(&mut self, json: D, _: &Room) -> Result<(), D::Error> {
         *self.0 = json.deserialize_any(NumberVisitor(std::marker::PhantomData))?;
         Ok(())
     }
@@ -168,7 +168,7 @@ impl<T: FromJsonNumber> Visitor<'_> for NumberVisitor<T> {
 pub(super) struct Bool<'t>(pub(super) &'t mut bool);
 
 impl Field for Bool<'_> {
-    fn read<'de, D: Deserializer<'de>>(&mut self, json: D) -> Result<(), D::Error> {
+    fn read<'de, D: Deserializer<'de>>(&mut self, json: D, _: &Room) -> Result<(), D::Error> {
         *self.0 = serde::Deserialize::deserialize(json)?;
         Ok(())
     }
@@ -182,7 +182,7 @@ pub(super) struct Enum<'t> {
 }
 
 impl Field for Enum<'_> {
-    fn read<'de, D: Deserializer<'de>>(&mut self, json: D) -> Result<(), D::Error> {
+    fn read<'de, D: Deserializer<'de>>(&mut self, json: D, _: &Room) -> Result<(), D::Error> {
         *self.target = json.deserialize_any(EnumVisitor(self.by_name))?;
         Ok(())
     }

@@ -1,4 +1,6 @@
+use ::http::HeaderMap;
 use proptest::prelude::*;
+use tactus_server::bodies::Bodies;
 
 use super::*;
 use crate::testing::compress;
@@ -13,6 +15,37 @@ const ALL: [Encoding; 6] = [
 ];
 
 const LIMIT: usize = 1 << 20;
+
+/// Decompresses with as much memory as there is.
+fn decompress_now(
+    encoding: Encoding,
+    body: &[u8],
+    limit: usize,
+) -> Result<Vec<u8>, DecompressError> {
+    super::decompress_now(encoding, body, limit, |_| true)
+}
+
+#[test]
+fn memory_is_asked_for_before_it_is_taken() {
+    let plain = sample();
+    for encoding in ALL {
+        let body = compress(encoding, &plain);
+        let (mut taken, mut out) = (0, None);
+        for room in [plain.len() / 2, 4 * plain.len()] {
+            taken = 0;
+            out = Some(super::decompress_now(encoding, &body, 1 << 30, |bytes| {
+                taken += bytes;
+                taken <= room
+            }));
+            if room < plain.len() {
+                assert_eq!(out, Some(Err(NoRoom.into())), "{encoding:?}");
+            }
+        }
+        let out = out.unwrap().unwrap();
+        assert!(taken >= out.capacity() && out.capacity() < 3 * plain.len(), "{encoding:?}");
+        assert_eq!(out, plain);
+    }
+}
 
 fn sample() -> Vec<u8> {
     (0..100_000_u32).flat_map(|n| (n / 7).to_le_bytes()).collect()
@@ -112,7 +145,8 @@ async fn large_body_is_decompressed_off_the_thread_with_the_same_result() {
     let plain: Vec<u8> = (0..2_000_000_u64).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
     let body = Bytes::from(compress(Encoding::Zstd, &plain));
     assert!(body.len() > INLINE_BYTES);
-    assert_eq!(decompress(Encoding::Zstd, body, 4 << 20).await.unwrap(), plain);
+    let held = Bodies::unbounded().begin(&HeaderMap::new()).await.unwrap();
+    assert_eq!(decompress(Encoding::Zstd, body, 4 << 20, &held).await.unwrap(), plain);
 }
 
 proptest! {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http_body::Body;
-use http_body_util::BodyExt;
+use tactus_server::bodies::Held;
 use tonic::Code;
 
 use crate::body::{BodyError, Gather, within};
@@ -21,11 +21,12 @@ pub(super) struct RawMessage {
     pub(super) payload: Bytes,
 }
 
-/// Reads a request body that holds exactly one message of at most `limit` bytes.
+/// Reads a request body that holds exactly one message of at most `limit` bytes, which `held` takes memory for.
 pub(super) async fn read_message<B>(
     body: B,
     limit: usize,
     time_limit: Option<Duration>,
+    held: &Held,
 ) -> Result<RawMessage, Refusal>
 where
     B: Body<Data = Bytes>,
@@ -33,12 +34,11 @@ where
 {
     let read = async {
         let mut body = pin!(body);
-        let mut gather = Gather::default();
+        let mut gather = Gather::new(held.clone());
         let mut expected = None;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| BodyError::Broken(error.to_string()))?;
+        while let Some(frame) = gather.frame(&mut body).await? {
             let Ok(chunk) = frame.into_data() else { continue };
-            gather.push(chunk, expected.unwrap_or(0));
+            gather.add(chunk, expected.unwrap_or(0), body.is_end_stream()).await?;
             if expected.is_none() {
                 match parse_prefix(gather.bytes(), limit) {
                     Ok(total) => expected = total,
@@ -52,17 +52,18 @@ where
         if expected != Some(gather.len()) {
             return Ok(Err(internal("grpc: unexpected end of the request message")));
         }
+        held.arrived();
         let mut payload = gather.finish();
         let is_compressed = payload.get_u8() == 1;
         payload.advance(PREFIX_BYTES - 1);
         Ok(Ok(RawMessage { is_compressed, payload }))
     };
     within(time_limit, read).await.unwrap_or_else(|error| {
-        let code = match error {
-            BodyError::TimedOut => Code::DeadlineExceeded,
-            _ => Code::Cancelled,
-        };
-        Err(Refusal::new(code, error.to_string()))
+        Err(match error {
+            BodyError::NoRoom(no_room) => no_room.into(),
+            BodyError::TimedOut => Refusal::new(Code::DeadlineExceeded, error.to_string()),
+            _ => Refusal::new(Code::Cancelled, error.to_string()),
+        })
     })
 }
 

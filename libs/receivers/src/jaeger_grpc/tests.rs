@@ -1,3 +1,4 @@
+use prost::Message;
 use tactus_proto::grpc::health::v1::health_check_response::ServingStatus;
 use tactus_proto::grpc::health::v1::{HealthCheckRequest, health_client::HealthClient};
 use tactus_proto::jaeger::api_v2::collector_service_client::CollectorServiceClient;

@@ -78,7 +78,7 @@ impl Rig {
         for _ in 0..pushes {
             let (tenant, request) = self.pushes.recv().await.unwrap();
             assert_eq!(tenant, "files");
-            assert_eq!(request, to_protobuf(ONE_SPAN_JSON.as_bytes()).unwrap());
+            assert_eq!(request, read_export_request(ONE_SPAN_JSON.as_bytes()).unwrap());
         }
     }
 

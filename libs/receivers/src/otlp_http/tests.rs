@@ -7,12 +7,14 @@ use http_body::Body;
 use http_body_util::{BodyExt, StreamBody};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use prost::Message;
 use serde_json::{Value, json};
 use tactus_proto::google::rpc::Status as RpcStatus;
 use tactus_server::tenancy::Tenancy;
 
 use super::*;
 use crate::cors::CorsSettings;
+use crate::http_receiver::INLINE_DECODE_BYTES;
 use crate::sink::PushError;
 use crate::testing::{ONE_SPAN, ONE_SPAN_JSON, Recorder, compress, metrics};
 
@@ -114,7 +116,7 @@ async fn json_export_is_handed_on_as_protobuf() {
     let charset = ("content-type", "application/json; charset=utf-8");
     let answer = ask(&receiver, post(&[charset], ONE_SPAN_JSON)).await;
     assert_eq!((answer.status, answer.json()), (200, json!({ "partialSuccess": {} })));
-    let expected = decode_export_request(ONE_SPAN_JSON.as_bytes()).unwrap().encode_to_vec();
+    let expected = read_export_request(ONE_SPAN_JSON.as_bytes()).unwrap();
     assert_eq!(sink.bodies(), [expected]);
 }
 

@@ -84,6 +84,23 @@ fn level_name(level: Level) -> &'static str {
     }
 }
 
+/// Most bytes of an error's text: what a client sent may be in it.
+const MAX_ERROR_BYTES: usize = 1 << 10;
+
+/// Most bytes of any other text, as a query.
+const MAX_TEXT_BYTES: usize = 16 << 10;
+
+/// Cuts a text at a character, and says so.
+fn cut(key: &str, mut text: String) -> String {
+    const NOTE: &str = "… (cut)";
+    let limit = if matches!(key, "error" | "reason") { MAX_ERROR_BYTES } else { MAX_TEXT_BYTES };
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit - NOTE.len()));
+        text.push_str(NOTE);
+    }
+    text
+}
+
 /// Collects fields; a key recorded again replaces its value in place.
 #[derive(Default)]
 struct FieldVisitor {
@@ -100,7 +117,7 @@ impl FieldVisitor {
     }
 
     fn text(&mut self, key: &'static str, text: impl Into<String>) {
-        self.put(key, Value::Text(text.into()));
+        self.put(key, Value::Text(cut(key, text.into())));
     }
 
     fn bare(&mut self, key: &'static str, value: impl fmt::Display) {

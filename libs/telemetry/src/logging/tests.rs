@@ -51,6 +51,16 @@ fn logfmt_quotes_only_what_needs_it() {
 }
 
 #[test]
+fn long_error_is_cut_and_says_so() {
+    let long = "é".repeat(1 << 20);
+    let lines = tails(|| info!(error = long, query = "x".repeat(10_000), "ok"));
+    let (_, error) = lines[0].split_once("error=").unwrap();
+    let (error, query) = error.split_once(" query=").unwrap();
+    assert!(error.len() <= 1 << 10 && error.ends_with("é… (cut)\""), "{}", error.len());
+    assert_eq!(query.len(), 10_000);
+}
+
+#[test]
 fn json_line_has_the_same_keys() {
     let lines = lines(LogFormat::Json, LogLevel::Info, || {
         error!(tenant = "a\"b\\c\n", spans = 3, nan = f64::NAN, "flush failed");

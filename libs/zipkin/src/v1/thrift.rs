@@ -23,10 +23,12 @@ pub(crate) fn decode(
     if body.is_empty() {
         return Ok(());
     }
-    for (index, span) in zipkincore::decode_spans(body.clone())?.into_iter().enumerate() {
+    let mut index = 0;
+    zipkincore::read_each_span(body.clone(), |span| {
         span_of(span).and_then(&mut take).map_err(|reason| Error::Span { index, reason })?;
-    }
-    Ok(())
+        index += 1;
+        Ok(())
+    })
 }
 
 fn span_of(span: zipkincore::Span) -> Result<Span, SpanError> {

@@ -5,13 +5,13 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use tactus_model::{SpanId, TraceId};
 
 use super::{Annotation, Endpoint, Kind, Span};
 use crate::json::{Micros, Port, Text, is_there, read_list, read_spans};
 use crate::keyed::Keyed;
-use crate::{Error, SpanError};
+use crate::{Error, SpanError, check_count};
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -163,6 +163,7 @@ impl<'de> Visitor<'de> for TagsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut tags = Vec::new();
         while let Some(tag) = map.next_entry()? {
+            check_count(tags.len()).map_err(A::Error::custom)?;
             tags.push(tag);
         }
         Ok(tags)

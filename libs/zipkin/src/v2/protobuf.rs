@@ -11,7 +11,7 @@ use tactus_model::{SpanId, TraceId};
 
 use super::{Annotation, Endpoint, Kind, Span};
 use crate::keyed::Keyed;
-use crate::{Error, SpanError};
+use crate::{Error, SpanError, check_count};
 
 /// Hands the spans of a `ListOfSpans` to `take`, one by one.
 pub(crate) fn decode(
@@ -74,8 +74,12 @@ fn read_span(message: &[u8], body: &Bytes) -> Result<Span, Damage> {
             7 => span.duration = value.varint(field)?,
             8 => read_endpoint(value.bytes(field)?, body, &mut span.local_endpoint)?,
             9 => read_endpoint(value.bytes(field)?, body, &mut span.remote_endpoint)?,
-            10 => span.annotations.push(read_annotation(value.bytes(field)?, body)?),
+            10 => {
+                check_count(span.annotations.len())?;
+                span.annotations.push(read_annotation(value.bytes(field)?, body)?);
+            }
             11 => {
+                check_count(tags.len())?;
                 let (key, value) = read_tag(value.bytes(field)?, body)?;
                 tags.set(key, value);
             }

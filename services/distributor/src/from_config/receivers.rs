@@ -21,7 +21,9 @@ use tactus_receivers::{
     otlp_http::OtlpHttpSettings,
     zipkin_http::ZipkinHttpSettings,
 };
-use tactus_server::{auth::Authenticator, listener::ListenerSettings, tenancy::Tenancy};
+use tactus_server::{
+    auth::Authenticator, bodies::Bodies, listener::ListenerSettings, tenancy::Tenancy,
+};
 use tactus_tls::{ALPN_GRPC, ALPN_HTTP, ServerTls};
 
 /// Receivers that read files.
@@ -158,11 +160,22 @@ pub(crate) fn jaeger_udp(
     })
 }
 
-/// What decides whose spans a receiver takes, the same for all of them.
+/// What decides whose spans a receiver takes and how much at a time, the same for all of them.
 #[derive(Clone)]
 pub(crate) struct ReceiverAccess {
     pub(crate) tenancy: Tenancy,
     pub(crate) auth: Option<Arc<Authenticator>>,
+    pub(crate) bodies: Arc<Bodies>,
+}
+
+/// Connections of a port where no number is configured.
+const DEFAULT_CONNECTIONS: usize = 10_000;
+
+fn connections(configured: u32) -> usize {
+    match configured {
+        0 => DEFAULT_CONNECTIONS,
+        connections => connections as usize,
+    }
 }
 
 /// Where a protocol of a receiver stands in the configuration.
@@ -179,6 +192,7 @@ fn grpc_port(
     let built_in = GrpcReceiverSettings::at(&server.endpoint);
     let mut listener = ListenerSettings {
         tls: tls(key, server.tls.as_ref(), &server.transport, &ALPN_GRPC)?,
+        max_connections: connections(server.max_connections),
         ..built_in.listener.clone()
     };
     if server.max_concurrent_streams > 0 {
@@ -198,8 +212,8 @@ fn grpc_port(
         0 => built_in.max_message_bytes,
         mebibytes => (mebibytes as usize).saturating_mul(1 << 20),
     };
-    let ReceiverAccess { tenancy, auth } = access.clone();
-    Ok(GrpcReceiverSettings { listener, tenancy, auth, max_message_bytes, ..built_in })
+    let ReceiverAccess { tenancy, auth, bodies } = access.clone();
+    Ok(GrpcReceiverSettings { listener, tenancy, auth, bodies, max_message_bytes, ..built_in })
 }
 
 /// An HTTP port of a receiver; `key` is where it stands in the configuration.
@@ -232,16 +246,18 @@ fn http_port(
     };
     let listener = ListenerSettings {
         tls: tls(key, server.tls.as_ref(), &server.transport, &ALPN_HTTP)?,
+        max_connections: connections(server.max_connections),
         header_timeout: server.read_header_timeout.non_zero(),
         write_timeout: server.write_timeout.non_zero(),
         idle_timeout: server.idle_timeout.non_zero(),
         ..built_in.listener.clone()
     };
-    let ReceiverAccess { tenancy, auth } = access.clone();
+    let ReceiverAccess { tenancy, auth, bodies } = access.clone();
     Ok(HttpReceiverSettings {
         listener,
         tenancy,
         auth,
+        bodies,
         max_body_bytes,
         encodings,
         cors,
@@ -279,7 +295,7 @@ mod tests {
         let settings = AuthSettings::new(file.path(), tenancy.clone());
         let auth = authenticated.then(|| Authenticator::load(settings).unwrap());
         let udp = ReceiverUdp { tenant: tenant.to_owned(), ..ReceiverUdp::default() };
-        let access = ReceiverAccess { tenancy, auth };
+        let access = ReceiverAccess { tenancy, auth, bodies: Bodies::unbounded() };
         let port = AgentPort::Compact;
         jaeger_udp("key", "127.0.0.1:0", port, &udp, &access).unwrap().tenant.map(|t| t.to_string())
     }
@@ -304,7 +320,8 @@ mod tests {
 
     #[test]
     fn tenant_of_packets_must_be_a_tenant() {
-        let access = ReceiverAccess { tenancy: Tenancy::single(), auth: None };
+        let bodies = Bodies::unbounded();
+        let access = ReceiverAccess { tenancy: Tenancy::single(), auth: None, bodies };
         let udp = ReceiverUdp { tenant: "a|b".to_owned(), ..ReceiverUdp::default() };
         let error = jaeger_udp("key", ":0", AgentPort::Compact, &udp, &access).unwrap_err();
         assert!(error.to_string().starts_with("key.tenant: "), "{error}");

@@ -1,6 +1,7 @@
 //! Why a query of Jaeger's is not answered.
 
 use http::StatusCode;
+use tactus_model::error_text::cut_str;
 use tonic::Code;
 
 /// A query that fails. `Display` is the message for the client.
@@ -8,13 +9,13 @@ use tonic::Code;
 #[non_exhaustive]
 pub enum JaegerError {
     /// A parameter that the caller has to change.
-    #[error("{0}")]
+    #[error("{}", cut_str(.0))]
     Invalid(String),
     /// No such trace.
     #[error("trace not found")]
     NotFound,
     /// A part of the API that does not exist here; the text names it.
-    #[error("{0}")]
+    #[error("{}", cut_str(.0))]
     Unsupported(String),
     /// The query itself failed.
     #[error(transparent)]

@@ -2,9 +2,7 @@
 //! place for them.
 
 use tactus_proto::jaeger::storage::v1::{
-    GetTraceRequest, SpansResponseChunk, WriteSpanRequest, WriteSpanResponse,
-    archive_span_reader_plugin_server::ArchiveSpanReaderPlugin,
-    archive_span_writer_plugin_server::ArchiveSpanWriterPlugin,
+    GetTraceRequest, SpansResponseChunk, archive_span_reader_plugin_server::ArchiveSpanReaderPlugin,
 };
 use tonic::{Request, Status};
 
@@ -26,13 +24,6 @@ impl ArchiveSpanReaderPlugin for Archive {
         &self,
         _: Request<GetTraceRequest>,
     ) -> Answer<Self::GetArchiveTraceStream> {
-        Err(Status::unimplemented(NO_ARCHIVE))
-    }
-}
-
-#[tonic::async_trait]
-impl ArchiveSpanWriterPlugin for Archive {
-    async fn write_archive_span(&self, _: Request<WriteSpanRequest>) -> Answer<WriteSpanResponse> {
         Err(Status::unimplemented(NO_ARCHIVE))
     }
 }

@@ -5,18 +5,16 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use prost::Message as _;
 use tactus_proto::otlp::ExportTraceServiceResponse;
 use tactus_server::tenancy::Tenancy;
 use tonic::body::Body;
-use tonic::codec::CompressionEncoding::{Gzip, Zstd};
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::{Service, http};
-use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::server::{NamedService, UnaryService};
 use tonic::{Request, Response, Status};
 
+use super::bounded::{server, unknown_method};
 use super::{Answer, NO_WRITER, WriteSpans};
 
 /// The one method.
@@ -63,14 +61,10 @@ impl Service<http::Request<Body>> for ExportService {
         let Self { call, max_message_bytes } = self.clone();
         Box::pin(async move {
             if request.uri().path() != EXPORT {
-                let text = format!("unknown method {}", request.uri().path());
-                return Ok(Status::unimplemented(text).into_http());
+                return Ok(unknown_method(request.uri().path()));
             }
-            let mut grpc = Grpc::new(Undecoded)
-                .accept_compressed(Gzip)
-                .accept_compressed(Zstd)
-                .max_decoding_message_size(max_message_bytes);
-            Ok(grpc.unary(call, request).await)
+            let mut server = server::<Bytes, ExportTraceServiceResponse>(max_message_bytes);
+            Ok(server.unary(call, request).await)
         })
     }
 }
@@ -92,45 +86,5 @@ impl UnaryService<Bytes> for Export {
             let tenant = tenant.map_err(|error| error.grpc_status())?;
             write(tenant, message).await.map(Response::new)
         })
-    }
-}
-
-/// Requests as they came.
-struct Undecoded;
-
-impl Codec for Undecoded {
-    type Encode = ExportTraceServiceResponse;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Decoder for Undecoded {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(message.copy_to_bytes(message.remaining())))
-    }
-}
-
-impl Encoder for Undecoded {
-    type Item = ExportTraceServiceResponse;
-    type Error = Status;
-
-    fn encode(
-        &mut self,
-        message: ExportTraceServiceResponse,
-        into: &mut EncodeBuf<'_>,
-    ) -> Result<(), Status> {
-        message.encode(into).map_err(|error| Status::internal(error.to_string()))
     }
 }

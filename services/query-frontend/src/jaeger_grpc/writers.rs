@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use prost::Message as _;
-use tactus_jaeger::to_otlp::to_otlp;
+use tactus_jaeger::to_otlp::encode_batch;
 use tactus_model::TenantId;
 use tactus_proto::jaeger::api_v2::{Batch, Span};
 use tactus_proto::jaeger::storage::v1::{
-    CapabilitiesRequest, CapabilitiesResponse, CloseWriterRequest, CloseWriterResponse,
-    WriteSpanRequest, WriteSpanResponse, plugin_capabilities_server::PluginCapabilities,
-    span_writer_plugin_server::SpanWriterPlugin,
-    streaming_span_writer_plugin_server::StreamingSpanWriterPlugin,
+    CapabilitiesRequest, CapabilitiesResponse, WriteSpanRequest, WriteSpanResponse,
+    plugin_capabilities_server::PluginCapabilities,
 };
 use tactus_server::tenancy::Tenancy;
 use tokio::time::{Instant, timeout_at};
@@ -43,23 +41,20 @@ impl Writers {
     }
 }
 
-#[tonic::async_trait]
-impl SpanWriterPlugin for Writers {
-    async fn write_span(&self, request: Request<WriteSpanRequest>) -> Answer<WriteSpanResponse> {
+impl Writers {
+    /// Stores a span.
+    pub(super) async fn write_span(
+        &self,
+        request: Request<WriteSpanRequest>,
+    ) -> Answer<WriteSpanResponse> {
         let (tenant, write) = self.begin(&request)?;
         let spans = request.into_inner().span.into_iter().collect();
         store(write, tenant, spans).await?;
         Ok(Response::new(WriteSpanResponse {}))
     }
 
-    async fn close(&self, _: Request<CloseWriterRequest>) -> Answer<CloseWriterResponse> {
-        Ok(Response::new(CloseWriterResponse {}))
-    }
-}
-
-#[tonic::async_trait]
-impl StreamingSpanWriterPlugin for Writers {
-    async fn write_span_stream(
+    /// Stores the spans of a stream, some together.
+    pub(super) async fn write_span_stream(
         &self,
         request: Request<Streaming<WriteSpanRequest>>,
     ) -> Answer<WriteSpanResponse> {
@@ -114,8 +109,8 @@ async fn store(write: &WriteSpans, tenant: TenantId, spans: Vec<Span>) -> Result
     if spans.is_empty() {
         return Ok(());
     }
-    let request = to_otlp(Batch { spans, process: None })
+    let request = encode_batch(Batch { spans, process: None })
         .map_err(|error| Status::invalid_argument(error.to_string()))?;
-    write(tenant, request.encode_to_vec().into()).await?;
+    write(tenant, request).await?;
     Ok(())
 }

@@ -15,6 +15,7 @@ use tactus_proto::jaeger::storage::v2::trace_reader_client::TraceReaderClient;
 use tactus_proto::otlp::ExportTraceServiceRequest;
 use tactus_proto::otlp::trace_service_client::TraceServiceClient;
 use tactus_server::auth::{AuthSettings, Authenticator, hash_token};
+use tactus_server::bodies::Bodies;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::Channel;
@@ -58,7 +59,7 @@ async fn open_with(
 ) -> Result<Listening, Error> {
     let ports = ports(&from_yaml(yaml).unwrap()).unwrap();
     let served = served(api, Arc::new(|| Ok(())));
-    open(ports, served, authenticator, &ShownAddresses::default()).await
+    open(ports, served, authenticator, &ShownAddresses::default(), &Bodies::unbounded()).await
 }
 
 fn addresses(listening: &Listening) -> Vec<SocketAddr> {
@@ -159,8 +160,10 @@ async fn process_that_is_not_ready_has_no_health() {
     let api = api().await;
     let ready: ReadyCheck = Arc::new(|| Err("not yet".to_owned()));
     let ports = ports(&from_yaml(ALL).unwrap()).unwrap();
-    let listening =
-        open(ports, served(&api, ready), None, &ShownAddresses::default()).await.unwrap();
+    let listening = {
+        let bodies = Bodies::unbounded();
+        open(ports, served(&api, ready), None, &ShownAddresses::default(), &bodies).await.unwrap()
+    };
     let answer = fetch(addresses(&listening)[5], "/", "").await;
     assert_eq!(answer, (503, r#"{"status":"Server not available"}"#.to_owned()));
     listening.stop().await;

@@ -6,24 +6,27 @@ mod tests;
 use std::fmt;
 
 use bytes::Bytes;
-use prost::Message as _;
+use prost::Message;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use tactus_api::trace::{SplitTraces, split_traces};
 use tactus_api::{Error, Result};
-use tactus_jaeger::json::decode_jaeger_file;
-use tactus_model::hollow::{EXPORT_REQUEST, is_hollow};
+use tactus_jaeger::json::read_jaeger_file;
+use tactus_model::hollow::{RESOURCE, SCOPE, SPAN, Shape, messages};
 use tactus_model::wire::{FieldValue, Reader};
-use tactus_otlp_json::decode_trace_file;
-use tactus_proto::otlp::{ExportTraceServiceRequest, ResourceSpans};
+use tactus_otlp_json::read_trace_file;
+use tactus_proto::otlp::{InstrumentationScope, Resource, Span};
 use tactus_zipkin::DecodeOptions;
 
 use crate::frontend::unix_nanos_now;
 
+/// The field that held spans before scopes had their name.
+const LIBRARY_SPANS: u32 = 1000;
+
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Files up to this size, in bytes, may hold anything.
-const SMALL_FILE: usize = 64 << 10;
+/// Messages that a span, a resource or a scope of protobuf may hold, as in JSON: they are decoded to be checked.
+const MAX_MESSAGES: usize = 1 << 16;
 
 /// What a file holds.
 #[derive(Debug)]
@@ -78,7 +81,6 @@ pub(crate) fn decode(file: &Bytes, max_spans: usize) -> Result<TraceFile> {
             ("OTLP protobuf", file.clone())
         }
     };
-    // What was JSON of Zipkin's was not decoded into messages yet.
     let content =
         split_traces(&otlp, max_spans).map_err(|error| Error::Invalid(error.to_string()))?;
     if content.spans > max_spans {
@@ -90,7 +92,7 @@ pub(crate) fn decode(file: &Bytes, max_spans: usize) -> Result<TraceFile> {
     Ok(TraceFile { format, content })
 }
 
-fn is_protobuf(file: &[u8]) -> bool {
+fn is_protobuf(file: &Bytes) -> bool {
     is_zipkin(file) || check_protobuf(file).is_ok()
 }
 
@@ -120,12 +122,8 @@ fn zipkin_spans(format: tactus_zipkin::Format, list: &Bytes) -> std::result::Res
     spans.map(|(_, spans)| spans).map_err(|error| error.to_string())
 }
 
-/// Finds what is wrong with a file of protobuf, and where.
-fn check_protobuf(file: &[u8]) -> std::result::Result<(), String> {
-    let is_small = file.len() <= SMALL_FILE;
-    if !is_small && is_hollow(file, &EXPORT_REQUEST).map_err(|error| unknown(&error.to_string()))? {
-        return Err("more spans and attributes than their bytes can hold".to_owned());
-    }
+/// Finds what is wrong with a file of protobuf, and where. Memory: that of the largest span.
+fn check_protobuf(file: &Bytes) -> std::result::Result<(), String> {
     let mut reader = Reader::new(file);
     let mut number = 0;
     loop {
@@ -137,10 +135,46 @@ fn check_protobuf(file: &[u8]) -> std::result::Result<(), String> {
         }
         let damage = |error: String| format!("resourceSpans[{number}], from byte {begin}: {error}");
         let message = value.bytes(field).map_err(|error| damage(error.to_string()))?;
-        ResourceSpans::decode(message).map_err(|error| damage(error.to_string()))?;
+        check_resource_spans(file, message).map_err(damage)?;
         number += 1;
     }
     Ok(())
+}
+
+fn check_resource_spans(file: &Bytes, message: &[u8]) -> std::result::Result<(), String> {
+    let mut fields = Reader::new(message);
+    while let Some((field, value)) = fields.next_field().map_err(|error| error.to_string())? {
+        let part = || value.bytes(field).map_err(|error| error.to_string());
+        match field {
+            1 => check::<Resource>(file, part()?, &RESOURCE)?,
+            2 | LIBRARY_SPANS => {
+                let mut fields = Reader::new(part()?);
+                while let Some((field, value)) =
+                    fields.next_field().map_err(|error| error.to_string())?
+                {
+                    let part = || value.bytes(field).map_err(|error| error.to_string());
+                    match field {
+                        1 => check::<InstrumentationScope>(file, part()?, &SCOPE)?,
+                        2 => check::<Span>(file, part()?, &SPAN)?,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check<M: Message + Default>(
+    file: &Bytes,
+    message: &[u8],
+    shape: &Shape,
+) -> std::result::Result<(), String> {
+    if messages(message, shape).map_err(|error| error.to_string())? > MAX_MESSAGES {
+        return Err(format!("more than {MAX_MESSAGES} elements in one span or resource"));
+    }
+    M::decode(file.slice_ref(message)).map(drop).map_err(|error| error.to_string())
 }
 
 fn unknown(reason: &str) -> String {
@@ -150,40 +184,41 @@ fn unknown(reason: &str) -> String {
 /// The format of a text, that of its first document, and its spans as an OTLP message.
 fn of_text(text: &Bytes) -> Result<(&'static str, Bytes)> {
     let mut kinds = serde_json::Deserializer::from_slice(text).into_iter::<Kind>();
-    let mut all: Vec<Bytes> = Vec::new();
-    let (mut format, mut begin) = (None, 0);
+    let mut otlp: Vec<u8> = Vec::new();
+    let (mut format, mut begin, mut number) = (None, 0, 0_usize);
     while let Some(kind) = kinds.next() {
         let kind = kind.map_err(|error| Error::Invalid(format!("no JSON: {error}")))?;
         let document = text.slice(begin..kinds.byte_offset());
+        number += 1;
         let spans = document_spans(kind, &document).map_err(|error| match format {
             None => Error::Invalid(error),
             Some(_) => {
                 let line = 1 + text[..begin].iter().filter(|byte| **byte == b'\n').count();
-                Error::Invalid(format!("document {}, after line {line}: {error}", all.len() + 1))
+                Error::Invalid(format!("document {number}, after line {line}: {error}"))
             }
         })?;
-        all.push(spans);
+        // The first is not copied.
+        if otlp.is_empty() {
+            otlp = spans.into()
+        } else {
+            otlp.extend_from_slice(&spans)
+        }
         begin = kinds.byte_offset();
         format.get_or_insert(kind.name());
     }
-    let otlp = if let [only] = &all[..] { only.clone() } else { all.concat().into() };
-    Ok((format.unwrap_or_default(), otlp))
+    Ok((format.unwrap_or_default(), otlp.into()))
 }
 
 fn document_spans(kind: Kind, json: &Bytes) -> std::result::Result<Bytes, String> {
-    let request = match kind {
-        Kind::Otlp | Kind::Tempo => decode_trace_file(json).map_err(|error| error.to_string())?,
-        Kind::Jaeger => {
-            let resource_spans = decode_jaeger_file(json).map_err(|error| error.to_string())?;
-            ExportTraceServiceRequest { resource_spans }
-        }
-        Kind::Zipkin => return zipkin_spans(tactus_zipkin::Format::JsonV2, json),
+    match kind {
+        Kind::Otlp | Kind::Tempo => read_trace_file(json).map_err(|error| error.to_string()),
+        Kind::Jaeger => read_jaeger_file(json).map_err(|error| error.to_string()),
+        Kind::Zipkin => zipkin_spans(tactus_zipkin::Format::JsonV2, json),
         Kind::Unknown => {
             let expected = "`resourceSpans` of OTLP, `batches` or `trace` of Tempo, `data` of Jaeger, or a list of Zipkin's spans";
-            return Err(format!("no traces in it: expected {expected}"));
+            Err(format!("no traces in it: expected {expected}"))
         }
-    };
-    Ok(request.encode_to_vec().into())
+    }
 }
 
 impl<'de> Deserialize<'de> for Kind {

@@ -1,12 +1,16 @@
 use proptest::prelude::*;
+use prost::Message;
 use serde_json::json;
 use tactus_proto::otlp::any_value::Value;
+use tactus_proto::otlp::{ExportTraceServiceRequest, ResourceSpans};
 
 use super::*;
 use crate::json::{Envelope, trace};
 
 fn read(file: &Json) -> Result<Vec<ResourceSpans>, String> {
-    decode_jaeger_file(file.to_string().as_bytes()).map_err(|error| error.to_string())
+    let request =
+        read_jaeger_file(file.to_string().as_bytes()).map_err(|error| error.to_string())?;
+    Ok(ExportTraceServiceRequest::decode(request).unwrap().resource_spans)
 }
 
 fn written(spans: &[ResourceSpans]) -> Json {
@@ -93,8 +97,36 @@ fn what_is_wrong_is_told_with_its_place() {
         error.contains("invalid type: string \"soon\"") && error.contains("at line 1"),
         "{error}"
     );
-    let error = decode_jaeger_file(b"{\"data\":[{}]}").unwrap_err().to_string();
+    let error = read_jaeger_file(b"{\"data\":[{}]}").unwrap_err().to_string();
     assert_eq!(error, "missing field `spans` at line 1 column 11");
+}
+
+#[test]
+fn file_of_nothing_is_refused_before_it_fills_the_memory() {
+    let repeated = |element: &str, count: usize| vec![element; count].join(",");
+    let span = |member: &str| {
+        format!(
+            r#"{{"data":[{{"spans":[{{"traceID":"1","spanID":"1","startTime":0,"duration":0,{member}}}]}}]}}"#
+        )
+    };
+    for (file, expected) in [
+        (
+            span(&format!(r#""warnings":[{}]"#, repeated(r#""""#, 300_000))),
+            "values in one span or process",
+        ),
+        (
+            span(&format!(r#""tags":[{{"key":"","value":[{}]}}]"#, repeated("0", 300_000))),
+            "values in one span or process",
+        ),
+        (format!(r#"{{"data":[{}]}}"#, repeated("{}", 300_000)), "more than 262144 traces"),
+        (r#"{"data":[{"spans":[null]}]}"#.to_owned(), "invalid type: null, expected struct Span"),
+        (r#"{"data":[null]}"#.to_owned(), "invalid type: null"),
+    ] {
+        let error = read_jaeger_file(file.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.len() <= error_text::MAX_BYTES, "{error}");
+    }
+    let tags = repeated(r#"{"key":"a","type":"bool","value":true}"#, 60_000);
+    assert!(read_jaeger_file(span(&format!(r#""tags":[{tags}]"#)).as_bytes()).is_ok());
 }
 
 proptest! {
@@ -103,6 +135,6 @@ proptest! {
         let mut text = file().to_string().into_bytes();
         let at = at.index(text.len());
         text[at] = byte;
-        let _ = decode_jaeger_file(&text);
+        let _ = read_jaeger_file(&text);
     }
 }

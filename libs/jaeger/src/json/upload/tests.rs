@@ -7,8 +7,8 @@ use super::*;
 const ONE: &str = "00000000000000010000000000000002";
 const OTHER: &str = "00000000000000010000000000000003";
 
-fn read(json: &serde_json::Value) -> Result<Vec<(TraceId, Vec<ResourceSpans>)>, JsonError> {
-    traces_of_upload(json.to_string().as_bytes())
+fn read(json: &serde_json::Value) -> Result<Vec<(TraceId, Vec<ResourceSpans>)>, UploadError> {
+    traces_of_upload(json.to_string().as_bytes(), 100)
 }
 
 #[test]
@@ -74,8 +74,28 @@ fn what_is_wrong_is_named() {
     let error = read(&file).unwrap_err().to_string();
     assert!(error.starts_with("resourceSpans[0].scopeSpans[0].spans[0].kind: "), "{error}");
     for file in ["", "{", "[]", r#"{"resourceSpans":{}}"#] {
-        assert!(traces_of_upload(file.as_bytes()).is_err(), "{file}");
+        assert!(traces_of_upload(file.as_bytes(), 100).is_err(), "{file}");
     }
+}
+
+#[test]
+fn too_many_spans_or_copies_of_a_resource_are_refused() {
+    let span =
+        |trace: usize| json!({"traceId": format!("{trace:032x}"), "spanId": "0000000000000001"});
+    let file = |attributes: usize, spans: usize| {
+        let attributes = vec![json!({"key": "a"}); attributes];
+        let spans: Vec<_> = (1..=spans).map(span).collect();
+        let file = json!({"resourceSpans": [{"resource": {"attributes": attributes}, "scopeSpans": [{"spans": spans}]}]});
+        traces_of_upload(file.to_string().as_bytes(), 1_000).map(|traces| traces.len())
+    };
+    assert_eq!(file(100, 1_000), Ok(1_000));
+    assert_eq!(file(100, 1_001), Err(UploadError::TooManySpans { max_spans: 1_000 }));
+    assert_eq!(file(1_000, 1_000), Err(UploadError::TooManyCopies));
+    let nothing = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#,
+        ["{}"; 1_001].join(",")
+    );
+    assert!(traces_of_upload(nothing.as_bytes(), 1_000).is_err());
 }
 
 proptest! {
@@ -88,6 +108,6 @@ proptest! {
             *place = byte;
         }
         file.truncate(file.len().saturating_sub(cut));
-        let _ = traces_of_upload(&file);
+        let _ = traces_of_upload(&file, 100);
     }
 }

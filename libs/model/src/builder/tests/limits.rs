@@ -48,12 +48,18 @@ fn refused_ids_of_a_push_outlive_its_rollback_but_not_the_next_mark() {
 }
 
 #[test]
-fn push_of_empty_links_or_events_is_too_large() {
-    for empty in [b"\x6a\x00", b"\x5a\x00"] {
+fn push_of_empty_links_events_or_attributes_is_too_large() {
+    let mut event = Vec::new();
+    put_message_field(&mut event, 11, &b"\x1a\x00".repeat(1_000_000));
+    for empty in [b"\x6a\x00", b"\x5a\x00", b"\x4a\x00"]
+        .map(|empty| empty.repeat(1_000_000))
+        .iter()
+        .chain([&event])
+    {
         let mut builder = BatchBuilder::new(BuilderLimits::default());
         let mark = builder.mark();
         let mut message = span(1, 2, 0, "a", b"b");
-        message.extend_from_slice(&empty.repeat(1_000_000));
+        message.extend_from_slice(empty);
         assert_eq!(append(&mut builder, &[message.clone()]), Err(AppendError::TooLarge));
         assert!(builder.heap_bytes() < 10 * message.len() + 2_000_000);
         builder.rollback(mark);
@@ -61,6 +67,16 @@ fn push_of_empty_links_or_events_is_too_large() {
         builder.mark();
         assert_eq!(append(&mut builder, &[span(1, 2, 0, "a", b"b")]), Ok(0));
     }
+}
+
+#[test]
+fn resource_of_empty_attributes_is_refused_and_one_of_the_smallest_is_not() {
+    let mut builder = BatchBuilder::new(BuilderLimits::default());
+    builder.mark();
+    let refused = builder.resource(&b"\x0a\x00".repeat(1_000_000));
+    assert_eq!(refused, Err(AppendError::Malformed(WireError::Hollow)));
+    assert!(builder.heap_bytes() < 12_000_000);
+    assert_eq!(builder.resource(&b"\x0a\x05\x0a\x01k\x12\x00".repeat(100_000)), Ok(0));
 }
 
 #[test]

@@ -6,13 +6,14 @@ use ::http::{HeaderMap, Uri};
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use tactus_jaeger::json::traces_of_upload;
+use tactus_api::Error;
+use tactus_jaeger::json::{UploadError, traces_of_upload};
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 
 use super::answer::is_pretty;
 use super::params::invalid;
 use super::{Call, Shared, envelope, run};
-use crate::jaeger::error::Result;
+use crate::jaeger::error::{JaegerError, Result};
 use crate::jaeger::{FoundTrace, FoundTraces};
 use crate::trace_by_id::offload;
 
@@ -34,8 +35,14 @@ pub(super) async fn transform(
 }
 
 fn traces(call: &Call, file: &[u8]) -> Result<(FoundTraces, bool)> {
-    let traces = traces_of_upload(file)
-        .map_err(|error| invalid(format!("cannot unmarshal OTLP: {error}")))?;
+    let max_spans = call.queries.frontend.settings.trace_files.max_spans;
+    let traces = traces_of_upload(file, max_spans).map_err(|error| match error {
+        UploadError::TooManySpans { .. } => {
+            let text = format!("{error} (limit: query_frontend.trace_files.max_spans)");
+            JaegerError::Query(Error::LimitExceeded(text))
+        }
+        error => invalid(format!("cannot unmarshal OTLP: {error}")),
+    })?;
     let adjusted = traces.into_iter().map(|(id, resource_spans)| {
         let trace = FoundTrace { id, data: TracesData { resource_spans }, warnings: Vec::new() };
         call.queries.adjusted(trace)

@@ -13,7 +13,7 @@ fn otlp(name: &str) -> serde_json::Value {
 }
 
 fn protobuf(name: &str) -> Vec<u8> {
-    decode_trace_file(otlp(name).to_string().as_bytes()).unwrap().encode_to_vec()
+    read_trace_file(otlp(name).to_string().as_bytes()).unwrap().to_vec()
 }
 
 /// A list with one of Zipkin's spans.
@@ -112,8 +112,30 @@ fn damage_is_told_with_its_place() {
     let damaged = error([first.clone(), vec![0x0a, 6, 0x12, 4, 0x12, 2, 0x28, 7]].concat());
     assert!(damaged.starts_with(&place), "{damaged}");
     assert!(error([first, vec![0x12, 0]].concat()).contains("a field 2 at byte"));
-    let hollow = error([0x0a, 0].repeat(40_000));
-    assert_eq!(hollow, "more spans and attributes than their bytes can hold");
+}
+
+#[test]
+fn file_of_nothing_costs_nothing_and_a_span_of_nothing_is_refused() {
+    assert_eq!(shown([0x0a, 0].repeat(40_000)).2, 0);
+    assert_eq!(shown("[]".repeat(40_000)).2, 0);
+    let mut file = Vec::new();
+    for (field, empty) in [(2, [0x4a, 0]), (2, [0x5a, 0]), (1, [0x0a, 0])] {
+        let within = |field: u8, message: &[u8]| {
+            let mut out = vec![field << 3 | 2];
+            prost::encode_length_delimiter(message.len(), &mut out).unwrap();
+            [out, message.to_vec()].concat()
+        };
+        let part = within(field, &empty.repeat(70_000));
+        file = if field == 2 { within(1, &within(2, &part)) } else { within(1, &part) };
+        let refused = error(file.clone());
+        assert!(refused.contains("more than 65536 elements in one span or resource"), "{refused}");
+    }
+    assert!(error(file).starts_with("resourceSpans[0], from byte 0: "));
+    let null = error(r#"{"resourceSpans":[{"scopeSpans":[{"spans":[null,null]}]}]}"#);
+    assert!(
+        null.starts_with("resourceSpans[0].scopeSpans[0].spans[0]: invalid type: null"),
+        "{null}"
+    );
 }
 
 #[test]

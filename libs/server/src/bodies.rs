@@ -1,0 +1,280 @@
+//! Request bodies, counted from their first byte.
+//!
+//! A body takes memory as it arrives, and again as it is decompressed and decoded. All of that comes out of one budget,
+//! of which bodies as they came take a half at most, so that those that are there can be decoded.
+//!
+//! Where there is no room, the unfinished body that has cost most until then, bytes times age, is cut off: senders that
+//! begin and do not go on lose to those that are quick.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::middleware::Next;
+use axum::response::Response;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http_body::Body as _;
+use parking_lot::Mutex;
+use tactus_telemetry::metrics::Counter;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::budget::{Budget, Reservation};
+use crate::http::text;
+
+mod counted;
+
+use counted::CountedBody;
+
+/// How long a request waits for memory. What it has sent meanwhile waits with it, uncounted.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// What a body costs at once, as if it were so old.
+const LEAST_AGE: Duration = Duration::from_millis(50);
+
+/// Smaller heads of requests are not counted.
+const SMALL_HEAD: usize = 4 << 10;
+
+/// There is no memory for a request: its sender may try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many bytes are in flight")]
+pub struct NoRoom;
+
+/// The memory of all bodies of some ports.
+#[derive(Debug)]
+pub struct Bodies {
+    all: Arc<Budget>,
+    arriving: Arc<Budget>,
+    next: AtomicU64,
+    unfinished: Mutex<HashMap<u64, Arc<Unfinished>>>,
+    freed: Notify,
+    refusals: Counter,
+}
+
+/// A body of which more is to come.
+#[derive(Debug)]
+struct Unfinished {
+    since: Instant,
+    bytes: AtomicU64,
+    cut: CancellationToken,
+}
+
+/// What a request holds of the memory; given back with the last clone.
+#[derive(Debug, Clone)]
+pub struct Held(Arc<Holding>);
+
+#[derive(Debug)]
+struct Holding {
+    bodies: Arc<Bodies>,
+    number: u64,
+    unfinished: Arc<Unfinished>,
+    /// As it came.
+    sent: Mutex<Reservation>,
+    /// What is made of it.
+    made: Mutex<Reservation>,
+}
+
+impl Bodies {
+    /// Bodies within a budget that others may use as well.
+    pub fn within(all: &Arc<Budget>) -> Arc<Self> {
+        Self::counting(all, Counter::default())
+    }
+
+    /// As [`Self::within`]; counts what is refused.
+    pub fn counting(all: &Arc<Budget>, refusals: Counter) -> Arc<Self> {
+        Arc::new(Self {
+            refusals,
+            all: Arc::clone(all),
+            arriving: Budget::within(all, all.max_bytes() / 2),
+            next: AtomicU64::new(0),
+            unfinished: Mutex::default(),
+            freed: Notify::new(),
+        })
+    }
+
+    /// Bodies without a bound.
+    pub fn unbounded() -> Arc<Self> {
+        Self::within(&Budget::new(u64::MAX))
+    }
+
+    /// A request begins. Errors: its head is large, and there is no room.
+    pub async fn begin(self: &Arc<Self>, headers: &HeaderMap) -> Result<Held, NoRoom> {
+        let unfinished = Unfinished {
+            since: Instant::now(),
+            bytes: AtomicU64::new(0),
+            cut: CancellationToken::new(),
+        };
+        let held = Held(Arc::new(Holding {
+            bodies: Arc::clone(self),
+            number: self.next.fetch_add(1, Relaxed),
+            unfinished: Arc::new(unfinished),
+            sent: Mutex::new(self.arriving.nothing()),
+            made: Mutex::new(self.all.nothing()),
+        }));
+        let head: usize = headers.iter().map(|(key, value)| key.as_str().len() + value.len()).sum();
+        if head > SMALL_HEAD {
+            held.unfinished();
+            held.take(head).await?;
+        }
+        Ok(held)
+    }
+
+    /// Cuts off the most expensive unfinished body, unless that is `asker` or one is on its way out already.
+    fn cut_off_another(&self, asker: u64) {
+        let unfinished = self.unfinished.lock();
+        if unfinished.values().any(|body| body.cut.is_cancelled()) {
+            return;
+        }
+        let now = Instant::now();
+        let most = unfinished.iter().max_by_key(|(_, body)| body.cost(now));
+        if let Some((number, body)) = most
+            && *number != asker
+        {
+            body.cut.cancel();
+        }
+    }
+}
+
+impl Unfinished {
+    fn cost(&self, now: Instant) -> u128 {
+        let age = now.saturating_duration_since(self.since).max(LEAST_AGE);
+        u128::from(self.bytes.load(Relaxed)) * age.as_millis()
+    }
+}
+
+impl Held {
+    /// More of the body is to come: from now on it may be cut off for the sake of others.
+    pub fn unfinished(&self) {
+        let Holding { bodies, number, unfinished, .. } = &*self.0;
+        bodies.unfinished.lock().entry(*number).or_insert_with(|| Arc::clone(unfinished));
+    }
+
+    /// Returns when the body is cut off.
+    pub async fn cut_off(&self) {
+        self.0.unfinished.cut.cancelled().await;
+    }
+
+    /// The body is there: it is not cut off any more.
+    pub fn arrived(&self) {
+        self.0.bodies.unfinished.lock().remove(&self.0.number);
+    }
+
+    /// Takes memory for the body as it comes. Errors: there is none, even after a moment, or the body was cut off.
+    pub async fn take(&self, bytes: usize) -> Result<(), NoRoom> {
+        let bytes = bytes as u64;
+        self.wait(|| {
+            let has_room = self.0.sent.lock().grow(bytes);
+            if has_room {
+                self.0.unfinished.bytes.fetch_add(bytes, Relaxed);
+            }
+            has_room
+        })
+        .await
+    }
+
+    /// Takes memory for what is made of the body. Errors: as of [`Self::take`].
+    pub async fn take_for_work(&self, bytes: usize) -> Result<(), NoRoom> {
+        self.wait(|| self.try_take_for_work(bytes)).await
+    }
+
+    /// As [`Self::take_for_work`], at once or not at all.
+    pub fn try_take_for_work(&self, bytes: usize) -> bool {
+        self.0.made.lock().grow(bytes as u64)
+    }
+
+    /// What is made of the body takes only so many bytes from now on.
+    pub fn keep_of_work(&self, bytes: usize) {
+        self.0.made.lock().shrink_to(bytes as u64);
+        self.0.bodies.freed.notify_waiters();
+    }
+
+    async fn wait(&self, try_take: impl Fn() -> bool) -> Result<(), NoRoom> {
+        if try_take() {
+            return Ok(());
+        }
+        let deadline = Instant::now() + LONGEST_WAIT;
+        loop {
+            let mut freed = std::pin::pin!(self.0.bodies.freed.notified());
+            freed.as_mut().enable();
+            if try_take() {
+                return Ok(());
+            }
+            self.0.bodies.cut_off_another(self.0.number);
+            let has_time = tokio::select! {
+                () = self.cut_off() => false,
+                waited = timeout_at(deadline, freed) => waited.is_ok(),
+            };
+            if !has_time {
+                self.0.bodies.refusals.inc();
+                return Err(NoRoom);
+            }
+        }
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.bodies.unfinished.lock().remove(&self.number);
+        self.sent.get_mut().shrink_to(0);
+        self.made.get_mut().shrink_to(0);
+        self.bodies.freed.notify_waiters();
+    }
+}
+
+/// Middleware: counts the body of a request until its response begins. Without room the answer is 503 with a hint to
+/// come again.
+pub(crate) async fn count(
+    State(bodies): State<Arc<Bodies>>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let Ok(held) = bodies.begin(request.headers()).await else { return busy() };
+    let was_refused = Arc::new(AtomicBool::new(false));
+    let of_body = (held.clone(), Arc::clone(&was_refused));
+    let request = request.map(|body| Body::new(CountedBody::new(body, of_body.0, of_body.1)));
+    let response = next.run(request).await;
+    if was_refused.load(Relaxed) { busy() } else { response }
+}
+
+/// Which calls of gRPC are counted.
+#[derive(Clone)]
+pub(crate) struct Counting {
+    pub(crate) bodies: Arc<Bodies>,
+    pub(crate) streams: &'static [&'static str],
+}
+
+/// As [`count`], for calls of gRPC: without room the answer is UNAVAILABLE.
+pub(crate) async fn count_grpc(
+    State(Counting { bodies, streams }): State<Counting>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
+    if streams.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let refuse = || Status::unavailable(NoRoom.to_string()).into_http::<Body>();
+    let Ok(held) = bodies.begin(request.headers()).await else { return refuse() };
+    let was_refused = Arc::new(AtomicBool::new(false));
+    let of_body = (held.clone(), Arc::clone(&was_refused));
+    let request = request.map(|body| Body::new(CountedBody::new(body, of_body.0, of_body.1)));
+    let response = next.run(request).await;
+    if was_refused.load(Relaxed) { refuse() } else { response }
+}
+
+fn busy() -> Response {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, NoRoom.to_string());
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+#[cfg(test)]
+mod tests;
