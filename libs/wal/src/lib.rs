@@ -18,6 +18,7 @@
 
 mod directory;
 mod error;
+mod files;
 mod frame;
 mod log;
 mod part;
@@ -26,8 +27,9 @@ mod tail;
 
 pub use directory::PartId;
 pub use error::{Error, Result};
+pub use files::{Files, LogFile, SystemFiles};
 pub use frame::MAX_PAYLOAD_BYTES;
-pub use log::{PartInfo, Position, Settings, Stats, Wal};
+pub use log::{PartInfo, Position, Settings, Stats, Wait, Wal};
 #[doc(hidden)]
 pub use replay::fuzzing;
 pub use replay::{DamagedPart, Frame, Replay, ReplayReport};

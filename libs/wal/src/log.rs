@@ -18,12 +18,17 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::directory::{Directory, ID_LIMIT, Listing};
+use crate::files::{Files, SystemFiles};
 use crate::frame::Header;
 use crate::part::{PartFile, Synced};
 use crate::{Error, PartId, Replay, Result, Tail};
 
 mod release;
 mod sync;
+mod waits;
+
+pub use waits::Wait;
+use waits::Waits;
 
 /// How a log behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +107,8 @@ pub struct Wal {
 pub(crate) struct Shared {
     pub(crate) directory: Directory,
     pub(crate) settings: Settings,
+    files: Arc<dyn Files>,
+    waits: Waits,
     state: Mutex<State>,
     /// Wakes the sync thread: something to sync, or stop.
     wake: Condvar,
@@ -153,6 +160,15 @@ impl Wal {
     /// `PartNumberTooLarge` for `Settings::first_part`.
     /// Damaged parts are never an error.
     pub fn open(dir: impl AsRef<Path>, settings: Settings) -> Result<(Self, Replay)> {
+        Self::open_with(dir, settings, Arc::new(SystemFiles))
+    }
+
+    /// As [`Wal::open`]; new parts are files of `files`.
+    pub fn open_with(
+        dir: impl AsRef<Path>,
+        settings: Settings,
+        files: Arc<dyn Files>,
+    ) -> Result<(Self, Replay)> {
         if settings.first_part >= ID_LIMIT {
             return Err(Error::PartNumberTooLarge { number: settings.first_part, limit: ID_LIMIT });
         }
@@ -161,7 +177,7 @@ impl Wal {
         if settings.fsync_interval.is_some() {
             directory.sync_parent();
         }
-        let shared = Arc::new(Shared::new(directory, settings, &listing));
+        let shared = Arc::new(Shared::new(directory, settings, files, &listing));
         let syncer = match settings.fsync_interval {
             Some(interval) if !interval.is_zero() => Some(sync::spawn(&shared, interval)?),
             _ => None,
@@ -241,6 +257,13 @@ impl Wal {
         self.shared.total_bytes.load(Ordering::Relaxed)
     }
 
+    /// The write or sync that the disk has not answered for the longest time. Never waits for the disk.
+    ///
+    /// Writes wait for each other: the age of those behind the oldest one is not looked at.
+    pub fn longest_wait(&self) -> Option<Wait> {
+        self.shared.waits.longest()
+    }
+
     /// Counts of failures and syncs. Does not lock.
     pub fn stats(&self) -> Stats {
         Stats {
@@ -267,7 +290,12 @@ impl Drop for Wal {
 }
 
 impl Shared {
-    fn new(directory: Directory, settings: Settings, listing: &Listing) -> Self {
+    fn new(
+        directory: Directory,
+        settings: Settings,
+        files: Arc<dyn Files>,
+        listing: &Listing,
+    ) -> Self {
         let closed =
             |bytes| Closed { bytes, frames: 0, replaying: true, damaged: false, unsynced: None };
         let state = State {
@@ -278,6 +306,8 @@ impl Shared {
         Self {
             directory,
             settings,
+            files,
+            waits: Waits::default(),
             state: Mutex::new(state),
             wake: Condvar::new(),
             total_bytes: AtomicU64::new(listing.parts.iter().map(|(_, bytes)| bytes).sum()),
@@ -293,6 +323,7 @@ impl Shared {
 
     fn write(&self, frame: &mut [IoSlice<'_>], bytes: u64) -> Result<Position> {
         let mut state = self.state.lock();
+        let waiting = self.waits.begin("write");
         if let Some(active) = &state.active
             && active.file.written() > 0
             && active.file.written() + bytes > self.settings.part_bytes
@@ -314,6 +345,7 @@ impl Shared {
             state.dirty = true;
             self.wake.notify_one();
         }
+        drop(waiting);
         drop(state);
         if self.syncs_before_ack() {
             self.sync_part(&file, offset + bytes).inspect_err(|_| self.retract(file.id))?;
@@ -327,7 +359,7 @@ impl Shared {
             let file = loop {
                 let id = PartId(state.next_id);
                 state.next_id += 1;
-                match PartFile::create(&self.directory, id) {
+                match PartFile::create(&*self.files, &self.directory, id) {
                     Ok(file) => break file,
                     // Somebody put a file here while we run: it will be replayed, not overwritten.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -361,7 +393,11 @@ impl Shared {
 
     /// Syncs one part up to `end`; a part whose sync fails takes no more appends.
     fn sync_part(&self, file: &Arc<PartFile>, end: u64) -> Result<()> {
-        match file.sync_to(end, &self.directory) {
+        let synced = {
+            let _waiting = self.waits.begin("sync");
+            file.sync_to(end, &self.directory)
+        };
+        match synced {
             Ok(Synced::Now) => {
                 self.syncs.fetch_add(1, Ordering::Relaxed);
                 Ok(())

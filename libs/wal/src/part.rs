@@ -1,14 +1,13 @@
 //! One part file that this process writes.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use rustix::io::{Errno, pwritev};
 
 use crate::directory::Directory;
+use crate::files::{Files, LogFile};
 use crate::{Error, PartId, Result};
 
 /// A part file and how much of it is written and synced.
@@ -16,7 +15,7 @@ use crate::{Error, PartId, Result};
 pub(crate) struct PartFile {
     pub(crate) id: PartId,
     path: PathBuf,
-    file: File,
+    file: Box<dyn LogFile>,
     /// End of the last whole frame. Changed only under the log's lock.
     written: AtomicU64,
     sync: Mutex<SyncState>,
@@ -40,13 +39,13 @@ pub(crate) struct WriteError {
 
 impl PartFile {
     /// Creates the file; `AlreadyExists` is left to the caller.
-    pub(crate) fn create(directory: &Directory, id: PartId) -> io::Result<Self> {
+    pub(crate) fn create(files: &dyn Files, directory: &Directory, id: PartId) -> io::Result<Self> {
         let path = directory.part_path(id);
-        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        let file = files.create(&path)?;
         Ok(Self::new(id, path, file))
     }
 
-    pub(crate) fn new(id: PartId, path: PathBuf, file: File) -> Self {
+    pub(crate) fn new(id: PartId, path: PathBuf, file: Box<dyn LogFile>) -> Self {
         Self { id, path, file, written: AtomicU64::new(0), sync: Mutex::default() }
     }
 
@@ -59,7 +58,7 @@ impl PartFile {
     /// After an error the file is cut back to its last whole frame.
     pub(crate) fn write(&self, frame: &mut [IoSlice<'_>], bytes: u64) -> Result<(), WriteError> {
         let start = self.written();
-        match write_all_at(&self.file, frame, start) {
+        match write_all_at(&*self.file, frame, start) {
             Ok(()) => {
                 self.written.store(start + bytes, Ordering::Release);
                 Ok(())
@@ -108,17 +107,21 @@ pub(crate) enum Synced {
     Already,
 }
 
-fn write_all_at(file: &File, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+fn write_all_at(
+    file: &dyn LogFile,
+    mut slices: &mut [IoSlice<'_>],
+    mut offset: u64,
+) -> io::Result<()> {
     while !slices.is_empty() {
         // At most IOV_MAX slices are taken at once; the rest follows as after a short write.
-        match pwritev(file, slices, offset) {
+        match file.write_at(slices, offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
                 offset += written as u64;
                 IoSlice::advance_slices(&mut slices, written);
             }
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())

@@ -36,7 +36,7 @@ fn append_to(wal: &Wal, device: &str) -> PartId {
     let mut state = wal.shared.state.lock();
     let id = PartId(state.next_id);
     state.next_id += 1;
-    let file = Arc::new(PartFile::new(id, PathBuf::from(device), file));
+    let file = Arc::new(PartFile::new(id, PathBuf::from(device), Box::new(file)));
     state.active = Some(Active { file, frames: 0 });
     id
 }
@@ -215,6 +215,79 @@ fn failed_sync_on_demand_is_reported_once_and_closes_the_part() {
     let parts = wal.parts();
     assert_eq!((parts[0].id, parts[0].frames, parts[0].in_use), (bad, 1, false));
     assert!(wal.append(&[b"next"]).unwrap().part > bad);
+}
+
+/// Files of which every write and sync waits until the gate opens.
+#[derive(Debug, Default)]
+struct Gated {
+    is_open: Arc<(Mutex<bool>, Condvar)>,
+}
+
+#[derive(Debug)]
+struct GatedFile(fs::File, Arc<(Mutex<bool>, Condvar)>);
+
+impl Gated {
+    fn open(&self) {
+        *self.is_open.0.lock() = true;
+        self.is_open.1.notify_all();
+    }
+}
+
+impl Files for Gated {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn crate::LogFile>> {
+        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        Ok(Box::new(GatedFile(file, Arc::clone(&self.is_open))))
+    }
+}
+
+impl GatedFile {
+    fn pass(&self) {
+        let mut is_open = self.1.0.lock();
+        while !*is_open {
+            self.1.1.wait(&mut is_open);
+        }
+    }
+}
+
+impl crate::LogFile for GatedFile {
+    fn write_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.pass();
+        crate::LogFile::write_at(&self.0, slices, offset)
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.pass();
+        self.0.sync_data()
+    }
+}
+
+#[test]
+fn write_that_hangs_is_seen_without_waiting_and_ends_when_the_disk_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = Arc::new(Gated::default());
+    let (wal, _) = Wal::open_with(dir.path(), NEVER, Arc::clone(&files) as _).unwrap();
+    assert_eq!(wal.longest_wait(), None);
+    thread::scope(|scope| {
+        let hanging = scope.spawn(|| wal.append(&[b"a"]).unwrap());
+        let wait = loop {
+            match wal.longest_wait() {
+                Some(wait) => break wait,
+                None => thread::yield_now(),
+            }
+        };
+        let later = wal.longest_wait();
+        files.open();
+        hanging.join().unwrap();
+        assert_eq!(wait.action, "write");
+        assert!(later.unwrap().age >= wait.age);
+    });
+    assert_eq!(wal.longest_wait(), None);
+    drop(wal);
+    assert_eq!(payloads(&reopen(dir.path())), [b"a"]);
 }
 
 #[test]

@@ -1,0 +1,52 @@
+//! The files that a log writes.
+//!
+//! Disks fail and hang in ways that no test brings about on a sound one: who opens a log says where its files are.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::path::Path;
+
+use rustix::io::pwritev;
+
+/// Makes the files of parts.
+pub trait Files: fmt::Debug + Send + Sync {
+    /// A new file that is written to; `AlreadyExists` if there is one.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn LogFile>>;
+}
+
+/// A file of a part. Each call may block for as long as the disk does.
+pub trait LogFile: fmt::Debug + Send + Sync {
+    /// Writes from `offset` on; returns how many bytes were taken.
+    fn write_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
+
+    /// Cuts the file to so many bytes.
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+
+    /// Makes what was written survive a crash of the machine.
+    fn sync_data(&self) -> io::Result<()>;
+}
+
+/// Files of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemFiles;
+
+impl Files for SystemFiles {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
+        Ok(Box::new(OpenOptions::new().write(true).create_new(true).open(path)?))
+    }
+}
+
+impl LogFile for File {
+    fn write_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        Ok(pwritev(self, slices, offset)?)
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        File::set_len(self, bytes)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+}
