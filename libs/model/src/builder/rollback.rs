@@ -3,7 +3,7 @@
 use std::hash::BuildHasher;
 
 use super::{BatchBuilder, attribute::ReaderMark, room::EntryBudget};
-use crate::buffer::mostly_unused;
+use crate::{SpanBatch, buffer::mostly_unused};
 
 /// A place to return to with [`BatchBuilder::rollback`].
 #[derive(Debug, Clone, Copy)]
@@ -33,65 +33,31 @@ impl BatchBuilder {
     /// Forgets everything appended since the mark was taken, strings included. Rows and codes are given out as if it
     /// had never been there.
     pub fn rollback(&mut self, mark: Mark) {
-        let spans = &mut self.batch.spans;
-        for column in [
-            &mut spans.trace,
-            &mut spans.resource,
-            &mut spans.scope,
-            &mut spans.name,
-            &mut spans.status_message,
-            &mut spans.trace_state,
-            &mut spans.dropped_attributes,
-            &mut spans.dropped_events,
-            &mut spans.dropped_links,
-        ] {
-            column.truncate(mark.spans);
-        }
-        spans.span_id.truncate(mark.spans);
-        spans.parent_span_id.truncate(mark.spans);
-        spans.start.truncate(mark.spans);
-        spans.duration.truncate(mark.spans);
-        spans.kind.truncate(mark.spans);
-        spans.status.truncate(mark.spans);
-        if spans.origin.len() > mark.spans {
-            spans.origin.truncate(mark.spans);
-        }
+        truncate_spans(&mut self.batch, &mark);
         if let Some(selecting) = &mut self.selecting {
             selecting.sizes.truncate(mark.spans);
         }
-        self.batch.events.starts.truncate(mark.spans + 1);
-        self.batch.links.starts.truncate(mark.spans + 1);
         self.drop_half_span();
         self.truncate_traces(mark.traces);
-        self.batch.resources.attributes.truncate_owners(mark.resources);
-        self.batch.resources.dropped_attributes.truncate(mark.resources);
+        truncate_owners(&mut self.batch, &mark);
         self.resource_index.truncate(mark.resources);
-        let scopes = &mut self.batch.scopes;
-        scopes.attributes.truncate_owners(mark.scopes);
-        for column in [&mut scopes.name, &mut scopes.version, &mut scopes.dropped_attributes] {
-            column.truncate(mark.scopes);
-        }
         self.scope_index.truncate(mark.scopes);
         self.reader.rollback(mark.strings);
     }
 
+    /// A copy of what was there when the mark was taken. Its dictionary has the strings that came since as well.
+    pub fn copy_before(&mut self, mark: Mark) -> SpanBatch {
+        let mut batch = self.with_batch(SpanBatch::clone);
+        truncate_spans(&mut batch, &mark);
+        drop_half_span(&mut batch);
+        batch.traces.ids.truncate(mark.traces);
+        truncate_owners(&mut batch, &mark);
+        batch
+    }
+
     /// Drops attributes, events and links that were appended for a span which did not become a row.
     pub(super) fn drop_half_span(&mut self) {
-        let spans = self.batch.len();
-        self.batch.span_attributes.truncate_owners(spans);
-        let events = &mut self.batch.events;
-        let keep = events.starts[spans] as usize;
-        events.attributes.truncate_owners(keep);
-        events.time.truncate(keep);
-        events.name.truncate(keep);
-        events.dropped_attributes.truncate(keep);
-        let links = &mut self.batch.links;
-        let keep = links.starts[spans] as usize;
-        links.attributes.truncate_owners(keep);
-        links.trace_id.truncate(keep);
-        links.span_id.truncate(keep);
-        links.trace_state.truncate(keep);
-        links.dropped_attributes.truncate(keep);
+        drop_half_span(&mut self.batch);
     }
 
     fn truncate_traces(&mut self, traces: usize) {
@@ -108,4 +74,60 @@ impl BatchBuilder {
             self.trace_index.shrink_to(2 * traces, |&row| hasher.hash_one(ids[row as usize].0));
         }
     }
+}
+
+fn truncate_spans(batch: &mut SpanBatch, mark: &Mark) {
+    let spans = &mut batch.spans;
+    for column in [
+        &mut spans.trace,
+        &mut spans.resource,
+        &mut spans.scope,
+        &mut spans.name,
+        &mut spans.status_message,
+        &mut spans.trace_state,
+        &mut spans.dropped_attributes,
+        &mut spans.dropped_events,
+        &mut spans.dropped_links,
+    ] {
+        column.truncate(mark.spans);
+    }
+    spans.span_id.truncate(mark.spans);
+    spans.parent_span_id.truncate(mark.spans);
+    spans.start.truncate(mark.spans);
+    spans.duration.truncate(mark.spans);
+    spans.kind.truncate(mark.spans);
+    spans.status.truncate(mark.spans);
+    if spans.origin.len() > mark.spans {
+        spans.origin.truncate(mark.spans);
+    }
+    batch.events.starts.truncate(mark.spans + 1);
+    batch.links.starts.truncate(mark.spans + 1);
+}
+
+fn truncate_owners(batch: &mut SpanBatch, mark: &Mark) {
+    batch.resources.attributes.truncate_owners(mark.resources);
+    batch.resources.dropped_attributes.truncate(mark.resources);
+    let scopes = &mut batch.scopes;
+    scopes.attributes.truncate_owners(mark.scopes);
+    for column in [&mut scopes.name, &mut scopes.version, &mut scopes.dropped_attributes] {
+        column.truncate(mark.scopes);
+    }
+}
+
+fn drop_half_span(batch: &mut SpanBatch) {
+    let spans = batch.len();
+    batch.span_attributes.truncate_owners(spans);
+    let events = &mut batch.events;
+    let keep = events.starts[spans] as usize;
+    events.attributes.truncate_owners(keep);
+    events.time.truncate(keep);
+    events.name.truncate(keep);
+    events.dropped_attributes.truncate(keep);
+    let links = &mut batch.links;
+    let keep = links.starts[spans] as usize;
+    links.attributes.truncate_owners(keep);
+    links.trace_id.truncate(keep);
+    links.span_id.truncate(keep);
+    links.trace_state.truncate(keep);
+    links.dropped_attributes.truncate(keep);
 }

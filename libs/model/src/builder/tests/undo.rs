@@ -127,6 +127,8 @@ proptest! {
             let cut = cut.index(spans.len() + 1);
             let _ = builder.append_scope_spans(resource, scope, &spans[..cut], |_, _| true);
         }
+        let before = builder.copy_before(mark);
+        prop_assert_eq!(encode_traces_data(&before), encode_traces_data(&shown));
         builder.rollback(mark);
         prop_assert_eq!(builder.with_batch(SpanBatch::clone), shown);
         prop_assert_eq!(builder.truncated_attributes(), truncated);
