@@ -175,7 +175,7 @@ impl<'a> Collection<'a> {
             self.metrics.committed(self.counts, self.highest_ms);
             queue.commit(end);
         }
-        for loss in queue.enforce_limits(std::time::SystemTime::now()) {
+        for loss in queue.enforce_limits(std::time::Instant::now()) {
             self.metrics.dropped(&loss);
         }
         self.metrics.appended(self.counts, self.out_of_order, queue.bytes());

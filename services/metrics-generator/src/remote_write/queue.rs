@@ -7,7 +7,7 @@ mod limits;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
 use tactus_wal::{Frame, PartId, PartInfo, Position, Settings, Tail, Wal};
@@ -35,8 +35,16 @@ struct State {
     /// Parts that end with a collection that failed or was cut off, and where it begins.
     abandoned: BTreeMap<PartId, u64>,
     /// When the last collection of a part was committed.
-    newest: BTreeMap<PartId, SystemTime>,
+    newest: BTreeMap<PartId, Instant>,
     remotes: Vec<Remote>,
+}
+
+/// When a file was written, by the clock that never jumps. One of the future was written before the wall clock was set
+/// back: it ages from now on.
+fn instant_of(modified: SystemTime) -> Instant {
+    let age = SystemTime::now().duration_since(modified).unwrap_or_default();
+    let now = Instant::now();
+    now.checked_sub(age).unwrap_or(now)
 }
 
 struct Remote {
@@ -75,7 +83,7 @@ impl Queue {
         let newest = parts.iter().map(|part| {
             let file = std::fs::metadata(dir.join(format!("{}.wal", part.id)));
             let modified = file.and_then(|file| file.modified());
-            (part.id, modified.unwrap_or_else(|_| SystemTime::now()))
+            (part.id, modified.map_or_else(|_| Instant::now(), instant_of))
         });
         let mut state = State {
             committed,
@@ -141,7 +149,7 @@ impl Queue {
     pub(crate) fn commit(&self, end: Position) {
         let mut state = self.state.lock();
         state.committed = state.committed.max(end);
-        state.newest.insert(end.part, SystemTime::now());
+        state.newest.insert(end.part, Instant::now());
         drop(state);
         self.wake_all();
     }
@@ -151,7 +159,7 @@ impl Queue {
         if let Some(from) = from {
             let mut state = self.state.lock();
             state.abandoned.insert(from.part, from.offset);
-            state.newest.insert(from.part, SystemTime::now());
+            state.newest.insert(from.part, Instant::now());
         }
         self.rotate();
     }

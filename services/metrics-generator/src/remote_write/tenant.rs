@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Instant;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::{Mutex, RwLock};
@@ -87,7 +87,7 @@ impl Tenant {
                 remote.expect(counts);
             }
         }
-        for loss in queue.enforce_limits(SystemTime::now()) {
+        for loss in queue.enforce_limits(Instant::now()) {
             self.metrics.dropped(&loss);
         }
         for (index, (remote, headers)) in self.remotes.iter().zip(&self.headers).enumerate() {

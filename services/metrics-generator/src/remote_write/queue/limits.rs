@@ -1,7 +1,7 @@
 //! The bounds of a queue, and what is lost by them.
 
 use std::cmp::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use tactus_wal::{Frame, PartId, Position};
 
@@ -38,14 +38,14 @@ pub(crate) struct Loss {
 impl Queue {
     /// Drops the oldest parts while the log is over its limits; the part that is written stays. Returns what the
     /// remotes lost.
-    pub(crate) fn enforce_limits(&self, now: SystemTime) -> Vec<Loss> {
+    pub(crate) fn enforce_limits(&self, now: Instant) -> Vec<Loss> {
         let mut losses = Vec::new();
         loop {
             let Some(oldest) = self.wal.parts().into_iter().find(|part| !part.in_use) else {
                 return losses;
             };
             let newest = self.state.lock().newest.get(&oldest.id).copied();
-            let age = newest.and_then(|newest| now.duration_since(newest).ok());
+            let age = newest.map(|newest| now.saturating_duration_since(newest));
             let reason = if age.is_some_and(|age| age > self.limits.max_age) {
                 DropReason::TooOld
             } else if self.bytes() > self.limits.max_bytes {

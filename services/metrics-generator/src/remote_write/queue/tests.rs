@@ -254,7 +254,7 @@ fn log_over_its_size_loses_the_oldest_and_says_what() {
     assert!(tenant.queue().bytes() <= limits.max_bytes + limits.part_bytes);
     assert!(!left.is_empty() && left.len() < written.len());
     assert_eq!(left, written[written.len() - left.len()..], "the newest are left");
-    for loss in tenant.queue().enforce_limits(SystemTime::now() + 2 * LIMITS.max_age) {
+    for loss in tenant.queue().enforce_limits(Instant::now() + 2 * LIMITS.max_age) {
         assert_eq!((loss.remote, loss.reason), (0, DropReason::TooOld));
         lost.merge(loss.counts);
     }
@@ -262,11 +262,20 @@ fn log_over_its_size_loses_the_oldest_and_says_what() {
     tenant.restart(limits, &["a"]);
     let (left, _) = tenant.read(0, 1_000);
     tenant.restart(limits, &["a"]);
-    for loss in tenant.queue().enforce_limits(SystemTime::now() + 2 * LIMITS.max_age) {
+    for loss in tenant.queue().enforce_limits(Instant::now() + 2 * LIMITS.max_age) {
         lost.merge(loss.counts);
     }
     assert_eq!(lost.floats, left.len() as u64);
     assert_eq!(tenant.read(0, 1_000).0, []);
+}
+
+#[test]
+fn part_written_in_the_future_ages_from_now_on() {
+    let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    assert!(instant_of(tomorrow).elapsed() < Duration::from_secs(3_600));
+    let yesterday = SystemTime::now() - Duration::from_secs(86_400);
+    let age = instant_of(yesterday).elapsed();
+    assert!(age >= Duration::from_secs(86_400) && age < Duration::from_secs(90_000), "{age:?}");
 }
 
 #[test]
