@@ -1,7 +1,7 @@
 //! From the command line to the end of the process.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line is its interface")]
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tactus_config::{Config, Loaded, sections::overrides::Limits};
@@ -19,6 +19,8 @@ use crate::{
 
 /// Product version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// How long the end of the process waits for threads that still do something, when all that must be done is.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -143,7 +145,7 @@ fn start(loaded: &Loaded, program: Program) -> Result<(), Error> {
         tracing::warn!(error = error_text(&error), "self-tracing is off");
     }
     runtime_metrics::register(Registry::global(), runtime.handle().clone());
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let stop = CancellationToken::new();
         let exporting = exporter.map(|exporter| tokio::spawn(exporter.run(stop.clone())));
         let result = run(loaded, program).await;
@@ -153,7 +155,10 @@ fn start(loaded: &Loaded, program: Program) -> Result<(), Error> {
             let _ = exporting.await;
         }
         result
-    })
+    });
+    // A thread may wait for a disk that never answers.
+    runtime.shutdown_timeout(LAST_WAIT);
+    result
 }
 
 async fn run(loaded: &Loaded, program: Program) -> Result<(), Error> {
