@@ -23,6 +23,42 @@ class SmallDisk:
             subprocess.run(["umount", "-l", str(self.path)], check=True)
 
 
+class HangingDisk:
+    """A file system at `path` that takes no writes between `hang` and `answer`: nothing that writes returns meanwhile.
+    `refused` says why there is none."""
+
+    def __init__(self, directory):
+        self.image, self.path, self.refused = directory / "disk.img", directory / "hanging-disk", None
+
+    def __enter__(self):
+        self.path.mkdir()
+        with open(self.image, "wb") as image:
+            image.truncate(64 << 20)
+        for command in (["mkfs.ext4", "-q", str(self.image)],
+                        ["mount", "-o", "loop", str(self.image), str(self.path)]):
+            try:
+                done = subprocess.run(command, capture_output=True, text=True)
+            except FileNotFoundError:
+                self.refused = f"a disk that hangs needs {command[0]}"
+                return self
+            if done.returncode != 0:
+                self.refused = f"a disk that hangs needs root and loop devices: {done.stderr.strip()}"
+                return self
+        return self
+
+    def hang(self):
+        subprocess.run(["fsfreeze", "-f", str(self.path)], check=True)
+
+    def answer(self):
+        subprocess.run(["fsfreeze", "-u", str(self.path)], check=True)
+
+    def __exit__(self, *_):
+        if not self.refused:
+            # Fails if it does not hang.
+            subprocess.run(["fsfreeze", "-u", str(self.path)], capture_output=True)
+            subprocess.run(["umount", "-l", str(self.path)], check=True)
+
+
 class Ballast:
     """A file that takes up the rest of a disk."""
 

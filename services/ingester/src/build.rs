@@ -1,9 +1,8 @@
-//! Builds a block's files of segments, on local disk.
+//! Builds a block of segments. Its data goes straight to object storage: a full disk needs no room to get some.
 
-use std::{
-    fs::{self, File},
-    io::BufWriter,
-    sync::Arc,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use tactus_block::{BlockBuilder, BuilderSettings, WriterSettings, estimated_bytes};
@@ -14,7 +13,10 @@ use tactus_model::{
 use tactus_storage::{
     BlockMeta, Uuid,
     block_io::{BlockFiles, ObjectSource},
+    bucket::ObjectWriter,
+    layout::{DATA, block_key},
 };
+use tokio::runtime::Handle;
 
 use crate::{
     error::Error,
@@ -25,20 +27,25 @@ use crate::{
 };
 
 impl Ingester {
-    /// Merges segments into the files of a block, one row group in memory at a time.
+    /// Merges segments into a block whose data is in object storage then; one row group in memory at a time, and the
+    /// parts of an upload. Ends when `is_abandoned`.
+    ///
+    /// Blocks; `runtime` carries the requests.
     pub(crate) fn build_block(
         &self,
         tenant: &TenantId,
         id: Uuid,
         segments: &[Arc<Segment>],
+        runtime: &Handle,
+        is_abandoned: &AtomicBool,
     ) -> Result<(BlockMeta, BlockFiles), Error> {
-        let directory = self.layout.building().join(id.to_string());
-        fs::create_dir_all(&directory).map_err(Error::io("create", &directory))?;
-        let path = directory.join("data.parquet");
-        let file = File::create(&path).map_err(Error::io("create", &path))?;
         for segment in segments {
             self.or_set_aside(tenant, segment, segment.check())?;
         }
+        let key = block_key(tenant.as_str(), id, DATA);
+        let segment_bytes = segments.iter().map(|segment| segment.bytes()).sum();
+        let sink = self.bucket.writer(&key, segment_bytes, runtime)?;
+        let not_stored = |error| from_block(&key, error);
         let (plan, row_group_spans) = self.plan(tenant, segments)?;
         let settings = BuilderSettings {
             writer: WriterSettings {
@@ -49,17 +56,20 @@ impl Ingester {
             bloom_false_positive: self.settings.bloom_false_positive,
             bloom_shard_bytes: self.settings.bloom_shard_bytes,
         };
-        let sink = BufWriter::with_capacity(1 << 20, file);
-        let mut builder = BlockBuilder::new(sink, &settings, plan.trace_count() as u64)?;
+        let traces = plan.trace_count() as u64;
+        let mut builder = BlockBuilder::new(sink, &settings, traces).map_err(not_stored)?;
         for range in plan.cut(row_group_spans) {
+            if is_abandoned.load(Ordering::Relaxed) {
+                return Err(Error::Timeout);
+            }
             let Some((first, last)) = plan.bounds(&range) else { continue };
             let parts = self.traces_between(tenant, segments, first, last)?;
             let (batch, stats) = merge(&parts.iter().collect::<Vec<_>>());
             drop(parts);
             self.metrics.duplicate_spans.inc_by(stats.duplicate_spans);
-            builder.write_row_group(&batch)?;
+            builder.write_row_group(&batch).map_err(not_stored)?;
         }
-        let built = builder.finish()?;
+        let built = builder.finish().map_err(not_stored)?;
         let mut meta = BlockMeta::new(self.settings.block_version, tenant.as_str(), id);
         let times = segments.iter().map(|segment| segment.block_times());
         let (start, end) =
@@ -79,8 +89,9 @@ impl Ingester {
         if !cut.is_empty() {
             meta.extension.get_or_insert_default().cut_traces = cut;
         }
+        let bytes = ObjectWriter::finish(built.sink)?;
         let files = BlockFiles {
-            data: ObjectSource::File(path),
+            data: ObjectSource::Written(bytes),
             blooms: built.blooms.into_iter().map(ObjectSource::Bytes).collect(),
             index: Some(ObjectSource::Bytes(built.index)),
             no_compact: false,
@@ -146,6 +157,14 @@ impl Ingester {
             self.set_aside(tenant, segment, error);
         }
         Ok(result?)
+    }
+}
+
+/// What went wrong with a block: mostly it is what object storage said.
+fn from_block(key: &str, error: tactus_block::Error) -> Error {
+    match error {
+        tactus_block::Error::Io(error) => tactus_storage::Error::from_write(key, error).into(),
+        error => error.into(),
     }
 }
 

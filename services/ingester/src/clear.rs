@@ -44,7 +44,6 @@ impl Ingester {
                 segment.release();
             }
         }
-        let _ = fs::remove_dir_all(self.layout.building().join(block.id.to_string()));
         if cleared {
             let _ = fs::remove_file(self.manifest_path(tenant, block.id));
         }

@@ -3,7 +3,14 @@
 //! Prepared, it takes no more writes, and its stop brings everything to object storage and gives its place in the ring
 //! up, however long that takes. A file in its directory remembers it over restarts.
 
-use std::{fs, io, path::PathBuf, sync::Arc};
+use std::{
+    fs, io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use axum::{
     Router,
@@ -25,22 +32,31 @@ pub(crate) struct Downscale(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     marker: PathBuf,
+    /// Whether the marker is there: whoever asks does not wait for the disk.
+    is_prepared: AtomicBool,
     cluster: Cluster,
 }
 
 impl Downscale {
     /// As an earlier process left it.
     pub(crate) fn new(directory: &std::path::Path, cluster: Cluster) -> Self {
-        let downscale = Self(Arc::new(Inner { marker: directory.join(MARKER), cluster }));
+        let marker = directory.join(MARKER);
+        let is_prepared = AtomicBool::new(marker.exists());
+        let downscale = Self(Arc::new(Inner { marker, is_prepared, cluster }));
         downscale.0.cluster.set_ingester_read_only(downscale.is_prepared());
         downscale
     }
 
     pub(crate) fn is_prepared(&self) -> bool {
-        self.0.marker.exists()
+        self.0.is_prepared.load(Ordering::Acquire)
     }
 
-    fn set(&self, prepared: bool) -> io::Result<()> {
+    async fn set(&self, prepared: bool) -> io::Result<()> {
+        let downscale = self.clone();
+        tokio::task::spawn_blocking(move || downscale.set_now(prepared)).await?
+    }
+
+    fn set_now(&self, prepared: bool) -> io::Result<()> {
         match prepared {
             true => fs::write(&self.0.marker, "")?,
             false => match fs::remove_file(&self.0.marker) {
@@ -48,6 +64,7 @@ impl Downscale {
                 _ => {}
             },
         }
+        self.0.is_prepared.store(prepared, Ordering::Release);
         self.0.cluster.set_ingester_read_only(prepared);
         tracing::info!(prepared, "prepare-downscale");
         Ok(())
@@ -66,11 +83,11 @@ async fn show(State(downscale): State<Downscale>) -> Response {
 }
 
 async fn prepare(State(downscale): State<Downscale>) -> Response {
-    answer(downscale.set(true))
+    answer(downscale.set(true).await)
 }
 
 async fn take_back(State(downscale): State<Downscale>) -> Response {
-    answer(downscale.set(false))
+    answer(downscale.set(false).await)
 }
 
 fn answer(result: io::Result<()>) -> Response {

@@ -7,7 +7,7 @@ use std::{
 
 use tactus_model::{AppendError, TOO_MANY_TENANTS};
 
-use crate::segment::SegmentError;
+use crate::{disk::DiskHangs, segment::SegmentError};
 
 /// Why an ingester cannot start or do its background work.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,18 @@ impl Error {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }
+
+    /// True if there is no room on the local disk.
+    pub(crate) fn is_full(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match self {
+            Self::Wal(error) => error.is_full(),
+            Self::Io { source, .. } | Self::Segment(SegmentError::Io { source, .. }) => {
+                matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Why a whole push is refused; nothing of it is stored.
@@ -78,6 +90,15 @@ pub enum PushError {
     /// The log cannot be written.
     #[error("write-ahead log: {0}")]
     Wal(tactus_wal::Error),
+    /// The disk hangs, nothing was tried; worth another try when it answers.
+    #[error("{0}; nothing of this push is stored")]
+    DiskHangs(DiskHangs),
+    /// The disk hung meanwhile: the spans may be stored or not. Sent again they are stored once.
+    #[error("{0}")]
+    TimedOut(DiskHangs),
+    /// The thread of the push panicked: a bug.
+    #[error("push failed")]
+    Failed,
     /// The process is starting or stopping.
     #[error("Ingester is {0}")]
     NotRunning(&'static str),
@@ -92,6 +113,8 @@ impl PushError {
             Self::TooManyTenants { .. } => "too_many_tenants",
             Self::DiskFull(_) => "disk_full",
             Self::Wal(_) => "log",
+            Self::DiskHangs(_) | Self::TimedOut(_) => "disk_hangs",
+            Self::Failed => "failed",
             Self::NotRunning(_) => "not_running",
         }
     }

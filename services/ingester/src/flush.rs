@@ -5,19 +5,19 @@ use std::{
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant, SystemTime},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tactus_model::TenantId;
-use tactus_storage::{
-    BlockMeta, Uuid,
-    block_io::{self, BlockFiles},
-};
+use tactus_storage::{BlockMeta, Uuid, block_io};
 use tactus_telemetry::{error_text, log_limited, metrics::Gauge, work_span};
-use tokio::sync::Semaphore;
+use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -59,7 +59,6 @@ pub(crate) struct PendingBlock {
     pub(crate) segments: Vec<Arc<Segment>>,
     /// Begun by an earlier process, which may have finished it.
     pub(crate) resumed: bool,
-    built: Option<(BlockMeta, BlockFiles)>,
 }
 
 /// A block in the queue of `tempo_ingester_flush_queue_length`, until it is dropped.
@@ -91,7 +90,7 @@ pub(crate) struct Manifest {
 impl PendingBlock {
     pub(crate) fn new(id: Uuid, segments: Vec<Arc<Segment>>, resumed: bool) -> Self {
         segments.iter().for_each(|segment| segment.set_block(id));
-        Self { id, segments, resumed, built: None }
+        Self { id, segments, resumed }
     }
 }
 
@@ -138,36 +137,33 @@ impl Ingester {
     /// written as far as `grace` allows, which is asked then. What is not written stays on disk for the next start.
     pub async fn run(self: Arc<Self>, cancel: CancellationToken, grace: impl FnOnce() -> Duration) {
         let look = self.settings.flush_check_period.min(Duration::from_secs(1));
-        let mut flush_task: Option<tokio::task::JoinHandle<()>> = None;
-        let mut decide_task: Option<tokio::task::JoinHandle<()>> = None;
+        let mut cut_task: Option<JoinHandle<()>> = None;
+        let mut flush_task: Option<JoinHandle<()>> = None;
+        let mut decide_task: Option<JoinHandle<()>> = None;
+        let is_free =
+            |task: &Option<JoinHandle<()>>| task.as_ref().is_none_or(|it| it.is_finished());
         while !cancel.is_cancelled() {
+            let is_cutting = cut_task.is_some();
+            // A cut that is under way is what pushes wake this loop for.
             tokio::select! {
                 () = cancel.cancelled() => break,
-                () = self.wake.notified() => {}
+                () = self.wake.notified(), if !is_cutting => {}
+                () = ended(&mut cut_task), if is_cutting => {}
                 () = tokio::time::sleep(look) => {}
             }
             self.measure_live_bytes();
-            let due = self.current.read().is_due(&self.settings)
-                || self.has_waiting_cuts.load(Ordering::Acquire);
-            if due && let Err(error) = self.seal().await {
-                tracing::error!(error = error_text(&error), "cannot cut live spans to segments");
-                // Segments whose block is in object storage are the ones that the disk can do without.
-                if let Err(error) = self.release_held(true).await {
-                    tracing::error!(error = error_text(&error), "cannot make room on the disk");
-                }
-                // A full disk does not get better by trying at the rate of the pushes.
-                tokio::time::sleep(look).await;
+            if cut_task.is_none() && self.is_cut_due() {
+                let ingester = Arc::clone(&self);
+                cut_task = Some(tokio::spawn(async move { ingester.cut(look).await }));
             }
-            if self.has_pending.load(Ordering::Acquire)
-                && decide_task.as_ref().is_none_or(|task| task.is_finished())
-            {
+            if self.has_pending.load(Ordering::Acquire) && is_free(&decide_task) {
                 let ingester = Arc::clone(&self);
                 decide_task = Some(tokio::spawn(async move {
                     // Logged where it happens; tried again at the next look.
                     let _ = ingester.decide(Due::Waited).await;
                 }));
             }
-            if flush_task.as_ref().is_none_or(|task| task.is_finished()) {
+            if is_free(&flush_task) {
                 let ingester = Arc::clone(&self);
                 flush_task = Some(tokio::spawn(async move {
                     ingester.flush_due(false).await;
@@ -188,6 +184,37 @@ impl Ingester {
                 tracing::warn!("stopped before all spans were flushed; they stay on local disk")
             }
         }
+    }
+
+    fn is_cut_due(&self) -> bool {
+        // It is locked while generations are exchanged, which waits for pushes, and those for the disk.
+        let is_due = self.current.try_read().is_some_and(|current| current.is_due(&self.settings));
+        // What the log holds of a part whose sync failed nobody knows: it may be kept in memory alone.
+        let failed_syncs = self.wal.stats().sync_errors;
+        is_due
+            || self.has_waiting_cuts.load(Ordering::Acquire)
+            || failed_syncs > self.cut_after_failed_syncs.load(Ordering::Acquire)
+    }
+
+    /// Cuts live spans; after an error, makes room and takes so long at least.
+    async fn cut(self: &Arc<Self>, pause: Duration) {
+        let Err(error) = self.seal().await else { return };
+        tracing::error!(error = error_text(&error), "cannot cut live spans to segments");
+        // Segments whose block is in object storage are the ones that the disk can do without.
+        if let Err(error) = self.release_held(true).await {
+            tracing::error!(error = error_text(&error), "cannot make room on the disk");
+        }
+        // A full disk does not get better by trying at the rate of the pushes.
+        tokio::time::sleep(pause).await;
+    }
+
+    /// True if the disk is so full that segments should become blocks.
+    pub(crate) async fn is_disk_low(self: &Arc<Self>) -> bool {
+        let ingester = Arc::clone(self);
+        let room = tokio::task::spawn_blocking(move || ingester.measure_disk()).await;
+        let Ok(Some(room)) = room else { return false };
+        // What does not help is not worth many small blocks: others may have filled the disk.
+        room.is_full() || (room.is_low() && self.segment_cache.file_bytes() >= room.kept / 4)
     }
 
     /// Brings everything received so far to object storage; returns when it is there.
@@ -211,8 +238,8 @@ impl Ingester {
         let flush = tokio::spawn(async move {
             let sealed = ingester.seal().await;
             let decided = ingester.decide_tenant(&tenant, Due::All).await;
-            let flushed = ingester.flush_tenant(&tenant, true).await;
-            ingester.update_gauges();
+            let flushed = ingester.flush_tenant(&tenant, true, true).await;
+            ingester.refresh_gauges().await;
             sealed.and(decided).and(flushed)
         });
         flush.await?
@@ -226,9 +253,15 @@ impl Ingester {
     /// Flushes the tenants that are due, or all; the first error, the others are logged.
     async fn flush_due(self: &Arc<Self>, all: bool) -> Option<Error> {
         let mut tasks = tokio::task::JoinSet::new();
-        let tenants = self.all_tenants();
         let too_many = self.segment_cache.segments() > MAX_SEGMENTS
-            || self.segment_cache.heap_bytes() > self.settings.max_live_bytes / SEGMENTS_SHARE;
+            || self.segment_cache.heap_bytes() > self.settings.max_live_bytes / SEGMENTS_SHARE
+            || self.is_disk_low().await;
+        let tenants = self.all_tenants().into_iter();
+        let mut waiting: Vec<_> =
+            tenants.map(|(id, tenant)| (tenant.unflushed_segments(), id)).collect();
+        // Those whose spans wait the longest are the first to make room.
+        let oldest = |segments: &[Arc<Segment>]| segments.first().map(|it| it.path().to_owned());
+        waiting.sort_by_cached_key(|(segments, _)| oldest(segments));
         let most_begun = self.settings.concurrent_flushes.max(1) * BEGUN_PER_SLOT;
         let mut first_error = None;
         let mut is_idle = true;
@@ -238,8 +271,7 @@ impl Ingester {
                 "cannot let go of spans that are in blocks"
             );
         }
-        for (id, tenant) in tenants {
-            let segments = tenant.unflushed_segments();
+        for (segments, id) in waiting {
             let due = self.is_block_due(&segments) || (too_many && !segments.is_empty());
             if all || due || self.flushes.has_pending(&id) {
                 is_idle = false;
@@ -247,34 +279,38 @@ impl Ingester {
                     note_flushed(tasks.join_next().await, &mut first_error);
                 }
                 let ingester = Arc::clone(self);
-                tasks.spawn(async move { ingester.flush_tenant(&id, all || too_many).await });
+                tasks.spawn(async move { ingester.flush_tenant(&id, all || too_many, all).await });
             }
         }
         while !tasks.is_empty() {
             note_flushed(tasks.join_next().await, &mut first_error);
         }
         if !is_idle {
-            self.update_gauges();
+            self.refresh_gauges().await;
         }
         first_error
     }
 
     fn is_block_due(&self, segments: &[Arc<Segment>]) -> bool {
         let bytes: u64 = segments.iter().map(|segment| segment.bytes()).sum();
-        let now = SystemTime::now();
-        let age =
-            |segment: &Arc<Segment>| now.duration_since(segment.written()).unwrap_or_default();
+        let now = Instant::now();
+        let age = |segment: &Arc<Segment>| segment.age(now);
         bytes >= self.settings.max_block_bytes
             || segments.len() > MAX_SEGMENTS_PER_TENANT
             || segments.iter().map(age).max() >= Some(self.settings.max_block_duration)
     }
 
     /// Writes the tenant's blocks that were begun, then blocks of the segments it has now: all of them, or as long as
-    /// enough is there.
-    async fn flush_tenant(self: &Arc<Self>, id: &TenantId, all: bool) -> Result<(), Error> {
+    /// enough is there. `at_once`: whatever pause a failure asks for.
+    async fn flush_tenant(
+        self: &Arc<Self>,
+        id: &TenantId,
+        all: bool,
+        at_once: bool,
+    ) -> Result<(), Error> {
         let queue = self.flushes.queue(id);
         let mut queue = queue.lock().await;
-        if !all && queue.not_before.is_some_and(|time| time > Instant::now()) {
+        if !at_once && queue.not_before.is_some_and(|time| time > Instant::now()) {
             return Ok(());
         }
         let tenant = self.tenant_or_insert(id);
@@ -341,9 +377,19 @@ impl Ingester {
         let block_id = Uuid::new_v4();
         let block = PendingBlock::new(block_id, segments, false);
         let path = self.manifest_path(id, block_id);
-        if let Err(error) = self.manifest_of(&block, None).write(&path) {
-            let _ = fs::remove_file(&path);
-            return Err(error);
+        match self.manifest_of(&block, None).write(&path) {
+            Ok(()) => {}
+            // The block is what makes room. Only should this process be killed between its last object and the deletion
+            // of its segments, a restart would write their spans once more; readers answer for them once.
+            Err(error) if error.is_full() => {
+                let _ = fs::remove_file(path.with_extension("partial"));
+                let error = error_text(&error);
+                tracing::warn!(error, tenant = %id, block = %block_id, "block begun without a note of it");
+            }
+            Err(error) => {
+                let _ = fs::remove_file(&path);
+                return Err(error);
+            }
         }
         Ok(block)
     }
@@ -381,24 +427,10 @@ impl Ingester {
         if block.segments.is_empty() {
             return Ok(());
         }
-        if block.built.is_none() {
-            let (ingester, tenant, id) = (Arc::clone(self), tenant.clone(), block.id);
-            let segments = block.segments.clone();
-            let build = move || {
-                let built = ingester.build_block(&tenant, id, &segments);
-                if built.is_err() {
-                    // A full disk gets its space back.
-                    let _ = fs::remove_dir_all(ingester.layout.building().join(id.to_string()));
-                }
-                built
-            };
-            block.built = Some(tokio::task::spawn_blocking(build).await??);
-        }
-        let Some((meta, files)) = &block.built else { return Ok(()) };
-        let upload = block_io::write_block(&self.bucket, meta, files);
-        tokio::time::timeout(self.settings.flush_op_timeout, upload)
-            .await
-            .map_err(|_| Error::Timeout)??;
+        let is_abandoned = SetOnDrop(Arc::default());
+        let stored = self.store_block(tenant, block, Arc::clone(&is_abandoned.0));
+        let stored = tokio::time::timeout(self.settings.flush_op_timeout, stored).await;
+        let meta = stored.map_err(|_| Error::Timeout)??;
         // From here on queriers answer for these spans; the segments go next.
         self.written.tell(meta.clone()).await;
         self.metrics.blocks_flushed.inc();
@@ -410,6 +442,39 @@ impl Ingester {
         );
         Ok(())
     }
+
+    /// Builds the block in object storage. A try that fails leaves what nobody reads, and the next one replaces it.
+    async fn store_block(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        block: &PendingBlock,
+        is_abandoned: Arc<AtomicBool>,
+    ) -> Result<BlockMeta, Error> {
+        let (ingester, tenant, id) = (Arc::clone(self), tenant.clone(), block.id);
+        let (segments, runtime) = (block.segments.clone(), Handle::current());
+        let build = move || ingester.build_block(&tenant, id, &segments, &runtime, &is_abandoned);
+        let (meta, files) = tokio::task::spawn_blocking(build).await??;
+        block_io::write_block(&self.bucket, &meta, &files).await?;
+        Ok(meta)
+    }
+}
+
+/// Tells the thread that builds a block when nobody waits for it any more.
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Waits for the end of a task and forgets it.
+async fn ended(task: &mut Option<JoinHandle<()>>) {
+    if let Some(running) = task {
+        // It panicked: that was logged, and the next one tries again.
+        let _ = running.await;
+    }
+    *task = None;
 }
 
 /// Notes how the flush of a tenant ended.

@@ -1,6 +1,6 @@
 //! The settings of an ingester, from the configuration.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tactus_config::{Config, sections::overrides};
 use tactus_overrides::Overrides;
@@ -37,6 +37,12 @@ pub fn settings(
         max_mapped_segments: ingester.max_mapped_segments,
         max_segment_column_bytes: ingester.max_segment_column_bytes,
         max_directory_bytes: ingester.max_disk_bytes,
+        min_free_disk_bytes: ingester.min_free_disk_bytes,
+        disk_timeout: match ingester.disk_timeout.as_std() {
+            Duration::ZERO => Duration::MAX,
+            timeout => timeout,
+        },
+        max_push_threads: ingester.max_push_threads,
         generation_bytes: built_in.generation_bytes.min(ingester.max_live_bytes as usize / 4),
         trace_idle_period: ingester.trace_idle_period.as_std(),
         trace_live_period: ingester.trace_live_period.as_std(),

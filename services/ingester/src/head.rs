@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tactus_model::{
     AppendError, BatchBuilder, BuilderLimits, CutTraces, Mark, OriginSet, SpanBatch, TooDeepKey,
     TraceId,
@@ -21,9 +21,13 @@ use crate::{
     settings::Limits,
 };
 
+mod shard;
+
+use shard::{Shard, State};
+
 /// Builders that pushes of one tenant spread over, so that they seldom wait for each other.
 const SHARDS: usize = 4;
-const SHARD_BYTES: usize = size_of::<Mutex<Option<Box<BatchBuilder>>>>() + size_of::<AtomicUsize>();
+const SHARD_BYTES: usize = size_of::<Shard>() + size_of::<AtomicUsize>();
 /// What the first push of a tenant takes besides its bytes, about: the columns of a batch, each with few values.
 pub(crate) const NEW_HEAD_BYTES: usize = size_of::<Head>() + size_of::<BatchBuilder>() + 6_000;
 /// Spans of a growing builder that a reader gets as a copy.
@@ -34,8 +38,7 @@ const MAX_COPIED_SPANS: usize = 1024;
 /// Closed chunks are immutable and read without a lock; at most [`SHARDS`] small builders are still growing.
 #[derive(Debug)]
 pub(crate) struct Head {
-    /// Made when pushes meet: most tenants need one.
-    shards: Vec<Mutex<Option<Box<BatchBuilder>>>>,
+    shards: Vec<Shard>,
     chunks: Mutex<Vec<Arc<SpanBatch>>>,
     live: LiveTraces,
     limits: Limits,
@@ -118,7 +121,7 @@ impl Head {
         large_traces: HashMap<TraceId, u64>,
     ) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             chunks: Mutex::default(),
             live: LiveTraces::new(limits, large_traces),
             limits,
@@ -132,15 +135,16 @@ impl Head {
 
     /// Appends a push within the tenant's limits; all of it or, if it is malformed or `commit` fails, nothing.
     ///
-    /// `commit` makes it durable; it is not called for a push that changes nothing. One that has only spans of traces
-    /// that are too large does when it is the first: a restart, too, is to know that they were cut.
+    /// `commit` makes it durable, and nothing that readers need is locked meanwhile; it is not called for a push that
+    /// changes nothing. One that has only spans of traces that are too large does when it is the first: a restart, too,
+    /// is to know that they were cut.
     pub(crate) fn append<E: From<AppendError>>(
         &self,
         push: &PushRequest,
         commit: impl FnOnce(&Appended) -> Result<(), E>,
     ) -> Result<Appended, E> {
-        let (index, mut shard) = self.pick();
-        let builder = shard.get_or_insert_with(|| self.new_builder());
+        let (index, mut state) = self.pick();
+        let builder = state.builder.get_or_insert_with(|| self.new_builder());
         let mut admitted = Vec::new();
         let mut result = self.append_runs(builder, push, &mut admitted);
         if matches!(result, Err(AppendError::Full)) && !builder.is_empty() {
@@ -150,29 +154,31 @@ impl Head {
             self.close_chunk(builder);
             result = self.append_runs(builder, push, &mut admitted);
         }
-        let result = result.map_err(E::from).and_then(|(mark, mut appended)| {
-            appended.cuts_anew = self.cuts_anew(&appended.cut_traces);
-            if appended.spans == 0 {
-                builder.rollback(mark);
-                if !appended.cuts_anew {
-                    return Ok(appended);
-                }
-            }
-            commit(&appended).inspect_err(|_| builder.rollback(mark)).map(|()| appended)
-        });
-        if let Ok(appended) = &result {
-            // Before anybody sees the spans.
-            self.note_incomplete(&appended.incomplete);
-            self.note_cut(&appended.cut_traces);
-        }
-        if result.is_err() {
+        let (mark, mut appended) = result.inspect_err(|_| {
             self.live.undo(&admitted);
+            self.grown(index, builder);
+        })?;
+        appended.cuts_anew = self.cuts_anew(&appended.cut_traces);
+        if appended.spans == 0 {
+            builder.rollback(mark);
+            if !appended.cuts_anew {
+                self.note(&appended);
+                self.grown(index, builder);
+                return Ok(appended);
+            }
         }
-        if builder.len() >= self.chunk_spans {
-            self.close_chunk(builder);
+        let uncommitted = self.shards[index].begin_commit(state, mark);
+        let committed = commit(&appended);
+        match &committed {
+            // Before anybody sees the spans.
+            Ok(()) => self.note(&appended),
+            Err(_) => self.live.undo(&admitted),
         }
-        self.shard_bytes[index].store(builder_bytes(builder), Ordering::Relaxed);
-        result
+        let mut state = uncommitted.end(committed.is_ok());
+        if let Some(builder) = &mut state.builder {
+            self.grown(index, builder);
+        }
+        committed.map(|()| appended)
     }
 
     /// Appends a push from the log, without the spans that were refused when it came in and those of known origins.
@@ -183,16 +189,15 @@ impl Head {
         refused: &[u32],
         is_known: impl Fn(u64) -> bool,
     ) -> Result<Vec<u64>, AppendError> {
-        let (_, mut shard) = self.pick();
-        let builder = shard.get_or_insert_with(|| self.new_builder());
+        let (_, mut state) = self.pick();
+        let builder = state.builder.get_or_insert_with(|| self.new_builder());
         let mut result = append_replayed(builder, push, refused, &is_known);
         if matches!(result, Err(AppendError::Full)) && !builder.is_empty() {
             self.close_chunk(builder);
             result = append_replayed(builder, push, refused, &is_known);
         }
         if let Ok(appended) = &result {
-            self.note_incomplete(&appended.incomplete);
-            self.note_cut(&appended.cut_traces);
+            self.note(appended);
         }
         if builder.len() >= self.chunk_spans {
             self.close_chunk(builder);
@@ -258,13 +263,21 @@ impl Head {
         Box::new(BatchBuilder::new(limits))
     }
 
-    fn pick(&self) -> (usize, parking_lot::MutexGuard<'_, Option<Box<BatchBuilder>>>) {
+    fn pick(&self) -> (usize, MutexGuard<'_, State>) {
         for (index, shard) in self.shards.iter().enumerate() {
-            if let Some(shard) = shard.try_lock() {
-                return (index, shard);
+            if let Some(state) = shard.try_enter() {
+                return (index, state);
             }
         }
-        (0, self.shards[0].lock())
+        (0, self.shards[0].enter())
+    }
+
+    /// Closes a builder that has grown enough, and notes its size.
+    fn grown(&self, index: usize, builder: &mut BatchBuilder) {
+        if builder.len() >= self.chunk_spans {
+            self.close_chunk(builder);
+        }
+        self.shard_bytes[index].store(builder_bytes(builder), Ordering::Relaxed);
     }
 
     fn close_chunk(&self, builder: &mut BatchBuilder) {
@@ -276,7 +289,7 @@ impl Head {
     /// Closes all builders. Pushes must have stopped.
     pub(crate) fn close(&self) {
         for (shard, bytes) in self.shards.iter().zip(&self.shard_bytes) {
-            if let Some(mut builder) = shard.lock().take()
+            if let Some(mut builder) = shard.enter().builder.take()
                 && !builder.is_empty()
             {
                 self.close_chunk(&mut builder);
@@ -293,13 +306,18 @@ impl Head {
     /// All spans there are, for a reader that takes its time: a push never waits for more than a small copy.
     ///
     /// A builder that has grown is closed, a small one is copied, so that neither many readers make many chunks nor a
-    /// reader copies much. A chunk that is closed meanwhile may stand there twice, but never not at all.
+    /// reader copies much; of one with a push that is being made durable, what was there before is copied. A chunk that is closed meanwhile may stand there twice, but never not at all.
     pub(crate) fn snapshot(&self) -> HeadSnapshot {
         let mut batches = Vec::new();
         for (shard, bytes) in self.shards.iter().zip(&self.shard_bytes) {
-            let mut shard = shard.lock();
-            let Some(builder) = &mut *shard else { continue };
-            if builder.len() > MAX_COPIED_SPANS {
+            let mut state = shard.read(MAX_COPIED_SPANS);
+            let State { builder: Some(builder), committing } = &mut *state else { continue };
+            if let Some(mark) = *committing {
+                let durable = builder.copy_before(mark);
+                if !durable.is_empty() {
+                    batches.push(Arc::new(durable));
+                }
+            } else if builder.len() > MAX_COPIED_SPANS {
                 self.close_chunk(builder);
                 bytes.store(builder_bytes(builder), Ordering::Relaxed);
             } else if !builder.is_empty() {
@@ -308,6 +326,12 @@ impl Head {
         }
         batches.extend(self.chunks());
         HeadSnapshot { batches, incomplete: self.incomplete.lock().clone() }
+    }
+
+    /// Notes what a push lost, now that the rest of it is stored.
+    fn note(&self, appended: &Appended) {
+        self.note_incomplete(&appended.incomplete);
+        self.note_cut(&appended.cut_traces);
     }
 
     fn note_incomplete(&self, origins: &[u64]) {

@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use parking_lot::Mutex;
@@ -28,13 +28,13 @@ pub(crate) struct Held(Mutex<VecDeque<HeldBlock>>);
 #[derive(Debug)]
 struct HeldBlock {
     tenant: TenantId,
-    flushed: SystemTime,
+    flushed: Instant,
     block: PendingBlock,
 }
 
 impl Held {
     /// Keeps the segments of a block that was in object storage at this time.
-    pub(crate) fn add(&self, tenant: TenantId, flushed: SystemTime, block: PendingBlock) {
+    pub(crate) fn add(&self, tenant: TenantId, flushed: Instant, block: PendingBlock) {
         block.segments.iter().for_each(|segment| segment.set_flushed());
         let mut held = self.0.lock();
         let at = held.partition_point(|other| other.flushed <= flushed);
@@ -57,11 +57,11 @@ impl Ingester {
         if self.settings.hold_flushed.is_zero() {
             return self.let_go(tenant.clone(), block).await;
         }
-        let (ingester, id, now) = (Arc::clone(self), tenant.clone(), SystemTime::now());
+        let (ingester, id, now) = (Arc::clone(self), tenant.clone(), Instant::now());
         let note = move || {
             let path = ingester.manifest_path(&id, block.id);
             // Without the note a restart finds the block in the bucket, and holds its segments anew.
-            if let Err(error) = ingester.manifest_of(&block, Some(now)).write(&path) {
+            if let Err(error) = ingester.manifest_of(&block, Some(SystemTime::now())).write(&path) {
                 tracing::warn!(%error, "cannot note that a block is in object storage");
             }
             ingester.flushes.held.add(id, now, block);
@@ -73,10 +73,9 @@ impl Ingester {
     pub(crate) async fn release_held(self: &Arc<Self>, no_room: bool) -> Result<(), Error> {
         self.segment_cache.forget_idle();
         loop {
-            let no_room = no_room || self.is_nearly_full();
+            let no_room = no_room || self.is_nearly_full() || self.is_disk_low().await;
             let oldest = self.flushes.held.take_oldest(|held| {
-                let age = SystemTime::now().duration_since(held.flushed).unwrap_or(Duration::ZERO);
-                no_room || age >= self.settings.hold_flushed
+                no_room || held.flushed.elapsed() >= self.settings.hold_flushed
             });
             let Some(HeldBlock { tenant, block, .. }) = oldest else { return Ok(()) };
             self.let_go(tenant, block).await?;

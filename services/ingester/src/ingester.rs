@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -15,11 +15,12 @@ use parking_lot::{Mutex, RwLock};
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::PushRequest;
 use tactus_storage::Bucket;
-use tactus_telemetry::metrics::{OVERFLOW, Registry};
+use tactus_telemetry::metrics::{Collected, Kind, OVERFLOW, Registry};
 use tactus_wal::Wal;
 use tokio::sync::Notify;
 
 use crate::{
+    disk::{Disk, Room},
     error::{Error, PushError},
     flush::Flushes,
     frame::FrameSlices,
@@ -29,6 +30,7 @@ use crate::{
     live_tail::LiveTails,
     metrics::Metrics,
     notes::Notes,
+    pushes::Pushes,
     queries::Queries,
     replay,
     seal::Sealing,
@@ -56,13 +58,15 @@ pub struct Ingester {
     /// Locked for reading while a push appends, for writing while it is exchanged.
     pub(crate) current: RwLock<Arc<Generation>>,
     pub(crate) tenants: RwLock<HashMap<TenantId, Arc<Tenant>>>,
-    pub(crate) sealing: tokio::sync::Mutex<Sealing>,
+    pub(crate) sealing: Arc<tokio::sync::Mutex<Sealing>>,
     pub(crate) flushes: Flushes,
     /// Wakes the background loop before its next look.
     pub(crate) wake: Notify,
     /// Bytes of live spans: measured now and then, plus what was pushed since.
     live_bytes: AtomicUsize,
     stopping: AtomicBool,
+    /// How many failed syncs of the log there were when all that was live then had been cut.
+    pub(crate) cut_after_failed_syncs: AtomicU64,
     /// A generation could not be written yet.
     pub(crate) has_waiting_cuts: AtomicBool,
     /// Some tenant may have segments whose traces are not decided.
@@ -75,6 +79,8 @@ pub struct Ingester {
     pub(crate) notes: Notes,
     pub(crate) live_tails: Arc<LiveTails>,
     pub(crate) queries: Queries,
+    pub(crate) pushes: Pushes,
+    pub(crate) disk: Disk,
     itself: Weak<Self>,
 }
 
@@ -98,7 +104,8 @@ impl Ingester {
             first_part: first_free_part(&root),
             ..tactus_wal::Settings::default()
         };
-        let (wal, log_replay) = Wal::open(Layout::log(&root), wal_settings)?;
+        let (wal, log_replay) =
+            Wal::open_with(Layout::log(&root), wal_settings, Arc::clone(&settings.log_files))?;
         let layout = Layout::create(&root).map_err(Error::io("create", &root))?;
         let metrics = Metrics::new(registry);
         let live_tails = LiveTails::new(settings.live_tail, metrics.clone());
@@ -111,10 +118,11 @@ impl Ingester {
             live_tails,
             current: RwLock::new(Arc::new(Generation::new(false))),
             tenants: RwLock::default(),
-            sealing: tokio::sync::Mutex::new(Sealing::default()),
+            sealing: Arc::default(),
             wake: Notify::new(),
             live_bytes: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            cut_after_failed_syncs: AtomicU64::new(0),
             has_waiting_cuts: AtomicBool::new(false),
             has_pending: AtomicBool::new(false),
             measured: Mutex::default(),
@@ -130,10 +138,18 @@ impl Ingester {
             ),
             layout,
             queries: Queries::new(settings.concurrent_queries, registry),
+            pushes: Pushes::new(settings.max_push_threads, settings.disk_timeout),
+            disk: Disk::new(&root, settings.min_free_disk_bytes),
             itself: Weak::clone(itself),
             settings,
         });
         replay::restore(&ingester, log_replay)?;
+        let weak = ingester.weak();
+        registry.register_collector(move |out| {
+            if let Some(ingester) = weak.upgrade() {
+                ingester.collect_disk_metrics(out);
+            }
+        });
         Ok(ingester)
     }
 
@@ -226,12 +242,33 @@ impl Ingester {
         if directory_limit > 0 && self.directory_bytes() > directory_limit {
             return Err(PushError::DiskFull(format!("{directory_limit} bytes are in use")));
         }
+        if let Some(room) = self.room(bytes as u64)
+            && room.is_full()
+        {
+            return Err(PushError::DiskFull(format!(
+                "{} bytes are free on the disk of {}, {} are kept for what is here already",
+                room.free,
+                self.disk.directory().display(),
+                room.kept
+            )));
+        }
         Ok(())
     }
 
-    /// Bytes of log and segments on local disk.
+    /// Room on the disk if so many bytes more are written, and what has to stay free to cut what is live and to decide
+    /// what waits. Asks the system.
+    pub(crate) fn room(&self, new_bytes: u64) -> Option<Room> {
+        let decided_at_a_time = match self.has_pending.load(Ordering::Relaxed) {
+            true => self.settings.generation_bytes,
+            false => 0,
+        };
+        let live = self.live_bytes.load(Ordering::Relaxed) + decided_at_a_time;
+        self.disk.room(new_bytes, live as u64)
+    }
+
+    /// Bytes in the directory, but for blocks on their way: these are not made here.
     pub(crate) fn directory_bytes(&self) -> u64 {
-        self.wal.total_bytes() + self.segment_cache.file_bytes()
+        self.wal.total_bytes() + self.segment_cache.file_bytes() + self.disk.other_bytes()
     }
 
     fn new_head(&self, tenant: &TenantId) -> Arc<Head> {
@@ -328,12 +365,42 @@ impl Ingester {
         bytes
     }
 
+    /// [`Self::update_gauges`] from a task: it may have to do with the disk.
+    pub(crate) async fn refresh_gauges(self: &Arc<Self>) {
+        let ingester = Arc::clone(self);
+        // Fails while the process ends.
+        let _ = tokio::task::spawn_blocking(move || ingester.update_gauges()).await;
+    }
+
+    fn collect_disk_metrics(&self, out: &mut Collected) {
+        let help = "Seconds since the oldest write or sync of the write-ahead log that the disk has not answered.";
+        out.family("tactus_ingester_disk_wait_seconds", help, Kind::Gauge);
+        let wait = self.wal.longest_wait().map_or(Duration::ZERO, |wait| wait.age);
+        out.sample(&[], wait.as_secs_f64());
+        let help = "Syncs of the write-ahead log that failed; live spans are cut at once then.";
+        out.family("tactus_ingester_log_sync_failures_total", help, Kind::Counter);
+        out.sample(&[], self.wal.stats().sync_errors as f64);
+    }
+
     pub(crate) fn update_gauges(&self) {
         self.measure_live_bytes();
         self.metrics.segments.set(self.segment_cache.segments() as f64);
         self.metrics.segment_bytes.set(self.segment_cache.file_bytes() as f64);
         self.metrics.wal_bytes.set(self.wal.total_bytes() as f64);
+        self.measure_disk();
         self.forget_idle_tenants(RELEASED_MEMORY);
+    }
+
+    /// Looks at the disk, for gauges and limits.
+    pub(crate) fn measure_disk(&self) -> Option<Room> {
+        self.disk.look_for_others(&self.layout, self.has_pending.load(Ordering::Relaxed));
+        self.metrics.directory_bytes.set(self.directory_bytes() as f64);
+        let room = self.room(0);
+        if let Some(room) = room {
+            self.metrics.disk_free_bytes.set(room.free as f64);
+            self.metrics.disk_kept_bytes.set(room.kept as f64);
+        }
+        room
     }
 
     /// Forgets tenants of whom nothing is held, nor was within `memory`: there may be ever new ones.

@@ -8,7 +8,7 @@
 //! segments.notes                         what became of segments in files that others still need
 //! segments/.writing-<first>-<last>/      being written; deleted at start
 //! flushing/<tenant>/<block id>.json      segments that become this block
-//! building/<block id>/                   files of a block before its upload; deleted at start
+//! building/                              blocks that an earlier release was making; deleted at start
 //! quarantine/                            what could not be read
 //! ```
 //!
@@ -21,6 +21,8 @@ use std::{
 };
 
 use tactus_model::TenantId;
+
+use crate::disk::bytes_below;
 
 /// The file of a cut.
 pub(crate) const CUT_FILE: &str = "cut.seg";
@@ -57,7 +59,7 @@ impl Layout {
     /// Creates the directories.
     pub(crate) fn create(root: &Path) -> io::Result<Self> {
         let layout = Self { root: root.to_owned() };
-        for directory in [layout.segments(), layout.flushing(), layout.building()] {
+        for directory in [layout.segments(), layout.flushing()] {
             fs::create_dir_all(directory)?;
         }
         Ok(layout)
@@ -91,6 +93,28 @@ impl Layout {
         root.join("segments.notes")
     }
 
+    /// Bytes of all files that are neither parts of the log nor whole segments. With `unfinished`, segments are looked at
+    /// that are written in the place of others: then all directories are gone through.
+    pub(crate) fn other_bytes(&self, unfinished: bool) -> u64 {
+        let ends_in = |path: &Path, ending| path.extension().is_some_and(|it| it == ending);
+        let all = |_: &Path| true;
+        let besides = ["building", "flushing", "quarantine"];
+        let besides: u64 =
+            besides.iter().map(|name| bytes_below(&self.root.join(name), &all)).sum();
+        let log = bytes_below(&Self::log(&self.root), &|path| !ends_in(path, "wal"));
+        let writing = if unfinished {
+            bytes_below(&self.segments(), &|path| {
+                let is_whole = ends_in(path, SEGMENT) || ends_in(path, PENDING);
+                !is_whole || path.parent().is_some_and(is_writing)
+            })
+        } else {
+            let entries = fs::read_dir(self.segments()).into_iter().flatten().flatten();
+            let writing = entries.map(|entry| entry.path()).filter(|path| is_writing(path));
+            writing.map(|path| bytes_below(&path, &all)).sum()
+        };
+        besides + log + writing
+    }
+
     /// Moves a file that cannot be read out of the way, keeping it for a human.
     pub(crate) fn quarantine(&self, path: &Path) -> io::Result<PathBuf> {
         let target = self.quarantined(path)?;
@@ -110,6 +134,11 @@ impl Layout {
             .collect();
         Ok(directory.join(name.join("_")))
     }
+}
+
+/// True for a directory whose segments are being written.
+fn is_writing(directory: &Path) -> bool {
+    directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".writing-"))
 }
 
 /// The range of a segment directory's name.
@@ -200,6 +229,30 @@ mod tests {
             assert_eq!(parse_segment_file_name(name), None);
             assert_eq!(has_segment_ending(name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn other_bytes_are_all_but_log_and_whole_segments() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::create(folder.path()).unwrap();
+        let range = PartRange::of(1);
+        let files = [
+            (Layout::log(folder.path()).join("0000000000000001.wal"), 1),
+            (Layout::log(folder.path()).join("0000000000000002.wal.damaged"), 10),
+            (layout.segment_directory(range).join("t.0.seg"), 2),
+            (layout.segment_directory(range).join("t.1.pending"), 3),
+            (layout.segment_directory(range).join("t.1.deciding"), 100),
+            (layout.writing_directory(range).join("t.0.seg"), 1_000),
+            (layout.flushing().join("t").join("x.partial"), 10_000),
+            (layout.building().join("x").join("data.parquet"), 100_000),
+            (folder.path().join("quarantine").join("t.0.seg"), 1_000_000),
+        ];
+        for (path, bytes) in files {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, vec![0; bytes]).unwrap();
+        }
+        assert_eq!(layout.other_bytes(true), 1_111_110);
+        assert_eq!(layout.other_bytes(false), 1_111_010);
     }
 
     #[test]

@@ -12,9 +12,11 @@
 //! still there. A segment is served until the block that holds its spans is in the block list.
 #![warn(missing_docs)]
 
+mod ages;
 mod build;
 mod clear;
 mod directory;
+mod disk;
 mod downscale;
 mod error;
 mod flush;
@@ -33,6 +35,7 @@ mod metrics;
 mod notes;
 mod origins;
 pub mod part;
+mod pushes;
 mod quarantine;
 mod queries;
 mod recent;
@@ -52,6 +55,7 @@ mod test_spans;
 #[cfg(test)]
 mod tests;
 
+pub use disk::DiskHangs;
 pub use error::{Error, PushError};
 pub use ingester::Ingester;
 pub use segment::SegmentError;

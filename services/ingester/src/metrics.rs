@@ -26,6 +26,9 @@ pub(crate) struct Metrics {
     pub(crate) segments: Gauge,
     pub(crate) segment_bytes: Gauge,
     pub(crate) wal_bytes: Gauge,
+    pub(crate) directory_bytes: Gauge,
+    pub(crate) disk_free_bytes: Gauge,
+    pub(crate) disk_kept_bytes: Gauge,
     pub(crate) replay_errors: CounterVec<1>,
     pub(crate) replay_dropped_bytes: Counter,
     pub(crate) replayed_frames: Counter,
@@ -105,6 +108,18 @@ impl Metrics {
             segment_bytes: registry
                 .gauge("tactus_ingester_segment_bytes", "Bytes of those segments."),
             wal_bytes: registry.gauge("tactus_ingester_wal_bytes", "Bytes of the write-ahead log."),
+            directory_bytes: registry.gauge(
+                "tactus_ingester_directory_bytes",
+                "Bytes of all files of the ingester, what was set aside and what is unfinished among them.",
+            ),
+            disk_free_bytes: registry.gauge(
+                "tactus_ingester_disk_free_bytes",
+                "Bytes free on the disk of the write-ahead log; 0 if ingester.min_free_disk_bytes is.",
+            ),
+            disk_kept_bytes: registry.gauge(
+                "tactus_ingester_disk_kept_bytes",
+                "Free bytes below which pushes are refused: ingester.min_free_disk_bytes and what cutting the live spans takes.",
+            ),
             replay_errors: registry.counter_vec(
                 "tempo_ingester_replay_errors_total",
                 "Segments and parts of the write-ahead log that could not be read. Of a part nobody knows the tenants: \

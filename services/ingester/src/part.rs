@@ -72,8 +72,11 @@ pub async fn part(
     }));
     let cluster = process.cluster().clone();
     let readiness = cluster.clone();
+    let disk_of = Arc::clone(&ingester);
     part.ready = Some(Arc::new(move || {
-        readiness.ingester_ready().map_err(|reason| format!("Ingester not ready: {reason}"))
+        let ready = readiness.ingester_ready();
+        let ready = ready.and_then(|()| disk_of.disk_answers().map_err(|hangs| hangs.to_string()));
+        ready.map_err(|reason| format!("Ingester not ready: {reason}"))
     }));
     let stop = CancellationToken::new();
     let downscale = Downscale::new(&ingester.settings.directory, cluster.clone());

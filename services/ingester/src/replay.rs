@@ -14,6 +14,7 @@ use tactus_telemetry::{error_text, log_limited};
 use tactus_wal::{PartId, Replay};
 
 use crate::{
+    ages::instant_of,
     directory::locate,
     error::Error,
     flush::{Manifest, PendingBlock},
@@ -41,8 +42,6 @@ use crate::{
 /// by the log; both are logged and counted.
 pub(crate) fn restore(ingester: &Arc<Ingester>, log: Replay) -> Result<(), Error> {
     let _ = fs::remove_dir_all(ingester.layout.building());
-    let building = ingester.layout.building();
-    fs::create_dir_all(&building).map_err(Error::io("create", &building))?;
     let covered = find_segments(ingester)?;
     if let Err(error) = resume_blocks(ingester) {
         tracing::error!(
@@ -284,7 +283,7 @@ fn resume_block(ingester: &Ingester, tenant: &TenantId, path: &Path) {
         Some(seconds) => {
             let flushed = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
             let block = PendingBlock::new(id, segments, true);
-            ingester.flushes.held.add(tenant.clone(), flushed, block);
+            ingester.flushes.held.add(tenant.clone(), instant_of(flushed), block);
         }
         None => ingester.flushes.resume(tenant, id, segments),
     }

@@ -53,10 +53,17 @@ impl Ingester {
     }
 
     async fn seal_to_the_end(self: &Arc<Self>) -> Result<(), Error> {
-        let mut sealing = self.sealing.lock().await;
-        if let Some(waiting) = self.exchange_generation(&mut sealing) {
-            sealing.waiting.push(waiting);
-        }
+        let mut sealing = Arc::clone(&self.sealing).lock_owned().await;
+        let failed_syncs = self.wal.stats().sync_errors;
+        let ingester = Arc::clone(self);
+        // It waits for pushes, and those for the disk.
+        let exchange = move || {
+            if let Some(waiting) = ingester.exchange_generation(&mut sealing) {
+                sealing.waiting.push(waiting);
+            }
+            sealing
+        };
+        let mut sealing = tokio::task::spawn_blocking(exchange).await?;
         self.has_waiting_cuts.store(!sealing.waiting.is_empty(), Ordering::Release);
         while let Some(Waiting { generation, parts }) = sealing.waiting.first() {
             let (ingester, generation, parts) = (Arc::clone(self), Arc::clone(generation), *parts);
@@ -65,8 +72,9 @@ impl Ingester {
             sealing.waiting.remove(0);
         }
         self.has_waiting_cuts.store(false, Ordering::Release);
+        self.cut_after_failed_syncs.fetch_max(failed_syncs, Ordering::AcqRel);
         drop(sealing);
-        self.update_gauges();
+        self.refresh_gauges().await;
         Ok(())
     }
 

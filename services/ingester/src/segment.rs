@@ -22,13 +22,13 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use tactus_model::{CutTraces, OriginSet, SpanBatch, TraceId};
 use tactus_storage::Uuid;
 
-use crate::{layout, origins::HeldOrigins};
+use crate::{ages::instant_of, layout, origins::HeldOrigins};
 
 mod cache;
 mod columns;
@@ -98,6 +98,8 @@ pub(crate) struct Segment {
     origins: HeldOrigins,
     cut_traces: CutTraces,
     written: SystemTime,
+    /// The same by the clock that never jumps.
+    since: Instant,
     starts: OnceLock<(u64, u64)>,
     block: OnceLock<Uuid>,
     flushed: AtomicBool,
@@ -169,6 +171,11 @@ impl Segment {
         let origins = columns::held_origins(&reader)?;
         let cut_traces = columns::cut_traces(&reader)?;
         let written = fs::metadata(place.file.path()).and_then(|meta| meta.modified());
+        let written = written.unwrap_or_else(|_| SystemTime::now());
+        let since = match verify {
+            true => instant_of(written),
+            false => Instant::now(),
+        };
         let heap_bytes = size_of::<Self>()
             + path.as_os_str().len()
             + origins.heap_bytes()
@@ -180,7 +187,8 @@ impl Segment {
             block_times: columns::block_times(&reader)?,
             origins,
             cut_traces,
-            written: written.unwrap_or_else(|_| SystemTime::now()),
+            written,
+            since,
             starts: OnceLock::new(),
             block: OnceLock::new(),
             flushed: AtomicBool::new(false),
@@ -329,6 +337,16 @@ impl Segment {
     /// Notes that its block is in object storage.
     pub(crate) fn set_flushed(&self) {
         self.flushed.store(true, Ordering::Release);
+    }
+
+    /// When the file was written, by the clock that never jumps.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// How long ago the file was written, whatever became of the wall clock since this process found it.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
     }
 
     /// When the file was written.

@@ -34,8 +34,6 @@ use crate::{
     share::{Share, kept::kept_traces},
 };
 
-/// Pushes of more bytes are converted away from the threads that serve connections.
-const INLINE_PUSH_BYTES: usize = 512 << 10;
 /// What is shown of the key of an attribute.
 const MOST_KEY_CHARACTERS: usize = 128;
 
@@ -44,16 +42,7 @@ impl Protocol for Ingester {
     async fn push(&self, request: Request<PushRequest>) -> Result<Response<PushResponse>, Status> {
         let push = request.into_inner();
         let tenant = tenant_of(&push.tenant)?;
-        let bytes: usize = push.runs.iter().map(|run| run.scope_spans.len()).sum();
-        let result = if bytes <= INLINE_PUSH_BYTES {
-            self.push(&push, &tenant)
-        } else {
-            let ingester = self.handle()?;
-            tokio::task::spawn_blocking(move || ingester.push(&push, &tenant))
-                .await
-                .map_err(|_| Status::internal("push failed"))?
-        };
-        let appended = result.map_err(|error| status_of(&error))?;
+        let appended = self.store(push, tenant).await.map_err(|error| status_of(&error))?;
         Ok(Response::new(PushResponse { refusals: refusals(&appended) }))
     }
 
@@ -298,9 +287,13 @@ fn status_of(error: &PushError) -> Status {
         PushError::Full { .. } | PushError::TooManyTenants { .. } => {
             Status::resource_exhausted(text)
         }
-        PushError::DiskFull(_) | PushError::Wal(_) | PushError::NotRunning(_) => {
-            Status::unavailable(text)
-        }
+        PushError::DiskFull(_)
+        | PushError::Wal(_)
+        | PushError::DiskHangs(_)
+        | PushError::NotRunning(_) => Status::unavailable(text),
+        // Whoever hears `unavailable` may take the spans elsewhere; these may be here already.
+        PushError::TimedOut(_) => Status::deadline_exceeded(text),
+        PushError::Failed => Status::internal(text),
     }
 }
 

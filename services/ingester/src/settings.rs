@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use tactus_model::TenantId;
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 use tactus_tail_sampling::Policies;
+use tactus_wal::{Files, SystemFiles};
 
 /// Settings of an ingester. Times and sizes as in Tempo's `ingester` and `storage.trace` sections.
 #[derive(Debug, Clone)]
@@ -30,6 +31,15 @@ pub struct Settings {
     pub max_segment_column_bytes: u64,
     /// Pushes are refused while the directory holds more than this many bytes; 0: no limit.
     pub max_directory_bytes: u64,
+    /// Pushes are refused while fewer bytes are free on the disk than these, a tenth of the disk at most, and what cutting
+    /// the live spans takes; 0: no limit.
+    pub min_free_disk_bytes: u64,
+    /// A push that takes longer is refused, and once a write or sync of the log does, all are until it ends.
+    pub disk_timeout: Duration,
+    /// Pushes that are converted and written to the log at the same time, each on a thread.
+    pub max_push_threads: usize,
+    /// How the files of the log are made.
+    pub log_files: Arc<dyn Files>,
     /// Live spans are cut to segments once nothing arrived for this long.
     pub trace_idle_period: Duration,
     /// Live spans are cut to segments at this age.
@@ -171,6 +181,10 @@ impl Settings {
             max_mapped_segments: 4_096,
             max_segment_column_bytes: 128 << 20,
             max_directory_bytes: 0,
+            min_free_disk_bytes: 64 << 20,
+            disk_timeout: Duration::from_secs(4),
+            max_push_threads: 64,
+            log_files: Arc::new(SystemFiles),
             trace_idle_period: Duration::from_secs(5),
             trace_live_period: Duration::from_secs(30),
             flush_check_period: Duration::from_secs(10),

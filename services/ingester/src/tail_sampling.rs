@@ -9,6 +9,7 @@
 //! there, or what was decided of it, or both: then the latter counts.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -59,7 +60,7 @@ pub(crate) struct Deciding {
     decider: Decider,
     cache: DecisionCache,
     /// When the newest segment was cut of which traces were decided.
-    through: Option<SystemTime>,
+    through: Option<Instant>,
     /// The last time that something was decided.
     pub(crate) decided: Instant,
 }
@@ -83,12 +84,13 @@ impl Ingester {
 
     /// Decides on what is there, the tenants that wait longest first, until no more than `limit` segments wait.
     pub(crate) async fn decide_early(self: &Arc<Self>, limit: usize) -> Result<(), Error> {
-        let mut waiting: Vec<(SystemTime, usize, TenantId)> = self
+        let now = Instant::now();
+        let mut waiting: Vec<(Reverse<Duration>, usize, TenantId)> = self
             .all_tenants()
             .into_iter()
             .filter_map(|(id, tenant)| {
                 let pending = tenant.pending_segments();
-                Some((pending.first()?.written(), pending.len(), id))
+                Some((Reverse(pending.first()?.age(now)), pending.len(), id))
             })
             .collect();
         let mut left: usize = waiting.iter().map(|(_, segments, _)| segments).sum();
@@ -247,10 +249,10 @@ impl Deciding {
     /// Tells the rates how long the traces of these segments took to arrive: since the last ones, but no longer than what
     /// is cut together can take.
     fn advance(&mut self, due: &[OpenSegment]) {
-        let Some(newest) = due.iter().map(|segment| segment.written()).max() else { return };
+        let Some(newest) = due.iter().map(|segment| segment.since()).max() else { return };
         let cuts: HashSet<_> = due.iter().map(|segment| segment.path().parent()).collect();
         let longest = self.settings.cut_period() * cuts.len() as u32;
-        let since = self.through.map(|last| newest.duration_since(last).unwrap_or_default());
+        let since = self.through.map(|last| newest.saturating_duration_since(last));
         self.decider.advance(since.unwrap_or(longest).min(longest));
         self.through = Some(newest);
     }
@@ -268,11 +270,8 @@ fn due_segments(pending: &[OpenSegment], settings: &TailSampling, due: Due) -> (
     if due == Due::All {
         return (pending.len(), Overflow::default());
     }
-    let now = SystemTime::now();
-    // One of the future was written before the clock was set back.
-    let has_waited = |segment: &&OpenSegment| {
-        now.duration_since(segment.written()).map_or(true, |age| age >= settings.decision_wait)
-    };
+    let now = Instant::now();
+    let has_waited = |segment: &&OpenSegment| segment.age(now) >= settings.decision_wait;
     let waited = pending.iter().take_while(has_waited).count();
     let mut overflow = Overflow::default();
     let mut waiting = pending.len() - waited;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use tactus_model::{SpanBatch, TenantId, TraceId, merge::merge};
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
-use tactus_proto::tactus::v1::{FindTraceRequest, ingester_server::Ingester as _};
+use tactus_proto::tactus::v1::{FindTraceRequest, ingester_server::Ingester as Protocol};
 use tactus_storage::{Blocklist, Bucket, BucketSettings};
 use tactus_telemetry::metrics::Registry;
 use tactus_traceql::eval::Window;
@@ -15,7 +15,9 @@ use crate::{
     test_spans::{push_of, span},
 };
 
+mod bad_disk;
 mod blocks;
+mod clocks;
 mod live_tail;
 mod metrics;
 mod replicas;

@@ -12,7 +12,7 @@ section! {
         partition_ring: PartitionRing, "no effect here";
         concurrent_flushes: usize = 4, "blocks uploaded at a time";
         flush_check_period: GoDuration = seconds(10), "time between sweeps over live traces";
-        flush_op_timeout: GoDuration = minutes(5), "time for one upload";
+        flush_op_timeout: GoDuration = minutes(5), "time to build one block in the bucket";
         trace_idle_period: GoDuration = seconds(5), "a trace without spans for so long leaves live memory";
         trace_live_period: GoDuration = seconds(30), "a trace leaves live memory after so long in any case";
         max_block_duration: GoDuration = minutes(30), "cut the head block at this age";
@@ -24,7 +24,10 @@ section! {
         max_tenants: usize = 10_000, "tenants with spans not yet in a block; pushes of further ones are refused with a retry hint; 0 is no limit";
         max_mapped_segments: usize = 4_096, "segments of spans not yet in a block that keep columns in memory while no query reads them";
         max_segment_column_bytes: u64 = 134_217_728, "memory of these columns; those that were not read for longest make room";
-        max_disk_bytes: u64, "size of the log and of spans not yet in a block; pushes beyond it are refused; 0 is no limit";
+        max_disk_bytes: u64, "size of all files below storage.trace.wal.path; pushes beyond it are refused; 0 is no limit";
+        min_free_disk_bytes: u64 = 67_108_864, "room on the disk of storage.trace.wal.path that stays free besides what live spans take, a tenth of the disk at most; pushes beyond it are refused with a retry hint; 0 is no limit";
+        disk_timeout: GoDuration = seconds(4), "a push that waits so long for the write-ahead log is refused with a retry hint; while a write or sync of it takes longer, all pushes are, and the process is not ready; 0 waits for ever";
+        max_push_threads: usize = 64, "pushes that are written to the log at a time, each on a thread that may wait for the disk";
         flush_object_storage: bool = true, "upload blocks at all";
         live_tail: IngesterLiveTail, "spans shown while they are pushed";
     }

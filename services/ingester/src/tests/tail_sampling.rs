@@ -182,7 +182,7 @@ async fn too_many_undecided_segments_of_all_tenants_are_decided_early() {
 }
 
 #[tokio::test]
-async fn segment_of_the_future_holds_nothing_up() {
+async fn segment_of_the_future_waits_no_longer_than_a_new_one() {
     let sampled = Sampled::new(BELOW_TEN);
     sampled.set(Some(tail_sampling(BELOW_TEN, HOUR)));
     let ingester = sampled.open();
@@ -192,7 +192,10 @@ async fn segment_of_the_future_holds_nothing_up() {
     let [path] = sampled.segment_paths().try_into().unwrap();
     let file = std::fs::File::options().write(true).open(path).unwrap();
     file.set_modified(std::time::SystemTime::now() + 10 * HOUR).unwrap();
+    let wait = Duration::from_millis(20);
+    sampled.set(Some(tail_sampling(BELOW_TEN, wait)));
     let ingester = sampled.open();
+    tokio::time::sleep(2 * wait).await;
     ingester.decide(Due::Waited).await.unwrap();
     assert_eq!(ids(&ingester), Vec::<u16>::new());
 }

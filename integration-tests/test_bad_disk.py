@@ -1,0 +1,170 @@
+"""The disk of the write-ahead log hangs, runs full, or stays full; the wall clock jumps."""
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+from harness import otlp
+from harness.clock import JumpingClock
+from harness.disk import Ballast, HangingDisk, SmallDisk
+from harness.tools import need
+from harness.waiting import eventually
+
+KEEP_LIVE = {"trace_idle_period": "1h", "trace_live_period": "1h"}
+CUT_FAST = {"trace_idle_period": "100ms", "flush_check_period": "50ms"}
+
+
+def start_on(servers, disk, **ingester):
+    return servers.start(config={
+        "ingester": ingester, "storage": {"trace": {"wal": {"path": str(disk / "wal")}}}})
+
+
+@pytest.fixture
+def hanging_disk(tmp_path):
+    with HangingDisk(tmp_path) as disk:
+        if disk.refused:
+            pytest.skip(disk.refused)
+        yield disk
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    with SmallDisk(tmp_path / "small-disk") as disk:
+        if disk.refused:
+            pytest.skip(disk.refused)
+        yield disk.path
+
+
+# --- hanging ---------------------------------------------------------------------------------------------------------
+
+
+def test_hanging_log_disk_refuses_pushes_is_named_and_all_else_goes_on(servers, hanging_disk):
+    server = start_on(servers, hanging_disk.path, **KEEP_LIVE, disk_timeout="500ms")
+    before = otlp.push_trace(server)
+    hanging_disk.hang()
+    # Many times the threads that serve connections.
+    with ThreadPoolExecutor(32) as pool:
+        refused = list(pool.map(lambda _: server.push(otlp.export(*otlp.trace())), range(64)))
+    for response in refused:
+        assert response.status_code == 503, response.text
+        assert "Retry-After" in response.headers
+        assert str(hanging_disk.path) in response.text, response.text
+
+    def not_ready():
+        ready = server.get("/ready")
+        return ready.status_code == 503 and ready.text
+
+    reason = eventually(not_ready, "it is not ready")
+    assert str(hanging_disk.path / "wal") in reason and "does not answer" in reason, reason
+    assert server.metric("tactus_ingester_disk_wait_seconds") >= 0.5
+    assert server.metric('tactus_ingester_refused_pushes_total{reason="disk_hangs"}') >= 64
+    with pytest.raises(grpc.RpcError) as error, otlp.GrpcExporter(server.otlp_grpc_port) as exporter:
+        exporter.export(otlp.export(otlp.span()))
+    assert error.value.code() == grpc.StatusCode.UNAVAILABLE, error.value
+    assert len(server.trace(before)) == 3
+    assert server.search("{}") == {before: 3}
+    hanging_disk.answer()
+    eventually(lambda: server.get("/ready").status_code == 200, "it is ready again")
+    after = otlp.push_trace(server)
+    server.kill()
+    server.start()
+    found = server.search("{}")
+    assert (found.get(before), found.get(after)) == (3, 3), found
+
+
+def test_disk_that_hangs_during_a_cut_and_a_flush_lets_both_go_on(servers, hanging_disk):
+    server = start_on(servers, hanging_disk.path, **CUT_FAST, disk_timeout="500ms")
+    before = otlp.push_trace(server)
+    eventually(lambda: list((hanging_disk.path / "wal" / "segments").glob("*/*.seg")), "a segment")
+    hanging_disk.hang()
+    with ThreadPoolExecutor(1) as pool:
+        flush = pool.submit(server.get, "/flush", timeout=60)
+        for _ in range(3):
+            assert server.get("/ready", timeout=5).status_code in (200, 503)
+            assert len(server.trace(before)) == 3
+            assert server.metrics()
+        hanging_disk.answer()
+        assert flush.result().status_code == 204
+    assert len(server.trace(before)) == 3
+    otlp.push_trace(server)
+
+
+# --- full ------------------------------------------------------------------------------------------------------------
+
+
+def push_until_refused(server, limit=2000):
+    """Pushes traces until one is refused; (ids of the accepted, response of the refused)."""
+    accepted = []
+    for _ in range(limit):
+        spans = otlp.trace(4, attributes={f"padding {number}": os.urandom(900).hex() for number in range(10)})
+        response = server.push(otlp.export(*spans))
+        if response.status_code != 200:
+            return accepted, response
+        accepted.append(spans[0].trace_id.hex())
+    raise AssertionError("never refused")
+
+
+def test_disk_that_fills_up_is_emptied_into_the_bucket(servers, small_disk):
+    server = start_on(servers, small_disk, **KEEP_LIVE)
+    accepted, refused = push_until_refused(server)
+    assert refused.status_code in (429, 503), refused.content
+    assert "Retry-After" in refused.headers and b"disk" in refused.content, refused.content
+    assert server.metric('tactus_ingester_refused_pushes_total{reason="disk_full"}') >= 1
+    for gauge in ("tactus_ingester_disk_free_bytes", "tactus_ingester_disk_kept_bytes"):
+        eventually(lambda gauge=gauge: server.metric(gauge) > 0, gauge)
+    # There is room to cut, and blocks take none here.
+    server.flush()
+    assert not list((small_disk / "wal" / "segments").glob("*/*.seg"))
+    accepted.append(otlp.push_trace(server, spans=4))
+    assert set(accepted) == set(server.search("{}", limit=len(accepted) + 10))
+
+
+def test_disk_filled_to_the_last_byte_by_others_is_flushed(servers, small_disk):
+    server = start_on(servers, small_disk, **CUT_FAST)
+    trace_ids = [otlp.push_trace(server) for _ in range(20)]
+    segments = small_disk / "wal" / "segments"
+    eventually(lambda: list(segments.glob("*/*.seg")) and not list((small_disk / "wal/log").glob("*.wal")), "a cut")
+    ballast = Ballast(small_disk)
+    ballast.fill()
+    # On its own, too: whichever is first.
+    server.flush()
+    eventually(lambda: not list(segments.glob("*/*.seg")), "segments are gone")
+    assert server.search("{}") == dict.fromkeys(trace_ids, 3)
+    ballast.drop()
+    eventually(lambda: server.push(otlp.export(otlp.span())).status_code == 200, "pushes are taken again")
+    assert len(server.restart().search("{}")) == 21
+
+
+def test_files_that_were_set_aside_count_against_the_limit_of_the_directory(servers):
+    server = servers.start(config={"ingester": {**CUT_FAST, "max_disk_bytes": 5_000_000}})
+    otlp.push_trace(server)
+    aside = server.wal / "quarantine"
+    aside.mkdir()
+    (aside / "damaged.seg").write_bytes(bytes(6_000_000))
+
+    def refused():
+        response = server.push(otlp.export(otlp.span()))
+        return response.status_code == 503 and response.text
+
+    assert "no disk space" in eventually(refused, "a push is refused")
+    assert server.metric("tactus_ingester_directory_bytes") >= 6_000_000
+    (aside / "damaged.seg").unlink()
+    eventually(lambda: server.push(otlp.export(otlp.span())).status_code == 200, "pushes are taken again")
+
+
+# --- clocks ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("day", [-86_400, 86_400])
+def test_wall_clock_that_jumps_a_day_neither_holds_up_blocks_nor_hastens_them(servers, tmp_path, day):
+    need("cc")
+    clock = JumpingClock(tmp_path)
+    server = servers.start(config={"ingester": {**CUT_FAST, "max_block_duration": "4s"}}, env=clock.env)
+    clock.jump(day)
+    pushed = time.monotonic()
+    trace_id = otlp.push_trace(server)
+    eventually(server.block_directories, "a block")
+    assert time.monotonic() - pushed >= 4, "before its time"
+    assert len(server.trace(trace_id)) == 3

@@ -1,0 +1,207 @@
+//! The disk below the ingester's directory: how much room there is, how much has to stay, and whether it answers.
+//!
+//! Spans leave a disk only by way of segments: cutting live spans takes about as much room as they take in memory, and
+//! only then their log is deleted. So that room is never given away.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tactus_telemetry::log_limited;
+
+use crate::layout::Layout;
+
+/// The system is asked for the free room so often at most; between, what is written is taken off.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Files that are neither log nor segments are looked for so often at most.
+const LOOK_FOR_OTHERS_AGAIN: Duration = Duration::from_secs(5);
+/// Share of a disk that stays free at most, as a divisor: a small disk is not for keeping free.
+const MOST_KEPT_FREE: u64 = 10;
+
+/// Files that can still be made, below which the disk is full: a cut takes a few of each tenant it cuts.
+const FILES_KEPT_FREE: u64 = 1_000;
+
+/// What is known of the disk.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    directory: PathBuf,
+    /// Bytes that stay free besides those that cutting takes; 0: as full as it gets.
+    min_free: u64,
+    space: Mutex<Option<Space>>,
+    /// Bytes that were written since the last look.
+    written: AtomicU64,
+    /// Bytes of files that are neither log nor segments.
+    others: AtomicU64,
+    looked_for_others: Mutex<Option<Instant>>,
+}
+
+/// The room at one moment, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Space {
+    looked: Instant,
+    free: u64,
+    total: u64,
+    /// Files that can still be made are too few.
+    lacks_files: bool,
+}
+
+/// How much is free, and how much has to stay, in bytes. Without files to make nothing is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) free: u64,
+    pub(crate) kept: u64,
+}
+
+impl Disk {
+    pub(crate) fn new(directory: &Path, min_free: u64) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            min_free,
+            space: Mutex::default(),
+            written: AtomicU64::new(0),
+            others: AtomicU64::new(0),
+            looked_for_others: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The room now, of which so many bytes are about to be written; `live_bytes` are to be cut. `None`: there is no
+    /// limit, or the system does not tell. Asks the system, so not for threads that serve connections.
+    pub(crate) fn room(&self, new_bytes: u64, live_bytes: u64) -> Option<Room> {
+        if self.min_free == 0 {
+            return None;
+        }
+        let mut last = self.space.lock();
+        if last.is_none_or(|space| space.looked.elapsed() >= LOOK_AGAIN) {
+            self.written.store(0, Ordering::Relaxed);
+            *last = self.look();
+        }
+        let space = (*last)?;
+        drop(last);
+        let written = self.written.fetch_add(new_bytes, Ordering::Relaxed) + new_bytes;
+        let free = if space.lacks_files { 0 } else { space.free.saturating_sub(written) };
+        let kept = self.min_free.min(space.total / MOST_KEPT_FREE).saturating_add(live_bytes);
+        Some(Room { free, kept: kept.max(1) })
+    }
+
+    fn look(&self) -> Option<Space> {
+        match rustix::fs::statvfs(&self.directory) {
+            Ok(found) => Some(Space {
+                looked: Instant::now(),
+                free: found.f_bavail.saturating_mul(found.f_frsize),
+                total: found.f_blocks.saturating_mul(found.f_frsize),
+                // Some file systems do not count them.
+                lacks_files: found.f_favail < FILES_KEPT_FREE.min(found.f_files / MOST_KEPT_FREE),
+            }),
+            Err(error) => {
+                let directory = self.directory.display();
+                log_limited!(warn, %directory, %error, "cannot ask for the free room of the disk");
+                None
+            }
+        }
+    }
+
+    /// Looks for files that are neither log nor segments; with `unfinished`, among the segments too.
+    pub(crate) fn look_for_others(&self, layout: &Layout, unfinished: bool) {
+        let mut looked = self.looked_for_others.lock();
+        if looked.is_some_and(|at| at.elapsed() < LOOK_FOR_OTHERS_AGAIN) {
+            return;
+        }
+        *looked = Some(Instant::now());
+        self.others.store(layout.other_bytes(unfinished), Ordering::Relaxed);
+    }
+
+    /// Bytes of files that are neither log nor segments, at the last look.
+    pub(crate) fn other_bytes(&self) -> u64 {
+        self.others.load(Ordering::Relaxed)
+    }
+}
+
+impl Room {
+    pub(crate) fn is_full(self) -> bool {
+        self.free < self.kept
+    }
+
+    /// True when making room should begin: as much again as has to stay is left at most.
+    pub(crate) fn is_low(self) -> bool {
+        self.free / 2 < self.kept
+    }
+}
+
+/// Bytes of the files below a directory whose path `is_counted`; what cannot be read counts nothing.
+pub(crate) fn bytes_below(directory: &Path, is_counted: &dyn Fn(&Path) -> bool) -> u64 {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let bytes = entries.flatten().map(|entry| {
+        let path = entry.path();
+        // Of the entry itself, should it be a link.
+        match entry.metadata() {
+            Ok(found) if found.is_dir() => bytes_below(&path, is_counted),
+            Ok(found) if is_counted(&path) => found.len(),
+            _ => 0,
+        }
+    });
+    bytes.sum()
+}
+
+/// A disk that does not answer.
+#[derive(Debug, Clone)]
+pub struct DiskHangs {
+    /// Where the log is.
+    pub(crate) directory: PathBuf,
+    /// What it was asked for, and how long ago; `None`: a push took too long for another reason.
+    pub(crate) wait: Option<tactus_wal::Wait>,
+    /// After how long it is taken to hang.
+    pub(crate) timeout: Duration,
+}
+
+impl fmt::Display for DiskHangs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let directory = self.directory.display();
+        match self.wait {
+            Some(wait) => write!(
+                f,
+                "the disk of {directory} does not answer: a {} of the write-ahead log takes {} s so far",
+                wait.action,
+                wait.age.as_secs()
+            ),
+            None => write!(
+                f,
+                "the disk of {directory} did not take the push within {} ms",
+                self.timeout.as_millis()
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_shrinks_by_what_is_written_and_keeps_what_a_cut_takes() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::new(folder.path(), 1);
+        let looked = Instant::now() + LOOK_AGAIN * 600;
+        let space = Space { looked, free: 1000, total: 10_000, lacks_files: false };
+        *disk.space.lock() = Some(space);
+        assert_eq!(disk.room(100, 50), Some(Room { free: 900, kept: 51 }));
+        let room = disk.room(849, 50).unwrap();
+        assert_eq!(room, Room { free: 51, kept: 51 });
+        assert!(!room.is_full() && room.is_low());
+        assert!(disk.room(1, 50).unwrap().is_full());
+        let disk = Disk::new(folder.path(), 5_000);
+        *disk.space.lock() = Some(space);
+        assert_eq!(disk.room(0, 0).unwrap().kept, 1_000, "a tenth of a small disk");
+        *disk.space.lock() = Some(Space { lacks_files: true, ..space });
+        assert!(disk.room(0, 0).unwrap().is_full(), "no file can be made");
+        assert_eq!(Disk::new(folder.path(), 0).room(1, 1), None);
+        assert!(Disk::new(folder.path(), 1).room(0, 0).is_some(), "as the system tells");
+    }
+}

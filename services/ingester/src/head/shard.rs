@@ -1,0 +1,95 @@
+//! A batch that grows, and the push in it that is being made durable.
+//!
+//! A disk may take its time, or hang. While it does, the batch is not locked: readers see what was there before the
+//! push, and only other pushes to this batch wait.
+
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use tactus_model::{BatchBuilder, Mark};
+
+/// How long a reader waits for the end of a commit before it copies what would not have to be copied after it.
+const READER_PATIENCE: Duration = Duration::from_millis(2);
+
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    state: Mutex<State>,
+    /// A commit ended.
+    settled: Condvar,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Made when pushes meet: most tenants need one.
+    pub(super) builder: Option<Box<BatchBuilder>>,
+    /// Where the spans begin that are not durable yet.
+    pub(super) committing: Option<Mark>,
+}
+
+/// Spans of a builder that are not durable yet. Dropped, they are taken back.
+pub(super) struct Uncommitted<'a> {
+    shard: &'a Shard,
+    ended: bool,
+}
+
+impl Shard {
+    /// For a push, if no other one is at it.
+    pub(super) fn try_enter(&self) -> Option<MutexGuard<'_, State>> {
+        self.state.try_lock().filter(|state| state.committing.is_none())
+    }
+
+    /// For a push, after all that came before.
+    pub(super) fn enter(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        while state.committing.is_some() {
+            self.settled.wait(&mut state);
+        }
+        state
+    }
+
+    /// For a reader, who leaves out what is not durable. Builders of more than `small` spans are waited for a little.
+    pub(super) fn read(&self, small: usize) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        let is_large = state.builder.as_ref().is_some_and(|builder| builder.len() > small);
+        if is_large && state.committing.is_some() {
+            self.settled.wait_for(&mut state, READER_PATIENCE);
+        }
+        state
+    }
+
+    /// Lets readers in while the spans behind `mark` are made durable.
+    pub(super) fn begin_commit<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        mark: Mark,
+    ) -> Uncommitted<'a> {
+        state.committing = Some(mark);
+        Uncommitted { shard: self, ended: false }
+    }
+
+    fn end_commit(&self, is_durable: bool) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        let State { builder, committing } = &mut *state;
+        if let (Some(mark), Some(builder), false) = (committing.take(), builder, is_durable) {
+            builder.rollback(mark);
+        }
+        self.settled.notify_all();
+        state
+    }
+}
+
+impl<'a> Uncommitted<'a> {
+    /// Shows the spans, or takes them back.
+    pub(super) fn end(mut self, is_durable: bool) -> MutexGuard<'a, State> {
+        self.ended = true;
+        self.shard.end_commit(is_durable)
+    }
+}
+
+impl Drop for Uncommitted<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            drop(self.shard.end_commit(false));
+        }
+    }
+}

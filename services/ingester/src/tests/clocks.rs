@@ -1,0 +1,61 @@
+//! What an earlier process left may bear times of the future, if the wall clock was set back since.
+
+use std::time::SystemTime;
+
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+
+const DAY: Duration = Duration::from_secs(86_400);
+const SHORT: Duration = Duration::from_millis(20);
+
+fn paths_below(path: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|it| if it.is_dir() { paths_below(&it) } else { vec![it] }).collect()
+}
+
+#[tokio::test]
+async fn segment_of_the_future_becomes_a_block_in_time() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_all(&ingester, 0..10);
+    ingester.seal().await.unwrap();
+    drop(ingester);
+    for path in paths_below(&bench.settings().directory.join("segments")) {
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(SystemTime::now() + DAY).unwrap();
+    }
+    let settings =
+        Settings { max_block_duration: SHORT, flush_check_period: SHORT, ..bench.settings() };
+    let ingester = bench.open_with(settings).unwrap();
+    let cancel = CancellationToken::new();
+    let running = tokio::spawn(Arc::clone(&ingester).run(cancel.clone(), || Duration::ZERO));
+    let path = bench.settings().directory.join("segments");
+    while files(&path) > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(bench.blocklist.tenant("t1").live().len(), 1);
+    cancel.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn block_flushed_in_the_future_is_let_go_of_in_time() {
+    let bench = Bench::new();
+    let held_for = |hold_flushed| Settings { hold_flushed, ..bench.settings() };
+    let ingester = bench.open_with(held_for(DAY)).unwrap();
+    push_all(&ingester, 0..10);
+    ingester.flush_all().await.unwrap();
+    assert_eq!(held(&ingester), once(0..10), "served until readers know the block");
+    drop(ingester);
+    let [manifest] = paths_below(&bench.settings().directory.join("flushing")).try_into().unwrap();
+    let mut noted: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    noted["flushed"] = (noted["flushed"].as_u64().unwrap() + DAY.as_secs()).into();
+    std::fs::write(&manifest, serde_json::to_vec(&noted).unwrap()).unwrap();
+    let ingester = bench.open_with(held_for(SHORT)).unwrap();
+    while !held(&ingester).is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        ingester.release_held(false).await.unwrap();
+    }
+}
