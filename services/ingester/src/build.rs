@@ -24,13 +24,14 @@ use crate::{
     origins::HeldOrigins,
     segment::{Segment, SegmentError},
     settings::Settings,
+    upload_time::{Timed, UploadTime},
 };
 
 impl Ingester {
     /// Merges segments into a block whose data is in object storage then; one row group in memory at a time, and the
     /// parts of an upload. Ends when `is_abandoned`.
     ///
-    /// Blocks; `runtime` carries the requests.
+    /// Blocks; `runtime` carries the requests, and `time` is what they take.
     pub(crate) fn build_block(
         &self,
         tenant: &TenantId,
@@ -38,6 +39,7 @@ impl Ingester {
         segments: &[Arc<Segment>],
         runtime: &Handle,
         is_abandoned: &AtomicBool,
+        time: &UploadTime,
     ) -> Result<(BlockMeta, BlockFiles), Error> {
         for segment in segments {
             self.or_set_aside(tenant, segment, segment.check())?;
@@ -45,6 +47,7 @@ impl Ingester {
         let key = block_key(tenant.as_str(), id, DATA);
         let segment_bytes = segments.iter().map(|segment| segment.bytes()).sum();
         let sink = self.bucket.writer(&key, segment_bytes, runtime)?;
+        let sink = Timed { inner: sink, time: time.clone() };
         let not_stored = |error| from_block(&key, error);
         let (plan, row_group_spans) = self.plan(tenant, segments)?;
         let settings = BuilderSettings {
@@ -89,7 +92,7 @@ impl Ingester {
         if !cut.is_empty() {
             meta.extension.get_or_insert_default().cut_traces = cut;
         }
-        let bytes = ObjectWriter::finish(built.sink)?;
+        let bytes = time.measure(|| ObjectWriter::finish(built.sink.inner))?;
         let files = BlockFiles {
             data: ObjectSource::Written(bytes),
             blooms: built.blooms.into_iter().map(ObjectSource::Bytes).collect(),

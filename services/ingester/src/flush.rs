@@ -23,7 +23,7 @@ use tracing::Instrument;
 
 use crate::{
     error::Error, held::Held, ingester::Ingester, layout::sync_directory, segment::Segment,
-    tail_sampling::Due,
+    tail_sampling::Due, upload_time::UploadTime,
 };
 
 /// Segments of one tenant from which they become a block, whatever their size, and most that become one: both a block's
@@ -427,10 +427,7 @@ impl Ingester {
         if block.segments.is_empty() {
             return Ok(());
         }
-        let is_abandoned = SetOnDrop(Arc::default());
-        let stored = self.store_block(tenant, block, Arc::clone(&is_abandoned.0));
-        let stored = tokio::time::timeout(self.settings.flush_op_timeout, stored).await;
-        let meta = stored.map_err(|_| Error::Timeout)??;
+        let meta = self.store_block(tenant, block).await?;
         // From here on queriers answer for these spans; the segments go next.
         self.written.tell(meta.clone()).await;
         self.metrics.blocks_flushed.inc();
@@ -448,13 +445,26 @@ impl Ingester {
         self: &Arc<Self>,
         tenant: &TenantId,
         block: &PendingBlock,
-        is_abandoned: Arc<AtomicBool>,
     ) -> Result<BlockMeta, Error> {
         let (ingester, tenant, id) = (Arc::clone(self), tenant.clone(), block.id);
         let (segments, runtime) = (block.segments.clone(), Handle::current());
-        let build = move || ingester.build_block(&tenant, id, &segments, &runtime, &is_abandoned);
-        let (meta, files) = tokio::task::spawn_blocking(build).await??;
-        block_io::write_block(&self.bucket, &meta, &files).await?;
+        let (guard, time) = (SetOnDrop(Arc::default()), UploadTime::default());
+        let (is_abandoned, timed) = (Arc::clone(&guard.0), time.clone());
+        let mut build = tokio::task::spawn_blocking(move || {
+            ingester.build_block(&tenant, id, &segments, &runtime, &is_abandoned, &timed)
+        });
+        let limit = self.settings.flush_op_timeout;
+        let left = || limit.checked_sub(time.spent()).filter(|left| !left.is_zero());
+        let (meta, files) = loop {
+            let left = left().ok_or(Error::Timeout)?;
+            // What is left is less only by what the upload took meanwhile.
+            if let Ok(built) = tokio::time::timeout(left, &mut build).await {
+                break built??;
+            }
+        };
+        let write = block_io::write_block(&self.bucket, &meta, &files);
+        let written = tokio::time::timeout(left().unwrap_or_default(), write).await;
+        written.map_err(|_| Error::Timeout)??;
         Ok(meta)
     }
 }

@@ -48,6 +48,7 @@ mod service;
 mod settings;
 mod share;
 mod tail_sampling;
+mod upload_time;
 mod written;
 
 #[cfg(test)]

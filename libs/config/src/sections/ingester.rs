@@ -12,7 +12,7 @@ section! {
         partition_ring: PartitionRing, "no effect here";
         concurrent_flushes: usize = 4, "blocks uploaded at a time";
         flush_check_period: GoDuration = seconds(10), "time between sweeps over live traces";
-        flush_op_timeout: GoDuration = minutes(5), "time to build one block in the bucket";
+        flush_op_timeout: GoDuration = minutes(5), "time for one upload";
         trace_idle_period: GoDuration = seconds(5), "a trace without spans for so long leaves live memory";
         trace_live_period: GoDuration = seconds(30), "a trace leaves live memory after so long in any case";
         max_block_duration: GoDuration = minutes(30), "cut the head block at this age";
