@@ -182,7 +182,7 @@ mod tests {
         for (length, encoding) in
             lengths.into_iter().zip([Encoding::Gzip, Encoding::Zstd].repeat(2))
         {
-            let plain: Vec<u8> = (0..length).map(|at| (at * at >> 7) as u8).collect();
+            let plain: Vec<u8> = (0..length).map(|at| ((at * at) >> 7) as u8).collect();
             let sent: Vec<Bytes> =
                 pieces(encoding, plain.clone().into()).try_collect().await.unwrap();
             assert_eq!(sent.len(), length.div_ceil(PIECE_BYTES));

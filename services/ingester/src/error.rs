@@ -52,13 +52,13 @@ impl Error {
     /// True if there is no room on the local disk.
     pub(crate) fn is_full(&self) -> bool {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        match self {
-            Self::Wal(error) => error.is_full(),
-            Self::Io { source, .. } | Self::Segment(SegmentError::Io { source, .. }) => {
-                matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
-            }
-            _ => false,
-        }
+        let kind = match self {
+            Self::Wal(error) => return error.is_full(),
+            Self::Io { source, .. } => source.kind(),
+            Self::Segment(SegmentError::Io { source, .. }) => source.kind(),
+            _ => return false,
+        };
+        matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
     }
 }
 

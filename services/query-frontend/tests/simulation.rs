@@ -219,7 +219,11 @@ async fn ask(tenant: &'static str, queue: &JobQueue, random: &Random, world: &Wo
 }
 
 async fn find(tenant: &str, queue: &JobQueue, id: Vec<u8>, world: &World) -> Result<(), Status> {
-    let request = FindTraceRequest { tenant: tenant.to_owned(), trace_id: id.clone().into() };
+    let request = FindTraceRequest {
+        tenant: tenant.to_owned(),
+        trace_id: id.clone().into(),
+        ..Default::default()
+    };
     let answer = queue.find_trace(Request::new(request)).await?.into_inner();
     if answer.trace != services::answer_to(&id) {
         world.wrong.lock().unwrap().push(format!("another answer to {id:?}"));
@@ -234,6 +238,7 @@ async fn use_every_slot(queue: &JobQueue, world: &World) {
         let request = FindTraceRequest {
             tenant: "slots".to_owned(),
             trace_id: services::SLOW.to_vec().into(),
+            ..Default::default()
         };
         queue.find_trace(Request::new(request))
     });

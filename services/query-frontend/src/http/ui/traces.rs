@@ -150,9 +150,8 @@ pub(super) async fn find(
     answer(shared.frontend, uri, headers, async move |call| {
         let id = parse_trace_id(&id)?;
         let limit = call.frontend.settings.max_query_expression_size_bytes;
-        let finding = call.parse(move |params| {
-            Ok(Finding::of(params.get("q").unwrap_or_default(), limit))
-        });
+        let finding =
+            call.parse(move |params| Ok(Finding::of(params.get("q").unwrap_or_default(), limit)));
         let query = match finding.await? {
             Finding::Query(query) => query,
             Finding::Problem(text) => return Ok(super::json(&find::problem(&text))),

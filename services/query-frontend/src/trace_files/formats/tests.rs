@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use tactus_model::TraceId;
 use tactus_model::wire::{put_fixed64_field, put_message_field};
+use tactus_proto::otlp::ExportTraceServiceRequest;
 
 use super::*;
 
@@ -73,7 +74,7 @@ fn every_format_is_told_by_its_content() {
     assert_eq!(zipkin_protobuf(&name)[..2], *b"\n{");
     assert_eq!(shown(zipkin_protobuf(&name)).0, "Zipkin protobuf");
     // A resource and the address of a schema may be as long as ids.
-    let mut request = decode_trace_file(otlp("a").to_string().as_bytes()).unwrap();
+    let mut request = ExportTraceServiceRequest::decode(&*protobuf("a")).unwrap();
     request.resource_spans[0].schema_url = Bytes::from_static(b"http://a");
     let schema = request.encode_to_vec();
     assert_eq!(shown(schema).0, "OTLP protobuf");
