@@ -169,7 +169,7 @@ $(PROMETHEUS): $(wildcard $(CLIENTS)/prometheus/*)
 # Unoptimised and without its server: a book of this size takes it two seconds, and its build a third of the time.
 $(TOOLS)/.mdbook-%:
 	mkdir -p $(TOOLS)
-	{ CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --quiet --locked --debug --no-default-features --features search --root $(dir $(TOOLS)) --version $* mdbook && \
+	{ CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --force --quiet --locked --debug --no-default-features --features search --root $(dir $(TOOLS)) --version $* mdbook && \
 		rm -f $(TOOLS)/.mdbook-* && touch $@; } $(OPTIONAL)
 
 .PHONY: watch

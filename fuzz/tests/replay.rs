@@ -18,10 +18,11 @@ fn inputs(target: &Target) -> Vec<Vec<u8>> {
     let mut found: Vec<_> = fs::read_dir(target.corpus())
         .into_iter()
         .flatten()
-        .map(|entry| entry.unwrap().path())
+        .map(|entry| entry.expect("a file of the corpus").path())
         .collect();
     found.sort();
-    inputs.extend(found.iter().map(|path| fs::read(path).unwrap()));
+    inputs
+        .extend(found.iter().map(|path| fs::read(path).expect("a file of the corpus can be read")));
     inputs
 }
 
@@ -84,7 +85,7 @@ fn apply(input: &mut Vec<u8>, change: &Change, inputs: &[Vec<u8>]) {
 
 /// Of one target, so that they run side by side.
 fn replay(name: &str) {
-    let target = tactus_fuzz::target(name).unwrap();
+    let target = tactus_fuzz::target(name).expect("a target of this name");
     let inputs = inputs(target);
     for input in &inputs {
         target.feed(input);
@@ -99,7 +100,7 @@ fn replay(name: &str) {
         target.feed(&input);
         Ok(())
     });
-    outcome.unwrap();
+    outcome.expect("no input fails");
 }
 
 macro_rules! replays {

@@ -2,7 +2,7 @@
 
 use prost::Message;
 use tactus_model::{SpanBatch, merge::merge, otlp::encode_traces_data};
-use tactus_otlp_json::{OtlpJson, decode_export_request, decode_trace_file};
+use tactus_otlp_json::{OtlpJson, decode_export_request, read_trace_file};
 
 use crate::sample;
 
@@ -36,7 +36,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn feed_json(json: &[u8]) {
-    let _ = decode_trace_file(json);
+    let _ = read_trace_file(json);
     let Ok(request) = decode_export_request(json) else { return };
     if let Some(batch) = sample::spans_of(&request.encode_to_vec(), 0) {
         check(&batch);

@@ -167,16 +167,16 @@ mod tests {
     fn part_of_a_budget_is_bounded_by_both() {
         let whole = Budget::new(10);
         let part = Budget::within(&whole, 6);
-        let mut inner = part.reserve(3).unwrap();
-        assert!(!inner.grow(4), "more than the part");
-        let outer = whole.reserve(6).unwrap();
+        let (mut inner, other) = (part.reserve(3).unwrap(), part.reserve(1).unwrap());
+        assert!(!inner.grow(3), "more than the part");
+        let outer = whole.reserve(5).unwrap();
         assert!(!inner.grow(2), "more than the whole");
-        assert_eq!((part.used(), whole.used()), (3, 9));
+        assert_eq!((part.used(), whole.used()), (4, 9));
         drop(outer);
-        assert!(inner.grow(3));
+        assert!(inner.grow(2));
         inner.shrink_to(2);
-        assert_eq!((part.used(), whole.used(), inner.bytes()), (2, 2, 2));
-        drop(inner);
+        assert_eq!((part.used(), whole.used(), inner.bytes()), (3, 3, 2));
+        drop((inner, other));
         assert_eq!((part.used(), whole.used()), (0, 0));
     }
 }

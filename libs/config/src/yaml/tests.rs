@@ -75,7 +75,7 @@ fn file_of_its_own_is_one_document_whose_errors_have_a_place() {
     for (text, place) in [
         ("a: [1\nb: 2\n", "line 2, column 2"),
         ("a: 1\n--- \nb: 2\n", "line 2, column 1"),
-        ("? [a]\n: b\n", "line 1, column 6"),
+        ("? [a]\n: b\n", "line 1, column 5"),
         ("a:\n  <<: 5\nb: 1\n", "line 2"),
     ] {
         let error = parse_alone(text).unwrap_err();

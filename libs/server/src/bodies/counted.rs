@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
-use axum::body::Body;
+use axum::{BoxError, body::Body};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body::{Frame, SizeHint};
@@ -34,21 +34,21 @@ impl CountedBody {
         Self { body, held, cut_off, waiting: None, was_refused }
     }
 
-    fn refuse(&self) -> axum::Error {
+    fn refuse(&self) -> BoxError {
         self.was_refused.store(true, Relaxed);
         // Servers of gRPC find the status in the error of a body.
-        axum::Error::new(Status::unavailable(NoRoom.to_string()))
+        Status::unavailable(NoRoom.to_string()).into()
     }
 }
 
 impl http_body::Body for CountedBody {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         if this.waiting.is_none() {
             let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
@@ -62,7 +62,9 @@ impl http_body::Body for CountedBody {
                 },
                 other => {
                     this.held.arrived();
-                    return Poll::Ready(other);
+                    // Extractors look for the cause, a body that is too large, behind few errors.
+                    let error = |error: axum::Error| error.into_inner();
+                    return Poll::Ready(other.map(|frame| frame.map_err(error)));
                 }
             };
             let (held, bytes) = (this.held.clone(), COPIES * chunk.len());
