@@ -1,5 +1,4 @@
 """The disk of the write-ahead log hangs, runs full, or stays full; the wall clock jumps."""
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,7 +7,7 @@ import pytest
 
 from harness import otlp
 from harness.clock import JumpingClock
-from harness.disk import Ballast, HangingDisk, SmallDisk
+from harness.disk import Ballast, HangingDisk, SmallDisk, push_until_refused
 from harness.tools import need
 from harness.waiting import eventually
 
@@ -94,21 +93,9 @@ def test_disk_that_hangs_during_a_cut_and_a_flush_lets_both_go_on(servers, hangi
 # --- full ------------------------------------------------------------------------------------------------------------
 
 
-def push_until_refused(server, limit=2000):
-    """Pushes traces until one is refused; (ids of the accepted, response of the refused)."""
-    accepted = []
-    for _ in range(limit):
-        spans = otlp.trace(4, attributes={f"padding {number}": os.urandom(900).hex() for number in range(10)})
-        response = server.push(otlp.export(*spans))
-        if response.status_code != 200:
-            return accepted, response
-        accepted.append(spans[0].trace_id.hex())
-    raise AssertionError("never refused")
-
-
 def test_disk_that_fills_up_is_emptied_into_the_bucket(servers, small_disk):
     server = start_on(servers, small_disk, **KEEP_LIVE)
-    accepted, refused = push_until_refused(server)
+    accepted, refused = push_until_refused(server, paddings=10, limit=2000)
     assert refused.status_code in (429, 503), refused.content
     assert "Retry-After" in refused.headers and b"disk" in refused.content, refused.content
     assert server.metric('tactus_ingester_refused_pushes_total{reason="disk_full"}') >= 1

@@ -15,6 +15,7 @@ from harness.cluster import Cluster
 from harness.endure import Endured
 from harness.load import Asker, Load, check_all
 from harness.paths import REPOSITORY
+from harness.protobuf import varint
 from harness.server import merge
 from harness.waiting import eventually
 
@@ -262,14 +263,6 @@ def test_queriers_and_frontends_that_come_and_go_disturb_no_query(cluster):
         endured.prober.await_right(time.time(), count=6)
         assert not endured.query_failures(), endured.query_failures()[:3]
         killed.spawn().await_ready()
-
-
-def varint(value):
-    out = b""
-    while value > 127:
-        out += bytes([value & 127 | 128])
-        value >>= 7
-    return out + bytes([value])
 
 
 def test_streaming_search_works_through_the_cluster(cluster):

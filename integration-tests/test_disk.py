@@ -8,7 +8,7 @@ import time
 import pytest
 
 from harness import answers, otlp
-from harness.disk import Ballast, FailingDisk, SmallDisk
+from harness.disk import Ballast, FailingDisk, SmallDisk, push_until_refused
 from harness.waiting import eventually
 
 KEEP_LIVE = {"ingester": {"trace_idle_period": "1h", "trace_live_period": "1h"}}
@@ -25,18 +25,6 @@ def small_disk(tmp_path):
         if disk.refused:
             pytest.skip(disk.refused)
         yield disk.path
-
-
-def push_until_refused(server, limit=400):
-    """Pushes traces until one is refused; (ids of the accepted, response of the refused)."""
-    accepted = []
-    for _ in range(limit):
-        spans = otlp.trace(4, attributes={"padding": os.urandom(900).hex()})
-        response = server.push(otlp.export(*spans))
-        if response.status_code != 200:
-            return accepted, response
-        accepted.append(spans[0].trace_id.hex())
-    raise AssertionError("never refused")
 
 
 def test_full_log_disk_refuses_pushes_keeps_answering_and_recovers(servers, small_disk):

@@ -15,6 +15,7 @@ import pytest
 import zstandard
 
 from harness import answers, otlp
+from harness.protobuf import field, varint
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 JSON = {"Content-Type": "application/json"}
@@ -242,17 +243,6 @@ def test_ten_thousand_attributes_are_kept(tactus):
     ((_, found),) = tactus.trace(span.trace_id.hex())
     assert {entry["key"]: int(entry["value"]["intValue"]) for entry in found["attributes"]} == attributes
     assert tactus.search("{ span.key-9999 = 9999 }") == {span.trace_id.hex(): 1}
-
-
-def varint(number):
-    out = b""
-    while number > 127:
-        out, number = out + bytes([number & 127 | 128]), number >> 7
-    return out + bytes([number])
-
-
-def field(number, payload):
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
 
 
 def nested_request(depth):

@@ -15,6 +15,7 @@ import requests
 
 from harness import otlp
 from harness.ports import free_ports
+from harness.protobuf import field
 from harness.servers import Servers
 from harness.waiting import eventually
 
@@ -98,17 +99,6 @@ def cases(table, *usual):
     """The cases of a table; all but the usual ones are for make test-hostile, for together they take minutes."""
     return [
         pytest.param(case, id=name, marks=() if name in usual else pytest.mark.hostile) for name, case in table.items()]
-
-
-def varint(number):
-    out = b""
-    while number > 127:
-        out, number = out + bytes([number & 127 | 128]), number >> 7
-    return out + bytes([number])
-
-
-def field(number, payload):
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
 
 
 IDS = field(1, b"\x07" * 16) + field(2, b"\x08" * 8)

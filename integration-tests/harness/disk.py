@@ -3,6 +3,8 @@ import contextlib
 import os
 import subprocess
 
+from harness import otlp
+
 
 class SmallDisk:
     """A file system of 24 MiB at `path`. `refused` says why there is none: mounting needs root."""
@@ -119,3 +121,17 @@ class FailingDisk:
     @staticmethod
     def _run(*command):
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def push_until_refused(server, paddings=1, limit=400):
+    """Pushes traces until one is refused, each span with so many attributes of 1800 bytes; (ids of the accepted, response
+    of the refused)."""
+    accepted = []
+    for _ in range(limit):
+        attributes = {f"padding {number}": os.urandom(900).hex() for number in range(paddings)}
+        spans = otlp.trace(4, attributes=attributes)
+        response = server.push(otlp.export(*spans))
+        if response.status_code != 200:
+            return accepted, response
+        accepted.append(spans[0].trace_id.hex())
+    raise AssertionError("never refused")
