@@ -106,7 +106,7 @@ test-random: ## Run the property tests with a seed that nobody has tried, ROUNDS
 
 .PHONY: test-integration
 test-integration: test-tools build ## Run the black-box tests on the built server
-	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile integration-tests $(ARGS)
+	scripts/test-integration.sh $(VENV)/bin/python $(TEST_PROCESSES) $(ARGS)
 
 .PHONY: test-one
 test-one: $(VENV)/.installed ## Run some black-box tests on the server, built anew: T=test_disk.py, or T='part of a name'
