@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Measures Tactus with the load and the queries of bench and prints Markdown tables for docs/benchmarks.md.
 
-    scripts/bench.py [--traces 110000] [--rate 40000] [--seconds 50] [--repeats 5] [--blocks 10] [--keep DIR]
+    scripts/bench.py [--traces 110000] [--rate 40000] [--seconds 50] [--repeats 5] [--blocks 10] [--keep DIR] [--record]
 
 Needs the optimised server (TACTUS_BIN), rustc for the sender, and an otherwise idle machine. The load is made once and
-kept in target/bench."""
+kept in target/bench. Processor time, memory, bytes and requests to storage are compared with bench/record.json, what --record
+wrote there last; ends with 1 if one is worse by more than a tenth."""
 import argparse
-import os
 import pathlib
 import re
 import subprocess
@@ -14,10 +14,13 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration-tests"))
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / folder) for folder in ("integration-tests", "bench")]
 from harness.paths import BENCH, CONFORMANCE, REPOSITORY  # noqa: E402
+from harness.s3 import S3  # noqa: E402
 from harness.server import Tactus, merge  # noqa: E402
 from harness.waiting import eventually  # noqa: E402
+from qbench import Bench, cpu_seconds  # noqa: E402
+import bench_record  # noqa: E402
 
 # As the benchmark's README asks; time ranges and idle times as people run it. Blocks are merged when that is measured,
 # and every query is run, not remembered.
@@ -27,7 +30,7 @@ CONFIG = {
     "compactor": {"disabled": True},
 }
 COMPACT = {"compactor": {"disabled": False, "compaction": {"compaction_cycle": "1s"}}}
-CLOCK = os.sysconf("SC_CLK_TCK")
+NOTHING_KEPT = {"querier": {"column_cache_bytes": 0}}
 
 
 def run(*command, **kwargs):
@@ -56,11 +59,6 @@ def prepare(folder, traces):
     return load, sender
 
 
-def cpu_seconds(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK
-
-
 def send(server, load, sender, connections, seconds, rate=None):
     """Pushes for some seconds, then flushes; figures of both."""
     begun, cpu = time.time(), cpu_seconds(server.pid)
@@ -82,9 +80,38 @@ def send(server, load, sender, connections, seconds, rate=None):
 
 
 def ask(server, window, repeats):
-    """Median milliseconds of each query."""
-    out = run(sys.executable, BENCH / "qbench.py", server.url, *window, repeats, capture_output=True).stdout
-    return {name.strip(): float(ms) for name, ms in re.findall(r"^(.*?)\s+([\d.]+) ms", out, re.MULTILINE)}
+    """Of each query milliseconds, processor milliseconds and requests to storage."""
+    return {name: figures for name, *figures, _ in Bench(server.url, *window, repeats, server.pid).results()}
+
+
+def ask_anew(server, window, repeats):
+    """As `ask`, of the same blocks with nothing decoded kept; the server ends with the configuration it had."""
+    kept = server.config
+    server.stop()
+    server.config = merge(kept, NOTHING_KEPT)
+    server.start()
+    answers = ask(server, window, repeats)
+    server.stop()
+    server.config = kept
+    server.start()
+    return answers
+
+
+def ask_store(server, folder, window):
+    """As `ask`, of the same blocks in an S3 server on this machine, with nothing decoded kept."""
+    store = S3(folder)
+    store.start()
+    try:
+        bucket = store.new_bucket()
+        for path in (path for block in server.block_directories() for path in block.iterdir()):
+            bucket.put(str(path.relative_to(server.blocks)), path.read_bytes())
+        reader = Tactus(folder / "reader", config=merge(merge(server.config, NOTHING_KEPT), bucket.config())).start()
+        try:
+            return ask(reader, window, 2)
+        finally:
+            reader.close()
+    finally:
+        store.close()
 
 
 def grow(server, load, sender, blocks, spans):
@@ -110,15 +137,57 @@ def stored_bytes(server):
     return sum(f.stat().st_size for block in server.block_directories() for f in block.iterdir())
 
 
+def measure_queries(server, folder, load, sender, arguments, paced):
+    """Answers by blocks and state: on one block and on many, with columns kept, with nothing kept, and of one block in S3."""
+    begin, end = paced["window"]
+    states = {}
+    for blocks in dict.fromkeys((1, arguments.blocks)):
+        if blocks > 1:
+            end = grow(server, load, sender, blocks, paced["spans"])
+        states[blocks, "kept"] = ask(server, (begin, end), arguments.repeats)
+        states[blocks, "nothing kept"] = ask_anew(server, (begin, end), arguments.repeats)
+        if blocks == 1:
+            states[blocks, "S3"] = ask_store(server, folder, (begin, end))
+    return states
+
+
+def print_queries(states, paced):
+    for blocks in dict.fromkeys(blocks for blocks, _ in states):
+        kept, anew, store = (states.get((blocks, state), {}) for state in ("kept", "nothing kept", "S3"))
+        print(f"\nQueries on {paced['spans'] * blocks:,} spans in {blocks} blocks; *kept*: columns are in memory. Milliseconds are medians:\n")
+        print("| query | ms, kept | CPU ms, kept | ms, nothing kept | CPU ms, nothing kept | requests to S3 |\n|---|---|---|---|---|---|")
+        for query, (ms, cpu, _) in kept.items():
+            anew_ms, anew_cpu, _ = anew[query]
+            asked = f"{store[query][2]:.0f}" if store else ""
+            print(f"| {query} | {ms:.1f} | {cpu:.1f} | {anew_ms:.1f} | {anew_cpu:.1f} | {asked} |")
+
+
+def recorded_figures(paced, stored, merged, states):
+    """What does not depend on how fast the machine is by the hour, by name."""
+    figures = {
+        "ingest, CPU s/M to the answer": paced["CPU to the answer"],
+        "ingest, CPU s/M to storage": paced["CPU to storage"],
+        "ingest, peak MiB": paced["peak MiB"],
+        "stored bytes a span": stored,
+    }
+    if merged:
+        figures["compaction, CPU s/M"] = merged["CPU"]
+    for (blocks, state), answers in states.items():
+        for query, (_, cpu, asked) in answers.items():
+            if state == "S3":
+                figures[f"{query}, requests"] = asked
+            else:
+                figures[f"{query}, {blocks} blocks, {state}, CPU ms"] = cpu
+    return figures
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--traces", type=int, default=110_000)
-    parser.add_argument("--rate", type=int, default=40_000, help="spans a second of the paced run")
-    parser.add_argument("--seconds", type=int, default=50, help="of the paced run")
+    parser = paced_parser(__doc__)
     parser.add_argument("--fast-seconds", type=int, default=30, help="of the run as fast as it goes")
     parser.add_argument("--repeats", type=int, default=5, help="of each query")
     parser.add_argument("--blocks", type=int, default=10, help="the queries are asked again of so many times the spans")
     parser.add_argument("--keep", help="directory for the data, kept afterwards")
+    parser.add_argument("--record", action="store_true", help="later runs are compared with this one")
     arguments = parser.parse_args()
     load, sender = prepare(REPOSITORY / "target" / "bench", arguments.traces)
     with tempfile.TemporaryDirectory(prefix="tactus-bench-") as temporary:
@@ -126,15 +195,10 @@ def main():
         server = Tactus(folder / "paced", config=CONFIG).start()
         try:
             paced = send(server, load, sender, 2, arguments.seconds, arguments.rate)
-            size = stored_bytes(server)
-            one = ask(server, paced["window"], arguments.repeats)
-            many, merged, stored = {}, {}, len(server.block_directories())
-            if arguments.blocks > 1:
-                end = grow(server, load, sender, arguments.blocks, paced["spans"])
-                many = ask(server, (paced["window"][0], end), arguments.repeats)
-                stored = len(server.block_directories())
-                server.stop()
-                merged = compact(server, paced["spans"] * arguments.blocks)
+            stored = stored_bytes(server) / paced["spans"]
+            states = measure_queries(server, folder, load, sender, arguments, paced)
+            server.stop()
+            merged = compact(server, paced["spans"] * arguments.blocks) if arguments.blocks > 1 else {}
         finally:
             server.close()
         server = Tactus(folder / "fast", config=CONFIG).start()
@@ -150,7 +214,7 @@ def main():
         "seconds to flush the rest of that run": f"{fast['flush seconds']:.1f}",
         "peak memory of that run (MiB)": f"{fast['peak MiB']:,}",
         f"peak memory at {arguments.rate:,} spans/s (MiB)": f"{paced['peak MiB']:,}",
-        "stored bytes a span": f"{size / paced['spans']:.1f}",
+        "stored bytes a span": f"{stored:.1f}",
     }
     if merged:
         name = f"compaction of {merged['blocks']} blocks into one"
@@ -159,11 +223,13 @@ def main():
     print("| measure | Tactus |\n|---|---|")
     for measure, figure in rows.items():
         print(f"| {measure} | {figure} |")
-    print(f"\nQueries, median of {arguments.repeats}, on {paced['spans']:,} spans, and on {arguments.blocks} times as many in "
-          f"{stored} blocks:\n\n| query (ms) | one | all | times |\n|---|---|---|---|")
-    for query, ms in one.items():
-        print(f"| {query} | {ms} | {many.get(query, '')} | {many[query] / ms:.1f} |" if query in many
-              else f"| {query} | {ms} | | |")
+    print_queries(states, paced)
+    run_as = {"traces": arguments.traces, "rate": arguments.rate, "seconds": arguments.seconds, "blocks": arguments.blocks}
+    figures = recorded_figures(paced, stored, merged, states)
+    if arguments.record:
+        bench_record.write(run_as, figures)
+    elif not bench_record.compare(run_as, figures):
+        sys.exit(1)
 
 
 if __name__ == "__main__":
