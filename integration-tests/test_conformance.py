@@ -1,12 +1,9 @@
 """The recorded conformance cases, asked of the built server: of blocks, of live spans, and of segments."""
-import gzip
-import json
 import re
 import subprocess
 import sys
-import time
 
-import requests
+from harness.dataset import push_dataset
 from harness.paths import CONFORMANCE
 from harness.waiting import eventually
 
@@ -28,18 +25,6 @@ def run_cases(server, *arguments):
     assert int(closing[1]) > 200 and int(closing[2]) == 0 and done.returncode == 0, closing[0]
 
 
-def push_dataset(server):
-    """Pushes the dataset of the cases and returns its base time; nothing is flushed."""
-    sys.path.insert(0, str(CONFORMANCE))
-    import dataset
-    described = json.loads(gzip.decompress((CONFORMANCE / "cases.json.gz").read_bytes()))["dataset"]
-    base = int(time.time()) // 60 * 60
-    for request in dataset.requests(described["seed"], described["traces"], base, 600):
-        requests.post(server.otlp_url + "/v1/traces", data=request.SerializeToString(), timeout=30,
-                      headers={"Content-Type": "application/x-protobuf"}).raise_for_status()
-    return str(base)
-
-
 def test_recorded_cases_are_answered_from_blocks(servers):
     run_cases(servers.start(config=CONFIG))
 
@@ -47,14 +32,14 @@ def test_recorded_cases_are_answered_from_blocks(servers):
 def test_recorded_cases_are_answered_from_live_spans(servers):
     periods = {"trace_idle_period": "1h", "trace_live_period": "1h"}
     server = servers.start(config={**CONFIG, "ingester": periods})
-    base = push_dataset(server)
+    base, _ = push_dataset(server)
     assert not list(server.wal.rglob("*.seg")) and not list(server.blocks.rglob("*.parquet"))
-    run_cases(server, "--base", base)
+    run_cases(server, "--base", str(base))
 
 
 def test_recorded_cases_are_answered_from_segments(servers):
     server = servers.start(config={**CONFIG, "ingester": {"trace_idle_period": "500ms"}})
-    base = push_dataset(server)
+    base, _ = push_dataset(server)
     eventually(lambda: list(server.wal.rglob("*.seg")), "live spans are cut to a segment")
     assert not list(server.blocks.rglob("*.parquet"))
-    run_cases(server, "--base", base)
+    run_cases(server, "--base", str(base))
