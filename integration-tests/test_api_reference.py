@@ -27,12 +27,12 @@ PLACES = {
     "services/distributor/src/sampling/http.rs": [("5778", ""), ("14268", "")],
     "services/metrics-generator/src/part.rs": [("3200", "")],
     "services/compactor/src/http.rs": [("3200", "")],
-    "services/query-frontend/src/http.rs": [("3200", "")],
-    "services/query-frontend/src/http/ui.rs": [("3200", "/ui"), ("3200", "")],
-    "services/query-frontend/src/tail_sampling.rs": [("3200", "")],
-    "services/query-frontend/src/jaeger/http.rs": [("3200", "/jaeger")],
-    "services/query-frontend/src/zipkin.rs": [("3200", "/zipkin")],
-    "services/query-frontend/src/listeners/admin.rs": [("14269", "")],
+    "libs/query/src/http.rs": [("3200", "")],
+    "libs/query/src/http/ui.rs": [("3200", "/ui"), ("3200", "")],
+    "libs/query/src/tail_sampling.rs": [("3200", "")],
+    "libs/jaeger-zipkin-query/src/jaeger/http.rs": [("3200", "/jaeger")],
+    "libs/jaeger-zipkin-query/src/zipkin.rs": [("3200", "/zipkin")],
+    "libs/jaeger-zipkin-query/src/listeners/admin.rs": [("14269", "")],
 }
 # What the page calls a path that the code spells in another way.
 SPELLED = {

@@ -3,22 +3,13 @@
 use tactus_cache::{Caches, Role};
 use tactus_config::Config;
 use tactus_config::sections::overrides::Limits;
-use tactus_config::sections::query_apis::QueryGrpc;
 use tactus_config::sections::query_frontend::{Link, Slo};
 use tactus_process::{Error, memory, settings::poll_interval};
-
-use crate::jaeger::JaegerSettings;
-use crate::jaeger_grpc::MessageLimits;
-use crate::live_tail::LiveTailSettings;
-use crate::query_log::QueryLogSettings;
-use crate::queue::WeightSettings;
-use crate::results::ResultSettings;
-use crate::settings::{
-    MetricsSettings, OpenTraceSettings, SearchSettings, ServiceLevel, ServiceLevels, Settings,
-    StreamingSettings, TenantLimits, TraceByIdSettings, TraceFileSettings,
+use tactus_query::{
+    LiveTailSettings, MetricsSettings, OpenTraceSettings, QueryLogSettings, ResultSettings,
+    SearchSettings, ServiceLevel, ServiceLevels, Settings, StreamingSettings, TenantLimits,
+    TraceByIdSettings, TraceFileSettings, WeightSettings,
 };
-use crate::trace_lookup::LookupSettings;
-use crate::zipkin::ZipkinSettings;
 
 /// The query-frontend.
 pub(crate) fn settings(config: &Config, caches: &Caches) -> Result<Settings, Error> {
@@ -114,44 +105,6 @@ pub(crate) fn live_tail(config: &Config) -> LiveTailSettings {
         max_spans_per_second: live_tail.max_spans_per_second,
         max_buffered_spans: live_tail.max_buffered_spans,
         max_duration: live_tail.max_duration.as_std(),
-    }
-}
-
-/// Jaeger's query APIs.
-pub(crate) fn jaeger(config: &Config) -> JaegerSettings {
-    let jaeger = &config.query_frontend.jaeger;
-    JaegerSettings {
-        base_path: jaeger.http.base_path.clone(),
-        max_limit: jaeger.max_limit,
-        names_window: jaeger.names_window.as_std(),
-        max_spans_per_trace: jaeger.max_trace_size,
-        max_clock_skew_adjust: jaeger.max_clock_skew_adjust.as_std(),
-        lookup: LookupSettings {
-            concurrent_traces: jaeger.concurrent_traces,
-            max_answer_bytes: jaeger.max_answer_bytes,
-        },
-    }
-}
-
-/// Zipkin's query API.
-pub(crate) fn zipkin(config: &Config) -> ZipkinSettings {
-    let zipkin = &config.query_frontend.zipkin;
-    ZipkinSettings {
-        max_limit: zipkin.max_limit,
-        names_window: zipkin.names_window.as_std(),
-        lookup: LookupSettings {
-            concurrent_traces: zipkin.concurrent_traces,
-            max_answer_bytes: zipkin.max_answer_bytes,
-        },
-    }
-}
-
-/// Sizes of the messages of a gRPC port.
-pub(crate) fn message_limits(config: &Config, limits: &QueryGrpc) -> MessageLimits {
-    let mebibytes = usize::try_from(limits.max_recv_msg_size_mib).unwrap_or(usize::MAX);
-    MessageLimits {
-        received: if mebibytes == 0 { 4 << 20 } else { mebibytes.saturating_mul(1 << 20) },
-        sent: config.server.grpc_server_max_send_msg_size,
     }
 }
 

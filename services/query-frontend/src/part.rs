@@ -6,26 +6,21 @@ use ::http::header::WWW_AUTHENTICATE;
 use axum::Router;
 use axum::middleware::map_response;
 use axum::response::Response;
-use futures_util::future::BoxFuture;
 use tactus_config::Config;
+use tactus_jaeger_zipkin_query::WriteSpans;
+use tactus_jaeger_zipkin_query::part as jaeger_and_zipkin;
 use tactus_overrides::http::{change_router, read_router};
 use tactus_process::{Error, Part, PlannedPort, Process, ReadyCheck, settings::tenancy};
 use tactus_proto::DynLiveTail;
 use tactus_proto::tactus::v1::{ingester_server, querier_server};
+use tactus_query::{
+    ENDPOINTS, Frontend, JobQueue, LiveTails, QueuedParts, TailSource, TailSources, policies_of,
+    router, streaming_service, tail_sampling_router, ui_change_router, ui_router,
+};
 use tactus_server::auth::{Access, guard};
-use tactus_server::http::{not_found, with_path_prefix};
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::endpoints::ENDPOINTS;
-use crate::jaeger::{JaegerQueries, JaegerSettings, jaeger_router};
-use crate::jaeger_grpc::Answering;
-use crate::listeners::{self, Served};
-use crate::zipkin::zipkin_router;
-use crate::{
-    Frontend, JobQueue, LiveTails, QueuedParts, TailSource, TailSources, WriteSpans, from_config,
-    router, streaming_service, tail_sampling, ui_change_router, ui_router,
-};
+use crate::from_config;
 
 /// When the process stops, queries that run may take so long.
 const STOP_GRACE: Duration = Duration::from_secs(30);
@@ -81,8 +76,8 @@ pub async fn part(
     let overrides = || (Arc::clone(process.overrides()), tenancy(config, false));
     let (limits, of) = overrides();
     part.read = router(Arc::clone(&frontend)).merge(read_router(limits, of));
-    let policies = tail_sampling::policies_of(config, Arc::clone(process.overrides()));
-    part.read = part.read.merge(tail_sampling::router(Arc::clone(&frontend), policies));
+    let policies = policies_of(config, Arc::clone(process.overrides()));
+    part.read = part.read.merge(tail_sampling_router(Arc::clone(&frontend), policies));
     let (limits, of) = overrides();
     part.change = change_router(limits, of);
     let streaming = streaming_service(Arc::clone(&frontend));
@@ -100,12 +95,6 @@ pub async fn part(
             .map_err(|reason| format!("Query Frontend not ready: not ready: {reason}"))
     });
     part.ready = Some(Arc::clone(&ready));
-    let settings = from_config::jaeger(config);
-    let queries = JaegerQueries::new(Arc::clone(&frontend), settings.clone());
-    let answering = Answering { queries, tenancy: frontend.tenancy.clone() };
-    let on_main = JaegerSettings { base_path: "/jaeger".to_owned(), ..settings.clone() };
-    let zipkin = zipkin_router(Arc::clone(&frontend), from_config::zipkin(config));
-    part.zipkin = guard(zipkin.clone(), Access::Read, process.authenticator()).fallback(not_found);
     let tails_end = CancellationToken::new();
     let tails = LiveTails::new(
         from_config::live_tail(config),
@@ -114,18 +103,9 @@ pub async fn part(
         tails_end.clone(),
     );
     let pages = pages(&frontend, tails, process);
-    part.read = part
-        .read
-        .merge(jaeger_router(Arc::clone(&frontend), on_main))
-        .merge(with_path_prefix("/zipkin", zipkin.clone()));
-    let links = with_path_prefix("/jaeger", tactus_ui::jaeger_links("../"));
-    let zipkin_links = with_path_prefix("/zipkin", tactus_ui::zipkin_links("../"));
-    part.public = pages.clone().merge(links).merge(zipkin_links);
-    let links = pages.merge(tactus_ui::jaeger_links(""));
-    let jaeger_pages = with_path_prefix(&settings.base_path, links);
-    let jaeger = jaeger_router(frontend, settings);
-    let served = Served { jaeger, jaeger_pages, answering, write, zipkin, ready };
-    let closed = open_query_apis(&mut part, process, served)?;
+    part.public = pages.clone();
+    let closed = jaeger_and_zipkin::add_to(&mut part, process, frontend, pages, write, ready)?;
+    part.endpoints.push("/api/overrides");
     part.stop = Some(Box::pin(async move {
         // Ports close when what they answer has ended.
         tails_end.cancel();
@@ -175,38 +155,16 @@ fn tail_sources(process: &Process, local: Option<Arc<DynLiveTail>>) -> TailSourc
     }
 }
 
-/// Lets the ports of the query APIs open when the part starts. Returns what closes them.
-fn open_query_apis(
-    part: &mut Part,
-    process: &Process,
-    served: Served,
-) -> Result<BoxFuture<'static, ()>, Error> {
-    let ports = listeners::ports(process.config())?;
-    let (addresses, authenticator) = (process.addresses(), process.authenticator().cloned());
-    let bodies = Arc::clone(process.bodies());
-    let (opened, listening) = oneshot::channel();
-    part.start = Some(Box::pin(async move {
-        let listening = listeners::open(ports, served, authenticator.as_ref(), &addresses, &bodies);
-        let _ = opened.send(listening.await?);
-        Ok(())
-    }));
-    Ok(Box::pin(async move {
-        if let Ok(listening) = listening.await {
-            listening.stop().await;
-        }
-    }))
-}
-
 /// Errors: settings that cannot be.
 pub async fn check(process: &Process) -> Result<(), Error> {
     let caches = process.caches().await?;
     from_config::settings(process.config(), &caches)?;
-    listeners::ports(process.config()).map(drop)
+    ports(process.config()).map(drop)
 }
 
 /// The ports of the query APIs that are asked for. Errors: certificates.
 pub fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
-    Ok(listeners::ports(config)?.all().filter_map(PlannedPort::of).collect())
+    jaeger_and_zipkin::ports(config)
 }
 
 /// A process of one query-frontend.

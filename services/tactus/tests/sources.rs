@@ -32,7 +32,7 @@ use tactus_proto::tactus::v1::ingester_server::Ingester as _;
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
 use tactus_querier::Querier;
-use tactus_query_frontend::{Frontend, Parts, TenantLimits};
+use tactus_query::{Frontend, Parts, TenantLimits};
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::meta::{ColumnScope, DedicatedColumn};
 use tactus_storage::{Blocklist, Bucket, BucketSettings};
@@ -117,7 +117,7 @@ impl Services {
             Arc::clone(&blocklist),
             &registry,
         );
-        let mut settings = tactus_query_frontend::Settings::default();
+        let mut settings = tactus_query::Settings::default();
         settings.search.target_bytes_per_job = 1;
         settings.metrics.target_bytes_per_job = 1;
         settings.replicated = ingesters > 1;

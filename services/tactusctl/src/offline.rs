@@ -18,9 +18,7 @@ use tactus_proto::tactus::v1::{
     TagValuesResponse, TagsRequest, TagsResponse,
 };
 use tactus_querier::Querier;
-use tactus_query_frontend::{
-    Frontend, MetricsSettings, Parts, SearchSettings, Settings, TenantLimits,
-};
+use tactus_query::{Frontend, MetricsSettings, Parts, SearchSettings, Settings, TenantLimits};
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::Bucket;
 use tactus_telemetry::metrics::Registry;
@@ -69,7 +67,7 @@ impl Engine {
             },
             &registry,
         );
-        Self { router: tactus_query_frontend::router(frontend), tenant: tenant.to_owned() }
+        Self { router: tactus_query::router(frontend), tenant: tenant.to_owned() }
     }
 
     /// The answer to a request of the query API: a path with its parameters.

@@ -3,7 +3,7 @@
 use tactus_api::request::TraceQuery;
 use tactus_api::trace::WhenTooLarge;
 use tactus_model::TraceId;
-use tactus_query_frontend::{ConnectionType, GraphWindow};
+use tactus_query::{ConnectionType, GraphWindow};
 
 use super::slow::batches::{Span, Stored};
 use super::*;

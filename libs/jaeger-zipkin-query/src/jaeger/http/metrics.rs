@@ -1,0 +1,129 @@
+//! The metrics of the Monitor tab.
+
+mod family;
+
+use std::time::Duration;
+
+use ::http::{HeaderMap, Uri};
+use axum::extract::{Path, State};
+use axum::response::Response;
+use tactus_api::QueryParams;
+use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
+
+use super::answer::{Answer, is_pretty};
+use super::params::{all, boolean, invalid, millis, unable_to_parse};
+use super::{Call, Shared, envelope, run};
+use crate::jaeger::error::Result;
+use crate::jaeger::kind::parse_kind;
+use crate::jaeger::{JaegerError, Measure, PerformanceQuery};
+use family::MetricFamily;
+use tactus_query::unix_nanos_now;
+
+const DEFAULT_LENGTH: Duration = Duration::from_secs(3600);
+const DEFAULT_STEP: Duration = Duration::from_secs(5);
+const DEFAULT_RATE_PER: Duration = Duration::from_secs(600);
+
+/// Shortest step, in milliseconds.
+const MIN_STEP_MILLIS: u64 = 1;
+
+/// `/api/metrics/minstep`.
+pub(super) async fn min_step(
+    State(shared): State<Shared>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    run(shared, (uri, headers), envelope::refuse, async move |call: Call| {
+        envelope::data(MIN_STEP_MILLIS, is_pretty(&call.params()))
+    })
+    .await
+}
+
+/// `/api/metrics/{latencies,calls,errors}`. The answer stands without an envelope.
+pub(super) async fn metrics(
+    State(shared): State<Shared>,
+    Path(kind): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    if !matches!(kind.as_str(), "latencies" | "calls" | "errors") {
+        return tactus_server::http::not_found().await;
+    }
+    run(shared, (uri, headers), envelope::refuse, async move |call: Call| {
+        let params = call.params();
+        let query = query(&params, unix_nanos_now())?;
+        let measure = match kind.as_str() {
+            "latencies" => Measure::Latencies { quantile: quantile(&params)? },
+            "calls" => Measure::Calls,
+            _ => Measure::Errors,
+        };
+        let series = call.queries.performance(&call.tenants, measure, &query).await?;
+        let family = MetricFamily::of(measure, query.by_operation, series);
+        Answer::json(&family, is_pretty(&params))
+    })
+    .await
+}
+
+fn query(params: &QueryParams<'_>, now: u64) -> Result<PerformanceQuery> {
+    let services: Vec<String> = all(params, "service").map(str::to_owned).collect();
+    if services.is_empty() {
+        return Err(unable_to_parse("service", "please provide at least one service name"));
+    }
+    let duration = |name, default| -> Result<Duration> {
+        Ok(millis(params, name)?.map_or(default, Duration::from_nanos))
+    };
+    Ok(PerformanceQuery {
+        services,
+        kinds: kinds(params)?,
+        tags: tags(params)?,
+        by_operation: boolean(params, "groupByOperation")?.unwrap_or(false),
+        end: millis(params, "endTs")?.unwrap_or(now),
+        length: duration("lookback", DEFAULT_LENGTH)?,
+        step: duration("step", DEFAULT_STEP)?,
+        rate_per: duration("ratePer", DEFAULT_RATE_PER)?,
+    })
+}
+
+fn kinds(params: &QueryParams<'_>) -> Result<Vec<SpanKind>> {
+    let mut kinds = Vec::new();
+    for name in all(params, "spanKind") {
+        let unsupported =
+            || unable_to_parse("spanKind", format!("unsupported span kind: '{name}'"));
+        let kind = parse_kind(name).ok_or_else(unsupported)?;
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    if kinds.is_empty() {
+        kinds.push(SpanKind::Server);
+    }
+    Ok(kinds)
+}
+
+fn tags(params: &QueryParams<'_>) -> Result<Vec<(String, String)>> {
+    let malformed = |text: &str| -> JaegerError {
+        invalid(format!("malformed 'tag' parameter, expecting key:value, received: {text}"))
+    };
+    all(params, "tag")
+        .map(|text| {
+            let (key, value) = text.split_once(':').ok_or_else(|| malformed(text))?;
+            Ok((key.to_owned(), value.to_owned()))
+        })
+        .collect()
+}
+
+fn quantile(params: &QueryParams<'_>) -> Result<f64> {
+    let Some(text) = params.get("quantile") else {
+        return Err(unable_to_parse(
+            "quantile",
+            "strconv.ParseFloat: parsing \"\": invalid syntax",
+        ));
+    };
+    match text.parse::<f64>() {
+        Ok(quantile) if (0.0..=1.0).contains(&quantile) => Ok(quantile),
+        Ok(_) => Err(unable_to_parse("quantile", "must be between 0 and 1")),
+        Err(_) => {
+            let why = format!("strconv.ParseFloat: parsing {text:?}: invalid syntax");
+            Err(unable_to_parse("quantile", why))
+        }
+    }
+}

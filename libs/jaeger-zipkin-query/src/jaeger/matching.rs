@@ -1,0 +1,128 @@
+//! The conditions of a search of Jaeger's as TraceQL.
+//!
+//! A trace matches if one span satisfies all of them. A filter looks at one event of a span at a time, so that two tags
+//! that two events of a span have need a filter each; filters one after the other choose among the spans.
+
+use tactus_traceql::AttributeScope::{self, Event, Instrumentation, Link, Resource, Span};
+
+use super::kind::parse_kind;
+use super::queries::TraceFilter;
+use tactus_query::{attribute, equals_text, quoted};
+
+const ANYWHERE: [AttributeScope; 5] = [Span, Instrumentation, Resource, Event, Link];
+
+/// Shown in place of what a span lacks; a search for it finds such spans.
+const MISSING_SERVICE: &str = "missing-service-name";
+const EMPTY_SERVICE: &str = "empty-service-name";
+const EMPTY_NAME: &str = "empty-span-name";
+
+/// What a tag asks for.
+enum Condition {
+    /// This, of the span.
+    Span(String),
+    /// This, of the span or of one of its events or links.
+    Anywhere(String),
+    /// What no span has.
+    Never,
+}
+
+/// The query of a filter. `None`: no span can match.
+pub(super) fn traceql(filter: &TraceFilter) -> Option<String> {
+    let mut conditions = Vec::new();
+    if !filter.service.is_empty() {
+        conditions.push(service(&filter.service));
+    }
+    if !filter.operation.is_empty() {
+        conditions.push(operation(&filter.operation));
+    }
+    if let Some(shortest) = filter.min_duration {
+        conditions.push(format!("duration >= {}ns", nanos(shortest)));
+    }
+    if let Some(longest) = filter.max_duration {
+        conditions.push(format!("duration <= {}ns", nanos(longest)));
+    }
+    spans(conditions, &filter.tags)
+}
+
+/// The spans that satisfy these conditions and have these tags. `None`: there are none.
+pub(super) fn spans(mut conditions: Vec<String>, tags: &[(String, String)]) -> Option<String> {
+    let mut anywhere = Vec::new();
+    for (key, value) in tags {
+        match tag(key, value) {
+            Condition::Span(condition) => conditions.push(condition),
+            Condition::Anywhere(condition) => anywhere.push(condition),
+            Condition::Never => return None,
+        }
+    }
+    let mut anywhere = anywhere.into_iter();
+    conditions.extend(anywhere.next());
+    let mut query = format!("{{ {} }}", conditions.join(" && "));
+    for condition in anywhere {
+        query.push_str(&format!(" | {{ {condition} }}"));
+    }
+    Some(query)
+}
+
+/// Spans of a service. The UI joins several with commas.
+pub(super) fn service(name: &str) -> String {
+    let attribute = attribute(Resource, "service.name");
+    let mut alternatives = Vec::new();
+    let mut names = vec![name];
+    if name.contains(',') {
+        names.extend(name.split(',').map(str::trim).filter(|name| !name.is_empty()));
+    }
+    for name in names {
+        alternatives.push(format!("{attribute} = {}", quoted(name)));
+        match name {
+            // TraceQL does not let one ask for its absence.
+            MISSING_SERVICE => alternatives.push(format!("!({attribute} =~ `.*`)")),
+            EMPTY_SERVICE => alternatives.push(format!("{attribute} = {}", quoted(""))),
+            _ => {}
+        }
+    }
+    any(alternatives)
+}
+
+fn operation(name: &str) -> String {
+    let mut alternatives = vec![format!("name = {}", quoted(name))];
+    if name == EMPTY_NAME {
+        alternatives.push(format!("name = {}", quoted("")));
+    }
+    any(alternatives)
+}
+
+fn tag(key: &str, value: &str) -> Condition {
+    match (key, value) {
+        ("error", "true") => Condition::Span("status = error".to_owned()),
+        ("error", "false") => Condition::Span("status != error".to_owned()),
+        ("span.kind", kind) => match parse_kind(kind) {
+            Some(_) => Condition::Span(format!("kind = {kind}")),
+            None => Condition::Never,
+        },
+        ("span.status", status @ ("unset" | "ok" | "error")) => {
+            Condition::Span(format!("status = {status}"))
+        }
+        ("span.status", _) => Condition::Never,
+        ("scope.name", name) => Condition::Span(format!("instrumentation:name = {}", quoted(name))),
+        ("scope.version", version) => {
+            Condition::Span(format!("instrumentation:version = {}", quoted(version)))
+        }
+        (key, value) => match key.strip_prefix("resource.") {
+            Some(key) => Condition::Span(equals_text(&[Resource], key, value)),
+            None => Condition::Anywhere(equals_text(&ANYWHERE, key, value)),
+        },
+    }
+}
+
+/// Any of these conditions, of which there is one at least.
+pub(super) fn any(alternatives: Vec<String>) -> String {
+    match alternatives.as_slice() {
+        [one] => one.clone(),
+        _ => format!("({})", alternatives.join(" || ")),
+    }
+}
+
+/// Nanoseconds of a duration, as many as TraceQL can tell.
+fn nanos(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,296 @@
+//! How services perform over time: what the Monitor tab of Jaeger's UI draws.
+//!
+//! Spans are counted by steps with a TraceQL metrics query; a point is made of the steps of the window that ends at it.
+
+mod windows;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tactus_api::request::MetricsQuery;
+use tactus_model::TenantId;
+use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
+use tactus_traceql::metrics::{Grid, LabelValue, Series, bucket_quantile};
+
+use super::error::{JaegerError, Result};
+use super::kind::kind_name;
+use super::{JaegerQueries, matching};
+use windows::sums;
+
+/// Steps of a query where no limit is set.
+const MOST_STEPS: u64 = 1_000_000;
+
+/// What to measure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Measure {
+    /// The duration that this part of the spans (0 to 1) does not exceed, in milliseconds. NaN without spans.
+    Latencies {
+        /// 0.95: the duration that 95 % do not exceed.
+        quantile: f64,
+    },
+    /// Spans a second.
+    Calls,
+    /// The part of the spans that failed, 0 to 1; 0 without spans.
+    Errors,
+}
+
+/// Which spans to measure, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PerformanceQuery {
+    /// Their services, one at least.
+    pub services: Vec<String>,
+    /// Their kinds; empty is any.
+    pub kinds: Vec<SpanKind>,
+    /// Their tags; all must match.
+    pub tags: Vec<(String, String)>,
+    /// A series for each operation of a service, not one for the service.
+    pub by_operation: bool,
+    /// The last point, nanoseconds since 1970.
+    pub end: u64,
+    /// From the first point to the last.
+    pub length: Duration,
+    /// From one point to the next.
+    pub step: Duration,
+    /// A point is made of the spans of so long a time before it. Rounded up to whole steps.
+    pub rate_per: Duration,
+}
+
+/// A measure of a service, or of an operation of it, over time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PerformanceSeries {
+    /// The service.
+    pub service: String,
+    /// The operation, if that was asked for.
+    pub operation: Option<String>,
+    /// Milliseconds since 1970, ascending, and values.
+    pub points: Vec<(i64, f64)>,
+}
+
+/// Service, and operation if series are by it.
+type Key = (String, Option<String>);
+
+/// The steps of a query.
+struct Steps {
+    grid: Grid,
+    /// Steps that make a point.
+    per_point: usize,
+    /// Points before are only there to fill the window of those after; milliseconds since 1970.
+    first_millis: i64,
+}
+
+impl JaegerQueries {
+    /// Measures spans. Errors: a step that is too small for the range, a range that is longer than a search may be.
+    pub async fn performance(
+        &self,
+        tenants: &[TenantId],
+        measure: Measure,
+        query: &PerformanceQuery,
+    ) -> Result<Vec<PerformanceSeries>> {
+        let Some(spans) = spans(query) else { return Ok(Vec::new()) };
+        let groups = match query.by_operation {
+            true => "resource.service.name, name",
+            false => "resource.service.name",
+        };
+        let stage = match measure {
+            Measure::Latencies { .. } => format!("histogram_over_time(duration) by ({groups})"),
+            Measure::Calls => format!("count_over_time() by ({groups})"),
+            Measure::Errors => format!("count_over_time() by ({groups}, status)"),
+        };
+        let text = format!("{spans} | {stage}");
+        let root = self.frontend.parse_traceql(tenants, &text).await?;
+        let (start, step) = self.range(tenants, query)?;
+        let query_of_steps = MetricsQuery {
+            text,
+            root,
+            start,
+            end: query.end,
+            step,
+            exemplars: 0,
+            max_series: 0,
+            is_instant: false,
+            explain: false,
+        };
+        let found = self.frontend.query_metrics(tenants, &query_of_steps).await?;
+        let length = u64::try_from(query.length.as_nanos()).unwrap_or(u64::MAX);
+        let first = query.end.saturating_sub(length) / 1_000_000;
+        let steps = Steps {
+            grid: found.grid,
+            per_point: usize::try_from(nanos(query.rate_per).div_ceil(step)).unwrap_or(usize::MAX),
+            first_millis: i64::try_from(first).unwrap_or(i64::MAX),
+        };
+        Ok(match measure {
+            Measure::Latencies { quantile } => latencies(found.answer.series, &steps, quantile),
+            Measure::Calls => calls(found.answer.series, &steps),
+            Measure::Errors => errors(found.answer.series, &steps),
+        })
+    }
+
+    /// Start and step of the steps, in nanoseconds.
+    fn range(&self, tenants: &[TenantId], query: &PerformanceQuery) -> Result<(u64, u64)> {
+        let step = nanos(query.step);
+        if step == 0 || query.rate_per.is_zero() {
+            let text = "'step' and 'ratePer' must be greater than 0";
+            return Err(JaegerError::Invalid(text.to_owned()));
+        }
+        if let Some(limit) = self.frontend.longest_search(tenants)
+            && query.length > limit
+        {
+            return Err(JaegerError::Invalid(format!(
+                "'lookback' is longer than the {} s that a query may cover",
+                limit.as_secs()
+            )));
+        }
+        let length = nanos(query.length).saturating_add(nanos(query.rate_per));
+        let most = self.frontend.settings.metrics.max_intervals;
+        let most = if most == 0 { MOST_STEPS } else { most.min(MOST_STEPS) };
+        if length / step > most {
+            return Err(JaegerError::Invalid(format!(
+                "'step' of {} ms is too small: 'lookback' and 'ratePer' would have more than {most} steps",
+                query.step.as_millis()
+            )));
+        }
+        if query.end == 0 {
+            return Err(JaegerError::Invalid("'endTs' must be greater than 0".to_owned()));
+        }
+        Ok((query.end.saturating_sub(length), step))
+    }
+}
+
+/// The spans to measure. `None`: there are none.
+fn spans(query: &PerformanceQuery) -> Option<String> {
+    let services = query.services.iter().map(|service| matching::service(service)).collect();
+    let mut conditions = vec![matching::any(services)];
+    if !query.kinds.is_empty() {
+        let kinds = query.kinds.iter().map(|&kind| format!("kind = {}", kind_name(kind)));
+        conditions.push(matching::any(kinds.collect()));
+    }
+    matching::spans(conditions, &query.tags)
+}
+
+fn calls(series: Vec<Series>, steps: &Steps) -> Vec<PerformanceSeries> {
+    let seconds = steps.seconds();
+    let rates = series.into_iter().filter_map(|series| {
+        let key = key(&series)?;
+        let counts = sums(&steps.values(&series), steps.per_point);
+        Some(steps.series(key, counts.into_iter().map(|count| count / seconds)))
+    });
+    sorted(rates.collect())
+}
+
+fn errors(series: Vec<Series>, steps: &Steps) -> Vec<PerformanceSeries> {
+    let mut counts: BTreeMap<Key, (Vec<f64>, Vec<f64>)> = BTreeMap::new();
+    for series in series {
+        let Some(key) = key(&series) else { continue };
+        let none = || (vec![0.0; steps.grid.intervals()], vec![0.0; steps.grid.intervals()]);
+        let (all, failed) = counts.entry(key).or_insert_with(none);
+        let values = steps.values(&series);
+        add(all, &values);
+        if label(&series, "status").as_deref() == Some("error") {
+            add(failed, &values);
+        }
+    }
+    let parts = counts.into_iter().map(|(key, (all, failed))| {
+        let (all, failed) = (sums(&all, steps.per_point), sums(&failed, steps.per_point));
+        let part = |(all, failed)| if all > 0.0 { failed / all } else { 0.0 };
+        steps.series(key, all.into_iter().zip(failed).map(part))
+    });
+    parts.collect()
+}
+
+fn latencies(series: Vec<Series>, steps: &Steps, quantile: f64) -> Vec<PerformanceSeries> {
+    let mut histograms: BTreeMap<Key, Vec<(f64, Vec<f64>)>> = BTreeMap::new();
+    for series in series {
+        let Some(key) = key(&series) else { continue };
+        let Some(bound) = bound(&series) else { continue };
+        let counts = sums(&steps.values(&series), steps.per_point);
+        histograms.entry(key).or_default().push((bound, counts));
+    }
+    let quantiles = histograms.into_iter().map(|(key, mut buckets)| {
+        buckets.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        let millis = |step: usize| {
+            let counts = buckets.iter().filter_map(|(bound, counts)| {
+                let count = *counts.get(step)?;
+                (count > 0.0).then_some((*bound, count))
+            });
+            let occupied: Vec<(f64, f64)> = counts.collect();
+            if occupied.is_empty() {
+                return f64::NAN;
+            }
+            bucket_quantile(&occupied, quantile) * 1_000.0
+        };
+        steps.series(key, (0..steps.grid.intervals()).map(millis))
+    });
+    quantiles.collect()
+}
+
+impl Steps {
+    /// The value of each step; 0 for those without.
+    fn values(&self, series: &Series) -> Vec<f64> {
+        let mut values = vec![0.0; self.grid.intervals()];
+        for &(interval, value) in &series.points {
+            if let Some(slot) = values.get_mut(interval as usize) {
+                *slot = value;
+            }
+        }
+        values
+    }
+
+    /// Seconds that a point is made of.
+    fn seconds(&self) -> f64 {
+        self.grid.step_seconds() * self.per_point as f64
+    }
+
+    /// A series of the values of all steps, without those that come before the first point.
+    fn series(
+        &self,
+        (service, operation): Key,
+        values: impl Iterator<Item = f64>,
+    ) -> PerformanceSeries {
+        let points = values
+            .enumerate()
+            .map(|(step, value)| (self.grid.timestamp_millis(step), value))
+            .filter(|(millis, _)| *millis >= self.first_millis)
+            .collect();
+        PerformanceSeries { service, operation, points }
+    }
+}
+
+fn add(sums: &mut [f64], values: &[f64]) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum += value;
+    }
+}
+
+fn sorted(mut series: Vec<PerformanceSeries>) -> Vec<PerformanceSeries> {
+    series.sort_by(|one, other| {
+        (&one.service, &one.operation).cmp(&(&other.service, &other.operation))
+    });
+    series
+}
+
+/// `None` for spans without a service.
+fn key(series: &Series) -> Option<Key> {
+    Some((label(series, "resource.service.name")?, label(series, "name")))
+}
+
+fn label(series: &Series, name: &str) -> Option<String> {
+    let mut labels = series.labels.iter();
+    let (_, value) = labels.find(|(label, _)| label.as_ref() == name)?;
+    match value {
+        LabelValue::String(text) => Some(text.to_string()),
+        _ => None,
+    }
+}
+
+/// Upper bound of the durations of a series, in seconds.
+fn bound(series: &Series) -> Option<f64> {
+    let mut labels = series.labels.iter();
+    match labels.find(|(label, _)| label.as_ref() == "__bucket")? {
+        (_, LabelValue::Float(bound)) => Some(*bound),
+        _ => None,
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

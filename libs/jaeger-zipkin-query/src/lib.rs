@@ -1,0 +1,16 @@
+//! The query APIs of Jaeger and Zipkin: each question becomes one of the query-frontend's, each answer what their clients read.
+//!
+//! They are on the main port, below `/jaeger` and `/zipkin`, and on ports of their own.
+#![warn(missing_docs)]
+
+mod from_config;
+pub mod jaeger;
+mod jaeger_grpc;
+mod listeners;
+pub mod part;
+pub mod zipkin;
+
+#[cfg(test)]
+mod tests;
+
+pub use jaeger_grpc::WriteSpans;

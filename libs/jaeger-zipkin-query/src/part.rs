@@ -1,0 +1,118 @@
+//! The query APIs of Jaeger and Zipkin as part of a query-frontend.
+
+use std::sync::Arc;
+
+use axum::Router;
+use futures_util::future::BoxFuture;
+use tactus_config::Config;
+use tactus_process::{Error, Part, PlannedPort, Process, ReadyCheck};
+use tactus_query::Frontend;
+use tactus_server::auth::{Access, guard};
+use tactus_server::http::{not_found, with_path_prefix};
+use tokio::sync::oneshot;
+
+use crate::from_config;
+use crate::jaeger::{JaegerQueries, JaegerSettings, jaeger_router};
+use crate::jaeger_grpc::{Answering, WriteSpans};
+use crate::listeners::{self, Served};
+use crate::zipkin::zipkin_router;
+
+/// The routes of the main port, as `/status/endpoints` lists them.
+const ENDPOINTS: &[&str] = &[
+    "/jaeger/api/services",
+    "/jaeger/api/services/{service}/operations",
+    "/jaeger/api/operations",
+    "/jaeger/api/traces",
+    "/jaeger/api/traces/{id}",
+    "/jaeger/api/archive/{id}",
+    "/jaeger/api/transform",
+    "/jaeger/api/dependencies",
+    "/jaeger/api/deep-dependencies",
+    "/jaeger/api/quality-metrics",
+    "/jaeger/api/metrics/minstep",
+    "/jaeger/api/metrics/{kind}",
+    "/jaeger/api/v3/traces",
+    "/jaeger/api/v3/traces/{id}",
+    "/jaeger/api/v3/trace-summaries",
+    "/jaeger/api/v3/services",
+    "/jaeger/api/v3/operations",
+    "/jaeger/api/v3/dependencies",
+    "/jaeger/api",
+    "/jaeger/api/{path}",
+    "/jaeger/search",
+    "/jaeger/trace/{ids}",
+    "/jaeger/dependencies",
+    "/jaeger/monitor",
+    "/zipkin/api/v2/services",
+    "/zipkin/api/v2/spans",
+    "/zipkin/api/v2/remoteServices",
+    "/zipkin/api/v2/autocompleteKeys",
+    "/zipkin/api/v2/autocompleteValues",
+    "/zipkin/api/v2/traces",
+    "/zipkin/api/v2/trace/{id}",
+    "/zipkin/api/v2/traceMany",
+    "/zipkin/api/v2/dependencies",
+    "/zipkin/config.json",
+    "/zipkin/health",
+    "/zipkin/traces/{id}",
+];
+
+/// Adds the APIs to the part of a query-frontend: its routes, and the ports that open when the part starts. `pages`: what
+/// browsers are shown at Jaeger's port. `write`: where the spans go that a Jaeger in front stores here, if this process
+/// can store any.
+///
+/// Returns what closes the ports. Errors: certificates.
+pub fn add_to(
+    part: &mut Part,
+    process: &Process,
+    frontend: Arc<Frontend>,
+    pages: Router,
+    write: Option<WriteSpans>,
+    ready: ReadyCheck,
+) -> Result<BoxFuture<'static, ()>, Error> {
+    let (config, settings) = (process.config(), from_config::jaeger(process.config()));
+    let queries = JaegerQueries::new(Arc::clone(&frontend), settings.clone());
+    let answering = Answering { queries, tenancy: frontend.tenancy.clone() };
+    let on_main = JaegerSettings { base_path: "/jaeger".to_owned(), ..settings.clone() };
+    let zipkin = zipkin_router(Arc::clone(&frontend), from_config::zipkin(config));
+    part.endpoints.extend(ENDPOINTS);
+    part.zipkin = guard(zipkin.clone(), Access::Read, process.authenticator()).fallback(not_found);
+    part.read = std::mem::take(&mut part.read)
+        .merge(jaeger_router(Arc::clone(&frontend), on_main))
+        .merge(with_path_prefix("/zipkin", zipkin.clone()));
+    part.public = std::mem::take(&mut part.public)
+        .merge(with_path_prefix("/jaeger", tactus_ui::jaeger_links("../")))
+        .merge(with_path_prefix("/zipkin", tactus_ui::zipkin_links("../")));
+    let links = pages.merge(tactus_ui::jaeger_links(""));
+    let jaeger_pages = with_path_prefix(&settings.base_path, links);
+    let jaeger = jaeger_router(frontend, settings);
+    let served = Served { jaeger, jaeger_pages, answering, write, zipkin, ready };
+    open_when_started(part, process, served)
+}
+
+/// Lets the ports open when the part starts. Returns what closes them.
+fn open_when_started(
+    part: &mut Part,
+    process: &Process,
+    served: Served,
+) -> Result<BoxFuture<'static, ()>, Error> {
+    let ports = listeners::ports(process.config())?;
+    let (addresses, authenticator) = (process.addresses(), process.authenticator().cloned());
+    let bodies = Arc::clone(process.bodies());
+    let (opened, listening) = oneshot::channel();
+    part.start = Some(Box::pin(async move {
+        let listening = listeners::open(ports, served, authenticator.as_ref(), &addresses, &bodies);
+        let _ = opened.send(listening.await?);
+        Ok(())
+    }));
+    Ok(Box::pin(async move {
+        if let Ok(listening) = listening.await {
+            listening.stop().await;
+        }
+    }))
+}
+
+/// The ports that are asked for. Errors: certificates.
+pub fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
+    Ok(listeners::ports(config)?.all().filter_map(PlannedPort::of).collect())
+}

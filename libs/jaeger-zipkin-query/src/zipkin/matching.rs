@@ -1,0 +1,204 @@
+//! The conditions of a search of Zipkin's as TraceQL.
+//!
+//! They are about a span as Zipkin's model shows it, in which status, kind and scope are tags.
+
+use tactus_traceql::AttributeScope::{Instrumentation, Resource, Span};
+
+use super::params::TraceConditions;
+use tactus_query::{attribute, equals_text, quoted};
+
+/// Shown in place of the service that a resource lacks, in lower case.
+const NO_SERVICE: &str = "otlpresourcenoservicename";
+
+/// Where the tags of a span come from.
+const SCOPES: [tactus_traceql::AttributeScope; 3] = [Span, Instrumentation, Resource];
+
+/// The query whose spans satisfy all conditions.
+///
+/// A filter looks at one event of a span at a time, so that each condition that may be about an event is a filter of its
+/// own; filters one after the other choose among the spans.
+pub(super) fn traceql(conditions: &TraceConditions) -> String {
+    let mut of_span = Vec::new();
+    of_span.extend(conditions.service.as_deref().map(service));
+    of_span.extend(conditions.remote_service.as_deref().map(remote_service));
+    of_span.extend(conditions.span_name.as_deref().map(|name| equals_any_case("name", name)));
+    of_span.extend(
+        conditions.min_duration.map(|micros| format!("duration >= {}ns", shortest(micros))),
+    );
+    of_span
+        .extend(conditions.max_duration.map(|micros| format!("duration < {}ns", beyond(micros))));
+    let mut of_events = Vec::new();
+    for (key, value) in &conditions.annotations {
+        match value {
+            Some(value) => of_span.push(tag(key, value)),
+            None => of_events.push(tag_or_event(key)),
+        }
+    }
+    let mut query = format!("{{ {} }}", of_span.join(" && "));
+    for condition in of_events {
+        query.push_str(&format!(" | {{ {condition} }}"));
+    }
+    query
+}
+
+/// Spans of a service.
+pub(super) fn service(name: &str) -> String {
+    let service = attribute(Resource, "service.name");
+    let named = equals_any_case(&service, name);
+    if name.eq_ignore_ascii_case(NO_SERVICE) {
+        // What has no service matches nothing.
+        return format!("({named} || !({service} =~ `.*`))");
+    }
+    named
+}
+
+fn remote_service(name: &str) -> String {
+    equals_any_case(&attribute(Span, "peer.service"), name)
+}
+
+/// Names are shown in lower case whatever they are in.
+fn equals_any_case(field: &str, name: &str) -> String {
+    let has_case = |character: char| character.is_lowercase() || character.is_uppercase();
+    if name.chars().any(has_case) {
+        return format!("{field} =~ {}", quoted(&format!("(?i){}", regex::escape(name))));
+    }
+    format!("{field} = {}", quoted(name))
+}
+
+/// A tag of this text, which may stand for a part of the span that is no attribute.
+fn tag(key: &str, value: &str) -> String {
+    let other = match (key, value) {
+        ("error", "true") => Some("status = error".to_owned()),
+        ("otel.status_code", "STATUS_CODE_ERROR") => Some("status = error".to_owned()),
+        ("otel.status_code", "STATUS_CODE_OK") => Some("status = ok".to_owned()),
+        ("otel.status_description", _) => Some(format!("statusMessage = {}", quoted(value))),
+        ("span.kind", "internal") => Some("kind = internal".to_owned()),
+        ("otel.library.name", _) => Some(format!("instrumentation:name = {}", quoted(value))),
+        ("otel.library.version", _) => Some(format!("instrumentation:version = {}", quoted(value))),
+        _ => None,
+    };
+    let equal = equals_text(&SCOPES, key, value);
+    other.map_or_else(|| equal.clone(), |other| format!("({equal} || {other})"))
+}
+
+/// A tag with this key, or an event with this name.
+fn tag_or_event(key: &str) -> String {
+    let mut alternatives: Vec<_> =
+        SCOPES.iter().map(|scope| format!("{} != nil", attribute(*scope, key))).collect();
+    alternatives.push(format!("event:name = {}", quoted(key)));
+    match key {
+        "error" => alternatives.push("status = error".to_owned()),
+        "otel.status_code" => alternatives.push("status != unset".to_owned()),
+        "otel.status_description" => alternatives.push("statusMessage != \"\"".to_owned()),
+        "otel.library.name" => alternatives.push("instrumentation:name != \"\"".to_owned()),
+        "otel.library.version" => alternatives.push("instrumentation:version != \"\"".to_owned()),
+        "span.kind" => alternatives.push("kind = internal".to_owned()),
+        _ => {}
+    }
+    format!("({})", alternatives.join(" || "))
+}
+
+/// Nanoseconds that are shown as so many microseconds at least: durations are rounded, but never to 0.
+fn shortest(micros: u64) -> i64 {
+    match micros {
+        0 => 0,
+        1 => 1,
+        micros => nanos(micros).saturating_sub(500),
+    }
+}
+
+/// Nanoseconds that are shown as more than so many microseconds.
+fn beyond(micros: u64) -> i64 {
+    match micros {
+        0 => 1,
+        micros => nanos(micros).saturating_add(500),
+    }
+}
+
+fn nanos(micros: u64) -> i64 {
+    i64::try_from(micros.saturating_mul(1_000)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tactus_api::request::parse_traceql;
+    use tactus_traceql::eval::CompiledQuery;
+
+    use super::*;
+
+    fn of_annotations(annotations: &[(&str, Option<&str>)]) -> TraceConditions {
+        let owned = annotations.iter();
+        let owned = owned.map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned)));
+        TraceConditions { annotations: owned.collect(), ..TraceConditions::default() }
+    }
+
+    #[track_caller]
+    fn check(conditions: &TraceConditions, expected: &str) {
+        let query = traceql(conditions);
+        assert_eq!(query, expected);
+        CompiledQuery::compile(&parse_traceql(&query, 0).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn no_condition_finds_all() {
+        check(&TraceConditions::default(), "{  }");
+    }
+
+    #[test]
+    fn names_are_compared_without_case() {
+        let conditions = TraceConditions {
+            service: Some("api.v1".to_owned()),
+            remote_service: Some("42".to_owned()),
+            span_name: Some("get \"/\"".to_owned()),
+            min_duration: Some(2),
+            max_duration: Some(3),
+            ..TraceConditions::default()
+        };
+        check(
+            &conditions,
+            r#"{ resource.service.name =~ `(?i)api\.v1` && span.peer.service = `42` && name =~ `(?i)get "/"` && duration >= 1500ns && duration < 3500ns }"#,
+        );
+        let none = service("OTLPResourceNoServiceName");
+        assert!(none.ends_with("|| !(resource.service.name =~ `.*`))"), "{none}");
+    }
+
+    #[test]
+    fn short_durations_are_never_nothing() {
+        assert_eq!((shortest(0), shortest(1), beyond(0)), (0, 1, 1));
+        assert_eq!((shortest(u64::MAX), beyond(u64::MAX)), (i64::MAX - 500, i64::MAX));
+    }
+
+    #[test]
+    fn annotations_are_tags_events_or_parts_of_the_span() {
+        check(
+            &of_annotations(&[("error", Some("true")), ("retry", None), ("cs", None)]),
+            "{ ((span.error = `true` || span.error = true || instrumentation.error = `true` || instrumentation.error = true || resource.error = `true` || resource.error = true) || status = error) } | { (span.retry != nil || instrumentation.retry != nil || resource.retry != nil || event:name = `retry`) } | { (span.cs != nil || instrumentation.cs != nil || resource.cs != nil || event:name = `cs`) }",
+        );
+        for key in [
+            "error",
+            "otel.status_code",
+            "otel.status_description",
+            "otel.library.name",
+            "span.kind",
+        ] {
+            for value in [None, Some("STATUS_CODE_OK"), Some("internal")] {
+                let query = traceql(&of_annotations(&[(key, value)]));
+                CompiledQuery::compile(&parse_traceql(&query, 0).unwrap()).unwrap();
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_query(key in "\\PC{1,12}", value in "\\PC{1,12}", service in "\\PC{1,12}") {
+            let mut conditions =
+                of_annotations(&[(key.as_str(), Some(value.as_str())), (value.as_str(), None)]);
+            conditions.service = Some(service.clone());
+            conditions.span_name = Some(service);
+            let query = traceql(&conditions);
+            let root = parse_traceql(&query, 0).unwrap();
+            prop_assert!(CompiledQuery::compile(&root).is_ok(), "{}", query);
+        }
+    }
+}

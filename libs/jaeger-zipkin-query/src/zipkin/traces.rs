@@ -1,0 +1,107 @@
+//! Traces, found by their spans or by their ids.
+
+use ::http::{HeaderMap, StatusCode, Uri};
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use tactus_api::{Error, Result};
+use tactus_server::http::text;
+use tactus_zipkin::spans_from_otlp;
+use tactus_zipkin::v2::{Span, write_spans};
+
+use super::answer::Answer;
+use super::matching::traceql;
+use super::params::{TracesQuery, trace_id, trace_ids};
+use super::{Call, Shared, run};
+use tactus_query::offload;
+use tactus_query::unix_nanos_now;
+use tactus_query::{TraceLookup, WholeTrace, WholeTraces};
+
+/// Answers of more spans are written away from the threads that serve connections.
+const INLINE_SPANS: usize = 1_000;
+
+/// Tag of a trace's root that says why spans may be missing.
+const WARNING: &[u8] = b"tactus.warning";
+
+pub(super) async fn search(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
+    run(shared, uri, headers, async |call: Call| {
+        let query = TracesQuery::parse(&call.params(), unix_nanos_now())?;
+        call.check_limit(query.limit)?;
+        let lookup = TraceLookup {
+            query: traceql(&query.conditions),
+            limit: query.limit,
+            start: query.window.start,
+            end: query.window.end,
+        };
+        let settings = &call.shared.settings.lookup;
+        let found = call.frontend().find_whole_traces(&call.tenants, &lookup, settings).await?;
+        list_of_traces(found).await
+    })
+    .await
+}
+
+pub(super) async fn one(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let shown_id = id.clone();
+    let found = run(shared, uri, headers, async move |call: Call| {
+        let trace = call.frontend().whole_trace(&call.tenants, trace_id(&id)?).await?;
+        let partial = !trace.message.is_empty();
+        let is_long = spans(&trace) > INLINE_SPANS;
+        let body = offload(is_long, move || write_spans(&spans_of(&trace)));
+        Ok(Answer::of_json(body.await?).partial(partial))
+    })
+    .await;
+    if found.status() == StatusCode::NOT_FOUND {
+        return text(StatusCode::NOT_FOUND, format!("{shown_id} not found"));
+    }
+    found.into_response()
+}
+
+pub(super) async fn many(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
+    run(shared, uri, headers, async |call: Call| {
+        let ids = trace_ids(&call.params())?;
+        call.check_limit(u32::try_from(ids.len()).unwrap_or(u32::MAX))?;
+        let settings = &call.shared.settings.lookup;
+        list_of_traces(call.frontend().whole_traces(&call.tenants, &ids, settings).await?).await
+    })
+    .await
+}
+
+async fn list_of_traces(found: WholeTraces) -> Result<Answer> {
+    let WholeTraces { traces, partial, .. } = found;
+    let is_long = traces.iter().map(spans).sum::<usize>() > INLINE_SPANS;
+    let body = offload(is_long, move || {
+        let mut body = vec![b'['];
+        for (number, trace) in traces.into_iter().enumerate() {
+            if number > 0 {
+                body.push(b',');
+            }
+            body.extend(write_spans(&spans_of(&trace)));
+        }
+        body.push(b']');
+        body
+    });
+    Ok::<_, Error>(Answer::of_json(body.await?).partial(partial))
+}
+
+/// The spans as Zipkin has them. A list of spans has no place for what is to be known of all of them: the root says it,
+/// or the first span where there is no root.
+fn spans_of(trace: &WholeTrace) -> Vec<Span> {
+    let mut spans = spans_from_otlp(&trace.data.resource_spans);
+    let root = spans.iter().position(|span| span.parent_id.is_none()).unwrap_or(0);
+    if let Some(span) = spans.get_mut(root).filter(|_| !trace.message.is_empty()) {
+        let tag = (Bytes::from_static(WARNING), Bytes::from(trace.message.clone()));
+        let place = span.tags.partition_point(|(key, _)| key < &tag.0);
+        span.tags.insert(place, tag);
+    }
+    spans
+}
+
+fn spans(trace: &WholeTrace) -> usize {
+    let scopes = trace.data.resource_spans.iter().flat_map(|group| &group.scope_spans);
+    scopes.map(|scope| scope.spans.len()).sum()
+}

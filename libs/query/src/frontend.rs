@@ -1,0 +1,230 @@
+//! The frontend itself, and what all its queries share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tactus_api::{Error, Result, WindowRules};
+use tactus_model::TenantId;
+use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_proto::tactus::v1::querier_server::Querier;
+use tactus_server::budget::Budget;
+use tactus_server::tenancy::Tenancy;
+use tactus_storage::Blocklist;
+use tactus_telemetry::metrics::Registry;
+use tactus_work::Slots;
+
+use crate::admission::{Admission, Admitted};
+use crate::metrics::Metrics;
+use crate::parsing;
+use crate::query_log::{Asked, QueryLog};
+use crate::queue::{JobQueue, as_query};
+use crate::results::Results;
+use crate::settings::{QueryLimits, Settings, TenantLimitsOf};
+
+/// What a frontend is made of whose queriers come to a queue.
+pub struct QueuedParts {
+    /// Settings.
+    pub settings: Settings,
+    /// How the tenants of a request are found.
+    pub tenancy: Tenancy,
+    /// Limits by tenant.
+    pub limits: TenantLimitsOf,
+    /// Runs all jobs, on recent data and on blocks.
+    pub queue: JobQueue,
+    /// Which blocks there are.
+    pub blocklist: Arc<Blocklist>,
+}
+
+/// What a frontend is made of that does everything in its own process.
+pub struct Parts {
+    /// Settings.
+    pub settings: Settings,
+    /// How the tenants of a request are found.
+    pub tenancy: Tenancy,
+    /// Limits by tenant.
+    pub limits: TenantLimitsOf,
+    /// Recent data.
+    pub ingester: Arc<dyn Ingester>,
+    /// Blocks.
+    pub querier: Arc<dyn Querier>,
+    /// Which blocks there are.
+    pub blocklist: Arc<Blocklist>,
+}
+
+/// A query-frontend. Its methods answer queries whose parameters are parsed; [`crate::router`] puts them behind HTTP.
+pub struct Frontend {
+    /// Settings.
+    pub settings: Settings,
+    /// How the tenants of a request are found.
+    pub tenancy: Tenancy,
+    limits: TenantLimitsOf,
+    pub(crate) ingester: Arc<dyn Ingester>,
+    pub(crate) querier: Arc<dyn Querier>,
+    pub(crate) blocklist: Arc<Blocklist>,
+    pub(crate) metrics: Metrics,
+    pub(crate) results: Arc<Results>,
+    pub(crate) queries: QueryLog,
+    /// Memory of files that are read.
+    pub(crate) file_budget: Arc<Budget>,
+    queue: JobQueue,
+    admission: Admission,
+    /// Queries of each tenant, alone or with others.
+    running: Admission,
+    /// Threads that parse queries.
+    pub(crate) parsing: Slots,
+}
+
+impl fmt::Debug for Frontend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frontend").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Frontend {
+    /// A frontend over these services, which run [`Settings::querier_parallelism`] jobs at a time.
+    pub fn new(parts: Parts, registry: &Registry) -> Arc<Self> {
+        let Parts { settings, tenancy, limits, ingester, querier, blocklist } = parts;
+        let queue = JobQueue::new(settings.queue(), registry);
+        queue.add_local_worker(querier, ingester, settings.querier_parallelism);
+        Self::over_queue(QueuedParts { settings, tenancy, limits, queue, blocklist }, registry)
+    }
+
+    /// A frontend whose jobs are run by the workers of a queue.
+    pub fn over_queue(parts: QueuedParts, registry: &Registry) -> Arc<Self> {
+        Arc::new(Self {
+            admission: Admission::default(),
+            running: Admission::default(),
+            parsing: parsing::slots(),
+            metrics: Metrics::new(registry, parts.settings.service_levels),
+            file_budget: Budget::new(parts.settings.trace_files.max_inflight_bytes),
+            queries: QueryLog::new(parts.settings.query_log),
+            results: Arc::new(Results::new(&parts.settings.results, registry)),
+            settings: parts.settings,
+            tenancy: parts.tenancy,
+            limits: parts.limits,
+            ingester: Arc::new(parts.queue.clone()),
+            querier: Arc::new(parts.queue.clone()),
+            queue: parts.queue,
+            blocklist: parts.blocklist,
+        })
+    }
+
+    /// The limits of a query over these tenants.
+    pub(crate) fn limits_of(&self, tenants: &[TenantId]) -> QueryLimits {
+        let limits = tenants.iter().map(|tenant| (self.limits)(tenant));
+        QueryLimits::strictest(limits, &self.settings)
+    }
+
+    /// The longest range of a search of these tenants.
+    pub fn longest_search(&self, tenants: &[TenantId]) -> Option<Duration> {
+        Some(self.limits_of(tenants).max_search_duration).filter(|longest| !longest.is_zero())
+    }
+
+    /// Runs a query within the time that a call may take, lists it meanwhile, and counts it. `inspected`: the bytes read
+    /// for an answer.
+    ///
+    /// The limit is in here, not around it: a query that is dropped counts as one whose client left.
+    pub(crate) async fn counted<T>(
+        &self,
+        tenants: &[TenantId],
+        op: &'static str,
+        asked: Asked,
+        query: impl Future<Output = Result<T>>,
+        inspected: impl Fn(&T) -> u64,
+    ) -> Result<T> {
+        let watch = self.metrics.watch(label_of(tenants), op);
+        let time_limit = self.settings.api_timeout;
+        let max_cpu_time = self.limits_of(tenants).max_cpu_time;
+        let query = self.queries.run(tenants, op, asked, query);
+        let query = as_query(time_limit, max_cpu_time, query);
+        let result = if time_limit.is_zero() {
+            query.await
+        } else {
+            tokio::time::timeout(time_limit, query).await.unwrap_or(Err(Error::ApiTimeout))
+        };
+        watch.done(result.as_ref().map(inspected));
+        result
+    }
+
+    /// Lets a query of these tenants in, or refuses it with [`Error::QueueFull`] or [`Error::TooManyQueries`]. It
+    /// leaves when what is returned is dropped.
+    pub(crate) fn admit(&self, tenants: &[TenantId]) -> Result<Vec<Admitted>> {
+        let name = joined(tenants);
+        let is_full = tenants.iter().any(|tenant| self.queue.refuses(tenant.as_str()));
+        let limit = if is_full { 0 } else { self.settings.max_outstanding_per_tenant };
+        let Some(admitted) = self.admission.admit(&name, limit) else {
+            self.queue.count_refused(label_of(tenants));
+            return Err(Error::QueueFull);
+        };
+        let mut all = vec![admitted];
+        for tenant in tenants {
+            let limit = (self.limits)(tenant).max_concurrent_queries;
+            if limit > 0 {
+                let admitted = self.running.admit(tenant.as_str(), limit);
+                all.push(admitted.ok_or(Error::TooManyQueries { limit })?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Refuses a path with its query if it is denied by the settings.
+    pub fn check_url(&self, url: &str) -> Result<()> {
+        if self.settings.url_deny_list.iter().any(|denied| denied.is_match(url)) {
+            return Err(Error::Invalid(format!(
+                "Invalid request {url}. This query has been identified as one that destabilizes our system. Contact your system administrator for more information"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The queue of jobs and who works at it, as the JSON that is shown.
+    pub(crate) fn queue_status(&self) -> serde_json::Value {
+        serde_json::json!({
+            "workers": self.queue.workers(),
+            "slots": self.queue.slots(),
+            "outstanding": self.queue.outstanding(),
+        })
+    }
+
+    /// Jobs of one query in flight, if its kind may have so many: twice as many as run at a time, so that the next query
+    /// does not wait behind all jobs of a long one.
+    pub(crate) fn jobs_in_flight(&self, concurrent_jobs: usize) -> usize {
+        let parallelism = match self.queue.slots() {
+            0 => self.settings.querier_parallelism,
+            slots => slots,
+        };
+        concurrent_jobs.min(parallelism.saturating_mul(2)).max(1)
+    }
+
+    /// How ranges are completed now.
+    pub(crate) fn window_rules(&self) -> WindowRules {
+        WindowRules {
+            now: unix_nanos_now(),
+            default_length: self.settings.search.query_backend_after,
+            end_cutoff: self.settings.query_end_cutoff,
+        }
+    }
+}
+
+/// The label of a query over several tenants: no tenant can be called that, and lists are as many as anyone likes.
+const SEVERAL_TENANTS: &str = "several tenants";
+
+/// The tenant of a query as a label of metrics.
+fn label_of(tenants: &[TenantId]) -> &str {
+    match tenants {
+        [tenant] => tenant.as_str(),
+        _ => SEVERAL_TENANTS,
+    }
+}
+
+/// The tenants as one name.
+pub(crate) fn joined(tenants: &[TenantId]) -> String {
+    tenants.iter().map(TenantId::as_str).collect::<Vec<_>>().join("|")
+}
+
+/// Now, in nanoseconds since 1970.
+pub fn unix_nanos_now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}

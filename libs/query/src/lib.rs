@@ -1,0 +1,71 @@
+//! Queries over ingesters and queriers: [`Frontend`] runs them, Tempo's HTTP API, the streaming API and that of the pages ask it.
+//!
+//! ```text
+//! request -> parameters -> recent data -> block list -> jobs on block parts -> combine -> encode
+//!                               `------- queue -> queriers -------'
+//! ```
+//!
+//! The ingesters are asked first, and the block list is read after they answered: what an ingester gave up because a
+//! block has it now is then in the list. (Metrics count every span once, and so choose blocks by what the ingesters say
+//! of them.) Jobs run newest block first, a bounded number at a time, and end when the
+//! answer is full. A damaged block makes an answer partial (header `X-Tactus-Partial`), never empty.
+#![warn(missing_docs)]
+
+#[cfg(test)]
+extern crate self as tactus_query;
+
+mod admission;
+mod answers;
+mod blocks;
+mod endpoints;
+mod event_stream;
+mod frontend;
+mod http;
+mod jobs;
+mod live_tail;
+mod metrics;
+mod metrics_query;
+mod names;
+mod parsing;
+mod query_log;
+mod queue;
+mod results;
+mod search;
+mod service_graph;
+mod settings;
+mod streaming;
+mod tags;
+mod tail_sampling;
+mod trace_by_id;
+mod trace_files;
+mod trace_lookup;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+pub use crate::http::{ClusterStatus, router, ui_change_router, ui_router};
+pub use endpoints::ENDPOINTS;
+pub use frontend::{Frontend, Parts, QueuedParts, unix_nanos_now};
+pub use live_tail::{LiveTailSettings, LiveTails, TailSource, TailSources};
+pub use metrics_query::SeriesAnswer;
+pub use query_log::QueryLogSettings;
+pub use queue::{JobQueue, QueueSettings, WeightSettings, WorkerStreams};
+pub use results::ResultSettings;
+pub use search::SearchAnswer;
+pub use service_graph::{ConnectionType, Edge, GraphWindow, Latency, ServiceGraph};
+pub use settings::{
+    MetricsSettings, OpenTraceSettings, SearchSettings, ServiceLevel, ServiceLevels, Settings,
+    StreamingSettings, TenantLimits, TenantLimitsOf, TraceByIdSettings, TraceFileSettings,
+};
+pub use streaming::{
+    Answers, Streaming, partial as partial_status, status as error_status, streaming_service,
+};
+pub use tags::{TagValuesAnswer, TagsAnswer};
+pub use tail_sampling::{PoliciesOf, policies_of, router as tail_sampling_router};
+pub use trace_by_id::{FoundTrace, Large, offload};
+pub use trace_files::ReceivedFile;
+pub use trace_lookup::{
+    FoundId, FoundIds, LookupSettings, TraceLookup, WholeTrace, WholeTraces, attribute,
+    equals_text, quoted,
+};

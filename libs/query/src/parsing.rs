@@ -1,0 +1,102 @@
+//! Queries are parsed, checked and compiled away from the threads that serve connections, unless that takes no time.
+
+use std::thread::available_parallelism;
+
+use tactus_api::request::parse_traceql;
+use tactus_api::{Error, QueryParams, Result};
+use tactus_model::TenantId;
+use tactus_traceql::RootExpr;
+use tactus_work::{Line, SlotLimits, Slots};
+
+use crate::frontend::{Frontend, joined};
+use crate::queue::as_query;
+use crate::trace_by_id::offload;
+
+/// A query of so many bytes is parsed in some ten microseconds, if it has no regular expression.
+const SHORT_BYTES: usize = 1 << 10;
+
+/// Queries of a tenant that wait to be parsed.
+const WAITING_PER_TENANT: usize = 1_000;
+
+/// Threads that parse: one of a tenant, of several as many as there are processors.
+pub(crate) fn slots() -> Slots {
+    Slots::new(SlotLimits {
+        per_tenant: 1,
+        total: available_parallelism().map_or(1, usize::from).max(2),
+        waiting_per_tenant: WAITING_PER_TENANT,
+    })
+}
+
+/// True if it takes no time to say what a query means. Patterns are compiled when it is checked.
+pub(crate) fn is_short(query: &str) -> bool {
+    query.len() <= SHORT_BYTES && !query.contains('~')
+}
+
+impl Frontend {
+    /// Runs what parses a query of these tenants: here if `query` is short, else on another thread when it is the tenants'
+    /// turn, within the time and the processor time that a query may take.
+    ///
+    /// Errors: what `parse` says, [`Error::QueueFull`], and those of a query that takes more than it may.
+    pub(crate) async fn parse<T: Send + 'static>(
+        &self,
+        tenants: &[TenantId],
+        query: &str,
+        parse: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if is_short(query) {
+            return parse();
+        }
+        let time_limit = self.settings.api_timeout;
+        let max_cpu_time = self.limits_of(tenants).max_cpu_time;
+        let parsed = async {
+            let slot = self.parsing.enter(Line::of(&joined(tenants), &[]).tenant).await;
+            let slot = slot.map_err(|_| Error::QueueFull)?;
+            offload(true, move || {
+                let _slot = slot;
+                parse()
+            })
+            .await?
+        };
+        let parsed = as_query(time_limit, max_cpu_time, parsed);
+        if time_limit.is_zero() {
+            return parsed.await;
+        }
+        tokio::time::timeout(time_limit, parsed).await.unwrap_or(Err(Error::ApiTimeout))
+    }
+
+    /// A query in TraceQL, parsed as by [`Self::parse`].
+    pub async fn parse_traceql(&self, tenants: &[TenantId], query: &str) -> Result<RootExpr> {
+        let (text, max_bytes) = (query.to_owned(), self.settings.max_query_expression_size_bytes);
+        self.parse(tenants, query, move || parse_traceql(&text, max_bytes)).await
+    }
+
+    /// As [`Self::parse`], of the parameters of a URL: what stands behind its `?`.
+    pub(crate) async fn parse_params<T: Send + 'static>(
+        &self,
+        tenants: &[TenantId],
+        params: &str,
+        parse: impl FnOnce(&QueryParams<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let decoded = QueryParams::parse(params);
+        if decoded.iter().all(|(_, value)| is_short(value)) {
+            return parse(&decoded);
+        }
+        let params = params.to_owned();
+        self.parse(tenants, LONG, move || parse(&QueryParams::parse(&params))).await
+    }
+}
+
+/// Stands for a query that is not short.
+const LONG: &str = "~";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_that_compile_patterns_or_are_long_are_not_short() {
+        assert!(is_short("") && is_short("{ .a = 1 }"));
+        assert!(!is_short("{ .a =~ `x` }") && !is_short("{ .a !~ `x` }") && !is_short(LONG));
+        assert!(!is_short(&" ".repeat(SHORT_BYTES + 1)));
+    }
+}

@@ -1,0 +1,34 @@
+//! The API over a real querier and the sample blocks; recent data comes from a double of the ingester's protocol.
+
+mod api;
+mod cancellation;
+mod combined;
+pub(crate) mod doubles;
+mod errors;
+mod explain;
+mod limits;
+mod metrics;
+mod metrics_jobs;
+mod partial;
+mod replicas;
+mod results;
+mod search;
+mod service_graph;
+mod streaming;
+mod tags;
+mod tail_sampling;
+mod trace_files;
+mod traces;
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, StatusCode};
+use tactus_server::tenancy::Tenancy;
+use tactus_storage::{BlockMeta, Blocklist, Uuid};
+
+use crate::{Settings, TenantLimits};
+use api::*;
+use doubles::BlockData;

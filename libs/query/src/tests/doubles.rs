@@ -1,0 +1,345 @@
+//! An ingester and a querier that answer what a test puts into them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tactus_proto::otlp::{AnyValue, any_value};
+use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_proto::tactus::v1::querier_server::Querier;
+use tactus_proto::tactus::v1::{
+    FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest, FindTraceResponse,
+    Holder, HoldingsRequest, HoldingsResponse, JobExplanation, MetricsInBlockRequest,
+    MetricsRequest, MetricsResponse, MetricsSeries, Phase, Pruned, PushRequest, PushResponse,
+    SearchBlockRequest, SearchRequest, SearchResponse, SpansInBlocksRequest, SpansInBlocksResponse,
+    TagValuesInBlockRequest, TagValuesRequest, TagValuesResponse, TagsInBlockRequest, TagsRequest,
+    TagsResponse, TraceSpans,
+};
+use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
+use tonic::{Request, Response, Status};
+
+type Effect = Box<dyn Fn() + Send + Sync>;
+
+/// Calls that may be made to hang.
+#[derive(Default)]
+pub(crate) struct Calls {
+    hang: AtomicBool,
+    running: AtomicUsize,
+}
+
+/// A call on its way.
+struct Running<'c>(&'c AtomicUsize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Calls {
+    /// From now on calls hang until they are dropped, or do not.
+    pub(crate) fn hang(&self, hang: bool) {
+        self.hang.store(hang, Ordering::Relaxed);
+    }
+
+    /// Calls that were neither answered nor dropped.
+    pub(crate) fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    async fn pass(&self) {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        let _running = Running(&self.running);
+        if self.hang.load(Ordering::Relaxed) {
+            std::future::pending().await
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct RecentData {
+    pub(crate) trace: Mutex<Bytes>,
+    pub(crate) traces: Mutex<Vec<TraceSearchMetadata>>,
+    pub(crate) tags: Mutex<TagsResponse>,
+    pub(crate) values: Mutex<TagValuesResponse>,
+    pub(crate) series: Mutex<MetricsResponse>,
+    /// What happens while a search or a look-up runs.
+    pub(crate) meanwhile: Mutex<Option<Effect>>,
+    pub(crate) calls: Calls,
+    pub(crate) searches: Mutex<Vec<SearchRequest>>,
+    pub(crate) tags_requests: Mutex<Vec<TagsRequest>>,
+    pub(crate) values_requests: Mutex<Vec<TagValuesRequest>>,
+    pub(crate) metrics_requests: Mutex<Vec<MetricsRequest>>,
+    /// What ingesters say they have.
+    pub(crate) holders: Mutex<Vec<Holder>>,
+    /// What happens while they are asked for it.
+    pub(crate) while_holding: Mutex<Option<Effect>>,
+    /// Whether answers say that something is missing.
+    pub(crate) partial: AtomicBool,
+    /// Spans that were refused of the trace.
+    pub(crate) refused_spans: AtomicU64,
+    /// Calls that fail before one succeeds.
+    pub(crate) failures: Mutex<Vec<Status>>,
+}
+
+impl RecentData {
+    fn happen_to_holdings(&self) {
+        if let Some(effect) = &*self.while_holding.lock() {
+            effect();
+        }
+    }
+
+    fn happen(&self) -> Result<(), Status> {
+        if let Some(effect) = &*self.meanwhile.lock() {
+            effect();
+        }
+        self.failures.lock().pop().map_or(Ok(()), Err)
+    }
+}
+
+#[tonic::async_trait]
+impl Ingester for RecentData {
+    async fn push(&self, _: Request<PushRequest>) -> Result<Response<PushResponse>, Status> {
+        Err(Status::unimplemented("push"))
+    }
+
+    async fn find_trace(
+        &self,
+        _: Request<FindTraceRequest>,
+    ) -> Result<Response<FindTraceResponse>, Status> {
+        self.calls.pass().await;
+        self.happen()?;
+        let trace = self.trace.lock().clone();
+        let partial = self.partial.load(Ordering::Relaxed);
+        Ok(Response::new(FindTraceResponse {
+            trace,
+            inspected_bytes: 1,
+            partial,
+            refused_spans: self.refused_spans.load(Ordering::Relaxed),
+            is_part: false,
+        }))
+    }
+
+    async fn search(
+        &self,
+        request: Request<SearchRequest>,
+    ) -> Result<Response<SearchResponse>, Status> {
+        let request = request.into_inner();
+        let explanations = explanations(request.explain, "recent");
+        self.searches.lock().push(request);
+        self.calls.pass().await;
+        self.happen()?;
+        let metrics =
+            SearchMetrics { inspected_traces: 1, inspected_bytes: 10, ..SearchMetrics::default() };
+        let traces = self.traces.lock().clone();
+        let partial = self.partial.load(Ordering::Relaxed);
+        Ok(Response::new(SearchResponse { traces, metrics: Some(metrics), explanations, partial }))
+    }
+
+    async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
+        self.tags_requests.lock().push(request.into_inner());
+        let partial = self.partial.load(Ordering::Relaxed);
+        Ok(Response::new(TagsResponse { partial, ..self.tags.lock().clone() }))
+    }
+
+    async fn tag_values(
+        &self,
+        request: Request<TagValuesRequest>,
+    ) -> Result<Response<TagValuesResponse>, Status> {
+        self.values_requests.lock().push(request.into_inner());
+        let partial = self.partial.load(Ordering::Relaxed);
+        Ok(Response::new(TagValuesResponse { partial, ..self.values.lock().clone() }))
+    }
+
+    async fn metrics(
+        &self,
+        request: Request<MetricsRequest>,
+    ) -> Result<Response<MetricsResponse>, Status> {
+        let request = request.into_inner();
+        let explanations = explanations(request.explain, "recent");
+        self.metrics_requests.lock().push(request);
+        self.calls.pass().await;
+        self.happen()?;
+        let answer = self.series.lock().clone();
+        let partial = self.partial.load(Ordering::Relaxed);
+        Ok(Response::new(MetricsResponse { explanations, partial, ..answer }))
+    }
+
+    async fn holdings(
+        &self,
+        _: Request<HoldingsRequest>,
+    ) -> Result<Response<HoldingsResponse>, Status> {
+        self.happen_to_holdings();
+        let (holders, partial) =
+            (self.holders.lock().clone(), self.partial.load(Ordering::Relaxed));
+        Ok(Response::new(HoldingsResponse { holders, partial }))
+    }
+}
+
+/// What a job on `source` says of itself.
+fn explanations(asked: bool, source: &str) -> Vec<JobExplanation> {
+    let job = || JobExplanation {
+        shared_cache_bytes: 0,
+        source: source.to_owned(),
+        parts: 2,
+        pruned: vec![Pruned { reason: "time range".into(), parts: 1 }],
+        read_bytes: 100,
+        decoded_bytes: 400,
+        cached_bytes: 50,
+        filter_columns: vec!["name".into()],
+        result_columns: Vec::new(),
+        phases: vec![Phase { name: "filter".into(), nanos: 1_500_000 }],
+        inspected_spans: 7,
+        matched_spans: 3,
+    };
+    asked.then(job).into_iter().collect()
+}
+
+/// A querier of blocks that exist in the block list only.
+#[derive(Default)]
+pub(crate) struct BlockData {
+    /// The answer of each block, by its id.
+    pub(crate) traces: Mutex<HashMap<String, Vec<TraceSearchMetadata>>>,
+    /// Ids of the blocks searched, in order.
+    pub(crate) searched: Mutex<Vec<String>>,
+    /// The tags of each block, by its id.
+    pub(crate) tags: Mutex<HashMap<String, TagsResponse>>,
+    /// The values of each block, by its id.
+    pub(crate) values: Mutex<HashMap<String, TagValuesResponse>>,
+    /// The series of each block, by its id.
+    pub(crate) series: Mutex<HashMap<String, MetricsResponse>>,
+    /// Metrics jobs, in order.
+    pub(crate) metrics_requests: Mutex<Vec<MetricsInBlockRequest>>,
+    pub(crate) spans_requests: Mutex<Vec<SpansInBlocksRequest>>,
+    /// What blocks have of traces that are asked for.
+    pub(crate) stored_traces: Mutex<Vec<TraceSpans>>,
+    /// Ids of blocks that cannot be read.
+    pub(crate) damaged: Mutex<Vec<String>>,
+    pub(crate) calls: Calls,
+}
+
+#[tonic::async_trait]
+impl Querier for BlockData {
+    async fn find_trace_in_blocks(
+        &self,
+        _: Request<FindTraceInBlocksRequest>,
+    ) -> Result<Response<FindTraceInBlocksResponse>, Status> {
+        Err(Status::unimplemented("find_trace_in_blocks"))
+    }
+
+    async fn search_block(
+        &self,
+        request: Request<SearchBlockRequest>,
+    ) -> Result<Response<SearchResponse>, Status> {
+        let SearchBlockRequest { search, part } = request.into_inner();
+        let block_id = part.unwrap_or_default().block_id;
+        let traces = self.traces.lock().get(&block_id).cloned().unwrap_or_default();
+        let explanations = explanations(search.unwrap_or_default().explain, &block_id);
+        self.searched.lock().push(block_id);
+        self.calls.pass().await;
+        let metrics = SearchMetrics { inspected_bytes: 100, ..SearchMetrics::default() };
+        let metrics = Some(metrics);
+        Ok(Response::new(SearchResponse { traces, metrics, explanations, partial: false }))
+    }
+
+    async fn tags_in_block(
+        &self,
+        request: Request<TagsInBlockRequest>,
+    ) -> Result<Response<TagsResponse>, Status> {
+        let block_id = request.into_inner().part.unwrap_or_default().block_id;
+        let answer = self.tags.lock().get(&block_id).cloned().unwrap_or_default();
+        self.searched.lock().push(block_id);
+        Ok(Response::new(answer))
+    }
+
+    async fn tag_values_in_block(
+        &self,
+        request: Request<TagValuesInBlockRequest>,
+    ) -> Result<Response<TagValuesResponse>, Status> {
+        let block_id = request.into_inner().part.unwrap_or_default().block_id;
+        let answer = self.values.lock().get(&block_id).cloned().unwrap_or_default();
+        self.searched.lock().push(block_id);
+        Ok(Response::new(answer))
+    }
+
+    async fn spans_in_blocks(
+        &self,
+        request: Request<SpansInBlocksRequest>,
+    ) -> Result<Response<SpansInBlocksResponse>, Status> {
+        self.spans_requests.lock().push(request.into_inner());
+        Ok(Response::new(SpansInBlocksResponse { traces: self.stored_traces.lock().clone() }))
+    }
+
+    async fn metrics_in_block(
+        &self,
+        request: Request<MetricsInBlockRequest>,
+    ) -> Result<Response<MetricsResponse>, Status> {
+        let request = request.into_inner();
+        let block_id = request.part.clone().unwrap_or_default().block_id;
+        let asked = request.metrics.as_ref().is_some_and(|metrics| metrics.explain);
+        self.metrics_requests.lock().push(request);
+        self.calls.pass().await;
+        if self.damaged.lock().contains(&block_id) {
+            return Err(Status::data_loss("damaged"));
+        }
+        let answer = self.series.lock().get(&block_id).cloned().unwrap_or_default();
+        let explanations = explanations(asked, &block_id);
+        Ok(Response::new(MetricsResponse { explanations, ..answer }))
+    }
+}
+
+/// A text as labels have it.
+pub(crate) fn string(text: &str) -> AnyValue {
+    AnyValue { value: Some(any_value::Value::StringValue(text.to_owned().into())) }
+}
+
+/// A partial series with these labels and points.
+pub(crate) fn series(labels: &[&str], points: &[(u32, f64)]) -> MetricsSeries {
+    MetricsSeries {
+        labels: labels.iter().map(|label| string(label)).collect(),
+        intervals: points.iter().map(|point| point.0).collect(),
+        values: points.iter().map(|point| point.1).collect(),
+        ..MetricsSeries::default()
+    }
+}
+
+/// The answer of a job.
+pub(crate) fn response(series: Vec<MetricsSeries>) -> MetricsResponse {
+    let metrics =
+        SearchMetrics { inspected_bytes: 345, inspected_spans: 88, ..SearchMetrics::default() };
+    MetricsResponse { series, metrics: Some(metrics), ..MetricsResponse::default() }
+}
+
+/// A part of an edge: client, server, connection type, virtual side, measure.
+pub(crate) fn part(labels: [&str; 5], bucket: Option<u32>, value: f64) -> MetricsSeries {
+    let label = |text: &str| match text {
+        "" => AnyValue::default(),
+        text => string(text),
+    };
+    MetricsSeries {
+        labels: labels.into_iter().map(label).collect(),
+        bucket,
+        intervals: vec![0],
+        values: vec![value],
+        ..MetricsSeries::default()
+    }
+}
+
+/// A service graph as jobs answer with it.
+pub(crate) fn parts() -> Vec<MetricsSeries> {
+    vec![
+        part(["shop", "cart", "", "", "calls"], None, 30.0),
+        part(["shop", "cart", "", "", "calls"], None, 30.0),
+        part(["shop", "cart", "", "", "errors"], None, 6.0),
+        part(["shop", "cart", "", "", "client_latency"], Some(30), 60.0),
+        part(["shop", "cart", "", "", "server_latency"], Some(29), 60.0),
+        part(["cart", "pg", "database", "", "calls"], None, 12.0),
+        part(["shop", "mail", "messaging_system", "", "calls"], None, 1.0),
+        part(["user", "shop", "virtual_node", "client", "calls"], None, 2.0),
+        part(["shop", "stripe", "virtual_node", "server", "calls"], None, 3.0),
+        // Of no measure, and in no bucket: another version of the protocol.
+        part(["shop", "stripe", "virtual_node", "server", "bytes"], None, 3.0),
+        part(["shop", "stripe", "virtual_node", "server", "client_latency"], None, 3.0),
+    ]
+}

@@ -1,0 +1,164 @@
+//! Whole traces that a TraceQL search finds: what Jaeger's and Zipkin's query APIs answer with.
+
+mod attributes;
+mod fetch;
+
+use tactus_api::request::{SearchKind, SearchQuery};
+use tactus_api::{Error, RequestedRange, Result};
+use tactus_model::{TenantId, TraceId};
+use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
+use tactus_proto::tempopb::{SpanSet, TraceSearchMetadata};
+
+use crate::frontend::Frontend;
+
+pub use attributes::{attribute, equals_text, quoted};
+
+/// Spans that a search shows of each trace, to tell whether one that matches starts within the window.
+const SHOWN_SPANS: u32 = 20;
+
+/// How many times more traces are asked for when too few of those that were found start within the window.
+const WIDENING: u32 = 8;
+
+/// Bounds of fetching whole traces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LookupSettings {
+    /// Traces of one call that are fetched at a time; 0 counts as 1.
+    pub concurrent_traces: usize,
+    /// Protobuf bytes of the traces of one answer; traces beyond are left out. 0 is no limit.
+    pub max_answer_bytes: u64,
+}
+
+impl Default for LookupSettings {
+    fn default() -> Self {
+        Self { concurrent_traces: 8, max_answer_bytes: 128 << 20 }
+    }
+}
+
+/// Which traces to find: those with a span that matches and starts within the window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceLookup {
+    /// A TraceQL query. Whatever goes into it comes through [`quoted`], [`attribute`] or [`equals_text`].
+    pub query: String,
+    /// Traces at most, the newest ones.
+    pub limit: u32,
+    /// First nanosecond since 1970.
+    pub start: u64,
+    /// Last nanosecond since 1970.
+    pub end: u64,
+}
+
+/// A trace that a search found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoundId {
+    /// The trace.
+    pub id: TraceId,
+    /// Its first nanosecond since 1970.
+    pub start: u64,
+    /// Its last nanosecond since 1970, to the millisecond above.
+    pub end: u64,
+}
+
+/// What a search found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FoundIds {
+    /// The newest first.
+    pub traces: Vec<FoundId>,
+    /// Something could not be read: there may be more.
+    pub partial: bool,
+}
+
+/// A trace with all its spans.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WholeTrace {
+    /// The trace.
+    pub id: TraceId,
+    /// Its spans by resource and scope.
+    pub data: TracesData,
+    /// Spans were left out because the trace has more bytes than the tenant may read at once.
+    pub truncated: bool,
+    /// Why spans may be missing; empty if none are.
+    pub message: String,
+}
+
+/// Traces with all their spans.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WholeTraces {
+    /// In the order asked for, the newest first after a search.
+    pub traces: Vec<WholeTrace>,
+    /// Ids that were asked for and that nobody has.
+    pub missing: Vec<TraceId>,
+    /// Something could not be read, or did not fit into the answer: there may be more.
+    pub partial: bool,
+}
+
+impl Frontend {
+    /// Finds the newest traces that match. Errors: a query that is none, or a window that is too long.
+    pub async fn find_trace_ids(
+        &self,
+        tenants: &[TenantId],
+        lookup: &TraceLookup,
+    ) -> Result<FoundIds> {
+        if lookup.limit == 0 || lookup.end < lookup.start {
+            return Ok(FoundIds::default());
+        }
+        let text = format!("{} with (most_recent=true)", lookup.query);
+        let root = self.parse_traceql(tenants, &text).await?;
+        let mut query = SearchQuery {
+            kind: SearchKind::TraceQl { text, root: Box::new(root) },
+            limit: lookup.limit,
+            spans_per_span_set: SHOWN_SPANS,
+            // Zero would stand for no start.
+            range: RequestedRange { start: lookup.start.max(1), end: lookup.end, since: None },
+            explain: false,
+        };
+        let most = self.settings.search.max_result_limit.max(lookup.limit);
+        loop {
+            let found = self.search(tenants, &query).await?;
+            let all = &found.response.traces;
+            let within = all.iter().filter(|trace| starts_within(trace, lookup));
+            let traces: Vec<FoundId> =
+                within.take(lookup.limit as usize).map(found_id).collect::<Result<_>>()?;
+            let has_all = all.len() < query.limit as usize || traces.len() >= lookup.limit as usize;
+            if has_all || query.limit == most {
+                return Ok(FoundIds { traces, partial: found.partial || !has_all });
+            }
+            // The newest of these seconds lie outside of the window.
+            query.limit = query.limit.saturating_mul(WIDENING).min(most);
+        }
+    }
+
+    /// Finds the newest traces that match, whole.
+    pub async fn find_whole_traces(
+        &self,
+        tenants: &[TenantId],
+        lookup: &TraceLookup,
+        settings: &LookupSettings,
+    ) -> Result<WholeTraces> {
+        let found = self.find_trace_ids(tenants, lookup).await?;
+        let ids: Vec<TraceId> = found.traces.iter().map(|trace| trace.id).collect();
+        let mut traces = self.whole_traces(tenants, &ids, settings).await?;
+        traces.partial |= found.partial;
+        Ok(traces)
+    }
+}
+
+/// Whether a span that matches starts within the window: a search looks at whole seconds and whole traces. True for a
+/// trace of which too few matches are shown to tell.
+fn starts_within(trace: &TraceSearchMetadata, lookup: &TraceLookup) -> bool {
+    let window = lookup.start..=lookup.end;
+    let sets = || trace.span_set.iter().chain(&trace.span_sets);
+    let shows_all =
+        |set: &SpanSet| !set.spans.is_empty() && set.spans.len() as u64 >= u64::from(set.matched);
+    let is_inside = |set: &SpanSet| {
+        !shows_all(set) || set.spans.iter().any(|span| window.contains(&span.start_time_unix_nano))
+    };
+    sets().next().is_none() || sets().any(is_inside)
+}
+
+fn found_id(trace: &TraceSearchMetadata) -> Result<FoundId> {
+    let id = TraceId::from_hex(&trace.trace_id)
+        .ok_or_else(|| Error::Internal(format!("not a trace id: {}", trace.trace_id)))?;
+    let start = trace.start_time_unix_nano;
+    let millis = u64::from(trace.duration_ms).saturating_add(1);
+    Ok(FoundId { id, start, end: start.saturating_add(millis.saturating_mul(1_000_000)) })
+}

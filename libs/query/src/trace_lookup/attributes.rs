@@ -1,0 +1,113 @@
+//! Texts of clients as parts of a TraceQL query.
+
+use tactus_traceql::{Attribute, AttributeScope, Static, format_float};
+
+/// A string literal.
+pub fn quoted(text: &str) -> String {
+    Static::string(text).to_string()
+}
+
+/// An attribute of a scope, whatever characters its name has.
+pub fn attribute(scope: AttributeScope, name: &str) -> String {
+    Attribute::Named { scope, parent: false, name: name.into() }.to_string()
+}
+
+/// A condition that holds if an attribute of one of the scopes has a value whose text is `text`: a string, or the
+/// integer, float or boolean that is written so.
+pub fn equals_text(scopes: &[AttributeScope], name: &str, text: &str) -> String {
+    let mut values = vec![quoted(text)];
+    values.extend(number(text));
+    if matches!(text, "true" | "false") {
+        values.push(text.to_owned());
+    }
+    let mut conditions = Vec::new();
+    for &scope in scopes {
+        let attribute = attribute(scope, name);
+        conditions.extend(values.iter().map(|value| format!("{attribute} = {value}")));
+    }
+    format!("({})", conditions.join(" || "))
+}
+
+/// The literal of the number that has exactly this text. The text of a float is that of JavaScript.
+fn number(text: &str) -> Option<String> {
+    if let Ok(number) = text.parse::<i64>() {
+        let literal = if number == i64::MIN { "minInt".to_owned() } else { text.to_owned() };
+        return (number.to_string() == text).then_some(literal);
+    }
+    let number: f64 = text.parse().ok().filter(|number: &f64| number.is_finite())?;
+    let size = number.abs();
+    let is_plain = size == 0.0 || (1e-6..1e21).contains(&size);
+    let shown = if is_plain {
+        number.to_string()
+    } else {
+        let shown = format!("{number:e}");
+        if size >= 1.0 { shown.replace('e', "e+") } else { shown }
+    };
+    (shown == text).then(|| format_float(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tactus_traceql::parse_and_validate;
+
+    use super::*;
+
+    #[test]
+    fn number_must_be_written_as_it_is_shown() {
+        for (text, expected) in [
+            ("500", Some("500")),
+            ("-5", Some("-5")),
+            ("-9223372036854775808", Some("minInt")),
+            ("0500", None),
+            ("+5", None),
+            ("12.5", Some("12.5")),
+            ("500.0", None),
+            ("1e3", None),
+            ("0.000001", Some("1e-06")),
+            ("1e-7", Some("1e-07")),
+            ("1e+21", Some("1e+21")),
+            ("1e21", None),
+            ("NaN", None),
+            ("inf", None),
+            ("", None),
+            ("abc", None),
+        ] {
+            assert_eq!(number(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn text_of_a_value_is_looked_for_in_every_scope() {
+        let scopes = [AttributeScope::Span, AttributeScope::Event];
+        assert_eq!(
+            equals_text(&scopes, "a b", "x`y"),
+            "(span.\"a b\" = \"x`y\" || event.\"a b\" = \"x`y\")"
+        );
+        assert_eq!(equals_text(&[AttributeScope::Link], "k", "1"), "(link.k = `1` || link.k = 1)");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_client_writes_stays_a_literal(name in "\\PC{1,12}", text in any::<String>()) {
+            let query = format!(
+                "{{ name = {} && {} && {} != nil }}",
+                quoted(&text),
+                equals_text(&[AttributeScope::Span, AttributeScope::Resource], &name, &text),
+                attribute(AttributeScope::Link, &name),
+            );
+            let parsed = parse_and_validate(&query);
+            prop_assert!(parsed.is_ok(), "{query}: {parsed:?}");
+        }
+
+        #[test]
+        fn number_that_is_shown_is_found(number in any::<f64>(), whole in any::<i64>()) {
+            prop_assert!(super::number(&whole.to_string()).is_some());
+            if number.is_finite() && (1e-6..1e21).contains(&number.abs()) {
+                let literal = super::number(&number.to_string());
+                let text = number.to_string();
+                prop_assert_eq!(literal.is_some(), true, "{}", text);
+            }
+        }
+    }
+}
