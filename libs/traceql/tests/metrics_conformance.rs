@@ -1,11 +1,6 @@
 //! The `metrics` section of the shared conformance data, from batches to series.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
-
-#[path = "eval/batches.rs"]
-mod batches;
-#[path = "eval/dataset.rs"]
-mod dataset;
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::collections::BTreeMap;
 
@@ -17,8 +12,8 @@ use tactus_traceql::metrics::{
 };
 use tactus_traceql::parse_and_validate;
 
-use batches::{Group, live_batch, project, stored_batch};
-use dataset::{conformance, list, load, map, text};
+use crate::eval::dataset::{conformance, list, load, map, text};
+use crate::slow::batches::{Group, live_batch, project, stored_batch};
 
 /// Milliseconds after the base -> value.
 type Points = BTreeMap<i64, f64>;

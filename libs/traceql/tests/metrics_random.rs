@@ -1,14 +1,6 @@
 //! Random metrics queries on random traces: batches, collectors and the combiner answer as the slow evaluator does,
 //! however the spans are split into jobs.
 
-#![expect(clippy::panic, reason = "a failed step is a failed test")]
-
-#[path = "slow/slow.rs"]
-#[expect(dead_code, reason = "searches use the rest")]
-mod slow;
-#[path = "slow_metrics/slow_metrics.rs"]
-mod slow_metrics;
-
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -21,12 +13,12 @@ use tactus_traceql::metrics::{
 };
 use tactus_traceql::{MetricsFunction, MetricsStage, RootExpr, parse_and_validate};
 
-use slow::batches::{Attributes, Group, Span, Stored, live_batch, project, stored_batch};
-use slow::data::{BASE, groups, without_repeated_keys};
-use slow::world::World;
-use slow_metrics::functions::measured;
-use slow_metrics::queries::{adjustable, compare, graph, metrics, one_function};
-use slow_metrics::{Intervals, Line};
+use crate::slow::batches::{Attributes, Group, Span, Stored, live_batch, project, stored_batch};
+use crate::slow::data::{BASE, groups, without_repeated_keys};
+use crate::slow::world::World;
+use crate::slow_metrics::functions::measured;
+use crate::slow_metrics::queries::{adjustable, compare, graph, metrics, one_function};
+use crate::slow_metrics::{Intervals, Line};
 
 const MILLISECOND: u64 = 1_000_000;
 
@@ -110,7 +102,8 @@ fn some(groups: &[Group], keep: impl Fn(usize, u128) -> bool) -> Vec<Group> {
 
 fn check(query: &str, groups: &[Group], grid: Grid) -> Result<(), TestCaseError> {
     let Ok(root) = parse_and_validate(query) else { return Ok(()) };
-    let Ok(expected) = slow_metrics::answer(&World::new(groups), &root, intervals(&grid, &root))
+    let Ok(expected) =
+        crate::slow_metrics::answer(&World::new(groups), &root, intervals(&grid, &root))
     else {
         // A split operand. Whether the engine has to look at it is left open.
         return Ok(());
@@ -164,7 +157,7 @@ fn check_exemplars(
 ) -> Result<(), TestCaseError> {
     let Ok(root) = parse_and_validate(query) else { return Ok(()) };
     let world = World::new(groups);
-    let Ok(expected) = slow_metrics::answer(&world, &root, intervals(&grid, &root)) else {
+    let Ok(expected) = crate::slow_metrics::answer(&world, &root, intervals(&grid, &root)) else {
         return Ok(());
     };
     let batches = [0, 1].map(|rest| {
@@ -289,7 +282,7 @@ fn hint() -> impl Strategy<Value = &'static str> {
 }
 
 proptest! {
-    #![proptest_config(slow::cases(250))]
+    #![proptest_config(crate::slow::cases(250))]
 
     #[test]
     fn adjusted_spans_count_as_often_as_they_stand_for(
@@ -298,7 +291,7 @@ proptest! {
         grid in grid(),
     ) {
         let root = parse_and_validate(&query).expect("valid");
-        let expected = slow_metrics::answer(&World::new(&as_sent(&groups)), &root, intervals(&grid, &root));
+        let expected = crate::slow_metrics::answer(&World::new(&as_sent(&groups)), &root, intervals(&grid, &root));
         let expected = expected.unwrap_or_default();
         let root = parse_and_validate(&format!("{query} with(adjusted=true)")).expect("valid");
         let live = live_batch(&groups);
@@ -362,7 +355,8 @@ fn random_queries_are_mostly_valid_and_often_have_points() {
         let grid = grid().new_tree(&mut runner).expect("no filters").current();
         let Ok(root) = parse_and_validate(&query) else { continue };
         valid += 1;
-        let answer = slow_metrics::answer(&World::new(&groups), &root, intervals(&grid, &root));
+        let answer =
+            crate::slow_metrics::answer(&World::new(&groups), &root, intervals(&grid, &root));
         let is_something = |line: &Line| line.points.values().any(|value| *value != 0.0);
         counting += usize::from(answer.is_ok_and(|lines| lines.iter().any(is_something)));
     }

@@ -1,19 +1,15 @@
 //! Random searches on random traces: the engine answers as the slow evaluator does.
 
-#[path = "slow/slow.rs"]
-#[expect(dead_code, reason = "other tests use the rest")]
-mod slow;
-
 use proptest::prelude::*;
 use tactus_model::SpanBatch;
 use tactus_traceql::eval::{CompiledQuery, EvaluateError, SearchOptions, TraceMatch, Window};
 use tactus_traceql::{RootExpr, parse_and_validate};
 
-use slow::batches::{Group, live_batch, project, stored_batch};
-use slow::data::{BASE, groups};
-use slow::pipeline::SplitOperand;
-use slow::queries::search;
-use slow::world::World;
+use crate::slow::batches::{Group, live_batch, project, stored_batch};
+use crate::slow::data::{BASE, groups};
+use crate::slow::pipeline::SplitOperand;
+use crate::slow::queries::search;
+use crate::slow::world::World;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -93,7 +89,7 @@ fn check(
 }
 
 proptest! {
-    #![proptest_config(slow::cases(1500))]
+    #![proptest_config(crate::slow::cases(1500))]
 
     #[test]
     fn engine_answers_as_the_slow_evaluator(

@@ -1,17 +1,16 @@
 //! `service_graph()` call by call: which spans make an edge, and what is counted of it.
 
-#[path = "eval/batches.rs"]
-#[expect(dead_code, reason = "other tests use the rest")]
-mod batches;
-
 use std::collections::BTreeMap;
 
-use batches::{Attributes, Group, Link, Span, Stored, live_batch, project, stored_batch};
 use tactus_model::SpanBatch;
 use tactus_traceql::metrics::{
     AnswerOptions, CompiledMetrics, Grid, MetricsCollector, MetricsCombiner, MetricsOptions,
 };
 use tactus_traceql::parse_and_validate;
+
+use crate::slow::batches::{
+    Attributes, Group, Link, Span, Stored, live_batch, project, stored_batch,
+};
 
 const MS: u64 = 1_000_000;
 const BASE: u64 = 1_767_268_800_000_000_000;

@@ -2,9 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
 
-mod batches;
 mod conformance;
-mod dataset;
+pub(crate) mod dataset;
 mod random;
 mod reference;
 mod semantics;
+
+use crate::slow::batches;
