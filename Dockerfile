@@ -25,7 +25,7 @@ COPY libs/ libs/
 COPY services/ services/
 COPY fuzz/ fuzz/
 COPY proto/ proto/
-COPY scripts/image-root.sh scripts/
+COPY scripts/image-root.sh scripts/split-symbols.sh scripts/
 # tactusctl knows the values of the chart.
 COPY helm/tactus/values.schema.json helm/tactus/
 COPY --from=pages /src/libs/ui/web/dist/ libs/ui/web/dist/
@@ -33,7 +33,13 @@ COPY --from=pages /src/libs/ui/web/dist/ libs/ui/web/dist/
 RUN --mount=type=cache,id=tactus-target-${TARGETARCH},target=/src/target \
     --mount=type=cache,id=tactus-registry,target=/usr/local/cargo/registry \
     cargo build --release --locked -p tactus -p tactusctl \
+ && scripts/split-symbols.sh target/release/tactus target/release/tactusctl \
+ && install -D -m 644 -t /out/symbols target/release/tactus.debug target/release/tactusctl.debug \
  && scripts/image-root.sh /out target/release/tactus target/release/tactusctl
+
+# The lines of the sources, for back-traces: `docker build --target symbols --output symbols .` writes them to a folder.
+FROM scratch AS symbols
+COPY --from=build /out/symbols/ /
 
 # Programs, glibc, certificates, and nothing else: no shell, no package manager. scripts/image.sh makes this stage by itself.
 FROM scratch

@@ -64,12 +64,13 @@ build: ui ## Build the server that the tests start, and the unit tests
 	@if [ "$(TACTUS_BIN)" = "$(BUILT_BIN)" ]; then $(CARGO) build --workspace --bins --tests --examples --locked; fi
 
 .PHONY: release
-release: ui ## Build the optimised server and tactusctl
+release: ui ## Build the optimised server and tactusctl, their symbols beside them: target/release/tactus, tactus.debug
 	$(CARGO) build --release --locked -p tactus -p tactusctl
+	scripts/split-symbols.sh $(RELEASED)
 
 .PHONY: deb
 deb: release ## Make a Debian package of what release built (needs cargo-deb); the path of the package is shown
-	$(CARGO) deb --no-build --locked -p tactus
+	$(CARGO) deb --no-build --no-strip --locked -p tactus
 
 .PHONY: image
 image: release ## Make an image for docker load of what release built, target/tactus-image.tar; needs buildah, but no base image and no engine
@@ -85,7 +86,7 @@ sbom: ## Write the bill of materials of the programs, target/sbom.cdx.json
 dist: release $(HELM) ## Make all files of a release for this architecture, in target/dist; needs cargo-deb and buildah
 	rm -rf $(DIST)
 	mkdir -p $(DIST)
-	$(CARGO) deb --no-build --locked -p tactus --output $(DIST)/
+	$(CARGO) deb --no-build --no-strip --locked -p tactus --output $(DIST)/
 	scripts/image.sh $(DIST)/tactus-image-$$(uname -m).tar $(RELEASED)
 	PATH=$(abspath $(TOOLS)):$$PATH scripts/dist.sh $(DIST) $(RELEASED)
 

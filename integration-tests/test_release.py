@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from harness.paths import CACHE, REPOSITORY
-from harness.programs import stripped
+from harness.programs import split
 from harness.tools import need
 
 VERSION = tomllib.loads((REPOSITORY / "Cargo.toml").read_text())["workspace"]["package"]["version"]
@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
     helm = need("helm", CACHE / "bin" / "helm")
     (folder / "tactus_package.deb").write_text("made before")
     done = subprocess.run(
-        [REPOSITORY / "scripts/dist.sh", folder, *stripped(tmp_path_factory.mktemp("programs"))], capture_output=True, text=True, timeout=300,
+        [REPOSITORY / "scripts/dist.sh", folder, *split(tmp_path_factory.mktemp("programs"))], capture_output=True, text=True, timeout=300,
         env={**os.environ, "LEVEL": "1", "PATH": f"{os.path.dirname(helm)}:{os.environ['PATH']}"})
     assert done.returncode == 0, done.stderr
     return folder
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 def test_sums_name_every_file_and_are_right(folder):
     names = {line.split("  ")[1] for line in (folder / "SHA256SUMS").read_text().splitlines()}
     assert names == {path.name for path in folder.iterdir()} - {"SHA256SUMS"}
-    assert names == {"tactus_package.deb", f"{NAME}.tar.gz", f"{NAME}.cdx.json", f"tactus-{VERSION}.tgz"}
+    assert names == {"tactus_package.deb", f"{NAME}.tar.gz", f"{NAME}-symbols.tar.gz", f"{NAME}.cdx.json", f"tactus-{VERSION}.tgz"}
     done = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -50,6 +50,22 @@ def test_archive_has_programs_that_start_and_a_unit(folder, tmp_path):
     for program, flag in (("tactus", "-version"), ("tactusctl", "--version")):
         done = subprocess.run([unpacked / "bin" / program, flag], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0 and VERSION in done.stdout, done.stdout + done.stderr
+
+
+def test_programs_name_their_functions_and_their_symbols_the_lines(folder, tmp_path):
+    for name in (NAME, f"{NAME}-symbols"):
+        with tarfile.open(folder / f"{name}.tar.gz") as archive:
+            archive.extractall(tmp_path, filter="data")
+
+    def output(*command):
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+
+    for program in ("tactus", "tactusctl"):
+        built, symbols = tmp_path / NAME / "bin" / program, tmp_path / f"{NAME}-symbols" / "bin" / f"{program}.debug"
+        assert ".debug_line" not in output("readelf", "--section-headers", "--wide", built)
+        assert ".gnu_debuglink" in output("readelf", "--section-headers", "--wide", built)
+        (address,) = re.findall(rf"^(\w+) t {program}::main$", output("nm", "--demangle", built), re.MULTILINE)
+        assert f"services/{program}/src/main.rs:" in output("addr2line", "--exe", symbols, f"0x{address}")
 
 
 def test_chart_of_the_release_names_its_version(folder):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Files of a release: dist.sh FOLDER PROGRAM... puts the archive of the programs, their bill of materials and the chart beside what
-# FOLDER has already (packages, images), and writes SHA256SUMS of everything. LEVEL is that of gzip, 9 if it is not set.
+# Files of a release: dist.sh FOLDER PROGRAM... puts the archive of the programs, that of their symbols (PROGRAM.debug), their bill of
+# materials and the chart beside what FOLDER has already (packages, images), and writes SHA256SUMS of everything. LEVEL is that of gzip, 9 if it is not set.
 set -euo pipefail
 folder=$(realpath "$1")
 shift
@@ -13,13 +13,17 @@ made=$(git log -1 --format=%ct)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/$name"/{bin,systemd}
+symbols=$name-symbols
+mkdir -p "$work/$name"/{bin,systemd} "$work/$symbols/bin"
 install -m 755 "${programs[@]}" "$work/$name/bin/"
+install -m 644 "${programs[@]/%/.debug}" "$work/$symbols/bin/"
 cp LICENSE README.md CHANGELOG.md "$work/$name/"
 cp deploy/systemd/* "$work/$name/systemd/"
 # Without the times and users of this machine.
-tar --create --sort=name --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --mtime="@$made" --directory "$work" "$name" |
-  gzip --no-name "-${LEVEL:-9}" >"$folder/$name.tar.gz"
+for archive in "$name" "$symbols"; do
+  tar --create --sort=name --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --mtime="@$made" --directory "$work" "$archive" |
+    gzip --no-name "-${LEVEL:-9}" >"$folder/$archive.tar.gz"
+done
 
 python3 scripts/sbom.py "$folder/$name.cdx.json" --target "$machine-unknown-linux-gnu"
 helm package helm/tactus --destination "$folder" >/dev/null
