@@ -104,7 +104,7 @@ def test_form_writes_the_query_and_follows_it(visit, orders):
     page.fill("#query", '{ name = "charge" }')
     assert page.get_by_label("Span name").input_value() == "charge"
     page.fill("#query", '{ name =~ "c.*" }')
-    page.get_by_text("This query says more than the form can").wait_for()
+    page.get_by_text("The form cannot show all of this query").wait_for()
     page.get_by_role("button", name="Run").click()
     assert "POST /orders" in page.locator(".results a").first.inner_text()
     visit.check()
@@ -112,14 +112,14 @@ def test_form_writes_the_query_and_follows_it(visit, orders):
 
 def test_range_that_the_server_refuses_is_told_before(visit, orders):
     page = visit.open("ui/search?q=%7B%20%7D&from=1000000000&to=1700000000")
-    page.get_by_text("A search may span 7 days at most here").wait_for()
+    page.get_by_text("A search can cover 7 days at most on this server").wait_for()
     visit.check()
 
 
 def test_plan_tells_how_a_search_is_run(visit, orders):
     page = visit.open("ui/search?q=" + query("charge"))
-    page.get_by_text("How it is run").click()
-    page.get_by_text("decided by columns alone: name = `charge`").wait_for()
+    page.get_by_text("How it runs").click()
+    page.get_by_text("evaluated on columns only: name = `charge`").wait_for()
     page.locator("td", has_text="recent").wait_for()
     visit.check()
 
@@ -439,10 +439,10 @@ def test_live_tail_follows_stops_and_goes_on(visit, server):
         server.must_push(otlp.export(otlp.span(name=name, **fields), service="live"))
 
     page = visit.open("ui/live")
-    page.get_by_text("Spans that match are shown here").wait_for()
+    page.get_by_text("Matching spans appear here").wait_for()
     page.fill("#query", '{ resource.service.name = "live" && name =~ `tick.*` }')
     page.press("#query", "Enter")
-    page.get_by_text("Spans that match are shown here").wait_for()
+    page.get_by_text("Matching spans appear here").wait_for()
     assert parameters(page)["q"] == '{ resource.service.name = "live" && name =~ `tick.*` }'
     trace, began = os.urandom(16), time.monotonic()
     push("tick 1", trace_id=trace, status=Status(code=Status.STATUS_CODE_ERROR, message=MARKUP))
@@ -452,7 +452,7 @@ def test_live_tail_follows_stops_and_goes_on(visit, server):
     assert shown < 1, f"{shown:.2f} s from the push to the row"
     page.get_by_role("button", name="Pause").click()
     push("tick 2")
-    page.get_by_text("1 came since").wait_for()
+    page.get_by_text("1 arrived since").wait_for()
     assert page.locator(".live tbody tr").count() == 1
     page.keyboard.press("p")
     page.locator(".live tbody tr").first.filter(has_text="tick 2").wait_for()
@@ -465,7 +465,7 @@ def test_live_tail_follows_stops_and_goes_on(visit, server):
 
 def test_live_tail_says_what_it_leaves_out_and_why_it_cannot_follow(visit, server):
     page = visit.open("ui/live")
-    page.get_by_text("Spans that match are shown here").wait_for()
+    page.get_by_text("Matching spans appear here").wait_for()
     server.must_push(otlp.export(*(otlp.span(name=f"flood {n}") for n in range(900)), service="flood"))
     page.get_by_text("spans that match were left out").wait_for()
     assert page.locator(".live tbody tr").count() <= 500
@@ -481,7 +481,7 @@ def test_live_tail_obeys_rules_of_accessibility(browser, server, look):
     made = Visit(browser, server.url, **appearance(look))
     try:
         page = made.open("ui/live")
-        page.get_by_text("Spans that match are shown here").wait_for()
+        page.get_by_text("Matching spans appear here").wait_for()
         spans = [otlp.span(name=f"seen {n}", attributes={"k": "v" * 300}) for n in range(5)]
         server.must_push(otlp.export(*spans, service="live"))
         page.locator(".live tbody tr").nth(4).wait_for()
@@ -522,7 +522,7 @@ def test_query_is_stopped_from_the_status_page(browser, tmp_path):
             page = made.open("ui/status")
             row = page.locator(".queries tbody tr", has_text="span.stop = 1")
             row.locator("summary").click()
-            row.get_by_text("decided by columns alone").first.wait_for()
+            row.get_by_text("evaluated on columns only").first.wait_for()
             assert made.axe() == []
             row.get_by_role("button", name="stop the query").click()
             asking.join(10)
@@ -575,7 +575,7 @@ def test_strange_traces_are_shown_whole(visit, server):
     page.locator(".span-row").first.wait_for()
     assert "2 009 spans" in page.locator(".trace-head").inner_text()
     strip = page.locator(".strip").inner_text()
-    assert "2 spans without the parent that they name" in strip and "1 span before the start of their parents" in strip, strip
+    assert "2 spans without their parent" in strip and "1 span before the start of their parents" in strip, strip
     page.fill("#find", "span 8")
     page.press("#find", "Enter")
     page.get_by_text("it ends before it starts").wait_for()

@@ -180,7 +180,7 @@ def test_metrics_are_drawn_and_add_up(held, visit):
 def test_live_tail_and_status_show_what_comes(held, visit):
     server, _ = held
     page = visit.open("ui/live")
-    page.get_by_text("Spans that match are shown here").wait_for()
+    page.get_by_text("Matching spans appear here").wait_for()
     server.must_push(otlp.export(otlp.span(name="another order", start=time.time_ns()), service="cart"))
     page.locator(".live tbody tr", has_text="another order").wait_for()
     page = settled(visit.open("ui/status"))

@@ -87,8 +87,8 @@ def test_trace_is_shown_against_typical(visit, bought):
     _, buys = bought
     page = visit.open(f"ui/trace/{buys.slow[0].hex()}")
     page.get_by_role("button", name="Against typical").click()
-    page.get_by_text("+880 ms against the middle of 24 traces").wait_for()
-    beside = "880 ms slower than the middle of 24 traces alike, as some of them are; own time grew most in shop, by 1.78 s"
+    page.get_by_text("+880 ms against the median of 24 traces").wait_for()
+    beside = "880 ms slower than the median of 24 similar traces, as some of them are; self time grew most in shop, by 1.78 s"
     page.locator(".findings").get_by_role("button", name=beside).wait_for()
     rows = page.locator("tbody tr").all_inner_texts()
     assert "only here" not in rows[0] and any("retry" in row and "17 %" in row for row in rows), rows
@@ -108,7 +108,7 @@ def test_verdict_tells_what_is_typical_without_being_asked(visit, bought):
     with visit.page.expect_request("**/ui/api/typical?*") as asked:
         page = visit.open(f"ui/trace/{buys.slow[0].hex()}")
     assert "few=true" in asked.value.url
-    page.locator(".findings li").first.filter(has_text="880 ms slower than the middle of 24 traces alike").wait_for()
+    page.locator(".findings li").first.filter(has_text="880 ms slower than the median of 24 similar traces").wait_for()
     assert page.get_by_role("button", name="Waterfall", pressed=True).count() == 1
     visit.check()
 

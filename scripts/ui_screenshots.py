@@ -71,7 +71,7 @@ def draw_box(page, _):
 
 
 def follow(page, server):
-    page.get_by_text("Spans that match are shown here").wait_for()
+    page.get_by_text("Matching spans appear here").wait_for()
     # Others each time: a trace that is pushed again at another time calls services that do not answer.
     choice = random.Random()
     for _ in range(3):

@@ -28,7 +28,7 @@ pub enum Error {
     #[error("block {0} is not live any more")]
     InputGone(Uuid),
     /// A block that another writer wants left alone.
-    #[error("block {0} is flagged: not to be compacted")]
+    #[error("block {0} has a nocompact.flg and is not compacted")]
     Flagged(Uuid),
     /// A retention policy whose query cannot be used.
     #[error("retention policy {query}: {reason}")]

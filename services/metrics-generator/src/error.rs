@@ -25,7 +25,7 @@ pub enum Error {
     #[error("the metrics generator has {0} tenants and takes no more")]
     TooManyTenants(usize),
     /// The tenant cannot have a generator.
-    #[error("tenant {tenant} generates nothing")]
+    #[error("cannot start the metrics generator of tenant {tenant}")]
     Tenant {
         /// Its name.
         tenant: String,

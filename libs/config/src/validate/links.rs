@@ -31,7 +31,7 @@ fn check(link: &Link) -> Result<(), String> {
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
     if host.is_empty() || !host.bytes().all(is_plain) {
-        return Err(format!("url {url:?}: no plain host and port, which hold no value either"));
+        return Err(format!("url {url:?}: host and port must be plain text without {{…}}"));
     }
     if url.bytes().any(|byte| byte == b'\\' || byte.is_ascii_control() || byte == b' ') {
         return Err(format!("url {url:?} has a blank, a control character or a backslash"));
@@ -41,7 +41,7 @@ fn check(link: &Link) -> Result<(), String> {
             return Err(format!("url {url:?}: a brace is not closed"));
         };
         if !is_attribute(name) && !NAMES.contains(&name) && !is_time(name) {
-            return Err(format!("url {url:?}: {{{name}}} stands for nothing"));
+            return Err(format!("url {url:?}: {{{name}}} is not a known field"));
         }
     }
     Ok(())

@@ -54,7 +54,7 @@ function Header() {
           <bdi>{shown}</bdi>
         </button>
       )}
-      <button type="button" onClick={nextTheme} title="Change between light, dark and what the system has">
+      <button type="button" onClick={nextTheme} title="Switch between light, dark and the system's theme">
         theme: {theme.value}
       </button>
       <button type="button" onClick={() => (help.value = true)} aria-label="Keys">

@@ -7,7 +7,7 @@ export const help = signal(false);
 const KEYS = [
   ["/", "go to the query, or to the text to find"],
   ["Ctrl Enter", "run the query, as Enter does; Shift Enter begins a new line"],
-  ["Ctrl Space", "what can be written; arrows choose, Enter or Tab takes it"],
+  ["Ctrl Space", "suggestions; arrows select, Enter or Tab accepts"],
   ["g s", "search"],
   ["g v", "services"],
   ["g m", "map"],
@@ -15,7 +15,7 @@ const KEYS = [
   ["g l", "live tail"],
   ["g i", "status of the cluster, and its queries"],
   ["g o", "a file with traces"],
-  ["p", "stop the live tail for a moment, or go on"],
+  ["p", "pause or resume the live tail"],
   ["↑ ↓", "select the span above or below"],
   ["← →", "fold or open a span"],
   ["n N", "next or previous match"],

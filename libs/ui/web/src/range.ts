@@ -31,5 +31,5 @@ export function tooLong(range: Range, limit: number, what: string): string | nul
   if (limit === 0 || range.to - range.from <= limit) return null;
   const hours = limit / 3600;
   const shown = hours >= 48 ? `${Math.floor(hours / 24)} days` : `${Math.round(hours * 10) / 10} hours`;
-  return `${what} may span ${shown} at most here`;
+  return `${what} can cover ${shown} at most on this server`;
 }

@@ -270,6 +270,6 @@ test("cost of a query is told in words", () => {
     "Would read at most 2 blocks, 3.00 MB, of 9 blocks, 4.00 GB, in 1 job, and recent spans",
   );
   expect(costOf({ ...stored, ofBlocks: 2 })).toContain("2 blocks, 3.00 MB, all that is stored, in");
-  expect(costOf({ ...stored, blocks: 0 })).toContain("none of 9 blocks is of this time");
+  expect(costOf({ ...stored, blocks: 0 })).toContain("none of 9 blocks is in this range");
   expect(costOf({ ...stored, blocks: 0, ofBlocks: 0 })).toContain("no block is stored");
 });

@@ -31,7 +31,9 @@ test("range is fixed, or ends now", () => {
   expect(range("from=9&to=5&range=5m")).toEqual({ from: 10_000_000 - 300, to: 10_000_000 });
   expect(range("range=nonsense")).toEqual({ from: 10_000_000 - 3600, to: 10_000_000 });
   expect([seconds("2d"), seconds("x")]).toEqual([172_800, null]);
-  expect(tooLong({ from: 0, to: 7200 }, 3600, "A search")).toBe("A search may span 1 hours at most here");
+  expect(tooLong({ from: 0, to: 7200 }, 3600, "A search")).toBe(
+    "A search can cover 1 hours at most on this server",
+  );
   expect(tooLong({ from: 0, to: 7200 }, 0, "A search")).toBeNull();
 });
 

@@ -68,13 +68,13 @@ test("trace beside those alike names how much slower it is and which service is"
     });
   expect(beside(400, 600, 100)).toEqual({
     row: 1,
-    text: "600 ns slower than the middle of 10 traces alike, and than 95 % of them; own time grew most in payment, by 700 ns",
+    text: "600 ns slower than the median of 10 similar traces, and than 95 % of them; self time grew most in payment, by 700 ns",
   });
   expect(beside(900, 1200, 800)).toEqual({
     row: 0,
-    text: "100 ns slower than the middle of 10 traces alike, as some of them are; own time grew most in shop, by 50 ns",
+    text: "100 ns slower than the median of 10 similar traces, as some of them are; self time grew most in shop, by 50 ns",
   });
-  expect(beside(1000, 1200, 800)?.text).toBe("no slower than the middle of 10 traces alike (1.00 µs)");
+  expect(beside(1000, 1200, 800)?.text).toBe("no slower than the median of 10 similar traces (1.00 µs)");
   expect(besideTypical(1000, paths, { traces: 0, duration: { p50: 0, p95: 0 }, paths: [] })).toBeNull();
 });
 test("error that no caller reports says who went on", () => {

@@ -37,7 +37,7 @@ pub enum ClientError {
     #[error("{0}")]
     Setting(String),
     /// The library's refusal.
-    #[error("client of HTTP: {0}")]
+    #[error("HTTP client: {0}")]
     Http(String),
 }
 

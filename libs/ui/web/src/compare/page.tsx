@@ -40,13 +40,13 @@ async function loadBoth(a: string, b: string, signal: AbortSignal): Promise<[Sid
     return [one.side, other.side];
   }
   const { trace, side } = await load(b, signal);
-  if (trace.count === 0) throw new Error("a trace without spans is like no other");
+  if (trace.count === 0) throw new Error("a trace without spans cannot be compared");
   const found = await typical(trace, signal);
   if (found.traces === 0) throw new Error("no other trace of this operation within an hour");
   const usual: Side = {
     id: null,
     title: `Typical ${side.title}`,
-    count: `the middle of ${integer(found.traces)} traces`,
+    count: `the median of ${integer(found.traces)} traces`,
     paths: typicalPaths(found),
     extent: found.duration.p50,
   };
@@ -67,7 +67,7 @@ export function ComparePage({ a, b }: { a: string; b: string }) {
   }, []);
   return (
     <main>
-      <h1>{a === TYPICAL ? "Compare with what is typical" : "Compare two traces"}</h1>
+      <h1>{a === TYPICAL ? "Compare with typical traces" : "Compare two traces"}</h1>
       {problem !== null && (
         <p class="error" role="alert">
           ✕ {problem || "One of the traces is not stored."}
@@ -82,7 +82,7 @@ export function ComparePage({ a, b }: { a: string; b: string }) {
             B takes <strong>{signed(value[1].extent - value[0].extent)}</strong> ·{" "}
             {a !== TYPICAL && (
               <>
-                <a href={address(`compare/${b}...${a}`)}>change sides</a> ·{" "}
+                <a href={address(`compare/${b}...${a}`)}>swap sides</a> ·{" "}
               </>
             )}
             <label>
@@ -124,7 +124,7 @@ function Head({ letter, side: { id, title, count, extent } }: { letter: string; 
 
 function Table({ pairs }: { pairs: Pair[] }) {
   const most = Math.max(1, ...pairs.map(({ change }) => Math.abs(change)));
-  if (pairs.length === 0) return <p class="hint">Both do the same calls.</p>;
+  if (pairs.length === 0) return <p class="hint">Both traces make the same calls.</p>;
   return (
     <Scroll>
       <table>

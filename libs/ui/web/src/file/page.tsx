@@ -248,7 +248,7 @@ function Traces({ contents }: { contents: Contents }) {
           <input type="search" value={wanted} onInput={(event) => setWanted(event.currentTarget.value)} />
         </label>
       )}
-      {traces.length === 0 && <p class="hint">There is no trace in it.</p>}
+      {traces.length === 0 && <p class="hint">The file has no trace.</p>}
       {traces.length > 0 && (
         <Scroll>
           <table class="results">

@@ -107,7 +107,7 @@ export function HeatCanvas({ cells, lineHeight, label, range, scale, box, draw, 
           class="cells"
           style={{ height: `${height}px` }}
           role="application"
-          aria-label={`${label}. Arrow keys place a box, with Shift they make it larger, ${drawn ? "Enter zooms in, " : ""}Escape takes it away.`}
+          aria-label={`${label}. Arrow keys place a box, with Shift they enlarge it, ${drawn ? "Enter zooms in, " : ""}Escape removes it.`}
           tabIndex={0}
           onKeyDown={press}
           onPointerDown={(event) => {

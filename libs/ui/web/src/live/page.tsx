@@ -66,7 +66,7 @@ export function LivePage() {
           Run
         </button>
         <button type="button" onClick={pause} aria-pressed={isPaused}>
-          {isPaused ? "Go on" : "Pause"}
+          {isPaused ? "Resume" : "Pause"}
         </button>
       </form>
       <div id="query-problem" class="problem" aria-live="polite">
@@ -83,7 +83,7 @@ export function LivePage() {
       <Strip feed={feed} isPaused={isPaused} isOpen={said === null} />
       {feed.rows.length > 0 && <Rows rows={feed.rows} />}
       {feed.rows.length === 0 && said === null && feed.counts && (
-        <p class="hint">Spans that match are shown here when they come. Nothing is shown of before.</p>
+        <p class="hint">Matching spans appear here as they arrive. Earlier spans are not shown.</p>
       )}
     </main>
   );
@@ -133,7 +133,7 @@ function Strip({ feed, isPaused, isOpen }: { feed: Feed; isPaused: boolean; isOp
         </span>{" "}
         · {integer(counts.matched)} matched ({perSecond(a.matched)}) · {integer(counts.shown)} shown (
         {perSecond(a.shown)}) · {integer(counts.dropped)} left out
-        {isPaused && ` · ${integer(held.length + lost)} came since`}
+        {isPaused && ` · ${integer(held.length + lost)} arrived since`}
       </p>
       {counts.dropped > 0 && (
         <p class="strip">

@@ -78,7 +78,7 @@ export function Graph({ drawn, label, turn, focus = "", lead }: Props) {
           </g>
         ))}
         {drawn.nodes.map(({ name, x, y, width, height }) => (
-          <a key={name} href={lead(name)} aria-label={`calls of and to ${name || "unknown"}`}>
+          <a key={name} href={lead(name)} aria-label={`calls from and to ${name || "unknown"}`}>
             <rect
               class={name === focus ? "node focus" : "node"}
               x={x}

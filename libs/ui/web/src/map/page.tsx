@@ -139,7 +139,7 @@ export function MapPage() {
       </div>
       {focus !== "" && (
         <p>
-          Calls of and to <Text value={focus} />{" "}
+          Calls from and to <Text value={focus} />{" "}
           <label>
             within{" "}
             <select
@@ -168,7 +168,7 @@ export function MapPage() {
       {value?.changes.length === 0 && <p class="hint">No call between services was stored in this range.</p>}
       {value && value.hidden > 0 && (
         <p class="strip">
-          ! Only the {integer(MOST_EDGES)} calls most made are shown, {integer(value.hidden)} are not.
+          ! Only the {integer(MOST_EDGES)} most frequent calls are shown, {integer(value.hidden)} are not.
         </p>
       )}
       {value && value.changes.length > 0 && (

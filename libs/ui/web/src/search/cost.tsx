@@ -17,8 +17,8 @@ function blocks(count: number): string {
 }
 
 export function costOf({ blocks: read, bytes: size, jobs, ofBlocks, ofBytes }: Estimate): string {
-  if (ofBlocks === 0) return "Would read recent spans alone: no block is stored";
-  if (read === 0) return `Would read recent spans alone: none of ${blocks(ofBlocks)} is of this time`;
+  if (ofBlocks === 0) return "Would read only recent spans: no block is stored";
+  if (read === 0) return `Would read only recent spans: none of ${blocks(ofBlocks)} is in this range`;
   const of = read === ofBlocks ? "all that is stored" : `of ${blocks(ofBlocks)}, ${bytes(ofBytes)}`;
   return `Would read at most ${blocks(read)}, ${bytes(size)}, ${of}, in ${integer(jobs)} ${
     jobs === 1 ? "job" : "jobs"

@@ -77,7 +77,7 @@ export function Differences({ all, selection, range, where }: Props) {
           </>
         )}
       </p>
-      {shown.length === 0 && <p class="hint">No attribute tells these spans from the others.</p>}
+      {shown.length === 0 && <p class="hint">No attribute distinguishes these spans from the others.</p>}
       {shown.length > 0 && (
         <Scroll>
           <table>

@@ -38,7 +38,7 @@ export function QueryForm({ query, range, write }: Props) {
   return (
     <details class="form" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>Form</summary>
-      {!form && <p>This query says more than the form can. It runs as it is written.</p>}
+      {!form && <p>The form cannot show all of this query. It runs as written.</p>}
       {form && (
         <div class="fields">
           <label>

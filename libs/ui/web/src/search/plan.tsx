@@ -42,7 +42,7 @@ export function Plan({ q, range, limit }: { q: string; range: Range; limit: numb
   });
   return (
     <details class="form" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
-      <summary>How it is run</summary>
+      <summary>How it runs</summary>
       {open && problem !== null && <p class="error">✕ {problem}</p>}
       {open && problem === null && value === null && <p role="status">reading…</p>}
       {value && <Explained explain={value} />}
@@ -70,7 +70,7 @@ function Explained({ explain: { query, plan, totals, jobs } }: { explain: Explai
             {pushedDown.length > 0 && (
               <span class="muted">
                 {" "}
-                · decided by columns alone: <Text value={pushedDown.join(", ")} />
+                · evaluated on columns only: <Text value={pushedDown.join(", ")} />
               </span>
             )}
           </li>

@@ -77,7 +77,7 @@ function Summary({ status: { version, members, rings, tenants, queue, liveTails 
         · {bytes(sum((one) => one.bytes))} · {counted(liveTails, "live tail")} · version {version}
       </p>
       {sick > 0 ? (
-        <p class="strip error">✕ {integer(sick)} instances of rings are not healthy.</p>
+        <p class="strip error">✕ {integer(sick)} ring instances are unhealthy.</p>
       ) : (
         rings.length > 0 && <p class="muted">✓ All instances of all rings are healthy.</p>
       )}

@@ -127,7 +127,7 @@ function Row({ query, stop }: { query: Query; stop?: () => void }) {
                   {pushedDown.length > 0 && (
                     <span class="muted">
                       {" "}
-                      · decided by columns alone: <Text value={pushedDown.join(", ")} />
+                      · evaluated on columns only: <Text value={pushedDown.join(", ")} />
                     </span>
                   )}
                 </li>

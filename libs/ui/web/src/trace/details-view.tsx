@@ -81,7 +81,7 @@ export function DetailsView({ model, found, state, details, source }: Props) {
         <dd>
           {duration(trace.duration[row])}
           {trace.duration[row] < 0 && <span class="warning"> (it ends before it starts)</span>}
-          {found && ` · ${duration(found.self[row])} of its own`}
+          {found && ` · ${duration(found.self[row])} self time`}
           {found && found.critical[row] > 0 && ` · ${duration(found.critical[row])} on the critical path`}
         </dd>
         <dt>span id</dt>
@@ -109,7 +109,7 @@ export function DetailsView({ model, found, state, details, source }: Props) {
         </p>
       )}
       {all === null && problem.value === null && <p role="status">reading attributes…</p>}
-      {all?.length === 0 && <p class="warning">The span is no longer stored.</p>}
+      {all?.length === 0 && <p class="warning">This span is no longer stored.</p>}
       {all && all.length > 1 && <p class="warning">{all.length} spans have this id; all are shown.</p>}
       {all?.map((detail, at) => (
         <Stored key={`${row}-${at}`} detail={detail} trace={trace} row={row} source={source} />

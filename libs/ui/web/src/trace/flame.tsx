@@ -67,7 +67,7 @@ export function Flame({ model, times, state }: { model: Model; times: Times; sta
               key={`${depth} ${left} ${label}`}
               type="button"
               class="box"
-              title={`${visible(label)}${times}: ${duration(path.weight)}, ${duration(path.self)} of its own`}
+              title={`${visible(label)}${times}: ${duration(path.weight)}, ${duration(path.self)} self time`}
               style={{ top: `${depth * HEIGHT}px`, left: `${left * 100}%`, width: `${width * 100}%` }}
               onClick={() => {
                 setFocus(isRoot ? null : path);

@@ -110,7 +110,7 @@ class Line {
   private readonly retry = new Part("span", "warning", {
     role: "img",
     "aria-label": "retry",
-    title: "Tried again after a failure",
+    title: "Retried after a failure",
   });
   private readonly match = new Part("span", "warning", { role: "img", "aria-label": "match" });
   private readonly times = new Part("strong", "");

@@ -428,9 +428,9 @@ function Honesty({ model: { trace, early }, notes, clocks }: HonestyProps) {
   const all = [...notes];
   const isMoved = clocks !== null && clocks.spans > 0;
   const canMove = useMemo(() => !isMoved && early.spans > 0 && canCorrect(trace), [isMoved, early, trace]);
-  if (trace.partial) all.push(trace.message || "This trace is not complete.");
+  if (trace.partial) all.push(trace.message || "This trace is incomplete.");
   if (trace.missingParents > 0) {
-    all.push(`${spans(trace.missingParents)} without the parent that they name: shown as roots.`);
+    all.push(`${spans(trace.missingParents)} without their parent, shown as roots.`);
   }
   if (isMoved) {
     all.push(

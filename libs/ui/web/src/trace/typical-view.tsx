@@ -41,7 +41,7 @@ export function AgainstTypical({ model, times, state, isStored, usual: { value, 
   return (
     <Scroll kind="sheet">
       <p>
-        <strong>{signed(extent - p50)}</strong> against the middle of {integer(value.traces)}{" "}
+        <strong>{signed(extent - p50)}</strong> against the median of {integer(value.traces)}{" "}
         {value.traces === 1 ? "trace" : "traces"} of this operation, which take {duration(p50)}; 95 % of them
         take {duration(p95)} at most.{" "}
         {isStored && <a href={address(`compare/typical...${trace.traceId}`)}>Compare call by call</a>}

@@ -17,7 +17,7 @@ const SHARE = 0.2;
 export function besideTypical(extent: number, paths: Path, typical: Typical): Finding | null {
   const { traces, duration: usual } = typical;
   if (traces === 0) return null;
-  const alike = traces === 1 ? "the one trace alike" : `the middle of ${integer(traces)} traces alike`;
+  const alike = traces === 1 ? "the only similar trace" : `the median of ${integer(traces)} similar traces`;
   const root = [...paths.children.values()].sort((a, b) => b.total - a.total)[0];
   if (extent <= usual.p50) {
     return { row: root?.longest ?? -1, text: `no slower than ${alike} (${duration(usual.p50)})` };
@@ -26,7 +26,7 @@ export function besideTypical(extent: number, paths: Path, typical: Typical): Fi
   const text =
     `${duration(extent - usual.p50)} slower than ${alike}` +
     (extent > usual.p95 ? ", and than 95 % of them" : ", as some of them are") +
-    (most ? `; own time grew most in ${most.service || "(no name)"}, by ${duration(most.more)}` : "");
+    (most ? `; self time grew most in ${most.service || "(no name)"}, by ${duration(most.more)}` : "");
   return { row: most?.row ?? root?.longest ?? -1, text };
 }
 
