@@ -241,7 +241,7 @@ def query_figures(browser, server, bars):
 def tail_figures(browser, server, bars):
     visit, took = Visit(browser, server.url), []
     page = visit.open("ui/live")
-    page.get_by_text("Spans that match are shown here").wait_for()
+    page.get_by_text("Matching spans appear here").wait_for()
     for n in range(VISITS):
         before = time.monotonic()
         server.must_push(otlp.export(otlp.span(name=f"tick {n}"), service="live"))
