@@ -63,7 +63,9 @@ fn comparison(params: &QueryParams<'_>, limits: &MetricsLimits) -> Result<(Metri
         let root = parse_traceql(text, limits.max_query_bytes)?;
         match root.metrics() {
             None => Ok(root.to_string()),
-            Some(_) => Err(Error::Invalid(format!("{name}: must be a query for spans, not for metrics"))),
+            Some(_) => {
+                Err(Error::Invalid(format!("{name}: must be a query for spans, not for metrics")))
+            }
         }
     };
     let (all, selection) = (part("q")?, part("selection")?);
