@@ -137,14 +137,13 @@ function Strip({ feed, isPaused, isOpen }: { feed: Feed; isPaused: boolean; isOp
       </p>
       {counts.dropped > 0 && (
         <p class="strip">
-          ! {integer(counts.dropped)} spans that match were left out: more came than a live tail shows in a
+          ! {integer(counts.dropped)} spans that match were left out: more arrived than a live tail shows per
           second. A narrower filter shows all.
         </p>
       )}
       {counts.skipped > 0 && (
         <p class="strip">
-          ! Up to {integer(counts.skipped)} spans were not looked at, because they came faster than they could
-          be.
+          ! Up to {integer(counts.skipped)} spans were not looked at, because they arrived too fast.
         </p>
       )}
       {missing > 0 && (

@@ -175,7 +175,7 @@ export function MapPage() {
         <>
           {earlier !== null && (
             <p class="muted">
-              Difference to {time((range.from - earlier) * 1000)} – {time((range.to - earlier) * 1000)}:
+              Difference from {time((range.from - earlier) * 1000)} – {time((range.to - earlier) * 1000)}:
               calls, and their p95 at the server. <span class="worse">▲ worse</span>,{" "}
               <span class="better">▽ better</span>: by a quarter of the duration, or one in a hundred calls
               that fails.

@@ -150,7 +150,7 @@ function Cluster({ status: { members, rings } }: { status: Status }) {
               <thead>
                 <tr>
                   <th scope="col">Name</th>
-                  <th scope="col">Runs</th>
+                  <th scope="col">Targets</th>
                   <th scope="col">Zone</th>
                   <th scope="col">Version</th>
                 </tr>

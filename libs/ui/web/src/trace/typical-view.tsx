@@ -42,7 +42,7 @@ export function AgainstTypical({ model, times, state, isStored, usual: { value, 
     <Scroll kind="sheet">
       <p>
         <strong>{signed(extent - p50)}</strong> against the median of {integer(value.traces)}{" "}
-        {value.traces === 1 ? "trace" : "traces"} of this operation, which take {duration(p50)}; 95 % of them
+        {value.traces === 1 ? "trace" : "traces"} of this operation, which is {duration(p50)}; 95 % of them
         take {duration(p95)} at most.{" "}
         {isStored && <a href={address(`compare/typical...${trace.traceId}`)}>Compare call by call</a>}
       </p>
@@ -54,7 +54,7 @@ export function AgainstTypical({ model, times, state, isStored, usual: { value, 
               This trace
             </th>
             <th scope="col" class="number">
-              Middle
+              Median
             </th>
             <th scope="col" class="number">
               95 %
