@@ -53,7 +53,7 @@ impl Question {
             }
             other => {
                 let known = "skeleton, spans, jaeger or find";
-                return Err(Error::Invalid(format!("as: {known}, not {other:?}")));
+                return Err(Error::Invalid(format!("invalid as {other:?}: expected {known}")));
             }
         };
         Ok(Self::Of(parse_trace_id(id)?, part))
