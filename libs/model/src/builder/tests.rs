@@ -286,11 +286,12 @@ proptest! {
             let text = merged.span_attributes.of(row).next().unwrap();
             prop_assert_eq!(text.value(&merged.strings), AnyValueRef::String(&[id; 3]));
         }
-        let (again, _) = merge(&[&merged]);
-        prop_assert_eq!(&again, &merged);
+        // Codes may differ: strings are met in another order.
+        let otlp = encode_traces_data(&merged);
+        prop_assert_eq!(&encode_traces_data(&merge(&[&merged]).0), &otlp);
         let traces = merged.traces.ids.len();
         let slices = [crate::slice_traces(&merged, 0..traces / 2), crate::slice_traces(&merged, traces / 2..traces)];
         let (joined, _) = merge(&slices.iter().collect::<Vec<_>>());
-        prop_assert_eq!(joined, merged);
+        prop_assert_eq!(encode_traces_data(&joined), otlp);
     }
 }

@@ -1,5 +1,7 @@
 //! Copies chosen spans of several batches into a new one.
 
+use std::ops::Range;
+
 use crate::{AttributeList, SpanBatch, SpanId, SpanIdentity, StringCode, TraceId};
 
 mod copy;
@@ -192,15 +194,29 @@ impl<'a> TraceMerger<'a> {
         if is_large {
             return self.append_until(max_bytes);
         }
-        for i in 0..self.to.candidates.len() {
-            if self.to.duplicate[i] {
+        let mut next = 0;
+        while next < self.to.candidates.len() {
+            if self.to.duplicate[next] {
                 self.to.stats.duplicate_spans += 1;
+                next += 1;
             } else {
-                let (input, row) = self.to.candidates[i];
-                self.append(input as usize, row as usize);
+                let (input, rows) = self.run_at(next);
+                next += rows.len();
+                self.append(input, rows);
             }
         }
         0
+    }
+
+    /// The input and the rows of a candidate and those after it that follow it in its input.
+    fn run_at(&self, first: usize) -> (usize, Range<usize>) {
+        let (input, row) = self.to.candidates[first];
+        let candidates = self.to.candidates[first..].iter().zip(&self.to.duplicate[first..]);
+        let count = candidates
+            .zip(row..)
+            .take_while(|&((&found, &duplicate), row)| found == (input, row) && !duplicate)
+            .count();
+        (input as usize, row as usize..row as usize + count)
     }
 
     /// Marks candidates that are the same span as an earlier one. The earlier one gets the highest origin of them all.

@@ -1,141 +1,108 @@
-//! Copies one span with all it owns.
+//! Copies spans with all they own, consecutive ones of an input column by column.
+
+use std::ops::Range;
 
 use super::{AttributeColumns, TraceMerger, UNMAPPED};
 use crate::{
-    Attribute, AttributeList, Buffer, DictionaryBuilder, SpanBatch, SpanColumns, StringCode,
-    ValueType,
+    AttributeList, Buffer, DictionaryBuilder, SpanBatch, SpanColumns, StringCode, ValueType,
 };
 
 impl TraceMerger<'_> {
-    #[inline]
-    pub(super) fn append(&mut self, input: usize, row: usize) {
-        match self.heads_only {
-            false => self.append_whole(input, row),
-            true => self.append_head(input, row),
+    /// Appends spans of one trace that follow each other in an input.
+    pub(super) fn append(&mut self, input: usize, rows: Range<usize>) {
+        let (resources, scopes) = (self.columns[input].resource, self.columns[input].scope);
+        for row in rows.clone() {
+            let resource = self.resource(input, resources[row]);
+            self.to.out.spans.resource.push(resource);
+            let scope = self.scope(input, scopes[row]);
+            self.to.out.spans.scope.push(scope);
         }
-    }
-
-    fn append_head(&mut self, input: usize, row: usize) {
-        let resource = self.resource(input, self.columns[input].resource[row]);
-        let scope = self.scope(input, self.columns[input].scope[row]);
         let from = &self.columns[input];
         let mut map = CodeMap {
             codes: &mut self.to.maps[input].codes,
             from: self.inputs[input],
             to: &mut self.to.strings,
         };
-        let SpanBatch { traces, spans, events, links, .. } = &mut self.to.out;
-        spans.trace.push(traces.ids.len() as u32 - 1);
-        spans.resource.push(resource);
-        spans.scope.push(scope);
-        spans.span_id.push(from.span_id[row]);
-        spans.parent_span_id.push(from.parent_span_id[row]);
-        spans.start.push(from.start[row]);
-        spans.duration.push(from.duration[row]);
-        spans.name.push(map.code(from.name[row]));
-        spans.kind.push(from.kind[row]);
-        spans.status.push(from.status[row]);
-        push_end(&mut events.starts, from.event_starts, row);
-        push_end(&mut links.starts, from.link_starts, row);
-    }
-
-    fn append_whole(&mut self, input: usize, row: usize) {
-        let resource = self.resource(input, self.columns[input].resource[row]);
-        let scope = self.scope(input, self.columns[input].scope[row]);
-        let from = &self.columns[input];
-        let mut map = CodeMap {
-            codes: &mut self.to.maps[input].codes,
-            from: self.inputs[input],
-            to: &mut self.to.strings,
-        };
-        let spans = &mut self.to.out.spans;
-        spans.trace.push(self.to.out.traces.ids.len() as u32 - 1);
-        spans.resource.push(resource);
-        spans.scope.push(scope);
-        spans.span_id.push(from.span_id[row]);
-        spans.parent_span_id.push(from.parent_span_id[row]);
-        spans.start.push(from.start[row]);
-        spans.duration.push(from.duration[row]);
-        spans.name.push(map.code(from.name[row]));
-        spans.kind.push(from.kind[row]);
-        spans.status.push(from.status[row]);
-        spans.status_message.push(map.code(from.status_message[row]));
-        spans.trace_state.push(map.code(from.trace_state[row]));
-        spans.dropped_attributes.push(from.dropped_attributes[row]);
-        spans.dropped_events.push(from.dropped_events[row]);
-        spans.dropped_links.push(from.dropped_links[row]);
+        let SpanBatch { traces, spans, events, links, span_attributes, .. } = &mut self.to.out;
+        let trace = traces.ids.len() as u32 - 1;
+        spans.trace.make_mut().extend(std::iter::repeat_n(trace, rows.len()));
+        extend(&mut spans.span_id, from.span_id, &rows);
+        extend(&mut spans.parent_span_id, from.parent_span_id, &rows);
+        extend(&mut spans.start, from.start, &rows);
+        extend(&mut spans.duration, from.duration, &rows);
+        map.extend(&mut spans.name, &from.name[rows.clone()]);
+        extend(&mut spans.kind, from.kind, &rows);
+        extend(&mut spans.status, from.status, &rows);
+        if self.heads_only {
+            extend_ends(&mut events.starts, from.event_starts, &rows);
+            extend_ends(&mut links.starts, from.link_starts, &rows);
+            return;
+        }
+        map.extend(&mut spans.status_message, &from.status_message[rows.clone()]);
+        map.extend(&mut spans.trace_state, &from.trace_state[rows.clone()]);
+        extend(&mut spans.dropped_attributes, from.dropped_attributes, &rows);
+        extend(&mut spans.dropped_events, from.dropped_events, &rows);
+        extend(&mut spans.dropped_links, from.dropped_links, &rows);
         if !from.origin.is_empty() {
-            put_origin(spans, from.origin[row]);
+            let first = spans.trace.len() - rows.len();
+            for (row, &origin) in (first..).zip(&from.origin[rows.clone()]) {
+                put_origin(spans, row, origin);
+            }
         }
-        copy_attributes(from.attributes, row, &mut self.to.out.span_attributes, &mut map);
-        let has_events = from.event_starts[row] < from.event_starts[row + 1];
-        let has_links = from.link_starts[row] < from.link_starts[row + 1];
-        if has_events {
-            self.append_events(input, row);
-        } else {
-            self.to.out.events.starts.push(self.to.out.events.time.len() as u32);
-        }
-        if has_links {
-            self.append_links(input, row);
-        } else {
-            self.to.out.links.starts.push(self.to.out.links.trace_id.len() as u32);
-        }
-        if !self.to.higher_origins.is_empty() {
-            self.put_higher_origin(input as u32, row as u32);
+        copy_attributes(from.attributes, rows.clone(), span_attributes, &mut map);
+        self.append_events(input, &rows);
+        self.append_links(input, &rows);
+        self.put_higher_origins(input as u32, rows);
+    }
+
+    /// For the spans just appended.
+    fn put_higher_origins(&mut self, input: u32, rows: Range<usize>) {
+        let first = self.to.out.spans.trace.len() - rows.len();
+        for &(of_input, row, origin) in &self.to.higher_origins {
+            let row = row as usize;
+            if of_input == input && rows.contains(&row) {
+                raise_origin(&mut self.to.out.spans, first + row - rows.start, origin);
+            }
         }
     }
 
-    /// For the span just appended.
-    fn put_higher_origin(&mut self, input: u32, row: u32) {
-        let of_span = self.to.higher_origins.iter().filter(|it| (it.0, it.1) == (input, row));
-        if let Some(origin) = of_span.map(|it| it.2).max() {
-            put_origin(&mut self.to.out.spans, origin);
-        }
-    }
-
-    fn append_events(&mut self, input: usize, row: usize) {
+    fn append_events(&mut self, input: usize, rows: &Range<usize>) {
         let batch = self.inputs[input];
-        let mut map = CodeMap {
-            codes: &mut self.to.maps[input].codes,
-            from: batch,
-            to: &mut self.to.strings,
-        };
         let (from, to) = (&batch.events, &mut self.to.out.events);
-        for event in from.range(row) {
-            to.time.push(from.time[event]);
-            to.name.push(map.code(from.name[event]));
-            to.dropped_attributes.push(from.dropped_attributes[event]);
-            copy_attributes(
-                AttributeColumns::of(&from.attributes),
-                event,
-                &mut to.attributes,
-                &mut map,
-            );
+        let events = extend_ends(&mut to.starts, self.columns[input].event_starts, rows);
+        if events.is_empty() {
+            return;
         }
-        to.starts.push(to.time.len() as u32);
-    }
-
-    fn append_links(&mut self, input: usize, row: usize) {
-        let batch = self.inputs[input];
         let mut map = CodeMap {
             codes: &mut self.to.maps[input].codes,
             from: batch,
             to: &mut self.to.strings,
         };
+        extend(&mut to.time, &from.time, &events);
+        map.extend(&mut to.name, &from.name[events.clone()]);
+        extend(&mut to.dropped_attributes, &from.dropped_attributes, &events);
+        let attributes = AttributeColumns::of(&from.attributes);
+        copy_attributes(attributes, events, &mut to.attributes, &mut map);
+    }
+
+    fn append_links(&mut self, input: usize, rows: &Range<usize>) {
+        let batch = self.inputs[input];
         let (from, to) = (&batch.links, &mut self.to.out.links);
-        for link in from.range(row) {
-            to.trace_id.push(from.trace_id[link]);
-            to.span_id.push(from.span_id[link]);
-            to.trace_state.push(map.code(from.trace_state[link]));
-            to.dropped_attributes.push(from.dropped_attributes[link]);
-            copy_attributes(
-                AttributeColumns::of(&from.attributes),
-                link,
-                &mut to.attributes,
-                &mut map,
-            );
+        let links = extend_ends(&mut to.starts, self.columns[input].link_starts, rows);
+        if links.is_empty() {
+            return;
         }
-        to.starts.push(to.trace_id.len() as u32);
+        let mut map = CodeMap {
+            codes: &mut self.to.maps[input].codes,
+            from: batch,
+            to: &mut self.to.strings,
+        };
+        extend(&mut to.trace_id, &from.trace_id, &links);
+        extend(&mut to.span_id, &from.span_id, &links);
+        map.extend(&mut to.trace_state, &from.trace_state[links.clone()]);
+        extend(&mut to.dropped_attributes, &from.dropped_attributes, &links);
+        let attributes = AttributeColumns::of(&from.attributes);
+        copy_attributes(attributes, links, &mut to.attributes, &mut map);
     }
 
     fn resource(&mut self, input: usize, row: u32) -> u32 {
@@ -154,7 +121,7 @@ impl TraceMerger<'_> {
             to: &mut self.to.strings,
         };
         let attributes = AttributeColumns::of(&from.attributes);
-        copy_attributes(attributes, row as usize, &mut table.attributes, &mut map);
+        copy_attributes(attributes, one(row as usize), &mut table.attributes, &mut map);
         let content = content_of(&table.attributes, new, &[u64::from(dropped)]);
         let found = self.to.resource_index.find(&content);
         match found {
@@ -188,7 +155,7 @@ impl TraceMerger<'_> {
         let (name, version) = (map.code(from.name[index]), map.code(from.version[index]));
         copy_attributes(
             AttributeColumns::of(&from.attributes),
-            index,
+            one(index),
             &mut table.attributes,
             &mut map,
         );
@@ -210,21 +177,40 @@ impl TraceMerger<'_> {
     }
 }
 
-/// Goes on by as many as a row of an input has.
-fn push_end(to: &mut Buffer<u32>, from: &[u32], row: usize) {
-    let count = from.get(row..row + 2).map_or(0, |bounds| bounds[1] - bounds[0]);
-    let end = to.last().copied().unwrap_or(0) + count;
-    to.push(end);
+fn one(row: usize) -> Range<usize> {
+    row..row + 1
 }
 
-/// Sets the origin of the last span; the column appears with the first that is none of zero.
-fn put_origin(spans: &mut SpanColumns, origin: u64) {
+fn extend<T: bytemuck::Pod>(to: &mut Buffer<T>, from: &[T], rows: &Range<usize>) {
+    to.make_mut().extend_from_slice(&from[rows.clone()]);
+}
+
+/// Appends where the items of each row end in a list that goes on; returns the items of all the rows. Rows of an input
+/// that was read without the list have none.
+fn extend_ends(to: &mut Buffer<u32>, from: &[u32], rows: &Range<usize>) -> Range<usize> {
+    let end = to.last().copied().unwrap_or(0);
+    let Some(bounds) = from.get(rows.start..=rows.end) else {
+        to.make_mut().extend(std::iter::repeat_n(end, rows.len()));
+        return 0..0;
+    };
+    let first = bounds[0];
+    to.make_mut().extend(bounds[1..].iter().map(|bound| end + (bound - first)));
+    first as usize..bounds[rows.len()] as usize
+}
+
+/// Sets the origin of a row; the column appears with the first that is none of zero.
+fn put_origin(spans: &mut SpanColumns, row: usize, origin: u64) {
     if origin != 0 {
-        let row = spans.trace.len() - 1;
-        let origins = spans.origin.make_mut();
-        origins.resize(row, 0);
-        origins.push(origin);
+        raise_origin(spans, row, origin);
     }
+}
+
+fn raise_origin(spans: &mut SpanColumns, row: usize, origin: u64) {
+    let origins = spans.origin.make_mut();
+    if origins.len() <= row {
+        origins.resize(row + 1, 0);
+    }
+    origins[row] = origins[row].max(origin);
 }
 
 /// From the codes of one input to those of the output.
@@ -244,28 +230,30 @@ impl CodeMap<'_> {
         }
         *mapped
     }
+
+    fn extend(&mut self, to: &mut Buffer<StringCode>, from: &[StringCode]) {
+        to.make_mut().extend(from.iter().map(|&code| self.code(code)));
+    }
 }
 
-#[inline]
+/// Appends the lists of owners that follow each other.
 fn copy_attributes(
     from: AttributeColumns<'_>,
-    owner: usize,
+    owners: Range<usize>,
     to: &mut AttributeList,
     map: &mut CodeMap<'_>,
 ) {
-    let range = from.starts[owner] as usize..from.starts[owner + 1] as usize;
-    let keys = from.keys[range.clone()].iter();
-    let values = from.types[range.clone()].iter().zip(&from.payloads[range]);
-    for (&key, (&value_type, &payload)) in keys.zip(values) {
-        let value_type = ValueType::from_u8(value_type).unwrap_or(ValueType::Unset);
-        let payload = if value_type.holds_code() {
-            u64::from(map.code(payload as StringCode))
-        } else {
-            payload
-        };
-        to.push(Attribute { key: map.code(key), value_type, payload });
-    }
-    to.end_owner();
+    let entries = extend_ends(&mut to.starts, from.starts, &owners);
+    map.extend(&mut to.keys, &from.keys[entries.clone()]);
+    let types = &from.types[entries.clone()];
+    // What is no type is kept as one without a value.
+    let known = |&byte: &u8| ValueType::from_u8(byte).unwrap_or(ValueType::Unset);
+    to.types.make_mut().extend(types.iter().map(|byte| known(byte) as u8));
+    let values = types.iter().zip(&from.payloads[entries]);
+    to.payloads.make_mut().extend(values.map(|(byte, &payload)| match known(byte).holds_code() {
+        true => u64::from(map.code(payload as StringCode)),
+        false => payload,
+    }));
 }
 
 fn content_of(attributes: &AttributeList, owner: u32, extra: &[u64]) -> Vec<u64> {

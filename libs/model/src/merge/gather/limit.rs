@@ -57,7 +57,7 @@ impl TraceMerger<'_> {
                 continue;
             }
             bytes += more;
-            self.append(input as usize, row as usize);
+            self.append(input as usize, row as usize..row as usize + 1);
         }
         self.to.stats.cut_spans += cut;
         self.to.stats.cut_traces += u64::from(cut > 0);
