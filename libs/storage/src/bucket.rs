@@ -35,7 +35,7 @@ use futures_util::stream::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::error::{Error, Result};
 use crate::layout::join_prefix;
@@ -223,15 +223,6 @@ impl Bucket {
         self.object_info(&meta)
     }
 
-    /// Copies an object into a local file (replaced if it exists) in pieces; returns its bytes.
-    pub async fn get_to_file(&self, key: &str, file: &Path) -> Result<u64> {
-        if let Some(path) = self.checked_local_path(key)? {
-            let file = file.to_owned();
-            return self.local_io(key, move || std::fs::copy(path, file)).await;
-        }
-        upload::get_to_file(self, key, file).await
-    }
-
     /// Renames `from` to `to` in a local store and makes it new; false in any other store.
     pub(crate) async fn rename_local_as_new(&self, from: &str, to: &str) -> Result<bool> {
         let paths = (self.checked_local_path(from)?, self.checked_local_path(to)?);
@@ -254,6 +245,17 @@ impl Bucket {
             .ok()
             .filter(|_| well_formed)
             .ok_or_else(|| Error::invalid("key", format!("{key:?} cannot be a key")))
+    }
+
+    fn object_info(&self, meta: &ObjectMeta) -> Result<ObjectInfo> {
+        let full = meta.location.as_ref();
+        let key = full.strip_prefix(self.inner.prefix.as_str()).unwrap_or(full);
+        let time = meta.last_modified;
+        let nanos = i32::try_from(time.timestamp_subsec_nanos()).unwrap_or_default();
+        let last_modified = Timestamp::new(time.timestamp(), nanos)
+            .map_err(|_| Error::corrupt("modification time", 0).with_key(full))?;
+        let key = key.trim_start_matches('/').to_owned();
+        Ok(ObjectInfo { key, size: meta.size, last_modified })
     }
 
     fn checked_local_path(&self, key: &str) -> Result<Option<PathBuf>> {
@@ -287,11 +289,6 @@ fn check_length(key: &str, range: &Range<u64>, bytes: &Bytes) -> Result<()> {
     }
     let offset = range.start + bytes.len() as u64;
     Err(Error::Corrupt { what: "object length", key: key.into(), offset })
-}
-
-/// What went wrong with the file of `key`.
-pub(crate) fn io_error(key: &str, error: std::io::Error) -> Error {
-    failure::from_io(key, error)
 }
 
 /// Runs file work off the async runtime.

@@ -101,15 +101,6 @@ impl Error {
         matches!(self, Self::NotFound { .. })
     }
 
-    /// From what [`ObjectWriter`](crate::bucket::ObjectWriter) answered to a write of `key`: the
-    /// error of this crate that it holds, or one made of it.
-    pub fn from_write(key: &str, error: std::io::Error) -> Self {
-        match error.downcast::<Self>() {
-            Ok(ours) => ours,
-            Err(error) => crate::bucket::io_error(key, error),
-        }
-    }
-
     /// Fills in the key of a [`Error::Corrupt`] that came from a parser.
     pub fn with_key(self, key: &str) -> Self {
         match self {

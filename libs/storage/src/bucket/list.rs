@@ -1,8 +1,6 @@
 //! Listing a bucket.
 
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
-use jiff::Timestamp;
-use object_store::ObjectMeta;
 use object_store::path::Path as ObjectPath;
 
 use super::{Bucket, ObjectInfo, failure};
@@ -86,17 +84,6 @@ impl Bucket {
         let path = ObjectPath::parse(&prefix)
             .map_err(|error| Error::invalid("key", format!("{prefix:?}: {error}")))?;
         Ok((!path.is_root()).then_some(path))
-    }
-
-    pub(super) fn object_info(&self, meta: &ObjectMeta) -> Result<ObjectInfo> {
-        let full = meta.location.as_ref();
-        let key = full.strip_prefix(self.inner.prefix.as_str()).unwrap_or(full);
-        let time = meta.last_modified;
-        let nanos = i32::try_from(time.timestamp_subsec_nanos()).unwrap_or_default();
-        let last_modified = Timestamp::new(time.timestamp(), nanos)
-            .map_err(|_| Error::corrupt("modification time", 0).with_key(full))?;
-        let key = key.trim_start_matches('/').to_owned();
-        Ok(ObjectInfo { key, size: meta.size, last_modified })
     }
 }
 

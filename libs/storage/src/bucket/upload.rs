@@ -10,45 +10,81 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use object_store::{MultipartUpload, ObjectStore, PutPayload, UploadPart};
 
-use super::{Bucket, DEFAULT_PART_BYTES, blocking, failure};
+use super::{Bucket, DEFAULT_PART_BYTES, blocking, failure, local};
 use crate::error::{Error, Result};
 
-pub(super) async fn put_file(bucket: &Bucket, key: &str, file: &Path) -> Result<u64> {
-    let name = file.display().to_string();
-    let path = file.to_owned();
-    let (file, size) = blocking(key, move || {
-        let open = || {
-            let file = File::open(&path)?;
-            let size = file.metadata()?.len();
-            Ok((file, size))
+impl Bucket {
+    /// Writes an object from a local file; returns its bytes. Needs memory for a few parts only, see
+    /// [`S3Settings::upload_concurrency`](super::S3Settings::upload_concurrency). The file must not change meanwhile.
+    pub async fn put_file(&self, key: &str, file: &Path) -> Result<u64> {
+        if let Some(path) = self.checked_local_path(key)? {
+            let file = file.to_owned();
+            return self.local_io(key, move || local::put_file(&path, &file)).await;
+        }
+        let name = file.display().to_string();
+        let path = file.to_owned();
+        let (file, size) = blocking(key, move || {
+            let open = || {
+                let file = File::open(&path)?;
+                let size = file.metadata()?.len();
+                Ok((file, size))
+            };
+            open().map_err(|error| failure::from_io(&name, error))
+        })
+        .await?;
+        let file = Arc::new(file);
+        let part_bytes = self.inner.transfer.part_bytes_for(size);
+        if size <= part_bytes {
+            self.put(key, read_part(&file, key, 0, size).await?).await?;
+            return Ok(size);
+        }
+        let path = self.object_path(key)?;
+        let options = self.inner.write_options.multipart();
+        let mut upload = self
+            .inner
+            .store
+            .put_multipart_opts(&path, options)
+            .await
+            .map_err(|error| failure::from_store(key, error))?;
+        let concurrency = self.inner.transfer.upload_concurrency;
+        let sent = send_parts(&mut *upload, &file, key, size, part_bytes, concurrency).await;
+        let sent = match sent {
+            Ok(()) => complete(self, key, &mut *upload, size).await,
+            Err(error) => Err(error),
         };
-        open().map_err(|error| failure::from_io(&name, error))
-    })
-    .await?;
-    let file = Arc::new(file);
-    let part_bytes = bucket.inner.transfer.part_bytes_for(size);
-    if size <= part_bytes {
-        bucket.put(key, read_part(&file, key, 0, size).await?).await?;
-        return Ok(size);
+        if sent.is_err() {
+            abort(key, &mut *upload).await;
+        }
+        sent.map(|()| size)
     }
-    let path = bucket.object_path(key)?;
-    let options = bucket.inner.write_options.multipart();
-    let mut upload = bucket
-        .inner
-        .store
-        .put_multipart_opts(&path, options)
-        .await
-        .map_err(|error| failure::from_store(key, error))?;
-    let concurrency = bucket.inner.transfer.upload_concurrency;
-    let sent = send_parts(&mut *upload, &file, key, size, part_bytes, concurrency).await;
-    let sent = match sent {
-        Ok(()) => complete(bucket, key, &mut *upload, size).await,
-        Err(error) => Err(error),
-    };
-    if sent.is_err() {
-        abort(key, &mut *upload).await;
+
+    /// Copies an object into a local file (replaced if it exists) in pieces; returns its bytes.
+    pub async fn get_to_file(&self, key: &str, file: &Path) -> Result<u64> {
+        if let Some(path) = self.checked_local_path(key)? {
+            let file = file.to_owned();
+            return self.local_io(key, move || std::fs::copy(path, file)).await;
+        }
+        let size = self.head(key).await?.size;
+        let (name, path) = (file.display().to_string(), file.to_owned());
+        let created = name.clone();
+        let mut file = blocking(key, move || {
+            File::create(path).map_err(|error| failure::from_io(&created, error))
+        })
+        .await?;
+        let mut offset = 0;
+        while offset < size {
+            let end = size.min(offset + DEFAULT_PART_BYTES);
+            let bytes = self.get_range(key, offset..end).await?;
+            let name = name.clone();
+            file = blocking(key, move || {
+                file.write_all(&bytes).map_err(|error| failure::from_io(&name, error))?;
+                Ok(file)
+            })
+            .await?;
+            offset = end;
+        }
+        Ok(size)
     }
-    sent.map(|()| size)
 }
 
 /// Makes the object of all parts appear.
@@ -118,27 +154,4 @@ async fn read_part(file: &Arc<File>, key: &str, offset: u64, length: u64) -> Res
         Ok(part.into())
     })
     .await
-}
-
-pub(super) async fn get_to_file(bucket: &Bucket, key: &str, path: &Path) -> Result<u64> {
-    let size = bucket.head(key).await?.size;
-    let (name, path) = (path.display().to_string(), path.to_owned());
-    let created = name.clone();
-    let mut file = blocking(key, move || {
-        File::create(path).map_err(|error| failure::from_io(&created, error))
-    })
-    .await?;
-    let mut offset = 0;
-    while offset < size {
-        let end = size.min(offset + DEFAULT_PART_BYTES);
-        let bytes = bucket.get_range(key, offset..end).await?;
-        let name = name.clone();
-        file = blocking(key, move || {
-            file.write_all(&bytes).map_err(|error| failure::from_io(&name, error))?;
-            Ok(file)
-        })
-        .await?;
-        offset = end;
-    }
-    Ok(size)
 }

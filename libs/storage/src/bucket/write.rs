@@ -1,13 +1,12 @@
 //! Writing and deleting whole objects.
 
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{StreamExt, TryStreamExt};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
-use super::{Bucket, ObjectWriter, failure, local, upload, writer};
+use super::{Bucket, failure, local};
 use crate::error::{Error, Result};
 
 /// Deletes in flight when a block or a tenant is cleared.
@@ -60,31 +59,6 @@ impl Bucket {
                 Err(error) => return Err(failure::from_store(key, error)),
             }
         }
-    }
-
-    /// Begins an object whose size is not known: what is written to the result goes to the store
-    /// in parts and appears at once by [`ObjectWriter::finish`]. `expected_bytes` is a guess, from
-    /// which the size of the parts comes; `runtime` carries the requests.
-    ///
-    /// For a thread that may block, such as one of `spawn_blocking`. Memory: parts in flight and
-    /// one more, see [`S3Settings::upload_concurrency`](super::S3Settings::upload_concurrency).
-    pub fn writer(
-        &self,
-        key: &str,
-        expected_bytes: u64,
-        runtime: &tokio::runtime::Handle,
-    ) -> Result<ObjectWriter> {
-        writer::open(self, key, expected_bytes, runtime)
-    }
-
-    /// Writes an object from a local file; returns its bytes. Needs memory for a few parts only,
-    /// see [`S3Settings::upload_concurrency`]. The file must not change meanwhile.
-    pub async fn put_file(&self, key: &str, file: &Path) -> Result<u64> {
-        if let Some(path) = self.checked_local_path(key)? {
-            let file = file.to_owned();
-            return self.local_io(key, move || local::put_file(&path, &file)).await;
-        }
-        upload::put_file(self, key, file).await
     }
 
     /// Deletes an object; fine when there is none.

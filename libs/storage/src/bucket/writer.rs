@@ -32,31 +32,44 @@ enum Sink {
     Failed,
 }
 
-pub(super) fn open(
-    bucket: &Bucket,
-    key: &str,
-    expected_bytes: u64,
-    runtime: &Handle,
-) -> Result<ObjectWriter> {
-    let sink = match bucket.checked_local_path(key)? {
-        Some(path) => {
-            Sink::Local(Staged::create(&path).map_err(|error| failure::from_io(key, error))?)
+impl Bucket {
+    /// Begins an object whose size is not known: what is written to the result goes to the store
+    /// in parts and appears at once by [`ObjectWriter::finish`]. `expected_bytes` is a guess, from
+    /// which the size of the parts comes; `runtime` carries the requests.
+    ///
+    /// For a thread that may block, such as one of `spawn_blocking`. Memory: parts in flight and
+    /// one more, see [`S3Settings::upload_concurrency`](super::S3Settings::upload_concurrency).
+    pub fn writer(&self, key: &str, expected_bytes: u64, runtime: &Handle) -> Result<ObjectWriter> {
+        let sink = match self.checked_local_path(key)? {
+            Some(path) => {
+                Sink::Local(Staged::create(&path).map_err(|error| failure::from_io(key, error))?)
+            }
+            None => {
+                self.object_path(key)?;
+                Sink::Remote(Box::new(Remote {
+                    bucket: self.clone(),
+                    key: key.to_owned(),
+                    runtime: runtime.clone(),
+                    part_bytes: self.inner.transfer.part_bytes_for(expected_bytes),
+                    part: Vec::new(),
+                    sent_parts: 0,
+                    upload: None,
+                    running: JoinSet::new(),
+                }))
+            }
+        };
+        Ok(ObjectWriter { key: key.to_owned(), written: 0, sink })
+    }
+}
+
+impl Error {
+    /// From what [`ObjectWriter`] answered to a write of `key`: the error of this crate that it holds, or one made of it.
+    pub fn from_write(key: &str, error: io::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(ours) => ours,
+            Err(error) => failure::from_io(key, error),
         }
-        None => {
-            bucket.object_path(key)?;
-            Sink::Remote(Box::new(Remote {
-                bucket: bucket.clone(),
-                key: key.to_owned(),
-                runtime: runtime.clone(),
-                part_bytes: bucket.inner.transfer.part_bytes_for(expected_bytes),
-                part: Vec::new(),
-                sent_parts: 0,
-                upload: None,
-                running: JoinSet::new(),
-            }))
-        }
-    };
-    Ok(ObjectWriter { key: key.to_owned(), written: 0, sink })
+    }
 }
 
 impl ObjectWriter {

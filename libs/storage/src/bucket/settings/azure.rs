@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::HttpSettings;
+use super::http::HttpSettings;
 use crate::error::{Error, Result};
 
 /// The end of host names in Azure's public cloud.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{HttpSettings, RetrySettings};
+use super::http::{HttpSettings, RetrySettings};
 use crate::error::{Error, Result};
 
 /// Settings of a bucket of Google Cloud Storage. Credentials are found by Google's rules: the file

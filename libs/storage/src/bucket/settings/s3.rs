@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{HttpSettings, MIN_PART_BYTES};
+use super::http::{HttpSettings, MIN_PART_BYTES};
 use crate::error::{Error, Result};
 
 /// How the bucket's name gets into a request.
