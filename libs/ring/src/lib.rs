@@ -16,6 +16,7 @@ mod membership;
 mod metrics;
 mod news;
 mod page;
+mod record;
 mod ring;
 mod seeds;
 mod settings;
@@ -31,11 +32,11 @@ pub use hash::{owns_hash, shuffle_seed, span_token, token_for, token_for_trace_i
 pub use instance::{Instance, Operation, State};
 pub use lifecycle::Lifecycler;
 pub use membership::{Confirmed, Member, Membership};
-pub use ring::{Heard, Ring, RingSettings};
+pub use ring::{Heard, Ring};
 pub use seeds::Seed;
 pub use settings::{
-    Clock, GossipSettings, LifecyclerSettings, MembershipSettings, SelfDescription, WatchSettings,
-    system_clock,
+    Clock, GossipSettings, LifecyclerSettings, MembershipSettings, RingSettings, SelfDescription,
+    WatchSettings, system_clock,
 };
 pub use tokens::Tokens;
 #[doc(hidden)]

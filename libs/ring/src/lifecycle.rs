@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::instance::State;
-use crate::membership::{Confirmed, Shared};
+use crate::membership::confirm::Confirmed;
+use crate::membership::shared::Shared;
 use crate::news::Claim;
 use crate::ring::Ring;
 use crate::settings::LifecyclerSettings;
@@ -55,7 +56,7 @@ impl Lifecycler {
         let ring_key =
             ring.kept_by().map_or_else(|| ring.settings().name.clone(), |(key, _)| key.to_owned());
         let found = found_tokens(&shared, &ring_key, &settings);
-        let now = shared.unix_seconds();
+        let now = shared.record.unix_seconds();
         let (state, tokens, registered) = match found {
             Some((tokens, registered)) => (State::Active, tokens, registered.unwrap_or(now)),
             None => (State::Pending, Tokens::none(), now),
@@ -63,7 +64,7 @@ impl Lifecycler {
         let claim = Claim {
             ring: ring_key.clone(),
             id: settings.id.clone(),
-            incarnation: shared.incarnation(),
+            incarnation: shared.record.incarnation(),
             address: settings.address.clone(),
             zone: settings.zone.clone(),
             state,
@@ -83,7 +84,7 @@ impl Lifecycler {
             settings,
         });
         inner.save_tokens(&claim.tokens);
-        inner.shared.insert_claim(claim);
+        inner.shared.record.insert_claim(claim);
         inner.shared.refresh().await;
         inner.log(state);
         if state == State::Pending {
@@ -157,8 +158,8 @@ impl Lifecycler {
 
     /// Takes no more writes, or takes them again; reads go on. Others are told.
     pub fn set_read_only(&self, read_only: bool) {
-        let now = self.0.shared.unix_seconds();
-        self.0.shared.claim(&self.0.key, |claim| {
+        let now = self.0.shared.record.unix_seconds();
+        self.0.shared.record.claim(&self.0.key, |claim| {
             if claim.read_only != read_only {
                 claim.read_only = read_only;
                 claim.read_only_updated = now;
@@ -168,7 +169,7 @@ impl Lifecycler {
 
     /// Whether the instance takes no writes.
     pub fn is_read_only(&self) -> bool {
-        self.0.shared.own_claim(&self.0.key).is_some_and(|claim| claim.read_only)
+        self.0.shared.record.own_claim(&self.0.key).is_some_and(|claim| claim.read_only)
     }
 
     /// Begins to leave: read from, no longer written to. Returns when the others have seen it, or
@@ -203,7 +204,8 @@ fn found_tokens(
     settings: &LifecyclerSettings,
 ) -> Option<(Tokens, Option<i64>)> {
     let new = || Tokens::of_instance(ring, &settings.id, settings.num_tokens);
-    let inherited = shared.with_ledger(|ledger, now| ledger.inherited(ring, &settings.id, now));
+    let inherited =
+        shared.record.with_ledger(|ledger, now| ledger.inherited(ring, &settings.id, now));
     let had_tokens = |claim: &Claim| {
         matches!(claim.state, State::Active | State::Leaving) && claim.tokens.count() > 0
     };
@@ -222,7 +224,7 @@ impl Inner {
         let tokens =
             Tokens::of_instance(&self.ring_key, &self.settings.id, self.settings.num_tokens);
         self.save_tokens(&tokens);
-        self.shared.claim(&self.key, |claim| claim.tokens = tokens);
+        self.shared.record.claim(&self.key, |claim| claim.tokens = tokens);
         if !self.settings.observe_period.is_zero() && self.go(State::Joining) {
             // A token that others claim as well goes to one of them in every view alike: there is
             // nothing to give back.
@@ -244,7 +246,7 @@ impl Inner {
         let moved = self.state.send_if_modified(|current| {
             let moves = order(state) > order(*current);
             if moves {
-                self.shared.claim(&self.key, |claim| {
+                self.shared.record.claim(&self.key, |claim| {
                     claim.state = state;
                     if state == State::Left {
                         claim.tokens = Tokens::none();
@@ -286,7 +288,7 @@ impl Inner {
         if !self.settings.check_ring_health {
             return Ok(());
         }
-        self.shared.with_ledger(|ledger, now| {
+        self.shared.record.with_ledger(|ledger, now| {
             for (id, entry) in ledger.entries(&self.ring_key, now) {
                 if !ledger.is_alive(entry.node, now, self.settings.heartbeat_timeout) {
                     return Err(format!("instance {id} past heartbeat timeout"));

@@ -1,54 +1,35 @@
 //! Takes part in a cluster: who else is there, which rings they form.
 
-mod confirm;
+pub(crate) mod confirm;
 mod join;
 mod refresh;
+pub(crate) mod shared;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, spawn_chitchat};
+use chitchat::{ChitchatConfig, ChitchatId, FailureDetectorConfig, spawn_chitchat};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::confirm::Confirmed;
+pub use self::shared::Member;
+use self::shared::{Gossip, Shared, Watched};
 use crate::error::{Error, Result};
-use crate::ledger::{Ledger, Patience};
+use crate::ledger::Patience;
 use crate::lifecycle::Lifecycler;
 use crate::metrics::{Metrics, WireCounters};
-use crate::news::{Claim, MemberNews, Tombstone};
+use crate::news::MemberNews;
+use crate::record::Record;
 use crate::ring::Ring;
 use crate::settings::{GossipSettings, LifecyclerSettings, MembershipSettings, WatchSettings};
 use crate::transport::{GossipTransport, Known, Listener, Reachability, Wire};
-
-/// A process of the cluster that is alive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Name among the members.
-    pub name: String,
-    /// Targets that it runs.
-    pub targets: Vec<String>,
-    /// `host:port` of its HTTP server.
-    pub http_address: String,
-    /// `host:port` of its gRPC server.
-    pub grpc_address: String,
-    /// Where it gossips.
-    pub gossip_address: SocketAddr,
-    /// Availability zone; may be empty.
-    pub zone: String,
-    /// Version of the program.
-    pub version: String,
-    /// Whether it is this process.
-    pub is_self: bool,
-}
 
 /// The part that a process takes in its cluster. Clones are the same one; when the last is dropped
 /// without [`Membership::shutdown`], it falls silent without a goodbye.
@@ -56,43 +37,6 @@ pub struct Member {
 pub struct Membership {
     shared: Arc<Shared>,
     _stop: Arc<DropGuard>,
-}
-
-pub(crate) struct Shared {
-    pub(crate) settings: MembershipSettings,
-    pub(crate) id: ChitchatId,
-    /// What this process says; the gossip is made to say the same at each refresh.
-    own: Mutex<Own>,
-    ledger: Mutex<Ledger>,
-    rings: Mutex<Vec<Watched>>,
-    members: watch::Sender<Arc<Vec<Member>>>,
-    /// Something changed that views, or others, must be told.
-    dirty: Notify,
-    gossip: Option<Gossip>,
-    /// One refresh at a time: an older picture must not replace a newer one.
-    refreshing: tokio::sync::Mutex<()>,
-    metrics: Option<Arc<Metrics>>,
-    stop: CancellationToken,
-    stopped: watch::Sender<Option<String>>,
-}
-
-#[derive(Default)]
-struct Own {
-    member: MemberNews,
-    /// By key.
-    claims: BTreeMap<String, Claim>,
-    tombstones: BTreeMap<String, Tombstone>,
-}
-
-struct Gossip {
-    handle: ChitchatHandle,
-    wire: Arc<Wire>,
-}
-
-#[derive(Clone)]
-struct Watched {
-    settings: WatchSettings,
-    ring: Arc<Ring>,
 }
 
 impl Membership {
@@ -122,14 +66,12 @@ impl Membership {
             suspect_after: settings.suspect_after,
             remember: settings.remember_forgotten,
         };
-        let own = Own { member: describe(&settings), ..Own::default() };
+        let clock = Arc::clone(&settings.clock);
         let shared = Arc::new(Shared {
             id,
-            own: Mutex::new(own),
-            ledger: Mutex::new(Ledger::new(patience)),
+            record: Arc::new(Record::new(clock, patience, describe(&settings))),
             rings: Mutex::default(),
             members: watch::Sender::new(Arc::default()),
-            dirty: Notify::new(),
             gossip,
             refreshing: tokio::sync::Mutex::default(),
             metrics: registry.map(Metrics::new),
@@ -156,8 +98,8 @@ impl Membership {
             if let Some(watched) = rings.iter().find(|at| at.settings.key == settings.key) {
                 return Arc::clone(&watched.ring);
             }
-            let shared = Arc::downgrade(&self.shared);
-            let ring = Arc::new(Ring::watched(settings.ring.clone(), &settings.key, shared));
+            let record = Arc::downgrade(&self.shared.record);
+            let ring = Arc::new(Ring::watched(settings.ring.clone(), &settings.key, record));
             rings.push(Watched { settings, ring: Arc::clone(&ring) });
             ring
         };
@@ -204,7 +146,7 @@ impl Membership {
 
     /// Says goodbye, waits (for at most the leave timeout) until others have seen it, and stops.
     pub async fn shutdown(&self) {
-        self.shared.own.lock().member.left = true;
+        self.shared.record.own.lock().member.left = true;
         self.shared.confirm().await;
         self.shared.stop.cancel();
         if let Some(gossip) = &self.shared.gossip {
@@ -214,85 +156,6 @@ impl Membership {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
-    }
-}
-
-impl Shared {
-    fn gossip_settings(&self) -> Option<&GossipSettings> {
-        self.settings.gossip.as_ref()
-    }
-
-    /// Refreshes as soon as news arrive, and notices if the gossip ends.
-    async fn watch_gossip(self: &Arc<Self>) {
-        let Some(gossip) = &self.gossip else { return };
-        let weak = Arc::downgrade(self);
-        let listener = gossip.handle.chitchat().lock().await.subscribe_event("", move |_| {
-            if let Some(shared) = weak.upgrade() {
-                shared.dirty.notify_one();
-            }
-        });
-        listener.forever();
-        let (ended, shared) = (gossip.handle.termination_watcher(), Arc::downgrade(self));
-        tokio::spawn(async move {
-            let ended = ended.await;
-            let Some(shared) = shared.upgrade().filter(|at| !at.stop.is_cancelled()) else {
-                return;
-            };
-            let reason = ended.map_or_else(|error| error.to_string(), |()| "it ended".to_owned());
-            tracing::error!(reason, "gossip stopped, this process hears of no more changes");
-            shared.stopped.send_replace(Some(reason));
-        });
-    }
-
-    /// Changes what this process says about its place in a ring; the change is gossiped at once.
-    pub(crate) fn claim(&self, key: &str, change: impl FnOnce(&mut Claim)) {
-        if let Some(claim) = self.own.lock().claims.get_mut(key) {
-            change(claim);
-        }
-        self.dirty.notify_one();
-    }
-
-    pub(crate) fn insert_claim(&self, claim: Claim) {
-        self.own.lock().claims.insert(claim.key(), claim);
-        self.dirty.notify_one();
-    }
-
-    pub(crate) fn own_claim(&self, key: &str) -> Option<Claim> {
-        self.own.lock().claims.get(key).cloned()
-    }
-
-    pub(crate) fn with_ledger<T>(&self, look: impl FnOnce(&Ledger, Instant) -> T) -> T {
-        look(&self.ledger.lock(), Instant::now())
-    }
-
-    /// Declares the instance `id` of a ring void; false if it is not in the ring.
-    pub(crate) fn forget(&self, ring: &str, id: &str) -> bool {
-        let now = Instant::now();
-        let tombstone = {
-            let mut ledger = self.ledger.lock();
-            let Some(tombstone) = ledger.entries(ring, now).get(id).map(|at| at.tombstone()) else {
-                return false;
-            };
-            ledger.forget(now, &tombstone);
-            tombstone
-        };
-        tracing::info!(ring, instance = id, "instance forgotten by hand");
-        self.own.lock().tombstones.insert(tombstone.key(), tombstone);
-        self.dirty.notify_one();
-        true
-    }
-
-    pub(crate) fn stop_token(&self) -> CancellationToken {
-        self.stop.clone()
-    }
-
-    pub(crate) fn unix_seconds(&self) -> i64 {
-        (self.settings.clock)().as_secs() as i64
-    }
-
-    /// A number for a new claim.
-    pub(crate) fn incarnation(&self) -> u64 {
-        (self.settings.clock)().as_nanos() as u64
     }
 }
 

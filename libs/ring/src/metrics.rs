@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use tactus_telemetry::metrics::{Counter, Gauge, GaugeVec, Registry};
 
-use crate::instance::State;
-use crate::view::RingView;
+use crate::instance::{Instance, State};
 
 /// Messages of the gossip.
 #[derive(Clone)]
@@ -103,9 +102,9 @@ impl Metrics {
         self.health.set(if joined { 0.0 } else { 1.0 });
     }
 
-    pub(crate) fn ring(&self, name: &str, view: &RingView) {
+    pub(crate) fn ring(&self, name: &str, instances: &[Arc<Instance>], tokens: usize) {
         let count = |keep: &dyn Fn(State, bool) -> bool| {
-            let kept = view.instances().iter().filter(|found| keep(found.state, found.alive));
+            let kept = instances.iter().filter(|found| keep(found.state, found.alive));
             kept.count() as f64
         };
         self.ring_members.with([name, UNHEALTHY]).set(count(&|_, alive| !alive));
@@ -113,7 +112,7 @@ impl Metrics {
             let of_state = count(&|found, alive| alive && found == state);
             self.ring_members.with([name, state.name()]).set(of_state);
         }
-        self.ring_tokens.with([name]).set(view.token_count() as f64);
+        self.ring_tokens.with([name]).set(tokens as f64);
     }
 
     pub(crate) fn owned(&self, name: &str, tokens: u32) {

@@ -119,7 +119,7 @@ impl Ring {
     }
 
     fn now(&self) -> Duration {
-        let clock = self.kept_by().map(|(_, shared)| (shared.settings.clock)());
+        let clock = self.kept_by().map(|(_, record)| (record.clock)());
         clock.unwrap_or_else(|| (crate::settings::system_clock())())
     }
 }
@@ -236,7 +236,7 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::instance::Instance;
-    use crate::ring::RingSettings;
+    use crate::settings::RingSettings;
 
     fn ring() -> std::sync::Arc<Ring> {
         let mut stale = Instance::active("<b>", "10.0.0.2:9095", [20]);

@@ -8,33 +8,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::instance::Instance;
-use crate::membership::Shared;
+use crate::record::Record;
+use crate::settings::RingSettings;
 use crate::view::RingView;
-
-/// What a ring is called and how it places keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RingSettings {
-    /// Name on pages and metrics, e.g. `ingester`.
-    pub name: String,
-    /// Copies of each key; at least 1.
-    pub replication_factor: usize,
-    /// Put the copies into different zones.
-    pub zone_awareness: bool,
-    /// Zones whose instances are left out.
-    pub excluded_zones: Vec<String>,
-}
-
-impl RingSettings {
-    /// One copy, no zones.
-    pub fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            replication_factor: 1,
-            zone_awareness: false,
-            excluded_zones: Vec::new(),
-        }
-    }
-}
 
 /// The instances of one service, kept up to date.
 pub struct Ring {
@@ -42,7 +18,7 @@ pub struct Ring {
     view: ArcSwap<RingView>,
     changed: watch::Sender<()>,
     /// Name of the ring in gossip, and what keeps it up to date.
-    kept_by: Option<(String, Weak<Shared>)>,
+    kept_by: Option<(String, Weak<Record>)>,
 }
 
 /// An instance, and when it was last heard of.
@@ -62,11 +38,11 @@ impl Ring {
         Arc::new(ring)
     }
 
-    pub(crate) fn watched(settings: RingSettings, key: &str, shared: Weak<Shared>) -> Self {
-        Self::new(settings, Some((key.to_owned(), shared)))
+    pub(crate) fn watched(settings: RingSettings, key: &str, record: Weak<Record>) -> Self {
+        Self::new(settings, Some((key.to_owned(), record)))
     }
 
-    fn new(settings: RingSettings, kept_by: Option<(String, Weak<Shared>)>) -> Self {
+    fn new(settings: RingSettings, kept_by: Option<(String, Weak<Record>)>) -> Self {
         let view = ArcSwap::from_pointee(RingView::new(&settings, Vec::new()));
         Self { settings, view, changed: watch::Sender::new(()), kept_by }
     }
@@ -106,9 +82,8 @@ impl Ring {
     /// The instances, and when each was last heard of; those of a fixed ring are always there.
     pub fn heard(&self) -> Vec<Heard> {
         let view = self.view();
-        let shared = self.kept_by();
-        let silences = shared.map(|(key, shared)| {
-            shared.with_ledger(|ledger, now| {
+        let silences = self.kept_by().map(|(key, record)| {
+            record.with_ledger(|ledger, now| {
                 let entries = ledger.entries(key, now).into_iter();
                 let silence = |(id, entry): (&str, crate::ledger::Entry<'_>)| {
                     (id.to_owned(), ledger.silence(entry.node, now))
@@ -127,12 +102,12 @@ impl Ring {
     /// Removes an instance; everyone in the cluster is told. It comes back if it is alive. False
     /// if there is no such instance, or the ring is fixed.
     pub fn forget(&self, id: &str) -> bool {
-        self.kept_by().is_some_and(|(key, shared)| shared.forget(key, id))
+        self.kept_by().is_some_and(|(key, record)| record.forget(key, id))
     }
 
-    pub(crate) fn kept_by(&self) -> Option<(&str, Arc<Shared>)> {
-        let (key, shared) = self.kept_by.as_ref()?;
-        Some((key.as_str(), shared.upgrade()?))
+    pub(crate) fn kept_by(&self) -> Option<(&str, Arc<Record>)> {
+        let (key, record) = self.kept_by.as_ref()?;
+        Some((key.as_str(), record.upgrade()?))
     }
 
     /// Puts a new picture in place, unless it is the same; tells whether it did. Only a ring made

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tactus_telemetry::metrics::Registry;
 
-use crate::ring::RingSettings;
 use crate::seeds::Seed;
 use crate::transport::{Network, Tcp, TransportSettings};
 
@@ -125,6 +124,31 @@ impl GossipSettings {
             dead_member_retention: Duration::from_secs(6 * 3600),
             transport: TransportSettings::default(),
             network: Arc::new(Tcp),
+        }
+    }
+}
+
+/// What a ring is called and how it places keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingSettings {
+    /// Name on pages and metrics, e.g. `ingester`.
+    pub name: String,
+    /// Copies of each key; at least 1.
+    pub replication_factor: usize,
+    /// Put the copies into different zones.
+    pub zone_awareness: bool,
+    /// Zones whose instances are left out.
+    pub excluded_zones: Vec<String>,
+}
+
+impl RingSettings {
+    /// One copy, no zones.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            replication_factor: 1,
+            zone_awareness: false,
+            excluded_zones: Vec::new(),
         }
     }
 }

@@ -17,7 +17,7 @@ pub use self::replicas::ReplicaSet;
 pub use self::shard::LookBack;
 use self::shard::ShardCache;
 use crate::instance::{Instance, Operation, State};
-use crate::ring::RingSettings;
+use crate::settings::RingSettings;
 
 /// The instances of a ring at one moment. Immutable; an index of an instance means the same
 /// instance for as long as the view is held, and nothing in another view.

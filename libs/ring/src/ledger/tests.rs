@@ -1,6 +1,6 @@
 use super::*;
 use crate::news::MemberNews;
-use crate::ring::RingSettings;
+use crate::settings::RingSettings;
 use crate::tokens::Tokens;
 
 const SUSPECT: Duration = Duration::from_secs(10);

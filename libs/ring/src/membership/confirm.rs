@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::Shared;
+use super::shared::Shared;
 
 /// Members asked at a time.
 const CONCURRENCY: usize = 16;
@@ -33,7 +33,7 @@ impl Shared {
         let version = self.say().await;
         self.refresh().await;
         let Some(settings) = self.gossip_settings() else { return Confirmed { seen: 0, of: 0 } };
-        let peers: Vec<SocketAddr> = self.with_ledger(|ledger, now| {
+        let peers: Vec<SocketAddr> = self.record.with_ledger(|ledger, now| {
             let others = ledger
                 .nodes()
                 .filter(|node| !node.is_own() && !node.has_left() && ledger.is_present(node, now));

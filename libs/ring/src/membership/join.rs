@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::Shared;
+use super::shared::Shared;
 use crate::error::{Error, Result};
 use crate::seeds::resolve_all;
 
@@ -91,7 +91,7 @@ async fn tell_seeds(shared: &Shared) -> Vec<SocketAddr> {
         return Vec::new();
     };
     let resolved = resolve_all(&settings.join, &*settings.network).await;
-    let members: HashSet<SocketAddr> = shared.with_ledger(|ledger, now| {
+    let members: HashSet<SocketAddr> = shared.record.with_ledger(|ledger, now| {
         let heard = ledger.nodes().filter(|node| ledger.is_heard(node, now));
         heard.map(|node| node.id.gossip_advertise_addr).collect()
     });

@@ -1,16 +1,16 @@
 //! Keeps views, members and our own news up to date.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chitchat::ChitchatId;
 use tokio::time::Instant;
 
-use super::{Member, Own, Shared, Watched};
+use super::shared::{Member, Shared, Watched};
 use crate::instance::State;
 use crate::ledger::{Ledger, Observed};
-use crate::news::{MEMBER_KEY, News, write};
+use crate::news::News;
 
 /// Shortest pause between two refreshes, so that a burst of news costs one.
 const BURST: Duration = Duration::from_millis(5);
@@ -21,7 +21,7 @@ pub(super) async fn run(shared: Arc<Shared>, interval: Duration) {
     loop {
         tokio::select! {
             () = shared.stop.cancelled() => break,
-            () = shared.dirty.notified() => tokio::time::sleep(BURST).await,
+            () = shared.record.dirty.notified() => tokio::time::sleep(BURST).await,
             () = tokio::time::sleep(interval) => {}
         }
         shared.refresh().await;
@@ -41,14 +41,15 @@ impl Shared {
         let observed = self.hear().await;
         let now = Instant::now();
         let rings: Vec<Watched> = self.rings.lock().clone();
-        let mut ledger = self.ledger.lock();
+        let mut ledger = self.record.ledger.lock();
         ledger.observe(now, &self.id, observed);
         let changed = self.defend(&ledger) | self.bury(&mut ledger, &rings, now);
         for Watched { settings, ring } in &rings {
             let timeout = settings.heartbeat_timeout;
             ring.replace(ledger.instances(&settings.key, timeout, now));
             if let Some(metrics) = &self.metrics {
-                metrics.ring(&settings.ring.name, &ring.view());
+                let view = ring.view();
+                metrics.ring(&settings.ring.name, view.instances(), view.token_count());
             }
         }
         self.list_members(&ledger, &rings, now);
@@ -60,14 +61,14 @@ impl Shared {
             gossip.wire.known.replace(versions.collect::<HashMap<_, _>>());
         }
         if changed {
-            self.dirty.notify_one();
+            self.record.dirty.notify_one();
         }
     }
 
     /// Makes the gossip say what [`Own`] holds; gives the version of our news.
     pub(super) async fn say(&self) -> u64 {
         let Some(gossip) = &self.gossip else { return 0 };
-        let values = self.own.lock().values();
+        let values = self.record.own.lock().values();
         let chitchat = gossip.handle.chitchat();
         let mut chitchat = chitchat.lock().await;
         let state = chitchat.self_node_state();
@@ -87,12 +88,12 @@ impl Shared {
 
     async fn hear(&self) -> Vec<Observed> {
         let Some(gossip) = &self.gossip else {
-            let news = Some(self.own.lock().news());
+            let news = Some(self.record.own.lock().news());
             return vec![Observed { id: self.id.clone(), heartbeat: 0, version: 0, news }];
         };
         let chitchat = gossip.handle.chitchat();
         let chitchat = chitchat.lock().await;
-        let ledger = self.ledger.lock();
+        let ledger = self.record.ledger.lock();
         let observe = |(id, state): (&ChitchatId, &chitchat::NodeState)| {
             let version = state.max_version();
             let news =
@@ -106,12 +107,12 @@ impl Shared {
     /// tombstones; tells whether anything changed.
     fn defend(&self, ledger: &Ledger) -> bool {
         let mut changed = false;
-        for claim in self.own.lock().claims.values_mut() {
+        for claim in self.record.own.lock().claims.values_mut() {
             let Some((highest, forgotten)) = ledger.to_exceed(claim) else { continue };
             claim.incarnation = highest + 1;
             changed = true;
             if forgotten && claim.state != State::Left {
-                claim.registered = self.unix_seconds();
+                claim.registered = self.record.unix_seconds();
                 tracing::warn!(
                     ring = claim.ring,
                     instance = claim.id,
@@ -138,7 +139,7 @@ impl Shared {
             }
         }
         fresh.extend(ledger.unsaid_tombstones());
-        let mut own = self.own.lock();
+        let mut own = self.record.own.lock();
         let before = own.tombstones.len();
         own.tombstones.retain(|_, tombstone| ledger.remembers(tombstone));
         let mut changed = own.tombstones.len() != before;
@@ -174,7 +175,7 @@ impl Shared {
         if let Some(metrics) = &self.metrics {
             let joins = self.gossip_settings().is_some_and(|gossip| !gossip.join.is_empty());
             metrics.cluster(members.len(), rings.len(), !joins || members.len() > 1);
-            for claim in self.own.lock().claims.values() {
+            for claim in self.record.own.lock().claims.values() {
                 let watched = rings.iter().find(|at| at.settings.key == claim.ring);
                 let name = watched.map_or(&*claim.ring, |at| &*at.settings.ring.name);
                 metrics.owned(name, claim.tokens.count());
@@ -190,23 +191,6 @@ impl Shared {
     }
 }
 
-impl Own {
-    fn values(&self) -> BTreeMap<String, String> {
-        let mut values = BTreeMap::from([(MEMBER_KEY.to_owned(), write(&self.member))]);
-        values.extend(self.claims.iter().map(|(key, claim)| (key.clone(), write(claim))));
-        values.extend(self.tombstones.iter().map(|(key, at)| (key.clone(), write(at))));
-        values
-    }
-
-    fn news(&self) -> News {
-        News {
-            member: Some(self.member.clone()),
-            claims: self.claims.values().cloned().collect(),
-            tombstones: self.tombstones.values().cloned().collect(),
-        }
-    }
-}
-
 /// Warns, now and then, when another live process claims our place in a ring.
 #[derive(Default)]
 struct RivalLog {
@@ -218,10 +202,10 @@ const RIVAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 impl RivalLog {
     fn look(&mut self, shared: &Shared) {
-        let claims: Vec<_> = shared.own.lock().claims.values().cloned().collect();
+        let claims: Vec<_> = shared.record.own.lock().claims.values().cloned().collect();
         for claim in claims {
             let (rival, now) =
-                shared.with_ledger(|ledger, now| (ledger.has_rival(&claim, now), now));
+                shared.record.with_ledger(|ledger, now| (ledger.has_rival(&claim, now), now));
             if !rival {
                 self.since.remove(&claim.id);
                 continue;

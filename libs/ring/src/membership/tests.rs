@@ -142,9 +142,11 @@ async fn forgotten_instance_is_gone_everywhere_and_a_live_one_stays() {
     for node in &nodes {
         node.shows(&["a:ACTIVE", "b:ACTIVE"]).await;
     }
-    let before = nodes[1].membership.shared().own_claim("claim/collectors/ingester/b").unwrap();
+    let before =
+        nodes[1].membership.shared().record.own_claim("claim/collectors/ingester/b").unwrap();
     assert!(nodes[0].ring.forget("b"));
-    let claim = || nodes[1].membership.shared().own_claim("claim/collectors/ingester/b").unwrap();
+    let claim =
+        || nodes[1].membership.shared().record.own_claim("claim/collectors/ingester/b").unwrap();
     until(|| "b registers again".into(), || claim().incarnation > before.incarnation).await;
     for node in &nodes {
         assert_eq!(node.shown(), ["a:ACTIVE", "b:ACTIVE"]);

@@ -1,0 +1,93 @@
+//! What the tasks of a membership share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use chitchat::{ChitchatHandle, ChitchatId};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+use crate::record::Record;
+use crate::ring::Ring;
+use crate::settings::{GossipSettings, MembershipSettings, WatchSettings};
+use crate::transport::Wire;
+
+/// A process of the cluster that is alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Name among the members.
+    pub name: String,
+    /// Targets that it runs.
+    pub targets: Vec<String>,
+    /// `host:port` of its HTTP server.
+    pub http_address: String,
+    /// `host:port` of its gRPC server.
+    pub grpc_address: String,
+    /// Where it gossips.
+    pub gossip_address: SocketAddr,
+    /// Availability zone; may be empty.
+    pub zone: String,
+    /// Version of the program.
+    pub version: String,
+    /// Whether it is this process.
+    pub is_self: bool,
+}
+
+pub(crate) struct Shared {
+    pub(crate) settings: MembershipSettings,
+    pub(crate) id: ChitchatId,
+    pub(crate) record: Arc<Record>,
+    pub(super) rings: Mutex<Vec<Watched>>,
+    pub(super) members: watch::Sender<Arc<Vec<Member>>>,
+    pub(super) gossip: Option<Gossip>,
+    /// One refresh at a time: an older picture must not replace a newer one.
+    pub(super) refreshing: tokio::sync::Mutex<()>,
+    pub(super) metrics: Option<Arc<Metrics>>,
+    pub(super) stop: CancellationToken,
+    pub(super) stopped: watch::Sender<Option<String>>,
+}
+
+pub(super) struct Gossip {
+    pub(super) handle: ChitchatHandle,
+    pub(super) wire: Arc<Wire>,
+}
+
+#[derive(Clone)]
+pub(super) struct Watched {
+    pub(super) settings: WatchSettings,
+    pub(super) ring: Arc<Ring>,
+}
+
+impl Shared {
+    pub(super) fn gossip_settings(&self) -> Option<&GossipSettings> {
+        self.settings.gossip.as_ref()
+    }
+
+    /// Refreshes as soon as news arrive, and notices if the gossip ends.
+    pub(super) async fn watch_gossip(self: &Arc<Self>) {
+        let Some(gossip) = &self.gossip else { return };
+        let weak = Arc::downgrade(self);
+        let listener = gossip.handle.chitchat().lock().await.subscribe_event("", move |_| {
+            if let Some(shared) = weak.upgrade() {
+                shared.record.dirty.notify_one();
+            }
+        });
+        listener.forever();
+        let (ended, shared) = (gossip.handle.termination_watcher(), Arc::downgrade(self));
+        tokio::spawn(async move {
+            let ended = ended.await;
+            let Some(shared) = shared.upgrade().filter(|at| !at.stop.is_cancelled()) else {
+                return;
+            };
+            let reason = ended.map_or_else(|error| error.to_string(), |()| "it ended".to_owned());
+            tracing::error!(reason, "gossip stopped, this process hears of no more changes");
+            shared.stopped.send_replace(Some(reason));
+        });
+    }
+
+    pub(crate) fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+}
