@@ -1,7 +1,6 @@
 //! The query API over HTTP.
 
 mod metrics;
-mod service_graph;
 mod tags;
 mod ui;
 
@@ -22,9 +21,9 @@ use tactus_model::TenantId;
 use tactus_server::http::text;
 
 use crate::frontend::Frontend;
+use crate::offload::offload;
 use crate::search::SearchAnswer;
 use crate::streaming::EventCall;
-use crate::trace_by_id::offload;
 pub use ui::{ClusterStatus, ui_change_router, ui_router};
 
 /// Set on answers that lack something because it could not be read.
@@ -43,6 +42,39 @@ const INLINE_TRACES: usize = 200;
 const TRACES_V1: &str = "/api/traces/";
 const TRACES_V2: &str = "/api/v2/traces/";
 
+/// The routes of the API and of the pages, as `/status/endpoints` lists them.
+pub const ENDPOINTS: &[&str] = &[
+    "/api/traces/{traceID}",
+    "/api/v2/traces/{traceID}",
+    "/api/search",
+    "/api/search/tags",
+    "/api/v2/search/tags",
+    "/api/search/tag/{tagName}/values",
+    "/api/v2/search/tag/{tagName}/values",
+    "/api/metrics/query_range",
+    "/api/metrics/query",
+    "/api/metrics/summary",
+    "/api/service-graph",
+    "/api/tail-sampling/dry-run",
+    "/",
+    "/ui",
+    "/ui/",
+    "/ui/{path}",
+    "/ui/api/config",
+    "/ui/api/check",
+    "/ui/api/tail",
+    "/ui/api/status",
+    "/ui/api/queries",
+    "/ui/api/queries/{id}",
+    "/ui/api/typical",
+    "/ui/api/differences",
+    "/ui/api/trace-file",
+    "/ui/api/traces/{id}/skeleton",
+    "/ui/api/traces/{id}/spans",
+    "/ui/api/traces/{id}/find",
+    "/ui/api/traces/{id}/jaeger",
+];
+
 /// The routes of the query API, any method. Put a path prefix around it if there is one; it has no fallback.
 pub fn router(frontend: Arc<Frontend>) -> Router {
     Router::new()
@@ -58,7 +90,7 @@ pub fn router(frontend: Arc<Frontend>) -> Router {
         .route("/api/metrics/query_range", any(metrics::range))
         .route("/api/metrics/query", any(metrics::instant))
         .route("/api/metrics/summary", any(metrics::summary))
-        .route("/api/service-graph", any(service_graph::graph))
+        .route("/api/service-graph", any(metrics::service_graph))
         .with_state(frontend)
 }
 

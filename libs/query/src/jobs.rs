@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use crate::frontend::Frontend;
+use crate::results::BlockJob;
 
 /// How a job ended, if the query can go on.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +47,23 @@ where
 }
 
 impl Frontend {
+    /// Answers a job by what is kept, or has a querier run it.
+    pub(crate) fn run_on_block<J: BlockJob>(&self, job: J) -> Running<J::Answer> {
+        let (results, querier) = (Arc::clone(&self.results), Arc::clone(&self.querier));
+        Box::pin(async move {
+            if let Some(answer) = results.find(&job).await {
+                return Ok(Outcome::Answer(answer));
+            }
+            Ok(match call(&querier, job.clone(), J::run).await? {
+                Outcome::Damaged => Outcome::Damaged,
+                Outcome::Answer(response) => {
+                    results.keep(&job, &response);
+                    Outcome::Answer(response.into_inner())
+                }
+            })
+        })
+    }
+
     /// Asks the ingesters: the same call for each request, all at a time. Answers are in the order of the requests.
     pub(crate) async fn ask_ingesters<R, T>(
         &self,

@@ -17,7 +17,6 @@ extern crate self as tactus_query;
 mod admission;
 mod answers;
 mod blocks;
-mod endpoints;
 mod event_stream;
 mod frontend;
 mod http;
@@ -26,6 +25,7 @@ mod live_tail;
 mod metrics;
 mod metrics_query;
 mod names;
+mod offload;
 mod parsing;
 mod query_log;
 mod queue;
@@ -44,26 +44,25 @@ mod work;
 #[cfg(test)]
 mod tests;
 
-pub use crate::http::{ClusterStatus, router, ui_change_router, ui_router};
-pub use endpoints::ENDPOINTS;
+pub use crate::http::{ClusterStatus, ENDPOINTS, router, ui_change_router, ui_router};
 pub use frontend::{Frontend, Parts, QueuedParts, unix_nanos_now};
 pub use live_tail::{LiveTailSettings, LiveTails, TailSource, TailSources};
 pub use metrics_query::SeriesAnswer;
-pub use query_log::QueryLogSettings;
+pub use offload::offload;
 pub use queue::{JobQueue, QueueSettings, WeightSettings, WorkerStreams};
-pub use results::ResultSettings;
 pub use search::SearchAnswer;
 pub use service_graph::{ConnectionType, Edge, GraphWindow, Latency, ServiceGraph};
 pub use settings::{
-    MetricsSettings, OpenTraceSettings, SearchSettings, ServiceLevel, ServiceLevels, Settings,
-    StreamingSettings, TenantLimits, TenantLimitsOf, TraceByIdSettings, TraceFileSettings,
+    MetricsSettings, OpenTraceSettings, QueryLogSettings, ResultSettings, SearchSettings,
+    ServiceLevel, ServiceLevels, Settings, StreamingSettings, TenantLimits, TenantLimitsOf,
+    TraceByIdSettings, TraceFileSettings,
 };
 pub use streaming::{
     Answers, Streaming, partial as partial_status, status as error_status, streaming_service,
 };
 pub use tags::{TagValuesAnswer, TagsAnswer};
 pub use tail_sampling::{PoliciesOf, policies_of, router as tail_sampling_router};
-pub use trace_by_id::{FoundTrace, Large, offload};
+pub use trace_by_id::{FoundTrace, Large};
 pub use trace_files::ReceivedFile;
 pub use trace_lookup::{
     FoundId, FoundIds, LookupSettings, TraceLookup, WholeTrace, WholeTraces, attribute,

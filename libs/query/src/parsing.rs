@@ -9,8 +9,8 @@ use tactus_traceql::RootExpr;
 use tactus_work::{Line, SlotLimits, Slots};
 
 use crate::frontend::{Frontend, joined};
+use crate::offload::offload;
 use crate::queue::as_query;
-use crate::trace_by_id::offload;
 
 /// A query of so many bytes is parsed in some ten microseconds, if it has no regular expression.
 const SHORT_BYTES: usize = 1 << 10;

@@ -13,24 +13,10 @@ use tactus_storage::Uuid;
 use tokio_util::sync::CancellationToken;
 
 use crate::frontend::unix_nanos_now;
+use crate::settings::QueryLogSettings;
 
 /// Bytes kept of the text of a query.
 const MAX_TEXT_BYTES: usize = 16 << 10;
-
-/// Settings of the log: `query_frontend.query_log`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueryLogSettings {
-    /// Queries that took longer are remembered.
-    pub slow_after: Duration,
-    /// So many of them, the last ones.
-    pub max_slow_queries: usize,
-}
-
-impl Default for QueryLogSettings {
-    fn default() -> Self {
-        Self { slow_after: Duration::from_secs(5), max_slow_queries: 200 }
-    }
-}
 
 /// What is asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -12,31 +12,14 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use prost::Message;
-use tactus_cache::Cache;
 use tactus_cache::answer::{ANSWER_SCOPE, AnswerScope, Times};
 use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_proto::tactus::v1::{BlockPart, JobExplanation, Pruned};
 use tactus_telemetry::metrics::{CounterVec, Kind, Registry};
 use tonic::{Response, Status};
 
-use crate::frontend::Frontend;
-use crate::jobs::{Outcome, Running, call};
+use crate::settings::ResultSettings;
 use store::{Entry, Place, Store};
-
-/// Settings of kept answers.
-#[derive(Debug, Clone)]
-pub struct ResultSettings {
-    /// Memory for them; 0 keeps none there (`query_frontend.result_cache_bytes`).
-    pub max_bytes: u64,
-    /// The cache of role `frontend-search`.
-    pub shared: Option<Cache>,
-}
-
-impl Default for ResultSettings {
-    fn default() -> Self {
-        Self { max_bytes: 16 << 20, shared: None }
-    }
-}
 
 /// A job on part of a block.
 pub(crate) trait BlockJob: Message + Clone + 'static {
@@ -110,7 +93,7 @@ impl Results {
     }
 
     /// The kept answer to a job.
-    async fn find<J: BlockJob>(&self, job: &J) -> Option<J::Answer> {
+    pub(crate) async fn find<J: BlockJob>(&self, job: &J) -> Option<J::Answer> {
         if self.store.is_off() {
             return None;
         }
@@ -135,7 +118,7 @@ impl Results {
     }
 
     /// Keeps the answer to a job, if that may be.
-    fn keep<J: BlockJob>(&self, job: &J, response: &Response<J::Answer>) {
+    pub(crate) fn keep<J: BlockJob>(&self, job: &J, response: &Response<J::Answer>) {
         let scope = response.metadata().get(ANSWER_SCOPE);
         let scope = scope.and_then(|scope| scope.to_str().ok()?.parse::<AnswerScope>().ok());
         let Some(scope) = scope.filter(|_| !self.store.is_off()) else { return };
@@ -177,25 +160,6 @@ fn explanations<J: BlockJob>(job: &J, scope: &AnswerScope) -> Vec<JobExplanation
         pruned: vec![Pruned { reason, parts: scope.row_groups }],
         ..JobExplanation::default()
     }]
-}
-
-impl Frontend {
-    /// Answers a job by what is kept, or has a querier run it.
-    pub(crate) fn run_on_block<J: BlockJob>(&self, job: J) -> Running<J::Answer> {
-        let (results, querier) = (Arc::clone(&self.results), Arc::clone(&self.querier));
-        Box::pin(async move {
-            if let Some(answer) = results.find(&job).await {
-                return Ok(Outcome::Answer(answer));
-            }
-            Ok(match call(&querier, job.clone(), J::run).await? {
-                Outcome::Damaged => Outcome::Damaged,
-                Outcome::Answer(response) => {
-                    results.keep(&job, &response);
-                    Outcome::Answer(response.into_inner())
-                }
-            })
-        })
-    }
 }
 
 #[cfg(test)]

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use regex::Regex;
 use tactus_api::request::{MetricsLimits, SearchLimits};
+use tactus_cache::Cache;
 use tactus_model::TenantId;
 
-use crate::query_log::QueryLogSettings;
 use crate::queue::{QueueSettings, WeightSettings};
-use crate::results::ResultSettings;
 
 /// Settings of a query-frontend; names as in the configuration's section `query_frontend`.
 #[derive(Debug, Clone)]
@@ -61,6 +60,36 @@ pub struct Settings {
     pub trace_files: TraceFileSettings,
     /// Links that pages show, as `{title, url, match}`.
     pub links: Vec<serde_json::Value>,
+}
+
+/// Settings of kept answers.
+#[derive(Debug, Clone)]
+pub struct ResultSettings {
+    /// Memory for them; 0 keeps none there (`query_frontend.result_cache_bytes`).
+    pub max_bytes: u64,
+    /// The cache of role `frontend-search`.
+    pub shared: Option<Cache>,
+}
+
+impl Default for ResultSettings {
+    fn default() -> Self {
+        Self { max_bytes: 16 << 20, shared: None }
+    }
+}
+
+/// Settings of the log: `query_frontend.query_log`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueryLogSettings {
+    /// Queries that took longer are remembered.
+    pub slow_after: Duration,
+    /// So many of them, the last ones.
+    pub max_slow_queries: usize,
+}
+
+impl Default for QueryLogSettings {
+    fn default() -> Self {
+        Self { slow_after: Duration::from_secs(5), max_slow_queries: 200 }
+    }
 }
 
 /// Settings of traces that are kept while pages have them open.

@@ -9,15 +9,14 @@ use tactus_model::{SpanId, TenantId, TraceId};
 use tactus_proto::tactus::v1::{
     FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest, FindTraceResponse,
 };
-use tactus_work::{Over, Stop};
 use tonic::Request;
 
 use crate::blocks::select_from;
 use crate::frontend::Frontend;
 use crate::jobs::{Outcome, call};
 use crate::metrics::TRACES;
+use crate::offload::offload;
 use crate::query_log::Asked;
-use crate::queue::current_query;
 use crate::work::check_inspected;
 
 /// Parts of more bytes are combined away from the threads that serve connections.
@@ -268,25 +267,4 @@ fn combine(parts: Parts, max_bytes: u64, when_too_large: WhenTooLarge) -> Result
         message: messages.join("; "),
     };
     Ok(FoundTrace { trace, facts, is_part: parts.is_part })
-}
-
-/// Runs work that may take long on a thread that may block, short work right here; until nobody waits for it, and within
-/// what is left to the query of this task.
-pub async fn offload<T: Send + 'static>(
-    is_long: bool,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T> {
-    let (stop, _stop_on_drop) = Stop::new();
-    let bounds = current_query().work().stopped_by(stop);
-    let done = if is_long {
-        let task = tokio::task::spawn_blocking(move || bounds.run(work));
-        task.await.map_err(|error| Error::Internal(error.to_string()))?
-    } else {
-        bounds.run(work)
-    };
-    done.map_err(|over| match over {
-        Over::Cancelled => Error::Cancelled,
-        Over::Deadline => Error::ApiTimeout,
-        over => Error::LimitExceeded(over.to_string()),
-    })
 }

@@ -12,7 +12,7 @@ use tactus_api::{Error, Result};
 use tactus_server::budget::Reservation;
 
 use crate::frontend::Frontend;
-use crate::trace_by_id::offload;
+use crate::offload::offload;
 
 pub(crate) use formats::{TraceFile, decode};
 

@@ -9,7 +9,7 @@ use tactus_proto::tactus::v1::MetricsResponse;
 use tactus_traceql::metrics::{MetricsAnswer, MetricsCombiner};
 
 use crate::jobs::Outcome;
-use crate::trace_by_id::offload;
+use crate::offload::offload;
 
 /// Answers with more points are added away from the threads that serve connections.
 const INLINE_POINTS: usize = 10_000;

@@ -157,78 +157,47 @@ impl BlockJob for MetricsInBlockRequest {
     }
 }
 
-impl BlockJob for TagsInBlockRequest {
-    type Answer = TagsResponse;
+/// Jobs for names: tags, and the values of a tag.
+macro_rules! names_job {
+    ($job:ident, $answer:ident, $kind:literal, $request:ident, $ask:ident) => {
+        impl BlockJob for $job {
+            type Answer = $answer;
+            const KIND: &'static str = $kind;
+            const OP: &'static str = METADATA;
 
-    const KIND: &'static str = "st";
-    const OP: &'static str = METADATA;
+            fn part(&self) -> Option<(&str, &BlockPart)> {
+                Some((&self.$request.as_ref()?.tenant, self.part.as_ref()?))
+            }
 
-    fn part(&self) -> Option<(&str, &BlockPart)> {
-        Some((&self.tags.as_ref()?.tenant, self.part.as_ref()?))
-    }
+            fn explains(&self) -> bool {
+                false
+            }
 
-    fn explains(&self) -> bool {
-        false
-    }
+            fn essence(&self) -> Self {
+                self.clone()
+            }
 
-    fn essence(&self) -> Self {
-        self.clone()
-    }
+            fn any_time(&self) -> Option<Ranged<Self>> {
+                let mut rest = self.clone();
+                let request = rest.$request.as_mut()?;
+                let (start, end) = nanos(request.start, request.end);
+                (request.start, request.end) = (0, 0);
+                Some(Ranged { rest, start, end, base: 0 })
+            }
 
-    fn any_time(&self) -> Option<Ranged<Self>> {
-        let mut rest = self.clone();
-        let tags = rest.tags.as_mut()?;
-        let (start, end) = nanos(tags.start, tags.end);
-        (tags.start, tags.end) = (0, 0);
-        Some(Ranged { rest, start, end, base: 0 })
-    }
+            fn restate(answer: &mut $answer, _explanations: Vec<JobExplanation>) {
+                answer.inspected_bytes = 0;
+            }
 
-    fn restate(answer: &mut TagsResponse, _explanations: Vec<JobExplanation>) {
-        answer.inspected_bytes = 0;
-    }
-
-    fn run(
-        querier: Arc<dyn Querier>,
-        job: Self,
-    ) -> BoxFuture<'static, Result<Response<TagsResponse>, Status>> {
-        Box::pin(async move { querier.tags_in_block(Request::new(job)).await })
-    }
+            fn run(
+                querier: Arc<dyn Querier>,
+                job: Self,
+            ) -> BoxFuture<'static, Result<Response<$answer>, Status>> {
+                Box::pin(async move { querier.$ask(Request::new(job)).await })
+            }
+        }
+    };
 }
 
-impl BlockJob for TagValuesInBlockRequest {
-    type Answer = TagValuesResponse;
-
-    const KIND: &'static str = "stv";
-    const OP: &'static str = METADATA;
-
-    fn part(&self) -> Option<(&str, &BlockPart)> {
-        Some((&self.values.as_ref()?.tenant, self.part.as_ref()?))
-    }
-
-    fn explains(&self) -> bool {
-        false
-    }
-
-    fn essence(&self) -> Self {
-        self.clone()
-    }
-
-    fn any_time(&self) -> Option<Ranged<Self>> {
-        let mut rest = self.clone();
-        let values = rest.values.as_mut()?;
-        let (start, end) = nanos(values.start, values.end);
-        (values.start, values.end) = (0, 0);
-        Some(Ranged { rest, start, end, base: 0 })
-    }
-
-    fn restate(answer: &mut TagValuesResponse, _explanations: Vec<JobExplanation>) {
-        answer.inspected_bytes = 0;
-    }
-
-    fn run(
-        querier: Arc<dyn Querier>,
-        job: Self,
-    ) -> BoxFuture<'static, Result<Response<TagValuesResponse>, Status>> {
-        Box::pin(async move { querier.tag_values_in_block(Request::new(job)).await })
-    }
-}
+names_job!(TagsInBlockRequest, TagsResponse, "st", tags, tags_in_block);
+names_job!(TagValuesInBlockRequest, TagValuesResponse, "stv", values, tag_values_in_block);

@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use tactus_cache::Cache;
 use tactus_proto::tactus::v1::{
     MetricsInBlockRequest, MetricsRequest, MetricsResponse, MetricsSeries, SearchBlockRequest,
     SearchRequest, TagValuesInBlockRequest, TagValuesRequest, TagsInBlockRequest, TagsRequest,

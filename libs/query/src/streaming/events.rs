@@ -21,8 +21,8 @@ use super::{MetricsProgress, SearchProgress, tags};
 use crate::event_stream::{self, event, keep_alive};
 use crate::frontend::Frontend;
 use crate::metrics_query::SeriesAnswer;
+use crate::offload::offload;
 use crate::tags::{TagValuesAnswer, TagsAnswer};
-use crate::trace_by_id::offload;
 
 /// A client that hears nothing for so long may think that we are gone.
 const SILENCE: Duration = Duration::from_secs(15);

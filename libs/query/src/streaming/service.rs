@@ -21,8 +21,8 @@ use super::outlet::{Answers, Last, Outlet, start, status};
 use super::{MetricsProgress, SearchProgress, packets, tags};
 use crate::frontend::{Frontend, unix_nanos_now};
 use crate::metrics_query::SeriesAnswer;
+use crate::offload::offload;
 use crate::tags::{TagValuesAnswer, TagsAnswer};
-use crate::trace_by_id::offload;
 
 /// Series with more points are put into messages away from the threads that serve connections.
 const INLINE_POINTS: usize = 10_000;

@@ -12,7 +12,7 @@ use tactus_tail_sampling::{Decider, Policies, bytes_per_trace, spans_per_trace};
 use tactus_traceql::eval::Bitmap;
 
 use crate::frontend::Frontend;
-use crate::trace_by_id::offload;
+use crate::offload::offload;
 use crate::trace_lookup::{FoundId, LookupSettings, TraceLookup, WholeTrace};
 
 /// Traces that are fetched and judged at a time: they are in memory together.

@@ -14,8 +14,9 @@ use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use super::{LookupSettings, WholeTrace, WholeTraces};
 use crate::frontend::Frontend;
 use crate::metrics::TRACES;
+use crate::offload::offload;
 use crate::query_log::Asked;
-use crate::trace_by_id::{FoundTrace, Large, malformed, offload};
+use crate::trace_by_id::{FoundTrace, Large, malformed};
 
 /// Traces of more spans are decoded away from the threads that serve connections.
 const INLINE_SPANS: usize = 1_000;

@@ -18,7 +18,7 @@ use tactus_traceql::metrics::{LabelValue, Series};
 use super::Shared;
 use crate::frontend::unix_nanos_now;
 use crate::http::answer;
-use crate::trace_by_id::offload;
+use crate::offload::offload;
 use crate::trace_lookup::quoted;
 
 /// Values of an attribute and a side that are counted; rarer ones count as missing.

@@ -19,7 +19,8 @@ use super::layout::NO_PARENT;
 use super::skeleton::Skeleton;
 use super::traces::{SKELETON, encode, jaeger_json, otlp_json};
 use crate::http::{Answer, Call, answer};
-use crate::trace_by_id::{malformed, offload};
+use crate::offload::offload;
+use crate::trace_by_id::malformed;
 use crate::trace_files::{ReceivedFile, TraceFile, decode};
 
 /// Traces of a file that are listed, the newest.

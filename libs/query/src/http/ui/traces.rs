@@ -23,8 +23,9 @@ use super::layout::SpanHead;
 use super::skeleton::Skeleton;
 use crate::frontend::joined;
 use crate::http::{Answer, Call, INLINE_SPANS, answer};
+use crate::offload::offload;
 use crate::settings::OpenTraceSettings;
-use crate::trace_by_id::{FoundTrace, Large, malformed, offload};
+use crate::trace_by_id::{FoundTrace, Large, malformed};
 
 /// Spans of one request for details.
 const MAX_IDS: usize = 200;
