@@ -32,7 +32,7 @@ PLACES = {
     "libs/query/src/tail_sampling.rs": [("3200", "")],
     "libs/jaeger-zipkin-query/src/jaeger/http.rs": [("3200", "/jaeger")],
     "libs/jaeger-zipkin-query/src/zipkin.rs": [("3200", "/zipkin")],
-    "libs/jaeger-zipkin-query/src/listeners/admin.rs": [("14269", "")],
+    "libs/jaeger-zipkin-query/src/listeners.rs": [("14269", "")],
 }
 # What the page calls a path that the code spells in another way.
 SPELLED = {

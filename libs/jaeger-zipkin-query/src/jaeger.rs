@@ -4,22 +4,20 @@
 
 mod error;
 mod http;
-mod kind;
 mod matching;
 mod performance;
 mod queries;
-mod settings;
 mod summary;
 mod trace_id;
+mod types;
 
 pub use error::JaegerError;
 pub use http::jaeger_router;
-pub(crate) use kind::kind_name;
 pub use performance::{Measure, PerformanceQuery, PerformanceSeries};
-pub use queries::{
-    Dependency, FoundTrace, FoundTraces, JaegerQueries, Operation, OperationsQuery, TimeRange,
-    TraceFilter,
-};
-pub use settings::JaegerSettings;
+pub use queries::JaegerQueries;
 pub use summary::{ServiceSummary, TraceSummary};
 pub use trace_id::parse_trace_id;
+pub use types::{
+    Dependency, FoundTrace, FoundTraces, Operation, OperationsQuery, TimeRange, TraceFilter,
+};
+pub(crate) use types::{kind_name, parse_kind};

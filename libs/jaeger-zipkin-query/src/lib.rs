@@ -3,14 +3,16 @@
 //! They are on the main port, below `/jaeger` and `/zipkin`, and on ports of their own.
 #![warn(missing_docs)]
 
-mod from_config;
+mod call;
 pub mod jaeger;
 mod jaeger_grpc;
 mod listeners;
 pub mod part;
+mod settings;
 pub mod zipkin;
 
 #[cfg(test)]
 mod tests;
 
 pub use jaeger_grpc::WriteSpans;
+pub use settings::{JaegerSettings, ZipkinSettings};

@@ -3,14 +3,17 @@
 //! They are extra: the HTTP APIs are on the main port as well, below `/jaeger` and `/zipkin`. So that a port that nobody
 //! asked for and another program has is no reason not to start.
 
-mod admin;
 mod settings;
 mod storage_metadata;
 
 use std::sync::Arc;
 
+use ::http::header::CONTENT_TYPE;
+use ::http::{HeaderMap, StatusCode};
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use tactus_process::{AddGrpc, Error, Port, ReadyCheck, ShownAddresses};
 use tactus_server::auth::{
     Access, Authenticator, GrpcAccess, PUBLIC_GRPC, STANDARD_GRPC, guard, guard_grpc,
@@ -20,6 +23,7 @@ use tactus_server::health::health_service_of;
 use tactus_server::http::{HttpSettings, not_found};
 use tactus_server::listener::BoundListener;
 use tactus_server::observe::RequestMetrics;
+use tactus_server::operational::metrics_page;
 use tactus_server::{grpc, http};
 use tactus_telemetry::metrics::Registry;
 use tokio::sync::watch;
@@ -127,7 +131,7 @@ pub(crate) async fn open(
         opening.http(port, router, "/zipkin").await?;
     }
     if let Some(port) = admin {
-        opening.http(port, admin::router(served.ready, authenticator), "").await?;
+        opening.http(port, admin_router(served.ready, authenticator), "").await?;
     }
     Ok(Listening { bound: opening.bound, serving, stop })
 }
@@ -194,4 +198,23 @@ impl Opening<'_> {
         add(&mut routes);
         grpc::router(routes.routes(), self.metrics.clone())
     }
+}
+
+/// `/`: whether the process answers queries, for probes. `/metrics`: everything that is counted, for operators.
+fn admin_router(ready: ReadyCheck, authenticator: Option<&Arc<Authenticator>>) -> Router {
+    let health = get(move || async move { health(ready().is_ok()) });
+    let metrics = get(|headers: HeaderMap| async move {
+        metrics_page(&headers, |accept| Registry::global().page(accept))
+    });
+    guard(Router::new().route("/metrics", metrics), Access::Operate, authenticator)
+        .route("/", health)
+}
+
+fn health(is_ready: bool) -> Response {
+    let (status, text) = if is_ready {
+        (StatusCode::OK, r#"{"status":"Server available"}"#)
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"Server not available"}"#)
+    };
+    (status, [(CONTENT_TYPE, "application/json")], text).into_response()
 }

@@ -11,10 +11,10 @@ use tactus_server::auth::{Access, guard};
 use tactus_server::http::{not_found, with_path_prefix};
 use tokio::sync::oneshot;
 
-use crate::from_config;
-use crate::jaeger::{JaegerQueries, JaegerSettings, jaeger_router};
+use crate::jaeger::{JaegerQueries, jaeger_router};
 use crate::jaeger_grpc::{Answering, WriteSpans};
 use crate::listeners::{self, Served};
+use crate::settings::{JaegerSettings, ZipkinSettings};
 use crate::zipkin::zipkin_router;
 
 /// The routes of the main port, as `/status/endpoints` lists them.
@@ -70,11 +70,11 @@ pub fn add_to(
     write: Option<WriteSpans>,
     ready: ReadyCheck,
 ) -> Result<BoxFuture<'static, ()>, Error> {
-    let (config, settings) = (process.config(), from_config::jaeger(process.config()));
+    let (config, settings) = (process.config(), JaegerSettings::from_config(process.config()));
     let queries = JaegerQueries::new(Arc::clone(&frontend), settings.clone());
     let answering = Answering { queries, tenancy: frontend.tenancy.clone() };
     let on_main = JaegerSettings { base_path: "/jaeger".to_owned(), ..settings.clone() };
-    let zipkin = zipkin_router(Arc::clone(&frontend), from_config::zipkin(config));
+    let zipkin = zipkin_router(Arc::clone(&frontend), ZipkinSettings::from_config(config));
     part.endpoints.extend(ENDPOINTS);
     part.zipkin = guard(zipkin.clone(), Access::Read, process.authenticator()).fallback(not_found);
     part.read = std::mem::take(&mut part.read)

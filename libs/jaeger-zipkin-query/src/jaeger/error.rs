@@ -2,7 +2,8 @@
 
 use http::StatusCode;
 use tactus_model::error_text::cut_str;
-use tonic::Code;
+use tactus_query::error_status;
+use tonic::Status;
 
 /// A query that fails. `Display` is the message for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,16 +36,6 @@ impl JaegerError {
             Self::Query(error) => error.http_status(),
         }
     }
-
-    /// The gRPC code.
-    pub fn grpc_code(&self) -> Code {
-        match self {
-            Self::Invalid(_) => Code::InvalidArgument,
-            Self::NotFound => Code::NotFound,
-            Self::Unsupported(_) => Code::Unimplemented,
-            Self::Query(error) => error.grpc_code(),
-        }
-    }
 }
 
 impl From<tactus_api::Error> for JaegerError {
@@ -57,8 +48,14 @@ impl From<tactus_api::Error> for JaegerError {
     }
 }
 
-impl From<JaegerError> for tonic::Status {
+impl From<JaegerError> for Status {
     fn from(error: JaegerError) -> Self {
-        Self::new(error.grpc_code(), error.to_string())
+        let text = error.to_string();
+        match error {
+            JaegerError::Invalid(_) => Self::invalid_argument(text),
+            JaegerError::NotFound => Self::not_found(text),
+            JaegerError::Unsupported(_) => Self::unimplemented(text),
+            JaegerError::Query(error) => error_status(&error),
+        }
     }
 }

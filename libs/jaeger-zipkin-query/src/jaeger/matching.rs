@@ -3,11 +3,10 @@
 //! A trace matches if one span satisfies all of them. A filter looks at one event of a span at a time, so that two tags
 //! that two events of a span have need a filter each; filters one after the other choose among the spans.
 
+use tactus_query::{attribute, equals_text, quoted};
 use tactus_traceql::AttributeScope::{self, Event, Instrumentation, Link, Resource, Span};
 
-use super::kind::parse_kind;
-use super::queries::TraceFilter;
-use tactus_query::{attribute, equals_text, quoted};
+use super::types::{TraceFilter, parse_kind};
 
 const ANYWHERE: [AttributeScope; 5] = [Span, Instrumentation, Resource, Event, Link];
 

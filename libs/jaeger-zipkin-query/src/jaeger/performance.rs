@@ -2,8 +2,6 @@
 //!
 //! Spans are counted by steps with a TraceQL metrics query; a point is made of the steps of the window that ends at it.
 
-mod windows;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,9 +11,9 @@ use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 use tactus_traceql::metrics::{Grid, LabelValue, Series, bucket_quantile};
 
 use super::error::{JaegerError, Result};
-use super::kind::kind_name;
-use super::{JaegerQueries, matching};
-use windows::sums;
+use super::matching;
+use super::queries::JaegerQueries;
+use super::types::kind_name;
 
 /// Steps of a query where no limit is set.
 const MOST_STEPS: u64 = 1_000_000;
@@ -293,4 +291,30 @@ fn bound(series: &Series) -> Option<f64> {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// For each step the sum of the last `length` steps, itself included; fewer at the start.
+pub(super) fn sums(values: &[f64], length: usize) -> Vec<f64> {
+    let mut sum = 0.0;
+    let mut sums = Vec::with_capacity(values.len());
+    for (step, value) in values.iter().enumerate() {
+        sum += value;
+        let leaving = step.checked_sub(length).and_then(|step| values.get(step));
+        sum -= leaving.copied().unwrap_or_default();
+        sums.push(sum);
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn window_slides_over_the_steps() {
+        assert_eq!(sums(&[1.0, 2.0, 3.0, 4.0], 2), [1.0, 3.0, 5.0, 7.0]);
+        assert_eq!(sums(&[1.0, 2.0], 1), [1.0, 2.0]);
+        assert_eq!(sums(&[1.0, 2.0], 9), [1.0, 3.0]);
+        assert!(sums(&[], 3).is_empty());
+    }
 }

@@ -8,7 +8,7 @@ use tactus_proto::lossy;
 use tactus_proto::opentelemetry::proto::trace::v1::Span;
 use tactus_proto::opentelemetry::proto::trace::v1::status::StatusCode;
 
-use super::queries::FoundTrace;
+use super::types::FoundTrace;
 
 /// A trace in a line.
 #[derive(Debug, Clone, PartialEq, Eq)]

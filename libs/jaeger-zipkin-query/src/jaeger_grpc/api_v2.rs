@@ -9,10 +9,10 @@ use tactus_proto::jaeger::api_v2::{
 };
 use tonic::{Request, Response, Status};
 
-use super::archive::NO_ARCHIVE;
-use super::query::{Parameters, range, required};
-use super::{Answer, Answering, Messages, refuse, trace_id, traces};
-use crate::jaeger::{Dependency, OperationsQuery};
+use super::answering::{Answer, Answering, Messages, NO_ARCHIVE, trace_id};
+use super::query::{parameters, range, required};
+use super::traces;
+use crate::jaeger::{Dependency, TraceFilter};
 
 /// The service.
 #[derive(Debug)]
@@ -26,9 +26,8 @@ impl QueryService for QueryV2 {
     async fn get_trace(&self, request: Request<GetTraceRequest>) -> Answer<Self::GetTraceStream> {
         let (tenants, request) = self.0.read(request)?;
         let id = trace_id(&request.trace_id)?;
-        let found = self.0.queries.trace(&tenants, id, request.raw_traces).await.map_err(refuse)?;
-        let partial = traces::is_partial(&found);
-        traces::model(vec![found], partial, |spans| SpansResponseChunk { spans })
+        let found = self.0.queries.trace(&tenants, id, request.raw_traces).await?;
+        traces::model(traces::one(found), |spans| SpansResponseChunk { spans })
     }
 
     async fn archive_trace(
@@ -45,9 +44,9 @@ impl QueryService for QueryV2 {
         request: Request<FindTracesRequest>,
     ) -> Answer<Self::FindTracesStream> {
         let (tenants, request) = self.0.read(request)?;
-        let filter = parameters(required(request.query)?).filter()?;
-        let found = self.0.queries.find_traces(&tenants, &filter).await.map_err(refuse)?;
-        traces::model(found.traces, found.partial, |spans| SpansResponseChunk { spans })
+        let filter = filter(request.query)?;
+        let found = self.0.queries.find_traces(&tenants, &filter).await?;
+        traces::model(found, |spans| SpansResponseChunk { spans })
     }
 
     async fn get_services(
@@ -55,7 +54,7 @@ impl QueryService for QueryV2 {
         request: Request<GetServicesRequest>,
     ) -> Answer<GetServicesResponse> {
         let (tenants, _) = self.0.read(request)?;
-        let services = self.0.queries.services(&tenants).await.map_err(refuse)?;
+        let services = self.0.queries.services(&tenants).await?;
         Ok(Response::new(GetServicesResponse { services }))
     }
 
@@ -64,14 +63,10 @@ impl QueryService for QueryV2 {
         request: Request<GetOperationsRequest>,
     ) -> Answer<GetOperationsResponse> {
         let (tenants, GetOperationsRequest { service, span_kind }) = self.0.read(request)?;
-        let query = OperationsQuery { service, span_kind };
-        let found = self.0.queries.operations(&tenants, &query).await.map_err(refuse)?;
-        let operation_names = names(&found);
-        let operations = found.into_iter().map(|operation| Operation {
-            span_kind: super::span_kind(operation.kind),
-            name: operation.name,
-        });
-        let operations = operations.collect();
+        let shown = |name, span_kind| Operation { name, span_kind };
+        let operations = self.0.operations(&tenants, service, span_kind, shown).await?;
+        let mut operation_names: Vec<_> = operations.iter().map(|o| o.name.clone()).collect();
+        operation_names.dedup();
         Ok(Response::new(GetOperationsResponse { operation_names, operations }))
     }
 
@@ -82,17 +77,10 @@ impl QueryService for QueryV2 {
         let (tenants, request) = self.0.read(request)?;
         let missing = |_| "StartTime and EndTime must be initialized.".to_owned();
         let range = range(request.start_time.as_ref(), request.end_time.as_ref(), missing)?;
-        let found = self.0.queries.dependencies(&tenants, range).await.map_err(refuse)?;
+        let found = self.0.queries.dependencies(&tenants, range).await?;
         let dependencies = found.into_iter().map(link).collect();
         Ok(Response::new(GetDependenciesResponse { dependencies }))
     }
-}
-
-/// The names of operations that are sorted by name, each once.
-pub(super) fn names(operations: &[crate::jaeger::Operation]) -> Vec<String> {
-    let mut names: Vec<_> = operations.iter().map(|operation| operation.name.clone()).collect();
-    names.dedup();
-    names
 }
 
 /// A dependency of Jaeger's model.
@@ -101,16 +89,7 @@ pub(super) fn link(dependency: Dependency) -> DependencyLink {
     DependencyLink { parent, child, call_count, source: String::new() }
 }
 
-fn parameters(query: TraceQueryParameters) -> Parameters {
-    Parameters {
-        service: query.service_name,
-        operation: query.operation_name,
-        tags: query.tags.into_iter().collect(),
-        start: query.start_time_min,
-        end: query.start_time_max,
-        shortest: query.duration_min,
-        longest: query.duration_max,
-        limit: query.search_depth,
-        raw: query.raw_traces,
-    }
+fn filter(query: Option<TraceQueryParameters>) -> Result<TraceFilter, Status> {
+    let query = required(query)?;
+    parameters!(query, query.tags.into_iter().collect(), search_depth, query.raw_traces).filter()
 }

@@ -9,9 +9,10 @@ use tactus_proto::jaeger::api_v3::{
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tonic::{Request, Response, Status};
 
-use super::query::{Parameters, no_filter, range, required};
-use super::{Answer, Answering, Messages, messages, refuse, summaries, traces};
-use crate::jaeger::{OperationsQuery, TraceFilter, parse_trace_id};
+use super::answering::{Answer, Answering, Messages, messages};
+use super::query::{no_filter, parameters, range, required};
+use super::{summaries, traces};
+use crate::jaeger::{TraceFilter, parse_trace_id};
 
 /// The service.
 #[derive(Debug)]
@@ -28,10 +29,9 @@ impl QueryService for QueryV3 {
         if request.trace_id.is_empty() {
             return Err(Status::invalid_argument("uninitialized TraceID is not allowed"));
         }
-        let id = parse_trace_id(&request.trace_id).map_err(refuse)?;
-        let found = self.0.queries.trace(&tenants, id, request.raw_traces).await.map_err(refuse)?;
-        let partial = traces::is_partial(&found);
-        traces::otlp(vec![found], partial)
+        let id = parse_trace_id(&request.trace_id)?;
+        let found = self.0.queries.trace(&tenants, id, request.raw_traces).await?;
+        traces::otlp(traces::one(found))
     }
 
     async fn find_traces(
@@ -40,8 +40,8 @@ impl QueryService for QueryV3 {
     ) -> Answer<Self::FindTracesStream> {
         let (tenants, request) = self.0.read(request)?;
         let filter = filter(request)?;
-        let found = self.0.queries.find_traces(&tenants, &filter).await.map_err(refuse)?;
-        traces::otlp(found.traces, found.partial)
+        let found = self.0.queries.find_traces(&tenants, &filter).await?;
+        traces::otlp(found)
     }
 
     async fn get_services(
@@ -49,7 +49,7 @@ impl QueryService for QueryV3 {
         request: Request<GetServicesRequest>,
     ) -> Answer<GetServicesResponse> {
         let (tenants, _) = self.0.read(request)?;
-        let services = self.0.queries.services(&tenants).await.map_err(refuse)?;
+        let services = self.0.queries.services(&tenants).await?;
         Ok(Response::new(GetServicesResponse { services }))
     }
 
@@ -58,13 +58,9 @@ impl QueryService for QueryV3 {
         request: Request<GetOperationsRequest>,
     ) -> Answer<GetOperationsResponse> {
         let (tenants, GetOperationsRequest { service, span_kind }) = self.0.read(request)?;
-        let query = OperationsQuery { service, span_kind };
-        let found = self.0.queries.operations(&tenants, &query).await.map_err(refuse)?;
-        let operations = found.into_iter().map(|operation| Operation {
-            span_kind: super::span_kind(operation.kind),
-            name: operation.name,
-        });
-        Ok(Response::new(GetOperationsResponse { operations: operations.collect() }))
+        let shown = |name, span_kind| Operation { name, span_kind };
+        let operations = self.0.operations(&tenants, service, span_kind, shown).await?;
+        Ok(Response::new(GetOperationsResponse { operations }))
     }
 
     async fn get_dependencies(
@@ -77,7 +73,7 @@ impl QueryService for QueryV3 {
         if range.end <= range.start {
             return Err(Status::invalid_argument("end_time must be after start_time"));
         }
-        let found = self.0.queries.dependencies(&tenants, range).await.map_err(refuse)?;
+        let found = self.0.queries.dependencies(&tenants, range).await?;
         let dependencies = found.into_iter().map(|dependency| Dependency {
             parent: dependency.parent,
             child: dependency.child,
@@ -105,16 +101,6 @@ fn filter(request: FindTracesRequest) -> Result<TraceFilter, Status> {
     if query.start_time_min.is_none() || query.start_time_max.is_none() {
         return Err(Status::invalid_argument("start time min and max are required parameters"));
     }
-    let parameters = Parameters {
-        service: query.service_name,
-        operation: query.operation_name,
-        tags: query.attributes.into_iter().collect(),
-        start: query.start_time_min,
-        end: query.start_time_max,
-        shortest: query.duration_min,
-        longest: query.duration_max,
-        limit: query.search_depth,
-        raw: query.raw_traces,
-    };
-    parameters.filter()
+    parameters!(query, query.attributes.into_iter().collect(), search_depth, query.raw_traces)
+        .filter()
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use prost_types::Timestamp;
+use tactus_query::unix_nanos_now;
 use tonic::Status;
 
 use super::times::{bound, unix_nanos};
 use crate::jaeger::{TimeRange, TraceFilter};
-use tactus_query::unix_nanos_now;
 
 /// Traces of a search that does not say how many.
 const DEFAULT_LIMIT: u32 = 100;
@@ -27,6 +27,24 @@ pub(super) struct Parameters {
     pub(super) limit: i32,
     pub(super) raw: bool,
 }
+
+/// The [`Parameters`] of a message; `$limit` is the field that says how many traces are asked for.
+macro_rules! parameters {
+    ($query:ident, $tags:expr, $limit:ident, $raw:expr) => {
+        $crate::jaeger_grpc::query::Parameters {
+            service: $query.service_name,
+            operation: $query.operation_name,
+            tags: $tags,
+            start: $query.start_time_min,
+            end: $query.start_time_max,
+            shortest: $query.duration_min,
+            longest: $query.duration_max,
+            limit: $query.$limit,
+            raw: $raw,
+        }
+    };
+}
+pub(super) use parameters;
 
 impl Parameters {
     /// The search. Errors: a limit or a range that makes no sense.

@@ -5,15 +5,17 @@ use tactus_proto::jaeger::storage::v1::{
     FindTraceIDsRequest, FindTraceIDsResponse, FindTracesRequest, GetDependenciesRequest,
     GetDependenciesResponse, GetOperationsRequest, GetOperationsResponse, GetServicesRequest,
     GetServicesResponse, GetTraceRequest, Operation, SpansResponseChunk, TraceQueryParameters,
+    archive_span_reader_plugin_server::ArchiveSpanReaderPlugin,
     dependencies_reader_plugin_server::DependenciesReaderPlugin,
     span_reader_plugin_server::SpanReaderPlugin,
 };
-use tonic::{Request, Response};
+use tonic::{Request, Response, Status};
 
-use super::api_v2::{link, names};
-use super::query::{Parameters, range, required};
-use super::{Answer, Answering, Messages, refuse, trace_id, traces};
-use crate::jaeger::OperationsQuery;
+use super::answering::{Answer, Answering, Messages, NO_ARCHIVE, trace_id};
+use super::api_v2::link;
+use super::query::{parameters, range, required};
+use super::traces;
+use crate::jaeger::TraceFilter;
 
 /// The reading services.
 #[derive(Debug)]
@@ -27,9 +29,8 @@ impl SpanReaderPlugin for StorageV1 {
     async fn get_trace(&self, request: Request<GetTraceRequest>) -> Answer<Self::GetTraceStream> {
         let (tenants, request) = self.0.read(request)?;
         let id = trace_id(&request.trace_id)?;
-        let found = self.0.queries.trace(&tenants, id, true).await.map_err(refuse)?;
-        let partial = traces::is_partial(&found);
-        traces::model(vec![found], partial, |spans| SpansResponseChunk { spans })
+        let found = self.0.queries.trace(&tenants, id, true).await?;
+        traces::model(traces::one(found), |spans| SpansResponseChunk { spans })
     }
 
     async fn get_services(
@@ -37,7 +38,7 @@ impl SpanReaderPlugin for StorageV1 {
         request: Request<GetServicesRequest>,
     ) -> Answer<GetServicesResponse> {
         let (tenants, _) = self.0.read(request)?;
-        let services = self.0.queries.services(&tenants).await.map_err(refuse)?;
+        let services = self.0.queries.services(&tenants).await?;
         Ok(Response::new(GetServicesResponse { services }))
     }
 
@@ -46,14 +47,10 @@ impl SpanReaderPlugin for StorageV1 {
         request: Request<GetOperationsRequest>,
     ) -> Answer<GetOperationsResponse> {
         let (tenants, GetOperationsRequest { service, span_kind }) = self.0.read(request)?;
-        let query = OperationsQuery { service, span_kind };
-        let found = self.0.queries.operations(&tenants, &query).await.map_err(refuse)?;
-        let operation_names = names(&found);
-        let operations = found.into_iter().map(|operation| Operation {
-            span_kind: super::span_kind(operation.kind),
-            name: operation.name,
-        });
-        let operations = operations.collect();
+        let shown = |name, span_kind| Operation { name, span_kind };
+        let operations = self.0.operations(&tenants, service, span_kind, shown).await?;
+        let mut operation_names: Vec<_> = operations.iter().map(|o| o.name.clone()).collect();
+        operation_names.dedup();
         Ok(Response::new(GetOperationsResponse { operation_names, operations }))
     }
 
@@ -62,9 +59,9 @@ impl SpanReaderPlugin for StorageV1 {
         request: Request<FindTracesRequest>,
     ) -> Answer<Self::FindTracesStream> {
         let (tenants, request) = self.0.read(request)?;
-        let filter = parameters(required(request.query)?).filter()?;
-        let found = self.0.queries.find_traces(&tenants, &filter).await.map_err(refuse)?;
-        traces::model(found.traces, found.partial, |spans| SpansResponseChunk { spans })
+        let filter = filter(request.query)?;
+        let found = self.0.queries.find_traces(&tenants, &filter).await?;
+        traces::model(found, |spans| SpansResponseChunk { spans })
     }
 
     async fn find_trace_i_ds(
@@ -72,8 +69,8 @@ impl SpanReaderPlugin for StorageV1 {
         request: Request<FindTraceIDsRequest>,
     ) -> Answer<FindTraceIDsResponse> {
         let (tenants, request) = self.0.read(request)?;
-        let filter = parameters(required(request.query)?).filter()?;
-        let found = self.0.queries.find_trace_ids(&tenants, &filter).await.map_err(refuse)?;
+        let filter = filter(request.query)?;
+        let found = self.0.queries.find_trace_ids(&tenants, &filter).await?;
         let ids = found.traces.iter().map(|trace| Bytes::copy_from_slice(&trace.id.0));
         Ok(Response::new(FindTraceIDsResponse { trace_ids: ids.collect() }))
     }
@@ -88,22 +85,25 @@ impl DependenciesReaderPlugin for StorageV1 {
         let (tenants, request) = self.0.read(request)?;
         let missing = |name| format!("{name} is required");
         let range = range(request.start_time.as_ref(), request.end_time.as_ref(), missing)?;
-        let found = self.0.queries.dependencies(&tenants, range).await.map_err(refuse)?;
+        let found = self.0.queries.dependencies(&tenants, range).await?;
         let dependencies = found.into_iter().map(link).collect();
         Ok(Response::new(GetDependenciesResponse { dependencies }))
     }
 }
 
-fn parameters(query: TraceQueryParameters) -> Parameters {
-    Parameters {
-        service: query.service_name,
-        operation: query.operation_name,
-        tags: query.tags.into_iter().collect(),
-        start: query.start_time_min,
-        end: query.start_time_max,
-        shortest: query.duration_min,
-        longest: query.duration_max,
-        limit: query.num_traces,
-        raw: true,
+#[tonic::async_trait]
+impl ArchiveSpanReaderPlugin for StorageV1 {
+    type GetArchiveTraceStream = Messages<SpansResponseChunk>;
+
+    async fn get_archive_trace(
+        &self,
+        _: Request<GetTraceRequest>,
+    ) -> Answer<Self::GetArchiveTraceStream> {
+        Err(Status::unimplemented(NO_ARCHIVE))
     }
+}
+
+fn filter(query: Option<TraceQueryParameters>) -> Result<TraceFilter, Status> {
+    let query = required(query)?;
+    parameters!(query, query.tags.into_iter().collect(), num_traces, true).filter()
 }

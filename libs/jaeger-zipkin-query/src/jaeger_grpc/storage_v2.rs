@@ -14,10 +14,11 @@ use tactus_proto::jaeger::storage::v2::{
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tonic::{Request, Response, Status};
 
-use super::query::{Parameters, no_filter, range, required};
+use super::answering::{Answer, Answering, Messages, messages, trace_id};
+use super::query::{no_filter, parameters, range, required};
 use super::times::timestamp;
-use super::{Answer, Answering, Messages, messages, refuse, summaries, trace_id, traces};
-use crate::jaeger::{OperationsQuery, TraceFilter};
+use super::{summaries, traces};
+use crate::jaeger::TraceFilter;
 
 /// The reading services.
 #[derive(Debug)]
@@ -37,8 +38,8 @@ impl TraceReader for StorageV2 {
         let (tenants, request) = self.0.read(request)?;
         let ids: Result<Vec<TraceId>, Status> =
             request.query.iter().map(|params| trace_id(&params.trace_id)).collect();
-        let found = self.0.queries.traces(&tenants, &ids?, true).await.map_err(refuse)?;
-        traces::otlp(found.traces, found.partial)
+        let found = self.0.queries.traces(&tenants, &ids?, true).await?;
+        traces::otlp(found)
     }
 
     async fn get_services(
@@ -46,7 +47,7 @@ impl TraceReader for StorageV2 {
         request: Request<GetServicesRequest>,
     ) -> Answer<GetServicesResponse> {
         let (tenants, _) = self.0.read(request)?;
-        let services = self.0.queries.services(&tenants).await.map_err(refuse)?;
+        let services = self.0.queries.services(&tenants).await?;
         Ok(Response::new(GetServicesResponse { services }))
     }
 
@@ -55,13 +56,9 @@ impl TraceReader for StorageV2 {
         request: Request<GetOperationsRequest>,
     ) -> Answer<GetOperationsResponse> {
         let (tenants, GetOperationsRequest { service, span_kind }) = self.0.read(request)?;
-        let query = OperationsQuery { service, span_kind };
-        let found = self.0.queries.operations(&tenants, &query).await.map_err(refuse)?;
-        let operations = found.into_iter().map(|operation| Operation {
-            span_kind: super::span_kind(operation.kind),
-            name: operation.name,
-        });
-        Ok(Response::new(GetOperationsResponse { operations: operations.collect() }))
+        let shown = |name, span_kind| Operation { name, span_kind };
+        let operations = self.0.operations(&tenants, service, span_kind, shown).await?;
+        Ok(Response::new(GetOperationsResponse { operations }))
     }
 
     async fn find_traces(
@@ -70,8 +67,8 @@ impl TraceReader for StorageV2 {
     ) -> Answer<Self::FindTracesStream> {
         let (tenants, request) = self.0.read(request)?;
         let filter = filter(request.query)?;
-        let found = self.0.queries.find_traces(&tenants, &filter).await.map_err(refuse)?;
-        traces::otlp(found.traces, found.partial)
+        let found = self.0.queries.find_traces(&tenants, &filter).await?;
+        traces::otlp(found)
     }
 
     async fn find_trace_i_ds(
@@ -80,7 +77,7 @@ impl TraceReader for StorageV2 {
     ) -> Answer<FindTraceIDsResponse> {
         let (tenants, request) = self.0.read(request)?;
         let filter = filter(request.query)?;
-        let found = self.0.queries.find_trace_ids(&tenants, &filter).await.map_err(refuse)?;
+        let found = self.0.queries.find_trace_ids(&tenants, &filter).await?;
         let ids = found.traces.iter().map(|trace| FoundTraceId {
             trace_id: Bytes::copy_from_slice(&trace.id.0),
             start: Some(timestamp(trace.start)),
@@ -111,7 +108,7 @@ impl DependencyReader for StorageV2 {
         let (tenants, request) = self.0.read(request)?;
         let missing = |name| format!("{name} is required");
         let range = range(request.start_time.as_ref(), request.end_time.as_ref(), missing)?;
-        let found = self.0.queries.dependencies(&tenants, range).await.map_err(refuse)?;
+        let found = self.0.queries.dependencies(&tenants, range).await?;
         let dependencies = found.into_iter().map(|dependency| Dependency {
             parent: dependency.parent,
             child: dependency.child,
@@ -141,18 +138,7 @@ fn filter(query: Option<TraceQueryParameters>) -> Result<TraceFilter, Status> {
     let query = required(query)?;
     no_filter(&query.filter)?;
     let tags: Result<Vec<_>, Status> = query.attributes.into_iter().map(tag).collect();
-    let parameters = Parameters {
-        service: query.service_name,
-        operation: query.operation_name,
-        tags: tags?,
-        start: query.start_time_min,
-        end: query.start_time_max,
-        shortest: query.duration_min,
-        longest: query.duration_max,
-        limit: query.search_depth,
-        raw: true,
-    };
-    parameters.filter()
+    parameters!(query, tags?, search_depth, true).filter()
 }
 
 /// An attribute as text, as searches know them.

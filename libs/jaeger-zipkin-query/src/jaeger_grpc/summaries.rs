@@ -1,13 +1,13 @@
 //! Traces in a few words each, as lists show them.
 
 use bytes::Bytes;
-use tactus_model::TenantId;
+use tactus_model::{TenantId, TraceId};
 use tactus_proto::jaeger::{api_v3, storage::v2};
+use tactus_query::{error_status, offload};
 use tonic::Status;
 
-use super::{chunks, refuse};
+use super::chunks;
 use crate::jaeger::{JaegerQueries, ServiceSummary, TraceFilter, TraceSummary};
-use tactus_query::{error_status, offload};
 
 /// Summaries in a message.
 const MESSAGE_SUMMARIES: usize = 100;
@@ -21,7 +21,7 @@ pub(super) async fn find(
     tenants: &[TenantId],
     filter: &TraceFilter,
 ) -> Result<(Vec<TraceSummary>, bool), Status> {
-    let found = queries.find_traces(tenants, filter).await.map_err(refuse)?;
+    let found = queries.find_traces(tenants, filter).await?;
     let spans: usize = found.traces.iter().map(|trace| chunks::spans(&trace.data)).sum();
     let (traces, partial) = (found.traces, found.partial);
     let sum_up = move || traces.iter().map(TraceSummary::of).collect();
@@ -34,45 +34,39 @@ pub(super) fn messages_of<S, M>(summaries: Vec<S>, message: impl Fn(Vec<S>) -> M
     chunks::in_groups(summaries, MESSAGE_SUMMARIES, message)
 }
 
-/// As the query API has it.
-pub(super) fn v3(summary: TraceSummary) -> api_v3::TraceSummary {
-    let service = |ServiceSummary { name, spans, error_spans }| api_v3::ServiceSummary {
-        name,
-        span_count: count(spans),
-        error_span_count: count(error_spans),
+/// A function that puts a summary into the messages of a module; `$id` says how they write its id.
+macro_rules! into_message {
+    ($(#[$doc:meta])* $name:ident, $messages:ident, $id:expr) => {
+        $(#[$doc])*
+        pub(super) fn $name(summary: TraceSummary) -> $messages::TraceSummary {
+            let service = |ServiceSummary { name, spans, error_spans }| $messages::ServiceSummary {
+                name,
+                span_count: count(spans),
+                error_span_count: count(error_spans),
+            };
+            $messages::TraceSummary {
+                trace_id: $id(summary.id),
+                root_service_name: summary.root_service,
+                root_operation_name: summary.root_operation,
+                min_start_time_unix_nano: summary.start,
+                max_end_time_unix_nano: summary.end,
+                span_count: count(summary.spans),
+                error_span_count: count(summary.error_spans),
+                orphan_span_count: count(summary.orphan_spans),
+                services: summary.services.into_iter().map(service).collect(),
+            }
+        }
     };
-    api_v3::TraceSummary {
-        trace_id: summary.id.to_hex(),
-        root_service_name: summary.root_service,
-        root_operation_name: summary.root_operation,
-        min_start_time_unix_nano: summary.start,
-        max_end_time_unix_nano: summary.end,
-        span_count: count(summary.spans),
-        error_span_count: count(summary.error_spans),
-        orphan_span_count: count(summary.orphan_spans),
-        services: summary.services.into_iter().map(service).collect(),
-    }
 }
 
-/// As a storage has it.
-pub(super) fn storage(summary: TraceSummary) -> v2::TraceSummary {
-    let service = |ServiceSummary { name, spans, error_spans }| v2::ServiceSummary {
-        name,
-        span_count: count(spans),
-        error_span_count: count(error_spans),
-    };
-    v2::TraceSummary {
-        trace_id: Bytes::copy_from_slice(&summary.id.0),
-        root_service_name: summary.root_service,
-        root_operation_name: summary.root_operation,
-        min_start_time_unix_nano: summary.start,
-        max_end_time_unix_nano: summary.end,
-        span_count: count(summary.spans),
-        error_span_count: count(summary.error_spans),
-        orphan_span_count: count(summary.orphan_spans),
-        services: summary.services.into_iter().map(service).collect(),
-    }
-}
+into_message!(
+    /// As the query API has it.
+    v3, api_v3, |id: TraceId| id.to_hex()
+);
+into_message!(
+    /// As a storage has it.
+    storage, v2, |id: TraceId| Bytes::copy_from_slice(&id.0)
+);
 
 fn count(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)

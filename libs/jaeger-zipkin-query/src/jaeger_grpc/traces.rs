@@ -6,41 +6,40 @@ use tactus_jaeger::adjust::warn_on_root;
 use tactus_jaeger::from_otlp;
 use tactus_proto::jaeger::api_v2;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
+use tactus_query::{error_status, offload, partial_status};
 use tonic::{Response, Status};
 
+use super::answering::{Answer, Messages};
 use super::chunks::{self, MESSAGE_BYTES, MESSAGE_SPANS};
-use super::{Answer, Messages};
-use crate::jaeger::FoundTrace;
-use tactus_query::{error_status, offload, partial_status};
+use crate::jaeger::{FoundTrace, FoundTraces};
 
 /// Traces of more spans are converted away from the threads that serve connections.
 const INLINE_SPANS: usize = 500;
 
 /// Traces as OTLP.
-pub(super) fn otlp(traces: Vec<FoundTrace>, partial: bool) -> Answer<Messages<TracesData>> {
-    answer(traces, partial, |trace| chunks::of_otlp(trace.data, MESSAGE_BYTES))
+pub(super) fn otlp(found: FoundTraces) -> Answer<Messages<TracesData>> {
+    answer(found, |trace| chunks::of_otlp(trace.data, MESSAGE_BYTES))
 }
 
 /// Traces as spans of Jaeger's model, each with its process.
 pub(super) fn model<M: Send + 'static>(
-    traces: Vec<FoundTrace>,
-    partial: bool,
+    found: FoundTraces,
     message: impl Fn(Vec<api_v2::Span>) -> M + Copy + Send + 'static,
 ) -> Answer<Messages<M>> {
-    answer(traces, partial, move |trace| {
+    answer(found, move |trace| {
         let spans = from_otlp::spans(&trace.data.resource_spans);
         chunks::in_groups(spans, MESSAGE_SPANS, message)
     })
 }
 
-/// Whether spans of a trace that was found may be missing.
-pub(super) fn is_partial(trace: &FoundTrace) -> bool {
-    !trace.warnings.is_empty()
+/// The answer with one trace. Where there is something to be known of it, spans may be missing.
+pub(super) fn one(trace: FoundTrace) -> FoundTraces {
+    let partial = !trace.warnings.is_empty();
+    FoundTraces { traces: vec![trace], missing: Vec::new(), partial }
 }
 
 fn answer<M: Send + 'static>(
-    traces: Vec<FoundTrace>,
-    partial: bool,
+    found: FoundTraces,
     convert: impl Fn(FoundTrace) -> Vec<M> + Copy + Send + 'static,
 ) -> Answer<Messages<M>> {
     let of_trace = move |mut trace: FoundTrace| async move {
@@ -48,8 +47,8 @@ fn answer<M: Send + 'static>(
         let is_large = chunks::spans(&trace.data) > INLINE_SPANS;
         items(offload(is_large, move || convert(trace)).await)
     };
-    let messages = stream::iter(traces).then(of_trace).flat_map(stream::iter);
-    let end = partial.then(|| Err(partial_status()));
+    let messages = stream::iter(found.traces).then(of_trace).flat_map(stream::iter);
+    let end = found.partial.then(|| Err(partial_status()));
     Ok(Response::new(Box::pin(messages.chain(stream::iter(end)))))
 }
 

@@ -1,7 +1,8 @@
-//! Spans that a Jaeger of the first generation writes to its storage.
+//! Spans that a Jaeger writes to its storage.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use prost::Message as _;
 use tactus_jaeger::to_otlp::encode_batch;
@@ -11,11 +12,12 @@ use tactus_proto::jaeger::storage::v1::{
     CapabilitiesRequest, CapabilitiesResponse, WriteSpanRequest, WriteSpanResponse,
     plugin_capabilities_server::PluginCapabilities,
 };
+use tactus_proto::otlp::ExportTraceServiceResponse;
 use tactus_server::tenancy::Tenancy;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Answer, NO_WRITER, WriteSpans};
+use super::answering::{Answer, NO_WRITER, WriteSpans};
 
 /// Spans of a stream that are written together: what is not written yet is lost if we fail.
 const BATCH_SPANS: usize = 512;
@@ -33,15 +35,32 @@ pub(super) struct Writers {
 }
 
 impl Writers {
+    /// Where spans go.
+    fn write(&self) -> Result<&WriteSpans, Status> {
+        self.write.as_ref().ok_or_else(|| Status::unimplemented(NO_WRITER))
+    }
+
     /// The tenant of a write, and where spans go.
     fn begin<R>(&self, request: &Request<R>) -> Result<(TenantId, &WriteSpans), Status> {
-        let write = self.write.as_ref().ok_or_else(|| Status::unimplemented(NO_WRITER))?;
+        let write = self.write()?;
         let tenant = self.tenancy.write_tenant(request.metadata().as_ref());
         Ok((tenant.map_err(|error| error.grpc_status())?, write))
     }
-}
 
-impl Writers {
+    /// Stores what a Jaeger of the second generation writes, an `ExportTraceServiceRequest` as it came.
+    pub(super) async fn export(
+        &self,
+        request: Request<Bytes>,
+    ) -> Answer<ExportTraceServiceResponse> {
+        self.write()?;
+        if request.get_ref().is_empty() {
+            // No spans: success, whoever asks.
+            return Ok(Response::new(ExportTraceServiceResponse::default()));
+        }
+        let (tenant, write) = self.begin(&request)?;
+        write(tenant, request.into_inner()).await.map(Response::new)
+    }
+
     /// Stores a span.
     pub(super) async fn write_span(
         &self,

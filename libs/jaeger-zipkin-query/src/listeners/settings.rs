@@ -8,8 +8,7 @@ use tactus_process::{Error, Port, address_of};
 use tactus_server::listener::{Http2Settings, ListenerSettings};
 use tactus_tls::{ALPN_GRPC, ALPN_HTTP};
 
-use crate::from_config::message_limits;
-use crate::jaeger_grpc::MessageLimits;
+use crate::settings::MessageLimits;
 
 /// A gRPC port.
 #[derive(Debug, Clone)]
@@ -138,7 +137,7 @@ fn grpc(
         ..shared(server)
     };
     let port = Port { listener, ..port }.with_tls(limits.tls.as_ref(), &ALPN_GRPC)?;
-    Ok(Some(GrpcPort { port, messages: message_limits(config, limits) }))
+    Ok(Some(GrpcPort { port, messages: MessageLimits::from_config(config, limits) }))
 }
 
 /// What holds for the connections of every port.

@@ -13,7 +13,8 @@ use tactus_proto::otlp::{
 use tactus_proto::tactus::v1::{TagValue, TagValuesRequest, TagValuesResponse};
 
 use super::*;
-use crate::jaeger::{JaegerSettings, jaeger_router};
+use crate::JaegerSettings;
+use crate::jaeger::jaeger_router;
 
 const SPAN_TRACE: &str = "00000000000000010000000000000002";
 const SECOND: u64 = 1_000_000_000;

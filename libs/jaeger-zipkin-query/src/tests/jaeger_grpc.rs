@@ -17,9 +17,11 @@ use tonic::transport::{Channel, Server};
 use tonic::{Code, Status, Streaming};
 
 use super::*;
+use crate::JaegerSettings;
 use crate::WriteSpans;
-use crate::jaeger::{JaegerQueries, JaegerSettings};
-use crate::jaeger_grpc::{Answering, MessageLimits, query_services, storage_services};
+use crate::jaeger::JaegerQueries;
+use crate::jaeger_grpc::{Answering, query_services, storage_services};
+use crate::settings::MessageLimits;
 
 const SAMPLE: &str = "0af7651916cd43dd8448eb211c80319c";
 const LIMITS: MessageLimits = MessageLimits { received: 4 << 20, sent: 16 << 20 };

@@ -22,7 +22,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Request as GrpcRequest};
 
 use super::*;
-use crate::jaeger::{JaegerQueries, JaegerSettings};
+use crate::JaegerSettings;
+use crate::jaeger::JaegerQueries;
 use crate::jaeger_grpc::Answering;
 use crate::listeners::{Listening, Served, open, ports};
 

@@ -5,7 +5,8 @@ use tactus_proto::tactus::v1::{TagValue, TagValuesResponse};
 use tactus_zipkin::{DecodeOptions, Format, decode};
 
 use super::*;
-use crate::zipkin::{ZipkinSettings, zipkin_router};
+use crate::ZipkinSettings;
+use crate::zipkin::zipkin_router;
 
 /// The time of the sample blocks.
 const MILLIS: &str = "endTs=1700001000000&lookback=2000000&limit=1000";

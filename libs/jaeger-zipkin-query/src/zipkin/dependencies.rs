@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ::http::{HeaderMap, Uri};
-use axum::extract::State;
-use axum::response::Response;
 use serde::Serialize;
-
-use super::answer::Answer;
-use super::params::dependencies_window;
-use super::{Call, Shared, run};
 use tactus_query::{ConnectionType, Edge, GraphWindow};
+
+use super::call::{Answered, Call};
+use super::params::dependencies_window;
+use crate::call::Answer;
 
 /// The client of calls from outside of which nothing is known.
 const UNKNOWN_CLIENT: &str = "user";
@@ -24,22 +21,15 @@ struct Link {
     error_count: u64,
 }
 
-pub(super) async fn dependencies(
-    State(shared): State<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    run(shared, uri, headers, async |call: Call| {
-        let window = dependencies_window(&call.params())?;
-        // The start of a graph's window is exclusive.
-        let window = GraphWindow {
-            start_unix_nanos: window.start.saturating_sub(1),
-            end_unix_nanos: window.end,
-        };
-        let graph = call.frontend().service_graph(&call.tenants, window, None).await?;
-        Ok(Answer::json(&links(graph.edges))?.partial(graph.partial))
-    })
-    .await
+pub(super) async fn dependencies(call: Call) -> Answered {
+    let window = dependencies_window(&call.params())?;
+    // The start of a graph's window is exclusive.
+    let window = GraphWindow {
+        start_unix_nanos: window.start.saturating_sub(1),
+        end_unix_nanos: window.end,
+    };
+    let graph = call.frontend().service_graph(&call.tenants, window, None).await?;
+    Ok(Answer::json(&links(graph.edges))?.partial(graph.partial))
 }
 
 /// By parent, then child. Services that call themselves are left out; databases and other peers are in.

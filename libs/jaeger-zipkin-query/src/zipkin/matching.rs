@@ -2,10 +2,10 @@
 //!
 //! They are about a span as Zipkin's model shows it, in which status, kind and scope are tags.
 
+use tactus_query::{attribute, equals_text, quoted};
 use tactus_traceql::AttributeScope::{Instrumentation, Resource, Span};
 
 use super::params::TraceConditions;
-use tactus_query::{attribute, equals_text, quoted};
 
 /// Shown in place of the service that a resource lacks, in lower case.
 const NO_SERVICE: &str = "otlpresourcenoservicename";

@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ::http::{HeaderMap, Uri};
-use axum::extract::State;
-use axum::response::Response;
 use tactus_api::request::TagsQuery;
 use tactus_api::{Error, RequestedRange, Result};
 use tactus_traceql::eval::TagScope;
 use tactus_traceql::{Attribute, AttributeScope, parse_attribute};
 
-use super::answer::Answer;
+use super::call::{Answered, Call};
 use super::matching;
 use super::params::required;
-use super::{Call, Shared, run};
+use crate::call::Answer;
+
+/// With fewer services the list is new to everybody and must not be kept: it grows while one looks.
+const FEW_SERVICES: usize = 3;
 
 /// Attributes that are shown as parts of a span other than its tags.
 const NO_TAGS: [&str; 6] = [
@@ -27,87 +27,58 @@ const NO_TAGS: [&str; 6] = [
     "peer.service",
 ];
 
-pub(super) async fn services(
-    State(shared): State<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    run(shared, uri, headers, async |call: Call| {
-        let names = lower_case(values(&call, resource("service.name"), String::new()).await?);
-        call.shared.services.store(names.len(), Ordering::Relaxed);
-        Ok(Answer::json(&names)?.kept_among(names.len()))
-    })
-    .await
+pub(super) async fn services(call: Call) -> Answered {
+    let names = lower_case(values(&call, resource("service.name"), String::new()).await?);
+    call.shared.services.store(names.len(), Ordering::Relaxed);
+    Ok(Answer::json(&names)?.kept(names.len() > FEW_SERVICES))
 }
 
-pub(super) async fn spans(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
-    run(shared, uri, headers, async |call: Call| {
-        let name = parse_attribute("name").map_err(|error| Error::Internal(error.to_string()))?;
-        names_of_service(&call, name).await
-    })
-    .await
+pub(super) async fn spans(call: Call) -> Answered {
+    let name = parse_attribute("name").map_err(|error| Error::Internal(error.to_string()))?;
+    names_of_service(&call, name).await
 }
 
-pub(super) async fn remote_services(
-    State(shared): State<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    run(shared, uri, headers, async |call: Call| {
-        names_of_service(&call, span("peer.service")).await
-    })
-    .await
+pub(super) async fn remote_services(call: Call) -> Answered {
+    names_of_service(&call, span("peer.service")).await
 }
 
 /// Keys of the tags of spans.
-pub(super) async fn tag_keys(
-    State(shared): State<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    run(shared, uri, headers, async |call: Call| {
-        let longest = call.frontend().longest_search(&call.tenants).unwrap_or(Duration::MAX);
-        let since = call.shared.settings.names_window.min(longest);
-        let query = TagsQuery {
-            scope: Some(TagScope::Span),
-            query: String::new(),
-            range: RequestedRange { since: Some(since), ..RequestedRange::default() },
-            limit: 0,
-            max_stale: 0,
-        };
-        let found = call.frontend().tags(&call.tenants, &query).await?;
-        let keys = found.scopes.into_iter().flat_map(|(_, tags)| tags);
-        let keys: BTreeSet<String> = keys.filter(|key| !NO_TAGS.contains(&key.as_str())).collect();
-        let services = call.shared.services.load(Ordering::Relaxed);
-        Ok(Answer::json(&keys)?.partial(found.partial).kept_among(services))
-    })
-    .await
+pub(super) async fn tag_keys(call: Call) -> Answered {
+    let longest = call.frontend().longest_search(&call.tenants).unwrap_or(Duration::MAX);
+    let since = call.shared.settings.names_window.min(longest);
+    let query = TagsQuery {
+        scope: Some(TagScope::Span),
+        query: String::new(),
+        range: RequestedRange { since: Some(since), ..RequestedRange::default() },
+        limit: 0,
+        max_stale: 0,
+    };
+    let found = call.frontend().tags(&call.tenants, &query).await?;
+    let keys = found.scopes.into_iter().flat_map(|(_, tags)| tags);
+    let keys: BTreeSet<String> = keys.filter(|key| !NO_TAGS.contains(&key.as_str())).collect();
+    Ok(Answer::json(&keys)?.partial(found.partial).kept(has_many_services(&call)))
 }
 
 /// Values of a tag of spans.
-pub(super) async fn tag_values(
-    State(shared): State<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    run(shared, uri, headers, async |call: Call| {
-        let key = required(&call.params(), "key")?.to_owned();
-        let values = values(&call, span(&key), String::new()).await?;
-        let services = call.shared.services.load(Ordering::Relaxed);
-        Ok(Answer::json(&values)?.kept_among(services))
-    })
-    .await
+pub(super) async fn tag_values(call: Call) -> Answered {
+    let key = required(&call.params(), "key")?.to_owned();
+    let values = values(&call, span(&key), String::new()).await?;
+    Ok(Answer::json(&values)?.kept(has_many_services(&call)))
 }
 
 /// The values of an attribute of the spans of the service that the call names.
-async fn names_of_service(call: &Call, attribute: Attribute) -> Result<Answer> {
+async fn names_of_service(call: &Call, attribute: Attribute) -> Answered {
     let filter = {
         let params = call.params();
         format!("{{ {} }}", matching::service(required(&params, "serviceName")?))
     };
     let names = lower_case(values(call, attribute, filter).await?);
-    let services = call.shared.services.load(Ordering::Relaxed);
-    Ok(Answer::json(&names)?.kept_among(services))
+    Ok(Answer::json(&names)?.kept(has_many_services(call)))
+}
+
+/// Whether lists change so seldom that browsers may keep them.
+fn has_many_services(call: &Call) -> bool {
+    call.shared.services.load(Ordering::Relaxed) > FEW_SERVICES
 }
 
 async fn values(call: &Call, attribute: Attribute, filter: String) -> Result<BTreeSet<String>> {

@@ -1,21 +1,19 @@
 //! Traces, found by their spans or by their ids.
 
-use ::http::{HeaderMap, StatusCode, Uri};
-use axum::extract::{Path, State};
+use ::http::StatusCode;
+use axum::extract::Path;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use tactus_api::{Error, Result};
+use tactus_api::Result;
+use tactus_query::{TraceLookup, WholeTrace, WholeTraces, offload, unix_nanos_now};
 use tactus_server::http::text;
 use tactus_zipkin::spans_from_otlp;
 use tactus_zipkin::v2::{Span, write_spans};
 
-use super::answer::Answer;
+use super::call::{Answered, Call, Refused};
 use super::matching::traceql;
 use super::params::{TracesQuery, trace_id, trace_ids};
-use super::{Call, Shared, run};
-use tactus_query::offload;
-use tactus_query::unix_nanos_now;
-use tactus_query::{TraceLookup, WholeTrace, WholeTraces};
+use crate::call::Answer;
 
 /// Answers of more spans are written away from the threads that serve connections.
 const INLINE_SPANS: usize = 1_000;
@@ -23,55 +21,45 @@ const INLINE_SPANS: usize = 1_000;
 /// Tag of a trace's root that says why spans may be missing.
 const WARNING: &[u8] = b"tactus.warning";
 
-pub(super) async fn search(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
-    run(shared, uri, headers, async |call: Call| {
-        let query = TracesQuery::parse(&call.params(), unix_nanos_now())?;
-        call.check_limit(query.limit)?;
-        let lookup = TraceLookup {
-            query: traceql(&query.conditions),
-            limit: query.limit,
-            start: query.window.start,
-            end: query.window.end,
-        };
-        let settings = &call.shared.settings.lookup;
-        let found = call.frontend().find_whole_traces(&call.tenants, &lookup, settings).await?;
-        list_of_traces(found).await
-    })
-    .await
+pub(super) async fn search(call: Call) -> Answered {
+    let query = TracesQuery::parse(&call.params(), unix_nanos_now())?;
+    call.check_limit(query.limit)?;
+    let lookup = TraceLookup {
+        query: traceql(&query.conditions),
+        limit: query.limit,
+        start: query.window.start,
+        end: query.window.end,
+    };
+    let settings = &call.shared.settings.lookup;
+    let found = call.frontend().find_whole_traces(&call.tenants, &lookup, settings).await?;
+    list_of_traces(found).await
 }
 
-pub(super) async fn one(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let shown_id = id.clone();
-    let found = run(shared, uri, headers, async move |call: Call| {
-        let trace = call.frontend().whole_trace(&call.tenants, trace_id(&id)?).await?;
-        let partial = !trace.message.is_empty();
-        let is_long = spans(&trace) > INLINE_SPANS;
-        let body = offload(is_long, move || write_spans(&spans_of(&trace)));
-        Ok(Answer::of_json(body.await?).partial(partial))
-    })
-    .await;
-    if found.status() == StatusCode::NOT_FOUND {
-        return text(StatusCode::NOT_FOUND, format!("{shown_id} not found"));
+pub(super) async fn one(Path(id): Path<String>, call: Call) -> Response {
+    match trace(&call, &id).await {
+        Err(error) if error.http_status() == StatusCode::NOT_FOUND => {
+            text(StatusCode::NOT_FOUND, format!("{id} not found"))
+        }
+        answer => answer.map_err(Refused).into_response(),
     }
-    found.into_response()
 }
 
-pub(super) async fn many(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
-    run(shared, uri, headers, async |call: Call| {
-        let ids = trace_ids(&call.params())?;
-        call.check_limit(u32::try_from(ids.len()).unwrap_or(u32::MAX))?;
-        let settings = &call.shared.settings.lookup;
-        list_of_traces(call.frontend().whole_traces(&call.tenants, &ids, settings).await?).await
-    })
-    .await
+async fn trace(call: &Call, id: &str) -> Result<Answer> {
+    let trace = call.frontend().whole_trace(&call.tenants, trace_id(id)?).await?;
+    let partial = !trace.message.is_empty();
+    let is_long = spans(&trace) > INLINE_SPANS;
+    let body = offload(is_long, move || write_spans(&spans_of(&trace)));
+    Ok(Answer::of_json(body.await?).partial(partial))
 }
 
-async fn list_of_traces(found: WholeTraces) -> Result<Answer> {
+pub(super) async fn many(call: Call) -> Answered {
+    let ids = trace_ids(&call.params())?;
+    call.check_limit(u32::try_from(ids.len()).unwrap_or(u32::MAX))?;
+    let settings = &call.shared.settings.lookup;
+    list_of_traces(call.frontend().whole_traces(&call.tenants, &ids, settings).await?).await
+}
+
+async fn list_of_traces(found: WholeTraces) -> Answered {
     let WholeTraces { traces, partial, .. } = found;
     let is_long = traces.iter().map(spans).sum::<usize>() > INLINE_SPANS;
     let body = offload(is_long, move || {
@@ -85,7 +73,7 @@ async fn list_of_traces(found: WholeTraces) -> Result<Answer> {
         body.push(b']');
         body
     });
-    Ok::<_, Error>(Answer::of_json(body.await?).partial(partial))
+    Ok(Answer::of_json(body.await?).partial(partial))
 }
 
 /// The spans as Zipkin has them. A list of spans has no place for what is to be known of all of them: the root says it,

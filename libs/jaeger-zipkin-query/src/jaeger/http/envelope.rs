@@ -1,35 +1,30 @@
 //! What answers of v1 are wrapped in.
 
-use axum::response::Response;
 use serde::{Serialize, Serializer};
 use tactus_jaeger::json::{self, Envelope, EnvelopeError};
-
-use super::answer::{Answer, refusal};
-use crate::jaeger::error::Result;
-use crate::jaeger::{FoundTrace, FoundTraces, JaegerError};
 use tactus_query::offload;
+
+use super::call::Answered;
+use crate::call::Answer;
+use crate::jaeger::{FoundTrace, FoundTraces, JaegerError};
 
 /// Answers with more spans are encoded away from the threads that serve connections.
 const INLINE_SPANS: usize = 500;
 
-/// An error in place of an answer.
-pub(super) fn refuse(error: &JaegerError) -> Response {
-    let status = error.http_status();
-    let item =
-        EnvelopeError { code: status.as_u16(), msg: error.to_string(), trace_id: String::new() };
-    let envelope =
-        Envelope { errors: Some(vec![item]), ..Envelope::<Option<Vec<()>>>::new(None, 0) };
-    refusal(status, &envelope)
+/// A message without an envelope, with indentation if `pretty`.
+pub(super) fn plain(message: &impl Serialize, pretty: bool) -> Answered<1> {
+    let answer = if pretty { Answer::indented_json(message) } else { Answer::json(message) };
+    Ok(answer?)
 }
 
 /// A list that the answer tells the length of.
-pub(super) fn counted_list<T: Serialize>(list: &[T], pretty: bool) -> Result<Answer> {
-    Answer::json(&Envelope::new(list, list.len()), pretty)
+pub(super) fn counted_list<T: Serialize>(list: &[T], pretty: bool) -> Answered<1> {
+    plain(&Envelope::new(list, list.len()), pretty)
 }
 
 /// Anything else.
-pub(super) fn data<T: Serialize>(data: T, pretty: bool) -> Result<Answer> {
-    Answer::json(&Envelope::new(data, 0), pretty)
+pub(super) fn data<T: Serialize>(data: T, pretty: bool) -> Answered<1> {
+    plain(&Envelope::new(data, 0), pretty)
 }
 
 /// Traces that are put into their form when they are written, one after the other.
@@ -46,7 +41,7 @@ impl Serialize for ShownTraces {
 }
 
 /// Traces, with an error for each that is missing.
-pub(super) async fn traces(found: FoundTraces, pretty: bool) -> Result<Answer> {
+pub(super) async fn traces(found: FoundTraces, pretty: bool) -> Answered<1> {
     let resources = found.traces.iter().flat_map(|trace| &trace.data.resource_spans);
     let scopes = resources.flat_map(|resource| &resource.scope_spans);
     let spans: usize = scopes.map(|scope| scope.spans.len()).sum();
@@ -62,7 +57,7 @@ pub(super) async fn traces(found: FoundTraces, pretty: bool) -> Result<Answer> {
             .collect();
         let errors = (!missing.is_empty()).then_some(missing);
         let envelope = Envelope { errors, ..Envelope::new(ShownTraces(traces), 0) };
-        Ok(Answer::json(&envelope, pretty)?.partial(partial))
+        Ok(plain(&envelope, pretty)?.partial(partial))
     })
     .await?
 }

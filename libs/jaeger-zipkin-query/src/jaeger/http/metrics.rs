@@ -4,20 +4,18 @@ mod family;
 
 use std::time::Duration;
 
-use ::http::{HeaderMap, Uri};
-use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::extract::Path;
+use axum::response::{IntoResponse as _, Response};
 use tactus_api::QueryParams;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
-
-use super::answer::{Answer, is_pretty};
-use super::params::{all, boolean, invalid, millis, unable_to_parse};
-use super::{Call, Shared, envelope, run};
-use crate::jaeger::error::Result;
-use crate::jaeger::kind::parse_kind;
-use crate::jaeger::{JaegerError, Measure, PerformanceQuery};
-use family::MetricFamily;
 use tactus_query::unix_nanos_now;
+
+use super::call::{Answered, Call, is_pretty};
+use super::envelope;
+use super::params::{all, boolean, invalid, millis, unable_to_parse};
+use crate::jaeger::error::Result;
+use crate::jaeger::{JaegerError, Measure, PerformanceQuery, parse_kind};
+use family::MetricFamily;
 
 const DEFAULT_LENGTH: Duration = Duration::from_secs(3600);
 const DEFAULT_STEP: Duration = Duration::from_secs(5);
@@ -27,40 +25,32 @@ const DEFAULT_RATE_PER: Duration = Duration::from_secs(600);
 const MIN_STEP_MILLIS: u64 = 1;
 
 /// `/api/metrics/minstep`.
-pub(super) async fn min_step(
-    State(shared): State<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    run(shared, (uri, headers), envelope::refuse, async move |call: Call| {
-        envelope::data(MIN_STEP_MILLIS, is_pretty(&call.params()))
-    })
-    .await
+pub(super) async fn min_step(call: Call<1>) -> Answered<1> {
+    envelope::data(MIN_STEP_MILLIS, is_pretty(&call.params()))
 }
 
 /// `/api/metrics/{latencies,calls,errors}`. The answer stands without an envelope.
-pub(super) async fn metrics(
-    State(shared): State<Shared>,
-    Path(kind): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
+pub(super) async fn metrics(Path(kind): Path<String>, call: Result<Call<1>, Response>) -> Response {
     if !matches!(kind.as_str(), "latencies" | "calls" | "errors") {
         return tactus_server::http::not_found().await;
     }
-    run(shared, (uri, headers), envelope::refuse, async move |call: Call| {
-        let params = call.params();
-        let query = query(&params, unix_nanos_now())?;
-        let measure = match kind.as_str() {
-            "latencies" => Measure::Latencies { quantile: quantile(&params)? },
-            "calls" => Measure::Calls,
-            _ => Measure::Errors,
-        };
-        let series = call.queries.performance(&call.tenants, measure, &query).await?;
-        let family = MetricFamily::of(measure, query.by_operation, series);
-        Answer::json(&family, is_pretty(&params))
-    })
-    .await
+    match call {
+        Ok(call) => family(&kind, call).await.into_response(),
+        Err(refusal) => refusal,
+    }
+}
+
+async fn family(kind: &str, call: Call<1>) -> Answered<1> {
+    let params = call.params();
+    let query = query(&params, unix_nanos_now())?;
+    let measure = match kind {
+        "latencies" => Measure::Latencies { quantile: quantile(&params)? },
+        "calls" => Measure::Calls,
+        _ => Measure::Errors,
+    };
+    let series = call.shared.performance(&call.tenants, measure, &query).await?;
+    let family = MetricFamily::of(measure, query.by_operation, series);
+    envelope::plain(&family, is_pretty(&params))
 }
 
 fn query(params: &QueryParams<'_>, now: u64) -> Result<PerformanceQuery> {

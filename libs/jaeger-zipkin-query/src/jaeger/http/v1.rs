@@ -1,48 +1,42 @@
 //! The first version: an envelope around everything.
 
-use ::http::{HeaderMap, Uri};
-use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::body::Body;
+use axum::extract::Path;
 use serde::Serialize;
+use tactus_api::Error;
+use tactus_jaeger::json::{UploadError, traces_of_upload};
+use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
+use tactus_query::{offload, unix_nanos_now};
 
-use super::answer::is_pretty;
+use super::call::{self, is_pretty};
+use super::envelope;
 use super::params::{self, Search, boolean, invalid, millis};
-use super::{Call, Shared, envelope, run};
-use crate::jaeger::kind::kind_name;
+use crate::jaeger::error::Result;
 use crate::jaeger::{
-    Dependency, FoundTraces, JaegerError, Operation, OperationsQuery, TimeRange, parse_trace_id,
+    Dependency, FoundTrace, FoundTraces, JaegerError, Operation, OperationsQuery, TimeRange,
+    kind_name, parse_trace_id,
 };
-use tactus_query::unix_nanos_now;
+
+/// A question of this version.
+type Call = call::Call<1>;
+
+/// Its answer.
+type Answered = call::Answered<1>;
 
 /// Length of the window of dependencies when the caller does not say.
 const DEPENDENCIES_LENGTH_NANOS: u64 = 24 * 3600 * 1_000_000_000;
 
 /// `/api/services`.
-pub(super) async fn services(
-    State(shared): State<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    run(shared, (uri, headers), envelope::refuse, async move |call: Call| {
-        let services = call.queries.services(&call.tenants).await?;
-        envelope::counted_list(&services, is_pretty(&call.params()))
-    })
-    .await
+pub(super) async fn services(call: Call) -> Answered {
+    let services = call.shared.services(&call.tenants).await?;
+    envelope::counted_list(&services, is_pretty(&call.params()))
 }
 
 /// `/api/services/{service}/operations`.
-pub(super) async fn operation_names(
-    State(shared): State<Shared>,
-    Path(service): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    run(shared, (uri, headers), envelope::refuse, async move |call: Call| {
-        let names = call.queries.operation_names(&call.tenants, &service).await?;
-        envelope::counted_list(&names, is_pretty(&call.params()))
-    })
-    .await
+pub(super) async fn operation_names(Path(service): Path<String>, call: Call) -> Answered {
+    let names = call.shared.operation_names(&call.tenants, &service).await?;
+    envelope::counted_list(&names, is_pretty(&call.params()))
 }
 
 /// An operation, as an answer shows it.
@@ -63,85 +57,47 @@ impl From<Operation> for ShownOperation {
 }
 
 /// `/api/operations`.
-pub(super) async fn operations(
-    State(shared): State<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    run(shared, (uri, headers), envelope::refuse, async move |call: Call| {
-        let params = call.params();
-        let text = |name| params.get(name).unwrap_or_default().to_owned();
-        let query = OperationsQuery { service: text("service"), span_kind: text("spanKind") };
-        if query.service.is_empty() {
-            return Err(invalid("parameter 'service' is required"));
-        }
-        let operations = call.queries.operations(&call.tenants, &query).await?;
-        let shown: Vec<_> = operations.into_iter().map(ShownOperation::from).collect();
-        envelope::counted_list(&shown, is_pretty(&params))
-    })
-    .await
+pub(super) async fn operations(call: Call) -> Answered {
+    let params = call.params();
+    let text = |name| params.get(name).unwrap_or_default().to_owned();
+    let query = OperationsQuery { service: text("service"), span_kind: text("spanKind") };
+    if query.service.is_empty() {
+        return Err(invalid("parameter 'service' is required").into());
+    }
+    let operations = call.shared.operations(&call.tenants, &query).await?;
+    let shown: Vec<_> = operations.into_iter().map(ShownOperation::from).collect();
+    envelope::counted_list(&shown, is_pretty(&params))
 }
 
 /// `/api/traces`.
-pub(super) async fn find_traces(
-    State(shared): State<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    run(shared, (uri, headers), envelope::refuse, async move |call: Call| {
-        let params = call.params();
-        let found = match params::search(&params, unix_nanos_now())? {
-            Search::Filter(filter) => call.queries.find_traces(&call.tenants, &filter).await?,
-            Search::Ids { ids, raw } => call.queries.traces(&call.tenants, &ids, raw).await?,
-        };
-        envelope::traces(found, is_pretty(&params)).await
-    })
-    .await
+pub(super) async fn find_traces(call: Call) -> Answered {
+    let params = call.params();
+    let found = match params::search(&params, unix_nanos_now())? {
+        Search::Filter(filter) => call.shared.find_traces(&call.tenants, &filter).await?,
+        Search::Ids { ids, raw } => call.shared.traces(&call.tenants, &ids, raw).await?,
+    };
+    envelope::traces(found, is_pretty(&params)).await
 }
 
 /// `/api/traces/{traceID}`. A trace is looked for everywhere, whatever `start` and `end` say.
-pub(super) async fn trace(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    run(shared, (uri, headers), envelope::refuse, async move |call: Call| {
-        let params = call.params();
-        let id = parse_trace_id(&id)?;
-        let raw = boolean(&params, "raw")?.unwrap_or(false);
-        let trace = call.queries.trace(&call.tenants, id, raw).await?;
-        let found = FoundTraces { traces: vec![trace], ..FoundTraces::default() };
-        envelope::traces(found, is_pretty(&params)).await
-    })
-    .await
+pub(super) async fn trace(Path(id): Path<String>, call: Call) -> Answered {
+    let params = call.params();
+    let id = parse_trace_id(&id)?;
+    let raw = boolean(&params, "raw")?.unwrap_or(false);
+    let trace = call.shared.trace(&call.tenants, id, raw).await?;
+    let found = FoundTraces { traces: vec![trace], ..FoundTraces::default() };
+    envelope::traces(found, is_pretty(&params)).await
 }
 
 /// `/api/archive/{traceID}`.
-pub(super) async fn archive(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    run(shared, (uri, headers), envelope::refuse, async move |_| {
-        parse_trace_id(&id)?;
-        Err(JaegerError::Unsupported("archive span storage was not configured".to_owned()))
-    })
-    .await
+pub(super) async fn archive(Path(id): Path<String>, _: Call) -> Answered {
+    parse_trace_id(&id)?;
+    Err(JaegerError::Unsupported("archive span storage was not configured".to_owned()).into())
 }
 
 /// What Jaeger answers with sample data.
-pub(super) async fn not_served(
-    State(shared): State<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let path = uri.path().to_owned();
-    run(shared, (uri, headers), envelope::refuse, async move |_| {
-        Err(JaegerError::Unsupported(format!("{path} is not served")))
-    })
-    .await
+pub(super) async fn not_served(call: Call) -> Answered {
+    Err(JaegerError::Unsupported(format!("{} is not served", call.uri.path())).into())
 }
 
 /// Calls between services, as an answer shows them.
@@ -154,31 +110,48 @@ struct ShownDependency {
 }
 
 /// `/api/dependencies`.
-pub(super) async fn dependencies(
-    State(shared): State<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    run(shared, (uri, headers), envelope::refuse, async move |call: Call| {
-        let params = call.params();
-        let end = millis(&params, "endTs")?.unwrap_or_else(unix_nanos_now);
-        let length = millis(&params, "lookback")?.unwrap_or(DEPENDENCIES_LENGTH_NANOS);
-        let range = TimeRange { start: end.saturating_sub(length), end };
-        let service = params.get("service");
-        let is_wanted = |link: &Dependency| {
-            service.is_none_or(|service| link.parent == service || link.child == service)
-        };
-        let links = call.queries.dependencies(&call.tenants, range).await?;
-        let shown: Vec<_> = links
-            .into_iter()
-            .filter(is_wanted)
-            .map(|Dependency { parent, child, call_count }| ShownDependency {
-                parent,
-                child,
-                call_count,
-            })
-            .collect();
-        envelope::data(shown, is_pretty(&params))
-    })
-    .await
+pub(super) async fn dependencies(call: Call) -> Answered {
+    let params = call.params();
+    let end = millis(&params, "endTs")?.unwrap_or_else(unix_nanos_now);
+    let length = millis(&params, "lookback")?.unwrap_or(DEPENDENCIES_LENGTH_NANOS);
+    let range = TimeRange { start: end.saturating_sub(length), end };
+    let service = params.get("service");
+    let is_wanted = |link: &Dependency| {
+        service.is_none_or(|service| link.parent == service || link.child == service)
+    };
+    let links = call.shared.dependencies(&call.tenants, range).await?;
+    let shown: Vec<_> = links
+        .into_iter()
+        .filter(is_wanted)
+        .map(|Dependency { parent, child, call_count }| ShownDependency {
+            parent,
+            child,
+            call_count,
+        })
+        .collect();
+    envelope::data(shown, is_pretty(&params))
+}
+
+/// `/api/transform`: OTLP's JSON as traces of v1.
+pub(super) async fn transform(call: Call, body: Body) -> Answered {
+    let file = call.shared.frontend.receive_file(body).await?;
+    let (found, pretty) = offload(true, move || traces(&call, &file.bytes)).await??;
+    envelope::traces(found, pretty).await
+}
+
+fn traces(call: &Call, file: &[u8]) -> Result<(FoundTraces, bool)> {
+    let max_spans = call.shared.frontend.settings.trace_files.max_spans;
+    let traces = traces_of_upload(file, max_spans).map_err(|error| match error {
+        UploadError::TooManySpans { .. } => {
+            let text = format!("{error} (limit: query_frontend.trace_files.max_spans)");
+            JaegerError::Query(Error::LimitExceeded(text))
+        }
+        error => invalid(format!("cannot unmarshal OTLP: {error}")),
+    })?;
+    let adjusted = traces.into_iter().map(|(id, resource_spans)| {
+        let trace = FoundTrace { id, data: TracesData { resource_spans }, warnings: Vec::new() };
+        call.shared.adjusted(trace)
+    });
+    let found = FoundTraces { traces: adjusted.collect(), ..FoundTraces::default() };
+    Ok((found, is_pretty(&call.params())))
 }

@@ -1,7 +1,7 @@
 //! Services and operations.
 //!
 //! They are the values of `service.name` and of span names: of all recent data, whenever its spans started, and of the
-//! blocks of the last [`super::JaegerSettings::names_window`].
+//! blocks of the last [`crate::settings::JaegerSettings::names_window`].
 
 use std::collections::BTreeSet;
 
@@ -9,9 +9,9 @@ use tactus_model::TenantId;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 use tactus_traceql::{Attribute, AttributeScope, parse_attribute};
 
-use super::{JaegerQueries, Operation, OperationsQuery, Result};
-use crate::jaeger::kind::{KINDS, kind_name, parse_kind};
+use super::{JaegerQueries, Result};
 use crate::jaeger::matching;
+use crate::jaeger::types::{KINDS, Operation, OperationsQuery, kind_name, parse_kind};
 
 impl JaegerQueries {
     /// Names of services, sorted.

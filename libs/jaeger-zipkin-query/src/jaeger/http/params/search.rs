@@ -8,7 +8,7 @@ use tactus_api::QueryParams;
 use tactus_config::{parse_go, parse_prometheus};
 use tactus_model::TraceId;
 
-use super::values::{all, boolean, duration, integer, invalid, unable_to_parse};
+use super::{all, boolean, duration, integer, invalid, unable_to_parse};
 use crate::jaeger::error::Result;
 use crate::jaeger::{TimeRange, TraceFilter, parse_trace_id};
 

@@ -1,15 +1,11 @@
 //! Messages of the third version.
 
-use ::http::StatusCode;
-use axum::response::Response;
 use serde::Serialize;
 use tactus_otlp_json::OtlpJson;
 use tactus_proto::opentelemetry::proto::trace::v1::ResourceSpans;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 
-use super::super::answer::refusal;
-use crate::jaeger::kind::kind_name;
-use crate::jaeger::{Dependency, JaegerError, Operation, ServiceSummary, TraceSummary};
+use crate::jaeger::{Dependency, Operation, ServiceSummary, TraceSummary, kind_name};
 
 #[derive(Serialize)]
 pub(super) struct Services {
@@ -136,27 +132,4 @@ impl From<Dependency> for ShownDependency {
         let Dependency { parent, child, call_count } = dependency;
         Self { parent, child, call_count: call_count.to_string() }
     }
-}
-
-#[derive(Serialize)]
-struct Refusal {
-    error: RefusalDetails,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct RefusalDetails {
-    http_code: u16,
-    message: String,
-}
-
-/// An error in place of an answer.
-pub(super) fn refuse(error: &JaegerError) -> Response {
-    let status: StatusCode = error.http_status();
-    let message = match error {
-        JaegerError::NotFound => "No traces found".to_owned(),
-        error => error.to_string(),
-    };
-    let error = RefusalDetails { http_code: status.as_u16(), message };
-    refusal(status, &Refusal { error })
 }

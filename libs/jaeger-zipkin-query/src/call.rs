@@ -1,0 +1,105 @@
+//! A question over HTTP and its answer: the same for the versions of Jaeger's API and for Zipkin's.
+
+use std::marker::PhantomData;
+
+use ::http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY};
+use ::http::request::Parts;
+use ::http::{HeaderName, HeaderValue, Uri};
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::ser::{PrettyFormatter, Serializer};
+use tactus_api::{Error, QueryParams, Result};
+use tactus_model::TenantId;
+use tactus_query::Frontend;
+
+/// Set on answers that lack something because it could not be read or did not fit.
+const PARTIAL: HeaderName = HeaderName::from_static("x-tactus-partial");
+
+/// A question: who asks, and for what. `S`: what handlers share. `R`: how the API says that it refuses.
+pub(crate) struct Call<S, R> {
+    pub(crate) shared: S,
+    pub(crate) tenants: Vec<TenantId>,
+    pub(crate) uri: Uri,
+    refused: PhantomData<fn() -> R>,
+}
+
+impl<S, R> Call<S, R> {
+    pub(crate) fn params(&self) -> QueryParams<'_> {
+        QueryParams::parse(self.uri.query().unwrap_or_default())
+    }
+}
+
+impl<S, R> FromRequestParts<S> for Call<S, R>
+where
+    S: AsRef<Frontend> + Clone + Send + Sync,
+    R: From<Error> + IntoResponse,
+{
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &S) -> Result<Self, Response> {
+        let frontend = shared.as_ref();
+        let tenants = frontend.tenancy.read_tenants(&parts.headers);
+        let tenants = tenants.map_err(IntoResponse::into_response)?;
+        let url = parts.uri.path_and_query().map_or("", |url| url.as_str());
+        frontend.check_url(url).map_err(|error| R::from(error).into_response())?;
+        Ok(Self { shared: shared.clone(), tenants, uri: parts.uri.clone(), refused: PhantomData })
+    }
+}
+
+/// An answer that is ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    body: Vec<u8>,
+    partial: bool,
+    may_be_kept: bool,
+}
+
+impl Answer {
+    /// A message as JSON.
+    pub(crate) fn json(message: &impl Serialize) -> Result<Self> {
+        let body = serde_json::to_vec(message);
+        body.map(Self::of_json).map_err(|error| Error::Internal(error.to_string()))
+    }
+
+    /// A message as JSON, with indentation.
+    pub(crate) fn indented_json(message: &impl Serialize) -> Result<Self> {
+        let mut body = Vec::new();
+        let formatter = PrettyFormatter::with_indent(b"    ");
+        let written = message.serialize(&mut Serializer::with_formatter(&mut body, formatter));
+        written.map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(Self::of_json(body))
+    }
+
+    pub(crate) fn of_json(body: Vec<u8>) -> Self {
+        Self { body, partial: false, may_be_kept: false }
+    }
+
+    /// Says whether something is missing.
+    pub(crate) fn partial(self, partial: bool) -> Self {
+        Self { partial, ..self }
+    }
+
+    /// Says whether browsers may keep the answer for a while, if nothing is missing.
+    pub(crate) fn kept(self, may_be_kept: bool) -> Self {
+        Self { may_be_kept, ..self }
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.body));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.partial {
+            headers.insert(PARTIAL, HeaderValue::from_static("true"));
+        } else if self.may_be_kept {
+            let kept = HeaderValue::from_static("max-age=300, must-revalidate");
+            headers.insert(CACHE_CONTROL, kept);
+            // Names of one tenant are not for another.
+            headers.insert(VARY, HeaderValue::from_static("X-Scope-OrgID, Authorization"));
+        }
+        response
+    }
+}
