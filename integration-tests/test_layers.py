@@ -9,7 +9,7 @@ from harness.paths import REPOSITORY
 
 # Lower layers first; a lib may depend on earlier ones only.
 LIBS = [
-    "proto", "model", "work", "config", "telemetry", "tls", "rpc", "ring", "cache", "storage", "sampling", "traceql", "tail-sampling", "block",
+    "proto", "model", "clock", "work", "config", "telemetry", "tls", "rpc", "ring", "cache", "storage", "sampling", "traceql", "tail-sampling", "block",
     "compaction", "wal", "server", "overrides", "otlp-json", "jaeger", "zipkin", "receivers", "api", "process", "ui", "query",
     "jaeger-zipkin-query",
 ]

@@ -23,12 +23,18 @@ pub struct Target {
 const FIXED_BYTES: u64 = 64 << 20;
 /// And for each of its bytes.
 const BYTES_EACH: u64 = 64;
+/// A file may list its segments and columns so that they overlap: a byte is read with each.
+const SEGMENT_BYTES_EACH: u64 = 4 << 10;
 /// A byte of a row group may stand for 64 entries of a column, and there are a hundred columns.
 const BLOCK_BYTES_EACH: u64 = 64 << 10;
 
 impl Target {
     const fn new(name: &'static str, feed: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>) -> Self {
         Self { name, feed, seeds, bytes_each: BYTES_EACH }
+    }
+
+    const fn of_segments(name: &'static str, feed: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>) -> Self {
+        Self { name, feed, seeds, bytes_each: SEGMENT_BYTES_EACH }
     }
 
     const fn of_blocks(name: &'static str, feed: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>) -> Self {
@@ -72,6 +78,7 @@ pub const TARGETS: &[Target] = &[
     Target::new("jaeger_protobuf", targets::jaeger::feed_protobuf, targets::jaeger::protobuf_seeds),
     Target::new("zipkin", targets::zipkin::feed, targets::zipkin::seeds),
     Target::new("log", targets::disk::feed_log, targets::disk::log_seeds),
+    Target::of_segments("segments", targets::disk::feed_segments, targets::disk::segment_seeds),
     Target::of_blocks("block_file", targets::block::feed_file, targets::block::file_seeds),
     Target::of_blocks("block_pages", targets::block::feed_pages, targets::block::page_seeds),
     Target::new("gossip", targets::gossip::feed, targets::gossip::seeds),

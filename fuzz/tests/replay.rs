@@ -122,7 +122,7 @@ macro_rules! replays {
 }
 
 replays! {
-    otlp otlp_json decompression tenant jaeger_thrift jaeger_protobuf zipkin log block_file block_pages gossip
+    otlp otlp_json decompression tenant jaeger_thrift jaeger_protobuf zipkin log segments block_file block_pages gossip
     traceql
 }
 

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use tactus_block::read::{AttributeOwner, BlockFacts, BlockReader, BytesSource, StringColumn};
+use tactus_block::read::{
+    AttributeOwner, BlockFacts, BlockReader, BytesSource, RowGroup, StringColumn,
+};
 use tactus_block::{BlockWriter, Compression, WriterSettings};
 use tactus_model::{AttributeSelection, Projection, SpanBatch, TraceId};
 use tactus_storage::meta::{BlockVersion, DedicatedColumn, default_columns};
@@ -12,8 +14,9 @@ use tactus_storage::meta::{BlockVersion, DedicatedColumn, default_columns};
 use crate::sample;
 
 const VERSIONS: [BlockVersion; 2] = [BlockVersion::VParquet4, BlockVersion::VParquet5];
-/// Who reads a row group looks at this number first, and leaves alone what takes too much.
+/// Who reads a row group looks at these numbers first, and leaves alone what takes too much.
 const MAX_ROW_GROUP_BYTES: u64 = 1 << 20;
+const MAX_ROW_GROUP_VALUES: u64 = 1 << 17;
 
 /// A sound file without compression, so that what is damaged is what decoders see.
 struct Sound {
@@ -94,7 +97,10 @@ fn read(data: Bytes, facts: &BlockFacts) {
         }
     }
     let groups = reader.row_groups().iter().enumerate();
-    for (group, _) in groups.filter(|(_, group)| group.uncompressed_bytes <= MAX_ROW_GROUP_BYTES) {
+    let is_small = |group: &RowGroup| {
+        group.uncompressed_bytes <= MAX_ROW_GROUP_BYTES && group.values <= MAX_ROW_GROUP_VALUES
+    };
+    for (group, _) in groups.filter(|(_, group)| is_small(group)) {
         check(reader.read_row_group(group, &Projection::all()));
         let _ = reader.read_row_group(group, &some);
         check(reader.read_rows(group, 1..2, &Projection::all()));

@@ -8,7 +8,7 @@ use tactus_model::OriginSet;
 use tactus_storage::block_io::read_meta;
 use tactus_storage::layout::{COMPACTED_META, DATA, INDEX, META, block_key, bloom_key};
 use tactus_storage::meta::{Extension, time_from_unix_nanos};
-use tactus_storage::{BlockMeta, Bucket, Timestamp, Uuid};
+use tactus_storage::{BlockMeta, Bucket, Uuid};
 
 use crate::{BoxError, Changes, Control, Error, Result, RewriteSettings, RewriteStats};
 
@@ -191,7 +191,7 @@ fn describe(inputs: &[Arc<BlockMeta>], output: &OutputBlock) -> BlockMeta {
     for input in inputs {
         extension.cut_traces.unite(input.cut_traces());
     }
-    if Timestamp::now().as_second() - meta.end_unix_seconds() < ORIGINS_KEPT_SECONDS {
+    if tactus_clock::unix_seconds() - meta.end_unix_seconds() < ORIGINS_KEPT_SECONDS {
         let mut whole = OriginSet::new();
         for input in inputs {
             let (complete, incomplete) = input.origins();

@@ -61,6 +61,8 @@ pub struct Program {
 
 /// Runs a process until it is told to stop.
 pub fn main(program: Program) -> ExitCode {
+    // What the wall clock says now is what later jumps are told by.
+    tactus_clock::now();
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     arguments.extend(program.target.map(|target| format!("-target={target}")));
     let loaded = match tactus_config::load(&arguments, |name| std::env::var(name).ok()) {

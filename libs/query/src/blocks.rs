@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tactus_proto::tactus::v1::BlockPart;
 use tactus_storage::blocklist::TenantBlocks;
-use tactus_storage::{BlockMeta, Blocklist, Timestamp, Uuid};
+use tactus_storage::meta::time_from_unix_nanos;
+use tactus_storage::{BlockMeta, Blocklist, Uuid};
 
 /// A block of a query, as far as the frontend needs to know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,8 @@ pub(crate) fn select_from(
     window: (i64, i64),
     blocklist_poll: Duration,
 ) -> Vec<QueryBlock> {
-    in_window(blocks.queryable(Timestamp::now(), blocklist_poll), window)
+    let now = time_from_unix_nanos(tactus_clock::unix_nanos());
+    in_window(blocks.queryable(now, blocklist_poll), window)
 }
 
 /// As [`select_from`], without the spans of blocks that an ingester counted itself. Of a block that was made of such a

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tactus_api::{Error, Result, WindowRules};
 use tactus_model::TenantId;
@@ -225,6 +225,5 @@ pub(crate) fn joined(tenants: &[TenantId]) -> String {
 
 /// Now, in nanoseconds since 1970.
 pub fn unix_nanos_now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+    tactus_clock::unix_nanos()
 }

@@ -10,6 +10,7 @@ use tactus_compaction::{
 use tactus_storage::block_io::read_meta;
 use tactus_storage::blocklist::BlockChanges;
 use tactus_storage::layout::{NO_COMPACT, block_key};
+use tactus_storage::meta::time_from_unix_nanos;
 use tactus_storage::{BlockMeta, Timestamp, Uuid};
 use tactus_telemetry::{error_text, work_span};
 use tokio_util::sync::CancellationToken;
@@ -46,7 +47,7 @@ impl Compactor {
     pub async fn compact_tenant(&self, tenant: &str, stop: &CancellationToken) {
         let started = Instant::now();
         loop {
-            let now = Timestamp::now();
+            let now = time_from_unix_nanos(tactus_clock::unix_nanos());
             let limits = self.settings.limits.of(tenant);
             let due = self.due(tenant, &limits, now);
             let mine = due.into_iter().find(|rewrite| (self.owns)(&rewrite.owner));

@@ -12,7 +12,7 @@
 //! still there. A segment is served until the block that holds its spans is in the block list.
 #![warn(missing_docs)]
 
-mod ages;
+mod block_times;
 mod build;
 mod clear;
 mod directory;

@@ -5,7 +5,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
-    time::{Duration, SystemTime},
+    time::Instant,
 };
 
 use tactus_model::TenantId;
@@ -14,7 +14,6 @@ use tactus_telemetry::{error_text, log_limited};
 use tactus_wal::{PartId, Replay};
 
 use crate::{
-    ages::instant_of,
     directory::locate,
     error::Error,
     flush::{Manifest, PendingBlock},
@@ -280,10 +279,10 @@ fn resume_block(ingester: &Ingester, tenant: &TenantId, path: &Path) {
         return;
     }
     match manifest.flushed {
-        Some(seconds) => {
-            let flushed = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        Some(_) => {
+            // As long again: a clock that was set meanwhile cannot tell how long readers have known the block.
             let block = PendingBlock::new(id, segments, true);
-            ingester.flushes.held.add(tenant.clone(), instant_of(flushed), block);
+            ingester.flushes.held.add(tenant.clone(), Instant::now(), block);
         }
         None => ingester.flushes.resume(tenant, id, segments),
     }

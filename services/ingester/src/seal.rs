@@ -6,10 +6,11 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use tactus_model::{CutTraces, SpanBatch, TenantId, merge::merge, span_end};
+use tactus_model::{CutTraces, SpanBatch, TenantId, merge::merge};
 use tactus_wal::PartInfo;
 
 use crate::{
+    block_times::{Arrival, block_times},
     directory,
     error::Error,
     generation::Generation,
@@ -164,12 +165,12 @@ impl Ingester {
         if generation.replayed && !slack.is_zero() {
             slack += self.settings.max_block_duration;
         }
-        let clock = Clock { now: generation.arrival_time(), slack: slack.as_nanos() as u64 };
+        let arrival = Arrival { now: generation.arrival_time(), slack: slack.as_nanos() as u64 };
         let sync = self.settings.fsync_interval.is_some();
         let mut cut = CutWriter::create(&writing.join(CUT_FILE))?;
         for (tenant, head) in generation.heads() {
             head.close();
-            self.write_segments(&mut cut, &tenant, &head, clock)?;
+            self.write_segments(&mut cut, &tenant, &head, arrival)?;
         }
         cut.finish(sync)?;
         if sync {
@@ -190,7 +191,7 @@ impl Ingester {
         file: &mut CutWriter,
         tenant: &TenantId,
         head: &Head,
-        clock: Clock,
+        arrival: Arrival,
     ) -> Result<(), Error> {
         let is_tail_sampled = self.settings.tail_sampling.of(tenant).is_some();
         let chunks = head.chunks();
@@ -215,7 +216,7 @@ impl Ingester {
             }
             // Of the inputs: the merge leaves copies out.
             let origins = HeldOrigins::of(inputs, &head.incomplete());
-            let block_times = block_times(&batch, clock);
+            let block_times = block_times(&batch.spans.start, &batch.spans.duration, arrival);
             let segment = NewSegment { batch: &batch, block_times, origins: &origins, cut: &cut };
             file.add(tenant, written, is_tail_sampled, &segment)?;
             cut = CutTraces::new();
@@ -241,30 +242,4 @@ impl Ingester {
         }
         !self.wal.parts().iter().any(is_in_range)
     }
-}
-
-/// When spans arrived, and how far from then their own times are believed; all in unix nanoseconds.
-#[derive(Debug, Clone, Copy)]
-struct Clock {
-    now: u64,
-    /// 0: always believed.
-    slack: u64,
-}
-
-/// The time range that these spans give to their block. Times further than the slack from their arrival count as the
-/// time of arrival, so that a wrong clock does not spread a block's range over years.
-fn block_times(batch: &SpanBatch, Clock { now, slack }: Clock) -> (u64, u64) {
-    let (mut earliest, mut latest) = (u64::MAX, 0);
-    for (&start, &duration) in batch.spans.start.iter().zip(batch.spans.duration.iter()) {
-        let end = span_end(start, duration);
-        let (mut from, mut to) = (start, end);
-        if slack > 0 {
-            let (low, high) = (now.saturating_sub(slack), now.saturating_add(slack));
-            from = if from < low || from > high { now } else { from };
-            to = if to > high || to < from { now.max(from) } else { to };
-        }
-        earliest = earliest.min(from);
-        latest = latest.max(to);
-    }
-    (earliest.min(latest), latest)
 }

@@ -25,10 +25,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use tactus_clock::instant_of;
 use tactus_model::{CutTraces, OriginSet, SpanBatch, TraceId};
 use tactus_storage::Uuid;
 
-use crate::{ages::instant_of, layout, origins::HeldOrigins};
+use crate::{layout, origins::HeldOrigins};
 
 mod cache;
 mod columns;
@@ -40,6 +41,7 @@ mod stored;
 pub(crate) use cache::SegmentCache;
 use cache::Slot;
 use image::Image;
+pub(crate) use image::with_checksums;
 use open::ColumnReader;
 pub(crate) use open::OpenBatch;
 pub(crate) use stored::{Place, SegmentFile};
@@ -426,7 +428,7 @@ impl Deref for OpenSegment {
 }
 
 impl SegmentError {
-    fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
     }
 

@@ -12,7 +12,7 @@ use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use foldhash::fast::RandomState;
@@ -174,7 +174,7 @@ impl Ingester {
         pending: &[OpenSegment],
         due: &[OpenSegment],
     ) -> Decided {
-        let now = unix_seconds(SystemTime::now());
+        let now = tactus_clock::since_epoch().as_secs();
         let (plan, ids) = {
             let batches: Vec<_> = due.iter().map(|segment| segment.batch()).collect();
             let ids: Vec<_> = batches.iter().map(|batch| batch.traces.ids.clone()).collect();
@@ -220,7 +220,7 @@ impl Deciding {
     fn new(settings: &Arc<TailSampling>, view: &RecentView) -> Self {
         let (sampled, dropped) = cache_sizes(settings);
         let mut cache = DecisionCache::new(sampled, dropped);
-        let made_at = unix_seconds(SystemTime::now());
+        let made_at = tactus_clock::since_epoch().as_secs();
         for segment in view.segments.iter().filter(|segment| !segment.is_pending()) {
             let batch = segment.batch();
             let ids = batch.traces.ids.iter();
@@ -316,8 +316,4 @@ fn gather(
     let on_disk: Vec<SpanBatch> = on_disk.collect();
     let batches: Vec<&SpanBatch> = on_disk.iter().chain(view.live_batches()).collect();
     gather_traces(&batches, is_wanted)
-}
-
-fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }

@@ -12,7 +12,7 @@ mod service;
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_ring::{Instance, LookBack, Operation, ReadSet, Ring, RingView, Tolerance, token_for};
@@ -164,6 +164,5 @@ fn all_that_hold_a_span(view: &RingView) -> ReadSet {
 
 /// The time so long ago, in Unix seconds.
 fn unix_seconds_before(time: Duration) -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.saturating_sub(time).as_secs()).unwrap_or(i64::MAX)
+    i64::try_from(tactus_clock::since_epoch().saturating_sub(time).as_secs()).unwrap_or(i64::MAX)
 }

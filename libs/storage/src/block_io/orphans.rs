@@ -211,8 +211,7 @@ fn is_staged(name: &str) -> bool {
 }
 
 fn is_old(found: &std::fs::Metadata, older_than: Duration) -> bool {
-    let age = found.modified().ok().and_then(|time| time.elapsed().ok());
-    age.is_some_and(|age| age > older_than)
+    found.modified().is_ok_and(|written| tactus_clock::age_of(written) > older_than)
 }
 
 #[cfg(test)]

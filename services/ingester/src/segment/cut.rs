@@ -37,7 +37,9 @@ const MAX_NAME_BYTES: usize = 1024;
 const MAX_DIRECTORY_BYTES: u64 = 256 << 20;
 /// What cannot be read of a disk is as large as this, or several of it.
 const SECTOR: u64 = 4096;
-/// Bytes that are looked through at a time for the next head.
+/// Bytes that are looked through at a time for the next head: few at first, for what looks like a head and is none may stand
+/// everywhere.
+const SEARCHED_FIRST: usize = SECTOR as usize;
 const SEARCHED_AT_A_TIME: usize = 1 << 20;
 
 /// Where a tenant's segment lies in the file of a cut.
@@ -256,6 +258,7 @@ fn walk(path: &Path, file: &File, bytes: u64) -> Result<Vec<Section>, SegmentErr
     let mut sections = Vec::new();
     let mut at = ALIGNMENT;
     let mut buffer = vec![0; HEAD_BYTES + MAX_NAME_BYTES];
+    let mut searched = Vec::new();
     while at < bytes {
         let wanted = buffer.len().min((bytes - at) as usize);
         let read = file.read_exact_at(&mut buffer[..wanted], at);
@@ -268,7 +271,7 @@ fn walk(path: &Path, file: &File, bytes: u64) -> Result<Vec<Section>, SegmentErr
                 sections.push(section);
                 end.next_multiple_of(ALIGNMENT)
             }
-            None => next_head(file, at + ALIGNMENT, bytes),
+            None => next_head(file, at + ALIGNMENT, bytes, &mut searched),
         };
     }
     if sections.is_empty() {
@@ -279,10 +282,12 @@ fn walk(path: &Path, file: &File, bytes: u64) -> Result<Vec<Section>, SegmentErr
 }
 
 /// Where something like a head is next, or the end.
-fn next_head(file: &File, mut at: u64, bytes: u64) -> u64 {
-    let mut buffer = vec![0; SEARCHED_AT_A_TIME];
+fn next_head(file: &File, mut at: u64, bytes: u64, buffer: &mut Vec<u8>) -> u64 {
+    let mut step = SEARCHED_FIRST;
     while at < bytes {
-        let mut looked = (buffer.len() as u64).min(bytes - at);
+        let mut looked = (step as u64).min(bytes - at);
+        buffer.resize(buffer.len().max(looked as usize), 0);
+        step = (2 * step).min(SEARCHED_AT_A_TIME);
         let mut read = file.read_exact_at(&mut buffer[..looked as usize], at);
         if read.is_err() {
             // Something in it cannot be read: what is before and behind that can.

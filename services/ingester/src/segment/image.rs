@@ -76,6 +76,23 @@ impl<'a> Image<'a> {
     }
 }
 
+/// Makes the checksums of an image right, as far as there is a table; for the fuzz targets.
+pub(crate) fn with_checksums(image: &mut [u8]) {
+    let Some(header) = image.get(..HEADER_BYTES) else { return };
+    let columns = (read_u32(header, 8) as usize).min(MAX_COLUMNS);
+    for entry in (0..columns).map(|number| HEADER_BYTES + number * ENTRY_BYTES) {
+        let Some(fields) = image.get(entry..entry + ENTRY_BYTES) else { return };
+        let (offset, bytes) = (read_u64(fields, 8) as usize, read_u64(fields, 16) as usize);
+        let end = offset.saturating_add(bytes);
+        if let Some(column) = image.get(offset..end) {
+            let crc = crc32c::crc32c(column);
+            image[entry + 4..entry + 8].copy_from_slice(&crc.to_le_bytes());
+        }
+    }
+    let crc = crc32c::crc32c(&image[HEADER_BYTES..HEADER_BYTES + columns * ENTRY_BYTES]);
+    image[12..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+}
+
 impl Table {
     /// The table at the beginning of an image of so many bytes, or what is wrong with it. `head`: the first
     /// [`MAX_TABLE_BYTES`] of the image, all of it if it is shorter.

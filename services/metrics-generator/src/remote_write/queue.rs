@@ -7,9 +7,10 @@ mod limits;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use parking_lot::Mutex;
+use tactus_clock::instant_of;
 use tactus_wal::{Frame, PartId, PartInfo, Position, Settings, Tail, Wal};
 use tokio::sync::Notify;
 
@@ -37,14 +38,6 @@ struct State {
     /// When the last collection of a part was committed.
     newest: BTreeMap<PartId, Instant>,
     remotes: Vec<Remote>,
-}
-
-/// When a file was written, by the clock that never jumps. One of the future was written before the wall clock was set
-/// back: it ages from now on.
-fn instant_of(modified: SystemTime) -> Instant {
-    let age = SystemTime::now().duration_since(modified).unwrap_or_default();
-    let now = Instant::now();
-    now.checked_sub(age).unwrap_or(now)
 }
 
 struct Remote {

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -235,7 +235,8 @@ impl Sender {
     /// Leaves out what is older than the limit. True if there was something.
     fn drop_old(&self, items: &mut Vec<Item>, metrics: &RemoteMetrics) -> bool {
         let Some(limit) = self.remote.queue.sample_age_limit else { return false };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // The clock that gave them their times.
+        let now = tactus_clock::since_epoch();
         let oldest_ms = i64::try_from(now.saturating_sub(limit).as_millis()).unwrap_or(i64::MAX);
         let mut dropped = Counts::default();
         items.retain(|item| {

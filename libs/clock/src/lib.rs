@@ -1,0 +1,84 @@
+//! What time it is, and how old something is, while the wall clock jumps.
+//!
+//! Ages within a process are told by [`Instant`]. This is for what needs a time of day, such as the time of a sample or the range of a
+//! query, and for ages of what an earlier process or the file system noted.
+#![warn(missing_docs)]
+
+mod steady;
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use rustix::time::{ClockId, clock_gettime};
+
+use steady::{Jump, Steady};
+
+static STEADY: Mutex<Option<Steady>> = Mutex::new(None);
+
+/// The time of day. It goes on as before while the wall clock is more than a minute away from where it was, and follows it once
+/// that has lasted for ten minutes.
+pub fn now() -> SystemTime {
+    let (wall, passed) = (SystemTime::now(), since_boot());
+    let (time, jump) =
+        STEADY.lock().get_or_insert_with(|| Steady::new(wall, passed)).observe(wall, passed);
+    match jump {
+        None => {}
+        Some(Jump::Seen(seconds)) => {
+            tracing::error!(seconds, "the wall clock jumped: it counts if it stays");
+        }
+        Some(Jump::Believed(seconds)) => {
+            tracing::warn!(seconds, "the wall clock jumped and stayed: it counts from now on");
+        }
+    }
+    time
+}
+
+/// [`now`] since 1970.
+pub fn since_epoch() -> Duration {
+    now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// [`now`] in seconds since 1970.
+pub fn unix_seconds() -> i64 {
+    i64::try_from(since_epoch().as_secs()).unwrap_or(i64::MAX)
+}
+
+/// [`now`] in nanoseconds since 1970.
+pub fn unix_nanos() -> u64 {
+    u64::try_from(since_epoch().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// How old at least a file is that was written at this time by the wall clock, whenever that jumped.
+pub fn age_of(written: SystemTime) -> Duration {
+    let ages =
+        [SystemTime::now(), now()].map(|now| now.duration_since(written).unwrap_or_default());
+    ages[0].min(ages[1])
+}
+
+/// When something happened that the wall clock noted. What it noted for the future happened before it was set back: that
+/// ages from now on.
+pub fn instant_of(noted: SystemTime) -> Instant {
+    let now = Instant::now();
+    now.checked_sub(age_of(noted)).unwrap_or(now)
+}
+
+/// By a clock that no one sets, and that goes on while the machine sleeps.
+fn since_boot() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    fn what_was_noted_for_the_future_ages_from_now_on() {
+        assert!(instant_of(SystemTime::now() + 24 * HOUR).elapsed() < HOUR);
+        let age = instant_of(SystemTime::now() - 24 * HOUR).elapsed();
+        assert!(age >= 24 * HOUR && age < 25 * HOUR, "{age:?}");
+    }
+}

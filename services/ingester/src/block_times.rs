@@ -1,0 +1,99 @@
+//! The time range that spans give to their block.
+
+use tactus_model::span_end;
+
+/// How wrong our clock may be for blocks to be found by the times of their spans: a week.
+const MAX_CLOCK_ERROR: u64 = 7 * 86_400 * 1_000_000_000;
+
+/// When spans arrived, and how far from then their own times are believed; all in unix nanoseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) now: u64,
+    /// 0: always believed.
+    pub(crate) slack: u64,
+}
+
+/// The time range that these spans give to their block. Times further than the slack from their arrival count as the
+/// time of arrival, so that a wrong clock does not spread a block's range over years.
+///
+/// If most spans are that far away, and less than [`MAX_CLOCK_ERROR`], it may be our clock that is wrong: then they are believed,
+/// and the range covers them and their arrival, by which blocks expire.
+pub(crate) fn block_times(
+    starts: &[u64],
+    durations: &[u64],
+    Arrival { now, slack }: Arrival,
+) -> (u64, u64) {
+    let (mut earliest, mut latest) = (u64::MAX, 0);
+    let around = |time: u64| (time.saturating_sub(slack), time.saturating_add(slack));
+    let (mut low, mut high) = around(now);
+    if slack > 0
+        && let Some(theirs) = time_of_most(starts, (low, high))
+        && theirs.abs_diff(now) <= MAX_CLOCK_ERROR
+    {
+        (earliest, latest) = (now, now);
+        (low, high) = (low.min(around(theirs).0), high.max(around(theirs).1));
+    }
+    for (&start, &duration) in starts.iter().zip(durations) {
+        let end = span_end(start, duration);
+        let (mut from, mut to) = (start, end);
+        if slack > 0 {
+            from = if from < low || from > high { now } else { from };
+            to = if to > high || to < from { now.max(from) } else { to };
+        }
+        earliest = earliest.min(from);
+        latest = latest.max(to);
+    }
+    (earliest.min(latest), latest)
+}
+
+/// The median of these times, if more than half of them are not in this range.
+fn time_of_most(times: &[u64], (low, high): (u64, u64)) -> Option<u64> {
+    let outside = times.iter().filter(|&&time| time < low || time > high).count();
+    if outside <= times.len() / 2 {
+        return None;
+    }
+    let mut times = times.to_vec();
+    let middle = times.len() / 2;
+    Some(*times.select_nth_unstable(middle).1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+    const DAY: u64 = 86_400 * SECOND;
+    const NOW: u64 = 20_000 * DAY;
+    const ARRIVAL: Arrival = Arrival { now: NOW, slack: 120 * SECOND };
+
+    fn times(starts: &[u64]) -> (u64, u64) {
+        block_times(starts, &vec![SECOND; starts.len()], ARRIVAL)
+    }
+
+    #[test]
+    fn few_spans_of_other_times_count_as_of_their_arrival() {
+        let usual = NOW - 10 * SECOND;
+        assert_eq!(times(&[usual, usual, NOW - DAY, 5, u64::MAX]), (usual, NOW));
+    }
+
+    #[test]
+    fn most_spans_being_a_day_off_are_believed_and_so_is_their_arrival() {
+        for theirs in [NOW - DAY, NOW + DAY] {
+            let (start, end) = times(&[theirs, theirs + SECOND, 5]);
+            assert_eq!(start, theirs.min(NOW));
+            assert_eq!(end, (theirs + 2 * SECOND).max(NOW));
+        }
+    }
+
+    #[test]
+    fn spans_of_years_ago_do_not_spread_a_range() {
+        assert_eq!(times(&[5, NOW - 8 * DAY, NOW + 8 * DAY, NOW - 9 * DAY]), (NOW, NOW));
+        assert_eq!(times(&[0; 9]), (NOW, NOW));
+    }
+
+    #[test]
+    fn without_a_slack_all_are_believed() {
+        let arrival = Arrival { slack: 0, ..ARRIVAL };
+        assert_eq!(block_times(&[5, NOW], &[1, 1], arrival), (5, NOW + 1));
+    }
+}
