@@ -17,6 +17,12 @@ use tokio::time::Instant;
 use crate::instance::{Instance, State};
 use crate::news::{Claim, News, Tombstone};
 use crate::settings::WatchSettings;
+use crate::tokens;
+
+/// A claim of some bytes draws its tokens from a seed: a member may have as many as two claims of the largest kind, and all
+/// members together what 16 MiB hold.
+const MAX_TOKENS_OF_MEMBER: usize = 2 * tokens::MAX_TOKENS as usize;
+const MAX_TOKENS: usize = 4 << 20;
 
 /// A member as the gossip shows it at one moment.
 pub(crate) struct Observed {
@@ -92,6 +98,7 @@ impl Ledger {
         self.excuse_pause(now);
         let present: HashSet<ChitchatId> = observed.iter().map(|at| at.id.clone()).collect();
         self.nodes.retain(|id, _| present.contains(id));
+        let mut tokens: usize = self.nodes.values().map(Node::token_count).sum();
         for Observed { id, heartbeat, version, news } in observed {
             let is_own = id == *own;
             let node = self.nodes.entry(id.clone()).or_insert_with(|| Node {
@@ -110,7 +117,12 @@ impl Ledger {
             }
             node.version = version;
             if let Some(news) = news {
-                node.take(news);
+                let others = tokens - node.token_count();
+                if !node.take(news, MAX_TOKENS.saturating_sub(others)) {
+                    // To be read again: others may make room.
+                    node.version = 0;
+                }
+                tokens = others + node.token_count();
             }
         }
         self.take_tombstones(now);
@@ -320,11 +332,37 @@ impl Ledger {
 }
 
 impl Node {
-    fn take(&mut self, news: News) {
+    /// Takes over what it says, but for claims of more tokens than a member may have or than there is room for. False: there
+    /// was no room.
+    fn take(&mut self, mut news: News, room: usize) -> bool {
+        let said = news.claims.len();
+        let (mut tokens, mut has_room) = (0, true);
+        news.claims.retain(|claim| {
+            let more = tokens + claim.tokens.count() as usize;
+            let fits = self.own || more <= MAX_TOKENS_OF_MEMBER;
+            let stays = fits && (self.own || more <= room);
+            has_room &= stays || !fits;
+            tokens = if stays { more } else { tokens };
+            stays
+        });
         if news.claims != self.news.claims {
             self.tokens = news.claims.iter().map(|claim| claim.tokens.resolve()).collect();
         }
+        if news.claims.len() < said {
+            let (member, claims) = (&*self.id.node_id, said - news.claims.len());
+            tactus_telemetry::log_limited!(
+                warn,
+                member,
+                claims,
+                "claims of too many tokens are left out"
+            );
+        }
         self.news = news;
+        has_room
+    }
+
+    fn token_count(&self) -> usize {
+        self.tokens.iter().map(|tokens| tokens.len()).sum()
     }
 
     /// It said goodbye.

@@ -123,7 +123,7 @@ impl Tokens {
     /// How many tokens at most.
     pub fn count(&self) -> u32 {
         match self {
-            Self::Seed { count, .. } => *count,
+            Self::Seed { count, .. } => (*count).min(MAX_TOKENS),
             Self::Listed(tokens) => tokens.len() as u32,
         }
     }

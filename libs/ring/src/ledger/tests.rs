@@ -181,3 +181,39 @@ fn member_that_said_goodbye_is_dead_at_once() {
     });
     assert_eq!(fixture.shown(0), ["a:LEAVING!"]);
 }
+
+/// Claims of so many tokens each, in rings of their own.
+fn greedy(name: &str, claims: usize, count: u32) -> Observed {
+    let claims = (0..claims).map(|number| Claim {
+        ring: format!("ring {number}"),
+        tokens: Tokens::Seed { seed: number as u64, count },
+        ..claim(name, 1, State::Active)
+    });
+    let news = News { claims: claims.collect(), ..News::default() };
+    Observed { id: id(name, 1), heartbeat: 1, version: 1, news: Some(news) }
+}
+
+fn all_tokens(ledger: &Ledger) -> usize {
+    ledger.nodes().map(Node::token_count).sum()
+}
+
+#[test]
+fn member_that_claims_too_many_tokens_gets_no_more() {
+    let mut fixture = Fixture::new();
+    fixture.observe(0..1, &|_| vec![greedy("a", 100, u32::MAX)]);
+    assert_eq!(all_tokens(&fixture.ledger), MAX_TOKENS_OF_MEMBER);
+    assert_eq!(fixture.ledger.version(&id("a", 1)), Some(1), "it is not read again and again");
+}
+
+#[test]
+fn members_take_no_more_tokens_than_there_is_room_for_until_others_go() {
+    let mut fixture = Fixture::new();
+    let many = || (0..40).map(|number| greedy(&format!("m{number}"), 2, u32::MAX));
+    fixture.observe(0..2, &|_| many().chain([greedy("late", 1, 4)]).collect());
+    assert_eq!(all_tokens(&fixture.ledger), MAX_TOKENS);
+    let late = id("late", 1);
+    assert_eq!(fixture.ledger.version(&late), Some(0), "to be read again");
+    fixture.observe(2..3, &|_| many().take(5).chain([greedy("late", 1, 4)]).collect());
+    assert_eq!(all_tokens(&fixture.ledger), 5 * MAX_TOKENS_OF_MEMBER + 4);
+    assert_eq!(fixture.ledger.version(&late), Some(1));
+}
