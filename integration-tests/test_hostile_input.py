@@ -5,6 +5,7 @@ import json
 import os
 import random
 import socket
+import struct
 import time
 import urllib.parse
 import zlib
@@ -16,6 +17,7 @@ import zstandard
 
 from harness import answers, otlp
 from harness.protobuf import field, varint
+from harness.waiting import eventually
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 JSON = {"Content-Type": "application/json"}
@@ -337,3 +339,20 @@ def test_hostile_path_is_answered(tactus, path):
     response = connection.getresponse()
     assert 200 <= response.status < 500, response.status
     connection.close()
+
+
+def test_block_of_a_span_with_very_many_attributes_alike_can_be_read(servers):
+    """They take next to nothing in the file, so that their number is out of proportion to its bytes."""
+    server = servers.start(config={
+        "ingester": {"complete_block_timeout": "100ms", "flush_check_period": "50ms"},
+        "overrides": {"defaults": {"global": {"max_bytes_per_trace": 0}}}})
+    now = struct.pack("<Q", time.time_ns())
+    alike = field(9, field(1, b"a") + field(2, field(1, b"b")))
+    for number in range(4):
+        span = field(1, b"\7" * 16) + field(2, bytes([number] * 7) + b"\1") + b"\x39" + now + b"\x41" + now
+        answer = server.push(field(1, field(2, field(2, span + alike * (4_500_000 // len(alike))))))
+        assert answer.status_code == 200, answer.content
+    server.flush()
+    eventually(lambda: not list((server.wal / "segments").glob("*/*.seg")), "only the block has it")
+    assert server.search('{ .a = "b" }') == {"07" * 16: 4}
+    assert "damaged" not in server.logs()

@@ -68,6 +68,9 @@ pub struct RowGroup {
     pub bytes: u64,
     /// Bytes of all its pages before compression, dictionaries and page headers included.
     pub uncompressed_bytes: u64,
+    /// Entries of all its columns but those without a value. Each takes some bytes of memory when it is read, however few
+    /// it takes in the file.
+    pub values: u64,
     /// Smallest trace id, if the statistics have it.
     pub min_id: Option<TraceId>,
     /// Largest trace id, if the statistics have it.
@@ -146,6 +149,7 @@ impl BlockReader {
                     traces: u64::try_from(group.num_rows()).unwrap_or(0),
                     bytes: u64::try_from(group.compressed_size()).unwrap_or(0),
                     uncompressed_bytes: info::uncompressed_bytes(group),
+                    values: info::values(group),
                     min_id: id(ids.and_then(Statistics::min_bytes_opt)),
                     max_id: id(ids.and_then(Statistics::max_bytes_opt)),
                 }

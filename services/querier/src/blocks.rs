@@ -344,8 +344,11 @@ pub(crate) fn scope_of_any_time(row_groups: Range<usize>) -> AnswerScope {
     AnswerScope { row_groups, times: Times::Any }
 }
 
+/// Memory of an entry of a column, about: most are levels and codes that are gone when the column is read.
+const VALUE_BYTES: u64 = 3;
+
 /// Bytes of memory that a row group takes while some of its columns are read and evaluated: an estimate from its
-/// compressed size, rather too many than too few.
+/// compressed size and from how many values it has, rather too many than too few.
 pub(crate) fn needed_bytes(block: &DataReader, row_group: usize, columns: &Projection) -> u64 {
     let lists = [
         &columns.span_attributes,
@@ -361,8 +364,9 @@ pub(crate) fn needed_bytes(block: &DataReader, row_group: usize, columns: &Proje
     } else {
         8
     };
-    let bytes = block.row_groups().get(row_group).map_or(0, |row_group| row_group.bytes);
-    bytes.saturating_mul(half_times) / 2
+    let Some(row_group) = block.row_groups().get(row_group) else { return 0 };
+    let by_bytes = row_group.bytes.saturating_mul(half_times) / 2;
+    by_bytes.max(row_group.values.saturating_mul(VALUE_BYTES))
 }
 
 fn reader_weight(reader: &DataReader) -> u32 {

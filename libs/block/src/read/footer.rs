@@ -34,6 +34,14 @@ const MAX_ENTRIES: u64 = 1 << 27;
 /// and times of its own.
 const MAX_ENTRIES_PER_BYTE: u64 = 64;
 
+/// So many entries are allowed whatever their bytes: a span may have any number of attributes, events or links that are alike,
+/// which take next to nothing. That is more than writers put into a row group of the usual size, by its size in memory. Who
+/// reads one looks at [`super::RowGroup::values`] first.
+const FREE_ENTRIES: u64 = 1 << 24;
+
+/// Of links, which are messages in a column, and larger in memory.
+pub(crate) const FREE_LINKS: u64 = 1 << 22;
+
 /// What the footer says about a column chunk, checked.
 #[derive(Debug, Clone)]
 pub(crate) struct ChunkFacts {
@@ -149,15 +157,15 @@ fn check_tree(list: &[u8]) -> DecodeResult<&[u8]> {
     }
 }
 
-/// The most entries that a column of the row group may have.
-pub(crate) fn entry_limit(group: &RowGroupMetaData, file_bytes: u64) -> u64 {
+/// The most entries that a column of the row group may have; `free`: whatever its bytes are.
+pub(crate) fn entry_limit(group: &RowGroupMetaData, file_bytes: u64, free: u64) -> u64 {
     let group_bytes: u64 = group
         .columns()
         .iter()
         .map(|chunk| u64::try_from(chunk.compressed_size()).unwrap_or(0))
         .fold(0, u64::saturating_add)
         .min(file_bytes);
-    group_bytes.saturating_mul(MAX_ENTRIES_PER_BYTE).min(MAX_ENTRIES)
+    group_bytes.saturating_mul(MAX_ENTRIES_PER_BYTE).max(free).min(MAX_ENTRIES)
 }
 
 /// The chunk of a leaf, its numbers checked against the file.
@@ -176,7 +184,7 @@ pub(crate) fn chunk_facts(
     let length = u64::try_from(chunk.compressed_size()).map_err(|_| outside)?;
     let end = start.checked_add(length).filter(|end| *end <= file_bytes).ok_or(outside)?;
 
-    let limit = entry_limit(group, file_bytes);
+    let limit = entry_limit(group, file_bytes, FREE_ENTRIES);
     let entries = u64::try_from(chunk.num_values()).ok().filter(|entries| *entries <= limit);
     let entries = entries.ok_or(DecodeError("a column chunk declares too many values"))?;
     let codec = match chunk.compression() {

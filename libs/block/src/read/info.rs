@@ -3,7 +3,7 @@
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::schema::printer::print_schema;
 
-use super::BlockReader;
+use super::{BlockReader, footer};
 
 /// A leaf column of a file, over all its row groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,12 @@ impl BlockReader {
 pub(crate) fn uncompressed_bytes(group: &RowGroupMetaData) -> u64 {
     let chunks = group.columns().iter().map(|chunk| count(chunk.uncompressed_size()));
     chunks.fold(0, u64::saturating_add)
+}
+
+/// Entries of the columns of a row group that have values.
+pub(crate) fn values(group: &RowGroupMetaData) -> u64 {
+    let chunks = group.columns().iter().filter(|chunk| !footer::is_all_null(chunk));
+    chunks.map(|chunk| count(chunk.num_values())).fold(0, u64::saturating_add)
 }
 
 /// A count of the footer, which may be any number.

@@ -87,10 +87,11 @@ impl<'f> Task<'f> {
         self.chunks.get(&leaf.index).map_or(0, |chunk| chunk.entries)
     }
 
-    /// The most entries that any column of the row group may have.
-    pub(crate) fn entry_limit(&self) -> usize {
+    /// The most links, and attributes of links, that the row group may have.
+    pub(crate) fn link_limit(&self) -> usize {
         let group = self.file.metadata.row_groups().get(self.row_group);
-        group.map_or(0, |group| footer::entry_limit(group, self.file.size) as usize)
+        let limit = |group| footer::entry_limit(group, self.file.size, footer::FREE_LINKS);
+        group.map_or(0, |group| limit(group) as usize)
     }
 
     /// About as many entries of a fetched column as will be read.

@@ -24,7 +24,7 @@ pub(super) fn read_links(
     let mut links = LinkTable::default();
     let mut count = 0u32;
     // A message in a dictionary may stand for any number of spans.
-    let mut room = task.entry_limit();
+    let mut room = task.link_limit();
     for &code in messages.codes.iter() {
         let mut reader = Reader::new(messages.strings.get(code));
         while let Some((field, value)) =
