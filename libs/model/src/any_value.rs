@@ -164,21 +164,28 @@ fn repeated(message: &[u8]) -> impl Iterator<Item = Result<&[u8], WireError>> + 
 ///
 /// Checks the whole value: every nested message must be well formed and at most [`MAX_DEPTH`] deep.
 pub fn classify(value: DecodedValue<'_>) -> Result<ValueType, WireError> {
+    Ok(classify_texts(value)?.0)
+}
+
+/// As [`classify`]; also bytes of the longest string or key in the value.
+pub fn classify_texts(value: DecodedValue<'_>) -> Result<(ValueType, usize), WireError> {
+    let mut longest = 0;
     let DecodedValue::Array(elements) = value else {
-        check_depth(value, 0)?;
-        return Ok(match value {
+        check(value, 0, &mut longest)?;
+        let found = match value {
             DecodedValue::Unset => ValueType::Unset,
             DecodedValue::String(_) => ValueType::String,
             DecodedValue::Bool(_) => ValueType::Bool,
             DecodedValue::Int(_) => ValueType::Int,
             DecodedValue::Double(_) => ValueType::Double,
             _ => ValueType::Other,
-        });
+        };
+        return Ok((found, longest));
     };
     let mut found = ValueType::EmptyArray;
     for element in array_elements(elements) {
         let element = element?;
-        check_depth(element, 1)?;
+        check(element, 1, &mut longest)?;
         let kind = match element {
             DecodedValue::String(_) => ValueType::StringArray,
             DecodedValue::Int(_) => ValueType::IntArray,
@@ -189,24 +196,27 @@ pub fn classify(value: DecodedValue<'_>) -> Result<ValueType, WireError> {
         let same = found == ValueType::EmptyArray || found == kind;
         found = if same { kind } else { ValueType::Other };
     }
-    Ok(found)
+    Ok((found, longest))
 }
 
-fn check_depth(value: DecodedValue<'_>, depth: usize) -> Result<(), WireError> {
+fn check(value: DecodedValue<'_>, depth: usize, longest: &mut usize) -> Result<(), WireError> {
     if depth > MAX_DEPTH {
         return Err(WireError::Depth);
     }
     match value {
         DecodedValue::Array(elements) => {
             for element in array_elements(elements) {
-                check_depth(element?, depth + 1)?;
+                check(element?, depth + 1, longest)?;
             }
         }
         DecodedValue::KeyValues(pairs) => {
             for pair in key_values(pairs) {
-                check_depth(pair?.1, depth + 1)?;
+                let (key, value) = pair?;
+                *longest = key.len().max(*longest);
+                check(value, depth + 1, longest)?;
             }
         }
+        DecodedValue::String(text) => *longest = text.len().max(*longest),
         _ => {}
     }
     Ok(())

@@ -97,13 +97,14 @@ impl AttributeReader {
             DecodedValue::Double(number) => (ValueType::Double, number.to_bits()),
             DecodedValue::Bool(flag) => (ValueType::Bool, u64::from(flag)),
             complex => {
-                let value_type = any_value::classify(complex).inspect_err(|error| {
-                    if *error == WireError::Depth {
-                        let known = self.strings.dictionary().get(key);
-                        self.too_deep.get_or_insert_with(|| known.to_vec());
-                    }
-                })?;
-                let code = match self.cut_complex(encoded, complex)? {
+                let (value_type, longest) =
+                    any_value::classify_texts(complex).inspect_err(|error| {
+                        if *error == WireError::Depth {
+                            let known = self.strings.dictionary().get(key);
+                            self.too_deep.get_or_insert_with(|| known.to_vec());
+                        }
+                    })?;
+                let code = match self.cut_complex(encoded, complex, longest)? {
                     Some(shortened) => self.strings.intern(&shortened),
                     None => self.strings.intern(encoded),
                 };
@@ -128,14 +129,16 @@ impl AttributeReader {
         if limit > 0 && text.len() > limit { cut(text, limit) } else { text }
     }
 
-    /// The message of an array, list or bytes that is too long, with its strings cut.
+    /// The message of an array, list or bytes with a string or key, the longest of so many bytes, that is too long: with its
+    /// strings cut. To encode it anew takes longer than all else that is done with a value, so others stay as they are.
     pub(super) fn cut_complex(
         &mut self,
         encoded: &[u8],
         value: DecodedValue<'_>,
+        longest: usize,
     ) -> Result<Option<Vec<u8>>, WireError> {
         let limit = self.limits.max_attribute_bytes;
-        if limit == 0 || encoded.len() <= limit {
+        if limit == 0 || encoded.len() <= limit || longest <= limit {
             return Ok(None);
         }
         let mut shortened = Vec::with_capacity(encoded.len());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    AttributeList, SpanBatch, ValueType,
+    AttributeList, SpanBatch,
     any_value::{self, DecodedValue},
     wire::{Reader, WireError},
 };
@@ -207,12 +207,12 @@ impl AttributeReader {
             DecodedValue::Double(_) => 9,
             DecodedValue::Bool(_) => 2,
             complex => {
-                let _: ValueType = any_value::classify(complex).inspect_err(|error| {
+                let (_, longest) = any_value::classify_texts(complex).inspect_err(|error| {
                     if *error == WireError::Depth {
                         self.too_deep.get_or_insert_with(|| key.to_vec());
                     }
                 })?;
-                self.cut_complex(encoded, complex)?
+                self.cut_complex(encoded, complex, longest)?
                     .map_or(encoded.len(), |shortened| shortened.len())
             }
         };
