@@ -124,6 +124,32 @@ def test_disk_filled_to_the_last_byte_by_others_is_flushed(servers, small_disk):
     assert len(server.restart().search("{}")) == 21
 
 
+def test_live_spans_on_a_disk_that_others_filled_wait_for_room_and_that_is_told(servers, small_disk):
+    server = start_on(servers, small_disk, **KEEP_LIVE)
+    trace_id = otlp.push_trace(server)
+    ballast = Ballast(small_disk)
+    ballast.fill()
+
+    def refused():
+        response = server.push(otlp.export(otlp.span()))
+        return response.status_code == 503 and "Retry-After" in response.headers and response.text
+
+    def ready(status):
+        answer = server.get("/ready")
+        return answer.status_code == status and (answer.text or "ready")
+
+    said = [eventually(refused, "a push is refused"), eventually(lambda: ready(503), "it says so")]
+    assert all("bytes of live spans wait to be cut" in text for text in said), said
+    # Some pushes may have been taken before the disk was looked at again.
+    taken = server.search("{}")
+    assert taken[trace_id] == 3
+    ballast.drop()
+    eventually(lambda: ready(200), "it is ready again, though nobody pushes")
+    assert server.push(otlp.export(otlp.span())).status_code == 200
+    server.flush()
+    assert len(server.search("{}")) == len(taken) + 1
+
+
 def test_files_that_were_set_aside_count_against_the_limit_of_the_directory(servers):
     server = servers.start(config={"ingester": {**CUT_FAST, "max_disk_bytes": 5_000_000}})
     otlp.push_trace(server)

@@ -36,6 +36,8 @@ pub(crate) struct Disk {
     written: AtomicU64,
     /// Bytes of files that are neither log nor segments.
     others: AtomicU64,
+    /// The room at the last look, if that was too little.
+    lack: Mutex<Option<Room>>,
     looked_for_others: Mutex<Option<Instant>>,
 }
 
@@ -64,6 +66,7 @@ impl Disk {
             space: Mutex::default(),
             written: AtomicU64::new(0),
             others: AtomicU64::new(0),
+            lack: Mutex::default(),
             looked_for_others: Mutex::default(),
         }
     }
@@ -89,6 +92,24 @@ impl Disk {
         let free = if space.lacks_files { 0 } else { space.free.saturating_sub(written) };
         let kept = self.min_free.min(space.total / MOST_KEPT_FREE).saturating_add(live_bytes);
         Some(Room { free, kept: kept.max(1) })
+    }
+
+    /// Notes whether there is too little room; true if so.
+    pub(crate) fn note(&self, room: Option<Room>) -> bool {
+        let lack = room.filter(|room| room.is_full());
+        *self.lack.lock() = lack;
+        lack.is_some()
+    }
+
+    /// What is to be said of the disk, if there was too little room at the last look; `live_bytes` are to be cut. Does not
+    /// wait for the system.
+    pub(crate) fn lack(&self, live_bytes: u64) -> Option<String> {
+        let Room { free, kept } = (*self.lack.lock())?;
+        let directory = self.directory.display();
+        Some(format!(
+            "{free} bytes are free on the disk of {directory}, {kept} are kept for what is here already: {live_bytes} bytes of \
+             live spans wait to be cut"
+        ))
     }
 
     fn look(&self) -> Option<Space> {

@@ -242,17 +242,15 @@ impl Ingester {
         if directory_limit > 0 && self.directory_bytes() > directory_limit {
             return Err(PushError::DiskFull(format!("{directory_limit} bytes are in use")));
         }
-        if let Some(room) = self.room(bytes as u64)
-            && room.is_full()
-        {
-            return Err(PushError::DiskFull(format!(
-                "{} bytes are free on the disk of {}, {} are kept for what is here already",
-                room.free,
-                self.disk.directory().display(),
-                room.kept
-            )));
+        if self.disk.note(self.room(bytes as u64)) {
+            self.has_room().map_err(PushError::DiskFull)?;
         }
         Ok(())
+    }
+
+    /// Errors: at the last look the disk had no room for pushes; what there is to say of that. Never waits for the disk.
+    pub(crate) fn has_room(&self) -> Result<(), String> {
+        self.disk.lack(self.live_bytes.load(Ordering::Relaxed) as u64).map_or(Ok(()), Err)
     }
 
     /// Room on the disk if so many bytes more are written, and what has to stay free to cut what is live and to decide
@@ -396,6 +394,7 @@ impl Ingester {
         self.disk.look_for_others(&self.layout, self.has_pending.load(Ordering::Relaxed));
         self.metrics.directory_bytes.set(self.directory_bytes() as f64);
         let room = self.room(0);
+        self.disk.note(room);
         if let Some(room) = room {
             self.metrics.disk_free_bytes.set(room.free as f64);
             self.metrics.disk_kept_bytes.set(room.kept as f64);
