@@ -17,6 +17,8 @@ from harness import otlp
 from harness.ports import free_ports
 from harness.protobuf import field
 from harness.servers import Servers
+from harness.stalled_grpc import StalledCalls
+from harness.streaming import StreamingClient
 from harness.waiting import eventually
 
 PEAK = 512 << 20
@@ -291,6 +293,48 @@ def test_unfinished_bodies(server):
         for connection in opened:
             connection.close()
     eventually(lambda: server.metric("tactus_distributor_inflight_bytes") < 1 << 20, "memory is given back", 60)
+
+
+def test_answers_that_nobody_reads(server):
+    """Seventy of nine megabytes: those that are not read make room for those that are."""
+    text = '"' * 2000
+    trace_id = b"\x0a" * 16
+    span = otlp.span(trace_id=trace_id, attributes={f"k{number}": text for number in range(2_300)})
+    server.must_push(otlp.export(span))
+    head = f"GET /api/traces/{trace_id.hex()} HTTP/1.1\r\nHost: x\r\nAccept: {JSON}\r\n\r\n".encode()
+    opened, statuses = [], []
+    try:
+        for _ in range(70):
+            connection = socket.socket()
+            opened.append(connection)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(60)
+            connection.connect(("127.0.0.1", server.http_port))
+            connection.sendall(head)
+            statuses.append(connection.recv(12)[9:])
+        assert set(statuses) <= {b"200", b"503"} and statuses.count(b"200") > 30, statuses
+        answer = server.get(f"/api/traces/{trace_id.hex()}", timeout=60)
+        assert answer.status_code == 200 and len(answer.json()["batches"]) == 1, answer.text[:300]
+    finally:
+        for connection in opened:
+            connection.close()
+
+
+@pytest.mark.parametrize("port", ["grpc", "http"])
+def test_unfinished_messages_of_grpc(server, port):
+    """Sixty of fifteen MiB at a port where gRPC is answered, each on a connection of its own."""
+    number, size = getattr(server, f"{port}_port"), 15 << 20
+    calls = []
+    try:
+        for _ in range(60):
+            calls.append(StalledCalls(number, timeout=5))
+            calls[-1].begin("/tempopb.StreamingQuerier/Search", size)
+        assert any(call.ended for call in calls), "some were cut off"
+        with StreamingClient(number) as client:
+            assert client.call("SearchTags").code == grpc.StatusCode.OK
+    finally:
+        for call in calls:
+            call.close()
 
 
 def test_errors_do_not_repeat_what_came_in(server):

@@ -14,11 +14,11 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tactus_process::memory::PortMemory;
 use tactus_process::{AddGrpc, Error, Port, ReadyCheck, ShownAddresses};
 use tactus_server::auth::{
     Access, Authenticator, GrpcAccess, PUBLIC_GRPC, STANDARD_GRPC, guard, guard_grpc,
 };
-use tactus_server::bodies::Bodies;
 use tactus_server::health::health_service_of;
 use tactus_server::http::{HttpSettings, not_found};
 use tactus_server::listener::BoundListener;
@@ -95,13 +95,13 @@ pub(crate) async fn open(
     served: Served,
     authenticator: Option<&Arc<Authenticator>>,
     addresses: &ShownAddresses,
-    bodies: &Arc<Bodies>,
+    memory: &PortMemory,
 ) -> Result<Listening, Error> {
     let (serving, is_serving) = watch::channel(true);
     let stop = CancellationToken::new();
     let mut opening = Opening {
         addresses,
-        bodies,
+        memory,
         stop: &stop,
         metrics: RequestMetrics::register(Registry::global()),
         bound: Vec::new(),
@@ -150,7 +150,7 @@ impl Listening {
 /// What opening a port takes.
 struct Opening<'p> {
     addresses: &'p ShownAddresses,
-    bodies: &'p Arc<Bodies>,
+    memory: &'p PortMemory,
     stop: &'p CancellationToken,
     metrics: RequestMetrics,
     bound: Vec<BoundListener>,
@@ -168,7 +168,7 @@ impl Opening<'_> {
         let (metrics, stop) = (self.metrics.clone().below(prefix), self.stop.clone());
         let settings = HttpSettings {
             listener: port.listener.clone(),
-            bodies: Arc::clone(self.bodies),
+            bodies: self.memory.bodies(),
             ..HttpSettings::default()
         };
         let router = router.fallback(not_found);
@@ -180,7 +180,7 @@ impl Opening<'_> {
 
     async fn grpc(&mut self, port: Port, router: Router) -> Result<(), Error> {
         let Some(socket) = port.bind().await? else { return Ok(()) };
-        let router = grpc::with_counted_bodies(router, Arc::clone(self.bodies), LONG_CALLS);
+        let router = grpc::with_counted_bodies(router, self.memory.bodies(), LONG_CALLS);
         let bound = grpc::serve_quietly(socket, port.listener.clone(), router, self.stop.clone())?;
         port.note(bound.local_addr(), self.addresses);
         self.bound.push(bound);

@@ -98,10 +98,10 @@ fn open_when_started(
 ) -> Result<BoxFuture<'static, ()>, Error> {
     let ports = listeners::ports(process.config())?;
     let (addresses, authenticator) = (process.addresses(), process.authenticator().cloned());
-    let bodies = Arc::clone(process.bodies());
+    let memory = process.port_memory().clone();
     let (opened, listening) = oneshot::channel();
     part.start = Some(Box::pin(async move {
-        let listening = listeners::open(ports, served, authenticator.as_ref(), &addresses, &bodies);
+        let listening = listeners::open(ports, served, authenticator.as_ref(), &addresses, &memory);
         let _ = opened.send(listening.await?);
         Ok(())
     }));

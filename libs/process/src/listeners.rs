@@ -38,6 +38,9 @@ const COMMON: [&str; 9] = [
     "/log_level",
 ];
 
+/// Calls that last as long as the process that makes them.
+const LONG_CALLS: &[&str] = &["/tactus.v1.Frontend/Process"];
+
 /// The ports while they listen.
 pub(crate) struct Listeners {
     http_address: SocketAddr,
@@ -86,7 +89,7 @@ impl Listeners {
         let main = serve_http(
             http_socket,
             HttpSettings {
-                bodies: Arc::clone(process.bodies()),
+                bodies: process.port_memory().bodies(),
                 ..settings::http("server", server)?
             },
             router,
@@ -111,7 +114,7 @@ impl Listeners {
             let address = address_of(&server.http_listen_address, server.http_listen_port);
             let socket = listener::bind(&address).await?;
             let settings = HttpSettings {
-                bodies: Arc::clone(process.bodies()),
+                bodies: process.port_memory().bodies(),
                 ..settings::http("internal_server", server)?
             };
             bound.push(serve_http(socket, settings, for_probes, None, metrics, stop.clone())?);
@@ -215,5 +218,6 @@ fn grpc_router(
         add(&mut routes);
     }
     let router = grpc::router(routes.routes(), metrics.clone());
-    guard_grpc(router, STANDARD_GRPC, process.authenticator())
+    let guarded = guard_grpc(router, STANDARD_GRPC, process.authenticator());
+    grpc::with_counted_bodies(guarded, process.port_memory().bodies(), LONG_CALLS)
 }

@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+
+use tactus_server::{bodies::Bodies, budget::Budget};
 
 /// The share of memory that a cache takes by itself: one part in so many.
 const CACHE_SHARE: u64 = 16;
@@ -25,6 +28,29 @@ pub fn result_bytes(setting: i64) -> u64 {
 /// What requests in flight may hold by themselves: a tenth of the memory there is, 256 MiB at most.
 pub fn request_bytes() -> u64 {
     tenth_of(available())
+}
+
+/// Ports that have some memory to themselves: together half of what all may take.
+const PORTS: u64 = 8;
+
+/// Memory of requests and answers of several ports.
+#[derive(Debug, Clone)]
+pub struct PortMemory {
+    /// What ports may take besides their own.
+    common: Arc<Budget>,
+    max_bytes: u64,
+}
+
+impl PortMemory {
+    pub(crate) fn new(max_bytes: u64) -> Self {
+        Self { common: Budget::new(max_bytes / 2), max_bytes }
+    }
+
+    /// That of a further port: some to itself, whatever others take, and more while these leave it.
+    pub fn bodies(&self) -> Arc<Bodies> {
+        let own = self.max_bytes / 2 / PORTS;
+        Bodies::within(&Budget::share(&self.common, self.max_bytes, own))
+    }
 }
 
 fn tenth_of(available: Option<u64>) -> u64 {

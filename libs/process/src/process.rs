@@ -7,9 +7,7 @@ use tactus_cache::Caches;
 use tactus_config::{Config, Loaded, sections::client::GrpcClient, target::services_of};
 use tactus_overrides::Overrides;
 use tactus_rpc::Channels;
-use tactus_server::{
-    auth::Authenticator, bodies::Bodies, budget::Budget, operational::ServiceState,
-};
+use tactus_server::{auth::Authenticator, operational::ServiceState};
 use tactus_storage::{Blocklist, Bucket, BucketSettings};
 use tactus_telemetry::{error_text, metrics::Registry};
 use tokio::{sync::OnceCell, task::JoinHandle};
@@ -20,6 +18,7 @@ use crate::{
     banner::{self, Addresses},
     bucket, caches,
     cluster::Cluster,
+    memory::PortMemory,
     operational::{self, States},
     polling, settings,
 };
@@ -41,7 +40,7 @@ pub struct Process {
     store: OnceCell<Store>,
     caches: OnceCell<Caches>,
     addresses: ShownAddresses,
-    bodies: Arc<Bodies>,
+    port_memory: PortMemory,
 }
 
 /// The bucket and the list of its blocks, kept up to date.
@@ -117,7 +116,7 @@ impl Process {
             store: OnceCell::new(),
             caches: OnceCell::new(),
             addresses: ShownAddresses::default(),
-            bodies: Bodies::within(&Budget::new(settings::inflight_bytes(&config))),
+            port_memory: PortMemory::new(settings::inflight_bytes(&config)),
             config,
             background: background.clone(),
         };
@@ -135,9 +134,9 @@ impl Process {
         Ok(process)
     }
 
-    /// Memory of the bodies of requests to all ports but those of receivers.
-    pub fn bodies(&self) -> &Arc<Bodies> {
-        &self.bodies
+    /// Memory of requests and answers of all ports but those of receivers.
+    pub fn port_memory(&self) -> &PortMemory {
+        &self.port_memory
     }
 
     /// The configuration.

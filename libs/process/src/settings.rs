@@ -54,7 +54,7 @@ pub fn tenancy(config: &Config, lists_allowed: bool) -> Tenancy {
     if config.multitenant() { Tenancy::by_header(lists_allowed) } else { Tenancy::single() }
 }
 
-/// Memory of the bodies of requests to the server's ports, in bytes.
+/// Memory of requests and answers of the server's ports, in bytes.
 pub(crate) fn inflight_bytes(config: &Config) -> u64 {
     match config.server.max_inflight_bytes {
         0 => memory::request_bytes(),

@@ -4,7 +4,8 @@
 //! of which bodies as they came take a half at most, so that those that are there can be decoded.
 //!
 //! Where there is no room, the unfinished body that has cost most until then, bytes times age, is cut off: senders that
-//! begin and do not go on lose to those that are quick.
+//! begin and do not go on lose to those that are quick. Answers come out of the same budget until they are sent, and so do
+//! readers that do not read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,8 +29,11 @@ use tonic::Status;
 use crate::budget::{Budget, Reservation};
 use crate::http::text;
 
+mod answer;
 mod counted;
 
+pub use answer::NoMemory;
+pub(crate) use answer::{count_answer, send_answer};
 use counted::CountedBody;
 
 /// How long a request waits for memory. What it has sent meanwhile waits with it, uncounted.
@@ -168,7 +172,7 @@ impl Held {
     /// Takes memory for the body as it comes. Errors: there is none, even after a moment, or the body was cut off.
     pub async fn take(&self, bytes: usize) -> Result<(), NoRoom> {
         let bytes = bytes as u64;
-        self.wait(|| {
+        self.wait(LONGEST_WAIT, || {
             let has_room = self.0.sent.lock().grow(bytes);
             if has_room {
                 self.0.unfinished.bytes.fetch_add(bytes, Relaxed);
@@ -180,7 +184,7 @@ impl Held {
 
     /// Takes memory for what is made of the body. Errors: as of [`Self::take`].
     pub async fn take_for_work(&self, bytes: usize) -> Result<(), NoRoom> {
-        self.wait(|| self.try_take_for_work(bytes)).await
+        self.wait(LONGEST_WAIT, || self.try_take_for_work(bytes)).await
     }
 
     /// As [`Self::take_for_work`], at once or not at all.
@@ -194,11 +198,11 @@ impl Held {
         self.0.bodies.freed.notify_waiters();
     }
 
-    async fn wait(&self, try_take: impl Fn() -> bool) -> Result<(), NoRoom> {
+    async fn wait(&self, longest: Duration, try_take: impl Fn() -> bool) -> Result<(), NoRoom> {
         if try_take() {
             return Ok(());
         }
-        let deadline = Instant::now() + LONGEST_WAIT;
+        let deadline = Instant::now() + longest;
         loop {
             let mut freed = std::pin::pin!(self.0.bodies.freed.notified());
             freed.as_mut().enable();

@@ -8,6 +8,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use parking_lot::Mutex;
 use tactus_telemetry::metrics::Gauge;
 
 /// Bytes that may be in flight.
@@ -15,10 +16,18 @@ use tactus_telemetry::metrics::Gauge;
 pub struct Budget {
     max_bytes: u64,
     used: AtomicU64,
-    /// What is taken here is taken there as well.
-    outer: Option<Arc<Budget>>,
+    outer: Option<Outer>,
     /// Shows what is used.
     gauge: Option<Gauge>,
+}
+
+/// Another budget, from which a part takes what is more than it has to itself.
+#[derive(Debug)]
+struct Outer {
+    budget: Arc<Budget>,
+    own: u64,
+    /// Held while both change, so that what is taken there follows from what is used here.
+    changing: Mutex<()>,
 }
 
 /// Part of a budget; given back when it is dropped.
@@ -41,7 +50,13 @@ impl Budget {
 
     /// A part of another budget: what is reserved counts in both.
     pub fn within(outer: &Arc<Self>, max_bytes: u64) -> Arc<Self> {
-        let outer = Some(Arc::clone(outer));
+        Self::share(outer, max_bytes, 0)
+    }
+
+    /// A part of another budget that has `own` bytes to itself, whatever others take; more than that counts in both.
+    pub fn share(outer: &Arc<Self>, max_bytes: u64, own: u64) -> Arc<Self> {
+        let budget = Arc::clone(outer);
+        let outer = Some(Outer { budget, own, changing: Mutex::new(()) });
         Arc::new(Self { max_bytes, used: AtomicU64::new(0), outer, gauge: None })
     }
 
@@ -72,11 +87,11 @@ impl Budget {
             let sum = used.saturating_add(bytes);
             (used <= own || sum <= self.max_bytes).then_some(sum)
         };
-        if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
-            return false;
-        }
+        let _changing = self.outer.as_ref().map(|outer| outer.changing.lock());
+        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        let Ok(used) = taken else { return false };
         if let Some(outer) = &self.outer
-            && !outer.take(bytes, own)
+            && !outer.budget.take(outer.between(used, used.saturating_add(bytes)), outer.of(own))
         {
             self.used.fetch_sub(bytes, Ordering::Relaxed);
             return false;
@@ -88,13 +103,25 @@ impl Budget {
     }
 
     fn give_back(&self, bytes: u64) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        let _changing = self.outer.as_ref().map(|outer| outer.changing.lock());
+        let used = self.used.fetch_sub(bytes, Ordering::Relaxed);
         if let Some(gauge) = &self.gauge {
             gauge.add(-(bytes as f64));
         }
         if let Some(outer) = &self.outer {
-            outer.give_back(bytes);
+            outer.budget.give_back(outer.between(used.saturating_sub(bytes), used));
         }
+    }
+}
+
+impl Outer {
+    /// What of so many bytes counts in the outer budget.
+    fn of(&self, used: u64) -> u64 {
+        used.saturating_sub(self.own)
+    }
+
+    fn between(&self, less: u64, more: u64) -> u64 {
+        self.of(more) - self.of(less)
     }
 }
 
@@ -178,5 +205,41 @@ mod tests {
         assert_eq!((part.used(), whole.used(), inner.bytes()), (3, 3, 2));
         drop((inner, other));
         assert_eq!((part.used(), whole.used()), (0, 0));
+    }
+
+    #[test]
+    fn share_has_bytes_to_itself_whatever_others_take() {
+        let common = Budget::new(10);
+        let [greedy, modest] = [(); 2].map(|()| Budget::share(&common, 100, 5));
+        let all = greedy.reserve(15).unwrap();
+        assert!(greedy.reserve(1).is_none());
+        let mut own = modest.reserve(3).unwrap();
+        assert!(own.grow(2) && !own.grow(1), "five of its own");
+        assert_eq!((greedy.used(), modest.used(), common.used()), (15, 5, 10));
+        drop(all);
+        assert!(own.grow(7));
+        assert_eq!((greedy.used(), modest.used(), common.used()), (0, 12, 7));
+        own.shrink_to(4);
+        assert_eq!((modest.used(), common.used()), (4, 0));
+        drop(own);
+        assert_eq!((modest.used(), common.used()), (0, 0));
+    }
+
+    #[test]
+    fn shares_that_change_at_once_leave_nothing_behind() {
+        let common = Budget::new(40);
+        let share = Budget::share(&common, 60, 10);
+        std::thread::scope(|scope| {
+            for bytes in 1..9 {
+                let share = &share;
+                scope.spawn(move || {
+                    for _ in 0..2_000 {
+                        let mut taken = share.nothing();
+                        let _ = taken.grow(bytes) && taken.grow(2 * bytes);
+                    }
+                });
+            }
+        });
+        assert_eq!((share.used(), common.used()), (0, 0));
     }
 }

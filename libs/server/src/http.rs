@@ -137,10 +137,12 @@ pub(crate) fn forbid_sniffing(response: &mut Response) {
 }
 
 fn with_middleware(router: Router, settings: &HttpSettings, metrics: RequestMetrics) -> Router {
-    let mut router = router;
+    let bodies = Arc::clone(&settings.bodies);
+    let mut router = router.layer(middleware::from_fn_with_state(bodies, bodies::count_answer));
     if settings.compress_responses {
         router = router.layer(middleware::from_fn(compression::compress_response));
     }
+    let router = router.layer(middleware::from_fn(bodies::send_answer));
     let limits = Limits {
         bytes: settings.max_request_bytes,
         body_time: settings.body_timeout,

@@ -18,6 +18,7 @@ use tactus_query::{
     router, streaming_service, tail_sampling_router, ui_change_router, ui_router,
 };
 use tactus_server::auth::{Access, guard};
+use tactus_server::bodies::NoMemory;
 use tokio_util::sync::CancellationToken;
 
 use crate::from_config;
@@ -127,7 +128,12 @@ fn pages(frontend: &Arc<Frontend>, tails: LiveTails, process: &Process) -> Route
         response.headers_mut().remove(WWW_AUTHENTICATE);
         response
     }));
-    tactus_ui::router().merge(api)
+    // Files of the program take no memory of their own.
+    let files = tactus_ui::router().layer(map_response(async |mut response: Response| {
+        response.extensions_mut().insert(NoMemory);
+        response
+    }));
+    files.merge(api)
 }
 
 /// The ingesters that live tails ask: those of the ring, or the only one.

@@ -1,0 +1,87 @@
+"""Calls of gRPC whose message never ends, by HTTP/2 frames made by hand: clients of gRPC end what they begin."""
+import socket
+import struct
+import threading
+
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
+END_HEADERS, ACK = 4, 1
+INITIAL_WINDOW_SIZE = 4
+
+
+def frame(kind, flags, stream, payload):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def literal(name, value):
+    """A header field without compression."""
+    name, value = name.encode(), value.encode()
+    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+class StalledCalls:
+    """One connection; `begin` starts a call and sends all of a message of so many zeros but the last byte."""
+
+    def __init__(self, port, timeout=30):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+        self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0, b""))
+        self.room, self.first_room, self.stream = {0: 65_535}, 65_535, -1
+        self.ended, self.changed, self.timeout = set(), threading.Condition(), timeout
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        stream = self.socket.makefile("rb")
+        try:
+            while head := stream.read(9):
+                length, kind, flags, number = int.from_bytes(head[:3], "big"), head[3], head[4], int.from_bytes(head[5:], "big")
+                payload = stream.read(length)
+                with self.changed:
+                    if kind == WINDOW_UPDATE:
+                        self.room[number] = self.room.get(number, self.first_room) + int.from_bytes(payload, "big")
+                    elif kind == SETTINGS and not flags & ACK:
+                        for at in range(0, length, 6):
+                            key, value = struct.unpack(">HI", payload[at:at + 6])
+                            if key == INITIAL_WINDOW_SIZE:
+                                for known in self.room.keys() - {0}:
+                                    self.room[known] += value - self.first_room
+                                self.first_room = value
+                        self.socket.sendall(frame(SETTINGS, ACK, 0, b""))
+                    elif kind == PING and not flags & ACK:
+                        self.socket.sendall(frame(PING, ACK, 0, payload))
+                    elif kind in (RST_STREAM, HEADERS):
+                        # Refused or cut off.
+                        self.ended.add(number)
+                    self.changed.notify_all()
+        except (OSError, ValueError):
+            pass
+
+    def begin(self, path, size):
+        """False if the server ended the call before all was sent, or took no more."""
+        self.stream += 2
+        stream = self.stream
+        fields = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "x", "content-type": "application/grpc", "te": "trailers"}
+        with self.changed:
+            self.socket.sendall(frame(HEADERS, END_HEADERS, stream, b"".join(literal(*field) for field in fields.items())))
+        self._send(stream, b"\0" + size.to_bytes(4, "big"))
+        sent, piece = 0, bytes(16_000)
+        while sent < size - 1:
+            part = piece[:size - 1 - sent]
+            if not self._send(stream, part):
+                return False
+            sent += len(part)
+        return True
+
+    def _send(self, stream, part):
+        def is_free():
+            room = min(self.room[0], self.room.setdefault(stream, self.first_room))
+            return stream in self.ended or room >= len(part)
+
+        with self.changed:
+            if not self.changed.wait_for(is_free, self.timeout) or stream in self.ended:
+                return False
+            self.room[0] -= len(part)
+            self.room[stream] -= len(part)
+            self.socket.sendall(frame(DATA, 0, stream, part))
+        return True
+
+    def close(self):
+        self.socket.close()
