@@ -1,13 +1,17 @@
 """Queries that take long: they hold up nobody else's pushes and searches, and end when nobody waits for them."""
+import json
 import random
 import threading
 import time
 
+import grpc
 import pytest
 import requests
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from harness import otlp
+from harness import dialects, jaeger, otlp
 from harness.honest import Honest
+from harness.streaming import StreamingClient
 from harness.waiting import eventually
 
 HOSTILE = {"X-Scope-OrgID": "hostile"}
@@ -23,27 +27,162 @@ def chain(part, count, operator=" || "):
     return "{ " + operator.join(part.replace("#", str(number)) for number in range(count)) + " }"
 
 
-# Each by itself and all together: the path, and queries in which @ is another number each time. URLs may have 64 KiB.
+# What the server may say to an attacker: an answer, that the query is wrong or too much, or that there are too many.
+STATUSES = (200, 400, 413, 422, 429)
+CODES = (
+    grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+
+
+def range_of_now():
+    now = int(time.time())
+    return {"start": now - 3600, "end": now + 60}
+
+
+def over_http(server, query, patience, path, url=None, method="GET", **how):
+    """Asks and leaves; what the server should not have said. A stream is read until patience is over."""
+    left = time.monotonic() + patience
+    try:
+        with requests.request(
+                method, (url or server.url) + path, headers={**HOSTILE, **how.pop("headers", {})}, timeout=patience,
+                stream=True, **how) as response:
+            text = b""
+            for chunk in response.iter_content(1 << 16):
+                text = (text + chunk)[:200]
+                if time.monotonic() > left:
+                    break
+    except (requests.exceptions.Timeout, requests.exceptions.ConnectionError) as error:
+        # Reading a stream ends with the latter when time is over.
+        return None if "timed out" in str(error) else (query[:80], str(error)[:200])
+    return None if response.status_code in STATUSES else (query[:80], response.status_code, text)
+
+
+def over_grpc(query, call):
+    """Takes what comes until the call is over."""
+    try:
+        for _ in call:
+            pass
+    except grpc.RpcError as error:
+        if error.code() not in CODES:
+            return query[:80], error.code(), error.details()[:200]
+    return None
+
+
+def http_query(path, **headers):
+    def ask(server, query, patience):
+        params = {"q": query, **range_of_now(), "limit": 5000, "step": "10s"}
+        if path.startswith("/api/metrics"):
+            del params["limit"]
+        return over_http(server, query, patience, path, params=params, headers=headers)
+    return ask
+
+
+def streamed(method, **fields):
+    def ask(server, query, patience):
+        named = {"Query": query} if method == "Search" else {"query": query}
+        times = range_of_now()
+        if method.startswith("Metrics"):
+            times = {name: seconds * 10**9 for name, seconds in times.items()}
+        with StreamingClient(server.grpc_port, tenant="hostile") as client:
+            return over_grpc(query, client.start(method, timeout=patience, **named, **times, **fields))
+    return ask
+
+
+def live_tail(server, query, patience):
+    """Looks at what is pushed meanwhile."""
+    def feed():
+        text = "ab" * 1000
+        server.push(otlp.export(*(otlp.span(attributes={"a": text}) for _ in range(20))), headers=HOSTILE)
+
+    feeder = threading.Timer(0.2, feed)
+    feeder.start()
+    wrong = over_http(server, query, patience, "/ui/api/tail", params={"q": query})
+    feeder.join()
+    return wrong
+
+
+def tags_of(query, count=1500):
+    """Tags that no span has, other ones each time."""
+    return {f"{query}{number}": "x" for number in range(count)}
+
+
+def jaeger_http(server, query, patience):
+    micros = {name: seconds * 10**6 for name, seconds in range_of_now().items()}
+    params = {"service": "shop", "tags": json.dumps(tags_of(query)), "limit": 1500, **micros}
+    return over_http(server, query, patience, "/api/traces", f"http://127.0.0.1:{server.ports.query_http}", params=params)
+
+
+def jaeger_grpc(version):
+    def ask(server, query, patience):
+        q, stubs = {2: (jaeger.query_v2, jaeger.query_v2_grpc), 3: (jaeger.query_v3, jaeger.query_v3_grpc)}[version]
+        times = range_of_now()
+        # Of v2 all traces in whole as well, for tags leave none.
+        named = {"tags": tags_of(query)} if version == 2 else {"attributes": tags_of(query)}
+        wrong = None
+        with jaeger.channel(server.ports.query_grpc) as channel:
+            for tags in (named, {}):
+                asked = q.TraceQueryParameters(
+                    service_name="shop", start_time_min=Timestamp(seconds=times["start"]), start_time_max=Timestamp(seconds=times["end"]),
+                    search_depth=1500, **tags)
+                stub = stubs.QueryServiceStub(channel)
+                call = stub.FindTraces(
+                    q.FindTracesRequest(query=asked), timeout=patience, metadata=[("x-scope-orgid", "hostile")])
+                wrong = wrong or over_grpc(query, call)
+        return wrong
+    return ask
+
+
+def zipkin(server, query, patience):
+    annotations = " and ".join(f"{key}={value}" for key, value in tags_of(query, 1000).items())
+    url, wrong = f"http://127.0.0.1:{server.ports.zipkin}", None
+    for params in ({"annotationQuery": annotations}, {}):
+        wrong = wrong or over_http(
+            server, query, patience, "/api/v2/traces", url, params={"limit": 1500, "lookback": 3_600_000, **params})
+    return wrong
+
+
+def dry_run(server, query, patience):
+    policies = [
+        {"name": f"p{number}", "type": "traceql", "traceql": {"query": query.replace("#", str(number))}} for number in range(20)]
+    return over_http(
+        server, query, patience, "/api/tail-sampling/dry-run", method="POST", params={**range_of_now(), "limit": 1500},
+        json={"policies": policies})
+
+
+EVENTS = {"Accept": "text/event-stream"}
+
+# Each by itself and all together: how to ask, and queries in which @ is another number each time. URLs may have 64 KiB.
 ATTACKS = {
-    "slow patterns": ("/api/search", [f'{{ .a =~ "{SLOW_PATTERN}#" }}']),
+    "slow patterns": (http_query("/api/search"), [f'{{ .a =~ "{SLOW_PATTERN}#" }}']),
     # A pattern that is a value, and one within an expression: both are matched span by span.
-    "patterns of spans": ("/api/search", ["{ .a =~ .pattern }", f'{{ (.a =~ "{SLOW_PATTERN}") = true }}']),
-    "chain of patterns": ("/api/search", [chain(".a =~ `[a-b]+#x.*@`", 1000), chain(".a =~ `\\pL{3}@#`", 400, " && ")]),
-    "large classes": ("/api/search", ["{ .a =~ `(?i)[" + "".join(chr(0x1000 + 2 * i) for i in range(5_000)) + "]` }"]),
-    "long chain": ("/api/search", [chain(".a=#", 4_000, "||")]),
-    "groups": ("/api/search", ["{ } | by(.a) | by(span:id) | count() > 0"]),
-    "structure": ("/api/search", ["{ } >> { } >> { } >> { }", "{ } &>> { } &<< { } !~ { }"]),
-    "series": ("/api/metrics/query_range", ["{ } | quantile_over_time(duration, .5, .9, .99) by (.a, span:id)"]),
-    "comparison": ("/api/metrics/query", ['{ } | compare({ .a =~ "%s" }, 1000)' % SLOW_PATTERN]),
-    "tags": ("/api/v2/search/tags", [chain(".a=#", 4_000, "&&"), chain(".a =~ `[a-b]+#x.*@`", 1000, " && ")]),
-    "values": ("/api/v2/search/tag/.a/values", [chain(".a =~ `[a-b]+#x.*@`", 1000, " && ")]),
-    "editor": ("/ui/api/check", [chain(".a =~ `[a-b]+#x.*@`", 1000)]),
-    "list of queries": ("/ui/api/queries", [""]),
+    "patterns of spans": (http_query("/api/search"), ["{ .a =~ .pattern }", f'{{ (.a =~ "{SLOW_PATTERN}") = true }}']),
+    "chain of patterns": (http_query("/api/search"), [chain(".a =~ `[a-b]+#x.*@`", 1000), chain(".a =~ `\\pL{3}@#`", 400, " && ")]),
+    "large classes": (http_query("/api/search"), ["{ .a =~ `(?i)[" + "".join(chr(0x1000 + 2 * i) for i in range(5_000)) + "]` }"]),
+    "long chain": (http_query("/api/search"), [chain(".a=#", 4_000, "||")]),
+    "groups": (http_query("/api/search"), ["{ } | by(.a) | by(span:id) | count() > 0"]),
+    "structure": (http_query("/api/search"), ["{ } >> { } >> { } >> { }", "{ } &>> { } &<< { } !~ { }"]),
+    "series": (http_query("/api/metrics/query_range"), ["{ } | quantile_over_time(duration, .5, .9, .99) by (.a, span:id)"]),
+    "comparison": (http_query("/api/metrics/query"), ['{ } | compare({ .a =~ "%s" }, 1000)' % SLOW_PATTERN]),
+    "tags": (http_query("/api/v2/search/tags"), [chain(".a=#", 4_000, "&&"), chain(".a =~ `[a-b]+#x.*@`", 1000, " && ")]),
+    "values": (http_query("/api/v2/search/tag/.a/values"), [chain(".a =~ `[a-b]+#x.*@`", 1000, " && ")]),
+    "editor": (http_query("/ui/api/check"), [chain(".a =~ `[a-b]+#x.*@`", 1000)]),
+    "list of queries": (http_query("/ui/api/queries"), [""]),
+    "streamed search": (streamed("Search", Limit=5000), [f'{{ .a =~ "{SLOW_PATTERN}@" }}', "{ } >> { } >> { }"]),
+    "streamed series": (streamed("MetricsQueryRange", step=10**10), ["{ } | quantile_over_time(duration, .5, .99) by (.a, span:id)"]),
+    "streamed values": (streamed("SearchTagValuesV2", tagName="span.a"), [chain(".a =~ `[a-b]+#x.*@`", 1000, " && ")]),
+    "events of a search": (http_query("/ui/api/search", **EVENTS), [f'{{ .a =~ "{SLOW_PATTERN}@" }}', "{ } &>> { } &<< { }"]),
+    "events of series": (http_query("/ui/api/metrics/query_range", **EVENTS), ["{ } | rate() by (.a, span:id)"]),
+    "live tail": (live_tail, [f'{{ .a =~ "{SLOW_PATTERN}@" }}']),
+    "Jaeger over HTTP": (jaeger_http, ["t@."]),
+    "Jaeger's gRPC": (jaeger_grpc(2), ["t@."]),
+    "Jaeger's gRPC v3": (jaeger_grpc(3), ["t@."]),
+    "Zipkin": (zipkin, ["t@."]),
+    "dry run": (dry_run, [chain(".a =~ `[a-b]+@x#.*`", 100), f'{{ .a =~ "{SLOW_PATTERN}@" }}']),
 }
 
 
 def start(servers, **config):
-    return servers.start(config={
+    return dialects.start(servers, extra={
         "multitenancy_enabled": True,
         "overrides": {"defaults": {"global": {"max_bytes_per_trace": 0}}},
         **config,
@@ -92,22 +231,14 @@ class Attack:
         attacks = [ATTACKS[name] for name in names for _ in range(threads_each)]
         self.threads = [threading.Thread(target=self.ask, args=attack, daemon=True) for attack in attacks]
 
-    def ask(self, path, queries):
+    def ask(self, ask, queries):
         while not self.over.is_set():
             for query in queries:
                 self.asked += 1
                 text = query.replace("@", str(self.asked)).replace("#", str(self.asked))
-                now = int(time.time())
-                params = {"q": text, "start": now - 3600, "end": now + 60, "limit": 5000, "step": "10s"}
-                if path.startswith("/api/metrics"):
-                    del params["limit"]
-                try:
-                    response = requests.get(
-                        self.server.url + path, params=params, headers=HOSTILE, timeout=self.patience)
-                except requests.exceptions.Timeout:
-                    continue
-                if response.status_code not in (200, 400, 422, 429):
-                    self.wrong.append((query[:80], response.status_code, response.text[:200]))
+                wrong = ask(self.server, text, self.patience)
+                if wrong:
+                    self.wrong.append(wrong)
             self.over.wait(0.05)
 
     def __enter__(self):

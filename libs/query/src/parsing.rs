@@ -87,7 +87,7 @@ impl Frontend {
 }
 
 /// Stands for a query that is not short.
-const LONG: &str = "~";
+pub(crate) const LONG: &str = "~";
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,7 @@ use tactus_server::http::text;
 use tactus_tail_sampling::Policies;
 
 use crate::frontend::{Frontend, unix_nanos_now};
+use crate::parsing::LONG;
 use crate::trace_lookup::TraceLookup;
 use dry_run::{Found, Tally};
 
@@ -77,7 +78,7 @@ async fn dry_run(
 }
 
 impl DryRuns {
-    async fn answer(&self, tenants: &[TenantId], uri: &Uri, body: &[u8]) -> Result<Value> {
+    async fn answer(&self, tenants: &[TenantId], uri: &Uri, body: &Bytes) -> Result<Value> {
         let url = uri.path_and_query().map_or("", |url| url.as_str());
         self.frontend.check_url(url)?;
         let params = QueryParams::parse(uri.query().unwrap_or_default());
@@ -93,10 +94,15 @@ impl DryRuns {
                 )?
             }
         };
-        let configured = self.policies(tenants, body)?;
-        let policies = Policies::compile(&configured)
-            .map_err(|error| Error::Invalid(format!("policies: {error}")))?;
-        let policies = Arc::new(policies);
+        // Policies have queries and patterns, which may take long to compile.
+        let (runs, of, text) = (self.clone(), tenants.to_vec(), body.clone());
+        let compile = move || {
+            let configured = runs.policies(&of, &text)?;
+            let policies = Policies::compile(&configured)
+                .map_err(|error| Error::Invalid(format!("policies: {error}")))?;
+            Ok((configured, Arc::new(policies)))
+        };
+        let (configured, policies) = self.frontend.parse(tenants, LONG, compile).await?;
         let lookup = TraceLookup { query: "{ }".to_owned(), limit, start, end };
         let found = self.frontend.try_policies(tenants, &lookup, Arc::clone(&policies)).await?;
         Ok(report(&configured, &policies, &lookup, &found))
