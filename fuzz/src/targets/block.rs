@@ -46,6 +46,7 @@ fn write(version: BlockVersion) -> Sound {
         dedicated_columns: dedicated_columns.clone(),
         compression: Compression::None,
         page_bytes: 100,
+        ..WriterSettings::default()
     };
     let mut writer = BlockWriter::new(Vec::new(), settings).expect("sound settings");
     writer.write_row_group(&sample::sorted(3)).expect("a sound batch");

@@ -202,6 +202,11 @@ impl TagValuesJob {
         self.collector.add(TagValue { value_type: TagValueType::String, text })
     }
 
+    /// Adds a value of another type, as answers show it. False once a limit is reached.
+    pub fn add_text(&mut self, value_type: TagValueType, text: String) -> bool {
+        self.collector.add(TagValue { value_type, text })
+    }
+
     /// Collects the values in a batch. False once a limit is reached.
     pub fn visit(&mut self, batch: &SpanBatch) -> bool {
         for (attribute, filter) in &self.attributes {

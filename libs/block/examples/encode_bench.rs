@@ -28,6 +28,7 @@ fn main() {
             level => Compression::Zstd(level as i32),
         },
         page_bytes: number(4, 128 << 10),
+        ..WriterSettings::default()
     };
     let batches = read_batches(&bytes);
     let inputs: Vec<&SpanBatch> = batches.iter().collect();

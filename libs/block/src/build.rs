@@ -9,6 +9,7 @@ use tactus_storage::bloom::BlockBloom;
 use tactus_storage::index::RowGroupIndex;
 
 use crate::error::Result;
+use crate::summary::SummaryFile;
 use crate::write::{BlockSummary, BlockWriter, RowGroupInfo, WriterSettings};
 
 /// Spans of a row group at most, if no single trace has more: what memory and queries were measured with.
@@ -45,6 +46,8 @@ pub struct BuiltBlock<W> {
     pub blooms: Vec<Bytes>,
     /// `index`.
     pub index: Bytes,
+    /// `tactus-summary`.
+    pub summary_file: SummaryFile,
     settings: WriterSettings,
 }
 
@@ -71,13 +74,14 @@ impl<W: Write + Send> BlockBuilder<W> {
 
     /// Writes the footer. Errors: the sink's.
     pub fn finish(self) -> Result<BuiltBlock<W>> {
-        let (sink, summary) = self.writer.finish()?;
+        let (sink, summary, summary_file) = self.writer.finish_with_summary()?;
         let index = RowGroupIndex::new(summary.last_ids.iter().map(|trace| trace.0).collect());
         Ok(BuiltBlock {
             sink,
             summary,
             blooms: self.bloom.encode(),
             index: index.encode().into(),
+            summary_file,
             settings: self.settings,
         })
     }
@@ -94,5 +98,6 @@ impl<W> BuiltBlock<W> {
         meta.total_records = self.summary.row_groups;
         meta.bloom_shards = u32::try_from(self.blooms.len()).unwrap_or(u32::MAX);
         meta.footer_size = self.summary.footer_size;
+        meta.extension.get_or_insert_default().summary = Some(self.summary_file.parts);
     }
 }

@@ -11,6 +11,7 @@ mod encoding;
 mod error;
 pub mod read;
 pub mod schema;
+pub mod summary;
 mod write;
 
 pub use build::{BlockBuilder, BuilderSettings, BuiltBlock, ROW_GROUP_SPANS};

@@ -23,7 +23,7 @@ mod batch;
 mod cache;
 mod chunk;
 mod columns;
-mod footer;
+pub(crate) mod footer;
 mod info;
 mod json_value;
 mod level_words;
@@ -84,6 +84,7 @@ pub struct BlockReader {
 }
 
 /// An open file.
+#[derive(Clone)]
 pub(crate) struct File {
     source: Arc<dyn ByteSource>,
     size: u64,
@@ -91,9 +92,9 @@ pub(crate) struct File {
     version: BlockVersion,
     /// Always, but in tests of what damage does behind the checksums.
     verify: bool,
-    metadata: ParquetMetaData,
-    columns: columns::Columns,
-    row_groups: Vec<RowGroup>,
+    metadata: Arc<ParquetMetaData>,
+    columns: Arc<columns::Columns>,
+    row_groups: Arc<[RowGroup]>,
     cache: Option<Arc<ColumnCache>>,
     /// Tells open files apart in the cache.
     id: u64,
@@ -164,8 +165,8 @@ impl BlockReader {
             footer_bytes,
             version,
             verify,
-            metadata,
-            columns,
+            metadata: Arc::new(metadata),
+            columns: Arc::new(columns),
             row_groups,
             cache,
             id,
@@ -192,6 +193,30 @@ impl BlockReader {
         columns.map(|chunk| range(chunk.byte_range())).collect()
     }
 
+    /// The same block with its bytes from another source, which has the same. What is cached serves both.
+    #[must_use]
+    pub fn with_source(&self, source: Arc<dyn ByteSource>) -> Self {
+        Self { file: Arc::new(File { source, ..(*self.file).clone() }) }
+    }
+
+    /// Where the bytes come from.
+    pub fn source(&self) -> &Arc<dyn ByteSource> {
+        &self.file.source
+    }
+
+    /// The smallest range of the file with all pages of some row groups; empty for none.
+    pub fn bytes_of(&self, row_groups: Range<usize>) -> Range<u64> {
+        let groups = self.file.metadata.row_groups().get(row_groups).unwrap_or_default();
+        let chunks = groups.iter().flat_map(|group| group.columns());
+        let ranges = chunks.map(|chunk| {
+            let (start, length) = chunk.byte_range();
+            start..start.saturating_add(length).min(self.file.size)
+        });
+        let all =
+            ranges.fold(u64::MAX..0, |all, one| all.start.min(one.start)..all.end.max(one.end));
+        if all.start < all.end { all } else { 0..0 }
+    }
+
     /// The block's row groups, in file order.
     pub fn row_groups(&self) -> &[RowGroup] {
         &self.file.row_groups
@@ -199,7 +224,7 @@ impl BlockReader {
 
     /// Bytes of memory held, about: the weight of this reader in a cache.
     pub fn heap_bytes(&self) -> usize {
-        self.file.metadata.memory_size() + self.file.footer_bytes
+        self.file.metadata.memory_size() + self.file.footer_bytes + self.file.source.held_bytes()
     }
 
     /// Length of the footer in bytes, as a meta's `footerSize`.

@@ -32,7 +32,9 @@ use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 pub use estimate::{estimated_bytes, estimated_bytes_of};
 
 use crate::error::Result;
+use crate::read::footer::first_offset_index;
 use crate::schema::{AttributeColumn, Schema};
+use crate::summary::{SummaryFile, ValueCollector, cut_tail};
 use canonical::CanonicalResources;
 use compress::Compressor;
 use leaves::LeafWriter;
@@ -63,16 +65,19 @@ pub struct WriterSettings {
     /// Uncompressed bytes that the largest page of a range of rows should have. All columns are cut into pages
     /// at the same rows; a trace is never divided.
     pub page_bytes: usize,
+    /// Put a filter of the strings of attributes of many values into the summary, of 3 % of the file at most.
+    pub value_filter: bool,
 }
 
 impl Default for WriterSettings {
-    /// vParquet4, no dedicated columns, zstd level 1, pages of 64 KiB.
+    /// vParquet4, no dedicated columns, zstd level 1, pages of 64 KiB, a filter.
     fn default() -> Self {
         Self {
             version: BlockVersion::VParquet4,
             dedicated_columns: Vec::new(),
             compression: Compression::Zstd(1),
             page_bytes: 64 << 10,
+            value_filter: true,
         }
     }
 }
@@ -131,6 +136,7 @@ pub struct BlockWriter<W: Write + Send> {
     compressor: Compressor,
     scratch: Scratch,
     summary: BlockSummary,
+    values: ValueCollector,
 }
 
 impl<W: Write + Send> BlockWriter<W> {
@@ -157,6 +163,7 @@ impl<W: Write + Send> BlockWriter<W> {
             compressor,
             scratch: Scratch::default(),
             summary: BlockSummary::default(),
+            values: ValueCollector::new(settings.value_filter),
         })
     }
 
@@ -212,6 +219,7 @@ impl<W: Write + Send> BlockWriter<W> {
         self.scratch.traces = traces;
         self.scratch.leaves = leaf_scratch;
         self.add_to_summary(&info);
+        self.values.add(batch, info.column_bytes.iter().sum());
         Ok(info)
     }
 
@@ -224,6 +232,20 @@ impl<W: Write + Send> BlockWriter<W> {
             earliest([summary.start_unix_nanos, info.start_unix_nanos].into_iter());
         summary.end_unix_nanos = summary.end_unix_nanos.max(info.end_unix_nanos);
         summary.last_ids.push(info.last_id);
+    }
+
+    /// Like [`Self::finish`]; also the object to be put beside the file.
+    pub fn finish_with_summary(mut self) -> Result<(W, BlockSummary, SummaryFile)> {
+        self.file.inner_mut().keep_end();
+        let collected = std::mem::replace(&mut self.values, ValueCollector::new(false));
+        let (values, filter) = collected.finish();
+        let mut sink = self.file.into_inner()?;
+        sink.flush()?;
+        let end = sink.take_end();
+        let (inner, size, footer_size) = sink.finish();
+        let tail = cut_tail(&end, size, first_offset_index(&end)?);
+        let file = SummaryFile::new(tail, &values.encode(), filter.encode())?;
+        Ok((inner, BlockSummary { size, footer_size, ..self.summary }, file))
     }
 
     /// Writes the footer. Returns the sink, flushed, and what the block holds.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ring::digest::{Context, SHA256};
 use tactus_model::OriginSet;
 use tactus_storage::block_io::read_meta;
-use tactus_storage::layout::{COMPACTED_META, DATA, INDEX, META, block_key, bloom_key};
+use tactus_storage::layout::{COMPACTED_META, DATA, INDEX, META, SUMMARY, block_key, bloom_key};
 use tactus_storage::meta::{Extension, time_from_unix_nanos};
 use tactus_storage::{BlockMeta, Bucket, Uuid};
 
@@ -113,7 +113,7 @@ where
         control,
     };
     let Stored { files, stats } = job.run(meta).await?;
-    let Some(Files { mut meta, blooms, index, range }) = files else {
+    let Some(Files { mut meta, blooms, index, summary, range }) = files else {
         before_commit().await.map_err(Error::Refused)?;
         return Ok(Rewritten { meta: None, stats });
     };
@@ -124,6 +124,7 @@ where
         bucket.put(&bloom_key(&tenant, output.id, shard), bloom).await?;
     }
     bucket.put(&block_key(&tenant, output.id, INDEX), index).await?;
+    bucket.put(&block_key(&tenant, output.id, SUMMARY), summary).await?;
     before_commit().await.map_err(Error::Refused)?;
     bucket.put(&block_key(&tenant, output.id, META), meta.to_json().into()).await?;
     Ok(Rewritten { meta: Some(meta), stats })

@@ -364,6 +364,7 @@ pub(crate) fn builder_settings(version: BlockVersion, columns: bool) -> BuilderS
         // Values can be found in the file.
         compression: Compression::None,
         page_bytes: 512,
+        ..WriterSettings::default()
     };
     BuilderSettings { writer, bloom_false_positive: 0.01, bloom_shard_bytes: 1024 }
 }

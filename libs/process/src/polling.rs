@@ -271,8 +271,13 @@ mod tests {
         }
         (meta.size, meta.total_objects, meta.bloom_shards) = (4, 7, 1);
         let bytes = || ObjectSource::Bytes(b"data".as_slice().into());
-        let files =
-            BlockFiles { data: bytes(), blooms: vec![bytes()], index: None, no_compact: false };
+        let files = BlockFiles {
+            data: bytes(),
+            blooms: vec![bytes()],
+            index: None,
+            summary: None,
+            no_compact: false,
+        };
         write_block(bucket, &meta, &files).await.unwrap();
         meta.block_id
     }

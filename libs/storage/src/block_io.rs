@@ -13,7 +13,8 @@ use uuid::Uuid;
 use crate::bucket::Bucket;
 use crate::error::{Error, Result};
 use crate::layout::{
-    self, COMPACTED_META, DATA, INDEX, META, NO_COMPACT, block_key, bloom_key, parse_block_id,
+    self, COMPACTED_META, DATA, INDEX, META, NO_COMPACT, SUMMARY, block_key, bloom_key,
+    parse_block_id,
 };
 use crate::meta::BlockMeta;
 
@@ -41,6 +42,8 @@ pub struct BlockFiles {
     pub blooms: Vec<ObjectSource>,
     /// The row group index; optional for readers.
     pub index: Option<ObjectSource>,
+    /// The summary, if the meta says that there is one.
+    pub summary: Option<ObjectSource>,
     /// Keep the block out of compaction.
     pub no_compact: bool,
 }
@@ -73,6 +76,9 @@ pub async fn write_block(bucket: &Bucket, meta: &BlockMeta, files: &BlockFiles) 
     }
     if let Some(index) = &files.index {
         put(bucket, &key(INDEX), index).await?;
+    }
+    if let Some(summary) = &files.summary {
+        put(bucket, &key(SUMMARY), summary).await?;
     }
     bucket.put(&key(META), meta.to_json().into()).await?;
     // Whoever took the data for left behind may have deleted it meanwhile.

@@ -13,6 +13,8 @@ pub const META: &str = "meta.json";
 pub const COMPACTED_META: &str = "meta.compacted.json";
 /// Largest trace id of every row group.
 pub const INDEX: &str = "index";
+/// What most questions ask of a block first; only this product writes and reads it.
+pub const SUMMARY: &str = "tactus-summary";
 /// Marker: leave this block out of compaction.
 pub const NO_COMPACT: &str = "nocompact.flg";
 /// Tenant index, zstd of protobuf.

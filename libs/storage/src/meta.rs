@@ -25,7 +25,7 @@ pub use dedicated::{
     ColumnOption, ColumnScope, ColumnType, DedicatedColumn, columns_hash, default_columns,
     filter_for_vparquet4, validate_columns,
 };
-pub use extension::{Extension, block_origin};
+pub use extension::{Extension, SummaryParts, block_origin};
 
 /// Seconds of `0001-01-01T00:00:00Z`, the time of a meta that has none.
 const ZERO_TIME_SECONDS: i64 = -62_135_596_800;
@@ -220,6 +220,11 @@ impl BlockMeta {
     pub fn cut_traces(&self) -> &CutTraces {
         static NONE: CutTraces = CutTraces::new();
         self.extension.as_ref().map_or(&NONE, |extension| &extension.cut_traces)
+    }
+
+    /// What lies in the block's summary, if it has one.
+    pub fn summary(&self) -> Option<SummaryParts> {
+        self.extension.as_ref()?.summary
     }
 
     /// Bloom files of the block: a meta without a count means 10.

@@ -51,6 +51,7 @@ pub fn settings(config: &Config, overrides: Arc<Overrides>) -> Result<Settings, 
             max_bytes: limits.compaction.max_bytes,
             max_trace_bytes: limits.global.max_bytes_per_trace,
             dedicated_columns: own_columns(&limits, version),
+            value_filter: !limits.storage.value_filters_disabled,
         }
     });
     Ok(Settings {

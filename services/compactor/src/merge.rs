@@ -200,6 +200,7 @@ impl Compactor {
     fn settings_for(&self, first: &BlockMeta, limits: &Limits) -> RewriteSettings {
         let mut settings = self.settings.rewrite.clone();
         settings.max_trace_bytes = limits.max_trace_bytes;
+        settings.builder.writer.value_filter = limits.value_filter;
         if !self.settings.adopt_block_settings {
             settings.builder.writer.version = written_version(first);
             settings.builder.writer.dedicated_columns = first.dedicated_columns.to_vec();

@@ -70,6 +70,8 @@ pub struct Limits {
     pub max_trace_bytes: u64,
     /// The columns of merged blocks where those of the settings are adopted; `None` takes the settings' own.
     pub dedicated_columns: Option<Vec<DedicatedColumn>>,
+    /// Merged blocks have filters of values.
+    pub value_filter: bool,
 }
 
 /// How long traces that match a query are kept.
@@ -125,6 +127,7 @@ impl Default for Limits {
             max_bytes: 0,
             max_trace_bytes: 5_000_000,
             dedicated_columns: None,
+            value_filter: true,
         }
     }
 }

@@ -54,6 +54,7 @@ impl Ingester {
             writer: WriterSettings {
                 version: self.settings.block_version,
                 dedicated_columns: self.settings.dedicated_columns.of(tenant),
+                value_filter: self.settings.value_filters.of(tenant),
                 ..WriterSettings::default()
             },
             bloom_false_positive: self.settings.bloom_false_positive,
@@ -97,6 +98,7 @@ impl Ingester {
             data: ObjectSource::Written(bytes),
             blooms: built.blooms.into_iter().map(ObjectSource::Bytes).collect(),
             index: Some(ObjectSource::Bytes(built.index)),
+            summary: Some(ObjectSource::Bytes(built.summary_file.bytes)),
             no_compact: false,
         };
         Ok((meta, files))

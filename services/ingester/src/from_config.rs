@@ -57,6 +57,10 @@ pub fn settings(
         row_group_bytes: trace.block.parquet_row_group_size_bytes,
         block_version: block_version(trace)?,
         dedicated_columns: columns(config, Arc::clone(overrides))?,
+        value_filters: {
+            let overrides = Arc::clone(overrides);
+            OfTenant::new(move |tenant| !overrides.of(tenant).storage.value_filters_disabled)
+        },
         limits: limits(config, Arc::clone(overrides), ring),
         tail_sampling: tail_sampling::of_tenants(config, Arc::clone(overrides))?,
         live_tail: LiveTailSettings {

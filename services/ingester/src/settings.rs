@@ -80,6 +80,8 @@ pub struct Settings {
     pub block_version: BlockVersion,
     /// Dedicated attribute columns of new blocks, already filtered for the block version.
     pub dedicated_columns: OfTenant<Vec<DedicatedColumn>>,
+    /// New blocks have filters of values.
+    pub value_filters: OfTenant<bool>,
     /// Limits. Those of a tenant are asked for at its first push after each cut.
     pub limits: OfTenant<Limits>,
     /// Which whole traces are kept; `None`: all, as they come. The same settings must be the same allocation.
@@ -204,6 +206,7 @@ impl Settings {
             bloom_shard_bytes: 100 << 10,
             block_version: BlockVersion::VParquet4,
             dedicated_columns: OfTenant::all(Vec::new()),
+            value_filters: OfTenant::all(true),
             limits: OfTenant::all(Limits {
                 max_bytes_per_trace: 5_000_000,
                 max_live_traces: 10_000,

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 use parking_lot::Mutex;
-use tactus_block::read::{BlockReader as DataReader, ColumnCache, StoredSource, facts_of};
+use tactus_block::read::{
+    BlockReader as DataReader, ByteSource, ColumnCache, StoredSource, facts_of,
+};
+use tactus_block::summary::{BlockFilter, BlockValues, TailSource};
 use tactus_cache::answer::{AnswerScope, Times};
 use tactus_cache::{Caches, Key, Role};
 use tactus_model::{AttributeSelection, Projection, TraceId};
@@ -25,6 +28,7 @@ use crate::pool::Job;
 use crate::settings::{BloomAdmission, Settings};
 use crate::source::JobSource;
 use crate::stored_spans::StoredSpans;
+use crate::summaries::Summaries;
 
 /// An open local block holds a file descriptor, of which there are fewer than footers fit in memory.
 const MIN_CACHED_BYTES: usize = 64 << 10;
@@ -52,6 +56,7 @@ pub(crate) struct Blocks {
     readers: Cache<BlockKey, DataReader>,
     columns: Option<Arc<ColumnCache>>,
     blooms: Cache<(BlockKey, u32), CachedBloom>,
+    summaries: Summaries,
     caches: Caches,
     bloom_admission: BloomAdmission,
     duplicates: Duplicates,
@@ -62,7 +67,7 @@ pub(crate) struct Blocks {
 
 /// Tenant and id: an id alone is unique, but a meta that lies about its tenant must not show one tenant's block to
 /// another.
-type BlockKey = (Arc<str>, Uuid);
+pub(crate) type BlockKey = (Arc<str>, Uuid);
 
 #[derive(Debug, Clone)]
 struct CachedBloom {
@@ -70,7 +75,7 @@ struct CachedBloom {
     bytes: usize,
 }
 
-fn key_of(meta: &BlockMeta) -> BlockKey {
+pub(crate) fn key_of(meta: &BlockMeta) -> BlockKey {
     (meta.tenant_id.as_str().into(), meta.block_id)
 }
 
@@ -93,6 +98,8 @@ impl Blocks {
             .build();
         let columns = (settings.column_cache_bytes > 0)
             .then(|| Arc::new(ColumnCache::new(settings.column_cache_bytes)));
+        let summaries =
+            Summaries::new(bucket.clone(), settings.caches.clone(), settings.summary_cache_bytes);
         let duplicates = Duplicates::new(DUPLICATES_BYTES);
         let logged = Mutex::default();
         let (caches, bloom_admission) = (settings.caches.clone(), settings.bloom_admission);
@@ -103,6 +110,7 @@ impl Blocks {
             readers,
             columns,
             blooms,
+            summaries,
             caches,
             bloom_admission,
             duplicates,
@@ -171,10 +179,35 @@ impl Blocks {
         let open = || {
             let facts = facts_of(meta).map_err(|error| Error::Damaged(error.to_string()))?;
             let stored = StoredSource::new(&self.bucket, meta, runtime)?;
-            let source = Arc::new(JobSource::new(stored, meta, &self.caches, runtime));
-            Ok(DataReader::open_with_cache(source, &facts, self.columns.clone())?)
+            // Reading the end of a local file costs less than decompressing it.
+            let tail = match stored.is_remote() {
+                true => self.summaries.tail(meta, runtime)?,
+                false => None,
+            };
+            let source: Arc<dyn ByteSource> =
+                Arc::new(JobSource::new(stored, meta, &self.caches, runtime));
+            let columns = || self.columns.clone();
+            if let Some(tail) = tail {
+                let with_tail = TailSource::new(Arc::clone(&source), &tail).and_then(|source| {
+                    DataReader::open_with_cache(Arc::new(source), &facts, columns())
+                });
+                if let Ok(reader) = with_tail {
+                    return Ok(reader);
+                }
+            }
+            Ok(DataReader::open_with_cache(source, &facts, columns())?)
         };
         self.readers.try_get_with(key.clone(), open).map_err(|error: Arc<Error>| (*error).clone())
+    }
+
+    /// What the summary of a block tells of its attributes and values, if it has one. May block.
+    pub(crate) fn values(&self, meta: &BlockMeta, job: &Job) -> Result<Option<Arc<BlockValues>>> {
+        self.summaries.values(meta, job)
+    }
+
+    /// Which strings attributes of many values may have, if the summary of the block tells. May block.
+    pub(crate) fn filter(&self, meta: &BlockMeta, job: &Job) -> Result<Option<Arc<BlockFilter>>> {
+        self.summaries.filter(meta, job)
     }
 
     /// The spans of a block, by row group, that also stand in one of the others. May block.
@@ -315,7 +348,11 @@ impl Blocks {
 
 /// The row groups of a part, as many as the file has.
 pub(crate) fn row_groups(block: &DataReader, part: &BlockPart) -> Range<usize> {
-    let all = block.row_groups().len();
+    row_groups_of(block.row_groups().len(), part)
+}
+
+/// The row groups of a part, of so many.
+pub(crate) fn row_groups_of(all: usize, part: &BlockPart) -> Range<usize> {
     let first = (part.first_row_group as usize).min(all);
     let end = match part.row_groups {
         0 => all,

@@ -16,6 +16,7 @@ use tactus_work::Line;
 use crate::error::{Error, Result};
 use crate::pool::{Job, JobOptions};
 use crate::service::Inner;
+use crate::whole::row_group_at_once;
 
 /// Blocks whose bloom filters are asked at the same time.
 const CONCURRENT_BLOCKS: usize = 32;
@@ -127,6 +128,7 @@ fn read_trace(block: &BlockReader, wanted: &Wanted, job: &Job) -> Result<(Bytes,
     let Some(row_group) = block.find_row_group(wanted.id, None)? else { return Ok(nothing) };
     // Few pages of each column, but their dictionaries as a whole.
     job.hold_bytes(block.row_groups().get(row_group).map_or(0, |group| group.bytes))?;
+    let block = row_group_at_once(block, row_group);
     let Some(row) = block.find_row(row_group, wanted.id)? else { return Ok(nothing) };
     job.check()?;
     let rows = row..row + 1;

@@ -28,7 +28,9 @@ mod service;
 mod settings;
 mod source;
 mod stored_spans;
+mod summaries;
 mod tags;
+mod whole;
 mod worker;
 
 #[cfg(test)]

@@ -356,6 +356,14 @@ pub(crate) fn shared_cache_bytes(bytes: u64) {
     });
 }
 
+/// Runs what may wait for other threads, with the place of this thread's job lent to others.
+pub(crate) fn pause_job<T>(wait: impl FnOnce() -> T) -> T {
+    match CURRENT.with_borrow(Clone::clone) {
+        Some(job) => job.pause(wait),
+        None => wait(),
+    }
+}
+
 /// Reads on behalf of the job of this thread, whichever that is: counts the bytes, and stops if nobody wants them.
 pub(crate) fn read_for_job<T>(
     waits: bool,

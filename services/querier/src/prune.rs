@@ -14,6 +14,10 @@ use tactus_traceql::{
 
 use crate::error::Result;
 
+mod told;
+
+pub(crate) use told::ToldRowGroups;
+
 /// What some span of a row group must satisfy for the query to match there.
 #[derive(Debug)]
 pub(crate) enum Pruner {
@@ -38,12 +42,18 @@ pub(crate) enum StringTest {
     Matches(Box<CompiledRegex>),
 }
 
-impl StringPredicate for StringTest {
-    fn holds(&self, text: &[u8]) -> bool {
+impl StringTest {
+    fn holds_for(&self, text: &[u8]) -> bool {
         match self {
             Self::Equals(wanted) => text == wanted,
             Self::Matches(pattern) => pattern.is_match(text),
         }
+    }
+}
+
+impl StringPredicate for StringTest {
+    fn holds(&self, text: &[u8]) -> bool {
+        self.holds_for(text)
     }
 
     fn may_hold_within(&self, bytes: &[u8]) -> bool {
@@ -243,13 +253,32 @@ impl Pruner {
         Self::Any(parts)
     }
 
-    /// The condition that no span of the row group meets; `None` if the row group may match.
-    pub(crate) fn unmet(&self, block: &BlockReader, row_group: usize) -> Result<Option<&Self>> {
+    /// The condition that no span of the row group meets; `None` if the row group may match. `told`: what the summary
+    /// tells; of what it has told dictionaries are not asked.
+    pub(crate) fn unmet(
+        &self,
+        block: &BlockReader,
+        row_group: usize,
+        told: &ToldRowGroups,
+    ) -> Result<Option<&Self>> {
+        if told.is_pruned(row_group) {
+            return Ok(Some(self));
+        }
+        self.unmet_by_block(block, row_group, told.is_unknown(row_group))
+    }
+
+    fn unmet_by_block(
+        &self,
+        block: &BlockReader,
+        row_group: usize,
+        asks_dictionaries: bool,
+    ) -> Result<Option<&Self>> {
         match self {
             Self::Unknown => Ok(None),
             Self::All(parts) => {
                 for part in parts {
-                    if let Some(unmet) = part.unmet(block, row_group)? {
+                    let unmet = part.unmet_by_block(block, row_group, asks_dictionaries)?;
+                    if let Some(unmet) = unmet {
                         return Ok(Some(unmet));
                     }
                 }
@@ -257,12 +286,13 @@ impl Pruner {
             }
             Self::Any(parts) => {
                 for part in parts {
-                    if part.unmet(block, row_group)?.is_none() {
+                    if part.unmet_by_block(block, row_group, asks_dictionaries)?.is_none() {
                         return Ok(None);
                     }
                 }
                 Ok(Some(self))
             }
+            Self::Present { .. } | Self::String { .. } if !asks_dictionaries => Ok(None),
             Self::Present { owners, key, .. } => {
                 let mut found = false;
                 for &owner in owners {

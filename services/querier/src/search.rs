@@ -21,12 +21,15 @@ use crate::error::{Error, Result};
 use crate::explain::Phase;
 use crate::parts::{Start, for_each_part};
 use crate::pool::Job;
-use crate::prune::Pruner;
+use crate::prune::{Pruner, ToldRowGroups};
+use crate::whole::row_groups_at_once;
 
 /// A search, ready to run on a block.
 pub(crate) struct BlockSearch {
     search: SearchJob,
     pruner: Pruner,
+    /// What the block's summary tells.
+    told: ToldRowGroups,
     /// Traces that start before cannot get into the answer: unix nanoseconds, 0 as long as none is known. Only grows.
     oldest_start: AtomicU64,
 }
@@ -44,7 +47,8 @@ impl BlockSearch {
         let dedicated: Vec<_> = dedicated.iter().filter_map(attribute_of).collect();
         let search = SearchJob::compile(request, &dedicated)?;
         let pruner = search.root.as_ref().map_or(Pruner::Unknown, Pruner::of);
-        Ok(Self { search, pruner, oldest_start: AtomicU64::new(0) })
+        let told = ToldRowGroups::default();
+        Ok(Self { search, pruner, told, oldest_start: AtomicU64::new(0) })
     }
 
     /// Runs on part of a block. May block.
@@ -52,7 +56,7 @@ impl BlockSearch {
     /// Row groups are searched in order until there are traces enough, or all of them for the newest traces; the
     /// traces found do not depend on the number of threads. Also, of which other requests this is the answer.
     pub(crate) fn run(
-        self,
+        mut self,
         blocks: &Blocks,
         meta: &BlockMeta,
         part: &BlockPart,
@@ -63,6 +67,14 @@ impl BlockSearch {
             let answer = SearchResponse { explanations, ..response(Vec::new(), 0, 0) };
             return Ok((answer, scope_of_any_time(0..0)));
         }
+        self.told = ToldRowGroups::ask(&self.pruner, blocks, meta, job)?;
+        if let Some(row_groups) = self.pruner.prunes_part(&self.told, part, job) {
+            let answer = SearchResponse {
+                explanations: job.explanations(meta),
+                ..response(Vec::new(), 0, job.inspected_bytes())
+            };
+            return Ok((answer, scope_of_any_time(row_groups)));
+        }
         let block = blocks.open(meta, job)?;
         let row_groups = row_groups(&block, part);
         // Every trace touches a range that starts before each ended, and ends after each started.
@@ -71,6 +83,7 @@ impl BlockSearch {
             let (first_end, _) = block.row_group_bounds(row_group, NumberColumn::TraceEnd)?;
             Some((first_end, last_start))
         });
+        let block = row_groups_at_once(&block, self.told.span_of_rest(row_groups.clone()));
         let limit = self.search.options.limit;
         let ends_early = limit > 0 && !self.search.most_recent;
         let this = Arc::new(self);
@@ -154,7 +167,7 @@ impl BlockSearch {
                 return Ok(true);
             }
         }
-        let unmet = self.pruner.unmet(block, row_group)?;
+        let unmet = self.pruner.unmet(block, row_group, &self.told)?;
         if let Some(unmet) = unmet {
             job.pruned(|| unmet.evidence());
         }

@@ -19,12 +19,15 @@ use crate::error::Result;
 use crate::explain::Phase;
 use crate::parts::{Start, for_each_part};
 use crate::pool::Job;
-use crate::prune::Pruner;
+use crate::prune::{Pruner, ToldRowGroups};
+use crate::whole::row_groups_at_once;
 
 /// A metrics query, ready to run on a block.
 pub(crate) struct BlockSeries {
     metrics: MetricsJob,
     pruner: Pruner,
+    /// What the block's summary tells.
+    told: ToldRowGroups,
     max_series_bytes: usize,
     /// Blocks whose spans are counted by other jobs.
     counted_blocks: Vec<Uuid>,
@@ -45,12 +48,13 @@ impl BlockSeries {
         let pruner = Pruner::of_metrics(&metrics.root);
         let max_series_bytes = usize::try_from(request.max_series_bytes).unwrap_or(usize::MAX);
         let collectors = Mutex::default();
-        Ok(Self { metrics, pruner, max_series_bytes, counted_blocks, collectors })
+        let told = ToldRowGroups::default();
+        Ok(Self { metrics, pruner, told, max_series_bytes, counted_blocks, collectors })
     }
 
     /// Runs on part of a block. May block. Also, of which other requests this is the answer.
     pub(crate) fn run(
-        self,
+        mut self,
         blocks: &Blocks,
         meta: &BlockMeta,
         part: &BlockPart,
@@ -61,12 +65,19 @@ impl BlockSeries {
             let answer = MetricsResponse { explanations, ..response(0, 0) };
             return Ok((answer, scope_of_any_time(0..0)));
         }
+        self.told = ToldRowGroups::ask(&self.pruner, blocks, meta, job)?;
+        if let Some(row_groups) = self.pruner.prunes_part(&self.told, part, job) {
+            let explanations = job.explanations(meta);
+            let answer = MetricsResponse { explanations, ..response(0, job.inspected_bytes()) };
+            return Ok((answer, scope_of_any_time(row_groups)));
+        }
         let block = blocks.open(meta, job)?;
         let duplicates = blocks.duplicates(meta, &block, &self.counted_blocks, job)?;
         let row_groups = row_groups(&block, part);
         let scope = scope_around(row_groups.clone(), |row_group| {
             block.row_group_bounds(row_group, NumberColumn::SpanStart)
         });
+        let block = row_groups_at_once(&block, self.told.span_of_rest(row_groups.clone()));
         let this = Arc::new(self);
         let counting = Arc::clone(&this);
         let run = move |row_group: usize, job: &Job| {
@@ -153,7 +164,7 @@ impl BlockSeries {
             job.pruned(|| "time range".to_owned());
             return Ok(true);
         }
-        let unmet = self.pruner.unmet(block, row_group)?;
+        let unmet = self.pruner.unmet(block, row_group, &self.told)?;
         if let Some(unmet) = unmet {
             job.pruned(|| unmet.evidence());
         }

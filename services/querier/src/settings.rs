@@ -27,6 +27,8 @@ pub struct Settings {
     pub column_cache_bytes: u64,
     /// Memory for bloom filters.
     pub bloom_cache_bytes: u64,
+    /// Memory for what summaries of blocks tell of values (`querier.summary_cache_bytes`).
+    pub summary_cache_bytes: u64,
     /// Caches on the network, below those in memory.
     pub caches: Caches,
     /// Whose bloom filters are put into a cache on the network.
@@ -46,6 +48,7 @@ impl Default for Settings {
             footer_cache_bytes: 32 << 20,
             column_cache_bytes: 128 << 20,
             bloom_cache_bytes: 32 << 20,
+            summary_cache_bytes: 64 << 20,
             caches: Caches::default(),
             bloom_admission: BloomAdmission::default(),
             max_condition_groups: 100,

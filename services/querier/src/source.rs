@@ -150,6 +150,10 @@ impl ByteSource for JobSource {
         self.read_many_as(Role::ParquetPage, ranges)
     }
 
+    fn is_remote(&self) -> bool {
+        self.stored.is_remote()
+    }
+
     fn read_footer(&self, range: Range<u64>) -> tactus_block::Result<Bytes> {
         self.read_as(Role::ParquetFooter, range)
     }

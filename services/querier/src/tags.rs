@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tactus_api::job::{TagValuesJob, TagsJob};
 use tactus_block::read::{AttributeOwner, BlockReader, StringColumn};
+use tactus_block::summary::{BlockValues, ListedValue, ValueOwner};
 use tactus_cache::answer::AnswerScope;
 use tactus_model::SpanBatch;
 use tactus_proto::tactus::v1::{
@@ -16,13 +17,16 @@ use tactus_storage::BlockMeta;
 use tactus_traceql::eval::{
     TagCollector, TagLimits, TagScope, TagValue, TagValueType, ValueCollector,
 };
-use tactus_traceql::{Attribute, AttributeScope, Intrinsic, completion, parse_attribute};
+use tactus_traceql::{
+    Attribute, AttributeScope, Intrinsic, completion, format_float, parse_attribute,
+};
 
-use crate::blocks::{Blocks, needed_bytes, row_groups, scope_of_any_time};
+use crate::blocks::{Blocks, needed_bytes, row_groups, row_groups_of, scope_of_any_time};
 use crate::error::Result;
 use crate::parts::{Start, for_each_part};
 use crate::pool::Job;
-use crate::prune::Pruner;
+use crate::prune::{Pruner, ToldRowGroups};
+use crate::whole::row_groups_at_once;
 
 /// Jobs that collect, one for each thread of a block's job; all the same but for what they collected.
 struct Collectors<J> {
@@ -103,14 +107,22 @@ impl BlockTags {
         part: &BlockPart,
         job: &Job,
     ) -> Result<(TagsResponse, AnswerScope)> {
-        let tags = self.collectors.take()?;
+        let mut tags = self.collectors.take()?;
         if tags.reads_nothing() {
             return Ok((tags.finish(0), scope_of_any_time(0..0)));
         }
         let (projection, scopes) = (tags.projection().clone(), tags.unfiltered_scopes());
+        if let Some(scopes) = &scopes
+            && let Some(values) = blocks.values(meta, job)?
+            && add_names(&mut tags, scopes, &values)
+        {
+            let row_groups = row_groups_of(values.row_groups(), part);
+            return Ok((tags.finish(job.inspected_bytes()), scope_of_any_time(row_groups)));
+        }
         self.collectors.idle.lock().push(tags);
         let block = blocks.open(meta, job)?;
         let row_groups = row_groups(&block, part);
+        let block = row_groups_at_once(&block, row_groups.clone());
         // These jobs look at whole row groups.
         let scope = scope_of_any_time(row_groups.clone());
         let visit = move |tags: &mut TagsJob, block: &BlockReader, row_group: usize, job: &Job| {
@@ -159,10 +171,19 @@ impl BlockTagValues {
             return Ok((values.finish(0), scope_of_any_time(0..0)));
         }
         let projection = values.projection().clone();
+        if let Some(attribute) = values.unfiltered_attribute().cloned()
+            && let Some(summary) = blocks.values(meta, job)?
+            && add_values(&mut values, &attribute, &summary)
+        {
+            let row_groups = row_groups_of(summary.row_groups(), part);
+            return Ok((values.finish(job.inspected_bytes()), scope_of_any_time(row_groups)));
+        }
+        let told = ToldRowGroups::ask(&self.pruner, blocks, meta, job)?;
         let column = values.unfiltered_attribute().and_then(string_column);
         self.collectors.idle.lock().push(values);
         let block = blocks.open(meta, job)?;
         let row_groups = row_groups(&block, part);
+        let block = row_groups_at_once(&block, told.span_of_rest(row_groups.clone()));
         // These jobs look at whole row groups.
         let scope = scope_of_any_time(row_groups.clone());
         let pruner = self.pruner;
@@ -173,7 +194,7 @@ impl BlockTagValues {
                 {
                     return Ok(goes_on);
                 }
-                if pruner.unmet(block, row_group)?.is_some() {
+                if pruner.unmet(block, row_group, &told)?.is_some() {
                     return Ok(true);
                 }
                 job.hold_bytes(needed_bytes(block, row_group, &projection))?;
@@ -243,6 +264,65 @@ fn value_of(message: TagValueMessage) -> Option<TagValue> {
     Some(TagValue { value_type, text: message.value })
 }
 
+/// Adds all names that a block has in these scopes; false if its summary does not know them, and nothing is added.
+fn add_names(tags: &mut TagsJob, scopes: &[TagScope], values: &BlockValues) -> bool {
+    for &scope in scopes {
+        let Some(mut names) = values.names(owner_of(scope)) else { return false };
+        if !names.all(|name| tags.add(scope, name)) {
+            break;
+        }
+    }
+    true
+}
+
+/// Adds all values that a block has of an attribute; false if its summary does not know them, and nothing is added.
+fn add_values(values: &mut TagValuesJob, attribute: &Attribute, summary: &BlockValues) -> bool {
+    use AttributeOwner::{Event, Link, Resource, Scope, Span};
+    let of = |owner| ValueOwner::Attribute(owner);
+    let (owners, name) = match attribute {
+        Attribute::Intrinsic(intrinsic) => {
+            let name = match intrinsic {
+                Intrinsic::Name => "name",
+                Intrinsic::StatusMessage => "statusMessage",
+                Intrinsic::EventName => "eventName",
+                Intrinsic::InstrumentationName => "scopeName",
+                Intrinsic::InstrumentationVersion => "scopeVersion",
+                _ => return false,
+            };
+            (vec![ValueOwner::Intrinsic], name.as_bytes())
+        }
+        Attribute::Named { parent: true, .. } => return false,
+        Attribute::Named { scope, parent: false, name } => {
+            let owners = match scope {
+                AttributeScope::Span => vec![of(Span)],
+                AttributeScope::Resource => vec![of(Resource)],
+                AttributeScope::Event => vec![of(Event)],
+                AttributeScope::Link => vec![of(Link)],
+                AttributeScope::Instrumentation => vec![of(Scope)],
+                AttributeScope::Unscoped => vec![of(Span), of(Resource)],
+            };
+            (owners, name.as_bytes())
+        }
+    };
+    let lists: Option<Vec<_>> =
+        owners.into_iter().map(|owner| summary.values(owner, name)).collect();
+    let Some(lists) = lists else { return false };
+    for value in lists.into_iter().flatten() {
+        let goes_on = match value {
+            ListedValue::String(text) => values.add_string(text),
+            ListedValue::Int(number) => values.add_text(TagValueType::Int, number.to_string()),
+            ListedValue::Double(bits) => {
+                values.add_text(TagValueType::Float, format_float(f64::from_bits(*bits)))
+            }
+            ListedValue::Bool(value) => values.add_text(TagValueType::Bool, value.to_string()),
+        };
+        if !goes_on {
+            break;
+        }
+    }
+    true
+}
+
 /// Collects names from dictionaries; `None` if those do not tell all names of the row group.
 fn visit_keys(
     tags: &mut TagsJob,
@@ -252,19 +332,22 @@ fn visit_keys(
 ) -> Result<Option<bool>> {
     let mut goes_on = true;
     for &scope in scopes {
-        let owner = match scope {
-            TagScope::Resource => AttributeOwner::Resource,
-            TagScope::Span => AttributeOwner::Span,
-            TagScope::Event => AttributeOwner::Event,
-            TagScope::Link => AttributeOwner::Link,
-            _ => AttributeOwner::Scope,
-        };
         let mut add = |key: &[u8]| goes_on &= tags.add(scope, key);
-        if !block.visit_attribute_keys(row_group, owner, &mut add)? {
+        if !block.visit_attribute_keys(row_group, owner_of(scope), &mut add)? {
             return Ok(None);
         }
     }
     Ok(Some(goes_on))
+}
+
+fn owner_of(scope: TagScope) -> AttributeOwner {
+    match scope {
+        TagScope::Resource => AttributeOwner::Resource,
+        TagScope::Span => AttributeOwner::Span,
+        TagScope::Event => AttributeOwner::Event,
+        TagScope::Link => AttributeOwner::Link,
+        _ => AttributeOwner::Scope,
+    }
 }
 
 /// Collects values from a dictionary; `None` if it does not tell all values of the row group.

@@ -90,6 +90,18 @@ pub(crate) fn read_footer(
     Ok((decode_footer(&footer)?, footer.len()))
 }
 
+/// Where the first offset index of a file is whose last bytes are `end`; `None` if it has none.
+pub(crate) fn first_offset_index(end: &[u8]) -> Result<Option<u64>> {
+    let footer = end.split_last_chunk::<8>().and_then(|(before, tail)| {
+        let length = u32::from_le_bytes(*tail.first_chunk()?) as usize;
+        before.get(before.len().checked_sub(length)?..)
+    });
+    let footer = footer.ok_or(Error::Corrupt { what: "the footer is cut off".to_owned() })?;
+    let metadata = decode_footer(&Bytes::copy_from_slice(footer))?;
+    let chunks = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
+    Ok(chunks.filter_map(|chunk| u64::try_from(chunk.offset_index_offset()?).ok()).min())
+}
+
 fn decode_footer(footer: &Bytes) -> Result<ParquetMetaData> {
     check_schema(footer).map_err(|DecodeError(what)| Error::Corrupt { what: what.to_owned() })?;
     // The library asserts some properties of well-formed footers instead of returning an error.

@@ -5,6 +5,7 @@ use parquet::file::statistics::Statistics;
 use tactus_storage::meta::ColumnType;
 
 use crate::Result;
+use crate::summary::ValueOwner;
 
 use super::columns::{Leaf, ListColumns};
 use super::{File, footer};
@@ -75,8 +76,26 @@ impl StringColumn {
     }
 }
 
+impl StringColumn {
+    /// Where a summary has the strings of the column, or more than these.
+    pub fn summarized(&self) -> (ValueOwner, &[u8]) {
+        match (self, self.attribute()) {
+            (_, Some((owner, key))) => (ValueOwner::Attribute(owner), key),
+            (Self::StatusMessage, _) => (ValueOwner::Intrinsic, b"statusMessage"),
+            (Self::EventName, _) => (ValueOwner::Intrinsic, b"eventName"),
+            (Self::ScopeName, _) => (ValueOwner::Intrinsic, b"scopeName"),
+            (Self::ScopeVersion, _) => (ValueOwner::Intrinsic, b"scopeVersion"),
+            // That of a root is that of a span.
+            (Self::RootServiceName, _) => {
+                (ValueOwner::Attribute(AttributeOwner::Resource), b"service.name")
+            }
+            _ => (ValueOwner::Intrinsic, b"name"),
+        }
+    }
+}
+
 /// Kinds of owners of attributes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum AttributeOwner {
     Span,

@@ -54,6 +54,16 @@ pub trait ByteSource: Send + Sync {
     fn read_offset_indexes(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         self.read_many(ranges)
     }
+
+    /// True if a read waits for a network, so that one long read takes less time than some short ones.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// Bytes of the file that are held in memory.
+    fn held_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// Joins ranges that overlap or lie close together. Each result covers the ranges of its positions.

@@ -44,14 +44,13 @@ impl StoredSource {
         };
         Ok(Self { place })
     }
-
-    /// True if reads wait for the network.
-    pub fn is_remote(&self) -> bool {
-        matches!(self.place, Place::Remote { .. })
-    }
 }
 
 impl ByteSource for StoredSource {
+    fn is_remote(&self) -> bool {
+        matches!(self.place, Place::Remote { .. })
+    }
+
     fn size(&self) -> u64 {
         match &self.place {
             Place::Local(file) => file.size(),

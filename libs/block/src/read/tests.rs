@@ -16,6 +16,7 @@ mod projections;
 mod pruning;
 mod round_trip;
 mod sample;
+mod summary;
 mod version3;
 #[path = "../../tests/support/vparquet3.rs"]
 mod vparquet3;

@@ -10,11 +10,23 @@ pub(super) struct Sink<W> {
     inner: W,
     written: u64,
     tail: [u8; TAIL],
+    /// What was written since the end began.
+    end: Option<Vec<u8>>,
 }
 
 impl<W> Sink<W> {
     pub(super) fn new(inner: W) -> Self {
-        Self { inner, written: 0, tail: [0; TAIL] }
+        Self { inner, written: 0, tail: [0; TAIL], end: None }
+    }
+
+    /// From now on what is written is kept, too.
+    pub(super) fn keep_end(&mut self) {
+        self.end = Some(Vec::new());
+    }
+
+    /// What was kept.
+    pub(super) fn take_end(&mut self) -> Vec<u8> {
+        self.end.take().unwrap_or_default()
     }
 
     /// The sink, the bytes written to it, and the length of the thrift footer they end with.
@@ -32,6 +44,9 @@ impl<W: Write> Write for Sink<W> {
         self.tail.rotate_left(kept.len());
         self.tail[TAIL - kept.len()..].copy_from_slice(kept);
         self.written += count as u64;
+        if let Some(end) = &mut self.end {
+            end.extend_from_slice(accepted);
+        }
         Ok(count)
     }
 

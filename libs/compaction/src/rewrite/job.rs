@@ -38,6 +38,7 @@ pub(super) struct Files {
     pub(super) meta: BlockMeta,
     pub(super) blooms: Vec<Bytes>,
     pub(super) index: Bytes,
+    pub(super) summary: Bytes,
     /// Earliest start and latest end of its spans, unix nanoseconds.
     pub(super) range: Option<(u64, u64)>,
 }
@@ -99,9 +100,10 @@ impl Job {
         if !cut_traces.is_empty() {
             described.extension.get_or_insert_default().cut_traces.add_all(&cut_traces);
         }
-        let BuiltBlock { sink, blooms, index, .. } = block;
+        let BuiltBlock { sink, blooms, index, summary_file, .. } = block;
         sink.finish()?;
-        Ok(Stored { files: Some(Files { meta: described, blooms, index, range }), stats })
+        let summary = summary_file.bytes;
+        Ok(Stored { files: Some(Files { meta: described, blooms, index, summary, range }), stats })
     }
 
     fn open(&self, meta: &BlockMeta, runtime: &Handle) -> Result<BlockReader> {

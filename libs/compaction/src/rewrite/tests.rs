@@ -66,6 +66,7 @@ impl Place {
             data: ObjectSource::Bytes(built.sink.into()),
             blooms: built.blooms.into_iter().map(ObjectSource::Bytes).collect(),
             index: Some(ObjectSource::Bytes(built.index)),
+            summary: Some(ObjectSource::Bytes(built.summary_file.bytes)),
             no_compact: false,
         };
         write_block(&self.bucket, &meta, &files).await.unwrap();

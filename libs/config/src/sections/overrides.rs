@@ -192,6 +192,7 @@ section! {
     /// Blocks.
     StorageLimits {
         parquet_dedicated_columns: Option<Vec<DedicatedColumn>>, "attributes with a column of their own";
+        value_filters_disabled: bool, "write blocks without filters of values, which take 3 % of a block at most and leave out blocks that cannot hold a value";
     }
 
     /// What clients are told to sample.

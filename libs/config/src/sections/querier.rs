@@ -12,6 +12,7 @@ section! {
         max_threads: usize, "threads that work on jobs at a time; 0 takes one for each processor";
         max_job_memory_bytes: u64 = 1 << 30, "decoded data that all jobs hold at a time; a job that needs more at once fails";
         column_cache_bytes: i64 = -1, "memory for decoded columns of blocks; 0 keeps none, -1 takes a sixteenth of the memory there is, 1 GiB at most";
+        summary_cache_bytes: i64 = -1, "memory for what summaries of blocks tell of values; -1 takes a 64th of the memory there is, 256 MiB at most";
         search: QuerierSearch, "search jobs";
         trace_by_id: QuerierTraceById, "trace by id";
         metrics: QuerierMetrics, "metrics jobs";

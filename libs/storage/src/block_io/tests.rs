@@ -20,6 +20,7 @@ fn block() -> (BlockMeta, BlockFiles) {
         data: bytes("data"),
         blooms: vec![bytes("b0"), bytes("b1")],
         index: Some(bytes("{}")),
+        summary: Some(bytes("s")),
         no_compact: true,
     };
     (meta, files)
@@ -41,7 +42,15 @@ async fn block_is_written_with_all_its_files_and_again() {
     for _ in 0..2 {
         write_block(&bucket, &meta, &files).await.unwrap();
     }
-    let expected = ["bloom-0", "bloom-1", "data.parquet", "index", "meta.json", "nocompact.flg"];
+    let expected = [
+        "bloom-0",
+        "bloom-1",
+        "data.parquet",
+        "index",
+        "meta.json",
+        "nocompact.flg",
+        "tactus-summary",
+    ];
     assert_eq!(names(&bucket, &meta).await, expected);
     assert_eq!(read_meta(&bucket, TENANT, meta.block_id).await.unwrap(), meta);
     let listed = list_blocks(&bucket, TENANT, 3).await.unwrap();

@@ -5,6 +5,7 @@
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use tactus_model::{CutTraces, OriginSet, TraceId};
 use uuid::Uuid;
@@ -39,6 +40,45 @@ pub struct Extension {
     #[serde(skip_serializing_if = "CutTraces::is_empty")]
     #[serde(serialize_with = "put_cut_traces", deserialize_with = "take_cut_traces")]
     pub cut_traces: CutTraces,
+    /// What lies in the block's summary; `None` for a block without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<SummaryParts>,
+}
+
+/// Lengths in bytes of the parts of a summary, in the order in which they lie there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SummaryParts {
+    /// The end of the data file.
+    pub tail: u64,
+    /// Names and values of attributes.
+    pub values: u64,
+    /// Which strings attributes of many values may have; 0 without a filter.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub filter: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl SummaryParts {
+    /// Where the tail lies.
+    pub fn tail_range(&self) -> Range<u64> {
+        0..self.tail
+    }
+
+    /// Where the values lie.
+    pub fn values_range(&self) -> Range<u64> {
+        self.tail..self.tail.saturating_add(self.values)
+    }
+
+    /// Where the filter lies.
+    pub fn filter_range(&self) -> Range<u64> {
+        let start = self.values_range().end;
+        start..start.saturating_add(self.filter)
+    }
 }
 
 impl Extension {

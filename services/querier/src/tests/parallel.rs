@@ -50,6 +50,7 @@ async fn generated_with(
         data: ObjectSource::Bytes(data.into()),
         blooms: vec![ObjectSource::Bytes(Bytes::new())],
         index: None,
+        summary: None,
         no_compact: false,
     };
     write_block(&bucket, &meta, &files).await.unwrap();

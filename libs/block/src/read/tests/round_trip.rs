@@ -42,6 +42,7 @@ pub(super) fn written(
         dedicated_columns: dedicated_columns.clone(),
         compression,
         page_bytes,
+        ..WriterSettings::default()
     };
     let mut writer = BlockWriter::new(Vec::new(), settings).unwrap();
     for batch in batches {

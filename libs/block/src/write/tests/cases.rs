@@ -38,7 +38,7 @@ fn settings_of_v5(compression: Compression) -> WriterSettings {
         DedicatedColumn::int(Event, "unused"),
     ];
     let version = BlockVersion::VParquet5;
-    WriterSettings { version, dedicated_columns, compression, page_bytes: 24 }
+    WriterSettings { version, dedicated_columns, compression, page_bytes: 24, ..Default::default() }
 }
 
 fn dedicated() -> Dedicated {

@@ -64,6 +64,7 @@ pub(super) async fn run(
         data: ObjectSource::File(file.path().to_owned()),
         blooms: built.blooms.into_iter().map(ObjectSource::Bytes).collect(),
         index: Some(ObjectSource::Bytes(built.index)),
+        summary: Some(ObjectSource::Bytes(built.summary_file.bytes)),
         no_compact: bucket.head(&no_compact).await.is_ok(),
     };
     write_block(bucket, &new, &files).await?;

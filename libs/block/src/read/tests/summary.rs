@@ -1,0 +1,352 @@
+//! What a summary says of a block is what the block says.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tactus_model::Projection;
+
+use super::generated::{Shape, batch};
+use super::*;
+use crate::summary::{
+    BlockFilter, BlockValues, ListedValue, SummaryFile, Tail, TailSource, ValueOwner,
+};
+use crate::{BlockWriter, WriterSettings};
+
+const OWNERS: [AttributeOwner; 5] = [
+    AttributeOwner::Span,
+    AttributeOwner::Resource,
+    AttributeOwner::Scope,
+    AttributeOwner::Event,
+    AttributeOwner::Link,
+];
+
+/// Counts reads, by what is read.
+struct Counting {
+    inner: BytesSource,
+    ends: AtomicUsize,
+    pages: AtomicUsize,
+}
+
+impl ByteSource for Counting {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        self.pages.fetch_add(1, Ordering::Relaxed);
+        self.inner.read(range)
+    }
+
+    fn read_footer(&self, range: Range<u64>) -> Result<Bytes> {
+        self.ends.fetch_add(1, Ordering::Relaxed);
+        self.inner.read(range)
+    }
+
+    fn read_offset_indexes(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.ends.fetch_add(1, Ordering::Relaxed);
+        self.inner.read_many(ranges)
+    }
+}
+
+fn write(batches: &[SpanBatch]) -> (Bytes, BlockFacts, SummaryFile) {
+    let mut writer = BlockWriter::new(Vec::new(), WriterSettings::default()).unwrap();
+    for batch in batches {
+        writer.write_row_group(batch).unwrap();
+    }
+    let (data, summary, file) = writer.finish_with_summary().unwrap();
+    let facts = BlockFacts {
+        size: summary.size,
+        footer_size: summary.footer_size,
+        version: BlockVersion::VParquet4,
+        dedicated_columns: Vec::new(),
+    };
+    (data.into(), facts, file)
+}
+
+fn part(file: &SummaryFile, range: Range<u64>) -> Bytes {
+    file.bytes.slice(range.start as usize..range.end as usize)
+}
+
+fn values_of(file: &SummaryFile) -> BlockValues {
+    BlockValues::decode(&part(file, file.parts.values_range())).unwrap()
+}
+
+fn filter_of(file: &SummaryFile) -> BlockFilter {
+    BlockFilter::decode(&part(file, file.parts.filter_range())).unwrap()
+}
+
+/// Row groups of many values, few, and odd ones; the last is as small as can be.
+fn batches(seed: u64, row_groups: u64, strings: u64) -> Vec<SpanBatch> {
+    let of_row_group = |number: u64| {
+        let shape = Shape {
+            traces: 1 + 9 * (number % 3),
+            max_spans: 6,
+            max_attributes: 5,
+            strings,
+            odd_values: number % 2 == 1,
+        };
+        batch(seed + number, number * 100, shape)
+    };
+    (0..row_groups).map(of_row_group).collect()
+}
+
+/// All strings of each attribute and of the columns of their own, as the block has them.
+fn strings_of(batch: &SpanBatch) -> BTreeSet<(ValueOwner, Vec<u8>, Vec<u8>)> {
+    let mut all = BTreeSet::new();
+    for owner in OWNERS {
+        for attribute in list_of(batch, owner) {
+            let name = batch.strings.get(attribute.key).to_vec();
+            if attribute.value_type == ValueType::String {
+                let text = batch.strings.get(attribute.payload as u32).to_vec();
+                all.insert((ValueOwner::Attribute(owner), name, text));
+            }
+        }
+    }
+    let columns = [
+        ("name", &batch.spans.name),
+        ("statusMessage", &batch.spans.status_message),
+        ("eventName", &batch.events.name),
+        ("scopeName", &batch.scopes.name),
+        ("scopeVersion", &batch.scopes.version),
+    ];
+    for (name, codes) in columns {
+        for &code in codes.iter() {
+            let text = batch.strings.get(code).to_vec();
+            all.insert((ValueOwner::Intrinsic, name.as_bytes().to_vec(), text));
+        }
+    }
+    all
+}
+
+fn list_of(batch: &SpanBatch, owner: AttributeOwner) -> Vec<Attribute> {
+    let list = match owner {
+        AttributeOwner::Span => &batch.span_attributes,
+        AttributeOwner::Resource => &batch.resources.attributes,
+        AttributeOwner::Scope => &batch.scopes.attributes,
+        AttributeOwner::Event => &batch.events.attributes,
+        AttributeOwner::Link => &batch.links.attributes,
+    };
+    (0..list.len()).map(|entry| list.at(entry)).collect()
+}
+
+/// Row groups in which names and values of attributes are too many to be listed.
+fn batches_of_many_values(seed: u64) -> Vec<SpanBatch> {
+    let of_row_group = |number: u64| {
+        let shape = Shape {
+            traces: 700,
+            max_spans: 4,
+            max_attributes: 4,
+            strings: 1 << 40,
+            odd_values: number == 2,
+        };
+        batch(seed + number, number * 1000, shape)
+    };
+    (0..3).map(of_row_group).collect()
+}
+
+/// Compares a summary with all that the block holds.
+fn check(batches: &[SpanBatch]) {
+    let (data, facts, file) = write(batches);
+    let reader = BlockReader::open(Arc::new(BytesSource::new(data)), &facts).unwrap();
+    let values = values_of(&file);
+    assert_eq!(values.row_groups(), batches.len());
+    let read = |row_group| reader.read_row_group(row_group, &Projection::all()).unwrap();
+    let row_groups: Vec<_> = (0..batches.len()).map(read).collect();
+    for owner in OWNERS {
+        let mut names = BTreeSet::new();
+        for (number, batch) in row_groups.iter().enumerate() {
+            for attribute in list_of(batch, owner) {
+                let name = batch.strings.get(attribute.key);
+                let owner = ValueOwner::Attribute(owner);
+                assert_ne!(values.may_be_present(owner, name, number), Some(false), "{name:?}");
+                names.insert(name.to_vec());
+            }
+        }
+        let told: BTreeSet<_> = values.names(owner).unwrap().map(<[u8]>::to_vec).collect();
+        assert_eq!(told, names, "{owner:?}");
+    }
+    let of_block: Vec<_> = row_groups.iter().map(strings_of).collect();
+    let all: BTreeSet<_> = of_block.iter().flatten().cloned().collect();
+    for (owner, name, text) in &all {
+        let told = values.may_hold(*owner, name, &|found| found == text);
+        for (number, strings) in of_block.iter().enumerate() {
+            let is_held = strings.contains(&(*owner, name.clone(), text.clone()));
+            assert!(!is_held || told[number] != Some(false), "{name:?} {text:?} in {number}");
+            // Sets are exact for as many row groups as they have bits.
+            assert!(is_held || told[number] != Some(true) || batches.len() > 64);
+        }
+        if let Some(listed) = values.values(*owner, name) {
+            let wanted = ListedValue::String(text.as_slice().into());
+            assert!(listed.into_iter().any(|value| *value == wanted));
+        }
+        let nothing = values.may_hold(*owner, name, &|_| false);
+        assert!(nothing.iter().all(|told| *told != Some(true)));
+    }
+}
+
+#[test]
+fn summary_hides_nothing_that_the_block_has() {
+    for seed in 0..12 {
+        check(&batches(seed * 1000, 1 + seed % 5, 1 + seed * 7));
+    }
+}
+
+#[test]
+fn filter_hides_no_match() {
+    for seed in 0..4 {
+        let batches = batches_of_many_values(seed * 100);
+        check(&batches);
+        let (data, facts, file) = write(&batches);
+        assert!(file.parts.filter > 0);
+        assert!(file.parts.filter * 100 <= facts.size * 3, "{:?} of {}", file.parts, facts.size);
+        let (values, filter) = (values_of(&file), filter_of(&file));
+        let reader = BlockReader::open(Arc::new(BytesSource::new(data)), &facts).unwrap();
+        let (mut known, mut wrong, mut asked) = (0, 0, 0);
+        for number in 0..batches.len() {
+            let batch = reader.read_row_group(number, &Projection::all()).unwrap();
+            for (owner, name, text) in strings_of(&batch) {
+                let told = filter.may_hold(owner, &name, &text)[number];
+                assert_ne!(told, Some(false), "{name:?} {text:?} in {number}");
+                let is_listed = values.may_hold(owner, &name, &|_| true)[number].is_some();
+                assert!(!is_listed || told.is_none(), "{name:?} is listed and filtered");
+                known += usize::from(told.is_some());
+                // A value that is nowhere.
+                let absent = [&text[..], b"!"].concat();
+                let told = filter.may_hold(owner, &name, &absent)[number];
+                asked += usize::from(told.is_some());
+                wrong += usize::from(told == Some(true));
+            }
+        }
+        assert!(known > 1000, "{known} strings are in the filter");
+        assert!(wrong * 50 < asked, "{wrong} of {asked} are taken for there");
+    }
+}
+
+#[test]
+fn block_without_a_filter_has_none() {
+    let settings = WriterSettings { value_filter: false, ..WriterSettings::default() };
+    let mut writer = BlockWriter::new(Vec::new(), settings).unwrap();
+    for batch in batches_of_many_values(1) {
+        writer.write_row_group(&batch).unwrap();
+    }
+    let (_, _, file) = writer.finish_with_summary().unwrap();
+    assert_eq!(file.parts.filter, 0);
+    assert_eq!(file.bytes.len() as u64, file.parts.filter_range().end);
+}
+
+#[test]
+fn damage_of_a_filter_is_an_error_and_no_panic() {
+    let (_, _, file) = write(&batches_of_many_values(3));
+    let whole = part(&file, file.parts.filter_range());
+    for at in (0..whole.len()).step_by(37) {
+        let mut damaged = whole.to_vec();
+        damaged[at] ^= 0x20;
+        assert!(BlockFilter::decode(&damaged).is_err(), "byte {at}");
+        assert!(BlockFilter::decode(&whole[..at]).is_err(), "{at} bytes");
+        // Behind the checksum nothing may be believed either.
+        let crc = crc32fast::hash(&damaged[4..]).to_le_bytes();
+        damaged[..4].copy_from_slice(&crc);
+        if let Ok(filter) = BlockFilter::decode(&damaged) {
+            filter.may_hold(ValueOwner::Intrinsic, b"name", b"op-1");
+        }
+    }
+}
+
+#[test]
+fn sets_of_more_row_groups_than_bits_hide_nothing() {
+    let many: Vec<_> = (0..150)
+        .map(|number| {
+            let shape =
+                Shape { traces: 1, max_spans: 1, max_attributes: 1, strings: 9, odd_values: false };
+            batch(number, number * 10, shape)
+        })
+        .collect();
+    check(&many);
+}
+
+#[test]
+fn many_values_are_not_listed_and_few_are() {
+    let shape = |strings| Shape {
+        traces: 900,
+        max_spans: 3,
+        max_attributes: 1,
+        strings,
+        odd_values: false,
+    };
+    let owner = ValueOwner::Intrinsic;
+    let few = values_of(&write(&[batch(1, 0, shape(40))]).2);
+    assert_eq!(few.values(owner, b"name").unwrap().count(), 40);
+    let batches =
+        [batch(1, 0, shape(40)), batch(2, 1000, shape(1_000_000)), batch(3, 2000, shape(40))];
+    let (_, _, file) = write(&batches);
+    let many = values_of(&file);
+    assert!(many.values(owner, b"name").is_none());
+    // Of the first row group all are known.
+    let told = many.may_hold(owner, b"name", &|name| name == b"op-41");
+    assert_eq!(told, [Some(false), None, None]);
+    assert!(file.bytes.len() < 100_000, "{}", file.bytes.len());
+}
+
+#[test]
+fn tail_saves_all_reads_of_the_end() {
+    let (data, facts, file) = write(&batches(5, 3, 20));
+    let inner = BytesSource::new(data.clone());
+    let counting = Arc::new(Counting { inner, ends: 0.into(), pages: 0.into() });
+    let tail = Tail::decode(&part(&file, file.parts.tail_range())).unwrap();
+    let source: Arc<dyn ByteSource> = Arc::clone(&counting) as _;
+    let source = TailSource::new(source, &tail).unwrap();
+    let reader = BlockReader::open(Arc::new(source), &facts).unwrap();
+    let plain = BlockReader::open(Arc::new(BytesSource::new(data)), &facts).unwrap();
+    assert_eq!(reader.row_groups(), plain.row_groups());
+    for row_group in 0..3 {
+        let rows =
+            |reader: &BlockReader| reader.read_rows(row_group, 0..1, &Projection::all()).unwrap();
+        assert_eq!(rows(&reader), rows(&plain));
+    }
+    assert_eq!(counting.ends.load(Ordering::Relaxed), 0);
+    assert!(counting.pages.load(Ordering::Relaxed) > 0);
+    // What does not fit the file is refused.
+    let short: Arc<dyn ByteSource> = Arc::new(BytesSource::new(Bytes::from_static(b"short")));
+    assert!(TailSource::new(short, &tail).is_err());
+}
+
+#[test]
+fn same_batches_have_the_same_summary() {
+    let all = batches(7, 4, 3000);
+    assert_eq!(write(&all).2.bytes, write(&all).2.bytes);
+}
+
+#[test]
+fn damage_of_a_summary_is_an_error() {
+    let (_, _, file) = write(&batches(9, 2, 10));
+    for range in [file.parts.tail_range(), file.parts.values_range()] {
+        let whole = part(&file, range);
+        for at in 0..whole.len() {
+            let mut damaged = whole.to_vec();
+            damaged[at] ^= 0x20;
+            let is_refused =
+                Tail::decode(&damaged).is_err() && BlockValues::decode(&damaged).is_err();
+            assert!(is_refused, "byte {at}");
+            assert!(Tail::decode(&whole[..at]).is_err());
+            assert!(BlockValues::decode(&whole[..at]).is_err());
+        }
+    }
+}
+
+#[test]
+fn rows_that_no_span_has_are_not_in_the_summary() {
+    let shape = Shape { traces: 3, max_spans: 2, max_attributes: 2, strings: 4, odd_values: false };
+    let mut one = batch(11, 0, shape);
+    let mut strings = tactus_model::DictionaryBuilder::default();
+    for code in 1..one.strings.len() as u32 {
+        strings.intern(one.strings.get(code));
+    }
+    let key = strings.intern(b"gone");
+    one.strings = strings.finish();
+    let gone = Attribute { key, value_type: ValueType::Bool, payload: 1 };
+    one.resources.attributes.push(gone);
+    one.resources.attributes.end_owner();
+    one.resources.dropped_attributes.push(0);
+    let values = values_of(&write(&[one]).2);
+    assert!(values.names(AttributeOwner::Resource).unwrap().all(|name| name != b"gone"));
+}

@@ -1,0 +1,128 @@
+//! The summary of a block: what most questions ask of it first, in one object beside `data.parquet`.
+//!
+//! It has parts, one after the other, so that neighbours are read with one request: the *tail*, a copy of the end of the
+//! data file (offset indexes and footer); the *values*, which attributes there are and the values of those that have
+//! few; and the *filter*, which strings the others may have. All of it could be found in `data.parquet` as well, with requests in proportion to row groups and columns: a block
+//! without a summary, or with a damaged one, answers the same. A block's meta says how long the parts are.
+
+use bytes::Bytes;
+use tactus_model::wire::put_varint;
+use tactus_storage::meta::SummaryParts;
+
+use crate::{Error, Result};
+
+mod collect;
+mod filter;
+mod tail;
+mod values;
+
+pub(crate) use collect::ValueCollector;
+pub use filter::BlockFilter;
+pub(crate) use tail::cut_tail;
+pub use tail::{Tail, TailSource};
+pub use values::{BlockValues, ListedValue, ValueOwner};
+
+/// Length and checksum before the compressed bytes of a part.
+const HEAD_BYTES: usize = 8;
+
+/// Level of compression. Parts are small, and read far more often than written.
+const LEVEL: i32 = 3;
+
+/// A finished summary.
+#[derive(Debug, Clone)]
+pub struct SummaryFile {
+    /// The object.
+    pub bytes: Bytes,
+    /// What lies where in it, for the meta.
+    pub parts: SummaryParts,
+}
+
+impl SummaryFile {
+    /// Puts the parts together. Errors: the compression library's.
+    pub(crate) fn new(tail: &[u8], values: &[u8], filter: Vec<u8>) -> Result<Self> {
+        let (tail, values) = (pack(tail)?, pack(values)?);
+        let parts = SummaryParts {
+            tail: tail.len() as u64,
+            values: values.len() as u64,
+            filter: filter.len() as u64,
+        };
+        Ok(Self { bytes: [tail, values, filter].concat().into(), parts })
+    }
+}
+
+/// A part as it is stored: length before compression and checksum, both little-endian, then zstd.
+fn pack(raw: &[u8]) -> Result<Vec<u8>> {
+    let compressed = zstd::bulk::compress(raw, LEVEL)?;
+    let length = u32::try_from(raw.len()).map_err(|_| Error::TooLarge("the summary"))?;
+    let mut out = Vec::with_capacity(HEAD_BYTES + compressed.len());
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&crc32fast::hash(&compressed).to_le_bytes());
+    out.extend_from_slice(&compressed);
+    Ok(out)
+}
+
+/// The content of a stored part. Errors: `Error::Corrupt`, also for one that claims to be longer than `limit`.
+fn unpack(part: &[u8], limit: usize) -> Result<Vec<u8>> {
+    let (Some(head), Some(compressed)) = (part.first_chunk::<HEAD_BYTES>(), part.get(HEAD_BYTES..))
+    else {
+        return Err(corrupt("is cut off"));
+    };
+    let [a, b, c, d, crc @ ..] = *head;
+    let length = u32::from_le_bytes([a, b, c, d]) as usize;
+    if crc32fast::hash(compressed) != u32::from_le_bytes(crc) {
+        return Err(corrupt("does not match its checksum"));
+    }
+    if length > limit {
+        return Err(corrupt("is too long"));
+    }
+    let raw = zstd::bulk::decompress(compressed, length).map_err(|_| corrupt("is not zstd"))?;
+    if raw.len() == length { Ok(raw) } else { Err(corrupt("has another length than it says")) }
+}
+
+fn corrupt(what: &str) -> Error {
+    Error::Corrupt { what: format!("the summary {what}") }
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Reads what the parts are made of.
+struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or_else(|| corrupt("ends"))?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn byte(&mut self) -> Result<u8> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn word(&mut self) -> Result<u64> {
+        let bytes = self.take(8)?.first_chunk().copied();
+        Ok(u64::from_le_bytes(bytes.unwrap_or_default()))
+    }
+
+    fn varint(&mut self) -> Result<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(corrupt("has a number without an end"))
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8]> {
+        let count = self.varint()?;
+        self.take(usize::try_from(count).map_err(|_| corrupt("ends"))?)
+    }
+}

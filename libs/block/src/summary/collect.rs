@@ -1,0 +1,326 @@
+//! Attributes and values of a block while it is written.
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+use tactus_model::{AttributeList, Dictionary, SpanBatch, StringCode, ValueType};
+
+use super::filter::{BlockFilter, RowGroupFilter, entry_hash, key_hash};
+use super::values::{BlockValues, Listed, ListedValue, SET_BITS, ValueOwner};
+use crate::read::AttributeOwner;
+
+/// An attribute with more values than these has many: nobody picks one of them from a list.
+const MAX_VALUES: usize = 1_000;
+/// Bytes of the values of one attribute.
+const MAX_VALUE_BYTES: usize = 64 << 10;
+/// Bytes of all names and values.
+const MAX_BYTES: usize = 2 << 20;
+/// What a name or a value counts besides its text.
+const ENTRY_BYTES: usize = 32;
+
+/// Collects what [`BlockValues`] tells, within bounds.
+///
+/// Memory: some times `MAX_BYTES`, and while a row group is added 4 bytes for each of its strings and, with a filter, some 20
+/// for each string of attributes of many values; and the filter.
+#[derive(Debug)]
+pub(crate) struct ValueCollector {
+    row_groups: u32,
+    width: u32,
+    is_complete: bool,
+    bytes: usize,
+    attributes: HashMap<(ValueOwner, Box<[u8]>), Collected, RandomState>,
+    /// `None` if none is wanted.
+    filter: Option<BlockFilter>,
+}
+
+#[derive(Debug, Default)]
+struct Collected {
+    present: u64,
+    bytes: usize,
+    values: HashMap<ListedValue, u64, RandomState>,
+    /// Row groups whose values are all listed, once others are not.
+    closed_at: Option<u32>,
+}
+
+/// An attribute in a row group.
+#[derive(Debug)]
+struct Found {
+    key: StringCode,
+    /// Whoever had it last: nobody has it twice.
+    last_owner: usize,
+    last: (u8, u64),
+    values: HashSet<(u8, u64), RandomState>,
+    is_listed: bool,
+    /// All strings, once there are too many values to list them; `None` if that is not wanted.
+    strings: Option<HashSet<StringCode, RandomState>>,
+    /// True if there are strings within other values.
+    is_odd: bool,
+}
+
+impl ValueCollector {
+    /// Collects nothing yet. `has_filter`: also what the strings of attributes of many values may be.
+    pub(crate) fn new(has_filter: bool) -> Self {
+        let attributes = HashMap::default();
+        let filter = has_filter.then(BlockFilter::default);
+        Self { row_groups: 0, width: 1, is_complete: true, bytes: 0, attributes, filter }
+    }
+
+    /// Adds a row group, of which all columns are there, that takes so many bytes in the file.
+    pub(crate) fn add(&mut self, batch: &SpanBatch, file_bytes: u64) {
+        let has_filter = self.filter.is_some();
+        let mut filtered = Vec::new();
+        if self.row_groups == self.width.saturating_mul(SET_BITS) {
+            self.widen();
+        }
+        let bit = 1u64 << (self.row_groups / self.width);
+        let (spans, strings) = (&batch.spans, &batch.strings);
+        // Tables may hold rows that no span has: they are not in the block.
+        let resources = rows_in_use(&spans.resource, batch.resources.attributes.owners());
+        let scopes = rows_in_use(&spans.scope, batch.scopes.attributes.owners());
+        let by_key = vec![0; strings.len()];
+        let mut finder = Finder { by_key, found: Vec::new(), has_filter };
+        let lists: [(AttributeOwner, &AttributeList, Option<&[bool]>); 5] = [
+            (AttributeOwner::Span, &batch.span_attributes, None),
+            (AttributeOwner::Resource, &batch.resources.attributes, Some(&resources)),
+            (AttributeOwner::Scope, &batch.scopes.attributes, Some(&scopes)),
+            (AttributeOwner::Event, &batch.events.attributes, None),
+            (AttributeOwner::Link, &batch.links.attributes, None),
+        ];
+        for (owner, list, in_use) in lists {
+            finder.find(list, in_use);
+            let owner = ValueOwner::Attribute(owner);
+            for found in finder.take() {
+                let name = strings.get(found.key);
+                if !self.merge(owner, name, &found, strings, bit) {
+                    filtered.extend(found.entries(key_hash(owner, name), strings));
+                }
+            }
+        }
+        let of_scopes = |codes: &[StringCode]| -> Vec<StringCode> {
+            let used = codes.iter().zip(&scopes).filter(|(_, in_use)| **in_use);
+            used.map(|(code, _)| *code).collect()
+        };
+        let (names, versions) = (of_scopes(&batch.scopes.name), of_scopes(&batch.scopes.version));
+        let columns: [(&str, &[StringCode]); 5] = [
+            ("name", &spans.name),
+            ("statusMessage", &spans.status_message),
+            ("eventName", &batch.events.name),
+            ("scopeName", &names),
+            ("scopeVersion", &versions),
+        ];
+        for (name, codes) in columns {
+            let found = Found::of_codes(codes, has_filter);
+            let (owner, name) = (ValueOwner::Intrinsic, name.as_bytes());
+            if !self.merge(owner, name, &found, strings, bit) {
+                filtered.extend(found.entries(key_hash(owner, name), strings));
+            }
+        }
+        if let Some(filter) = &mut self.filter {
+            filter.push(RowGroupFilter::new(filtered, file_bytes));
+        }
+        self.row_groups += 1;
+    }
+
+    /// Halves the number of bits in use.
+    fn widen(&mut self) {
+        self.width = self.width.saturating_mul(2);
+        let sets = self.attributes.values_mut();
+        sets.flat_map(|one| std::iter::once(&mut one.present).chain(one.values.values_mut()))
+            .for_each(|set| *set = halved(*set));
+    }
+
+    /// Adds what was found in a row group; false if its values are not all listed then.
+    fn merge(
+        &mut self,
+        owner: ValueOwner,
+        name: &[u8],
+        found: &Found,
+        strings: &Dictionary,
+        bit: u64,
+    ) -> bool {
+        let key = (owner, Box::from(name));
+        if !self.attributes.contains_key(&key) {
+            if self.bytes + name.len() + ENTRY_BYTES > MAX_BYTES {
+                self.is_complete = false;
+                return false;
+            }
+            self.bytes += name.len() + ENTRY_BYTES;
+        }
+        let attribute = self.attributes.entry(key).or_default();
+        attribute.present |= bit;
+        if attribute.closed_at.is_some() {
+            return false;
+        }
+        if !found.is_listed {
+            attribute.closed_at = Some(self.row_groups);
+            return false;
+        }
+        let is_service =
+            owner == ValueOwner::Attribute(AttributeOwner::Resource) && name == b"service.name";
+        let mut new = Vec::new();
+        for &(value_type, payload) in &found.values {
+            let Some(value) = listed_value(value_type, payload, strings) else { continue };
+            match attribute.values.get_mut(&value) {
+                Some(set) => *set |= bit,
+                // Blocks do not tell an empty service from none.
+                None if is_service && value == ListedValue::String(Box::default()) => {}
+                None => new.push(value),
+            }
+        }
+        // The same block always has the same summary.
+        new.sort_unstable();
+        for value in new {
+            let length = match &value {
+                ListedValue::String(text) => text.len(),
+                _ => 0,
+            };
+            let bytes = length + ENTRY_BYTES;
+            if attribute.values.len() >= MAX_VALUES
+                || attribute.bytes + length > MAX_VALUE_BYTES
+                || self.bytes + bytes > MAX_BYTES
+            {
+                // Of the row groups before the list is whole.
+                attribute.closed_at = Some(self.row_groups);
+                return false;
+            }
+            attribute.bytes += length;
+            self.bytes += bytes;
+            attribute.values.insert(value, bit);
+        }
+        true
+    }
+
+    /// What was collected, and the filter.
+    pub(crate) fn finish(self) -> (BlockValues, BlockFilter) {
+        let filter = self.filter.unwrap_or_default();
+        let attributes = self.attributes.into_iter().map(|(key, one)| {
+            let mut values: Vec<_> = one.values.into_iter().collect();
+            values.sort_unstable();
+            let row_groups = one.closed_at.unwrap_or(self.row_groups);
+            (key, Listed { present: one.present, row_groups, values })
+        });
+        let values = BlockValues {
+            row_groups: self.row_groups,
+            width: self.width,
+            is_complete: self.is_complete,
+            attributes: attributes.collect(),
+        };
+        (values, filter)
+    }
+}
+
+impl Found {
+    fn new(key: StringCode, has_filter: bool) -> Self {
+        Self {
+            key,
+            last_owner: usize::MAX,
+            last: (u8::MAX, 0),
+            values: HashSet::default(),
+            is_listed: true,
+            strings: has_filter.then(HashSet::default),
+            is_odd: false,
+        }
+    }
+
+    fn of_codes(codes: &[StringCode], has_filter: bool) -> Self {
+        let mut found = Self::new(0, has_filter);
+        codes.iter().for_each(|&code| found.add((ValueType::String as u8, code.into())));
+        found
+    }
+
+    fn add(&mut self, value: (u8, u64)) {
+        if value == self.last {
+            return;
+        }
+        self.last = value;
+        if self.values.len() <= MAX_VALUES {
+            self.values.insert(value);
+            self.is_listed &= self.values.len() <= MAX_VALUES;
+        } else if let Some(strings) = &mut self.strings
+            && value.0 == ValueType::String as u8
+        {
+            strings.insert(value.1 as StringCode);
+        }
+    }
+
+    /// The key and all strings for a filter; `None` if that would not be all.
+    fn entries(&self, key: u64, dictionary: &Dictionary) -> Option<(u64, Vec<u64>)> {
+        let more = self.strings.as_ref().filter(|_| !self.is_odd)?;
+        let is_string = |value: &&(u8, u64)| value.0 == ValueType::String as u8;
+        let first = self.values.iter().filter(is_string).map(|value| value.1 as StringCode);
+        let all = first.chain(more.iter().copied());
+        Some((key, all.map(|code| entry_hash(key, dictionary.get(code))).collect()))
+    }
+}
+
+/// Finds the attributes of a list.
+struct Finder {
+    /// One more than the place of each key among the found; 0 for none.
+    by_key: Vec<u32>,
+    found: Vec<Found>,
+    has_filter: bool,
+}
+
+impl Finder {
+    fn find(&mut self, list: &AttributeList, in_use: Option<&[bool]>) {
+        let (keys, types) = (list.keys.as_slice(), list.types.as_slice());
+        let payloads = list.payloads.as_slice();
+        for owner in 0..list.owners() {
+            if in_use.is_some_and(|in_use| !in_use[owner]) {
+                continue;
+            }
+            for entry in list.range(owner) {
+                let key = keys[entry];
+                let place = &mut self.by_key[key as usize];
+                if *place == 0 {
+                    self.found.push(Found::new(key, self.has_filter));
+                    *place = self.found.len() as u32;
+                }
+                let found = &mut self.found[*place as usize - 1];
+                found.is_odd |= !is_scalar(types[entry]);
+                // Which of two values counts depends on who looks.
+                found.is_listed &= !found.is_odd && found.last_owner != owner;
+                found.last_owner = owner;
+                found.add((types[entry], payloads[entry]));
+            }
+        }
+    }
+
+    /// What was found; the next list starts anew.
+    fn take(&mut self) -> Vec<Found> {
+        let found = std::mem::take(&mut self.found);
+        found.iter().for_each(|found| self.by_key[found.key as usize] = 0);
+        found
+    }
+}
+
+/// True for values that are listed as they are, and for none.
+fn is_scalar(value_type: u8) -> bool {
+    use ValueType::{Bool, Double, Int, String, Unset};
+    ValueType::from_u8(value_type)
+        .is_some_and(|value_type| matches!(value_type, Unset | String | Int | Double | Bool))
+}
+
+fn listed_value(value_type: u8, payload: u64, strings: &Dictionary) -> Option<ListedValue> {
+    Some(match ValueType::from_u8(value_type)? {
+        ValueType::String => ListedValue::String(strings.get(payload as StringCode).into()),
+        ValueType::Int => ListedValue::Int(payload as i64),
+        ValueType::Double => ListedValue::Double(payload),
+        ValueType::Bool => ListedValue::Bool(payload != 0),
+        _ => return None,
+    })
+}
+
+fn rows_in_use(rows: &[u32], count: usize) -> Vec<bool> {
+    let mut in_use = vec![false; count];
+    for &row in rows {
+        if let Some(in_use) = in_use.get_mut(row as usize) {
+            *in_use = true;
+        }
+    }
+    in_use
+}
+
+/// A set with a bit for each two of before.
+fn halved(set: u64) -> u64 {
+    (0..SET_BITS / 2).filter(|bit| set >> (2 * bit) & 3 != 0).map(|bit| 1 << bit).sum()
+}

@@ -1,0 +1,233 @@
+//! Which strings attributes of many values may have, by row group.
+
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
+use tactus_model::wire::put_varint;
+use tactus_storage::hash::murmur3_x64_128;
+use xorf::{BinaryFuse8, BinaryFuse16, Filter as _};
+
+use super::{Cursor, ValueOwner, corrupt};
+use crate::Result;
+
+/// Of the bytes of a row group, its filter takes one in so many at most: 3 %.
+const BYTES_A_FILTER_BYTE: u64 = 34;
+
+/// Bits of an entry, about, for fingerprints of 8 and of 16 bits in filters of some size.
+const ENTRY_BITS: [u64; 2] = [10, 20];
+
+/// Longer than any that is written.
+const MAX_SEGMENTS: u32 = 1 << 28;
+
+/// The strings of some attributes of a row group, as hashes; never wrong about one that is there.
+#[derive(Debug, Clone)]
+enum Fingerprints {
+    /// No attribute has a string.
+    None,
+    /// Wrong about one in 256 others.
+    Bytes(BinaryFuse8),
+    /// Wrong about one in 65536 others.
+    Words(BinaryFuse16),
+}
+
+/// The filter of a row group.
+#[derive(Debug, Clone)]
+pub(crate) struct RowGroupFilter {
+    /// The attributes that it knows all strings of.
+    keys: HashSet<u64, RandomState>,
+    fingerprints: Fingerprints,
+}
+
+/// The filter part of a summary.
+#[derive(Debug, Clone, Default)]
+pub struct BlockFilter {
+    row_groups: Vec<RowGroupFilter>,
+}
+
+/// Stands for an attribute.
+pub(crate) fn key_hash(owner: ValueOwner, name: &[u8]) -> u64 {
+    let mut key = vec![owner.code()];
+    key.extend_from_slice(name);
+    murmur3_x64_128(&key).0
+}
+
+/// Stands for a string of an attribute.
+pub(crate) fn entry_hash(key: u64, text: &[u8]) -> u64 {
+    let (low, high) = murmur3_x64_128(text);
+    low ^ high.rotate_left(32).wrapping_add(key)
+}
+
+impl Fingerprints {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Bytes(filter) => filter.len(),
+            Self::Words(filter) => 2 * filter.len(),
+        }
+    }
+}
+
+impl RowGroupFilter {
+    /// A filter of as many attributes as fit a row group of `bytes`, those with the fewest strings first. `attributes`:
+    /// [`key_hash`] and [`entry_hash`]es.
+    pub(crate) fn new(mut attributes: Vec<(u64, Vec<u64>)>, bytes: u64) -> Self {
+        let budget_bits = bytes / BYTES_A_FILTER_BYTE * 8;
+        attributes.sort_unstable_by_key(|(key, entries)| (entries.len(), *key));
+        let (mut keys, mut all) = (HashSet::default(), Vec::new());
+        for (key, entries) in attributes {
+            let count = (all.len() + entries.len()) as u64;
+            if count.saturating_mul(ENTRY_BITS[0]) > budget_bits {
+                break;
+            }
+            all.extend(entries);
+            keys.insert(key);
+        }
+        all.sort_unstable();
+        all.dedup();
+        let are_words = (all.len() as u64).saturating_mul(ENTRY_BITS[1]) <= budget_bits;
+        let fingerprints = if all.is_empty() {
+            Some(Fingerprints::None)
+        } else if are_words {
+            BinaryFuse16::try_from(&all).ok().map(Fingerprints::Words)
+        } else {
+            BinaryFuse8::try_from(&all).ok().map(Fingerprints::Bytes)
+        };
+        // Mostly one of the first seeds does; if none does, nothing is known. Few entries take more bits each.
+        match fingerprints.filter(|prints| prints.bytes() as u64 * 8 <= budget_bits) {
+            Some(fingerprints) => Self { keys, fingerprints },
+            None => Self { keys: HashSet::default(), fingerprints: Fingerprints::None },
+        }
+    }
+
+    fn may_hold(&self, key: u64, entry: u64) -> Option<bool> {
+        self.keys.contains(&key).then(|| match &self.fingerprints {
+            Fingerprints::None => false,
+            Fingerprints::Bytes(filter) => filter.contains(&entry),
+            Fingerprints::Words(filter) => filter.contains(&entry),
+        })
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let mut keys: Vec<_> = self.keys.iter().collect();
+        keys.sort_unstable();
+        put_varint(out, keys.len() as u64);
+        keys.into_iter().for_each(|key| out.extend_from_slice(&key.to_le_bytes()));
+        let (width, descriptor, count) = match &self.fingerprints {
+            Fingerprints::None => return out.push(0),
+            Fingerprints::Bytes(filter) => (1, &filter.descriptor, filter.len()),
+            Fingerprints::Words(filter) => (2, &filter.descriptor, filter.len()),
+        };
+        out.push(width);
+        out.extend_from_slice(&descriptor.seed.to_le_bytes());
+        put_varint(out, descriptor.segment_length.into());
+        put_varint(out, descriptor.segment_count_length.into());
+        put_varint(out, count as u64);
+        match &self.fingerprints {
+            Fingerprints::None => {}
+            Fingerprints::Bytes(filter) => out.extend_from_slice(&filter.fingerprints),
+            Fingerprints::Words(filter) => {
+                out.extend(filter.fingerprints.iter().flat_map(|word| word.to_le_bytes()));
+            }
+        }
+    }
+
+    fn decode(input: &mut Cursor<'_>) -> Result<Self> {
+        let mut keys = HashSet::default();
+        for _ in 0..input.varint()? {
+            keys.insert(input.word()?);
+        }
+        let width = input.byte()?;
+        if width == 0 {
+            return Ok(Self { keys, fingerprints: Fingerprints::None });
+        }
+        let seed = input.word()?;
+        let number = |input: &mut Cursor<'_>| {
+            let number = u32::try_from(input.varint()?).ok();
+            number.filter(|&number| number <= MAX_SEGMENTS).ok_or_else(|| corrupt("is too long"))
+        };
+        let (segment_length, segment_count_length) = (number(input)?, number(input)?);
+        let count = number(input)?;
+        // Else a look into it would be one beyond its end.
+        let is_sound = segment_length.is_power_of_two()
+            && segment_count_length > 0
+            && segment_count_length % segment_length == 0
+            && count >= segment_count_length + 2 * segment_length;
+        if !is_sound {
+            return Err(corrupt("has a filter of an impossible shape"));
+        }
+        // The library names no type for the shape of a filter; so one is made and given another shape.
+        macro_rules! filter {
+            ($library:ty, $fingerprints:expr) => {{
+                let made = <$library>::try_from(&[0_u64][..]);
+                let mut filter = made.map_err(|_| corrupt("has a filter that cannot be made"))?;
+                filter.descriptor.seed = seed;
+                filter.descriptor.segment_length = segment_length;
+                filter.descriptor.segment_length_mask = segment_length - 1;
+                filter.descriptor.segment_count_length = segment_count_length;
+                filter.fingerprints = $fingerprints;
+                filter
+            }};
+        }
+        let fingerprints = match width {
+            1 => {
+                let bytes = input.take(count as usize)?;
+                Fingerprints::Bytes(filter!(BinaryFuse8, bytes.into()))
+            }
+            2 => {
+                let (words, _) = input.take(2 * count as usize)?.as_chunks::<2>();
+                let words = words.iter().map(|word| u16::from_le_bytes(*word)).collect();
+                Fingerprints::Words(filter!(BinaryFuse16, words))
+            }
+            _ => return Err(corrupt("has a filter of an unknown kind")),
+        };
+        Ok(Self { keys, fingerprints })
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.fingerprints.bytes() + self.keys.capacity() * 2 * size_of::<u64>() + size_of::<Self>()
+    }
+}
+
+impl BlockFilter {
+    pub(crate) fn push(&mut self, row_group: RowGroupFilter) {
+        self.row_groups.push(row_group);
+    }
+
+    /// For each row group, false if no attribute of this name has the string there; `None` if that is not known.
+    pub fn may_hold(&self, owner: ValueOwner, name: &[u8], text: &[u8]) -> Vec<Option<bool>> {
+        let key = key_hash(owner, name);
+        let entry = entry_hash(key, text);
+        self.row_groups.iter().map(|row_group| row_group.may_hold(key, entry)).collect()
+    }
+
+    /// Bytes of memory held, about.
+    pub fn heap_bytes(&self) -> usize {
+        self.row_groups.iter().map(RowGroupFilter::heap_bytes).sum()
+    }
+
+    /// The part; fingerprints do not compress. Empty for a filter that knows nothing.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        if self.row_groups.iter().all(|row_group| row_group.keys.is_empty()) {
+            return Vec::new();
+        }
+        let mut body = Vec::new();
+        put_varint(&mut body, self.row_groups.len() as u64);
+        self.row_groups.iter().for_each(|row_group| row_group.encode(&mut body));
+        let mut out = crc32fast::hash(&body).to_le_bytes().to_vec();
+        out.append(&mut body);
+        out
+    }
+
+    /// Decodes the part of a summary. Errors: `Error::Corrupt`.
+    pub fn decode(part: &[u8]) -> Result<Self> {
+        let (crc, body) = part.split_first_chunk::<4>().ok_or_else(|| corrupt("is cut off"))?;
+        if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
+            return Err(corrupt("does not match its checksum"));
+        }
+        let mut input = Cursor { rest: body };
+        let mut filter = Self::default();
+        for _ in 0..input.varint()? {
+            filter.push(RowGroupFilter::decode(&mut input)?);
+        }
+        Ok(filter)
+    }
+}

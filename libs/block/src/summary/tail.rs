@@ -1,0 +1,118 @@
+//! The end of the data file, from the first offset index on.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{corrupt, unpack};
+use crate::read::ByteSource;
+use crate::{Error, Result};
+
+/// Longer ends are not kept: those of files of some terabytes.
+const MAX_BYTES: usize = 1 << 30;
+
+/// Footer length and magic, after the footer.
+const END_BYTES: usize = 8;
+
+/// A copy of the end of a data file.
+#[derive(Debug, Clone)]
+pub struct Tail {
+    /// Where the footer starts, from the start of `bytes`.
+    footer: usize,
+    bytes: Bytes,
+}
+
+impl Tail {
+    /// Decodes the part of a summary. Errors: `Error::Corrupt`.
+    pub fn decode(part: &[u8]) -> Result<Self> {
+        let bytes = Bytes::from(unpack(part, MAX_BYTES)?);
+        let footer = bytes
+            .len()
+            .checked_sub(END_BYTES)
+            .and_then(|end| Some((end, u32::from_le_bytes(*bytes.get(end..)?.first_chunk()?))))
+            .and_then(|(end, length)| end.checked_sub(length as usize));
+        let footer = footer.ok_or_else(|| corrupt("has no footer"))?;
+        Ok(Self { footer, bytes })
+    }
+}
+
+/// What of the written end of a file of `size` bytes belongs to its tail: all from the first offset index on, which is
+/// `first_index` in the file. The footer alone for a file without one.
+pub(crate) fn cut_tail(end: &[u8], size: u64, first_index: Option<u64>) -> &[u8] {
+    let start = size - end.len() as u64;
+    let from = first_index.and_then(|index| usize::try_from(index.checked_sub(start)?).ok());
+    let footer = || {
+        let length = end.last_chunk::<END_BYTES>().and_then(|tail| tail.first_chunk());
+        let length = length.map_or(0, |length| u32::from_le_bytes(*length) as usize);
+        end.len().saturating_sub(length + END_BYTES)
+    };
+    end.get(from.unwrap_or_else(footer)..).unwrap_or(end)
+}
+
+/// A source whose end is in memory.
+///
+/// The footer is given away when it is first read; readers keep what they make of it.
+pub struct TailSource {
+    inner: Arc<dyn ByteSource>,
+    /// The offset indexes, and where they start in the file.
+    indexes: Bytes,
+    start: u64,
+    footer: Mutex<Option<Bytes>>,
+}
+
+impl TailSource {
+    /// The source with its tail. Errors: `Error::Corrupt` for a tail that is longer than the file.
+    pub fn new(inner: Arc<dyn ByteSource>, tail: &Tail) -> Result<Self> {
+        let start = inner.size().checked_sub(tail.bytes.len() as u64);
+        let start = start.ok_or_else(|| corrupt("is longer than the data"))?;
+        // Copied, so that the footer's memory is given back.
+        let indexes = Bytes::copy_from_slice(&tail.bytes[..tail.footer]);
+        let footer = Mutex::new(Some(tail.bytes.slice(tail.footer..)));
+        Ok(Self { inner, indexes, start, footer })
+    }
+}
+
+impl ByteSource for TailSource {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        self.inner.read(range)
+    }
+
+    fn read_many(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.inner.read_many(ranges)
+    }
+
+    fn read_footer(&self, range: Range<u64>) -> Result<Bytes> {
+        let footer = self.footer.lock().take().filter(|_| range.end == self.size());
+        let length = range.end.saturating_sub(range.start) as usize;
+        match footer.and_then(|footer| Some((footer.len().checked_sub(length)?, footer))) {
+            Some((from, footer)) => Ok(footer.slice(from..)),
+            None => self.inner.read_footer(range),
+        }
+    }
+
+    fn read_offset_indexes(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let part = |range: &Range<u64>| -> Option<Bytes> {
+            let from = usize::try_from(range.start.checked_sub(self.start)?).ok()?;
+            let to = usize::try_from(range.end.checked_sub(self.start)?).ok()?;
+            Some(self.indexes.slice_ref(self.indexes.get(from..to)?))
+        };
+        let empty = |range: &Range<u64>| range.is_empty().then(Bytes::new);
+        let parts: Option<_> =
+            ranges.iter().map(|range| empty(range).or_else(|| part(range))).collect();
+        parts.map_or_else(|| self.inner.read_offset_indexes(ranges), Ok::<_, Error>)
+    }
+
+    fn is_remote(&self) -> bool {
+        self.inner.is_remote()
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.indexes.len() + self.inner.held_bytes()
+    }
+}

@@ -1,0 +1,183 @@
+//! What the summary of a block tells of a query, before the block is opened.
+
+use std::ops::Range;
+
+use tactus_block::summary::{BlockFilter, BlockValues, ValueOwner};
+use tactus_proto::tactus::v1::BlockPart;
+use tactus_storage::BlockMeta;
+
+use super::{Pruner, StringTest};
+use crate::blocks::{Blocks, row_groups_of};
+use crate::error::Result;
+use crate::pool::Job;
+
+/// What is known of a row group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// It cannot match.
+    No,
+    /// It may, and its dictionaries know no better.
+    Maybe,
+    /// Its dictionaries may know.
+    Unknown,
+}
+
+/// What is known of the row groups of a block.
+#[derive(Debug, Default)]
+pub(crate) struct ToldRowGroups {
+    /// Empty if nothing is known.
+    of: Vec<Told>,
+}
+
+impl ToldRowGroups {
+    /// Asks the summary of a block, if it has one that can tell. May block.
+    pub(crate) fn ask(
+        pruner: &Pruner,
+        blocks: &Blocks,
+        meta: &BlockMeta,
+        job: &Job,
+    ) -> Result<Self> {
+        if !pruner.asks_values() {
+            return Ok(Self::default());
+        }
+        let Some(values) = blocks.values(meta, job)? else { return Ok(Self::default()) };
+        let of = pruner.told(&values, None);
+        // It is larger than the values, which mostly tell enough.
+        if of.contains(&Told::Unknown)
+            && pruner.has_equality()
+            && let Some(filter) = blocks.filter(meta, job)?
+        {
+            return Ok(Self { of: pruner.told(&values, Some(&filter)) });
+        }
+        Ok(Self { of })
+    }
+
+    /// The number of row groups, if it is known.
+    pub(crate) fn len(&self) -> Option<usize> {
+        Some(self.of.len()).filter(|&count| count > 0)
+    }
+
+    /// True if none of these can match.
+    pub(crate) fn are_pruned(&self, row_groups: Range<usize>) -> bool {
+        !row_groups.is_empty() && row_groups.into_iter().all(|row_group| self.is_pruned(row_group))
+    }
+
+    /// True if a row group cannot match.
+    pub(crate) fn is_pruned(&self, row_group: usize) -> bool {
+        self.of.get(row_group) == Some(&Told::No)
+    }
+
+    /// Of some row groups, from the first to the last that may match.
+    pub(crate) fn span_of_rest(&self, row_groups: Range<usize>) -> Range<usize> {
+        let mut rest = row_groups.clone().filter(|&row_group| !self.is_pruned(row_group));
+        let first = rest.next().unwrap_or(row_groups.end);
+        first..rest.last().unwrap_or(first).saturating_add(1).min(row_groups.end)
+    }
+
+    /// True if a look into dictionaries may show that a row group cannot match.
+    pub(crate) fn is_unknown(&self, row_group: usize) -> bool {
+        self.of.get(row_group).is_none_or(|told| *told == Told::Unknown)
+    }
+}
+
+impl Pruner {
+    /// The row groups of a part of a block if its summary tells that none of them can match; that is recorded then.
+    pub(crate) fn prunes_part(
+        &self,
+        told: &ToldRowGroups,
+        part: &BlockPart,
+        job: &Job,
+    ) -> Option<Range<usize>> {
+        let row_groups = row_groups_of(told.len()?, part);
+        if !told.are_pruned(row_groups.clone()) {
+            return None;
+        }
+        if let Some(recorder) = job.recorder() {
+            for _ in row_groups.clone() {
+                recorder.part();
+                recorder.pruned(self.evidence());
+            }
+        }
+        Some(row_groups)
+    }
+
+    /// True if a summary may tell something of it.
+    fn asks_values(&self) -> bool {
+        match self {
+            Self::Unknown | Self::Number { .. } => false,
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::asks_values),
+            Self::Present { .. } | Self::String { .. } => true,
+        }
+    }
+
+    /// True if a string is to equal another, which is what filters tell of.
+    fn has_equality(&self) -> bool {
+        match self {
+            Self::Unknown | Self::Number { .. } | Self::Present { .. } => false,
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::has_equality),
+            Self::String { test, .. } => matches!(test, StringTest::Equals(_)),
+        }
+    }
+
+    /// What the values of a block and its filter tell of each row group.
+    pub(super) fn told(&self, values: &BlockValues, filter: Option<&BlockFilter>) -> Vec<Told> {
+        let count = values.row_groups();
+        let join = |parts: &[Self], first: Told, last: Told| {
+            let parts: Vec<_> = parts.iter().map(|part| part.told(values, filter)).collect();
+            let of_row_group = |row_group: usize| {
+                let told = || parts.iter().map(|part| part[row_group]);
+                if told().any(|told| told == first) {
+                    first
+                } else if told().any(|told| told == Told::Unknown) {
+                    Told::Unknown
+                } else {
+                    last
+                }
+            };
+            (0..count).map(of_row_group).collect()
+        };
+        match self {
+            Self::Unknown | Self::Number { .. } => vec![Told::Maybe; count],
+            Self::All(parts) => join(parts, Told::No, Told::Maybe),
+            // One that may match is enough.
+            Self::Any(parts) => join(parts, Told::Maybe, Told::No),
+            Self::Present { owners, key, .. } => {
+                let owners = owners.iter().map(|&owner| ValueOwner::Attribute(owner));
+                any_of(
+                    count,
+                    owners.map(|owner| {
+                        (0..count).map(|group| values.may_be_present(owner, key, group)).collect()
+                    }),
+                )
+            }
+            Self::String { columns, test, .. } => any_of(
+                count,
+                columns.iter().map(|column| {
+                    let (owner, name) = column.summarized();
+                    let mut may = values.may_hold(owner, name, &|text| test.holds_for(text));
+                    if let (Some(filter), StringTest::Equals(text)) = (filter, test) {
+                        for (may, found) in may.iter_mut().zip(filter.may_hold(owner, name, text)) {
+                            *may = may.or(found);
+                        }
+                    }
+                    may
+                }),
+            ),
+        }
+    }
+}
+
+/// What several places tell together, one of which has to hold a value.
+fn any_of(count: usize, places: impl Iterator<Item = Vec<Option<bool>>>) -> Vec<Told> {
+    let mut all = vec![Told::No; count];
+    for place in places {
+        for (told, may) in all.iter_mut().zip(place) {
+            *told = match (*told, may) {
+                (Told::Maybe, _) | (_, Some(true)) => Told::Maybe,
+                (Told::Unknown, _) | (_, None) => Told::Unknown,
+                (Told::No, Some(false)) => Told::No,
+            };
+        }
+    }
+    all
+}
