@@ -422,3 +422,69 @@ def test_metrics_that_the_manual_names_exist(shared):
         return True
 
     eventually(none_is_missing, "every metric")
+
+
+# --- recent data and blocks ------------------------------------------------------------------------------------------
+
+
+def test_what_a_query_reads_in_blocks_ingesters_do_not_look_at_again(tmp_path, bucket):
+    counts = {"ingester": 3, "distributor": 1, "query-frontend": 1, "querier": 1}
+    held = {"trace_idle_period": "10m", "trace_live_period": "10m", "max_block_duration": "20m", "complete_block_timeout": "30m"}
+    with Cluster(tmp_path, bucket, counts, config={"ingester": held}) as cluster:
+        cluster.start()
+        distributor, frontend = cluster["distributor-0"], cluster["query-frontend-0"]
+        window = {"start": int(time.time()) - 600, "end": int(time.time()) + 600}
+
+        def ask(query):
+            """Matched spans by trace, and what the ingesters say of their part."""
+            answer = frontend.get("/api/search", q=query, limit=1000, spss=100, explain="true", **window).json()
+            recent = [job for job in answer["explain"]["jobs"] if job["source"] == "recent"]
+            found = {trace["traceID"].rjust(32, "0"): trace["spanSets"][0]["matched"] for trace in answer["traces"]}
+            return found, sum(job["inspectedSpans"] for job in recent), [job["pruned"] for job in recent]
+
+        def inspected(path):
+            answer = frontend.get(path, **window).json()
+            return answer, int(answer["metrics"].get("inspectedBytes", 0))
+
+        def store():
+            """Flushes until the ingesters have nothing to add: a third copy may still have been on its way."""
+            def is_stored():
+                cluster.flush()
+                return ask("{ }")[1] == 0
+            eventually(is_stored, "everything is in blocks")
+
+        traces = [otlp.trace(5, attributes={"n": number}) for number in range(20)]
+        for spans in traces:
+            distributor.must_push(otlp.export(*spans))
+        everything = {spans[0].trace_id.hex(): 5 for spans in traces}
+        live, spans, pruned = ask("{ }")
+        assert live == everything and spans >= 2 * 100 and pruned == [{}] * 3
+        tags, values = "/api/v2/search/tags", "/api/v2/search/tag/span.n/values"
+        live_bytes = {path: inspected(path)[1] for path in (tags, values)}
+        live_answers = {path: inspected(path)[0] for path in (tags, values)}
+        store()
+        stored, spans, pruned = ask("{ }")
+        assert (stored, spans) == (everything, 0)
+        assert all(set(reasons) == {"in a block of the query"} for reasons in pruned), pruned
+        assert len(pruned) == 3
+        assert ask('{ name = "root" } >> { span.n = 7 }')[0] == {traces[7][0].trace_id.hex(): 4}
+        for path in (tags, values):
+            answer, stored_bytes = inspected(path)
+            assert answer["metrics"]["totalBlocks"] == 3
+            del answer["metrics"], live_answers[path]["metrics"]
+            assert answer == live_answers[path], path
+            assert stored_bytes < live_bytes[path], "of three ingesters each counted all of its spans"
+
+        # More of a trace comes when the rest of it is in blocks: what is asked of the whole trace is found at once, and later.
+        root = traces[3][0]
+        trace_id = root.trace_id.hex()
+        late = otlp.span(root.trace_id, parent_span_id=root.span_id, name="late")
+        distributor.must_push(otlp.export(late))
+        for query, matched in [('{ name = "root" } > { name = "late" }', 1), ("{ } | count() > 5", 6)]:
+            found, spans, _ = ask(query)
+            assert found == {trace_id: matched}, query
+            assert spans <= 3, "what is new, at each ingester"
+        store()
+        for query, matched in [('{ name = "root" } > { name = "late" }', 1), ("{ } | count() > 5", 6)]:
+            assert ask(query)[0] == {trace_id: matched}, query
+        assert ask("{ }")[0] == everything | {trace_id: 6}

@@ -8,6 +8,10 @@ use tactus_storage::blocklist::TenantBlocks;
 use tactus_storage::meta::time_from_unix_nanos;
 use tactus_storage::{BlockMeta, Blocklist, Uuid};
 
+mod known;
+
+pub(crate) use known::KnownBlocks;
+
 /// A block of a query, as far as the frontend needs to know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct QueryBlock {
@@ -116,6 +120,19 @@ fn add_sources<'a>(
         }
         None => drop(metas.insert(meta.block_id, meta)),
     }
+}
+
+/// Adds the id of a block and of all that it was made of, as far as that is known.
+pub(crate) fn add_with_sources(blocks: &TenantBlocks, id: Uuid, ids: &mut HashSet<Uuid>) {
+    add_source_ids(blocks, id, ids, MAX_MERGES);
+}
+
+fn add_source_ids(blocks: &TenantBlocks, id: Uuid, ids: &mut HashSet<Uuid>, merges: usize) {
+    if !ids.insert(id) || merges == 0 {
+        return;
+    }
+    let sources = blocks.meta(id).map_or(&[][..], BlockMeta::sources);
+    sources.iter().for_each(|&source| add_source_ids(blocks, source, ids, merges - 1));
 }
 
 fn holds_counted(

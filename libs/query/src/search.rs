@@ -14,7 +14,7 @@ use tactus_proto::tempopb::SearchResponse;
 use tactus_traceql::eval::CompiledQuery;
 use tonic::Request;
 
-use crate::blocks::select;
+use crate::blocks::KnownBlocks;
 use crate::frontend::Frontend;
 use crate::jobs::{Outcome, run_jobs_telling};
 use crate::metrics::SEARCH;
@@ -110,13 +110,15 @@ impl Frontend {
         }
         let searches: Vec<_> =
             tenants.iter().map(|tenant| request(tenant, query, &window, &state)).collect();
+        let seconds = (window.start_seconds().into(), window.end_seconds().into());
         if state.progress.is_some() {
-            let seconds = (window.start_seconds().into(), window.end_seconds().into());
             let bytes = self.settings.search.target_bytes_per_job;
             state.work.expect_jobs(self.jobs_on_blocks(tenants, seconds, bytes));
         }
-        self.search_recent(&searches, &mut state).await?;
-        self.search_blocks(&searches, &window, &mut state).await?;
+        let known: Vec<_> =
+            searches.iter().map(|search| self.known_blocks(&search.tenant, seconds, 0)).collect();
+        self.search_recent(&searches, &known, &mut state).await?;
+        self.search_blocks(&searches, &known, &mut state).await?;
         if query.explain {
             let read = state.work.metrics.total_blocks as usize;
             let all = self.count_blocks(tenants);
@@ -125,9 +127,20 @@ impl Frontend {
         Ok(self.finish_search(state, query, &window))
     }
 
-    async fn search_recent(&self, searches: &[SearchRequest], state: &mut State) -> Result<()> {
+    /// Searches what is in none of the known blocks.
+    async fn search_recent(
+        &self,
+        searches: &[SearchRequest],
+        known: &[KnownBlocks],
+        state: &mut State,
+    ) -> Result<()> {
         state.work.metrics.total_jobs += searches.len() as u32;
-        let outcomes = self.ask_ingesters(searches, |ingester, search| {
+        let told = |(search, known): (&SearchRequest, &KnownBlocks)| SearchRequest {
+            stored_block_ids: known.ids(),
+            ..search.clone()
+        };
+        let told: Vec<_> = searches.iter().zip(known).map(told).collect();
+        let outcomes = self.ask_ingesters(&told, |ingester, search| {
             Box::pin(async move { Ok(ingester.search(Request::new(search)).await?.into_inner()) })
         });
         for outcome in outcomes.await? {
@@ -136,18 +149,17 @@ impl Frontend {
         state.work.check()
     }
 
-    /// Searches the blocks that are in the list now, after the ingesters answered.
+    /// Searches the known blocks and those that are in the list now, after the ingesters answered.
     async fn search_blocks(
         &self,
         searches: &[SearchRequest],
-        window: &Window,
+        known: &[KnownBlocks],
         state: &mut State,
     ) -> Result<()> {
-        let seconds = (window.start_seconds().into(), window.end_seconds().into());
         let settings = &self.settings;
         let mut jobs = Vec::new();
-        for search in searches {
-            let blocks = select(&self.blocklist, &search.tenant, seconds, settings.blocklist_poll);
+        for (search, known) in searches.iter().zip(known) {
+            let blocks = self.blocks_to_read(known);
             state.work.plan_blocks(&blocks);
             for block in blocks {
                 let block_end = u64::try_from(block.end_seconds).unwrap_or(0);

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use bytes::Bytes;
 use tactus_api::job::{JobError, TagValuesJob, TagsJob};
 use tactus_api::request::{RequestedTag, TagValuesQuery, TagsQuery, check_query_bytes};
 use tactus_api::{Error, RequestedRange, Result, Window};
@@ -17,7 +18,7 @@ use tactus_traceql::eval::{
 };
 use tonic::Request;
 
-use crate::blocks::select;
+use crate::blocks::KnownBlocks;
 use crate::frontend::Frontend;
 use crate::jobs::{Call, Outcome, Running, run_jobs};
 use crate::metrics::METADATA;
@@ -51,6 +52,8 @@ pub struct TagValuesAnswer {
 /// How the services are asked for one kind of answer.
 struct Calls<R, T> {
     tenant: fn(&R) -> &str,
+    /// The request for an ingester, which is told of these blocks.
+    told: fn(&R, Bytes) -> R,
     recent: Call<dyn Ingester, R, T>,
     in_block: fn(&Frontend, R, BlockPart) -> Running<T>,
 }
@@ -125,6 +128,7 @@ impl Frontend {
                 end: window.end_seconds(),
                 query: query.query.clone(),
                 max_bytes: limits.max_bytes_per_tag_values_query,
+                stored_block_ids: Bytes::new(),
             })
             .collect();
         let collector = TagCollector::new(TagLimits {
@@ -173,6 +177,7 @@ impl Frontend {
     ) -> Result<()> {
         let calls = Calls::<TagsRequest, TagsResponse> {
             tenant: |request| &request.tenant,
+            told: |request, stored_block_ids| TagsRequest { stored_block_ids, ..request.clone() },
             recent: |ingester, request| {
                 Box::pin(
                     async move { Ok(ingester.tags(Request::new(request)).await?.into_inner()) },
@@ -215,6 +220,7 @@ impl Frontend {
             // Values that differ in type only are one value without it, so that a job cannot tell when it has enough.
             max_values: if typed { query.limit } else { 0 },
             more_tags: names.collect(),
+            stored_block_ids: Bytes::new(),
         };
         let collector = ValueCollector::new(TagLimits {
             max_bytes: limits.max_bytes_per_tag_values_query as usize,
@@ -254,6 +260,10 @@ impl Frontend {
     ) -> Result<()> {
         let calls = Calls::<TagValuesRequest, TagValuesResponse> {
             tenant: |request| &request.tenant,
+            told: |request, stored_block_ids| TagValuesRequest {
+                stored_block_ids,
+                ..request.clone()
+            },
             recent: |ingester, request| {
                 Box::pin(async move {
                     Ok(ingester.tag_values(Request::new(request)).await?.into_inner())
@@ -268,7 +278,7 @@ impl Frontend {
         self.collect(requests, bounds, state, calls, take).await
     }
 
-    /// Asks the ingesters, then the blocks that are in the list by then, until the answer is full.
+    /// Asks the ingesters for what is in no block that is known, then the blocks, until the answer is full.
     async fn collect<R, T, C>(
         &self,
         requests: &[R],
@@ -298,16 +308,22 @@ impl Frontend {
             state.work.check().map(|()| flow)
         };
         state.work.metrics.total_jobs += requests.len() as u32;
+        let seconds = (window.start_seconds().into(), window.end_seconds().into());
+        let most = limits.max_blocks_per_tag_values_query;
+        let tenants = requests.iter().map(calls.tenant);
+        let known: Vec<_> =
+            tenants.map(|tenant| self.known_blocks(tenant, seconds, most)).collect();
+        let told = |(request, known): (_, &KnownBlocks)| (calls.told)(request, known.ids());
+        let told: Vec<_> = requests.iter().zip(&known).map(told).collect();
         let mut is_full = false;
-        for outcome in self.ask_ingesters(requests, calls.recent).await? {
+        for outcome in self.ask_ingesters(&told, calls.recent).await? {
             if take(state, outcome)?.is_break() {
                 is_full = true;
                 break;
             }
         }
         // Counted even if none is wanted any more: totals do not depend on where an answer is full.
-        let tenants = requests.iter().map(calls.tenant);
-        let jobs = self.block_jobs(tenants.zip(requests), window, limits, &mut state.work);
+        let jobs = self.block_jobs(requests, &known, &mut state.work);
         if is_full {
             return Ok(());
         }
@@ -336,26 +352,20 @@ impl Frontend {
         Ok((window, limits))
     }
 
-    /// One job for each part of a block of each tenant that is in the list now, of the newest blocks if their number
-    /// is limited.
-    fn block_jobs<'r, R: Clone + 'r>(
+    /// One job for each part of a block of each request.
+    fn block_jobs<R: Clone>(
         &self,
-        requests: impl Iterator<Item = (&'r str, &'r R)>,
-        window: &Window,
-        limits: &QueryLimits,
+        requests: &[R],
+        known: &[KnownBlocks],
         work: &mut Work,
     ) -> Vec<(R, BlockPart)> {
-        let seconds = (window.start_seconds().into(), window.end_seconds().into());
-        let settings = &self.settings;
+        let bytes = self.settings.search.target_bytes_per_job;
         let mut jobs = Vec::new();
-        for (tenant, request) in requests {
-            let mut blocks = select(&self.blocklist, tenant, seconds, settings.blocklist_poll);
-            if limits.max_blocks_per_tag_values_query > 0 {
-                blocks.truncate(limits.max_blocks_per_tag_values_query);
-            }
+        for (request, known) in requests.iter().zip(known) {
+            let blocks = self.blocks_to_read(known);
             work.plan_blocks(&blocks);
             for block in blocks {
-                let parts = block.parts(settings.search.target_bytes_per_job).into_iter();
+                let parts = block.parts(bytes).into_iter();
                 jobs.extend(parts.map(|part| (request.clone(), part)));
             }
         }

@@ -14,6 +14,7 @@ mod replicas;
 mod results;
 mod search;
 mod service_graph;
+mod stored;
 mod streaming;
 mod tags;
 mod tail_sampling;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::{Request, StatusCode};
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::{BlockMeta, Blocklist, Uuid};
@@ -32,3 +34,8 @@ use tactus_storage::{BlockMeta, Blocklist, Uuid};
 use crate::{Settings, TenantLimits};
 use api::*;
 use doubles::BlockData;
+
+/// Blocks as a request of an ingester names them.
+fn stored_ids(blocks: &[&str]) -> Bytes {
+    blocks.iter().flat_map(|id| *Uuid::parse_str(id).unwrap().as_bytes()).collect()
+}

@@ -16,7 +16,7 @@ use tactus_storage::Uuid;
 use crate::{
     head::Head,
     origins::{HeldOrigins, KnownOrigins},
-    recent_view::RecentView,
+    recent_view::{RecentView, TornTraces},
     segment::{OpenSegment, Segment},
     settings::Settings,
     tail_sampling::Deciding,
@@ -151,6 +151,7 @@ pub(crate) struct Tenant {
     pub(crate) origins: KnownOrigins,
     /// Held while traces are decided, one round at a time.
     pub(crate) deciding: Mutex<Option<Box<Deciding>>>,
+    torn: Arc<TornTraces>,
 }
 
 /// Sizes of traces that came near the limit in a generation that was cut, so that a cut does not reset them.
@@ -287,7 +288,7 @@ impl Tenant {
         let segments = segments.into_iter().map(OpenSegment::new).collect();
         // What is cut meanwhile is in these heads still.
         let live = heads.iter().map(|head| head.snapshot()).collect();
-        RecentView { live, segments, released }
+        RecentView { live, segments, stored: Vec::new(), torn: Arc::clone(&self.torn), released }
     }
 
     /// Removes segments that a block in the block list took the place of.

@@ -1,7 +1,8 @@
 //! Queries over what no block holds yet: live spans and segments.
 //!
 //! A query runs on each segment as it is, for the traces that lie there alone. Of the others it first finds candidates
-//! in each batch, then gathers the candidates' spans from everywhere and is evaluated on whole traces.
+//! in each batch, then gathers the candidates' spans from everywhere and is evaluated on whole traces. Segments whose block
+//! the query reads are looked at for traces alone of which there is more elsewhere.
 
 use std::collections::HashMap;
 
@@ -13,7 +14,7 @@ use tactus_work::is_over;
 
 use crate::{
     ingester::Ingester,
-    recent_view::{RecentView, Scattered},
+    recent_view::{FEW_TRACES, RecentView, Scattered},
     segment::{OpenSegment, SegmentError},
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct RecentMatches {
     pub(crate) inspected_spans: u64,
     /// Segments and live batches.
     pub(crate) parts: u32,
+    /// Segments that were left out since the query reads their block.
+    pub(crate) left_out: u32,
 }
 
 /// Bytes that a look at a batch counts for: an estimate, since what is read of it depends on the query.
@@ -99,6 +102,19 @@ impl RecentView {
         let mut found = TraceMatchCombiner::default();
         let scattered = view.scattered();
         result.inspected_traces = scattered.count() as u32;
+        for (number, segment) in view.stored.iter().enumerate() {
+            let torn = scattered.of_stored(number).len();
+            if torn == 0 {
+                result.left_out += 1;
+                continue;
+            }
+            result.parts += 1;
+            if torn > FEW_TRACES {
+                let batch = segment.batch();
+                result.inspected_bytes += inspected_bytes(&batch);
+                result.inspected_spans += batch.len() as u64;
+            }
+        }
         for (number, segment) in view.segments.iter().enumerate() {
             if is_over() {
                 break;
@@ -154,16 +170,31 @@ fn candidates(
     window: Window,
 ) -> Vec<(TraceId, u64)> {
     let mut starts: HashMap<TraceId, u64> = HashMap::new();
-    view.for_each_batch(|place, batch| {
-        if is_over() || !scattered.touches(place) {
-            return;
-        }
+    let mut add = |batch: &SpanBatch| {
         let found = query.find_candidates(batch).into_iter();
         for (id, start) in found.filter(|&(id, _)| scattered.contains(id)) {
             let known = starts.entry(id).or_insert(start);
             *known = start.min(*known);
         }
+    };
+    view.for_each_batch(|place, batch| {
+        if !is_over() && scattered.touches(place) {
+            add(batch);
+        }
     });
+    for (number, segment) in view.stored.iter().enumerate() {
+        let torn = scattered.of_stored(number);
+        if is_over() || torn.is_empty() {
+            continue;
+        }
+        let batch = segment.batch();
+        if torn.len() <= FEW_TRACES {
+            let slices = torn.iter().map(|&id| segment.slice(&batch, id, id));
+            slices.for_each(|slice| add(&slice));
+        } else {
+            add(&batch);
+        }
+    }
     let near = |start: u64| {
         window.touches(start.saturating_sub(LONGEST_TRACE), start.saturating_add(LONGEST_TRACE))
     };

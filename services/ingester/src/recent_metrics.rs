@@ -16,6 +16,7 @@ use stored::{SharedTraces, Stored};
 use crate::{
     recent::inspected_bytes,
     recent_view::{Place, RecentView, Scattered},
+    segment::OpenSegment,
     share::Share,
 };
 
@@ -71,7 +72,12 @@ impl RecentView {
             return Err(RecentError::LetGo);
         }
         let mut collector = MetricsCollector::new(&job.query);
-        if !job.query.is_never() {
+        // Mostly so where blocks have everything that is still held.
+        let has_none = share.is_some_and(|share| {
+            view.live_batches().all(SpanBatch::is_empty)
+                && view.segments.iter().all(|segment| share.skips(segment))
+        });
+        if !job.query.is_never() && !has_none {
             let scattered = view.scattered();
             if let Some(share) = share {
                 shared::count(job, &view, &scattered, share, stored, &mut collector)?;
@@ -82,16 +88,16 @@ impl RecentView {
                 count_spans(job, &view, &scattered, stored, &mut collector)?;
             }
         }
-        view.for_each_batch(|place, batch| {
-            if let (Place::Segment(number), Some(share)) = (place, share)
-                && view.segments.get(number).is_some_and(|segment| share.skips(segment))
-            {
-                return;
-            }
+        let inspect = |result: &mut RecentSeries, batch: &SpanBatch| {
             result.inspected_bytes += inspected_bytes(batch);
             result.parts += 1;
-        });
-        if !job.query.is_never() {
+        };
+        view.live_batches().for_each(|batch| inspect(&mut result, batch));
+        let is_skipped = |segment: &OpenSegment| share.is_some_and(|share| share.skips(segment));
+        for segment in view.segments.iter().filter(|&segment| !is_skipped(segment)) {
+            inspect(&mut result, &segment.batch());
+        }
+        if !job.query.is_never() && !has_none {
             result.shared = stored.shared(&job.query, &view, share);
         }
         result.inspected_spans = collector.inspected_spans();

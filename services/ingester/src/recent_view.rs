@@ -3,8 +3,13 @@
 //! The spans of a trace lie scattered: every push and every cut may hold some. A trace that lies in one segment alone is
 //! whole there, and its spans are distinct; most traces of a large backlog do. All others are put together first.
 
-use std::collections::HashSet;
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
+use foldhash::fast::RandomState;
+use parking_lot::Mutex;
 use tactus_model::{
     OriginSet, SpanBatch, TraceId,
     merge::{TracePart, gather_part, gather_traces, merge},
@@ -15,7 +20,11 @@ use tactus_traceql::eval::Bitmap;
 use crate::{head::HeadSnapshot, origins::HeldOrigins, segment::OpenSegment};
 
 /// Up to so many traces are copied out of a segment one by one, without a look at the rest of it.
-const FEW_TRACES: usize = 16;
+pub(crate) const FEW_TRACES: usize = 16;
+/// So many ids of a segment are looked at in the time of one search among them.
+const SEARCHES_PER_SCAN: usize = 16;
+/// Traces in several blocks that are kept of a tenant from one query to the next: 2 MiB.
+const MAX_KEPT_TORN: usize = 65_536;
 
 /// Live spans, segments and released blocks at one moment.
 #[derive(Debug, Default)]
@@ -23,6 +32,9 @@ pub(crate) struct RecentView {
     /// A chunk that was closed at this moment may be there twice.
     pub(crate) live: Vec<HeadSnapshot>,
     pub(crate) segments: Vec<OpenSegment>,
+    /// Segments in a block that the query reads. They are looked at for traces alone that are not whole there.
+    pub(crate) stored: Vec<OpenSegment>,
+    pub(crate) torn: Arc<TornTraces>,
     /// Blocks whose spans were here until some time ago.
     pub(crate) released: Vec<Uuid>,
 }
@@ -36,15 +48,28 @@ pub(crate) enum Place {
     Segment(usize),
 }
 
-/// The traces that do not lie in one segment alone.
+/// The traces that do not lie in one segment alone, but for those that lie in one stored block alone.
 #[derive(Debug, Default)]
 pub(crate) struct Scattered {
     traces: HashSet<TraceId>,
     /// Which segments hold any of them.
     segments: Vec<bool>,
+    /// Those that each stored segment holds.
+    stored: Vec<Vec<TraceId>>,
 }
 
 impl RecentView {
+    /// Leaves out segments that became one of these blocks, which the query reads.
+    ///
+    /// What is in such a block and what is not may be parts of one trace. So these segments stay at hand.
+    pub(crate) fn without_stored(mut self, blocks: &HashSet<Uuid>) -> Self {
+        if !blocks.is_empty() {
+            let is_stored = |it: &OpenSegment| it.block().is_some_and(|id| blocks.contains(&id));
+            (self.stored, self.segments) = self.segments.into_iter().partition(is_stored);
+        }
+        self
+    }
+
     /// The batches of live spans.
     pub(crate) fn live_batches(&self) -> impl Iterator<Item = &SpanBatch> {
         self.live.iter().flat_map(|head| &head.batches).map(|batch| &**batch)
@@ -118,11 +143,10 @@ impl RecentView {
         let live = self.live_batches();
         let wanted_of = |batch| (None, gather_traces(&[batch], |id| wanted.contains(&id)));
         let mut parts: Vec<_> = live.map(wanted_of).collect();
-        for segment in &self.segments {
+        for segment in self.segments.iter().chain(&self.stored) {
             let (block, batch) = (segment.block(), segment.batch());
-            let ids = &batch.traces.ids;
-            let found: Vec<_> =
-                wanted.iter().filter(|&id| ids.binary_search(id).is_ok()).copied().collect();
+            let mut found = Vec::new();
+            add_common(&mut found, wanted, &batch.traces.ids);
             if found.len() <= FEW_TRACES {
                 let slice = |trace| (block, segment.slice(&batch, trace, trace));
                 parts.extend(found.into_iter().map(slice));
@@ -138,18 +162,85 @@ impl RecentView {
         let live = self.live_batches();
         let mut traces: HashSet<TraceId> =
             live.flat_map(|batch| batch.traces.ids.iter().copied()).collect();
-        if self.segments.len() > 1 {
-            let mut seen: HashSet<TraceId> = HashSet::new();
+        let mut seen: HashSet<TraceId> = HashSet::new();
+        if self.segments.len() + self.stored.len() > 1 {
             for segment in &self.segments {
                 let batch = segment.batch();
                 let ids = batch.traces.ids.iter();
                 traces.extend(ids.copied().filter(|&id| !seen.insert(id)));
             }
         }
+        let stored = self.torn_from_blocks(&mut traces, &seen);
         let holds = |segment: &OpenSegment| {
             !traces.is_empty() && segment.batch().traces.ids.iter().any(|id| traces.contains(id))
         };
-        Scattered { segments: self.segments.iter().map(holds).collect(), traces }
+        let segments = self.segments.iter().map(holds).collect();
+        Scattered { segments, traces, stored }
+    }
+
+    /// Of each stored segment the traces that are not only in its block: others are among `traces`, which are live or in
+    /// several places, or in some segment (`in_segments`), or in another stored block. Adds them to `traces`.
+    fn torn_from_blocks(
+        &self,
+        traces: &mut HashSet<TraceId>,
+        in_segments: &HashSet<TraceId>,
+    ) -> Vec<Vec<TraceId>> {
+        let torn = self.torn.of(&self.stored);
+        let stored = self.stored.iter().map(|segment| {
+            let mut found = Vec::new();
+            for others in [&*traces, in_segments, &torn] {
+                if !others.is_empty() {
+                    add_common(&mut found, others, &segment.batch().traces.ids);
+                }
+            }
+            found.sort_unstable();
+            found.dedup();
+            found
+        });
+        let stored: Vec<Vec<TraceId>> = stored.collect();
+        stored.iter().for_each(|found| traces.extend(found));
+        stored
+    }
+}
+
+/// The traces that lie in several of a tenant's stored blocks: the same for all queries that read the same blocks.
+#[derive(Debug, Default)]
+pub(crate) struct TornTraces(Mutex<(BTreeSet<Uuid>, Arc<HashSet<TraceId>>)>);
+
+impl TornTraces {
+    fn of(&self, stored: &[OpenSegment]) -> Arc<HashSet<TraceId>> {
+        let blocks: BTreeSet<Uuid> = stored.iter().filter_map(|it| it.block()).collect();
+        if blocks.len() < 2 {
+            return Arc::default();
+        }
+        let kept = self.0.lock().clone();
+        if kept.0 == blocks {
+            return kept.1;
+        }
+        let mut torn = HashSet::new();
+        let mut block_of: HashMap<TraceId, Option<Uuid>, RandomState> = HashMap::default();
+        for segment in stored {
+            let block = segment.block();
+            for &id in segment.batch().traces.ids.iter() {
+                if *block_of.entry(id).or_insert(block) != block {
+                    torn.insert(id);
+                }
+            }
+        }
+        let torn = Arc::new(torn);
+        if torn.len() <= MAX_KEPT_TORN && stored.iter().all(|segment| segment.failure().is_none()) {
+            *self.0.lock() = (blocks, Arc::clone(&torn));
+        }
+        torn
+    }
+}
+
+/// Adds those of `wanted` that are among sorted ids.
+fn add_common(found: &mut Vec<TraceId>, wanted: &HashSet<TraceId>, ids: &[TraceId]) {
+    if wanted.len() < ids.len() / SEARCHES_PER_SCAN {
+        found.extend(wanted.iter().filter(|id| ids.binary_search(id).is_ok()));
+    } else {
+        found.extend(ids.iter().filter(|id| wanted.contains(id)));
     }
 }
 
@@ -160,6 +251,11 @@ impl Scattered {
 
     pub(crate) fn contains(&self, trace: TraceId) -> bool {
         self.traces.contains(&trace)
+    }
+
+    /// Scattered traces of a stored segment.
+    pub(crate) fn of_stored(&self, number: usize) -> &[TraceId] {
+        self.stored.get(number).map_or(&[], Vec::as_slice)
     }
 
     /// True if a batch may hold a scattered trace.

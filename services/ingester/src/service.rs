@@ -12,8 +12,8 @@ use tactus_model::{
 use tactus_proto::{
     tactus::v1::{
         FindTraceRequest, FindTraceResponse, Holder, HoldingsRequest, HoldingsResponse,
-        JobExplanation, MetricsRequest, MetricsResponse, Phase, PushRequest, PushResponse, Refusal,
-        SearchRequest, SearchResponse, TagValuesRequest, TagValuesResponse, TagsRequest,
+        JobExplanation, MetricsRequest, MetricsResponse, Phase, Pruned, PushRequest, PushResponse,
+        Refusal, SearchRequest, SearchResponse, TagValuesRequest, TagValuesResponse, TagsRequest,
         TagsResponse, ingester_server::Ingester as Protocol,
     },
     tempopb::SearchMetrics,
@@ -34,6 +34,8 @@ use crate::{
     share::{Share, kept::kept_traces},
 };
 
+/// Why a segment was not searched.
+const IN_A_BLOCK: &str = "in a block of the query";
 /// What is shown of the key of an attribute.
 const MOST_KEY_CHARACTERS: usize = 128;
 
@@ -86,9 +88,11 @@ impl Protocol for Ingester {
     ) -> Result<Response<SearchResponse>, Status> {
         let (context, request) = parts(request);
         let tenant = tenant_of(&request.tenant)?;
+        let stored = stored_blocks(&request.stored_block_ids)?;
         let (started, explain) = (Instant::now(), request.explain);
         let found = self
             .query_view(tenant, context, move |view| {
+                let view = view.without_stored(&stored);
                 let job = SearchJob::compile(&request, &[]).map_err(|it| refused_job(&it))?;
                 let found = view.search_recent(&job.query, job.window, job.options);
                 found.map_err(|error| Status::invalid_argument(error.to_string()))
@@ -98,7 +102,11 @@ impl Protocol for Ingester {
             true => {
                 let sets = found.traces.iter().flat_map(|trace| &trace.span_sets);
                 let matched = sets.map(|set| u64::from(set.matched)).sum();
-                vec![explanation(found.parts, found.inspected_spans, matched, started)]
+                let pruned = (found.left_out > 0)
+                    .then(|| Pruned { reason: IN_A_BLOCK.to_owned(), parts: found.left_out });
+                let parts = found.parts + found.left_out;
+                let explanation = explanation(parts, found.inspected_spans, matched, started);
+                vec![JobExplanation { pruned: pruned.into_iter().collect(), ..explanation }]
             }
             false => Vec::new(),
         };
@@ -196,7 +204,9 @@ impl Protocol for Ingester {
         let tenant = tenant_of(&request.tenant)?;
         let groups = self.settings.max_condition_groups;
         let window = Window::from_seconds(request.start.into(), request.end.into());
+        let stored = stored_blocks(&request.stored_block_ids)?;
         let answer = self.query_view(tenant, context, move |view| {
+            let view = view.without_stored(&stored);
             let mut job = TagsJob::compile(&request, groups).map_err(|it| refused_job(&it))?;
             let inspected = view.collect_recent(window, |batch| {
                 job.visit(batch);
@@ -214,7 +224,9 @@ impl Protocol for Ingester {
         let tenant = tenant_of(&request.tenant)?;
         let groups = self.settings.max_condition_groups;
         let window = Window::from_seconds(request.start.into(), request.end.into());
+        let stored = stored_blocks(&request.stored_block_ids)?;
         let answer = self.query_view(tenant, context, move |view| {
+            let view = view.without_stored(&stored);
             let mut job = TagValuesJob::compile(&request, groups).map_err(|it| refused_job(&it))?;
             let inspected = if job.reads_nothing() {
                 job.visit(&SpanBatch::default());
@@ -254,6 +266,15 @@ fn parts<T>(request: Request<T>) -> (QueryContext, T) {
 fn unreadable(error: &SegmentError) -> Status {
     log_limited!(error, error = error_text(error), "cannot read a segment");
     Status::unavailable(error_text(error))
+}
+
+/// The blocks that a query reads, as a request has them.
+fn stored_blocks(ids: &[u8]) -> Result<HashSet<Uuid>, Status> {
+    let (ids, rest) = ids.as_chunks();
+    match rest {
+        [] => Ok(ids.iter().map(|&id| Uuid::from_bytes(id)).collect()),
+        _ => Err(Status::invalid_argument("malformed ids of blocks")),
+    }
 }
 
 /// How recent data was read. Storage is not: it lies in memory, or in maps of files.

@@ -115,6 +115,10 @@ pub struct SearchRequest {
     /// Say in SearchResponse.explanations what was done.
     #[prost(bool, tag = "11")]
     pub explain: bool,
+    /// Blocks that the query reads, ids of 16 bytes each, one after the other: what the ingester knows to be in one of them it
+    /// leaves out.
+    #[prost(bytes = "bytes", tag = "12")]
+    pub stored_block_ids: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchResponse {
@@ -199,6 +203,9 @@ pub struct TagsRequest {
     /// Bytes of names at most; 0 is unbounded.
     #[prost(uint64, tag = "6")]
     pub max_bytes: u64,
+    /// As in SearchRequest.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub stored_block_ids: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TagsResponse {
@@ -243,6 +250,9 @@ pub struct TagValuesRequest {
     /// Further attributes whose values are part of the answer.
     #[prost(string, repeated, tag = "8")]
     pub more_tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// As in SearchRequest.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub stored_block_ids: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TagValuesResponse {

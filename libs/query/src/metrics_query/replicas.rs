@@ -11,23 +11,20 @@ use tactus_model::OriginSet;
 use tactus_proto::tactus::v1::{
     HoldingsRequest, HoldingsResponse, MetricsRequest, MetricsResponse,
 };
+use tactus_storage::Uuid;
 use tactus_storage::blocklist::TenantBlocks;
 use tactus_storage::meta::block_origin;
-use tactus_storage::{BlockMeta, Uuid};
 use tactus_traceql::metrics::Grid;
 use tonic::{Code, Request};
 
 use super::{State, kept, plan, sent_again};
-use crate::blocks::{QueryBlock, select_from};
+use crate::blocks::{QueryBlock, add_with_sources, select_from};
 use crate::frontend::Frontend;
 use crate::jobs::Outcome;
 
 /// How often ingesters are asked. Spans are served for minutes after they came into a block, so that once is enough unless
 /// the query itself takes as long.
 const MAX_ROUNDS: usize = 3;
-
-/// How many merges back a block's sources are looked at: they are deleted an hour after it.
-const MAX_MERGES: usize = 4;
 
 /// What is asked of the ingesters of a tenant, and the blocks that go with it.
 struct Round {
@@ -214,7 +211,7 @@ impl Stored {
             incomplete.extend_from_slice(meta.origins().1.ranges());
             thinned.extend_from_slice(meta.thinned_origins().ranges());
             whole.extend_from_slice(meta.origins().0.without(meta.thinned_origins()).ranges());
-            add_sources(listed, meta, &mut seen, MAX_MERGES);
+            add_with_sources(listed, meta.block_id, &mut seen);
         }
         let complete = OriginSet::from_ranges(complete);
         Self {
@@ -232,17 +229,5 @@ impl Stored {
         let mut stored = stored.intersection(held);
         stored.unite(&self.of_blocks);
         stored
-    }
-}
-
-fn add_sources(listed: &TenantBlocks, meta: &BlockMeta, seen: &mut HashSet<Uuid>, merges: usize) {
-    if !seen.insert(meta.block_id) || merges == 0 {
-        return;
-    }
-    for &source in meta.sources() {
-        match listed.meta(source) {
-            Some(source) => add_sources(listed, source, seen, merges - 1),
-            None => drop(seen.insert(source)),
-        }
     }
 }

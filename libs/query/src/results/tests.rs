@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use proptest::prelude::*;
 use tactus_cache::Cache;
 use tactus_proto::tactus::v1::{
@@ -35,6 +36,8 @@ prop_compose! {
         let search = SearchRequest {
             tenant, query, start, end, limit, spans_per_span_set, most_recent, tags, min_duration_ms, max_duration_ms,
             explain,
+            // Of ingesters alone: in a job on a block there are none.
+            stored_block_ids: Bytes::new(),
         };
         SearchBlockRequest { search: Some(search), part }
     }
@@ -60,7 +63,7 @@ prop_compose! {
         (tenant, query, part, scope) in (text(), query(), part(), text()),
         (start, end, max_bytes) in (0..2u32, 0..2u32, 0..2u64),
     ) -> TagsInBlockRequest {
-        let tags = TagsRequest { tenant, scope, start, end, query, max_bytes };
+        let tags = TagsRequest { tenant, scope, start, end, query, max_bytes, stored_block_ids: Bytes::new() };
         TagsInBlockRequest { tags: Some(tags), part }
     }
 }
@@ -71,7 +74,10 @@ prop_compose! {
         (start, end, max_bytes, max_values) in (0..2u32, 0..2u32, 0..2u64, 0..2u32),
         more_tags in prop::collection::vec(text(), 0..2),
     ) -> TagValuesInBlockRequest {
-        let values = TagValuesRequest { tenant, tag, start, end, query, max_bytes, max_values, more_tags };
+        let values = TagValuesRequest {
+            tenant, tag, start, end, query, max_bytes, max_values, more_tags,
+            stored_block_ids: Bytes::new(),
+        };
         TagValuesInBlockRequest { values: Some(values), part }
     }
 }

@@ -54,6 +54,7 @@ async fn tags_of_blocks_and_recent_data_are_merged() {
         start: 1_699_999_000,
         end: 1_700_001_000,
         max_bytes: 1_000_000,
+        stored_block_ids: stored_ids(&[V4]),
         ..TagsRequest::default()
     };
     let requests = api.recent.tags_requests.lock();
@@ -136,6 +137,7 @@ async fn values_respect_filter_and_limits() {
         end: 1_700_001_000,
         query: r#"{name="GET /api"}"#.into(),
         max_bytes: 25,
+        stored_block_ids: stored_ids(&[V4]),
         ..TagValuesRequest::default()
     };
     let requests = std::mem::take(&mut *api.recent.values_requests.lock());

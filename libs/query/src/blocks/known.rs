@@ -1,0 +1,95 @@
+//! The blocks that a query reads, as far as they are known before the ingesters are asked.
+//!
+//! For a while an ingester goes on answering for spans that are in a block: not every block list shows it yet. Told that this
+//! query reads the block, it leaves them out. The block list is looked at once more when the ingesters have answered: what
+//! one of them let go of meanwhile is in a block by then.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tactus_storage::Uuid;
+use tactus_storage::blocklist::TenantBlocks;
+
+use super::{QueryBlock, add_with_sources, select_from};
+use crate::frontend::Frontend;
+
+/// Blocks that ingesters are told of, the newest. They hold those of some minutes; of more they answer themselves.
+const MAX_TOLD: usize = 2_048;
+
+/// The blocks of a tenant for a query, before its ingesters are asked.
+pub(crate) struct KnownBlocks {
+    tenant: String,
+    window: (i64, i64),
+    /// Blocks that are read at most, the newest; 0: all.
+    most: usize,
+    listed: Arc<TenantBlocks>,
+    /// What the query would read now, the newest first.
+    selected: Vec<QueryBlock>,
+    /// So many of them ingesters are told of.
+    told: usize,
+    /// Those, and what they were made of.
+    ids: Vec<Uuid>,
+}
+
+impl Frontend {
+    /// The blocks that a query within `window` (unix seconds) reads of a tenant as things stand: the `most` newest, or all
+    /// for 0.
+    pub(crate) fn known_blocks(
+        &self,
+        tenant: &str,
+        window: (i64, i64),
+        most: usize,
+    ) -> KnownBlocks {
+        let listed = self.blocklist.tenant(tenant);
+        let selected = newest(select_from(&listed, window, self.settings.blocklist_poll), most);
+        let (told, ids) = told(&listed, &selected);
+        KnownBlocks { tenant: tenant.to_owned(), window, most, listed, selected, told, ids }
+    }
+
+    /// The blocks to read once the ingesters answered: those of the list as it is now, and all that they were told of.
+    pub(crate) fn blocks_to_read(&self, known: &KnownBlocks) -> Vec<QueryBlock> {
+        let listed = self.blocklist.tenant(&known.tenant);
+        if Arc::ptr_eq(&listed, &known.listed) {
+            return known.selected.clone();
+        }
+        let now = select_from(&listed, known.window, self.settings.blocklist_poll);
+        let mut blocks = newest(now, known.most);
+        // One that was merged meanwhile can still be read. Its spans count once, as those of any two blocks.
+        let ids: HashSet<_> = blocks.iter().map(|block| block.block_id).collect();
+        let told = known.selected.iter().take(known.told);
+        blocks.extend(told.filter(|block| !ids.contains(&block.block_id)));
+        blocks
+    }
+}
+
+impl KnownBlocks {
+    /// The blocks whose spans ingesters need not look at, as requests have them.
+    pub(crate) fn ids(&self) -> Bytes {
+        self.ids.iter().flat_map(|id| *id.as_bytes()).collect()
+    }
+}
+
+fn newest(mut blocks: Vec<QueryBlock>, most: usize) -> Vec<QueryBlock> {
+    if most > 0 {
+        blocks.truncate(most);
+    }
+    blocks
+}
+
+/// How many of these, which are the newest first, ingesters are told of, and the ids of all blocks in them that an ingester
+/// may have made.
+fn told(listed: &TenantBlocks, selected: &[QueryBlock]) -> (usize, Vec<Uuid>) {
+    let mut ids = Vec::new();
+    for (number, block) in selected.iter().enumerate() {
+        let mut held = HashSet::new();
+        add_with_sources(listed, block.block_id, &mut held);
+        // Ingesters do not merge.
+        held.retain(|&id| listed.meta(id).is_none_or(|meta| meta.compaction_level == 0));
+        if ids.len() + held.len() > MAX_TOLD {
+            return (number, ids);
+        }
+        ids.extend(held);
+    }
+    (selected.len(), ids)
+}
