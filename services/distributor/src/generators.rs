@@ -18,7 +18,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tactus_config::sections::overrides::GeneratorForwarder;
 use tactus_model::TenantId;
@@ -28,7 +27,7 @@ use tactus_server::budget::Budget;
 use tactus_telemetry::metrics::Registry;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::rules::TenantLimits;
+use crate::{push::CheckedExport, rules::TenantLimits};
 use metrics::Metrics;
 use queue::{Job, Queue, QueueSettings};
 use send::Sender;
@@ -121,7 +120,7 @@ impl Generators {
     }
 
     /// Queues a stored request if its tenant has processors. `counts`: false if the client asked for no series.
-    pub(crate) fn offer(&self, tenant: &TenantId, request: &Bytes, counts: bool) {
+    pub(crate) fn offer(&self, tenant: &TenantId, export: CheckedExport, counts: bool) {
         let limits = (self.0.limits_of)(tenant);
         // Ingesters answer in the place of local blocks.
         if limits.metrics_generator.processors.iter().all(|name| name == "local-blocks") {
@@ -129,10 +128,10 @@ impl Generators {
         }
         self.0.metrics.offered(tenant);
         // Slices of the request pin all of it.
-        let Some(held) = self.0.budget.reserve(request.len() as u64) else {
+        let Some(held) = self.0.budget.reserve(export.request().len() as u64) else {
             return self.0.metrics.refused(tenant);
         };
-        let job = Job { request: request.clone(), skip: !counts, held };
+        let job = Job { export, skip: !counts, held };
         if !self.0.queue(tenant, &limits.metrics_generator.forwarder, |queue| queue.offer(job)) {
             self.0.metrics.refused(tenant);
         }

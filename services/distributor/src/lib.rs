@@ -239,7 +239,7 @@ impl Distributor {
         }
         let sampled = roots.map(|roots| roots.of_services(&request.bytes, &export.walk));
         let refusals = match &route {
-            Ok(route) => self.write(&request, route, export, grouping, reservation).await,
+            Ok(route) => self.write(&request, route, &export, grouping, reservation).await,
             Err(error) => Err(Failure::Ring(error.clone())),
         };
         let refusals = refusals.map_err(|failure| self.failed(&request, accepted, failure))?;
@@ -248,7 +248,7 @@ impl Distributor {
             forwarders.offer(request.tenant, &request.bytes, invalid > 0);
         }
         if let Some(generators) = &self.generators {
-            generators.offer(request.tenant, &request.bytes, request.counts);
+            generators.offer(request.tenant, export, request.counts);
         }
         let mut refused = 0;
         for refusal in refusals {
@@ -271,7 +271,7 @@ impl Distributor {
     }
 
     /// Rate and ids, and the counts of both.
-    fn check(&self, request: &Arrived<'_>, export: &CheckedExport<'_>) -> Result<(), PushError> {
+    fn check(&self, request: &Arrived<'_>, export: &CheckedExport) -> Result<(), PushError> {
         let (tenant, size) = (request.tenant, request.bytes.len() as u64);
         self.metrics.arrived(tenant, size);
         if let Err(limit) = self.limiter.take(tenant, size, self.rate(&request.limits)) {
@@ -308,7 +308,7 @@ impl Distributor {
         if limits.retry_info_enabled { self.parts.settings.retry_after } else { Duration::ZERO }
     }
 
-    fn count_usage(&self, request: &Arrived<'_>, export: &CheckedExport<'_>) {
+    fn count_usage(&self, request: &Arrived<'_>, export: &CheckedExport) {
         if let Some(usage) = &self.usage {
             let limits = (self.parts.usage_limits)(request.tenant);
             usage.observe(request.tenant, limits, &request.bytes, &export.walk);
@@ -320,7 +320,7 @@ impl Distributor {
         &self,
         request: &Arrived<'_>,
         route: &Route,
-        export: CheckedExport<'_>,
+        export: &CheckedExport,
         grouping: Option<Grouping<'_>>,
         reservation: Reservation,
     ) -> Result<Vec<Refusal>, Failure> {
@@ -344,7 +344,7 @@ impl Distributor {
                 return Err(Failure::Ring(error));
             }
             let spans = export.valid();
-            let push = export.into_push(tenant).map_err(Failure::Malformed)?;
+            let push = export.push_for(tenant).map_err(Failure::Malformed)?;
             if let ([only], false) = (&*placement.sets()[0].instances, placement.has_replicas()) {
                 let instance = placement.instance(*only);
                 let peer = self.peers.of(instance, &self.metrics);

@@ -10,8 +10,8 @@ use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 
 /// An export request whose spans were counted and checked, and nothing copied or sliced yet.
 #[derive(Debug)]
-pub(crate) struct CheckedExport<'a> {
-    export: &'a Bytes,
+pub(crate) struct CheckedExport {
+    request: Bytes,
     pub(crate) walk: ExportWalk,
     /// Numbers of the runs that hold a bad span, ascending.
     bad_runs: Vec<usize>,
@@ -22,16 +22,16 @@ pub(crate) struct CheckedExport<'a> {
     pub(crate) first_problem: String,
 }
 
-impl<'a> CheckedExport<'a> {
+impl CheckedExport {
     /// Walks an ExportTraceServiceRequest and shows each valid span to `on_valid`.
-    pub(crate) fn read(
-        export: &'a Bytes,
+    pub(crate) fn read<'a>(
+        request: &'a Bytes,
         mut on_valid: impl FnMut(&SpanView<'a>),
     ) -> Result<Self, WireError> {
         let (mut bad_trace_ids, mut bad_span_ids, mut received) = (0, 0, 0);
         let mut first_problem = String::new();
         let mut bad_runs = Vec::new();
-        let walk = walk_export(export, |span| {
+        let walk = walk_export(request, |span| {
             received += 1;
             let Some(problem) = problem_of(span.trace_id, span.span_id) else {
                 on_valid(&span);
@@ -48,7 +48,13 @@ impl<'a> CheckedExport<'a> {
                 bad_runs.push(span.run);
             }
         })?;
-        Ok(Self { export, walk, bad_runs, received, bad_trace_ids, bad_span_ids, first_problem })
+        let request = request.clone();
+        Ok(Self { request, walk, bad_runs, received, bad_trace_ids, bad_span_ids, first_problem })
+    }
+
+    /// The request, bad spans and all.
+    pub(crate) fn request(&self) -> &Bytes {
+        &self.request
     }
 
     /// Spans that nothing is wrong with.
@@ -57,12 +63,12 @@ impl<'a> CheckedExport<'a> {
     }
 
     /// The push of the valid spans. It refers to the request's bytes; only runs with a bad span are copied.
-    pub(crate) fn into_push(self, tenant: &TenantId) -> Result<PushRequest, WireError> {
-        let slice = |range: &std::ops::Range<usize>| self.export.slice(range.clone());
+    pub(crate) fn push_for(&self, tenant: &TenantId) -> Result<PushRequest, WireError> {
+        let slice = |range: &std::ops::Range<usize>| self.request.slice(range.clone());
         let mut runs = Vec::with_capacity(self.walk.runs.len());
         for (number, run) in self.walk.runs.iter().enumerate() {
             let scope_spans = if self.bad_runs.binary_search(&number).is_ok() {
-                valid_spans(&self.export[run.scope_spans.clone()])?
+                valid_spans(&self.request[run.scope_spans.clone()])?
             } else {
                 slice(&run.scope_spans)
             };

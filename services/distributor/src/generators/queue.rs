@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tactus_model::TenantId;
 use tactus_server::budget::Reservation;
 use tokio_util::task::TaskTracker;
 
 use super::{metrics::TenantMetrics, send::Sender};
+use crate::push::CheckedExport;
 
 /// How large a queue is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(super) struct QueueSettings {
 
 /// A request on its way.
 pub(super) struct Job {
-    pub(super) request: Bytes,
+    pub(super) export: CheckedExport,
     /// The client asked for no series.
     pub(super) skip: bool,
     /// Its bytes.
@@ -99,8 +99,8 @@ impl Queue {
 /// Sends a request, then what waits. Counted in [`State::working`] until nothing does.
 async fn work(line: Arc<Line>, first: Job) {
     let mut next = Some(first);
-    while let Some(Job { request, skip, held }) = next {
-        match line.sender.send(&line.tenant, request, skip).await {
+    while let Some(Job { export, skip, held }) = next {
+        match line.sender.send(&line.tenant, export, skip).await {
             Ok(()) => line.metrics.sent.inc(),
             Err(_) => line.metrics.failed.inc(),
         }

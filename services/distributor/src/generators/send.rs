@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use tactus_model::TenantId;
 use tactus_process::GeneratorOf;
@@ -45,12 +44,12 @@ impl Sender {
     pub(super) async fn send(
         &self,
         tenant: &TenantId,
-        request: Bytes,
+        export: CheckedExport,
         skip: bool,
     ) -> Result<(), Status> {
         let sent = async {
-            let pushes = self.pushes(tenant, &request)?;
-            drop(request);
+            let pushes = self.pushes(tenant, &export)?;
+            drop(export);
             let calls = pushes.into_iter().map(|(instance, push)| {
                 self.push(instance, GenerateRequest { spans: Some(push), skip })
             });
@@ -75,7 +74,7 @@ impl Sender {
     fn pushes(
         &self,
         tenant: &TenantId,
-        request: &Bytes,
+        export: &CheckedExport,
     ) -> Result<Vec<(Arc<Instance>, PushRequest)>, Status> {
         let no_generator = |error: tactus_ring::RingError| Status::unavailable(error.to_string());
         let shard = (self.limits_of)(tenant).metrics_generator.ring_size;
@@ -93,11 +92,11 @@ impl Sender {
                 )),
             }
         };
+        let request = export.request();
         if placement.only_set().is_some() || u32::try_from(request.len()).is_err() {
-            let instance = instance_of(0)?;
-            let export = CheckedExport::read(request, |_| {}).map_err(malformed)?;
-            return Ok(vec![(instance, export.into_push(tenant).map_err(malformed)?)]);
+            return Ok(vec![(instance_of(0)?, export.push_for(tenant).map_err(malformed)?)]);
         }
+        // The spans are walked once more: to which generator each belongs depends on another ring.
         let mut grouping = Grouping::new(placement, route.tokens);
         let export = CheckedExport::read(request, |span| grouping.add(span)).map_err(malformed)?;
         let grouped = grouping.finish(tenant.as_str(), request, &export.walk, |_| 0);

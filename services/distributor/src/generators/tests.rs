@@ -3,6 +3,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use bytes::Bytes;
 use tactus_config::sections::overrides::Limits;
 use tactus_proto::tactus::v1::{
     GenerateRequest, GenerateResponse, metrics_generator_server::MetricsGenerator,
