@@ -85,6 +85,9 @@ pub(crate) fn http(section: &str, server: &Server) -> Result<HttpSettings, Error
     })
 }
 
+/// Largest frame that the services of a cluster send each other, in bytes: pushes are some hundred kilobytes.
+const INTERNAL_FRAME_BYTES: u32 = 256 << 10;
+
 /// The main gRPC port. Errors: certificates.
 pub(crate) fn grpc(config: &Config) -> Result<ListenerSettings, Error> {
     let server = &config.server;
@@ -104,6 +107,7 @@ pub(crate) fn grpc(config: &Config) -> Result<ListenerSettings, Error> {
                 .filter(|&n| n > 0),
             keepalive_interval: server.grpc_server_keepalive_time.non_zero(),
             keepalive_timeout: server.grpc_server_keepalive_timeout.as_std(),
+            max_frame_bytes: INTERNAL_FRAME_BYTES,
             ..Http2Settings::default()
         },
         ..ListenerSettings::default()

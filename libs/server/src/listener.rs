@@ -92,6 +92,9 @@ pub struct Http2Settings {
     pub stream_window: u32,
     /// Bytes a client may send ahead on one connection: the bound of unread data in memory.
     pub connection_window: u32,
+    /// Largest frame that a client may send, in bytes: from 16 KiB, which every client keeps to, to 16 MiB. Less of them, and
+    /// less calls of the system, carry large messages.
+    pub max_frame_bytes: u32,
     /// Requests that a client may open and reset before we looked at them; more end the connection.
     pub max_pending_resets: usize,
     /// Requests that we may have to reset for errors of the client; more end the connection.
@@ -127,6 +130,7 @@ impl Default for Http2Settings {
             keepalive_timeout: Duration::from_secs(20),
             stream_window: 1 << 20,
             connection_window: 4 << 20,
+            max_frame_bytes: 16 << 10,
             max_pending_resets: 20,
             max_error_resets: 200,
         }

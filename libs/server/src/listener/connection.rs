@@ -157,6 +157,7 @@ fn builder(settings: &ListenerSettings) -> auto::Builder<TokioExecutor> {
         .keep_alive_timeout(http2.keepalive_timeout)
         .initial_stream_window_size(http2.stream_window)
         .initial_connection_window_size(http2.connection_window)
+        .max_frame_size(http2.max_frame_bytes)
         .max_header_list_size(u32::try_from(settings.max_head_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(http2.max_pending_resets)
         .max_local_error_reset_streams(http2.max_error_resets);
