@@ -42,7 +42,8 @@ pub struct PortMemory {
 }
 
 impl PortMemory {
-    pub(crate) fn new(max_bytes: u64) -> Self {
+    /// At most so many bytes for all ports.
+    pub fn new(max_bytes: u64) -> Self {
         Self { common: Budget::new(max_bytes / 2), max_bytes }
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use axum::routing::get;
 use tactus_config::from_yaml;
+use tactus_process::memory::PortMemory;
 use tactus_process::{Error, ReadyCheck, ShownAddresses};
 use tactus_proto::grpc::health::v1::health_check_response::ServingStatus;
 use tactus_proto::grpc::health::v1::health_client::HealthClient;
@@ -15,7 +16,7 @@ use tactus_proto::jaeger::storage::v2::trace_reader_client::TraceReaderClient;
 use tactus_proto::otlp::ExportTraceServiceRequest;
 use tactus_proto::otlp::trace_service_client::TraceServiceClient;
 use tactus_server::auth::{AuthSettings, Authenticator, hash_token};
-use tactus_server::bodies::Bodies;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::Channel;
@@ -60,7 +61,7 @@ async fn open_with(
 ) -> Result<Listening, Error> {
     let ports = ports(&from_yaml(yaml).unwrap()).unwrap();
     let served = served(api, Arc::new(|| Ok(())));
-    open(ports, served, authenticator, &ShownAddresses::default(), &Bodies::unbounded()).await
+    open(ports, served, authenticator, &ShownAddresses::default(), &PortMemory::new(1 << 30)).await
 }
 
 fn addresses(listening: &Listening) -> Vec<SocketAddr> {
@@ -161,10 +162,9 @@ async fn process_that_is_not_ready_has_no_health() {
     let api = api().await;
     let ready: ReadyCheck = Arc::new(|| Err("not yet".to_owned()));
     let ports = ports(&from_yaml(ALL).unwrap()).unwrap();
-    let listening = {
-        let bodies = Bodies::unbounded();
-        open(ports, served(&api, ready), None, &ShownAddresses::default(), &bodies).await.unwrap()
-    };
+    let memory = PortMemory::new(1 << 30);
+    let served = served(&api, ready);
+    let listening = open(ports, served, None, &ShownAddresses::default(), &memory).await.unwrap();
     let answer = fetch(addresses(&listening)[5], "/", "").await;
     assert_eq!(answer, (503, r#"{"status":"Server not available"}"#.to_owned()));
     listening.stop().await;

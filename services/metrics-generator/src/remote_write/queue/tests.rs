@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::super::collection::{Collection, Writer};
 use super::super::metrics::{Families, TenantMetrics};
