@@ -119,7 +119,7 @@ def test_requests_of_each_kind_of_query_are_few(stored):
 
 ORDERS = 6000
 # Few entries take more room than 3 % of what they are of.
-LARGER_ROW_GROUPS = {"storage": {"trace": {"block": {"parquet_row_group_size_bytes": 400_000}}}}
+LARGER_ROW_GROUPS = {"storage": {"trace": {"block": {"parquet_row_group_size_bytes": 220_000}}}}
 
 
 def push_orders(server, tenant=None):
