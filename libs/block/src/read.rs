@@ -208,13 +208,12 @@ impl BlockReader {
     pub fn bytes_of(&self, row_groups: Range<usize>) -> Range<u64> {
         let groups = self.file.metadata.row_groups().get(row_groups).unwrap_or_default();
         let chunks = groups.iter().flat_map(|group| group.columns());
-        let ranges = chunks.map(|chunk| {
+        let (start, end) = chunks.fold((u64::MAX, 0), |(first, last), chunk| {
             let (start, length) = chunk.byte_range();
-            start..start.saturating_add(length).min(self.file.size)
+            let end = start.saturating_add(length).min(self.file.size);
+            (first.min(start), end.max(last))
         });
-        let all =
-            ranges.fold(u64::MAX..0, |all, one| all.start.min(one.start)..all.end.max(one.end));
-        if all.start < all.end { all } else { 0..0 }
+        if start < end { start..end } else { 0..0 }
     }
 
     /// The block's row groups, in file order.
