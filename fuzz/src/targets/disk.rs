@@ -80,6 +80,6 @@ pub(crate) fn segment_seeds() -> Vec<Vec<u8>> {
     // The first segment of the file, as one of its own.
     let magic = b"TACTSEG2";
     let starts: Vec<_> = (0..file.len()).filter(|&at| file[at..].starts_with(magic)).collect();
-    let [first, second, ..] = starts[..] else { panic!("two segments") };
+    let (first, second) = (starts[0], starts[1]);
     vec![[&[0][..], &file].concat(), [&[1][..], &file[first..second]].concat()]
 }

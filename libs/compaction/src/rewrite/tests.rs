@@ -461,7 +461,7 @@ fn fingerprint_tells_settings_and_changes_apart() {
 
 #[test]
 fn merged_block_holds_the_origins_of_its_inputs_while_an_ingester_may() {
-    let now = Timestamp::now().as_second() as u64;
+    let now = tactus_clock::unix_seconds() as u64;
     let input = |number: u128, end: u64, complete: &[u64], incomplete: &[u64]| {
         let mut meta = BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::from_u128(number));
         meta.set_time_range_unix_nanos((end - 60) * SECOND, end * SECOND);
