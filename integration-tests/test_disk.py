@@ -35,10 +35,12 @@ def test_full_log_disk_refuses_pushes_keeps_answering_and_recovers(servers, smal
     assert accepted and refused.status_code in (429, 503), refused.content
     assert "Retry-After" in refused.headers, "a full disk may have room again"
     assert b"disk" in refused.content, refused.content
-    assert server.get("/ready").status_code == 200
+    ready = server.get("/ready")
+    assert ready.status_code == 503 and "disk" in ready.text, ready.text
     assert server.search("{}") == dict.fromkeys(accepted, 4)
     ballast.drop()
     eventually(lambda: server.push(otlp.export(otlp.span())).status_code == 200, "pushes are taken again")
+    eventually(lambda: server.get("/ready").status_code == 200, "it is ready again")
     server.kill()
     server.start()
     found = server.search("{}")

@@ -33,7 +33,7 @@ def said(page, incident):
     if incident.page == "trace":
         return page.locator(".findings").inner_text() + "".join(page.locator(".strip").all_inner_texts())
     if incident.page == "span":
-        return page.locator(".findings li").first.inner_text() + page.locator(".details").inner_text()
+        return page.locator(".findings").inner_text() + page.locator(".details").inner_text()
     if incident.page == "map":
         return "\n".join(" ".join(row.split()) for row in page.locator("main tbody tr").all_inner_texts())
     # The first two attributes that differ, with the value that the selection has most often.

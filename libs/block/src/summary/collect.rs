@@ -154,15 +154,11 @@ impl ValueCollector {
             attribute.closed_at = Some(self.row_groups);
             return false;
         }
-        let is_service =
-            owner == ValueOwner::Attribute(AttributeOwner::Resource) && name == b"service.name";
         let mut new = Vec::new();
         for &(value_type, payload) in &found.values {
             let Some(value) = listed_value(value_type, payload, strings) else { continue };
             match attribute.values.get_mut(&value) {
                 Some(set) => *set |= bit,
-                // Blocks do not tell an empty service from none.
-                None if is_service && value == ListedValue::String(Box::default()) => {}
                 None => new.push(value),
             }
         }
