@@ -55,8 +55,8 @@ ui: ## Check, test and build the pages, which the next build of the server embed
 	scripts/build-ui.sh
 
 .PHONY: run
-run: ui ## Build Tactus (optimised) and start it without a configuration: data under ./tactus-data, loopback only
-	$(CARGO) run --release --locked -p tactus -- $(ARGS)
+run: ui ## Build Tactus for a first look (profile quick) and start it without a configuration: data under ./tactus-data, loopback only
+	$(CARGO) run --profile quick --locked -p tactus -- $(ARGS)
 
 # With the tests in the same command, all crates get one set of features: nothing is compiled twice.
 .PHONY: build
