@@ -15,7 +15,7 @@ import yaml
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from harness import otlp
-from harness.browser import Visit, appearance, need_pages, serving_pages, written_query
+from harness.browser import Visit, appearance, need_pages, serving_pages, settled, written_query
 from harness.cluster import Cluster
 from harness.orders import MARKUP, pushed
 from harness.ports import free_ports
@@ -69,14 +69,6 @@ PAGES = {
     "trace map": "ui/trace/{id}?view=map",
     "compare": "ui/compare/{id}...{id}",
 }
-
-
-def settled(page):
-    """The page shows what it has asked for."""
-    page.locator("main h1").first.wait_for(state="attached")
-    page.wait_for_load_state("networkidle")
-    for text in ("reading…", "searching…"):
-        page.locator("main", has_text=text).wait_for(state="detached")
 
 
 def test_query_leads_to_a_trace_and_to_a_span(visit, orders):

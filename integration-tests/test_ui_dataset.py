@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from harness import otlp
-from harness.browser import Visit, serving_pages
+from harness.browser import Visit, serving_pages, settled
 from harness.dataset import push_dataset
 
 CONFIG = {"query_frontend": {"metrics": {"query_backend_after": "1s"}}}
@@ -61,13 +61,6 @@ def visit(browser, held):
 
 def failed(row):
     return row.span.status.code == Status.STATUS_CODE_ERROR
-
-
-def settled(page):
-    page.wait_for_load_state("networkidle")
-    for text in ("reading…", "searching…"):
-        page.locator("main", has_text=text).wait_for(state="detached")
-    return page
 
 
 def number(text):

@@ -39,13 +39,12 @@ def fill(server, load, sender, arguments):
 
 def ask_each(server, window, repeats):
     """Of each query the figures of its first run after a start with nothing in memory, and the median of those after it."""
-    names = [name for name, *_ in Bench(server.url, *window, 1, server.pid).results()]
     cold = {}
-    for name in names:
+    for name in Bench.names():
         server.stop()
         drop_file_cache()
         server.start()
-        cold.update({name: figures for found, *figures, _ in Bench(server.url, *window, 1, server.pid, {name}).results() if found == name})
+        cold |= {name: figures for name, *figures, _ in Bench(server.url, *window, 1, server.pid, {name}).results()}
     warm = {name: figures for name, *figures, _ in Bench(server.url, *window, repeats, server.pid).results()}
     return cold, warm
 

@@ -96,6 +96,15 @@ def serving_pages(directory, config=None):
     group.close()
 
 
+def settled(page):
+    """The page, once it shows what it has asked for."""
+    page.locator("main h1").first.wait_for(state="attached")
+    page.wait_for_load_state("networkidle")
+    for text in ("reading…", "searching…"):
+        page.locator("main", has_text=text).wait_for(state="detached")
+    return page
+
+
 def written_query(page, field="#query"):
     """What a field for TraceQL holds: a plain one, or the editor that takes its place."""
     return page.locator(field).evaluate("element => element.value ?? element.innerText")

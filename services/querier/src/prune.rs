@@ -184,33 +184,10 @@ impl Pruner {
         if test.holds(b"") {
             return Self::of_presence(attribute);
         }
-        let columns = match attribute {
-            Attribute::Intrinsic(intrinsic) => match intrinsic {
-                Intrinsic::Name => vec![StringColumn::Name],
-                Intrinsic::StatusMessage => vec![StringColumn::StatusMessage],
-                Intrinsic::EventName => vec![StringColumn::EventName],
-                Intrinsic::InstrumentationName => vec![StringColumn::ScopeName],
-                Intrinsic::InstrumentationVersion => vec![StringColumn::ScopeVersion],
-                Intrinsic::TraceRootService => vec![StringColumn::RootServiceName],
-                Intrinsic::TraceRootName => vec![StringColumn::RootSpanName],
-                _ => return Self::Unknown,
-            },
-            // The parent span may be one that the row group has, but of another trace: never mind.
-            Attribute::Named { scope, parent: _, name } => {
-                let key = name.as_bytes().to_vec();
-                match scope {
-                    AttributeScope::Span => vec![StringColumn::SpanAttribute(key)],
-                    AttributeScope::Resource => vec![StringColumn::ResourceAttribute(key)],
-                    AttributeScope::Event => vec![StringColumn::EventAttribute(key)],
-                    AttributeScope::Link => vec![StringColumn::LinkAttribute(key)],
-                    AttributeScope::Instrumentation => vec![StringColumn::ScopeAttribute(key)],
-                    AttributeScope::Unscoped => vec![
-                        StringColumn::SpanAttribute(key.clone()),
-                        StringColumn::ResourceAttribute(key),
-                    ],
-                }
-            }
-        };
+        let columns = string_columns(attribute);
+        if columns.is_empty() {
+            return Self::Unknown;
+        }
         Self::String { attribute: attribute.clone(), columns, test }
     }
 
@@ -332,6 +309,37 @@ impl Pruner {
             Self::String { attribute, .. } => format!("dictionary of {attribute}"),
             Self::Number { intrinsic, .. } => {
                 format!("bounds of {}", Attribute::Intrinsic(*intrinsic))
+            }
+        }
+    }
+}
+
+/// Where blocks keep the strings of an attribute; nowhere for one that has none.
+pub(crate) fn string_columns(attribute: &Attribute) -> Vec<StringColumn> {
+    match attribute {
+        Attribute::Intrinsic(intrinsic) => match intrinsic {
+            Intrinsic::Name => vec![StringColumn::Name],
+            Intrinsic::StatusMessage => vec![StringColumn::StatusMessage],
+            Intrinsic::EventName => vec![StringColumn::EventName],
+            Intrinsic::InstrumentationName => vec![StringColumn::ScopeName],
+            Intrinsic::InstrumentationVersion => vec![StringColumn::ScopeVersion],
+            Intrinsic::TraceRootService => vec![StringColumn::RootServiceName],
+            Intrinsic::TraceRootName => vec![StringColumn::RootSpanName],
+            _ => Vec::new(),
+        },
+        // The parent span may be one that the row group has, but of another trace: never mind.
+        Attribute::Named { scope, parent: _, name } => {
+            let key = name.as_bytes().to_vec();
+            match scope {
+                AttributeScope::Span => vec![StringColumn::SpanAttribute(key)],
+                AttributeScope::Resource => vec![StringColumn::ResourceAttribute(key)],
+                AttributeScope::Event => vec![StringColumn::EventAttribute(key)],
+                AttributeScope::Link => vec![StringColumn::LinkAttribute(key)],
+                AttributeScope::Instrumentation => vec![StringColumn::ScopeAttribute(key)],
+                AttributeScope::Unscoped => vec![
+                    StringColumn::SpanAttribute(key.clone()),
+                    StringColumn::ResourceAttribute(key),
+                ],
             }
         }
     }

@@ -49,9 +49,8 @@ impl Summaries {
     pub(crate) fn values(&self, meta: &BlockMeta, job: &Job) -> Result<Option<Arc<BlockValues>>> {
         let Some(parts) = meta.summary().filter(|parts| parts.values > 0) else { return Ok(None) };
         let read = || {
-            let part = self.read(meta, parts.values_range(), &job.shared().runtime)?;
-            let decoded = part.map(|part| BlockValues::decode(&part));
-            Ok(usable(meta, decoded.transpose().map_err(Error::from))?.map(Arc::new))
+            let (range, runtime) = (parts.values_range(), &job.shared().runtime);
+            Ok(self.decoded(meta, range, runtime, BlockValues::decode)?.map(Arc::new))
         };
         get_or_read(&self.values, &key_of(meta), job, read)
     }
@@ -60,9 +59,8 @@ impl Summaries {
     pub(crate) fn filter(&self, meta: &BlockMeta, job: &Job) -> Result<Option<Arc<BlockFilter>>> {
         let Some(parts) = meta.summary().filter(|parts| parts.filter > 0) else { return Ok(None) };
         let read = || {
-            let part = self.read(meta, parts.filter_range(), &job.shared().runtime)?;
-            let decoded = part.map(|part| BlockFilter::decode(&part));
-            Ok(usable(meta, decoded.transpose().map_err(Error::from))?.map(Arc::new))
+            let (range, runtime) = (parts.filter_range(), &job.shared().runtime);
+            Ok(self.decoded(meta, range, runtime, BlockFilter::decode)?.map(Arc::new))
         };
         get_or_read(&self.filters, &key_of(meta), job, read)
     }
@@ -70,9 +68,19 @@ impl Summaries {
     /// The end of a block's data file from its summary, if it has one. May block.
     pub(crate) fn tail(&self, meta: &BlockMeta, runtime: &Handle) -> Result<Option<Tail>> {
         let Some(parts) = meta.summary().filter(|parts| parts.tail > 0) else { return Ok(None) };
-        let part = self.read(meta, parts.tail_range(), runtime)?;
-        let decoded = part.map(|part| Tail::decode(&part));
-        usable(meta, decoded.transpose().map_err(Error::from))
+        self.decoded(meta, parts.tail_range(), runtime, Tail::decode)
+    }
+
+    /// What is in a part.
+    fn decoded<T>(
+        &self,
+        meta: &BlockMeta,
+        range: Range<u64>,
+        runtime: &Handle,
+        decode: fn(&[u8]) -> tactus_block::Result<T>,
+    ) -> Result<Option<T>> {
+        let part = self.read(meta, range, runtime)?;
+        usable(meta, part.as_deref().map(decode).transpose().map_err(Error::from))
     }
 
     /// A part, from a shared cache if there is one.

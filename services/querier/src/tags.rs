@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tactus_api::job::{TagValuesJob, TagsJob};
 use tactus_block::read::{AttributeOwner, BlockReader, StringColumn};
-use tactus_block::summary::{BlockValues, ListedValue, ValueOwner};
+use tactus_block::summary::{BlockValues, ListedValue};
 use tactus_cache::answer::AnswerScope;
 use tactus_model::SpanBatch;
 use tactus_proto::tactus::v1::{
@@ -25,7 +25,7 @@ use crate::blocks::{Blocks, needed_bytes, row_groups, row_groups_of, scope_of_an
 use crate::error::Result;
 use crate::parts::{Start, for_each_part};
 use crate::pool::Job;
-use crate::prune::{Pruner, ToldRowGroups};
+use crate::prune::{Pruner, ToldRowGroups, string_columns};
 use crate::whole::row_groups_at_once;
 
 /// Jobs that collect, one for each thread of a block's job; all the same but for what they collected.
@@ -277,35 +277,18 @@ fn add_names(tags: &mut TagsJob, scopes: &[TagScope], values: &BlockValues) -> b
 
 /// Adds all values that a block has of an attribute; false if its summary does not know them, and nothing is added.
 fn add_values(values: &mut TagValuesJob, attribute: &Attribute, summary: &BlockValues) -> bool {
-    use AttributeOwner::{Event, Link, Resource, Scope, Span};
-    let of = |owner| ValueOwner::Attribute(owner);
-    let (owners, name) = match attribute {
-        Attribute::Intrinsic(intrinsic) => {
-            let name = match intrinsic {
-                Intrinsic::Name => "name",
-                Intrinsic::StatusMessage => "statusMessage",
-                Intrinsic::EventName => "eventName",
-                Intrinsic::InstrumentationName => "scopeName",
-                Intrinsic::InstrumentationVersion => "scopeVersion",
-                _ => return false,
-            };
-            (vec![ValueOwner::Intrinsic], name.as_bytes())
-        }
-        Attribute::Named { parent: true, .. } => return false,
-        Attribute::Named { scope, parent: false, name } => {
-            let owners = match scope {
-                AttributeScope::Span => vec![of(Span)],
-                AttributeScope::Resource => vec![of(Resource)],
-                AttributeScope::Event => vec![of(Event)],
-                AttributeScope::Link => vec![of(Link)],
-                AttributeScope::Instrumentation => vec![of(Scope)],
-                AttributeScope::Unscoped => vec![of(Span), of(Resource)],
-            };
-            (owners, name.as_bytes())
-        }
-    };
-    let lists: Option<Vec<_>> =
-        owners.into_iter().map(|owner| summary.values(owner, name)).collect();
+    // What a summary has of these names is of other spans as well.
+    if let Attribute::Named { parent: true, .. }
+    | Attribute::Intrinsic(Intrinsic::TraceRootService | Intrinsic::TraceRootName) = attribute
+    {
+        return false;
+    }
+    let columns = string_columns(attribute);
+    if columns.is_empty() {
+        return false;
+    }
+    let columns = columns.iter().map(StringColumn::summarized);
+    let lists: Option<Vec<_>> = columns.map(|(owner, name)| summary.values(owner, name)).collect();
     let Some(lists) = lists else { return false };
     for value in lists.into_iter().flatten() {
         let goes_on = match value {

@@ -46,7 +46,7 @@ impl TraceMerger<'_> {
         if !from.origin.is_empty() {
             let first = spans.trace.len() - rows.len();
             for (row, &origin) in (first..).zip(&from.origin[rows.clone()]) {
-                put_origin(spans, row, origin);
+                raise_origin(spans, row, origin);
             }
         }
         copy_attributes(from.attributes, rows.clone(), span_attributes, &mut map);
@@ -198,14 +198,11 @@ fn extend_ends(to: &mut Buffer<u32>, from: &[u32], rows: &Range<usize>) -> Range
     first as usize..bounds[rows.len()] as usize
 }
 
-/// Sets the origin of a row; the column appears with the first that is none of zero.
-fn put_origin(spans: &mut SpanColumns, row: usize, origin: u64) {
-    if origin != 0 {
-        raise_origin(spans, row, origin);
-    }
-}
-
+/// Gives a row an origin if that is above the one it has; the column appears with the first that is none of zero.
 fn raise_origin(spans: &mut SpanColumns, row: usize, origin: u64) {
+    if origin == 0 {
+        return;
+    }
     let origins = spans.origin.make_mut();
     if origins.len() <= row {
         origins.resize(row + 1, 0);
