@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ApiError, reason } from "../api";
 import { QueryField } from "../editor/field";
 import { duration, integer, time } from "../format";
@@ -156,7 +156,8 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
   );
   const { errors, waited } = times ?? { errors: NO_ROWS, waited: NO_ROWS };
 
-  useEffect(() => {
+  // Before the next event, so that a key acts on what is shown.
+  useLayoutEffect(() => {
     const go = (rows: Int32Array, forward: boolean) => {
       const row = step(rows, state.row.value, forward);
       if (row >= 0) state.select(row);
