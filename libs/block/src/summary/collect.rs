@@ -4,7 +4,7 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use tactus_model::{AttributeList, Dictionary, SpanBatch, StringCode, ValueType};
 
-use super::filter::{BlockFilter, RowGroupFilter, entry_hash, key_hash};
+use super::filter::{BlockFilter, RowGroupFilter, key_hash};
 use super::values::{BlockValues, Listed, ListedValue, SET_BITS, ValueOwner};
 use crate::read::AttributeOwner;
 
@@ -19,8 +19,8 @@ const ENTRY_BYTES: usize = 32;
 
 /// Collects what [`BlockValues`] tells, within bounds.
 ///
-/// Memory: some times `MAX_BYTES`, and while a row group is added 4 bytes for each of its strings and, with a filter, some 20
-/// for each string of attributes of many values; and the filter.
+/// Memory: some times `MAX_BYTES`, and while a row group is added 8 bytes for each of its strings and, with a filter, some 16
+/// for each string of attributes of many values that may fit it; and the filter.
 #[derive(Debug)]
 pub(crate) struct ValueCollector {
     row_groups: u32,
@@ -45,13 +45,15 @@ struct Collected {
 #[derive(Debug)]
 struct Found {
     key: StringCode,
+    /// What `Finder::seen_by` holds of it.
+    mark: u32,
     /// Whoever had it last: nobody has it twice.
     last_owner: usize,
     last: (u8, u64),
     values: HashSet<(u8, u64), RandomState>,
     is_listed: bool,
-    /// All strings, once there are too many values to list them; `None` if that is not wanted.
-    strings: Option<HashSet<StringCode, RandomState>>,
+    /// All strings, some more than once, when there are too many values to list them; `None` if no filter could take them.
+    strings: Option<Vec<StringCode>>,
     /// True if there are strings within other values.
     is_odd: bool,
 }
@@ -66,7 +68,6 @@ impl ValueCollector {
 
     /// Adds a row group, of which all columns are there, that takes so many bytes in the file.
     pub(crate) fn add(&mut self, batch: &SpanBatch, file_bytes: u64) {
-        let has_filter = self.filter.is_some();
         let mut filtered = Vec::new();
         if self.row_groups == self.width.saturating_mul(SET_BITS) {
             self.widen();
@@ -76,8 +77,8 @@ impl ValueCollector {
         // Tables may hold rows that no span has: they are not in the block.
         let resources = rows_in_use(&spans.resource, batch.resources.attributes.owners());
         let scopes = rows_in_use(&spans.scope, batch.scopes.attributes.owners());
-        let by_key = vec![0; strings.len()];
-        let mut finder = Finder { by_key, found: Vec::new(), has_filter };
+        let max_strings = self.filter.as_ref().map(|_| RowGroupFilter::max_entries(file_bytes));
+        let mut finder = Finder::new(strings.len(), max_strings);
         let lists: [(AttributeOwner, &AttributeList, Option<&[bool]>); 5] = [
             (AttributeOwner::Span, &batch.span_attributes, None),
             (AttributeOwner::Resource, &batch.resources.attributes, Some(&resources)),
@@ -91,7 +92,8 @@ impl ValueCollector {
             for found in finder.take() {
                 let name = strings.get(found.key);
                 if !self.merge(owner, name, &found, strings, bit) {
-                    filtered.extend(found.entries(key_hash(owner, name), strings));
+                    filtered
+                        .extend(found.into_strings().map(|codes| (key_hash(owner, name), codes)));
                 }
             }
         }
@@ -108,14 +110,14 @@ impl ValueCollector {
             ("scopeVersion", &versions),
         ];
         for (name, codes) in columns {
-            let found = Found::of_codes(codes, has_filter);
+            let found = finder.find_codes(codes);
             let (owner, name) = (ValueOwner::Intrinsic, name.as_bytes());
             if !self.merge(owner, name, &found, strings, bit) {
-                filtered.extend(found.entries(key_hash(owner, name), strings));
+                filtered.extend(found.into_strings().map(|codes| (key_hash(owner, name), codes)));
             }
         }
         if let Some(filter) = &mut self.filter {
-            filter.push(RowGroupFilter::new(filtered, file_bytes));
+            filter.push(RowGroupFilter::new(filtered, strings, file_bytes));
         }
         self.row_groups += 1;
     }
@@ -205,25 +207,7 @@ impl ValueCollector {
 }
 
 impl Found {
-    fn new(key: StringCode, has_filter: bool) -> Self {
-        Self {
-            key,
-            last_owner: usize::MAX,
-            last: (u8::MAX, 0),
-            values: HashSet::default(),
-            is_listed: true,
-            strings: has_filter.then(HashSet::default),
-            is_odd: false,
-        }
-    }
-
-    fn of_codes(codes: &[StringCode], has_filter: bool) -> Self {
-        let mut found = Self::new(0, has_filter);
-        codes.iter().for_each(|&code| found.add((ValueType::String as u8, code.into())));
-        found
-    }
-
-    fn add(&mut self, value: (u8, u64)) {
+    fn add(&mut self, value: (u8, u64), max_strings: Option<usize>) {
         if value == self.last {
             return;
         }
@@ -231,20 +215,29 @@ impl Found {
         if self.values.len() <= MAX_VALUES {
             self.values.insert(value);
             self.is_listed &= self.values.len() <= MAX_VALUES;
-        } else if let Some(strings) = &mut self.strings
-            && value.0 == ValueType::String as u8
+        } else if value.0 == ValueType::String as u8
+            && let (Some(strings), Some(max)) = (&mut self.strings, max_strings)
         {
-            strings.insert(value.1 as StringCode);
+            strings.push(value.1 as StringCode);
+            if strings.len() >= max.saturating_mul(2) {
+                strings.sort_unstable();
+                strings.dedup();
+                if strings.len() > max {
+                    self.strings = None;
+                }
+            }
         }
     }
 
-    /// The key and all strings for a filter; `None` if that would not be all.
-    fn entries(&self, key: u64, dictionary: &Dictionary) -> Option<(u64, Vec<u64>)> {
-        let more = self.strings.as_ref().filter(|_| !self.is_odd)?;
-        let is_string = |value: &&(u8, u64)| value.0 == ValueType::String as u8;
-        let first = self.values.iter().filter(is_string).map(|value| value.1 as StringCode);
-        let all = first.chain(more.iter().copied());
-        Some((key, all.map(|code| entry_hash(key, dictionary.get(code))).collect()))
+    /// All strings, each once; `None` if they are not all known.
+    fn into_strings(self) -> Option<Vec<StringCode>> {
+        let mut strings = self.strings.filter(|_| !self.is_odd)?;
+        let listed =
+            self.values.iter().filter(|(value_type, _)| *value_type == ValueType::String as u8);
+        strings.extend(listed.map(|(_, payload)| *payload as StringCode));
+        strings.sort_unstable();
+        strings.dedup();
+        Some(strings)
     }
 }
 
@@ -253,10 +246,38 @@ struct Finder {
     /// One more than the place of each key among the found; 0 for none.
     by_key: Vec<u32>,
     found: Vec<Found>,
-    has_filter: bool,
+    /// The mark of the attribute that had a string last, by its code: most are met again and again by the same one.
+    seen_by: Vec<u32>,
+    marks: u32,
+    /// `None` if there is no filter.
+    max_strings: Option<usize>,
 }
 
 impl Finder {
+    fn new(strings: usize, max_strings: Option<usize>) -> Self {
+        Self {
+            by_key: vec![0; strings],
+            found: Vec::new(),
+            seen_by: vec![0; strings],
+            marks: 0,
+            max_strings,
+        }
+    }
+
+    fn nothing_found(&mut self, key: StringCode) -> Found {
+        self.marks += 1;
+        Found {
+            key,
+            mark: self.marks,
+            last_owner: usize::MAX,
+            last: (u8::MAX, 0),
+            values: HashSet::default(),
+            is_listed: true,
+            strings: self.max_strings.map(|_| Vec::new()),
+            is_odd: false,
+        }
+    }
+
     fn find(&mut self, list: &AttributeList, in_use: Option<&[bool]>) {
         let (keys, types) = (list.keys.as_slice(), list.types.as_slice());
         let payloads = list.payloads.as_slice();
@@ -266,19 +287,33 @@ impl Finder {
             }
             for entry in list.range(owner) {
                 let key = keys[entry];
-                let place = &mut self.by_key[key as usize];
-                if *place == 0 {
-                    self.found.push(Found::new(key, self.has_filter));
-                    *place = self.found.len() as u32;
+                if self.by_key[key as usize] == 0 {
+                    let found = self.nothing_found(key);
+                    self.found.push(found);
+                    self.by_key[key as usize] = self.found.len() as u32;
                 }
-                let found = &mut self.found[*place as usize - 1];
+                let found = &mut self.found[self.by_key[key as usize] as usize - 1];
                 found.is_odd |= !is_scalar(types[entry]);
                 // Which of two values counts depends on who looks.
                 found.is_listed &= !found.is_odd && found.last_owner != owner;
                 found.last_owner = owner;
-                found.add((types[entry], payloads[entry]));
+                let value = (types[entry], payloads[entry]);
+                let is_string = value.0 == ValueType::String as u8;
+                if !is_string || is_new(&mut self.seen_by, value.1 as StringCode, found.mark) {
+                    found.add(value, self.max_strings);
+                }
             }
         }
+    }
+
+    fn find_codes(&mut self, codes: &[StringCode]) -> Found {
+        let mut found = self.nothing_found(0);
+        for &code in codes {
+            if is_new(&mut self.seen_by, code, found.mark) {
+                found.add((ValueType::String as u8, code.into()), self.max_strings);
+            }
+        }
+        found
     }
 
     /// What was found; the next list starts anew.
@@ -287,6 +322,11 @@ impl Finder {
         found.iter().for_each(|found| self.by_key[found.key as usize] = 0);
         found
     }
+}
+
+/// False if the attribute with the mark was the last that had the string.
+fn is_new(seen_by: &mut [u32], code: StringCode, mark: u32) -> bool {
+    seen_by.get_mut(code as usize).is_none_or(|last| std::mem::replace(last, mark) != mark)
 }
 
 /// True for values that are listed as they are, and for none.

@@ -2,7 +2,7 @@
 
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
-use tactus_model::wire::put_varint;
+use tactus_model::{Dictionary, StringCode, wire::put_varint};
 use tactus_storage::hash::murmur3_x64_128;
 use xorf::{BinaryFuse8, BinaryFuse16, Filter as _};
 
@@ -66,19 +66,33 @@ impl Fingerprints {
     }
 }
 
+/// What a filter of a row group of `bytes` may take.
+fn budget_bits(bytes: u64) -> u64 {
+    bytes / BYTES_A_FILTER_BYTE * 8
+}
+
 impl RowGroupFilter {
+    /// An attribute with more strings fits no filter of a row group of `bytes`.
+    pub(crate) fn max_entries(bytes: u64) -> usize {
+        usize::try_from(budget_bits(bytes) / ENTRY_BITS[0]).unwrap_or(usize::MAX)
+    }
+
     /// A filter of as many attributes as fit a row group of `bytes`, those with the fewest strings first. `attributes`:
-    /// [`key_hash`] and [`entry_hash`]es.
-    pub(crate) fn new(mut attributes: Vec<(u64, Vec<u64>)>, bytes: u64) -> Self {
-        let budget_bits = bytes / BYTES_A_FILTER_BYTE * 8;
-        attributes.sort_unstable_by_key(|(key, entries)| (entries.len(), *key));
+    /// [`key_hash`] and the codes of all strings.
+    pub(crate) fn new(
+        mut attributes: Vec<(u64, Vec<StringCode>)>,
+        strings: &Dictionary,
+        bytes: u64,
+    ) -> Self {
+        let budget_bits = budget_bits(bytes);
+        attributes.sort_unstable_by_key(|(key, codes)| (codes.len(), *key));
         let (mut keys, mut all) = (HashSet::default(), Vec::new());
-        for (key, entries) in attributes {
-            let count = (all.len() + entries.len()) as u64;
+        for (key, codes) in attributes {
+            let count = (all.len() + codes.len()) as u64;
             if count.saturating_mul(ENTRY_BITS[0]) > budget_bits {
                 break;
             }
-            all.extend(entries);
+            all.extend(codes.into_iter().map(|code| entry_hash(key, strings.get(code))));
             keys.insert(key);
         }
         all.sort_unstable();
