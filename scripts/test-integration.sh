@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=$1 processes=$2
 shift 2
-MOST_AGAIN=5
+MOST_AGAIN=10
 TESTS_FAILED=1 # pytest's exit code; any other is a broken run
 
 "$python" -m pytest -n "$processes" --dist loadfile --cache-clear integration-tests "$@" && exit
