@@ -3,13 +3,11 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::{BoxFuture, try_join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tactus_api::{Error, Result};
 use tactus_proto::tactus::v1::ingester_server::Ingester;
-use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use crate::frontend::Frontend;
@@ -79,51 +77,73 @@ impl Frontend {
     }
 }
 
-/// Time without an answer after which [`run_jobs_telling`] tells what there is.
-const TELL_EVERY: Duration = Duration::from_millis(50);
+/// Jobs of a query: some run, others wait for their turn.
+pub(crate) struct Jobs<J, T, R> {
+    waiting: VecDeque<J>,
+    running: FuturesUnordered<Running<T>>,
+    in_flight: usize,
+    run: R,
+}
+
+impl<J, T, R: Fn(J) -> Running<T>> Jobs<J, T, R> {
+    /// No jobs yet, of which `in_flight` run at a time.
+    pub(crate) fn new(in_flight: usize, run: R) -> Self {
+        let running = FuturesUnordered::new();
+        Self { waiting: VecDeque::new(), running, in_flight: in_flight.max(1), run }
+    }
+
+    /// Adds jobs behind those that wait.
+    pub(crate) fn add(&mut self, jobs: Vec<J>) {
+        self.waiting.extend(jobs);
+    }
+
+    /// Puts the jobs that wait into the order of a key; equal ones stay in theirs.
+    pub(crate) fn sort_by_key<K: Ord>(&mut self, key: impl FnMut(&J) -> K) {
+        self.waiting.make_contiguous().sort_by_key(key);
+    }
+
+    /// Starts jobs in their order while there is room for them. The first that is not wanted, and all after it, wait on.
+    pub(crate) fn start(&mut self, wants: impl Fn(&J) -> bool) {
+        while self.running.len() < self.in_flight
+            && self.waiting.front().is_some_and(&wants)
+            && let Some(job) = self.waiting.pop_front()
+        {
+            self.running.push((self.run)(job));
+        }
+    }
+
+    /// Takes out all jobs; those that run are cancelled.
+    pub(crate) fn cancel(&mut self) {
+        self.waiting.clear();
+        self.running.clear();
+    }
+
+    /// How the job ended that ends first; `None` if none runs. Dropped, it loses nothing.
+    pub(crate) async fn next(&mut self) -> Option<Result<Outcome<T>>> {
+        self.running.next().await
+    }
+
+    /// True if no job runs.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+}
 
 /// Runs jobs in their order, at most `in_flight` at a time, and hands each answer to `state` as it comes.
 ///
-/// `wants` is asked before a job starts: the first job that is not wanted any more, and all after it, are left out.
 /// `take` may break off: jobs still running are cancelled then. Ends at the first error, of a job or of `take`.
 pub(crate) async fn run_jobs<J, T, S>(
     jobs: Vec<J>,
     in_flight: usize,
     state: &mut S,
     run: impl Fn(J) -> Running<T>,
-    wants: impl Fn(&S, &J) -> bool,
-    take: impl FnMut(&mut S, Outcome<T>) -> Result<ControlFlow<()>>,
-) -> Result<()> {
-    run_jobs_telling(jobs, in_flight, state, run, wants, take, |_| {}).await
-}
-
-/// As [`run_jobs`]; while no job is answered, `tell` is called now and then, for what could not be told when it was taken.
-pub(crate) async fn run_jobs_telling<J, T, S>(
-    jobs: Vec<J>,
-    in_flight: usize,
-    state: &mut S,
-    run: impl Fn(J) -> Running<T>,
-    wants: impl Fn(&S, &J) -> bool,
     mut take: impl FnMut(&mut S, Outcome<T>) -> Result<ControlFlow<()>>,
-    mut tell: impl FnMut(&mut S),
 ) -> Result<()> {
-    let mut waiting = VecDeque::from(jobs);
-    let mut running = FuturesUnordered::new();
+    let mut all = Jobs::new(in_flight, run);
+    all.add(jobs);
     loop {
-        while running.len() < in_flight.max(1)
-            && waiting.front().is_some_and(|job| wants(state, job))
-            && let Some(job) = waiting.pop_front()
-        {
-            running.push(run(job));
-        }
-        let outcome = match timeout(TELL_EVERY, running.next()).await {
-            Ok(Some(outcome)) => outcome,
-            Ok(None) => return Ok(()),
-            Err(_) => {
-                tell(state);
-                continue;
-            }
-        };
+        all.start(|_| true);
+        let Some(outcome) = all.next().await else { return Ok(()) };
         if take(state, outcome?)?.is_break() {
             return Ok(());
         }
@@ -147,39 +167,40 @@ mod tests {
             *taken += 1;
             Ok(if *taken == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
-        run_jobs((0..100).collect(), 1, &mut taken, run, |_, _| true, take).await.unwrap();
+        run_jobs((0..100).collect(), 1, &mut taken, run, take).await.unwrap();
         assert_eq!(*started.lock().unwrap(), [0, 1, 2]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_held_back_is_told_while_a_job_takes_long() {
-        let run = |seconds: u64| -> Running<u64> {
-            Box::pin(async move {
-                tokio::time::sleep(Duration::from_secs(seconds)).await;
-                Ok(Outcome::Answer(seconds))
-            })
-        };
-        let mut told = (0, 0);
-        let take = |told: &mut (u32, u32), _| {
-            told.0 += 1;
-            Ok(ControlFlow::Continue(()))
-        };
-        let tell = |told: &mut (u32, u32)| told.1 += told.0;
-        run_jobs_telling(vec![0, 10], 2, &mut told, run, |_, _| true, take, tell).await.unwrap();
-        assert_eq!(told.0, 2);
-        assert!((190..=200).contains(&told.1), "{told:?}");
     }
 
     #[tokio::test]
     async fn jobs_from_the_first_unwanted_on_do_not_start() {
         let run = |job: u32| -> Running<u32> { Box::pin(async move { Ok(Outcome::Answer(job)) }) };
-        let mut taken = Vec::new();
-        let take = |taken: &mut Vec<Outcome<u32>>, job| {
-            taken.push(job);
-            Ok(ControlFlow::Continue(()))
-        };
-        let wants = |_: &_, job: &u32| *job != 5;
-        run_jobs((0..100).collect(), 3, &mut taken, run, wants, take).await.unwrap();
-        assert_eq!(taken.len(), 5);
+        let mut jobs = Jobs::new(3, run);
+        jobs.add((0..100).collect());
+        let mut taken = 0;
+        jobs.start(|job| *job != 5);
+        while jobs.next().await.is_some() {
+            taken += 1;
+            jobs.start(|job| *job != 5);
+        }
+        assert_eq!((taken, jobs.is_idle()), (5, true));
+    }
+
+    #[tokio::test]
+    async fn jobs_that_come_later_are_put_in_order_with_those_that_wait() {
+        let run = |job: u32| -> Running<u32> { Box::pin(async move { Ok(Outcome::Answer(job)) }) };
+        let mut jobs = Jobs::new(1, run);
+        jobs.add(vec![9, 5, 1]);
+        jobs.start(|_| true);
+        jobs.add(vec![7, 3]);
+        jobs.sort_by_key(|job| std::cmp::Reverse(*job));
+        let mut order = Vec::new();
+        while let Some(outcome) = jobs.next().await {
+            order.push(outcome.unwrap());
+            jobs.start(|_| true);
+            if order.len() == 4 {
+                jobs.cancel();
+            }
+        }
+        assert_eq!(order, [9, 7, 5, 3].map(Outcome::Answer));
     }
 }

@@ -321,7 +321,7 @@ impl Frontend {
         if let Some(wanted) = plan::concurrent_blocks(&query.root.hints) {
             in_flight = in_flight.min(wanted);
         }
-        run_jobs(jobs, in_flight, state, run, |_, _| true, take).await
+        run_jobs(jobs, in_flight, state, run, take).await
     }
 
     /// Takes note of a job whose series are added already.

@@ -1,7 +1,11 @@
 //! Search over recent data and blocks.
 
+use std::cmp::Reverse;
 use std::ops::ControlFlow;
+use std::pin::pin;
+use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tactus_api::explain::{ExplainedWindow, Explanation, Plan};
 use tactus_api::request::{SearchKind, SearchQuery, TagConditions};
 use tactus_api::search::SearchCombiner;
@@ -12,15 +16,22 @@ use tactus_proto::tactus::v1::{
 };
 use tactus_proto::tempopb::SearchResponse;
 use tactus_traceql::eval::CompiledQuery;
+use tokio::time::sleep;
 use tonic::Request;
 
-use crate::blocks::KnownBlocks;
+use crate::blocks::{KnownBlocks, QueryBlock};
 use crate::frontend::Frontend;
-use crate::jobs::{Outcome, run_jobs_telling};
+use crate::jobs::{Jobs, Outcome, Running, call};
 use crate::metrics::SEARCH;
 use crate::query_log::Asked;
 use crate::streaming::SearchProgress;
 use crate::work::{Cost, Work};
+
+/// Recent data that is found so soon is waited for: mostly it is all that is wanted, and no block need be read.
+const HEAD_START: Duration = Duration::from_millis(100);
+
+/// Time without an answer after which a stream shows what it held back.
+const TELL_EVERY: Duration = Duration::from_millis(50);
 
 /// The answer to a search.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,8 +128,7 @@ impl Frontend {
         }
         let known: Vec<_> =
             searches.iter().map(|search| self.known_blocks(&search.tenant, seconds, 0)).collect();
-        self.search_recent(&searches, &known, &mut state).await?;
-        self.search_blocks(&searches, &known, &mut state).await?;
+        self.search_all(&searches, &known, &mut state).await?;
         if query.explain {
             let read = state.work.metrics.total_blocks as usize;
             let all = self.count_blocks(tenants);
@@ -127,72 +137,115 @@ impl Frontend {
         Ok(self.finish_search(state, query, &window))
     }
 
-    /// Searches what is in none of the known blocks.
-    async fn search_recent(
+    /// Searches what ingesters hold, and blocks.
+    ///
+    /// All blocks are known when the ingesters have answered: what one of them let go of meanwhile is in a block by then.
+    /// Those that were known before are read whatever the ingesters say. So a stream, of which somebody waits for the
+    /// first result, does not wait for ingesters with them; else recent data alone may be enough.
+    async fn search_all(
         &self,
         searches: &[SearchRequest],
         known: &[KnownBlocks],
         state: &mut State,
     ) -> Result<()> {
-        state.work.metrics.total_jobs += searches.len() as u32;
-        let told = |(search, known): (&SearchRequest, &KnownBlocks)| SearchRequest {
-            stored_block_ids: known.ids(),
-            ..search.clone()
-        };
-        let told: Vec<_> = searches.iter().zip(known).map(told).collect();
-        let outcomes = self.ask_ingesters(&told, |ingester, search| {
-            Box::pin(async move { Ok(ingester.search(Request::new(search)).await?.into_inner()) })
-        });
-        for outcome in outcomes.await? {
-            let _ = state.take(outcome);
-        }
-        state.work.check()
-    }
-
-    /// Searches the known blocks and those that are in the list now, after the ingesters answered.
-    async fn search_blocks(
-        &self,
-        searches: &[SearchRequest],
-        known: &[KnownBlocks],
-        state: &mut State,
-    ) -> Result<()> {
-        let settings = &self.settings;
-        let mut jobs = Vec::new();
-        for (search, known) in searches.iter().zip(known) {
-            let blocks = self.blocks_to_read(known);
-            state.work.plan_blocks(&blocks);
-            for block in blocks {
-                let block_end = u64::try_from(block.end_seconds).unwrap_or(0);
-                jobs.extend(block.parts(settings.search.target_bytes_per_job).into_iter().map(
-                    |part| Job {
-                        search: search.clone(),
-                        part,
-                        block_end: block_end.saturating_mul(1_000_000_000),
-                    },
-                ));
-            }
-        }
-        // Stable: the parts of a block stay in order. With one tenant the jobs are sorted already.
-        jobs.sort_by_key(|job| std::cmp::Reverse(job.block_end));
-        state.work.plan_jobs(jobs.len());
+        let is_stream = state.progress.is_some();
         let pending = state.progress.as_ref().map(|progress| progress.pending.clone());
-        if let Some(pending) = &pending {
-            pending.plan(jobs.iter().map(|job| job.block_end));
-        }
-        let run = |job: Job| {
-            let (search, part) = (Some(job.search), Some(job.part));
+        let run = |Job { search, part, block_end }| {
+            let (search, part) = (Some(search), Some(part));
             let running = self.run_on_block(SearchBlockRequest { search, part });
             match &pending {
-                Some(pending) => pending.track(job.block_end, running),
+                Some(pending) => pending.track(block_end, running),
                 None => running,
             }
         };
-        let take = |state: &mut State, outcome| {
+        let mut jobs = Jobs::new(self.jobs_in_flight(self.settings.search.concurrent_jobs), run);
+        state.work.metrics.total_jobs += searches.len() as u32;
+        let mut recent = self.search_recent(searches, known);
+        let mut head_start = pin!(sleep(HEAD_START));
+        let mut reads_known = false;
+        loop {
+            jobs.start(|job| state.wants(job));
+            let is_recent_left = !recent.is_empty();
+            let outcome = tokio::select! {
+                biased;
+                Some(outcome) = recent.next(), if is_recent_left => outcome?,
+                Some(outcome) = jobs.next(), if !jobs.is_idle() => outcome?,
+                () = &mut head_start, if is_stream && is_recent_left && !reads_known => {
+                    reads_known = true;
+                    let blocks = known.iter().map(|known| known.selected().to_vec());
+                    let new = self.search_jobs(searches, blocks, &mut state.work);
+                    if let Some(pending) = &pending {
+                        pending.add(new.iter().map(|job| job.block_end));
+                    }
+                    jobs.add(new);
+                    continue;
+                }
+                () = sleep(TELL_EVERY), if is_recent_left || !jobs.is_idle() => {
+                    state.tell();
+                    continue;
+                }
+                else => return Ok(()),
+            };
             let flow = state.take(outcome);
-            state.work.check().map(|()| flow)
+            state.work.check()?;
+            if is_recent_left && recent.is_empty() {
+                let blocks = known.iter().map(|known| match reads_known {
+                    true => self.further_blocks(known),
+                    false => self.blocks_to_read(known),
+                });
+                let new = self.search_jobs(searches, blocks, &mut state.work);
+                if let Some(pending) = &pending {
+                    pending.plan(new.iter().map(|job| job.block_end));
+                }
+                jobs.add(new);
+                jobs.sort_by_key(|job| Reverse(job.block_end));
+            }
+            // What ingesters have is in the answer, however many traces blocks have.
+            if flow.is_break() {
+                jobs.cancel();
+            }
+        }
+    }
+
+    /// Has ingesters search what is in none of the known blocks.
+    fn search_recent(
+        &self,
+        searches: &[SearchRequest],
+        known: &[KnownBlocks],
+    ) -> FuturesUnordered<Running<JobAnswer>> {
+        let ask = |(search, known): (&SearchRequest, &KnownBlocks)| {
+            let search = SearchRequest { stored_block_ids: known.ids(), ..search.clone() };
+            call(&self.ingester, search, |ingester, search| {
+                Box::pin(
+                    async move { Ok(ingester.search(Request::new(search)).await?.into_inner()) },
+                )
+            })
         };
-        let in_flight = self.jobs_in_flight(settings.search.concurrent_jobs);
-        run_jobs_telling(jobs, in_flight, state, run, State::wants, take, State::tell).await
+        searches.iter().zip(known).map(ask).collect()
+    }
+
+    /// The jobs on these blocks of each search, the newest first.
+    fn search_jobs(
+        &self,
+        searches: &[SearchRequest],
+        blocks: impl Iterator<Item = Vec<QueryBlock>>,
+        work: &mut Work,
+    ) -> Vec<Job> {
+        let bytes = self.settings.search.target_bytes_per_job;
+        let mut jobs = Vec::new();
+        for (search, blocks) in searches.iter().zip(blocks) {
+            work.plan_blocks(&blocks);
+            for block in blocks {
+                let block_end = u64::try_from(block.end_seconds).unwrap_or(0);
+                let block_end = block_end.saturating_mul(1_000_000_000);
+                let job = |part| Job { search: search.clone(), part, block_end };
+                jobs.extend(block.parts(bytes).into_iter().map(job));
+            }
+        }
+        // Stable: the parts of a block stay in order. With one tenant the jobs are sorted already.
+        jobs.sort_by_key(|job| Reverse(job.block_end));
+        work.plan_jobs(jobs.len());
+        jobs
     }
 
     fn finish_search(&self, state: State, query: &SearchQuery, window: &Window) -> SearchAnswer {

@@ -329,7 +329,7 @@ impl Frontend {
         }
         let run = |(request, part)| (calls.in_block)(self, request, part);
         let in_flight = self.jobs_in_flight(self.settings.search.concurrent_jobs);
-        run_jobs(jobs, in_flight, state, run, |_, _| true, take).await
+        run_jobs(jobs, in_flight, state, run, take).await
     }
 
     fn expect_jobs<C>(&self, tenants: &[TenantId], window: &Window, state: &mut State<C>) {

@@ -61,9 +61,22 @@ impl Frontend {
         blocks.extend(told.filter(|block| !ids.contains(&block.block_id)));
         blocks
     }
+
+    /// As [`Self::blocks_to_read`], of a query that did not wait for the ingesters with the blocks that were known.
+    pub(crate) fn further_blocks(&self, known: &KnownBlocks) -> Vec<QueryBlock> {
+        let read: HashSet<_> = known.selected.iter().map(|block| block.block_id).collect();
+        let mut blocks = self.blocks_to_read(known);
+        blocks.retain(|block| !read.contains(&block.block_id));
+        blocks
+    }
 }
 
 impl KnownBlocks {
+    /// The blocks that the query would read now, the newest first.
+    pub(crate) fn selected(&self) -> &[QueryBlock] {
+        &self.selected
+    }
+
     /// The blocks whose spans ingesters need not look at, as requests have them.
     pub(crate) fn ids(&self) -> Bytes {
         self.ids.iter().flat_map(|id| *id.as_bytes()).collect()

@@ -26,13 +26,18 @@ impl Pending {
         Self(Arc::default())
     }
 
-    /// Takes note of all jobs.
-    pub(crate) fn plan(&self, bounds: impl Iterator<Item = u64>) {
+    /// Takes note of jobs. There may be more.
+    pub(crate) fn add(&self, bounds: impl Iterator<Item = u64>) {
         let mut pending = self.0.lock();
-        pending.planned = true;
         for bound in bounds {
             *pending.jobs.entry(bound).or_default() += 1;
         }
+    }
+
+    /// Takes note of jobs, after which there are no more.
+    pub(crate) fn plan(&self, bounds: impl Iterator<Item = u64>) {
+        self.add(bounds);
+        self.0.lock().planned = true;
     }
 
     /// Everything after this is found: `u64::MAX` before the jobs are known, 0 when all are answered.
@@ -68,7 +73,9 @@ mod tests {
     async fn bound_is_that_of_the_last_job_without_answer() {
         let pending = Pending::new();
         assert_eq!(pending.bound(), u64::MAX);
-        pending.plan([30, 30, 10].into_iter());
+        pending.add([30].into_iter());
+        assert_eq!(pending.bound(), u64::MAX, "there may be others");
+        pending.plan([30, 10].into_iter());
         for (bound, left) in [(30, 30), (10, 30), (30, 0)] {
             let job: Running<()> = Box::pin(async { Ok(Outcome::Damaged) });
             let job = pending.track(bound, job);

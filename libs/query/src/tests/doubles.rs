@@ -17,6 +17,7 @@ use tactus_proto::tactus::v1::{
     TagsResponse, TraceSpans,
 };
 use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 type Effect = Box<dyn Fn() + Send + Sync>;
@@ -24,7 +25,7 @@ type Effect = Box<dyn Fn() + Send + Sync>;
 /// Calls that may be made to hang.
 #[derive(Default)]
 pub(crate) struct Calls {
-    hang: AtomicBool,
+    hang: watch::Sender<bool>,
     running: AtomicUsize,
 }
 
@@ -38,9 +39,9 @@ impl Drop for Running<'_> {
 }
 
 impl Calls {
-    /// From now on calls hang until they are dropped, or do not.
+    /// From now on calls hang, or those that do and all others go on.
     pub(crate) fn hang(&self, hang: bool) {
-        self.hang.store(hang, Ordering::Relaxed);
+        self.hang.send_replace(hang);
     }
 
     /// Calls that were neither answered nor dropped.
@@ -51,9 +52,8 @@ impl Calls {
     async fn pass(&self) {
         self.running.fetch_add(1, Ordering::Relaxed);
         let _running = Running(&self.running);
-        if self.hang.load(Ordering::Relaxed) {
-            std::future::pending().await
-        }
+        let mut hang = self.hang.subscribe();
+        hang.wait_for(|hang| !hang).await.expect("the sender is here");
     }
 }
 

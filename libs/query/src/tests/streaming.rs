@@ -3,6 +3,7 @@
 mod events;
 mod merge;
 mod network;
+mod slow_recent;
 
 use futures_util::StreamExt as _;
 use serde_json::json;

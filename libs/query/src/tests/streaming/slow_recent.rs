@@ -1,0 +1,151 @@
+//! Streamed searches whose recent data takes long: blocks that are known do not wait for it.
+
+use tactus_proto::tempopb::SearchResponse;
+
+use super::*;
+
+/// A search whose recent data is held back.
+struct Held {
+    blocks: Blocks,
+    answers: Answers<SearchResponse>,
+}
+
+impl Held {
+    /// `blocks`: how long after the base each ends, with what it has.
+    async fn start(blocks: &[(u64, &[TraceSearchMetadata])], request: SearchRequest) -> Self {
+        let search = SearchSettings { concurrent_jobs: 1, ..SearchSettings::default() };
+        let held = Blocks::new(Settings { search, ..Settings::default() }).await;
+        for (number, (end, traces)) in blocks.iter().enumerate() {
+            let id = held.add(number, (0, *end));
+            held.querier.traces.lock().insert(id, traces.to_vec());
+        }
+        held.api.recent.calls.hang(true);
+        let answers = held.streaming.search(tonic::Request::new(request)).await.unwrap();
+        Self { blocks: held, answers: answers.into_inner() }
+    }
+
+    /// The traces that are shown next, while recent data is held back.
+    async fn shown(&mut self) -> Vec<String> {
+        loop {
+            let answer = self.answers.next().await.expect("more").expect("no error");
+            assert_eq!(self.blocks.api.recent.calls.running(), 1, "the end");
+            if !answer.traces.is_empty() {
+                return ids(&answer);
+            }
+        }
+    }
+
+    /// Waits until so many blocks were searched and nothing else happens.
+    async fn searched(&self, blocks: usize) {
+        while self.searched_blocks() < blocks {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(self.searched_blocks(), blocks);
+    }
+
+    fn searched_blocks(&self) -> usize {
+        self.blocks.querier.searched.lock().len()
+    }
+
+    /// Lets recent data answer with these, and returns the last message.
+    async fn finish(mut self, recent: &[TraceSearchMetadata]) -> (SearchResponse, Blocks) {
+        *self.blocks.api.recent.traces.lock() = recent.to_vec();
+        self.blocks.api.recent.calls.hang(false);
+        let mut last = None;
+        while let Some(answer) = self.answers.next().await {
+            last = Some(answer.expect("no error"));
+        }
+        (last.expect("an answer"), self.blocks)
+    }
+}
+
+fn ids(answer: &SearchResponse) -> Vec<String> {
+    answer.traces.iter().map(|trace| trace.trace_id.clone()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn finding_of_a_known_block_is_shown_before_recent_data_answers() {
+    let found: &[(u64, &[_])] = &[(100, &[]), (90, &[trace(2, 70)]), (80, &[trace(3, 5)])];
+    let mut held = Held::start(found, search("{}")).await;
+    let mut shown = held.shown().await;
+    while shown.len() < 2 {
+        shown.extend(held.shown().await);
+    }
+    assert_eq!(shown, ["2", "3"]);
+    let (last, blocks) = held.finish(&[trace(1, 95), trace(3, 5)]).await;
+    assert_eq!(ids(&last), ["1", "2", "3"]);
+    let metrics = last.metrics.unwrap();
+    assert_eq!((metrics.completed_jobs, metrics.total_jobs, metrics.total_blocks), (4, 4, 3));
+    assert_eq!(blocks.querier.searched.lock().len(), 3, "each once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn block_that_comes_while_recent_data_is_awaited_is_read_afterwards() {
+    let held = Held::start(&[(100, &[trace(1, 70)])], search("{}")).await;
+    held.searched(1).await;
+    let id = held.blocks.add(7, (0, 50));
+    held.blocks.querier.traces.lock().insert(id.clone(), vec![trace(2, 40)]);
+    let (last, blocks) = held.finish(&[]).await;
+    assert_eq!(ids(&last), ["1", "2"]);
+    let told = &blocks.api.recent.searches.lock()[0].stored_block_ids;
+    assert_eq!(told.len(), 16, "the new block is not known");
+    let searched = blocks.querier.searched.lock();
+    assert_eq!((searched.len(), searched.last()), (2, Some(&id)));
+    assert_eq!(last.metrics.unwrap().total_blocks, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn recent_traces_are_in_an_answer_that_blocks_fill() {
+    let found: &[(u64, &[_])] = &[(100, &[trace(1, 70), trace(2, 60)]), (90, &[trace(3, 50)])];
+    let held = Held::start(found, SearchRequest { limit: 2, ..search("{}") }).await;
+    // The second block is not wanted.
+    held.searched(1).await;
+    let (last, _) = held.finish(&[trace(4, 95)]).await;
+    assert_eq!(ids(&last), ["4", "1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn newest_traces_are_shown_once_nothing_newer_can_be_found() {
+    let found: &[(u64, &[_])] = &[(100, &[trace(1, 70)]), (60, &[trace(2, 50)])];
+    let request = SearchRequest { limit: 1, ..search("{} with(most_recent=true)") };
+    let mut held = Held::start(found, request).await;
+    // The other block has nothing as new.
+    held.searched(1).await;
+    let next = held.answers.next().await.unwrap().unwrap();
+    assert_eq!(ids(&next), [""; 0], "recent data may have a newer one");
+    let (last, blocks) = held.finish(&[trace(3, 80)]).await;
+    assert_eq!(ids(&last), ["3"]);
+    assert_eq!(blocks.querier.searched.lock().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn search_whose_recent_data_fails_ends_with_the_error() {
+    let mut held = Held::start(&[(100, &[trace(1, 70)])], search("{}")).await;
+    assert_eq!(held.shown().await, ["1"]);
+    *held.blocks.api.recent.failures.lock() = vec![Status::internal("broken"); 9];
+    held.blocks.api.recent.calls.hang(false);
+    let ends = loop {
+        if let Err(status) = held.answers.next().await.unwrap() {
+            break status;
+        }
+    };
+    assert_eq!((ends.code(), ends.message()), (tonic::Code::Internal, "broken"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_that_is_no_stream_waits_for_recent_data() {
+    let blocks = Blocks::new(Settings::default()).await;
+    blocks.add(0, (0, 100));
+    blocks.api.recent.calls.hang(true);
+    let (start, end) = (BASE - 1_000, BASE + 1_000);
+    let path = format!("/api/search?q={{}}&start={start}&end={end}&limit=1");
+    let mut request = std::pin::pin!(blocks.api.get(&path));
+    let wait = Duration::from_secs(10);
+    assert!(tokio::time::timeout(wait, &mut request).await.is_err());
+    assert!(blocks.querier.searched.lock().is_empty());
+    *blocks.api.recent.traces.lock() = vec![trace(1, 90)];
+    blocks.api.recent.calls.hang(false);
+    assert_eq!(request.await.json()["traces"].as_array().unwrap().len(), 1);
+    assert!(blocks.querier.searched.lock().is_empty(), "recent data was enough");
+}
