@@ -1,7 +1,7 @@
 //! The queue between queries and queriers.
 //!
 //! ```text
-//! call of a service -> job -> FIFO of its tenant -> tenants in turn -> worker with room -> answer
+//! call of a service -> job -> FIFO of its query -> queries, tenants in turn -> worker with room -> answer
 //! ```
 //!
 //! To queries the queue is the two services that they call. Behind it work queriers: the one in this process, and any

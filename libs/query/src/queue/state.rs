@@ -178,7 +178,7 @@ impl State {
         self.last_id += 1;
         let id = self.last_id;
         let NewJob { tenant, request, weight, deadline, context, reply, span } = new;
-        self.turns.push(&tenant, id, false);
+        self.turns.push(&tenant, context.query, id);
         let job = Job {
             tenant,
             request: Arc::new(request),
@@ -287,7 +287,7 @@ impl State {
             job.failed_on.push(Arc::clone(worker));
             job.weight = job.weight.saturating_add(self.retry_weight);
             job.queued_at = Instant::now();
-            self.turns.push(&job.tenant, id, true);
+            self.turns.push_again(&job.tenant, id);
             return;
         }
         if let Some(job) = self.jobs.remove(&id) {
