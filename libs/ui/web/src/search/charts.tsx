@@ -17,15 +17,23 @@ interface Data {
   done: boolean;
 }
 
+interface Shown {
+  q: string;
+  range: Range;
+  /** Nothing is asked yet: what is asked besides takes from the server what the first result needs. */
+  waits: boolean;
+  zoom(range: Range): void;
+}
+
 /** Rate and errors, and quantiles of the duration, of the spans that a query finds. Dragging over one zooms. */
-export function Charts({ q, range, zoom }: { q: string; range: Range; zoom(range: Range): void }) {
+export function Charts({ q, range, waits, zoom }: Shown) {
   const data = useSignal<Data | null>(null);
   const problem = useSignal<string | null>(null);
   const wrong = tooLong(range, config.value?.limits.metricsSeconds ?? 0, "Charts");
   useEffect(() => {
     data.value = null;
     problem.value = wrong;
-    if (wrong) return;
+    if (wrong || waits) return;
     const stop = new AbortController();
     const step = stepFor(range, POINTS);
     const soFar: Data = { step, rate: [], latency: [], done: false };
@@ -46,7 +54,7 @@ export function Charts({ q, range, zoom }: { q: string; range: Range; zoom(range
       },
     );
     return () => stop.abort();
-  }, [q, range, wrong, data, problem]);
+  }, [q, range, wrong, waits, data, problem]);
   if (problem.value !== null) return <p class="muted charts-none">no charts: {problem.value}</p>;
   const { step = stepFor(range, POINTS), rate = [], latency = [] } = data.value ?? {};
   const all = slots(rate, range, step);

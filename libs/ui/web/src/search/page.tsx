@@ -64,16 +64,21 @@ export function SearchPage() {
     return shortcuts({ "/": () => focusField.current() });
   }, []);
 
+  const start = (next: Run | null) => {
+    found.value = null;
+    run.value = next;
+  };
   // The address is what is run: forwards, backwards and links all end here.
   useEffect(() => {
     text.value = q;
     columnsText.value = params.value.get("columns") ?? "";
-    run.value = q === "" ? null : { q, range: rangeOf(params.value), limit, columns, at: Date.now() };
+    start(q === "" ? null : { q, range: rangeOf(params.value), limit, columns, at: Date.now() });
   }, [address_]);
 
   const current = run.value;
   const wrong = current && tooLong(current.range, config.value?.limits.searchSeconds ?? 0, "A search");
   useEffect(() => {
+    // Once more: the search before may have found something meanwhile.
     found.value = null;
     error.value = wrong;
     if (!current || wrong) return;
@@ -106,7 +111,7 @@ export function SearchPage() {
     const id = traceId(text.value);
     if (id) return navigate(address(`trace/${id}`));
     const query = text.value.trim() || "{ }";
-    if (query === q) run.value = { q, range: rangeOf(params.value), limit, columns, at: Date.now() };
+    if (query === q) start({ q, range: rangeOf(params.value), limit, columns, at: Date.now() });
     else setParams({ q: query }, false);
   };
 
@@ -166,7 +171,12 @@ export function SearchPage() {
       <Cost cost={cost} />
       <QueryForm query={typed} range={range} write={(query) => (text.value = query)} />
       {current && error.value === null && (
-        <Charts q={current.q} range={current.range} zoom={(range) => setParams(fixed(range), false)} />
+        <Charts
+          q={current.q}
+          range={current.range}
+          waits={!found.value?.done && !found.value?.traces.length}
+          zoom={(range) => setParams(fixed(range), false)}
+        />
       )}
       {current && <Status found={found.value} error={error.value} limit={current.limit} />}
       {current && error.value === null && (
