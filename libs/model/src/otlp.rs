@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use crate::{
     AttributeList, SpanBatch, any_value,
-    wire::{put_bytes_field, put_fixed64_field, put_message_field, put_varint_field},
+    wire::{
+        put_bytes_field, put_fixed64_field, put_message_field, put_message_frame, put_varint_field,
+    },
 };
 
 /// The TracesData message (also ExportTraceServiceRequest) of a batch.
@@ -14,25 +16,38 @@ pub fn encode_traces_data(batch: &SpanBatch) -> Vec<u8> {
     let mut groups: Vec<(u32, Vec<ScopeGroup>)> = Vec::new();
     let mut resource_places = HashMap::new();
     let mut scope_places = HashMap::new();
+    let mut last = None;
     for row in 0..batch.len() {
-        let (resource, scope) = (batch.spans.resource[row], batch.spans.scope[row]);
-        let place = *resource_places.entry(resource).or_insert_with(|| {
-            groups.push((resource, Vec::new()));
-            groups.len() - 1
-        });
-        let scopes = &mut groups[place].1;
-        let scope_place = *scope_places.entry((resource, scope)).or_insert_with(|| {
-            scopes.push((scope, Vec::new()));
-            scopes.len() - 1
-        });
-        scopes[scope_place].1.push(row);
+        let owner = (batch.spans.resource[row], batch.spans.scope[row]);
+        // The spans of a push lie together.
+        let (place, scope_place) = match last {
+            Some((known, places)) if known == owner => places,
+            _ => {
+                let place = *resource_places.entry(owner.0).or_insert_with(|| {
+                    groups.push((owner.0, Vec::new()));
+                    groups.len() - 1
+                });
+                let scopes = &mut groups[place].1;
+                let scope_place = *scope_places.entry(owner).or_insert_with(|| {
+                    scopes.push((owner.1, Vec::new()));
+                    scopes.len() - 1
+                });
+                (place, scope_place)
+            }
+        };
+        last = Some((owner, (place, scope_place)));
+        groups[place].1[scope_place].1.push(row);
     }
     let mut writer = Writer { batch, pair: Vec::new(), value: Vec::new(), child: Vec::new() };
-    let mut out = Vec::new();
+    // Put together once, when the length of each message is known: traces are large.
+    let mut parts: Vec<Vec<u8>> = Vec::new();
     let mut span = Vec::new();
     for (resource, scopes) in groups {
-        let mut resource_spans = Vec::new();
-        writer.resource(&mut resource_spans, resource as usize);
+        let frame = parts.len();
+        parts.push(Vec::new());
+        let mut message = Vec::new();
+        writer.resource(&mut message, resource as usize);
+        parts.push(message);
         for (scope, rows) in scopes {
             let mut scope_spans = Vec::new();
             writer.scope(&mut scope_spans, scope as usize);
@@ -41,11 +56,14 @@ pub fn encode_traces_data(batch: &SpanBatch) -> Vec<u8> {
                 writer.span(&mut span, row);
                 put_message_field(&mut scope_spans, 2, &span);
             }
-            put_message_field(&mut resource_spans, 2, &scope_spans);
+            let mut frame = Vec::new();
+            put_message_frame(&mut frame, 2, scope_spans.len());
+            parts.extend([frame, scope_spans]);
         }
-        put_message_field(&mut out, 1, &resource_spans);
+        let bytes = parts[frame..].iter().map(Vec::len).sum();
+        put_message_frame(&mut parts[frame], 1, bytes);
     }
-    out
+    parts.concat()
 }
 
 /// A scope and its span rows.

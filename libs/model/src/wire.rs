@@ -203,9 +203,14 @@ pub fn put_bytes_field(out: &mut Vec<u8>, field: u32, value: &[u8]) {
 
 /// Appends a length-delimited field even if it is empty, as a message that is present.
 pub fn put_message_field(out: &mut Vec<u8>, field: u32, value: &[u8]) {
-    put_varint(out, u64::from(field) << 3 | 2);
-    put_varint(out, value.len() as u64);
+    put_message_frame(out, field, value.len());
     out.extend_from_slice(value);
+}
+
+/// Appends what stands before the bytes of a length-delimited field.
+pub fn put_message_frame(out: &mut Vec<u8>, field: u32, bytes: usize) {
+    put_varint(out, u64::from(field) << 3 | 2);
+    put_varint(out, bytes as u64);
 }
 
 #[cfg(test)]

@@ -165,19 +165,29 @@ pub(super) fn grouped(
     let mut resources: Vec<ResourceGroup> = Vec::new();
     let mut resource_places = HashMap::with_hasher(RandomState::default());
     let mut scope_places = HashMap::with_hasher(RandomState::default());
+    let mut last = None;
     for span in spans {
-        let place = *resource_places.entry(span.resource).or_insert_with(|| {
-            let resource = all_resources[span.resource as usize].clone();
-            resources.push(ResourceGroup { resource, scopes: Vec::new() });
-            resources.len() - 1
-        });
-        let scopes = &mut resources[place].scopes;
-        let scope_place = *scope_places.entry((place, span.scope)).or_insert_with(|| {
-            let scope = all_scopes[span.scope as usize].clone();
-            scopes.push(ScopeGroup { scope, spans: Vec::new() });
-            scopes.len() - 1
-        });
-        scopes[scope_place].spans.push(span.message);
+        let owner = (span.resource, span.scope);
+        // The spans of a part lie together.
+        let (place, scope_place) = match last {
+            Some((known, places)) if known == owner => places,
+            _ => {
+                let place = *resource_places.entry(span.resource).or_insert_with(|| {
+                    let resource = all_resources[span.resource as usize].clone();
+                    resources.push(ResourceGroup { resource, scopes: Vec::new() });
+                    resources.len() - 1
+                });
+                let scopes = &mut resources[place].scopes;
+                let scope_place = *scope_places.entry(owner).or_insert_with(|| {
+                    let scope = all_scopes[span.scope as usize].clone();
+                    scopes.push(ScopeGroup { scope, spans: Vec::new() });
+                    scopes.len() - 1
+                });
+                (place, scope_place)
+            }
+        };
+        last = Some((owner, (place, scope_place)));
+        resources[place].scopes[scope_place].spans.push(span.message);
     }
     resources
 }
