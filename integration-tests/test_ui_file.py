@@ -11,6 +11,7 @@ import requests
 from harness import otlp
 from harness.browser import serving_pages
 from harness.orders import MARKUP, pushed
+from harness.protobuf import zipkin_list
 from harness.waiting import eventually
 
 MAX_BYTES = 400_000
@@ -52,7 +53,8 @@ def files(server, orders):
         "Zipkin JSON": server.get(f"/zipkin/api/v2/trace/{orders.hex}"),
     }
     assert {answer.status_code for answer in found.values()} == {200}
-    return {name: answer.content for name, answer in found.items()}
+    contents = {name: answer.content for name, answer in found.items()}
+    return contents | {"Zipkin protobuf": zipkin_list(found["Zipkin JSON"].json())}
 
 
 def ask(server, content, **params):
@@ -76,7 +78,7 @@ def rows(answer):
     return header["traceId"], header["start"], columns
 
 
-@pytest.mark.parametrize("name", ["OTLP JSON", "OTLP protobuf", "Tempo JSON", "Jaeger JSON", "Zipkin JSON"])
+@pytest.mark.parametrize("name", ["OTLP JSON", "OTLP protobuf", "Tempo JSON", "Jaeger JSON", "Zipkin JSON", "Zipkin protobuf"])
 def test_every_format_shows_what_is_stored(server, orders, files, name):
     stored = rows(server.get(f"/ui/api/traces/{orders.hex}/skeleton"))
     for content in (files[name], gzip.compress(files[name])):
@@ -86,7 +88,7 @@ def test_every_format_shows_what_is_stored(server, orders, files, name):
         assert (trace["traceId"], trace["spans"], trace["errors"]) == (orders.hex, 105, 4)
         assert int(trace["start"]) == orders.base and int(trace["duration"]) == 1840 * otlp.MILLISECOND
         found = rows(ask(server, content, trace=orders.hex))
-        if name == "Zipkin JSON":
+        if name.startswith("Zipkin"):
             # Its names are lower case, and it has no links.
             for unlike in ("name", "links"):
                 found[2].pop(unlike)
