@@ -143,6 +143,21 @@ def test_dragging_over_a_chart_zooms(visit, orders):
     visit.check()
 
 
+def test_charts_are_asked_for_when_the_search_found_something(visit, orders):
+    held, asked = [], []
+    visit.page.route(re.compile(r"/ui/api/search\?"), lambda route: held.append(route))
+    visit.page.on("request", lambda request: asked.append(request.url) if "query_range" in request.url else None)
+    with visit.page.expect_request(re.compile(r"/ui/api/search\?")):
+        page = visit.open("ui/search?q=%7B%20%7D")
+    # Whatever is asked for together with the search is asked for by then.
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert len(held) == 1 and asked == []
+    held[0].continue_()
+    page.locator(".charts[aria-busy=false]").wait_for()
+    assert len(asked) == 2
+    visit.check()
+
+
 def test_verdict_names_the_cause_and_leads_there(visit, orders):
     page = visit.open(f"ui/trace/{orders.hex}")
     findings = page.locator(".findings")

@@ -32,7 +32,9 @@ CONFIG = {
     # The blocks of the slow search stay what they are.
     "compactor": {"compaction": {"compaction_cycle": "1h"}},
 }
-SLOW_BLOCKS = 20
+# No result comes before a block is searched: so many that one takes half of the bar.
+SLOW_BLOCKS = 40
+SLOW_SPANS = 30_000
 # Milliseconds, by spans.
 OPENED = {1_000: 400, 100_000: 1_000, 1_000_000: 5_000}
 # Scrolls by a number of pixels a frame, and returns how long each frame took.
@@ -209,7 +211,7 @@ def query_figures(browser, server, bars):
     now = time.time_ns()
     for block in range(SLOW_BLOCKS):
         spans = [otlp.span(name="slow", start=now - 10**10, attributes={"text": os.urandom(400).hex(), "found": int(n == 0)})
-                 for n in range(1_500)]
+                 for n in range(SLOW_SPANS // SLOW_BLOCKS)]
         server.must_push(otlp.export(*spans, service="slow"))
         server.flush()
     eventually(lambda: len(server.block_directories()) >= 1, "blocks")
