@@ -13,7 +13,10 @@ use tactus_telemetry::client_span;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
 
-use crate::channels::{Channels, Connection};
+use crate::{
+    channels::{Channels, Connection},
+    frame::{Framed, take_frame},
+};
 
 /// The ingesters of a cluster by address; the one in this process is called directly.
 #[derive(Clone)]
@@ -64,13 +67,18 @@ pub struct RemoteIngester {
 /// Passes a call on: the deadline of the request, or else that of all calls.
 macro_rules! forward {
     ($self:ident, $request:ident, $method:ident) => {{
-        let connection = $self.connection.as_ref().map_err(Status::from)?;
-        let mut client = IngesterClient::with_interceptor(connection.channel(), connection.clone())
-            .max_decoding_message_size(connection.max_receive_bytes())
-            .max_encoding_message_size(connection.max_send_bytes());
+        let connection = $self.connection()?;
+        let mut client = IngesterClient::with_interceptor(connection.channel(), connection.clone());
         if let Some(encoding) = connection.encoding() {
             client = client.send_compressed(encoding).accept_compressed(encoding);
         }
+        forward!($self, $request, $method, client)
+    }};
+    ($self:ident, $request:ident, $method:ident, $client:ident) => {{
+        let connection = $self.connection()?;
+        let mut client = $client
+            .max_decoding_message_size(connection.max_receive_bytes())
+            .max_encoding_message_size(connection.max_send_bytes());
         let mut request = $request;
         if !request.metadata().contains_key("grpc-timeout") {
             request.set_timeout($self.call_timeout);
@@ -84,10 +92,24 @@ macro_rules! forward {
     }};
 }
 
+impl RemoteIngester {
+    fn connection(&self) -> Result<&Connection, Status> {
+        self.connection.as_ref().map_err(Status::from)
+    }
+}
+
 #[async_trait]
 impl Ingester for RemoteIngester {
+    /// A push of [`Shared`](crate::Shared) is encoded once for all ingesters, unless it is to be compressed.
     async fn push(&self, request: Request<PushRequest>) -> Result<Response<PushResponse>, Status> {
-        forward!(self, request, push)
+        let connection = self.connection()?;
+        if connection.encoding().is_some() {
+            return forward!(self, request, push);
+        }
+        let (request, frame) = take_frame(request, connection.max_send_bytes())?;
+        let framed = Framed { connection: connection.channel(), frame };
+        let client = IngesterClient::with_interceptor(framed, connection.clone());
+        forward!(self, request, push, client)
     }
 
     async fn find_trace(

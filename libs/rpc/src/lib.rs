@@ -5,12 +5,14 @@
 #![warn(missing_docs)]
 
 mod channels;
+mod frame;
 mod generator;
 mod ingester;
 mod live_tail;
 mod query;
 
 pub use channels::{ChannelSettings, Channels, Compression, Connection, Error, INTERNAL_TOKEN};
+pub use frame::Shared;
 pub use generator::MetricsGenerators;
 pub use ingester::{Ingesters, RemoteIngester};
 pub use live_tail::LiveTails;

@@ -131,7 +131,7 @@ impl Peers {
         &self,
         peer: Arc<Peer>,
         instance: &Instance,
-        push: PushRequest,
+        push: Request<PushRequest>,
         bytes: u64,
         held: impl Send + 'static,
     ) -> tokio::task::JoinHandle<Result<PushResponse, Status>> {
@@ -159,11 +159,11 @@ impl Peers {
 
 async fn call(
     ingester: &dyn Ingester,
-    push: PushRequest,
+    push: Request<PushRequest>,
     in_flight: &InFlight,
     settings: CallSettings,
 ) -> Result<PushResponse, Status> {
-    let mut call = ingester.push(Request::new(push));
+    let mut call = ingester.push(push);
     let late_after = settings.late_after.min(settings.remote_timeout);
     let (result, in_time) = match timeout(late_after, &mut call).await {
         Ok(result) => (result, true),

@@ -6,11 +6,12 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tactus_proto::tactus::v1::{PushResponse, Refusal};
+use tactus_proto::tactus::v1::{PushRequest, PushResponse, Refusal};
 use tactus_ring::Instance;
+use tactus_rpc::Shared;
 use tactus_server::budget::Reservation;
 use tokio::time::{Instant, sleep_until};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
 use crate::{
     CALL_BYTES,
@@ -56,6 +57,7 @@ impl Writer<'_> {
         tokio::pin!(late, deadline);
         let mut is_late = false;
         let mut replies = FuturesUnordered::new();
+        let mut pushes = Pushes { export, last: None };
         let mut sends = votes.first_sends();
         let first = sends.len();
         if has_replicas && suspects.contains(&true) {
@@ -64,7 +66,11 @@ impl Writer<'_> {
         self.metrics.hedged_pushes.inc_by((sends.len() - first) as u64);
         loop {
             for send in sends.drain(..) {
-                replies.push(self.start(export, &send, &mut reservation, &pinned));
+                let push = pushes.of(&send.groups);
+                let spans = send.groups.iter().map(|group| export.groups[*group].bytes());
+                let bytes = spans.sum::<u64>() + CALL_BYTES;
+                let held = (reservation.split(bytes), Arc::clone(&pinned));
+                replies.push(self.start(&send, push, bytes, held));
             }
             if let Some(status) = votes.failure() {
                 return Err(status);
@@ -106,23 +112,40 @@ impl Writer<'_> {
 
     fn start(
         self,
-        export: &Export,
         send: &Send,
-        reservation: &mut Reservation,
-        pinned: &Arc<Reservation>,
+        push: Request<PushRequest>,
+        bytes: u64,
+        held: impl std::marker::Send + 'static,
     ) -> impl Future<Output = Reply> + 'static {
         let instance = self.placement.instance(send.instance);
         let peer = self.peers.of(instance, self.metrics);
-        let push = export.push_of(send.groups.iter().copied());
-        let bytes: u64 = send.groups.iter().map(|group| export.groups[*group].bytes()).sum();
-        let bytes = bytes + CALL_BYTES;
-        let held = (reservation.split(bytes), Arc::clone(pinned));
         let task = self.peers.start(peer, instance, push, bytes, held);
         let call = send.call;
         async move {
             let failed = |_| Err(Status::internal("the task of a push ended early"));
             (call, task.await.unwrap_or_else(failed))
         }
+    }
+}
+
+/// The pushes of an export. Replicas that get the same groups share one: it is encoded once.
+struct Pushes<'a> {
+    export: &'a Export,
+    /// Those of a replica set follow each other.
+    last: Option<(Vec<usize>, Shared<PushRequest>)>,
+}
+
+impl Pushes<'_> {
+    fn of(&mut self, groups: &[usize]) -> Request<PushRequest> {
+        if let Some((known, push)) = &self.last
+            && known == groups
+        {
+            return push.request();
+        }
+        let push = Shared::new(self.export.push_of(groups.iter().copied()));
+        let request = push.request();
+        self.last = Some((groups.to_vec(), push));
+        request
     }
 }
 
