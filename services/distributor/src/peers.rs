@@ -15,7 +15,6 @@ use tactus_ring::Instance;
 use tactus_telemetry::{log_limited, metrics::Counter};
 use tokio::time::timeout;
 use tonic::{Code, Request, Status};
-use tracing::Instrument;
 
 use crate::{IngesterOf, metrics::Metrics};
 
@@ -126,7 +125,7 @@ impl Peers {
         result.map(tonic::Response::into_inner)
     }
 
-    /// Pushes in a task of its own, which goes on if nobody waits. What `held` counts is given back at its end.
+    /// A push, which begins when it is polled and is to be polled to its end. What `held` counts is given back then.
     pub(crate) fn start(
         &self,
         peer: Arc<Peer>,
@@ -134,7 +133,7 @@ impl Peers {
         push: Request<PushRequest>,
         bytes: u64,
         held: impl Send + 'static,
-    ) -> tokio::task::JoinHandle<Result<PushResponse, Status>> {
+    ) -> impl Future<Output = Result<PushResponse, Status>> + Send + 'static {
         let settings = self.settings;
         // One call always may: it tells when the ingester is well again.
         let (calls, held_bytes) =
@@ -143,7 +142,7 @@ impl Peers {
         let is_over = calls > 0 && is_full && peer.is_suspect();
         let in_flight = InFlight::new(peer, bytes);
         let ingester = (self.ingester_of)(instance);
-        let task = async move {
+        async move {
             let _held = held;
             let result = if is_over {
                 Err(Status::unavailable("too many calls to this ingester are in flight"))
@@ -152,8 +151,7 @@ impl Peers {
             };
             in_flight.peer.count(result.as_ref().err());
             result
-        };
-        tokio::spawn(task.in_current_span())
+        }
     }
 }
 

@@ -1,17 +1,25 @@
 //! Sends an export to its replicas and waits for a quorum of each trace.
 //!
-//! Every call runs in a task of its own: the answer to the client does not wait for the slowest replica, and the call to
-//! that goes on within its timeout.
+//! The answer to the client does not wait for the slowest replica: the call to that goes on in a task of its own, within
+//! its timeout. Until then the calls run in the task of the request, since tasks that wake each other cost more than a push
+//! of few spans.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::{
+    future::BoxFuture,
+    stream::{FuturesUnordered, StreamExt},
+};
 use tactus_proto::tactus::v1::{PushRequest, PushResponse, Refusal};
 use tactus_ring::Instance;
 use tactus_rpc::Shared;
 use tactus_server::budget::Reservation;
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep_until},
+};
 use tonic::{Code, Request, Status};
+use tracing::Instrument;
 
 use crate::{
     CALL_BYTES,
@@ -56,7 +64,7 @@ impl Writer<'_> {
         let deadline = sleep_until(started + self.deadline);
         tokio::pin!(late, deadline);
         let mut is_late = false;
-        let mut replies = FuturesUnordered::new();
+        let mut replies = Calls::default();
         let mut pushes = Pushes { export, last: None };
         let mut sends = votes.first_sends();
         let first = sends.len();
@@ -70,7 +78,7 @@ impl Writer<'_> {
                 let spans = send.groups.iter().map(|group| export.groups[*group].bytes());
                 let bytes = spans.sum::<u64>() + CALL_BYTES;
                 let held = (reservation.split(bytes), Arc::clone(&pinned));
-                replies.push(self.start(&send, push, bytes, held));
+                replies.0.push(self.start(&send, push, bytes, held));
             }
             if let Some(status) = votes.failure() {
                 return Err(status);
@@ -79,7 +87,7 @@ impl Writer<'_> {
                 return Ok(votes.refusals());
             }
             tokio::select! {
-                Some((call, reply)) = replies.next() => {
+                Some((call, reply)) = replies.0.next() => {
                     let moves = reply.as_ref().is_err_and(|s| has_replicas || was_not_stored(s));
                     let replaces = reply.as_ref().is_err_and(|s| s.code() != Code::InvalidArgument);
                     votes.replied(call, reply);
@@ -116,14 +124,24 @@ impl Writer<'_> {
         push: Request<PushRequest>,
         bytes: u64,
         held: impl std::marker::Send + 'static,
-    ) -> impl Future<Output = Reply> + 'static {
+    ) -> BoxFuture<'static, Reply> {
         let instance = self.placement.instance(send.instance);
         let peer = self.peers.of(instance, self.metrics);
-        let task = self.peers.start(peer, instance, push, bytes, held);
+        let push = self.peers.start(peer, instance, push, bytes, held);
         let call = send.call;
-        async move {
-            let failed = |_| Err(Status::internal("the task of a push ended early"));
-            (call, task.await.unwrap_or_else(failed))
+        Box::pin(async move { (call, push.await) })
+    }
+}
+
+/// Calls that were begun. They are ended whether somebody waits for them or not.
+#[derive(Default)]
+struct Calls(FuturesUnordered<BoxFuture<'static, Reply>>);
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        if let (false, Ok(runtime)) = (self.0.is_empty(), Handle::try_current()) {
+            let rest = std::mem::take(&mut self.0).for_each(|_| ready(()));
+            runtime.spawn(rest.in_current_span());
         }
     }
 }
