@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     } else {
         files.insert("index.html".to_owned(), root.join("missing.html"));
     }
-    let table = table(&files)?;
+    let table = table(&root, &files)?;
     fs::write(Path::new(&env::var("OUT_DIR")?).join("files.rs"), table)?;
     Ok(())
 }
@@ -46,7 +46,12 @@ fn collect(
     Ok(())
 }
 
-fn table(files: &BTreeMap<String, PathBuf>) -> Result<String, Box<dyn Error>> {
+fn table(root: &Path, files: &BTreeMap<String, PathBuf>) -> Result<String, Box<dyn Error>> {
+    // By the folder of the crate when it is compiled: a build folder may serve another checkout next time.
+    let included = |path: &Path| -> Result<String, Box<dyn Error>> {
+        let below = Path::new("/").join(path.strip_prefix(root)?);
+        Ok(format!("include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {below:?}))"))
+    };
     let mut table = "&[\n".to_owned();
     for (name, path) in files {
         if is_encoded(name) {
@@ -55,15 +60,16 @@ fn table(files: &BTreeMap<String, PathBuf>) -> Result<String, Box<dyn Error>> {
         let mut hasher = DefaultHasher::new();
         hasher.write(&fs::read(path)?);
         let encoded = |ending: &str| match files.get(&format!("{name}.{ending}")) {
-            Some(path) => format!("Some(include_bytes!({path:?}))"),
-            None => "None".to_owned(),
+            Some(path) => included(path).map(|bytes| format!("Some({bytes})")),
+            None => Ok("None".to_owned()),
         };
         writeln!(
             table,
-            "File {{ path: {name:?}, tag: \"{:016x}\", plain: include_bytes!({path:?}), brotli: {}, gzip: {} }},",
+            "File {{ path: {name:?}, tag: \"{:016x}\", plain: {}, brotli: {}, gzip: {} }},",
             hasher.finish(),
-            encoded("br"),
-            encoded("gz"),
+            included(path)?,
+            encoded("br")?,
+            encoded("gz")?,
         )?;
     }
     table.push(']');
