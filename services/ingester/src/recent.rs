@@ -4,7 +4,7 @@
 //! in each batch, then gathers the candidates' spans from everywhere and is evaluated on whole traces. Segments whose block
 //! the query reads are looked at for traces alone of which there is more elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tactus_model::{SpanBatch, TenantId, TraceId, span_end};
 use tactus_traceql::eval::{
@@ -36,6 +36,8 @@ pub(crate) struct RecentMatches {
     pub(crate) parts: u32,
     /// Segments that were left out since the query reads their block.
     pub(crate) left_out: u32,
+    /// Segments and live batches that were left to another ingester.
+    pub(crate) left_to_others: u32,
 }
 
 /// Bytes that a look at a batch counts for: an estimate, since what is read of it depends on the query.
@@ -137,6 +139,34 @@ impl RecentView {
             }
             let wanted = round.iter().map(|(id, _)| *id).collect();
             let batch = view.gather(&wanted);
+            let matches = query.find_matches(&batch, window)?;
+            query.assemble(&batch, &matches, &options).into_iter().for_each(|it| found.add(it));
+        }
+        result.traces = found.finish(options.limit);
+        Ok(result)
+    }
+
+    /// Those of these traces that match, the newest first. Nothing else is looked at.
+    pub(crate) fn search_traces(
+        &self,
+        traces: &HashSet<TraceId>,
+        query: &CompiledQuery,
+        window: Window,
+        options: SearchOptions,
+    ) -> Result<RecentMatches, EvaluateError> {
+        let parts = self.live_batches().count() + self.segments.len() + self.stored.len();
+        let mut result =
+            RecentMatches { left_to_others: parts as u32, ..RecentMatches::default() };
+        let mut found = TraceMatchCombiner::default();
+        let traces: Vec<TraceId> = traces.iter().copied().collect();
+        for round in traces.chunks(CANDIDATES_PER_ROUND) {
+            if is_over() {
+                break;
+            }
+            let batch = self.gather(&round.iter().copied().collect());
+            result.inspected_bytes += inspected_bytes(&batch);
+            result.inspected_spans += batch.len() as u64;
+            result.inspected_traces += batch.traces.ids.len() as u32;
             let matches = query.find_matches(&batch, window)?;
             query.assemble(&batch, &matches, &options).into_iter().for_each(|it| found.add(it));
         }

@@ -31,11 +31,13 @@ use crate::{
     recent_metrics::{RecentError, stored::Stored},
     recent_view::RecentView,
     segment::SegmentError,
-    share::{Share, kept::kept_traces},
+    share::{Share, kept::kept_traces, search::Turns},
 };
 
 /// Why a segment was not searched.
 const IN_A_BLOCK: &str = "in a block of the query";
+/// Why nothing was searched but traces of which another ingester may not have all spans.
+const ELSEWHERE: &str = "at another ingester";
 /// What is shown of the key of an attribute.
 const MOST_KEY_CHARACTERS: usize = 128;
 
@@ -89,12 +91,21 @@ impl Protocol for Ingester {
         let (context, request) = parts(request);
         let tenant = tenant_of(&request.tenant)?;
         let stored = stored_blocks(&request.stored_block_ids)?;
+        let turns = Turns::of(&request.holders, &self.settings.ingester_id)
+            .map_err(|_| Status::invalid_argument("malformed ranges of origins"))?;
         let (started, explain) = (Instant::now(), request.explain);
         let found = self
             .query_view(tenant, context, move |view| {
-                let view = view.without_stored(&stored);
                 let job = SearchJob::compile(&request, &[]).map_err(|it| refused_job(&it))?;
-                let found = view.search_recent(&job.query, job.window, job.options);
+                if turns.as_ref().is_some_and(|turns| !turns.is_there(&view.origins())) {
+                    return Err(let_go());
+                }
+                let view = view.without_stored(&stored);
+                let (query, window, options) = (&job.query, job.window, job.options);
+                let found = match turns.and_then(|turns| turns.traces(&view)) {
+                    Some(traces) => view.search_traces(&traces, query, window, options),
+                    None => view.search_recent(query, window, options),
+                };
                 found.map_err(|error| Status::invalid_argument(error.to_string()))
             })
             .await??;
@@ -102,11 +113,12 @@ impl Protocol for Ingester {
             true => {
                 let sets = found.traces.iter().flat_map(|trace| &trace.span_sets);
                 let matched = sets.map(|set| u64::from(set.matched)).sum();
-                let pruned = (found.left_out > 0)
-                    .then(|| Pruned { reason: IN_A_BLOCK.to_owned(), parts: found.left_out });
-                let parts = found.parts + found.left_out;
+                let pruned = [(IN_A_BLOCK, found.left_out), (ELSEWHERE, found.left_to_others)];
+                let parts = found.parts + found.left_out + found.left_to_others;
                 let explanation = explanation(parts, found.inspected_spans, matched, started);
-                vec![JobExplanation { pruned: pruned.into_iter().collect(), ..explanation }]
+                let pruned = pruned.into_iter().filter(|(_, parts)| *parts > 0);
+                let pruned = pruned.map(|(why, parts)| Pruned { reason: why.to_owned(), parts });
+                vec![JobExplanation { pruned: pruned.collect(), ..explanation }]
             }
             false => Vec::new(),
         };
@@ -141,7 +153,7 @@ impl Protocol for Ingester {
                 let job = MetricsJob::compile(&request).map_err(|it| refused_job(&it))?;
                 let found = view.metrics_recent(&job, share.as_ref(), &stored);
                 found.map_err(|error| match error {
-                    RecentError::LetGo => Status::aborted("spans were let go of meanwhile"),
+                    RecentError::LetGo => let_go(),
                     RecentError::Query(error @ MetricsError::TooLarge { .. }) => {
                         Status::resource_exhausted(error.to_string())
                     }
@@ -266,6 +278,11 @@ fn parts<T>(request: Request<T>) -> (QueryContext, T) {
 fn unreadable(error: &SegmentError) -> Status {
     log_limited!(error, error = error_text(error), "cannot read a segment");
     Status::unavailable(error_text(error))
+}
+
+/// Others left spans to this ingester that it has no more: it is to be asked anew.
+fn let_go() -> Status {
+    Status::aborted("spans were let go of meanwhile")
 }
 
 /// The blocks that a query reads, as a request has them.

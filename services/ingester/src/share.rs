@@ -18,6 +18,7 @@ use crate::{
 use kept::Differing;
 
 pub(crate) mod kept;
+pub(crate) mod search;
 
 /// Streams are drawn at random, so that a range seldom reaches from one into the next.
 const MAX_STREAMS_OF_RANGE: u64 = 16;

@@ -6,6 +6,7 @@
 
 mod ask;
 mod merge;
+mod once;
 mod service;
 
 #[cfg(test)]
@@ -73,6 +74,7 @@ pub struct RecentParts {
 #[derive(Clone)]
 pub struct RecentData {
     parts: Arc<RecentParts>,
+    holdings: Arc<once::KeptHoldings>,
     failures: CounterVec<2>,
     partial: CounterVec<1>,
 }
@@ -104,7 +106,7 @@ impl RecentData {
             out.family("tempo_querier_ingester_clients", help, Kind::Gauge);
             out.sample(&[], parts.ring.view().instances().len() as f64);
         });
-        Self { parts, failures, partial }
+        Self { parts, holdings: Arc::default(), failures, partial }
     }
 
     /// The ingesters to ask for something of a tenant.

@@ -119,6 +119,10 @@ pub struct SearchRequest {
     /// leaves out.
     #[prost(bytes = "bytes", tag = "12")]
     pub stored_block_ids: ::prost::bytes::Bytes,
+    /// What each ingester has whole and will look at: an ingester leaves out traces of which one that stands before it has
+    /// every span. Empty: all look at everything. Only `ingester_id` and `complete` are set, without what is thinned.
+    #[prost(message, repeated, tag = "13")]
+    pub holders: ::prost::alloc::vec::Vec<Holder>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchResponse {

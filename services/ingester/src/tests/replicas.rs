@@ -6,7 +6,8 @@ use proptest::{collection::vec, prelude::*};
 use tactus_block::read::{BlockReader, BytesSource, facts_of};
 use tactus_model::{OriginSet, Projection};
 use tactus_proto::tactus::v1::{
-    Holder, HoldingsRequest, MetricsRequest, PushRequest, ingester_server::Ingester as Protocol,
+    Holder, HoldingsRequest, MetricsRequest, PushRequest, SearchRequest,
+    ingester_server::Ingester as Protocol,
 };
 use tactus_storage::{BlockMeta, meta::block_origin};
 use tactus_tail_sampling::Decider;
@@ -52,6 +53,9 @@ enum Event {
     /// The blocks that were written come to the block list.
     Poll,
 }
+
+/// By trace id.
+type Found = Result<BTreeMap<String, u32>, Status>;
 
 /// A query, and what happens while it runs: before the block list is taken and after.
 #[derive(Debug, Clone)]
@@ -308,6 +312,69 @@ impl Cluster {
         Ok(answer.series.iter().map(|it| (label(it), it.values.iter().sum())).collect())
     }
 
+    /// The traces that a search finds at a node, and how many spans of each match.
+    async fn find(&self, node: usize, query: &str, holders: &[Holder]) -> Found {
+        let request = SearchRequest {
+            tenant: "t1".to_owned(),
+            query: query.to_owned(),
+            holders: holders.to_vec(),
+            ..SearchRequest::default()
+        };
+        let answer = Protocol::search(&**self.node(node), Request::new(request)).await?;
+        let traces = answer.into_inner().traces.into_iter();
+        Ok(traces.map(|it| (it.trace_id, it.span_sets.iter().map(|set| set.matched).sum())).collect())
+    }
+
+    /// Searches with holders and without; `Err` if ingesters want to be asked anew.
+    async fn search(&mut self, query: &Query, text: &str) -> Result<(), ()> {
+        let asked: Vec<usize> = (0..NODES)
+            .filter(|&node| query.missing.is_none_or(|it| usize::from(it) % NODES != node))
+            .collect();
+        let mut holders = self.holders(&asked).await;
+        for holder in &mut holders {
+            let set = |bounds: &[u64]| OriginSet::from_bounds(bounds).unwrap();
+            holder.complete = set(&holder.complete).without(&set(&holder.thinned)).bounds();
+        }
+        // Any order will do, as long as all know the same.
+        holders.rotate_left(self.next_sequence as usize % asked.len());
+        for event in &query.before {
+            self.happen(event).await;
+        }
+        let (mut once, mut times) = (BTreeMap::new(), 0);
+        let mut every: BTreeMap<String, u32> = BTreeMap::new();
+        for &node in &asked {
+            for (trace, matched) in self.find(node, text, &[]).await.unwrap() {
+                let most = every.entry(trace).or_default();
+                *most = matched.max(*most);
+            }
+            match self.find(node, text, &holders).await {
+                Ok(found) => {
+                    times += found.len();
+                    for (trace, matched) in found {
+                        let most = once.entry(trace).or_default();
+                        *most = matched.max(*most);
+                    }
+                }
+                Err(status) if status.code() == Code::Aborted => return Err(()),
+                Err(status) => panic!("{status}"),
+            }
+        }
+        assert_eq!(once, every, "{text}");
+        let held = asked.iter().map(|&node| self.node(node));
+        if held.map(|node| self::held(node)).collect::<BTreeSet<_>>().len() == 1
+            && query.before.is_empty()
+            && self.has_origins_alone()
+        {
+            assert_eq!(times, once.len(), "where all have the same each trace is looked at once");
+        }
+        Ok(())
+    }
+
+    fn has_origins_alone(&self) -> bool {
+        self.tail_sampling.is_none()
+            && self.pushes.iter().all(|(push, _)| push.runs.iter().all(|run| run.origin != 0))
+    }
+
     /// Runs a query; `Err` if ingesters want to be asked anew. Returns how often each span was counted that was there when
     /// it began.
     async fn query(&mut self, query: &Query, text: &str) -> Result<BTreeMap<u16, f64>, ()> {
@@ -396,6 +463,12 @@ async fn check(steps: Vec<(Vec<Event>, Query)>, tail_sampling: Option<Arc<TailSa
                 false => count <= 1.0,
             };
             assert!(counts.iter().all(is_right), "{text} {counts:?}");
+        }
+        for text in ["{ span.text != \"no\" }", "{ } | count() > 1", "{ } > { }"] {
+            if cluster.search(&query, text).await.is_err() {
+                let calm = Query { before: Vec::new(), after: Vec::new(), ..query.clone() };
+                cluster.search(&calm, text).await.expect("all is there");
+            }
         }
         for node in 0..NODES {
             let held = held(cluster.node(node));

@@ -54,6 +54,25 @@ impl RecentData {
         R: Clone + Send + 'static,
         T: Send + 'static,
     {
+        let op = question.op;
+        let answers = self.ask_some(set, question).await?;
+        self.partial.with([op]).inc_by(u64::from(answers.partial));
+        if answers.partial && self.parts.settings.strict {
+            return Err(Status::unavailable("too many unhealthy instances in the ring"));
+        }
+        Ok(answers)
+    }
+
+    /// As [`Self::ask`], for a step of a query after which there is another way: gaps are for the caller to see.
+    pub(super) async fn ask_some<R, T>(
+        &self,
+        set: &ReadSet,
+        question: Question<R, T>,
+    ) -> Result<Answers<T>, Status>
+    where
+        R: Clone + Send + 'static,
+        T: Send + 'static,
+    {
         let settings = &self.parts.settings;
         let mut progress = set.progress();
         let mut last = late_starters(set, settings.extra_query_delay);
@@ -95,12 +114,8 @@ impl RecentData {
             }
         }
         let partial = progress.is_partial();
-        self.partial.with([question.op]).inc_by(u64::from(partial));
         if let Some(status) = failure.filter(|_| answers.is_empty()) {
             return Err(Status::unavailable(format!("no ingester answers: {}", status.message())));
-        }
-        if partial && settings.strict {
-            return Err(Status::unavailable("too many unhealthy instances in the ring"));
         }
         answers.sort_unstable_by_key(|(at, _)| *at);
         Ok(Answers { all: answers.into_iter().map(|(_, answer)| answer).collect(), partial })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::{
-    FindTraceRequest, FindTraceResponse, HoldingsRequest, HoldingsResponse, MetricsRequest,
+    FindTraceRequest, FindTraceResponse, Holder, HoldingsRequest, HoldingsResponse, MetricsRequest,
     MetricsResponse, PushRequest, PushResponse, SearchRequest, SearchResponse, TagValuesRequest,
     TagValuesResponse, TagsRequest, TagsResponse,
 };
@@ -25,8 +25,10 @@ macro_rules! call {
     };
 }
 
+pub(super) use call;
+
 impl RecentData {
-    fn question<R, T>(
+    pub(super) fn question<R, T>(
         &self,
         op: &'static str,
         (context, request): (QueryContext, R),
@@ -38,13 +40,13 @@ impl RecentData {
     /// The ingesters that are to count, each by what it answered for. All of them are needed.
     ///
     /// Errors: one of them is gone; then [`Code::Aborted`], since others hold what it would have counted.
-    fn holders(&self, request: &MetricsRequest) -> Result<ReadSet, Status> {
+    pub(super) fn holders(&self, holders: &[Holder]) -> Result<ReadSet, Status> {
         let view = self.parts.ring.view();
         let find = |id: &str| {
             let instance = view.find(id).filter(|instance| instance.alive);
             instance.cloned().ok_or_else(|| gone(&format!("ingester {id} is gone")))
         };
-        let instances = request.holders.iter().map(|holder| find(&holder.ingester_id));
+        let instances = holders.iter().map(|holder| find(&holder.ingester_id));
         let mut instances = instances.collect::<Result<Vec<_>, _>>()?;
         instances.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         instances.dedup_by(|one, other| one.id == other.id);
@@ -93,6 +95,9 @@ impl Ingester for RecentData {
         let request = request.into_inner();
         check_tenant(&request.tenant)?;
         let (set, limit) = (self.read_set(&request.tenant), request.limit);
+        if let Some(answers) = self.search_once(&set, context, &request).await? {
+            return Ok(Response::new(merge::searches(answers, limit)));
+        }
         let question = self.question("search", (context, request), call!(search));
         Ok(Response::new(merge::searches(self.ask(&set, question).await?, limit)))
     }
@@ -132,7 +137,7 @@ impl Ingester for RecentData {
             let question = self.question("metrics", (context, request), call!(metrics));
             return Ok(Response::new(merge::metrics(self.ask(&set, question).await?)));
         }
-        let set = self.holders(&request)?;
+        let set = self.holders(&request.holders)?;
         let question = self.question("metrics", (context, request), call!(metrics));
         match self.ask(&set, question).await {
             Ok(answers) if answers.partial => Err(gone("an ingester did not answer")),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 
 use super::*;
-use Behaviour::{Answer, Fail, Hang, Late};
+use Behaviour::{Answer, Fail, Hang, Late, LetGo};
 use doubles::{Behaviour, Double};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -128,9 +128,10 @@ async fn as_many_ingesters_may_fail_as_replication_makes_up_for() {
 async fn answer_that_is_complete_waits_for_the_others_only_a_little() {
     let settings = RecentSettings::default();
     for (behaviour, expected, millis) in [
-        (Late(Duration::from_millis(50)), "abc", 50),
-        (Late(SECOND), "ab", 100),
-        (Hang, "ab", 100),
+        // Each time once more for what they hold.
+        (Late(Duration::from_millis(50)), "abc", 100),
+        (Late(SECOND), "ab", 200),
+        (Hang, "ab", 200),
         (Answer, "abc", 0),
     ] {
         let cluster = cluster(3, &[Answer, Answer, behaviour], settings.clone());
@@ -147,8 +148,9 @@ async fn answer_with_gaps_waits_for_whatever_there_is() {
     let cluster = cluster(3, &behaviours, RecentSettings::default());
     let started = Instant::now();
     assert_eq!(cluster.search().await.unwrap(), found("b", true));
-    assert_eq!(started.elapsed().as_secs(), 30);
-    let failures = "tactus_querier_ingester_failures_total{op=\"search\",code=\"unavailable\"} 1";
+    // A second for what they hold.
+    assert_eq!(started.elapsed().as_secs(), 31);
+    let failures = "tactus_querier_ingester_failures_total{op=\"search\",code=\"unavailable\"} 2";
     let text = cluster.registry.encode();
     assert!(
         text.contains(failures) && text.contains("\ntempo_querier_ingester_clients 3\n"),
@@ -208,7 +210,7 @@ async fn ingesters_that_may_be_left_out_are_asked_late_or_when_one_fails() {
     assert_eq!(started.elapsed().as_millis() / 100, 0);
     let hanging = cluster_of(&[Answer, Hang, Answer]);
     assert_eq!(hanging.search().await.unwrap(), found("ac", false));
-    assert_eq!(started.elapsed().as_millis() / 100, 21);
+    assert_eq!(started.elapsed().as_millis() / 100, 31);
 }
 
 #[tokio::test(start_paused = true)]
@@ -265,6 +267,60 @@ async fn metrics_ask_the_holders_alone_and_need_them_all() {
     let cluster = cluster_of(&[Answer, Answer, Answer]);
     cluster.change(|instance| instance.alive = &*instance.id != "b");
     assert_eq!(cluster.metrics(&["a", "b"]).await.unwrap_err().code(), Code::Aborted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn search_tells_each_holder_what_all_have_and_falls_back_on_asking_all() {
+    let cluster_of = |factor, behaviours: &[Behaviour]| {
+        let cluster = cluster(factor, behaviours, RecentSettings::default());
+        cluster.doubles.values().for_each(|double| double.has_spans());
+        cluster
+    };
+    let three = cluster_of(3, &[Answer, Answer, Answer]);
+    assert_eq!(three.search().await.unwrap(), found("abc", false));
+    let told = three.doubles["a"].searches.lock().clone();
+    let [holders] = &told[..] else { panic!("{told:?}") };
+    let mut ids: Vec<_> = holders.iter().map(|holder| holder.ingester_id.clone()).collect();
+    ids.sort();
+    assert_eq!(ids.concat(), "abc");
+    // Nobody relies on traces that may have been dropped.
+    assert!(holders.iter().all(|holder| holder.complete == [7, 7, 9, 9]));
+    assert!(holders.iter().all(|holder| holder.thinned.is_empty()));
+    for double in three.doubles.values() {
+        assert_eq!(*double.searches.lock(), told, "all are told the same");
+    }
+    // For a while they are not asked again, unless somebody else is to be asked.
+    let calls = |cluster: &Cluster| cluster.doubles["a"].calls();
+    assert_eq!(calls(&three), 2);
+    three.search().await.unwrap();
+    assert_eq!(calls(&three), 3);
+    three.change(|instance| instance.alive = &*instance.id != "c");
+    assert_eq!(three.search().await.unwrap(), found("ab", false));
+    assert_eq!(calls(&three), 5);
+    tokio::time::sleep(2 * SECOND).await;
+    three.search().await.unwrap();
+    assert_eq!(calls(&three), 7);
+    let without = cluster_of(3, &[Answer, Hang, Answer]);
+    assert_eq!(without.search().await.unwrap(), found("ac", false));
+    assert_eq!(without.doubles["a"].searches.lock()[0].len(), 2);
+    assert_eq!(without.doubles["b"].searches.lock().len(), 0);
+    for code in [Code::Aborted, Code::Unavailable, Code::DeadlineExceeded] {
+        let cluster = cluster_of(3, &[Answer, LetGo(code), Answer]);
+        assert_eq!(cluster.search().await.unwrap(), found("abc", false), "{code:?}");
+        let told = cluster.doubles["b"].searches.lock();
+        assert_eq!(told.iter().map(Vec::len).collect::<Vec<_>>(), [3, 0], "{code:?}");
+    }
+    let failing = cluster_of(3, &[Answer, LetGo(Code::InvalidArgument), Answer]);
+    assert_eq!(failing.search().await.unwrap_err().code(), Code::InvalidArgument);
+    // Too few say what they have, and no copies.
+    for (factor, behaviours) in [
+        (3, &[Fail(Code::Unavailable), Answer, Fail(Code::Unavailable)][..]),
+        (1, &[Answer, Answer]),
+    ] {
+        let cluster = cluster_of(factor, behaviours);
+        cluster.search().await.unwrap();
+        assert_eq!(*cluster.doubles["b"].searches.lock(), [vec![]]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

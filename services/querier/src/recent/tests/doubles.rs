@@ -4,6 +4,7 @@ use std::future::pending;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::{
     FindTraceRequest, FindTraceResponse, Holder, HoldingsRequest, HoldingsResponse, MetricsRequest,
@@ -19,12 +20,18 @@ pub(super) enum Behaviour {
     Fail(Code),
     Late(Duration),
     Hang,
+    /// Fails where others rely on what it holds.
+    LetGo(Code),
 }
+use Behaviour::LetGo;
 
 pub(super) struct Double {
     name: String,
     behaviour: Behaviour,
     is_replica: AtomicBool,
+    has_spans: AtomicBool,
+    /// The holders of each search.
+    pub(super) searches: Mutex<Vec<Vec<Holder>>>,
     calls: AtomicUsize,
     running: AtomicUsize,
 }
@@ -39,13 +46,26 @@ impl Drop for Running<'_> {
 
 impl Double {
     pub(super) fn new(name: &str, behaviour: Behaviour) -> Self {
-        let (is_replica, calls, running) = Default::default();
-        Self { name: name.to_owned(), behaviour, is_replica, calls, running }
+        let (is_replica, has_spans, searches, calls, running) = Default::default();
+        Self {
+            name: name.to_owned(),
+            behaviour,
+            is_replica,
+            has_spans,
+            searches,
+            calls,
+            running,
+        }
     }
 
     /// Has it answer what all others do.
     pub(super) fn is_replica(&self, is_replica: bool) {
         self.is_replica.store(is_replica, Ordering::Relaxed);
+    }
+
+    /// Has it hold two origins, of one of which traces were dropped.
+    pub(super) fn has_spans(&self) {
+        self.has_spans.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn calls(&self) -> usize {
@@ -69,7 +89,7 @@ impl Double {
         self.running.fetch_add(1, Ordering::Relaxed);
         let _running = Running(&self.running);
         match self.behaviour {
-            Behaviour::Answer => {}
+            Behaviour::Answer | LetGo(_) => {}
             Behaviour::Fail(code) => return Err(Status::new(code, "as the test says")),
             Behaviour::Late(time) => tokio::time::sleep(time).await,
             Behaviour::Hang => pending().await,
@@ -92,7 +112,17 @@ impl Ingester for Double {
         self.answer(FindTraceResponse { trace, ..Default::default() }).await
     }
 
-    async fn search(&self, _: Request<SearchRequest>) -> Result<Response<SearchResponse>, Status> {
+    /// One that lets go of spans, which the code says, does so between two calls.
+    async fn search(
+        &self,
+        request: Request<SearchRequest>,
+    ) -> Result<Response<SearchResponse>, Status> {
+        let holders = request.into_inner().holders;
+        let has_turns = !holders.is_empty();
+        self.searches.lock().push(holders);
+        if let (true, LetGo(code)) = (has_turns, self.behaviour) {
+            return Err(Status::new(code, "as the test says"));
+        }
         let trace = TraceSearchMetadata { trace_id: self.text(), ..Default::default() };
         self.answer(SearchResponse { traces: vec![trace], ..Default::default() }).await
     }
@@ -124,7 +154,14 @@ impl Ingester for Double {
         &self,
         _: Request<HoldingsRequest>,
     ) -> Result<Response<HoldingsResponse>, Status> {
-        let holder = Holder { ingester_id: self.text(), ..Default::default() };
+        let has_spans = self.has_spans.load(Ordering::Relaxed);
+        let origins = |first, last| if has_spans { vec![first, last] } else { Vec::new() };
+        let holder = Holder {
+            ingester_id: self.text(),
+            complete: origins(7, 9),
+            thinned: origins(8, 8),
+            ..Default::default()
+        };
         self.answer(HoldingsResponse { holders: vec![holder], ..Default::default() }).await
     }
 }

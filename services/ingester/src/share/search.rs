@@ -1,0 +1,129 @@
+//! Which traces of a search this ingester looks at.
+//!
+//! Several ingesters have the same spans, and a search asks all of them. It says what each of them has, in an order that is
+//! the same for all. An ingester leaves out a trace if one that stands before it has every span of the trace that is here:
+//! that one looks at the trace, with these spans and maybe more, or leaves it for the same reason to one before itself. What
+//! a replica missed, whether it was down or is behind, is not in what it has, so that nothing is hidden by it.
+//!
+//! Traces are told apart by the origins of their spans. Where another ingester has most of what is here, as in a ring of as
+//! many as there are replicas, whole segments are left out without a look into them. Where replicas lie scattered over a
+//! larger ring nothing is: to look at the origin of each span would cost more than to evaluate the query.
+
+use std::{borrow::Cow, collections::HashSet};
+
+use tactus_model::{OriginSet, SpanBatch, TraceId};
+use tactus_proto::tactus::v1::Holder;
+
+use super::MalformedHolders;
+use crate::{origins::HeldOrigins, recent_view::RecentView, segment::OpenSegment};
+
+/// Traces that are looked at one by one; if there are more, everything is looked at.
+const MAX_TRACES: usize = 16_384;
+
+/// Turns of a search.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Turns {
+    /// What the request says that this ingester has.
+    own: OriginSet,
+    /// What those have that stand before it.
+    before: Vec<OriginSet>,
+}
+
+impl Turns {
+    /// The turns of the ingester `own_id`; `None` if everybody looks at everything.
+    pub(crate) fn of(holders: &[Holder], own_id: &str) -> Result<Option<Self>, MalformedHolders> {
+        if holders.is_empty() {
+            return Ok(None);
+        }
+        let mut turns = Self { own: OriginSet::new(), before: Vec::new() };
+        let mut is_before = true;
+        for holder in holders {
+            let set = OriginSet::from_bounds(&holder.complete).ok_or(MalformedHolders)?;
+            if holder.ingester_id == own_id {
+                turns.own.unite(&set);
+                is_before = false;
+            } else if is_before {
+                turns.before.push(set);
+            }
+        }
+        Ok(Some(turns))
+    }
+
+    /// True if all that others leave to this ingester is still among `held`.
+    pub(crate) fn is_there(&self, held: &HeldOrigins) -> bool {
+        self.own.is_within(&held.complete.without(&held.thinned))
+    }
+
+    /// The traces that nobody before this ingester has all spans of; `None` for all that there are.
+    pub(crate) fn traces(&self, view: &RecentView) -> Option<HashSet<TraceId>> {
+        let mut parts: Vec<Part<'_>> = view.live_batches().map(Part::Live).collect();
+        parts.extend(view.segments.iter().chain(&view.stored).map(Part::Segment));
+        let origins: Vec<Cow<'_, HeldOrigins>> = parts.iter().map(Part::origins).collect();
+        let parts = || parts.iter().zip(&origins);
+        let covered = |set: &OriginSet| -> usize {
+            parts().filter(|(_, held)| is_within(held, set)).map(|(part, _)| part.traces()).sum()
+        };
+        let all: usize = parts().map(|(part, _)| part.traces()).sum();
+        let best = self.before.iter().map(|set| (covered(set), set));
+        let (covered, best) = best.max_by_key(|(covered, _)| *covered)?;
+        if covered < all - covered {
+            return None;
+        }
+        let mut traces = HashSet::new();
+        for (part, _) in parts().filter(|(_, held)| !is_within(held, best)) {
+            match part {
+                Part::Live(batch) => add_missing(&mut traces, batch, best),
+                Part::Segment(segment) => add_missing(&mut traces, &segment.batch(), best),
+            }
+            if traces.len() > MAX_TRACES {
+                return None;
+            }
+        }
+        Some(traces)
+    }
+}
+
+/// A batch or a segment.
+enum Part<'v> {
+    Live(&'v SpanBatch),
+    Segment(&'v OpenSegment),
+}
+
+impl<'v> Part<'v> {
+    fn origins(&self) -> Cow<'v, HeldOrigins> {
+        match *self {
+            Self::Live(batch) => Cow::Owned(HeldOrigins::of([batch], &OriginSet::new())),
+            Self::Segment(segment) => Cow::Borrowed(segment.origins()),
+        }
+    }
+
+    fn traces(&self) -> usize {
+        match self {
+            Self::Live(batch) => batch.traces.ids.len(),
+            Self::Segment(segment) => segment.traces(),
+        }
+    }
+}
+
+/// True if the set has the origins of all spans.
+fn is_within(held: &HeldOrigins, set: &OriginSet) -> bool {
+    !held.has_none && held.complete.is_within(set) && held.incomplete.is_within(set)
+}
+
+/// Adds the traces of a batch with a span that is not in the set.
+fn add_missing(traces: &mut HashSet<TraceId>, batch: &SpanBatch, set: &OriginSet) {
+    let origins = &batch.spans.origin;
+    if origins.is_empty() {
+        traces.extend(batch.traces.ids.iter());
+        return;
+    }
+    let mut last = (0, true);
+    for (row, &origin) in origins.iter().enumerate() {
+        if origin != last.0 {
+            last = (origin, origin == 0 || !set.contains(origin));
+        }
+        if last.1 {
+            traces.insert(batch.traces.ids[batch.spans.trace[row] as usize]);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Searches in which a trace is looked at by one ingester, not by each that has it.
+//!
+//! All ingesters say first what they have whole (origins: see libs/model). Then they are asked with that, in an order of the
+//! query's own; each leaves out the traces of which one before it has every span. Where that is not possible, since one of
+//! them is slow, fails or has let go of something meanwhile, all are asked to look at everything.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tactus_model::OriginSet;
+use tactus_proto::tactus::v1::ingester_server::Ingester;
+use tactus_proto::tactus::v1::{Holder, HoldingsRequest, SearchRequest, SearchResponse};
+use tactus_ring::ReadSet;
+use tactus_rpc::QueryContext;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use super::{RecentData, ask::Answers, service::call};
+
+/// Ingesters know what they have at once: who does not say so in this time is not waited for.
+const HOLDINGS_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long it is good for further searches. What came since then is looked at by each ingester that has it.
+const KEPT_FOR: Duration = Duration::from_secs(2);
+/// Tenants of which it is kept.
+const MAX_KEPT: usize = 1_000;
+
+/// What ingesters said a moment ago that they have, by tenant.
+#[derive(Default)]
+pub(super) struct KeptHoldings(Mutex<HashMap<String, Kept>>);
+
+/// When they were asked, and what they said.
+type Kept = (Instant, Arc<Vec<Holder>>);
+
+impl KeptHoldings {
+    /// What each ingester of a read set said, if all did.
+    fn of(&self, tenant: &str, set: &ReadSet) -> Option<Arc<Vec<Holder>>> {
+        let kept = self.0.lock().get(tenant).filter(|kept| is_new(kept)).map(|kept| Arc::clone(&kept.1));
+        // One that came since may have what nobody else has.
+        kept.filter(|holders| is_of(holders, set))
+    }
+
+    fn keep(&self, tenant: &str, asked: Instant, holders: &Arc<Vec<Holder>>) {
+        let mut kept = self.0.lock();
+        if kept.len() >= MAX_KEPT {
+            kept.retain(|_, kept| is_new(kept));
+        }
+        if kept.len() < MAX_KEPT {
+            kept.insert(tenant.to_owned(), (asked, Arc::clone(holders)));
+        }
+    }
+
+    fn forget(&self, tenant: &str) {
+        self.0.lock().remove(tenant);
+    }
+}
+
+fn is_new(kept: &Kept) -> bool {
+    kept.0.elapsed() < KEPT_FOR
+}
+
+/// True if these are the ingesters of a read set.
+fn is_of(holders: &[Holder], set: &ReadSet) -> bool {
+    let is_there = |id: &str| holders.iter().any(|holder| holder.ingester_id == id);
+    holders.len() == set.instances.len() && set.instances.iter().all(|it| is_there(&it.id))
+}
+
+impl RecentData {
+    /// Answers in which each trace was looked at once; `None` if all have to look at everything.
+    ///
+    /// Errors: those of the query itself.
+    pub(super) async fn search_once(
+        &self,
+        set: &ReadSet,
+        context: QueryContext,
+        search: &SearchRequest,
+    ) -> Result<Option<Answers<SearchResponse>>, Status> {
+        if self.parts.ring.view().replication_factor() < 2 || set.instances.len() < 2 {
+            return Ok(None);
+        }
+        let Some(holders) = self.whole_of(set, context, &search.tenant).await else {
+            return Ok(None);
+        };
+        if holders.len() < 2 || holders.iter().all(|holder| holder.complete.is_empty()) {
+            return Ok(None);
+        }
+        let Ok(set) = self.holders(&holders) else { return Ok(None) };
+        let request = SearchRequest { holders: in_order(&holders, &search.query), ..search.clone() };
+        let question = self.question("search", (context, request), call!(search));
+        match self.ask_some(&set, question).await {
+            Ok(answers) if !answers.partial => return Ok(Some(answers)),
+            Err(status) if !matches!(status.code(), Code::Aborted | Code::Unavailable) => {
+                return Err(status);
+            }
+            _ => {}
+        }
+        self.holdings.forget(&search.tenant);
+        Ok(None)
+    }
+
+    /// What each ingester has whole, and of which no traces were dropped; `None` if too few say it.
+    async fn whole_of(
+        &self,
+        set: &ReadSet,
+        context: QueryContext,
+        tenant: &str,
+    ) -> Option<Arc<Vec<Holder>>> {
+        let kept = self.holdings.of(tenant, set);
+        if kept.is_some() {
+            return kept;
+        }
+        let asked = Instant::now();
+        let request = HoldingsRequest { tenant: tenant.to_owned() };
+        let mut question = self.question("search", (context, request), call!(holdings));
+        question.timeout = question.timeout.min(HOLDINGS_TIMEOUT);
+        // Whoever is asked to look at everything says what is wrong.
+        let held = self.ask_some(set, question).await.ok().filter(|held| !held.partial)?;
+        let holders = held.all.into_iter().flat_map(|answer| answer.holders).map(whole);
+        let holders = Arc::new(holders.collect::<Vec<_>>());
+        if is_of(&holders, set) {
+            self.holdings.keep(tenant, asked, &holders);
+        }
+        Some(holders)
+    }
+}
+
+fn whole(holder: Holder) -> Holder {
+    let set = |bounds: &[u64]| OriginSet::from_bounds(bounds).unwrap_or_default();
+    let complete = set(&holder.complete).without(&set(&holder.thinned)).bounds();
+    Holder { ingester_id: holder.ingester_id, complete, ..Holder::default() }
+}
+
+/// The order in which ingesters leave traces to each other. The same query begins with the same ingester, which has in
+/// memory what it read for it; others begin with others.
+fn in_order(holders: &[Holder], query: &str) -> Vec<Holder> {
+    let place = |holder: &Holder| {
+        let mut hasher = DefaultHasher::new();
+        (query, &holder.ingester_id).hash(&mut hasher);
+        hasher.finish()
+    };
+    let mut holders = holders.to_vec();
+    holders.sort_by_cached_key(|holder| (place(holder), holder.ingester_id.clone()));
+    holders
+}
