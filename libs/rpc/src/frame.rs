@@ -180,9 +180,7 @@ mod tests {
                 http::HeaderValue::from_static("0"),
             )]);
             let body = Full::new(Bytes::from_static(&[0; 5]));
-            ready(Ok(http::Response::new(Body::new(
-                body.with_trailers(ready(Some(Ok(trailers)))),
-            ))))
+            ready(Ok(http::Response::new(Body::new(body.with_trailers(ready(Some(Ok(trailers))))))))
         }
     }
 

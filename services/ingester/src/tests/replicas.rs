@@ -322,7 +322,9 @@ impl Cluster {
         };
         let answer = Protocol::search(&**self.node(node), Request::new(request)).await?;
         let traces = answer.into_inner().traces.into_iter();
-        Ok(traces.map(|it| (it.trace_id, it.span_sets.iter().map(|set| set.matched).sum())).collect())
+        Ok(traces
+            .map(|it| (it.trace_id, it.span_sets.iter().map(|set| set.matched).sum()))
+            .collect())
     }
 
     /// Searches with holders and without; `Err` if ingesters want to be asked anew.

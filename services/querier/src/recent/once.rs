@@ -39,7 +39,8 @@ type Kept = (Instant, Arc<Vec<Holder>>);
 impl KeptHoldings {
     /// What each ingester of a read set said, if all did.
     fn of(&self, tenant: &str, set: &ReadSet) -> Option<Arc<Vec<Holder>>> {
-        let kept = self.0.lock().get(tenant).filter(|kept| is_new(kept)).map(|kept| Arc::clone(&kept.1));
+        let kept =
+            self.0.lock().get(tenant).filter(|kept| is_new(kept)).map(|kept| Arc::clone(&kept.1));
         // One that came since may have what nobody else has.
         kept.filter(|holders| is_of(holders, set))
     }
@@ -89,7 +90,8 @@ impl RecentData {
             return Ok(None);
         }
         let Ok(set) = self.holders(&holders) else { return Ok(None) };
-        let request = SearchRequest { holders: in_order(&holders, &search.query), ..search.clone() };
+        let request =
+            SearchRequest { holders: in_order(&holders, &search.query), ..search.clone() };
         let question = self.question("search", (context, request), call!(search));
         match self.ask_some(&set, question).await {
             Ok(answers) if !answers.partial => return Ok(Some(answers)),

@@ -47,15 +47,7 @@ impl Drop for Running<'_> {
 impl Double {
     pub(super) fn new(name: &str, behaviour: Behaviour) -> Self {
         let (is_replica, has_spans, searches, calls, running) = Default::default();
-        Self {
-            name: name.to_owned(),
-            behaviour,
-            is_replica,
-            has_spans,
-            searches,
-            calls,
-            running,
-        }
+        Self { name: name.to_owned(), behaviour, is_replica, has_spans, searches, calls, running }
     }
 
     /// Has it answer what all others do.
