@@ -154,8 +154,11 @@ impl RecentView {
         window: Window,
         options: SearchOptions,
     ) -> Result<RecentMatches, EvaluateError> {
-        let parts = self.live_batches().count() + self.segments.len() + self.stored.len();
-        let mut result = RecentMatches { left_to_others: parts as u32, ..RecentMatches::default() };
+        let mut result = RecentMatches {
+            left_out: self.stored.len() as u32,
+            left_to_others: (self.live_batches().count() + self.segments.len()) as u32,
+            ..RecentMatches::default()
+        };
         let mut found = TraceMatchCombiner::default();
         let traces: Vec<TraceId> = traces.iter().copied().collect();
         for round in traces.chunks(CANDIDATES_PER_ROUND) {
