@@ -122,6 +122,28 @@ def test_oversized_body_is_400_and_grpc_is_resource_exhausted(tactus):
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+@pytest.mark.parametrize("port, request_line, headers, status", [
+    ("otlp_http_port", "POST /nothing", PROTOBUF, 404),
+    ("otlp_http_port", "PUT /v1/traces", PROTOBUF, 405),
+    ("otlp_http_port", "POST /v1/traces", {"Content-Type": "text/plain"}, 415),
+    ("otlp_http_port", "POST /v1/traces", {**PROTOBUF, "Content-Encoding": "unknown"}, 400),
+    ("http_port", "POST /api/nothing", JSON, 404),
+])
+def test_refusal_from_before_the_body_arrives_at_a_client_that_sends_it_slowly(tactus, port, request_line, headers, status):
+    piece, pieces = bytes(64 << 10), 50
+    lines = [f"{request_line} HTTP/1.1", "Host: x", f"Content-Length: {pieces * len(piece)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    with socket.create_connection(("127.0.0.1", getattr(tactus, port)), timeout=30) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        for _ in range(pieces):
+            time.sleep(0.002)
+            connection.sendall(piece)
+        answer = b""
+        while received := connection.recv(65536):
+            answer += received
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:200]
+
+
 BOMB_BYTES = 512 << 20
 
 

@@ -15,13 +15,12 @@ use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use axum::Router;
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tactus_server::auth::{Access, Authenticator, PUBLIC_GRPC};
 use tactus_server::bodies::{Bodies, Held};
 use tactus_server::health::health_service_of;
 use tactus_server::listener::{
-    self, BoundListener, ConnectionInfo, Http2Settings, ListenerSettings, Protocols,
+    self, BoundListener, ConnectionInfo, Http2Settings, ListenerSettings, Protocols, ReceivedBody,
 };
 use tactus_server::tenancy::Tenancy;
 use tokio::sync::watch;
@@ -127,7 +126,7 @@ pub(crate) async fn serve_grpc_receiver<C: SpanCall>(
         ListenerSettings { protocols: Protocols::Http2, ..settings.listener.clone() };
     let receiver = Arc::new(Receiver::<C>::new(settings, sink, metrics));
     let health = health_until(shutdown.clone(), C::HEALTH_NAMES);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |request: Request<ReceivedBody>| {
         let health = request.uri().path().starts_with(PUBLIC_GRPC).then(|| health.clone());
         let receiver = Arc::clone(&receiver);
         async move {

@@ -17,12 +17,13 @@ use axum::Router;
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tactus_model::TenantId;
 use tactus_server::auth::{Access, Authenticator, Refused};
 use tactus_server::bodies::{Bodies, Held, NoRoom};
-use tactus_server::listener::{self, BoundListener, ConnectionInfo, ListenerSettings};
+use tactus_server::listener::{
+    self, BoundListener, ConnectionInfo, Linger, ListenerSettings, ReceivedBody,
+};
 use tactus_server::tenancy::{Tenancy, TenancyError};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -152,9 +153,10 @@ pub(crate) async fn serve_http_receiver<P: HttpProtocol>(
 ) -> io::Result<BoundListener> {
     let socket = listener::bind(&settings.address).await?;
     tracing::info!(address = %socket.local_addr()?, "{name} receiver listens");
-    let listener_settings = settings.listener.clone();
+    let linger = Linger::as_of_body(settings.max_body_bytes, settings.read_timeout);
+    let listener_settings = ListenerSettings { linger, ..settings.listener.clone() };
     let served = Arc::new((HttpPort::new(settings), protocol));
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |request: Request<ReceivedBody>| {
         let served = Arc::clone(&served);
         async move {
             let (port, protocol) = &*served;

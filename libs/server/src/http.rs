@@ -20,7 +20,6 @@ use bytes::Bytes;
 use futures_util::future::Either;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::Limited;
-use hyper::body::Incoming;
 use tactus_model::error_text::cut_str;
 use tokio::net::TcpListener;
 use tokio::time::Sleep;
@@ -29,7 +28,7 @@ use tower::Service as _;
 
 use crate::bodies::{self, Bodies};
 use crate::compression;
-use crate::listener::{self, BoundListener, ListenerSettings};
+use crate::listener::{self, BoundListener, Linger, ListenerSettings, ReceivedBody};
 use crate::observe::{self, RequestMetrics};
 
 /// Content type of every text answer.
@@ -100,7 +99,9 @@ pub fn serve_quietly(
     shutdown: CancellationToken,
 ) -> io::Result<BoundListener> {
     let dispatch = Dispatch { http: with_middleware(router, &settings, metrics), grpc };
-    listener::serve(socket, settings.listener, dispatch, shutdown)
+    let linger = Linger::as_of_body(settings.max_request_bytes, settings.body_timeout);
+    let connections = ListenerSettings { linger, ..settings.listener };
+    listener::serve(socket, connections, dispatch, shutdown)
 }
 
 /// Puts the API routes below the path prefix of the configuration, as `/tempo` or `tempo/`.
@@ -233,12 +234,12 @@ struct Dispatch {
     grpc: Option<Router>,
 }
 
-impl hyper::service::Service<Request<Incoming>> for Dispatch {
+impl hyper::service::Service<Request<ReceivedBody>> for Dispatch {
     type Response = Response;
     type Error = Infallible;
     type Future = Either<Ready<Result<Response, Infallible>>, RouteFuture<Infallible>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<ReceivedBody>) -> Self::Future {
         if let Some(grpc) = &self.grpc
             && is_grpc(&request)
         {
@@ -255,7 +256,7 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
     }
 }
 
-fn is_grpc(request: &Request<Incoming>) -> bool {
+fn is_grpc(request: &Request<ReceivedBody>) -> bool {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     request.version() == Version::HTTP_2
         && content_type.is_some_and(|value| value.contains("application/grpc"))

@@ -15,7 +15,6 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use ::http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::service::Service;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tactus_tls::ServerTls;
@@ -27,9 +26,11 @@ use tokio_util::task::TaskTracker;
 
 mod activity;
 mod connection;
+mod linger;
 mod proxy;
 
 use connection::Connections;
+pub use linger::{Linger, ReceivedBody};
 
 /// Pause after a failed accept: out of file descriptors heals only when connections end.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -75,6 +76,8 @@ pub struct ListenerSettings {
     pub max_head_bytes: usize,
     /// Most header lines of a request (HTTP/1.1; HTTP/2 has only the bound in bytes).
     pub max_headers: usize,
+    /// What is read of a request of HTTP/1.1 after its answer.
+    pub linger: Linger,
     /// Settings of HTTP/2 connections.
     pub http2: Http2Settings,
 }
@@ -117,6 +120,7 @@ impl Default for ListenerSettings {
             max_connection_age_grace: None,
             max_head_bytes: 128 << 10,
             max_headers: 100,
+            linger: Linger::default(),
             http2: Http2Settings::default(),
         }
     }
@@ -208,7 +212,7 @@ pub fn serve<S, B>(
     shutdown: CancellationToken,
 ) -> io::Result<BoundListener>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+    S: Service<Request<ReceivedBody>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
         + 'static,
@@ -243,7 +247,7 @@ async fn accept_loop<S, B>(
     service: S,
     shutdown: CancellationToken,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+    S: Service<Request<ReceivedBody>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
         + 'static,

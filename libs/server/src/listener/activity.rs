@@ -16,7 +16,9 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use super::linger::{Linger, Lingering, ReceivedBody};
 use super::{ConnectionInfo, ListenerSettings};
 
 /// "Never" and "not now" in the fields of [`Activity`].
@@ -47,6 +49,8 @@ pub(super) struct Activity {
     wrote: AtomicU64,
     /// Since when the other side takes no more bytes.
     blocked_since: AtomicU64,
+    /// Of the last request not everything was read.
+    is_unread: AtomicBool,
 }
 
 /// Why a connection has to end.
@@ -70,6 +74,7 @@ impl Activity {
             head_since: AtomicU64::new(NONE),
             wrote: AtomicU64::new(NONE),
             blocked_since: AtomicU64::new(NONE),
+            is_unread: AtomicBool::new(false),
         })
     }
 
@@ -91,6 +96,17 @@ impl Activity {
         self.open.fetch_add(1, Relaxed);
         self.is_used.store(true, Relaxed);
         self.head_since.store(NONE, Relaxed);
+        self.is_unread.store(false, Relaxed);
+    }
+
+    /// Nobody reads the rest of the body of a request.
+    pub(super) fn left_unread(&self) {
+        self.is_unread.store(true, Relaxed);
+    }
+
+    /// Whether more of the last request may come. Not so with HTTP/2, where one request does not end the connection.
+    fn may_receive_more(&self) -> bool {
+        self.is_unread.load(Relaxed) && !self.is_http2.load(Relaxed)
     }
 
     fn request_ended(&self) {
@@ -165,6 +181,10 @@ pub(super) struct WatchedStream<S> {
     pub(super) stream: S,
     pub(super) activity: Arc<Activity>,
     pub(super) has_read: bool,
+    pub(super) linger: Linger,
+    pub(super) lingering: Option<Lingering>,
+    /// Of the port: nobody waits for slow clients then.
+    pub(super) shutdown: CancellationToken,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
@@ -203,7 +223,7 @@ impl<S: Unpin> WatchedStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -218,8 +238,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.lingering.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if !this.activity.may_receive_more() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let (linger, shutdown) = (this.linger, &this.shutdown);
+        let lingering = this.lingering.get_or_insert_with(|| Lingering::new(linger, shutdown));
+        lingering.poll(&mut this.stream, cx).map(Ok)
     }
 
     fn poll_write_vectored(
@@ -247,7 +276,7 @@ pub(super) struct WatchedService<S> {
 
 impl<S, B> Service<Request<Incoming>> for WatchedService<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>>,
+    S: Service<Request<ReceivedBody>, Response = Response<B>>,
 {
     type Response = Response<WatchedBody<B>>;
     type Error = S::Error;
@@ -256,6 +285,7 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let open = OpenRequest::new(&self.activity);
         request.extensions_mut().insert(self.info);
+        let request = request.map(|body| ReceivedBody::new(body, &self.activity));
         WatchedFuture { open: Some(open), future: Box::pin(self.service.call(request)) }
     }
 }

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ::http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -17,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Expired, WatchedService, WatchedStream};
+use super::linger::ReceivedBody;
 use super::{ConnectionInfo, ListenerSettings, Protocols, proxy};
 
 /// A connection in clear or encrypted.
@@ -46,7 +46,9 @@ impl Connections {
 
     pub(super) async fn serve<S, B>(&self, stream: TcpStream, client: SocketAddr, service: S)
     where
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+        S: Service<Request<ReceivedBody>, Response = Response<B>, Error = Infallible>
+            + Send
+            + 'static,
         S::Future: Send + 'static,
         B: http_body::Body + Send + 'static,
         B::Data: Send,
@@ -62,7 +64,14 @@ impl Connections {
             Err(_) => return tracing::debug!(%client, "handshake took too long"),
         };
         let activity = Activity::new();
-        let stream = WatchedStream { stream, activity: activity.clone(), has_read: false };
+        let stream = WatchedStream {
+            stream,
+            activity: activity.clone(),
+            has_read: false,
+            linger: self.settings.linger,
+            lingering: None,
+            shutdown: self.shutdown.clone(),
+        };
         let service = WatchedService { service, activity: activity.clone(), info };
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);

@@ -19,7 +19,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// A port that answers with so many bytes.
 async fn port(settings: ListenerSettings, answer: usize) -> BoundListener {
     let body = Bytes::from(vec![b'x'; answer]);
-    let service = service_fn(move |_: Request<Incoming>| {
+    let service = service_fn(move |_: Request<ReceivedBody>| {
         let body = body.clone();
         async move { Ok::<_, Infallible>(Response::new(Full::new(body))) }
     });
@@ -193,6 +193,59 @@ async fn headers_that_never_end_end_the_connection() {
     assert!(sent < 64 << 20, "{sent}");
 }
 
+/// Sends the head of a long request and then its body, a piece now and then, until the port takes no more.
+async fn send_slowly(stream: &mut TcpStream, pieces: usize) -> std::io::Result<()> {
+    let piece = vec![b'x'; 64 << 10];
+    let head =
+        format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", pieces * piece.len());
+    stream.write_all(head.as_bytes()).await?;
+    for _ in 0..pieces {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        stream.write_all(&piece).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn answer_from_before_the_body_was_read_arrives_at_a_client_that_sends_on() {
+    // Answers without reading, as to a path that does not exist.
+    let port = port(patient(), 3).await;
+    for _ in 0..5 {
+        let mut stream = connect(&port).await;
+        send_slowly(&mut stream, 60).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nxxx"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn body_of_an_answered_request_is_read_within_bytes_and_time() {
+    let lasting = Linger { max_bytes: u64::MAX, max_time: LONG };
+    for linger in [Linger { max_bytes: 1 << 20, ..lasting }, Linger { max_time: SHORT, ..lasting }]
+    {
+        let port = port(ListenerSettings { linger, ..patient() }, 1).await;
+        assert!(send_slowly(&mut connect(&port).await, 1_000_000).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn port_that_closes_does_not_wait_for_a_client_that_sends_on() {
+    let service = service_fn(|_: Request<ReceivedBody>| async {
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"x"))))
+    });
+    let shutdown = CancellationToken::new();
+    let settings = ListenerSettings { drain_timeout: LONG, ..patient() };
+    let port = serve(socket().await, settings, service, shutdown.clone()).unwrap();
+    let mut stream = connect(&port).await;
+    send_slowly(&mut stream, 5).await.unwrap();
+    stream.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n").await.unwrap();
+    assert!(until_closed(&mut stream).await.starts_with(b"HTTP/1.1 200"));
+    shutdown.cancel();
+    port.stopped().await;
+}
+
 #[tokio::test]
 async fn thousands_of_idle_connections_are_held_and_others_served() {
     let port = port(patient(), 1).await;
@@ -209,7 +262,7 @@ async fn thousands_of_idle_connections_are_held_and_others_served() {
 
 #[tokio::test]
 async fn client_behind_a_balancer_has_its_own_address() {
-    let service = service_fn(|request: Request<Incoming>| async move {
+    let service = service_fn(|request: Request<ReceivedBody>| async move {
         let info = request.extensions().get::<ConnectionInfo>().unwrap();
         Ok::<_, Infallible>(Response::new(info.client.to_string()))
     });

@@ -23,7 +23,7 @@ async fn slow_port(settings: ListenerSettings) -> SlowPort {
     let (begun, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let shutdown = CancellationToken::new();
     let (began, may_finish) = (begun.clone(), finish.clone());
-    let service = service_fn(move |_: Request<Incoming>| {
+    let service = service_fn(move |_: Request<ReceivedBody>| {
         let (began, may_finish) = (began.clone(), may_finish.clone());
         async move {
             began.notify_one();

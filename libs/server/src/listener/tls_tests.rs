@@ -75,7 +75,7 @@ impl Authority {
 
 /// A port that answers with what it knows of the connection.
 async fn port(settings: ListenerSettings) -> BoundListener {
-    let service = service_fn(|request: Request<Incoming>| async move {
+    let service = service_fn(|request: Request<ReceivedBody>| async move {
         let info = request.extensions().get::<ConnectionInfo>().unwrap();
         let text = format!(
             "{:?} {} {}",
@@ -173,7 +173,7 @@ async fn client_that_does_not_finish_the_handshake_is_cut() {
 async fn handshake_in_progress_does_not_hold_up_shutdown() {
     let authority = Authority::new();
     let shutdown = CancellationToken::new();
-    let service = service_fn(|_: Request<Incoming>| async {
+    let service = service_fn(|_: Request<ReceivedBody>| async {
         Ok::<_, Infallible>(Response::new(String::new()))
     });
     let settings = authority.listener(ClientAuth::None);
