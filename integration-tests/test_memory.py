@@ -1,6 +1,7 @@
 """Memory under attack: whatever is sent, the peak stays below half a GiB, and what an honest client sends is kept.
 
 Each attack is a body of megabytes that is made of almost nothing, many that never end, or one that an error would repeat."""
+import contextlib
 import gzip
 import json
 import pathlib
@@ -13,7 +14,7 @@ import grpc
 import pytest
 import requests
 
-from harness import otlp
+from harness import jaeger, otlp
 from harness.ports import free_ports
 from harness.protobuf import field
 from harness.servers import Servers
@@ -295,12 +296,16 @@ def test_unfinished_bodies(server):
     eventually(lambda: server.metric("tactus_distributor_inflight_bytes") < 1 << 20, "memory is given back", 60)
 
 
+def push_large_trace(server, trace_id, spans=1):
+    """Of five megabytes, and nine as JSON."""
+    attributes = {f"k{number}": '"' * 2000 for number in range(2_300 // spans)}
+    server.must_push(otlp.export(*(otlp.span(trace_id=trace_id, attributes=attributes) for _ in range(spans))))
+    return trace_id
+
+
 def test_answers_that_nobody_reads(server):
     """Seventy of nine megabytes: those that are not read make room for those that are."""
-    text = '"' * 2000
-    trace_id = b"\x0a" * 16
-    span = otlp.span(trace_id=trace_id, attributes={f"k{number}": text for number in range(2_300)})
-    server.must_push(otlp.export(span))
+    trace_id = push_large_trace(server, b"\x0a" * 16)
     head = f"GET /api/traces/{trace_id.hex()} HTTP/1.1\r\nHost: x\r\nAccept: {JSON}\r\n\r\n".encode()
     opened, statuses = [], []
     try:
@@ -318,6 +323,36 @@ def test_answers_that_nobody_reads(server):
     finally:
         for connection in opened:
             connection.close()
+
+
+def test_answers_over_grpc_that_nobody_reads(server):
+    """As over HTTP. Whoever loses is told which limit it met."""
+    spans = 46
+    request = jaeger.storage_v1.GetTraceRequest(trace_id=push_large_trace(server, b"\x0b" * 16, spans))
+
+    def ask(channel):
+        return jaeger.storage_v1_grpc.SpanReaderPluginStub(channel).GetTrace(request, timeout=120)
+
+    with contextlib.ExitStack() as opened:
+        calls = []
+        for _ in range(70):
+            few_ahead = [("grpc.http2.lookahead_bytes", 65_535), ("grpc.http2.bdp_probe", 0)]
+            channel = grpc.insecure_channel(f"127.0.0.1:{server.storage}", options=few_ahead)
+            calls.append(ask(opened.enter_context(channel)))
+            # The rest waits at the server.
+            next(calls[-1])
+        with jaeger.channel(server.storage) as channel:
+            assert sum(len(chunk.spans) for chunk in ask(channel)) == spans
+        cut = 0
+        for call in calls:
+            try:
+                assert sum(len(chunk.spans) for chunk in call) < spans, "the first message was read before"
+            except grpc.RpcError as error:
+                assert error.code() == grpc.StatusCode.UNAVAILABLE, error
+                assert "server.max_inflight_bytes" in error.details(), error
+                cut += 1
+        assert 0 < cut < len(calls)
+        print(f"{cut} of {len(calls)} answers were cut off")
 
 
 @pytest.mark.parametrize("port", ["grpc", "http"])

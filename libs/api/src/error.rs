@@ -46,6 +46,9 @@ pub enum Error {
         "too many files are read at a time (limit: query_frontend.trace_files.max_inflight_bytes)"
     )]
     TooManyFiles,
+    /// There is no memory for the answer, or for what it is made of; the same query may succeed later.
+    #[error("too many bytes are in flight (limit: server.max_inflight_bytes)")]
+    TooManyBytes,
     /// The query would take more than one query may; the text names the limit. Unlike [`Self::Invalid`] it shows
     /// only when the query runs.
     #[error("{}", cut_str(.0))]
@@ -88,7 +91,9 @@ impl Error {
                 StatusCode::from_u16(499).expect("499 is between 100 and 999")
             }
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-            Self::ApiTimeout | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ApiTimeout | Self::TooManyBytes | Self::Unavailable(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -108,6 +113,7 @@ impl Error {
             Self::Stopped | Self::Cancelled => Code::Cancelled,
             Self::ApiTimeout => Code::DeadlineExceeded,
             Self::NotImplemented(_) => Code::Unimplemented,
+            Self::TooManyBytes => Code::Unavailable,
             Self::DeadlineExceeded | Self::Unavailable(_) | Self::Internal(_) => Code::Internal,
         }
     }
@@ -170,6 +176,12 @@ mod tests {
             ),
             (Error::QueueFull, 429, Code::ResourceExhausted, "job queue full"),
             (Error::LimitExceeded("x".into()), 422, Code::ResourceExhausted, "x"),
+            (
+                Error::TooManyBytes,
+                503,
+                Code::Unavailable,
+                "too many bytes are in flight (limit: server.max_inflight_bytes)",
+            ),
             (Error::Cancelled, 499, Code::Cancelled, "context canceled"),
             (Error::DeadlineExceeded, 504, Code::Internal, "context deadline exceeded"),
             (

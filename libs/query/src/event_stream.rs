@@ -6,6 +6,7 @@ use ::http::HeaderValue;
 use ::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use futures_util::Stream;
 
 /// What is sent at a time at least: a response without this much now and then looks like one that nobody reads, and the
@@ -40,7 +41,7 @@ fn padded(parts: &[&[u8]]) -> Vec<u8> {
 
 /// The response whose body is these events.
 pub(crate) fn response(
-    events: impl Stream<Item = Result<Vec<u8>, Infallible>> + Send + 'static,
+    events: impl Stream<Item = Result<impl Into<Bytes> + 'static, Infallible>> + Send + 'static,
 ) -> Response {
     let mut response = Response::new(Body::from_stream(events));
     let headers = response.headers_mut();

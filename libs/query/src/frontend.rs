@@ -8,6 +8,7 @@ use tactus_api::{Error, Result, WindowRules};
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::querier_server::Querier;
+use tactus_server::bodies::Bodies;
 use tactus_server::budget::Budget;
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::Blocklist;
@@ -34,6 +35,8 @@ pub struct QueuedParts {
     pub queue: JobQueue,
     /// Which blocks there are.
     pub blocklist: Arc<Blocklist>,
+    /// Memory of answers before they are sent, and of what they are made of.
+    pub memory: Arc<Bodies>,
 }
 
 /// What a frontend is made of that does everything in its own process.
@@ -67,6 +70,8 @@ pub struct Frontend {
     pub(crate) queries: QueryLog,
     /// Memory of files that are read.
     pub(crate) file_budget: Arc<Budget>,
+    /// Memory of answers before they are sent, and of what they are made of.
+    pub memory: Arc<Bodies>,
     queue: JobQueue,
     admission: Admission,
     /// Queries of each tenant, alone or with others.
@@ -87,7 +92,9 @@ impl Frontend {
         let Parts { settings, tenancy, limits, ingester, querier, blocklist } = parts;
         let queue = JobQueue::new(settings.queue(), registry);
         queue.add_local_worker(querier, ingester, settings.querier_parallelism);
-        Self::over_queue(QueuedParts { settings, tenancy, limits, queue, blocklist }, registry)
+        let memory = Bodies::unbounded();
+        let parts = QueuedParts { settings, tenancy, limits, queue, blocklist, memory };
+        Self::over_queue(parts, registry)
     }
 
     /// A frontend whose jobs are run by the workers of a queue.
@@ -107,6 +114,7 @@ impl Frontend {
             querier: Arc::new(parts.queue.clone()),
             queue: parts.queue,
             blocklist: parts.blocklist,
+            memory: parts.memory,
         })
     }
 
@@ -134,17 +142,25 @@ impl Frontend {
         inspected: impl Fn(&T) -> u64,
     ) -> Result<T> {
         let watch = self.metrics.watch(label_of(tenants), op);
-        let time_limit = self.settings.api_timeout;
-        let max_cpu_time = self.limits_of(tenants).max_cpu_time;
         let query = self.queries.run(tenants, op, asked, query);
-        let query = as_query(time_limit, max_cpu_time, query);
-        let result = if time_limit.is_zero() {
-            query.await
-        } else {
-            tokio::time::timeout(time_limit, query).await.unwrap_or(Err(Error::ApiTimeout))
-        };
+        let result = self.within_limits(tenants, query).await;
         watch.done(result.as_ref().map(inspected));
         result
+    }
+
+    /// Runs a query within the time that a call may take and the processor time that a query may take.
+    pub(crate) async fn within_limits<T>(
+        &self,
+        tenants: &[TenantId],
+        query: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let time_limit = self.settings.api_timeout;
+        let max_cpu_time = self.limits_of(tenants).max_cpu_time;
+        let query = as_query(tenants, time_limit, max_cpu_time, query);
+        if time_limit.is_zero() {
+            return query.await;
+        }
+        tokio::time::timeout(time_limit, query).await.unwrap_or(Err(Error::ApiTimeout))
     }
 
     /// Lets a query of these tenants in, or refuses it with [`Error::QueueFull`] or [`Error::TooManyQueries`]. It

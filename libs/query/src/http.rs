@@ -22,6 +22,7 @@ use tactus_server::http::text;
 
 use crate::frontend::Frontend;
 use crate::offload::offload;
+use crate::queue::as_part_of_query;
 use crate::search::SearchAnswer;
 use crate::streaming::EventCall;
 pub use ui::{ClusterStatus, ui_change_router, ui_router};
@@ -164,8 +165,9 @@ async fn answer<R: IntoResponse, F: Future<Output = Result<R>>>(
     // Clients that speak other protocols name event streams beside JSON, which they get.
     let wants_events = accepted().next() == Some(EVENT_STREAM);
     let wants_compact_series = accepted().any(|media| media == SERIES);
+    let of = tenants.clone();
     let call = Call { frontend, tenants, encoding, wants_events, wants_compact_series, uri };
-    let result = handle(call).await;
+    let result = as_part_of_query(&of, handle(call)).await;
     result.map_or_else(|error| error_response(&error), IntoResponse::into_response)
 }
 

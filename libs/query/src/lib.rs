@@ -62,7 +62,7 @@ pub use streaming::{
 };
 pub use tags::{TagValuesAnswer, TagsAnswer};
 pub use tail_sampling::{PoliciesOf, policies_of, router as tail_sampling_router};
-pub use trace_by_id::{FoundTrace, Large};
+pub use trace_by_id::{FoundTrace, Large, TraceMemory};
 pub use trace_files::ReceivedFile;
 pub use trace_lookup::{
     FoundId, FoundIds, LookupSettings, TraceLookup, WholeTrace, WholeTraces, attribute,

@@ -1,12 +1,30 @@
 //! Work on threads that may block.
 
-use tactus_api::{Error, Result};
-use tactus_work::{Over, Stop};
+use std::sync::LazyLock;
+use std::thread::available_parallelism;
 
-use crate::queue::current_query;
+use tactus_api::{Error, Result};
+use tactus_work::{Over, SlotLimits, Slots, Stop};
+
+use crate::queue::{current_query, current_tenants};
+
+/// Tenants that can have as many pieces of work at a time as there are processors.
+const TENANTS_AT_WORK: usize = 64;
+/// Pieces of work of a tenant that wait; of queries it has fewer.
+const WAITING_PER_TENANT: usize = 10_000;
+
+/// Whose long work is done in this process. Threads are not taken away from work that has begun: it may not ask for long.
+static SLOTS: LazyLock<Slots> = LazyLock::new(|| {
+    let threads = available_parallelism().map_or(1, usize::from);
+    Slots::new(SlotLimits {
+        per_tenant: threads,
+        total: threads.saturating_mul(TENANTS_AT_WORK),
+        waiting_per_tenant: WAITING_PER_TENANT,
+    })
+});
 
 /// Runs work that may take long on a thread that may block, short work right here; until nobody waits for it, and within
-/// what is left to the query of this task.
+/// what is left to the query of this task. Long work of a tenant has as many threads as there are processors.
 pub async fn offload<T: Send + 'static>(
     is_long: bool,
     work: impl FnOnce() -> T + Send + 'static,
@@ -14,7 +32,15 @@ pub async fn offload<T: Send + 'static>(
     let (stop, _stop_on_drop) = Stop::new();
     let bounds = current_query().work().stopped_by(stop);
     let done = if is_long {
-        let task = tokio::task::spawn_blocking(move || bounds.run(work));
+        let slot = match current_tenants() {
+            Some(tenants) => Some(SLOTS.enter(tenants).await.map_err(|_| Error::QueueFull)?),
+            None => None,
+        };
+        let task = tokio::task::spawn_blocking(move || {
+            // Taken until the thread is free, not until the caller lost interest.
+            let _slot = slot;
+            bounds.run(work)
+        });
         task.await.map_err(|error| Error::Internal(error.to_string()))?
     } else {
         bounds.run(work)

@@ -10,7 +10,6 @@ use tactus_work::{Line, SlotLimits, Slots};
 
 use crate::frontend::{Frontend, joined};
 use crate::offload::offload;
-use crate::queue::as_query;
 
 /// A query of so many bytes is parsed in some ten microseconds, if it has no regular expression.
 const SHORT_BYTES: usize = 1 << 10;
@@ -46,8 +45,6 @@ impl Frontend {
         if is_short(query) {
             return parse();
         }
-        let time_limit = self.settings.api_timeout;
-        let max_cpu_time = self.limits_of(tenants).max_cpu_time;
         let parsed = async {
             let slot = self.parsing.enter(Line::of(&joined(tenants), &[]).tenant).await;
             let slot = slot.map_err(|_| Error::QueueFull)?;
@@ -57,11 +54,7 @@ impl Frontend {
             })
             .await?
         };
-        let parsed = as_query(time_limit, max_cpu_time, parsed);
-        if time_limit.is_zero() {
-            return parsed.await;
-        }
-        tokio::time::timeout(time_limit, parsed).await.unwrap_or(Err(Error::ApiTimeout))
+        self.within_limits(tenants, parsed).await
     }
 
     /// A query in TraceQL, parsed as by [`Self::parse`].

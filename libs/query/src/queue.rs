@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tactus_model::TenantId;
 use tactus_proto::tactus::v1::JobAnswer;
 use tactus_proto::tactus::v1::frontend_server::FrontendServer;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
@@ -36,6 +37,7 @@ use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_rpc::QueryContext;
 use tactus_telemetry::metrics::Registry;
 use tactus_telemetry::work_span;
+use tactus_work::Line;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +50,8 @@ use state::{NewJob, Route, State};
 pub use stream::WorkerStreams;
 use turns::JobId;
 use weight::Scales;
+
+use crate::frontend::joined;
 pub use weight::WeightSettings;
 
 /// How long a job waits for the first querier to come.
@@ -121,11 +125,14 @@ struct Query {
     /// When nobody waits for it any more.
     deadline: Option<Instant>,
     context: QueryContext,
+    /// The same for all queries of the same tenants: see [`Line`].
+    tenants: u64,
 }
 
-/// Runs a query whose jobs need not be done after `time`, and may use so much of the processors of each process; zero is
-/// no limit. It is not ended then.
+/// Runs a query of these tenants whose jobs need not be done after `time`, and may use so much of the processors of each
+/// process; zero is no limit. It is not ended then.
 pub(crate) async fn as_query<T>(
+    tenants: &[TenantId],
     time: Duration,
     max_cpu_time: Duration,
     query: impl Future<Output = T>,
@@ -134,7 +141,18 @@ pub(crate) async fn as_query<T>(
     let number = RandomState::new().build_hasher().finish().max(1);
     let context = QueryContext { query: number, deadline: None, max_cpu_time };
     let deadline = Instant::now().checked_add(time).filter(|_| !time.is_zero());
-    QUERY.scope(Query { deadline, context }, query).await
+    let tenants = Line::of(&joined(tenants), &[]).tenant;
+    QUERY.scope(Query { deadline, context, tenants }, query).await
+}
+
+/// Runs what is done of a query of these tenants besides, such as writing its answer.
+pub(crate) async fn as_part_of_query<T>(tenants: &[TenantId], part: impl Future<Output = T>) -> T {
+    as_query(tenants, Duration::ZERO, Duration::ZERO, part).await
+}
+
+/// Whose query this task is of, if that is known.
+pub(crate) fn current_tenants() -> Option<u64> {
+    QUERY.try_with(|query| query.tenants).ok()
 }
 
 /// The query of this task; nothing is known outside of one.

@@ -1,5 +1,7 @@
 //! One trace out of recent data and blocks.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tactus_api::request::{TraceMode, TraceQuery};
@@ -9,6 +11,7 @@ use tactus_model::{SpanId, TenantId, TraceId};
 use tactus_proto::tactus::v1::{
     FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest, FindTraceResponse,
 };
+use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
 use tonic::Request;
 
 use crate::blocks::select_from;
@@ -31,7 +34,33 @@ pub struct FoundTrace {
     pub facts: TraceFacts,
     /// It is too large to be given all at once, and this is the part of it that [`Large`] asked for.
     pub is_part: bool,
+    /// What it takes.
+    pub memory: TraceMemory,
 }
+
+/// Memory that a trace takes until it is sent; given back with the last clone. It says nothing of the trace: all are equal.
+#[derive(Debug, Clone, Default)]
+pub struct TraceMemory {
+    held: Vec<Arc<AnswerMemory>>,
+}
+
+impl TraceMemory {
+    /// With so many bytes more. Errors: [`Error::TooManyBytes`].
+    pub(crate) async fn and(mut self, memory: &Arc<Bodies>, bytes: u64) -> Result<Self> {
+        let mut more = AnswerMemory::of(memory);
+        more.add(bytes).await.map_err(|NoRoom| Error::TooManyBytes)?;
+        self.held.push(Arc::new(more));
+        Ok(self)
+    }
+}
+
+impl PartialEq for TraceMemory {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for TraceMemory {}
 
 /// Of a trace with more spans in one place, an ingester or a block, a page is not given all at once: its attributes take
 /// seconds to be read, hundreds of megabytes, and more than the memory for open traces.
@@ -49,9 +78,9 @@ pub enum Large {
 }
 
 /// Everything that was found, not combined yet.
-#[derive(Default)]
 struct Parts {
     traces: Vec<Bytes>,
+    memory: AnswerMemory,
     inspected_bytes: u64,
     damaged_blocks: u32,
     /// Too few ingesters answered.
@@ -121,8 +150,7 @@ impl Frontend {
             })
             .collect();
         let limits = self.limits_of(tenants);
-        let mut parts =
-            Parts { max_inspected_bytes: limits.max_inspected_bytes, ..Parts::default() };
+        let mut parts = Parts::new(&self.memory, limits.max_inspected_bytes);
         if matches!(query.mode, TraceMode::All | TraceMode::Ingesters) {
             self.find_recent(&finds, &mut parts).await?;
         }
@@ -151,7 +179,7 @@ impl Frontend {
                     parts.refused_spans = parts.refused_spans.max(refused_spans);
                     parts.inspected_bytes += inspected_bytes;
                     parts.recent_partial |= partial;
-                    parts.traces.push(trace);
+                    parts.add(trace).await?;
                 }
                 Outcome::Damaged => parts.damaged_blocks += 1,
             }
@@ -209,7 +237,9 @@ impl Frontend {
                     is_part,
                 }) => {
                     parts.is_part |= is_part;
-                    parts.traces.extend(traces);
+                    for trace in traces {
+                        parts.add(trace).await?;
+                    }
                     parts.inspected_bytes += inspected_bytes;
                     parts.damaged_blocks += damaged_blocks;
                 }
@@ -217,6 +247,29 @@ impl Frontend {
             }
             check_inspected(parts.inspected_bytes, parts.max_inspected_bytes)?;
         }
+        Ok(())
+    }
+}
+
+impl Parts {
+    fn new(memory: &Arc<Bodies>, max_inspected_bytes: u64) -> Self {
+        Self {
+            traces: Vec::new(),
+            memory: AnswerMemory::of(memory),
+            inspected_bytes: 0,
+            damaged_blocks: 0,
+            recent_partial: false,
+            is_part: false,
+            refused_spans: 0,
+            max_inspected_bytes,
+        }
+    }
+
+    /// Errors: [`Error::TooManyBytes`].
+    async fn add(&mut self, trace: Bytes) -> Result<()> {
+        let taken = self.memory.add(trace.len() as u64).await;
+        taken.map_err(|NoRoom| Error::TooManyBytes)?;
+        self.traces.push(trace);
         Ok(())
     }
 }
@@ -266,5 +319,6 @@ fn combine(parts: Parts, max_bytes: u64, when_too_large: WhenTooLarge) -> Result
         partial: !messages.is_empty(),
         message: messages.join("; "),
     };
-    Ok(FoundTrace { trace, facts, is_part: parts.is_part })
+    let memory = TraceMemory { held: vec![Arc::new(parts.memory)] };
+    Ok(FoundTrace { trace, facts, is_part: parts.is_part, memory })
 }

@@ -10,6 +10,7 @@ use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::tempopb::{SpanSet, TraceSearchMetadata};
 
 use crate::frontend::Frontend;
+use crate::trace_by_id::TraceMemory;
 
 pub use attributes::{attribute, equals_text, quoted};
 
@@ -78,6 +79,8 @@ pub struct WholeTrace {
     pub truncated: bool,
     /// Why spans may be missing; empty if none are.
     pub message: String,
+    /// What it takes.
+    pub memory: TraceMemory,
 }
 
 /// Traces with all their spans.

@@ -121,7 +121,8 @@ impl From<PushError> for tonic::Status {
 impl From<NoRoom> for Refusal {
     fn from(no_room: NoRoom) -> Self {
         let retry_after = Some(NO_ROOM_RETRY);
-        Self { retry_after, ..Self::new(Code::Unavailable, no_room.to_string()) }
+        let text = format!("{no_room} (limit: distributor.max_inflight_bytes)");
+        Self { retry_after, ..Self::new(Code::Unavailable, text) }
     }
 }
 

@@ -31,10 +31,16 @@ use crate::http::text;
 
 mod answer;
 mod counted;
+mod held_answer;
+mod messages;
+mod sending;
 
 pub use answer::NoMemory;
 pub(crate) use answer::{count_answer, send_answer};
 use counted::CountedBody;
+pub use held_answer::{AnswerMemory, held_bytes};
+use messages::CountedMessages;
+pub use sending::Outgoing;
 
 /// How long a request waits for memory. What it has sent meanwhile waits with it, uncounted.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -44,6 +50,9 @@ const LEAST_AGE: Duration = Duration::from_millis(50);
 
 /// Smaller heads of requests are not counted.
 const SMALL_HEAD: usize = 4 << 10;
+
+/// What bounds the memory of the ports whose middleware this is.
+const LIMIT: &str = "server.max_inflight_bytes";
 
 /// There is no memory for a request: its sender may try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -109,24 +118,29 @@ impl Bodies {
 
     /// A request begins. Errors: its head is large, and there is no room.
     pub async fn begin(self: &Arc<Self>, headers: &HeaderMap) -> Result<Held, NoRoom> {
-        let unfinished = Unfinished {
-            since: Instant::now(),
-            bytes: AtomicU64::new(0),
-            cut: CancellationToken::new(),
-        };
-        let held = Held(Arc::new(Holding {
-            bodies: Arc::clone(self),
-            number: self.next.fetch_add(1, Relaxed),
-            unfinished: Arc::new(unfinished),
-            sent: Mutex::new(self.arriving.nothing()),
-            made: Mutex::new(self.all.nothing()),
-        }));
+        let held = self.nothing();
         let head: usize = headers.iter().map(|(key, value)| key.as_str().len() + value.len()).sum();
         if head > SMALL_HEAD {
             held.unfinished();
             held.take(head).await?;
         }
         Ok(held)
+    }
+
+    /// No memory yet.
+    fn nothing(self: &Arc<Self>) -> Held {
+        let unfinished = Unfinished {
+            since: Instant::now(),
+            bytes: AtomicU64::new(0),
+            cut: CancellationToken::new(),
+        };
+        Held(Arc::new(Holding {
+            bodies: Arc::clone(self),
+            number: self.next.fetch_add(1, Relaxed),
+            unfinished: Arc::new(unfinished),
+            sent: Mutex::new(self.arriving.nothing()),
+            made: Mutex::new(self.all.nothing()),
+        }))
     }
 
     /// Cuts off the most expensive unfinished body, unless that is `asker` or one is on its way out already.
@@ -136,8 +150,8 @@ impl Bodies {
             return;
         }
         let now = Instant::now();
-        let most = unfinished.iter().max_by_key(|(_, body)| body.cost(now));
-        if let Some((number, body)) = most
+        let taking = unfinished.iter().filter(|(_, body)| body.bytes.load(Relaxed) > 0);
+        if let Some((number, body)) = taking.max_by_key(|(_, body)| body.cost(now))
             && *number != asker
         {
             body.cut.cancel();
@@ -256,7 +270,8 @@ pub(crate) struct Counting {
     pub(crate) streams: &'static [&'static str],
 }
 
-/// As [`count`], for calls of gRPC: without room the answer is UNAVAILABLE.
+/// As [`count`], for calls of gRPC, and counts the large messages of their answers until they are sent. Without room the
+/// status is UNAVAILABLE.
 pub(crate) async fn count_grpc(
     State(Counting { bodies, streams }): State<Counting>,
     request: Request<Body>,
@@ -265,17 +280,29 @@ pub(crate) async fn count_grpc(
     if streams.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    let refuse = || Status::unavailable(NoRoom.to_string()).into_http::<Body>();
+    let refuse = || no_room_status().into_http::<Body>();
     let Ok(held) = bodies.begin(request.headers()).await else { return refuse() };
     let was_refused = Arc::new(AtomicBool::new(false));
     let of_body = (held.clone(), Arc::clone(&was_refused));
     let request = request.map(|body| Body::new(CountedBody::new(body, of_body.0, of_body.1)));
     let response = next.run(request).await;
-    if was_refused.load(Relaxed) { refuse() } else { response }
+    if was_refused.load(Relaxed) {
+        return refuse();
+    }
+    response.map(|body| Body::new(CountedMessages::new(body, bodies)))
+}
+
+/// What clients are told.
+fn no_room_text() -> String {
+    format!("{NoRoom} (limit: {LIMIT})")
+}
+
+fn no_room_status() -> Status {
+    Status::unavailable(no_room_text())
 }
 
 fn busy() -> Response {
-    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, NoRoom.to_string());
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, no_room_text());
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }

@@ -189,7 +189,7 @@ impl Distributor {
         let wanted = size.saturating_add(CALL_BYTES).saturating_mul(1 + copies);
         let Some(mut reservation) = self.budget.reserve(wanted.saturating_add(columns)) else {
             self.metrics.overload_refusals.inc();
-            let message = NoRoom.to_string();
+            let message = format!("{NoRoom} (limit: distributor.max_inflight_bytes)");
             return Err(PushError::Unavailable { message, retry_after: BUSY_RETRY });
         };
         let is_checked = rules.is_some();

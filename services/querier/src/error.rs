@@ -1,6 +1,7 @@
 //! Why a job fails.
 
 use tactus_api::job::JobError;
+use tactus_server::bodies::NoRoom;
 use tactus_telemetry::error_text;
 use tactus_traceql::eval::{EvaluateError, Unsupported};
 use tactus_traceql::metrics::MetricsError;
@@ -53,6 +54,9 @@ pub(crate) enum Error {
     /// The query takes more than one may.
     #[error("{0}")]
     Limit(Over),
+    /// There is no memory for the answer.
+    #[error("{0} (limit: server.max_inflight_bytes)")]
+    NoRoom(#[from] NoRoom),
     /// A fault of ours.
     #[error("job failed: {0}")]
     Internal(String),
@@ -64,7 +68,7 @@ impl From<Error> for Status {
         match error {
             Error::Gone(_) => Self::not_found(text),
             Error::Damaged(_) => Self::data_loss(text),
-            Error::Storage(_) => Self::unavailable(text),
+            Error::Storage(_) | Error::NoRoom(_) => Self::unavailable(text),
             Error::Invalid(_) | Error::Evaluate(_) => Self::invalid_argument(text),
             Error::Unsupported(_) => Self::unimplemented(text),
             Error::Limit(_)

@@ -10,6 +10,7 @@ use tactus_model::otlp::encode_traces_data;
 use tactus_model::{Projection, TraceId};
 use tactus_proto::tactus::v1::FindTraceInBlocksResponse;
 use tactus_rpc::QueryContext;
+use tactus_server::bodies::AnswerMemory;
 use tactus_storage::Uuid;
 use tactus_work::Line;
 
@@ -54,12 +55,14 @@ pub(crate) async fn find_trace(
         .map(|block_id| find_in_block(inner, tenant, wanted, block_id, context))
         .buffered(CONCURRENT_BLOCKS);
     let mut found = FindTraceInBlocksResponse::default();
+    let mut memory = AnswerMemory::of(&inner.settings.answer_memory);
     while let Some(part) = parts.next().await {
         match part {
             Ok(part) => {
                 found.inspected_bytes += part.inspected_bytes;
                 found.is_part |= part.is_part;
                 if !part.trace.is_empty() {
+                    memory.add(part.trace.len() as u64).await?;
                     found.traces.push(part.trace);
                 }
             }

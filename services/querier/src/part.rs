@@ -8,7 +8,9 @@ use tactus_proto::tactus::v1::{ingester_server, querier_server};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Jobs, Querier, RecentData, RecentParts, Worker, dial_by, from_config, keep_resolving};
+use crate::{
+    Jobs, Querier, RecentData, RecentParts, Settings, Worker, dial_by, from_config, keep_resolving,
+};
 
 /// When the process ends, reads of jobs that nobody waits for may take so long.
 const END_GRACE: Duration = Duration::from_secs(10);
@@ -23,7 +25,10 @@ pub async fn jobs(
     let config = process.config();
     let store = process.store().await?;
     let caches = process.caches().await?;
-    let settings = from_config::settings(config, &caches);
+    let settings = Settings {
+        answer_memory: process.port_memory().bodies(),
+        ..from_config::settings(config, &caches)
+    };
     let querier = Querier::new(settings, store.bucket, store.blocklist, process.registry());
     let (ends, threads) = (process.background().clone(), querier.clone());
     process.spawn(async move {

@@ -1,10 +1,12 @@
 //! What an operator can set.
 
 use std::num::NonZero;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tactus_cache::Caches;
+use tactus_server::bodies::Bodies;
 
 /// Settings of a querier.
 #[derive(Debug, Clone)]
@@ -33,6 +35,8 @@ pub struct Settings {
     pub caches: Caches,
     /// Whose bloom filters are put into a cache on the network.
     pub bloom_admission: BloomAdmission,
+    /// Memory of the parts of traces that are found, until their job is answered (`server.max_inflight_bytes`).
+    pub answer_memory: Arc<Bodies>,
     /// Alternatives of a tag filter at most (`max_condition_groups_per_tag_query`).
     pub max_condition_groups: usize,
 }
@@ -51,6 +55,7 @@ impl Default for Settings {
             summary_cache_bytes: 64 << 20,
             caches: Caches::default(),
             bloom_admission: BloomAdmission::default(),
+            answer_memory: Bodies::unbounded(),
             max_condition_groups: 100,
         }
     }

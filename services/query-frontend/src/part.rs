@@ -69,6 +69,7 @@ pub async fn part(
             limits: Arc::new(move |tenant| from_config::tenant_limits(&overrides.of(tenant))),
             queue: queue.clone(),
             blocklist: store.blocklist,
+            memory: process.port_memory().bodies(),
         },
         process.registry(),
     );

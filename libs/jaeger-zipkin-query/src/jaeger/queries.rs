@@ -149,7 +149,7 @@ impl JaegerQueries {
     }
 
     async fn prepare(&self, found: WholeTrace, raw: bool) -> Result<FoundTrace> {
-        let WholeTrace { id, mut data, truncated, message } = found;
+        let WholeTrace { id, mut data, truncated, message, memory } = found;
         let spans = data.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
         let spans = spans.map(|scope| scope.spans.len()).sum();
         let queries = self.clone();
@@ -164,7 +164,7 @@ impl JaegerQueries {
             if !message.is_empty() {
                 warnings.push(message);
             }
-            let trace = FoundTrace { id, data, warnings };
+            let trace = FoundTrace { id, data, warnings, memory };
             if raw { trace } else { queries.adjusted(trace) }
         });
         Ok(prepared.await?)

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tactus_model::TraceId;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
+use tactus_query::TraceMemory;
 
 /// A range of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,8 @@ pub struct FoundTrace {
     pub data: TracesData,
     /// What is to be known of the trace as a whole, as that it is cut.
     pub warnings: Vec<String>,
+    /// What it takes.
+    pub memory: TraceMemory,
 }
 
 /// All kinds, in the order in which operations are listed.

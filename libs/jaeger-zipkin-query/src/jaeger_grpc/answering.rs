@@ -9,7 +9,8 @@ use futures_util::{Stream, stream};
 use tactus_model::{TenantId, TraceId};
 use tactus_proto::otlp::ExportTraceServiceResponse;
 use tactus_proto::otlp::span::SpanKind;
-use tactus_query::partial_status;
+use tactus_query::{Frontend, partial_status};
+use tactus_server::bodies::Bodies;
 use tactus_server::tenancy::Tenancy;
 use tonic::{Request, Response, Status};
 
@@ -49,6 +50,11 @@ impl Answering {
         let tenants = self.tenancy.read_tenants(request.metadata().as_ref());
         let tenants = tenants.map_err(|error| error.grpc_status())?;
         Ok((tenants, request.into_inner()))
+    }
+
+    /// Memory of answers until they are sent.
+    pub(super) fn memory(&self) -> &Arc<Bodies> {
+        &AsRef::<Frontend>::as_ref(&self.queries).memory
     }
 
     /// Operations of a service, each as a message of its name and its kind, which is empty if it is unspecified.

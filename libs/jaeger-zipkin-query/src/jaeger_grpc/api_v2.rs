@@ -27,7 +27,8 @@ impl QueryService for QueryV2 {
         let (tenants, request) = self.0.read(request)?;
         let id = trace_id(&request.trace_id)?;
         let found = self.0.queries.trace(&tenants, id, request.raw_traces).await?;
-        traces::model(traces::one(found), |spans| SpansResponseChunk { spans })
+        traces::model(self.0.memory(), traces::one(found), |spans| SpansResponseChunk { spans })
+            .await
     }
 
     async fn archive_trace(
@@ -46,7 +47,7 @@ impl QueryService for QueryV2 {
         let (tenants, request) = self.0.read(request)?;
         let filter = filter(request.query)?;
         let found = self.0.queries.find_traces(&tenants, &filter).await?;
-        traces::model(found, |spans| SpansResponseChunk { spans })
+        traces::model(self.0.memory(), found, |spans| SpansResponseChunk { spans }).await
     }
 
     async fn get_services(

@@ -30,7 +30,8 @@ impl SpanReaderPlugin for StorageV1 {
         let (tenants, request) = self.0.read(request)?;
         let id = trace_id(&request.trace_id)?;
         let found = self.0.queries.trace(&tenants, id, true).await?;
-        traces::model(traces::one(found), |spans| SpansResponseChunk { spans })
+        traces::model(self.0.memory(), traces::one(found), |spans| SpansResponseChunk { spans })
+            .await
     }
 
     async fn get_services(
@@ -61,7 +62,7 @@ impl SpanReaderPlugin for StorageV1 {
         let (tenants, request) = self.0.read(request)?;
         let filter = filter(request.query)?;
         let found = self.0.queries.find_traces(&tenants, &filter).await?;
-        traces::model(found, |spans| SpansResponseChunk { spans })
+        traces::model(self.0.memory(), found, |spans| SpansResponseChunk { spans }).await
     }
 
     async fn find_trace_i_ds(

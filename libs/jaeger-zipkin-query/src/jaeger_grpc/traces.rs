@@ -1,12 +1,16 @@
 //! Traces as the messages of a stream. A trace is turned into messages when the client has taken the one before.
 
+use std::sync::Arc;
+
 use futures_util::{StreamExt as _, stream};
-use tactus_api::Result;
+use prost::Message as _;
+use tactus_api::Error;
 use tactus_jaeger::adjust::warn_on_root;
 use tactus_jaeger::from_otlp;
 use tactus_proto::jaeger::api_v2;
-use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
-use tactus_query::{error_status, offload, partial_status};
+use tactus_proto::opentelemetry::proto::trace::v1::{Span, TracesData};
+use tactus_query::{TraceMemory, error_status, offload, partial_status};
+use tactus_server::bodies::{Bodies, NoRoom, Outgoing};
 use tonic::{Response, Status};
 
 use super::answering::{Answer, Messages};
@@ -16,20 +20,22 @@ use crate::jaeger::{FoundTrace, FoundTraces};
 /// Traces of more spans are converted away from the threads that serve connections.
 const INLINE_SPANS: usize = 500;
 
-/// Traces as OTLP.
-pub(super) fn otlp(found: FoundTraces) -> Answer<Messages<TracesData>> {
-    answer(found, |trace| chunks::of_otlp(trace.data, MESSAGE_BYTES))
+/// Traces as OTLP. `memory`: of answers until they are sent. Errors: there is none.
+pub(super) async fn otlp(memory: &Arc<Bodies>, found: FoundTraces) -> Answer<Messages<TracesData>> {
+    answer(memory, found, |trace| chunks::of_otlp(trace.data, MESSAGE_BYTES)).await
 }
 
-/// Traces as spans of Jaeger's model, each with its process.
-pub(super) fn model<M: Send + 'static>(
+/// Traces as spans of Jaeger's model, each with its process. Memory and errors as of [`otlp`].
+pub(super) async fn model<M: Send + 'static>(
+    memory: &Arc<Bodies>,
     found: FoundTraces,
-    message: impl Fn(Vec<api_v2::Span>) -> M + Copy + Send + 'static,
+    message: impl Fn(Vec<api_v2::Span>) -> M + Copy + Send + Sync + 'static,
 ) -> Answer<Messages<M>> {
-    answer(found, move |trace| {
+    let convert = move |trace: FoundTrace| {
         let spans = from_otlp::spans(&trace.data.resource_spans);
         chunks::in_groups(spans, MESSAGE_SPANS, message)
-    })
+    };
+    answer(memory, found, convert).await
 }
 
 /// The answer with one trace. Where there is something to be known of it, spans may be missing.
@@ -38,24 +44,73 @@ pub(super) fn one(trace: FoundTrace) -> FoundTraces {
     FoundTraces { traces: vec![trace], missing: Vec::new(), partial }
 }
 
-fn answer<M: Send + 'static>(
+async fn answer<M: Send + 'static>(
+    memory: &Arc<Bodies>,
     found: FoundTraces,
-    convert: impl Fn(FoundTrace) -> Vec<M> + Copy + Send + 'static,
+    convert: impl Fn(FoundTrace) -> Vec<M> + Copy + Send + Sync + 'static,
 ) -> Answer<Messages<M>> {
-    let of_trace = move |mut trace: FoundTrace| async move {
-        warn_on_root(&mut trace.data.resource_spans, &trace.warnings);
-        let is_large = chunks::spans(&trace.data) > INLINE_SPANS;
-        items(offload(is_large, move || convert(trace)).await)
-    };
-    let messages = stream::iter(found.traces).then(of_trace).flat_map(stream::iter);
-    let end = found.partial.then(|| Err(partial_status()));
+    let FoundTraces { mut traces, partial, .. } = found;
+    let bytes = traces.iter().map(bytes_of).sum();
+    // From now on the answer as a whole is counted, and dropped if nobody reads it and others need its memory.
+    traces.iter_mut().for_each(|trace| trace.memory = TraceMemory::default());
+    let waiting = Outgoing::hold(memory, bytes, traces.into_iter()).await;
+    let waiting = waiting.map_err(|NoRoom| error_status(&Error::TooManyBytes))?;
+    let sending =
+        Sending { memory: Arc::clone(memory), waiting: Some(waiting), current: None, convert };
+    let messages = stream::unfold(sending, async |mut sending| {
+        let next = sending.next().await.transpose()?;
+        if next.is_err() {
+            (sending.waiting, sending.current) = (None, None);
+        }
+        Some((next, sending))
+    });
+    let end = partial.then(|| Err(partial_status()));
     Ok(Response::new(Box::pin(messages.chain(stream::iter(end)))))
 }
 
-/// What the stream has for a trace: its messages, or why there are none.
-fn items<M>(converted: Result<Vec<M>>) -> Vec<Result<M, Status>> {
-    match converted {
-        Ok(messages) => messages.into_iter().map(Ok).collect(),
-        Err(error) => vec![Err(error_status(&error))],
+/// Memory that a trace takes, about.
+fn bytes_of(trace: &FoundTrace) -> u64 {
+    (trace.data.encoded_len() + chunks::spans(&trace.data) * size_of::<Span>()) as u64
+}
+
+/// An answer on its way.
+struct Sending<M, C> {
+    memory: Arc<Bodies>,
+    waiting: Option<Outgoing<std::vec::IntoIter<FoundTrace>>>,
+    /// The messages of a trace.
+    current: Option<Outgoing<std::vec::IntoIter<M>>>,
+    convert: C,
+}
+
+impl<M, C> Sending<M, C>
+where
+    M: Send + 'static,
+    C: Fn(FoundTrace) -> Vec<M> + Copy + Send + Sync + 'static,
+{
+    /// The next message. Errors: what is left was dropped for others; a trace cannot be converted.
+    async fn next(&mut self) -> Result<Option<M>, Status> {
+        let dropped = || error_status(&Error::TooManyBytes);
+        loop {
+            if let Some(current) = &self.current {
+                if let Some(message) = current.with(Iterator::next).ok_or_else(dropped)? {
+                    return Ok(Some(message));
+                }
+                self.current = None;
+            }
+            let Some(waiting) = &self.waiting else { return Ok(None) };
+            let next = waiting.with(|traces| (traces.next(), traces.len() == 0));
+            let (next, is_last) = next.ok_or_else(dropped)?;
+            if is_last {
+                self.waiting = None;
+            }
+            let Some(mut trace) = next else { return Ok(None) };
+            let (bytes, convert) = (bytes_of(&trace), self.convert);
+            warn_on_root(&mut trace.data.resource_spans, &trace.warnings);
+            let is_large = chunks::spans(&trace.data) > INLINE_SPANS;
+            let messages = offload(is_large, move || convert(trace)).await;
+            let messages = messages.map_err(|error| error_status(&error))?.into_iter();
+            let held = Outgoing::hold(&self.memory, bytes, messages).await;
+            self.current = Some(held.map_err(|NoRoom| dropped())?);
+        }
     }
 }

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
+use bytes::Bytes;
 use futures_util::stream::{StreamExt as _, unfold};
-use tactus_api::Result;
+use prost::Message;
 use tactus_api::json;
 use tactus_api::metrics::{instant_response, range_response};
 use tactus_api::request::{MetricsQuery, RequestedTag, SearchQuery, TagValuesQuery, TagsQuery};
+use tactus_api::{Error, Result};
 use tactus_model::TenantId;
+use tactus_server::bodies::{AnswerMemory, NoRoom, held_bytes};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
@@ -63,7 +66,7 @@ impl EventCall {
     }
 
     /// Runs a query for tag names. Differences hold names that are new; `make` and `write` are the form of the answer.
-    pub(crate) fn tags<M: Send + 'static>(
+    pub(crate) fn tags<M: Message + 'static>(
         self,
         query: TagsQuery,
         make: impl Fn(TagsAnswer) -> M + Copy + Send + Sync + 'static,
@@ -77,7 +80,7 @@ impl EventCall {
     }
 
     /// Runs a query for the values of a tag, as [`Self::tags`]. `typed`: see [`Frontend::tag_values`].
-    pub(crate) fn tag_values<M: Send + 'static>(
+    pub(crate) fn tag_values<M: Message + 'static>(
         self,
         (tag, query): (RequestedTag, TagValuesQuery),
         typed: bool,
@@ -138,17 +141,21 @@ impl EventCall {
         run: impl FnOnce(Self, Outlet<M>) -> F,
     ) -> Response
     where
-        M: Send + 'static,
+        M: Message + 'static,
         F: Future<Output = Result<Whole>> + Send + 'static,
     {
         let every = self.frontend.settings.streaming.interval;
+        let memory = Arc::clone(&self.frontend.memory);
         let (whole, complete) = oneshot::channel();
-        let answers = start(every, |outlet| {
+        let tenants = self.tenants.clone();
+        let answers = start(&tenants, every, &memory, |outlet| {
+            let mut held = AnswerMemory::of(&memory);
             let query = run(self, outlet);
             async move {
                 let Whole { json, partial } = query.await?;
+                held.add(json.len() as u64).await.map_err(|NoRoom| Error::TooManyBytes)?;
                 // Fails if the client left.
-                let _ = whole.send(json);
+                let _ = whole.send((json, held));
                 Ok(Last { packets: Vec::new(), partial })
             }
         });
@@ -170,21 +177,24 @@ pub(crate) fn range_json(found: SeriesAnswer, compact: bool) -> Vec<u8> {
     }
 }
 
-type Event = std::result::Result<Vec<u8>, std::convert::Infallible>;
+type Event = std::result::Result<Bytes, std::convert::Infallible>;
+
+/// The JSON of the whole answer, and the memory that it takes until it is sent.
+type Complete = (Vec<u8>, AnswerMemory);
 
 /// What is left of a stream: what comes, where the whole answer comes, and how differences are written.
-type Left<M, W> = Option<(Answers<M>, oneshot::Receiver<Vec<u8>>, W)>;
+type Left<M, W> = Option<(Answers<M>, oneshot::Receiver<Complete>, W)>;
 
-async fn next_event<M, W: Fn(&M) -> Vec<u8>>(
+async fn next_event<M: Message + 'static, W: Fn(&M) -> Vec<u8>>(
     mut answers: Answers<M>,
-    complete: oneshot::Receiver<Vec<u8>>,
+    complete: oneshot::Receiver<Complete>,
     write: W,
 ) -> (Event, Left<M, W>) {
     let status = match tokio::time::timeout(SILENCE, answers.next()).await {
-        Err(_) => return (Ok(keep_alive()), Some((answers, complete, write))),
+        Err(_) => return (Ok(keep_alive().into()), Some((answers, complete, write))),
         Ok(Some(Ok(difference))) => {
             let event = event("difference", &write(&difference));
-            return (Ok(event), Some((answers, complete, write)));
+            return (Ok(event.into()), Some((answers, complete, write)));
         }
         Ok(Some(Err(status))) => Some(status),
         Ok(None) => None,
@@ -192,9 +202,9 @@ async fn next_event<M, W: Fn(&M) -> Vec<u8>>(
     // The stream of a partial answer ends with a status that says so, and is complete nevertheless.
     let failure = status.filter(|status| status.code() != Code::Ok);
     let last = match (failure, complete.await) {
-        (None, Ok(json)) => event("complete", &json),
-        (Some(status), _) => failed(&status),
-        (None, Err(_)) => failed(&Status::internal("the query broke off")),
+        (None, Ok((json, held))) => held_bytes(event("complete", &json), held),
+        (Some(status), _) => failed(&status).into(),
+        (None, Err(_)) => failed(&Status::internal("the query broke off")).into(),
     };
     (Ok(last), None)
 }

@@ -1,16 +1,22 @@
 //! From a query that runs to the client that reads.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, Stream};
+use prost::Message;
 use tactus_api::{Error, Result};
+use tactus_model::TenantId;
+use tactus_server::bodies::{Bodies, NoRoom, Outgoing};
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
+
+use crate::queue::as_part_of_query;
 
 /// Trailer of streams that lack something because it could not be read.
 const PARTIAL: &str = "x-tactus-partial";
@@ -25,22 +31,47 @@ const MAX_STATUS_BYTES: usize = 4 << 10;
 /// Where a query puts differences. It never waits: what the client has no room for is part of a later difference.
 #[derive(Debug)]
 pub(crate) struct Outlet<M> {
-    sender: mpsc::Sender<Vec<M>>,
+    sender: mpsc::Sender<Batch<M>>,
+    memory: Arc<Bodies>,
     every: Duration,
     last: Instant,
+}
+
+/// Messages on their way, counted until they are sent.
+type Batch<M> = Outgoing<std::vec::IntoIter<M>>;
+
+/// Where a difference goes.
+#[derive(Debug)]
+pub(crate) struct Place<M> {
+    permit: OwnedPermit<Batch<M>>,
+    memory: Arc<Bodies>,
+}
+
+impl<M: Message + 'static> Place<M> {
+    /// Sends a difference. One for which there is no memory is left out: the complete answer has everything.
+    pub(crate) fn send(self, packets: Vec<M>) {
+        let bytes = bytes_of(&packets);
+        if let Ok(batch) = Outgoing::try_hold(&self.memory, bytes, packets.into_iter()) {
+            self.permit.send(batch);
+        }
+    }
+}
+
+fn bytes_of(packets: &[impl Message]) -> u64 {
+    packets.iter().map(|packet| packet.encoded_len() as u64).sum()
 }
 
 impl<M> Outlet<M> {
     /// The place for a difference, if one is due and the client took the one before. `is_awaited`: nothing of the answer
     /// was shown yet.
-    pub(crate) fn place(&mut self, is_awaited: bool) -> Option<OwnedPermit<Vec<M>>> {
+    pub(crate) fn place(&mut self, is_awaited: bool) -> Option<Place<M>> {
         let every = if is_awaited { self.every.min(FIRST_AFTER) } else { self.every };
         if self.last.elapsed() < every {
             return None;
         }
-        let place = self.sender.clone().try_reserve_owned().ok()?;
+        let permit = self.sender.clone().try_reserve_owned().ok()?;
         self.last = Instant::now();
-        Some(place)
+        Some(Place { permit, memory: Arc::clone(&self.memory) })
     }
 }
 
@@ -52,48 +83,67 @@ pub(crate) struct Last<M> {
     pub(crate) partial: bool,
 }
 
-/// Starts a query whose answers are a stream. Differences are sent `every` so often at most.
-pub(crate) fn start<M, F>(every: Duration, run: impl FnOnce(Outlet<M>) -> F) -> Answers<M>
+/// Starts a query whose answers are a stream, within `memory` until they are sent. Differences are sent `every` so often at
+/// most.
+pub(crate) fn start<M, F>(
+    tenants: &[TenantId],
+    every: Duration,
+    memory: &Arc<Bodies>,
+    run: impl FnOnce(Outlet<M>) -> F,
+) -> Answers<M>
 where
-    M: Send + 'static,
+    M: Message + 'static,
     F: Future<Output = Result<Last<M>>> + Send + 'static,
 {
     // One, so that the complete answer comes after any difference that is still being made.
     let (sender, receiver) = mpsc::channel(1);
-    let query = run(Outlet { sender: sender.clone(), every, last: Instant::now() });
+    let memory = Arc::clone(memory);
+    let outlet =
+        Outlet { sender: sender.clone(), memory: Arc::clone(&memory), every, last: Instant::now() };
+    let (query, tenants) = (run(outlet), tenants.to_vec());
     let task = tokio::spawn(async move {
-        let Last { packets, partial } = query.await?;
+        let Last { packets, partial } = as_part_of_query(&tenants, query).await?;
+        let bytes = bytes_of(&packets);
+        let packets = Outgoing::hold(&memory, bytes, packets.into_iter()).await;
+        let packets = packets.map_err(|NoRoom| Error::TooManyBytes)?;
         // Fails if the client left, and then nobody reads what is returned either.
         let _ = sender.send(packets).await;
         Ok(partial)
     });
-    Answers { packets: Vec::new().into_iter(), receiver, task, ended: false }
+    Answers { packets: None, receiver, task, ended: false }
 }
 
 /// The messages of one stream. Dropped, it ends its query.
 #[derive(Debug)]
 pub struct Answers<M> {
-    packets: std::vec::IntoIter<M>,
-    receiver: mpsc::Receiver<Vec<M>>,
+    packets: Option<Batch<M>>,
+    receiver: mpsc::Receiver<Batch<M>>,
     task: JoinHandle<Result<bool>>,
     ended: bool,
 }
 
 impl<M> Unpin for Answers<M> {}
 
-impl<M> Stream for Answers<M> {
+impl<M: Send + 'static> Stream for Answers<M> {
     type Item = Result<M, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(message) = self.packets.next() {
-                return Poll::Ready(Some(Ok(message)));
-            }
             if self.ended {
                 return Poll::Ready(None);
             }
+            if let Some(packets) = &self.packets {
+                match packets.with(Iterator::next) {
+                    Some(Some(message)) => return Poll::Ready(Some(Ok(message))),
+                    Some(None) => self.packets = None,
+                    None => {
+                        self.ended = true;
+                        return Poll::Ready(Some(Err(status(&Error::TooManyBytes))));
+                    }
+                }
+            }
             match self.receiver.poll_recv(context) {
-                Poll::Ready(Some(packets)) => self.packets = packets.into_iter(),
+                Poll::Ready(Some(packets)) => self.packets = Some(packets),
                 Poll::Ready(None) => break,
                 Poll::Pending => return Poll::Pending,
             }
@@ -144,19 +194,24 @@ pub fn status(error: &Error) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt as _;
+    use tactus_server::bodies::AnswerMemory;
+    use tactus_server::budget::Budget;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn first_result_is_sent_sooner_than_further_ones() {
         let (sender, mut receiver) = mpsc::channel(1);
         let every = Duration::from_millis(500);
-        let mut outlet = Outlet { sender, every, last: Instant::now() };
+        let memory = Bodies::unbounded();
+        let mut outlet = Outlet { sender, memory, every, last: Instant::now() };
         let mut due = async |millis, is_awaited| {
             tokio::time::advance(Duration::from_millis(millis)).await;
             let place = outlet.place(is_awaited);
             let is_due = place.is_some();
             if let Some(place) = place {
-                place.send(vec![0]);
+                place.send(vec![0_i32]);
                 receiver.recv().await;
             }
             is_due
@@ -165,5 +220,41 @@ mod tests {
         assert!(due(20, true).await && due(100, true).await, "until there is a result");
         assert!(!due(400, false).await);
         assert!(due(100, false).await);
+    }
+
+    /// A stream of two messages of so many bytes.
+    fn answers(memory: &Arc<Bodies>, bytes: usize) -> Answers<Vec<u8>> {
+        let last = Last { packets: vec![vec![7_u8; bytes]; 2], partial: false };
+        start(&[], Duration::from_secs(1), memory, |_| async { Ok(last) })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answer_that_nobody_reads_makes_room_and_says_which_limit_it_met() {
+        let budget = Budget::new(1_000_000);
+        let memory = Bodies::within(&budget);
+        let mut stuck = answers(&memory, 400_000);
+        assert_eq!(stuck.next().await.unwrap().unwrap().len(), 400_000);
+        assert!(budget.used() > 800_000);
+        let read: Vec<_> = answers(&memory, 450_000).collect().await;
+        assert!(read.len() == 2 && read.iter().all(Result::is_ok));
+        let refused = stuck.next().await.unwrap().unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert!(refused.message().contains("server.max_inflight_bytes"), "{refused}");
+        assert!(stuck.next().await.is_none());
+        drop(stuck);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answer_without_memory_is_refused() {
+        let memory = Bodies::within(&Budget::new(1_000_000));
+        let mut others = AnswerMemory::of(&memory);
+        others.add(900_000).await.unwrap();
+        let refused = answers(&memory, 400_000).next().await.unwrap().unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert!(
+            answers(&memory, 10_000).next().await.unwrap().is_ok(),
+            "small ones are not counted"
+        );
     }
 }

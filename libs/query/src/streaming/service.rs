@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prost::Message;
 use tactus_api::metrics::{instant_response, range_response};
 use tactus_api::request::{
     MetricsQuery, RequestedTag, SearchQuery, TagValuesQuery, TagsQuery, instant_params,
@@ -76,11 +77,13 @@ impl<R> Call<R> {
     /// Starts the stream of a query.
     fn stream<M, F>(self, run: impl FnOnce(Self, Outlet<M>) -> F) -> Streamed<M>
     where
-        M: Send + 'static,
+        M: Message + 'static,
         F: Future<Output = Result<Last<M>>> + Send + 'static,
     {
         let every = self.frontend.settings.streaming.interval;
-        Ok(Response::new(start(every, |outlet| run(self, outlet))))
+        let memory = Arc::clone(&self.frontend.memory);
+        let tenants = self.tenants.clone();
+        Ok(Response::new(start(&tenants, every, &memory, |outlet| run(self, outlet))))
     }
 
     fn packet_bytes(&self) -> usize {
@@ -214,7 +217,7 @@ impl StreamingQuerier for Streaming {
 }
 
 /// Streams tag names. `make` puts them into packets of so many bytes.
-fn stream_tags<M: Send + 'static>(
+fn stream_tags<M: Message + 'static>(
     call: Call<SearchTagsRequest>,
     query: TagsQuery,
     make: impl Fn(TagsAnswer, usize) -> Vec<M> + Copy + Send + Sync + 'static,
@@ -228,7 +231,7 @@ fn stream_tags<M: Send + 'static>(
 }
 
 /// Streams tag values. `make` puts them into packets of so many bytes.
-fn stream_values<M: Send + 'static>(
+fn stream_values<M: Message + 'static>(
     call: Call<SearchTagValuesRequest>,
     (tag, query): (RequestedTag, TagValuesQuery),
     typed: bool,
@@ -245,7 +248,7 @@ fn stream_values<M: Send + 'static>(
 }
 
 /// The complete answer to a metrics query.
-async fn last_series<R, M: Send + 'static>(
+async fn last_series<R, M: Message + 'static>(
     call: Call<R>,
     query: MetricsQuery,
     progress: MetricsProgress,

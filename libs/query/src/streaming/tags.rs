@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use prost::Message;
 use tactus_proto::tempopb::MetadataMetrics;
 use tactus_traceql::eval::{TagCollector, TagScope, TagValue, ValueCollector};
 
@@ -12,7 +13,7 @@ use crate::tags::{TagValuesAnswer, TagsAnswer};
 pub(crate) type Observer<C> = Box<dyn FnMut(&C, MetadataMetrics) + Send>;
 
 /// Sends names that were not sent before, as packets made by `make`.
-pub(super) fn tags<M: Send + 'static>(
+pub(super) fn tags<M: Message + 'static>(
     mut outlet: Outlet<M>,
     make: impl Fn(TagsAnswer) -> Vec<M> + Send + 'static,
 ) -> Observer<TagCollector> {
@@ -32,7 +33,7 @@ pub(super) fn tags<M: Send + 'static>(
 }
 
 /// Sends values that were not sent before, as packets made by `make`.
-pub(super) fn values<M: Send + 'static>(
+pub(super) fn values<M: Message + 'static>(
     mut outlet: Outlet<M>,
     make: impl Fn(TagValuesAnswer) -> Vec<M> + Send + 'static,
 ) -> Observer<ValueCollector> {

@@ -54,6 +54,15 @@ impl Frontend {
         lookup: &TraceLookup,
         policies: Arc<Policies>,
     ) -> Result<Found> {
+        self.within_limits(tenants, self.try_all(tenants, lookup, policies)).await
+    }
+
+    async fn try_all(
+        &self,
+        tenants: &[TenantId],
+        lookup: &TraceLookup,
+        policies: Arc<Policies>,
+    ) -> Result<Found> {
         let ids = self.find_trace_ids(tenants, lookup).await?;
         let mut run = Run {
             found: Found {

@@ -85,7 +85,9 @@ fn search(query: &str) -> SearchRequest {
 }
 
 /// All messages, and the status at the end.
-async fn read<M>(answers: Result<Response<Answers<M>>, Status>) -> (Vec<M>, Status) {
+async fn read<M: Send + 'static>(
+    answers: Result<Response<Answers<M>>, Status>,
+) -> (Vec<M>, Status) {
     let mut answers = match answers {
         Ok(answers) => answers.into_inner(),
         Err(status) => return (Vec::new(), status),
@@ -101,7 +103,7 @@ async fn read<M>(answers: Result<Response<Answers<M>>, Status>) -> (Vec<M>, Stat
 }
 
 /// All messages of a stream that ends well.
-async fn messages<M>(answers: Result<Response<Answers<M>>, Status>) -> Vec<M> {
+async fn messages<M: Send + 'static>(answers: Result<Response<Answers<M>>, Status>) -> Vec<M> {
     let (messages, status) = read(answers).await;
     assert_eq!(status.code(), tonic::Code::Ok, "{status}");
     assert!(!status.metadata().contains_key("x-tactus-partial"));

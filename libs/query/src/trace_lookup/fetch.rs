@@ -1,6 +1,7 @@
 //! Fetches whole traces, several at a time.
 
 use std::future::ready;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
@@ -9,7 +10,8 @@ use tactus_api::request::TraceQuery;
 use tactus_api::trace::WhenTooLarge;
 use tactus_api::{Error, Result};
 use tactus_model::{TenantId, TraceId};
-use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
+use tactus_proto::opentelemetry::proto::trace::v1::{Span, TracesData};
+use tactus_server::bodies::Bodies;
 
 use super::{LookupSettings, WholeTrace, WholeTraces};
 use crate::frontend::Frontend;
@@ -28,7 +30,7 @@ impl Frontend {
         let query = TraceQuery::default();
         let found = self.find_trace(tenants, id, query, WhenTooLarge::Cut).await?;
         let message = found.facts.message.clone();
-        match decode(id, found).await? {
+        match decode(&self.memory, id, found).await? {
             Some(trace) => Ok(trace),
             None if message.is_empty() => Err(Error::NotFound),
             None => Err(Error::Internal(message)),
@@ -50,7 +52,8 @@ impl Frontend {
             }
             Ok(())
         };
-        let partial = self.each_trace(tenants, ids, settings, (Large::Whole, decode), take).await?;
+        let made = (Large::Whole, |id, found| decode(&self.memory, id, found));
+        let partial = self.each_trace(tenants, ids, settings, made, take).await?;
         Ok(WholeTraces { partial, ..all })
     }
 
@@ -134,17 +137,25 @@ struct Fetched<T> {
     read: u64,
 }
 
-/// A trace as messages; `None` if nobody has it.
-async fn decode(id: TraceId, found: FoundTrace) -> Result<Option<WholeTrace>> {
+/// A trace as messages; `None` if nobody has it. Errors: [`Error::TooManyBytes`], or one that is no trace.
+async fn decode(
+    memory: &Arc<Bodies>,
+    id: TraceId,
+    mut found: FoundTrace,
+) -> Result<Option<WholeTrace>> {
     if found.trace.is_empty() {
         return Ok(None);
     }
+    // Texts stay where they are; a small span takes more as a message than as bytes.
+    let messages = found.trace.spans() * size_of::<Span>();
+    found.memory = found.memory.and(memory, messages as u64).await?;
     let is_long = found.trace.spans() > INLINE_SPANS;
     offload(is_long, move || {
         let truncated = found.trace.truncated;
         let bytes = Bytes::from(found.trace.to_protobuf_v1());
         let data = TracesData::decode(bytes).map_err(malformed)?;
-        Ok(Some(WholeTrace { id, data, truncated, message: found.facts.message }))
+        let (message, memory) = (found.facts.message, found.memory);
+        Ok(Some(WholeTrace { id, data, truncated, message, memory }))
     })
     .await?
 }

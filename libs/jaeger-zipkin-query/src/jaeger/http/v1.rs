@@ -7,7 +7,7 @@ use tactus_api::Error;
 use tactus_jaeger::json::{UploadError, traces_of_upload};
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
-use tactus_query::{offload, unix_nanos_now};
+use tactus_query::{TraceMemory, offload, unix_nanos_now};
 
 use super::call::{self, is_pretty};
 use super::envelope;
@@ -149,7 +149,12 @@ fn traces(call: &Call, file: &[u8]) -> Result<(FoundTraces, bool)> {
         error => invalid(format!("cannot unmarshal OTLP: {error}")),
     })?;
     let adjusted = traces.into_iter().map(|(id, resource_spans)| {
-        let trace = FoundTrace { id, data: TracesData { resource_spans }, warnings: Vec::new() };
+        let trace = FoundTrace {
+            id,
+            data: TracesData { resource_spans },
+            warnings: Vec::new(),
+            memory: TraceMemory::default(),
+        };
         call.shared.adjusted(trace)
     });
     let found = FoundTraces { traces: adjusted.collect(), ..FoundTraces::default() };

@@ -25,7 +25,7 @@ use crate::frontend::joined;
 use crate::http::{Answer, Call, INLINE_SPANS, answer};
 use crate::offload::offload;
 use crate::settings::OpenTraceSettings;
-use crate::trace_by_id::{FoundTrace, Large, malformed};
+use crate::trace_by_id::{FoundTrace, Large, TraceMemory, malformed};
 
 /// Spans of one request for details.
 const MAX_IDS: usize = 200;
@@ -50,17 +50,19 @@ impl OpenTraces {
     /// [`Error::Internal`] if that cannot be known.
     async fn read(&self, call: &Call, id: TraceId, large: Large) -> Result<Arc<FoundTrace>> {
         let (query, limits) = (TraceQuery::default(), (WhenTooLarge::Cut, large));
-        let found = call.frontend.find_part(&call.tenants, id, query, limits).await?;
+        let mut found = call.frontend.find_part(&call.tenants, id, query, limits).await?;
         if found.trace.is_empty() && !found.is_part {
             return Err(match found.facts.partial {
                 true => Error::Internal(found.facts.message),
                 false => Error::NotFound,
             });
         }
-        let found = Arc::new(found);
         if found.is_part {
-            return Ok(found);
+            return Ok(Arc::new(found));
         }
+        // Traces that are kept have a bound of their own.
+        found.memory = TraceMemory::default();
+        let found = Arc::new(found);
         self.0.insert((joined(&call.tenants), id), Arc::clone(&found));
         Ok(found)
     }

@@ -1,0 +1,112 @@
+//! What is counted and on its way, until somebody else needs its memory.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::answer::{LONGEST_WAIT, SMALL};
+use super::{Bodies, Held, NoRoom};
+
+/// What the connection gets at a time: it may keep that for as long as nobody reads.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Something that is dropped when its memory is needed. A connection that cannot send does not ask for more, so a task
+/// watches instead.
+#[derive(Debug)]
+pub(super) struct UntilCutOff<T> {
+    rest: Arc<Mutex<Option<T>>>,
+    _done: Option<DropGuard>,
+}
+
+impl<T: Send + 'static> UntilCutOff<T> {
+    /// From now on `held` may be cut off, and `rest` with it. `rest` owns what of it there is to own.
+    pub(super) fn new(rest: T, held: &Held) -> Self {
+        let done = CancellationToken::new();
+        let rest = Arc::new(Mutex::new(Some(rest)));
+        held.unfinished();
+        let (of_task, ended) = (Arc::clone(&rest), done.clone());
+        let cut = held.0.unfinished.cut.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = cut.cancelled() => drop(of_task.lock().take()),
+            }
+        });
+        Self { rest, _done: Some(done.drop_guard()) }
+    }
+
+    fn uncounted(rest: T) -> Self {
+        Self { rest: Arc::new(Mutex::new(Some(rest))), _done: None }
+    }
+
+    /// What `look` makes of it; `None` once it is cut off.
+    pub(super) fn with<R>(&self, look: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.rest.lock().as_mut().map(look)
+    }
+}
+
+impl<T> Drop for UntilCutOff<T> {
+    /// Gives the memory back now, not when the task has noticed.
+    fn drop(&mut self) {
+        let rest = self.rest.lock().take();
+        drop(rest);
+    }
+}
+
+/// A part of an answer that waits to be sent. It is counted unless it is small, and dropped when others need its memory and
+/// it has cost most until then.
+#[derive(Debug)]
+pub struct Outgoing<T>(UntilCutOff<(T, Option<Held>)>);
+
+impl<T: Send + 'static> Outgoing<T> {
+    /// Takes so many bytes of memory for `rest`. Errors: there are none, even after five seconds.
+    pub async fn hold(bodies: &Arc<Bodies>, bytes: u64, rest: T) -> Result<Self, NoRoom> {
+        if bytes < SMALL {
+            return Ok(Self(UntilCutOff::uncounted((rest, None))));
+        }
+        let held = bodies.hold_answer(bytes).await?;
+        Ok(Self::of(rest, held))
+    }
+
+    /// As [`Self::hold`], at once or not at all. To be called within a runtime.
+    pub fn try_hold(bodies: &Arc<Bodies>, bytes: u64, rest: T) -> Result<Self, NoRoom> {
+        if bytes < SMALL {
+            return Ok(Self(UntilCutOff::uncounted((rest, None))));
+        }
+        let held = bodies.nothing();
+        if !held.0.made.lock().grow(bytes) {
+            return Err(NoRoom);
+        }
+        held.0.unfinished.bytes.store(bytes, Relaxed);
+        Ok(Self::of(rest, held))
+    }
+
+    fn of(rest: T, held: Held) -> Self {
+        let watched = held.clone();
+        Self(UntilCutOff::new((rest, Some(held)), &watched))
+    }
+
+    /// What `look` makes of it; `None` once it is dropped.
+    pub fn with<R>(&self, look: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.0.with(|(rest, _)| look(rest))
+    }
+}
+
+impl Bodies {
+    /// Memory for an answer of so many bytes. Errors: there is none.
+    pub(super) async fn hold_answer(self: &Arc<Self>, bytes: u64) -> Result<Held, NoRoom> {
+        let held = self.nothing();
+        held.wait(LONGEST_WAIT, || held.0.made.lock().grow(bytes)).await?;
+        held.0.unfinished.bytes.store(bytes, Relaxed);
+        Ok(held)
+    }
+}
+
+/// The next piece for the connection. A copy: a part of the bytes would keep all of them.
+pub(super) fn next_piece(bytes: &mut Bytes) -> Bytes {
+    let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
+    Bytes::copy_from_slice(&piece)
+}
