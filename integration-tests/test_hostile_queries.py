@@ -276,12 +276,16 @@ def test_search_of_another_tenant_takes_less_than_a_second_while_any_attack_runs
     server = start(servers)
     push_texts(server)
     push_deep_trace(server, 50_000)
-    slow = {}
+    missed = {}
     for names in [*([name] for name in ATTACKS), list(ATTACKS)]:
-        honest = attack_one(server, names, SECONDS_OF_AN_ATTACK, rate=5000, threads_each=4 if len(names) == 1 else 1)
-        if honest.p99 > 1.0:
-            slow[", ".join(names)] = honest.figures()
-    assert not slow
+        try:
+            honest = attack_one(server, names, SECONDS_OF_AN_ATTACK, rate=5000, threads_each=4 if len(names) == 1 else 1)
+            if honest.p99 > 1.0:
+                missed[", ".join(names)] = honest.figures()
+        except AssertionError as error:
+            # The others are tried nevertheless.
+            missed[", ".join(names)] = str(error)[:1000]
+    assert not missed
 
 
 @pytest.mark.parametrize("limit, status, text", [

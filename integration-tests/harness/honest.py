@@ -23,6 +23,8 @@ class Honest:
         self.headers = {"X-Scope-OrgID": tenant}
         self.pushed, self.seconds, self.wrong = 0, [], []
         self.began = time.time()
+        # Not those of another one before it.
+        self.first = int(self.began * 1000)
         self.over = threading.Event()
         self.threads = [threading.Thread(target=run, daemon=True) for run in (self.push, self.search)]
 
@@ -41,7 +43,7 @@ class Honest:
         with requests.Session() as session:
             began = time.monotonic()
             while not self.over.is_set():
-                number = self.pushed // SPANS_A_PUSH
+                number = self.first + self.pushed // SPANS_A_PUSH
                 spans = [otlp.span(name="order", attributes={"push": number}) for _ in range(SPANS_A_PUSH)]
                 body = otlp.export(*spans).SerializeToString()
                 try:
@@ -58,8 +60,8 @@ class Honest:
     def search(self):
         with requests.Session() as session:
             while not self.over.wait(max(0.0, 1 - (self.seconds[-1] if self.seconds else 0))):
-                number = self.pushed // SPANS_A_PUSH - 1
-                if number < 0:
+                number = self.first + self.pushed // SPANS_A_PUSH - 1
+                if number < self.first:
                     continue
                 params = {"q": f"{{ .push = {number} }}", "limit": 2 * SPANS_A_PUSH,
                           "start": int(self.began) - 60, "end": int(time.time()) + 60}
@@ -75,8 +77,9 @@ class Honest:
                     self.wrong.append(("search", number, found))
 
     def count(self):
-        """Spans of the tenant that the server has."""
-        params = {"q": "{ } | count_over_time()", "start": int(self.began) - 60, "end": int(time.time()) + 60}
+        """Of the spans that were pushed, those that the server has."""
+        params = {"q": f"{{ .push >= {self.first} }} | count_over_time()",
+                  "start": int(self.began) - 60, "end": int(time.time()) + 60}
         response = requests.get(
             self.server.url + "/api/metrics/query", params=params, headers=self.headers, timeout=60)
         return sum(series["value"] for series in response.json()["series"]) if response.status_code == 200 else None
