@@ -17,6 +17,6 @@ mod write;
 pub use build::{BlockBuilder, BuilderSettings, BuiltBlock, ROW_GROUP_SPANS};
 pub use error::{Error, Result};
 pub use write::{
-    BlockSummary, BlockWriter, Compression, RowGroupInfo, WriterSettings, estimated_bytes,
-    estimated_bytes_of,
+    BlockSummary, BlockWriter, Compression, RowGroupInfo, STRIPE_BYTES, WriterSettings,
+    estimated_bytes, estimated_bytes_of,
 };

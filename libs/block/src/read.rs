@@ -31,6 +31,7 @@ mod levels;
 mod page_index;
 mod plan;
 mod prune;
+mod reach;
 mod source;
 mod spine;
 mod stored;

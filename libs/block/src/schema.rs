@@ -182,6 +182,20 @@ impl Schema {
         self.storage[leaf]
     }
 
+    /// All leaf columns, those that most queries read first.
+    pub(crate) fn by_use(&self) -> Vec<usize> {
+        fn in_use(columns: &[AttributeColumn]) -> impl Iterator<Item = usize> {
+            columns.iter().filter(|column| column.name.is_some()).map(|column| column.leaf)
+        }
+        let mut order =
+            self.leaves.by_use(in_use(&self.resource_columns), in_use(&self.span_columns));
+        order.extend(0..self.leaf_count());
+        // Each where it comes first.
+        let mut is_in = vec![false; self.leaf_count()];
+        order.retain(|&leaf| !std::mem::replace(&mut is_in[leaf], true));
+        order
+    }
+
     /// The columns of attributes, of all scopes.
     fn attribute_columns(&self) -> impl Iterator<Item = &AttributeColumn> {
         [&self.resource_columns, &self.span_columns, &self.event_columns].into_iter().flatten()

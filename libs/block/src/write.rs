@@ -7,13 +7,13 @@ mod chunk;
 mod compress;
 mod derived;
 mod estimate;
+mod file;
 mod json;
 mod layout;
 mod leaves;
 mod levels;
 mod page_header;
 mod row_group;
-mod sink;
 mod slot_columns;
 mod slots;
 mod span_lists;
@@ -22,14 +22,12 @@ mod strings;
 mod traces;
 
 use std::io::Write;
-use std::sync::Arc;
 
-use parquet::file::properties::{WriterProperties, WriterVersion};
-use parquet::file::writer::SerializedFileWriter;
 use tactus_model::{SpanBatch, StringCode, TraceId};
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 
 pub use estimate::{estimated_bytes, estimated_bytes_of};
+pub use file::STRIPE_BYTES;
 
 use crate::error::Result;
 use crate::read::footer::first_offset_index;
@@ -37,9 +35,9 @@ use crate::schema::{AttributeColumn, Schema};
 use crate::summary::{SummaryFile, ValueCollector, cut_tail};
 use canonical::CanonicalResources;
 use compress::Compressor;
+use file::{DataFile, FileEnd};
 use leaves::LeafWriter;
 use row_group::{Scratch, Source, write_columns};
-use sink::Sink;
 use slots::{BatchSlots, SlotNames};
 
 /// How pages are compressed. [`crate::schema::LeafCompression`] has the exceptions.
@@ -65,18 +63,22 @@ pub struct WriterSettings {
     /// Uncompressed bytes that the largest page of a range of rows should have. All columns are cut into pages
     /// at the same rows; a trace is never divided.
     pub page_bytes: usize,
+    /// Compressed bytes of the row groups that are put together in a stripe, at most unless it is one: the columns of
+    /// neighbouring row groups are read with one request, and so are all columns of one.
+    pub stripe_bytes: u64,
     /// Put a filter of the strings of attributes of many values into the summary, of 3 % of the file at most.
     pub value_filter: bool,
 }
 
 impl Default for WriterSettings {
-    /// vParquet4, no dedicated columns, zstd level 1, pages of 64 KiB, a filter.
+    /// vParquet4, no dedicated columns, zstd level 1, pages of 64 KiB, stripes of [`STRIPE_BYTES`], a filter.
     fn default() -> Self {
         Self {
             version: BlockVersion::VParquet4,
             dedicated_columns: Vec::new(),
             compression: Compression::Zstd(1),
             page_bytes: 64 << 10,
+            stripe_bytes: STRIPE_BYTES,
             value_filter: true,
         }
     }
@@ -124,10 +126,10 @@ pub struct BlockSummary {
 
 /// Writes one `data.parquet` in the vParquet4 or vParquet5 format, a row group at a time.
 ///
-/// Memory: about 15 bytes a span attribute of the largest row group, its largest column chunk compressed, and
-/// some kilobytes a row group for the footer. After an error the file is unusable.
+/// Memory: about 15 bytes a span attribute of the largest row group, a stripe of row groups that are not written
+/// yet, or one that is larger, and some kilobytes a row group for the footer. After an error the file is unusable.
 pub struct BlockWriter<W: Write + Send> {
-    file: SerializedFileWriter<Sink<W>>,
+    file: DataFile<W>,
     schema: Schema,
     page_bytes: usize,
     resource_slots: SlotNames,
@@ -142,17 +144,9 @@ pub struct BlockWriter<W: Write + Send> {
 impl<W: Write + Send> BlockWriter<W> {
     /// Starts a file. Errors: a version that is not written, a zstd level that does not exist, or the sink's.
     pub fn new(sink: W, settings: WriterSettings) -> Result<Self> {
-        let properties = WriterProperties::builder()
-            .set_writer_version(WriterVersion::PARQUET_2_0)
-            .set_created_by(concat!("tactus ", env!("CARGO_PKG_VERSION")).to_owned())
-            .build();
         let schema = Schema::new(settings.version, &settings.dedicated_columns)?;
         let compressor = Compressor::new(settings.compression)?;
-        let file = SerializedFileWriter::new(
-            Sink::new(sink),
-            schema.descriptor().root_schema_ptr(),
-            Arc::new(properties),
-        )?;
+        let file = DataFile::start(sink, &schema, settings.stripe_bytes)?;
         Ok(Self {
             file,
             resource_slots: SlotNames::new(&schema.resource_columns),
@@ -188,13 +182,11 @@ impl<W: Write + Send> BlockWriter<W> {
         let blobs = blob_ends(batch, &self.schema.span_columns, &span_keys);
         let pages = page_rows(batch, &layout.trace_spans, &blobs, self.page_bytes);
         let mut writer = LeafWriter {
-            group: self.file.next_row_group()?,
             schema: &self.schema,
             compressor: &mut self.compressor,
             scratch: &mut leaf_scratch,
             pages: &pages,
-            next: 0,
-            sizes: Vec::with_capacity(self.schema.leaf_count()),
+            chunks: Vec::with_capacity(self.schema.leaf_count()),
         };
         let source = Source {
             schema: &self.schema,
@@ -204,7 +196,9 @@ impl<W: Write + Send> BlockWriter<W> {
             event_keys: &event_keys,
         };
         write_columns(&mut writer, &source, &layout, &traces, &mut self.scratch)?;
-        let column_bytes = writer.finish()?;
+        let chunks = writer.chunks;
+        let column_bytes = chunks.iter().map(|chunk| chunk.bytes.len() as u64).collect();
+        self.file.add_row_group(chunks)?;
 
         let info = RowGroupInfo {
             traces: batch.traces.ids.len() as u64,
@@ -235,25 +229,18 @@ impl<W: Write + Send> BlockWriter<W> {
     }
 
     /// Like [`Self::finish`]; also the object to be put beside the file.
-    pub fn finish_with_summary(mut self) -> Result<(W, BlockSummary, SummaryFile)> {
-        self.file.inner_mut().keep_end();
-        let collected = std::mem::replace(&mut self.values, ValueCollector::new(false));
-        let (values, filter) = collected.finish();
-        let mut sink = self.file.into_inner()?;
-        sink.flush()?;
-        let end = sink.take_end();
-        let (inner, size, footer_size) = sink.finish();
+    pub fn finish_with_summary(self) -> Result<(W, BlockSummary, SummaryFile)> {
+        let (values, filter) = self.values.finish();
+        let FileEnd { sink, size, footer_size, end } = self.file.finish()?;
         let tail = cut_tail(&end, size, first_offset_index(&end)?);
         let file = SummaryFile::new(tail, &values.encode(), filter.encode())?;
-        Ok((inner, BlockSummary { size, footer_size, ..self.summary }, file))
+        Ok((sink, BlockSummary { size, footer_size, ..self.summary }, file))
     }
 
     /// Writes the footer. Returns the sink, flushed, and what the block holds.
     pub fn finish(self) -> Result<(W, BlockSummary)> {
-        let mut sink = self.file.into_inner()?;
-        sink.flush()?;
-        let (inner, size, footer_size) = sink.finish();
-        Ok((inner, BlockSummary { size, footer_size, ..self.summary }))
+        let FileEnd { sink, size, footer_size, .. } = self.file.finish()?;
+        Ok((sink, BlockSummary { size, footer_size, ..self.summary }))
     }
 }
 

@@ -107,12 +107,7 @@ pub(crate) fn read_batch(
 fn fetch(task: &mut Task<'_>, plan: &Plan<'_>, columns: &Columns) -> Result<Leaf> {
     let mut leaves = Vec::new();
     for (slot, leaf) in &plan.columns {
-        let is_known = match slot {
-            Slot::Starts(_) => task.is_all_null(*leaf),
-            // Nothing else tells how many traces there are.
-            _ => *leaf != columns.trace_id && task.is_told_by_footer(*leaf),
-        };
-        if !is_known && !task.has(slot) {
+        if !is_told(task, slot, *leaf, columns) && !task.has(slot) {
             leaves.push(*leaf);
         }
     }
@@ -128,6 +123,15 @@ fn fetch(task: &mut Task<'_>, plan: &Plan<'_>, columns: &Columns) -> Result<Leaf
     }
     task.fetch(&leaves)?;
     Ok(spine)
+}
+
+/// True if a column need not be fetched: the footer tells what it holds.
+pub(crate) fn is_told(task: &Task<'_>, slot: &Slot, leaf: Leaf, columns: &Columns) -> bool {
+    match slot {
+        Slot::Starts(_) => task.is_all_null(leaf),
+        // Nothing else tells how many traces there are.
+        _ => leaf != columns.trace_id && task.is_told_by_footer(leaf),
+    }
 }
 
 /// Those leaves of a list that say more than that there is nothing, or that nothing is an array.
@@ -175,7 +179,7 @@ impl Counts {
 
 /// The cheapest column that tells the rows of each span: only its levels matter, but one that is not read anyway
 /// must be fetched too.
-fn spine_leaf(task: &Task<'_>, wanted: &[Leaf], columns: &Columns) -> Leaf {
+pub(crate) fn spine_leaf(task: &Task<'_>, wanted: &[Leaf], columns: &Columns) -> Leaf {
     const FETCH_COST: i64 = 32;
     let cost = |leaf: &Leaf| {
         let Some(chunk) = task.metadata(*leaf) else { return i64::MAX };

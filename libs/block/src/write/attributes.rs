@@ -1,6 +1,5 @@
 //! The seven leaf columns of an attribute list.
 
-use std::io::Write;
 use std::ops::Range;
 
 use foldhash::fast::RandomState;
@@ -57,9 +56,9 @@ impl AttributeScratch {
     }
 
     /// Writes the attributes of all owners, which are the elements of `owners`.
-    pub(super) fn write<W: Write + Send>(
+    pub(super) fn write(
         &mut self,
-        writer: &mut LeafWriter<'_, W>,
+        writer: &mut LeafWriter<'_>,
         leaves: AttributeLeaves,
         owners: &Levels,
         list: &AttributeList,
@@ -86,9 +85,9 @@ impl AttributeScratch {
         self.write_unsupported(writer, leaves, &listed, strings)
     }
 
-    fn write_is_array<W: Write + Send>(
+    fn write_is_array(
         &mut self,
-        writer: &mut LeafWriter<'_, W>,
+        writer: &mut LeafWriter<'_>,
         leaves: AttributeLeaves,
         found: &Found,
     ) -> Result<()> {
@@ -104,9 +103,9 @@ impl AttributeScratch {
         writer.booleans(leaves.is_array, &mut self.levels, Shape::Required, &self.flags)
     }
 
-    fn write_strings<W: Write + Send>(
+    fn write_strings(
         &mut self,
-        writer: &mut LeafWriter<'_, W>,
+        writer: &mut LeafWriter<'_>,
         leaves: AttributeLeaves,
         listed: &Listed<'_>,
         strings: &mut Strings<'_>,
@@ -197,9 +196,9 @@ impl AttributeScratch {
         Kind::Optional
     }
 
-    fn write_numbers<W: Write + Send>(
+    fn write_numbers(
         &mut self,
-        writer: &mut LeafWriter<'_, W>,
+        writer: &mut LeafWriter<'_>,
         leaves: AttributeLeaves,
         listed: &Listed<'_>,
         strings: &Strings<'_>,
@@ -245,9 +244,9 @@ impl AttributeScratch {
         Ok(())
     }
 
-    fn write_unsupported<W: Write + Send>(
+    fn write_unsupported(
         &mut self,
-        writer: &mut LeafWriter<'_, W>,
+        writer: &mut LeafWriter<'_>,
         leaves: AttributeLeaves,
         listed: &Listed<'_>,
         strings: &Strings<'_>,

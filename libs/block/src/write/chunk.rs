@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use parquet::basic::{Encoding, EncodingMask, PageType};
-use parquet::column::writer::ColumnCloseResult;
 use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, PageEncodingStats};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 use parquet::schema::types::ColumnDescPtr;
 
 use super::compress::{Compressor, SharedBytes};
@@ -20,13 +21,57 @@ pub(super) struct ChunkWriter {
     compression: LeafCompression,
     out: Vec<u8>,
     statistics: ChunkStatistics,
-    offsets: OffsetIndexBuilder,
+    pages: Vec<DataPage>,
     dictionary_offset: Option<u64>,
     data_offset: Option<u64>,
     uncompressed: u64,
     values: u64,
+}
+
+/// Where a data page is in its chunk.
+#[derive(Debug, Clone, Copy)]
+struct DataPage {
+    offset: u64,
+    size: i32,
     rows: u64,
-    data_pages: i32,
+}
+
+/// A column chunk that has no place in the file yet.
+#[derive(Debug)]
+pub(super) struct FinishedChunk {
+    /// Its pages.
+    pub(super) bytes: Bytes,
+    /// Rows.
+    pub(super) rows: u64,
+    /// Offsets count from its start.
+    metadata: ColumnChunkMetaData,
+    column_index: Option<ColumnIndexMetaData>,
+    pages: Vec<DataPage>,
+}
+
+/// What the footer says about a column chunk.
+#[derive(Debug)]
+pub(super) struct PlacedChunk {
+    pub(super) metadata: ColumnChunkMetaData,
+    pub(super) column_index: Option<ColumnIndexMetaData>,
+    pub(super) offset_index: OffsetIndexMetaData,
+}
+
+impl FinishedChunk {
+    /// What is said about the chunk if it starts at this byte of the file; and its bytes.
+    pub(super) fn place(self, start: u64) -> Result<(Bytes, PlacedChunk)> {
+        let mut offsets = OffsetIndexBuilder::new();
+        for page in &self.pages {
+            offsets.append_row_count(page.rows as i64);
+            offsets.append_offset_and_size((start + page.offset) as i64, page.size);
+        }
+        let data = self.metadata.data_page_offset() + start as i64;
+        let dictionary = self.metadata.dictionary_page_offset().map(|at| at + start as i64);
+        let metadata = self.metadata.into_builder().set_data_page_offset(data);
+        let metadata = metadata.set_dictionary_page_offset(dictionary).build()?;
+        let (column_index, offset_index) = (self.column_index, offsets.build());
+        Ok((self.bytes, PlacedChunk { metadata, column_index, offset_index }))
+    }
 }
 
 /// What one data page holds.
@@ -64,13 +109,11 @@ impl ChunkWriter {
             encoding,
             compression: storage.compression,
             out: buffer,
-            offsets: OffsetIndexBuilder::new(),
+            pages: Vec::new(),
             dictionary_offset: None,
             data_offset: None,
             uncompressed: 0,
             values: 0,
-            rows: 0,
-            data_pages: 0,
         }
     }
 
@@ -113,13 +156,10 @@ impl ChunkWriter {
         let offset = self.out.len();
         self.put(&PageKind::Data(entries, self.encoding), &page, uncompressed)?;
         self.data_offset.get_or_insert(offset as u64);
-        self.offsets.append_row_count(content.rows as i64);
         let size = i32::try_from(self.out.len() - offset).map_err(|_| Error::TooLarge("a page"))?;
-        self.offsets.append_offset_and_size(offset as i64, size);
+        self.pages.push(DataPage { offset: offset as u64, size, rows: content.rows as u64 });
         self.statistics.page(content.bounds, content.nulls as u64, content.nans);
         self.values += content.entries as u64;
-        self.rows += content.rows as u64;
-        self.data_pages += 1;
         Ok(())
     }
 
@@ -134,14 +174,14 @@ impl ChunkWriter {
         Ok(())
     }
 
-    /// The chunk's bytes, and its metadata with offsets from their start.
-    pub(super) fn finish(self, compressor: &Compressor) -> Result<(Bytes, ColumnCloseResult)> {
+    /// The chunk; and the buffer, empty again.
+    pub(super) fn finish(mut self, compressor: &Compressor) -> Result<(FinishedChunk, Vec<u8>)> {
         let (statistics, column_index) = self.statistics.finish()?;
         let mut encodings = vec![self.encoding, Encoding::RLE];
         let mut page_statistics = vec![PageEncodingStats {
             page_type: PageType::DATA_PAGE,
             encoding: self.encoding,
-            count: self.data_pages,
+            count: i32::try_from(self.pages.len()).map_err(|_| Error::TooLarge("a column"))?,
         }];
         if self.dictionary_offset.is_some() {
             encodings.push(Encoding::PLAIN);
@@ -154,7 +194,9 @@ impl ChunkWriter {
                 },
             );
         }
-        let bytes = Bytes::from(self.out);
+        // Copied, so that as much memory is held as there are bytes.
+        let bytes = Bytes::copy_from_slice(&self.out);
+        self.out.clear();
         let metadata = ColumnChunkMetaData::builder(self.column)
             .set_compression_codec(compressor.codec(self.compression))
             .set_encodings_mask(EncodingMask::new_from_encodings(encodings.iter()))
@@ -166,14 +208,8 @@ impl ChunkWriter {
             .set_dictionary_page_offset(self.dictionary_offset.map(|offset| offset as i64))
             .set_statistics(statistics)
             .build()?;
-        let close = ColumnCloseResult {
-            bytes_written: bytes.len() as u64,
-            rows_written: self.rows,
-            metadata,
-            bloom_filter: None,
-            column_index,
-            offset_index: Some(self.offsets.build()),
-        };
-        Ok((bytes, close))
+        let rows = self.pages.iter().map(|page| page.rows).sum();
+        let pages = self.pages;
+        Ok((FinishedChunk { bytes, rows, metadata, column_index, pages }, self.out))
     }
 }

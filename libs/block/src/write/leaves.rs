@@ -1,15 +1,12 @@
 //! One leaf column after another, from slices of values.
 
-use std::io::Write;
 use std::ops::Range;
 
-use parquet::file::writer::SerializedRowGroupWriter;
 use tactus_model::StringCode;
 
-use super::chunk::{ChunkWriter, PageContent};
+use super::chunk::{ChunkWriter, FinishedChunk, PageContent};
 use super::compress::Compressor;
 use super::levels::{Levels, PageStart};
-use super::sink::Sink;
 use super::statistics::{self, Bounds, BytesBounds};
 use super::strings::{ColumnDictionary, Strings};
 use crate::encoding::{delta, hybrid, plain};
@@ -115,26 +112,17 @@ impl ListLevels {
 pub(super) const ARRAY: u8 = 2;
 
 /// Writes the leaf columns of one row group, in order.
-pub(super) struct LeafWriter<'a, W: Write> {
-    pub(super) group: SerializedRowGroupWriter<'a, Sink<W>>,
+pub(super) struct LeafWriter<'a> {
     pub(super) schema: &'a Schema,
     pub(super) compressor: &'a mut Compressor,
     pub(super) scratch: &'a mut LeafScratch,
     /// First row of each page, and the end.
     pub(super) pages: &'a [usize],
-    /// The leaf that comes next.
-    pub(super) next: usize,
-    /// Compressed bytes of each leaf so far.
-    pub(super) sizes: Vec<u64>,
+    /// The leaves so far.
+    pub(super) chunks: Vec<FinishedChunk>,
 }
 
-impl<W: Write + Send> LeafWriter<'_, W> {
-    /// Ends the row group; returns the compressed bytes of each leaf.
-    pub(super) fn finish(self) -> Result<Vec<u64>> {
-        self.group.close()?;
-        Ok(self.sizes)
-    }
-
+impl LeafWriter<'_> {
     /// Writes integers, INT32 ones sign-extended; encoded as the schema says.
     pub(super) fn integers(
         &mut self,
@@ -339,13 +327,10 @@ impl<W: Write + Send> LeafWriter<'_, W> {
     }
 
     fn close(&mut self, leaf: usize, chunk: ChunkWriter) -> Result<()> {
-        debug_assert_eq!(leaf, self.next, "columns are written in the order of the schema");
-        self.next = leaf + 1;
-        let (bytes, close) = chunk.finish(self.compressor)?;
-        self.sizes.push(bytes.len() as u64);
-        self.group.append_column(&bytes, close)?;
-        self.scratch.chunk = Vec::from(bytes);
-        self.scratch.chunk.clear();
+        debug_assert_eq!(leaf, self.chunks.len(), "columns are written in the order of the schema");
+        let (chunk, buffer) = chunk.finish(self.compressor)?;
+        self.chunks.push(chunk);
+        self.scratch.chunk = buffer;
         Ok(())
     }
 }

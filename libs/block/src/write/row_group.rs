@@ -1,7 +1,5 @@
 //! One batch to one row group: all leaf columns in the order of the schema.
 
-use std::io::Write;
-
 use tactus_model::{SpanBatch, SpanId, nested_set::NestedSet};
 
 use super::attributes::AttributeScratch;
@@ -49,8 +47,8 @@ pub(super) struct Source<'a> {
 }
 
 /// Writes all leaf columns of a row group whose layout and trace columns are set.
-pub(super) fn write_columns<W: Write + Send>(
-    writer: &mut LeafWriter<'_, W>,
+pub(super) fn write_columns(
+    writer: &mut LeafWriter<'_>,
     source: &Source<'_>,
     layout: &Layout,
     traces: &TraceColumns,
@@ -77,9 +75,9 @@ pub(super) struct Columns<'a> {
 }
 
 impl Columns<'_> {
-    fn traces<W: Write + Send>(
+    fn traces(
         &mut self,
-        writer: &mut LeafWriter<'_, W>,
+        writer: &mut LeafWriter<'_>,
         traces: &TraceColumns,
         strings: &Strings<'_>,
     ) -> Result<()> {
@@ -114,11 +112,7 @@ impl Columns<'_> {
         writer.integers(leaf.service_stats_error_count, levels, Shape::Required, errors)
     }
 
-    fn resources<W: Write + Send>(
-        &mut self,
-        writer: &mut LeafWriter<'_, W>,
-        strings: &mut Strings<'_>,
-    ) -> Result<()> {
+    fn resources(&mut self, writer: &mut LeafWriter<'_>, strings: &mut Strings<'_>) -> Result<()> {
         let (schema, resources) = (self.source.schema, self.source.resources);
         let leaf = &schema.leaves;
         let Scratch { rows, parents: levels, attributes, integers, slots, .. } = &mut *self.scratch;
@@ -172,11 +166,7 @@ impl Columns<'_> {
         Ok(())
     }
 
-    fn scopes<W: Write + Send>(
-        &mut self,
-        writer: &mut LeafWriter<'_, W>,
-        strings: &mut Strings<'_>,
-    ) -> Result<()> {
+    fn scopes(&mut self, writer: &mut LeafWriter<'_>, strings: &mut Strings<'_>) -> Result<()> {
         let leaf = &self.source.schema.leaves;
         let Scratch { parents, scopes: levels, attributes, integers, spans, .. } =
             &mut *self.scratch;
@@ -206,11 +196,7 @@ impl Columns<'_> {
         Ok(())
     }
 
-    fn spans<W: Write + Send>(
-        &mut self,
-        writer: &mut LeafWriter<'_, W>,
-        strings: &Strings<'_>,
-    ) -> Result<()> {
+    fn spans(&mut self, writer: &mut LeafWriter<'_>, strings: &Strings<'_>) -> Result<()> {
         let (spans, order) = (&self.source.batch.spans, self.layout.order.as_slice());
         let (ids, parent_ids) = (spans.span_id.as_slice(), spans.parent_span_id.as_slice());
         let at = |position: usize| order[position] as usize;
@@ -281,9 +267,9 @@ impl Columns<'_> {
         }
     }
 
-    fn span_attributes<W: Write + Send>(
+    fn span_attributes(
         &mut self,
-        writer: &mut LeafWriter<'_, W>,
+        writer: &mut LeafWriter<'_>,
         strings: &mut Strings<'_>,
     ) -> Result<()> {
         let leaf = &self.source.schema.leaves;
@@ -304,7 +290,7 @@ impl Columns<'_> {
     }
 
     /// The columns at the end of spans and scopes that only vParquet5 has.
-    fn counts<W: Write + Send>(&mut self, writer: &mut LeafWriter<'_, W>) -> Result<()> {
+    fn counts(&mut self, writer: &mut LeafWriter<'_>) -> Result<()> {
         let Some(derived) = &self.source.schema.leaves.derived else { return Ok(()) };
         let Scratch { spans, scopes, integers, .. } = &mut *self.scratch;
         let (order, starts) = (&self.layout.order, &self.source.batch.spans.start);

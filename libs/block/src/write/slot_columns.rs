@@ -1,7 +1,5 @@
 //! The columns of single attributes.
 
-use std::io::Write;
-
 use tactus_model::{StringCode, any_value::DecodedValue};
 use tactus_storage::meta::ColumnType;
 
@@ -41,9 +39,9 @@ impl SlotScratch {
 
     /// Writes the column of a slot; its values stand in `found`, in order of their owners, which are the elements
     /// of `owners`. The last value of an owner counts.
-    pub(super) fn write<W: Write + Send>(
+    pub(super) fn write(
         &mut self,
-        writer: &mut LeafWriter<'_, W>,
+        writer: &mut LeafWriter<'_>,
         column: &AttributeColumn,
         slot: usize,
         owners: &mut Levels,

@@ -1,7 +1,5 @@
 //! What hangs on spans besides attributes: events, links, and attributes with a column of their own.
 
-use std::io::Write;
-
 use super::leaves::{LeafWriter, Shape};
 use super::row_group::{Columns, Scratch, gather};
 use super::slot_columns::Found;
@@ -9,9 +7,9 @@ use super::strings::Strings;
 use crate::error::Result;
 
 impl Columns<'_> {
-    pub(super) fn events<W: Write + Send>(
+    pub(super) fn events(
         &mut self,
-        writer: &mut LeafWriter<'_, W>,
+        writer: &mut LeafWriter<'_>,
         strings: &mut Strings<'_>,
     ) -> Result<()> {
         let (schema, keys) = (self.source.schema, self.source.event_keys);
@@ -61,9 +59,9 @@ impl Columns<'_> {
         writer.integers(leaf.span_dropped_events, spans, Shape::Required, integers)
     }
 
-    pub(super) fn links<W: Write + Send>(
+    pub(super) fn links(
         &mut self,
-        writer: &mut LeafWriter<'_, W>,
+        writer: &mut LeafWriter<'_>,
         strings: &mut Strings<'_>,
     ) -> Result<()> {
         let leaf = &self.source.schema.leaves;
@@ -97,9 +95,9 @@ impl Columns<'_> {
     }
 
     /// The static and dedicated columns of spans.
-    pub(super) fn span_slots<W: Write + Send>(
+    pub(super) fn span_slots(
         &mut self,
-        writer: &mut LeafWriter<'_, W>,
+        writer: &mut LeafWriter<'_>,
         strings: &mut Strings<'_>,
     ) -> Result<()> {
         let Scratch { spans: levels, slots, .. } = &mut *self.scratch;

@@ -8,3 +8,4 @@ mod expected_columns;
 mod read_back;
 mod rewrite;
 mod samples;
+mod stripes;
