@@ -107,6 +107,11 @@ impl Gate {
         self.threads
     }
 
+    /// Bytes that all threads together may hold.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
     /// Waits for a turn without memory.
     pub fn enter(self: &Arc<Self>, line: Line) -> Turn {
         let mut state = self.state.lock();

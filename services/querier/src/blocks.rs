@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 
 use crate::duplicates::{DuplicateSpans, Duplicates};
 use crate::error::{Error, Result};
+use crate::joined::{JoinedReads, Wanted};
 use crate::metrics::Metrics;
 use crate::pool::Job;
 use crate::settings::{BloomAdmission, Settings};
@@ -130,6 +131,21 @@ impl Blocks {
         [Role::ParquetFooter, Role::ParquetOffsetIndex, Role::ParquetPage]
             .into_iter()
             .any(|role| self.caches.of(role).is_some())
+    }
+
+    /// The block with the reads of some row groups joined.
+    ///
+    /// Not if pages may come from a cache on the network: it has the columns one by one.
+    pub(crate) fn joined_reads(
+        &self,
+        block: &DataReader,
+        row_groups: impl Iterator<Item = usize>,
+        wanted: Wanted<'_>,
+    ) -> JoinedReads {
+        match self.caches.of(Role::ParquetPage) {
+            Some(_) => JoinedReads::plain(block),
+            None => JoinedReads::new(block, row_groups, wanted),
+        }
     }
 
     /// The decoded columns kept in memory, if any are.

@@ -15,9 +15,9 @@ use tactus_storage::Uuid;
 use tactus_work::Line;
 
 use crate::error::{Error, Result};
+use crate::joined::row_group_at_once;
 use crate::pool::{Job, JobOptions};
 use crate::service::Inner;
-use crate::whole::row_group_at_once;
 
 /// Blocks whose bloom filters are asked at the same time.
 const CONCURRENT_BLOCKS: usize = 32;

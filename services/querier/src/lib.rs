@@ -16,6 +16,7 @@ mod error;
 mod explain;
 mod find;
 pub mod from_config;
+mod joined;
 mod metrics;
 pub mod part;
 mod parts;
@@ -30,7 +31,6 @@ mod source;
 mod stored_spans;
 mod summaries;
 mod tags;
-mod whole;
 mod worker;
 
 #[cfg(test)]

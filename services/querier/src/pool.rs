@@ -253,6 +253,13 @@ impl Job {
         self.check()
     }
 
+    /// Like [`Self::hold_bytes`], with bytes that were read ahead, as far as they fit: a job that may run without them
+    /// does.
+    pub(crate) fn hold_with_read(&self, bytes: u64, read: u64) -> Result<()> {
+        let all = bytes.saturating_add(read).min(self.shared.gate.max_bytes());
+        self.hold_bytes(bytes.max(all))
+    }
+
     /// Gives back the memory that this thread held. What was in it must be gone.
     pub(crate) fn release_bytes(&self) {
         self.turn.borrow_mut().release_bytes();

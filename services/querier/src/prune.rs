@@ -244,6 +244,17 @@ impl Pruner {
         self.unmet_by_block(block, row_group, told.is_unknown(row_group))
     }
 
+    /// True if a row group cannot match by what is known before anything of it is read.
+    pub(crate) fn is_unmet_unread(
+        &self,
+        block: &BlockReader,
+        row_group: usize,
+        told: &ToldRowGroups,
+    ) -> bool {
+        let unmet = || self.unmet_by_block(block, row_group, false);
+        told.is_pruned(row_group) || unmet().is_ok_and(|unmet| unmet.is_some())
+    }
+
     fn unmet_by_block(
         &self,
         block: &BlockReader,

@@ -1,6 +1,6 @@
 //! Search of some row groups of a block.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,10 +19,10 @@ use tactus_traceql::{Attribute, AttributeScope};
 use crate::blocks::{Blocks, needed_bytes, row_groups, scope_around, scope_of_any_time};
 use crate::error::{Error, Result};
 use crate::explain::Phase;
+use crate::joined::{JoinedReads, Wanted};
 use crate::parts::{Start, for_each_part};
 use crate::pool::Job;
 use crate::prune::{Pruner, ToldRowGroups};
-use crate::whole::row_groups_at_once;
 
 /// A search, ready to run on a block.
 pub(crate) struct BlockSearch {
@@ -83,15 +83,18 @@ impl BlockSearch {
             let (first_end, _) = block.row_group_bounds(row_group, NumberColumn::TraceEnd)?;
             Some((first_end, last_start))
         });
-        let block = row_groups_at_once(&block, self.told.span_of_rest(row_groups.clone()));
         let limit = self.search.options.limit;
         let ends_early = limit > 0 && !self.search.most_recent;
+        let reads = self.joined_reads(blocks, &block, row_groups.clone(), ends_early);
         let this = Arc::new(self);
         let mut found = TraceMatchCombiner::default();
         let mut inspected_traces = 0;
         let search = Arc::clone(&this);
-        let run =
-            move |row_group: usize, job: &Job| search.search_row_group(&block, row_group, job);
+        let run = move |row_group: usize, job: &Job| {
+            let found = search.search_row_group(&reads, row_group, job);
+            reads.end(row_group);
+            found
+        };
         let start = if ends_early { Start::Alone } else { Start::Together };
         for_each_part(job, row_groups, start, run, |part| {
             inspected_traces += part.inspected_traces;
@@ -112,8 +115,26 @@ impl BlockSearch {
         Ok((answer, scope))
     }
 
-    fn search_row_group(&self, block: &BlockReader, row_group: usize, job: &Job) -> Result<Found> {
+    /// The block with the reads of what the row groups that may match are asked for joined.
+    fn joined_reads(
+        &self,
+        blocks: &Blocks,
+        block: &BlockReader,
+        row_groups: Range<usize>,
+        may_end: bool,
+    ) -> JoinedReads {
+        let query = &self.search.query;
+        let (first, then) = (query.filter_projection(), Some(query.result_projection()));
+        let may_match = |&row_group: &usize| {
+            let is_unmet = || self.pruner.is_unmet_unread(block, row_group, &self.told);
+            self.is_in_window(block, row_group) && !is_unmet()
+        };
+        blocks.joined_reads(block, row_groups.filter(may_match), Wanted { first, then, may_end })
+    }
+
+    fn search_row_group(&self, reads: &JoinedReads, row_group: usize, job: &Job) -> Result<Found> {
         let SearchJob { query, window, options, .. } = &self.search;
+        let block = &reads.block;
         if let Some(recorder) = job.recorder() {
             recorder.part();
         }
@@ -122,7 +143,7 @@ impl BlockSearch {
         }
         let of_filter = needed_bytes(block, row_group, query.filter_projection());
         let of_results = needed_bytes(block, row_group, query.result_projection());
-        job.hold_bytes(of_filter.max(of_results))?;
+        job.hold_with_read(of_filter.max(of_results), reads.bytes_for(row_group))?;
         let mut steps = query.staged(*window, options.limit);
         let (batch, mut matches) = loop {
             job.check()?;
@@ -153,19 +174,26 @@ impl BlockSearch {
         Ok(Found { traces, inspected_traces })
     }
 
-    /// True if the row group cannot have a trace of the answer.
-    fn is_pruned(&self, block: &BlockReader, row_group: usize, job: &Job) -> Result<bool> {
+    /// False if no trace of the row group touches the time range.
+    fn is_in_window(&self, block: &BlockReader, row_group: usize) -> bool {
         let starts = block.row_group_bounds(row_group, NumberColumn::TraceStart);
         let ends = block.row_group_bounds(row_group, NumberColumn::TraceEnd);
-        if let (Some((first, last_start)), Some((_, last))) = (starts, ends) {
-            if !self.search.window.touches(first, last) {
-                job.pruned(|| "time range".to_owned());
-                return Ok(true);
-            }
-            if last_start < self.oldest_start.load(Ordering::Relaxed) {
-                job.pruned(|| "older than what was found".to_owned());
-                return Ok(true);
-            }
+        starts
+            .zip(ends)
+            .is_none_or(|((first, _), (_, last))| self.search.window.touches(first, last))
+    }
+
+    /// True if the row group cannot have a trace of the answer.
+    fn is_pruned(&self, block: &BlockReader, row_group: usize, job: &Job) -> Result<bool> {
+        if !self.is_in_window(block, row_group) {
+            job.pruned(|| "time range".to_owned());
+            return Ok(true);
+        }
+        let starts = block.row_group_bounds(row_group, NumberColumn::TraceStart);
+        let oldest_start = self.oldest_start.load(Ordering::Relaxed);
+        if starts.is_some_and(|(_, last_start)| last_start < oldest_start) {
+            job.pruned(|| "older than what was found".to_owned());
+            return Ok(true);
         }
         let unmet = self.pruner.unmet(block, row_group, &self.told)?;
         if let Some(unmet) = unmet {

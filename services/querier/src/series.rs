@@ -17,10 +17,10 @@ use tactus_traceql::metrics::{MetricsCollector, MetricsError};
 use crate::blocks::{Blocks, needed_bytes, row_groups, scope_around, scope_of_any_time};
 use crate::error::Result;
 use crate::explain::Phase;
+use crate::joined::{JoinedReads, Wanted};
 use crate::parts::{Start, for_each_part};
 use crate::pool::Job;
 use crate::prune::{Pruner, ToldRowGroups};
-use crate::whole::row_groups_at_once;
 
 /// A metrics query, ready to run on a block.
 pub(crate) struct BlockSeries {
@@ -77,11 +77,19 @@ impl BlockSeries {
         let scope = scope_around(row_groups.clone(), |row_group| {
             block.row_group_bounds(row_group, NumberColumn::SpanStart)
         });
-        let block = row_groups_at_once(&block, self.told.span_of_rest(row_groups.clone()));
+        let may_match = |&row_group: &usize| {
+            let is_unmet = || self.pruner.is_unmet_unread(&block, row_group, &self.told);
+            !self.is_out_of_grid(&block, row_group) && !is_unmet()
+        };
+        let first = self.metrics.query.projection();
+        let wanted = Wanted { first, then: None, may_end: false };
+        let reads = blocks.joined_reads(&block, row_groups.clone().filter(may_match), wanted);
         let this = Arc::new(self);
         let counting = Arc::clone(&this);
         let run = move |row_group: usize, job: &Job| {
-            counting.count(&block, row_group, duplicates.get(&row_group), job)
+            let counted = counting.count(&reads, row_group, duplicates.get(&row_group), job);
+            reads.end(row_group);
+            counted
         };
         let mut inspected_traces = 0;
         for_each_part(job, row_groups, Start::Together, run, |traces| {
@@ -111,11 +119,12 @@ impl BlockSeries {
     /// Counts the spans of a row group. Returns the number of its traces, 0 if it was not read.
     fn count(
         &self,
-        block: &BlockReader,
+        reads: &JoinedReads,
         row_group: usize,
         duplicates: Option<&Bitmap>,
         job: &Job,
     ) -> Result<usize> {
+        let block = &reads.block;
         if let Some(recorder) = job.recorder() {
             recorder.part();
         }
@@ -124,7 +133,7 @@ impl BlockSeries {
         }
         let query = &self.metrics.query;
         let columns = query.projection();
-        job.hold_bytes(needed_bytes(block, row_group, columns))?;
+        job.hold_with_read(needed_bytes(block, row_group, columns), reads.bytes_for(row_group))?;
         let batch = job.timed(Phase::Filter, || block.read_row_group(row_group, columns))?;
         if let Some(recorder) = job.recorder() {
             recorder.filter_read(columns, &batch);
@@ -154,13 +163,16 @@ impl BlockSeries {
         }
     }
 
-    /// True if no span of the row group can be counted.
-    fn is_pruned(&self, block: &BlockReader, row_group: usize, job: &Job) -> Result<bool> {
+    /// True if no span of the row group starts in the time of the series.
+    fn is_out_of_grid(&self, block: &BlockReader, row_group: usize) -> bool {
         let grid = self.metrics.query.grid();
         let starts = block.row_group_bounds(row_group, NumberColumn::SpanStart);
-        if let Some((first, last)) = starts
-            && (first > grid.end() || last <= grid.start())
-        {
+        starts.is_some_and(|(first, last)| first > grid.end() || last <= grid.start())
+    }
+
+    /// True if no span of the row group can be counted.
+    fn is_pruned(&self, block: &BlockReader, row_group: usize, job: &Job) -> Result<bool> {
+        if self.is_out_of_grid(block, row_group) {
             job.pruned(|| "time range".to_owned());
             return Ok(true);
         }

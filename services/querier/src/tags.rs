@@ -23,10 +23,10 @@ use tactus_traceql::{
 
 use crate::blocks::{Blocks, needed_bytes, row_groups, row_groups_of, scope_of_any_time};
 use crate::error::Result;
+use crate::joined::{JoinedReads, Wanted};
 use crate::parts::{Start, for_each_part};
 use crate::pool::Job;
 use crate::prune::{Pruner, ToldRowGroups, string_columns};
-use crate::whole::row_groups_at_once;
 
 /// Jobs that collect, one for each thread of a block's job; all the same but for what they collected.
 struct Collectors<J> {
@@ -64,16 +64,18 @@ impl<J: Send + 'static> Collectors<J> {
     /// Shows the row groups to collectors until one is full; returns the collectors.
     fn collect(
         self,
-        block: BlockReader,
+        reads: JoinedReads,
         row_groups: Range<usize>,
         job: &Job,
-        visit: impl Fn(&mut J, &BlockReader, usize, &Job) -> Result<bool> + Send + Sync + 'static,
+        visit: impl Fn(&mut J, &JoinedReads, usize, &Job) -> Result<bool> + Send + Sync + 'static,
     ) -> Result<Vec<J>> {
         let this = Arc::new(self);
         let collectors = Arc::clone(&this);
         let run = move |row_group: usize, job: &Job| {
             let mut collector = collectors.take()?;
-            let goes_on = visit(&mut collector, &block, row_group, job)?;
+            let goes_on = visit(&mut collector, &reads, row_group, job);
+            reads.end(row_group);
+            let goes_on = goes_on?;
             job.check()?;
             // A full one must not be on another thread when the answer is made of it.
             let done = if goes_on { &collectors.idle } else { &collectors.full };
@@ -122,21 +124,30 @@ impl BlockTags {
         self.collectors.idle.lock().push(tags);
         let block = blocks.open(meta, job)?;
         let row_groups = row_groups(&block, part);
-        let block = row_groups_at_once(&block, row_groups.clone());
+        let wanted = Wanted { first: &projection, then: None, may_end: false };
+        let reads = match scopes {
+            // Of columns of any length only dictionaries are read.
+            Some(_) => JoinedReads::whole_if_small(&block, row_groups.clone()),
+            None => blocks.joined_reads(&block, row_groups.clone(), wanted),
+        };
         // These jobs look at whole row groups.
         let scope = scope_of_any_time(row_groups.clone());
-        let visit = move |tags: &mut TagsJob, block: &BlockReader, row_group: usize, job: &Job| {
+        let visit = move |tags: &mut TagsJob, reads: &JoinedReads, row_group: usize, job: &Job| {
+            let block = &reads.block;
             if let Some(scopes) = &scopes
                 && let Some(goes_on) = visit_keys(tags, scopes, block, row_group)?
             {
                 return Ok(goes_on);
             }
-            job.hold_bytes(needed_bytes(block, row_group, &projection))?;
+            job.hold_with_read(
+                needed_bytes(block, row_group, &projection),
+                reads.bytes_for(row_group),
+            )?;
             let batch = block.read_row_group(row_group, &projection)?;
             job.check()?;
             Ok(tags.visit(&batch))
         };
-        let collected = self.collectors.collect(block, row_groups, job, visit)?;
+        let collected = self.collectors.collect(reads, row_groups, job, visit)?;
         Ok((merge_tags(collected, self.limits, job.inspected_bytes()), scope))
     }
 }
@@ -183,12 +194,15 @@ impl BlockTagValues {
         self.collectors.idle.lock().push(values);
         let block = blocks.open(meta, job)?;
         let row_groups = row_groups(&block, part);
-        let block = row_groups_at_once(&block, told.span_of_rest(row_groups.clone()));
+        let wanted = Wanted { first: &projection, then: None, may_end: false };
+        let may_match = |&row_group: &usize| !self.pruner.is_unmet_unread(&block, row_group, &told);
+        let reads = blocks.joined_reads(&block, row_groups.clone().filter(may_match), wanted);
         // These jobs look at whole row groups.
         let scope = scope_of_any_time(row_groups.clone());
         let pruner = self.pruner;
         let visit =
-            move |values: &mut TagValuesJob, block: &BlockReader, row_group: usize, job: &Job| {
+            move |values: &mut TagValuesJob, reads: &JoinedReads, row_group: usize, job: &Job| {
+                let block = &reads.block;
                 if let Some(column) = &column
                     && let Some(goes_on) = visit_strings(values, column, block, row_group)?
                 {
@@ -197,12 +211,15 @@ impl BlockTagValues {
                 if pruner.unmet(block, row_group, &told)?.is_some() {
                     return Ok(true);
                 }
-                job.hold_bytes(needed_bytes(block, row_group, &projection))?;
+                job.hold_with_read(
+                    needed_bytes(block, row_group, &projection),
+                    reads.bytes_for(row_group),
+                )?;
                 let batch = block.read_row_group(row_group, &projection)?;
                 job.check()?;
                 Ok(values.visit(&batch))
             };
-        let collected = self.collectors.collect(block, row_groups, job, visit)?;
+        let collected = self.collectors.collect(reads, row_groups, job, visit)?;
         Ok((merge_values(collected, self.limits, job.inspected_bytes()), scope))
     }
 }

@@ -67,13 +67,6 @@ impl ToldRowGroups {
         self.of.get(row_group) == Some(&Told::No)
     }
 
-    /// Of some row groups, from the first to the last that may match.
-    pub(crate) fn span_of_rest(&self, row_groups: Range<usize>) -> Range<usize> {
-        let mut rest = row_groups.clone().filter(|&row_group| !self.is_pruned(row_group));
-        let first = rest.next().unwrap_or(row_groups.end);
-        first..rest.next_back().unwrap_or(first).saturating_add(1).min(row_groups.end)
-    }
-
     /// True if a look into dictionaries may show that a row group cannot match.
     pub(crate) fn is_unknown(&self, row_group: usize) -> bool {
         self.of.get(row_group).is_none_or(|told| *told == Told::Unknown)

@@ -1,0 +1,326 @@
+//! Parts of a remote block that are read with one request, when the first of their bytes is asked for.
+//!
+//! A request takes some tens of milliseconds whatever it brings, in which a megabyte or two would arrive, and is paid for. So
+//! what a job may read of several row groups is joined where it lies close together, as the columns of many queries do in
+//! neighbouring row groups.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use tactus_block::STRIPE_BYTES;
+use tactus_block::read::{BlockReader, ByteSource};
+use tactus_model::Projection;
+
+use crate::pool::pause_job;
+
+/// What is read in vain to save a request.
+const MAX_GAP: u64 = 2 << 20;
+
+/// A job that would need more requests than these accepts longer gaps, if it reads no more than twice as much with them.
+const FEW_REQUESTS: usize = 10;
+
+/// No more is read at once for several row groups: the same columns of two stripes.
+const MAX_BYTES: u64 = 3 * STRIPE_BYTES / 2;
+
+/// The block with all columns of a row group from one request, if that is not too long.
+pub(crate) fn row_group_at_once(block: &BlockReader, row_group: usize) -> BlockReader {
+    let range = block.bytes_of(row_group..row_group + 1);
+    let length = range.end - range.start;
+    if !block.source().is_remote() || length == 0 || length > STRIPE_BYTES {
+        return block.clone();
+    }
+    let window = Window::new(range, vec![row_group]);
+    with_windows(block, Windows { first: vec![window], all: Vec::new() }).block
+}
+
+/// What a job reads of each row group.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'p> {
+    /// Columns that every row group is asked for.
+    pub(crate) first: &'p Projection,
+    /// Further ones, of row groups with matches.
+    pub(crate) then: Option<&'p Projection>,
+    /// The first row group may be all that is read.
+    pub(crate) may_end: bool,
+}
+
+/// A block of which a job reads some columns, row group by row group.
+#[derive(Clone)]
+pub(crate) struct JoinedReads {
+    /// The block, whose source joins the reads.
+    pub(crate) block: BlockReader,
+    source: Option<Arc<JoinedSource>>,
+}
+
+impl JoinedReads {
+    /// The block itself.
+    pub(crate) fn plain(block: &BlockReader) -> Self {
+        Self { block: block.clone(), source: None }
+    }
+
+    /// The block with small row groups, of which something is wanted, from one request for all of them.
+    pub(crate) fn whole_if_small(block: &BlockReader, row_groups: Range<usize>) -> Self {
+        let range = block.bytes_of(row_groups.clone());
+        let length = range.end - range.start;
+        let worth = MAX_GAP.saturating_mul(row_groups.len() as u64).min(STRIPE_BYTES);
+        if !block.source().is_remote() || length == 0 || length > worth {
+            return Self::plain(block);
+        }
+        let window = Window::new(range, row_groups.collect());
+        with_windows(block, Windows { first: vec![window], all: Vec::new() })
+    }
+
+    /// The block with the reads of these row groups joined, if it is a remote one.
+    pub(crate) fn new(
+        block: &BlockReader,
+        row_groups: impl Iterator<Item = usize>,
+        wanted: Wanted<'_>,
+    ) -> Self {
+        if !block.source().is_remote() {
+            return Self::plain(block);
+        }
+        let row_groups: Vec<_> = row_groups.collect();
+        let alone = usize::from(wanted.may_end && row_groups.len() > 1);
+        let (alone, rest) = row_groups.split_at(alone);
+        let parts = |projections: &[&Projection]| {
+            [alone, rest].map(|part| {
+                let of_group = |&row_group: &usize| {
+                    let ranges =
+                        projections.iter().map(move |columns| block.ranges_of(row_group, columns));
+                    ranges.flatten().map(move |range| (range, row_group))
+                };
+                part.iter().flat_map(of_group).collect::<Vec<_>>()
+            })
+        };
+        let join = |projections: &[&Projection]| {
+            let parts = parts(projections);
+            let with_gap = |gap| parts.iter().flat_map(|part| join(part.clone(), gap)).collect();
+            let windows: Vec<_> = with_gap(MAX_GAP);
+            if windows.len() <= FEW_REQUESTS {
+                return windows;
+            }
+            let fewer: Vec<_> = with_gap(2 * MAX_GAP);
+            let bytes = |windows: &[Window]| windows.iter().map(Window::length).sum::<u64>();
+            if bytes(&fewer) <= 2 * bytes(&windows) { fewer } else { windows }
+        };
+        let first = join(&[wanted.first]);
+        let all = wanted.then.map_or_else(Vec::new, |then| join(&[wanted.first, then]));
+        with_windows(block, Windows { first, all })
+    }
+
+    /// Says that a row group is not read any more.
+    pub(crate) fn end(&self, row_group: usize) {
+        if let Some(source) = &self.source {
+            source.windows.iter().for_each(|window| window.end(row_group));
+        }
+    }
+
+    /// Bytes that are held for a row group besides what is made of them: its share.
+    pub(crate) fn bytes_for(&self, row_group: usize) -> u64 {
+        let windows = self.source.iter().flat_map(|source| &source.windows);
+        let of_it = windows.filter(|window| window.row_groups.contains(&row_group));
+        of_it.map(|window| window.length() / window.row_groups.len() as u64).max().unwrap_or(0)
+    }
+}
+
+struct Windows {
+    first: Vec<Window>,
+    all: Vec<Window>,
+}
+
+fn with_windows(block: &BlockReader, windows: Windows) -> JoinedReads {
+    let Windows { first, all } = windows;
+    let (firsts, mut windows) = (first.len(), first);
+    windows.extend(all);
+    let inner = Arc::clone(block.source());
+    let source = JoinedSource { inner, windows, firsts, reads_all: AtomicBool::new(false) };
+    let source = Arc::new(source);
+    let shared: Arc<dyn ByteSource> = Arc::clone(&source) as _;
+    JoinedReads { block: block.with_source(shared), source: Some(source) }
+}
+
+/// A part of a file, for some row groups.
+#[derive(Debug)]
+struct Window {
+    range: Range<u64>,
+    /// Ascending.
+    row_groups: Vec<usize>,
+    /// Row groups that may still be read.
+    left: AtomicUsize,
+    bytes: Mutex<Option<Bytes>>,
+}
+
+impl Window {
+    fn new(range: Range<u64>, row_groups: Vec<usize>) -> Self {
+        let left = AtomicUsize::new(row_groups.len());
+        Self { range, row_groups, left, bytes: Mutex::default() }
+    }
+
+    fn length(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    fn covers(&self, range: &Range<u64>) -> bool {
+        range.start >= self.range.start && range.end <= self.range.end
+    }
+
+    /// Other threads of the job may wait for the same bytes.
+    fn lock(&self) -> MutexGuard<'_, Option<Bytes>> {
+        match self.bytes.try_lock() {
+            Some(bytes) => bytes,
+            None => pause_job(|| self.bytes.lock()),
+        }
+    }
+
+    /// True if the bytes are there. Those that are being read are not.
+    fn is_read(&self) -> bool {
+        self.bytes.try_lock().is_some_and(|bytes| bytes.is_some())
+    }
+
+    fn end(&self, row_group: usize) {
+        let is_of_it = self.row_groups.binary_search(&row_group).is_ok();
+        if is_of_it && self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            *self.bytes.lock() = None;
+        }
+    }
+
+    /// A range that it covers, out of its bytes.
+    fn cut(&self, range: &Range<u64>, bytes: &Bytes) -> tactus_block::Result<Bytes> {
+        let from = (range.start - self.range.start) as usize;
+        let to = (range.end - self.range.start) as usize;
+        bytes.get(from..to).map(|part| bytes.slice_ref(part)).ok_or_else(|| {
+            tactus_block::Error::Corrupt { what: "a source returned too few bytes".to_owned() }
+        })
+    }
+}
+
+/// Joins ranges of row groups with no more than `gap` bytes between them; the ranges of the result ascend.
+fn join(mut ranges: Vec<(Range<u64>, usize)>, gap: u64) -> Vec<Window> {
+    ranges.retain(|(range, _)| !range.is_empty());
+    ranges.sort_unstable_by_key(|(range, _)| (range.start, range.end));
+    let mut joined: Vec<(Range<u64>, Vec<usize>)> = Vec::new();
+    for (range, row_group) in ranges {
+        match joined.last_mut() {
+            Some((last, row_groups))
+                if range.end <= last.end
+                    || (range.start <= last.end.saturating_add(gap)
+                        && range.end - last.start <= MAX_BYTES) =>
+            {
+                last.end = last.end.max(range.end);
+                row_groups.push(row_group);
+            }
+            _ => joined.push((range, vec![row_group])),
+        }
+    }
+    let window = |(range, mut row_groups): (Range<u64>, Vec<usize>)| {
+        row_groups.sort_unstable();
+        row_groups.dedup();
+        Window::new(range, row_groups)
+    };
+    joined.into_iter().map(window).collect()
+}
+
+/// A source of which windows are read as a whole.
+struct JoinedSource {
+    inner: Arc<dyn ByteSource>,
+    /// Those of the columns that come first, then those of all.
+    windows: Vec<Window>,
+    firsts: usize,
+    /// All columns were wanted before, so they will be again.
+    reads_all: AtomicBool,
+}
+
+impl JoinedSource {
+    /// The window to take a range from; `None` if there is none.
+    fn window_of(&self, range: &Range<u64>) -> Option<usize> {
+        let is_read = |window: &Window| window.covers(range) && window.is_read();
+        if let Some(read) = self.windows.iter().position(is_read) {
+            return Some(read);
+        }
+        let (first, all) = self.windows.split_at(self.firsts);
+        let covers = |window: &Window| window.covers(range);
+        let in_first = first.iter().position(covers);
+        let in_all = all.iter().position(covers).map(|place| place + self.firsts);
+        let (Some(one), Some(other)) = (in_first, in_all) else {
+            if in_all.is_some() {
+                self.reads_all.store(true, Ordering::Relaxed);
+            }
+            return in_first.or(in_all);
+        };
+        // What costs next to nothing more is read with it.
+        let is_close = self.windows[other].length() <= self.windows[one].length() + MAX_GAP;
+        let takes_all = is_close || self.reads_all.load(Ordering::Relaxed);
+        Some(if takes_all { other } else { one })
+    }
+
+    /// The bytes of ranges in these windows.
+    fn cut(&self, ranges: &[Range<u64>], windows: &[usize]) -> tactus_block::Result<Vec<Bytes>> {
+        let mut wanted = windows.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        // Always in this order, so that threads do not wait for each other.
+        let mut held: Vec<_> =
+            wanted.iter().map(|&window| (window, self.windows[window].lock())).collect();
+        let missing: Vec<_> = held.iter_mut().filter(|(_, bytes)| bytes.is_none()).collect();
+        let to_read: Vec<_> =
+            missing.iter().map(|(window, _)| self.windows[*window].range.clone()).collect();
+        if !to_read.is_empty() {
+            for ((_, place), bytes) in missing.into_iter().zip(self.inner.read_many(&to_read)?) {
+                **place = Some(bytes);
+            }
+        }
+        let cut = |(range, window): (&Range<u64>, &usize)| {
+            let bytes = held.iter().find(|(held, _)| held == window);
+            let bytes = bytes.and_then(|(_, bytes)| bytes.as_ref());
+            bytes.map_or_else(
+                || self.inner.read(range.clone()),
+                |bytes| self.windows[*window].cut(range, bytes),
+            )
+        };
+        ranges.iter().zip(windows).map(cut).collect()
+    }
+}
+
+impl ByteSource for JoinedSource {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn read(&self, range: Range<u64>) -> tactus_block::Result<Bytes> {
+        let found = self.read_many(std::slice::from_ref(&range))?;
+        Ok(found.into_iter().next().unwrap_or_default())
+    }
+
+    fn read_many(&self, ranges: &[Range<u64>]) -> tactus_block::Result<Vec<Bytes>> {
+        let filled: Vec<_> = ranges.iter().filter(|range| !range.is_empty()).cloned().collect();
+        let windows: Option<Vec<_>> = filled.iter().map(|range| self.window_of(range)).collect();
+        let read = match windows {
+            Some(windows) => self.cut(&filled, &windows)?,
+            None => self.inner.read_many(&filled)?,
+        };
+        let mut read = read.into_iter();
+        let part = |range: &Range<u64>| match range.is_empty() {
+            true => Bytes::new(),
+            false => read.next().unwrap_or_default(),
+        };
+        Ok(ranges.iter().map(part).collect())
+    }
+
+    fn read_footer(&self, range: Range<u64>) -> tactus_block::Result<Bytes> {
+        self.inner.read_footer(range)
+    }
+
+    fn read_offset_indexes(&self, ranges: &[Range<u64>]) -> tactus_block::Result<Vec<Bytes>> {
+        self.inner.read_offset_indexes(ranges)
+    }
+
+    fn is_remote(&self) -> bool {
+        self.inner.is_remote()
+    }
+}
+
+#[cfg(test)]
+mod tests;
