@@ -3,18 +3,34 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tactus_config::sections::cache::Memcached;
 
 /// When a server is left alone, and for how long.
 ///
 /// There is always a breaker: without one every read of every query would wait for the timeout of a server that hangs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BreakerSettings {
+pub(crate) struct BreakerSettings {
     /// So many failures one after the other.
-    pub consecutive_failures: u32,
+    pub(crate) consecutive_failures: u32,
     /// Stay away for so long; then one call tries.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// Failures that lie further apart are not one after the other.
-    pub interval: Duration,
+    pub(crate) interval: Duration,
+}
+
+impl BreakerSettings {
+    /// What is set in the section of memcached; zero takes the default.
+    pub(crate) fn of(section: &Memcached) -> Self {
+        let built_in = Self::default();
+        Self {
+            consecutive_failures: match section.circuit_breaker_consecutive_failures {
+                failures if failures > 0 => u32::try_from(failures).unwrap_or(u32::MAX),
+                _ => built_in.consecutive_failures,
+            },
+            timeout: section.circuit_breaker_timeout.non_zero().unwrap_or(built_in.timeout),
+            interval: section.circuit_breaker_interval.non_zero().unwrap_or(built_in.interval),
+        }
+    }
 }
 
 impl Default for BreakerSettings {

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use tactus_config::sections::cache::BackgroundCache;
 use tactus_telemetry::error_text;
 use tactus_telemetry::metrics::Registry;
 use tokio::runtime::Handle;
 
 use crate::background::{Background, Write};
-use crate::caches::BackgroundSettings;
 use crate::error::Error;
 use crate::frame;
 use crate::key::Key;
 use crate::metrics::{Kind, Method, Metrics};
-use crate::store::Store;
+use crate::store::{Store, positive};
 
 /// Keys that are asked for in one call.
 const MAX_KEYS: usize = 100;
@@ -43,13 +43,14 @@ impl fmt::Debug for Cache {
 impl Cache {
     pub(crate) fn new(
         store: Arc<dyn Store>,
-        background: &BackgroundSettings,
+        background: &BackgroundCache,
         metrics: Arc<Metrics>,
         max_item_bytes: usize,
         runtime: &Handle,
     ) -> Self {
-        let background =
-            Background::start(background.writers, background.buffer, &store, &metrics, runtime);
+        let writers = positive(background.writeback_goroutines);
+        let buffer = positive(background.writeback_buffer);
+        let background = Background::start(writers, buffer, &store, &metrics, runtime);
         Self { inner: Arc::new(Inner { store, background, metrics, max_item_bytes }) }
     }
 
@@ -57,7 +58,7 @@ impl Cache {
     pub fn in_memory(registry: &Registry, runtime: &Handle) -> Self {
         let metrics = Arc::new(Metrics::new(registry, Kind::Memcached, "memory"));
         let store = Arc::new(memory::MemoryStore::default());
-        Self::new(store, &BackgroundSettings::default(), metrics, 0, runtime)
+        Self::new(store, &BackgroundCache::default(), metrics, 0, runtime)
     }
 
     /// The value of a key. Takes about as long as the timeout that was set, at most.

@@ -3,66 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tactus_config::sections::cache::{self as section, BackgroundCache};
 use tactus_telemetry::error_text;
 use tactus_telemetry::metrics::Registry;
 use tokio::runtime::Handle;
 
 use crate::cache::Cache;
-use crate::error::Result;
-use crate::memcached::{Memcached, MemcachedSettings, ServerAddress};
+use crate::error::{Error, Result};
+use crate::memcached::Memcached;
 use crate::metrics::{Kind, Metrics};
-use crate::redis::{Redis, RedisSettings};
+use crate::redis::Redis;
 use crate::role::Role;
-use crate::store::Store;
-
-/// One cache.
-#[derive(Debug, Clone)]
-pub struct CacheSettings {
-    /// What it is for.
-    pub roles: Vec<Role>,
-    /// Where it is.
-    pub servers: ServerSettings,
-    /// Writes to it.
-    pub background: BackgroundSettings,
-}
-
-/// The servers of a cache.
-#[derive(Debug, Clone)]
-pub enum ServerSettings {
-    /// Memcached.
-    Memcached(Box<MemcachedSettings>),
-    /// Redis.
-    Redis(Box<RedisSettings>),
-}
-
-impl ServerSettings {
-    /// The servers as configured, for a log line.
-    fn addresses(&self) -> String {
-        match self {
-            Self::Memcached(settings) => {
-                let addresses: Vec<_> =
-                    settings.addresses.iter().map(ServerAddress::name).collect();
-                addresses.join(",")
-            }
-            Self::Redis(settings) => settings.endpoints.join(","),
-        }
-    }
-}
-
-/// Writes behind the caller's back.
-#[derive(Debug, Clone, Copy)]
-pub struct BackgroundSettings {
-    /// Writes at a time.
-    pub writers: usize,
-    /// Writes that wait; more are dropped, and so is what makes them more than 64 MiB together.
-    pub buffer: usize,
-}
-
-impl Default for BackgroundSettings {
-    fn default() -> Self {
-        Self { writers: 10, buffer: 10_000 }
-    }
-}
+use crate::store::{Store, positive};
 
 /// The caches by role. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -71,34 +23,47 @@ pub struct Caches {
 }
 
 impl Caches {
-    /// Sets the caches up; of two that claim a role the first has it. Nothing is waited for: servers that cannot be
-    /// reached are logged.
+    /// Sets the caches up, each with how it is written to; of two that claim a role the first has it. Nothing is waited
+    /// for: servers that cannot be reached are logged.
     ///
     /// Errors: a setting that cannot work.
-    pub fn open(settings: &[CacheSettings], registry: &Registry, runtime: &Handle) -> Result<Self> {
-        let mut caches = Self::default();
-        for cache in settings {
-            let names: Vec<_> = cache.roles.iter().map(|role| role.name()).collect();
-            let name = names.join("|");
-            let (store, metrics, max_item_bytes): (Arc<dyn Store>, _, _) = match &cache.servers {
-                ServerSettings::Memcached(settings) => {
-                    let metrics = Arc::new(Metrics::new(registry, Kind::Memcached, &name));
-                    let store = Memcached::new(settings, Arc::clone(&metrics))?;
-                    (Arc::new(store), metrics, settings.max_item_bytes)
-                }
-                ServerSettings::Redis(settings) => {
-                    let metrics = Arc::new(Metrics::new(registry, Kind::Redis, &name));
-                    (Arc::new(Redis::new(settings)?), metrics, 0)
-                }
+    pub fn open(
+        caches: &[(section::Cache, BackgroundCache)],
+        registry: &Registry,
+        runtime: &Handle,
+    ) -> Result<Self> {
+        let mut by_role = Self::default();
+        for (cache, background) in caches {
+            let named = |error: Error| {
+                let roles = cache.roles.join(" ");
+                Error::Invalid(format!("cache for role [{roles}]: {}", error_text(&error)))
             };
-            runtime.spawn(warn_if_away(Arc::clone(&store), name, cache.servers.addresses()));
-            let background = &cache.background;
+            let roles = cache.roles.iter().filter_map(|name| Role::from_name(name));
+            let roles: Vec<Role> = roles.collect();
+            let name = roles.iter().map(|role| role.name()).collect::<Vec<_>>().join("|");
+            let metrics_of = |kind| Arc::new(Metrics::new(registry, kind, &name));
+            let (store, servers, metrics, max_item_bytes): (Arc<dyn Store>, _, _, _) =
+                match (&cache.memcached, &cache.redis) {
+                    (Some(settings), _) => {
+                        let metrics = metrics_of(Kind::Memcached);
+                        let store =
+                            Memcached::new(settings, Arc::clone(&metrics)).map_err(named)?;
+                        let servers = store.addresses();
+                        (Arc::new(store), servers, metrics, positive(settings.max_item_size))
+                    }
+                    (None, Some(settings)) => {
+                        let store = Redis::new(settings).map_err(named)?;
+                        (Arc::new(store), settings.endpoint.clone(), metrics_of(Kind::Redis), 0)
+                    }
+                    (None, None) => continue,
+                };
+            runtime.spawn(warn_if_away(Arc::clone(&store), name, servers));
             let opened = Cache::new(store, background, metrics, max_item_bytes, runtime);
-            for &role in &cache.roles {
-                caches.by_role[role as usize].get_or_insert_with(|| opened.clone());
+            for role in roles {
+                by_role.by_role[role as usize].get_or_insert_with(|| opened.clone());
             }
         }
-        Ok(caches)
+        Ok(by_role)
     }
 
     /// The cache of a role, if there is one.

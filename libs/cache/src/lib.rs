@@ -19,15 +19,14 @@ mod caches;
 mod error;
 mod frame;
 mod key;
-pub mod memcached;
+mod memcached;
 mod metrics;
-pub mod redis;
+mod redis;
 mod role;
 mod store;
 
-pub use breaker::BreakerSettings;
 pub use cache::Cache;
-pub use caches::{BackgroundSettings, CacheSettings, Caches, ServerSettings};
+pub use caches::Caches;
 pub use error::{Error, Result};
 pub use key::Key;
 pub use role::Role;

@@ -7,7 +7,7 @@ mod server;
 mod sharding;
 mod srv;
 
-pub use address::ServerAddress;
+use address::ServerAddress;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use tactus_config::sections::cache::Memcached as Section;
 use tactus_telemetry::error_text;
-use tactus_tls::ClientTls;
 use tokio::sync::OnceCell;
 
 use crate::breaker::BreakerSettings;
@@ -25,42 +25,6 @@ use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::store::{Fetched, Store};
 use server::{Connector, Server};
-
-/// Settings of the client; names as in the configuration.
-#[derive(Debug, Clone)]
-pub struct MemcachedSettings {
-    /// Where the servers are.
-    pub addresses: Vec<ServerAddress>,
-    /// Time for a call, a new connection included.
-    pub timeout: Duration,
-    /// Idle connections kept to a server.
-    pub max_idle_connections: usize,
-    /// Addresses are looked up so often.
-    pub update_interval: Duration,
-    /// Longer values are not stored; 0 is no limit.
-    pub max_item_bytes: usize,
-    /// Life of a value; zero is for ever.
-    pub ttl: Duration,
-    /// When a server is left alone.
-    pub breaker: BreakerSettings,
-    /// Connects by TLS.
-    pub tls: Option<Arc<ClientTls>>,
-}
-
-impl Default for MemcachedSettings {
-    fn default() -> Self {
-        Self {
-            addresses: Vec::new(),
-            timeout: Duration::from_millis(100),
-            max_idle_connections: 16,
-            update_interval: Duration::from_secs(60),
-            max_item_bytes: 0,
-            ttl: Duration::ZERO,
-            breaker: BreakerSettings::default(),
-            tls: None,
-        }
-    }
-}
 
 /// The servers that are known now.
 #[derive(Debug)]
@@ -83,22 +47,29 @@ struct Inner {
 }
 
 impl Memcached {
-    /// A client. Errors: no address.
-    pub(crate) fn new(settings: &MemcachedSettings, metrics: Arc<Metrics>) -> Result<Self> {
-        if settings.addresses.is_empty() {
+    /// A client. Errors: no address, or one that is none; certificates.
+    pub(crate) fn new(settings: &Section, metrics: Arc<Metrics>) -> Result<Self> {
+        let addresses = addresses(settings)?;
+        if addresses.is_empty() {
             return Err(Error::Invalid("memcached: no addresses are set".to_owned()));
         }
-        let connector = Arc::new(Connector::new(settings));
+        let interval = settings.update_interval.non_zero().unwrap_or(Duration::from_secs(60));
         let inner = Inner {
-            addresses: settings.addresses.clone(),
-            update_interval: settings.update_interval.max(Duration::from_secs(1)),
-            connector,
-            breaker: settings.breaker,
-            ttl: settings.ttl,
+            addresses,
+            update_interval: interval.max(Duration::from_secs(1)),
+            connector: Arc::new(Connector::new(settings)?),
+            breaker: BreakerSettings::of(settings),
+            ttl: settings.ttl.as_std(),
             servers: Mutex::default(),
             metrics,
         };
         Ok(Self { inner: Arc::new(inner), started: OnceCell::new() })
+    }
+
+    /// The addresses as configured, for a log line.
+    pub(crate) fn addresses(&self) -> String {
+        let names: Vec<_> = self.inner.addresses.iter().map(ServerAddress::name).collect();
+        names.join(",")
     }
 
     /// The servers; the first call looks them up.
@@ -113,6 +84,17 @@ impl Memcached {
         self.started.get_or_init(start).await;
         Arc::clone(&self.inner.servers.lock())
     }
+}
+
+/// Those that are listed, or else those of a service. Errors: one that is none.
+fn addresses(settings: &Section) -> Result<Vec<ServerAddress>> {
+    let listed = settings.addresses.iter().flat_map(|address| address.split(','));
+    let listed = listed.filter(|address| !address.trim().is_empty());
+    let listed: Vec<_> = listed.map(ServerAddress::parse).collect::<Result<_>>()?;
+    if listed.is_empty() && !settings.host.is_empty() {
+        return Ok(vec![ServerAddress::of_service(&settings.host, &settings.service)]);
+    }
+    Ok(listed)
 }
 
 /// Looks the addresses up again and again, at once if the first look found none.

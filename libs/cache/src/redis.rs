@@ -14,11 +14,12 @@ use ::redis::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use rustls::crypto::{CryptoProvider, ring};
+use tactus_config::sections::cache::Redis as Section;
 use tactus_telemetry::error_text;
 
 use crate::breaker::{Breaker, BreakerSettings};
 use crate::error::{Error, Result};
-use crate::store::{Fetched, Store};
+use crate::store::{Fetched, Store, call_timeout, positive};
 
 mod slots;
 
@@ -28,74 +29,6 @@ use slots::Slots;
 const DEFAULT_CONNECTIONS: usize = 4;
 /// More would not help.
 const MAX_CONNECTIONS: usize = 64;
-
-/// Settings of the client; names as in the configuration.
-#[derive(Clone)]
-pub struct RedisSettings {
-    /// `host:port` of the server; several are nodes of a cluster, or with `master_name` sentinels.
-    pub endpoints: Vec<String>,
-    /// What sentinels call the primary; empty for none.
-    pub master_name: String,
-    /// User name; empty for none.
-    pub username: String,
-    /// Password; empty for none.
-    pub password: String,
-    /// User name for sentinels; empty for none.
-    pub sentinel_username: String,
-    /// Password for sentinels; empty for none.
-    pub sentinel_password: String,
-    /// Database number. A cluster has 0 only.
-    pub db: i64,
-    /// Time for a call, a new connection included.
-    pub timeout: Duration,
-    /// Life of a value; zero is for ever.
-    pub ttl: Duration,
-    /// Connections, which calls share; 0 is our choice.
-    pub connections: usize,
-    /// A connection that was idle for longer is not used any more; zero is for ever.
-    pub idle_timeout: Duration,
-    /// A connection that is older is not used any more; zero is for ever.
-    pub max_connection_age: Duration,
-    /// Connects by TLS.
-    pub tls: bool,
-    /// Takes any certificate.
-    pub tls_insecure_skip_verify: bool,
-    /// When the servers are left alone.
-    pub breaker: BreakerSettings,
-}
-
-impl Default for RedisSettings {
-    fn default() -> Self {
-        Self {
-            endpoints: Vec::new(),
-            master_name: String::new(),
-            username: String::new(),
-            password: String::new(),
-            sentinel_username: String::new(),
-            sentinel_password: String::new(),
-            db: 0,
-            timeout: Duration::from_millis(100),
-            ttl: Duration::ZERO,
-            connections: 0,
-            idle_timeout: Duration::ZERO,
-            max_connection_age: Duration::ZERO,
-            tls: false,
-            tls_insecure_skip_verify: false,
-            breaker: BreakerSettings::default(),
-        }
-    }
-}
-
-/// Without what is secret.
-impl fmt::Debug for RedisSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisSettings")
-            .field("endpoints", &self.endpoints)
-            .field("master_name", &self.master_name)
-            .field("db", &self.db)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Who is asked for connections.
 enum Source {
@@ -128,20 +61,21 @@ impl fmt::Debug for Redis {
 
 impl Redis {
     /// A client. Errors: no endpoint, or one that is none.
-    pub(crate) fn new(settings: &RedisSettings) -> Result<Self> {
-        if settings.tls {
+    pub(crate) fn new(settings: &Section) -> Result<Self> {
+        if settings.tls_enabled {
             install_provider();
         }
-        let connections = match settings.connections {
+        let connections = match positive(settings.pool_size) {
             0 => DEFAULT_CONNECTIONS,
             wanted => wanted.min(MAX_CONNECTIONS),
         };
+        let (idle, age) = (settings.idle_timeout.as_std(), settings.max_connection_age.as_std());
         Ok(Self {
             source: source(settings)?,
-            slots: Slots::new(connections, settings.idle_timeout, settings.max_connection_age),
-            breaker: Breaker::new(settings.breaker),
-            timeout: settings.timeout,
-            ttl: settings.ttl,
+            slots: Slots::new(connections, idle, age),
+            breaker: Breaker::new(BreakerSettings::default()),
+            timeout: call_timeout(settings.timeout),
+            ttl: settings.expiration.non_zero().unwrap_or(settings.ttl.as_std()),
         })
     }
 
@@ -204,12 +138,10 @@ fn is_refusal(error: &RedisError) -> bool {
     error.code().is_some_and(|code| matches!(code, "OOM" | "READONLY" | "MISCONF"))
 }
 
-fn source(settings: &RedisSettings) -> Result<Source> {
+fn source(settings: &Section) -> Result<Source> {
     let invalid = |text: &str| Error::Invalid(format!("redis: {text}"));
-    if settings.endpoints.is_empty() {
-        return Err(invalid("no endpoint is set"));
-    }
-    let address = |endpoint: &String| -> Result<ConnectionAddr> {
+    let endpoints = settings.endpoint.split(',').map(str::trim).filter(|text| !text.is_empty());
+    let address = |endpoint: &str| -> Result<ConnectionAddr> {
         let parsed = endpoint.rsplit_once(':').and_then(|(host, port)| {
             let host = host.trim_start_matches('[').trim_end_matches(']');
             let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
@@ -217,18 +149,24 @@ fn source(settings: &RedisSettings) -> Result<Source> {
         });
         let (host, port) =
             parsed.ok_or_else(|| invalid(&format!("{endpoint:?} is not host:port")))?;
-        let mut address = if settings.tls {
+        let mut address = if settings.tls_enabled {
             let insecure = settings.tls_insecure_skip_verify;
             ConnectionAddr::TcpTls { host, port, insecure, tls_params: None }
         } else {
             ConnectionAddr::Tcp(host, port)
         };
-        if settings.tls && settings.tls_insecure_skip_verify {
+        if settings.tls_enabled && settings.tls_insecure_skip_verify {
             address.set_danger_accept_invalid_hostnames(true);
         }
         Ok(address)
     };
-    let addresses: Vec<_> = settings.endpoints.iter().map(address).collect::<Result<_>>()?;
+    let addresses: Vec<_> = endpoints.map(address).collect::<Result<_>>()?;
+    if addresses.is_empty() {
+        return Err(invalid("no endpoint is set"));
+    }
+    let (password, sentinel_password) =
+        (settings.password.reveal(), settings.sentinel_password.reveal());
+    let timeout = call_timeout(settings.timeout);
     let tls_mode = || match settings.tls_insecure_skip_verify {
         true => TlsMode::Insecure,
         false => TlsMode::Secure,
@@ -237,7 +175,7 @@ fn source(settings: &RedisSettings) -> Result<Source> {
         let master = SentinelServerType::Master;
         let mut builder = SentinelClientBuilder::new(addresses, &settings.master_name, master)?
             .set_client_to_redis_db(settings.db);
-        if settings.tls {
+        if settings.tls_enabled {
             builder = builder
                 .set_client_to_redis_tls_mode(tls_mode())
                 .set_client_to_sentinel_tls_mode(tls_mode());
@@ -245,14 +183,14 @@ fn source(settings: &RedisSettings) -> Result<Source> {
         if !settings.username.is_empty() {
             builder = builder.set_client_to_redis_username(&settings.username);
         }
-        if !settings.password.is_empty() {
-            builder = builder.set_client_to_redis_password(&settings.password);
+        if !password.is_empty() {
+            builder = builder.set_client_to_redis_password(password);
         }
         if !settings.sentinel_username.is_empty() {
             builder = builder.set_client_to_sentinel_username(&settings.sentinel_username);
         }
-        if !settings.sentinel_password.is_empty() {
-            builder = builder.set_client_to_sentinel_password(&settings.sentinel_password);
+        if !sentinel_password.is_empty() {
+            builder = builder.set_client_to_sentinel_password(sentinel_password);
         }
         return Ok(Source::Sentinels(Box::new(tokio::sync::Mutex::new(builder.build()?))));
     }
@@ -260,8 +198,8 @@ fn source(settings: &RedisSettings) -> Result<Source> {
     if !settings.username.is_empty() {
         user = user.set_username(&settings.username);
     }
-    if !settings.password.is_empty() {
-        user = user.set_password(&settings.password);
+    if !password.is_empty() {
+        user = user.set_password(password);
     }
     let info = |address: ConnectionAddr| -> Result<_> {
         Ok(address.into_connection_info()?.set_redis_settings(user.clone()))
@@ -269,19 +207,19 @@ fn source(settings: &RedisSettings) -> Result<Source> {
     let mut infos: Vec<_> = addresses.into_iter().map(info).collect::<Result<_>>()?;
     if infos.len() > 1 {
         let mut builder = ClusterClientBuilder::new(infos)
-            .connection_timeout(settings.timeout)
-            .response_timeout(settings.timeout)
+            .connection_timeout(timeout)
+            .response_timeout(timeout)
             // What fails is a miss: there is no time for a second try.
             .retries(0);
-        if settings.tls {
+        if settings.tls_enabled {
             builder = builder.tls(tls_mode());
             builder = builder.danger_accept_invalid_hostnames(settings.tls_insecure_skip_verify);
         }
         return Ok(Source::Cluster(builder.build()?));
     }
     let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(settings.timeout))
-        .set_response_timeout(Some(settings.timeout));
+        .set_connection_timeout(Some(timeout))
+        .set_response_timeout(Some(timeout));
     Ok(Source::Single(Client::open(infos.remove(0))?, config))
 }
 

@@ -1,9 +1,11 @@
 //! What a kind of server can do.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tactus_config::GoDuration;
 
 use crate::error::{Error, Result};
 
@@ -20,6 +22,16 @@ pub(crate) trait Store: Debug + Send + Sync {
 
     /// Asks all servers whether they are there. Errors: the first of those that are not.
     async fn check(&self) -> Result<()>;
+}
+
+/// A call without a limit would let a server that hangs stop queries.
+pub(crate) fn call_timeout(setting: GoDuration) -> Duration {
+    setting.non_zero().unwrap_or(Duration::from_millis(100))
+}
+
+/// A number of the configuration that cannot be negative.
+pub(crate) fn positive(number: i64) -> usize {
+    usize::try_from(number).unwrap_or(0)
 }
 
 /// What was found.

@@ -40,14 +40,11 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use crate::error::{Error, Result};
 use crate::layout::join_prefix;
 
-use options::{Transfer, WriteOptions};
+use options::{DEFAULT_PART_BYTES, Transfer, WriteOptions};
 use target::{Provider, Target};
 
 pub use local::LocalFile;
-pub use settings::{
-    Addressing, AzureCredentials, AzureSettings, BucketSettings, DEFAULT_PART_BYTES, GcsSettings,
-    HttpSettings, MIN_PART_BYTES, RetrySettings, S3Encryption, S3Settings,
-};
+pub use settings::BucketSettings;
 pub use writer::ObjectWriter;
 
 /// Requests in flight for the ranges of one object.

@@ -1,8 +1,7 @@
 //! The bucket: what lies in it, and how to read and write it.
 //!
 //! Everything here is about bytes under keys: block metas, bloom filters, indexes, the tenant
-//! index, and the local or S3 store that keeps them. What is inside `data.parquet` is not known
-//! here, nor is where a setting came from.
+//! index, and the local or S3 store that keeps them. What is inside `data.parquet` is not known here.
 #![warn(missing_docs)]
 
 pub mod block_io;

@@ -6,15 +6,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of a test fail it by panicking")]
 
 use std::io::Write;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use serde::Deserialize;
-use tactus_storage::bucket::{
-    AzureCredentials, AzureSettings, GcsSettings, HttpSettings, ObjectInfo, RetrySettings,
-    S3Settings,
-};
+use tactus_config::sections::object_store::{Azure, Gcs, S3};
+use tactus_config::{GoDuration, Secret};
+use tactus_storage::bucket::ObjectInfo;
 use tactus_storage::{Bucket, BucketSettings};
 
 /// One remote bucket of the environment; it must be empty.
@@ -48,43 +46,40 @@ impl Default for Described {
 const PART: usize = 5 << 20;
 
 fn settings(described: Described) -> BucketSettings {
-    let retry = RetrySettings { max_retries: 1, ..RetrySettings::default() };
-    let http = HttpSettings {
-        retry,
-        hedge_at: Some(Duration::from_millis(200)),
-        ..HttpSettings::default()
-    };
+    let hedge_requests_at = GoDuration::millis(200);
     let Described { store, bucket, endpoint, prefix, account, key, secret } = described;
     match store.as_str() {
-        "s3" => BucketSettings::S3(Box::new(S3Settings {
+        "s3" => BucketSettings::S3(Box::new(S3 {
             bucket,
             endpoint,
             prefix,
             insecure: true,
             access_key: key,
-            secret_key: secret,
-            part_size_bytes: PART as u64,
-            http,
-            ..S3Settings::default()
+            secret_key: Secret::new(secret),
+            part_size: PART as u64,
+            retry_max_attempts: 1,
+            hedge_requests_at,
+            ..S3::default()
         })),
-        "gcs" => BucketSettings::Gcs(Box::new(GcsSettings {
-            bucket,
+        "gcs" => BucketSettings::Gcs(Box::new(Gcs {
+            bucket_name: bucket,
             endpoint,
             prefix,
             insecure: true,
-            chunk_buffer_bytes: PART as u64,
-            http,
-            ..GcsSettings::default()
+            chunk_buffer_size: PART as u64,
+            max_retries: 1,
+            hedge_requests_at,
+            ..Gcs::default()
         })),
-        "azure" => BucketSettings::Azure(Box::new(AzureSettings {
-            container: bucket,
+        "azure" => BucketSettings::Azure(Box::new(Azure {
+            container_name: bucket,
             endpoint_suffix: endpoint,
             prefix,
-            account,
-            credentials: AzureCredentials::Key(secret),
-            buffer_bytes: PART as u64,
-            http,
-            ..AzureSettings::default()
+            storage_account_name: account,
+            storage_account_key: Secret::new(secret),
+            buffer_size: PART as u64,
+            hedge_requests_at,
+            ..Azure::default()
         })),
         other => panic!("no such store: {other:?}"),
     }

@@ -50,7 +50,7 @@ struct Bench {
     cache: Cache,
 }
 
-fn bench(store: Double, background: BackgroundSettings, max_item_bytes: usize) -> Bench {
+fn bench(store: Double, background: BackgroundCache, max_item_bytes: usize) -> Bench {
     let (registry, store) = (Registry::new(), Arc::new(store));
     let metrics = Arc::new(Metrics::new(&registry, Kind::Memcached, "bloom|parquet-page"));
     let as_store: Arc<dyn Store> = Arc::clone(&store) as _;
@@ -80,7 +80,7 @@ fn key(number: usize) -> Key {
 
 #[tokio::test]
 async fn value_comes_back_and_calls_are_counted() {
-    let bench = bench(Double::default(), BackgroundSettings::default(), 0);
+    let bench = bench(Double::default(), BackgroundCache::default(), 0);
     assert_eq!(bench.cache.get(&key(1)).await, None);
     bench.cache.put(&key(1), b"value");
     bench.store.wrote.notified().await;
@@ -95,7 +95,7 @@ async fn value_comes_back_and_calls_are_counted() {
 
 #[tokio::test]
 async fn value_of_another_key_or_of_nobody_is_a_miss() {
-    let bench = bench(Double::default(), BackgroundSettings::default(), 0);
+    let bench = bench(Double::default(), BackgroundCache::default(), 0);
     let invalid = format!("tactus_cache_invalid_values_total{NAME}");
     for value in [Bytes::new(), Bytes::from_static(b"garbage"), frame::wrap(&key(2), b"value")] {
         *bench.store.value.lock() = Some(value);
@@ -112,7 +112,7 @@ async fn value_of_another_key_or_of_nobody_is_a_miss() {
 #[tokio::test]
 async fn writes_beyond_the_queue_are_dropped_and_counted() {
     let double = Double { permits: Some(Semaphore::new(0)), ..Double::default() };
-    let background = BackgroundSettings { writers: 1, buffer: 2 };
+    let background = BackgroundCache { writeback_goroutines: 1, writeback_buffer: 2 };
     let bench = bench(double, background, 0);
     for number in 0..10 {
         bench.cache.put(&key(number), b"value");
@@ -131,7 +131,7 @@ async fn writes_beyond_the_queue_are_dropped_and_counted() {
 
 #[tokio::test]
 async fn value_over_the_item_size_is_skipped() {
-    let bench = bench(Double::default(), BackgroundSettings::default(), 40);
+    let bench = bench(Double::default(), BackgroundCache::default(), 40);
     bench.cache.put(&key(1), b"123456789");
     let skipped = format!("tempo_memcache_client_set_skip_total{NAME}");
     assert_eq!(bench.sample(&skipped), 1.0);

@@ -12,7 +12,7 @@ const DEFAULT_PORT: u16 = 11211;
 
 /// One or more servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServerAddress {
+pub(crate) enum ServerAddress {
     /// `host:port`: one server, whatever its name stands for.
     Host(String),
     /// `dns+host:port`: a server for each address of the host.
@@ -25,7 +25,7 @@ pub enum ServerAddress {
 
 impl ServerAddress {
     /// Reads one address. Errors: it is empty, or its port is no number.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
         let (form, rest) = text.split_once('+').unwrap_or(("", text));
         let invalid = || Error::Invalid(format!("memcached: {text:?} is no address of a server"));
@@ -42,7 +42,7 @@ impl ServerAddress {
     }
 
     /// The servers behind a service's port name: an SRV record `_service._tcp.host`.
-    pub fn of_service(host: &str, service: &str) -> Self {
+    pub(crate) fn of_service(host: &str, service: &str) -> Self {
         Self::Srv(format!("_{service}._tcp.{host}"))
     }
 

@@ -11,9 +11,10 @@ use tactus_tls::ClientTls;
 use tokio::net::TcpStream;
 
 use super::connection::{Connection, Request};
-use super::{MemcachedSettings, expiry};
+use super::{Section, expiry};
 use crate::breaker::{Breaker, BreakerSettings};
 use crate::error::{Error, Result};
+use crate::store::{call_timeout, positive};
 
 /// How connections are made.
 pub(super) struct Connector {
@@ -29,12 +30,15 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    pub(super) fn new(settings: &MemcachedSettings) -> Self {
-        Self {
-            timeout: settings.timeout,
-            max_idle: settings.max_idle_connections,
-            tls: settings.tls.clone(),
-        }
+    /// Errors: certificates.
+    pub(super) fn new(settings: &Section) -> Result<Self> {
+        let load = || ClientTls::load(tactus_tls::from_config::client("memcached", &settings.tls));
+        let tls = settings.tls_enabled.then(load).transpose();
+        Ok(Self {
+            timeout: call_timeout(settings.timeout),
+            max_idle: positive(settings.max_idle_conns),
+            tls: tls.map_err(|error| Error::Invalid(error.to_string()))?,
+        })
     }
 
     /// Time for a call.

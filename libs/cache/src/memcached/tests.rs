@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use tactus_config::GoDuration;
 use tactus_telemetry::metrics::Registry;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -49,13 +50,12 @@ impl Servers {
         servers
     }
 
-    fn client(&self, settings: MemcachedSettings) -> Memcached {
-        let addresses = vec![ServerAddress::parse(&self.address).unwrap()];
-        client(MemcachedSettings { addresses, ..settings })
+    fn client(&self, settings: Section) -> Memcached {
+        client(Section { addresses: vec![self.address.clone()], ..settings })
     }
 }
 
-fn client(settings: MemcachedSettings) -> Memcached {
+fn client(settings: Section) -> Memcached {
     let metrics = Arc::new(Metrics::new(&Registry::new(), Kind::Memcached, "test"));
     Memcached::new(&settings, metrics).unwrap()
 }
@@ -121,7 +121,7 @@ async fn get(client: &Memcached, key: &str) -> Result<Option<Bytes>> {
 #[tokio::test]
 async fn values_are_stored_and_found_on_one_connection() {
     let server = Servers::start(Manner::Serves).await;
-    let client = server.client(MemcachedSettings::default());
+    let client = server.client(Section::default());
     client.check().await.unwrap();
     assert_eq!(get(&client, "a").await.unwrap(), None);
     let large = Bytes::from(vec![7; 3 << 20]);
@@ -136,7 +136,7 @@ async fn values_are_stored_and_found_on_one_connection() {
 #[tokio::test]
 async fn connections_that_the_server_closed_are_replaced() {
     let server = Servers::start(Manner::Leaves).await;
-    let client = server.client(MemcachedSettings::default());
+    let client = server.client(Section::default());
     client.set("a", Bytes::from_static(b"1")).await.unwrap();
     for _ in 0..5 {
         assert_eq!(get(&client, "a").await.unwrap().unwrap(), "1");
@@ -148,8 +148,8 @@ async fn connections_that_the_server_closed_are_replaced() {
 async fn server_that_misbehaves_costs_a_bounded_time_and_is_then_left_alone() {
     for manner in [Manner::Hangs, Manner::Cuts, Manner::Babbles, Manner::Announces] {
         let server = Servers::start(manner).await;
-        let timeout = Duration::from_millis(30);
-        let client = server.client(MemcachedSettings { timeout, ..MemcachedSettings::default() });
+        let timeout = GoDuration::millis(30);
+        let client = server.client(Section { timeout, ..Section::default() });
         let started = Instant::now();
         for _ in 0..3 {
             let error = get(&client, "a").await.unwrap_err();
@@ -170,11 +170,9 @@ async fn server_that_misbehaves_costs_a_bounded_time_and_is_then_left_alone() {
 #[tokio::test]
 async fn server_that_is_away_does_not_hide_what_others_have() {
     let (one, two) = (Servers::start(Manner::Serves).await, Servers::start(Manner::Hangs).await);
-    let addresses = [&one.address, &two.address, &"127.0.0.1:1".to_owned()]
-        .map(|address| ServerAddress::parse(address).unwrap())
-        .to_vec();
-    let timeout = Duration::from_millis(50);
-    let client = client(MemcachedSettings { addresses, timeout, ..MemcachedSettings::default() });
+    let addresses = vec![format!("{}, {}", one.address, two.address), "127.0.0.1:1".to_owned()];
+    let timeout = GoDuration::millis(50);
+    let client = client(Section { addresses, timeout, ..Section::default() });
     let keys: Vec<_> = (0..30).map(|number| format!("key-{number}")).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let mut stored = 0;
@@ -193,13 +191,13 @@ async fn server_that_is_away_does_not_hide_what_others_have() {
 
 #[tokio::test]
 async fn names_without_an_address_leave_no_server() {
-    let addresses = vec![ServerAddress::parse("dns+no-such-host.invalid:1").unwrap()];
-    let timeout = Duration::from_millis(200);
-    let client = client(MemcachedSettings { addresses, timeout, ..MemcachedSettings::default() });
+    let addresses = vec!["dns+no-such-host.invalid:1".to_owned()];
+    let timeout = GoDuration::millis(200);
+    let client = client(Section { addresses, timeout, ..Section::default() });
     assert!(matches!(get(&client, "a").await, Err(Error::Unavailable)));
     assert!(matches!(client.set("a", Bytes::new()).await, Err(Error::Unavailable)));
     let metrics = Arc::new(Metrics::new(&Registry::new(), Kind::Memcached, "test"));
-    assert!(Memcached::new(&MemcachedSettings::default(), metrics).is_err());
+    assert!(Memcached::new(&Section::default(), metrics).is_err());
 }
 
 #[test]
@@ -214,4 +212,36 @@ fn expiry_is_what_the_protocol_takes() {
     ] {
         assert_eq!(expiry(ttl, 1_700_000_000), expected, "{ttl:?}");
     }
+}
+
+#[test]
+fn servers_come_from_addresses_or_from_a_service() {
+    let of = |addresses: &str, host: &str| {
+        let (service, host) = ("memcached-client".to_owned(), host.to_owned());
+        addresses_of(Section {
+            addresses: vec![addresses.to_owned()],
+            host,
+            service,
+            ..Section::default()
+        })
+    };
+    let listed = ["m-0:1", "dns+m:2"].map(|address| ServerAddress::parse(address).unwrap());
+    assert_eq!(of("m-0:1, dns+m:2", "h").unwrap(), listed);
+    let service = ServerAddress::of_service("h", "memcached-client");
+    assert_eq!(of("", "h").unwrap(), [service]);
+    assert!(of("ftp+m:1", "").unwrap_err().to_string().contains("ftp+m:1"));
+}
+
+fn addresses_of(settings: Section) -> Result<Vec<ServerAddress>> {
+    addresses(&settings)
+}
+
+#[tokio::test]
+async fn zero_takes_what_there_must_be() {
+    let settings = Section { timeout: GoDuration::ZERO, ..Section::default() };
+    let client = client(Section { addresses: vec!["m".to_owned()], ..settings.clone() });
+    assert_eq!(client.inner.connector.timeout(), Duration::from_millis(100));
+    assert_eq!(client.inner.breaker, BreakerSettings::default());
+    let ten = Section { circuit_breaker_consecutive_failures: 10, ..settings };
+    assert_eq!(BreakerSettings::of(&ten).consecutive_failures, 10);
 }

@@ -3,42 +3,47 @@
 use std::sync::Arc;
 
 use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
+use tactus_config::sections::object_store::Azure;
 
-use super::client::{self, Client, Connector};
+use super::client::{self, Client, Connector, FIRST_PAUSE, LONGEST_PAUSE, MAX_RETRIES, retry};
 use super::credentials::{Environment, process_environment};
-use super::settings::{AzureCredentials, AzureSettings};
 use super::target::{Credentials, Kind, Provider, Target};
 use crate::error::{Error, Result};
 
-pub(super) fn build(settings: &AzureSettings) -> Result<(MicrosoftAzure, Target)> {
-    settings.validate()?;
+pub(super) fn build(settings: &Azure) -> Result<(MicrosoftAzure, Target)> {
+    if settings.container_name.is_empty() {
+        return Err(Error::invalid("azure container_name", "no container name"));
+    }
+    if settings.container_name.contains('/') {
+        return Err(Error::invalid("azure container_name", "a container name holds no slash"));
+    }
     client::check_tls_provider()?;
     let environment: Environment<'_> = &process_environment;
-    let account = not_empty(&settings.account)
+    let account = not_empty(&settings.storage_account_name)
         .or_else(|| environment("AZURE_STORAGE_ACCOUNT"))
         .ok_or_else(|| Error::invalid("azure storage_account_name", NO_ACCOUNT))?;
     let url = account_url(settings, &account)?;
     let insecure = url.starts_with("http://");
     let client = Client {
-        http: settings.http.clone(),
+        retry: retry(MAX_RETRIES, FIRST_PAUSE, LONGEST_PAUSE),
         insecure,
-        never_tls: insecure && matches!(settings.credentials, AzureCredentials::Key(_)),
+        never_tls: insecure && !settings.use_federated_token && !settings.use_managed_identity,
         ..Client::default()
     };
     let builder = MicrosoftAzureBuilder::new()
         .with_account(&account)
-        .with_container_name(&settings.container)
+        .with_container_name(&settings.container_name)
         .with_endpoint(url.clone())
         .with_client_options(client.options()?)
-        .with_retry(client.retry())
+        .with_retry(client.retry.clone())
         .with_http_connector(Connector::default());
-    let (builder, name) = sign_in(builder, &settings.credentials, environment)?;
+    let (builder, name) = sign_in(builder, settings, environment)?;
     let store = builder
         .build()
         .map_err(|error| Error::invalid("azure settings", format!("{name}: {error}")))?;
     let target = Target {
         kind: Kind::Azure,
-        bucket: settings.container.clone(),
+        bucket: settings.container_name.clone(),
         address: url,
         region: String::new(),
         credentials: Credentials {
@@ -58,61 +63,53 @@ fn not_empty(text: &str) -> Option<String> {
 
 fn sign_in(
     builder: MicrosoftAzureBuilder,
-    credentials: &AzureCredentials,
+    settings: &Azure,
     environment: Environment<'_>,
 ) -> Result<(MicrosoftAzureBuilder, &'static str)> {
-    let builder = builder.with_credential_type(match credentials {
-        AzureCredentials::Key(_) => "access_key",
-        AzureCredentials::ManagedIdentity { .. } => "managed_identity",
-        AzureCredentials::FederatedToken { .. } => "workload_identity",
-    });
-    Ok(match credentials {
-        AzureCredentials::Key(key) => {
-            let configured = not_empty(key);
-            let name = match configured {
-                Some(_) => "storage_account_key of the configuration",
-                None => "the environment variable AZURE_STORAGE_KEY",
-            };
-            let key = configured.or_else(|| environment("AZURE_STORAGE_KEY")).ok_or_else(|| {
-                let reason = "no key, AZURE_STORAGE_KEY is not set, and neither \
-                              use_managed_identity nor use_federated_token is";
-                Error::invalid("azure storage_account_key", reason)
-            })?;
-            (builder.with_access_key(key), name)
+    let client_id = not_empty(&settings.user_assigned_id);
+    if settings.use_federated_token {
+        let client = client_id.or_else(|| environment("AZURE_CLIENT_ID"));
+        let needed = |value: Option<String>, name: &str| {
+            let refuse =
+                || Error::invalid("azure use_federated_token", format!("{name} is not set"));
+            value.ok_or_else(refuse)
+        };
+        let file = environment("AZURE_FEDERATED_TOKEN_FILE");
+        let mut builder = builder
+            .with_credential_type("workload_identity")
+            .with_client_id(needed(client, "AZURE_CLIENT_ID")?)
+            .with_tenant_id(needed(environment("AZURE_TENANT_ID"), "AZURE_TENANT_ID")?)
+            .with_federated_token_file(needed(file, "AZURE_FEDERATED_TOKEN_FILE")?);
+        if let Some(host) = environment("AZURE_AUTHORITY_HOST") {
+            builder = builder.with_config(AzureConfigKey::AuthorityHost, host);
         }
-        AzureCredentials::ManagedIdentity { client_id } => {
-            let builder = match not_empty(client_id) {
-                Some(id) => builder.with_client_id(id),
-                None => builder,
-            };
-            let builder = match environment("IDENTITY_ENDPOINT") {
-                Some(endpoint) => builder.with_msi_endpoint(endpoint),
-                None => builder,
-            };
-            (builder, "the managed identity")
+        return Ok((builder, "the federated token of AZURE_FEDERATED_TOKEN_FILE"));
+    }
+    if settings.use_managed_identity {
+        let mut builder = builder.with_credential_type("managed_identity");
+        if let Some(id) = client_id {
+            builder = builder.with_client_id(id);
         }
-        AzureCredentials::FederatedToken { client_id } => {
-            let client = not_empty(client_id).or_else(|| environment("AZURE_CLIENT_ID"));
-            let needed = |value: Option<String>, name: &str| {
-                let refuse =
-                    || Error::invalid("azure use_federated_token", format!("{name} is not set"));
-                value.ok_or_else(refuse)
-            };
-            let file = environment("AZURE_FEDERATED_TOKEN_FILE");
-            let mut builder = builder
-                .with_client_id(needed(client, "AZURE_CLIENT_ID")?)
-                .with_tenant_id(needed(environment("AZURE_TENANT_ID"), "AZURE_TENANT_ID")?)
-                .with_federated_token_file(needed(file, "AZURE_FEDERATED_TOKEN_FILE")?);
-            if let Some(host) = environment("AZURE_AUTHORITY_HOST") {
-                builder = builder.with_config(AzureConfigKey::AuthorityHost, host);
-            }
-            (builder, "the federated token of AZURE_FEDERATED_TOKEN_FILE")
+        if let Some(endpoint) = environment("IDENTITY_ENDPOINT") {
+            builder = builder.with_msi_endpoint(endpoint);
         }
-    })
+        return Ok((builder, "the managed identity"));
+    }
+    let configured = not_empty(settings.storage_account_key.reveal());
+    let name = match configured {
+        Some(_) => "storage_account_key of the configuration",
+        None => "the environment variable AZURE_STORAGE_KEY",
+    };
+    let key = configured.or_else(|| environment("AZURE_STORAGE_KEY")).ok_or_else(|| {
+        let reason = "no key, AZURE_STORAGE_KEY is not set, and neither \
+                      use_managed_identity nor use_federated_token is";
+        Error::invalid("azure storage_account_key", reason)
+    })?;
+    Ok((builder.with_credential_type("access_key").with_access_key(key), name))
 }
 
 /// Where the account is; an emulator has it in the path.
-fn account_url(settings: &AzureSettings, account: &str) -> Result<String> {
+fn account_url(settings: &Azure, account: &str) -> Result<String> {
     let suffix = settings.endpoint_suffix.trim().trim_matches('/').trim_start_matches('.');
     let (scheme, host) = suffix.split_once("://").unwrap_or(("http", suffix));
     let is_word = |text: &str| {
@@ -134,10 +131,12 @@ fn account_url(settings: &AzureSettings, account: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use tactus_config::Secret;
+
     use super::*;
 
     fn url(suffix: &str) -> Result<String> {
-        let settings = AzureSettings { endpoint_suffix: suffix.into(), ..AzureSettings::default() };
+        let settings = Azure { endpoint_suffix: suffix.into(), ..Azure::default() };
         account_url(&settings, "acme")
     }
 
@@ -157,16 +156,16 @@ mod tests {
         }
     }
 
-    fn signed_in(credentials: &AzureCredentials, variables: &[&str]) -> Result<&'static str> {
+    fn signed_in(settings: &Azure, variables: &[&str]) -> Result<&'static str> {
         let known = |name: &str| variables.contains(&name).then(|| "eA==".to_owned());
-        sign_in(MicrosoftAzureBuilder::new(), credentials, &known).map(|(_, name)| name)
+        sign_in(MicrosoftAzureBuilder::new(), settings, &known).map(|(_, name)| name)
     }
 
     #[test]
     fn key_comes_from_the_configuration_else_from_the_environment_else_not_at_all() {
-        let key = AzureCredentials::Key("eA==".into());
+        let key = Azure { storage_account_key: Secret::new("eA=="), ..Azure::default() };
         assert_eq!(signed_in(&key, &[]).unwrap(), "storage_account_key of the configuration");
-        let none = AzureCredentials::Key(String::new());
+        let none = Azure::default();
         let name = signed_in(&none, &["AZURE_STORAGE_KEY"]).unwrap();
         assert_eq!(name, "the environment variable AZURE_STORAGE_KEY");
         assert!(signed_in(&none, &[]).is_err());
@@ -174,7 +173,7 @@ mod tests {
 
     #[test]
     fn federated_token_needs_its_variables() {
-        let token = AzureCredentials::FederatedToken { client_id: String::new() };
+        let token = Azure { use_federated_token: true, ..Azure::default() };
         let all = ["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"];
         assert!(signed_in(&token, &all).is_ok());
         for missing in all {
@@ -182,7 +181,16 @@ mod tests {
             let error = signed_in(&token, &rest).unwrap_err().to_string();
             assert!(error.contains(missing), "{error}");
         }
-        let named = AzureCredentials::FederatedToken { client_id: "me".into() };
+        let named = Azure { user_assigned_id: "me".into(), ..token };
         assert!(signed_in(&named, &all[1..]).is_ok());
+    }
+
+    #[test]
+    fn token_wins_over_the_machine_and_the_machine_over_the_key() {
+        let key = Azure { storage_account_key: Secret::new("eA=="), ..Azure::default() };
+        let machine = Azure { use_managed_identity: true, ..key.clone() };
+        assert_eq!(signed_in(&machine, &[]).unwrap(), "the managed identity");
+        let both = Azure { use_federated_token: true, ..machine };
+        assert!(signed_in(&both, &[]).unwrap_err().to_string().contains("use_federated_token"));
     }
 }

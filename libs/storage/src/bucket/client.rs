@@ -1,7 +1,7 @@
 //! The HTTP client under a remote store.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,22 +12,40 @@ use object_store::client::{
 use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
 use reqwest::Identity;
 use reqwest::tls::Version;
+use tactus_config::GoDuration;
+use tactus_config::sections::client::ClientTls;
+use tactus_config::sections::object_store::S3;
 
 use super::kms::EncryptionContext;
 use super::metrics;
-use super::settings::{HttpSettings, S3Settings};
 use crate::error::{Error, Result};
+
+/// Time to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for one attempt, from sending it to the last byte of the answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// No repetition starts after this time since the first attempt.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Repetitions after the first attempt, and their pauses, where none are configured.
+pub(super) const MAX_RETRIES: u32 = 10;
+/// First pause; each further one is longer.
+pub(super) const FIRST_PAUSE: GoDuration = GoDuration::millis(200);
+/// Longest pause.
+pub(super) const LONGEST_PAUSE: GoDuration = GoDuration::seconds(1);
 
 /// What the client of a store needs to know.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Client<'a> {
-    pub(super) http: HttpSettings,
+    /// Bounds on repeating a request that failed for a passing reason.
+    pub(super) retry: RetryConfig,
     /// Plain HTTP is fine.
     pub(super) insecure: bool,
     /// Nothing is asked over TLS, so that a machine without certificates will do.
     pub(super) never_tls: bool,
     pub(super) any_certificate: bool,
-    pub(super) ca_path: Option<&'a Path>,
+    /// Empty: the system's certificates.
+    pub(super) ca_path: &'a str,
 }
 
 /// Fails unless TLS can be used: the HTTP client would panic while it is built.
@@ -42,28 +60,28 @@ impl Client<'_> {
     pub(super) fn options(&self) -> Result<ClientOptions> {
         let mut options = ClientOptions::new()
             .with_allow_http(self.insecure)
-            .with_no_system_certificates(self.never_tls || self.ca_path.is_some())
-            .with_connect_timeout(self.http.connect_timeout)
-            .with_timeout(self.http.request_timeout)
+            .with_no_system_certificates(self.never_tls || !self.ca_path.is_empty())
+            .with_connect_timeout(CONNECT_TIMEOUT)
+            .with_timeout(REQUEST_TIMEOUT)
             .with_allow_invalid_certificates(self.any_certificate);
-        if let Some(path) = self.ca_path {
-            let certificates = certificates(path)?;
+        if !self.ca_path.is_empty() {
+            let certificates = certificates(self.ca_path.as_ref())?;
             options = certificates.into_iter().fold(options, ClientOptions::with_root_certificate);
         }
         Ok(options)
     }
+}
 
-    pub(super) fn retry(&self) -> RetryConfig {
-        let retry = &self.http.retry;
-        RetryConfig {
-            backoff: BackoffConfig {
-                init_backoff: retry.initial_backoff,
-                max_backoff: retry.max_backoff,
-                base: 2.0,
-            },
-            max_retries: retry.max_retries,
-            retry_timeout: retry.total_timeout,
-        }
+/// So many repetitions after the first attempt, with pauses from `first` up to `longest`.
+pub(super) fn retry(max_retries: u32, first: GoDuration, longest: GoDuration) -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: first.as_std(),
+            max_backoff: longest.as_std(),
+            base: 2.0,
+        },
+        max_retries: max_retries as usize,
+        retry_timeout: RETRY_TIMEOUT,
     }
 }
 
@@ -92,20 +110,13 @@ struct OwnTls {
     identity: Option<Identity>,
     newest_only: bool,
     any_certificate: bool,
-    roots: Option<PathBuf>,
-    connect_timeout: Duration,
-    request_timeout: Duration,
+    roots: String,
 }
 
 impl Connector {
     /// Reads the client certificate, if there is one.
-    pub(super) fn of_s3(
-        settings: &S3Settings,
-        encryption: Option<Arc<EncryptionContext>>,
-    ) -> Result<Self> {
-        let needed = settings.tls_client.is_some() || settings.tls_1_3_only;
-        let own = if needed { Some(OwnTls::read(settings)?) } else { None };
-        Ok(Self { own, encryption })
+    pub(super) fn of_s3(settings: &S3, encryption: Option<Arc<EncryptionContext>>) -> Result<Self> {
+        Ok(Self { own: OwnTls::read(&settings.tls)?, encryption })
     }
 }
 
@@ -123,38 +134,41 @@ impl HttpConnector for Connector {
 }
 
 impl OwnTls {
-    fn read(settings: &S3Settings) -> Result<Self> {
-        let identity = settings.tls_client.as_ref().map(|(certificate, key)| {
+    /// Nothing where the store's client has settings for all that is asked for.
+    fn read(tls: &ClientTls) -> Result<Option<Self>> {
+        let (certificate, key) = (&tls.tls_cert_path, &tls.tls_key_path);
+        let newest_only = tls.tls_min_version == "VersionTLS13";
+        let shown = !certificate.is_empty() && !key.is_empty();
+        if !shown && !newest_only {
+            return Ok(None);
+        }
+        let identity = shown.then(|| {
+            let refuse = |path: &str, error: &dyn std::fmt::Display| {
+                Error::invalid("tls_cert_path", format!("{path}: {error}"))
+            };
             let mut pem = Vec::new();
             for path in [certificate, key] {
-                let refuse = |error: std::io::Error| {
-                    Error::invalid("tls_cert_path", format!("{}: {error}", path.display()))
-                };
-                pem.extend(fs::read(path).map_err(refuse)?);
+                pem.extend(fs::read(path).map_err(|error| refuse(path, &error))?);
                 pem.push(b'\n');
             }
-            Identity::from_pem(&pem).map_err(|error| {
-                Error::invalid("tls_cert_path", format!("{}: {error}", certificate.display()))
-            })
+            Identity::from_pem(&pem).map_err(|error| refuse(certificate, &error))
         });
-        Ok(Self {
+        Ok(Some(Self {
             identity: identity.transpose()?,
-            newest_only: settings.tls_1_3_only,
-            any_certificate: settings.tls_insecure_skip_verify,
-            roots: settings.tls_ca_path.clone(),
-            connect_timeout: settings.http.connect_timeout,
-            request_timeout: settings.http.request_timeout,
-        })
+            newest_only,
+            any_certificate: tls.tls_insecure_skip_verify,
+            roots: tls.tls_ca_path.clone(),
+        }))
     }
 
     fn client(&self) -> Result<reqwest::Client, Box<dyn std::error::Error + Send + Sync>> {
         let mut builder = reqwest::Client::builder()
             .http1_only()
-            .connect_timeout(self.connect_timeout)
-            .timeout(self.request_timeout)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
             .danger_accept_invalid_certs(self.any_certificate);
-        if let Some(path) = &self.roots {
-            let pem = fs::read(path)?;
+        if !self.roots.is_empty() {
+            let pem = fs::read(&self.roots)?;
             builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem)?);
         }
         if let Some(identity) = &self.identity {

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use object_store::aws::AmazonS3ConfigKey;
 use serde_json::Value;
-
-use super::settings::S3Settings;
+use tactus_config::sections::object_store::S3;
 
 const AWS_VARIABLES: &str = "the environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
 const MINIO_VARIABLES: &str = "the MINIO_… environment variables";
@@ -65,10 +64,11 @@ impl Found {
 }
 
 /// The first source that has keys, in the order that Tempo's users know.
-pub(super) fn find(settings: &S3Settings, environment: Environment<'_>) -> Found {
+pub(super) fn find(settings: &S3, environment: Environment<'_>) -> Found {
     if !settings.access_key.is_empty() {
         let from = "access_key and secret_key of the configuration";
-        return keys(from, &settings.access_key, &settings.secret_key, &settings.session_token);
+        let (secret, token) = (settings.secret_key.reveal(), settings.session_token.reveal());
+        return keys(from, &settings.access_key, secret, token);
     }
     from_aws_environment(environment)
         .or_else(|| from_minio_environment(environment))
@@ -166,21 +166,23 @@ fn from_cloud(environment: Environment<'_>) -> Found {
 
 #[cfg(test)]
 mod tests {
+    use tactus_config::Secret;
+
     use super::*;
 
     fn find_in(variables: &[(&str, &str)]) -> Found {
-        find(&S3Settings::default(), &|name| {
+        find(&S3::default(), &|name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         })
     }
 
     #[test]
     fn static_keys_win_over_the_environment() {
-        let settings = S3Settings {
+        let settings = S3 {
             access_key: "a".into(),
-            secret_key: "s".into(),
-            session_token: "t".into(),
-            ..S3Settings::default()
+            secret_key: Secret::new("s"),
+            session_token: Secret::new("t"),
+            ..S3::default()
         };
         let from = "access_key and secret_key of the configuration";
         assert_eq!(find(&settings, &|_| Some("other".into())), keys(from, "a", "s", "t"));

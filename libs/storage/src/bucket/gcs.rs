@@ -5,32 +5,39 @@ use std::sync::Arc;
 
 use object_store::StaticCredentialProvider;
 use object_store::gcp::{GcpCredential, GoogleCloudStorage, GoogleCloudStorageBuilder};
+use tactus_config::sections::object_store::Gcs;
 
-use super::client::{self, Client, Connector};
+use super::client::{self, Client, Connector, FIRST_PAUSE, LONGEST_PAUSE, retry};
 use super::credentials::{Environment, process_environment};
-use super::settings::GcsSettings;
 use super::target::{Credentials, Kind, Provider, Target};
 use crate::error::{Error, Result};
 
 const GOOGLE: &str = "https://storage.googleapis.com";
 
-pub(super) fn build(settings: &GcsSettings) -> Result<(GoogleCloudStorage, Target)> {
-    settings.validate()?;
+/// Credentials are found by Google's rules: the file of `GOOGLE_APPLICATION_CREDENTIALS`, that of `gcloud`, the
+/// machine's service account.
+pub(super) fn build(settings: &Gcs) -> Result<(GoogleCloudStorage, Target)> {
+    if settings.bucket_name.is_empty() {
+        return Err(Error::invalid("gcs bucket_name", "no bucket name"));
+    }
+    if settings.bucket_name.contains('/') {
+        return Err(Error::invalid("gcs bucket_name", "a bucket name holds no slash"));
+    }
     client::check_tls_provider()?;
     let endpoint = resolve_endpoint(settings, &process_environment)?;
     let plain = endpoint.url.starts_with("http://");
     let client = Client {
-        http: settings.http.clone(),
+        retry: retry(settings.max_retries, FIRST_PAUSE, LONGEST_PAUSE),
         insecure: true,
         never_tls: plain && endpoint.anonymous,
         any_certificate: settings.insecure,
-        ca_path: None,
+        ca_path: "",
     };
     let mut builder = GoogleCloudStorageBuilder::new()
-        .with_bucket_name(&settings.bucket)
+        .with_bucket_name(&settings.bucket_name)
         .with_base_url(&endpoint.url)
         .with_client_options(client.options()?)
-        .with_retry(client.retry())
+        .with_retry(client.retry.clone())
         .with_http_connector(Connector::default());
     let file = process_environment("GOOGLE_APPLICATION_CREDENTIALS");
     let name = signer(endpoint.anonymous, file.as_deref(), &process_environment);
@@ -56,7 +63,7 @@ pub(super) fn build(settings: &GcsSettings) -> Result<(GoogleCloudStorage, Targe
     };
     let target = Target {
         kind: Kind::Gcs,
-        bucket: settings.bucket.clone(),
+        bucket: settings.bucket_name.clone(),
         address: endpoint.url,
         region: String::new(),
         credentials,
@@ -94,7 +101,7 @@ struct Endpoint {
     anonymous: bool,
 }
 
-fn resolve_endpoint(settings: &GcsSettings, environment: Environment<'_>) -> Result<Endpoint> {
+fn resolve_endpoint(settings: &Gcs, environment: Environment<'_>) -> Result<Endpoint> {
     let configured = settings.endpoint.trim();
     let emulator = environment("STORAGE_EMULATOR_HOST").filter(|_| configured.is_empty());
     let anonymous = settings.insecure || emulator.is_some();
@@ -123,7 +130,7 @@ mod tests {
     use super::*;
 
     fn endpoint(text: &str, insecure: bool, emulator: Option<&str>) -> Result<Endpoint> {
-        let settings = GcsSettings { endpoint: text.into(), insecure, ..GcsSettings::default() };
+        let settings = Gcs { endpoint: text.into(), insecure, ..Gcs::default() };
         resolve_endpoint(&settings, &|name| {
             emulator.filter(|_| name == "STORAGE_EMULATOR_HOST").map(str::to_owned)
         })

@@ -10,8 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use object_store::HeaderValue;
 use object_store::aws::{AwsAuthorizer, AwsCredentialProvider};
 use object_store::client::HttpRequest;
+use tactus_config::sections::object_store::S3Sse;
 
-use super::settings::S3Encryption;
 use crate::error::{Error, Result, Source};
 
 const ALGORITHM: &str = "x-amz-server-side-encryption";
@@ -29,9 +29,9 @@ pub(super) struct EncryptionContext {
 
 impl EncryptionContext {
     /// `None` when no context is set.
-    pub(super) fn new(encryption: &S3Encryption, region: &str) -> Result<Option<Arc<Self>>> {
-        let S3Encryption::Kms { context, .. } = encryption else { return Ok(None) };
-        if context.trim().is_empty() {
+    pub(super) fn new(sse: &S3Sse, region: &str) -> Result<Option<Arc<Self>>> {
+        let context = &sse.kms_encryption_context;
+        if sse.type_ != "SSE-KMS" || context.trim().is_empty() {
             return Ok(None);
         }
         let refuse = |reason: String| Error::invalid("s3 sse.kms_encryption_context", reason);
@@ -81,8 +81,13 @@ mod tests {
     use super::*;
 
     fn context(text: &str) -> Result<Option<Arc<EncryptionContext>>> {
-        let encryption = S3Encryption::Kms { key_id: String::new(), context: text.into() };
-        EncryptionContext::new(&encryption, "eu-1")
+        context_of("SSE-KMS", text)
+    }
+
+    fn context_of(kind: &str, text: &str) -> Result<Option<Arc<EncryptionContext>>> {
+        let sse =
+            S3Sse { type_: kind.into(), kms_encryption_context: text.into(), ..S3Sse::default() };
+        EncryptionContext::new(&sse, "eu-1")
     }
 
     fn signed_request(algorithm: &'static str) -> HttpRequest {
@@ -122,7 +127,7 @@ mod tests {
         for text in ["{", "[]", r#"{"a": 1}"#] {
             assert!(matches!(context(text), Err(Error::Invalid { .. })), "{text}");
         }
-        assert!(EncryptionContext::new(&S3Encryption::S3, "r").unwrap().is_none());
+        assert!(context_of("SSE-S3", r#"{"a": "b"}"#).unwrap().is_none());
     }
 
     #[test]

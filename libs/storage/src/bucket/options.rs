@@ -5,9 +5,15 @@ use std::time::Duration;
 
 use object_store::{Attribute, Attributes, PutMode, PutMultipartOptions, PutOptions, TagSet};
 
-use super::settings::{
-    AzureSettings, DEFAULT_PART_BYTES, GcsSettings, HttpSettings, MIN_PART_BYTES, S3Settings,
-};
+use tactus_config::GoDuration;
+use tactus_config::sections::object_store::{Azure, Gcs, S3};
+
+/// Smallest part that S3 and Google take in a multipart upload, except the last.
+pub(super) const MIN_PART_BYTES: u64 = 5 << 20;
+/// Part size when none is configured.
+pub(super) const DEFAULT_PART_BYTES: u64 = 8 << 20;
+/// Parts of one object in flight, to S3 and Google: they and the part size bound the memory of an upload.
+const UPLOAD_CONCURRENCY: usize = 3;
 
 /// Parts of one object that a writer aims at; S3 and Google take 10000.
 const MAX_PARTS: u64 = 9000;
@@ -32,28 +38,28 @@ impl Default for Transfer {
 }
 
 impl Transfer {
-    pub(super) fn of_s3(settings: &S3Settings) -> Self {
-        let configured = settings.part_size_bytes;
+    pub(super) fn of_s3(settings: &S3) -> Self {
+        let configured = settings.part_size;
         Self {
             part_bytes: if configured == 0 { DEFAULT_PART_BYTES } else { configured },
-            upload_concurrency: settings.upload_concurrency.max(1),
-            hedge: hedge(&settings.http),
+            upload_concurrency: UPLOAD_CONCURRENCY,
+            hedge: hedge(settings.hedge_requests_at, settings.hedge_requests_up_to),
         }
     }
 
-    pub(super) fn of_gcs(settings: &GcsSettings) -> Self {
+    pub(super) fn of_gcs(settings: &Gcs) -> Self {
         Self {
-            part_bytes: settings.chunk_buffer_bytes.max(MIN_PART_BYTES),
-            upload_concurrency: settings.upload_concurrency.max(1),
-            hedge: hedge(&settings.http),
+            part_bytes: settings.chunk_buffer_size.max(MIN_PART_BYTES),
+            upload_concurrency: UPLOAD_CONCURRENCY,
+            hedge: hedge(settings.hedge_requests_at, settings.hedge_requests_up_to),
         }
     }
 
-    pub(super) fn of_azure(settings: &AzureSettings) -> Self {
+    pub(super) fn of_azure(settings: &Azure) -> Self {
         Self {
-            part_bytes: settings.buffer_bytes.max(1 << 20),
-            upload_concurrency: settings.max_buffers.max(1),
-            hedge: hedge(&settings.http),
+            part_bytes: settings.buffer_size.max(1 << 20),
+            upload_concurrency: settings.max_buffers.max(1) as usize,
+            hedge: hedge(settings.hedge_requests_at, settings.hedge_requests_up_to),
         }
     }
 
@@ -63,8 +69,8 @@ impl Transfer {
     }
 }
 
-fn hedge(http: &HttpSettings) -> Option<(Duration, usize)> {
-    http.hedge_at.filter(|_| http.hedge_up_to > 1).map(|after| (after, http.hedge_up_to))
+fn hedge(at: GoDuration, up_to: u32) -> Option<(Duration, usize)> {
+    at.non_zero().filter(|_| up_to > 1).map(|after| (after, up_to as usize))
 }
 
 /// Size of part `number` (from 0) when parts are meant to have `part_bytes`: an object that grows
@@ -82,7 +88,7 @@ pub(super) struct WriteOptions {
 }
 
 impl WriteOptions {
-    pub(super) fn of_s3(settings: &S3Settings) -> Self {
+    pub(super) fn of_s3(settings: &S3) -> Self {
         let mut attributes = metadata(&settings.metadata);
         if !settings.storage_class.is_empty() {
             attributes.insert(Attribute::StorageClass, settings.storage_class.clone().into());
@@ -94,10 +100,11 @@ impl WriteOptions {
         Self { attributes, tags }
     }
 
-    pub(super) fn of_gcs(settings: &GcsSettings) -> Self {
-        let mut attributes = metadata(&settings.metadata);
-        if !settings.cache_control.is_empty() {
-            attributes.insert(Attribute::CacheControl, settings.cache_control.clone().into());
+    pub(super) fn of_gcs(settings: &Gcs) -> Self {
+        let mut attributes = metadata(&settings.object_metadata);
+        let control = &settings.object_cache_control;
+        if !control.is_empty() {
+            attributes.insert(Attribute::CacheControl, control.clone().into());
         }
         Self { attributes, tags: TagSet::default() }
     }

@@ -5,30 +5,35 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use tactus_config::sections::object_store::{S3, S3Sse};
 
-use super::client::{self, Client, Connector};
+use super::client::{self, Client, Connector, retry};
 use super::credentials::{self, Environment, Found};
 use super::kms::EncryptionContext;
-use super::settings::{Addressing, S3Encryption, S3Settings};
+use super::options::MIN_PART_BYTES;
 use super::target::{Credentials, Kind, Provider, Target};
 use crate::error::{Error, Result};
 
 const DEFAULT_REGION: &str = "us-east-1";
 
-pub(super) fn build(settings: &S3Settings) -> Result<(AmazonS3, Target)> {
-    settings.validate()?;
+pub(super) fn build(settings: &S3) -> Result<(AmazonS3, Target)> {
+    validate(settings)?;
     client::check_tls_provider()?;
     let endpoint = resolve_endpoint(settings, &credentials::process_environment)?;
     let found = credentials::find(settings, &credentials::process_environment);
     let client = Client {
-        http: settings.http.clone(),
+        retry: retry(
+            settings.retry_max_attempts,
+            settings.retry_backoff_initial,
+            settings.retry_backoff_max,
+        ),
         insecure: endpoint.insecure,
         // Tokens of a web identity are exchanged over TLS wherever the store is.
         never_tls: endpoint.insecure && !found.asks_over_tls(),
-        any_certificate: settings.tls_insecure_skip_verify,
-        ca_path: settings.tls_ca_path.as_deref(),
+        any_certificate: settings.tls.tls_insecure_skip_verify,
+        ca_path: &settings.tls.tls_ca_path,
     };
-    let context = EncryptionContext::new(&settings.encryption, &endpoint.region)?;
+    let context = EncryptionContext::new(&settings.sse, &endpoint.region)?;
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&settings.bucket)
         .with_endpoint(&endpoint.url)
@@ -36,7 +41,7 @@ pub(super) fn build(settings: &S3Settings) -> Result<(AmazonS3, Target)> {
         .with_virtual_hosted_style_request(endpoint.virtual_hosted)
         .with_allow_http(endpoint.insecure)
         .with_client_options(client.options()?)
-        .with_retry(client.retry())
+        .with_retry(client.retry.clone())
         .with_http_connector(Connector::of_s3(settings, context.clone())?);
     let signer = found.name();
     let configured = found.is_configured();
@@ -49,7 +54,7 @@ pub(super) fn build(settings: &S3Settings) -> Result<(AmazonS3, Target)> {
             keys.into_iter().fold(builder, |builder, (key, value)| builder.with_config(key, value))
         }
     };
-    let store = encrypt(builder, &settings.encryption)?
+    let store = encrypt(builder, &settings.sse)?
         .build()
         .map_err(|error| Error::invalid("s3 settings", error.to_string()))?;
     if let Some(context) = context {
@@ -69,6 +74,24 @@ pub(super) fn build(settings: &S3Settings) -> Result<(AmazonS3, Target)> {
     Ok((store, target))
 }
 
+/// Refuses what can never work.
+fn validate(settings: &S3) -> Result<()> {
+    if settings.bucket.is_empty() {
+        return Err(Error::invalid("s3 bucket", "no bucket name"));
+    }
+    if settings.bucket.contains('/') {
+        return Err(Error::invalid("s3 bucket", "a bucket name holds no slash"));
+    }
+    if settings.access_key.is_empty() != settings.secret_key.is_empty() {
+        return Err(Error::invalid("s3 credentials", "access_key and secret_key go together"));
+    }
+    if settings.part_size != 0 && settings.part_size < MIN_PART_BYTES {
+        let reason = format!("{} is less than 5 MiB", settings.part_size);
+        return Err(Error::invalid("s3 part_size", reason));
+    }
+    Ok(())
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct Endpoint {
     url: String,
@@ -77,7 +100,7 @@ struct Endpoint {
     insecure: bool,
 }
 
-fn resolve_endpoint(settings: &S3Settings, environment: Environment<'_>) -> Result<Endpoint> {
+fn resolve_endpoint(settings: &S3, environment: Environment<'_>) -> Result<Endpoint> {
     let text = settings.endpoint.trim().trim_end_matches('/');
     let (host, insecure) = if let Some(host) = text.strip_prefix("http://") {
         (host, true)
@@ -98,16 +121,18 @@ fn resolve_endpoint(settings: &S3Settings, environment: Environment<'_>) -> Resu
         .or_else(|| of_environment().filter(|_| is_aws))
         .unwrap_or_else(|| DEFAULT_REGION.to_owned());
     let host = match host {
-        "" if settings.dual_stack => format!("s3.dualstack.{region}.{}", aws_domain(&region)),
+        "" if settings.enable_dual_stack => {
+            format!("s3.dualstack.{region}.{}", aws_domain(&region))
+        }
         // The global name answers other regions with redirects.
         "" | "s3.amazonaws.com" => format!("s3.{region}.{}", aws_domain(&region)),
         host => host.to_owned(),
     };
-    let virtual_hosted = match settings.addressing {
-        Addressing::VirtualHost => true,
-        Addressing::Path => false,
+    let virtual_hosted = match (settings.bucket_lookup_type, settings.forcepathstyle) {
+        (1, _) => true,
+        (2, _) | (_, true) => false,
         // A dot in the name would not match the cloud's wildcard certificate.
-        Addressing::Auto => is_known_cloud(&host) && (insecure || !settings.bucket.contains('.')),
+        _ => is_known_cloud(&host) && (insecure || !settings.bucket.contains('.')),
     };
     let scheme = if insecure { "http" } else { "https" };
     let url = if virtual_hosted {
@@ -140,19 +165,21 @@ fn region_of_host(host: &str) -> Option<&str> {
     region.contains('-').then_some(region)
 }
 
-fn encrypt(builder: AmazonS3Builder, encryption: &S3Encryption) -> Result<AmazonS3Builder> {
+fn encrypt(builder: AmazonS3Builder, sse: &S3Sse) -> Result<AmazonS3Builder> {
     // The key's enum cannot be named from outside its crate.
     let kind: AmazonS3ConfigKey = "aws_server_side_encryption"
         .parse()
         .map_err(|_| Error::invalid("s3 sse", "not supported by the client"))?;
-    Ok(match encryption {
-        S3Encryption::None => builder,
-        S3Encryption::S3 => builder.with_config(kind, "AES256"),
-        S3Encryption::Kms { key_id, .. } if key_id.is_empty() => {
-            builder.with_config(kind, "aws:kms")
-        }
-        S3Encryption::Kms { key_id, .. } => builder.with_sse_kms_encryption(key_id),
-        S3Encryption::Customer { key } => builder.with_ssec_encryption(STANDARD.encode(key)),
+    Ok(match sse.type_.as_str() {
+        "" => builder,
+        "SSE-S3" => builder.with_config(kind, "AES256"),
+        "SSE-KMS" if sse.kms_key_id.is_empty() => builder.with_config(kind, "aws:kms"),
+        "SSE-KMS" => builder.with_sse_kms_encryption(&sse.kms_key_id),
+        "SSE-C" => match sse.encryption_key.reveal() {
+            key if key.len() == 32 => builder.with_ssec_encryption(STANDARD.encode(key)),
+            _ => return Err(Error::invalid("s3 sse.encryption_key", "must be 32 bytes")),
+        },
+        other => return Err(Error::invalid("s3 sse.type", format!("unknown type {other}"))),
     })
 }
 
@@ -160,8 +187,8 @@ fn encrypt(builder: AmazonS3Builder, encryption: &S3Encryption) -> Result<Amazon
 mod tests {
     use super::*;
 
-    fn endpoint(change: impl FnOnce(&mut S3Settings)) -> Endpoint {
-        let mut settings = S3Settings { bucket: "traces".into(), ..S3Settings::default() };
+    fn endpoint(change: impl FnOnce(&mut S3)) -> Endpoint {
+        let mut settings = S3 { bucket: "traces".into(), ..S3::default() };
         change(&mut settings);
         resolve_endpoint(&settings, &|_| None).unwrap()
     }
@@ -211,18 +238,31 @@ mod tests {
     fn explicit_style_and_scheme_win() {
         let virtual_host = endpoint(|settings| {
             settings.endpoint = "http://store.local:80/".into();
-            settings.addressing = Addressing::VirtualHost;
+            settings.bucket_lookup_type = 1;
         });
         assert_eq!(virtual_host.url, "http://traces.store.local:80");
-        let path = endpoint(|settings| settings.addressing = Addressing::Path);
+        let path = endpoint(|settings| settings.bucket_lookup_type = 2);
         assert_eq!(path.url, "https://s3.us-east-1.amazonaws.com");
+    }
+
+    #[test]
+    fn lookup_type_wins_over_the_path_style() {
+        for (forcepathstyle, bucket_lookup_type, virtual_hosted) in
+            [(false, 0, true), (true, 0, false), (true, 1, true), (false, 2, false)]
+        {
+            let endpoint = endpoint(|settings| {
+                settings.forcepathstyle = forcepathstyle;
+                settings.bucket_lookup_type = bucket_lookup_type;
+            });
+            assert_eq!(endpoint.virtual_hosted, virtual_hosted);
+        }
     }
 
     #[test]
     fn region_of_the_environment_counts_for_aws_when_nothing_else_says_one() {
         let region = |endpoint: &str, region: &str| {
             let (endpoint, region) = (endpoint.to_owned(), region.to_owned());
-            let settings = S3Settings { endpoint, region, ..S3Settings::default() };
+            let settings = S3 { endpoint, region, ..S3::default() };
             let variable = |name: &str| (name == "AWS_DEFAULT_REGION").then(|| "eu-1".to_owned());
             resolve_endpoint(&settings, &variable).unwrap().region
         };
@@ -237,7 +277,7 @@ mod tests {
 
     #[test]
     fn endpoint_with_a_path_is_invalid() {
-        let settings = S3Settings { endpoint: "host/path".into(), ..S3Settings::default() };
+        let settings = S3 { endpoint: "host/path".into(), ..S3::default() };
         assert!(matches!(resolve_endpoint(&settings, &|_| None), Err(Error::Invalid { .. })));
     }
 }

@@ -1,18 +1,10 @@
 //! Where the bucket is and how to talk to it.
 
-mod azure;
-mod gcs;
-mod http;
-mod s3;
-
 use std::path::PathBuf;
 
-pub use azure::{AzureCredentials, AzureSettings};
-pub use gcs::GcsSettings;
-pub use http::{DEFAULT_PART_BYTES, HttpSettings, MIN_PART_BYTES, RetrySettings};
-pub use s3::{Addressing, S3Encryption, S3Settings};
+use tactus_config::sections::object_store::{Azure, Gcs, S3};
 
-/// Which store, and its settings.
+/// Which store, and its section of the configuration.
 #[derive(Debug, Clone)]
 pub enum BucketSettings {
     /// A directory; created when missing.
@@ -21,9 +13,9 @@ pub enum BucketSettings {
         path: PathBuf,
     },
     /// S3 or something that speaks its protocol.
-    S3(Box<S3Settings>),
+    S3(Box<S3>),
     /// Google Cloud Storage.
-    Gcs(Box<GcsSettings>),
+    Gcs(Box<Gcs>),
     /// Azure Blob Storage.
-    Azure(Box<AzureSettings>),
+    Azure(Box<Azure>),
 }

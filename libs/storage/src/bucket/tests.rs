@@ -1,4 +1,5 @@
-use std::time::Duration;
+use tactus_config::sections::object_store::{Azure, Gcs, S3};
+use tactus_config::{GoDuration, Secret};
 
 use super::*;
 
@@ -122,13 +123,13 @@ async fn local_file_is_read_without_async() {
     assert!(matches!(bucket.open_local_file("t").unwrap(), Err(Error::Invalid { .. })));
 }
 
-fn s3(change: impl FnOnce(&mut S3Settings)) -> Result<Bucket> {
+fn s3(change: impl FnOnce(&mut S3)) -> Result<Bucket> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut settings = S3Settings {
+    let mut settings = S3 {
         bucket: "traces".into(),
         access_key: "a".into(),
-        secret_key: "s".into(),
-        ..S3Settings::default()
+        secret_key: Secret::new("s"),
+        ..S3::default()
     };
     change(&mut settings);
     Bucket::open(&BucketSettings::S3(Box::new(settings)))
@@ -142,27 +143,38 @@ fn s3_clients_for_https_and_http_are_built() {
         settings.endpoint = "localhost:9000".into();
         settings.insecure = true;
         settings.prefix = "/p/".into();
-        settings.encryption = S3Encryption::Kms { key_id: String::new(), context: String::new() };
+        settings.sse.type_ = "SSE-KMS".into();
     })
     .unwrap();
-    s3(|settings| settings.encryption = S3Encryption::Customer { key: vec![1; 32] }).unwrap();
-    s3(|settings| settings.tls_1_3_only = true).unwrap();
+    s3(|settings| {
+        settings.sse.type_ = "SSE-C".into();
+        settings.sse.encryption_key = Secret::new("x".repeat(32));
+    })
+    .unwrap();
+    s3(|settings| settings.tls.tls_min_version = "VersionTLS13".into()).unwrap();
 }
 
 #[test]
 fn bad_s3_settings_are_invalid() {
-    let cases: [fn(&mut S3Settings); 9] = [
-        |settings| settings.tls_client = Some(("/nonexistent/a".into(), "/nonexistent/b".into())),
+    let cases: [fn(&mut S3); 9] = [
         |settings| {
-            settings.encryption = S3Encryption::Kms { key_id: "k".into(), context: "[1]".into() };
+            settings.tls.tls_cert_path = "/nonexistent/a".into();
+            settings.tls.tls_key_path = "/nonexistent/b".into();
+        },
+        |settings| {
+            settings.sse.type_ = "SSE-KMS".into();
+            settings.sse.kms_encryption_context = "[1]".into();
         },
         |settings| settings.bucket.clear(),
-        |settings| settings.secret_key.clear(),
-        |settings| settings.part_size_bytes = 1024,
+        |settings| settings.secret_key = Secret::default(),
+        |settings| settings.part_size = 1024,
         |settings| settings.endpoint = "a/b".into(),
-        |settings| settings.encryption = S3Encryption::Customer { key: vec![1; 5] },
-        |settings| settings.http.request_timeout = Duration::ZERO,
-        |settings| settings.tls_ca_path = Some("/nonexistent/ca.pem".into()),
+        |settings| {
+            settings.sse.type_ = "SSE-C".into();
+            settings.sse.encryption_key = Secret::new("short");
+        },
+        |settings| settings.sse.type_ = "SSE-X".into(),
+        |settings| settings.tls.tls_ca_path = "/nonexistent/ca.pem".into(),
     ];
     for (number, change) in cases.into_iter().enumerate() {
         let error = s3(change).unwrap_err();
@@ -173,33 +185,31 @@ fn bad_s3_settings_are_invalid() {
 #[test]
 fn gcs_and_azure_clients_are_built_and_bad_settings_refused() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let gcs = |change: fn(&mut GcsSettings)| {
-        let (bucket, insecure) = ("traces".into(), true);
-        let mut settings = GcsSettings { bucket, insecure, ..GcsSettings::default() };
+    let gcs = |change: fn(&mut Gcs)| {
+        let (bucket_name, insecure) = ("traces".into(), true);
+        let mut settings = Gcs { bucket_name, insecure, ..Gcs::default() };
         change(&mut settings);
         Bucket::open(&BucketSettings::Gcs(Box::new(settings)))
     };
     assert_eq!(gcs(|_| {}).unwrap().local_path("x"), None);
-    let azure = |change: fn(&mut AzureSettings)| {
-        let mut settings = AzureSettings {
-            container: "traces".into(),
-            account: "acme".into(),
-            credentials: AzureCredentials::Key("a2V5".into()),
-            ..AzureSettings::default()
+    let azure = |change: fn(&mut Azure)| {
+        let mut settings = Azure {
+            container_name: "traces".into(),
+            storage_account_name: "acme".into(),
+            storage_account_key: Secret::new("a2V5"),
+            ..Azure::default()
         };
         change(&mut settings);
         Bucket::open(&BucketSettings::Azure(Box::new(settings)))
     };
     let shown = format!("{:?}", azure(|_| {}).unwrap());
     assert!(shown.contains("acme") && !shown.contains("a2V5"), "{shown}");
-    azure(|s| s.credentials = AzureCredentials::ManagedIdentity { client_id: "me".into() })
-        .unwrap();
+    azure(|settings| settings.use_managed_identity = true).unwrap();
     for refused in [
-        gcs(|settings| settings.bucket.clear()),
+        gcs(|settings| settings.bucket_name.clear()),
         gcs(|settings| settings.endpoint = "ftp://x".into()),
-        azure(|settings| settings.container.clear()),
-        azure(|settings| settings.credentials = AzureCredentials::Key("not base64!".into())),
-        azure(|settings| settings.http.request_timeout = Duration::ZERO),
+        azure(|settings| settings.container_name.clear()),
+        azure(|settings| settings.storage_account_key = Secret::new("not base64!")),
     ] {
         assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
     }
@@ -220,10 +230,10 @@ async fn check_of_a_directory_writes_and_leaves_nothing() {
 
 #[test]
 fn secrets_are_not_shown() {
-    let settings = S3Settings { secret_key: "hush".into(), ..S3Settings::default() };
+    let settings = S3 { secret_key: Secret::new("hush"), ..S3::default() };
     let text = format!("{:?}", BucketSettings::S3(Box::new(settings)));
     assert!(!text.contains("hush"), "{text}");
-    let bucket = s3(|settings| settings.secret_key = "hush".into()).unwrap();
+    let bucket = s3(|settings| settings.secret_key = Secret::new("hush")).unwrap();
     assert_eq!(format!("{bucket:?}"), "Bucket(AmazonS3(traces))");
 }
 
@@ -234,9 +244,9 @@ async fn store_that_does_not_answer_is_unavailable_within_the_bounds() {
     let bucket = s3(|settings| {
         settings.endpoint = format!("127.0.0.1:{port}");
         settings.insecure = true;
-        settings.http.retry.max_retries = 1;
-        settings.http.retry.initial_backoff = Duration::from_millis(1);
-        settings.http.retry.max_backoff = Duration::from_millis(2);
+        settings.retry_max_attempts = 1;
+        settings.retry_backoff_initial = GoDuration::millis(1);
+        settings.retry_backoff_max = GoDuration::millis(2);
     })
     .unwrap();
     let error = bucket.get("t/x").await.unwrap_err();

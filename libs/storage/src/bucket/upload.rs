@@ -14,8 +14,7 @@ use super::{Bucket, DEFAULT_PART_BYTES, blocking, failure, local};
 use crate::error::{Error, Result};
 
 impl Bucket {
-    /// Writes an object from a local file; returns its bytes. Needs memory for a few parts only, see
-    /// [`S3Settings::upload_concurrency`](super::S3Settings::upload_concurrency). The file must not change meanwhile.
+    /// Writes an object from a local file; returns its bytes. Needs memory for a few parts only. The file must not change meanwhile.
     pub async fn put_file(&self, key: &str, file: &Path) -> Result<u64> {
         if let Some(path) = self.checked_local_path(key)? {
             let file = file.to_owned();

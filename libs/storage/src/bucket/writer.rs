@@ -38,7 +38,7 @@ impl Bucket {
     /// which the size of the parts comes; `runtime` carries the requests.
     ///
     /// For a thread that may block, such as one of `spawn_blocking`. Memory: parts in flight and
-    /// one more, see [`S3Settings::upload_concurrency`](super::S3Settings::upload_concurrency).
+    /// one more.
     pub fn writer(&self, key: &str, expected_bytes: u64, runtime: &Handle) -> Result<ObjectWriter> {
         let sink = match self.checked_local_path(key)? {
             Some(path) => {
