@@ -113,7 +113,7 @@ fn check(flag: &Flag, name: &str, value: &str) -> Result<(), String> {
 ///
 /// Errors: the text that Go prints above the usage, when the key takes no such value.
 pub(crate) fn apply(config: &mut Config, given: &Given) -> Result<(), String> {
-    let Target::Key(path) = given.flag.target else { return Ok(()) };
+    let Target::Key(path) = &given.flag.target else { return Ok(()) };
     let value = match given.flag.kind {
         Kind::Bool => Node::scalar(if is_true(&given.value) { "true" } else { "false" }, true),
         Kind::Int | Kind::Float => Node::scalar(&given.value, true),
@@ -142,7 +142,7 @@ pub(crate) fn apply(config: &mut Config, given: &Given) -> Result<(), String> {
 pub(crate) fn usage() -> String {
     let defaults = crate::show::leaves(&Config::default());
     let mut flags: Vec<&Flag> = FLAGS.iter().filter(|flag| flag.kind != Kind::Unknown).collect();
-    flags.sort_by_key(|flag| flag.name);
+    flags.sort_by_key(|flag| &flag.name);
     let mut out = "Usage of tactus:\n".to_owned();
     for flag in flags {
         let kind = match flag.kind {
@@ -153,9 +153,9 @@ pub(crate) fn usage() -> String {
             Kind::Text | Kind::Unknown => " string",
             Kind::List => " value",
         };
-        let default = match flag.target {
+        let default = match &flag.target {
             Target::Key(path) => defaults.get(path).and_then(shown_default),
-            Target::Process(default) => (!default.is_empty()).then(|| default.to_owned()),
+            Target::Process(default, _) => (!default.is_empty()).then(|| (*default).to_owned()),
             Target::Ignored => None,
         };
         let default = default.map_or_else(String::new, |text| format!(" (default {text})"));

@@ -159,12 +159,12 @@ pub(crate) fn asks_for_gossip(root: &Node) -> bool {
 /// Flags that mean an installation rather than a look at the program on a desk: with one of them,
 /// nothing is assumed about storage and addresses.
 fn decides_deployment(given: &Given) -> bool {
-    match given.flag.target {
-        Target::Key("target") => !adjust::single_binary(&given.value),
+    match &given.flag.target {
+        Target::Key(path) if path == "target" => !adjust::single_binary(&given.value),
         Target::Key(path) => ["storage.", "memberlist.", "querier.frontend_worker."]
             .iter()
             .any(|section| path.starts_with(section)),
-        Target::Process(_) | Target::Ignored => false,
+        Target::Process(..) | Target::Ignored => false,
     }
 }
 

@@ -90,24 +90,6 @@ impl<T: Field + Default> Field for Option<T> {
     }
 }
 
-impl<T: Field> Field for Box<T> {
-    fn read(&mut self, node: &Node, reader: &mut Reader) {
-        T::read(self, node, reader);
-    }
-
-    fn show(&self) -> Value {
-        T::show(self)
-    }
-
-    fn kind() -> String {
-        T::kind()
-    }
-
-    fn outline(&self, path: &str, meaning: &'static str, rows: &mut Vec<Row>) {
-        T::outline(self, path, meaning, rows);
-    }
-}
-
 /// Rows for the keys of an item, if an item has keys.
 fn outline_items<T: Field + Default>(path: &str, rows: &mut Vec<Row>) {
     let before = rows.len();

@@ -1,10 +1,10 @@
 //! Sections: structs whose fields are keys, declared by one macro.
 
-use super::{Reader, Row};
+use super::{Field, Reader, Row};
 use crate::yaml::{Key, Node, Value, join};
 
 /// A struct with one key a field.
-pub(crate) trait Section {
+pub(crate) trait Section: Sized {
     /// Reads one entry; false when neither the section nor its inlined parts have the key.
     fn read_entry(&mut self, key: &str, node: &Node, reader: &mut Reader) -> bool;
 
@@ -13,6 +13,40 @@ pub(crate) trait Section {
 
     /// The manual's rows of all keys.
     fn outline_entries(&self, path: &str, rows: &mut Vec<Row>);
+}
+
+impl<T: Section> Field for T {
+    fn read(&mut self, node: &Node, reader: &mut Reader) {
+        read_section(self, node, reader);
+    }
+
+    fn show(&self) -> Value {
+        let mut entries = Vec::new();
+        self.show_entries(&mut entries);
+        Value::Map(entries)
+    }
+
+    fn kind() -> String {
+        "section".to_owned()
+    }
+
+    fn outline(&self, path: &str, _meaning: &'static str, rows: &mut Vec<Row>) {
+        self.outline_entries(path, rows);
+    }
+}
+
+impl<T: Section> Section for Box<T> {
+    fn read_entry(&mut self, key: &str, node: &Node, reader: &mut Reader) -> bool {
+        T::read_entry(self, key, node, reader)
+    }
+
+    fn show_entries(&self, out: &mut Vec<(String, Value)>) {
+        T::show_entries(self, out);
+    }
+
+    fn outline_entries(&self, path: &str, rows: &mut Vec<Row>) {
+        T::outline_entries(self, path, rows);
+    }
 }
 
 /// Reads all entries of `node` into `section`, noting unknown and repeated keys.
@@ -97,31 +131,6 @@ macro_rules! section {
                     rows,
                 ); )*
                 $( $( self.$part.outline_entries(path, rows); )* )?
-            }
-        }
-
-        impl $crate::field::Field for $name {
-            fn read(&mut self, node: &$crate::yaml::Node, reader: &mut $crate::field::Reader) {
-                $crate::field::read_section(self, node, reader);
-            }
-
-            fn show(&self) -> $crate::yaml::Value {
-                let mut entries = Vec::new();
-                $crate::field::Section::show_entries(self, &mut entries);
-                $crate::yaml::Value::Map(entries)
-            }
-
-            fn kind() -> String {
-                "section".to_owned()
-            }
-
-            fn outline(
-                &self,
-                path: &str,
-                _meaning: &'static str,
-                rows: &mut Vec<$crate::field::Row>,
-            ) {
-                $crate::field::Section::outline_entries(self, path, rows);
             }
         }
     )* };

@@ -94,7 +94,7 @@ fn every_flag_sets_an_existing_key() {
 #[test]
 fn names_are_unique_and_usage_shows_defaults() {
     let mut names = std::collections::HashSet::new();
-    assert!(FLAGS.iter().all(|flag| names.insert(flag.name)));
+    assert!(FLAGS.iter().all(|flag| names.insert(flag.name.as_str())));
     let usage = usage();
     assert!(usage.starts_with("Usage of tactus:\n"));
     assert!(usage.contains(

@@ -92,26 +92,6 @@ impl Section for Receivers {
     }
 }
 
-impl Field for Receivers {
-    fn read(&mut self, node: &Node, reader: &mut Reader) {
-        crate::field::read_section(self, node, reader);
-    }
-
-    fn show(&self) -> Value {
-        let mut entries = Vec::new();
-        self.show_entries(&mut entries);
-        Value::Map(entries)
-    }
-
-    fn kind() -> String {
-        "section".to_owned()
-    }
-
-    fn outline(&self, path: &str, _meaning: &'static str, rows: &mut Vec<Row>) {
-        self.outline_entries(path, rows);
-    }
-}
-
 section! {
     /// An OTLP receiver.
     OtlpReceiver {

@@ -2,7 +2,7 @@
 
 use super::{minutes, seconds};
 use crate::duration::{GoDuration, parse_go};
-use crate::field::{Field, Opaque, Reader, Row, Section, read_section, section};
+use crate::field::{Field, Opaque, Reader, Row, Section, section};
 use crate::sections::receivers::ReceiverTls;
 use crate::yaml::{Node, Value, join};
 
@@ -54,26 +54,6 @@ impl Section for Sampling {
         self.adaptive.outline(&at("adaptive"), adaptive, rows);
         self.http.outline(&at("http"), "", rows);
         self.grpc.outline(&at("grpc"), "", rows);
-    }
-}
-
-impl Field for Sampling {
-    fn read(&mut self, node: &Node, reader: &mut Reader) {
-        read_section(self, node, reader);
-    }
-
-    fn show(&self) -> Value {
-        let mut entries = Vec::new();
-        self.show_entries(&mut entries);
-        Value::Map(entries)
-    }
-
-    fn kind() -> String {
-        "section".to_owned()
-    }
-
-    fn outline(&self, path: &str, _meaning: &'static str, rows: &mut Vec<Row>) {
-        self.outline_entries(path, rows);
     }
 }
 
