@@ -2,23 +2,17 @@
 
 use std::sync::Arc;
 
+use tactus_config::sections::generator::HostInfo as Section;
 use tactus_model::ValueType;
 
 use super::view::{Name, Names, View};
 use crate::registry::{Kind, Labels, MetricId, MetricSpec, Processor, Registry};
 
-/// What the processor makes.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct HostInfoSettings {
-    /// Attributes of resources, the first that is there names the host.
-    pub(crate) identifiers: Vec<String>,
-    pub(crate) metric_name: String,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct HostInfo {
     metric: MetricId,
+    /// Attributes of resources, the first that is there names the host.
     identifiers: Vec<(Name, String)>,
     host_id: Arc<str>,
     host_source: Arc<str>,
@@ -29,11 +23,7 @@ pub(crate) struct HostInfo {
 
 impl HostInfo {
     /// Makes its metric, and takes away those that it made with other settings.
-    pub(crate) fn new(
-        settings: &HostInfoSettings,
-        registry: &mut Registry,
-        names: &mut Names,
-    ) -> Self {
+    pub(crate) fn new(settings: &Section, registry: &mut Registry, names: &mut Names) -> Self {
         registry.remove_metrics(Processor::HostInfo, &[&settings.metric_name]);
         let spec = MetricSpec {
             processor: Processor::HostInfo,
@@ -43,7 +33,7 @@ impl HostInfo {
         };
         let identifier = |name: &String| (names.add(name), name.clone());
         Self {
-            identifiers: settings.identifiers.iter().map(identifier).collect(),
+            identifiers: settings.host_identifiers.iter().map(identifier).collect(),
             metric: registry.metric(spec),
             host_id: registry.label_name("grafana_host_id"),
             host_source: registry.label_name("host_source"),

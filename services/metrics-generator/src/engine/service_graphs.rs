@@ -5,7 +5,7 @@ mod filtered;
 mod half;
 mod record;
 
-use tactus_config::sections::generator::FilterPolicy;
+use tactus_config::sections::generator::ServiceGraphs as Section;
 use tactus_model::SpanId;
 use tactus_telemetry::log_limited;
 
@@ -15,7 +15,6 @@ use self::half::{Half, LookedFor};
 use self::record::Recorder;
 use super::interner::{EMPTY, Interner, TextId};
 use super::view::{Names, View};
-use super::weight::WeightSettings;
 use crate::registry::Registry;
 
 pub(super) use self::record::dimension_labels;
@@ -28,25 +27,6 @@ const ERROR: u8 = 2;
 
 /// What a client is called of which nothing is known.
 const USER: &[u8] = b"user";
-
-/// What the processor makes.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ServiceGraphsSettings {
-    /// Milliseconds that one side waits for the other.
-    pub(crate) wait_ms: i64,
-    /// Sides that wait, at most.
-    pub(crate) max_items: usize,
-    /// Upper bounds in seconds, ascending.
-    pub(crate) buckets: Vec<f64>,
-    pub(crate) dimensions: Vec<String>,
-    pub(crate) side_prefix: bool,
-    pub(crate) messaging_latency: bool,
-    pub(crate) virtual_node_label: bool,
-    pub(crate) peer_attributes: Vec<String>,
-    pub(crate) database_attributes: Vec<String>,
-    pub(crate) policies: Vec<FilterPolicy>,
-    pub(crate) weight: WeightSettings,
-}
 
 /// What was counted since the last look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -70,7 +50,7 @@ pub(crate) struct Counted {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct ServiceGraphs {
-    settings: ServiceGraphsSettings,
+    settings: Section,
     looked_for: LookedFor,
     recorder: Recorder,
     waiting: EdgeStore,
@@ -88,7 +68,7 @@ impl ServiceGraphs {
     ///
     /// Errors: a policy that is none.
     pub(crate) fn new(
-        settings: &ServiceGraphsSettings,
+        settings: &Section,
         registry: &mut Registry,
         names: &mut Names,
         before: Option<Self>,
@@ -98,11 +78,12 @@ impl ServiceGraphs {
         if let Some(before) = before {
             (waiting, filtered, counted) = (before.waiting, before.filtered, before.counted);
             let same = before.settings.dimensions == settings.dimensions
-                && before.settings.side_prefix == settings.side_prefix;
+                && before.settings.enable_client_server_prefix
+                    == settings.enable_client_server_prefix;
             if !same {
                 EdgeStore::forget_dimensions(&mut waiting);
             }
-            if before.settings.policies != settings.policies {
+            if before.settings.filter_policies != settings.filter_policies {
                 filtered = Filtered::default();
             }
         }
@@ -167,7 +148,7 @@ impl ServiceGraphs {
             return;
         }
         let expires = self.expires(now_ms);
-        if !self.filtered.insert(key, side, expires, self.settings.max_items) {
+        if !self.filtered.insert(key, side, expires, self.max_items()) {
             self.counted.side_overflows += 1;
         }
         if let Some((slot, _)) = self.waiting.find(&key) {
@@ -198,11 +179,11 @@ impl ServiceGraphs {
         if edge.is_complete() {
             self.counted.edges += 1;
             self.record(&edge, view.interner, registry, now_ms);
-        } else if self.waiting.len() >= self.settings.max_items {
+        } else if self.waiting.len() >= self.max_items() {
             self.counted.dropped_spans += 1;
             log_limited!(
                 warn,
-                max_items = self.settings.max_items,
+                max_items = self.max_items(),
                 "skipped processing of spans: too many calls wait for their other side"
             );
         } else {
@@ -211,9 +192,19 @@ impl ServiceGraphs {
         }
     }
 
+    /// One side waits for the other so long.
+    fn wait_ms(&self) -> i64 {
+        self.settings.wait.0.max(0) / 1_000_000
+    }
+
+    /// Sides that wait, at most.
+    fn max_items(&self) -> usize {
+        usize::try_from(self.settings.max_items).unwrap_or(0)
+    }
+
     /// Unix seconds when an edge that begins now expires.
     fn expires(&self, now_ms: i64) -> i64 {
-        now_ms.saturating_add(self.settings.wait_ms).div_euclid(1000)
+        now_ms.saturating_add(self.wait_ms()).div_euclid(1000)
     }
 
     fn record(&mut self, edge: &Edge, texts: &Interner, registry: &mut Registry, now_ms: i64) {
@@ -226,7 +217,7 @@ impl ServiceGraphs {
     pub(crate) fn expire(&mut self, texts: &mut Interner, registry: &mut Registry, now_ms: i64) {
         let now = now_ms.div_euclid(1000);
         // What began long after now did so before the clock went back: nobody should wait for that time to come again.
-        let latest = now.saturating_add(2 * self.settings.wait_ms.div_euclid(1000).max(1));
+        let latest = now.saturating_add(2 * self.wait_ms().div_euclid(1000).max(1));
         self.end(|edge| now >= edge.expires || edge.expires > latest, texts, registry, now_ms);
         self.filtered.expire(now, latest);
     }

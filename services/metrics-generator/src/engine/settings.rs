@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 
 use tactus_config::increasing_buckets;
-use tactus_config::sections::generator::{self, MetricsGenerator};
+use tactus_config::sections::generator::{
+    DimensionMapping, HostInfo, MetricsGenerator, ServiceGraphs,
+};
 use tactus_config::sections::overrides::GeneratorLimits;
 use tactus_telemetry::log_limited;
 
-use super::host_info::HostInfoSettings;
 use super::policies::Policies;
 use super::processors::{Processor, named};
-use super::service_graphs::{ServiceGraphsSettings, dimension_labels};
+use super::service_graphs::dimension_labels;
 use super::span_metrics::{Aliases, SpanMetricsSettings, dimension_label};
 use super::view::Names;
-use super::weight::WeightSettings;
 use crate::registry::{self, HistogramMode, Limiter, NativeSettings, SpanNames};
 
 /// Label with the name of the generator: two of them must never write one series.
@@ -25,8 +25,8 @@ pub struct Settings {
     pub(crate) registry: registry::Settings,
     pub(crate) processors: BTreeSet<Processor>,
     pub(crate) span_metrics: Option<SpanMetricsSettings>,
-    pub(crate) service_graphs: Option<ServiceGraphsSettings>,
-    pub(crate) host_info: Option<HostInfoSettings>,
+    pub(crate) service_graphs: Option<ServiceGraphs>,
+    pub(crate) host_info: Option<HostInfo>,
 }
 
 impl Settings {
@@ -57,8 +57,9 @@ impl Settings {
             processors,
         };
         let mut names = Names::default();
-        let of_spans = settings.span_metrics.as_ref().map(|settings| &settings.policies);
-        let of_edges = settings.service_graphs.as_ref().map(|settings| &settings.policies);
+        let of_spans =
+            settings.span_metrics.as_ref().map(|settings| &settings.section.filter_policies);
+        let of_edges = settings.service_graphs.as_ref().map(|settings| &settings.filter_policies);
         for policies in of_spans.into_iter().chain(of_edges) {
             Policies::new(policies, &mut names)?;
         }
@@ -153,33 +154,38 @@ fn native(limits: &GeneratorLimits) -> Result<NativeSettings, String> {
     })
 }
 
-/// The tenant's value if there is one, else that of the configuration.
-fn or_config<T: Clone>(own: &Option<T>, config: &T) -> T {
-    own.as_ref().unwrap_or(config).clone()
+/// Puts the tenant's value in the place of that of the configuration, if there is one.
+fn put<T: Clone>(config: &mut T, own: &Option<T>) {
+    if let Some(own) = own {
+        config.clone_from(own);
+    }
 }
 
 /// Bounds of buckets without the last one, which is always there.
-fn buckets(processor: &str, own: &Option<Vec<f64>>, config: &[f64]) -> Result<Vec<f64>, String> {
-    let bounds = own.as_deref().unwrap_or(config);
-    let bounds = bounds.strip_suffix(&[f64::INFINITY]).unwrap_or(bounds);
+fn buckets(processor: &str, bounds: &mut Vec<f64>) -> Result<(), String> {
+    if bounds.last() == Some(&f64::INFINITY) {
+        bounds.pop();
+    }
     increasing_buckets(processor, bounds)?;
     match bounds.iter().find(|bound| !bound.is_finite()) {
         Some(bound) => Err(format!(
             "metrics_generator.processor.{processor}.histogram_buckets has the bound {bound}"
         )),
-        None => Ok(bounds.to_vec()),
+        None => Ok(()),
     }
 }
 
+/// Where weights are found: what the tenant says of the processor comes before what it says of all.
 fn weight(
-    key: [&String; 3],
-    from_trace_state: [Option<bool>; 2],
-    config_from_trace_state: bool,
-) -> WeightSettings {
-    let key = key.into_iter().find(|key| !key.is_empty()).cloned().unwrap_or_default();
-    let from_trace_state =
-        from_trace_state.into_iter().flatten().next().unwrap_or(config_from_trace_state);
-    WeightSettings { key, from_trace_state }
+    (key, from_trace_state): (&mut String, &mut bool),
+    own: (&String, Option<bool>),
+    limits: &GeneratorLimits,
+) {
+    let keys = [own.0, &limits.span_multiplier_key];
+    if let Some(own) = keys.into_iter().find(|key| !key.is_empty()) {
+        key.clone_from(own);
+    }
+    put(from_trace_state, &own.1.or(limits.enable_tracestate_span_multiplier));
 }
 
 fn span_metrics(
@@ -194,8 +200,9 @@ fn span_metrics(
     if !count && !latency && !size {
         return Ok(None);
     }
-    let (config, own) = (&config.processor.span_metrics, &limits.processor.span_metrics);
-    let mut intrinsics = config.intrinsic_dimensions.clone();
+    let own = &limits.processor.span_metrics;
+    let mut section = config.processor.span_metrics.clone();
+    let intrinsics = &mut section.intrinsic_dimensions;
     for (label, on) in own.intrinsic_dimensions.iter().flatten() {
         let intrinsic = match label.as_str() {
             "service" => &mut intrinsics.service,
@@ -207,30 +214,23 @@ fn span_metrics(
         };
         *intrinsic = *on;
     }
-    let settings = SpanMetricsSettings {
-        count,
-        latency,
-        size,
-        buckets: buckets("span_metrics", &own.histogram_buckets, &config.histogram_buckets)?,
-        intrinsics,
-        dimensions: or_config(&own.dimensions, &config.dimensions),
-        mappings: or_config(&own.dimension_mappings, &config.dimension_mappings),
-        target_info: or_config(&own.enable_target_info, &config.enable_target_info),
-        target_info_excluded: or_config(
-            &own.target_info_excluded_dimensions,
-            &config.target_info_excluded_dimensions,
-        ),
-        instance_label: or_config(&own.enable_instance_label, &config.enable_instance_label),
-        policies: or_config(&own.filter_policies, &config.filter_policies),
-        weight: weight(
-            [&own.span_multiplier_key, &limits.span_multiplier_key, &config.span_multiplier_key],
-            [own.enable_tracestate_span_multiplier, limits.enable_tracestate_span_multiplier],
-            config.enable_tracestate_span_multiplier,
-        ),
-        aliases: aliases(own.aliases.as_ref().unwrap_or(&config.aliases))?,
-    };
-    check_mappings(&settings.dimensions, &settings.mappings)?;
-    Ok(Some(settings))
+    put(&mut section.histogram_buckets, &own.histogram_buckets);
+    buckets("span_metrics", &mut section.histogram_buckets)?;
+    put(&mut section.dimensions, &own.dimensions);
+    put(&mut section.dimension_mappings, &own.dimension_mappings);
+    put(&mut section.enable_target_info, &own.enable_target_info);
+    put(&mut section.target_info_excluded_dimensions, &own.target_info_excluded_dimensions);
+    put(&mut section.enable_instance_label, &own.enable_instance_label);
+    put(&mut section.filter_policies, &own.filter_policies);
+    put(&mut section.aliases, &own.aliases);
+    weight(
+        (&mut section.span_multiplier_key, &mut section.enable_tracestate_span_multiplier),
+        (&own.span_multiplier_key, own.enable_tracestate_span_multiplier),
+        limits,
+    );
+    let aliases = aliases(&section.aliases)?;
+    check_mappings(&section.dimensions, &section.dimension_mappings)?;
+    Ok(Some(SpanMetricsSettings { count, latency, size, section, aliases }))
 }
 
 fn aliases(names: &[String]) -> Result<Aliases, String> {
@@ -251,10 +251,7 @@ fn aliases(names: &[String]) -> Result<Aliases, String> {
 }
 
 /// A mapping must not make the label of a dimension, or of another mapping.
-fn check_mappings(
-    dimensions: &[String],
-    mappings: &[generator::DimensionMapping],
-) -> Result<(), String> {
+fn check_mappings(dimensions: &[String], mappings: &[DimensionMapping]) -> Result<(), String> {
     let dimensions = dimensions.iter().map(|name| (dimension_label(name), "dimension", name));
     let mut labels: Vec<(String, &str, &String)> = dimensions.collect();
     for mapping in mappings {
@@ -278,35 +275,26 @@ fn service_graphs(
     config: &MetricsGenerator,
     limits: &GeneratorLimits,
     tenant: &str,
-) -> Result<ServiceGraphsSettings, String> {
-    let (config, own) = (&config.processor.service_graphs, &limits.processor.service_graphs);
-    let settings = ServiceGraphsSettings {
-        wait_ms: milliseconds(config.wait),
-        max_items: usize::try_from(config.max_items).unwrap_or(0),
-        buckets: buckets("service_graphs", &own.histogram_buckets, &config.histogram_buckets)?,
-        dimensions: or_config(&own.dimensions, &config.dimensions),
-        side_prefix: or_config(
-            &own.enable_client_server_prefix,
-            &config.enable_client_server_prefix,
-        ),
-        messaging_latency: or_config(
-            &own.enable_messaging_system_latency_histogram,
-            &config.enable_messaging_system_latency_histogram,
-        ),
-        virtual_node_label: or_config(
-            &own.enable_virtual_node_label,
-            &config.enable_virtual_node_label,
-        ),
-        peer_attributes: or_config(&own.peer_attributes, &config.peer_attributes),
-        database_attributes: config.database_name_attributes.clone(),
-        policies: or_config(&own.filter_policies, &config.filter_policies),
-        weight: weight(
-            [&own.span_multiplier_key, &limits.span_multiplier_key, &config.span_multiplier_key],
-            [own.enable_tracestate_span_multiplier, limits.enable_tracestate_span_multiplier],
-            config.enable_tracestate_span_multiplier,
-        ),
-    };
-    for (label, dimension) in dimension_labels(&settings).iter().zip(&settings.dimensions) {
+) -> Result<ServiceGraphs, String> {
+    let own = &limits.processor.service_graphs;
+    let mut section = config.processor.service_graphs.clone();
+    put(&mut section.histogram_buckets, &own.histogram_buckets);
+    buckets("service_graphs", &mut section.histogram_buckets)?;
+    put(&mut section.dimensions, &own.dimensions);
+    put(&mut section.enable_client_server_prefix, &own.enable_client_server_prefix);
+    put(
+        &mut section.enable_messaging_system_latency_histogram,
+        &own.enable_messaging_system_latency_histogram,
+    );
+    put(&mut section.enable_virtual_node_label, &own.enable_virtual_node_label);
+    put(&mut section.peer_attributes, &own.peer_attributes);
+    put(&mut section.filter_policies, &own.filter_policies);
+    weight(
+        (&mut section.span_multiplier_key, &mut section.enable_tracestate_span_multiplier),
+        (&own.span_multiplier_key, own.enable_tracestate_span_multiplier),
+        limits,
+    );
+    for (label, dimension) in dimension_labels(&section).iter().zip(&section.dimensions) {
         if label.is_none() {
             log_limited!(
                 warn,
@@ -316,21 +304,21 @@ fn service_graphs(
             );
         }
     }
-    Ok(settings)
+    Ok(section)
 }
 
-fn host_info(
-    config: &MetricsGenerator,
-    limits: &GeneratorLimits,
-) -> Result<HostInfoSettings, String> {
-    let (config, own) = (&config.processor.host_info, &limits.processor.host_info);
-    let identifiers = or_config(&own.host_identifiers, &config.host_identifiers);
-    if identifiers.is_empty() {
+fn host_info(config: &MetricsGenerator, limits: &GeneratorLimits) -> Result<HostInfo, String> {
+    let own = &limits.processor.host_info;
+    let mut section = config.processor.host_info.clone();
+    put(&mut section.host_identifiers, &own.host_identifiers);
+    if section.host_identifiers.is_empty() {
         return Err("at least one value must be provided in host_identifiers".to_owned());
     }
-    let name = if own.metric_name.is_empty() { &config.metric_name } else { &own.metric_name };
-    if name.is_empty() {
+    if !own.metric_name.is_empty() {
+        section.metric_name.clone_from(&own.metric_name);
+    }
+    if section.metric_name.is_empty() {
         return Err("metric_name is invalid".to_owned());
     }
-    Ok(HostInfoSettings { identifiers, metric_name: name.clone() })
+    Ok(section)
 }

@@ -3,7 +3,7 @@
 mod labels;
 mod target_info;
 
-use tactus_config::sections::generator::{DimensionMapping, FilterPolicy, IntrinsicDimensions};
+use tactus_config::sections::generator::SpanMetrics as Section;
 use tactus_model::StringCode;
 
 use self::labels::{FIRST_INPUT, Key, LabelPlan, NOT_FOUND};
@@ -15,7 +15,7 @@ use super::interner::TextId;
 use super::kinds::seconds;
 use super::policies::Policies;
 use super::view::{Names, View};
-use super::weight::{Weight, WeightSettings};
+use super::weight::Weight;
 use crate::registry::{
     Adjusted, Alias, Handle, Kind, Labels, MetricId, MetricSpec, Processor, Registry,
 };
@@ -31,16 +31,8 @@ pub(crate) struct SpanMetricsSettings {
     pub(crate) count: bool,
     pub(crate) latency: bool,
     pub(crate) size: bool,
-    /// Upper bounds in seconds, ascending.
-    pub(crate) buckets: Vec<f64>,
-    pub(crate) intrinsics: IntrinsicDimensions,
-    pub(crate) dimensions: Vec<String>,
-    pub(crate) mappings: Vec<DimensionMapping>,
-    pub(crate) target_info: bool,
-    pub(crate) target_info_excluded: Vec<String>,
-    pub(crate) instance_label: bool,
-    pub(crate) policies: Vec<FilterPolicy>,
-    pub(crate) weight: WeightSettings,
+    /// Of the tenant.
+    pub(crate) section: Section,
     /// Further names, in seconds and in milliseconds.
     pub(crate) aliases: Aliases,
 }
@@ -104,7 +96,7 @@ impl SpanMetrics {
             (settings.count, CALLS),
             (settings.latency, LATENCY),
             (settings.size, SIZE),
-            (settings.target_info, TARGET_INFO),
+            (settings.section.enable_target_info, TARGET_INFO),
         ];
         let kept: Vec<&str> = wanted.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
         registry.remove_metrics(Processor::SpanMetrics, &kept);
@@ -122,14 +114,18 @@ impl SpanMetrics {
             seconds.then(|| alias("traces_span_metrics_duration_seconds", false)),
             milliseconds.then(|| alias("traces_span_metrics_duration_milliseconds", true)),
         ];
-        let bounds = Kind::Histogram(settings.buckets.as_slice().into());
+        let bounds = Kind::Histogram(settings.section.histogram_buckets.as_slice().into());
         let calls = metric(CALLS, Kind::Counter, calls.into_iter().collect());
         let latency = metric(LATENCY, bounds, durations.into_iter().flatten().collect());
         let size = metric(SIZE, Kind::Counter, Vec::new());
         let info = metric(TARGET_INFO, Kind::Gauge, Vec::new());
         Ok(Self {
-            policies: Policies::new(&settings.policies, names)?,
-            weight: Weight::new(&settings.weight, names),
+            policies: Policies::new(&settings.section.filter_policies, names)?,
+            weight: Weight::new(
+                &settings.section.span_multiplier_key,
+                settings.section.enable_tracestate_span_multiplier,
+                names,
+            ),
             handles: Handles::new(plan.width()),
             target_info: info.map(|metric| TargetInfo::new(metric, settings)),
             plan,

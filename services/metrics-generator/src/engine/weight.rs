@@ -8,15 +8,6 @@ use super::view::{Name, Names, View};
 /// changes it, or infinite.
 const MIN_SHARE: f64 = 1.0 / (1_u64 << 56) as f64;
 
-/// Where the weight of a span is found.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct WeightSettings {
-    /// An attribute with the share of spans that were kept; empty for none.
-    pub(crate) key: String,
-    /// The trace state is asked first.
-    pub(crate) from_trace_state: bool,
-}
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Weight {
@@ -25,9 +16,10 @@ pub(crate) struct Weight {
 }
 
 impl Weight {
-    pub(crate) fn new(settings: &WeightSettings, names: &mut Names) -> Self {
-        let key = (!settings.key.is_empty()).then(|| names.add(&settings.key));
-        Self { key, from_trace_state: settings.from_trace_state }
+    /// `key`: an attribute with the share of spans that were kept; empty for none. `from_trace_state`: the trace state is
+    /// asked first.
+    pub(crate) fn new(key: &str, from_trace_state: bool, names: &mut Names) -> Self {
+        Self { key: (!key.is_empty()).then(|| names.add(key)), from_trace_state }
     }
 
     /// The weight of a span, 1 if nothing says another.

@@ -110,7 +110,7 @@ impl Sender {
     /// How the next window is divided; its end is not known yet.
     fn plan(&self, shards: usize) -> InFlight {
         let queue = &self.remote.queue;
-        let batch = queue.max_samples_per_send.min(queue.capacity);
+        let batch = queue.max_samples_per_send.min(queue.capacity) as usize;
         InFlight { end: Place::default(), shards: shards as u64, batch: batch as u64 }
     }
 
@@ -176,7 +176,7 @@ impl Sender {
         let mut counts = counts(&items);
         metrics.sending(counts);
         let mut body = self.body(&items);
-        let mut backoff = settings.min_backoff;
+        let mut backoff = settings.min_backoff.as_std();
         for attempt in 0_u64.. {
             if items.is_empty() {
                 return;
@@ -214,7 +214,7 @@ impl Sender {
             };
             metrics.retrying(counts);
             tokio::time::sleep(retry_after.unwrap_or(backoff)).await;
-            backoff = backoff.saturating_mul(2).min(settings.max_backoff);
+            backoff = backoff.saturating_mul(2).min(settings.max_backoff.as_std());
             if self.drop_old(&mut items, metrics) {
                 counts = self::counts(&items);
                 body = self.body(&items);
@@ -234,7 +234,7 @@ impl Sender {
 
     /// Leaves out what is older than the limit. True if there was something.
     fn drop_old(&self, items: &mut Vec<Item>, metrics: &RemoteMetrics) -> bool {
-        let Some(limit) = self.remote.queue.sample_age_limit else { return false };
+        let Some(limit) = self.remote.queue.sample_age_limit.non_zero() else { return false };
         // The clock that gave them their times.
         let now = tactus_clock::since_epoch();
         let oldest_ms = i64::try_from(now.saturating_sub(limit).as_millis()).unwrap_or(i64::MAX);

@@ -1,7 +1,6 @@
 //! The entries of `remote_write`, checked.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tactus_config::sections::remote_write::{QueueConfig, RemoteWrite as Config};
@@ -90,19 +89,6 @@ pub enum Reason {
     Duplicate(String),
 }
 
-/// Queue and retries of one remote.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct QueueSettings {
-    pub(crate) capacity: usize,
-    pub(crate) min_shards: usize,
-    pub(crate) max_shards: usize,
-    pub(crate) max_samples_per_send: usize,
-    pub(crate) min_backoff: Duration,
-    pub(crate) max_backoff: Duration,
-    pub(crate) retry_on_http_429: bool,
-    pub(crate) sample_age_limit: Option<Duration>,
-}
-
 /// One entry, shared by the senders of all tenants.
 #[derive(Debug)]
 pub(crate) struct Remote {
@@ -113,7 +99,8 @@ pub(crate) struct Remote {
     pub(crate) key: String,
     pub(crate) protocol: Protocol,
     pub(crate) relabeling: Arc<Relabeling>,
-    pub(crate) queue: QueueSettings,
+    /// Checked: its numbers are positive.
+    pub(crate) queue: QueueConfig,
     pub(crate) headers: HeaderMap,
     pub(crate) client: Client,
 }
@@ -148,6 +135,7 @@ fn remote(config: &Config, ordinal: usize) -> Result<Remote, Reason> {
         header(name, "")?;
     }
     check_authentication(config)?;
+    check_queue(&config.queue_config)?;
     let protocol = Protocol::from_message(&config.protobuf_message)
         .ok_or_else(|| Reason::Message(config.protobuf_message.clone()))?;
     let hash = xxhash_rust::xxh64::xxh64(format!("{config:?}").as_bytes(), 0);
@@ -162,7 +150,7 @@ fn remote(config: &Config, ordinal: usize) -> Result<Remote, Reason> {
         url: config.url.clone(),
         protocol,
         relabeling: Arc::new(Relabeling::new(&config.write_relabel_configs)?),
-        queue: queue_settings(&config.queue_config)?,
+        queue: config.queue_config.clone(),
         headers,
         client: Client::new(config)?,
     })
@@ -267,33 +255,26 @@ fn check_authentication(config: &Config) -> Result<(), Reason> {
     }
 }
 
-fn queue_settings(config: &QueueConfig) -> Result<QueueSettings, Reason> {
-    let positive = |value: i64, text| match usize::try_from(value) {
-        Ok(value) if value > 0 => Ok(value),
-        _ => Err(Reason::Queue(text)),
-    };
-    let settings = QueueSettings {
-        capacity: positive(config.capacity, "capacity must be greater than zero")?,
-        min_shards: positive(config.min_shards, "min_shards must be greater than zero")?,
-        max_shards: positive(config.max_shards, "max_shards must be greater than zero")?,
-        max_samples_per_send: positive(
-            config.max_samples_per_send,
-            "max_samples_per_send must be greater than zero",
-        )?,
-        min_backoff: config.min_backoff.as_std(),
-        max_backoff: config.max_backoff.as_std(),
-        retry_on_http_429: config.retry_on_http_429,
-        sample_age_limit: config.sample_age_limit.non_zero(),
-    };
-    if settings.min_backoff.is_zero() || settings.max_backoff < settings.min_backoff {
+fn check_queue(queue: &QueueConfig) -> Result<(), Reason> {
+    for (value, text) in [
+        (queue.capacity, "capacity must be greater than zero"),
+        (queue.min_shards, "min_shards must be greater than zero"),
+        (queue.max_shards, "max_shards must be greater than zero"),
+        (queue.max_samples_per_send, "max_samples_per_send must be greater than zero"),
+    ] {
+        if value <= 0 {
+            return Err(Reason::Queue(text));
+        }
+    }
+    if queue.min_backoff.non_zero().is_none() || queue.max_backoff < queue.min_backoff {
         return Err(Reason::Queue(
             "min_backoff must be greater than zero, and not above max_backoff",
         ));
     }
-    if settings.max_shards < settings.min_shards {
+    if queue.max_shards < queue.min_shards {
         return Err(Reason::Queue("max_shards must not be less than min_shards"));
     }
-    Ok(settings)
+    Ok(())
 }
 
 #[cfg(test)]

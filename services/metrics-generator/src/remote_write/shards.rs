@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::settings::QueueSettings;
+use tactus_config::sections::remote_write::QueueConfig;
 
 /// Time between two decisions.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -52,12 +52,12 @@ impl Average {
 }
 
 impl Shards {
-    pub(crate) fn new(settings: &QueueSettings, now: Instant) -> Self {
+    pub(crate) fn new(settings: &QueueConfig, now: Instant) -> Self {
         Self {
-            count: settings.min_shards,
+            count: settings.min_shards as usize,
             desired: settings.min_shards as f64,
-            min: settings.min_shards,
-            max: settings.max_shards,
+            min: settings.min_shards as usize,
+            max: settings.max_shards as usize,
             decided: now,
             before: Progress::default(),
             incoming: Average::default(),
@@ -104,17 +104,8 @@ impl Shards {
 mod tests {
     use super::*;
 
-    fn settings(min_shards: usize, max_shards: usize) -> QueueSettings {
-        QueueSettings {
-            capacity: 10_000,
-            min_shards,
-            max_shards,
-            max_samples_per_send: 2_000,
-            min_backoff: Duration::from_millis(30),
-            max_backoff: Duration::from_secs(5),
-            retry_on_http_429: false,
-            sample_age_limit: None,
-        }
+    fn settings(min_shards: i64, max_shards: i64) -> QueueConfig {
+        QueueConfig { min_shards, max_shards, ..QueueConfig::default() }
     }
 
     fn after(shards: &mut Shards, start: Instant, ticks: u32, progress: Progress, pending: f64) {

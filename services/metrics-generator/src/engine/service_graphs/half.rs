@@ -7,7 +7,7 @@ use super::super::view::{Name, Names, View};
 use super::super::weight::Weight;
 use super::edges::{Connection, Edge, EdgeKey};
 use super::filtered::Side;
-use super::{ERROR, ServiceGraphsSettings};
+use super::{ERROR, Section};
 
 /// Attributes, and what spans are used.
 #[derive(Debug)]
@@ -23,17 +23,21 @@ pub(super) struct LookedFor {
 }
 
 impl LookedFor {
-    pub(super) fn new(settings: &ServiceGraphsSettings, names: &mut Names) -> Result<Self, String> {
+    pub(super) fn new(settings: &Section, names: &mut Names) -> Result<Self, String> {
         Ok(Self {
             service: names.add("service.name"),
             dimensions: names.add_all(&settings.dimensions),
             peers: names.add_all(&settings.peer_attributes),
-            databases: names.add_all(&settings.database_attributes),
+            databases: names.add_all(&settings.database_name_attributes),
             database_hosts: ["peer.service", "server.address", "network.peer.address"]
                 .map(|name| names.add(name)),
             port: names.add("network.peer.port"),
-            policies: Policies::new(&settings.policies, names)?,
-            weight: Weight::new(&settings.weight, names),
+            policies: Policies::new(&settings.filter_policies, names)?,
+            weight: Weight::new(
+                &settings.span_multiplier_key,
+                settings.enable_tracestate_span_multiplier,
+                names,
+            ),
         })
     }
 }

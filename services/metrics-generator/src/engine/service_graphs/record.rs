@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tactus_telemetry::log_limited;
 
-use super::ServiceGraphsSettings;
+use super::Section;
 use super::edges::{Connection, Edge};
 use crate::engine::handles::Handles;
 use crate::engine::interner::{EMPTY, Interner, TextId};
@@ -65,12 +65,13 @@ struct Handles5 {
 
 /// Names of the labels of dimensions, those of clients before those of servers; `None` for one that would stand in the
 /// place of a label that each edge has.
-pub(crate) fn dimension_labels(settings: &ServiceGraphsSettings) -> Vec<Option<String>> {
-    let prefixes: &[&str] = if settings.side_prefix { &["client_", "server_"] } else { &[""] };
+pub(crate) fn dimension_labels(settings: &Section) -> Vec<Option<String>> {
+    let prefixes: &[&str] =
+        if settings.enable_client_server_prefix { &["client_", "server_"] } else { &[""] };
     let label = |prefix: &str, name: &String| {
         let label = sanitized(&format!("{prefix}{name}"));
         let taken = matches!(&*label, "client" | "server" | "connection_type")
-            || (settings.virtual_node_label && label == "virtual_node");
+            || (settings.enable_virtual_node_label && label == "virtual_node");
         (!taken).then_some(label)
     };
     let all = prefixes
@@ -81,9 +82,10 @@ pub(crate) fn dimension_labels(settings: &ServiceGraphsSettings) -> Vec<Option<S
 
 impl Recorder {
     /// Makes the metrics, and takes away those of other settings.
-    pub(super) fn new(settings: &ServiceGraphsSettings, registry: &mut Registry) -> Self {
+    pub(super) fn new(settings: &Section, registry: &mut Registry) -> Self {
         let kept = [TOTAL, FAILED, SERVER, CLIENT, MESSAGING];
-        let kept = if settings.messaging_latency { &kept[..] } else { &kept[..4] };
+        let kept =
+            if settings.enable_messaging_system_latency_histogram { &kept[..] } else { &kept[..4] };
         registry.remove_metrics(Processor::ServiceGraphs, kept);
         let mut metric = |name: &str, kind: &Kind| {
             let spec = MetricSpec {
@@ -94,10 +96,11 @@ impl Recorder {
             };
             registry.metric(spec)
         };
-        let seconds = Kind::Histogram(settings.buckets.as_slice().into());
+        let seconds = Kind::Histogram(settings.histogram_buckets.as_slice().into());
         let (total, failed) = (metric(TOTAL, &Kind::Counter), metric(FAILED, &Kind::Counter));
         let (server, client) = (metric(SERVER, &seconds), metric(CLIENT, &seconds));
-        let messaging = settings.messaging_latency.then(|| metric(MESSAGING, &seconds));
+        let messaging =
+            settings.enable_messaging_system_latency_histogram.then(|| metric(MESSAGING, &seconds));
         let label = |name: &str| registry.label_name(name);
         // An empty name sets no label.
         let dimension = |name: &Option<String>| label(name.as_deref().unwrap_or_default());
@@ -113,7 +116,7 @@ impl Recorder {
                 client: label("client"),
                 server: label("server"),
                 connection: label("connection_type"),
-                virtual_node: settings.virtual_node_label.then(|| label("virtual_node")),
+                virtual_node: settings.enable_virtual_node_label.then(|| label("virtual_node")),
                 dimensions,
             },
             key: Vec::new(),

@@ -80,22 +80,23 @@ impl LabelPlan {
         };
         let label = |name: &str| registry.label_name(&dimension_label(name));
         let dimensions =
-            settings.dimensions.iter().map(|name| (label(name), input(name))).collect();
+            settings.section.dimensions.iter().map(|name| (label(name), input(name))).collect();
         let mapping = |mapping: &tactus_config::sections::generator::DimensionMapping| Mapping {
             label: label(&mapping.name),
             inputs: mapping.source_labels.iter().map(|name| input(name)).collect(),
             join: mapping.join.clone(),
         };
-        let mappings = settings.mappings.iter().map(mapping).collect();
-        let job = settings.target_info.then(|| Job {
+        let mappings = settings.section.dimension_mappings.iter().map(mapping).collect();
+        let job = settings.section.enable_target_info.then(|| Job {
             job: registry.label_name("job"),
             namespace: names.add("service.namespace"),
             instance: settings
-                .instance_label
+                .section
+                .enable_instance_label
                 .then(|| (registry.label_name("instance"), names.add("service.instance.id"))),
         });
         Self {
-            intrinsics: settings.intrinsics.clone(),
+            intrinsics: settings.section.intrinsic_dimensions.clone(),
             names: INTRINSICS.map(|name| registry.label_name(name)),
             job,
             service: names.add("service.name"),

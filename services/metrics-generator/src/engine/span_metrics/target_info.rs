@@ -40,10 +40,12 @@ enum Known {
 impl TargetInfo {
     pub(super) fn new(metric: MetricId, settings: &SpanMetricsSettings) -> Self {
         let own = ["service.name", "service.namespace", "service.instance.id"];
-        let excluded = own.into_iter().chain(settings.target_info_excluded.iter().map(|s| &**s));
+        let excluded = own
+            .into_iter()
+            .chain(settings.section.target_info_excluded_dimensions.iter().map(|s| &**s));
         Self {
             metric,
-            instance_label: settings.instance_label,
+            instance_label: settings.section.enable_instance_label,
             excluded: excluded.map(|name| name.as_bytes().to_vec()).collect(),
             names: HashMap::default(),
             resources: Vec::new(),
