@@ -22,6 +22,8 @@ mod writers;
 
 use std::sync::Arc;
 
+use tactus_config::Config;
+use tactus_config::sections::query_apis::QueryGrpc;
 use tactus_process::AddGrpc;
 use tactus_proto::jaeger::api_v2::query_service_server::QueryServiceServer as ApiV2Server;
 use tactus_proto::jaeger::api_v3::query_service_server::QueryServiceServer as ApiV3Server;
@@ -37,7 +39,6 @@ use tactus_proto::jaeger::storage::v2::{
 };
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 
-use crate::settings::MessageLimits;
 use by_hand::{ArchiveWriter, ByHand, Export, SpanWriter, StreamingSpanWriter};
 use storage_v1::StorageV1;
 use storage_v2::StorageV2;
@@ -55,6 +56,34 @@ macro_rules! limited {
             .accept_compressed(Gzip)
             .accept_compressed(Zstd)
     };
+}
+
+/// Questions are short: a larger one could hold very many empty messages.
+const MAX_QUESTION_BYTES: usize = 1 << 20;
+
+/// Sizes of messages, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MessageLimits {
+    /// Largest message of a client.
+    pub(crate) received: usize,
+    /// Largest message to a client.
+    pub(crate) sent: usize,
+}
+
+impl MessageLimits {
+    /// Of a gRPC port.
+    pub(crate) fn from_config(config: &Config, limits: &QueryGrpc) -> Self {
+        let mebibytes = usize::try_from(limits.max_recv_msg_size_mib).unwrap_or(usize::MAX);
+        Self {
+            received: if mebibytes == 0 { 4 << 20 } else { mebibytes.saturating_mul(1 << 20) },
+            sent: config.server.grpc_server_max_send_msg_size,
+        }
+    }
+
+    /// The limits of services that are asked and store nothing.
+    pub(crate) fn of_questions(self) -> Self {
+        Self { received: self.received.min(MAX_QUESTION_BYTES), ..self }
+    }
 }
 
 /// The services of the query port.

@@ -8,11 +8,9 @@ pub mod jaeger;
 mod jaeger_grpc;
 mod listeners;
 pub mod part;
-mod settings;
 pub mod zipkin;
 
 #[cfg(test)]
 mod tests;
 
 pub use jaeger_grpc::WriteSpans;
-pub use settings::{JaegerSettings, ZipkinSettings};

@@ -14,7 +14,6 @@ use tokio::sync::oneshot;
 use crate::jaeger::{JaegerQueries, jaeger_router};
 use crate::jaeger_grpc::{Answering, WriteSpans};
 use crate::listeners::{self, Served};
-use crate::settings::{JaegerSettings, ZipkinSettings};
 use crate::zipkin::zipkin_router;
 
 /// The routes of the main port, as `/status/endpoints` lists them.
@@ -70,22 +69,22 @@ pub fn add_to(
     write: Option<WriteSpans>,
     ready: ReadyCheck,
 ) -> Result<BoxFuture<'static, ()>, Error> {
-    let (config, settings) = (process.config(), JaegerSettings::from_config(process.config()));
+    let apis = &process.config().query_frontend;
+    let settings = &apis.jaeger;
     let queries = JaegerQueries::new(Arc::clone(&frontend), settings.clone());
-    let answering = Answering { queries, tenancy: frontend.tenancy.clone() };
-    let on_main = JaegerSettings { base_path: "/jaeger".to_owned(), ..settings.clone() };
-    let zipkin = zipkin_router(Arc::clone(&frontend), ZipkinSettings::from_config(config));
+    let zipkin = zipkin_router(Arc::clone(&frontend), apis.zipkin.clone());
     part.endpoints.extend(ENDPOINTS);
     part.zipkin = guard(zipkin.clone(), Access::Read, process.authenticator()).fallback(not_found);
     part.read = std::mem::take(&mut part.read)
-        .merge(jaeger_router(Arc::clone(&frontend), on_main))
+        .merge(jaeger_router(queries.clone(), "/jaeger"))
         .merge(with_path_prefix("/zipkin", zipkin.clone()));
     part.public = std::mem::take(&mut part.public)
         .merge(with_path_prefix("/jaeger", tactus_ui::jaeger_links("../")))
         .merge(with_path_prefix("/zipkin", tactus_ui::zipkin_links("../")));
     let links = pages.merge(tactus_ui::jaeger_links(""));
-    let jaeger_pages = with_path_prefix(&settings.base_path, links);
-    let jaeger = jaeger_router(frontend, settings);
+    let jaeger_pages = with_path_prefix(&settings.http.base_path, links);
+    let jaeger = jaeger_router(queries.clone(), &settings.http.base_path);
+    let answering = Answering { queries, tenancy: frontend.tenancy.clone() };
     let served = Served { jaeger, jaeger_pages, answering, write, zipkin, ready };
     open_when_started(part, process, served)
 }

@@ -15,14 +15,14 @@ use std::sync::atomic::AtomicUsize;
 
 use axum::Router;
 use axum::routing::get;
+use tactus_config::sections::query_apis::ZipkinApi;
 use tactus_query::Frontend;
 
 use crate::call::Answer;
-use crate::settings::ZipkinSettings;
 use call::Shared;
 
 /// The routes of Zipkin's API, at the root and below `/zipkin`, where its UI looks for them. It has no fallback.
-pub fn zipkin_router(frontend: Arc<Frontend>, settings: ZipkinSettings) -> Router {
+pub fn zipkin_router(frontend: Arc<Frontend>, settings: ZipkinApi) -> Router {
     let services = Arc::new(AtomicUsize::new(0));
     let shared = Shared { frontend, settings: Arc::new(settings), services };
     let api = Router::new()

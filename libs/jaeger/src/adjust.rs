@@ -16,16 +16,9 @@ use std::time::Duration;
 
 use tactus_proto::otlp::{ResourceSpans, Span};
 
-/// What can be set.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct AdjustSettings {
-    /// Longest time by which a span is moved to make up for the clock of its host. Zero moves none, and spans that
-    /// would be moved say so.
-    pub max_clock_skew: Duration,
-}
-
-/// Adjusts the spans of one trace.
-pub fn adjust(trace: &mut [ResourceSpans], settings: &AdjustSettings) {
+/// Adjusts the spans of one trace. `max_clock_skew`: the longest time by which a span is moved to make up for the clock of
+/// its host. Zero moves none, and spans that would be moved say so.
+pub fn adjust(trace: &mut [ResourceSpans], max_clock_skew: Duration) {
     for resource in trace.iter_mut() {
         sanitize::resource(resource);
     }
@@ -34,7 +27,7 @@ pub fn adjust(trace: &mut [ResourceSpans], settings: &AdjustSettings) {
         tidy::resource(resource);
     }
     duplicates::remove(trace);
-    clock_skew::adjust(trace, settings.max_clock_skew);
+    clock_skew::adjust(trace, max_clock_skew);
 }
 
 /// Leaves the first `max` spans of a trace, and returns what there is to say of it if there were more.

@@ -103,9 +103,9 @@ impl Frontend {
             admission: Admission::default(),
             running: Admission::default(),
             parsing: parsing::slots(),
-            metrics: Metrics::new(registry, parts.settings.service_levels),
+            metrics: Metrics::new(registry, &parts.settings),
             file_budget: Budget::new(parts.settings.trace_files.max_inflight_bytes),
-            queries: QueryLog::new(parts.settings.query_log),
+            queries: QueryLog::new(parts.settings.query_log.clone()),
             results: Arc::new(Results::new(&parts.settings.results, registry)),
             settings: parts.settings,
             tenancy: parts.tenancy,
@@ -217,7 +217,7 @@ impl Frontend {
     pub(crate) fn window_rules(&self) -> WindowRules {
         WindowRules {
             now: unix_nanos_now(),
-            default_length: self.settings.search.query_backend_after,
+            default_length: self.settings.search.query_backend_after.as_std(),
             end_cutoff: self.settings.query_end_cutoff,
         }
     }

@@ -46,17 +46,13 @@ mod tests;
 
 pub use crate::http::{ClusterStatus, ENDPOINTS, router, ui_change_router, ui_router};
 pub use frontend::{Frontend, Parts, QueuedParts, unix_nanos_now};
-pub use live_tail::{LiveTailSettings, LiveTails, TailSource, TailSources};
+pub use live_tail::{LiveTails, TailSource, TailSources};
 pub use metrics_query::SeriesAnswer;
 pub use offload::offload;
-pub use queue::{JobQueue, QueueSettings, WeightSettings, WorkerStreams};
+pub use queue::{JobQueue, QueueSettings, WorkerStreams};
 pub use search::SearchAnswer;
 pub use service_graph::{ConnectionType, Edge, GraphWindow, Latency, ServiceGraph};
-pub use settings::{
-    MetricsSettings, OpenTraceSettings, QueryLogSettings, ResultSettings, SearchSettings,
-    ServiceLevel, ServiceLevels, Settings, StreamingSettings, TenantLimits, TenantLimitsOf,
-    TraceByIdSettings, TraceFileSettings,
-};
+pub use settings::{ResultSettings, Settings, StreamingSettings, TenantLimits, TenantLimitsOf};
 pub use streaming::{
     Answers, Streaming, partial as partial_status, status as error_status, streaming_service,
 };
@@ -65,6 +61,5 @@ pub use tail_sampling::{PoliciesOf, policies_of, router as tail_sampling_router}
 pub use trace_by_id::{FoundTrace, Large, TraceMemory};
 pub use trace_files::ReceivedFile;
 pub use trace_lookup::{
-    FoundId, FoundIds, LookupSettings, TraceLookup, WholeTrace, WholeTraces, attribute,
-    equals_text, quoted,
+    FoundId, FoundIds, TraceLookup, WholeTrace, WholeTraces, attribute, equals_text, quoted,
 };

@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures_util::stream::{BoxStream, SelectAll, StreamExt as _, once, unfold};
 use tactus_api::live_tail::parse_filter;
 use tactus_api::{Error, Result};
+use tactus_config::sections::query_frontend::FrontendLiveTail;
 use tactus_model::TenantId;
 use tactus_proto::DynLiveTail;
 use tactus_proto::tactus::v1::{TailRequest, TailResponse};
@@ -38,19 +39,6 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// An ingester that says nothing for so long is gone; it says something every 2 seconds.
 const GONE_AFTER: Duration = Duration::from_secs(10);
 
-/// Settings of live tails: `query_frontend.live_tail`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LiveTailSettings {
-    /// Open at a time for a tenant.
-    pub max_tails_per_tenant: usize,
-    /// Shown at most.
-    pub max_spans_per_second: u32,
-    /// That wait for the reader.
-    pub max_buffered_spans: usize,
-    /// Then a tail ends.
-    pub max_duration: Duration,
-}
-
 /// An ingester whose spans are shown.
 #[derive(Clone)]
 pub struct TailSource {
@@ -72,7 +60,7 @@ pub type TailSources = Arc<dyn Fn() -> Vec<TailSource> + Send + Sync>;
 /// The live tails of a query-frontend.
 #[derive(Clone)]
 pub struct LiveTails {
-    settings: LiveTailSettings,
+    settings: FrontendLiveTail,
     sources: TailSources,
     /// Ingesters that have each span.
     copies: u64,
@@ -104,7 +92,7 @@ pub(crate) fn filter(query: &str) -> Result<String> {
 impl LiveTails {
     /// Tails of these ingesters, of which `copies` have each span. `stop` ends all of them.
     pub fn new(
-        settings: LiveTailSettings,
+        settings: FrontendLiveTail,
         sources: TailSources,
         copies: usize,
         stop: CancellationToken,
@@ -149,7 +137,7 @@ impl LiveTails {
             merge: Merge::new(spans_per_second, self.settings.max_buffered_spans, self.copies),
             _admitted: admitted,
         };
-        let (stop, max_duration) = (self.stop.clone(), self.settings.max_duration);
+        let (stop, max_duration) = (self.stop.clone(), self.settings.max_duration.as_std());
         tokio::spawn(async move {
             let last = tokio::select! {
                 last = tail.run(&news) => last,

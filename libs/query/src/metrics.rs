@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use tactus_api::{Error, Result};
+use tactus_config::sections::query_frontend::Slo;
 use tactus_telemetry::metrics::{CounterVec, HistogramVec, Registry, exponential_buckets};
 
-use crate::settings::{ServiceLevel, ServiceLevels};
+use crate::Settings;
 
 /// Kinds of queries, as the label `op` names them.
 pub(crate) const TRACES: &str = "traces";
@@ -20,11 +21,12 @@ pub(crate) struct Metrics {
     inspected_bytes: CounterVec<2>,
     bytes_per_second: HistogramVec<2>,
     seconds: HistogramVec<1>,
-    levels: ServiceLevels,
+    /// By the name of the kind.
+    levels: [(&'static str, Slo); 4],
 }
 
 impl Metrics {
-    pub(crate) fn new(registry: &Registry, levels: ServiceLevels) -> Self {
+    pub(crate) fn new(registry: &Registry, settings: &Settings) -> Self {
         Self {
             queries: registry.counter_vec(
                 "tempo_query_frontend_queries_total",
@@ -47,7 +49,12 @@ impl Metrics {
                 ["tenant", "op"],
                 &exponential_buckets(8_192.0, 4.0, 10),
             ),
-            levels,
+            levels: [
+                (TRACES, settings.trace_by_id.slo.clone()),
+                (SEARCH, settings.search.slo.clone()),
+                (METADATA, settings.search.metadata_slo.clone()),
+                (METRICS, settings.metrics.slo.clone()),
+            ],
             seconds: registry.histogram_vec(
                 "tactus_query_frontend_query_duration_seconds",
                 "Time of a query per kind.",
@@ -57,13 +64,9 @@ impl Metrics {
         }
     }
 
-    fn level(&self, op: &str) -> ServiceLevel {
-        match op {
-            TRACES => self.levels.traces,
-            SEARCH => self.levels.search,
-            METADATA => self.levels.metadata,
-            _ => self.levels.metrics,
-        }
+    fn is_met(&self, op: &str, time: Duration, bytes_per_second: f64) -> bool {
+        let level = self.levels.iter().find(|(of, _)| *of == op);
+        level.is_none_or(|(_, slo)| is_met(slo, time, bytes_per_second))
     }
 
     /// Starts counting a query. It counts as canceled unless [`Watch::done`] is called.
@@ -92,7 +95,7 @@ impl Watch<'_> {
                 let labels = [self.tenant, self.op];
                 self.metrics.inspected_bytes.with(labels).inc_by(bytes);
                 self.metrics.bytes_per_second.with(labels).observe(per_second);
-                ("completed", self.metrics.level(self.op).is_met(time, per_second))
+                ("completed", self.metrics.is_met(self.op, time, per_second))
             }
             Err(Error::Cancelled | Error::Stopped) => ("canceled", true),
             Err(error) => ("completed", !error.http_status().is_server_error()),
@@ -110,14 +113,11 @@ impl Watch<'_> {
     }
 }
 
-impl ServiceLevel {
-    fn is_met(&self, time: Duration, bytes_per_second: f64) -> bool {
-        if self.duration.is_zero() && self.throughput_bytes == 0.0 {
-            return true;
-        }
-        time < self.duration
-            || (self.throughput_bytes > 0.0 && bytes_per_second >= self.throughput_bytes)
-    }
+fn is_met(slo: &Slo, time: Duration, bytes_per_second: f64) -> bool {
+    let Slo { duration_slo, throughput_bytes_slo } = *slo;
+    (duration_slo.is_zero() && throughput_bytes_slo == 0.0)
+        || time < duration_slo.as_std()
+        || (throughput_bytes_slo > 0.0 && bytes_per_second >= throughput_bytes_slo)
 }
 
 impl Drop for Watch<'_> {
@@ -131,6 +131,7 @@ impl Drop for Watch<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tactus_config::GoDuration;
 
     #[test]
     fn level_is_met_by_time_or_by_throughput() {
@@ -144,8 +145,9 @@ mod tests {
             (5, 100.0, 9, 100.0, true),
             (5, 100.0, 9, 99.0, false),
         ] {
-            let level = ServiceLevel { duration: seconds(duration), throughput_bytes };
-            assert_eq!(level.is_met(seconds(time), bytes_per_second), expected, "{level:?}");
+            let duration_slo = GoDuration::seconds(duration);
+            let level = Slo { duration_slo, throughput_bytes_slo: throughput_bytes };
+            assert_eq!(is_met(&level, seconds(time), bytes_per_second), expected, "{level:?}");
         }
     }
 }

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tactus_api::{Error, Result};
+use tactus_config::sections::query_frontend::QueryLog as Settings;
 use tactus_model::TenantId;
 use tactus_proto::tempopb::SearchMetrics;
 use tactus_storage::Uuid;
 use tokio_util::sync::CancellationToken;
 
 use crate::frontend::unix_nanos_now;
-use crate::settings::QueryLogSettings;
 
 /// Bytes kept of the text of a query.
 const MAX_TEXT_BYTES: usize = 16 << 10;
@@ -120,19 +120,19 @@ pub(crate) fn note_work(work: &SearchMetrics) {
 /// The log.
 #[derive(Debug, Default)]
 pub(crate) struct QueryLog {
-    settings: QueryLogSettings,
+    settings: Settings,
     /// By id. As many as are let in at a time.
     running: Mutex<BTreeMap<String, Arc<KnownQuery>>>,
     slow: Mutex<VecDeque<SlowQuery>>,
 }
 
 impl QueryLog {
-    pub(crate) fn new(settings: QueryLogSettings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         Self { settings, ..Self::default() }
     }
 
-    pub(crate) fn settings(&self) -> QueryLogSettings {
-        self.settings
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Runs a query, which is in the list meanwhile.
@@ -203,7 +203,7 @@ impl Drop for Listed<'_> {
     fn drop(&mut self) {
         self.log.running.lock().remove(&self.query.id);
         let (took, settings) = (self.query.elapsed(), &self.log.settings);
-        if took < settings.slow_after || settings.max_slow_queries == 0 {
+        if took < settings.slow_after.as_std() || settings.max_slow_queries == 0 {
             return;
         }
         let query = Arc::clone(self.query);
@@ -219,13 +219,14 @@ impl Drop for Listed<'_> {
 mod tests {
     use super::*;
     use std::future::pending;
+    use tactus_config::GoDuration;
 
     fn tenants(names: &[&str]) -> Vec<TenantId> {
         names.iter().map(|name| TenantId::parse(name).unwrap()).collect()
     }
 
     fn log(max_slow_queries: usize) -> QueryLog {
-        QueryLog::new(QueryLogSettings { slow_after: Duration::ZERO, max_slow_queries })
+        QueryLog::new(Settings { slow_after: GoDuration::ZERO, max_slow_queries })
     }
 
     #[tokio::test]

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tactus_config::sections::query_frontend::Weights;
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::JobAnswer;
 use tactus_proto::tactus::v1::frontend_server::FrontendServer;
@@ -52,7 +53,6 @@ use turns::JobId;
 use weight::Scales;
 
 use crate::frontend::joined;
-pub use weight::WeightSettings;
 
 /// How long a job waits for the first querier to come.
 const LONELY: Duration = Duration::from_secs(30);
@@ -61,23 +61,19 @@ const LONELY: Duration = Duration::from_secs(30);
 const LOCAL: &str = "";
 
 /// Settings of a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct QueueSettings {
     /// Attempts of a failed job in total; 0 counts as 1 (`query_frontend.max_retries`).
     pub max_attempts: usize,
     /// Jobs of a tenant that may wait before its new queries get 429 (`query_frontend.max_outstanding_per_tenant`).
     pub max_outstanding_per_tenant: usize,
     /// Weights of jobs.
-    pub weights: WeightSettings,
+    pub weights: Weights,
 }
 
 impl Default for QueueSettings {
     fn default() -> Self {
-        Self {
-            max_attempts: 2,
-            max_outstanding_per_tenant: 2_000,
-            weights: WeightSettings::default(),
-        }
+        Self { max_attempts: 2, max_outstanding_per_tenant: 2_000, weights: Weights::default() }
     }
 }
 

@@ -6,11 +6,15 @@ use std::time::Duration;
 use regex::Regex;
 use tactus_api::request::{MetricsLimits, SearchLimits};
 use tactus_cache::Cache;
+use tactus_config::sections::query_frontend::{
+    FrontendMetrics, FrontendSearch, FrontendTraceById, Link, OpenTraces, QueryFrontend, QueryLog,
+    TraceFiles, Weights,
+};
 use tactus_model::TenantId;
 
-use crate::queue::{QueueSettings, WeightSettings};
+use crate::queue::QueueSettings;
 
-/// Settings of a query-frontend; names as in the configuration's section `query_frontend`.
+/// Settings of a query-frontend: the configuration's section `query_frontend`, and what follows from others.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Attempts of a failed job in total; 0 counts as 1.
@@ -19,7 +23,7 @@ pub struct Settings {
     /// have more jobs than this wait.
     pub max_outstanding_per_tenant: usize,
     /// Weights of jobs in the queue.
-    pub weights: WeightSettings,
+    pub weights: Weights,
     /// Longer TraceQL gets 400; 0 is no limit.
     pub max_query_expression_size_bytes: usize,
     /// Alternatives of a tag filter at most.
@@ -43,23 +47,21 @@ pub struct Settings {
     /// Answers that are kept.
     pub results: ResultSettings,
     /// Search, and what it shares with tags and values.
-    pub search: SearchSettings,
+    pub search: FrontendSearch,
     /// Trace by id.
-    pub trace_by_id: TraceByIdSettings,
+    pub trace_by_id: FrontendTraceById,
     /// TraceQL metrics.
-    pub metrics: MetricsSettings,
+    pub metrics: FrontendMetrics,
     /// Streamed answers.
     pub streaming: StreamingSettings,
-    /// What queries are held to.
-    pub service_levels: ServiceLevels,
     /// The queries that people are shown.
-    pub query_log: QueryLogSettings,
+    pub query_log: QueryLog,
     /// Traces that pages have open.
-    pub open_traces: OpenTraceSettings,
-    /// Files with traces.
-    pub trace_files: TraceFileSettings,
-    /// Links that pages show, as `{title, url, match}`.
-    pub links: Vec<serde_json::Value>,
+    pub open_traces: OpenTraces,
+    /// Files with traces. `max_inflight_bytes` is what holds: 0 lets none in.
+    pub trace_files: TraceFiles,
+    /// Links that pages show.
+    pub links: Vec<Link>,
 }
 
 /// Settings of kept answers.
@@ -74,53 +76,6 @@ pub struct ResultSettings {
 impl Default for ResultSettings {
     fn default() -> Self {
         Self { max_bytes: 16 << 20, shared: None }
-    }
-}
-
-/// Settings of the log: `query_frontend.query_log`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueryLogSettings {
-    /// Queries that took longer are remembered.
-    pub slow_after: Duration,
-    /// So many of them, the last ones.
-    pub max_slow_queries: usize,
-}
-
-impl Default for QueryLogSettings {
-    fn default() -> Self {
-        Self { slow_after: Duration::from_secs(5), max_slow_queries: 200 }
-    }
-}
-
-/// Settings of traces that are kept while pages have them open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenTraceSettings {
-    /// Memory for them; 0 keeps none.
-    pub max_bytes: u64,
-    /// Each is read again after so long.
-    pub keep_for: Duration,
-}
-
-impl Default for OpenTraceSettings {
-    fn default() -> Self {
-        Self { max_bytes: 64 << 20, keep_for: Duration::from_secs(60) }
-    }
-}
-
-/// Settings of files with traces that are sent to be looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TraceFileSettings {
-    /// Largest file, decompressed.
-    pub max_bytes: usize,
-    /// Spans of a file at most.
-    pub max_spans: usize,
-    /// Memory of those that are read at a time.
-    pub max_inflight_bytes: u64,
-}
-
-impl Default for TraceFileSettings {
-    fn default() -> Self {
-        Self { max_bytes: 16 << 20, max_spans: 200_000, max_inflight_bytes: 1 << 30 }
     }
 }
 
@@ -148,132 +103,47 @@ impl Default for StreamingSettings {
     }
 }
 
-/// Service levels by kind of query.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct ServiceLevels {
-    /// Traces by id.
-    pub traces: ServiceLevel,
-    /// Searches.
-    pub search: ServiceLevel,
-    /// Tags and values.
-    pub metadata: ServiceLevel,
-    /// TraceQL metrics.
-    pub metrics: ServiceLevel,
-}
-
-/// A service level: met when either is, and always when both are 0.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct ServiceLevel {
-    /// Answered within.
-    pub duration: Duration,
-    /// Bytes inspected a second.
-    pub throughput_bytes: f64,
-}
-
-/// Settings of search.
-#[derive(Debug, Clone)]
-pub struct SearchSettings {
-    /// Traces when the query sets no limit.
-    pub default_result_limit: u32,
-    /// Highest limit of a query; 0 is no limit.
-    pub max_result_limit: u32,
-    /// Longest time range; zero is no limit.
-    pub max_duration: Duration,
-    /// Jobs of one query at a time.
-    pub concurrent_jobs: usize,
-    /// Compressed bytes of one job, about.
-    pub target_bytes_per_job: u64,
-    /// Spans shown of a span set when the query does not say.
-    pub default_spans_per_span_set: u32,
-    /// Most spans a query can ask for; 0 is no limit.
-    pub max_spans_per_span_set: u32,
-    /// Length of the range of a query without one. Blocks are searched however new they are: an ingester gives its
-    /// spans up as soon as a block has them.
-    pub query_backend_after: Duration,
-}
-
-/// Settings of trace by id.
-#[derive(Debug, Clone)]
-pub struct TraceByIdSettings {
-    /// Parts of the block list.
-    pub query_shards: usize,
-    /// Parts at a time; 0 is all.
-    pub concurrent_shards: usize,
-}
-
-/// Settings of TraceQL metrics.
-#[derive(Debug, Clone)]
-pub struct MetricsSettings {
-    /// Longest time range; zero is no limit.
-    pub max_duration: Duration,
-    /// Most steps of a query.
-    pub max_intervals: u64,
-    /// Most exemplars of an answer.
-    pub max_exemplars: u32,
-    /// Most series of an answer; 0 is no limit.
-    pub max_response_series: u32,
-    /// Memory of the series of a query, in each job and where they are added; a query beyond fails. 0 is no limit.
-    pub max_series_bytes: u64,
-    /// Jobs of one query at a time.
-    pub concurrent_jobs: usize,
-    /// Compressed bytes of one job, about.
-    pub target_bytes_per_job: u64,
-}
-
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            max_retries: 2,
-            max_outstanding_per_tenant: 2_000,
-            weights: WeightSettings::default(),
-            max_query_expression_size_bytes: 131_072,
-            max_condition_groups_per_tag_query: 100,
-            query_end_cutoff: Duration::ZERO,
-            api_timeout: Duration::ZERO,
-            max_query_cpu_time: Duration::ZERO,
-            url_deny_list: Vec::new(),
-            blocklist_poll: Duration::from_secs(5 * 60),
-            max_inspected_bytes: 0,
-            querier_parallelism: 20,
-            replicated: false,
-            results: ResultSettings::default(),
-            search: SearchSettings::default(),
-            trace_by_id: TraceByIdSettings { query_shards: 50, concurrent_shards: 0 },
-            metrics: MetricsSettings {
-                max_duration: Duration::from_secs(3 * 3600),
-                max_intervals: 10_000,
-                max_exemplars: 100,
-                max_response_series: 0,
-                max_series_bytes: 128 << 20,
-                concurrent_jobs: 1_000,
-                target_bytes_per_job: 104_857_600,
-            },
-            streaming: StreamingSettings::default(),
-            service_levels: ServiceLevels::default(),
-            query_log: QueryLogSettings::default(),
-            open_traces: OpenTraceSettings::default(),
-            trace_files: TraceFileSettings::default(),
-            links: Vec::new(),
-        }
-    }
-}
-
-impl Default for SearchSettings {
-    fn default() -> Self {
-        Self {
-            default_result_limit: 20,
-            max_result_limit: 262_144,
-            max_duration: Duration::from_secs(168 * 3600),
-            concurrent_jobs: 1_000,
-            target_bytes_per_job: 104_857_600,
-            default_spans_per_span_set: 3,
-            max_spans_per_span_set: 100,
-            query_backend_after: Duration::from_secs(15 * 60),
-        }
+        let mut settings = Self::new(&QueryFrontend::default());
+        settings.trace_files.max_inflight_bytes = 1 << 30;
+        settings
     }
 }
 
 impl Settings {
+    /// What the section says. Expressions in it are left out, and so is what other sections say.
+    pub fn new(frontend: &QueryFrontend) -> Self {
+        Self {
+            max_retries: frontend.max_retries,
+            max_outstanding_per_tenant: frontend.max_outstanding_per_tenant,
+            weights: frontend.weights.clone(),
+            max_query_expression_size_bytes: frontend.max_query_expression_size_bytes,
+            max_condition_groups_per_tag_query: 100,
+            query_end_cutoff: frontend.query_end_cutoff.as_std(),
+            api_timeout: frontend.api_timeout.as_std(),
+            max_query_cpu_time: frontend.max_query_cpu_time.as_std(),
+            url_deny_list: Vec::new(),
+            blocklist_poll: Duration::from_secs(5 * 60),
+            max_inspected_bytes: frontend.max_inspected_bytes,
+            querier_parallelism: 20,
+            replicated: false,
+            results: ResultSettings::default(),
+            search: frontend.search.clone(),
+            trace_by_id: frontend.trace_by_id.clone(),
+            metrics: frontend.metrics.clone(),
+            streaming: StreamingSettings {
+                interval: frontend.streaming_interval.as_std(),
+                max_packet_bytes: frontend.max_grpc_streaming_packet_size,
+                ..StreamingSettings::default()
+            },
+            query_log: frontend.query_log.clone(),
+            open_traces: frontend.open_traces.clone(),
+            trace_files: frontend.trace_files.clone(),
+            links: frontend.links.clone(),
+        }
+    }
+
     pub(crate) fn search_limits(&self) -> SearchLimits {
         SearchLimits {
             default_limit: self.search.default_result_limit,
@@ -289,7 +159,7 @@ impl Settings {
             max_duration: limits.max_metrics_duration,
             max_intervals: self.metrics.max_intervals,
             max_exemplars: self.metrics.max_exemplars,
-            max_series: self.metrics.max_response_series,
+            max_series: u32::try_from(self.metrics.max_response_series).unwrap_or(u32::MAX),
             max_query_bytes: self.max_query_expression_size_bytes,
             unsafe_hints: limits.unsafe_query_hints,
         }
@@ -300,7 +170,7 @@ impl Settings {
         QueueSettings {
             max_attempts: self.max_retries,
             max_outstanding_per_tenant: self.max_outstanding_per_tenant,
-            weights: self.weights,
+            weights: self.weights.clone(),
         }
     }
 }
@@ -384,8 +254,10 @@ impl QueryLimits {
         Self {
             max_bytes_per_trace: tenant.max_bytes_per_trace,
             max_bytes_per_tag_values_query: tenant.max_bytes_per_tag_values_query,
-            max_search_duration: tenant.max_search_duration.unwrap_or(search.max_duration),
-            max_metrics_duration: tenant.max_metrics_duration.unwrap_or(metrics.max_duration),
+            max_search_duration: tenant.max_search_duration.unwrap_or(search.max_duration.as_std()),
+            max_metrics_duration: tenant
+                .max_metrics_duration
+                .unwrap_or(metrics.max_duration.as_std()),
             unsafe_query_hints: tenant.unsafe_query_hints,
             max_blocks_per_tag_values_query: tenant.max_blocks_per_tag_values_query,
             max_condition_groups_per_tag_query: tenant
@@ -436,7 +308,7 @@ mod tests {
 
     #[test]
     fn tenant_without_a_limit_of_its_own_keeps_the_setting_in_a_list() {
-        let search = SearchSettings { max_duration: HOUR, ..SearchSettings::default() };
+        let search = FrontendSearch { max_duration: HOUR.into(), ..FrontendSearch::default() };
         let settings = Settings { search, ..Settings::default() };
         let own = |max_search_duration| TenantLimits { max_search_duration, ..Default::default() };
         for (limits, longest) in [

@@ -207,15 +207,15 @@ impl Frontend {
                 // Replicas were sent the same spans, and each wrote a block.
                 parts.refused_spans = parts.refused_spans.max(meta.cut_traces().spans(id));
             }
-            let per_shard = blocks.len().div_ceil(settings.query_shards.max(1)).max(1);
+            let per_shard = blocks.len().div_ceil(settings.query_shards.max(2) as usize).max(1);
             requests.extend(blocks.chunks(per_shard).map(|blocks| FindTraceInBlocksRequest {
                 find: Some(find.clone()),
                 block_ids: blocks.iter().map(|block| block.block_id.to_string()).collect(),
             }));
         }
         let concurrency = match settings.concurrent_shards {
-            0 => requests.len().max(1),
-            limit => limit,
+            ..=0 => requests.len().max(1),
+            limit => limit as usize,
         };
         let run = |request: FindTraceInBlocksRequest| {
             call(&self.querier, request, |querier, request| {

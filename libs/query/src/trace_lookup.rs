@@ -5,6 +5,7 @@ mod fetch;
 
 use tactus_api::request::{SearchKind, SearchQuery};
 use tactus_api::{Error, RequestedRange, Result};
+use tactus_config::sections::query_apis::TraceLookups;
 use tactus_model::{TenantId, TraceId};
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::tempopb::{SpanSet, TraceSearchMetadata};
@@ -19,21 +20,6 @@ const SHOWN_SPANS: u32 = 20;
 
 /// How many times more traces are asked for when too few of those that were found start within the window.
 const WIDENING: u32 = 8;
-
-/// Bounds of fetching whole traces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LookupSettings {
-    /// Traces of one call that are fetched at a time; 0 counts as 1.
-    pub concurrent_traces: usize,
-    /// Protobuf bytes of the traces of one answer; traces beyond are left out. 0 is no limit.
-    pub max_answer_bytes: u64,
-}
-
-impl Default for LookupSettings {
-    fn default() -> Self {
-        Self { concurrent_traces: 8, max_answer_bytes: 128 << 20 }
-    }
-}
 
 /// Which traces to find: those with a span that matches and starts within the window.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +121,7 @@ impl Frontend {
         &self,
         tenants: &[TenantId],
         lookup: &TraceLookup,
-        settings: &LookupSettings,
+        settings: &TraceLookups,
     ) -> Result<WholeTraces> {
         let found = self.find_trace_ids(tenants, lookup).await?;
         let ids: Vec<TraceId> = found.traces.iter().map(|trace| trace.id).collect();

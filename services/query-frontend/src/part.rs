@@ -99,7 +99,7 @@ pub async fn part(
     part.ready = Some(Arc::clone(&ready));
     let tails_end = CancellationToken::new();
     let tails = LiveTails::new(
-        from_config::live_tail(config),
+        config.query_frontend.live_tail.clone(),
         tail_sources(process, live_tail),
         config.ingester.lifecycler.ring.replication_factor,
         tails_end.clone(),

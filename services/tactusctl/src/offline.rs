@@ -11,6 +11,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::Request as HttpRequest;
 use http_body_util::BodyExt as _;
+use tactus_config::GoDuration;
+use tactus_config::sections::query_frontend::{FrontendMetrics, FrontendSearch};
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::{
     FindTraceRequest, FindTraceResponse, HoldingsRequest, HoldingsResponse, MetricsRequest,
@@ -18,7 +20,7 @@ use tactus_proto::tactus::v1::{
     TagValuesResponse, TagsRequest, TagsResponse,
 };
 use tactus_querier::Querier;
-use tactus_query::{Frontend, MetricsSettings, Parts, SearchSettings, Settings, TenantLimits};
+use tactus_query::{Frontend, Parts, Settings, TenantLimits};
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::Bucket;
 use tactus_telemetry::metrics::Registry;
@@ -90,13 +92,13 @@ fn settings() -> Settings {
     Settings {
         // Blocks that were compacted away are not read at all.
         blocklist_poll: Duration::ZERO,
-        search: SearchSettings {
+        search: FrontendSearch {
             max_result_limit: 0,
-            max_duration: Duration::ZERO,
+            max_duration: GoDuration::ZERO,
             ..built_in.search
         },
-        metrics: MetricsSettings {
-            max_duration: Duration::ZERO,
+        metrics: FrontendMetrics {
+            max_duration: GoDuration::ZERO,
             max_series_bytes: 1 << 30,
             ..built_in.metrics
         },

@@ -20,6 +20,13 @@ section! {
         names_window: GoDuration = hours(48), "services and operations are those of recent data, and of blocks that reach back so far";
         max_trace_size: usize, "spans of a trace to show at most; 0 is no limit";
         max_clock_skew_adjust: GoDuration, "longest time by which spans are moved where clocks differ; 0 moves none";
+        @inline {
+            lookup: TraceLookups, "how whole traces are fetched";
+        }
+    }
+
+    /// How whole traces are fetched.
+    TraceLookups {
         concurrent_traces: usize = 8, "traces of one answer that are fetched at a time";
         max_answer_bytes: u64 = 134_217_728, "memory of the traces of one answer; further traces are left out; 0 is no limit";
     }
@@ -74,7 +81,8 @@ section! {
         tls: Option<ReceiverTls>, "TLS; off when absent";
         max_limit: u32 = 10_000, "traces that a search may ask for; 0 is query_frontend.search.max_result_limit";
         names_window: GoDuration = hours(48), "services, spans and tags are those of recent data, and of blocks that reach back so far";
-        concurrent_traces: usize = 8, "traces of one answer that are fetched at a time";
-        max_answer_bytes: u64 = 134_217_728, "memory of the traces of one answer; further traces are left out; 0 is no limit";
+        @inline {
+            lookup: TraceLookups, "how whole traces are fetched";
+        }
     }
 }

@@ -7,21 +7,16 @@ mod params;
 mod v1;
 mod v3;
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::routing::{any, get, post};
-use tactus_query::Frontend;
 use tactus_server::http::{not_found, with_path_prefix};
 
 use super::JaegerQueries;
-use crate::settings::JaegerSettings;
 
-/// The routes of Jaeger's HTTP API below the base path of the settings.
+/// The routes of Jaeger's HTTP API below a path.
 ///
 /// A path below `api/` that does not exist is answered with 404; for any other the router has no fallback.
-pub fn jaeger_router(frontend: Arc<Frontend>, settings: JaegerSettings) -> Router {
-    let base_path = settings.base_path.clone();
+pub fn jaeger_router(queries: JaegerQueries, base_path: &str) -> Router {
     let routes = Router::new()
         .route("/api/services", get(v1::services))
         .route("/api/services/{service}/operations", get(v1::operation_names))
@@ -43,6 +38,6 @@ pub fn jaeger_router(frontend: Arc<Frontend>, settings: JaegerSettings) -> Route
         .route("/api/v3/dependencies", get(v3::dependencies))
         .route("/api", any(not_found))
         .route("/api/{*path}", any(not_found))
-        .with_state(JaegerQueries::new(frontend, settings));
-    with_path_prefix(&base_path, routes)
+        .with_state(queries);
+    with_path_prefix(base_path, routes)
 }

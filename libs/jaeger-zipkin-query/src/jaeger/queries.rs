@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use tactus_jaeger::adjust::{AdjustSettings, adjust, cut, too_large_warning};
+use tactus_config::sections::query_apis::JaegerApis;
+use tactus_jaeger::adjust::{adjust, cut, too_large_warning};
 use tactus_model::{TenantId, TraceId};
 use tactus_query::{
     FoundIds, Frontend, GraphWindow, TraceLookup, WholeTrace, WholeTraces, offload,
@@ -15,7 +16,6 @@ use tactus_query::{
 use super::error::{JaegerError, Result};
 use super::matching;
 use super::types::{Dependency, FoundTrace, FoundTraces, TimeRange, TraceFilter};
-use crate::settings::JaegerSettings;
 
 /// Traces of more spans are adjusted away from the threads that serve connections.
 const INLINE_SPANS: usize = 1_000;
@@ -24,7 +24,7 @@ const INLINE_SPANS: usize = 1_000;
 #[derive(Clone)]
 pub struct JaegerQueries {
     pub(super) frontend: Arc<Frontend>,
-    settings: Arc<JaegerSettings>,
+    settings: Arc<JaegerApis>,
 }
 
 impl fmt::Debug for JaegerQueries {
@@ -41,7 +41,7 @@ impl AsRef<Frontend> for JaegerQueries {
 
 impl JaegerQueries {
     /// Queries over this frontend.
-    pub fn new(frontend: Arc<Frontend>, settings: JaegerSettings) -> Self {
+    pub fn new(frontend: Arc<Frontend>, settings: JaegerApis) -> Self {
         Self { frontend, settings: Arc::new(settings) }
     }
 
@@ -143,8 +143,8 @@ impl JaegerQueries {
 
     /// A trace as answers show it unless it is asked for raw.
     pub(super) fn adjusted(&self, mut trace: FoundTrace) -> FoundTrace {
-        let settings = AdjustSettings { max_clock_skew: self.settings.max_clock_skew_adjust };
-        adjust(&mut trace.data.resource_spans, &settings);
+        let max_clock_skew = self.settings.max_clock_skew_adjust.as_std();
+        adjust(&mut trace.data.resource_spans, max_clock_skew);
         trace
     }
 
@@ -154,7 +154,7 @@ impl JaegerQueries {
         let spans = spans.map(|scope| scope.spans.len()).sum();
         let queries = self.clone();
         let prepared = offload(spans > INLINE_SPANS, move || {
-            let max_spans = queries.settings.max_spans_per_trace;
+            let max_spans = queries.settings.max_trace_size;
             let mut warnings = Vec::new();
             if max_spans != 0 && spans > max_spans {
                 warnings.extend(cut(&mut data.resource_spans, max_spans));

@@ -8,7 +8,7 @@ use tactus_process::{Error, Port, address_of};
 use tactus_server::listener::{Http2Settings, ListenerSettings};
 use tactus_tls::{ALPN_GRPC, ALPN_HTTP};
 
-use crate::settings::MessageLimits;
+use crate::jaeger_grpc::MessageLimits;
 
 /// A gRPC port.
 #[derive(Debug, Clone)]

@@ -13,8 +13,9 @@ use tactus_proto::otlp::{
 use tactus_proto::tactus::v1::{TagValue, TagValuesRequest, TagValuesResponse};
 
 use super::*;
-use crate::JaegerSettings;
-use crate::jaeger::jaeger_router;
+use crate::jaeger::{JaegerQueries, jaeger_router};
+use tactus_config::GoDuration;
+use tactus_config::sections::query_apis::JaegerApis;
 
 const SPAN_TRACE: &str = "00000000000000010000000000000002";
 const SECOND: u64 = 1_000_000_000;
@@ -22,9 +23,11 @@ const SECOND: u64 = 1_000_000_000;
 /// The time of the sample blocks, in microseconds.
 const MICROS: &str = "start=1699999000000000&end=1700001000000000";
 
-async fn api_with(setup: Setup, settings: JaegerSettings) -> Api {
+async fn api_with(setup: Setup, settings: JaegerApis) -> Api {
     let mut api = Api::new(setup).await;
-    api.router = jaeger_router(Arc::clone(&api.frontend), settings);
+    let base_path = settings.http.base_path.clone();
+    let queries = JaegerQueries::new(Arc::clone(&api.frontend), settings);
+    api.router = jaeger_router(queries, &base_path);
     api
 }
 
@@ -49,7 +52,7 @@ impl Api {
 
 /// Without blocks.
 async fn api() -> Api {
-    api_with(Setup { blocks: &[], ..Setup::default() }, JaegerSettings::default()).await
+    api_with(Setup { blocks: &[], ..Setup::default() }, JaegerApis::default()).await
 }
 
 fn text(text: &'static str) -> Option<AnyValue> {
@@ -168,10 +171,8 @@ async fn services_are_those_of_recent_data_of_any_age_and_of_blocks() {
 
 #[tokio::test]
 async fn names_of_blocks_reach_back_as_far_as_is_set_and_allowed() {
-    let settings = JaegerSettings {
-        names_window: Duration::from_secs(20 * 365 * 24 * 3600),
-        ..JaegerSettings::default()
-    };
+    let settings =
+        JaegerApis { names_window: GoDuration::hours(20 * 365 * 24), ..JaegerApis::default() };
     let limits =
         TenantLimits { max_search_duration: Some(Duration::ZERO), ..TenantLimits::default() };
     let api = api_with(Setup { limits, ..Setup::default() }, settings.clone()).await;
@@ -247,7 +248,8 @@ async fn what_is_not_served_says_so() {
 
 #[tokio::test]
 async fn routes_lie_below_the_base_path() {
-    let settings = JaegerSettings { base_path: "/jaeger/".to_owned(), ..JaegerSettings::default() };
+    let mut settings = JaegerApis::default();
+    settings.http.base_path = "/jaeger/".to_owned();
     let api = api_with(Setup { blocks: &[], ..Setup::default() }, settings).await;
     assert_eq!(api.get("/jaeger/api/services").await.status, 200);
     assert_eq!(api.get("/jaeger/api/none").await.status, 404);
@@ -257,7 +259,7 @@ async fn routes_lie_below_the_base_path() {
 #[tokio::test]
 async fn tenant_is_found_as_for_every_query() {
     let setup = Setup { blocks: &[], tenancy: Tenancy::by_header(true), ..Setup::default() };
-    let api = api_with(setup, JaegerSettings::default()).await;
+    let api = api_with(setup, JaegerApis::default()).await;
     assert_eq!(api.get("/api/services").await.status, 401);
     assert_eq!(api.get_as("/api/services", "x-scope-orgid", "one|two").await.status, 200);
     let requests = api.recent.values_requests.lock();
@@ -266,7 +268,7 @@ async fn tenant_is_found_as_for_every_query() {
 
 #[tokio::test]
 async fn dependencies_are_calls_between_services() {
-    let api = api_with(Setup::default(), JaegerSettings::default()).await;
+    let api = api_with(Setup::default(), JaegerApis::default()).await;
     let ask = async |more: &str| {
         let path = format!("/api/dependencies?endTs=1700001000000&lookback=3600000{more}");
         api.get(&path).await.json()["data"].as_array().unwrap().clone()
@@ -286,7 +288,7 @@ async fn dependencies_are_calls_between_services() {
 
 #[tokio::test]
 async fn large_trace_is_cut() {
-    let settings = JaegerSettings { max_spans_per_trace: 2, ..JaegerSettings::default() };
+    let settings = JaegerApis { max_trace_size: 2, ..JaegerApis::default() };
     let api = api_with(Setup { blocks: &[], ..Setup::default() }, settings).await;
     let span = |id: u8| Span { span_id: vec![id; 8].into(), ..check_span() };
     recent_spans(&api, (1..=3).map(span).collect());
@@ -303,8 +305,7 @@ async fn large_trace_is_cut() {
 async fn trace_above_the_bytes_of_its_tenant_is_cut() {
     let limits = TenantLimits { max_bytes_per_trace: 150, ..TenantLimits::default() };
     let api =
-        api_with(Setup { blocks: &[], limits, ..Setup::default() }, JaegerSettings::default())
-            .await;
+        api_with(Setup { blocks: &[], limits, ..Setup::default() }, JaegerApis::default()).await;
     let span = |id: u8| Span { span_id: vec![id; 8].into(), ..check_span() };
     recent_spans(&api, (1..=9).map(span).collect());
     let answer = api.get(&format!("/api/traces/{SPAN_TRACE}")).await.json();

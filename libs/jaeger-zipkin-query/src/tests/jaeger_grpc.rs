@@ -17,11 +17,11 @@ use tonic::transport::{Channel, Server};
 use tonic::{Code, Status, Streaming};
 
 use super::*;
-use crate::JaegerSettings;
 use crate::WriteSpans;
 use crate::jaeger::JaegerQueries;
+use crate::jaeger_grpc::MessageLimits;
 use crate::jaeger_grpc::{Answering, query_services, storage_services};
-use crate::settings::MessageLimits;
+use tactus_config::sections::query_apis::JaegerApis;
 
 const SAMPLE: &str = "0af7651916cd43dd8448eb211c80319c";
 const LIMITS: MessageLimits = MessageLimits { received: 4 << 20, sent: 16 << 20 };
@@ -29,7 +29,7 @@ const LIMITS: MessageLimits = MessageLimits { received: 4 << 20, sent: 16 << 20 
 fn answering(api: &Api) -> Answering {
     let frontend = Arc::clone(&api.frontend);
     let tenancy = frontend.tenancy.clone();
-    Answering { queries: JaegerQueries::new(frontend, JaegerSettings::default()), tenancy }
+    Answering { queries: JaegerQueries::new(frontend, JaegerApis::default()), tenancy }
 }
 
 /// Serves all services on one port. `write`: where written spans go.

@@ -23,10 +23,10 @@ use tonic::transport::Channel;
 use tonic::{Code, Request as GrpcRequest};
 
 use super::*;
-use crate::JaegerSettings;
 use crate::jaeger::JaegerQueries;
 use crate::jaeger_grpc::Answering;
 use crate::listeners::{Listening, Served, open, ports};
+use tactus_config::sections::query_apis::JaegerApis;
 
 /// All ports of the query APIs, on free ports of loopback.
 const ALL: &str = "
@@ -43,7 +43,7 @@ query_frontend:
 fn served(api: &Api, ready: ReadyCheck) -> Served {
     let frontend = Arc::clone(&api.frontend);
     let tenancy = frontend.tenancy.clone();
-    let queries = JaegerQueries::new(frontend, JaegerSettings::default());
+    let queries = JaegerQueries::new(frontend, JaegerApis::default());
     Served {
         jaeger: Router::new().route("/trace/api/name", get(|| async { "jaeger" })),
         jaeger_pages: Router::new(),

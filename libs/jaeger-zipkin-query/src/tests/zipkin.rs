@@ -5,8 +5,9 @@ use tactus_proto::tactus::v1::{TagValue, TagValuesResponse};
 use tactus_zipkin::{DecodeOptions, Format, decode};
 
 use super::*;
-use crate::ZipkinSettings;
 use crate::zipkin::zipkin_router;
+use tactus_config::GoDuration;
+use tactus_config::sections::query_apis::ZipkinApi;
 
 /// The time of the sample blocks.
 const MILLIS: &str = "endTs=1700001000000&lookback=2000000&limit=1000";
@@ -14,20 +15,20 @@ const SAMPLE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 const SPAN: &str = r#"[{"traceId":"5982fe77008310cc80f1da5e10147519","parentId":"90394f6bcffb5d13","id":"67fae42571535f60","kind":"CLIENT","name":"get /m","timestamp":1516781775726000,"duration":26000,"localEndpoint":{"serviceName":"api","ipv4":"10.0.0.1","port":8080},"remoteEndpoint":{"serviceName":"db"},"tags":{"error":"timeout","n":"1"},"annotations":[{"timestamp":1516781775726100,"value":"retry"}]}]"#;
 
-async fn api_with(setup: Setup, settings: ZipkinSettings) -> Api {
+async fn api_with(setup: Setup, settings: ZipkinApi) -> Api {
     let mut api = Api::new(setup).await;
     api.router = zipkin_router(Arc::clone(&api.frontend), settings);
     api
 }
 
 async fn api() -> Api {
-    api_with(Setup::default(), ZipkinSettings::default()).await
+    api_with(Setup::default(), ZipkinApi::default()).await
 }
 
 /// Without blocks, and with the span as it would be stored.
 async fn api_of_the_span() -> Api {
     let setup = Setup { blocks: &[], ..Setup::default() };
-    let api = api_with(setup, ZipkinSettings::default()).await;
+    let api = api_with(setup, ZipkinApi::default()).await;
     let body = Bytes::from_static(SPAN.as_bytes());
     let (_, request) = decode(Format::JsonV2, &body, &DecodeOptions::default()).unwrap();
     *api.recent.trace.lock() = request;
@@ -133,7 +134,7 @@ async fn limits_of_a_search_hold() {
     let mut settings = Settings::default();
     settings.search.max_result_limit = 5;
     let setup = Setup { settings, ..Setup::default() };
-    let api = api_with(setup, ZipkinSettings::default()).await;
+    let api = api_with(setup, ZipkinApi::default()).await;
     let answer = api.get("/api/v2/traces?limit=6").await;
     assert_eq!((answer.status.as_u16(), answer.text()), (400, "limit 6 exceeds max limit 5"));
     let many = api.get("/api/v2/traceMany?traceIds=1,2,3,4,5,6").await;
@@ -159,7 +160,7 @@ async fn several_traces_are_read_by_their_ids() {
 #[tokio::test]
 async fn names_are_in_lower_case_and_kept_once_there_are_many() {
     let setup = Setup { blocks: &[], ..Setup::default() };
-    let api = api_with(setup, ZipkinSettings::default()).await;
+    let api = api_with(setup, ZipkinApi::default()).await;
     recent_values(&api, &["b", "A", "a"]);
     let services = api.get("/api/v2/services").await;
     assert_eq!(services.json(), json!(["a", "b"]));
@@ -184,8 +185,8 @@ async fn names_are_in_lower_case_and_kept_once_there_are_many() {
 
 #[tokio::test]
 async fn names_of_blocks_are_listed() {
-    let names_window = Duration::from_secs(30 * 365 * 24 * 3600);
-    let settings = ZipkinSettings { names_window, ..ZipkinSettings::default() };
+    let names_window = GoDuration::hours(30 * 365 * 24);
+    let settings = ZipkinApi { names_window, ..ZipkinApi::default() };
     let limits =
         TenantLimits { max_search_duration: Some(Duration::ZERO), ..TenantLimits::default() };
     let api = api_with(Setup { limits, ..Setup::default() }, settings).await;
@@ -212,7 +213,7 @@ async fn names_without_a_service_are_refused() {
 #[tokio::test]
 async fn dependencies_are_those_of_the_service_graph() {
     let setup = Setup { blocks: &[], ..Setup::default() };
-    let api = api_with(setup, ZipkinSettings::default()).await;
+    let api = api_with(setup, ZipkinApi::default()).await;
     *api.recent.series.lock() = super::doubles::response(super::doubles::parts());
     let answer = api.get("/api/v2/dependencies?endTs=1700000160000&lookback=120000").await;
     let expected = json!([
@@ -227,7 +228,7 @@ async fn dependencies_are_those_of_the_service_graph() {
 #[tokio::test]
 async fn tenant_is_asked_for_and_its_data_shown() {
     let setup = Setup { tenancy: Tenancy::by_header(false), blocks: &[], ..Setup::default() };
-    let api = api_with(setup, ZipkinSettings::default()).await;
+    let api = api_with(setup, ZipkinApi::default()).await;
     let answer = api.get("/api/v2/services").await;
     assert_eq!(answer.status, 401);
     let answer = api.get_as("/api/v2/services", "x-scope-orgid", "acme").await;

@@ -6,17 +6,17 @@ use std::sync::atomic::AtomicUsize;
 use ::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use tactus_api::{Error, Result};
+use tactus_config::sections::query_apis::ZipkinApi;
 use tactus_query::Frontend;
 use tactus_server::http::text;
 
 use crate::call::{self, Answer};
-use crate::settings::ZipkinSettings;
 
 /// What handlers share.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) frontend: Arc<Frontend>,
-    pub(super) settings: Arc<ZipkinSettings>,
+    pub(super) settings: Arc<ZipkinApi>,
     /// How many services the last list of them had.
     pub(super) services: Arc<AtomicUsize>,
 }

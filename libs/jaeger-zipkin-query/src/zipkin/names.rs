@@ -45,7 +45,7 @@ pub(super) async fn remote_services(call: Call) -> Answered {
 /// Keys of the tags of spans.
 pub(super) async fn tag_keys(call: Call) -> Answered {
     let longest = call.frontend().longest_search(&call.tenants).unwrap_or(Duration::MAX);
-    let since = call.shared.settings.names_window.min(longest);
+    let since = call.shared.settings.names_window.as_std().min(longest);
     let query = TagsQuery {
         scope: Some(TagScope::Span),
         query: String::new(),
@@ -82,7 +82,7 @@ fn has_many_services(call: &Call) -> bool {
 }
 
 async fn values(call: &Call, attribute: Attribute, filter: String) -> Result<BTreeSet<String>> {
-    let window = call.shared.settings.names_window;
+    let window = call.shared.settings.names_window.as_std();
     call.frontend().names(&call.tenants, attribute, filter, window).await
 }
 

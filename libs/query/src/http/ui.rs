@@ -26,7 +26,7 @@ use traces::OpenTraces;
 
 /// The routes of the pages' API. Put behind authentication; it has no fallback.
 pub fn ui_router(frontend: Arc<Frontend>, tails: LiveTails, cluster: ClusterStatus) -> Router {
-    let open = OpenTraces::new(frontend.settings.open_traces);
+    let open = OpenTraces::new(&frontend.settings.open_traces);
     let shared = Shared { frontend: Arc::clone(&frontend), open, tails, cluster };
     let own = Router::new()
         .route("/api/config", get(config::config))

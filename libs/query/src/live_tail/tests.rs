@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use tactus_config::GoDuration;
 use tactus_proto::tactus::v1::live_tail_server::LiveTail;
 use tactus_proto::tactus::v1::{TailRun, TailSpan};
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -62,11 +63,11 @@ fn spans(origin: u64, names: &[&str]) -> Told {
     Ok(TailResponse { runs: vec![run], skipped_spans: 0 })
 }
 
-const SETTINGS: LiveTailSettings = LiveTailSettings {
+const SETTINGS: FrontendLiveTail = FrontendLiveTail {
     max_tails_per_tenant: 2,
     max_spans_per_second: 100,
     max_buffered_spans: 10,
-    max_duration: Duration::from_secs(600),
+    max_duration: GoDuration::minutes(10),
 };
 
 fn ingesters(count: usize) -> Vec<Arc<Double>> {

@@ -1,6 +1,7 @@
 //! What a job weighs against the other jobs of all tenants.
 
 use moka::sync::Cache;
+use tactus_config::sections::query_frontend::Weights;
 use tactus_proto::tactus::v1::job::Request as JobRequest;
 use tactus_traceql::ast::{
     BinaryOperator, FieldExpression, LogicalOperator, MetricsStage, Pipeline, PipelineStage,
@@ -17,39 +18,15 @@ const REMEMBERED: u64 = 1_000;
 const MAX_QUERY_BYTES: usize = 4 << 10;
 const HEAVY: u64 = 4;
 
-/// What makes a query heavy (`query_frontend.weights`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WeightSettings {
-    /// Jobs have weights; else each is 1.
-    pub request_with_weights: bool,
-    /// Each further attempt of a job adds 1.
-    pub retry_with_weights: bool,
-    /// A query with as many conditions is heavier.
-    pub max_traceql_conditions: usize,
-    /// A query with as many regular expressions is heavier.
-    pub max_regex_conditions: usize,
-}
-
-impl Default for WeightSettings {
-    fn default() -> Self {
-        Self {
-            request_with_weights: true,
-            retry_with_weights: true,
-            max_traceql_conditions: 4,
-            max_regex_conditions: 1,
-        }
-    }
-}
-
 /// Weighs jobs.
 #[derive(Debug)]
 pub(super) struct Scales {
-    settings: WeightSettings,
+    settings: Weights,
     known: Cache<String, u64>,
 }
 
 impl Scales {
-    pub(super) fn new(settings: WeightSettings) -> Self {
+    pub(super) fn new(settings: Weights) -> Self {
         Self { settings, known: Cache::new(REMEMBERED) }
     }
 
@@ -88,13 +65,13 @@ impl Scales {
 /// What is in a query.
 #[derive(Debug, Default)]
 struct Contents {
-    conditions: usize,
-    regexes: usize,
+    conditions: i64,
+    regexes: i64,
     has_or: bool,
     is_structural: bool,
 }
 
-fn weight(root: &RootExpr, settings: &WeightSettings) -> u64 {
+fn weight(root: &RootExpr, settings: &Weights) -> u64 {
     let mut contents = Contents::default();
     contents.add_pipeline(root.search_pipeline());
     let leaf = root.metrics().and_then(|metrics| metrics.first_leaf());
@@ -164,7 +141,7 @@ mod tests {
 
     #[test]
     fn query_weighs_by_what_is_in_it() {
-        let scales = Scales::new(WeightSettings::default());
+        let scales = Scales::new(Weights::default());
         for (query, expected) in [
             ("{ }", 1),
             (r#"{ .a = "x" }"#, 1),
@@ -187,10 +164,10 @@ mod tests {
 
     #[test]
     fn jobs_without_a_query_have_the_weight_of_their_kind() {
-        let scales = Scales::new(WeightSettings::default());
+        let scales = Scales::new(Weights::default());
         assert_eq!(scales.weigh(&JobRequest::FindRecentTrace(FindTraceRequest::default())), 2);
         assert_eq!(scales.weigh(&JobRequest::RecentTags(TagsRequest::default())), 1);
-        let settings = WeightSettings { request_with_weights: false, ..WeightSettings::default() };
+        let settings = Weights { request_with_weights: false, ..Weights::default() };
         let scales = Scales::new(settings);
         assert_eq!(scales.weigh(&JobRequest::FindRecentTrace(FindTraceRequest::default())), 1);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 use tactus_api::{Error, Result};
+use tactus_config::sections::query_apis::TraceLookups;
 use tactus_model::merge::merge;
 use tactus_model::{AppendError, BatchBuilder, BuilderLimits, SpanBatch, TenantId, TraceId};
 use tactus_proto::opentelemetry::proto::trace::v1::ScopeSpans;
@@ -13,7 +14,7 @@ use tactus_traceql::eval::Bitmap;
 
 use crate::frontend::Frontend;
 use crate::offload::offload;
-use crate::trace_lookup::{FoundId, LookupSettings, TraceLookup, WholeTrace};
+use crate::trace_lookup::{FoundId, TraceLookup, WholeTrace};
 
 /// Traces that are fetched and judged at a time: they are in memory together.
 const TRACES_PER_ROUND: usize = 200;
@@ -75,7 +76,7 @@ impl Frontend {
         };
         for round in ids.traces.chunks(TRACES_PER_ROUND) {
             let wanted: Vec<TraceId> = round.iter().map(|trace| trace.id).collect();
-            let whole = self.whole_traces(tenants, &wanted, &LookupSettings::default()).await?;
+            let whole = self.whole_traces(tenants, &wanted, &TraceLookups::default()).await?;
             run.found.partial |= whole.partial;
             run.decider.advance(time_of(round));
             let judged = offload(true, move || {

@@ -1,11 +1,11 @@
 //! Searches whose answer comes from several blocks: which are asked, and what becomes of a trace that several have.
 
 use prost::Message as _;
+use tactus_config::sections::query_frontend::FrontendSearch;
 use tactus_proto::tempopb::{SearchResponse, ServiceStats, SpanSet, TraceSearchMetadata};
 use tactus_storage::meta::BlockVersion;
 
 use super::*;
-use crate::SearchSettings;
 
 /// Times below are seconds after this.
 const BASE: u64 = 1_700_000_000;
@@ -19,7 +19,7 @@ impl Blocks {
     async fn new() -> Self {
         let querier = Arc::new(BlockData::default());
         // One job at a time, so that what is asked does not depend on what runs already.
-        let search = SearchSettings { concurrent_jobs: 1, ..SearchSettings::default() };
+        let search = FrontendSearch { concurrent_jobs: 1, ..FrontendSearch::default() };
         let settings = Settings { search, ..Settings::default() };
         let api = Api::new(Setup {
             settings,

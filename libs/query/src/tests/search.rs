@@ -2,11 +2,11 @@
 
 use prost::Message as _;
 use serde_json::json;
+use tactus_config::sections::query_frontend::FrontendSearch;
 use tactus_proto::tactus::v1::SearchRequest;
 use tactus_proto::tempopb::{self, TraceSearchMetadata};
 
 use super::*;
-use crate::SearchSettings;
 
 /// Traces and spans of an answer.
 fn counts(answer: &Answer) -> (usize, u64) {
@@ -52,7 +52,7 @@ async fn sample_queries_have_the_documented_answers() {
 
 #[tokio::test]
 async fn small_jobs_give_the_same_answer() {
-    let search = SearchSettings { target_bytes_per_job: 1, ..SearchSettings::default() };
+    let search = FrontendSearch { target_bytes_per_job: 1, ..FrontendSearch::default() };
     let settings = Settings { search, querier_parallelism: 1, ..Settings::default() };
     let api = Api::new(Setup { settings, ..Setup::default() }).await;
     let answer = api.search("{ span.n = 1 }", "").await;

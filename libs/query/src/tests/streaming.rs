@@ -7,6 +7,7 @@ mod slow_recent;
 
 use futures_util::StreamExt as _;
 use serde_json::json;
+use tactus_config::sections::query_frontend::FrontendSearch;
 use tactus_proto::tactus::v1::{
     MetricsResponse, TagScope, TagValue, TagValuesResponse, TagsResponse,
 };
@@ -20,7 +21,7 @@ use tonic::{Response, Status};
 
 use super::metrics::{response, series};
 use super::*;
-use crate::{Answers, SearchSettings, Streaming, StreamingSettings};
+use crate::{Answers, Streaming, StreamingSettings};
 
 /// Times of blocks and traces below are seconds after this.
 const BASE: u64 = 1_700_000_000;
@@ -35,7 +36,7 @@ struct Blocks {
 /// A difference after every job, one job at a time.
 fn eager() -> Settings {
     let streaming = StreamingSettings { interval: Duration::ZERO, ..StreamingSettings::default() };
-    let search = SearchSettings { concurrent_jobs: 1, ..SearchSettings::default() };
+    let search = FrontendSearch { concurrent_jobs: 1, ..FrontendSearch::default() };
     let mut settings = Settings { streaming, search, ..Settings::default() };
     settings.metrics.concurrent_jobs = 1;
     settings

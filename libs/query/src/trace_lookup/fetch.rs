@@ -9,11 +9,12 @@ use prost::Message as _;
 use tactus_api::request::TraceQuery;
 use tactus_api::trace::WhenTooLarge;
 use tactus_api::{Error, Result};
+use tactus_config::sections::query_apis::TraceLookups;
 use tactus_model::{TenantId, TraceId};
 use tactus_proto::opentelemetry::proto::trace::v1::{Span, TracesData};
 use tactus_server::bodies::Bodies;
 
-use super::{LookupSettings, WholeTrace, WholeTraces};
+use super::{WholeTrace, WholeTraces};
 use crate::frontend::Frontend;
 use crate::metrics::TRACES;
 use crate::offload::offload;
@@ -42,7 +43,7 @@ impl Frontend {
         &self,
         tenants: &[TenantId],
         ids: &[TraceId],
-        settings: &LookupSettings,
+        settings: &TraceLookups,
     ) -> Result<WholeTraces> {
         let mut all = WholeTraces::default();
         let take = |id, trace: Option<WholeTrace>| {
@@ -63,7 +64,7 @@ impl Frontend {
         &self,
         tenants: &[TenantId],
         ids: &[TraceId],
-        settings: &LookupSettings,
+        settings: &TraceLookups,
         mut visit: impl FnMut(&FoundTrace) -> Result<()>,
     ) -> Result<bool> {
         let as_it_is = |_, found| ready(Ok(found));
@@ -76,7 +77,7 @@ impl Frontend {
         &self,
         tenants: &[TenantId],
         ids: &[TraceId],
-        settings: &LookupSettings,
+        settings: &TraceLookups,
         (large, make): (Large, impl Fn(TraceId, FoundTrace) -> F + Copy),
         mut show: impl FnMut(TraceId, T) -> Result<()>,
     ) -> Result<bool> {

@@ -1,7 +1,7 @@
 //! Services and operations.
 //!
 //! They are the values of `service.name` and of span names: of all recent data, whenever its spans started, and of the
-//! blocks of the last [`crate::settings::JaegerSettings::names_window`].
+//! blocks of the last [`JaegerApis::names_window`].
 
 use std::collections::BTreeSet;
 
@@ -78,7 +78,7 @@ impl JaegerQueries {
         attribute: Attribute,
         query: String,
     ) -> Result<BTreeSet<String>> {
-        let window = self.settings.names_window;
+        let window = self.settings.names_window.as_std();
         Ok(self.frontend.names(tenants, attribute, query, window).await?)
     }
 }

@@ -104,7 +104,7 @@ async fn spans_are_chosen_by_services_kinds_and_tags() {
 
 #[tokio::test]
 async fn stored_spans_are_measured() {
-    let api = api_with(Setup::default(), JaegerSettings::default()).await;
+    let api = api_with(Setup::default(), JaegerApis::default()).await;
     let (service, _) = api.sample_trace().await;
     let range = "endTs=1700001000000&lookback=1200000&step=60000&ratePer=60000";
     let kinds = "spanKind=server&spanKind=client&spanKind=internal&spanKind=unspecified";

@@ -3,7 +3,7 @@
 use tactus_proto::tempopb::{self, TraceSearchMetadata};
 
 use super::*;
-use tactus_query::LookupSettings;
+use tactus_config::sections::query_apis::TraceLookups;
 
 fn ids(answer: &Answer) -> Vec<String> {
     let traces = answer.json()["data"].as_array().unwrap().clone();
@@ -156,7 +156,7 @@ async fn window_is_completed() {
 #[tokio::test]
 async fn stored_spans_match_as_documented() {
     for blocks in [&[V4], &[V5]] {
-        let api = api_with(Setup { blocks, ..Setup::default() }, JaegerSettings::default()).await;
+        let api = api_with(Setup { blocks, ..Setup::default() }, JaegerApis::default()).await;
         let sample = api.sample_trace().await;
         let service = &sample.0;
         let count = async |more: &str| {
@@ -183,7 +183,7 @@ async fn stored_spans_match_as_documented() {
 
 #[tokio::test]
 async fn traces_are_whole_and_the_newest_come_first() {
-    let api = api_with(Setup::default(), JaegerSettings::default()).await;
+    let api = api_with(Setup::default(), JaegerApis::default()).await;
     let all = api.get(&format!("/api/traces?service=nobody&{MICROS}")).await;
     assert_eq!(all.text(), r#"{"data":[],"total":0,"limit":0,"offset":0,"errors":null}"#);
     let (service, _) = api.sample_trace().await;
@@ -223,7 +223,7 @@ async fn span_must_start_within_the_window() {
 
 #[tokio::test]
 async fn traces_by_their_ids_tell_which_are_missing() {
-    let api = api_with(Setup::default(), JaegerSettings::default()).await;
+    let api = api_with(Setup::default(), JaegerApis::default()).await;
     let path = "/api/traces?traceID=0af7651916cd43dd8448eb211c80319c&traceID=463ac35c9f6413ad&traceID=ff&limit=x";
     let answer = api.get(path).await;
     assert_eq!(ids(&answer), ["0af7651916cd43dd8448eb211c80319c", "463ac35c9f6413ad"]);
@@ -235,9 +235,8 @@ async fn traces_by_their_ids_tell_which_are_missing() {
 
 #[tokio::test]
 async fn answer_is_bounded() {
-    let lookup = LookupSettings { concurrent_traces: 2, max_answer_bytes: 1 };
-    let api =
-        api_with(Setup::default(), JaegerSettings { lookup, ..JaegerSettings::default() }).await;
+    let lookup = TraceLookups { concurrent_traces: 2, max_answer_bytes: 1 };
+    let api = api_with(Setup::default(), JaegerApis { lookup, ..JaegerApis::default() }).await;
     let path = "/api/traces?traceID=0af7651916cd43dd8448eb211c80319c&traceID=463ac35c9f6413ad";
     let answer = api.get(path).await;
     assert_eq!(ids(&answer), ["0af7651916cd43dd8448eb211c80319c"]);
@@ -247,7 +246,7 @@ async fn answer_is_bounded() {
 #[tokio::test]
 async fn search_counts_as_one_query_at_a_time() {
     let limits = TenantLimits { max_concurrent_queries: 1, ..TenantLimits::default() };
-    let api = api_with(Setup { limits, ..Setup::default() }, JaegerSettings::default()).await;
+    let api = api_with(Setup { limits, ..Setup::default() }, JaegerApis::default()).await;
     let path =
         "/api/traces?traceID=0af7651916cd43dd8448eb211c80319c&traceID=463ac35c9f6413ad&traceID=ff";
     assert_eq!(api.get(path).await.status, 200);

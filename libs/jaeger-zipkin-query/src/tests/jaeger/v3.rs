@@ -176,7 +176,7 @@ async fn names_stand_without_an_envelope() {
 
 #[tokio::test]
 async fn dependencies_have_counts_as_texts() {
-    let api = api_with(Setup::default(), JaegerSettings::default()).await;
+    let api = api_with(Setup::default(), JaegerApis::default()).await;
     let path = "/api/v3/dependencies?startTime=2023-11-14T22:00:00Z&endTime=2023-11-14T22:30:00Z";
     let answer = api.get(path).await.json();
     for link in answer["dependencies"].as_array().unwrap() {

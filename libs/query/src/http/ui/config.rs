@@ -4,6 +4,7 @@ use ::http::{HeaderMap, Uri};
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::json;
+use tactus_config::sections::query_frontend::Link;
 use tactus_model::TenantId;
 
 use super::Shared;
@@ -18,7 +19,7 @@ pub(super) async fn config(State(shared): State<Shared>, uri: Uri, headers: Head
         Ok(super::json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
             "tenants": tenants,
-            "links": call.frontend.settings.links,
+            "links": call.frontend.settings.links.iter().map(link).collect::<Vec<_>>(),
             "limits": {
                 "searchSeconds": limits.max_search_duration.as_secs(),
                 "metricsSeconds": limits.max_metrics_duration.as_secs(),
@@ -30,4 +31,8 @@ pub(super) async fn config(State(shared): State<Shared>, uri: Uri, headers: Head
         })))
     })
     .await
+}
+
+fn link(link: &Link) -> serde_json::Value {
+    json!({ "title": link.title, "url": link.url, "match": link.shown_with })
 }

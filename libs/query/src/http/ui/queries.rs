@@ -24,7 +24,7 @@ pub(super) async fn list(State(shared): State<Shared>, uri: Uri, headers: Header
     answer(shared.frontend, uri, headers, async |call| {
         let log = &call.frontend.queries;
         let (running, slow) = (log.running(&call.tenants), log.slow(&call.tenants));
-        let slow_after = millis(log.settings().slow_after);
+        let slow_after = millis(log.settings().slow_after.as_std());
         let listed = running.iter().take(MAX_LISTED).chain(slow.iter().map(|slow| &slow.query));
         let texts = listed.map(|query| query.asked.text.as_str()).collect::<Vec<_>>().concat();
         let listed = call.frontend.parse(&call.tenants, &texts, move || {

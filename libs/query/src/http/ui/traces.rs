@@ -12,6 +12,7 @@ use prost::Message as _;
 use tactus_api::request::{TraceQuery, parse_trace_id};
 use tactus_api::trace::{CombinedTrace, TraceFacts, WhenTooLarge};
 use tactus_api::{Encoding, Error, Result};
+use tactus_config::sections::query_frontend::OpenTraces as Settings;
 use tactus_jaeger::json::{self, Envelope};
 use tactus_model::{SpanId, TraceId};
 use tactus_otlp_json::OtlpJson;
@@ -24,7 +25,6 @@ use super::skeleton::Skeleton;
 use crate::frontend::joined;
 use crate::http::{Answer, Call, INLINE_SPANS, answer};
 use crate::offload::offload;
-use crate::settings::OpenTraceSettings;
 use crate::trace_by_id::{FoundTrace, Large, TraceMemory, malformed};
 
 /// Spans of one request for details.
@@ -38,12 +38,12 @@ pub(super) const SKELETON: HeaderValue =
 pub(super) struct OpenTraces(Cache<(String, TraceId), Arc<FoundTrace>>);
 
 impl OpenTraces {
-    pub(super) fn new(settings: OpenTraceSettings) -> Self {
+    pub(super) fn new(settings: &Settings) -> Self {
         let weigher = |_: &(String, TraceId), found: &Arc<FoundTrace>| {
             u32::try_from(found.trace.bytes() + 256).unwrap_or(u32::MAX)
         };
         let cache = Cache::builder().max_capacity(settings.max_bytes).weigher(weigher);
-        Self(cache.time_to_live(settings.keep_for).build())
+        Self(cache.time_to_live(settings.keep_for.as_std()).build())
     }
 
     /// Reads a trace anew, of a large one a part, which is not kept. Errors: [`Error::NotFound`] if nobody has it,

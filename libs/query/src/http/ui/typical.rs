@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use tactus_api::Error;
 use tactus_api::request::{metrics_range, parse_trace_id};
+use tactus_config::sections::query_apis::TraceLookups;
 use tactus_model::TraceId;
 
 use super::Shared;
@@ -14,7 +15,7 @@ use super::skeleton::Skeleton;
 use crate::frontend::unix_nanos_now;
 use crate::http::answer;
 use crate::trace_by_id::{FoundTrace, malformed};
-use crate::trace_lookup::{LookupSettings, TraceLookup, quoted};
+use crate::trace_lookup::{TraceLookup, quoted};
 use paths::Paths;
 
 /// Traces that are looked at.
@@ -64,7 +65,7 @@ pub(super) async fn typical(
         let found = call.frontend.find_trace_ids(&call.tenants, &lookup).await?;
         let ids = found.traces.iter().map(|trace| trace.id);
         let ids: Vec<TraceId> = ids.filter(|&id| Some(id) != without).collect();
-        let settings = LookupSettings { concurrent_traces, max_answer_bytes };
+        let settings = TraceLookups { concurrent_traces, max_answer_bytes };
         let mut paths = Paths::default();
         let visit = |found: &FoundTrace| {
             paths.add(&Skeleton::of(&found.trace).map_err(malformed)?);

@@ -13,7 +13,7 @@ struct Held {
 impl Held {
     /// `blocks`: how long after the base each ends, with what it has.
     async fn start(blocks: &[(u64, &[TraceSearchMetadata])], request: SearchRequest) -> Self {
-        let search = SearchSettings { concurrent_jobs: 1, ..SearchSettings::default() };
+        let search = FrontendSearch { concurrent_jobs: 1, ..FrontendSearch::default() };
         let held = Blocks::new(Settings { search, ..Settings::default() }).await;
         for (number, (end, traces)) in blocks.iter().enumerate() {
             let id = held.add(number, (0, *end));
