@@ -1,6 +1,6 @@
 //! The settings of an ingester, from the configuration.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tactus_config::{Config, sections::overrides};
 use tactus_overrides::Overrides;
@@ -12,7 +12,7 @@ use tactus_ring::{Operation, Ring};
 use tactus_storage::meta::DedicatedColumn;
 use tactus_telemetry::error_text;
 
-use crate::settings::{Limits, LiveTailSettings, OfTenant, Settings};
+use crate::settings::{Limits, OfTenant, Settings};
 
 mod tail_sampling;
 
@@ -26,35 +26,8 @@ pub fn settings(
     overrides: &Arc<Overrides>,
     ring: Arc<Ring>,
 ) -> Result<Settings, Error> {
-    let (ingester, trace) = (&config.ingester, &config.storage.trace);
-    let fsync = trace.wal.fsync_interval;
-    let built_in = Settings::new(PathBuf::from(&trace.wal.path));
+    let trace = &config.storage.trace;
     Ok(Settings {
-        ingester_id: ingester.lifecycler.id.clone(),
-        fsync_interval: (fsync.0 >= 0).then(|| fsync.as_std()),
-        max_live_bytes: ingester.max_live_bytes as usize,
-        max_tenants: ingester.max_tenants,
-        max_mapped_segments: ingester.max_mapped_segments,
-        max_segment_column_bytes: ingester.max_segment_column_bytes,
-        max_directory_bytes: ingester.max_disk_bytes,
-        min_free_disk_bytes: ingester.min_free_disk_bytes,
-        disk_timeout: match ingester.disk_timeout.as_std() {
-            Duration::ZERO => Duration::MAX,
-            timeout => timeout,
-        },
-        max_push_threads: ingester.max_push_threads,
-        generation_bytes: built_in.generation_bytes.min(ingester.max_live_bytes as usize / 4),
-        trace_idle_period: ingester.trace_idle_period.as_std(),
-        trace_live_period: ingester.trace_live_period.as_std(),
-        flush_check_period: ingester.flush_check_period.as_std(),
-        max_block_duration: ingester.max_block_duration.as_std(),
-        max_block_bytes: ingester.max_block_bytes,
-        concurrent_flushes: ingester.concurrent_flushes,
-        flush_op_timeout: ingester.flush_op_timeout.as_std(),
-        range_slack: trace.wal.ingestion_time_range_slack.as_std(),
-        bloom_false_positive: trace.block.bloom_filter_false_positive,
-        bloom_shard_bytes: trace.block.bloom_filter_shard_size_bytes as u32,
-        row_group_bytes: trace.block.parquet_row_group_size_bytes,
         block_version: block_version(trace)?,
         dedicated_columns: columns(config, Arc::clone(overrides))?,
         value_filters: {
@@ -63,12 +36,7 @@ pub fn settings(
         },
         limits: limits(config, Arc::clone(overrides), ring),
         tail_sampling: tail_sampling::of_tenants(config, Arc::clone(overrides))?,
-        live_tail: LiveTailSettings {
-            max_tails_per_tenant: ingester.live_tail.max_tails_per_tenant,
-            max_tails: ingester.live_tail.max_tails,
-            max_buffer_bytes: ingester.live_tail.max_buffer_bytes,
-        },
-        ..built_in
+        ..Settings::of(&config.ingester, trace)
     })
 }
 

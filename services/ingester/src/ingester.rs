@@ -108,7 +108,7 @@ impl Ingester {
             Wal::open_with(Layout::log(&root), wal_settings, Arc::clone(&settings.log_files))?;
         let layout = Layout::create(&root).map_err(Error::io("create", &root))?;
         let metrics = Metrics::new(registry);
-        let live_tails = LiveTails::new(settings.live_tail, metrics.clone());
+        let live_tails = LiveTails::new(settings.live_tail.clone(), metrics.clone());
         let ingester = Arc::new_cyclic(|itself| Self {
             flushes: Flushes::new(settings.concurrent_flushes),
             wal,

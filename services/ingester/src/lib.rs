@@ -60,5 +60,5 @@ pub use disk::DiskHangs;
 pub use error::{Error, PushError};
 pub use ingester::Ingester;
 pub use segment::SegmentError;
-pub use settings::{Limits, LiveTailSettings, OfTenant, Settings, TailSampling};
+pub use settings::{Limits, OfTenant, Settings, TailSampling};
 pub use written::BlockWritten;

@@ -18,6 +18,7 @@ use std::{
 
 use parking_lot::RwLock;
 use tactus_api::live_tail::{SpanRate, compile_filter};
+use tactus_config::sections::ingester::IngesterLiveTail;
 use tactus_model::{BuilderLimits, TenantId};
 use tactus_proto::tactus::v1::{
     PushRequest, TailRequest, TailResponse, live_tail_server::LiveTail as Protocol,
@@ -27,7 +28,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, codegen::BoxStream};
 
-use crate::{head::Appended, ingester::Ingester, metrics::Metrics, settings::LiveTailSettings};
+use crate::{head::Appended, ingester::Ingester, metrics::Metrics};
 use pushed::{Filter, Pushed};
 
 /// Pushes that wait for a tail; their bytes are bounded by the settings.
@@ -36,7 +37,7 @@ const MAX_WAITING_PUSHES: usize = 4096;
 /// The tails of an ingester.
 #[derive(Debug)]
 pub(crate) struct LiveTails {
-    settings: LiveTailSettings,
+    settings: IngesterLiveTail,
     open: AtomicUsize,
     by_tenant: RwLock<HashMap<TenantId, Vec<Arc<Queue>>>>,
     /// Cancelled when the ingester stops.
@@ -71,7 +72,7 @@ impl Queue {
 }
 
 impl LiveTails {
-    pub(crate) fn new(settings: LiveTailSettings, metrics: Metrics) -> Arc<Self> {
+    pub(crate) fn new(settings: IngesterLiveTail, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             settings,
             open: AtomicUsize::new(0),

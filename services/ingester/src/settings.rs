@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+use tactus_config::sections::ingester::{Ingester, IngesterLiveTail};
+use tactus_config::sections::storage::TraceStorage;
 use tactus_model::TenantId;
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 use tactus_tail_sampling::Policies;
@@ -87,18 +89,7 @@ pub struct Settings {
     /// Which whole traces are kept; `None`: all, as they come. The same settings must be the same allocation.
     pub tail_sampling: OfTenant<Option<Arc<TailSampling>>>,
     /// Live tails.
-    pub live_tail: LiveTailSettings,
-}
-
-/// Bounds of live tails.
-#[derive(Debug, Clone, Copy)]
-pub struct LiveTailSettings {
-    /// Open at a time for a tenant.
-    pub max_tails_per_tenant: usize,
-    /// Open at a time.
-    pub max_tails: usize,
-    /// Bytes of spans that wait to be looked at, of each tail; what comes beyond is counted and not looked at.
-    pub max_buffer_bytes: usize,
+    pub live_tail: IngesterLiveTail,
 }
 
 /// A setting that may differ by tenant and change at any time.
@@ -172,38 +163,44 @@ pub struct Limits {
 impl Settings {
     /// The defaults, below `directory`.
     pub fn new(directory: PathBuf) -> Self {
+        Self { directory, ..Self::of(&Ingester::default(), &TraceStorage::default()) }
+    }
+
+    /// What the sections `ingester` and `storage.trace` say of all tenants.
+    pub(crate) fn of(ingester: &Ingester, trace: &TraceStorage) -> Self {
+        let (fsync, max_live_bytes) = (trace.wal.fsync_interval, ingester.max_live_bytes as usize);
         Self {
-            ingester_id: String::new(),
-            directory,
-            fsync_interval: Some(Duration::from_millis(100)),
+            ingester_id: ingester.lifecycler.id.clone(),
+            directory: PathBuf::from(&trace.wal.path),
+            fsync_interval: (fsync.0 >= 0).then(|| fsync.as_std()),
             chunk_spans: 16 << 10,
-            generation_bytes: 24 << 20,
-            max_live_bytes: 160 << 20,
-            max_tenants: 10_000,
-            max_mapped_segments: 4_096,
-            max_segment_column_bytes: 128 << 20,
-            max_directory_bytes: 0,
-            min_free_disk_bytes: 64 << 20,
-            disk_timeout: Duration::from_secs(4),
-            max_push_threads: 64,
+            generation_bytes: (24 << 20).min(max_live_bytes / 4),
+            max_live_bytes,
+            max_tenants: ingester.max_tenants,
+            max_mapped_segments: ingester.max_mapped_segments,
+            max_segment_column_bytes: ingester.max_segment_column_bytes,
+            max_directory_bytes: ingester.max_disk_bytes,
+            min_free_disk_bytes: ingester.min_free_disk_bytes,
+            disk_timeout: ingester.disk_timeout.non_zero().unwrap_or(Duration::MAX),
+            max_push_threads: ingester.max_push_threads,
             log_files: Arc::new(SystemFiles),
-            trace_idle_period: Duration::from_secs(5),
-            trace_live_period: Duration::from_secs(30),
-            flush_check_period: Duration::from_secs(10),
-            max_block_duration: Duration::from_secs(30 * 60),
-            max_block_bytes: 500 << 20,
+            trace_idle_period: ingester.trace_idle_period.as_std(),
+            trace_live_period: ingester.trace_live_period.as_std(),
+            flush_check_period: ingester.flush_check_period.as_std(),
+            max_block_duration: ingester.max_block_duration.as_std(),
+            max_block_bytes: ingester.max_block_bytes,
             row_group_spans: tactus_block::ROW_GROUP_SPANS,
-            row_group_bytes: 100_000_000,
-            concurrent_flushes: 1,
+            row_group_bytes: trace.block.parquet_row_group_size_bytes,
+            concurrent_flushes: ingester.concurrent_flushes,
             concurrent_queries: 8,
             max_condition_groups: 100,
-            flush_op_timeout: Duration::from_secs(5 * 60),
+            flush_op_timeout: ingester.flush_op_timeout.as_std(),
             hold_flushed: Duration::ZERO,
             retry_pause: Duration::from_secs(1),
             max_retry_pause: Duration::from_secs(120),
-            range_slack: Duration::from_secs(120),
-            bloom_false_positive: 0.01,
-            bloom_shard_bytes: 100 << 10,
+            range_slack: trace.wal.ingestion_time_range_slack.as_std(),
+            bloom_false_positive: trace.block.bloom_filter_false_positive,
+            bloom_shard_bytes: trace.block.bloom_filter_shard_size_bytes as u32,
             block_version: BlockVersion::VParquet4,
             dedicated_columns: OfTenant::all(Vec::new()),
             value_filters: OfTenant::all(true),
@@ -213,11 +210,7 @@ impl Settings {
                 max_attribute_bytes: 2048,
             }),
             tail_sampling: OfTenant::all(None),
-            live_tail: LiveTailSettings {
-                max_tails_per_tenant: 10,
-                max_tails: 20,
-                max_buffer_bytes: 4 << 20,
-            },
+            live_tail: ingester.live_tail.clone(),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Spans shown while they are pushed.
 
 use futures_util::StreamExt as _;
+use tactus_config::sections::ingester::IngesterLiveTail;
 use tactus_proto::tactus::v1::{
     SpanRun, TailRequest, TailResponse, TailSpan, live_tail_server::LiveTail as Protocol,
 };
 use tonic::{Code, Request, Status, codegen::BoxStream};
 
 use super::*;
-use crate::LiveTailSettings;
 
 async fn try_open(
     ingester: &Ingester,
@@ -104,7 +104,7 @@ async fn spans_beyond_the_rate_are_counted() {
 #[tokio::test]
 async fn reader_that_does_not_read_costs_a_bounded_buffer() {
     let bench = Bench::new();
-    let live_tail = LiveTailSettings { max_buffer_bytes: 4_000, ..bench.settings().live_tail };
+    let live_tail = IngesterLiveTail { max_buffer_bytes: 4_000, ..bench.settings().live_tail };
     let ingester = bench.open_with(Settings { live_tail, ..bench.settings() }).unwrap();
     let mut tail = try_open(&ingester, "t1", "{ }", 10_000).await.unwrap();
     push_all(&ingester, 0..2_000);
@@ -141,7 +141,7 @@ async fn push_of_several_origins_is_told_by_origin() {
 async fn tails_are_as_many_as_there_may_be() {
     let bench = Bench::new();
     let live_tail =
-        LiveTailSettings { max_tails_per_tenant: 2, max_tails: 3, ..bench.settings().live_tail };
+        IngesterLiveTail { max_tails_per_tenant: 2, max_tails: 3, ..bench.settings().live_tail };
     let ingester = bench.open_with(Settings { live_tail, ..bench.settings() }).unwrap();
     let code = async |tenant: &str| match try_open(&ingester, tenant, "{ }", 1).await {
         Ok(_) => Code::Ok,
