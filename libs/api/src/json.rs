@@ -59,18 +59,31 @@ impl JsonWriter {
         self.out.push(b']');
     }
 
-    /// A key from our own messages, which needs no escapes.
-    pub(crate) fn key(&mut self, key: &str) {
+    /// A list of what `write` writes of each item.
+    pub(crate) fn list<T>(
+        &mut self,
+        items: impl IntoIterator<Item = T>,
+        mut write: impl FnMut(&mut Self, T),
+    ) {
+        self.begin_list();
+        items.into_iter().for_each(|item| write(self, item));
+        self.end_list();
+    }
+
+    /// A key from our own messages, which needs no escapes. Its value comes next.
+    pub(crate) fn key(&mut self, key: &str) -> &mut Self {
         self.separate();
         self.out.push(b'"');
         self.out.extend_from_slice(key.as_bytes());
         self.out.extend_from_slice(b"\":");
+        self
     }
 
-    /// A key from data.
-    pub(crate) fn data_key(&mut self, key: &[u8]) {
+    /// A key from data. Its value comes next.
+    pub(crate) fn data_key(&mut self, key: &[u8]) -> &mut Self {
         self.string(key);
         self.out.push(b':');
+        self
     }
 
     /// A string; invalid UTF-8 is shown as U+FFFD.
@@ -129,37 +142,49 @@ impl JsonWriter {
         }
     }
 
+    /// A list field; nothing if empty.
+    pub(crate) fn list_field<T>(
+        &mut self,
+        key: &str,
+        items: &[T],
+        write: impl FnMut(&mut Self, &T),
+    ) {
+        if !items.is_empty() {
+            self.key(key).list(items, write);
+        }
+    }
+
     /// A string field; nothing if empty.
     pub(crate) fn string_field(&mut self, key: &str, value: &[u8]) {
         if !value.is_empty() {
-            self.key(key);
-            self.string(value);
+            self.key(key).string(value);
         }
     }
 
     /// A bytes field; nothing if empty.
     pub(crate) fn base64_field(&mut self, key: &str, value: &[u8]) {
         if !value.is_empty() {
-            self.key(key);
-            self.base64(value);
+            self.key(key).base64(value);
         }
     }
 
     /// A 64-bit field; nothing if zero.
     pub(crate) fn wide_field(&mut self, key: &str, value: u64) {
         if value != 0 {
-            self.key(key);
-            self.wide(value);
+            self.key(key).wide(value);
         }
     }
 
     /// A 32-bit field; nothing if zero.
     pub(crate) fn number_field(&mut self, key: &str, value: u32) {
         if value != 0 {
-            self.key(key);
-            self.raw(&value.to_string());
+            self.key(key).raw(&value.to_string());
         }
     }
+}
+
+fn write_text(json: &mut JsonWriter, text: &impl AsRef<[u8]>) {
+    json.string(text.as_ref());
 }
 
 /// As Go prints it: shortest digits, an exponent below 1e-6 and from 1e21.

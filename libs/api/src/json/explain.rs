@@ -3,24 +3,21 @@
 use jiff::Timestamp;
 use tactus_proto::tactus::v1::JobExplanation;
 
-use super::JsonWriter;
+use super::{JsonWriter, write_text};
 use crate::explain::{ExplainedWindow, Explanation, Plan, PlannedStage, Totals};
 
 /// Writes an explanation as one object.
 pub(super) fn write_explanation(json: &mut JsonWriter, explanation: &Explanation) {
     json.begin_object();
-    json.key("query");
-    json.string(explanation.query.as_bytes());
+    json.key("query").string(explanation.query.as_bytes());
     json.key("plan");
     write_plan(json, &explanation.plan);
     json.key("window");
     write_window(json, &explanation.window);
-    json.key("limits");
-    json.begin_object();
+    json.key("limits").begin_object();
     explanation.limits.iter().for_each(|(name, value)| number(json, name, *value));
     json.end_object();
-    json.key("totals");
-    json.begin_object();
+    json.key("totals").begin_object();
     number(json, "jobs", explanation.jobs.0.into());
     number(json, "completedJobs", explanation.jobs.1.into());
     number(json, "blocks", explanation.blocks.into());
@@ -32,35 +29,26 @@ pub(super) fn write_explanation(json: &mut JsonWriter, explanation: &Explanation
     );
     write_work(json, &Totals::of(&explanation.explanations));
     json.end_object();
-    json.key("jobs");
-    json.begin_list();
-    explanation.explanations.iter().for_each(|job| write_job(json, job));
-    json.end_list();
+    json.key("jobs").list(&explanation.explanations, write_job);
     json.end_object();
 }
 
 fn write_plan(json: &mut JsonWriter, plan: &Plan) {
     json.begin_object();
-    json.key("readsWholeTraces");
-    json.bool(plan.reads_whole_traces);
-    json.key("stages");
-    json.begin_list();
-    plan.stages.iter().for_each(|stage| write_stage(json, stage));
-    json.end_list();
+    json.key("readsWholeTraces").bool(plan.reads_whole_traces);
+    json.key("stages").list(&plan.stages, write_stage);
     json.end_object();
 }
 
 fn write_stage(json: &mut JsonWriter, stage: &PlannedStage) {
     json.begin_object();
-    json.key("stage");
-    json.string(stage.stage.as_bytes());
+    json.key("stage").string(stage.stage.as_bytes());
     if let Some(leaf) = stage.leaf {
         number(json, "function", leaf as u64);
     }
-    json.key("text");
-    json.string(stage.text.as_bytes());
-    write_texts(json, "pushedDown", &stage.pushed_down);
-    write_texts(json, "spanBySpan", &stage.span_by_span);
+    json.key("text").string(stage.text.as_bytes());
+    json.list_field("pushedDown", &stage.pushed_down, write_text);
+    json.list_field("spanBySpan", &stage.span_by_span, write_text);
     json.end_object();
 }
 
@@ -69,8 +57,7 @@ fn write_window(json: &mut JsonWriter, window: &ExplainedWindow) {
     write_time(json, "start", window.start);
     write_time(json, "end", window.end);
     if let Some((step, intervals)) = window.steps {
-        json.key("stepSeconds");
-        json.double(step as f64 / 1e9);
+        json.key("stepSeconds").double(step as f64 / 1e9);
         number(json, "intervals", intervals as u64);
     }
     json.end_object();
@@ -86,11 +73,10 @@ fn write_time(json: &mut JsonWriter, name: &str, unix_nanos: u64) {
 
 fn write_job(json: &mut JsonWriter, job: &JobExplanation) {
     json.begin_object();
-    json.key("source");
-    json.string(job.source.as_bytes());
+    json.key("source").string(job.source.as_bytes());
     write_work(json, &Totals::of([job]));
-    write_texts(json, "filterColumns", &job.filter_columns);
-    write_texts(json, "resultColumns", &job.result_columns);
+    json.list_field("filterColumns", &job.filter_columns, write_text);
+    json.list_field("resultColumns", &job.result_columns, write_text);
     json.end_object();
 }
 
@@ -104,11 +90,9 @@ fn write_work(json: &mut JsonWriter, work: &Totals) {
     number(json, "sharedCacheBytes", work.shared_cache_bytes);
     number(json, "inspectedSpans", work.inspected_spans);
     number(json, "matchedSpans", work.matched_spans);
-    json.key("seconds");
-    json.begin_object();
+    json.key("seconds").begin_object();
     for (phase, nanos) in &work.phases {
-        json.data_key(phase.as_bytes());
-        json.double(*nanos as f64 / 1e9);
+        json.data_key(phase.as_bytes()).double(*nanos as f64 / 1e9);
     }
     json.end_object();
 }
@@ -118,27 +102,13 @@ fn write_counts<'c>(
     name: &str,
     counts: impl Iterator<Item = (&'c str, u64)>,
 ) {
-    json.key(name);
-    json.begin_object();
+    json.key(name).begin_object();
     for (reason, count) in counts {
-        json.data_key(reason.as_bytes());
-        json.raw(&count.to_string());
+        json.data_key(reason.as_bytes()).raw(&count.to_string());
     }
     json.end_object();
 }
 
-/// A list of texts; nothing if empty.
-fn write_texts(json: &mut JsonWriter, name: &str, texts: &[String]) {
-    if texts.is_empty() {
-        return;
-    }
-    json.key(name);
-    json.begin_list();
-    texts.iter().for_each(|text| json.string(text.as_bytes()));
-    json.end_list();
-}
-
 fn number(json: &mut JsonWriter, name: &str, value: u64) {
-    json.key(name);
-    json.raw(&value.to_string());
+    json.key(name).raw(&value.to_string());
 }

@@ -15,10 +15,7 @@ pub fn range_response(response: &QueryRangeResponse, explanation: Option<&Explan
     let samples: usize = response.series.iter().map(|series| series.samples.len()).sum();
     let mut json = JsonWriter::with_capacity(response.series.len() * 256 + samples * 56 + 256);
     json.begin_object();
-    json.key("series");
-    json.begin_list();
-    response.series.iter().for_each(|series| write_series(&mut json, series));
-    json.end_list();
+    json.key("series").list(&response.series, write_series);
     let QueryRangeResponse { metrics, status, message, .. } = response;
     write_end(json, metrics.as_ref(), (*status, message), explanation)
 }
@@ -31,17 +28,12 @@ pub fn instant_response(
 ) -> Vec<u8> {
     let mut json = JsonWriter::with_capacity(response.series.len() * 256 + 256);
     json.begin_object();
-    if !response.series.is_empty() {
-        json.key("series");
-        json.begin_list();
-        for series in &response.series {
-            json.begin_object();
-            write_labels(&mut json, &series.labels);
-            write_value(&mut json, series.value);
-            json.end_object();
-        }
-        json.end_list();
-    }
+    json.list_field("series", &response.series, |json, series| {
+        json.begin_object();
+        write_labels(json, &series.labels);
+        write_value(json, series.value);
+        json.end_object();
+    });
     let QueryInstantResponse { metrics, status, message, .. } = response;
     write_end(json, metrics.as_ref(), (*status, message), explanation)
 }
@@ -49,23 +41,13 @@ pub fn instant_response(
 fn write_series(json: &mut JsonWriter, series: &TimeSeries) {
     json.begin_object();
     write_labels(json, &series.labels);
-    if !series.samples.is_empty() {
-        json.key("samples");
-        json.begin_list();
-        for sample in &series.samples {
-            json.begin_object();
-            write_timestamp(json, sample.timestamp_ms);
-            write_value(json, sample.value);
-            json.end_object();
-        }
-        json.end_list();
-    }
-    if !series.exemplars.is_empty() {
-        json.key("exemplars");
-        json.begin_list();
-        series.exemplars.iter().for_each(|exemplar| write_exemplar(json, exemplar));
-        json.end_list();
-    }
+    json.list_field("samples", &series.samples, |json, sample| {
+        json.begin_object();
+        write_timestamp(json, sample.timestamp_ms);
+        write_value(json, sample.value);
+        json.end_object();
+    });
+    json.list_field("exemplars", &series.exemplars, write_exemplar);
     json.end_object();
 }
 
@@ -78,26 +60,18 @@ fn write_exemplar(json: &mut JsonWriter, exemplar: &Exemplar) {
 }
 
 fn write_labels(json: &mut JsonWriter, labels: &[KeyValue]) {
-    if labels.is_empty() {
-        return;
-    }
-    json.key("labels");
-    json.begin_list();
-    labels.iter().for_each(|label| write_key_value(json, label));
-    json.end_list();
+    json.list_field("labels", labels, write_key_value);
 }
 
 fn write_value(json: &mut JsonWriter, value: f64) {
     if value != 0.0 {
-        json.key("value");
-        json.double(value);
+        json.key("value").double(value);
     }
 }
 
 fn write_timestamp(json: &mut JsonWriter, millis: i64) {
     if millis != 0 {
-        json.key("timestampMs");
-        json.wide(millis);
+        json.key("timestampMs").wide(millis);
     }
 }
 
@@ -113,8 +87,7 @@ pub(super) fn write_end(
     }
     if status != PartialStatus::Complete as i32 {
         let status = PartialStatus::try_from(status).unwrap_or_default();
-        json.key("status");
-        json.string(status.as_str_name().as_bytes());
+        json.key("status").string(status.as_str_name().as_bytes());
     }
     json.string_field("message", message.as_bytes());
     if let Some(explanation) = explanation {

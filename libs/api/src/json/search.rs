@@ -11,10 +11,7 @@ use crate::explain::Explanation;
 pub fn search_response(response: &SearchResponse, explanation: Option<&Explanation>) -> Vec<u8> {
     let mut json = JsonWriter::with_capacity(response.traces.len() * 512 + 256);
     json.begin_object();
-    json.key("traces");
-    json.begin_list();
-    response.traces.iter().for_each(|trace| write_trace(&mut json, trace));
-    json.end_list();
+    json.key("traces").list(&response.traces, write_trace);
     if let Some(metrics) = &response.metrics {
         json.key("metrics");
         write_metrics(&mut json, metrics);
@@ -38,18 +35,11 @@ fn write_trace(json: &mut JsonWriter, trace: &TraceSearchMetadata) {
         json.key("spanSet");
         write_span_set(json, set);
     }
-    if !trace.span_sets.is_empty() {
-        json.key("spanSets");
-        json.begin_list();
-        trace.span_sets.iter().for_each(|set| write_span_set(json, set));
-        json.end_list();
-    }
+    json.list_field("spanSets", &trace.span_sets, write_span_set);
     if !trace.service_stats.is_empty() {
-        json.key("serviceStats");
-        json.begin_object();
+        json.key("serviceStats").begin_object();
         for (service, stats) in &trace.service_stats {
-            json.data_key(service.as_bytes());
-            json.begin_object();
+            json.data_key(service.as_bytes()).begin_object();
             json.number_field("spanCount", stats.span_count);
             json.number_field("errorCount", stats.error_count);
             json.end_object();
@@ -61,12 +51,7 @@ fn write_trace(json: &mut JsonWriter, trace: &TraceSearchMetadata) {
 
 fn write_span_set(json: &mut JsonWriter, set: &SpanSet) {
     json.begin_object();
-    if !set.spans.is_empty() {
-        json.key("spans");
-        json.begin_list();
-        set.spans.iter().for_each(|span| write_span(json, span));
-        json.end_list();
-    }
+    json.list_field("spans", &set.spans, write_span);
     json.number_field("matched", set.matched);
     write_attributes(json, &set.attributes);
     json.end_object();
@@ -83,15 +68,7 @@ fn write_span(json: &mut JsonWriter, span: &Span) {
 }
 
 fn write_attributes(json: &mut JsonWriter, attributes: &[KeyValue]) {
-    if attributes.is_empty() {
-        return;
-    }
-    json.key("attributes");
-    json.begin_list();
-    for attribute in attributes {
-        write_key_value(json, attribute);
-    }
-    json.end_list();
+    json.list_field("attributes", attributes, write_key_value);
 }
 
 pub(super) fn write_key_value(json: &mut JsonWriter, attribute: &KeyValue) {
@@ -109,45 +86,28 @@ fn write_value(json: &mut JsonWriter, value: &AnyValue) {
     match &value.value {
         None => {}
         Some(Value::StringValue(text)) => {
-            json.key("stringValue");
-            json.string(text);
+            json.key("stringValue").string(text);
         }
         Some(Value::BoolValue(value)) => {
-            json.key("boolValue");
-            json.bool(*value);
+            json.key("boolValue").bool(*value);
         }
         Some(Value::IntValue(value)) => {
-            json.key("intValue");
-            json.wide(value);
+            json.key("intValue").wide(value);
         }
         Some(Value::DoubleValue(value)) => {
-            json.key("doubleValue");
-            json.double(*value);
+            json.key("doubleValue").double(*value);
         }
         Some(Value::BytesValue(bytes)) => {
-            json.key("bytesValue");
-            json.base64(bytes);
+            json.key("bytesValue").base64(bytes);
         }
         Some(Value::ArrayValue(array)) => {
-            json.key("arrayValue");
-            json.begin_object();
-            if !array.values.is_empty() {
-                json.key("values");
-                json.begin_list();
-                array.values.iter().for_each(|element| write_value(json, element));
-                json.end_list();
-            }
+            json.key("arrayValue").begin_object();
+            json.list_field("values", &array.values, write_value);
             json.end_object();
         }
         Some(Value::KvlistValue(list)) => {
-            json.key("kvlistValue");
-            json.begin_object();
-            if !list.values.is_empty() {
-                json.key("values");
-                json.begin_list();
-                list.values.iter().for_each(|pair| write_key_value(json, pair));
-                json.end_list();
-            }
+            json.key("kvlistValue").begin_object();
+            json.list_field("values", &list.values, write_key_value);
             json.end_object();
         }
     }

@@ -28,12 +28,9 @@ pub fn compact_series(
     let samples: usize = series.iter().map(|series| series.samples.len()).sum();
     let mut json = JsonWriter::with_capacity(series.len() * 128 + samples * 12 + 256);
     json.begin_object();
-    json.key("start");
-    json.raw(&start.to_string());
-    json.key("step");
-    json.double(step_millis);
-    json.key("series");
-    json.begin_list();
+    json.key("start").raw(&start.to_string());
+    json.key("step").double(step_millis);
+    json.key("series").begin_list();
     for series in series {
         write_series(&mut json, series, |millis| {
             let since = millis.saturating_sub(start) as f64;
@@ -47,15 +44,12 @@ pub fn compact_series(
 /// `place`: which step a time is. Samples ascend.
 fn write_series(json: &mut JsonWriter, series: &TimeSeries, place: impl Fn(i64) -> usize) {
     json.begin_object();
-    json.key("labels");
-    json.begin_object();
+    json.key("labels").begin_object();
     for label in &series.labels {
-        json.data_key(&label.key);
-        json.string(&text_of(label));
+        json.data_key(&label.key).string(&text_of(label));
     }
     json.end_object();
-    json.key("values");
-    json.begin_list();
+    json.key("values").begin_list();
     let mut written = 0;
     for sample in &series.samples {
         let place = place(sample.timestamp_ms);
@@ -66,12 +60,7 @@ fn write_series(json: &mut JsonWriter, series: &TimeSeries, place: impl Fn(i64) 
         written = place.max(written) + 1;
     }
     json.end_list();
-    if !series.exemplars.is_empty() {
-        json.key("exemplars");
-        json.begin_list();
-        series.exemplars.iter().for_each(|exemplar| write_exemplar(json, exemplar));
-        json.end_list();
-    }
+    json.list_field("exemplars", &series.exemplars, write_exemplar);
     json.end_object();
 }
 

@@ -5,28 +5,23 @@ use tactus_proto::tempopb::{
     SearchTagsV2Response,
 };
 
-use super::JsonWriter;
+use super::{JsonWriter, write_text};
 
 /// Tag names of the first API version.
 pub fn tags_v1(response: &SearchTagsResponse) -> Vec<u8> {
     document(&response.metrics, |json| {
-        json.key("tagNames");
-        write_strings(json, &response.tag_names);
+        json.key("tagNames").list(&response.tag_names, write_text);
     })
 }
 
 /// Tag names of the second API version.
 pub fn tags_v2(response: &SearchTagsV2Response) -> Vec<u8> {
     document(&response.metrics, |json| {
-        json.key("scopes");
-        json.begin_list();
+        json.key("scopes").begin_list();
         for scope in &response.scopes {
             json.begin_object();
             json.string_field("name", scope.name.as_bytes());
-            if !scope.tags.is_empty() {
-                json.key("tags");
-                write_strings(json, &scope.tags);
-            }
+            json.list_field("tags", &scope.tags, write_text);
             json.end_object();
         }
         json.end_list();
@@ -36,16 +31,14 @@ pub fn tags_v2(response: &SearchTagsV2Response) -> Vec<u8> {
 /// Tag values of the first API version.
 pub fn tag_values_v1(response: &SearchTagValuesResponse) -> Vec<u8> {
     document(&response.metrics, |json| {
-        json.key("tagValues");
-        write_strings(json, &response.tag_values);
+        json.key("tagValues").list(&response.tag_values, write_text);
     })
 }
 
 /// Tag values of the second API version.
 pub fn tag_values_v2(response: &SearchTagValuesV2Response) -> Vec<u8> {
     document(&response.metrics, |json| {
-        json.key("tagValues");
-        json.begin_list();
+        json.key("tagValues").begin_list();
         for value in &response.tag_values {
             json.begin_object();
             json.string_field("type", value.r#type.as_bytes());
@@ -61,17 +54,14 @@ pub fn tag_values_v2(response: &SearchTagValuesV2Response) -> Vec<u8> {
 pub fn tag_values_llm(response: &SearchTagValuesV2Response) -> Vec<u8> {
     let mut json = JsonWriter::default();
     json.begin_object();
-    json.key("tagValues");
-    json.begin_object();
+    json.key("tagValues").begin_object();
     for group in response.tag_values.chunk_by(|one, other| one.r#type == other.r#type) {
-        json.data_key(group[0].r#type.as_bytes());
-        json.begin_list();
+        json.data_key(group[0].r#type.as_bytes()).begin_list();
         group.iter().for_each(|value| json.string(value.value.as_bytes()));
         json.end_list();
     }
     json.end_object();
-    json.key("metrics");
-    json.begin_object();
+    json.key("metrics").begin_object();
     if let Some(metrics) = &response.metrics {
         for (key, value) in [
             ("inspectedBytes", metrics.inspected_bytes),
@@ -81,8 +71,7 @@ pub fn tag_values_llm(response: &SearchTagValuesV2Response) -> Vec<u8> {
             ("totalBlockBytes", metrics.total_block_bytes),
         ] {
             if value != 0 {
-                json.key(key);
-                json.raw(&value.to_string());
+                json.key(key).raw(&value.to_string());
             }
         }
     }
@@ -96,8 +85,7 @@ fn document(metrics: &Option<MetadataMetrics>, write: impl FnOnce(&mut JsonWrite
     json.begin_object();
     write(&mut json);
     if let Some(metrics) = metrics {
-        json.key("metrics");
-        json.begin_object();
+        json.key("metrics").begin_object();
         json.wide_field("inspectedBytes", metrics.inspected_bytes);
         json.number_field("totalJobs", metrics.total_jobs);
         json.number_field("completedJobs", metrics.completed_jobs);
@@ -107,12 +95,6 @@ fn document(metrics: &Option<MetadataMetrics>, write: impl FnOnce(&mut JsonWrite
     }
     json.end_object();
     json.finish()
-}
-
-fn write_strings(json: &mut JsonWriter, strings: &[String]) {
-    json.begin_list();
-    strings.iter().for_each(|text| json.string(text.as_bytes()));
-    json.end_list();
 }
 
 #[cfg(test)]

@@ -17,8 +17,7 @@ pub(crate) fn write_attributes(
     while let Some((field, value)) = reader.next_field()? {
         if let (true, FieldValue::Bytes(pair)) = (field == number, value) {
             if !any {
-                json.key("attributes");
-                json.begin_list();
+                json.key("attributes").begin_list();
                 any = true;
             }
             write_key_value(json, pair)?;
@@ -63,31 +62,24 @@ fn write_any_value(
     match value {
         DecodedValue::Unset => {}
         DecodedValue::String(text) => {
-            json.key("stringValue");
-            json.string(text);
+            json.key("stringValue").string(text);
         }
         DecodedValue::Bool(value) => {
-            json.key("boolValue");
-            json.bool(value);
+            json.key("boolValue").bool(value);
         }
         DecodedValue::Int(value) => {
-            json.key("intValue");
-            json.wide(value);
+            json.key("intValue").wide(value);
         }
         DecodedValue::Double(value) => {
-            json.key("doubleValue");
-            json.double(value);
+            json.key("doubleValue").double(value);
         }
         DecodedValue::Bytes(bytes) => {
-            json.key("bytesValue");
-            json.base64(bytes);
+            json.key("bytesValue").base64(bytes);
         }
         DecodedValue::Array(elements) => {
-            json.key("arrayValue");
-            json.begin_object();
+            json.key("arrayValue").begin_object();
             if !elements.is_empty() {
-                json.key("values");
-                json.begin_list();
+                json.key("values").begin_list();
                 for element in array_elements(elements) {
                     write_any_value(json, element?, depth + 1)?;
                 }
@@ -96,11 +88,9 @@ fn write_any_value(
             json.end_object();
         }
         DecodedValue::KeyValues(pairs) => {
-            json.key("kvlistValue");
-            json.begin_object();
+            json.key("kvlistValue").begin_object();
             if !pairs.is_empty() {
-                json.key("values");
-                json.begin_list();
+                json.key("values").begin_list();
                 for pair in key_values(pairs) {
                     let (key, value) = pair?;
                     json.begin_object();

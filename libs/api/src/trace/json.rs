@@ -33,13 +33,11 @@ impl CombinedTrace {
         json.begin_object();
         json.key("trace");
         self.write_trace(&mut json, "resourceSpans")?;
-        json.key("metrics");
-        json.begin_object();
+        json.key("metrics").begin_object();
         json.wide_field("inspectedBytes", facts.inspected_bytes);
         json.end_object();
         if facts.partial {
-            json.key("status");
-            json.string(b"PARTIAL");
+            json.key("status").string(b"PARTIAL");
         }
         json.string_field("message", facts.message.as_bytes());
         json.end_object();
@@ -49,20 +47,17 @@ impl CombinedTrace {
     fn write_trace(&self, json: &mut JsonWriter, key: &str) -> Result<(), WireError> {
         json.begin_object();
         if !self.is_empty() {
-            json.key(key);
-            json.begin_list();
+            json.key(key).begin_list();
             for resource in &self.resources {
                 json.begin_object();
                 json.key("resource");
                 write_resource(json, &resource.resource)?;
-                json.key("scopeSpans");
-                json.begin_list();
+                json.key("scopeSpans").begin_list();
                 for scope in &resource.scopes {
                     json.begin_object();
                     json.key("scope");
                     write_scope(json, &scope.scope)?;
-                    json.key("spans");
-                    json.begin_list();
+                    json.key("spans").begin_list();
                     for span in &scope.spans {
                         write_span(json, span)?;
                     }
@@ -160,8 +155,7 @@ fn write_span(json: &mut JsonWriter, message: &Bytes) -> Result<(), WireError> {
     write_list(json, message, "links", 13, write_link)?;
     json.number_field("droppedLinksCount", span.dropped_links);
     if let Some(status) = span.status {
-        json.key("status");
-        json.begin_object();
+        json.key("status").begin_object();
         json.string_field("message", last_bytes(status, 2)?);
         enum_field(json, "code", &STATUS_CODES, last_varint(status, 3)?);
         json.end_object();
@@ -180,8 +174,7 @@ fn write_list(
     let mut any = false;
     for element in messages(message, number) {
         if !any {
-            json.key(key);
-            json.begin_list();
+            json.key(key).begin_list();
             any = true;
         }
         write(json, element?)?;

@@ -16,33 +16,27 @@ impl CombinedTrace {
     pub fn to_llm_json(&self, facts: &TraceFacts) -> Result<Vec<u8>, WireError> {
         let mut json = JsonWriter::with_capacity(self.span_bytes() * 2 + 128);
         json.begin_object();
-        json.key("trace");
-        json.begin_object();
+        json.key("trace").begin_object();
         if let Some(span) = self
             .resources
             .first()
             .and_then(|resource| resource.scopes.first().and_then(|scope| scope.spans.first()))
         {
-            json.key("traceId");
-            json.string(bytes_to_hex(last_bytes(span, 1)?).as_bytes());
-            json.key("services");
-            json.begin_list();
+            json.key("traceId").string(bytes_to_hex(last_bytes(span, 1)?).as_bytes());
+            json.key("services").begin_list();
             for resource in &self.resources {
                 write_service(&mut json, resource)?;
             }
             json.end_list();
         }
         json.end_object();
-        json.key("metrics");
-        json.begin_object();
+        json.key("metrics").begin_object();
         if facts.inspected_bytes != 0 {
-            json.key("inspectedBytes");
-            json.raw(&facts.inspected_bytes.to_string());
+            json.key("inspectedBytes").raw(&facts.inspected_bytes.to_string());
         }
         json.end_object();
         if facts.partial {
-            json.key("status");
-            json.string(b"PARTIAL");
+            json.key("status").string(b"PARTIAL");
         }
         json.string_field("message", facts.message.as_bytes());
         json.end_object();
@@ -52,14 +46,11 @@ impl CombinedTrace {
 
 fn write_service(json: &mut JsonWriter, resource: &ResourceGroup) -> Result<(), WireError> {
     json.begin_object();
-    json.key("serviceName");
-    json.string(&service_name(&resource.resource)?);
-    json.key("resource");
-    json.begin_object();
+    json.key("serviceName").string(&service_name(&resource.resource)?);
+    json.key("resource").begin_object();
     write_flat_attributes(json, &resource.resource, 1, SERVICE_NAME)?;
     json.end_object();
-    json.key("scopes");
-    json.begin_list();
+    json.key("scopes").begin_list();
     for scope in &resource.scopes {
         write_scope(json, scope)?;
     }
@@ -81,12 +72,9 @@ fn service_name(resource: &[u8]) -> Result<Vec<u8>, WireError> {
 
 fn write_scope(json: &mut JsonWriter, scope: &ScopeGroup) -> Result<(), WireError> {
     json.begin_object();
-    json.key("name");
-    json.string(last_bytes(&scope.scope, 1)?);
-    json.key("version");
-    json.string(last_bytes(&scope.scope, 2)?);
-    json.key("spans");
-    json.begin_list();
+    json.key("name").string(last_bytes(&scope.scope, 1)?);
+    json.key("version").string(last_bytes(&scope.scope, 2)?);
+    json.key("spans").begin_list();
     for span in &scope.spans {
         write_span(json, span)?;
     }
@@ -98,50 +86,35 @@ fn write_scope(json: &mut JsonWriter, scope: &ScopeGroup) -> Result<(), WireErro
 fn write_span(json: &mut JsonWriter, message: &[u8]) -> Result<(), WireError> {
     let span = SpanScalars::read(message)?;
     json.begin_object();
-    json.key("spanId");
-    json.string(bytes_to_hex(span.span_id).as_bytes());
-    json.key("name");
-    json.string(span.name);
-    json.key("parentSpanId");
-    json.string(bytes_to_hex(span.parent_span_id).as_bytes());
-    json.key("kind");
-    json.string(kind_name(span.kind).as_bytes());
-    json.key("startTimeUnixNano");
-    json.wide(span.start);
-    json.key("endTimeUnixNano");
-    json.wide(span.end);
-    json.key("durationMs");
-    json.double(span.end.saturating_sub(span.start) as f64 / 1e6);
-    json.key("attributes");
-    json.begin_object();
+    json.key("spanId").string(bytes_to_hex(span.span_id).as_bytes());
+    json.key("name").string(span.name);
+    json.key("parentSpanId").string(bytes_to_hex(span.parent_span_id).as_bytes());
+    json.key("kind").string(kind_name(span.kind).as_bytes());
+    json.key("startTimeUnixNano").wide(span.start);
+    json.key("endTimeUnixNano").wide(span.end);
+    json.key("durationMs").double(span.end.saturating_sub(span.start) as f64 / 1e6);
+    json.key("attributes").begin_object();
     write_flat_attributes(json, message, 9, b"")?;
     json.end_object();
     write_events(json, message)?;
     write_links(json, message)?;
     let status = span.status.unwrap_or_default();
-    json.key("status");
-    json.begin_object();
-    json.key("code");
-    json.string(status_name(last_varint(status, 3)?).as_bytes());
-    json.key("message");
-    json.string(last_bytes(status, 2)?);
+    json.key("status").begin_object();
+    json.key("code").string(status_name(last_varint(status, 3)?).as_bytes());
+    json.key("message").string(last_bytes(status, 2)?);
     json.end_object();
     json.end_object();
     Ok(())
 }
 
 fn write_events(json: &mut JsonWriter, span: &[u8]) -> Result<(), WireError> {
-    json.key("events");
-    json.begin_list();
+    json.key("events").begin_list();
     for event in messages(span, 11) {
         let event = event?;
         json.begin_object();
-        json.key("name");
-        json.string(last_bytes(event, 2)?);
-        json.key("timeUnixNano");
-        json.wide(last_fixed64(event, 1)?);
-        json.key("attributes");
-        json.begin_object();
+        json.key("name").string(last_bytes(event, 2)?);
+        json.key("timeUnixNano").wide(last_fixed64(event, 1)?);
+        json.key("attributes").begin_object();
         write_flat_attributes(json, event, 3, b"")?;
         json.end_object();
         json.end_object();
@@ -151,17 +124,13 @@ fn write_events(json: &mut JsonWriter, span: &[u8]) -> Result<(), WireError> {
 }
 
 fn write_links(json: &mut JsonWriter, span: &[u8]) -> Result<(), WireError> {
-    json.key("links");
-    json.begin_list();
+    json.key("links").begin_list();
     for link in messages(span, 13) {
         let link = link?;
         json.begin_object();
-        json.key("traceId");
-        json.string(bytes_to_hex(last_bytes(link, 1)?).as_bytes());
-        json.key("spanId");
-        json.string(bytes_to_hex(last_bytes(link, 2)?).as_bytes());
-        json.key("attributes");
-        json.begin_object();
+        json.key("traceId").string(bytes_to_hex(last_bytes(link, 1)?).as_bytes());
+        json.key("spanId").string(bytes_to_hex(last_bytes(link, 2)?).as_bytes());
+        json.key("attributes").begin_object();
         write_flat_attributes(json, link, 4, b"")?;
         json.end_object();
         json.end_object();
