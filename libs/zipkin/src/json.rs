@@ -161,6 +161,17 @@ impl Visitor<'_> for MicrosVisitor {
     }
 }
 
+/// Where a service is.
+#[derive(serde::Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct JsonEndpoint<'a> {
+    #[serde(borrow)]
+    pub(crate) service_name: Text<'a>,
+    pub(crate) ipv4: Text<'a>,
+    pub(crate) ipv6: Text<'a>,
+    pub(crate) port: Port,
+}
+
 /// A port; 0 for what is none.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Port(pub(crate) u16);

@@ -9,7 +9,7 @@ use tactus_model::{SpanId, TraceId};
 use tactus_proto::otlp::any_value::Value;
 
 use super::{Annotation, BinaryAnnotation, Endpoint, Span};
-use crate::json::{Micros, Port, Text, is_there, read_list, read_spans};
+use crate::json::{JsonEndpoint, Micros, Text, is_there, read_list, read_spans};
 use crate::{Error, SpanError};
 
 #[derive(Deserialize, Default)]
@@ -35,16 +35,6 @@ struct JsonSpan<'a> {
     local_endpoint: bool,
     #[serde(deserialize_with = "is_there")]
     remote_endpoint: bool,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct JsonEndpoint<'a> {
-    #[serde(borrow)]
-    service_name: Text<'a>,
-    ipv4: Text<'a>,
-    ipv6: Text<'a>,
-    port: Port,
 }
 
 #[derive(Deserialize, Default)]
@@ -99,7 +89,7 @@ impl JsonSpan<'_> {
             _ => Some(span_id(&self.parent_id, "parentId")?).filter(|parent| !parent.is_zero()),
         };
         let endpoint = |endpoint: Option<Box<JsonEndpoint<'_>>>| {
-            endpoint.map(|endpoint| Box::new(endpoint.into_endpoint(body)))
+            endpoint.map(|endpoint| Box::new(endpoint_of(*endpoint, body)))
         };
         let annotations = self.annotations.into_iter().map(|annotation| Annotation {
             timestamp: annotation.timestamp.0,
@@ -124,14 +114,12 @@ impl JsonSpan<'_> {
     }
 }
 
-impl JsonEndpoint<'_> {
-    fn into_endpoint(self, body: &Bytes) -> Endpoint {
-        Endpoint {
-            service_name: self.service_name.into_bytes(body),
-            ipv4: self.ipv4.into_bytes(body),
-            ipv6: self.ipv6.into_bytes(body),
-            port: self.port.0,
-        }
+fn endpoint_of(json: JsonEndpoint<'_>, body: &Bytes) -> Endpoint {
+    Endpoint {
+        service_name: json.service_name.into_bytes(body),
+        ipv4: json.ipv4.into_bytes(body),
+        ipv6: json.ipv6.into_bytes(body),
+        port: json.port.0,
     }
 }
 

@@ -9,7 +9,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use tactus_model::{SpanId, TraceId};
 
 use super::{Annotation, Endpoint, Kind, Span};
-use crate::json::{Micros, Port, Text, is_there, read_list, read_spans};
+use crate::json::{JsonEndpoint, Micros, Text, is_there, read_list, read_spans};
 use crate::keyed::Keyed;
 use crate::{Error, SpanError, check_count};
 
@@ -32,16 +32,6 @@ struct JsonSpan<'a> {
     /// Only the first model has them.
     #[serde(deserialize_with = "is_there")]
     binary_annotations: bool,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct JsonEndpoint<'a> {
-    #[serde(borrow)]
-    service_name: Text<'a>,
-    ipv4: Text<'a>,
-    ipv6: Text<'a>,
-    port: Port,
 }
 
 #[derive(Deserialize, Default)]
@@ -88,7 +78,7 @@ impl JsonSpan<'_> {
         let tags = self.tags.0.into_iter();
         let tags = tags.map(|(key, value)| (key.into_bytes(body), value.into_bytes(body)));
         let endpoint = |endpoint: Option<JsonEndpoint<'_>>| {
-            endpoint.map_or_else(Endpoint::default, |endpoint| endpoint.into_endpoint(body))
+            endpoint.map_or_else(Endpoint::default, |endpoint| endpoint_of(endpoint, body))
         };
         Ok(Span {
             trace_id,
@@ -106,22 +96,20 @@ impl JsonSpan<'_> {
     }
 }
 
-impl JsonEndpoint<'_> {
-    /// What is no address is left out: it says nothing about where the service is.
-    fn into_endpoint(self, body: &Bytes) -> Endpoint {
-        let mut endpoint = Endpoint {
-            service_name: self.service_name.into_bytes(body),
-            port: self.port.0,
-            ..Endpoint::default()
-        };
-        for text in [&self.ipv4, &self.ipv6] {
-            let text = std::str::from_utf8(text.as_bytes()).unwrap_or_default();
-            if let Ok(ip) = text.parse::<IpAddr>() {
-                endpoint.set_ip(ip);
-            }
+/// What is no address is left out: it says nothing about where the service is.
+fn endpoint_of(json: JsonEndpoint<'_>, body: &Bytes) -> Endpoint {
+    let mut endpoint = Endpoint {
+        service_name: json.service_name.into_bytes(body),
+        port: json.port.0,
+        ..Endpoint::default()
+    };
+    for text in [&json.ipv4, &json.ipv6] {
+        let text = std::str::from_utf8(text.as_bytes()).unwrap_or_default();
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            endpoint.set_ip(ip);
         }
-        endpoint
     }
+    endpoint
 }
 
 fn hex<T>(text: &Text<'_>, parse: fn(&str) -> Option<T>) -> Option<T> {
