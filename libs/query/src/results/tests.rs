@@ -38,6 +38,7 @@ prop_compose! {
             explain,
             // Of ingesters alone: in a job on a block there are none.
             stored_block_ids: Bytes::new(),
+            holders: Vec::new(),
         };
         SearchBlockRequest { search: Some(search), part }
     }
