@@ -167,7 +167,7 @@ async fn answer<R: IntoResponse, F: Future<Output = Result<R>>>(
     let wants_compact_series = accepted().any(|media| media == SERIES);
     let of = tenants.clone();
     let call = Call { frontend, tenants, encoding, wants_events, wants_compact_series, uri };
-    let result = as_part_of_query(&of, handle(call)).await;
+    let result = as_part_of_query(&of, Box::pin(handle(call))).await;
     result.map_or_else(|error| error_response(&error), IntoResponse::into_response)
 }
 

@@ -100,7 +100,7 @@ where
     let memory = Arc::clone(memory);
     let outlet =
         Outlet { sender: sender.clone(), memory: Arc::clone(&memory), every, last: Instant::now() };
-    let (query, tenants) = (run(outlet), tenants.to_vec());
+    let (query, tenants) = (Box::pin(run(outlet)), tenants.to_vec());
     let task = tokio::spawn(async move {
         let Last { packets, partial } = as_part_of_query(&tenants, query).await?;
         let bytes = bytes_of(&packets);

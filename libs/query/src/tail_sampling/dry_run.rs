@@ -55,7 +55,8 @@ impl Frontend {
         lookup: &TraceLookup,
         policies: Arc<Policies>,
     ) -> Result<Found> {
-        self.within_limits(tenants, self.try_all(tenants, lookup, policies)).await
+        let run = Box::pin(self.try_all(tenants, lookup, policies));
+        self.within_limits(tenants, run).await
     }
 
     async fn try_all(
