@@ -144,7 +144,8 @@ def test_spans_that_are_dropped_on_the_way_are_missing(tmp_path):
         server.start()
         with checker_of(server, tmp_path, ages="1s", late="0s") as checker:
             eventually(lambda: checker.errors().keys() >= {"missingspans", "incorrect_metrics_result"}, "missing spans", interval=0.1)
-            assert checker.errors().keys() <= {"missingspans", "incorrect_metrics_result", "incorrectresult"}
+            # A search finds nothing if all that it is for were dropped, or all between them and the root.
+            assert checker.errors().keys() <= {"missingspans", "incorrect_metrics_result", "incorrectresult", "notfound_traceql"}
     finally:
         server.close()
 
