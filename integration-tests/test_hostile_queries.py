@@ -27,7 +27,9 @@ def chain(part, count, operator=" || "):
     return "{ " + operator.join(part.replace("#", str(number)) for number in range(count)) + " }"
 
 
-# What the server may say to an attacker: an answer, that the query is wrong or too much, or that there are too many.
+# What the server may say to an attacker: an answer, that the query is wrong or too much, or that there are too many. That memory
+# is short it may say, too, by the limit's name.
+MEMORY_LIMIT = "server.max_inflight_bytes"
 STATUSES = (200, 400, 413, 422, 429)
 CODES = (
     grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.FAILED_PRECONDITION,
@@ -54,7 +56,8 @@ def over_http(server, query, patience, path, url=None, method="GET", **how):
     except (requests.exceptions.Timeout, requests.exceptions.ConnectionError) as error:
         # Reading a stream ends with the latter when time is over.
         return None if "timed out" in str(error) else (query[:80], str(error)[:200])
-    return None if response.status_code in STATUSES else (query[:80], response.status_code, text)
+    is_short = response.status_code == 503 and MEMORY_LIMIT.encode() in text
+    return None if is_short or response.status_code in STATUSES else (query[:80], response.status_code, text)
 
 
 def over_grpc(query, call):
@@ -63,7 +66,8 @@ def over_grpc(query, call):
         for _ in call:
             pass
     except grpc.RpcError as error:
-        if error.code() not in CODES:
+        is_short = error.code() == grpc.StatusCode.UNAVAILABLE and MEMORY_LIMIT in error.details()
+        if not is_short and error.code() not in CODES:
             return query[:80], error.code(), error.details()[:200]
     return None
 
