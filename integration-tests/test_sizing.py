@@ -18,8 +18,8 @@ CONFIGURATION = (REPOSITORY / "docs" / "configuration.md").read_text()
 
 
 def last_number(page, row, column):
-    """The last number in a cell of the first row that begins so: tables that compare two states come after what they compare."""
-    line, *_ = [line for line in page.splitlines() if line.startswith(f"| {row} |")]
+    """The last number in a cell of the row that begins so."""
+    (line,) = [line for line in page.splitlines() if line.startswith(f"| {row} |")]
     return float(re.findall(r"\d+(?:\.\d+)?", line.split("|")[column])[-1])
 
 

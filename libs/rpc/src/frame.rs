@@ -37,14 +37,10 @@ impl<M: Message + Clone> Shared<M> {
     /// A request with the message. What it costs to encode it is paid once by all of them, and not at all by services of
     /// the same process.
     pub fn request(&self) -> Request<M> {
-        with_frame(self.message.clone(), self.frame.clone())
+        let mut request = Request::new(self.message.clone());
+        request.extensions_mut().insert(self.frame.clone());
+        request
     }
-}
-
-fn with_frame<M>(message: M, frame: SharedFrame) -> Request<M> {
-    let mut request = Request::new(message);
-    request.extensions_mut().insert(frame);
-    request
 }
 
 /// Takes the message out of a request as a frame of gRPC.

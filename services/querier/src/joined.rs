@@ -27,13 +27,7 @@ const MAX_BYTES: u64 = 3 * STRIPE_BYTES / 2;
 
 /// The block with all columns of a row group from one request, if that is not too long.
 pub(crate) fn row_group_at_once(block: &BlockReader, row_group: usize) -> BlockReader {
-    let range = block.bytes_of(row_group..row_group + 1);
-    let length = range.end - range.start;
-    if !block.source().is_remote() || length == 0 || length > STRIPE_BYTES {
-        return block.clone();
-    }
-    let window = Window::new(range, vec![row_group]);
-    with_windows(block, Windows { first: vec![window], all: Vec::new() }).block
+    JoinedReads::at_once(block, row_group..row_group + 1, STRIPE_BYTES).block
 }
 
 /// What a job reads of each row group.
@@ -63,10 +57,15 @@ impl JoinedReads {
 
     /// The block with small row groups, of which something is wanted, from one request for all of them.
     pub(crate) fn whole_if_small(block: &BlockReader, row_groups: Range<usize>) -> Self {
+        let worth = MAX_GAP.saturating_mul(row_groups.len() as u64).min(STRIPE_BYTES);
+        Self::at_once(block, row_groups, worth)
+    }
+
+    /// The block with row groups from one request, if they have no more bytes than `most`.
+    fn at_once(block: &BlockReader, row_groups: Range<usize>, most: u64) -> Self {
         let range = block.bytes_of(row_groups.clone());
         let length = range.end - range.start;
-        let worth = MAX_GAP.saturating_mul(row_groups.len() as u64).min(STRIPE_BYTES);
-        if !block.source().is_remote() || length == 0 || length > worth {
+        if !block.source().is_remote() || length == 0 || length > most {
             return Self::plain(block);
         }
         let window = Window::new(range, row_groups.collect());
