@@ -105,7 +105,7 @@ def ask_store(server, folder, window):
         bucket = store.new_bucket()
         for path in (path for block in server.block_directories() for path in block.iterdir()):
             bucket.put(str(path.relative_to(server.blocks)), path.read_bytes())
-        reader = Tactus(folder / "reader", config=merge(merge(server.config, NOTHING_KEPT), bucket.config())).start()
+        reader = Tactus(folder / "reader", config=merge(merge(CONFIG, NOTHING_KEPT), bucket.config())).start()
         try:
             return ask(reader, window, 2)
         finally:
