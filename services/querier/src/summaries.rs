@@ -18,6 +18,9 @@ use crate::pool::{Job, bypasses_caches, read_for_job, shared_cache_bytes};
 /// What an entry takes besides what it holds.
 const ENTRY_BYTES: usize = 256;
 
+/// A filter up to this size is read with the values before it: in object storage a request takes longer than so many bytes.
+const JOINED_FILTER_BYTES: u64 = 1 << 20;
+
 /// Reads summaries, and keeps what they tell of values.
 #[derive(Debug)]
 pub(crate) struct Summaries {
@@ -45,14 +48,40 @@ impl Summaries {
         Self { bucket, caches, values, filters }
     }
 
-    /// What the summary of a block tells of its attributes and values, if it has one. May block.
-    pub(crate) fn values(&self, meta: &BlockMeta, job: &Job) -> Result<Option<Arc<BlockValues>>> {
+    /// What the summary of a block tells of its attributes and values, if it has one. `needs_filter`: whether the filter is
+    /// asked next, which is then read by the same request where that is worth it. May block.
+    pub(crate) fn values(
+        &self,
+        meta: &BlockMeta,
+        job: &Job,
+        needs_filter: Option<&dyn Fn(&BlockValues) -> bool>,
+    ) -> Result<Option<Arc<BlockValues>>> {
         let Some(parts) = meta.summary().filter(|parts| parts.values > 0) else { return Ok(None) };
+        let (key, runtime) = (key_of(meta), &job.shared().runtime);
+        let is_joined = (1..=JOINED_FILTER_BYTES).contains(&parts.filter)
+            && self.bucket.local_path(SUMMARY).is_none()
+            // It may have the values alone.
+            && self.caches.of(Role::ParquetFooter).is_none()
+            && !self.filters.contains_key(&key);
+        let needs_filter = needs_filter.filter(|_| is_joined);
         let read = || {
-            let (range, runtime) = (parts.values_range(), &job.shared().runtime);
-            Ok(self.decoded(meta, range, runtime, BlockValues::decode)?.map(Arc::new))
+            let Some(needs_filter) = needs_filter else {
+                let range = parts.values_range();
+                return Ok(self.decoded(meta, range, runtime, BlockValues::decode)?.map(Arc::new));
+            };
+            let range = parts.values_range().start..parts.filter_range().end;
+            let decode = |both: &[u8]| {
+                let (values, filter) = both.split_at(both.len().saturating_sub(parts.filter as usize));
+                let values = BlockValues::decode(values)?;
+                if needs_filter(&values) {
+                    let filter = usable(meta, BlockFilter::decode(filter).map(Some).map_err(Error::from));
+                    self.filters.insert(key.clone(), filter.ok().flatten().map(Arc::new));
+                }
+                Ok(values)
+            };
+            Ok(self.decoded(meta, range, runtime, decode)?.map(Arc::new))
         };
-        get_or_read(&self.values, &key_of(meta), job, read)
+        get_or_read(&self.values, &key, job, read)
     }
 
     /// Which strings attributes of many values may have, if the summary of the block tells. May block.
@@ -77,7 +106,7 @@ impl Summaries {
         meta: &BlockMeta,
         range: Range<u64>,
         runtime: &Handle,
-        decode: fn(&[u8]) -> tactus_block::Result<T>,
+        decode: impl Fn(&[u8]) -> tactus_block::Result<T>,
     ) -> Result<Option<T>> {
         let part = self.read(meta, range, runtime)?;
         usable(meta, part.as_deref().map(decode).transpose().map_err(Error::from))
@@ -96,8 +125,16 @@ impl Summaries {
             &range.start,
             &length,
         ]);
+        let reader = BlockReader::new(self.bucket.clone(), meta);
+        let from_store = |error| tactus_block::Error::Io(std::io::Error::other(error));
         let is_local = self.bucket.local_path(SUMMARY).is_some();
         let read = || {
+            // To wait for another thread takes longer than to read a local file.
+            if cache.is_none()
+                && let Some(file) = self.bucket.open_local_file(&reader.key(SUMMARY))
+            {
+                return file.and_then(|file| file.read_range(range)).map_err(from_store);
+            }
             runtime.block_on(async {
                 if let Some(cache) = cache.filter(|_| !bypasses_caches())
                     && let Some(bytes) = cache.get(&key).await
@@ -106,10 +143,7 @@ impl Summaries {
                     shared_cache_bytes(length);
                     return Ok(bytes);
                 }
-                let reader = BlockReader::new(self.bucket.clone(), meta);
-                let bytes = reader.read_range(SUMMARY, range.clone()).await;
-                let bytes =
-                    bytes.map_err(|error| tactus_block::Error::Io(std::io::Error::other(error)))?;
+                let bytes = reader.read_range(SUMMARY, range).await.map_err(from_store)?;
                 if let Some(cache) = cache {
                     cache.put(&key, &bytes);
                 }

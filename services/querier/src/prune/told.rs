@@ -40,11 +40,18 @@ impl ToldRowGroups {
         if !pruner.asks_values() {
             return Ok(Self::default());
         }
-        let Some(values) = blocks.values(meta, job)? else { return Ok(Self::default()) };
-        let of = pruner.told(&values, None);
+        let has_equality = pruner.has_equality();
         // It is larger than the values, which mostly tell enough.
-        if of.contains(&Told::Unknown)
-            && pruner.has_equality()
+        let needs_filter = |of: &[Told]| has_equality && of.contains(&Told::Unknown);
+        let values = match has_equality {
+            true => blocks.values_before_filter(meta, job, &|values| {
+                needs_filter(&pruner.told(values, None))
+            })?,
+            false => blocks.values(meta, job)?,
+        };
+        let Some(values) = values else { return Ok(Self::default()) };
+        let of = pruner.told(&values, None);
+        if needs_filter(&of)
             && let Some(filter) = blocks.filter(meta, job)?
         {
             return Ok(Self { of: pruner.told(&values, Some(&filter)) });
