@@ -5,12 +5,13 @@
 //! fewer spans of it, so that queries on whole traces find them where they are more nearly whole. Blocks do not change,
 //! so this is found once a pair of blocks and kept.
 
-use std::collections::{HashMap, HashSet};
+use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use moka::sync::Cache;
 use tactus_block::read::BlockReader;
-use tactus_model::{Projection, SpanKey, TraceId};
+use tactus_model::{Projection, SpanBatch, TraceId};
 use tactus_storage::Uuid;
 use tactus_traceql::eval::Bitmap;
 
@@ -89,30 +90,74 @@ fn shared_spans(
 ) -> Result<DuplicateSpans> {
     let mut found = DuplicateSpans::new();
     for (row_group, traces) in traces.iter().enumerate() {
-        let mut keys: HashSet<SpanKey> = HashSet::new();
+        let mut own: Option<(SpanBatch, Bitmap)> = None;
         for (other_group, other_traces) in other_traces.iter().enumerate() {
-            let given = given_rows(other_traces, traces, yields);
-            let (Some(&first), Some(&last)) = (given.first(), given.last()) else { continue };
+            let given = given_traces(traces, other_traces, yields);
+            let (Some(&(_, first)), Some(&(_, last))) = (given.first(), given.last()) else {
+                continue;
+            };
             check()?;
             let batch = other.read_rows(other_group, first as u64..last as u64 + 1, &identity())?;
-            let is_given = |row: usize| {
-                let trace = batch.spans.trace[row] as usize + first;
-                given.binary_search(&trace).is_ok()
+            let (own, shared) = match &mut own {
+                Some(own) => own,
+                None => {
+                    check()?;
+                    let batch = block.read_row_group(row_group, &identity())?;
+                    let none = Bitmap::none(batch.len());
+                    own.insert((batch, none))
+                }
             };
-            let spans = (0..batch.len()).filter(|&row| is_given(row));
-            keys.extend(spans.map(|row| batch.span_key(row)));
+            let given = given.into_iter().map(|(own, other)| (own, other - first));
+            mark_shared(own, shared, &batch, given);
         }
-        if keys.is_empty() {
-            continue;
-        }
-        check()?;
-        let batch = block.read_row_group(row_group, &identity())?;
-        let spans = Bitmap::from_fn(batch.len(), |row| keys.contains(&batch.span_key(row)));
-        if !spans.is_empty() {
-            found.insert(row_group, spans);
+        if let Some((_, shared)) = own.filter(|(_, shared)| !shared.is_empty()) {
+            found.insert(row_group, shared);
         }
     }
     Ok(found)
+}
+
+/// Marks the spans that another batch has as well. `traces`: of the common traces the row in each batch.
+fn mark_shared(
+    own: &SpanBatch,
+    shared: &mut Bitmap,
+    other: &SpanBatch,
+    traces: impl Iterator<Item = (usize, usize)>,
+) {
+    let (own_spans, other_spans) = (spans_by_trace(own), spans_by_trace(other));
+    let mut candidates = Vec::new();
+    for (own_trace, other_trace) in traces {
+        let spans = own_spans[own_trace]..own_spans[own_trace + 1];
+        let starts = &own.spans.start[spans.clone()];
+        let (Some(&first), Some(&last)) = (starts.iter().min(), starts.iter().max()) else {
+            continue;
+        };
+        let others = other_spans[other_trace]..other_spans[other_trace + 1];
+        let may_be_shared = |&span: &usize| (first..=last).contains(&other.spans.start[span]);
+        candidates.clear();
+        candidates.extend(others.filter(may_be_shared).map(|span| other.span_identity(span)));
+        if candidates.is_empty() {
+            continue;
+        }
+        candidates.sort_unstable();
+        for span in spans {
+            if candidates.binary_search(&own.span_identity(span)).is_ok() {
+                shared.insert(span);
+            }
+        }
+    }
+}
+
+/// The first span of each trace of a block's rows, which stand trace by trace, and the end of the last.
+fn spans_by_trace(batch: &SpanBatch) -> Vec<usize> {
+    let mut ends = vec![0; batch.traces.ids.len() + 1];
+    batch.spans.trace.iter().for_each(|&trace| ends[trace as usize + 1] += 1);
+    let mut end = 0;
+    for count in &mut ends {
+        end += *count;
+        *count = end;
+    }
+    ends
 }
 
 /// The traces of each row group, ascending by id, and how many spans it has of each.
@@ -127,19 +172,30 @@ fn traces(block: &BlockReader, check: impl Fn() -> Result<()>) -> Result<Vec<Tra
     (0..block.row_groups().len()).map(read).collect()
 }
 
-/// The rows of `other` with traces that the block of `own` leaves to it.
-fn given_rows(other: &Traces, own: &Traces, yields: bool) -> Vec<usize> {
-    let (Some((first, _)), Some((last, _))) = (own.first(), own.last()) else { return Vec::new() };
-    let start = other.partition_point(|(id, _)| id < first);
-    let end = other.partition_point(|(id, _)| id <= last);
-    let is_given = |row: &usize| {
-        let (id, other_spans) = other[*row];
-        own.binary_search_by_key(&id, |(id, _)| *id).is_ok_and(|place| {
-            let own_spans = own[place].1;
-            other_spans > own_spans || (other_spans == own_spans && yields)
-        })
+/// The traces of `own` that its block leaves to the other one: their rows in both.
+fn given_traces(own: &Traces, other: &Traces, yields: bool) -> Vec<(usize, usize)> {
+    let (Some((first, _)), Some((other_first, _))) = (own.first(), other.first()) else {
+        return Vec::new();
     };
-    (start..end).filter(is_given).collect()
+    let mut row = own.partition_point(|(id, _)| id < other_first);
+    let mut other_row = other.partition_point(|(id, _)| id < first);
+    let mut given = Vec::new();
+    while let (Some((id, spans)), Some((other_id, other_spans))) =
+        (own.get(row), other.get(other_row))
+    {
+        match id.cmp(other_id) {
+            Ordering::Less => row += 1,
+            Ordering::Greater => other_row += 1,
+            Ordering::Equal => {
+                if other_spans > spans || (other_spans == spans && yields) {
+                    given.push((row, other_row));
+                }
+                row += 1;
+                other_row += 1;
+            }
+        }
+    }
+    given
 }
 
 /// The columns that tell spans apart.
