@@ -42,10 +42,12 @@ def test_bounds_are_the_defaults_of_the_configuration():
     assert default("compactor.compaction.max_memory_bytes") == sizing.COMPACTION_MEMORY
 
 
-def test_example_of_the_page_is_what_the_script_prints():
-    ((arguments, shown),) = re.findall(r"\$ python3 scripts/sizing\.py ([^\n]+)\n(.*?)```", PAGE, re.DOTALL)
-    done = subprocess.run([sys.executable, SCRIPT, *arguments.split()], capture_output=True, text=True, check=True)
-    assert done.stdout == shown
+def test_examples_of_the_page_are_what_the_script_prints():
+    examples = re.findall(r"\$ python3 scripts/sizing\.py ([^\n]+)\n(.*?)```", PAGE, re.DOTALL)
+    assert len(examples) == 2
+    for arguments, shown in examples:
+        done = subprocess.run([sys.executable, SCRIPT, *arguments.split()], capture_output=True, text=True, check=True)
+        assert done.stdout == shown
 
 
 def rows(**given):
@@ -71,3 +73,12 @@ def test_bucket_and_disks_grow_with_spans_and_time():
     assert large[1] == 2 * small[1]
     assert large[0]["ingester"][3] > 1.5 * small[0]["ingester"][3]
     assert small[1] == pytest.approx(100_000 * 86_400 * 14 * 56.3)
+
+
+def test_requests_grow_with_spans_and_copies():
+    writes, reads = sizing.requests_a_day(100_000, 3)
+    assert sizing.requests_a_day(200_000, 3) == pytest.approx((2 * writes, 2 * reads))
+    fewer_writes, fewer_reads = sizing.requests_a_day(100_000, 1)
+    assert fewer_writes < writes and fewer_reads < reads
+    # Merged once and twice more, 8 MiB an upload: at least so many.
+    assert writes > 100_000 * 86_400 * 56.3 * 6 / (8 << 20)

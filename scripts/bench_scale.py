@@ -3,7 +3,7 @@
 
     scripts/bench_scale.py [--blocks 100] [--rate 500000] [--seconds 4] [--repeats 3] [--keep DIR]
 
-A block is what is sent in so many seconds, with ids and times of its own: 2.0 million spans. Cold: the server was just started and the
+A block is what is sent in so many seconds, with times of its own and the same trace ids in each: 2.0 million spans. Cold: the server was just started and the
 system's cache of files is empty where that is allowed (root); warm: asked again. Answers are not remembered. Needs the optimised server
 (TACTUS_BIN), rustc for the sender, 120 MB of disk a block, and an otherwise idle machine."""
 import contextlib

@@ -14,6 +14,12 @@ COMPACTION_CPU = 2.04
 # Times that a span is read by merges after the first, which reads every copy.
 LATER_MERGES = 2
 STORED_BYTES = 56.3
+# Bytes of an upload's part, the default; other requests that write a block of an ingester, of 524 MB at most, in parts.
+PART_BYTES = 8 * MIB
+BLOCK_BYTES = 524_288_000
+BLOCK_WRITES = 8
+# Bytes that a compactor reads by a request.
+MERGE_READ_BYTES = 2.3e6
 # Bytes of a span on an ingester's disk, beside its OTLP bytes in the log until the next cut.
 SEGMENT_BYTES = 140
 LIVE_BYTES = 160 * MIB
@@ -53,6 +59,13 @@ def plan(spans, bytes_a_span, retention_days, replication, peak, cores_each, que
     ], spans * 86_400 * retention_days * STORED_BYTES
 
 
+def requests_a_day(spans, replication):
+    """Requests to the bucket that write, and those of compactors that read, in a day."""
+    merged = spans * 86_400 * STORED_BYTES
+    written, read = merged * (replication + 1 + LATER_MERGES), merged * (replication + LATER_MERGES)
+    return written / PART_BYTES * (1 + BLOCK_WRITES * PART_BYTES / BLOCK_BYTES), read / MERGE_READ_BYTES
+
+
 def amount(value):
     """Bytes for people."""
     for unit, size in (("TiB", 1 << 40), ("GiB", GIB), ("MiB", MIB)):
@@ -71,12 +84,24 @@ def main(arguments=None):
     parser.add_argument("--cores-each", type=float, default=2, help="cores of an instance (2)")
     parser.add_argument("--query-cores", type=float, default=4, help="cores that queries may use (4)")
     parser.add_argument("--outage-hours", type=float, default=1, help="how long the bucket may be away (1)")
+    parser.add_argument("--price-gigabyte-month", type=float, default=0.023, help="of the bucket (0.023)")
+    parser.add_argument("--price-million-writes", type=float, default=5, help="requests that write (5)")
+    parser.add_argument("--price-million-reads", type=float, default=0.4, help="requests that read (0.4)")
+    parser.add_argument("--price-core-hour", type=float, default=0.04, help="of a core with its memory (0.04)")
     given = vars(parser.parse_args(arguments))
+    prices = {name: given.pop(f"price_{name}") for name in ("gigabyte_month", "million_writes", "million_reads", "core_hour")}
     rows, bucket = plan(**given)
     print(f"{'service':15} {'count':>5} {'cores':>6} {'memory limit':>13} {'disk':>10}   (each)")
     for service, count, each, memory, disk in rows:
         print(f"{service:15} {count:>5} {each:>6g} {amount(memory * RESERVE):>13} {amount(disk):>10}")
+    writes, reads = (count / 1e6 for count in requests_a_day(given["spans"], given["replication"]))
+    rented = sum(count * each for _, count, each, *_ in rows)
+    of_bucket = bucket / 1e9 * prices["gigabyte_month"] / 30
+    of_requests = writes * prices["million_writes"] + reads * prices["million_reads"]
+    of_cores = rented * 24 * prices["core_hour"]
     print(f"bucket: {amount(bucket)}")
+    print(f"requests a day, without those of queries: {writes:.2f} million writes, {reads:.2f} million reads")
+    print(f"dollars a day: bucket {of_bucket:.0f}, requests {of_requests:.0f}, {rented:g} cores {of_cores:.0f}")
 
 
 if __name__ == "__main__":
