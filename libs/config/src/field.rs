@@ -15,6 +15,9 @@ pub use match_value::MatchValue;
 pub use opaque::{Opaque, Secret};
 pub(crate) use section::{Section, already_set, read_section, section};
 
+/// What stands in the place of a secret wherever a configuration is shown.
+const MASK: &str = "********";
+
 /// Something that a YAML node can set.
 pub(crate) trait Field: Sized {
     /// Sets `self` from `node`, which is not null; what the node leaves out stays as it was.
@@ -107,7 +110,7 @@ impl Reader {
     pub(crate) fn mismatch_because(&mut self, node: &Node, kind: &str, cause: &str) {
         let found = match &node.content {
             Content::Scalar(scalar) if is_sensitive(&self.path) => {
-                format!("{} `{}`", resolve(scalar).tag(), opaque::MASK)
+                format!("{} `{}`", resolve(scalar).tag(), MASK)
             }
             Content::Scalar(scalar) => {
                 format!("{} `{}`", resolve(scalar).tag(), shortened(&scalar.text))
@@ -159,10 +162,7 @@ impl Reader {
 
     /// Notes a key that the current section does not have.
     pub(crate) fn unknown(&mut self, key: &Key) {
-        let mut text = format!("field {} not found in type {}", key.text, self.type_name());
-        if let Some(place) = crate::misplaced::right_place(self.type_name(), &key.text) {
-            text.push_str(&format!(": did you mean {place}?"));
-        }
+        let text = format!("field {} not found in type {}", key.text, self.type_name());
         self.problem(key, text, ProblemKind::Unknown);
     }
 

@@ -20,7 +20,6 @@ mod jaeger_environment;
 mod load;
 mod manual;
 mod migrate;
-mod misplaced;
 mod per_tenant;
 mod rewrite;
 pub mod sections;

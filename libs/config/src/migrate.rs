@@ -201,6 +201,7 @@ fn read(root: &Node, target: Option<&str>) -> (Config, Reader) {
     let mut reader = Reader::default();
     if !root.is_null() {
         config.read(root, &mut reader);
+        rewrite::name_right_places(&mut reader.problems);
     }
     if let Some(target) = target {
         target.clone_into(&mut config.target);

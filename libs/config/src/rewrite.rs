@@ -6,7 +6,7 @@ mod flat;
 mod old_cache;
 mod removed;
 
-pub(crate) use flat::{Layout, flat_names, flat_to_scoped, rewrite_main};
+pub(crate) use flat::{Layout, flat_to_scoped, name_right_places, rewrite_main};
 pub(crate) use old_cache::old_cache;
 
 /// A key of the file whose value is looked for elsewhere, or nowhere.

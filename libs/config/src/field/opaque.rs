@@ -1,11 +1,8 @@
 //! Values that we keep but do not show or do not look into.
 
-use super::{Field, Reader, resolved};
+use super::{Field, MASK, Reader, resolved};
 use crate::yaml::{Content, Node, Resolved, Value};
 use std::fmt;
-
-/// What stands in the place of a secret wherever a configuration is shown.
-pub(crate) const MASK: &str = "********";
 
 /// A text that no log, debug output or status page shows. Empty means not set.
 #[derive(Clone, Default, PartialEq, Eq)]

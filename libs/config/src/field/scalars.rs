@@ -1,7 +1,6 @@
 //! Fields that are one scalar.
 
-use super::opaque::MASK;
-use super::{Field, Reader, Unitless, resolved};
+use super::{Field, MASK, Reader, Unitless, resolved};
 use crate::duration::{GoDuration, PromDuration, parse_go, parse_prometheus};
 use crate::yaml::{Content, Node, Resolved, Value};
 

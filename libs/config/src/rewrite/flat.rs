@@ -70,7 +70,18 @@ pub(crate) fn rewrite_main(
 fn reading(section: &Node) -> Reader {
     let mut reader = Reader::default();
     reader.entry("overrides", section, &mut Overrides::default());
+    name_right_places(&mut reader.problems);
     reader
+}
+
+/// Adds to problems with unknown keys where published examples have them and they belong here.
+pub(crate) fn name_right_places(problems: &mut [Problem]) {
+    for problem in problems.iter_mut().filter(|problem| problem.kind == ProblemKind::Unknown) {
+        let place = problem.key.rsplit_once('.');
+        if let Some(place) = place.and_then(|(section, key)| right_place(section, key)) {
+            problem.text.push_str(&format!(": did you mean {place}?"));
+        }
+    }
 }
 
 fn to_scoped_section(section: &Node, rewritten: &mut Vec<Rewritten>) -> (Node, Reader) {
@@ -133,7 +144,7 @@ fn restore_lines(node: &mut Node) {
 }
 
 /// Every flat name with the scoped path that it stands for.
-pub(crate) fn flat_names() -> Vec<(String, String)> {
+fn flat_names() -> Vec<(String, String)> {
     let mut rows = Vec::new();
     Limits::default().outline_entries("", &mut rows);
     let mut names: Vec<(String, String)> = rows
@@ -153,5 +164,60 @@ fn flat_name(path: &str) -> String {
         ("ingestion", "max_traces_per_user" | "max_global_traces_per_user") => key.to_owned(),
         ("ingestion" | "metrics_generator", _) => path.replace('.', "_"),
         _ => key.to_owned(),
+    }
+}
+
+/// The section of limits as an error calls it.
+const DEFAULTS: &str = "overrides.defaults";
+
+/// The path of the key that `key`, unknown in the section `section`, was meant to be.
+fn right_place(section: &str, key: &str) -> Option<String> {
+    match (section, key) {
+        ("overrides.defaults.metrics_generator", "storage") => {
+            Some("metrics_generator.storage".to_owned())
+        }
+        ("overrides.defaults.metrics_generator", "remote_write") => {
+            Some("metrics_generator.storage.remote_write".to_owned())
+        }
+        (DEFAULTS | "overrides.defaults.metrics_generator", flat) => {
+            let names = flat_names();
+            let (_, path) = names.iter().find(|(name, _)| name == flat)?;
+            Some(format!("{DEFAULTS}.{path}"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::from_yaml;
+
+    #[test]
+    fn every_misplaced_key_is_named_with_its_place() {
+        let file = "
+overrides:
+  defaults:
+    metrics_generator:
+      storage: {path: /x}
+      remote_write: []
+      ingestion_burst_size_bytes: 1
+    ingestion_rate_limit_bytes: 1
+";
+        let error = from_yaml(file).unwrap_err();
+        for hint in [
+            "field storage not found in type overrides.defaults.metrics_generator: did you mean metrics_generator.storage?",
+            "did you mean metrics_generator.storage.remote_write?",
+            "did you mean overrides.defaults.ingestion.burst_size_bytes?",
+            "did you mean overrides.defaults.ingestion.rate_limit_bytes?",
+        ] {
+            assert!(error.contains(hint), "{hint} in {error}");
+        }
+    }
+
+    #[test]
+    fn other_unknown_keys_have_no_hint() {
+        assert_eq!(right_place("server", "ingestion_rate_limit_bytes"), None);
+        assert_eq!(right_place(DEFAULTS, "nothing"), None);
     }
 }
