@@ -24,6 +24,7 @@ mod port;
 mod preflight;
 mod probe;
 mod process;
+mod program;
 mod run;
 mod runtime_metrics;
 pub mod settings;
@@ -31,10 +32,14 @@ pub mod settings;
 pub use announce::Announcer;
 pub use cluster::{Cluster, GeneratorOf, IngesterOf, LiveTailOf};
 pub use part::{AddGrpc, Part, ReadyCheck};
-pub use port::{Port, address_of};
-pub use preflight::PlannedPort;
-pub use process::{Process, ShownAddresses, Store};
-pub use run::{Build, Check, CheckLimits, PlanPorts, Program, VERSION, main};
+pub use port::{PlannedPort, Port, ShownAddresses, address_of};
+pub use process::{Process, Store};
+pub use program::{Build, Check, PlanPorts, Program};
+pub use run::main;
+pub use settings::CheckLimits;
+
+/// Product version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Why a process cannot start.
 #[derive(Debug, thiserror::Error)]

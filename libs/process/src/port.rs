@@ -1,14 +1,16 @@
-//! Ports that a configuration may name, move and turn off.
+//! Ports that a configuration names, moves and turns off: planned, opened, shown.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tactus_config::sections::receivers::ReceiverTls;
 use tactus_server::listener::{self, ListenerSettings};
 use tactus_tls::ServerTls;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 
-use crate::{Error, ShownAddresses};
+use crate::Error;
 
 /// A port that is on.
 ///
@@ -69,6 +71,67 @@ impl Port {
     pub fn note(&self, address: SocketAddr, addresses: &ShownAddresses) {
         tracing::info!(%address, "{} listens", self.name);
         addresses.note(self.name, address);
+    }
+}
+
+/// A port that a process is going to open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedPort {
+    /// Its setting.
+    pub key: String,
+    /// `host:port`; an empty host means all interfaces.
+    pub address: String,
+    /// UDP; else TCP.
+    pub is_udp: bool,
+}
+
+impl PlannedPort {
+    /// A TCP port.
+    pub fn tcp(key: impl Into<String>, address: impl Into<String>) -> Self {
+        Self { key: key.into(), address: address.into(), is_udp: false }
+    }
+
+    /// A port that a process cannot do without; `None` for one that it opens only if it is free.
+    pub fn of(port: &Port) -> Option<Self> {
+        port.is_set.then(|| Self::tcp(format!("{}.endpoint", port.key), &port.address))
+    }
+
+    /// Whether the port can be had now.
+    pub(crate) async fn try_bind(&self) -> io::Result<()> {
+        if !self.is_udp {
+            return listener::bind(&self.address).await.map(drop);
+        }
+        let bind = |address: String| async move { UdpSocket::bind(address).await.map(drop) };
+        let result = match self.address.strip_prefix(':') {
+            None => bind(self.address.clone()).await,
+            Some(port) => match bind(format!("[::]:{port}")).await {
+                // Kernels without IPv6.
+                Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                    bind(format!("0.0.0.0:{port}")).await
+                }
+                result => result,
+            },
+        };
+        result.map_err(|error| {
+            io::Error::new(error.kind(), format!("listen on {}: {error}", self.address))
+        })
+    }
+}
+
+/// Names and addresses of ports. Clones are of the same list.
+#[derive(Debug, Clone, Default)]
+pub struct ShownAddresses(Arc<Mutex<Vec<(&'static str, SocketAddr)>>>);
+
+impl ShownAddresses {
+    /// Notes where a port listens.
+    pub fn note(&self, name: &'static str, address: SocketAddr) {
+        self.0.lock().push((name, address));
+    }
+
+    pub(crate) fn find(&self, wanted: &str) -> Option<String> {
+        let addresses = self.0.lock();
+        let found = addresses.iter().find(|(name, _)| *name == wanted);
+        found.map(|(_, address)| address.to_string())
     }
 }
 
@@ -135,5 +198,36 @@ mod tests {
         let addresses = ShownAddresses::default();
         port.note(address, &addresses);
         assert_eq!(addresses.find("Sampling HTTP"), Some(address.to_string()));
+    }
+
+    #[tokio::test]
+    async fn port_that_another_has_is_refused_with_its_address() {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (tcp, udp_address) = (tcp, udp.local_addr().unwrap().to_string());
+        let address = tcp.local_addr().unwrap().to_string();
+        for (port, taken) in [
+            (PlannedPort::tcp("a", &address), true),
+            (PlannedPort { is_udp: true, ..PlannedPort::tcp("a", &udp_address) }, true),
+            (PlannedPort::tcp("a", "127.0.0.1:0"), false),
+            (PlannedPort { is_udp: true, ..PlannedPort::tcp("a", ":0") }, false),
+            (PlannedPort::tcp("a", "256.0.0.1:1"), true),
+        ] {
+            let result = port.try_bind().await;
+            assert_eq!(result.is_err(), taken, "{port:?}");
+            if let Err(error) = result {
+                assert!(error.to_string().starts_with(&format!("listen on {}", port.address)));
+            }
+        }
+    }
+
+    #[test]
+    fn ports_that_are_opened_only_if_free_are_not_planned() {
+        let port = |endpoint| Port::new(("A", "a.b"), endpoint, Some(":1".to_owned())).unwrap();
+        assert_eq!(PlannedPort::of(&port(None)), None);
+        assert_eq!(
+            PlannedPort::of(&port(Some("h:2"))),
+            Some(PlannedPort::tcp("a.b.endpoint", "h:2"))
+        );
     }
 }

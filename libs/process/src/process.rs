@@ -4,17 +4,17 @@ use std::{net::SocketAddr, sync::Arc};
 
 use parking_lot::Mutex;
 use tactus_cache::Caches;
-use tactus_config::{Config, Loaded, sections::client::GrpcClient, target::services_of};
+use tactus_config::{Config, Loaded, sections::client::GrpcClient};
 use tactus_overrides::Overrides;
 use tactus_rpc::Channels;
 use tactus_server::{auth::Authenticator, operational::ServiceState};
-use tactus_storage::{Blocklist, Bucket, BucketSettings};
+use tactus_storage::{Blocklist, Bucket};
 use tactus_telemetry::{error_text, metrics::Registry};
 use tokio::{sync::OnceCell, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Announcer, CheckLimits, Error,
+    Announcer, CheckLimits, Error, ShownAddresses,
     banner::{self, Addresses},
     bucket, caches,
     cluster::Cluster,
@@ -50,23 +50,6 @@ pub struct Store {
     pub bucket: Bucket,
     /// Which blocks there are.
     pub blocklist: Arc<Blocklist>,
-}
-
-/// Names and addresses of ports. Clones are of the same list.
-#[derive(Debug, Clone, Default)]
-pub struct ShownAddresses(Arc<Mutex<Vec<(&'static str, SocketAddr)>>>);
-
-impl ShownAddresses {
-    /// Notes where a port listens.
-    pub fn note(&self, name: &'static str, address: SocketAddr) {
-        self.0.lock().push((name, address));
-    }
-
-    pub(crate) fn find(&self, wanted: &str) -> Option<String> {
-        let addresses = self.0.lock();
-        let found = addresses.iter().find(|(name, _)| *name == wanted);
-        found.map(|(_, address)| address.to_string())
-    }
 }
 
 impl std::fmt::Debug for Process {
@@ -280,18 +263,4 @@ impl Process {
             }
         }
     }
-}
-
-/// The settings of the bucket, if a process of this target opens it. Errors: those that opening it would end with, but for
-/// what only the store itself can say.
-pub(crate) fn bucket_settings(config: &Config) -> Result<(), Error> {
-    let opens = ["ingester", "querier", "query-frontend", "compactor"];
-    if !services_of(&config.target).iter().any(|part| opens.contains(part)) {
-        return Ok(());
-    }
-    let settings = bucket::bucket(&config.storage.trace)?;
-    if !matches!(settings, BucketSettings::Local { .. }) {
-        Bucket::open(&settings)?;
-    }
-    Ok(())
 }

@@ -3,8 +3,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use futures_util::future::BoxFuture;
-use tactus_config::{Config, Loaded, sections::overrides::Limits};
+use tactus_config::Loaded;
 use tactus_server::operational::ServiceState;
 use tactus_telemetry::{error_text, metrics::Registry, self_tracing};
 use tokio::{
@@ -14,11 +13,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Error, Part, PlannedPort, Process, listeners::Listeners, preflight, probe, runtime_metrics,
+    Error, Process, Program, VERSION, listeners::Listeners, preflight, probe, runtime_metrics,
 };
 
-/// Product version.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long the end of the process waits for threads that still do something, when all that must be done is.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -31,33 +28,6 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub(crate) static MALLOC_CONF: &[u8] =
     b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
-
-/// Builds the parts of a process, in the order in which they start; they stop in the reverse one.
-pub type Build = for<'a> fn(&'a Process) -> BoxFuture<'a, Result<Vec<Part>, Error>>;
-
-/// Refuses what [`Build`] would refuse of a configuration, without opening anything.
-pub type Check = for<'a> fn(&'a Process) -> BoxFuture<'a, Result<(), Error>>;
-
-/// The ports of the parts that a process cannot do without. Errors: settings of a port.
-pub type PlanPorts = fn(&Config) -> Result<Vec<PlannedPort>, Error>;
-
-/// Refuses limits of a tenant for a reason that the configuration itself cannot know, in words for the operator.
-pub type CheckLimits = fn(&Limits) -> Result<(), String>;
-
-/// What a program consists of.
-#[derive(Debug, Clone, Copy)]
-pub struct Program {
-    /// The target that it is for, whatever the configuration says.
-    pub target: Option<&'static str>,
-    /// Its parts.
-    pub build: Build,
-    /// What its parts refuse of a configuration.
-    pub check: Check,
-    /// The ports of its parts.
-    pub ports: PlanPorts,
-    /// Its rules on limits.
-    pub check_limits: CheckLimits,
-}
 
 /// Runs a process until it is told to stop.
 pub fn main(program: Program) -> ExitCode {

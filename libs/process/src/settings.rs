@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tactus_config::{
     Config, GoDuration, Loaded,
-    sections::{client::GrpcClient, server::Server, storage::TraceStorage},
+    sections::{client::GrpcClient, overrides::Limits, server::Server, storage::TraceStorage},
     target::services_of,
 };
 use tactus_overrides::LimitsCheck;
@@ -19,7 +19,10 @@ use tactus_storage::{Bucket, PollerSettings};
 use tactus_rpc::{ChannelSettings, Compression};
 use tactus_tls::ServerTls;
 
-use crate::{CheckLimits, Error, bucket, memory};
+use crate::{Error, bucket, memory};
+
+/// Refuses limits of a tenant for a reason that the configuration itself cannot know, in words for the operator.
+pub type CheckLimits = fn(&Limits) -> Result<(), String>;
 
 /// How long a tenant has no blocks before it is deleted, where no age is given.
 const EMPTY_TENANT_AGE: Duration = Duration::from_secs(12 * 3600);
@@ -211,7 +214,6 @@ pub(crate) fn channels(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tactus_config::sections::overrides::Limits;
 
     #[test]
     fn forwarder_that_the_distributor_does_not_have_is_refused_where_there_is_one() {
