@@ -1,62 +1,9 @@
 //! Attribute lists in columns.
 
-use crate::{Buffer, Dictionary, StringCode, any_value::AnyValueRef};
-
-/// The type of an attribute's value, and what its 64-bit payload holds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum ValueType {
-    /// A key without a value. Payload 0.
-    Unset = 0,
-    /// Payload: string code.
-    String = 1,
-    /// Payload: the i64's bits.
-    Int = 2,
-    /// Payload: the f64's bits.
-    Double = 3,
-    /// Payload: 0 or 1.
-    Bool = 4,
-    /// An array whose elements are all strings. Payload of this and all below: code of the encoded
-    /// protobuf AnyValue.
-    StringArray = 5,
-    /// An array whose elements are all integers.
-    IntArray = 6,
-    /// An array whose elements are all doubles.
-    DoubleArray = 7,
-    /// An array whose elements are all booleans.
-    BoolArray = 8,
-    /// An array without elements.
-    EmptyArray = 9,
-    /// Bytes, key-value lists, and arrays of mixed, nested or bytes elements: kept, not queryable.
-    Other = 10,
-}
-
-impl ValueType {
-    /// The type of a stored byte; `None` for a number that is no type.
-    #[inline]
-    pub fn from_u8(byte: u8) -> Option<Self> {
-        use ValueType::*;
-        const ALL: [ValueType; 11] = [
-            Unset,
-            String,
-            Int,
-            Double,
-            Bool,
-            StringArray,
-            IntArray,
-            DoubleArray,
-            BoolArray,
-            EmptyArray,
-            Other,
-        ];
-        ALL.get(usize::from(byte)).copied()
-    }
-
-    /// True for types whose payload is a string code.
-    pub fn holds_code(self) -> bool {
-        self == Self::String || self as u8 >= Self::StringArray as u8
-    }
-}
+use crate::{
+    Buffer, Dictionary, StringCode,
+    any_value::{AnyValueRef, ValueType},
+};
 
 /// One attribute of a list.
 #[derive(Clone, Copy, PartialEq, Debug)]

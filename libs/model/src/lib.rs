@@ -29,7 +29,8 @@ mod tenant;
 pub mod walk;
 pub mod wire;
 
-pub use attributes::{Attribute, AttributeList, ValueType};
+pub use any_value::ValueType;
+pub use attributes::{Attribute, AttributeList};
 pub use batch::{
     EventTable, LinkTable, ResourceTable, ScopeTable, SpanBatch, SpanColumns, TraceSummaries,
     TraceTable, span_end,
