@@ -9,6 +9,7 @@ mod llm;
 mod parts;
 mod protobuf;
 mod seen;
+mod span_entry;
 mod split;
 mod zipkin;
 

@@ -6,6 +6,7 @@
 mod dedicated;
 mod extension;
 pub(crate) mod json;
+pub(crate) mod lenient;
 pub(crate) mod proto;
 mod shared;
 
@@ -266,7 +267,7 @@ impl BlockMeta {
 
     /// Parses `meta.json` or `meta.compacted.json`; `Error::Corrupt` without a key otherwise.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        json::parse(bytes)
+        lenient::parse(bytes)
     }
 
     /// The protobuf message as the tenant index holds it.

@@ -16,7 +16,8 @@ use serde::de::{Deserializer, MapAccess};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::meta::json::{LenientObject, parse, take, take_time, time};
+use crate::meta::json::time;
+use crate::meta::lenient::{LenientObject, parse, take, take_time};
 use crate::meta::{BlockMeta, CompactedBlockMeta, proto, zero_time};
 
 /// Bytes of a decompressed index: about two million blocks. More is taken for damage.

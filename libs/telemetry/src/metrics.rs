@@ -14,9 +14,9 @@ mod process;
 mod registry;
 mod value;
 
-pub use encode::{Collected, Format, Kind};
+pub use encode::{Collected, Format};
 pub use family::{CounterVec, DEFAULT_MAX_SERIES, Family, GaugeVec, HistogramVec, OVERFLOW};
 pub use registry::{MAX_TENANT_SERIES_BYTES, Registry};
 pub use value::{
-    Counter, DEFAULT_BUCKETS, Gauge, Histogram, Metric, exponential_buckets, linear_buckets,
+    Counter, DEFAULT_BUCKETS, Gauge, Histogram, Kind, Metric, exponential_buckets, linear_buckets,
 };

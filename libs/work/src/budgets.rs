@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::work::Over;
+use crate::over::Over;
 
 /// Processor time that a query may use in this process, and what it used.
 #[derive(Debug)]

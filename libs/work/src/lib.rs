@@ -8,10 +8,12 @@
 
 mod budgets;
 mod gate;
+mod over;
 mod slots;
 mod work;
 
 pub use budgets::{Budget, Budgets};
 pub use gate::{Gate, Help, Line, TooManyBytes, Turn};
+pub use over::Over;
 pub use slots::{Full, Slot, SlotLimits, Slots};
-pub use work::{Over, Stop, StopOnDrop, Work, end, is_over, thread_cpu_time, tick};
+pub use work::{Stop, StopOnDrop, Work, end, is_over, thread_cpu_time, tick};

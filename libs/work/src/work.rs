@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::budgets::Budget;
+use crate::over::Over;
 
 /// Units of work between two looks: some ten to a hundred microseconds of short steps.
 const UNITS_PER_LOOK: u32 = 1 << 13;
@@ -19,36 +20,6 @@ thread_local! {
     /// Units that are left until the next look; 0 once the work is over.
     static LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
-}
-
-/// Why a query does not go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Over {
-    /// Nobody waits for the answer.
-    #[error("context canceled")]
-    Cancelled,
-    /// Its time is over.
-    #[error("context deadline exceeded")]
-    Deadline,
-    /// It used up what it may use of the processors.
-    #[error(
-        "the query needs more than {limit:?} of processor time in one process (limit: max_query_cpu_time of query_frontend or of the tenant); ask for a shorter range or a simpler query"
-    )]
-    CpuTime {
-        /// What it may use.
-        limit: Duration,
-    },
-    /// A regular expression on a long text.
-    #[error(
-        "a regular expression of the query needs more than {limit} steps for a text of {bytes} bytes (limit: size of its program times length of the text); ask with a shorter expression"
-    )]
-    RegexSteps {
-        /// Of the text.
-        bytes: usize,
-        /// Most steps.
-        limit: u64,
-    },
 }
 
 /// Seen by all threads of a query.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::to_otlp::{Groups, add_v1, add_v2};
+use crate::to_otlp::{DecodeOptions, Groups, add_v1, add_v2};
 use crate::{Error, v1, v2};
 
 /// A version of Zipkin's model: what the path of a request says, which holds where the body does not tell.
@@ -90,15 +90,6 @@ impl MediaType {
 fn is_json_list(body: &[u8]) -> bool {
     let Some(list) = body.trim_ascii_start().strip_prefix(b"[") else { return false };
     matches!(list.trim_ascii_start(), [] | [b'{' | b']', ..])
-}
-
-/// How spans are read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DecodeOptions {
-    /// Tags that read as numbers or booleans become such attributes.
-    pub parse_string_tags: bool,
-    /// The time of spans of the first model that tell none.
-    pub now_unix_nanos: u64,
 }
 
 /// The spans of a body as the bytes of an OTLP `ExportTraceServiceRequest`, those of one service and one set of resource

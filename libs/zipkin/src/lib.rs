@@ -20,10 +20,11 @@ mod to_otlp;
 mod v1;
 pub mod v2;
 
-pub use decode::{DecodeOptions, Format, MediaType, Version, decode};
+pub use decode::{Format, MediaType, Version, decode};
 use error::check_count;
 pub use error::{Error, SpanError};
 pub use from_otlp::spans_from_otlp;
+pub use to_otlp::DecodeOptions;
 pub use v2::write_spans;
 
 #[cfg(test)]

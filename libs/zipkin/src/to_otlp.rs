@@ -21,6 +21,15 @@ pub(crate) use from_v1::add_v1;
 pub(crate) use from_v2::add_v2;
 use keys::is_resource_key;
 
+/// How spans are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// Tags that read as numbers or booleans become such attributes.
+    pub parse_string_tags: bool,
+    /// The time of spans of the first model that tell none.
+    pub now_unix_nanos: u64,
+}
+
 /// A resource: text attributes, sorted by key, each once.
 type ResourceKey = Vec<(Bytes, Bytes)>;
 

@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use tactus_model::SpanIdentity;
 
-use super::combine::SpanEntry;
+use super::span_entry::SpanEntry;
 
 /// The places of spans in a list, by what tells them apart: five bytes a span.
 #[derive(Debug, Default)]

@@ -8,8 +8,9 @@ use tactus_model::wire::WireError;
 use tactus_model::{SpanId, TraceId};
 
 use super::CombinedTrace;
-use super::combine::{SpanEntry, SpanFields, grouped};
+use super::combine::grouped;
 use super::seen::Seen;
+use super::span_entry::{SpanEntry, SpanFields};
 use super::zipkin::separate_shared_ids;
 
 /// What a message holds.

@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use tactus_model::SpanId;
 use tactus_model::wire::{FieldValue, Reader, put_message_field, put_varint};
 
-use super::combine::SpanEntry;
+use super::span_entry::SpanEntry;
 
 const SERVER: u64 = 2;
 const CLIENT: u64 = 3;

@@ -9,11 +9,17 @@ use tactus_proto::otlp::{
 use super::ModelError;
 use super::attributes::{attributes, shown, string, take, text};
 use super::status::take_status;
-use super::writer::Scope;
 
 const TRACE_ID_BYTES: usize = 16;
 const SPAN_ID_BYTES: usize = 8;
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+/// Name and version of a scope.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Scope {
+    pub(super) name: Bytes,
+    pub(super) version: Bytes,
+}
 
 pub(super) fn convert(span: JaegerSpan) -> Result<(Scope, Span), ModelError> {
     let trace_id = trace_id(span.trace_id)?;

@@ -8,15 +8,8 @@ use tactus_model::wire::{put_message_field, put_varint};
 use tactus_proto::jaeger::api_v2::{Process, Span as JaegerSpan};
 use tactus_proto::otlp::InstrumentationScope;
 
-use super::span::convert;
+use super::span::{Scope, convert};
 use super::{ModelError, resource};
-
-/// Name and version of a scope.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(super) struct Scope {
-    pub(super) name: Bytes,
-    pub(super) version: Bytes,
-}
 
 /// Spans by process and scope, in the order in which these first appear.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use serde::de::{Deserializer, MapAccess};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::Xxh64;
 
-use super::json::{LenientObject, take};
+use super::lenient::{LenientObject, take};
 use crate::error::{Error, Result};
 
 /// Where the attribute sits.

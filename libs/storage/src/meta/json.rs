@@ -1,18 +1,16 @@
 //! JSON of block metas: the odd scalars when writing, the leniency when reading.
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess};
 use serde::{Deserialize, Serializer};
 use uuid::Uuid;
 
+use super::lenient::{LenientObject, take, take_time};
 use super::{
     BlockMeta, CompactedBlockMeta, DedicatedColumn, Extension, PageEncoding, shared, zero_time,
 };
-use crate::error::{Error, Result};
 
 pub(super) fn uuid<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(id)
@@ -48,68 +46,6 @@ pub(super) fn is_zero_u64(value: &u64) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
 pub(super) fn is_zero_u32(value: &u32) -> bool {
     *value == 0
-}
-
-/// Parses one JSON document; `Error::Corrupt` with the byte of the line otherwise.
-pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Error::corrupt("json of block meta", error.column() as u64))
-}
-
-/// An object whose keys may come in any case: the fields are set one after the other.
-pub(crate) trait LenientObject: Sized {
-    const NAME: &'static str;
-
-    fn empty() -> Self;
-
-    /// Takes the value of `key` (in lower case), or returns false and leaves it untaken.
-    fn set<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error>;
-
-    fn deserialize_lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(LenientVisitor(PhantomData))
-    }
-}
-
-struct LenientVisitor<T>(PhantomData<T>);
-
-impl<'de, T: LenientObject> Visitor<'de> for LenientVisitor<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(T::NAME)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
-        let mut object = T::empty();
-        while let Some(mut key) = map.next_key::<String>()? {
-            key.make_ascii_lowercase();
-            if !object.set(&key, &mut map)? {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(object)
-    }
-}
-
-/// The next value; null leaves the field as it was.
-pub(crate) fn take<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
-    field: &mut T,
-    map: &mut A,
-) -> Result<(), A::Error> {
-    if let Some(value) = map.next_value::<Option<T>>()? {
-        *field = value;
-    }
-    Ok(())
-}
-
-pub(crate) fn take_time<'de, A: MapAccess<'de>>(
-    field: &mut Timestamp,
-    map: &mut A,
-) -> Result<(), A::Error> {
-    if let Some(text) = map.next_value::<Option<String>>()? {
-        *field = text.parse().map_err(de::Error::custom)?;
-    }
-    Ok(())
 }
 
 impl LenientObject for BlockMeta {

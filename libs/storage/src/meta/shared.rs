@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use super::{DedicatedColumn, json};
+use super::{DedicatedColumn, lenient};
 use crate::error::Result;
 
 /// Lists that are shared. A bucket has a few; what comes after these has a list of its own.
@@ -46,7 +46,7 @@ impl Lists {
         if let Some(known) = self.by_text.get(text) {
             return Ok(Arc::clone(known));
         }
-        let columns = self.columns(json::parse(text)?);
+        let columns = self.columns(lenient::parse(text)?);
         if self.by_text.len() < MAX_LISTS {
             self.by_text.insert(text.to_vec(), Arc::clone(&columns));
         }

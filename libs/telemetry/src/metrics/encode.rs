@@ -12,18 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry as Page;
 
-use super::value::{Form, encode_number};
-
-/// Type of a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Counts by bucket, with sum and count.
-    Histogram,
-}
+use super::value::{Form, Kind, encode_number};
 
 /// A format of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,18 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::{counter, gauge};
 
-use super::Kind;
 use crate::self_tracing::TraceId;
+
+/// Type of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by bucket, with sum and count.
+    Histogram,
+}
 
 /// Bucket bounds in seconds that fit request durations, when a metric has no list of its own.
 pub const DEFAULT_BUCKETS: [f64; 11] =

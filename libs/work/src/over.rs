@@ -1,0 +1,33 @@
+//! Why work ends before it is done.
+
+use std::time::Duration;
+
+/// Why a query does not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Over {
+    /// Nobody waits for the answer.
+    #[error("context canceled")]
+    Cancelled,
+    /// Its time is over.
+    #[error("context deadline exceeded")]
+    Deadline,
+    /// It used up what it may use of the processors.
+    #[error(
+        "the query needs more than {limit:?} of processor time in one process (limit: max_query_cpu_time of query_frontend or of the tenant); ask for a shorter range or a simpler query"
+    )]
+    CpuTime {
+        /// What it may use.
+        limit: Duration,
+    },
+    /// A regular expression on a long text.
+    #[error(
+        "a regular expression of the query needs more than {limit} steps for a text of {bytes} bytes (limit: size of its program times length of the text); ask with a shorter expression"
+    )]
+    RegexSteps {
+        /// Of the text.
+        bytes: usize,
+        /// Most steps.
+        limit: u64,
+    },
+}
