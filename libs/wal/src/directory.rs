@@ -1,11 +1,10 @@
 //! The directory of a log: file names, the lock, and what is found at start.
 
-use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result};
+use crate::{Error, PartId, Result};
 
 const LOCK_NAME: &str = "LOCK";
 const PART_SUFFIX: &str = ".wal";
@@ -14,29 +13,6 @@ const ID_DIGITS: usize = 16;
 /// Ids found on disk from here on are taken for foreign: it leaves room for every id that follows to
 /// have 16 digits.
 pub(crate) const ID_LIMIT: u64 = 1_000_000_000_000_000;
-
-/// Number of a part file. Later parts have higher numbers; a number is used again only after a
-/// restart with an empty directory, and then not below `Settings::first_part`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PartId(pub(crate) u64);
-
-impl PartId {
-    /// The part with this number, which may not exist: for owners that remember places of the log.
-    pub fn from_number(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// The number itself.
-    pub fn number(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for PartId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016}", self.0)
-    }
-}
 
 /// The directory of a log, held through the lock file while this value lives.
 #[derive(Debug)]

@@ -1,6 +1,8 @@
-//! The frame header: eight bytes before every payload.
+//! Frames: payloads, and the eight bytes before each.
 
-use crate::{Error, Result};
+use bytes::Bytes;
+
+use crate::{Error, Position, Result};
 
 /// Longest payload of one frame in bytes. Replay allocates at most this much, whatever a damaged
 /// header claims.
@@ -8,6 +10,15 @@ pub const MAX_PAYLOAD_BYTES: usize = 256 << 20;
 
 /// Bytes before a payload: length and CRC32C, both little endian.
 pub(crate) const HEADER_BYTES: usize = 8;
+
+/// One frame read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its part and where in it the frame begins.
+    pub position: Position,
+    /// The payload, in one piece.
+    pub payload: Bytes,
+}
 
 /// Length and checksum of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,15 +22,18 @@ mod files;
 mod frame;
 mod log;
 mod part;
+mod position;
 mod replay;
+mod shared;
 mod tail;
 
-pub use directory::PartId;
 pub use error::{Error, Result};
 pub use files::{Files, LogFile, SystemFiles};
-pub use frame::MAX_PAYLOAD_BYTES;
-pub use log::{PartInfo, Position, Settings, Stats, Wait, Wal};
+pub use frame::{Frame, MAX_PAYLOAD_BYTES};
+pub use log::Wal;
+pub use position::{PartId, Position};
 #[doc(hidden)]
 pub use replay::fuzzing;
-pub use replay::{DamagedPart, Frame, Replay, ReplayReport};
+pub use replay::{DamagedPart, Replay, ReplayReport};
+pub use shared::{PartInfo, Settings, Stats, Wait};
 pub use tail::Tail;

@@ -6,91 +6,16 @@
 //! and gathering would need a second copy. What is gathered is the fsync: whoever syncs does so for
 //! every frame written by then.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
-use crate::directory::{Directory, ID_LIMIT, Listing};
+use crate::directory::{Directory, ID_LIMIT};
 use crate::files::{Files, SystemFiles};
 use crate::frame::Header;
-use crate::part::{PartFile, Synced};
-use crate::{Error, PartId, Replay, Result, Tail};
-
-mod release;
-mod sync;
-mod waits;
-
-pub use waits::Wait;
-use waits::Waits;
-
-/// How a log behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// What a crash of the *machine* may lose. `None`: nothing is ever synced. Zero: an append
-    /// returns after its frame is on disk. Otherwise a thread syncs at most this long (plus the
-    /// duration of a sync) after an append; frames younger than that may be lost.
-    pub fsync_interval: Option<Duration>,
-    /// Size in bytes from which a part is closed. A larger frame gets a part of its own.
-    pub part_bytes: u64,
-    /// New parts get at least this number, even in an empty directory (where numbers would begin at
-    /// 1 again). For owners that remember parts by number beyond their release. Below 10^15.
-    pub first_part: u64,
-}
-
-impl Default for Settings {
-    /// Sync every 100 ms, parts of 64 MiB.
-    fn default() -> Self {
-        Self {
-            fsync_interval: Some(Duration::from_millis(100)),
-            part_bytes: 64 << 20,
-            first_part: 1,
-        }
-    }
-}
-
-/// Where a frame begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position {
-    /// Part of the frame.
-    pub part: PartId,
-    /// Byte offset of the frame's header in the part.
-    pub offset: u64,
-}
-
-/// One part of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartInfo {
-    /// Its number.
-    pub id: PartId,
-    /// Size of its file in bytes.
-    pub bytes: u64,
-    /// Frames in it, without those whose append failed. Of a part found at start: 0 until replay
-    /// has gone through it.
-    pub frames: u64,
-    /// True while appended to or waiting for replay: it cannot be released.
-    pub in_use: bool,
-    /// True if replay found a bad frame: release keeps the file as `*.damaged`.
-    pub damaged: bool,
-}
-
-/// Counts since the log was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Appends that failed, because of a write or of the sync that they had to wait for.
-    pub append_errors: u64,
-    /// Syncs that reached the disk.
-    pub syncs: u64,
-    /// Syncs that failed. Without sync before acknowledgement each may mean lost durability of
-    /// acknowledged frames: worth an alert.
-    pub sync_errors: u64,
-}
+use crate::shared::{PartInfo, Settings, Shared, Stats, Wait, spawn_syncer};
+use crate::{Error, PartId, Position, Replay, Result, Tail};
 
 /// A write-ahead log, open for appending. Share it in an `Arc`.
 ///
@@ -100,56 +25,6 @@ pub struct Stats {
 pub struct Wal {
     shared: Arc<Shared>,
     syncer: Option<JoinHandle<()>>,
-}
-
-/// What the log, its replay and its sync thread have in common.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) directory: Directory,
-    pub(crate) settings: Settings,
-    files: Arc<dyn Files>,
-    waits: Waits,
-    state: Mutex<State>,
-    /// Wakes the sync thread: something to sync, or stop.
-    wake: Condvar,
-    total_bytes: AtomicU64,
-    append_errors: AtomicU64,
-    syncs: AtomicU64,
-    sync_errors: AtomicU64,
-}
-
-/// How far a part can be read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Extent {
-    pub(crate) id: PartId,
-    pub(crate) bytes: u64,
-    pub(crate) appending: bool,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    active: Option<Active>,
-    closed: BTreeMap<PartId, Closed>,
-    next_id: u64,
-    /// Appended to since the sync thread last looked.
-    dirty: bool,
-    stop: bool,
-}
-
-#[derive(Debug)]
-struct Active {
-    file: Arc<PartFile>,
-    frames: u64,
-}
-
-#[derive(Debug)]
-struct Closed {
-    bytes: u64,
-    frames: u64,
-    replaying: bool,
-    damaged: bool,
-    /// Present while something in the part is not synced.
-    unsynced: Option<Arc<PartFile>>,
 }
 
 impl Wal {
@@ -179,7 +54,7 @@ impl Wal {
         }
         let shared = Arc::new(Shared::new(directory, settings, files, &listing));
         let syncer = match settings.fsync_interval {
-            Some(interval) if !interval.is_zero() => Some(sync::spawn(&shared, interval)?),
+            Some(interval) if !interval.is_zero() => Some(spawn_syncer(&shared, interval)?),
             _ => None,
         };
         let parts = listing.parts.iter().map(|(id, _)| *id).collect();
@@ -203,17 +78,14 @@ impl Wal {
         let mut frame = Vec::with_capacity(1 + payload.len());
         frame.push(IoSlice::new(&encoded));
         frame.extend(payload.iter().map(|slice| IoSlice::new(slice.as_ref())));
-        let appended = self.shared.write(&mut frame, header.frame_bytes());
-        appended.inspect_err(|_| {
-            self.shared.append_errors.fetch_add(1, Ordering::Relaxed);
-        })
+        self.shared.append(&mut frame, header.frame_bytes())
     }
 
     /// Closes the current part, so that it can be released once its frames are kept elsewhere.
     ///
     /// Returns the part just closed, `None` if nothing was appended since the last rotation.
     pub fn rotate(&self) -> Option<PartId> {
-        self.shared.close_active(&mut self.shared.state.lock())
+        self.shared.rotate()
     }
 
     /// Makes everything appended so far survive a machine crash, whatever the settings.
@@ -254,23 +126,19 @@ impl Wal {
 
     /// Bytes in all parts. Does not lock.
     pub fn total_bytes(&self) -> u64 {
-        self.shared.total_bytes.load(Ordering::Relaxed)
+        self.shared.total_bytes()
     }
 
     /// The write or sync that the disk has not answered for the longest time. Never waits for the disk.
     ///
     /// Writes wait for each other: the age of those behind the oldest one is not looked at.
     pub fn longest_wait(&self) -> Option<Wait> {
-        self.shared.waits.longest()
+        self.shared.longest_wait()
     }
 
     /// Counts of failures and syncs. Does not lock.
     pub fn stats(&self) -> Stats {
-        Stats {
-            append_errors: self.shared.append_errors.load(Ordering::Relaxed),
-            syncs: self.shared.syncs.load(Ordering::Relaxed),
-            sync_errors: self.shared.sync_errors.load(Ordering::Relaxed),
-        }
+        self.shared.stats()
     }
 }
 
@@ -281,173 +149,9 @@ impl Drop for Wal {
             let _ = self.sync();
         }
         if let Some(syncer) = self.syncer.take() {
-            self.shared.state.lock().stop = true;
-            self.shared.wake.notify_all();
+            self.shared.stop_syncing();
             // A panic of the thread would be a bug; dropping must not panic because of it.
             let _ = syncer.join();
         }
     }
 }
-
-impl Shared {
-    fn new(
-        directory: Directory,
-        settings: Settings,
-        files: Arc<dyn Files>,
-        listing: &Listing,
-    ) -> Self {
-        let closed =
-            |bytes| Closed { bytes, frames: 0, replaying: true, damaged: false, unsynced: None };
-        let state = State {
-            closed: listing.parts.iter().map(|(id, bytes)| (*id, closed(*bytes))).collect(),
-            next_id: listing.next_id.max(settings.first_part),
-            ..State::default()
-        };
-        Self {
-            directory,
-            settings,
-            files,
-            waits: Waits::default(),
-            state: Mutex::new(state),
-            wake: Condvar::new(),
-            total_bytes: AtomicU64::new(listing.parts.iter().map(|(_, bytes)| bytes).sum()),
-            append_errors: AtomicU64::new(0),
-            syncs: AtomicU64::new(0),
-            sync_errors: AtomicU64::new(0),
-        }
-    }
-
-    fn syncs_before_ack(&self) -> bool {
-        self.settings.fsync_interval == Some(Duration::ZERO)
-    }
-
-    fn write(&self, frame: &mut [IoSlice<'_>], bytes: u64) -> Result<Position> {
-        let mut state = self.state.lock();
-        let waiting = self.waits.begin("write");
-        if let Some(active) = &state.active
-            && active.file.written() > 0
-            && active.file.written() + bytes > self.settings.part_bytes
-        {
-            self.close_active(&mut state);
-        }
-        let active = self.active(&mut state)?;
-        let file = Arc::clone(&active.file);
-        let offset = file.written();
-        if let Err(failure) = file.write(frame, bytes) {
-            if !failure.tail_is_clean {
-                self.close_active(&mut state);
-            }
-            return Err(failure.error);
-        }
-        active.frames += 1;
-        self.total_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if !state.dirty {
-            state.dirty = true;
-            self.wake.notify_one();
-        }
-        drop(waiting);
-        drop(state);
-        if self.syncs_before_ack() {
-            self.sync_part(&file, offset + bytes).inspect_err(|_| self.retract(file.id))?;
-        }
-        Ok(Position { part: file.id, offset })
-    }
-
-    /// The part to append to, created if there is none.
-    fn active<'state>(&self, state: &'state mut State) -> Result<&'state mut Active> {
-        if state.active.is_none() {
-            let file = loop {
-                let id = PartId(state.next_id);
-                state.next_id += 1;
-                match PartFile::create(&*self.files, &self.directory, id) {
-                    Ok(file) => break file,
-                    // Somebody put a file here while we run: it will be replayed, not overwritten.
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(error) => {
-                        state.next_id = id.0;
-                        return Err(Error::io("create", self.directory.part_path(id))(error));
-                    }
-                }
-            };
-            return Ok(state.active.insert(Active { file: Arc::new(file), frames: 0 }));
-        }
-        Ok(state.active.as_mut().expect("checked above"))
-    }
-
-    /// Closes the active part. An empty one is forgotten and its file removed.
-    fn close_active(&self, state: &mut State) -> Option<PartId> {
-        let Active { file, frames } = state.active.take()?;
-        let id = file.id;
-        if frames == 0 {
-            // An empty file is removed by the next replay at the latest.
-            let _ = fs::remove_file(self.directory.part_path(id));
-            return None;
-        }
-        // With sync before acknowledgement every appender holds the file until it is synced.
-        let unsynced = (!self.syncs_before_ack()).then(|| Arc::clone(&file));
-        let bytes = file.written();
-        let closed = Closed { bytes, frames, replaying: false, damaged: false, unsynced };
-        state.closed.insert(id, closed);
-        Some(id)
-    }
-
-    /// Syncs one part up to `end`; a part whose sync fails takes no more appends.
-    fn sync_part(&self, file: &Arc<PartFile>, end: u64) -> Result<()> {
-        let synced = {
-            let _waiting = self.waits.begin("sync");
-            file.sync_to(end, &self.directory)
-        };
-        match synced {
-            Ok(Synced::Now) => {
-                self.syncs.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            }
-            Ok(Synced::Already) => Ok(()),
-            Err(error) => {
-                self.sync_errors.fetch_add(1, Ordering::Relaxed);
-                let mut state = self.state.lock();
-                if state.active.as_ref().is_some_and(|active| Arc::ptr_eq(&active.file, file)) {
-                    self.close_active(&mut state);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Size of a closed part, 0 if there is none with this id.
-    pub(crate) fn part_bytes(&self, id: PartId) -> u64 {
-        self.state.lock().closed.get(&id).map_or(0, |closed| closed.bytes)
-    }
-
-    /// The first part that is not before `id`.
-    pub(crate) fn part_from(&self, id: PartId) -> Option<Extent> {
-        let state = self.state.lock();
-        if let Some((id, closed)) = state.closed.range(id..).next() {
-            return Some(Extent { id: *id, bytes: closed.bytes, appending: false });
-        }
-        let active = state.active.as_ref().filter(|active| active.file.id >= id)?;
-        Some(Extent { id: active.file.id, bytes: active.file.written(), appending: true })
-    }
-
-    fn parts(&self) -> Vec<PartInfo> {
-        let state = self.state.lock();
-        let closed = state.closed.iter().map(|(id, part)| PartInfo {
-            id: *id,
-            bytes: part.bytes,
-            frames: part.frames,
-            in_use: part.replaying,
-            damaged: part.damaged,
-        });
-        let active = state.active.iter().filter(|part| part.frames > 0).map(|part| PartInfo {
-            id: part.file.id,
-            bytes: part.file.written(),
-            frames: part.frames,
-            in_use: true,
-            damaged: false,
-        });
-        closed.chain(active).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -7,18 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::frame::{HEADER_BYTES, Header};
-use crate::log::Shared;
+use crate::frame::{Frame, HEADER_BYTES, Header};
+use crate::shared::Shared;
 use crate::{MAX_PAYLOAD_BYTES, PartId, Position};
-
-/// One frame read back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
-    /// Its part and where in it the frame begins.
-    pub position: Position,
-    /// The payload, in one piece.
-    pub payload: Bytes,
-}
 
 /// What a replay found so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::frame::{HEADER_BYTES, Header};
-use crate::log::Shared;
+use crate::shared::Shared;
 use crate::{Error, Frame, MAX_PAYLOAD_BYTES, PartId, Position, Result};
 
 /// Goes through the frames of a log in the order of appending and on to those that are appended

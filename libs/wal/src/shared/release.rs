@@ -27,7 +27,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn release(&self, id: PartId) -> Result<()> {
+    pub(crate) fn release(&self, id: PartId) -> Result<()> {
         let closed = {
             let mut state = self.state.lock();
             if state.active.as_ref().is_some_and(|active| active.file.id == id) {

@@ -39,7 +39,7 @@ fn run(shared: &Shared, interval: Duration) {
 
 impl Shared {
     /// Syncs every part that has something to sync; goes on after a failure and returns the first.
-    pub(super) fn sync_all(&self) -> Result<()> {
+    pub(crate) fn sync_all(&self) -> Result<()> {
         let files: Vec<Arc<PartFile>> = {
             let state = self.state.lock();
             let closed = state.closed.values().filter_map(|part| part.unsynced.clone());

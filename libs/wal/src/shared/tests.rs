@@ -1,10 +1,11 @@
 use std::fs::{self, OpenOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
 use super::*;
-use crate::Frame;
+use crate::directory::ID_LIMIT;
+use crate::{Frame, Wal};
 
 const NEVER: Settings = Settings { fsync_interval: None, part_bytes: 64 << 20, first_part: 1 };
 const ALWAYS: Settings = Settings { fsync_interval: Some(Duration::ZERO), ..NEVER };
@@ -33,7 +34,7 @@ fn names(dir: &Path) -> Vec<String> {
 /// Makes a file that is not a part the active part, to see how its failures are handled.
 fn append_to(wal: &Wal, device: &str) -> PartId {
     let file = OpenOptions::new().write(true).open(device).unwrap();
-    let mut state = wal.shared.state.lock();
+    let mut state = wal.shared().state.lock();
     let id = PartId(state.next_id);
     state.next_id += 1;
     let file = Arc::new(PartFile::new(id, PathBuf::from(device), Box::new(file)));
@@ -302,7 +303,7 @@ fn sync_on_demand_covers_closed_parts() {
     assert_eq!(wal.stats().syncs, 2);
     wal.sync().unwrap();
     assert_eq!(wal.stats().syncs, 2);
-    assert!(wal.shared.state.lock().closed.values().all(|part| part.unsynced.is_none()));
+    assert!(wal.shared().state.lock().closed.values().all(|part| part.unsynced.is_none()));
 }
 
 #[test]
