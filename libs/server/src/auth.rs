@@ -30,14 +30,16 @@ mod file;
 mod guard;
 mod metrics;
 mod refused;
+mod role;
 mod secret;
 
 use attempts::Attempts;
-pub use file::{AuthError, Caller, Role, Tenants};
+pub use file::{AuthError, Caller, Tenants};
 use file::{Users, Verified};
 pub use guard::{GrpcAccess, PUBLIC_GRPC, STANDARD_GRPC, guard, guard_grpc};
 use metrics::AuthMetrics;
 pub use refused::Refused;
+pub use role::Role;
 pub use secret::{hash_password, hash_token, new_token};
 
 /// Metadata key of the secret that the services of a cluster show each other.

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::budget::{Budget, Reservation};
-use crate::http::text;
+use crate::text_answer::text;
 
 mod answer;
 mod counted;

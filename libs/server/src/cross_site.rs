@@ -11,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 
-use crate::http::text;
+use crate::text_answer::text;
 
 /// Where a browser says that a request comes from; only to HTTPS and to the machine that it runs on.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

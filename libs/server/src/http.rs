@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
-use ::http::{HeaderName, HeaderValue, Request, StatusCode, Version};
+use ::http::{HeaderValue, Request, StatusCode, Version};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
@@ -20,7 +20,6 @@ use bytes::Bytes;
 use futures_util::future::Either;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::Limited;
-use tactus_model::error_text::cut_str;
 use tokio::net::TcpListener;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
@@ -30,9 +29,7 @@ use crate::bodies::{self, Bodies};
 use crate::compression;
 use crate::listener::{self, BoundListener, Linger, ListenerSettings, ReceivedBody};
 use crate::observe::{self, RequestMetrics};
-
-/// Content type of every text answer.
-pub const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+pub use crate::text_answer::{PLAIN_TEXT, error_line, not_found, text};
 
 /// Body of a request that took too long.
 pub const TIMEOUT_TEXT: &str = "unable to process request in the configured timeout";
@@ -110,31 +107,6 @@ pub fn with_path_prefix(prefix: &str, api: Router) -> Router {
         "" => api,
         prefix => Router::new().nest(&format!("/{prefix}"), api),
     }
-}
-
-/// The answer to a path that does not exist.
-pub async fn not_found() -> Response {
-    error_line(StatusCode::NOT_FOUND, "404 page not found")
-}
-
-/// A text answer without a final newline, as the query API gives them.
-pub fn text(status: StatusCode, body: impl Into<Body>) -> Response {
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PLAIN_TEXT));
-    response
-}
-
-/// An error of a helper or admin handler: one line that browsers must not take for HTML.
-pub fn error_line(status: StatusCode, message: &str) -> Response {
-    let mut response = text(status, format!("{}\n", cut_str(message)));
-    forbid_sniffing(&mut response);
-    response
-}
-
-pub(crate) fn forbid_sniffing(response: &mut Response) {
-    let name = HeaderName::from_static("x-content-type-options");
-    response.headers_mut().insert(name, HeaderValue::from_static("nosniff"));
 }
 
 fn with_middleware(router: Router, settings: &HttpSettings, metrics: RequestMetrics) -> Router {

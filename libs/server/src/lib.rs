@@ -27,3 +27,4 @@ pub mod operational;
 pub mod tenancy;
 #[cfg(test)]
 mod testing;
+mod text_answer;

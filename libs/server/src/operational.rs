@@ -16,7 +16,7 @@ use axum::routing::{any, get};
 use serde_json::json;
 
 use crate::auth::Caller;
-use crate::http::{error_line, text};
+use crate::text_answer::{error_line, text};
 
 mod pages;
 

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use tactus_model::{TenantError, TenantId};
 use tonic::Code;
 
-use crate::http::{error_line, text};
+use crate::text_answer::{error_line, text};
 
 /// Header and gRPC metadata key of the tenant.
 pub const TENANT_HEADER: &str = "x-scope-orgid";

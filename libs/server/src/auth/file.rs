@@ -23,8 +23,8 @@ use ring::hmac;
 use tactus_config::{YamlNode, parse_yaml};
 use tactus_model::TenantId;
 
-use super::Refused;
-use super::secret;
+use super::role::Role;
+use super::{Refused, secret};
 
 /// Larger files are no lists of users.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -65,28 +65,6 @@ pub enum AuthError {
     /// The system gives no randomness.
     #[error("random numbers")]
     Random(#[from] std::io::Error),
-}
-
-/// What a caller may do for its tenants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Query.
-    Read,
-    /// Send spans.
-    Write,
-    /// Change limits, delete; with all tenants, operate the processes.
-    Admin,
-}
-
-impl Role {
-    /// As the file has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Admin => "admin",
-        }
-    }
 }
 
 /// Tenants of a caller.

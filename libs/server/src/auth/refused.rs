@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use tactus_model::TenantId;
 use tonic::Code;
 
-use super::file::Role;
-use crate::http::error_line;
+use super::role::Role;
 use crate::tenancy::TenancyError;
+use crate::text_answer::error_line;
 
 /// Why a request is turned away. The texts are for clients.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

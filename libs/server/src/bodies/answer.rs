@@ -6,7 +6,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use axum::BoxError;
 use axum::body::{Body, to_bytes};
@@ -18,14 +17,8 @@ use futures_util::stream::once;
 use http::Request;
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::sending::{UntilCutOff, next_piece};
+use super::sending::{SMALL, UntilCutOff, next_piece};
 use super::{Bodies, Held, NoRoom, busy, held_bytes};
-
-/// How long an answer waits for memory, until others are sent or cut off.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
-
-/// Smaller answers are not counted.
-pub(super) const SMALL: u64 = 64 << 10;
 
 /// In the extensions of a response whose body takes no memory of its own, as a file of the program: it is not counted.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::answer::{LONGEST_WAIT, SMALL};
+use super::sending::{LONGEST_WAIT, SMALL};
 use super::{Bodies, Held, NoRoom};
 
 /// Memory for what an answer is made of, counted as it grows; given back when it is dropped. Unlike an answer that is being

@@ -14,8 +14,7 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
-use super::answer::SMALL;
-use super::sending::{Outgoing, next_piece};
+use super::sending::{Outgoing, SMALL, next_piece};
 use super::{Bodies, NoRoom, no_room_status};
 
 /// A body whose large frames take memory, one at a time, and are sent in small pieces. Where there is no room, or others

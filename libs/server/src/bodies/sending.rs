@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::answer::{LONGEST_WAIT, SMALL};
 use super::{Bodies, Held, NoRoom};
+
+/// How long an answer waits for memory, until others are sent or cut off.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Smaller answers are not counted.
+pub(super) const SMALL: u64 = 64 << 10;
 
 /// What the connection gets at a time: it may keep that for as long as nobody reads.
 const PIECE_BYTES: usize = 64 << 10;
