@@ -1,7 +1,5 @@
 //! Errors of parsing and validation. Their texts reach clients and are part of the contract.
 
-use crate::parser::place_of_pattern;
-
 /// Result with this crate's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -154,17 +152,8 @@ pub enum ValidateError {
 }
 
 impl ValidateError {
-    /// The error with its place in the query, if it has one.
-    pub(crate) fn in_query(self, query: &str) -> Error {
-        let place = self.pattern().and_then(|pattern| place_of_pattern(query, pattern));
-        match place {
-            Some((line, column)) => Error::Pattern { line, column, error: self },
-            None => self.into(),
-        }
-    }
-
     /// The pattern that is refused.
-    fn pattern(&self) -> Option<&str> {
+    pub(crate) fn pattern(&self) -> Option<&str> {
         match self {
             ValidateError::InvalidRegex(pattern)
             | ValidateError::RegexClasses(pattern)

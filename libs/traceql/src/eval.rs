@@ -28,9 +28,11 @@ pub(crate) mod query;
 pub(crate) mod scan;
 mod shown;
 mod staged;
+mod steps;
 mod structural;
 mod tag_filter;
 mod tag_names;
+mod tag_value;
 mod tag_values;
 mod trace_facts;
 pub(crate) mod value;
@@ -50,9 +52,10 @@ pub use tag_filter::TagFilter;
 pub use tag_names::{
     INTRINSIC_TAGS, TagCollector, TagLimits, TagScope, collect_tags, listed_scopes, tags_projection,
 };
+pub use tag_value::{TagValue, TagValueType};
 pub use tag_values::{
-    TagValue, TagValueType, ValueCollector, collect_tag_values, fixed_tag_values,
-    legacy_tag_attributes, tag_values_projection,
+    ValueCollector, collect_tag_values, fixed_tag_values, legacy_tag_attributes,
+    tag_values_projection,
 };
 pub use trace_facts::trace_facts;
 

@@ -23,6 +23,7 @@ mod lexer;
 pub mod metrics;
 mod operate;
 mod parser;
+mod static_type;
 mod static_value;
 mod types;
 mod validate;
@@ -41,8 +42,8 @@ pub use error::{Error, ParseError, Result, ValidateError};
 pub use hints::{Hint, Hints, SampleHint};
 pub use operate::{evaluate_binary, evaluate_unary, matches_regex};
 pub use parser::{MAX_DEPTH, parse, parse_attribute};
+pub use static_type::StaticType;
 pub use static_value::{Kind, Static, Status, Text};
-pub use types::StaticType;
 pub use validate::validate;
 
 /// Parses and validates a query.

@@ -19,6 +19,7 @@ mod graph;
 mod graph_answer;
 mod grid;
 mod leaf_answer;
+mod lines;
 mod order;
 mod partial;
 mod quantile;

@@ -12,7 +12,7 @@ mod root;
 mod tests;
 
 use crate::ast::{Attribute, FieldExpression, Intrinsic, RootExpr, SpansetFilter};
-use crate::error::ParseError;
+use crate::error::{Error, ParseError, ValidateError};
 use crate::lexer::{Spanned, Token, lex};
 use crate::static_value::{Kind, Static, Status};
 
@@ -49,8 +49,19 @@ pub fn parse_attribute(text: &str) -> Result<Attribute, ParseError> {
     }
 }
 
+impl ValidateError {
+    /// The error with its place in the query, if it has one.
+    pub(crate) fn in_query(self, query: &str) -> Error {
+        let place = self.pattern().and_then(|pattern| place_of_pattern(query, pattern));
+        match place {
+            Some((line, column)) => Error::Pattern { line, column, error: self },
+            None => self.into(),
+        }
+    }
+}
+
 /// Line and column, from 1, of the first place in a query where a string that reads `pattern` is matched against.
-pub(crate) fn place_of_pattern(query: &str, pattern: &str) -> Option<(usize, usize)> {
+fn place_of_pattern(query: &str, pattern: &str) -> Option<(usize, usize)> {
     let tokens = lex(query);
     let is_it = |pair: &[Spanned]| match pair {
         [

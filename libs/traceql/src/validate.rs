@@ -15,8 +15,8 @@ use crate::ast::{
 use crate::canonical::LogicalChain;
 use crate::compiled_regex::{self, InvalidRegex};
 use crate::error::ValidateError;
+use crate::static_type::StaticType;
 use crate::static_value::Static;
-use crate::types::StaticType;
 
 type Result<T = ()> = std::result::Result<T, ValidateError>;
 

@@ -1,6 +1,6 @@
 //! Attributes and intrinsics: what a query can ask of a span.
 
-use crate::types::StaticType;
+use crate::static_type::StaticType;
 
 /// A named attribute or an intrinsic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,23 +7,8 @@ use super::condition::{Condition, Test};
 use super::pipeline::{SpansetPlan, Stage};
 use super::plan::Plan;
 use super::query::CompiledQuery;
+use super::steps::{RESOURCE_COLUMNS, SPAN_COLUMNS};
 use crate::{Attribute, AttributeScope, ComparisonOperator, Intrinsic, Static, Status};
-
-/// Resource attributes with a column of their own.
-pub(super) const RESOURCE_COLUMNS: [&str; 9] = [
-    "service.name",
-    "cluster",
-    "namespace",
-    "pod",
-    "container",
-    "k8s.cluster.name",
-    "k8s.namespace.name",
-    "k8s.pod.name",
-    "k8s.container.name",
-];
-
-/// Span attributes with a column of their own that holds text.
-pub(super) const SPAN_COLUMNS: [&str; 2] = ["http.method", "http.url"];
 
 /// A search by tags.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::bitmap::Bitmap;
 use super::matches::{MatchedSpanSet, MatchedTrace, Matches};
 use super::pipeline::{self, Spansets, Stage};
 use super::shown::Shown;
-use super::staged::Steps;
+use super::steps::Steps;
 use super::view::BatchView;
 use super::{EvaluateError, Unsupported, Window};
 use crate::compiled_regex::Patterns;

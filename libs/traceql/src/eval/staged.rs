@@ -4,21 +4,16 @@
 //! is all that later steps need of it: every column is decoded once, and the expensive ones only for rows where the
 //! cheap ones left something.
 
-use tactus_model::{AttributeSelection, Projection, SpanBatch};
+use tactus_model::{Projection, SpanBatch};
 
 use super::bitmap::Bitmap;
-use super::legacy::{RESOURCE_COLUMNS, SPAN_COLUMNS};
 use super::matches::Matches;
-use super::operand::project;
 use super::pipeline::{SpansetPlan, Spansets, Stage};
 use super::plan::Plan;
 use super::query::CompiledQuery;
 use super::view::BatchView;
 use super::{EvaluateError, Window};
 use crate::{RelationMode, SpansetOperator};
-
-/// Beyond so many parts of a query, a filter is one: the spans of each part are kept until all are known.
-const MOST_PARTS: usize = 1000;
 
 /// One query on one row group (or any other set of rows) whose columns are decoded step by step.
 ///
@@ -103,110 +98,6 @@ impl StagedSearch<'_> {
     }
 }
 
-/// The parts of a query's filters and the columns they read, the cheap ones first.
-#[derive(Debug)]
-pub(crate) struct Steps {
-    /// Columns of each step but the last.
-    projections: Vec<Projection>,
-    /// Columns of what no single part tells: tree positions, aggregates, times of traces.
-    last: Projection,
-    step_of_slot: Vec<usize>,
-}
-
-impl Steps {
-    /// Marks the parts in a query's stages.
-    pub(crate) fn plan(stages: &mut [Stage]) -> Self {
-        let mut parts = Vec::new();
-        for_each_filter_mut(stages, &mut |plan| mark(plan, &mut parts));
-        let mut costs: Vec<Cost> = parts.iter().map(cost_of).collect();
-        costs.sort_unstable();
-        costs.dedup();
-        let step_of_slot: Vec<usize> =
-            parts.iter().map(|part| costs.partition_point(|&cost| cost < cost_of(part))).collect();
-        let mut projections = vec![Projection::default(); costs.len()];
-        for (part, &step) in parts.iter().zip(&step_of_slot) {
-            projections[step].merge(part);
-        }
-        let mut last = Projection { trace_summary: true, ..Projection::default() };
-        project_stages(stages, &mut last);
-        if cost_of(&last) == Cost::Column
-            && let Some(parts) = projections.pop()
-        {
-            last.merge(&parts);
-        }
-        Self { projections, last, step_of_slot }
-    }
-
-    /// The columns of all steps.
-    pub(crate) fn projection(&self) -> Projection {
-        let mut all = self.last.clone();
-        self.projections.iter().for_each(|columns| all.merge(columns));
-        all
-    }
-}
-
-/// How much it costs to decode columns. Each step also costs a look at which span is whose, so that only what costs
-/// more than that is worth a step of its own.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Cost {
-    /// Columns of one short value a span, a resource or a trace.
-    Column,
-    /// Ids, tree positions, lists.
-    Wide,
-    /// Attributes without a column of their own: all keys and values of that owner are looked through.
-    Generic,
-}
-
-fn cost_of(columns: &Projection) -> Cost {
-    let generic = |selection: &AttributeSelection, own: &[&str]| match selection {
-        AttributeSelection::None => false,
-        AttributeSelection::Keys(keys) => {
-            let number = ["http.status_code"];
-            !keys.iter().all(|key| own.iter().chain(&number).any(|own| own.as_bytes() == key))
-        }
-        AttributeSelection::All => true,
-    };
-    if generic(&columns.resource_attributes, &RESOURCE_COLUMNS)
-        || generic(&columns.span_attributes, &SPAN_COLUMNS)
-        || generic(&columns.event_attributes, &[])
-        || generic(&columns.link_attributes, &[])
-        || generic(&columns.scope_attributes, &[])
-    {
-        return Cost::Generic;
-    }
-    let wide = [
-        columns.span_id,
-        columns.parent_span_id,
-        columns.nested_set,
-        columns.status_message,
-        columns.scope_name,
-        columns.events,
-        columns.links,
-    ];
-    if wide.contains(&true) { Cost::Wide } else { Cost::Column }
-}
-
-/// Gives every operand of a filter that reads columns a slot.
-fn mark(plan: &mut Plan, parts: &mut Vec<Projection>) {
-    if let Plan::All(operands) = plan
-        && parts.len() + operands.len() <= MOST_PARTS
-    {
-        operands.iter_mut().for_each(|operand| mark_part(operand, parts));
-    } else {
-        mark_part(plan, parts);
-    }
-}
-
-fn mark_part(plan: &mut Plan, parts: &mut Vec<Projection>) {
-    let mut columns = Projection::default();
-    plan.for_each_attribute(&mut |attribute| project(attribute, &mut columns));
-    if columns != Projection::default() {
-        let part = std::mem::replace(plan, Plan::Constant(false));
-        *plan = Plan::Step { slot: parts.len(), plan: Box::new(part) };
-        parts.push(columns);
-    }
-}
-
 fn for_each_filter(stages: &[Stage], visit: &mut impl FnMut(&Plan)) {
     fn of_spanset(spanset: &SpansetPlan, visit: &mut impl FnMut(&Plan)) {
         match spanset {
@@ -223,56 +114,6 @@ fn for_each_filter(stages: &[Stage], visit: &mut impl FnMut(&Plan)) {
             Stage::Spanset(spanset) => of_spanset(spanset, visit),
             Stage::OneResource(plans) => plans.iter().for_each(&mut *visit),
             Stage::By { .. } | Stage::Coalesce | Stage::Scalar(_) => {}
-        }
-    }
-}
-
-fn for_each_filter_mut(stages: &mut [Stage], visit: &mut impl FnMut(&mut Plan)) {
-    fn of_spanset(spanset: &mut SpansetPlan, visit: &mut impl FnMut(&mut Plan)) {
-        match spanset {
-            SpansetPlan::Filter(plan) => visit(plan),
-            SpansetPlan::Pipeline(stages) => for_each_filter_mut(stages, visit),
-            SpansetPlan::Binary { left, right, .. } => {
-                of_spanset(left, visit);
-                of_spanset(right, visit);
-            }
-        }
-    }
-    for stage in stages {
-        match stage {
-            Stage::Spanset(spanset) => of_spanset(spanset, visit),
-            Stage::OneResource(plans) => plans.iter_mut().for_each(&mut *visit),
-            Stage::By { .. } | Stage::Coalesce | Stage::Scalar(_) => {}
-        }
-    }
-}
-
-/// The columns of all that is no part of a filter.
-fn project_stages(stages: &[Stage], columns: &mut Projection) {
-    for stage in stages {
-        match stage {
-            Stage::Spanset(spanset) => project_spanset(spanset, columns),
-            Stage::By { program, .. } => {
-                program.attributes.iter().for_each(|it| project(it, columns));
-            }
-            Stage::Scalar(plan) => {
-                let programs = plan.aggregates.iter().filter_map(|it| it.argument.as_ref());
-                let attributes = programs.flat_map(|program| &program.attributes);
-                attributes.for_each(|it| project(it, columns));
-            }
-            Stage::Coalesce | Stage::OneResource(_) => {}
-        }
-    }
-}
-
-fn project_spanset(spanset: &SpansetPlan, columns: &mut Projection) {
-    match spanset {
-        SpansetPlan::Filter(_) => {}
-        SpansetPlan::Pipeline(stages) => project_stages(stages, columns),
-        SpansetPlan::Binary { operator, left, right } => {
-            columns.nested_set |= matches!(operator, SpansetOperator::Structural(..));
-            project_spanset(left, columns);
-            project_spanset(right, columns);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::LabelValue;
 use super::answer::Labels;
-use super::leaf_answer::{Line, NAME_LABEL};
+use super::lines::{Line, NAME_LABEL};
 use crate::ArithmeticOperator;
 
 /// What a part of the expression yields.

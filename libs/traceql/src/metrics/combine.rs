@@ -4,7 +4,8 @@ use super::answer::{AnswerOptions, MetricsAnswer, Series};
 use super::arithmetic::{self, Operand};
 use super::buckets::Buckets;
 use super::gather::Gathered;
-use super::leaf_answer::{self, Line};
+use super::leaf_answer;
+use super::lines::Line;
 use super::{
     Grid, LabelValue, MetricsError, PartialSeries, SeriesKey, exemplars_answer, order, second_stage,
 };

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::gather::Row;
-use super::leaf_answer::Line;
+use super::lines::Line;
 use super::{ComparedSide, LabelValue, SeriesKey};
 use crate::Compare;
 

@@ -82,7 +82,7 @@ impl Gathered {
                         Fold::Count
                     }
                 };
-                let labels = super::leaf_answer::distinct(by).len();
+                let labels = distinct(by).len();
                 (fold, Keys::Groups { labels, has_buckets })
             }
         };
@@ -215,6 +215,17 @@ fn add_compensated(sum: &mut f64, lost: &mut f64, value: f64) {
     let total = *sum + value;
     *lost += if sum.abs() >= value.abs() { (*sum - total) + value } else { (value - total) + *sum };
     *sum = total;
+}
+
+/// Attributes, or quantiles, without those that repeat an earlier one.
+pub(super) fn distinct<T: PartialEq>(values: &[T]) -> Vec<&T> {
+    let mut distinct: Vec<&T> = Vec::with_capacity(values.len());
+    for value in values {
+        if !distinct.contains(&value) {
+            distinct.push(value);
+        }
+    }
+    distinct
 }
 
 fn key_bytes(key: &SeriesKey) -> usize {

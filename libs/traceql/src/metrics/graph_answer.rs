@@ -1,9 +1,9 @@
 //! The series of `service_graph()`.
 
 use super::answer::Labels;
-use super::gather::Gathered;
+use super::gather::{Gathered, distinct};
 use super::graph::{CLIENT_LABEL, CONNECTION_LABEL, PART_LABEL, SERVER_LABEL, VIRTUAL_LABEL};
-use super::leaf_answer::{Line, distinct, histogram_lines, quantile_lines};
+use super::lines::{Line, histogram_lines, quantile_lines};
 use super::{Grid, LabelValue, SeriesKey};
 use crate::GraphMeasure;
 

@@ -1,37 +1,9 @@
 //! From the added up parts of a function to its series.
 
-use std::collections::HashMap;
-
-use super::answer::Labels;
-use super::buckets::Buckets;
-use super::gather::{Gathered, Row};
-use super::{
-    Exemplar, Grid, LabelValue, SeriesKey, buckets_are_nanoseconds, compare_answer, graph_answer,
-};
+use super::gather::{Gathered, distinct};
+use super::lines::{Line, group_labels, histogram_lines, quantile_lines};
+use super::{Grid, SeriesKey, buckets_are_nanoseconds, compare_answer, graph_answer};
 use crate::{MetricsFunction, MetricsQuery, MetricsStage};
-
-pub(super) const NAME_LABEL: &str = "__name__";
-const BUCKET_LABEL: &str = "__bucket";
-const QUANTILE_LABEL: &str = "p";
-
-/// A series being made. One value an interval, NaN for none; exemplars without value stand for the series' own.
-#[derive(Clone, Debug)]
-pub(super) struct Line {
-    pub(super) labels: Labels,
-    pub(super) values: Vec<f64>,
-    pub(super) exemplars: Vec<Exemplar>,
-}
-
-/// Attributes, or quantiles, without those that repeat an earlier one.
-pub(super) fn distinct<T: PartialEq>(values: &[T]) -> Vec<&T> {
-    let mut distinct: Vec<&T> = Vec::with_capacity(values.len());
-    for value in values {
-        if !distinct.contains(&value) {
-            distinct.push(value);
-        }
-    }
-    distinct
-}
 
 /// The series of a query's function.
 pub(super) fn lines(query: &MetricsQuery, gathered: Gathered, grid: &Grid) -> Vec<Line> {
@@ -71,25 +43,6 @@ pub(super) fn lines(query: &MetricsQuery, gathered: Gathered, grid: &Grid) -> Ve
     }
 }
 
-/// `function`: names the series if they are told apart by nothing else.
-fn group_labels(
-    names: &[Box<str>],
-    values: Vec<LabelValue>,
-    function: Option<&MetricsFunction>,
-) -> Labels {
-    let mut labels: Labels = names.iter().cloned().zip(values).collect();
-    labels.retain(|(_, value)| *value != LabelValue::Nil);
-    if let Some(function) = function
-        && labels.is_empty()
-    {
-        labels.push(match names.first() {
-            Some(name) => (name.clone(), LabelValue::Nil),
-            None => (NAME_LABEL.into(), LabelValue::String(function.name().into())),
-        });
-    }
-    labels
-}
-
 fn plain_lines(function: &MetricsFunction, names: &[Box<str>], gathered: Gathered) -> Vec<Line> {
     let groups = gathered.rows.into_iter().filter_map(|(key, mut row)| match key {
         SeriesKey::Group { values, .. } => {
@@ -104,92 +57,4 @@ fn plain_lines(function: &MetricsFunction, names: &[Box<str>], gathered: Gathere
 /// What a bound is divided by: durations are counted in nanoseconds and shown in seconds.
 fn bucket_scale(function: &MetricsFunction) -> f64 {
     if buckets_are_nanoseconds(function) { 1e9 } else { 1.0 }
-}
-
-/// `scale`: what bounds are divided by.
-pub(super) fn histogram_lines(names: &[Box<str>], gathered: Gathered, scale: f64) -> Vec<Line> {
-    let sizes = gathered.buckets;
-    let buckets = gathered.rows.into_iter().filter_map(|(key, mut row)| match key {
-        SeriesKey::Group { values, bucket: Some(bucket) } => {
-            let mut labels = group_labels(names, values, None);
-            labels.push((BUCKET_LABEL.into(), LabelValue::Float(sizes.bound(bucket) / scale)));
-            Some(Line { labels, values: row.take_values(), exemplars: row.exemplars })
-        }
-        _ => None,
-    });
-    buckets.collect()
-}
-
-/// `scale`: what bounds are divided by.
-pub(super) fn quantile_lines(
-    names: &[Box<str>],
-    gathered: Gathered,
-    scale: f64,
-    quantiles: &[f64],
-    grid: &Grid,
-) -> Vec<Line> {
-    let sizes = gathered.buckets;
-    let mut groups: HashMap<Vec<LabelValue>, Vec<(u8, Row)>> = HashMap::new();
-    for (key, row) in gathered.rows {
-        if let SeriesKey::Group { values, bucket: Some(bucket) } = key {
-            groups.entry(values).or_default().push((bucket, row));
-        }
-    }
-    let mut lines = Vec::with_capacity(groups.len() * quantiles.len());
-    for (values, mut buckets) in groups {
-        buckets.sort_by_key(|(bucket, _)| *bucket);
-        let mut exemplars = Vec::new();
-        let mut counts = Vec::with_capacity(buckets.len());
-        for (bucket, mut row) in buckets {
-            exemplars.append(&mut row.exemplars);
-            counts.push((sizes.bound(bucket) / scale, row.take_values()));
-        }
-        let labels = group_labels(names, values, None);
-        let first = lines.len();
-        lines.extend(quantiles.iter().map(|&q| {
-            let mut labels = labels.clone();
-            labels.push((QUANTILE_LABEL.into(), LabelValue::Float(q)));
-            Line { labels, values: vec![0.0; grid.intervals()], exemplars: Vec::new() }
-        }));
-        let of_group = &mut lines[first..];
-        let mut occupied = Vec::with_capacity(counts.len());
-        for interval in 0..grid.intervals() {
-            occupied.clear();
-            let column = counts.iter().map(|(bound, counts)| (*bound, counts[interval]));
-            occupied.extend(column.filter(|(_, count)| *count > 0.0));
-            if occupied.is_empty() {
-                continue;
-            }
-            for (line, &q) in of_group.iter_mut().zip(quantiles) {
-                line.values[interval] = sizes.quantile(&occupied, q);
-            }
-        }
-        share_exemplars(exemplars, &counts, sizes, quantiles, of_group);
-    }
-    lines
-}
-
-/// Each exemplar goes to the quantile whose value over the whole range is nearest to its own.
-fn share_exemplars(
-    exemplars: Vec<Exemplar>,
-    counts: &[(f64, Vec<f64>)],
-    sizes: Buckets,
-    quantiles: &[f64],
-    lines: &mut [Line],
-) {
-    if exemplars.is_empty() {
-        return;
-    }
-    let totals = counts.iter().map(|(bound, counts)| (*bound, counts.iter().sum::<f64>()));
-    let totals: Vec<_> = totals.filter(|(_, count)| *count > 0.0).collect();
-    let overall: Vec<f64> = quantiles.iter().map(|&q| sizes.quantile(&totals, q)).collect();
-    for exemplar in exemplars {
-        let distance = |value: f64| exemplar.value.map_or(0.0, |own| (value - own).abs());
-        let by_distance = |(_, one): &(usize, &f64), (_, other): &(usize, &f64)| {
-            distance(**one).total_cmp(&distance(**other))
-        };
-        if let Some((nearest, _)) = overall.iter().enumerate().min_by(by_distance) {
-            lines[nearest].exemplars.push(exemplar);
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::leaf_answer::Line;
+use super::lines::Line;
 use super::order::tie_ranks;
 use crate::{ComparisonOperator, SecondStage, Static};
 

@@ -1,0 +1,99 @@
+//! Types known before any data is seen, and which operators they admit.
+
+use crate::ast::{BinaryOperator, ComparisonOperator, UnaryOperator};
+
+/// The type of an expression as far as the query alone tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StaticType {
+    /// Absence.
+    Nil,
+    /// Integer.
+    Int,
+    /// Double.
+    Float,
+    /// String.
+    String,
+    /// Boolean.
+    Bool,
+    /// Nanoseconds.
+    Duration,
+    /// Span status.
+    Status,
+    /// Span kind.
+    Kind,
+    /// Array of integers.
+    IntArray,
+    /// Array of doubles.
+    FloatArray,
+    /// Array of strings.
+    StringArray,
+    /// Array of booleans.
+    BoolArray,
+    /// Known only per span.
+    Dynamic,
+}
+
+impl StaticType {
+    /// Int, float or duration.
+    pub fn is_numeric(self) -> bool {
+        matches!(self, StaticType::Int | StaticType::Float | StaticType::Duration)
+    }
+
+    fn element(self) -> Option<Self> {
+        match self {
+            StaticType::IntArray => Some(StaticType::Int),
+            StaticType::FloatArray => Some(StaticType::Float),
+            StaticType::StringArray => Some(StaticType::String),
+            StaticType::BoolArray => Some(StaticType::Bool),
+            _ => None,
+        }
+    }
+
+    /// Whether two operands may meet: equal, both numeric, one dynamic or nil, or an array and
+    /// its element.
+    pub fn matches(self, other: Self) -> bool {
+        let wild = |kind| matches!(kind, StaticType::Dynamic | StaticType::Nil);
+        self == other
+            || (self.is_numeric() && other.is_numeric())
+            || wild(self)
+            || wild(other)
+            || self.element().is_some_and(|element| element.matches(other))
+            || other.element().is_some_and(|element| element.matches(self))
+    }
+
+    /// Whether an operand of this type may stand beside `operator`.
+    pub fn admits(self, operator: BinaryOperator) -> bool {
+        use BinaryOperator::{Arithmetic, Comparison, NotRegex, Regex};
+        let equality = matches!(
+            operator,
+            Comparison(ComparisonOperator::Equal | ComparisonOperator::NotEqual)
+        );
+        match self {
+            StaticType::Dynamic => true,
+            StaticType::Bool | StaticType::BoolArray => equality,
+            StaticType::Nil | StaticType::Status | StaticType::Kind => equality,
+            StaticType::Int
+            | StaticType::Float
+            | StaticType::Duration
+            | StaticType::IntArray
+            | StaticType::FloatArray => matches!(operator, Arithmetic(_) | Comparison(_)),
+            StaticType::String | StaticType::StringArray => {
+                matches!(operator, Comparison(_) | Regex | NotRegex)
+            }
+        }
+    }
+
+    /// Whether an operand of this type may stand beside `&&` and `||`.
+    pub fn admits_logic(self) -> bool {
+        matches!(self, StaticType::Dynamic | StaticType::Bool | StaticType::BoolArray)
+    }
+
+    /// Whether the prefix operator or nil test may be applied.
+    pub fn admits_unary(self, operator: UnaryOperator) -> bool {
+        match operator {
+            UnaryOperator::Negate => self.is_numeric() || self == StaticType::Dynamic,
+            UnaryOperator::Not => matches!(self, StaticType::Bool | StaticType::Dynamic),
+            UnaryOperator::Exists | UnaryOperator::NotExists => true,
+        }
+    }
+}
