@@ -21,7 +21,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt as _;
-use tactus_query::{Settings, TenantLimits, router};
+use tactus_query::{Settings, router};
 use tactus_server::tenancy::Tenancy;
 use tower::ServiceExt as _;
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tactus_api::{Error, Result, WindowRules};
@@ -13,15 +14,18 @@ use tactus_server::budget::Budget;
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::Blocklist;
 use tactus_telemetry::metrics::Registry;
-use tactus_work::Slots;
+use tactus_work::{SlotLimits, Slots};
 
 use crate::admission::{Admission, Admitted};
+use crate::current_query::{as_query, joined};
 use crate::metrics::Metrics;
-use crate::parsing;
 use crate::query_log::{Asked, QueryLog};
-use crate::queue::{JobQueue, as_query};
+use crate::queue::JobQueue;
 use crate::results::Results;
-use crate::settings::{QueryLimits, Settings, TenantLimitsOf};
+use crate::settings::{LimitsOf, QueryLimits, Settings, count};
+
+/// Queries of a tenant that wait to be parsed.
+const PARSED_LATER_PER_TENANT: usize = 1_000;
 
 /// What a frontend is made of whose queriers come to a queue.
 pub struct QueuedParts {
@@ -30,7 +34,7 @@ pub struct QueuedParts {
     /// How the tenants of a request are found.
     pub tenancy: Tenancy,
     /// Limits by tenant.
-    pub limits: TenantLimitsOf,
+    pub limits: LimitsOf,
     /// Runs all jobs, on recent data and on blocks.
     pub queue: JobQueue,
     /// Which blocks there are.
@@ -46,7 +50,7 @@ pub struct Parts {
     /// How the tenants of a request are found.
     pub tenancy: Tenancy,
     /// Limits by tenant.
-    pub limits: TenantLimitsOf,
+    pub limits: LimitsOf,
     /// Recent data.
     pub ingester: Arc<dyn Ingester>,
     /// Blocks.
@@ -61,7 +65,7 @@ pub struct Frontend {
     pub settings: Settings,
     /// How the tenants of a request are found.
     pub tenancy: Tenancy,
-    limits: TenantLimitsOf,
+    limits: LimitsOf,
     pub(crate) ingester: Arc<dyn Ingester>,
     pub(crate) querier: Arc<dyn Querier>,
     pub(crate) blocklist: Arc<Blocklist>,
@@ -102,7 +106,7 @@ impl Frontend {
         Arc::new(Self {
             admission: Admission::default(),
             running: Admission::default(),
-            parsing: parsing::slots(),
+            parsing: parsing_slots(),
             metrics: Metrics::new(registry, &parts.settings),
             file_budget: Budget::new(parts.settings.trace_files.max_inflight_bytes),
             queries: QueryLog::new(parts.settings.query_log.clone()),
@@ -176,7 +180,7 @@ impl Frontend {
         };
         let mut all = vec![admitted];
         for tenant in tenants {
-            let limit = (self.limits)(tenant).max_concurrent_queries;
+            let limit = count((self.limits)(tenant).read.max_concurrent_queries);
             if limit > 0 {
                 let admitted = self.running.admit(tenant.as_str(), limit);
                 all.push(admitted.ok_or(Error::TooManyQueries { limit })?);
@@ -217,11 +221,20 @@ impl Frontend {
     /// How ranges are completed now.
     pub(crate) fn window_rules(&self) -> WindowRules {
         WindowRules {
-            now: unix_nanos_now(),
+            now: tactus_clock::unix_nanos(),
             default_length: self.settings.search.query_backend_after.as_std(),
             end_cutoff: self.settings.query_end_cutoff,
         }
     }
+}
+
+/// Threads that parse: one of a tenant, of several as many as there are processors.
+fn parsing_slots() -> Slots {
+    Slots::new(SlotLimits {
+        per_tenant: 1,
+        total: available_parallelism().map_or(1, usize::from).max(2),
+        waiting_per_tenant: PARSED_LATER_PER_TENANT,
+    })
 }
 
 /// The label of a query over several tenants: no tenant can be called that, and lists are as many as anyone likes.
@@ -233,14 +246,4 @@ fn label_of(tenants: &[TenantId]) -> &str {
         [tenant] => tenant.as_str(),
         _ => SEVERAL_TENANTS,
     }
-}
-
-/// The tenants as one name.
-pub(crate) fn joined(tenants: &[TenantId]) -> String {
-    tenants.iter().map(TenantId::as_str).collect::<Vec<_>>().join("|")
-}
-
-/// Now, in nanoseconds since 1970.
-pub fn unix_nanos_now() -> u64 {
-    tactus_clock::unix_nanos()
 }

@@ -17,6 +17,7 @@ extern crate self as tactus_query;
 mod admission;
 mod answers;
 mod blocks;
+mod current_query;
 mod event_stream;
 mod frontend;
 mod http;
@@ -45,14 +46,14 @@ mod work;
 mod tests;
 
 pub use crate::http::{ClusterStatus, ENDPOINTS, router, ui_change_router, ui_router};
-pub use frontend::{Frontend, Parts, QueuedParts, unix_nanos_now};
+pub use frontend::{Frontend, Parts, QueuedParts};
 pub use live_tail::{LiveTails, TailSource, TailSources};
 pub use metrics_query::SeriesAnswer;
 pub use offload::offload;
-pub use queue::{JobQueue, QueueSettings, WorkerStreams};
+pub use queue::{JobQueue, WorkerStreams};
 pub use search::SearchAnswer;
 pub use service_graph::{ConnectionType, Edge, GraphWindow, Latency, ServiceGraph};
-pub use settings::{ResultSettings, Settings, StreamingSettings, TenantLimits, TenantLimitsOf};
+pub use settings::{LimitsOf, QueueSettings, ResultSettings, Settings, StreamingSettings};
 pub use streaming::{
     Answers, Streaming, partial as partial_status, status as error_status, streaming_service,
 };

@@ -29,7 +29,7 @@ use tactus_traceql::metrics::{
 use tonic::Request;
 
 use crate::blocks::{QueryBlock, select_from, select_new, select_uncounted};
-use crate::frontend::{Frontend, unix_nanos_now};
+use crate::frontend::Frontend;
 use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::METRICS;
 use crate::query_log::Asked;
@@ -178,7 +178,7 @@ impl Frontend {
         let cutoff = self.settings.query_end_cutoff;
         let last = (!cutoff.is_zero()).then(|| {
             let cutoff = u64::try_from(cutoff.as_nanos()).unwrap_or(u64::MAX);
-            unix_nanos_now().saturating_sub(cutoff)
+            tactus_clock::unix_nanos().saturating_sub(cutoff)
         });
         let grid = if query.is_instant {
             Grid::instant(query.start, query.end.min(last.unwrap_or(u64::MAX)))

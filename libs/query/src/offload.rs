@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use tactus_api::{Error, Result};
 use tactus_work::{Over, SlotLimits, Slots, Stop};
 
-use crate::queue::{current_query, current_tenants};
+use crate::current_query::{current_query, current_tenants};
 
 /// Tenants that can have as many pieces of work at a time as there are processors.
 const TENANTS_AT_WORK: usize = 64;

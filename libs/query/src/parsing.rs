@@ -1,30 +1,17 @@
 //! Queries are parsed, checked and compiled away from the threads that serve connections, unless that takes no time.
 
-use std::thread::available_parallelism;
-
 use tactus_api::request::parse_traceql;
 use tactus_api::{Error, QueryParams, Result};
 use tactus_model::TenantId;
 use tactus_traceql::RootExpr;
-use tactus_work::{Line, SlotLimits, Slots};
+use tactus_work::Line;
 
-use crate::frontend::{Frontend, joined};
+use crate::current_query::joined;
+use crate::frontend::Frontend;
 use crate::offload::offload;
 
 /// A query of so many bytes is parsed in some ten microseconds, if it has no regular expression.
 const SHORT_BYTES: usize = 1 << 10;
-
-/// Queries of a tenant that wait to be parsed.
-const WAITING_PER_TENANT: usize = 1_000;
-
-/// Threads that parse: one of a tenant, of several as many as there are processors.
-pub(crate) fn slots() -> Slots {
-    Slots::new(SlotLimits {
-        per_tenant: 1,
-        total: available_parallelism().map_or(1, usize::from).max(2),
-        waiting_per_tenant: WAITING_PER_TENANT,
-    })
-}
 
 /// True if it takes no time to say what a query means. Patterns are compiled when it is checked.
 pub(crate) fn is_short(query: &str) -> bool {

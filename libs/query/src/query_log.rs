@@ -13,8 +13,6 @@ use tactus_proto::tempopb::SearchMetrics;
 use tactus_storage::Uuid;
 use tokio_util::sync::CancellationToken;
 
-use crate::frontend::unix_nanos_now;
-
 /// Bytes kept of the text of a query.
 const MAX_TEXT_BYTES: usize = 16 << 10;
 
@@ -151,7 +149,7 @@ impl QueryLog {
             tenants: tenants.to_vec(),
             kind,
             asked,
-            started: unix_nanos_now(),
+            started: tactus_clock::unix_nanos(),
             began: Instant::now(),
             progress: Progress::default(),
             stop: CancellationToken::new(),

@@ -23,24 +23,18 @@ mod weight;
 mod tests;
 
 use std::fmt;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tactus_config::sections::query_frontend::Weights;
-use tactus_model::TenantId;
 use tactus_proto::tactus::v1::JobAnswer;
 use tactus_proto::tactus::v1::frontend_server::FrontendServer;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::job::Request as JobRequest;
 use tactus_proto::tactus::v1::querier_server::Querier;
-use tactus_rpc::QueryContext;
 use tactus_telemetry::metrics::Registry;
 use tactus_telemetry::work_span;
-use tactus_work::Line;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::codec::CompressionEncoding;
@@ -52,30 +46,14 @@ pub use stream::WorkerStreams;
 use turns::JobId;
 use weight::Scales;
 
-use crate::frontend::joined;
+use crate::current_query::CurrentQuery;
+use crate::settings::QueueSettings;
 
 /// How long a job waits for the first querier to come.
 const LONELY: Duration = Duration::from_secs(30);
 
 /// Name of the worker in this process, which no querier of another can have.
 const LOCAL: &str = "";
-
-/// Settings of a queue.
-#[derive(Debug, Clone)]
-pub struct QueueSettings {
-    /// Attempts of a failed job in total; 0 counts as 1 (`query_frontend.max_retries`).
-    pub max_attempts: usize,
-    /// Jobs of a tenant that may wait before its new queries get 429 (`query_frontend.max_outstanding_per_tenant`).
-    pub max_outstanding_per_tenant: usize,
-    /// Weights of jobs.
-    pub weights: Weights,
-}
-
-impl Default for QueueSettings {
-    fn default() -> Self {
-        Self { max_attempts: 2, max_outstanding_per_tenant: 2_000, weights: Weights::default() }
-    }
-}
 
 /// A queue of jobs. Cheap to clone; clones are the same queue.
 #[derive(Clone)]
@@ -108,56 +86,6 @@ impl Shared {
         launches.into_iter().for_each(|job| job.start(self));
         result
     }
-}
-
-tokio::task_local! {
-    /// The query of this task.
-    static QUERY: Query;
-}
-
-/// What holds for all jobs of a query.
-#[derive(Clone, Copy)]
-struct Query {
-    /// When nobody waits for it any more.
-    deadline: Option<Instant>,
-    context: QueryContext,
-    /// The same for all queries of the same tenants: see [`Line`].
-    tenants: u64,
-}
-
-/// Runs a query of these tenants whose jobs need not be done after `time`, and may use so much of the processors of each
-/// process; zero is no limit. It is not ended then.
-pub(crate) async fn as_query<T>(
-    tenants: &[TenantId],
-    time: Duration,
-    max_cpu_time: Duration,
-    query: impl Future<Output = T>,
-) -> T {
-    // Different for each.
-    let number = RandomState::new().build_hasher().finish().max(1);
-    let context = QueryContext { query: number, deadline: None, max_cpu_time };
-    let deadline = Instant::now().checked_add(time).filter(|_| !time.is_zero());
-    let tenants = Line::of(&joined(tenants), &[]).tenant;
-    QUERY.scope(Query { deadline, context, tenants }, query).await
-}
-
-/// Runs what is done of a query of these tenants besides, such as writing its answer.
-pub(crate) async fn as_part_of_query<T>(tenants: &[TenantId], part: impl Future<Output = T>) -> T {
-    as_query(tenants, Duration::ZERO, Duration::ZERO, part).await
-}
-
-/// Whose query this task is of, if that is known.
-pub(crate) fn current_tenants() -> Option<u64> {
-    QUERY.try_with(|query| query.tenants).ok()
-}
-
-/// The query of this task; nothing is known outside of one.
-pub(crate) fn current_query() -> QueryContext {
-    let query = QUERY.try_with(|query| *query).ok();
-    query.map_or_else(QueryContext::default, |query| QueryContext {
-        deadline: query.deadline.map(Instant::into_std),
-        ..query.context
-    })
 }
 
 impl JobQueue {
@@ -257,9 +185,7 @@ impl JobQueue {
         let shared = &self.shared;
         let (reply, mut answer) = oneshot::channel();
         let tenant = kinds::tenant(&request).into();
-        let query = QUERY.try_with(|query| *query).ok();
-        let deadline = query.and_then(|query| query.deadline);
-        let context = query.map(|query| query.context).unwrap_or_default();
+        let CurrentQuery { deadline, context, .. } = CurrentQuery::get().unwrap_or_default();
         let is_idle = shared.state.lock().is_idle();
         let weight = if is_idle { 1 } else { shared.scales.weigh(&request) };
         let span = work_span!(kinds::name(&request), tenant = kinds::tenant(&request));

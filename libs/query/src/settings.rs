@@ -6,13 +6,13 @@ use std::time::Duration;
 use regex::Regex;
 use tactus_api::request::{MetricsLimits, SearchLimits};
 use tactus_cache::Cache;
+use tactus_config::PromDuration;
+use tactus_config::sections::overrides::Limits;
 use tactus_config::sections::query_frontend::{
     FrontendMetrics, FrontendSearch, FrontendTraceById, Link, OpenTraces, QueryFrontend, QueryLog,
     TraceFiles, Weights,
 };
 use tactus_model::TenantId;
-
-use crate::queue::QueueSettings;
 
 /// Settings of a query-frontend: the configuration's section `query_frontend`, and what follows from others.
 #[derive(Debug, Clone)]
@@ -76,6 +76,23 @@ pub struct ResultSettings {
 impl Default for ResultSettings {
     fn default() -> Self {
         Self { max_bytes: 16 << 20, shared: None }
+    }
+}
+
+/// Settings of a queue.
+#[derive(Debug, Clone)]
+pub struct QueueSettings {
+    /// Attempts of a failed job in total; 0 counts as 1 (`query_frontend.max_retries`).
+    pub max_attempts: usize,
+    /// Jobs of a tenant that may wait before its new queries get 429 (`query_frontend.max_outstanding_per_tenant`).
+    pub max_outstanding_per_tenant: usize,
+    /// Weights of jobs.
+    pub weights: Weights,
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self { max_attempts: 2, max_outstanding_per_tenant: 2_000, weights: Weights::default() }
     }
 }
 
@@ -175,53 +192,8 @@ impl Settings {
     }
 }
 
-/// Limits of a tenant's queries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TenantLimits {
-    /// Protobuf bytes of a trace; 0 is no limit.
-    pub max_bytes_per_trace: u64,
-    /// Bytes of all tags or values of an answer; 0 is no limit.
-    pub max_bytes_per_tag_values_query: u64,
-    /// Longest range of a search in place of the setting.
-    pub max_search_duration: Option<Duration>,
-    /// Longest range of a metrics query in place of the setting.
-    pub max_metrics_duration: Option<Duration>,
-    /// Queries may carry hints that can cost a lot.
-    pub unsafe_query_hints: bool,
-    /// Blocks that a query for tags or values reads, the newest; 0 is no limit.
-    pub max_blocks_per_tag_values_query: usize,
-    /// Alternatives of a tag filter at most, in place of the setting.
-    pub max_condition_groups_per_tag_query: Option<usize>,
-    /// Searches show trace ids with all 32 digits.
-    pub left_pad_trace_ids: bool,
-    /// Queries at a time; more get 429. 0 is no limit.
-    pub max_concurrent_queries: usize,
-    /// Bytes that the jobs of a query may read, beside the setting; 0 is no limit.
-    pub max_inspected_bytes: u64,
-    /// Processor time of a query in one process, in place of the setting.
-    pub max_query_cpu_time: Option<Duration>,
-}
-
-impl Default for TenantLimits {
-    fn default() -> Self {
-        Self {
-            max_bytes_per_trace: 5_000_000,
-            max_bytes_per_tag_values_query: 1_000_000,
-            max_search_duration: None,
-            max_metrics_duration: None,
-            unsafe_query_hints: false,
-            max_blocks_per_tag_values_query: 0,
-            max_condition_groups_per_tag_query: None,
-            left_pad_trace_ids: false,
-            max_concurrent_queries: 0,
-            max_inspected_bytes: 0,
-            max_query_cpu_time: None,
-        }
-    }
-}
-
 /// Looks up the limits of a tenant.
-pub type TenantLimitsOf = Arc<dyn Fn(&TenantId) -> TenantLimits + Send + Sync>;
+pub type LimitsOf = Arc<dyn Fn(&TenantId) -> Arc<Limits> + Send + Sync>;
 
 /// What holds for one query, over one tenant or several; 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,30 +214,30 @@ pub(crate) struct QueryLimits {
 impl QueryLimits {
     /// The strictest of each, where the settings hold for a tenant without a limit of its own.
     pub(crate) fn strictest(
-        limits: impl Iterator<Item = TenantLimits>,
+        limits: impl Iterator<Item = Arc<Limits>>,
         settings: &Settings,
     ) -> Self {
-        let all = limits.map(|tenant| Self::of(tenant, settings));
-        all.reduce(Self::stricter).unwrap_or_else(|| Self::of(TenantLimits::default(), settings))
+        let all = limits.map(|limits| Self::of(&limits, settings));
+        all.reduce(Self::stricter).unwrap_or_else(|| Self::of(&Limits::built_in(), settings))
     }
 
-    fn of(tenant: TenantLimits, settings: &Settings) -> Self {
+    fn of(limits: &Limits, settings: &Settings) -> Self {
+        let Limits { read, global, .. } = limits;
         let (search, metrics) = (&settings.search, &settings.metrics);
+        let or = |own: PromDuration, all: Duration| own.non_zero().unwrap_or(all);
         Self {
-            max_bytes_per_trace: tenant.max_bytes_per_trace,
-            max_bytes_per_tag_values_query: tenant.max_bytes_per_tag_values_query,
-            max_search_duration: tenant.max_search_duration.unwrap_or(search.max_duration.as_std()),
-            max_metrics_duration: tenant
-                .max_metrics_duration
-                .unwrap_or(metrics.max_duration.as_std()),
-            unsafe_query_hints: tenant.unsafe_query_hints,
-            max_blocks_per_tag_values_query: tenant.max_blocks_per_tag_values_query,
-            max_condition_groups_per_tag_query: tenant
+            max_bytes_per_trace: global.max_bytes_per_trace,
+            max_bytes_per_tag_values_query: read.max_bytes_per_tag_values_query,
+            max_search_duration: or(read.max_search_duration, search.max_duration.as_std()),
+            max_metrics_duration: or(read.max_metrics_duration, metrics.max_duration.as_std()),
+            unsafe_query_hints: read.unsafe_query_hints,
+            max_blocks_per_tag_values_query: count(read.max_blocks_per_tag_values_query),
+            max_condition_groups_per_tag_query: read
                 .max_condition_groups_per_tag_query
-                .unwrap_or(settings.max_condition_groups_per_tag_query),
-            left_pad_trace_ids: tenant.left_pad_trace_ids,
-            max_inspected_bytes: lower(tenant.max_inspected_bytes, settings.max_inspected_bytes),
-            max_cpu_time: tenant.max_query_cpu_time.unwrap_or(settings.max_query_cpu_time),
+                .map_or(settings.max_condition_groups_per_tag_query, count),
+            left_pad_trace_ids: read.left_pad_trace_ids,
+            max_inspected_bytes: lower(read.max_inspected_bytes, settings.max_inspected_bytes),
+            max_cpu_time: or(read.max_query_cpu_time, settings.max_query_cpu_time),
         }
     }
 
@@ -294,6 +266,11 @@ impl QueryLimits {
     }
 }
 
+/// A number of things in memory; what is beyond it is all of them.
+pub(crate) fn count(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
 /// The lower of two limits; zero is no limit.
 fn lower<T: Default + Ord>(one: T, other: T) -> T {
     let none = T::default();
@@ -303,6 +280,7 @@ fn lower<T: Default + Ord>(one: T, other: T) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tactus_config::sections::overrides::{GlobalLimits, ReadLimits};
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -310,14 +288,16 @@ mod tests {
     fn tenant_without_a_limit_of_its_own_keeps_the_setting_in_a_list() {
         let search = FrontendSearch { max_duration: HOUR.into(), ..FrontendSearch::default() };
         let settings = Settings { search, ..Settings::default() };
-        let own = |max_search_duration| TenantLimits { max_search_duration, ..Default::default() };
+        let own = |hours| {
+            let max_search_duration = PromDuration::hours(hours);
+            let read = ReadLimits { max_search_duration, ..ReadLimits::default() };
+            Arc::new(Limits { read, ..Limits::default() })
+        };
         for (limits, longest) in [
-            (vec![own(None)], HOUR),
-            (vec![own(Some(9 * HOUR))], 9 * HOUR),
-            (vec![own(None), own(Some(9 * HOUR))], HOUR),
-            (vec![own(Some(9 * HOUR)), own(Some(5 * HOUR))], 5 * HOUR),
-            (vec![own(Some(Duration::ZERO)), own(Some(5 * HOUR))], 5 * HOUR),
-            (vec![own(Some(Duration::ZERO))], Duration::ZERO),
+            (vec![own(0)], HOUR),
+            (vec![own(9)], 9 * HOUR),
+            (vec![own(0), own(9)], HOUR),
+            (vec![own(9), own(5)], 5 * HOUR),
         ] {
             let found = QueryLimits::strictest(limits.clone().into_iter(), &settings);
             assert_eq!(found.max_search_duration, longest, "{limits:?}");
@@ -326,7 +306,10 @@ mod tests {
 
     #[test]
     fn zero_bytes_are_no_limit_beside_another() {
-        let limits = |bytes| TenantLimits { max_bytes_per_trace: bytes, ..Default::default() };
+        let limits = |max_bytes_per_trace| {
+            let global = GlobalLimits { max_bytes_per_trace };
+            Arc::new(Limits { global, ..Limits::default() })
+        };
         for (one, other, expected) in [(0, 7, 7), (7, 0, 7), (7, 5, 5), (0, 0, 0)] {
             let both = [limits(one), limits(other)].into_iter();
             let found = QueryLimits::strictest(both, &Settings::default());

@@ -28,7 +28,6 @@ pub(crate) use metrics::MetricsProgress;
 pub use outlet::{Answers, partial, status};
 pub(crate) use search::SearchProgress;
 pub use service::Streaming;
-pub(crate) use tags::Observer;
 
 /// The streaming service over this frontend, with the limits of its settings.
 pub fn streaming_service(frontend: Arc<Frontend>) -> StreamingQuerierServer<Streaming> {

@@ -24,7 +24,6 @@ use crate::jobs::{Call, Outcome, Running, run_jobs};
 use crate::metrics::METADATA;
 use crate::query_log::Asked;
 use crate::settings::QueryLimits;
-use crate::streaming::Observer;
 use crate::work::{Work, metadata};
 
 /// Tag names.
@@ -57,6 +56,9 @@ struct Calls<R, T> {
     recent: Call<dyn Ingester, R, T>,
     in_block: fn(&Frontend, R, BlockPart) -> Running<T>,
 }
+
+/// Told of what was collected, after each answer to a job.
+pub(crate) type Observer<C> = Box<dyn FnMut(&C, MetadataMetrics) + Send>;
 
 /// What is found so far.
 struct State<C> {

@@ -6,22 +6,19 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::extract::{Extension, State};
 use axum::routing::post;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 use tactus_api::request::metrics_range;
-use tactus_api::{Error, QueryParams, Result};
+use tactus_api::{Error, Result};
 use tactus_config::Config;
 use tactus_config::sections::tail_sampling::{Policy, TailSampling};
 use tactus_model::TenantId;
 use tactus_overrides::Overrides;
-use tactus_server::http::text;
 use tactus_tail_sampling::Policies;
 
-use crate::frontend::{Frontend, unix_nanos_now};
+use crate::frontend::Frontend;
+use crate::http::{Answer, Answered, Asked, Call, begin_calls};
 use crate::parsing::LONG;
 use crate::trace_lookup::TraceLookup;
 use dry_run::{Found, Tally};
@@ -31,12 +28,6 @@ const MOST_TRACES: u32 = 10_000;
 
 /// The policies that a tenant has now.
 pub type PoliciesOf = Arc<dyn Fn(&TenantId) -> Vec<Policy> + Send + Sync>;
-
-#[derive(Clone)]
-struct DryRuns {
-    frontend: Arc<Frontend>,
-    present: PoliciesOf,
-}
 
 /// What the configuration and the limits of tenants say.
 pub fn policies_of(config: &Config, overrides: Arc<Overrides>) -> PoliciesOf {
@@ -50,80 +41,55 @@ pub fn policies_of(config: &Config, overrides: Arc<Overrides>) -> PoliciesOf {
 /// The route. A body in YAML or JSON says which `policies` to try; without one it is what the tenant has now.
 /// `start` and `end` as for metrics queries, `limit` the newest so many traces.
 pub fn router(frontend: Arc<Frontend>, present: PoliciesOf) -> Router {
-    Router::new()
-        .route("/api/tail-sampling/dry-run", post(dry_run))
-        .with_state(DryRuns { frontend, present })
+    let route = Router::new().route("/api/tail-sampling/dry-run", post(dry_run));
+    begin_calls(route.with_state(present), &frontend)
 }
 
 async fn dry_run(
-    State(runs): State<DryRuns>,
-    uri: Uri,
-    headers: HeaderMap,
+    State(present): State<PoliciesOf>,
+    Extension(call): Asked,
     body: Bytes,
-) -> Response {
-    let tenants = match runs.frontend.tenancy.read_tenants(&headers) {
-        Ok(tenants) => tenants,
-        Err(error) => return error.into_response(),
-    };
-    match runs.answer(&tenants, &uri, &body).await {
-        Ok(report) => ([(CONTENT_TYPE, "application/json")], report.to_string()).into_response(),
-        Err(error) => {
-            let status = error.http_status();
-            if status.is_server_error() {
-                tracing::warn!(%error, %status, "dry run failed");
-            }
-            text(status, error.to_string())
-        }
+) -> Answered {
+    let Call { frontend, tenants, .. } = &call;
+    let params = call.params();
+    let (start, end) = metrics_range(&params, tactus_clock::unix_nanos())?;
+    if end < start {
+        return Err(Error::Invalid("end must not be before start".to_owned()).into());
     }
+    let limit = match params.get("limit") {
+        None => DEFAULT_TRACES,
+        Some(text) => {
+            let limit = text.parse().ok().filter(|limit| (1..=MOST_TRACES).contains(limit));
+            limit.ok_or_else(|| Error::Invalid(format!("limit must be from 1 to {MOST_TRACES}")))?
+        }
+    };
+    // Policies have queries and patterns, which may take long to compile.
+    let of = tenants.clone();
+    let compile = move || {
+        let configured = policies(&of, &body, &present)?;
+        let policies = Policies::compile(&configured)
+            .map_err(|error| Error::Invalid(format!("policies: {error}")))?;
+        Ok((configured, Arc::new(policies)))
+    };
+    let (configured, policies) = frontend.parse(tenants, LONG, compile).await?;
+    let lookup = TraceLookup { query: "{ }".to_owned(), limit, start, end };
+    let found = frontend.try_policies(tenants, &lookup, Arc::clone(&policies)).await?;
+    Ok(Answer::json(&report(&configured, &policies, &lookup, &found)))
 }
 
-impl DryRuns {
-    async fn answer(&self, tenants: &[TenantId], uri: &Uri, body: &Bytes) -> Result<Value> {
-        let url = uri.path_and_query().map_or("", |url| url.as_str());
-        self.frontend.check_url(url)?;
-        let params = QueryParams::parse(uri.query().unwrap_or_default());
-        let (start, end) = metrics_range(&params, unix_nanos_now())?;
-        if end < start {
-            return Err(Error::Invalid("end must not be before start".to_owned()));
-        }
-        let limit = match params.get("limit") {
-            None => DEFAULT_TRACES,
-            Some(text) => {
-                text.parse().ok().filter(|limit| (1..=MOST_TRACES).contains(limit)).ok_or_else(
-                    || Error::Invalid(format!("limit must be from 1 to {MOST_TRACES}")),
-                )?
-            }
-        };
-        // Policies have queries and patterns, which may take long to compile.
-        let (runs, of, text) = (self.clone(), tenants.to_vec(), body.clone());
-        let compile = move || {
-            let configured = runs.policies(&of, &text)?;
-            let policies = Policies::compile(&configured)
-                .map_err(|error| Error::Invalid(format!("policies: {error}")))?;
-            Ok((configured, Arc::new(policies)))
-        };
-        let (configured, policies) = self.frontend.parse(tenants, LONG, compile).await?;
-        let lookup = TraceLookup { query: "{ }".to_owned(), limit, start, end };
-        let found = self.frontend.try_policies(tenants, &lookup, Arc::clone(&policies)).await?;
-        Ok(report(&configured, &policies, &lookup, &found))
+/// Those of the body, or those that the tenant has.
+fn policies(tenants: &[TenantId], body: &[u8], present: &PoliciesOf) -> Result<Vec<Policy>> {
+    let text =
+        std::str::from_utf8(body).map_err(|_| Error::Invalid("body: not UTF-8".to_owned()))?;
+    if !text.trim().is_empty() {
+        let section = TailSampling::parse(text);
+        return Ok(section.map_err(|reason| Error::Invalid(format!("body: {reason}")))?.policies);
     }
-
-    /// Those of the body, or those that the tenant has.
-    fn policies(&self, tenants: &[TenantId], body: &[u8]) -> Result<Vec<Policy>> {
-        let text =
-            std::str::from_utf8(body).map_err(|_| Error::Invalid("body: not UTF-8".to_owned()))?;
-        if !text.trim().is_empty() {
-            let section = TailSampling::parse(text);
-            return Ok(section
-                .map_err(|reason| Error::Invalid(format!("body: {reason}")))?
-                .policies);
-        }
-        match tenants {
-            [tenant] => Ok((self.present)(tenant)),
-            _ => {
-                let reason = "several tenants have no policies together: send policies";
-                Err(Error::Invalid(reason.to_owned()))
-            }
+    match tenants {
+        [tenant] => Ok(present(tenant)),
+        _ => {
+            let reason = "several tenants have no policies together: send policies";
+            Err(Error::Invalid(reason.to_owned()))
         }
     }
 }

@@ -28,10 +28,11 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, StatusCode};
+use tactus_config::sections::overrides::Limits;
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::{BlockMeta, Blocklist, Uuid};
 
-use crate::{Settings, TenantLimits};
+use crate::Settings;
 use api::*;
 use doubles::BlockData;
 

@@ -2,9 +2,8 @@
 
 use tactus_cache::{Caches, Role};
 use tactus_config::Config;
-use tactus_config::sections::overrides::Limits;
 use tactus_process::{Error, memory, settings::poll_interval};
-use tactus_query::{ResultSettings, Settings, TenantLimits};
+use tactus_query::{ResultSettings, Settings};
 
 /// The query-frontend.
 pub(crate) fn settings(config: &Config, caches: &Caches) -> Result<Settings, Error> {
@@ -31,25 +30,6 @@ pub(crate) fn settings(config: &Config, caches: &Caches) -> Result<Settings, Err
         settings.trace_files.max_inflight_bytes = memory::request_bytes();
     }
     Ok(settings)
-}
-
-/// Limits of the queries of a tenant with these limits.
-pub(crate) fn tenant_limits(limits: &Limits) -> TenantLimits {
-    let read = &limits.read;
-    let count = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
-    TenantLimits {
-        max_bytes_per_trace: limits.global.max_bytes_per_trace,
-        max_bytes_per_tag_values_query: read.max_bytes_per_tag_values_query,
-        max_search_duration: read.max_search_duration.non_zero(),
-        max_metrics_duration: read.max_metrics_duration.non_zero(),
-        unsafe_query_hints: read.unsafe_query_hints,
-        max_blocks_per_tag_values_query: count(read.max_blocks_per_tag_values_query),
-        max_condition_groups_per_tag_query: read.max_condition_groups_per_tag_query.map(count),
-        left_pad_trace_ids: read.left_pad_trace_ids,
-        max_concurrent_queries: count(read.max_concurrent_queries),
-        max_inspected_bytes: read.max_inspected_bytes,
-        max_query_cpu_time: read.max_query_cpu_time.non_zero(),
-    }
 }
 
 /// Kept answers of jobs.

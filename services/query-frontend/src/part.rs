@@ -66,7 +66,7 @@ pub async fn part(
             settings,
             tenancy: tenancy(config, config.query_frontend.multi_tenant_queries_enabled)
                 .with_max_listed(config.query_frontend.max_tenants_per_query),
-            limits: Arc::new(move |tenant| from_config::tenant_limits(&overrides.of(tenant))),
+            limits: Arc::new(move |tenant| overrides.of(tenant)),
             queue: queue.clone(),
             blocklist: store.blocklist,
             memory: process.port_memory().bodies(),

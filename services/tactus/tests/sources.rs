@@ -26,13 +26,14 @@ use proptest::prelude::*;
 use tactus_api::RequestedRange;
 use tactus_api::request::{MetricsQuery, SearchKind, SearchQuery};
 use tactus_api::search::{SearchCombiner, to_message};
+use tactus_config::sections::overrides::Limits;
 use tactus_ingester::{BlockWritten, Ingester, OfTenant};
 use tactus_model::{SpanBatch, TenantId};
 use tactus_proto::tactus::v1::ingester_server::Ingester as _;
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
 use tactus_querier::Querier;
-use tactus_query::{Frontend, Parts, TenantLimits};
+use tactus_query::{Frontend, Parts};
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::meta::{ColumnScope, DedicatedColumn};
 use tactus_storage::{Blocklist, Bucket, BucketSettings};
@@ -124,7 +125,7 @@ impl Services {
         let parts = Parts {
             settings,
             tenancy: Tenancy::single(),
-            limits: Arc::new(|_| TenantLimits::default()),
+            limits: Arc::new(|_| Arc::new(Limits::built_in())),
             ingester: if ingesters > 1 { Arc::new(all) } else { Arc::clone(&ingester) as _ },
             querier: Arc::new(querier),
             blocklist: Arc::clone(&blocklist),

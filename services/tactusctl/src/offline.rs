@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::Request as HttpRequest;
 use http_body_util::BodyExt as _;
 use tactus_config::GoDuration;
+use tactus_config::sections::overrides::{Limits, ReadLimits};
 use tactus_config::sections::query_frontend::{FrontendMetrics, FrontendSearch};
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::{
@@ -20,7 +21,7 @@ use tactus_proto::tactus::v1::{
     TagValuesResponse, TagsRequest, TagsResponse,
 };
 use tactus_querier::Querier;
-use tactus_query::{Frontend, Parts, Settings, TenantLimits};
+use tactus_query::{Frontend, Parts, Settings};
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::Bucket;
 use tactus_telemetry::metrics::Registry;
@@ -52,17 +53,14 @@ impl Engine {
             ..tactus_querier::Settings::default()
         };
         let querier = Querier::new(querier, bucket, Arc::clone(&blocklist), &registry);
-        let limits = TenantLimits {
-            max_bytes_per_trace: 0,
-            max_bytes_per_tag_values_query: 0,
-            unsafe_query_hints: true,
-            ..TenantLimits::default()
-        };
+        // Zeros are no limits.
+        let read = ReadLimits { unsafe_query_hints: true, ..ReadLimits::default() };
+        let limits = Arc::new(Limits { read, ..Limits::default() });
         let frontend = Frontend::new(
             Parts {
                 settings: settings(),
                 tenancy: Tenancy::by_header(false),
-                limits: Arc::new(move |_| limits),
+                limits: Arc::new(move |_| Arc::clone(&limits)),
                 ingester: Arc::new(NoRecentData),
                 querier: Arc::new(querier),
                 blocklist,

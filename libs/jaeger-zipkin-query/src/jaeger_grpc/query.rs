@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use prost_types::Timestamp;
-use tactus_query::unix_nanos_now;
 use tonic::Status;
 
 use super::times::{bound, unix_nanos};
@@ -49,7 +48,7 @@ pub(super) use parameters;
 impl Parameters {
     /// The search. Errors: a limit or a range that makes no sense.
     pub(super) fn filter(self) -> Result<TraceFilter, Status> {
-        let end = unix_nanos(self.end.as_ref()).unwrap_or_else(unix_nanos_now);
+        let end = unix_nanos(self.end.as_ref()).unwrap_or_else(tactus_clock::unix_nanos);
         let before = || end.saturating_sub(DEFAULT_LENGTH.as_nanos() as u64);
         let start = unix_nanos(self.start.as_ref()).unwrap_or_else(before);
         if start > end {

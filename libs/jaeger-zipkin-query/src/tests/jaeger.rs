@@ -173,9 +173,9 @@ async fn services_are_those_of_recent_data_of_any_age_and_of_blocks() {
 async fn names_of_blocks_reach_back_as_far_as_is_set_and_allowed() {
     let settings =
         JaegerApis { names_window: GoDuration::hours(20 * 365 * 24), ..JaegerApis::default() };
-    let limits =
-        TenantLimits { max_search_duration: Some(Duration::ZERO), ..TenantLimits::default() };
-    let api = api_with(Setup { limits, ..Setup::default() }, settings.clone()).await;
+    let mut of_queries = Settings::default();
+    of_queries.search.max_duration = GoDuration::ZERO;
+    let api = api_with(Setup { settings: of_queries, ..Setup::default() }, settings.clone()).await;
     let services = api.get("/api/services").await.json();
     let services: Vec<&str> =
         services["data"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
@@ -303,7 +303,7 @@ async fn large_trace_is_cut() {
 
 #[tokio::test]
 async fn trace_above_the_bytes_of_its_tenant_is_cut() {
-    let limits = TenantLimits { max_bytes_per_trace: 150, ..TenantLimits::default() };
+    let limits = limits_with(|limits| limits.global.max_bytes_per_trace = 150);
     let api =
         api_with(Setup { blocks: &[], limits, ..Setup::default() }, JaegerApis::default()).await;
     let span = |id: u8| Span { span_id: vec![id; 8].into(), ..check_span() };

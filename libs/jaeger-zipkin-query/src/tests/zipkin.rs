@@ -187,9 +187,9 @@ async fn names_are_in_lower_case_and_kept_once_there_are_many() {
 async fn names_of_blocks_are_listed() {
     let names_window = GoDuration::hours(30 * 365 * 24);
     let settings = ZipkinApi { names_window, ..ZipkinApi::default() };
-    let limits =
-        TenantLimits { max_search_duration: Some(Duration::ZERO), ..TenantLimits::default() };
-    let api = api_with(Setup { limits, ..Setup::default() }, settings).await;
+    let mut of_queries = Settings::default();
+    of_queries.search.max_duration = GoDuration::ZERO;
+    let api = api_with(Setup { settings: of_queries, ..Setup::default() }, settings).await;
     let services = api.get("/api/v2/services").await.json();
     let service = services[0].as_str().unwrap();
     let spans = api.get(&format!("/api/v2/spans?serviceName={}", encoded(service))).await.json();

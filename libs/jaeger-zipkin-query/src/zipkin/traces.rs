@@ -5,7 +5,7 @@ use axum::extract::Path;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use tactus_api::Result;
-use tactus_query::{TraceLookup, WholeTrace, WholeTraces, offload, unix_nanos_now};
+use tactus_query::{TraceLookup, WholeTrace, WholeTraces, offload};
 use tactus_server::http::text;
 use tactus_zipkin::spans_from_otlp;
 use tactus_zipkin::v2::{Span, write_spans};
@@ -22,7 +22,7 @@ const INLINE_SPANS: usize = 1_000;
 const WARNING: &[u8] = b"tactus.warning";
 
 pub(super) async fn search(call: Call) -> Answered {
-    let query = TracesQuery::parse(&call.params(), unix_nanos_now())?;
+    let query = TracesQuery::parse(&call.params(), tactus_clock::unix_nanos())?;
     call.check_limit(query.limit)?;
     let lookup = TraceLookup {
         query: traceql(&query.conditions),

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{delete, get, post};
 
-use super::router;
+use super::{begin_calls, router};
 use crate::frontend::Frontend;
 use crate::live_tail::LiveTails;
 pub use status::ClusterStatus;
@@ -27,12 +27,11 @@ use traces::OpenTraces;
 /// The routes of the pages' API. Put behind authentication; it has no fallback.
 pub fn ui_router(frontend: Arc<Frontend>, tails: LiveTails, cluster: ClusterStatus) -> Router {
     let open = OpenTraces::new(&frontend.settings.open_traces);
-    let shared = Shared { frontend: Arc::clone(&frontend), open, tails, cluster };
     let own = Router::new()
         .route("/api/config", get(config::config))
         .route("/api/check", get(check::check))
-        .route("/api/tail", get(tail::tail))
-        .route("/api/status", get(status::status))
+        .route("/api/tail", get(tail::tail).with_state(tails.clone()))
+        .route("/api/status", get(status::status).with_state((cluster, tails)))
         .route("/api/queries", get(queries::list))
         .route("/api/typical", get(typical::typical))
         .route("/api/differences", get(differences::differences))
@@ -41,27 +40,13 @@ pub fn ui_router(frontend: Arc<Frontend>, tails: LiveTails, cluster: ClusterStat
         .route("/api/traces/{id}/spans", get(traces::spans))
         .route("/api/traces/{id}/find", get(traces::find))
         .route("/api/traces/{id}/jaeger", get(traces::jaeger))
-        .with_state(shared);
+        .with_state(open);
+    let own = begin_calls(own, &frontend);
     Router::new().nest("/ui", router(frontend).merge(own))
 }
 
 /// The routes of the pages' API that change something of the tenant. Put behind authentication; it has no fallback.
 pub fn ui_change_router(frontend: Arc<Frontend>) -> Router {
-    let stop = delete(queries::stop).with_state(frontend);
-    Router::new().route("/ui/api/queries/{id}", stop)
-}
-
-/// What handlers share.
-#[derive(Clone)]
-struct Shared {
-    frontend: Arc<Frontend>,
-    open: OpenTraces,
-    tails: LiveTails,
-    cluster: ClusterStatus,
-}
-
-/// JSON that a page asks for.
-fn json(value: &serde_json::Value) -> super::Answer {
-    let body = value.to_string().into_bytes();
-    super::Answer { body, encoding: tactus_api::Encoding::Json, partial: false }
+    let routes = Router::new().route("/ui/api/queries/{id}", delete(queries::stop));
+    begin_calls(routes, &frontend)
 }

@@ -12,10 +12,12 @@ use tactus_proto::tactus::v1::{
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tonic::{Code, Request};
 
 use super::stream::attend;
 use super::*;
+use crate::current_query::as_query;
 
 /// A querier at the other end of a stream.
 struct FakeQuerier {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
-use crate::queue::as_part_of_query;
+use crate::current_query::as_part_of_query;
 
 /// Trailer of streams that lack something because it could not be read.
 const PARTIAL: &str = "x-tactus-partial";

@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 
 use super::outlet::{Answers, Last, Outlet, start, status};
 use super::{MetricsProgress, SearchProgress, packets, tags};
-use crate::frontend::{Frontend, unix_nanos_now};
+use crate::frontend::Frontend;
 use crate::metrics_query::SeriesAnswer;
 use crate::offload::offload;
 use crate::tags::{TagValuesAnswer, TagsAnswer};
@@ -175,7 +175,7 @@ impl StreamingQuerier for Streaming {
         let limits = call.frontend.settings.metrics_limits(&limits);
         let query =
             call.parse("/api/metrics/query_range", range_params(&call.request), move |params| {
-                MetricsQuery::parse_range(params, &limits, unix_nanos_now())
+                MetricsQuery::parse_range(params, &limits, tactus_clock::unix_nanos())
             });
         let query = query.await?;
         call.stream(async move |call, outlet| {
@@ -202,7 +202,7 @@ impl StreamingQuerier for Streaming {
         let limits = call.frontend.settings.metrics_limits(&limits);
         let params = Ok(instant_params(&call.request));
         let query = call.parse("/api/metrics/query", params, move |params| {
-            MetricsQuery::parse_instant(params, &limits, unix_nanos_now())
+            MetricsQuery::parse_instant(params, &limits, tactus_clock::unix_nanos())
         });
         let query = query.await?;
         call.stream(async move |call, outlet| {

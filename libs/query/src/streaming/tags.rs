@@ -3,14 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 
 use prost::Message;
-use tactus_proto::tempopb::MetadataMetrics;
 use tactus_traceql::eval::{TagCollector, TagScope, TagValue, ValueCollector};
 
 use super::outlet::Outlet;
-use crate::tags::{TagValuesAnswer, TagsAnswer};
-
-/// Told of what was collected, after each answer to a job.
-pub(crate) type Observer<C> = Box<dyn FnMut(&C, MetadataMetrics) + Send>;
+use crate::tags::{Observer, TagValuesAnswer, TagsAnswer};
 
 /// Sends names that were not sent before, as packets made by `make`.
 pub(super) fn tags<M: Message + 'static>(

@@ -9,8 +9,9 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
+use tactus_config::sections::overrides::Limits;
 use tactus_querier::Querier;
-use tactus_query::{Frontend, Parts, Settings, TenantLimits, router};
+use tactus_query::{Frontend, Parts, Settings, router};
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::block_io::read_meta;
 use tactus_storage::{BlockMeta, Blocklist, Bucket, BucketSettings, Uuid};
@@ -42,7 +43,7 @@ pub(crate) struct Api {
 pub(crate) struct Setup {
     pub(crate) settings: Settings,
     pub(crate) tenancy: Tenancy,
-    pub(crate) limits: TenantLimits,
+    pub(crate) limits: Limits,
     pub(crate) blocks: &'static [&'static str],
     /// In place of a real querier of the blocks.
     pub(crate) querier: Option<Arc<BlockData>>,
@@ -53,11 +54,18 @@ impl Default for Setup {
         Self {
             settings: Settings::default(),
             tenancy: Tenancy::single(),
-            limits: TenantLimits::default(),
+            limits: Limits::built_in(),
             blocks: &[V4],
             querier: None,
         }
     }
+}
+
+/// The built-in limits, changed.
+pub(crate) fn limits_with(change: impl FnOnce(&mut Limits)) -> Limits {
+    let mut limits = Limits::built_in();
+    change(&mut limits);
+    limits
 }
 
 pub(crate) struct Answer {
@@ -96,11 +104,11 @@ impl Api {
             &registry,
         );
         let recent = Arc::new(RecentData::default());
-        let limits = setup.limits;
+        let limits = Arc::new(setup.limits);
         let parts = Parts {
             settings: setup.settings,
             tenancy: setup.tenancy,
-            limits: Arc::new(move |_| limits),
+            limits: Arc::new(move |_| Arc::clone(&limits)),
             ingester: Arc::clone(&recent) as _,
             querier: setup.querier.map_or_else(|| Arc::new(querier) as _, |double| double as _),
             blocklist: Arc::clone(&blocklist),

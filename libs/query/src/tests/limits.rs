@@ -2,19 +2,20 @@
 
 use std::collections::HashMap;
 
+use tactus_config::PromDuration;
 use tactus_storage::meta::BlockVersion;
 
 use super::cancellation::until;
 use super::metrics::{response, series};
 use super::*;
 
-fn limited(limits: TenantLimits) -> Setup {
+fn limited(limits: Limits) -> Setup {
     Setup { limits, ..Setup::default() }
 }
 
 #[tokio::test]
 async fn queries_of_a_tenant_at_a_time_are_limited() {
-    let limits = TenantLimits { max_concurrent_queries: 1, ..TenantLimits::default() };
+    let limits = limits_with(|limits| limits.read.max_concurrent_queries = 1);
     let setup = Setup { blocks: &[], tenancy: Tenancy::by_header(true), ..limited(limits) };
     let api = Api::new(setup).await;
     let get = |tenants: &'static str| api.get_as("/api/search?q={}", "X-Scope-OrgID", tenants);
@@ -37,7 +38,7 @@ async fn queries_of_a_tenant_at_a_time_are_limited() {
 
 #[tokio::test]
 async fn bytes_that_a_query_of_a_tenant_inspects_are_limited() {
-    let limits = TenantLimits { max_inspected_bytes: 5, ..TenantLimits::default() };
+    let limits = limits_with(|limits| limits.read.max_inspected_bytes = 5);
     let api = Api::new(limited(limits)).await;
     for path in [
         "/api/search?q={}",
@@ -54,12 +55,11 @@ async fn bytes_that_a_query_of_a_tenant_inspects_are_limited() {
 
 #[tokio::test]
 async fn ranges_of_a_tenant_are_limited() {
-    let hour = Some(Duration::from_secs(3_600));
-    let limits = TenantLimits {
-        max_search_duration: hour,
-        max_metrics_duration: hour,
-        ..TenantLimits::default()
-    };
+    let hour = PromDuration::hours(1);
+    let limits = limits_with(|limits| {
+        limits.read.max_search_duration = hour;
+        limits.read.max_metrics_duration = hour;
+    });
     let api = Api::new(limited(limits)).await;
     for path in ["/api/search?q={}", "/api/search/tags?", "/api/v2/search/tag/span.a/values?"] {
         let answer = api.get(&format!("{path}&start=1&end=3602")).await;
@@ -77,7 +77,7 @@ async fn ranges_of_a_tenant_are_limited() {
 
 #[tokio::test]
 async fn short_trace_ids_are_filled_up_if_the_tenant_wants_it() {
-    let limits = TenantLimits { left_pad_trace_ids: true, ..TenantLimits::default() };
+    let limits = limits_with(|limits| limits.read.left_pad_trace_ids = true);
     let api = Api::new(limited(limits)).await;
     let json = api.search("{ status = error }", "").await.json();
     assert_eq!(json["traces"][0]["traceID"], "0af7651916cd43dd8448eb211c80319c");
@@ -85,7 +85,7 @@ async fn short_trace_ids_are_filled_up_if_the_tenant_wants_it() {
 
 #[tokio::test]
 async fn tags_are_read_from_the_newest_blocks_only_if_those_are_limited() {
-    let limits = TenantLimits { max_blocks_per_tag_values_query: 2, ..TenantLimits::default() };
+    let limits = limits_with(|limits| limits.read.max_blocks_per_tag_values_query = 2);
     let querier = Arc::new(BlockData::default());
     let setup = Setup { blocks: &[], querier: Some(Arc::clone(&querier)), ..limited(limits) };
     let api = Api::new(setup).await;
@@ -108,8 +108,7 @@ async fn tags_are_read_from_the_newest_blocks_only_if_those_are_limited() {
 
 #[tokio::test]
 async fn alternatives_of_a_tag_filter_are_limited_by_tenant() {
-    let limits =
-        TenantLimits { max_condition_groups_per_tag_query: Some(2), ..TenantLimits::default() };
+    let limits = limits_with(|limits| limits.read.max_condition_groups_per_tag_query = Some(2));
     let api = Api::new(limited(limits)).await;
     let answer = api.get("/api/v2/search/tags?q={span.a=1||span.a=2||span.a=3}").await;
     assert_eq!(answer.status, 400);

@@ -19,7 +19,7 @@ struct Blocks {
 }
 
 impl Blocks {
-    async fn new(settings: Settings, limits: TenantLimits) -> Self {
+    async fn new(settings: Settings, limits: Limits) -> Self {
         let querier = Arc::new(BlockData::default());
         let setup = Setup {
             settings,
@@ -76,7 +76,7 @@ fn meta(id: Uuid, seconds: (u64, u64)) -> BlockMeta {
 }
 
 async fn blocks() -> Blocks {
-    Blocks::new(Settings::default(), TenantLimits::default()).await
+    Blocks::new(Settings::default(), Limits::built_in()).await
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn jobs_name_the_blocks_that_may_have_the_same_spans() {
 async fn exemplars_of_blocks_go_by_their_time() {
     let mut settings = Settings::default();
     settings.metrics.target_bytes_per_job = 50;
-    let blocks = Blocks::new(settings, TenantLimits::default()).await;
+    let blocks = Blocks::new(settings, Limits::built_in()).await;
     blocks.add((0, 200), &[]);
     blocks.add((50, 90), &[]);
     blocks.api.range(RATE, "&exemplars=10").await.json();
@@ -231,7 +231,7 @@ async fn hints_that_cost_need_the_permission() {
     let [job] = &refused.jobs()[..] else { panic!("one job") };
     let metrics = job.metrics.as_ref().unwrap();
     assert_eq!(metrics.query, "{ true } | count_over_time() with(exemplars=3)");
-    let limits = TenantLimits { unsafe_query_hints: true, ..TenantLimits::default() };
+    let limits = limits_with(|limits| limits.read.unsafe_query_hints = true);
     let allowed = Blocks::new(Settings::default(), limits).await;
     allowed.add((50, 90), &[]);
     allowed.values(query).await;
@@ -254,7 +254,7 @@ async fn check(blocks: &Blocks, status: u16, text: &str) {
 async fn series_beyond_the_memory_of_a_query_are_refused() {
     let mut settings = Settings::default();
     settings.metrics.max_series_bytes = 1;
-    let blocks = Blocks::new(settings, TenantLimits::default()).await;
+    let blocks = Blocks::new(settings, Limits::built_in()).await;
     blocks.recent(&[(0, 1.0)], &[], &[]);
     let answer = blocks.api.range(RATE, "").await;
     assert_eq!(answer.status, 422);
@@ -273,7 +273,7 @@ async fn series_beyond_the_memory_of_a_query_are_refused() {
 async fn query_beyond_its_bytes_fails_and_starts_no_further_job() {
     let settings =
         Settings { max_inspected_bytes: 345 * 2, querier_parallelism: 1, ..Settings::default() };
-    let blocks = Blocks::new(settings, TenantLimits::default()).await;
+    let blocks = Blocks::new(settings, Limits::built_in()).await;
     blocks.recent(&[], &[], &[]);
     blocks.add((50, 90), &[]);
     assert_eq!(blocks.values(RATE).await, [0.0; 3]);
@@ -311,7 +311,7 @@ async fn failing_jobs_are_tried_again_once() {
 async fn query_whose_client_leaves_frees_its_place_and_its_calls() {
     let settings =
         Settings { max_outstanding_per_tenant: 1, querier_parallelism: 3, ..Settings::default() };
-    let blocks = Blocks::new(settings, TenantLimits::default()).await;
+    let blocks = Blocks::new(settings, Limits::built_in()).await;
     for end in 90..110 {
         blocks.add((50, end), &[]);
     }

@@ -40,7 +40,7 @@ fn number(id: &[u8]) -> u8 {
 }
 
 impl Told {
-    async fn new(limits: TenantLimits) -> Self {
+    async fn new(limits: Limits) -> Self {
         let querier = Arc::new(BlockData::default());
         let setup =
             Setup { blocks: &[], querier: Some(Arc::clone(&querier)), limits, ..Setup::default() };
@@ -72,7 +72,7 @@ fn set(numbers: &[u8]) -> BTreeSet<u8> {
 
 #[tokio::test]
 async fn ingester_is_told_of_the_blocks_in_the_window_and_of_what_they_were_made_of() {
-    let told = Told::new(TenantLimits::default()).await;
+    let told = Told::new(Limits::built_in()).await;
     told.add(meta(1, 100, &[]));
     let mut outside = meta(2, 100, &[]);
     outside.set_time_range_unix_nanos((BASE - 500) * SECOND, (BASE - 400) * SECOND);
@@ -90,7 +90,7 @@ async fn ingester_is_told_of_the_blocks_in_the_window_and_of_what_they_were_made
 
 #[tokio::test]
 async fn block_that_ingesters_were_told_of_is_read_whatever_becomes_of_the_list() {
-    let told = Told::new(TenantLimits::default()).await;
+    let told = Told::new(Limits::built_in()).await;
     for query in ["{}", "{} with (most_recent=true)"] {
         told.add(meta(1, 100, &[]));
         let list = Arc::clone(&told.api.blocklist);
@@ -109,7 +109,7 @@ async fn block_that_ingesters_were_told_of_is_read_whatever_becomes_of_the_list(
 
 #[tokio::test]
 async fn ingester_is_told_of_no_block_that_a_limit_keeps_from_being_read() {
-    let limits = TenantLimits { max_blocks_per_tag_values_query: 2, ..TenantLimits::default() };
+    let limits = limits_with(|limits| limits.read.max_blocks_per_tag_values_query = 2);
     let told = Told::new(limits).await;
     (1..=4).for_each(|number| told.add(meta(number, 100 * u64::from(number), &[])));
     assert_eq!(told.ask(PATHS[0]).await.0, set(&[1, 2, 3, 4]));
@@ -120,7 +120,7 @@ async fn ingester_is_told_of_no_block_that_a_limit_keeps_from_being_read() {
 
 #[tokio::test]
 async fn number_of_blocks_that_ingesters_are_told_of_is_bounded() {
-    let told = Told::new(TenantLimits::default()).await;
+    let told = Told::new(Limits::built_in()).await;
     let (one, newest) = (SECOND * BASE, SECOND * (BASE + 5));
     let metas = (0..3_000u128).map(|number| {
         let id = Uuid::from_u128(number + 1);

@@ -115,7 +115,7 @@ async fn values_are_typed_in_v2_and_plain_in_v1() {
 
 #[tokio::test]
 async fn values_respect_filter_and_limits() {
-    let limits = TenantLimits { max_bytes_per_tag_values_query: 25, ..TenantLimits::default() };
+    let limits = limits_with(|limits| limits.read.max_bytes_per_tag_values_query = 25);
     let api = Api::new(Setup { limits, ..Setup::default() }).await;
     let value = |value: &str| TagValue { r#type: "string".into(), value: value.into() };
     let get = async |more: &str| {

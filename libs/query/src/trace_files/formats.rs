@@ -18,8 +18,6 @@ use tactus_otlp_json::read_trace_file;
 use tactus_proto::otlp::{InstrumentationScope, Resource, Span};
 use tactus_zipkin::DecodeOptions;
 
-use crate::frontend::unix_nanos_now;
-
 /// The field that held spans before scopes had their name.
 const LIBRARY_SPANS: u32 = 1000;
 
@@ -117,7 +115,8 @@ fn is_zipkin(file: &[u8]) -> bool {
 
 /// The spans of a list of Zipkin's as an OTLP message.
 fn zipkin_spans(format: tactus_zipkin::Format, list: &Bytes) -> std::result::Result<Bytes, String> {
-    let options = DecodeOptions { now_unix_nanos: unix_nanos_now(), ..DecodeOptions::default() };
+    let options =
+        DecodeOptions { now_unix_nanos: tactus_clock::unix_nanos(), ..DecodeOptions::default() };
     let spans = tactus_zipkin::decode(format, list, &options);
     spans.map(|(_, spans)| spans).map_err(|error| error.to_string())
 }

@@ -8,7 +8,6 @@ use axum::extract::Path;
 use axum::response::{IntoResponse as _, Response};
 use tactus_api::QueryParams;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
-use tactus_query::unix_nanos_now;
 
 use super::call::{Answered, Call, is_pretty};
 use super::envelope;
@@ -42,7 +41,7 @@ pub(super) async fn metrics(Path(kind): Path<String>, call: Result<Call<1>, Resp
 
 async fn family(kind: &str, call: Call<1>) -> Answered<1> {
     let params = call.params();
-    let query = query(&params, unix_nanos_now())?;
+    let query = query(&params, tactus_clock::unix_nanos())?;
     let measure = match kind {
         "latencies" => Measure::Latencies { quantile: quantile(&params)? },
         "calls" => Measure::Calls,

@@ -7,7 +7,7 @@ use tactus_api::Error;
 use tactus_jaeger::json::{UploadError, traces_of_upload};
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
-use tactus_query::{TraceMemory, offload, unix_nanos_now};
+use tactus_query::{TraceMemory, offload};
 
 use super::call::{self, is_pretty};
 use super::envelope;
@@ -72,7 +72,7 @@ pub(super) async fn operations(call: Call) -> Answered {
 /// `/api/traces`.
 pub(super) async fn find_traces(call: Call) -> Answered {
     let params = call.params();
-    let found = match params::search(&params, unix_nanos_now())? {
+    let found = match params::search(&params, tactus_clock::unix_nanos())? {
         Search::Filter(filter) => call.shared.find_traces(&call.tenants, &filter).await?,
         Search::Ids { ids, raw } => call.shared.traces(&call.tenants, &ids, raw).await?,
     };
@@ -112,7 +112,7 @@ struct ShownDependency {
 /// `/api/dependencies`.
 pub(super) async fn dependencies(call: Call) -> Answered {
     let params = call.params();
-    let end = millis(&params, "endTs")?.unwrap_or_else(unix_nanos_now);
+    let end = millis(&params, "endTs")?.unwrap_or_else(tactus_clock::unix_nanos);
     let length = millis(&params, "lookback")?.unwrap_or(DEPENDENCIES_LENGTH_NANOS);
     let range = TimeRange { start: end.saturating_sub(length), end };
     let service = params.get("service");

@@ -245,7 +245,7 @@ async fn answer_is_bounded() {
 
 #[tokio::test]
 async fn search_counts_as_one_query_at_a_time() {
-    let limits = TenantLimits { max_concurrent_queries: 1, ..TenantLimits::default() };
+    let limits = limits_with(|limits| limits.read.max_concurrent_queries = 1);
     let api = api_with(Setup { limits, ..Setup::default() }, JaegerApis::default()).await;
     let path =
         "/api/traces?traceID=0af7651916cd43dd8448eb211c80319c&traceID=463ac35c9f6413ad&traceID=ff";

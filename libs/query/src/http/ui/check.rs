@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use ::http::{HeaderMap, Uri};
-use axum::extract::State;
-use axum::response::Response;
+use axum::extract::Extension;
 use serde_json::{Value, json};
 use tactus_api::explain::Plan;
 use tactus_api::request::{MetricsQuery, SearchQuery};
@@ -12,9 +10,8 @@ use tactus_api::{Error, QueryParams, Result};
 use tactus_model::TenantId;
 use tactus_traceql::RootExpr;
 
-use super::Shared;
-use crate::frontend::{Frontend, unix_nanos_now};
-use crate::http::answer;
+use crate::frontend::Frontend;
+use crate::http::{Answer, Answered, Asked};
 use crate::work::Cost;
 
 /// `{kind, canonical, plan, estimate}` of a query that is accepted, else `{error: {message, line, column}}`: from 1 in
@@ -23,13 +20,10 @@ use crate::work::Cost;
 /// `estimate` is there if the other parameters are those that the query would have, and it may run: `{blocks, bytes,
 /// jobs}`, the most of what is stored that it may read; `ofBlocks`, `ofBytes`: all that is stored. Recent spans are not
 /// in it.
-pub(super) async fn check(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
-    answer(shared.frontend, uri, headers, async |call| {
-        let (frontend, tenants) = (Arc::clone(&call.frontend), call.tenants.clone());
-        let verdict = call.parse(move |params| verdict(&frontend, &tenants, params)).await?;
-        Ok(super::json(&verdict))
-    })
-    .await
+pub(super) async fn check(Extension(call): Asked) -> Answered {
+    let (frontend, tenants) = (Arc::clone(&call.frontend), call.tenants.clone());
+    let verdict = call.parse(move |params| verdict(&frontend, &tenants, params)).await?;
+    Ok(Answer::json(&verdict))
 }
 
 fn verdict(frontend: &Frontend, tenants: &[TenantId], params: &QueryParams<'_>) -> Result<Value> {
@@ -80,7 +74,7 @@ fn cost(
 ) -> Option<Cost> {
     if root.metrics().is_some() {
         let limits = frontend.settings.metrics_limits(&frontend.limits_of(tenants));
-        let query = MetricsQuery::parse_range(params, &limits, unix_nanos_now()).ok()?;
+        let query = MetricsQuery::parse_range(params, &limits, tactus_clock::unix_nanos()).ok()?;
         return frontend.metrics_cost(tenants, &query).ok();
     }
     let query = SearchQuery::parse(params, &frontend.settings.search_limits()).ok()?;

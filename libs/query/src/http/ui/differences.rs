@@ -6,18 +6,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ::http::{HeaderMap, Uri};
-use axum::extract::State;
-use axum::response::Response;
+use axum::extract::Extension;
 use serde_json::{Value, json};
 
 use tactus_api::request::{MetricsLimits, MetricsQuery, parse_traceql};
 use tactus_api::{Error, QueryParams, Result};
 use tactus_traceql::metrics::{LabelValue, Series};
 
-use super::Shared;
-use crate::frontend::unix_nanos_now;
-use crate::http::answer;
+use crate::http::{Answer, Answered, Asked};
 use crate::offload::offload;
 use crate::trace_lookup::quoted;
 
@@ -35,24 +31,14 @@ const INLINE_SERIES: usize = 500;
 
 /// `?q={ … }&selection={ … }`, with `start` and `end` as of a metrics query: of the spans of `q`, those that are also in
 /// `selection` against the others.
-pub(super) async fn differences(
-    State(shared): State<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    answer(shared.frontend, uri, headers, async move |call| {
-        let limits = call.frontend.limits_of(&call.tenants);
-        let limits = call.frontend.settings.metrics_limits(&limits);
-        let parsed = call.parse(move |params| comparison(params, &limits));
-        let (query, selection) = parsed.await?;
-        let found = call.frontend.query_metrics(&call.tenants, &query).await?;
-        let series = found.answer.series;
-        let ranked = offload(series.len() > INLINE_SERIES, move || rank(series, &selection));
-        let mut answer = super::json(&ranked.await?);
-        answer.partial = found.partial;
-        Ok(answer)
-    })
-    .await
+pub(super) async fn differences(Extension(call): Asked) -> Answered {
+    let limits = call.metrics_limits();
+    let parsed = call.parse(move |params| comparison(params, &limits));
+    let (query, selection) = parsed.await?;
+    let found = call.frontend.query_metrics(&call.tenants, &query).await?;
+    let series = found.answer.series;
+    let ranked = offload(series.len() > INLINE_SERIES, move || rank(series, &selection));
+    Ok(Answer::json(&ranked.await?).partial(found.partial))
 }
 
 /// The metrics query that compares, and the selection in its canonical text.
@@ -72,7 +58,7 @@ fn comparison(params: &QueryParams<'_>, limits: &MetricsLimits) -> Result<(Metri
     let text = format!("{all} | compare({selection}, {COUNTED_VALUES})");
     let parameters = with_range_of(params, &text);
     let parameters = QueryParams::parse(&parameters);
-    let mut query = MetricsQuery::parse_instant(&parameters, limits, unix_nanos_now())?;
+    let mut query = MetricsQuery::parse_instant(&parameters, limits, tactus_clock::unix_nanos())?;
     // Bounded by bytes. Any number of series less would be a random part of them.
     query.max_series = 0;
     Ok((query, selection))

@@ -1,64 +1,49 @@
 //! Queries that run, and those that took long.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{HeaderMap, StatusCode, Uri};
-use axum::extract::{Path, State};
-use axum::response::Response;
+use ::http::StatusCode;
+use axum::extract::{Extension, Path};
 use serde_json::{Value, json};
+use tactus_api::Error;
 use tactus_api::explain::Plan;
-use tactus_api::{Error, Result};
 use tactus_model::TenantId;
 
-use super::Shared;
-use crate::frontend::Frontend;
-use crate::http::answer;
+use crate::http::{Answer, Answered, Asked};
 use crate::query_log::KnownQuery;
 
 /// Queries that are listed of those that run.
 const MAX_LISTED: usize = 200;
 
 /// Of the tenants of the request: `running`, the oldest first, and `slow`, the last first. Times in milliseconds.
-pub(super) async fn list(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
-    answer(shared.frontend, uri, headers, async |call| {
-        let log = &call.frontend.queries;
-        let (running, slow) = (log.running(&call.tenants), log.slow(&call.tenants));
-        let slow_after = millis(log.settings().slow_after.as_std());
-        let listed = running.iter().take(MAX_LISTED).chain(slow.iter().map(|slow| &slow.query));
-        let texts = listed.map(|query| query.asked.text.as_str()).collect::<Vec<_>>().concat();
-        let listed = call.frontend.parse(&call.tenants, &texts, move || {
-            let listed = running.iter().take(MAX_LISTED);
-            let listed = listed.map(|query| query_json(query, query.elapsed(), None));
-            let slow = slow.into_iter();
-            let slow = slow.map(|slow| query_json(&slow.query, slow.took, Some(slow.failure)));
-            Ok(json!({
-                "runningCount": running.len(),
-                "running": listed.collect::<Vec<_>>(),
-                "slow": slow.collect::<Vec<_>>(),
-                "slowAfterMs": slow_after,
-            }))
-        });
-        Ok(super::json(&listed.await?))
-    })
-    .await
+pub(super) async fn list(Extension(call): Asked) -> Answered {
+    let log = &call.frontend.queries;
+    let (running, slow) = (log.running(&call.tenants), log.slow(&call.tenants));
+    let slow_after = millis(log.settings().slow_after.as_std());
+    let listed = running.iter().take(MAX_LISTED).chain(slow.iter().map(|slow| &slow.query));
+    let texts = listed.map(|query| query.asked.text.as_str()).collect::<Vec<_>>().concat();
+    let listed = call.frontend.parse(&call.tenants, &texts, move || {
+        let listed = running.iter().take(MAX_LISTED);
+        let listed = listed.map(|query| query_json(query, query.elapsed(), None));
+        let slow = slow.into_iter();
+        let slow = slow.map(|slow| query_json(&slow.query, slow.took, Some(slow.failure)));
+        Ok(json!({
+            "runningCount": running.len(),
+            "running": listed.collect::<Vec<_>>(),
+            "slow": slow.collect::<Vec<_>>(),
+            "slowAfterMs": slow_after,
+        }))
+    });
+    Ok(Answer::json(&listed.await?))
 }
 
 /// Stops a query of the tenants of the request. 204; 404 if none has this id, also because it ended.
-pub(super) async fn stop(
-    State(frontend): State<Arc<Frontend>>,
-    Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    answer(frontend, uri, headers, async move |call| -> Result<StatusCode> {
-        if !call.frontend.queries.stop(&id, &call.tenants) {
-            return Err(Error::NotFound);
-        }
-        tracing::info!(query = id, "a query was stopped by hand");
-        Ok(StatusCode::NO_CONTENT)
-    })
-    .await
+pub(super) async fn stop(Extension(call): Asked, Path(id): Path<String>) -> Answered<StatusCode> {
+    if !call.frontend.queries.stop(&id, &call.tenants) {
+        return Err(Error::NotFound.into());
+    }
+    tracing::info!(query = id, "a query was stopped by hand");
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `ended`: the failure of a query that ended, if it has one.

@@ -3,18 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{HeaderMap, Uri};
-use axum::extract::State;
-use axum::response::Response;
+use axum::extract::{Extension, State};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tactus_api::request::MetricsQuery;
 use tactus_api::{Error, QueryParams, Result};
 use tactus_model::TenantId;
 
-use super::Shared;
-use crate::frontend::{Frontend, unix_nanos_now};
-use crate::http::answer;
+use crate::frontend::Frontend;
+use crate::http::{Answer, Answered, Asked};
+use crate::live_tail::LiveTails;
 
 /// The members of the cluster and its rings, as the JSON that is shown: fields `members` and `rings`.
 pub type ClusterStatus = Arc<dyn Fn() -> Value + Send + Sync>;
@@ -26,19 +24,18 @@ const SECOND: u64 = 1_000_000_000;
 const INGEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The cluster, and what the tenants of the request have in it.
-pub(super) async fn status(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
-    let (cluster, tails) = (Arc::clone(&shared.cluster), shared.tails.clone());
-    answer(shared.frontend, uri, headers, async move |call| {
-        let mut status = cluster();
-        let tenants = call.tenants.iter().map(|tenant| tenant_json(&call.frontend, tenant));
-        let tenants = join_all(tenants).await;
-        status["version"] = json!(env!("CARGO_PKG_VERSION"));
-        status["tenants"] = json!(tenants);
-        status["queue"] = call.frontend.queue_status();
-        status["liveTails"] = json!(tails.open_tails(&call.tenants));
-        Ok(super::json(&status))
-    })
-    .await
+pub(super) async fn status(
+    State((cluster, tails)): State<(ClusterStatus, LiveTails)>,
+    Extension(call): Asked,
+) -> Answered {
+    let mut status = cluster();
+    let tenants = call.tenants.iter().map(|tenant| tenant_json(&call.frontend, tenant));
+    let tenants = join_all(tenants).await;
+    status["version"] = json!(env!("CARGO_PKG_VERSION"));
+    status["tenants"] = json!(tenants);
+    status["queue"] = call.frontend.queue_status();
+    status["liveTails"] = json!(tails.open_tails(&call.tenants));
+    Ok(Answer::json(&status))
 }
 
 /// Blocks as the list has them now; times in unix seconds, 0 without blocks.
@@ -63,7 +60,7 @@ async fn tenant_json(frontend: &Frontend, tenant: &TenantId) -> Value {
 
 /// Spans that started lately, each once however many ingesters have it.
 async fn spans_per_second(frontend: &Frontend, tenant: &TenantId) -> Result<f64> {
-    let now = unix_nanos_now();
+    let now = tactus_clock::unix_nanos();
     let start = now.saturating_sub(INGEST_SECONDS * SECOND);
     let text = format!("q={{}}|count_over_time()&start={start}&end={now}");
     let limits = frontend.limits_of(std::slice::from_ref(tenant));

@@ -2,8 +2,7 @@
 
 use std::convert::Infallible;
 
-use ::http::{HeaderMap, Uri};
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use futures_util::stream::poll_fn;
 use serde_json::{Value, json};
@@ -12,34 +11,32 @@ use tactus_model::bytes_to_hex;
 use tactus_proto::tactus::v1::TailSpan;
 use tonic::Code;
 
-use super::Shared;
 use crate::event_stream;
-use crate::http::answer;
-use crate::live_tail::{News, Update, filter};
+use crate::http::{Answered, Asked};
+use crate::live_tail::{LiveTails, News, Update, filter};
 
 /// `q`: a filter of single spans; `rate`: spans shown a second. The answer is a stream of events: `spans` with those that
 /// came and the numbers since the tail began, at the end `ended` or `failed` with a `message`.
-pub(super) async fn tail(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
-    let tails = shared.tails.clone();
-    answer(shared.frontend, uri, headers, async move |call| {
-        let params = call.params();
-        let query = params.get("q").unwrap_or_default();
-        let limit = call.frontend.settings.max_query_expression_size_bytes;
-        if limit > 0 && query.len() > limit {
-            return Err(Error::Invalid(format!("the query is longer than {limit} bytes")));
-        }
-        let rate = params.get("rate").map(str::parse).transpose();
-        let rate = rate.map_err(|error| Error::Invalid(format!("invalid rate: {error}")))?;
-        let text = query.to_owned();
-        let filter = call.frontend.parse(&call.tenants, query, move || filter(&text)).await?;
-        let mut news = tails.start(&call.tenants, filter, rate)?;
-        let events = poll_fn(move |context| {
-            let next = news.poll_recv(context);
-            next.map(|news| news.map(|news| Ok::<_, Infallible>(event(&news))))
-        });
-        Ok(event_stream::response(events))
-    })
-    .await
+pub(super) async fn tail(
+    State(tails): State<LiveTails>,
+    Extension(call): Asked,
+) -> Answered<Response> {
+    let params = call.params();
+    let query = params.get("q").unwrap_or_default();
+    let limit = call.frontend.settings.max_query_expression_size_bytes;
+    if limit > 0 && query.len() > limit {
+        return Err(Error::Invalid(format!("the query is longer than {limit} bytes")).into());
+    }
+    let rate = params.get("rate").map(str::parse).transpose();
+    let rate = rate.map_err(|error| Error::Invalid(format!("invalid rate: {error}")))?;
+    let text = query.to_owned();
+    let filter = call.frontend.parse(&call.tenants, query, move || filter(&text)).await?;
+    let mut news = tails.start(&call.tenants, filter, rate)?;
+    let events = poll_fn(move |context| {
+        let next = news.poll_recv(context);
+        next.map(|news| news.map(|news| Ok::<_, Infallible>(event(&news))))
+    });
+    Ok(event_stream::response(events))
 }
 
 fn event(news: &News) -> Vec<u8> {

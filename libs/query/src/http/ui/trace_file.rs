@@ -2,23 +2,19 @@
 //!
 //! Nothing is kept between two requests: a page sends the file with each question about it.
 
-use ::http::header::CONTENT_TYPE;
-use ::http::{HeaderMap, Uri};
 use axum::body::Body;
-use axum::extract::State;
-use axum::response::Response;
+use axum::extract::Extension;
 use serde_json::{Value, json};
 use tactus_api::request::parse_trace_id;
 use tactus_api::trace::{CombinedTrace, TraceFacts};
 use tactus_api::{Encoding, Error, QueryParams, Result};
 use tactus_model::TraceId;
 
-use super::Shared;
 use super::find::{self, Finding};
 use super::layout::NO_PARENT;
 use super::skeleton::Skeleton;
-use super::traces::{SKELETON, encode, jaeger_json, otlp_json};
-use crate::http::{Answer, Call, answer};
+use super::traces::{encode, jaeger_json, otlp_json, skeleton_answer};
+use crate::http::{Answer, Answered, Asked};
 use crate::offload::offload;
 use crate::trace_by_id::malformed;
 use crate::trace_files::{ReceivedFile, TraceFile, decode};
@@ -64,47 +60,33 @@ impl Question {
 /// The body is a file, which may be compressed by gzip. Without parameters `{format, spans, withoutTrace, traces}`, of
 /// each trace `{traceId, service, name, start, duration, spans, errors}`, the newest first. With `trace`, an id, what
 /// `as` says of it: `skeleton`, `spans` or `jaeger`, as of stored traces, or `find` with a query `q`.
-pub(super) async fn trace_file(
-    State(shared): State<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    let mut response = answer(shared.frontend, uri, headers, async move |call: Call| {
-        let settings = &call.frontend.settings;
-        let max_query_bytes = settings.max_query_expression_size_bytes;
-        let question = call.parse(move |params| Question::parse(params, max_query_bytes)).await?;
-        let max_spans = settings.trace_files.max_spans;
-        let file = call.frontend.receive_file(body).await?;
-        offload(true, move || answer_to(&question, &file, max_spans)).await?
-    })
-    .await;
-    let content_type = response.headers().get(CONTENT_TYPE);
-    if content_type.is_some_and(|found| found == Encoding::Protobuf.content_type()) {
-        response.headers_mut().insert(CONTENT_TYPE, SKELETON);
-    }
-    response
+pub(super) async fn trace_file(Extension(call): Asked, body: Body) -> Answered {
+    let settings = &call.frontend.settings;
+    let max_query_bytes = settings.max_query_expression_size_bytes;
+    let question = call.parse(move |params| Question::parse(params, max_query_bytes)).await?;
+    let max_spans = settings.trace_files.max_spans;
+    let file = call.frontend.receive_file(body).await?;
+    Ok(offload(true, move || answer_to(&question, &file, max_spans)).await??)
 }
 
 fn answer_to(question: &Question, file: &ReceivedFile, max_spans: usize) -> Result<Answer> {
     let file = decode(&file.bytes, max_spans)?;
     let (id, part) = match question {
-        Question::Traces => return Ok(super::json(&list(&file)?)),
+        Question::Traces => return Ok(Answer::json(&list(&file)?)),
         Question::Of(id, part) => (*id, part),
     };
     let found = file.content.traces.iter().find(|(other, _)| *other == id);
     let (_, trace) = found.ok_or(Error::NotFound)?;
     let body = match part {
         Part::Skeleton => {
-            let body = encode(id, trace, &TraceFacts::default())?;
-            return Ok(Answer { body, encoding: Encoding::Protobuf, partial: false });
+            return Ok(skeleton_answer(encode(id, trace, &TraceFacts::default())?, false));
         }
         Part::Otlp => otlp_json(trace)?,
         Part::Jaeger => jaeger_json(id, trace, "")?,
-        Part::Find(Finding::Query(query)) => return Ok(super::json(&find::rows(trace, query)?)),
-        Part::Find(Finding::Problem(text)) => return Ok(super::json(&find::problem(text))),
+        Part::Find(Finding::Query(query)) => return Ok(Answer::json(&find::rows(trace, query)?)),
+        Part::Find(Finding::Problem(text)) => return Ok(Answer::json(&find::problem(text))),
     };
-    Ok(Answer { body, encoding: Encoding::Json, partial: false })
+    Ok(Answer::new(body, Encoding::Json, false))
 }
 
 fn list(TraceFile { format, content }: &TraceFile) -> Result<Value> {

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use ::http::header::CONTENT_TYPE;
-use ::http::{HeaderMap, HeaderValue, Uri};
-use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::extract::{Extension, Path, State};
 use bytes::Bytes;
 use moka::sync::Cache;
 use prost::Message as _;
@@ -18,20 +15,16 @@ use tactus_model::{SpanId, TraceId};
 use tactus_otlp_json::OtlpJson;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 
-use super::Shared;
 use super::find::{self, Finding};
 use super::layout::SpanHead;
 use super::skeleton::Skeleton;
-use crate::frontend::joined;
-use crate::http::{Answer, Call, INLINE_SPANS, answer};
+use crate::current_query::joined;
+use crate::http::{Answer, Answered, Asked, Call, INLINE_SPANS};
 use crate::offload::offload;
 use crate::trace_by_id::{FoundTrace, Large, TraceMemory, malformed};
 
 /// Spans of one request for details.
 const MAX_IDS: usize = 200;
-
-pub(super) const SKELETON: HeaderValue =
-    HeaderValue::from_static("application/vnd.tactus.skeleton");
 
 /// Traces that were read a moment ago, by tenants and id.
 #[derive(Clone)]
@@ -87,27 +80,23 @@ impl OpenTraces {
 
 /// All spans as columns; see [`Skeleton`].
 pub(super) async fn skeleton(
-    State(shared): State<Shared>,
+    State(open): State<OpenTraces>,
+    Extension(call): Asked,
     Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let mut response = answer(shared.frontend, uri, headers, async move |call| {
-        let id = parse_trace_id(&id)?;
-        let found = shared.open.read(&call, id, Large::Heads).await?;
-        let partial = found.facts.partial;
-        let is_long = found.trace.spans() > INLINE_SPANS;
-        let body = offload(is_long, move || {
-            let FoundTrace { trace, facts, .. } = &*found;
-            encode(id, trace, facts)
-        });
-        Ok(Answer { body: body.await??, encoding: Encoding::Protobuf, partial })
-    })
-    .await;
-    if response.status().is_success() {
-        response.headers_mut().insert(CONTENT_TYPE, SKELETON);
-    }
-    response
+) -> Answered {
+    let id = parse_trace_id(&id)?;
+    let found = open.read(&call, id, Large::Heads).await?;
+    let partial = found.facts.partial;
+    let is_long = found.trace.spans() > INLINE_SPANS;
+    let body = offload(is_long, move || {
+        let FoundTrace { trace, facts, .. } = &*found;
+        encode(id, trace, facts)
+    });
+    Ok(skeleton_answer(body.await??, partial))
+}
+
+pub(super) fn skeleton_answer(body: Vec<u8>, partial: bool) -> Answer {
+    Answer::of_type("application/vnd.tactus.skeleton", body, partial)
 }
 
 pub(super) fn encode(id: TraceId, trace: &CombinedTrace, facts: &TraceFacts) -> Result<Vec<u8>> {
@@ -116,55 +105,47 @@ pub(super) fn encode(id: TraceId, trace: &CombinedTrace, facts: &TraceFacts) -> 
 
 /// The spans of these ids, or without `ids` all, as OTLP's JSON. Spans that share an id all come.
 pub(super) async fn spans(
-    State(shared): State<Shared>,
+    State(open): State<OpenTraces>,
+    Extension(call): Asked,
     Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    answer(shared.frontend, uri, headers, async move |call| {
-        let id = parse_trace_id(&id)?;
-        let ids = call.params().get("ids").map(span_ids).transpose()?;
-        let large = ids.clone().map_or(Large::Whole, Large::Spans);
-        let mut found = shared.open.find_or_read(&call, id, large).await?;
-        let wanted = ids.as_ref().map_or(0, Vec::len);
-        if found.is_part && found.trace.spans() < wanted {
-            // Halves of a call that share an id are told apart in the whole trace alone.
-            found = shared.open.find(&call, id).await?;
-        }
-        let partial = found.facts.partial;
-        let is_long = found.trace.spans() > INLINE_SPANS;
-        let body = offload(is_long, move || match ids {
-            Some(ids) => otlp_json(&found.trace.filtered(|span| has_id(span, &ids))),
-            None => otlp_json(&found.trace),
-        });
-        Ok(Answer { body: body.await??, encoding: Encoding::Json, partial })
-    })
-    .await
+) -> Answered {
+    let id = parse_trace_id(&id)?;
+    let ids = call.params().get("ids").map(span_ids).transpose()?;
+    let large = ids.clone().map_or(Large::Whole, Large::Spans);
+    let mut found = open.find_or_read(&call, id, large).await?;
+    let wanted = ids.as_ref().map_or(0, Vec::len);
+    if found.is_part && found.trace.spans() < wanted {
+        // Halves of a call that share an id are told apart in the whole trace alone.
+        found = open.find(&call, id).await?;
+    }
+    let partial = found.facts.partial;
+    let is_long = found.trace.spans() > INLINE_SPANS;
+    let body = offload(is_long, move || match ids {
+        Some(ids) => otlp_json(&found.trace.filtered(|span| has_id(span, &ids))),
+        None => otlp_json(&found.trace),
+    });
+    Ok(Answer::new(body.await??, Encoding::Json, partial))
 }
 
 /// `{spans, matched, rows}` of a TraceQL query on this trace: `rows` is a bitmap over the rows of its skeleton, in base64. Of a
 /// text that is no query `{problem}`.
 pub(super) async fn find(
-    State(shared): State<Shared>,
+    State(open): State<OpenTraces>,
+    Extension(call): Asked,
     Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    answer(shared.frontend, uri, headers, async move |call| {
-        let id = parse_trace_id(&id)?;
-        let limit = call.frontend.settings.max_query_expression_size_bytes;
-        let finding =
-            call.parse(move |params| Ok(Finding::of(params.get("q").unwrap_or_default(), limit)));
-        let query = match finding.await? {
-            Finding::Query(query) => query,
-            Finding::Problem(text) => return Ok(super::json(&find::problem(&text))),
-        };
-        let found = shared.open.find(&call, id).await?;
-        let is_long = found.trace.spans() > INLINE_SPANS;
-        let value = offload(is_long, move || find::rows(&found.trace, &query));
-        Ok(super::json(&value.await??))
-    })
-    .await
+) -> Answered {
+    let id = parse_trace_id(&id)?;
+    let limit = call.frontend.settings.max_query_expression_size_bytes;
+    let finding =
+        call.parse(move |params| Ok(Finding::of(params.get("q").unwrap_or_default(), limit)));
+    let query = match finding.await? {
+        Finding::Query(query) => query,
+        Finding::Problem(text) => return Ok(Answer::json(&find::problem(&text))),
+    };
+    let found = open.find(&call, id).await?;
+    let is_long = found.trace.spans() > INLINE_SPANS;
+    let value = offload(is_long, move || find::rows(&found.trace, &query));
+    Ok(Answer::json(&value.await??))
 }
 
 fn span_ids(list: &str) -> Result<Vec<SpanId>> {
@@ -182,20 +163,16 @@ fn has_id(span: &Bytes, ids: &[SpanId]) -> bool {
 
 /// The trace as Jaeger's JSON, which its UI opens.
 pub(super) async fn jaeger(
-    State(shared): State<Shared>,
+    State(open): State<OpenTraces>,
+    Extension(call): Asked,
     Path(id): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    answer(shared.frontend, uri, headers, async move |call| {
-        let id = parse_trace_id(&id)?;
-        let found = shared.open.find(&call, id).await?;
-        let partial = found.facts.partial;
-        let is_long = found.trace.spans() > INLINE_SPANS;
-        let body = offload(is_long, move || jaeger_json(id, &found.trace, &found.facts.message));
-        Ok(Answer { body: body.await??, encoding: Encoding::Json, partial })
-    })
-    .await
+) -> Answered {
+    let id = parse_trace_id(&id)?;
+    let found = open.find(&call, id).await?;
+    let partial = found.facts.partial;
+    let is_long = found.trace.spans() > INLINE_SPANS;
+    let body = offload(is_long, move || jaeger_json(id, &found.trace, &found.facts.message));
+    Ok(Answer::new(body.await??, Encoding::Json, partial))
 }
 
 fn traces_data(trace: &CombinedTrace) -> Result<TracesData> {

@@ -2,18 +2,14 @@
 
 mod paths;
 
-use ::http::{HeaderMap, Uri};
-use axum::extract::State;
-use axum::response::Response;
+use axum::extract::Extension;
 use tactus_api::Error;
 use tactus_api::request::{metrics_range, parse_trace_id};
 use tactus_config::sections::query_apis::TraceLookups;
 use tactus_model::TraceId;
 
-use super::Shared;
 use super::skeleton::Skeleton;
-use crate::frontend::unix_nanos_now;
-use crate::http::answer;
+use crate::http::{Answer, Answered, Asked};
 use crate::trace_by_id::{FoundTrace, malformed};
 use crate::trace_lookup::{TraceLookup, quoted};
 use paths::Paths;
@@ -37,44 +33,35 @@ const FEW_AT_A_TIME: usize = 2;
 /// `parent` (a number in the list, or null), `service` and `name`; `traces`, the number of those that have it; `calls` and
 /// `errors` of all of them; and of those that have it `p50` and `p95` of its time a trace and `selfP50` of its own time, in
 /// nanoseconds.
-pub(super) async fn typical(
-    State(shared): State<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    answer(shared.frontend, uri, headers, async move |call| {
-        let params = call.params();
-        let Some(operation) = params.get("operation") else {
-            return Err(Error::Invalid("operation: the name of root spans".to_owned()));
-        };
-        let mut conditions = format!("nestedSetParent < 0 && name = {}", quoted(operation));
-        if let Some(service) = params.get("service") {
-            conditions += &format!(" && resource.service.name = {}", quoted(service));
-        }
-        let (start, end) = metrics_range(&params, unix_nanos_now())?;
-        let without = params.get("without").map(parse_trace_id).transpose()?;
-        let (sampled, max_answer_bytes, concurrent_traces) = match params.get("few") {
-            Some("true") => (FEW, FEW_BYTES, FEW_AT_A_TIME),
-            _ => (SAMPLED, SAMPLED_BYTES, AT_A_TIME),
-        };
-        let most = match call.frontend.settings.search.max_result_limit {
-            0 => sampled,
-            most => most.min(sampled),
-        };
-        let lookup = TraceLookup { query: format!("{{ {conditions} }}"), limit: most, start, end };
-        let found = call.frontend.find_trace_ids(&call.tenants, &lookup).await?;
-        let ids = found.traces.iter().map(|trace| trace.id);
-        let ids: Vec<TraceId> = ids.filter(|&id| Some(id) != without).collect();
-        let settings = TraceLookups { concurrent_traces, max_answer_bytes };
-        let mut paths = Paths::default();
-        let visit = |found: &FoundTrace| {
-            paths.add(&Skeleton::of(&found.trace).map_err(malformed)?);
-            Ok(())
-        };
-        let partial = call.frontend.visit_traces(&call.tenants, &ids, &settings, visit).await?;
-        let mut answer = super::json(&paths.into_json());
-        answer.partial = partial || found.partial;
-        Ok(answer)
-    })
-    .await
+pub(super) async fn typical(Extension(call): Asked) -> Answered {
+    let params = call.params();
+    let Some(operation) = params.get("operation") else {
+        return Err(Error::Invalid("operation: the name of root spans".to_owned()).into());
+    };
+    let mut conditions = format!("nestedSetParent < 0 && name = {}", quoted(operation));
+    if let Some(service) = params.get("service") {
+        conditions += &format!(" && resource.service.name = {}", quoted(service));
+    }
+    let (start, end) = metrics_range(&params, tactus_clock::unix_nanos())?;
+    let without = params.get("without").map(parse_trace_id).transpose()?;
+    let (sampled, max_answer_bytes, concurrent_traces) = match params.get("few") {
+        Some("true") => (FEW, FEW_BYTES, FEW_AT_A_TIME),
+        _ => (SAMPLED, SAMPLED_BYTES, AT_A_TIME),
+    };
+    let most = match call.frontend.settings.search.max_result_limit {
+        0 => sampled,
+        most => most.min(sampled),
+    };
+    let lookup = TraceLookup { query: format!("{{ {conditions} }}"), limit: most, start, end };
+    let found = call.frontend.find_trace_ids(&call.tenants, &lookup).await?;
+    let ids = found.traces.iter().map(|trace| trace.id);
+    let ids: Vec<TraceId> = ids.filter(|&id| Some(id) != without).collect();
+    let settings = TraceLookups { concurrent_traces, max_answer_bytes };
+    let mut paths = Paths::default();
+    let visit = |found: &FoundTrace| {
+        paths.add(&Skeleton::of(&found.trace).map_err(malformed)?);
+        Ok(())
+    };
+    let partial = call.frontend.visit_traces(&call.tenants, &ids, &settings, visit).await?;
+    Ok(Answer::json(&paths.into_json()).partial(partial || found.partial))
 }

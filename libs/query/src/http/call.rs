@@ -1,0 +1,202 @@
+//! What all handlers of the query API begin and end with: tenants, the form of the answer, errors.
+
+use std::sync::Arc;
+
+use ::http::header::{ACCEPT, CONTENT_TYPE};
+use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::Router;
+use prost::Message;
+use serde_json::Value;
+use tactus_api::request::MetricsLimits;
+use tactus_api::{Encoding, Error, QueryParams, Result};
+use tactus_model::TenantId;
+use tactus_server::http::text;
+
+use crate::current_query::as_part_of_query;
+use crate::frontend::Frontend;
+use crate::streaming::EventCall;
+
+/// Set on answers that lack something because it could not be read.
+const PARTIAL: HeaderName = HeaderName::from_static("x-tactus-partial");
+
+/// Asked for by clients that read an answer while it grows.
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// Asked for by clients that want series as [`tactus_api::json::compact_series`] writes them.
+pub(crate) const SERIES: &str = "application/vnd.tactus.series+json";
+
+/// Has each request to these routes begin: its handler, which takes an [`Asked`], runs as part of a query of the tenants.
+///
+/// A request without proper tenants or with a URL that is denied never comes to a handler.
+pub(crate) fn begin_calls<S>(routes: Router<S>, frontend: &Arc<Frontend>) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    routes.route_layer(from_fn_with_state(Arc::clone(frontend), begin))
+}
+
+async fn begin(
+    State(frontend): State<Arc<Frontend>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let tenants = match frontend.tenancy.read_tenants(request.headers()) {
+        Ok(tenants) => tenants,
+        Err(error) => return error.into_response(),
+    };
+    let url = request.uri().path_and_query().map_or("", |url| url.as_str());
+    if let Err(error) = frontend.check_url(url) {
+        return Failure(error).into_response();
+    }
+    let call = Call::new(frontend, tenants.clone(), request.uri().clone(), request.headers());
+    request.extensions_mut().insert(call);
+    as_part_of_query(&tenants, next.run(request)).await
+}
+
+/// The call that a handler is to answer.
+pub(crate) type Asked = Extension<Call>;
+
+/// A request of known tenants.
+#[derive(Clone)]
+pub(crate) struct Call {
+    pub(crate) frontend: Arc<Frontend>,
+    pub(crate) tenants: Vec<TenantId>,
+    pub(crate) uri: Uri,
+    /// In which form the client wants a message.
+    pub(super) encoding: Encoding,
+    /// The client reads the answer while it grows.
+    pub(super) wants_events: bool,
+    pub(super) wants_compact_series: bool,
+}
+
+impl Call {
+    fn new(frontend: Arc<Frontend>, tenants: Vec<TenantId>, uri: Uri, headers: &HeaderMap) -> Self {
+        let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+        let accepted = || media_types(accept.unwrap_or_default());
+        Self {
+            frontend,
+            tenants,
+            uri,
+            encoding: Encoding::negotiate(accept),
+            // Clients that speak other protocols name event streams beside JSON, which they get.
+            wants_events: accepted().next() == Some(EVENT_STREAM),
+            wants_compact_series: accepted().any(|media| media == SERIES),
+        }
+    }
+
+    pub(crate) fn params(&self) -> QueryParams<'_> {
+        QueryParams::parse(self.uri.query().unwrap_or_default())
+    }
+
+    /// Parses the parameters as [`Frontend::parse`] does.
+    pub(super) async fn parse<T: Send + 'static>(
+        &self,
+        parse: impl FnOnce(&QueryParams<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let params = self.uri.query().unwrap_or_default();
+        self.frontend.parse_params(&self.tenants, params, parse).await
+    }
+
+    /// Limits of a metrics query of these tenants.
+    pub(super) fn metrics_limits(&self) -> MetricsLimits {
+        self.frontend.settings.metrics_limits(&self.frontend.limits_of(&self.tenants))
+    }
+
+    pub(super) fn events(self) -> EventCall {
+        EventCall { frontend: self.frontend, tenants: self.tenants }
+    }
+
+    /// The encoding of an answer that has no form for language models.
+    pub(super) fn plain_encoding(&self) -> Encoding {
+        if self.encoding == Encoding::Llm { Encoding::Json } else { self.encoding }
+    }
+
+    /// A message in that encoding; `write` makes its JSON.
+    pub(super) fn message<M: Message>(
+        &self,
+        partial: bool,
+        message: &M,
+        write: impl FnOnce(&M) -> Vec<u8>,
+    ) -> Answer {
+        let encoding = self.plain_encoding();
+        let body = match encoding {
+            Encoding::Protobuf => message.encode_to_vec(),
+            _ => write(message),
+        };
+        Answer::new(body, encoding, partial)
+    }
+}
+
+/// The media types of an `Accept` header, as written.
+fn media_types(accept: &str) -> impl Iterator<Item = &str> {
+    accept.split(',').filter_map(|range| range.split(';').next()).map(str::trim)
+}
+
+/// What a handler ends with.
+pub(crate) type Answered<T = Answer> = std::result::Result<T, Failure>;
+
+/// An answer that is ready to be sent.
+pub(crate) struct Answer {
+    body: Vec<u8>,
+    content_type: &'static str,
+    partial: bool,
+}
+
+impl Answer {
+    /// `partial`: something is missing because it could not be read.
+    pub(super) fn new(body: Vec<u8>, encoding: Encoding, partial: bool) -> Self {
+        Self::of_type(encoding.content_type(), body, partial)
+    }
+
+    /// As [`Self::new`], of another type than a message has.
+    pub(super) fn of_type(content_type: &'static str, body: Vec<u8>, partial: bool) -> Self {
+        Self { body, content_type, partial }
+    }
+
+    pub(crate) fn json(value: &Value) -> Self {
+        Self::new(value.to_string().into_bytes(), Encoding::Json, false)
+    }
+
+    pub(super) fn partial(self, partial: bool) -> Self {
+        Self { partial, ..self }
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.body));
+        let content_type = HeaderValue::from_static(self.content_type);
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+        if self.partial {
+            response.headers_mut().insert(PARTIAL, HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+/// An error as a client gets it.
+pub(crate) struct Failure(Error);
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let Self(error) = self;
+        let status = error.http_status();
+        if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
+            tracing::warn!(%error, %status, "query failed");
+        }
+        match error {
+            Error::NotFound => status.into_response(),
+            error => text(status, error.to_string()),
+        }
+    }
+}
