@@ -5,6 +5,7 @@
 //! business.
 #![warn(missing_docs)]
 
+mod attribute_owner;
 mod build;
 mod decoding;
 mod encoding;

@@ -41,9 +41,10 @@ mod task;
 mod tests;
 mod values;
 
+pub use crate::attribute_owner::AttributeOwner;
 pub use cache::ColumnCache;
 pub use info::ColumnInfo;
-pub use prune::{AttributeOwner, NumberColumn, StringColumn, StringPredicate};
+pub use prune::{NumberColumn, StringColumn, StringPredicate};
 pub use source::{ByteSource, BytesSource, FileSource, coalesce};
 pub use stored::{StoredSource, facts_of, open_stored};
 

@@ -15,10 +15,10 @@ use super::cache::Slot;
 use super::chunk::Needs;
 use super::columns::{Columns, Leaf, LinkColumns};
 use super::plan::{ListPlan, Plan};
-use super::prune::AttributeOwner;
 use super::spine::{SpanRows, Spine, add_starts};
 use super::task::Task;
 use super::values::LevelsOnly;
+use crate::attribute_owner::AttributeOwner;
 
 mod distinct;
 mod links;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use moka::sync::Cache;
 use tactus_model::{AttributeList, Buffer, Dictionary};
 
-use super::prune::AttributeOwner;
+use crate::attribute_owner::AttributeOwner;
 
 /// What an entry takes besides its column.
 const ENTRY_BYTES: usize = 256;

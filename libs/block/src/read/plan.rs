@@ -5,7 +5,7 @@ use tactus_model::{AttributeSelection, Projection};
 use super::attributes::{fixed_columns, key_leaf, value_leaves};
 use super::cache::Slot;
 use super::columns::{Columns, Leaf, LinkColumns, ListColumns};
-use super::prune::AttributeOwner;
+use crate::attribute_owner::AttributeOwner;
 
 /// What a projection asks for, in columns.
 pub(crate) struct Plan<'p> {

@@ -5,6 +5,7 @@ use parquet::file::statistics::Statistics;
 use tactus_storage::meta::ColumnType;
 
 use crate::Result;
+use crate::attribute_owner::AttributeOwner;
 use crate::summary::ValueOwner;
 
 use super::columns::{Leaf, ListColumns};
@@ -92,17 +93,6 @@ impl StringColumn {
             _ => (ValueOwner::Intrinsic, b"name"),
         }
     }
-}
-
-/// Kinds of owners of attributes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum AttributeOwner {
-    Span,
-    Resource,
-    Scope,
-    Event,
-    Link,
 }
 
 /// A column of numbers with statistics.

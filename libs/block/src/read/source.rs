@@ -86,7 +86,7 @@ pub fn coalesce(ranges: &[Range<u64>]) -> Vec<(Range<u64>, Vec<usize>)> {
     groups
 }
 
-/// A source in memory, or in a memory map.
+/// A source in memory.
 #[derive(Debug, Clone)]
 pub struct BytesSource {
     bytes: Bytes,
@@ -96,19 +96,6 @@ impl BytesSource {
     /// The file's whole content.
     pub fn new(bytes: Bytes) -> Self {
         Self { bytes }
-    }
-
-    /// Maps a local file into memory.
-    ///
-    /// The file must be a finished block's: such files are never written again, and deleting one leaves
-    /// the map valid. Errors: `Error::Io` if the file cannot be opened or mapped.
-    pub fn map(path: &Path) -> Result<Self> {
-        let file = File::open(path)?;
-        // SAFETY: the map is only read, and block files are written once, under a temporary name or in a
-        // directory without meta.json, before anybody opens them; nothing truncates or rewrites them later.
-        #[expect(unsafe_code, reason = "memory maps cannot be made without it")]
-        let map = unsafe { memmap2::Mmap::map(&file)? };
-        Ok(Self { bytes: Bytes::from_owner(map) })
     }
 }
 
@@ -206,12 +193,12 @@ mod tests {
     }
 
     #[test]
-    fn local_sources_read_the_same() {
+    fn memory_and_a_file_read_the_same() {
         let path = std::env::temp_dir().join(format!("tactus-source-{}", std::process::id()));
         std::fs::write(&path, content()).unwrap();
-        let (mapped, file) = (BytesSource::map(&path).unwrap(), FileSource::open(&path).unwrap());
+        let (memory, file) = (BytesSource::new(content()), FileSource::open(&path).unwrap());
         std::fs::remove_file(&path).unwrap();
-        for source in [&mapped as &dyn ByteSource, &file] {
+        for source in [&memory as &dyn ByteSource, &file] {
             assert_eq!(source.size(), 300_000);
             assert_eq!(source.read(100..200).unwrap(), content().slice(100..200));
             assert!(source.read(0..300_001).is_err());

@@ -6,7 +6,7 @@ use tactus_model::{AttributeList, Dictionary, SpanBatch, StringCode, ValueType};
 
 use super::filter::{BlockFilter, RowGroupFilter, key_hash};
 use super::values::{BlockValues, Listed, ListedValue, SET_BITS, ValueOwner};
-use crate::read::AttributeOwner;
+use crate::attribute_owner::AttributeOwner;
 
 /// An attribute with more values than these has many: nobody picks one of them from a list.
 const MAX_VALUES: usize = 1_000;

@@ -6,7 +6,7 @@ use tactus_model::wire::put_varint;
 
 use super::{Cursor, corrupt, put_bytes, unpack};
 use crate::Result;
-use crate::read::AttributeOwner;
+use crate::attribute_owner::AttributeOwner;
 
 /// Longer parts are not read: writers stay far below.
 const MAX_BYTES: usize = 64 << 20;

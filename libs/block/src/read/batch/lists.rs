@@ -3,11 +3,11 @@
 use tactus_model::{AttributeList, Dictionary, Projection};
 
 use crate::Result;
+use crate::attribute_owner::AttributeOwner;
 use crate::read::attributes::{KeyScan, key_leaf, read_list, scan_keys, value_leaves};
 use crate::read::cache::{Attributes, Slot};
 use crate::read::columns::Columns;
 use crate::read::plan::{ListPlan, Plan};
-use crate::read::prune::AttributeOwner;
 use crate::read::strings::StringPool;
 use crate::read::task::Task;
 

@@ -1,0 +1,12 @@
+//! Who has attributes.
+
+/// Kinds of owners of attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum AttributeOwner {
+    Span,
+    Resource,
+    Scope,
+    Event,
+    Link,
+}
