@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tactus_model::TraceId;
 use tactus_traceql::eval::CompiledQuery;
 
@@ -91,9 +92,11 @@ impl fmt::Debug for Redaction {
 }
 
 /// The owners of attributes that a [`Redaction`] looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RedactionScope {
     /// All of them.
+    #[default]
     Any,
     /// Resources.
     Resource,

@@ -13,26 +13,13 @@ use tactus_storage::{Timestamp, Uuid};
 use tactus_telemetry::error_text;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use record::JobState;
 pub use record::{
-    AttributeScope, BlockChange, JobRecord, JobRequest, JobStatus, RedactionKind, RedactionRequest,
+    BlockChange, JobRecord, JobRequest, JobStatus, MAX_TRACES, RedactionKind, RedactionRequest,
 };
 
 use crate::compactor::Compactor;
 use crate::error::{Error, Result};
-
-/// Most traces of one job: their ids are held in memory and looked up in every block.
-pub const MAX_TRACES: usize = 10_000;
-
-/// What this process knows of a job besides its record.
-#[derive(Debug, Default)]
-pub(crate) struct JobState {
-    /// Blocks that have nothing of it any more.
-    checked: HashSet<Uuid>,
-    /// A whole pass after the time to watch: later blocks are none of its business.
-    is_through: bool,
-    /// Nothing is left to do.
-    finished: bool,
-}
 
 impl Compactor {
     /// Makes a job. Errors: `Error::BadJob` naming the field, those of the bucket.

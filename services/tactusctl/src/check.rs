@@ -12,6 +12,7 @@ pub(crate) mod history;
 pub(crate) mod metrics;
 pub(crate) mod once;
 pub(crate) mod page;
+pub(crate) mod problem;
 pub(crate) mod queries;
 pub(crate) mod random;
 pub(crate) mod server;

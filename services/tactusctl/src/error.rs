@@ -49,13 +49,24 @@ pub(crate) enum Error {
     Request { url: String, source: reqwest::Error },
     /// The server does not take a trace.
     #[error("push to {url}")]
-    Push { url: String, source: crate::check::server::Failure },
+    Push { url: String, source: Failure },
     /// An answer that is not what the API promises.
     #[error("the answer is not understood: {0}")]
     Malformed(String),
     /// Standard output.
     #[error("write the output")]
     Output(#[source] io::Error),
+}
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The server says no, and why.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// There is no answer, or it says that the server failed.
+    #[error("failed: {0}")]
+    Failed(String),
 }
 
 impl Error {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
-pub(crate) use table::{Align, Table};
+pub(crate) use table::Table;
 
 /// How to write results.
 #[derive(Debug, Clone, Copy)]

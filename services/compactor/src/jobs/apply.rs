@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tactus_block::read::{AttributeOwner, BlockReader, NumberColumn, open_stored};
+use tactus_compaction::RedactionScope;
 use tactus_model::TraceId;
 use tactus_storage::bloom::shard_of;
 use tactus_storage::{BlockMeta, BlockReader as StoredBlock};
@@ -13,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::{AttributeScope, BlockChange, JobRecord, RedactionRequest, job_owner};
+use super::{BlockChange, JobRecord, RedactionRequest, job_owner};
 use crate::compactor::Compactor;
 use crate::error::{Error, Result};
 use crate::merge::{Purpose, Rewrite};
@@ -116,18 +117,18 @@ fn has_attribute(
     redaction: &RedactionRequest,
 ) -> Result<bool, tactus_block::Error> {
     let owners: &[AttributeOwner] = match redaction.scope {
-        AttributeScope::Any => &[
+        RedactionScope::Any => &[
             AttributeOwner::Resource,
             AttributeOwner::Scope,
             AttributeOwner::Span,
             AttributeOwner::Event,
             AttributeOwner::Link,
         ],
-        AttributeScope::Resource => &[AttributeOwner::Resource],
-        AttributeScope::Scope => &[AttributeOwner::Scope],
-        AttributeScope::Span => &[AttributeOwner::Span],
-        AttributeScope::Event => &[AttributeOwner::Event],
-        AttributeScope::Link => &[AttributeOwner::Link],
+        RedactionScope::Resource => &[AttributeOwner::Resource],
+        RedactionScope::Scope => &[AttributeOwner::Scope],
+        RedactionScope::Span => &[AttributeOwner::Span],
+        RedactionScope::Event => &[AttributeOwner::Event],
+        RedactionScope::Link => &[AttributeOwner::Link],
     };
     let range = redaction.range();
     let is_in_range = |row_group: &usize| {

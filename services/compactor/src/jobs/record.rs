@@ -9,9 +9,22 @@ use tactus_compaction::{
 use tactus_model::TraceId;
 use tactus_storage::{Timestamp, Uuid};
 
-use super::MAX_TRACES;
 use crate::classes::compile;
 use crate::error::{Error, Result};
+
+/// Most traces of one job: their ids are held in memory and looked up in every block.
+pub const MAX_TRACES: usize = 10_000;
+
+/// What this process knows of a job besides its record.
+#[derive(Debug, Default)]
+pub(crate) struct JobState {
+    /// Blocks that have nothing of it any more.
+    pub(super) checked: HashSet<Uuid>,
+    /// A whole pass after the time to watch: later blocks are none of its business.
+    pub(super) is_through: bool,
+    /// Nothing is left to do.
+    pub(super) finished: bool,
+}
 
 /// What shall be taken out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +48,7 @@ pub struct JobRequest {
 pub struct RedactionRequest {
     /// Whose attribute.
     #[serde(default)]
-    pub scope: AttributeScope,
+    pub scope: RedactionScope,
     /// Its name, exact.
     pub attribute: String,
     /// What becomes of its value.
@@ -52,25 +65,6 @@ pub struct RedactionRequest {
     /// Unix seconds; only on spans that start before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<u64>,
-}
-
-/// Owners of attributes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AttributeScope {
-    /// All of them.
-    #[default]
-    Any,
-    /// Resources.
-    Resource,
-    /// Instrumentation scopes.
-    Scope,
-    /// Spans.
-    Span,
-    /// Events.
-    Event,
-    /// Links.
-    Link,
 }
 
 /// What a redaction does to a value.
@@ -260,20 +254,7 @@ impl RedactionRequest {
         }
         let name = serde_json::to_string(self).unwrap_or_default();
         let key = self.attribute.clone().into_bytes();
-        Ok(Redaction { name, scope: self.scope.into(), key, action, filter, range })
-    }
-}
-
-impl From<AttributeScope> for RedactionScope {
-    fn from(scope: AttributeScope) -> Self {
-        match scope {
-            AttributeScope::Any => Self::Any,
-            AttributeScope::Resource => Self::Resource,
-            AttributeScope::Scope => Self::Scope,
-            AttributeScope::Span => Self::Span,
-            AttributeScope::Event => Self::Event,
-            AttributeScope::Link => Self::Link,
-        }
+        Ok(Redaction { name, scope: self.scope, key, action, filter, range })
     }
 }
 

@@ -10,9 +10,10 @@ use tactus_proto::otlp::{KeyValue, Span};
 use tactus_proto::tempopb::{PartialStatus, TraceByIdResponse};
 
 use super::content::{CheckTrace, ROOT_NAME, SERVICES, ServiceSpan, WRITTEN, scope};
-use super::queries::Problem;
-use super::server::Failure;
+use super::problem::Problem;
 use super::written::Written;
+
+use crate::error::Failure;
 
 /// The answer of `/api/v2/traces/{id}`: every span once, and as it was written.
 pub(super) fn by_id(trace: &CheckTrace, body: Bytes) -> Result<(), Problem> {

@@ -15,10 +15,12 @@ use tokio_util::task::TaskTracker;
 use super::content::{CheckTrace, Derivation};
 use super::history::{self, RUNS_IN_A_TRACE};
 use super::metrics::{Metrics, Skipped};
-use super::queries::{self, Problem, Query};
+use super::problem::{Problem, Query};
+use super::queries;
 use super::random::{Random, key};
-use super::server::{Failure, Servers};
+use super::server::Servers;
 use super::written::Written;
+use crate::error::Failure;
 
 /// The clock may be set: nobody sleeps longer without a look at it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::compare;
 use super::content::Derivation;
 use super::queries::history_path;
-use super::server::{Failure, QueryServer};
+use super::server::QueryServer;
 use super::written::Written;
+use crate::error::Failure;
 use http::HeaderValue;
 
 /// Runs in a trace: at most some 1.3 kB, which limits of attributes allow.

@@ -6,8 +6,9 @@ use tactus_telemetry::metrics::{
     Counter, CounterVec, GaugeVec, HistogramVec, Registry, exponential_buckets,
 };
 
-use super::queries::{Problem, Query};
-use super::server::Failure;
+use super::problem::{Problem, Query};
+
+use crate::error::Failure;
 
 /// What happened to a slot or a look at it that was passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::content::Derivation;
 use super::continuous::now;
 use super::metrics::Metrics;
-use super::queries::{self, Query};
+use super::problem::Query;
+use super::queries;
 use super::server::Servers;
 use crate::error::{Error, Result};
 

@@ -18,7 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::arguments::check::{Access, Check};
 use crate::client::{ORG_ID, header};
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result};
 
 /// Bytes of an answer; a trace of ours has some ten thousand.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
@@ -26,17 +26,6 @@ const MAX_ANSWER_BYTES: usize = 16 << 20;
 const MAX_ERROR_BYTES: usize = 500;
 /// How often files of credentials are looked at.
 const LOOK_AT_FILES: Duration = Duration::from_secs(10);
-
-/// Why a request has no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Failure {
-    /// The server says no, and why.
-    #[error("refused: {0}")]
-    Refused(String),
-    /// There is no answer, or it says that the server failed.
-    #[error("failed: {0}")]
-    Failed(String),
-}
 
 /// Where traces go and where they are asked for. Several addresses take turns.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use tactus_storage::{BlockMeta, Bucket, Uuid};
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
-use crate::output::{Align, Output, Table, format};
+use crate::output::{Output, Table, format};
 use crate::{arguments, bucket, progress};
 use count::{Counts, Scope};
 use recommend::Column;
@@ -188,35 +188,22 @@ fn largest(attributes: Vec<Attribute>, limit: usize) -> Vec<Attribute> {
 }
 
 fn text(analysis: &Analysis) -> String {
-    let mut table = Table::new(&[
-        ("SCOPE", Align::Left),
-        ("ATTRIBUTE", Align::Left),
-        ("TYPE", Align::Left),
-        ("COLUMN", Align::Left),
-        ("USES", Align::Right),
-        ("DISTINCT", Align::Right),
-        ("BYTES", Align::Right),
-        ("SHARE", Align::Right),
-    ]);
-    for attribute in &analysis.attributes {
-        let share = match attribute.column {
-            "generic" => format!("{:.1} %", attribute.share_percent),
-            _ => "-".to_owned(),
-        };
-        table.row([
-            attribute.scope.as_str().to_owned(),
-            format::cut(&format::clean(&attribute.key), KEY_WIDTH),
-            attribute.kind.to_owned(),
-            attribute.column.to_owned(),
-            attribute.count.to_string(),
-            attribute.distinct.to_string(),
-            format::bytes(attribute.bytes),
-            share,
-        ]);
-    }
+    let share = |attribute: &Attribute| match attribute.column {
+        "generic" => format!("{:.1} %", attribute.share_percent),
+        _ => "-".to_owned(),
+    };
+    let lines = Table::of(&analysis.attributes)
+        .left("SCOPE", |it| it.scope.as_str().to_owned())
+        .left("ATTRIBUTE", |it| format::cut(&format::clean(&it.key), KEY_WIDTH))
+        .left("TYPE", |it| it.kind.to_owned())
+        .left("COLUMN", |it| it.column.to_owned())
+        .right("USES", |it| it.count.to_string())
+        .right("DISTINCT", |it| it.distinct.to_string())
+        .right("BYTES", |it| format::bytes(it.bytes))
+        .right("SHARE", |it| share(it))
+        .render();
     format!(
-        "{}blocks: {}  row groups: {}  traces: {}  spans: {}\n\n{}",
-        table.render(),
+        "{lines}blocks: {}  row groups: {}  traces: {}  spans: {}\n\n{}",
         analysis.blocks.len(),
         analysis.row_groups,
         analysis.traces,

@@ -1,18 +1,16 @@
 //! `api`: what `trace` and `query` do on a bucket, asked of a server.
 
-use tactus_model::TraceId;
-
 use super::traces::{self, Form};
 use crate::arguments::Api;
 use crate::client::Client;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::output::Output;
 use crate::progress;
 
 pub(super) async fn run(command: Api, output: &Output) -> Result<()> {
     let (server, path, form) = match &command {
         Api::Trace { server, trace_id } => {
-            (server, traces::trace_path(parse_id(trace_id)?), Form::Trace)
+            (server, traces::trace_path(traces::parse_id(trace_id)?), Form::Trace)
         }
         Api::Search { server, query } => (server, traces::search_path(query, false), Form::Search),
         Api::Metrics { server, query } => {
@@ -24,9 +22,4 @@ pub(super) async fn run(command: Api, output: &Output) -> Result<()> {
     let answer = client.get(&path).await;
     spinner.finish_and_clear();
     traces::show(&answer?, form, output)
-}
-
-pub(super) fn parse_id(text: &str) -> Result<TraceId> {
-    TraceId::from_hex(text)
-        .ok_or_else(|| Error::Usage(format!("{text:?} is no trace id: 1 to 32 hexadecimal digits")))
 }

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use crate::arguments;
 use crate::bucket;
 use crate::error::{Error, Result};
-use crate::output::{Align, Output, Table, format};
+use crate::output::{Output, Table, format};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -142,57 +142,33 @@ fn text(block: &Block) -> String {
 }
 
 fn files(files: &[File]) -> String {
-    let mut table = Table::new(&[("FILE", Align::Left), ("BYTES", Align::Right)]);
-    for file in files {
-        table.row([format::clean(&file.name), file.bytes.to_string()]);
-    }
-    table.render()
+    Table::of(files)
+        .left("FILE", |file| format::clean(&file.name))
+        .right("BYTES", |file| file.bytes.to_string())
+        .render()
 }
 
 fn row_groups(groups: &[RowGroup]) -> String {
-    let mut table = Table::new(&[
-        ("GROUP", Align::Right),
-        ("TRACES", Align::Right),
-        ("SIZE", Align::Right),
-        ("UNCOMPRESSED", Align::Right),
-        ("FIRST TRACE", Align::Left),
-        ("LAST TRACE", Align::Left),
-    ]);
-    for (number, group) in groups.iter().enumerate() {
-        let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "-".to_owned());
-        table.row([
-            number.to_string(),
-            group.traces.to_string(),
-            format::bytes(group.compressed_bytes),
-            format::bytes(group.uncompressed_bytes),
-            id(&group.first_trace_id),
-            id(&group.last_trace_id),
-        ]);
-    }
-    table.render()
+    let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "-".to_owned());
+    Table::of(groups.iter().enumerate())
+        .right("GROUP", |(number, _)| number.to_string())
+        .right("TRACES", |(_, group)| group.traces.to_string())
+        .right("SIZE", |(_, group)| format::bytes(group.compressed_bytes))
+        .right("UNCOMPRESSED", |(_, group)| format::bytes(group.uncompressed_bytes))
+        .left("FIRST TRACE", |(_, group)| id(&group.first_trace_id))
+        .left("LAST TRACE", |(_, group)| id(&group.last_trace_id))
+        .render()
 }
 
 fn columns(columns: &[Column]) -> String {
     let all: u64 = columns.iter().map(|column| column.compressed_bytes).sum();
-    let mut table = Table::new(&[
-        ("COLUMN", Align::Left),
-        ("SIZE", Align::Right),
-        ("SHARE", Align::Right),
-        ("UNCOMPRESSED", Align::Right),
-        ("ENTRIES", Align::Right),
-        ("CODEC", Align::Left),
-        ("ENCODINGS", Align::Left),
-    ]);
-    for column in columns {
-        table.row([
-            format::clean(&column.path),
-            format::bytes(column.compressed_bytes),
-            format::percent(column.compressed_bytes, all),
-            format::bytes(column.uncompressed_bytes),
-            column.entries.to_string(),
-            column.codecs.join(" "),
-            column.encodings.join(" "),
-        ]);
-    }
-    table.render()
+    Table::of(columns)
+        .left("COLUMN", |column| format::clean(&column.path))
+        .right("SIZE", |column| format::bytes(column.compressed_bytes))
+        .right("SHARE", |column| format::percent(column.compressed_bytes, all))
+        .right("UNCOMPRESSED", |column| format::bytes(column.uncompressed_bytes))
+        .right("ENTRIES", |column| column.entries.to_string())
+        .left("CODEC", |column| column.codecs.join(" "))
+        .left("ENCODINGS", |column| column.encodings.join(" "))
+        .render()
 }

@@ -8,7 +8,7 @@ use tactus_storage::{BlockMeta, Bucket, Timestamp};
 use crate::arguments;
 use crate::bucket;
 use crate::error::Result;
-use crate::output::{Align, Output, Table, format};
+use crate::output::{Output, Table, format};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,35 +56,22 @@ pub(super) async fn run(
         Block { state: "unreadable", meta, compacted_time: None }
     }));
     let blocks = Blocks { blocks };
-    output.show(&blocks, || table(&blocks))
+    output.show(&blocks, || text(&blocks))
 }
 
-fn table(blocks: &Blocks) -> String {
-    let mut table = Table::new(&[
-        ("BLOCK", Align::Left),
-        ("STATE", Align::Left),
-        ("VERSION", Align::Left),
-        ("LEVEL", Align::Right),
-        ("TRACES", Align::Right),
-        ("SIZE", Align::Right),
-        ("GROUPS", Align::Right),
-        ("FROM", Align::Left),
-        ("TO", Align::Left),
-    ]);
-    for Block { state, meta, .. } in &blocks.blocks {
-        table.row([
-            meta.block_id.to_string(),
-            (*state).to_owned(),
-            format::clean(&meta.format),
-            meta.compaction_level.to_string(),
-            meta.total_objects.to_string(),
-            format::bytes(meta.size),
-            meta.total_records.to_string(),
-            format::time(meta.start_time),
-            format::time(meta.end_time),
-        ]);
-    }
+fn text(blocks: &Blocks) -> String {
+    let lines = Table::of(&blocks.blocks)
+        .left("BLOCK", |block| block.meta.block_id.to_string())
+        .left("STATE", |block| block.state.to_owned())
+        .left("VERSION", |block| format::clean(&block.meta.format))
+        .right("LEVEL", |block| block.meta.compaction_level.to_string())
+        .right("TRACES", |block| block.meta.total_objects.to_string())
+        .right("SIZE", |block| format::bytes(block.meta.size))
+        .right("GROUPS", |block| block.meta.total_records.to_string())
+        .left("FROM", |block| format::time(block.meta.start_time))
+        .left("TO", |block| format::time(block.meta.end_time))
+        .render();
     let live = blocks.blocks.iter().filter(|block| block.state == "live");
     let bytes = live.clone().map(|block| block.meta.size).sum();
-    format!("{}{} live blocks, {}\n", table.render(), live.count(), format::bytes(bytes))
+    format!("{lines}{} live blocks, {}\n", live.count(), format::bytes(bytes))
 }

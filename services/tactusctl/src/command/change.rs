@@ -9,21 +9,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::Serialize;
-use tactus_compaction::RewriteSettings;
-use tactus_compactor::jobs::{
-    AttributeScope, JobRecord, JobRequest, RedactionKind, RedactionRequest,
-};
+use tactus_compaction::{RedactionScope, RewriteSettings};
+use tactus_compactor::jobs::{JobRecord, JobRequest, RedactionKind, RedactionRequest};
 use tactus_compactor::{Compactor, Limits, SelectionSettings, Settings, TenantLimits};
 use tactus_storage::Bucket;
 use tactus_storage::meta::BlockVersion;
 use tactus_telemetry::metrics::Registry;
 use tokio_util::sync::CancellationToken;
 
-use super::api::parse_id;
+use super::traces::parse_id;
 use crate::arguments::{self, Change};
 use crate::bucket::{self, Blocks};
 use crate::error::{Error, Result};
-use crate::output::{Align, Output, Table, format};
+use crate::output::{Output, Table, format};
 use crate::{building, progress};
 use preview::Preview;
 
@@ -67,12 +65,12 @@ fn redaction(command: &arguments::Redact) -> Result<RedactionRequest> {
         .filter(|(_, name)| !name.is_empty())
         .ok_or_else(|| usage("--attribute: SCOPE.NAME, such as span.user.email"))?;
     let scope = match scope {
-        "any" => AttributeScope::Any,
-        "resource" => AttributeScope::Resource,
-        "scope" | "instrumentation" => AttributeScope::Scope,
-        "span" => AttributeScope::Span,
-        "event" => AttributeScope::Event,
-        "link" => AttributeScope::Link,
+        "any" => RedactionScope::Any,
+        "resource" => RedactionScope::Resource,
+        "scope" | "instrumentation" => RedactionScope::Scope,
+        "span" => RedactionScope::Span,
+        "event" => RedactionScope::Event,
+        "link" => RedactionScope::Link,
         _ => {
             return Err(usage(
                 "--attribute: the scope is any, resource, scope, span, event or link",
@@ -175,49 +173,28 @@ fn settings() -> Settings {
 }
 
 fn dry_run_text(blocks: &[Preview]) -> String {
-    let mut table = Table::new(&[
-        ("BLOCK", Align::Left),
-        ("TRACES", Align::Right),
-        ("SPANS", Align::Right),
-        ("VALUES", Align::Right),
-        ("SIZE", Align::Right),
-    ]);
-    for block in blocks {
-        table.row([
-            block.block.to_string(),
-            block.traces.to_string(),
-            block.spans.to_string(),
-            block.values.to_string(),
-            format::bytes(block.bytes),
-        ]);
-    }
+    let lines = Table::of(blocks)
+        .left("BLOCK", |block| block.block.to_string())
+        .right("TRACES", |block| block.traces.to_string())
+        .right("SPANS", |block| block.spans.to_string())
+        .right("VALUES", |block| block.values.to_string())
+        .right("SIZE", |block| format::bytes(block.bytes))
+        .render();
     let note =
         if blocks.is_empty() { "nothing to do" } else { "nothing is changed: add --yes to do it" };
-    format!("{}{} blocks would be written anew; {note}\n", table.render(), blocks.len())
+    format!("{lines}{} blocks would be written anew; {note}\n", blocks.len())
 }
 
 fn record_text(record: &JobRecord) -> String {
-    let mut table = Table::new(&[
-        ("BLOCK", Align::Left),
-        ("REPLACED BY", Align::Left),
-        ("TRACES", Align::Right),
-        ("SPANS", Align::Right),
-        ("VALUES", Align::Right),
-    ]);
-    for change in &record.blocks {
-        table.row([
-            change.block.to_string(),
-            change.replaced_by.map_or_else(|| "-".to_owned(), |id| id.to_string()),
-            change.traces_deleted.to_string(),
-            change.spans_deleted.to_string(),
-            change.values_redacted.to_string(),
-        ]);
-    }
-    format!(
-        "{}{} blocks written anew; job {} is {}\n",
-        table.render(),
-        record.blocks.len(),
-        record.id,
-        record.status.name()
-    )
+    let lines = Table::of(&record.blocks)
+        .left("BLOCK", |change| change.block.to_string())
+        .left("REPLACED BY", |change| {
+            change.replaced_by.map_or_else(|| "-".to_owned(), |id| id.to_string())
+        })
+        .right("TRACES", |change| change.traces_deleted.to_string())
+        .right("SPANS", |change| change.spans_deleted.to_string())
+        .right("VALUES", |change| change.values_redacted.to_string())
+        .render();
+    let (blocks, id, status) = (record.blocks.len(), record.id, record.status.name());
+    format!("{lines}{blocks} blocks written anew; job {id} is {status}\n")
 }

@@ -24,7 +24,7 @@ use crate::check::page;
 use crate::check::server::Servers;
 use crate::error::{Error, Result};
 use crate::output::format::clean;
-use crate::output::{Align, Output, Table};
+use crate::output::{Output, Table};
 use crate::progress;
 
 /// Tenants, addresses of either kind, and ages: each is a task, or a label of metrics.
@@ -99,34 +99,21 @@ async fn once(
     let wrong = checks.iter().filter(|check| check.problem.is_some()).count();
     let traces = tenants.len() * command.once.traces as usize;
     let round = Round { traces, wrong, checks };
-    output.show(&round, || table(&round))?;
+    output.show(&round, || text(&round))?;
     Ok(if wrong == 0 { Outcome::Fine } else { Outcome::Damage })
 }
 
-fn table(round: &Round) -> String {
-    let columns = [
-        ("trace", Align::Left),
-        ("query", Align::Left),
-        ("spans", Align::Right),
-        ("found after", Align::Right),
-        ("problem", Align::Left),
-    ];
-    let mut table = Table::new(&columns);
-    for check in &round.checks {
-        let after = check.found_after_seconds.map(|seconds| format!("{seconds:.3} s"));
-        table.row([
-            check.trace_id.clone(),
-            check.query.label().to_owned(),
-            check.spans.to_string(),
-            after.unwrap_or_default(),
-            check.problem.as_deref().map(clean).unwrap_or_default(),
-        ]);
-    }
+fn text(round: &Round) -> String {
+    let after = |seconds: Option<f64>| seconds.map(|seconds| format!("{seconds:.3} s"));
+    let lines = Table::of(&round.checks)
+        .left("trace", |check| check.trace_id.clone())
+        .left("query", |check| check.query.label().to_owned())
+        .right("spans", |check| check.spans.to_string())
+        .right("found after", |check| after(check.found_after_seconds).unwrap_or_default())
+        .left("problem", |check| check.problem.as_deref().map(clean).unwrap_or_default())
+        .render();
     let (traces, checks, wrong) = (round.traces, round.checks.len(), round.wrong);
-    format!(
-        "{}\n{traces} traces, {checks} checks, {wrong} without the right answer\n",
-        table.render()
-    )
+    format!("{lines}\n{traces} traces, {checks} checks, {wrong} without the right answer\n")
 }
 
 async fn continuously(

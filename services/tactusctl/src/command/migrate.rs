@@ -13,7 +13,7 @@ use crate::Outcome;
 use crate::arguments::{File, Form, Global, Migrate};
 use crate::error::{Error, Result};
 use crate::output::format::clean;
-use crate::output::{Align, Output, Table};
+use crate::output::{Output, Table};
 
 /// One key, in JSON.
 #[derive(Debug, Serialize)]
@@ -94,7 +94,7 @@ fn configuration(global: &Global) -> Result<Config> {
 fn report(file: &File, migration: &Migration, output: &Output) -> Result<Outcome> {
     let shown = document(file, &migration.findings, &migration.left, None);
     output.show(&shown, || {
-        let mut text = table(&migration.findings);
+        let mut text = lines(&migration.findings);
         let _ = writeln!(text, "\n{}", summary(&migration.findings));
         for left in &migration.left {
             let _ = writeln!(text, "the file as written still gives: {left}");
@@ -117,7 +117,7 @@ fn values(file: &File, migration: &helm::Conversion, output: &Output) -> Result<
     match (&file.write, output.json) {
         (None, false) => output.text(&migration.values)?,
         _ => output.show(&shown, || {
-            format!("{}\n{}\n", table(&migration.findings), summary(&migration.findings))
+            format!("{}\n{}\n", lines(&migration.findings), summary(&migration.findings))
         })?,
     }
     if let Some(path) = &file.write {
@@ -157,29 +157,19 @@ fn document<'a>(
     Report { file, counts, keys: findings.iter().map(row).collect(), left, values }
 }
 
-fn table(findings: &[Finding]) -> String {
-    let mut table = Table::new(&[
-        ("LINE", Align::Right),
-        ("KEY", Align::Left),
-        ("VERDICT", Align::Left),
-        ("WHY", Align::Left),
-    ]);
-    for Finding { key, line, verdict, now, why } in findings {
-        let now = now.as_ref().map(|now| format!("now {now}"));
-        let why: Vec<&str> = now
-            .as_deref()
-            .into_iter()
-            .chain([why.as_str()])
-            .filter(|text| !text.is_empty())
-            .collect();
-        table.row([
-            line.map(|line| line.to_string()).unwrap_or_default(),
-            clean(key),
-            verdict.name().to_owned(),
-            clean(&why.join("; ").split_whitespace().collect::<Vec<_>>().join(" ")),
-        ]);
-    }
-    table.render()
+fn lines(findings: &[Finding]) -> String {
+    let why = |finding: &Finding| {
+        let now = finding.now.as_ref().map(|now| format!("now {now}"));
+        let texts = now.into_iter().chain([finding.why.clone()]).filter(|text| !text.is_empty());
+        let text = texts.collect::<Vec<_>>().join("; ");
+        clean(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    Table::of(findings)
+        .right("LINE", |it| it.line.map(|line| line.to_string()).unwrap_or_default())
+        .left("KEY", |it| clean(&it.key))
+        .left("VERDICT", |it| it.verdict.name().to_owned())
+        .left("WHY", |it| why(it))
+        .render()
 }
 
 fn summary(findings: &[Finding]) -> String {

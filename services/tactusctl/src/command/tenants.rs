@@ -5,7 +5,7 @@ use tactus_storage::Bucket;
 
 use crate::bucket;
 use crate::error::Result;
-use crate::output::{Align, Output, Table, format};
+use crate::output::{Output, Table, format};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -46,32 +46,19 @@ pub(super) async fn run(bucket: &Bucket, output: &Output) -> Result<()> {
         });
     }
     let tenants = Tenants { tenants };
-    output.show(&tenants, || table(&tenants))
+    output.show(&tenants, || text(&tenants))
 }
 
-fn table(tenants: &Tenants) -> String {
-    let mut table = Table::new(&[
-        ("TENANT", Align::Left),
-        ("BLOCKS", Align::Right),
-        ("SIZE", Align::Right),
-        ("TRACES", Align::Right),
-        ("COMPACTED", Align::Right),
-        ("UNREADABLE", Align::Right),
-        ("FROM", Align::Left),
-        ("TO", Align::Left),
-    ]);
-    for tenant in &tenants.tenants {
-        let shown = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".to_owned());
-        table.row([
-            tenant.tenant.clone(),
-            tenant.blocks.to_string(),
-            format::bytes(tenant.bytes),
-            tenant.traces.to_string(),
-            tenant.compacted_blocks.to_string(),
-            tenant.unreadable_blocks.to_string(),
-            shown(&tenant.start),
-            shown(&tenant.end),
-        ]);
-    }
-    table.render()
+fn text(tenants: &Tenants) -> String {
+    let shown = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".to_owned());
+    Table::of(&tenants.tenants)
+        .left("TENANT", |tenant| tenant.tenant.clone())
+        .right("BLOCKS", |tenant| tenant.blocks.to_string())
+        .right("SIZE", |tenant| format::bytes(tenant.bytes))
+        .right("TRACES", |tenant| tenant.traces.to_string())
+        .right("COMPACTED", |tenant| tenant.compacted_blocks.to_string())
+        .right("UNREADABLE", |tenant| tenant.unreadable_blocks.to_string())
+        .left("FROM", |tenant| shown(&tenant.start))
+        .left("TO", |tenant| shown(&tenant.end))
+        .render()
 }

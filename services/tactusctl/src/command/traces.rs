@@ -9,7 +9,6 @@ use form_urlencoded::Serializer;
 use tactus_model::TraceId;
 use tactus_storage::{BlockMeta, Bucket};
 
-use super::api::parse_id;
 use crate::arguments::{self, TraceQl};
 use crate::bucket::{self, Blocks};
 use crate::client::Answer;
@@ -147,4 +146,10 @@ pub(super) fn show(answer: &Answer, form: Form, output: &Output) -> Result<()> {
 
 fn warning(answer: &Answer) -> &'static str {
     if answer.partial { "incomplete: some blocks could not be read\n" } else { "" }
+}
+
+/// The id of a trace on the command line.
+pub(super) fn parse_id(text: &str) -> Result<TraceId> {
+    TraceId::from_hex(text)
+        .ok_or_else(|| Error::Usage(format!("{text:?} is no trace id: 1 to 32 hexadecimal digits")))
 }

@@ -4,6 +4,7 @@
 //! block is set aside by a version in its meta that no reader knows.
 
 mod block;
+mod data;
 mod deep;
 mod finding;
 mod repair;
@@ -19,7 +20,7 @@ use tactus_storage::Bucket;
 use crate::arguments;
 use crate::bucket;
 use crate::error::{Error, Result};
-use crate::output::{Align, Output, Table, format};
+use crate::output::{Output, Table, format};
 use crate::{Outcome, progress};
 use finding::{Finding, Severity};
 use tenant::ListedTenant;
@@ -97,7 +98,7 @@ async fn check_tenant(
         .into_iter()
         .collect::<Result<_>>()?;
     bar.finish_and_clear();
-    checks.sort_unstable_by_key(|check: &block::Check| check.id);
+    checks.sort_unstable_by_key(|check: &finding::Check| check.id);
     let mut findings = Vec::new();
     // One block is no reason to judge the list of all of them.
     if command.block.is_none() {
@@ -122,30 +123,22 @@ async fn check_tenant(
 }
 
 fn text(report: &Report) -> String {
-    let mut table = Table::new(&[
-        ("TENANT", Align::Left),
-        ("BLOCK", Align::Left),
-        ("PROBLEM", Align::Left),
-        ("DETAIL", Align::Left),
-    ]);
-    for TenantReport { tenant, findings, .. } in &report.tenants {
-        for finding in findings {
-            let mut detail = finding.what.clone();
-            if let Some(repair) = &finding.repair {
-                detail.push_str(&format!("; repaired: {repair}"));
-            } else if finding.severity == Severity::Note {
-                detail.push_str(" (note)");
-            }
-            table.row([
-                tenant.clone(),
-                finding.block.map_or_else(|| "-".to_owned(), |id| id.to_string()),
-                finding.problem.as_str().to_owned(),
-                format::clean(&detail),
-            ]);
-        }
-    }
+    let detail = |finding: &Finding| match &finding.repair {
+        Some(repair) => format!("{}; repaired: {repair}", finding.what),
+        None if finding.severity == Severity::Note => format!("{} (note)", finding.what),
+        None => finding.what.clone(),
+    };
+    let findings = report.tenants.iter().flat_map(|checked| {
+        checked.findings.iter().map(|finding| (checked.tenant.as_str(), finding))
+    });
+    let lines = Table::of(findings)
+        .left("TENANT", |(tenant, _)| (*tenant).to_owned())
+        .left("BLOCK", |(_, it)| it.block.map_or_else(|| "-".to_owned(), |id| id.to_string()))
+        .left("PROBLEM", |(_, finding)| finding.problem.as_str().to_owned())
+        .left("DETAIL", |(_, finding)| format::clean(&detail(finding)))
+        .render();
     let any = report.tenants.iter().any(|tenant| !tenant.findings.is_empty());
     let Report { blocks, damage, repaired, .. } = report;
     let summary = format!("blocks: {blocks}  damage: {damage}  repaired: {repaired}\n");
-    if any { table.render() + &summary } else { summary }
+    if any { lines + &summary } else { summary }
 }

@@ -2,39 +2,48 @@
 
 use super::format::{pad, width};
 
-/// On which side a column is flush.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Align {
-    /// Text.
-    Left,
-    /// Numbers.
-    Right,
+/// Rows under headings; columns are as wide as their widest cell and two blanks apart. Cells are shown as they are: clean
+/// those that come from data.
+pub(crate) struct Table<'c, R> {
+    rows: Vec<R>,
+    columns: Vec<Column<'c, R>>,
 }
 
-/// Rows under headings; columns are as wide as their widest cell and two blanks apart.
-#[derive(Debug)]
-pub(crate) struct Table {
-    columns: Vec<(&'static str, Align)>,
-    rows: Vec<Vec<String>>,
+struct Column<'c, R> {
+    heading: &'static str,
+    is_right: bool,
+    cell: Box<dyn Fn(&R) -> String + 'c>,
 }
 
-impl Table {
-    /// A table without rows.
-    pub(crate) fn new(columns: &[(&'static str, Align)]) -> Self {
-        Self { columns: columns.to_vec(), rows: Vec::new() }
+impl<'c, R> Table<'c, R> {
+    /// A table without columns.
+    pub(crate) fn of(rows: impl IntoIterator<Item = R>) -> Self {
+        Self { rows: rows.into_iter().collect(), columns: Vec::new() }
     }
 
-    /// Adds a row. Cells are shown as they are: clean those that come from data.
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into());
+    /// Adds a column of text.
+    pub(crate) fn left(self, heading: &'static str, cell: impl Fn(&R) -> String + 'c) -> Self {
+        self.column(Column { heading, is_right: false, cell: Box::new(cell) })
+    }
+
+    /// Adds a column of numbers.
+    pub(crate) fn right(self, heading: &'static str, cell: impl Fn(&R) -> String + 'c) -> Self {
+        self.column(Column { heading, is_right: true, cell: Box::new(cell) })
+    }
+
+    fn column(mut self, column: Column<'c, R>) -> Self {
+        self.columns.push(column);
+        self
     }
 
     /// The lines, each with its end; no blanks at the ends of lines.
     pub(crate) fn render(&self) -> String {
-        let heading = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>();
-        let lines = std::iter::once(&heading).chain(&self.rows);
+        let headings = self.columns.iter().map(|column| column.heading.to_owned()).collect();
+        let cells = |row| self.columns.iter().map(|column| (column.cell)(row)).collect();
+        let lines: Vec<Vec<String>> =
+            std::iter::once(headings).chain(self.rows.iter().map(cells)).collect();
         let mut widths = vec![0; self.columns.len()];
-        for cells in lines.clone() {
+        for cells in &lines {
             for (widest, cell) in widths.iter_mut().zip(cells) {
                 *widest = width(cell).max(*widest);
             }
@@ -42,11 +51,10 @@ impl Table {
         let mut out = String::new();
         for cells in lines {
             let mut line = String::new();
-            for ((cell, &columns), (_, align)) in cells.iter().zip(&widths).zip(&self.columns) {
-                let missing = columns - width(cell);
-                match align {
-                    Align::Left => line.push_str(&pad(cell, columns)),
-                    Align::Right => line.push_str(&(" ".repeat(missing) + cell)),
+            for ((cell, &widest), column) in cells.iter().zip(&widths).zip(&self.columns) {
+                match column.is_right {
+                    true => line.push_str(&(" ".repeat(widest - width(cell)) + cell)),
+                    false => line.push_str(&pad(cell, widest)),
                 }
                 line.push_str("  ");
             }
@@ -63,14 +71,16 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_by_what_people_see() {
-        let mut table = Table::new(&[("NAME", Align::Left), ("BYTES", Align::Right)]);
-        table.row(["ünï".to_owned(), "1".to_owned()]);
-        table.row(["漢字x".to_owned(), "1234567".to_owned()]);
-        assert_eq!(table.render(), "NAME     BYTES\nünï          1\n漢字x  1234567\n");
+        let text = Table::of([("ünï", 1), ("漢字x", 1_234_567)])
+            .left("NAME", |(name, _)| (*name).to_owned())
+            .right("BYTES", |(_, bytes)| bytes.to_string())
+            .render();
+        assert_eq!(text, "NAME     BYTES\nünï          1\n漢字x  1234567\n");
     }
 
     #[test]
     fn table_without_rows_has_its_heading() {
-        assert_eq!(Table::new(&[("TENANT", Align::Left)]).render(), "TENANT\n");
+        let text = Table::of(Vec::<String>::new()).left("TENANT", Clone::clone).render();
+        assert_eq!(text, "TENANT\n");
     }
 }

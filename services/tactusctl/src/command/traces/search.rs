@@ -1,34 +1,25 @@
 //! Traces found, as a table.
 
 use super::answers::Search;
-use crate::output::{Align, Table, format};
+use crate::output::{Table, format};
 
 /// Columns of a name at most.
 const NAME_WIDTH: usize = 40;
 
 /// The traces in the order of the answer.
 pub(super) fn render(answer: &Search) -> String {
-    let mut table = Table::new(&[
-        ("TRACE", Align::Left),
-        ("START", Align::Left),
-        ("DURATION", Align::Right),
-        ("MATCHED", Align::Right),
-        ("SERVICE", Align::Left),
-        ("ROOT", Align::Left),
-    ]);
-    for trace in &answer.traces {
-        let matched: u64 = trace.span_sets.iter().map(|set| set.matched).sum();
-        let name = |text: &str| format::cut(&format::clean(text), NAME_WIDTH);
-        table.row([
-            format!("{:0>32}", format::clean(&trace.trace_id)),
-            format::time_of_nanos(trace.start_time_unix_nano),
-            format::nanos(trace.duration_ms.saturating_mul(1_000_000)),
-            matched.to_string(),
-            name(&trace.root_service_name),
-            name(&trace.root_trace_name),
-        ]);
-    }
-    let mut text = format!("{}{} traces\n", table.render(), answer.traces.len());
+    let name = |text: &str| format::cut(&format::clean(text), NAME_WIDTH);
+    let lines = Table::of(&answer.traces)
+        .left("TRACE", |trace| format!("{:0>32}", format::clean(&trace.trace_id)))
+        .left("START", |trace| format::time_of_nanos(trace.start_time_unix_nano))
+        .right("DURATION", |trace| format::nanos(trace.duration_ms.saturating_mul(1_000_000)))
+        .right("MATCHED", |trace| {
+            trace.span_sets.iter().map(|set| set.matched).sum::<u64>().to_string()
+        })
+        .left("SERVICE", |trace| name(&trace.root_service_name))
+        .left("ROOT", |trace| name(&trace.root_trace_name))
+        .render();
+    let mut text = format!("{lines}{} traces\n", answer.traces.len());
     if let Some(explanation) = &answer.explain {
         text.push_str(&format!("{explanation:#}\n"));
     }

@@ -1,7 +1,7 @@
 //! Series as lines of bars, one line a series.
 
 use super::answers::{KeyValue, Metrics, Sample, Series};
-use crate::output::{Align, Output, Table, format};
+use crate::output::{Output, Table, format};
 
 /// From the least to the most.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -24,28 +24,22 @@ pub(super) fn render(answer: &Metrics, output: &Output) -> String {
         .collect();
     let widest = labels.iter().map(|text| format::width(text)).max().unwrap_or(0);
     let room = output.width.saturating_sub(widest + NUMBERS_WIDTH).clamp(10, MOST_BARS);
-    let mut table = Table::new(&[
-        ("SERIES", Align::Left),
-        ("VALUES", Align::Left),
-        ("MIN", Align::Right),
-        ("MAX", Align::Right),
-        ("MEAN", Align::Right),
-        ("LAST", Align::Right),
-    ]);
-    for (series, labels) in answer.series.iter().zip(labels) {
-        let values: Vec<f64> = series.samples.iter().map(|sample| sample.value).collect();
-        let finite = || values.iter().copied().filter(|value| value.is_finite());
-        let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), number);
-        table.row([
-            labels,
-            sparkline(series, (first, last), room),
-            shown(finite().reduce(f64::min)),
-            shown(finite().reduce(f64::max)),
-            shown((finite().count() > 0).then(|| finite().sum::<f64>() / finite().count() as f64)),
-            shown(values.last().copied()),
-        ]);
-    }
-    let mut text = table.render();
+    let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), number);
+    let finite = |series: &Series| {
+        let values = series.samples.iter().map(|sample| sample.value);
+        values.filter(|value| value.is_finite()).collect::<Vec<f64>>()
+    };
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let mut text = Table::of(answer.series.iter().zip(labels))
+        .left("SERIES", |(_, labels)| labels.clone())
+        .left("VALUES", |(series, _)| sparkline(series, (first, last), room))
+        .right("MIN", |(series, _)| shown(finite(series).into_iter().reduce(f64::min)))
+        .right("MAX", |(series, _)| shown(finite(series).into_iter().reduce(f64::max)))
+        .right("MEAN", |(series, _)| {
+            shown(Some(finite(series)).filter(|it| !it.is_empty()).map(|it| mean(&it)))
+        })
+        .right("LAST", |(series, _)| shown(series.samples.last().map(|sample| sample.value)))
+        .render();
     if !answer.series.is_empty() {
         let time = |millis: u64| format::time_of_nanos(millis.saturating_mul(1_000_000));
         text.push_str(&format!("{} to {}\n", time(first), time(last)));

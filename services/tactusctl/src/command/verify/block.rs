@@ -3,36 +3,24 @@
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
-use tactus_block::read::{BlockFacts, BlockReader, StoredSource, facts_of};
+use tactus_block::read::{BlockFacts, BlockReader, facts_of};
 use tactus_storage::block_io::read_meta;
 use tactus_storage::bloom::BloomShard;
 use tactus_storage::index::RowGroupIndex;
 use tactus_storage::layout::{COMPACTED_META, DATA, INDEX, META, block_key, bloom_key, bloom_name};
 use tactus_storage::{BlockMeta, Bucket, Uuid};
 use tactus_telemetry::error_text;
-use tokio::runtime::Handle;
 
-use super::finding::{Finding, Problem};
-use super::repair::SET_ASIDE;
+use super::data::{SET_ASIDE, is_transient, open};
+use super::deep::{self, Side};
+use super::finding::{Check, Finding, Problem};
 use super::tenant::ListedBlock;
-use super::{deep, tenant_index};
 use crate::bucket;
 use crate::error::{Error, Result};
 use crate::output::format;
 
 /// Missing bloom filters that are named; of more only the number is said.
 const NAMED_BLOOMS: usize = 3;
-
-/// What was found out about a block.
-#[derive(Debug)]
-pub(super) struct Check {
-    pub(super) id: Uuid,
-    /// It has a `meta.json`.
-    pub(super) is_live: bool,
-    /// The meta, if it can be read.
-    pub(super) meta: Option<Arc<BlockMeta>>,
-    pub(super) findings: Vec<Finding>,
-}
 
 /// Checks a block. Errors: those of the bucket that say nothing about the block, such as one that cannot be reached.
 pub(super) async fn check(
@@ -105,10 +93,6 @@ fn note_of(id: Uuid, listed: &ListedBlock) -> Option<Finding> {
 }
 
 impl Check {
-    fn add(&mut self, problem: Problem, what: impl Into<String>) {
-        self.findings.push(Finding::damage(self.id, problem, what));
-    }
-
     /// Forgets what was found of a block that somebody has compacted or cleared away meanwhile.
     async fn settle(&mut self, bucket: &Bucket, tenant: &str, read: Result<()>) -> Result<()> {
         if read.is_ok() && self.findings.is_empty() {
@@ -123,11 +107,6 @@ impl Check {
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// True if the problem was found.
-    pub(super) fn has(&self, problem: Problem) -> bool {
-        self.findings.iter().any(|finding| finding.problem == problem)
     }
 
     async fn read(
@@ -172,7 +151,7 @@ impl Check {
             let mut findings = Vec::new();
             let reader = match open(&bucket, &meta, &facts) {
                 Ok(reader) => reader,
-                Err(error) if tenant_index::is_transient(&error) => return Err(error),
+                Err(error) if is_transient(&error) => return Err(error),
                 Err(error) => {
                     let what = error_text(&error);
                     findings.push(Finding::damage(meta.block_id, Problem::DataUnreadable, what));
@@ -235,26 +214,6 @@ impl Check {
 /// What is wrong with a file.
 fn named(error: tactus_storage::Error, file: &str) -> String {
     error.with_key(file).to_string()
-}
-
-/// What lies beside the data of a block.
-#[derive(Debug, Default)]
-pub(super) struct Side {
-    /// By shard; `None` for those that cannot be used.
-    pub(super) blooms: Vec<Option<BloomShard>>,
-    pub(super) index: Option<RowGroupIndex>,
-}
-
-/// Opens the data, whatever footer size the meta claims.
-pub(super) fn open(
-    bucket: &Bucket,
-    meta: &BlockMeta,
-    facts: &BlockFacts,
-) -> tactus_block::Result<BlockReader> {
-    // A remote source takes its size from the meta.
-    let meta = BlockMeta { size: facts.size, ..meta.clone() };
-    let source = StoredSource::new(bucket, &meta, &Handle::current())?;
-    BlockReader::open(Arc::new(source), facts)
 }
 
 /// Compares the meta with the footer.

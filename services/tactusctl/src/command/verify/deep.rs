@@ -4,12 +4,12 @@ use indicatif::ProgressBar;
 use tactus_block::read::BlockReader;
 use tactus_model::{Projection, SpanBatch, TraceId, span_end};
 use tactus_storage::BlockMeta;
-use tactus_storage::bloom::shard_of;
+use tactus_storage::bloom::{BloomShard, shard_of};
+use tactus_storage::index::RowGroupIndex;
 use tactus_telemetry::error_text;
 
-use super::block::Side;
+use super::data::is_transient;
 use super::finding::{Finding, Problem};
-use super::tenant_index::is_transient;
 use super::tree::TreeCheck;
 use crate::output::format;
 
@@ -18,6 +18,14 @@ const TRACES_BY_ID: usize = 16;
 /// Bytes before compression that are decoded at a time, about.
 const WINDOW_BYTES: u64 = 128 << 20;
 const NANOS_A_SECOND: i128 = 1_000_000_000;
+
+/// What lies beside the data of a block.
+#[derive(Debug, Default)]
+pub(super) struct Side {
+    /// By shard; `None` for those that cannot be used.
+    pub(super) blooms: Vec<Option<BloomShard>>,
+    pub(super) index: Option<RowGroupIndex>,
+}
 
 /// Reads a block. Errors: only such as say nothing about the block.
 pub(super) fn check(

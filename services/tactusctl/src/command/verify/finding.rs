@@ -1,7 +1,9 @@
-//! What can be wrong.
+//! What can be wrong with a block, and what was found.
+
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
-use tactus_storage::Uuid;
+use tactus_storage::{BlockMeta, Uuid};
 
 /// A kind of problem; its name is part of the JSON output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,5 +110,27 @@ impl Finding {
     /// Something worth knowing about a block.
     pub(super) fn note(block: Uuid, problem: Problem, what: impl Into<String>) -> Self {
         Self { severity: Severity::Note, ..Self::damage(block, problem, what) }
+    }
+}
+
+/// What was found out about a block.
+#[derive(Debug)]
+pub(super) struct Check {
+    pub(super) id: Uuid,
+    /// It has a `meta.json`.
+    pub(super) is_live: bool,
+    /// The meta, if it can be read.
+    pub(super) meta: Option<Arc<BlockMeta>>,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Check {
+    pub(super) fn add(&mut self, problem: Problem, what: impl Into<String>) {
+        self.findings.push(Finding::damage(self.id, problem, what));
+    }
+
+    /// True if the problem was found.
+    pub(super) fn has(&self, problem: Problem) -> bool {
+        self.findings.iter().any(|finding| finding.problem == problem)
     }
 }

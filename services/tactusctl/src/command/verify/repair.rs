@@ -10,17 +10,13 @@ use tactus_storage::index::RowGroupIndex;
 use tactus_storage::layout::{DATA, INDEX, META, block_key, bloom_key};
 use tactus_storage::{BlockMeta, Bucket};
 
-use super::block::{Check, open};
-use super::finding::{Finding, Problem, Severity};
+use super::data::{SET_ASIDE, is_transient, open, set_aside};
+use super::finding::{Check, Finding, Problem, Severity};
 use super::salvage;
 use super::tenant::ListedTenant;
 use crate::bucket;
 use crate::building::{BLOOM_FALSE_POSITIVE, BLOOM_SHARD_BYTES};
 use crate::error::{Error, Result};
-
-/// Added to the version of a block that nobody shall read. No reader knows such a version: this product leaves the
-/// block out of queries and merges, Tempo answers as if a version with `preview` in its name were empty.
-pub(super) const SET_ASIDE: &str = "-damaged-preview";
 
 /// Mends what can be mended of a block, and says in the findings what was done. False if nothing was changed.
 pub(super) async fn block(
@@ -63,15 +59,6 @@ fn needs_new_block(check: &Check) -> bool {
     [Problem::DataDamaged, Problem::Order, Problem::Tree].iter().any(|&problem| check.has(problem))
 }
 
-/// Takes a block out of every reader's sight by another version in its meta; all files stay, and age like others.
-pub(super) async fn set_aside(bucket: &Bucket, meta: &BlockMeta) -> Result<()> {
-    let mut hidden = meta.clone();
-    hidden.format.push_str(SET_ASIDE);
-    let key = block_key(&meta.tenant_id, meta.block_id, META);
-    bucket.put(&key, hidden.to_json().into()).await?;
-    Ok(())
-}
-
 /// What lies beside the data, made of it.
 struct Rebuilt {
     meta: BlockMeta,
@@ -97,7 +84,7 @@ async fn rebuild(
     let made = made.await.map_err(Error::thread)?;
     let made = match made {
         Ok(made) => made,
-        Err(error) if super::tenant_index::is_transient(&error) => {
+        Err(error) if is_transient(&error) => {
             return Err(Error::block(check.id, error));
         }
         // Not even the ids can be read. A deep check says more.

@@ -10,8 +10,7 @@ use tactus_storage::layout::{
 use tactus_storage::tenant_index::TenantIndex;
 use tactus_storage::{BlockMeta, Bucket, Timestamp, Uuid};
 
-use super::block::Check;
-use super::finding::{Finding, Problem, Severity};
+use super::finding::{Check, Finding, Problem, Severity};
 use super::tenant::ListedTenant;
 use crate::bucket;
 use crate::error::{Error, Result};
@@ -145,13 +144,4 @@ pub(super) async fn rebuild(bucket: &Bucket, tenant: &str) -> Result<String> {
         bucket.put(&tenant_index_key(tenant, name), bytes.into()).await?;
     }
     Ok(format!("tenant index written with {blocks} live and {marked} compacted blocks"))
-}
-
-/// True for an error that says nothing about the block: the store cannot be reached, or refuses us.
-pub(super) fn is_transient(error: &tactus_block::Error) -> bool {
-    let tactus_block::Error::Io(error) = error else { return false };
-    let stored = error.get_ref().and_then(|source| source.downcast_ref::<tactus_storage::Error>());
-    stored.is_some_and(|error| {
-        error.is_retryable() || matches!(error, tactus_storage::Error::Denied { .. })
-    })
 }
