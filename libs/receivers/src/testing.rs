@@ -1,6 +1,7 @@
 //! What the tests of this crate share.
 
-use std::io::Write;
+mod compress;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use tactus_telemetry::metrics::Registry;
 use crate::compression::Encoding;
 use crate::metrics::ReceiverMetrics;
 use crate::sink::{PushError, PushOutcome, TraceSink};
+pub(crate) use compress::compress;
 
 /// One span: trace 1/2, span 3, name `op`, kind server, service `svc`, status error, 1.5 ms.
 pub(crate) const ONE_SPAN: &[u8] = b"\x0a\x57\x0a\x17\x0a\x15\x0a\x0cservice.name\x12\x05\x0a\x03svc\
@@ -66,35 +68,4 @@ pub(crate) fn metrics() -> (Registry, ReceiverMetrics) {
     let registry = Registry::new();
     let metrics = ReceiverMetrics::register(&registry);
     (registry, metrics)
-}
-
-/// Compresses as a client would; [`Encoding::Snappy`] gives the raw format.
-pub(crate) fn compress(encoding: Encoding, plain: &[u8]) -> Vec<u8> {
-    let level = flate2::Compression::fast();
-    let compressed = match encoding {
-        Encoding::Gzip => {
-            finish(flate2::write::GzEncoder::new(Vec::new(), level), plain, |e| e.finish())
-        }
-        Encoding::Zlib => {
-            finish(flate2::write::ZlibEncoder::new(Vec::new(), level), plain, |e| e.finish())
-        }
-        Encoding::Zstd => zstd::stream::encode_all(plain, 1),
-        Encoding::Snappy => snap::raw::Encoder::new().compress_vec(plain).map_err(Into::into),
-        Encoding::SnappyFramed => finish(snap::write::FrameEncoder::new(Vec::new()), plain, |e| {
-            e.into_inner().map_err(|error| std::io::Error::other(error.to_string()))
-        }),
-        Encoding::Lz4 => finish(lz4_flex::frame::FrameEncoder::new(Vec::new()), plain, |e| {
-            e.finish().map_err(std::io::Error::other)
-        }),
-    };
-    compressed.expect("compressing into memory does not fail")
-}
-
-fn finish<E: Write>(
-    mut encoder: E,
-    plain: &[u8],
-    finish: impl FnOnce(E) -> std::io::Result<Vec<u8>>,
-) -> std::io::Result<Vec<u8>> {
-    encoder.write_all(plain)?;
-    finish(encoder)
 }
