@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     convert::bytes_of,
     error::Error,
-    instance::{Instance, Pushed},
+    instance::{Instance, Pushed, now_ms},
     page::OpenMetrics,
     shared::Shared,
 };
@@ -48,11 +48,6 @@ pub(crate) struct Generator {
     /// Ends the tasks of tenants.
     ended: CancellationToken,
     tasks: TaskTracker,
-}
-
-/// Milliseconds since the Unix epoch.
-pub(crate) fn now_ms() -> i64 {
-    i64::try_from(tactus_clock::since_epoch().as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Generator {

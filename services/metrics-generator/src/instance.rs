@@ -24,7 +24,6 @@ use crate::{
     convert::{bytes_of, convert},
     engine,
     error::Error,
-    generator::now_ms,
     metrics::TenantMetrics,
     page::OpenMetrics,
     remote_write::TenantRemoteWrite,
@@ -33,6 +32,11 @@ use crate::{
 
 /// Edges are looked through, and limits looked at, so often.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> i64 {
+    i64::try_from(tactus_clock::since_epoch().as_millis()).unwrap_or(i64::MAX)
+}
 
 /// A tenant of the generator.
 #[derive(Debug)]

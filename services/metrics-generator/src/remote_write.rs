@@ -13,6 +13,7 @@ mod client;
 mod collection;
 mod cursor;
 mod entry;
+mod item;
 mod metrics;
 mod queue;
 mod reader;

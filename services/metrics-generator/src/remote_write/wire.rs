@@ -6,7 +6,7 @@ mod v2;
 use std::sync::Arc;
 
 use super::entry::{put_varint, varint_bytes};
-use super::reader::{Item, Labels};
+use super::item::{Item, Labels};
 use crate::series::NativeHistogram;
 
 /// `protobuf_message` of a remote.

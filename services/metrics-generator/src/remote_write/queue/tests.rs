@@ -2,8 +2,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::super::collection::{Collection, Writer};
+use super::super::item::Value;
 use super::super::metrics::{Families, TenantMetrics};
-use super::super::reader::{Bound, Reader, Value, Window};
+use super::super::reader::{Bound, Reader, Window};
 use super::super::relabel::Relabeling;
 use super::*;
 use crate::remote_write::entry::Counts;

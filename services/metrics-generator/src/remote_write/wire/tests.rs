@@ -1,7 +1,7 @@
 use prost::Message;
 
 use super::*;
-use crate::remote_write::reader::Value;
+use crate::remote_write::item::Value;
 use crate::series::BucketSpan;
 
 const ZERO_MS: i64 = 1_767_268_799_000;

@@ -2,7 +2,7 @@
 
 use super::{histogram, put_bytes, put_double, put_label, put_uint, sample};
 use crate::remote_write::entry::{put_varint, varint_bytes};
-use crate::remote_write::reader::{Item, Value};
+use crate::remote_write::item::{Item, Value};
 
 /// One `TimeSeries` for each item.
 pub(super) fn request(items: &[Item]) -> Vec<u8> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{histogram, labels_of, put_bytes, put_double, put_uint, sample};
 use crate::remote_write::entry::put_varint;
-use crate::remote_write::reader::{Item, Value};
+use crate::remote_write::item::{Item, Value};
 
 /// `Metadata.MetricType`
 const COUNTER: u64 = 1;
