@@ -10,8 +10,8 @@ use tactus_model::TenantId;
 use tactus_telemetry::error_text;
 
 use crate::{
+    begun_blocks::PendingBlock,
     error::Error,
-    flush::PendingBlock,
     ingester::Ingester,
     layout::{Layout, PartRange, parse_part_range, pending_path, segment_key},
     notes::Fate,

@@ -4,7 +4,7 @@
 //! only then their log is deleted. So that room is never given away.
 
 use std::{
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
@@ -154,21 +154,6 @@ impl Room {
     pub(crate) fn is_low(self) -> bool {
         self.free / 2 < self.kept
     }
-}
-
-/// Bytes of the files below a directory whose path `is_counted`; what cannot be read counts nothing.
-pub(crate) fn bytes_below(directory: &Path, is_counted: &dyn Fn(&Path) -> bool) -> u64 {
-    let Ok(entries) = fs::read_dir(directory) else { return 0 };
-    let bytes = entries.flatten().map(|entry| {
-        let path = entry.path();
-        // Of the entry itself, should it be a link.
-        match entry.metadata() {
-            Ok(found) if found.is_dir() => bytes_below(&path, is_counted),
-            Ok(found) if is_counted(&path) => found.len(),
-            _ => 0,
-        }
-    });
-    bytes.sum()
 }
 
 /// A disk that does not answer.

@@ -1,10 +1,8 @@
 //! Makes blocks of segments and brings them to object storage.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    fs::{self, File},
-    io::Write,
-    path::{Path, PathBuf},
+    fs,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,54 +10,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tactus_model::TenantId;
 use tactus_storage::{BlockMeta, Uuid, block_io};
 use tactus_telemetry::{error_text, log_limited, metrics::Gauge, work_span};
-use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle};
+use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    error::Error, held::Held, ingester::Ingester, layout::sync_directory, segment::Segment,
-    tail_sampling::Due, upload_time::UploadTime,
+    begun_blocks::{MAX_SEGMENTS, PendingBlock},
+    error::Error,
+    ingester::Ingester,
+    segment::Segment,
+    tail_sampling::Due,
+    upload_time::UploadTime,
 };
 
 /// Segments of one tenant from which they become a block, whatever their size, and most that become one: both a block's
 /// making and a query look at all of them.
 const MAX_SEGMENTS_PER_TENANT: usize = 1_000;
-/// Segments of all tenants from which all become blocks: each takes some memory.
-pub(crate) const MAX_SEGMENTS: usize = 50_000;
 /// Part of the limit of live spans that segments may take before all become blocks.
 const SEGMENTS_SHARE: usize = 4;
 /// Tenants whose blocks are begun at a time, for each block that is built at a time: a beginning takes a note on disk.
 const BEGUN_PER_SLOT: usize = 4;
-
-/// Blocks on their way; one a tenant at a time.
-#[derive(Debug)]
-pub(crate) struct Flushes {
-    slots: Semaphore,
-    pending: Mutex<HashMap<TenantId, Arc<tokio::sync::Mutex<Queue>>>>,
-    pub(crate) held: Held,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    /// Blocks that were begun, the oldest first. More than one only after a restart.
-    blocks: VecDeque<PendingBlock>,
-    failures: u32,
-    not_before: Option<Instant>,
-}
-
-/// A block that was begun and must be finished under the same id.
-#[derive(Debug)]
-pub(crate) struct PendingBlock {
-    pub(crate) id: Uuid,
-    pub(crate) segments: Vec<Arc<Segment>>,
-    /// Begun by an earlier process, which may have finished it.
-    pub(crate) resumed: bool,
-}
 
 /// A block in the queue of `tempo_ingester_flush_queue_length`, until it is dropped.
 struct Queued<'a>(&'a Gauge);
@@ -74,61 +47,6 @@ impl<'a> Queued<'a> {
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-/// Content of `flushing/<tenant>/<block id>.json`.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Manifest {
-    /// Paths below `segments/`.
-    pub(crate) segments: Vec<PathBuf>,
-    /// When the block was in object storage, in unix seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) flushed: Option<u64>,
-}
-
-impl PendingBlock {
-    pub(crate) fn new(id: Uuid, segments: Vec<Arc<Segment>>, resumed: bool) -> Self {
-        segments.iter().for_each(|segment| segment.set_block(id));
-        Self { id, segments, resumed }
-    }
-}
-
-impl Flushes {
-    pub(crate) fn new(slots: usize) -> Self {
-        Self {
-            slots: Semaphore::new(slots.max(1)),
-            pending: Mutex::default(),
-            held: Held::default(),
-        }
-    }
-
-    pub(crate) fn has_pending(&self, tenant: &TenantId) -> bool {
-        let queue = self.pending.lock().get(tenant).cloned();
-        queue.is_some_and(|queue| queue.try_lock().is_ok_and(|queue| !queue.blocks.is_empty()))
-    }
-
-    fn queue(&self, tenant: &TenantId) -> Arc<tokio::sync::Mutex<Queue>> {
-        Arc::clone(self.pending.lock().entry(tenant.clone()).or_default())
-    }
-
-    /// Forgets a tenant without blocks on their way.
-    pub(crate) fn forget(&self, tenant: &TenantId) {
-        let mut pending = self.pending.lock();
-        let is_idle = |queue: &Arc<tokio::sync::Mutex<Queue>>| {
-            Arc::strong_count(queue) == 1
-                && queue.try_lock().is_ok_and(|queue| queue.blocks.is_empty())
-        };
-        if pending.get(tenant).is_some_and(is_idle) {
-            pending.remove(tenant);
-        }
-    }
-
-    /// Takes up a block that an earlier process began.
-    pub(crate) fn resume(&self, tenant: &TenantId, id: Uuid, segments: Vec<Arc<Segment>>) {
-        let block = PendingBlock::new(id, segments, true);
-        let queue = self.queue(tenant);
-        queue.try_lock().expect("nothing else runs during start").blocks.push_back(block);
     }
 }
 
@@ -496,23 +414,5 @@ fn note_flushed(
     if let Err(error) = result.map_err(Error::from).and_then(|flushed| flushed) {
         log_limited!(error, error = error_text(&error), "cannot flush a block");
         first_error.get_or_insert(error);
-    }
-}
-
-impl Manifest {
-    /// Writes it so that it is whole or not there, also after a crash of the machine.
-    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
-        let bytes = serde_json::to_vec(self).expect("paths of our own are UTF-8");
-        let directory = path.parent().unwrap_or(path);
-        fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
-        let partial = path.with_extension("partial");
-        let mut file = File::create(&partial).map_err(Error::io("create", &partial))?;
-        file.write_all(&bytes).map_err(Error::io("write", &partial))?;
-        file.sync_all().map_err(Error::io("sync", &partial))?;
-        fs::rename(&partial, path).map_err(Error::io("rename", &partial))?;
-        for changed in [Some(directory), directory.parent()].into_iter().flatten() {
-            sync_directory(changed).map_err(Error::io("sync", changed))?;
-        }
-        Ok(())
     }
 }

@@ -15,6 +15,7 @@ use tactus_storage::Uuid;
 
 use crate::{
     head::Head,
+    layout::PartRange,
     origins::{HeldOrigins, KnownOrigins},
     recent_view::{RecentView, TornTraces},
     segment::{OpenSegment, Segment},
@@ -121,6 +122,29 @@ impl Generation {
     /// True if a tenant has half as many live traces as it may have: a cut makes room before any is refused.
     fn nears_limit_of_traces(&self) -> bool {
         self.heads.read().values().any(|head| head.nears_limit_of_traces())
+    }
+}
+
+/// Cuts in progress; behind a lock, so that one runs at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Sealing {
+    /// Number of the last log part of the last generation that was cut.
+    pub(crate) sealed_through: u64,
+    /// Generations whose segments could not be written yet, oldest first.
+    pub(crate) waiting: Vec<Waiting>,
+}
+
+/// A generation that waits to be written.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) parts: PartRange,
+}
+
+impl Sealing {
+    /// True if the spans of a log part are in memory only.
+    pub(crate) fn is_waiting(&self, part: u64) -> bool {
+        self.waiting.iter().any(|waiting| waiting.parts.contains(part))
     }
 }
 

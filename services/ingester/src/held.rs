@@ -4,48 +4,20 @@
 //! spans (`complete_block_timeout`). When room is needed they go earlier, the oldest first.
 
 use std::{
-    collections::VecDeque,
     sync::Arc,
     time::{Instant, SystemTime},
 };
 
-use parking_lot::Mutex;
 use tactus_model::TenantId;
 
 use crate::{
+    begun_blocks::{HeldBlock, Manifest, PendingBlock},
     error::Error,
-    flush::{Manifest, PendingBlock},
     ingester::Ingester,
 };
 
 /// Share of the directory's limit from which room is made, as numerator and denominator.
 const FULL: (u64, u64) = (4, 5);
-
-/// Blocks that are in object storage and whose segments are served, the oldest first.
-#[derive(Debug, Default)]
-pub(crate) struct Held(Mutex<VecDeque<HeldBlock>>);
-
-#[derive(Debug)]
-struct HeldBlock {
-    tenant: TenantId,
-    flushed: Instant,
-    block: PendingBlock,
-}
-
-impl Held {
-    /// Keeps the segments of a block that was in object storage at this time.
-    pub(crate) fn add(&self, tenant: TenantId, flushed: Instant, block: PendingBlock) {
-        block.segments.iter().for_each(|segment| segment.set_flushed());
-        let mut held = self.0.lock();
-        let at = held.partition_point(|other| other.flushed <= flushed);
-        held.insert(at, HeldBlock { tenant, flushed, block });
-    }
-
-    fn take_oldest(&self, is_due: impl FnOnce(&HeldBlock) -> bool) -> Option<HeldBlock> {
-        let mut held = self.0.lock();
-        held.front().is_some_and(is_due).then(|| held.pop_front()).flatten()
-    }
-}
 
 impl Ingester {
     /// What happens to the segments of a block that is in object storage.

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     fs,
-    path::Path,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -14,26 +13,26 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::PushRequest;
+use tactus_rpc::QueryContext;
 use tactus_storage::Bucket;
-use tactus_telemetry::metrics::{Collected, Kind, OVERFLOW, Registry};
+use tactus_telemetry::metrics::{OVERFLOW, Registry};
 use tactus_wal::Wal;
 use tokio::sync::Notify;
+use tonic::Status;
 
 use crate::{
-    disk::{Disk, Room},
-    error::{Error, PushError},
-    flush::Flushes,
+    begun_blocks::Flushes,
+    disk::{Disk, DiskHangs, Room},
+    error::PushError,
     frame::FrameSlices,
-    generation::{Generation, RELEASED_MEMORY, RELEASED_MEMORY_FOR_ROOM, Tenant},
+    generation::{Generation, RELEASED_MEMORY, RELEASED_MEMORY_FOR_ROOM, Sealing, Tenant},
     head::{Appended, Head, NEW_HEAD_BYTES},
-    layout::{Layout, parse_part_range},
+    layout::Layout,
     live_tail::LiveTails,
     metrics::Metrics,
     notes::Notes,
     pushes::Pushes,
     queries::Queries,
-    replay,
-    seal::Sealing,
     segment::SegmentCache,
     settings::Settings,
     written::BlockWritten,
@@ -85,31 +84,17 @@ pub struct Ingester {
 }
 
 impl Ingester {
-    /// Opens the directory, reads back what an earlier process left, and is ready for pushes.
-    ///
-    /// `written` is told of each block that came into object storage, before its spans are let go of here.
-    ///
-    /// Errors if another process has the directory or it cannot be written. Damaged files are set aside and
-    /// reported, they never keep the ingester from starting.
-    pub fn open(
+    /// An ingester over a log and a directory, which holds nothing yet.
+    pub(crate) fn new(
         settings: Settings,
-        bucket: Bucket,
-        written: BlockWritten,
+        (wal, layout): (Wal, Layout),
+        (bucket, written): (Bucket, BlockWritten),
         registry: &Registry,
-    ) -> Result<Arc<Self>, Error> {
+    ) -> Arc<Self> {
         let root = settings.directory.clone();
-        fs::create_dir_all(&root).map_err(Error::io("create", &root))?;
-        let wal_settings = tactus_wal::Settings {
-            fsync_interval: settings.fsync_interval,
-            first_part: first_free_part(&root),
-            ..tactus_wal::Settings::default()
-        };
-        let (wal, log_replay) =
-            Wal::open_with(Layout::log(&root), wal_settings, Arc::clone(&settings.log_files))?;
-        let layout = Layout::create(&root).map_err(Error::io("create", &root))?;
         let metrics = Metrics::new(registry);
         let live_tails = LiveTails::new(settings.live_tail.clone(), metrics.clone());
-        let ingester = Arc::new_cyclic(|itself| Self {
+        Arc::new_cyclic(|itself| Self {
             flushes: Flushes::new(settings.concurrent_flushes),
             wal,
             bucket,
@@ -142,15 +127,60 @@ impl Ingester {
             disk: Disk::new(&root, settings.min_free_disk_bytes),
             itself: Weak::clone(itself),
             settings,
-        });
-        replay::restore(&ingester, log_replay)?;
-        let weak = ingester.weak();
-        registry.register_collector(move |out| {
-            if let Some(ingester) = weak.upgrade() {
-                ingester.collect_disk_metrics(out);
-            }
-        });
-        Ok(ingester)
+        })
+    }
+
+    /// Stores a push as [`Self::push`] does, within `disk_timeout`, on a thread of its own.
+    ///
+    /// After [`PushError::TimedOut`] its spans may be stored nevertheless.
+    pub(crate) async fn store(
+        &self,
+        push: PushRequest,
+        tenant: TenantId,
+    ) -> Result<Appended, PushError> {
+        let result = self.store_in_time(push, tenant).await;
+        if let Err(error @ (PushError::DiskHangs(_) | PushError::TimedOut(_))) = &result {
+            // All others were counted where they were refused.
+            self.metrics.refused_pushes.with([error.reason()]).inc();
+        }
+        result
+    }
+
+    async fn store_in_time(
+        &self,
+        push: PushRequest,
+        tenant: TenantId,
+    ) -> Result<Appended, PushError> {
+        self.disk_answers().map_err(PushError::DiskHangs)?;
+        let Some(ingester) = self.weak().upgrade() else {
+            return Err(PushError::NotRunning("shutting down"));
+        };
+        self.pushes.run(move || ingester.push(&push, &tenant), || self.disk_hangs()).await
+    }
+
+    /// Errors: the disk of the log hangs. Never waits for it.
+    pub(crate) fn disk_answers(&self) -> Result<(), DiskHangs> {
+        match self.wal.longest_wait() {
+            Some(wait) if wait.age >= self.pushes.timeout() => Err(self.disk_hangs()),
+            _ => Ok(()),
+        }
+    }
+
+    fn disk_hangs(&self) -> DiskHangs {
+        let timeout = self.pushes.timeout();
+        let wait = self.wal.longest_wait().filter(|wait| wait.age >= timeout / 2);
+        DiskHangs { directory: self.disk.directory().to_owned(), wait, timeout }
+    }
+
+    /// Runs a query as [`Queries::run`] does.
+    pub(crate) async fn query<R: Send + 'static>(
+        &self,
+        tenant: &str,
+        context: QueryContext,
+        run: impl FnOnce(&Ingester) -> R + Send + 'static,
+    ) -> Result<R, Status> {
+        let ingester = self.handle()?;
+        self.queries.run(tenant, context, move || run(&ingester)).await
     }
 
     /// Stores a push: when this returns, its spans are in the write-ahead log and can be queried.
@@ -370,16 +400,6 @@ impl Ingester {
         let _ = tokio::task::spawn_blocking(move || ingester.update_gauges()).await;
     }
 
-    fn collect_disk_metrics(&self, out: &mut Collected) {
-        let help = "Seconds since the oldest write or sync of the write-ahead log that the disk has not answered.";
-        out.family("tactus_ingester_disk_wait_seconds", help, Kind::Gauge);
-        let wait = self.wal.longest_wait().map_or(Duration::ZERO, |wait| wait.age);
-        out.sample(&[], wait.as_secs_f64());
-        let help = "Syncs of the write-ahead log that failed; live spans are cut at once then.";
-        out.family("tactus_ingester_log_sync_failures_total", help, Kind::Counter);
-        out.sample(&[], self.wal.stats().sync_errors as f64);
-    }
-
     pub(crate) fn update_gauges(&self) {
         self.measure_live_bytes();
         self.metrics.segments.set(self.segment_cache.segments() as f64);
@@ -427,8 +447,8 @@ impl Ingester {
     }
 
     /// A handle for work on another thread.
-    pub(crate) fn handle(&self) -> Result<Arc<Self>, tonic::Status> {
-        self.itself.upgrade().ok_or_else(|| tonic::Status::unavailable("Ingester is shutting down"))
+    pub(crate) fn handle(&self) -> Result<Arc<Self>, Status> {
+        self.itself.upgrade().ok_or_else(|| Status::unavailable("Ingester is shutting down"))
     }
 
     /// For tasks that must not keep it alive.
@@ -441,11 +461,4 @@ impl Ingester {
         self.stopping.store(true, Ordering::Release);
         self.live_tails.close();
     }
-}
-
-/// A number above that of every log part that a segment directory remembers.
-fn first_free_part(root: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(root.join("segments")) else { return 1 };
-    let ranges = entries.filter_map(|entry| parse_part_range(entry.ok()?.file_name().to_str()?));
-    ranges.map(|range| range.last + 1).max().unwrap_or(1)
 }

@@ -22,8 +22,6 @@ use std::{
 
 use tactus_model::TenantId;
 
-use crate::disk::bytes_below;
-
 /// The file of a cut.
 pub(crate) const CUT_FILE: &str = "cut.seg";
 /// Ending of a segment.
@@ -202,6 +200,21 @@ pub(crate) fn has_segment_ending(name: &str) -> bool {
 /// Makes the entries of a directory durable.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
+}
+
+/// Bytes of the files below a directory whose path `is_counted`; what cannot be read counts nothing.
+fn bytes_below(directory: &Path, is_counted: &dyn Fn(&Path) -> bool) -> u64 {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let bytes = entries.flatten().map(|entry| {
+        let path = entry.path();
+        // Of the entry itself, should it be a link.
+        match entry.metadata() {
+            Ok(found) if found.is_dir() => bytes_below(&path, is_counted),
+            Ok(found) if is_counted(&path) => found.len(),
+            _ => 0,
+        }
+    });
+    bytes.sum()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! still there. A segment is served until the block that holds its spans is in the block list.
 #![warn(missing_docs)]
 
+mod begun_blocks;
 mod block_times;
 mod build;
 mod clear;
@@ -33,6 +34,7 @@ mod live_tail;
 mod live_traces;
 mod metrics;
 mod notes;
+mod open;
 mod origins;
 pub mod part;
 mod pushes;

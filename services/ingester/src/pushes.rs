@@ -6,11 +6,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tactus_model::TenantId;
-use tactus_proto::tactus::v1::PushRequest;
 use tokio::{sync::Semaphore, time::timeout};
 
-use crate::{disk::DiskHangs, error::PushError, head::Appended, ingester::Ingester};
+use crate::{disk::DiskHangs, error::PushError, head::Appended};
 
 /// Room for pushes.
 #[derive(Debug)]
@@ -24,61 +22,32 @@ impl Pushes {
         let most = threads.clamp(1, Semaphore::MAX_PERMITS);
         Self { threads: Arc::new(Semaphore::new(most)), timeout }
     }
-}
 
-impl Ingester {
-    /// Stores a push as [`Self::push`] does, within `disk_timeout`, on a thread of its own.
-    ///
-    /// After [`PushError::TimedOut`] its spans may be stored nevertheless.
-    pub(crate) async fn store(
-        &self,
-        push: PushRequest,
-        tenant: TenantId,
-    ) -> Result<Appended, PushError> {
-        let result = self.store_in_time(push, tenant).await;
-        if let Err(error @ (PushError::DiskHangs(_) | PushError::TimedOut(_))) = &result {
-            // All others were counted where they were refused.
-            self.metrics.refused_pushes.with([error.reason()]).inc();
-        }
-        result
+    /// Longest time that a push waits.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
-    async fn store_in_time(
+    /// Runs a push on a thread of its own. `hangs`: what there is to say of the disk if that takes too long.
+    ///
+    /// After [`PushError::TimedOut`] it may be done nevertheless.
+    pub(crate) async fn run(
         &self,
-        push: PushRequest,
-        tenant: TenantId,
+        push: impl FnOnce() -> Result<Appended, PushError> + Send + 'static,
+        hangs: impl Fn() -> DiskHangs,
     ) -> Result<Appended, PushError> {
-        self.disk_answers().map_err(PushError::DiskHangs)?;
-        let Some(ingester) = self.weak().upgrade() else {
-            return Err(PushError::NotRunning("shutting down"));
-        };
-        let limit = self.pushes.timeout;
-        let enter = timeout(limit, Arc::clone(&self.pushes.threads).acquire_owned()).await;
+        let enter = timeout(self.timeout, Arc::clone(&self.threads).acquire_owned()).await;
         // It is never closed.
-        let Ok(Ok(permit)) = enter else { return Err(PushError::DiskHangs(self.disk_hangs())) };
+        let Ok(Ok(permit)) = enter else { return Err(PushError::DiskHangs(hangs())) };
         let task = tokio::task::spawn_blocking(move || {
             // Taken until the thread is free, not until nobody waits for the push.
             let _permit = permit;
-            ingester.push(&push, &tenant)
+            push()
         });
-        match timeout(limit, task).await {
+        match timeout(self.timeout, task).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(PushError::Failed),
-            Err(_) => Err(PushError::TimedOut(self.disk_hangs())),
+            Err(_) => Err(PushError::TimedOut(hangs())),
         }
-    }
-
-    /// Errors: the disk of the log hangs. Never waits for it.
-    pub(crate) fn disk_answers(&self) -> Result<(), DiskHangs> {
-        match self.wal.longest_wait() {
-            Some(wait) if wait.age >= self.pushes.timeout => Err(self.disk_hangs()),
-            _ => Ok(()),
-        }
-    }
-
-    fn disk_hangs(&self) -> DiskHangs {
-        let timeout = self.pushes.timeout;
-        let wait = self.wal.longest_wait().filter(|wait| wait.age >= timeout / 2);
-        DiskHangs { directory: self.disk.directory().to_owned(), wait, timeout }
     }
 }

@@ -7,8 +7,6 @@ use tactus_telemetry::metrics::{Kind, Registry};
 use tactus_work::{Gate, Line, Over, SlotLimits, Slots, Stop};
 use tonic::Status;
 
-use crate::ingester::Ingester;
-
 /// Tenants that can have as many queries at work as each may. Most of their threads wait for their turn.
 const TENANTS_AT_WORK: usize = 8;
 /// Queries of a tenant that wait; query-frontends have fewer.
@@ -43,31 +41,28 @@ impl Queries {
         });
         Self { slots, gate: Arc::new(Gate::new(threads, u64::MAX)) }
     }
-}
 
-impl Ingester {
     /// Runs a query away from the threads that serve connections, when it is its turn and until nobody waits for it.
     ///
     /// Errors: nobody waits, its time is over, or it takes more than it may.
-    pub(crate) async fn query<R: Send + 'static>(
+    pub(crate) async fn run<R: Send + 'static>(
         &self,
         tenant: &str,
         context: QueryContext,
-        run: impl FnOnce(&Ingester) -> R + Send + 'static,
+        run: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, Status> {
-        let ingester = self.handle()?;
         let (stop, _stop_on_drop) = Stop::new();
         let line = Line::of(tenant, &[&context.query.to_string()]);
-        let gate = Arc::clone(&self.queries.gate);
+        let gate = Arc::clone(&self.gate);
         let giving_way = Arc::clone(&gate);
         let work = context.work().stopped_by(stop).giving_way(move || giving_way.give_way(line));
-        let slot = self.queries.slots.enter(line.tenant).await;
+        let slot = self.slots.enter(line.tenant).await;
         let slot = slot.map_err(|full| Status::unavailable(full.to_string()))?;
         let task = tokio::task::spawn_blocking(move || {
             // Taken until the thread is free, not until the caller lost interest.
             let _slot = slot;
             let _turn = gate.enter(line);
-            work.run(|| run(&ingester))
+            work.run(run)
         });
         task.await.map_err(|_| Status::internal("query failed"))?.map_err(status_of)
     }

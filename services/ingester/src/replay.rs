@@ -14,11 +14,11 @@ use tactus_telemetry::{error_text, log_limited};
 use tactus_wal::{PartId, Replay};
 
 use crate::{
+    begun_blocks::{Manifest, PendingBlock},
     directory::locate,
     error::Error,
-    flush::{Manifest, PendingBlock},
     frame,
-    generation::Generation,
+    generation::{Generation, Sealing},
     head::Head,
     ingester::Ingester,
     layout::{
@@ -26,7 +26,6 @@ use crate::{
         parse_part_range, parse_segment_file_name, segment_key,
     },
     notes::Fate,
-    seal::Sealing,
     segment::{
         Place, Segment, SegmentError, SegmentFile,
         cut::{Sections, read_sections},

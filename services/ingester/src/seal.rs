@@ -13,35 +13,13 @@ use crate::{
     block_times::{Arrival, block_times},
     directory,
     error::Error,
-    generation::Generation,
+    generation::{Generation, Sealing, Waiting},
     head::Head,
     ingester::Ingester,
     layout::{CUT_FILE, PartRange, sync_directory},
     origins::HeldOrigins,
     segment::{NewSegment, cut::CutWriter},
 };
-
-/// Cuts in progress; behind a lock, so that one runs at a time.
-#[derive(Debug, Default)]
-pub(crate) struct Sealing {
-    /// Number of the last log part of the last generation that was cut.
-    pub(crate) sealed_through: u64,
-    /// Generations whose segments could not be written yet, oldest first.
-    waiting: Vec<Waiting>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    generation: Arc<Generation>,
-    parts: PartRange,
-}
-
-impl Sealing {
-    /// True if the spans of a log part are in memory only.
-    pub(crate) fn is_waiting(&self, part: u64) -> bool {
-        self.waiting.iter().any(|waiting| waiting.parts.contains(part))
-    }
-}
 
 impl Ingester {
     /// Cuts all live spans to segments and releases their log parts.

@@ -20,21 +20,23 @@ use tactus_model::{
     SpanBatch, TenantId, TraceId,
     merge::{MergePlan, gather_traces},
 };
-use tactus_tail_sampling::{Decider, Decision, DecisionCache};
+use tactus_tail_sampling::Decision;
 use tactus_telemetry::{error_text, log_limited};
 
 use crate::{
+    begun_blocks::MAX_SEGMENTS,
     error::Error,
-    flush::MAX_SEGMENTS,
     ingester::Ingester,
     recent_view::RecentView,
     segment::{OpenSegment, Segment},
     settings::TailSampling,
 };
 
+mod deciding;
 mod metrics;
 mod rewrite;
 
+pub(crate) use deciding::Deciding;
 pub(crate) use metrics::TailSamplingMetrics;
 
 /// Spans of due segments that are judged at a time, whole traces.
@@ -51,18 +53,6 @@ pub(crate) enum Due {
     Waited,
     /// All that are cut, on what is there.
     All,
-}
-
-/// What is remembered of a tenant's decisions.
-#[derive(Debug)]
-pub(crate) struct Deciding {
-    settings: Arc<TailSampling>,
-    decider: Decider,
-    cache: DecisionCache,
-    /// When the newest segment was cut of which traces were decided.
-    through: Option<Instant>,
-    /// The last time that something was decided.
-    pub(crate) decided: Instant,
 }
 
 /// Decisions of a round.
@@ -215,49 +205,6 @@ impl Ingester {
     }
 }
 
-impl Deciding {
-    /// Of a tenant whose traces that are on disk are kept.
-    fn new(settings: &Arc<TailSampling>, view: &RecentView) -> Self {
-        let (sampled, dropped) = cache_sizes(settings);
-        let mut cache = DecisionCache::new(sampled, dropped);
-        let made_at = tactus_clock::since_epoch().as_secs();
-        for segment in view.segments.iter().filter(|segment| !segment.is_pending()) {
-            let batch = segment.batch();
-            let ids = batch.traces.ids.iter();
-            ids.for_each(|&id| cache.remember(id, Decision { sampled: true, made_at }));
-        }
-        Self {
-            decider: Decider::new(Arc::clone(&settings.policies)),
-            settings: Arc::clone(settings),
-            cache,
-            through: None,
-            decided: Instant::now(),
-        }
-    }
-
-    /// Takes over settings that changed.
-    fn follow(&mut self, settings: &Arc<TailSampling>) {
-        if Arc::ptr_eq(settings, &self.settings) {
-            return;
-        }
-        let (sampled, dropped) = cache_sizes(settings);
-        self.cache.resize(sampled, dropped);
-        self.decider = Decider::new(Arc::clone(&settings.policies));
-        self.settings = Arc::clone(settings);
-    }
-
-    /// Tells the rates how long the traces of these segments took to arrive: since the last ones, but no longer than what
-    /// is cut together can take.
-    fn advance(&mut self, due: &[OpenSegment]) {
-        let Some(newest) = due.iter().map(|segment| segment.since()).max() else { return };
-        let cuts: HashSet<_> = due.iter().map(|segment| segment.path().parent()).collect();
-        let longest = self.settings.cut_period() * cuts.len() as u32;
-        let since = self.through.map(|last| newest.saturating_duration_since(last));
-        self.decider.advance(since.unwrap_or(longest).min(longest));
-        self.through = Some(newest);
-    }
-}
-
 /// What is decided before its time, because too much waits.
 #[derive(Debug, Default)]
 struct Overflow {
@@ -291,12 +238,6 @@ fn due_segments(pending: &[OpenSegment], settings: &TailSampling, due: Due) -> (
 
 fn traces_of(segments: &[Arc<Segment>]) -> usize {
     segments.iter().map(|segment| segment.traces()).sum()
-}
-
-/// What is undecided lies in segments that are decided at different times: as many decisions are remembered at least.
-fn cache_sizes(settings: &TailSampling) -> (usize, usize) {
-    let at_least = settings.num_traces;
-    (settings.sampled_cache_size.max(at_least), settings.non_sampled_cache_size.max(at_least))
 }
 
 /// Where among sorted ids those from the first to the last are.

@@ -13,8 +13,8 @@ use tokio::{sync::mpsc, time};
 use tonic::Status;
 
 use super::{
-    Tail,
     pushed::{Filter, Pushed},
+    tails::Tail,
 };
 use crate::ingester::Ingester;
 

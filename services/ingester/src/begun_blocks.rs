@@ -1,0 +1,147 @@
+//! Blocks that were begun: on their way to object storage, or there and still served.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tactus_model::TenantId;
+use tactus_storage::Uuid;
+use tokio::sync::Semaphore;
+
+use crate::{error::Error, layout::sync_directory, segment::Segment};
+
+/// Segments of all tenants from which all become blocks: each takes some memory.
+pub(crate) const MAX_SEGMENTS: usize = 50_000;
+
+/// Blocks on their way; one a tenant at a time.
+#[derive(Debug)]
+pub(crate) struct Flushes {
+    pub(crate) slots: Semaphore,
+    pending: Mutex<HashMap<TenantId, Arc<tokio::sync::Mutex<Queue>>>>,
+    pub(crate) held: Held,
+}
+
+/// The blocks of a tenant.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    /// Blocks that were begun, the oldest first. More than one only after a restart.
+    pub(crate) blocks: VecDeque<PendingBlock>,
+    pub(crate) failures: u32,
+    pub(crate) not_before: Option<Instant>,
+}
+
+/// A block that was begun and must be finished under the same id.
+#[derive(Debug)]
+pub(crate) struct PendingBlock {
+    pub(crate) id: Uuid,
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// Begun by an earlier process, which may have finished it.
+    pub(crate) resumed: bool,
+}
+
+/// Content of `flushing/<tenant>/<block id>.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    /// Paths below `segments/`.
+    pub(crate) segments: Vec<PathBuf>,
+    /// When the block was in object storage, in unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) flushed: Option<u64>,
+}
+
+impl PendingBlock {
+    pub(crate) fn new(id: Uuid, segments: Vec<Arc<Segment>>, resumed: bool) -> Self {
+        segments.iter().for_each(|segment| segment.set_block(id));
+        Self { id, segments, resumed }
+    }
+}
+
+impl Flushes {
+    pub(crate) fn new(slots: usize) -> Self {
+        Self {
+            slots: Semaphore::new(slots.max(1)),
+            pending: Mutex::default(),
+            held: Held::default(),
+        }
+    }
+
+    pub(crate) fn has_pending(&self, tenant: &TenantId) -> bool {
+        let queue = self.pending.lock().get(tenant).cloned();
+        queue.is_some_and(|queue| queue.try_lock().is_ok_and(|queue| !queue.blocks.is_empty()))
+    }
+
+    pub(crate) fn queue(&self, tenant: &TenantId) -> Arc<tokio::sync::Mutex<Queue>> {
+        Arc::clone(self.pending.lock().entry(tenant.clone()).or_default())
+    }
+
+    /// Forgets a tenant without blocks on their way.
+    pub(crate) fn forget(&self, tenant: &TenantId) {
+        let mut pending = self.pending.lock();
+        let is_idle = |queue: &Arc<tokio::sync::Mutex<Queue>>| {
+            Arc::strong_count(queue) == 1
+                && queue.try_lock().is_ok_and(|queue| queue.blocks.is_empty())
+        };
+        if pending.get(tenant).is_some_and(is_idle) {
+            pending.remove(tenant);
+        }
+    }
+
+    /// Takes up a block that an earlier process began.
+    pub(crate) fn resume(&self, tenant: &TenantId, id: Uuid, segments: Vec<Arc<Segment>>) {
+        let block = PendingBlock::new(id, segments, true);
+        let queue = self.queue(tenant);
+        queue.try_lock().expect("nothing else runs during start").blocks.push_back(block);
+    }
+}
+
+impl Manifest {
+    /// Writes it so that it is whole or not there, also after a crash of the machine.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
+        let bytes = serde_json::to_vec(self).expect("paths of our own are UTF-8");
+        let directory = path.parent().unwrap_or(path);
+        fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+        let partial = path.with_extension("partial");
+        let mut file = File::create(&partial).map_err(Error::io("create", &partial))?;
+        file.write_all(&bytes).map_err(Error::io("write", &partial))?;
+        file.sync_all().map_err(Error::io("sync", &partial))?;
+        fs::rename(&partial, path).map_err(Error::io("rename", &partial))?;
+        for changed in [Some(directory), directory.parent()].into_iter().flatten() {
+            sync_directory(changed).map_err(Error::io("sync", changed))?;
+        }
+        Ok(())
+    }
+}
+
+/// Blocks that are in object storage and whose segments are served, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Held(Mutex<VecDeque<HeldBlock>>);
+
+/// One of them.
+#[derive(Debug)]
+pub(crate) struct HeldBlock {
+    pub(crate) tenant: TenantId,
+    pub(crate) flushed: Instant,
+    pub(crate) block: PendingBlock,
+}
+
+impl Held {
+    /// Keeps the segments of a block that was in object storage at this time.
+    pub(crate) fn add(&self, tenant: TenantId, flushed: Instant, block: PendingBlock) {
+        block.segments.iter().for_each(|segment| segment.set_flushed());
+        let mut held = self.0.lock();
+        let at = held.partition_point(|other| other.flushed <= flushed);
+        held.insert(at, HeldBlock { tenant, flushed, block });
+    }
+
+    pub(crate) fn take_oldest(&self, is_due: impl FnOnce(&HeldBlock) -> bool) -> Option<HeldBlock> {
+        let mut held = self.0.lock();
+        held.front().is_some_and(is_due).then(|| held.pop_front()).flatten()
+    }
+}

@@ -1,0 +1,68 @@
+//! Start of an ingester: its directory is opened, and what lies there read back.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use tactus_storage::Bucket;
+use tactus_telemetry::metrics::{Collected, Kind, Registry};
+use tactus_wal::Wal;
+
+use crate::{
+    error::Error,
+    ingester::Ingester,
+    layout::{Layout, parse_part_range},
+    replay,
+    settings::Settings,
+    written::BlockWritten,
+};
+
+impl Ingester {
+    /// Opens the directory, reads back what an earlier process left, and is ready for pushes.
+    ///
+    /// `written` is told of each block that came into object storage, before its spans are let go of here.
+    ///
+    /// Errors if another process has the directory or it cannot be written. Damaged files are set aside and
+    /// reported, they never keep the ingester from starting.
+    pub fn open(
+        settings: Settings,
+        bucket: Bucket,
+        written: BlockWritten,
+        registry: &Registry,
+    ) -> Result<Arc<Self>, Error> {
+        let root = settings.directory.clone();
+        fs::create_dir_all(&root).map_err(Error::io("create", &root))?;
+        let wal_settings = tactus_wal::Settings {
+            fsync_interval: settings.fsync_interval,
+            first_part: first_free_part(&root),
+            ..tactus_wal::Settings::default()
+        };
+        let (wal, log_replay) =
+            Wal::open_with(Layout::log(&root), wal_settings, Arc::clone(&settings.log_files))?;
+        let layout = Layout::create(&root).map_err(Error::io("create", &root))?;
+        let ingester = Self::new(settings, (wal, layout), (bucket, written), registry);
+        replay::restore(&ingester, log_replay)?;
+        let weak = ingester.weak();
+        registry.register_collector(move |out| {
+            if let Some(ingester) = weak.upgrade() {
+                ingester.collect_disk_metrics(out);
+            }
+        });
+        Ok(ingester)
+    }
+
+    fn collect_disk_metrics(&self, out: &mut Collected) {
+        let help = "Seconds since the oldest write or sync of the write-ahead log that the disk has not answered.";
+        out.family("tactus_ingester_disk_wait_seconds", help, Kind::Gauge);
+        let wait = self.wal.longest_wait().map_or(Duration::ZERO, |wait| wait.age);
+        out.sample(&[], wait.as_secs_f64());
+        let help = "Syncs of the write-ahead log that failed; live spans are cut at once then.";
+        out.family("tactus_ingester_log_sync_failures_total", help, Kind::Counter);
+        out.sample(&[], self.wal.stats().sync_errors as f64);
+    }
+}
+
+/// A number above that of every log part that a segment directory remembers.
+fn first_free_part(root: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(root.join("segments")) else { return 1 };
+    let ranges = entries.filter_map(|entry| parse_part_range(entry.ok()?.file_name().to_str()?));
+    ranges.map(|range| range.last + 1).max().unwrap_or(1)
+}
