@@ -11,6 +11,7 @@ mod answer;
 mod auth;
 mod client;
 mod collection;
+mod connections;
 mod cursor;
 mod entry;
 mod item;
@@ -38,8 +39,8 @@ use tactus_telemetry::metrics::Registry;
 use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 
-pub use client::ClientError;
 pub use collection::Collection;
+pub use connections::{ClientError, InvalidHeader};
 pub use relabel::RelabelError;
 pub use settings::{Reason, SettingsError};
 

@@ -13,7 +13,7 @@ use tactus_config::sections::remote_write::{
 };
 use tokio::sync::Mutex;
 
-use super::client::{ClientError, Connections, Options, proxy_headers};
+use super::connections::{ClientError, Connections, Options, proxy_headers};
 
 /// A token is replaced so long before it ends.
 const TOKEN_MARGIN: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tactus_telemetry::metrics::{Counter, CounterVec, Gauge, Histogram};
 
-use super::client::without_password;
+use super::connections::without_password;
 use super::entry::Counts;
 use super::queue::{DropReason, Loss};
 use super::settings::Remote;

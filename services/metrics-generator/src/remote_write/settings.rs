@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use tactus_config::sections::remote_write::{QueueConfig, RemoteWrite as Config};
 
-use super::client::{Client, ClientError};
+use super::client::Client;
+use super::connections::{ClientError, InvalidHeader, header};
 use super::relabel::{RelabelError, Relabeling};
 use super::wire::Protocol;
 
@@ -62,8 +63,8 @@ pub enum Reason {
     )]
     AuthorizationHeader,
     /// Not a name or value of a header.
-    #[error("{0:?} cannot be a header")]
-    Header(String),
+    #[error(transparent)]
+    Header(#[from] InvalidHeader),
     /// No such message.
     #[error(
         "invalid protobuf_message value: unknown type for remote write protobuf message {0}, supported: prometheus.WriteRequest, io.prometheus.write.v2.Request"
@@ -166,17 +167,6 @@ pub(super) fn check_header(name: &str) -> Result<(), Reason> {
         return Err(Reason::ReservedHeader(name.to_owned()));
     }
     Ok(())
-}
-
-/// Never shows the value, which may be secret.
-pub(super) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Reason> {
-    let invalid = |_| Reason::Header(name.to_owned());
-    let key = HeaderName::try_from(name).map_err(|_| Reason::Header(name.to_owned()))?;
-    let mut value = HeaderValue::try_from(value)
-        .map_err(|error: http::header::InvalidHeaderValue| error)
-        .map_err(invalid)?;
-    value.set_sensitive(true);
-    Ok((key, value))
 }
 
 fn check_authentication(config: &Config) -> Result<(), Reason> {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::collection::{Collection, Writer};
+use super::connections::{InvalidHeader, header};
 use super::metrics::{Families, TenantMetrics};
 use super::queue::{Limits, Queue};
 use super::sender::{Sender, TenantHeaders};
@@ -149,13 +150,13 @@ fn headers(
             Ok(()) | Err(Reason::AuthorizationHeader) => {}
             Err(error) => return Err(error),
         }
-        let (name, value) = settings::header(name, value.reveal())?;
+        let (name, value) = header(name, value.reveal())?;
         headers.insert(name, value);
     }
     let has_org_id = headers.get(&ORG_ID).is_some_and(|value| !value.is_empty());
     if add_org_id && !has_org_id {
         let value = HeaderValue::try_from(tenant.as_str());
-        headers.insert(ORG_ID, value.map_err(|_| Reason::Header(ORG_ID.to_string()))?);
+        headers.insert(ORG_ID, value.map_err(|_| InvalidHeader::of(ORG_ID.as_str()))?);
     }
     Ok(Arc::new(headers))
 }
