@@ -18,6 +18,8 @@ use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 
 use crate::Result;
 
+use page_index::PageIndexes;
+
 mod attributes;
 mod batch;
 mod cache;
@@ -98,6 +100,8 @@ pub(crate) struct File {
     columns: Arc<columns::Columns>,
     row_groups: Arc<[RowGroup]>,
     cache: Option<Arc<ColumnCache>>,
+    /// Those of a row group that is read more than once.
+    page_indexes: Option<(usize, Arc<PageIndexes>)>,
     /// Tells open files apart in the cache.
     id: u64,
 }
@@ -171,6 +175,7 @@ impl BlockReader {
             columns: Arc::new(columns),
             row_groups,
             cache,
+            page_indexes: None,
             id,
         };
         Ok(Self { file: Arc::new(file) })
@@ -199,6 +204,13 @@ impl BlockReader {
     #[must_use]
     pub fn with_source(&self, source: Arc<dyn ByteSource>) -> Self {
         Self { file: Arc::new(File { source, ..(*self.file).clone() }) }
+    }
+
+    /// The same block, which keeps in mind where the pages of a row group lie: for those who read rows of it more than once.
+    /// Errors: as [`Self::read_row_group`].
+    pub fn with_page_indexes(&self, row_group: usize) -> Result<Self> {
+        let page_indexes = Some((row_group, self.file.page_indexes(row_group)?));
+        Ok(Self { file: Arc::new(File { page_indexes, ..(*self.file).clone() }) })
     }
 
     /// Where the bytes come from.

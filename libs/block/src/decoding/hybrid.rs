@@ -122,6 +122,12 @@ pub(crate) fn count_equal(levels: &[u8], level: u8) -> usize {
         .sum()
 }
 
+/// How many bytes are below `level`.
+pub(crate) fn count_below(levels: &[u8], level: u8) -> usize {
+    let below = |chunk: &[u8]| chunk.iter().map(|&l| u8::from(l < level)).sum::<u8>();
+    levels.chunks(255).map(|chunk| usize::from(below(chunk))).sum()
+}
+
 /// Bits that a level of at most `max` takes.
 pub(crate) fn level_width(max: u8) -> u32 {
     u8::BITS - max.leading_zeros()

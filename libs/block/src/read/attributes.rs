@@ -15,6 +15,7 @@ mod messages;
 mod values;
 mod walk;
 
+pub(crate) use fixed::{DistinctStrings, read_distinct};
 pub(crate) use keys::{KeyScan, scan_keys};
 #[cfg(test)]
 pub(crate) use messages::from_either;

@@ -3,14 +3,14 @@
 use std::ops::Range;
 
 use tactus_model::{
-    Buffer, Projection, ResourceTable, ScopeTable, SpanBatch, SpanColumns, SpanId, TraceId,
-    TraceSummaries, TraceTable,
+    AttributeSelection, Buffer, Projection, ResourceTable, ScopeTable, SpanBatch, SpanColumns,
+    SpanId, TraceId, TraceSummaries, TraceTable,
 };
 
 use crate::Result;
 
 use super::File;
-use super::attributes::read_list;
+use super::attributes::{key_leaf, read_list};
 use super::cache::Slot;
 use super::chunk::Needs;
 use super::columns::{Columns, Leaf, LinkColumns};
@@ -55,7 +55,7 @@ pub(crate) fn read_batch(
     let computes_services =
         projection.trace_summary && projection.service_stats && columns.service_stats.is_none();
     let stored_resources = computes_services.then(|| rows.resource.clone());
-    let picked = pick_attributes(&mut task, &plan, &rows.resource, &counts)?;
+    let picked = pick_attributes(&mut task, &plan, &rows, &counts)?;
     if let Some(of_span) = picked.iter().flatten().find_map(|picked| picked.of_span.clone()) {
         rows.resource = of_span;
     }
@@ -113,6 +113,10 @@ fn fetch(task: &mut Task<'_>, plan: &Plan<'_>, columns: &Columns) -> Result<Leaf
     }
     for list in &plan.lists {
         if list.slot.as_ref().is_none_or(|slot| !task.has(slot)) {
+            let key = key_leaf(list.columns, list.selection).filter(|key| !task.is_all_null(*key));
+            if let (Some(key), AttributeSelection::Keys(_)) = (key, list.selection) {
+                task.fetch_keys(key, &|key| list.selection.wants(key))?;
+            }
             leaves.extend(told_by_pages(task, list, list.leaves()));
         }
     }
@@ -150,7 +154,8 @@ fn read_rows(task: &mut Task<'_>, leaf: Leaf) -> Result<SpanRows> {
         let mut spine = Spine::with_capacity(task.entries_to_read(leaf));
         let needs = Needs { rep: true, def: true };
         task.pages(leaf, needs, &mut LevelsOnly, |page, _, _| spine.add_page(page))?;
-        Ok(spine.into())
+        // What is kept is looked at more than once.
+        Ok(spine.finish(!task.keeps_columns()))
     })
 }
 

@@ -74,6 +74,9 @@ thread_local! {
 /// Larger buffers are not kept for the next read.
 const MAX_SPARE_BYTES: usize = 4 << 20;
 
+/// Nor levels that were met: those of some columns of a row group.
+const MAX_SPARE_LEVELS: usize = 2 << 20;
+
 /// Buffers that serve one page after the other.
 #[derive(Default)]
 pub(crate) struct Scratch {
@@ -89,13 +92,20 @@ impl Scratch {
         SPARE.take().unwrap_or_default()
     }
 
-    /// Leaves them to the next read of this thread.
+    /// Leaves them to the next read of this thread, which may be one of the same pages.
     pub(crate) fn spare(mut self: Box<Self>) {
-        self.levels.clear();
+        if self.levels.known_bytes() > MAX_SPARE_LEVELS {
+            self.levels.clear();
+        }
         let bytes = self.body.buffer_bytes() + self.rep.capacity() + self.def.capacity();
         if bytes + self.levels.buffer_bytes() <= MAX_SPARE_BYTES {
             SPARE.set(Some(self));
         }
+    }
+
+    /// For pages that are decompressed outside of a chunk.
+    pub(crate) fn decompressor(&mut self) -> &mut Decompressor {
+        &mut self.body
     }
 }
 
@@ -193,7 +203,7 @@ pub(crate) fn read_pages<D: PageDecoder>(
                 chunk,
                 needs,
                 header,
-                (piece, stored),
+                stored,
                 D::VALUES,
                 scratch,
                 chunk.entries - seen,
@@ -278,7 +288,7 @@ fn read_levels<'p>(
     chunk: &Chunk,
     needs: Needs,
     header: PageHeader,
-    (piece, stored): (&'p Bytes, &'p [u8]),
+    stored: &'p [u8],
     wants_values: bool,
     scratch: &'p mut Scratch,
     entries_left: usize,
@@ -296,9 +306,8 @@ fn read_levels<'p>(
             }
             let wanted = Wanted { entries, rep: needs.rep, values: wants_values };
             let Scratch { body, levels, .. } = scratch;
-            let page = (piece, stored);
             let found =
-                levels.read(chunk.leaf, chunk.codec, page, header.uncompressed, wanted, body)?;
+                levels.read(chunk.leaf, chunk.codec, stored, header.uncompressed, wanted, body)?;
             let levels = PageLevels { entries, rep: found.rep, def: found.def };
             Ok(Some(DataPage { levels, values: found.values, encoding, body: found.body }))
         }

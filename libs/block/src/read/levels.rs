@@ -4,8 +4,6 @@
 //! zstd frames of their own, as ours does, copies these frames into every column with the same levels: equal
 //! bytes are equal levels, so they are decompressed and decoded for the first column that comes with them.
 
-use bytes::Bytes;
-
 use crate::decoding::codec::{Codec, Decompressor};
 use crate::decoding::frames::{Frame, split_last};
 use crate::decoding::hybrid::{Levels, decode_levels};
@@ -36,8 +34,8 @@ pub(crate) struct KnownLevels {
 /// The levels in some frames at the start of a page.
 #[derive(Debug)]
 struct Known {
-    /// The frames.
-    frames: Bytes,
+    /// The frames. Not a part of what was read, all of which would stay in memory.
+    frames: Box<[u8]>,
     max_rep: u8,
     max_def: u8,
     entries: usize,
@@ -99,18 +97,23 @@ impl KnownLevels {
         self.oldest = 0;
     }
 
+    /// Bytes of what was met.
+    pub(crate) fn known_bytes(&self) -> usize {
+        self.known.iter().map(Known::bytes).sum()
+    }
+
     /// Bytes of the buffers.
     pub(crate) fn buffer_bytes(&self) -> usize {
         self.rep.capacity() + self.def.capacity()
     }
 
-    /// The levels and values of a v1 page. `stored` is the page as stored, part of `piece`; it must
+    /// The levels and values of a v1 page. `stored` is the page as stored; it must
     /// decompress to `size` bytes.
     pub(crate) fn read<'p>(
         &'p mut self,
         leaf: Leaf,
         codec: Codec,
-        (piece, stored): (&'p Bytes, &'p [u8]),
+        stored: &'p [u8],
         size: usize,
         wanted: Wanted,
         decompressor: &'p mut Decompressor,
@@ -120,7 +123,7 @@ impl KnownLevels {
             && let Some((frames, own)) = split_last(stored)
             && !frames.is_empty()
             && let Some(at) =
-                self.find_or_read(leaf, piece, (frames, size), wanted.entries, decompressor)?
+                self.find_or_read(leaf, (frames, size), wanted.entries, decompressor)?
         {
             let known = &mut self.known[at];
             if known.content.len().checked_add(own.content) != Some(size) {
@@ -148,14 +151,13 @@ impl KnownLevels {
     fn find_or_read(
         &mut self,
         leaf: Leaf,
-        piece: &Bytes,
         (frames, limit): (&[u8], usize),
         entries: usize,
         decompressor: &mut Decompressor,
     ) -> DecodeResult<Option<usize>> {
         let is_it = |known: &Known| {
             (known.max_rep, known.max_def, known.entries) == (leaf.max_rep, leaf.max_def, entries)
-                && known.frames == frames
+                && *known.frames == *frames
         };
         if let Some(found) = self.known.iter().position(is_it) {
             return Ok(Some(found));
@@ -182,11 +184,11 @@ impl KnownLevels {
                 _ => return Ok(None),
             },
         };
-        if self.known.iter().map(Known::bytes).sum::<usize>() > MAX_KNOWN_BYTES {
+        if self.known_bytes() > MAX_KNOWN_BYTES {
             self.clear();
         }
         let known = Known {
-            frames: piece.slice_ref(frames),
+            frames: frames.into(),
             max_rep: leaf.max_rep,
             max_def: leaf.max_def,
             entries,
@@ -213,7 +215,7 @@ impl Known {
             _ => 0,
         };
         let def = self.def.as_ref().map(|(levels, _)| levels);
-        self.content.len() + decoded(self.rep.as_ref()) + decoded(def)
+        self.frames.len() + self.content.len() + decoded(self.rep.as_ref()) + decoded(def)
     }
 
     fn sections<'p>(
@@ -295,10 +297,9 @@ mod tests {
         page: Vec<u8>,
         size: usize,
     ) -> DecodeResult<(Vec<u8>, usize, Vec<u8>)> {
-        let (page, mut decompressor) = (Bytes::from(page), Decompressor::default());
+        let mut decompressor = Decompressor::default();
         let wanted = Wanted { entries: 4, rep: true, values: true };
-        let found =
-            known.read(leaf, Codec::Zstd, (&page, &page), size, wanted, &mut decompressor)?;
+        let found = known.read(leaf, Codec::Zstd, &page, size, wanted, &mut decompressor)?;
         let rep = (0..4).map(|entry| found.rep.at(entry)).collect();
         Ok((rep, found.values, found.body.to_vec()))
     }
@@ -338,11 +339,11 @@ mod tests {
     fn frames_larger_than_their_page_are_not_decompressed() {
         let bomb = frame(&vec![0; 64 << 20]);
         assert!(bomb.len() < 10_000, "{}", bomb.len());
-        let page = Bytes::from([bomb.as_slice(), &frame(b"1234")].concat());
+        let page = [bomb.as_slice(), &frame(b"1234")].concat();
         let mut decompressor = Decompressor::default();
         let wanted = Wanted { entries: 4, rep: true, values: true };
         let read = KnownLevels::default()
-            .read(LEAF, Codec::Zstd, (&page, &page), 1000, wanted, &mut decompressor)
+            .read(LEAF, Codec::Zstd, &page, 1000, wanted, &mut decompressor)
             .map(drop);
         assert_eq!(read, Err(WRONG_SIZE));
         assert!(decompressor.buffer_bytes() < 1 << 20);

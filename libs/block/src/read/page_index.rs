@@ -50,6 +50,11 @@ impl HeldBytes for PageIndexes {
 impl File {
     /// The offset indexes of a row group, from the cache if there is one.
     pub(crate) fn page_indexes(&self, row_group: usize) -> Result<Arc<PageIndexes>> {
+        if let Some((of, indexes)) = &self.page_indexes
+            && *of == row_group
+        {
+            return Ok(Arc::clone(indexes));
+        }
         let Some(cache) = &self.cache else {
             return Ok(Arc::new(self.read_page_indexes(row_group)?));
         };

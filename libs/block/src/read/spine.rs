@@ -1,8 +1,10 @@
 //! The rows of trace, resource and scope of each span, from the levels of any span column.
 
-use tactus_model::Buffer;
+use std::sync::Arc;
 
-use crate::decoding::hybrid::Levels;
+use tactus_model::{Buffer, ColumnSource};
+
+use crate::decoding::hybrid::{Levels, count_below};
 use crate::decoding::{DecodeError, DecodeResult};
 
 use super::cache::Column;
@@ -11,16 +13,18 @@ use super::level_words::{count, count_through, for_each_word, starts_through};
 
 const ORPHAN: DecodeError = DecodeError("a span lies in no resource or scope");
 
-/// The skeleton of a batch.
+/// The skeleton of a batch, while pages come in.
 #[derive(Debug, Default)]
 pub(crate) struct Spine {
-    pub(crate) traces: u32,
-    pub(crate) resources: u32,
-    pub(crate) scopes: u32,
-    /// Rows of each span.
-    pub(crate) trace: Vec<u32>,
-    pub(crate) resource: Vec<u32>,
-    pub(crate) scope: Vec<u32>,
+    /// The repetition of each span so far; empty once a list was empty.
+    levels: Vec<u8>,
+    traces: u32,
+    resources: u32,
+    scopes: u32,
+    /// Rows of each span, if `levels` do not tell them.
+    trace: Vec<u32>,
+    resource: Vec<u32>,
+    scope: Vec<u32>,
 }
 
 /// The finished skeleton.
@@ -32,18 +36,52 @@ pub(crate) struct SpanRows {
     pub(crate) trace: Buffer<u32>,
     pub(crate) resource: Buffer<u32>,
     pub(crate) scope: Buffer<u32>,
+    /// What the rows are made of, if they are not made yet.
+    levels: Option<Arc<SpanLevels>>,
 }
 
-impl From<Spine> for SpanRows {
-    fn from(spine: Spine) -> Self {
-        Self {
-            traces: spine.traces as usize,
-            resources: spine.resources as usize,
-            scopes: spine.scopes as usize,
-            trace: spine.trace.into(),
-            resource: spine.resource.into(),
-            scope: spine.scope.into(),
+/// Repetitions below these start a row of the table.
+const TRACE: u8 = 1;
+const RESOURCE: u8 = 2;
+const SCOPE: u8 = 3;
+
+impl SpanRows {
+    /// What the resource of each span is by a table of all resources: the rows of the spans in another table.
+    pub(crate) fn resources_in(&self, of_resource: Vec<u32>) -> Buffer<u32> {
+        match &self.levels {
+            Some(levels) => {
+                let source = InTable { levels: Arc::clone(levels), of_resource };
+                Buffer::stored(Arc::new(source), u32::from(RESOURCE), levels.0.len())
+            }
+            None => self.resource.iter().map(|&row| of_resource[row as usize]).collect(),
         }
+    }
+}
+
+/// The repetition of each span, all of which are there: they tell the rows of spans when somebody looks at them.
+#[derive(Debug)]
+pub(crate) struct SpanLevels(Vec<u8>);
+
+impl ColumnSource for SpanLevels {
+    fn read(&self, column: u32, bytes: &mut [u8]) {
+        write_rows(&self.0, column as u8, bytes, |row| row);
+    }
+}
+
+/// Rows of spans in a table that has a row for each resource.
+#[derive(Debug)]
+struct InTable {
+    levels: Arc<SpanLevels>,
+    /// Of each resource; as many as there are.
+    of_resource: Vec<u32>,
+}
+
+impl ColumnSource for InTable {
+    fn read(&self, column: u32, bytes: &mut [u8]) {
+        let table = self.of_resource.as_slice();
+        write_rows(&self.levels.0, column as u8, bytes, |row| {
+            table.get(row as usize).copied().unwrap_or(0)
+        });
     }
 }
 
@@ -63,14 +101,48 @@ impl Column for SpanRows {
 }
 
 impl Spine {
-    /// An empty spine with room for some spans.
+    /// An empty skeleton with room for some spans.
     pub(crate) fn with_capacity(spans: usize) -> Self {
-        Self {
-            trace: Vec::with_capacity(spans),
-            resource: Vec::with_capacity(spans),
-            scope: Vec::with_capacity(spans),
-            ..Self::default()
+        Self { levels: Vec::with_capacity(spans), ..Self::default() }
+    }
+
+    /// The rows of all pages. `is_lazy`: they are made when somebody looks at them, if possible.
+    pub(crate) fn finish(mut self, is_lazy: bool) -> SpanRows {
+        if !is_lazy {
+            self.settle();
         }
+        let (counts, levels) = (self.counts(), self.levels);
+        let [traces, resources, scopes] = counts.map(|count| count as usize);
+        if levels.is_empty() {
+            let Self { trace, resource, scope, .. } = self;
+            let (trace, resource, scope) = (trace.into(), resource.into(), scope.into());
+            return SpanRows { traces, resources, scopes, trace, resource, scope, levels: None };
+        }
+        let levels = Arc::new(SpanLevels(levels));
+        let rows = |level: u8| {
+            let source: Arc<dyn ColumnSource> = Arc::clone(&levels) as _;
+            Buffer::stored(source, u32::from(level), levels.0.len())
+        };
+        let (trace, resource, scope) = (rows(TRACE), rows(RESOURCE), rows(SCOPE));
+        SpanRows { traces, resources, scopes, trace, resource, scope, levels: Some(levels) }
+    }
+
+    /// Rows of traces, resources and scopes so far.
+    fn counts(&self) -> [u32; 3] {
+        let of_levels = |level| count_below(&self.levels, level) as u32;
+        [
+            self.traces + of_levels(TRACE),
+            self.resources + of_levels(RESOURCE),
+            self.scopes + of_levels(SCOPE),
+        ]
+    }
+
+    /// Makes the rows of the spans so far.
+    fn settle(&mut self) {
+        let rep = std::mem::take(&mut self.levels);
+        add_rows(&rep, TRACE, &mut self.traces, &mut self.trace);
+        add_rows(&rep, RESOURCE, &mut self.resources, &mut self.resource);
+        add_rows(&rep, SCOPE, &mut self.scopes, &mut self.scope);
     }
 
     /// Adds a page of a column with one value a span. Levels: repetition 0 starts a trace, 1 a resource,
@@ -79,29 +151,29 @@ impl Spine {
         if page.entries == 0 {
             return Ok(());
         }
-        if self.traces == 0 && page.rep.at(0) != 0 {
+        if self.traces == 0 && self.levels.is_empty() && page.rep.at(0) != 0 {
             return Err(DecodeError("a column does not start with a row"));
         }
-        match (page.rep, page.def) {
-            (Levels::Each(rep), Levels::Constant(3)) => {
-                // Of pages before there may be traces without resources.
-                let begun = [self.traces, self.resources, self.scopes];
-                let first = usize::from(page.rep.at(0)).min(begun.len());
-                if begun[..first].contains(&0) {
-                    return Err(ORPHAN);
-                }
-                self.add_full(rep);
-            }
-            _ => self.add_sparse(page)?,
+        if page.def != Levels::Constant(3) {
+            self.settle();
+            return self.add_sparse(page);
+        }
+        // No list is empty, so every entry is a span.
+        let is_settled = self.traces > 0;
+        // Of pages before there may be traces without resources.
+        let begun = [self.traces, self.resources, self.scopes];
+        let first = usize::from(page.rep.at(0)).min(begun.len());
+        if is_settled && begun[..first].contains(&0) {
+            return Err(ORPHAN);
+        }
+        match page.rep {
+            Levels::Each(rep) => self.levels.extend_from_slice(rep),
+            Levels::Constant(rep) => self.levels.resize(self.levels.len() + page.entries, rep),
+        }
+        if is_settled {
+            self.settle();
         }
         Ok(())
-    }
-
-    /// No list is empty, so every entry is a span.
-    fn add_full(&mut self, rep: &[u8]) {
-        add_rows(rep, 1, &mut self.traces, &mut self.trace);
-        add_rows(rep, 2, &mut self.resources, &mut self.resource);
-        add_rows(rep, 3, &mut self.scopes, &mut self.scope);
     }
 
     fn add_sparse(&mut self, page: PageLevels<'_>) -> DecodeResult<()> {
@@ -126,21 +198,35 @@ impl Spine {
 
 /// Appends the row of each entry in a table whose rows start at repetitions below `level`.
 fn add_rows(rep: &[u8], level: u8, count: &mut u32, rows: &mut Vec<u32>) {
-    rows.reserve(rep.len());
+    let start = rows.len();
+    rows.resize(start + rep.len(), 0);
+    // The first entry of all starts a row in every table.
+    let before = count.wrapping_sub(1);
+    let out = bytemuck::cast_slice_mut(&mut rows[start..]);
+    *count += write_rows(rep, level, out, |row| before.wrapping_add(1).wrapping_add(row));
+}
+
+/// Writes a number for each entry: `of` its row in a table whose rows start at repetitions below `level`, of which the first
+/// entry starts number 0. Returns the number of rows.
+#[inline(always)]
+fn write_rows(rep: &[u8], level: u8, out: &mut [u8], of: impl Fn(u32) -> u32) -> u32 {
+    let out = out.as_chunks_mut::<4>().0;
     let (words, rest) = rep.as_chunks::<8>();
-    let mut rows_so_far = *count;
-    for word in words {
+    let (of_words, of_rest) = out.split_at_mut(words.len().min(out.len() / 8) * 8);
+    let mut rows = 0u32;
+    for (word, out) in words.iter().zip(of_words.as_chunks_mut::<8>().0) {
         let starts = starts_through(u64::from_le_bytes(*word), level);
-        // The first entry of all starts a row in every table.
-        let before = rows_so_far.wrapping_sub(1);
-        rows.extend(starts.map(|starts| before.wrapping_add(u32::from(starts))));
-        rows_so_far += u32::from(starts[7]);
+        let before = rows.wrapping_sub(1);
+        for (out, starts) in out.iter_mut().zip(starts) {
+            *out = of(before.wrapping_add(u32::from(starts))).to_ne_bytes();
+        }
+        rows += u32::from(starts[7]);
     }
-    rows.extend(rest.iter().map(|&rep| {
-        rows_so_far += u32::from(rep < level);
-        rows_so_far - 1
-    }));
-    *count = rows_so_far;
+    for (&rep, out) in rest.iter().zip(of_rest) {
+        rows += u32::from(rep < level);
+        *out = of(rows.wrapping_sub(1)).to_ne_bytes();
+    }
+    rows
 }
 
 /// Adds a page of a column with one value an item to the starts of each owner's items.
@@ -166,6 +252,7 @@ pub(crate) fn add_starts(page: PageLevels<'_>, level: u8, starts: &mut Vec<u32>,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn page<'p>(rep: &'p [u8], def: &'p [u8]) -> PageLevels<'p> {
         PageLevels { entries: rep.len(), rep: Levels::Each(rep), def: Levels::Each(def) }
@@ -177,21 +264,61 @@ mod tests {
         // trace 2: resource 2 {scope 2 {}}, resource 3 {scope 3 {span}}.
         let rep = [0, 3, 2, 1, 0, 0, 1];
         let def = [3, 3, 3, 1, 0, 2, 3];
-        let mut spine = Spine::default();
-        spine.add_page(page(&rep, &def)).unwrap();
-        assert_eq!((spine.traces, spine.resources, spine.scopes), (3, 4, 4));
-        assert_eq!(spine.trace, [0, 0, 0, 2]);
-        assert_eq!(spine.resource, [0, 0, 0, 3]);
-        assert_eq!(spine.scope, [0, 0, 1, 3]);
-
+        let sparse = page(&rep, &def);
         let full =
             PageLevels { entries: 4, rep: Levels::Each(&[0, 3, 2, 1]), def: Levels::Constant(3) };
-        let mut spine = Spine::default();
-        spine.add_page(full).unwrap();
-        spine.add_page(full).unwrap();
-        assert_eq!(spine.trace, [0, 0, 0, 0, 1, 1, 1, 1]);
-        assert_eq!(spine.resource, [0, 0, 0, 1, 2, 2, 2, 3]);
-        assert_eq!(spine.scope, [0, 0, 1, 2, 3, 3, 4, 5]);
+        for is_lazy in [false, true] {
+            let rows = |pages: &[PageLevels<'_>]| {
+                let mut spine = Spine::default();
+                pages.iter().for_each(|page| spine.add_page(*page).unwrap());
+                spine.finish(is_lazy)
+            };
+            let found = rows(&[sparse]);
+            assert_eq!((found.traces, found.resources, found.scopes), (3, 4, 4));
+            assert_eq!(found.trace[..], [0, 0, 0, 2]);
+            assert_eq!(found.resource[..], [0, 0, 0, 3]);
+            assert_eq!(found.scope[..], [0, 0, 1, 3]);
+            assert_eq!(found.resources_in(vec![7, 8, 9, 5])[..], [7, 7, 7, 5]);
+
+            let found = rows(&[full, full]);
+            assert_eq!((found.traces, found.resources, found.scopes), (2, 4, 6));
+            assert_eq!(found.trace[..], [0, 0, 0, 0, 1, 1, 1, 1]);
+            assert_eq!(found.resource[..], [0, 0, 0, 1, 2, 2, 2, 3]);
+            assert_eq!(found.scope[..], [0, 0, 1, 2, 3, 3, 4, 5]);
+            assert_eq!(found.resources_in(vec![7, 8, 9, 5])[..], [7, 7, 7, 8, 9, 9, 9, 5]);
+
+            let found = rows(&[full, sparse, full]);
+            assert_eq!((found.traces, found.resources, found.scopes), (5, 8, 10));
+            assert_eq!(found.trace[..], [0, 0, 0, 0, 1, 1, 1, 3, 4, 4, 4, 4]);
+            assert_eq!(found.resource[..], [0, 0, 0, 1, 2, 2, 2, 5, 6, 6, 6, 7]);
+            assert_eq!(found.scope[..], [0, 0, 1, 2, 3, 3, 4, 6, 7, 7, 8, 9]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rows_made_late_are_those_made_at_once(
+            rep in proptest::collection::vec(0u8..4, 1..40), cut in 0usize..40,
+        ) {
+            let rep = [&[0][..], &rep].concat();
+            let (one, other) = rep.split_at(cut.min(rep.len()));
+            let rows = |is_lazy| {
+                let mut spine = Spine::default();
+                for rep in [one, other] {
+                    let (entries, rep) = (rep.len(), Levels::Each(rep));
+                    spine.add_page(PageLevels { entries, rep, def: Levels::Constant(3) }).unwrap();
+                }
+                spine.finish(is_lazy)
+            };
+            let (late, at_once) = (rows(true), rows(false));
+            prop_assert_eq!((late.traces, late.resources, late.scopes),
+                (at_once.traces, at_once.resources, at_once.scopes));
+            prop_assert_eq!(&late.trace, &at_once.trace);
+            prop_assert_eq!(&late.resource, &at_once.resource);
+            prop_assert_eq!(&late.scope, &at_once.scope);
+            let table: Vec<u32> = (0..late.resources as u32).map(|row| row * 3 + 1).collect();
+            prop_assert_eq!(late.resources_in(table.clone()), at_once.resources_in(table));
+        }
     }
 
     #[test]

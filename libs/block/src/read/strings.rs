@@ -116,6 +116,14 @@ impl StringPool {
         Ok(if stays { Recode::Same } else { Recode::Table(table) })
     }
 
+    /// Number of strings, the empty one included.
+    pub(crate) fn len(&self) -> usize {
+        match &self.adopted {
+            Some(adopted) if !self.is_own => adopted.len(),
+            _ => self.offsets.len() - 1,
+        }
+    }
+
     /// The string of a code.
     pub(crate) fn get(&self, code: u32) -> &[u8] {
         match &self.adopted {

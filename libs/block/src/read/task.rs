@@ -19,7 +19,7 @@ use super::File;
 use super::cache::{Column, ColumnCache, Slot};
 use super::chunk::{Chunk, Needs, PageDecoder, PageLevels, Scratch, Window, read_pages};
 use super::columns::Leaf;
-use super::footer;
+use super::footer::{self, ChunkFacts};
 use super::page_index::page_ranges;
 use super::prune;
 use super::strings::{Recode, StringPool};
@@ -101,7 +101,7 @@ impl<'f> Task<'f> {
 
     /// False if the column's dictionary shows that no value meets the predicate.
     pub(crate) fn dictionary_may_have(
-        &self,
+        &mut self,
         leaf: Leaf,
         predicate: &dyn Fn(&[u8]) -> bool,
     ) -> Result<bool> {
@@ -114,11 +114,52 @@ impl<'f> Task<'f> {
         let found = match (&chunk.dictionary, chunk.pieces.first()) {
             (Some(strings), _) => Ok(prune::any_string(strings, predicate)),
             (None, Some(piece)) => {
-                prune::dictionary_has(chunk.codec, chunk.uncompressed, piece, predicate)
+                let scratch = self.scratch.get_or_insert_with(Scratch::reuse);
+                let decompressor = scratch.decompressor();
+                let (codec, bytes) = (chunk.codec, chunk.uncompressed);
+                prune::dictionary_has(codec, bytes, piece, decompressor, predicate)
             }
             (None, None) => return Ok(true),
         };
         found.map_err(|error| self.corrupt(leaf, error))
+    }
+
+    /// Reads a column of keys, of a local file only its dictionary if that has none of the wanted ones.
+    pub(crate) fn fetch_keys(&mut self, leaf: Leaf, wants: &dyn Fn(&[u8]) -> bool) -> Result<()> {
+        let group = self.file.metadata.row_groups().get(self.row_group);
+        let (Some(metadata), Some(group)) = (self.metadata(leaf), group) else {
+            return self.fetch(&[leaf]);
+        };
+        let is_known = self.chunks.contains_key(&leaf.index);
+        let is_whole = self.rows.is_some() || self.file.source.is_remote();
+        if is_known || is_whole || !footer::is_dictionary_only(metadata) {
+            return self.fetch(&[leaf]);
+        }
+        let facts = footer::chunk_facts(group, leaf, self.file.size);
+        let facts = facts.map_err(|error| self.corrupt(leaf, error))?;
+        let Range { start, end } = facts.range;
+        let data = u64::try_from(metadata.data_page_offset()).unwrap_or(0).clamp(start, end);
+        let dictionary = self.file.source.read(start..data)?;
+        self.chunks.insert(leaf.index, self.chunk(leaf, &facts));
+        self.add_pieces(leaf, vec![dictionary], None, None);
+        if self.dictionary_may_have(leaf, wants)? {
+            let pages = self.file.source.read(data..end)?;
+            self.chunks.entry(leaf.index).and_modify(|chunk| chunk.pieces.push(pages));
+        }
+        Ok(())
+    }
+
+    fn chunk(&self, leaf: Leaf, facts: &ChunkFacts) -> Chunk {
+        Chunk {
+            leaf,
+            codec: facts.codec,
+            verify: self.file.verify,
+            entries: facts.entries,
+            uncompressed: facts.uncompressed,
+            pieces: Vec::new(),
+            dictionary: None,
+            window: None,
+        }
     }
 
     /// Reads the pages of these columns, as few reads as the source can make of it.
@@ -132,17 +173,7 @@ impl<'f> Task<'f> {
             }
             let facts = footer::chunk_facts(group, leaf, self.file.size);
             let facts = facts.map_err(|error| self.corrupt(leaf, error))?;
-            let chunk = Chunk {
-                leaf,
-                codec: facts.codec,
-                verify: self.file.verify,
-                entries: facts.entries,
-                uncompressed: facts.uncompressed,
-                pieces: Vec::new(),
-                dictionary: None,
-                window: None,
-            };
-            self.chunks.insert(leaf.index, chunk);
+            self.chunks.insert(leaf.index, self.chunk(leaf, &facts));
             wanted.push((leaf, facts.range));
         }
         match self.rows.clone() {
@@ -235,6 +266,11 @@ impl<'f> Task<'f> {
     /// The cache, if what is read may be kept: columns of a whole row group.
     fn cache(&self) -> Option<&'f ColumnCache> {
         self.file.cache.as_deref().filter(|_| self.rows.is_none())
+    }
+
+    /// True if decoded columns may be kept for later reads.
+    pub(crate) fn keeps_columns(&self) -> bool {
+        self.cache().is_some()
     }
 
     /// True if a column is in memory already; then it need not be fetched.

@@ -257,14 +257,14 @@ impl Strings {
     ) -> DecodeResult<()> {
         out.reserve(self.local.len());
         if !self.is_plain {
-            for &local in &self.local {
-                let mut code = self.resolved[local as usize];
-                if code == UNSEEN {
-                    code = pool.intern(self.dictionary.get(local as usize))?;
-                    self.resolved[local as usize] = code;
+            for number in 0..self.local.len() {
+                let local = self.local[number] as usize;
+                if self.resolved[local] == UNSEEN {
+                    self.resolved[local] = pool.intern(self.dictionary.get(local))?;
                 }
-                out.push(code);
             }
+            let resolved = self.resolved.as_slice();
+            out.extend(self.local.iter().map(|&local| resolved[local as usize]));
             return Ok(());
         }
         // Equal neighbours are common where there is no dictionary: mostly empty strings.

@@ -1,5 +1,7 @@
 //! Attributes with a column of their own.
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use tactus_model::ValueType;
 use tactus_storage::meta::ColumnType;
 
@@ -9,7 +11,7 @@ use crate::decoding::hybrid::Levels;
 use crate::read::chunk::{Needs, PageLevels};
 use crate::read::columns::FixedColumn;
 use crate::read::task::Task;
-use crate::read::values::{Strings, Words};
+use crate::read::values::{Strings, UNSEEN, Words};
 
 use super::Values;
 use super::arrays::{Arrays, array_of};
@@ -23,6 +25,62 @@ pub(super) struct FixedValues {
     /// Ascending.
     pub(super) owners: Vec<u32>,
     pub(super) values: Values,
+}
+
+/// The distinct values of an attribute of which each owner has one string, and which of them each owner has.
+#[derive(Debug)]
+pub(crate) struct DistinctStrings {
+    /// Code of the attribute's key.
+    pub(crate) key: u32,
+    /// Codes of the distinct values; 0 for no attribute if the column is such a one.
+    pub(crate) values: Vec<u32>,
+    /// The number of each owner's value.
+    pub(crate) of_owner: Vec<u32>,
+}
+
+/// Reads the column of one attribute of owners at `level`, each value once; `None` if an owner may have no value or
+/// several, or if there is no dictionary.
+pub(crate) fn read_distinct(
+    task: &mut Task<'_>,
+    column: &FixedColumn,
+    level: u8,
+    owners: usize,
+) -> Result<Option<DistinctStrings>> {
+    let leaf = column.leaf;
+    if column.column_type != ColumnType::String || leaf.max_rep > level || task.is_all_null(leaf) {
+        return Ok(None);
+    }
+    let key = task.intern(leaf, &column.key)?;
+    let mut out = DistinctStrings { key, values: Vec::new(), of_owner: Vec::with_capacity(owners) };
+    // The number of each entry of the dictionary.
+    let mut numbers: Vec<u32> = Vec::new();
+    let mut by_code: HashMap<u32, u32, RandomState> = HashMap::default();
+    let mut is_plain = false;
+    let needs = Needs { rep: false, def: true };
+    task.pages(leaf, needs, &mut Strings::default(), |page, strings, pool| {
+        is_plain |= page.def != Levels::Constant(leaf.max_def) || !strings.has_codes();
+        if is_plain {
+            return Ok(());
+        }
+        if numbers.len() != strings.local_len() {
+            numbers.clear();
+            numbers.resize(strings.local_len(), UNSEEN);
+        }
+        for value in 0..strings.local.len() {
+            let local = strings.local[value];
+            if numbers[local as usize] == UNSEEN {
+                let code = strings.resolve(local, pool)?;
+                // A dictionary may have a string twice.
+                numbers[local as usize] = *by_code.entry(code).or_insert_with(|| {
+                    out.values.push(code);
+                    out.values.len() as u32 - 1
+                });
+            }
+        }
+        out.of_owner.extend(strings.local.iter().map(|&local| numbers[local as usize]));
+        Ok(())
+    })?;
+    Ok((!is_plain && out.of_owner.len() == owners).then_some(out))
 }
 
 /// Reads the column of one attribute of owners at `level`.

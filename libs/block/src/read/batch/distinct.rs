@@ -7,29 +7,59 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use tactus_model::AttributeList;
+use tactus_model::{AttributeList, ValueType};
 
-/// The distinct owners of a list, in order of first appearance, and which of them each owner is.
-pub(super) fn distinct_owners(list: &AttributeList) -> (AttributeList, Vec<u32>) {
+/// The distinct owners of a list, in order of first appearance, and which of them each owner is. `strings`: how many the
+/// dictionary of the list has.
+pub(super) fn distinct_owners(list: &AttributeList, strings: usize) -> (AttributeList, Vec<u32>) {
+    let (starts, payloads) = (list.starts.as_slice(), list.payloads.as_slice());
+    let (keys, types) = (list.keys.as_slice(), list.types.as_slice());
     let mut distinct = AttributeList::default();
     let mut table: HashTable<u32> = HashTable::new();
+    let first_key = keys.first().copied().unwrap_or_default();
+    // Owners with nothing but a string of the first key, as nearly all are: by the code of the string, each number plus 1.
+    let mut by_string = vec![0u32; strings];
     let mut of_owner = Vec::with_capacity(list.owners());
-    for owner in 0..list.owners() {
-        let hash = hash_of(list, owner);
-        let is_equal = |&known: &u32| are_equal(&distinct, known as usize, list, owner);
-        let known = match table.find(hash, is_equal) {
-            Some(&known) => known,
-            None => {
-                let known = distinct.owners() as u32;
-                list.of(owner).for_each(|attribute| distinct.push(attribute));
-                distinct.end_owner();
-                table.insert_unique(hash, known, |&known| hash_of(&distinct, known as usize));
-                known
+    for (owner, bounds) in starts.windows(2).enumerate() {
+        let entry = bounds[0] as usize;
+        let is_single = bounds[1] == bounds[0] + 1
+            && (keys[entry], types[entry]) == (first_key, ValueType::String as u8);
+        let known = match by_string.get_mut(payloads.get(entry).map_or(0, |&code| code as usize)) {
+            Some(known) if is_single => known,
+            _ => {
+                of_owner.push(find_or_add(list, owner, &mut distinct, &mut table));
+                continue;
             }
         };
-        of_owner.push(known);
+        if *known == 0 {
+            add(list, owner, &mut distinct);
+            *known = distinct.owners() as u32;
+        }
+        of_owner.push(*known - 1);
     }
     (distinct, of_owner)
+}
+
+fn add(list: &AttributeList, owner: usize, distinct: &mut AttributeList) {
+    list.of(owner).for_each(|attribute| distinct.push(attribute));
+    distinct.end_owner();
+}
+
+fn find_or_add(
+    list: &AttributeList,
+    owner: usize,
+    distinct: &mut AttributeList,
+    table: &mut HashTable<u32>,
+) -> u32 {
+    let hash = hash_of(list, owner);
+    let is_equal = |&known: &u32| are_equal(distinct, known as usize, list, owner);
+    if let Some(&known) = table.find(hash, is_equal) {
+        return known;
+    }
+    let known = distinct.owners() as u32;
+    add(list, owner, distinct);
+    table.insert_unique(hash, known, |&known| hash_of(distinct, known as usize));
+    known
 }
 
 fn hash_of(list: &AttributeList, owner: usize) -> u64 {
@@ -52,7 +82,7 @@ fn are_equal(one: &AttributeList, of_one: usize, other: &AttributeList, of_other
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use tactus_model::{Attribute, ValueType};
+    use tactus_model::Attribute;
 
     proptest! {
         #[test]
@@ -68,7 +98,7 @@ mod tests {
                 }
                 list.end_owner();
             }
-            let (distinct, of_owner) = distinct_owners(&list);
+            let (distinct, of_owner) = distinct_owners(&list, 3);
             let attributes = |list: &AttributeList, owner| list.of(owner).collect::<Vec<_>>();
             for (owner, &known) in of_owner.iter().enumerate() {
                 prop_assert_eq!(attributes(&list, owner), attributes(&distinct, known as usize));

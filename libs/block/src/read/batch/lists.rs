@@ -1,13 +1,17 @@
 //! Attribute lists of which only some keys are wanted, and whose strings the batch starts with.
 
-use tactus_model::{AttributeList, Dictionary, Projection};
+use tactus_model::{Attribute, AttributeList, Dictionary, Projection, ValueType};
 
 use crate::Result;
 use crate::attribute_owner::AttributeOwner;
-use crate::read::attributes::{KeyScan, key_leaf, read_list, scan_keys, value_leaves};
+use crate::read::attributes::{
+    DistinctStrings, KeyScan, fixed_columns, key_leaf, read_distinct, read_list, scan_keys,
+    value_leaves,
+};
 use crate::read::cache::{Attributes, Slot};
 use crate::read::columns::Columns;
 use crate::read::plan::{ListPlan, Plan};
+use crate::read::spine::SpanRows;
 use crate::read::strings::StringPool;
 use crate::read::task::Task;
 
@@ -19,7 +23,7 @@ use super::{Counts, told_by_pages};
 pub(super) fn pick_attributes(
     task: &mut Task<'_>,
     plan: &Plan<'_>,
-    resource_of_span: &[u32],
+    rows: &SpanRows,
     counts: &Counts,
 ) -> Result<Vec<Option<Attributes>>> {
     let mut picked = Vec::new();
@@ -43,18 +47,27 @@ pub(super) fn pick_attributes(
     for (at, slot, scan, mut pool) in scans {
         let list = &plan.lists[at];
         let owners = counts.owners(list.owner);
-        let read =
-            |task: &mut Task<'_>| read_list(task, list.columns, list.selection, scan, owners);
-        let mut attributes = task.with_pool(&mut pool, read)?;
-        task.expect(list.columns.leaf(), attributes.owners(), owners)?;
         let mut of_span = None;
-        if list.owner == AttributeOwner::Resource {
-            let (distinct, of_owner) = distinct_owners(&attributes);
-            attributes = distinct;
-            let of_span = of_span.insert(Vec::with_capacity(resource_of_span.len()));
-            of_span.extend(resource_of_span.iter().map(|&resource| of_owner[resource as usize]));
-        }
-        let of_span = of_span.map(Into::into);
+        let read = |task: &mut Task<'_>| {
+            let is_resource = list.owner == AttributeOwner::Resource;
+            let of_one = match is_resource {
+                true => distinct_of_one(task, list, &scan, owners)?,
+                false => None,
+            };
+            if let Some((distinct, of_owner)) = of_one {
+                of_span = Some(rows.resources_in(of_owner));
+                return Ok(distinct);
+            }
+            let attributes = read_list(task, list.columns, list.selection, scan, owners)?;
+            task.expect(list.columns.leaf(), attributes.owners(), owners)?;
+            if !is_resource {
+                return Ok(attributes);
+            }
+            let (distinct, of_owner) = distinct_owners(&attributes, task.pool.len());
+            of_span = Some(rows.resources_in(of_owner));
+            Ok(distinct)
+        };
+        let attributes = task.with_pool(&mut pool, read)?;
         let attributes = Attributes { list: attributes, strings: pool.finish_shared(), of_span };
         picked[at] = Some(task.keep(slot.clone(), attributes));
     }
@@ -68,6 +81,33 @@ pub(super) fn pick_attributes(
         }
     }
     Ok(picked)
+}
+
+/// The distinct owners of a list of which nothing but one column of strings is wanted, and which of them each owner is; `None`
+/// if that is not so.
+fn distinct_of_one(
+    task: &mut Task<'_>,
+    list: &ListPlan<'_>,
+    generic: &KeyScan,
+    owners: usize,
+) -> Result<Option<(AttributeList, Vec<u32>)>> {
+    let mut columns = fixed_columns(list.columns, list.selection);
+    let (Some(column), None, true) = (columns.next(), columns.next(), generic.is_empty()) else {
+        return Ok(None);
+    };
+    let found = read_distinct(task, column, list.columns.level, owners)?;
+    let in_list = |found: DistinctStrings| {
+        let mut distinct = AttributeList::default();
+        for code in found.values {
+            if !(column.omit_empty && code == 0) {
+                let payload = u64::from(code);
+                distinct.push(Attribute { key: found.key, value_type: ValueType::String, payload });
+            }
+            distinct.end_owner();
+        }
+        (distinct, found.of_owner)
+    };
+    Ok(found.map(in_list))
 }
 
 pub(super) fn scan_list(

@@ -10,7 +10,7 @@ use crate::decoding::codec::{Codec, Decompressor};
 use crate::decoding::page::{Encoding, PageKind, read_page_header};
 use crate::decoding::{DecodeError, DecodeResult, split};
 use crate::read::cache::{HeldBytes, Slot};
-use crate::read::chunk::page_limit;
+use crate::read::chunk::{Scratch, page_limit};
 use crate::read::columns::Leaf;
 use crate::read::{File, footer};
 use crate::{Error, Result};
@@ -124,9 +124,10 @@ pub(crate) fn dictionary_has(
     codec: Codec,
     chunk_bytes: usize,
     bytes: &[u8],
+    decompressor: &mut Decompressor,
     predicate: &dyn Fn(&[u8]) -> bool,
 ) -> DecodeResult<bool> {
-    Ok(any_string(&read_dictionary_page(codec, chunk_bytes, bytes)?, predicate))
+    Ok(any_string(&decode_dictionary_page(codec, chunk_bytes, bytes, decompressor)?, predicate))
 }
 
 /// True if a string meets the predicate.
@@ -140,6 +141,19 @@ fn read_dictionary_page(
     chunk_bytes: usize,
     bytes: &[u8],
 ) -> DecodeResult<ByteArrays> {
+    let mut scratch = Scratch::reuse();
+    let strings = decode_dictionary_page(codec, chunk_bytes, bytes, scratch.decompressor());
+    scratch.spare();
+    strings
+}
+
+/// As above, with the buffers of `decompressor`.
+fn decode_dictionary_page(
+    codec: Codec,
+    chunk_bytes: usize,
+    bytes: &[u8],
+    decompressor: &mut Decompressor,
+) -> DecodeResult<ByteArrays> {
     let (header, rest) = read_page_header(bytes)?;
     let PageKind::Dictionary { entries, encoding: Encoding::Plain } = header.kind else {
         return Err(DecodeError("a chunk does not start with its dictionary"));
@@ -151,7 +165,6 @@ fn read_dictionary_page(
     if header.uncompressed > page_limit(chunk_bytes, header.compressed) {
         return Err(DecodeError("a page is larger than its chunk declares"));
     }
-    let mut decompressor = Decompressor::default();
     let body = match codec {
         Codec::Uncompressed => stored,
         codec => decompressor.decompress(codec, stored, header.uncompressed)?,
