@@ -96,6 +96,9 @@ pub(super) fn read_fixed(
         return Ok(out);
     }
     out.key = task.intern(leaf, &column.key)?;
+    let room = task.entries_to_read(leaf).min(owners);
+    out.owners.reserve(room);
+    out.values.payloads.reserve(room);
     let scalar = match column.column_type {
         ColumnType::String => ValueType::String,
         ColumnType::Int => ValueType::Int,
@@ -160,6 +163,14 @@ impl Filler<'_> {
             let first = walker.pass_full(page.entries)? as u32;
             self.out.owners.extend(first..first + page.entries as u32);
             self.out.values.payloads.extend((0..page.entries).map(&payload));
+            self.out.values.types.resize(self.out.owners.len(), self.scalar as u8);
+            return Ok(());
+        }
+        if !self.lists && !self.omit_empty {
+            let before = self.out.owners.len();
+            walker.owners_of_values(page, &mut self.out.owners)?;
+            let values = self.out.owners.len() - before;
+            self.out.values.payloads.extend((0..values).map(payload));
             self.out.values.types.resize(self.out.owners.len(), self.scalar as u8);
             return Ok(());
         }

@@ -93,6 +93,8 @@ struct Picker<'s> {
     selection: &'s AttributeSelection,
     /// For each local code: 1 if the key is wanted.
     wanted: Vec<u8>,
+    /// The only local code of a wanted key, if there is one.
+    only: Option<u32>,
     /// For each value of the page, and for eight more: 1 if its key is wanted.
     flags: Vec<u8>,
     /// `wanted` is about the chunk's dictionary, not about one page.
@@ -109,6 +111,7 @@ impl<'s> Picker<'s> {
             level,
             selection,
             wanted: Vec::new(),
+            only: None,
             flags: Vec::new(),
             of_dictionary: false,
             starts: Vec::new(),
@@ -129,10 +132,19 @@ impl<'s> Picker<'s> {
             self.wanted.clear();
             let keys = (0..strings.local_len() as u32).map(|local| strings.bytes(local));
             self.wanted.extend(keys.map(|key| u8::from(self.selection.wants(key))));
+            let mut wanted = (0..).zip(&self.wanted).filter(|(_, wanted)| **wanted != 0);
+            self.only = match (wanted.next(), wanted.next()) {
+                (Some((local, _)), None) => Some(local),
+                _ => None,
+            };
         }
         let Self { flags, wanted, .. } = self;
         flags.clear();
-        flags.extend(strings.local.iter().map(|&local| wanted[local as usize]));
+        match self.only {
+            // Compared many at a time.
+            Some(only) => flags.extend(strings.local.iter().map(|&local| u8::from(local == only))),
+            None => flags.extend(strings.local.iter().map(|&local| wanted[local as usize])),
+        }
         if flags.iter().all(|&flag| flag == 0) {
             self.pass_over(page);
             return Ok(());
@@ -168,11 +180,31 @@ impl<'s> Picker<'s> {
         for_each_word(page, |word| {
             let mut owners = word.defined_to(self.level) & !word.repeats_below(self.level);
             let mut entries = word.defined_to(self.level + 1);
-            let next = self.flags.get(value..).and_then(|flags| flags.first_chunk::<8>());
-            if next == Some(&[0; 8]) {
+            let next = self.flags.get(value..).and_then(|flags| flags.first_chunk::<8>()).copied();
+            if next == Some([0; 8]) {
                 let passed = count(entries);
                 self.attributes += passed as u32;
                 value += passed;
+                self.start_owners(count(owners));
+                return Ok(());
+            }
+            if count(entries) == 8
+                && let Some(flags) = next
+            {
+                // Each entry is a value, so the flags are those of the entries.
+                let mut marks = u64::from_le_bytes(flags) << 7;
+                while marks != 0 {
+                    let place = marks.trailing_zeros() / 8;
+                    let before = owners & (marks ^ (marks - 1));
+                    self.start_owners(count(before));
+                    owners ^= before;
+                    let local = strings.local[value + place as usize];
+                    self.keys.push(strings.resolve(local, pool)?);
+                    self.ordinals.push(self.attributes + place);
+                    marks &= marks - 1;
+                }
+                self.attributes += 8;
+                value += 8;
                 self.start_owners(count(owners));
                 return Ok(());
             }

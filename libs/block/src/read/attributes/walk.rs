@@ -1,5 +1,6 @@
 //! Which attribute, or which owner, each value of a column belongs to.
 
+use crate::decoding::hybrid::Levels;
 use crate::decoding::{DecodeError, DecodeResult};
 use crate::read::chunk::PageLevels;
 use crate::read::level_words::{count, count_through, for_each_word};
@@ -72,6 +73,30 @@ impl<'o> Walker<'o> {
         })
     }
 
+    /// Appends the slot of each value of a page in which every entry starts a slot, if it is defined down to it.
+    pub(super) fn owners_of_values(
+        &mut self,
+        page: PageLevels<'_>,
+        owners: &mut Vec<u32>,
+    ) -> DecodeResult<()> {
+        let before = owners.len();
+        // One more, to be overwritten by what comes after a value or nothing.
+        owners.resize(before + page.entries + 1, 0);
+        let (mut end, mut slot) = (before, self.slots as u32);
+        let mut add = |def: u8| {
+            owners[end] = slot;
+            end += usize::from(def >= self.max_def);
+            slot += u32::from(def >= self.level);
+        };
+        match page.def {
+            Levels::Constant(def) => (0..page.entries).for_each(|_| add(def)),
+            Levels::Each(levels) => levels.iter().for_each(|&def| add(def)),
+        }
+        self.slots = slot as usize;
+        owners.truncate(end);
+        self.check()
+    }
+
     /// Passes over `count` entries that each start a slot and have its only value; returns the first slot.
     pub(super) fn pass_full(&mut self, count: usize) -> DecodeResult<usize> {
         let first = self.slots;
@@ -105,7 +130,7 @@ fn number(wanted: &[u32], cursor: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decoding::hybrid::Levels;
+    use proptest::prelude::*;
 
     fn values(walker: &mut Walker<'_>, rep: &[u8], def: &[u8]) -> Vec<(usize, bool, usize)> {
         let page =
@@ -131,6 +156,35 @@ mod tests {
         let mut walker = Walker::new(4, 5, 3, Some(&[2]));
         assert_eq!(values(&mut walker, &rep, &def), [(0, false, 2)]);
         walker.finish().unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn owners_of_single_values_are_those_of_a_walk(def in proptest::collection::vec(0u8..6, 0..60)) {
+            let page =
+                PageLevels { entries: def.len(), rep: Levels::Constant(0), def: Levels::Each(&def) };
+            let slots = def.iter().filter(|&&def| def >= 4).count();
+            let (mut walked, mut found) = (Vec::new(), vec![7]);
+            let mut walker = Walker::new(4, 5, 2 * slots, None);
+            for _ in 0..2 {
+                walker
+                    .page(page, |owner, continues, _| {
+                        assert!(!continues);
+                        walked.push(owner as u32);
+                        Ok(())
+                    })
+                    .unwrap();
+            }
+            let mut walker = Walker::new(4, 5, 2 * slots, None);
+            walker.owners_of_values(page, &mut found).unwrap();
+            walker.owners_of_values(page, &mut found).unwrap();
+            prop_assert_eq!(&found[1..], &walked[..]);
+            walker.finish().unwrap();
+            if slots > 0 {
+                let mut walker = Walker::new(4, 5, slots - 1, None);
+                prop_assert!(walker.owners_of_values(page, &mut found).is_err());
+            }
+        }
     }
 
     #[test]
