@@ -134,11 +134,11 @@ fn read_trace(block: &BlockReader, wanted: &Wanted, job: &Job) -> Result<(Bytes,
     let block = row_group_at_once(block, row_group);
     let Some(row) = block.find_row(row_group, wanted.id)? else { return Ok(nothing) };
     job.check()?;
+    let block = block.with_page_indexes(row_group)?;
     let rows = row..row + 1;
     let mut is_large = false;
     if wanted.large_spans != 0 {
-        let ids = Projection { span_id: true, ..Projection::default() };
-        let spans = block.read_rows(row_group, rows.clone(), &ids)?.len();
+        let spans = block.read_rows(row_group, rows.clone(), &Projection::default())?.len();
         is_large = spans as u64 > wanted.large_spans;
         job.check()?;
     }

@@ -19,7 +19,7 @@ use crate::pool::pause_job;
 /// What is read in vain to save a request.
 const MAX_GAP: u64 = 2 << 20;
 
-/// A job that would need more requests than these accepts longer gaps, if it reads no more than twice as much with them.
+/// A job that would need more requests than these accepts longer gaps, the shortest of them first.
 const FEW_REQUESTS: usize = 10;
 
 /// No more is read at once for several row groups: the same columns of two stripes.
@@ -96,14 +96,9 @@ impl JoinedReads {
         };
         let join = |projections: &[&Projection]| {
             let parts = parts(projections);
-            let with_gap = |gap| parts.iter().flat_map(|part| join(part.clone(), gap)).collect();
-            let windows: Vec<_> = with_gap(MAX_GAP);
-            if windows.len() <= FEW_REQUESTS {
-                return windows;
-            }
-            let fewer: Vec<_> = with_gap(2 * MAX_GAP);
-            let bytes = |windows: &[Window]| windows.iter().map(Window::length).sum::<u64>();
-            if bytes(&fewer) <= 2 * bytes(&windows) { fewer } else { windows }
+            let [alone, rest] = parts.map(|part| join(part, MAX_GAP));
+            let few = FEW_REQUESTS.saturating_sub(alone.len());
+            alone.into_iter().chain(join_closest(rest, few)).collect::<Vec<_>>()
         };
         let first = join(&[wanted.first]);
         let all = wanted.then.map_or_else(Vec::new, |then| join(&[wanted.first, then]));
@@ -220,6 +215,30 @@ fn join(mut ranges: Vec<(Range<u64>, usize)>, gap: u64) -> Vec<Window> {
         Window::new(range, row_groups)
     };
     joined.into_iter().map(window).collect()
+}
+
+/// Joins further neighbours, the closest first, until there are no more than `few`, none is close enough, or twice as much
+/// would be read.
+fn join_closest(mut windows: Vec<Window>, few: usize) -> Vec<Window> {
+    let all = |windows: &[Window]| windows.iter().map(Window::length).sum::<u64>();
+    let mut spare = all(&windows);
+    while windows.len() > few {
+        let gap = |pair: &[Window]| {
+            let length = pair[1].range.end - pair[0].range.start;
+            let gap = pair[1].range.start.saturating_sub(pair[0].range.end);
+            (length <= MAX_BYTES && gap <= 2 * MAX_GAP).then_some(gap)
+        };
+        let gaps = windows.windows(2).enumerate().filter_map(|(at, pair)| Some((gap(pair)?, at)));
+        let Some((gap, at)) = gaps.min().filter(|(gap, _)| *gap <= spare) else { break };
+        spare -= gap;
+        let second = windows.remove(at + 1);
+        let range = windows[at].range.start..windows[at].range.end.max(second.range.end);
+        let mut row_groups = [windows[at].row_groups.as_slice(), &second.row_groups].concat();
+        row_groups.sort_unstable();
+        row_groups.dedup();
+        windows[at] = Window::new(range, row_groups);
+    }
+    windows
 }
 
 /// A source of which windows are read as a whole.

@@ -75,7 +75,7 @@ thread_local! {
 const MAX_SPARE_BYTES: usize = 4 << 20;
 
 /// Nor levels that were met: those of some columns of a row group.
-const MAX_SPARE_LEVELS: usize = 2 << 20;
+const MAX_SPARE_LEVELS: usize = 1 << 20;
 
 /// Buffers that serve one page after the other.
 #[derive(Default)]

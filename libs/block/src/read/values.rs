@@ -79,6 +79,51 @@ impl PageDecoder for Words {
     }
 }
 
+/// INT64 of numbers that are small by nature, as bytes; others become 0.
+#[derive(Debug, Default)]
+pub(crate) struct SmallWords {
+    /// Of all pages so far.
+    pub(crate) values: Vec<u8>,
+    /// Of pages without codes.
+    words: Words,
+    dictionary: Vec<u8>,
+    codes: Vec<u32>,
+}
+
+impl SmallWords {
+    /// A decoder with room for some values.
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self { values: Vec::with_capacity(capacity), ..Self::default() }
+    }
+}
+
+fn small(word: u64) -> u8 {
+    u8::try_from(word).unwrap_or(0)
+}
+
+impl PageDecoder for SmallWords {
+    fn dictionary(&mut self, body: &[u8], entries: usize) -> DecodeResult<()> {
+        self.words.dictionary(body, entries)?;
+        self.dictionary.clear();
+        self.dictionary.extend(self.words.dictionary.iter().map(|&word| small(word)));
+        Ok(())
+    }
+
+    fn page(&mut self, page: PageValues<'_>) -> DecodeResult<()> {
+        if page.encoding != Encoding::Dictionary {
+            self.words.page(page)?;
+            self.values.extend(self.words.values.iter().map(|&word| small(word)));
+            return Ok(());
+        }
+        self.codes.clear();
+        let limit = self.dictionary.len();
+        hybrid::decode_codes(page.body, page.skip, page.count, limit, &mut self.codes)?;
+        let dictionary = self.dictionary.as_slice();
+        self.values.extend(self.codes.iter().map(|&code| dictionary[code as usize]));
+        Ok(())
+    }
+}
+
 /// INT32.
 #[derive(Debug, Default)]
 pub(crate) struct Ints {

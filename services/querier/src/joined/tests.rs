@@ -71,13 +71,27 @@ proptest! {
     fn windows_cover_all_ranges_and_are_no_longer_than_they_may(ranges in ranges()) {
         let windows = join(ranges.clone(), MAX_GAP);
         for (range, group) in ranges.iter().filter(|(range, _)| !range.is_empty()) {
-            let holder = windows.iter().find(|window| window.covers(range));
-            prop_assert!(holder.is_some_and(|window| window.row_groups.contains(group)));
+            let holds = |window: &Window| window.covers(range) && window.row_groups.contains(group);
+            prop_assert!(windows.iter().any(holds));
         }
         for window in &windows {
             let within: Vec<_> = ranges.iter().filter(|(range, _)| window.covers(range)).collect();
             let longest = within.iter().map(|(range, _)| range.end - range.start).max();
             prop_assert!(window.length() <= MAX_BYTES.max(longest.unwrap_or(0)));
+        }
+    }
+
+    #[test]
+    fn closest_windows_are_joined_until_they_are_few(ranges in ranges(), few in 1..8usize) {
+        let before = join(ranges.clone(), MAX_GAP);
+        let bytes = |windows: &[Window]| windows.iter().map(Window::length).sum::<u64>();
+        let (count, length) = (before.len(), bytes(&before));
+        let windows = join_closest(before, few);
+        prop_assert!(windows.len() <= count && windows.len() >= few.min(count));
+        prop_assert!(bytes(&windows) <= 2 * length);
+        for (range, group) in ranges.iter().filter(|(range, _)| !range.is_empty()) {
+            let holds = |window: &Window| window.covers(range) && window.row_groups.contains(group);
+            prop_assert!(windows.iter().any(holds));
         }
     }
 

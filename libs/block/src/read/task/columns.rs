@@ -7,7 +7,7 @@ use crate::read::cache::{Codes, Slot};
 use crate::read::chunk::Needs;
 use crate::read::columns::Leaf;
 use crate::read::strings::StringPool;
-use crate::read::values::{Ints, Strings, Words};
+use crate::read::values::{Ints, SmallWords, Strings, Words};
 
 use super::Task;
 
@@ -43,12 +43,9 @@ impl Task<'_> {
             return Ok(vec![u8::try_from(value).unwrap_or(0); expected].into());
         }
         self.buffer(leaf, expected, |task| {
-            let mut out = Vec::with_capacity(expected);
-            task.pages(leaf, Needs::default(), &mut Words::default(), |_, words, _| {
-                out.extend(words.values.iter().map(|&word| u8::try_from(word).unwrap_or(0)));
-                Ok(())
-            })?;
-            Ok(out)
+            let mut words = SmallWords::with_capacity(expected);
+            task.pages(leaf, Needs::default(), &mut words, |_, _, _| Ok(()))?;
+            Ok(words.values)
         })
     }
 

@@ -15,7 +15,7 @@ use crate::{Attribute, Intrinsic};
 /// The most exemplars of one part of the time range.
 const PER_PART: usize = 2;
 /// Spans of a batch that are offered to the choice; of more, every so-manieth is.
-const OFFERED_PER_BATCH: usize = 8_192;
+const OFFERED_PER_BATCH: usize = 2_048;
 
 /// Exemplars of one function, while its batches come in. `K`: which series an exemplar belongs to.
 #[derive(Debug)]
@@ -74,7 +74,9 @@ impl<K> Exemplars<K> {
 
     /// Chooses among the counted spans of a batch; [`Self::look_at`] must follow.
     pub(super) fn choose(&mut self, rows: &Rows, view: &BatchView<'_>) {
-        let (starts, trace_of) = (&view.batch.spans.start, &view.batch.spans.trace);
+        let starts = view.batch.spans.start.as_slice();
+        // Mostly no span of a batch gets so far that its trace matters.
+        let trace_of = &view.batch.spans.trace;
         let last = self.parts.len() - 1;
         // The trace that was refused last, which often has the next span, too.
         let mut refused = u32::MAX;
