@@ -39,7 +39,7 @@ const COMMON: [&str; 9] = [
 ];
 
 /// Calls that last as long as the process that makes them.
-const LONG_CALLS: &[&str] = &["/tactus.v1.Frontend/Process"];
+const LONG_CALLS: &[&str] = &["/tactus.v1.Frontend/Process", "/tactus.v1.Pushes/Stream"];
 
 /// The ports while they listen.
 pub(crate) struct Listeners {

@@ -21,7 +21,7 @@ use tonic::{
 pub const INTERNAL_TOKEN: &str = "x-tactus-internal-token";
 
 /// Addresses that are kept without a look at which of them are used.
-const KEPT_ADDRESSES: usize = 256;
+pub(crate) const KEPT_ADDRESSES: usize = 256;
 
 /// How messages are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +117,11 @@ impl Channels {
     /// No connection yet.
     pub fn new(settings: ChannelSettings) -> Self {
         Self(Arc::new(Shared { settings: Arc::new(settings), by_address: Mutex::default() }))
+    }
+
+    /// An address that is not used for so long is forgotten once there are many.
+    pub(crate) fn idle(&self) -> Duration {
+        self.0.settings.idle
     }
 
     /// The connection to `host:port`, which need not be up. Errors: no address.

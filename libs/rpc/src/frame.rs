@@ -62,6 +62,11 @@ pub(crate) fn take_frame<M: Message + Default>(
     Ok((Request::from_parts(metadata, extensions, M::default()), frame))
 }
 
+/// The encoded message in a frame.
+pub(crate) fn message_of(frame: &Bytes) -> Bytes {
+    frame.slice(PREFIX_BYTES..)
+}
+
 /// `length` is that of the encoded message, less than 4 GiB.
 fn frame(message: &impl Message, length: usize) -> Bytes {
     let mut frame = Vec::with_capacity(PREFIX_BYTES + length);

@@ -1,8 +1,14 @@
 //! Ingesters, wherever they run.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
 use tactus_proto::tactus::v1::{
     FindTraceRequest, FindTraceResponse, HoldingsRequest, HoldingsResponse, MetricsRequest,
     MetricsResponse, PushRequest, PushResponse, SearchRequest, SearchResponse, TagValuesRequest,
@@ -10,12 +16,15 @@ use tactus_proto::tactus::v1::{
     ingester_server::Ingester,
 };
 use tactus_telemetry::client_span;
+use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
 
 use crate::{
+    channels::KEPT_ADDRESSES,
     channels::{Channels, Connection},
-    frame::{Framed, take_frame},
+    frame::{Framed, message_of, take_frame},
+    pushes::{MAX_STREAMED_BYTES, PushStream, Pushed},
 };
 
 /// The ingesters of a cluster by address; the one in this process is called directly.
@@ -24,6 +33,13 @@ pub struct Ingesters {
     channels: Channels,
     local: Option<(String, Arc<dyn Ingester>)>,
     call_timeout: Duration,
+    known: Arc<Mutex<HashMap<String, Known>>>,
+}
+
+/// An ingester, and when it was last asked for.
+struct Known {
+    ingester: Arc<RemoteIngester>,
+    used: Instant,
 }
 
 impl std::fmt::Debug for Ingesters {
@@ -40,19 +56,37 @@ impl Ingesters {
         local: Option<(String, Arc<dyn Ingester>)>,
         call_timeout: Duration,
     ) -> Self {
-        Self { channels, local, call_timeout }
+        Self { channels, local, call_timeout, known: Arc::default() }
     }
 
     /// The ingester at `host:port`. An address that is none gives errors when it is called.
     pub fn at(&self, address: &str) -> Arc<dyn Ingester> {
         match &self.local {
             Some((local, ingester)) if local == address => Arc::clone(ingester),
-            _ => Arc::new(RemoteIngester {
-                address: address.to_owned(),
-                connection: self.channels.at(address),
-                call_timeout: self.call_timeout,
-            }),
+            _ => self.remote(address),
         }
+    }
+
+    fn remote(&self, address: &str) -> Arc<RemoteIngester> {
+        let mut known = self.known.lock();
+        if let Some(known) = known.get_mut(address) {
+            known.used = Instant::now();
+            return Arc::clone(&known.ingester);
+        }
+        if known.len() >= KEPT_ADDRESSES {
+            let idle = self.channels.idle();
+            known.retain(|_, known| known.used.elapsed() < idle);
+        }
+        let connection = self.channels.at(address);
+        let ingester = Arc::new(RemoteIngester {
+            address: address.to_owned(),
+            pushes: connection.clone().ok().map(PushStream::new),
+            connection,
+            call_timeout: self.call_timeout,
+        });
+        let new = Known { ingester: Arc::clone(&ingester), used: Instant::now() };
+        known.insert(address.to_owned(), new);
+        ingester
     }
 }
 
@@ -61,6 +95,7 @@ impl Ingesters {
 pub struct RemoteIngester {
     address: String,
     connection: Result<Connection, crate::Error>,
+    pushes: Option<Arc<PushStream>>,
     call_timeout: Duration,
 }
 
@@ -96,17 +131,45 @@ impl RemoteIngester {
     fn connection(&self) -> Result<&Connection, Status> {
         self.connection.as_ref().map_err(Status::from)
     }
+
+    /// Pushes in the call that lasts. `None`: it has to have a call of its own.
+    async fn push_in_stream(
+        &self,
+        request: &Request<PushRequest>,
+        push: Bytes,
+    ) -> Option<Result<Response<PushResponse>, Status>> {
+        let stream = self.pushes.as_ref().filter(|_| push.len() <= MAX_STREAMED_BYTES)?;
+        // What else a request has belongs to a call of its own.
+        if !request.metadata().is_empty() {
+            return None;
+        }
+        let span = client_span!("push", "server.address" = self.address.as_str());
+        let pushed = timeout(self.call_timeout, stream.push(&push)).instrument(span.clone()).await;
+        let result = match pushed {
+            Ok(Pushed::NoStreams) => return None,
+            Ok(Pushed::Answered(result)) => result.map(Response::new),
+            Err(_) => Err(Status::deadline_exceeded("the ingester did not answer in time")),
+        };
+        if result.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        Some(result)
+    }
 }
 
 #[async_trait]
 impl Ingester for RemoteIngester {
-    /// A push of [`Shared`](crate::Shared) is encoded once for all ingesters, unless it is to be compressed.
+    /// A push of [`Shared`](crate::Shared) is encoded once for all ingesters, unless it is to be compressed. It is a message of
+    /// a call that lasts if the ingester knows such calls and it is not large.
     async fn push(&self, request: Request<PushRequest>) -> Result<Response<PushResponse>, Status> {
         let connection = self.connection()?;
         if connection.encoding().is_some() {
             return forward!(self, request, push);
         }
         let (request, frame) = take_frame(request, connection.max_send_bytes())?;
+        if let Some(result) = self.push_in_stream(&request, message_of(&frame)).await {
+            return result;
+        }
         let framed = Framed { connection: connection.channel(), frame };
         let client = IngesterClient::with_interceptor(framed, connection.clone());
         forward!(self, request, push, client)

@@ -9,6 +9,7 @@ mod frame;
 mod generator;
 mod ingester;
 mod live_tail;
+mod pushes;
 mod query;
 
 pub use channels::{ChannelSettings, Channels, Compression, Connection, Error, INTERNAL_TOKEN};
@@ -16,4 +17,5 @@ pub use frame::Shared;
 pub use generator::MetricsGenerators;
 pub use ingester::{Ingesters, RemoteIngester};
 pub use live_tail::LiveTails;
+pub use pushes::MAX_STREAMED_BYTES;
 pub use query::QueryContext;

@@ -127,6 +127,16 @@ impl Bodies {
         Ok(held)
     }
 
+    /// Memory for a message that arrived as a part of a longer call, and for what is made of it, as for a body of that length.
+    /// Errors: there is none, even after a moment; the status of a call.
+    pub async fn hold_message(self: &Arc<Self>, bytes: usize) -> Result<Held, Status> {
+        let held = self.nothing();
+        held.take(counted::COPIES.saturating_mul(bytes))
+            .await
+            .map_err(|NoRoom| no_room_status())?;
+        Ok(held)
+    }
+
     /// No memory yet.
     fn nothing(self: &Arc<Self>) -> Held {
         let unfinished = Unfinished {

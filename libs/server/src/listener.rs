@@ -152,6 +152,18 @@ pub struct ConnectionInfo {
     pub has_verified_certificate: bool,
 }
 
+/// Tells a request that its connection takes no further ones: because of its age, or because the port closes. In the
+/// extensions of every request. Those that would last as long as their connection end then.
+#[derive(Debug, Clone, Default)]
+pub struct Leaving(CancellationToken);
+
+impl Leaving {
+    /// Returns when the connection is to end.
+    pub fn begun(self) -> impl Future<Output = ()> + Send + 'static {
+        self.0.cancelled_owned()
+    }
+}
+
 /// A port that serves until its shutdown token is cancelled.
 ///
 /// Dropping it does not stop the port.

@@ -32,6 +32,9 @@ const UNMATCHED: &str = "notfound";
 /// Templates of requests that come all the time, so that their traces would only be noise.
 const UNTRACED: [&str; 2] = ["/metrics", "/ready"];
 
+/// Calls whose messages are requests.
+const UNTRACED_CALLS: [&str; 1] = ["/tactus.v1.Pushes/Stream"];
+
 /// Buckets of request durations, in seconds.
 const BUCKETS: [f64; 14] =
     [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0];
@@ -68,6 +71,16 @@ impl RequestMetrics {
     pub fn record(&self, route: &'static str, status: StatusCode, time: Duration) {
         let labels = [Method::GET.as_str(), route, status.as_str(), "false"];
         self.durations.with(labels).observe_duration(time);
+    }
+
+    /// Counts a call of gRPC that comes as a message of a longer one, as one of its own. `service`, `method`: as in its path.
+    /// `traceparent`: of the caller, if it is traced.
+    pub fn call(&self, service: &'static str, method: &str, traceparent: Option<&str>) -> Call {
+        let path = format!("{service}/{method}");
+        let route = known_route(&path).map_or_else(|| Cow::Owned(path.clone()), Cow::Borrowed);
+        let inflight = self.inflight.with([GRPC_METHOD, service]);
+        let span = call_span(&path, traceparent, None);
+        Call(Flight::start(self.clone(), inflight, GRPC_METHOD, route, span))
     }
 
     /// The same metrics for a port with an API of its own, whose routes may have the names of those of another port:
@@ -169,19 +182,24 @@ fn http_span(request: &Request<Body>, method: &str) -> Span {
     )
 }
 
-/// The span of a gRPC call; none for probes.
+/// The span of a gRPC call; none for probes, and for calls that last: a trace has to end.
 fn grpc_span(request: &Request<Body>) -> Span {
-    let method = request.uri().path().trim_start_matches('/');
-    if method.starts_with("grpc.") {
+    let path = request.uri().path();
+    if path.starts_with("/grpc.") || UNTRACED_CALLS.contains(&path) {
         return Span::none();
     }
+    call_span(path, header(request, TRACEPARENT), header(request, TENANT_HEADER))
+}
+
+fn call_span(path: &str, traceparent: Option<&str>, tenant: Option<&str>) -> Span {
+    let method = path.trim_start_matches('/');
     request_span!(
         method,
-        header(request, TRACEPARENT),
+        traceparent,
         // Whoever pushes has decided already.
         ingest = method.ends_with("/Push") || method.ends_with("/Export"),
         "rpc.system" = "grpc",
-        tenant = header(request, TENANT_HEADER),
+        tenant = tenant,
         "rpc.grpc.status_code" = Empty,
     )
 }
@@ -201,6 +219,21 @@ fn method_label(method: &Method) -> &'static str {
         "OPTIONS" => "OPTIONS",
         // The method is the client's choice, so the rest shares one label.
         _ => "other",
+    }
+}
+
+/// A call of [`RequestMetrics::call`] that has begun; counted when it is dropped.
+pub struct Call(Flight);
+
+impl Call {
+    /// What it does belongs to this span.
+    pub fn span(&self) -> Span {
+        self.0.span.clone()
+    }
+
+    /// It ended with this status.
+    pub fn end(mut self, code: Code) {
+        self.0.outcome = Outcome::Grpc(code);
     }
 }
 

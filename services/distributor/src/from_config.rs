@@ -42,6 +42,10 @@ pub(crate) fn settings(config: &Config) -> Settings {
             0 => memory::request_bytes(),
             bytes => bytes,
         },
+        compresses_pushes: matches!(
+            config.ingester_client.grpc_client_config.grpc_compression.as_str(),
+            "gzip" | "zstd"
+        ),
         max_tenants: distributor.max_tenants,
         extend_writes: distributor.extend_writes,
         usage: usage.enabled.then(|| UsageSettings {

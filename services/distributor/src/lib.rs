@@ -181,12 +181,8 @@ impl Distributor {
         let rules = self.rules.as_ref().and_then(|book| Some((book, book.of(request.tenant)?)));
         let columns = if rules.is_some() { size.saturating_mul(COLUMN_FACTOR) } else { 0 };
         let route = self.routes.of(request.tenant, request.limits.tenant_shard_size);
-        // A copy of the spans for each replica is made when they are sent to another process.
-        let copies = route.as_ref().map_or(0, |route| match &*route.placement {
-            placement if placement.has_replicas() => placement.replication_factor() as u64,
-            placement => u64::from(placement.only_set().is_none()),
-        });
-        let wanted = size.saturating_add(CALL_BYTES).saturating_mul(1 + copies);
+        let (calls, copies) = self.calls_and_copies(route.as_ref().ok());
+        let wanted = size.saturating_mul(1 + copies).saturating_add(CALL_BYTES * (1 + calls));
         let Some(mut reservation) = self.budget.reserve(wanted.saturating_add(columns)) else {
             self.metrics.overload_refusals.inc();
             let message = format!("{NoRoom} (limit: distributor.max_inflight_bytes)");
@@ -268,6 +264,19 @@ impl Distributor {
             rejected_spans: invalid + refused,
             message: reasons.join("; "),
         })
+    }
+
+    /// Calls for a request in which all goes well, and how often they have its spans encoded.
+    fn calls_and_copies(&self, route: Option<&Arc<Route>>) -> (u64, u64) {
+        let Some(placement) = route.map(|route| &route.placement) else { return (0, 0) };
+        let replicas = placement.replication_factor() as u64;
+        match (placement.has_replicas(), placement.only_set()) {
+            // The same push goes to all: it is encoded once.
+            (true, Some(_)) if !self.parts.settings.compresses_pushes => (replicas, 1),
+            (true, _) => (replicas, replicas),
+            (false, Some(_)) => (0, 0),
+            (false, None) => (1, 1),
+        }
     }
 
     /// Rate and ids, and the counts of both.
@@ -364,6 +373,7 @@ impl Distributor {
             placement,
             hedging_delay,
             deadline: settings.remote_timeout + hedging_delay,
+            compresses: settings.compresses_pushes,
         };
         let size = request.bytes.len() as u64 + CALL_BYTES;
         writer.write(&export, reservation, size).await.map_err(Failure::Status)

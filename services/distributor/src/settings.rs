@@ -29,6 +29,8 @@ pub struct Settings {
     pub hedging_delay: Duration,
     /// Bytes of requests in flight, copies for replicas included; past it requests are refused.
     pub max_inflight_bytes: u64,
+    /// Pushes are compressed, each by itself; else replicas that get the same one share its bytes.
+    pub compresses_pushes: bool,
     /// Tenants that are served at a time; 0: no limit.
     pub max_tenants: usize,
     /// Write to the next ingester when one is not active.
@@ -44,6 +46,7 @@ impl Default for Settings {
             remote_timeout: Duration::from_secs(5),
             hedging_delay: Duration::from_millis(250),
             max_inflight_bytes: 256 << 20,
+            compresses_pushes: false,
             max_tenants: 10_000,
             extend_writes: true,
             usage: None,

@@ -40,6 +40,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) hedging_delay: Duration,
     /// The client gets its answer after this at the latest.
     pub(crate) deadline: Duration,
+    /// Each call makes bytes of its own of a push, rather than that all share them.
+    pub(crate) compresses: bool,
 }
 
 type Reply = (usize, Result<PushResponse, Status>);
@@ -65,7 +67,7 @@ impl Writer<'_> {
         tokio::pin!(late, deadline);
         let mut is_late = false;
         let mut replies = Calls::default();
-        let mut pushes = Pushes { export, last: None };
+        let mut pushes = Pushes { export, reservation, compresses: self.compresses, last: None };
         let mut sends = votes.first_sends();
         let first = sends.len();
         if has_replicas && suspects.contains(&true) {
@@ -75,10 +77,8 @@ impl Writer<'_> {
         loop {
             for send in sends.drain(..) {
                 let push = pushes.of(&send.groups);
-                let spans = send.groups.iter().map(|group| export.groups[*group].bytes());
-                let bytes = spans.sum::<u64>() + CALL_BYTES;
-                let held = (reservation.split(bytes), Arc::clone(&pinned));
-                replies.0.push(self.start(&send, push, bytes, held));
+                let held = (push.held, Arc::clone(&pinned));
+                replies.0.push(self.start(&send, push.request, push.bytes, held));
             }
             if let Some(status) = votes.failure() {
                 return Err(status);
@@ -149,21 +149,46 @@ impl Drop for Calls {
 /// The pushes of an export. Replicas that get the same groups share one: it is encoded once.
 struct Pushes<'a> {
     export: &'a Export,
+    reservation: Reservation,
+    compresses: bool,
     /// Those of a replica set follow each other.
-    last: Option<(Vec<usize>, Shared<PushRequest>)>,
+    last: Option<Encoded>,
+}
+
+/// A push, and the memory that it takes once it is encoded.
+struct Encoded {
+    groups: Vec<usize>,
+    push: Shared<PushRequest>,
+    bytes: u64,
+    held: Arc<Reservation>,
+}
+
+/// A push for one call.
+struct ForCall {
+    request: Request<PushRequest>,
+    /// What the call takes, alone.
+    bytes: u64,
+    /// Memory of the call, and that of the encoded push.
+    held: (Reservation, Arc<Reservation>),
 }
 
 impl Pushes<'_> {
-    fn of(&mut self, groups: &[usize]) -> Request<PushRequest> {
-        if let Some((known, push)) = &self.last
-            && known == groups
-        {
-            return push.request();
-        }
-        let push = Shared::new(self.export.push_of(groups.iter().copied()));
-        let request = push.request();
-        self.last = Some((groups.to_vec(), push));
-        request
+    fn of(&mut self, groups: &[usize]) -> ForCall {
+        let known = self.last.take().filter(|last| last.groups == groups && !self.compresses);
+        let encoded = known.unwrap_or_else(|| {
+            let bytes = groups.iter().map(|group| self.export.groups[*group].bytes()).sum();
+            Encoded {
+                groups: groups.to_vec(),
+                push: Shared::new(self.export.push_of(groups.iter().copied())),
+                bytes,
+                held: Arc::new(self.reservation.split(bytes)),
+            }
+        });
+        let call = self.reservation.split(CALL_BYTES);
+        let held = (call, Arc::clone(&encoded.held));
+        let (request, bytes) = (encoded.push.request(), encoded.bytes + CALL_BYTES);
+        self.last = Some(encoded);
+        ForCall { request, bytes, held }
     }
 }
 

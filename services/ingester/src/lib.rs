@@ -37,6 +37,7 @@ mod notes;
 mod open;
 mod origins;
 pub mod part;
+mod push_stream;
 mod pushes;
 mod quarantine;
 mod queries;

@@ -11,16 +11,22 @@ use axum::{
 use http::StatusCode;
 use tactus_model::TenantId;
 use tactus_process::{Error, Part, Process};
-use tactus_proto::tactus::v1::{ingester_server::IngesterServer, live_tail_server::LiveTailServer};
+use tactus_proto::tactus::v1::{
+    ingester_server::IngesterServer, live_tail_server::LiveTailServer, pushes_server::PushesServer,
+};
+use tactus_rpc::MAX_STREAMED_BYTES;
 use tactus_server::{
     cross_site::{Changes, refuse_cross_site},
     http::error_line,
+    observe::RequestMetrics,
 };
-use tactus_telemetry::error_text;
+use tactus_telemetry::{error_text, metrics::Registry};
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 
-use crate::{BlockWritten, Ingester, Settings, downscale::Downscale, from_config};
+use crate::{
+    BlockWritten, Ingester, Settings, downscale::Downscale, from_config, push_stream::PushStreams,
+};
 
 /// How long SIGTERM waits for blocks to reach object storage. What does not make it stays on local disk.
 const FLUSH_GRACE: Duration = Duration::from_secs(25);
@@ -67,8 +73,19 @@ pub async fn part(
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd)
         .send_compressed(CompressionEncoding::Zstd);
+    let streams = PushStreams::new(
+        Arc::clone(&ingester),
+        process.port_memory().bodies(),
+        RequestMetrics::register(Registry::global()),
+        config.server.grpc_server_max_concurrent_streams,
+    );
+    // A frame is a push and what names it.
+    let push_server = PushesServer::new(streams).max_decoding_message_size(2 * MAX_STREAMED_BYTES);
     part.grpc.push(Arc::new(move |routes| {
-        routes.add_service(server.clone()).add_service(tail_server.clone());
+        routes
+            .add_service(server.clone())
+            .add_service(tail_server.clone())
+            .add_service(push_server.clone());
     }));
     let cluster = process.cluster().clone();
     let readiness = cluster.clone();

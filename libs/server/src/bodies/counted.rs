@@ -14,7 +14,7 @@ use tonic::Status;
 use super::{Held, NoRoom};
 
 /// Handlers put the chunks of a body together once more.
-const COPIES: usize = 2;
+pub(super) const COPIES: usize = 2;
 
 /// A body whose chunks take memory before the handler gets them. It breaks off where there is none.
 pub(crate) struct CountedBody {

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::linger::{Linger, Lingering, ReceivedBody};
-use super::{ConnectionInfo, ListenerSettings};
+use super::{ConnectionInfo, Leaving, ListenerSettings};
 
 /// "Never" and "not now" in the fields of [`Activity`].
 const NONE: u64 = 0;
@@ -272,6 +272,7 @@ pub(super) struct WatchedService<S> {
     pub(super) service: S,
     pub(super) activity: Arc<Activity>,
     pub(super) info: ConnectionInfo,
+    pub(super) leaving: Leaving,
 }
 
 impl<S, B> Service<Request<Incoming>> for WatchedService<S>
@@ -285,6 +286,7 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let open = OpenRequest::new(&self.activity);
         request.extensions_mut().insert(self.info);
+        request.extensions_mut().insert(self.leaving.clone());
         let request = request.map(|body| ReceivedBody::new(body, &self.activity));
         WatchedFuture { open: Some(open), future: Box::pin(self.service.call(request)) }
     }

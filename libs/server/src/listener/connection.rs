@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Expired, WatchedService, WatchedStream};
 use super::linger::ReceivedBody;
-use super::{ConnectionInfo, ListenerSettings, Protocols, proxy};
+use super::{ConnectionInfo, Leaving, ListenerSettings, Protocols, proxy};
 
 /// A connection in clear or encrypted.
 trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -72,7 +72,9 @@ impl Connections {
             lingering: None,
             shutdown: self.shutdown.clone(),
         };
-        let service = WatchedService { service, activity: activity.clone(), info };
+        let leaving = Leaving::default();
+        let service =
+            WatchedService { service, activity: activity.clone(), info, leaving: leaving.clone() };
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let expired = activity.expired(&self.settings);
@@ -88,6 +90,7 @@ impl Connections {
                 Expired::Slow(reason) => return tracing::debug!(%client, reason, "connection cut"),
             },
         };
+        leaving.0.cancel();
         connection.as_mut().graceful_shutdown();
         // A fresh watch: the first one may have ended with the connection idle.
         let expired = activity.expired(&self.settings);

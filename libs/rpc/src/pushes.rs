@@ -1,0 +1,162 @@
+//! Pushes to one ingester on a call that lasts.
+//!
+//! A call of its own costs a push more than its bytes do: a request, a task and headers at either end. So pushes are frames of
+//! one call to each ingester, which is opened when there is something to push and again when it ended. What a call of its own
+//! would come to, an answer comes to here; when the call breaks, so does each push that was sent and not answered.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tactus_proto::tactus::v1::{PushAnswer, PushResponse, pushes_client::PushesClient};
+use tactus_telemetry::self_tracing::traceparent;
+use tonic::{Code, Status, Streaming, body::Body, codegen::Service, codegen::tokio_stream};
+
+use crate::channels::Connection;
+
+mod call;
+
+use call::{Call, FrameBody, Outcome};
+
+/// Larger pushes have calls of their own: nothing is to wait behind them, and what a server refuses to read for its
+/// length ends the call.
+pub const MAX_STREAMED_BYTES: usize = 1 << 20;
+
+/// An ingester that does not know streams is asked again after this: it may be another one by then.
+const UNARY_FOR: Duration = Duration::from_secs(60);
+/// Calls that a push is put into, if those before ended without having read it.
+const MAX_CALLS: usize = 3;
+
+/// The pushes to one ingester.
+#[derive(Debug)]
+pub(crate) struct PushStream {
+    connection: Connection,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Closed,
+    /// Or ended meanwhile.
+    Open(Arc<Call>),
+    /// The ingester does not know streams, as was found then.
+    Unary(Instant),
+}
+
+/// What became of a push.
+pub(crate) enum Pushed {
+    /// As of a call of its own.
+    Answered(Result<PushResponse, Status>),
+    /// Nothing: the ingester takes pushes in calls of their own only.
+    NoStreams,
+}
+
+impl PushStream {
+    /// No call yet.
+    pub(crate) fn new(connection: Connection) -> Arc<Self> {
+        Arc::new(Self { connection, state: Mutex::default() })
+    }
+
+    /// Pushes an encoded `PushRequest`. If it is dropped, the push may be stored nevertheless.
+    pub(crate) async fn push(self: &Arc<Self>, push: &Bytes) -> Pushed {
+        for _ in 0..MAX_CALLS {
+            let Some(call) = self.call() else { return Pushed::NoStreams };
+            match call.push(push.clone(), traceparent().unwrap_or_default()).await {
+                Outcome::Answered(answer) => return Pushed::Answered(answer),
+                Outcome::Unread => {}
+                Outcome::NoStreams => return Pushed::NoStreams,
+            }
+        }
+        Pushed::Answered(Err(Status::unavailable("the ingester reads no pushes at the moment")))
+    }
+
+    /// The open call; `None` if the ingester has none.
+    fn call(self: &Arc<Self>) -> Option<Arc<Call>> {
+        let mut state = self.state.lock();
+        match &*state {
+            State::Open(call) if call.is_open() => return Some(Arc::clone(call)),
+            State::Unary(since) if since.elapsed() < UNARY_FOR => return None,
+            _ => {}
+        }
+        let call = Arc::new(Call::default());
+        *state = State::Open(Arc::clone(&call));
+        let (connection, of_task) = (self.connection.clone(), Arc::clone(&call));
+        let stream = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let ended = run(connection, &of_task).await;
+            let is_unknown = matches!(&ended, Err(status) if status.code() == Code::Unimplemented);
+            if let (true, Some(stream)) = (is_unknown, stream.upgrade()) {
+                *stream.state.lock() = State::Unary(Instant::now());
+            }
+            of_task.end(|is_sent| match &ended {
+                Err(_) if is_unknown => Outcome::NoStreams,
+                Err(status) if is_sent => Outcome::Answered(Err(status.clone())),
+                // It may be stored.
+                Ok(()) if is_sent => {
+                    Outcome::Answered(Err(Status::unknown("the ingester ended the call")))
+                }
+                _ => Outcome::Unread,
+            });
+        });
+        Some(call)
+    }
+}
+
+impl Drop for PushStream {
+    fn drop(&mut self) {
+        if let State::Open(call) = self.state.get_mut() {
+            call.close();
+        }
+    }
+}
+
+/// Makes a call and hands its answers out until it ends.
+async fn run(connection: Connection, call: &Arc<Call>) -> Result<(), Status> {
+    let framed = Streamed { connection: connection.channel(), call: Arc::clone(call) };
+    let mut client = PushesClient::with_interceptor(framed, connection.clone())
+        .max_decoding_message_size(connection.max_receive_bytes());
+    match client.stream(tokio_stream::empty()).await {
+        Ok(answers) => read(answers.into_inner(), call).await,
+        Err(status) => {
+            // Like calls of their own, they fail with the connection.
+            if status.code() != Code::Unimplemented {
+                call.end(|_| Outcome::Answered(Err(status.clone())));
+            }
+            Err(status)
+        }
+    }
+}
+
+async fn read(mut answers: Streaming<PushAnswer>, call: &Call) -> Result<(), Status> {
+    while let Some(answer) = answers.message().await? {
+        call.answered(answer);
+    }
+    Ok(())
+}
+
+/// A connection whose next request has the frames of a call as its body, whatever its client would send.
+#[derive(Debug, Clone)]
+struct Streamed<C> {
+    connection: C,
+    call: Arc<Call>,
+}
+
+impl<C: Service<http::Request<Body>>> Service<http::Request<Body>> for Streamed<C> {
+    type Response = C::Response;
+    type Error = C::Error;
+    type Future = C::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
+        self.connection.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> C::Future {
+        let body = Body::new(FrameBody::of(&self.call));
+        self.connection.call(request.map(|_| body))
+    }
+}
