@@ -132,15 +132,15 @@ impl Port {
             calls: Arc::clone(&calls),
             unary: Arc::clone(&unary),
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound socket").to_string();
         let mut server = Server::builder()
             .add_service(IngesterServer::new(double.clone()).max_decoding_message_size(8 << 20));
         if behaviour.is_some() {
             server = server.add_service(PushesServer::new(double));
         }
         let server = tokio::spawn(async move {
-            server.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
+            server.serve_with_incoming(TcpIncoming::from(listener)).await.expect("a server");
         });
         Self { address, calls, unary, server }
     }

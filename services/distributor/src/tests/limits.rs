@@ -47,6 +47,28 @@ async fn flood_is_refused_at_once_and_memory_stays_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn replicas_share_the_memory_of_a_push_unless_each_compresses_it() {
+    for (compresses_pushes, copies) in [(false, 1), (true, 3)] {
+        let settings = Settings { compresses_pushes, ..Settings::default() };
+        let cluster = Arc::new(Cluster::with(settings, 3, 3));
+        cluster.doubles.iter().for_each(|double| double.behaves(Behaviour::Hang));
+        let pushing = Arc::clone(&cluster);
+        let push =
+            tokio::spawn(
+                async move { pushing.distributor.push(TenantId::single(), kilobyte()).await },
+            );
+        cluster.settle().await;
+        assert_eq!(cluster.calls(), [1, 1, 1]);
+        let request = kilobyte().len() as u64;
+        let expected = (1 + copies) * request + (1 + 3) * crate::CALL_BYTES;
+        assert_eq!(cluster.distributor.budget.used(), expected);
+        assert!(push.await.unwrap().is_err());
+        tokio::time::sleep(2 * settings.remote_timeout).await;
+        assert_eq!(cluster.distributor.budget.used(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn slow_ingester_holds_a_share_of_the_memory_only() {
     let settings = Settings { max_inflight_bytes: 8_000_000, ..Settings::default() };
     let cluster = Cluster::with(settings, 3, 3);
