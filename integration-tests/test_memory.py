@@ -1,9 +1,11 @@
 """Memory under attack: whatever is sent, the peak stays below half a GiB, and what an honest client sends is kept.
 
 Each attack is a body of megabytes that is made of almost nothing, many that never end, or one that an error would repeat."""
+import concurrent.futures
 import contextlib
 import gzip
 import json
+import os
 import pathlib
 import socket
 import struct
@@ -16,7 +18,7 @@ import requests
 
 from harness import jaeger, otlp
 from harness.ports import free_ports
-from harness.protobuf import field
+from harness.protobuf import field, fixed64_field
 from harness.servers import Servers
 from harness.stalled_grpc import StalledCalls
 from harness.streaming import StreamingClient
@@ -353,6 +355,56 @@ def test_answers_over_grpc_that_nobody_reads(server):
                 cut += 1
         assert 0 < cut < len(calls)
         print(f"{cut} of {len(calls)} answers were cut off")
+
+
+def push_small_spans(server, count, per_trace):
+    """Spans of sixty bytes, as many as a body takes at a time."""
+    times = fixed64_field(7, time.time_ns() - 5 * 10**9) + fixed64_field(8, time.time_ns())
+    for first in range(0, count, 20_000):
+        spans = []
+        for number in range(min(20_000, count - first)):
+            if number % per_trace == 0:
+                trace_id = os.urandom(16)
+            spans.append(field(2, field(1, trace_id) + field(2, os.urandom(8)) + field(5, b"small") + times))
+        body = field(1, field(2, b"".join(spans)))
+        sent = requests.post(server.otlp_url + "/v1/traces", data=body, headers={"Content-Type": PROTOBUF}, timeout=120)
+        assert sent.status_code == 200, sent.text
+
+
+def many_series(server, query):
+    now = int(time.time())
+    params = {"q": query, "start": now - 600, "end": now + 60, "step": "660s"}
+    return requests.get(server.url + "/api/metrics/query_range", params=params, timeout=120)
+
+
+MANY_GROUPS = {
+    "rate": "{ } | rate() by (span:id)",
+    "quantiles": "{ } | quantile_over_time(duration, .5, .9, .99) by (span:id)",
+    "comparison": "{ } | compare({ name = `small` }, 1000)",
+    "arithmetic": "({ } | rate() by (span:id)) / ({ } | count_over_time() by (span:id))",
+    "joins": "{ } >> { } | rate() by (span:id)",
+}
+
+
+@pytest.mark.parametrize("query", cases(MANY_GROUPS, "rate", "quantiles"))
+def test_series_that_many_clients_ask_for(server, query):
+    """What queries hold is bounded in sum: some get their answer, others are told to come again."""
+    push_small_spans(server, 60_000, per_trace=4)
+    with concurrent.futures.ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(lambda _: many_series(server, query), range(16)))
+    statuses = [answer.status_code for answer in answers]
+    print(f"{statuses.count(200)} of {len(statuses)} answered")
+    assert set(statuses) <= {200, 422, 503}, statuses
+    for answer in answers:
+        # A busy machine may take too long.
+        known = ("server.max_inflight_bytes", "max_series_bytes", "configured timeout")
+        assert answer.status_code == 200 or any(text in answer.text for text in known), answer.text
+    peak = server.peak_resident_bytes()
+    assert peak < 300 << 20, f"{peak >> 20} MiB"
+    # Given back: of one query that asks alone there is enough for so many series.
+    fewer = query.replace("(span:id)", "(name)")
+    eventually(lambda: many_series(server, fewer).status_code == 200, "an answer", 60)
+    server.flush()
 
 
 @pytest.mark.parametrize("port", ["grpc", "http"])

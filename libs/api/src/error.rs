@@ -3,6 +3,7 @@
 use http::StatusCode;
 use tactus_model::error_text::cut_str;
 use tactus_traceql::metrics::MetricsError;
+use tactus_work::memory::TOO_MANY_BYTES;
 use tonic::Code;
 
 /// Result with this lib's [`Error`].
@@ -47,7 +48,7 @@ pub enum Error {
     )]
     TooManyFiles,
     /// There is no memory for the answer, or for what it is made of; the same query may succeed later.
-    #[error("too many bytes are in flight (limit: server.max_inflight_bytes)")]
+    #[error("{TOO_MANY_BYTES}")]
     TooManyBytes,
     /// The query would take more than one query may; the text names the limit. Unlike [`Self::Invalid`] it shows
     /// only when the query runs.
@@ -150,6 +151,8 @@ impl From<tonic::Status> for Error {
             // Some queries turn out to be impossible only when they meet data.
             Code::InvalidArgument => Self::Invalid(message),
             Code::Unimplemented => Self::NotImplemented(message),
+            // Tried again at once it would meet the same.
+            Code::ResourceExhausted if message == TOO_MANY_BYTES => Self::TooManyBytes,
             Code::ResourceExhausted => Self::LimitExceeded(message),
             Code::Cancelled => Self::Cancelled,
             Code::DeadlineExceeded => Self::DeadlineExceeded,
@@ -213,6 +216,9 @@ mod tests {
         let error = Error::from(tonic::Status::unknown("x"));
         assert_eq!(error, Error::Internal("x".into()));
         assert!(error.is_retryable());
+        let error = Error::from(tonic::Status::resource_exhausted(TOO_MANY_BYTES));
+        assert_eq!(error, Error::TooManyBytes);
+        assert!(!error.is_retryable());
         let error = Error::from(tonic::Status::resource_exhausted("more than 5 bytes"));
         assert_eq!(error, Error::LimitExceeded("more than 5 bytes".into()));
         assert!(!error.is_retryable());

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use tactus_server::{bodies::Bodies, budget::Budget};
+use tactus_server::bodies::Bodies;
+use tactus_work::memory::{Budget, QueryMemory};
 
 /// The share of memory that a cache takes by itself: one part in so many.
 const CACHE_SHARE: u64 = 16;
@@ -38,13 +39,21 @@ const PORTS: u64 = 8;
 pub struct PortMemory {
     /// What ports may take besides their own.
     common: Arc<Budget>,
+    /// Of that what queries hold while they work.
+    queries: Arc<QueryMemory>,
     max_bytes: u64,
 }
 
 impl PortMemory {
     /// At most so many bytes for all ports.
     pub fn new(max_bytes: u64) -> Self {
-        Self { common: Budget::new(max_bytes / 2), max_bytes }
+        let common = Budget::new(max_bytes / 2);
+        Self { queries: QueryMemory::within(&common), common, max_bytes }
+    }
+
+    /// That of what queries hold while they work: what is for whoever comes first.
+    pub fn queries(&self) -> Arc<QueryMemory> {
+        Arc::clone(&self.queries)
     }
 
     /// That of a further port: some to itself, whatever others take, and more while these leave it.

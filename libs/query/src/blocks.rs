@@ -201,13 +201,26 @@ impl QueryBlock {
     /// Parts of about `target_bytes`, whole row groups each, in file order. The last one is open: it has whatever the
     /// file has beyond the number in the meta.
     pub(crate) fn parts(&self, target_bytes: u64) -> Vec<BlockPart> {
+        self.parts_of(|_| target_bytes)
+    }
+
+    /// As [`Self::parts`], but first an eighth of `target_bytes`, then a quarter, then a half: somebody waits for the first
+    /// thing that is found.
+    pub(crate) fn parts_that_grow(&self, target_bytes: u64) -> Vec<BlockPart> {
+        self.parts_of(|number| target_bytes >> 3usize.saturating_sub(number))
+    }
+
+    /// Parts of about so many bytes, by their number.
+    fn parts_of(&self, bytes_of: impl Fn(usize) -> u64) -> Vec<BlockPart> {
         let row_group_bytes = (self.size / u64::from(self.row_groups.max(1))).max(1);
-        let step = u32::try_from((target_bytes / row_group_bytes).max(1)).unwrap_or(u32::MAX);
         let mut parts = Vec::new();
         let mut first = 0u32;
         loop {
+            let bytes = bytes_of(parts.len());
+            let step = u32::try_from((bytes / row_group_bytes).max(1)).unwrap_or(u32::MAX);
             let next = first.saturating_add(step);
-            let is_last = self.size < target_bytes || next >= self.row_groups;
+            let is_whole = first == 0 && self.size < bytes;
+            let is_last = is_whole || next >= self.row_groups;
             parts.push(BlockPart {
                 block_id: self.block_id.to_string(),
                 first_row_group: first,
@@ -320,5 +333,13 @@ mod tests {
         assert_eq!(parts(100, 10, 1), (0..9).map(|i| (i, 1)).chain([(9, 0)]).collect::<Vec<_>>());
         assert_eq!(parts(100, 8, 48), [(0, 4), (4, 0)]);
         assert_eq!(parts(5, 10, 1), (0..9).map(|i| (i, 1)).chain([(9, 0)]).collect::<Vec<_>>());
+        let growing = |size, row_groups, target| {
+            let parts = block(size, row_groups).parts_that_grow(target).into_iter();
+            parts.map(|part| (part.first_row_group, part.row_groups)).collect::<Vec<_>>()
+        };
+        assert_eq!(growing(800, 80, 400), [(0, 5), (5, 10), (15, 20), (35, 40), (75, 0)]);
+        assert_eq!(growing(90, 4, 800), [(0, 0)]);
+        assert_eq!(growing(100, 4, 400), [(0, 2), (2, 0)]);
+        assert_eq!(growing(100, 1, 100), [(0, 0)]);
     }
 }

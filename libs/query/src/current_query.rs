@@ -1,11 +1,13 @@
 //! The query that a task works for: when it ends, what it may use, whose it is.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tactus_model::TenantId;
 use tactus_rpc::QueryContext;
-use tactus_work::Line;
+use tactus_work::memory::QueryMemory;
+use tactus_work::{Line, Work};
 use tokio::time::Instant;
 
 tokio::task_local! {
@@ -14,29 +16,31 @@ tokio::task_local! {
 }
 
 /// What holds for all jobs of a query.
-#[derive(Clone, Copy, Default)]
 pub(crate) struct CurrentQuery {
     /// When nobody waits for it any more.
-    pub(crate) deadline: Option<Instant>,
+    deadline: Option<Instant>,
     /// What is told of it with each job, but for the deadline.
-    pub(crate) context: QueryContext,
+    context: QueryContext,
     /// The same for all queries of the same tenants: see [`Line`].
     tenants: u64,
+    /// With the memory that it may hold.
+    work: Work,
 }
 
 impl CurrentQuery {
-    /// The query of this task, if it is one's.
-    pub(crate) fn get() -> Option<Self> {
-        QUERY.try_with(|query| *query).ok()
+    /// Of the query of this task, if it is one's, when nobody waits for it any more, and what is told of it besides.
+    pub(crate) fn get() -> Option<(Option<Instant>, QueryContext)> {
+        QUERY.try_with(|query| (query.deadline, query.context)).ok()
     }
 }
 
 /// Runs a query of these tenants whose jobs need not be done after `time`, and may use so much of the processors of each
-/// process; zero is no limit. It is not ended then.
+/// process; zero is no limit. It is not ended then. `memory`: of what this process holds for queries, if they are bounded by it.
 pub(crate) async fn as_query<T>(
     tenants: &[TenantId],
     time: Duration,
     max_cpu_time: Duration,
+    memory: Option<&Arc<QueryMemory>>,
     query: impl Future<Output = T>,
 ) -> T {
     // Different for each.
@@ -44,23 +48,27 @@ pub(crate) async fn as_query<T>(
     let context = QueryContext { query: number, deadline: None, max_cpu_time };
     let deadline = Instant::now().checked_add(time).filter(|_| !time.is_zero());
     let tenants = Line::of(&joined(tenants), &[]).tenant;
-    QUERY.scope(CurrentQuery { deadline, context, tenants }, query).await
+    let work = memory.map(|memory| Work::default().holding(memory, number)).unwrap_or_default();
+    QUERY.scope(CurrentQuery { deadline, context, tenants, work }, query).await
 }
 
 /// Runs what is done of a query of these tenants besides, such as writing its answer.
 pub(crate) async fn as_part_of_query<T>(tenants: &[TenantId], part: impl Future<Output = T>) -> T {
-    as_query(tenants, Duration::ZERO, Duration::ZERO, part).await
+    as_query(tenants, Duration::ZERO, Duration::ZERO, None, part).await
 }
 
 /// Whose query this task is of, if that is known.
 pub(crate) fn current_tenants() -> Option<u64> {
-    CurrentQuery::get().map(|query| query.tenants)
+    QUERY.try_with(|query| query.tenants).ok()
 }
 
-/// The query of this task; nothing is known outside of one.
-pub(crate) fn current_query() -> QueryContext {
-    let CurrentQuery { deadline, context, .. } = CurrentQuery::get().unwrap_or_default();
-    QueryContext { deadline: deadline.map(Instant::into_std), ..context }
+/// Work for the query of this task on a thread of this process; outside of one nothing bounds it.
+pub(crate) fn current_work() -> Work {
+    let bound = |query: &CurrentQuery| {
+        let deadline = query.deadline.map(Instant::into_std);
+        QueryContext { deadline, ..query.context }.bound(query.work.clone())
+    };
+    QUERY.try_with(bound).unwrap_or_default()
 }
 
 /// The tenants as one name.

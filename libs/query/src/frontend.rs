@@ -10,10 +10,10 @@ use tactus_model::TenantId;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_server::bodies::Bodies;
-use tactus_server::budget::Budget;
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::Blocklist;
 use tactus_telemetry::metrics::Registry;
+use tactus_work::memory::{Budget, QueryMemory};
 use tactus_work::{SlotLimits, Slots};
 
 use crate::admission::{Admission, Admitted};
@@ -41,6 +41,8 @@ pub struct QueuedParts {
     pub blocklist: Arc<Blocklist>,
     /// Memory of answers before they are sent, and of what they are made of.
     pub memory: Arc<Bodies>,
+    /// Memory of what queries hold until they are answered.
+    pub query_memory: Arc<QueryMemory>,
 }
 
 /// What a frontend is made of that does everything in its own process.
@@ -76,6 +78,8 @@ pub struct Frontend {
     pub(crate) file_budget: Arc<Budget>,
     /// Memory of answers before they are sent, and of what they are made of.
     pub memory: Arc<Bodies>,
+    /// Memory of what queries hold until they are answered.
+    query_memory: Arc<QueryMemory>,
     queue: JobQueue,
     admission: Admission,
     /// Queries of each tenant, alone or with others.
@@ -96,8 +100,9 @@ impl Frontend {
         let Parts { settings, tenancy, limits, ingester, querier, blocklist } = parts;
         let queue = JobQueue::new(settings.queue(), registry);
         queue.add_local_worker(querier, ingester, settings.querier_parallelism);
-        let memory = Bodies::unbounded();
-        let parts = QueuedParts { settings, tenancy, limits, queue, blocklist, memory };
+        let (memory, query_memory) = (Bodies::unbounded(), QueryMemory::unbounded());
+        let parts =
+            QueuedParts { settings, tenancy, limits, queue, blocklist, memory, query_memory };
         Self::over_queue(parts, registry)
     }
 
@@ -119,6 +124,7 @@ impl Frontend {
             queue: parts.queue,
             blocklist: parts.blocklist,
             memory: parts.memory,
+            query_memory: parts.query_memory,
         })
     }
 
@@ -161,7 +167,8 @@ impl Frontend {
     ) -> Result<T> {
         let time_limit = self.settings.api_timeout;
         let max_cpu_time = self.limits_of(tenants).max_cpu_time;
-        let query = as_query(tenants, time_limit, max_cpu_time, query);
+        let memory = Some(&self.query_memory);
+        let query = as_query(tenants, time_limit, max_cpu_time, memory, query);
         if time_limit.is_zero() {
             return query.await;
         }

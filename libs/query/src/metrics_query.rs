@@ -12,6 +12,7 @@ mod sum;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use futures_util::future::FutureExt as _;
 use tactus_api::explain::{ExplainedWindow, Explanation, Plan};
@@ -26,6 +27,7 @@ use tactus_traceql::metrics::{
     AnswerOptions, CompiledMetrics, Grid, MetricsAnswer, MetricsCombiner, MetricsError,
     MetricsOptions,
 };
+use tactus_work::memory::Held;
 use tonic::Request;
 
 use crate::blocks::{QueryBlock, select_from, select_new, select_uncounted};
@@ -51,6 +53,8 @@ pub struct SeriesAnswer {
     pub partial: bool,
     /// How the query was run, if it asks.
     pub explanation: Option<Box<Explanation>>,
+    /// Memory of the series.
+    pub memory: Arc<Held>,
 }
 
 /// What the ingesters of a tenant say about its blocks.
@@ -138,7 +142,7 @@ impl Frontend {
         let sum = Sum::new(MetricsCombiner::new(&query.root, grid, options));
         let work = Work::within(self.limits_of(tenants).max_inspected_bytes);
         let mut state = State { sum, work, progress: progress.map(|progress| (progress, grid)) };
-        let mut answer = MetricsAnswer::default();
+        let mut answer = Default::default();
         if !compiled.is_never() {
             let requests: Vec<_> =
                 tenants.iter().map(|tenant| self.request(tenant, query, &grid)).collect();
@@ -347,7 +351,7 @@ impl Frontend {
 
     fn series_answer(
         &self,
-        answer: MetricsAnswer,
+        (answer, held): (MetricsAnswer, Held),
         work: Work,
         query: &MetricsQuery,
         grid: Grid,
@@ -373,7 +377,7 @@ impl Frontend {
             let plan = Plan { reads_whole_traces, ..Plan::of(&query.root) };
             work.explain(query.root.to_string(), plan, window, limits)
         });
-        SeriesAnswer { answer, grid, facts, partial, explanation }
+        SeriesAnswer { answer, grid, facts, partial, explanation, memory: Arc::new(held) }
     }
 }
 

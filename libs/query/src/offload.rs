@@ -2,16 +2,22 @@
 
 use std::sync::LazyLock;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use tactus_api::{Error, Result};
+use tactus_work::memory::{Held, Room};
 use tactus_work::{Over, SlotLimits, Slots, Stop};
 
-use crate::current_query::{current_query, current_tenants};
+use crate::current_query::{current_tenants, current_work};
 
 /// Tenants that can have as many pieces of work at a time as there are processors.
 const TENANTS_AT_WORK: usize = 64;
 /// Pieces of work of a tenant that wait; of queries it has fewer.
 const WAITING_PER_TENANT: usize = 10_000;
+
+/// For memory that others give back in a moment is looked so often, for five seconds.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+const MOST_LOOKS: u32 = 1_000;
 
 /// Whose long work is done in this process. Threads are not taken away from work that has begun: it may not ask for long.
 static SLOTS: LazyLock<Slots> = LazyLock::new(|| {
@@ -30,7 +36,7 @@ pub async fn offload<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
     let (stop, _stop_on_drop) = Stop::new();
-    let bounds = current_query().work().stopped_by(stop);
+    let bounds = current_work().stopped_by(stop);
     let done = if is_long {
         let slot = match current_tenants() {
             Some(tenants) => Some(SLOTS.enter(tenants).await.map_err(|_| Error::QueueFull)?),
@@ -45,9 +51,28 @@ pub async fn offload<T: Send + 'static>(
     } else {
         bounds.run(work)
     };
-    done.map_err(|over| match over {
+    done.map_err(error_of)
+}
+
+/// Takes memory for so many bytes of the query of this task in all, with what `held` has already.
+///
+/// Errors: [`Error::TooManyBytes`]; the query is over.
+pub(crate) async fn hold(held: &mut Held, bytes: usize) -> Result<()> {
+    for _ in 0..MOST_LOOKS {
+        match current_work().run(|| held.try_grow_to(bytes)).map_err(error_of)? {
+            Room::Enough => return Ok(()),
+            Room::Soon => tokio::time::sleep(LOOK_EVERY).await,
+            Room::None => break,
+        }
+    }
+    Err(Error::TooManyBytes)
+}
+
+fn error_of(over: Over) -> Error {
+    match over {
         Over::Cancelled => Error::Cancelled,
         Over::Deadline => Error::ApiTimeout,
+        Over::Memory => Error::TooManyBytes,
         over => Error::LimitExceeded(over.to_string()),
-    })
+    }
 }

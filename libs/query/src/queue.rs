@@ -185,7 +185,7 @@ impl JobQueue {
         let shared = &self.shared;
         let (reply, mut answer) = oneshot::channel();
         let tenant = kinds::tenant(&request).into();
-        let CurrentQuery { deadline, context, .. } = CurrentQuery::get().unwrap_or_default();
+        let (deadline, context) = CurrentQuery::get().unwrap_or_default();
         let is_idle = shared.state.lock().is_idle();
         let weight = if is_idle { 1 } else { shared.scales.weigh(&request) };
         let span = work_span!(kinds::name(&request), tenant = kinds::tenant(&request));

@@ -16,6 +16,7 @@ use tactus_proto::tactus::v1::{
 };
 use tactus_proto::tempopb::SearchResponse;
 use tactus_traceql::eval::CompiledQuery;
+use tactus_work::memory::Held;
 use tokio::time::sleep;
 use tonic::Request;
 
@@ -23,6 +24,7 @@ use crate::blocks::{KnownBlocks, QueryBlock};
 use crate::frontend::Frontend;
 use crate::jobs::{Jobs, Outcome, Running, call};
 use crate::metrics::SEARCH;
+use crate::offload::hold;
 use crate::query_log::Asked;
 use crate::streaming::SearchProgress;
 use crate::work::{Cost, Work};
@@ -32,6 +34,9 @@ const HEAD_START: Duration = Duration::from_millis(100);
 
 /// Time without an answer after which a stream shows what it held back.
 const TELL_EVERY: Duration = Duration::from_millis(50);
+
+/// A message with short texts takes about so many times the bytes that it has when it is sent.
+const MESSAGE_TIMES: usize = 4;
 
 /// The answer to a search.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +58,9 @@ struct Job {
 
 struct State {
     combiner: SearchCombiner,
+    /// Memory of what is found, and its bytes.
+    held: Held,
+    held_bytes: usize,
     work: Work,
     most_recent: bool,
     /// Told of this state, if the answer is a stream.
@@ -107,6 +115,8 @@ impl Frontend {
             .shows_spans(query.spans_per_span_set);
         let mut state = State {
             combiner: if progress.is_some() { combiner.watches_changes() } else { combiner },
+            held: Held::default(),
+            held_bytes: 0,
             work: Work::within(limits.max_inspected_bytes),
             most_recent: false,
             progress,
@@ -173,7 +183,7 @@ impl Frontend {
                 () = &mut head_start, if is_stream && is_recent_left && !reads_known => {
                     reads_known = true;
                     let blocks = known.iter().map(|known| known.selected().to_vec());
-                    let new = self.search_jobs(searches, blocks, &mut state.work);
+                    let new = self.search_jobs(searches, blocks, is_stream, &mut state.work);
                     if let Some(pending) = &pending {
                         pending.add(new.iter().map(|job| job.block_end));
                     }
@@ -186,14 +196,15 @@ impl Frontend {
                 }
                 else => return Ok(()),
             };
-            let flow = state.take(outcome);
+            let flow = state.take(outcome).await?;
             state.work.check()?;
             if is_recent_left && recent.is_empty() {
                 let blocks = known.iter().map(|known| match reads_known {
                     true => self.further_blocks(known),
                     false => self.blocks_to_read(known),
                 });
-                let new = self.search_jobs(searches, blocks, &mut state.work);
+                let is_awaited = is_stream && !reads_known && state.combiner.is_empty();
+                let new = self.search_jobs(searches, blocks, is_awaited, &mut state.work);
                 if let Some(pending) = &pending {
                     pending.plan(new.iter().map(|job| job.block_end));
                 }
@@ -224,22 +235,28 @@ impl Frontend {
         searches.iter().zip(known).map(ask).collect()
     }
 
-    /// The jobs on these blocks of each search, the newest first.
+    /// The jobs on these blocks of each search, the newest first. `is_awaited`: nothing was found yet and somebody waits for
+    /// it, so the newest block is begun with small jobs.
     fn search_jobs(
         &self,
         searches: &[SearchRequest],
         blocks: impl Iterator<Item = Vec<QueryBlock>>,
+        is_awaited: bool,
         work: &mut Work,
     ) -> Vec<Job> {
         let bytes = self.settings.search.target_bytes_per_job;
         let mut jobs = Vec::new();
         for (search, blocks) in searches.iter().zip(blocks) {
             work.plan_blocks(&blocks);
-            for block in blocks {
+            for (number, block) in blocks.into_iter().enumerate() {
                 let block_end = u64::try_from(block.end_seconds).unwrap_or(0);
                 let block_end = block_end.saturating_mul(1_000_000_000);
                 let job = |part| Job { search: search.clone(), part, block_end };
-                jobs.extend(block.parts(bytes).into_iter().map(job));
+                let parts = match is_awaited && number == 0 {
+                    true => block.parts_that_grow(bytes),
+                    false => block.parts(bytes),
+                };
+                jobs.extend(parts.into_iter().map(job));
             }
         }
         // Stable: the parts of a block stay in order. With one tenant the jobs are sorted already.
@@ -305,12 +322,15 @@ impl State {
         }
     }
 
-    fn take(&mut self, outcome: Outcome<JobAnswer>) -> ControlFlow<()> {
+    async fn take(&mut self, outcome: Outcome<JobAnswer>) -> Result<ControlFlow<()>> {
         match outcome {
             Outcome::Damaged => self.work.partial = true,
             Outcome::Answer(answer) => {
                 self.work.add(answer.metrics.as_ref(), answer.explanations);
                 self.work.partial |= answer.partial;
+                let bytes: usize = answer.traces.iter().map(prost::Message::encoded_len).sum();
+                self.held_bytes += bytes * MESSAGE_TIMES;
+                hold(&mut self.held, self.held_bytes).await?;
                 self.combiner.add(answer.traces);
             }
         }
@@ -319,9 +339,9 @@ impl State {
         }
         self.tell();
         if self.combiner.is_full() && !self.most_recent {
-            return ControlFlow::Break(());
+            return Ok(ControlFlow::Break(()));
         }
-        ControlFlow::Continue(())
+        Ok(ControlFlow::Continue(()))
     }
 }
 

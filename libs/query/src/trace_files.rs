@@ -9,7 +9,7 @@ use axum::body::{Body, HttpBody as _, to_bytes};
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use tactus_api::{Error, Result};
-use tactus_server::budget::Reservation;
+use tactus_work::memory::Reservation;
 
 use crate::frontend::Frontend;
 use crate::offload::offload;

@@ -44,8 +44,13 @@ impl QueryContext {
 
     /// Work for the query on a thread of this process.
     pub fn work(&self) -> Work {
+        self.bound(Work::default())
+    }
+
+    /// Work that what is said of the query bounds, too.
+    pub fn bound(&self, work: Work) -> Work {
         let budget = Budgets::of_process().of(self.query, self.max_cpu_time);
-        Work::default().until(self.deadline).within(budget)
+        work.until(self.deadline).within(budget)
     }
 }
 

@@ -26,8 +26,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::budget::{Budget, Reservation};
 use crate::text_answer::text;
+use tactus_work::memory::{Budget, Reservation};
 
 mod answer;
 mod counted;

@@ -2,7 +2,7 @@
 //!
 //! - [`listener`]: accept loop for HTTP/1.1 and HTTP/2, TLS, limits, draining on shutdown.
 //! - [`auth`]: callers, their tenants and roles.
-//! - [`budget`]: memory of requests in flight, bounded; [`bodies`], theirs from the first byte.
+//! - [`bodies`]: memory of requests from the first byte, and of answers, bounded.
 //! - [`cross_site`]: what pages of other sites have browsers send.
 //! - [`http`]: the main HTTP port: router, path cleaning, limits, request metrics, compression.
 //! - [`grpc`]: the gRPC port, and [`health`], the standard health service.
@@ -15,7 +15,6 @@
 
 pub mod auth;
 pub mod bodies;
-pub mod budget;
 pub mod compression;
 pub mod cross_site;
 pub mod grpc;

@@ -4,10 +4,12 @@
 //! async:   Slots    a tenant's next query, once it and all tenants together have room
 //! threads: Gate     which of the queries that were let in work now, tenants in turn, a slice of time each
 //! loops:   tick     cheap; now and then a look at the query's Work: client gone, time over, processor time used up
+//! growth:  Held     what a query keeps of the data it meets, out of one budget of memory for all
 //! ```
 
 mod budgets;
 mod gate;
+pub mod memory;
 mod over;
 mod slots;
 mod work;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::memory::TOO_MANY_BYTES;
+
 /// Why a query does not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -30,4 +32,7 @@ pub enum Over {
         /// Most steps.
         limit: u64,
     },
+    /// There is no memory left for what it has to hold; the same query may succeed later.
+    #[error("{TOO_MANY_BYTES}")]
+    Memory,
 }

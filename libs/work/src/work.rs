@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::budgets::Budget;
+use crate::memory::{QueryMemory, QueryShare};
 use crate::over::Over;
 
 /// Units of work between two looks: some ten to a hundred microseconds of short steps.
@@ -60,6 +61,7 @@ pub struct Work {
     stops: Vec<Stop>,
     deadline: Option<Instant>,
     budget: Option<Arc<Budget>>,
+    memory: Option<Arc<QueryShare>>,
     /// Called now and then by a thread that worked for a while: others may go first.
     give_way: Option<Arc<dyn Fn() + Send + Sync>>,
 }
@@ -70,6 +72,7 @@ impl fmt::Debug for Work {
             .field("stops", &self.stops)
             .field("deadline", &self.deadline)
             .field("budget", &self.budget)
+            .field("memory", &self.memory)
             .finish_non_exhaustive()
     }
 }
@@ -102,6 +105,14 @@ impl Work {
     #[must_use]
     pub fn within(mut self, budget: Option<Arc<Budget>>) -> Self {
         self.budget = budget;
+        self
+    }
+
+    /// Takes memory for what grows with its data, see [`crate::memory::Held`], out of that of all queries, but for a small
+    /// part that each has to itself. `query`: its number, the same in all its works; 0 if it is not known.
+    #[must_use]
+    pub fn holding(mut self, memory: &Arc<QueryMemory>, query: u64) -> Self {
+        self.memory = Some(memory.of(query));
         self
     }
 
@@ -139,6 +150,9 @@ impl Work {
         }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Some(Over::Deadline);
+        }
+        if self.memory.as_ref().is_some_and(|memory| memory.has_to_end()) {
+            return Some(Over::Memory);
         }
         self.budget.as_ref().and_then(|budget| budget.over())
     }
@@ -203,6 +217,20 @@ pub fn tick(units: u32) -> bool {
 /// True once the work of this thread is over; looks at once.
 pub fn is_over() -> bool {
     look_at_current().is_some()
+}
+
+/// The memory of the query that this thread works for.
+pub(crate) fn memory() -> Option<Arc<QueryShare>> {
+    CURRENT.with_borrow(|current| current.as_ref()?.work.memory.clone())
+}
+
+/// Lets others go first, and returns soon if there are none.
+pub(crate) fn give_way() {
+    let give_way = CURRENT.with_borrow(|current| current.as_ref()?.work.give_way.clone());
+    if let Some(give_way) = give_way {
+        give_way();
+    }
+    std::thread::sleep(Duration::from_millis(1));
 }
 
 /// Ends the work of this thread for a reason that its loops find.

@@ -23,8 +23,8 @@ use tactus_config::sections::overrides::GeneratorForwarder;
 use tactus_model::TenantId;
 use tactus_process::GeneratorOf;
 use tactus_ring::Ring;
-use tactus_server::budget::Budget;
 use tactus_telemetry::metrics::Registry;
+use tactus_work::memory::Budget;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{push::CheckedExport, rules::TenantLimits};

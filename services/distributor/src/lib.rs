@@ -47,11 +47,9 @@ use tactus_proto::tactus::v1::Refusal;
 use tactus_receivers::{PushError, PushOutcome, TraceSink};
 use tactus_ring::{Operation, RingError};
 use tactus_sampling::Adaptive;
-use tactus_server::{
-    bodies::{Bodies, NoRoom},
-    budget::{Budget, Reservation},
-};
+use tactus_server::bodies::{Bodies, NoRoom};
 use tactus_telemetry::metrics::Registry;
+use tactus_work::memory::{Budget, Reservation};
 use tonic::{Code, Status};
 
 use crate::{
@@ -125,10 +123,11 @@ impl Distributor {
         };
         let usage = settings.usage.map(|usage| Arc::new(UsageTracker::new(usage, registry)));
         let metrics = Metrics::new(registry);
+        let inflight = metrics.inflight_bytes.clone();
         Self {
             routes: Routes::new(Arc::clone(&parts.ingesters), settings.extend_writes),
             peers: Peers::new(calls, Arc::clone(&parts.ingester_of)),
-            budget: Budget::shown(settings.max_inflight_bytes, metrics.inflight_bytes.clone()),
+            budget: Budget::shown(settings.max_inflight_bytes, move |bytes| inflight.add(bytes)),
             tenants: Tenants::new(settings.max_tenants),
             limiter: RateLimiter::default(),
             usage,

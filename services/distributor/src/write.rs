@@ -13,7 +13,7 @@ use futures_util::{
 use tactus_proto::tactus::v1::{PushRequest, PushResponse, Refusal};
 use tactus_ring::Instance;
 use tactus_rpc::Shared;
-use tactus_server::budget::Reservation;
+use tactus_work::memory::Reservation;
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep_until},

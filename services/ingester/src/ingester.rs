@@ -122,7 +122,11 @@ impl Ingester {
                 settings.fsync_interval.is_some(),
             ),
             layout,
-            queries: Queries::new(settings.concurrent_queries, registry),
+            queries: Queries::new(
+                settings.concurrent_queries,
+                Arc::clone(&settings.query_memory),
+                registry,
+            ),
             pushes: Pushes::new(settings.max_push_threads, settings.disk_timeout),
             disk: Disk::new(&root, settings.min_free_disk_bytes),
             itself: Weak::clone(itself),

@@ -50,6 +50,7 @@ pub async fn part(
     let ingester = Ingester::open(
         Settings {
             hold_flushed,
+            query_memory: process.port_memory().queries(),
             ..from_config::settings(config, process.overrides(), process.cluster().ingester_ring())?
         },
         process.bucket().await?,

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, thread::available_parallelism};
 
 use tactus_rpc::QueryContext;
 use tactus_telemetry::metrics::{Kind, Registry};
-use tactus_work::{Gate, Line, Over, SlotLimits, Slots, Stop};
+use tactus_work::{Gate, Line, Over, SlotLimits, Slots, Stop, memory::QueryMemory};
 use tonic::Status;
 
 /// Tenants that can have as many queries at work as each may. Most of their threads wait for their turn.
@@ -16,6 +16,7 @@ const WAITING_PER_TENANT: usize = 10_000;
 pub(crate) struct Queries {
     slots: Slots,
     gate: Arc<Gate>,
+    memory: Arc<QueryMemory>,
 }
 
 impl fmt::Debug for Queries {
@@ -25,8 +26,8 @@ impl fmt::Debug for Queries {
 }
 
 impl Queries {
-    /// For so many queries of a tenant at a time, on as many threads as there are processors.
-    pub(crate) fn new(per_tenant: usize, registry: &Registry) -> Self {
+    /// For so many queries of a tenant at a time, on as many threads as there are processors. `memory`: of what they hold.
+    pub(crate) fn new(per_tenant: usize, memory: Arc<QueryMemory>, registry: &Registry) -> Self {
         let slots = Slots::new(SlotLimits {
             per_tenant,
             total: per_tenant.saturating_mul(TENANTS_AT_WORK),
@@ -39,7 +40,7 @@ impl Queries {
             out.family("tactus_ingester_queries_running", help, Kind::Gauge);
             out.sample(&[], running.running() as f64);
         });
-        Self { slots, gate: Arc::new(Gate::new(threads, u64::MAX)) }
+        Self { slots, gate: Arc::new(Gate::new(threads, u64::MAX)), memory }
     }
 
     /// Runs a query away from the threads that serve connections, when it is its turn and until nobody waits for it.
@@ -55,7 +56,11 @@ impl Queries {
         let line = Line::of(tenant, &[&context.query.to_string()]);
         let gate = Arc::clone(&self.gate);
         let giving_way = Arc::clone(&gate);
-        let work = context.work().stopped_by(stop).giving_way(move || giving_way.give_way(line));
+        let work = context
+            .work()
+            .holding(&self.memory, context.query)
+            .stopped_by(stop)
+            .giving_way(move || giving_way.give_way(line));
         let slot = self.slots.enter(line.tenant).await;
         let slot = slot.map_err(|full| Status::unavailable(full.to_string()))?;
         let task = tokio::task::spawn_blocking(move || {

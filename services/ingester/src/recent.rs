@@ -14,7 +14,7 @@ use tactus_work::is_over;
 
 use crate::{
     ingester::Ingester,
-    recent_view::{FEW_TRACES, RecentView, Scattered},
+    recent_view::{FEW_TRACES, RecentView, Rounds, Scattered},
     segment::{OpenSegment, SegmentError},
 };
 
@@ -129,7 +129,8 @@ impl RecentView {
             query.assemble(batch, &matches, &options).into_iter().for_each(|it| found.add(it));
         }
         let candidates = candidates(view, &scattered, query, window);
-        for round in candidates.chunks(CANDIDATES_PER_ROUND) {
+        let mut rounds = Rounds::of(&candidates, CANDIDATES_PER_ROUND);
+        while let Some(round) = rounds.next() {
             // A trace starts no later than what is known of it, so the rest cannot be newer than this.
             let newest_left = round[0].1;
             if is_over()
@@ -139,6 +140,7 @@ impl RecentView {
             }
             let wanted = round.iter().map(|(id, _)| *id).collect();
             let batch = view.gather(&wanted);
+            rounds.took(&batch);
             let matches = query.find_matches(&batch, window)?;
             query.assemble(&batch, &matches, &options).into_iter().for_each(|it| found.add(it));
         }
@@ -161,11 +163,13 @@ impl RecentView {
         };
         let mut found = TraceMatchCombiner::default();
         let traces: Vec<TraceId> = traces.iter().copied().collect();
-        for round in traces.chunks(CANDIDATES_PER_ROUND) {
+        let mut rounds = Rounds::of(&traces, CANDIDATES_PER_ROUND);
+        while let Some(round) = rounds.next() {
             if is_over() {
                 break;
             }
             let batch = self.gather(&round.iter().copied().collect());
+            rounds.took(&batch);
             result.inspected_bytes += inspected_bytes(&batch);
             result.inspected_spans += batch.len() as u64;
             result.inspected_traces += batch.traces.ids.len() as u32;

@@ -9,13 +9,13 @@ use tactus_traceql::{
     eval::Bitmap,
     metrics::{MetricsCollector, MetricsError, PartialSeries},
 };
-use tactus_work::is_over;
+use tactus_work::{is_over, memory::Held};
 
 use stored::{SharedTraces, Stored};
 
 use crate::{
     recent::inspected_bytes,
-    recent_view::{Place, RecentView, Scattered},
+    recent_view::{ID_BYTES, Place, RecentView, Rounds, Scattered},
     segment::OpenSegment,
     share::Share,
 };
@@ -41,6 +41,8 @@ pub(crate) struct RecentSeries {
     pub(crate) released_blocks: Vec<Uuid>,
     /// Traces of counted spans that may be in blocks as well.
     pub(crate) shared: SharedTraces,
+    /// Memory of the series.
+    pub(crate) held: Vec<Held>,
 }
 
 /// Why recent data cannot be counted.
@@ -102,6 +104,7 @@ impl RecentView {
         }
         result.inspected_spans = collector.inspected_spans();
         result.matched_spans = collector.matched_spans();
+        result.held = collector.take_held();
         result.series = collector.finish(&job.query);
         if share.is_some() {
             // Blocks and recent data are told apart by the origins of their spans.
@@ -130,12 +133,14 @@ fn count_scattered(
         }
     });
     let candidates: Vec<_> = candidates.into_iter().collect();
-    for round in candidates.chunks(TRACES_PER_ROUND) {
+    let mut rounds = Rounds::of(&candidates, TRACES_PER_ROUND);
+    while let Some(round) = rounds.next() {
         if is_over() {
             break;
         }
         let wanted = round.iter().copied().collect();
         let batch = view.gather(&wanted);
+        rounds.took(&batch);
         stored.observe(collector, &job.query, &batch, None)?;
     }
     Ok(())
@@ -169,9 +174,14 @@ fn count_spans(
     collector: &mut MetricsCollector,
 ) -> Result<(), MetricsError> {
     let mut seen: HashSet<SpanKey> = HashSet::new();
+    let mut held = Held::default();
     let mut result = Ok(());
     view.for_each_batch(|place, batch| {
         if result.is_err() || is_over() {
+            return;
+        }
+        // A table that is full becomes one of twice the size.
+        if !held.grow_to((seen.len() + batch.len()) * 2 * ID_BYTES) {
             return;
         }
         let first = match place {
@@ -179,6 +189,7 @@ fn count_spans(
             Place::Segment(_) if !scattered.touches(place) => None,
             Place::Segment(_) => first_occurrences(batch, |id| scattered.contains(id), &mut seen),
         };
+        held.shrink_to(seen.len() * 2 * ID_BYTES);
         result = stored.observe(collector, &job.query, batch, first.as_ref());
     });
     result

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    ops::Deref,
     sync::Arc,
 };
 
@@ -16,6 +17,7 @@ use tactus_model::{
 };
 use tactus_storage::{Uuid, meta::block_origin};
 use tactus_traceql::eval::Bitmap;
+use tactus_work::memory::Held;
 
 use crate::{head::HeadSnapshot, origins::HeldOrigins, segment::OpenSegment};
 
@@ -23,6 +25,10 @@ use crate::{head::HeadSnapshot, origins::HeldOrigins, segment::OpenSegment};
 pub(crate) const FEW_TRACES: usize = 16;
 /// So many ids of a segment are looked at in the time of one search among them.
 const SEARCHES_PER_SCAN: usize = 16;
+/// Bytes of a set or a map for an entry with an id of a trace or of a span.
+pub(crate) const ID_BYTES: usize = 48;
+/// Spans that are gathered at a time take about so many bytes, unless a single trace has more.
+const ROUND_BYTES: usize = 16 << 20;
 /// Traces in several blocks that are kept of a tenant from one query to the next: 2 MiB.
 const MAX_KEPT_TORN: usize = 65_536;
 
@@ -56,6 +62,63 @@ pub(crate) struct Scattered {
     segments: Vec<bool>,
     /// Those that each stored segment holds.
     stored: Vec<Vec<TraceId>>,
+    _held: Held,
+}
+
+/// Spans that were copied together, for as long as they are looked at.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    pub(crate) batch: SpanBatch,
+    _held: Held,
+}
+
+impl Gathered {
+    /// Joins what [`RecentView::fragments`] found.
+    pub(crate) fn of(parts: &[&SpanBatch], mut held: Held) -> Self {
+        let batch = merge(parts).0;
+        held.shrink_to(2 * batch.heap_bytes());
+        Self { batch, _held: held }
+    }
+}
+
+impl Deref for Gathered {
+    type Target = SpanBatch;
+
+    fn deref(&self) -> &SpanBatch {
+        &self.batch
+    }
+}
+
+/// Traces of which some are gathered at a time: the larger they are, the fewer.
+#[derive(Debug)]
+pub(crate) struct Rounds<'t, T> {
+    left: &'t [T],
+    size: usize,
+    most: usize,
+}
+
+impl<'t, T> Rounds<'t, T> {
+    /// Rounds of `most` traces at most.
+    pub(crate) fn of(traces: &'t [T], most: usize) -> Self {
+        Self { left: traces, size: most, most }
+    }
+
+    /// The traces of the next round; `None` if all are done.
+    pub(crate) fn next(&mut self) -> Option<&'t [T]> {
+        let (round, left) = self.left.split_at(self.size.min(self.left.len()));
+        self.left = left;
+        (!round.is_empty()).then_some(round)
+    }
+
+    /// What the last one took.
+    pub(crate) fn took(&mut self, batch: &SpanBatch) {
+        let bytes = batch.heap_bytes();
+        if bytes > ROUND_BYTES {
+            self.size = (self.size / (bytes / ROUND_BYTES + 1)).max(1);
+        } else if bytes < ROUND_BYTES / 4 {
+            self.size = self.size.saturating_mul(2).min(self.most);
+        }
+    }
 }
 
 impl RecentView {
@@ -103,9 +166,9 @@ impl RecentView {
     }
 
     /// All spans of these traces, each once.
-    pub(crate) fn gather(&self, wanted: &HashSet<TraceId>) -> SpanBatch {
-        let parts: Vec<_> = self.fragments(wanted).into_iter().map(|(_, part)| part).collect();
-        merge(&parts.iter().collect::<Vec<_>>()).0
+    pub(crate) fn gather(&self, wanted: &HashSet<TraceId>) -> Gathered {
+        let (parts, held) = self.fragments(wanted);
+        Gathered::of(&parts.iter().map(|(_, part)| part).collect::<Vec<_>>(), held)
     }
 
     /// How many spans of a trace there are; those that are in two places count in both.
@@ -125,7 +188,7 @@ impl RecentView {
     }
 
     /// A part of a trace, each span once.
-    pub(crate) fn gather_part(&self, id: TraceId, part: &TracePart) -> SpanBatch {
+    pub(crate) fn gather_part(&self, id: TraceId, part: &TracePart) -> Gathered {
         let slices: Vec<SpanBatch> = self
             .segments
             .iter()
@@ -135,16 +198,32 @@ impl RecentView {
             .collect();
         let live = self.live_batches().filter(|batch| batch.traces.ids.contains(&id));
         let batches: Vec<&SpanBatch> = live.chain(&slices).collect();
-        gather_part(&batches, id, part)
+        let batch = gather_part(&batches, id, part);
+        Gathered { _held: Held::of(2 * batch.heap_bytes()), batch }
     }
 
-    /// The spans of these traces from each place, and the block that those of a segment become.
-    pub(crate) fn fragments(&self, wanted: &HashSet<TraceId>) -> Vec<(Option<Uuid>, SpanBatch)> {
-        let live = self.live_batches();
-        let wanted_of = |batch| (None, gather_traces(&[batch], |id| wanted.contains(&id)));
-        let mut parts: Vec<_> = live.map(wanted_of).collect();
+    /// The spans of these traces from each place, and the block that those of a segment become. Their memory is counted
+    /// twice, for they are to be merged.
+    pub(crate) fn fragments(
+        &self,
+        wanted: &HashSet<TraceId>,
+    ) -> (Vec<(Option<Uuid>, SpanBatch)>, Held) {
+        let (mut held, mut bytes) = (Held::default(), 0);
+        let mut has_room = |part: &SpanBatch| {
+            bytes += 2 * part.heap_bytes();
+            held.grow_to(bytes)
+        };
+        let mut parts = Vec::new();
+        for batch in self.live_batches() {
+            let part = gather_traces(&[batch], |id| wanted.contains(&id));
+            if !has_room(&part) {
+                return (Vec::new(), held);
+            }
+            parts.push((None, part));
+        }
         for segment in self.segments.iter().chain(&self.stored) {
             let (block, batch) = (segment.block(), segment.batch());
+            let before = parts.len();
             let mut found = Vec::new();
             add_common(&mut found, wanted, &batch.traces.ids);
             if found.len() <= FEW_TRACES {
@@ -153,13 +232,18 @@ impl RecentView {
             } else {
                 parts.push((block, gather_traces(&[&batch], |id| wanted.contains(&id))));
             }
+            if !parts[before..].iter().all(|(_, part)| has_room(part)) {
+                return (Vec::new(), held);
+            }
         }
-        parts
+        (parts, held)
     }
 
     /// Finds the traces that lie in several places, or are live.
     pub(crate) fn scattered(&self) -> Scattered {
-        let live = self.live_batches();
+        let ids = self.live_batches().map(|batch| batch.traces.ids.len()).sum::<usize>();
+        let held = Held::of(ids * ID_BYTES);
+        let live = self.live_batches().filter(|_| held.has_room());
         let mut traces: HashSet<TraceId> =
             live.flat_map(|batch| batch.traces.ids.iter().copied()).collect();
         let mut seen: HashSet<TraceId> = HashSet::new();
@@ -175,7 +259,7 @@ impl RecentView {
             !traces.is_empty() && segment.batch().traces.ids.iter().any(|id| traces.contains(id))
         };
         let segments = self.segments.iter().map(holds).collect();
-        Scattered { segments, traces, stored }
+        Scattered { segments, traces, stored, _held: held }
     }
 
     /// Of each stored segment the traces that are not only in its block: others are among `traces`, which are live or in

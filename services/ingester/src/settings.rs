@@ -8,6 +8,7 @@ use tactus_model::TenantId;
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 use tactus_tail_sampling::Policies;
 use tactus_wal::{Files, SystemFiles};
+use tactus_work::memory::QueryMemory;
 
 /// Settings of an ingester. Times and sizes as in Tempo's `ingester` and `storage.trace` sections.
 #[derive(Debug, Clone)]
@@ -61,6 +62,8 @@ pub struct Settings {
     pub concurrent_flushes: usize,
     /// Queries that run at the same time.
     pub concurrent_queries: usize,
+    /// Memory of what queries hold while they run (`server.max_inflight_bytes`).
+    pub query_memory: Arc<QueryMemory>,
     /// Alternatives in the filter of a tag query; more are refused.
     pub max_condition_groups: usize,
     /// Limit of one upload.
@@ -193,6 +196,7 @@ impl Settings {
             row_group_bytes: trace.block.parquet_row_group_size_bytes,
             concurrent_flushes: ingester.concurrent_flushes,
             concurrent_queries: 8,
+            query_memory: QueryMemory::unbounded(),
             max_condition_groups: 100,
             flush_op_timeout: ingester.flush_op_timeout.as_std(),
             hold_flushed: Duration::ZERO,

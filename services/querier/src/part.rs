@@ -27,6 +27,7 @@ pub async fn jobs(
     let caches = process.caches().await?;
     let settings = Settings {
         answer_memory: process.port_memory().bodies(),
+        query_memory: process.port_memory().queries(),
         ..from_config::settings(config, &caches)
     };
     let querier = Querier::new(settings, store.bucket, store.blocklist, process.registry());

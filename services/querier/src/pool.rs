@@ -10,6 +10,7 @@ use tactus_proto::tactus::v1::JobExplanation;
 use tactus_rpc::QueryContext;
 use tactus_storage::BlockMeta;
 use tactus_telemetry::metrics::Gauge;
+use tactus_work::memory::QueryMemory;
 use tactus_work::{Full, Gate, Line, SlotLimits, Slots, Stop, StopOnDrop, Turn, Work, is_over};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -34,6 +35,7 @@ pub(crate) struct Pool {
     slots: Slots,
     gate: Arc<Gate>,
     threads: Threads,
+    memory: Arc<QueryMemory>,
     waiting: Gauge,
 }
 
@@ -130,8 +132,15 @@ impl Pool {
             slots,
             gate: Arc::new(Gate::new(threads, max_bytes)),
             threads: Threads::default(),
+            memory: QueryMemory::unbounded(),
             waiting: Gauge::default(),
         }
+    }
+
+    /// Takes the memory of what jobs find out of this budget.
+    #[must_use]
+    pub(crate) fn holding(self, memory: Arc<QueryMemory>) -> Self {
+        Self { memory, ..self }
     }
 
     /// Counts the jobs that wait for a slot or a thread in this gauge.
@@ -167,6 +176,7 @@ impl Pool {
         let work = options
             .context
             .work()
+            .holding(&self.memory, options.context.query)
             .stopped_by(cancelled.clone())
             .stopped_by(self.threads.ending.clone())
             .giving_way(move || {

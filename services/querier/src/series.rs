@@ -96,7 +96,8 @@ impl BlockSeries {
             inspected_traces += traces;
             Ok(ControlFlow::Continue(()))
         })?;
-        let collectors = std::mem::take(&mut *this.collectors.lock());
+        let mut collectors = std::mem::take(&mut *this.collectors.lock());
+        let _held: Vec<_> = collectors.iter_mut().map(MetricsCollector::take_held).collect();
         let (mut inspected_spans, mut matched_spans) = (0, 0);
         let mut series = Vec::new();
         for collector in collectors {

@@ -63,6 +63,7 @@ impl Querier {
             settings.threads,
             settings.max_job_memory_bytes,
         )
+        .holding(Arc::clone(&settings.query_memory))
         .counting(metrics.waiting.clone());
         Metrics::show_slots(registry, settings.max_concurrent_jobs);
         Self { inner: Arc::new(Inner { settings, pool, blocks, metrics }) }

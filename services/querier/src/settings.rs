@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tactus_cache::Caches;
 use tactus_server::bodies::Bodies;
+use tactus_work::memory::QueryMemory;
 
 /// Settings of a querier.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct Settings {
     pub bloom_admission: BloomAdmission,
     /// Memory of the parts of traces that are found, until their job is answered (`server.max_inflight_bytes`).
     pub answer_memory: Arc<Bodies>,
+    /// Memory of what jobs hold of what they find (`server.max_inflight_bytes`).
+    pub query_memory: Arc<QueryMemory>,
     /// Alternatives of a tag filter at most (`max_condition_groups_per_tag_query`).
     pub max_condition_groups: usize,
 }
@@ -56,6 +59,7 @@ impl Default for Settings {
             caches: Caches::default(),
             bloom_admission: BloomAdmission::default(),
             answer_memory: Bodies::unbounded(),
+            query_memory: QueryMemory::unbounded(),
             max_condition_groups: 100,
         }
     }

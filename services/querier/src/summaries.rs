@@ -71,10 +71,12 @@ impl Summaries {
             };
             let range = parts.values_range().start..parts.filter_range().end;
             let decode = |both: &[u8]| {
-                let (values, filter) = both.split_at(both.len().saturating_sub(parts.filter as usize));
+                let (values, filter) =
+                    both.split_at(both.len().saturating_sub(parts.filter as usize));
                 let values = BlockValues::decode(values)?;
                 if needs_filter(&values) {
-                    let filter = usable(meta, BlockFilter::decode(filter).map(Some).map_err(Error::from));
+                    let filter =
+                        usable(meta, BlockFilter::decode(filter).map(Some).map_err(Error::from));
                     self.filters.insert(key.clone(), filter.ok().flatten().map(Arc::new));
                 }
                 Ok(values)

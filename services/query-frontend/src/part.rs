@@ -70,6 +70,7 @@ pub async fn part(
             queue: queue.clone(),
             blocklist: store.blocklist,
             memory: process.port_memory().bodies(),
+            query_memory: process.port_memory().queries(),
         },
         process.registry(),
     );

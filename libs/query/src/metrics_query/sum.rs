@@ -7,9 +7,12 @@ use tactus_api::metrics::from_message;
 use tactus_api::{Error, Result};
 use tactus_proto::tactus::v1::MetricsResponse;
 use tactus_traceql::metrics::{MetricsAnswer, MetricsCombiner};
+use tactus_work::Work;
+use tactus_work::memory::Held;
 
+use crate::current_query::current_work;
 use crate::jobs::Outcome;
-use crate::offload::offload;
+use crate::offload::{hold, offload};
 
 /// Answers with more points are added away from the threads that serve connections.
 const INLINE_POINTS: usize = 10_000;
@@ -18,13 +21,23 @@ const INLINE_BYTES: usize = 256 << 10;
 /// Series that take more bytes are not copied for an answer on the way.
 const SNAPSHOT_BYTES: usize = 32 << 20;
 
+/// Bytes of a series on its way, and of a label and a point of it, as a message and beside it.
+const SERIES_BYTES: usize = 256;
+const LABEL_BYTES: usize = 64;
+const POINT_BYTES: usize = 24;
+
 /// Where the jobs of a query add their series.
 #[derive(Clone)]
-pub(super) struct Sum(Arc<Mutex<Option<MetricsCombiner>>>);
+pub(super) struct Sum {
+    combiner: Arc<Mutex<Option<MetricsCombiner>>>,
+    /// For copies, which are made outside of the query's task.
+    work: Work,
+}
 
 impl Sum {
+    /// For the query of this task.
     pub(super) fn new(combiner: MetricsCombiner) -> Self {
-        Self(Arc::new(Mutex::new(Some(combiner))))
+        Self { combiner: Arc::new(Mutex::new(Some(combiner))), work: current_work() }
     }
 
     /// Adds the series of an answer, and returns the rest of it.
@@ -35,30 +48,98 @@ impl Sum {
         let Outcome::Answer(mut answer) = outcome else { return Ok(outcome) };
         let series = std::mem::take(&mut answer.series);
         let points: usize = series.iter().map(|series| series.intervals.len()).sum();
-        let add = move || {
-            let parts = series.into_iter().map(from_message).collect::<Result<_, _>>();
-            let parts = parts.map_err(|error| Error::Internal(error.to_string()))?;
-            match &mut *self.0.lock() {
-                Some(combiner) => combiner.add(parts).map_err(Error::from),
-                // The query ended.
-                None => Ok(()),
+        let labels: usize = series.iter().map(|series| series.labels.len()).sum();
+        let mut held = Held::default();
+        hold(&mut held, series.len() * SERIES_BYTES + labels * LABEL_BYTES + points * POINT_BYTES)
+            .await?;
+        let add = move || -> Result<()> {
+            let _held = held;
+            let mut combiner = self.combiner.lock();
+            // `None` once the query ended.
+            let Some(combiner) = &mut *combiner else { return Ok(()) };
+            for part in series {
+                let part = from_message(part).map_err(|error| Error::Internal(error.to_string()));
+                combiner.add([part?])?;
             }
+            Ok(())
         };
         offload(points > INLINE_POINTS, add).await??;
         Ok(Outcome::Answer(answer))
     }
 
-    /// The answer to what was added so far; `None` if the series are many, or the query ended.
-    pub(super) fn snapshot(&self) -> Option<MetricsAnswer> {
-        let combiner =
-            self.0.lock().as_ref().filter(|sum| sum.heap_bytes() <= SNAPSHOT_BYTES).cloned();
-        combiner?.finish().ok()
+    /// The answer to what was added so far, and its memory; `None` if the series are many, there is none left for them, or
+    /// the query ended.
+    pub(super) fn snapshot(&self) -> Option<(MetricsAnswer, Held)> {
+        let copy = || {
+            let combiner = self.combiner.lock();
+            let combiner = combiner.as_ref().filter(|sum| sum.heap_bytes() <= SNAPSHOT_BYTES)?;
+            Some(combiner.copy())
+        };
+        self.work.run(|| finish(copy()?).ok()).ok().flatten()
     }
 
-    /// The answer to what was added.
-    pub(super) async fn finish(&self) -> Result<MetricsAnswer> {
-        let Some(combiner) = self.0.lock().take() else { return Ok(MetricsAnswer::default()) };
-        let finished = offload(combiner.heap_bytes() > INLINE_BYTES, move || combiner.finish());
-        Ok(finished.await??)
+    /// The answer to what was added, and its memory.
+    pub(super) async fn finish(&self) -> Result<(MetricsAnswer, Held)> {
+        let Some(combiner) = self.combiner.lock().take() else { return Ok(Default::default()) };
+        offload(combiner.heap_bytes() > INLINE_BYTES, move || finish(combiner)).await?
+    }
+}
+
+fn finish(combiner: MetricsCombiner) -> Result<(MetricsAnswer, Held)> {
+    let answer = combiner.finish()?;
+    let held = Held::of(answer.heap_bytes());
+    Ok((answer, held))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::current_query::as_query;
+    use tactus_proto::otlp::{AnyValue, any_value::Value};
+    use tactus_proto::tactus::v1::MetricsSeries;
+    use tactus_traceql::metrics::{AnswerOptions, Grid};
+    use tactus_work::memory::{Budget, QueryMemory};
+
+    fn answer(first: i64) -> Outcome<MetricsResponse> {
+        let series = |number| MetricsSeries {
+            labels: vec![AnyValue { value: Some(Value::IntValue(number)) }],
+            intervals: vec![0],
+            values: vec![1.0],
+            ..MetricsSeries::default()
+        };
+        let series = (first..first + 5_000).map(series).collect();
+        Outcome::Answer(MetricsResponse { series, ..MetricsResponse::default() })
+    }
+
+    /// The series of a query for which so many answers are added.
+    async fn run(memory: &Arc<QueryMemory>, answers: i64) -> Result<usize> {
+        let root = tactus_traceql::parse("{ } | rate() by (span.n)").unwrap();
+        let query = async {
+            let grid = Grid::range(0, 60, 60, None);
+            let sum = Sum::new(MetricsCombiner::new(&root, grid, AnswerOptions::default()));
+            for number in 0..answers {
+                sum.clone().add(answer(number * 5_000)).await?;
+            }
+            assert!(sum.snapshot().is_some());
+            let (answer, held) = sum.finish().await?;
+            assert!(memory.used() > 0 && held.has_room());
+            Ok(answer.series.len())
+        };
+        as_query(&[], Duration::ZERO, Duration::ZERO, Some(memory), query).await
+    }
+
+    #[tokio::test]
+    async fn series_of_all_queries_have_one_bound_and_are_given_back() {
+        let all = Budget::new(20_000_000);
+        let memory = QueryMemory::within(&all);
+        assert_eq!(run(&memory, 2).await, Ok(10_000));
+        assert_eq!(memory.used(), 0);
+        assert_eq!(run(&memory, 20).await, Err(Error::TooManyBytes));
+        assert_eq!(memory.used(), 0);
+        let _others = all.reserve(19_000_000).unwrap();
+        assert_eq!(run(&memory, 2).await, Err(Error::TooManyBytes));
+        assert_eq!(memory.used(), 19_000_000);
     }
 }

@@ -371,7 +371,7 @@ async fn querier_is_told_how_much_time_there_is() {
     let mut one = connected(&queue, "one", 5).await;
     for (limit, expected) in [(0, 0), (5, 5_000)] {
         let queue = queue.clone();
-        let query = as_query(&[], Duration::from_secs(limit), Duration::ZERO, async move {
+        let query = as_query(&[], Duration::from_secs(limit), Duration::ZERO, None, async move {
             Ingester::search(&queue, Request::new(search("a", "{}"))).await.map(drop)
         });
         let query = tokio::spawn(query);

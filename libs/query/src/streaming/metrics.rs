@@ -6,6 +6,7 @@ use tactus_api::metrics::{MetricsFacts, instant_response, range_response};
 use tactus_proto::tempopb::{QueryInstantResponse, QueryRangeResponse, SearchMetrics};
 use tactus_traceql::metrics::{Grid, MetricsAnswer};
 use tactus_traceql::{MetricsExpression, MetricsStage, RootExpr, SecondStage};
+use tactus_work::memory::Held;
 
 use super::outlet::Outlet;
 use super::packets;
@@ -21,8 +22,8 @@ pub(crate) struct MetricsProgress {
     packet_bytes: usize,
 }
 
-/// Makes the answer to what was counted so far; `None` if that would cost too much, or the query ended.
-pub(crate) type Snapshot = Box<dyn FnOnce() -> Option<MetricsAnswer> + Send>;
+/// Makes the answer to what was counted so far, with its memory; `None` if that would cost too much, or the query ended.
+pub(crate) type Snapshot = Box<dyn FnOnce() -> Option<(MetricsAnswer, Held)> + Send>;
 
 #[derive(Debug)]
 enum Differences {
@@ -70,7 +71,10 @@ impl MetricsProgress {
                 if new.is_empty() || !self.shows_series {
                     return send(MetricsAnswer::default());
                 }
-                let answer = move || send(within(complete(snapshot()), &new, &grid));
+                let answer = move || {
+                    let (answer, _held) = snapshot().unzip();
+                    send(within(complete(answer), &new, &grid));
+                };
                 drop(tokio::task::spawn_blocking(answer));
             }
             Differences::Instant(outlet) => {
@@ -82,7 +86,11 @@ impl MetricsProgress {
                 if !self.shows_series {
                     return send(MetricsAnswer::default());
                 }
-                drop(tokio::task::spawn_blocking(move || send(complete(snapshot()))));
+                let answer = move || {
+                    let (answer, _held) = snapshot().unzip();
+                    send(complete(answer));
+                };
+                drop(tokio::task::spawn_blocking(answer));
             }
         }
     }

@@ -196,7 +196,7 @@ pub fn status(error: &Error) -> Status {
 mod tests {
     use futures_util::StreamExt as _;
     use tactus_server::bodies::AnswerMemory;
-    use tactus_server::budget::Budget;
+    use tactus_work::memory::Budget;
 
     use super::*;
 

@@ -3,6 +3,7 @@
 use serde_json::json;
 use tactus_proto::tactus::v1::{BlockTime, MetricsInBlockRequest, MetricsResponse, TraceSpans};
 use tactus_storage::meta::BlockVersion;
+use tactus_work::memory::TOO_MANY_BYTES;
 use tonic::Status;
 
 use super::metrics::{response, series};
@@ -267,6 +268,11 @@ async fn series_beyond_the_memory_of_a_query_are_refused() {
     check(&blocks, 422, answer.text()).await;
     *blocks.api.recent.failures.lock() = vec![Status::resource_exhausted("too many series: 5")];
     check(&blocks, 422, "too many series: 5").await;
+    let asked = blocks.api.recent.metrics_requests.lock().len();
+    *blocks.api.recent.failures.lock() = vec![Status::resource_exhausted(TOO_MANY_BYTES)];
+    check(&blocks, 503, TOO_MANY_BYTES).await;
+    let again = blocks.api.recent.metrics_requests.lock().len();
+    assert_eq!(again, asked + 1, "it is not tried again at once");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use ::http::HeaderMap;
 use http_body_util::{Full, StreamBody};
 use proptest::prelude::*;
 use tactus_server::bodies::Bodies;
-use tactus_server::budget::Budget;
+use tactus_work::memory::Budget;
 use tokio_stream::StreamExt as _;
 use tokio_stream::iter;
 

@@ -116,7 +116,7 @@ impl http_body::Body for Sending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::Budget;
+    use tactus_work::memory::Budget;
 
     async fn next(body: &mut Sending) -> Option<Result<Bytes, BoxError>> {
         let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;

@@ -56,7 +56,7 @@ impl<H> AsRef<[u8]> for HeldBytes<H> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::Budget;
+    use tactus_work::memory::Budget;
 
     #[tokio::test(start_paused = true)]
     async fn answer_is_counted_as_it_grows_unless_it_is_small() {

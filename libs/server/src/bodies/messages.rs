@@ -123,7 +123,7 @@ mod tests {
 
     use super::*;
     use crate::bodies::AnswerMemory;
-    use crate::budget::Budget;
+    use tactus_work::memory::Budget;
 
     async fn next(body: &mut CountedMessages) -> Option<Frame<Bytes>> {
         let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;

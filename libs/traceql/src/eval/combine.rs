@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use tactus_model::TraceId;
+use tactus_work::memory::Held;
 
 use super::matches::{SpanSet, TraceMatch};
 
@@ -12,6 +13,8 @@ use super::matches::{SpanSet, TraceMatch};
 pub struct TraceMatchCombiner {
     traces: Vec<TraceMatch>,
     places: HashMap<TraceId, usize>,
+    bytes: usize,
+    held: Held,
 }
 
 impl TraceMatchCombiner {
@@ -19,6 +22,11 @@ impl TraceMatchCombiner {
     /// longest duration, the greatest count of each service, and of spansets with the same `by()` values the one
     /// that matched more spans.
     pub fn add(&mut self, found: TraceMatch) {
+        self.bytes += found.heap_bytes();
+        if !self.held.grow_to(self.bytes) {
+            // Nobody wants the answer any more.
+            return;
+        }
         match self.places.entry(found.trace_id) {
             Entry::Occupied(place) => merge(&mut self.traces[*place.get()], found),
             Entry::Vacant(place) => {

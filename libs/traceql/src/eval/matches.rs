@@ -48,6 +48,17 @@ impl AttributeValue {
     }
 }
 
+impl AttributeValue {
+    /// Bytes of its text, about, or of its elements.
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::String(text) => text.len(),
+            Self::Array(elements) => elements.iter().map(|it| 32 + it.heap_bytes()).sum(),
+            Self::Int(_) | Self::Float(_) | Self::Bool(_) => 0,
+        }
+    }
+}
+
 impl std::fmt::Display for AttributeValue {
     /// Plain text, strings without quotes.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -145,6 +156,24 @@ pub struct TraceMatch {
     pub service_stats: BTreeMap<String, ServiceStats>,
     /// Final spansets; empty for a search by tags.
     pub span_sets: Vec<SpanSet>,
+}
+
+impl TraceMatch {
+    /// Estimated memory, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        let of_attributes = |attributes: &[(String, AttributeValue)]| -> usize {
+            attributes.iter().map(|(name, value)| name.len() + value.heap_bytes() + 96).sum()
+        };
+        let of_span = |span: &SpanMatch| {
+            128 + span.name.as_ref().map_or(0, String::len) + of_attributes(&span.attributes)
+        };
+        let of_set = |set: &SpanSet| {
+            96 + of_attributes(&set.attributes) + set.spans.iter().map(of_span).sum::<usize>()
+        };
+        let names = self.root_service_name.len() + self.root_trace_name.len();
+        let services: usize = self.service_stats.keys().map(|name| name.len() + 96).sum();
+        256 + names + services + self.span_sets.iter().map(of_set).sum::<usize>()
+    }
 }
 
 /// Spans of one service in a trace.

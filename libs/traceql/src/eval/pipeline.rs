@@ -247,6 +247,7 @@ fn evaluate_pipeline(
         group_of: Cow::Borrowed(&input.group_of),
         count: input.count,
         groups: None,
+        held: None,
     };
     let output = run(stages, nested, view)?;
     let mut first = vec![None; input.count];

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use tactus_model::{AttributeList, AttributeSelection, Projection, SpanBatch};
+use tactus_work::memory::Held;
 use tactus_work::tick;
 
 use super::operand::Table;
@@ -79,6 +80,9 @@ impl TagScope {
     }
 }
 
+/// Bytes of a name or value in a set, beside its text.
+pub(super) const ENTRY_BYTES: usize = 96;
+
 /// When to stop collecting; 0 switches a limit off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TagLimits {
@@ -96,6 +100,8 @@ pub struct TagCollector {
     limits: TagLimits,
     names: BTreeMap<TagScope, HashSet<Box<str>>>,
     bytes: usize,
+    count: usize,
+    held: Held,
     stale: usize,
     full: bool,
 }
@@ -123,6 +129,11 @@ impl TagCollector {
             return false;
         }
         self.bytes += name.len();
+        self.count += 1;
+        if !self.held.grow_to(self.bytes + self.count * ENTRY_BYTES) {
+            self.full = true;
+            return false;
+        }
         names.insert(name.into());
         self.full = self.limits.max_count > 0 && names.len() >= self.limits.max_count;
         !self.full

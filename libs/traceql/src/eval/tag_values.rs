@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 
 use tactus_model::{AttributeList, Projection, SpanBatch};
+use tactus_work::memory::Held;
 
 use super::bitmap::Bitmap;
 use super::operand::{Operand, Source, Table, project, table_of};
 use super::scan::for_each_first;
 use super::tag_filter::{TagFilter, rows_of_spans};
-use super::tag_names::TagLimits;
+use super::tag_names::{ENTRY_BYTES, TagLimits};
 use super::tag_value::{TagValue, TagValueType};
 use super::value::Value;
 use super::view::BatchView;
@@ -20,6 +21,7 @@ pub struct ValueCollector {
     limits: TagLimits,
     values: HashSet<TagValue>,
     bytes: usize,
+    held: Held,
     stale: usize,
     full: bool,
 }
@@ -47,6 +49,10 @@ impl ValueCollector {
             return false;
         }
         self.bytes = bytes;
+        if !self.held.grow_to(bytes + self.values.len() * ENTRY_BYTES) {
+            self.full = true;
+            return false;
+        }
         self.values.insert(value);
         self.full = self.limits.max_count > 0 && self.values.len() >= self.limits.max_count;
         !self.full

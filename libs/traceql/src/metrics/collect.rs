@@ -18,7 +18,8 @@ mod series;
 use std::collections::HashMap;
 
 use tactus_model::SpanBatch;
-use tactus_work::tick;
+use tactus_work::memory::Held;
+use tactus_work::{is_over, tick};
 
 use self::compare::{AttributeNumber, ComparedRows, Comparison};
 use self::exemplars::Exemplars;
@@ -38,6 +39,11 @@ use crate::eval::{Bitmap, EvaluateError};
 
 /// Intervals that can be told apart; no grid that can be answered has as many.
 const MOST_INTERVALS: usize = 1 << 24;
+
+/// Bytes of a row of a batch while it is counted: its place, its value and the key of its series.
+const ROW_BYTES: usize = 128;
+/// Bytes of a row and label: its number, and that of a table beside it.
+const LABEL_BYTES: usize = 12;
 
 /// The series of one job, while its batches come in.
 #[derive(Debug)]
@@ -172,6 +178,19 @@ impl MetricsCollector {
         self.leaves.iter().map(bytes).sum()
     }
 
+    /// Its memory, which goes on to count until what is returned is dropped: for what is made of the series.
+    pub fn take_held(&mut self) -> Vec<Held> {
+        let held = |counts: &mut Counts| match counts {
+            Counts::Series { labels, series, .. } => {
+                labels.iter_mut().map(Labels::take_held).chain([series.take_held()]).collect()
+            }
+            Counts::Compared { comparison, .. } => comparison.take_held(),
+            Counts::Graph(counts) => counts.take_held(),
+        };
+        let of_leaves = self.leaves.iter_mut().flat_map(held);
+        of_leaves.collect()
+    }
+
     /// The series that have points, in no order.
     pub fn finish(self, query: &CompiledMetrics) -> Vec<PartialSeries> {
         let scale = self.sample.scale();
@@ -246,6 +265,10 @@ impl Counts {
                 }
                 let by: Vec<_> =
                     by.iter().map(|attribute| Operand::bind(attribute, offer.view)).collect();
+                let _columns = Held::of(measured.rows.len() * (ROW_BYTES + by.len() * LABEL_BYTES));
+                if is_over() {
+                    return 0;
+                }
                 let columns = SeriesColumn::of(&by, &measured.rows, offer.view, labels);
                 measured.add_up(query, measure, &columns, offer, series);
                 if let Some(exemplars) = exemplars {

@@ -7,15 +7,22 @@ use super::gather::Gathered;
 use super::leaf_answer;
 use super::lines::Line;
 use super::{
-    Grid, LabelValue, MetricsError, PartialSeries, SeriesKey, exemplars_answer, order, second_stage,
+    Exemplar, Grid, LabelValue, MetricsError, PartialSeries, SeriesKey, exemplars_answer, order,
+    second_stage,
 };
 use crate::{MetricsExpression, RootExpr};
+use tactus_work::memory::Held;
+use tactus_work::{is_over, tick};
 
 /// A point of an answer on its way: here, as a message and as JSON.
 const ANSWERED_POINT_BYTES: usize = 96;
+/// What is held of a series, a label and a point at a time: here, and then as a message.
+const HELD_SERIES_BYTES: usize = 128;
+const HELD_LABEL_BYTES: usize = 128;
+const HELD_POINT_BYTES: usize = 48;
 
 /// Adds up partial series, in any order, and makes the answer of them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct MetricsCombiner {
     /// `None` for a query without metrics function, which has no series.
     expression: Option<MetricsExpression>,
@@ -24,6 +31,7 @@ pub struct MetricsCombiner {
     /// One for each metrics function, left to right.
     leaves: Vec<Gathered>,
     bytes: usize,
+    held: Held,
 }
 
 impl MetricsCombiner {
@@ -42,12 +50,15 @@ impl MetricsCombiner {
         let buckets = Buckets::of(&root.hints);
         let gathered = |query| Gathered::new(query, exemplars, buckets);
         let leaves = queries.into_iter().map(gathered).collect();
-        Self { expression, grid, options, leaves, bytes: 0 }
+        Self { expression, grid, options, leaves, bytes: 0, held: Held::default() }
     }
 
     /// Adds the partial series of a job. Series and points that the query cannot have are ignored.
     /// Errors: [`MetricsError::TooLarge`].
-    pub fn add(&mut self, parts: Vec<PartialSeries>) -> Result<(), MetricsError> {
+    pub fn add(
+        &mut self,
+        parts: impl IntoIterator<Item = PartialSeries>,
+    ) -> Result<(), MetricsError> {
         for mut part in parts {
             let Some(leaf) = self.leaves.get_mut(part.leaf as usize) else { continue };
             if !leaf.admits(&part.key) {
@@ -58,6 +69,9 @@ impl MetricsCombiner {
             let limit_bytes = self.options.max_bytes;
             if limit_bytes > 0 && bytes > limit_bytes {
                 return Err(MetricsError::TooLarge { limit_bytes });
+            }
+            if tick(part.points.len() as u32 + 1) || !self.held.grow_to(bytes) {
+                break;
             }
             self.bytes = bytes;
             leaf.add(part, &self.grid);
@@ -70,10 +84,24 @@ impl MetricsCombiner {
         self.bytes
     }
 
+    /// What was added so far, once more.
+    pub fn copy(&self) -> Self {
+        let held = Held::of(self.bytes);
+        let leaves = if held.has_room() { self.leaves.clone() } else { Vec::new() };
+        let (expression, grid, options) = (self.expression.clone(), self.grid, self.options);
+        Self { expression, grid, options, leaves, bytes: self.bytes, held }
+    }
+
     /// The answer to what was added.
     /// Errors: [`MetricsError::TooLarge`], if writing it down would take more memory than the query may have.
     pub fn finish(self) -> Result<MetricsAnswer, MetricsError> {
         let Some(expression) = &self.expression else { return Ok(MetricsAnswer::default()) };
+        // Values move from rows to series; beside them are labels, keys by which they are sorted or matched, and results.
+        let is_plain = matches!(expression, MetricsExpression::Query(_));
+        let _lines = Held::of(if is_plain { self.bytes / 2 } else { self.bytes });
+        if is_over() {
+            return Ok(MetricsAnswer::default());
+        }
         let mut leaves = self.leaves.into_iter();
         let Operand::Lines(mut lines) = evaluate(expression, &mut leaves, &self.grid) else {
             return Ok(MetricsAnswer::default());
@@ -82,19 +110,35 @@ impl MetricsCombiner {
         if !matches!(expression, MetricsExpression::SecondStages { .. }) {
             resolve_exemplars(&mut lines, &self.grid);
         }
-        let mut series: Vec<Series> = lines.into_iter().filter_map(series).collect();
-        order::sort_series(&mut series);
+        lines.retain(|line| line.values.iter().any(|value| !value.is_nan()));
+        order::sort_lines(&mut lines);
         let limit = self.options.max_series;
-        let truncated = limit > 0 && series.len() > limit;
+        let truncated = limit > 0 && lines.len() > limit;
         if truncated {
-            series.truncate(limit);
+            lines.truncate(limit);
+            lines.shrink_to_fit();
         }
+        let series: Vec<Series> = lines.into_iter().map(series).collect();
         let points: usize = series.iter().map(|series| series.points.len()).sum();
         let limit_bytes = self.options.max_bytes;
         if limit_bytes > 0 && points.saturating_mul(ANSWERED_POINT_BYTES) > limit_bytes {
             return Err(MetricsError::TooLarge { limit_bytes });
         }
         Ok(MetricsAnswer { series, truncated })
+    }
+}
+
+impl MetricsAnswer {
+    /// Estimated memory until it is written down, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        let of_exemplar = |exemplar: &Exemplar| exemplar.labels.len() * HELD_LABEL_BYTES;
+        let of_series = |series: &Series| {
+            HELD_SERIES_BYTES
+                + series.labels.len() * HELD_LABEL_BYTES
+                + series.points.len() * HELD_POINT_BYTES
+                + series.exemplars.iter().map(of_exemplar).sum::<usize>()
+        };
+        self.series.iter().map(of_series).sum()
     }
 }
 
@@ -147,13 +191,13 @@ fn resolve_exemplars(lines: &mut [Line], grid: &Grid) {
     }
 }
 
-/// The series of a line; none without points.
-fn series(line: Line) -> Option<Series> {
+/// The series of a line.
+fn series(line: Line) -> Series {
     let points: Vec<(u32, f64)> =
         (0..).zip(line.values).filter(|(_, value)| !value.is_nan()).collect();
     let mut exemplars = line.exemplars;
     exemplars.sort_by_key(|exemplar| exemplar.start_unix_nanos);
-    (!points.is_empty()).then_some(Series { labels: line.labels, points, exemplars })
+    Series { labels: line.labels, points, exemplars }
 }
 
 #[cfg(test)]

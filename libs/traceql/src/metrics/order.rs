@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::{LabelValue, Series};
+use super::LabelValue;
+use super::lines::Line;
 use crate::canonical::format_float;
 
 impl LabelValue {
@@ -31,12 +32,12 @@ impl LabelValue {
 }
 
 /// Puts series into the order of answers.
-pub(super) fn sort_series(series: &mut [Series]) {
-    series.sort_by_cached_key(|series| {
-        let labels = series.labels.iter();
+pub(super) fn sort_lines(lines: &mut [Line]) {
+    lines.sort_by_cached_key(|line| {
+        let labels = line.labels.iter();
         let keys =
             labels.map(|(name, value)| (name.clone(), value.text().into(), value.type_rank()));
-        (series.labels.len(), keys.collect::<Vec<(Box<str>, Box<str>, u8)>>())
+        (line.labels.len(), keys.collect::<Vec<(Box<str>, Box<str>, u8)>>())
     });
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tactus_model::TenantId;
-use tactus_server::budget::Reservation;
+use tactus_work::memory::Reservation;
 use tokio_util::task::TaskTracker;
 
 use super::{metrics::TenantMetrics, send::Sender};

@@ -7,12 +7,12 @@ use tactus_proto::tactus::v1::{
 };
 use tactus_rpc::{ChannelSettings, Channels, Ingesters, Shared as SharedPush};
 use tactus_server::{
-    budget::Budget,
     grpc,
     listener::{BoundListener, ListenerSettings},
 };
 use tactus_storage::{Blocklist, Bucket, BucketSettings};
 use tactus_telemetry::metrics::Registry;
+use tactus_work::memory::Budget;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;

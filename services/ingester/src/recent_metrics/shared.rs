@@ -6,16 +6,16 @@
 use std::collections::{HashMap, HashSet};
 
 use tactus_api::job::MetricsJob;
-use tactus_model::{SpanBatch, SpanKey, TraceId, merge::merge};
+use tactus_model::{SpanBatch, SpanKey, TraceId};
 use tactus_traceql::{
     eval::Bitmap,
     metrics::{MetricsCollector, MetricsError},
 };
-use tactus_work::is_over;
+use tactus_work::{is_over, memory::Held};
 
 use super::{TRACES_PER_ROUND, stored::Stored};
 use crate::{
-    recent_view::{Place, RecentView, Scattered},
+    recent_view::{Gathered, ID_BYTES, Place, RecentView, Rounds, Scattered},
     segment::OpenSegment,
     share::{Part, Share, none_origin},
 };
@@ -87,14 +87,18 @@ impl Counting<'_> {
     }
 
     /// For each span of these traces the weight of the copy that counts.
-    fn winners(&self, torn: &HashSet<TraceId>) -> HashMap<SpanKey, u64> {
-        let mut winners = HashMap::new();
+    fn winners(&self, torn: &HashSet<TraceId>) -> (HashMap<SpanKey, u64>, Held) {
+        let (mut winners, mut held) = (HashMap::new(), Held::default());
         self.view.for_each_batch(|place, batch| {
             if is_over() || !self.scattered.touches(place) {
                 return;
             }
             let is_torn: Vec<bool> = batch.traces.ids.iter().map(|id| torn.contains(id)).collect();
             if !is_torn.contains(&true) {
+                return;
+            }
+            // A table that is full becomes one of twice the size.
+            if !held.grow_to((winners.len() + batch.len()) * 2 * ID_BYTES) {
                 return;
             }
             let origins = Origins::of(self, place, batch);
@@ -113,14 +117,15 @@ impl Counting<'_> {
                 }
             }
         });
-        winners
+        held.shrink_to(winners.len() * 2 * ID_BYTES);
+        (winners, held)
     }
 
     /// Counts single spans, of copies the one that wins.
     fn count_spans(
         &self,
         torn: &HashSet<TraceId>,
-        mut winners: HashMap<SpanKey, u64>,
+        (mut winners, _held): (HashMap<SpanKey, u64>, Held),
         collector: &mut MetricsCollector,
     ) -> Result<(), MetricsError> {
         let mut result = Ok(());
@@ -195,12 +200,14 @@ impl Counting<'_> {
         });
         drop(torn);
         let candidates: Vec<_> = candidates.into_iter().collect();
-        for round in candidates.chunks(TRACES_PER_ROUND) {
+        let mut rounds = Rounds::of(&candidates, TRACES_PER_ROUND);
+        while let Some(round) = rounds.next() {
             if is_over() {
                 break;
             }
             let wanted = round.iter().copied().collect();
             let (batch, rows) = self.gather(&wanted);
+            rounds.took(&batch);
             if !rows.is_empty() {
                 self.stored.observe(collector, &self.job.query, &batch, Some(&rows))?;
             }
@@ -209,8 +216,8 @@ impl Counting<'_> {
     }
 
     /// All spans of these traces, each once, and which of them count.
-    fn gather(&self, wanted: &HashSet<TraceId>) -> (SpanBatch, Bitmap) {
-        let mut parts = self.view.fragments(wanted);
+    fn gather(&self, wanted: &HashSet<TraceId>) -> (Gathered, Bitmap) {
+        let (mut parts, held) = self.view.fragments(wanted);
         let mut weights: HashMap<u64, Option<u64>> = HashMap::new();
         let mut last = None;
         for (block, part) in &mut parts {
@@ -240,7 +247,7 @@ impl Counting<'_> {
             origins.for_each(|origin| *origin = places.get(origin).copied().unwrap_or(0));
         }
         let parts: Vec<_> = parts.iter().map(|(_, part)| part).collect();
-        let batch = merge(&parts).0;
+        let batch = Gathered::of(&parts, held);
         let place = |row: usize| batch.spans.origin.get(row).map_or(0, |&place| place as usize);
         let rows = Bitmap::from_fn(batch.len(), |row| {
             let trace = batch.traces.ids[batch.spans.trace[row] as usize];

@@ -3,6 +3,7 @@
 use tactus_proto::tactus::v1::{
     MetricsRequest, MetricsResponse, SearchRequest, ingester_server::Ingester as Protocol,
 };
+use tactus_work::memory::{Budget, QueryMemory, TOO_MANY_BYTES};
 use tonic::{Code, Request};
 
 use super::*;
@@ -116,4 +117,31 @@ async fn series_beyond_the_limit_of_memory_are_refused() {
     let status = Protocol::metrics(&*ingester, Request::new(request)).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.message().contains("1000"), "{status}");
+}
+
+#[tokio::test]
+async fn queries_together_hold_no_more_than_their_memory_and_give_it_back() {
+    let bench = Bench::new();
+    let memory = Budget::new(2_000_000);
+    let settings = Settings { query_memory: QueryMemory::within(&memory), ..bench.settings() };
+    let ingester = bench.open_with(settings).unwrap();
+    push_all(&ingester, 1..1_000);
+    for query in [SPAN_QUERY, "{ } | compare({ span.n < 500 })"] {
+        assert!(!metrics(&ingester, query, false).await.series.is_empty());
+        assert_eq!(memory.used(), 0, "{query}");
+        // What other queries have.
+        let others = memory.reserve(1_950_000).unwrap();
+        let request = MetricsRequest {
+            tenant: "t1".to_owned(),
+            query: query.to_owned(),
+            step_nanos: 100,
+            intervals: 10,
+            ..MetricsRequest::default()
+        };
+        let status = Protocol::metrics(&*ingester, Request::new(request)).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, TOO_MANY_BYTES));
+        assert_eq!(memory.used(), others.bytes(), "{query}");
+        let (count, _) = count(&ingester, "{ } | count_over_time()").await;
+        assert_eq!(count, 999.0, "a small query needs nothing of others");
+    }
 }

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use tactus_work::memory::Held;
 use tactus_work::tick;
 
 use crate::AggregateOperator;
@@ -16,6 +18,11 @@ use crate::eval::program::{BoundProgram, Program};
 use crate::eval::value::Value;
 use crate::eval::view::BatchView;
 
+/// Bytes of a group: its attributes, its entry among those that are known, and what an answer shows of it.
+const GROUP_BYTES: usize = 512;
+/// Bytes of a value by which spans are grouped, beside its text.
+const VALUE_BYTES: usize = 112;
+
 /// All spansets of a batch.
 #[derive(Clone)]
 pub(crate) struct Spansets<'v> {
@@ -26,6 +33,8 @@ pub(crate) struct Spansets<'v> {
     pub(crate) count: usize,
     /// Facts of each group; `None` while every group is a trace without attributes.
     pub(crate) groups: Option<Vec<Group<'v>>>,
+    /// Memory of groups that a stage made.
+    pub(crate) held: Option<Arc<Held>>,
 }
 
 /// One spanset.
@@ -45,6 +54,7 @@ impl<'v> Spansets<'v> {
             group_of: Cow::Borrowed(&view.batch.spans.trace),
             count: view.traces(),
             groups: None,
+            held: None,
         }
     }
 
@@ -98,7 +108,7 @@ impl<'v> Spansets<'v> {
             kept.unite_range(&self.spans, range(starts, group));
         }
         let group_of = Cow::Borrowed(&*self.group_of);
-        Some(Spansets { spans: kept, group_of, count: self.count, groups: None })
+        Some(Spansets { spans: kept, group_of, count: self.count, groups: None, held: None })
     }
 
     /// Only those groups that have one of these spans.
@@ -106,7 +116,7 @@ impl<'v> Spansets<'v> {
         let mut kept = self.spans.clone();
         kept.intersect(&self.groups_with(spans, view).gather(&self.group_of));
         let group_of = Cow::Borrowed(&*self.group_of);
-        Spansets { spans: kept, group_of, count: self.count, groups: None }
+        Spansets { spans: kept, group_of, count: self.count, groups: None, held: None }
     }
 
     fn groups_mut(&mut self) -> &mut Vec<Group<'v>> {
@@ -135,12 +145,14 @@ impl<'v> Spansets<'v> {
         // Neighbours mostly belong together.
         let mut last = ((u32::MAX, u32::MAX), 0);
         let mut is_over = false;
+        let mut held = Held::default();
         for row in self.spans.rows() {
             if tick(2) {
                 is_over = true;
                 break;
             }
             let key = (self.group_of[row], values.number(row, view));
+            held.grow_to(groups.len() * GROUP_BYTES + values.bytes);
             if key != last.0 {
                 let number = *known.entry(key).or_insert_with(|| {
                     let mut group = match &old {
@@ -166,10 +178,12 @@ impl<'v> Spansets<'v> {
         self.count = groups.len();
         self.groups = Some(groups);
         self.group_of = Cow::Owned(group_of);
+        self.held = Some(Arc::new(held));
     }
 
     pub(super) fn coalesce(&mut self) {
         let Some(groups) = self.groups.take() else { return };
+        self.held = None;
         let mut group_of = self.group_of.to_vec();
         for row in self.spans.rows() {
             group_of[row] = groups[group_of[row] as usize].origin;
@@ -274,6 +288,8 @@ struct DistinctValues<'v> {
     program: BoundProgram<'v>,
     values: Vec<Value<'v>>,
     numbers: HashMap<Vec<u8>, u32, RandomState>,
+    /// Of both, about.
+    bytes: usize,
     key: Vec<u8>,
     /// The numbers of resources, [`UNKNOWN`] at first, if resources alone make the value.
     of_resources: Vec<u32>,
@@ -287,6 +303,7 @@ impl<'v> DistinctValues<'v> {
             program,
             values: Vec::new(),
             numbers: HashMap::default(),
+            bytes: 0,
             key: Vec::new(),
             of_resources: Vec::new(),
         }
@@ -320,6 +337,7 @@ impl<'v> DistinctValues<'v> {
         }
         let number = self.values.len() as u32;
         self.values.push(value);
+        self.bytes += VALUE_BYTES + self.key.len();
         self.numbers.insert(self.key.clone(), number);
         number
     }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use tactus_model::{AttributeList, StringCode};
+use tactus_work::memory::Held;
 use tactus_work::tick;
 
 use self::counter::Counter;
@@ -31,6 +32,12 @@ const SENT_VALUES: usize = 1000;
 /// Bytes of an attribute besides its values, and of the counts of a value.
 const ATTRIBUTE_BYTES: usize = 512;
 const POINT_BYTES: usize = 36;
+/// In the end counts are there once more, as the message that is sent.
+const SENT_TWICE: usize = 2;
+
+/// Bytes of an attribute of a span while a batch is counted, and of a key with its value.
+const ENTRY_BYTES: usize = 24;
+const PAIR_BYTES: usize = 128;
 
 const SIDES: [ComparedSide; 2] = [ComparedSide::Baseline, ComparedSide::Selection];
 
@@ -42,6 +49,9 @@ pub(super) type AttributeNumber = u32;
 pub(super) struct Comparison {
     index: HashMap<Attribute, AttributeNumber, RandomState>,
     counts: Vec<AttributeCounts>,
+    /// Of counts; labels have their own.
+    bytes: usize,
+    held: Held,
 }
 
 #[derive(Debug)]
@@ -119,7 +129,9 @@ impl Comparison {
         // By key: the last span that has it, plus 1; for keys that a span has twice.
         let mut last_owner: Vec<u32> = vec![0; strings.len()];
         let (mut numbers, mut places, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+        let mut held = Held::default();
         for place in 0..rows.len() {
+            held.grow_to(numbers.len() * ENTRY_BYTES + pairs.len() * PAIR_BYTES);
             let row = rows.at(place);
             if tick(1 + list.range(row).len() as u32 * 2) {
                 return;
@@ -170,8 +182,12 @@ impl Comparison {
     }
 
     fn add(&mut self, attribute: &Attribute, value: LabelValue, counts: &[Vec<(u32, Cell)>; 2]) {
+        if !self.held.has_room() {
+            return;
+        }
         let number = self.attribute_number(attribute);
         let known = &mut self.counts[number as usize];
+        let before = known.bytes;
         let place = known.labels.number(value) as usize;
         if place >= known.values.len() {
             known.values.resize_with(place + 1, Default::default);
@@ -185,6 +201,14 @@ impl Comparison {
         if known.values.len() > MOST_VALUES {
             known.forget_rare_values();
         }
+        self.bytes = self.bytes - before + known.bytes;
+        self.held.grow_to(self.bytes * SENT_TWICE);
+    }
+
+    /// Its memory, which counts until this is dropped.
+    pub(super) fn take_held(&mut self) -> Vec<Held> {
+        let labels = self.counts.iter_mut().map(|counts| counts.labels.take_held());
+        labels.chain([std::mem::take(&mut self.held)]).collect()
     }
 
     fn attribute_number(&mut self, attribute: &Attribute) -> AttributeNumber {
@@ -199,6 +223,7 @@ impl Comparison {
             totals: Default::default(),
             bytes: ATTRIBUTE_BYTES,
         });
+        self.bytes += ATTRIBUTE_BYTES;
         self.index.insert(attribute.clone(), number);
         number
     }

@@ -24,6 +24,8 @@ use crate::eval::operand::{span_duration, status_of};
 use crate::metrics::buckets::Buckets;
 use crate::metrics::graph::{Connection, Part, USER};
 use crate::metrics::{LabelValue, PartialSeries, SeriesKey};
+use tactus_work::memory::Held;
+use tactus_work::tick;
 
 /// The edges of one function over all batches.
 #[derive(Debug, Default)]
@@ -64,6 +66,9 @@ impl GraphCounts {
         let mut observed = 0;
         for trace in 0..view.traces() {
             let rows = view.trace_rows().rows(trace);
+            if tick(1 + rows.len() as u32) {
+                break;
+            }
             if !rows.iter().any(|&row| is_in(matched, row as usize)) {
                 continue;
             }
@@ -94,6 +99,11 @@ impl GraphCounts {
 
     pub(super) fn heap_bytes(&self) -> usize {
         self.names.heap_bytes() + self.series.heap_bytes()
+    }
+
+    /// Its memory, which counts until this is dropped.
+    pub(super) fn take_held(&mut self) -> Vec<Held> {
+        vec![self.names.take_held(), self.series.take_held()]
     }
 
     /// The series. `scale`: how many calls each counted one stands for.
@@ -130,12 +140,15 @@ struct Tally {
     edges: Vec<Edge>,
     /// By the number of the edge, part, bucket and interval, see [`Self::slot`].
     counts: HashMap<u64, f64, RandomState>,
+    held: Held,
 }
 
 impl Tally {
     const INTERVAL_BITS: u32 = 24;
     const BUCKET_BITS: u32 = 8;
     const PART_BITS: u32 = 2;
+    /// Bytes of a count, here and when they are sorted.
+    const COUNT_BYTES: usize = 64;
 
     /// Grids have fewer than [`super::MOST_INTERVALS`] intervals; of a
     /// batch there are fewer than 2^30 edges.
@@ -162,6 +175,7 @@ impl Tally {
                 *self.counts.entry(Self::slot(edge, part, bucket, interval)).or_default() += weight;
             }
         }
+        self.held.grow_to((self.edges.len() + self.counts.len()) * Self::COUNT_BYTES);
     }
 
     fn move_to(self, table: &mut SeriesTable) {

@@ -12,6 +12,7 @@ use crate::eval::value::Value;
 use crate::eval::view::BatchView;
 use crate::metrics::LabelValue;
 use crate::{Static, format_duration};
+use tactus_work::memory::Held;
 
 /// Combinations of two columns of labels that are numbered by a table and not by a map.
 const TABLED_COMBINATIONS: usize = 1 << 18;
@@ -65,17 +66,23 @@ pub(super) struct Labels {
     index: HashMap<LabelValue, u32, RandomState>,
     values: Vec<LabelValue>,
     bytes: usize,
+    held: Held,
 }
 
 impl Labels {
-    /// The number of a value, which is added if it is new.
+    /// The number of a value, which is added if it is new. Once there is no memory left, any number: nobody wants what is
+    /// made of it.
     pub(super) fn number(&mut self, value: LabelValue) -> u32 {
         if let Some(&number) = self.index.get(&value) {
             return number;
         }
         let number = self.values.len() as u32;
         let text = if let LabelValue::String(text) = &value { text.len() } else { 0 };
-        self.bytes += LABEL_BYTES + 2 * text;
+        let bytes = self.bytes + LABEL_BYTES + 2 * text;
+        if !self.held.grow_to(bytes) && number > 0 {
+            return 0;
+        }
+        self.bytes = bytes;
         self.values.push(value.clone());
         self.index.insert(value, number);
         number
@@ -88,6 +95,11 @@ impl Labels {
 
     pub(super) fn heap_bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Its memory, which counts until this is dropped.
+    pub(super) fn take_held(&mut self) -> Held {
+        std::mem::take(&mut self.held)
     }
 }
 

@@ -6,11 +6,15 @@ use foldhash::fast::RandomState;
 
 use super::cells::{Cell, Joining};
 use crate::metrics::Point;
+use tactus_work::memory::Held;
 
 /// Bytes of a series besides its points: its key twice, its entry in the index and the lists of points.
 const SERIES_BYTES: usize = 240;
 /// Bytes of a point here and in the result.
 const POINT_BYTES: usize = 12 + size_of::<Point>();
+
+/// In the end series are there once more, as the message that is sent.
+const SENT_TWICE: usize = 2;
 
 /// The number of a series.
 pub(super) type SeriesNumber = u32;
@@ -21,18 +25,24 @@ pub(super) struct SeriesTable {
     index: HashMap<Box<[u32]>, SeriesNumber, RandomState>,
     points: Vec<Points>,
     bytes: usize,
+    held: Held,
 }
 
 impl SeriesTable {
-    /// The number of the series with a key, which is added if it is new.
+    /// The number of the series with a key, which is added if it is new. Once there is no memory left, any number: nobody
+    /// wants what is made of it.
     pub(super) fn number(&mut self, key: &[u32]) -> SeriesNumber {
         if let Some(&number) = self.index.get(key) {
             return number;
         }
         let number = self.points.len() as SeriesNumber;
+        let bytes = self.bytes + SERIES_BYTES + 8 * key.len();
+        if !self.held.grow_to(bytes * SENT_TWICE) && number > 0 {
+            return 0;
+        }
+        self.bytes = bytes;
         self.index.insert(key.into(), number);
         self.points.push(Points::default());
-        self.bytes += SERIES_BYTES + 8 * key.len();
         number
     }
 
@@ -43,7 +53,15 @@ impl SeriesTable {
 
     /// Adds points to a series; ascending by interval.
     pub(super) fn add(&mut self, number: SeriesNumber, joining: Joining, added: &[(u32, Cell)]) {
+        if !self.held.grow_to((self.bytes + POINT_BYTES * added.len()) * SENT_TWICE) {
+            return;
+        }
         self.bytes += POINT_BYTES * self.points[number as usize].join(joining, added);
+    }
+
+    /// Its memory, which counts until this is dropped.
+    pub(super) fn take_held(&mut self) -> Held {
+        std::mem::take(&mut self.held)
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

@@ -438,7 +438,7 @@ fn answer_that_takes_too_much_to_write_is_refused_after_second_stages() {
         let root = parse_and_validate(query).expect(query);
         let options = AnswerOptions { max_bytes: 14_000, ..AnswerOptions::default() };
         let mut combiner = MetricsCombiner::new(&root, grid(), options);
-        combiner.add(parts().collect()).expect("the rows fit");
+        combiner.add(parts()).expect("the rows fit");
         combiner.finish()
     };
     let refused = finish("{ } | count_over_time() by (name)").unwrap_err();

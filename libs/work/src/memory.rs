@@ -1,24 +1,43 @@
-//! Memory of requests in flight, bounded.
+//! Memory of requests in flight, bounded, and of what queries hold while they work.
 //!
 //! A request is counted from its first byte until the last call that refers to it has ended, also if that call went on
 //! in the background; so a slow client and a slow ingester show here and nowhere else.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tactus_telemetry::metrics::Gauge;
+
+mod held;
+mod queries;
+
+pub use held::Held;
+pub(crate) use queries::QueryShare;
+pub use queries::{QueryMemory, Room};
+
+/// What is said where there is no memory left; names the setting.
+pub const TOO_MANY_BYTES: &str = "too many bytes are in flight (limit: server.max_inflight_bytes)";
+
+/// Called with what is taken, and as a negative number with what is given back.
+type Show = Box<dyn Fn(f64) + Send + Sync>;
 
 /// Bytes that may be in flight.
-#[derive(Debug)]
 pub struct Budget {
     max_bytes: u64,
     used: AtomicU64,
     outer: Option<Outer>,
-    /// Shows what is used.
-    gauge: Option<Gauge>,
+    show: Option<Show>,
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget")
+            .field("max_bytes", &self.max_bytes)
+            .field("used", &self.used)
+            .field("outer", &self.outer)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Another budget, from which a part takes what is more than it has to itself.
@@ -40,12 +59,13 @@ pub struct Reservation {
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(max_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { max_bytes, used: AtomicU64::new(0), outer: None, gauge: None })
+        Arc::new(Self { max_bytes, used: AtomicU64::new(0), outer: None, show: None })
     }
 
-    /// A budget of so many bytes of which `gauge` shows what is used.
-    pub fn shown(max_bytes: u64, gauge: Gauge) -> Arc<Self> {
-        Arc::new(Self { max_bytes, used: AtomicU64::new(0), outer: None, gauge: Some(gauge) })
+    /// A budget of so many bytes that tells `show` what is taken, and as a negative number what is given back.
+    pub fn shown(max_bytes: u64, show: impl Fn(f64) + Send + Sync + 'static) -> Arc<Self> {
+        let show: Show = Box::new(show);
+        Arc::new(Self { max_bytes, used: AtomicU64::new(0), outer: None, show: Some(show) })
     }
 
     /// A part of another budget: what is reserved counts in both.
@@ -57,13 +77,13 @@ impl Budget {
     pub fn share(outer: &Arc<Self>, max_bytes: u64, own: u64) -> Arc<Self> {
         let budget = Arc::clone(outer);
         let outer = Some(Outer { budget, own, changing: Mutex::new(()) });
-        Arc::new(Self { max_bytes, used: AtomicU64::new(0), outer, gauge: None })
+        Arc::new(Self { max_bytes, used: AtomicU64::new(0), outer, show: None })
     }
 
     /// Takes `bytes`, or nothing if that would be over the limit. What is larger than the limit passes alone: it could
     /// never be sent otherwise.
     pub fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
-        self.take(bytes, 0).then(|| Reservation { budget: Arc::clone(self), bytes })
+        self.take(bytes, Some(0)).then(|| Reservation { budget: Arc::clone(self), bytes })
     }
 
     /// A reservation of nothing, which may grow.
@@ -81,23 +101,24 @@ impl Budget {
         self.max_bytes
     }
 
-    /// Takes `bytes` for somebody who has `own` already.
-    fn take(&self, bytes: u64, own: u64) -> bool {
+    /// Takes `bytes` for somebody who has `own` already and may take more than the limit alone; `None`: nobody may.
+    fn take(&self, bytes: u64, own: Option<u64>) -> bool {
         let take = |used: u64| {
             let sum = used.saturating_add(bytes);
-            (used <= own || sum <= self.max_bytes).then_some(sum)
+            let is_alone = own.is_some_and(|own| used <= own);
+            (is_alone || sum <= self.max_bytes).then_some(sum)
         };
         let _changing = self.outer.as_ref().map(|outer| outer.changing.lock());
         let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
         let Ok(used) = taken else { return false };
         if let Some(outer) = &self.outer
-            && !outer.budget.take(outer.between(used, used.saturating_add(bytes)), outer.of(own))
+            && !outer.take(used, bytes, own)
         {
             self.used.fetch_sub(bytes, Ordering::Relaxed);
             return false;
         }
-        if let Some(gauge) = &self.gauge {
-            gauge.add(bytes as f64);
+        if let Some(show) = &self.show {
+            show(bytes as f64);
         }
         true
     }
@@ -105,8 +126,8 @@ impl Budget {
     fn give_back(&self, bytes: u64) {
         let _changing = self.outer.as_ref().map(|outer| outer.changing.lock());
         let used = self.used.fetch_sub(bytes, Ordering::Relaxed);
-        if let Some(gauge) = &self.gauge {
-            gauge.add(-(bytes as f64));
+        if let Some(show) = &self.show {
+            show(-(bytes as f64));
         }
         if let Some(outer) = &self.outer {
             outer.budget.give_back(outer.between(used.saturating_sub(bytes), used));
@@ -115,6 +136,12 @@ impl Budget {
 }
 
 impl Outer {
+    /// Takes what counts here of `bytes` more than `used`.
+    fn take(&self, used: u64, bytes: u64, own: Option<u64>) -> bool {
+        let bytes = self.between(used, used.saturating_add(bytes));
+        bytes == 0 || self.budget.take(bytes, own.map(|own| self.of(own)))
+    }
+
     /// What of so many bytes counts in the outer budget.
     fn of(&self, used: u64) -> u64 {
         used.saturating_sub(self.own)
@@ -134,7 +161,17 @@ impl Reservation {
     /// Takes more, or nothing if that would be over the limit; as of [`Budget::reserve`].
     #[must_use]
     pub fn grow(&mut self, bytes: u64) -> bool {
-        let has_room = self.budget.take(bytes, self.bytes);
+        let has_room = self.budget.take(bytes, Some(self.bytes));
+        if has_room {
+            self.bytes += bytes;
+        }
+        has_room
+    }
+
+    /// As [`Self::grow`], but never over the limit, not even alone.
+    #[must_use]
+    pub fn grow_within(&mut self, bytes: u64) -> bool {
+        let has_room = self.budget.take(bytes, None);
         if has_room {
             self.bytes += bytes;
         }

@@ -1,0 +1,211 @@
+//! What a query holds of something that grows with the data it meets.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{QueryShare, Reservation, Room};
+use crate::over::Over;
+use crate::work::{end, give_way, is_over, memory};
+
+/// Bytes that are reserved ahead, so that a loop that adds little by little seldom looks.
+const AHEAD: u64 = 64 << 10;
+
+/// How long a query waits for younger ones to end.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Memory of one growing thing of a query, out of that of all queries; given back when it is dropped.
+///
+/// Where there is none left the youngest query ends: what its works make then is not wanted, see [`crate::tick`]. A thread
+/// without work, or whose work has no such memory, is not bounded.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// Up to so many bytes nobody needs to be asked.
+    enough: u64,
+    is_refused: bool,
+    /// And of which query.
+    reservation: Option<(Reservation, Arc<QueryShare>)>,
+}
+
+impl Held {
+    /// Memory of `bytes`, as [`Self::grow_to`].
+    pub fn of(bytes: usize) -> Self {
+        let mut held = Self::default();
+        held.grow_to(bytes);
+        held
+    }
+
+    /// It takes so many bytes now, or will in a moment. False once there are none left: the work is over, and the thing
+    /// must not grow.
+    #[inline]
+    pub fn grow_to(&mut self, bytes: usize) -> bool {
+        bytes as u64 <= self.enough || self.reserve(bytes as u64)
+    }
+
+    /// Gives back what is more than `bytes`.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let bytes = bytes as u64;
+        if let Some((reservation, _)) = &mut self.reservation
+            && bytes < self.enough
+        {
+            reservation.shrink_to(bytes);
+            self.enough = bytes;
+        }
+    }
+
+    /// False if there was no memory once.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        !self.is_refused
+    }
+
+    #[cold]
+    fn reserve(&mut self, bytes: u64) -> bool {
+        let began = Instant::now();
+        loop {
+            match self.try_reserve(bytes) {
+                Room::Enough => return true,
+                Room::Soon if began.elapsed() < LONGEST_WAIT && !is_over() => give_way(),
+                Room::Soon | Room::None => {
+                    self.is_refused = true;
+                    end(Over::Memory);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// As [`Self::grow_to`], without waiting for others to end.
+    pub fn try_grow_to(&mut self, bytes: usize) -> Room {
+        let bytes = bytes as u64;
+        if bytes <= self.enough { Room::Enough } else { self.try_reserve(bytes) }
+    }
+
+    fn try_reserve(&mut self, bytes: u64) -> Room {
+        if self.is_refused {
+            return Room::None;
+        }
+        if self.reservation.is_none() {
+            self.reservation = memory().map(|share| (share.budget.nothing(), share));
+        }
+        let Some((reservation, share)) = &mut self.reservation else {
+            self.enough = bytes.saturating_add(AHEAD);
+            return Room::Enough;
+        };
+        let has_room = |reservation: &mut Reservation, bytes: u64| {
+            reservation.grow_within(bytes.saturating_sub(reservation.bytes()))
+        };
+        if has_room(reservation, bytes.saturating_add(AHEAD)) || has_room(reservation, bytes) {
+            self.enough = reservation.bytes();
+            return Room::Enough;
+        }
+        share.make_room()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    use super::*;
+    use crate::Work;
+    use crate::memory::queries::SMALL_QUERY_BYTES;
+    use crate::memory::{Budget, QueryMemory};
+
+    const OWN: usize = SMALL_QUERY_BYTES as usize;
+
+    fn memory_of(bytes: u64) -> (Arc<Budget>, Arc<QueryMemory>) {
+        let all = Budget::new(bytes);
+        let memory = QueryMemory::within(&all);
+        (all, memory)
+    }
+
+    #[test]
+    fn work_ends_where_there_is_no_memory_and_gives_back_what_it_held() {
+        let (all, memory) = memory_of(1_000_000);
+        let work = Work::default().holding(&memory, 1);
+        let result = work.run(|| {
+            let mut held = Held::default();
+            assert!(held.grow_to(OWN + 800_000) && !is_over());
+            assert!(all.used() >= 800_000);
+            assert!(!held.grow_to(OWN + 1_100_000) && !held.has_room());
+            assert!(crate::tick(1), "its loops end");
+            assert!(!held.grow_to(OWN + 1_200_000));
+        });
+        assert_eq!((result, all.used()), (Err(Over::Memory), 0));
+        let other = Work::default().holding(&memory, 1);
+        assert_eq!(other.run(|| 7), Err(Over::Memory), "another work of the same query");
+        drop((work, other));
+        let again = Work::default().holding(&memory, 1);
+        assert_eq!(again.run(|| Held::of(OWN + 800_000).has_room()), Ok(true));
+    }
+
+    /// How a query ends that comes to hold so many bytes, little by little, and the most that was ever used.
+    fn grow(memory: &Arc<QueryMemory>, bytes: usize, most: &AtomicU64) -> Result<(), Over> {
+        Work::default().holding(memory, 0).run(|| {
+            let mut held = Held::default();
+            for bytes in (0..bytes).step_by(1_000) {
+                if !held.grow_to(bytes) || crate::tick(1 << 13) {
+                    return;
+                }
+                most.fetch_max(memory.used(), Relaxed);
+                std::thread::yield_now();
+            }
+        })
+    }
+
+    #[test]
+    fn sum_over_queries_at_once_is_bounded_and_the_oldest_ends_well() {
+        let (all, memory) = memory_of(4_000_000);
+        let most = AtomicU64::new(0);
+        let ends: Vec<_> = std::thread::scope(|scope| {
+            let threads = [(); 8].map(|()| scope.spawn(|| grow(&memory, OWN + 3_000_000, &most)));
+            threads.map(|thread| thread.join().unwrap()).into()
+        });
+        assert!(most.load(Relaxed) <= 4_000_000);
+        assert!(ends.contains(&Ok(())), "{ends:?}");
+        assert!(ends.iter().all(|end| matches!(end, Ok(()) | Err(Over::Memory))), "{ends:?}");
+        assert_eq!(all.used(), 0);
+    }
+
+    #[test]
+    fn youngest_query_makes_room_for_others() {
+        let (_all, memory) = memory_of(1_000_000);
+        let [old, young] = [1, 2].map(|query| Work::default().holding(&memory, query));
+        let taken = young.run(|| Held::of(OWN + 900_000)).unwrap();
+        let room = || Held::default().try_grow_to(OWN + 500_000);
+        assert_eq!(old.run(room), Ok(Room::Soon));
+        assert_eq!(young.run(|| 7), Err(Over::Memory));
+        drop(taken);
+        assert_eq!(old.run(room), Ok(Room::Enough));
+    }
+
+    #[test]
+    fn what_is_held_may_outlive_its_work_and_shrink() {
+        let (all, memory) = memory_of(10_000_000);
+        let work = Work::default().holding(&memory, 0);
+        let mut held = work.run(|| Held::of(OWN + 5_000_000)).unwrap();
+        drop(work);
+        assert!(all.used() >= 5_000_000);
+        assert!(held.grow_to(OWN + 6_000_000));
+        held.shrink_to(OWN + 1_000);
+        assert_eq!(all.used(), 1_000);
+        drop(held);
+        assert_eq!(all.used(), 0);
+    }
+
+    #[test]
+    fn small_query_needs_nothing_of_others() {
+        let (all, memory) = memory_of(1_000);
+        let _full = all.reserve(1_000).unwrap();
+        let [small, large] = [1, 2].map(|query| Work::default().holding(&memory, query));
+        assert_eq!(small.run(|| Held::of(OWN).has_room()), Ok(true));
+        assert_eq!(large.run(|| Held::of(OWN + 1).has_room()), Err(Over::Memory));
+    }
+
+    #[test]
+    fn thread_without_memory_of_queries_is_not_bounded() {
+        let mut held = Held::of(1 << 40);
+        assert!(held.grow_to(1 << 41) && held.has_room());
+        assert_eq!(Work::default().run(|| Held::of(1 << 40).has_room()), Ok(true));
+    }
+}

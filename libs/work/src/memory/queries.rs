@@ -1,0 +1,126 @@
+//! The queries that hold memory, the oldest first: the youngest makes room for others.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::Budget;
+
+/// What a query may hold however much others hold: an ordinary one needs no more.
+pub(super) const SMALL_QUERY_BYTES: u64 = 512 << 10;
+
+/// Memory of all queries of a process for what grows with the data that they meet.
+pub struct QueryMemory {
+    all: Arc<Budget>,
+    next_age: AtomicU64,
+    /// By number of the query.
+    known: Mutex<HashMap<u64, Weak<QueryShare>>>,
+}
+
+impl fmt::Debug for QueryMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueryMemory").field("all", &self.all).finish_non_exhaustive()
+    }
+}
+
+/// That of one query, in all its works of this process.
+#[derive(Debug)]
+pub(crate) struct QueryShare {
+    pub(super) budget: Arc<Budget>,
+    memory: Arc<QueryMemory>,
+    query: u64,
+    /// Smaller of older queries.
+    age: u64,
+    has_to_end: AtomicBool,
+}
+
+/// Whether a query may have more memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// It has it.
+    Enough,
+    /// In a moment: a younger query ends.
+    Soon,
+    /// It has to end.
+    None,
+}
+
+impl QueryMemory {
+    /// Out of this budget, which others may use as well.
+    pub fn within(all: &Arc<Budget>) -> Arc<Self> {
+        Arc::new(Self {
+            all: Arc::clone(all),
+            next_age: AtomicU64::new(0),
+            known: Mutex::default(),
+        })
+    }
+
+    /// Without a bound.
+    pub fn unbounded() -> Arc<Self> {
+        Self::within(&Budget::new(u64::MAX))
+    }
+
+    /// Bytes that queries hold, but for what each has to itself, and what others hold of the budget.
+    pub fn used(&self) -> u64 {
+        self.all.used()
+    }
+
+    /// That of a query, the same for all its works. `query`: 0 for a work that stands alone.
+    pub(crate) fn of(self: &Arc<Self>, query: u64) -> Arc<QueryShare> {
+        let mut known = self.known.lock();
+        if query != 0
+            && let Some(share) = known.get(&query).and_then(Weak::upgrade)
+        {
+            return share;
+        }
+        let age = self.next_age.fetch_add(1, Relaxed);
+        // Numbers of queries are random.
+        let query = if query == 0 { u64::MAX - age } else { query };
+        let share = Arc::new(QueryShare {
+            budget: Budget::share(&self.all, u64::MAX, SMALL_QUERY_BYTES),
+            memory: Arc::clone(self),
+            query,
+            age,
+            has_to_end: AtomicBool::new(false),
+        });
+        known.insert(query, Arc::downgrade(&share));
+        share
+    }
+}
+
+impl QueryShare {
+    /// True once the query has to make room.
+    pub(crate) fn has_to_end(&self) -> bool {
+        self.has_to_end.load(Relaxed)
+    }
+
+    /// What there is to do where there is no memory left: the youngest of the queries that hold some has to end.
+    pub(super) fn make_room(&self) -> Room {
+        let holding = |share: &Arc<QueryShare>| share.budget.used() > SMALL_QUERY_BYTES;
+        let shares: Vec<_> = self.memory.known.lock().values().filter_map(Weak::upgrade).collect();
+        let youngest = shares.iter().filter(|share| holding(share)).max_by_key(|share| share.age);
+        match youngest {
+            Some(youngest) if youngest.age > self.age => {
+                youngest.has_to_end.store(true, Relaxed);
+                Room::Soon
+            }
+            _ => {
+                self.has_to_end.store(true, Relaxed);
+                Room::None
+            }
+        }
+    }
+}
+
+impl Drop for QueryShare {
+    fn drop(&mut self) {
+        let mut known = self.memory.known.lock();
+        // The query may have come again meanwhile.
+        if known.get(&self.query).is_some_and(|share| share.strong_count() == 0) {
+            known.remove(&self.query);
+        }
+    }
+}
