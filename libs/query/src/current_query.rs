@@ -48,7 +48,8 @@ pub(crate) async fn as_query<T>(
     let context = QueryContext { query: number, deadline: None, max_cpu_time };
     let deadline = Instant::now().checked_add(time).filter(|_| !time.is_zero());
     let tenants = Line::of(&joined(tenants), &[]).tenant;
-    let work = memory.map(|memory| Work::default().holding(memory, number)).unwrap_or_default();
+    let work =
+        memory.map(|memory| Work::default().holding(memory, tenants, number)).unwrap_or_default();
     QUERY.scope(CurrentQuery { deadline, context, tenants, work }, query).await
 }
 

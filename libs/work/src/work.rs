@@ -109,10 +109,11 @@ impl Work {
     }
 
     /// Takes memory for what grows with its data, see [`crate::memory::Held`], out of that of all queries, but for a small
-    /// part that each has to itself. `query`: its number, the same in all its works; 0 if it is not known.
+    /// part that each has to itself. `tenant`: as in [`crate::Line`]. `query`: its number, the same in all its works; 0 if it is
+    /// not known.
     #[must_use]
-    pub fn holding(mut self, memory: &Arc<QueryMemory>, query: u64) -> Self {
-        self.memory = Some(memory.of(query));
+    pub fn holding(mut self, memory: &Arc<QueryMemory>, tenant: u64, query: u64) -> Self {
+        self.memory = Some(memory.of(tenant, query));
         self
     }
 

@@ -58,7 +58,7 @@ impl Queries {
         let giving_way = Arc::clone(&gate);
         let work = context
             .work()
-            .holding(&self.memory, context.query)
+            .holding(&self.memory, line.tenant, context.query)
             .stopped_by(stop)
             .giving_way(move || giving_way.give_way(line));
         let slot = self.slots.enter(line.tenant).await;

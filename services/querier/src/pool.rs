@@ -176,7 +176,7 @@ impl Pool {
         let work = options
             .context
             .work()
-            .holding(&self.memory, options.context.query)
+            .holding(&self.memory, options.line.tenant, options.context.query)
             .stopped_by(cancelled.clone())
             .stopped_by(self.threads.ending.clone())
             .giving_way(move || {

@@ -10,12 +10,12 @@ use crate::work::{end, give_way, is_over, memory};
 /// Bytes that are reserved ahead, so that a loop that adds little by little seldom looks.
 const AHEAD: u64 = 64 << 10;
 
-/// How long a query waits for younger ones to end.
+/// How long a query waits for others to end.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Memory of one growing thing of a query, out of that of all queries; given back when it is dropped.
 ///
-/// Where there is none left the youngest query ends: what its works make then is not wanted, see [`crate::tick`]. A thread
+/// Where there is none left the youngest query of the tenant that holds most ends: what its works make then is not wanted, see [`crate::tick`]. A thread
 /// without work, or whose work has no such memory, is not bounded.
 #[derive(Debug, Default)]
 pub struct Held {
@@ -112,6 +112,7 @@ mod tests {
     use crate::memory::{Budget, QueryMemory};
 
     const OWN: usize = SMALL_QUERY_BYTES as usize;
+    const TENANT: u64 = 7;
 
     fn memory_of(bytes: u64) -> (Arc<Budget>, Arc<QueryMemory>) {
         let all = Budget::new(bytes);
@@ -122,7 +123,7 @@ mod tests {
     #[test]
     fn work_ends_where_there_is_no_memory_and_gives_back_what_it_held() {
         let (all, memory) = memory_of(1_000_000);
-        let work = Work::default().holding(&memory, 1);
+        let work = Work::default().holding(&memory, TENANT, 1);
         let result = work.run(|| {
             let mut held = Held::default();
             assert!(held.grow_to(OWN + 800_000) && !is_over());
@@ -132,16 +133,16 @@ mod tests {
             assert!(!held.grow_to(OWN + 1_200_000));
         });
         assert_eq!((result, all.used()), (Err(Over::Memory), 0));
-        let other = Work::default().holding(&memory, 1);
+        let other = Work::default().holding(&memory, TENANT, 1);
         assert_eq!(other.run(|| 7), Err(Over::Memory), "another work of the same query");
         drop((work, other));
-        let again = Work::default().holding(&memory, 1);
+        let again = Work::default().holding(&memory, TENANT, 1);
         assert_eq!(again.run(|| Held::of(OWN + 800_000).has_room()), Ok(true));
     }
 
     /// How a query ends that comes to hold so many bytes, little by little, and the most that was ever used.
     fn grow(memory: &Arc<QueryMemory>, bytes: usize, most: &AtomicU64) -> Result<(), Over> {
-        Work::default().holding(memory, 0).run(|| {
+        Work::default().holding(memory, TENANT, 0).run(|| {
             let mut held = Held::default();
             for bytes in (0..bytes).step_by(1_000) {
                 if !held.grow_to(bytes) || crate::tick(1 << 13) {
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn youngest_query_makes_room_for_others() {
         let (_all, memory) = memory_of(1_000_000);
-        let [old, young] = [1, 2].map(|query| Work::default().holding(&memory, query));
+        let [old, young] = [1, 2].map(|query| Work::default().holding(&memory, TENANT, query));
         let taken = young.run(|| Held::of(OWN + 900_000)).unwrap();
         let room = || Held::default().try_grow_to(OWN + 500_000);
         assert_eq!(old.run(room), Ok(Room::Soon));
@@ -180,9 +181,24 @@ mod tests {
     }
 
     #[test]
+    fn tenant_that_holds_most_makes_room_for_a_younger_query_of_another() {
+        let (_all, memory) = memory_of(1_000_000);
+        let greedy = [1, 2].map(|query| Work::default().holding(&memory, TENANT, query));
+        let taken = greedy.each_ref().map(|work| work.run(|| Held::of(OWN + 450_000)).unwrap());
+        let other = Work::default().holding(&memory, TENANT + 1, 3);
+        let room = || Held::default().try_grow_to(OWN + 300_000);
+        assert_eq!(other.run(room), Ok(Room::Soon));
+        let [old, young] = &greedy;
+        assert_eq!((old.run(|| 1), young.run(|| 2)), (Ok(1), Err(Over::Memory)));
+        let [_old_taken, young_taken] = taken;
+        drop(young_taken);
+        assert_eq!(other.run(room), Ok(Room::Enough));
+    }
+
+    #[test]
     fn what_is_held_may_outlive_its_work_and_shrink() {
         let (all, memory) = memory_of(10_000_000);
-        let work = Work::default().holding(&memory, 0);
+        let work = Work::default().holding(&memory, TENANT, 0);
         let mut held = work.run(|| Held::of(OWN + 5_000_000)).unwrap();
         drop(work);
         assert!(all.used() >= 5_000_000);
@@ -197,7 +213,7 @@ mod tests {
     fn small_query_needs_nothing_of_others() {
         let (all, memory) = memory_of(1_000);
         let _full = all.reserve(1_000).unwrap();
-        let [small, large] = [1, 2].map(|query| Work::default().holding(&memory, query));
+        let [small, large] = [1, 2].map(|query| Work::default().holding(&memory, TENANT, query));
         assert_eq!(small.run(|| Held::of(OWN).has_room()), Ok(true));
         assert_eq!(large.run(|| Held::of(OWN + 1).has_room()), Err(Over::Memory));
     }

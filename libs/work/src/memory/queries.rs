@@ -1,4 +1,4 @@
-//! The queries that hold memory, the oldest first: the youngest makes room for others.
+//! The queries that hold memory: the youngest of the tenant that holds most makes room for others.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -31,6 +31,7 @@ impl fmt::Debug for QueryMemory {
 pub(crate) struct QueryShare {
     pub(super) budget: Arc<Budget>,
     memory: Arc<QueryMemory>,
+    tenant: u64,
     query: u64,
     /// Smaller of older queries.
     age: u64,
@@ -42,7 +43,7 @@ pub(crate) struct QueryShare {
 pub enum Room {
     /// It has it.
     Enough,
-    /// In a moment: a younger query ends.
+    /// In a moment: another query ends.
     Soon,
     /// It has to end.
     None,
@@ -68,8 +69,9 @@ impl QueryMemory {
         self.all.used()
     }
 
-    /// That of a query, the same for all its works. `query`: 0 for a work that stands alone.
-    pub(crate) fn of(self: &Arc<Self>, query: u64) -> Arc<QueryShare> {
+    /// That of a query, the same for all its works. `tenant`: the same number for all queries of a tenant. `query`: 0 for a
+    /// work that stands alone.
+    pub(crate) fn of(self: &Arc<Self>, tenant: u64, query: u64) -> Arc<QueryShare> {
         let mut known = self.known.lock();
         if query != 0
             && let Some(share) = known.get(&query).and_then(Weak::upgrade)
@@ -82,6 +84,7 @@ impl QueryMemory {
         let share = Arc::new(QueryShare {
             budget: Budget::share(&self.all, u64::MAX, SMALL_QUERY_BYTES),
             memory: Arc::clone(self),
+            tenant,
             query,
             age,
             has_to_end: AtomicBool::new(false),
@@ -97,13 +100,22 @@ impl QueryShare {
         self.has_to_end.load(Relaxed)
     }
 
-    /// What there is to do where there is no memory left: the youngest of the queries that hold some has to end.
+    /// What there is to do where there is no memory left: of the tenant whose queries hold most the youngest that holds some
+    /// has to end.
     pub(super) fn make_room(&self) -> Room {
-        let holding = |share: &Arc<QueryShare>| share.budget.used() > SMALL_QUERY_BYTES;
         let shares: Vec<_> = self.memory.known.lock().values().filter_map(Weak::upgrade).collect();
-        let youngest = shares.iter().filter(|share| holding(share)).max_by_key(|share| share.age);
+        let mut held_by = HashMap::new();
+        for share in &shares {
+            *held_by.entry(share.tenant).or_insert(0) += share.budget.used();
+        }
+        let most = held_by.into_iter().max_by_key(|&(tenant, bytes)| (bytes, tenant));
+        let youngest = shares
+            .iter()
+            .filter(|share| share.budget.used() > SMALL_QUERY_BYTES)
+            .filter(|share| most.is_some_and(|(tenant, _)| share.tenant == tenant))
+            .max_by_key(|share| share.age);
         match youngest {
-            Some(youngest) if youngest.age > self.age => {
+            Some(youngest) if youngest.age != self.age => {
                 youngest.has_to_end.store(true, Relaxed);
                 Room::Soon
             }
