@@ -1,6 +1,7 @@
 """Who may depend on whom: docs/ARCHITECTURE.md, checked on what cargo says."""
 import json
 import os
+import re
 import subprocess
 
 import pytest
@@ -103,3 +104,97 @@ def test_files_of_users_are_read_by_one_parser(program):
 ])
 def test_service_links_only_what_it_needs(service, foreign):
     assert not linked(f"tactus-{service}") & foreign
+
+
+MODULE_PATH = re.compile(r"\b(?:crate|super|self)(?:::\w+)+")
+
+
+def modules_of(source):
+    """Of a crate's sources, the text of each module by its path; without tests and comments."""
+    texts = {}
+    for file in source.rglob("*.rs"):
+        path = file.relative_to(source).with_suffix("").parts
+        if {"tests", "testing", "main"} & set(path):
+            continue
+        path = () if path == ("lib",) else path
+        text = re.sub(r"//[^\n]*", "", file.read_text().split("#[cfg(test)]\nmod tests {")[0])
+        texts[path] = text
+    return texts
+
+
+def written_out(path):
+    """The paths that a `use` with braces names."""
+    path = re.sub(r"\s+", "", re.sub(r"\s+as\s+\w+", "", path))
+    if "{" not in path:
+        return [path]
+    before, inner = path[:path.index("{")], path[path.index("{") + 1:path.rindex("}")]
+    parts, depth, part = [], 0, ""
+    for character in inner + ",":
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts += written_out(before + part) if part else []
+            part = ""
+        else:
+            part += character
+    return parts
+
+
+def paths_of_uses(text):
+    """What `use` names, and what the code names by its path."""
+    uses = re.findall(r"\buse\s+([^;]+);", text)
+    return [path for use in uses for path in written_out(use)] + MODULE_PATH.findall(re.sub(r"\buse\s+[^;]+;", "", text))
+
+
+def offered_by(text):
+    """The path of each name that a module offers of others."""
+    offers = re.findall(r"\bpub(?:\([^)]*\))?\s+use\s+([^;]+);", text)
+    return {path.rpartition("::")[2]: path for offer in offers for path in written_out(offer)}
+
+
+def module_named(path, where, modules):
+    """The module in which lies what a path within a crate leads to, as seen from another one; None outside of the crate."""
+    parts = path.split("::")
+    if parts[0] == "crate":
+        at, parts = (), parts[1:]
+    elif parts[0] in ("self", "super"):
+        at = where
+        while parts and parts[0] in ("self", "super"):
+            at = at[:-1] if parts[0] == "super" else at
+            parts = parts[1:]
+    elif (*where, parts[0]) in modules:
+        at = where
+    else:
+        return None
+    while parts and (*at, parts[0]) in modules:
+        at, parts = (*at, parts[0]), parts[1:]
+    offered = modules.get(at, {}).get(parts[0]) if parts else None
+    return module_named(offered, at, modules) or at if offered and offered != path else at
+
+
+def reached_from(module, needs):
+    """All modules that one needs, and that these need."""
+    reached, waiting = set(), [module]
+    while waiting:
+        new = needs.get(waiting.pop(), set()) - reached
+        reached |= new
+        waiting += new
+    return reached
+
+
+def test_files_of_different_concepts_do_not_need_each_other():
+    """Types lie below what uses them: a circle of imports stays within a file and the folder of its name."""
+    circles = set()
+    for source in sorted(path for folder in ("libs", "services") for path in (REPOSITORY / folder).glob("*/src")):
+        texts = modules_of(source)
+        modules = {module: offered_by(text) for module, text in texts.items()}
+        needs = {}
+        for module, text in texts.items():
+            found = {module_named(path, module, modules) for path in paths_of_uses(text)}
+            # What lib.rs offers lies somewhere else.
+            needs[module] = found - {None, (), module} if module else set()
+        reached = {module: reached_from(module, needs) for module in needs}
+        for module in needs:
+            circle = sorted(other for other in reached[module] if module in reached.get(other, ()))
+            if len({other[0] for other in circle}) > 1:
+                circles.add(f"{source.relative_to(REPOSITORY)}: " + ", ".join("/".join(other) for other in circle))
+    assert not circles, "\n".join(sorted(circles))

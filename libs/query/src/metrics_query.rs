@@ -27,7 +27,7 @@ use tactus_traceql::metrics::{
     AnswerOptions, CompiledMetrics, Grid, MetricsAnswer, MetricsCombiner, MetricsError,
     MetricsOptions,
 };
-use tactus_work::memory::Held;
+use tactus_work::Held;
 use tonic::Request;
 
 use crate::blocks::{QueryBlock, select_from, select_new, select_uncounted};

@@ -16,7 +16,7 @@ use tactus_proto::tactus::v1::{
 };
 use tactus_proto::tempopb::SearchResponse;
 use tactus_traceql::eval::CompiledQuery;
-use tactus_work::memory::Held;
+use tactus_work::Held;
 use tokio::time::sleep;
 use tonic::Request;
 

@@ -9,6 +9,7 @@
 
 mod budgets;
 mod gate;
+mod held;
 pub mod memory;
 mod over;
 mod slots;
@@ -16,6 +17,7 @@ mod work;
 
 pub use budgets::{Budget, Budgets};
 pub use gate::{Gate, Help, Line, TooManyBytes, Turn};
+pub use held::Held;
 pub use over::Over;
 pub use slots::{Full, Slot, SlotLimits, Slots};
 pub use work::{Stop, StopOnDrop, Work, end, is_over, thread_cpu_time, tick};

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-mod held;
 mod queries;
 
-pub use held::Held;
 pub(crate) use queries::QueryShare;
+#[cfg(test)]
+pub(crate) use queries::SMALL_QUERY_BYTES;
 pub use queries::{QueryMemory, Room};
 
 /// What is said where there is no memory left; names the setting.

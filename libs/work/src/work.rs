@@ -108,7 +108,7 @@ impl Work {
         self
     }
 
-    /// Takes memory for what grows with its data, see [`crate::memory::Held`], out of that of all queries, but for a small
+    /// Takes memory for what grows with its data, see [`crate::Held`], out of that of all queries, but for a small
     /// part that each has to itself. `tenant`: as in [`crate::Line`]. `query`: its number, the same in all its works; 0 if it is
     /// not known.
     #[must_use]

@@ -1,6 +1,5 @@
 //! OTLP as spans of Zipkin's second model.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -46,14 +45,6 @@ pub fn spans_from_otlp(resource_spans: &[ResourceSpans]) -> Vec<v2::Span> {
         }
     }
     spans
-}
-
-/// Text for display in lower case, as Zipkin shows names.
-pub(crate) fn lower_case(text: &[u8]) -> Cow<'_, str> {
-    match lossy(text) {
-        Cow::Borrowed(text) if !text.chars().any(char::is_uppercase) => Cow::Borrowed(text),
-        text => Cow::Owned(text.to_lowercase()),
-    }
 }
 
 /// A value as the text of a tag.

@@ -9,6 +9,8 @@ pub(crate) mod json;
 pub(crate) mod protobuf;
 mod write;
 
+#[cfg(test)]
+pub(crate) use write::lower_case;
 pub use write::write_spans;
 
 /// A span. Text is not necessarily UTF-8.

@@ -64,7 +64,7 @@ use crate::{
     sampling::RootSpans,
     tenants::Tenants,
     traces::TraceCount,
-    write::Writer,
+    write::{CALL_BYTES, Writer},
 };
 
 pub use rules::{RuleBook, TenantLimits};
@@ -75,8 +75,6 @@ pub use usage::{UsageLimits, UsageSettings, UsageTracker};
 const BUSY_RETRY: Duration = Duration::from_secs(1);
 /// A suspect ingester may hold one part in so many of the bytes in flight.
 const SUSPECT_SHARE: u64 = 4;
-/// What a request, and each call for it, takes besides its bytes, about.
-const CALL_BYTES: u64 = 4096;
 /// What the spans of a request take as columns, in times its bytes, about.
 const COLUMN_FACTOR: u64 = 4;
 /// Ingesters known beyond those of the ring before the ones that left are forgotten.

@@ -22,13 +22,15 @@ use tonic::{Code, Request, Status};
 use tracing::Instrument;
 
 use crate::{
-    CALL_BYTES,
     group::Export,
     metrics::Metrics,
     peers::Peers,
     placement::Placement,
     votes::{Send, Votes},
 };
+
+/// What a request, and each call for it, takes besides its bytes, about.
+pub(crate) const CALL_BYTES: u64 = 4096;
 
 /// Where and how exports are sent.
 #[derive(Debug, Clone, Copy)]

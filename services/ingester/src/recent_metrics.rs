@@ -9,7 +9,7 @@ use tactus_traceql::{
     eval::Bitmap,
     metrics::{MetricsCollector, MetricsError, PartialSeries},
 };
-use tactus_work::{is_over, memory::Held};
+use tactus_work::{Held, is_over};
 
 use stored::{SharedTraces, Stored};
 

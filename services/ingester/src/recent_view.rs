@@ -17,7 +17,7 @@ use tactus_model::{
 };
 use tactus_storage::{Uuid, meta::block_origin};
 use tactus_traceql::eval::Bitmap;
-use tactus_work::memory::Held;
+use tactus_work::Held;
 
 use crate::{head::HeadSnapshot, origins::HeldOrigins, segment::OpenSegment};
 

@@ -1,7 +1,6 @@
 //! Open blocks: their metas, cached footers and bloom filters, and what becomes of blocks that cannot be read.
 
 use std::collections::HashSet;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,16 +10,15 @@ use tactus_block::read::{
     BlockReader as DataReader, ByteSource, ColumnCache, StoredSource, facts_of,
 };
 use tactus_block::summary::{BlockFilter, BlockValues, TailSource};
-use tactus_cache::answer::{AnswerScope, Times};
 use tactus_cache::{Caches, Key, Role};
-use tactus_model::{AttributeSelection, Projection, TraceId};
-use tactus_proto::tactus::v1::BlockPart;
+use tactus_model::TraceId;
 use tactus_storage::block_io::{read_compacted_meta, read_meta};
 use tactus_storage::bloom::{BloomShard, shard_of};
 use tactus_storage::layout;
 use tactus_storage::{BlockMeta, BlockReader, Blocklist, Bucket, Timestamp, Uuid};
 use tokio::runtime::Handle;
 
+use crate::block_part::{BlockKey, key_of};
 use crate::duplicates::{DuplicateSpans, Duplicates};
 use crate::error::{Error, Result};
 use crate::joined::{JoinedReads, Wanted};
@@ -28,7 +26,6 @@ use crate::metrics::Metrics;
 use crate::pool::Job;
 use crate::settings::{BloomAdmission, Settings};
 use crate::source::JobSource;
-use crate::stored_spans::StoredSpans;
 use crate::summaries::Summaries;
 
 /// An open local block holds a file descriptor, of which there are fewer than footers fit in memory.
@@ -61,23 +58,16 @@ pub(crate) struct Blocks {
     caches: Caches,
     bloom_admission: BloomAdmission,
     duplicates: Duplicates,
-    stored_spans: StoredSpans,
+    /// Hashes of the spans that a block has of a trace.
+    stored_spans: Cache<(Uuid, TraceId), Arc<[u64]>>,
     logged: Mutex<HashSet<Uuid>>,
     metrics: Arc<Metrics>,
 }
-
-/// Tenant and id: an id alone is unique, but a meta that lies about its tenant must not show one tenant's block to
-/// another.
-pub(crate) type BlockKey = (Arc<str>, Uuid);
 
 #[derive(Debug, Clone)]
 struct CachedBloom {
     filter: BloomShard,
     bytes: usize,
-}
-
-pub(crate) fn key_of(meta: &BlockMeta) -> BlockKey {
-    (meta.tenant_id.as_str().into(), meta.block_id)
 }
 
 impl Blocks {
@@ -102,6 +92,10 @@ impl Blocks {
         let summaries =
             Summaries::new(bucket.clone(), settings.caches.clone(), settings.summary_cache_bytes);
         let duplicates = Duplicates::new(DUPLICATES_BYTES);
+        let weight =
+            |_: &_, spans: &Arc<[u64]>| u32::try_from(spans.len() * 8 + 96).unwrap_or(u32::MAX);
+        let stored_spans =
+            Cache::builder().max_capacity(STORED_SPANS_BYTES).weigher(weight).build();
         let logged = Mutex::default();
         let (caches, bloom_admission) = (settings.caches.clone(), settings.bloom_admission);
         Self {
@@ -115,14 +109,14 @@ impl Blocks {
             caches,
             bloom_admission,
             duplicates,
-            stored_spans: StoredSpans::new(STORED_SPANS_BYTES),
+            stored_spans,
             logged,
             metrics,
         }
     }
 
-    /// What is known of traces in blocks.
-    pub(crate) fn stored_spans(&self) -> &StoredSpans {
+    /// What is known of traces in blocks: hashes of their spans.
+    pub(crate) fn stored_spans(&self) -> &Cache<(Uuid, TraceId), Arc<[u64]>> {
         &self.stored_spans
     }
 
@@ -370,66 +364,6 @@ impl Blocks {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// The row groups of a part, as many as the file has.
-pub(crate) fn row_groups(block: &DataReader, part: &BlockPart) -> Range<usize> {
-    row_groups_of(block.row_groups().len(), part)
-}
-
-/// The row groups of a part, of so many.
-pub(crate) fn row_groups_of(all: usize, part: &BlockPart) -> Range<usize> {
-    let first = (part.first_row_group as usize).min(all);
-    let end = match part.row_groups {
-        0 => all,
-        count => first.saturating_add(count as usize).min(all),
-    };
-    first..end
-}
-
-/// The scope of an answer of some row groups. `times`: the first and the last time of a row group, such that the answer
-/// is the same for every time range around both; `None` if they are unknown.
-pub(crate) fn scope_around(
-    row_groups: Range<usize>,
-    times: impl Fn(usize) -> Option<(u64, u64)>,
-) -> AnswerScope {
-    let count = u32::try_from(row_groups.len()).unwrap_or(u32::MAX);
-    let bounds = row_groups.map(times).try_fold((u64::MAX, 0), |(first, last), times| {
-        times.map(|(start, end)| (first.min(start), last.max(end)))
-    });
-    let times = bounds.map_or(Times::Asked, |(first, last)| Times::Around(first, last));
-    AnswerScope { row_groups: count, times }
-}
-
-/// The scope of an answer of some row groups that does not depend on time.
-pub(crate) fn scope_of_any_time(row_groups: Range<usize>) -> AnswerScope {
-    let row_groups = u32::try_from(row_groups.len()).unwrap_or(u32::MAX);
-    AnswerScope { row_groups, times: Times::Any }
-}
-
-/// Memory of an entry of a column, about: most are levels and codes that are gone when the column is read.
-const VALUE_BYTES: u64 = 3;
-
-/// Bytes of memory that a row group takes while some of its columns are read and evaluated: an estimate from its
-/// compressed size and from how many values it has, rather too many than too few.
-pub(crate) fn needed_bytes(block: &DataReader, row_group: usize, columns: &Projection) -> u64 {
-    let lists = [
-        &columns.span_attributes,
-        &columns.resource_attributes,
-        &columns.scope_attributes,
-        &columns.event_attributes,
-        &columns.link_attributes,
-    ];
-    let half_times = if lists.contains(&&AttributeSelection::All) {
-        16
-    } else if lists.iter().all(|list| list.is_none()) {
-        3
-    } else {
-        8
-    };
-    let Some(row_group) = block.row_groups().get(row_group) else { return 0 };
-    let by_bytes = row_group.bytes.saturating_mul(half_times) / 2;
-    by_bytes.max(row_group.values.saturating_mul(VALUE_BYTES))
 }
 
 fn reader_weight(reader: &DataReader) -> u32 {

@@ -17,7 +17,7 @@ use tactus_work::Line;
 use crate::error::{Error, Result};
 use crate::joined::row_group_at_once;
 use crate::pool::{Job, JobOptions};
-use crate::service::Inner;
+use crate::shared::Shared;
 
 /// Blocks whose bloom filters are asked at the same time.
 const CONCURRENT_BLOCKS: usize = 32;
@@ -45,7 +45,7 @@ pub(crate) struct Wanted {
 /// The spans of a trace in these blocks. Damaged blocks are counted, not failed for: the others' spans are worth
 /// having.
 pub(crate) async fn find_trace(
-    inner: &Arc<Inner>,
+    inner: &Arc<Shared>,
     tenant: &str,
     wanted: &Wanted,
     block_ids: Vec<Uuid>,
@@ -74,7 +74,7 @@ pub(crate) async fn find_trace(
 }
 
 async fn find_in_block(
-    inner: &Arc<Inner>,
+    inner: &Arc<Shared>,
     tenant: &str,
     wanted: &Wanted,
     block_id: Uuid,
@@ -95,7 +95,7 @@ async fn find_in_block(
 }
 
 async fn read_from_block(
-    inner: &Arc<Inner>,
+    inner: &Arc<Shared>,
     tenant: &str,
     wanted: &Wanted,
     block_id: Uuid,

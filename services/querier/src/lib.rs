@@ -10,6 +10,7 @@
 //! over several blocks and the retries are the query-frontend's business.
 #![warn(missing_docs)]
 
+mod block_part;
 mod blocks;
 mod duplicates;
 mod error;
@@ -27,6 +28,7 @@ mod search;
 mod series;
 mod service;
 mod settings;
+mod shared;
 mod source;
 mod stored_spans;
 mod summaries;

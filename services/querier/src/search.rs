@@ -16,7 +16,8 @@ use tactus_storage::meta::{ColumnScope, DedicatedColumn};
 use tactus_traceql::eval::{Matches, TraceMatch, TraceMatchCombiner};
 use tactus_traceql::{Attribute, AttributeScope};
 
-use crate::blocks::{Blocks, needed_bytes, row_groups, scope_around, scope_of_any_time};
+use crate::block_part::{needed_bytes, row_groups, scope_around, scope_of_any_time};
+use crate::blocks::Blocks;
 use crate::error::{Error, Result};
 use crate::explain::Phase;
 use crate::joined::{JoinedReads, Wanted};

@@ -14,7 +14,8 @@ use tactus_storage::{BlockMeta, Uuid};
 use tactus_traceql::eval::Bitmap;
 use tactus_traceql::metrics::{MetricsCollector, MetricsError};
 
-use crate::blocks::{Blocks, needed_bytes, row_groups, scope_around, scope_of_any_time};
+use crate::block_part::{needed_bytes, row_groups, scope_around, scope_of_any_time};
+use crate::blocks::Blocks;
 use crate::error::Result;
 use crate::explain::Phase;
 use crate::joined::{JoinedReads, Wanted};

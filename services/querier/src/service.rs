@@ -27,21 +27,14 @@ use crate::pool::{Job, JobOptions, Pool};
 use crate::search::{self, BlockSearch};
 use crate::series::{self, BlockSeries};
 use crate::settings::Settings;
+use crate::shared::Shared;
 use crate::stored_spans::spans_in_blocks;
 use crate::tags::{BlockTagValues, BlockTags};
 
 /// A querier. Cheap to clone; clones share threads and caches.
 #[derive(Debug, Clone)]
 pub struct Querier {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) settings: Settings,
-    pub(crate) pool: Pool,
-    pub(crate) blocks: Blocks,
-    metrics: Arc<Metrics>,
+    inner: Arc<Shared>,
 }
 
 impl Querier {
@@ -66,7 +59,7 @@ impl Querier {
         .holding(Arc::clone(&settings.query_memory))
         .counting(metrics.waiting.clone());
         Metrics::show_slots(registry, settings.max_concurrent_jobs);
-        Self { inner: Arc::new(Inner { settings, pool, blocks, metrics }) }
+        Self { inner: Arc::new(Shared { settings, pool, blocks, metrics }) }
     }
 
     /// Takes no more jobs, and returns when no thread works on one any more: to be waited for before the runtime ends.

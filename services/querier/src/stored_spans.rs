@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use moka::sync::Cache;
 use tactus_block::read::BlockReader;
 use tactus_model::{SpanBatch, TraceId, span_hash};
 use tactus_proto::tactus::v1::{SpansInBlocksResponse, TraceSpans};
@@ -17,11 +16,11 @@ use tactus_rpc::QueryContext;
 use tactus_storage::Uuid;
 use tactus_work::Line;
 
-use crate::blocks::needed_bytes;
+use crate::block_part::needed_bytes;
 use crate::duplicates::identity;
 use crate::error::{Error, Result};
 use crate::pool::{Job, JobOptions};
-use crate::service::Inner;
+use crate::shared::Shared;
 
 /// Blocks that are looked into at the same time.
 const CONCURRENT_BLOCKS: usize = 4;
@@ -33,23 +32,9 @@ const MAX_SPANS: usize = 400_000;
 /// Hashes of the spans that a block has of a trace.
 type Spans = Arc<[u64]>;
 
-/// What is known of traces in blocks.
-#[derive(Debug)]
-pub(crate) struct StoredSpans {
-    known: Cache<(Uuid, TraceId), Spans>,
-}
-
-impl StoredSpans {
-    /// Keeps up to `max_bytes`.
-    pub(crate) fn new(max_bytes: u64) -> Self {
-        let weight = |_: &_, spans: &Spans| u32::try_from(spans.len() * 8 + 96).unwrap_or(u32::MAX);
-        Self { known: Cache::builder().max_capacity(max_bytes).weigher(weight).build() }
-    }
-}
-
 /// The spans that these blocks have of the traces. A block that is gone or damaged has none: none of it is counted.
 pub(crate) async fn spans_in_blocks(
-    inner: &Arc<Inner>,
+    shared: &Arc<Shared>,
     tenant: &str,
     block_ids: Vec<Uuid>,
     traces: Vec<TraceId>,
@@ -57,7 +42,7 @@ pub(crate) async fn spans_in_blocks(
 ) -> Result<SpansInBlocksResponse> {
     let traces = Arc::new(traces);
     let mut blocks = stream::iter(block_ids)
-        .map(|block_id| in_block(inner, tenant, block_id, Arc::clone(&traces), context))
+        .map(|block_id| in_block(shared, tenant, block_id, Arc::clone(&traces), context))
         .buffered(CONCURRENT_BLOCKS);
     let mut found: BTreeMap<TraceId, Vec<u64>> = BTreeMap::new();
     let mut count = 0;
@@ -79,14 +64,14 @@ pub(crate) async fn spans_in_blocks(
 
 /// The traces that a block has, with their spans.
 async fn in_block(
-    inner: &Arc<Inner>,
+    shared: &Arc<Shared>,
     tenant: &str,
     block_id: Uuid,
     traces: Arc<Vec<TraceId>>,
     context: QueryContext,
 ) -> Result<Vec<(TraceId, Spans)>> {
-    match read_block(inner, tenant, block_id, &traces, context).await {
-        Err(error) => match inner.blocks.explain(tenant, block_id, error).await {
+    match read_block(shared, tenant, block_id, &traces, context).await {
+        Err(error) => match shared.blocks.explain(tenant, block_id, error).await {
             Ok(()) | Err(Error::Damaged(_)) => Ok(Vec::new()),
             Err(error) => Err(error),
         },
@@ -95,36 +80,36 @@ async fn in_block(
 }
 
 async fn read_block(
-    inner: &Arc<Inner>,
+    shared: &Arc<Shared>,
     tenant: &str,
     block_id: Uuid,
     traces: &[TraceId],
     context: QueryContext,
 ) -> Result<Vec<(TraceId, Spans)>> {
-    let meta = inner.blocks.meta(tenant, block_id).await?;
-    let known = &inner.blocks.stored_spans().known;
+    let meta = shared.blocks.meta(tenant, block_id).await?;
+    let known = shared.blocks.stored_spans();
     let (mut found, mut unknown) = (Vec::new(), Vec::new());
     for &trace in traces {
         if let Some(spans) = known.get(&(block_id, trace)) {
             found.push((trace, spans));
-        } else if inner.blocks.may_contain(&meta, trace).await?.0 {
+        } else if shared.blocks.may_contain(&meta, trace).await?.0 {
             unknown.push(trace);
         }
     }
     if !unknown.is_empty() {
         let options = JobOptions {
-            timeout: inner.settings.search_timeout,
+            timeout: shared.settings.search_timeout,
             line: Line::of(tenant, &["spans"]),
             context,
             explain: false,
             bypasses_caches: false,
         };
-        let shared = Arc::clone(inner);
+        let inner = Arc::clone(shared);
         let read = move |job: &Job| {
-            let block = shared.blocks.open(&meta, job)?;
+            let block = inner.blocks.open(&meta, job)?;
             read_traces(&block, unknown.clone(), job)
         };
-        for (trace, spans) in inner.pool.run(options, read).await? {
+        for (trace, spans) in shared.pool.run(options, read).await? {
             known.insert((block_id, trace), Arc::clone(&spans));
             found.push((trace, spans));
         }

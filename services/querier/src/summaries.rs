@@ -11,7 +11,7 @@ use tactus_storage::layout::SUMMARY;
 use tactus_storage::{BlockMeta, BlockReader, Bucket};
 use tokio::runtime::Handle;
 
-use crate::blocks::{BlockKey, key_of};
+use crate::block_part::{BlockKey, key_of};
 use crate::error::{Error, Result};
 use crate::pool::{Job, bypasses_caches, read_for_job, shared_cache_bytes};
 

@@ -21,7 +21,8 @@ use tactus_traceql::{
     Attribute, AttributeScope, Intrinsic, completion, format_float, parse_attribute,
 };
 
-use crate::blocks::{Blocks, needed_bytes, row_groups, row_groups_of, scope_of_any_time};
+use crate::block_part::{needed_bytes, row_groups, row_groups_of, scope_of_any_time};
+use crate::blocks::Blocks;
 use crate::error::Result;
 use crate::joined::{JoinedReads, Wanted};
 use crate::parts::{Start, for_each_part};

@@ -6,7 +6,7 @@ use tactus_api::metrics::{MetricsFacts, instant_response, range_response};
 use tactus_proto::tempopb::{QueryInstantResponse, QueryRangeResponse, SearchMetrics};
 use tactus_traceql::metrics::{Grid, MetricsAnswer};
 use tactus_traceql::{MetricsExpression, MetricsStage, RootExpr, SecondStage};
-use tactus_work::memory::Held;
+use tactus_work::Held;
 
 use super::outlet::Outlet;
 use super::packets;

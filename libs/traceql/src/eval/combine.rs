@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use tactus_model::TraceId;
-use tactus_work::memory::Held;
+use tactus_work::Held;
 
 use super::matches::{SpanSet, TraceMatch};
 

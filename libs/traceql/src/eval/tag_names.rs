@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use tactus_model::{AttributeList, AttributeSelection, Projection, SpanBatch};
-use tactus_work::memory::Held;
+use tactus_work::Held;
 use tactus_work::tick;
 
 use super::operand::Table;

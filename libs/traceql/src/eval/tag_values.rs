@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use tactus_model::{AttributeList, Projection, SpanBatch};
-use tactus_work::memory::Held;
+use tactus_work::Held;
 
 use super::bitmap::Bitmap;
 use super::operand::{Operand, Source, Table, project, table_of};

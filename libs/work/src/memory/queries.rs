@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::Budget;
 
 /// What a query may hold however much others hold: an ordinary one needs no more.
-pub(super) const SMALL_QUERY_BYTES: u64 = 512 << 10;
+pub(crate) const SMALL_QUERY_BYTES: u64 = 512 << 10;
 
 /// Memory of all queries of a process for what grows with the data that they meet.
 pub struct QueryMemory {
@@ -29,7 +29,7 @@ impl fmt::Debug for QueryMemory {
 /// That of one query, in all its works of this process.
 #[derive(Debug)]
 pub(crate) struct QueryShare {
-    pub(super) budget: Arc<Budget>,
+    pub(crate) budget: Arc<Budget>,
     memory: Arc<QueryMemory>,
     tenant: u64,
     query: u64,
@@ -102,7 +102,7 @@ impl QueryShare {
 
     /// What there is to do where there is no memory left: of the tenant whose queries hold most the youngest that holds some
     /// has to end.
-    pub(super) fn make_room(&self) -> Room {
+    pub(crate) fn make_room(&self) -> Room {
         let shares: Vec<_> = self.memory.known.lock().values().filter_map(Weak::upgrade).collect();
         let mut held_by = HashMap::new();
         for share in &shares {

@@ -10,7 +10,7 @@ use tactus_model::{SpanId, TraceId};
 use tactus_proto::zipkin::proto3;
 
 use super::decode;
-use crate::from_otlp::lower_case;
+use crate::v2::lower_case;
 use crate::v2::{Annotation, Endpoint, Kind, Span};
 use crate::{DecodeOptions, Format, spans_from_otlp, write_spans};
 

@@ -1,11 +1,20 @@
 //! Spans of the second model as JSON, with the keys in the order that Zipkin writes them.
 
+use std::borrow::Cow;
+
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use tactus_model::bytes_to_hex;
 use tactus_proto::lossy;
 
 use super::{Annotation, Endpoint, Span};
-use crate::from_otlp::lower_case;
+
+/// Text for display in lower case, as Zipkin shows names.
+pub(crate) fn lower_case(text: &[u8]) -> Cow<'_, str> {
+    match lossy(text) {
+        Cow::Borrowed(text) if !text.chars().any(char::is_uppercase) => Cow::Borrowed(text),
+        text => Cow::Owned(text.to_lowercase()),
+    }
+}
 
 /// The list of these spans.
 pub fn write_spans(spans: &[Span]) -> Vec<u8> {

@@ -60,7 +60,7 @@ async fn replicas_share_the_memory_of_a_push_unless_each_compresses_it() {
         cluster.settle().await;
         assert_eq!(cluster.calls(), [1, 1, 1]);
         let request = kilobyte().len() as u64;
-        let expected = (1 + copies) * request + (1 + 3) * crate::CALL_BYTES;
+        let expected = (1 + copies) * request + (1 + 3) * crate::write::CALL_BYTES;
         assert_eq!(cluster.distributor.budget.used(), expected);
         assert!(push.await.unwrap().is_err());
         tokio::time::sleep(2 * settings.remote_timeout).await;

@@ -11,7 +11,7 @@ use tactus_traceql::{
     eval::Bitmap,
     metrics::{MetricsCollector, MetricsError},
 };
-use tactus_work::{is_over, memory::Held};
+use tactus_work::{Held, is_over};
 
 use super::{TRACES_PER_ROUND, stored::Stored};
 use crate::{

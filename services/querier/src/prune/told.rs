@@ -7,7 +7,8 @@ use tactus_proto::tactus::v1::BlockPart;
 use tactus_storage::BlockMeta;
 
 use super::{Pruner, StringTest};
-use crate::blocks::{Blocks, row_groups_of};
+use crate::block_part::row_groups_of;
+use crate::blocks::Blocks;
 use crate::error::Result;
 use crate::pool::Job;
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use tactus_work::memory::Held;
+use tactus_work::Held;
 use tactus_work::tick;
 
 use crate::AggregateOperator;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use tactus_model::{AttributeList, StringCode};
-use tactus_work::memory::Held;
+use tactus_work::Held;
 use tactus_work::tick;
 
 use self::counter::Counter;

@@ -12,7 +12,7 @@ use crate::eval::value::Value;
 use crate::eval::view::BatchView;
 use crate::metrics::LabelValue;
 use crate::{Static, format_duration};
-use tactus_work::memory::Held;
+use tactus_work::Held;
 
 /// Combinations of two columns of labels that are numbered by a table and not by a map.
 const TABLED_COMBINATIONS: usize = 1 << 18;

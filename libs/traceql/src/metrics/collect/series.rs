@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 
 use super::cells::{Cell, Joining};
 use crate::metrics::Point;
-use tactus_work::memory::Held;
+use tactus_work::Held;
 
 /// Bytes of a series besides its points: its key twice, its entry in the index and the lists of points.
 const SERIES_BYTES: usize = 240;

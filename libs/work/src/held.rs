@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{QueryShare, Reservation, Room};
+use crate::memory::{QueryShare, Reservation, Room};
 use crate::over::Over;
 use crate::work::{end, give_way, is_over, memory};
 
@@ -108,8 +108,7 @@ mod tests {
 
     use super::*;
     use crate::Work;
-    use crate::memory::queries::SMALL_QUERY_BYTES;
-    use crate::memory::{Budget, QueryMemory};
+    use crate::memory::{Budget, QueryMemory, SMALL_QUERY_BYTES};
 
     const OWN: usize = SMALL_QUERY_BYTES as usize;
     const TENANT: u64 = 7;
