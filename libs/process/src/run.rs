@@ -22,14 +22,12 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Freed pages go back to the system within ten seconds: memory that a burst of spans needed is not kept for ever, but the
-/// next push finds what the last one let go of. Given back at once, it is asked for and cleared anew some fifty times a push. Threads
-/// share an arena with others on their processor rather than having one of their own, so that there is less to keep.
+/// Freed pages go back to the system within a second: memory that a burst of spans needed is not kept for the next.
 // SAFETY: the allocator reads this symbol as a pointer to a C string, once, before main; a slice begins with its pointer.
 #[allow(unsafe_code, reason = "the allocator's own way of configuration at link time")]
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub(crate) static MALLOC_CONF: &[u8] =
-    b"background_thread:true,dirty_decay_ms:10000,muzzy_decay_ms:0,percpu_arena:percpu\0";
+    b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
 
 /// Runs a process until it is told to stop.
 pub fn main(program: Program) -> ExitCode {
