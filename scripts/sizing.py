@@ -17,7 +17,7 @@ STORED_BYTES = 56.3
 # Bytes of an upload's part, the default; other requests that write a block of an ingester, of 524 MB at most, in parts.
 PART_BYTES = 8 * MIB
 BLOCK_BYTES = 524_288_000
-BLOCK_WRITES = 8
+BLOCK_WRITES = 7
 # Bytes that a compactor reads by a request.
 MERGE_READ_BYTES = 2.3e6
 # Bytes of a span on an ingester's disk, beside its OTLP bytes in the log until the next cut.

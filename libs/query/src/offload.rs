@@ -5,8 +5,8 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tactus_api::{Error, Result};
-use tactus_work::{Held, memory::Room};
-use tactus_work::{Over, SlotLimits, Slots, Stop};
+use tactus_work::memory::Room;
+use tactus_work::{Held, Over, SlotLimits, Slots, Stop};
 
 use crate::current_query::{current_tenants, current_work};
 

@@ -210,19 +210,15 @@ impl Blocks {
         self.readers.try_get_with(key.clone(), open).map_err(|error: Arc<Error>| (*error).clone())
     }
 
-    /// What the summary of a block tells of its attributes and values, if it has one. May block.
-    pub(crate) fn values(&self, meta: &BlockMeta, job: &Job) -> Result<Option<Arc<BlockValues>>> {
-        self.summaries.values(meta, job, None)
-    }
-
-    /// The same, for a question whose answer `needs_filter` if the values do not tell it. May block.
-    pub(crate) fn values_before_filter(
+    /// What the summary of a block tells of its attributes and values, if it has one. `needs_filter`: see
+    /// [`Summaries::values`]. May block.
+    pub(crate) fn values(
         &self,
         meta: &BlockMeta,
         job: &Job,
-        needs_filter: &dyn Fn(&BlockValues) -> bool,
+        needs_filter: Option<&dyn Fn(&BlockValues) -> bool>,
     ) -> Result<Option<Arc<BlockValues>>> {
-        self.summaries.values(meta, job, Some(needs_filter))
+        self.summaries.values(meta, job, needs_filter)
     }
 
     /// Which strings attributes of many values may have, if the summary of the block tells. May block.

@@ -58,14 +58,15 @@ impl Summaries {
     ) -> Result<Option<Arc<BlockValues>>> {
         let Some(parts) = meta.summary().filter(|parts| parts.values > 0) else { return Ok(None) };
         let (key, runtime) = (key_of(meta), &job.shared().runtime);
-        let is_joined = (1..=JOINED_FILTER_BYTES).contains(&parts.filter)
-            && self.bucket.local_path(SUMMARY).is_none()
-            // It may have the values alone.
-            && self.caches.of(Role::ParquetFooter).is_none()
-            && !self.filters.contains_key(&key);
-        let needs_filter = needs_filter.filter(|_| is_joined);
         let read = || {
-            let Some(needs_filter) = needs_filter else {
+            let is_joined = || {
+                (1..=JOINED_FILTER_BYTES).contains(&parts.filter)
+                    && self.bucket.local_path(SUMMARY).is_none()
+                    // It may have the values alone.
+                    && self.caches.of(Role::ParquetFooter).is_none()
+                    && !self.filters.contains_key(&key)
+            };
+            let Some(needs_filter) = needs_filter.filter(|_| is_joined()) else {
                 let range = parts.values_range();
                 return Ok(self.decoded(meta, range, runtime, BlockValues::decode)?.map(Arc::new));
             };

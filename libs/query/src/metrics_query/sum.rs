@@ -7,8 +7,7 @@ use tactus_api::metrics::from_message;
 use tactus_api::{Error, Result};
 use tactus_proto::tactus::v1::MetricsResponse;
 use tactus_traceql::metrics::{MetricsAnswer, MetricsCombiner};
-use tactus_work::Held;
-use tactus_work::Work;
+use tactus_work::{Held, Work};
 
 use crate::current_query::current_work;
 use crate::jobs::Outcome;

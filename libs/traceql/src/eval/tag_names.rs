@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use tactus_model::{AttributeList, AttributeSelection, Projection, SpanBatch};
-use tactus_work::Held;
-use tactus_work::tick;
+use tactus_work::{Held, tick};
 
 use super::operand::Table;
 use super::scan::find_string;

@@ -18,8 +18,7 @@ mod series;
 use std::collections::HashMap;
 
 use tactus_model::SpanBatch;
-use tactus_work::Held;
-use tactus_work::{is_over, tick};
+use tactus_work::{Held, is_over, tick};
 
 use self::compare::{AttributeNumber, ComparedRows, Comparison};
 use self::exemplars::Exemplars;

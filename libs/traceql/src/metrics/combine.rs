@@ -11,8 +11,7 @@ use super::{
     second_stage,
 };
 use crate::{MetricsExpression, RootExpr};
-use tactus_work::Held;
-use tactus_work::{is_over, tick};
+use tactus_work::{Held, is_over, tick};
 
 /// A point of an answer on its way: here, as a message and as JSON.
 const ANSWERED_POINT_BYTES: usize = 96;

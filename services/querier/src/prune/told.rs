@@ -41,15 +41,12 @@ impl ToldRowGroups {
         if !pruner.asks_values() {
             return Ok(Self::default());
         }
-        let has_equality = pruner.has_equality();
         // It is larger than the values, which mostly tell enough.
+        let has_equality = pruner.has_equality();
         let needs_filter = |of: &[Told]| has_equality && of.contains(&Told::Unknown);
-        let values = match has_equality {
-            true => blocks.values_before_filter(meta, job, &|values| {
-                needs_filter(&pruner.told(values, None))
-            })?,
-            false => blocks.values(meta, job)?,
-        };
+        let is_next: &dyn Fn(&BlockValues) -> bool =
+            &|values| needs_filter(&pruner.told(values, None));
+        let values = blocks.values(meta, job, has_equality.then_some(is_next))?;
         let Some(values) = values else { return Ok(Self::default()) };
         let of = pruner.told(&values, None);
         if needs_filter(&of)

@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use tactus_work::Held;
-use tactus_work::tick;
+use tactus_work::{Held, tick};
 
 use crate::AggregateOperator;
 use crate::eval::aggregate::{Accumulator, AggregatePlan, ScalarPlan};

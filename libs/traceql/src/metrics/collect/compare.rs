@@ -6,8 +6,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use tactus_model::{AttributeList, StringCode};
-use tactus_work::Held;
-use tactus_work::tick;
+use tactus_work::{Held, tick};
 
 use self::counter::Counter;
 use super::cells::{Cell, Joining};

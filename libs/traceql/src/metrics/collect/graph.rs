@@ -24,8 +24,7 @@ use crate::eval::operand::{span_duration, status_of};
 use crate::metrics::buckets::Buckets;
 use crate::metrics::graph::{Connection, Part, USER};
 use crate::metrics::{LabelValue, PartialSeries, SeriesKey};
-use tactus_work::Held;
-use tactus_work::tick;
+use tactus_work::{Held, tick};
 
 /// The edges of one function over all batches.
 #[derive(Debug, Default)]
