@@ -424,6 +424,17 @@ impl BatchBuilder {
         read(Shown::new(self).batch)
     }
 
+    /// The finished batch; the builder goes on with an empty one, for which it makes as much room as this one took.
+    pub fn finish_and_go_on(&mut self) -> SpanBatch {
+        let next = Self {
+            batch: room::with_room_of(&self.batch),
+            reader: self.reader.successor(),
+            trace_index: HashTable::with_capacity(self.trace_index.len()),
+            ..Self::default()
+        };
+        std::mem::replace(self, next).finish()
+    }
+
     /// The finished batch.
     pub fn finish(mut self) -> SpanBatch {
         self.batch.strings = self.reader.strings.finish();

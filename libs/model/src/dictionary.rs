@@ -158,6 +158,14 @@ impl DictionaryBuilder {
         if self.dictionary.lookup(guess) == Some(string) { guess } else { self.intern(string) }
     }
 
+    /// Makes room for this many more strings, which have so many bytes together.
+    pub(crate) fn reserve(&mut self, strings: usize, bytes: usize) {
+        let (dictionary, hasher) = (&mut self.dictionary, &self.hasher);
+        dictionary.bytes.make_mut().reserve_exact(bytes);
+        dictionary.offsets.make_mut().reserve_exact(strings);
+        self.index.reserve(strings, |&code| hasher.hash_one(dictionary.get(code)));
+    }
+
     /// Forgets the strings from the code `strings` on.
     pub(crate) fn truncate(&mut self, strings: usize) {
         let strings = strings.max(1);

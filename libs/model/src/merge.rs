@@ -109,6 +109,7 @@ impl MergePlan {
     /// of all.
     pub fn gather(&self, inputs: &[&SpanBatch], range: Range<usize>) -> (SpanBatch, MergeStats) {
         let mut gather = TraceMerger::new(inputs, MergeOutput::default());
+        gather.copy_together();
         let fragments = &self.fragments[range];
         let spans =
             |fragment: &Fragment| self.rows[fragment.input as usize].of(fragment.trace).len();

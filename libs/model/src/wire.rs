@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next field's number and value; `None` at the end of the message.
-    #[inline]
+    #[inline(always)]
     pub fn next_field(&mut self) -> Result<Option<(u32, FieldValue<'a>)>, WireError> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -96,6 +96,10 @@ impl<'a> Reader<'a> {
             Some((&byte, rest)) if byte < 0x80 => {
                 self.rest = rest;
                 Ok(u64::from(byte))
+            }
+            Some((&low, [high, rest @ ..])) if *high < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(low & 0x7f) | u64::from(*high) << 7)
             }
             _ => self.long_varint(),
         }

@@ -281,7 +281,10 @@ impl Head {
     }
 
     fn close_chunk(&self, builder: &mut BatchBuilder) {
-        let full = std::mem::replace(builder, *self.new_builder()).finish();
+        self.add_chunk(builder.finish_and_go_on());
+    }
+
+    fn add_chunk(&self, full: SpanBatch) {
         self.chunk_bytes.fetch_add(full.heap_bytes(), Ordering::Relaxed);
         self.chunks.lock().push(Arc::new(full));
     }
@@ -289,10 +292,10 @@ impl Head {
     /// Closes all builders. Pushes must have stopped.
     pub(crate) fn close(&self) {
         for (shard, bytes) in self.shards.iter().zip(&self.shard_bytes) {
-            if let Some(mut builder) = shard.enter().builder.take()
+            if let Some(builder) = shard.enter().builder.take()
                 && !builder.is_empty()
             {
-                self.close_chunk(&mut builder);
+                self.add_chunk(builder.finish());
             }
             bytes.store(0, Ordering::Relaxed);
         }

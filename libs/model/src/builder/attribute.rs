@@ -33,6 +33,14 @@ impl AttributeReader {
         Self { limits, ..Self::default() }
     }
 
+    /// A new one with the same limits, and with room for as many strings.
+    pub(super) fn successor(&self) -> Self {
+        let mut next = Self::new(self.limits);
+        let strings = self.strings.dictionary();
+        next.strings.reserve(strings.len(), strings.byte_len());
+        next
+    }
+
     /// What has been read until now.
     #[inline]
     pub(super) fn mark(&self) -> ReaderMark {

@@ -1,6 +1,12 @@
 //! Limits that keep the builder's 32-bit numbers from overflowing and its memory in proportion to what it reads.
 
+use bytemuck::Pod;
+
 use super::{AppendError, BatchBuilder};
+use crate::{AttributeList, Buffer, SpanBatch};
+
+/// Room that a batch gets beyond what the one before took, as a divisor.
+const SLACK: usize = 16;
 
 /// A batch with more bytes of strings takes no further message.
 const MAX_STRING_BYTES: usize = 1 << 30;
@@ -23,6 +29,52 @@ const BYTES_PER_ENTRY: usize = 8;
 
 /// Likewise for each attribute, which takes 13 bytes of memory: one with a key and a value has seven or more.
 pub(super) const BYTES_PER_ATTRIBUTE: usize = 6;
+
+/// An empty batch with room for as much as another one holds: a column that grows step by step is copied each time.
+pub(super) fn with_room_of(like: &SpanBatch) -> SpanBatch {
+    let mut new = SpanBatch::default();
+    reserve(&mut new.traces.ids, &like.traces.ids);
+    let (to, from) = (&mut new.spans, &like.spans);
+    for (to, from) in [
+        (&mut to.trace, &from.trace),
+        (&mut to.resource, &from.resource),
+        (&mut to.scope, &from.scope),
+        (&mut to.name, &from.name),
+        (&mut to.status_message, &from.status_message),
+        (&mut to.trace_state, &from.trace_state),
+        (&mut to.dropped_attributes, &from.dropped_attributes),
+        (&mut to.dropped_events, &from.dropped_events),
+        (&mut to.dropped_links, &from.dropped_links),
+        (&mut new.events.starts, &like.events.starts),
+        (&mut new.events.name, &like.events.name),
+        (&mut new.events.dropped_attributes, &like.events.dropped_attributes),
+        (&mut new.links.starts, &like.links.starts),
+    ] {
+        reserve(to, from);
+    }
+    reserve(&mut to.span_id, &from.span_id);
+    reserve(&mut to.parent_span_id, &from.parent_span_id);
+    reserve(&mut to.start, &from.start);
+    reserve(&mut to.duration, &from.duration);
+    reserve(&mut to.kind, &from.kind);
+    reserve(&mut to.status, &from.status);
+    reserve(&mut to.origin, &from.origin);
+    reserve(&mut new.events.time, &like.events.time);
+    reserve_list(&mut new.span_attributes, &like.span_attributes);
+    reserve_list(&mut new.events.attributes, &like.events.attributes);
+    new
+}
+
+fn reserve_list(to: &mut AttributeList, like: &AttributeList) {
+    reserve(&mut to.starts, &like.starts);
+    reserve(&mut to.keys, &like.keys);
+    reserve(&mut to.types, &like.types);
+    reserve(&mut to.payloads, &like.payloads);
+}
+
+fn reserve<T: Pod>(to: &mut Buffer<T>, like: &Buffer<T>) {
+    to.make_mut().reserve_exact(like.len() + like.len() / SLACK);
+}
 
 /// What the events, links and attributes of the current push may still take, in bytes of the push.
 #[derive(Debug)]

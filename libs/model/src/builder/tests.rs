@@ -92,6 +92,22 @@ fn read_back(request: &[u8]) -> SpanBatch {
 }
 
 #[test]
+fn builder_that_goes_on_makes_the_same_of_the_same_spans() {
+    let mut builder = BatchBuilder::new(BuilderLimits { max_attribute_bytes: 6 });
+    let mut run = Vec::new();
+    put_message_field(&mut run, 2, &span(1, 1, 0, "name", b"a long text"));
+    put_message_field(&mut run, 2, &span(2, 2, 1, "other", b"text"));
+    let mut batch = || {
+        builder.append_run(b"", b"", &run, |_, _| true).unwrap();
+        builder.finish_and_go_on()
+    };
+    let (first, second) = (batch(), batch());
+    assert_eq!((first.len(), first.strings.find(b"a long")), (2, second.strings.find(b"a long")));
+    assert_eq!(first, second);
+    assert!(builder.is_empty());
+}
+
+#[test]
 fn span_becomes_a_row_with_its_attributes_events_and_links() {
     let batch = batch_of(&[span(1, 2, 3, "get", b"hello")]);
     let spans = &batch.spans;

@@ -85,3 +85,58 @@ fn rollback_takes_origins_along() {
     assert!(batch.spans.are_complete());
     assert_eq!(batch.spans.origin.as_slice(), [0, 0, 4, 0]);
 }
+
+/// Some thousand spans of traces that are scattered over the batch, every third with attributes, an event and a link.
+fn scattered(seed: u64, traces: u64) -> SpanBatch {
+    let mut builder = BatchBuilder::new(BuilderLimits::default());
+    let mut spans = Vec::new();
+    for number in 0..3_000u64 {
+        let mixed = (number ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let (mut span, mut trace) = (Vec::new(), [1; 16]);
+        trace[..8].copy_from_slice(&(mixed % traces).to_be_bytes());
+        put_message_field(&mut span, 1, &trace);
+        put_message_field(&mut span, 2, &(number + 1).to_be_bytes());
+        put_message_field(&mut span, 5, format!("name {}", mixed % 7).as_bytes());
+        put_fixed64_field(&mut span, 7, number);
+        if number % 3 == 0 {
+            let (mut value, mut pair) = (Vec::new(), Vec::new());
+            put_message_field(&mut value, 1, format!("value {}", mixed % 900).as_bytes());
+            put_message_field(&mut pair, 1, b"key");
+            put_message_field(&mut pair, 2, &value);
+            put_message_field(&mut span, 9, &pair);
+            let (mut event, mut link) = (Vec::new(), Vec::new());
+            put_message_field(&mut event, 2, b"event");
+            put_message_field(&mut event, 3, &pair);
+            put_message_field(&mut span, 11, &event);
+            put_message_field(&mut link, 1, &trace);
+            put_message_field(&mut link, 4, &pair);
+            put_message_field(&mut span, 13, &link);
+        }
+        put_message_field(&mut spans, 2, &span);
+    }
+    let (resource, scope) = (builder.resource(b"").unwrap(), builder.scope(b"").unwrap());
+    builder.append_scope_spans(resource, scope, &spans, |_, _| true).unwrap();
+    builder.finish()
+}
+
+#[test]
+fn traces_that_are_copied_together_are_those_copied_one_by_one() {
+    let batches = [scattered(1, 400), scattered(2, 500), scattered(1, 30)];
+    let inputs: Vec<_> = batches.iter().collect();
+    let (together, stats) = merge(&inputs);
+    let plan = MergePlan::new(&inputs);
+    let mut merger = TraceMerger::new(&inputs, MergeOutput::default());
+    for same_trace in plan.fragments.chunk_by(|a, b| a.id == b.id) {
+        merger.start_trace(same_trace[0].id);
+        for fragment in same_trace {
+            let rows = &plan.rows[fragment.input as usize];
+            rows.of(fragment.trace).for_each(|at| merger.add_row(fragment.input, rows.row(at)));
+        }
+        merger.finish_trace(u64::MAX);
+        assert_eq!(merger.output().batch().spans.name.len(), merger.output().batch().len());
+    }
+    let (one_by_one, same_stats) = merger.into_output().take();
+    assert!(together.spans.are_complete() && together.len() > 4_096 && stats == same_stats);
+    let encoded = |batch: &SpanBatch| crate::otlp::encode_traces_data(batch);
+    assert!(encoded(&together) == encoded(&one_by_one));
+}

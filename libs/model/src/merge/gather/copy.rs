@@ -1,108 +1,119 @@
-//! Copies spans with all they own, consecutive ones of an input column by column.
+//! Copies spans with all they own, column by column.
 
 use std::ops::Range;
 
-use super::{AttributeColumns, TraceMerger, UNMAPPED};
+use super::{AttributeColumns, TraceMerger, UNMAPPED, output::InputMap};
 use crate::{
-    AttributeList, Buffer, DictionaryBuilder, SpanBatch, SpanColumns, StringCode, ValueType,
+    AttributeList, Buffer, DictionaryBuilder, EventTable, LinkTable, SpanBatch, SpanColumns,
+    StringCode, ValueType,
 };
 
+/// Spans or list entries of one input that follow each other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    input: u32,
+    first: u32,
+    end: u32,
+}
+
+impl Run {
+    fn new(input: usize, rows: &Range<usize>) -> Self {
+        Self { input: input as u32, first: rows.start as u32, end: rows.end as u32 }
+    }
+
+    fn input(self) -> usize {
+        self.input as usize
+    }
+
+    fn rows(self) -> Range<usize> {
+        self.first as usize..self.end as usize
+    }
+
+    fn len(self) -> usize {
+        (self.end - self.first) as usize
+    }
+}
+
+fn total(runs: &[Run]) -> usize {
+    runs.iter().map(|run| run.len()).sum()
+}
+
 impl TraceMerger<'_> {
-    /// Appends spans of one trace that follow each other in an input.
+    /// Appends spans of one trace that follow each other in an input. What they hold besides their trace and origins
+    /// comes with [`Self::copy_runs`].
     pub(super) fn append(&mut self, input: usize, rows: Range<usize>) {
-        let (resources, scopes) = (self.columns[input].resource, self.columns[input].scope);
-        for row in rows.clone() {
-            let resource = self.resource(input, resources[row]);
-            self.to.out.spans.resource.push(resource);
-            let scope = self.scope(input, scopes[row]);
-            self.to.out.spans.scope.push(scope);
-        }
-        let from = &self.columns[input];
-        let mut map = CodeMap {
-            codes: &mut self.to.maps[input].codes,
-            from: self.inputs[input],
-            to: &mut self.to.strings,
-        };
-        let SpanBatch { traces, spans, events, links, span_attributes, .. } = &mut self.to.out;
-        let trace = traces.ids.len() as u32 - 1;
+        let SpanBatch { traces, spans, .. } = &mut self.to.out;
+        let (trace, first) = (traces.ids.len() as u32 - 1, spans.trace.len());
         spans.trace.make_mut().extend(std::iter::repeat_n(trace, rows.len()));
-        extend(&mut spans.span_id, from.span_id, &rows);
-        extend(&mut spans.parent_span_id, from.parent_span_id, &rows);
-        extend(&mut spans.start, from.start, &rows);
-        extend(&mut spans.duration, from.duration, &rows);
-        map.extend(&mut spans.name, &from.name[rows.clone()]);
-        extend(&mut spans.kind, from.kind, &rows);
-        extend(&mut spans.status, from.status, &rows);
-        if self.heads_only {
-            extend_ends(&mut events.starts, from.event_starts, &rows);
-            extend_ends(&mut links.starts, from.link_starts, &rows);
-            return;
-        }
-        map.extend(&mut spans.status_message, &from.status_message[rows.clone()]);
-        map.extend(&mut spans.trace_state, &from.trace_state[rows.clone()]);
-        extend(&mut spans.dropped_attributes, from.dropped_attributes, &rows);
-        extend(&mut spans.dropped_events, from.dropped_events, &rows);
-        extend(&mut spans.dropped_links, from.dropped_links, &rows);
-        if !from.origin.is_empty() {
-            let first = spans.trace.len() - rows.len();
-            for (row, &origin) in (first..).zip(&from.origin[rows.clone()]) {
+        let origins = self.columns[input].origin;
+        if !origins.is_empty() && !self.heads_only {
+            for (row, &origin) in (first..).zip(&origins[rows.clone()]) {
                 raise_origin(spans, row, origin);
             }
         }
-        copy_attributes(from.attributes, rows.clone(), span_attributes, &mut map);
-        self.append_events(input, &rows);
-        self.append_links(input, &rows);
-        self.put_higher_origins(input as u32, rows);
-    }
-
-    /// For the spans just appended.
-    fn put_higher_origins(&mut self, input: u32, rows: Range<usize>) {
-        let first = self.to.out.spans.trace.len() - rows.len();
         for &(of_input, row, origin) in &self.to.higher_origins {
             let row = row as usize;
-            if of_input == input && rows.contains(&row) {
-                raise_origin(&mut self.to.out.spans, first + row - rows.start, origin);
+            if of_input as usize == input && rows.contains(&row) && !self.heads_only {
+                raise_origin(spans, first + row - rows.start, origin);
             }
         }
+        self.to.runs.push(Run::new(input, &rows));
     }
 
-    fn append_events(&mut self, input: usize, rows: &Range<usize>) {
-        let batch = self.inputs[input];
-        let (from, to) = (&batch.events, &mut self.to.out.events);
-        let events = extend_ends(&mut to.starts, self.columns[input].event_starts, rows);
-        if events.is_empty() {
+    /// Copies the columns of the spans that were appended, one column after the other: runs are short where spans arrived
+    /// in another order than that of their traces, and to go through all columns for each costs more than the copy.
+    pub(super) fn copy_runs(&mut self) {
+        let mut runs = std::mem::take(&mut self.to.runs);
+        if runs.is_empty() {
             return;
         }
-        let mut map = CodeMap {
-            codes: &mut self.to.maps[input].codes,
-            from: batch,
-            to: &mut self.to.strings,
-        };
-        extend(&mut to.time, &from.time, &events);
-        map.extend(&mut to.name, &from.name[events.clone()]);
-        extend(&mut to.dropped_attributes, &from.dropped_attributes, &events);
-        let attributes = AttributeColumns::of(&from.attributes);
-        copy_attributes(attributes, events, &mut to.attributes, &mut map);
+        self.append_owners(&runs);
+        let (columns, inputs) = (self.columns.as_slice(), self.inputs);
+        let mut entries = std::mem::take(&mut self.to.entries);
+        let mut codes = CodeMaps { maps: &mut self.to.maps, inputs, to: &mut self.to.strings };
+        let SpanBatch { spans, events, links, span_attributes, .. } = &mut self.to.out;
+        extend(&mut spans.span_id, &runs, |input| columns[input].span_id);
+        extend(&mut spans.parent_span_id, &runs, |input| columns[input].parent_span_id);
+        extend(&mut spans.start, &runs, |input| columns[input].start);
+        extend(&mut spans.duration, &runs, |input| columns[input].duration);
+        codes.extend(&mut spans.name, &runs, |input| columns[input].name);
+        extend(&mut spans.kind, &runs, |input| columns[input].kind);
+        extend(&mut spans.status, &runs, |input| columns[input].status);
+        let of_events = |input: usize| columns[input].event_starts;
+        let of_links = |input: usize| columns[input].link_starts;
+        if self.heads_only {
+            extend_ends(&mut events.starts, &runs, of_events, &mut entries);
+            extend_ends(&mut links.starts, &runs, of_links, &mut entries);
+        } else {
+            codes.extend(&mut spans.status_message, &runs, |input| columns[input].status_message);
+            codes.extend(&mut spans.trace_state, &runs, |input| columns[input].trace_state);
+            extend(&mut spans.dropped_attributes, &runs, |input| columns[input].dropped_attributes);
+            extend(&mut spans.dropped_events, &runs, |input| columns[input].dropped_events);
+            extend(&mut spans.dropped_links, &runs, |input| columns[input].dropped_links);
+            let attributes = |input: usize| columns[input].attributes;
+            copy_attributes(&runs, attributes, span_attributes, &mut codes, &mut entries);
+            let mut children = Vec::new();
+            extend_ends(&mut events.starts, &runs, of_events, &mut children);
+            append_events(&children, events, &mut codes, &mut entries);
+            extend_ends(&mut links.starts, &runs, of_links, &mut children);
+            append_links(&children, links, &mut codes, &mut entries);
+        }
+        runs.clear();
+        entries.clear();
+        (self.to.runs, self.to.entries) = (runs, entries);
     }
 
-    fn append_links(&mut self, input: usize, rows: &Range<usize>) {
-        let batch = self.inputs[input];
-        let (from, to) = (&batch.links, &mut self.to.out.links);
-        let links = extend_ends(&mut to.starts, self.columns[input].link_starts, rows);
-        if links.is_empty() {
-            return;
+    fn append_owners(&mut self, runs: &[Run]) {
+        for &run in runs {
+            let input = run.input();
+            let (resources, scopes) = (self.columns[input].resource, self.columns[input].scope);
+            for row in run.rows() {
+                let resource = self.resource(input, resources[row]);
+                self.to.out.spans.resource.push(resource);
+                let scope = self.scope(input, scopes[row]);
+                self.to.out.spans.scope.push(scope);
+            }
         }
-        let mut map = CodeMap {
-            codes: &mut self.to.maps[input].codes,
-            from: batch,
-            to: &mut self.to.strings,
-        };
-        extend(&mut to.trace_id, &from.trace_id, &links);
-        extend(&mut to.span_id, &from.span_id, &links);
-        map.extend(&mut to.trace_state, &from.trace_state[links.clone()]);
-        extend(&mut to.dropped_attributes, &from.dropped_attributes, &links);
-        let attributes = AttributeColumns::of(&from.attributes);
-        copy_attributes(attributes, links, &mut to.attributes, &mut map);
     }
 
     fn resource(&mut self, input: usize, row: u32) -> u32 {
@@ -115,13 +126,11 @@ impl TraceMerger<'_> {
         let dropped = from.dropped_attributes[row as usize];
         let table = &mut self.to.out.resources;
         let new = table.dropped_attributes.len() as u32;
-        let mut map = CodeMap {
-            codes: &mut self.to.maps[input].codes,
-            from: batch,
-            to: &mut self.to.strings,
-        };
-        let attributes = AttributeColumns::of(&from.attributes);
-        copy_attributes(attributes, one(row as usize), &mut table.attributes, &mut map);
+        let mut codes =
+            CodeMaps { maps: &mut self.to.maps, inputs: self.inputs, to: &mut self.to.strings };
+        let attributes = |_| AttributeColumns::of(&from.attributes);
+        let (owner, entries) = ([Run::new(input, &one(row as usize))], &mut self.to.entries);
+        copy_attributes(&owner, attributes, &mut table.attributes, &mut codes, entries);
         let content = content_of(&table.attributes, new, &[u64::from(dropped)]);
         let found = self.to.resource_index.find(&content);
         match found {
@@ -147,18 +156,13 @@ impl TraceMerger<'_> {
         let dropped = from.dropped_attributes[index];
         let table = &mut self.to.out.scopes;
         let new = table.name.len() as u32;
-        let mut map = CodeMap {
-            codes: &mut self.to.maps[input].codes,
-            from: batch,
-            to: &mut self.to.strings,
-        };
+        let mut codes =
+            CodeMaps { maps: &mut self.to.maps, inputs: self.inputs, to: &mut self.to.strings };
+        let mut map = codes.of(input);
         let (name, version) = (map.code(from.name[index]), map.code(from.version[index]));
-        copy_attributes(
-            AttributeColumns::of(&from.attributes),
-            one(index),
-            &mut table.attributes,
-            &mut map,
-        );
+        let attributes = |_| AttributeColumns::of(&from.attributes);
+        let (owner, entries) = ([Run::new(input, &one(index))], &mut self.to.entries);
+        copy_attributes(&owner, attributes, &mut table.attributes, &mut codes, entries);
         let texts = [u64::from(dropped), u64::from(name), u64::from(version)];
         let content = content_of(&table.attributes, new, &texts);
         let found = self.to.scope_index.find(&content);
@@ -181,21 +185,87 @@ fn one(row: usize) -> Range<usize> {
     row..row + 1
 }
 
-fn extend<T: bytemuck::Pod>(to: &mut Buffer<T>, from: &[T], rows: &Range<usize>) {
-    to.make_mut().extend_from_slice(&from[rows.clone()]);
+/// `column`: that of an input.
+fn extend<'a, T: bytemuck::Pod>(
+    to: &mut Buffer<T>,
+    runs: &[Run],
+    column: impl Fn(usize) -> &'a [T],
+) {
+    let to = to.make_mut();
+    to.reserve(total(runs));
+    for run in runs {
+        let from = column(run.input());
+        match run.len() {
+            // A copy of a length that is not known is a call.
+            1 => to.push(from[run.first as usize]),
+            _ => to.extend_from_slice(&from[run.rows()]),
+        }
+    }
 }
 
-/// Appends where the items of each row end in a list that goes on; returns the items of all the rows. Rows of an input
-/// that was read without the list have none.
-fn extend_ends(to: &mut Buffer<u32>, from: &[u32], rows: &Range<usize>) -> Range<usize> {
-    let end = to.last().copied().unwrap_or(0);
-    let Some(bounds) = from.get(rows.start..=rows.end) else {
-        to.make_mut().extend(std::iter::repeat_n(end, rows.len()));
-        return 0..0;
-    };
-    let first = bounds[0];
-    to.make_mut().extend(bounds[1..].iter().map(|bound| end + (bound - first)));
-    first as usize..bounds[rows.len()] as usize
+/// Appends where the items of each row end in a list that goes on; `items` become the items of all the rows. Rows of an
+/// input that was read without the list have none.
+fn extend_ends<'a>(
+    to: &mut Buffer<u32>,
+    runs: &[Run],
+    starts: impl Fn(usize) -> &'a [u32],
+    items: &mut Vec<Run>,
+) {
+    items.clear();
+    let to = to.make_mut();
+    to.reserve(total(runs));
+    let mut end = to.last().copied().unwrap_or(0);
+    for run in runs {
+        let rows = run.rows();
+        let Some(bounds) = starts(run.input()).get(rows.start..=rows.end) else {
+            to.extend(std::iter::repeat_n(end, rows.len()));
+            continue;
+        };
+        let first = bounds[0];
+        to.extend(bounds[1..].iter().map(|bound| end + (bound - first)));
+        let last = bounds[rows.len()];
+        end += last - first;
+        if last > first {
+            items.push(Run { input: run.input, first, end: last });
+        }
+    }
+}
+
+fn append_events(
+    items: &[Run],
+    to: &mut EventTable,
+    codes: &mut CodeMaps<'_>,
+    entries: &mut Vec<Run>,
+) {
+    if items.is_empty() {
+        return;
+    }
+    let inputs = codes.inputs;
+    let from = |input: usize| &inputs[input].events;
+    extend(&mut to.time, items, |input| &from(input).time);
+    codes.extend(&mut to.name, items, |input| &from(input).name);
+    extend(&mut to.dropped_attributes, items, |input| &from(input).dropped_attributes);
+    let attributes = |input: usize| AttributeColumns::of(&from(input).attributes);
+    copy_attributes(items, attributes, &mut to.attributes, codes, entries);
+}
+
+fn append_links(
+    items: &[Run],
+    to: &mut LinkTable,
+    codes: &mut CodeMaps<'_>,
+    entries: &mut Vec<Run>,
+) {
+    if items.is_empty() {
+        return;
+    }
+    let inputs = codes.inputs;
+    let from = |input: usize| &inputs[input].links;
+    extend(&mut to.trace_id, items, |input| &from(input).trace_id);
+    extend(&mut to.span_id, items, |input| &from(input).span_id);
+    codes.extend(&mut to.trace_state, items, |input| &from(input).trace_state);
+    extend(&mut to.dropped_attributes, items, |input| &from(input).dropped_attributes);
+    let attributes = |input: usize| AttributeColumns::of(&from(input).attributes);
+    copy_attributes(items, attributes, &mut to.attributes, codes, entries);
 }
 
 /// Gives a row an origin if that is above the one it has; the column appears with the first that is none of zero.
@@ -210,11 +280,40 @@ fn raise_origin(spans: &mut SpanColumns, row: usize, origin: u64) {
     origins[row] = origins[row].max(origin);
 }
 
+/// From the codes of the inputs to those of the output.
+struct CodeMaps<'b> {
+    maps: &'b mut [InputMap],
+    inputs: &'b [&'b SpanBatch],
+    to: &'b mut DictionaryBuilder,
+}
+
 /// From the codes of one input to those of the output.
 struct CodeMap<'b> {
     codes: &'b mut [u32],
     from: &'b SpanBatch,
     to: &'b mut DictionaryBuilder,
+}
+
+impl<'b> CodeMaps<'b> {
+    #[inline]
+    fn of(&mut self, input: usize) -> CodeMap<'_> {
+        CodeMap { codes: &mut self.maps[input].codes, from: self.inputs[input], to: self.to }
+    }
+
+    fn extend<'a>(
+        &mut self,
+        to: &mut Buffer<StringCode>,
+        runs: &[Run],
+        column: impl Fn(usize) -> &'a [StringCode],
+    ) {
+        let to = to.make_mut();
+        to.reserve(total(runs));
+        for run in runs {
+            let mut map = self.of(run.input());
+            let from = &column(run.input())[run.rows()];
+            to.extend(from.iter().map(|&code| map.code(code)));
+        }
+    }
 }
 
 impl CodeMap<'_> {
@@ -227,30 +326,33 @@ impl CodeMap<'_> {
         }
         *mapped
     }
-
-    fn extend(&mut self, to: &mut Buffer<StringCode>, from: &[StringCode]) {
-        to.make_mut().extend(from.iter().map(|&code| self.code(code)));
-    }
 }
 
-/// Appends the lists of owners that follow each other.
-fn copy_attributes(
-    from: AttributeColumns<'_>,
-    owners: Range<usize>,
+/// Appends the lists of these owners. `entries` is room for where they lie.
+fn copy_attributes<'a>(
+    owners: &[Run],
+    from: impl Fn(usize) -> AttributeColumns<'a>,
     to: &mut AttributeList,
-    map: &mut CodeMap<'_>,
+    codes: &mut CodeMaps<'_>,
+    entries: &mut Vec<Run>,
 ) {
-    let entries = extend_ends(&mut to.starts, from.starts, &owners);
-    map.extend(&mut to.keys, &from.keys[entries.clone()]);
-    let types = &from.types[entries.clone()];
+    extend_ends(&mut to.starts, owners, |input| from(input).starts, entries);
+    codes.extend(&mut to.keys, entries, |input| from(input).keys);
+    let (types, payloads) = (to.types.make_mut(), to.payloads.make_mut());
+    types.reserve(total(entries));
+    payloads.reserve(total(entries));
     // What is no type is kept as one without a value.
     let known = |&byte: &u8| ValueType::from_u8(byte).unwrap_or(ValueType::Unset);
-    to.types.make_mut().extend(types.iter().map(|byte| known(byte) as u8));
-    let values = types.iter().zip(&from.payloads[entries]);
-    to.payloads.make_mut().extend(values.map(|(byte, &payload)| match known(byte).holds_code() {
-        true => u64::from(map.code(payload as StringCode)),
-        false => payload,
-    }));
+    for run in entries {
+        let (from, mut map) = (from(run.input()), codes.of(run.input()));
+        let of_run = &from.types[run.rows()];
+        types.extend(of_run.iter().map(|byte| known(byte) as u8));
+        let values = of_run.iter().zip(&from.payloads[run.rows()]);
+        payloads.extend(values.map(|(byte, &payload)| match known(byte).holds_code() {
+            true => u64::from(map.code(payload as StringCode)),
+            false => payload,
+        }));
+    }
 }
 
 fn content_of(attributes: &AttributeList, owner: u32, extra: &[u64]) -> Vec<u64> {

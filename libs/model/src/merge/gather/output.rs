@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::UNMAPPED;
+use super::{UNMAPPED, copy::Run};
 use crate::merge::MergeStats;
 use crate::{Dictionary, DictionaryBuilder, SpanBatch, SpanId};
 
@@ -24,6 +24,10 @@ pub struct MergeOutput {
     pub(super) duplicate: Vec<bool>,
     /// Input, row and origin of candidates of which a duplicate has a higher one.
     pub(super) higher_origins: Vec<(u32, u32, u64)>,
+    /// Spans of the output of which only trace and origin are there so far, in its order.
+    pub(super) runs: Vec<Run>,
+    /// Room for where lists lie.
+    pub(super) entries: Vec<Run>,
     pub(super) stats: MergeStats,
 }
 
