@@ -1,69 +1,33 @@
 //! Limits and their sources as metrics.
 
 use tactus_config::sections::overrides::Limits;
-use tactus_telemetry::metrics::{Counter, CounterVec, GaugeVec, Registry};
+use tactus_telemetry::metrics::{Counter, CounterVec, GaugeVec};
 
 use crate::snapshot::Snapshot;
 
 /// The value of the label `config`.
 const CONFIG: &str = "overrides";
 
-#[derive(Debug)]
-pub(crate) struct Metrics {
-    overrides: GaugeVec<2>,
-    defaults: GaugeVec<1>,
-    reload_successful: GaugeVec<1>,
-    hash: GaugeVec<2>,
-    pub(crate) user_reload_failed: Counter,
-    pub(crate) user_list: Counter,
-    pub(crate) user_fetch: CounterVec<1>,
-    pub(crate) user_fetch_failed: CounterVec<1>,
+tactus_telemetry::metrics! {
+    #[derive(Debug)]
+    pub(crate) struct Metrics {
+        overrides: GaugeVec<2> = "tempo_limits_overrides", "Limits of tenants with an entry of their own.", ["limit_name", "user"];
+        defaults: GaugeVec<1> = "tempo_limits_defaults", "Limits of all other tenants.", ["limit_name"];
+        reload_successful: GaugeVec<1> = "tempo_runtime_config_last_reload_successful",
+            "1 if the file of per-tenant overrides could be read, 0 if not; absent without a file.", ["config"];
+        hash: GaugeVec<2> = "tempo_runtime_config_hash",
+            "Always 1; the label is the hash of the per-tenant overrides.", ["config", "sha256"];
+        pub(crate) user_reload_failed: Counter = "tempo_overrides_user_configurable_overrides_reload_failed_total",
+            "Rounds in which limits set by tenants could not all be read.";
+        pub(crate) user_list: Counter = "tempo_overrides_user_configurable_overrides_list_total", "Listings of limits set by tenants.";
+        pub(crate) user_fetch: CounterVec<1> = "tempo_overrides_user_configurable_overrides_fetch_total",
+            "Reads of limits set by tenants.", ["tenant"];
+        pub(crate) user_fetch_failed: CounterVec<1> = "tempo_overrides_user_configurable_overrides_fetch_failed_total",
+            "Failed reads of limits set by tenants.", ["tenant"];
+    }
 }
 
 impl Metrics {
-    pub(crate) fn register(registry: &Registry) -> Self {
-        Self {
-            overrides: registry.gauge_vec(
-                "tempo_limits_overrides",
-                "Limits of tenants with an entry of their own.",
-                ["limit_name", "user"],
-            ),
-            defaults: registry.gauge_vec(
-                "tempo_limits_defaults",
-                "Limits of all other tenants.",
-                ["limit_name"],
-            ),
-            reload_successful: registry.gauge_vec(
-                "tempo_runtime_config_last_reload_successful",
-                "1 if the file of per-tenant overrides could be read, 0 if not; absent without a file.",
-                ["config"],
-            ),
-            hash: registry.gauge_vec(
-                "tempo_runtime_config_hash",
-                "Always 1; the label is the hash of the per-tenant overrides.",
-                ["config", "sha256"],
-            ),
-            user_reload_failed: registry.counter(
-                "tempo_overrides_user_configurable_overrides_reload_failed_total",
-                "Rounds in which limits set by tenants could not all be read.",
-            ),
-            user_list: registry.counter(
-                "tempo_overrides_user_configurable_overrides_list_total",
-                "Listings of limits set by tenants.",
-            ),
-            user_fetch: registry.counter_vec(
-                "tempo_overrides_user_configurable_overrides_fetch_total",
-                "Reads of limits set by tenants.",
-                ["tenant"],
-            ),
-            user_fetch_failed: registry.counter_vec(
-                "tempo_overrides_user_configurable_overrides_fetch_failed_total",
-                "Failed reads of limits set by tenants.",
-                ["tenant"],
-            ),
-        }
-    }
-
     pub(crate) fn file_read(&self, sha256: &str) {
         self.reload_successful.with([CONFIG]).set(1.0);
         self.hash.retain(|[_, hash]| hash == sha256);

@@ -131,71 +131,27 @@ impl ForgottenIndexes {
     }
 }
 
-struct Metrics {
-    duration: Histogram,
-    errors: CounterVec<1>,
-    index_errors: CounterVec<1>,
-    length: GaugeVec<1>,
-    is_builder: GaugeVec<1>,
-    index_age: GaugeVec<1>,
-    objects: GaugeVec<2>,
-    bytes: GaugeVec<2>,
-    skipped: GaugeVec<2>,
+tactus_telemetry::metrics! {
+    struct Metrics {
+        duration: Histogram = "tempodb_blocklist_poll_duration_seconds", "Time of a poll of the block list.", &DEFAULT_BUCKETS;
+        errors: CounterVec<1> = "tempodb_blocklist_poll_errors_total",
+            "Polls of a tenant's blocks that failed; without a tenant where tenants could not be listed.", ["tenant"];
+        index_errors: CounterVec<1> = "tempodb_blocklist_tenant_index_errors_total",
+            "Tenant indexes that could not be read or written.", ["tenant"];
+        length: GaugeVec<1> = "tempodb_blocklist_length", "Blocks in the block list by tenant.", ["tenant"];
+        is_builder: GaugeVec<1> = "tempodb_blocklist_tenant_index_builder", "1 if this process writes the tenant's index.", ["tenant"];
+        index_age: GaugeVec<1> = "tempodb_blocklist_tenant_index_age_seconds",
+            "Age of the tenant's index at the last poll that used or wrote one.", ["tenant"];
+        objects: GaugeVec<2> = "tempodb_backend_objects_total",
+            "Traces in the bucket by tenant and status of their block.", ["tenant", "status"];
+        bytes: GaugeVec<2> = "tempodb_backend_bytes_total",
+            "Bytes of blocks in the bucket by tenant and status of the block.", ["tenant", "status"];
+        skipped: GaugeVec<2> = "tactus_blocklist_skipped_blocks",
+            "Blocks that queries leave out, by tenant and reason.", ["tenant", "reason"];
+    }
 }
 
 impl Metrics {
-    fn register(registry: &Registry) -> Self {
-        let by_tenant = ["tenant"];
-        let by_status = ["tenant", "status"];
-        Self {
-            duration: registry.histogram(
-                "tempodb_blocklist_poll_duration_seconds",
-                "Time of a poll of the block list.",
-                &DEFAULT_BUCKETS,
-            ),
-            errors: registry.counter_vec(
-                "tempodb_blocklist_poll_errors_total",
-                "Polls of a tenant's blocks that failed; without a tenant where tenants could not be listed.",
-                by_tenant,
-            ),
-            index_errors: registry.counter_vec(
-                "tempodb_blocklist_tenant_index_errors_total",
-                "Tenant indexes that could not be read or written.",
-                by_tenant,
-            ),
-            length: registry.gauge_vec(
-                "tempodb_blocklist_length",
-                "Blocks in the block list by tenant.",
-                by_tenant,
-            ),
-            is_builder: registry.gauge_vec(
-                "tempodb_blocklist_tenant_index_builder",
-                "1 if this process writes the tenant's index.",
-                by_tenant,
-            ),
-            index_age: registry.gauge_vec(
-                "tempodb_blocklist_tenant_index_age_seconds",
-                "Age of the tenant's index at the last poll that used or wrote one.",
-                by_tenant,
-            ),
-            objects: registry.gauge_vec(
-                "tempodb_backend_objects_total",
-                "Traces in the bucket by tenant and status of their block.",
-                by_status,
-            ),
-            bytes: registry.gauge_vec(
-                "tempodb_backend_bytes_total",
-                "Bytes of blocks in the bucket by tenant and status of the block.",
-                by_status,
-            ),
-            skipped: registry.gauge_vec(
-                "tactus_blocklist_skipped_blocks",
-                "Blocks that queries leave out, by tenant and reason.",
-                ["tenant", "reason"],
-            ),
-        }
-    }
-
     fn set(&self, report: &PollReport, tenants: &Snapshot) {
         self.forget_others(report, tenants);
         let now = Timestamp::now();

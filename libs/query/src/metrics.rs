@@ -14,13 +14,24 @@ pub(crate) const SEARCH: &str = "search";
 pub(crate) const METRICS: &str = "metrics";
 pub(crate) const METADATA: &str = "metadata";
 
+tactus_telemetry::metrics! {
+    #[derive(Debug)]
+    struct Counted {
+        queries: CounterVec<3> = "tempo_query_frontend_queries_total", "Queries per tenant, kind and result.", ["tenant", "op", "result"];
+        within_slo: CounterVec<3> = "tempo_query_frontend_queries_within_slo_total",
+            "Queries within the service level per tenant, kind and result.", ["tenant", "op", "result"];
+        inspected_bytes: CounterVec<2> = "tempo_query_frontend_bytes_inspected_total",
+            "Bytes read for queries per tenant and kind.", ["tenant", "op"];
+        bytes_per_second: HistogramVec<2> = "tempo_query_frontend_bytes_processed_per_second",
+            "Bytes read for a query per second that it took.", ["tenant", "op"], &exponential_buckets(8_192.0, 4.0, 10);
+        seconds: HistogramVec<1> = "tactus_query_frontend_query_duration_seconds",
+            "Time of a query per kind.", ["op"], &exponential_buckets(0.001, 4.0, 9);
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    queries: CounterVec<3>,
-    within_slo: CounterVec<3>,
-    inspected_bytes: CounterVec<2>,
-    bytes_per_second: HistogramVec<2>,
-    seconds: HistogramVec<1>,
+    counted: Counted,
     /// By the name of the kind.
     levels: [(&'static str, Slo); 4],
 }
@@ -28,39 +39,13 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn new(registry: &Registry, settings: &Settings) -> Self {
         Self {
-            queries: registry.counter_vec(
-                "tempo_query_frontend_queries_total",
-                "Queries per tenant, kind and result.",
-                ["tenant", "op", "result"],
-            ),
-            within_slo: registry.counter_vec(
-                "tempo_query_frontend_queries_within_slo_total",
-                "Queries within the service level per tenant, kind and result.",
-                ["tenant", "op", "result"],
-            ),
-            inspected_bytes: registry.counter_vec(
-                "tempo_query_frontend_bytes_inspected_total",
-                "Bytes read for queries per tenant and kind.",
-                ["tenant", "op"],
-            ),
-            bytes_per_second: registry.histogram_vec(
-                "tempo_query_frontend_bytes_processed_per_second",
-                "Bytes read for a query per second that it took.",
-                ["tenant", "op"],
-                &exponential_buckets(8_192.0, 4.0, 10),
-            ),
+            counted: Counted::register(registry),
             levels: [
                 (TRACES, settings.trace_by_id.slo.clone()),
                 (SEARCH, settings.search.slo.clone()),
                 (METADATA, settings.search.metadata_slo.clone()),
                 (METRICS, settings.metrics.slo.clone()),
             ],
-            seconds: registry.histogram_vec(
-                "tactus_query_frontend_query_duration_seconds",
-                "Time of a query per kind.",
-                ["op"],
-                &exponential_buckets(0.001, 4.0, 9),
-            ),
         }
     }
 
@@ -93,8 +78,8 @@ impl Watch<'_> {
             Ok(bytes) => {
                 let per_second = bytes as f64 / time.as_secs_f64().max(1e-6);
                 let labels = [self.tenant, self.op];
-                self.metrics.inspected_bytes.with(labels).inc_by(bytes);
-                self.metrics.bytes_per_second.with(labels).observe(per_second);
+                self.metrics.counted.inspected_bytes.with(labels).inc_by(bytes);
+                self.metrics.counted.bytes_per_second.with(labels).observe(per_second);
                 ("completed", self.metrics.is_met(self.op, time, per_second))
             }
             Err(Error::Cancelled | Error::Stopped) => ("canceled", true),
@@ -105,11 +90,11 @@ impl Watch<'_> {
 
     fn count(&self, result: &str, within: bool) {
         let labels = [self.tenant, self.op, result];
-        self.metrics.queries.with(labels).inc();
+        self.metrics.counted.queries.with(labels).inc();
         if within {
-            self.metrics.within_slo.with(labels).inc();
+            self.metrics.counted.within_slo.with(labels).inc();
         }
-        self.metrics.seconds.with([self.op]).observe_duration(self.started.elapsed());
+        self.metrics.counted.seconds.with([self.op]).observe_duration(self.started.elapsed());
     }
 }
 

@@ -91,7 +91,7 @@ impl Shared {
 impl JobQueue {
     /// A queue without workers.
     pub fn new(settings: QueueSettings, registry: &Registry) -> Self {
-        let metrics = Arc::new(Metrics::new(registry));
+        let metrics = Arc::new(Metrics::register(registry));
         let weights = settings.weights;
         let retry_weight = u64::from(weights.request_with_weights && weights.retry_with_weights);
         let state = State::new(settings.max_attempts, retry_weight, Arc::clone(&metrics));

@@ -1,42 +1,24 @@
 //! Spans taken and refused, per receiver and transport.
 
 use tactus_model::walk::walk_export;
-use tactus_telemetry::metrics::{Counter, CounterVec, Registry};
+use tactus_telemetry::metrics::{Counter, CounterVec};
 
 use crate::sink::{PushError, PushOutcome};
 
-/// `tempo_receiver_accepted_spans` and `tempo_receiver_refused_spans`, no `_total` by tradition, and
-/// the packets that were dropped.
-#[derive(Clone)]
-pub struct ReceiverMetrics {
-    accepted: CounterVec<2>,
-    refused: CounterVec<2>,
-    dropped_packets: CounterVec<3>,
+tactus_telemetry::metrics! {
+    /// `tempo_receiver_accepted_spans` and `tempo_receiver_refused_spans`, no `_total` by tradition, and
+    /// the packets that were dropped.
+    #[derive(Clone)]
+    pub struct ReceiverMetrics {
+        accepted: CounterVec<2> = "tempo_receiver_accepted_spans", "Spans that a receiver took and passed on.", ["receiver", "transport"];
+        refused: CounterVec<2> = "tempo_receiver_refused_spans",
+            "Spans that a receiver took and could not pass on.", ["receiver", "transport"];
+        dropped_packets: CounterVec<3> = "tactus_receiver_dropped_packets_total",
+            "Packets whose spans were lost, for senders over UDP get no answer.", ["receiver", "transport", "reason"];
+    }
 }
 
 impl ReceiverMetrics {
-    /// Registers the metrics, or takes those that are registered already.
-    pub fn register(registry: &Registry) -> Self {
-        let labels = ["receiver", "transport"];
-        Self {
-            accepted: registry.counter_vec(
-                "tempo_receiver_accepted_spans",
-                "Spans that a receiver took and passed on.",
-                labels,
-            ),
-            refused: registry.counter_vec(
-                "tempo_receiver_refused_spans",
-                "Spans that a receiver took and could not pass on.",
-                labels,
-            ),
-            dropped_packets: registry.counter_vec(
-                "tactus_receiver_dropped_packets_total",
-                "Packets whose spans were lost, for senders over UDP get no answer.",
-                ["receiver", "transport", "reason"],
-            ),
-        }
-    }
-
     /// The counters of one receiver: its type, as `otlp`, and its transport, as `grpc`.
     pub(crate) fn of(&self, receiver: &str, transport: &str) -> SpanCounters {
         let labels = [&*full_name(receiver), transport];

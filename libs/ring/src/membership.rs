@@ -57,7 +57,8 @@ impl Membership {
         let (id, gossip) = match &settings.gossip {
             None => (ChitchatId::new(name, started, ([127, 0, 0, 1], 0).into()), None),
             Some(gossip) => {
-                let counters = registry.map_or_else(WireCounters::unregistered, WireCounters::new);
+                let counters =
+                    registry.map_or_else(WireCounters::unregistered, WireCounters::register);
                 let (id, gossip) = open(gossip, name, started, counters).await?;
                 (id, Some(gossip))
             }

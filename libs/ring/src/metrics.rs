@@ -6,59 +6,39 @@ use tactus_telemetry::metrics::{Counter, Gauge, GaugeVec, Registry};
 
 use crate::instance::{Instance, State};
 
-/// Messages of the gossip.
-#[derive(Clone)]
-pub(crate) struct WireCounters {
-    pub(crate) received: Counter,
-    pub(crate) received_bytes: Counter,
-    pub(crate) invalid: Counter,
-    pub(crate) dropped: Counter,
-    pub(crate) sent: Counter,
-    pub(crate) sent_bytes: Counter,
+tactus_telemetry::metrics! {
+    /// Messages of the gossip.
+    #[derive(Clone)]
+    pub(crate) struct WireCounters {
+        pub(crate) received: Counter = "tempo_memberlist_client_received_broadcasts_total", "Gossip messages received.";
+        pub(crate) received_bytes: Counter = "tempo_memberlist_client_received_broadcasts_bytes_total",
+            "Bytes of gossip messages received.";
+        pub(crate) invalid: Counter = "tempo_memberlist_client_received_broadcasts_invalid_total",
+            "Gossip connections refused because their bytes make no sense here.";
+        pub(crate) dropped: Counter = "tempo_memberlist_client_messages_to_broadcast_dropped_total",
+            "Gossip messages and connections dropped because there were too many.";
+        pub(crate) sent: Counter = "tempo_memberlist_client_state_pushes_total", "Gossip messages sent.";
+        pub(crate) sent_bytes: Counter = "tempo_memberlist_client_state_pushes_bytes_total", "Bytes of gossip messages sent.";
+    }
 }
 
 impl WireCounters {
     /// Counters that nobody reads.
     pub(crate) fn unregistered() -> Self {
-        Self::new(&Registry::new())
-    }
-
-    pub(crate) fn new(registry: &Registry) -> Self {
-        let counter = |name, help| registry.counter(name, help);
-        Self {
-            received: counter(
-                "tempo_memberlist_client_received_broadcasts_total",
-                "Gossip messages received.",
-            ),
-            received_bytes: counter(
-                "tempo_memberlist_client_received_broadcasts_bytes_total",
-                "Bytes of gossip messages received.",
-            ),
-            invalid: counter(
-                "tempo_memberlist_client_received_broadcasts_invalid_total",
-                "Gossip connections refused because their bytes make no sense here.",
-            ),
-            dropped: counter(
-                "tempo_memberlist_client_messages_to_broadcast_dropped_total",
-                "Gossip messages and connections dropped because there were too many.",
-            ),
-            sent: counter("tempo_memberlist_client_state_pushes_total", "Gossip messages sent."),
-            sent_bytes: counter(
-                "tempo_memberlist_client_state_pushes_bytes_total",
-                "Bytes of gossip messages sent.",
-            ),
-        }
+        Self::register(&Registry::new())
     }
 }
 
-/// Sizes of the cluster and of its rings.
-pub(crate) struct Metrics {
-    members: Gauge,
-    health: Gauge,
-    stores: Gauge,
-    ring_members: GaugeVec<2>,
-    ring_tokens: GaugeVec<1>,
-    tokens_owned: GaugeVec<1>,
+tactus_telemetry::metrics! {
+    /// Sizes of the cluster and of its rings.
+    pub(crate) struct Metrics {
+        members: Gauge = "tempo_memberlist_client_cluster_members_count", "Members of the cluster that are alive.";
+        health: Gauge = "tempo_memberlist_client_cluster_node_health_score", "Health of this member; 0 is good.";
+        stores: Gauge = "tempo_memberlist_client_kv_store_count", "Rings kept by gossip.";
+        ring_members: GaugeVec<2> = "tempo_ring_members", "Members of a ring by state.", ["name", "state"];
+        ring_tokens: GaugeVec<1> = "tempo_ring_tokens_total", "Tokens in a ring.", ["name"];
+        tokens_owned: GaugeVec<1> = "tempo_ring_member_tokens_owned", "Tokens of this member.", ["name"];
+    }
 }
 
 const UNHEALTHY: &str = "Unhealthy";
@@ -67,33 +47,7 @@ const STATES: [State; 4] = [State::Active, State::Leaving, State::Pending, State
 impl Metrics {
     pub(crate) fn new(registry: &Registry) -> Arc<Self> {
         let _ = registry.gauge("gauge_memberlist_health_score", "Health of the gossip; 0 is good.");
-        Arc::new(Self {
-            members: registry.gauge(
-                "tempo_memberlist_client_cluster_members_count",
-                "Members of the cluster that are alive.",
-            ),
-            health: registry.gauge(
-                "tempo_memberlist_client_cluster_node_health_score",
-                "Health of this member; 0 is good.",
-            ),
-            stores: registry
-                .gauge("tempo_memberlist_client_kv_store_count", "Rings kept by gossip."),
-            ring_members: registry.gauge_vec(
-                "tempo_ring_members",
-                "Members of a ring by state.",
-                ["name", "state"],
-            ),
-            ring_tokens: registry.gauge_vec(
-                "tempo_ring_tokens_total",
-                "Tokens in a ring.",
-                ["name"],
-            ),
-            tokens_owned: registry.gauge_vec(
-                "tempo_ring_member_tokens_owned",
-                "Tokens of this member.",
-                ["name"],
-            ),
-        })
+        Arc::new(Self::register(registry))
     }
 
     pub(crate) fn cluster(&self, alive: usize, rings: usize, joined: bool) {

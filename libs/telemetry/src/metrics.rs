@@ -1,7 +1,8 @@
 //! Metrics, and the pages that Prometheus reads: text format 0.0.4 and OpenMetrics.
 //!
 //! Metrics are registered once, usually in a `LazyLock` static, and shared by name: registering the
-//! same name again gives the same metric, so that several services in one process can.
+//! same name again gives the same metric, so that several services in one process can. The metrics of a part are
+//! declared by [`metrics!`](crate::metrics!), one line each.
 //!
 //! The library (`prometheus-client`) counts, and writes the pages. Ours is what it lacks: metrics shared by name, a bound on
 //! series and the end of those of idle tenants, histograms without a lock, the classic format, and names that published
@@ -12,11 +13,11 @@ mod family;
 mod page_budget;
 mod process;
 mod registry;
+mod table;
 mod value;
 
 pub use encode::{Collected, Format};
 pub use family::{CounterVec, DEFAULT_MAX_SERIES, Family, GaugeVec, HistogramVec, OVERFLOW};
 pub use registry::{MAX_TENANT_SERIES_BYTES, Registry};
-pub use value::{
-    Counter, DEFAULT_BUCKETS, Gauge, Histogram, Kind, Metric, exponential_buckets, linear_buckets,
-};
+pub use table::Registered;
+pub use value::{Counter, DEFAULT_BUCKETS, Gauge, Histogram, Kind, Metric, exponential_buckets};

@@ -74,7 +74,7 @@ impl Compactor {
             bucket,
             blocklist,
             owns,
-            metrics: Metrics::new(registry),
+            metrics: Metrics::register(registry),
             clock: Clock::new(),
             jobs: Mutex::default(),
             records: tokio::sync::Mutex::default(),

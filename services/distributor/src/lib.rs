@@ -120,7 +120,7 @@ impl Distributor {
             max_suspect_bytes: settings.max_inflight_bytes / SUSPECT_SHARE,
         };
         let usage = settings.usage.map(|usage| Arc::new(UsageTracker::new(usage, registry)));
-        let metrics = Metrics::new(registry);
+        let metrics = Metrics::register(registry);
         let inflight = metrics.inflight_bytes.clone();
         Self {
             routes: Routes::new(Arc::clone(&parts.ingesters), settings.extend_writes),

@@ -4,88 +4,40 @@ use std::time::Duration;
 
 use tactus_model::TenantId;
 use tactus_telemetry::metrics::{
-    Counter, CounterVec, DEFAULT_BUCKETS, Gauge, Histogram, OVERFLOW, Registry, exponential_buckets,
+    Counter, CounterVec, DEFAULT_BUCKETS, Gauge, Histogram, OVERFLOW, exponential_buckets,
 };
 
-/// Everything that is counted. Series of tenants are looked up each time: the registry forgets those of idle tenants
-/// that nobody keeps a handle of.
-pub(crate) struct Metrics {
-    spans_received: CounterVec<1>,
-    bytes_received: CounterVec<1>,
-    ingress_bytes: CounterVec<1>,
-    discarded_spans: CounterVec<2>,
-    appends: CounterVec<1>,
-    append_failures: CounterVec<1>,
-    pub(crate) ingester_clients: Gauge,
-    pub(crate) traces_per_batch: Histogram,
-    pub(crate) push_duration: Histogram,
-    pub(crate) inflight_bytes: Gauge,
-    pub(crate) overload_refusals: Counter,
-    pub(crate) hedged_pushes: Counter,
+tactus_telemetry::metrics! {
+    /// Everything that is counted. Series of tenants are looked up each time: the registry forgets those of idle tenants
+    /// that nobody keeps a handle of.
+    #[derive(Debug)]
+    pub(crate) struct Metrics {
+        spans_received: CounterVec<1> = "tempo_distributor_spans_received_total", "Spans received per tenant.", ["tenant"];
+        bytes_received: CounterVec<1> = "tempo_distributor_bytes_received_total",
+            "Bytes of export requests received per tenant.", ["tenant"];
+        ingress_bytes: CounterVec<1> = "tempo_distributor_ingress_bytes_total",
+            "Bytes of export requests per tenant, before any limit.", ["tenant"];
+        discarded_spans: CounterVec<2> = "tempo_discarded_spans_total",
+            "Spans that were not stored, by reason and tenant.", ["reason", "tenant"];
+        appends: CounterVec<1> = "tempo_distributor_ingester_appends_total", "Pushes to each ingester.", ["ingester"];
+        append_failures: CounterVec<1> = "tempo_distributor_ingester_append_failures_total",
+            "Pushes to each ingester that failed or were not answered in time.", ["ingester"];
+        pub(crate) ingester_clients: Gauge = "tempo_distributor_ingester_clients",
+            "Ingesters that were pushed to, with some that left since.";
+        pub(crate) traces_per_batch: Histogram = "tempo_distributor_traces_per_batch",
+            "Traces in an export request, estimated.", &exponential_buckets(2.0, 2.0, 10);
+        pub(crate) push_duration: Histogram = "tempo_distributor_push_duration_seconds",
+            "Time from an export request to the answer of enough ingesters.", &DEFAULT_BUCKETS;
+        pub(crate) inflight_bytes: Gauge = "tactus_distributor_inflight_bytes",
+            "Bytes of requests in flight, with what calls to slow ingesters still hold.";
+        pub(crate) overload_refusals: Counter = "tactus_distributor_overload_refusals_total",
+            "Requests refused because too many bytes were in flight.";
+        pub(crate) hedged_pushes: Counter = "tactus_distributor_hedged_pushes_total",
+            "Pushes to an ingester that stood in for a slow or failed one.";
+    }
 }
 
 impl Metrics {
-    pub(crate) fn new(registry: &Registry) -> Self {
-        Self {
-            spans_received: registry.counter_vec(
-                "tempo_distributor_spans_received_total",
-                "Spans received per tenant.",
-                ["tenant"],
-            ),
-            bytes_received: registry.counter_vec(
-                "tempo_distributor_bytes_received_total",
-                "Bytes of export requests received per tenant.",
-                ["tenant"],
-            ),
-            ingress_bytes: registry.counter_vec(
-                "tempo_distributor_ingress_bytes_total",
-                "Bytes of export requests per tenant, before any limit.",
-                ["tenant"],
-            ),
-            discarded_spans: registry.counter_vec(
-                "tempo_discarded_spans_total",
-                "Spans that were not stored, by reason and tenant.",
-                ["reason", "tenant"],
-            ),
-            appends: registry.counter_vec(
-                "tempo_distributor_ingester_appends_total",
-                "Pushes to each ingester.",
-                ["ingester"],
-            ),
-            append_failures: registry.counter_vec(
-                "tempo_distributor_ingester_append_failures_total",
-                "Pushes to each ingester that failed or were not answered in time.",
-                ["ingester"],
-            ),
-            ingester_clients: registry.gauge(
-                "tempo_distributor_ingester_clients",
-                "Ingesters that were pushed to, with some that left since.",
-            ),
-            traces_per_batch: registry.histogram(
-                "tempo_distributor_traces_per_batch",
-                "Traces in an export request, estimated.",
-                &exponential_buckets(2.0, 2.0, 10),
-            ),
-            push_duration: registry.histogram(
-                "tempo_distributor_push_duration_seconds",
-                "Time from an export request to the answer of enough ingesters.",
-                &DEFAULT_BUCKETS,
-            ),
-            inflight_bytes: registry.gauge(
-                "tactus_distributor_inflight_bytes",
-                "Bytes of requests in flight, with what calls to slow ingesters still hold.",
-            ),
-            overload_refusals: registry.counter(
-                "tactus_distributor_overload_refusals_total",
-                "Requests refused because too many bytes were in flight.",
-            ),
-            hedged_pushes: registry.counter(
-                "tactus_distributor_hedged_pushes_total",
-                "Pushes to an ingester that stood in for a slow or failed one.",
-            ),
-        }
-    }
-
     /// Counts a request before any limit.
     pub(crate) fn arrived(&self, tenant: &TenantId, bytes: u64) {
         self.ingress_bytes.with([tenant.as_str()]).inc_by(bytes);
@@ -123,11 +75,5 @@ impl Metrics {
     pub(crate) fn pushed(&self, traces: u64, duration: Duration) {
         self.traces_per_batch.observe(traces as f64);
         self.push_duration.observe_duration(duration);
-    }
-}
-
-impl std::fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }

@@ -49,7 +49,7 @@ impl Sampling {
         let config = process.config();
         let section = &config.sampling;
         let ports = Ports::of(config)?;
-        let metrics = Metrics::register(process.registry());
+        let metrics = Metrics::new(process.registry());
         let background = process.background().clone();
         let files = from_config::files(section.file.as_ref());
         let mut adaptive = None;
@@ -88,7 +88,7 @@ impl Sampling {
         let config = process.config();
         if config.sampling.file.is_some() {
             let files = from_config::files(config.sampling.file.as_ref());
-            let file = StrategyFile::load(files, Metrics::register(process.registry())).await;
+            let file = StrategyFile::load(files, Metrics::new(process.registry())).await;
             file.map_err(|error| Error::Setup(error.to_string()))?;
         }
         Ports::of(config).map(drop)

@@ -1,162 +1,66 @@
 //! Metrics of the ingester, under Tempo's names.
 
 use tactus_telemetry::metrics::{
-    Counter, CounterVec, Gauge, GaugeVec, Histogram, Registry, exponential_buckets,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, exponential_buckets,
 };
 
 use crate::tail_sampling::TailSamplingMetrics;
 
-/// Handles of all metrics; cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) struct Metrics {
-    pub(crate) traces_created: CounterVec<1>,
-    pub(crate) live_traces: GaugeVec<1>,
-    pub(crate) live_trace_bytes: GaugeVec<1>,
-    pub(crate) bytes_received: CounterVec<2>,
-    pub(crate) blocks_flushed: Counter,
-    pub(crate) failed_flushes: Counter,
-    pub(crate) flush_retries: Counter,
-    pub(crate) flush_failed_retries: Counter,
-    pub(crate) flush_duration: Histogram,
-    pub(crate) flush_size: Histogram,
-    pub(crate) flush_queue_length: Gauge,
-    pub(crate) flushed_bytes: Counter,
-    pub(crate) blocks_cleared: Counter,
-    pub(crate) live_bytes: Gauge,
-    pub(crate) segments: Gauge,
-    pub(crate) segment_bytes: Gauge,
-    pub(crate) wal_bytes: Gauge,
-    pub(crate) directory_bytes: Gauge,
-    pub(crate) disk_free_bytes: Gauge,
-    pub(crate) disk_kept_bytes: Gauge,
-    pub(crate) replay_errors: CounterVec<1>,
-    pub(crate) replay_dropped_bytes: Counter,
-    pub(crate) replayed_frames: Counter,
-    pub(crate) refused_pushes: CounterVec<1>,
-    pub(crate) duplicate_spans: Counter,
-    pub(crate) attributes_truncated: CounterVec<1>,
-    pub(crate) tails: Gauge,
-    pub(crate) tail_skipped_spans: Counter,
-    pub(crate) tail_sampling: TailSamplingMetrics,
+tactus_telemetry::metrics! {
+    /// Handles of all metrics; cheap to clone.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Metrics {
+        pub(crate) traces_created: CounterVec<1> = "tempo_ingester_traces_created_total", "Traces cut to segments per tenant.", ["tenant"];
+        pub(crate) live_traces: GaugeVec<1> = "tempo_ingester_live_traces", "Traces in memory per tenant.", ["tenant"];
+        pub(crate) live_trace_bytes: GaugeVec<1> = "tempo_ingester_live_trace_bytes",
+            "Bytes of memory that live spans hold per tenant.", ["tenant"];
+        pub(crate) bytes_received: CounterVec<2> = "tempo_ingester_bytes_received_total",
+            "Bytes of spans received per tenant.", ["tenant", "data_type"];
+        pub(crate) blocks_flushed: Counter = "tempo_ingester_blocks_flushed_total", "Blocks written to object storage.";
+        pub(crate) failed_flushes: Counter = "tempo_ingester_failed_flushes_total",
+            "Attempts to write a block that failed; each is repeated.";
+        pub(crate) flush_retries: Counter = "tempo_ingester_flush_retries_total", "Attempts to write a block after one that failed.";
+        pub(crate) flush_failed_retries: Counter = "tempo_ingester_flush_failed_retries_total", "Such attempts that failed too.";
+        pub(crate) flush_duration: Histogram = "tempo_ingester_flush_duration_seconds",
+            "Time to build a block and write it to object storage.", &exponential_buckets(1.0, 2.0, 10);
+        pub(crate) flush_size: Histogram = "tempo_ingester_flush_size_bytes",
+            "Bytes of data of a block written to object storage.", &exponential_buckets(1024.0 * 1024.0, 2.0, 10);
+        pub(crate) flush_queue_length: Gauge = "tempo_ingester_flush_queue_length", "Blocks that were begun and are not in object storage.";
+        pub(crate) flushed_bytes: Counter = "tactus_ingester_flushed_bytes_total", "Bytes of data written to object storage.";
+        pub(crate) blocks_cleared: Counter = "tempo_ingester_blocks_cleared_total",
+            "Blocks whose local segments were deleted after the flush.";
+        pub(crate) live_bytes: Gauge = "tactus_ingester_live_bytes", "Bytes of memory that live spans hold.";
+        pub(crate) segments: Gauge = "tactus_ingester_segments", "Segments on disk that no block holds yet.";
+        pub(crate) segment_bytes: Gauge = "tactus_ingester_segment_bytes", "Bytes of those segments.";
+        pub(crate) wal_bytes: Gauge = "tactus_ingester_wal_bytes", "Bytes of the write-ahead log.";
+        pub(crate) directory_bytes: Gauge = "tactus_ingester_directory_bytes",
+            "Bytes of all files of the ingester, what was set aside and what is unfinished among them.";
+        pub(crate) disk_free_bytes: Gauge = "tactus_ingester_disk_free_bytes",
+            "Bytes free on the disk of the write-ahead log; 0 if ingester.min_free_disk_bytes is.";
+        pub(crate) disk_kept_bytes: Gauge = "tactus_ingester_disk_kept_bytes",
+            "Free bytes below which pushes are refused: ingester.min_free_disk_bytes and what cutting the live spans takes.";
+        pub(crate) replay_errors: CounterVec<1> = "tempo_ingester_replay_errors_total",
+            "Segments and parts of the write-ahead log that could not be read. Of a part nobody knows the tenants: \
+                 its tenant is empty.",
+            ["tenant"];
+        pub(crate) replay_dropped_bytes: Counter = "tactus_ingester_replay_dropped_bytes_total",
+            "Bytes of the write-ahead log that could not be read at start.";
+        pub(crate) replayed_frames: Counter = "tactus_ingester_replayed_pushes_total",
+            "Pushes read back from the write-ahead log at start.";
+        pub(crate) refused_pushes: CounterVec<1> = "tactus_ingester_refused_pushes_total",
+            "Pushes refused as a whole, by reason.", ["reason"];
+        pub(crate) duplicate_spans: Counter = "tactus_ingester_duplicate_spans_total",
+            "Spans that were received more than once and stored once.";
+        pub(crate) attributes_truncated: CounterVec<1> = "tempo_distributor_attributes_truncated_total",
+            "Attribute keys and values cut to max_attribute_bytes.", ["tenant"];
+        pub(crate) tails: Gauge = "tactus_ingester_live_tails", "Live tails that are open.";
+        pub(crate) tail_skipped_spans: Counter = "tactus_ingester_live_tail_skipped_spans_total",
+            "Spans that a live tail did not look at, because its buffer was full.";
+        pub(crate) tail_sampling: TailSamplingMetrics;
+    }
 }
 
 impl Metrics {
-    pub(crate) fn new(registry: &Registry) -> Self {
-        Self {
-            traces_created: registry.counter_vec(
-                "tempo_ingester_traces_created_total",
-                "Traces cut to segments per tenant.",
-                ["tenant"],
-            ),
-            live_traces: registry.gauge_vec(
-                "tempo_ingester_live_traces",
-                "Traces in memory per tenant.",
-                ["tenant"],
-            ),
-            live_trace_bytes: registry.gauge_vec(
-                "tempo_ingester_live_trace_bytes",
-                "Bytes of memory that live spans hold per tenant.",
-                ["tenant"],
-            ),
-            bytes_received: registry.counter_vec(
-                "tempo_ingester_bytes_received_total",
-                "Bytes of spans received per tenant.",
-                ["tenant", "data_type"],
-            ),
-            blocks_flushed: registry.counter(
-                "tempo_ingester_blocks_flushed_total",
-                "Blocks written to object storage.",
-            ),
-            failed_flushes: registry.counter(
-                "tempo_ingester_failed_flushes_total",
-                "Attempts to write a block that failed; each is repeated.",
-            ),
-            flush_retries: registry.counter(
-                "tempo_ingester_flush_retries_total",
-                "Attempts to write a block after one that failed.",
-            ),
-            flush_failed_retries: registry.counter(
-                "tempo_ingester_flush_failed_retries_total",
-                "Such attempts that failed too.",
-            ),
-            flush_duration: registry.histogram(
-                "tempo_ingester_flush_duration_seconds",
-                "Time to build a block and write it to object storage.",
-                &exponential_buckets(1.0, 2.0, 10),
-            ),
-            flush_size: registry.histogram(
-                "tempo_ingester_flush_size_bytes",
-                "Bytes of data of a block written to object storage.",
-                &exponential_buckets(1024.0 * 1024.0, 2.0, 10),
-            ),
-            flush_queue_length: registry.gauge(
-                "tempo_ingester_flush_queue_length",
-                "Blocks that were begun and are not in object storage.",
-            ),
-            flushed_bytes: registry.counter(
-                "tactus_ingester_flushed_bytes_total",
-                "Bytes of data written to object storage.",
-            ),
-            blocks_cleared: registry.counter(
-                "tempo_ingester_blocks_cleared_total",
-                "Blocks whose local segments were deleted after the flush.",
-            ),
-            live_bytes: registry
-                .gauge("tactus_ingester_live_bytes", "Bytes of memory that live spans hold."),
-            segments: registry
-                .gauge("tactus_ingester_segments", "Segments on disk that no block holds yet."),
-            segment_bytes: registry
-                .gauge("tactus_ingester_segment_bytes", "Bytes of those segments."),
-            wal_bytes: registry.gauge("tactus_ingester_wal_bytes", "Bytes of the write-ahead log."),
-            directory_bytes: registry.gauge(
-                "tactus_ingester_directory_bytes",
-                "Bytes of all files of the ingester, what was set aside and what is unfinished among them.",
-            ),
-            disk_free_bytes: registry.gauge(
-                "tactus_ingester_disk_free_bytes",
-                "Bytes free on the disk of the write-ahead log; 0 if ingester.min_free_disk_bytes is.",
-            ),
-            disk_kept_bytes: registry.gauge(
-                "tactus_ingester_disk_kept_bytes",
-                "Free bytes below which pushes are refused: ingester.min_free_disk_bytes and what cutting the live spans takes.",
-            ),
-            replay_errors: registry.counter_vec(
-                "tempo_ingester_replay_errors_total",
-                "Segments and parts of the write-ahead log that could not be read. Of a part nobody knows the tenants: \
-                 its tenant is empty.",
-                ["tenant"],
-            ),
-            replay_dropped_bytes: registry.counter(
-                "tactus_ingester_replay_dropped_bytes_total",
-                "Bytes of the write-ahead log that could not be read at start.",
-            ),
-            replayed_frames: registry.counter(
-                "tactus_ingester_replayed_pushes_total",
-                "Pushes read back from the write-ahead log at start.",
-            ),
-            refused_pushes: registry.counter_vec(
-                "tactus_ingester_refused_pushes_total",
-                "Pushes refused as a whole, by reason.",
-                ["reason"],
-            ),
-            duplicate_spans: registry.counter(
-                "tactus_ingester_duplicate_spans_total",
-                "Spans that were received more than once and stored once.",
-            ),
-            attributes_truncated: registry.counter_vec(
-                "tempo_distributor_attributes_truncated_total",
-                "Attribute keys and values cut to max_attribute_bytes.",
-                ["tenant"],
-            ),
-            tails: registry.gauge("tactus_ingester_live_tails", "Live tails that are open."),
-            tail_skipped_spans: registry.counter(
-                "tactus_ingester_live_tail_skipped_spans_total",
-                "Spans that a live tail did not look at, because its buffer was full.",
-            ),
-            tail_sampling: TailSamplingMetrics::new(registry),
-        }
-    }
-
     /// Shows the errors of a tenant, none so far: whoever watches their growth can tell those of the next start from it.
     pub(crate) fn show_replay_errors(&self, tenant: &str) {
         self.replay_errors.with([tenant]);

@@ -7,50 +7,26 @@ use tactus_telemetry::metrics::{
     Counter, CounterVec, Gauge, HistogramVec, Kind, Registry, exponential_buckets,
 };
 
-#[derive(Debug)]
-pub(crate) struct Metrics {
-    /// Jobs by kind.
-    pub(crate) jobs: CounterVec<1>,
-    /// Seconds a job took, by kind.
-    pub(crate) job_seconds: HistogramVec<1>,
-    /// Bytes of block data read, by kind of job.
-    pub(crate) inspected_bytes: CounterVec<1>,
-    /// Jobs that met a damaged block.
-    pub(crate) damaged_blocks: Counter,
-    /// Jobs that met a block which had been deleted.
-    pub(crate) deleted_blocks: Counter,
-    /// Jobs that wait for a slot or a thread.
-    pub(crate) waiting: Gauge,
+tactus_telemetry::metrics! {
+    #[derive(Debug)]
+    pub(crate) struct Metrics {
+        /// Jobs by kind.
+        pub(crate) jobs: CounterVec<1> = "tactus_querier_jobs_total", "Jobs run, by kind.", ["op"];
+        /// Seconds a job took, by kind.
+        pub(crate) job_seconds: HistogramVec<1> = "tactus_querier_job_duration_seconds",
+            "Time of a job, waiting included.", ["op"], &exponential_buckets(0.001, 4.0, 8);
+        /// Bytes of block data read, by kind of job.
+        pub(crate) inspected_bytes: CounterVec<1> = "tactus_querier_inspected_bytes_total", "Bytes of blocks read by jobs.", ["op"];
+        /// Jobs that met a damaged block.
+        pub(crate) damaged_blocks: Counter = "tactus_querier_damaged_blocks_total", "Jobs that met a damaged block.";
+        /// Jobs that met a block which had been deleted.
+        pub(crate) deleted_blocks: Counter = "tactus_querier_deleted_blocks_total", "Jobs that met a block which was deleted meanwhile.";
+        /// Jobs that wait for a slot or a thread.
+        pub(crate) waiting: Gauge = "tempodb_work_queue_length", "Jobs on blocks that wait for a slot or a thread.";
+    }
 }
 
 impl Metrics {
-    pub(crate) fn new(registry: &Registry) -> Self {
-        Self {
-            jobs: registry.counter_vec("tactus_querier_jobs_total", "Jobs run, by kind.", ["op"]),
-            job_seconds: registry.histogram_vec(
-                "tactus_querier_job_duration_seconds",
-                "Time of a job, waiting included.",
-                ["op"],
-                &exponential_buckets(0.001, 4.0, 8),
-            ),
-            inspected_bytes: registry.counter_vec(
-                "tactus_querier_inspected_bytes_total",
-                "Bytes of blocks read by jobs.",
-                ["op"],
-            ),
-            damaged_blocks: registry
-                .counter("tactus_querier_damaged_blocks_total", "Jobs that met a damaged block."),
-            deleted_blocks: registry.counter(
-                "tactus_querier_deleted_blocks_total",
-                "Jobs that met a block which was deleted meanwhile.",
-            ),
-            waiting: registry.gauge(
-                "tempodb_work_queue_length",
-                "Jobs on blocks that wait for a slot or a thread.",
-            ),
-        }
-    }
-
     /// Shows how many jobs run at a time.
     pub(crate) fn show_slots(registry: &Registry, slots: usize) {
         registry

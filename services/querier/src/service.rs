@@ -46,7 +46,7 @@ impl Querier {
         blocklist: Arc<Blocklist>,
         registry: &Registry,
     ) -> Self {
-        let metrics = Arc::new(Metrics::new(registry));
+        let metrics = Arc::new(Metrics::register(registry));
         let blocks = Blocks::new(&settings, bucket, blocklist, Arc::clone(&metrics));
         if let Some(columns) = blocks.columns() {
             Metrics::show_cache(registry, Arc::clone(columns));

@@ -11,35 +11,18 @@ use super::Shared;
 /// Tenants whose queues are shown; those of others are shown together.
 const MAX_SHOWN: usize = 1_000;
 
-#[derive(Debug)]
-pub(super) struct Metrics {
-    /// Seconds that jobs waited.
-    pub(super) waited: Histogram,
-    /// Attempts of a job beyond the first.
-    pub(super) retries: Histogram,
-    /// Queries refused because the queue is full.
-    pub(super) discarded: CounterVec<1>,
-}
-
-impl Metrics {
-    pub(super) fn new(registry: &Registry) -> Self {
-        Self {
-            waited: registry.histogram(
-                "tempo_query_frontend_queue_duration_seconds",
-                "Time that jobs waited for a querier.",
-                &exponential_buckets(0.000_1, 4.0, 10),
-            ),
-            retries: registry.histogram(
-                "tempo_query_frontend_retries",
-                "Attempts of jobs beyond the first.",
-                &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0],
-            ),
-            discarded: registry.counter_vec(
-                "tempo_query_frontend_discarded_requests_total",
-                "Queries refused because the queue of their tenant is full.",
-                ["user"],
-            ),
-        }
+tactus_telemetry::metrics! {
+    #[derive(Debug)]
+    pub(super) struct Metrics {
+        /// Seconds that jobs waited.
+        pub(super) waited: Histogram = "tempo_query_frontend_queue_duration_seconds",
+            "Time that jobs waited for a querier.", &exponential_buckets(0.000_1, 4.0, 10);
+        /// Attempts of a job beyond the first.
+        pub(super) retries: Histogram = "tempo_query_frontend_retries",
+            "Attempts of jobs beyond the first.", &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
+        /// Queries refused because the queue is full.
+        pub(super) discarded: CounterVec<1> = "tempo_query_frontend_discarded_requests_total",
+            "Queries refused because the queue of their tenant is full.", ["user"];
     }
 }
 

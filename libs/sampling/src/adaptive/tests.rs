@@ -33,7 +33,7 @@ impl World {
     }
 
     fn process(&self, name: &str) -> Arc<Adaptive> {
-        let metrics = Metrics::register(&Registry::new());
+        let metrics = Metrics::new(&Registry::new());
         Adaptive::new(self.settings.clone(), name, self.bucket(), metrics)
     }
 

@@ -30,7 +30,7 @@ fn settings(path: &str) -> FileSettings {
 }
 
 fn metrics() -> Metrics {
-    Metrics::register(&Registry::new())
+    Metrics::new(&Registry::new())
 }
 
 fn of(set: &StrategySet) -> String {

@@ -34,11 +34,6 @@ pub fn exponential_buckets(start: f64, factor: f64, count: usize) -> Vec<f64> {
     std::iter::successors(Some(start), |bound| Some(bound * factor)).take(count).collect()
 }
 
-/// `count` bounds: `start`, `start + width`, `start + 2 · width`, …
-pub fn linear_buckets(start: f64, width: f64, count: usize) -> Vec<f64> {
-    (0..count).map(|step| start + width * step as f64).collect()
-}
-
 /// What a [`Family`](super::Family) can hold.
 pub trait Metric: Clone + Send + Sync + 'static {
     /// The type named in the exposition.

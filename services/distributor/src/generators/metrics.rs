@@ -1,20 +1,24 @@
 //! What is counted on the way to the generators, under Tempo's names.
 
 use tactus_model::TenantId;
-use tactus_telemetry::metrics::{Counter, CounterVec, Gauge, Registry};
+use tactus_telemetry::metrics::{Counter, CounterVec, Gauge};
 
 use crate::queue_metrics::QueueMetrics;
 
 /// The value of the label `name` of queues.
 const QUEUE: &str = "metrics-generator";
 
-#[derive(Clone)]
-pub(super) struct Metrics {
-    queues: QueueMetrics,
-    pushes: CounterVec<1>,
-    push_failures: CounterVec<1>,
-    /// Generators known.
-    pub(super) clients: Gauge,
+tactus_telemetry::metrics! {
+    #[derive(Clone)]
+    pub(super) struct Metrics {
+        queues: QueueMetrics;
+        pushes: CounterVec<1> = "tempo_distributor_metrics_generator_pushes_total",
+            "Pushes to each metrics generator.", ["metrics_generator"];
+        push_failures: CounterVec<1> = "tempo_distributor_metrics_generator_pushes_failures_total",
+            "Pushes to each metrics generator that failed.", ["metrics_generator"];
+        /// Generators known.
+        pub(super) clients: Gauge = "tempo_distributor_metrics_generator_clients", "Metrics generators that spans are sent to.";
+    }
 }
 
 /// What is counted for one tenant.
@@ -29,26 +33,6 @@ pub(super) struct TenantMetrics {
 }
 
 impl Metrics {
-    pub(super) fn register(registry: &Registry) -> Self {
-        Self {
-            queues: QueueMetrics::register(registry),
-            pushes: registry.counter_vec(
-                "tempo_distributor_metrics_generator_pushes_total",
-                "Pushes to each metrics generator.",
-                ["metrics_generator"],
-            ),
-            push_failures: registry.counter_vec(
-                "tempo_distributor_metrics_generator_pushes_failures_total",
-                "Pushes to each metrics generator that failed.",
-                ["metrics_generator"],
-            ),
-            clients: registry.gauge(
-                "tempo_distributor_metrics_generator_clients",
-                "Metrics generators that spans are sent to.",
-            ),
-        }
-    }
-
     pub(super) fn offered(&self, tenant: &TenantId) {
         self.queues.offered(QUEUE, tenant.as_str());
     }

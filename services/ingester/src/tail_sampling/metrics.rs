@@ -5,98 +5,44 @@ use std::time::Duration;
 use tactus_model::{SpanBatch, TenantId};
 use tactus_tail_sampling::{Decisions, Policies, spans_per_trace};
 use tactus_telemetry::metrics::{
-    CounterVec, GaugeVec, Histogram, HistogramVec, Registry, exponential_buckets,
+    CounterVec, GaugeVec, Histogram, HistogramVec, exponential_buckets,
 };
 use tactus_traceql::eval::Bitmap;
 
 /// Why spans are not stored, in `tempo_discarded_spans_total`.
 const REASON: &str = "tail_sampling";
 
-/// Handles of all metrics; cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) struct TailSamplingMetrics {
-    traces_by_policy: CounterVec<3>,
-    spans_by_policy: CounterVec<3>,
-    traces: CounterVec<2>,
-    judged: CounterVec<1>,
-    failures: CounterVec<2>,
-    decision_latency: HistogramVec<2>,
-    round_latency: Histogram,
-    late_spans: CounterVec<2>,
-    late_age: HistogramVec<1>,
-    dropped_too_early: CounterVec<1>,
-    undecided: GaugeVec<1>,
-    discarded_spans: CounterVec<2>,
+tactus_telemetry::metrics! {
+    /// Handles of all metrics; cheap to clone.
+    #[derive(Debug, Clone)]
+    pub(crate) struct TailSamplingMetrics {
+        traces_by_policy: CounterVec<3> = "tactus_tail_sampling_count_traces_sampled",
+            "Traces that a policy sampled, or not; those that it dropped count as not.", ["tenant", "policy", "sampled"];
+        spans_by_policy: CounterVec<3> = "tactus_tail_sampling_count_spans_sampled",
+            "Spans of traces that a policy sampled, or not.", ["tenant", "policy", "sampled"];
+        traces: CounterVec<2> = "tactus_tail_sampling_global_count_traces_sampled",
+            "Traces that are kept, or not, of all policies.", ["tenant", "sampled"];
+        judged: CounterVec<1> = "tactus_tail_sampling_new_trace_id_received", "Traces that were judged.", ["tenant"];
+        failures: CounterVec<2> = "tactus_tail_sampling_sampling_policy_evaluation_error",
+            "Traces on which a policy could not be evaluated.", ["tenant", "policy"];
+        decision_latency: HistogramVec<2> = "tactus_tail_sampling_sampling_decision_latency",
+            "Microseconds that a policy takes for a batch of traces.", ["tenant", "policy"], &exponential_buckets(10.0, 4.0, 10);
+        round_latency: Histogram = "tactus_tail_sampling_sampling_decision_timer_latency",
+            "Milliseconds of a round of decisions for a tenant.", &exponential_buckets(1.0, 4.0, 9);
+        late_spans: CounterVec<2> = "tactus_tail_sampling_early_releases_from_cache_decision",
+            "Traces with spans that follow an earlier decision.", ["tenant", "sampled"];
+        late_age: HistogramVec<1> = "tactus_tail_sampling_sampling_late_span_age",
+            "Seconds from the decision about a trace until later spans of it follow.", ["tenant"], &exponential_buckets(1.0, 3.0, 9);
+        dropped_too_early: CounterVec<1> = "tactus_tail_sampling_sampling_trace_dropped_too_early",
+            "Traces decided before their time, because more than num_traces wait.", ["tenant"];
+        undecided: GaugeVec<1> = "tactus_tail_sampling_sampling_traces_on_memory",
+            "Traces that were cut to disk and are not decided.", ["tenant"];
+        discarded_spans: CounterVec<2> = "tempo_discarded_spans_total",
+            "Spans that were not stored, by reason and tenant.", ["reason", "tenant"];
+    }
 }
 
 impl TailSamplingMetrics {
-    pub(crate) fn new(registry: &Registry) -> Self {
-        Self {
-            traces_by_policy: registry.counter_vec(
-                "tactus_tail_sampling_count_traces_sampled",
-                "Traces that a policy sampled, or not; those that it dropped count as not.",
-                ["tenant", "policy", "sampled"],
-            ),
-            spans_by_policy: registry.counter_vec(
-                "tactus_tail_sampling_count_spans_sampled",
-                "Spans of traces that a policy sampled, or not.",
-                ["tenant", "policy", "sampled"],
-            ),
-            traces: registry.counter_vec(
-                "tactus_tail_sampling_global_count_traces_sampled",
-                "Traces that are kept, or not, of all policies.",
-                ["tenant", "sampled"],
-            ),
-            judged: registry.counter_vec(
-                "tactus_tail_sampling_new_trace_id_received",
-                "Traces that were judged.",
-                ["tenant"],
-            ),
-            failures: registry.counter_vec(
-                "tactus_tail_sampling_sampling_policy_evaluation_error",
-                "Traces on which a policy could not be evaluated.",
-                ["tenant", "policy"],
-            ),
-            decision_latency: registry.histogram_vec(
-                "tactus_tail_sampling_sampling_decision_latency",
-                "Microseconds that a policy takes for a batch of traces.",
-                ["tenant", "policy"],
-                &exponential_buckets(10.0, 4.0, 10),
-            ),
-            round_latency: registry.histogram(
-                "tactus_tail_sampling_sampling_decision_timer_latency",
-                "Milliseconds of a round of decisions for a tenant.",
-                &exponential_buckets(1.0, 4.0, 9),
-            ),
-            late_spans: registry.counter_vec(
-                "tactus_tail_sampling_early_releases_from_cache_decision",
-                "Traces with spans that follow an earlier decision.",
-                ["tenant", "sampled"],
-            ),
-            late_age: registry.histogram_vec(
-                "tactus_tail_sampling_sampling_late_span_age",
-                "Seconds from the decision about a trace until later spans of it follow.",
-                ["tenant"],
-                &exponential_buckets(1.0, 3.0, 9),
-            ),
-            dropped_too_early: registry.counter_vec(
-                "tactus_tail_sampling_sampling_trace_dropped_too_early",
-                "Traces decided before their time, because more than num_traces wait.",
-                ["tenant"],
-            ),
-            undecided: registry.gauge_vec(
-                "tactus_tail_sampling_sampling_traces_on_memory",
-                "Traces that were cut to disk and are not decided.",
-                ["tenant"],
-            ),
-            discarded_spans: registry.counter_vec(
-                "tempo_discarded_spans_total",
-                "Spans that were not stored, by reason and tenant.",
-                ["reason", "tenant"],
-            ),
-        }
-    }
-
     /// Counts what policies say of the traces of a batch.
     pub(super) fn decided(
         &self,

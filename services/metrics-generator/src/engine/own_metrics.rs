@@ -10,26 +10,53 @@ use super::settings::Settings;
 use super::span_metrics::Discarded;
 use crate::registry::{Limiter, Registry, Statistics};
 
-/// The generator's own metrics that the engine counts, of all tenants.
-#[derive(Clone)]
-pub struct EngineMetrics {
-    active_processors: GaugeVec<2>,
-    skipped: CounterVec<1>,
-    discarded: CounterVec<3>,
-    edges: CounterVec<1>,
-    expired_edges: CounterVec<1>,
-    dropped_spans: CounterVec<1>,
-    dropped_edges: CounterVec<1>,
-    side_overflows: CounterVec<1>,
-    series: Limited,
-    entities: Limited,
-    spans_sanitized: CounterVec<1>,
-    label_values_limited: CounterVec<2>,
-    label_demand: GaugeVec<2>,
+tactus_telemetry::metrics! {
+    /// The generator's own metrics that the engine counts, of all tenants.
+    #[derive(Clone, Debug)]
+    pub struct EngineMetrics {
+        active_processors: GaugeVec<2> = "tempo_metrics_generator_active_processors",
+            "1 for each processor that a tenant has.", ["tenant", "processor"];
+        skipped: CounterVec<1> = "tempo_metrics_generator_metrics_generation_skipped_processor_pushes_total",
+            "Pushes that a processor left out because the client asked for it.", ["tenant"];
+        discarded: CounterVec<3> = "tempo_metrics_generator_spans_discarded_total",
+            "Spans that a processor left out, by reason.", ["tenant", "reason", "processor"];
+        edges: CounterVec<1> = "tempo_metrics_generator_processor_service_graphs_edges",
+            "Calls between services of which a side was seen.", ["tenant"];
+        expired_edges: CounterVec<1> = "tempo_metrics_generator_processor_service_graphs_expired_edges",
+            "Calls whose other side did not come.", ["tenant"];
+        dropped_spans: CounterVec<1> = "tempo_metrics_generator_processor_service_graphs_dropped_spans",
+            "Spans left out because too many calls wait.", ["tenant"];
+        dropped_edges: CounterVec<1> = "tempo_metrics_generator_processor_service_graphs_dropped_edges_total",
+            "Calls left out because a policy refused a side.", ["tenant"];
+        side_overflows: CounterVec<1> = "tempo_metrics_generator_processor_service_graphs_dropped_span_side_cache_overflow_total",
+            "Refused sides of calls that could not be remembered.", ["tenant"];
+        series: Limited => Limited::named([
+            ("tempo_metrics_generator_registry_active_series", "Active series per tenant."),
+            ("tempo_metrics_generator_registry_max_active_series", "Most active series per tenant."),
+            ("tempo_metrics_generator_registry_series_added_total", "Series added per tenant."),
+            ("tempo_metrics_generator_registry_series_removed_total", "Series removed per tenant."),
+            ("tempo_metrics_generator_registry_series_limited_total", "Series that observations would have needed beyond the limit."),
+            ("tempo_metrics_generator_registry_active_series_demand_estimate", "Series that there would be without a limit."),
+        ]);
+        entities: Limited => Limited::named([
+            ("tempo_metrics_generator_registry_active_entities", "Active label sets per tenant."),
+            ("tempo_metrics_generator_registry_max_active_entities", "Most active label sets per tenant."),
+            ("tempo_metrics_generator_registry_entities_added_total", "Label sets added per tenant."),
+            ("tempo_metrics_generator_registry_entities_removed_total", "Label sets removed per tenant."),
+            ("tempo_metrics_generator_registry_entities_limited_total", "Observations of label sets beyond the limit."),
+            ("tempo_metrics_generator_registry_entity_demand_estimate", "Label sets that there would be without a limit."),
+        ]);
+        spans_sanitized: CounterVec<1> = "tempo_metrics_generator_registry_spans_sanitized_total",
+            "Spans whose name was sanitised, or would have been.", ["tenant"];
+        label_values_limited: CounterVec<2> = "tempo_metrics_generator_registry_label_values_limited_total",
+            "Values of labels replaced because there are too many of them.", ["tenant", "label_name"];
+        label_demand: GaugeVec<2> = "tempo_metrics_generator_registry_label_cardinality_demand_estimate",
+            "Values of a label that there would be without a limit.", ["tenant", "label_name"];
+    }
 }
 
 /// The metrics of what a limit counts.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Limited {
     active: GaugeVec<1>,
     max: GaugeVec<1>,
@@ -39,115 +66,24 @@ struct Limited {
     demand: GaugeVec<1>,
 }
 
-impl std::fmt::Debug for EngineMetrics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EngineMetrics").finish_non_exhaustive()
+impl Limited {
+    /// Names and meanings in the order of the fields.
+    fn named(names: [(&'static str, &'static str); 6]) -> impl Fn(&Metrics) -> Self {
+        let [active, max, added, removed, limited, demand] = names;
+        let counter = |of: &Metrics, (name, help)| of.counter_vec(name, help, ["tenant"]);
+        let gauge = |of: &Metrics, (name, help)| of.gauge_vec(name, help, ["tenant"]);
+        move |of| Self {
+            active: gauge(of, active),
+            max: gauge(of, max),
+            added: counter(of, added),
+            removed: counter(of, removed),
+            limited: counter(of, limited),
+            demand: gauge(of, demand),
+        }
     }
-}
-
-macro_rules! name {
-    ($suffix:literal) => {
-        concat!("tempo_metrics_generator_", $suffix)
-    };
 }
 
 impl EngineMetrics {
-    /// The metrics, made or found in a registry.
-    pub fn register(registry: &Metrics) -> Self {
-        let counter = |name, help| registry.counter_vec(name, help, ["tenant"]);
-        let gauge = |name, help| registry.gauge_vec(name, help, ["tenant"]);
-        Self {
-            active_processors: registry.gauge_vec(
-                name!("active_processors"),
-                "1 for each processor that a tenant has.",
-                ["tenant", "processor"],
-            ),
-            skipped: counter(
-                name!("metrics_generation_skipped_processor_pushes_total"),
-                "Pushes that a processor left out because the client asked for it.",
-            ),
-            discarded: registry.counter_vec(
-                name!("spans_discarded_total"),
-                "Spans that a processor left out, by reason.",
-                ["tenant", "reason", "processor"],
-            ),
-            edges: counter(
-                name!("processor_service_graphs_edges"),
-                "Calls between services of which a side was seen.",
-            ),
-            expired_edges: counter(
-                name!("processor_service_graphs_expired_edges"),
-                "Calls whose other side did not come.",
-            ),
-            dropped_spans: counter(
-                name!("processor_service_graphs_dropped_spans"),
-                "Spans left out because too many calls wait.",
-            ),
-            dropped_edges: counter(
-                name!("processor_service_graphs_dropped_edges_total"),
-                "Calls left out because a policy refused a side.",
-            ),
-            side_overflows: counter(
-                name!("processor_service_graphs_dropped_span_side_cache_overflow_total"),
-                "Refused sides of calls that could not be remembered.",
-            ),
-            series: Limited {
-                active: gauge(name!("registry_active_series"), "Active series per tenant."),
-                max: gauge(name!("registry_max_active_series"), "Most active series per tenant."),
-                added: counter(name!("registry_series_added_total"), "Series added per tenant."),
-                removed: counter(
-                    name!("registry_series_removed_total"),
-                    "Series removed per tenant.",
-                ),
-                limited: counter(
-                    name!("registry_series_limited_total"),
-                    "Series that observations would have needed beyond the limit.",
-                ),
-                demand: gauge(
-                    name!("registry_active_series_demand_estimate"),
-                    "Series that there would be without a limit.",
-                ),
-            },
-            entities: Limited {
-                active: gauge(name!("registry_active_entities"), "Active label sets per tenant."),
-                max: gauge(
-                    name!("registry_max_active_entities"),
-                    "Most active label sets per tenant.",
-                ),
-                added: counter(
-                    name!("registry_entities_added_total"),
-                    "Label sets added per tenant.",
-                ),
-                removed: counter(
-                    name!("registry_entities_removed_total"),
-                    "Label sets removed per tenant.",
-                ),
-                limited: counter(
-                    name!("registry_entities_limited_total"),
-                    "Observations of label sets beyond the limit.",
-                ),
-                demand: gauge(
-                    name!("registry_entity_demand_estimate"),
-                    "Label sets that there would be without a limit.",
-                ),
-            },
-            spans_sanitized: counter(
-                name!("registry_spans_sanitized_total"),
-                "Spans whose name was sanitised, or would have been.",
-            ),
-            label_values_limited: registry.counter_vec(
-                name!("registry_label_values_limited_total"),
-                "Values of labels replaced because there are too many of them.",
-                ["tenant", "label_name"],
-            ),
-            label_demand: registry.gauge_vec(
-                name!("registry_label_cardinality_demand_estimate"),
-                "Values of a label that there would be without a limit.",
-                ["tenant", "label_name"],
-            ),
-        }
-    }
-
     /// The tenant is gone: takes away what says how it is. Counters stay for as long as the registry keeps them.
     pub fn forget_tenant(&self, tenant: &str) {
         self.active_processors.retain(|[known, _]| known != tenant);

@@ -131,7 +131,7 @@ impl TenantMetrics {
         families.active_series.retain(others);
         families.queue_bytes.retain(others);
         let others = |labels: [&str; 3]| labels[0] != self.tenant;
-        families.pending.iter().for_each(|family| family.retain(others));
+        families.pending().iter().for_each(|family| family.retain(others));
         let gauges = [
             &families.shards,
             &families.shards_desired,
@@ -153,16 +153,12 @@ impl RemoteMetrics {
         families.shards_max.with(labels).set(remote.queue.max_shards as f64);
         families.shard_capacity.with(labels).set(remote.queue.capacity as f64);
         families.max_samples_per_send.with(labels).set(remote.queue.max_samples_per_send as f64);
-        let counters = |of: &ByKind<CounterVec<3>>| {
-            let [samples, histograms, exemplars] = of;
-            [samples, histograms, exemplars].map(|family| family.with(labels))
-        };
-        let [samples, histograms, exemplars] = &families.pending;
+        let counters = |of: ByKind<&CounterVec<3>>| of.map(|family| family.with(labels));
         Self {
-            sent: counters(&families.sent),
-            failed: counters(&families.failed),
-            retried: counters(&families.retried),
-            pending: [samples, histograms, exemplars].map(|family| family.with(labels)),
+            sent: counters(families.sent()),
+            failed: counters(families.failed()),
+            retried: counters(families.retried()),
+            pending: families.pending().map(|family| family.with(labels)),
             bytes: families.bytes.with(labels),
             duration: families.duration.with(labels),
             shards: families.shards.with(labels),
@@ -218,7 +214,7 @@ impl RemoteMetrics {
     pub(super) fn drop_unsent(&self, counts: Counts, reason: &str) {
         self.settle(counts);
         let [tenant, name, url] = &self.labels;
-        for (family, count) in self.families.dropped.iter().zip(counts.by_kind()) {
+        for (family, count) in self.families.dropped().iter().zip(counts.by_kind()) {
             if count > 0 {
                 family.with([tenant, name, url, reason]).inc_by(count);
             }

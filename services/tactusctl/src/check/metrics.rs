@@ -19,74 +19,34 @@ pub(crate) enum Skipped {
     Check,
 }
 
-/// Tempo's names for what its checker counts, so that its alert works, and ours for the rest.
-#[derive(Debug)]
-pub(crate) struct Metrics {
-    checks: Counter,
-    errors: CounterVec<1>,
-    results: CounterVec<3>,
-    pushes: CounterVec<2>,
-    push_seconds: HistogramVec<1>,
-    query_seconds: HistogramVec<2>,
-    found_seconds: HistogramVec<1>,
-    skipped: CounterVec<1>,
-    known: GaugeVec<1>,
-    oldest: GaugeVec<1>,
+tactus_telemetry::metrics! {
+    /// Tempo's names for what its checker counts, so that its alert works, and ours for the rest.
+    #[derive(Debug)]
+    pub(crate) struct Metrics {
+        checks: Counter = "tempo_vulture_trace_total", "Questions about traces that were asked.";
+        errors: CounterVec<1> = "tempo_vulture_trace_error_total",
+            "Questions about traces without the right answer, by what is wrong.", ["error"];
+        results: CounterVec<3> = "tactus_check_results_total",
+            "Questions about traces, by age of the trace, kind of query, and whether the answer was right.", ["age", "query", "result"];
+        pushes: CounterVec<2> = "tactus_check_pushes_total",
+            "Traces and second parts of traces sent, by what the server said.", ["endpoint", "outcome"];
+        push_seconds: HistogramVec<1> = "tactus_check_push_duration_seconds",
+            "Time until a push is acknowledged, or is not.", ["endpoint"], &exponential_buckets(0.001, 2.0, 15);
+        query_seconds: HistogramVec<2> = "tactus_check_query_duration_seconds",
+            "Time until a query is answered, or is not.", ["endpoint", "query"], &exponential_buckets(0.001, 2.0, 15);
+        found_seconds: HistogramVec<1> = "tactus_check_found_seconds",
+            "Time from the acknowledgement of a trace until it is found in full.", ["query"], &exponential_buckets(0.005, 2.0, 14);
+        skipped: CounterVec<1> = "tactus_check_skipped_total",
+            "Traces that were not written, and looks at traces that were not taken, for want of time.", ["what"];
+        known: GaugeVec<1> = "tactus_check_known_traces", "Traces within the retention that the server has acknowledged.", ["tenant"];
+        oldest: GaugeVec<1> = "tactus_check_oldest_known_timestamp_seconds",
+            "Unix time of the oldest trace that is known to be there.", ["tenant"];
+    }
 }
 
 impl Metrics {
     pub(crate) fn new(registry: &Registry) -> Self {
-        let metrics = Self {
-            checks: registry.counter("tempo_vulture_trace_total", "Questions about traces that were asked."),
-            errors: registry.counter_vec(
-                "tempo_vulture_trace_error_total",
-                "Questions about traces without the right answer, by what is wrong.",
-                ["error"],
-            ),
-            results: registry.counter_vec(
-                "tactus_check_results_total",
-                "Questions about traces, by age of the trace, kind of query, and whether the answer was right.",
-                ["age", "query", "result"],
-            ),
-            pushes: registry.counter_vec(
-                "tactus_check_pushes_total",
-                "Traces and second parts of traces sent, by what the server said.",
-                ["endpoint", "outcome"],
-            ),
-            push_seconds: registry.histogram_vec(
-                "tactus_check_push_duration_seconds",
-                "Time until a push is acknowledged, or is not.",
-                ["endpoint"],
-                &exponential_buckets(0.001, 2.0, 15),
-            ),
-            query_seconds: registry.histogram_vec(
-                "tactus_check_query_duration_seconds",
-                "Time until a query is answered, or is not.",
-                ["endpoint", "query"],
-                &exponential_buckets(0.001, 2.0, 15),
-            ),
-            found_seconds: registry.histogram_vec(
-                "tactus_check_found_seconds",
-                "Time from the acknowledgement of a trace until it is found in full.",
-                ["query"],
-                &exponential_buckets(0.005, 2.0, 14),
-            ),
-            skipped: registry.counter_vec(
-                "tactus_check_skipped_total",
-                "Traces that were not written, and looks at traces that were not taken, for want of time.",
-                ["what"],
-            ),
-            known: registry.gauge_vec(
-                "tactus_check_known_traces",
-                "Traces within the retention that the server has acknowledged.",
-                ["tenant"],
-            ),
-            oldest: registry.gauge_vec(
-                "tactus_check_oldest_known_timestamp_seconds",
-                "Unix time of the oldest trace that is known to be there.",
-                ["tenant"],
-            ),
-        };
+        let metrics = Self::register(registry);
         // An alert on a rate misses the first error of a series that did not exist.
         for error in Problem::LABELS {
             metrics.errors.with([error]);

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use super::super::{DEFAULT_BUCKETS, Kind, OVERFLOW, exponential_buckets, linear_buckets};
+use super::super::{DEFAULT_BUCKETS, Kind, OVERFLOW, exponential_buckets};
 use super::*;
 
 #[test]
@@ -76,7 +76,6 @@ fn histogram_without_labels_has_only_le() {
 #[test]
 fn bucket_lists_follow_their_rules() {
     assert_eq!(exponential_buckets(1.0, 2.0, 4), [1.0, 2.0, 4.0, 8.0]);
-    assert_eq!(linear_buckets(1.0, 1.5, 3), [1.0, 2.5, 4.0]);
     assert!(DEFAULT_BUCKETS.is_sorted());
 }
 

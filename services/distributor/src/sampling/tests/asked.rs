@@ -36,7 +36,7 @@ async fn by_file() -> Arc<Answers> {
     let path = folder.path().join("strategies.json");
     std::fs::write(&path, STRATEGIES).unwrap();
     let files = FileSettings { path: path.display().to_string(), ..FileSettings::default() };
-    let metrics = Metrics::register(&Registry::new());
+    let metrics = Metrics::new(&Registry::new());
     let file = StrategyFile::load(files.clone(), metrics.clone()).await.unwrap();
     let provider = Provider::File(file);
     let strategies = Strategies::new(provider, Arc::new(|_| String::new()), &files, metrics);
@@ -54,7 +54,7 @@ fn by_tenant(folder: &Path, tenancy: Tenancy, auth: Option<Arc<Authenticator>>) 
         _ => String::new(),
     };
     let provider = Provider::Uniform(Arc::new(StrategySet::uniform(0.001)));
-    let metrics = Metrics::register(&Registry::new());
+    let metrics = Metrics::new(&Registry::new());
     let files = FileSettings::default();
     let strategies = Strategies::new(provider, Arc::new(file_of), &files, metrics);
     Arc::new(Answers::new(Arc::new(strategies), tenancy, auth))

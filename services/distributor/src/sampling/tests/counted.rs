@@ -17,7 +17,7 @@ fn counting() -> (tempfile::TempDir, Cluster) {
     let path = folder.path().to_owned();
     let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
     let cluster = Cluster::new(1, 1);
-    let metrics = Metrics::register(&cluster.registry);
+    let metrics = Metrics::new(&cluster.registry);
     let adaptive = Adaptive::new(AdaptiveSettings::default(), "a", bucket, metrics);
     let Cluster { doubles, ring, distributor, registry, limits } = cluster;
     let distributor = distributor.with_adaptive_sampling(Some(adaptive));
