@@ -1,6 +1,5 @@
 //! One cache, as its users see it.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,11 +33,7 @@ struct Inner {
     max_item_bytes: usize,
 }
 
-impl fmt::Debug for Cache {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache").field("name", &self.inner.metrics.name()).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(it: Cache { name = it.inner.metrics.name() });
 
 impl Cache {
     pub(crate) fn new(

@@ -1,6 +1,5 @@
 //! A client of redis: one server, a cluster, or the primary that sentinels name.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use ::redis::aio::MultiplexedConnection;
@@ -53,11 +52,7 @@ pub(crate) struct Redis {
     ttl: Duration,
 }
 
-impl fmt::Debug for Redis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redis").field("timeout", &self.timeout).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(Redis { timeout });
 
 impl Redis {
     /// A client. Errors: no endpoint, or one that is none.

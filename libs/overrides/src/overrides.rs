@@ -1,7 +1,6 @@
 //! The limits in effect and how they are kept fresh.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,11 +42,7 @@ impl Settings {
     }
 }
 
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings").field("bucket", &self.bucket).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(Settings { bucket });
 
 /// The process must not start with these settings.
 #[derive(Debug, thiserror::Error)]
@@ -85,11 +80,7 @@ struct FileState {
     refused: Option<String>,
 }
 
-impl fmt::Debug for Overrides {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Overrides").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(Overrides { settings });
 
 impl Overrides {
     /// Reads the file, if one is configured, and once the limits that tenants set. A bucket that

@@ -86,11 +86,7 @@ pub(crate) fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
     Ok(gossip.iter().flat_map(|gossip| gossip.listen.iter().map(port)).collect())
 }
 
-impl std::fmt::Debug for Cluster {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cluster").field("name", &self.0.membership.name()).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(it: Cluster { name = it.0.membership.name() });
 
 impl Cluster {
     /// Joins the others, if the configuration names any.

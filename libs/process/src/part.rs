@@ -44,11 +44,7 @@ pub struct Part {
     pub stop: Option<BoxFuture<'static, ()>>,
 }
 
-impl std::fmt::Debug for Part {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Part").field("name", &self.name).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(Part { name });
 
 impl Part {
     /// A part that does nothing yet.

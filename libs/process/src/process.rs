@@ -52,11 +52,7 @@ pub struct Store {
     pub blocklist: Arc<Blocklist>,
 }
 
-impl std::fmt::Debug for Process {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Process").field("target", &self.config.target).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(it: Process { target = it.config.target });
 
 impl Process {
     /// Reads the limits and joins the cluster.

@@ -1,6 +1,5 @@
 //! The frontend itself, and what all its queries share.
 
-use std::fmt;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -88,11 +87,7 @@ pub struct Frontend {
     pub(crate) parsing: Slots,
 }
 
-impl fmt::Debug for Frontend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Frontend").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(Frontend { settings });
 
 impl Frontend {
     /// A frontend over these services, which run [`Settings::querier_parallelism`] jobs at a time.

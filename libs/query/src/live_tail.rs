@@ -9,7 +9,6 @@ mod merge;
 mod tests;
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,11 +47,7 @@ pub struct TailSource {
     pub service: Arc<DynLiveTail>,
 }
 
-impl fmt::Debug for TailSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TailSource").field("id", &self.id).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(TailSource { id });
 
 /// The ingesters there are now.
 pub type TailSources = Arc<dyn Fn() -> Vec<TailSource> + Send + Sync>;
@@ -69,11 +64,7 @@ pub struct LiveTails {
     stop: CancellationToken,
 }
 
-impl fmt::Debug for LiveTails {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LiveTails").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(LiveTails { settings });
 
 /// What a reader is told.
 #[derive(Debug)]

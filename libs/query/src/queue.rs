@@ -22,7 +22,6 @@ mod weight;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,11 +69,7 @@ struct Shared {
     closing: CancellationToken,
 }
 
-impl fmt::Debug for JobQueue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobQueue").field("slots", &self.slots()).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(it: JobQueue { slots = it.slots() });
 
 impl Shared {
     /// Changes the state, and starts what is to be started then.

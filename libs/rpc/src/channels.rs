@@ -57,15 +57,7 @@ pub struct ChannelSettings {
     pub idle: Duration,
 }
 
-impl std::fmt::Debug for ChannelSettings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChannelSettings")
-            .field("connect_timeout", &self.connect_timeout)
-            .field("compression", &self.compression)
-            .field("tls", &self.tls.is_some())
-            .finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(it: ChannelSettings { connect_timeout = it.connect_timeout, compression = it.compression, tls = it.tls.is_some() });
 
 impl Default for ChannelSettings {
     fn default() -> Self {
@@ -107,11 +99,7 @@ struct Shared {
     by_address: Mutex<HashMap<String, (Channel, Instant)>>,
 }
 
-impl std::fmt::Debug for Channels {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Channels").field("settings", &self.0.settings).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(it: Channels { settings = it.0.settings });
 
 impl Channels {
     /// No connection yet.

@@ -18,13 +18,7 @@ pub struct MetricsGenerators {
     local: Option<(String, Arc<dyn MetricsGenerator>)>,
 }
 
-impl std::fmt::Debug for MetricsGenerators {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MetricsGenerators")
-            .field("channels", &self.channels)
-            .finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(MetricsGenerators { channels });
 
 impl MetricsGenerators {
     /// Generators that are reached by these channels. `local`: the address and the service of the one in this process.

@@ -42,11 +42,7 @@ struct Known {
     used: Instant,
 }
 
-impl std::fmt::Debug for Ingesters {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ingesters").field("channels", &self.channels).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(Ingesters { channels });
 
 impl Ingesters {
     /// Ingesters that are reached by these channels. `local`: the address and the service of the one in this process.

@@ -20,11 +20,7 @@ pub struct LiveTails {
     local: Option<(String, Arc<DynLiveTail>)>,
 }
 
-impl std::fmt::Debug for LiveTails {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LiveTails").field("channels", &self.channels).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(LiveTails { channels });
 
 impl LiveTails {
     /// Those reached by these channels. `local`: the address and the service of the one in this process.

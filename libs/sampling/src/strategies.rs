@@ -1,6 +1,5 @@
 //! What is answered to whom.
 
-use std::fmt;
 use std::sync::Arc;
 
 use tactus_model::TenantId;
@@ -29,11 +28,7 @@ pub struct Strategies {
     of_tenants: TenantFiles,
 }
 
-impl fmt::Debug for Strategies {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Strategies").field("provider", &self.provider).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(Strategies { provider });
 
 impl Strategies {
     /// `files` says how files of tenants are read; its path is not looked at.

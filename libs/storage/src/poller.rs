@@ -88,11 +88,7 @@ pub struct Poller {
     memory: Arc<Memory>,
 }
 
-impl fmt::Debug for Poller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Poller").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(Poller { settings });
 
 /// A tenant to poll.
 struct Tenant {

@@ -12,6 +12,7 @@
 //! ```
 #![warn(missing_docs)]
 
+mod debug;
 mod error_text;
 pub mod logging;
 pub mod metrics;

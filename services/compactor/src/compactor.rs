@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,11 +52,7 @@ struct Damaged {
     until: Instant,
 }
 
-impl fmt::Debug for Compactor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Compactor").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(Compactor { settings });
 
 impl Compactor {
     /// A compactor on a bucket whose blocks `blocklist` knows. `owns` says which strings are this process's: what is

@@ -160,8 +160,4 @@ fn forget_half(by_tenant: &mut HashMap<TenantId, Arc<Route>>) {
     });
 }
 
-impl std::fmt::Debug for Routes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Routes").field("view", &self.ring.view()).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(it: Routes { view = it.ring.view() });

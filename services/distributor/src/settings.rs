@@ -1,6 +1,6 @@
 //! What a distributor is made of.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
@@ -102,8 +102,4 @@ pub struct Parts {
     pub distributors: Option<Arc<Ring>>,
 }
 
-impl fmt::Debug for Parts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(Parts { settings });

@@ -1,6 +1,6 @@
 //! Queries at work: how many of a tenant and of all, on which threads, and until when.
 
-use std::{fmt, sync::Arc, thread::available_parallelism};
+use std::{sync::Arc, thread::available_parallelism};
 
 use tactus_rpc::QueryContext;
 use tactus_telemetry::metrics::{Kind, Registry};
@@ -19,11 +19,7 @@ pub(crate) struct Queries {
     memory: Arc<QueryMemory>,
 }
 
-impl fmt::Debug for Queries {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queries").field("running", &self.slots.running()).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(it: Queries { running = it.slots.running() });
 
 impl Queries {
     /// For so many queries of a tenant at a time, on as many threads as there are processors. `memory`: of what they hold.

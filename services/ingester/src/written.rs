@@ -1,6 +1,6 @@
 //! Who is told of blocks.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tactus_storage::{BlockMeta, Blocklist};
@@ -28,8 +28,4 @@ impl BlockWritten {
     }
 }
 
-impl fmt::Debug for BlockWritten {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BlockWritten").finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(BlockWritten);

@@ -73,11 +73,7 @@ pub(crate) enum Pushed {
     Retired,
 }
 
-impl std::fmt::Debug for Series {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Series").field("retired", &self.retired).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(Series { retired });
 
 impl Instance {
     /// Opens the tenant's queue and sends what is in it. Blocks for files; to be called within a runtime.

@@ -277,11 +277,7 @@ impl RemoteWrite {
     }
 }
 
-impl std::fmt::Debug for RemoteWrite {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RemoteWrite").field("path", &self.path).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(RemoteWrite { path });
 
 /// Removes the directories of a tenant if nothing of ours or of others is in them.
 fn remove_empty(dir: &Path) {
@@ -342,11 +338,7 @@ impl Drop for TenantRemoteWrite {
     }
 }
 
-impl std::fmt::Debug for TenantRemoteWrite {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TenantRemoteWrite").field("tenant", &self.tenant.id).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(it: TenantRemoteWrite { tenant = it.tenant.id });
 
 #[cfg(test)]
 mod tests;

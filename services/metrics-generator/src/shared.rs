@@ -24,11 +24,7 @@ pub(crate) struct Shared {
     pub(crate) remote_write: Arc<RemoteWrite>,
 }
 
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("pool", &self.pool).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(Shared { pool });
 
 impl Shared {
     pub(crate) fn limits(&self, tenant: &TenantId) -> Arc<Limits> {

@@ -79,11 +79,7 @@ pub struct RecentData {
     partial: CounterVec<1>,
 }
 
-impl std::fmt::Debug for RecentData {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RecentData").field("settings", &self.parts.settings).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(it: RecentData { settings = it.parts.settings });
 
 impl RecentData {
     /// The recent data of these ingesters.

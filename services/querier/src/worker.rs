@@ -97,11 +97,7 @@ struct Shared {
     requests: RequestMetrics,
 }
 
-impl std::fmt::Debug for Worker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Worker").field("settings", &self.shared.settings).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(it: Worker { settings = it.shared.settings });
 
 /// The stream to one frontend.
 struct Frontend {

@@ -23,11 +23,7 @@ pub(super) struct Connector {
     tls: Option<Arc<ClientTls>>,
 }
 
-impl fmt::Debug for Connector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector").field("timeout", &self.timeout).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(Connector { timeout });
 
 impl Connector {
     /// Errors: certificates.

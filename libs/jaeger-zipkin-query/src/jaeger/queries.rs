@@ -3,7 +3,6 @@
 mod names;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use tactus_config::sections::query_apis::JaegerApis;
@@ -27,11 +26,7 @@ pub struct JaegerQueries {
     settings: Arc<JaegerApis>,
 }
 
-impl fmt::Debug for JaegerQueries {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JaegerQueries").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(JaegerQueries { settings });
 
 impl AsRef<Frontend> for JaegerQueries {
     fn as_ref(&self) -> &Frontend {

@@ -47,11 +47,7 @@ pub struct WorkerStreams {
     pub(super) max_message_bytes: usize,
 }
 
-impl std::fmt::Debug for WorkerStreams {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WorkerStreams").finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(WorkerStreams);
 
 #[tonic::async_trait]
 impl Frontend for WorkerStreams {

@@ -148,11 +148,7 @@ struct Remote {
     running: JoinSet<object_store::Result<()>>,
 }
 
-impl std::fmt::Debug for Remote {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Remote").field("key", &self.key).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(Remote { key });
 
 impl Remote {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {

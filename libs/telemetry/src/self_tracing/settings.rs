@@ -47,12 +47,7 @@ pub struct Settings {
     pub delay: Duration,
 }
 
-impl std::fmt::Debug for Settings {
-    /// Without headers and URL, which may hold secrets.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings").field("protocol", &self.protocol).finish_non_exhaustive()
-    }
-}
+crate::debug_of!(Settings { protocol });
 
 /// A variable that cannot be; the text names it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

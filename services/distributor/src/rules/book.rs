@@ -1,6 +1,6 @@
 //! Which rules a tenant has, compiled once for as long as they stay the same.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 use tactus_config::sections::{drop_rules::DropRule, overrides::Limits};
@@ -30,11 +30,7 @@ pub struct RuleBook {
     failures: CounterVec<2>,
 }
 
-impl fmt::Debug for RuleBook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RuleBook").field("everyone", &self.everyone).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(RuleBook { everyone });
 
 /// The rules of everyone, then a tenant's own. Errors: those of [`RuleSet::compile`].
 fn compile_all(everyone: &[DropRule], own: &[DropRule]) -> Result<RuleSet, String> {

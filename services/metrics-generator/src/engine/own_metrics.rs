@@ -118,11 +118,7 @@ struct LimitedCounts {
     limited: Counter,
 }
 
-impl std::fmt::Debug for TenantMetrics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TenantMetrics").field("tenant", &self.tenant).finish_non_exhaustive()
-    }
-}
+tactus_telemetry::debug_of!(TenantMetrics { tenant });
 
 impl TenantMetrics {
     pub(super) fn new(all: &EngineMetrics, tenant: &str, settings: &Settings) -> Self {
