@@ -1,15 +1,17 @@
 //! Which encoding a client asks for.
 
-/// Encodings of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Encoding {
-    /// Protobuf-JSON.
-    #[default]
-    Json,
-    /// Binary protobuf.
-    Protobuf,
-    /// Compact JSON for language models, where an answer has one; else as [`Encoding::Json`].
-    Llm,
+tactus_model::words! {
+    /// Encodings of an answer.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub enum Encoding: content_type {
+        /// Protobuf-JSON.
+        #[default]
+        Json = "application/json",
+        /// Binary protobuf.
+        Protobuf = "application/protobuf",
+        /// Compact JSON for language models, where an answer has one; else as [`Encoding::Json`].
+        Llm = "application/vnd.grafana.llm+json",
+    }
 }
 
 impl Encoding {
@@ -25,15 +27,6 @@ impl Encoding {
             Self::Llm
         } else {
             Self::Json
-        }
-    }
-
-    /// Value of the `Content-Type` header.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::Json => "application/json",
-            Self::Protobuf => "application/protobuf",
-            Self::Llm => "application/vnd.grafana.llm+json",
         }
     }
 }

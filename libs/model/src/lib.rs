@@ -28,6 +28,7 @@ mod span_identity;
 mod tenant;
 pub mod walk;
 pub mod wire;
+mod words;
 
 pub use any_value::ValueType;
 pub use attributes::{Attribute, AttributeList};

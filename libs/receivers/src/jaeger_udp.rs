@@ -30,27 +30,20 @@ const BLOCK_BYTES: usize = 256 << 10;
 /// Pause after a failed read, so that a socket that is broken costs no core.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// Which of the agent's ports it is. All take both calls in both protocols.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AgentPort {
-    /// 6831.
-    Compact,
-    /// 6832.
-    Binary,
-    /// 5775, of clients that still send Zipkin's model.
-    Zipkin,
+tactus_model::words! {
+    /// Which of the agent's ports it is. All take both calls in both protocols.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum AgentPort: name {
+        /// 6831.
+        Compact = "Jaeger Thrift compact UDP",
+        /// 6832.
+        Binary = "Jaeger Thrift binary UDP",
+        /// 5775, of clients that still send Zipkin's model.
+        Zipkin = "Jaeger Zipkin Thrift UDP",
+    }
 }
 
 impl AgentPort {
-    /// What the log calls the receiver.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Compact => "Jaeger Thrift compact UDP",
-            Self::Binary => "Jaeger Thrift binary UDP",
-            Self::Zipkin => "Jaeger Zipkin Thrift UDP",
-        }
-    }
-
     fn transport(self) -> &'static str {
         match self {
             Self::Compact | Self::Zipkin => "udp_thrift_compact",

@@ -34,54 +34,28 @@ impl ReceiverMetrics {
     }
 }
 
-/// Why a packet was dropped: the label `reason`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DropReason {
-    /// Longer than packets may be.
-    Truncated,
-    /// No tenant is configured, and packets name none.
-    NoTenant,
-    /// Workers do not keep up.
-    QueueFull,
-    /// The first byte is of no protocol.
-    UnknownProtocol,
-    /// A call that is not served.
-    UnknownMethod,
-    /// Damaged.
-    Malformed,
-    /// Spans that break a rule, as an id of zero.
-    Invalid,
-    /// The tenant sends too much.
-    RateLimited,
-    /// The spans could not be stored.
-    NotStored,
-}
-
-impl DropReason {
-    const ALL: [Self; 9] = [
-        Self::Truncated,
-        Self::NoTenant,
-        Self::QueueFull,
-        Self::UnknownProtocol,
-        Self::UnknownMethod,
-        Self::Malformed,
-        Self::Invalid,
-        Self::RateLimited,
-        Self::NotStored,
-    ];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Truncated => "truncated",
-            Self::NoTenant => "no_tenant",
-            Self::QueueFull => "queue_full",
-            Self::UnknownProtocol => "unknown_protocol",
-            Self::UnknownMethod => "unknown_method",
-            Self::Malformed => "malformed",
-            Self::Invalid => "invalid",
-            Self::RateLimited => "rate_limited",
-            Self::NotStored => "not_stored",
-        }
+tactus_model::words! {
+    /// Why a packet was dropped: the label `reason`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum DropReason: label {
+        /// Longer than packets may be.
+        Truncated = "truncated",
+        /// No tenant is configured, and packets name none.
+        NoTenant = "no_tenant",
+        /// Workers do not keep up.
+        QueueFull = "queue_full",
+        /// The first byte is of no protocol.
+        UnknownProtocol = "unknown_protocol",
+        /// A call that is not served.
+        UnknownMethod = "unknown_method",
+        /// Damaged.
+        Malformed = "malformed",
+        /// Spans that break a rule, as an id of zero.
+        Invalid = "invalid",
+        /// The tenant sends too much.
+        RateLimited = "rate_limited",
+        /// The spans could not be stored.
+        NotStored = "not_stored",
     }
 }
 

@@ -21,10 +21,12 @@ const INLINE_BYTES: usize = 64 << 10;
 /// meanwhile, and no time limit for the beginning of a response counts the work.
 const PIECE_BYTES: usize = 1 << 20;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Encoding {
-    Gzip,
-    Zstd,
+tactus_model::words! {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Encoding: name {
+        Gzip = "gzip",
+        Zstd = "zstd",
+    }
 }
 
 /// Middleware: compresses a response whose whole body is known and has 1 KiB or more. Streams pass.
@@ -65,15 +67,6 @@ pub(crate) async fn compress_response(request: Request<Body>, next: Next) -> Res
 
 fn failed(error: axum::Error) -> impl Stream<Item = Result<Bytes, axum::Error>> {
     stream::once(std::future::ready(Err(error)))
-}
-
-impl Encoding {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        }
-    }
 }
 
 /// The encoding with the highest quality; zstd wins over gzip at the same one.

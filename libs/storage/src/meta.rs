@@ -31,25 +31,16 @@ pub use extension::{Extension, SummaryParts, block_origin};
 /// Seconds of `0001-01-01T00:00:00Z`, the time of a meta that has none.
 const ZERO_TIME_SECONDS: i64 = -62_135_596_800;
 
-/// The block versions this product knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BlockVersion {
-    /// `vParquet3`, read only.
-    VParquet3,
-    /// `vParquet4`.
-    VParquet4,
-    /// `vParquet5`.
-    VParquet5,
-}
-
-impl BlockVersion {
-    /// The name in `meta.json`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::VParquet3 => "vParquet3",
-            Self::VParquet4 => "vParquet4",
-            Self::VParquet5 => "vParquet5",
-        }
+tactus_model::words! {
+    /// The block versions this product knows.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum BlockVersion: as_str {
+        /// `vParquet3`, read only.
+        VParquet3 = "vParquet3",
+        /// `vParquet4`.
+        VParquet4 = "vParquet4",
+        /// `vParquet5`.
+        VParquet5 = "vParquet5",
     }
 }
 
@@ -59,20 +50,12 @@ impl fmt::Display for BlockVersion {
     }
 }
 
-impl BlockVersion {
-    /// The version of an exact name.
-    fn from_name(name: &str) -> Option<Self> {
-        let known = [Self::VParquet3, Self::VParquet4, Self::VParquet5];
-        known.into_iter().find(|version| version.as_str() == name)
-    }
-}
-
 impl FromStr for BlockVersion {
     type Err = Error;
 
     /// Exact names only; `Error::Invalid` for every other.
     fn from_str(name: &str) -> Result<Self> {
-        Self::from_name(name).ok_or_else(|| {
+        Self::from_text(name).ok_or_else(|| {
             Error::invalid("block version", format!("{name} is not a valid block version"))
         })
     }
@@ -195,7 +178,7 @@ impl BlockMeta {
 
     /// True when this release reads blocks of this version.
     pub fn is_readable(&self) -> bool {
-        BlockVersion::from_name(&self.format).is_some()
+        BlockVersion::from_text(&self.format).is_some()
     }
 
     /// The blocks that this one replaces; empty for a fresh block or one that another product wrote.

@@ -170,12 +170,12 @@ impl<'a> Parser<'a> {
                 let scope = *scope;
                 self.advance();
                 let intrinsic = match self.token() {
-                    Token::Fixed(keyword) => Intrinsic::from_scoped(scope, keyword),
+                    Token::Fixed(keyword) => Intrinsic::from_text(&format!("{scope}{keyword}")),
                     _ => None,
                 };
                 Attribute::Intrinsic(intrinsic.ok_or_else(|| self.unexpected(""))?)
             }
-            Token::Fixed(keyword) => match Intrinsic::from_keyword(keyword) {
+            Token::Fixed(keyword) => match Intrinsic::from_text(keyword) {
                 Some(intrinsic) => Attribute::Intrinsic(intrinsic),
                 None => return Ok(None),
             },

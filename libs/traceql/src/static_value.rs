@@ -71,80 +71,34 @@ impl Static {
     }
 }
 
-/// Span status; the numbers are those of stored query plans, not OTLP's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Status {
-    /// `error`.
-    Error = 0,
-    /// `ok`.
-    Ok = 1,
-    /// `unset`.
-    Unset = 2,
-}
-
-impl Status {
-    /// The keyword.
-    pub fn text(self) -> &'static str {
-        match self {
-            Status::Error => "error",
-            Status::Ok => "ok",
-            Status::Unset => "unset",
-        }
+tactus_model::words! {
+    /// Span status; the numbers are those of stored query plans, not OTLP's.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    #[repr(u8)]
+    pub enum Status {
+        /// `error`.
+        Error = "error",
+        /// `ok`.
+        Ok = "ok",
+        /// `unset`.
+        Unset = "unset",
     }
 
-    /// The status of a keyword.
-    pub fn from_text(text: &str) -> Option<Self> {
-        match text {
-            "error" => Some(Status::Error),
-            "ok" => Some(Status::Ok),
-            "unset" => Some(Status::Unset),
-            _ => None,
-        }
-    }
-}
-
-/// Span kind; the numbers are those of stored query plans, not OTLP's (client and server differ).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Kind {
-    /// `unspecified`.
-    Unspecified = 0,
-    /// `internal`.
-    Internal = 1,
-    /// `client`.
-    Client = 2,
-    /// `server`.
-    Server = 3,
-    /// `producer`.
-    Producer = 4,
-    /// `consumer`.
-    Consumer = 5,
-}
-
-impl Kind {
-    /// The keyword.
-    pub fn text(self) -> &'static str {
-        match self {
-            Kind::Unspecified => "unspecified",
-            Kind::Internal => "internal",
-            Kind::Client => "client",
-            Kind::Server => "server",
-            Kind::Producer => "producer",
-            Kind::Consumer => "consumer",
-        }
-    }
-
-    /// The kind of a keyword.
-    pub fn from_text(text: &str) -> Option<Self> {
-        match text {
-            "unspecified" => Some(Kind::Unspecified),
-            "internal" => Some(Kind::Internal),
-            "client" => Some(Kind::Client),
-            "server" => Some(Kind::Server),
-            "producer" => Some(Kind::Producer),
-            "consumer" => Some(Kind::Consumer),
-            _ => None,
-        }
+    /// Span kind; the numbers are those of stored query plans, not OTLP's (client and server differ).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    #[repr(u8)]
+    pub enum Kind {
+        /// `unspecified`.
+        Unspecified = "unspecified",
+        /// `internal`.
+        Internal = "internal",
+        /// `client`.
+        Client = "client",
+        /// `server`.
+        Server = "server",
+        /// `producer`.
+        Producer = "producer",
+        /// `consumer`.
+        Consumer = "consumer",
     }
 }

@@ -14,33 +14,25 @@ pub enum Version {
     V2,
 }
 
-/// How the spans of a body are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// First model, JSON.
-    JsonV1,
-    /// First model, Thrift, binary protocol.
-    ThriftV1,
-    /// Second model, JSON.
-    JsonV2,
-    /// Second model, protobuf.
-    ProtobufV2,
+tactus_model::words! {
+    /// How the spans of a body are written.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Format: transport {
+        /// First model, JSON.
+        JsonV1 = "http_v1_json",
+        /// First model, Thrift, binary protocol.
+        ThriftV1 = "http_v1_thrift",
+        /// Second model, JSON.
+        JsonV2 = "http_v2_json",
+        /// Second model, protobuf.
+        ProtobufV2 = "http_v2_proto",
+    }
 }
 
 impl Format {
     /// The value of the label `transport` of each format.
     pub const TRANSPORTS: &'static [&'static str] =
         &["http_v1_json", "http_v1_thrift", "http_v2_json", "http_v2_proto"];
-
-    /// The value of the label `transport`.
-    pub fn transport(self) -> &'static str {
-        match self {
-            Self::JsonV1 => "http_v1_json",
-            Self::ThriftV1 => "http_v1_thrift",
-            Self::JsonV2 => "http_v2_json",
-            Self::ProtobufV2 => "http_v2_proto",
-        }
-    }
 
     /// The format of a body: what its first bytes are, else what its media type says, else JSON of the path's version.
     ///

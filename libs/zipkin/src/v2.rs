@@ -40,32 +40,22 @@ pub struct Span {
     pub tags: Vec<(Bytes, Bytes)>,
 }
 
-/// The side of a call or message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Asks.
-    Client,
-    /// Answers.
-    Server,
-    /// Sends a message.
-    Producer,
-    /// Receives a message.
-    Consumer,
+tactus_model::words! {
+    /// The side of a call or message.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Kind: name {
+        /// Asks.
+        Client = "CLIENT",
+        /// Answers.
+        Server = "SERVER",
+        /// Sends a message.
+        Producer = "PRODUCER",
+        /// Receives a message.
+        Consumer = "CONSUMER",
+    }
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Client, Self::Server, Self::Producer, Self::Consumer];
-
-    /// The name in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Client => "CLIENT",
-            Self::Server => "SERVER",
-            Self::Producer => "PRODUCER",
-            Self::Consumer => "CONSUMER",
-        }
-    }
-
     fn from_name(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| name.eq_ignore_ascii_case(kind.name().as_bytes()))
     }

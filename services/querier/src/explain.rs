@@ -7,27 +7,18 @@ use rustix::time::{ClockId, clock_gettime};
 use tactus_model::{AttributeSelection, Projection, SpanBatch};
 use tactus_proto::tactus::v1::{self as proto, JobExplanation, Pruned};
 
-/// A step of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    /// Finding out which row groups need not be read.
-    Prune,
-    /// Reading what the filters ask for.
-    Filter,
-    /// Filtering and counting.
-    Evaluate,
-    /// Reading what the answer shows, and making it.
-    Results,
-}
-
-impl Phase {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Prune => "prune",
-            Self::Filter => "filter",
-            Self::Evaluate => "evaluate",
-            Self::Results => "results",
-        }
+tactus_model::words! {
+    /// A step of a job.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub(crate) enum Phase: name {
+        /// Finding out which row groups need not be read.
+        Prune = "prune",
+        /// Reading what the filters ask for.
+        Filter = "filter",
+        /// Filtering and counting.
+        Evaluate = "evaluate",
+        /// Reading what the answer shows, and making it.
+        Results = "results",
     }
 }
 

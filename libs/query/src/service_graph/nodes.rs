@@ -14,24 +14,16 @@ pub(super) struct Node {
     pub(super) outgoing: Calls,
 }
 
-/// What is known of a node; where edges disagree, the later one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum NodeType {
-    /// Known by what others say of it only.
-    Virtual,
-    /// Likewise, and a database.
-    Database,
-    /// Has spans of its own.
-    Service,
-}
-
-impl NodeType {
-    pub(super) fn text(self) -> &'static str {
-        match self {
-            Self::Virtual => "virtual",
-            Self::Database => "database",
-            Self::Service => "service",
-        }
+tactus_model::words! {
+    /// What is known of a node; where edges disagree, the later one.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub(super) enum NodeType {
+        /// Known by what others say of it only.
+        Virtual = "virtual",
+        /// Likewise, and a database.
+        Database = "database",
+        /// Has spans of its own.
+        Service = "service",
     }
 }
 

@@ -34,25 +34,15 @@ pub(crate) struct TraceFile {
     pub(crate) content: SplitTraces,
 }
 
-/// The formats of JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Otlp,
-    Tempo,
-    Jaeger,
-    Zipkin,
-    Unknown,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Otlp => "OTLP JSON",
-            Self::Tempo => "Tempo JSON",
-            Self::Jaeger => "Jaeger JSON",
-            Self::Zipkin => "Zipkin JSON",
-            Self::Unknown => "JSON",
-        }
+tactus_model::words! {
+    /// The formats of JSON.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Kind: name {
+        Otlp = "OTLP JSON",
+        Tempo = "Tempo JSON",
+        Jaeger = "Jaeger JSON",
+        Zipkin = "Zipkin JSON",
+        Unknown = "JSON",
     }
 }
 

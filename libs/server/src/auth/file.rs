@@ -295,11 +295,8 @@ fn tenants(value: Option<&YamlNode>) -> Result<Tenants, String> {
 fn roles(value: Option<&YamlNode>) -> Result<BTreeSet<Role>, String> {
     let wrong = "roles: want a list of read, write, admin";
     let names = value.and_then(YamlNode::items).filter(|names| !names.is_empty()).ok_or(wrong)?;
-    let parse = |name: &YamlNode| {
-        let found = [Role::Read, Role::Write, Role::Admin];
-        let found = found.into_iter().find(|role| name.text() == Some(role.name()));
-        found.ok_or_else(|| wrong.to_owned())
-    };
+    let parse =
+        |name: &YamlNode| name.text().and_then(Role::from_text).ok_or_else(|| wrong.to_owned());
     names.iter().map(parse).collect()
 }
 

@@ -10,54 +10,35 @@ use xxhash_rust::xxh64::Xxh64;
 use super::lenient::{LenientObject, take};
 use crate::error::{Error, Result};
 
-/// Where the attribute sits.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum ColumnScope {
-    /// On the span.
-    #[default]
-    Span,
-    /// On the resource.
-    Resource,
-    /// On an event of a span; vParquet5 only.
-    Event,
-}
-
-impl ColumnScope {
-    /// The word in `meta.json`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Span => "span",
-            Self::Resource => "resource",
-            Self::Event => "event",
-        }
+tactus_model::words! {
+    /// Where the attribute sits.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum ColumnScope: as_str {
+        /// On the span.
+        #[default]
+        Span = "span",
+        /// On the resource.
+        Resource = "resource",
+        /// On an event of a span; vParquet5 only.
+        Event = "event",
     }
 }
 
-/// The type of the values that go to the column; others stay generic attributes.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum ColumnType {
-    /// Strings.
-    #[default]
-    String,
-    /// 64-bit integers; vParquet5 only.
-    Int,
+tactus_model::words! {
+    /// The type of the values that go to the column; others stay generic attributes.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum ColumnType: as_str {
+        /// Strings.
+        #[default]
+        String = "string",
+        /// 64-bit integers; vParquet5 only.
+        Int = "int",
+    }
 }
 
 impl ColumnType {
-    /// The word in `meta.json`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::String => "string",
-            Self::Int => "int",
-        }
-    }
-
     /// Columns of this type that one scope has in the newest block version.
     pub fn slots(self) -> usize {
         match self {
@@ -67,23 +48,15 @@ impl ColumnType {
     }
 }
 
-/// How the column is stored; vParquet5 only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ColumnOption {
-    /// Accepted, no effect.
-    Array,
-    /// Long or unique values: no dictionary, stronger compression.
-    Blob,
-}
-
-impl ColumnOption {
-    /// The word in `meta.json`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Array => "array",
-            Self::Blob => "blob",
-        }
+tactus_model::words! {
+    /// How the column is stored; vParquet5 only.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum ColumnOption: as_str {
+        /// Accepted, no effect.
+        Array = "array",
+        /// Long or unique values: no dictionary, stronger compression.
+        Blob = "blob",
     }
 }
 

@@ -72,141 +72,78 @@ impl Attribute {
     }
 }
 
-/// The list of attributes that a name is looked up in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum AttributeScope {
-    /// `.x`: the span first, then its resource.
-    Unscoped,
-    /// `span.x`.
-    Span,
-    /// `resource.x`.
-    Resource,
-    /// `event.x`: of the span's events.
-    Event,
-    /// `link.x`: of the span's links.
-    Link,
-    /// `instrumentation.x`: of the instrumentation scope.
-    Instrumentation,
-}
-
-impl AttributeScope {
-    /// The text before the name, with its dot.
-    pub fn prefix(self) -> &'static str {
-        match self {
-            AttributeScope::Unscoped => ".",
-            AttributeScope::Span => "span.",
-            AttributeScope::Resource => "resource.",
-            AttributeScope::Event => "event.",
-            AttributeScope::Link => "link.",
-            AttributeScope::Instrumentation => "instrumentation.",
-        }
+tactus_model::words! {
+    /// The list of attributes that a name is looked up in.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum AttributeScope: prefix {
+        /// `.x`: the span first, then its resource.
+        Unscoped = ".",
+        /// `span.x`.
+        Span = "span.",
+        /// `resource.x`.
+        Resource = "resource.",
+        /// `event.x`: of the span's events.
+        Event = "event.",
+        /// `link.x`: of the span's links.
+        Link = "link.",
+        /// `instrumentation.x`: of the instrumentation scope.
+        Instrumentation = "instrumentation.",
     }
 }
 
-/// Fixed fields of spans, traces, events, links and instrumentation scopes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Intrinsic {
-    /// Length of the span.
-    Duration,
-    /// Name of the span.
-    Name,
-    /// Status code of the span.
-    Status,
-    /// Status message of the span, "" when unset.
-    StatusMessage,
-    /// Kind of the span.
-    Kind,
-    /// The parent span; only `parent = nil` and `parent != nil` validate.
-    Parent,
-    /// 16 lower-case hex digits.
-    SpanId,
-    /// 16 lower-case hex digits, all 0 for a root.
-    SpanParentId,
-    /// Number of direct children.
-    SpanChildCount,
-    /// Tree position: left number, 0 if unknown.
-    NestedSetLeft,
-    /// Tree position: right number, 0 if unknown.
-    NestedSetRight,
-    /// Tree position: left number of the parent, −1 for a root, 0 if unknown.
-    NestedSetParent,
-    /// End minus start of the trace.
-    TraceDuration,
-    /// Name of the root span, "" if none.
-    TraceRootName,
-    /// `service.name` of the root span, "" if none.
-    TraceRootService,
-    /// Hex digits without leading zeros.
-    TraceId,
-    /// Name of an event.
-    EventName,
-    /// Time of an event since the start of its span.
-    EventTimeSinceStart,
-    /// Trace id of a link, hex without leading zeros.
-    LinkTraceId,
-    /// Span id of a link, 16 hex digits.
-    LinkSpanId,
-    /// Name of the instrumentation scope, "" when unset.
-    InstrumentationName,
-    /// Version of the instrumentation scope, "" when unset.
-    InstrumentationVersion,
+tactus_model::words! {
+    /// Fixed fields of spans, traces, events, links and instrumentation scopes. The text is also the name of labels and of
+    /// columns in answers.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Intrinsic {
+        /// Length of the span.
+        Duration = "duration" | "span:duration",
+        /// Name of the span.
+        Name = "name" | "span:name",
+        /// Status code of the span.
+        Status = "status" | "span:status",
+        /// Status message of the span, "" when unset.
+        StatusMessage = "statusMessage" | "span:statusMessage",
+        /// Kind of the span.
+        Kind = "kind" | "span:kind",
+        /// The parent span; only `parent = nil` and `parent != nil` validate.
+        Parent = "parent",
+        /// 16 lower-case hex digits.
+        SpanId = "span:id",
+        /// 16 lower-case hex digits, all 0 for a root.
+        SpanParentId = "span:parentID",
+        /// Number of direct children.
+        SpanChildCount = "span:childCount",
+        /// Tree position: left number, 0 if unknown.
+        NestedSetLeft = "nestedSetLeft",
+        /// Tree position: right number, 0 if unknown.
+        NestedSetRight = "nestedSetRight",
+        /// Tree position: left number of the parent, −1 for a root, 0 if unknown.
+        NestedSetParent = "nestedSetParent",
+        /// End minus start of the trace.
+        TraceDuration = "traceDuration" | "trace:duration",
+        /// Name of the root span, "" if none.
+        TraceRootName = "rootName" | "trace:rootName",
+        /// `service.name` of the root span, "" if none.
+        TraceRootService = "rootServiceName" | "trace:rootService",
+        /// Hex digits without leading zeros.
+        TraceId = "trace:id",
+        /// Name of an event.
+        EventName = "event:name",
+        /// Time of an event since the start of its span.
+        EventTimeSinceStart = "event:timeSinceStart",
+        /// Trace id of a link, hex without leading zeros.
+        LinkTraceId = "link:traceID",
+        /// Span id of a link, 16 hex digits.
+        LinkSpanId = "link:spanID",
+        /// Name of the instrumentation scope, "" when unset.
+        InstrumentationName = "instrumentation:name",
+        /// Version of the instrumentation scope, "" when unset.
+        InstrumentationVersion = "instrumentation:version",
+    }
 }
 
 impl Intrinsic {
-    /// Every intrinsic.
-    pub const ALL: [Intrinsic; 22] = [
-        Intrinsic::Duration,
-        Intrinsic::Name,
-        Intrinsic::Status,
-        Intrinsic::StatusMessage,
-        Intrinsic::Kind,
-        Intrinsic::Parent,
-        Intrinsic::SpanId,
-        Intrinsic::SpanParentId,
-        Intrinsic::SpanChildCount,
-        Intrinsic::NestedSetLeft,
-        Intrinsic::NestedSetRight,
-        Intrinsic::NestedSetParent,
-        Intrinsic::TraceDuration,
-        Intrinsic::TraceRootName,
-        Intrinsic::TraceRootService,
-        Intrinsic::TraceId,
-        Intrinsic::EventName,
-        Intrinsic::EventTimeSinceStart,
-        Intrinsic::LinkTraceId,
-        Intrinsic::LinkSpanId,
-        Intrinsic::InstrumentationName,
-        Intrinsic::InstrumentationVersion,
-    ];
-
-    /// The canonical text, also the name of labels and of columns in answers.
-    pub fn text(self) -> &'static str {
-        match self {
-            Intrinsic::Duration => "duration",
-            Intrinsic::Name => "name",
-            Intrinsic::Status => "status",
-            Intrinsic::StatusMessage => "statusMessage",
-            Intrinsic::Kind => "kind",
-            Intrinsic::Parent => "parent",
-            Intrinsic::SpanId => "span:id",
-            Intrinsic::SpanParentId => "span:parentID",
-            Intrinsic::SpanChildCount => "span:childCount",
-            Intrinsic::NestedSetLeft => "nestedSetLeft",
-            Intrinsic::NestedSetRight => "nestedSetRight",
-            Intrinsic::NestedSetParent => "nestedSetParent",
-            Intrinsic::TraceDuration => "traceDuration",
-            Intrinsic::TraceRootName => "rootName",
-            Intrinsic::TraceRootService => "rootServiceName",
-            Intrinsic::TraceId => "trace:id",
-            Intrinsic::EventName => "event:name",
-            Intrinsic::EventTimeSinceStart => "event:timeSinceStart",
-            Intrinsic::LinkTraceId => "link:traceID",
-            Intrinsic::LinkSpanId => "link:spanID",
-            Intrinsic::InstrumentationName => "instrumentation:name",
-            Intrinsic::InstrumentationVersion => "instrumentation:version",
-        }
-    }
-
     /// The type known before any span is seen.
     pub fn static_type(self) -> StaticType {
         match self {
@@ -234,49 +171,5 @@ impl Intrinsic {
                 StaticType::Dynamic
             }
         }
-    }
-
-    /// The intrinsic of a bare keyword.
-    pub(crate) fn from_keyword(text: &str) -> Option<Self> {
-        Some(match text {
-            "duration" => Intrinsic::Duration,
-            "name" => Intrinsic::Name,
-            "status" => Intrinsic::Status,
-            "statusMessage" => Intrinsic::StatusMessage,
-            "kind" => Intrinsic::Kind,
-            "parent" => Intrinsic::Parent,
-            "rootName" => Intrinsic::TraceRootName,
-            "rootServiceName" => Intrinsic::TraceRootService,
-            "traceDuration" => Intrinsic::TraceDuration,
-            "nestedSetLeft" => Intrinsic::NestedSetLeft,
-            "nestedSetRight" => Intrinsic::NestedSetRight,
-            "nestedSetParent" => Intrinsic::NestedSetParent,
-            _ => return None,
-        })
-    }
-
-    /// The intrinsic of a scope token (`span:`) and the keyword after it.
-    pub(crate) fn from_scoped(scope: &str, keyword: &str) -> Option<Self> {
-        Some(match (scope, keyword) {
-            ("trace:", "duration") => Intrinsic::TraceDuration,
-            ("trace:", "rootName") => Intrinsic::TraceRootName,
-            ("trace:", "rootService") => Intrinsic::TraceRootService,
-            ("trace:", "id") => Intrinsic::TraceId,
-            ("span:", "duration") => Intrinsic::Duration,
-            ("span:", "name") => Intrinsic::Name,
-            ("span:", "kind") => Intrinsic::Kind,
-            ("span:", "status") => Intrinsic::Status,
-            ("span:", "statusMessage") => Intrinsic::StatusMessage,
-            ("span:", "id") => Intrinsic::SpanId,
-            ("span:", "parentID") => Intrinsic::SpanParentId,
-            ("span:", "childCount") => Intrinsic::SpanChildCount,
-            ("event:", "name") => Intrinsic::EventName,
-            ("event:", "timeSinceStart") => Intrinsic::EventTimeSinceStart,
-            ("link:", "traceID") => Intrinsic::LinkTraceId,
-            ("link:", "spanID") => Intrinsic::LinkSpanId,
-            ("instrumentation:", "name") => Intrinsic::InstrumentationName,
-            ("instrumentation:", "version") => Intrinsic::InstrumentationVersion,
-            _ => return None,
-        })
     }
 }

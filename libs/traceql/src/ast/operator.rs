@@ -48,118 +48,52 @@ impl BinaryOperator {
     }
 }
 
-/// `&&` and `||`, which have equal precedence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LogicalOperator {
-    /// `&&`.
-    And,
-    /// `||`.
-    Or,
-}
-
-impl LogicalOperator {
-    /// The operator as written.
-    pub fn text(self) -> &'static str {
-        match self {
-            LogicalOperator::And => "&&",
-            LogicalOperator::Or => "||",
-        }
+tactus_model::words! {
+    /// `&&` and `||`, which have equal precedence.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum LogicalOperator {
+        /// `&&`.
+        And = "&&",
+        /// `||`.
+        Or = "||",
     }
 
-    pub(crate) fn from_text(text: &str) -> Option<Self> {
-        match text {
-            "&&" => Some(LogicalOperator::And),
-            "||" => Some(LogicalOperator::Or),
-            _ => None,
-        }
-    }
-}
-
-/// `+ - * / % ^`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ArithmeticOperator {
-    /// `+`.
-    Add,
-    /// `-`.
-    Subtract,
-    /// `*`.
-    Multiply,
-    /// `/`.
-    Divide,
-    /// `%`.
-    Modulo,
-    /// `^`.
-    Power,
-}
-
-impl ArithmeticOperator {
-    /// The operator as written.
-    pub fn text(self) -> &'static str {
-        match self {
-            ArithmeticOperator::Add => "+",
-            ArithmeticOperator::Subtract => "-",
-            ArithmeticOperator::Multiply => "*",
-            ArithmeticOperator::Divide => "/",
-            ArithmeticOperator::Modulo => "%",
-            ArithmeticOperator::Power => "^",
-        }
+    /// `+ - * / % ^`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum ArithmeticOperator {
+        /// `+`.
+        Add = "+",
+        /// `-`.
+        Subtract = "-",
+        /// `*`.
+        Multiply = "*",
+        /// `/`.
+        Divide = "/",
+        /// `%`.
+        Modulo = "%",
+        /// `^`.
+        Power = "^",
     }
 
-    pub(crate) fn from_text(text: &str) -> Option<Self> {
-        match text {
-            "+" => Some(ArithmeticOperator::Add),
-            "-" => Some(ArithmeticOperator::Subtract),
-            "*" => Some(ArithmeticOperator::Multiply),
-            "/" => Some(ArithmeticOperator::Divide),
-            "%" => Some(ArithmeticOperator::Modulo),
-            "^" => Some(ArithmeticOperator::Power),
-            _ => None,
-        }
+    /// `= != < <= > >=`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum ComparisonOperator {
+        /// `=`.
+        Equal = "=",
+        /// `!=`.
+        NotEqual = "!=",
+        /// `<`.
+        Less = "<",
+        /// `<=`.
+        LessEqual = "<=",
+        /// `>`.
+        Greater = ">",
+        /// `>=`.
+        GreaterEqual = ">=",
     }
-}
-
-/// `= != < <= > >=`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ComparisonOperator {
-    /// `=`.
-    Equal,
-    /// `!=`.
-    NotEqual,
-    /// `<`.
-    Less,
-    /// `<=`.
-    LessEqual,
-    /// `>`.
-    Greater,
-    /// `>=`.
-    GreaterEqual,
 }
 
 impl ComparisonOperator {
-    /// The operator as written.
-    pub fn text(self) -> &'static str {
-        match self {
-            ComparisonOperator::Equal => "=",
-            ComparisonOperator::NotEqual => "!=",
-            ComparisonOperator::Less => "<",
-            ComparisonOperator::LessEqual => "<=",
-            ComparisonOperator::Greater => ">",
-            ComparisonOperator::GreaterEqual => ">=",
-        }
-    }
-
-    pub(crate) fn from_text(text: &str) -> Option<Self> {
-        match text {
-            "=" => Some(ComparisonOperator::Equal),
-            "!=" => Some(ComparisonOperator::NotEqual),
-            "<" => Some(ComparisonOperator::Less),
-            "<=" => Some(ComparisonOperator::LessEqual),
-            ">" => Some(ComparisonOperator::Greater),
-            ">=" => Some(ComparisonOperator::GreaterEqual),
-            _ => None,
-        }
-    }
-
     /// The operator with its operands exchanged: `a < b` is `b > a`.
     pub fn flipped(self) -> Self {
         match self {
@@ -269,41 +203,19 @@ impl SpansetOperator {
     }
 }
 
-/// Functions over the spans of a spanset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AggregateOperator {
-    /// `count()`.
-    Count,
-    /// `max(e)`.
-    Max,
-    /// `min(e)`.
-    Min,
-    /// `avg(e)`.
-    Avg,
-    /// `sum(e)`.
-    Sum,
-}
-
-impl AggregateOperator {
-    /// The function's name.
-    pub fn text(self) -> &'static str {
-        match self {
-            AggregateOperator::Count => "count",
-            AggregateOperator::Max => "max",
-            AggregateOperator::Min => "min",
-            AggregateOperator::Avg => "avg",
-            AggregateOperator::Sum => "sum",
-        }
-    }
-
-    pub(crate) fn from_text(text: &str) -> Option<Self> {
-        match text {
-            "count" => Some(AggregateOperator::Count),
-            "max" => Some(AggregateOperator::Max),
-            "min" => Some(AggregateOperator::Min),
-            "avg" => Some(AggregateOperator::Avg),
-            "sum" => Some(AggregateOperator::Sum),
-            _ => None,
-        }
+tactus_model::words! {
+    /// Functions over the spans of a spanset.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum AggregateOperator {
+        /// `count()`.
+        Count = "count",
+        /// `max(e)`.
+        Max = "max",
+        /// `min(e)`.
+        Min = "min",
+        /// `avg(e)`.
+        Avg = "avg",
+        /// `sum(e)`.
+        Sum = "sum",
     }
 }

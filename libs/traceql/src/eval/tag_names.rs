@@ -39,44 +39,29 @@ pub const INTRINSIC_TAGS: [&str; 25] = [
     "traceDuration",
 ];
 
-/// Where a tag is found; in the order in which answers list them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TagScope {
-    /// Resources.
-    Resource,
-    /// Spans.
-    Span,
-    /// Events of spans.
-    Event,
-    /// Links of spans.
-    Link,
-    /// Instrumentation scopes.
-    Instrumentation,
-    /// Fixed fields; see [`INTRINSIC_TAGS`].
-    Intrinsic,
+tactus_model::words! {
+    /// Where a tag is found; in the order in which answers list them.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum TagScope {
+        /// Resources.
+        Resource = "resource",
+        /// Spans.
+        Span = "span",
+        /// Events of spans.
+        Event = "event",
+        /// Links of spans.
+        Link = "link",
+        /// Instrumentation scopes.
+        Instrumentation = "instrumentation",
+        /// Fixed fields; see [`INTRINSIC_TAGS`].
+        Intrinsic = "intrinsic",
+    }
 }
 
 impl TagScope {
     /// The scopes whose names come from data.
     pub const STORED: [Self; 5] =
         [Self::Resource, Self::Span, Self::Event, Self::Link, Self::Instrumentation];
-
-    /// The scope's name in requests and answers.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Resource => "resource",
-            Self::Span => "span",
-            Self::Event => "event",
-            Self::Link => "link",
-            Self::Instrumentation => "instrumentation",
-            Self::Intrinsic => "intrinsic",
-        }
-    }
-
-    /// The scope of a name in a request; `None` for a name that is no scope.
-    pub fn from_text(text: &str) -> Option<Self> {
-        Self::STORED.into_iter().chain([Self::Intrinsic]).find(|scope| scope.text() == text)
-    }
 }
 
 /// Bytes of a name or value in a set, beside its text.

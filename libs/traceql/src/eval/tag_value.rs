@@ -3,34 +3,22 @@
 use super::value::Value;
 use crate::{Static, format_duration, format_float};
 
-/// The type of a tag value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TagValueType {
-    /// `bool`
-    Bool,
-    /// `duration`
-    Duration,
-    /// `float`
-    Float,
-    /// `int`
-    Int,
-    /// `keyword`: a status or a kind.
-    Keyword,
-    /// `string`
-    String,
-}
-
-impl TagValueType {
-    /// The type's name in answers.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Bool => "bool",
-            Self::Duration => "duration",
-            Self::Float => "float",
-            Self::Int => "int",
-            Self::Keyword => "keyword",
-            Self::String => "string",
-        }
+tactus_model::words! {
+    /// The type of a tag value.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum TagValueType {
+        /// `bool`
+        Bool = "bool",
+        /// `duration`
+        Duration = "duration",
+        /// `float`
+        Float = "float",
+        /// `int`
+        Int = "int",
+        /// `keyword`: a status or a kind.
+        Keyword = "keyword",
+        /// `string`
+        String = "string",
     }
 }
 

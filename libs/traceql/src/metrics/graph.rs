@@ -42,28 +42,18 @@ pub(super) const CLIENT_PEER_KEY: &str = "peer.service";
 /// The client of a root server span without [`CLIENT_PEER_KEY`].
 pub(super) const USER: &str = "user";
 
-/// What is counted of an edge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    Calls,
-    Errors,
-    ClientLatency,
-    ServerLatency,
+tactus_model::words! {
+    /// What is counted of an edge.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) enum Part: name {
+        Calls = "calls",
+        Errors = "errors",
+        ClientLatency = "client_latency",
+        ServerLatency = "server_latency",
+    }
 }
 
 impl Part {
-    pub(super) const ALL: [Part; 4] =
-        [Part::Calls, Part::Errors, Part::ClientLatency, Part::ServerLatency];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Part::Calls => "calls",
-            Part::Errors => "errors",
-            Part::ClientLatency => "client_latency",
-            Part::ServerLatency => "server_latency",
-        }
-    }
-
     /// True if durations are counted by size.
     pub(super) fn has_buckets(self) -> bool {
         matches!(self, Part::ClientLatency | Part::ServerLatency)
@@ -85,7 +75,7 @@ impl Part {
 pub(super) fn admits(measure: &GraphMeasure, buckets: Buckets, key: &SeriesKey) -> bool {
     let SeriesKey::Group { values, bucket } = key else { return false };
     let Some(LabelValue::String(name)) = values.get(PART_PLACE) else { return false };
-    let part = Part::ALL.into_iter().find(|part| *part.name() == **name);
+    let part = Part::from_text(name);
     values.len() == KEY_VALUES
         && bucket.is_none_or(|bucket| bucket <= buckets.last())
         && part.is_some_and(|part| part.is_of(measure) && bucket.is_some() == part.has_buckets())

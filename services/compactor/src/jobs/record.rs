@@ -79,34 +79,25 @@ pub enum RedactionKind {
     Replace,
 }
 
-/// How far a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum JobStatus {
-    /// Not begun.
-    Pending,
-    /// Blocks are written again.
-    Running,
-    /// All known blocks are through; new ones are looked at, and replaced ones are not all deleted yet.
-    Watching,
-    /// What was asked to go is gone from the bucket.
-    Done,
-    /// Ended by a client; what was done stays done.
-    Cancelled,
+tactus_model::words! {
+    /// How far a job is.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum JobStatus: name {
+        /// Not begun.
+        Pending = "pending",
+        /// Blocks are written again.
+        Running = "running",
+        /// All known blocks are through; new ones are looked at, and replaced ones are not all deleted yet.
+        Watching = "watching",
+        /// What was asked to go is gone from the bucket.
+        Done = "done",
+        /// Ended by a client; what was done stays done.
+        Cancelled = "cancelled",
+    }
 }
 
 impl JobStatus {
-    /// Its name in records and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::Watching => "watching",
-            Self::Done => "done",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
     /// True if nothing more happens.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Done | Self::Cancelled)

@@ -4,44 +4,22 @@ use std::collections::BTreeSet;
 
 use tactus_telemetry::log_limited;
 
-/// A name in a tenant's list of processors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Processor {
-    /// Edges between services.
-    ServiceGraphs,
-    /// All three metrics of spans.
-    SpanMetrics,
-    /// Calls alone.
-    SpanMetricsCount,
-    /// Durations alone.
-    SpanMetricsLatency,
-    /// Bytes alone.
-    SpanMetricsSize,
-    /// Hosts.
-    HostInfo,
-}
-
-impl Processor {
-    /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 6] = [
-        Self::ServiceGraphs,
-        Self::SpanMetrics,
-        Self::SpanMetricsCount,
-        Self::SpanMetricsLatency,
-        Self::SpanMetricsSize,
-        Self::HostInfo,
-    ];
-
-    /// As limits and metrics name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ServiceGraphs => "service-graphs",
-            Self::SpanMetrics => "span-metrics",
-            Self::SpanMetricsCount => "span-metrics-count",
-            Self::SpanMetricsLatency => "span-metrics-latency",
-            Self::SpanMetricsSize => "span-metrics-size",
-            Self::HostInfo => "host-info",
-        }
+tactus_model::words! {
+    /// A name in a tenant's list of processors.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Processor: as_str {
+        /// Edges between services.
+        ServiceGraphs = "service-graphs",
+        /// All three metrics of spans.
+        SpanMetrics = "span-metrics",
+        /// Calls alone.
+        SpanMetricsCount = "span-metrics-count",
+        /// Durations alone.
+        SpanMetricsLatency = "span-metrics-latency",
+        /// Bytes alone.
+        SpanMetricsSize = "span-metrics-size",
+        /// Hosts.
+        HostInfo = "host-info",
     }
 }
 
@@ -49,7 +27,7 @@ impl Processor {
 pub(crate) fn named(tenant: &str, list: &[String]) -> BTreeSet<Processor> {
     let mut found = BTreeSet::new();
     for name in list {
-        match Processor::ALL.into_iter().find(|known| known.as_str() == name) {
+        match Processor::from_text(name) {
             Some(known) => {
                 found.insert(known);
             }

@@ -4,31 +4,19 @@ use std::fmt;
 
 use crate::error::Failure;
 
-/// A way to ask for a trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Query {
-    /// The whole trace by its id.
-    ById,
-    /// A search by tags.
-    Search,
-    /// A search by TraceQL for spans below the root.
-    TraceQl,
-    /// How many spans each service has, by TraceQL.
-    Metrics,
-}
-
-impl Query {
-    pub(crate) const ALL: [Self; 4] = [Self::ById, Self::Search, Self::TraceQl, Self::Metrics];
-
-    /// Value of the label `query`.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::ById => "by_id",
-            Self::Search => "search",
-            Self::TraceQl => "traceql",
-            Self::Metrics => "metrics",
-        }
+tactus_model::words! {
+    /// A way to ask for a trace.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+    #[serde(rename_all = "snake_case")]
+    pub(crate) enum Query: label {
+        /// The whole trace by its id.
+        ById = "by_id",
+        /// A search by tags.
+        Search = "search",
+        /// A search by TraceQL for spans below the root.
+        TraceQl = "traceql",
+        /// How many spans each service has, by TraceQL.
+        Metrics = "metrics",
     }
 }
 

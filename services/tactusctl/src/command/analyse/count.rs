@@ -16,28 +16,19 @@ const CODES_BYTES: u64 = 3;
 /// Bytes of a number in a page.
 const NUMBER_BYTES: u64 = 8;
 
-/// Whose attributes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Scope {
-    Span,
-    Resource,
-    Event,
-    Link,
-    Instrumentation,
+tactus_model::words! {
+    /// Whose attributes.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub(super) enum Scope: as_str {
+        Span = "span",
+        Resource = "resource",
+        Event = "event",
+        Link = "link",
+        Instrumentation = "instrumentation",
+    }
 }
 
 impl Scope {
-    /// As TraceQL writes it.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Span => "span",
-            Self::Resource => "resource",
-            Self::Event => "event",
-            Self::Link => "link",
-            Self::Instrumentation => "instrumentation",
-        }
-    }
-
     /// The scope of its dedicated columns, if it can have any.
     pub(super) fn column_scope(self) -> Option<ColumnScope> {
         match self {
@@ -55,24 +46,16 @@ impl Serialize for Scope {
     }
 }
 
-/// Where an attribute lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Among all others.
-    Generic,
-    /// In a dedicated column.
-    Dedicated,
-    /// In a column that every block has.
-    Fixed,
-}
-
-impl Place {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Generic => "generic",
-            Self::Dedicated => "dedicated",
-            Self::Fixed => "fixed",
-        }
+tactus_model::words! {
+    /// Where an attribute lies.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(super) enum Place: as_str {
+        /// Among all others.
+        Generic = "generic",
+        /// In a dedicated column.
+        Dedicated = "dedicated",
+        /// In a column that every block has.
+        Fixed = "fixed",
     }
 }
 

@@ -5,67 +5,44 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use tactus_storage::{BlockMeta, Uuid};
 
-/// A kind of problem; its name is part of the JSON output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Problem {
-    /// `meta.json` is not the meta of this block.
-    Meta,
-    /// A block version that this program does not know.
-    Version,
-    /// `data.parquet` is not there.
-    DataMissing,
-    /// The footer of `data.parquet` cannot be read.
-    DataUnreadable,
-    /// Some pages of `data.parquet` cannot be read.
-    DataDamaged,
-    /// Traces are not in order of id.
-    Order,
-    /// Meta: size of the data.
-    Size,
-    /// Meta: size of the footer.
-    Footer,
-    /// Meta: number of row groups.
-    RowGroups,
-    /// Meta: number of traces.
-    Traces,
-    /// Meta: times that have nothing to do with the spans.
-    Times,
-    /// A bloom filter is missing, unreadable, or does not know a trace.
-    Bloom,
-    /// The index is missing, unreadable or wrong.
-    Index,
-    /// Positions of spans in their tree are missing or contradict each other.
-    Tree,
-    /// The list of all blocks is missing, unreadable or wrong.
-    TenantIndex,
-    /// A directory without meta: a block on its way, or the rest of one.
-    Leftover,
-    /// A block that a repair set aside.
-    SetAside,
-}
-
-impl Problem {
-    /// The name of the problem.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Meta => "meta",
-            Self::Version => "version",
-            Self::DataMissing => "data-missing",
-            Self::DataUnreadable => "data-unreadable",
-            Self::DataDamaged => "data-damaged",
-            Self::Order => "order",
-            Self::Size => "size",
-            Self::Footer => "footer",
-            Self::RowGroups => "row-groups",
-            Self::Traces => "traces",
-            Self::Times => "times",
-            Self::Bloom => "bloom",
-            Self::Index => "index",
-            Self::Tree => "tree",
-            Self::TenantIndex => "tenant-index",
-            Self::Leftover => "leftover",
-            Self::SetAside => "set-aside",
-        }
+tactus_model::words! {
+    /// A kind of problem; its name is part of the JSON output.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub(super) enum Problem: as_str {
+        /// `meta.json` is not the meta of this block.
+        Meta = "meta",
+        /// A block version that this program does not know.
+        Version = "version",
+        /// `data.parquet` is not there.
+        DataMissing = "data-missing",
+        /// The footer of `data.parquet` cannot be read.
+        DataUnreadable = "data-unreadable",
+        /// Some pages of `data.parquet` cannot be read.
+        DataDamaged = "data-damaged",
+        /// Traces are not in order of id.
+        Order = "order",
+        /// Meta: size of the data.
+        Size = "size",
+        /// Meta: size of the footer.
+        Footer = "footer",
+        /// Meta: number of row groups.
+        RowGroups = "row-groups",
+        /// Meta: number of traces.
+        Traces = "traces",
+        /// Meta: times that have nothing to do with the spans.
+        Times = "times",
+        /// A bloom filter is missing, unreadable, or does not know a trace.
+        Bloom = "bloom",
+        /// The index is missing, unreadable or wrong.
+        Index = "index",
+        /// Positions of spans in their tree are missing or contradict each other.
+        Tree = "tree",
+        /// The list of all blocks is missing, unreadable or wrong.
+        TenantIndex = "tenant-index",
+        /// A directory without meta: a block on its way, or the rest of one.
+        Leftover = "leftover",
+        /// A block that a repair set aside.
+        SetAside = "set-aside",
     }
 }
 
