@@ -6,9 +6,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The name of the metadata.
-pub const ANSWER_SCOPE: &str = "tactus-answer-scope";
-
 /// Of which requests this is the answer, besides the one that was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerScope {

@@ -31,6 +31,7 @@ use tactus_proto::tactus::v1::frontend_server::FrontendServer;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::job::Request as JobRequest;
 use tactus_proto::tactus::v1::querier_server::Querier;
+use tactus_rpc::jobs::{self, JobServices};
 use tactus_telemetry::metrics::Registry;
 use tactus_telemetry::work_span;
 use tokio::sync::oneshot;
@@ -38,7 +39,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::codec::CompressionEncoding;
 
-use kinds::Services;
 use metrics::Metrics;
 use state::{NewJob, Route, State};
 pub use stream::WorkerStreams;
@@ -109,7 +109,7 @@ impl JobQueue {
         ingester: Arc<dyn Ingester>,
         slots: usize,
     ) {
-        let route = Route::Local(Services { querier, ingester });
+        let route = Route::Local(JobServices { querier, ingester });
         self.shared.change(|state| state.connect(LOCAL, slots.max(1), route));
     }
 
@@ -179,11 +179,11 @@ impl JobQueue {
     async fn run(&self, request: JobRequest) -> Result<JobAnswer, Status> {
         let shared = &self.shared;
         let (reply, mut answer) = oneshot::channel();
-        let tenant = kinds::tenant(&request).into();
+        let tenant = jobs::tenant(&request).into();
         let (deadline, context) = CurrentQuery::get().unwrap_or_default();
         let is_idle = shared.state.lock().is_idle();
         let weight = if is_idle { 1 } else { shared.scales.weigh(&request) };
-        let span = work_span!(kinds::name(&request), tenant = kinds::tenant(&request));
+        let span = work_span!(jobs::name(&request), tenant = jobs::tenant(&request));
         let new = NewJob { tenant, request, weight, deadline, context, reply, span: span.clone() };
         let mut ticket = Ticket { shared, job: shared.change(|state| state.add(new)), done: false };
         let result = loop {

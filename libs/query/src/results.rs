@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use prost::Message;
-use tactus_cache::answer::{ANSWER_SCOPE, AnswerScope, Times};
+use tactus_cache::answer::{AnswerScope, Times};
 use tactus_proto::tactus::v1::querier_server::Querier;
 use tactus_proto::tactus::v1::{BlockPart, JobExplanation, Pruned};
+use tactus_rpc::jobs::ANSWER_SCOPE;
 use tactus_telemetry::metrics::{CounterVec, Kind, Registry};
 use tonic::{Response, Status};
 

@@ -20,8 +20,9 @@ use std::time::Duration;
 
 use tactus_proto::tactus::v1::FindTraceRequest;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
-use tactus_querier::{Jobs, Slots, Worker, WorkerSettings};
+use tactus_querier::{Slots, Worker, WorkerSettings};
 use tactus_query::{JobQueue, QueueSettings};
+use tactus_rpc::jobs::JobServices;
 use tactus_telemetry::metrics::Registry;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -255,7 +256,7 @@ async fn querier(name: &'static str, seed: u64, world: Arc<World>) -> turmoil::R
     let running = Arc::new(AtomicUsize::new(0));
     world.running.lock().unwrap().insert(name, Arc::clone(&running));
     let services = Services::new(seed, running);
-    let jobs = Jobs { querier: Arc::new(services.clone()), recent: Arc::new(services) };
+    let jobs = JobServices { querier: Arc::new(services.clone()), ingester: Arc::new(services) };
     let settings = WorkerSettings {
         id: name.to_owned(),
         slots: Slots::Shared(SLOTS),

@@ -151,13 +151,13 @@ impl RemoteIngester {
         }
         Some(result)
     }
-}
 
-#[async_trait]
-impl Ingester for RemoteIngester {
     /// A push of [`Shared`](crate::Shared) is encoded once for all ingesters, unless it is to be compressed. It is a message of
     /// a call that lasts if the ingester knows such calls and it is not large.
-    async fn push(&self, request: Request<PushRequest>) -> Result<Response<PushResponse>, Status> {
+    async fn send_push(
+        &self,
+        request: Request<PushRequest>,
+    ) -> Result<Response<PushResponse>, Status> {
         let connection = self.connection()?;
         if connection.encoding().is_some() {
             return forward!(self, request, push);
@@ -170,43 +170,30 @@ impl Ingester for RemoteIngester {
         let client = IngesterClient::with_interceptor(framed, connection.clone());
         forward!(self, request, push, client)
     }
+}
 
-    async fn find_trace(
-        &self,
-        request: Request<FindTraceRequest>,
-    ) -> Result<Response<FindTraceResponse>, Status> {
-        forward!(self, request, find_trace)
-    }
+macro_rules! remote {
+    ($($method:ident($request:ident) -> $answer:ident $(by $own:ident)?;)*) => {
+        #[async_trait]
+        impl Ingester for RemoteIngester {
+            $(async fn $method(
+                &self,
+                request: Request<$request>,
+            ) -> Result<Response<$answer>, Status> {
+                remote!(@send self, request, $method $(, $own)?)
+            })*
+        }
+    };
+    (@send $self:ident, $request:ident, $method:ident) => { forward!($self, $request, $method) };
+    (@send $self:ident, $request:ident, $method:ident, $own:ident) => { $self.$own($request).await };
+}
 
-    async fn search(
-        &self,
-        request: Request<SearchRequest>,
-    ) -> Result<Response<SearchResponse>, Status> {
-        forward!(self, request, search)
-    }
-
-    async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
-        forward!(self, request, tags)
-    }
-
-    async fn tag_values(
-        &self,
-        request: Request<TagValuesRequest>,
-    ) -> Result<Response<TagValuesResponse>, Status> {
-        forward!(self, request, tag_values)
-    }
-
-    async fn metrics(
-        &self,
-        request: Request<MetricsRequest>,
-    ) -> Result<Response<MetricsResponse>, Status> {
-        forward!(self, request, metrics)
-    }
-
-    async fn holdings(
-        &self,
-        request: Request<HoldingsRequest>,
-    ) -> Result<Response<HoldingsResponse>, Status> {
-        forward!(self, request, holdings)
-    }
+remote! {
+    push(PushRequest) -> PushResponse by send_push;
+    find_trace(FindTraceRequest) -> FindTraceResponse;
+    search(SearchRequest) -> SearchResponse;
+    tags(TagsRequest) -> TagsResponse;
+    tag_values(TagValuesRequest) -> TagValuesResponse;
+    metrics(MetricsRequest) -> MetricsResponse;
+    holdings(HoldingsRequest) -> HoldingsResponse;
 }

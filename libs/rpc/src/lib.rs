@@ -8,6 +8,7 @@ mod channels;
 mod frame;
 mod generator;
 mod ingester;
+pub mod jobs;
 mod live_tail;
 mod pushes;
 mod query;

@@ -44,6 +44,5 @@ pub use recent::{IngesterAt, RecentData, RecentParts, RecentSettings};
 pub use service::Querier;
 pub use settings::{BloomAdmission, Settings};
 pub use worker::{
-    Dial, Inbound, Jobs, Outbound, Slots, Worker, WorkerSettings, addresses_of, dial_by,
-    keep_resolving,
+    Dial, Inbound, Outbound, Slots, Worker, WorkerSettings, addresses_of, dial_by, keep_resolving,
 };

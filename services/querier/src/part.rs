@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tactus_process::{Error, Part, Process};
 use tactus_proto::tactus::v1::{ingester_server, querier_server};
+use tactus_rpc::jobs::JobServices;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Jobs, Querier, RecentData, RecentParts, Settings, Worker, dial_by, from_config, keep_resolving,
+    Querier, RecentData, RecentParts, Settings, Worker, dial_by, from_config, keep_resolving,
 };
 
 /// When the process ends, reads of jobs that nobody waits for may take so long.
@@ -21,7 +22,7 @@ const END_GRACE: Duration = Duration::from_secs(10);
 pub async fn jobs(
     process: &Process,
     local: Option<Arc<dyn ingester_server::Ingester>>,
-) -> Result<Jobs, Error> {
+) -> Result<JobServices, Error> {
     let config = process.config();
     let store = process.store().await?;
     let caches = process.caches().await?;
@@ -56,13 +57,13 @@ pub async fn jobs(
             Arc::new(RecentData::new(parts, process.registry()))
         }
     };
-    Ok(Jobs { querier, recent })
+    Ok(JobServices { querier, ingester: recent })
 }
 
 /// Takes jobs from the query-frontends of the cluster, or from those at the configured address.
 ///
 /// A process alone has its only query-frontend in it, which needs no stream. Errors: certificates.
-pub fn part(process: &Process, jobs: Jobs) -> Result<Part, Error> {
+pub fn part(process: &Process, services: JobServices) -> Result<Part, Error> {
     let config = process.config();
     if process.cluster().is_alone() {
         return Ok(Part::new("querier"));
@@ -81,7 +82,7 @@ pub fn part(process: &Process, jobs: Jobs) -> Result<Part, Error> {
         process.spawn(keep_resolving(address.clone(), every, known, stop.clone()));
         addresses
     };
-    let worker = Worker::new(settings, jobs, dial_by(channels), process.registry());
+    let worker = Worker::new(settings, services, dial_by(channels), process.registry());
     let (stopped, stopping) = (tokio::spawn(worker.run(addresses, stop.clone())), stop);
     let mut part = Part::new("querier");
     part.stop = Some(Box::pin(async move {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tactus_cache::answer::{ANSWER_SCOPE, AnswerScope};
+use tactus_cache::answer::AnswerScope;
 use tactus_model::merge::TracePart;
 use tactus_model::{TenantId, TraceId};
 use tactus_proto::tactus::v1::querier_server::Querier as Protocol;
@@ -14,6 +14,7 @@ use tactus_proto::tactus::v1::{
     TagsResponse,
 };
 use tactus_rpc::QueryContext;
+use tactus_rpc::jobs::ANSWER_SCOPE;
 use tactus_storage::{BlockMeta, Blocklist, Bucket, Uuid};
 use tactus_telemetry::metrics::Registry;
 use tactus_work::Line;

@@ -23,6 +23,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tactus_proto::tactus::v1::{FrontendMessage, WorkerMessage};
+use tactus_rpc::jobs::JobServices;
 use tactus_server::observe::RequestMetrics;
 use tactus_telemetry::metrics::{Counter, Registry};
 use tokio::sync::watch;
@@ -33,7 +34,6 @@ use tonic::Status;
 
 pub use addresses::{addresses_of, keep_resolving};
 pub use dial::dial_by;
-pub use jobs::Jobs;
 
 /// Opens a stream to the frontend at an address, which is sent the messages of the second argument.
 pub type Dial =
@@ -91,7 +91,7 @@ pub struct Worker {
 
 struct Shared {
     settings: WorkerSettings,
-    jobs: Jobs,
+    services: JobServices,
     dial: Dial,
     executed: Counter,
     requests: RequestMetrics,
@@ -106,8 +106,13 @@ struct Frontend {
 }
 
 impl Worker {
-    /// A worker that runs these jobs.
-    pub fn new(settings: WorkerSettings, jobs: Jobs, dial: Dial, registry: &Registry) -> Self {
+    /// A worker whose jobs these services run.
+    pub fn new(
+        settings: WorkerSettings,
+        services: JobServices,
+        dial: Dial,
+        registry: &Registry,
+    ) -> Self {
         let executed = registry.counter(
             "tempo_querier_worker_request_executed_total",
             "Jobs of query-frontends that were run.",
@@ -115,7 +120,7 @@ impl Worker {
         let random = RandomState::new().build_hasher().finish();
         let settings = WorkerSettings { id: format!("{}-{random:016x}", settings.id), ..settings };
         let requests = RequestMetrics::register(registry);
-        Self { shared: Arc::new(Shared { settings, jobs, dial, executed, requests }) }
+        Self { shared: Arc::new(Shared { settings, services, dial, executed, requests }) }
     }
 
     /// Works for the frontends at these addresses (`host:port`), as they change, until `stop`. Returns when the jobs that

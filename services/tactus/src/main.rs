@@ -92,7 +92,7 @@ async fn all(process: &Process) -> Result<Vec<Part>, Error> {
     let recent: Arc<dyn Ingester> = Arc::clone(&service) as _;
     let jobs = tactus_querier::part::jobs(process, Some(Arc::clone(&recent))).await?;
     let to_queries = Local {
-        recent: Arc::clone(&jobs.recent),
+        recent: Arc::clone(&jobs.ingester),
         querier: Arc::clone(&jobs.querier),
         live_tail: service,
     };

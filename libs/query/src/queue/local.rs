@@ -5,13 +5,13 @@ use std::sync::{Arc, Weak};
 use tactus_proto::tactus::v1::JobAnswer;
 use tactus_proto::tactus::v1::job::Request as JobRequest;
 use tactus_rpc::QueryContext;
+use tactus_rpc::jobs::{self, JobServices};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tonic::Status;
 use tracing::{Instrument, Span};
 
 use super::Shared;
-use super::kinds::{self, Services};
 use super::state::WorkerId;
 use super::turns::JobId;
 
@@ -19,7 +19,7 @@ use super::turns::JobId;
 pub(super) struct LocalJob {
     pub(super) worker: WorkerId,
     pub(super) id: JobId,
-    pub(super) services: Services,
+    pub(super) services: JobServices,
     pub(super) request: Arc<JobRequest>,
     pub(super) context: QueryContext,
     /// Ends when nobody waits for the job any more.
@@ -40,7 +40,7 @@ impl LocalJob {
             let request = Arc::unwrap_or_clone(request);
             let result = tokio::select! {
                 biased;
-                result = kinds::run(services, request, context) => result,
+                result = jobs::run(services, request, context) => result,
                 _ = cancelled => Err(Status::cancelled("nobody waits for the job")),
             };
             running.end(result);

@@ -7,12 +7,12 @@ use std::time::Duration;
 use tactus_proto::tactus::v1::job::Request as JobRequest;
 use tactus_proto::tactus::v1::{JobAnswer, JobFailure, job_answer};
 use tactus_rpc::QueryContext;
+use tactus_rpc::jobs::JobServices;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::Span;
 
-use super::kinds::Services;
 use super::local::LocalJob;
 use super::metrics::Metrics;
 use super::stream::RemoteRoute;
@@ -24,7 +24,7 @@ pub(super) type WorkerId = u64;
 /// How a worker is given jobs.
 pub(super) enum Route {
     /// By calls.
-    Local(Services),
+    Local(JobServices),
     /// By messages.
     Remote(RemoteRoute),
 }

@@ -129,7 +129,7 @@ async fn job_runs_on_a_querier_and_its_answer_comes_back() {
     let second = ask(&queue, "a").await;
     assert_eq!((queue.check_ready(), queue.slots(), queue.outstanding()), (Ok(()), 1, 2));
     let job = one.job().await;
-    assert_eq!((job.timeout_ms, kinds::tenant(job.request.as_ref().unwrap())), (0, "a"));
+    assert_eq!((job.timeout_ms, jobs::tenant(job.request.as_ref().unwrap())), (0, "a"));
     assert_eq!(one.job_now().await, None);
     one.answer(&job);
     first.await.unwrap().unwrap();
@@ -266,7 +266,7 @@ async fn small_query_does_not_wait_behind_a_large_one_of_another_tenant() {
     let next = [one.job().await];
     one.answer(&running[1]);
     let next = [next[0].clone(), one.job().await];
-    let tenants = next.each_ref().map(|job| kinds::tenant(job.request.as_ref().unwrap()));
+    let tenants = next.each_ref().map(|job| jobs::tenant(job.request.as_ref().unwrap()));
     assert!(tenants.contains(&"small"), "{tenants:?}");
     next.iter().for_each(|job| one.answer(job));
     small.await.unwrap().unwrap();

@@ -1,5 +1,6 @@
-use tactus_cache::answer::{ANSWER_SCOPE, AnswerScope, Times};
+use tactus_cache::answer::{AnswerScope, Times};
 use tactus_cache::{Cache, Caches, Role};
+use tactus_rpc::jobs::ANSWER_SCOPE;
 use tactus_storage::BlockMeta;
 use tokio::runtime::Handle;
 

@@ -18,7 +18,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::jobs::{failure, route, status};
+use super::jobs::{answer, failure, route, status};
 use super::{Inbound, Shared};
 
 /// Version of the protocol.
@@ -192,7 +192,7 @@ impl<'s> Conversation<'s> {
         let (cancel, cancelled) = oneshot::channel();
         let (route, begun) = (route(&job), Instant::now());
         let requests = self.shared.requests.clone();
-        let answer = self.shared.jobs.clone().answer(job, cancelled, self.max_answer_bytes);
+        let answer = answer(self.shared.services.clone(), job, cancelled, self.max_answer_bytes);
         let task = self.tasks.spawn(async move {
             let answer = answer.await;
             requests.record(route, status(&answer), begun.elapsed());

@@ -109,7 +109,7 @@ impl Setup {
             grace: Duration::from_secs(30),
         };
         let recent = Arc::new(Recent::default());
-        let jobs = Jobs { querier: Arc::new(Blocks), recent: Arc::clone(&recent) as _ };
+        let jobs = JobServices { querier: Arc::new(Blocks), ingester: Arc::clone(&recent) as _ };
         let worker = Worker::new(settings, jobs, dial, &Registry::new());
         let addresses = addresses.iter().map(ToString::to_string).collect();
         let (addresses, receiver) = watch::channel(addresses);
