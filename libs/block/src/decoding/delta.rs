@@ -1,36 +1,17 @@
 //! DELTA_BINARY_PACKED integers.
 
 use super::bits::{packed_bytes, unpack};
+use super::plain::Number;
 use super::{DecodeError, DecodeResult, split, varint, zigzag};
 
 /// Far above what writers use (128 and 256); bounds the work that one block header can ask for.
 const MAX_BLOCK_VALUES: u64 = 1 << 16;
 
-/// Integers that deltas add up to; sums wrap.
-pub(crate) trait DeltaInteger: Copy + Default {
-    /// Keeps the low bits of a 64-bit sum.
-    fn from_sum(sum: u64) -> Self;
-}
-
-impl DeltaInteger for u64 {
-    #[inline(always)]
-    fn from_sum(sum: u64) -> Self {
-        sum
-    }
-}
-
-impl DeltaInteger for i32 {
-    #[inline(always)]
-    fn from_sum(sum: u64) -> Self {
-        sum as i32
-    }
-}
-
 /// Appends `count` integers and returns the bytes after them.
 ///
 /// A section of no values may be empty. Errors: another number of values than `count`, or bytes that
 /// end too early.
-pub(crate) fn decode_delta<'a, T: DeltaInteger>(
+pub(crate) fn decode_delta<'a, T: Number>(
     input: &'a [u8],
     count: usize,
     out: &mut Vec<T>,
@@ -85,7 +66,7 @@ pub(crate) fn decode_delta<'a, T: DeltaInteger>(
 /// Appends `count` running sums of the deltas at the start of `packed`; returns the last one. `deltas` is scratch
 /// space.
 #[inline]
-fn add_miniblock<T: DeltaInteger>(
+fn add_miniblock<T: Number>(
     packed: &[u8],
     width: u32,
     smallest: u64,

@@ -3,30 +3,36 @@
 use super::bits::{packed_bytes, unpack};
 use super::{DecodeError, DecodeResult};
 
-/// Appends `count` 8-byte values after skipping `skip`.
-pub(crate) fn decode_words(
-    body: &[u8],
-    skip: usize,
-    count: usize,
-    out: &mut Vec<u64>,
-) -> DecodeResult<()> {
-    let values = body.as_chunks::<8>().0.get(skip..skip + count);
-    let values = values.ok_or(DecodeError("8-byte values are cut off"))?;
-    out.extend(values.iter().map(|bytes| u64::from_le_bytes(*bytes)));
-    Ok(())
+/// Numbers of a fixed width. Deltas add up to them; sums wrap.
+pub(crate) trait Number: Copy + Default {
+    /// Keeps the low bits of a 64-bit sum.
+    fn from_sum(sum: u64) -> Self;
+
+    /// Appends `count` numbers after skipping `skip`.
+    fn decode(body: &[u8], skip: usize, count: usize, out: &mut Vec<Self>) -> DecodeResult<()>;
 }
 
-/// Appends `count` 4-byte integers after skipping `skip`.
-pub(crate) fn decode_ints(
-    body: &[u8],
-    skip: usize,
-    count: usize,
-    out: &mut Vec<i32>,
-) -> DecodeResult<()> {
-    let values = body.as_chunks::<4>().0.get(skip..skip + count);
-    let values = values.ok_or(DecodeError("4-byte values are cut off"))?;
-    out.extend(values.iter().map(|bytes| i32::from_le_bytes(*bytes)));
-    Ok(())
+macro_rules! numbers {
+    ($($number:ty: $cut_off:literal;)*) => { $(
+        impl Number for $number {
+            #[inline(always)]
+            fn from_sum(sum: u64) -> Self {
+                sum as Self
+            }
+
+            fn decode(body: &[u8], skip: usize, count: usize, out: &mut Vec<Self>) -> DecodeResult<()> {
+                let numbers = body.as_chunks().0.get(skip..skip + count);
+                let numbers = numbers.ok_or(DecodeError($cut_off))?;
+                out.extend(numbers.iter().map(|bytes| Self::from_le_bytes(*bytes)));
+                Ok(())
+            }
+        }
+    )* };
+}
+
+numbers! {
+    u64: "8-byte values are cut off";
+    i32: "4-byte values are cut off";
 }
 
 /// Appends `count` booleans (0 or 1), stored as bits, after skipping `skip`.
@@ -54,14 +60,14 @@ mod tests {
     fn values_are_read_from_any_position() {
         let body: Vec<u8> = (0u8..24).collect();
         let mut words = Vec::new();
-        decode_words(&body, 1, 2, &mut words).unwrap();
+        u64::decode(&body, 1, 2, &mut words).unwrap();
         assert_eq!(words, [0x0f0e_0d0c_0b0a_0908, 0x1716_1514_1312_1110]);
-        assert!(decode_words(&body, 1, 3, &mut words).is_err());
+        assert!(u64::decode(&body, 1, 3, &mut words).is_err());
 
         let mut ints = Vec::new();
-        decode_ints(&body, 5, 1, &mut ints).unwrap();
+        i32::decode(&body, 5, 1, &mut ints).unwrap();
         assert_eq!(ints, [0x1716_1514]);
-        assert!(decode_ints(&body, 6, 1, &mut ints).is_err());
+        assert!(i32::decode(&body, 6, 1, &mut ints).is_err());
 
         let mut flags = Vec::new();
         decode_booleans(&[0b0000_0010, 0b0000_0101], 8, 3, &mut flags).unwrap();

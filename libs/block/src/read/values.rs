@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::decoding::byte_arrays::ByteArrays;
 use crate::decoding::delta::decode_delta;
 use crate::decoding::page::Encoding;
+use crate::decoding::plain::Number;
 use crate::decoding::{DecodeError, DecodeResult, hybrid, plain};
 
 use super::chunk::{PageDecoder, PageValues};
@@ -30,26 +31,31 @@ impl PageDecoder for LevelsOnly {
 }
 
 /// INT64, signed or not, and DOUBLE, as bits.
+pub(crate) type Words = Numbers<u64>;
+/// INT32.
+pub(crate) type Ints = Numbers<i32>;
+
+/// Numbers of one width.
 #[derive(Debug, Default)]
-pub(crate) struct Words {
+pub(crate) struct Numbers<T> {
     /// Of the current page; of all pages so far if it collects.
-    pub(crate) values: Vec<u64>,
+    pub(crate) values: Vec<T>,
     collects: bool,
-    dictionary: Vec<u64>,
+    dictionary: Vec<T>,
     codes: Vec<u32>,
 }
 
-impl Words {
+impl<T: Number> Numbers<T> {
     /// A decoder that keeps the values of all pages, with room for some.
     pub(crate) fn collecting(capacity: usize) -> Self {
         Self { values: Vec::with_capacity(capacity), collects: true, ..Self::default() }
     }
 }
 
-impl PageDecoder for Words {
+impl<T: Number> PageDecoder for Numbers<T> {
     fn dictionary(&mut self, body: &[u8], entries: usize) -> DecodeResult<()> {
         self.dictionary.clear();
-        plain::decode_words(body, 0, entries, &mut self.dictionary)
+        T::decode(body, 0, entries, &mut self.dictionary)
     }
 
     fn page(&mut self, page: PageValues<'_>) -> DecodeResult<()> {
@@ -57,9 +63,7 @@ impl PageDecoder for Words {
             self.values.clear();
         }
         match page.encoding {
-            Encoding::Plain => {
-                plain::decode_words(page.body, page.skip, page.count, &mut self.values)
-            }
+            Encoding::Plain => T::decode(page.body, page.skip, page.count, &mut self.values),
             Encoding::DeltaBinaryPacked => {
                 let start = self.values.len();
                 decode_delta(page.body, page.total, &mut self.values)?;
@@ -121,56 +125,6 @@ impl PageDecoder for SmallWords {
         let dictionary = self.dictionary.as_slice();
         self.values.extend(self.codes.iter().map(|&code| dictionary[code as usize]));
         Ok(())
-    }
-}
-
-/// INT32.
-#[derive(Debug, Default)]
-pub(crate) struct Ints {
-    /// Of the current page; of all pages so far if it collects.
-    pub(crate) values: Vec<i32>,
-    collects: bool,
-    dictionary: Vec<i32>,
-    codes: Vec<u32>,
-}
-
-impl Ints {
-    /// A decoder that keeps the values of all pages, with room for some.
-    pub(crate) fn collecting(capacity: usize) -> Self {
-        Self { values: Vec::with_capacity(capacity), collects: true, ..Self::default() }
-    }
-}
-
-impl PageDecoder for Ints {
-    fn dictionary(&mut self, body: &[u8], entries: usize) -> DecodeResult<()> {
-        self.dictionary.clear();
-        plain::decode_ints(body, 0, entries, &mut self.dictionary)
-    }
-
-    fn page(&mut self, page: PageValues<'_>) -> DecodeResult<()> {
-        if !self.collects {
-            self.values.clear();
-        }
-        match page.encoding {
-            Encoding::Plain => {
-                plain::decode_ints(page.body, page.skip, page.count, &mut self.values)
-            }
-            Encoding::DeltaBinaryPacked => {
-                let start = self.values.len();
-                decode_delta(page.body, page.total, &mut self.values)?;
-                keep(&mut self.values, start, page);
-                Ok(())
-            }
-            Encoding::Dictionary => {
-                self.codes.clear();
-                let limit = self.dictionary.len();
-                hybrid::decode_codes(page.body, page.skip, page.count, limit, &mut self.codes)?;
-                let dictionary = &self.dictionary;
-                self.values.extend(self.codes.iter().map(|&code| dictionary[code as usize]));
-                Ok(())
-            }
-            _ => Err(ENCODING),
-        }
     }
 }
 
