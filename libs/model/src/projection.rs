@@ -14,55 +14,102 @@ pub enum AttributeSelection {
     All,
 }
 
-/// The columns of a [`crate::SpanBatch`] that a reader fills; the others stay empty.
-///
-/// Trace ids and the rows of trace, resource and scope of each span are always read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Projection {
-    /// `spans.span_id`.
-    pub span_id: bool,
-    /// `spans.parent_span_id`.
-    pub parent_span_id: bool,
-    /// `spans.start`.
-    pub start: bool,
-    /// `spans.duration`.
-    pub duration: bool,
-    /// `spans.name`.
-    pub name: bool,
-    /// `spans.kind`.
-    pub kind: bool,
-    /// `spans.status`.
-    pub status: bool,
-    /// `spans.status_message`.
-    pub status_message: bool,
-    /// `spans.trace_state`.
-    pub trace_state: bool,
-    /// The dropped counts of spans, resources, scopes, events and links.
-    pub dropped_counts: bool,
-    /// The three nested-set columns.
-    pub nested_set: bool,
-    /// Scope name and version.
-    pub scope_name: bool,
-    /// Start, end, root service and root name of traces.
-    pub trace_summary: bool,
-    /// Per-service span counts of traces (with `trace_summary`).
-    pub service_stats: bool,
-    /// Attributes of spans.
-    pub span_attributes: AttributeSelection,
-    /// Attributes of resources, `service.name` included.
-    pub resource_attributes: AttributeSelection,
-    /// Attributes of scopes.
-    pub scope_attributes: AttributeSelection,
-    /// Event ranges and times.
-    pub events: bool,
-    /// Event names.
-    pub event_name: bool,
-    /// Attributes of events (with `events`).
-    pub event_attributes: AttributeSelection,
-    /// Link ranges, ids and trace states.
-    pub links: bool,
-    /// Attributes of links (with `links`).
-    pub link_attributes: AttributeSelection,
+/// A column, or a selection of attributes, that may be wanted.
+trait Wanted {
+    const ALL: Self;
+
+    /// Widens this selection by another.
+    fn widen(&mut self, other: &Self);
+}
+
+impl Wanted for bool {
+    const ALL: Self = true;
+
+    fn widen(&mut self, other: &Self) {
+        *self |= other;
+    }
+}
+
+impl Wanted for AttributeSelection {
+    const ALL: Self = Self::All;
+
+    fn widen(&mut self, other: &Self) {
+        self.merge(other);
+    }
+}
+
+macro_rules! projection {
+    ($(#[$attr:meta])* $name:ident { $( $(#[$field_attr:meta])* $field:ident: $type:ty, )* }) => {
+        $(#[$attr])*
+        pub struct $name {
+            $( $(#[$field_attr])* pub $field: $type, )*
+        }
+
+        impl $name {
+            /// Every column.
+            pub fn all() -> Self {
+                Self { $( $field: Wanted::ALL, )* }
+            }
+
+            /// Widens this projection by another.
+            pub fn merge(&mut self, other: &Self) {
+                $( self.$field.widen(&other.$field); )*
+            }
+        }
+    };
+}
+
+projection! {
+    /// The columns of a [`crate::SpanBatch`] that a reader fills; the others stay empty.
+    ///
+    /// Trace ids and the rows of trace, resource and scope of each span are always read.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    Projection {
+        /// `spans.span_id`.
+        span_id: bool,
+        /// `spans.parent_span_id`.
+        parent_span_id: bool,
+        /// `spans.start`.
+        start: bool,
+        /// `spans.duration`.
+        duration: bool,
+        /// `spans.name`.
+        name: bool,
+        /// `spans.kind`.
+        kind: bool,
+        /// `spans.status`.
+        status: bool,
+        /// `spans.status_message`.
+        status_message: bool,
+        /// `spans.trace_state`.
+        trace_state: bool,
+        /// The dropped counts of spans, resources, scopes, events and links.
+        dropped_counts: bool,
+        /// The three nested-set columns.
+        nested_set: bool,
+        /// Scope name and version.
+        scope_name: bool,
+        /// Start, end, root service and root name of traces.
+        trace_summary: bool,
+        /// Per-service span counts of traces (with `trace_summary`).
+        service_stats: bool,
+        /// Attributes of spans.
+        span_attributes: AttributeSelection,
+        /// Attributes of resources, `service.name` included.
+        resource_attributes: AttributeSelection,
+        /// Attributes of scopes.
+        scope_attributes: AttributeSelection,
+        /// Event ranges and times.
+        events: bool,
+        /// Event names.
+        event_name: bool,
+        /// Attributes of events (with `events`).
+        event_attributes: AttributeSelection,
+        /// Link ranges, ids and trace states.
+        links: bool,
+        /// Attributes of links (with `links`).
+        link_attributes: AttributeSelection,
+    }
 }
 
 impl AttributeSelection {
@@ -102,34 +149,6 @@ impl AttributeSelection {
 }
 
 impl Projection {
-    /// Every column.
-    pub fn all() -> Self {
-        Self {
-            span_id: true,
-            parent_span_id: true,
-            start: true,
-            duration: true,
-            name: true,
-            kind: true,
-            status: true,
-            status_message: true,
-            trace_state: true,
-            dropped_counts: true,
-            nested_set: true,
-            scope_name: true,
-            trace_summary: true,
-            service_stats: true,
-            span_attributes: AttributeSelection::All,
-            resource_attributes: AttributeSelection::All,
-            scope_attributes: AttributeSelection::All,
-            events: true,
-            event_name: true,
-            event_attributes: AttributeSelection::All,
-            links: true,
-            link_attributes: AttributeSelection::All,
-        }
-    }
-
     /// What [`crate::merge::TracePart::Heads`] has, and the names of services.
     pub fn heads() -> Self {
         Self {
@@ -147,31 +166,5 @@ impl Projection {
             links: true,
             ..Self::default()
         }
-    }
-
-    /// Widens this projection by another.
-    pub fn merge(&mut self, other: &Self) {
-        self.span_id |= other.span_id;
-        self.parent_span_id |= other.parent_span_id;
-        self.start |= other.start;
-        self.duration |= other.duration;
-        self.name |= other.name;
-        self.kind |= other.kind;
-        self.status |= other.status;
-        self.status_message |= other.status_message;
-        self.trace_state |= other.trace_state;
-        self.dropped_counts |= other.dropped_counts;
-        self.nested_set |= other.nested_set;
-        self.scope_name |= other.scope_name;
-        self.trace_summary |= other.trace_summary;
-        self.service_stats |= other.service_stats;
-        self.events |= other.events;
-        self.event_name |= other.event_name;
-        self.links |= other.links;
-        self.span_attributes.merge(&other.span_attributes);
-        self.resource_attributes.merge(&other.resource_attributes);
-        self.scope_attributes.merge(&other.scope_attributes);
-        self.event_attributes.merge(&other.event_attributes);
-        self.link_attributes.merge(&other.link_attributes);
     }
 }
