@@ -81,12 +81,12 @@ fn main() {
         });
     }
     time("trace by id", ids.len(), &mut |block| {
-        ids.iter().map(|id| block.read_trace(*id, None).unwrap().unwrap().len()).sum()
+        ids.iter().map(|id| block.read_trace(*id).unwrap().unwrap().len()).sum()
     });
     let absent: Vec<TraceId> =
         (1..17u8).map(|first| TraceId([first.wrapping_mul(15); 16])).collect();
     time("trace by id, absent", absent.len(), &mut |block| {
-        absent.iter().filter(|id| block.read_trace(**id, None).unwrap().is_some()).count()
+        absent.iter().filter(|id| block.read_trace(**id).unwrap().is_some()).count()
     });
     let attribute = |key: &str| StringColumn::SpanAttribute(key.into());
     let prunes: [(&str, StringColumn, &[u8]); 3] = [

@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => first,
     };
     let Some(id) = wanted else { return Ok(()) };
-    let Some(trace) = block.read_trace(id, None)? else { return Err("no such trace".into()) };
+    let Some(trace) = block.read_trace(id)? else { return Err("no such trace".into()) };
     println!("trace {}", id.to_hex());
     let key = trace.strings.find(b"service.name");
     for span in 0..trace.len() {

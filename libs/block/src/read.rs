@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics;
 use tactus_model::{Projection, SpanBatch, TraceId};
-use tactus_storage::index::RowGroupIndex;
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 
 use crate::Result;
@@ -247,17 +246,10 @@ impl BlockReader {
 
     /// The only row group that can hold a trace; `None` if the id is outside every row group.
     ///
-    /// Uses the block's `index` file if given, else the footer's statistics, else reads first ids.
+    /// Uses the footer's statistics, else reads first ids.
     /// Errors: corrupt pages, what the source returns.
-    pub fn find_row_group(
-        &self,
-        id: TraceId,
-        index: Option<&RowGroupIndex>,
-    ) -> Result<Option<usize>> {
+    pub fn find_row_group(&self, id: TraceId) -> Result<Option<usize>> {
         let groups = &self.file.row_groups;
-        if let Some(index) = index.filter(|index| index.last_ids().len() == groups.len()) {
-            return Ok(index.find(&id.0));
-        }
         // The last row group whose smallest id is not above the wanted one.
         let (mut low, mut high) = (0, groups.len());
         while low < high {
@@ -294,12 +286,8 @@ impl BlockReader {
     ///
     /// Reads the ids of one row group, then only the pages that hold the trace. Errors: as
     /// [`Self::read_row_group`].
-    pub fn read_trace(
-        &self,
-        id: TraceId,
-        index: Option<&RowGroupIndex>,
-    ) -> Result<Option<SpanBatch>> {
-        let Some(row_group) = self.find_row_group(id, index)? else { return Ok(None) };
+    pub fn read_trace(&self, id: TraceId) -> Result<Option<SpanBatch>> {
+        let Some(row_group) = self.find_row_group(id)? else { return Ok(None) };
         let Some(row) = self.find_row(row_group, id)? else { return Ok(None) };
         self.read_rows(row_group, row..row + 1, &Projection::all()).map(Some)
     }

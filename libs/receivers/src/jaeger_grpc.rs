@@ -16,7 +16,8 @@ use crate::sink::{PushOutcome, TraceSink};
 pub const POST_SPANS_PATH: &str = "/jaeger.api_v2.CollectorService/PostSpans";
 
 /// Defaults of the port.
-pub fn default_settings() -> GrpcReceiverSettings {
+#[cfg(test)]
+fn default_settings() -> GrpcReceiverSettings {
     GrpcReceiverSettings::at(":14250")
 }
 

@@ -26,7 +26,8 @@ const TRANSPORT: &str = "collector_http";
 const MEDIA_TYPES: [&str; 2] = ["application/x-thrift", "application/vnd.apache.thrift.binary"];
 
 /// Defaults of the port.
-pub fn default_settings() -> HttpReceiverSettings {
+#[cfg(test)]
+fn default_settings() -> HttpReceiverSettings {
     HttpReceiverSettings::at(":14268")
 }
 

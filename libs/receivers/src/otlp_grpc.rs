@@ -19,7 +19,8 @@ use crate::sink::{PushOutcome, TraceSink};
 pub const EXPORT_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// Defaults of the port.
-pub fn default_settings() -> GrpcReceiverSettings {
+#[cfg(test)]
+fn default_settings() -> GrpcReceiverSettings {
     GrpcReceiverSettings::at(":4317")
 }
 

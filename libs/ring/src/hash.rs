@@ -4,28 +4,15 @@ use md5::{Digest, Md5};
 
 const FNV_32_BASIS: u32 = 0x811c_9dc5;
 const FNV_32_PRIME: u32 = 16_777_619;
-const FNV_64_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_64_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// Token of a trace of a tenant in the ring: FNV-1 32 over the tenant's bytes, then the id's.
 pub fn token_for(tenant: &str, trace_id: &[u8]) -> u32 {
     fnv1_32(fnv1_32(FNV_32_BASIS, tenant.as_bytes()), trace_id)
 }
 
-/// Token of a trace without its tenant: FNV-1 32 over the id's bytes.
-pub fn token_for_trace_id(trace_id: &[u8]) -> u32 {
-    fnv1_32(FNV_32_BASIS, trace_id)
-}
-
 /// Hash of a job that one instance of a ring does: FNV-1a 32.
 pub fn owns_hash(job: &str) -> u32 {
     job.bytes().fold(FNV_32_BASIS, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(FNV_32_PRIME))
-}
-
-/// Token by which copies of a span are found equal: FNV-1 64 over its id, then its kind (LE).
-pub fn span_token(span_id: &[u8], kind: u32) -> u64 {
-    let bytes = span_id.iter().copied().chain(kind.to_le_bytes());
-    bytes.fold(FNV_64_BASIS, |hash, byte| hash.wrapping_mul(FNV_64_PRIME) ^ u64::from(byte))
 }
 
 /// Seed of a tenant's shard, or of its shard in a zone: the first 8 bytes of an MD5, big-endian.
@@ -83,19 +70,12 @@ mod tests {
         assert_eq!(token_for("single-tenant", &ID), 0x37a7_283a);
         assert_eq!(token_for("single-tenant", &[0; 16]), 0x541f_f74a);
         assert_eq!(token_for("tenant-a", &ID), 0x0a5f_9477);
-        assert_eq!(token_for_trace_id(&ID), 0xc8ff_f205);
     }
 
     #[test]
     fn owns_hash_is_fnv_1a() {
         assert_eq!(owns_hash("build-tenant-index-0-single-tenant"), 0x06a2_ce58);
         assert_eq!(owns_hash("single-tenant-0-478598-0"), 0xa259_8fda);
-    }
-
-    #[test]
-    fn span_token_depends_on_id_and_kind() {
-        assert_eq!(span_token(&ID[..8], 2), 0x6a0b_4619_63b4_2bef);
-        assert_eq!(span_token(&ID[..8], 3), 0x6161_cb19_5ecc_2d44);
     }
 
     #[test]

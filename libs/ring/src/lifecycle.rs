@@ -167,11 +167,6 @@ impl Lifecycler {
         });
     }
 
-    /// Whether the instance takes no writes.
-    pub fn is_read_only(&self) -> bool {
-        self.0.shared.record.own_claim(&self.0.key).is_some_and(|claim| claim.read_only)
-    }
-
     /// Begins to leave: read from, no longer written to. Returns when the others have seen it, or
     /// after the leave timeout.
     pub async fn leaving(&self) -> Confirmed {

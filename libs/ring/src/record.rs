@@ -68,6 +68,7 @@ impl Record {
         self.dirty.notify_one();
     }
 
+    #[cfg(test)]
     pub(crate) fn own_claim(&self, key: &str) -> Option<Claim> {
         self.own.lock().claims.get(key).cloned()
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
 
 use crate::instance::Instance;
 use crate::record::Record;
@@ -60,23 +59,6 @@ impl Ring {
     /// Changes whenever the view does.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
-    }
-
-    /// Waits until the ring has not changed for `quiet`, or for `most` in all; tells whether it
-    /// became quiet.
-    pub async fn wait_stable(&self, quiet: Duration, most: Duration) -> bool {
-        let end = Instant::now() + most;
-        let mut changes = self.changes();
-        loop {
-            let quiet_at = Instant::now() + quiet;
-            if quiet_at > end {
-                tokio::time::sleep_until(end).await;
-                return false;
-            }
-            if timeout_at(quiet_at, changes.changed()).await.is_err() {
-                return true;
-            }
-        }
     }
 
     /// The instances, and when each was last heard of; those of a fixed ring are always there.

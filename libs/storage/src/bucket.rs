@@ -40,7 +40,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use crate::error::{Error, Result};
 use crate::layout::join_prefix;
 
-use options::{DEFAULT_PART_BYTES, Transfer, WriteOptions};
+use options::{Transfer, WriteOptions};
 use target::{Provider, Target};
 
 pub use local::LocalFile;

@@ -232,12 +232,6 @@ impl BlockMeta {
         self.end_time = time_from_unix_nanos(end);
     }
 
-    /// True when the block may hold traces of `[start, end]`, in seconds since 1970: blocks that
-    /// only touch a bound are left out.
-    pub fn overlaps_unix_seconds(&self, start: i64, end: i64) -> bool {
-        self.start_unix_seconds() < end && self.end_unix_seconds() > start
-    }
-
     /// Hash of the dedicated columns: blocks with different ones are never compacted together.
     pub fn dedicated_columns_hash(&self) -> u64 {
         columns_hash(&self.dedicated_columns)
@@ -254,11 +248,13 @@ impl BlockMeta {
     }
 
     /// The protobuf message as the tenant index holds it.
+    #[cfg(test)]
     pub fn to_proto(&self) -> Vec<u8> {
         prost::Message::encode_to_vec(&proto::BlockMeta::from(self))
     }
 
     /// Parses the protobuf message of either Tempo version.
+    #[cfg(test)]
     pub fn from_proto(bytes: &[u8]) -> Result<Self> {
         let message: proto::BlockMeta = prost::Message::decode(bytes)
             .map_err(|_| Error::corrupt("protobuf of block meta", 0))?;

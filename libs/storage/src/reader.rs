@@ -10,8 +10,7 @@ use uuid::Uuid;
 use crate::bloom::{BloomShard, shard_of};
 use crate::bucket::{Bucket, LocalFile, blocking};
 use crate::error::Result;
-use crate::index::RowGroupIndex;
-use crate::layout::{self, DATA, INDEX};
+use crate::layout::{self, DATA};
 use crate::meta::BlockMeta;
 
 /// Reads the files of one block by name, and counts what it read.
@@ -116,17 +115,6 @@ impl BlockReader {
         let bytes = self.read(&file).await?;
         BloomShard::decode(bytes).map_err(|error| error.with_key(&self.key(&file)))
     }
-
-    /// The row group index; `None` when the block has none.
-    pub async fn row_group_index(&self) -> Result<Option<RowGroupIndex>> {
-        match self.read(INDEX).await {
-            Ok(bytes) => RowGroupIndex::decode(&bytes)
-                .map(Some)
-                .map_err(|error| error.with_key(&self.key(INDEX))),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -158,24 +146,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sample_bloom_and_index_know_their_ids() {
+    async fn sample_bloom_knows_its_ids() {
         let (reader, meta) = sample().await;
         let known = 0x5b8e_fff7_9803_8103_d269_b633_813f_c60c_u128.to_be_bytes();
         let bloom = reader.bloom_of(&known, meta.bloom_shard_count()).await.unwrap();
         assert!(bloom.may_contain(&known));
         assert!(!bloom.may_contain(&[0x42; 16]));
-        let index = reader.row_group_index().await.unwrap().unwrap();
-        assert_eq!(index.find(&known), Some(0));
     }
 
     #[tokio::test]
-    async fn missing_index_is_none_and_missing_bloom_an_error() {
+    async fn missing_bloom_is_an_error() {
         let (_, meta) = sample().await;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_owned();
         let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
         let reader = BlockReader::new(bucket, &meta);
-        assert_eq!(reader.row_group_index().await.unwrap(), None);
         assert!(reader.bloom_of(&[0; 16], 1).await.unwrap_err().is_not_found());
         assert!(reader.local_data().unwrap().unwrap_err().is_not_found());
     }

@@ -40,7 +40,7 @@ pub(crate) mod view;
 
 pub use assemble::SearchOptions;
 pub use bitmap::Bitmap;
-pub use combine::{TraceMatchCombiner, combine_trace_matches};
+pub use combine::TraceMatchCombiner;
 pub use legacy::TagSearch;
 pub use matches::{
     AttributeValue, MatchedSpanSet, MatchedTrace, Matches, ServiceStats, SpanMatch, SpanSet,

@@ -128,7 +128,7 @@ async fn read_from_block(
 /// The spans of a trace as an OTLP message, empty if the block does not have it; and whether it is large.
 fn read_trace(block: &BlockReader, wanted: &Wanted, job: &Job) -> Result<(Bytes, bool)> {
     let nothing = (Bytes::new(), false);
-    let Some(row_group) = block.find_row_group(wanted.id, None)? else { return Ok(nothing) };
+    let Some(row_group) = block.find_row_group(wanted.id)? else { return Ok(nothing) };
     // Few pages of each column, but their dictionaries as a whole.
     job.hold_bytes(block.row_groups().get(row_group).map_or(0, |group| group.bytes))?;
     let block = row_group_at_once(block, row_group);

@@ -127,7 +127,7 @@ fn read_traces(
     let mut of_row_group: BTreeMap<usize, Vec<TraceId>> = BTreeMap::new();
     let mut found = Vec::with_capacity(traces.len());
     for trace in traces {
-        match block.find_row_group(trace, None)? {
+        match block.find_row_group(trace)? {
             Some(row_group) => of_row_group.entry(row_group).or_default().push(trace),
             None => found.push((trace, Spans::default())),
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tactus_model::{Attribute, AttributeList, SpanBatch, ValueType};
 use tactus_storage::BlockMeta;
+use tactus_storage::index::RowGroupIndex;
 
 use super::*;
 

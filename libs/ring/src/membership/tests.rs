@@ -159,7 +159,6 @@ async fn read_only_instance_is_passed_over_by_writers_everywhere() {
     nodes[1].lifecycler.set_read_only(true);
     let is_read_only = || nodes[0].ring.view().find("b").is_some_and(|found| found.read_only);
     until(|| "b is read-only".into(), is_read_only).await;
-    assert!(nodes[1].lifecycler.is_read_only());
     assert!(nodes[0].ring.view().find("b").unwrap().read_only_updated > 0);
 }
 

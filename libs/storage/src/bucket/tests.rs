@@ -44,16 +44,13 @@ async fn range_past_the_end_is_corrupt_and_missing_object_not_found() {
 }
 
 #[tokio::test]
-async fn file_is_put_and_fetched() {
+async fn file_is_put() {
     let (directory, bucket) = local();
     let source = directory.path().join("source");
     std::fs::write(&source, b"content").unwrap();
     assert_eq!(bucket.put_file("t/data", &source).await.unwrap(), 7);
     std::fs::write(&source, b"changed").unwrap();
     assert_eq!(bucket.get("t/data").await.unwrap(), "content");
-    let target = directory.path().join("target");
-    assert_eq!(bucket.get_to_file("t/data", &target).await.unwrap(), 7);
-    assert_eq!(std::fs::read(target).unwrap(), b"content");
     let missing = bucket.put_file("t/none", &directory.path().join("none")).await.unwrap_err();
     assert!(missing.is_not_found());
     assert_eq!(keys(&bucket.list("").await.unwrap()), ["t/data"]);

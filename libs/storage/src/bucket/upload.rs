@@ -1,7 +1,6 @@
 //! Large objects between a local file and a remote store, in parts.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use object_store::{MultipartUpload, ObjectStore, PutPayload, UploadPart};
 
-use super::{Bucket, DEFAULT_PART_BYTES, blocking, failure, local};
+use super::{Bucket, blocking, failure, local};
 use crate::error::{Error, Result};
 
 impl Bucket {
@@ -55,34 +54,6 @@ impl Bucket {
             abort(key, &mut *upload).await;
         }
         sent.map(|()| size)
-    }
-
-    /// Copies an object into a local file (replaced if it exists) in pieces; returns its bytes.
-    pub async fn get_to_file(&self, key: &str, file: &Path) -> Result<u64> {
-        if let Some(path) = self.checked_local_path(key)? {
-            let file = file.to_owned();
-            return self.local_io(key, move || std::fs::copy(path, file)).await;
-        }
-        let size = self.head(key).await?.size;
-        let (name, path) = (file.display().to_string(), file.to_owned());
-        let created = name.clone();
-        let mut file = blocking(key, move || {
-            File::create(path).map_err(|error| failure::from_io(&created, error))
-        })
-        .await?;
-        let mut offset = 0;
-        while offset < size {
-            let end = size.min(offset + DEFAULT_PART_BYTES);
-            let bytes = self.get_range(key, offset..end).await?;
-            let name = name.clone();
-            file = blocking(key, move || {
-                file.write_all(&bytes).map_err(|error| failure::from_io(&name, error))?;
-                Ok(file)
-            })
-            .await?;
-            offset = end;
-        }
-        Ok(size)
     }
 }
 

@@ -199,15 +199,6 @@ fn compacted_block_is_queried_for_two_poll_intervals() {
 }
 
 #[test]
-fn overlap_leaves_out_blocks_that_touch_a_bound() {
-    let meta = sample_meta();
-    assert!(meta.overlaps_unix_seconds(1_700_000_059, 1_700_000_100));
-    assert!(!meta.overlaps_unix_seconds(1_700_000_060, 1_700_000_100));
-    assert!(!meta.overlaps_unix_seconds(1_600_000_000, 1_700_000_000));
-    assert!(meta.overlaps_unix_seconds(1_600_000_000, 1_700_000_001));
-}
-
-#[test]
 fn column_hash_matches() {
     let hash = |json| columns_hash(&columns(json));
     let five = r#"[{"s":"resource","n":"ip"},{"n":"instance"},{"n":"version"},{"n":"region"},{"n":"sampler.type"}]"#;

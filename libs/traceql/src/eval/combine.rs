@@ -68,13 +68,6 @@ impl TraceMatchCombiner {
     }
 }
 
-/// Merges answers of several sources into one of at most `limit` traces (0: all), newest first, ties by trace id.
-pub fn combine_trace_matches(matches: Vec<TraceMatch>, limit: usize) -> Vec<TraceMatch> {
-    let mut combiner = TraceMatchCombiner::default();
-    matches.into_iter().for_each(|found| combiner.add(found));
-    combiner.finish(limit)
-}
-
 fn merge(known: &mut TraceMatch, other: TraceMatch) {
     if known.root_service_name.is_empty() {
         known.root_service_name = other.root_service_name;
@@ -129,6 +122,12 @@ mod tests {
                 .into(),
             span_sets: vec![SpanSet { matched, attributes, spans: vec![] }],
         }
+    }
+
+    fn combine_trace_matches(matches: Vec<TraceMatch>, limit: usize) -> Vec<TraceMatch> {
+        let mut combiner = TraceMatchCombiner::default();
+        matches.into_iter().for_each(|found| combiner.add(found));
+        combiner.finish(limit)
     }
 
     #[test]

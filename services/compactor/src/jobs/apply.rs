@@ -91,7 +91,7 @@ impl Compactor {
         let look = move || -> Result<bool, tactus_block::Error> {
             let block = open_stored(&bucket, &meta, &runtime)?;
             for id in traces {
-                if let Some(row_group) = block.find_row_group(id, None)?
+                if let Some(row_group) = block.find_row_group(id)?
                     && block.find_row(row_group, id)?.is_some()
                 {
                     return Ok(true);

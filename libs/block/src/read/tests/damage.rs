@@ -39,7 +39,7 @@ fn read_everything(data: Vec<u8>, facts: &BlockFacts, verify: bool) {
         let _ = reader.visit_strings(group, &StringColumn::Name, &mut |_| {});
     }
     for hex in ["0af7651916cd43dd8448eb211c80319c", "463ac35c9f6413ad", "00"] {
-        if let Ok(Some(batch)) = reader.read_trace(TraceId::from_hex(hex).unwrap(), None) {
+        if let Ok(Some(batch)) = reader.read_trace(TraceId::from_hex(hex).unwrap()) {
             check_bounds(&batch);
         }
     }
@@ -96,7 +96,7 @@ fn all_reads(reader: &BlockReader, ids: &[TraceId]) -> Vec<crate::Result<SpanBat
     let groups = 0..reader.row_groups().len();
     let mut reads: Vec<_> =
         groups.map(|group| reader.read_row_group(group, &Projection::all())).collect();
-    reads.extend(ids.iter().map(|&id| reader.read_trace(id, None).map(Option::unwrap_or_default)));
+    reads.extend(ids.iter().map(|&id| reader.read_trace(id).map(Option::unwrap_or_default)));
     reads
 }
 
@@ -229,8 +229,8 @@ proptest! {
         let damaged = BlockReader::open(source, &sample.facts).unwrap();
         for hex in ["0af7651916cd43dd8448eb211c80319c", "463ac35c9f6413ad", "19000000000000770000000000000003"] {
             let Some(id) = TraceId::from_hex(hex) else { continue };
-            if let Ok(found) = damaged.read_trace(id, None) {
-                prop_assert_eq!(found, reader.read_trace(id, None).unwrap());
+            if let Ok(found) = damaged.read_trace(id) {
+                prop_assert_eq!(found, reader.read_trace(id).unwrap());
             }
         }
     }

@@ -155,9 +155,9 @@ fn check_same(sample: &Sample, other: &BlockReader) {
         assert_eq!(content(other, group), expected);
         let batch = original.read_row_group(group, &Projection::default()).unwrap();
         for &id in batch.traces.ids.iter().step_by(5) {
-            assert_eq!(other.find_row_group(id, None).unwrap(), Some(group));
-            let found = other.read_trace(id, None).unwrap().unwrap();
-            let wanted = original.read_trace(id, None).unwrap().unwrap();
+            assert_eq!(other.find_row_group(id).unwrap(), Some(group));
+            let found = other.read_trace(id).unwrap().unwrap();
+            let wanted = original.read_trace(id).unwrap().unwrap();
             for span in 0..wanted.len() {
                 let shown_in = |batch: &SpanBatch| shown(batch, &batch.span_attributes, span);
                 assert_eq!(shown_in(&found), shown_in(&wanted));
@@ -246,7 +246,7 @@ fn pre_release_files_without_array_flags_tell_arrays_by_their_values() {
     };
     let reader = rewritten(&sample, WriterProperties::builder(), edit);
     let id = TraceId::from_hex("0af7651916cd43dd8448eb211c80319c").unwrap();
-    let batch = reader.read_trace(id, None).unwrap().unwrap();
+    let batch = reader.read_trace(id).unwrap().unwrap();
     let attributes = shown(&batch, &batch.span_attributes, 0);
     for wanted in [
         "strs=[\"a\",\"b\"]",
@@ -289,7 +289,7 @@ fn columns_that_are_missing_hold_nothing() {
         };
         let reader = rewritten(&sample, WriterProperties::builder(), edit);
         let id = TraceId::from_hex("0af7651916cd43dd8448eb211c80319c").unwrap();
-        let batch = reader.read_trace(id, None).unwrap().unwrap();
+        let batch = reader.read_trace(id).unwrap().unwrap();
         assert_eq!(batch.len(), 4);
         assert_eq!(batch.spans.dropped_attributes.as_slice(), [0; 4]);
         assert_eq!((batch.spans.dropped_links[0], batch.events.dropped_attributes[0]), (0, 0));
@@ -380,7 +380,7 @@ fn version_5_may_have_twenty_string_columns() {
     // No slot is left for these: they are generic attributes.
     assert!(!has("copy-21") && !has("copy-22"));
     let id = TraceId::from_hex("0af7651916cd43dd8448eb211c80319c").unwrap();
-    let batch = reader.read_trace(id, None).unwrap().unwrap();
+    let batch = reader.read_trace(id).unwrap().unwrap();
     let attributes = shown(&batch, &batch.span_attributes, 0);
     for name in ["customer", "copy-9", "copy-20"] {
         assert!(attributes.contains(&format!("{name}=\"acme\"")), "{attributes:?}");
@@ -388,17 +388,9 @@ fn version_5_may_have_twenty_string_columns() {
 }
 
 #[test]
-fn an_index_with_more_row_groups_than_the_file_is_not_used() {
+fn row_group_that_does_not_exist_is_an_error() {
     for version in VERSIONS {
-        let sample = load(version);
-        let mut last_ids = sample.index.last_ids().to_vec();
-        last_ids.insert(0, [0x20; 16]);
-        let wrong = RowGroupIndex::new(last_ids);
-        let reader = sample.open();
-        for hex in ["0af7651916cd43dd8448eb211c80319c", "ffffffffffffffffffffffffffffffff"] {
-            let id = TraceId::from_hex(hex).unwrap();
-            assert!(reader.read_trace(id, Some(&wrong)).unwrap().is_some());
-        }
+        let reader = load(version).open();
         // A meta may count a row group more than there are.
         let beyond = reader.row_groups().len();
         assert!(reader.read_row_group(beyond, &Projection::all()).is_err());

@@ -137,7 +137,7 @@ fn check(
         }
         // One trace in three, to save time.
         for (trace, &id) in expected.traces.ids.iter().enumerate().step_by(3) {
-            let alone = reader.read_trace(id, None).unwrap().unwrap();
+            let alone = reader.read_trace(id).unwrap().unwrap();
             assert_eq!(spans_of(&alone, 0), spans_of(expected, trace));
         }
         check_pruning(&reader, group, &found);

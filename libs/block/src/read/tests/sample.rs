@@ -10,7 +10,7 @@ fn id(hex: &str) -> TraceId {
 }
 
 fn trace(reader: &BlockReader, hex: &str) -> SpanBatch {
-    reader.read_trace(id(hex), None).unwrap().unwrap()
+    reader.read_trace(id(hex)).unwrap().unwrap()
 }
 
 /// Service, span id, parent, left, right, nested parent, kind and name of each span.
@@ -415,24 +415,21 @@ fn trace_by_id_finds_every_trace_and_nothing_else() {
             let whole = reader.read_row_group(group, &Projection::all()).unwrap();
             let offsets = whole.trace_offsets();
             for (row, &trace_id) in whole.traces.ids.iter().enumerate() {
-                for index in [None, Some(&sample.index)] {
-                    assert_eq!(reader.find_row_group(trace_id, index).unwrap(), Some(group));
-                    let batch = reader.read_trace(trace_id, index).unwrap().unwrap();
-                    assert_eq!(batch.traces.ids.as_slice(), [trace_id]);
-                    assert_eq!(batch.len() as u32, offsets[row + 1] - offsets[row]);
-                    for span in 0..batch.len() {
-                        let of_whole = offsets[row] as usize + span;
-                        let expected = shown(&whole, &whole.span_attributes, of_whole);
-                        assert_eq!(shown(&batch, &batch.span_attributes, span), expected);
-                        assert_eq!(batch.spans.start[span], whole.spans.start[of_whole]);
-                    }
+                assert_eq!(reader.find_row_group(trace_id).unwrap(), Some(group));
+                let batch = reader.read_trace(trace_id).unwrap().unwrap();
+                assert_eq!(batch.traces.ids.as_slice(), [trace_id]);
+                assert_eq!(batch.len() as u32, offsets[row + 1] - offsets[row]);
+                for span in 0..batch.len() {
+                    let of_whole = offsets[row] as usize + span;
+                    let expected = shown(&whole, &whole.span_attributes, of_whole);
+                    assert_eq!(shown(&batch, &batch.span_attributes, span), expected);
+                    assert_eq!(batch.spans.start[span], whole.spans.start[of_whole]);
                 }
             }
         }
         let absent = ["00", "5b8efff798038103d269b633813fc60d", "fffffffffffffffffffffffffffffffe"];
         for hex in absent {
-            assert_eq!(reader.read_trace(id(hex), None).unwrap(), None);
-            assert_eq!(reader.read_trace(id(hex), Some(&sample.index)).unwrap(), None);
+            assert_eq!(reader.read_trace(id(hex)).unwrap(), None);
         }
     }
 }

@@ -90,7 +90,7 @@ proptest! {
                 prop_assert_eq!(spans_of(&found, trace), spans_of(expected, trace));
             }
             for (trace, &id) in expected.traces.ids.iter().enumerate().step_by(2) {
-                let alone = reader.read_trace(id, None).unwrap().unwrap();
+                let alone = reader.read_trace(id).unwrap().unwrap();
                 prop_assert_eq!(spans_of(&alone, 0), spans_of(expected, trace));
             }
             check_pruning(&reader, group, &found);

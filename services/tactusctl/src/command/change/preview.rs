@@ -81,7 +81,7 @@ fn has_trace(
     request: &JobRequest,
 ) -> tactus_block::Result<bool> {
     for id in request.traces().unwrap_or_default() {
-        if let Some(row_group) = block.find_row_group(id, None)?
+        if let Some(row_group) = block.find_row_group(id)?
             && block.find_row(row_group, id)?.is_some()
         {
             return Ok(true);

@@ -154,7 +154,7 @@ impl<'a> Deep<'a> {
         let step = ids.len().div_ceil(TRACES_BY_ID).max(1);
         for row in (0..ids.len()).step_by(step) {
             let spans = (offsets[row + 1] - offsets[row]) as usize;
-            let what = match self.reader.read_trace(ids[row], None) {
+            let what = match self.reader.read_trace(ids[row]) {
                 Ok(Some(trace)) if trace.len() == spans => continue,
                 Ok(Some(trace)) => format!("has {} of {spans} spans", trace.len()),
                 Ok(None) => "is not found".to_owned(),
