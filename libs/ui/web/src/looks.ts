@@ -1,4 +1,15 @@
 const PAIRS = 8;
+const PATTERNS = ["plain", "striped", "dotted"] as const;
+
+export type Pattern = (typeof PATTERNS)[number];
+
+export function patternOf(number: number): Pattern {
+  return PATTERNS[Math.floor(number / PAIRS) % PATTERNS.length];
+}
+
+function classesOf(number: number): string {
+  return `service-${number % PAIRS} ${patternOf(number)}`;
+}
 
 /** 32 bits of FNV-1a over UTF-8. */
 export function hash(text: string): number {
@@ -16,8 +27,7 @@ export function look(service: string): string {
   let classes = looks.get(service);
   if (classes === undefined) {
     const bits = hash(service);
-    const pattern = ["plain", "striped", "dotted"][Math.floor(bits / PAIRS) % 3];
-    classes = `service-${bits % PAIRS} ${pattern}`;
+    classes = classesOf(bits);
     looks.set(service, classes);
   }
   return classes;
@@ -34,6 +44,21 @@ export const COLOURS = [
   ["#551a76", "#8f57b5"],
   ["#793b6d", "#b572a7"],
 ];
+
+/** Neighbours are no neighbours among the colours; the ninth begins anew with another pattern: 24 looks. */
+function numberOf(at: number): number {
+  return Math.floor(at / PAIRS) * PAIRS + ((at * 3 + 3) % PAIRS);
+}
+
+/** The colour of a series by its place. */
+export function colourOf(at: number, dark: boolean): string {
+  return COLOURS[numberOf(at) % PAIRS][dark ? 1 : 0];
+}
+
+/** The classes that give a series the colour and pattern of its place. */
+export function lookOf(at: number): string {
+  return classesOf(numberOf(at));
+}
 
 export function colour(service: string, dark: boolean): string {
   return COLOURS[hash(service) % PAIRS][dark ? 1 : 0];

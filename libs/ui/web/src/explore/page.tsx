@@ -4,6 +4,7 @@ import { QueryField } from "../editor/field";
 import { duration, integer } from "../format";
 import { SpanHeatmap } from "../heatmap/spans";
 import { reading, useStreamed } from "../loaded";
+import { lookOf } from "../looks";
 import { type Series, series, stepFor } from "../metrics";
 import { type Range, tooLong } from "../range";
 import { fixed, RangeSelect, useRange } from "../range-select";
@@ -13,9 +14,8 @@ import { useCheck } from "../search/check";
 import { Cost } from "../search/cost";
 import { Problem } from "../search/problem";
 import { Text } from "../text";
-import { isDark } from "../theme";
 import { save } from "../trace/actions";
-import { colourOf, Plot } from "./plot";
+import { Plot } from "./plot";
 import { questionOf } from "./question";
 import { SeriesHeatmap } from "./series-heatmap";
 import { csvOf, nameOf, type Row, tableOf } from "./table";
@@ -223,7 +223,6 @@ interface LegendProps {
 }
 
 function Legend({ table, hidden, setHidden, format, size }: LegendProps) {
-  const dark = isDark();
   const title = ({ name, labels: { __bucket, ...rest } }: Row) => {
     if (__bucket === undefined) return name;
     const others = Object.keys(rest).length > 0 ? `${nameOf(rest)} ` : "";
@@ -259,8 +258,7 @@ function Legend({ table, hidden, setHidden, format, size }: LegendProps) {
               <td>
                 <label>
                   <input type="checkbox" checked={!hidden.has(at)} onChange={() => toggle(at)} />{" "}
-                  <span class="swatch" style={{ background: colourOf(at, dark) }} />{" "}
-                  <Text value={title(one)} />
+                  <span class={`swatch ${lookOf(at)}`} /> <Text value={title(one)} />
                 </label>
               </td>
               <td class="number">{shown(one.last)}</td>

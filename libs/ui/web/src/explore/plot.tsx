@@ -2,7 +2,7 @@ import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { time } from "../format";
-import { COLOURS } from "../looks";
+import { colourOf, type Pattern, patternOf } from "../looks";
 import type { Exemplar } from "../metrics";
 import type { Range } from "../range";
 import { isDark } from "../theme";
@@ -28,9 +28,23 @@ interface Props {
   ready(canvas: HTMLCanvasElement): void;
 }
 
-/** The colour of a series by its place. */
-export function colourOf(at: number, dark: boolean): string {
-  return COLOURS[(at * 3 + 3) % COLOURS.length][dark ? 1 : 0];
+/** How lines are broken, in pixels. */
+const DASHES: Record<Pattern, number[] | undefined> = { plain: undefined, striped: [8, 4], dotted: [2, 3] };
+
+/** What bars are filled with: their colour, with stripes or dots in it. */
+function fillOf(colour: string, pattern: Pattern): string | CanvasPattern {
+  const size = 6 * Math.ceil(devicePixelRatio);
+  const tile = document.createElement("canvas");
+  tile.width = size;
+  tile.height = size;
+  const context = tile.getContext("2d");
+  if (pattern === "plain" || !context) return colour;
+  context.fillStyle = colour;
+  context.fillRect(0, 0, size, size);
+  context.fillStyle = "#ffffff80";
+  if (pattern === "striped") context.fillRect(0, 0, size, size / 3);
+  else context.fillRect(size / 3, size / 3, size / 3, size / 3);
+  return context.createPattern(tile, "repeat") ?? colour;
 }
 
 /** Series over time, with exemplars as diamonds. Dragging zooms; a click on an exemplar opens its trace. */
@@ -83,7 +97,11 @@ export function Plot({ table, range, kind, isStacked, hidden, format, zoom, open
             label: table.series[at].name,
             stroke: colourOf(at, dark),
             width: kind === "bar" ? 0 : 1.5,
-            fill: kind === "bar" ? `${colourOf(at, dark)}${stacks ? "" : "80"}` : undefined,
+            dash: DASHES[patternOf(at)],
+            fill:
+              kind === "bar"
+                ? fillOf(`${colourOf(at, dark)}${stacks ? "" : "80"}`, patternOf(at))
+                : undefined,
             paths: kind === "bar" ? uPlot.paths.bars?.({ size: [0.9, 60] }) : undefined,
             points: { show: kind === "line", filter: kind === "line" ? pointsOf(table.times.length) : null },
           })),
