@@ -20,6 +20,7 @@ from harness import otlp  # noqa: E402
 from harness.browser import Visit, appearance, chromium  # noqa: E402
 from harness.orders import pushed  # noqa: E402
 from harness.server import Tactus  # noqa: E402
+from harness.slow import slow_query  # noqa: E402
 from harness.waiting import eventually  # noqa: E402
 
 ASSETS = pathlib.Path(__file__).resolve().parents[1] / "libs/ui/web/dist/site"
@@ -32,9 +33,13 @@ CONFIG = {
     # The blocks of the slow search stay what they are.
     "compactor": {"compaction": {"compaction_cycle": "1h"}},
 }
-# No result comes before a block is searched: so many that one takes half of the bar.
+# No result comes before a block is searched: so many that one takes half of the bar. So many spans that a query of some
+# lines is slow, not one of 6 kB, which nobody writes: a page would be measured that colours it.
 SLOW_BLOCKS = 40
-SLOW_SPANS = 30_000
+SLOW_SPANS = 120_000
+# Of the live tail whose memory is looked at: three times as many spans a second as it shows.
+TAIL_SECONDS = 240
+TAIL_RATE = 600
 # Milliseconds, by spans.
 OPENED = {1_000: 400, 100_000: 1_000, 1_000_000: 5_000}
 # Scrolls by a number of pixels a frame, and returns how long each frame took.
@@ -85,8 +90,10 @@ def make_trace(server, count):
     return trace.hex()
 
 
-def measured(browser, server, path, ready):
-    """(milliseconds until `ready` is shown, bytes that came, visit) of a page in an empty browser. Close the visit."""
+def measured(browser, server, path, ready, is_whole=True):
+    """(milliseconds until `ready` is shown, bytes that came, visit) of a page in an empty browser. Close the visit.
+
+    is_whole: wait for all that the page asks for."""
     visit = Visit(browser, server.url)
     visit.page.set_default_timeout(60_000)
     visit.context.add_init_script(LONG_TASKS)
@@ -97,7 +104,8 @@ def measured(browser, server, path, ready):
     visit.context.add_init_script(SHOWN % json.dumps(ready))
     visit.open(path)
     visit.shown = visit.page.evaluate("window.shown")
-    visit.page.wait_for_load_state("networkidle")
+    if is_whole:
+        visit.page.wait_for_load_state("networkidle")
     return visit.shown, sum(sizes), visit
 
 
@@ -199,11 +207,15 @@ def first_view(browser, server, bars):
 ENCODING = """async () => (await fetch(document.querySelector("script[src]").src, {cache: "no-store"})).headers.get("content-encoding")"""
 
 
-def slow_query(parts):
-    """A query that has to look at each letter of the long texts, many times: there is no literal to search for."""
-    classes = ["[a-c]", "[d-f]", "[0-4]", "[5-9]"]
-    patterns = ("".join(classes[n >> 2 * place & 3] for place in range(5)) for n in range(parts))
-    return "{ " + " || ".join(f"span.text =~ `.*{pattern * 4}.*`" for pattern in patterns) + " || span.found = 1 }"
+# How long after a click on "Run" the first row was there to paint. In the page, as above.
+FIRST_ROW = """window.firstRow = new Promise((found) => {
+  addEventListener("click", (event) => {
+    if (event.target.textContent !== "Run") return;
+    requestAnimationFrame(function look() {
+      if (document.querySelector(".results tbody tr")) found(performance.now() - event.timeStamp); else requestAnimationFrame(look);
+    });
+  }, { capture: true });
+});"""
 
 
 def query_figures(browser, server, bars):
@@ -215,29 +227,37 @@ def query_figures(browser, server, bars):
         server.must_push(otlp.export(*spans, service="slow"))
         server.flush()
     eventually(lambda: len(server.block_directories()) >= 1, "blocks")
-    parts = 4
+    parts = 1
     while True:
         before = time.monotonic()
-        server.search(slow_query(parts))
+        server.search(slow_query(parts, "span.found = 1"))
         whole = time.monotonic() - before
         if whole >= 10 or parts >= 200:
             break
         parts = min(200, max(parts + 1, int(parts * min(12 / max(whole, 0.05), 8))))
-    took = []
+    took, linked = [], []
     for n in range(VISITS):
         # Another query each time, so that no answer is kept.
-        query = slow_query(parts).replace("{", "{ span.found != %d && (" % (n + 2), 1).replace("}", ") }")
+        query = slow_query(parts, f"span.found = 1 && span.found != {n + 2}")
         visit = Visit(browser, server.url)
         visit.page.set_default_timeout(120_000)
+        visit.context.add_init_script(FIRST_ROW)
         page = visit.open("ui/search?" + urllib.parse.urlencode({"range": "15m"}))
         page.locator("#query").wait_for()
         page.fill("#query", query)
-        before = time.monotonic()
+        # Whoever has written a query has had the editor, and what it says of the query, for a while.
+        page.locator("#query.cm-content").wait_for()
+        page.get_by_text("Would read at most").wait_for()
         page.get_by_role("button", name="Run").click()
-        page.locator(".results tbody tr").first.wait_for()
-        took.append((time.monotonic() - before) * 1_000)
+        took.append(page.evaluate("window.firstRow"))
         visit.close()
-    bars.add(f"first result of a search of {whole:.0f} s", 500, took)
+        query = slow_query(parts, f"span.found = 1 && span.found != {n + 2 + VISITS}")
+        path = "ui/search?" + urllib.parse.urlencode({"range": "15m", "q": query})
+        shown, _, visit = measured(browser, server, path, ".results tbody tr", is_whole=False)
+        linked.append(shown)
+        visit.close()
+    bars.add(f"first result of a search of {whole:.0f} s, {len(query)} characters, from Run to the row", 500, took)
+    bars.add("the same, from navigation to a link with the query", None, linked)
 
 
 def tail_figures(browser, server, bars):
@@ -252,6 +272,34 @@ def tail_figures(browser, server, bars):
     visit.check()
     visit.close()
     bars.add("live tail, span sent to row", 1_000, took)
+
+
+def tail_memory(browser, server, bars):
+    """Heap and nodes of a page that follows many spans, after a third of the time and at its end."""
+    visit = Visit(browser, server.url)
+    page = visit.open("ui/live")
+    page.get_by_text("Matching spans appear here").wait_for()
+    client = visit.context.new_cdp_session(page)
+
+    def held():
+        client.send("HeapProfiler.collectGarbage")
+        return page.evaluate("performance.memory.usedJSHeapSize") / 2**20, page.evaluate("document.querySelectorAll('*').length")
+
+    pushed_spans, began, early = 0, time.monotonic(), None
+    while (passed := time.monotonic() - began) < TAIL_SECONDS:
+        spans = [otlp.span(name=f"follow {n}", attributes={"k": os.urandom(200).hex()}) for n in range(TAIL_RATE // 10)]
+        server.must_push(otlp.export(*spans, service="live"))
+        pushed_spans += len(spans)
+        if early is None and passed > TAIL_SECONDS / 3:
+            early = held()
+        time.sleep(max(0, began + pushed_spans / TAIL_RATE - time.monotonic()))
+    late = held()
+    visit.check()
+    visit.close()
+    shown = f"live tail, {pushed_spans:,} spans in {TAIL_SECONDS / 60:.0f} min".replace(",", " ")
+    bars.add(f"{shown}: heap at the end", None, [late[0]], "MiB")
+    bars.add(f"{shown}: heap that came in the last two thirds", 2, [late[0] - early[0]], "MiB")
+    bars.add(f"{shown}: DOM nodes that came", 100, [late[1] - early[1]], "")
 
 
 def problems(browser, server, bars):
@@ -283,6 +331,7 @@ def main():
             first_view(browser, server, bars)
             problems(browser, server, bars)
             tail_figures(browser, server, bars)
+            tail_memory(browser, server, bars)
             query_figures(browser, server, bars)
             for count in sizes:
                 trace_figures(browser, server, count, bars)

@@ -1,5 +1,5 @@
 import { useSignal } from "@preact/signals";
-import { useCallback, useEffect, useMemo, useRef } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { config, reason } from "../api";
 import { QueryField } from "../editor/field";
 import { bytes, integer } from "../format";
@@ -64,42 +64,39 @@ export function SearchPage() {
     return shortcuts({ "/": () => focusField.current() });
   }, []);
 
+  const running = useRef<AbortController | null>(null);
+  useEffect(() => () => running.current?.abort(), []);
+  // The search begins here, not when the page has been drawn anew: somebody waits for its first result.
   const start = (next: Run | null) => {
+    running.current?.abort();
+    const stop = new AbortController();
+    running.current = stop;
+    const wrong = next && tooLong(next.range, config.value?.limits.searchSeconds ?? 0, "A search");
     found.value = null;
+    error.value = wrong;
     run.value = next;
+    if (next && !wrong) void follow(next, stop.signal);
+  };
+  const follow = async (next: Run, signal: AbortSignal) => {
+    try {
+      const q = withColumns(next.q, next.columns);
+      for await (const part of search(q, next.range, next.limit, signal)) {
+        if (signal.aborted) return;
+        found.value = part;
+      }
+      remember(next.q);
+    } catch (failure) {
+      if (!signal.aborted) error.value = reason(failure);
+    }
   };
   // The address is what is run: forwards, backwards and links all end here.
-  useEffect(() => {
+  useLayoutEffect(() => {
     text.value = q;
     columnsText.value = params.value.get("columns") ?? "";
     start(q === "" ? null : { q, range: rangeOf(params.value), limit, columns, at: Date.now() });
   }, [address_]);
 
   const current = run.value;
-  const wrong = current && tooLong(current.range, config.value?.limits.searchSeconds ?? 0, "A search");
-  useEffect(() => {
-    // Once more: the search before may have found something meanwhile.
-    found.value = null;
-    error.value = wrong;
-    if (!current || wrong) return;
-    const stop = new AbortController();
-    (async () => {
-      try {
-        for await (const part of search(
-          withColumns(current.q, current.columns),
-          current.range,
-          current.limit,
-          stop.signal,
-        ))
-          found.value = part;
-        remember(current.q);
-      } catch (failure) {
-        if (!stop.signal.aborted) error.value = reason(failure);
-      }
-    })();
-    return () => stop.abort();
-  }, [current, wrong, error, found]);
-
   const typed = text.value;
   const range = useMemo(() => current?.range ?? rangeOf(params.value), [current, address_]);
   const takeFocus = useCallback((focus: () => void) => {
